@@ -1,0 +1,166 @@
+"""The facts that one GeoTIFF yields: what `read` returns and the rest of the system passes on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from affine import Affine
+from shapely import MultiPolygon
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A box in WGS 84 degrees; `west > east` means that it crosses the antimeridian."""
+
+    west: float
+    south: float
+    east: float
+    north: float
+
+
+@dataclass(frozen=True)
+class Operation:
+    """The coordinate operation that brought a raster to WGS 84."""
+
+    code: str | None
+    """Authority and code, such as `EPSG:15934`; None for an operation without one."""
+    name: str
+    accuracy: float | None
+    """In metres; None when PROJ does not know it."""
+    proj_version: str
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that a person should know of a file that was read all the same."""
+
+    code: str
+    """Stable, lower case with underscores, such as `outside_area_of_use`."""
+    message: str
+
+
+@dataclass(frozen=True)
+class Band:
+    """What differs between the bands of one file."""
+
+    dtype: str
+    """numpy code, such as `f4`."""
+    nodata: str | None
+    """Formatted as `RasterFile.fill_value`; None means that no marker is set."""
+    description: str | None
+    time: datetime | None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the pixels lie in the file."""
+
+    compression: str | None
+    block_width: int
+    block_height: int
+    overviews: tuple[int, ...]
+    """Decimation factors of the first band, such as (2, 4, 8)."""
+    cog: bool
+    not_cog_because: tuple[str, ...]
+    """Why this is no cloud-optimised GeoTIFF; empty when it is one."""
+    mask: str | None
+    """`internal`, `alpha` or `sidecar`; None means that there is no mask."""
+
+
+@dataclass(frozen=True)
+class Georeference:
+    """Where a raster lies: in its own CRS and on the earth."""
+
+    projection: str | None
+    """`EPSG:n`; None when the CRS is no EPSG CRS (the WKT is kept)."""
+    crs_wkt: str
+    """WKT 2 (2019) of the horizontal CRS."""
+    transform: Affine
+    """Pixel (column, row) to CRS (x, y), for pixel corners."""
+    rotated: bool
+    """True when the grid's axes are not those of its CRS; origin and upper bound are then the envelope's."""
+    origin_x: float
+    origin_y: float
+    upper_bound_x: float
+    upper_bound_y: float
+    pixelsize_x: float
+    pixelsize_y: float
+    """Negative for a north-up raster."""
+    bounds: Bounds
+    footprint: MultiPolygon
+    """The outline of the grid in WGS 84 (x = longitude), densified, cut at the antimeridian."""
+    operation: Operation
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True)
+class RasterFile:
+    """One GeoTIFF: its header's facts, their provenance and the warnings that stay with it."""
+
+    uri: str
+    fingerprint: str
+    driver: str
+    size: int
+    """Bytes of the TIFF itself, without its sidecars."""
+    sidecars: tuple[str, ...]
+    """Names of the files beside it that were used, such as `x.tif.aux.xml`."""
+    width: int
+    height: int
+    count: int
+    dtype: str
+    """numpy code of the bands, such as `f4`; the widest when they differ."""
+    fill_value: str | None
+    """The first band's nodata, formatted by dtype: `-9999.0`, `0`, `nan`."""
+    bands: tuple[Band, ...]
+    georeference: Georeference
+    times: tuple[datetime, ...]
+    """UTC, ascending, distinct; empty where nothing says a time."""
+    interval: timedelta | None
+    """Between three or more equidistant times of this file; None otherwise."""
+    datetime: datetime | None
+    """The time in the file's own TIFFTAG_DATETIME, which is often the time of writing."""
+    area_or_point: str
+    layout: Layout
+    notices: tuple[Notice, ...] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """Field name -> where its value came from, such as `times` -> `pattern of the file name`."""
+
+
+@dataclass(frozen=True)
+class TimeRule:
+    """How a definition or an argument dates files; all None means that only the file's own tags do."""
+
+    time: datetime | None = None
+    """One fixed time for all files; has an offset."""
+    pattern: str | None = None
+    """Regular expression searched in the path, with a named group `time`, or `year`, `month`, `day`, ..."""
+    time_format: str | None = None
+    """strptime format of the group `time`; None means that ISO 8601 and its compact forms are tried."""
+    time_zone: str = "UTC"
+    """IANA name of the zone of times that carry no offset."""
+    from_tag: bool = False
+    """TIFFTAG_DATETIME dates the file when nothing better does (declared temporal, or `time = "tag"`)."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one file may cost; beyond it the file is refused with `over_budget` or `timeout`."""
+
+    header_bytes: int = 64 * 2**20
+    ifds: int = 1_000
+    tag_bytes: int = 16 * 2**20
+    bands: int = 10_000
+    pixels: int = 10**14
+    seconds: float = 20.0
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What reading a file depends on besides the file."""
+
+    time_rule: TimeRule = TimeRule()
+    crs_policy: str = "lizard"
+    """`lizard`: pinned operations and no grids; `best-available`: with the grids that are installed."""
+    gcp_residual_pixels: float = 2.0
+    """The largest root-mean-square residual of fitted ground control points, in pixels."""
+    budget: Budget = Budget()
