@@ -1,0 +1,348 @@
+"""The tables of sql/versions in SQLAlchemy, for composing queries; the SQL files are what makes them.
+
+Indexes, checks and comments stand in SQL only. A test compares columns, types and keys both ways on a live database.
+"""
+
+from geoalchemy2 import Geometry
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Computed,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Integer,
+    Interval,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.types import TypeEngine
+
+metadata = MetaData()
+
+
+def multipolygon() -> Geometry:
+    """Polygons in WGS 84, x = longitude."""
+    return Geometry("MULTIPOLYGON", srid=4326, spatial_index=False)
+
+
+def number() -> Column[int]:
+    """The internal number of a row."""
+    return Column("id", BigInteger, Identity(always=True), primary_key=True)
+
+
+def identity() -> Column[object]:
+    """The public identity of a row."""
+    return Column(
+        "uuid", Uuid, nullable=False, unique=True, server_default=text("gen_random_uuid()")
+    )
+
+
+def moment(name: str) -> Column[object]:
+    """A time that the database sets when the row is made."""
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=text("now()"))
+
+
+def required(
+    name: str, kind: TypeEngine[object] | type[TypeEngine[object]], default: str | None = None
+) -> Column[object]:
+    """A column that is never null; `default` is SQL."""
+    return Column(
+        name, kind, nullable=False, server_default=None if default is None else text(default)
+    )
+
+
+def reference(
+    name: str, target: str, *, nullable: bool = False, ondelete: str | None = None
+) -> Column[int]:
+    """A foreign key."""
+    return Column(
+        name, BigInteger, ForeignKey(f"{target}.id", ondelete=ondelete), nullable=nullable
+    )
+
+
+organisations = Table(
+    "organisations",
+    metadata,
+    number(),
+    identity(),
+    Column("name", Text, nullable=False, unique=True),
+    Column("raster_storage_capacity", BigInteger),
+    moment("created"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    number(),
+    Column("username", Text, nullable=False, unique=True),
+    required("first_name", Text, "''"),
+    required("last_name", Text, "''"),
+    required("email", Text, "''"),
+    Column("password_hash", Text),
+    required("active", Boolean, "true"),
+    moment("created"),
+)
+
+roles = Table(
+    "roles",
+    metadata,
+    Column("user_id", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "organisation_id",
+        BigInteger,
+        ForeignKey("organisations.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("role", Text, primary_key=True),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    number(),
+    reference("user_id", "users", ondelete="CASCADE"),
+    Column("prefix", Text, nullable=False, unique=True),
+    required("secret_hash", LargeBinary),
+    moment("created"),
+    Column("revoked", DateTime(timezone=True)),
+)
+
+raster_sources = Table(
+    "raster_sources",
+    metadata,
+    number(),
+    identity(),
+    required("name", Text),
+    Column("description", Text),
+    reference("organisation_id", "organisations"),
+    required("access_modifier", SmallInteger, "200"),
+    reference("supplier_id", "users", nullable=True),
+    Column("supplier_code", Text),
+    required("temporal", Boolean, "false"),
+    Column("declared_interval", Interval),
+    Column("definition", Text),
+    Column("group_key", Text),
+    Column("definition_hash", Text),
+    required("file_count", Integer, "0"),
+    Column("interval", Interval),
+    Column("first_value_timestamp", DateTime(timezone=True)),
+    Column("last_value_timestamp", DateTime(timezone=True)),
+    Column("west", Double),
+    Column("south", Double),
+    Column("east", Double),
+    Column("north", Double),
+    Column(
+        "extent",
+        multipolygon(),
+        Computed("bounds_geometry(west, south, east, north)", persisted=True),
+    ),
+    Column("projection", Text),
+    Column("origin_x", Double),
+    Column("origin_y", Double),
+    Column("upper_bound_x", Double),
+    Column("upper_bound_y", Double),
+    Column("pixelsize_x", Double),
+    Column("pixelsize_y", Double),
+    Column("size", BigInteger),
+    Column("dtype", Text),
+    Column("fill_value", Text),
+    required("notices", JSONB, "'[]'::jsonb"),
+    moment("created"),
+    moment("last_modified"),
+    UniqueConstraint("definition", "group_key"),
+)
+
+coordinate_systems = Table(
+    "coordinate_systems",
+    metadata,
+    number(),
+    required("wkt", Text),
+    Column("wkt_md5", Text, Computed("md5(wkt)", persisted=True), unique=True),
+    Column("projection", Text),
+)
+
+raster_files = Table(
+    "raster_files",
+    metadata,
+    number(),
+    reference("source_id", "raster_sources", ondelete="CASCADE"),
+    required("uri", Text),
+    required("fingerprint", Text),
+    required("state", Text, "'present'"),
+    required("sidecars", ARRAY(Text), "'{}'::text[]"),
+    required("size", BigInteger),
+    required("width", BigInteger),
+    required("height", BigInteger),
+    required("band_count", Integer),
+    required("transform", ARRAY(Double)),
+    reference("coordinate_system_id", "coordinate_systems"),
+    required("rotated", Boolean),
+    required("origin_x", Double),
+    required("origin_y", Double),
+    required("upper_bound_x", Double),
+    required("upper_bound_y", Double),
+    required("pixelsize_x", Double),
+    required("pixelsize_y", Double),
+    required("west", Double),
+    required("south", Double),
+    required("east", Double),
+    required("north", Double),
+    required("footprint", multipolygon()),
+    Column("operation_code", Text),
+    required("operation_name", Text),
+    Column("operation_accuracy", Double),
+    required("proj_version", Text),
+    required("dtype", Text),
+    Column("fill_value", Text),
+    required("bands", JSONB),
+    required("times", ARRAY(DateTime(timezone=True)), "'{}'::timestamptz[]"),
+    Column("datetime", DateTime(timezone=True)),
+    required("area_or_point", Text),
+    required("layout", JSONB),
+    required("notices", JSONB, "'[]'::jsonb"),
+    required("provenance", JSONB, "'{}'::jsonb"),
+    moment("registered"),
+    UniqueConstraint("source_id", "uri"),
+)
+
+layers = Table(
+    "layers",
+    metadata,
+    number(),
+    identity(),
+    required("name", Text),
+    Column("description", Text),
+    reference("organisation_id", "organisations"),
+    required("access_modifier", SmallInteger, "200"),
+    reference("supplier_id", "users", nullable=True),
+    Column("supplier_code", Text),
+    Column("temporal", Boolean),
+    required("shared_with", JSONB, "'[]'::jsonb"),
+    Column("observation_type", JSONB),
+    Column("aggregation_type", Text),
+    required("options", JSONB, "'{}'::jsonb"),
+    Column("colormap", JSONB),
+    required("rescalable", Boolean, "false"),
+    Column("source", JSONB),
+    Column("wms_info", JSONB),
+    required("layer_collections", JSONB, "'[]'::jsonb"),
+    Column("weight", Double),
+    moment("created"),
+    moment("last_modified"),
+)
+
+label_types = Table(
+    "label_types",
+    metadata,
+    number(),
+    identity(),
+    required("name", Text),
+    Column("description", Text),
+    reference("organisation_id", "organisations"),
+    required("access_modifier", SmallInteger, "200"),
+    reference("supplier_id", "users", nullable=True),
+    Column("object_type", Text),
+    Column("source", JSONB),
+    moment("created"),
+    moment("last_modified"),
+)
+
+scenarios = Table(
+    "scenarios",
+    metadata,
+    number(),
+    identity(),
+    required("name", Text),
+    reference("organisation_id", "organisations"),
+    required("access_modifier", SmallInteger, "200"),
+    reference("supplier_id", "users", nullable=True),
+    moment("created"),
+    moment("last_modified"),
+)
+
+
+def uses(table: str, owner: str, owners: str) -> Table:
+    """Which raster sources the rows of `owners` use."""
+    return Table(
+        table,
+        metadata,
+        Column(owner, BigInteger, ForeignKey(f"{owners}.id", ondelete="CASCADE"), primary_key=True),
+        Column("source_uuid", Uuid, primary_key=True),
+    )
+
+
+layer_sources = uses("layer_sources", "layer_id", "layers")
+label_type_sources = uses("label_type_sources", "label_type_id", "label_types")
+scenario_sources = uses("scenario_sources", "scenario_id", "scenarios")
+
+tasks = Table(
+    "tasks",
+    metadata,
+    number(),
+    identity(),
+    required("status", Text, "'PENDING'"),
+    Column("result", JSONB),
+    Column("detail", Text),
+    moment("created"),
+    moment("updated"),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    number(),
+    reference("source_id", "raster_sources", ondelete="CASCADE"),
+    reference("task_id", "tasks", nullable=True),
+    reference("user_id", "users", nullable=True, ondelete="SET NULL"),
+    required("filename", Text),
+    Column("uri", Text),
+    Column("size", BigInteger),
+    Column("timestamp", DateTime(timezone=True)),
+    required("state", Text, "'requested'"),
+    Column("state_detail", Text),
+    moment("created_at"),
+    moment("updated_at"),
+)
+
+rejected_files = Table(
+    "rejected_files",
+    metadata,
+    number(),
+    required("definition", Text),
+    required("uri", Text),
+    reference("organisation_id", "organisations", nullable=True, ondelete="CASCADE"),
+    Column("fingerprint", Text),
+    required("code", Text),
+    required("message", Text),
+    moment("first_seen"),
+    moment("last_seen"),
+    required("attempts", Integer, "1"),
+    UniqueConstraint("definition", "uri"),
+)
+
+sync_runs = Table(
+    "sync_runs",
+    metadata,
+    number(),
+    identity(),
+    Column("definition", Text),
+    required("state", Text, "'running'"),
+    moment("started"),
+    Column("finished", DateTime(timezone=True)),
+    required("listed", BigInteger, "0"),
+    required("registered", BigInteger, "0"),
+    required("unchanged", BigInteger, "0"),
+    required("rejected", BigInteger, "0"),
+    required("bytes", BigInteger, "0"),
+    Column("detail", Text),
+)

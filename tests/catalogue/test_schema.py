@@ -1,0 +1,139 @@
+"""The schema: SQL and SQLAlchemy agree, migrations go down and up, constraints keep wrong data out."""
+
+from collections.abc import Iterator
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import IntegrityError
+
+from pipeline.catalogue.database import sync_engine
+from pipeline.catalogue.migrations import downgrade, migrate
+from pipeline.catalogue.tables import metadata
+from tests.conftest import new_database
+
+
+@pytest.fixture
+def connection(engine: Engine) -> Iterator[Connection]:
+    with engine.connect() as connection:
+        yield connection
+
+
+def test_the_tables_of_sqlalchemy_and_of_the_database_agree_both_ways(
+    connection: Connection,
+) -> None:
+    def is_ours(
+        thing: object, name: str | None, kind: str, reflected: bool, compared: object
+    ) -> bool:
+        return not (kind == "index" or name in ("spatial_ref_sys", "alembic_version"))
+
+    options = {"compare_type": True, "compare_server_default": True, "include_object": is_ours}
+    differences = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+    assert [one for one in differences if "comment" not in str(one[0])] == []
+
+
+def test_every_nullable_column_is_nullable_on_both_sides(connection: Connection) -> None:
+    inspector = inspect(connection)
+    for table in metadata.sorted_tables:
+        live = {column["name"]: column["nullable"] for column in inspector.get_columns(table.name)}
+        assert live == {column.name: column.nullable for column in table.columns}, table.name
+
+
+def test_every_table_and_column_has_a_comment(connection: Connection) -> None:
+    without = connection.execute(
+        text("""
+            SELECT relname, attname FROM pg_class
+            JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+            WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')
+              AND relname NOT IN ('alembic_version', 'spatial_ref_sys', 'geometry_columns', 'geography_columns')
+              AND (col_description(pg_class.oid, attnum) IS NULL OR obj_description(pg_class.oid) IS NULL)
+        """)
+    ).all()
+    assert without == []
+
+
+def objects(engine: Engine) -> set[tuple[str, ...]]:
+    """Everything in the schema that is ours: tables, columns, indexes, constraints, functions, triggers."""
+    with engine.connect() as connection:
+        rows = connection.execute(
+            text("""
+                SELECT 'column', attrelid::regclass::text, attname, format_type(atttypid, atttypmod) FROM pg_attribute
+                JOIN pg_class ON pg_class.oid = attrelid
+                WHERE relnamespace = 'public'::regnamespace AND attnum > 0 AND NOT attisdropped
+                UNION ALL SELECT 'index', indexname, indexdef, '' FROM pg_indexes WHERE schemaname = 'public'
+                UNION ALL SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid)
+                FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+                UNION ALL SELECT 'function', oid::regprocedure::text, prosrc, '' FROM pg_proc
+                WHERE pronamespace = 'public'::regnamespace
+                  AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')
+                UNION ALL SELECT 'trigger', tgrelid::regclass::text, tgname, '' FROM pg_trigger WHERE NOT tgisinternal
+            """)
+        )
+        return {tuple(row) for row in rows}
+
+
+def test_every_migration_goes_down_and_up_again(server: str) -> None:
+    with new_database(server, "template1") as url:
+        engine = sync_engine(url)
+        empty = objects(engine)
+        migrate(engine)
+        full = objects(engine)
+        downgrade(engine, "base")
+        left = {
+            row
+            for row in objects(engine) - empty
+            if row[1] not in ("alembic_version", "alembic_version_pkc")
+        }
+        migrate(engine)
+        again = objects(engine)
+        engine.dispose()
+    assert len(full) > len(empty)
+    assert {row for row in left if "alembic_version" not in row[1]} == set()
+    assert again == full
+
+
+WRONG = {
+    "an upper bound below the origin": "upper_bound_x = -1",
+    "a temporal extent out of order": "first_value_timestamp = '2024-01-02', last_value_timestamp = '2024-01-01'",
+    "half a temporal extent": "first_value_timestamp = '2024-01-02'",
+    "an access modifier that is none of the four": "access_modifier = 150",
+    "a blank name": "name = E' \\t'",
+    "a latitude beyond the pole": "north = 91",
+    "south above north": "south = 53",
+    "a longitude beyond the antimeridian": "east = 181",
+    "a dtype that numpy does not know": "dtype = 'float32'",
+    "a pixel without width": "pixelsize_x = 0",
+    "files without a size": "size = NULL",
+    "an interval of nothing": "declared_interval = '0'",
+    "an organisation that is not there": "organisation_id = -1",
+}
+
+
+@pytest.mark.parametrize("assignment", WRONG.values(), ids=WRONG.keys())
+def test_the_database_refuses(connection: Connection, assignment: str) -> None:
+    connection.execute(
+        text("""
+            WITH owner AS (INSERT INTO organisations (name) VALUES ('Owner') RETURNING id)
+            INSERT INTO raster_sources (name, organisation_id, file_count, size, dtype, west, south, east, north,
+                origin_x, origin_y, upper_bound_x, upper_bound_y, pixelsize_x, pixelsize_y)
+            SELECT 'right', id, 1, 10, 'f4', 4, 51, 5, 52, 0, 0, 10, 10, 1, -1 FROM owner
+        """)
+    )
+    with pytest.raises(IntegrityError):
+        connection.execute(text(f"UPDATE raster_sources SET {assignment}"))
+
+
+def test_last_modified_moves_only_when_something_changed(connection: Connection) -> None:
+    connection.execute(text("INSERT INTO organisations (name) VALUES ('Owner')"))
+    connection.execute(
+        text("INSERT INTO raster_sources (name, organisation_id) SELECT 'a', id FROM organisations")
+    )
+
+    def update(name: str) -> object:
+        statement = "UPDATE raster_sources SET name = :name RETURNING last_modified"
+        return connection.execute(text(statement), {"name": name}).scalar_one()
+
+    first = connection.execute(text("SELECT last_modified FROM raster_sources")).scalar_one()
+    assert update("a") == first
+    assert update("b") > first  # type: ignore[operator]

@@ -1,0 +1,75 @@
+"""A real PostGIS for every test: one private cluster for the session, a throw-away database per test module."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
+
+from pipeline.catalogue.database import sync_engine
+from pipeline.catalogue.local import default_home, private_cluster
+from pipeline.catalogue.migrations import migrate
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """URL of a server on which databases can be made."""
+    given = os.environ.get("RASTERSOURCES_DATABASE_URL")
+    if given:
+        yield given
+        return
+    with private_cluster(
+        Path(os.environ.get("RASTERSOURCES_HOME") or default_home(REPOSITORY))
+    ) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def template(server: str) -> Iterator[str]:
+    """Name of a migrated database that others are copied from, made once per run."""
+    with new_database(server, "template1") as url:
+        engine = sync_engine(url)
+        migrate(engine)
+        engine.dispose()
+        yield make_url(url).database or ""
+
+
+@pytest.fixture(scope="module")
+def database_url(server: str, template: str) -> Iterator[str]:
+    """URL of a migrated, empty database that is dropped after the module."""
+    with new_database(server, template) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def engine(database_url: str) -> Iterator[Engine]:
+    """An engine on the database of the module."""
+    engine = sync_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+class new_database:  # noqa: N801 - used as a function
+    """A new database, dropped at the end."""
+
+    def __init__(self, server: str, template: str) -> None:
+        self.server, self.template = server, template
+        self.name = f"rastersources_test_{uuid4().hex[:12]}"
+
+    def __enter__(self) -> str:
+        self._execute("CREATE DATABASE {} TEMPLATE {}", self.name, self.template)
+        return make_url(self.server).set(database=self.name).render_as_string(hide_password=False)
+
+    def __exit__(self, *_: object) -> None:
+        self._execute("DROP DATABASE {} WITH (FORCE)", self.name)
+
+    def _execute(self, statement: str, *names: str) -> None:
+        with psycopg.connect(self.server, autocommit=True) as connection:
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))  # type: ignore[arg-type]
