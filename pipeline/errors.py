@@ -6,6 +6,8 @@ RastersourcesError
 └── TransientError     try again: the database or the storage is away
 """
 
+from dataclasses import dataclass
+
 
 class RastersourcesError(Exception):
     """An error with one sentence that says what to do."""
@@ -63,3 +65,95 @@ class OutsideCRSDomain(RasterError):
     """The raster lies where its coordinate reference system has no meaning."""
 
     code = "outside_crs_domain"
+
+
+class NotFound(RasterError):
+    """There is no file of this name, or it went away before it was read."""
+
+    code = "not_found"
+
+
+class PermissionDenied(RasterError):
+    """This user may not read the file or list the folder."""
+
+    code = "permission_denied"
+
+
+class NotAFile(RasterError):
+    """The name is that of a folder, pipe, socket or device."""
+
+    code = "not_a_file"
+
+
+class NotAllowed(RasterError):
+    """The file lies outside the folders that may be read."""
+
+    code = "not_allowed"
+
+
+class EmptyFile(RasterError):
+    """The file has no bytes."""
+
+    code = "empty_file"
+
+
+class NotAGeoTIFF(RasterError):
+    """The bytes are not those of a TIFF file."""
+
+    code = "not_a_geotiff"
+
+
+class Unreadable(RasterError):
+    """The file's header contradicts itself, or reading it failed."""
+
+    code = "unreadable"
+
+
+class Truncated(RasterError):
+    """The header speaks of bytes that the file does not have."""
+
+    code = "truncated"
+
+
+class OverBudget(RasterError):
+    """Reading the header would cost more than the budget allows."""
+
+    code = "over_budget"
+
+
+class TimedOut(RasterError):
+    """Reading took longer than the budget allows."""
+
+    code = "timeout"
+
+
+class Changing(RasterError):
+    """The file is not the one that was listed, or changed while it was read."""
+
+    code = "changing"
+
+
+class MultipleImages(RasterError):
+    """The file holds several rasters."""
+
+    code = "multiple_images"
+
+
+class UnsupportedDtype(RasterError):
+    """The pixels are numbers that numpy has no type for."""
+
+    code = "unsupported_dtype"
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A refused file as a fact that can be stored, where an exception would stop the others."""
+
+    uri: str
+    code: str
+    """Stable; listed in docs/reason-codes.md."""
+    message: str
+    fingerprint: str | None = None
+    """None where the file could not even be looked at."""
+    size: int | None = None
+    """Bytes; None where the file could not even be looked at."""
