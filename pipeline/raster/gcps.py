@@ -1,0 +1,55 @@
+"""Fits the grid of a raster to its ground control points."""
+
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from affine import Affine
+
+from pipeline.errors import NoGrid
+from pipeline.raster.grid import ControlPoint
+
+
+@dataclass(frozen=True)
+class Fit:
+    """An affine grid through control points."""
+
+    transform: Affine
+    """(column, row) of pixel corners to (x, y)."""
+    residual: float
+    """Root mean square distance between the points and the grid, in pixels."""
+
+
+def fit(points: tuple[ControlPoint, ...], turn: float | None = None) -> Fit:
+    """The least-squares affine transform of the points.
+
+    `turn` is the x of one turn around the earth (360 degrees in the CRS's unit) for a CRS whose
+    x repeats: points on both sides of the antimeridian are then brought together.
+    Raises NoGrid for fewer than three points, for points on one line and for endless numbers.
+    """
+    if len(points) < 3:
+        raise NoGrid(
+            f"{len(points)} ground control points do not place a raster; "
+            "give it three or more, or a geotransform"
+        )
+    pixel = np.array([(point.column, point.row, 1.0) for point in points])
+    place = np.array([(point.x, point.y) for point in points])
+    if not (np.isfinite(pixel).all() and np.isfinite(place).all()):
+        raise NoGrid("some ground control points are not finite; correct them")
+    if turn is not None:
+        place[:, 0] -= turn * np.rint((place[:, 0] - place[0, 0]) / turn)
+    return _solve(pixel, place)
+
+
+def _solve(pixel: np.ndarray, place: np.ndarray) -> Fit:
+    # Centred and scaled, so that large eastings do not cost digits.
+    origin, middle = pixel[:, :2].mean(axis=0), place.mean(axis=0)
+    centred = np.column_stack([pixel[:, :2] - origin, np.ones(len(pixel))])
+    matrix, _, rank, _ = np.linalg.lstsq(centred, place - middle, rcond=1e-12)
+    linear = matrix[:2].T
+    if rank < 3 or np.linalg.det(linear) == 0.0:
+        raise NoGrid("the ground control points lie on one line; spread them over the raster")
+    misses = np.linalg.solve(linear, (place - middle - centred @ matrix).T)
+    shift = middle + matrix[2] - linear @ origin
+    transform = Affine(*linear[0], shift[0], *linear[1], shift[1])
+    return Fit(transform, sqrt(float((misses**2).sum(axis=0).mean())))
