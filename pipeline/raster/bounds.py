@@ -17,7 +17,7 @@ PRECISION = 1e-9
 """Degrees that the extremum of an edge may still move when it is looked at more closely."""
 
 _SNAP = 1e-9
-_SPHERE = Geod(ellps="WGS84")
+_ELLIPSOID = Geod(ellps="WGS84")
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ def extent_of(surface: Surface, outline: Outline) -> Extent:
     continuous there and no other point is higher or lower than all around it. So the edge and
     the poles suffice.
     """
-    values = np.array([outline.longitude, -outline.longitude, outline.latitude, -outline.latitude])
-    east, west, north, south = (_highest(surface, outline, values[i], i) for i in range(4))
+    east, minus_west, north, minus_south = _highest(surface, outline)
     poles = (*outline.inside, *(() if outline.corner is None else (outline.corner,)))
     turn = _pole_of_turn(outline)
     if turn is not None:
         poles = (*poles, turn)
-    west, east = (-180.0, 180.0) if outline.inside or turn else (-west, east)
-    return Extent(west, min(-south, *poles, 90.0), east, max(north, *poles, -90.0))
+    around = bool(outline.inside) or turn is not None
+    west, east = (-180.0, 180.0) if around else (-minus_west, east)
+    return Extent(west, min((-minus_south, *poles)), east, max((north, *poles)))
 
 
 def _pole_of_turn(outline: Outline) -> float | None:
@@ -70,35 +70,46 @@ def bring_home(extent: Extent) -> Bounds:
 def shift_metres(old: Bounds, new: Bounds) -> float:
     """The longest way that a corner moved, in metres along the WGS 84 ellipsoid."""
     before, after = _corners(old), _corners(new)
-    _, _, distance = _SPHERE.inv(*zip(*before, strict=True), *zip(*after, strict=True))
+    _, _, distance = _ELLIPSOID.inv(before[0], before[1], after[0], after[1])
     return float(max(distance))
 
 
-def _corners(bounds: Bounds) -> list[tuple[float, float]]:
-    return [(x, y) for x in (bounds.west, bounds.east) for y in (bounds.south, bounds.north)]
+def _corners(bounds: Bounds) -> tuple[list[float], list[float]]:
+    """Longitudes and latitudes."""
+    west, south, east, north = bounds.west, bounds.south, bounds.east, bounds.north
+    return [west, west, east, east], [south, north, south, north]
 
 
-def _highest(surface: Surface, outline: Outline, values: Floats, which: int) -> float:
-    """The largest of one of: longitude, -longitude, latitude, -latitude, along the edge."""
-    best = float(values.max())
-    position = outline.position
-    before, after = np.diff(position)[:-1], np.diff(position)[1:]
-    left, right = np.diff(values)[:-1] / before, np.diff(values)[1:] / after
-    # The parabola through three neighbours: its curvature, slope in the middle, and summit.
-    curvature = (right - left) / (before + after)
+def _highest(surface: Surface, outline: Outline) -> list[float]:
+    """The largest longitude, -longitude, latitude and -latitude along the edge."""
+    values = np.array([outline.longitude, -outline.longitude, outline.latitude, -outline.latitude])
+    best: list[float] = values.max(axis=1).tolist()
+    heights = _summits(outline.position, values)
+    for which, row in enumerate(heights):
+        while row.max() > best[which] + PRECISION / 10:
+            index = int(np.argmax(row))
+            best[which] = max(best[which], _climb(surface, outline, index, which))
+            row[max(index - 1, 0) : index + 2] = -np.inf
+    return best
+
+
+def _summits(position: Floats, values: Floats) -> Floats:
+    """The height of the parabola through each three neighbours, -inf where it has no summit there.
+
+    The neighbours must lie on one side of the raster. The summit may lie half a step outside
+    them, since on an edge that is no parabola it is elsewhere.
+    """
+    steps = position[1:] - position[:-1]
+    before, after = steps[:-1], steps[1:]
+    slopes = (values[:, 1:] - values[:, :-1]) / steps
+    left, right = slopes[:, :-1], slopes[:, 1:]
+    bend = (right - left) / (before + after)
     slope = (left * after + right * before) / (before + after)
     with np.errstate(divide="ignore", invalid="ignore"):
-        summit = -slope / (2 * curvature)
-        height = values[1:-1] - slope**2 / (4 * curvature)
-    # Half an interval more, since an edge that is no parabola has its summit elsewhere.
-    hit = (curvature < 0) & (summit > -1.5 * before) & (summit < 1.5 * after)
-    hit &= (height > best + PRECISION / 10) & (position[1:-1] % 1.0 != 0.0)
-    while hit.any():
-        index = int(np.argmax(np.where(hit, height, -np.inf)))
-        best = max(best, _climb(surface, outline, index, which))
-        hit[max(index - 1, 0) : index + 2] = False
-        hit &= height > best + PRECISION / 10
-    return best
+        summit = slope / (-2 * bend)
+        height = values[:, 1:-1] + slope * summit / 2
+    hit = (bend < 0) & (summit > -1.5 * before) & (summit < 1.5 * after)
+    return np.where(hit & (position[1:-1] % 1.0 != 0.0), height, -np.inf)
 
 
 def _climb(surface: Surface, outline: Outline, index: int, which: int) -> float:

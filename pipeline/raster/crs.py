@@ -73,8 +73,8 @@ def horizontal(wkt: str | None) -> HorizontalCRS:
             "the raster has no CRS; set one, for example with gdal_edit.py -a_srs EPSG:28992 FILE"
         )
     part = _horizontal_part(_parse(wkt))
-    plain = part.source_crs if part.is_bound else part
-    if plain is None or not (plain.is_geographic or plain.is_projected) or plain.is_geocentric:
+    plain = _without_bound(part)
+    if not (plain.is_geographic or plain.is_projected):
         raise UnsupportedCRS(
             f"the CRS {part.name!r} ({part.type_name}) has no place on earth; "
             "assign a geographic or projected CRS"
@@ -99,9 +99,14 @@ def _horizontal_part(crs: CRS) -> CRS:
     return crs.to_2d() if len(crs.axis_info) == 3 and not crs.is_geocentric else crs
 
 
+def _without_bound(crs: CRS) -> CRS:
+    """A CRS without the datum shift that the file attaches to it."""
+    return crs.source_crs if crs.is_bound and crs.source_crs is not None else crs
+
+
 def _frame(crs: CRS, code: int | None, notices: tuple[Notice, ...]) -> HorizontalCRS:
     own = crs if code is None else CRS.from_epsg(code)
-    plain = own.source_crs if own.is_bound else own
+    plain = _without_bound(own)
     area = plain.area_of_use
     unit = plain.axis_info[0].unit_conversion_factor
     geographic = plain.is_geographic
@@ -127,13 +132,14 @@ def _epsg_code(crs: CRS) -> tuple[int | None, tuple[Notice, ...]]:
         return (code, ()) if _is_epsg(crs, code) else (None, (_differs(code),))
     if named is not None and named["authority"] != "OGC":
         return None, ()
+    found = crs.list_authority(min_confidence=70)
     # Without a code the name may still be another authority's, whose parameters equal those of
     # an EPSG CRS, such as ESRI:102039 and EPSG:5070: the file then says that it is the former.
-    exact = {found.auth_name for found in crs.list_authority(min_confidence=100)}
+    exact = {match.auth_name for match in found if match.confidence == 100}
     if exact - {"OGC"} and "EPSG" not in exact:
         return None, ()
-    candidates = crs.list_authority("EPSG", min_confidence=70)
-    return next((int(c.code) for c in candidates if _is_epsg(crs, int(c.code))), None), ()
+    codes = (int(match.code) for match in found if match.auth_name == "EPSG")
+    return next((code for code in codes if _is_epsg(crs, code)), None), ()
 
 
 def _differs(code: int) -> Notice:
@@ -167,8 +173,10 @@ def _same_projection(one: CRS, other: CRS) -> bool:
     """Equality of projected CRSs that list their axes in another order."""
     if not (one.type_name == other.type_name == "Projected CRS"):
         return False
+    base = one.geodetic_crs
     return (
-        one.geodetic_crs.equals(other.geodetic_crs, ignore_axis_order=True)
+        base is not None
+        and base.equals(other.geodetic_crs, ignore_axis_order=True)
         and one.coordinate_operation == other.coordinate_operation
         and _axes(one) == _axes(other)
     )
@@ -183,13 +191,13 @@ def _central_longitude(crs: CRS) -> float:
     prime = 0.0
     if crs.prime_meridian is not None:
         meridian = crs.prime_meridian
-        prime = degrees(meridian.longitude * meridian.unit_conversion_factor)
+        prime = degrees(float(meridian.longitude) * float(meridian.unit_conversion_factor))
     conversion = crs.coordinate_operation
     if conversion is None:
         return prime
     for parameter in conversion.params:
         if parameter.name.lower().startswith("longitude of") and crs.is_projected:
-            return float(prime + degrees(parameter.value * parameter.unit_conversion_factor))
+            return prime + degrees(float(parameter.value) * parameter.unit_conversion_factor)
     return prime
 
 

@@ -31,8 +31,7 @@ def footprint_of(surface: Surface, outline: Outline, extent: Extent) -> MultiPol
     fine = _finer(surface, outline, tolerance)
     if outline.inside and not fine.winding:
         return cut(shapely.box(extent.west, extent.south, extent.east, extent.north))
-    ring = Polygon(_ring(fine))
-    return cut(shapely.simplify(ring, tolerance))
+    return cut(shapely.simplify(_ring(fine), tolerance))
 
 
 def merge(pieces: list[Polygon] | npt.NDArray[np.object_], extent: Extent) -> MultiPolygon:
@@ -74,12 +73,11 @@ def polygon_around(longitude: Floats, latitude: Floats, pole: float | None) -> P
     return Polygon(np.vstack([points, [(longitude[-1], pole), (longitude[0], pole)]]))
 
 
-def _ring(outline: Outline) -> Floats:
+def _ring(outline: Outline) -> Polygon:
     pole: float | None = outline.corner
     if outline.winding:
         pole = outline.inside[0] if outline.inside else float(np.sign(outline.latitude.sum()) * 90)
-    ring = polygon_around(outline.longitude, outline.latitude, pole)
-    return shapely.get_coordinates(ring)
+    return polygon_around(outline.longitude, outline.latitude, pole)
 
 
 def _tolerance(extent: Extent) -> float:

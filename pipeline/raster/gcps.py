@@ -51,5 +51,6 @@ def _solve(pixel: np.ndarray, place: np.ndarray) -> Fit:
         raise NoGrid("the ground control points lie on one line; spread them over the raster")
     misses = np.linalg.solve(linear, (place - middle - centred @ matrix).T)
     shift = middle + matrix[2] - linear @ origin
-    transform = Affine(*linear[0], shift[0], *linear[1], shift[1])
+    (a, b), (d, e) = linear.tolist()
+    transform = Affine(a, b, float(shift[0]), d, e, float(shift[1]))
     return Fit(transform, sqrt(float((misses**2).sum(axis=0).mean())))

@@ -1,5 +1,6 @@
 """Places a raster: from its grid and its CRS to where it lies on the earth."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -16,7 +17,7 @@ from pipeline.raster.grid import FileCRS, Grid
 from pipeline.raster.operations import candidates, choose, within
 from pipeline.raster.outline import walk
 from pipeline.raster.part import place_part
-from pipeline.raster.surface import Surface
+from pipeline.raster.surface import INEXACT_METRES, Surface
 
 _FARTHEST = 540.0
 """Degrees of longitude beyond which a geographic grid is taken for one in other units."""
@@ -122,10 +123,11 @@ def _check_degrees(surface: Surface) -> None:
 
 
 def _on_earth(surface: Surface) -> tuple[Extent, MultiPolygon, tuple[Notice, ...]]:
-    outline = walk(surface)
+    inexact = replace(surface, round_trip=INEXACT_METRES)
+    outline = walk(surface) or walk(inexact)
     if outline is not None:
-        extent = extent_of(surface, outline)
-        return extent, footprint_of(surface, outline, extent), ()
+        extent = extent_of(inexact, outline)
+        return extent, footprint_of(inexact, outline, extent), ()
     part = place_part(surface)
     if part is None:
         raise OutsideCRSDomain(
@@ -146,7 +148,7 @@ def _doubts(surface: Surface, bounds: Bounds) -> tuple[Notice, ...]:
 
 
 def _turned(surface: Surface) -> tuple[Notice, ...]:
-    if not _is_rotated(surface.transform):
+    if not _is_rotated(surface):
         return ()
     text = "the grid is rotated or sheared; origin and upper bound are those of its envelope"
     return (Notice("rotated_grid", text),)
@@ -201,7 +203,7 @@ def _georeference(
         projection=surface.crs.projection,
         crs_wkt=surface.crs.wkt,
         transform=surface.transform,
-        rotated=_is_rotated(surface.transform),
+        rotated=_is_rotated(surface),
         origin_x=left,
         origin_y=lower,
         upper_bound_x=right,
@@ -224,8 +226,11 @@ def _envelope(surface: Surface) -> tuple[float, float, float, float]:
     return min(x) + 0.0, min(y) + 0.0, max(x) + 0.0, max(y) + 0.0
 
 
-def _is_rotated(transform: Affine) -> bool:
-    return transform.b != 0.0 or transform.d != 0.0
+def _is_rotated(surface: Surface) -> bool:
+    """Whether rows or columns drift by a thousandth of a pixel over the raster; less is rounding."""
+    a, b, _, d, e, _ = surface.transform[:6]
+    drift = max(abs(b) * surface.height, abs(d) * surface.width)
+    return bool(drift > 1e-3 * max(map(abs, (a, b, d, e))))
 
 
 def _pixelsize(transform: Affine) -> tuple[float, float]:

@@ -13,6 +13,7 @@ import pyproj
 from pyproj import Transformer
 from pyproj.enums import TransformDirection
 from pyproj.exceptions import CRSError, ProjError
+from pyproj.network import set_network_enabled  # type: ignore[attr-defined]
 from pyproj.transformer import TransformerGroup
 
 from pipeline.errors import UnsupportedCRS
@@ -65,47 +66,49 @@ def choose(crs: HorizontalCRS, policy: str, longitude: Floats, latitude: Floats)
     """The best operation for a raster of which these are some points, in degrees.
 
     The one that covers most of them; of those the most accurate, then the one made for the
-    smallest area. Where none covers any point, the one that PROJ lists first, which has the
-    largest area. A pinned operation gives way only to an installed grid.
+    smallest area. Where none was made for any of the points, longitude and latitude are taken
+    over as they are if PROJ offers that, and else the operation with the largest area is used.
     """
     found = candidates(crs, policy)
-    if len(found) == 1:
-        return found[0]
-    shares = [_share_inside(candidate.area, longitude, latitude) for candidate in found]
-    best = found[0] if not any(shares) else min(zip(found, shares, strict=True), key=_rank)[0]
-    pinned = [c for c in found if c.operation.code == PINNED.get(crs.projection or "")]
-    return pinned[0] if pinned and not best.grids else best
+    exact = [candidate for candidate in found if not candidate.ballpark]
+    shares = [_share_inside(candidate.area, longitude, latitude) for candidate in exact]
+    if any(shares):
+        return min(zip(exact, shares, strict=True), key=_rank)[0]
+    return next((candidate for candidate in found if candidate.ballpark), found[0])
 
 
 @lru_cache(maxsize=256)
 def candidates(crs: HorizontalCRS, policy: str) -> tuple[Candidate, ...]:
     """Every operation that this machine can do under the policy, in PROJ's order.
 
+    A pinned operation takes the place of all that need no grid.
     Raises UnsupportedCRS when there is no way to the earth, as from the CRS of another planet.
     """
     if policy not in POLICIES:
         raise ValueError(f"the CRS policy is {policy!r}; take one of {', '.join(POLICIES)}")
     # A grid from the network would make the outcome depend on the machine and on the day.
-    pyproj.network.set_network_enabled(False)
-    exact = [c for c in _list(crs, ballpark=False) if policy != "lizard" or not c.grids]
-    found = exact or [c for c in _list(crs, ballpark=True) if not c.grids]
+    set_network_enabled(False)
+    found = [c for c in _list(crs) if policy != "lizard" or not c.grids]
     if not found:
         raise UnsupportedCRS(
-            f"PROJ knows no operation from {crs.crs.name!r} to WGS 84; assign another CRS"
+            f"PROJ knows no way from {crs.crs.name!r} to WGS 84, it may belong to another "
+            "celestial body; assign a CRS of the earth"
         )
-    return tuple(found)
+    pinned = PINNED.get(crs.projection or "")
+    rest = [c for c in found if c.grids]
+    ours = [c for c in found if pinned is not None and c.operation.code == pinned]
+    return (*ours, *rest) if ours else tuple(found)
 
 
-def _list(crs: HorizontalCRS, *, ballpark: bool) -> list[Candidate]:
+def _list(crs: HorizontalCRS) -> list[Candidate]:
     try:
         with warnings.catch_warnings():
             # It tells of grids that are not installed, which is no news here.
             warnings.simplefilter("ignore", UserWarning)
-            group = TransformerGroup(crs.crs, _WGS84, always_xy=True, allow_ballpark=ballpark)
+            group = TransformerGroup(crs.crs, _WGS84, always_xy=True)
     except (ProjError, CRSError) as error:
         raise UnsupportedCRS(
-            f"there is no way from the CRS {crs.crs.name!r} to WGS 84, it may belong to another "
-            "celestial body; assign a CRS of the earth"
+            f"PROJ cannot take {crs.crs.name!r} to WGS 84; assign another CRS"
         ) from error
     return [_candidate(crs, transformer) for transformer in group.transformers]
 

@@ -87,6 +87,9 @@ def _unbroken(surface: Surface, outline: Outline) -> Outline:
     if edge:
         outline = _from_pole(outline, edge[0][1])
     for _ in range(40):
+        step = np.abs(np.diff(outline.longitude))
+        if (step <= _STRIDE).all():
+            break
         longitude = np.unwrap(outline.longitude, period=360.0)
         outline = replace(outline, longitude=longitude)
         wide = np.abs(np.diff(longitude)) > _STRIDE

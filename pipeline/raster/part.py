@@ -99,9 +99,9 @@ def _bisect(surface: Surface, good: Floats, bad: Floats) -> Floats:
     a, _, _, _, e, _ = surface.transform[:6]
     pixel = max(abs(a), abs(e), 1e-300) * surface.crs.metres_per_unit
     step = np.hypot(*(start - good))
-    return good + (start - good) * np.minimum(
-        3 * ROUND_TRIP_METRES / pixel / np.maximum(step, 1e-300), 1
-    )
+    share: Floats = np.minimum(3 * ROUND_TRIP_METRES / pixel / np.maximum(step, 1e-300), 1.0)
+    back: Floats = good + (start - good) * share
+    return back
 
 
 def _poles(surface: Surface) -> tuple[list[float], list[float]]:
@@ -132,7 +132,7 @@ def _points(sample: Sample) -> Floats:
     nodes = np.stack([sample.longitude, sample.latitude], axis=-1)
     points = np.concatenate([p.reshape(-1, 2) for p in (nodes, sample.across, sample.down)])
     points = points[np.isfinite(points[:, 0])]
-    free = points[np.abs(points[:, 1]) < _AT_POLE]
+    free: Floats = points[np.abs(points[:, 1]) < _AT_POLE]
     return free if len(free) else points
 
 
@@ -157,14 +157,12 @@ def _peak(sample: Sample, which: int, sign: float) -> tuple[int, int]:
     nodes = sign * np.stack([sample.longitude, sample.latitude], axis=-1)[..., which]
     nodes[np.abs(sample.latitude) >= _AT_POLE] = np.nan
     values = np.where(np.isnan(nodes), -np.inf, nodes)
-    for limits, ahead in ((sample.across, (0, 1)), (sample.down, (1, 0))):
-        height, width = limits.shape[:2]
-        limit = sign * limits[..., which]
-        limit = np.where(np.isnan(limit), -np.inf, limit)
-        # Either end of the line serves, since the next look spans more than one step.
-        view = values[:height, :width]
+    for limits in (sample.across, sample.down):
+        limit = np.where(np.isnan(limits[..., which]), -np.inf, sign * limits[..., which])
+        # The limit lies between this place and the next; either serves as the new middle,
+        # since the next look spans two steps to each side.
+        view = values[: limit.shape[0], : limit.shape[1]]
         np.maximum(view, limit, out=view)
-        del ahead
     row, column = np.unravel_index(int(np.argmax(values)), values.shape)
     return int(column), int(row)
 
@@ -193,7 +191,7 @@ def _footprint(sample: Sample, extent: Extent) -> MultiPolygon:
 
 def _cell(sample: Sample, nodes: Floats, row: int, column: int) -> Floats:
     """The corners of a cell and the limits on its sides, in order, as far as they are on earth."""
-    ring = np.array(
+    ring: Floats = np.array(
         [
             nodes[row, column],
             sample.across[row, column],
@@ -205,7 +203,7 @@ def _cell(sample: Sample, nodes: Floats, row: int, column: int) -> Floats:
             sample.down[row, column],
         ]
     )
-    return ring[np.isfinite(ring[:, 0])]
+    return ring[np.isfinite(ring[:, 0]), :]
 
 
 def _piece(ring: Floats) -> list[Polygon]:

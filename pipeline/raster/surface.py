@@ -15,6 +15,10 @@ Floats = npt.NDArray[np.float64]
 ROUND_TRIP_METRES = 0.01
 """What the way to WGS 84 and back may miss before a place counts as off the earth."""
 
+INEXACT_METRES = 10.0
+"""The same where the whole raster is off by so little: some projections, such as the New Zealand
+Map Grid, are series that lead back less exactly far from home. Off the earth it is kilometres."""
+
 
 @dataclass(frozen=True, eq=False)
 class Surface:
@@ -25,6 +29,8 @@ class Surface:
     height: int
     crs: HorizontalCRS
     candidate: Candidate
+    round_trip: float = ROUND_TRIP_METRES
+    """Metres."""
 
     def locate(self, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
         """Longitudes and latitudes in degrees of places in pixels; NaN for those off the earth.
@@ -79,12 +85,14 @@ class Surface:
             if self.crs.degrees_per_unit is not None:
                 # A pole has every longitude.
                 off_x = np.where(np.abs(latitude) > 90.0 - 1e-7, 0.0, off_x)
-            return ~(np.maximum(off_x, off_y) <= self._tolerance)
+            lost: npt.NDArray[np.bool_] = ~(np.maximum(off_x, off_y) <= self._tolerance)
+            return lost
 
     @property
     def _tolerance(self) -> float:
         a, b, _, d, e, _ = self.transform[:6]
-        return max(ROUND_TRIP_METRES / self.crs.metres_per_unit, 1e-5 * max(map(abs, (a, b, d, e))))
+        pixel = float(max(abs(a), abs(b), abs(d), abs(e)))
+        return max(self.round_trip / self.crs.metres_per_unit, 1e-5 * pixel)
 
     def _unroll(self, x: Floats, longitude: Floats) -> Floats:
         """Give longitudes the turns that x has."""
