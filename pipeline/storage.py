@@ -96,6 +96,11 @@ def present_fingerprint(file: StoredFile) -> str:
         raise translated(error) from error
 
 
+def own_fingerprint(status: os.stat_result) -> str:
+    """The part of a fingerprint that is the file's own; the sidecars' follows after a plus sign."""
+    return f"{status.st_size:x}.{status.st_mtime_ns:x}"
+
+
 def file_uri(path: str | Path) -> str:
     """The `file://` URI of an absolute path; every byte of the name survives."""
     return "file://" + quote_from_bytes(os.fsencode(path))
@@ -113,6 +118,11 @@ def translated(error: OSError) -> RasterError:
     if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
         return NotFound("the name leads nowhere: a loop of links, or too long; mend the link")
     return Unreadable(f"the file system reports {error.strerror or error}; check the disk")
+
+
+def rejection(file: StoredFile, error: RasterError) -> Rejection:
+    """The refusal of a listed file as a fact."""
+    return Rejection(file.uri, error.code, error.message, file.fingerprint, file.size)
 
 
 class _Roots:
@@ -268,7 +278,7 @@ def _statuses(folder: str, names: Sequence[str]) -> list[tuple[str, os.stat_resu
 
 def _fingerprint(status: os.stat_result, sidecars: list[tuple[str, os.stat_result]]) -> str:
     """Size and modification time in nanoseconds, and a digest of the sidecars' where there are."""
-    own = f"{status.st_size:x}.{status.st_mtime_ns:x}"
+    own = own_fingerprint(status)
     if not sidecars:
         return own
     parts = "".join(f"{name}\0{s.st_size}\0{s.st_mtime_ns}\0" for name, s in sidecars)

@@ -1,0 +1,242 @@
+"""Describes an open GeoTIFF: its grid, CRS, bands and layout, as the file and its sidecars say."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from affine import Affine
+from rasterio.enums import WktVersion
+from rasterio.errors import CRSError
+from rasterio.io import DatasetReader
+
+from pipeline.errors import UnsupportedCRS, UnsupportedDtype
+from pipeline.raster.bandtimes import band_time
+from pipeline.raster.facts import Notice
+from pipeline.raster.grid import ControlPoint, FileCRS, Grid
+from pipeline.raster.nodata import Nodata, read_nodata
+from pipeline.raster.sidecars import Auxiliary
+from pipeline.raster.tags import (
+    BITS_PER_SAMPLE,
+    DATETIME,
+    GDAL_METADATA,
+    GDAL_NODATA,
+    GEO_KEY_DIRECTORY,
+    MODEL_PIXEL_SCALE,
+    MODEL_TIEPOINT,
+    MODEL_TRANSFORMATION,
+    SAMPLE_FORMAT,
+    Directory,
+)
+from pipeline.raster.timestamps import TimeTags
+
+_DTYPES = {
+    name: np.dtype(name).str[1:]
+    for name in (
+        *("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
+        *("float16", "float32", "float64", "complex64", "complex128"),
+    )
+}
+_FLOAT = 3
+_COMPLEX_INTEGER = 5
+"""Values of SampleFormat (TIFF 6.0 and its technical note on complex numbers)."""
+
+_WORLD_FILES = (".tfw", ".tifw", ".tiffw", ".wld", ".tab")
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a file says of itself, before it is placed and dated."""
+
+    grid: Grid
+    crs: FileCRS
+    dtype: str
+    nodata: tuple[Nodata, ...]
+    """One for each band."""
+    descriptions: tuple[str | None, ...]
+    times: TimeTags
+    area_or_point: str
+    notices: tuple[Notice, ...]
+    provenance: dict[str, str]
+
+
+def describe(
+    dataset: DatasetReader, main: Directory, auxiliary: Auxiliary, sidecars: Sequence[str]
+) -> Description:
+    """The facts of the first image; `sidecars` are the names of those that GDAL used.
+
+    Raises UnsupportedDtype or UnsupportedCRS.
+    """
+    dtype = _dtype(dataset, main)
+    tags = _Tags(dataset, bool(sidecars) or GDAL_METADATA in main)
+    nodata = _nodata(dataset, main, auxiliary, dtype)
+    provenance = {
+        "transform": _transform_origin(main, auxiliary, sidecars),
+        "projection": _crs_origin(main, auxiliary, sidecars),
+        "fill_value": _nodata_origin(main, auxiliary, nodata[0]),
+    }
+    notices = [*_bit_notices(main), *_sidecar_notices(provenance), *_nodata_notices(nodata)]
+    return Description(
+        grid=_grid(dataset),
+        crs=_crs(dataset),
+        dtype=dtype,
+        nodata=nodata,
+        descriptions=tags.descriptions,
+        times=_time_tags(main, tags),
+        area_or_point=tags.dataset.get("AREA_OR_POINT", "Area"),
+        notices=(*auxiliary.notices, *notices, *tags.notices),
+        provenance={name: origin for name, origin in provenance.items() if origin},
+    )
+
+
+class _Tags:
+    """The metadata of file and bands; what is no UTF-8 is left out, with a notice."""
+
+    def __init__(self, dataset: DatasetReader, with_metadata: bool) -> None:
+        self.notices: list[Notice] = []
+        count = dataset.count
+        self.dataset: dict[str, str] = self._read(dataset.tags, {})
+        self.descriptions: tuple[str | None, ...] = self._read(
+            lambda: dataset.descriptions, (None,) * count
+        )
+        self.imagery: dict[str, str] = {}
+        self.bands: list[dict[str, str]] = [{}] * count
+        if with_metadata:
+            self.imagery = self._read(lambda: dataset.tags(ns="IMAGERY"), {})
+            self.bands = [self._band(dataset, index) for index in dataset.indexes]
+
+    def _band(self, dataset: DatasetReader, index: int) -> dict[str, str]:
+        return self._read(lambda: dataset.tags(index), {})
+
+    def _read(self, read: Callable[[], _T], instead: _T) -> _T:
+        try:
+            return read()
+        except UnicodeDecodeError:
+            notice = Notice("undecodable_metadata", "some of its metadata are no UTF-8 text")
+            if notice not in self.notices:
+                self.notices.append(notice)
+            return instead
+
+
+def _dtype(dataset: DatasetReader, main: Directory) -> str:
+    """The numpy code of the pixels, which in a TIFF is the same for all bands."""
+    bits, formats = main.integers(BITS_PER_SAMPLE), main.integers(SAMPLE_FORMAT)
+    if len(set(bits)) > 1 or len(set(formats)) > 1:
+        raise UnsupportedDtype("its bands differ in type; write one file for each type")
+    if _COMPLEX_INTEGER in formats:
+        raise UnsupportedDtype("numpy has no complex integers; convert it to complex64")
+    if bits[:1] == (16,) and formats[:1] == (_FLOAT,):
+        return "f2"  # as stored; GDAL before 3.11 shows it as float32
+    name = dataset.dtypes[0]
+    if name not in _DTYPES:
+        raise UnsupportedDtype(f"numpy has no type for {name} pixels; convert it, to float32 say")
+    return _DTYPES[name]
+
+
+def _bit_notices(main: Directory) -> list[Notice]:
+    bits = main.integer(BITS_PER_SAMPLE, 1)
+    if bits in (8, 16, 32, 64, 128):
+        return []
+    return [Notice("bit_depth", f"its values take {bits} bits, and are read into a wider type")]
+
+
+def _grid(dataset: DatasetReader) -> Grid:
+    transform = dataset.transform
+    points, _ = dataset.gcps
+    return Grid(
+        width=dataset.width,
+        height=dataset.height,
+        # The identity is what GDAL gives where there is none; it places nothing on earth.
+        transform=None if transform == Affine.identity() else transform,
+        control_points=tuple(ControlPoint(p.col, p.row, p.x, p.y) for p in points),
+        has_rpcs=dataset.rpcs is not None,
+    )
+
+
+def _crs(dataset: DatasetReader) -> FileCRS:
+    crs = dataset.crs or dataset.gcps[1]
+    if not crs:
+        return FileCRS(None)
+    try:
+        return FileCRS(crs.to_wkt(version=WktVersion.WKT2_2019) or None)
+    except CRSError as error:
+        raise UnsupportedCRS(
+            "its coordinate reference system cannot be read; set one with gdal_edit -a_srs"
+        ) from error
+
+
+def _nodata(
+    dataset: DatasetReader, main: Directory, auxiliary: Auxiliary, dtype: str
+) -> tuple[Nodata, ...]:
+    """For each band: from the .aux.xml sidecar, the file's own tag, or other sidecars by GDAL."""
+    own = main.text(GDAL_NODATA)
+    by_text: dict[str | None, Nodata] = {}
+    found = []
+    for index, seen in zip(dataset.indexes, dataset.nodatavals, strict=True):
+        text = auxiliary.nodata.get(index, own)
+        if text is None and seen is not None:
+            text = repr(float(seen))
+        if text not in by_text:
+            by_text[text] = read_nodata(text, dtype)
+        found.append(by_text[text])
+    return tuple(found)
+
+
+def _nodata_notices(nodata: Sequence[Nodata]) -> list[Notice]:
+    notices = list(dict.fromkeys(notice for each in nodata for notice in each.notices))
+    if len({each.value for each in nodata}) > 1:
+        notices.append(Notice("nodata_differs", "its bands have different nodata values"))
+    return notices
+
+
+def _time_tags(main: Directory, tags: _Tags) -> TimeTags:
+    key = "ACQUISITIONDATETIME"
+    return TimeTags(
+        datetime=main.text(DATETIME),
+        acquisition=tags.imagery.get(key) or tags.dataset.get(key),
+        bands=tuple(
+            band_time(description, metadata, tags.dataset)
+            for description, metadata in zip(tags.descriptions, tags.bands, strict=True)
+        ),
+    )
+
+
+def _transform_origin(main: Directory, auxiliary: Auxiliary, sidecars: Sequence[str]) -> str | None:
+    if auxiliary.transform:
+        return "sidecar .aux.xml"
+    if MODEL_TRANSFORMATION in main:
+        return "tag ModelTransformation"
+    if MODEL_PIXEL_SCALE in main and MODEL_TIEPOINT in main:
+        return "tags ModelPixelScale and ModelTiepoint"
+    for name in sidecars:
+        if name.lower().endswith(_WORLD_FILES):
+            return f"sidecar {name}"
+    return "ground control points" if MODEL_TIEPOINT in main else None
+
+
+def _crs_origin(main: Directory, auxiliary: Auxiliary, sidecars: Sequence[str]) -> str | None:
+    if auxiliary.crs:
+        return "sidecar .aux.xml"
+    if GEO_KEY_DIRECTORY in main:
+        return "GeoKeys"
+    return "sidecar" if sidecars else None
+
+
+def _nodata_origin(main: Directory, auxiliary: Auxiliary, first: Nodata) -> str | None:
+    if first.value is None:
+        return None
+    if 1 in auxiliary.nodata:
+        return "sidecar .aux.xml"
+    return "tag GDAL_NODATA" if GDAL_NODATA in main else "sidecar"
+
+
+def _sidecar_notices(provenance: dict[str, str | None]) -> list[Notice]:
+    """What comes from beside the file, where it could be lost or be of another file."""
+    notices = []
+    for field, what in (("transform", "place"), ("projection", "CRS"), ("fill_value", "nodata")):
+        origin = provenance[field] or ""
+        if origin.startswith("sidecar"):
+            notices.append(Notice(f"sidecar_{field}", f"its {what} comes from a {origin}"))
+    return notices

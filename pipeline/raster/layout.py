@@ -1,0 +1,112 @@
+"""Says how the pixels lie in a file: blocks, compression, overviews, masks, and whether it is a COG."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from pipeline.raster.facts import Layout
+from pipeline.raster.tags import (
+    COMPRESSION,
+    EXTRA_SAMPLES,
+    STRIP_OFFSETS,
+    TILE_OFFSETS,
+    Directory,
+)
+
+# TIFF 6.0, and the numbers registered since that libtiff knows; GDAL's names.
+_COMPRESSIONS = {
+    2: "CCITTRLE", 3: "CCITTFAX3", 4: "CCITTFAX4", 5: "LZW", 6: "OJPEG", 7: "JPEG",
+    8: "DEFLATE", 32773: "PACKBITS", 32946: "DEFLATE", 34676: "SGILOG", 34677: "SGILOG24",
+    34887: "LERC", 34925: "LZMA", 50000: "ZSTD", 50001: "WEBP", 50002: "JXL",
+}  # fmt: skip
+
+_UNTILED_UP_TO = 512
+"""Pixels a side: a COG needs tiles only beyond it (GDAL's validate_cloud_optimized_geotiff.py)."""
+
+_GHOST = b"GDAL_STRUCTURAL_METADATA_SIZE="
+_GHOST_SIZE = len(_GHOST) + len(b"000140 bytes\n")
+# "Cloud Optimized GeoTIFF", GDAL's driver documentation: the header of the ghost area.
+
+_ALPHA = {1, 2}
+"""Values of ExtraSamples: associated and unassociated alpha (TIFF 6.0)."""
+
+
+def lay_out(
+    directories: Sequence[Directory], external: Sequence[Directory], sidecar_mask: bool
+) -> Layout:
+    """The layout of the first image; `external` are the images in its .ovr sidecar."""
+    main = directories[0]
+    inside = _without_masks(directories[1:])
+    reasons = tuple(_not_cog_because(main, inside, external))
+    width, height = main.block_size
+    return Layout(
+        compression=_compression(main),
+        block_width=width,
+        block_height=height,
+        overviews=tuple(_factor(main, each) for each in inside or _without_masks(external)),
+        cog=not reasons,
+        not_cog_because=reasons,
+        mask=_mask(directories, sidecar_mask),
+    )
+
+
+def _compression(main: Directory) -> str | None:
+    code = main.integer(COMPRESSION, 1)
+    return None if code == 1 else _COMPRESSIONS.get(code, str(code))
+
+
+def _without_masks(directories: Sequence[Directory]) -> list[Directory]:
+    return [directory for directory in directories if not directory.mask]
+
+
+def _factor(main: Directory, overview: Directory) -> int:
+    """How many pixels of the image one of the overview stands for, along the longer side."""
+    if main.width >= main.height:
+        return round(main.width / max(overview.width, 1))
+    return round(main.height / max(overview.height, 1))
+
+
+def _mask(directories: Sequence[Directory], sidecar_mask: bool) -> str | None:
+    main = directories[0]
+    if any(d.mask and (d.width, d.height) == (main.width, main.height) for d in directories[1:]):
+        return "internal"
+    if sidecar_mask:
+        return "sidecar"
+    return "alpha" if _ALPHA & set(main.integers(EXTRA_SAMPLES)) else None
+
+
+def _not_cog_because(
+    main: Directory, overviews: Sequence[Directory], external: Sequence[Directory]
+) -> Iterator[str]:
+    """What keeps it from being cloud-optimised, by the rules of GDAL's validator."""
+    if external:
+        yield "its overviews lie in a file of their own"
+    if main.offset != _first_place(main):
+        yield "its header is not at the start of the file"
+    levels = (main, *overviews)
+    if any(not d.tiled and max(d.width, d.height) > _UNTILED_UP_TO for d in levels):
+        yield "its pixels lie in strips, not in tiles"
+    if any(after.width > before.width for before, after in pairwise(levels)):
+        yield "its overviews are not in the order of their size"
+    if any(after.offset < before.offset for before, after in pairwise(levels)):
+        yield "the headers of its overviews are not in order"
+    starts = [start for d in levels if (start := _first_pixels(d))]
+    if any(before < after for before, after in pairwise(starts)):
+        yield "the pixels of its overviews do not come before its own"
+    if starts and starts[-1] < levels[-1].offset:
+        yield "its pixels come before its headers"
+
+
+def _first_place(main: Directory) -> int:
+    """Where the first directory of a COG lies: after the file's header and GDAL's ghost area."""
+    start = main.source.header_size
+    ghost = main.source.read(start, min(_GHOST_SIZE, main.source.size - start))
+    if not ghost.startswith(_GHOST) or not (digits := ghost[len(_GHOST) :][:6]).isdigit():
+        return start
+    end = start + _GHOST_SIZE + int(digits)
+    return end + end % 2
+
+
+def _first_pixels(directory: Directory) -> int:
+    """The offset of the first block; 0 for a hole."""
+    tag = TILE_OFFSETS if TILE_OFFSETS in directory else STRIP_OFFSETS
+    return directory.integer(tag, 0)

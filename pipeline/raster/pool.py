@@ -1,0 +1,247 @@
+"""Reads many GeoTIFFs in worker processes that may hang or crash without harm to the rest."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Pipe, wait
+from pathlib import Path
+
+from pipeline.errors import (
+    RasterError,
+    RastersourcesError,
+    Rejection,
+    TimedOut,
+    TransientError,
+    Unreadable,
+)
+from pipeline.raster.facts import RasterFile, ReadOptions
+from pipeline.storage import StoredFile, rejection
+
+Outcome = RasterFile | Rejection
+
+_MOST_AT_ONCE = 64
+"""Files that a worker holds: enough to read on while their reader is busy with earlier ones."""
+
+_WINDOW = 4 * _MOST_AT_ONCE
+"""Files per worker, at most, that are ahead of the one that is due next."""
+
+_GRACE = 5.0
+"""Seconds after which a worker that did not stop itself in time is stopped."""
+
+
+def read_all(
+    files: Iterable[StoredFile | Rejection],
+    options: ReadOptions | Callable[[StoredFile], ReadOptions],
+    workers: int,
+) -> Iterator[RasterFile | Rejection]:
+    """What `read` makes of each file, in their order; what was refused before passes through.
+
+    Lazy: only some hundred files for each worker are under way. A file that takes longer than its
+    budget is refused as `timeout`, one that twice ends the process that reads it as `unreadable`.
+    Raises CatalogueError for a time rule that cannot work, TransientError where no worker starts.
+    """
+    options_for = options if callable(options) else lambda _: options
+    with _Pool(max(1, workers)) as pool:
+        yield from pool.outcomes(_Task.of(item, options_for) for item in files)
+
+
+@dataclass
+class _Task:
+    """A file on its way."""
+
+    file: StoredFile
+    options: ReadOptions
+    outcome: Outcome | None = None
+    crashes: int = 0
+
+    @staticmethod
+    def of(
+        item: StoredFile | Rejection, options_for: Callable[[StoredFile], ReadOptions]
+    ) -> "_Task | Rejection":
+        return item if isinstance(item, Rejection) else _Task(item, options_for(item))
+
+    def refuse(self, error: RasterError) -> None:
+        self.outcome = rejection(self.file, error)
+
+
+class _Pool:
+    """The workers, and the tasks that they gave back."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._workers: list[_Worker] = []
+        self._again: deque[_Task] = deque()
+        self._appetite = 1
+
+    def __enter__(self) -> "_Pool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.end(patience=0)
+
+    def outcomes(self, source: Iterator[_Task | Rejection]) -> Iterator[Outcome]:
+        """One for each task, in their order."""
+        due: deque[_Task | Rejection] = deque()
+        while True:
+            self._feed(source, due)
+            if not due:
+                return
+            while due and (outcome := _outcome(due[0])) is not None:
+                due.popleft()
+                yield outcome
+            if due:
+                self._listen()
+
+    def _feed(self, source: Iterator[_Task | Rejection], due: deque[_Task | Rejection]) -> None:
+        """Gives tasks to the workers that have none, and starts workers up to the size."""
+        idle = [worker for worker in self._workers if not worker.tasks]
+        while idle or len(self._workers) < self._size:
+            tasks = self._take(source, due)
+            if not tasks:
+                return
+            if not idle:
+                idle.append(_Worker())
+                self._workers.append(idle[0])
+            idle.pop().give(tasks)
+            self._appetite = min(2 * self._appetite, _MOST_AT_ONCE)
+
+    def _take(
+        self, source: Iterator[_Task | Rejection], due: deque[_Task | Rejection]
+    ) -> list[_Task]:
+        """Tasks for one worker: those that another gave back first; as many as the window has."""
+        tasks: list[_Task] = []
+        while self._again and len(tasks) < self._appetite:
+            tasks.append(self._again.popleft())
+        while len(tasks) < self._appetite and len(due) < self._size * _WINDOW:
+            item = next(source, None)
+            if item is None:
+                break
+            due.append(item)
+            if isinstance(item, _Task):
+                tasks.append(item)
+        return tasks
+
+    def _listen(self) -> None:
+        """Waits for outcomes, and replaces workers that ended or hang."""
+        busy = [worker for worker in self._workers if worker.tasks]
+        ready = wait([worker.connection for worker in busy], timeout=1.0)
+        for worker in busy:
+            if worker.connection in ready:
+                try:
+                    worker.receive()
+                except (EOFError, OSError):
+                    self._bury(worker, worker.end(patience=_GRACE) == -signal.SIGALRM)
+            elif worker.overdue():
+                worker.end(patience=0)
+                self._bury(worker, timed_out=True)
+
+    def _bury(self, worker: "_Worker", timed_out: bool) -> None:
+        """Sees to the tasks of a worker that ended while it read the first of them."""
+        self._workers.remove(worker)
+        if not worker.ready:
+            raise TransientError(f"no process to read files starts: {worker.last_words}")
+        task = worker.tasks.popleft()
+        task.crashes += 1
+        if timed_out:
+            seconds = task.options.budget.seconds
+            task.refuse(TimedOut(f"reading takes over {seconds:g} s; raise the budget for time"))
+        elif task.crashes > 1:
+            task.refuse(
+                Unreadable(f"reading it ends the process ({worker.last_words}); write it again")
+            )
+        else:
+            # Once may be the fault of the machine: of memory running out, or of a person.
+            worker.tasks.appendleft(task)
+        self._again.extend(worker.tasks)
+
+
+class _Worker:
+    """A process that reads files, one after the other, and the tasks that it has."""
+
+    def __init__(self) -> None:
+        self.tasks: deque[_Task] = deque()
+        self.ready = False
+        self.last_words = ""
+        self.connection, its_end = Pipe()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "pipeline.raster.worker", str(its_end.fileno())],
+                env=_environment(),
+                pass_fds=[its_end.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                process_group=0,  # a terminal's Ctrl-C is for the parent
+            )
+        except OSError as error:
+            raise TransientError(f"no process to read files starts: {error}") from error
+        finally:
+            its_end.close()
+        self._heard = time.monotonic()
+
+    def give(self, tasks: list[_Task]) -> None:
+        """Only to a worker without tasks, which is listening."""
+        self.tasks.extend(tasks)
+        self._heard = time.monotonic()
+        # A worker that ended meanwhile is noticed when it is listened to.
+        with suppress(BrokenPipeError):
+            self.connection.send([(task.file, task.options) for task in tasks])
+
+    def receive(self) -> None:
+        """Takes the outcomes that are there. Raises EOFError or OSError where the process ended."""
+        while self.connection.poll():
+            message = self.connection.recv()
+            self._heard = time.monotonic()
+            if isinstance(message, RastersourcesError):
+                raise message
+            if message is None:
+                self.ready = True
+            else:
+                self.tasks.popleft().outcome = message
+
+    def overdue(self) -> bool:
+        """Whether it should have stopped itself by now, and does not."""
+        limit = self.tasks[0].options.budget.seconds + _GRACE
+        return self.ready and time.monotonic() - self._heard > limit
+
+    def end(self, patience: float) -> int:
+        """The process's exit status, as subprocess gives it; killed after `patience` seconds."""
+        self.connection.close()
+        try:
+            status = self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        with self._errors as errors:
+            errors.seek(0)
+            lines = errors.read().decode(errors="replace").split("\n")
+        self.last_words = next((line for line in reversed(lines) if line), _meaning(status))
+        return status
+
+
+def _outcome(item: _Task | Rejection) -> Outcome | None:
+    return item if isinstance(item, Rejection) else item.outcome
+
+
+def _meaning(status: int) -> str:
+    return f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+
+
+def _environment() -> dict[str, str]:
+    """The parent's, with this package where Python finds it, and without threads for algebra."""
+    root = str(Path(__file__).parents[2])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "OPENBLAS_NUM_THREADS": "1",
+    }
