@@ -16,7 +16,8 @@ Floats = npt.NDArray[np.float64]
 PRECISION = 1e-9
 """Degrees that the extremum of an edge may still move when it is looked at more closely."""
 
-_SNAP = 1e-9
+SNAP = 1e-7
+"""Degrees past 180 that are rounding, a centimetre, and do not make a raster cross it."""
 _ELLIPSOID = Geod(ellps="WGS84")
 
 
@@ -57,13 +58,13 @@ def _pole_of_turn(outline: Outline) -> float | None:
 def bring_home(extent: Extent) -> Bounds:
     """Longitudes within -180..180, west > east across the antimeridian; latitudes within -90..90.
 
-    360 degrees or more are -180..180. A billionth of a degree beyond 180 is rounding.
+    360 degrees or more, within a tenth of a metre, are -180..180.
     """
     south, north = max(extent.south, -90.0), min(extent.north, 90.0)
     if extent.east - extent.west >= 360.0 - 1e-6:
         return Bounds(-180.0, south, 180.0, north)
-    west = extent.west - 360.0 * floor((extent.west + 180.0 + _SNAP) / 360.0)
-    east = extent.east - 360.0 * floor((extent.east + 180.0 - _SNAP) / 360.0)
+    west = extent.west - 360.0 * floor((extent.west + 180.0 + SNAP) / 360.0)
+    east = extent.east - 360.0 * floor((extent.east + 180.0 - SNAP) / 360.0)
     return Bounds(max(west, -180.0), south, min(east, 180.0), north)
 
 

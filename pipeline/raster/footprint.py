@@ -8,7 +8,7 @@ import shapely
 from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.raster.bounds import Extent
+from pipeline.raster.bounds import SNAP, Extent
 from pipeline.raster.outline import INTERVALS, Outline, walk
 from pipeline.raster.surface import Surface
 
@@ -35,15 +35,15 @@ def footprint_of(surface: Surface, outline: Outline, extent: Extent) -> MultiPol
 
 
 def merge(pieces: list[Polygon] | npt.NDArray[np.object_], extent: Extent) -> MultiPolygon:
-    """The footprint that polygons make up together, in longitudes that are not brought home."""
-    whole = shapely.union_all(pieces, grid_size=1e-9)
-    box = shapely.box(extent.west, extent.south, extent.east, extent.north)
+    """The footprint that polygons make up together, whose longitudes need not be home yet."""
+    whole = cut(shapely.union_all(pieces, grid_size=1e-9))
+    band = shapely.box(-180.0, extent.south, 180.0, extent.north)
     tolerance = _tolerance(extent)
     drawn = shapely.simplify(whole, tolerance)
     while shapely.get_num_coordinates(drawn) > _MOST_POINTS:
         tolerance *= 2
         drawn = shapely.simplify(whole, tolerance)
-    return cut(drawn.intersection(box))
+    return cut(drawn.intersection(band))
 
 
 def cut(shape: BaseGeometry) -> MultiPolygon:
@@ -52,7 +52,8 @@ def cut(shape: BaseGeometry) -> MultiPolygon:
     west, _, east, _ = shape.bounds
     if west >= -180.0 and east <= 180.0:
         return _polygons(shape)
-    first, last = floor((west + 180.0) / 360.0), ceil((east - 180.0) / 360.0)
+    first = floor((west + 180.0 + SNAP) / 360.0)
+    last = ceil((east - 180.0 - SNAP) / 360.0)
     parts = [
         shapely.transform(
             shape.intersection(

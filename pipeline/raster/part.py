@@ -17,7 +17,9 @@ Flags = npt.NDArray[np.bool_]
 _CELLS = 64
 """A side is looked at in this many steps."""
 _HALVINGS = 45
-_AT_POLE = 90.0 - 1e-7
+_AT_POLE = 90.0 - 1e-5
+_NEAR_POLE = 90.0 - 0.005
+"""Where the rim of a map is a pole, round trips fail this close to it."""
 _ZOOMS = 12
 """Each looks three times closer at an extremum: from a step to a millionth of one."""
 
@@ -44,7 +46,7 @@ def place_part(surface: Surface) -> tuple[Extent, MultiPolygon] | None:
         np.linspace(0.0, surface.width, _CELLS + 1),
         np.linspace(0.0, surface.height, _CELLS + 1),
     )
-    if not np.isfinite(sample.longitude).any():
+    if not len(_points(sample)):
         return None
     inside, touched = _poles(surface)
     extent = _extent(surface, sample, inside, touched)
@@ -124,7 +126,13 @@ def _extent(surface: Surface, sample: Sample, inside: list[float], touched: list
     else:
         west, east = -_zoom(surface, sample, 0, -1.0), _zoom(surface, sample, 0, 1.0)
     south, north = -_zoom(surface, sample, 1, -1.0), _zoom(surface, sample, 1, 1.0)
-    return Extent(west, min([south, *touched]), east, max([north, *touched]))
+    south, north = min([south, *touched]), max([north, *touched])
+    return Extent(
+        west,
+        -90.0 if south < -_NEAR_POLE else south,
+        east,
+        90.0 if north > _NEAR_POLE else north,
+    )
 
 
 def _points(sample: Sample) -> Floats:
@@ -133,7 +141,7 @@ def _points(sample: Sample) -> Floats:
     points = np.concatenate([p.reshape(-1, 2) for p in (nodes, sample.across, sample.down)])
     points = points[np.isfinite(points[:, 0])]
     free: Floats = points[np.abs(points[:, 1]) < _AT_POLE]
-    return free if len(free) else points
+    return free
 
 
 def _zoom(surface: Surface, sample: Sample, which: int, sign: float) -> float:
@@ -146,9 +154,10 @@ def _zoom(surface: Surface, sample: Sample, which: int, sign: float) -> float:
             _closer(sample.columns, column, surface.width),
             _closer(sample.rows, row, surface.height),
         )
-        if not np.isfinite(sample.longitude).any():
+        points = _points(sample)
+        if not len(points):
             break
-        best = max(best, float((sign * _points(sample)[:, which]).max()))
+        best = max(best, float((sign * points[:, which]).max()))
     return best
 
 
