@@ -12,7 +12,7 @@ from pipeline.raster.facts import (
     ReadOptions,
     TimeRule,
 )
-from pipeline.raster.pool import read_all
+from pipeline.raster.pool import ReadingPool, read_all
 from pipeline.raster.reading import read
 from pipeline.raster.timestamps import interval_of, parse_time
 
@@ -26,6 +26,7 @@ __all__ = [
     "Operation",
     "RasterFile",
     "ReadOptions",
+    "ReadingPool",
     "TimeRule",
     "interval_of",
     "parse_time",

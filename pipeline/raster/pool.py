@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Pipe, wait
 from pathlib import Path
+from typing import Self
 
 from pipeline.errors import (
     RasterError,
@@ -47,9 +48,30 @@ def read_all(
     budget is refused as `timeout`, one that twice ends the process that reads it as `unreadable`.
     Raises CatalogueError for a time rule that cannot work, TransientError where no worker starts.
     """
-    options_for = options if callable(options) else lambda _: options
-    with _Pool(max(1, workers)) as pool:
-        yield from pool.outcomes(_Task.of(item, options_for) for item in files)
+    with ReadingPool(workers) as pool:
+        yield from pool.read(files, options)
+
+
+class ReadingPool:
+    """Worker processes for one reading after the other, started when they are needed."""
+
+    def __init__(self, workers: int) -> None:
+        self._pool = _Pool(max(1, workers))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.__exit__()
+
+    def read(
+        self,
+        files: Iterable[StoredFile | Rejection],
+        options: ReadOptions | Callable[[StoredFile], ReadOptions],
+    ) -> Iterator[RasterFile | Rejection]:
+        """As `read_all`; one reading must be taken to its end before the next begins."""
+        options_for = options if callable(options) else lambda _: options
+        return self._pool.outcomes(_Task.of(item, options_for) for item in files)
 
 
 @dataclass
