@@ -132,14 +132,24 @@ def _epsg_code(crs: CRS) -> tuple[int | None, tuple[Notice, ...]]:
         return (code, ()) if _is_epsg(crs, code) else (None, (_differs(code),))
     if named is not None and named["authority"] != "OGC":
         return None, ()
-    found = crs.list_authority(min_confidence=70)
     # Without a code the name may still be another authority's, whose parameters equal those of
     # an EPSG CRS, such as ESRI:102039 and EPSG:5070: the file then says that it is the former.
-    exact = {match.auth_name for match in found if match.confidence == 100}
+    exact = {match.auth_name for match in crs.list_authority(min_confidence=100)}
     if exact - {"OGC"} and "EPSG" not in exact:
         return None, ()
-    codes = (int(match.code) for match in found if match.auth_name == "EPSG")
-    return next((code for code in codes if _is_epsg(crs, code)), None), ()
+    return next((code for code in _similar(crs) if _is_epsg(crs, code)), None), ()
+
+
+def _similar(crs: CRS) -> list[int]:
+    """Codes of the EPSG CRSs that PROJ finds similar, best first; some are similar in name only."""
+    found = crs.list_authority("EPSG", min_confidence=20)
+    if not found and crs.is_geographic:
+        # PROJ does not look behind longitude before latitude, which EPSG does not have.
+        definition = crs.to_json_dict()
+        definition["coordinate_system"]["axis"].reverse()
+        definition.pop("id", None)
+        found = CRS.from_json_dict(definition).list_authority("EPSG", min_confidence=20)
+    return [int(match.code) for match in found]
 
 
 def _differs(code: int) -> Notice:
