@@ -163,7 +163,7 @@ def _crs(dataset: DatasetReader) -> FileCRS:
         return FileCRS(crs.to_wkt(version=WktVersion.WKT2_2019) or None)
     except CRSError as error:
         raise UnsupportedCRS(
-            "its coordinate reference system cannot be read; set one with gdal_edit -a_srs"
+            "its coordinate reference system cannot be read; set one with gdal_edit.py -a_srs"
         ) from error
 
 

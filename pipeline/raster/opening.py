@@ -10,10 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
-from pipeline.errors import Changing, NotAFile, Unreadable
+from pipeline.errors import Changing, NotAFile, Unreadable, UnsupportedCRS
 from pipeline.storage import StoredFile, own_fingerprint, present_fingerprint, translated
 
 # GDAL reports through the logger of this module of rasterio.
@@ -65,7 +65,7 @@ def open_dataset(file: StoredFile, descriptor: int) -> Iterator[tuple[DatasetRea
     """The dataset as rasterio sees it, and what GDAL warns of, so far, while it is open.
 
     Sidecars are used where the listing found some; otherwise GDAL does not look for any, which
-    also keeps it from reading whole folders. Raises Unreadable.
+    also keeps it from reading whole folders. Raises Unreadable or UnsupportedCRS.
     """
     sidecars = "TRUE" if file.sidecars else "EMPTY_DIR"
     options = {**_GDAL_OPTIONS, "GDAL_DISABLE_READDIR_ON_OPEN": sidecars}
@@ -80,6 +80,10 @@ def open_dataset(file: StoredFile, descriptor: int) -> Iterator[tuple[DatasetRea
 def _open(name: str) -> DatasetReader:
     try:
         return rasterio.open(name, driver="GTiff", sharing=False)
+    except CRSError as error:
+        raise UnsupportedCRS(
+            "its coordinate reference system cannot be read; set one with gdal_edit.py -a_srs"
+        ) from error
     except (RasterioError, UnicodeDecodeError) as error:
         raise Unreadable(f"GDAL cannot open it: {_first_line(error)}; write it again") from error
 

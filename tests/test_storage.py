@@ -1,0 +1,226 @@
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+import pytest
+
+from pipeline.errors import NotAllowed, NotFound, Rejection
+from pipeline.storage import StoredFile, file_uri, list_files, present_fingerprint, stored_file
+
+
+def listed(*paths: Path, root: Path) -> list[StoredFile | Rejection]:
+    return list(list_files(paths, [root]))
+
+
+def names(found: list[StoredFile | Rejection]) -> list[str]:
+    return [item.path.name for item in found if isinstance(item, StoredFile)]
+
+
+def codes(found: list[StoredFile | Rejection]) -> list[str]:
+    return [item.code for item in found if isinstance(item, Rejection)]
+
+
+def touch(path: Path, content: bytes = b"x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_folder_yields_its_tif_and_tiff_files_in_any_case_and_in_order(tmp_path: Path) -> None:
+    for name in ("b.TIFF", "a.tif", "sub/c.Tif", "note.txt", "tif", "z.tif.part"):
+        touch(tmp_path / name)
+    assert names(listed(tmp_path, root=tmp_path)) == ["a.tif", "b.TIFF", "c.Tif"]
+
+
+def test_a_file_that_is_named_outright_may_have_any_name(tmp_path: Path) -> None:
+    file = touch(tmp_path / "raster.dat")
+    assert names(listed(file, root=tmp_path)) == ["raster.dat"]
+
+
+def test_files_come_in_the_order_in_which_they_are_named(tmp_path: Path) -> None:
+    b, a = touch(tmp_path / "b.tif"), touch(tmp_path / "a.tif")
+    assert names(listed(b, a, b, root=tmp_path)) == ["b.tif", "a.tif", "b.tif"]
+
+
+@pytest.mark.parametrize(
+    "name", ["new\nline.tif", "qu'ot\"es.tif", "per%cent 100%.tif", "é.tif", "#?&.tif"]
+)
+def test_the_uri_keeps_every_byte_of_a_name(tmp_path: Path, name: str) -> None:
+    file = touch(tmp_path / name)
+    (found,) = listed(tmp_path, root=tmp_path)
+    assert found.uri.startswith("file:///")
+    assert unquote_to_bytes(found.uri.removeprefix("file://")) == os.fsencode(file.resolve())
+
+
+def test_a_name_that_is_no_utf_8_is_listed(tmp_path: Path) -> None:
+    raw = os.fsencode(tmp_path.resolve()) + b"/caf\xe9.tif"
+    Path(os.fsdecode(raw)).write_bytes(b"x")
+    (found,) = listed(tmp_path, root=tmp_path)
+    assert found.uri.endswith("/caf%E9.tif")
+
+
+def test_names_that_differ_in_unicode_form_alone_are_two_files(tmp_path: Path) -> None:
+    touch(tmp_path / "caf\u00e9.tif")
+    touch(tmp_path / "cafe\u0301.tif")
+    assert len({item.uri for item in listed(tmp_path, root=tmp_path)}) == 2
+
+
+def test_a_link_is_known_by_what_it_leads_to(tmp_path: Path) -> None:
+    target = touch(tmp_path / "data" / "x.tif")
+    link = tmp_path / "link.tif"
+    link.symlink_to(target)
+    (found,) = listed(link, root=tmp_path)
+    assert found.uri == file_uri(target.resolve())
+
+
+def test_a_file_that_several_links_lead_to_is_listed_once_for_a_folder(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    target, own = touch(outside / "x.tif"), touch(folder / "own.tif")
+    for name in ("1.tif", "2.tif"):
+        (folder / name).symlink_to(target)
+    (folder / "0.tif").symlink_to(own)
+    (folder / "all").symlink_to(outside, target_is_directory=True)
+    found = listed(folder, root=tmp_path)
+    assert sorted(names(found)) == ["own.tif", "x.tif"]
+
+
+def test_a_link_out_of_the_roots_is_not_allowed(tmp_path: Path) -> None:
+    secret, root = touch(tmp_path / "secret.tif"), tmp_path / "root"
+    root.mkdir()
+    (root / "x.tif").symlink_to(secret)
+    (root / "folder").symlink_to(tmp_path)
+    found = listed(root, root=root)
+    assert codes(found) == ["not_allowed", "not_allowed"]
+    assert not names(found)
+
+
+def test_a_root_does_not_allow_its_neighbour_with_a_longer_name(tmp_path: Path) -> None:
+    file = touch(tmp_path / "data2" / "x.tif")
+    (tmp_path / "data").mkdir()
+    assert codes(listed(file, root=tmp_path / "data")) == ["not_allowed"]
+
+
+def test_loops_of_links_end(tmp_path: Path) -> None:
+    touch(tmp_path / "a" / "x.tif")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "a" / "self.tif").symlink_to(tmp_path / "a" / "self.tif")
+    found = listed(tmp_path, root=tmp_path)
+    assert (names(found), codes(found)) == (["x.tif"], ["not_found"])
+
+
+def test_folders_deeper_than_python_recurses_are_walked(tmp_path: Path) -> None:
+    folders = [f"{tmp_path}{'/d' * depth}" for depth in range(1, 1200)]
+    for folder in folders:
+        os.mkdir(folder)
+    file = Path(folders[-1], "x.tif")
+    file.touch()
+    try:
+        assert names(listed(tmp_path, root=tmp_path)) == ["x.tif"]
+    finally:  # pytest clears its folders by recursion
+        file.unlink()
+        for folder in reversed(folders):
+            os.rmdir(folder)
+
+
+def test_pipes_sockets_and_devices_are_not_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.tif")
+    with socket.socket(socket.AF_UNIX) as server:
+        folder = os.open(tmp_path, os.O_RDONLY)
+        try:  # a socket's whole name must be short
+            server.bind(f"/proc/self/fd/{folder}/socket.tif")
+        finally:
+            os.close(folder)
+    assert codes(listed(tmp_path, root=tmp_path)) == ["not_a_file", "not_a_file"]
+    assert codes(listed(Path("/dev/null"), root=Path("/dev"))) == ["not_a_file"]
+
+
+def test_a_folder_called_x_tif_is_walked_as_a_folder(tmp_path: Path) -> None:
+    touch(tmp_path / "x.tif" / "y.tif")
+    assert names(listed(tmp_path, root=tmp_path)) == ["y.tif"]
+
+
+def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
+    (tmp_path / "gone.tif").symlink_to(tmp_path / "nothing.tif")
+    assert codes(listed(tmp_path / "no.tif", tmp_path, root=tmp_path)) == ["not_found"] * 2
+    with pytest.raises(NotFound):
+        stored_file(tmp_path / "no.tif", [tmp_path])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may list everything")
+def test_a_folder_that_may_not_be_listed_is_reported(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    assert codes(listed(tmp_path, root=tmp_path)) == ["permission_denied"]
+
+
+def test_sidecars_are_found_in_any_case_and_belong_to_their_file_alone(tmp_path: Path) -> None:
+    beside = ["x.tif.aux.xml", "x.TFW", "x.tif.ovr", "x.tif.msk", "x.RPB", "x_rpc.txt"]
+    for name in ("x.tif", "xy.tif", "x.txt", *beside):
+        touch(tmp_path / name)
+    x, xy = listed(tmp_path, root=tmp_path)
+    assert isinstance(x, StoredFile)
+    assert isinstance(xy, StoredFile)
+    assert set(x.sidecars) == set(beside)
+    assert xy.sidecars == ()
+    assert stored_file(tmp_path / "x.tif", [tmp_path]) == x
+
+
+def test_a_sidecar_that_leads_out_of_the_roots_refuses_its_file(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    touch(root / "x.tif")
+    (root / "x.tif.aux.xml").symlink_to(touch(tmp_path / "secret.xml"))
+    assert codes(listed(root, root=root)) == ["not_allowed"]
+
+
+def test_a_sidecar_that_is_a_pipe_refuses_its_file(tmp_path: Path) -> None:
+    touch(tmp_path / "x.tif")
+    os.mkfifo(tmp_path / "x.tif.msk")
+    assert codes(listed(tmp_path, root=tmp_path)) == ["not_a_file"]
+
+
+@pytest.mark.parametrize("changed", ["x.tif", "x.tfw"])
+def test_the_fingerprint_changes_with_the_file_and_with_its_sidecars(
+    tmp_path: Path, changed: str
+) -> None:
+    for name in ("x.tif", "x.tfw"):
+        touch(tmp_path / name)
+    before = stored_file(tmp_path / "x.tif", [tmp_path])
+    assert present_fingerprint(before) == before.fingerprint
+    os.utime(tmp_path / changed, ns=(1, 1))
+    assert present_fingerprint(before) != before.fingerprint
+
+
+def test_a_sidecar_that_comes_or_goes_changes_the_fingerprint(tmp_path: Path) -> None:
+    touch(tmp_path / "x.tif")
+    alone = stored_file(tmp_path / "x.tif", [tmp_path])
+    touch(tmp_path / "x.tif.ovr")
+    together = stored_file(tmp_path / "x.tif", [tmp_path])
+    (tmp_path / "x.tif.ovr").unlink()
+    assert together.fingerprint != alone.fingerprint == present_fingerprint(together)
+
+
+def test_a_file_outside_the_roots_is_not_stored(tmp_path: Path) -> None:
+    file = touch(tmp_path / "x.tif")
+    with pytest.raises(NotAllowed):
+        stored_file(file, [tmp_path / "elsewhere"])
+
+
+def test_listing_is_lazy(tmp_path: Path) -> None:
+    touch(tmp_path / "x.tif")
+
+    def paths() -> Iterator[Path]:
+        yield tmp_path / "x.tif"
+        raise AssertionError("the second path was asked for too early")
+
+    assert isinstance(next(list_files(paths(), [tmp_path])), StoredFile)
+
+
+def test_ten_thousand_files_are_listed_within_a_second(tmp_path: Path) -> None:
+    for number in range(10_000):
+        (tmp_path / f"{number}.tif").touch()
+    before = time.process_time()
+    assert sum(1 for _ in list_files([tmp_path], [tmp_path])) == 10_000
+    assert time.process_time() - before < 1.0
