@@ -1,4 +1,27 @@
-# `make run` and `make test` do all their own set-up; see README.md.
+# `make run` and `make test` do all their own set-up; README.md shows what they print.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHON
+
+run: ## set up, start the database, register sample_data/, serve the API until Ctrl-C
+	@./setup.sh requirements.lock
+	@exec $(BIN)/python -m pipeline.cli up --config sample_data/sources.toml --create
+
+test: ## set up, then lint, types and the whole test suite on a real PostGIS
+	@./setup.sh requirements-dev.lock
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+soak: ## what the suite runs shortened (kills, load), at full length
+	@./setup.sh requirements-dev.lock
+	$(BIN)/pytest --soak -m soak
+
+fuzz: ## 20,000 mutated headers, each of which must give a record or a clean refusal
+	@./setup.sh requirements-dev.lock
+	$(BIN)/python -m tests.fuzz 20000
 
 lock: ## resolve the lock files anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
@@ -6,4 +29,7 @@ lock: ## resolve the lock files anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 	  --no-header --no-annotate --extra build -c requirements-dev.lock pyproject.toml -o requirements.lock
 
-.PHONY: lock
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+
+.PHONY: run test soak fuzz lock help

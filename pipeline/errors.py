@@ -145,6 +145,23 @@ class UnsupportedDtype(RasterError):
     code = "unsupported_dtype"
 
 
+class MissingTime(RasterError):
+    """The source is declared temporal and nothing says the time of the file."""
+
+    code = "missing_time"
+
+
+class Unmatched(RasterError):
+    """No raster source is meant for the file."""
+
+    code = "unmatched"
+
+
+UNSEEN = frozenset({"not_found", "permission_denied", "not_allowed", "timeout", "changing"})
+"""Codes of files that could not be looked at: what is known of them stays, while every other refusal
+means that the file is no longer what the catalogue says."""
+
+
 @dataclass(frozen=True)
 class Rejection:
     """A refused file as a fact that can be stored, where an exception would stop the others."""

@@ -7,4 +7,6 @@ from alembic import op
 
 def run_file(path: Path) -> None:
     """Run a file of SQL statements as it stands: by the driver itself, to which a % is no placeholder."""
-    op.get_bind().connection.driver_connection.execute(path.read_text())
+    connection = op.get_bind().connection.driver_connection
+    assert connection is not None
+    connection.execute(path.read_text())

@@ -72,4 +72,4 @@ class new_database:  # noqa: N801 - used as a function
 
     def _execute(self, statement: str, *names: str) -> None:
         with psycopg.connect(self.server, autocommit=True) as connection:
-            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))  # type: ignore[arg-type]
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))

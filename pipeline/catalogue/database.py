@@ -1,10 +1,15 @@
 """Connections: engines from a URL, with our dialect and time zone."""
 
-from sqlalchemy import Engine, create_engine
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from pipeline.errors import CatalogueError
+import psycopg
+from psycopg.rows import TupleRow
+from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, OperationalError
+
+from pipeline.errors import CatalogueError, TransientError
 
 OPTIONS = "-c timezone=UTC -c jit=off"
 
@@ -14,7 +19,35 @@ def sync_engine(url: str) -> Engine:
     return create_engine(sqlalchemy_url(url), connect_args={"options": OPTIONS}, pool_pre_ping=True)
 
 
-def sqlalchemy_url(url: str):
+@contextmanager
+def transaction(engine: Engine) -> Iterator[psycopg.Connection[TupleRow]]:
+    """One transaction on the driver's own connection, which can COPY; TransientError when the database is away."""
+    try:
+        pooled = engine.raw_connection()
+        try:
+            connection = pooled.driver_connection
+            assert isinstance(connection, psycopg.Connection)
+            with connection.transaction():
+                yield connection
+        finally:
+            pooled.close()
+    except (psycopg.OperationalError, OperationalError) as error:
+        raise TransientError(
+            f"the database does not answer; try again when it does ({reason(error)})"
+        ) from error
+
+
+def reason(error: Exception) -> str:
+    """The first line of what the database says, without the address that it was asked at."""
+    cause = error.orig if isinstance(error, OperationalError) else error
+    return (
+        str(cause).strip().splitlines()[0].rpartition("failed: ")[2]
+        if str(cause).strip()
+        else "no reason given"
+    )
+
+
+def sqlalchemy_url(url: str) -> URL:
     """A postgresql:// URL for the driver that we use; raises CatalogueError for any other."""
     try:
         parsed = make_url(url)

@@ -27,7 +27,10 @@ from pipeline.errors import CatalogueError
 DATABASE = "rastersources"
 SOCKET_PATH_BYTES = 107
 """Longest path of a unix socket on Linux (sun_path less its closing NUL)."""
-INSTALL = "install PostgreSQL with PostGIS (Debian and Ubuntu: apt install postgresql postgresql-postgis), or set RASTERSOURCES_DATABASE_URL"
+INSTALL = (
+    "install PostgreSQL with PostGIS (Debian and Ubuntu: apt install postgresql postgresql-postgis), "
+    "or set RASTERSOURCES_DATABASE_URL"
+)
 CONFIGURATION = """\
 # Written by rastersources before each start.
 listen_addresses = ''

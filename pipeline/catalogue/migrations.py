@@ -14,6 +14,10 @@ LOCK = 0x7261_7374
 """Advisory lock that keeps two migrations from running at once ("rast" in ASCII)."""
 
 
+Step = Callable[[Engine, str], tuple[str | None, str | None]]
+"""Moves the schema to a revision; the revisions before and after."""
+
+
 def migrate(engine: Engine, revision: str = "head") -> tuple[str | None, str | None]:
     """Upgrade to a revision; the revisions before and after."""
     return _run(engine, command.upgrade, revision)
@@ -24,10 +28,9 @@ def downgrade(engine: Engine, revision: str) -> tuple[str | None, str | None]:
     return _run(engine, command.downgrade, revision)
 
 
-Step = Callable[[Config, str], None]
-
-
-def _run(engine: Engine, step: Step, revision: str) -> tuple[str | None, str | None]:
+def _run(
+    engine: Engine, step: Callable[[Config, str], None], revision: str
+) -> tuple[str | None, str | None]:
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     with engine.begin() as connection:

@@ -3,6 +3,8 @@
 Indexes, checks and comments stand in SQL only. A test compares columns, types and keys both ways on a live database.
 """
 
+from typing import Any
+
 from geoalchemy2 import Geometry
 from sqlalchemy import (
     BigInteger,
@@ -25,7 +27,6 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.types import TypeEngine
 
 metadata = MetaData()
 
@@ -40,22 +41,20 @@ def number() -> Column[int]:
     return Column("id", BigInteger, Identity(always=True), primary_key=True)
 
 
-def identity() -> Column[object]:
+def identity() -> Column[Any]:
     """The public identity of a row."""
     return Column(
         "uuid", Uuid, nullable=False, unique=True, server_default=text("gen_random_uuid()")
     )
 
 
-def moment(name: str) -> Column[object]:
+def moment(name: str) -> Column[Any]:
     """A time that the database sets when the row is made."""
     return Column(name, DateTime(timezone=True), nullable=False, server_default=text("now()"))
 
 
-def required(
-    name: str, kind: TypeEngine[object] | type[TypeEngine[object]], default: str | None = None
-) -> Column[object]:
-    """A column that is never null; `default` is SQL."""
+def required(name: str, kind: Any, default: str | None = None) -> Column[Any]:
+    """A column of an SQL type that is never null; `default` is SQL."""
     return Column(
         name, kind, nullable=False, server_default=None if default is None else text(default)
     )
@@ -178,6 +177,7 @@ raster_files = Table(
     reference("source_id", "raster_sources", ondelete="CASCADE"),
     required("uri", Text),
     required("fingerprint", Text),
+    Column("reading_hash", Text),
     required("state", Text, "'present'"),
     required("sidecars", ARRAY(Text), "'{}'::text[]"),
     required("size", BigInteger),

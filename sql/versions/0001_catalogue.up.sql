@@ -242,6 +242,7 @@ CREATE TABLE raster_files (
     source_id            bigint NOT NULL REFERENCES raster_sources ON DELETE CASCADE,
     uri                  text NOT NULL,
     fingerprint          text NOT NULL,
+    reading_hash         text,
     state                text NOT NULL DEFAULT 'present' CHECK (state IN ('present', 'missing')),
     sidecars             text[] NOT NULL DEFAULT '{}',
     size                 bigint NOT NULL CHECK (size >= 0),
@@ -289,6 +290,7 @@ COMMENT ON COLUMN raster_files.id IS 'Internal number.';
 COMMENT ON COLUMN raster_files.source_id IS 'The raster source that it is part of.';
 COMMENT ON COLUMN raster_files.uri IS 'Where the file is: file:// or s3://.';
 COMMENT ON COLUMN raster_files.fingerprint IS 'Size and time of a local file, ETag and size of an object; sidecars included. Unchanged means not read again.';
+COMMENT ON COLUMN raster_files.reading_hash IS 'Hash of what the definition says about reading; another one means that the file is read again.';
 COMMENT ON COLUMN raster_files.state IS 'present, or missing when the last run did not find it.';
 COMMENT ON COLUMN raster_files.sidecars IS 'Names of the files beside it that were used.';
 COMMENT ON COLUMN raster_files.size IS 'Bytes of the TIFF, without sidecars.';

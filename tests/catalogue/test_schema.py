@@ -1,6 +1,7 @@
 """The schema: SQL and SQLAlchemy agree, migrations go down and up, constraints keep wrong data out."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -130,10 +131,11 @@ def test_last_modified_moves_only_when_something_changed(connection: Connection)
         text("INSERT INTO raster_sources (name, organisation_id) SELECT 'a', id FROM organisations")
     )
 
-    def update(name: str) -> object:
+    def update(name: str) -> datetime:
         statement = "UPDATE raster_sources SET name = :name RETURNING last_modified"
-        return connection.execute(text(statement), {"name": name}).scalar_one()
+        moved: datetime = connection.execute(text(statement), {"name": name}).scalar_one()
+        return moved
 
     first = connection.execute(text("SELECT last_modified FROM raster_sources")).scalar_one()
     assert update("a") == first
-    assert update("b") > first  # type: ignore[operator]
+    assert update("b") > first

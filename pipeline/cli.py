@@ -1,0 +1,284 @@
+"""The command `rastersources`: reads settings and arguments, opens what is needed, calls the library, prints."""
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from pipeline.entry import (
+    bring_up_to_date,
+    catalogue,
+    conditions,
+    database_url,
+    home_folder,
+    reading,
+)
+from pipeline.errors import CatalogueError, RastersourcesError
+from pipeline.settings import Settings, settings
+
+if TYPE_CHECKING:
+    from pipeline.catalogue.migrations import Step
+    from pipeline.ingest import Work
+
+app = typer.Typer(
+    name="rastersources",
+    help="A catalogue of GeoTIFFs: inspect files, register them, serve what is where.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+database = typer.Typer(
+    help="The database: the private cluster and its schema.", no_args_is_help=True
+)
+organisation = typer.Typer(help="The organisations that own raster sources.", no_args_is_help=True)
+app.add_typer(database, name="db")
+app.add_typer(organisation, name="organisation")
+
+Paths = Annotated[
+    list[Path],
+    typer.Argument(metavar="PATH...", help="Files, or folders with all that is below them."),
+]
+ConfigFile = Annotated[
+    Path, typer.Option("--config", help="The source definitions.", metavar="FILE")
+]
+Create = Annotated[
+    bool, typer.Option("--create", help="Add organisations and suppliers that are not there yet.")
+]
+
+
+def main() -> None:
+    """Run the command line; every error of ours is one sentence on standard error and exit status 1."""
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        app()
+    except RastersourcesError as error:
+        fail(str(error))
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone, as `head` does
+        raise SystemExit(1) from None
+
+
+def stop(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End on SIGTERM by an exception, so that everything that was started is stopped."""
+    raise SystemExit(143)
+
+
+def fail(sentence: str) -> NoReturn:
+    """Say what is wrong and end with status 1."""
+    typer.echo(f"rastersources: {sentence}", err=True)
+    raise SystemExit(1)
+
+
+@app.command()
+def register(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[PATH...]", help="Files or folders; without any, what --config names."
+        ),
+    ] = None,
+    organisation: Annotated[str | None, typer.Option(help="Who owns them.", metavar="NAME")] = None,
+    name: Annotated[
+        str, typer.Option(help="Name of each source; {stem} is the file's name without its ending.")
+    ] = "{stem}",
+    access_modifier: Annotated[
+        str, typer.Option(help="Public, Common, Private or Hidden.")
+    ] = "Private",
+    supplier: Annotated[
+        str | None, typer.Option(help="Who supplies them.", metavar="USERNAME")
+    ] = None,
+    supplier_code: Annotated[
+        str | None, typer.Option(help="The supplier's own name for it.")
+    ] = None,
+    description: Annotated[str | None, typer.Option(help="Free text.")] = None,
+    temporal: Annotated[bool, typer.Option("--temporal", help="The files are time steps.")] = False,
+    time: Annotated[
+        str | None,
+        typer.Option(help='The time of the files, such as 2024-01-01T00:00:00Z, or "tag".'),
+    ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(help="Regular expression on the path; its group `time` is the time."),
+    ] = None,
+    config: ConfigFile = Path("sources.toml"),
+    create: Create = False,
+) -> None:
+    """Register files: one raster source for each, or what a sources.toml says.
+
+    Exit status 0: all are registered; 3: some were refused, each with its reason; 1: the run failed.
+    """
+    from pipeline.ingest import work_of_config, work_of_paths
+
+    if paths and organisation is None:
+        raise CatalogueError("say whose files these are with --organisation NAME")
+    fields: dict[str, object] = {
+        "organisation": organisation, "name": name, "access_modifier": access_modifier, "supplier": supplier,
+        "supplier_code": supplier_code, "description": description, "temporal": temporal, "time": time,
+        "pattern": pattern,
+    }  # fmt: skip
+    works = work_of_paths(paths, fields) if paths else work_of_config(config)
+    raise SystemExit(run_register(works, settings(), create=create))
+
+
+def run_register(works: "Sequence[Work]", configured: Settings, *, create: bool) -> int:
+    """Register, show progress and summary; the exit status."""
+    from pipeline.ingest import count_files, register_all
+    from pipeline.printing import announce, progress
+
+    began = monotonic()
+    how = conditions(configured, create=create)
+    with (
+        catalogue(configured) as engine,
+        reading(configured) as reader,
+        progress(lambda: count_files(works, how)) as tell,
+    ):
+        report = register_all(engine, works, how, reader, tell)
+    announce(report, monotonic() - began)
+    return 3 if report.rejected else 0
+
+
+@app.command()
+def inspect(
+    paths: Paths,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    jobs: Annotated[int, typer.Option("-j", help="Processes that read.", min=1, max=256)] = 1,
+) -> None:
+    """Print what reading finds in files, without a database; exit status 1 when any was refused."""
+    from pipeline.inspection import as_line, show
+    from pipeline.raster import read_all
+    from pipeline.storage import list_files
+
+    how = conditions(settings(), create=False)
+    refused = False
+    for outcome in read_all(list_files(paths, how.roots), how.options, jobs):
+        refused |= as_line(outcome) if as_json else show(outcome)
+    raise SystemExit(1 if refused else 0)
+
+
+@organisation.command("add")
+def add(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
+    """Add an organisation and print its uuid."""
+    from pipeline.catalogue.owners import add_organisation
+
+    with catalogue(settings()) as engine:
+        typer.echo(add_organisation(engine, name))
+
+
+@database.command("start")
+def start() -> None:
+    """Start the private cluster and let it run until `rastersources db stop`."""
+    from pipeline.catalogue.local import Cluster
+
+    Cluster(home_folder(settings())).start()
+
+
+@database.command("stop")
+def stop_cluster() -> None:
+    """Stop the private cluster."""
+    from pipeline.catalogue.local import Cluster
+
+    if not Cluster(home_folder(settings())).stop():
+        typer.echo("the private cluster was not running", err=True)
+
+
+@database.command("url")
+def url() -> None:
+    """Print the URL of the database, for psql and other programs; the private cluster must be running."""
+    from pipeline.catalogue.local import Cluster
+
+    configured = settings()
+    typer.echo(configured.database_url or Cluster(home_folder(configured)).url())
+
+
+@database.command("migrate")
+def migrate(revision: Annotated[str, typer.Argument(metavar="[REVISION]")] = "head") -> None:
+    """Bring the schema to the newest revision, or to REVISION."""
+    from pipeline.catalogue import migrations
+
+    move(settings(), migrations.migrate, revision)
+
+
+@database.command("downgrade")
+def downgrade(
+    revision: Annotated[str, typer.Argument(metavar="REVISION", help="Such as -1, 0001 or base.")],
+) -> None:
+    """Take the schema back to REVISION; what it does not know is lost."""
+    from pipeline.catalogue import migrations
+
+    move(settings(), migrations.downgrade, revision)
+
+
+def move(configured: Settings, step: "Step", revision: str) -> None:
+    """Take the schema to a revision and say so."""
+    from pipeline.catalogue.database import sync_engine
+
+    with database_url(configured) as where:
+        engine = sync_engine(where)
+        before, after = step(engine, revision)
+        engine.dispose()
+    typer.echo(
+        f"the schema is at {after or 'base'}"
+        + ("" if before == after else f", it was at {before or 'base'}")
+    )
+
+
+Host = Annotated[
+    str | None, typer.Option(help="Address to listen on; RASTERSOURCES_HOST or 127.0.0.1.")
+]
+Port = Annotated[int | None, typer.Option(help="RASTERSOURCES_PORT or 8000.", min=1, max=65535)]
+
+
+@app.command()
+def serve(host: Host = None, port: Port = None) -> None:
+    """Serve the API until Ctrl-C."""
+    from pipeline.serving import listen, run_server
+
+    configured = settings()
+    with (
+        listen(host or configured.host, port or configured.port) as socket,
+        database_url(configured) as where,
+    ):
+        bring_up_to_date(where)
+        run_server(
+            where,
+            configured,
+            socket,
+            lambda address: typer.echo(f"serving {address}/api/v4/rastersources/"),
+        )
+
+
+@app.command()
+def up(
+    config: ConfigFile = Path("sources.toml"),
+    create: Create = False,
+    host: Host = None,
+    port: Port = None,
+) -> None:
+    """Start everything on this machine: the database, the API, and the flow that registers what --config names."""
+    from pipeline.ingest import work_of_config
+    from pipeline.printing import welcome
+    from pipeline.serving import FlowRun, listen, run_server
+
+    configured = settings()
+    work_of_config(config)
+    with (
+        listen(host or configured.host, port or configured.port) as socket,
+        database_url(configured) as where,
+    ):
+        bring_up_to_date(where)
+        with FlowRun(where, config, create=create) as flow:
+
+            def ready(address: str) -> None:
+                welcome(address, config)
+                flow.start()
+
+            run_server(where, configured, socket, ready)
+
+
+if __name__ == "__main__":
+    main()

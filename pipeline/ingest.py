@@ -1,0 +1,128 @@
+"""From files to records: list, look up what is known, read the rest, write; the one order in which that is done.
+
+The command line and the flows both call this: batch by batch, each batch one transaction.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from pipeline.catalogue.owners import find_owner
+from pipeline.catalogue.register import Item, Owner, Report, known, register_batch
+from pipeline.errors import Rejection
+from pipeline.raster import RasterFile, ReadOptions
+from pipeline.sources.definition import REGISTER, Definition, define, load, paths_of
+from pipeline.storage import StoredFile, list_files
+
+Listed = StoredFile | Rejection
+Reader = Callable[[Sequence[StoredFile], ReadOptions], Iterable[RasterFile | Rejection]]
+"""Reads files in their order, such as the `read` of a pool of processes."""
+EVERYWHERE = (Path("/"),)
+"""The roots where no setting narrows them."""
+DEFAULT_OPTIONS = ReadOptions()
+
+
+@dataclass(frozen=True)
+class Work:
+    """A definition and the paths at which its files are."""
+
+    definition: Definition
+    paths: Sequence[Path]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How a run reads and writes, whatever the definition."""
+
+    roots: Sequence[Path] = EVERYWHERE
+    options: ReadOptions = DEFAULT_OPTIONS
+    """Their time rule is replaced by that of the definition."""
+    batch_size: int = 500
+    create: bool = False
+    """Add organisations and suppliers that are not there."""
+
+
+@dataclass(frozen=True)
+class Ingestion:
+    """One definition, ready to be run batch by batch."""
+
+    engine: Engine
+    definition: Definition
+    owner: Owner
+    options: ReadOptions
+    reader: Reader
+
+    def batch(self, listed: Sequence[Listed]) -> Report:
+        """Bring one batch of files into the catalogue, in one transaction; unchanged files are not opened."""
+        files = {file.uri: file for file in listed if isinstance(file, StoredFile)}
+        unchanged = known(self.engine, self.definition, list(files.values()))
+        changed = [file for uri, file in files.items() if uri not in unchanged]
+        results = zip(changed, self.reader(changed, self.options), strict=True) if changed else ()
+        read: list[Item] = [
+            result if isinstance(result, Rejection) else (file, result) for file, result in results
+        ]
+        refused = [file for file in listed if isinstance(file, Rejection)]
+        return register_batch(
+            self.engine, self.definition, self.owner, [*unchanged.values(), *read, *refused]
+        )
+
+
+def work_of_paths(paths: Sequence[Path], fields: dict[str, object]) -> list[Work]:
+    """One source per file; `fields` are those of a definition. Raises CatalogueError that names a wrong one."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    return [Work(define({**given, "id": REGISTER, "files": ["."]}, "arguments"), paths)]
+
+
+def work_of_config(path: Path) -> list[Work]:
+    """The definitions of a sources.toml and their files; raises CatalogueError that says what is wrong in it."""
+    folder = path.absolute().parent
+    return [Work(definition, list(paths_of(definition, folder))) for definition in load(path)]
+
+
+def ingestions(
+    engine: Engine, works: Sequence[Work], conditions: Conditions, reader: Reader
+) -> list[Ingestion]:
+    """The work, ready to run; raises CatalogueError where an organisation or supplier is missing."""
+    return [
+        Ingestion(
+            engine,
+            work.definition,
+            find_owner(engine, work.definition, create=conditions.create),
+            replace(conditions.options, time_rule=work.definition.time_rule()),
+            reader,
+        )
+        for work in works
+    ]
+
+
+def batches(work: Work, conditions: Conditions) -> Iterator[Sequence[Listed]]:
+    """The files of some work, listed while they are taken, in batches."""
+    files = list_files(work.paths, conditions.roots)
+    while batch := list(islice(files, conditions.batch_size)):
+        yield batch
+
+
+def count_files(works: Sequence[Work], conditions: Conditions) -> int:
+    """How many files the work has; one more listing, for a progress bar."""
+    return sum(1 for work in works for _ in list_files(work.paths, conditions.roots))
+
+
+def register_all(
+    engine: Engine,
+    works: Sequence[Work],
+    conditions: Conditions,
+    reader: Reader,
+    progress: Callable[[Report], None],
+    run_batch: Callable[[Ingestion, Sequence[Listed]], Report] = Ingestion.batch,
+) -> Report:
+    """Run all the work; `progress` gets the report of each batch as it is written, `run_batch` may wrap its run."""
+    total = Report()
+    for work, ingestion in zip(works, ingestions(engine, works, conditions, reader), strict=True):
+        for batch in batches(work, conditions):
+            report = run_batch(ingestion, batch)
+            total.add(report)
+            progress(report)
+    return total

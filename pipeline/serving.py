@@ -1,0 +1,109 @@
+"""Run the API server, and beside it the flow that registers files."""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from os import environ
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+
+from pipeline.api.app import ApiConfig, create_app
+from pipeline.errors import CatalogueError
+from pipeline.settings import Settings
+
+SECONDS_TO_STOP = 15
+"""What the flow gets to end by itself: its Prefect server needs some seconds."""
+
+
+@contextmanager
+def listen(host: str, port: int) -> Iterator[socket.socket]:
+    """The socket of the API, bound before anything is started; raises CatalogueError when it is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise CatalogueError(
+            f"{host} port {port} cannot be used ({error.strerror}); choose another with RASTERSOURCES_PORT"
+        ) from error
+    with listening:
+        yield listening
+
+
+class Server(uvicorn.Server):
+    """Uvicorn, telling when it serves."""
+
+    ready: Callable[[], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then tell."""
+        await super().startup(sockets)
+        self.ready()
+
+
+def run_server(
+    where: str, configured: Settings, listening: socket.socket, ready: Callable[[str], None]
+) -> None:
+    """Serve until SIGINT or SIGTERM; `ready` gets the address as soon as it answers."""
+    config = ApiConfig(
+        database_url=where,
+        base_url=configured.base_url,
+        statement_timeout_seconds=configured.statement_timeout_seconds,
+    )
+    server = Server(
+        uvicorn.Config(create_app(config), log_level="warning", timeout_graceful_shutdown=5)
+    )
+    server.ready = lambda: ready(address_of(listening))
+    with suppress(
+        KeyboardInterrupt, SystemExit
+    ):  # uvicorn raises the signal again when it has shut down
+        server.run(sockets=[listening])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(
+            number, signal.SIG_IGN
+        )  # what was started is stopped now, whoever is impatient
+
+
+def address_of(listening: socket.socket) -> str:
+    """Where to find the server."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class FlowRun:
+    """The flow that registers files, in a process of its own: importing Prefect takes seconds."""
+
+    def __init__(self, where: str, config: Path, *, create: bool) -> None:
+        self._command = [sys.executable, "-m", "flows", "register", "--config", str(config)]
+        self._command += ["--create"] if create else []
+        self._environment = {**environ, "RASTERSOURCES_DATABASE_URL": where}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; a session of its own keeps Ctrl-C from reaching it before us."""
+        self._process = subprocess.Popen(
+            self._command, env=self._environment, start_new_session=True
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

@@ -1,0 +1,41 @@
+"""Which raster source a file belongs to, by its definition."""
+
+import re
+from dataclasses import dataclass
+
+from pipeline.errors import Unmatched
+from pipeline.sources.definition import PLACEHOLDER, Definition
+from pipeline.storage import StoredFile
+
+
+@dataclass(frozen=True)
+class Group:
+    """The raster source that a file belongs to."""
+
+    key: str
+    """Stable within the definition."""
+    name: str
+
+
+def group_of(definition: Definition, file: StoredFile) -> Group:
+    """The group of one file; raises Unmatched when the pattern that groups does not fit its path."""
+    parts = named_parts(definition.pattern, file.path.as_posix())
+    key = {"file": file.uri, "all": "all"}.get(definition.group) or parts.get(definition.group)
+    if not key:
+        raise Unmatched(
+            f'its path does not fit the pattern of "{definition.id}"; mend the pattern or the glob'
+        )
+    parts["stem"] = file.path.stem
+    name = PLACEHOLDER.sub(lambda found: parts.get(found[1], ""), definition.name)
+    return Group(storable(key), storable(name)[:255])
+
+
+def named_parts(pattern: str | None, path: str) -> dict[str, str]:
+    """The named groups of a pattern in a path; empty where it does not fit."""
+    found = re.search(pattern, path) if pattern else None
+    return {name: part or "" for name, part in found.groupdict().items()} if found else {}
+
+
+def storable(text: str) -> str:
+    """The text as the database can hold it: bytes that are no UTF-8 become question marks."""
+    return text.encode("utf-8", "replace").decode()
