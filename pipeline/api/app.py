@@ -1,0 +1,71 @@
+"""The application: the endpoints under their paths, with and without a trailing slash."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from pipeline.api.config import ApiConfig
+from pipeline.api.database import Database
+from pipeline.api.endpoint import Answer, Api, Endpoint, render
+from pipeline.api.generic import DetailEndpoint, ListEndpoint
+from pipeline.api.links import API
+from pipeline.api.problems import Problem
+from pipeline.api.rastersources import RASTER_SOURCES
+
+__all__ = ["ApiConfig", "create_app"]
+
+
+def create_app(config: ApiConfig) -> FastAPI:
+    """The API; it connects to the database when the first request needs it."""
+    api = Api(config, Database(config))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await api.database.close()
+
+    app = FastAPI(
+        title="rastersources",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        routes=routes(api),
+        exception_handlers={HTTPException: refuse, Exception: fail},
+    )
+    app.state.api = api
+    return app
+
+
+def routes(api: Api) -> list[BaseRoute]:
+    """Every path."""
+    made: list[BaseRoute] = []
+    for resource in (RASTER_SOURCES,):
+        made += both(f"{API}/{resource.path}", ListEndpoint(api, resource))
+        made += both(f"{API}/{resource.path}/{{uuid}}", DetailEndpoint(api, resource))
+    return made
+
+
+def both(path: str, endpoint: Endpoint) -> list[Route]:
+    """The path with and without its trailing slash, with no redirect."""
+    return [Route(f"{path}/", endpoint), Route(path, endpoint)]
+
+
+async def refuse(request: Request, error: Exception) -> Response:
+    """What no endpoint answers, in the envelope."""
+    assert isinstance(error, HTTPException)
+    detail = "Not found." if error.status_code == 404 else error.detail
+    problem = Problem(error.status_code, detail)
+    return render(Answer(problem.envelope(), problem.status, problem.headers), "", request)
+
+
+async def fail(request: Request, _: Exception) -> Response:
+    """A fault of ours, in the envelope; the server logs the traceback."""
+    problem = Problem(500, "Something went wrong here; the log of the server says what.")
+    return render(Answer(problem.envelope(), problem.status), "", request)

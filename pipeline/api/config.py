@@ -1,0 +1,31 @@
+"""What the API depends on; entry points make it from the settings."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ApiConfig:
+    """Where the database is, how the API is reached, and what a request may cost."""
+
+    database_url: str
+    base_url: str | None = None
+    """Public base URL of hyperlinks, such as https://example.org/rasters; None: that of the request."""
+    statement_timeout_seconds: float = 30.0
+    """Seconds that one query may take."""
+    connections: int = 10
+    """Most connections to the database at once."""
+    page_size: int = 10
+    max_page_size: int = 1000
+    query_bytes: int = 64 * 2**10
+    """Longest query string; beyond it 414."""
+    body_bytes: int = 2**20
+    """Longest JSON body; beyond it 413."""
+    body_seconds: float = 30.0
+    """Time that a client may take to send a JSON body."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may call the API; `*` stands for all, without sessions."""
+    session_hours: float = 12.0
+    """How long a sign-in lasts."""
+    sign_in_failures: int = 5
+    """Failed sign-ins per name, and four times as many per address, within `sign_in_minutes`; beyond it 429."""
+    sign_in_minutes: float = 15.0

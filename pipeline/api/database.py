@@ -1,0 +1,120 @@
+"""The database as the API uses it: a pool of asynchronous connections that outlives restarts of PostgreSQL."""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import orjson
+from sqlalchemy import Row
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.sql import Executable
+
+from pipeline.api.config import ApiConfig
+from pipeline.api.problems import Problem, unavailable
+from pipeline.catalogue.database import OPTIONS, sqlalchemy_url
+
+Result = TypeVar("Result")
+CANCELLED = "57014"
+RETRIABLE = frozenset({"40001", "40P01"})
+"""SQLSTATE of a serialization failure and of a deadlock: the same transaction works when it is run again."""
+AWAY = ("08", "57P", "53")
+"""Classes of SQLSTATE: no connection, shutting down or starting, out of resources."""
+DATA = ("22", "54")
+"""Classes of SQLSTATE: a value that PostgreSQL cannot take, such as a broken regular expression."""
+ATTEMPTS = 4
+
+
+class Database:
+    """A pool of connections; the first one is made when the first request needs it."""
+
+    def __init__(self, config: ApiConfig) -> None:
+        self.engine = make_engine(config)
+        self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
+        """All rows of one query, in one round trip; raises Problem 503 when the database is away or slow."""
+        with translated():
+            async with self._reading.connect() as connection:
+                return (await connection.execute(statement)).all()
+
+    async def transaction(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+        """Run work in one transaction, again when it lost against another; commits unless it raises."""
+        for attempt in range(ATTEMPTS):
+            try:
+                async with self.engine.begin() as connection:
+                    return await work(connection)
+            except DBAPIError as error:
+                if sqlstate(error) not in RETRIABLE or attempt == ATTEMPTS - 1:
+                    with translated():
+                        raise
+            except PoolTimeout as error:
+                raise unavailable("All connections are in use; try again later.") from error
+        raise AssertionError("unreachable")
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+
+def make_engine(config: ApiConfig) -> AsyncEngine:
+    """An engine whose connections are tried before use, so that a restart of PostgreSQL goes unnoticed."""
+    milliseconds = max(1, int(config.statement_timeout_seconds * 1000))
+    options = (
+        f"{OPTIONS} -c statement_timeout={milliseconds} -c idle_in_transaction_session_timeout=60s"
+    )
+    return create_async_engine(
+        sqlalchemy_url(config.database_url),
+        connect_args={"options": options, "connect_timeout": 5},
+        pool_size=config.connections,
+        max_overflow=0,
+        pool_timeout=config.statement_timeout_seconds,
+        pool_pre_ping=True,
+        json_serializer=lambda value: orjson.dumps(value).decode(),
+        json_deserializer=orjson.loads,
+    )
+
+
+def sqlstate(error: DBAPIError) -> str:
+    """The five letters by which PostgreSQL names an error; empty when the connection itself failed."""
+    return getattr(error.orig, "sqlstate", None) or ""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Errors of the database as answers."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise unavailable("All connections are in use; try again later.") from error
+    except DBAPIError as error:
+        problem = problem_of(error)
+        if problem is None:
+            raise
+        raise problem from error
+
+
+def problem_of(error: DBAPIError) -> Problem | None:
+    """The answer that an error of the database calls for; None for a fault of ours."""
+    state = sqlstate(error)
+    if state == CANCELLED:
+        return unavailable("The query took too long; ask for less, or try again later.")
+    if state.startswith(AWAY) or state in RETRIABLE or (not state and is_connection_error(error)):
+        return unavailable()
+    if state.startswith(DATA):
+        return Problem(400, f"A value is not usable: {first_line(error)}.")
+    return None
+
+
+def is_connection_error(error: DBAPIError) -> bool:
+    """Whether it never came to a query, or the connection broke in the middle of it."""
+    return error.connection_invalidated or type(error).__name__ in (
+        "OperationalError",
+        "InterfaceError",
+    )
+
+
+def first_line(error: DBAPIError) -> str:
+    """What PostgreSQL says, without the context that names our query."""
+    return str(error.orig).split("\n", 1)[0].rstrip(".")

@@ -1,0 +1,142 @@
+"""One URL of the API: who asks, in which format, what its methods answer, and every refusal in one envelope."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from pipeline.api.config import ApiConfig
+from pipeline.api.database import Database
+from pipeline.api.links import Links, base_of
+from pipeline.api.parameters import parse_format, parse_query
+from pipeline.api.problems import Problem, method_not_allowed, not_found
+from pipeline.catalogue.access import ANONYMOUS, Caller
+from pipeline.catalogue.lookups import BadValue, parse_uuid
+
+logger = logging.getLogger("rastersources.api")
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+@dataclass(frozen=True)
+class Api:
+    """What all endpoints share."""
+
+    config: ApiConfig
+    database: Database
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, read as far as all endpoints need it."""
+
+    api: Api
+    request: Request
+    query: Mapping[str, str]
+    links: Links
+    caller: Caller
+
+    @property
+    def path(self) -> str:
+        """The path below the base URL, with a slash at its end."""
+        return (
+            self.request.scope["path"]
+            .removeprefix(self.request.scope.get("root_path", ""))
+            .rstrip("/")
+            + "/"
+        )
+
+    def uuid(self, model: str) -> UUID:
+        """The uuid in the path; raises Problem 404 when it is none."""
+        try:
+            return parse_uuid(self.request.path_params["uuid"])
+        except BadValue as error:
+            raise not_found(model) from error
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a method answers."""
+
+    data: Any
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+class Endpoint:
+    """One URL; a subclass has a method for each of those that it allows: get, post, put, patch, delete."""
+
+    title = ""
+    description = ""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+
+    @property
+    def methods(self) -> list[str]:
+        """Those that the subclass answers."""
+        return [name for name in METHODS if hasattr(self, name.lower())]
+
+    @property
+    def allowed(self) -> str:
+        """The value of the header Allow."""
+        return ", ".join([*self.methods, *(["HEAD"] if "GET" in self.methods else []), "OPTIONS"])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        request = Request(scope, receive)
+        response = await self.respond(request)
+        await response(scope, receive, send)
+
+    async def respond(self, request: Request) -> Response:
+        """The response to a request, a refusal included."""
+        try:
+            answer = await self.answer(request)
+        except Problem as problem:
+            answer = Answer(problem.envelope(), problem.status, problem.headers)
+        return render(answer, self.allowed, request)
+
+    async def answer(self, request: Request) -> Answer:
+        """What the method answers; raises Problem."""
+        query = parse_query(request.scope["query_string"], self.api.config)
+        links = Links(base_of(request, self.api.config.base_url), parse_format(query))
+        call = Call(self.api, request, query, links, ANONYMOUS)
+        handler = self.handler(request.method)
+        return await handler(call)
+
+    def handler(self, method: str) -> Handler:
+        """What answers a method; raises Problem 405."""
+        name = "get" if method == "HEAD" else method.lower()
+        found: Handler | None = None
+        if method in METHODS or method in ("HEAD", "OPTIONS"):
+            found = getattr(self, name, None)
+        if found is None:
+            raise method_not_allowed(method, self.allowed)
+        return found
+
+    async def options(self, _: Call) -> Answer:
+        """What this URL is, reads and writes."""
+        return Answer({"name": self.title, "description": self.description})
+
+
+def render(answer: Answer, allowed: str, request: Request) -> Response:
+    """JSON, without a charset; HEAD has the headers and no body."""
+    body = b"" if answer.status == 204 else dump(answer.data)
+    headers = {"Allow": allowed, "Vary": "Accept", **answer.headers}
+    if answer.status == 204:
+        return Response(status_code=204, headers=headers)
+    headers |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    return Response(b"" if request.method == "HEAD" else body, answer.status, headers)
+
+
+def dump(data: Any) -> bytes:
+    """JSON of an answer."""
+    return orjson.dumps(data)

@@ -1,0 +1,150 @@
+"""The query string: read with limits, then filters, order and page of a list."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from sqlalchemy import ColumnElement
+
+from pipeline.api.config import ApiConfig
+from pipeline.api.links import Links
+from pipeline.api.problems import Problem, invalid
+from pipeline.catalogue.access import Caller
+from pipeline.catalogue.filters import by_parameter
+from pipeline.catalogue.lookups import BadValue
+from pipeline.catalogue.query import Entity, order_by
+
+FORMATS = ("json", "api")
+MOST_PARAMETERS = 1000
+LAST_OFFSET = 2**63 - 1
+NUMBER = re.compile(r"[0-9]{1,30}")
+
+
+def parse_query(query: bytes, config: ApiConfig) -> dict[str, str]:
+    """Parameter -> its last value; raises Problem when there is too much of it."""
+    if len(query) > config.query_bytes:
+        raise Problem(414, f"The query string may be {config.query_bytes} bytes long.")
+    try:
+        pairs = parse_qsl(
+            query.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_PARAMETERS
+        )
+    except ValueError as error:
+        raise Problem(400, f"The query string may hold {MOST_PARAMETERS} parameters.") from error
+    return dict(pairs)
+
+
+def parse_format(query: Mapping[str, str]) -> str | None:
+    """The format that the request asks for; None when it leaves it open."""
+    wanted = query.get("format", "").strip()
+    if not wanted:
+        return None
+    if wanted not in FORMATS:
+        raise invalid({"format": [f"Must be one of {', '.join(FORMATS)}."]})
+    return wanted
+
+
+@dataclass(frozen=True)
+class Paging:
+    """Which part of a list is wanted."""
+
+    size: int
+    offset: int
+    by_offset: bool
+    """Whether the client counts in rows, by `offset`, rather than in pages."""
+
+    @property
+    def number(self) -> int:
+        """The page, from 1."""
+        return self.offset // self.size + 1
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a list request selects."""
+
+    where: Sequence[ColumnElement[bool]]
+    ordering: str
+    paging: Paging
+
+
+def parse_selection(
+    query: Mapping[str, str],
+    entity: Entity,
+    caller: Caller,
+    config: ApiConfig,
+    *,
+    max_size: int | None = None,
+) -> Selection:
+    """Filters, order and page; raises Problem 400 that names every parameter with a bad value."""
+    errors: dict[str, list[str]] = {}
+    known = by_parameter(entity.filters)
+    where = []
+    for name, value in query.items():
+        if name in known and value.strip():
+            one, lookup = known[name]
+            try:
+                where.append(one.predicate(lookup, value, caller))
+            except BadValue as error:
+                errors[name] = [str(error)]
+    ordering = query.get("ordering", "")
+    try:
+        order_by(entity, ordering)
+    except BadValue as error:
+        errors["ordering"] = [str(error)]
+    paging = _parse_paging(query, config.page_size, max_size or config.max_page_size, errors)
+    if errors:
+        raise invalid(errors)
+    return Selection(where, ordering, paging)
+
+
+def _parse_paging(
+    query: Mapping[str, str], default: int, most: int, errors: dict[str, list[str]]
+) -> Paging:
+    def number(name: str) -> int | None:
+        text = query.get(name, "").strip()
+        if not text:
+            return None
+        if NUMBER.fullmatch(text):
+            return int(text)
+        errors[name] = ["Must be a number, 0 or higher."]
+        return None
+
+    size = min((number("page_size") or number("limit")) or default, most)
+    page, offset = number("page"), number("offset")
+    if page == 0:
+        errors["page"] = ["Must be a number, 1 or higher."]
+    if page is None and (offset is not None or ("limit" in query and "page_size" not in query)):
+        return Paging(size, min(offset or 0, LAST_OFFSET), by_offset=True)
+    return Paging(size, min(((page or 1) - 1) * size, LAST_OFFSET), by_offset=False)
+
+
+def page_of(
+    selection: Selection,
+    count: int,
+    results: list[Any],
+    links: Links,
+    path: str,
+    query: Mapping[str, str],
+) -> dict[str, Any]:
+    """The page with links to its neighbours; raises Problem 404 beyond the end."""
+    paging = selection.paging
+    if not results and paging.offset and not paging.by_offset:
+        raise Problem(404, "Invalid page.")
+    following = paging.offset + paging.size
+    return {
+        "count": count,
+        "next": links.page(path, query, **_place(paging, following)) if following < count else None,
+        "previous": links.page(path, query, **_place(paging, max(0, paging.offset - paging.size)))
+        if paging.offset
+        else None,
+        "results": results,
+    }
+
+
+def _place(paging: Paging, offset: int) -> dict[str, int | None]:
+    """The parameters of the page at an offset; the first one carries none."""
+    if paging.by_offset:
+        return {"offset": offset or None}
+    return {"page": offset // paging.size + 1 if offset else None}

@@ -1,0 +1,80 @@
+"""Refusals: one envelope for every error, `{"status", "code", "message", "detail"}`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+REASONS = {
+    400: "Bad request",
+    401: "Authentication required",
+    403: "Permission denied",
+    404: "Resource not found",
+    405: "Method not allowed",
+    408: "Request timeout",
+    412: "Precondition failed",
+    413: "Request too large",
+    414: "Query string too long",
+    415: "Unsupported media type",
+    429: "Too many requests",
+    500: "Internal error",
+    503: "Service unavailable",
+}
+GENERAL = 10
+"""Code of every refusal but a validation error."""
+VALIDATION = 20
+"""Code of a 400 whose detail is {field: [sentences]}."""
+
+
+class Problem(Exception):
+    """An answer that is no success."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: Any,
+        *,
+        code: int = GENERAL,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.code = status, detail, code
+        self.headers = dict(headers or {})
+
+    def envelope(self) -> dict[str, Any]:
+        """The body of the answer."""
+        reason = "Validation error" if self.code == VALIDATION else REASONS[self.status]
+        return {
+            "status": self.status,
+            "code": self.code,
+            "message": f"{reason}. #{self.status}.{self.code}",
+            "detail": self.detail,
+        }
+
+
+def invalid(errors: Mapping[str, list[str]]) -> Problem:
+    """400: these fields or parameters have these faults."""
+    return Problem(400, dict(errors), code=VALIDATION)
+
+
+def not_found(name: str) -> Problem:
+    """404: not there, or not for this caller."""
+    return Problem(404, f"No {name} matches the given query.")
+
+
+def method_not_allowed(method: str, allowed: str) -> Problem:
+    """405."""
+    return Problem(405, f'Method "{method}" not allowed.', headers={"Allow": allowed})
+
+
+def login_required(detail: str = "Authentication credentials were not provided.") -> Problem:
+    """401, with the challenge that makes clients send credentials."""
+    return Problem(401, detail, headers={"WWW-Authenticate": 'Basic realm="api"'})
+
+
+def forbidden(detail: str = "You do not have permission to perform this action.") -> Problem:
+    """403."""
+    return Problem(403, detail)
+
+
+def unavailable(detail: str = "The database does not answer; try again later.") -> Problem:
+    """503, with a hint when to come back."""
+    return Problem(503, detail, headers={"Retry-After": "5"})

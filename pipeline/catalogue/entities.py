@@ -1,0 +1,167 @@
+"""The lists of the catalogue: what each shows of a row, from which tables, to whom."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, FromClause, Table, func, select, true
+
+from pipeline.catalogue import filters
+from pipeline.catalogue.access import Caller, readable, writable
+from pipeline.catalogue.layers import layer_facts
+from pipeline.catalogue.query import Entity
+from pipeline.catalogue.tables import (
+    label_type_sources,
+    label_types,
+    layer_sources,
+    layers,
+    organisations,
+    raster_sources,
+    scenario_sources,
+    scenarios,
+    users,
+)
+
+Columns = Sequence[ColumnElement[Any]]
+
+
+def _own(table: Table, *without: str) -> list[ColumnElement[Any]]:
+    """The columns of the table itself."""
+    return [column for column in table.c if column.name not in without]
+
+
+def _owner(table: Table, caller: Caller) -> list[ColumnElement[Any]]:
+    """What is shown of the organisation and the supplier, and whether the caller may write the row."""
+    return [
+        organisations.c.uuid.label("organisation_uuid"),
+        organisations.c.name.label("organisation_name"),
+        users.c.username.label("supplier"),
+        writable(table, caller).label("writable"),
+    ]
+
+
+def _with_owner(table: FromClause) -> FromClause:
+    return table.join(organisations, organisations.c.id == table.c.organisation_id).outerjoin(
+        users, users.c.id == table.c.supplier_id
+    )
+
+
+def _dependents(uses: Table, owner: str, owners: Table, name: str) -> ColumnElement[Any]:
+    """The uuids of all that use a raster source, oldest first; also of those that the caller may not read."""
+    found = (
+        select(owners.c.uuid)
+        .join(uses, uses.c[owner] == owners.c.id)
+        .where(uses.c.source_uuid == raster_sources.c.uuid)
+        .order_by(owners.c.id)
+        .correlate(raster_sources)
+        .scalar_subquery()
+    )
+    return func.array(found).label(name)
+
+
+def _used(uses: Table, owner: str, owners: Table, *, deleted: bool = False) -> ColumnElement[Any]:
+    """The uuids of the raster sources that a row uses: those that exist, or those that were deleted by force."""
+    exists = select(raster_sources.c.id).where(raster_sources.c.uuid == uses.c.source_uuid).exists()
+    found = (
+        select(uses.c.source_uuid)
+        .where(uses.c[owner] == owners.c.id, ~exists if deleted else exists)
+        .order_by(uses.c.source_uuid)
+        .correlate(owners)
+        .scalar_subquery()
+    )
+    return func.array(found).label("deleted_sources" if deleted else "raster_sources")
+
+
+def _raster_source_columns(caller: Caller) -> Columns:
+    hidden = (
+        "extent",
+        "notices",
+        "definition",
+        "group_key",
+        "definition_hash",
+        "declared_interval",
+    )
+    return [
+        *_own(raster_sources, *hidden),
+        *_owner(raster_sources, caller),
+        _dependents(layer_sources, "layer_id", layers, "layers"),
+        _dependents(label_type_sources, "label_type_id", label_types, "labeltypes"),
+    ]
+
+
+def _layer_columns(caller: Caller) -> Columns:
+    return [
+        *_own(layers, "temporal"),
+        *_owner(layers, caller),
+        *(fact.label(name) for name, fact in layer_facts(caller).items()),
+        _used(layer_sources, "layer_id", layers),
+        _used(layer_sources, "layer_id", layers, deleted=True),
+    ]
+
+
+def _label_type_columns(caller: Caller) -> Columns:
+    return [
+        *_own(label_types),
+        *_owner(label_types, caller),
+        _used(label_type_sources, "label_type_id", label_types),
+        _used(label_type_sources, "label_type_id", label_types, deleted=True),
+    ]
+
+
+def _scenario_columns(caller: Caller) -> Columns:
+    return [
+        *_own(scenarios),
+        *_owner(scenarios, caller),
+        _used(scenario_sources, "scenario_id", scenarios),
+    ]
+
+
+def _readable(table: Table) -> Callable[[Caller], ColumnElement[bool]]:
+    return lambda caller: readable(table, caller)
+
+
+def _orders(table: Table, *names: str) -> dict[str, ColumnElement[Any]]:
+    return {name: table.c[name] for name in ("name", *names, "created", "last_modified", "id")}
+
+
+RASTER_SOURCES = Entity(
+    raster_sources,
+    _raster_source_columns,
+    _with_owner,
+    _readable(raster_sources),
+    filters.RASTER_SOURCES,
+    _orders(
+        raster_sources, "supplier_code", "size", "first_value_timestamp", "last_value_timestamp"
+    ),
+)
+LAYERS = Entity(
+    layers,
+    _layer_columns,
+    _with_owner,
+    _readable(layers),
+    filters.LAYERS,
+    _orders(layers, "supplier_code"),
+)
+LABEL_TYPES = Entity(
+    label_types,
+    _label_type_columns,
+    _with_owner,
+    _readable(label_types),
+    filters.LABEL_TYPES,
+    _orders(label_types),
+)
+SCENARIOS = Entity(
+    scenarios,
+    _scenario_columns,
+    _with_owner,
+    _readable(scenarios),
+    filters.SCENARIOS,
+    _orders(scenarios),
+)
+ORGANISATIONS = Entity(
+    organisations,
+    lambda _: _own(organisations),
+    lambda table: table,
+    lambda _: true(),
+    filters.ORGANISATIONS,
+    {"name": organisations.c.name, "id": organisations.c.id},
+)

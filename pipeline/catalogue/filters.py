@@ -1,0 +1,262 @@
+"""The filters of each list as one table: name, type with its lookups, and what it filters."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, Table, any_, func, select
+
+from pipeline.catalogue import places
+from pipeline.catalogue.access import Caller, readable, writable
+from pipeline.catalogue.layers import layer_facts
+from pipeline.catalogue.lookups import (
+    ACCESS,
+    ANY_UUIDS,
+    BOOLEAN,
+    PART_OF_UUID,
+    TEXT,
+    TIME,
+    UUIDS,
+    BadValue,
+    Kind,
+    Test,
+    choice,
+    is_null,
+    parse_boolean,
+    special,
+)
+from pipeline.catalogue.tables import (
+    label_type_sources,
+    label_types,
+    layer_sources,
+    layers,
+    organisations,
+    raster_sources,
+    scenario_sources,
+    scenarios,
+    uploads,
+    users,
+)
+
+Predicate = ColumnElement[bool]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One field that a list can be filtered by."""
+
+    name: str
+    kind: Kind
+    target: Any
+    """The column that the lookups test, or what a filter of its own kind makes of it."""
+    help: str = ""
+    through: Callable[[Predicate], Predicate] | None = None
+    """From a predicate on a related table to one on the list's own."""
+
+    def predicate(self, lookup: str, value: str, caller: Caller) -> Predicate:
+        """The SQL of one parameter; raises BadValue."""
+        if "\x00" in value:
+            raise BadValue("Null characters are not allowed.")
+        found = self.kind.lookups[lookup](self.target, value, caller)
+        return self.through(found) if self.through else found
+
+
+def by_parameter(filters: tuple[Filter, ...]) -> Mapping[str, tuple[Filter, str]]:
+    """Name of a query parameter -> filter and lookup, for all lookups of all filters."""
+    return {
+        f"{one.name}__{lookup}" if lookup else one.name: (one, lookup)
+        for one in filters
+        for lookup in one.kind.lookups
+    }
+
+
+def member(column: ColumnElement[Any], of: Select[Any]) -> Predicate:
+    """`column = ANY (ARRAY (subquery))`: unlike IN it never makes the planner read the outer table from end to end."""
+    return column == any_(func.array(of.scalar_subquery()))
+
+
+def _related(
+    column: ColumnElement[Any], key: ColumnElement[Any]
+) -> Callable[[Predicate], Predicate]:
+    """Rows whose `column` is the key of a row that matches."""
+    return lambda test: member(column, select(key).where(test))
+
+
+SUPPLIER = Kind(
+    {lookup: test for lookup, test in TEXT.lookups.items() if lookup != "isnull"},
+    TEXT.schema,
+    "remo.vantilburg",
+)
+
+
+def _owned(table: Table) -> tuple[Filter, ...]:
+    """What everything that belongs to an organisation can be filtered by."""
+    of_organisation = _related(table.c.organisation_id, organisations.c.id)
+    return (
+        Filter("name", TEXT, table.c.name, "Text filter on the name."),
+        Filter("uuid", UUIDS, table.c.uuid, "Uuids in canonical form, separated by commas."),
+        Filter("organisation", ANY_UUIDS, organisations.c.uuid, "Uuids of organisations.", of_organisation),
+        Filter("organisation__uuid", ANY_UUIDS, organisations.c.uuid, "Uuids of organisations.", of_organisation),
+        Filter("organisation__name", TEXT, organisations.c.name, "Name of the organisation.", of_organisation),
+        Filter("access_modifier", ACCESS, table.c.access_modifier, "Public, Common, Private or Hidden, or its number."),
+        Filter("supplier", SUPPLIER, users.c.username, "Username of the supplier.",
+               _related(table.c.supplier_id, users.c.id)),
+        Filter("supplier__isnull", special(is_null, "true"), table.c.supplier_id, "Whether it has no supplier."),
+        Filter("created", TIME, table.c.created, "When it was made."),
+        Filter("last_modified", TIME, table.c.last_modified, "When it last changed."),
+        Filter("writable", special(partial(_is_writable, table), "true"), None, "Whether you may write it."),
+    )  # fmt: skip
+
+
+def _is_writable(table: Table, _: Any, value: str, caller: Caller) -> Predicate:
+    may = writable(table, caller)
+    return may if parse_boolean(value) else ~may
+
+
+def _used_in_scenario(_: Any, value: str, caller: Caller) -> Predicate:
+    """Used in a scenario that the caller may see: of others nothing is told, not even that they are."""
+    using = (
+        select(scenario_sources.c.source_uuid)
+        .join(scenarios, scenarios.c.id == scenario_sources.c.scenario_id)
+        .where(readable(scenarios, caller))
+    )
+    if parse_boolean(value):
+        return ~using.where(scenario_sources.c.source_uuid == raster_sources.c.uuid).exists()
+    return member(raster_sources.c.uuid, using)
+
+
+RASTER_SOURCES: tuple[Filter, ...] = (
+    *_owned(raster_sources),
+    Filter("supplier_code", TEXT, raster_sources.c.supplier_code, "The supplier's own name for it."),
+    Filter("temporal", BOOLEAN, raster_sources.c.temporal, "Whether it is a series in time."),
+    Filter("first_value_timestamp", TIME, raster_sources.c.first_value_timestamp, "Its first time."),
+    Filter("last_value_timestamp", TIME, raster_sources.c.last_value_timestamp, "Its last time."),
+    Filter(
+        "layers__uuid",
+        ANY_UUIDS,
+        layers.c.uuid,
+        "Raster sources used by the layers with these uuids.",
+        lambda test: member(
+            raster_sources.c.uuid,
+            select(layer_sources.c.source_uuid)
+            .join(layers, layers.c.id == layer_sources.c.layer_id)
+            .where(test),
+        ),
+    ),
+    Filter(
+        "scenario__isnull",
+        special(_used_in_scenario, "true"),
+        None,
+        "false: only those used in a scenario; true: only the others.",
+    ),
+    Filter("in_bbox", special(places.in_bbox, "4,51,5,52"), raster_sources, "west,south,east,north in degrees."),
+    Filter("bbox", special(places.in_bbox, "4,51,5,52"), raster_sources, "The same as in_bbox."),
+    Filter("point", special(places.at_point, "4.5,51.9"), raster_sources, "longitude,latitude in degrees."),
+    Filter(
+        "geometry",
+        special(places.in_geometry, "POINT (4.5 51.9)"),
+        raster_sources,
+        "GeoJSON or WKT in degrees.",
+    ),
+)  # fmt: skip
+
+
+def _of_sources(uses: Table, owner: str, test: Predicate, *, via: Table) -> Predicate:
+    """Rows that use a raster source that matches."""
+    return member(
+        via.c.id,
+        select(uses.c[owner])
+        .join(raster_sources, raster_sources.c.uuid == uses.c.source_uuid)
+        .where(test),
+    )
+
+
+def _places_of(one: Filter) -> Filter:
+    """A spatial filter on raster sources as one on layers: those with a source that the caller may read there."""
+
+    def test(_: Any, value: str, caller: Caller) -> Predicate:
+        found = one.predicate("", value, caller) & readable(raster_sources, caller)
+        return _of_sources(layer_sources, "layer_id", found, via=layers)
+
+    return Filter(one.name, special(test, one.kind.example), None, one.help)
+
+
+def _times_of(one: Filter) -> Filter:
+    """A temporal filter on what layers show, which is derived from their sources."""
+
+    def through(lookup: str) -> Test:
+        return lambda _, value, caller: one.kind.lookups[lookup](
+            layer_facts(caller)[one.name], value, caller
+        )
+
+    lookups = {lookup: through(lookup) for lookup in one.kind.lookups}
+    return Filter(one.name, Kind(lookups, one.kind.schema, one.kind.example), None, one.help)
+
+
+def _layer_is_temporal(_: Any, value: str, caller: Caller) -> Predicate:
+    return layer_facts(caller)["temporal"].is_(parse_boolean(value))
+
+
+def _layer_in_scenario(_: Any, value: str, caller: Caller) -> Predicate:
+    used = _used_in_scenario(None, "false", caller) & readable(raster_sources, caller)
+    found = _of_sources(layer_sources, "layer_id", used, via=layers)
+    return ~found if parse_boolean(value) else found
+
+
+TIMES = ("first_value_timestamp", "last_value_timestamp")
+PLACES = ("in_bbox", "bbox", "point", "geometry")
+
+LAYERS: tuple[Filter, ...] = (
+    *_owned(layers),
+    Filter("supplier_code", TEXT, layers.c.supplier_code, "The supplier's own name for it."),
+    Filter("temporal", special(_layer_is_temporal, "true"), None, "Whether it is a series in time."),
+    *(_times_of(one) for one in RASTER_SOURCES if one.name in TIMES),
+    *(_places_of(one) for one in RASTER_SOURCES if one.name in PLACES),
+    Filter(
+        "raster_sources__uuid",
+        ANY_UUIDS,
+        layer_sources.c.source_uuid,
+        "Layers that use the raster sources with these uuids.",
+        _related(layers.c.id, layer_sources.c.layer_id),
+    ),
+    Filter("scenario__isnull", special(_layer_in_scenario, "true"), None,
+           "false: only those whose sources are used in a scenario; true: only the others."),
+)  # fmt: skip
+
+LABEL_TYPES: tuple[Filter, ...] = (
+    *_owned(label_types),
+    Filter("object_type", TEXT, label_types.c.object_type, "What is labelled."),
+    Filter(
+        "raster_sources__uuid",
+        ANY_UUIDS,
+        label_type_sources.c.source_uuid,
+        "Label types that use the raster sources with these uuids.",
+        _related(label_types.c.id, label_type_sources.c.label_type_id),
+    ),
+)
+
+SCENARIOS: tuple[Filter, ...] = (
+    *_owned(scenarios),
+    Filter(
+        "raster_sources__uuid",
+        ANY_UUIDS,
+        scenario_sources.c.source_uuid,
+        "Scenarios that use the raster sources with these uuids.",
+        _related(scenarios.c.id, scenario_sources.c.scenario_id),
+    ),
+)
+
+ORGANISATIONS: tuple[Filter, ...] = (
+    Filter("name", TEXT, organisations.c.name, "Text filter on the name."),
+    Filter("uuid", PART_OF_UUID, organisations.c.uuid, "A uuid or a part of one."),
+)
+
+USERS: tuple[Filter, ...] = (
+    Filter("username", TEXT, users.c.username, "Text filter on the username."),
+)
+
+UPLOAD_STATES = ("requested", "received", "processing", "committed", "rejected", "retry")
+UPLOADS: tuple[Filter, ...] = (
+    Filter("state", choice(*UPLOAD_STATES), uploads.c.state, "What became of it."),
+)

@@ -1,0 +1,72 @@
+"""What a layer shows of the raster sources that its graph names, as far as the caller may read them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, case, func, select
+
+from pipeline.catalogue.access import Caller, readable
+from pipeline.catalogue.tables import layer_sources, layers, raster_sources
+
+GRID = (
+    "projection",
+    "origin_x",
+    "origin_y",
+    "upper_bound_x",
+    "upper_bound_y",
+    "pixelsize_x",
+    "pixelsize_y",
+    "dtype",
+    "fill_value",
+)
+LONGITUDES = ("west", "east")
+
+
+def layer_facts(caller: Caller) -> Mapping[str, ColumnElement[Any]]:
+    """Each derived field of a layer as a subquery that is correlated with the row of `layers`.
+
+    Times and places are the union of the sources'; the grid is that of the only source, or null where several differ.
+    """
+    source = raster_sources.c
+    spans: dict[str, ColumnElement[Any]] = {
+        "first_value_timestamp": func.min(source.first_value_timestamp),
+        "last_value_timestamp": func.max(source.last_value_timestamp),
+        "interval": _common(source.interval),
+        "south": func.min(source.south),
+        "north": func.max(source.north),
+        **{name: _common(source[name]) for name in GRID},
+    }
+    found = {name: _of_layer(span, caller) for name, span in spans.items()}
+    found["temporal"] = func.coalesce(
+        layers.c.temporal, _of_layer(func.bool_or(source.temporal), caller), False
+    )
+    return found | {name: _longitude(name, caller) for name in LONGITUDES}
+
+
+def _of_layer(
+    value: ColumnElement[Any], caller: Caller, *where: ColumnElement[bool]
+) -> ColumnElement[Any]:
+    return (
+        select(value)
+        .select_from(layer_sources)
+        .join(raster_sources, raster_sources.c.uuid == layer_sources.c.source_uuid)
+        .where(layer_sources.c.layer_id == layers.c.id, readable(raster_sources, caller), *where)
+        .correlate(layers)
+        .scalar_subquery()
+    )
+
+
+def _common(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The value that all sources share; null where they differ."""
+    return case((func.min(column) == func.max(column), func.max(column)))
+
+
+def _longitude(name: str, caller: Caller) -> ColumnElement[Any]:
+    """The western or eastern end of the smallest interval that holds all sources'."""
+    source = raster_sources.c
+    ends = [
+        func.array(_of_layer(end, caller, source.west.is_not(None)))
+        for end in (source.west, source.east)
+    ]
+    union = func.union_longitudes(*ends).table_valued("west", "east")
+    return select(union.c[name]).scalar_subquery()

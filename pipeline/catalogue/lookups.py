@@ -1,0 +1,242 @@
+"""How the words of a query string become SQL: for each type of field, its lookups; all values are bound parameters."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, false, func, literal
+
+from pipeline.catalogue.access import Access, Caller
+from pipeline.errors import CatalogueError
+
+
+class BadValue(CatalogueError):
+    """A value that a parameter or field cannot have; one sentence that says what it can."""
+
+
+Test = Callable[[Any, str, Caller], ColumnElement[bool]]
+"""(what is filtered, the value as it came, who asks) -> predicate; raises BadValue."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A type of filter."""
+
+    lookups: Mapping[str, Test]
+    """Suffix -> test; the suffix "" is the name alone."""
+    schema: Mapping[str, Any]
+    """JSON Schema of a value."""
+    example: str
+
+
+def split(value: str) -> list[str]:
+    """The parts between commas, without blanks around them."""
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def parse_boolean(value: str) -> bool:
+    """true, false, 1 or 0 in any case."""
+    known = {"true": True, "1": True, "false": False, "0": False}
+    try:
+        return known[value.strip().lower()]
+    except KeyError as error:
+        raise BadValue("Must be true or false.") from error
+
+
+UNDASHED = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
+CANONICAL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def parse_canonical_uuid(value: str) -> UUID:
+    """A uuid in its 8-4-4-4-12 form, in any case."""
+    if not CANONICAL.fullmatch(value):
+        raise BadValue("Must be uuids in their canonical form (8-4-4-4-12), separated by commas.")
+    return UUID(value)
+
+
+def parse_uuid(value: str) -> UUID:
+    """A uuid, dashed or undashed."""
+    if not (CANONICAL.fullmatch(value) or UNDASHED.fullmatch(value)):
+        raise BadValue("Must be a valid UUID.")
+    return UUID(value)
+
+
+MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?( ?[+-]\d\d(:?\d\d)?|Z|z)?)?", re.ASCII
+)
+NOT_A_MOMENT = "Must be a time such as 2016-06-21T06:05:00Z, with an offset, or a date."
+
+
+def parse_moment(value: str) -> datetime:
+    """ISO 8601 with Z, an offset (whose + may have become a space) or neither (UTC), or a bare date (midnight, UTC)."""
+    text = value.strip()
+    if not MOMENT.fullmatch(text):
+        text = re.sub(r"(T\S*) (\d\d:?\d\d)$", r"\1+\2", text)
+    if not MOMENT.fullmatch(text):
+        raise BadValue(NOT_A_MOMENT)
+    try:
+        if len(text) == len("2016-06-21"):
+            day = date.fromisoformat(text)
+            return datetime(day.year, day.month, day.day, tzinfo=UTC)
+        moment = datetime.fromisoformat(re.sub(r" (?=[+-])", "", text))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise BadValue(NOT_A_MOMENT) from error
+
+
+def parse_access(value: str) -> Access:
+    """A name or a number of an access modifier."""
+    names = {name.lower(): access for name, access in Access.__members__.items()}
+    numbers = {str(int(access)): access for access in Access}
+    try:
+        return (names | numbers)[value.strip().lower()]
+    except KeyError as error:
+        raise BadValue(
+            f"Must be one of {', '.join(Access.__members__)}, or 0, 100, 200, 300."
+        ) from error
+
+
+def escaped(value: str) -> str:
+    """A value as a literal part of a LIKE pattern."""
+    return re.sub(r"([\\%_])", r"\\\1", value)
+
+
+def like(before: str, after: str) -> Test:
+    """Case-sensitive match of the value with anything before, after or both."""
+    return lambda column, value, _: column.like(before + escaped(value) + after)
+
+
+def ilike(before: str, after: str) -> Test:
+    """The same in any case; in the form that the trigram indexes on upper(...) are made for."""
+    return lambda column, value, _: func.upper(column).like(
+        func.upper(before + escaped(value) + after)
+    )
+
+
+def is_null(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
+    """Whether the field is null."""
+    found: ColumnElement[bool] = column.is_(None) if parse_boolean(value) else column.is_not(None)
+    return found
+
+
+def matches(operator: str) -> Test:
+    """A POSIX regular expression, as PostgreSQL understands it."""
+    return lambda column, value, _: column.bool_op(operator)(literal(value))
+
+
+TEXT = Kind(
+    {
+        "": lambda column, value, _: column == value,
+        "exact": lambda column, value, _: column == value,
+        "iexact": lambda column, value, _: func.upper(column) == func.upper(value),
+        "contains": like("%", "%"),
+        "icontains": ilike("%", "%"),
+        "startswith": like("", "%"),
+        "istartswith": ilike("", "%"),
+        "endswith": like("%", ""),
+        "iendswith": ilike("%", ""),
+        "in": lambda column, value, _: column.in_(split(value)),
+        "regex": matches("~"),
+        "iregex": matches("~*"),
+        "isnull": is_null,
+    },
+    {"type": "string"},
+    "Elevation",
+)
+
+
+def one_of_uuids(parse: Callable[[str], UUID]) -> Test:
+    """Any of the uuids that stand between the commas."""
+
+    def test(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
+        uuids = [parse(part) for part in split(value)]
+        found: ColumnElement[bool] = column.in_(uuids) if uuids else false()
+        return found
+
+    return test
+
+
+def part_of_uuid(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
+    """A fraction of a uuid, dashed or not."""
+    digits = value.replace("-", "").strip().lower()
+    if not re.fullmatch(r"[0-9a-f]{1,32}", digits):
+        raise BadValue("Must be a uuid or a part of one.")
+    found: ColumnElement[bool] = func.replace(func.text(column), "-", "").like(f"%{digits}%")
+    return found
+
+
+UUIDS = Kind(
+    dict.fromkeys(("", "exact", "in"), one_of_uuids(parse_canonical_uuid)),
+    {"type": "string"},
+    "10415ccb-ec31-4d43-bdb3-db597061527b",
+)
+ANY_UUIDS = Kind(
+    dict.fromkeys(("", "exact", "in"), one_of_uuids(parse_uuid)),
+    {"type": "string"},
+    "61f5a464c35044c19bc7d4b42d7f58cb",
+)
+PART_OF_UUID = Kind({"": part_of_uuid}, {"type": "string"}, "61f5a464")
+
+
+def between(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
+    """Two times, both included."""
+    times = [parse_moment(part) for part in split(value)]
+    if len(times) != 2:
+        raise BadValue("Must be two times, separated by a comma.")
+    found: ColumnElement[bool] = column.between(*times)
+    return found
+
+
+TIME = Kind(
+    {
+        "": lambda column, value, _: column == parse_moment(value),
+        "exact": lambda column, value, _: column == parse_moment(value),
+        "lt": lambda column, value, _: column < parse_moment(value),
+        "lte": lambda column, value, _: column <= parse_moment(value),
+        "gt": lambda column, value, _: column > parse_moment(value),
+        "gte": lambda column, value, _: column >= parse_moment(value),
+        "range": between,
+        "isnull": is_null,
+    },
+    {"type": "string"},
+    "2016-06-21T06:05:00Z",
+)
+
+
+def same_boolean(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
+    """true or false."""
+    found: ColumnElement[bool] = column.is_(parse_boolean(value))
+    return found
+
+
+BOOLEAN = Kind({"": same_boolean, "exact": same_boolean}, {"type": "string"}, "true")
+
+ACCESS = Kind(
+    {
+        "": lambda column, value, _: column == int(parse_access(value)),
+        "exact": lambda column, value, _: column == int(parse_access(value)),
+        "in": lambda column, value, _: column.in_([int(parse_access(one)) for one in split(value)]),
+    },
+    {"type": "string"},
+    "Private",
+)
+
+
+def choice(*names: str) -> Kind:
+    """One of a few words."""
+
+    def test(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
+        if value not in names:
+            raise BadValue(f"Must be one of {', '.join(names)}.")
+        found: ColumnElement[bool] = column == value
+        return found
+
+    return Kind({"": test, "exact": test}, {"type": "string"}, names[0])
+
+
+def special(test: Test, example: str) -> Kind:
+    """A filter of its own kind, without suffixes."""
+    return Kind({"": test}, {"type": "string"}, example)

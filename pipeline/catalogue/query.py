@@ -1,0 +1,94 @@
+"""What can be read from the catalogue, as statements: a page with its true count in one round trip, or one row."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, FromClause, Select, Table, func, literal, select, true
+
+from pipeline.catalogue.access import Caller
+from pipeline.catalogue.filters import Filter
+from pipeline.catalogue.lookups import BadValue
+
+Predicate = ColumnElement[bool]
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A list of the catalogue: its table, what is shown of a row, and who may see it."""
+
+    table: Table
+    columns: Callable[[Caller], Sequence[ColumnElement[Any]]]
+    """What is shown, each with a label; may use the tables of `joined`."""
+    joined: Callable[[FromClause], FromClause]
+    visible: Callable[[Caller], Predicate]
+    filters: tuple[Filter, ...] = ()
+    orders: Mapping[str, ColumnElement[Any]] | None = None
+    """Name of an order -> column; the default is ascending by id."""
+    default_order: str = "id"
+
+
+def page_statement(
+    entity: Entity,
+    caller: Caller,
+    where: Sequence[Predicate],
+    ordering: str,
+    limit: int,
+    offset: int,
+) -> Select[Any]:
+    """`limit` rows from `offset`, each with the `total` of all; a page without rows is one row whose id is null.
+
+    The page is cut before anything is joined to it, so that related objects are looked up for its rows alone.
+    """
+    table = entity.table
+    visible = [entity.visible(caller), *where]
+    order = order_by(entity, ordering)
+    cut = select(table.c.id).where(*visible).order_by(*order).limit(limit).offset(offset)
+    page = cut.subquery("page")
+    rows = (
+        select(*entity.columns(caller), func.row_number().over(order_by=order).label("place"))
+        .select_from(entity.joined(table))
+        .where(table.c.id.in_(select(page.c.id)))
+        .subquery("shown")
+    )
+    counted = select(
+        select(func.count()).select_from(table).where(*visible).scalar_subquery().label("total")
+    )
+    count = counted.subquery("counted")
+    return (
+        select(count.c.total, *rows.c)
+        .select_from(count.outerjoin(rows, true()))
+        .order_by(rows.c.place)
+    )
+
+
+def row_statement(entity: Entity, caller: Caller, key: Predicate) -> Select[Any]:
+    """The one row that the key finds, if the caller may see it."""
+    return (
+        select(*entity.columns(caller))
+        .select_from(entity.joined(entity.table))
+        .where(entity.visible(caller), key)
+    )
+
+
+def order_by(entity: Entity, ordering: str) -> list[ColumnElement[Any]]:
+    """The columns of `name,-size`: nulls last, made total by id; raises BadValue for an unknown name."""
+    orders = entity.orders or {}
+    names = [name.strip() for name in ordering.split(",") if name.strip()]
+    chosen = [_directed(orders, name) for name in names or [entity.default_order]]
+    return [*chosen, entity.table.c.id] if names != ["id"] else chosen
+
+
+def _directed(orders: Mapping[str, ColumnElement[Any]], name: str) -> ColumnElement[Any]:
+    column = orders.get(name.removeprefix("-"))
+    if column is None:
+        raise BadValue(f"Must be one of {', '.join(orders)}, with - in front to reverse.")
+    if not name.startswith("-"):
+        return column.asc()  # nulls come last by default
+    down = column.desc()
+    return down.nulls_last() if getattr(column, "nullable", True) else down
+
+
+def label(value: Any, name: str) -> ColumnElement[Any]:
+    """A constant as a column of the answer."""
+    return literal(value).label(name)

@@ -1,0 +1,124 @@
+"""A client of the API on the database of the module, and rows to ask for."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Thread
+from typing import Any
+
+import pytest
+import uvicorn
+from httpx import Client
+from sqlalchemy import Engine, insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from pipeline.api.app import ApiConfig, create_app
+from pipeline.catalogue.tables import organisations, raster_sources, users
+
+FULL = {
+    "access_modifier": 0, "file_count": 1, "west": 4.0, "south": 51.0, "east": 5.0, "north": 52.0,
+    "projection": "EPSG:28992", "origin_x": 172724.5, "origin_y": 312709.0, "upper_bound_x": 181453.0,
+    "upper_bound_y": 324743.0, "pixelsize_x": 0.5, "pixelsize_y": -0.5, "size": 733758945, "dtype": "f4",
+    "fill_value": "-9999.0", "first_value_timestamp": "1970-01-01T00:00:00Z",
+    "last_value_timestamp": "1970-01-01T00:00:00Z",
+}  # fmt: skip
+"""Columns of a public raster source of one file."""
+SOURCES = "/api/v4/rastersources/"
+
+
+@contextmanager
+def serving(config: ApiConfig) -> Iterator[str]:
+    """A real server on a free port; its address."""
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(config), log_level="critical", http="httptools", lifespan="on")
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@contextmanager
+def client_of(config: ApiConfig) -> Iterator[Client]:
+    """A client of a real server."""
+    with serving(config) as address, Client(base_url=address, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client(database_url: str) -> Iterator[Client]:
+    with client_of(ApiConfig(database_url)) as client:
+        yield client
+
+
+def base(client: Client) -> str:
+    """The address of its server."""
+    return str(client.base_url).rstrip("/")
+
+
+Add = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def add_organisation(engine: Engine) -> Callable[[str], int]:
+    """Adds an organisation unless it is there; its internal number."""
+
+    def add(name: str = "Owner") -> int:
+        with engine.begin() as connection:
+            connection.execute(upsert(organisations).values(name=name).on_conflict_do_nothing())
+            return int(
+                connection.execute(
+                    select(organisations.c.id).where(organisations.c.name == name)
+                ).scalar_one()
+            )
+
+    return add
+
+
+@pytest.fixture(scope="module")
+def add_user(engine: Engine) -> Callable[[str], int]:
+    """Adds a user unless there is one; the internal number."""
+
+    def add(username: str) -> int:
+        with engine.begin() as connection:
+            connection.execute(upsert(users).values(username=username).on_conflict_do_nothing())
+            return int(
+                connection.execute(
+                    select(users.c.id).where(users.c.username == username)
+                ).scalar_one()
+            )
+
+    return add
+
+
+@pytest.fixture(scope="module")
+def add_source(engine: Engine, add_organisation: Callable[[str], int]) -> Add:
+    """Adds a public raster source of one file, or one with other columns; its row."""
+
+    def add(name: str, organisation: str = "Owner", **columns: Any) -> Any:
+        values = FULL | {"name": name, "organisation_id": add_organisation(organisation)} | columns
+        with engine.begin() as connection:
+            return connection.execute(
+                insert(raster_sources).values(values).returning(raster_sources)
+            ).one()
+
+    return add
+
+
+@pytest.fixture
+def empty(engine: Engine) -> None:
+    """No raster sources but those that the test adds."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "TRUNCATE raster_sources, layers, label_types, scenarios CASCADE"
+        )
+
+
+def names(page: Any) -> list[str]:
+    """The names on a page."""
+    assert page.status_code == 200, page.text
+    return [one["name"] for one in page.json()["results"]]

@@ -1,0 +1,170 @@
+"""The list and detail of raster sources: fields, formats, pages, hyperlinks, envelope."""
+
+import pytest
+from httpx import Client
+
+from tests.api.conftest import SOURCES, Add, base, names
+
+KEYS = [
+    "id",
+    "uuid",
+    "url",
+    "name",
+    "description",
+    "organisation",
+    "access_modifier",
+    "supplier",
+    "supplier_code",
+    "temporal",
+    "interval",
+    "first_value_timestamp",
+    "last_value_timestamp",
+    "spatial_bounds",
+    "projection",
+    "origin_x",
+    "origin_y",
+    "upper_bound_x",
+    "upper_bound_y",
+    "pixelsize_x",
+    "pixelsize_y",
+    "created",
+    "last_modified",
+    "writable",
+    "layers",
+    "labeltypes",
+    "size",
+    "dtype",
+    "fill_value",
+]
+
+pytestmark = pytest.mark.usefixtures("empty")
+
+
+def test_an_object_has_the_29_fields_in_order_and_their_formats(
+    client: Client, add_source: Add, add_user: Add
+) -> None:
+    row = add_source("a", supplier_id=add_user("remo"), temporal=True, interval="5 minutes",
+                     first_value_timestamp="2024-01-01T01:00:00Z",
+                     last_value_timestamp="2024-01-01T02:00:00.784912Z")  # fmt: skip
+    answer = client.get(f"{SOURCES}{row.uuid}/")
+    found = answer.json()
+    assert list(found) == KEYS
+    assert '"origin_y":312709.0,' in answer.text
+    assert found["spatial_bounds"] == {"west": 4.0, "east": 5.0, "north": 52.0, "south": 51.0}
+    assert list(found["spatial_bounds"]) == ["west", "east", "north", "south"]
+    assert found["first_value_timestamp"] == "2024-01-01T01:00:00Z"
+    assert found["last_value_timestamp"] == "2024-01-01T02:00:00.784912Z"
+    assert found["interval"] == "00:05:00"
+    assert found["supplier"] == "remo"
+    assert found["created"] == row.created.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    assert found["access_modifier"] == "Public"
+    assert found["writable"] is False
+    assert found["url"] == f"{base(client)}{SOURCES}{row.uuid}/"
+    assert list(found["organisation"]) == ["url", "uuid", "name"]
+
+
+def test_headers_are_those_of_the_contract(client: Client, add_source: Add) -> None:
+    row = add_source("a")
+    answer = client.get(SOURCES)
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["vary"] == "Accept"
+    head = client.head(f"{SOURCES}{row.uuid}")
+    assert head.status_code == 200
+    assert head.content == b""
+    assert head.headers["content-length"] == str(len(client.get(f"{SOURCES}{row.uuid}/").content))
+
+
+@pytest.mark.parametrize("path", [SOURCES, SOURCES.rstrip("/")])
+def test_both_forms_of_a_path_answer_without_redirect(client: Client, path: str) -> None:
+    assert client.get(path, follow_redirects=False).status_code == 200
+
+
+def test_pages_are_linked(client: Client, add_source: Add) -> None:
+    for number in range(5):
+        add_source(f"s{number}")
+    page = client.get(SOURCES, params={"page_size": 2, "page": 2, "format": "json"}).json()
+    here = f"{base(client)}{SOURCES}?format=json"
+    assert page["count"] == 5
+    assert page["next"] == f"{here}&page=3&page_size=2"
+    assert page["previous"] == f"{here}&page_size=2"
+    assert page["results"][0]["name"] == "s2"
+    assert page["results"][0]["url"].endswith("/?format=json")
+    assert page["results"][0]["organisation"]["url"].endswith("/?format=json")
+    assert client.get(page["next"]).json()["next"] is None
+
+
+def test_limit_and_offset_are_aliases(client: Client, add_source: Add) -> None:
+    for number in range(5):
+        add_source(f"s{number}")
+    page = client.get(SOURCES, params={"limit": 2, "offset": 2}).json()
+    assert [one["name"] for one in page["results"]] == ["s2", "s3"]
+    assert page["next"] == f"{base(client)}{SOURCES}?limit=2&offset=4"
+    assert page["previous"] == f"{base(client)}{SOURCES}?limit=2"
+
+
+def test_a_page_beyond_the_end_is_404(client: Client) -> None:
+    assert client.get(SOURCES, params={"page": 1}).status_code == 200
+    answer = client.get(SOURCES, params={"page": 2})
+    assert answer.json() == {
+        "status": 404,
+        "code": 10,
+        "message": "Resource not found. #404.10",
+        "detail": "Invalid page.",
+    }
+
+
+@pytest.mark.parametrize("size", ["-1", "x", "1.5"])
+def test_a_page_size_that_is_no_number_is_refused(client: Client, size: str) -> None:
+    answer = client.get(SOURCES, params={"page_size": size})
+    assert (answer.status_code, answer.json()["code"]) == (400, 20)
+    assert list(answer.json()["detail"]) == ["page_size"]
+
+
+def test_what_is_not_there_is_404_in_the_envelope(client: Client) -> None:
+    for path in (f"{SOURCES}00000000-0000-0000-0000-000000000000/", f"{SOURCES}nonsense/"):
+        assert client.get(path).json() == {
+            "status": 404,
+            "code": 10,
+            "message": "Resource not found. #404.10",
+            "detail": "No RasterSource matches the given query.",
+        }
+    assert client.get("/api/v4/nothing/").json()["status"] == 404
+
+
+def test_a_method_that_is_not_there_is_405(client: Client) -> None:
+    answer = client.delete(SOURCES)
+    assert answer.status_code == 405
+    assert answer.json()["detail"] == 'Method "DELETE" not allowed.'
+
+
+def test_private_sources_are_neither_listed_nor_counted_nor_shown(
+    client: Client, add_source: Add
+) -> None:
+    for modifier in (0, 100, 200, 300):
+        row = add_source(f"s{modifier}", access_modifier=modifier)
+    assert names(client.get(SOURCES)) == ["s0"]
+    assert client.get(SOURCES).json()["count"] == 1
+    assert client.get(f"{SOURCES}{row.uuid}/").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("ordering", "expected"),
+    [
+        ("name", ["a", "b", "c"]),
+        ("-name", ["c", "b", "a"]),
+        ("size", ["b", "a", "c"]),
+        ("-size", ["a", "b", "c"]),
+        ("supplier_code,-name", ["c", "a", "b"]),
+        ("", ["b", "c", "a"]),
+    ],
+)
+def test_ordering_puts_nulls_last(
+    client: Client, add_source: Add, ordering: str, expected: list[str]
+) -> None:
+    nothing = dict.fromkeys(
+        ("west", "south", "east", "north", "origin_x", "origin_y", "upper_bound_x", "upper_bound_y",
+         "pixelsize_x", "pixelsize_y", "size", "dtype"))  # fmt: skip
+    add_source("b", size=1)
+    add_source("c", supplier_code="x", **nothing, file_count=0)
+    add_source("a", size=2, supplier_code="y")
+    assert names(client.get(SOURCES, params={"ordering": ordering})) == expected
