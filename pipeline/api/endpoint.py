@@ -44,12 +44,9 @@ class Call:
     @property
     def path(self) -> str:
         """The path below the base URL, with a slash at its end."""
-        return (
-            self.request.scope["path"]
-            .removeprefix(self.request.scope.get("root_path", ""))
-            .rstrip("/")
-            + "/"
-        )
+        scope = self.request.scope
+        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        return path.rstrip("/") + "/"
 
     def uuid(self, model: str) -> UUID:
         """The uuid in the path; raises Problem 404 when it is none."""
