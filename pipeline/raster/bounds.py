@@ -90,7 +90,7 @@ def _highest(surface: Surface, outline: Outline) -> list[float]:
         while row.max() > best[which] + PRECISION / 10:
             index = int(np.argmax(row))
             best[which] = max(best[which], _climb(surface, outline, index, which))
-            row[max(index - 1, 0) : index + 2] = -np.inf
+            row[index] = -np.inf
     return best
 
 

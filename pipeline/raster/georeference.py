@@ -98,7 +98,8 @@ def _surface(grid: Grid, transform: Affine, frame: HorizontalCRS, policy: str) -
         return surface
     thirds = np.linspace(0.0, 1.0, 4)
     columns, rows = np.meshgrid(thirds * grid.width, thirds * grid.height)
-    longitude, latitude = surface.locate(columns.ravel(), rows.ravel())
+    rough = replace(surface, round_trip=INEXACT_METRES)
+    longitude, latitude = rough.locate(columns.ravel(), rows.ravel())
     on = np.isfinite(longitude)
     candidate = choose(frame, policy, longitude[on], latitude[on])
     return Surface(transform, grid.width, grid.height, frame, candidate)

@@ -172,7 +172,7 @@ def _share_inside(
 ) -> float:
     if area is None:
         return 1.0
-    return float(within(area, longitude, latitude).mean())
+    return np.count_nonzero(within(area, longitude, latitude)) / max(len(longitude), 1)
 
 
 def within(

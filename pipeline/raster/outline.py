@@ -12,7 +12,9 @@ Floats = npt.NDArray[np.float64]
 INTERVALS = 20
 """Of each side at first: 21 points."""
 
-_AT_POLE = 90.0 - 1e-7
+_BESIDE = 1e-7
+"""Parts of a side; a point of the edge that is nearer to a pole counts as the pole."""
+
 _STRIDE = 30.0
 """Degrees of longitude between neighbours above which the walk takes smaller steps."""
 
@@ -138,7 +140,8 @@ def _from_pole(outline: Outline, start: float) -> Outline:
     """Begin after the pole and end before it: at the pole itself there is no longitude."""
     position = np.where(outline.position <= start, outline.position + 4.0, outline.position)
     order = np.argsort(position, kind="stable")
-    order = order[np.abs(outline.latitude[order]) < _AT_POLE]
+    beside = position[order] - start
+    order = order[(beside > _BESIDE) & (beside < 4.0 - _BESIDE)]
     order = order[np.insert(np.diff(position[order]) > 0, 0, True)]
     return replace(
         outline,
