@@ -346,3 +346,22 @@ sync_runs = Table(
     required("bytes", BigInteger, "0"),
     Column("detail", Text),
 )
+
+sessions = Table(
+    "sessions",
+    metadata,
+    number(),
+    reference("user_id", "users", ondelete="CASCADE"),
+    Column("token_hash", LargeBinary, nullable=False, unique=True),
+    moment("created"),
+    required("expires", DateTime(timezone=True)),
+)
+
+sign_in_failures = Table(
+    "sign_in_failures",
+    metadata,
+    number(),
+    required("username", Text),
+    required("address", Text),
+    moment("at"),
+)
