@@ -11,11 +11,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from pipeline.catalogue.register import Report
+from pipeline.catalogue.register import Item, Report
 from pipeline.catalogue.runs import begin_run, finish_run
 from pipeline.entry import catalogue, conditions, reading
 from pipeline.errors import CatalogueError, RastersourcesError, TransientError
-from pipeline.ingest import Ingestion, Listed, count_files, register_all, work_of_config
+from pipeline.ingest import Ingestion, count_files, register_all, work_of_config
 from pipeline.printing import SHOWN_REJECTIONS, announce, progress, summary
 from pipeline.settings import settings
 
@@ -34,9 +34,9 @@ def run(config: Path, *, create: bool) -> int:
 class Batch:
     """One batch as the argument of a task; Prefect looks into lists and dataclasses, but not into this."""
 
-    def __init__(self, ingestion: Ingestion, listed: Sequence[Listed]) -> None:
+    def __init__(self, ingestion: Ingestion, items: Sequence[Item]) -> None:
         self.ingestion = ingestion
-        self.listed = listed
+        self.items = items
 
 
 def may_pass(_task: object, _run: object, state: State[Any]) -> bool:
@@ -54,7 +54,7 @@ def may_pass(_task: object, _run: object, state: State[Any]) -> bool:
 )
 def register_batch(batch: Batch) -> Report:
     """Bring one batch into the catalogue, in one transaction."""
-    return batch.ingestion.batch(batch.listed)
+    return batch.ingestion.write(batch.items)
 
 
 @flow(name="register", persist_result=False)
@@ -73,7 +73,7 @@ def register_flow(config: Path, create: bool = False) -> State[object]:
 
         try:
             with progress(lambda: count_files(works, how)) as tell:
-                register_all(engine, works, how, reader, told, run_as_task)
+                register_all(engine, works, how, reader, told, write_as_task)
         except RastersourcesError as error:
             finish_run(engine, row, report, str(error))
             return Failed(message=str(error), data=report)
@@ -81,9 +81,9 @@ def register_flow(config: Path, create: bool = False) -> State[object]:
     return conclude(report, monotonic() - began)
 
 
-def run_as_task(ingestion: Ingestion, listed: Sequence[Listed]) -> Report:
-    """One batch as a task."""
-    return register_batch(Batch(ingestion, listed))
+def write_as_task(ingestion: Ingestion, items: Sequence[Item]) -> Report:
+    """Write one batch as a task."""
+    return register_batch(Batch(ingestion, items))
 
 
 def conclude(report: Report, seconds: float) -> State[object]:

@@ -4,6 +4,8 @@ The command line and the flows both call this: batch by batch, each batch one tr
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -55,8 +57,8 @@ class Ingestion:
     options: ReadOptions
     reader: Reader
 
-    def batch(self, listed: Sequence[Listed]) -> Report:
-        """Bring one batch of files into the catalogue, in one transaction; unchanged files are not opened."""
+    def read(self, listed: Sequence[Listed]) -> list[Item]:
+        """Read one batch of files; those that are registered as they are, are not opened."""
         files = {file.uri: file for file in listed if isinstance(file, StoredFile)}
         unchanged = known(self.engine, self.definition, list(files.values()))
         changed = [file for uri, file in files.items() if uri not in unchanged]
@@ -65,9 +67,11 @@ class Ingestion:
             result if isinstance(result, Rejection) else (file, result) for file, result in results
         ]
         refused = [file for file in listed if isinstance(file, Rejection)]
-        return register_batch(
-            self.engine, self.definition, self.owner, [*unchanged.values(), *read, *refused]
-        )
+        return [*unchanged.values(), *read, *refused]
+
+    def write(self, items: Sequence[Item]) -> Report:
+        """Bring what was read into the catalogue, in one transaction."""
+        return register_batch(self.engine, self.definition, self.owner, items)
 
 
 def work_of_paths(paths: Sequence[Path], fields: dict[str, object]) -> list[Work]:
@@ -116,13 +120,29 @@ def register_all(
     conditions: Conditions,
     reader: Reader,
     progress: Callable[[Report], None],
-    run_batch: Callable[[Ingestion, Sequence[Listed]], Report] = Ingestion.batch,
+    write: Callable[[Ingestion, Sequence[Item]], Report] = Ingestion.write,
 ) -> Report:
-    """Run all the work; `progress` gets the report of each batch as it is written, `run_batch` may wrap its run."""
+    """Run all the work; `progress` gets the report of each batch as it is written, `write` may wrap the writing.
+
+    While one batch is written, in a thread, the next one is read.
+    """
     total = Report()
-    for work, ingestion in zip(works, ingestions(engine, works, conditions, reader), strict=True):
-        for batch in batches(work, conditions):
-            report = run_batch(ingestion, batch)
-            total.add(report)
-            progress(report)
+
+    def conclude(writing: Future[Report]) -> None:
+        report = writing.result()
+        total.add(report)
+        progress(report)
+
+    with ThreadPoolExecutor(1, "write") as thread:
+        writing: Future[Report] | None = None
+        for work, ingestion in zip(
+            works, ingestions(engine, works, conditions, reader), strict=True
+        ):
+            for batch in batches(work, conditions):
+                items = ingestion.read(batch)
+                if writing:
+                    conclude(writing)
+                writing = thread.submit(copy_context().run, write, ingestion, items)
+        if writing:
+            conclude(writing)
     return total

@@ -138,7 +138,7 @@ UPSERT_SYSTEMS = """
 # Refused files, and files whose definition now puts them into another source, leave the source they were in.
 REMOVE_FILES = """
     DELETE FROM raster_files AS file USING raster_sources AS source
-    WHERE source.id = file.source_id AND source.definition = %(definition)s AND (
+    WHERE source.id = file.source_id AND source.definition = %(definition)s AND file.uri = ANY (%(uris)s) AND (
         file.uri = ANY (%(withdrawn)s) OR EXISTS (
             SELECT FROM staged WHERE staged.uri = file.uri AND staged.group_key <> source.group_key))
 """
