@@ -23,6 +23,8 @@ AWAY = ("08", "57P", "53")
 """Classes of SQLSTATE: no connection, shutting down or starting, out of resources."""
 DATA = ("22", "54")
 """Classes of SQLSTATE: a value that PostgreSQL cannot take, such as a broken regular expression."""
+CONFLICT = "23"
+"""Class of SQLSTATE: a constraint, such as an organisation that was removed in the meantime."""
 ATTEMPTS = 4
 
 
@@ -102,6 +104,8 @@ def problem_of(error: DBAPIError) -> Problem | None:
         return unavailable("The query took too long; ask for less, or try again later.")
     if state.startswith(AWAY) or state in RETRIABLE or (not state and is_connection_error(error)):
         return unavailable()
+    if state.startswith(CONFLICT):
+        return Problem(400, "The change contradicts what is stored; read it again and repeat.")
     if state.startswith(DATA):
         return Problem(400, f"A value is not usable: {first_line(error)}.")
     return None

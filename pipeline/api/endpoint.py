@@ -11,12 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from pipeline.api.auth import authenticate
 from pipeline.api.config import ApiConfig
 from pipeline.api.database import Database
 from pipeline.api.links import Links, base_of
 from pipeline.api.parameters import parse_format, parse_query
 from pipeline.api.problems import Problem, method_not_allowed, not_found
-from pipeline.catalogue.access import ANONYMOUS, Caller
+from pipeline.catalogue.access import Caller
 from pipeline.catalogue.lookups import BadValue, parse_uuid
 
 logger = logging.getLogger("rastersources.api")
@@ -105,7 +106,8 @@ class Endpoint:
         """What the method answers; raises Problem."""
         query = parse_query(request.scope["query_string"], self.api.config)
         links = Links(base_of(request, self.api.config.base_url), parse_format(query))
-        call = Call(self.api, request, query, links, ANONYMOUS)
+        caller = await authenticate(request, self.api.database)
+        call = Call(self.api, request, query, links, caller)
         handler = self.handler(request.method)
         return await handler(call)
 

@@ -7,11 +7,12 @@ from pipeline.api.fields import represent
 from pipeline.api.parameters import page_of, parse_selection
 from pipeline.api.problems import not_found
 from pipeline.api.resource import Resource
+from pipeline.api.writing import change_one, create, remove
 from pipeline.catalogue.query import page_statement, row_statement
 
 
 class ListEndpoint(Endpoint):
-    """GET a page."""
+    """GET a page, POST a new one."""
 
     def __init__(self, api: Api, resource: Resource) -> None:
         super().__init__(api)
@@ -22,6 +23,10 @@ class ListEndpoint(Endpoint):
     async def get(self, call: Call) -> Answer:
         """One page of what the caller may see."""
         return Answer(await self.page(call))
+
+    async def post(self, call: Call) -> Answer:
+        """A new one."""
+        return await create(call, self.resource)
 
     async def page(self, call: Call) -> dict[str, Any]:
         """The page that the query string asks for."""
@@ -39,7 +44,7 @@ class ListEndpoint(Endpoint):
 
 
 class DetailEndpoint(Endpoint):
-    """GET one."""
+    """GET, PUT, PATCH and DELETE one."""
 
     def __init__(self, api: Api, resource: Resource) -> None:
         super().__init__(api)
@@ -56,3 +61,15 @@ class DetailEndpoint(Endpoint):
         if not rows:
             raise not_found(self.resource.model)
         return Answer(represent(self.resource.fields, rows[0], call.links))
+
+    async def put(self, call: Call) -> Answer:
+        """All that clients write."""
+        return await change_one(call, self.resource, partially=False)
+
+    async def patch(self, call: Call) -> Answer:
+        """Some of what clients write."""
+        return await change_one(call, self.resource, partially=True)
+
+    async def delete(self, call: Call) -> Answer:
+        """Away with it."""
+        return await remove(call, self.resource)

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, FromClause, Table, func, select, true
 from pipeline.catalogue import filters
 from pipeline.catalogue.access import Caller, readable, writable
 from pipeline.catalogue.layers import layer_facts
-from pipeline.catalogue.query import Entity
+from pipeline.catalogue.query import Entity, Uses
 from pipeline.catalogue.tables import (
     label_type_sources,
     label_types,
@@ -140,6 +140,7 @@ LAYERS = Entity(
     _readable(layers),
     filters.LAYERS,
     _orders(layers, "supplier_code"),
+    uses=Uses(layer_sources, "layer_id"),
 )
 LABEL_TYPES = Entity(
     label_types,
@@ -148,6 +149,7 @@ LABEL_TYPES = Entity(
     _readable(label_types),
     filters.LABEL_TYPES,
     _orders(label_types),
+    uses=Uses(label_type_sources, "label_type_id"),
 )
 SCENARIOS = Entity(
     scenarios,
@@ -156,6 +158,7 @@ SCENARIOS = Entity(
     _readable(scenarios),
     filters.SCENARIOS,
     _orders(scenarios),
+    uses=Uses(scenario_sources, "scenario_id", by_graph=False),
 )
 ORGANISATIONS = Entity(
     organisations,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, Table, func, literal, select, true
+from sqlalchemy import ColumnElement, FromClause, Select, Table, func, select, true
 
 from pipeline.catalogue.access import Caller
 from pipeline.catalogue.filters import Filter
@@ -26,6 +26,19 @@ class Entity:
     orders: Mapping[str, ColumnElement[Any]] | None = None
     """Name of an order -> column; the default is ascending by id."""
     default_order: str = "id"
+    uses: "Uses | None" = None
+    """Where it is stored which raster sources a row uses."""
+
+
+@dataclass(frozen=True)
+class Uses:
+    """The raster sources that the rows of a table use."""
+
+    table: Table
+    owner: str
+    """Its column that names the user."""
+    by_graph: bool = True
+    """Whether a trigger keeps it from the graph in the column `source`; otherwise whoever writes does."""
 
 
 def page_statement(
@@ -71,6 +84,15 @@ def row_statement(entity: Entity, caller: Caller, key: Predicate) -> Select[Any]
     )
 
 
+def own_row_statement(entity: Entity, caller: Caller, number: int) -> Select[Any]:
+    """The row that the caller has just written, as it is shown."""
+    return (
+        select(*entity.columns(caller))
+        .select_from(entity.joined(entity.table))
+        .where(entity.table.c.id == number)
+    )
+
+
 def order_by(entity: Entity, ordering: str) -> list[ColumnElement[Any]]:
     """The columns of `name,-size`: nulls last, made total by id; raises BadValue for an unknown name."""
     orders = entity.orders or {}
@@ -87,8 +109,3 @@ def _directed(orders: Mapping[str, ColumnElement[Any]], name: str) -> ColumnElem
         return column.asc()  # nulls come last by default
     down = column.desc()
     return down.nulls_last() if getattr(column, "nullable", True) else down
-
-
-def label(value: Any, name: str) -> ColumnElement[Any]:
-    """A constant as a column of the answer."""
-    return literal(value).label(name)

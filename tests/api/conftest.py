@@ -2,17 +2,19 @@
 
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import Thread
 from typing import Any
 
 import pytest
 import uvicorn
 from httpx import Client
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Engine, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from pipeline.api.app import ApiConfig, create_app
+from pipeline.catalogue.people import add_user as make_user
+from pipeline.catalogue.people import create_key, grant_role
 from pipeline.catalogue.tables import organisations, raster_sources, users
 
 FULL = {
@@ -61,6 +63,7 @@ def base(client: Client) -> str:
 
 
 Add = Callable[..., Any]
+As = Callable[[str], Client]
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +110,43 @@ def add_source(engine: Engine, add_organisation: Callable[[str], int]) -> Add:
             ).one()
 
     return add
+
+
+@pytest.fixture(scope="module")
+def people(engine: Engine, add_organisation: Callable[[str], int]) -> dict[str, str]:
+    """Username -> key, of one for each role in Owner, and of one who has none."""
+    add_organisation("Owner")
+    keys = {}
+    for username in ("user", "supplier", "admin", "manager", "stranger"):
+        make_user(engine, username)
+        if username != "stranger":
+            grant_role(engine, username, "Owner", username)
+        keys[username] = create_key(engine, username)
+    return keys
+
+
+@pytest.fixture(scope="module")
+def as_(client: Client, people: dict[str, str]) -> Iterator[As]:
+    """A client that logs in as one of them."""
+    with ExitStack() as clients:
+        made = {
+            username: clients.enter_context(
+                Client(base_url=client.base_url, auth=("__key__", key), timeout=60)
+            )
+            for username, key in people.items()
+        }
+        yield made.__getitem__
+
+
+@pytest.fixture
+def owner(engine: Engine, people: dict[str, str]) -> str:
+    """The uuid of the organisation Owner."""
+    with engine.connect() as connection:
+        return str(
+            connection.execute(
+                text("SELECT uuid FROM organisations WHERE name = 'Owner'")
+            ).scalar_one()
+        )
 
 
 @pytest.fixture

@@ -1,0 +1,89 @@
+"""Who calls: an API key by HTTP Basic or by two headers, or the session of a browser."""
+
+import base64
+import binascii
+import hmac
+from hashlib import sha256
+
+from starlette.requests import Request
+
+from pipeline.api.database import Database
+from pipeline.api.problems import forbidden, login_required
+from pipeline.catalogue.access import ANONYMOUS, Caller
+from pipeline.catalogue.people import KEY, caller_by_key, caller_by_session, caller_from, digest
+
+KEY_USER = "__key__"
+COOKIE = "rastersources_session"
+CSRF_HEADER = "x-csrftoken"
+CSRF_FIELD = "csrfmiddlewaretoken"
+SAFE = ("GET", "HEAD", "OPTIONS")
+WRONG = "Invalid username or API key."
+
+
+async def authenticate(request: Request, database: Database) -> Caller:
+    """The caller; raises Problem 401 for credentials that are wrong, 403 for a session's write without its token."""
+    credentials = _by_basic(request) or _by_headers(request)
+    if credentials:
+        return await _by_key(*credentials, database)
+    token = request.cookies.get(COOKIE)
+    if not token:
+        return ANONYMOUS
+    rows = await database.rows(caller_by_session(token))
+    if not rows:
+        return ANONYMOUS
+    if request.method not in SAFE:
+        check_csrf(request.headers.get(CSRF_HEADER, ""), token)
+    return caller_from(rows[0])
+
+
+def _by_basic(request: Request) -> tuple[str, str] | None:
+    """Username and key of `Authorization: Basic`; other schemes are not ours."""
+    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        text = base64.b64decode(encoded.strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise login_required("The header Authorization is no HTTP Basic.") from error
+    username, colon, key = text.partition(":")
+    if not colon:
+        raise login_required("The header Authorization is no HTTP Basic.")
+    return username, key
+
+
+def _by_headers(request: Request) -> tuple[str, str] | None:
+    username, key = request.headers.get("username"), request.headers.get("password")
+    return None if username is None or key is None else (username, key)
+
+
+async def _by_key(username: str, key: str, database: Database) -> Caller:
+    found = KEY.fullmatch(key)
+    if not found:
+        raise login_required(WRONG)
+    rows = await database.rows(caller_by_key(found[1]))
+    expected = rows[0].secret_hash if rows else bytes(32)
+    if not hmac.compare_digest(digest(found[2]), expected) or not rows:
+        raise login_required(WRONG)
+    caller = caller_from(rows[0])
+    if username not in (KEY_USER, caller.username):
+        raise login_required(WRONG)
+    return caller
+
+
+def csrf_token(session: str) -> str:
+    """What the forms of a session carry: other sites can make a browser send the cookie, yet never see this."""
+    return hmac.digest(session.encode(), b"csrf", sha256).hex()
+
+
+def check_csrf(given: str, session: str) -> None:
+    """Raises Problem 403 unless the request carries the token of the session."""
+    if not hmac.compare_digest(given.encode(), csrf_token(session).encode()):
+        raise forbidden(
+            "CSRF Failed: the token is missing or not that of this session; reload the page."
+        )
+
+
+def require_login(caller: Caller) -> None:
+    """Raises Problem 401 for someone unknown."""
+    if not caller.logged_in:
+        raise login_required()

@@ -1,0 +1,82 @@
+"""The body of a request: read within limits of size and time, as JSON or as a form."""
+
+import asyncio
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+
+from pipeline.api.config import ApiConfig
+from pipeline.api.problems import Problem, invalid
+
+FORM = "application/x-www-form-urlencoded"
+JSON = "application/json"
+
+
+async def read_object(request: Request, config: ApiConfig) -> dict[str, Any]:
+    """The object that a client wrote; raises Problem 400, 408, 413 or 415."""
+    data = await read_json(request, config)
+    if not isinstance(data, dict):
+        kind = {list: "list", str: "str", type(None): "null"}.get(type(data), "number")
+        raise invalid(
+            {"non_field_errors": [f"Invalid data. Expected a dictionary, but got {kind}."]}
+        )
+    return data
+
+
+async def read_json(request: Request, config: ApiConfig) -> Any:
+    """What a client wrote, as JSON or as a form; {} for no body."""
+    body = await read_bytes(request, config)
+    if not body:
+        return {}
+    kind = media_type(request)
+    if kind == FORM:
+        return parse_form(body)
+    if kind not in (JSON, "") and not kind.endswith("+json"):
+        raise Problem(415, f'Unsupported media type "{kind}" in request.')
+    return parse_json(body)
+
+
+def media_type(request: Request) -> str:
+    """Without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def parse_json(body: bytes | str) -> Any:
+    """JSON; raises Problem 400."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Problem(400, f"JSON parse error - {error}") from error
+
+
+def parse_form(body: bytes) -> dict[str, str]:
+    """Field -> its last value; raises Problem 400."""
+    try:
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=1000))
+    except ValueError as error:
+        raise Problem(400, "The form is no UTF-8, or has too many fields.") from error
+
+
+async def read_bytes(request: Request, config: ApiConfig) -> bytes:
+    """The whole body."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > config.body_bytes:
+        raise _too_large(config)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(config.body_seconds):
+            async for part in request.stream():
+                body += part
+                if len(body) > config.body_bytes:
+                    raise _too_large(config)
+    except TimeoutError as error:
+        raise Problem(408, "The body did not arrive in time.") from error
+    except ClientDisconnect as error:
+        raise Problem(400, "The body ended too early.") from error
+    return bytes(body)
+
+
+def _too_large(config: ApiConfig) -> Problem:
+    return Problem(413, f"The body may be {config.body_bytes} bytes long.")

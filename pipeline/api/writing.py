@@ -1,0 +1,212 @@
+"""POST, PUT, PATCH and DELETE of a resource that belongs to an organisation: each is one transaction."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, insert, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pipeline.api.auth import require_login
+from pipeline.api.body import read_object
+from pipeline.api.endpoint import Answer, Call
+from pipeline.api.fields import Field, represent
+from pipeline.api.problems import Problem, forbidden, invalid, not_found
+from pipeline.api.resource import Resource
+from pipeline.catalogue import change
+from pipeline.catalogue.lookups import BadValue
+from pipeline.catalogue.query import own_row_statement
+from pipeline.catalogue.tables import raster_sources
+
+Values = dict[str, Any]
+
+
+def validate(fields: Sequence[Field], body: Mapping[str, Any], *, partial: bool) -> Values:
+    """Field -> value to store, for those in the body; raises Problem 400 that names every field at fault."""
+    values, errors = {}, {}
+    for field in fields:
+        if field.read is None:
+            continue
+        if field.name not in body:
+            if field.required and not partial:
+                errors[field.name] = ["This field is required."]
+            continue
+        try:
+            values[field.name] = field.read(body[field.name])
+        except BadValue as error:
+            errors[field.name] = [str(error)]
+    if errors:
+        raise invalid(errors)
+    return values
+
+
+async def create(call: Call, resource: Resource) -> Answer:
+    """POST: 201 and the whole object."""
+    require_login(call.caller)
+    values = validate(
+        resource.fields, await read_object(call.request, call.api.config), partial=False
+    )
+    shown = await call.api.database.transaction(partial(_insert, call, resource, values))
+    return Answer(shown, 201, {"Location": shown["url"]})
+
+
+async def change_one(call: Call, resource: Resource, *, partially: bool) -> Answer:
+    """PUT or PATCH: the whole object."""
+    require_login(call.caller)
+    body = await read_object(call.request, call.api.config)
+    uuid = call.uuid(resource.model)
+    work = partial(_update, call, resource, uuid, body, partially)
+    return Answer(await call.api.database.transaction(work))
+
+
+async def remove(call: Call, resource: Resource) -> Answer:
+    """DELETE: 204; 412 for a raster source that is in use, unless by force."""
+    require_login(call.caller)
+    body = await read_object(call.request, call.api.config)
+    force = body.get("force", False)
+    if force not in (True, False, "true", "false"):
+        raise invalid({"force": ["Must be a valid boolean."]})
+    work = partial(_delete, call, resource, call.uuid(resource.model), force in (True, "true"))
+    await call.api.database.transaction(work)
+    return Answer(None, 204)
+
+
+async def _insert(
+    call: Call, resource: Resource, values: Values, connection: AsyncConnection
+) -> Any:
+    stored = await _stored(call, resource, values, None, connection)
+    table = resource.entity.table
+    await _use_sources(call, resource, values, None, connection)
+    made = await connection.execute(insert(table).values(stored).returning(table.c.id))
+    return await _finish(call, resource, values, made.scalar_one(), connection)
+
+
+async def _update(
+    call: Call,
+    resource: Resource,
+    uuid: UUID,
+    body: Values,
+    partially: bool,
+    connection: AsyncConnection,
+) -> Any:
+    row = await _locked(call, resource, uuid, connection)
+    values = validate(resource.fields, body, partial=partially)
+    stored = await _stored(call, resource, values, row, connection)
+    await _use_sources(call, resource, values, row.id, connection)
+    table = resource.entity.table
+    if stored:
+        await connection.execute(update(table).where(table.c.id == row.id).values(stored))
+    return await _finish(call, resource, values, row.id, connection)
+
+
+async def _delete(
+    call: Call, resource: Resource, uuid: UUID, force: bool, connection: AsyncConnection
+) -> None:
+    row = await _locked(call, resource, uuid, connection)
+    table = resource.entity.table
+    if table is raster_sources and not force:
+        used = (await connection.execute(change.dependents(uuid))).one()
+        if used.layers or used.labeltypes:
+            raise Problem(
+                412,
+                f"The raster source is used by {used.layers} layers and {used.labeltypes} label types; "
+                'delete those first, or send {"force": true} to break them.',
+            )
+    await connection.execute(delete(table).where(table.c.id == row.id))
+
+
+async def _locked(call: Call, resource: Resource, uuid: UUID, connection: AsyncConnection) -> Any:
+    """The row, locked; raises Problem 404 or 403."""
+    found = await connection.execute(change.locked_row(resource.entity, call.caller, uuid))
+    row = found.one_or_none()
+    if row is None:
+        raise not_found(resource.model)
+    if not row.may_write:
+        raise forbidden()
+    return row
+
+
+async def _stored(
+    call: Call, resource: Resource, values: Values, before: Any, connection: AsyncConnection
+) -> Values:
+    """Column -> value: the fields that are columns, the owner and the supplier by their numbers."""
+    columns = {
+        field.store: values[field.name]
+        for field in resource.fields
+        if field.store and field.name in values
+    }
+    if before is not None and columns.get("declared_interval") == getattr(before, "interval", None):
+        columns.pop("declared_interval", None)  # clients send every field back, derived ones too
+    return columns | await _owner(call, values, before, connection)
+
+
+async def _owner(call: Call, values: Values, before: Any, connection: AsyncConnection) -> Values:
+    """Whose it is and who supplies it; whoever is no administrator there becomes the supplier."""
+    organisation = before.organisation_id if before is not None else None
+    if "organisation" in values:
+        found = await connection.execute(change.organisation_by_uuid(values["organisation"]))
+        organisation = found.scalar_one_or_none()
+        if organisation is None:
+            raise invalid({"organisation": [f"There is no organisation {values['organisation']}."]})
+    caller = call.caller
+    if organisation in caller.administers:
+        return {"organisation_id": organisation, **await _supplier(values, connection)}
+    if organisation not in caller.supplies:
+        raise forbidden("You are neither a supplier nor an administrator of that organisation.")
+    return {"organisation_id": organisation, "supplier_id": caller.user_id}
+
+
+async def _supplier(values: Values, connection: AsyncConnection) -> Values:
+    if "supplier" not in values:
+        return {}
+    username, number = values["supplier"], None
+    if username is not None:
+        found = await connection.execute(change.user_id_by_name(username))
+        number = found.scalar_one_or_none()
+        if number is None:
+            raise invalid({"supplier": [f'There is no user "{username}".']})
+    return {"supplier_id": number}
+
+
+async def _use_sources(
+    call: Call, resource: Resource, values: Values, number: int | None, connection: AsyncConnection
+) -> None:
+    """Keep the raster sources that a row is to use from being deleted; raises Problem 400 for those not there.
+
+    Those that it uses already may be gone: their dependents are broken, and can be written all the same.
+    """
+    uses = resource.entity.uses
+    field = "source" if uses and uses.by_graph else "raster_sources"
+    if uses is None or values.get(field) is None:
+        return
+    named = set(values[field])
+    if uses.by_graph:
+        named = set((await connection.execute(change.graph_sources(values[field]))).scalars())
+    there = set((await connection.execute(change.usable_sources(call.caller, named))).scalars())
+    if number is not None:
+        there |= set(
+            (
+                await connection.execute(change.used_sources(uses.table, uses.owner, number))
+            ).scalars()
+        )
+    if named - there:
+        missing = ", ".join(sorted(map(str, named - there)))
+        raise invalid({field: [f"There is no raster source {missing}."]})
+
+
+async def _finish(
+    call: Call, resource: Resource, values: Values, number: int, connection: AsyncConnection
+) -> Any:
+    """What follows from the change, then the row as it is shown."""
+    entity = resource.entity
+    if entity.table is raster_sources:
+        await connection.execute(change.derive(number))
+    uses = entity.uses
+    if uses and not uses.by_graph and "raster_sources" in values:
+        await connection.execute(delete(uses.table).where(uses.table.c[uses.owner] == number))
+        rows = [{uses.owner: number, "source_uuid": uuid} for uuid in set(values["raster_sources"])]
+        if rows:
+            await connection.execute(insert(uses.table), rows)
+    shown = await connection.execute(own_row_statement(entity, call.caller, number))
+    return represent(resource.fields, shown.one(), call.links)

@@ -1,0 +1,74 @@
+"""What can be changed in the catalogue, as statements: rows are locked before they are judged, sources before they are used."""
+
+from collections.abc import Collection
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, Table, cast, func, select
+from sqlalchemy.dialects.postgresql import JSONB
+
+from pipeline.catalogue.access import Caller, readable, writable
+from pipeline.catalogue.query import Entity
+from pipeline.catalogue.tables import (
+    label_type_sources,
+    layer_sources,
+    organisations,
+    raster_sources,
+    users,
+)
+
+
+def locked_row(entity: Entity, caller: Caller, uuid: UUID) -> Select[Any]:
+    """The row as it is stored, with `may_write`, locked until the transaction ends; none when the caller may not see it."""
+    table = entity.table
+    return (
+        select(table, writable(table, caller).label("may_write"))
+        .where(table.c.uuid == uuid, entity.visible(caller))
+        .with_for_update(of=table)
+    )
+
+
+def organisation_by_uuid(uuid: UUID) -> Select[Any]:
+    """The id of an organisation."""
+    return select(organisations.c.id).where(organisations.c.uuid == uuid)
+
+
+def user_id_by_name(username: str) -> Select[Any]:
+    """The id of a user."""
+    return select(users.c.id).where(users.c.username == username)
+
+
+def graph_sources(graph: Any) -> Select[Any]:
+    """The uuids of the raster sources that a graph names, also deep inside it."""
+    return select(func.graph_sources(cast(graph, JSONB)).label("uuid"))
+
+
+def usable_sources(caller: Caller, uuids: Collection[UUID]) -> Select[Any]:
+    """Those of the raster sources that exist for the caller, kept from being deleted until the transaction ends."""
+    return (
+        select(raster_sources.c.uuid)
+        .where(raster_sources.c.uuid.in_(uuids), readable(raster_sources, caller))
+        .order_by(raster_sources.c.id)
+        .with_for_update(key_share=True, read=True)
+    )
+
+
+def used_sources(uses: Table, owner: str, number: int) -> Select[Any]:
+    """The raster sources that a row uses already, deleted ones included."""
+    return select(uses.c.source_uuid.label("uuid")).where(uses.c[owner] == number)
+
+
+def dependents(uuid: UUID) -> Select[Any]:
+    """How many layers and label types use a raster source."""
+    counts = (
+        select(func.count()).where(uses.c.source_uuid == uuid).scalar_subquery()
+        for uses in (layer_sources, label_type_sources)
+    )
+    return select(
+        *(count.label(name) for count, name in zip(counts, ("layers", "labeltypes"), strict=True))
+    )
+
+
+def derive(number: int) -> Select[Any]:
+    """Make the derived fields of a raster source."""
+    return select(func.derive_sources([number]))

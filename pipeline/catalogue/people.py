@@ -1,0 +1,247 @@
+"""Users, their roles, keys and sessions: how they are made, and how a caller is found by one of them."""
+
+import hashlib
+import re
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Insert,
+    Select,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from pipeline.catalogue.access import Caller, caller_of
+from pipeline.catalogue.tables import (
+    api_keys,
+    organisations,
+    roles,
+    sessions,
+    sign_in_failures,
+    users,
+)
+from pipeline.errors import CatalogueError
+
+ROLES = ("user", "supplier", "admin", "manager")
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+PREFIX_LENGTH = 8
+KEY = re.compile(r"([0-9A-Za-z]{8})\.([0-9A-Za-z_-]{43})")
+"""prefix.secret; the secret is 256 random bits in base64url."""
+SCRYPT = {"n": 2**15, "r": 8, "p": 1, "maxmem": 2**26, "dklen": 32}
+"""Cost of one password: 32 MiB and some 0.1 s (OWASP's recommendation for scrypt)."""
+
+
+def add_user(engine: Engine, username: str, *, password: str | None = None, first_name: str = "",
+             last_name: str = "", email: str = "") -> int:  # fmt: skip
+    """A new user; the id. Without a password only keys log in. Raises CatalogueError when the name is taken."""
+    if not username.strip() or len(username) > 150 or ":" in username or "\x00" in username:
+        raise CatalogueError("a username has 1 to 150 characters and no colon")
+    values = {
+        "username": username,
+        "password_hash": None if password is None else hash_password(password),
+        "first_name": first_name,
+        "last_name": last_name,
+        "email": email,
+    }
+    made = upsert(users).values(values).on_conflict_do_nothing().returning(users.c.id)
+    with engine.begin() as connection:
+        number = connection.execute(made).scalar_one_or_none()
+    if number is None:
+        raise CatalogueError(f'there is a user "{username}" already')
+    return int(number)
+
+
+def set_password(engine: Engine, username: str, password: str) -> None:
+    """A new password for the sign-in page; ends the user's sessions."""
+    with engine.begin() as connection:
+        number = find_user(connection, username)
+        hashed = hash_password(password)
+        connection.execute(update(users).where(users.c.id == number).values(password_hash=hashed))
+        connection.execute(delete(sessions).where(sessions.c.user_id == number))
+
+
+def grant_role(engine: Engine, username: str, organisation: str, role: str) -> None:
+    """Give a user a role in an organisation (name or uuid); one that they have already stays."""
+    with engine.begin() as connection:
+        values = role_values(connection, username, organisation, role)
+        connection.execute(upsert(roles).values(values).on_conflict_do_nothing())
+
+
+def revoke_role(engine: Engine, username: str, organisation: str, role: str) -> None:
+    """Take a role away; raises CatalogueError when the user has it not."""
+    with engine.begin() as connection:
+        values = role_values(connection, username, organisation, role)
+        gone = connection.execute(delete(roles).filter_by(**values).returning(roles.c.user_id))
+        if gone.first() is None:
+            raise CatalogueError(f'"{username}" is no {role} of "{organisation}"')
+
+
+def role_values(
+    connection: Connection, username: str, organisation: str, role: str
+) -> dict[str, Any]:
+    """The row of a role; raises CatalogueError for what is not there."""
+    if role not in ROLES:
+        raise CatalogueError(f"a role is one of {', '.join(ROLES)}")
+    return {
+        "user_id": find_user(connection, username),
+        "organisation_id": find_organisation(connection, organisation),
+        "role": role,
+    }
+
+
+def find_user(connection: Connection, username: str) -> int:
+    """The id of a user; raises CatalogueError when there is none."""
+    found = connection.execute(select(users.c.id).where(users.c.username == username)).scalar()
+    if found is None:
+        raise CatalogueError(
+            f'there is no user "{username}"; add one with: rastersources user add {username}'
+        )
+    return int(found)
+
+
+def find_organisation(connection: Connection, organisation: str) -> int:
+    """The id of an organisation by its name or uuid; raises CatalogueError when there is none."""
+    matches = organisations.c.name == organisation
+    try:
+        matches |= organisations.c.uuid == UUID(organisation)
+    except ValueError:
+        pass  # then it is a name
+    found = connection.execute(select(organisations.c.id).where(matches)).scalar()
+    if found is None:
+        raise CatalogueError(
+            f'there is no organisation "{organisation}"; '
+            f'add it with: rastersources organisation add "{organisation}"'
+        )
+    return int(found)
+
+
+def create_key(engine: Engine, username: str) -> str:
+    """A new key, `prefix.secret`: shown once, for only its hash is stored."""
+    prefix = "".join(secrets.choice(ALPHABET) for _ in range(PREFIX_LENGTH))
+    secret = secrets.token_urlsafe(32)
+    with engine.begin() as connection:
+        values = {
+            "user_id": find_user(connection, username),
+            "prefix": prefix,
+            "secret_hash": digest(secret),
+        }
+        connection.execute(insert(api_keys).values(values))
+    return f"{prefix}.{secret}"
+
+
+def revoke_key(engine: Engine, prefix: str) -> None:
+    """End a key by its prefix (or the whole key); raises CatalogueError when no valid key begins with it."""
+    valid = (api_keys.c.prefix == prefix.split(".")[0]) & api_keys.c.revoked.is_(None)
+    statement = update(api_keys).where(valid).values(revoked=func.now()).returning(api_keys.c.id)
+    with engine.begin() as connection:
+        if connection.execute(statement).first() is None:
+            raise CatalogueError(f'no valid key begins with "{prefix}"')
+
+
+def digest(secret: str) -> bytes:
+    """SHA-256: a fast hash suffices for 256 random bits, which nobody can guess; a password needs a slow one."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def hash_password(password: str) -> str:
+    """salt$hash, by scrypt."""
+    salt = secrets.token_bytes(16)
+    return f"{salt.hex()}${hashlib.scrypt(password.encode(), salt=salt, **SCRYPT).hex()}"
+
+
+def password_matches(password: str, hashed: str | None) -> bool:
+    """Whether it is the password; takes as long when there is none, so that nobody learns who has one."""
+    salt, _, expected = (hashed or f"{'00' * 16}$").partition("$")
+    found = hashlib.scrypt(password.encode(), salt=bytes.fromhex(salt), **SCRYPT).hex()
+    return secrets.compare_digest(found, expected)
+
+
+def _caller_columns() -> list[ColumnElement[Any]]:
+    held = select(func.concat(roles.c.organisation_id, " ", roles.c.role)).where(
+        roles.c.user_id == users.c.id
+    )
+    return [
+        users.c.id,
+        users.c.username,
+        users.c.first_name,
+        func.array(held.scalar_subquery()).label("roles"),
+    ]
+
+
+def caller_by_key(prefix: str) -> Select[Any]:
+    """The active user of a valid key, and the hash that its secret must have."""
+    return (
+        select(*_caller_columns(), api_keys.c.secret_hash)
+        .join_from(api_keys, users, users.c.id == api_keys.c.user_id)
+        .where(api_keys.c.prefix == prefix, api_keys.c.revoked.is_(None), users.c.active)
+    )
+
+
+def caller_by_session(token: str) -> Select[Any]:
+    """The active user who is signed in with this cookie."""
+    return (
+        select(*_caller_columns())
+        .join_from(sessions, users, users.c.id == sessions.c.user_id)
+        .where(
+            sessions.c.token_hash == digest(token), sessions.c.expires > func.now(), users.c.active
+        )
+    )
+
+
+def user_by_name(username: str) -> Select[Any]:
+    """An active user with the hash of the password."""
+    return select(users.c.id, users.c.password_hash).where(
+        users.c.username == username, users.c.active
+    )
+
+
+def caller_from(row: Any) -> Caller:
+    """The caller of a row of one of the statements above."""
+    held = [tuple(role.split(" ", 1)) for role in row.roles]
+    return caller_of(
+        row.id, row.username, row.first_name, [(int(number), role) for number, role in held]
+    )
+
+
+def open_session(user_id: int, token: str, hours: float) -> Insert:
+    """Remember a sign-in by the hash of its cookie."""
+    expires = datetime.now(UTC) + timedelta(hours=hours)
+    return insert(sessions).values(user_id=user_id, token_hash=digest(token), expires=expires)
+
+
+def close_session(token: str) -> Any:
+    """Forget a session, and all that have ended by themselves."""
+    return delete(sessions).where(
+        (sessions.c.token_hash == digest(token)) | (sessions.c.expires <= func.now())
+    )
+
+
+def failures(username: str, address: str, minutes: float) -> Select[Any]:
+    """How often the name, and how often the address, failed to sign in of late."""
+    failed = sign_in_failures.c
+    recent = failed.at > datetime.now(UTC) - timedelta(minutes=minutes)
+    by_name = select(func.count()).where(recent, failed.username == username).scalar_subquery()
+    by_address = select(func.count()).where(recent, failed.address == address).scalar_subquery()
+    return select(by_name.label("by_name"), by_address.label("by_address"))
+
+
+def note_failure(username: str, address: str) -> Insert:
+    """Remember a failed sign-in."""
+    return insert(sign_in_failures).values(username=username[:150], address=address)
+
+
+def forget_failures(minutes: float) -> Any:
+    """Drop what is too old to count."""
+    return delete(sign_in_failures).where(
+        sign_in_failures.c.at < datetime.now(UTC) - timedelta(minutes=minutes)
+    )
