@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Route
 
 from pipeline.api.config import ApiConfig
 from pipeline.api.database import Database
+from pipeline.api.dependents import LABEL_TYPES, LAYERS, SCENARIOS
 from pipeline.api.endpoint import Answer, Api, Endpoint, render
 from pipeline.api.generic import DetailEndpoint, ListEndpoint
 from pipeline.api.links import API
@@ -18,6 +19,9 @@ from pipeline.api.problems import Problem
 from pipeline.api.rastersources import RASTER_SOURCES
 
 __all__ = ["ApiConfig", "create_app"]
+
+
+RESOURCES = (RASTER_SOURCES, LAYERS, LABEL_TYPES, SCENARIOS)
 
 
 def create_app(config: ApiConfig) -> FastAPI:
@@ -46,7 +50,7 @@ def create_app(config: ApiConfig) -> FastAPI:
 def routes(api: Api) -> list[BaseRoute]:
     """Every path."""
     made: list[BaseRoute] = []
-    for resource in (RASTER_SOURCES,):
+    for resource in RESOURCES:
         made += both(f"{API}/{resource.path}", ListEndpoint(api, resource))
         made += both(f"{API}/{resource.path}/{{uuid}}", DetailEndpoint(api, resource))
     return made

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, insert, null, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.api.auth import require_login
@@ -132,11 +132,13 @@ async def _stored(
 ) -> Values:
     """Column -> value: the fields that are columns, the owner and the supplier by their numbers."""
     columns = {
-        field.store: values[field.name]
+        field.store: values[field.name]  # null() is SQL's, where None would be JSON's
+        if values[field.name] is not None
+        else null()
         for field in resource.fields
         if field.store and field.name in values
     }
-    if before is not None and columns.get("declared_interval") == getattr(before, "interval", None):
+    if before is not None and values.get("interval") == getattr(before, "interval", None):
         columns.pop("declared_interval", None)  # clients send every field back, derived ones too
     return columns | await _owner(call, values, before, connection)
 

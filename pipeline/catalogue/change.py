@@ -1,4 +1,4 @@
-"""What can be changed in the catalogue, as statements: rows are locked before they are judged, sources before they are used."""
+"""What changes the catalogue, as statements: rows are locked before they are judged, sources before they are used."""
 
 from collections.abc import Collection
 from typing import Any
@@ -19,7 +19,7 @@ from pipeline.catalogue.tables import (
 
 
 def locked_row(entity: Entity, caller: Caller, uuid: UUID) -> Select[Any]:
-    """The row as it is stored, with `may_write`, locked until the transaction ends; none when the caller may not see it."""
+    """The row as it is stored, with `may_write`, locked until the transaction ends; if the caller may see it."""
     table = entity.table
     return (
         select(table, writable(table, caller).label("may_write"))

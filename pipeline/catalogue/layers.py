@@ -2,12 +2,17 @@
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy import ColumnElement, Engine, case, func, insert, literal, select
+from sqlalchemy.dialects.postgresql import JSONB
 
 from pipeline.catalogue.access import Caller, readable
 from pipeline.catalogue.tables import layer_sources, layers, raster_sources
+from pipeline.errors import CatalogueError
 
+SOURCE_BLOCK = "lizard_nxt.blocks.LizardRasterSource"
+"""The block of a graph that names a raster source."""
 GRID = (
     "projection",
     "origin_x",
@@ -70,3 +75,29 @@ def _longitude(name: str, caller: Caller) -> ColumnElement[Any]:
     ]
     union = func.union_longitudes(*ends).table_valued("west", "east")
     return select(union.c[name]).scalar_subquery()
+
+
+def add_layer(engine: Engine, name: str, source: UUID) -> UUID:
+    """A new layer that shows a raster source as it is, of the same organisation and access; its uuid.
+
+    Raises CatalogueError when there is no such source, or the name is blank or too long.
+    """
+    if not name.strip() or len(name) > 255:
+        raise CatalogueError("a layer needs a name of 1 to 255 characters")
+    graph = {"graph": {"raster": [SOURCE_BLOCK, str(source)]}, "name": "raster"}
+    shared = ("organisation_id", "access_modifier", "supplier_id")
+    found = (
+        select(
+            literal(name), literal(graph, JSONB), *(raster_sources.c[column] for column in shared)
+        )
+        .where(raster_sources.c.uuid == source)
+        .with_for_update(key_share=True, read=True)
+    )
+    statement = (
+        insert(layers).from_select(["name", "source", *shared], found).returning(layers.c.uuid)
+    )
+    with engine.begin() as connection:
+        made = connection.execute(statement).scalar_one_or_none()
+    if made is None:
+        raise CatalogueError(f"there is no raster source {source}")
+    return UUID(str(made))

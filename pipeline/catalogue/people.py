@@ -1,5 +1,6 @@
 """Users, their roles, keys and sessions: how they are made, and how a caller is found by one of them."""
 
+import contextlib
 import hashlib
 import re
 import secrets
@@ -112,10 +113,8 @@ def find_user(connection: Connection, username: str) -> int:
 def find_organisation(connection: Connection, organisation: str) -> int:
     """The id of an organisation by its name or uuid; raises CatalogueError when there is none."""
     matches = organisations.c.name == organisation
-    try:
+    with contextlib.suppress(ValueError):  # then it is a name
         matches |= organisations.c.uuid == UUID(organisation)
-    except ValueError:
-        pass  # then it is a name
     found = connection.execute(select(organisations.c.id).where(matches)).scalar()
     if found is None:
         raise CatalogueError(

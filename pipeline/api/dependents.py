@@ -1,0 +1,254 @@
+"""The resources that depend on raster sources: rasters (layers), labeltypes and scenarios."""
+
+import re
+from typing import Any
+
+from pipeline.api.fields import (
+    STRING,
+    Field,
+    Json,
+    boolean,
+    derived,
+    json_field,
+    nullable,
+    read_json,
+    read_list,
+    read_object,
+    shown_links,
+    text,
+)
+from pipeline.api.links import Links
+from pipeline.api.resource import Resource
+from pipeline.api.shared import (
+    ACCESS,
+    CREATED,
+    DESCRIPTION,
+    DTYPE,
+    FILL_VALUE,
+    GRID,
+    LAST_MODIFIED,
+    LINKS,
+    NAME,
+    ORGANISATION,
+    SPATIAL_BOUNDS,
+    SUPPLIER,
+    SUPPLIER_CODE,
+    TIMES,
+    WRITABLE,
+    identity,
+    show_interval,
+)
+from pipeline.catalogue import entities
+from pipeline.catalogue.layers import SOURCE_BLOCK
+from pipeline.catalogue.lookups import BadValue, parse_uuid
+
+OBJECT = {"type": "object"}
+OBSERVED = (
+    "id",
+    "url",
+    "code",
+    "parameter",
+    "unit",
+    "scale",
+    "description",
+    "reference_frame",
+    "compartment",
+)
+"""Keys of an observation type."""
+
+
+def show_source(row: Any, _: Links) -> Json:
+    """The graph; with the uuids of the raster sources that were deleted by force, if any."""
+    if row.source is None or not row.deleted_sources:
+        return row.source
+    return {**row.source, "deleted_sources": row.deleted_sources}
+
+
+def read_source(value: Json) -> Json:
+    """A graph {"graph": {name: [block, arguments...]}, "name": name}, or null."""
+    if value is None:
+        return None
+    graph = value.get("graph") if isinstance(value, dict) else None
+    if not isinstance(graph, dict) or value.get("name") not in graph:
+        raise BadValue('Must be a graph: {"graph": {name: [block, arguments]}, "name": name}.')
+    return read_json({key: part for key, part in value.items() if key != "deleted_sources"})
+
+
+def show_observation_type(row: Any, _: Links) -> Json:
+    """An object, whatever it was written as."""
+    stored = row.observation_type
+    return None if stored is None else {**dict.fromkeys(OBSERVED), **stored}
+
+
+def read_observation_type(value: Json) -> Json:
+    """A code, an id or an object, as the object that is stored."""
+    if isinstance(value, bool) or not isinstance(value, str | int | dict | None):
+        raise BadValue("Must be a code, an id or an object.")
+    if isinstance(value, str):
+        return read_json({"code": value}) if value.strip() else None
+    return {"id": value} if isinstance(value, int) else read_object(value)
+
+
+def read_choice_text(value: Json) -> str | None:
+    """A word or null."""
+    if value is not None and not isinstance(value, str):
+        raise BadValue("Not a valid string.")
+    return read_json(value)  # type: ignore[no-any-return]
+
+
+def read_nullable_boolean(value: Json) -> bool | None:
+    """true, false, or null for as its sources."""
+    if value is not None and not isinstance(value, bool):
+        raise BadValue("Must be a valid boolean.")
+    return value
+
+
+def read_number(value: Json) -> float | None:
+    """A finite number or null."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise BadValue("A valid number is required.")
+    return value
+
+
+UUID_END = re.compile(r"([0-9a-fA-F-]{32,36})/?(\?.*)?$")
+
+
+def read_options(value: Json) -> Json:
+    """A JSON object; null is an empty one."""
+    return read_object(value) or {}
+
+
+def read_sources(value: Json) -> Json:
+    """Uuids of raster sources, or the hyperlinks that are shown for them."""
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise BadValue("Must be a list of uuids.")
+    if len(value) > 10_000:
+        raise BadValue("Must be a list of at most 10000 uuids.")
+    ends = [UUID_END.search(one) for one in value]
+    return [parse_uuid(end[1] if end else "") for end in ends]
+
+
+GRAPH = Field(
+    "source",
+    "field",
+    show_source,
+    nullable(OBJECT),
+    "The graph; its blocks of type lizard_nxt.blocks.LizardRasterSource name the raster sources.",
+    read=read_source,
+    accepts=nullable(OBJECT),
+    store="source",
+)
+USED = Field("raster_sources", "list", shown_links("raster_sources", "rastersources"), LINKS,
+             "The raster sources that the graph names.")  # fmt: skip
+
+LAYERS = Resource(
+    path="rasters",
+    model="RasterLayer",
+    title="Raster Layer",
+    description="""\
+Raster layers show raster sources: as they are, or through a graph of operations.
+
+The field "source" is that graph; the raster sources that it names are listed in "raster_sources", and where and when \
+the layer has data follows from those of them that you may read. Nothing is rendered here: what says how to draw is \
+stored and given back.""",
+    entity=entities.LAYERS,
+    fields=(
+        *identity("rasters"),
+        NAME,
+        DESCRIPTION,
+        ORGANISATION,
+        ACCESS,
+        SUPPLIER,
+        SUPPLIER_CODE,
+        json_field("shared_with", "Organisations that it is shared with.", kind="list", schema={"type": "array"},
+                   read=read_list),
+        Field("observation_type", "field", show_observation_type, nullable(OBJECT),
+              "What is observed; written as a code, an id or an object.", read=read_observation_type,
+              accepts={"type": ["string", "integer", "object", "null"]}, store="observation_type"),
+        json_field("aggregation_type", "How values are summed up.", kind="string", schema=nullable(STRING),
+                   read=read_choice_text),
+        json_field("options", "How it is drawn.", schema=OBJECT, read=read_options),
+        json_field("colormap", "How it is coloured.", schema={}),
+        boolean("rescalable", "Whether its colours can be rescaled."),
+        Field("temporal", "boolean", lambda row, _: row.temporal, {"type": "boolean"},
+              "Whether it is a series in time; null means as its sources.", read=read_nullable_boolean,
+              accepts={"type": ["boolean", "null"]}, store="temporal"),
+        derived("interval", "string", STRING, "Time between steps, where its sources agree.", show_interval),
+        *TIMES,
+        GRAPH,
+        SPATIAL_BOUNDS,
+        *GRID,
+        DTYPE,
+        FILL_VALUE,
+        CREATED,
+        LAST_MODIFIED,
+        json_field("wms_info", "Where it is drawn.", schema={}),
+        WRITABLE,
+        json_field("layer_collections", "Collections that it is in.", kind="list", schema={"type": "array"},
+                   read=read_list),
+        USED,
+        Field("is_geoblock", "boolean", lambda row, _: is_geoblock(row.source), {"type": "boolean"},
+              "Whether the graph does more than show one raster source."),
+        json_field("weight", "Order among others.", kind="float", schema={"type": ["number", "null"]},
+                   read=read_number),
+    ),
+    examples=("name__icontains=depth", "raster_sources__uuid=10415ccb-ec31-4d43-bdb3-db597061527b"),
+)  # fmt: skip
+
+
+def is_geoblock(source: Json) -> bool:
+    """Whether the graph is more than one raster source as it is."""
+    if source is None:
+        return False
+    graph = source.get("graph", {})
+    block = graph.get(source.get("name"))
+    return not (len(graph) == 1 and isinstance(block, list) and block[:1] == [SOURCE_BLOCK])
+
+
+LABEL_TYPES = Resource(
+    path="labeltypes",
+    model="LabelType",
+    title="Label Type",
+    description="Label types label objects, such as buildings, with values computed from raster sources.",
+    entity=entities.LABEL_TYPES,
+    fields=(
+        *identity("labeltypes")[:0:-1],
+        NAME,
+        DESCRIPTION,
+        ORGANISATION,
+        text("object_type", "What is labelled, such as buildings."),
+        GRAPH,
+        ACCESS,
+        CREATED,
+        LAST_MODIFIED,
+    ),
+)
+
+SCENARIOS = Resource(
+    path="scenarios",
+    model="Scenario",
+    title="Scenario",
+    description="""\
+Scenarios are results of simulations; they name the raster sources that they use. Filter raster sources by \
+scenario__isnull to see only those, or only the others.""",
+    entity=entities.SCENARIOS,
+    fields=(
+        *identity("scenarios")[1:],
+        NAME,
+        ORGANISATION,
+        CREATED,
+        LAST_MODIFIED,
+        Field(
+            "raster_sources",
+            "list",
+            shown_links("raster_sources", "rastersources"),
+            LINKS,
+            "The raster sources that it uses; written as uuids.",
+            read=read_sources,
+            accepts={"type": "array", "items": STRING},
+        ),
+        ACCESS,
+        SUPPLIER,
+        WRITABLE,
+    ),
+)

@@ -1,0 +1,152 @@
+"""Layers, label types and scenarios: what they use, what they show of it, and what becomes of them."""
+
+from typing import Any
+
+import pytest
+from httpx import Client
+from sqlalchemy import Engine
+
+from pipeline.catalogue.layers import add_layer
+from tests.api.conftest import SOURCES, Add, As, base, names
+
+RASTERS, LABELS, SCENARIOS = "/api/v4/rasters/", "/api/v4/labeltypes/", "/api/v4/scenarios/"
+BLOCK = "lizard_nxt.blocks.LizardRasterSource"
+
+pytestmark = pytest.mark.usefixtures("empty", "people")
+
+
+def graph(*uuids: object) -> dict[str, Any]:
+    """A graph that adds up raster sources, some of them deep inside."""
+    blocks: dict[str, Any] = {f"r{number}": [BLOCK, str(uuid)] for number, uuid in enumerate(uuids)}
+    if len(blocks) == 1:
+        return {"graph": {"r0": blocks["r0"]}, "name": "r0"}
+    last = blocks.popitem()[1]
+    blocks["sum"] = ["dask_geomodeling.raster.elemwise.Add", "r0", {"deep": [last]}]
+    return {"graph": blocks, "name": "sum"}
+
+
+def test_a_layer_shows_when_and_where_its_source_has_data(
+    as_: As, add_source: Add, owner: str
+) -> None:
+    row = add_source("a", interval="5 minutes", temporal=True)
+    body = {"name": "l", "organisation": owner, "source": graph(row.uuid), "access_modifier": "Public",
+            "observation_type": "WNS1400"}  # fmt: skip
+    answer = as_("admin").post(RASTERS, json=body)
+    layer = answer.json()
+    assert answer.status_code == 201
+    source = as_("admin").get(f"{SOURCES}{row.uuid}/").json()
+    same = ("temporal", "interval", "first_value_timestamp", "last_value_timestamp", "spatial_bounds", "projection",
+            "origin_x", "upper_bound_y", "pixelsize_x", "dtype", "fill_value")  # fmt: skip
+    assert {name: layer[name] for name in same} == {name: source[name] for name in same}
+    assert layer["raster_sources"] == [source["url"]]
+    assert source["layers"] == [layer["url"]]
+    assert layer["source"] == graph(row.uuid)
+    assert layer["observation_type"]["code"] == "WNS1400"
+    assert layer["is_geoblock"] is False
+
+
+def test_a_nested_graph_unites_its_sources(as_: As, add_source: Add, owner: str) -> None:
+    west, east = (
+        add_source("w", west=170.0, east=180.0),
+        add_source("e", west=-180.0, east=-170.0, dtype="u1"),
+    )
+    body = {"name": "l", "organisation": owner, "source": graph(west.uuid, east.uuid)}
+    layer = as_("admin").post(RASTERS, json=body).json()
+    assert sorted(layer["raster_sources"]) == sorted(
+        f"{base(as_('admin'))}{SOURCES}{row.uuid}/" for row in (west, east)
+    )
+    assert layer["spatial_bounds"] == {"west": 170.0, "east": -170.0, "north": 52.0, "south": 51.0}
+    assert (layer["projection"], layer["dtype"], layer["is_geoblock"]) == ("EPSG:28992", None, True)
+
+
+def test_a_layer_tells_nothing_of_sources_that_the_caller_may_not_read(
+    as_: As, client: Client, add_source: Add, owner: str
+) -> None:
+    row = add_source("a", access_modifier=200)
+    body = {
+        "name": "l",
+        "organisation": owner,
+        "source": graph(row.uuid),
+        "access_modifier": "Public",
+    }
+    url = as_("admin").post(RASTERS, json=body).json()["url"]
+    assert as_("user").get(url).json()["spatial_bounds"] is not None
+    assert client.get(url).json()["spatial_bounds"] is None
+    assert client.get(url).json()["first_value_timestamp"] is None
+    assert names(client.get(RASTERS, params={"in_bbox": "4,51,5,52"})) == []
+    assert names(client.get(RASTERS, params={"first_value_timestamp__isnull": "false"})) == []
+    assert names(as_("user").get(RASTERS, params={"in_bbox": "4,51,5,52"})) == ["l"]
+
+
+@pytest.mark.parametrize("written", ["WNS1400", 7, {"code": "x", "unit": "m"}])
+def test_an_observation_type_is_written_in_three_ways_and_read_as_an_object(
+    as_: As, owner: str, written: Any
+) -> None:
+    body = {"name": "l", "organisation": owner, "observation_type": written}
+    assert isinstance(as_("admin").post(RASTERS, json=body).json()["observation_type"], dict)
+
+
+NO_GRAPHS = (
+    "x",
+    [],
+    {"graph": {}},
+    {"graph": {"a": 1}, "name": "b"},
+    {"graph": {"a": [BLOCK, "0" * 32]}, "name": "a"},
+)
+
+
+@pytest.mark.parametrize("source", NO_GRAPHS)
+def test_a_graph_that_is_none_or_names_what_is_not_there_is_400(
+    as_: As, owner: str, source: Any
+) -> None:
+    answer = as_("admin").post(RASTERS, json={"name": "l", "organisation": owner, "source": source})
+    assert (answer.status_code, list(answer.json()["detail"])) == (400, ["source"])
+
+
+@pytest.mark.parametrize(("path", "field"), [(RASTERS, "layers"), (LABELS, "labeltypes")])
+def test_a_source_in_use_is_deleted_by_force_only_and_leaves_its_dependents_broken(
+    as_: As, add_source: Add, owner: str, path: str, field: str
+) -> None:
+    admin = as_("admin")
+    row = add_source("a")
+    body = {"name": "l", "organisation": owner, "source": graph(row.uuid)}
+    dependent = admin.post(path, json=body).json()
+    source = admin.get(f"{SOURCES}{row.uuid}/").json()
+    assert source[field] == [dependent["url"]]
+    refused = admin.delete(source["url"])
+    assert (refused.status_code, refused.json()["message"][-7:]) == (412, "#412.10")
+    assert admin.request("DELETE", source["url"], json={"force": True}).status_code == 204
+    broken = admin.get(dependent["url"]).json()
+    assert broken["source"]["deleted_sources"] == [str(row.uuid)]
+    assert admin.put(dependent["url"], json=broken).status_code == 200
+    assert admin.delete(dependent["url"]).status_code == 204
+
+
+def test_sources_used_in_a_scenario_are_found_and_those_of_unreadable_ones_are_not(
+    as_: As, client: Client, add_source: Add, owner: str
+) -> None:
+    row, _ = add_source("used"), add_source("unused")
+    body = {"name": "s", "organisation": owner, "raster_sources": [str(row.uuid)]}
+    scenario = as_("admin").post(SCENARIOS, json=body).json()
+    assert scenario["raster_sources"] == [f"{base(client)}{SOURCES}{row.uuid}/"]
+    used = {"scenario__isnull": "false"}
+    assert names(as_("user").get(SOURCES, params=used)) == ["used"]
+    assert names(as_("user").get(SOURCES, params={"scenario__isnull": "true"})) == ["unused"]
+    assert names(client.get(SOURCES, params=used)) == []
+    as_("admin").patch(scenario["url"], json={"access_modifier": "Public"})
+    assert names(client.get(SOURCES, params=used)) == ["used"]
+    sent_back = as_("admin").put(scenario["url"], json=as_("admin").get(scenario["url"]).json())
+    assert sent_back.json()["raster_sources"] == scenario["raster_sources"]
+
+
+def test_layers_are_found_by_their_sources_and_sources_by_their_layers(
+    as_: As, client: Client, engine: Engine, add_source: Add
+) -> None:
+    row, _ = add_source("a"), add_source("b")
+    layer = add_layer(engine, "l", row.uuid)
+    assert names(client.get(SOURCES, params={"layers__uuid": str(layer)})) == ["a"]
+    assert names(client.get(RASTERS, params={"raster_sources__uuid": row.uuid.hex})) == ["l"]
+    assert client.get(f"{RASTERS}{layer}/").json()["source"] == {
+        "graph": {"raster": [BLOCK, str(row.uuid)]},
+        "name": "raster",
+    }
