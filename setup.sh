@@ -42,7 +42,7 @@ make_venv() {
     echo "Making .venv from $lock (about a minute) ..."
     "$python" -c 'import ensurepip, venv' 2>/dev/null || apt_install "Python's venv module" "python3-venv"
     "$python" -m venv --clear .venv
-    install="--quiet --no-cache-dir --disable-pip-version-check --root-user-action=ignore"
+    install="--quiet --quiet --no-cache-dir --disable-pip-version-check --root-user-action=ignore"
     # shellcheck disable=SC2086 # several options
     .venv/bin/python -m pip install $install --require-hashes -r "$lock"
     # shellcheck disable=SC2086

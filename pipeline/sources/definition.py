@@ -29,6 +29,8 @@ REGISTER = "register"
 """The id under which `rastersources register PATH...` keeps its sources; no definition may bear it."""
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 """What is filled in into the name of a source."""
+TIME_GROUPS = {"time", "year"}
+"""A pattern with one of these groups dates files; another one only names and groups them."""
 
 
 def a_pattern(text: str) -> str:
@@ -113,7 +115,9 @@ class Definition(BaseModel):
         """How files of this definition are dated."""
         return TimeRule(
             time=self.time if isinstance(self.time, datetime) else None,
-            pattern=self.pattern,
+            pattern=self.pattern
+            if TIME_GROUPS & set(re.compile(self.pattern or "").groupindex)
+            else None,
             time_format=self.time_format,
             time_zone=self.time_zone,
             from_tag=self.temporal or self.time == "tag",
