@@ -233,7 +233,10 @@ def _formatted(text: str, time_format: str | None, zone: tzinfo) -> datetime:
 
 @lru_cache(maxsize=64)
 def compiled_pattern(pattern: str) -> re.Pattern[str]:
-    """The expression of a time rule. Raises CatalogueError where it cannot date files."""
+    """The expression of a time rule; groups of other names are for others to use.
+
+    Raises CatalogueError where it cannot date files.
+    """
     try:
         compiled = re.compile(pattern)
     except re.error as error:
@@ -241,8 +244,6 @@ def compiled_pattern(pattern: str) -> re.Pattern[str]:
     groups = compiled.groupindex.keys()
     if "time" not in groups and "year" not in groups:
         raise CatalogueError(f"the pattern {pattern!r} needs a group named time, or year, month...")
-    if unknown := groups - {"time", *_PARTS}:
-        raise CatalogueError(f"the pattern's groups {sorted(unknown)} are unknown; use {_PARTS}")
     return compiled
 
 
