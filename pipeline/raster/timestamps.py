@@ -233,7 +233,7 @@ def _formatted(text: str, time_format: str | None, zone: tzinfo) -> datetime:
 
 @lru_cache(maxsize=64)
 def compiled_pattern(pattern: str) -> re.Pattern[str]:
-    """The expression of a time rule; groups of other names are for others to use.
+    """The expression of a time rule; beside a group `time`, groups of other names are for others.
 
     Raises CatalogueError where it cannot date files.
     """
@@ -244,6 +244,11 @@ def compiled_pattern(pattern: str) -> re.Pattern[str]:
     groups = compiled.groupindex.keys()
     if "time" not in groups and "year" not in groups:
         raise CatalogueError(f"the pattern {pattern!r} needs a group named time, or year, month...")
+    if "time" not in groups and (unknown := groups - {*_PARTS}):
+        # Most likely a part that is misspelt, which must not date files to the first of the year.
+        raise CatalogueError(
+            f"the pattern's groups {sorted(unknown)} go with a group named time only"
+        )
     return compiled
 
 
