@@ -15,6 +15,18 @@ from pipeline.catalogue.database import sync_engine
 from pipeline.catalogue.local import default_home, private_cluster
 from pipeline.catalogue.migrations import migrate
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="Also run what takes minutes.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--soak"):
+        for item in items:
+            if item.get_closest_marker("soak"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes; make soak runs it"))
+
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
