@@ -6,7 +6,7 @@ from math import degrees
 
 import numpy as np
 from pyproj import CRS, Transformer
-from pyproj.exceptions import CRSError
+from pyproj.exceptions import CRSError, ProjError
 
 from pipeline.errors import MissingCRS, UnsupportedCRS
 from pipeline.raster.facts import Notice
@@ -231,9 +231,13 @@ def _projected_cycle(crs: CRS, central: float) -> Cycle | None:
     own_central = central - _central_longitude(base)
     longitudes = np.array([0.0, 45.0, 90.0, 135.0] * 2) + own_central
     latitudes = np.repeat([0.0, 45.0], 4)
-    x, _ = Transformer.from_crs(base, crs, always_xy=True).transform(
-        ((longitudes + 180) % 360 - 180) / to_degrees, latitudes / to_degrees
-    )
+    try:
+        forward = Transformer.from_crs(base, crs, always_xy=True)
+    except ProjError as error:
+        raise UnsupportedCRS(
+            f"PROJ cannot compute the projection of {crs.name!r}; assign another CRS"
+        ) from error
+    x, _ = forward.transform(((longitudes + 180) % 360 - 180) / to_degrees, latitudes / to_degrees)
     if not np.isfinite(x).all():
         return None
     # A longitude that passed 180 degrees may come back on the other side of the map.

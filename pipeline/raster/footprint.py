@@ -19,6 +19,8 @@ TOLERANCE = 1e-6
 hundred-thousandth of their extent, since a catalogue keeps millions of footprints."""
 
 _MOST_POINTS = 400
+_COARSER = 12
+"""How often the tolerance is doubled to come to so many points."""
 _MOST_INTERVALS = 100
 _WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 
@@ -40,15 +42,19 @@ def merge(pieces: list[Polygon] | npt.NDArray[np.object_], extent: Extent) -> Mu
     band = shapely.box(-180.0, extent.south, 180.0, extent.north)
     tolerance = _tolerance(extent)
     drawn = shapely.simplify(whole, tolerance)
-    while shapely.get_num_coordinates(drawn) > _MOST_POINTS:
+    for _ in range(_COARSER):
+        if shapely.get_num_coordinates(drawn) <= _MOST_POINTS:
+            break
         tolerance *= 2
         drawn = shapely.simplify(whole, tolerance)
-    return cut(drawn.intersection(band))
+    return cut(shapely.make_valid(drawn).intersection(band))
 
 
 def cut(shape: BaseGeometry) -> MultiPolygon:
     """Bring longitudes within -180..180, cut at the antimeridian, exteriors anticlockwise."""
     shape = shape if shape.is_valid else shapely.make_valid(shape)
+    if shape.is_empty:
+        return MultiPolygon()
     west, _, east, _ = shape.bounds
     if west >= -180.0 and east <= 180.0:
         return _polygons(shape)

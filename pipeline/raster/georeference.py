@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 from affine import Affine
 from shapely import MultiPolygon
+from shapely.errors import GEOSException
 
 from pipeline.errors import NoGrid, OutsideCRSDomain, ResidualTooLarge
 from pipeline.raster.bounds import Extent, bring_home, extent_of
@@ -19,6 +20,12 @@ from pipeline.raster.outline import walk
 from pipeline.raster.part import place_part
 from pipeline.raster.surface import INEXACT_METRES, Surface
 
+_NO_MEANING = "the grid lies where {!r} has no meaning; correct its CRS or its geotransform"
+_NO_AREA = "the raster covers no area on the earth; set the right geotransform"
+_THINNEST = 1e-10
+"""Degrees, a hundredth of a millimetre."""
+_LARGEST = 1e11
+"""Twice around the earth in millimetres."""
 _FARTHEST = 540.0
 """Degrees of longitude beyond which a geographic grid is taken for one in other units."""
 
@@ -37,7 +44,6 @@ def place(
     frame = horizontal(crs.wkt)
     transform, notices = _transform(grid, frame, gcp_residual_pixels)
     surface = _surface(grid, transform, frame, policy)
-    _check_degrees(surface)
     extent, footprint, more = _on_earth(surface)
     bounds = bring_home(extent)
     notices = (*frame.notices, *notices, *more, *_doubts(surface, bounds))
@@ -94,6 +100,8 @@ def _surface(grid: Grid, transform: Affine, frame: HorizontalCRS, policy: str) -
     """The grid under the operation that suits the place where it lies by the first operation."""
     found = candidates(frame, policy)
     surface = Surface(transform, grid.width, grid.height, frame, found[0])
+    _check_size(surface)
+    _check_degrees(surface)
     if len(found) == 1:
         return surface
     thirds = np.linspace(0.0, 1.0, 4)
@@ -103,6 +111,15 @@ def _surface(grid: Grid, transform: Affine, frame: HorizontalCRS, policy: str) -
     on = np.isfinite(longitude)
     candidate = choose(frame, policy, longitude[on], latitude[on])
     return Surface(transform, grid.width, grid.height, frame, candidate)
+
+
+def _check_size(surface: Surface) -> None:
+    """Refuse numbers that cannot be on earth in any unit, or that go around it too often."""
+    left, lower, right, upper = _envelope(surface)
+    cycle = surface.crs.cycle
+    farthest = 3 * cycle.period if cycle and not surface.crs.degrees_per_unit else _LARGEST
+    if not (max(-left, right) <= farthest and max(-lower, upper) <= _LARGEST):
+        raise OutsideCRSDomain(_NO_MEANING.format(surface.crs.crs.name))
 
 
 def _check_degrees(surface: Surface) -> None:
@@ -124,17 +141,27 @@ def _check_degrees(surface: Surface) -> None:
 
 
 def _on_earth(surface: Surface) -> tuple[Extent, MultiPolygon, tuple[Notice, ...]]:
+    try:
+        extent, footprint, notices = _whole_or_part(surface)
+    except GEOSException as error:
+        # Only grids that are torn into slivers by a projection far from its home come here.
+        raise OutsideCRSDomain(_NO_MEANING.format(surface.crs.crs.name)) from error
+    if footprint.is_empty:
+        raise NoGrid(_NO_AREA)
+    return extent, footprint, notices
+
+
+def _whole_or_part(surface: Surface) -> tuple[Extent, MultiPolygon, tuple[Notice, ...]]:
     inexact = replace(surface, round_trip=INEXACT_METRES)
     outline = walk(surface) or walk(inexact)
     if outline is not None:
         extent = extent_of(inexact, outline)
+        if min(extent.east - extent.west, extent.north - extent.south) < _THINNEST:
+            raise NoGrid(_NO_AREA)
         return extent, footprint_of(inexact, outline, extent), ()
     part = place_part(surface)
     if part is None:
-        raise OutsideCRSDomain(
-            f"the grid lies where {surface.crs.crs.name!r} has no meaning; "
-            "correct its CRS or its geotransform"
-        )
+        raise OutsideCRSDomain(_NO_MEANING.format(surface.crs.crs.name))
     text = "some of the raster lies off the earth; bounds and footprint are those of the rest"
     return *part, (Notice("partly_off_earth", text),)
 

@@ -208,6 +208,20 @@ def test_a_grid_where_the_projection_has_no_meaning_is_rejected() -> None:
     assert caught.value.code == "outside_crs_domain"
 
 
+@pytest.mark.parametrize("definition", ["EPSG:28992", "EPSG:3857", "EPSG:4326", GOES, SPHERE])
+@pytest.mark.parametrize("number", [1e12, 1e300, -1e308])
+def test_numbers_beyond_the_earth_are_rejected(definition: str, number: float) -> None:
+    with pytest.raises(OutsideCRSDomain):
+        placed(definition, Affine(1000.0, 0, number, 0, -1000.0, 0))
+    with pytest.raises(OutsideCRSDomain):
+        placed(definition, Affine(number, 0, 0, 0, -1000.0, 0))
+
+
+def test_a_raster_thinner_than_a_hair_covers_no_area() -> None:
+    with pytest.raises(NoGrid, match="area"):
+        placed(28992, north_up(155_000, 463_000, 1e-9))
+
+
 def test_outside_the_area_of_use_is_a_notice() -> None:
     result = placed(32633, north_up(500_000, -3_000_000, 10))
     assert codes(result) == ["outside_area_of_use"]
