@@ -1,4 +1,4 @@
-"""The application: the endpoints under their paths, with and without a trailing slash."""
+"""The application: what a server runs."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,21 +7,14 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
 
 from pipeline.api.config import ApiConfig
 from pipeline.api.database import Database
-from pipeline.api.dependents import LABEL_TYPES, LAYERS, SCENARIOS
-from pipeline.api.endpoint import Answer, Api, Endpoint, render
-from pipeline.api.generic import DetailEndpoint, ListEndpoint
-from pipeline.api.links import API
+from pipeline.api.endpoint import Answer, Api, render
 from pipeline.api.problems import Problem
-from pipeline.api.rastersources import RASTER_SOURCES
+from pipeline.api.routes import routes
 
 __all__ = ["ApiConfig", "create_app"]
-
-
-RESOURCES = (RASTER_SOURCES, LAYERS, LABEL_TYPES, SCENARIOS)
 
 
 def create_app(config: ApiConfig) -> FastAPI:
@@ -45,20 +38,6 @@ def create_app(config: ApiConfig) -> FastAPI:
     )
     app.state.api = api
     return app
-
-
-def routes(api: Api) -> list[BaseRoute]:
-    """Every path."""
-    made: list[BaseRoute] = []
-    for resource in RESOURCES:
-        made += both(f"{API}/{resource.path}", ListEndpoint(api, resource))
-        made += both(f"{API}/{resource.path}/{{uuid}}", DetailEndpoint(api, resource))
-    return made
-
-
-def both(path: str, endpoint: Endpoint) -> list[Route]:
-    """The path with and without its trailing slash, with no redirect."""
-    return [Route(f"{path}/", endpoint), Route(path, endpoint)]
 
 
 async def refuse(request: Request, error: Exception) -> Response:

@@ -4,10 +4,14 @@ import base64
 import binascii
 import hmac
 from hashlib import sha256
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
+from pipeline.api.body import FORM, media_type
+from pipeline.api.config import ApiConfig
 from pipeline.api.database import Database
+from pipeline.api.links import base_of
 from pipeline.api.problems import forbidden, login_required
 from pipeline.catalogue.access import ANONYMOUS, Caller
 from pipeline.catalogue.people import KEY, caller_by_key, caller_by_session, caller_from, digest
@@ -16,11 +20,13 @@ KEY_USER = "__key__"
 COOKIE = "rastersources_session"
 CSRF_HEADER = "x-csrftoken"
 CSRF_FIELD = "csrfmiddlewaretoken"
+FORMS = (FORM, "multipart/form-data", "text/plain", "")
+"""What a page of another site can send without asking."""
 SAFE = ("GET", "HEAD", "OPTIONS")
 WRONG = "Invalid username or API key."
 
 
-async def authenticate(request: Request, database: Database) -> Caller:
+async def authenticate(request: Request, database: Database, config: ApiConfig) -> Caller:
     """The caller; raises Problem 401 for credentials that are wrong, 403 for a session's write without its token."""
     credentials = _by_basic(request) or _by_headers(request)
     if credentials:
@@ -31,7 +37,7 @@ async def authenticate(request: Request, database: Database) -> Caller:
     rows = await database.rows(caller_by_session(token))
     if not rows:
         return ANONYMOUS
-    if request.method not in SAFE:
+    if request.method not in SAFE and not from_our_pages(request, config):
         check_csrf(request.headers.get(CSRF_HEADER, ""), token)
     return caller_from(rows[0])
 
@@ -68,6 +74,20 @@ async def _by_key(username: str, key: str, database: Database) -> Caller:
     if username not in (KEY_USER, caller.username):
         raise login_required(WRONG)
     return caller
+
+
+def from_our_pages(request: Request, config: ApiConfig) -> bool:
+    """Whether the browser says that a script of our own origin sent this; forms must carry the token instead.
+
+    Browsers set both headers themselves. Applications that were written for this API send no token.
+    """
+    if media_type(request) in FORMS:
+        return False
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    ours = urlsplit(base_of(request, config.base_url))
+    return request.headers.get("origin") == f"{ours.scheme}://{ours.netloc}"
 
 
 def csrf_token(session: str) -> str:

@@ -113,11 +113,6 @@ def read_number(value: Json) -> float | None:
 UUID_END = re.compile(r"([0-9a-fA-F-]{32,36})/?(\?.*)?$")
 
 
-def read_options(value: Json) -> Json:
-    """A JSON object; null is an empty one."""
-    return read_object(value) or {}
-
-
 def read_sources(value: Json) -> Json:
     """Uuids of raster sources, or the hyperlinks that are shown for them."""
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
@@ -167,8 +162,8 @@ stored and given back.""",
               accepts={"type": ["string", "integer", "object", "null"]}, store="observation_type"),
         json_field("aggregation_type", "How values are summed up.", kind="string", schema=nullable(STRING),
                    read=read_choice_text),
-        json_field("options", "How it is drawn.", schema=OBJECT, read=read_options),
-        json_field("colormap", "How it is coloured.", schema={}),
+        json_field("options", "How it is drawn."),
+        json_field("colormap", "How it is coloured."),
         boolean("rescalable", "Whether its colours can be rescaled."),
         Field("temporal", "boolean", lambda row, _: row.temporal, {"type": "boolean"},
               "Whether it is a series in time; null means as its sources.", read=read_nullable_boolean,
@@ -182,7 +177,7 @@ stored and given back.""",
         FILL_VALUE,
         CREATED,
         LAST_MODIFIED,
-        json_field("wms_info", "Where it is drawn.", schema={}),
+        json_field("wms_info", "Where it is drawn."),
         WRITABLE,
         json_field("layer_collections", "Collections that it is in.", kind="list", schema={"type": "array"},
                    read=read_list),

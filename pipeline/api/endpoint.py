@@ -1,7 +1,7 @@
 """One URL of the API: who asks, in which format, what its methods answer, and every refusal in one envelope."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -12,12 +12,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from pipeline.api.auth import authenticate
+from pipeline.api.body import FORM, JSON
 from pipeline.api.config import ApiConfig
 from pipeline.api.database import Database
+from pipeline.api.fields import Field
 from pipeline.api.links import Links, base_of
 from pipeline.api.parameters import parse_format, parse_query
 from pipeline.api.problems import Problem, method_not_allowed, not_found
 from pipeline.catalogue.access import Caller
+from pipeline.catalogue.filters import Filter
 from pipeline.catalogue.lookups import BadValue, parse_uuid
 
 logger = logging.getLogger("rastersources.api")
@@ -56,6 +59,13 @@ class Call:
         except BadValue as error:
             raise not_found(model) from error
 
+    def number(self, model: str) -> int:
+        """The id in the path; raises Problem 404 when it is none."""
+        text: str = self.request.path_params["id"]
+        if not (text.isascii() and text.isdecimal() and len(text) < 19):
+            raise not_found(model)
+        return int(text)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -74,6 +84,13 @@ class Endpoint:
 
     title = ""
     description = ""
+    fields: Sequence[Field] = ()
+    """What is shown, and what may be written."""
+    filters: Sequence[Filter] = ()
+    orders: Sequence[str] = ()
+    """Names of the orders that a list knows."""
+    examples: Sequence[str] = ()
+    """Query strings worth trying."""
 
     def __init__(self, api: Api) -> None:
         self.api = api
@@ -106,7 +123,7 @@ class Endpoint:
         """What the method answers; raises Problem."""
         query = parse_query(request.scope["query_string"], self.api.config)
         links = Links(base_of(request, self.api.config.base_url), parse_format(query))
-        caller = await authenticate(request, self.api.database)
+        caller = await authenticate(request, self.api.database, self.api.config)
         call = Call(self.api, request, query, links, caller)
         handler = self.handler(request.method)
         return await handler(call)
@@ -121,9 +138,13 @@ class Endpoint:
             raise method_not_allowed(method, self.allowed)
         return found
 
-    async def options(self, _: Call) -> Answer:
-        """What this URL is, reads and writes."""
-        return Answer({"name": self.title, "description": self.description})
+    async def options(self, call: Call) -> Answer:
+        """What this URL is, reads and writes, as clients of Django REST Framework know it."""
+        await self.check_there(call)
+        return Answer(describe(self))
+
+    async def check_there(self, call: Call) -> None:
+        """Raises Problem 404 when what the path names is not there for the caller."""
 
 
 def render(answer: Answer, allowed: str, request: Request) -> Response:
@@ -139,3 +160,38 @@ def render(answer: Answer, allowed: str, request: Request) -> Response:
 def dump(data: Any) -> bytes:
     """JSON of an answer."""
     return orjson.dumps(data)
+
+
+RENDERS = ("application/json", "text/html")
+
+
+def describe(endpoint: Endpoint) -> dict[str, Any]:
+    """The metadata of an endpoint."""
+    found: dict[str, Any] = {
+        "name": endpoint.title,
+        "description": endpoint.description,
+        "renders": RENDERS,
+        "parses": [JSON, FORM],
+    }
+    writes = [method for method in ("POST", "PUT") if method in endpoint.methods]
+    if writes:
+        fields = {one.name: describe_field(one) for one in endpoint.fields}
+        found["actions"] = dict.fromkeys(writes, fields)
+    return found
+
+
+def describe_field(one: Field) -> dict[str, Any]:
+    """What a form needs to know of a field."""
+    found: dict[str, Any] = {
+        "type": one.kind,
+        "required": one.required,
+        "read_only": one.read_only,
+        "label": one.title,
+    }
+    if one.help:
+        found["help_text"] = one.help
+    if one.max_length:
+        found["max_length"] = one.max_length
+    if one.choices:
+        found["choices"] = [{"value": value, "display_name": name} for value, name in one.choices]
+    return found

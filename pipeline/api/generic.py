@@ -1,6 +1,9 @@
 """The routes that every resource has: a list and a detail, made from its table of fields."""
 
+from collections.abc import Sequence
 from typing import Any
+
+from sqlalchemy import ColumnElement
 
 from pipeline.api.endpoint import Answer, Api, Call, Endpoint
 from pipeline.api.fields import represent
@@ -11,56 +14,50 @@ from pipeline.api.writing import change_one, create, remove
 from pipeline.catalogue.query import page_statement, row_statement
 
 
-class ListEndpoint(Endpoint):
-    """GET a page, POST a new one."""
+class ReadList(Endpoint):
+    """GET a page."""
 
     def __init__(self, api: Api, resource: Resource) -> None:
         super().__init__(api)
         self.resource = resource
-        self.title = f"{resource.title} List"
-        self.description = resource.description
+        self.title, self.description = f"{resource.title} List", resource.description
+        self.fields, self.examples = resource.fields, resource.examples
+        self.filters, self.orders = resource.entity.filters, tuple(resource.entity.orders)
 
     async def get(self, call: Call) -> Answer:
         """One page of what the caller may see."""
-        return Answer(await self.page(call))
+        return Answer(await page(call, self.resource))
+
+
+class WriteList(ReadList):
+    """GET a page, POST a new one."""
 
     async def post(self, call: Call) -> Answer:
         """A new one."""
         return await create(call, self.resource)
 
-    async def page(self, call: Call) -> dict[str, Any]:
-        """The page that the query string asks for."""
-        entity = self.resource.entity
-        selection = parse_selection(call.query, entity, call.caller, call.api.config)
-        paging = selection.paging
-        statement = page_statement(
-            entity, call.caller, selection.where, selection.ordering, paging.size, paging.offset
-        )
-        rows = await call.api.database.rows(statement)
-        shown = [
-            represent(self.resource.fields, row, call.links) for row in rows if row.id is not None
-        ]
-        return page_of(selection, rows[0].total, shown, call.links, call.path, call.query)
 
-
-class DetailEndpoint(Endpoint):
-    """GET, PUT, PATCH and DELETE one."""
+class ReadDetail(Endpoint):
+    """GET one."""
 
     def __init__(self, api: Api, resource: Resource) -> None:
         super().__init__(api)
         self.resource = resource
-        self.title = f"{resource.title} Instance"
-        self.description = resource.description
+        self.title, self.description = f"{resource.title} Instance", resource.description
+        self.fields = resource.fields
+
+    async def check_there(self, call: Call) -> None:
+        """Raises Problem 404 when it is not there for the caller."""
+        await one(call, self.resource)
 
     async def get(self, call: Call) -> Answer:
         """The one that the path names."""
-        entity, uuid = self.resource.entity, call.uuid(self.resource.model)
-        rows = await call.api.database.rows(
-            row_statement(entity, call.caller, entity.table.c.uuid == uuid)
-        )
-        if not rows:
-            raise not_found(self.resource.model)
-        return Answer(represent(self.resource.fields, rows[0], call.links))
+        row = await one(call, self.resource)
+        return Answer(represent(self.resource.fields, row, call.links))
+
+
+class WriteDetail(ReadDetail):
+    """GET, PUT, PATCH and DELETE one."""
 
     async def put(self, call: Call) -> Answer:
         """All that clients write."""
@@ -73,3 +70,32 @@ class DetailEndpoint(Endpoint):
     async def delete(self, call: Call) -> Answer:
         """Away with it."""
         return await remove(call, self.resource)
+
+
+async def page(
+    call: Call, resource: Resource, within: Sequence[ColumnElement[bool]] = ()
+) -> dict[str, Any]:
+    """The page that the query string asks for, of the rows within; raises Problem 400 or 404."""
+    entity, most = resource.entity, resource.max_page_size
+    selection = parse_selection(call.query, entity, call.caller, call.api.config, max_size=most)
+    paging = selection.paging
+    where = [*selection.where, *within]
+    statement = page_statement(
+        entity, call.caller, where, selection.ordering, paging.size, paging.offset
+    )
+    rows = await call.api.database.rows(statement)
+    shown = [represent(resource.fields, row, call.links) for row in rows if row.id is not None]
+    return page_of(selection, rows[0].total, shown, call.links, call.path, call.query)
+
+
+async def one(call: Call, resource: Resource) -> Any:
+    """The row that the path names; raises Problem 404."""
+    entity = resource.entity
+    if "id" in call.request.path_params:
+        key = entity.table.c.id == call.number(resource.model)
+    else:
+        key = entity.table.c.uuid == call.uuid(resource.model)
+    rows = await call.api.database.rows(row_statement(entity, call.caller, key))
+    if not rows:
+        raise not_found(resource.model)
+    return rows[0]

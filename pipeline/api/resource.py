@@ -1,7 +1,6 @@
 """A resource: one list of the catalogue as the API offers it, from which routes, forms and documents are made."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pipeline.api.fields import Field
 from pipeline.catalogue.query import Entity
@@ -25,5 +24,5 @@ class Resource:
     """Whether POST, PUT, PATCH and DELETE exist."""
     examples: tuple[str, ...] = ()
     """Query strings worth trying."""
-    documents: Mapping[str, str] = field(default_factory=dict)
-    """Further query parameters -> what they do."""
+    max_page_size: int | None = None
+    """None: that of the configuration."""

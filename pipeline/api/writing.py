@@ -131,13 +131,14 @@ async def _stored(
     call: Call, resource: Resource, values: Values, before: Any, connection: AsyncConnection
 ) -> Values:
     """Column -> value: the fields that are columns, the owner and the supplier by their numbers."""
+    table = resource.entity.table
     columns = {
-        field.store: values[field.name]  # null() is SQL's, where None would be JSON's
-        if values[field.name] is not None
-        else null()
+        field.store: null()
+        if values[field.name] is None and table.c[field.store].nullable
+        else values[field.name]
         for field in resource.fields
         if field.store and field.name in values
-    }
+    }  # null() is SQL's, where None would be JSON's
     if before is not None and values.get("interval") == getattr(before, "interval", None):
         columns.pop("declared_interval", None)  # clients send every field back, derived ones too
     return columns | await _owner(call, values, before, connection)

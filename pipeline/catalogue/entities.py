@@ -1,23 +1,42 @@
 """The lists of the catalogue: what each shows of a row, from which tables, to whom."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Table, func, select, true
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    Table,
+    and_,
+    case,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+)
 
 from pipeline.catalogue import filters
 from pipeline.catalogue.access import Caller, readable, writable
 from pipeline.catalogue.layers import layer_facts
 from pipeline.catalogue.query import Entity, Uses
 from pipeline.catalogue.tables import (
+    coordinate_systems,
     label_type_sources,
     label_types,
     layer_sources,
     layers,
     organisations,
+    raster_files,
     raster_sources,
+    roles,
     scenario_sources,
     scenarios,
+    tasks,
+    uploads,
     users,
 )
 
@@ -160,6 +179,108 @@ SCENARIOS = Entity(
     _orders(scenarios),
     uses=Uses(scenario_sources, "scenario_id", by_graph=False),
 )
+
+
+def _file_columns(caller: Caller) -> Columns:
+    return [
+        *_own(raster_files, "footprint", "uri"),
+        case((writable(raster_sources, caller), raster_files.c.uri)).label("uri"),
+        func.substring(raster_files.c.uri, "[^/]*$").label("name"),
+        coordinate_systems.c.projection.label("projection"),
+    ]
+
+
+def _with_source_and_system(table: FromClause) -> FromClause:
+    return table.join(raster_sources, raster_sources.c.id == raster_files.c.source_id).join(
+        coordinate_systems, coordinate_systems.c.id == raster_files.c.coordinate_system_id
+    )
+
+
+def _of_readable_source(table: Table) -> Callable[[Caller], ColumnElement[bool]]:
+    """Rows of the raster sources that the caller may see."""
+    return lambda caller: (
+        select(raster_sources.c.id)
+        .where(raster_sources.c.id == table.c.source_id, readable(raster_sources, caller))
+        .exists()
+    )
+
+
+def _user_columns(_: Caller) -> Columns:
+    return [column for column in users.c if column.name != "password_hash"]
+
+
+def _colleagues(caller: Caller) -> ColumnElement[bool]:
+    """The caller, and everyone who has a role where the caller has one."""
+    shared = select(roles.c.user_id).where(roles.c.organisation_id.in_(sorted(caller.belongs_to)))
+    return (
+        or_(users.c.id == caller.user_id, users.c.id.in_(shared)) if caller.logged_in else false()
+    )
+
+
+def held_roles(user: ColumnElement[Any], organisation: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The roles of a user in an organisation."""
+    held = (
+        select(roles.c.role)
+        .where(roles.c.user_id == user, roles.c.organisation_id == organisation)
+        .order_by(roles.c.role)
+    )
+    return func.array(held.scalar_subquery()).label("roles")
+
+
+def users_of(organisation_id: int) -> Entity:
+    """Those who have a role in an organisation, with their roles there; filtered by `role` too."""
+    held = select(roles.c.user_id).where(roles.c.organisation_id == organisation_id)
+    return replace(
+        USERS,
+        columns=lambda caller: [
+            *_user_columns(caller),
+            held_roles(users.c.id, literal(organisation_id)),
+        ],
+        visible=lambda caller: and_(_colleagues(caller), users.c.id.in_(held)),
+        filters=(*filters.USERS, filters.held_role(organisation_id)),
+    )
+
+
+def organisations_of(user_id: int) -> Entity:
+    """Where a user has a role, with their roles there; as far as the caller belongs there too, or is the user."""
+
+    def visible(caller: Caller) -> ColumnElement[bool]:
+        held = select(roles.c.organisation_id).where(roles.c.user_id == user_id)
+        shared = organisations.c.id.in_(sorted(caller.belongs_to))
+        return organisations.c.id.in_(held) & (shared if caller.user_id != user_id else true())
+
+    return replace(
+        ORGANISATIONS,
+        columns=lambda _: [*_own(organisations), held_roles(literal(user_id), organisations.c.id)],
+        visible=visible,
+    )
+
+
+RASTER_FILES = Entity(
+    raster_files,
+    _file_columns,
+    _with_source_and_system,
+    _of_readable_source(raster_files),
+    orders={"id": raster_files.c.id},
+)
+UPLOADS = Entity(
+    uploads,
+    lambda _: _own(uploads, "uri"),
+    lambda table: table,
+    _of_readable_source(uploads),
+    filters.UPLOADS,
+    {"id": uploads.c.id},
+    default_order="-id",
+)
+USERS = Entity(
+    users,
+    _user_columns,
+    lambda table: table,
+    _colleagues,
+    filters.USERS,
+    {"username": users.c.username, "id": users.c.id},
+)
+TASKS = Entity(tasks, lambda _: _own(tasks), lambda table: table, lambda _: true())
 ORGANISATIONS = Entity(
     organisations,
     lambda _: _own(organisations),
@@ -168,3 +289,28 @@ ORGANISATIONS = Entity(
     filters.ORGANISATIONS,
     {"name": organisations.c.name, "id": organisations.c.id},
 )
+
+
+def usage(organisation_id: int, caller: Caller) -> Select[Any]:
+    """How much of an organisation the caller may see: raster sources with their bytes, and scenarios."""
+    sources = (
+        raster_sources.c.organisation_id == organisation_id,
+        readable(raster_sources, caller),
+    )
+    held = (scenarios.c.organisation_id == organisation_id, readable(scenarios, caller))
+    return select(
+        select(func.count())
+        .select_from(raster_sources)
+        .where(*sources)
+        .scalar_subquery()
+        .label("rasters"),
+        select(func.coalesce(func.sum(raster_sources.c.size), 0))
+        .where(*sources)
+        .scalar_subquery()
+        .label("bytes"),
+        select(func.count())
+        .select_from(scenarios)
+        .where(*held)
+        .scalar_subquery()
+        .label("scenarios"),
+    )

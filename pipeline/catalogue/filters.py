@@ -26,6 +26,7 @@ from pipeline.catalogue.lookups import (
     parse_boolean,
     special,
 )
+from pipeline.catalogue.people import ROLES
 from pipeline.catalogue.tables import (
     label_type_sources,
     label_types,
@@ -33,6 +34,7 @@ from pipeline.catalogue.tables import (
     layers,
     organisations,
     raster_sources,
+    roles,
     scenario_sources,
     scenarios,
     uploads,
@@ -255,6 +257,14 @@ ORGANISATIONS: tuple[Filter, ...] = (
 USERS: tuple[Filter, ...] = (
     Filter("username", TEXT, users.c.username, "Text filter on the username."),
 )
+
+
+def held_role(organisation_id: int) -> Filter:
+    """Users by a role that they have in an organisation."""
+    held = roles.c.organisation_id == organisation_id
+    return Filter("role", choice(*ROLES), roles.c.role, "A role that they have there.",
+                  lambda test: member(users.c.id, select(roles.c.user_id).where(held, test)))  # fmt: skip
+
 
 UPLOAD_STATES = ("requested", "received", "processing", "committed", "rejected", "retry")
 UPLOADS: tuple[Filter, ...] = (

@@ -1,7 +1,7 @@
 """What can be read from the catalogue, as statements: a page with its true count in one round trip, or one row."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Select, Table, func, select, true
@@ -23,7 +23,7 @@ class Entity:
     joined: Callable[[FromClause], FromClause]
     visible: Callable[[Caller], Predicate]
     filters: tuple[Filter, ...] = ()
-    orders: Mapping[str, ColumnElement[Any]] | None = None
+    orders: Mapping[str, ColumnElement[Any]] = field(default_factory=dict)
     """Name of an order -> column; the default is ascending by id."""
     default_order: str = "id"
     uses: "Uses | None" = None
@@ -95,10 +95,9 @@ def own_row_statement(entity: Entity, caller: Caller, number: int) -> Select[Any
 
 def order_by(entity: Entity, ordering: str) -> list[ColumnElement[Any]]:
     """The columns of `name,-size`: nulls last, made total by id; raises BadValue for an unknown name."""
-    orders = entity.orders or {}
-    names = [name.strip() for name in ordering.split(",") if name.strip()]
-    chosen = [_directed(orders, name) for name in names or [entity.default_order]]
-    return [*chosen, entity.table.c.id] if names != ["id"] else chosen
+    names = [name.strip() for name in ordering.split(",") if name.strip()] or [entity.default_order]
+    chosen = [_directed(entity.orders, name) for name in names]
+    return chosen if names[-1] in ("id", "-id") else [*chosen, entity.table.c.id]
 
 
 def _directed(orders: Mapping[str, ColumnElement[Any]], name: str) -> ColumnElement[Any]:

@@ -86,7 +86,7 @@ def test_an_observation_type_is_written_in_three_ways_and_read_as_an_object(
     assert isinstance(as_("admin").post(RASTERS, json=body).json()["observation_type"], dict)
 
 
-NO_GRAPHS = (
+NO_GRAPHS: tuple[Any, ...] = (
     "x",
     [],
     {"graph": {}},

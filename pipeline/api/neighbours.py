@@ -1,0 +1,281 @@
+"""What clients read beside the resources: organisations, users, contracts, usage, tasks, uploads, files, roots."""
+
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from pipeline.api.endpoint import Answer, Api, Call, Endpoint
+from pipeline.api.fields import (
+    LINK,
+    MOMENT,
+    STRING,
+    UUID,
+    Field,
+    Json,
+    nullable,
+    shown,
+    shown_moment,
+    shown_stamp,
+)
+from pipeline.api.generic import ReadList, one, page
+from pipeline.api.links import Links
+from pipeline.api.problems import forbidden, login_required
+from pipeline.api.rastersources import RASTER_SOURCES
+from pipeline.api.resource import Resource
+from pipeline.api.shared import BOUNDS, INTEGER, NUMBER, OWNER, show_bounds
+from pipeline.catalogue import entities
+from pipeline.catalogue.people import ROLES
+from pipeline.catalogue.tables import organisations
+
+ROLE_LIST = {"type": "array", "items": {"type": "string", "enum": list(ROLES)}}
+NAMED = (
+    Field(
+        "url", "field", lambda row, links: links.to("organisations", row.uuid), LINK, label="URL"
+    ),
+    Field("uuid", "string", shown("uuid"), UUID, label="UUID"),
+    Field("name", "string", shown("name"), STRING),
+)
+HELD = Field("roles", "list", shown("roles"), ROLE_LIST, "user, supplier, admin or manager.")
+
+ORGANISATIONS = Resource(
+    path="organisations",
+    model="Organisation",
+    title="Organisation",
+    description="Organisations own raster sources, layers, label types and scenarios.",
+    entity=entities.ORGANISATIONS,
+    fields=NAMED,
+    editable=False,
+    examples=("name__icontains=water",),
+)
+USERS = Resource(
+    path="users",
+    model="User",
+    title="User",
+    description="You, and those who have a role in an organisation where you have one.",
+    entity=entities.USERS,
+    fields=(
+        Field("url", "field", lambda row, links: links.to("users", row.id), LINK, label="URL"),
+        Field("id", "integer", shown("id"), INTEGER, label="ID"),
+        *(
+            Field(name, "string", shown(name), STRING)
+            for name in ("username", "first_name", "last_name", "email")
+        ),
+    ),
+    editable=False,
+    examples=("username__icontains=van",),
+)
+
+
+def show_contracted(row: Any, links: Links) -> Json:
+    """The organisation of a contract."""
+    return {"url": links.to("organisations", row.uuid), "uuid": row.uuid, "name": row.name}
+
+
+CAPACITY = nullable(INTEGER)
+CONTRACTS = Resource(
+    path="contracts",
+    model="Contract",
+    title="Contract",
+    description="How much your organisations may store, in bytes; null means no limit. Time series are not served.",
+    entity=replace(
+        entities.ORGANISATIONS,
+        visible=lambda caller: organisations.c.id.in_(sorted(caller.belongs_to)),
+    ),
+    fields=(
+        Field("organisation", "nested object", show_contracted, OWNER),
+        Field("raster_storage_capacity", "integer", shown("raster_storage_capacity"), CAPACITY),
+        Field("scenario_storage_capacity", "integer", lambda _, __: None, CAPACITY),
+        Field("timeseries_storage_capacity", "integer", lambda _, __: 0, CAPACITY),
+    ),
+    editable=False,
+)
+TASKS = Resource(
+    path="tasks",
+    model="Task",
+    title="Task",
+    description="What became of an upload; readable by whoever knows the uuid.",
+    entity=entities.TASKS,
+    fields=(
+        Field("uuid", "string", shown("uuid"), UUID, label="UUID"),
+        Field("url", "field", lambda row, links: links.to("tasks", row.uuid), LINK, label="URL"),
+        Field(
+            "status",
+            "string",
+            shown("status"),
+            STRING,
+            "PENDING, STARTED, RETRY, SUCCESS, FAILURE or REVOKED.",
+        ),
+        Field("result", "field", shown("result"), {}, "What came of it."),
+        Field("detail", "string", shown("detail"), nullable(STRING), "One sentence."),
+    ),
+    editable=False,
+)
+UPLOADS = Resource(
+    path="rastersources/{uuid}/uploads",
+    model="Upload",
+    title="Upload",
+    description="The files that were sent to a raster source, newest first, and what became of them.",
+    entity=entities.UPLOADS,
+    fields=(
+        Field("id", "integer", shown("id"), INTEGER, label="ID"),
+        Field("filename", "string", shown("filename"), STRING),
+        Field("created_at", "datetime", shown_stamp("created_at"), MOMENT),
+        Field("updated_at", "datetime", shown_stamp("updated_at"), MOMENT),
+        Field("state", "string", shown("state"), STRING,
+              "requested, received, processing, committed, rejected or retry."),
+        Field("state_detail", "string", shown("state_detail"), nullable(STRING), "One sentence."),
+    ),
+    editable=False,
+    examples=("state=processing",),
+    max_page_size=100,
+)  # fmt: skip
+
+
+def show_operation(row: Any, _: Links) -> Json:
+    """The coordinate operation to WGS 84."""
+    return {
+        "code": row.operation_code,
+        "name": row.operation_name,
+        "accuracy": row.operation_accuracy,
+        "proj_version": row.proj_version,
+    }
+
+
+def show_times(row: Any, _: Links) -> Json:
+    """ISO 8601 with Z."""
+    return [time.isoformat().replace("+00:00", "Z") for time in row.times]
+
+
+FILES = Resource(
+    path="rastersources/{uuid}/files",
+    model="RasterFile",
+    title="Raster File",
+    description="The files that a raster source consists of; where they are is shown to those who may write it.",
+    entity=entities.RASTER_FILES,
+    fields=(
+        Field("uri", "string", shown("uri"), nullable(STRING), "Where it is; null for those who may not write.",
+              label="URI"),
+        Field("name", "string", lambda row, _: PurePosixPath(row.name).name, STRING),
+        Field("size", "integer", shown("size"), INTEGER, "Bytes."),
+        Field("width", "integer", shown("width"), INTEGER, "Pixels in a row."),
+        Field("height", "integer", shown("height"), INTEGER, "Rows."),
+        Field("count", "integer", shown("band_count"), INTEGER, "Bands."),
+        Field("dtype", "string", shown("dtype"), STRING, "numpy code of the pixels."),
+        Field("fill_value", "string", shown("fill_value"), nullable(STRING), "The value that marks missing pixels."),
+        Field("projection", "string", shown("projection"), nullable(STRING), "EPSG:n."),
+        Field("bounds", "field", show_bounds, BOUNDS, "WGS 84 degrees."),
+        Field("times", "list", show_times, {"type": "array", "items": MOMENT}, "Times of its steps."),
+        Field("datetime", "datetime", shown_moment("datetime"), nullable(MOMENT), "TIFFTAG_DATETIME."),
+        Field("operation", "field", show_operation, {
+            "type": "object",
+            "properties": {"code": nullable(STRING), "name": STRING, "accuracy": nullable(NUMBER),
+                           "proj_version": STRING},
+        }, "The coordinate operation to WGS 84, with its accuracy in metres."),
+        Field("warnings", "list", shown("notices"), {"type": "array", "items": {"type": "object"}},
+              "What a person should know."),
+        Field("state", "string", shown("state"), STRING, "present or missing."),
+    ),
+    editable=False,
+)  # fmt: skip
+
+
+class OfRasterSource(ReadList):
+    """GET a page of what belongs to one raster source."""
+
+    async def check_there(self, call: Call) -> None:
+        """Raises Problem 404 when the source is not there for the caller."""
+        await one(call, RASTER_SOURCES)
+
+    async def get(self, call: Call) -> Answer:
+        """One page; 404 when the caller may not see the source."""
+        source = await one(call, RASTER_SOURCES)
+        within = self.resource.entity.table.c.source_id == source.id
+        return Answer(await page(call, self.resource, [within]))
+
+
+class OrganisationUsers(ReadList):
+    """GET those who have a role in an organisation, with their roles there."""
+
+    def __init__(self, api: Api, resource: Resource) -> None:
+        super().__init__(api, resource)
+        self.fields = (*resource.fields, HELD)
+        self.filters = entities.users_of(0).filters
+
+    async def get(self, call: Call) -> Answer:
+        """One page, for those who have a role there themselves."""
+        organisation = await one(call, ORGANISATIONS)
+        if not call.caller.logged_in:
+            raise login_required()
+        if organisation.id not in call.caller.belongs_to:
+            raise forbidden("You have no role in that organisation.")
+        entity = entities.users_of(organisation.id)
+        members = replace(self.resource, entity=entity, fields=tuple(self.fields))
+        return Answer(await page(call, members))
+
+
+class UserOrganisations(ReadList):
+    """GET where a user has a role."""
+
+    def __init__(self, api: Api, resource: Resource) -> None:
+        super().__init__(api, resource)
+        self.fields = (*resource.fields, HELD)
+
+    async def get(self, call: Call) -> Answer:
+        """One page, with the roles of that user."""
+        user = await one(call, USERS)
+        entity = entities.organisations_of(user.id)
+        theirs = replace(self.resource, entity=entity, fields=tuple(self.fields))
+        return Answer(await page(call, theirs))
+
+
+class OrganisationUsage(Endpoint):
+    """GET how much of an organisation the caller may see."""
+
+    title = "Organisation Usage"
+    description = (
+        "How many raster sources and scenarios of an organisation you may see, and their bytes."
+    )
+
+    async def get(self, call: Call) -> Answer:
+        """Counts and bytes; there are no time series."""
+        organisation = await one(call, ORGANISATIONS)
+        rows = await call.api.database.rows(entities.usage(organisation.id, call.caller))
+        return Answer({
+            "raster_count": rows[0].rasters,
+            "raster_total_size": int(rows[0].bytes),
+            "scenario_count": rows[0].scenarios,
+            "scenario_total_size": 0,
+            "timeseries_count": 0,
+            "timeseries_total_size": 0,
+        })  # fmt: skip
+
+
+class Bootstrap(Endpoint):
+    """GET who the caller is and where to sign in."""
+
+    title = "Bootstrap"
+    description = "Who you are, and where to sign in and out."
+
+    async def get(self, call: Call) -> Answer:
+        """The caller's own identity."""
+        caller, links = call.caller, call.links
+        user = {"id": caller.user_id, "username": caller.username or None, "first_name": caller.first_name,
+                "authenticated": caller.logged_in}  # fmt: skip
+        sso = {"login": f"{links.base}{LOGIN}", "logout": f"{links.base}{LOGOUT}"}
+        return Answer({"user": user, "sso": sso})
+
+
+LOGIN = "/accounts/login/"
+LOGOUT = "/accounts/logout/"
+
+
+class Root(Endpoint):
+    """GET the names and URLs of all lists."""
+
+    title = "Api Root"
+    description = "The lists of this API."
+    lists: tuple[str, ...] = ()
+
+    async def get(self, call: Call) -> Answer:
+        """Name -> URL."""
+        return Answer({name: call.links.to(name) for name in self.lists})

@@ -1,0 +1,68 @@
+"""Every path of the API and what answers it, with and without a trailing slash."""
+
+from collections.abc import Iterator
+
+from starlette.routing import BaseRoute, Route
+
+from pipeline.api.dependents import LABEL_TYPES, LAYERS, SCENARIOS
+from pipeline.api.endpoint import Api, Endpoint
+from pipeline.api.generic import ReadDetail, ReadList, WriteDetail, WriteList
+from pipeline.api.links import API
+from pipeline.api.neighbours import (
+    CONTRACTS,
+    FILES,
+    ORGANISATIONS,
+    TASKS,
+    UPLOADS,
+    USERS,
+    Bootstrap,
+    OfRasterSource,
+    OrganisationUsage,
+    OrganisationUsers,
+    Root,
+    UserOrganisations,
+)
+from pipeline.api.rastersources import RASTER_SOURCES
+
+EDITABLE = (RASTER_SOURCES, LAYERS, LABEL_TYPES, SCENARIOS)
+LISTS = (
+    "rastersources",
+    "rasters",
+    "labeltypes",
+    "scenarios",
+    "organisations",
+    "users",
+    "contracts",
+)
+
+
+def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:
+    """Path with its trailing slash, endpoint."""
+    root = Root(api)
+    root.lists = LISTS
+    yield f"{API}/", root
+    yield "/api/v3/", root
+    for resource in EDITABLE:
+        yield f"{API}/{resource.path}/", WriteList(api, resource)
+        yield f"{API}/{resource.path}/{{uuid}}/", WriteDetail(api, resource)
+    for part in (UPLOADS, FILES):
+        yield f"{API}/{part.path}/", OfRasterSource(api, part)
+    yield f"{API}/organisations/", ReadList(api, ORGANISATIONS)
+    yield f"{API}/organisations/{{uuid}}/", ReadDetail(api, ORGANISATIONS)
+    yield f"{API}/organisations/{{uuid}}/users/", OrganisationUsers(api, USERS)
+    yield f"{API}/organisations/{{uuid}}/usage/", OrganisationUsage(api)
+    yield f"{API}/users/", ReadList(api, USERS)
+    yield f"{API}/users/{{id}}/", ReadDetail(api, USERS)
+    yield f"{API}/users/{{id}}/organisations/", UserOrganisations(api, ORGANISATIONS)
+    yield f"{API}/contracts/", ReadList(api, CONTRACTS)
+    yield f"{API}/tasks/{{uuid}}/", ReadDetail(api, TASKS)
+    yield "/bootstrap/lizard/", Bootstrap(api)
+
+
+def routes(api: Api) -> list[BaseRoute]:
+    """Both forms of every path; neither redirects to the other."""
+    return [
+        Route(form, endpoint)
+        for path, endpoint in endpoints(api)
+        for form in (path, path.rstrip("/"))
+    ]
