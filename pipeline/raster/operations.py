@@ -129,14 +129,19 @@ def _candidate(crs: HorizontalCRS, transformer: Transformer) -> Candidate:
 def _poles(crs: HorizontalCRS, transformer: Transformer) -> Iterator[tuple[float, float, float]]:
     longitudes = np.array([-120.0, -60.0, 0.0, 60.0, 120.0])
     for latitude in (-90.0, 90.0):
-        x, y = transformer.transform(
+        found = transformer.transform(
             longitudes, np.full(5, latitude), direction=TransformDirection.INVERSE
         )
-        if not np.isfinite(x + y).all() or max(np.ptp(x), np.ptp(y)) * crs.metres_per_unit > 1.0:
+        points = np.array(found)
+        # PROJ gives inf, or numbers beyond all measure, for a pole that is not on the map.
+        if not (np.abs(points) < 1e12).all():
             continue
-        _, back = transformer.transform(x.mean(), y.mean())
+        if np.ptp(points, axis=1).max() * crs.metres_per_unit > 1.0:
+            continue
+        x, y = points.mean(axis=1).tolist()
+        _, back = transformer.transform(x, y)
         if abs(back - latitude) < 1e-6:
-            yield latitude, float(x.mean()), float(y.mean())
+            yield latitude, x, y
 
 
 def _operation(transformer: Transformer) -> Operation:
