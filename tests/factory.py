@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import rasterio
+import tifffile
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import DatasetWriter
 
 from pipeline.raster import RasterFile, ReadOptions, read
 from pipeline.storage import stored_file
@@ -42,31 +45,72 @@ def write_raster(
 ) -> Path:
     """A GeoTIFF at `path`; `creation` are creation options of GDAL's driver."""
     profile = {"width": width, "height": height, "count": count, "dtype": dtype, "nodata": nodata}
-    if values is None:
-        values = np.ones((count, height, width), "u1")
-    with (
-        warnings.catch_warnings(),
-        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-    ):
+    place = {"crs": crs, "transform": transform} if not gcps else {}
+    with warnings.catch_warnings(), rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        place = {"crs": crs, "transform": transform} if not gcps else {}
         with rasterio.open(path, "w", driver="GTiff", **profile, **place, **creation) as dataset:
-            if creation.get("SPARSE_OK") is None:
-                dataset.write(values.astype(dataset.dtypes[0]))
             if gcps:
-                dataset.gcps = (list(gcps), rasterio.CRS.from_string(crs))
+                dataset.gcps = (list(gcps), CRS.from_string(crs))
+            # Metadata first, as what is added after the pixels moves the header behind them.
+            _describe(dataset, tags or {}, imagery or {}, band_tags, descriptions)
+            if "SPARSE_OK" not in creation:
+                kind = "complex64" if dtype == "complex_int16" else dtype
+                pixels = np.ones((count, height, width), "u1") if values is None else values
+                dataset.write(pixels.astype(kind))
             if mask:
                 dataset.write_mask(np.full((height, width), 255, "u1"))
-            dataset.update_tags(**tags or {})
-            dataset.update_tags(ns="IMAGERY", **imagery or {})
-            for index, metadata in enumerate(band_tags, 1):
-                dataset.update_tags(index, **metadata)
-            for index, description in enumerate(descriptions, 1):
-                dataset.set_band_description(index, description)
         if overviews:
             with rasterio.open(path, "r+") as dataset:
                 dataset.build_overviews(list(overviews))
     return path
+
+
+def _describe(
+    dataset: DatasetWriter,
+    tags: dict[str, str],
+    imagery: dict[str, str],
+    band_tags: Sequence[dict[str, str]],
+    descriptions: Sequence[str],
+) -> None:
+    if tags:
+        dataset.update_tags(**tags)
+    if imagery:
+        dataset.update_tags(ns="IMAGERY", **imagery)
+    for index, metadata in enumerate(band_tags, 1):
+        dataset.update_tags(index, **metadata)
+    for index, description in enumerate(descriptions, 1):
+        dataset.set_band_description(index, description)
+
+
+RD_KEYS = (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 28992)
+"""GeoTIFF 1.1: a projected CRS (1024 is 1), pixels that are areas (1025 is 1), EPSG:28992."""
+
+
+def place_tags(keys: tuple[int, ...] = RD_KEYS) -> list[tuple[int, str, int, Any, bool]]:
+    """The place of `write_raster` as scale, tie point and keys, for tifffile."""
+    return [
+        (33550, "d", 3, (10.0, 10.0, 0.0), True),
+        (33922, "d", 6, (0.0, 0.0, 0.0, 155_000.0, 463_000.0, 0.0), True),
+        (34735, "H", len(keys), keys, True),
+    ]
+
+
+def write_tagged(
+    path: Path,
+    dtype: str = "u1",
+    *tags: tuple[int, str, int, Any, bool],
+    keys: tuple[int, ...] = RD_KEYS,
+    **options: Any,
+) -> Path:
+    """A GeoTIFF by tifffile, which writes what GDAL would not; `tags` as its extratags."""
+    pixels = np.zeros((10, 10), dtype)
+    tifffile.imwrite(path, pixels, extratags=[*place_tags(keys), *tags], metadata=None, **options)
+    return path
+
+
+def ascii_tag(tag: int, text: str) -> tuple[int, str, int, str, bool]:
+    """A tag of text for `write_tagged`."""
+    return (tag, "s", 0, text, True)
 
 
 def read_path(path: Path, options: ReadOptions = ReadOptions()) -> RasterFile:  # noqa: B008

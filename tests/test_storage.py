@@ -114,7 +114,7 @@ def test_loops_of_links_end(tmp_path: Path) -> None:
 def test_folders_deeper_than_python_recurses_are_walked(tmp_path: Path) -> None:
     folders = [f"{tmp_path}{'/d' * depth}" for depth in range(1, 1200)]
     for folder in folders:
-        os.mkdir(folder)
+        Path(folder).mkdir()
     file = Path(folders[-1], "x.tif")
     file.touch()
     try:
@@ -122,7 +122,7 @@ def test_folders_deeper_than_python_recurses_are_walked(tmp_path: Path) -> None:
     finally:  # pytest clears its folders by recursion
         file.unlink()
         for folder in reversed(folders):
-            os.rmdir(folder)
+            Path(folder).rmdir()
 
 
 def test_pipes_sockets_and_devices_are_not_files(tmp_path: Path) -> None:

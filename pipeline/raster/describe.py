@@ -1,20 +1,22 @@
 """Describes an open GeoTIFF: its grid, CRS, bands and layout, as the file and its sidecars say."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from affine import Affine
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
 from rasterio.enums import WktVersion
 from rasterio.errors import CRSError
 from rasterio.io import DatasetReader
 
-from pipeline.errors import UnsupportedCRS, UnsupportedDtype
+from pipeline.errors import UnsupportedDtype
 from pipeline.raster.bandtimes import band_time
 from pipeline.raster.facts import Notice
 from pipeline.raster.grid import ControlPoint, FileCRS, Grid
 from pipeline.raster.nodata import Nodata, read_nodata
+from pipeline.raster.opening import unreadable_crs
 from pipeline.raster.sidecars import Auxiliary
 from pipeline.raster.tags import (
     BITS_PER_SAMPLE,
@@ -42,8 +44,6 @@ _COMPLEX_INTEGER = 5
 """Values of SampleFormat (TIFF 6.0 and its technical note on complex numbers)."""
 
 _WORLD_FILES = (".tfw", ".tifw", ".tiffw", ".wld", ".tab")
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -92,42 +92,35 @@ def describe(
 
 
 class _Tags:
-    """The metadata of file and bands; what is no UTF-8 is left out, with a notice."""
+    """The metadata of the file and its bands; rasterio leaves out what is no UTF-8."""
 
     def __init__(self, dataset: DatasetReader, with_metadata: bool) -> None:
-        self.notices: list[Notice] = []
-        count = dataset.count
-        self.dataset: dict[str, str] = self._read(dataset.tags, {})
-        self.descriptions: tuple[str | None, ...] = self._read(
-            lambda: dataset.descriptions, (None,) * count
-        )
-        self.imagery: dict[str, str] = {}
-        self.bands: list[dict[str, str]] = [{}] * count
-        if with_metadata:
-            self.imagery = self._read(lambda: dataset.tags(ns="IMAGERY"), {})
-            self.bands = [self._band(dataset, index) for index in dataset.indexes]
-
-    def _band(self, dataset: DatasetReader, index: int) -> dict[str, str]:
-        return self._read(lambda: dataset.tags(index), {})
-
-    def _read(self, read: Callable[[], _T], instead: _T) -> _T:
+        self.dataset: dict[str, str] = dataset.tags()
+        self.imagery: dict[str, str] = dataset.tags(ns="IMAGERY") if with_metadata else {}
+        self.bands: list[dict[str, str]] = [
+            dataset.tags(index) if with_metadata else {} for index in dataset.indexes
+        ]
+        self.notices: tuple[Notice, ...] = ()
+        self.descriptions: tuple[str | None, ...] = (None,) * dataset.count
         try:
-            return read()
+            self.descriptions = dataset.descriptions
         except UnicodeDecodeError:
-            notice = Notice("undecodable_metadata", "some of its metadata are no UTF-8 text")
-            if notice not in self.notices:
-                self.notices.append(notice)
-            return instead
+            text = "the descriptions of its bands are no UTF-8 text, and left out"
+            self.notices = (Notice("undecodable_descriptions", text),)
 
 
-def _dtype(dataset: DatasetReader, main: Directory) -> str:
-    """The numpy code of the pixels, which in a TIFF is the same for all bands."""
+def require_numpy_type(main: Directory) -> None:
+    """Raises UnsupportedDtype for pixels that numpy has no type for, before GDAL stumbles."""
     bits, formats = main.integers(BITS_PER_SAMPLE), main.integers(SAMPLE_FORMAT)
     if len(set(bits)) > 1 or len(set(formats)) > 1:
         raise UnsupportedDtype("its bands differ in type; write one file for each type")
     if _COMPLEX_INTEGER in formats:
         raise UnsupportedDtype("numpy has no complex integers; convert it to complex64")
-    if bits[:1] == (16,) and formats[:1] == (_FLOAT,):
+
+
+def _dtype(dataset: DatasetReader, main: Directory) -> str:
+    """The numpy code of the pixels, which in a TIFF is the same for all bands."""
+    if (main.integer(BITS_PER_SAMPLE, 1), main.integer(SAMPLE_FORMAT, 1)) == (16, _FLOAT):
         return "f2"  # as stored; GDAL before 3.11 shows it as float32
     name = dataset.dtypes[0]
     if name not in _DTYPES:
@@ -144,7 +137,7 @@ def _bit_notices(main: Directory) -> list[Notice]:
 
 def _grid(dataset: DatasetReader) -> Grid:
     transform = dataset.transform
-    points, _ = dataset.gcps
+    points, _ = _control_points(dataset)
     return Grid(
         width=dataset.width,
         height=dataset.height,
@@ -156,15 +149,21 @@ def _grid(dataset: DatasetReader) -> Grid:
 
 
 def _crs(dataset: DatasetReader) -> FileCRS:
-    crs = dataset.crs or dataset.gcps[1]
+    crs = dataset.crs or _control_points(dataset)[1]
     if not crs:
         return FileCRS(None)
     try:
         return FileCRS(crs.to_wkt(version=WktVersion.WKT2_2019) or None)
     except CRSError as error:
-        raise UnsupportedCRS(
-            "its coordinate reference system cannot be read; set one with gdal_edit.py -a_srs"
-        ) from error
+        raise unreadable_crs() from error
+
+
+def _control_points(dataset: DatasetReader) -> tuple[list[GroundControlPoint], CRS | None]:
+    try:
+        points, crs = dataset.gcps
+    except (CRSError, UnicodeDecodeError) as error:
+        raise unreadable_crs() from error
+    return points, crs
 
 
 def _nodata(

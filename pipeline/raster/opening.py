@@ -16,8 +16,8 @@ from rasterio.io import DatasetReader
 from pipeline.errors import Changing, NotAFile, Unreadable, UnsupportedCRS
 from pipeline.storage import StoredFile, own_fingerprint, present_fingerprint, translated
 
-# GDAL reports through the logger of this module of rasterio.
-_GDAL_LOGGER = logging.getLogger("rasterio._env")
+# GDAL reports through the first; the second tells of metadata that are no UTF-8.
+_LOGGERS = (logging.getLogger("rasterio._env"), logging.getLogger("rasterio._base"))
 
 _GDAL_OPTIONS = {
     # A pixel that is a point is shifted by half of itself, as the GeoTIFF standard says.
@@ -80,12 +80,18 @@ def open_dataset(file: StoredFile, descriptor: int) -> Iterator[tuple[DatasetRea
 def _open(name: str) -> DatasetReader:
     try:
         return rasterio.open(name, driver="GTiff", sharing=False)
-    except CRSError as error:
-        raise UnsupportedCRS(
-            "its coordinate reference system cannot be read; set one with gdal_edit.py -a_srs"
-        ) from error
-    except (RasterioError, UnicodeDecodeError) as error:
+    except (CRSError, UnicodeDecodeError) as error:
+        raise unreadable_crs() from error
+    except RasterioError as error:
         raise Unreadable(f"GDAL cannot open it: {_first_line(error)}; write it again") from error
+
+
+def unreadable_crs() -> UnsupportedCRS:
+    """For definitions that GDAL does not understand, or whose names are no UTF-8 text."""
+    return UnsupportedCRS(
+        "its coordinate reference system cannot be read; set one, for example with "
+        "gdal_edit.py -a_srs EPSG:28992 FILE"
+    )
 
 
 def _gdal_name(file: StoredFile, descriptor: int) -> str:
@@ -114,11 +120,13 @@ def _collected_warnings() -> Iterator[list[str]]:
             collected.append(record.getMessage())
         return False
 
-    _GDAL_LOGGER.addFilter(collect)
+    for logger in _LOGGERS:
+        logger.addFilter(collect)
     try:
         yield collected
     finally:
-        _GDAL_LOGGER.removeFilter(collect)
+        for logger in _LOGGERS:
+            logger.removeFilter(collect)
 
 
 def _first_line(error: Exception) -> str:

@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from pipeline.errors import RasterError
 from pipeline.raster import integrity
-from pipeline.raster.describe import Description, describe
+from pipeline.raster.describe import Description, describe, require_numpy_type
 from pipeline.raster.facts import (
     Band,
     Budget,
@@ -37,6 +37,7 @@ def read(file: StoredFile, options: ReadOptions = _DEFAULTS) -> RasterFile:
         require_same(file, descriptor)
         directories = read_directories(descriptor, file.size, options.budget)
         integrity.check(directories, options.budget)
+        require_numpy_type(directories[0])
         auxiliary = read_auxiliary(file, options.budget)
         layout, notices = _layout(file, directories, options.budget)
         with open_dataset(file, descriptor) as (dataset, warnings):

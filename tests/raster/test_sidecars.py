@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+import rasterio
+
+from pipeline.errors import MissingCRS, NoGrid, OverBudget
+from pipeline.raster import Budget, RasterFile, ReadOptions
+from tests.factory import RD_TRANSFORM, read_path, write_raster
+
+WORLD_FILE = "10\n0\n0\n-10\n155005\n462995\n"
+"""RD_TRANSFORM: pixel sizes and rotations, then the middle of the upper left pixel."""
+
+
+def codes(raster: RasterFile) -> list[str]:
+    return [notice.code for notice in raster.notices]
+
+
+def test_an_aux_xml_replaces_crs_and_transform_and_is_named(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    (tmp_path / "a.tif.aux.xml").write_text(
+        "<PAMDataset><SRS>EPSG:32631</SRS>"
+        "<GeoTransform>500000, 20, 0, 5800000, 0, -20</GeoTransform></PAMDataset>"
+    )
+    with rasterio.open(path) as dataset:
+        assert dataset.crs.to_epsg() == 32631
+    raster = read_path(path)
+    assert raster.georeference.projection == "EPSG:32631"
+    assert raster.georeference.origin_x == 500_000
+    assert raster.sidecars == ("a.tif.aux.xml",)
+    assert raster.provenance["transform"] == raster.provenance["projection"] == "sidecar .aux.xml"
+    assert {"sidecar_transform", "sidecar_projection"} <= set(codes(raster))
+
+
+def test_an_aux_xml_that_replaces_nothing_is_no_reason_for_a_notice(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")
+    raster = read_path(path)
+    assert raster.georeference.projection == "EPSG:28992"
+    assert codes(raster) == []
+
+
+@pytest.mark.parametrize("suffix", ["tfw", "tifw", "wld"])
+def test_a_world_file_places_a_file_without_tags(tmp_path: Path, suffix: str) -> None:
+    path = write_raster(tmp_path / "a.tif", transform=None)
+    with pytest.raises(NoGrid):
+        read_path(path)
+    (tmp_path / f"a.{suffix}").write_text(WORLD_FILE)
+    raster = read_path(path)
+    assert raster.georeference.transform == RD_TRANSFORM
+    assert raster.provenance["transform"] == f"sidecar a.{suffix}"
+    assert "sidecar_transform" in codes(raster)
+
+
+def test_the_tags_of_a_file_go_before_its_world_file(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    (tmp_path / "a.tfw").write_text("1\n0\n0\n-1\n0\n0\n")
+    raster = read_path(path)
+    assert raster.georeference.transform == RD_TRANSFORM
+    assert raster.provenance["transform"] == "tags ModelPixelScale and ModelTiepoint"
+
+
+def test_a_sidecar_without_its_tags_is_still_no_crs(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", crs=None, transform=None)
+    (tmp_path / "a.tfw").write_text(WORLD_FILE)
+    with pytest.raises(MissingCRS):
+        read_path(path)
+
+
+def test_an_aux_xml_that_is_no_xml_is_a_notice(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset>")
+    assert "sidecar_unreadable" in codes(read_path(path))
+
+
+def test_an_aux_xml_larger_than_a_tag_may_be_is_over_the_budget(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset>" + " " * 2000 + "</PAMDataset>")
+    with pytest.raises(OverBudget):
+        read_path(path, ReadOptions(budget=Budget(tag_bytes=1000)))
+
+
+def test_sidecars_are_no_part_of_the_size(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    alone = read_path(path)
+    (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")
+    together = read_path(path)
+    assert alone.size == together.size == path.stat().st_size
+    assert alone.fingerprint != together.fingerprint
+
+
+def test_points_are_shifted_by_half_a_pixel(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", tags={"AREA_OR_POINT": "Point"})
+    raster = read_path(path)
+    assert raster.area_or_point == "Point"
+    # rasterio writes the tie point so that the corner stays; the raw tag is the middle.
+    assert raster.georeference.transform == RD_TRANSFORM
