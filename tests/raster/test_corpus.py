@@ -1,0 +1,94 @@
+"""Real files of others, with metadata that were derived by other means than ours."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import RasterError
+from pipeline.raster import RasterFile
+from tests.factory import read_path
+
+CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
+
+pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus is not here")
+
+
+def truths() -> list[dict[str, Any]]:
+    if not CORPUS.is_dir():
+        return []
+    return [json.loads(line) for line in (CORPUS / "truth.jsonl").read_text().splitlines()]
+
+
+def named(truth: dict[str, Any]) -> str:
+    return str(truth["file"])
+
+
+def facts(raster: RasterFile) -> dict[str, Any]:
+    """The fields of a truth, as we read them."""
+    place = raster.georeference
+    bounds = place.bounds
+    return {
+        **{name: getattr(raster, name) for name in ("driver", "width", "height", "count")},
+        **{name: getattr(raster, name) for name in ("dtype", "fill_value", "size")},
+        **{name: getattr(place, name) for name in ("projection", "pixelsize_x", "pixelsize_y")},
+        **{name: getattr(place, name) for name in ("origin_x", "origin_y")},
+        **{name: getattr(place, name) for name in ("upper_bound_x", "upper_bound_y")},
+        "datetime": f"{raster.datetime:%Y-%m-%dT%H:%M:%SZ}" if raster.datetime else None,
+        "spatial_bounds": {
+            "west": bounds.west, "east": bounds.east, "north": bounds.north, "south": bounds.south,
+        },
+    }  # fmt: skip
+
+
+def expected(value: Any, tolerance: float) -> Any:
+    if isinstance(value, dict):
+        return pytest.approx(value, rel=0, abs=tolerance)
+    return pytest.approx(value, rel=1e-9) if isinstance(value, float) else value
+
+
+@pytest.mark.parametrize("truth", [t for t in truths() if not t.get("debatable")], ids=named)
+def test_a_file_of_the_corpus_agrees_with_its_truth(truth: dict[str, Any]) -> None:
+    path = CORPUS / truth["file"]
+    if truth["outcome"] == "reject":
+        with pytest.raises(RasterError):
+            read_path(path)
+        return
+    for name, value in facts(read_path(path)).items():
+        if name not in truth.get("debatable_fields", ()):
+            right = truth.get("accept", {}).get(name, [truth[name]])
+            assert any(value == expected(one, truth["bounds_tol"]) for one in right), name
+
+
+DECISIONS = {
+    # Whatever has no CRS or no geotransform is refused: nothing is guessed.
+    "missing_crs": {"pumpcap.tif", "no_crs_ds.tif", "float_nan.tif"},
+    "no_grid": {
+        "be_cog.tiff", "test_rpcs_ext_file.tif", "cmyk-3c-32b-float.tiff",
+        "geogtowgs_subset_USGS_13_s14w171.tif", "logluv-3c-16b.tiff", "BigTIFFLong8Tiles.tif",
+        "gradient-3c-64b.tiff", "int8.tif", "minisblack-1c-5b.tiff", "single-black-fp16.tiff",
+        "CB07_TIFFv1-02.tif", "sample_bigtiff.tif",
+    },
+    "unsupported_crs": {"cog_hirise_mars.tif"},
+    "multiple_images": {"emptyexiftag.tif", "multipage.tiff"},
+    "truncated": {
+        "sample-get-lzw-stuck.tiff", "crash-0c7e0e8e11ce787078f00b5b0ca409a167f070e0.tif",
+    },
+    # Rotated grids and good control points are placed.
+    None: {
+        "dep.tif", "2d_test.tif", "gcp.tif",
+        "austrian_capitals_model_tie_points_pixel_is_area.tif",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("truth", [t for t in truths() if t.get("debatable")], ids=named)
+def test_a_debatable_file_is_decided_as_documented(truth: dict[str, Any]) -> None:
+    path = CORPUS / truth["file"]
+    code = None
+    try:
+        read_path(path)
+    except RasterError as error:
+        code = error.code
+    assert path.name in DECISIONS[code]
