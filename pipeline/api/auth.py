@@ -19,27 +19,43 @@ from pipeline.catalogue.people import KEY, caller_by_key, caller_by_session, cal
 KEY_USER = "__key__"
 COOKIE = "rastersources_session"
 CSRF_HEADER = "x-csrftoken"
-CSRF_FIELD = "csrfmiddlewaretoken"
 FORMS = (FORM, "multipart/form-data", "text/plain", "")
 """What a page of another site can send without asking."""
 SAFE = ("GET", "HEAD", "OPTIONS")
 WRONG = "Invalid username or API key."
 
 
-async def authenticate(request: Request, database: Database, config: ApiConfig) -> Caller:
-    """The caller; raises Problem 401 for credentials that are wrong, 403 for a session's write without its token."""
+async def authenticate(
+    request: Request, database: Database, config: ApiConfig, method: str, form_token: str | None
+) -> Caller:
+    """The caller; raises Problem 401 for credentials that are wrong, 403 for a session's write without its token.
+
+    `method` is what a page's form asks for, otherwise that of the request.
+    """
+    if method not in SAFE:
+        _refuse_other_sites(request, config)
     credentials = _by_basic(request) or _by_headers(request)
     if credentials:
         return await _by_key(*credentials, database)
-    token = request.cookies.get(COOKIE)
-    if not token:
-        return ANONYMOUS
-    rows = await database.rows(caller_by_session(token))
-    if not rows:
-        return ANONYMOUS
-    if request.method not in SAFE and not from_our_pages(request, config):
-        check_csrf(request.headers.get(CSRF_HEADER, ""), token)
-    return caller_from(rows[0])
+    token = request.cookies.get(COOKIE, "")
+    caller = await session_caller(token, database)
+    if caller.logged_in and method not in SAFE and not from_our_pages(request, config):
+        check_csrf(form_token or request.headers.get(CSRF_HEADER, ""), token)
+    return caller
+
+
+async def session_caller(token: str, database: Database) -> Caller:
+    """Who is signed in with a cookie."""
+    rows = await database.rows(caller_by_session(token)) if token else []
+    return caller_from(rows[0]) if rows else ANONYMOUS
+
+
+def _refuse_other_sites(request: Request, config: ApiConfig) -> None:
+    """Raises Problem 403 for a write that a page of another site sends, unless its origin is allowed."""
+    if request.headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
+        return
+    if not {"*", request.headers.get("origin", "")} & set(config.cors_origins):
+        raise forbidden("Pages of other sites may not write; see the setting of CORS origins.")
 
 
 def _by_basic(request: Request) -> tuple[str, str] | None:

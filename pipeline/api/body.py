@@ -1,6 +1,7 @@
 """The body of a request: read within limits of size and time, as JSON or as a form."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -12,11 +13,41 @@ from pipeline.api.problems import Problem, invalid
 
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
+CSRF_FIELD = "csrfmiddlewaretoken"
 
 
-async def read_object(request: Request, config: ApiConfig) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Body:
+    """The body of a request: yet to be read, or the form of one of our pages."""
+
+    request: Request
+    config: ApiConfig
+    content: bytes | None = None
+    """What has been read already."""
+    kind: str = ""
+    """Media type of the content."""
+    method: str | None = None
+    """The method that the form of a page stands for."""
+    token: str | None = None
+    """The CSRF token of a form."""
+
+
+async def read_page_form(request: Request, config: ApiConfig) -> Body:
+    """A form of our pages sends method, token and JSON in fields, for HTML knows no PATCH; any other body is left."""
+    if request.method != "POST" or media_type(request) != FORM:
+        return Body(request, config)
+    content = await read_bytes(request, config)
+    form = parse_form(content)
+    token = form.get(CSRF_FIELD)
+    if "_method" not in form:
+        return Body(request, config, content, FORM, token=token)
+    written = form.get("_content", "").encode()
+    return Body(request, config, written, JSON, form["_method"].upper(), token or "")
+
+
+async def read_object(body: Body) -> dict[str, Any]:
     """The object that a client wrote; raises Problem 400, 408, 413 or 415."""
-    data = await read_json(request, config)
+    data = await read_json(body)
     if not isinstance(data, dict):
         kind = {list: "list", str: "str", type(None): "null"}.get(type(data), "number")
         raise invalid(
@@ -25,17 +56,18 @@ async def read_object(request: Request, config: ApiConfig) -> dict[str, Any]:
     return data
 
 
-async def read_json(request: Request, config: ApiConfig) -> Any:
+async def read_json(body: Body) -> Any:
     """What a client wrote, as JSON or as a form; {} for no body."""
-    body = await read_bytes(request, config)
-    if not body:
+    content, kind = body.content, body.kind
+    if content is None:
+        content, kind = await read_bytes(body.request, body.config), media_type(body.request)
+    if not content:
         return {}
-    kind = media_type(request)
     if kind == FORM:
-        return parse_form(body)
+        return parse_form(content)
     if kind not in (JSON, "") and not kind.endswith("+json"):
         raise Problem(415, f'Unsupported media type "{kind}" in request.')
-    return parse_json(body)
+    return parse_json(content)
 
 
 def media_type(request: Request) -> str:

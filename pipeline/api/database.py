@@ -41,6 +41,12 @@ class Database:
             async with self._reading.connect() as connection:
                 return (await connection.execute(statement)).all()
 
+    async def execute(self, statement: Executable) -> None:
+        """One statement that changes something, committed at once."""
+        with translated():
+            async with self.engine.begin() as connection:
+                await connection.execute(statement)
+
     async def transaction(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
         """Run work in one transaction, again when it lost against another; commits unless it raises."""
         for attempt in range(ATTEMPTS):

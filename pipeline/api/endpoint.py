@@ -12,14 +12,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from pipeline.api.auth import authenticate
-from pipeline.api.body import FORM, JSON
+from pipeline.api.body import FORM, JSON, Body, read_page_form
 from pipeline.api.config import ApiConfig
 from pipeline.api.database import Database
 from pipeline.api.fields import Field
 from pipeline.api.links import Links, base_of
-from pipeline.api.parameters import parse_format, parse_query
+from pipeline.api.pages import show_answer
+from pipeline.api.parameters import FORMATS, parse_format, parse_query
 from pipeline.api.problems import Problem, method_not_allowed, not_found
-from pipeline.catalogue.access import Caller
+from pipeline.catalogue.access import ANONYMOUS, Caller
 from pipeline.catalogue.filters import Filter
 from pipeline.catalogue.lookups import BadValue, parse_uuid
 
@@ -44,6 +45,7 @@ class Call:
     query: Mapping[str, str]
     links: Links
     caller: Caller
+    body: Body
 
     @property
     def path(self) -> str:
@@ -113,20 +115,28 @@ class Endpoint:
 
     async def respond(self, request: Request) -> Response:
         """The response to a request, a refusal included."""
+        state = request.state
+        state.caller, state.query = ANONYMOUS, {}
         try:
             answer = await self.answer(request)
         except Problem as problem:
             answer = Answer(problem.envelope(), problem.status, problem.headers)
-        return render(answer, self.allowed, request)
+        if not wants_html(request, state.query.get("format")):
+            return render(answer, self.allowed, request)
+        headers = {"Allow": self.allowed, "Vary": "Accept", **answer.headers}
+        return show_answer(self, answer, headers, request, state.caller, state.query)
 
     async def answer(self, request: Request) -> Answer:
         """What the method answers; raises Problem."""
-        query = parse_query(request.scope["query_string"], self.api.config)
-        links = Links(base_of(request, self.api.config.base_url), parse_format(query))
-        caller = await authenticate(request, self.api.database, self.api.config)
-        call = Call(self.api, request, query, links, caller)
-        handler = self.handler(request.method)
-        return await handler(call)
+        api, state = self.api, request.state
+        query = state.query = parse_query(request.scope["query_string"], api.config)
+        links = Links(base_of(request, api.config.base_url), parse_format(query))
+        body = await read_page_form(request, api.config)
+        method = body.method or request.method
+        caller = state.caller = await authenticate(
+            request, api.database, api.config, method, body.token
+        )
+        return await self.handler(method)(Call(api, request, query, links, caller, body))
 
     def handler(self, method: str) -> Handler:
         """What answers a method; raises Problem 405."""
@@ -145,6 +155,31 @@ class Endpoint:
 
     async def check_there(self, call: Call) -> None:
         """Raises Problem 404 when what the path names is not there for the caller."""
+
+
+def wants_html(request: Request, wanted: str | None) -> bool:
+    """Whether to answer with a page: `format=api`, or a client that likes HTML better, as browsers do."""
+    if wanted in FORMATS:
+        return wanted == "api"
+    accepted = request.headers.get("accept", "")
+    if "text/html" not in accepted:
+        return False
+    return quality(accepted, "text/html") > quality(accepted, "application/json")
+
+
+def quality(accepted: str, kind: str) -> float:
+    """How much a client wants a media type, 0 to 1; the order in the header breaks ties."""
+    found = 0.0
+    for place, part in enumerate(accepted.split(",")):
+        name, *parameters = (piece.strip() for piece in part.split(";"))
+        if name not in (kind, f"{kind.split('/')[0]}/*", "*/*"):
+            continue
+        weight = next((one[2:] for one in parameters if one.startswith("q=")), "1")
+        try:
+            found = max(found, float(weight) - place * 1e-6 - (name == "*/*") * 1e-3)
+        except ValueError:
+            continue
+    return found
 
 
 def render(answer: Answer, allowed: str, request: Request) -> Response:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from pipeline.api.dependents import LABEL_TYPES, LAYERS, SCENARIOS
 from pipeline.api.endpoint import Api, Endpoint
@@ -11,6 +13,8 @@ from pipeline.api.links import API
 from pipeline.api.neighbours import (
     CONTRACTS,
     FILES,
+    LOGIN,
+    LOGOUT,
     ORGANISATIONS,
     TASKS,
     UPLOADS,
@@ -22,7 +26,9 @@ from pipeline.api.neighbours import (
     Root,
     UserOrganisations,
 )
+from pipeline.api.pages import FOLDER
 from pipeline.api.rastersources import RASTER_SOURCES
+from pipeline.api.signin import SignIn, SignOut
 
 EDITABLE = (RASTER_SOURCES, LAYERS, LABEL_TYPES, SCENARIOS)
 LISTS = (
@@ -61,8 +67,12 @@ def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:
 
 def routes(api: Api) -> list[BaseRoute]:
     """Both forms of every path; neither redirects to the other."""
+    answers: list[tuple[str, ASGIApp]] = [
+        *endpoints(api),
+        (LOGIN, SignIn(api)),
+        (LOGOUT, SignOut(api)),
+    ]
     return [
-        Route(form, endpoint)
-        for path, endpoint in endpoints(api)
-        for form in (path, path.rstrip("/"))
+        *(Route(form, answer) for path, answer in answers for form in (path, path.rstrip("/"))),
+        Mount("/static", StaticFiles(directory=FOLDER / "static")),
     ]

@@ -44,9 +44,7 @@ def validate(fields: Sequence[Field], body: Mapping[str, Any], *, partial: bool)
 async def create(call: Call, resource: Resource) -> Answer:
     """POST: 201 and the whole object."""
     require_login(call.caller)
-    values = validate(
-        resource.fields, await read_object(call.request, call.api.config), partial=False
-    )
+    values = validate(resource.fields, await read_object(call.body), partial=False)
     shown = await call.api.database.transaction(partial(_insert, call, resource, values))
     return Answer(shown, 201, {"Location": shown["url"]})
 
@@ -54,7 +52,7 @@ async def create(call: Call, resource: Resource) -> Answer:
 async def change_one(call: Call, resource: Resource, *, partially: bool) -> Answer:
     """PUT or PATCH: the whole object."""
     require_login(call.caller)
-    body = await read_object(call.request, call.api.config)
+    body = await read_object(call.body)
     uuid = call.uuid(resource.model)
     work = partial(_update, call, resource, uuid, body, partially)
     return Answer(await call.api.database.transaction(work))
@@ -63,7 +61,7 @@ async def change_one(call: Call, resource: Resource, *, partially: bool) -> Answ
 async def remove(call: Call, resource: Resource) -> Answer:
     """DELETE: 204; 412 for a raster source that is in use, unless by force."""
     require_login(call.caller)
-    body = await read_object(call.request, call.api.config)
+    body = await read_object(call.body)
     force = body.get("force", False)
     if force not in (True, False, "true", "false"):
         raise invalid({"force": ["Must be a valid boolean."]})

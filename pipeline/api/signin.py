@@ -1,0 +1,145 @@
+"""Signing in to the pages and out of them: a session in a cookie, and a limit on attempts."""
+
+import asyncio
+import secrets
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from pipeline.api.auth import COOKIE, check_csrf, csrf_token, session_caller
+from pipeline.api.body import CSRF_FIELD, parse_form, read_bytes
+from pipeline.api.endpoint import Api
+from pipeline.api.links import base_of
+from pipeline.api.pages import page
+from pipeline.api.problems import Problem
+from pipeline.catalogue import people
+
+PRE_COOKIE = "rastersources_visit"
+"""Carries what the sign-in form must repeat, before there is a session."""
+TOO_MANY = "Too many failed sign-ins; wait {minutes:.0f} minutes and try again."
+WRONG = "Username or password is wrong."
+
+
+class SignIn:
+    """GET the form, POST it."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        request = Request(scope, receive)
+        try:
+            response = await self.respond(request)
+        except Problem as problem:
+            response = await self.form(request, str(problem.detail), problem.status)
+        await response(scope, receive, send)
+
+    async def respond(self, request: Request) -> Response:
+        """The form, or what follows from it; raises Problem."""
+        if request.method in ("GET", "HEAD"):
+            return await self.form(request)
+        if request.method != "POST":
+            raise Problem(
+                405, f'Method "{request.method}" not allowed.', headers={"Allow": "GET, POST, HEAD"}
+            )
+        form = parse_form(await read_bytes(request, self.api.config))
+        visit = request.cookies.get(PRE_COOKIE, "")
+        if not visit:
+            raise Problem(
+                403, "CSRF Failed: the form has no cookie; allow cookies and send it again."
+            )
+        check_csrf(form.get(CSRF_FIELD, ""), visit)
+        user = await self.check(request, form.get("username", ""), form.get("password", ""))
+        return await self.open(request, user, form.get("next", ""))
+
+    async def form(self, request: Request, error: str = "", code: int = 200) -> Response:
+        """The sign-in form."""
+        visit = request.cookies.get(PRE_COOKIE) or secrets.token_urlsafe(32)
+        shown = page(
+            request, "login.html", self.api.config.base_url, code=code, error=error, username="",
+            next=request.query_params.get("next", ""), csrf=csrf_token(visit),
+        )  # fmt: skip
+        self.set_cookie(shown, request, PRE_COOKIE, visit, 3600)
+        return shown
+
+    async def check(self, request: Request, username: str, password: str) -> int:
+        """The id of the user; raises Problem 400 when the password (or key) is wrong, 429 after too many of those."""
+        config, database = self.api.config, self.api.database
+        if "\x00" in username + password:
+            raise Problem(400, WRONG)
+        username, address = username[:150], request.client.host if request.client else ""
+        (failed,) = await database.rows(people.failures(username, address, config.sign_in_minutes))
+        if (
+            failed.by_name >= config.sign_in_failures
+            or failed.by_address >= 4 * config.sign_in_failures
+        ):
+            raise Problem(429, TOO_MANY.format(minutes=config.sign_in_minutes))
+        user = await self.find(username, password)
+        if user is None:
+            await database.execute(people.note_failure(username, address))
+            await database.execute(people.forget_failures(config.sign_in_minutes))
+            raise Problem(400, WRONG)
+        return user
+
+    async def find(self, username: str, password: str) -> int | None:
+        """The id of the active user whose password or key it is."""
+        database = self.api.database
+        key = people.KEY.fullmatch(password)
+        if key:
+            rows: Any = await database.rows(people.caller_by_key(key[1]))
+            right = rows and secrets.compare_digest(people.digest(key[2]), rows[0].secret_hash)
+            return rows[0].id if right and rows[0].username == username else None
+        rows = await database.rows(people.user_by_name(username))
+        hashed = rows[0].password_hash if rows else None
+        right = await asyncio.to_thread(people.password_matches, password, hashed)
+        return rows[0].id if right and rows else None
+
+    async def open(self, request: Request, user: int, following: str) -> Response:
+        """Begin a session and go on."""
+        hours, token = self.api.config.session_hours, secrets.token_urlsafe(32)
+        await self.api.database.execute(people.open_session(user, token, hours))
+        base = base_of(request, self.api.config.base_url)
+        response = RedirectResponse(base + local_path(following, base), 303)
+        self.set_cookie(response, request, COOKIE, token, int(hours * 3600))
+        return response
+
+    def set_cookie(
+        self, response: Response, request: Request, name: str, value: str, seconds: int
+    ) -> None:
+        """A cookie that scripts cannot read and other sites cannot use."""
+        secure = base_of(request, self.api.config.base_url).startswith("https:")
+        response.set_cookie(
+            name, value, max_age=seconds, httponly=True, samesite="lax", secure=secure
+        )
+
+
+class SignOut(SignIn):
+    """GET a page that offers it, POST to end the session."""
+
+    async def respond(self, request: Request) -> Response:
+        """The page, or the end of the session; raises Problem."""
+        token = request.cookies.get(COOKIE, "")
+        if request.method == "POST" and token:
+            form = parse_form(await read_bytes(request, self.api.config))
+            check_csrf(form.get(CSRF_FIELD, ""), token)
+            await self.api.database.execute(people.close_session(token))
+            response = RedirectResponse(
+                base_of(request, self.api.config.base_url) + "/accounts/login/", 303
+            )
+            response.delete_cookie(COOKIE)
+            return response
+        caller = await session_caller(token, self.api.database)
+        return page(request, "logout.html", self.api.config.base_url, caller=caller)
+
+
+def local_path(following: str, base: str) -> str:
+    """A path of ours to go to after signing in; anything else is not followed."""
+    prefix = urlsplit(base).path
+    path = following.removeprefix(prefix)
+    if not path.startswith("/") or path.startswith(("//", "/\\")) or not path.isprintable():
+        return "/api/v4/?format=api"
+    return path

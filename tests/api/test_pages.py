@@ -1,0 +1,209 @@
+"""The browsable form: pages for every URL, signing in, writing by forms, nothing that is not escaped."""
+
+import re
+from collections.abc import Iterator
+from html import unescape
+
+import pytest
+from httpx import Client, Response
+from sqlalchemy import Engine
+
+from pipeline.catalogue.people import set_password
+from tests.api.conftest import SOURCES, Add, base
+
+pytestmark = pytest.mark.usefixtures("empty", "people")
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+@pytest.fixture
+def browser(client: Client, engine: Engine) -> Iterator[Client]:
+    """A client that asks as browsers do and keeps cookies; limits on sign-ins are forgotten."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql("TRUNCATE sign_in_failures")
+    with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as browser:
+        yield browser
+
+
+def token_of(page: Response) -> str:
+    """The CSRF token in the forms of a page."""
+    found = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
+    assert found, page.text
+    return found[1]
+
+
+def sign_in(browser: Client, username: str, password: str, following: str = "") -> Response:
+    page = browser.get("/accounts/login/", params={"next": following})
+    data = {
+        "csrfmiddlewaretoken": token_of(page),
+        "username": username,
+        "password": password,
+        "next": following,
+    }
+    return browser.post("/accounts/login/", data=data)
+
+
+@pytest.mark.parametrize("how", ["format", "accept"])
+def test_a_page_shows_title_request_answer_and_links(
+    client: Client, add_source: Add, how: str
+) -> None:
+    add_source("first")
+    query, headers = ({"format": "api"}, {}) if how == "format" else ({}, BROWSER)
+    page = client.get(SOURCES, params=query, headers=headers)
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    text = unescape(page.text)
+    assert "<h1>Raster Source List</h1>" in text
+    assert "HTTP 200 OK" in text
+    assert "Content-Type:</b> application/json" in text
+    suffix = "?format=api" if how == "format" else ""
+    assert f'"url": "<a href="{base(client)}{SOURCES}' in text
+    assert f'/{suffix}" rel' in text
+    assert "1 in all" in text
+
+
+@pytest.mark.parametrize(
+    "accept", ["*/*", "application/json", "application/json, text/html;q=0.5", "image/png", "q=;"]
+)
+def test_clients_that_do_not_prefer_html_get_json(client: Client, accept: str) -> None:
+    assert (
+        client.get(SOURCES, headers={"Accept": accept}).headers["content-type"]
+        == "application/json"
+    )
+
+
+def test_format_json_beats_the_accept_header_of_a_browser(client: Client) -> None:
+    answer = client.get(SOURCES, params={"format": "json"}, headers=BROWSER)
+    assert answer.headers["content-type"] == "application/json"
+    assert client.get(SOURCES, params={"format": "xml"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/v4/", SOURCES, "/api/v4/rasters/", "/api/v4/organisations/", "/bootstrap/lizard/"],
+)
+def test_every_url_has_a_page(client: Client, path: str) -> None:
+    assert "<h1>" in client.get(path, params={"format": "api"}).text
+
+
+def test_everything_in_a_page_is_escaped(client: Client, add_source: Add) -> None:
+    attack = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+    row = add_source(
+        attack, description='http://x/" onmouseover="alert(1)', supplier_code="javascript:alert(1)"
+    )
+    for path, query in ((SOURCES, {"name": attack}), (f"{SOURCES}{row.uuid}/", {"x": attack})):
+        page = client.get(path, params={**query, "format": "api"}).text
+        assert "<script" not in page
+        assert "<img" not in page
+        assert not re.search(r"<[^>]*onmouseover", page)
+        assert 'href="javascript' not in page
+
+
+def test_a_page_loads_nothing_from_elsewhere_and_runs_no_scripts(client: Client) -> None:
+    page = client.get(SOURCES, params={"format": "api"})
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "<script" not in page.text
+    assert client.get("/static/pages.css").status_code == 200
+    assert client.get("/static/../config.py").status_code == 404
+    assert client.get("/static/%2e%2e/config.py").status_code == 404
+
+
+def test_errors_are_pages_too(client: Client) -> None:
+    page = client.get(f"{SOURCES}nothing/", headers=BROWSER)
+    assert (page.status_code, "HTTP 404 Not Found" in page.text) == (404, True)
+    refused = client.get(SOURCES, params={"created": "yesterday"}, headers=BROWSER)
+    assert (refused.status_code, "HTTP 400" in refused.text) == (400, True)
+
+
+def test_one_signs_in_with_a_password_or_a_key_and_out_again(
+    browser: Client, engine: Engine, people: dict[str, str]
+) -> None:
+    set_password(engine, "admin", "correct horse")
+    for secret in ("correct horse", people["admin"]):
+        answer = sign_in(browser, "admin", secret, SOURCES)
+        assert (answer.status_code, answer.headers["location"]) == (
+            303,
+            f"{str(browser.base_url).rstrip('/')}{SOURCES}",
+        )
+        page = browser.get(SOURCES)
+        assert "admin" in page.text
+        data = {"csrfmiddlewaretoken": token_of(page)}
+        assert browser.post("/accounts/logout/", data=data).status_code == 303
+        assert "Sign in" in browser.get(SOURCES).text
+
+
+def test_nobody_is_sent_elsewhere_after_signing_in(browser: Client, people: dict[str, str]) -> None:
+    for following in (
+        "https://evil.example/",
+        "//evil.example/",
+        "/\\evil.example",
+        "javascript:alert(1)",
+    ):
+        answer = sign_in(browser, "admin", people["admin"], following)
+        assert answer.headers["location"].endswith("/api/v4/?format=api")
+
+
+def test_wrong_passwords_are_limited_per_name(browser: Client, people: dict[str, str]) -> None:
+    answers = [sign_in(browser, "admin", f"guess {number}").status_code for number in range(6)]
+    assert answers == [400] * 5 + [429]
+    assert sign_in(browser, "admin", people["admin"]).status_code == 429
+    assert sign_in(browser, "user", people["user"]).status_code == 303
+
+
+def test_a_form_writes_with_the_token_and_not_without(
+    browser: Client, people: dict[str, str], owner: str
+) -> None:
+    sign_in(browser, "admin", people["admin"])
+    token = token_of(browser.get(SOURCES))
+    form = {"_method": "POST", "_content": f'{{"name": "by form", "organisation": "{owner}"}}'}
+    assert browser.post(SOURCES, data=form).status_code == 403
+    assert browser.post(SOURCES, data={**form, "csrfmiddlewaretoken": "0" * 64}).status_code == 403
+    page = browser.post(SOURCES, data={**form, "csrfmiddlewaretoken": token})
+    assert (page.status_code, "HTTP 201 Created" in page.text) == (201, True)
+    url = page.headers["location"]
+    changed = browser.post(
+        url, data={"_method": "PATCH", "_content": '{"name": "x"}', "csrfmiddlewaretoken": token}
+    )
+    assert (changed.status_code, "&#34;x&#34;" in changed.text) == (200, True)
+    broken = browser.post(
+        url, data={"_method": "PATCH", "_content": "{", "csrfmiddlewaretoken": token}
+    )
+    assert broken.status_code == 400
+    gone = browser.post(
+        url, data={"_method": "DELETE", "_content": "", "csrfmiddlewaretoken": token}
+    )
+    assert "HTTP 204 No Content" in gone.text
+    assert browser.get(url).status_code == 404
+
+
+def test_a_script_of_our_own_origin_writes_and_one_of_another_does_not(
+    browser: Client, people: dict[str, str], owner: str
+) -> None:
+    sign_in(browser, "admin", people["admin"])
+    body, here = {"name": "n", "organisation": owner}, base(browser)
+    for headers, status in (
+        ({"Origin": here}, 201),
+        ({"Sec-Fetch-Site": "same-origin"}, 201),
+        ({}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": here}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+    ):
+        sent = {**headers, "Accept": "application/json"}
+        assert browser.post(SOURCES, json=body, headers=sent).status_code == status, headers
+
+
+def test_options_has_a_button_that_needs_no_sign_in(browser: Client) -> None:
+    page = browser.post(SOURCES, data={"_method": "OPTIONS"})
+    assert "display_name" in page.text
+
+
+def test_options_tells_clients_what_to_write(client: Client) -> None:
+    found = client.options(SOURCES).json()
+    assert list(found) == ["name", "description", "renders", "parses", "actions"]
+    name = found["actions"]["POST"]["name"]
+    assert name == {"type": "string", "required": True, "read_only": False, "label": "Name",
+                    "help_text": "Name, need not be unique.", "max_length": 255}  # fmt: skip
+    access = found["actions"]["POST"]["access_modifier"]
+    assert [one["value"] for one in access["choices"]] == ["Public", "Common", "Private", "Hidden"]
+    assert found["actions"]["POST"]["size"]["read_only"] is True
+    assert client.options(f"{SOURCES}nothing/").status_code == 404
