@@ -36,8 +36,13 @@ def prefect_server(home: Path) -> Iterator[None]:
     port = free_port()
     with started(port, home / "prefect-server.log"):
         os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
-        yield
-        time.sleep(SECONDS_TO_DRAIN)
+        os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = (
+            "false"  # nobody reads the logs of a server that goes
+        )
+        try:
+            yield
+        finally:
+            time.sleep(SECONDS_TO_DRAIN)
 
 
 @contextmanager

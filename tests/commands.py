@@ -3,12 +3,12 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-RASTERSOURCES = [sys.executable, "-m", "pipeline.cli"]
-FLOWS = [sys.executable, "-m", "flows"]
+RASTERSOURCES: list[str | Path] = [sys.executable, "-m", "pipeline.cli"]
+FLOWS: list[str | Path] = [sys.executable, "-m", "flows"]
 
 
 def environment(**changes: str | Path) -> dict[str, str]:
@@ -26,7 +26,7 @@ def environment(**changes: str | Path) -> dict[str, str]:
 
 
 def run(
-    command: Sequence[str | Path], *, status: int = 0, cwd: Path = REPOSITORY, **changes: str | Path
+    command: Iterable[str | Path], *, status: int = 0, cwd: Path = REPOSITORY, **changes: str | Path
 ) -> subprocess.CompletedProcess[str]:
     """Run to the end, with these environment variables; the status must be the one that is expected."""
     done = subprocess.run(

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import psycopg
 from psycopg.rows import TupleRow
-from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy import URL, Connection, Engine, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
 
@@ -22,7 +22,7 @@ def sync_engine(url: str) -> Engine:
 @contextmanager
 def transaction(engine: Engine) -> Iterator[psycopg.Connection[TupleRow]]:
     """One transaction on the driver's own connection, which can COPY; TransientError when the database is away."""
-    try:
+    with translated():
         pooled = engine.raw_connection()
         try:
             connection = pooled.driver_connection
@@ -31,6 +31,20 @@ def transaction(engine: Engine) -> Iterator[psycopg.Connection[TupleRow]]:
                 yield connection
         finally:
             pooled.close()
+
+
+@contextmanager
+def begin(engine: Engine) -> Iterator[Connection]:
+    """One transaction; TransientError when the database is away."""
+    with translated(), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns the errors of a database that is away, or that asks to try again, into TransientError."""
+    try:
+        yield
     except (psycopg.OperationalError, OperationalError) as error:
         raise TransientError(
             f"the database does not answer; try again when it does ({reason(error)})"

@@ -7,7 +7,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
 from sqlalchemy import Engine, text
+
+from pipeline.catalogue.database import begin
+from pipeline.errors import CatalogueError
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "sql"
 LOCK = 0x7261_7374
@@ -33,12 +37,15 @@ def _run(
 ) -> tuple[str | None, str | None]:
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
-    with engine.begin() as connection:
+    with begin(engine) as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         context = MigrationContext.configure(connection)
         before = context.get_current_revision()
         if before == ScriptDirectory.from_config(config).get_current_head() and revision == "head":
             return before, before
         config.attributes["connection"] = connection
-        step(config, revision)
+        try:
+            step(config, revision)
+        except CommandError as error:
+            raise CatalogueError(f"the schema cannot be taken to {revision}: {error}") from error
         return before, context.get_current_revision()

@@ -5,6 +5,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, Table, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from pipeline.catalogue.database import begin
 from pipeline.catalogue.register import Owner
 from pipeline.catalogue.tables import organisations, users
 from pipeline.errors import CatalogueError
@@ -21,7 +22,7 @@ def add_organisation(engine: Engine, name: str) -> UUID:
         .on_conflict_do_nothing()
         .returning(organisations.c.uuid)
     )
-    with engine.begin() as connection:
+    with begin(engine) as connection:
         uuid: UUID | None = connection.execute(statement).scalar_one_or_none()
     if uuid is None:
         raise CatalogueError(f'there is an organisation "{name}" already')
@@ -30,7 +31,7 @@ def add_organisation(engine: Engine, name: str) -> UUID:
 
 def find_owner(engine: Engine, definition: Definition, *, create: bool = False) -> Owner:
     """The organisation and supplier of a definition; raises CatalogueError that says what to add."""
-    with engine.begin() as connection:
+    with begin(engine) as connection:
         organisation = find(connection, organisations, "name", definition.organisation, create)
         if organisation is None:
             raise CatalogueError(

@@ -2,13 +2,14 @@
 
 from sqlalchemy import Engine, func, insert, update
 
+from pipeline.catalogue.database import begin
 from pipeline.catalogue.register import Report
 from pipeline.catalogue.tables import sync_runs
 
 
 def begin_run(engine: Engine, definition: str | None) -> int:
     """A row for a run that starts now; its id."""
-    with engine.begin() as connection:
+    with begin(engine) as connection:
         run: int = connection.execute(
             insert(sync_runs).values(definition=definition).returning(sync_runs.c.id)
         ).scalar_one()
@@ -26,7 +27,7 @@ def finish_run(engine: Engine, run: int, report: Report, failure: str | None = N
         "bytes": report.bytes,
     }
     statement = update(sync_runs).where(sync_runs.c.id == run)
-    with engine.begin() as connection:
+    with begin(engine) as connection:
         connection.execute(
             statement.values(state=state, finished=func.clock_timestamp(), detail=failure, **counts)
         )

@@ -1,0 +1,150 @@
+"""The flow: as a process of its own, on its own Prefect server and on one that is there."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine, text
+
+from flows.server import free_port, started
+from tests.commands import FLOWS, environment, run
+from tests.factory import write_raster
+
+CONFIG = """
+[[source]]
+id = "flow"
+files = "files"
+organisation = "Owner"
+"""
+
+
+@pytest.fixture(scope="module")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="module")
+def prefect_api(prefect_home: Path) -> Iterator[str]:
+    """A Prefect server that the user has."""
+    changes = {
+        "PREFECT_HOME": str(prefect_home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    before = dict(os.environ)
+    os.environ.update(changes)
+    port = free_port()
+    with started(port, prefect_home / "server.log"):
+        os.environ.clear()
+        os.environ.update(before)
+        yield f"http://127.0.0.1:{port}/api"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "sources.toml").write_text(CONFIG)
+    (tmp_path / "files").mkdir()
+    write_raster(tmp_path / "files" / "good.tif")
+    return tmp_path
+
+
+def flow(
+    folder: Path, url: str, status: int, *options: str, **changes: str
+) -> subprocess.CompletedProcess[str]:
+    command = [*FLOWS, "register", "--config", folder / "sources.toml", *options]
+    home = str(folder / "home")
+    return run(
+        command, status=status, RASTERSOURCES_DATABASE_URL=url, RASTERSOURCES_HOME=home, **changes
+    )
+
+
+def last_run(engine: Engine) -> Any:
+    with engine.connect() as connection:
+        return connection.execute(text("SELECT * FROM sync_runs ORDER BY id DESC LIMIT 1")).one()
+
+
+def test_it_runs_without_a_server_of_the_users_and_without_noise(
+    folder: Path, database_url: str, engine: Engine
+) -> None:
+    write_raster(folder / "files" / "nowhere.tif", crs=None)
+    done = flow(folder, database_url, 3, "--create")
+    assert done.stdout.startswith("1 registered, 0 unchanged, 1 refused")
+    (refused,) = done.stderr.splitlines()
+    assert refused.endswith("[missing_crs]")
+    row = last_run(engine)
+    assert (row.state, row.listed, row.registered, row.rejected, row.definition) == (
+        "rejections",
+        2,
+        1,
+        1,
+        "flow",
+    )
+    assert row.bytes == (folder / "files" / "good.tif").stat().st_size
+    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(folder) not in left
+
+
+def test_it_leaves_an_artifact_on_the_server_that_is_there(
+    folder: Path, database_url: str, engine: Engine, prefect_api: str
+) -> None:
+    (folder / "files" / "bad|name.tif").write_bytes(b"no TIFF")
+    flow(folder, database_url, 3, "--create", PREFECT_API_URL=prefect_api)
+    (artifact,) = httpx.post(f"{prefect_api}/artifacts/filter", json={}, timeout=60).json()
+    table = artifact["data"]
+    assert "| registered | 1 |" in table
+    assert "| rejected | 1 |" in table
+    assert "bad%7Cname.tif | not_a_geotiff |" in table
+    assert "files per second" in table
+    (flow_run,) = httpx.post(f"{prefect_api}/flow_runs/filter", json={}, timeout=60).json()
+    assert (flow_run["state"]["type"], flow_run["state"]["name"]) == ("COMPLETED", "Rejections")
+    (task_run,) = httpx.post(f"{prefect_api}/task_runs/filter", json={}, timeout=60).json()
+    assert task_run["state"]["type"] == "COMPLETED"
+
+
+def test_a_run_that_fails_says_why_in_one_sentence(
+    folder: Path, database_url: str, engine: Engine, prefect_api: str
+) -> None:
+    (folder / "sources.toml").write_text(CONFIG.replace("Owner", "Nobody"))
+    done = flow(folder, database_url, 1, PREFECT_API_URL=prefect_api)
+    (sentence,) = done.stderr.splitlines()
+    assert 'there is no organisation "Nobody"' in sentence
+    assert last_run(engine).state == "failed"
+    runs = httpx.post(
+        f"{prefect_api}/flow_runs/filter", json={"sort": "START_TIME_DESC"}, timeout=60
+    ).json()
+    assert runs[0]["state"]["type"] == "FAILED"
+
+
+def test_a_database_that_is_away_is_no_traceback(folder: Path, prefect_api: str) -> None:
+    done = flow(folder, "postgresql://nobody@127.0.0.1:1/none", 1, PREFECT_API_URL=prefect_api)
+    (sentence,) = done.stderr.splitlines()
+    assert "the database does not answer" in sentence
+
+
+def test_a_batch_is_tried_again_only_for_what_may_pass() -> None:
+    # In a process of its own: Prefect reads its environment when it is imported.
+    code = """
+from flows.register import may_pass
+from pipeline.errors import CatalogueError, MissingCRS, TransientError
+from prefect.states import Failed
+for error in (TransientError("away"), CatalogueError("wrong"), MissingCRS("none"), ValueError("bug")):
+    print(type(error).__name__, may_pass(None, None, Failed(data=error)))
+"""
+    python = FLOWS[0]
+    done = subprocess.run(
+        [python, "-W", "ignore", "-c", code],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split("\n")[:-1] == [
+        "TransientError True",
+        "CatalogueError False",
+        "MissingCRS False",
+        "ValueError False",
+    ]

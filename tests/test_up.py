@@ -1,0 +1,180 @@
+"""`rastersources up`, which `make run` calls: everything from one command, and all of it gone afterwards."""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from flows.server import free_port
+from tests.commands import RASTERSOURCES, REPOSITORY, environment, run
+
+pytestmark = pytest.mark.skipif(
+    "RASTERSOURCES_DATABASE_URL" in os.environ,
+    reason="a database is given, PostgreSQL's programs may be missing",
+)
+SAMPLES = REPOSITORY / "sample_data" / "sources.toml"
+
+
+class Running:
+    """A running `up`, with what it printed."""
+
+    def __init__(self, home: Path) -> None:
+        self.port = free_port()
+        self.lines: list[str] = []
+        changes = environment(
+            RASTERSOURCES_HOME=home, RASTERSOURCES_PORT=str(self.port), TMPDIR=home
+        )
+        self.process = subprocess.Popen(
+            [*RASTERSOURCES, "up", "--config", SAMPLES, "--create"],
+            env=changes, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.append(line)
+
+    def records(self) -> dict[str, Any]:
+        """The list, as soon as it answers."""
+        while True:
+            assert self.process.poll() is None, self.lines
+            try:
+                page = httpx.get(
+                    f"http://127.0.0.1:{self.port}/api/v4/rastersources/", timeout=60
+                ).json()
+            except httpx.TransportError:
+                time.sleep(0.05)
+                continue
+            assert isinstance(page, dict)
+            return page
+
+    def wait_for_samples(self) -> None:
+        while self.records()["count"] < 10:
+            time.sleep(0.1)
+
+    def end(self, number: int) -> int:
+        """Send a signal as a terminal does, to the whole group; the exit status."""
+        os.killpg(self.process.pid, number)
+        status = self.process.wait()
+        assert self.process.stdout
+        return status
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("up")
+
+
+@pytest.fixture
+def running(home: Path) -> Iterator[Running]:
+    running = Running(home)
+    yield running
+    if running.process.poll() is None:
+        running.end(signal.SIGTERM)
+    assert running.process.stdout
+    running.process.stdout.close()
+
+
+def processes_of(home: Path) -> list[str]:
+    """Command lines and environments of processes that have to do with this home."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command, variables = (
+                (process / "cmdline").read_bytes(),
+                (process / "environ").read_bytes(),
+            )
+        except OSError:
+            continue
+        if (
+            os.fsencode(f"RASTERSOURCES_HOME={home}\0") in variables
+            and int(process.name) != os.getpid()
+        ):
+            found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_it_serves_the_samples_and_stops_all_that_it_started(
+    home: Path, running: Running, number: int
+) -> None:
+    running.wait_for_samples()
+    running.end(number)
+    printed = "".join(running.lines)
+    assert f"http://127.0.0.1:{running.port}/api/v4/rastersources/" in printed
+    assert "Three commands worth trying" in printed
+    assert "Traceback" not in printed
+    assert "Error" not in printed
+    assert processes_of(home) == []
+    assert list(home.glob("rastersources-*")) == []  # the runtime folder of the socket
+    assert not (home / "postgres" / "postmaster.pid").exists()
+
+
+def test_it_can_be_stopped_while_the_flow_starts(home: Path, running: Running) -> None:
+    running.records()
+    running.end(signal.SIGINT)
+    assert "Traceback" not in "".join(running.lines)
+    assert processes_of(home) == []
+
+
+def test_it_serves_when_the_flow_fails(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "sources.toml").write_text(
+        '[[source]]\nid = "x"\nfiles = "*.tif"\norganisation = "Nobody"\n'
+    )
+    port = free_port()
+    changes = environment(RASTERSOURCES_HOME=home, RASTERSOURCES_PORT=str(port))
+    process = subprocess.Popen(
+        [*RASTERSOURCES, "up"],
+        cwd=tmp_path,
+        env=changes,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr
+    sentence = process.stderr.readline()
+    assert 'there is no organisation "Nobody"' in sentence
+    assert httpx.get(f"http://127.0.0.1:{port}/api/v4/rastersources/").status_code == 200
+    process.terminate()
+    process.communicate()
+
+
+def test_a_port_that_is_taken_is_one_sentence(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for command in (["up", "--config", SAMPLES], ["serve"]):
+            done = run(
+                [*RASTERSOURCES, *command],
+                status=1,
+                RASTERSOURCES_HOME=home,
+                RASTERSOURCES_PORT=port,
+            )
+            (sentence,) = done.stderr.splitlines()
+            assert port in sentence
+            assert "RASTERSOURCES_PORT" in sentence
+            assert done.stdout == ""
+
+
+def test_a_wrong_sources_toml_is_one_sentence_before_anything_starts(
+    home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sources.toml").write_text("[[source]]\nid = 1\n")
+    port = str(free_port())
+    done = run(
+        [*RASTERSOURCES, "up"],
+        status=1,
+        cwd=tmp_path,
+        RASTERSOURCES_HOME=home,
+        RASTERSOURCES_PORT=port,
+    )
+    assert len(done.stderr.splitlines()) == 1
+    assert "number 1" in done.stderr
