@@ -59,13 +59,8 @@ def _without_masks(directories: Sequence[Directory]) -> list[Directory]:
 
 
 def _factor(main: Directory, overview: Directory) -> int:
-    """How many pixels of the image one of the overview stands for, along a long side.
-
-    As GDAL counts (GDALComputeOvFactor): across, unless the image is much higher than wide.
-    """
-    if main.width >= main.height / 2 and not (main.width < main.height and overview.width == 1):
-        return int(0.5 + main.width / max(overview.width, 1))
-    return int(0.5 + main.height / max(overview.height, 1))
+    """How many columns of the image one of the overview stands for, as rasterio counts."""
+    return round(main.width / max(overview.width, 1))
 
 
 def _mask(directories: Sequence[Directory], sidecar_mask: bool) -> str | None:
