@@ -4,13 +4,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from pipeline.api.config import ApiConfig
 from pipeline.api.database import Database
 from pipeline.api.endpoint import Answer, Api, render
+from pipeline.api.links import prefix_of
+from pipeline.api.middleware import Metrics, MetricsPage, PathPrefix, SecurityHeaders
 from pipeline.api.problems import Problem
 from pipeline.api.routes import routes
 
@@ -19,7 +25,7 @@ __all__ = ["ApiConfig", "create_app"]
 
 def create_app(config: ApiConfig) -> FastAPI:
     """The API; it connects to the database when the first request needs it."""
-    api = Api(config, Database(config))
+    api, registry = Api(config, Database(config)), CollectorRegistry()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -33,11 +39,30 @@ def create_app(config: ApiConfig) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
-        routes=routes(api),
+        routes=[*routes(api), Route("/metrics", MetricsPage(registry))],
+        middleware=middleware(config, registry),
         exception_handlers={HTTPException: refuse, Exception: fail},
     )
     app.state.api = api
     return app
+
+
+def middleware(config: ApiConfig, registry: CollectorRegistry) -> list[Middleware]:
+    """What wraps every answer, the outermost first."""
+    origins = list(config.cors_origins)
+    made = [Middleware(Metrics, registry), Middleware(SecurityHeaders, cross_origin=bool(origins))]
+    if origins:
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "username", "password"],
+            expose_headers=["Location"],
+            max_age=600,
+        )
+        made.append(cors)
+    made.append(Middleware(PathPrefix, prefix_of(config.base_url)))
+    return made
 
 
 async def refuse(request: Request, error: Exception) -> Response:

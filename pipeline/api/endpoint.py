@@ -93,6 +93,8 @@ class Endpoint:
     """Names of the orders that a list knows."""
     examples: Sequence[str] = ()
     """Query strings worth trying."""
+    schema: Mapping[str, Any] = {"type": "object"}
+    """JSON Schema of what GET answers, where no resource says it."""
 
     def __init__(self, api: Api) -> None:
         self.api = api

@@ -1,10 +1,9 @@
-"""What clients read beside the resources: organisations, users, contracts, usage, tasks, uploads, files, roots."""
+"""The resources that clients only read: organisations, users, contracts, tasks, uploads and files."""
 
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from pipeline.api.endpoint import Answer, Api, Call, Endpoint
 from pipeline.api.fields import (
     LINK,
     MOMENT,
@@ -17,10 +16,7 @@ from pipeline.api.fields import (
     shown_moment,
     shown_stamp,
 )
-from pipeline.api.generic import ReadList, one, page
 from pipeline.api.links import Links
-from pipeline.api.problems import forbidden, login_required
-from pipeline.api.rastersources import RASTER_SOURCES
 from pipeline.api.resource import Resource
 from pipeline.api.shared import BOUNDS, INTEGER, NUMBER, OWNER, show_bounds
 from pipeline.catalogue import entities
@@ -177,105 +173,3 @@ FILES = Resource(
     ),
     editable=False,
 )  # fmt: skip
-
-
-class OfRasterSource(ReadList):
-    """GET a page of what belongs to one raster source."""
-
-    async def check_there(self, call: Call) -> None:
-        """Raises Problem 404 when the source is not there for the caller."""
-        await one(call, RASTER_SOURCES)
-
-    async def get(self, call: Call) -> Answer:
-        """One page; 404 when the caller may not see the source."""
-        source = await one(call, RASTER_SOURCES)
-        within = self.resource.entity.table.c.source_id == source.id
-        return Answer(await page(call, self.resource, [within]))
-
-
-class OrganisationUsers(ReadList):
-    """GET those who have a role in an organisation, with their roles there."""
-
-    def __init__(self, api: Api, resource: Resource) -> None:
-        super().__init__(api, resource)
-        self.fields = (*resource.fields, HELD)
-        self.filters = entities.users_of(0).filters
-
-    async def get(self, call: Call) -> Answer:
-        """One page, for those who have a role there themselves."""
-        organisation = await one(call, ORGANISATIONS)
-        if not call.caller.logged_in:
-            raise login_required()
-        if organisation.id not in call.caller.belongs_to:
-            raise forbidden("You have no role in that organisation.")
-        entity = entities.users_of(organisation.id)
-        members = replace(self.resource, entity=entity, fields=tuple(self.fields))
-        return Answer(await page(call, members))
-
-
-class UserOrganisations(ReadList):
-    """GET where a user has a role."""
-
-    def __init__(self, api: Api, resource: Resource) -> None:
-        super().__init__(api, resource)
-        self.fields = (*resource.fields, HELD)
-
-    async def get(self, call: Call) -> Answer:
-        """One page, with the roles of that user."""
-        user = await one(call, USERS)
-        entity = entities.organisations_of(user.id)
-        theirs = replace(self.resource, entity=entity, fields=tuple(self.fields))
-        return Answer(await page(call, theirs))
-
-
-class OrganisationUsage(Endpoint):
-    """GET how much of an organisation the caller may see."""
-
-    title = "Organisation Usage"
-    description = (
-        "How many raster sources and scenarios of an organisation you may see, and their bytes."
-    )
-
-    async def get(self, call: Call) -> Answer:
-        """Counts and bytes; there are no time series."""
-        organisation = await one(call, ORGANISATIONS)
-        rows = await call.api.database.rows(entities.usage(organisation.id, call.caller))
-        return Answer({
-            "raster_count": rows[0].rasters,
-            "raster_total_size": int(rows[0].bytes),
-            "scenario_count": rows[0].scenarios,
-            "scenario_total_size": 0,
-            "timeseries_count": 0,
-            "timeseries_total_size": 0,
-        })  # fmt: skip
-
-
-class Bootstrap(Endpoint):
-    """GET who the caller is and where to sign in."""
-
-    title = "Bootstrap"
-    description = "Who you are, and where to sign in and out."
-
-    async def get(self, call: Call) -> Answer:
-        """The caller's own identity."""
-        caller, links = call.caller, call.links
-        user = {"id": caller.user_id, "username": caller.username or None, "first_name": caller.first_name,
-                "authenticated": caller.logged_in}  # fmt: skip
-        sso = {"login": f"{links.base}{LOGIN}", "logout": f"{links.base}{LOGOUT}"}
-        return Answer({"user": user, "sso": sso})
-
-
-LOGIN = "/accounts/login/"
-LOGOUT = "/accounts/logout/"
-
-
-class Root(Endpoint):
-    """GET the names and URLs of all lists."""
-
-    title = "Api Root"
-    description = "The lists of this API."
-    lists: tuple[str, ...] = ()
-
-    async def get(self, call: Call) -> Answer:
-        """Name -> URL."""
-        return Answer({name: call.links.to(name) for name in self.lists})

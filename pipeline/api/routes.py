@@ -7,27 +7,25 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from pipeline.api.dependents import LABEL_TYPES, LAYERS, SCENARIOS
+from pipeline.api.documentation import Docs, OpenApi
 from pipeline.api.endpoint import Api, Endpoint
 from pipeline.api.generic import ReadDetail, ReadList, WriteDetail, WriteList
 from pipeline.api.links import API
-from pipeline.api.neighbours import (
-    CONTRACTS,
-    FILES,
+from pipeline.api.neighbours import CONTRACTS, FILES, ORGANISATIONS, TASKS, UPLOADS, USERS
+from pipeline.api.pages import FOLDER
+from pipeline.api.rastersources import RASTER_SOURCES
+from pipeline.api.related import (
     LOGIN,
     LOGOUT,
-    ORGANISATIONS,
-    TASKS,
-    UPLOADS,
-    USERS,
     Bootstrap,
+    Health,
+    Home,
     OfRasterSource,
     OrganisationUsage,
     OrganisationUsers,
     Root,
     UserOrganisations,
 )
-from pipeline.api.pages import FOLDER
-from pipeline.api.rastersources import RASTER_SOURCES
 from pipeline.api.signin import SignIn, SignOut
 
 EDITABLE = (RASTER_SOURCES, LAYERS, LABEL_TYPES, SCENARIOS)
@@ -67,12 +65,18 @@ def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:
 
 def routes(api: Api) -> list[BaseRoute]:
     """Both forms of every path; neither redirects to the other."""
+    made = list(endpoints(api))
+    openapi = OpenApi(api, [(path, endpoint) for path, endpoint in made if path.startswith(API)])
     answers: list[tuple[str, ASGIApp]] = [
-        *endpoints(api),
+        *made,
+        (f"{API}/openapi.json/", openapi),
+        (f"{API}/docs/", Docs(openapi)),
         (LOGIN, SignIn(api)),
         (LOGOUT, SignOut(api)),
+        ("/health/", Health(api)),
     ]
     return [
         *(Route(form, answer) for path, answer in answers for form in (path, path.rstrip("/"))),
+        Route("/", Home(api)),
         Mount("/static", StaticFiles(directory=FOLDER / "static")),
     ]

@@ -1,7 +1,7 @@
 """The filters of each list as one table: name, type with its lookups, and what it filters."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,11 +12,13 @@ from pipeline.catalogue.access import Caller, readable, writable
 from pipeline.catalogue.layers import layer_facts
 from pipeline.catalogue.lookups import (
     ACCESS,
+    ANY,
     ANY_UUIDS,
     BOOLEAN,
     PART_OF_UUID,
     TEXT,
     TIME,
+    TRUTH,
     UUIDS,
     BadValue,
     Kind,
@@ -42,6 +44,11 @@ from pipeline.catalogue.tables import (
 )
 
 Predicate = ColumnElement[bool]
+LONGITUDE = "-?(1[0-7][0-9]|[1-9]?[0-9])([.][0-9]{1,15})?"
+LATITUDE = "-?[1-8]?[0-9]([.][0-9]{1,15})?"
+BOX = f"^({LONGITUDE},-{LATITUDE.removeprefix('-?')},{LONGITUDE},{LATITUDE.removeprefix('-?')})?$"
+"""Boxes whose south is surely below their north, as far as a pattern can say so; more is understood."""
+POINT = f"^({LONGITUDE},{LATITUDE})?$"
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ def _related(
 
 SUPPLIER = Kind(
     {lookup: test for lookup, test in TEXT.lookups.items() if lookup != "isnull"},
-    TEXT.schema,
+    TEXT.pattern,
     "remo.vantilburg",
 )
 
@@ -104,10 +111,10 @@ def _owned(table: Table) -> tuple[Filter, ...]:
         Filter("access_modifier", ACCESS, table.c.access_modifier, "Public, Common, Private or Hidden, or its number."),
         Filter("supplier", SUPPLIER, users.c.username, "Username of the supplier.",
                _related(table.c.supplier_id, users.c.id)),
-        Filter("supplier__isnull", special(is_null, "true"), table.c.supplier_id, "Whether it has no supplier."),
+        Filter("supplier__isnull", special(is_null, "true", TRUTH), table.c.supplier_id, "Whether it has no supplier."),
         Filter("created", TIME, table.c.created, "When it was made."),
         Filter("last_modified", TIME, table.c.last_modified, "When it last changed."),
-        Filter("writable", special(partial(_is_writable, table), "true"), None, "Whether you may write it."),
+        Filter("writable", special(partial(_is_writable, table), "true", TRUTH), None, "Whether you may write it."),
     )  # fmt: skip
 
 
@@ -148,16 +155,16 @@ RASTER_SOURCES: tuple[Filter, ...] = (
     ),
     Filter(
         "scenario__isnull",
-        special(_used_in_scenario, "true"),
+        special(_used_in_scenario, "true", TRUTH),
         None,
         "false: only those used in a scenario; true: only the others.",
     ),
-    Filter("in_bbox", special(places.in_bbox, "4,51,5,52"), raster_sources, "west,south,east,north in degrees."),
-    Filter("bbox", special(places.in_bbox, "4,51,5,52"), raster_sources, "The same as in_bbox."),
-    Filter("point", special(places.at_point, "4.5,51.9"), raster_sources, "longitude,latitude in degrees."),
+    Filter("in_bbox", special(places.in_bbox, "4,51,5,52", BOX), raster_sources, "west,south,east,north in degrees."),
+    Filter("bbox", special(places.in_bbox, "4,51,5,52", BOX), raster_sources, "The same as in_bbox."),
+    Filter("point", special(places.at_point, "4.5,51.9", POINT), raster_sources, "longitude,latitude in degrees."),
     Filter(
         "geometry",
-        special(places.in_geometry, "POINT (4.5 51.9)"),
+        special(places.in_geometry, "POINT (4.5 51.9)", ANY),
         raster_sources,
         "GeoJSON or WKT in degrees.",
     ),
@@ -181,7 +188,7 @@ def _places_of(one: Filter) -> Filter:
         found = one.predicate("", value, caller) & readable(raster_sources, caller)
         return _of_sources(layer_sources, "layer_id", found, via=layers)
 
-    return Filter(one.name, special(test, one.kind.example), None, one.help)
+    return Filter(one.name, special(test, one.kind.example, one.kind.pattern), None, one.help)
 
 
 def _times_of(one: Filter) -> Filter:
@@ -193,7 +200,7 @@ def _times_of(one: Filter) -> Filter:
         )
 
     lookups = {lookup: through(lookup) for lookup in one.kind.lookups}
-    return Filter(one.name, Kind(lookups, one.kind.schema, one.kind.example), None, one.help)
+    return Filter(one.name, replace(one.kind, lookups=lookups), None, one.help)
 
 
 def _layer_is_temporal(_: Any, value: str, caller: Caller) -> Predicate:
@@ -212,7 +219,7 @@ PLACES = ("in_bbox", "bbox", "point", "geometry")
 LAYERS: tuple[Filter, ...] = (
     *_owned(layers),
     Filter("supplier_code", TEXT, layers.c.supplier_code, "The supplier's own name for it."),
-    Filter("temporal", special(_layer_is_temporal, "true"), None, "Whether it is a series in time."),
+    Filter("temporal", special(_layer_is_temporal, "true", TRUTH), None, "Whether it is a series in time."),
     *(_times_of(one) for one in RASTER_SOURCES if one.name in TIMES),
     *(_places_of(one) for one in RASTER_SOURCES if one.name in PLACES),
     Filter(
@@ -222,7 +229,7 @@ LAYERS: tuple[Filter, ...] = (
         "Layers that use the raster sources with these uuids.",
         _related(layers.c.id, layer_sources.c.layer_id),
     ),
-    Filter("scenario__isnull", special(_layer_in_scenario, "true"), None,
+    Filter("scenario__isnull", special(_layer_in_scenario, "true", TRUTH), None,
            "false: only those whose sources are used in a scenario; true: only the others."),
 )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,16 @@ from sqlalchemy import ColumnElement, false, func, literal
 
 from pipeline.catalogue.access import Access, Caller
 from pipeline.errors import CatalogueError
+
+ANY = r"^[^\u0000]*$"
+TRUTH = "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|0|1)?$"
+HEX = "[0-9a-fA-F]"
+CANONICAL_PATTERN = f"{HEX}{{8}}(-{HEX}{{4}}){{3}}-{HEX}{{12}}"
+UUID_PATTERN = f"({CANONICAL_PATTERN}|{HEX}{{32}})"
+DAY = "(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
+TIME_OF_DAY = "([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,6})?)?"
+MOMENT_PATTERN = f"{DAY}(T{TIME_OF_DAY}(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])?)?"
+"""What every day and time looks like that surely exists; more is understood."""
 
 
 class BadValue(CatalogueError):
@@ -27,9 +37,15 @@ class Kind:
 
     lookups: Mapping[str, Test]
     """Suffix -> test; the suffix "" is the name alone."""
-    schema: Mapping[str, Any]
-    """JSON Schema of a value."""
+    pattern: str
+    """Regular expression of a value; the empty one is no filter."""
     example: str
+    patterns: Mapping[str, str] = field(default_factory=dict)
+    """Suffix -> pattern, where a lookup has another."""
+
+    def schema(self, lookup: str) -> dict[str, str]:
+        """JSON Schema of the values of a lookup."""
+        return {"type": "string", "pattern": self.patterns.get(lookup, self.pattern)}
 
 
 def split(value: str) -> list[str]:
@@ -143,8 +159,9 @@ TEXT = Kind(
         "iregex": matches("~*"),
         "isnull": is_null,
     },
-    {"type": "string"},
+    ANY,
     "Elevation",
+    {"isnull": TRUTH},
 )
 
 
@@ -170,15 +187,15 @@ def part_of_uuid(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
 
 UUIDS = Kind(
     dict.fromkeys(("", "exact", "in"), one_of_uuids(parse_canonical_uuid)),
-    {"type": "string"},
+    f"^({CANONICAL_PATTERN}(,{CANONICAL_PATTERN})*)?$",
     "10415ccb-ec31-4d43-bdb3-db597061527b",
 )
 ANY_UUIDS = Kind(
     dict.fromkeys(("", "exact", "in"), one_of_uuids(parse_uuid)),
-    {"type": "string"},
+    f"^({UUID_PATTERN}(,{UUID_PATTERN})*)?$",
     "61f5a464c35044c19bc7d4b42d7f58cb",
 )
-PART_OF_UUID = Kind({"": part_of_uuid}, {"type": "string"}, "61f5a464")
+PART_OF_UUID = Kind({"": part_of_uuid}, f"^({HEX}{{1,32}})?$", "61f5a464")
 
 
 def between(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
@@ -201,8 +218,9 @@ TIME = Kind(
         "range": between,
         "isnull": is_null,
     },
-    {"type": "string"},
+    f"^({MOMENT_PATTERN})?$",
     "2016-06-21T06:05:00Z",
+    {"isnull": TRUTH, "range": f"^({MOMENT_PATTERN},{MOMENT_PATTERN})?$"},
 )
 
 
@@ -212,7 +230,7 @@ def same_boolean(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
     return found
 
 
-BOOLEAN = Kind({"": same_boolean, "exact": same_boolean}, {"type": "string"}, "true")
+BOOLEAN = Kind({"": same_boolean, "exact": same_boolean}, TRUTH, "true")
 
 ACCESS = Kind(
     {
@@ -220,7 +238,7 @@ ACCESS = Kind(
         "exact": lambda column, value, _: column == int(parse_access(value)),
         "in": lambda column, value, _: column.in_([int(parse_access(one)) for one in split(value)]),
     },
-    {"type": "string"},
+    "^(Public|Common|Private|Hidden|0|100|200|300)?$",
     "Private",
 )
 
@@ -234,9 +252,9 @@ def choice(*names: str) -> Kind:
         found: ColumnElement[bool] = column == value
         return found
 
-    return Kind({"": test, "exact": test}, {"type": "string"}, names[0])
+    return Kind({"": test, "exact": test}, f"^({'|'.join(names)})?$", names[0])
 
 
-def special(test: Test, example: str) -> Kind:
+def special(test: Test, example: str, pattern: str) -> Kind:
     """A filter of its own kind, without suffixes."""
-    return Kind({"": test}, {"type": "string"}, example)
+    return Kind({"": test}, pattern, example)

@@ -1,0 +1,129 @@
+"""What wraps every answer: security headers, counts and times for Prometheus."""
+
+from time import perf_counter
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SECURITY = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "private, no-cache",
+}
+"""Answers depend on who asks, so no shared cache may keep them."""
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class SecurityHeaders:
+    """Adds the headers that an answer does not have already."""
+
+    def __init__(self, app: ASGIApp, cross_origin: bool) -> None:
+        self.app = app
+        self.headers = (
+            {**SECURITY, "Cross-Origin-Resource-Policy": "cross-origin"}
+            if cross_origin
+            else SECURITY
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self.headers.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+class PathPrefix:
+    """Takes the path of the public base URL off, for proxies that pass it on."""
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        self.app, self.prefix = app, prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        path = scope.get("path", "")
+        if self.prefix and (path == self.prefix or path.startswith(f"{self.prefix}/")):
+            scope = {**scope, "path": path.removeprefix(self.prefix) or "/"}
+        await self.app(scope, receive, send)
+
+
+class Metrics:
+    """Counts requests by route, method and status, and times them."""
+
+    def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
+        self.app = app
+        names = ("method", "route", "status")
+        self.requests = Counter(
+            "rastersources_requests", "Requests answered.", names, registry=registry
+        )
+        self.seconds = Histogram(
+            "rastersources_request_seconds",
+            "Time to answer.",
+            names[:2],
+            registry=registry,
+            buckets=SECONDS,
+        )
+        self.running = Gauge(
+            "rastersources_requests_running", "Requests being answered.", registry=registry
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on and count it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status, begin = "500", perf_counter()
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+            await send(message)
+
+        with self.running.track_inprogress():
+            try:
+                await self.app(scope, receive, send_and_note)
+            finally:
+                labels = (known_method(scope["method"]), route_of(scope))
+                self.requests.labels(*labels, status).inc()
+                self.seconds.labels(*labels).observe(perf_counter() - begin)
+
+
+def known_method(method: str) -> str:
+    """The method, or `other`: clients must not make labels."""
+    return (
+        method
+        if method in ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
+        else "other"
+    )
+
+
+def route_of(scope: Scope) -> str:
+    """The path with names instead of values; `none` where no route answers."""
+    route = scope.get("route")
+    return route.path.rstrip("/") or "/" if isinstance(route, Route) else "none"
+
+
+class MetricsPage:
+    """GET what was counted, for Prometheus."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        response = Response(
+            generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+        await response(scope, receive, send)
