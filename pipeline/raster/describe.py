@@ -17,6 +17,7 @@ from pipeline.raster.facts import Notice
 from pipeline.raster.grid import ControlPoint, FileCRS, Grid
 from pipeline.raster.nodata import Nodata, read_nodata
 from pipeline.raster.opening import unreadable_crs
+from pipeline.raster.plain import Placement
 from pipeline.raster.sidecars import Auxiliary
 from pipeline.raster.tags import (
     BITS_PER_SAMPLE,
@@ -50,26 +51,31 @@ _WORLD_FILES = (".tfw", ".tifw", ".tiffw", ".wld", ".tab")
 class Description:
     """What a file says of itself, before it is placed and dated."""
 
-    grid: Grid
-    crs: FileCRS
+    placement: Placement
     dtype: str
     nodata: tuple[Nodata, ...]
     """One for each band."""
     descriptions: tuple[str | None, ...]
     times: TimeTags
-    area_or_point: str
     notices: tuple[Notice, ...]
     provenance: dict[str, str]
 
 
 def describe(
-    dataset: DatasetReader, main: Directory, auxiliary: Auxiliary, sidecars: Sequence[str]
+    dataset: DatasetReader,
+    main: Directory,
+    auxiliary: Auxiliary,
+    sidecars: Sequence[str],
+    placement: Placement | None,
 ) -> Description:
     """The facts of the first image; `sidecars` are the names of those that GDAL used.
+
+    `placement` is what is known of its place, where the dataset was opened without.
 
     Raises UnsupportedDtype or UnsupportedCRS.
     """
     dtype = _dtype(dataset, main)
+    placement = placement or _placement(dataset)
     tags = _Tags(dataset, bool(sidecars) or GDAL_METADATA in main)
     nodata = _nodata(dataset, main, auxiliary, dtype)
     provenance = {
@@ -79,13 +85,11 @@ def describe(
     }
     notices = [*_bit_notices(main), *_sidecar_notices(provenance), *_nodata_notices(nodata)]
     return Description(
-        grid=_grid(dataset),
-        crs=_crs(dataset),
+        placement=placement,
         dtype=dtype,
         nodata=nodata,
         descriptions=tags.descriptions,
         times=_time_tags(main, tags),
-        area_or_point=tags.dataset.get("AREA_OR_POINT", "Area"),
         notices=(*auxiliary.notices, *notices, *tags.notices),
         provenance={name: origin for name, origin in provenance.items() if origin},
     )
@@ -133,6 +137,11 @@ def _bit_notices(main: Directory) -> list[Notice]:
     if bits in (8, 16, 32, 64, 128):
         return []
     return [Notice("bit_depth", f"its values take {bits} bits, and are read into a wider type")]
+
+
+def _placement(dataset: DatasetReader) -> Placement:
+    area_or_point = dataset.tags().get("AREA_OR_POINT", "Area")
+    return Placement(_grid(dataset), _crs(dataset), area_or_point)
 
 
 def _grid(dataset: DatasetReader) -> Grid:

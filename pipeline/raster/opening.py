@@ -61,14 +61,19 @@ def require_unchanged(file: StoredFile) -> None:
 
 
 @contextmanager
-def open_dataset(file: StoredFile, descriptor: int) -> Iterator[tuple[DatasetReader, list[str]]]:
+def open_dataset(
+    file: StoredFile, descriptor: int, placed: bool = False
+) -> Iterator[tuple[DatasetReader, list[str]]]:
     """The dataset as rasterio sees it, and what GDAL warns of, so far, while it is open.
 
     Sidecars are used where the listing found some; otherwise GDAL does not look for any, which
-    also keeps it from reading whole folders. Raises Unreadable or UnsupportedCRS.
+    also keeps it from reading whole folders. Where `placed`, its place is known already, and the
+    dataset has none. Raises Unreadable or UnsupportedCRS.
     """
     sidecars = "TRUE" if file.sidecars else "EMPTY_DIR"
     options = {**_GDAL_OPTIONS, "GDAL_DISABLE_READDIR_ON_OPEN": sidecars}
+    if placed:
+        options["GDAL_GEOREF_SOURCES"] = "NONE"
     name = _gdal_name(file, descriptor)
     with _collected_warnings() as collected, rasterio.Env(**options), warnings.catch_warnings():
         # It is a fact of the file, not a matter for a log.

@@ -33,6 +33,9 @@ _MOST_AT_ONCE = 64
 _WINDOW = 4 * _MOST_AT_ONCE
 """Files per worker, at most, that are ahead of the one that is due next."""
 
+_MOST_FAILED_STARTS = 3
+"""Processes that may end before they are ready."""
+
 _GRACE = 5.0
 """Seconds after which a worker that did not stop itself in time is stopped."""
 
@@ -101,6 +104,7 @@ class _Pool:
         self._workers: list[_Worker] = []
         self._again: deque[_Task] = deque()
         self._appetite = 1
+        self._failed_starts = 0
 
     def __enter__(self) -> "_Pool":
         return self
@@ -169,7 +173,8 @@ class _Pool:
         """Sees to the tasks of a worker that ended while it read the first of them."""
         self._workers.remove(worker)
         if not worker.ready:
-            raise TransientError(f"no process to read files starts: {worker.last_words}")
+            self._give_up_or_start_again(worker)
+            return
         task = worker.tasks.popleft()
         task.crashes += 1
         if timed_out:
@@ -184,6 +189,13 @@ class _Pool:
             worker.tasks.appendleft(task)
         self._again.extend(worker.tasks)
 
+    def _give_up_or_start_again(self, worker: "_Worker") -> None:
+        """No file is at fault where a process ends before it reads; some such ends are chance."""
+        self._failed_starts += 1
+        if self._failed_starts > _MOST_FAILED_STARTS:
+            raise TransientError(f"no process to read files starts: {worker.last_words}")
+        self._again.extend(worker.tasks)
+
 
 class _Worker:
     """A process that reads files, one after the other, and the tasks that it has."""
@@ -194,6 +206,8 @@ class _Worker:
         self.last_words = ""
         self.connection, its_end = Pipe()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        # Ctrl-C is for the parent, also in the instant before the process could say so itself.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "pipeline.raster.worker", str(its_end.fileno())],
@@ -202,11 +216,12 @@ class _Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
-                process_group=0,  # a terminal's Ctrl-C is for the parent
+                process_group=0,
             )
         except OSError as error:
             raise TransientError(f"no process to read files starts: {error}") from error
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             its_end.close()
         self._heard = time.monotonic()
 

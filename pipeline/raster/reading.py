@@ -19,12 +19,14 @@ from pipeline.raster.facts import (
 from pipeline.raster.georeference import place
 from pipeline.raster.layout import lay_out
 from pipeline.raster.opening import open_bytes, open_dataset, require_same, require_unchanged
+from pipeline.raster.plain import KnownCRSs
 from pipeline.raster.sidecars import read_auxiliary
 from pipeline.raster.tags import Directory, read_directories
 from pipeline.raster.timestamps import Dating, date
 from pipeline.storage import StoredFile
 
 _DEFAULTS = ReadOptions()
+_KNOWN_CRSS = KnownCRSs()
 
 
 def read(file: StoredFile, options: ReadOptions = _DEFAULTS) -> RasterFile:
@@ -40,11 +42,15 @@ def read(file: StoredFile, options: ReadOptions = _DEFAULTS) -> RasterFile:
         require_numpy_type(directories[0])
         auxiliary = read_auxiliary(file, options.budget)
         layout, notices = _layout(file, directories, options.budget)
-        with open_dataset(file, descriptor) as (dataset, warnings):
+        known = None if file.sidecars else _KNOWN_CRSS.place(directories[0])
+        with open_dataset(file, descriptor, placed=known is not None) as (dataset, warnings):
             sidecars = _used(file, dataset.files)
-            description = describe(dataset, directories[0], auxiliary, sidecars)
+            description = describe(dataset, directories[0], auxiliary, sidecars, known)
+        if not file.sidecars and not warnings:  # which may be about the CRS, for every file to have
+            _KNOWN_CRSS.keep(directories[0], description.placement.crs)
+    placement = description.placement
     georeference = place(
-        description.grid, description.crs, options.crs_policy, options.gcp_residual_pixels
+        placement.grid, placement.crs, options.crs_policy, options.gcp_residual_pixels
     )
     dating = date(file.path, description.times, options.time_rule)
     require_unchanged(file)
@@ -55,8 +61,8 @@ def read(file: StoredFile, options: ReadOptions = _DEFAULTS) -> RasterFile:
         driver="GTiff",
         size=file.size,
         sidecars=sidecars,
-        width=description.grid.width,
-        height=description.grid.height,
+        width=placement.grid.width,
+        height=placement.grid.height,
         count=len(description.nodata),
         dtype=description.dtype,
         fill_value=description.nodata[0].value,
@@ -65,7 +71,7 @@ def read(file: StoredFile, options: ReadOptions = _DEFAULTS) -> RasterFile:
         times=dating.times,
         interval=dating.interval,
         datetime=dating.datetime,
-        area_or_point=description.area_or_point,
+        area_or_point=placement.area_or_point,
         layout=layout,
         notices=(*description.notices, *georeference.notices, *dating.notices, *notices),
         provenance=_provenance(description, dating),

@@ -37,8 +37,11 @@ MODEL_PIXEL_SCALE = 33550
 MODEL_TIEPOINT = 33922
 MODEL_TRANSFORMATION = 34264
 GEO_KEY_DIRECTORY = 34735
+GEO_DOUBLE_PARAMETERS = 34736
+GEO_ASCII_PARAMETERS = 34737
 GDAL_METADATA = 42112
 GDAL_NODATA = 42113
+RPC_COEFFICIENTS = 50844
 
 BLOCK_INDEX = frozenset({STRIP_OFFSETS, STRIP_BYTE_COUNTS, TILE_OFFSETS, TILE_BYTE_COUNTS})
 
@@ -49,6 +52,8 @@ _NUMPY_CODES = {
 }  # fmt: skip
 _SIZES = {code: int(numpy_code[1:]) for code, numpy_code in _NUMPY_CODES.items()}
 _INTEGERS = frozenset({1, 3, 4, 6, 8, 9, 13, 16, 17, 18})
+
+_DOUBLE = 12
 
 _READ_AHEAD = 32 * 1024
 _MOST_ENTRIES = 65_535
@@ -96,12 +101,24 @@ class Directory:
             return default
         return int(self.array(entry, 0, 1)[0])
 
+    def doubles(self, tag: int) -> tuple[float, ...]:
+        """All values of a tag of doubles; empty where it is missing or of another type."""
+        entry = self.entries.get(tag)
+        if entry is None or entry.kind != _DOUBLE:
+            return ()
+        return struct.unpack(f"{self.source.order}{entry.values}d", self.raw(tag))
+
+    def raw(self, tag: int) -> bytes:
+        """The bytes of a tag's values; none where it is missing."""
+        entry = self.entries.get(tag)
+        return self.source.read(entry.position, entry.size) if entry else b""
+
     def text(self, tag: int) -> str | None:
         """The text of an ASCII tag up to its first NUL; bytes that are no UTF-8 as Latin 1."""
         entry = self.entries.get(tag)
         if entry is None or entry.kind not in (1, 2, 7):
             return None
-        raw = self.source.read(entry.position, entry.size).partition(b"\0")[0]
+        raw = self.raw(tag).partition(b"\0")[0]
         try:
             return raw.decode()
         except UnicodeDecodeError:

@@ -39,6 +39,5 @@ def _answer(file: StoredFile, options: ReadOptions) -> RasterFile | Rejection | 
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     serve(Connection(int(sys.argv[1])))

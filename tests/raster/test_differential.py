@@ -83,6 +83,12 @@ def test_gdalinfo_says_the_same_of_the_corpus(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", corpus(), ids=lambda path: path.name)
+def test_what_is_known_of_a_crs_changes_nothing(path: Path) -> None:
+    first = read_or_none(path)
+    assert read_or_none(path) == first
+
+
+@pytest.mark.parametrize("path", corpus(), ids=lambda path: path.name)
 def test_rasterio_says_the_same_of_the_corpus(path: Path) -> None:
     raster = read_or_none(path)
     if raster is None:
@@ -163,6 +169,7 @@ def test_rasterio_says_the_same_of_generated_rasters(options: dict[str, Any]) ->
     with tempfile.TemporaryDirectory() as folder:
         path = write_raster(Path(folder) / "a.tif", **options)
         raster = read_path(path)
+        assert read_path(path) == raster
         with rasterio.open(path) as dataset:
             assert_as_rasterio(raster, dataset)
     assert raster.georeference.projection == options["crs"]

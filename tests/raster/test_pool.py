@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import CatalogueError, Rejection
+from pipeline.errors import CatalogueError, Rejection, TransientError
 from pipeline.raster import Budget, RasterFile, ReadOptions, TimeRule, read, read_all
 from pipeline.storage import StoredFile, list_files, stored_file
 from tests.factory import write_raster
@@ -101,6 +101,17 @@ def test_a_file_that_ends_its_process_again_is_unreadable_and_the_rest_is_read(
     codes = [getattr(outcome, "code", "ok") for outcome in outcomes]
     assert codes == ["ok", "ok", "unreadable", "ok", "ok", "ok"]
     assert "AttributeError" in getattr(outcomes[2], "message", "")
+
+
+def test_processes_that_never_start_are_an_error_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(TransientError, match="exit status 1"):
+        list(read_all(rasters(tmp_path, 3), ReadOptions(), 2))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no python"))
+    with pytest.raises(TransientError, match="No such file"):
+        list(read_all(rasters(tmp_path, 3), ReadOptions(), 2))
 
 
 def test_a_rule_that_cannot_work_is_raised_to_the_reader(tmp_path: Path) -> None:

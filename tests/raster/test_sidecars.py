@@ -1,11 +1,14 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rasterio
+import tifffile
+from affine import Affine
 
 from pipeline.errors import MissingCRS, NoGrid, OverBudget
 from pipeline.raster import Budget, RasterFile, ReadOptions
-from tests.factory import RD_TRANSFORM, read_path, write_raster
+from tests.factory import RD_TRANSFORM, place_tags, read_path, write_raster, write_tagged
 
 WORLD_FILE = "10\n0\n0\n-10\n155005\n462995\n"
 """RD_TRANSFORM: pixel sizes and rotations, then the middle of the upper left pixel."""
@@ -88,9 +91,24 @@ def test_sidecars_are_no_part_of_the_size(tmp_path: Path) -> None:
     assert alone.fingerprint != together.fingerprint
 
 
-def test_points_are_shifted_by_half_a_pixel(tmp_path: Path) -> None:
-    path = write_raster(tmp_path / "a.tif", tags={"AREA_OR_POINT": "Point"})
+@pytest.mark.parametrize("again", [False, True])
+def test_points_are_shifted_by_half_a_pixel(tmp_path: Path, again: bool) -> None:
+    keys = (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 2, 3072, 0, 1, 28992)
+    path = write_tagged(tmp_path / "a.tif", "u1", keys=keys)
     raster = read_path(path)
+    if again:  # by what is known of these keys
+        raster = read_path(path)
+    # The tie point, at 155000, 463000, is the middle of a pixel of ten metres.
+    assert raster.georeference.transform == Affine(10, 0, 154_995, 0, -10, 463_005)
     assert raster.area_or_point == "Point"
-    # rasterio writes the tie point so that the corner stays; the raw tag is the middle.
-    assert raster.georeference.transform == RD_TRANSFORM
+
+
+@pytest.mark.parametrize("identity", [(1.0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1.0)])
+def test_an_identity_transform_is_none_even_where_tags_spell_it_out(
+    tmp_path: Path, identity: tuple[float, ...]
+) -> None:
+    path = tmp_path / "a.tif"
+    tags = [(34264, "d", 16, identity, True), place_tags()[2]]
+    tifffile.imwrite(path, np.zeros((10, 10), "u1"), extratags=tags, metadata=None)
+    with pytest.raises(NoGrid):
+        read_path(path)
