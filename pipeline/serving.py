@@ -1,12 +1,13 @@
 """Run the API server, and beside it the flow that registers files."""
 
+import errno
+import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from os import environ
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,9 +29,13 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
     try:
         listening = socket.create_server((host, port), family=family)
     except OSError as error:
-        raise CatalogueError(
-            f"{host} port {port} cannot be used ({error.strerror}); choose another with RASTERSOURCES_PORT"
-        ) from error
+        why = (
+            "is taken"
+            if error.errno == errno.EADDRINUSE
+            else f"cannot be used ({os.strerror(error.errno or 0)})"
+        )
+        sentence = f"port {port} of {host} {why}; choose another, for example RASTERSOURCES_PORT={port + 1}"
+        raise CatalogueError(sentence) from error
     with listening:
         yield listening
 
@@ -81,7 +86,7 @@ class FlowRun:
     def __init__(self, where: str, config: Path, *, create: bool) -> None:
         self._command = [sys.executable, "-m", "flows", "register", "--config", str(config)]
         self._command += ["--create"] if create else []
-        self._environment = {**environ, "RASTERSOURCES_DATABASE_URL": where}
+        self._environment = {**os.environ, "RASTERSOURCES_DATABASE_URL": where}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
