@@ -1,5 +1,6 @@
 """What the API depends on; entry points make it from the settings."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -8,6 +9,8 @@ class ApiConfig:
     """Where the database is, how the API is reached, and what a request may cost."""
 
     database_url: str
+    locate_database: Callable[[], str] | None = None
+    """Asked for the URL at each new connection; for a private cluster, which listens elsewhere after a restart."""
     base_url: str | None = None
     """Public base URL of hyperlinks, such as https://example.org/rasters; None: that of the request."""
     statement_timeout_seconds: float = 30.0

@@ -130,7 +130,13 @@ GRAPH = Field(
     nullable(OBJECT),
     "The graph; its blocks of type lizard_nxt.blocks.LizardRasterSource name the raster sources.",
     read=read_source,
-    accepts=nullable(OBJECT),
+    accepts=nullable(
+        {
+            "type": "object",
+            "properties": {"graph": {"type": "object", "minProperties": 1}, "name": STRING},
+            "required": ["graph", "name"],
+        }
+    ),
     store="source",
 )
 USED = Field("raster_sources", "list", shown_links("raster_sources", "rastersources"), LINKS,

@@ -32,6 +32,8 @@ class OpenApi(Endpoint):
 class Docs:
     """GET the document as a page."""
 
+    path = "none"
+
     def __init__(self, openapi: OpenApi) -> None:
         self.openapi = openapi
 

@@ -84,6 +84,8 @@ Handler = Callable[[Call], Awaitable[Answer]]
 class Endpoint:
     """One URL; a subclass has a method for each of those that it allows: get, post, put, patch, delete."""
 
+    path = "none"
+    """With names instead of values, such as /api/v4/rastersources/{uuid}/; set by the routes."""
     title = ""
     description = ""
     fields: Sequence[Field] = ()

@@ -6,7 +6,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
-from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SECURITY = {
@@ -111,8 +110,7 @@ def known_method(method: str) -> str:
 
 def route_of(scope: Scope) -> str:
     """The path with names instead of values; `none` where no route answers."""
-    route = scope.get("route")
-    return route.path.rstrip("/") or "/" if isinstance(route, Route) else "none"
+    return getattr(scope.get("endpoint"), "path", "none")
 
 
 class MetricsPage:

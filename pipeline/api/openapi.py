@@ -41,7 +41,7 @@ FORMAT = {
     "name": "format",
     "in": "query",
     "description": "json, or api for a page; hyperlinks in the answer carry it along.",
-    "schema": {"type": "string", "enum": ["json"]},
+    "schema": {"type": "string", "enum": ["json", "api", ""]},
 }
 
 
@@ -78,7 +78,7 @@ def problem_response(status: int) -> Schema:
     """A refusal in the envelope."""
     return {
         "description": f"{REASONS[status]}.",
-        "content": json_content({"$ref": "#/components/schemas/Problem"}),
+        "content": both_contents({"$ref": "#/components/schemas/Problem"}),
     }
 
 
@@ -171,7 +171,10 @@ def responses(endpoint: Endpoint, method: str) -> Schema:
         }
     success = "201" if method == "POST" else "200"
     return {
-        success: {"description": "Done.", "content": json_content(answer_schema(endpoint, method))},
+        success: {
+            "description": "Done.",
+            "content": both_contents(answer_schema(endpoint, method)),
+        },
         **found,
     }
 
@@ -226,5 +229,10 @@ def request_body(fields: Sequence[Field], *, partial: bool) -> Schema:
 
 
 def json_content(schema: Mapping[str, Any]) -> Schema:
-    """The one media type that is described."""
+    """The media type that programs read and write."""
     return {"application/json": {"schema": schema}}
+
+
+def both_contents(schema: Mapping[str, Any]) -> Schema:
+    """JSON, or the same as a page."""
+    return {**json_content(schema), "text/html": {"schema": STRING}}

@@ -19,7 +19,7 @@ from pipeline.catalogue.query import Entity, order_by
 FORMATS = ("json", "api")
 MOST_PARAMETERS = 1000
 LAST_OFFSET = 2**63 - 1
-NUMBER = re.compile(r"[0-9]{1,30}")
+NUMBER = re.compile(r"[0-9]{1,1000}")
 
 
 def parse_query(query: bytes, config: ApiConfig) -> dict[str, str]:

@@ -25,6 +25,10 @@ from pipeline.api.shared import (
 )
 from pipeline.catalogue import entities
 
+DURATION = {
+    "type": "string",
+    "pattern": "^([0-9]{1,4} )?[0-9]{1,2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?$|^PT[0-9]{1,6}[HMS]$|^$",
+}
 RASTER_SOURCES = Resource(
     path="rastersources",
     model="RasterSource",
@@ -54,7 +58,13 @@ A raster source can be deleted only while no layer and no label type uses it. To
             nullable(STRING),
             "Time between steps: [D ]HH:MM:SS[.ffffff]; written like that, as ISO 8601 or in seconds.",
             read=read_interval,
-            accepts={"type": ["string", "number", "null"]},
+            accepts={
+                "anyOf": [
+                    DURATION,
+                    {"type": "integer", "minimum": 0, "maximum": 10**9},
+                    {"type": "null"},
+                ]
+            },
             store="declared_interval",
         ),
         *TIMES,

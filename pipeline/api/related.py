@@ -42,6 +42,10 @@ class OrganisationUsers(ReadList):
         self.fields = (*resource.fields, HELD)
         self.filters = entities.users_of(0).filters
 
+    async def check_there(self, call: Call) -> None:
+        """Raises Problem 404 when there is no such organisation."""
+        await one(call, ORGANISATIONS)
+
     async def get(self, call: Call) -> Answer:
         """One page, for those who have a role there themselves."""
         organisation = await one(call, ORGANISATIONS)
@@ -60,6 +64,10 @@ class UserOrganisations(ReadList):
     def __init__(self, api: Api, resource: Resource) -> None:
         super().__init__(api, resource)
         self.fields = (*resource.fields, HELD)
+
+    async def check_there(self, call: Call) -> None:
+        """Raises Problem 404 when the user is not there for the caller."""
+        await one(call, USERS)
 
     async def get(self, call: Call) -> Answer:
         """One page, with the roles of that user."""
@@ -89,6 +97,10 @@ class OrganisationUsage(Endpoint):
         timeseries_count=INTEGER,
         timeseries_total_size=INTEGER,
     )
+
+    async def check_there(self, call: Call) -> None:
+        """Raises Problem 404 when there is no such organisation."""
+        await one(call, ORGANISATIONS)
 
     async def get(self, call: Call) -> Answer:
         """Counts and bytes; there are no time series."""

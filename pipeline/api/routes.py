@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
 
 from pipeline.api.dependents import LABEL_TYPES, LAYERS, SCENARIOS
 from pipeline.api.documentation import Docs, OpenApi
@@ -67,16 +66,24 @@ def routes(api: Api) -> list[BaseRoute]:
     """Both forms of every path; neither redirects to the other."""
     made = list(endpoints(api))
     openapi = OpenApi(api, [(path, endpoint) for path, endpoint in made if path.startswith(API)])
-    answers: list[tuple[str, ASGIApp]] = [
+    answers: list[tuple[str, Endpoint | Docs | SignIn]] = [
         *made,
+        ("/", Home(api)),
+        ("/health/", Health(api)),
         (f"{API}/openapi.json/", openapi),
         (f"{API}/docs/", Docs(openapi)),
         (LOGIN, SignIn(api)),
         (LOGOUT, SignOut(api)),
-        ("/health/", Health(api)),
     ]
-    return [
-        *(Route(form, answer) for path, answer in answers for form in (path, path.rstrip("/"))),
-        Route("/", Home(api)),
-        Mount("/static", StaticFiles(directory=FOLDER / "static")),
-    ]
+    return [*(route for path, answer in answers for route in both(path, answer)), static()]
+
+
+def both(path: str, answer: Endpoint | Docs | SignIn) -> list[Route]:
+    """The path with and without its trailing slash."""
+    answer.path = path
+    return [Route(form, answer) for form in {path: 0, path.rstrip("/") or "/": 0}]
+
+
+def static() -> Mount:
+    """The files that pages load."""
+    return Mount("/static", StaticFiles(directory=FOLDER / "static"))

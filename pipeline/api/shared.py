@@ -18,7 +18,7 @@ from pipeline.api.fields import (
 )
 from pipeline.api.links import Links
 from pipeline.catalogue.access import Access
-from pipeline.catalogue.lookups import BadValue, parse_access, parse_uuid
+from pipeline.catalogue.lookups import UUID_PATTERN, BadValue, parse_access, parse_uuid
 from pipeline.sources.intervals import format_interval, parse_interval
 
 NUMBER = {"type": "number"}
@@ -33,6 +33,7 @@ OWNER = {
     "properties": {"url": LINK, "uuid": UUID, "name": STRING},
     "required": ["url", "uuid", "name"],
 }
+WRITTEN_UUID = {"type": "string", "pattern": f"^{UUID_PATTERN}$"}
 LINKS = {"type": "array", "items": LINK}
 NAMES = list(Access.__members__)
 
@@ -123,7 +124,12 @@ ORGANISATION = Field(
     OWNER,
     "The owner; written as a uuid.",
     read=read_organisation,
-    accepts={"anyOf": [STRING, {"type": "object"}]},
+    accepts={
+        "anyOf": [
+            WRITTEN_UUID,
+            {"type": "object", "properties": {"uuid": WRITTEN_UUID}, "required": ["uuid"]},
+        ]
+    },
     required=True,
 )
 ACCESS = Field(

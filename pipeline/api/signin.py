@@ -26,6 +26,8 @@ WRONG = "Username or password is wrong."
 class SignIn:
     """GET the form, POST it."""
 
+    path = "none"
+
     def __init__(self, api: Api) -> None:
         self.api = api
 

@@ -63,9 +63,11 @@ async def remove(call: Call, resource: Resource) -> Answer:
     require_login(call.caller)
     body = await read_object(call.body)
     force = body.get("force", False)
-    if force not in (True, False, "true", "false"):
+    if not isinstance(force, bool) and force not in ("true", "false"):
         raise invalid({"force": ["Must be a valid boolean."]})
-    work = partial(_delete, call, resource, call.uuid(resource.model), force in (True, "true"))
+    work = partial(
+        _delete, call, resource, call.uuid(resource.model), force is True or force == "true"
+    )
     await call.api.database.transaction(work)
     return Answer(None, 204)
 

@@ -12,7 +12,6 @@ from pipeline.catalogue.access import Caller, readable, writable
 from pipeline.catalogue.layers import layer_facts
 from pipeline.catalogue.lookups import (
     ACCESS,
-    ANY,
     ANY_UUIDS,
     BOOLEAN,
     PART_OF_UUID,
@@ -49,6 +48,7 @@ LATITUDE = "-?[1-8]?[0-9]([.][0-9]{1,15})?"
 BOX = f"^({LONGITUDE},-{LATITUDE.removeprefix('-?')},{LONGITUDE},{LATITUDE.removeprefix('-?')})?$"
 """Boxes whose south is surely below their north, as far as a pattern can say so; more is understood."""
 POINT = f"^({LONGITUDE},{LATITUDE})?$"
+GEOMETRY = rf"^(POINT \({LONGITUDE} {LATITUDE}\))?$"
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ SUPPLIER = Kind(
     {lookup: test for lookup, test in TEXT.lookups.items() if lookup != "isnull"},
     TEXT.pattern,
     "remo.vantilburg",
+    TEXT.patterns,
 )
 
 
@@ -164,7 +165,7 @@ RASTER_SOURCES: tuple[Filter, ...] = (
     Filter("point", special(places.at_point, "4.5,51.9", POINT), raster_sources, "longitude,latitude in degrees."),
     Filter(
         "geometry",
-        special(places.in_geometry, "POINT (4.5 51.9)", ANY),
+        special(places.in_geometry, "POINT (4.5 51.9)", GEOMETRY),
         raster_sources,
         "GeoJSON or WKT in degrees.",
     ),
