@@ -9,6 +9,9 @@ from affine import Affine
 from pipeline.errors import NoGrid
 from pipeline.raster.grid import ControlPoint
 
+_LARGEST = 1e15
+"""In pixels or units of the CRS: far beyond any raster and any planet."""
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -34,8 +37,9 @@ def fit(points: tuple[ControlPoint, ...], turn: float | None = None) -> Fit:
         )
     pixel = np.array([(point.column, point.row, 1.0) for point in points])
     place = np.array([(point.x, point.y) for point in points])
-    if not (np.isfinite(pixel).all() and np.isfinite(place).all()):
-        raise NoGrid("some ground control points are not finite; correct them")
+    # Numbers that no grid has, and NaN, would overflow in the fit, where LAPACK may never return.
+    if not ((np.abs(pixel) < _LARGEST).all() and (np.abs(place) < _LARGEST).all()):
+        raise NoGrid("some ground control points are not finite, or beyond measure; correct them")
     if turn is not None:
         place[:, 0] -= turn * np.rint((place[:, 0] - place[0, 0]) / turn)
     return _solve(pixel, place)

@@ -219,6 +219,8 @@ class _Worker:
                 process_group=0,
             )
         except OSError as error:
+            self.connection.close()
+            self._errors.close()
             raise TransientError(f"no process to read files starts: {error}") from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -46,8 +46,9 @@ def test_points_on_both_sides_of_the_antimeridian_are_brought_together() -> None
         points_on(GRID, [(0, 0), (10, 10), (20, 20), (30, 30)]),
         tuple(ControlPoint(c, r, 5.0, 6.0) for c, r in [(0, 0), (9, 0), (0, 9)]),
         tuple(ControlPoint(c, r, float("nan"), 6.0) for c, r in [(0, 0), (9, 0), (0, 9)]),
+        tuple(ControlPoint(c, r, 1.5e308, 6.0 * c) for c, r in [(0, 0), (9, 0), (0, 9)]),
     ],
-    ids=["two", "on one line", "all at one place", "not finite"],
+    ids=["two", "on one line", "all at one place", "not finite", "beyond measure"],
 )
 def test_points_that_span_no_plane_place_nothing(points: tuple[ControlPoint, ...]) -> None:
     with pytest.raises(NoGrid, match="control points"):
