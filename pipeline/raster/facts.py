@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Literal
 
 from affine import Affine
 from shapely import MultiPolygon
@@ -94,6 +95,65 @@ class Georeference:
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """How many valid pixels there are in each of some equal steps of the value."""
+
+    low: float
+    """Lower edge of the first step: the smallest value."""
+    high: float
+    """Upper edge of the last step, which belongs to it: the largest value."""
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class BandStatistics:
+    """What the valid, finite pixels of one band are like; None where there are none."""
+
+    valid: int
+    """Pixels that were looked at and are neither masked, nodata, NaN nor infinite."""
+    valid_share: float
+    """`valid` as a part of all pixels that were looked at, 0 to 1."""
+    minimum: float | None
+    """An int for integer pixels, exact at any size; so are `maximum` and whole percentiles."""
+    maximum: float | None
+    mean: float | None
+    """None also where it is beyond float64; so is the deviation."""
+    standard_deviation: float | None
+    """Of the whole population: divided by the number of pixels."""
+    percentiles: Mapping[int, float]
+    """Percent -> value, linear between the two nearest pixels, as numpy's default."""
+    histogram: Histogram | None
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the pixels of one file say."""
+
+    overview: int | None
+    """Decimation factor of the overview that was read; None means that every pixel was."""
+    bands: tuple[BandStatistics, ...]
+    valid_outline: MultiPolygon
+    """Where any band has valid pixels, in WGS 84 (x = longitude); empty where none has."""
+    outline_pixels: int
+    """Side of the squares, in pixels, that the outline is made of; 1 means that it is exact."""
+
+    @property
+    def approximate(self) -> bool:
+        """Whether an overview stood for the pixels."""
+        return self.overview is not None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the reading of a file's pixels is."""
+
+    uri: str
+    done: int
+    """Values that were looked at, counting each pass over the pixels."""
+    total: int
+
+
+@dataclass(frozen=True)
 class RasterFile:
     """One GeoTIFF: its header's facts, their provenance and the warnings that stay with it."""
 
@@ -124,6 +184,8 @@ class RasterFile:
     notices: tuple[Notice, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     """Field name -> where its value came from, such as `times` -> `pattern of the file name`."""
+    statistics: Statistics | None = None
+    """Only where `ReadOptions.statistics` asks for them and they can be had."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +214,11 @@ class Budget:
     bands: int = 10_000
     pixels: int = 10**14
     seconds: float = 20.0
+    """For the header; and, where pixels are read, without any progress."""
+    statistics_pixels: int = 4 * 10**9
+    """Values that are read for statistics, over all bands: minutes of work."""
+    block_bytes: int = 256 * 2**20
+    """Size of one block of pixels of one band in memory, where pixels are read."""
 
 
 @dataclass(frozen=True)
@@ -164,3 +231,5 @@ class ReadOptions:
     gcp_residual_pixels: float = 2.0
     """The largest root-mean-square residual of fitted ground control points, in pixels."""
     budget: Budget = Budget()
+    statistics: Literal["overview", "exact"] | None = None
+    """Whether pixels are read too: those of an overview where there is one, or all."""

@@ -62,13 +62,14 @@ def require_unchanged(file: StoredFile) -> None:
 
 @contextmanager
 def open_dataset(
-    file: StoredFile, descriptor: int, placed: bool = False
+    file: StoredFile, descriptor: int, placed: bool = False, overview: int | None = None
 ) -> Iterator[tuple[DatasetReader, list[str]]]:
     """The dataset as rasterio sees it, and what GDAL warns of, so far, while it is open.
 
     Sidecars are used where the listing found some; otherwise GDAL does not look for any, which
     also keeps it from reading whole folders. Where `placed`, its place is known already, and the
-    dataset has none. Raises Unreadable or UnsupportedCRS.
+    dataset has none. `overview` is the index of the one to open in place of the image. Raises
+    Unreadable or UnsupportedCRS.
     """
     sidecars = "TRUE" if file.sidecars else "EMPTY_DIR"
     options = {**_GDAL_OPTIONS, "GDAL_DISABLE_READDIR_ON_OPEN": sidecars}
@@ -78,13 +79,13 @@ def open_dataset(
     with _collected_warnings() as collected, rasterio.Env(**options), warnings.catch_warnings():
         # It is a fact of the file, not a matter for a log.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with _open(name) as dataset:
+        with _open(name, {} if overview is None else {"overview_level": overview}) as dataset:
             yield dataset, collected
 
 
-def _open(name: str) -> DatasetReader:
+def _open(name: str, choice: dict[str, int]) -> DatasetReader:
     try:
-        return rasterio.open(name, driver="GTiff", sharing=False)
+        return rasterio.open(name, driver="GTiff", sharing=False, **choice)
     except (CRSError, UnicodeDecodeError) as error:
         raise unreadable_crs() from error
     except RasterioError as error:

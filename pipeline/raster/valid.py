@@ -1,0 +1,148 @@
+"""Draws the outline of the valid pixels of a raster in WGS 84, in bounded memory."""
+
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from affine import Affine
+from rasterio.features import shapes
+from shapely import MultiPolygon, Polygon
+from shapely.geometry.base import BaseGeometry
+
+from pipeline.raster.blocks import BlockGrid
+from pipeline.raster.crs import horizontal
+from pipeline.raster.facts import RasterFile
+from pipeline.raster.footprint import cut, polygon_around
+from pipeline.raster.operations import candidates
+from pipeline.raster.surface import INEXACT_METRES, Surface
+
+Flags = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+_SIDE = 1024
+"""Cells along the longer side of the raster, at most."""
+_MOST_POINTS = 5_000
+"""Of an outline; scattered pixels are drawn in larger squares until they take no more."""
+_STEPS = 64
+"""A straight edge is followed on the earth in steps of this part of the raster's longer side."""
+
+
+class ValidCells:
+    """Squares of pixels of an image, and which of them hold a valid pixel."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self.step = ceil(max(width, height) / _SIDE)
+        """Pixels of the image along the side of a square."""
+        self.cells: Flags = np.zeros((ceil(height / self.step), ceil(width / self.step)), np.bool_)
+
+    def mark(self, row: int, column: int, valid: Flags) -> None:
+        """Take in the valid pixels of a window, whose first pixel is at this row and column."""
+        if not valid.any():
+            return
+        rows, columns = (
+            np.union1d([0], np.arange(-first % self.step, length, self.step))
+            for first, length in zip((row, column), valid.shape, strict=True)
+        )
+        found = np.logical_or.reduceat(np.logical_or.reduceat(valid, rows, 0), columns, 1)
+        top, left = row // self.step, column // self.step
+        self.cells[top : top + len(rows), left : left + len(columns)] |= found
+
+    def mark_holes(self, grid: BlockGrid) -> None:
+        """Take all pixels in holes for valid: they read as zero where zero is not missing."""
+        rows, columns = self.cells.shape
+        changes = np.zeros((rows + 1, columns + 1), np.int64)
+        for start, filled in grid.chunks():
+            top, bottom, left, right = grid.corners(np.flatnonzero(~filled) + start)
+            top, left = top // self.step, left // self.step
+            bottom, right = -(-bottom // self.step), -(-right // self.step)
+            for sign, row, column in (
+                (1, top, left),
+                (-1, bottom, left),
+                (-1, top, right),
+                (1, bottom, right),
+            ):
+                np.add.at(changes, (row, column), sign)
+        # Sums of the changes at corners fill each rectangle between them.
+        self.cells |= changes.cumsum(axis=0).cumsum(axis=1)[:rows, :columns] > 0
+
+
+def outline_of(cells: ValidCells, facts: RasterFile, policy: str) -> tuple[MultiPolygon, int]:
+    """The outline in degrees, and the side of its squares in pixels of the raster.
+
+    It goes the way that the file's footprint went: by the operation that is recorded with it.
+    """
+    scale = facts.width / cells.width, facts.height / cells.height
+    pixels = max(1, round(cells.step * max(scale)))
+    if cells.cells.all():
+        return facts.georeference.footprint, pixels
+    drawn, step = _drawn(cells)
+    limit = shapely.box(0, 0, cells.width, cells.height)
+    flat = shapely.transform(
+        shapely.transform(drawn, lambda points: points * step).intersection(limit),
+        lambda points: points * scale,
+    )
+    even = shapely.segmentize(flat, max(facts.width, facts.height) / _STEPS)
+    return _on_earth(even, _surface(facts, policy)), pixels * step // cells.step
+
+
+def _drawn(cells: ValidCells) -> tuple[BaseGeometry, int]:
+    """The outline in squares, and how many pixels of the image they have to a side."""
+    flags, step = cells.cells, cells.step
+    while True:
+        found = [shapely.geometry.shape(shape) for shape, _ in _shapes(flags)]
+        if sum(map(shapely.get_num_coordinates, found)) <= _MOST_POINTS:
+            return shapely.MultiPolygon(found), step
+        flags, step = _coarser(flags), 2 * step
+
+
+def _shapes(flags: Flags) -> list[tuple[dict[str, object], float]]:
+    return list(shapes(flags.astype(np.uint8), mask=flags, transform=Affine.identity()))
+
+
+def _coarser(flags: Flags) -> Flags:
+    """Two by two squares as one."""
+    rows, columns = flags.shape
+    padded = np.pad(flags, ((0, rows % 2), (0, columns % 2)))
+    halves = padded[::2] | padded[1::2]
+    coarse: Flags = halves[:, ::2] | halves[:, 1::2]
+    return coarse
+
+
+def _surface(facts: RasterFile, policy: str) -> Surface:
+    place = facts.georeference
+    frame = horizontal(place.crs_wkt)
+    found = next(c for c in candidates(frame, policy) if c.operation == place.operation)
+    return Surface(place.transform, facts.width, facts.height, frame, found, INEXACT_METRES)
+
+
+def _on_earth(flat: BaseGeometry, surface: Surface) -> MultiPolygon:
+    """A shape in pixels on the earth, without what lies off it."""
+    parts = [part for part in shapely.get_parts(flat) if isinstance(part, Polygon)]
+    placed = [_placed(part, surface) for part in parts]
+    drawn = shapely.union_all(placed, grid_size=1e-9)
+    west, south, east, north = drawn.bounds if not drawn.is_empty else (0.0, 0.0, 0.0, 0.0)
+    # A part of the smallest square that there may be.
+    return cut(shapely.simplify(drawn, 1e-5 * max(east - west, north - south)))
+
+
+def _placed(part: Polygon, surface: Surface) -> BaseGeometry:
+    outer = _ring(part.exterior, surface)
+    inner = [_ring(ring, surface) for ring in part.interiors]
+    return outer.difference(shapely.union_all(inner)) if inner else outer
+
+
+def _ring(ring: shapely.LinearRing, surface: Surface) -> MultiPolygon:
+    points = np.asarray(ring.coords)
+    longitude, latitude = surface.locate(points[:, 0], points[:, 1])
+    on = np.isfinite(longitude)
+    longitude, latitude = longitude[on], latitude[on]
+    if len(longitude) < 4:
+        return MultiPolygon()
+    if surface.crs.linear:
+        return cut(polygon_around(longitude, latitude, None))
+    longitude = np.unwrap(longitude, period=360.0)
+    around = abs(longitude[-1] - longitude[0]) > 180.0
+    pole = float(np.sign(latitude.sum()) * 90.0) if around else None
+    return cut(polygon_around(longitude, latitude, pole))
