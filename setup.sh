@@ -54,6 +54,9 @@ make_venv() {
 if [ -z "${RASTERSOURCES_DATABASE_URL:-}" ] && ! has_postgis; then
     apt_install "PostgreSQL and PostGIS" "postgresql postgresql-postgis"
 fi
+if [ "$lock" = requirements-dev.lock ] && ! command -v chromedriver >/dev/null; then
+    apt_install "Chromium, for the tests of the pages" "chromium chromium-driver"
+fi
 # What .venv was made from, and where: a checkout that was moved needs a new one.
 stamp() {
     echo "$(cat "$1" pyproject.toml | cksum) $(pwd)"
