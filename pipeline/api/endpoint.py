@@ -125,7 +125,8 @@ class Endpoint:
             answer = await self.answer(request)
         except Problem as problem:
             answer = Answer(problem.envelope(), problem.status, problem.headers)
-        if not wants_html(request, state.query.get("format")):
+        gone = answer.status == 204 and request.method == "DELETE"  # there is no page of nothing
+        if gone or not wants_html(request, state.query.get("format")):
             return render(answer, self.allowed, request)
         headers = {"Allow": self.allowed, "Vary": "Accept", **answer.headers}
         return show_answer(self, answer, headers, request, state.caller, state.query)

@@ -81,11 +81,19 @@ def readable(owned: FromClause, caller: Caller) -> ColumnElement[bool]:
 
 
 def writable(owned: FromClause, caller: Caller) -> ColumnElement[bool]:
-    """What the caller may write: an administrator everything of the organisation, a supplier what is theirs there."""
+    """What the caller may write: an administrator everything of the organisation, a supplier what is theirs there.
+
+    Null for what has no supplier: good for searching by it.
+    """
     if not caller.administers and not caller.supplies:
         return false()
     own = and_(_in(owned, caller.supplies), owned.c.supplier_id == caller.user_id)
-    return func.coalesce(or_(_in(owned, caller.administers), own), false())
+    return or_(_in(owned, caller.administers), own)
+
+
+def may_write(owned: FromClause, caller: Caller) -> ColumnElement[bool]:
+    """The same as true or false, never null: for showing it and for its opposite."""
+    return func.coalesce(writable(owned, caller), false())
 
 
 def _in(owned: FromClause, organisations: frozenset[int]) -> ColumnElement[bool]:

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Select, Table, cast, func, select
 from sqlalchemy.dialects.postgresql import JSONB
 
-from pipeline.catalogue.access import Caller, readable, writable
+from pipeline.catalogue.access import Caller, may_write, readable
 from pipeline.catalogue.query import Entity
 from pipeline.catalogue.tables import (
     label_type_sources,
@@ -22,7 +22,7 @@ def locked_row(entity: Entity, caller: Caller, uuid: UUID) -> Select[Any]:
     """The row as it is stored, with `may_write`, locked until the transaction ends; if the caller may see it."""
     table = entity.table
     return (
-        select(table, writable(table, caller).label("may_write"))
+        select(table, may_write(table, caller).label("may_write"))
         .where(table.c.uuid == uuid, entity.visible(caller))
         .with_for_update(of=table)
     )

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from pipeline.catalogue import filters
-from pipeline.catalogue.access import Caller, readable, writable
+from pipeline.catalogue.access import Caller, may_write, readable, writable
 from pipeline.catalogue.layers import layer_facts
 from pipeline.catalogue.query import Entity, Uses
 from pipeline.catalogue.tables import (
@@ -54,7 +54,7 @@ def _owner(table: Table, caller: Caller) -> list[ColumnElement[Any]]:
         organisations.c.uuid.label("organisation_uuid"),
         organisations.c.name.label("organisation_name"),
         users.c.username.label("supplier"),
-        writable(table, caller).label("writable"),
+        may_write(table, caller).label("writable"),
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Table, any_, func, select
 
 from pipeline.catalogue import places
-from pipeline.catalogue.access import Caller, readable, writable
+from pipeline.catalogue.access import Caller, may_write, readable, writable
 from pipeline.catalogue.layers import layer_facts
 from pipeline.catalogue.lookups import (
     ACCESS,
@@ -120,8 +120,7 @@ def _owned(table: Table) -> tuple[Filter, ...]:
 
 
 def _is_writable(table: Table, _: Any, value: str, caller: Caller) -> Predicate:
-    may = writable(table, caller)
-    return may if parse_boolean(value) else ~may
+    return writable(table, caller) if parse_boolean(value) else ~may_write(table, caller)
 
 
 def _used_in_scenario(_: Any, value: str, caller: Caller) -> Predicate:

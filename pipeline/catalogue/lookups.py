@@ -13,8 +13,6 @@ from pipeline.catalogue.access import Access, Caller
 from pipeline.errors import CatalogueError
 
 ANY = r"^[^\u0000]*$"
-LETTERS = r"^[^\u0000-\u001f\\.|(){}*+?^$\[\]]*$"
-"""Regular expressions that are surely none but letters; more is understood."""
 TRUTH = "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|0|1)?$"
 HEX = "[0-9a-fA-F]"
 CANONICAL_PATTERN = f"{HEX}{{8}}(-{HEX}{{4}}){{3}}-{HEX}{{12}}"
@@ -47,6 +45,8 @@ class Kind:
 
     def schema(self, lookup: str) -> dict[str, str]:
         """JSON Schema of the values of a lookup."""
+        if lookup in ("regex", "iregex"):
+            return {"type": "string", "format": "regex"}
         return {"type": "string", "pattern": self.patterns.get(lookup, self.pattern)}
 
 
@@ -163,7 +163,7 @@ TEXT = Kind(
     },
     ANY,
     "Elevation",
-    {"isnull": TRUTH, "regex": LETTERS, "iregex": LETTERS},
+    {"isnull": TRUTH},
 )
 
 

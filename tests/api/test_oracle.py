@@ -171,7 +171,10 @@ LIMITS = settings(
 
 @LIMITS
 @given(
-    text=text_queries | st.just({}), time=time_queries | st.just({}), null=null_queries, order=orderings
+    text=text_queries | st.just({}),
+    time=time_queries | st.just({}),
+    null=null_queries,
+    order=orderings,
 )
 def test_lookups_and_orders_find_what_django_finds(
     client: Client,
