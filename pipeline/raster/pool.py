@@ -22,7 +22,7 @@ from pipeline.errors import (
     TransientError,
     Unreadable,
 )
-from pipeline.raster.facts import RasterFile, ReadOptions
+from pipeline.raster.facts import Progress, RasterFile, ReadOptions
 from pipeline.storage import StoredFile, rejection
 
 Outcome = RasterFile | Rejection
@@ -44,15 +44,17 @@ def read_all(
     files: Iterable[StoredFile | Rejection],
     options: ReadOptions | Callable[[StoredFile], ReadOptions],
     workers: int,
+    progress: Callable[[Progress], None] = lambda _: None,
 ) -> Iterator[RasterFile | Rejection]:
     """What `read` makes of each file, in their order; what was refused before passes through.
 
     Lazy: only some hundred files for each worker are under way. A file that takes longer than its
     budget is refused as `timeout`, one that twice ends the process that reads it as `unreadable`.
+    `progress` hears of files whose pixels are read for statistics, a few times a second.
     Raises CatalogueError for a time rule that cannot work, TransientError where no worker starts.
     """
     with ReadingPool(workers) as pool:
-        yield from pool.read(files, options)
+        yield from pool.read(files, options, progress)
 
 
 class ReadingPool:
@@ -71,10 +73,11 @@ class ReadingPool:
         self,
         files: Iterable[StoredFile | Rejection],
         options: ReadOptions | Callable[[StoredFile], ReadOptions],
+        progress: Callable[[Progress], None] = lambda _: None,
     ) -> Iterator[RasterFile | Rejection]:
         """As `read_all`; one reading must be taken to its end before the next begins."""
         options_for = options if callable(options) else lambda _: options
-        return self._pool.outcomes(_Task.of(item, options_for) for item in files)
+        return self._pool.outcomes((_Task.of(item, options_for) for item in files), progress)
 
 
 @dataclass
@@ -113,7 +116,9 @@ class _Pool:
         for worker in self._workers:
             worker.end(patience=0)
 
-    def outcomes(self, source: Iterator[_Task | Rejection]) -> Iterator[Outcome]:
+    def outcomes(
+        self, source: Iterator[_Task | Rejection], progress: Callable[[Progress], None]
+    ) -> Iterator[Outcome]:
         """One for each task, in their order."""
         due: deque[_Task | Rejection] = deque()
         while True:
@@ -124,7 +129,7 @@ class _Pool:
                 due.popleft()
                 yield outcome
             if due:
-                self._listen()
+                self._listen(progress)
 
     def _feed(self, source: Iterator[_Task | Rejection], due: deque[_Task | Rejection]) -> None:
         """Gives tasks to the workers that have none, and starts workers up to the size."""
@@ -155,14 +160,14 @@ class _Pool:
                 tasks.append(item)
         return tasks
 
-    def _listen(self) -> None:
+    def _listen(self, progress: Callable[[Progress], None]) -> None:
         """Waits for outcomes, and replaces workers that ended or hang."""
         busy = [worker for worker in self._workers if worker.tasks]
         ready = wait([worker.connection for worker in busy], timeout=1.0)
         for worker in busy:
             if worker.connection in ready:
                 try:
-                    worker.receive()
+                    worker.receive(progress)
                 except (EOFError, OSError):
                     self._bury(worker, worker.end(patience=_GRACE) == -signal.SIGALRM)
             elif worker.overdue():
@@ -235,7 +240,7 @@ class _Worker:
         with suppress(BrokenPipeError):
             self.connection.send([(task.file, task.options) for task in tasks])
 
-    def receive(self) -> None:
+    def receive(self, progress: Callable[[Progress], None]) -> None:
         """Takes the outcomes that are there. Raises EOFError or OSError where the process ended."""
         while self.connection.poll():
             message = self.connection.recv()
@@ -244,6 +249,8 @@ class _Worker:
                 raise message
             if message is None:
                 self.ready = True
+            elif isinstance(message, Progress):
+                progress(message)
             else:
                 self.tasks.popleft().outcome = message
 
