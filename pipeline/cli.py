@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -146,17 +146,30 @@ def run_register(works: "Sequence[Work]", configured: Settings, *, create: bool)
 def inspect(
     paths: Paths,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    stats: Annotated[
+        bool,
+        typer.Option("--stats", help="Look at the pixels too, at an overview if there is one."),
+    ] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="As --stats, and look at every pixel.")
+    ] = False,
     jobs: Annotated[int, typer.Option("-j", help="Processes that read.", min=1, max=256)] = 1,
 ) -> None:
     """Print what reading finds in files, without a database; exit status 1 when any was refused."""
-    from pipeline.inspection import as_line, show
+    from dataclasses import replace
+
+    from pipeline.inspection import ProgressBar, as_line, show
     from pipeline.raster import read_all
     from pipeline.storage import list_files
 
     how = conditions(settings(), create=False)
+    look: Literal["overview", "exact"] | None = "exact" if exact else "overview" if stats else None
+    options = replace(how.options, statistics=look)
     refused = False
-    for outcome in read_all(list_files(paths, how.roots), how.options, jobs):
-        refused |= as_line(outcome) if as_json else show(outcome)
+    with ProgressBar() as bar:
+        for outcome in read_all(list_files(paths, how.roots), options, jobs, bar.tell):
+            bar.hide()
+            refused |= as_line(outcome, stats=bool(look)) if as_json else show(outcome)
     raise SystemExit(1 if refused else 0)
 
 

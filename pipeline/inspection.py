@@ -2,26 +2,40 @@
 
 import json
 import sys
+import time
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
+from shapely import MultiPolygon
+from shapely.geometry import mapping
 
 from pipeline.errors import Rejection
-from pipeline.raster import Operation, RasterFile
+from pipeline.raster import BandStatistics, Operation, Progress, RasterFile, Statistics
 from pipeline.sources.intervals import format_interval
 
 Outcome = RasterFile | Rejection
 SHOWN_TIMES = 4
+SHOWN_BANDS = 16
+BARS = " ▁▂▃▄▅▆▇█"
+BAR_LINES = 7
+PATIENCE = 2.0
+"""Seconds before a progress bar is worth showing."""
 PROVENANCE = {"origin": "transform", "upper bound": "transform", "pixelsize": "transform"}
 """Rows whose value came with another field."""
 
 
-def as_line(outcome: Outcome) -> bool:
-    """Print one JSON object; True when the file was refused."""
-    sys.stdout.write(json.dumps(as_object(outcome), allow_nan=False) + "\n")
+def as_line(outcome: Outcome, *, stats: bool = False) -> bool:
+    """Print one JSON object, with statistics where asked; True when the file was refused."""
+    found = as_object(outcome)
+    if stats and isinstance(outcome, RasterFile):
+        found |= measured(outcome.statistics)
+    sys.stdout.write(json.dumps(found, allow_nan=False) + "\n")
     sys.stdout.flush()
     return isinstance(outcome, Rejection)
 
@@ -66,9 +80,47 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def moment(time: datetime | None) -> str | None:
+def measured(statistics: Statistics | None) -> dict[str, Any]:
+    """What the pixels say; both null where a warning tells why they say nothing."""
+    if statistics is None:
+        return {"statistics": None, "valid_outline": None}
+    return {
+        "statistics": {
+            "approximate": statistics.approximate,
+            "overview": statistics.overview,
+            "outline_pixels": statistics.outline_pixels,
+            "bands": [of_band(number, one) for number, one in enumerate(statistics.bands, 1)],
+        },
+        "valid_outline": geojson(statistics.valid_outline),
+    }
+
+
+def of_band(number: int, one: BandStatistics) -> dict[str, Any]:
+    """The statistics of a band, counted from 1."""
+    histogram = one.histogram
+    return {
+        "band": number,
+        "min": one.minimum,
+        "max": one.maximum,
+        "mean": one.mean,
+        "standard_deviation": one.standard_deviation,
+        "percentiles": {str(percent): value for percent, value in one.percentiles.items()} or None,
+        "valid_count": one.valid,
+        "valid_share": one.valid_share,
+        "histogram": None
+        if histogram is None
+        else {"min": histogram.low, "max": histogram.high, "counts": list(histogram.counts)},
+    }
+
+
+def geojson(outline: MultiPolygon) -> dict[str, Any] | None:
+    """Longitudes and latitudes (RFC 7946); null where nothing is valid."""
+    return None if outline.is_empty else dict(mapping(outline))
+
+
+def moment(when: datetime | None) -> str | None:
     """ISO 8601 with Z."""
-    return time.isoformat().replace("+00:00", "Z") if time else None
+    return when.isoformat().replace("+00:00", "Z") if when else None
 
 
 def operation(one: Operation) -> dict[str, Any]:
@@ -78,22 +130,92 @@ def operation(one: Operation) -> dict[str, Any]:
 
 def show(outcome: Outcome) -> bool:
     """Print a table for people; True when the file was refused."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
     if isinstance(outcome, Rejection):
-        console.print(
-            Text(f"{outcome.uri}\nrefused: {outcome.message} [{outcome.code}]\n", style="red")
-        )
+        text = f"{outcome.uri}\nrefused: {outcome.message} [{outcome.code}]\n"
+        console.print(Text(text, style="red"), soft_wrap=True)
         return True
-    table = Table(title=Text(outcome.uri), title_justify="left", show_header=True, expand=False)
-    for heading in ("field", "value", "from"):
-        table.add_column(heading, overflow="fold")
-    for name, value in described(outcome).items():
-        table.add_row(name, Text(value), Text(source_of(outcome, name)))
-    console.print(table)
+    console.print(Text(outcome.uri), soft_wrap=True)
+    console.print(facts_table(outcome))
+    if outcome.statistics:
+        console.print(statistics_table(outcome.statistics))
     for notice in outcome.notices:
         console.print(Text(f"warning: {notice.message} [{notice.code}]", style="yellow"))
     console.print()
     return False
+
+
+def facts_table(fact: RasterFile) -> Table:
+    """Field, value and provenance."""
+    table = Table(show_header=True)
+    table.add_column("field", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("from", overflow="fold", max_width=20)
+    for name, value in described(fact).items():
+        table.add_row(name, Text(value), Text(source_of(fact, name)))
+    return table
+
+
+def statistics_table(statistics: Statistics) -> Table:
+    """A row for each band: figures on the left, the shape of the values on the right."""
+    table = Table(title=Text(origin_of(statistics)), title_justify="left", show_lines=True)
+    table.add_column("band", justify="right")
+    table.add_column("values", overflow="fold")
+    table.add_column("percentiles", overflow="fold")
+    table.add_column("from min to max", no_wrap=True)
+    for number, band in enumerate(statistics.bands[:SHOWN_BANDS], 1):
+        table.add_row(str(number), values_of(band), percentiles_of(band), bars(band))
+    hidden = len(statistics.bands) - SHOWN_BANDS
+    if hidden > 0:
+        table.caption = f"and {hidden} more bands; --json has them all"
+    return table
+
+
+def origin_of(statistics: Statistics) -> str:
+    """Which pixels were looked at."""
+    if statistics.overview is None:
+        return "statistics of every pixel"
+    return f"approximate statistics, from the overview 1:{statistics.overview}; --exact reads every pixel"
+
+
+def values_of(band: BandStatistics) -> str:
+    """The figures of a band, one on a line."""
+    share = "valid under 0.01%" if 0 < band.valid_share < 1e-4 else f"valid {band.valid_share:.2%}"
+    if band.minimum is None:
+        return share
+    figures = {
+        "min": band.minimum,
+        "max": band.maximum,
+        "mean": band.mean,
+        "std": band.standard_deviation,
+    }
+    return "\n".join([*(f"{name} {brief(value)}" for name, value in figures.items()), share])
+
+
+def percentiles_of(band: BandStatistics) -> str:
+    """The percentiles of a band, one on a line."""
+    return "\n".join(f"{percent}% {brief(value)}" for percent, value in band.percentiles.items())
+
+
+def brief(number: float | None) -> str:
+    """Whole numbers as they are, others with six digits."""
+    return (
+        "unknown" if number is None else str(number) if isinstance(number, int) else f"{number:.6g}"
+    )
+
+
+def bars(band: BandStatistics) -> str:
+    """The histogram as bars, the highest of them full."""
+    if band.histogram is None:
+        return ""
+    counts = band.histogram.counts
+    highest = max(counts)
+    # Any pixel at all shows, if only as the lowest step.
+    steps = [-(-count * BAR_LINES * 8 // highest) for count in counts]
+    return "\n".join(
+        "".join(BARS[min(max(step - 8 * line, 0), 8)] for step in steps)
+        for line in reversed(range(BAR_LINES))
+    )
 
 
 def described(fact: RasterFile) -> dict[str, str]:
@@ -117,11 +239,11 @@ def described(fact: RasterFile) -> dict[str, str]:
         "pixelsize": f"{place.pixelsize_x}, {place.pixelsize_y}"
         + (" (rotated)" if place.rotated else ""),
         "spatial_bounds": (
-            f"west {place.bounds.west:.9f}, south {place.bounds.south:.9f}, "
-            f"east {place.bounds.east:.9f}, north {place.bounds.north:.9f}"
+            f"west {place.bounds.west:.7f}, east {place.bounds.east:.7f}\n"
+            f"south {place.bounds.south:.7f}, north {place.bounds.north:.7f}"
         ),
-        "operation": f"{code}{place.operation.name}, {accuracy}, PROJ {place.operation.proj_version}",
-        "times": ", ".join(str(moment(time)) for time in fact.times[:SHOWN_TIMES])
+        "operation": f"{code}{place.operation.name}\n{accuracy}, PROJ {place.operation.proj_version}",
+        "times": ", ".join(str(moment(when)) for when in fact.times[:SHOWN_TIMES])
         + (f" ... {len(fact.times)} in all" if len(fact.times) > SHOWN_TIMES else "")
         or "none",
         "datetime": moment(fact.datetime) or "none",
@@ -136,3 +258,39 @@ def described(fact: RasterFile) -> dict[str, str]:
 def source_of(fact: RasterFile, name: str) -> str:
     """Where the value of a row came from."""
     return fact.provenance.get(PROVENANCE.get(name, name), "")
+
+
+class ProgressBar:
+    """How far the pixels of the file that is due next are: on standard error, if that is a terminal, and
+    only once it takes longer than a moment."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bar: RichProgress | None = None
+        self._rows: dict[str, TaskID] = {}
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hide()
+
+    def tell(self, progress: Progress) -> None:
+        """Move the row of a file on."""
+        if not self._console.is_terminal or time.monotonic() - self._began < PATIENCE:
+            return
+        if self._bar is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+            self._bar = RichProgress(*columns, console=self._console, transient=True)
+            self._bar.start()
+        if progress.uri not in self._rows:
+            name = escape(progress.uri.rpartition("/")[2])
+            self._rows[progress.uri] = self._bar.add_task(name, total=progress.total)
+        self._bar.update(self._rows[progress.uri], completed=progress.done, total=progress.total)
+
+    def hide(self) -> None:
+        """Clear the terminal for something else to be printed."""
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar, self._rows, self._began = None, {}, time.monotonic()

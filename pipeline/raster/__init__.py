@@ -2,14 +2,17 @@
 
 from pipeline.raster.facts import (
     Band,
+    BandStatistics,
     Bounds,
     Budget,
     Georeference,
     Layout,
     Notice,
     Operation,
+    Progress,
     RasterFile,
     ReadOptions,
+    Statistics,
     TimeRule,
 )
 from pipeline.raster.pool import ReadingPool, read_all
@@ -18,15 +21,18 @@ from pipeline.raster.timestamps import interval_of, parse_time
 
 __all__ = [
     "Band",
+    "BandStatistics",
     "Bounds",
     "Budget",
     "Georeference",
     "Layout",
     "Notice",
     "Operation",
+    "Progress",
     "RasterFile",
     "ReadOptions",
     "ReadingPool",
+    "Statistics",
     "TimeRule",
     "interval_of",
     "parse_time",
