@@ -17,7 +17,7 @@ from pipeline.raster.facts import (
 )
 from pipeline.raster.pool import ReadingPool, read_all
 from pipeline.raster.reading import read
-from pipeline.raster.timestamps import interval_of, parse_time
+from pipeline.raster.timestamps import interval_of, parse_time, searched_text
 
 __all__ = [
     "Band",
@@ -38,4 +38,5 @@ __all__ = [
     "parse_time",
     "read",
     "read_all",
+    "searched_text",
 ]

@@ -189,13 +189,12 @@ def _as_utc(local: datetime, zone: tzinfo) -> datetime:
 
 
 def _by_pattern(path: Path, rule: TimeRule, zone: tzinfo, notices: list[Notice]) -> datetime | None:
-    """The one time that the pattern finds in the name; in the whole path if it has a slash."""
+    """The one time that the pattern finds."""
     if rule.pattern is None:
         return None
     pattern = compiled_pattern(rule.pattern)
-    text = str(path) if "/" in rule.pattern else path.name
     try:
-        times = set(_matches(pattern, text, rule, zone))
+        times = set(_matches(pattern, searched_text(pattern, path), rule, zone))
     except _NotATime as error:
         notices.append(Notice(error.code, f"the file name's time: {error}"))
         return None
@@ -206,6 +205,11 @@ def _by_pattern(path: Path, rule: TimeRule, zone: tzinfo, notices: list[Notice])
     else:
         notices.append(Notice("unmatched_pattern", "the pattern finds no time in the file name"))
     return None
+
+
+def searched_text(pattern: re.Pattern[str], path: Path) -> str:
+    """Where a pattern is searched: in the name of the file, or, where that does not fit, in the whole path."""
+    return path.name if pattern.search(path.name) else str(path)
 
 
 def _matches(

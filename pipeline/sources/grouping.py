@@ -2,8 +2,10 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.errors import Unmatched
+from pipeline.raster import searched_text
 from pipeline.sources.definition import PLACEHOLDER, Definition
 from pipeline.storage import StoredFile
 
@@ -19,7 +21,7 @@ class Group:
 
 def group_of(definition: Definition, file: StoredFile) -> Group:
     """The group of one file; raises Unmatched when the pattern that groups does not fit its path."""
-    parts = named_parts(definition.pattern, file.path.as_posix())
+    parts = named_parts(definition.pattern, file.path)
     key = {"file": file.uri, "all": "all"}.get(definition.group) or parts.get(definition.group)
     if not key:
         raise Unmatched(
@@ -30,9 +32,10 @@ def group_of(definition: Definition, file: StoredFile) -> Group:
     return Group(storable(key), storable(name)[:255])
 
 
-def named_parts(pattern: str | None, path: str) -> dict[str, str]:
+def named_parts(pattern: str | None, path: Path) -> dict[str, str]:
     """The named groups of a pattern in a path; empty where it does not fit."""
-    found = re.search(pattern, path) if pattern else None
+    expression = re.compile(pattern or "")
+    found = expression.search(searched_text(expression, path))
     return {name: part or "" for name, part in found.groupdict().items()} if found else {}
 
 

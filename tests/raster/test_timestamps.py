@@ -98,7 +98,10 @@ def test_a_pattern_finds_the_time_in_the_name(
     assert found.origin == "pattern of the file name"
 
 
-def test_a_pattern_with_a_slash_is_searched_in_the_whole_path() -> None:
+def test_a_pattern_that_does_not_fit_the_name_is_searched_in_the_whole_path() -> None:
+    assert dated("2024/x_2023.tif", pattern=r"(?P<year>20\d\d)").times == (
+        datetime(2023, 1, 1, tzinfo=UTC),
+    )
     found = dated("2024/05/x.tif", pattern=r"/(?P<year>\d{4})/(?P<month>\d\d)/")
     assert found.times == (datetime(2024, 5, 1, tzinfo=UTC),)
 
