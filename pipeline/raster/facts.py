@@ -195,7 +195,7 @@ class TimeRule:
     time: datetime | None = None
     """One fixed time for all files; has an offset."""
     pattern: str | None = None
-    """Searched in the name, then in the whole path: a regular expression with a named group `time`, or `year`, `month`, `day`, ..."""
+    """Regular expression with a named group `time`, or `year`, `month`, ...; searched in the name, then in the path."""
     time_format: str | None = None
     """strptime format of the group `time`; None means that ISO 8601 and its compact forms are tried."""
     time_zone: str = "UTC"
