@@ -19,8 +19,8 @@ class ApiConfig:
     """Most connections to the database at once."""
     page_size: int = 10
     max_page_size: int = 1000
-    query_bytes: int = 64 * 2**10
-    """Longest query string; beyond it 414."""
+    query_bytes: int = 60_000
+    """Longest query string; beyond it 414. The HTTP parser ends at 65535."""
     body_bytes: int = 2**20
     """Longest JSON body; beyond it 413."""
     body_seconds: float = 30.0

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="import-untyped, misc"
 """Text, uuid, time and ordering lookups find the same rows in the same order as django-filter's on the same data."""
 
 from collections.abc import Callable
@@ -13,8 +14,8 @@ from sqlalchemy.engine import make_url
 
 from tests.api.conftest import SOURCES, Add
 
-django = pytest.importorskip("django")
-filters = pytest.importorskip("django_filters")
+django: Any = pytest.importorskip("django")
+filters: Any = pytest.importorskip("django_filters")
 
 NAMES = [
     "Elevation", "elevation", "ELEVATION model", "100%", "100 percent", "a_b", "axb", "back\\slash", "Ünïcode",

@@ -1,0 +1,196 @@
+"""What one may see and write, by any route, is what section 6 of the contract says and no more."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from httpx import Client
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, insert, text
+from sqlalchemy.exc import ProgrammingError
+
+from pipeline.catalogue.people import add_user, create_key
+from pipeline.catalogue.tables import label_types, layers, raster_sources, roles, scenarios
+from tests.api.conftest import FULL, SOURCES, Add
+
+ORGANISATIONS = 2
+USERS = 3
+ROLES = ("user", "supplier", "admin", "manager")
+MODIFIERS = (0, 100, 200, 300)
+LISTS = {SOURCES: raster_sources, "/api/v4/rasters/": layers, "/api/v4/labeltypes/": label_types,
+         "/api/v4/scenarios/": scenarios}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that belongs to an organisation."""
+
+    organisation: int
+    supplier: int | None
+    modifier: int
+
+
+@dataclass(frozen=True)
+class World:
+    """Who has which role where, and what there is."""
+
+    roles: frozenset[tuple[int, int, str]]
+    rows: tuple[Row, ...]
+
+    def has(self, user: int, organisation: int, *names: str) -> bool:
+        return any((user, organisation, name) in self.roles for name in names)
+
+    def sees(self, user: int | None, row: Row) -> bool:
+        """Section 6, word by word; None is someone who is not logged in."""
+        if row.modifier == 0:
+            return True
+        if user is None:
+            return False
+        if row.modifier == 100:
+            return True
+        if row.modifier == 200:
+            return self.has(user, row.organisation, "user", "supplier", "admin")
+        return row.supplier == user or self.has(user, row.organisation, "admin")
+
+    def writes(self, user: int | None, row: Row) -> bool:
+        if user is None:
+            return False
+        own = row.supplier == user and self.has(user, row.organisation, "supplier")
+        return self.has(user, row.organisation, "admin") or own
+
+
+rows = st.builds(
+    Row,
+    st.integers(0, ORGANISATIONS - 1),
+    st.none() | st.integers(0, USERS - 1),
+    st.sampled_from(MODIFIERS),
+)
+worlds = st.builds(
+    World,
+    st.frozensets(
+        st.tuples(
+            st.integers(0, USERS - 1), st.integers(0, ORGANISATIONS - 1), st.sampled_from(ROLES)
+        ),
+        max_size=8,
+    ),
+    st.lists(rows, min_size=1, max_size=8).map(tuple),
+)
+
+
+@dataclass
+class Stage:
+    """The people and organisations that every world has, and who asks as whom."""
+
+    engine: Engine
+    organisations: list[int]
+    users: list[int]
+    clients: list[Client]
+
+    def play(self, world: World) -> dict[str, list[str]]:
+        """Make a world; the uuids of its rows, list by list."""
+        with self.engine.begin() as connection:
+            connection.execute(
+                text("TRUNCATE raster_sources, layers, label_types, scenarios, roles CASCADE")
+            )
+            held = [{"user_id": self.users[user], "organisation_id": self.organisations[place], "role": role}
+                    for user, place, role in world.roles]  # fmt: skip
+            if held:
+                connection.execute(insert(roles), held)
+            return {path: self.add(connection, table, world) for path, table in LISTS.items()}
+
+    def add(self, connection: Any, table: Any, world: World) -> list[str]:
+        uuids = []
+        for number, row in enumerate(world.rows):
+            values = {"name": f"row {number}", "organisation_id": self.organisations[row.organisation],
+                      "supplier_id": None if row.supplier is None else self.users[row.supplier],
+                      "access_modifier": row.modifier}  # fmt: skip
+            full = FULL | values if table is raster_sources else values
+            uuids.append(
+                str(
+                    connection.execute(
+                        insert(table).values(full).returning(table.c.uuid)
+                    ).scalar_one()
+                )
+            )
+        return uuids
+
+
+@pytest.fixture(scope="module")
+def stage(engine: Engine, client: Client, add_organisation: Any) -> Iterator[Stage]:
+    organisations = [add_organisation(f"Organisation {number}") for number in range(ORGANISATIONS)]
+    users = [add_user(engine, f"user {number}") for number in range(USERS)]
+    keys = [create_key(engine, f"user {number}") for number in range(USERS)]
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(Client(base_url=client.base_url, auth=("__key__", key)))
+            for key in keys
+        ]
+        yield Stage(engine, organisations, users, [*clients, client])
+
+
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(world=worlds, path=st.sampled_from(list(LISTS)))
+def test_everyone_sees_and_writes_what_the_rules_say_by_every_route(
+    stage: Stage, world: World, path: str
+) -> None:
+    uuids = stage.play(world)[path]
+    for user, client in zip([*range(USERS), None], stage.clients, strict=True):
+        seen = [uuid for uuid, row in zip(uuids, world.rows, strict=True) if world.sees(user, row)]
+        writes = {
+            uuid for uuid, row in zip(uuids, world.rows, strict=True) if world.writes(user, row)
+        }
+        for query in ({}, {"name__icontains": "ROW"}, {"ordering": "-name"}, {"uuid": ",".join(uuids)},
+                      {"page_size": "1"}, {"in_bbox": "4,51,5,52"} if path == SOURCES else {}):  # fmt: skip
+            page = client.get(path, params=query).json()
+            found = [one["uuid"] for one in page["results"]]
+            expected = seen[::-1] if query.get("ordering") else seen
+            assert page["count"] == len(seen)
+            assert found == (expected[:1] if "page_size" in query else expected)
+            assert (page["next"] is None) == (len(found) == len(seen))
+        assert {
+            one["uuid"] for one in client.get(path, params={"writable": "true"}).json()["results"]
+        } == writes & set(seen)
+        for uuid in uuids:
+            detail = client.get(f"{path}{uuid}/")
+            assert detail.status_code == (200 if uuid in seen else 404)
+            if uuid in seen and "writable" in detail.json():
+                assert detail.json()["writable"] == (uuid in writes)
+            refused = client.patch(f"{path}{uuid}/", json={"name": ""})
+            expected_status = (
+                401 if user is None else 404 if uuid not in seen else 400 if uuid in writes else 403
+            )
+            assert refused.status_code == expected_status
+
+
+def test_the_sql_role_for_readers_sees_public_rows_only(
+    engine: Engine, database_url: str, add_source: Add
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE raster_sources CASCADE"))
+    for modifier in MODIFIERS:
+        add_source(f"s{modifier}", access_modifier=modifier)
+    with engine.begin() as connection:
+        connection.execute(text("GRANT rastersources_reader TO CURRENT_USER"))
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL ROLE rastersources_reader"))
+        for relation in ("raster_sources", "public_raster_sources"):
+            found = connection.execute(text(f"SELECT name FROM {relation}")).scalars().all()
+            assert found == ["s0"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["SELECT password_hash FROM users", "SELECT * FROM api_keys", "DELETE FROM raster_sources"],
+)
+def test_the_sql_role_for_readers_may_do_no_more(engine: Engine, statement: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("GRANT rastersources_reader TO CURRENT_USER"))
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL ROLE rastersources_reader"))
+        with pytest.raises(ProgrammingError, match="permission denied"):
+            connection.execute(text(statement))
