@@ -226,6 +226,20 @@ def downgrade(
     move(settings(), migrations.downgrade, revision)
 
 
+@database.command("reproject")
+def reproject(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change only.")] = False,
+) -> None:
+    """Place all registered files again, under the present PROJ and RASTERSOURCES_CRS_POLICY; opens no file."""
+    from pipeline.catalogue.reproject import reproject
+    from pipeline.printing import after_reproject, moved
+
+    configured = settings()
+    with catalogue(configured) as engine:
+        summary = reproject(engine, configured.crs_policy, dry_run=dry_run, tell=moved)
+    after_reproject(summary, dry_run=dry_run)
+
+
 def move(configured: Settings, step: "Step", revision: str) -> None:
     """Take the schema to a revision and say so."""
     from pipeline.catalogue.database import sync_engine

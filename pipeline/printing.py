@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipeline.catalogue.register import Report
+from pipeline.catalogue.reproject import Moved, Summary
 from pipeline.errors import Rejection
 
 SECONDS_BETWEEN_LINES = 5
@@ -79,6 +80,41 @@ def summary(report: Report, seconds: float) -> str:
         f"{report.registered} registered, {report.unchanged} unchanged, {len(report.rejected)} refused, "
         f"{seconds:.1f} s, {speed:.0f} files/s"
     )
+
+
+def moved(found: Moved | Rejection) -> None:
+    """A source that moves, or a file that cannot be placed any more, on one line."""
+    if isinstance(found, Rejection):
+        typer.echo(f"left as it is {found.uri}: {found.message} [{found.code}]")
+    else:
+        files = counted(found.files, "file")
+        typer.echo(f"{distance(found.metres):>10}  {found.uuid}  {found.name} ({files})")
+
+
+def after_reproject(summary: Summary, *, dry_run: bool) -> None:
+    """The outcome in one sentence."""
+    if not summary.files:
+        typer.echo("nothing to change: every file lies where it would be placed now")
+    elif not summary.sources:
+        verb = "would get" if dry_run else "got"
+        files = counted(summary.files, "file")
+        typer.echo(f"no bounds change; {files} {verb} the operation and PROJ of now")
+    else:
+        verb = "would change" if dry_run else "changed"
+        typer.echo(
+            f"the bounds of {counted(summary.sources, 'source')} {verb}, "
+            f"by up to {distance(summary.metres)}"
+        )
+
+
+def counted(number: int, noun: str) -> str:
+    """With the plural's s where it is due."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def distance(metres: float) -> str:
+    """In metres, three digits."""
+    return f"{metres:.3g} m"
 
 
 def welcome(address: str, config: Path) -> None:

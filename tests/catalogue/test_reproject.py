@@ -1,0 +1,203 @@
+"""Reprojecting: places what is registered again, changes what differs, and nothing else."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from affine import Affine
+from sqlalchemy import Engine, text
+
+from pipeline.catalogue.reproject import Moved, Summary, reproject
+from pipeline.errors import Rejection
+from pipeline.ingest import Conditions, Work, register_all
+from pipeline.raster import ReadingPool
+from pipeline.sources.definition import define
+from tests.commands import RASTERSOURCES, run
+from tests.factory import RD_TRANSFORM, write_raster
+
+SIX_MILLIMETRES = 5.4e-8
+"""Degrees of latitude: a degree is 111.3 km."""
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ReadingPool]:
+    with ReadingPool(1) as pool:
+        yield pool
+
+
+@pytest.fixture
+def folder(tmp_path: Path, engine: Engine, pool: ReadingPool) -> Path:
+    """Sources `tiles` of three files, `utm` and `other` of one, registered."""
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE raster_sources, organisations CASCADE"))
+    for number in range(3):
+        place = RD_TRANSFORM @ Affine.translation(10 * number, 0)
+        write_raster(tmp_path / f"tiles_{number}.tif", transform=place)
+    write_raster(tmp_path / "utm_0.tif", crs="EPSG:32631", transform=RD_TRANSFORM)
+    write_raster(tmp_path / "other_0.tif")
+    fields = {"organisation": "Owner", "group": "part", "pattern": r"(?P<part>[a-z]+)_\d"}
+    definition = define({"id": "test", "files": ["*"], "name": "{part}", **fields}, "test")
+    works = [Work(definition, [tmp_path])]
+    report = register_all(engine, works, Conditions(create=True), pool.read, lambda _: None)
+    assert (report.registered, report.rejected) == (5, [])
+    return tmp_path
+
+
+def rows(engine: Engine, query: str) -> list[Any]:
+    with engine.connect() as connection:
+        return list(connection.execute(text(query)))
+
+
+def execute(engine: Engine, statement: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(statement))
+
+
+def versions(engine: Engine) -> list[Any]:
+    """Every row with the transaction that wrote it."""
+    return [
+        rows(engine, f"SELECT xmin::text, t::text FROM {name} AS t ORDER BY id")
+        for name in ("raster_sources", "raster_files")
+    ]
+
+
+def facts(engine: Engine) -> list[Any]:
+    """All of files and sources but the times at which they were written."""
+    return [
+        rows(
+            engine,
+            f"SELECT to_jsonb(t) - 'last_modified' - 'registered' FROM {name} AS t ORDER BY id",
+        )
+        for name in ("raster_sources", "raster_files")
+    ]
+
+
+def falsify(engine: Engine, name: str, degrees: float = SIX_MILLIMETRES) -> None:
+    """As if PROJ's default for EPSG:28992 had placed the files of a source, to the north."""
+    execute(
+        engine,
+        f"""UPDATE raster_files SET south = south + {degrees}, north = north + {degrees},
+                footprint = ST_Translate(footprint, 0, {degrees}), operation_code = 'EPSG:4833',
+                operation_name = 'Amersfoort to WGS 84 (4)', proj_version = '9.1.1'
+            WHERE source_id = (SELECT id FROM raster_sources WHERE name = '{name}')""",
+    )
+    execute(engine, "SELECT derive_sources(array_agg(id)) FROM raster_sources")
+
+
+def do(
+    engine: Engine, *, dry_run: bool = False, policy: str = "lizard"
+) -> tuple[Summary, list[Moved | Rejection]]:
+    told: list[Moved | Rejection] = []
+    summary = reproject(engine, policy, dry_run=dry_run, tell=told.append)
+    return summary, told
+
+
+def test_what_was_just_registered_lies_where_it_should(folder: Path, engine: Engine) -> None:
+    before = versions(engine)
+    assert do(engine) == (Summary(0, 0, 0, 0.0), [])
+    assert versions(engine) == before
+
+
+def test_a_dry_run_tells_how_far_sources_move_and_changes_no_row(
+    folder: Path, engine: Engine
+) -> None:
+    falsify(engine, "tiles")
+    falsify(engine, "other", 1e-6)
+    before = versions(engine)
+    summary, told = do(engine, dry_run=True)
+    assert versions(engine) == before
+    moved = [(one.name, one.files) for one in told if isinstance(one, Moved)]
+    assert moved == [("other", 1), ("tiles", 3)]
+    assert [one.metres for one in told if isinstance(one, Moved)] == [
+        pytest.approx(0.1113, rel=1e-3),
+        pytest.approx(0.00601, rel=1e-3),
+    ]
+    assert (summary.sources, summary.files, summary.unplaced) == (2, 4, 0)
+
+
+def test_a_run_restores_what_registering_gives_and_leaves_other_sources_alone(
+    folder: Path, engine: Engine
+) -> None:
+    fresh = facts(engine)
+    falsify(engine, "tiles")
+    assert facts(engine) != fresh
+    modified = "SELECT name, last_modified FROM raster_sources ORDER BY name"
+    before = dict(map(tuple, rows(engine, modified)))
+    do(engine)
+    assert facts(engine) == fresh
+    after = dict(map(tuple, rows(engine, modified)))
+    assert {name for name in after if after[name] != before[name]} == {"tiles"}
+    assert do(engine)[0].files == 0
+
+
+def test_another_proj_with_the_same_outcome_changes_files_and_no_source(
+    folder: Path, engine: Engine
+) -> None:
+    fresh = facts(engine)
+    execute(engine, "UPDATE raster_files SET proj_version = '9.1.1'")
+    modified = rows(engine, "SELECT id, last_modified FROM raster_sources")
+    summary, told = do(engine)
+    assert (summary.sources, summary.files, told) == (0, 5, [])
+    assert facts(engine) == fresh
+    assert rows(engine, "SELECT id, last_modified FROM raster_sources") == modified
+
+
+def test_a_file_that_cannot_be_placed_any_more_is_told_and_left(
+    folder: Path, engine: Engine
+) -> None:
+    falsify(engine, "tiles")
+    execute(
+        engine,
+        """UPDATE raster_files SET transform = '{1e9,0,1e11,0,-1e9,1e12}'
+           WHERE uri LIKE '%tiles_1.tif'""",
+    )
+    stored = "SELECT to_jsonb(t) FROM raster_files AS t WHERE uri LIKE '%tiles_1.tif'"
+    before = rows(engine, stored)
+    summary, told = do(engine)
+    assert (summary.sources, summary.files, summary.unplaced) == (1, 2, 1)
+    (refused,) = [one for one in told if isinstance(one, Rejection)]
+    assert refused.uri == (folder / "tiles_1.tif").as_uri()
+    assert refused.code == "outside_crs_domain"
+    assert rows(engine, stored) == before
+
+
+def test_notices_about_the_place_follow_it_and_others_stay(folder: Path, engine: Engine) -> None:
+    own = '{"code": "mask", "message": "own"}'
+    execute(
+        engine,
+        f"""UPDATE raster_files SET notices = '[{{"code": "unknown_datum", "message": "then"}}, {own}]',
+                proj_version = '9.1.1' WHERE uri LIKE '%other_0.tif'""".replace(":", r"\:"),
+    )
+    do(engine)
+    (row,) = rows(engine, "SELECT notices FROM raster_files WHERE uri LIKE '%other_0.tif'")
+    assert row.notices == [{"code": "mask", "message": "own"}]
+
+
+def test_an_interrupted_run_changes_nothing(folder: Path, engine: Engine) -> None:
+    falsify(engine, "tiles")
+    before = versions(engine)
+
+    def interrupt(_: Moved | Rejection) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reproject(engine, "lizard", dry_run=False, tell=interrupt)
+    assert versions(engine) == before
+
+
+def test_the_command_lists_sources_and_ends_with_0(
+    folder: Path, engine: Engine, database_url: str
+) -> None:
+    falsify(engine, "tiles")
+    command = [*RASTERSOURCES, "db", "reproject"]
+    (uuid,) = rows(engine, "SELECT uuid FROM raster_sources WHERE name = 'tiles'")[0]
+    dry = run([*command, "--dry-run"], RASTERSOURCES_DATABASE_URL=database_url).stdout
+    assert dry.splitlines() == [
+        f" 0.00601 m  {uuid}  tiles (3 files)",
+        "the bounds of 1 source would change, by up to 0.00601 m",
+    ]
+    done = run(command, RASTERSOURCES_DATABASE_URL=database_url).stdout
+    assert done.endswith("the bounds of 1 source changed, by up to 0.00601 m\n")
+    again = run(command, RASTERSOURCES_DATABASE_URL=database_url).stdout
+    assert again == "nothing to change: every file lies where it would be placed now\n"
