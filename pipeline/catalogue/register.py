@@ -93,20 +93,23 @@ LOCK_SOURCES = """
     ORDER BY id FOR UPDATE
 """
 
+FIND_SOURCES = """
+    UPDATE staged SET source_id = source.id FROM raster_sources AS source
+    WHERE source.definition = %(definition)s AND source.group_key = staged.group_key
+"""
+
 # A file must agree with the other files of its source, or, where all are new, with the first of them.
 REFUSE_MISFITS = """
     WITH model AS (
-        SELECT DISTINCT ON (candidate.group_key) candidate.* FROM (
-            SELECT source.group_key, 0 AS rank, file.id AS position, system.wkt, system.projection,
+        SELECT DISTINCT ON (candidate.source_id) candidate.* FROM (
+            SELECT file.source_id, 0 AS rank, file.id AS position, system.wkt, system.projection,
                    file.pixelsize_x, file.pixelsize_y, file.dtype
-            FROM raster_sources AS source
-            JOIN raster_files AS file ON file.source_id = source.id
+            FROM raster_files AS file
             JOIN coordinate_systems AS system ON system.id = file.coordinate_system_id
-            WHERE source.definition = %(definition)s AND source.group_key IN (SELECT group_key FROM staged)
-              AND NOT file.uri = ANY (%(uris)s)
+            WHERE file.source_id IN (SELECT source_id FROM staged) AND NOT file.uri = ANY (%(uris)s)
             UNION ALL
-            SELECT group_key, 1, position, wkt, projection, pixelsize_x, pixelsize_y, dtype FROM staged
-        ) AS candidate ORDER BY candidate.group_key, candidate.rank, candidate.position
+            SELECT source_id, 1, position, wkt, projection, pixelsize_x, pixelsize_y, dtype FROM staged
+        ) AS candidate ORDER BY candidate.source_id, candidate.rank, candidate.position
     ), judged AS (
         SELECT staged.position, CASE
             WHEN coalesce(staged.projection, staged.wkt) <> coalesce(model.projection, model.wkt)
@@ -120,7 +123,7 @@ REFUSE_MISFITS = """
                   staged.dtype) AS own,
         concat_ws(' ', coalesce(model.projection, 'a CRS without code'), model.pixelsize_x, model.pixelsize_y,
                   model.dtype) AS others
-        FROM staged JOIN model USING (group_key)
+        FROM staged JOIN model USING (source_id)
     )
     DELETE FROM staged USING judged
     WHERE staged.position = judged.position AND judged.code IS NOT NULL
@@ -145,9 +148,8 @@ REMOVE_FILES = """
 
 UPSERT_FILES = f"""
     INSERT INTO raster_files (source_id, coordinate_system_id, {FILE_COLUMNS})
-    SELECT source.id, system.id, {FILE_VALUES}
+    SELECT staged.source_id, system.id, {FILE_VALUES}
     FROM staged
-    JOIN raster_sources AS source ON source.definition = %(definition)s AND source.group_key = staged.group_key
     JOIN coordinate_systems AS system ON system.wkt_md5 = md5(staged.wkt)
     ORDER BY staged.position
     ON CONFLICT (source_id, uri) DO UPDATE SET
@@ -243,11 +245,12 @@ def write(
     }
     connection.execute(UPSERT_SOURCES, parameters)
     locked = [source for (source,) in connection.execute(LOCK_SOURCES, parameters)]
+    connection.execute(FIND_SOURCES, parameters)
     misfits = [Rejection(*found) for found in connection.execute(REFUSE_MISFITS, parameters)]
     parameters["withdrawn"] += [misfit.uri for misfit in misfits]
     connection.execute(UPSERT_SYSTEMS)
     connection.execute(REMOVE_FILES, parameters)
-    connection.execute(UPSERT_FILES, parameters)
+    connection.execute(UPSERT_FILES)
     keep_rejections(connection, parameters, rejected + misfits)
     connection.execute("SELECT derive_sources(%s)", [locked])
     return misfits

@@ -1,5 +1,6 @@
 """The staging table: the facts of a batch as rows, brought in by COPY."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -60,25 +61,33 @@ FILE_UPDATES = ", ".join(f"{name} = excluded.{name}" for name in STAGED if name 
 MAKE_STAGED = f"""
     CREATE TEMPORARY TABLE staged (
         position bigint GENERATED ALWAYS AS IDENTITY,
+        source_id bigint,
         {", ".join(f"{name} {kind}" for name, kind in STAGED.items())}
     ) ON COMMIT DROP
 """
 COPY_STAGED = f"COPY staged ({', '.join(STAGED)}) FROM STDIN"
 
 
-def stage(connection: Connection, facts: list[tuple[Group, RasterFile]], reading_hash: str) -> None:
-    """Make the table `staged`, gone at the end of the transaction, and fill it with the facts in their order."""
+def stage(
+    connection: Connection,
+    facts: Sequence[tuple[Group | None, RasterFile]],
+    reading_hash: str | None,
+) -> None:
+    """Make the table `staged`, gone at the end of the transaction, and fill it with the facts in their order.
+
+    Whoever stages sets `source_id` next: from the groups, or to the source that is meant.
+    """
     connection.execute(MAKE_STAGED)
     with connection.cursor().copy(COPY_STAGED) as copy:
         for group, fact in facts:
             copy.write_row(row(group, fact, reading_hash))
 
 
-def row(group: Group, fact: RasterFile, reading_hash: str) -> tuple[Any, ...]:
+def row(group: Group | None, fact: RasterFile, reading_hash: str | None) -> tuple[Any, ...]:
     """The values of STAGED, in its order."""
     place, operation = fact.georeference, fact.georeference.operation
     return (
-        group.key,
+        group.key if group else None,
         place.crs_wkt,
         fact.uri,
         fact.fingerprint,

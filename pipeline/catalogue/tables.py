@@ -312,6 +312,7 @@ uploads = Table(
     Column("state_detail", Text),
     moment("created_at"),
     moment("updated_at"),
+    required("attempts", Integer, "0"),
 )
 
 rejected_files = Table(
