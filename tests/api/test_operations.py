@@ -1,0 +1,132 @@
+"""Running it: the database that goes away and comes back, time limits, base URL, CORS, headers, health and metrics."""
+
+from pathlib import Path
+
+import pytest
+from httpx import Client
+from sqlalchemy import Engine, text
+
+from pipeline.api.config import ApiConfig
+from pipeline.catalogue.database import sync_engine
+from pipeline.catalogue.local import Cluster
+from pipeline.catalogue.migrations import migrate
+from tests.api.conftest import SOURCES, Add, client_of
+
+pytestmark = pytest.mark.usefixtures("empty")
+
+
+def test_the_api_outlives_the_database(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    cluster.start()
+    try:
+        engine = sync_engine(cluster.url())
+        migrate(engine)
+        engine.dispose()
+        config = ApiConfig(cluster.url(), locate_database=cluster.url)
+        with client_of(config) as client:
+            assert client.get(SOURCES).status_code == 200
+            cluster.stop()
+            for path in (SOURCES, "/health"):
+                answer = client.get(path)
+                assert (answer.status_code, list(answer.json())) == (
+                    503,
+                    ["status", "code", "message", "detail"],
+                )
+                assert answer.headers["retry-after"] == "5"
+            cluster.start()
+            for path in (SOURCES, "/health", f"{SOURCES}?page_size=1"):
+                assert client.get(path).status_code == 200
+    finally:
+        cluster.stop()
+
+
+def test_the_api_starts_without_a_database() -> None:
+    with client_of(ApiConfig("postgresql://nobody@127.0.0.1:1/nothing")) as client:
+        assert client.get(SOURCES).status_code == 503
+        assert client.post(SOURCES, json={}).status_code == 401
+        assert client.get("/metrics").status_code == 200
+
+
+def test_a_query_beyond_its_time_is_503(database_url: str, engine: Engine, add_source: Add) -> None:
+    row = add_source("a")
+    with (
+        client_of(ApiConfig(database_url, statement_timeout_seconds=0.3)) as client,
+        engine.connect() as other,
+    ):
+        other.execute(text("LOCK TABLE raster_sources"))
+        answer = client.get(f"{SOURCES}{row.uuid}/")
+        assert (answer.status_code, answer.json()["message"]) == (
+            503,
+            "Service unavailable. #503.10",
+        )
+        other.rollback()
+        assert client.get(f"{SOURCES}{row.uuid}/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "base", ["https://example.org", "https://example.org/maps/", "http://localhost:9/a/b"]
+)
+def test_hyperlinks_begin_with_the_public_base_url_and_its_path_is_taken_off(
+    database_url: str, add_source: Add, base: str
+) -> None:
+    row = add_source("a")
+    public = base.rstrip("/")
+    prefix = public.split("/", 3)[3] if public.count("/") > 2 else ""
+    with client_of(ApiConfig(database_url, base_url=base)) as client:
+        for path in {SOURCES, f"/{prefix}{SOURCES}" if prefix else SOURCES}:
+            page = client.get(path, params={"page_size": 1}).json()
+            assert page["results"][0]["url"] == f"{public}{SOURCES}{row.uuid}/"
+        add_source("b")
+        assert (
+            client.get(path, params={"page_size": 1}).json()["next"]
+            == f"{public}{SOURCES}?page=2&page_size=1"
+        )
+        assert (
+            f'href="{public}/static/pages.css"' in client.get(path, params={"format": "api"}).text
+        )
+
+
+def test_pages_of_allowed_origins_may_call_and_others_may_not(database_url: str) -> None:
+    ask = {
+        "Access-Control-Request-Method": "PATCH",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+    with client_of(ApiConfig(database_url, cors_origins=("https://maps.example",))) as client:
+        allowed = client.options(SOURCES, headers={"Origin": "https://maps.example", **ask})
+        assert allowed.headers["access-control-allow-origin"] == "https://maps.example"
+        assert "PATCH" in allowed.headers["access-control-allow-methods"]
+        other = client.get(SOURCES, headers={"Origin": "https://other.example"})
+        assert "access-control-allow-origin" not in other.headers
+
+
+def test_no_origin_is_allowed_unless_the_setting_says_so(client: Client) -> None:
+    answer = client.get(SOURCES, headers={"Origin": "https://maps.example"})
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_every_answer_has_security_headers(client: Client) -> None:
+    for path in (SOURCES, "/nothing", "/static/pages.css", "/accounts/login/"):
+        headers = client.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["cache-control"] == "private, no-cache"
+
+
+def test_metrics_count_by_route_and_not_by_path(client: Client) -> None:
+    client.get(f"{SOURCES}00000000-0000-0000-0000-000000000000/")
+    client.request("PROPFIND", SOURCES)
+    text = client.get("/metrics").text
+    assert (
+        'rastersources_requests_total{method="GET",route="/api/v4/rastersources/{uuid}/",status="404"}'
+        in text
+    )
+    assert 'method="other",route="/api/v4/rastersources/",status="405"' in text
+    assert "00000000-0000" not in text
+
+
+def test_health_is_ok_while_the_database_answers(client: Client) -> None:
+    assert client.get("/health").json() == {"status": "ok"}
+
+
+def test_the_way_to_the_api_is_shown(client: Client) -> None:
+    assert client.get("/").headers["location"].endswith("/api/v4/")
