@@ -3,8 +3,10 @@
 `python -m tests.fuzz 20000 [SEED]` reads that many; the suite some hundreds.
 """
 
+import json
 import random
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -22,6 +24,7 @@ from tests.factory import write_raster
 CORPUS = Path(__file__).parents[2] / "shared" / "corpus"
 _LARGEST_SEED = 40_000
 _SECONDS = 5.0
+_MEGABYTES = 500
 _CUT = 0.1
 """Share of the mutants that are cut off; most of these are refused at once."""
 
@@ -129,9 +132,23 @@ def _sidecar_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.aux.xml")
 
 
-if __name__ == "__main__":
+def main(count: int, seed: int) -> int:
+    """Print what came of it as JSON; exit status 1 when a mutant hung, crashed, or took too much."""
     started = time.monotonic()
-    first = int(sys.argv[2]) if len(sys.argv) > 2 else 1
-    findings = run(int(sys.argv[1]), first, Path(tempfile.mkdtemp(prefix="fuzz-")))
-    print(findings, f"{time.monotonic() - started:.0f} s")
-    sys.exit(1 if findings.failures else 0)
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    findings = run(count, seed, folder)
+    seconds = round(time.monotonic() - started, 1)
+    print(
+        json.dumps(
+            {**vars(findings), "failures": [*map(str, findings.failures)], "seconds": seconds}
+        )
+    )
+    if not findings.failures:
+        shutil.rmtree(folder)
+    return int(
+        bool(findings.failures) or findings.slowest > _SECONDS or findings.peak_memory > _MEGABYTES
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1))
