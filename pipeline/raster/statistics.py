@@ -35,7 +35,7 @@ Flags = npt.NDArray[np.bool_]
 
 _ENOUGH = 2**20
 """Pixels of an overview that are enough to judge a raster by; finer ones are left alone."""
-_VALUES_AT_ONCE = 2**21
+_VALUES_AT_ONCE = 2**19
 _BANDS_AT_ONCE = 16
 _CACHE_BYTES = 64 * 2**20
 """GDAL's share of memory for blocks that it has unpacked."""

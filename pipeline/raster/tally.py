@@ -48,12 +48,15 @@ class Moments:
 
 def moments_of(values: Values, weights: Counts | int = 1) -> tuple[int, float, float]:
     """Number, mean and sum of squared deviations, each value counted as often as its weight."""
-    count = int(np.sum(weights)) if isinstance(weights, np.ndarray) else weights * values.size
     numbers = values.astype(np.float64)
     with np.errstate(all="ignore"):
-        mean = float(np.sum(numbers * weights) / count)
-        squares = float(np.sum(np.square(numbers - mean) * weights))
-    return count, mean, squares
+        if isinstance(weights, int):
+            mean = float(numbers.mean())
+            numbers -= mean
+            return weights * values.size, mean, weights * float(np.dot(numbers, numbers))
+        count = int(weights.sum())
+        mean = float(np.dot(numbers, weights) / count)
+        return count, mean, float(np.dot(np.square(numbers - mean), weights))
 
 
 class Tally:
@@ -149,9 +152,12 @@ class Tally:
         span = self._span()
         if span is None:
             return
-        each = np.broadcast_to(weights, values.shape)
-        counts, _ = np.histogram(values.astype(np.float64), BINS, range=span, weights=each)
-        self._bins += counts.astype(np.int64)
+        numbers = values.astype(np.float64)
+        if isinstance(weights, int):
+            self._bins += np.histogram(numbers, BINS, range=span)[0] * weights
+        else:
+            counts, _ = np.histogram(numbers, BINS, range=span, weights=weights)
+            self._bins += counts.astype(np.int64)
 
     def _span(self) -> tuple[float, float] | None:
         """Lowest and highest value, where steps between them can be told apart."""
