@@ -11,7 +11,7 @@ from pipeline.api.parameters import page_of, parse_selection
 from pipeline.api.problems import not_found
 from pipeline.api.resource import Resource
 from pipeline.api.writing import change_one, create, remove
-from pipeline.catalogue.query import page_statement, row_statement
+from pipeline.catalogue.query import count_statement, page_statement, row_statement
 
 
 class ReadList(Endpoint):
@@ -84,8 +84,12 @@ async def page(
         entity, call.caller, where, selection.ordering, paging.size, paging.offset
     )
     rows = await call.api.database.rows(statement)
-    shown = [represent(resource.fields, row, call.links) for row in rows if row.id is not None]
-    return page_of(selection, rows[0].total, shown, call.links, call.path, call.query)
+    total = rows[0].total if rows else 0
+    if not rows and paging.by_offset and paging.offset:
+        (counted,) = await call.api.database.rows(count_statement(entity, call.caller, where))
+        total = counted[0]
+    shown = [represent(resource.fields, row, call.links) for row in rows]
+    return page_of(selection, total, shown, call.links, call.path, call.query)
 
 
 async def one(call: Call, resource: Resource) -> Any:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, Table, func, select, true
+from sqlalchemy import ColumnElement, FromClause, Select, Table, func, select
 
 from pipeline.catalogue.access import Caller
 from pipeline.catalogue.filters import Filter
@@ -13,7 +14,7 @@ from pipeline.catalogue.lookups import BadValue
 Predicate = ColumnElement[bool]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entity:
     """A list of the catalogue: its table, what is shown of a row, and who may see it."""
 
@@ -49,48 +50,42 @@ def page_statement(
     limit: int,
     offset: int,
 ) -> Select[Any]:
-    """`limit` rows from `offset`, each with the `total` of all; a page without rows is one row whose id is null.
+    """`limit` rows from `offset`, each with the `total` of all; no row at all beyond the end.
 
     The page is cut before anything is joined to it, so that related objects are looked up for its rows alone.
     """
     table = entity.table
-    visible = [entity.visible(caller), *where]
     order = order_by(entity, ordering)
+    visible = (entity.visible(caller), *where)
     cut = select(table.c.id).where(*visible).order_by(*order).limit(limit).offset(offset)
-    page = cut.subquery("page")
-    rows = (
-        select(*entity.columns(caller), func.row_number().over(order_by=order).label("place"))
-        .select_from(entity.joined(table))
-        .where(table.c.id.in_(select(page.c.id)))
-        .subquery("shown")
-    )
-    counted = select(
-        select(func.count()).select_from(table).where(*visible).scalar_subquery().label("total")
-    )
-    count = counted.subquery("counted")
+    total = count_statement(entity, caller, where).correlate(None).scalar_subquery()
     return (
-        select(count.c.total, *rows.c)
-        .select_from(count.outerjoin(rows, true()))
-        .order_by(rows.c.place)
+        shown_rows(entity, caller)
+        .add_columns(total.label("total"))
+        .where(table.c.id.in_(cut.correlate(None)))
+        .order_by(*order)
     )
+
+
+def count_statement(entity: Entity, caller: Caller, where: Sequence[Predicate]) -> Select[Any]:
+    """How many rows there are."""
+    return select(func.count()).select_from(entity.table).where(entity.visible(caller), *where)
+
+
+@lru_cache(maxsize=256)
+def shown_rows(entity: Entity, caller: Caller) -> Select[Any]:
+    """All rows with what is shown of them; composing this takes longer than running it."""
+    return select(*entity.columns(caller)).select_from(entity.joined(entity.table))
 
 
 def row_statement(entity: Entity, caller: Caller, key: Predicate) -> Select[Any]:
     """The one row that the key finds, if the caller may see it."""
-    return (
-        select(*entity.columns(caller))
-        .select_from(entity.joined(entity.table))
-        .where(entity.visible(caller), key)
-    )
+    return shown_rows(entity, caller).where(entity.visible(caller), key)
 
 
 def own_row_statement(entity: Entity, caller: Caller, number: int) -> Select[Any]:
     """The row that the caller has just written, as it is shown."""
-    return (
-        select(*entity.columns(caller))
-        .select_from(entity.joined(entity.table))
-        .where(entity.table.c.id == number)
-    )
+    return shown_rows(entity, caller).where(entity.table.c.id == number)
 
 
 def order_by(entity: Entity, ordering: str) -> list[ColumnElement[Any]]:
