@@ -27,6 +27,9 @@ _MOST_POINTS = 5_000
 _STEPS = 64
 """A straight edge is followed on the earth in steps of this part of the raster's longer side."""
 
+_BESIDE = 1e-6
+"""Pixels; a point that is nearer to a pole is the pole."""
+
 
 class ValidCells:
     """Squares of pixels of an image, and which of them hold a valid pixel."""
@@ -90,15 +93,17 @@ def outline_of(cells: ValidCells, facts: RasterFile, policy: str) -> tuple[Multi
 def _drawn(cells: ValidCells) -> tuple[BaseGeometry, int]:
     """The outline in squares, and how many pixels of the image they have to a side."""
     flags, step = cells.cells, cells.step
-    while True:
-        found = [shapely.geometry.shape(shape) for shape, _ in _shapes(flags)]
-        if sum(map(shapely.get_num_coordinates, found)) <= _MOST_POINTS:
-            return shapely.MultiPolygon(found), step
+    while _corners(flags) > _MOST_POINTS:
         flags, step = _coarser(flags), 2 * step
+    found = shapes(flags.astype(np.uint8), mask=flags, transform=Affine.identity())
+    return shapely.MultiPolygon([shapely.geometry.shape(shape) for shape, _ in found]), step
 
 
-def _shapes(flags: Flags) -> list[tuple[dict[str, object], float]]:
-    return list(shapes(flags.astype(np.uint8), mask=flags, transform=Affine.identity()))
+def _corners(flags: Flags) -> int:
+    """How many points the outline has, told by the four squares around each point."""
+    padded = np.pad(flags, 1).astype(np.int8)
+    rows = padded[:-1] - padded[1:]
+    return int(np.count_nonzero(rows[:, :-1] != rows[:, 1:]))
 
 
 def _coarser(flags: Flags) -> Flags:
@@ -134,7 +139,8 @@ def _placed(part: Polygon, surface: Surface) -> BaseGeometry:
 
 
 def _ring(ring: shapely.LinearRing, surface: Surface) -> MultiPolygon:
-    points = np.asarray(ring.coords)
+    """What a ring of pixels encloses on the earth."""
+    points, pole = _from_pole(np.asarray(ring.coords), surface)
     longitude, latitude = surface.locate(points[:, 0], points[:, 1])
     on = np.isfinite(longitude)
     longitude, latitude = longitude[on], latitude[on]
@@ -143,6 +149,40 @@ def _ring(ring: shapely.LinearRing, surface: Surface) -> MultiPolygon:
     if surface.crs.linear:
         return cut(polygon_around(longitude, latitude, None))
     longitude = np.unwrap(longitude, period=360.0)
-    around = abs(longitude[-1] - longitude[0]) > 180.0
-    pole = float(np.sign(latitude.sum()) * 90.0) if around else None
+    turn = 360.0 * np.rint((longitude[-1] - longitude[0]) / 360.0)
+    if turn and pole is None:
+        return _around_pole(longitude, latitude, turn)
     return cut(polygon_around(longitude, latitude, pole))
+
+
+def _around_pole(longitude: Floats, latitude: Floats, turn: float) -> MultiPolygon:
+    """What lies between a ring and the pole that it goes around, one turn of 360 or -360 degrees.
+
+    The ring may go back and forth where it begins, so that it cannot be cut open there: it is
+    followed for three turns, of which the one in the middle counts.
+    """
+    turns = np.concatenate([longitude[:-1] - turn, longitude[:-1], longitude + turn])
+    pole = float(np.sign(latitude.sum()) * 90.0)
+    latitudes = np.concatenate([latitude[:-1], latitude[:-1], latitude])
+    band = shapely.make_valid(polygon_around(turns, latitudes, pole))
+    first, last = sorted((longitude[0], longitude[0] + turn))
+    return cut(band.intersection(shapely.box(first, -90.0, last, 90.0)))
+
+
+def _from_pole(points: Floats, surface: Surface) -> tuple[Floats, float | None]:
+    """The points of a ring; of one that runs through a pole, those from there to there, and its latitude.
+
+    At the pole itself there is no longitude.
+    """
+    if surface.crs.linear:
+        return points, None
+    for latitude, column, row in surface.poles():
+        line, pole = shapely.LineString(points), shapely.Point(column, row)
+        if line.distance(pole) > _BESIDE:
+            continue
+        way = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
+        beyond = (way - line.project(pole)) % way[-1]
+        order = np.argsort(beyond[:-1], kind="stable")
+        order = order[(beyond[order] > _BESIDE) & (beyond[order] < way[-1] - _BESIDE)]
+        return points[order], latitude
+    return points, None
