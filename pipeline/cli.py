@@ -201,11 +201,22 @@ def stop_cluster() -> None:
 
 @database.command("url")
 def url() -> None:
-    """Print the URL of the database, for psql and other programs; the private cluster must be running."""
+    """Print the URL of the database, for psql and other programs.
+
+    A private cluster that is not running is started, and runs until `rastersources db stop`.
+    """
     from pipeline.catalogue.local import Cluster
 
     configured = settings()
-    typer.echo(configured.database_url or Cluster(home_folder(configured)).url())
+    if configured.database_url:
+        typer.echo(configured.database_url)
+        return
+    cluster = Cluster(home_folder(configured))
+    if not cluster.running():
+        cluster.start()
+        typer.echo("the private cluster runs now, until: rastersources db stop", err=True)
+    bring_up_to_date(cluster.url())
+    typer.echo(cluster.url())
 
 
 @database.command("migrate")

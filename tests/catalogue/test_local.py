@@ -79,6 +79,16 @@ def test_what_db_start_started_stays_until_db_stop(home: Path) -> None:
     assert "was not running" in run([*RASTERSOURCES, "db", "stop"], RASTERSOURCES_HOME=home).stderr
 
 
+def test_db_url_starts_it_to_stay(home: Path) -> None:
+    done = run([*RASTERSOURCES, "db", "url"], RASTERSOURCES_HOME=home)
+    assert "rastersources db stop" in done.stderr
+    with psycopg.connect(done.stdout.strip()) as connection:
+        assert connection.execute("SELECT count(*) FROM public_raster_sources").fetchone() == (0,)
+    again = run([*RASTERSOURCES, "db", "url"], RASTERSOURCES_HOME=home)
+    assert (again.stdout, again.stderr) == (done.stdout, "")
+    run([*RASTERSOURCES, "db", "stop"], RASTERSOURCES_HOME=home)
+
+
 def test_the_lease_of_a_killed_process_ends_with_it(home: Path) -> None:
     holder = [
         *RASTERSOURCES[:1], "-c",
