@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from pipeline.ingest import Conditions, Reader
+    from pipeline.uploading import Worker
 
 # Each function imports what it needs: the command line starts in a tenth of a second that way.
 
@@ -20,6 +21,11 @@ def home_folder(configured: Settings) -> Path:
     from pipeline.catalogue.local import default_home
 
     return (configured.home or default_home(CHECKOUT)).absolute()
+
+
+def uploads_folder(configured: Settings) -> Path:
+    """RASTERSOURCES_UPLOADS, or its default."""
+    return Path(configured.uploads) if configured.uploads else home_folder(configured) / "uploads"
 
 
 @contextmanager
@@ -56,6 +62,18 @@ def reading(configured: Settings) -> Iterator["Reader"]:
 
     with ReadingPool(configured.workers) as pool:
         yield pool.read
+
+
+@contextmanager
+def upload_worker(configured: Settings, engine: "Engine") -> Iterator["Worker"]:
+    """Who processes uploads, with processes that read them."""
+    from pipeline.deposit import deposit_at
+    from pipeline.raster import ReadingPool
+    from pipeline.uploading import Worker
+
+    deposit = deposit_at(uploads_folder(configured))
+    with ReadingPool(configured.workers) as pool:
+        yield Worker(engine, deposit, conditions(configured, create=False).options, pool)
 
 
 def conditions(configured: Settings, *, create: bool) -> "Conditions":

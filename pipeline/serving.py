@@ -1,4 +1,4 @@
-"""Run the API server, and beside it the flow that registers files."""
+"""Run the API server, beside it the work on uploads, and the flow that registers files."""
 
 import errno
 import os
@@ -9,17 +9,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 from types import TracebackType
 from typing import Self
 
 import uvicorn
 
 from pipeline.api.app import ApiConfig, create_app
+from pipeline.entry import upload_worker, uploads_folder
 from pipeline.errors import CatalogueError
 from pipeline.settings import Settings
 
 SECONDS_TO_STOP = 15
 """What the flow gets to end by itself: its Prefect server needs some seconds."""
+SECONDS_TO_STOP_UPLOADS = 5
 
 
 @contextmanager
@@ -59,14 +62,21 @@ def run_server(
         database_url=where,
         base_url=configured.base_url,
         statement_timeout_seconds=configured.statement_timeout_seconds,
+        uploads_folder=str(uploads_folder(configured)),
+        upload_bytes=configured.upload_bytes,
     )
     server = Server(
         uvicorn.Config(create_app(config), log_level="warning", timeout_graceful_shutdown=5)
     )
-    server.ready = lambda: ready(address_of(listening))
-    with suppress(
-        KeyboardInterrupt, SystemExit
-    ):  # uvicorn raises the signal again when it has shut down
+    uploads = UploadThread(where, configured)
+
+    def begin() -> None:
+        ready(address_of(listening))
+        uploads.start()
+
+    server.ready = begin
+    # uvicorn raises the signal again when it has shut down
+    with uploads, suppress(KeyboardInterrupt, SystemExit):
         server.run(sockets=[listening])
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(
@@ -78,6 +88,38 @@ def address_of(listening: socket.socket) -> str:
     """Where to find the server."""
     host, port = listening.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class UploadThread:
+    """The work on uploads, in a thread beside the server; files are read in processes of their own."""
+
+    def __init__(self, where: str, configured: Settings) -> None:
+        self._where, self._configured, self._stop = where, configured, Event()
+        # It ends with the server whatever it does then: an upload half done is taken up again.
+        self._thread = Thread(target=self._work, name="uploads", daemon=True)
+
+    def start(self) -> None:
+        """Start it, once the server answers."""
+        self._thread.start()
+
+    def _work(self) -> None:
+        from pipeline.catalogue.database import sync_engine
+        from pipeline.uploading import work_until
+
+        engine = sync_engine(self._where)
+        try:
+            with upload_worker(self._configured, engine) as worker:
+                work_until(self._stop, worker)
+        finally:
+            engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(SECONDS_TO_STOP_UPLOADS)
 
 
 class FlowRun:

@@ -35,6 +35,10 @@ class Settings(BaseSettings):
     crs_policy: Literal["lizard", "best-available"] = "lizard"
     file_seconds: float = Field(default=20.0, gt=0)
     """Time that reading one file may take."""
+    uploads: str | None = None
+    """Folder of uploaded files; None: `uploads` in the home folder."""
+    upload_bytes: int = Field(default=10 * 2**30, ge=1)
+    """Longest file that may be uploaded."""
     statement_timeout_seconds: float = Field(default=30.0, gt=0)
     """Time that one query of the API may take."""
 

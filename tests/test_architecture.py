@@ -8,7 +8,7 @@ import pytest
 
 from tests.commands import REPOSITORY
 
-ORDER = ["errors", "storage", "raster", "sources", "catalogue", "api"]
+ORDER = ["errors", "storage", "deposit", "raster", "sources", "catalogue", "api"]
 """An import points only backwards along this line."""
 ENTRY_POINTS = {"cli", "entry", "serving", "settings"}
 MODULES = sorted((REPOSITORY / "pipeline").rglob("*.py")) + sorted(

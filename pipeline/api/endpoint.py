@@ -97,6 +97,12 @@ class Endpoint:
     """Query strings worth trying."""
     schema: Mapping[str, Any] = {"type": "object"}
     """JSON Schema of what GET answers, where no resource says it."""
+    parses: Sequence[str] = (JSON, FORM)
+    """Media types of bodies."""
+    bodies: Mapping[str, Mapping[str, Any]] = {}
+    """Method -> request body for OpenAPI, where its fields do not say it."""
+    answers: Mapping[str, Mapping[str, Any]] = {}
+    """Method -> JSON Schema of what it answers with 200, where that is out of the ordinary."""
 
     def __init__(self, api: Api) -> None:
         self.api = api
@@ -211,7 +217,7 @@ def describe(endpoint: Endpoint) -> dict[str, Any]:
         "name": endpoint.title,
         "description": endpoint.description,
         "renders": RENDERS,
-        "parses": [JSON, FORM],
+        "parses": list(endpoint.parses),
     }
     writes = [method for method in ("POST", "PUT") if method in endpoint.methods]
     if writes:

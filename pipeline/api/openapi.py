@@ -106,9 +106,11 @@ def operation(path: str, endpoint: Endpoint, method: str) -> Schema:
         "parameters": query_parameters(endpoint) if method == "GET" else [FORMAT],
         "responses": responses(endpoint, method),
     }  # fmt: skip
-    if method in ("POST", "PUT", "PATCH"):
+    if method in endpoint.bodies:
+        found["requestBody"] = endpoint.bodies[method]
+    elif method in ("POST", "PUT", "PATCH"):
         found["requestBody"] = request_body(endpoint.fields, partial=method == "PATCH")
-    if method == "DELETE":
+    elif method == "DELETE":
         force = {"type": "object", "properties": {"force": {"type": "boolean"}}}
         found["requestBody"] = {"content": json_content(force)}
     return found
@@ -163,6 +165,9 @@ def parameter(name: str, schema: Mapping[str, Any], help: str) -> Schema:
 def responses(endpoint: Endpoint, method: str) -> Schema:
     """Status -> response."""
     found: Schema = {str(status): {"$ref": f"#/components/responses/{status}"} for status in ALWAYS}
+    if method in endpoint.answers:
+        contents = both_contents(endpoint.answers[method])
+        return {"200": {"description": "Done.", "content": contents}, **found}
     if method == "DELETE":
         return {
             "204": {"description": "Deleted."},

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from pipeline.api.data import Data
 from pipeline.api.dependents import LABEL_TYPES, LAYERS, SCENARIOS
 from pipeline.api.documentation import Docs, OpenApi
 from pipeline.api.endpoint import Api, Endpoint
@@ -48,6 +49,7 @@ def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:
     for resource in EDITABLE:
         yield f"{API}/{resource.path}/", WriteList(api, resource)
         yield f"{API}/{resource.path}/{{uuid}}/", WriteDetail(api, resource)
+    yield f"{API}/rastersources/{{uuid}}/data/", Data(api)
     for part in (UPLOADS, FILES):
         yield f"{API}/{part.path}/", OfRasterSource(api, part)
     yield f"{API}/organisations/", ReadList(api, ORGANISATIONS)

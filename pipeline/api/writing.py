@@ -10,11 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.api.auth import require_login
 from pipeline.api.body import read_object
+from pipeline.api.deposit import discard_unneeded
 from pipeline.api.endpoint import Answer, Call
 from pipeline.api.fields import Field, represent
 from pipeline.api.problems import Problem, forbidden, invalid, not_found
 from pipeline.api.resource import Resource
-from pipeline.catalogue import change
+from pipeline.catalogue import change, data
 from pipeline.catalogue.lookups import BadValue
 from pipeline.catalogue.query import own_row_statement
 from pipeline.catalogue.tables import raster_sources
@@ -68,7 +69,8 @@ async def remove(call: Call, resource: Resource) -> Answer:
     work = partial(
         _delete, call, resource, call.uuid(resource.model), force is True or force == "true"
     )
-    await call.api.database.transaction(work)
+    uploads = await call.api.database.transaction(work)
+    await discard_unneeded(call.api.config, call.api.database, uploads)
     return Answer(None, 204)
 
 
@@ -90,7 +92,7 @@ async def _update(
     partially: bool,
     connection: AsyncConnection,
 ) -> Any:
-    row = await _locked(call, resource, uuid, connection)
+    row = await locked(call, resource, uuid, connection)
     values = validate(resource.fields, body, partial=partially)
     stored = await _stored(call, resource, values, row, connection)
     await _use_sources(call, resource, values, row.id, connection)
@@ -102,8 +104,9 @@ async def _update(
 
 async def _delete(
     call: Call, resource: Resource, uuid: UUID, force: bool, connection: AsyncConnection
-) -> None:
-    row = await _locked(call, resource, uuid, connection)
+) -> Sequence[str]:
+    """Delete the row; the URIs of what was uploaded to it."""
+    row = await locked(call, resource, uuid, connection)
     table = resource.entity.table
     if table is raster_sources and not force:
         used = (await connection.execute(change.dependents(uuid))).one()
@@ -113,10 +116,14 @@ async def _delete(
                 f"The raster source is used by {used.layers} layers and {used.labeltypes} label types; "
                 'delete those first, or send {"force": true} to break them.',
             )
+    uploaded: Sequence[str] = ()
+    if table is raster_sources:
+        uploaded = (await connection.execute(data.uploaded(row.id))).scalars().all()
     await connection.execute(delete(table).where(table.c.id == row.id))
+    return uploaded
 
 
-async def _locked(call: Call, resource: Resource, uuid: UUID, connection: AsyncConnection) -> Any:
+async def locked(call: Call, resource: Resource, uuid: UUID, connection: AsyncConnection) -> Any:
     """The row, locked; raises Problem 404 or 403."""
     found = await connection.execute(change.locked_row(resource.entity, call.caller, uuid))
     row = found.one_or_none()

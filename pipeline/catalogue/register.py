@@ -218,11 +218,16 @@ def register_batch(
 
 def fitting_group(definition: Definition, file: StoredFile, facts: RasterFile) -> Group:
     """The group of a file; raises MissingTime where its source is a series and nothing dates the file."""
-    if definition.temporal and not facts.times:
+    refuse_undated(definition.temporal, facts)
+    return group_of(definition, file)
+
+
+def refuse_undated(temporal: bool, facts: RasterFile) -> None:
+    """Raises MissingTime where the source is a series and nothing dates the file."""
+    if temporal and not facts.times:
         raise MissingTime(
             "nothing says its time; give a time, or a pattern that finds it in the path"
         )
-    return group_of(definition, file)
 
 
 def write(

@@ -1,0 +1,236 @@
+"""The data of a raster source: files are sent to it and removed from it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.requests import ClientDisconnect, Request
+
+from pipeline.api.auth import require_login
+from pipeline.api.body import JSON, read_object
+from pipeline.api.config import ApiConfig
+from pipeline.api.deposit import deposit_of, discard_unneeded
+from pipeline.api.endpoint import Answer, Call, Endpoint
+from pipeline.api.fields import LINK, STRING, Json, nullable
+from pipeline.api.fields import UUID as UUID_SCHEMA
+from pipeline.api.generic import one
+from pipeline.api.links import API
+from pipeline.api.multipart import UploadForm
+from pipeline.api.problems import Problem, forbidden, invalid, unavailable
+from pipeline.api.rastersources import RASTER_SOURCES
+from pipeline.api.shared import INTEGER
+from pipeline.api.writing import locked
+from pipeline.catalogue import change, data
+from pipeline.catalogue.lookups import MOMENT_PATTERN, BadValue, parse_moment
+from pipeline.deposit import Incoming
+from pipeline.errors import TransientError
+
+PIECE = 2**20
+"""Bytes that are gathered before a thread parses and writes them."""
+ENVELOPE = 128 * 2**10
+"""What a form may hold beside its file."""
+
+WHEN = {"type": "string", "pattern": f"^({MOMENT_PATTERN})?$"}
+FORM_SCHEMA = {
+    "type": "object",
+    "properties": {"file": {"type": "string", "format": "binary"}, "timestamp": WHEN},
+    "required": ["file"],
+}
+PERIOD_SCHEMA = {
+    "type": "object",
+    "properties": {"start": nullable(WHEN), "stop": nullable(WHEN)},
+}
+RECEIVED_SCHEMA = {
+    "type": "object",
+    "properties": {"task_id": UUID_SCHEMA, "url": LINK},
+    "required": ["task_id", "url"],
+}
+COUNTS = ("removed", "revoked", "partly")
+REMOVED_SCHEMA = {
+    "type": "object",
+    "properties": {"detail": STRING, **dict.fromkeys(COUNTS, INTEGER)},
+    "required": ["detail", *COUNTS],
+}
+
+
+class Data(Endpoint):
+    """POST a file, DELETE what is there."""
+
+    title = "Raster Source Data"
+    description = (
+        'Send a GeoTIFF as multipart/form-data: "file", and "timestamp" where the file itself does not say its time. '
+        "The answer names a task, which tells what becomes of the file.\n\n"
+        'DELETE removes all data; {"start": ..., "stop": ...} the files whose steps all lie between the two times, '
+        "both included."
+    )
+    parses = ("multipart/form-data", JSON)
+    bodies = {  # noqa: RUF012
+        "POST": {"required": True, "content": {"multipart/form-data": {"schema": FORM_SCHEMA}}},
+        "DELETE": {"content": {JSON: {"schema": PERIOD_SCHEMA}}},
+    }
+    answers = {"POST": RECEIVED_SCHEMA, "DELETE": REMOVED_SCHEMA}  # noqa: RUF012
+
+    async def check_there(self, call: Call) -> None:
+        """Raises Problem 404 when the source is not there for the caller."""
+        await one(call, RASTER_SOURCES)
+
+    async def post(self, call: Call) -> Answer:
+        """A file for the source: on the disk and in the catalogue before this answers."""
+        source, deposit = await writable(call), deposit_of(call.api.config)
+        rows = await call.api.database.rows(data.storage_of(source.organisation_id))
+        room = room_of(rows, call.api.config)
+        room.check_form(int_header(call.request, "content-length"))
+        try:
+            incoming = await asyncio.to_thread(deposit.receive)
+            try:
+                task = await receive(call, incoming, room)
+            except (Problem, TransientError) as error:
+                # After a failure in the database nobody knows whether the upload is there; the sweep will.
+                if not isinstance(error, Problem) or error.status < 500:
+                    deposit.discard([incoming.uri])
+                raise
+            finally:
+                incoming.close()
+        except TransientError as error:
+            raise unavailable(f"{error}.") from error
+        return Answer({"task_id": task, "url": call.links.at(f"{API}/tasks/{task}")})
+
+    async def delete(self, call: Call) -> Answer:
+        """Without data, all or a range of time."""
+        await writable(call)
+        body = await read_object(call.body)
+        start, stop = (read_moment(body.get(name), name) for name in ("start", "stop"))
+        if start and stop and start > stop:
+            raise invalid({"stop": ["Must not be before start."]})
+        work = partial(remove, call, start, stop)
+        removed, revoked, partly = await call.api.database.transaction(work)
+        await discard_unneeded(call.api.config, call.api.database, [*removed, *revoked])
+        counts = {"removed": len(removed), "revoked": len(revoked), "partly": partly}
+        return Answer({"detail": f"Files removed: {len(removed)}.", **counts})
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many bytes a file may have."""
+
+    limit: int
+    """Of any file."""
+    left: int | None
+    """Of the quota of the organisation; None without one."""
+
+    def check(self, size: int) -> None:
+        """Raises Problem 413 for a file that is too large."""
+        if size > self.limit:
+            raise Problem(413, f"A file may be {self.limit} bytes long.")
+        if self.left is not None and size > self.left:
+            sentence = (
+                f"over_quota: the organisation has {max(0, self.left)} bytes of its quota left."
+            )
+            raise Problem(413, sentence)
+
+    def check_form(self, size: int) -> None:
+        """The same for a whole form, whose fields and boundaries do not count."""
+        self.check(size - ENVELOPE)
+
+
+def room_of(rows: Sequence[Any], config: ApiConfig) -> Room:
+    """The room that is there now."""
+    return Room(config.upload_bytes, int(rows[0].capacity - rows[0].used) if rows else None)
+
+
+async def writable(call: Call) -> Any:
+    """The source, which the caller may write; raises Problem 401, 403 or 404."""
+    require_login(call.caller)
+    source = await one(call, RASTER_SOURCES)
+    if not source.writable:
+        raise forbidden()
+    return source
+
+
+async def receive(call: Call, incoming: Incoming, room: Room) -> UUID:
+    """Take the form in; the uuid of the task, once all is durable. Raises Problem or TransientError."""
+
+    def sink(piece: memoryview) -> None:
+        room.check(incoming.size + len(piece))
+        incoming.write(piece)
+
+    form = UploadForm(call.request.headers.get("content-type", ""), sink)
+    total = 0
+    async for piece in pieces(call.request, call.api.config.body_seconds):
+        total += len(piece)
+        room.check_form(total)
+        await asyncio.to_thread(form.write, piece)
+    form.finish()
+    timestamp = read_moment(form.fields.get("timestamp"), "timestamp")
+    await asyncio.to_thread(incoming.keep)
+    values = {"filename": form.filename, "timestamp": timestamp, "size": incoming.size}
+    work = partial(record, call, {**values, "uri": incoming.uri})
+    return await call.api.database.transaction(work)
+
+
+async def pieces(request: Request, seconds: float) -> AsyncIterator[bytes]:
+    """The body, some of it at a time; raises Problem 400 when it breaks off, 408 when it stands still."""
+    piece, stream = bytearray(), request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(seconds):
+                arrived = await anext(stream, None)
+        except TimeoutError as error:
+            raise Problem(408, "The body did not arrive in time.") from error
+        except ClientDisconnect as error:
+            raise Problem(400, "The body ended too early.") from error
+        piece += arrived or b""
+        if len(piece) >= PIECE or (piece and arrived is None):
+            yield bytes(piece)
+            piece.clear()
+        if arrived is None:
+            return
+
+
+async def record(call: Call, values: dict[str, Any], connection: AsyncConnection) -> UUID:
+    """An upload that waits to be processed, and its task, whose uuid is returned; raises Problem."""
+    source = await locked(call, RASTER_SOURCES, call.uuid(RASTER_SOURCES.model), connection)
+    await connection.execute(data.lock_organisation(source.organisation_id))
+    rows = await connection.execute(data.storage_of(source.organisation_id))
+    room_of(rows.all(), call.api.config).check(values["size"])
+    task = (await connection.execute(data.new_task())).one()
+    whose = {"source_id": source.id, "task_id": task.id, "user_id": call.caller.user_id}
+    await connection.execute(data.new_upload(**values, **whose))
+    uuid: UUID = task.uuid
+    return uuid
+
+
+async def remove(
+    call: Call, start: datetime | None, stop: datetime | None, connection: AsyncConnection
+) -> tuple[list[str], list[str], int]:
+    """URIs of the files that go, URIs of the uploads that end, and how many files lie partly in the range."""
+    source = await locked(call, RASTER_SOURCES, call.uuid(RASTER_SOURCES.model), connection)
+    period = (source.id, start, stop)
+    removed = (await connection.execute(data.remove_files(*period))).scalars().all()
+    revoked = (await connection.execute(data.revoke_uploads(*period))).scalars().all()
+    partly = (await connection.execute(data.count_partly(*period))).scalar_one()
+    await connection.execute(change.derive(source.id))
+    return list(removed), list(revoked), partly
+
+
+def read_moment(value: Json, name: str) -> datetime | None:
+    """A time of a body or form; raises Problem 400 that names the field."""
+    if value is None or value == "":
+        return None
+    try:
+        if not isinstance(value, str):
+            raise BadValue("Must be a text, such as 2016-06-21T06:05:00Z.")
+        return parse_moment(value)
+    except BadValue as error:
+        raise invalid({name: [str(error)]}) from error
+
+
+def int_header(request: Request, name: str) -> int:
+    """A header that is a number; 0 for any other."""
+    text = request.headers.get(name, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0

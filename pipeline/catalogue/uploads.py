@@ -1,0 +1,211 @@
+"""Uploads on their way into the catalogue: taken up by one worker at a time, registered or refused in one transaction.
+
+Whoever works on an upload holds an advisory lock, which ends with its connection: what a dead worker left in the
+state `processing` is taken up again. Only the transaction that finds the upload still in that state settles it.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.types.json import Jsonb
+from sqlalchemy import Engine
+
+from pipeline.catalogue.database import transaction
+from pipeline.catalogue.register import REFUSE_MISFITS, UPSERT_FILES, UPSERT_SYSTEMS, refuse_undated
+from pipeline.catalogue.staging import Connection, stage
+from pipeline.errors import RasterError, Rejection, Unreadable
+from pipeline.raster import RasterFile
+
+LOCK_KIND = 0x55504C44
+"""First number of our advisory locks ("UPLD"); the second is the upload's."""
+SECONDS_TO_RETRY = 2
+"""Before the first repetition; twice as long before each further one."""
+
+# The oldest uploads that wait, or whose worker died, and that nobody else holds.
+HOLD = """
+    SELECT id FROM (
+        SELECT id FROM uploads
+        WHERE state IN ('received', 'processing', 'retry')
+          AND (state <> 'retry' OR updated_at < now() - %(delay)s * interval '1 second' * 2 ^ (attempts - 1))
+        ORDER BY id LIMIT 16 * %(most)s
+    ) AS waiting
+    WHERE pg_try_advisory_xact_lock(%(kind)s, (id %% 2147483648)::integer) LIMIT %(most)s
+"""
+
+CLAIM = """
+    WITH claimed AS (
+        UPDATE uploads SET state = 'processing', state_detail = NULL, attempts = attempts + 1, updated_at = now()
+        WHERE id IN (
+            SELECT id FROM uploads WHERE id = ANY (%(ids)s) AND state IN ('received', 'processing', 'retry')
+            FOR UPDATE SKIP LOCKED
+        ) RETURNING id, source_id, task_id, uri, "timestamp", attempts
+    ), started AS (
+        UPDATE tasks SET status = 'STARTED', updated = now() WHERE id IN (SELECT task_id FROM claimed)
+    )
+    SELECT claimed.id, claimed.source_id, claimed.uri, claimed."timestamp", claimed.attempts, source.temporal
+    FROM claimed JOIN raster_sources AS source ON source.id = claimed.source_id ORDER BY claimed.id
+"""
+
+# The source first: a client that deletes it, or its data, locks in the same order.
+LOCK_SOURCE = "SELECT uuid, temporal FROM raster_sources WHERE id = %(source)s FOR UPDATE"
+LOCK_UPLOAD = "SELECT FROM uploads WHERE id = %(id)s AND state = 'processing' FOR UPDATE"
+
+# What an upload takes the place of: files of no other time that lie within it, to half a pixel.
+REPLACE_FILES = """
+    DELETE FROM raster_files AS file USING staged
+    WHERE file.source_id = staged.source_id AND file.uri <> staged.uri
+      AND (NOT %(temporal)s OR (file.times <@ staged.times AND cardinality(file.times) > 0))
+      AND file.origin_x >= staged.origin_x - abs(staged.pixelsize_x) / 2
+      AND file.origin_y >= staged.origin_y - abs(staged.pixelsize_y) / 2
+      AND file.upper_bound_x <= staged.upper_bound_x + abs(staged.pixelsize_x) / 2
+      AND file.upper_bound_y <= staged.upper_bound_y + abs(staged.pixelsize_y) / 2
+    RETURNING file.uri
+"""
+
+SETTLE = """
+    WITH settled AS (
+        UPDATE uploads SET state = %(state)s, state_detail = %(detail)s, updated_at = now()
+        WHERE id = %(id)s RETURNING task_id
+    )
+    UPDATE tasks SET status = %(status)s, result = %(result)s, detail = %(detail)s, updated = now()
+    WHERE id IN (SELECT task_id FROM settled)
+"""
+
+# Files of ours that no raster source consists of, and that no upload waits with.
+UNNEEDED = """
+    SELECT uri FROM unnest(CAST(%(uris)s AS text[])) AS kept (uri)
+    WHERE NOT EXISTS (SELECT FROM raster_files AS file WHERE file.uri = kept.uri)
+      AND NOT EXISTS (SELECT FROM uploads AS upload WHERE upload.uri = kept.uri
+                      AND upload.state IN ('requested', 'received', 'processing', 'retry'))
+"""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An upload that this worker has taken up."""
+
+    id: int
+    source_id: int
+    uri: str
+    time: datetime | None
+    """What the client said; None where the file itself must say it."""
+    attempts: int
+    """This one included."""
+    temporal: bool
+    """Whether its source is a series in time."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What became of an upload."""
+
+    state: str
+    """committed, rejected, retry; or gone, where somebody else ended it meanwhile."""
+    rejection: Rejection | None = None
+    unused: Sequence[str] = ()
+    """URIs of files that may not be needed any more."""
+
+
+@contextmanager
+def held(engine: Engine, most: int) -> Iterator[list[int]]:
+    """The ids of uploads that wait, for this worker alone until the end of the block."""
+    parameters = {"kind": LOCK_KIND, "most": most, "delay": SECONDS_TO_RETRY}
+    with transaction(engine) as connection:
+        yield [number for (number,) in connection.execute(HOLD, parameters)]
+
+
+def claim(engine: Engine, ids: Sequence[int]) -> list[Claim]:
+    """Take up those of the held uploads that still wait."""
+    with transaction(engine) as connection:
+        return [Claim(*row) for row in connection.execute(CLAIM, {"ids": ids})]
+
+
+def register_upload(engine: Engine, upload: Claim, facts: RasterFile) -> Settled:
+    """Write what was read into the source; refuse it where it does not fit."""
+    try:
+        with transaction(engine) as connection:
+            found = lock(connection, upload)
+            if found is None:
+                return Settled("gone", unused=[upload.uri])
+            replaced = write(connection, upload, found[1], facts)
+            settle(connection, upload, found[0], replaced)
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        reason = str(error).partition("\n")[0]
+        refusal = Unreadable(f"the catalogue cannot hold what it says ({reason}); write it again")
+        return refuse_upload(engine, upload, Rejection(upload.uri, refusal.code, refusal.message))
+    except RasterError as error:
+        return refuse_upload(engine, upload, Rejection(upload.uri, error.code, error.message))
+    return Settled("committed", unused=replaced)
+
+
+def refuse_upload(
+    engine: Engine, upload: Claim, rejection: Rejection, *, again: bool = False
+) -> Settled:
+    """Say why it is not registered; `again` says that it will be tried again."""
+    state = "retry" if again else "rejected"
+    settled = {
+        "id": upload.id,
+        "state": state,
+        "status": "RETRY" if again else "FAILURE",
+        "detail": f"{rejection.code}: {rejection.message}",
+        "result": Jsonb({"code": rejection.code, "message": rejection.message}),
+    }
+    with transaction(engine) as connection:
+        if lock(connection, upload) is None:
+            return Settled("gone", unused=[upload.uri])
+        connection.execute(SETTLE, settled)
+    return Settled(state, rejection, [] if again else [upload.uri])
+
+
+def unneeded(engine: Engine, uris: Sequence[str]) -> list[str]:
+    """Those of our files that can be deleted."""
+    with transaction(engine) as connection:
+        return [uri for (uri,) in connection.execute(UNNEEDED, {"uris": list(uris)})]
+
+
+def lock(connection: Connection, upload: Claim) -> tuple[UUID, bool] | None:
+    """Uuid of the source and whether it is temporal, both rows locked; None where the upload has been ended."""
+    numbers = {"id": upload.id, "source": upload.source_id}
+    source = connection.execute(LOCK_SOURCE, numbers).fetchone()
+    if source is None or connection.execute(LOCK_UPLOAD, numbers).fetchone() is None:
+        return None
+    return source[0], source[1]
+
+
+def write(connection: Connection, upload: Claim, temporal: bool, facts: RasterFile) -> list[str]:
+    """The file as part of its source, in the place of others, whose URIs are returned; raises RasterError."""
+    refuse_undated(temporal, facts)
+    parameters: dict[str, Any] = {
+        "source": upload.source_id,
+        "uris": [upload.uri],
+        "temporal": temporal,
+    }
+    stage(connection, [(None, facts)], None)
+    connection.execute("UPDATE staged SET source_id = %(source)s", parameters)
+    for _, code, message, *_ in connection.execute(REFUSE_MISFITS, parameters):
+        raise RasterError(message, code)
+    connection.execute(UPSERT_SYSTEMS)
+    replaced = [uri for (uri,) in connection.execute(REPLACE_FILES, parameters)]
+    connection.execute(UPSERT_FILES)
+    connection.execute("SELECT derive_sources(%s)", [[upload.source_id]])
+    return replaced
+
+
+def settle(connection: Connection, upload: Claim, source: UUID, replaced: Sequence[str]) -> None:
+    """Say that it is part of its source now."""
+    result = {"raster_source": str(source), "replaced": len(replaced)}
+    connection.execute(
+        SETTLE,
+        {
+            "id": upload.id,
+            "state": "committed",
+            "status": "SUCCESS",
+            "detail": None,
+            "result": Jsonb(result),
+        },
+    )

@@ -1,0 +1,129 @@
+"""Our own storage of uploaded files: each in a folder of its own, under our own name, on the disk before it counts."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from uuid import uuid4
+
+from pipeline.errors import TransientError
+from pipeline.storage import file_uri
+
+NAME = "raster.tif"
+SECONDS_AT_REST = 60
+"""After which an unlocked file that nobody knows belongs to no one: whoever receives a file locks it at once."""
+
+
+class Incoming:
+    """A file that is being received; locked, so that a sweep leaves it alone, until it is closed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / uuid4().hex / NAME
+        self.uri = file_uri(self.path)
+        self.size = 0
+        self._writing = Lock()
+        with _translated():
+            self.path.parent.mkdir(mode=0o700)
+            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append; raises TransientError when the disk is full, or when it was closed meanwhile."""
+        self.size += len(data)
+        rest = memoryview(data)
+        with self._writing, _translated():
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+
+    def keep(self) -> None:
+        """Return when the file and the way to it are on the disk."""
+        with self._writing, _translated():
+            os.fsync(self._descriptor)
+            _sync_folder(self.path.parent)
+            _sync_folder(self.path.parent.parent)
+
+    def close(self) -> None:
+        """Give it out of hand, also while a thread writes to it: the number may become that of another file."""
+        with self._writing:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+@dataclass(frozen=True)
+class Deposit:
+    """A folder that holds uploaded files and nothing else; absolute, without symlinks."""
+
+    folder: Path
+
+    def receive(self) -> Incoming:
+        """A new, empty file; raises TransientError when it cannot be made."""
+        with _translated():
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Incoming(self.folder)
+
+    def path(self, uri: str) -> Path | None:
+        """Where a file is, if it is one of ours."""
+        name = uri.removesuffix(f"/{NAME}").rpartition("/")[2]
+        path = self.folder / name / NAME
+        return path if file_uri(path) == uri else None
+
+    def uris(self) -> Iterator[str]:
+        """All that is here, whole or not."""
+        with suppress(FileNotFoundError), os.scandir(self.folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield file_uri(self.folder / entry.name / NAME)
+
+    def at_rest(self, uri: str, seconds: float = SECONDS_AT_REST) -> bool:
+        """Whether nobody has been writing it for a while."""
+        path = self.path(uri)
+        if path is None:
+            return False
+        try:
+            written = path.stat().st_mtime
+            with path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            with suppress(FileNotFoundError):
+                return time.time() - path.parent.stat().st_mtime > seconds
+            return False
+        except BlockingIOError:
+            return False
+        return time.time() - written > seconds
+
+    def discard(self, uris: Iterable[str]) -> None:
+        """Delete those that are ours; files elsewhere are left alone."""
+        for uri in uris:
+            path = self.path(uri)
+            if path is not None:
+                path.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    path.parent.rmdir()
+
+
+def deposit_at(folder: str | Path) -> Deposit:
+    """The deposit in a folder, which is made with the first file."""
+    return Deposit(Path(folder).resolve())
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turns errors of the file system into TransientError: the client can do nothing about them."""
+    try:
+        yield
+    except OSError as error:
+        raise TransientError(
+            f"the storage of uploads takes no file now ({error.strerror}); try again later"
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,129 @@
+"""From uploads to raster files: take up what waits, read it, register it; the one order in which that is done.
+
+The server does this beside itself, and a flow for those who orchestrate with Prefect.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from threading import Event
+from time import monotonic
+
+from sqlalchemy import Engine
+
+from pipeline.catalogue.uploads import (
+    Claim,
+    Settled,
+    claim,
+    held,
+    refuse_upload,
+    register_upload,
+    unneeded,
+)
+from pipeline.deposit import Deposit
+from pipeline.errors import NotAllowed, RasterError, Rejection, TransientError
+from pipeline.raster import RasterFile, ReadingPool, ReadOptions, TimeRule
+from pipeline.storage import StoredFile, stored_file
+
+MOST_AT_ONCE = 32
+"""Uploads that one worker takes up together."""
+MOST_ATTEMPTS = 3
+"""Readings of a file whose refusal may pass."""
+PASSING = frozenset({"permission_denied", "timeout", "changing"})
+"""Codes of refusals that may be no fault of the file."""
+SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_BETWEEN_SWEEPS = 300.0
+SECONDS_AFTER_TROUBLE = 2.0
+
+logger = logging.getLogger("rastersources.uploads")
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Who processes uploads, and with what."""
+
+    engine: Engine
+    deposit: Deposit
+    options: ReadOptions
+    """Their time rule is replaced by that of each upload."""
+    pool: ReadingPool
+
+
+def work_until(stop: Event, worker: Worker) -> None:
+    """Process uploads as they come; while the database or the storage is away, wait for it."""
+    sweep_at = monotonic()
+    while not stop.is_set():
+        try:
+            if monotonic() >= sweep_at:
+                sweep(worker.engine, worker.deposit)
+                sweep_at = monotonic() + SECONDS_BETWEEN_SWEEPS
+            idle = not process_waiting(worker)
+        except TransientError as error:
+            logger.warning("uploads wait: %s", error)
+            stop.wait(SECONDS_AFTER_TROUBLE)
+        else:
+            if idle:
+                stop.wait(SECONDS_BETWEEN_LOOKS)
+
+
+def process_waiting(worker: Worker) -> list[Settled]:
+    """Process some of the uploads that wait, the oldest first; what became of them, none when none waited."""
+    settled = []
+    with held(worker.engine, MOST_AT_ONCE) as ids:
+        uploads = claim(worker.engine, ids) if ids else []
+        for upload, outcome in read_uploads(worker, uploads):
+            settled.append(conclude(worker, upload, outcome))
+    return settled
+
+
+def read_uploads(
+    worker: Worker, uploads: Sequence[Claim]
+) -> Iterator[tuple[Claim, RasterFile | Rejection]]:
+    """What reading makes of each file, in their order."""
+    by_uri = {upload.uri: upload for upload in uploads}
+
+    def options(file: StoredFile) -> ReadOptions:
+        upload = by_uri[file.uri]
+        return replace(
+            worker.options, time_rule=TimeRule(time=upload.time, from_tag=upload.temporal)
+        )
+
+    files = [look_up(worker.deposit, upload) for upload in uploads]
+    outcomes = worker.pool.read(files, options)
+    try:
+        yield from zip(uploads, outcomes, strict=True)
+    finally:
+        deque(outcomes, maxlen=0)  # a pool must end one reading before it begins the next
+
+
+def look_up(deposit: Deposit, upload: Claim) -> StoredFile | Rejection:
+    """The file of an upload as it is on the disk."""
+    try:
+        path = deposit.path(upload.uri)
+        if path is None:
+            raise NotAllowed("it lies outside the storage of uploads; send it again")
+        return stored_file(path, [deposit.folder])
+    except RasterError as error:
+        return Rejection(upload.uri, error.code, error.message)
+
+
+def conclude(worker: Worker, upload: Claim, outcome: RasterFile | Rejection) -> Settled:
+    """Register or refuse one upload, and delete what is not needed any more."""
+    if isinstance(outcome, Rejection):
+        again = outcome.code in PASSING and upload.attempts < MOST_ATTEMPTS
+        settled = refuse_upload(worker.engine, upload, outcome, again=again)
+    else:
+        settled = register_upload(worker.engine, upload, outcome)
+    if settled.unused:
+        worker.deposit.discard(unneeded(worker.engine, settled.unused))
+    return settled
+
+
+def sweep(engine: Engine, deposit: Deposit) -> list[str]:
+    """Delete files that nothing needs, such as those that a killed server was receiving; their URIs."""
+    suspects = unneeded(engine, list(deposit.uris()))
+    # Looked up again: a file that was being received just now may have become an upload.
+    unused = unneeded(engine, [uri for uri in suspects if deposit.at_rest(uri)])
+    deposit.discard(unused)
+    return unused
