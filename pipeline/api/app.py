@@ -41,7 +41,7 @@ def create_app(config: ApiConfig) -> FastAPI:
         lifespan=lifespan,
         routes=[*routes(api), Route("/metrics", MetricsPage(registry))],
         middleware=middleware(config, registry),
-        exception_handlers={HTTPException: refuse, Exception: fail},
+        exception_handlers={HTTPException: refuse, Problem: tell, Exception: fail},
     )
     app.state.api = api
     return app
@@ -70,6 +70,12 @@ async def refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = "Not found." if error.status_code == 404 else error.detail
     problem = Problem(error.status_code, detail)
+    return render(Answer(problem.envelope(), problem.status, problem.headers), "", request)
+
+
+async def tell(request: Request, problem: Exception) -> Response:
+    """A refusal by a page that is no endpoint, in the envelope."""
+    assert isinstance(problem, Problem)
     return render(Answer(problem.envelope(), problem.status, problem.headers), "", request)
 
 

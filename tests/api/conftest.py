@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import uvicorn
 from httpx import Client
-from sqlalchemy import Engine, insert, select, text
+from sqlalchemy import Connection, Engine, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from pipeline.api.app import ApiConfig, create_app
@@ -149,13 +149,20 @@ def owner(engine: Engine, people: dict[str, str]) -> str:
         )
 
 
+OWNED = ("layers", "label_types", "scenarios", "raster_sources")
+
+
+def clear(connection: Connection) -> None:
+    """No layers, label types, scenarios and raster sources; for a few rows quicker than TRUNCATE."""
+    for table in OWNED:
+        connection.execute(text(f"DELETE FROM {table}"))
+
+
 @pytest.fixture
 def empty(engine: Engine) -> None:
     """No raster sources but those that the test adds."""
     with engine.begin() as connection:
-        connection.exec_driver_sql(
-            "TRUNCATE raster_sources, layers, label_types, scenarios CASCADE"
-        )
+        clear(connection)
 
 
 def names(page: Any) -> list[str]:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from pipeline.catalogue.people import add_user, create_key
 from pipeline.catalogue.tables import label_types, layers, raster_sources, roles, scenarios
-from tests.api.conftest import FULL, SOURCES, Add
+from tests.api.conftest import FULL, SOURCES, Add, clear
 
 ORGANISATIONS = 2
 USERS = 3
@@ -92,9 +92,8 @@ class Stage:
     def play(self, world: World) -> dict[str, list[str]]:
         """Make a world; the uuids of its rows, list by list."""
         with self.engine.begin() as connection:
-            connection.execute(
-                text("TRUNCATE raster_sources, layers, label_types, scenarios, roles CASCADE")
-            )
+            clear(connection)
+            connection.execute(text("DELETE FROM roles"))
             held = [{"user_id": self.users[user], "organisation_id": self.organisations[place], "role": role}
                     for user, place, role in world.roles]  # fmt: skip
             if held:
@@ -171,7 +170,7 @@ def test_the_sql_role_for_readers_sees_public_rows_only(
     engine: Engine, database_url: str, add_source: Add
 ) -> None:
     with engine.begin() as connection:
-        connection.execute(text("TRUNCATE raster_sources CASCADE"))
+        clear(connection)
     for modifier in MODIFIERS:
         add_source(f"s{modifier}", access_modifier=modifier)
     with engine.begin() as connection:
