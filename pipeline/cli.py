@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
+from pipeline.administration import GROUPS
 from pipeline.entry import (
     bring_up_to_date,
     catalogue,
@@ -35,9 +36,9 @@ app = typer.Typer(
 database = typer.Typer(
     help="The database: the private cluster and its schema.", no_args_is_help=True
 )
-organisation = typer.Typer(help="The organisations that own raster sources.", no_args_is_help=True)
 app.add_typer(database, name="db")
-app.add_typer(organisation, name="organisation")
+for group, commands in GROUPS.items():
+    app.add_typer(commands, name=group)
 
 Paths = Annotated[
     list[Path],
@@ -171,15 +172,6 @@ def inspect(
             bar.hide()
             refused |= as_line(outcome, stats=bool(look)) if as_json else show(outcome)
     raise SystemExit(1 if refused else 0)
-
-
-@organisation.command("add")
-def add(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
-    """Add an organisation and print its uuid."""
-    from pipeline.catalogue.owners import add_organisation
-
-    with catalogue(settings()) as engine:
-        typer.echo(add_organisation(engine, name))
 
 
 @database.command("start")

@@ -9,6 +9,8 @@ from uuid import UUID
 
 import pytest
 
+from pipeline.api.app import ApiConfig
+from tests.api.conftest import client_of
 from tests.commands import RASTERSOURCES, environment, run
 from tests.factory import write_raster
 
@@ -171,6 +173,35 @@ def test_organisation_add_prints_its_uuid_and_refuses_a_name_that_is_taken(
     add = [*RASTERSOURCES, "organisation", "add", "Added"]
     UUID(run(add, RASTERSOURCES_DATABASE_URL=database_url).stdout.strip())
     assert "already" in run(add, status=1, RASTERSOURCES_DATABASE_URL=database_url).stderr
+
+
+def test_people_keys_and_layers_are_looked_after(tmp_path: Path, database_url: str) -> None:
+    def command(*words: str | Path, status: int = 0) -> str:
+        done = run([*RASTERSOURCES, *words], status=status, RASTERSOURCES_DATABASE_URL=database_url)
+        return done.stdout.strip() or done.stderr.strip()
+
+    organisation = command("organisation", "add", "People")
+    command("user", "add", "someone", "--email", "someone@example.org")
+    assert "someone" in command("user", "add", "someone", status=1)
+    command("role", "grant", "someone", "People", "admin")
+    command("role", "grant", "someone", organisation, "supplier")
+    assert "admin, manager" in command("role", "grant", "someone", "People", "owner", status=1)
+    key = command("key", "create", "someone")
+    prefix, _, secret = key.partition(".")
+    assert len(secret) >= 43  # 256 bits in base 64
+    path = write_raster(tmp_path / "a.tif")
+    command("register", path, "--organisation", "People")
+    with client_of(ApiConfig(database_url)) as client:
+        (source,) = client.get("/api/v4/rastersources/", auth=("__key__", key)).json()["results"]
+        assert source["writable"]
+        layer = command("layer", "add", "Shown", "--source", source["uuid"])
+        detail = client.get(
+            f"/api/v4/rastersources/{source['uuid']}/", auth=("__key__", key)
+        ).json()
+        assert [one.rstrip("/").rpartition("/")[2] for one in detail["layers"]] == [layer]
+        command("key", "revoke", prefix)
+        assert client.get("/api/v4/rastersources/", auth=("__key__", key)).status_code == 401
+    assert len(command("key", "revoke", prefix, status=1).splitlines()) == 1
 
 
 def test_db_migrate_and_downgrade_say_where_the_schema_is(database_url: str) -> None:

@@ -1,0 +1,103 @@
+"""The commands of the command line that look after people, keys and layers."""
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from pipeline.entry import catalogue
+from pipeline.settings import settings
+
+organisation = typer.Typer(help="The organisations that own raster sources.", no_args_is_help=True)
+user = typer.Typer(help="The people and programs that log in or supply.", no_args_is_help=True)
+role = typer.Typer(help="What users may do in an organisation.", no_args_is_help=True)
+key = typer.Typer(help="API keys.", no_args_is_help=True)
+layer = typer.Typer(help="How raster sources are shown.", no_args_is_help=True)
+GROUPS = {"organisation": organisation, "user": user, "role": role, "key": key, "layer": layer}
+
+Username = Annotated[str, typer.Argument(metavar="USERNAME")]
+Organisation = Annotated[str, typer.Argument(metavar="ORGANISATION", help="Name or uuid.")]
+Role = Annotated[str, typer.Argument(metavar="ROLE", help="user, supplier, admin or manager.")]
+
+
+@organisation.command("add")
+def add_organisation(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
+    """Add an organisation and print its uuid."""
+    from pipeline.catalogue import owners
+
+    with catalogue(settings()) as engine:
+        typer.echo(owners.add_organisation(engine, name))
+
+
+@user.command("add")
+def add_user(
+    username: Username,
+    first_name: Annotated[str, typer.Option(help="Given name.")] = "",
+    last_name: Annotated[str, typer.Option(help="Family name.")] = "",
+    email: Annotated[str, typer.Option(help="Address.")] = "",
+) -> None:
+    """Add a user, who logs in by a key or, once there is one, by a password."""
+    from pipeline.catalogue import people
+
+    with catalogue(settings()) as engine:
+        people.add_user(engine, username, first_name=first_name, last_name=last_name, email=email)
+
+
+@user.command("password")
+def set_password(username: Username) -> None:
+    """Ask for a password for the sign-in page, which ends the user's sessions."""
+    from pipeline.catalogue import people
+
+    password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    with catalogue(settings()) as engine:
+        people.set_password(engine, username, password)
+
+
+@role.command("grant")
+def grant_role(username: Username, organisation: Organisation, role: Role) -> None:
+    """Give a user a role in an organisation."""
+    from pipeline.catalogue import people
+
+    with catalogue(settings()) as engine:
+        people.grant_role(engine, username, organisation, role)
+
+
+@role.command("revoke")
+def revoke_role(username: Username, organisation: Organisation, role: Role) -> None:
+    """Take a role away."""
+    from pipeline.catalogue import people
+
+    with catalogue(settings()) as engine:
+        people.revoke_role(engine, username, organisation, role)
+
+
+@key.command("create")
+def create_key(username: Username) -> None:
+    """Print a new key of a user. It is shown this once: only its hash is stored."""
+    from pipeline.catalogue import people
+
+    with catalogue(settings()) as engine:
+        typer.echo(people.create_key(engine, username))
+
+
+@key.command("revoke")
+def revoke_key(
+    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="The key up to its dot.")],
+) -> None:
+    """End a key."""
+    from pipeline.catalogue import people
+
+    with catalogue(settings()) as engine:
+        people.revoke_key(engine, prefix)
+
+
+@layer.command("add")
+def add_layer(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    source: Annotated[UUID, typer.Option(help="The raster source that it shows.", metavar="UUID")],
+) -> None:
+    """Add a layer of one raster source, with its organisation and access, and print its uuid."""
+    from pipeline.catalogue import layers
+
+    with catalogue(settings()) as engine:
+        typer.echo(layers.add_layer(engine, name, source))
