@@ -35,13 +35,31 @@ def register(
 
     Exit status 0: all are registered; 3: some were refused, each with its reason; 1: the run failed.
     """
-    home = home_folder(settings())
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with prefect_server(home):
+    with prefect_server(made_home()):
         from flows.register import run
 
         status = run(config, create=create)
     raise SystemExit(status)
+
+
+@app.command("uploads")
+def uploads() -> None:
+    """Process the uploads that wait now; a server does this by itself.
+
+    Exit status 0: all are registered; 3: some were refused, each with its reason; 1: the run failed.
+    """
+    with prefect_server(made_home()):
+        from flows.uploads import run
+
+        status = run()
+    raise SystemExit(status)
+
+
+def made_home() -> Path:
+    """The home folder, which may be new."""
+    home = home_folder(settings())
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return home
 
 
 if __name__ == "__main__":

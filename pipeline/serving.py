@@ -16,7 +16,9 @@ from typing import Self
 import uvicorn
 
 from pipeline.api.app import ApiConfig, create_app
-from pipeline.entry import upload_worker, uploads_folder
+from pipeline.catalogue.database import follow, sync_engine
+from pipeline.catalogue.local import Cluster
+from pipeline.entry import home_folder, upload_worker, uploads_folder
 from pipeline.errors import CatalogueError
 from pipeline.settings import Settings
 
@@ -58,8 +60,10 @@ def run_server(
     where: str, configured: Settings, listening: socket.socket, ready: Callable[[str], None]
 ) -> None:
     """Serve until SIGINT or SIGTERM; `ready` gets the address as soon as it answers."""
+    locate = None if configured.database_url else Cluster(home_folder(configured)).url
     config = ApiConfig(
         database_url=where,
+        locate_database=locate,
         base_url=configured.base_url,
         statement_timeout_seconds=configured.statement_timeout_seconds,
         uploads_folder=str(uploads_folder(configured)),
@@ -68,7 +72,7 @@ def run_server(
     server = Server(
         uvicorn.Config(create_app(config), log_level="warning", timeout_graceful_shutdown=5)
     )
-    uploads = UploadThread(where, configured)
+    uploads = UploadThread(where, configured, locate)
 
     def begin() -> None:
         ready(address_of(listening))
@@ -93,8 +97,11 @@ def address_of(listening: socket.socket) -> str:
 class UploadThread:
     """The work on uploads, in a thread beside the server; files are read in processes of their own."""
 
-    def __init__(self, where: str, configured: Settings) -> None:
-        self._where, self._configured, self._stop = where, configured, Event()
+    def __init__(
+        self, where: str, configured: Settings, locate: Callable[[], str] | None = None
+    ) -> None:
+        self._where, self._configured, self._locate = where, configured, locate
+        self._stop = Event()
         # It ends with the server whatever it does then: an upload half done is taken up again.
         self._thread = Thread(target=self._work, name="uploads", daemon=True)
 
@@ -103,10 +110,11 @@ class UploadThread:
         self._thread.start()
 
     def _work(self) -> None:
-        from pipeline.catalogue.database import sync_engine
         from pipeline.uploading import work_until
 
         engine = sync_engine(self._where)
+        if self._locate:
+            follow(engine, self._locate)
         try:
             with upload_worker(self._configured, engine) as worker:
                 work_until(self._stop, worker)

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from threading import Event
 from time import monotonic
 
+import psycopg
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.catalogue.uploads import (
     Claim,
@@ -59,7 +61,7 @@ def work_until(stop: Event, worker: Worker) -> None:
                 sweep(worker.engine, worker.deposit)
                 sweep_at = monotonic() + SECONDS_BETWEEN_SWEEPS
             idle = not process_waiting(worker)
-        except TransientError as error:
+        except (TransientError, psycopg.Error, SQLAlchemyError, OSError) as error:
             logger.warning("uploads wait: %s", error)
             stop.wait(SECONDS_AFTER_TROUBLE)
         else:

@@ -5,8 +5,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import orjson
-import psycopg
-from sqlalchemy import Row, event
+from sqlalchemy import Row
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -14,8 +13,7 @@ from sqlalchemy.sql import Executable
 
 from pipeline.api.config import ApiConfig
 from pipeline.api.problems import Problem, unavailable
-from pipeline.catalogue.database import OPTIONS, sqlalchemy_url
-from pipeline.errors import CatalogueError
+from pipeline.catalogue.database import OPTIONS, follow, sqlalchemy_url
 
 Result = TypeVar("Result")
 CANCELLED = "57014"
@@ -85,21 +83,8 @@ def make_engine(config: ApiConfig) -> AsyncEngine:
         json_deserializer=orjson.loads,
     )
     if config.locate_database is not None:
-        follow(engine, config.locate_database)
+        follow(engine.sync_engine, config.locate_database)
     return engine
-
-
-def follow(engine: AsyncEngine, locate: Callable[[], str]) -> None:
-    """Make every new connection at the place that the database has then."""
-
-    def connect_there(dialect: Any, _: Any, __: Any, parameters: dict[str, Any]) -> None:
-        try:
-            there = sqlalchemy_url(locate())
-        except CatalogueError as error:
-            raise psycopg.OperationalError(str(error)) from error
-        parameters.update(dialect.create_connect_args(there)[1])
-
-    event.listen(engine.sync_engine, "do_connect", connect_there)
 
 
 def sqlstate(error: DBAPIError) -> str:

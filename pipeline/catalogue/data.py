@@ -8,10 +8,17 @@ from sqlalchemy import Executable, Select, TextClause, bindparam, func, insert, 
 from sqlalchemy.types import ARRAY, BigInteger, DateTime, Text
 
 from pipeline.catalogue.tables import organisations, raster_sources, tasks, uploads
-from pipeline.catalogue.uploads import UNNEEDED
 
 OPEN = ("requested", "received", "processing", "retry")
 """States of uploads that are not settled yet."""
+
+# Files of ours that no raster source consists of, and that no upload waits with.
+UNNEEDED = """
+    SELECT uri FROM unnest(CAST(%(uris)s AS text[])) AS kept (uri)
+    WHERE NOT EXISTS (SELECT FROM raster_files AS file WHERE file.uri = kept.uri)
+      AND NOT EXISTS (SELECT FROM uploads AS upload WHERE upload.uri = kept.uri
+                      AND upload.state IN ('requested', 'received', 'processing', 'retry'))
+"""
 
 
 def storage_of(organisation_id: int) -> Select[Any]:

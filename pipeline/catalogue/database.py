@@ -1,11 +1,12 @@
 """Connections: engines from a URL, with our dialect and time zone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 from psycopg.rows import TupleRow
-from sqlalchemy import URL, Connection, Engine, create_engine
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
 
@@ -17,6 +18,19 @@ OPTIONS = "-c timezone=UTC -c jit=off"
 def sync_engine(url: str) -> Engine:
     """An engine for the command line and the flows, on psycopg."""
     return create_engine(sqlalchemy_url(url), connect_args={"options": OPTIONS}, pool_pre_ping=True)
+
+
+def follow(engine: Engine, locate: Callable[[], str]) -> None:
+    """Make every new connection at the place that the database has then, such as a private cluster after a restart."""
+
+    def connect_there(dialect: Dialect, _: object, __: object, parameters: dict[str, Any]) -> None:
+        try:
+            there = sqlalchemy_url(locate())
+        except CatalogueError as error:
+            raise psycopg.OperationalError(str(error)) from error
+        parameters.update(dialect.create_connect_args(there)[1])
+
+    event.listen(engine, "do_connect", connect_there)
 
 
 @contextmanager

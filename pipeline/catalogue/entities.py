@@ -181,11 +181,17 @@ SCENARIOS = Entity(
 )
 
 
+def _given_name() -> ColumnElement[Any]:
+    """The name that the client gave to an uploaded file; ours says nothing."""
+    found = select(uploads.c.filename).where(uploads.c.uri == raster_files.c.uri)
+    return found.correlate(raster_files).scalar_subquery()
+
+
 def _file_columns(caller: Caller) -> Columns:
     return [
         *_own(raster_files, "footprint", "uri"),
         case((writable(raster_sources, caller), raster_files.c.uri)).label("uri"),
-        func.substring(raster_files.c.uri, "[^/]*$").label("name"),
+        func.coalesce(_given_name(), func.substring(raster_files.c.uri, "[^/]*$")).label("name"),
         coordinate_systems.c.projection.label("projection"),
     ]
 

@@ -15,6 +15,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 from sqlalchemy import Engine
 
+from pipeline.catalogue.data import UNNEEDED
 from pipeline.catalogue.database import transaction
 from pipeline.catalogue.register import REFUSE_MISFITS, UPSERT_FILES, UPSERT_SYSTEMS, refuse_undated
 from pipeline.catalogue.staging import Connection, stage
@@ -76,14 +77,6 @@ SETTLE = """
     WHERE id IN (SELECT task_id FROM settled)
 """
 
-# Files of ours that no raster source consists of, and that no upload waits with.
-UNNEEDED = """
-    SELECT uri FROM unnest(CAST(%(uris)s AS text[])) AS kept (uri)
-    WHERE NOT EXISTS (SELECT FROM raster_files AS file WHERE file.uri = kept.uri)
-      AND NOT EXISTS (SELECT FROM uploads AS upload WHERE upload.uri = kept.uri
-                      AND upload.state IN ('requested', 'received', 'processing', 'retry'))
-"""
-
 
 @dataclass(frozen=True)
 class Claim:
@@ -134,7 +127,7 @@ def register_upload(engine: Engine, upload: Claim, facts: RasterFile) -> Settled
                 return Settled("gone", unused=[upload.uri])
             replaced = write(connection, upload, found[1], facts)
             settle(connection, upload, found[0], replaced)
-    except (psycopg.DataError, psycopg.IntegrityError) as error:
+    except psycopg.DatabaseError as error:  # not that it is away, which is a TransientError by now
         reason = str(error).partition("\n")[0]
         refusal = Unreadable(f"the catalogue cannot hold what it says ({reason}); write it again")
         return refuse_upload(engine, upload, Rejection(upload.uri, refusal.code, refusal.message))
