@@ -196,7 +196,7 @@ def quality(accepted: str, kind: str) -> float:
 def render(answer: Answer, allowed: str, request: Request) -> Response:
     """JSON, without a charset; HEAD has the headers and no body."""
     body = b"" if answer.status == 204 else dump(answer.data)
-    headers = {"Allow": allowed, "Vary": "Accept", **answer.headers}
+    headers = {**({"Allow": allowed} if allowed else {}), "Vary": "Accept", **answer.headers}
     if answer.status == 204:
         return Response(status_code=204, headers=headers)
     headers |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
