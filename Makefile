@@ -13,11 +13,11 @@ test: ## set up, then lint, types and the whole test suite on a real PostGIS
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	tests/run.sh --numprocesses 2 --dist loadfile
 
 soak: ## what the suite runs shortened (kills, load), at full length
 	@./setup.sh requirements-dev.lock
-	$(BIN)/pytest --soak -m soak
+	tests/run.sh --soak -m soak
 
 fuzz: ## 20,000 mutated headers, each of which must give a record or a clean refusal
 	@./setup.sh requirements-dev.lock

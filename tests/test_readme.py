@@ -107,7 +107,7 @@ def test_make_help_names_the_commands_of_the_readme() -> None:
     makefile = (REPOSITORY / "Makefile").read_text()
     block = README.partition("$ make test\n")[2].partition("```")[0]
     for line in block.splitlines():
-        if line.startswith(".venv/bin/"):
+        if line.startswith((".venv/bin/", "tests/")):
             assert line.replace(".venv/bin", "$(BIN)") in makefile
 
 
