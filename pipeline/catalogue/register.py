@@ -9,11 +9,12 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from pipeline.catalogue.access import Access
 from pipeline.catalogue.database import transaction
 from pipeline.catalogue.staging import FILE_COLUMNS, FILE_UPDATES, FILE_VALUES, Connection, stage
 from pipeline.errors import UNSEEN, MissingTime, RasterError, Rejection
 from pipeline.raster import RasterFile
-from pipeline.sources.definition import ACCESS, Definition
+from pipeline.sources.definition import Definition
 from pipeline.sources.grouping import Group, group_of
 from pipeline.storage import StoredFile
 
@@ -283,7 +284,7 @@ def fields(definition: Definition, owner: Owner) -> dict[str, Any]:
         "hash": definition.hash(),
         "description": definition.description,
         "organisation_id": owner.organisation_id,
-        "access_modifier": ACCESS[definition.access_modifier],
+        "access_modifier": int(Access[definition.access_modifier]),
         "supplier_id": owner.supplier_id,
         "supplier_code": definition.supplier_code,
         "temporal": definition.temporal,

@@ -23,8 +23,6 @@ from pipeline.errors import CatalogueError
 from pipeline.raster import TimeRule
 from pipeline.sources.intervals import parse_interval
 
-ACCESS = {"Public": 0, "Common": 100, "Private": 200, "Hidden": 300}
-"""The access modifiers of the contract and their numbers."""
 REGISTER = "register"
 """The id under which `rastersources register PATH...` keeps its sources; no definition may bear it."""
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
