@@ -218,7 +218,7 @@ class Budget:
     statistics_pixels: int = 4 * 10**9
     """Values that are read for statistics, over all bands: minutes of work."""
     block_bytes: int = 256 * 2**20
-    """Size of one block of pixels of one band in memory, where pixels are read."""
+    """What has to be unpacked for one block, with the bands that it holds, where pixels are read."""
 
 
 @dataclass(frozen=True)

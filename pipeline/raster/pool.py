@@ -142,7 +142,8 @@ class _Pool:
                 idle.append(_Worker())
                 self._workers.append(idle[0])
             idle.pop().give(tasks)
-            self._appetite = min(2 * self._appetite, _MOST_AT_ONCE)
+            if not tasks[-1].options.statistics:  # which take long: each to whoever is free
+                self._appetite = min(2 * self._appetite, _MOST_AT_ONCE)
 
     def _take(
         self, source: Iterator[_Task | Rejection], due: deque[_Task | Rejection]

@@ -36,7 +36,7 @@ Flags = npt.NDArray[np.bool_]
 _ENOUGH = 2**20
 """Pixels of an overview that are enough to judge a raster by; finer ones are left alone."""
 _VALUES_AT_ONCE = 2**19
-_BANDS_AT_ONCE = 16
+_BANDS_AT_ONCE = 32
 _CACHE_BYTES = 64 * 2**20
 """GDAL's share of memory for blocks that it has unpacked."""
 
@@ -56,10 +56,15 @@ class _Image:
 
     @property
     def block_bytes(self) -> int:
-        """Size of an unpacked block, with those of the other bands that come with it."""
+        """Size of an unpacked block of one band."""
         rows, columns = self.dataset.block_shapes[0]
+        return int(rows * columns * np.dtype(self.dataset.dtypes[0]).itemsize)
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """Size of all that has to be unpacked for one block."""
         together = self.dataset.count if self.dataset.interleaving == Interleaving.pixel else 1
-        return int(rows * columns * together * np.dtype(self.dataset.dtypes[0]).itemsize)
+        return self.block_bytes * together
 
 
 def with_statistics(
@@ -163,9 +168,9 @@ def _is_masked(dataset: DatasetReader) -> bool:
 
 
 def _check_block(image: _Image, budget: Budget) -> None:
-    if image.block_bytes > budget.block_bytes:
+    if image.unpacked_bytes > budget.block_bytes:
         raise OverBudget(
-            f"each of its blocks takes {image.block_bytes} bytes; write it in tiles, "
+            f"each of its blocks takes {image.unpacked_bytes} bytes; write it in tiles, "
             "for example with gdal_translate -co TILED=YES"
         )
 
@@ -200,20 +205,20 @@ class _Reading:
         self._total = 0
 
     def statistics(self, facts: RasterFile, options: ReadOptions) -> Statistics:
-        dataset = self._image.dataset
-        tallies = [Tally(np.dtype(name)) for name in dataset.dtypes]
-        self._total = self._pixels * sum(tally.passes for tally in tallies)
-        together = min(_BANDS_AT_ONCE, max(1, _CACHE_BYTES // self._image.block_bytes))
+        dataset, found = self._image.dataset, []
+        passes = Tally(np.dtype(dataset.dtypes[0])).passes
+        self._total = self._pixels * dataset.count * passes
+        # The tallies of numbers that take one pass are small.
+        most = _BANDS_AT_ONCE if passes == 1 else _BANDS_AT_ONCE // 4
+        together = min(most, max(1, _CACHE_BYTES // self._image.block_bytes))
         for first in range(0, dataset.count, together):
-            self._look(tallies[first : first + together], list(dataset.indexes)[first:][:together])
+            found += self._look(list(dataset.indexes)[first : first + together])
         outline, side = outline_of(self._cells, facts, options.crs_policy)
-        return Statistics(self._image.overview, self._results(tallies), outline, side)
+        return Statistics(self._image.overview, tuple(found), outline, side)
 
-    def _results(self, tallies: Sequence[Tally]) -> tuple[BandStatistics, ...]:
-        return tuple(tally.result(self._pixels + self._holes) for tally in tallies)
-
-    def _look(self, tallies: Sequence[Tally], bands: Sequence[int]) -> None:
-        """Show some bands to their tallies, as often as these need."""
+    def _look(self, bands: Sequence[int]) -> list[BandStatistics]:
+        """Show some bands to tallies, as often as these need."""
+        tallies = [Tally(np.dtype(self._image.dataset.dtypes[band - 1])) for band in bands]
         for number in range(tallies[0].passes):
             for window in self._image.grid.windows(_VALUES_AT_ONCE // len(bands)):
                 valid = self._take(tallies, bands, window)
@@ -223,6 +228,7 @@ class _Reading:
                 self._take_holes(tallies, bands, first=number == 0)
             for tally in tallies:
                 tally.end_pass()
+        return [tally.result(self._pixels + self._holes) for tally in tallies]
 
     def _take(self, tallies: Sequence[Tally], bands: Sequence[int], window: Window) -> Flags:
         """Show the pixels of a window; which of them are valid in any band."""

@@ -49,14 +49,15 @@ class Moments:
 def moments_of(values: Values, weights: Counts | int = 1) -> tuple[int, float, float]:
     """Number, mean and sum of squared deviations, each value counted as often as its weight."""
     numbers = values.astype(np.float64)
+    # Sums, as numpy makes them pairwise and in this thread; products of vectors it does not.
     with np.errstate(all="ignore"):
         if isinstance(weights, int):
             mean = float(numbers.mean())
             numbers -= mean
-            return weights * values.size, mean, weights * float(np.dot(numbers, numbers))
+            return weights * values.size, mean, weights * float(np.square(numbers).sum())
         count = int(weights.sum())
-        mean = float(np.dot(numbers, weights) / count)
-        return count, mean, float(np.dot(np.square(numbers - mean), weights))
+        mean = float((numbers * weights).sum() / count)
+        return count, mean, float((np.square(numbers - mean) * weights).sum())
 
 
 class Tally:
