@@ -209,7 +209,7 @@ class _Reading:
         passes = Tally(np.dtype(dataset.dtypes[0])).passes
         self._total = self._pixels * dataset.count * passes
         # The tallies of numbers that take one pass are small.
-        most = _BANDS_AT_ONCE if passes == 1 else _BANDS_AT_ONCE // 4
+        most = _BANDS_AT_ONCE if passes == 1 else _BANDS_AT_ONCE // 2
         together = min(most, max(1, _CACHE_BYTES // self._image.block_bytes))
         for first in range(0, dataset.count, together):
             found += self._look(list(dataset.indexes)[first : first + together])

@@ -393,15 +393,15 @@ def test_statistics_are_those_of_gdalinfo_over_the_corpus() -> None:
     folder = Path(__file__).resolve().parents[3] / "shared/corpus"
     if not folder.exists():
         pytest.skip("the corpus is not here")
-    files = [path for path in folder.rglob("*.[tT][iI][fF]") if path.stat().st_size < 10**6]
-    options = replace(EXACT, budget=Budget(statistics_pixels=2_000_000))
+    files = [path for path in folder.rglob("*.[tT][iI][fF]") if path.stat().st_size < 300_000]
+    options = replace(EXACT, budget=Budget(statistics_pixels=300_000))
     compared = 0
     for outcome in read_all(list_files(files, [folder]), options, 1):
         # Old versions of gdalinfo count masked pixels too.
         if isinstance(outcome, RasterFile) and outcome.statistics and not outcome.layout.mask:
             path = unquote(outcome.uri.removeprefix("file://"))
             compared += agrees_with_gdalinfo(path, outcome.statistics)
-    assert compared > 25
+    assert compared > 20
 
 
 def agrees_with_gdalinfo(path: str, found: Statistics) -> int:
@@ -425,15 +425,15 @@ def agrees_with_gdalinfo(path: str, found: Statistics) -> int:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """196 MB of pixels in a small file."""
+    """144 MB of pixels in a small file."""
     path = tmp_path_factory.mktemp("large") / "large.tif"
-    side = 7000
+    side = 6000
     with rasterio.open(
         path, "w", driver="GTiff", width=side, height=side, count=1, dtype="float32",
         crs="EPSG:28992", transform=RD_TRANSFORM, compress="lzw",
         tiled=True, blockxsize=512, blockysize=512,
     ) as dataset:  # fmt: skip
-        dataset.write(np.broadcast_to(np.arange(side, dtype="f4") // 70, (side, side)), 1)
+        dataset.write(np.broadcast_to(np.arange(side, dtype="f4") // 60, (side, side)), 1)
     return path
 
 
