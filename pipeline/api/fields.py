@@ -75,7 +75,9 @@ def shown_moment(name: str) -> Show:
 
     def show(row: Any, _: Links) -> str | None:
         moment = get(row)
-        return None if moment is None else moment.isoformat().replace("+00:00", "Z")
+        return (
+            None if moment is None else f"{moment.isoformat()[:-6]}Z"
+        )  # +00:00: the connection is UTC
 
     return show
 
@@ -85,8 +87,7 @@ def shown_stamp(name: str) -> Show:
     get = attrgetter(name)
 
     def show(row: Any, _: Links) -> str:
-        text: str = get(row).isoformat(timespec="microseconds")
-        return text.replace("+00:00", "Z")
+        return f"{get(row).isoformat(timespec='microseconds')[:-6]}Z"
 
     return show
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import urlencode, urlsplit
 
 from starlette.requests import HTTPConnection
@@ -20,15 +21,18 @@ class Links:
     """Without a slash at the end."""
     format: str | None = None
 
+    @cached_property
+    def suffix(self) -> str:
+        """The format, as a query string."""
+        return f"?{urlencode({'format': self.format})}" if self.format else ""
+
     def to(self, *path: object) -> str:
         """URL of a resource below /api/v4/, with its slash at the end."""
-        return self.at("/".join([API, *map(str, path), ""]))
+        return f"{self.base}{API}/{''.join(f'{part}/' for part in path)}{self.suffix}"
 
     def at(self, path: str) -> str:
         """URL of a path of this server."""
-        return f"{self.base}{path}" + (
-            f"?{urlencode({'format': self.format})}" if self.format else ""
-        )
+        return f"{self.base}{path}{self.suffix}"
 
     def page(self, path: str, query: Mapping[str, str], **changes: object) -> str:
         """URL of another page of a list: the same query but for these changes; None removes a parameter."""
