@@ -1,4 +1,4 @@
-"""The flow: as a process of its own, on its own Prefect server and on one that is there."""
+"""The flows: as a process of its own, on its own Prefect server and on one that is there."""
 
 import os
 import subprocess
@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from flows.server import free_port, started
+from pipeline.deposit import deposit_at
 from tests.commands import FLOWS, environment, run
 from tests.factory import write_raster
 
@@ -148,3 +149,44 @@ for error in (TransientError("away"), CatalogueError("wrong"), MissingCRS("none"
         "MissingCRS False",
         "ValueError False",
     ]
+
+
+def add_upload(engine: Engine, home: Path, path: Path) -> None:
+    """An upload to a new source, as a server leaves it that is killed after it answered."""
+    incoming = deposit_at(home / "uploads").receive()
+    incoming.write(path.read_bytes())
+    incoming.keep()
+    incoming.close()
+    statement = """
+        WITH task AS (INSERT INTO tasks DEFAULT VALUES RETURNING id), source AS (
+            INSERT INTO raster_sources (name, organisation_id)
+            SELECT 'a', id FROM organisations LIMIT 1 RETURNING id
+        )
+        INSERT INTO uploads (source_id, task_id, filename, uri, size, state)
+        SELECT source.id, task.id, 'a.tif', :uri, :size, 'received' FROM source, task
+    """
+    with engine.begin() as connection:
+        connection.execute(text(statement), {"uri": incoming.uri, "size": incoming.size})
+
+
+def test_the_flow_of_uploads_processes_what_waits(
+    prefect_api: str, folder: Path, database_url: str, engine: Engine
+) -> None:
+    nowhere = write_raster(folder / "nowhere.tif", crs=None)
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO organisations (name) VALUES ('Uploader')"))
+    for path in (folder / "files" / "good.tif", nowhere):
+        add_upload(engine, folder / "home", path)
+    done = run(
+        [*FLOWS, "uploads"],
+        status=3,
+        RASTERSOURCES_DATABASE_URL=database_url,
+        RASTERSOURCES_HOME=folder / "home",
+        PREFECT_API_URL=prefect_api,
+    )
+    assert done.stdout == "1 registered, 1 refused\n"
+    with engine.connect() as connection:
+        states = connection.execute(text("SELECT state FROM uploads ORDER BY id")).scalars().all()
+        ended = connection.execute(text("SELECT status FROM tasks ORDER BY id")).scalars().all()
+    assert states == ["committed", "rejected"]
+    assert ended == ["SUCCESS", "FAILURE"]
