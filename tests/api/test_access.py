@@ -131,7 +131,7 @@ def stage(engine: Engine, client: Client, add_organisation: Any) -> Iterator[Sta
 
 
 @settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(world=worlds, path=st.sampled_from(list(LISTS)))
 def test_everyone_sees_and_writes_what_the_rules_say_by_every_route(

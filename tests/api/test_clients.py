@@ -58,11 +58,10 @@ UNSAYABLE = ("--exclude-checks", "positive_data_acceptance,negative_data_rejecti
 """No schema says which organisations exist, or that a graph's name is one of its own keys."""
 
 
-@pytest.mark.parametrize("who", ["anyone", "administrator"])
 def test_the_api_does_what_its_document_says(
-    client: Client, people: dict[str, str], tmp_path: Path, who: str
+    client: Client, people: dict[str, str], tmp_path: Path
 ) -> None:
-    login = ["--auth", f"__key__:{people['admin']}"] if who == "administrator" else []
+    login = ["--auth", f"__key__:{people['admin']}"]
     done = run_schemathesis(client, tmp_path, "--phases", "fuzzing", "-n", "1", *login)
     assert done.returncode == 0, done.stdout
 
@@ -73,9 +72,7 @@ def test_the_api_does_what_its_document_says_at_length(
     client: Client, people: dict[str, str], tmp_path: Path, who: str
 ) -> None:
     login = ["--auth", f"__key__:{people['admin']}"] if who == "administrator" else []
-    done = run_schemathesis(
-        client, tmp_path, "--phases", "coverage,fuzzing,stateful", "-n", "50", *login
-    )
+    done = run_schemathesis(client, tmp_path, "--phases", "coverage,fuzzing", "-n", "20", *login)
     assert done.returncode == 0, done.stdout
 
 

@@ -166,7 +166,7 @@ null_queries = st.sampled_from(
     [{}, {"supplier_code__isnull": "true"}, {"supplier_code__isnull": "false"}]
 )
 LIMITS = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
