@@ -53,6 +53,12 @@ def place_part(surface: Surface) -> tuple[Extent, MultiPolygon] | None:
     return extent, _footprint(sample, extent)
 
 
+def place_cells(surface: Surface, columns: Floats, rows: Floats, chosen: Flags) -> MultiPolygon:
+    """The outline of the chosen cells of a lattice with these columns and rows, as far as they are on earth."""
+    pieces = _pieces(_sample(surface, columns, rows), chosen)
+    return cut(shapely.union_all(pieces, grid_size=1e-9))
+
+
 def _sample(surface: Surface, columns: Floats, rows: Floats) -> Sample:
     across, down = np.meshgrid(columns, rows)
     longitude, latitude = _locate(surface, across, down)
@@ -185,17 +191,22 @@ def _closer(steps: Floats, index: int, size: int) -> Floats:
 
 
 def _footprint(sample: Sample, extent: Extent) -> MultiPolygon:
+    everywhere = np.ones((len(sample.rows) - 1, len(sample.columns) - 1), np.bool_)
+    return merge(_pieces(sample, everywhere), extent)
+
+
+def _pieces(sample: Sample, chosen: Flags) -> list[Polygon]:
+    """The chosen cells, as far as they are on earth; valid."""
     nodes = np.stack([sample.longitude, sample.latitude], axis=-1)
     corners = np.stack([nodes[:-1, :-1], nodes[:-1, 1:], nodes[1:, 1:], nodes[1:, :-1]], axis=2)
-    on = np.isfinite(corners[..., 0])
+    on = np.isfinite(corners[..., 0]) & chosen[..., np.newaxis]
     with np.errstate(invalid="ignore"):
         narrow = np.ptp(corners[..., 0], axis=2) < 180.0
     whole = on.all(axis=2) & narrow
     pieces = list(shapely.polygons(corners[whole]))
     for row, column in np.argwhere(on.any(axis=2) & ~whole):
         pieces.extend(_piece(_cell(sample, nodes, row, column)))
-    valid = [p if p.is_valid else shapely.make_valid(p) for p in pieces]
-    return merge(valid, extent)
+    return [p if p.is_valid else shapely.make_valid(p) for p in pieces]
 
 
 def _cell(sample: Sample, nodes: Floats, row: int, column: int) -> Floats:

@@ -15,6 +15,7 @@ from pipeline.raster.crs import horizontal
 from pipeline.raster.facts import RasterFile
 from pipeline.raster.footprint import cut, polygon_around
 from pipeline.raster.operations import candidates
+from pipeline.raster.part import place_cells
 from pipeline.raster.surface import INEXACT_METRES, Surface
 
 Flags = npt.NDArray[np.bool_]
@@ -27,6 +28,8 @@ _MOST_POINTS = 5_000
 _STEPS = 64
 """A straight edge is followed on the earth in steps of this part of the raster's longer side."""
 
+_PART_SIDE = 128
+"""The same of a raster of which some lies off the earth, where each square is drawn for itself."""
 _BESIDE = 1e-6
 """Pixels; a point that is nearer to a pole is the pole."""
 
@@ -80,6 +83,8 @@ def outline_of(cells: ValidCells, facts: RasterFile, policy: str) -> tuple[Multi
     pixels = max(1, round(cells.step * max(scale)))
     if cells.cells.all():
         return facts.georeference.footprint, pixels
+    if any(notice.code == "partly_off_earth" for notice in facts.georeference.notices):
+        return _of_part(cells, facts, policy)
     drawn, step = _drawn(cells)
     limit = shapely.box(0, 0, cells.width, cells.height)
     flat = shapely.transform(
@@ -88,6 +93,23 @@ def outline_of(cells: ValidCells, facts: RasterFile, policy: str) -> tuple[Multi
     )
     even = shapely.segmentize(flat, max(facts.width, facts.height) / _STEPS)
     return _on_earth(even, _surface(facts, policy)), pixels * step // cells.step
+
+
+def _of_part(cells: ValidCells, facts: RasterFile, policy: str) -> tuple[MultiPolygon, int]:
+    """The outline where some of the raster lies off the earth: square by square."""
+    flags, step = cells.cells, cells.step
+    while max(flags.shape) > _PART_SIDE or _corners(flags) > _MOST_POINTS:
+        flags, step = _coarser(flags), 2 * step
+    rows, columns = (
+        np.minimum(np.arange(count + 1) * step, size) * (whole / size)
+        for count, size, whole in zip(
+            flags.shape, (cells.height, cells.width), (facts.height, facts.width), strict=True
+        )
+    )
+    outline = place_cells(_surface(facts, policy), columns, rows, flags)
+    return outline, max(
+        1, round(step * max(facts.width / cells.width, facts.height / cells.height))
+    )
 
 
 def _drawn(cells: ValidCells) -> tuple[BaseGeometry, int]:

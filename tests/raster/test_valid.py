@@ -162,3 +162,22 @@ def test_holes_that_read_as_zero_belong_to_the_outline(tmp_path: Path) -> None:
     file = stored_file(path, [tmp_path])
     found = measure(file, read(file), ReadOptions(statistics="exact"))
     assert found.valid_outline.area == pytest.approx((64 * 64 - 64) * 1e-4, rel=1e-9)
+
+
+def test_a_full_disk_from_a_satellite_is_outlined_as_far_as_it_shows_the_earth(
+    tmp_path: Path,
+) -> None:
+    crs = "+proj=geos +h=35785831 +lon_0=170 +sweep=x +ellps=GRS80"
+    transform = Affine(110_000.0, 0, -5.5e6, 0, -110_000.0, 5.5e6)
+    rows, columns = np.mgrid[0.5:100, 0.5:100]
+    longitude, latitude = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(
+        *(transform @ (columns, rows))
+    )
+    valid = np.isfinite(longitude)
+    valid[40:60, 30:50] = False
+    _, found = outlined(tmp_path / "a.tif", valid, crs=crs, transform=transform)
+    points = shapely.points((longitude[valid] + 180) % 360 - 180, latitude[valid])
+    assert found.valid_outline.is_valid
+    assert np.count_nonzero(shapely.intersects(found.valid_outline, points)) > 0.999 * len(points)
+    hole = (longitude[45:55, 35:45] + 180) % 360 - 180, latitude[45:55, 35:45]
+    assert not shapely.intersects(found.valid_outline, shapely.points(*hole)).any()
