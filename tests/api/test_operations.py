@@ -1,6 +1,9 @@
 """Running it: the database that goes away and comes back, time limits, base URL, CORS, headers, health and metrics."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 from httpx import Client
@@ -10,7 +13,9 @@ from pipeline.api.config import ApiConfig
 from pipeline.catalogue.database import sync_engine
 from pipeline.catalogue.local import Cluster
 from pipeline.catalogue.migrations import migrate
-from tests.api.conftest import SOURCES, Add, client_of
+from pipeline.catalogue.owners import add_organisation
+from pipeline.catalogue.people import add_user, create_key, grant_role
+from tests.api.conftest import SOURCES, Add, client_of, serving
 
 pytestmark = pytest.mark.usefixtures("empty")
 
@@ -38,6 +43,46 @@ def test_the_api_outlives_the_database(tmp_path: Path) -> None:
                 assert client.get(path).status_code == 200
     finally:
         cluster.stop()
+
+
+def test_a_restart_under_load_gives_503_and_nothing_worse(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    cluster.start()
+    try:
+        engine = sync_engine(cluster.url())
+        migrate(engine)
+        owner = add_organisation(engine, "Owner")
+        add_user(engine, "admin")
+        grant_role(engine, "admin", "Owner", "admin")
+        key = create_key(engine, "admin")
+        engine.dispose()
+        config = ApiConfig(cluster.url(), locate_database=cluster.url)
+        with serving(config) as address, ThreadPoolExecutor(8) as pool:
+            stop = Event()
+            workers = [pool.submit(load, address, key, str(owner), stop) for _ in range(8)]
+            time.sleep(0.5)
+            cluster.stop()
+            time.sleep(0.5)
+            cluster.start()
+            time.sleep(0.5)
+            stop.set()
+            statuses = [worker.result() for worker in workers]
+    finally:
+        cluster.stop()
+    assert {status for each in statuses for status in each} == {200, 201, 503}
+    assert all(each[-1] in (200, 201) for each in statuses)
+
+
+def load(address: str, key: str, owner: str, stop: Event) -> list[int]:
+    """Read and write by turns until told to stop; the statuses."""
+    found = []
+    with Client(base_url=address, auth=("__key__", key), timeout=60) as client:
+        while not stop.is_set():
+            found.append(client.get(SOURCES).status_code)
+            found.append(
+                client.post(SOURCES, json={"name": "n", "organisation": owner}).status_code
+            )
+    return found
 
 
 def test_the_api_starts_without_a_database() -> None:
