@@ -81,8 +81,18 @@ def conditions(configured: Settings, *, create: bool) -> "Conditions":
     from pipeline.ingest import EVERYWHERE, Conditions
     from pipeline.raster import Budget, ReadOptions
 
+    budget = Budget(
+        header_bytes=configured.max_header_bytes,
+        ifds=configured.max_ifds,
+        tag_bytes=configured.max_tag_bytes,
+        bands=configured.max_bands,
+        pixels=configured.max_pixels,
+        seconds=configured.file_seconds,
+    )
     options = ReadOptions(
-        crs_policy=configured.crs_policy, budget=Budget(seconds=configured.file_seconds)
+        crs_policy=configured.crs_policy,
+        gcp_residual_pixels=configured.gcp_residual_pixels,
+        budget=budget,
     )
     return Conditions(configured.roots or EVERYWHERE, options, configured.batch_size, create)
 

@@ -68,6 +68,8 @@ def run_server(
         statement_timeout_seconds=configured.statement_timeout_seconds,
         uploads_folder=str(uploads_folder(configured)),
         upload_bytes=configured.upload_bytes,
+        body_bytes=configured.body_bytes,
+        cors_origins=tuple(configured.cors_origins),
     )
     server = Server(
         uvicorn.Config(create_app(config), log_level="warning", timeout_graceful_shutdown=5)

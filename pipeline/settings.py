@@ -1,15 +1,26 @@
 """The settings of the environment, `RASTERSOURCES_*`; read once, by entry points."""
 
+import os
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipeline.errors import CatalogueError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def parts(value: object) -> object:
+    """The paths of a text with colons between them, as in PATH."""
+    return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
+
+
+def words(value: object) -> object:
+    """The words of a text."""
+    return value.split() if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -30,17 +41,29 @@ class Settings(BaseSettings):
     """Processes that read files."""
     batch_size: int = Field(default=500, ge=1, le=100_000)
     """Files in one transaction."""
-    roots: list[Path] = []
-    """Folders that files may be registered from; empty: every folder."""
+    roots: Annotated[list[Path], NoDecode, BeforeValidator(parts)] = []
+    """Folders that files may be registered from, with colons between; empty: every folder."""
     crs_policy: Literal["lizard", "best-available"] = "lizard"
     file_seconds: float = Field(default=20.0, gt=0)
     """Time that reading one file may take."""
+    max_header_bytes: int = Field(default=64 * 2**20, ge=1)
+    """What may be read of one file's header."""
+    max_tag_bytes: int = Field(default=16 * 2**20, ge=1)
+    max_ifds: int = Field(default=1_000, ge=1)
+    max_bands: int = Field(default=10_000, ge=1)
+    max_pixels: int = Field(default=10**14, ge=1)
+    gcp_residual_pixels: float = Field(default=2.0, gt=0)
+    """Largest root-mean-square residual of fitted ground control points."""
     uploads: str | None = None
     """Folder of uploaded files; None: `uploads` in the home folder."""
     upload_bytes: int = Field(default=10 * 2**30, ge=1)
     """Longest file that may be uploaded."""
     statement_timeout_seconds: float = Field(default=30.0, gt=0)
     """Time that one query of the API may take."""
+    body_bytes: int = Field(default=2**20, ge=1)
+    """Longest JSON body of a request."""
+    cors_origins: Annotated[list[str], NoDecode, BeforeValidator(words)] = []
+    """Origins whose pages may call the API, with spaces between; `*` stands for all, without sessions."""
 
 
 @cache

@@ -34,6 +34,7 @@ KEYS = [
         "db stop",
         "db url",
         "db migrate",
+        "db reproject",
         "organisation add",
     ],
 )
@@ -241,6 +242,13 @@ def test_files_outside_the_roots_are_refused(tmp_path: Path) -> None:
     done = run(
         [*RASTERSOURCES, "inspect", "--json", inside / "link.tif"],
         status=1,
-        RASTERSOURCES_ROOTS=json.dumps([str(inside)]),
+        RASTERSOURCES_ROOTS=f"/nowhere:{inside}",
     )
     assert json.loads(done.stdout)["error"]["code"] == "not_allowed"
+
+
+def test_a_budget_of_the_settings_refuses_what_goes_beyond_it(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", count=3)
+    done = run([*RASTERSOURCES, "inspect", "--json", path], status=1, RASTERSOURCES_MAX_BANDS="2")
+    assert json.loads(done.stdout)["error"]["code"] == "over_budget"
+    run([*RASTERSOURCES, "inspect", "--json", path], RASTERSOURCES_MAX_BANDS="3")
