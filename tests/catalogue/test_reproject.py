@@ -186,6 +186,21 @@ def test_an_interrupted_run_changes_nothing(folder: Path, engine: Engine) -> Non
     assert versions(engine) == before
 
 
+def test_a_file_that_is_registered_anew_in_the_meantime_is_left_alone(
+    folder: Path, engine: Engine
+) -> None:
+    falsify(engine, "tiles")
+    anew = "UPDATE raster_files SET transform = '{1,0,0,0,-1,0}', west = 1 WHERE uri LIKE '%tiles_1.tif'"
+    reproject(engine, "lizard", dry_run=False, tell=lambda _: execute(engine, anew))
+    found = rows(engine, "SELECT west, operation_code FROM raster_files ORDER BY uri")
+    assert [(row.west == 1, row.operation_code) for row in found][1:] == [
+        (False, "EPSG:15934"),
+        (True, "EPSG:4833"),
+        (False, "EPSG:15934"),
+        (False, found[4].operation_code),
+    ]
+
+
 def test_the_command_lists_sources_and_ends_with_0(
     folder: Path, engine: Engine, database_url: str
 ) -> None:
