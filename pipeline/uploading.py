@@ -54,7 +54,7 @@ class Worker:
 
 def work_until(stop: Event, worker: Worker) -> None:
     """Process uploads as they come; while the database or the storage is away, wait for it."""
-    sweep_at = monotonic()
+    sweep_at, trouble = monotonic(), ""
     while not stop.is_set():
         try:
             if monotonic() >= sweep_at:
@@ -62,9 +62,12 @@ def work_until(stop: Event, worker: Worker) -> None:
                 sweep_at = monotonic() + SECONDS_BETWEEN_SWEEPS
             idle = not process_waiting(worker)
         except (TransientError, psycopg.Error, SQLAlchemyError, OSError) as error:
-            logger.warning("uploads wait: %s", error)
+            if str(error) != trouble:  # each trouble once, however long it lasts
+                trouble = str(error)
+                logger.warning("uploads wait: %s", trouble)
             stop.wait(SECONDS_AFTER_TROUBLE)
         else:
+            trouble = ""
             if idle:
                 stop.wait(SECONDS_BETWEEN_LOOKS)
 
