@@ -69,7 +69,7 @@ def read_source(value: Json) -> Json:
     if value is None:
         return None
     graph = value.get("graph") if isinstance(value, dict) else None
-    if not isinstance(graph, dict) or value.get("name") not in graph:
+    if not isinstance(graph, dict) or value.get("name") not in list(graph):
         raise BadValue('Must be a graph: {"graph": {name: [block, arguments]}, "name": name}.')
     return read_json({key: part for key, part in value.items() if key != "deleted_sources"})
 

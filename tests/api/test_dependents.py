@@ -90,6 +90,7 @@ NO_GRAPHS: tuple[Any, ...] = (
     "x",
     [],
     {"graph": {}},
+    {"graph": {"a": 1}, "name": {}},
     {"graph": {"a": 1}, "name": "b"},
     {"graph": {"a": [BLOCK, "0" * 32]}, "name": "a"},
 )
