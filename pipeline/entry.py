@@ -88,6 +88,8 @@ def conditions(configured: Settings, *, create: bool) -> "Conditions":
         bands=configured.max_bands,
         pixels=configured.max_pixels,
         seconds=configured.file_seconds,
+        statistics_pixels=configured.max_statistics_pixels,
+        block_bytes=configured.max_block_bytes,
     )
     options = ReadOptions(
         crs_policy=configured.crs_policy,

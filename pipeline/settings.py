@@ -52,6 +52,10 @@ class Settings(BaseSettings):
     max_ifds: int = Field(default=1_000, ge=1)
     max_bands: int = Field(default=10_000, ge=1)
     max_pixels: int = Field(default=10**14, ge=1)
+    max_statistics_pixels: int = Field(default=4 * 10**9, ge=1)
+    """Pixels that statistics on demand may read of one file."""
+    max_block_bytes: int = Field(default=256 * 2**20, ge=1)
+    """Bytes of one strip or tile, unpacked, that statistics may read."""
     gcp_residual_pixels: float = Field(default=2.0, gt=0)
     """Largest root-mean-square residual of fitted ground control points."""
     uploads: str | None = None
