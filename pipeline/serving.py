@@ -81,13 +81,13 @@ def run_server(
         uploads.start()
 
     server.ready = begin
-    # uvicorn raises the signal again when it has shut down
-    with uploads, suppress(KeyboardInterrupt, SystemExit):
-        server.run(sockets=[listening])
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(
-            number, signal.SIG_IGN
-        )  # what was started is stopped now, whoever is impatient
+    with uploads:
+        # uvicorn raises the signal again when it has shut down
+        with suppress(KeyboardInterrupt, SystemExit):
+            server.run(sockets=[listening])
+        # what was started is stopped now, whoever is impatient
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def address_of(listening: socket.socket) -> str:

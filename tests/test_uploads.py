@@ -91,6 +91,14 @@ class Serving:
             time.sleep(0.05)
         return str(status)
 
+    def settle(self, engine: Engine) -> None:
+        """Wait until no upload waits, those included whose answer a kill kept from the client."""
+        waiting = "SELECT id FROM uploads WHERE state IN ('received', 'processing', 'retry')"
+        patience = time.monotonic() + 60
+        while rows(engine, waiting):
+            assert time.monotonic() < patience
+            time.sleep(0.05)
+
     def peak(self) -> int:
         """The most memory that the server process has had, in MiB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -176,6 +184,7 @@ def test_a_killed_server_loses_nothing_and_doubles_nothing(
             killing.result()
         serving.start()
     assert {serving.wait_for(task) for task in tasks.values()} <= {"SUCCESS"}
+    serving.settle(engine)
     name = url.split("/")[-2]
     query = """
         SELECT date_part('epoch', times[1] - '2024-01-01')::integer / 60 FROM raster_files

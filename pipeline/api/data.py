@@ -16,10 +16,10 @@ from pipeline.api.body import JSON, read_object
 from pipeline.api.config import ApiConfig
 from pipeline.api.deposit import deposit_of, discard_unneeded
 from pipeline.api.endpoint import Answer, Call, Endpoint
-from pipeline.api.fields import LINK, STRING, Json, nullable
+from pipeline.api.fields import LINK, STRING, Field, Json, nullable
 from pipeline.api.fields import UUID as UUID_SCHEMA
 from pipeline.api.generic import one
-from pipeline.api.links import API
+from pipeline.api.links import API, Links
 from pipeline.api.multipart import UploadForm
 from pipeline.api.problems import Problem, forbidden, invalid, unavailable
 from pipeline.api.rastersources import RASTER_SOURCES
@@ -36,9 +36,10 @@ ENVELOPE = 128 * 2**10
 """What a form may hold beside its file."""
 
 WHEN = {"type": "string", "pattern": f"^({MOMENT_PATTERN})?$"}
+BINARY = {"type": "string", "format": "binary"}
 FORM_SCHEMA = {
     "type": "object",
-    "properties": {"file": {"type": "string", "format": "binary"}, "timestamp": WHEN},
+    "properties": {"file": BINARY, "timestamp": WHEN},
     "required": ["file"],
 }
 PERIOD_SCHEMA = {
@@ -58,6 +59,15 @@ REMOVED_SCHEMA = {
 }
 
 
+def no_show(_: Any, __: Links) -> None:
+    """What is sent is never shown."""
+
+
+def as_sent(value: Json) -> Json:
+    """Fields of a form are read while it arrives."""
+    return value
+
+
 class Data(Endpoint):
     """POST a file, DELETE what is there."""
 
@@ -67,6 +77,12 @@ class Data(Endpoint):
         "The answer names a task, which tells what becomes of the file.\n\n"
         'DELETE removes all data; {"start": ..., "stop": ...} the files whose steps all lie between the two times, '
         "both included."
+    )
+    fields = (
+        Field("file", "file upload", no_show, BINARY, "A GeoTIFF.", read=as_sent, required=True),
+        Field(
+            "timestamp", "datetime", no_show, WHEN, "The time of its data, ISO 8601.", read=as_sent
+        ),
     )
     parses = ("multipart/form-data", JSON)
     bodies = {  # noqa: RUF012

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.api.auth import COOKIE, csrf_token
+from pipeline.api.body import JSON
 from pipeline.api.links import base_of
 from pipeline.catalogue.access import ANONYMOUS, Caller
 from pipeline.catalogue.filters import Filter
@@ -155,7 +156,13 @@ def raw_forms(endpoint: "Endpoint", data: Any) -> list[RawForm]:
     contents: dict[str, Any] = {"PUT": now, "PATCH": {}, "DELETE": {}, "POST": dict.fromkeys(now)}
     forms = []
     for method in endpoint.methods:
-        if method in contents:
+        if method in contents and takes_json(endpoint, method):
             text = orjson.dumps(contents[method], option=orjson.OPT_INDENT_2).decode()
             forms.append(RawForm(method, text, min(24, text.count("\n") + 3)))
     return forms
+
+
+def takes_json(endpoint: "Endpoint", method: str) -> bool:
+    """Whether a method reads JSON, as all do that say nothing else."""
+    body = endpoint.bodies.get(method)
+    return body is None or JSON in body["content"]

@@ -643,6 +643,11 @@ def test_it_is_described_by_options(client: Client, source: Source) -> None:
     answer = client.options(f"{source()}data/")
     assert answer.headers["allow"] == "POST, DELETE, OPTIONS"
     assert answer.json()["parses"] == ["multipart/form-data", "application/json"]
+    fields = answer.json()["actions"]["POST"]
+    assert {name: (one["type"], one["required"]) for name, one in fields.items()} == {
+        "file": ("file upload", True),
+        "timestamp": ("datetime", False),
+    }
     assert client.get(f"{source()}data/").status_code == 405
 
 
