@@ -20,8 +20,9 @@ INSERT INTO users (username) SELECT 'supplier ' || n FROM generate_series(1, 200
 INSERT INTO raster_sources (uuid, name, organisation_id, access_modifier, supplier_id, supplier_code, file_count,
     west, south, east, north, origin_x, origin_y, upper_bound_x, upper_bound_y, pixelsize_x, pixelsize_y, size, dtype,
     first_value_timestamp, last_value_timestamp, created, last_modified, temporal)
-SELECT ('10000000-0000-0000-0000-' || lpad(to_hex(n), 12, '0'))::uuid, 'Raster ' || md5(n::text), organisation.id,
-    CASE WHEN n % 500 = 0 THEN 200 ELSE 0 END, supplier.id, 'code-' || md5('c' || n), 1,
+SELECT ('10000000-0000-0000-0000-' || lpad(to_hex(n), 12, '0'))::uuid, 'Raster ' || left(md5(n::text), 12),
+    organisation.id,
+    CASE WHEN n % 500 = 0 THEN 200 ELSE 0 END, supplier.id, 'code-' || left(md5('c' || n), 12), 1,
     -180 + n % 3590 / 10.0, -90 + n / 3590 * 6, -179.9 + n % 3590 / 10.0, -89.9 + n / 3590 * 6, 0, 0, 1, 1,
     1, -1, n, 'f4',
     timestamptz '2000-01-01' + n * interval '1 hour', timestamptz '2000-01-01' + n * interval '1 hour',
@@ -44,9 +45,9 @@ MOMENTS = {"": "2005-03-01", "exact": "2005-03-01", "lt": "2000-01-01T05:00:00Z"
            "isnull": "true"}  # fmt: skip
 LATE = MOMENTS | {"lt": "2010-01-01T00:05:00Z", "lte": "2010-01-01T00:05:00Z", "gt": "2010-03-11T10:30:00Z",
                   "gte": "2010-03-11T10:30:00Z", "range": "2010-01-02,2010-01-02T00:10:00Z"}  # fmt: skip
-NAME = {"": "Raster c4ca4238a0b923820dcc509a6f75849b", "contains": "4238a0b9", "icontains": "4238A0b9",
-        "startswith": "Raster c4ca42", "istartswith": "raster C4ca42", "endswith": "6f75849b", "iendswith": "6F75849b",
-        "in": "Raster c4ca4238a0b923820dcc509a6f75849b,x", "regex": "a0b92382", "iregex": "A0B92382",
+NAME = {"": "Raster c4ca4238a0b9", "contains": "4238a0b9", "icontains": "4238A0b9",
+        "startswith": "Raster c4ca42", "istartswith": "raster C4ca42", "endswith": "4238a0b9", "iendswith": "4238A0b9",
+        "in": "Raster c4ca4238a0b9,x", "regex": "4238a0b9", "iregex": "4238A0B9",
         "isnull": "true"}  # fmt: skip
 CODE = {lookup: value.replace("Raster ", "code-") for lookup, value in NAME.items()}
 ONE = {"": "10000000-0000-0000-0000-000000000001"}
