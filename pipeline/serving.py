@@ -25,6 +25,7 @@ from pipeline.settings import Settings
 SECONDS_TO_STOP = 15
 """What the flow gets to end by itself: its Prefect server needs some seconds."""
 SECONDS_TO_STOP_UPLOADS = 5
+SECONDS_AFTER_A_FAULT = 5.0
 
 
 @contextmanager
@@ -72,7 +73,13 @@ def run_server(
         cors_origins=tuple(configured.cors_origins),
     )
     server = Server(
-        uvicorn.Config(create_app(config), log_level="warning", timeout_graceful_shutdown=5)
+        uvicorn.Config(
+            create_app(config),
+            http="httptools",
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=5,
+        )
     )
     uploads = UploadThread(where, configured, locate)
 
@@ -104,12 +111,20 @@ class UploadThread:
     ) -> None:
         self._where, self._configured, self._locate = where, configured, locate
         self._stop = Event()
-        # It ends with the server whatever it does then: an upload half done is taken up again.
-        self._thread = Thread(target=self._work, name="uploads", daemon=True)
+        # Daemons end with the server whatever they do then: an upload half done is taken up again.
+        self._thread = Thread(target=self._keep_working, name="uploads", daemon=True)
 
     def start(self) -> None:
         """Start it, once the server answers."""
         self._thread.start()
+
+    def _keep_working(self) -> None:
+        """Begin anew after a fault of ours, of which Python prints the traceback."""
+        while not self._stop.is_set():
+            working = Thread(target=self._work, name="uploads at work", daemon=True)
+            working.start()
+            working.join()
+            self._stop.wait(SECONDS_AFTER_A_FAULT)
 
     def _work(self) -> None:
         from pipeline.uploading import work_until

@@ -1,0 +1,54 @@
+"""The form of an upload: its file arrives byte by byte as it was sent, however the network cuts it."""
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from pipeline.api.multipart import UploadForm
+from pipeline.api.problems import Problem
+
+KIND = "multipart/form-data; boundary=b"
+HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+TRAPS = [b"\r", b"\n", b"\r\n", b"--", b"--b", b"\r\n-", b"\r\n--", b"\r\n--c", b"b", b"\0"]
+CONTENTS = st.lists(st.sampled_from(TRAPS) | st.binary(max_size=5), max_size=30).map(b"".join)
+CUTS = st.lists(st.integers(1, 12), max_size=200)
+
+
+def parsed(body: bytes, cuts: list[int]) -> bytes:
+    """The file in a form that arrives in pieces of these sizes, and the rest at once."""
+    received = bytearray()
+    form = UploadForm(KIND, received.extend)
+    for size in cuts:
+        form.write(body[:size])
+        body = body[size:]
+    form.write(body)
+    form.finish()
+    return bytes(received)
+
+
+@given(CONTENTS, CUTS)
+def test_the_file_is_exactly_what_was_sent(content: bytes, cuts: list[int]) -> None:
+    assume(b"\r\n--b" not in b"\r\n" + content + b"\r\n-")
+    assert parsed(HEAD + content + b"\r\n--b--\r\n", cuts) == content
+
+
+@given(st.data())
+def test_a_damaged_form_is_refused_or_understood(data: st.DataObject) -> None:
+    body = bytearray(HEAD + b"content" + b"\r\n--b--\r\n")
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(body) - 1))
+        body[place : place + data.draw(st.integers(0, 5))] = data.draw(st.sampled_from(TRAPS))
+    status = 200
+    try:
+        parsed(bytes(body), [])
+    except Problem as problem:
+        status = problem.status
+    assert status in (200, 400)
+
+
+def test_a_form_in_one_piece_less_is_not_whole() -> None:
+    body = HEAD + b"content" + b"\r\n--b--"
+    assert parsed(body, []) == b"content"
+    for length in range(len(body)):
+        with pytest.raises(Problem):
+            parsed(body[:length], [])
