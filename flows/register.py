@@ -1,5 +1,13 @@
 """The flow that registers files: the steps of pipeline.ingest as Prefect tasks, one task per batch."""
 
+import os
+import sys
+
+if (
+    __name__ == "__main__"
+):  # Prefect reads its environment when it is imported: `python -m flows` prepares that
+    os.execv(sys.executable, [sys.executable, "-m", "flows", "register", *sys.argv[1:]])
+
 from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 
 from flows.server import free_port, started
 from pipeline.deposit import deposit_at
-from tests.commands import FLOWS, environment, run
+from tests.commands import FLOWS, REPOSITORY, environment, run
 from tests.factory import write_raster
 
 CONFIG = """
@@ -190,3 +190,8 @@ def test_the_flow_of_uploads_processes_what_waits(
         ended = connection.execute(text("SELECT status FROM tasks ORDER BY id")).scalars().all()
     assert states == ["committed", "rejected"]
     assert ended == ["SUCCESS", "FAILURE"]
+
+
+def test_the_module_of_the_flow_runs_as_a_program_too() -> None:
+    for command in (["-m", "flows.register"], [REPOSITORY / "flows" / "register.py"]):
+        assert "--config" in run([FLOWS[0], *command, "--help"]).stdout
