@@ -3,9 +3,8 @@
 import os
 import sys
 
-if (
-    __name__ == "__main__"
-):  # Prefect reads its environment when it is imported: `python -m flows` prepares that
+# Prefect reads its environment when it is imported: `python -m flows` prepares that first.
+if __name__ == "__main__":
     os.execv(sys.executable, [sys.executable, "-m", "flows", "register", *sys.argv[1:]])
 
 from collections.abc import Sequence
