@@ -2,6 +2,7 @@
 
 import os
 import random
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ class Serving:
     """A running server, its uploads and a client that may write."""
 
     def __init__(self, url: str, home: Path, key: str, organisation: str) -> None:
-        self.url, self.home, self.organisation = url, home, organisation
+        self.url, self.home, self.key, self.organisation = url, home, key, organisation
         self.port = free_port()
         self.client = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}", auth=("__key__", key), timeout=60
@@ -50,9 +51,11 @@ class Serving:
     def start(self) -> None:
         """Start it and wait until it answers."""
         changes = environment(RASTERSOURCES_DATABASE_URL=self.url, RASTERSOURCES_HOME=self.home)
-        self.process = subprocess.Popen(
-            [*RASTERSOURCES, "serve", "--port", str(self.port)], env=changes, stdout=subprocess.DEVNULL
-        )  # fmt: skip
+        with (self.home / "errors").open("w") as errors:
+            self.process = subprocess.Popen(
+                [*RASTERSOURCES, "serve", "--port", str(self.port)],
+                env=changes, stdout=subprocess.DEVNULL, stderr=errors,
+            )  # fmt: skip
         while True:
             try:
                 assert self.client.get("/health").status_code == 200
@@ -131,7 +134,7 @@ def rows(engine: Engine, query: str, **values: Any) -> list[Any]:
 
 def test_an_upload_is_processed_within_five_seconds(serving: Serving, tif: Path) -> None:
     url, seconds = serving.source(), []
-    for step in range(10):
+    for step in range(6):
         began = time.monotonic()
         assert serving.wait_for(serving.send(url, tif, step)) == "SUCCESS"
         seconds.append(time.monotonic() - began)
@@ -230,3 +233,20 @@ def children(pid: int) -> list[int]:
     """The processes that a process has started."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def test_a_server_that_is_stopped_says_so_to_who_is_sending(serving: Serving) -> None:
+    url = serving.source()
+    with socket.create_connection(("127.0.0.1", serving.port)) as connection:
+        head = (
+            f"POST {url[url.index('/api') :]}data/ HTTP/1.1\r\nHost: x\r\nusername: __key__\r\n"
+            f"password: {serving.key}\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+            "Content-Length: 50000\r\n\r\n"
+        )
+        connection.sendall(head.encode() + HEAD)
+        time.sleep(0.5)
+        serving.process.terminate()
+        assert connection.recv(2**16).startswith(b"HTTP/1.1 503 ")
+    assert serving.process.wait(15) == 0
+    assert "Traceback" not in (serving.home / "errors").read_text()
+    serving.start()

@@ -1,6 +1,7 @@
 """One URL of the API: who asks, in which format, what its methods answer, and every refusal in one envelope."""
 
 import logging
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,7 @@ from pipeline.api.fields import Field
 from pipeline.api.links import Links, base_of
 from pipeline.api.pages import show_answer
 from pipeline.api.parameters import FORMATS, parse_format, parse_query
-from pipeline.api.problems import Problem, method_not_allowed, not_found
+from pipeline.api.problems import Problem, method_not_allowed, not_found, unavailable
 from pipeline.catalogue.access import ANONYMOUS, Caller
 from pipeline.catalogue.filters import Filter
 from pipeline.catalogue.lookups import BadValue, parse_uuid
@@ -78,6 +79,11 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+def refusal(problem: Problem) -> Answer:
+    """A problem as an answer."""
+    return Answer(problem.envelope(), problem.status, problem.headers)
+
+
 Handler = Callable[[Call], Awaitable[Answer]]
 
 
@@ -130,7 +136,9 @@ class Endpoint:
         try:
             answer = await self.answer(request)
         except Problem as problem:
-            answer = Answer(problem.envelope(), problem.status, problem.headers)
+            answer = refusal(problem)
+        except CancelledError:  # the server stops, and has waited long enough
+            answer = refusal(unavailable("The server is stopping; send the request again."))
         gone = answer.status == 204 and request.method == "DELETE"  # there is no page of nothing
         if gone or not wants_html(request, state.query.get("format")):
             return render(answer, self.allowed, request)
