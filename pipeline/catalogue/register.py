@@ -63,17 +63,14 @@ class Report:
 
 
 # Files that are registered as they are, read in the same way as now; and whether their source is up to date.
-# Found by their URIs first, whatever the planner thinks of a table that has just been filled.
+# OFFSET 0 has each of them found by its URI, whatever the planner thinks of a table that has just been filled.
 KNOWN = """
-    WITH same AS MATERIALIZED (
-        SELECT file.uri, file.source_id
-        FROM unnest(%(uris)s::text[], %(fingerprints)s::text[]) AS found (uri, fingerprint)
-        JOIN raster_files AS file ON file.uri = found.uri AND file.fingerprint = found.fingerprint
-        WHERE file.reading_hash = %(reading_hash)s AND file.state = 'present'
-    )
-    SELECT same.uri, source.definition_hash IS DISTINCT FROM %(hash)s
-    FROM same JOIN raster_sources AS source ON source.id = same.source_id
-    WHERE source.definition = %(definition)s
+    SELECT file.uri, source.definition_hash IS DISTINCT FROM %(hash)s
+    FROM unnest(%(uris)s::text[], %(fingerprints)s::text[]) AS found (uri, fingerprint)
+    CROSS JOIN LATERAL (SELECT * FROM raster_files WHERE raster_files.uri = found.uri OFFSET 0) AS file
+    JOIN raster_sources AS source ON source.id = file.source_id
+    WHERE source.definition = %(definition)s AND file.fingerprint = found.fingerprint
+      AND file.reading_hash = %(reading_hash)s AND file.state = 'present'
 """
 
 # One source per group: made when it is new, and brought up to date when its definition changed, not otherwise.
