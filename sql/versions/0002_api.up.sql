@@ -74,6 +74,8 @@ ALTER VIEW public_raster_sources SET (security_invoker = true);
 DO $$
 BEGIN
     GRANT SELECT ON raster_sources, layers, label_types, scenarios, organisations TO rastersources_reader;
+    -- once more: a role that another database of the cluster made at the same moment was not yet seen by 0001
+    GRANT SELECT ON public_raster_sources TO rastersources_reader;
     GRANT SELECT (id, username) ON users TO rastersources_reader;
 EXCEPTION WHEN undefined_object THEN NULL; -- the role could not be made
 END
