@@ -161,6 +161,7 @@ class FlowRun:
         self._process = subprocess.Popen(
             self._command, env=self._environment, start_new_session=True
         )
+        Thread(target=self._process.wait, daemon=True).start()  # no zombie when it ends before us
 
     def __enter__(self) -> Self:
         return self
