@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
-from pipeline.administration import GROUPS
+from pipeline.commands.administration import GROUPS
 from pipeline.entry import (
     bring_up_to_date,
     catalogue,

@@ -10,7 +10,7 @@ from tests.commands import REPOSITORY
 
 ORDER = ["errors", "storage", "deposit", "raster", "sources", "catalogue", "api"]
 """An import points only backwards along this line."""
-ENTRY_POINTS = {"administration", "cli", "entry", "serving", "settings"}
+ENTRY_POINTS = {"cli", "commands", "entry", "serving", "settings"}
 MODULES = sorted((REPOSITORY / "pipeline").rglob("*.py")) + sorted(
     (REPOSITORY / "flows").rglob("*.py")
 )
