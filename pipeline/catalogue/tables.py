@@ -212,6 +212,7 @@ raster_files = Table(
     required("notices", JSONB, "'[]'::jsonb"),
     required("provenance", JSONB, "'{}'::jsonb"),
     moment("registered"),
+    Column("definition", Text),
     UniqueConstraint("source_id", "uri"),
 )
 
@@ -328,6 +329,9 @@ rejected_files = Table(
     moment("first_seen"),
     moment("last_seen"),
     required("attempts", Integer, "1"),
+    Column("reading_hash", Text),
+    Column("group_key", Text),
+    Column("grid", Text),
     UniqueConstraint("definition", "uri"),
 )
 
@@ -346,6 +350,33 @@ sync_runs = Table(
     required("rejected", BigInteger, "0"),
     required("bytes", BigInteger, "0"),
     Column("detail", Text),
+    required("moved", BigInteger, "0"),
+    required("missing", BigInteger, "0"),
+    required("withheld", BigInteger, "0"),
+    required("settling", BigInteger, "0"),
+    required("reasons", JSONB, "'{}'::jsonb"),
+)
+
+definitions = Table(
+    "definitions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    required("config", Text),
+    moment("synced"),
+)
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    number(),
+    required("definition", Text),
+    required("source_uuid", Uuid),
+    required("name", Text),
+    reference("organisation_id", "organisations", ondelete="CASCADE"),
+    Column("group_key", Text),
+    Column("uri", Text),
+    Column("fingerprint", Text),
+    moment("created"),
 )
 
 sessions = Table(

@@ -1,0 +1,18 @@
+"""Plan and sync: definitions, tombstones, refusals and runs."""
+
+from pathlib import Path
+
+from sql import run_file
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    """Run the plain SQL beside this file."""
+    run_file(Path(__file__).with_suffix(".up.sql"))
+
+
+def downgrade() -> None:
+    """Undo it."""
+    run_file(Path(__file__).with_suffix(".down.sql"))
