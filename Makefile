@@ -23,6 +23,9 @@ fuzz: ## 20,000 mutated headers, each of which must give a record or a clean ref
 	@./setup.sh requirements-dev.lock
 	$(BIN)/python -m tests.fuzz 20000
 
+schema: ## docs/sources.schema.json anew, from the models
+	$(BIN)/python -m pipeline.cli sources schema > docs/sources.schema.json
+
 lock: ## resolve the lock files anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 	  --no-header --no-annotate --extra build --extra dev pyproject.toml -o requirements-dev.lock
@@ -32,4 +35,4 @@ lock: ## resolve the lock files anew (needs uv)
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
 
-.PHONY: run test soak fuzz lock help
+.PHONY: run test soak fuzz schema lock help

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from pipeline.commands.administration import GROUPS
+from pipeline.commands.sources import sources
 from pipeline.entry import (
     bring_up_to_date,
     catalogue,
@@ -37,7 +38,7 @@ database = typer.Typer(
     help="The database: the private cluster and its schema.", no_args_is_help=True
 )
 app.add_typer(database, name="db")
-for group, commands in GROUPS.items():
+for group, commands in {**GROUPS, "sources": sources}.items():
     app.add_typer(commands, name=group)
 
 Paths = Annotated[
@@ -70,8 +71,9 @@ def stop(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def fail(sentence: str) -> NoReturn:
-    """Say what is wrong and end with status 1."""
-    typer.echo(f"rastersources: {sentence}", err=True)
+    """Say what is wrong, on a line for each thing, and end with status 1."""
+    for line in sentence.splitlines():
+        typer.echo(f"rastersources: {line}", err=True)
     raise SystemExit(1)
 
 

@@ -6,7 +6,7 @@ The command line and the flows both call this: batch by batch, each batch one tr
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from pipeline.catalogue.owners import find_owner
 from pipeline.catalogue.register import Item, Owner, Report, known, register_batch
 from pipeline.errors import Rejection
 from pipeline.raster import RasterFile, ReadOptions
-from pipeline.sources.definition import REGISTER, Definition, define, load, paths_of
+from pipeline.sources.config import load
+from pipeline.sources.definition import Definition, define, paths_of
+from pipeline.sources.fields import REGISTER
 from pipeline.storage import StoredFile, list_files
 
 Listed = StoredFile | Rejection
@@ -41,7 +43,7 @@ class Conditions:
 
     roots: Sequence[Path] = EVERYWHERE
     options: ReadOptions = DEFAULT_OPTIONS
-    """Their time rule is replaced by that of the definition."""
+    """Their time rule is that of the definition, which may have limits of its own too."""
     batch_size: int = 500
     create: bool = False
     """Add organisations and suppliers that are not there."""
@@ -83,7 +85,9 @@ def work_of_paths(paths: Sequence[Path], fields: dict[str, object]) -> list[Work
 def work_of_config(path: Path) -> list[Work]:
     """The definitions of a sources.toml and their files; raises CatalogueError that says what is wrong in it."""
     folder = path.absolute().parent
-    return [Work(definition, list(paths_of(definition, folder))) for definition in load(path)]
+    return [
+        Work(definition, list(paths_of(definition, folder))) for definition in load(path).source
+    ]
 
 
 def ingestions(
@@ -95,7 +99,7 @@ def ingestions(
             engine,
             work.definition,
             find_owner(engine, work.definition, create=conditions.create),
-            replace(conditions.options, time_rule=work.definition.time_rule()),
+            work.definition.options(conditions.options),
             reader,
         )
         for work in works

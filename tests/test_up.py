@@ -164,7 +164,7 @@ def test_a_port_that_is_taken_is_one_sentence(home: Path) -> None:
             assert done.stdout == ""
 
 
-def test_a_wrong_sources_toml_is_one_sentence_before_anything_starts(
+def test_a_wrong_sources_toml_is_a_sentence_for_each_field_before_anything_starts(
     home: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "sources.toml").write_text("[[source]]\nid = 1\n")
@@ -176,5 +176,5 @@ def test_a_wrong_sources_toml_is_one_sentence_before_anything_starts(
         RASTERSOURCES_HOME=home,
         RASTERSOURCES_PORT=port,
     )
-    assert len(done.stderr.splitlines()) == 1
-    assert "number 1" in done.stderr
+    named = [line.split(": ")[3] for line in done.stderr.splitlines()]
+    assert named == ["files", "organisation", "id"]

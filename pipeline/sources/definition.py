@@ -1,113 +1,109 @@
-"""Source definitions: how files map to raster sources, from a `sources.toml` or from the arguments of `register`."""
+"""Source definitions: how files map to raster sources; a `[[source]]`, or the arguments of `register`."""
 
 import hashlib
 import re
-import tomllib
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Annotated, Any, Literal
+from uuid import UUID
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pipeline.errors import CatalogueError
-from pipeline.raster import TimeRule
-from pipeline.sources.intervals import parse_interval
+from pipeline.raster import Budget, ReadOptions, TimeRule
+from pipeline.sources.faults import faults_of
+from pipeline.sources.fields import (
+    Disagreement,
+    Duration,
+    Name,
+    Pattern,
+    Texts,
+    Watched,
+    Zone,
+    a_time,
+)
 
-REGISTER = "register"
-"""The id under which `rastersources register PATH...` keeps its sources; no definition may bear it."""
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 """What is filled in into the name of a source."""
 TIME_GROUPS = {"time", "year"}
 """A pattern with one of these groups dates files; another one only names and groups them."""
+Count = Annotated[int, Field(strict=True, ge=1)]
 
 
-def a_pattern(text: str) -> str:
-    """A regular expression that compiles."""
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"is no regular expression: {error}") from error
-    return text
+class Limits(BaseModel):
+    """What reading one file of a definition may cost, where it differs from the settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    seconds: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
+    """Time that reading one file may take."""
+    pixels: Count | None = None
+    """Width times height."""
+    bands: Count | None = None
+    """Bands of one file."""
+    header_bytes: Count | None = None
+    """Bytes of the header that may be read."""
+    tag_bytes: Count | None = None
+    """Bytes of one tag."""
+    ifds: Count | None = None
+    """Images and overviews in one file."""
 
 
-def a_zone(name: str) -> str:
-    """An IANA time zone."""
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ValueError("is no time zone; write for example Europe/Amsterdam or UTC") from error
-    return name
-
-
-def an_interval(value: object) -> timedelta | None:
-    """A duration as the contract reads it."""
-    return parse_interval(value) if isinstance(value, str | int | float) else None
-
-
-def a_list(value: object) -> object:
-    """One glob stands for a list of one."""
-    return [value] if isinstance(value, str) else value
-
-
-Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S")]
-
-
-class Definition(BaseModel):
+class Definition(Watched):
     """One `[[source]]` of a `sources.toml`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-    """Stable name of the definition: a source is found again by it and by its group of files."""
-    files: Annotated[list[str], BeforeValidator(a_list), Field(min_length=1)]
-    """Globs or folders, relative to the sources.toml."""
+    files: Texts
+    """Globs, folders or files, relative to the sources.toml, or prefixes such as "s3://bucket/rain/"."""
     name: Name = "{stem}"
     """Name of the source; `{stem}` and the named groups of `pattern` are filled in."""
     organisation: Name
+    """Who owns the sources; must exist, unless a run is told to create it."""
     access_modifier: Literal["Public", "Common", "Private", "Hidden"] = "Private"
+    """Who may see the sources."""
     supplier: Name | None = None
+    """Username of who supplies the files; must exist, unless a run is told to create it."""
     supplier_code: str | None = None
+    """The supplier's own name for the source."""
     description: str | None = None
-    temporal: bool = False
-    time: datetime | Literal["tag"] | None = None
+    """Free text."""
+    temporal: Annotated[bool, Field(strict=True)] = False
+    """The files are time steps; a file whose time nothing says is refused."""
+    time: Annotated[datetime | Literal["tag"] | None, BeforeValidator(a_time)] = None
     """One time for all files, or "tag": TIFFTAG_DATETIME dates them."""
     group: str = "file"
     """`file`: a source per file; `all`: one source; else a named group of `pattern`: a source per value."""
-    pattern: Annotated[str, AfterValidator(a_pattern)] | None = None
+    pattern: Pattern | None = None
     """Regular expression searched in the path; its group `time` is the time of the file."""
     time_format: str | None = None
     """strptime format of the group `time`."""
-    time_zone: Annotated[str, AfterValidator(a_zone)] = "UTC"
-    """Zone of times without an offset."""
-    interval: Annotated[timedelta | None, BeforeValidator(an_interval)] = None
-    """Declared time between steps."""
+    time_zone: Zone = "UTC"
+    """Zone of times without an offset, and of `schedule`; an IANA name such as "Europe/Amsterdam"."""
+    interval: Duration | None = None
+    """Declared time between steps, such as "00:05:00", "PT5M" or 300."""
+    uuid: UUID | None = None
+    """The uuid that the source gets when it is made; only with group = "all"."""
+    missing: Literal["keep", "remove"] = "keep"
+    """What happens to files that are gone: they stay in their source and are marked, or leave it."""
+    max_missing_percent: Annotated[float, Field(strict=True, ge=0, le=100)] = 20
+    """A sync refuses when a larger share of the files is missing, as when a disk is not mounted."""
+    limits: Limits | None = None
+    """What reading one file may cost, where it differs from the settings."""
 
-    @model_validator(mode="after")
-    def fields_agree(self) -> Self:
-        """Refuse what cannot work together."""
+    def disagreements(self, context: Any) -> Iterator[Disagreement]:
+        """The fields that do not go with the others."""
+        yield from super().disagreements(context)
         groups = re.compile(self.pattern or "").groupindex
         if self.group not in ("file", "all", *groups):
-            raise ValueError(
-                f'group = "{self.group}" is neither "file" nor "all" nor a named group of pattern'
-            )
-        if isinstance(self.time, datetime) and self.time.tzinfo is None:
-            raise ValueError("time needs an offset, for example 2024-01-01T00:00:00Z")
+            sentence = f'"{self.group}" is neither "file" nor "all" nor a named group of pattern'
+            yield "group", sentence
         unknown = set(PLACEHOLDER.findall(self.name)) - {"stem", *groups}
         if unknown:
-            raise ValueError(
-                f"name holds {{{min(unknown)}}}, which is neither {{stem}} nor a named group of pattern"
-            )
-        return self
+            sentence = f"{{{min(unknown)}}} is neither {{stem}} nor a named group of pattern"
+            yield "name", sentence
+        if self.uuid and self.group != "all":
+            yield "uuid", 'is that of one source, which needs group = "all"'
 
     def time_rule(self) -> TimeRule:
         """How files of this definition are dated."""
@@ -121,17 +117,29 @@ class Definition(BaseModel):
             from_tag=self.temporal or self.time == "tag",
         )
 
+    def options(self, options: ReadOptions) -> ReadOptions:
+        """The options of a run, as this definition changes them."""
+        limits = self.limits.model_dump(exclude_none=True) if self.limits else {}
+        budget: Budget = replace(options.budget, **limits)
+        return replace(options, time_rule=self.time_rule(), budget=budget)
+
     def hash(self) -> str:
-        """Changes when the definition does; where its files are does not count."""
-        return digest(self.model_dump_json(exclude={"files"}))
+        """Changes when what it says of its sources does; where its files are and when it runs does not count."""
+        return digest(self.model_dump_json(exclude=NOT_OF_SOURCES))
 
     def reading_hash(self) -> str:
         """Changes when its files must be read again though they are the same."""
-        return digest(self.model_dump_json(include=READING))
+        return digest(
+            self.model_dump_json(include=READING | ({"limits"} if self.limits else set()))
+        )
 
 
+NOT_OF_SOURCES = {
+    "files", "settle_seconds", "schedule", "every", "uuid", "missing", "max_missing_percent", "limits",
+}  # fmt: skip
+"""The fields that say nothing of a source that is there."""
 READING = {"temporal", "time", "group", "pattern", "time_format", "time_zone"}
-"""The fields that what is read from a file depends on, or which source it goes to."""
+"""The fields that what is read from a file depends on, or which source it goes to; and limits, where there are any."""
 
 
 def digest(text: str) -> str:
@@ -139,39 +147,12 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def load(path: Path) -> list[Definition]:
-    """The definitions of a sources.toml; raises CatalogueError that says what is wrong where."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CatalogueError(f"{path} is not there; name a sources.toml with --config") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise CatalogueError(f"{path} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise CatalogueError(f"{path} is no TOML: {error}") from error
-    tables = document.get("source")
-    if not isinstance(tables, list) or not tables or set(document) != {"source"}:
-        raise CatalogueError(f"{path} must hold [[source]] tables and nothing else")
-    definitions = [
-        define(table, f"{path}: [[source]] number {n}") for n, table in enumerate(tables, 1)
-    ]
-    for definition in definitions:
-        if definition.id == REGISTER or sum(other.id == definition.id for other in definitions) > 1:
-            raise CatalogueError(
-                f'{path}: id = "{definition.id}" is taken; each [[source]] needs an id of its own'
-            )
-    return definitions
-
-
-def define(fields: object, where: str) -> Definition:
+def define(fields: Mapping[str, object], where: str) -> Definition:
     """A definition from its fields; raises CatalogueError that names the wrong one."""
     try:
         return Definition.model_validate(fields)
     except ValidationError as error:
-        wrong = error.errors()[0]
-        field = ".".join(str(part) for part in wrong["loc"])
-        sentence = wrong["msg"].removeprefix("Value error, ")
-        raise CatalogueError(f"{where}: {f'{field}: ' if field else ''}{sentence}") from error
+        raise CatalogueError(f"{where}: {next(faults_of(error, Definition))}") from error
 
 
 def paths_of(definition: Definition, folder: Path) -> Iterator[Path]:

@@ -1,0 +1,33 @@
+"""The commands of the command line that look at source definitions."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+sources = typer.Typer(help="The definitions of a sources.toml.", no_args_is_help=True)
+
+ConfigFile = Annotated[
+    Path, typer.Option("--config", help="The source definitions.", metavar="FILE")
+]
+
+
+@sources.command("check")
+def check(config: ConfigFile = Path("sources.toml")) -> None:
+    """Say whether a sources.toml is right; exit status 1, and each wrong field with its line, when it is not."""
+    from pipeline.sources.check import warnings
+    from pipeline.sources.config import load
+
+    found = load(config)
+    for warning in warnings(found, config.absolute().parent):
+        typer.echo(f"warning: {warning}", err=True)
+    number = len(found.source) + len(found.drop)
+    typer.echo("1 definition is right" if number == 1 else f"{number} definitions are right")
+
+
+@sources.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of a sources.toml, by which editors complete and check it."""
+    from pipeline.sources.schema import schema_text
+
+    typer.echo(schema_text(), nl=False)

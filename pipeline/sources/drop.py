@@ -1,0 +1,68 @@
+"""Drop folders: a `[[drop]]` of a `sources.toml`."""
+
+import os
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from pipeline.sources.fields import Disagreement, Name, Watched, Zone
+
+KEEP = "keep"
+"""Files stay where they were dropped; what became of them is known from the catalogue alone."""
+
+
+def a_folder(text: str) -> str:
+    """A folder, or a prefix of a bucket."""
+    if text.startswith("s3://") and not text.removeprefix("s3://").strip("/"):
+        raise ValueError("names no bucket; write for example s3://bucket/incoming/")
+    return text
+
+
+Folder = Annotated[str, Field(min_length=1, pattern=r"\S"), AfterValidator(a_folder)]
+
+
+class Drop(Watched):
+    """A folder into which suppliers put files for sources that exist, named
+    `<uuid or supplier_code>[_<timestamp>].tif`."""
+
+    folder: Folder
+    """The folder that is watched, relative to the sources.toml, or a prefix such as "s3://bucket/incoming/"."""
+    organisation: Name | None = None
+    """Only sources of this organisation are looked for; without it those of all."""
+    supplier: Name | None = None
+    """Only sources of this supplier are looked for, by their username; without it those of all."""
+    time_zone: Zone = "UTC"
+    """Zone of times without an offset, and of `schedule`; an IANA name such as "Europe/Amsterdam"."""
+    done: Folder = KEEP
+    """Where files go that are registered: a folder or prefix outside the watched one; "keep": they stay."""
+    refused: Folder = KEEP
+    """Where files go that are refused: a folder or prefix outside the watched one; "keep": they stay."""
+
+    def disagreements(self, context: Any) -> Iterator[Disagreement]:
+        """The fields that do not go with the others; `context` is the folder of the sources.toml."""
+        yield from super().disagreements(context)
+        for field in ("done", "refused"):
+            target = getattr(self, field)
+            if target != KEEP and lies_in(target, self.folder, context or "."):
+                yield field, "lies in the watched folder, where its files would be taken again"
+            if target != KEEP and is_object(target) != is_object(self.folder):
+                yield field, "must be of the same kind as folder: a folder, or a prefix of a bucket"
+
+
+def is_object(place: str) -> bool:
+    """Whether a place is one of object storage."""
+    return place.startswith("s3://")
+
+
+def lies_in(place: str, folder: str, base: str | os.PathLike[str]) -> bool:
+    """Whether a place is another one or below it; both are relative to a base."""
+    return whole(place, base).is_relative_to(whole(folder, base))
+
+
+def whole(place: str, base: str | os.PathLike[str]) -> PurePath:
+    """The place as an absolute path without dots; that of a bucket begins with its name."""
+    if is_object(place):
+        return PurePath("s3:", *place.removeprefix("s3://").split("/"))
+    return PurePath(os.path.abspath(os.path.join(base, place.removeprefix("file://"))))  # noqa: PTH100, PTH118

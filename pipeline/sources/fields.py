@@ -1,0 +1,171 @@
+"""The kinds of values that the tables of a `sources.toml` hold, and what all of these tables share."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from pipeline.sources.intervals import CLOCK, ISO, SECONDS, parse_interval
+
+ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+REGISTER = "register"
+"""The id under which `rastersources register PATH...` keeps its sources; no definition may bear it."""
+Disagreement = tuple[str, str]
+"""A field, and what is wrong with it beside the others."""
+
+
+def an_id(text: str) -> str:
+    """A name that stays readable in file names, addresses and logs."""
+    if not re.fullmatch(ID, text) or len(text) > 100:
+        raise ValueError('is 1 to 100 letters, digits, ".", "_" and "-", a letter or digit first')
+    return text
+
+
+def a_pattern(text: str) -> str:
+    """A regular expression that compiles."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from error
+    return text
+
+
+def a_zone(name: str) -> str:
+    """An IANA time zone."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("is no time zone; write for example Europe/Amsterdam or UTC") from error
+    return name
+
+
+def a_time(value: object) -> object:
+    """A time with its offset, or "tag"."""
+    if isinstance(value, str) and value != "tag":
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError as error:
+            raise ValueError(
+                'is no time; write for example 2024-01-01T00:00:00Z, or "tag"'
+            ) from error
+    if isinstance(value, time) or (isinstance(value, date) and not isinstance(value, datetime)):
+        raise ValueError("needs a date and a time of day, for example 2024-01-01T00:00:00Z")
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise ValueError("needs an offset, for example 2024-01-01T00:00:00Z")
+    return value
+
+
+def a_duration(value: object) -> timedelta | None:
+    """A duration as the contract reads it; TOML reads an unquoted 00:05:00 as a time of day."""
+    if value is None or isinstance(value, timedelta):
+        return value
+    if isinstance(value, bool) or not isinstance(value, str | int | float | time):
+        raise ValueError("is no duration; write for example 00:05:00, PT5M or 300")
+    return parse_interval(str(value))
+
+
+def a_period(value: object) -> timedelta | None:
+    """A duration after which something is done again."""
+    duration = a_duration(value)
+    if value is not None and (duration is None or duration < timedelta(seconds=1)):
+        raise ValueError("is at least one second, for example 00:00:10")
+    return duration
+
+
+def a_cron_line(text: str) -> str:
+    """Five fields that come true some day."""
+    if len(text.split()) != 5:
+        raise ValueError(
+            'has five fields: minute, hour, day of month, month, day of week; for example "0 6 * * *"'
+        )
+    try:
+        next(CronSim(text, datetime.now(UTC)))
+    except CronSimError as error:
+        raise ValueError(
+            f'is no cron line: {str(error).lower()}; for example "0 6 * * *"'
+        ) from error
+    except StopIteration:
+        raise ValueError("never comes true") from None
+    return text
+
+
+def a_list(value: object) -> object:
+    """One text stands for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+def unnamed(pattern: re.Pattern[str]) -> str:
+    """A regular expression as JSON Schema has them: without named groups."""
+    return re.sub(r"\?P<\w+>", "", pattern.pattern)
+
+
+DURATION = f"^(?:{'|'.join(unnamed(form) for form in (CLOCK, ISO, SECONDS))})$"
+DURATION_SCHEMA = {
+    "anyOf": [{"type": "string", "pattern": DURATION}, {"type": "number", "minimum": 0}]
+}
+PERIOD_SCHEMA = {
+    "anyOf": [{"type": "string", "pattern": DURATION}, {"type": "number", "minimum": 1}]
+}
+TEXT_SCHEMA = {"type": "string", "minLength": 1}
+TEXTS_SCHEMA = {"anyOf": [TEXT_SCHEMA, {"type": "array", "items": TEXT_SCHEMA, "minItems": 1}]}
+CRON_SCHEMA = {"type": "string", "pattern": r"^\s*\S+(?:\s+\S+){4}\s*$"}
+
+Id = Annotated[
+    str,
+    AfterValidator(an_id),
+    WithJsonSchema({"type": "string", "pattern": ID, "maxLength": 100, "not": {"const": REGISTER}}),
+]
+Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S")]
+Pattern = Annotated[str, AfterValidator(a_pattern), Field(json_schema_extra={"format": "regex"})]
+Zone = Annotated[str, AfterValidator(a_zone)]
+Duration = Annotated[timedelta, BeforeValidator(a_duration), WithJsonSchema(DURATION_SCHEMA)]
+Period = Annotated[timedelta, BeforeValidator(a_period), WithJsonSchema(PERIOD_SCHEMA)]
+CronLine = Annotated[str, AfterValidator(a_cron_line), WithJsonSchema(CRON_SCHEMA)]
+Texts = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    BeforeValidator(a_list),
+    Field(min_length=1),
+    WithJsonSchema(TEXTS_SCHEMA),
+]
+
+
+class Watched(BaseModel):
+    """What a `[[source]]` and a `[[drop]]` share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    id: Id
+    """Stable name of the definition, unique in the file: what it made is found again by it."""
+    settle_seconds: Annotated[float, Field(strict=True, ge=0, le=86400)] = 0
+    """Files that changed less than so many seconds ago wait for a later run; for folders into which files
+    are copied slowly."""
+    schedule: CronLine | None = None
+    """When to run: a cron line of five fields, in the zone `time_zone`; excludes `every`."""
+    every: Period | None = None
+    """How often to run, such as "00:05:00", "PT5M" or 300; at least one second; excludes `schedule`."""
+
+    @model_validator(mode="after")
+    def fields_agree(self, info: ValidationInfo) -> Self:
+        """Refuse what cannot work together."""
+        if found := tuple(self.disagreements(info.context)):
+            raise PydanticCustomError("disagreement", "fields do not agree", {"found": found})
+        return self
+
+    def disagreements(self, _context: Any) -> Iterator[Disagreement]:
+        """The fields that do not go with the others."""
+        if self.schedule is not None and self.every is not None:
+            yield "every", "says when to run, as schedule does; leave one of them out"
