@@ -15,7 +15,8 @@ from typing import Self
 
 import uvicorn
 
-from pipeline.api.app import ApiConfig, create_app
+from pipeline.api.config import ApiConfig
+from pipeline.api.server import server_config
 from pipeline.catalogue.database import follow, sync_engine
 from pipeline.catalogue.local import Cluster
 from pipeline.entry import home_folder, upload_worker, uploads_folder
@@ -72,15 +73,7 @@ def run_server(
         body_bytes=configured.body_bytes,
         cors_origins=tuple(configured.cors_origins),
     )
-    server = Server(
-        uvicorn.Config(
-            create_app(config),
-            http="httptools",
-            log_level="warning",
-            server_header=False,
-            timeout_graceful_shutdown=5,
-        )
-    )
+    server = Server(server_config(config, log_level="warning"))
     uploads = UploadThread(where, configured, locate)
 
     def begin() -> None:

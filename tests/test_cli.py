@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from pipeline.api.app import ApiConfig
+from pipeline.api.config import ApiConfig
 from tests.api.conftest import client_of
 from tests.commands import RASTERSOURCES, environment, run
 from tests.factory import write_raster

@@ -11,7 +11,7 @@ import rasterio
 from affine import Affine
 from httpx import Client
 
-from pipeline.api.app import ApiConfig
+from pipeline.api.config import ApiConfig
 from tests.api.conftest import client_of
 from tests.commands import FLOWS, RASTERSOURCES, REPOSITORY, run
 from tests.conftest import new_database

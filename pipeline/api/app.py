@@ -20,8 +20,6 @@ from pipeline.api.middleware import Metrics, MetricsPage, PathPrefix, SecurityHe
 from pipeline.api.problems import Problem
 from pipeline.api.routes import routes
 
-__all__ = ["ApiConfig", "create_app"]
-
 
 def create_app(config: ApiConfig) -> FastAPI:
     """The API; it connects to the database when the first request needs it."""

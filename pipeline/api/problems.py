@@ -12,9 +12,10 @@ REASONS = {
     408: "Request timeout",
     412: "Precondition failed",
     413: "Request too large",
-    414: "Query string too long",
+    414: "URL too long",
     415: "Unsupported media type",
     429: "Too many requests",
+    431: "Headers too long",
     500: "Internal error",
     503: "Service unavailable",
 }

@@ -12,7 +12,8 @@ from httpx import Client
 from sqlalchemy import Connection, Engine, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from pipeline.api.app import ApiConfig, create_app
+from pipeline.api.config import ApiConfig
+from pipeline.api.server import Protocol, server_config
 from pipeline.catalogue.people import add_user as make_user
 from pipeline.catalogue.people import create_key, grant_role
 from pipeline.catalogue.tables import organisations, raster_sources, users
@@ -29,11 +30,9 @@ SOURCES = "/api/v4/rastersources/"
 
 
 @contextmanager
-def serving(config: ApiConfig) -> Iterator[str]:
+def serving(config: ApiConfig, protocol: type[Protocol] = Protocol) -> Iterator[str]:
     """A real server on a free port; its address."""
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(config), log_level="critical", http="httptools", lifespan="on")
-    )
+    server = uvicorn.Server(server_config(config, log_level="critical", protocol=protocol))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

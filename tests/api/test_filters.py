@@ -1,7 +1,5 @@
 """The parameters of lists: what each finds, what is no filter, what is refused; attacks find nothing."""
 
-import json
-from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -198,21 +196,3 @@ def test_a_host_that_is_none_gets_into_no_hyperlink(client: Client, add_source: 
         answer = client.get(SOURCES, headers={"Host": host})
         if answer.status_code == 200:
             assert host not in answer.json()["results"][0]["url"]
-
-
-def test_a_query_string_without_end_is_414(client: Client) -> None:
-    assert ask(client, 62_000) == (414, "Query string too long. #414.10")
-    status, _ = ask(
-        client, 10_000_000
-    )  # the server itself refuses that, before any of it reaches us
-    assert status in (400, 414)
-
-
-def ask(client: Client, length: int) -> tuple[int, str]:
-    """Status and message of a request with so long a query."""
-    connection = HTTPConnection(client.base_url.host, client.base_url.port or 80, timeout=60)
-    connection.request("GET", f"{SOURCES}?name={'x' * length}")
-    answer = connection.getresponse()
-    body = answer.read()
-    connection.close()
-    return answer.status, json.loads(body)["message"] if body.startswith(b"{") else ""

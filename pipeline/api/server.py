@@ -1,0 +1,127 @@
+"""The HTTP server: uvicorn, whose own refusals come in our envelope, and which waits for no request without end."""
+
+from asyncio import BaseTransport, TimerHandle
+from typing import Any, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from pipeline.api.app import create_app
+from pipeline.api.config import ApiConfig
+from pipeline.api.endpoint import dump
+from pipeline.api.middleware import SECURITY
+from pipeline.api.problems import Problem
+
+LONGEST_TARGET = 65_535
+"""Bytes of path and query string that the parser takes."""
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection; the head of a request is its first line and its headers."""
+
+    head_bytes = 2**17
+    """Longest head, give or take what arrives with its beginning."""
+    head_seconds = 30.0
+    """Time that a client may take to send a head."""
+    seconds_to_read = 5.0
+    """What a client still sends after a refusal is dropped for so long: one that is cut off never reads the answer."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.url = b""
+        self._in_head = self._refused = False
+        self._arrived = 0
+        self._waiting: TimerHandle | None = None
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """A client is there."""
+        super().connection_made(cast("Any", transport))
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Some of a request."""
+        if self._refused:
+            return
+        if self._in_head:
+            self._arrived += len(data)
+        super().data_received(data)
+        if self._in_head and self._arrived > self.head_bytes:
+            self.send_400_response("The headers are too long.")
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self._in_head, self._arrived = True, 0
+        self._wait_for_head()
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._in_head = False
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what the parser cannot read."""
+        if len(self.url) > LONGEST_TARGET:
+            self._refuse(Problem(414, f"Path and query string may be {LONGEST_TARGET} bytes long."))
+        elif self._arrived > self.head_bytes:
+            self._refuse(Problem(431, f"The headers may be {self.head_bytes} bytes long."))
+        else:
+            self._refuse(Problem(400, msg))
+
+    def _wait_for_head(self) -> None:
+        self._stop_waiting()
+        self._waiting = self.loop.call_later(self.head_seconds, self._lose_patience)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _lose_patience(self) -> None:
+        """Browsers open connections for later and send nothing; those are closed without a word."""
+        if self._in_head:
+            self._refuse(Problem(408, "The head of the request did not arrive in time."))
+        else:
+            self.transport.close()
+
+    def _refuse(self, problem: Problem) -> None:
+        if self._refused or self.transport.is_closing():
+            return
+        self._refused = True
+        self._stop_waiting()
+        body = dump(problem.envelope())
+        headers = {
+            **SECURITY,
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+        }
+        lines = [f"{name}: {value}\r\n".encode() for name, value in headers.items()]
+        self.transport.write(b"".join([STATUS_LINE[problem.status], *lines, b"\r\n", body]))
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(self.seconds_to_read, self.transport.close)
+        else:  # an endpoint is at work on a request whose body is broken; it must not answer too
+            self.transport.close()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """A client that offers WebSocket or HTTP/2 is answered as if it had not, and nobody is warned."""
+
+
+def server_config(
+    config: ApiConfig, *, log_level: str, protocol: type[Protocol] = Protocol
+) -> uvicorn.Config:
+    """How uvicorn serves the API."""
+    return uvicorn.Config(
+        create_app(config),
+        http=protocol,
+        ws="none",
+        log_level=log_level,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )

@@ -1,0 +1,128 @@
+"""What reaches no endpoint: requests that are no HTTP, have no end or never come are refused in the envelope."""
+
+import json
+import socket
+from collections.abc import Iterator
+from http.client import HTTPConnection
+
+import pytest
+from httpx import Client
+
+from pipeline.api.config import ApiConfig
+from pipeline.api.server import Protocol
+from tests.api.conftest import SOURCES, serving
+
+HOST = b" HTTP/1.1\r\nHost: localhost\r\n"
+
+
+class Impatient(Protocol):
+    """Waits a moment only."""
+
+    head_seconds = seconds_to_read = 0.3
+
+
+@pytest.fixture(scope="module")
+def impatient(database_url: str) -> Iterator[tuple[str, int]]:
+    """Host and port of a server that does not wait for long."""
+    with serving(ApiConfig(database_url), Impatient) as address:
+        host, _, port = address.removeprefix("http://").partition(":")
+        yield host, int(port)
+
+
+def talk(place: tuple[str, int], *pieces: bytes) -> bytes:
+    """What a server says to these bytes until it closes the connection."""
+    with socket.create_connection(place, timeout=20) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+        if pieces:
+            connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(2**16), b""))
+
+
+def place(client: Client) -> tuple[str, int]:
+    return client.base_url.host, client.base_url.port or 80
+
+
+def envelope(answer: bytes) -> dict[str, object]:
+    """The body of a refusal, which has our headers."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    lines = head.decode().lower().split("\r\n")
+    assert "content-type: application/json" in lines
+    assert "x-content-type-options: nosniff" in lines
+    found: dict[str, object] = json.loads(body)
+    assert lines[0].startswith(f"http/1.1 {found['status']} ")
+    assert list(found) == ["status", "code", "message", "detail"]
+    return found
+
+
+@pytest.mark.parametrize("length", [62_000, 66_000, 1_000_000, 10_000_000])
+@pytest.mark.parametrize("path", [f"{SOURCES}?name=", "/"])
+def test_a_url_without_end_is_414(client: Client, path: str, length: int) -> None:
+    connection = HTTPConnection(*place(client), timeout=60)
+    connection.request("GET", f"{path}{'x' * length}")
+    answer = connection.getresponse()
+    expected = (404, "Resource not found. #404.10") if path == "/" and length < 65_000 else (
+        414, "URL too long. #414.10")  # fmt: skip
+    assert (answer.status, json.loads(answer.read())["message"]) == expected
+    connection.close()
+
+
+@pytest.mark.parametrize("name", [b"X-Long", b"Cookie"])
+def test_headers_without_end_are_431(client: Client, name: bytes) -> None:
+    for headers in (name + b": " + b"x" * 10**7, b"".join(b"X%d: y\r\n" % n for n in range(10**5))):
+        request = b"GET /api/v4/" + HOST + headers
+        assert envelope(talk(place(client), request))["message"] == "Headers too long. #431.10"
+
+
+NO_HTTP = {
+    "no path": b"GET\r\n\r\n",
+    "an unknown method": b"FETCH /api/v4/" + HOST + b"\r\n",
+    "a space in the path": b"GET /api/v4/?a=b c" + HOST + b"\r\n",
+    "a NUL in the path": b"GET /api/v4/\0" + HOST + b"\r\n",
+    "a NUL in a header": b"GET /api/v4/" + HOST + b"Cookie: \0\r\n\r\n",
+    "a length below zero": b"POST /api/v4/rastersources/" + HOST + b"Content-Length: -1\r\n\r\n",
+    "two lengths": b"POST /api/v4/rastersources/" + HOST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("request_", NO_HTTP.values(), ids=NO_HTTP.keys())
+def test_what_is_no_http_is_400(client: Client, request_: bytes) -> None:
+    assert envelope(talk(place(client), request_))["message"] == "Bad request. #400.10"
+
+
+def test_a_body_that_breaks_in_the_middle_is_answered_once(
+    client: Client, people: dict[str, str]
+) -> None:
+    head = (
+        b"POST /api/v4/rastersources/"
+        + HOST
+        + f"username: __key__\r\npassword: {people['admin']}\r\n".encode()
+    )
+    answer = talk(
+        place(client), head + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", b"no chunk\r\n"
+    )
+    assert answer.count(b"HTTP/1.1") == 1
+    assert envelope(answer)["status"] == 400
+
+
+def test_a_client_that_never_ends_its_head_is_sent_away(impatient: tuple[str, int]) -> None:
+    with socket.create_connection(impatient, timeout=20) as connection:
+        connection.sendall(b"GET /api/v4/" + HOST)
+        answer = b"".join(iter(lambda: connection.recv(2**16), b""))
+    assert envelope(answer)["message"] == "Request timeout. #408.10"
+    assert talk(impatient) == b""  # a browser that only opened a connection
+
+
+def test_a_second_request_on_a_connection_has_its_own_time(impatient: tuple[str, int]) -> None:
+    connection = HTTPConnection(*impatient, timeout=20)
+    for _ in range(3):
+        connection.request("GET", "/api/v4/")
+        assert connection.getresponse().read()
+    connection.close()
+
+
+@pytest.mark.parametrize("what", ["websocket", "h2c"])
+def test_an_offer_of_another_protocol_is_let_be(client: Client, what: str) -> None:
+    headers = {"Connection": "Upgrade", "Upgrade": what, "Sec-WebSocket-Version": "13"}
+    assert client.get("/api/v4/", headers=headers).status_code == 200
