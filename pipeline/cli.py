@@ -42,8 +42,11 @@ for group, commands in {**GROUPS, "sources": sources}.items():
     app.add_typer(commands, name=group)
 
 Paths = Annotated[
-    list[Path],
-    typer.Argument(metavar="PATH...", help="Files, or folders with all that is below them."),
+    list[str],
+    typer.Argument(
+        metavar="PATH...",
+        help="Files, or folders with all that is below them; also file:// and s3:// URLs.",
+    ),
 ]
 ConfigFile = Annotated[
     Path, typer.Option("--config", help="The source definitions.", metavar="FILE")
@@ -80,9 +83,10 @@ def fail(sentence: str) -> NoReturn:
 @app.command()
 def register(
     paths: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
-            metavar="[PATH...]", help="Files or folders; without any, what --config names."
+            metavar="[PATH...]",
+            help="Files, folders or s3:// URLs; without any, what --config names.",
         ),
     ] = None,
     organisation: Annotated[str | None, typer.Option(help="Who owns them.", metavar="NAME")] = None,
@@ -163,14 +167,15 @@ def inspect(
 
     from pipeline.inspection import ProgressBar, as_line, show
     from pipeline.raster import read_all
-    from pipeline.storage import list_files
+    from pipeline.storage import list_files, named_place
 
     how = conditions(settings(), create=False)
     look: Literal["overview", "exact"] | None = "exact" if exact else "overview" if stats else None
     options = replace(how.options, statistics=look)
     refused = False
+    files = list_files([named_place(path) for path in paths], how.roots, repeat=True)
     with ProgressBar() as bar:
-        for outcome in read_all(list_files(paths, how.roots), options, jobs, bar.tell):
+        for outcome in read_all(files, options, jobs, bar.tell):
             bar.hide()
             refused |= as_line(outcome, stats=bool(look)) if as_json else show(outcome)
     raise SystemExit(1 if refused else 0)

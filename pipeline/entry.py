@@ -78,8 +78,9 @@ def upload_worker(configured: Settings, engine: "Engine") -> Iterator["Worker"]:
 
 def conditions(configured: Settings, *, create: bool) -> "Conditions":
     """How the settings want files to be read and written."""
-    from pipeline.ingest import EVERYWHERE, Conditions
+    from pipeline.ingest import Conditions
     from pipeline.raster import Budget, ReadOptions
+    from pipeline.storage import EVERYWHERE
 
     budget = Budget(
         header_bytes=configured.max_header_bytes,

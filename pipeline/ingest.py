@@ -17,31 +17,29 @@ from pipeline.catalogue.register import Item, Owner, Report, known, register_bat
 from pipeline.errors import Rejection
 from pipeline.raster import RasterFile, ReadOptions
 from pipeline.sources.config import load
-from pipeline.sources.definition import Definition, define, paths_of
+from pipeline.sources.definition import Definition, define, places_of
 from pipeline.sources.fields import REGISTER
-from pipeline.storage import StoredFile, list_files
+from pipeline.storage import EVERYWHERE, Place, Root, StoredFile, list_files, named_place
 
 Listed = StoredFile | Rejection
 Reader = Callable[[Sequence[StoredFile], ReadOptions], Iterable[RasterFile | Rejection]]
 """Reads files in their order, such as the `read` of a pool of processes."""
-EVERYWHERE = (Path("/"),)
-"""The roots where no setting narrows them."""
 DEFAULT_OPTIONS = ReadOptions()
 
 
 @dataclass(frozen=True)
 class Work:
-    """A definition and the paths at which its files are."""
+    """A definition and the places at which its files are."""
 
     definition: Definition
-    paths: Sequence[Path]
+    places: Sequence[Place]
 
 
 @dataclass(frozen=True)
 class Conditions:
     """How a run reads and writes, whatever the definition."""
 
-    roots: Sequence[Path] = EVERYWHERE
+    roots: Sequence[Root] = EVERYWHERE
     options: ReadOptions = DEFAULT_OPTIONS
     """Their time rule is that of the definition, which may have limits of its own too."""
     batch_size: int = 500
@@ -76,18 +74,17 @@ class Ingestion:
         return register_batch(self.engine, self.definition, self.owner, items)
 
 
-def work_of_paths(paths: Sequence[Path], fields: dict[str, object]) -> list[Work]:
+def work_of_paths(paths: Sequence[str], fields: dict[str, object]) -> list[Work]:
     """One source per file; `fields` are those of a definition. Raises CatalogueError that names a wrong one."""
     given = {name: value for name, value in fields.items() if value is not None}
-    return [Work(define({**given, "id": REGISTER, "files": ["."]}, "arguments"), paths)]
+    definition = define({**given, "id": REGISTER, "files": ["."]}, "arguments")
+    return [Work(definition, [named_place(path) for path in paths])]
 
 
 def work_of_config(path: Path) -> list[Work]:
     """The definitions of a sources.toml and their files; raises CatalogueError that says what is wrong in it."""
     folder = path.absolute().parent
-    return [
-        Work(definition, list(paths_of(definition, folder))) for definition in load(path).source
-    ]
+    return [Work(definition, places_of(definition, folder)) for definition in load(path).source]
 
 
 def ingestions(
@@ -108,14 +105,14 @@ def ingestions(
 
 def batches(work: Work, conditions: Conditions) -> Iterator[Sequence[Listed]]:
     """The files of some work, listed while they are taken, in batches."""
-    files = list_files(work.paths, conditions.roots)
+    files = list_files(work.places, conditions.roots)
     while batch := list(islice(files, conditions.batch_size)):
         yield batch
 
 
 def count_files(works: Sequence[Work], conditions: Conditions) -> int:
     """How many files the work has; one more listing, for a progress bar."""
-    return sum(1 for work in works for _ in list_files(work.paths, conditions.roots))
+    return sum(1 for work in works for _ in list_files(work.places, conditions.roots))
 
 
 def register_all(

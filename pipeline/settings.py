@@ -1,6 +1,6 @@
 """The settings of the environment, `RASTERSOURCES_*`; read once, by entry points."""
 
-import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,8 +14,10 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def parts(value: object) -> object:
-    """The paths of a text with colons between them, as in PATH."""
-    return [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
+    """The paths of a text with colons between them, as in PATH; the colon of s3:// is none of them."""
+    return (
+        [part for part in re.split(":(?!//)", value) if part] if isinstance(value, str) else value
+    )
 
 
 def words(value: object) -> object:
@@ -41,8 +43,8 @@ class Settings(BaseSettings):
     """Processes that read files."""
     batch_size: int = Field(default=500, ge=1, le=100_000)
     """Files in one transaction."""
-    roots: Annotated[list[Path], NoDecode, BeforeValidator(parts)] = []
-    """Folders that files may be registered from, with colons between; empty: every folder."""
+    roots: Annotated[list[str], NoDecode, BeforeValidator(parts)] = []
+    """Folders and s3:// prefixes that files may be registered from, with colons between; empty: all."""
     crs_policy: Literal["lizard", "best-available"] = "lizard"
     file_seconds: float = Field(default=20.0, gt=0)
     """Time that reading one file may take."""

@@ -14,6 +14,8 @@ from sqlalchemy.engine import make_url
 from pipeline.catalogue.database import sync_engine
 from pipeline.catalogue.local import default_home, private_cluster
 from pipeline.catalogue.migrations import migrate
+from pipeline.storage.objects import store_of
+from tests.s3 import Bucket, Server, new_bucket, seaweed
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -66,6 +68,24 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine = sync_engine(database_url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real S3 server, started when the first test asks for it."""
+    with seaweed(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A fresh, empty bucket, which this process finds by its environment."""
+    found = new_bucket(s3_server)
+    for name, value in found.environment.items():
+        monkeypatch.setenv(name, value)
+    store_of.cache_clear()
+    yield found
+    store_of.cache_clear()
 
 
 class new_database:  # noqa: N801 - used as a function

@@ -15,6 +15,7 @@ from pipeline.errors import CatalogueError
 from pipeline.ingest import Conditions, Work, register_all
 from pipeline.raster import ReadingPool
 from pipeline.sources.definition import define
+from pipeline.storage import named_place
 from tests.factory import RD_TRANSFORM, write_raster
 
 
@@ -44,7 +45,11 @@ def register(engine: Engine, pool: ReadingPool) -> Any:
         )
         conditions = Conditions(batch_size=batch_size, create=create)
         return register_all(
-            engine, [Work(definition, paths)], conditions, pool.read, lambda _: None
+            engine,
+            [Work(definition, [named_place(path) for path in paths])],
+            conditions,
+            pool.read,
+            lambda _: None,
         )
 
     return register

@@ -50,7 +50,7 @@ def open_bytes(path: Path) -> Iterator[int]:
 
 def require_same(file: StoredFile, descriptor: int) -> None:
     """Raises Changing where the open file is not the one that was listed."""
-    if own_fingerprint(os.fstat(descriptor)) != file.fingerprint.partition("+")[0]:
+    if own_fingerprint(os.fstat(descriptor)) != file.own_fingerprint:
         raise Changing("the file changed since it was listed; list and read it again")
 
 

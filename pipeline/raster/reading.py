@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import PurePath
 
-from pipeline.errors import RasterError
+from pipeline.errors import RasterError, Unreadable
 from pipeline.raster import integrity
 from pipeline.raster.describe import Description, describe, require_numpy_type
 from pipeline.raster.facts import (
@@ -35,6 +35,8 @@ def read(file: StoredFile, options: ReadOptions = _DEFAULTS) -> RasterFile:
     Raises a RasterError for a file that cannot be registered, and CatalogueError for a time rule
     that cannot work.
     """
+    if file.uri.startswith("s3://"):
+        raise Unreadable("objects are listed, and not read yet; copy it to a folder")
     with open_bytes(file.path) as descriptor:
         require_same(file, descriptor)
         directories = read_directories(descriptor, file.size, options.budget)

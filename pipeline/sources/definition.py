@@ -24,6 +24,7 @@ from pipeline.sources.fields import (
     Zone,
     a_time,
 )
+from pipeline.storage import Place, place_of
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 """What is filled in into the name of a source."""
@@ -55,7 +56,7 @@ class Definition(Watched):
     """One `[[source]]` of a `sources.toml`."""
 
     files: Texts
-    """Globs, folders or files, relative to the sources.toml, or prefixes such as "s3://bucket/rain/"."""
+    """Globs, folders or files, relative to the sources.toml, or URLs such as "s3://bucket/rain/*.tif"."""
     name: Name = "{stem}"
     """Name of the source; `{stem}` and the named groups of `pattern` are filled in."""
     organisation: Name
@@ -155,21 +156,6 @@ def define(fields: Mapping[str, object], where: str) -> Definition:
         raise CatalogueError(f"{where}: {next(faults_of(error, Definition))}") from error
 
 
-def paths_of(definition: Definition, folder: Path) -> Iterator[Path]:
-    """The paths that a definition names, its globs filled in, sorted and each once; relative to a folder."""
-    seen = set()
-    for entry in definition.files:
-        found = expand(entry, folder)
-        for path in found:
-            if path not in seen:
-                seen.add(path)
-                yield path
-
-
-def expand(entry: str, folder: Path) -> list[Path]:
-    """The paths of one glob; a name without wildcards stands for itself, also where nothing is."""
-    whole = folder / entry
-    if not any(sign in entry for sign in "*?["):
-        return [whole]
-    pattern = whole.relative_to(whole.anchor)
-    return sorted(Path(whole.anchor).glob(str(pattern)))
+def places_of(definition: Definition, folder: Path) -> list[Place]:
+    """The places that a definition names, relative to a folder. Raises CatalogueError for one that is none."""
+    return [place_of(entry, folder) for entry in definition.files]

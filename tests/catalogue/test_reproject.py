@@ -13,6 +13,7 @@ from pipeline.errors import Rejection
 from pipeline.ingest import Conditions, Work, register_all
 from pipeline.raster import ReadingPool
 from pipeline.sources.definition import define
+from pipeline.storage import named_place
 from tests.commands import RASTERSOURCES, run
 from tests.factory import RD_TRANSFORM, write_raster
 
@@ -38,7 +39,7 @@ def folder(tmp_path: Path, engine: Engine, pool: ReadingPool) -> Path:
     write_raster(tmp_path / "other_0.tif")
     fields = {"organisation": "Owner", "group": "part", "pattern": r"(?P<part>[a-z]+)_\d"}
     definition = define({"id": "test", "files": ["*"], "name": "{part}", **fields}, "test")
-    works = [Work(definition, [tmp_path])]
+    works = [Work(definition, [named_place(tmp_path)])]
     report = register_all(engine, works, Conditions(create=True), pool.read, lambda _: None)
     assert (report.registered, report.rejected) == (5, [])
     return tmp_path

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import CatalogueError, Rejection, TransientError
 from pipeline.raster import Budget, RasterFile, ReadOptions, TimeRule, read, read_all
-from pipeline.storage import StoredFile, list_files, stored_file
+from pipeline.storage import StoredFile, list_files, named_place, stored_file
 from tests.factory import write_raster
 
 ENDLESS = TimeRule(pattern=r"(?P<time>(\d+)+)x\d")
@@ -22,14 +22,18 @@ def rasters(folder: Path, count: int) -> list[StoredFile]:
     original = write_raster(folder / "0000.tif").read_bytes()
     for number in range(1, count):
         (folder / f"{number:04}.tif").write_bytes(original)
-    return [item for item in list_files([folder], [folder]) if isinstance(item, StoredFile)]
+    return [
+        item for item in list_files([named_place(folder)], [folder]) if isinstance(item, StoredFile)
+    ]
 
 
 def children(pid: int | None = None) -> list[int]:
+    """The processes that read files; servers of fixtures may run beside them."""
     return [
         int(child)
         for task in Path(f"/proc/{pid or os.getpid()}/task").iterdir()
         for child in (task / "children").read_text().split()
+        if b"pipeline.raster.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
 
 
@@ -74,7 +78,7 @@ def test_a_file_that_takes_too_long_is_refused_alone(tmp_path: Path) -> None:
     slow = tmp_path / f"0003{'1' * 60}.tif"
     (tmp_path / "0003.tif").rename(slow)
     options = ReadOptions(time_rule=ENDLESS, budget=Budget(seconds=0.5))
-    outcomes = list(read_all(list_files([tmp_path], [tmp_path]), options, 1))
+    outcomes = list(read_all(list_files([named_place(tmp_path)], [tmp_path]), options, 1))
     refused = [outcome for outcome in outcomes if isinstance(outcome, Rejection)]
     assert [(item.uri.endswith(slow.name), item.code) for item in refused] == [(True, "timeout")]
     assert len(outcomes) == 8
@@ -150,10 +154,10 @@ PARENT = """
     import sys, time
     from pathlib import Path
     from pipeline.raster import ReadOptions, read_all
-    from pipeline.storage import list_files
+    from pipeline.storage import list_files, named_place
 
     folder = Path(sys.argv[1])
-    for number, _ in enumerate(read_all(list_files([folder], [folder]), ReadOptions(), 2)):
+    for number, _ in enumerate(read_all(list_files([named_place(folder)], [folder]), ReadOptions(), 2)):
         print(number, flush=True)
         time.sleep(0.01)
 """

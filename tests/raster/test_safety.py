@@ -103,7 +103,7 @@ def test_names_are_never_interpreted(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["/vsicurl/http://127.0.0.1/x.tif", "/vsimem/x.tif"])
 def test_a_path_that_gdal_would_interpret_is_one_of_the_file_system(name: str) -> None:
     with rasterio.MemoryFile(filename="x.tif"), pytest.raises(NotFound):
-        read(StoredFile(file_uri(name), Path(name), 1, "1.1"))
+        read(StoredFile(file_uri(name), name, 1, "1.1", 1))
 
 
 def test_a_name_that_is_no_utf_8_is_read(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from pipeline.raster import (
 from pipeline.raster.blocks import BlockGrid
 from pipeline.raster.statistics import measure
 from pipeline.raster.tally import PERCENTILES, Tally
-from pipeline.storage import list_files, stored_file
+from pipeline.storage import list_files, named_place, stored_file
 from tests.commands import RASTERSOURCES, environment
 from tests.factory import RD_TRANSFORM, write_raster, write_tagged
 
@@ -394,9 +394,10 @@ def test_statistics_are_those_of_gdalinfo_over_the_corpus() -> None:
     if not folder.exists():
         pytest.skip("the corpus is not here")
     files = [path for path in folder.rglob("*.[tT][iI][fF]") if path.stat().st_size < 300_000]
+    places = [named_place(path) for path in files]
     options = replace(EXACT, budget=Budget(statistics_pixels=300_000))
     compared = 0
-    for outcome in read_all(list_files(files, [folder]), options, 1):
+    for outcome in read_all(list_files(places, [folder]), options, 1):
         # Old versions of gdalinfo count masked pixels too.
         if isinstance(outcome, RasterFile) and outcome.statistics and not outcome.layout.mask:
             path = unquote(outcome.uri.removeprefix("file://"))

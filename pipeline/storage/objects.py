@@ -1,0 +1,146 @@
+"""Buckets of object storage (S3): names, URIs, connections, and what their errors mean."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING
+from urllib.parse import quote_from_bytes
+
+from pipeline.errors import (
+    CatalogueError,
+    Changing,
+    NotFound,
+    PermissionDenied,
+    RastersourcesError,
+    TransientError,
+)
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+# obstore is imported where it is used: whoever has no bucket does not wait for it.
+
+S3 = "s3://"
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_STATUS = re.compile(r"status code: (\d{3})")
+_RETRIES = 10
+_SECONDS_OF_RETRIES = 60
+_NAMELESS = "no key that obstore can name: an empty part, `.`, `..` or a control character"
+
+
+def bucket_and_key(base: str) -> tuple[str, str]:
+    """The two parts of `s3://bucket/key`, which is not percent-encoded.
+
+    Raises CatalogueError where it cannot be the name of an object or prefix.
+    """
+    bucket, _, key = base.removeprefix(S3).partition("/")
+    key = key.rstrip("/")
+    if not _BUCKET.fullmatch(bucket):
+        raise CatalogueError(f'"{base}" names no bucket; write s3://bucket/prefix')
+    parts = key.split("/") if key else []
+    if any(part in ("", ".", "..") for part in parts) or re.search(r"[\0-\x1f\x7f]", key):
+        raise CatalogueError(f'"{base}" is {_NAMELESS}; copy the objects to other keys')
+    return bucket, key
+
+
+def object_uri(bucket: str, key: str) -> str:
+    """The `s3://` URI of an object or prefix; every character of the key survives."""
+    return f"{S3}{bucket}/{quote_from_bytes(os.fsencode(key))}"
+
+
+@cache
+def store_of(bucket: str) -> "S3Store":
+    """A connection to a bucket, by the AWS_* variables of the environment; opened when it is used.
+
+    Raises CatalogueError where they cannot be used.
+    """
+    from obstore.exceptions import BaseError
+    from obstore.store import S3Store
+
+    try:
+        return S3Store(
+            bucket,
+            client_options={"allow_http": _allow_http()},
+            retry_config={
+                "max_retries": _RETRIES,
+                "retry_timeout": timedelta(seconds=_SECONDS_OF_RETRIES),
+            },
+        )
+    except (BaseError, ValueError) as error:
+        raise CatalogueError(
+            f"the AWS_ variables for object storage cannot be used: {_brief(error)}"
+        ) from error
+
+
+def _allow_http() -> bool:
+    """Whether the endpoint is one of plain http, which has to be said in full. Raises CatalogueError."""
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"):
+        if endpoint := os.environ.get(name):
+            if not re.match(r"https?://[^/]", endpoint):
+                raise CatalogueError(f"{name} is no URL; write https://host or http://host:port")
+            return endpoint.startswith("http://")
+    return False
+
+
+@contextmanager
+def translated_listing(uri: str) -> Iterator[None]:
+    """Turns what goes wrong in a listing into CatalogueError or TransientError."""
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
+    except (BaseError, OSError, ValueError) as error:
+        raise _listing_error(uri, error) from error
+
+
+def _listing_error(uri: str, error: Exception) -> RastersourcesError:
+    match problem_of(error):
+        case NotFound():
+            return CatalogueError(f"{uri}: the bucket is not there; check its name")
+        case PermissionDenied():
+            return CatalogueError(
+                f"{uri} may not be listed; check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and their rights"
+            )
+        case RastersourcesError() as problem:
+            return type(problem)(f"{uri}: {problem}")
+
+
+def problem_of(error: Exception) -> RastersourcesError:
+    """What an error of obstore means; nothing of the storage's answer is repeated, which may hold keys."""
+    from obstore.exceptions import InvalidPathError
+
+    text = str(error)
+    if isinstance(error, InvalidPathError):
+        key = text.partition('Path "')[2].partition('"')[0]
+        return CatalogueError(f"{key[:200]!r} is {_NAMELESS}; copy the object to another key")
+    found = _STATUS.search(text)
+    status = int(found[1]) if found else None
+    if "/latest/api/token" in text or "/latest/meta-data" in text:
+        return CatalogueError(
+            "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    if isinstance(error, FileNotFoundError) or status == 404:
+        return NotFound("the object is not there (any more); check its name or list again")
+    if status in (401, 403):
+        return PermissionDenied(
+            "these credentials may not read it; check AWS_ACCESS_KEY_ID and its rights"
+        )
+    if status in (412, 416):
+        return Changing("the object changed since it was listed; list and read it again")
+    if status is not None and status < 500 and status not in (408, 429):
+        return CatalogueError(
+            f"the storage refuses the request ({status}); check AWS_ENDPOINT_URL and AWS_REGION"
+        )
+    if "BadScheme" in text:
+        return CatalogueError(
+            "plain http is not allowed; set AWS_ENDPOINT_URL to http://... to allow it"
+        )
+    reason = f"it answers {status}" if status else "the connection fails"
+    return TransientError(f"the storage does not answer as it should ({reason}); try again later")
+
+
+def _brief(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]

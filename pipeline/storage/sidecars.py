@@ -1,0 +1,66 @@
+"""Which files beside a raster GDAL may take metadata from, by their names, and what they add to its fingerprint."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+# What GDAL looks for beside x.tif, in any case: x.tif.ovr, x.tfw, x_RPC.TXT and so on
+# (its GTiff driver, gcore/gdalpamdataset.cpp and gcore/mdreader).
+APPENDED = (".aux.xml", ".ovr", ".msk", ".msk.ovr", ".ovr.msk", ".aux")
+_REPLACING = (".tfw", ".tifw", ".tiffw", ".wld", ".tab", ".xml", ".aux", ".rpb", ".imd")
+_AFTER_STEM = ("_rpc.txt", "_metadata.txt")
+AFTER_STEM = (*_REPLACING, *_AFTER_STEM)
+SIDECAR_SUFFIXES = (*APPENDED, *AFTER_STEM)
+
+
+class SidecarNames:
+    """The names of the sidecars in one folder, found by the file that they belong to."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._by_name: defaultdict[str, list[str]] = defaultdict(list)
+        self._by_stem: defaultdict[str, list[str]] = defaultdict(list)
+        for name in names:
+            lower = name.lower()
+            if lower.endswith(SIDECAR_SUFFIXES):
+                self._index(name, lower)
+        self.none = not self._by_name and not self._by_stem
+
+    def _index(self, name: str, lower: str) -> None:
+        for suffix in APPENDED:
+            if lower.endswith(suffix):
+                self._by_name[lower.removesuffix(suffix)].append(name)
+        for suffix in AFTER_STEM:
+            if lower.endswith(suffix):
+                self._by_stem[lower.removesuffix(suffix)].append(name)
+
+    def of(self, name: str) -> tuple[str, ...]:
+        """Those of the file of this name, sorted."""
+        if self.none:
+            return ()
+        lower = name.lower()
+        found = {*self._by_name.get(lower, ()), *self._by_stem.get(stem_of(lower), ())}
+        return tuple(sorted(found))
+
+
+def stem_of(name: str) -> str:
+    """A name without its ending."""
+    return name.rpartition(".")[0] or name
+
+
+def with_sidecars(own: str, parts: Sequence[tuple[str, int, int | str]]) -> str:
+    """A fingerprint that also changes with the sidecars: their names, sizes and times or ETags."""
+    if not parts:
+        return own
+    text = "".join(f"{name}\0{size}\0{version}\0" for name, size, version in parts)
+    digest = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8)
+    return f"{own}+{digest.hexdigest()}"
+
+
+def shortest_stem(sidecar: str) -> str:
+    """The stem of the files that a sidecar of this name may belong to; the shortest where there are several."""
+    lower = sidecar.lower()
+    stems = [
+        *(stem_of(sidecar[: -len(suffix)]) for suffix in APPENDED if lower.endswith(suffix)),
+        *(sidecar[: -len(suffix)] for suffix in AFTER_STEM if lower.endswith(suffix)),
+    ]
+    return min(stems, key=len)

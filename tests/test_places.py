@@ -1,0 +1,167 @@
+"""What the entries of a definition and the arguments of the command line name."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import CatalogueError, Rejection
+from pipeline.storage import Place, StoredFile, file_uri, list_files, named_place, place_of
+
+
+def listed(*entries: str, folder: Path) -> list[StoredFile | Rejection]:
+    return list(list_files([place_of(entry, folder) for entry in entries], [folder]))
+
+
+def names(found: list[StoredFile | Rejection], folder: Path) -> list[str]:
+    return [str(item.path.relative_to(folder)) for item in found if isinstance(item, StoredFile)]
+
+
+def touch(folder: Path, *files: str) -> None:
+    for file in files:
+        path = folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("rain", Place("/data/rain")),
+        ("rain/*.tif", Place("/data/rain", "*.tif")),
+        ("*.tif", Place("/data", "*.tif")),
+        ("/other/r?in/**/*.tif", Place("/other", "r?in/**/*.tif")),
+        ("../x/[ab].tif", Place("/data/../x", "[ab].tif")),
+        ("file:///other/a%20b/*.tif", Place("/other/a b", "*.tif")),
+        ("file:///other/%5Ba%5D/*%2A.tif", Place("/other/[a]", "*[*].tif")),
+        ("FILE:///x.tif", Place("/x.tif")),
+        ("s3://bucket", Place("s3://bucket")),
+        ("s3://bucket/", Place("s3://bucket")),
+        ("s3://bucket/*.tif", Place("s3://bucket", "*.tif")),
+        ("s3://bucket/a%20b/**/c*/x.tif", Place("s3://bucket/a b", "**/c*/x.tif")),
+        ("s3://bucket/100%25.tif", Place("s3://bucket/100%.tif")),
+        (".", Place("/data")),
+    ],
+)
+def test_an_entry_of_a_definition_names_a_place(text: str, place: Place) -> None:
+    assert place_of(text, Path("/data")) == place
+
+
+def test_arguments_are_taken_as_they_are_unless_they_are_urls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert named_place("[a]*?.tif") == Place(f"{tmp_path}/[a]*?.tif")
+    assert named_place("a%20b") == Place(f"{tmp_path}/a%20b")
+    assert named_place("file:///a%20b/*") == Place("/a b/*")
+    assert named_place("s3://bucket/a%20*") == Place("s3://bucket/a *")
+
+
+@pytest.mark.parametrize("text", ["*/../x", "file://host/x", "file:///x%00", "s3:///x"])
+def test_what_names_no_place_is_refused(text: str) -> None:
+    with pytest.raises(CatalogueError):
+        place_of(text, Path("/data"))
+
+
+FILES = [
+    "a.tif", "b.dat", ".hidden.tif", "s/a.tif", "s/t/a.tif", "s/t/b.tif", "s.tif/a.tif", "s.tif/[x].tif",
+    "u/t/a.TIF",
+]  # fmt: skip
+PARTS = st.sampled_from(
+    ["*", "**", "?", "s", "t", "a.tif", "*.tif", "[a-s]*", "[!a]*", "s*", ".*", "[[]x].tif", "nothing"]
+)  # fmt: skip
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=st.lists(PARTS, min_size=1, max_size=4))
+def test_globs_match_what_pathlib_finds(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[str]
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "globs"
+    if not folder.exists():
+        touch(folder, *FILES)
+    pattern = "/".join(parts)
+    expected = set()
+    for path in folder.glob(pattern):
+        below = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+        expected |= {p for p in below if path.is_file() or p.suffix.lower() == ".tif"}
+    wild = any(sign in pattern for sign in "*?[")
+    found = listed(pattern, folder=folder)
+    assert sorted(names(found, folder)) == sorted(str(p.relative_to(folder)) for p in expected)
+    assert not wild or not expected or not [item for item in found if isinstance(item, Rejection)]
+
+
+def test_a_file_that_several_entries_match_comes_once(tmp_path: Path) -> None:
+    touch(tmp_path, "a.tif", "s/b.tif", "s/c.tif")
+    (tmp_path / "link.tif").symlink_to(tmp_path / "s" / "c.tif")
+    (tmp_path / "z").symlink_to(tmp_path / "s")
+    found = listed("s/b.tif", "*.tif", "**/*", "s", ".", "z", folder=tmp_path)
+    assert sorted(names(found, tmp_path)) == ["a.tif", "s/b.tif", "s/c.tif"]
+
+
+def test_a_glob_follows_links_to_folders_but_not_below_two_stars(tmp_path: Path) -> None:
+    touch(tmp_path, "real/x.tif", "in/y.tif")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+    assert names(listed("in/*/x.tif", folder=tmp_path), tmp_path) == ["real/x.tif"]
+    assert names(listed("in/**/*.tif", folder=tmp_path), tmp_path) == ["in/y.tif"]
+
+
+def test_the_folder_before_a_wildcard_must_be_there(tmp_path: Path) -> None:
+    (found,) = listed("gone/*.tif", folder=tmp_path)
+    assert isinstance(found, Rejection)
+    assert (found.uri, found.code) == (file_uri(tmp_path / "gone"), "not_found")
+    touch(tmp_path, "here/x.dat")
+    assert listed("here/*/x.tif", "*.tif", folder=tmp_path) == []
+
+
+def test_a_folder_that_a_glob_cannot_look_into_is_reported() -> None:
+    with unprivileged_folder() as folder:
+        touch(folder, "open/x.tif")
+        (folder / "closed").mkdir(mode=0)
+        with unprivileged():
+            refused, found = listed("*/*.tif", folder=folder)
+        assert isinstance(refused, Rejection)
+        assert (refused.uri, refused.code) == (file_uri(folder / "closed"), "permission_denied")
+        assert names([found], folder) == ["open/x.tif"]
+
+
+@contextmanager
+def unprivileged_folder() -> Iterator[Path]:
+    """A folder that anyone may enter, unlike those of pytest."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Root may read everything: for a moment this is somebody else."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_glob_looks_only_where_it_can_lead(tmp_path: Path) -> None:
+    touch(tmp_path, "2024/tiles/x.tif")
+    deep = tmp_path / "2024" / "other" / "gone"
+    deep.parent.mkdir()
+    deep.symlink_to(tmp_path / "nowhere")  # a walk that came here would report it
+    (deep.parent / "gone.tif").symlink_to(tmp_path / "nowhere")
+    assert names(listed("2*/tiles/*.tif", folder=tmp_path), tmp_path) == ["2024/tiles/x.tif"]
+
+
+def test_a_folder_of_definitions_may_have_wildcards_in_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "[x] *"
+    touch(folder, "a.tif")
+    assert names(listed("*.tif", folder=folder), folder) == ["a.tif"]
