@@ -37,12 +37,18 @@ def create_app(config: ApiConfig) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
-        routes=[*routes(api), Route("/metrics", MetricsPage(registry))],
+        routes=[*routes(api), *metrics_routes(registry)],
         middleware=middleware(config, registry),
         exception_handlers={HTTPException: refuse, Problem: tell, Exception: fail},
     )
     app.state.api = api
     return app
+
+
+def metrics_routes(registry: CollectorRegistry) -> list[Route]:
+    """What Prometheus asks for."""
+    page = MetricsPage(registry)
+    return [Route(path, page) for path in ("/metrics", "/metrics/")]
 
 
 def middleware(config: ApiConfig, registry: CollectorRegistry) -> list[Middleware]:

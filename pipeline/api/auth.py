@@ -3,12 +3,13 @@
 import base64
 import binascii
 import hmac
+from dataclasses import dataclass
 from hashlib import sha256
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from pipeline.api.body import FORM, media_type
+from pipeline.api.body import FORM, MULTIPART, media_type
 from pipeline.api.config import ApiConfig
 from pipeline.api.database import Database
 from pipeline.api.links import base_of
@@ -19,16 +20,25 @@ from pipeline.catalogue.people import KEY, caller_by_key, caller_by_session, cal
 KEY_USER = "__key__"
 COOKIE = "rastersources_session"
 CSRF_HEADER = "x-csrftoken"
-FORMS = (FORM, "multipart/form-data", "text/plain", "")
+FORMS = (FORM, MULTIPART, "text/plain", "")
 """What a page of another site can send without asking."""
 SAFE = ("GET", "HEAD", "OPTIONS")
 WRONG = "Invalid username or API key."
 
 
+@dataclass(frozen=True)
+class Login:
+    """Who calls, and how that is known."""
+
+    caller: Caller
+    session: str = ""
+    """The cookie that says it; other sites can make a browser send that, so that a write needs `check_write` too."""
+
+
 async def authenticate(
-    request: Request, database: Database, config: ApiConfig, method: str, form_token: str | None
-) -> Caller:
-    """The caller; raises Problem 401 for credentials that are wrong, 403 for a session's write without its token.
+    request: Request, database: Database, config: ApiConfig, method: str
+) -> Login:
+    """The caller; raises Problem 401 for credentials that are wrong, 403 for a write that another site sends.
 
     `method` is what a page's form asks for, otherwise that of the request.
     """
@@ -36,12 +46,16 @@ async def authenticate(
         _refuse_other_sites(request, config)
     credentials = _by_basic(request) or _by_headers(request)
     if credentials:
-        return await _by_key(*credentials, database)
+        return Login(await _by_key(*credentials, database))
     token = request.cookies.get(COOKIE, "")
     caller = await session_caller(token, database)
-    if caller.logged_in and method not in SAFE and not from_our_pages(request, config):
-        check_csrf(form_token or request.headers.get(CSRF_HEADER, ""), token)
-    return caller
+    return Login(caller, token if caller.logged_in else "")
+
+
+def check_write(request: Request, config: ApiConfig, session: str, token: str | None) -> None:
+    """Raises Problem 403 for a session's write without its token (of a form or header), but for our scripts'."""
+    if session and not from_our_pages(request, config):
+        check_csrf(token or request.headers.get(CSRF_HEADER, ""), session)
 
 
 async def session_caller(token: str, database: Database) -> Caller:

@@ -13,6 +13,7 @@ from pipeline.api.problems import Problem, invalid
 
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
+MULTIPART = "multipart/form-data"
 CSRF_FIELD = "csrfmiddlewaretoken"
 
 

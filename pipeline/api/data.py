@@ -1,7 +1,7 @@
 """The data of a raster source: files are sent to it and removed from it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import ClientDisconnect, Request
 
 from pipeline.api.auth import require_login
-from pipeline.api.body import JSON, read_object
+from pipeline.api.body import CSRF_FIELD, JSON, MULTIPART, media_type, read_object
 from pipeline.api.config import ApiConfig
 from pipeline.api.deposit import deposit_of, discard_unneeded
 from pipeline.api.endpoint import Answer, Call, Endpoint
@@ -84,9 +84,9 @@ class Data(Endpoint):
             "timestamp", "datetime", no_show, WHEN, "The time of its data, ISO 8601.", read=as_sent
         ),
     )
-    parses = ("multipart/form-data", JSON)
+    parses = (MULTIPART, JSON)
     bodies = {  # noqa: RUF012
-        "POST": {"required": True, "content": {"multipart/form-data": {"schema": FORM_SCHEMA}}},
+        "POST": {"required": True, "content": {MULTIPART: {"schema": FORM_SCHEMA}}},
         "DELETE": {"content": {JSON: {"schema": PERIOD_SCHEMA}}},
     }
     answers = {"POST": RECEIVED_SCHEMA, "DELETE": REMOVED_SCHEMA}  # noqa: RUF012
@@ -94,6 +94,14 @@ class Data(Endpoint):
     async def check_there(self, call: Call) -> None:
         """Raises Problem 404 when the source is not there for the caller."""
         await one(call, RASTER_SOURCES)
+
+    def finds_token(self, call: Call) -> bool:
+        """A form with a file has it in a field before the file."""
+        return call.request.method == "POST" and media_type(call.request) == MULTIPART
+
+    async def may_write(self, call: Call) -> bool:
+        """Whether the source is the caller's to write."""
+        return bool((await one(call, RASTER_SOURCES)).writable)
 
     async def post(self, call: Call) -> Answer:
         """A file for the source: on the disk and in the catalogue before this answers."""
@@ -175,7 +183,10 @@ async def receive(call: Call, incoming: Incoming, room: Room) -> UUID:
         room.check(incoming.size + len(piece))
         incoming.write(piece)
 
-    form = UploadForm(call.request.headers.get("content-type", ""), sink)
+    def begin(fields: Mapping[str, str]) -> None:
+        call.check_token(fields.get(CSRF_FIELD))
+
+    form = UploadForm(call.request.headers.get("content-type", ""), begin, sink)
     total = 0
     async for piece in pieces(call.request, call.api.config.body_seconds):
         total += len(piece)

@@ -12,6 +12,7 @@ from pipeline.api.endpoint import Answer, Api, Call, Endpoint
 from pipeline.api.links import base_of
 from pipeline.api.openapi import document
 from pipeline.api.pages import page
+from pipeline.api.problems import check_method
 
 
 class OpenApi(Endpoint):
@@ -38,7 +39,8 @@ class Docs:
         self.openapi = openapi
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Answer a request; raises Problem 405."""
+        check_method(scope["method"], ("GET", "HEAD"))
         response = await self.respond(Request(scope, receive))
         await response(scope, receive, send)
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from pipeline.api.auth import authenticate
+from pipeline.api.auth import SAFE, authenticate, check_write
 from pipeline.api.body import FORM, JSON, Body, read_page_form
 from pipeline.api.config import ApiConfig
 from pipeline.api.database import Database
@@ -21,7 +21,7 @@ from pipeline.api.links import Links, base_of
 from pipeline.api.pages import show_answer
 from pipeline.api.parameters import FORMATS, parse_format, parse_query
 from pipeline.api.problems import Problem, method_not_allowed, not_found, unavailable
-from pipeline.catalogue.access import ANONYMOUS, Caller
+from pipeline.catalogue.access import Caller
 from pipeline.catalogue.filters import Filter
 from pipeline.catalogue.lookups import BadValue, parse_uuid
 
@@ -47,6 +47,17 @@ class Call:
     links: Links
     caller: Caller
     body: Body
+    session: str
+    """The cookie of someone who signed in to the pages; empty for everyone else."""
+
+    @property
+    def method(self) -> str:
+        """What is asked for: by the form of a page, otherwise by the request."""
+        return self.body.method or self.request.method
+
+    def check_token(self, token: str | None) -> None:
+        """Raises Problem 403 for a write by session that may come from another site."""
+        check_write(self.request, self.api.config, self.session, token)
 
     @property
     def path(self) -> str:
@@ -109,6 +120,8 @@ class Endpoint:
     """Method -> request body for OpenAPI, where its fields do not say it."""
     answers: Mapping[str, Mapping[str, Any]] = {}
     """Method -> JSON Schema of what it answers with 200, where that is out of the ordinary."""
+    below: Sequence[str] = ()
+    """Paths that continue this one by a word, which pages link; set by the routes."""
 
     def __init__(self, api: Api) -> None:
         self.api = api
@@ -132,7 +145,7 @@ class Endpoint:
     async def respond(self, request: Request) -> Response:
         """The response to a request, a refusal included."""
         state = request.state
-        state.caller, state.query = ANONYMOUS, {}
+        state.query, state.call = {}, None
         try:
             answer = await self.answer(request)
         except Problem as problem:
@@ -143,7 +156,10 @@ class Endpoint:
         if gone or not wants_html(request, state.query.get("format")):
             return render(answer, self.allowed, request)
         headers = {"Allow": self.allowed, "Vary": "Accept", **answer.headers}
-        return show_answer(self, answer, headers, request, state.caller, state.query)
+        forms = (
+            answer.status < 500 and state.call is not None and await self.offers_forms(state.call)
+        )
+        return show_answer(self, answer, headers, request, state.query, state.call, forms=forms)
 
     async def answer(self, request: Request) -> Answer:
         """What the method answers; raises Problem."""
@@ -152,10 +168,33 @@ class Endpoint:
         links = Links(base_of(request, api.config.base_url), parse_format(query))
         body = await read_page_form(request, api.config)
         method = body.method or request.method
-        caller = state.caller = await authenticate(
-            request, api.database, api.config, method, body.token
-        )
-        return await self.handler(method)(Call(api, request, query, links, caller, body))
+        login = await authenticate(request, api.database, api.config, method)
+        call = Call(api, request, query, links, login.caller, body, login.session)
+        state.call = call
+        if method not in SAFE and not self.finds_token(call):
+            call.check_token(body.token)
+        return await self.handler(self.method_of(call))(call)
+
+    def method_of(self, call: Call) -> str:
+        """What is answered: a page of a URL that has no GET shows its OPTIONS."""
+        if call.method in ("GET", "HEAD") and "GET" not in self.methods:
+            return "OPTIONS" if wants_html(call.request, call.query.get("format")) else call.method
+        return call.method
+
+    def finds_token(self, call: Call) -> bool:  # noqa: ARG002 - most endpoints do not ask
+        """Whether the endpoint itself checks the CSRF token, which is in a form that it reads while that arrives."""
+        return False
+
+    async def offers_forms(self, call: Call) -> bool:
+        """Whether a page has forms to write with: for those who signed in to the pages and may write here."""
+        try:
+            return bool(call.session) and await self.may_write(call)
+        except Problem:
+            return False
+
+    async def may_write(self, call: Call) -> bool:  # noqa: ARG002 - there is nothing to write
+        """Whether the caller may write here; raises Problem when what the path names is not there."""
+        return False
 
     def handler(self, method: str) -> Handler:
         """What answers a method; raises Problem 405."""

@@ -32,6 +32,10 @@ class ReadList(Endpoint):
 class WriteList(ReadList):
     """GET a page, POST a new one."""
 
+    async def may_write(self, call: Call) -> bool:
+        """Suppliers and administrators of any organisation may add."""
+        return bool(call.caller.administers or call.caller.supplies)
+
     async def post(self, call: Call) -> Answer:
         """A new one."""
         return await create(call, self.resource)
@@ -58,6 +62,10 @@ class ReadDetail(Endpoint):
 
 class WriteDetail(ReadDetail):
     """GET, PUT, PATCH and DELETE one."""
+
+    async def may_write(self, call: Call) -> bool:
+        """Whether it is the caller's to write."""
+        return bool((await one(call, self.resource)).writable)
 
     async def put(self, call: Call) -> Answer:
         """All that clients write."""

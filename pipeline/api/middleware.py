@@ -8,6 +8,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipeline.api.problems import check_method
+
 SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -120,7 +122,8 @@ class MetricsPage:
         self.registry = registry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Answer a request; raises Problem 405."""
+        check_method(scope["method"], ("GET", "HEAD"))
         response = Response(
             generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )

@@ -2,13 +2,14 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from pipeline.api.body import MULTIPART
 from pipeline.api.problems import Problem, invalid
 
 FILE = "file"
@@ -29,17 +30,25 @@ logging.getLogger("python_multipart.multipart").setLevel(logging.CRITICAL)
 
 
 class UploadForm:
-    """A form in multipart/form-data; `write` takes what arrives, `sink` gets the bytes of the file."""
+    """A form in multipart/form-data; `write` takes what arrives.
 
-    def __init__(self, content_type: str, sink: Callable[[memoryview], None]) -> None:
+    `begin` gets the fields before the file once it begins, `sink` the bytes of the file.
+    """
+
+    def __init__(
+        self,
+        content_type: str,
+        begin: Callable[[Mapping[str, str]], None],
+        sink: Callable[[memoryview], None],
+    ) -> None:
         """Raises Problem 400 where this is no such form."""
         kind, options = parse_options_header(content_type)
         boundary = options.get(b"boundary")
-        if kind != b"multipart/form-data" or not boundary:
+        if kind != MULTIPART.encode() or not boundary:
             raise invalid({FILE: ["No file was submitted; send it as multipart/form-data."]})
         self.fields: dict[str, str] = {}
         self.filename: str | None = None
-        self._sink, self._field, self._whole = sink, bytearray(), False
+        self._begin, self._sink, self._field, self._whole = begin, sink, bytearray(), False
         self._room = FIELD_BYTES
         self._name = ""
         self._take: Callable[[memoryview], None] = self._take_nothing
@@ -104,6 +113,7 @@ class UploadForm:
             raise invalid({FILE: ["The submitted data was not a file; give it a file name."]})
         if self.filename is not None:
             raise invalid({FILE: ["Only one file can be sent at a time."]})
+        self._begin(self.fields)
         self.filename = filename
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:

@@ -1,7 +1,7 @@
 """The browsable form of every answer: one HTML page that works without JavaScript."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.api.auth import COOKIE, csrf_token
-from pipeline.api.body import JSON
+from pipeline.api.body import JSON, MULTIPART
 from pipeline.api.links import base_of
 from pipeline.catalogue.access import ANONYMOUS, Caller
 from pipeline.catalogue.filters import Filter
@@ -23,7 +23,8 @@ from pipeline.catalogue.filters import Filter
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from pipeline.api.endpoint import Answer, Endpoint
+    from pipeline.api.endpoint import Answer, Call, Endpoint
+    from pipeline.api.fields import Field
 
 FOLDER = Path(__file__).parent
 POLICY = (
@@ -76,19 +77,18 @@ def here(request: Request) -> str:
 
 
 def show_answer(
-    endpoint: "Endpoint", answer: "Answer", headers: Mapping[str, str], request: Request, caller: Caller,
-    query: Mapping[str, str],
+    endpoint: "Endpoint", answer: "Answer", headers: Mapping[str, str], request: Request,
+    query: Mapping[str, str], call: "Call | None", *, forms: bool,
 ) -> Response:  # fmt: skip
-    """An answer as a page; the forms to write with are for those who signed in to the pages."""
-    signed_in = caller.logged_in and COOKIE in request.cookies
+    """An answer as a page, with forms to write with if wanted; no call: it was refused before it was one."""
     shown = page(
         request,
         "endpoint.html",
         endpoint.api.config.base_url,
-        caller=caller,
+        caller=call.caller if call else ANONYMOUS,
         code=answer.status if answer.status != 204 else 200,
         endpoint=endpoint,
-        method=request.method,
+        method=endpoint.method_of(call) if call else request.method,
         status=answer.status,
         phrase=HTTPStatus(answer.status).phrase,
         headers={**headers, "Content-Type": "application/json"},
@@ -98,7 +98,8 @@ def show_answer(
         active=any(control.value for control in controls(endpoint.filters, query)),
         query={"ordering": "", "page_size": "", **query},
         as_json="?" + urlencode({**query, "format": "json"}),
-        forms=raw_forms(endpoint, answer.data) if signed_in else [],
+        below=[(part, call.links.at(call.path + part)) for part in endpoint.below] if call else [],
+        forms=list(written_forms(endpoint, answer, call)) if call and forms else [],
     )
     shown.headers.update(
         {name: value for name, value in headers.items() if name != "WWW-Authenticate"}
@@ -141,28 +142,35 @@ def controls(filters: Sequence[Filter], query: Mapping[str, str]) -> list[Contro
 
 
 @dataclass(frozen=True)
-class RawForm:
-    """A form that sends JSON with a method."""
+class Form:
+    """A form that writes: JSON with a method, or the fields of a form with a file."""
 
     method: str
-    content: str
-    rows: int
+    content: str = ""
+    """JSON to begin with."""
+    rows: int = 0
+    inputs: Sequence["Field"] = ()
+    """What a form with a file has instead of JSON."""
 
 
-def raw_forms(endpoint: "Endpoint", data: Any) -> list[RawForm]:
-    """A form for each method that writes, filled with what is there."""
+def written_forms(endpoint: "Endpoint", answer: "Answer", call: "Call") -> Iterator[Form]:
+    """A form for each method that writes, filled with what is there, or with what was refused."""
+    data = answer.data if isinstance(answer.data, dict) else {}
     writable = [one for one in endpoint.fields if not one.read_only]
-    now = {one.name: data.get(one.name) for one in writable} if isinstance(data, dict) else {}
+    now = {one.name: data.get(one.name) for one in writable}
     contents: dict[str, Any] = {"PUT": now, "PATCH": {}, "DELETE": {}, "POST": dict.fromkeys(now)}
-    forms = []
     for method in endpoint.methods:
-        if method in contents and takes_json(endpoint, method):
+        if method in contents and MULTIPART in media_types(endpoint, method):
+            yield Form(method, inputs=writable)
+        elif method in contents:
             text = orjson.dumps(contents[method], option=orjson.OPT_INDENT_2).decode()
-            forms.append(RawForm(method, text, min(24, text.count("\n") + 3)))
-    return forms
+            if method == call.body.method and answer.status >= 400:
+                text = (call.body.content or b"").decode()
+            yield Form(method, text, min(24, text.count("\n") + 3))
 
 
-def takes_json(endpoint: "Endpoint", method: str) -> bool:
-    """Whether a method reads JSON, as all do that say nothing else."""
+def media_types(endpoint: "Endpoint", method: str) -> Collection[str]:
+    """What a method reads: JSON, unless it says something else."""
     body = endpoint.bodies.get(method)
-    return body is None or JSON in body["content"]
+    content: Collection[str] = body["content"] if body else (JSON,)
+    return content

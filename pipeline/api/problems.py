@@ -1,6 +1,6 @@
 """Refusals: one envelope for every error, `{"status", "code", "message", "detail"}`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 REASONS = {
@@ -64,6 +64,12 @@ def not_found(name: str) -> Problem:
 def method_not_allowed(method: str, allowed: str) -> Problem:
     """405."""
     return Problem(405, f'Method "{method}" not allowed.', headers={"Allow": allowed})
+
+
+def check_method(method: str, allowed: Sequence[str]) -> None:
+    """Raises Problem 405 for another method."""
+    if method not in allowed:
+        raise method_not_allowed(method, ", ".join(allowed))
 
 
 def login_required(detail: str = "Authentication credentials were not provided.") -> Problem:

@@ -1,6 +1,6 @@
 """Every path of the API and what answers it, with and without a trailing slash."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -67,6 +67,8 @@ def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:
 def routes(api: Api) -> list[BaseRoute]:
     """Both forms of every path; neither redirects to the other."""
     made = list(endpoints(api))
+    for path, endpoint in made:
+        endpoint.below = words_below(path, [other for other, _ in made])
     openapi = OpenApi(api, [(path, endpoint) for path, endpoint in made if path.startswith(API)])
     answers: list[tuple[str, Endpoint | Docs | SignIn]] = [
         *made,
@@ -78,6 +80,12 @@ def routes(api: Api) -> list[BaseRoute]:
         (LOGOUT, SignOut(api)),
     ]
     return [*(route for path, answer in answers for route in both(path, answer)), static()]
+
+
+def words_below(path: str, paths: Iterable[str]) -> list[str]:
+    """What continues a path that names one thing by a word."""
+    longer = (other.removeprefix(path) for other in paths if other.startswith(path))
+    return [rest for rest in longer if rest.count("/") == 1] if "{" in path else []
 
 
 def both(path: str, answer: Endpoint | Docs | SignIn) -> list[Route]:

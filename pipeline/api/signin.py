@@ -14,7 +14,7 @@ from pipeline.api.body import CSRF_FIELD, parse_form, read_bytes
 from pipeline.api.endpoint import Api
 from pipeline.api.links import base_of
 from pipeline.api.pages import page
-from pipeline.api.problems import Problem
+from pipeline.api.problems import Problem, check_method
 from pipeline.catalogue import people
 
 PRE_COOKIE = "rastersources_visit"
@@ -32,7 +32,8 @@ class SignIn:
         self.api = api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Answer a request; raises Problem 405."""
+        check_method(scope["method"], ("GET", "HEAD", "POST"))
         request = Request(scope, receive)
         try:
             response = await self.respond(request)
@@ -42,12 +43,8 @@ class SignIn:
 
     async def respond(self, request: Request) -> Response:
         """The form, or what follows from it; raises Problem."""
-        if request.method in ("GET", "HEAD"):
-            return await self.form(request)
         if request.method != "POST":
-            raise Problem(
-                405, f'Method "{request.method}" not allowed.', headers={"Allow": "GET, POST, HEAD"}
-            )
+            return await self.form(request)
         form = parse_form(await read_bytes(request, self.api.config))
         visit = request.cookies.get(PRE_COOKIE, "")
         if not visit:

@@ -1,75 +1,29 @@
 """The pages in a real browser: no console error, no request that leaves the machine, and all of it without scripts."""
 
-import json
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from httpx import Client
 
+from tests.api.chromium import (
+    assert_quiet_and_local,
+    await_text,
+    chromium,
+    fill,
+    needs_chromium,
+    press,
+    sign_in,
+)
 from tests.api.conftest import SOURCES, Add, base
 
-selenium: Any = pytest.importorskip("selenium")
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER), reason="chromium and chromium-driver are not installed"
-    ),
-    pytest.mark.usefixtures("empty", "people"),
-]
+pytestmark = [needs_chromium, pytest.mark.usefixtures("empty", "people")]
 
 
 @pytest.fixture(scope="module", params=["with scripts", "without scripts"])
 def browser(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Headless Chromium that logs its console and its requests."""
-    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-
-    options = ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--no-proxy-server",
-    ):
-        options.add_argument(argument)
-    if request.param == "without scripts":
-        options.add_experimental_option(
-            "prefs", {"profile.managed_default_content_settings.javascript": 2}
-        )
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = Chrome(options=options, service=ChromeService(DRIVER))
-    yield driver
-    driver.quit()
-
-
-def requested(browser: Any) -> set[str]:
-    """The URLs that the browser asked for since the last call."""
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return {
-        message["params"]["request"]["url"]
-        for message in messages
-        if message["method"] == "Network.requestWillBeSent"
-    }
-
-
-def fill(browser: Any, name: str, text: str) -> None:
-    found = browser.find_element("name", name)
-    found.clear()
-    found.send_keys(text)
-
-
-def await_text(browser: Any, text: str) -> None:
-    """Wait until the page shows a text; raises TimeoutException."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    WebDriverWait(browser, 20).until(lambda _: text in browser.page_source)
-
-
-def press(browser: Any, label: str) -> None:
-    browser.find_element("xpath", f"//button[normalize-space()='{label}']").click()
+    with chromium(scripts=request.param == "with scripts") as browser:
+        yield browser
 
 
 def test_one_finds_signs_in_adds_changes_and_deletes(
@@ -91,10 +45,7 @@ def test_one_finds_signs_in_adds_changes_and_deletes(
     await_text(browser, "display_name")
 
     browser.get(f"{here}{SOURCES}")
-    browser.find_element("link text", "Sign in").click()
-    fill(browser, "username", "admin")
-    fill(browser, "password", people["admin"])
-    press(browser, "Sign in")
+    sign_in(browser, "admin", people["admin"])
     await_text(browser, "_content")
     assert "Raster Source List" in browser.title
     fill(browser, "_content", f'{{"name": "by hand", "organisation": "{owner}"}}')
@@ -115,9 +66,4 @@ def test_one_finds_signs_in_adds_changes_and_deletes(
     browser.get(f"{here}/api/v4/docs/")
     await_text(browser, "name__icontains")
 
-    assert [
-        entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")
-    ] == []
-    urls = requested(browser)
-    assert f"{here}/static/pages.css" in urls
-    assert [url for url in urls if not url.startswith((here, "data:"))] == []
+    assert f"{here}/static/pages.css" in assert_quiet_and_local(browser, here)

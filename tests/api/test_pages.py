@@ -175,6 +175,73 @@ def test_a_form_writes_with_the_token_and_not_without(
     assert browser.get(url).status_code == 404
 
 
+def test_a_form_that_is_refused_keeps_what_was_written(
+    browser: Client, people: dict[str, str], owner: str
+) -> None:
+    sign_in(browser, "admin", people["admin"])
+    form = {
+        "_method": "POST",
+        "_content": '{"name": "half',
+        "csrfmiddlewaretoken": token_of(browser.get(SOURCES)),
+    }
+    page = browser.post(SOURCES, data=form)
+    assert page.status_code == 400
+    assert '{"name": "half</textarea>' in unescape(page.text)
+
+
+@pytest.mark.parametrize(
+    ("username", "expected"),
+    [("admin", True), ("supplier", False), ("user", False), ("stranger", False), (None, False)],
+)
+def test_forms_are_for_those_who_may_write(
+    browser: Client, people: dict[str, str], add_source: Add, username: str | None, expected: bool
+) -> None:
+    url = f"{SOURCES}{add_source('a').uuid}/"
+    if username:
+        sign_in(browser, username, people[username])
+    for path in (url, f"{url}data/"):
+        assert ('class="raw"' in browser.get(path).text) == expected
+    may_add = username in ("admin", "supplier")
+    assert ('class="raw"' in browser.get(SOURCES).text) == may_add
+
+
+def test_a_page_links_what_is_below_it(client: Client, add_source: Add) -> None:
+    url = f"{base(client)}{SOURCES}{add_source('a').uuid}/"
+    page = client.get(url, params={"format": "api"}).text
+    for part in ("data/", "uploads/", "files/"):
+        assert f'<a href="{url}{part}?format=api">{part}</a>' in page
+
+
+def test_a_url_without_get_has_a_page_that_shows_its_options(
+    client: Client, add_source: Add
+) -> None:
+    url = f"{SOURCES}{add_source('a').uuid}/data/"
+    page = client.get(url, headers=BROWSER)
+    assert (page.status_code, f"OPTIONS {url}" in page.text) == (200, True)
+    assert client.get(url).status_code == 405
+    assert client.get(f"{SOURCES}{'0' * 32}/data/", headers=BROWSER).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/v4/docs/", "GET, HEAD"),
+        ("/metrics", "GET, HEAD"),
+        ("/accounts/login/", "GET, HEAD, POST"),
+        ("/accounts/logout", "GET, HEAD, POST"),
+    ],
+)
+def test_pages_beside_the_api_take_no_other_methods(
+    client: Client, path: str, allowed: str
+) -> None:
+    for method in ("GET", "HEAD"):
+        assert client.request(method, path).status_code == 200
+    for method in ("PUT", "PATCH", "DELETE", "TRACE"):
+        answer = client.request(method, path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+        assert answer.json()["message"] == "Method not allowed. #405.10"
+
+
 def test_a_script_of_our_own_origin_writes_and_one_of_another_does_not(
     browser: Client, people: dict[str, str], owner: str
 ) -> None:

@@ -1,0 +1,206 @@
+"""What becomes of uploads: registered or refused, in the place of what, whatever dies meanwhile."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+from affine import Affine
+from sqlalchemy import Engine
+
+from pipeline.catalogue.uploads import claim, held
+from pipeline.deposit import Deposit
+from pipeline.raster import ReadOptions
+from pipeline.uploading import Worker, process_waiting, sweep, work_until
+from tests.api.conftest import As
+from tests.api.data.conftest import (
+    NOON,
+    ONE,
+    Process,
+    Source,
+    accepted,
+    only,
+    run,
+    send,
+    stored,
+    until,
+)
+from tests.derived import assert_derived
+from tests.factory import RD_TRANSFORM, write_raster
+
+pytestmark = pytest.mark.usefixtures("empty", "people")
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"crs": None}, "missing_crs"),
+    ({"crs": "EPSG:32631"}, "projection_mismatch"),
+    ({"transform": RD_TRANSFORM @ Affine.scale(2)}, "pixelsize_mismatch"),
+    ({"dtype": "uint8", "nodata": 0}, "dtype_mismatch"),
+]
+
+
+@pytest.mark.parametrize(("features", "code"), REFUSED, ids=[code for _, code in REFUSED])
+def test_a_refused_file_fails_with_its_reason_code_and_changes_nothing(
+    as_: As, source: Source, tif: Path, tmp_path: Path, deposit: Deposit, process: Process,
+    features: dict[str, Any], code: str,
+) -> None:  # fmt: skip
+    url, admin = source(), as_("admin")
+    accepted(admin, url, tif)
+    process()
+    before, kept = admin.get(url).json(), stored(deposit)
+    task = admin.get(accepted(admin, url, write_raster(tmp_path / "b.tif", **features)))
+    process()
+    failed = admin.get(task.json()["url"]).json()
+    assert (failed["status"], failed["result"]["code"]) == ("FAILURE", code)
+    assert failed["detail"].startswith(f"{code}: ")
+    newest, _ = admin.get(f"{url}uploads/").json()["results"]
+    assert (newest["state"], newest["state_detail"]) == ("rejected", failed["detail"])
+    assert admin.get(url).json() == before
+    assert stored(deposit) == kept
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [
+        (lambda whole: whole[:-100], "truncated"),
+        (lambda _: b"", "empty_file"),
+        (lambda _: b'<VRTDataset rasterXSize="1" rasterYSize="1"/>', "not_a_geotiff"),
+    ],
+    ids=["half a file", "no bytes", "a VRT"],
+)
+def test_a_damaged_file_fails_with_its_reason_code(
+    as_: As, source: Source, tif: Path, process: Process, damage: Callable[[bytes], bytes], code: str
+) -> None:  # fmt: skip
+    tif.write_bytes(damage(tif.read_bytes()))
+    task = accepted(as_("admin"), source(), tif)
+    process()
+    assert as_("admin").get(task).json()["result"]["code"] == code
+
+
+def test_a_given_time_dates_a_file_and_a_series_needs_one(
+    as_: As, source: Source, tif: Path, process: Process
+) -> None:
+    url, admin = source(temporal=True), as_("admin")
+    undated = accepted(admin, url, tif)
+    accepted(admin, url, tif, time="2024-01-01T13:00:00+01:00")
+    process()
+    assert admin.get(undated).json()["result"]["code"] == "missing_time"
+    found = admin.get(url).json()
+    assert (found["first_value_timestamp"], found["last_value_timestamp"]) == (NOON, NOON)
+
+
+def test_a_step_takes_the_place_of_the_one_of_its_time(
+    as_: As, source: Source, tif: Path, tmp_path: Path, deposit: Deposit, process: Process
+) -> None:
+    url, admin = source(temporal=True), as_("admin")
+    larger = write_raster(tmp_path / "b.tif", tags={"NOTE": "x" * 100})
+    for path, time in ((tif, NOON), (tif, ONE), (larger, NOON)):
+        accepted(admin, url, path, time=time)
+    process()
+    found = admin.get(url).json()
+    assert found["size"] == tif.stat().st_size + larger.stat().st_size
+    assert (found["first_value_timestamp"], found["last_value_timestamp"]) == (NOON, ONE)
+    files = admin.get(f"{url}files/").json()["results"]
+    assert sorted(stored(deposit)) == sorted(file["uri"] for file in files)
+
+
+def test_a_static_file_takes_the_place_of_what_it_covers_and_lies_beside_the_rest(
+    as_: As, source: Source, tif: Path, tmp_path: Path, process: Process, deposit: Deposit
+) -> None:
+    url, admin = source(), as_("admin")
+    beside = write_raster(tmp_path / "b.tif", transform=Affine.translation(100, 0) @ RD_TRANSFORM)
+    accepted(admin, url, tif)
+    accepted(admin, url, beside)
+    process()
+    assert admin.get(url).json()["upper_bound_x"] == 155_200.0
+    assert len(stored(deposit)) == 2
+    whole = write_raster(tmp_path / "c.tif", width=20)
+    accepted(admin, url, whole)
+    process()
+    found = admin.get(url).json()
+    assert (found["size"], found["upper_bound_x"]) == (whole.stat().st_size, 155_200.0)
+    assert len(stored(deposit)) == 1
+
+
+def test_what_a_dead_worker_held_is_taken_up_again(
+    as_: As, source: Source, tif: Path, engine: Engine, process: Process
+) -> None:
+    url = source()
+    task = accepted(as_("admin"), url, tif)
+    with held(engine, 10) as ids:
+        assert len(claim(engine, ids)) == 1
+        assert process() == []  # while the first one lives, nobody else takes it
+        assert only(as_("admin"), url, "uploads")["state"] == "processing"
+    assert [one.state for one in process()] == ["committed"]
+    assert as_("admin").get(task).json()["status"] == "SUCCESS"
+
+
+def test_a_file_that_cannot_be_read_now_is_tried_again(
+    as_: As, source: Source, tif: Path, engine: Engine, deposit: Deposit, worker: Worker
+) -> None:
+    url = source()
+    task = accepted(as_("admin"), url, tif)
+    hurried = Worker(
+        engine, deposit, ReadOptions(budget=worker.options.budget.__class__(seconds=1e-6)), worker.pool
+    )  # fmt: skip
+    assert [one.state for one in process_waiting(hurried)] == ["retry"]
+    assert as_("admin").get(task).json()["status"] == "RETRY"
+    assert only(as_("admin"), url, "uploads")["state"] == "retry"
+    assert process_waiting(worker) == []  # not at once
+    run(engine, "UPDATE uploads SET updated_at = now() - interval '1 hour'")
+    assert [one.state for one in process_waiting(worker)] == ["committed"]
+    assert as_("admin").get(task).json()["status"] == "SUCCESS"
+
+
+def test_a_sweep_deletes_what_nothing_needs_and_nobody_writes(
+    as_: As, source: Source, tif: Path, engine: Engine, deposit: Deposit
+) -> None:
+    accepted(as_("admin"), source(), tif)
+    (needed,) = stored(deposit)
+    dead, receiving = deposit.receive(), deposit.receive()
+    dead.close()
+    assert sweep(engine, deposit) == []  # too young
+    for uri in stored(deposit):
+        path = deposit.path(uri)
+        assert path
+        age(path)
+    assert sweep(engine, deposit) == [dead.uri]
+    assert sorted(stored(deposit)) == sorted([needed, receiving.uri])
+    receiving.close()
+
+
+def age(path: Path) -> None:
+    """As if it had been written long ago."""
+    os.utime(path, (0, 0))
+
+
+def test_uploads_and_deletions_at_the_same_time_leave_a_consistent_catalogue(
+    as_: As, source: Source, tif: Path, engine: Engine, deposit: Deposit, worker: Worker
+) -> None:
+    sources, admin, stop = [source(temporal=True) for _ in range(3)], as_("admin"), Event()
+    second = Thread(target=work_until, args=(stop, worker))
+    second.start()
+
+    def act(number: int) -> int:
+        url = sources[number % 3]
+        if number % 10 == 9:
+            return admin.request("DELETE", f"{url}data/", json={"stop": ONE}).status_code
+        if number == 55:
+            return admin.delete(sources[1]).status_code
+        return send(admin, url, tif, time=f"2024-01-01T{number % 24:02d}:00:00Z").status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        statuses = set(threads.map(act, range(80)))
+    until(lambda: run(engine, "SELECT count(*) FROM uploads WHERE state IN "
+                              "('received', 'processing', 'retry')").scalar_one() == 0, 20)  # fmt: skip
+    stop.set()
+    second.join()
+    assert statuses <= {200, 204, 404}
+    assert_derived(engine)
+    files = set(run(engine, "SELECT uri FROM raster_files").scalars())
+    assert set(stored(deposit)) == files
+    ended = run(engine, "SELECT DISTINCT status FROM tasks").scalars()
+    assert set(ended) <= {"SUCCESS", "REVOKED", "FAILURE"}
