@@ -110,6 +110,8 @@ class Endpoint:
     filters: Sequence[Filter] = ()
     orders: Sequence[str] = ()
     """Names of the orders that a list knows."""
+    parameters: Sequence[tuple[str, Mapping[str, Any], str]] = ()
+    """Query parameters of what is no list: name, JSON Schema, meaning."""
     examples: Sequence[str] = ()
     """Query strings worth trying."""
     schema: Mapping[str, Any] = {"type": "object"}

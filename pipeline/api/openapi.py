@@ -117,9 +117,9 @@ def operation(path: str, endpoint: Endpoint, method: str) -> Schema:
 
 
 def query_parameters(endpoint: Endpoint) -> list[Schema]:
-    """Format, and for lists page, order and every lookup of every filter."""
+    """Format, what the endpoint names, and for lists page, order and every lookup of every filter."""
     if not isinstance(endpoint, ReadList):
-        return [FORMAT]
+        return [FORMAT, *(parameter(*one) for one in endpoint.parameters)]
     filters = [
         parameter(
             f"{one.name}__{lookup}" if lookup else one.name, one.kind.schema(lookup), one.help

@@ -99,20 +99,24 @@ def parse_selection(
     return Selection(where, ordering, paging)
 
 
+def parse_number(query: Mapping[str, str], name: str, errors: dict[str, list[str]]) -> int | None:
+    """A number of the query string; None when it is not there or, which `errors` then says, is none."""
+    text = query.get(name, "").strip()
+    if not text:
+        return None
+    if NUMBER.fullmatch(text):
+        return int(text)
+    errors[name] = ["Must be a number, 0 or higher."]
+    return None
+
+
 def _parse_paging(
     query: Mapping[str, str], default: int, most: int, errors: dict[str, list[str]]
 ) -> Paging:
-    def number(name: str) -> int | None:
-        text = query.get(name, "").strip()
-        if not text:
-            return None
-        if NUMBER.fullmatch(text):
-            return int(text)
-        errors[name] = ["Must be a number, 0 or higher."]
-        return None
-
-    size = min((number("page_size") or number("limit")) or default, most)
-    page, offset = number("page"), number("offset")
+    size_given, limit, page, offset = (
+        parse_number(query, name, errors) for name in ("page_size", "limit", "page", "offset")
+    )
+    size = min(size_given or limit or default, most)
     if page == 0:
         errors["page"] = ["Must be a number, 1 or higher."]
     if page is None and (offset is not None or ("limit" in query and "page_size" not in query)):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from pipeline.api.changes import Changes
 from pipeline.api.data import Data
 from pipeline.api.dependents import LABEL_TYPES, LAYERS, SCENARIOS
 from pipeline.api.documentation import Docs, OpenApi
@@ -37,6 +38,7 @@ LISTS = (
     "organisations",
     "users",
     "contracts",
+    "changes",
 )
 
 
@@ -60,6 +62,7 @@ def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:
     yield f"{API}/users/{{id}}/", ReadDetail(api, USERS)
     yield f"{API}/users/{{id}}/organisations/", UserOrganisations(api, ORGANISATIONS)
     yield f"{API}/contracts/", ReadList(api, CONTRACTS)
+    yield f"{API}/changes/", Changes(api)
     yield f"{API}/tasks/{{uuid}}/", ReadDetail(api, TASKS)
     yield "/bootstrap/lizard/", Bootstrap(api)
 

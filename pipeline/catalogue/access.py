@@ -7,6 +7,7 @@ and administrators of the organisation, Hidden for its supplier and the organisa
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, and_, false, func, or_
 
@@ -69,14 +70,26 @@ def caller_of(
 
 def readable(owned: FromClause, caller: Caller) -> ColumnElement[bool]:
     """What the caller may see of a table with organisation_id, supplier_id and access_modifier."""
-    kind = owned.c.access_modifier
+    columns = owned.c
+    return readable_as(
+        columns.access_modifier, columns.organisation_id, columns.supplier_id, caller
+    )
+
+
+def readable_as(
+    access: ColumnElement[Any],
+    organisation: ColumnElement[Any],
+    supplier: ColumnElement[Any],
+    caller: Caller,
+) -> ColumnElement[bool]:
+    """Whether the caller may see what has this access modifier, owner and supplier; null where it has none."""
     if not caller.logged_in:
-        return kind == int(Access.Public)
-    ways: list[ColumnElement[bool]] = [kind.in_([int(Access.Public), int(Access.Common)])]
+        return access == int(Access.Public)
+    ways: list[ColumnElement[bool]] = [access.in_([int(Access.Public), int(Access.Common)])]
     if caller.reads:
-        ways.append(and_(kind == int(Access.Private), _in(owned, caller.reads)))
-    of_hidden = or_(_in(owned, caller.administers), owned.c.supplier_id == caller.user_id)
-    ways.append(and_(kind == int(Access.Hidden), of_hidden))
+        ways.append(and_(access == int(Access.Private), _in(organisation, caller.reads)))
+    of_hidden = or_(_in(organisation, caller.administers), supplier == caller.user_id)
+    ways.append(and_(access == int(Access.Hidden), of_hidden))
     return or_(*ways)
 
 
@@ -87,8 +100,8 @@ def writable(owned: FromClause, caller: Caller) -> ColumnElement[bool]:
     """
     if not caller.administers and not caller.supplies:
         return false()
-    own = and_(_in(owned, caller.supplies), owned.c.supplier_id == caller.user_id)
-    return or_(_in(owned, caller.administers), own)
+    own = and_(_in(owned.c.organisation_id, caller.supplies), owned.c.supplier_id == caller.user_id)
+    return or_(_in(owned.c.organisation_id, caller.administers), own)
 
 
 def may_write(owned: FromClause, caller: Caller) -> ColumnElement[bool]:
@@ -96,7 +109,7 @@ def may_write(owned: FromClause, caller: Caller) -> ColumnElement[bool]:
     return func.coalesce(writable(owned, caller), false())
 
 
-def _in(owned: FromClause, organisations: frozenset[int]) -> ColumnElement[bool]:
+def _in(organisation: ColumnElement[Any], organisations: frozenset[int]) -> ColumnElement[bool]:
     if not organisations:
         return false()
-    return owned.c.organisation_id.in_(sorted(organisations))
+    return organisation.in_(sorted(organisations))

@@ -397,3 +397,27 @@ sign_in_failures = Table(
     required("address", Text),
     moment("at"),
 )
+
+commits = Table(
+    "commits",
+    metadata,
+    number(),
+    identity(),
+    Column("xact", BigInteger),
+    Column("ticket", BigInteger),
+    Column("seq", BigInteger, unique=True),
+    moment("at"),
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("commit_id", BigInteger, ForeignKey("commits.id", ondelete="CASCADE"), primary_key=True),
+    Column("source_uuid", Uuid, primary_key=True),
+    Column("was_organisation_id", BigInteger),
+    Column("was_access_modifier", SmallInteger),
+    Column("was_supplier_id", BigInteger),
+    Column("is_organisation_id", BigInteger),
+    Column("is_access_modifier", SmallInteger),
+    Column("is_supplier_id", BigInteger),
+)

@@ -55,7 +55,7 @@ def run_schemathesis(
 
 
 UNSAYABLE = ("--exclude-checks", "positive_data_acceptance,negative_data_rejection")
-"""No schema says which organisations exist, or that a graph's name is one of its own keys."""
+"""No schema says which organisations exist, which cursors there are, or that a graph's name is one of its own keys."""
 
 
 def test_the_api_does_what_its_document_says(

@@ -1,0 +1,142 @@
+-- The change feed: which raster sources were created, updated and deleted, in the order in which it was committed.
+--
+-- A transaction notes what it changes, and as its last act takes a ticket. Whoever reads the feed first gives those
+-- transactions a place that are seen to be committed and have none, in the order of their tickets. So no place ever
+-- appears below one that was seen, a transaction that commits late comes late, and writers wait for nobody: a lock that
+-- gave them their places at the commit would have every one of them wait for the disk alone.
+
+CREATE SEQUENCE tickets;
+COMMENT ON SEQUENCE tickets IS 'Drawn as the last act of a transaction: whatever begins to commit later draws a higher one.';
+
+CREATE TABLE commits (
+    id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    uuid   uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE,
+    xact   bigint,
+    ticket bigint,
+    seq    bigint UNIQUE,
+    at     timestamptz NOT NULL DEFAULT now(),
+    CHECK (num_nulls(xact, ticket) = 1),
+    CHECK (seq IS NULL OR ticket IS NOT NULL)
+);
+CREATE UNIQUE INDEX commits_xact ON commits (xact) WHERE xact IS NOT NULL;
+CREATE INDEX commits_waiting ON commits (ticket) WHERE seq IS NULL;
+ALTER SEQUENCE tickets OWNED BY commits.ticket;
+COMMENT ON TABLE commits IS 'Transactions that changed raster sources; deleting old ones shortens the change feed.';
+COMMENT ON COLUMN commits.id IS 'Internal number.';
+COMMENT ON COLUMN commits.uuid IS 'Random, so that cursors of the API say nothing of what lies between them.';
+COMMENT ON COLUMN commits.xact IS 'The transaction while it runs; null afterwards, for its number may come again in a restored database.';
+COMMENT ON COLUMN commits.ticket IS 'Drawn when the transaction was about to commit.';
+COMMENT ON COLUMN commits.seq IS 'Place in the feed, given by number_commits(); null until then.';
+COMMENT ON COLUMN commits.at IS 'When it was committed.';
+
+-- Without foreign keys to people and organisations, which may be deleted, and whose rows a commit must not have to lock.
+CREATE TABLE changes (
+    commit_id           bigint NOT NULL REFERENCES commits ON DELETE CASCADE,
+    source_uuid         uuid NOT NULL,
+    was_organisation_id bigint,
+    was_access_modifier smallint,
+    was_supplier_id     bigint,
+    is_organisation_id  bigint,
+    is_access_modifier  smallint,
+    is_supplier_id      bigint,
+    PRIMARY KEY (commit_id, source_uuid),
+    CHECK ((was_organisation_id IS NULL) = (was_access_modifier IS NULL)),
+    CHECK ((is_organisation_id IS NULL) = (is_access_modifier IS NULL))
+);
+COMMENT ON TABLE changes IS 'The raster sources that a transaction changed, and who could see each before and after it.';
+COMMENT ON COLUMN changes.commit_id IS 'The transaction.';
+COMMENT ON COLUMN changes.source_uuid IS 'The raster source, which may be gone.';
+COMMENT ON COLUMN changes.was_organisation_id IS 'Its owner before; null when the transaction created it.';
+COMMENT ON COLUMN changes.was_access_modifier IS 'Its access_modifier before; null when the transaction created it.';
+COMMENT ON COLUMN changes.was_supplier_id IS 'Its supplier before.';
+COMMENT ON COLUMN changes.is_organisation_id IS 'Its owner after; null when the transaction deleted it.';
+COMMENT ON COLUMN changes.is_access_modifier IS 'Its access_modifier after; null when the transaction deleted it.';
+COMMENT ON COLUMN changes.is_supplier_id IS 'Its supplier after.';
+
+CREATE FUNCTION this_commit() RETURNS bigint LANGUAGE sql AS $$
+    INSERT INTO commits (xact) VALUES (pg_current_xact_id()::text::bigint)
+    ON CONFLICT (xact) WHERE xact IS NOT NULL DO UPDATE SET xact = excluded.xact
+    RETURNING id
+$$;
+COMMENT ON FUNCTION this_commit IS 'The row of commits of the current transaction, made when it is the first time.';
+
+-- Of a source that a transaction changes more than once, the first `was` and the last `is` stay. The subquery around
+-- this_commit() is run when there is a first row to note, and once. A row was changed when its last_modified moved.
+CREATE FUNCTION note_changes() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO changes (commit_id, source_uuid, is_organisation_id, is_access_modifier, is_supplier_id)
+        SELECT (SELECT this_commit()), uuid, organisation_id, access_modifier, supplier_id FROM new_rows
+        ON CONFLICT (commit_id, source_uuid) DO UPDATE
+        SET (is_organisation_id, is_access_modifier, is_supplier_id)
+          = (excluded.is_organisation_id, excluded.is_access_modifier, excluded.is_supplier_id);
+    ELSIF TG_OP = 'UPDATE' THEN
+        INSERT INTO changes
+        SELECT (SELECT this_commit()), uuid, before.organisation_id, before.access_modifier, before.supplier_id,
+               after.organisation_id, after.access_modifier, after.supplier_id
+        FROM old_rows AS before FULL JOIN new_rows AS after USING (uuid)
+        WHERE before.last_modified IS DISTINCT FROM after.last_modified
+        ON CONFLICT (commit_id, source_uuid) DO UPDATE
+        SET (is_organisation_id, is_access_modifier, is_supplier_id)
+          = (excluded.is_organisation_id, excluded.is_access_modifier, excluded.is_supplier_id);
+    ELSIF TG_OP = 'DELETE' THEN
+        INSERT INTO changes (commit_id, source_uuid, was_organisation_id, was_access_modifier, was_supplier_id)
+        SELECT (SELECT this_commit()), uuid, organisation_id, access_modifier, supplier_id FROM old_rows
+        ON CONFLICT (commit_id, source_uuid) DO UPDATE
+        SET (is_organisation_id, is_access_modifier, is_supplier_id) = (NULL, NULL, NULL);
+    ELSE -- TRUNCATE, before it is done
+        DELETE FROM raster_sources;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION note_changes IS 'Notes the raster sources that a statement changed.';
+
+CREATE FUNCTION finish_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM changes WHERE commit_id = NEW.id AND num_nonnulls(was_access_modifier, is_access_modifier) = 0;
+    IF EXISTS (SELECT FROM changes WHERE commit_id = NEW.id) THEN
+        UPDATE commits SET ticket = nextval('tickets'), xact = NULL, at = clock_timestamp() WHERE id = NEW.id;
+    ELSE -- all that it changed it had made itself
+        DELETE FROM commits WHERE id = NEW.id;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION finish_commit IS 'Draws the ticket of a transaction that is about to commit, and drops what it made and deleted again.';
+CREATE CONSTRAINT TRIGGER commits_finish AFTER INSERT ON commits DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION finish_commit();
+
+-- One at a time, until its own commit is done; the second statement sees what was committed while it waited.
+CREATE FUNCTION number_commits(most integer) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE numbered integer;
+BEGIN
+    IF NOT EXISTS (SELECT FROM commits WHERE seq IS NULL AND ticket IS NOT NULL) THEN
+        RETURN 0;
+    END IF;
+    PERFORM pg_advisory_xact_lock(x'66656564'::bigint); -- "feed" in ASCII
+    UPDATE commits SET seq = last.seq + waiting.number
+    FROM (SELECT coalesce(max(seq), 0) AS seq FROM commits) AS last, (
+        SELECT id, row_number() OVER (ORDER BY ticket) AS number FROM commits
+        WHERE seq IS NULL AND ticket IS NOT NULL ORDER BY ticket LIMIT most
+    ) AS waiting
+    WHERE commits.id = waiting.id;
+    GET DIAGNOSTICS numbered = ROW_COUNT;
+    RETURN numbered;
+END
+$$;
+COMMENT ON FUNCTION number_commits IS 'Gives committed transactions that have none their place in the feed, at most so many; returns how many.';
+
+CREATE TRIGGER raster_sources_created AFTER INSERT ON raster_sources REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION note_changes();
+CREATE TRIGGER raster_sources_updated AFTER UPDATE ON raster_sources REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION note_changes();
+CREATE TRIGGER raster_sources_deleted AFTER DELETE ON raster_sources REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION note_changes();
+CREATE TRIGGER raster_sources_truncated BEFORE TRUNCATE ON raster_sources
+    FOR EACH STATEMENT EXECUTE FUNCTION note_changes();
+
+-- The feed begins with all that is there, and so tells everything to whoever reads it from the beginning.
+INSERT INTO changes (commit_id, source_uuid, is_organisation_id, is_access_modifier, is_supplier_id)
+SELECT (SELECT this_commit()), uuid, organisation_id, access_modifier, supplier_id FROM raster_sources;
+SET CONSTRAINTS commits_finish IMMEDIATE; -- later migrations may alter the table in the same transaction
