@@ -8,6 +8,7 @@ import typer
 
 from flows.server import prefect_server
 from pipeline.cli import fail, stop
+from pipeline.commands.options import DEFAULT_CONFIG, ConfigFile, Create, Names
 from pipeline.entry import home_folder
 from pipeline.errors import RastersourcesError
 from pipeline.settings import settings
@@ -24,12 +25,8 @@ def flows() -> None:
 
 @app.command("register")
 def register(
-    config: Annotated[Path, typer.Option(help="The source definitions.", metavar="FILE")] = Path(
-        "sources.toml"
-    ),
-    create: Annotated[
-        bool, typer.Option("--create", help="Add organisations and suppliers that are missing.")
-    ] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+    create: Create = False,
 ) -> None:
     """Register what a sources.toml says.
 
@@ -39,6 +36,29 @@ def register(
         from flows.register import run
 
         status = run(config, create=create)
+    raise SystemExit(status)
+
+
+@app.command("sync")
+def sync(
+    names: Names = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    create: Create = False,
+    accept_missing: Annotated[
+        bool, typer.Option("--accept-missing", help="Go on also when very many files are missing.")
+    ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove the sources of definitions that left the file.")
+    ] = False,
+) -> None:
+    """Bring the catalogue to what the files of a sources.toml are.
+
+    Exit status 0: all good; 3: some were refused, each with its reason; 1: the run failed.
+    """
+    with prefect_server(made_home()):
+        from flows.sync import run
+
+        status = run(config, names or [], create=create, accept_missing=accept_missing, prune=prune)
     raise SystemExit(status)
 
 

@@ -5,7 +5,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.register import escape
+from flows.ingestion import escape
 from pipeline.catalogue.uploads import Settled
 from pipeline.entry import catalogue, upload_worker
 from pipeline.errors import CatalogueError, RastersourcesError

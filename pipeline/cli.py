@@ -3,7 +3,6 @@
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from pipeline.commands.administration import GROUPS
+from pipeline.commands.options import DEFAULT_CONFIG, ConfigFile, Create
 from pipeline.commands.sources import sources
+from pipeline.commands.syncing import COMMANDS
 from pipeline.entry import (
     bring_up_to_date,
     catalogue,
@@ -38,6 +39,8 @@ database = typer.Typer(
     help="The database: the private cluster and its schema.", no_args_is_help=True
 )
 app.add_typer(database, name="db")
+for name, command in COMMANDS.items():
+    app.command(name)(command)
 for group, commands in {**GROUPS, "sources": sources}.items():
     app.add_typer(commands, name=group)
 
@@ -47,12 +50,6 @@ Paths = Annotated[
         metavar="PATH...",
         help="Files, or folders with all that is below them; also file:// and s3:// URLs.",
     ),
-]
-ConfigFile = Annotated[
-    Path, typer.Option("--config", help="The source definitions.", metavar="FILE")
-]
-Create = Annotated[
-    bool, typer.Option("--create", help="Add organisations and suppliers that are not there yet.")
 ]
 
 
@@ -112,14 +109,14 @@ def register(
         str | None,
         typer.Option(help="Regular expression on the path; its group `time` is the time."),
     ] = None,
-    config: ConfigFile = Path("sources.toml"),
+    config: ConfigFile = DEFAULT_CONFIG,
     create: Create = False,
 ) -> None:
     """Register files: one raster source for each, or what a sources.toml says.
 
     Exit status 0: all are registered; 3: some were refused, each with its reason; 1: the run failed.
     """
-    from pipeline.ingest import work_of_config, work_of_paths
+    from pipeline.ingest import work_of_arguments, work_of_config
 
     if paths and organisation is None:
         raise CatalogueError("say whose files these are with --organisation NAME")
@@ -128,25 +125,25 @@ def register(
         "supplier_code": supplier_code, "description": description, "temporal": temporal, "time": time,
         "pattern": pattern,
     }  # fmt: skip
-    works = work_of_paths(paths, fields) if paths else work_of_config(config)
+    works = work_of_arguments(paths, fields) if paths else work_of_config(config)
     raise SystemExit(run_register(works, settings(), create=create))
 
 
 def run_register(works: "Sequence[Work]", configured: Settings, *, create: bool) -> int:
     """Register, show progress and summary; the exit status."""
-    from pipeline.ingest import count_files, register_all
-    from pipeline.printing import announce, progress
+    from pipeline.ingest import Run, register_all
+    from pipeline.printing import announce
+    from pipeline.watching import watching
 
     began = monotonic()
     how = conditions(configured, create=create)
     with (
         catalogue(configured) as engine,
         reading(configured) as reader,
-        progress(lambda: count_files(works, how)) as tell,
+        watching() as watcher,
     ):
-        report = register_all(engine, works, how, reader, tell)
-    announce(report, monotonic() - began)
-    return 3 if report.rejected else 0
+        outcomes = register_all(Run(engine, how, reader, watcher), works)
+    return announce(outcomes, monotonic() - began)
 
 
 @app.command()
@@ -291,7 +288,7 @@ def serve(host: Host = None, port: Port = None) -> None:
 
 @app.command()
 def up(
-    config: ConfigFile = Path("sources.toml"),
+    config: ConfigFile = DEFAULT_CONFIG,
     create: Create = False,
     host: Host = None,
     port: Port = None,

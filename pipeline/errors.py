@@ -21,6 +21,10 @@ class TransientError(RastersourcesError):
     """The same call may work later: the database or the storage did not answer."""
 
 
+class Overlapping(TransientError):
+    """Another run of the same definition is at work."""
+
+
 class RasterError(RastersourcesError):
     """A file that is not registered, and why; `code` is stable, docs/reason-codes.md lists it."""
 

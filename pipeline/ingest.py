@@ -1,30 +1,47 @@
-"""From files to records: list, look up what is known, read the rest, write; the one order in which that is done.
+"""From files to records: list, compare with what is known, read the rest, write; the one order in which that is done.
 
 The command line and the flows both call this: batch by batch, each batch one transaction.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from time import monotonic
+from typing import Protocol, Self
 
 from sqlalchemy import Engine
 
+from pipeline.catalogue.listing import TO_READ, Found, Listing, listing_of
 from pipeline.catalogue.owners import find_owner
-from pipeline.catalogue.register import Item, Owner, Report, known, register_batch
-from pipeline.errors import Rejection
+from pipeline.catalogue.register import Item, Outdated, Owner, Read, Refused, register_batch
+from pipeline.catalogue.report import Report
+from pipeline.catalogue.runs import recorded
+from pipeline.catalogue.tombstones import buried_groups
+from pipeline.errors import RasterError, RastersourcesError, Rejection
 from pipeline.raster import RasterFile, ReadOptions
 from pipeline.sources.config import load
 from pipeline.sources.definition import Definition, define, places_of
 from pipeline.sources.fields import REGISTER
+from pipeline.sources.grouping import group_of
 from pipeline.storage import EVERYWHERE, Place, Root, StoredFile, list_files, named_place
 
-Listed = StoredFile | Rejection
 Reader = Callable[[Sequence[StoredFile], ReadOptions], Iterable[RasterFile | Rejection]]
 """Reads files in their order, such as the `read` of a pool of processes."""
 DEFAULT_OPTIONS = ReadOptions()
+
+
+class Watcher(Protocol):
+    """Whoever shows how far a run is."""
+
+    def found(self, files: int) -> None:
+        """So many more files were listed."""
+
+    def tell(self, report: Report) -> None:
+        """So much more was done."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +58,7 @@ class Conditions:
 
     roots: Sequence[Root] = EVERYWHERE
     options: ReadOptions = DEFAULT_OPTIONS
-    """Their time rule is that of the definition, which may have limits of its own too."""
+    """As a definition changes them."""
     batch_size: int = 500
     create: bool = False
     """Add organisations and suppliers that are not there."""
@@ -57,28 +74,61 @@ class Ingestion:
     options: ReadOptions
     reader: Reader
 
-    def read(self, listed: Sequence[Listed]) -> list[Item]:
-        """Read one batch of files; those that are registered as they are, are not opened."""
-        files = {file.uri: file for file in listed if isinstance(file, StoredFile)}
-        unchanged = known(self.engine, self.definition, list(files.values()))
-        changed = [file for uri, file in files.items() if uri not in unchanged]
-        results = zip(changed, self.reader(changed, self.options), strict=True) if changed else ()
-        read: list[Item] = [
-            result if isinstance(result, Rejection) else (file, result) for file, result in results
+    def read(self, found: Sequence[Found]) -> list[Item]:
+        """Read those of the files that have to be read."""
+        reading = [one for one in found if one.verdict in TO_READ]
+        files = [one.file for one in reading]
+        results = self.reader(files, self.options) if files else ()
+        read = [
+            Refused(result, one.file)
+            if isinstance(result, Rejection)
+            else Read(one.file, result, one.moved_from)
+            for one, result in zip(reading, results, strict=True)
         ]
-        refused = [file for file in listed if isinstance(file, Rejection)]
-        return [*unchanged.values(), *read, *refused]
+        return [*read, *(Outdated(one.file) for one in found if one.verdict == "outdated")]
 
-    def write(self, items: Sequence[Item]) -> Report:
-        """Bring what was read into the catalogue, in one transaction."""
-        return register_batch(self.engine, self.definition, self.owner, items)
+    def write(self, items: Sequence[Item], evicted: Sequence[str] = ()) -> Report:
+        """Bring what was read into the catalogue, in one transaction; see `register_batch`."""
+        return register_batch(self.engine, self.definition, self.owner, items, evicted)
 
 
-def work_of_paths(paths: Sequence[str], fields: dict[str, object]) -> list[Work]:
+Write = Callable[..., Report]
+"""`Ingestion.write`, or what wraps it."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the works of one run share."""
+
+    engine: Engine
+    conditions: Conditions
+    reader: Reader
+    watcher: Watcher
+    write: Write = Ingestion.write
+
+    def ingestion(self, definition: Definition) -> Ingestion:
+        """Ready to be run; raises CatalogueError where an organisation or supplier is missing."""
+        owner = find_owner(self.engine, definition, create=self.conditions.create)
+        options = definition.options(self.conditions.options)
+        return Ingestion(self.engine, definition, owner, options, self.reader)
+
+
+@dataclass
+class Outcome:
+    """How the run of one definition ended."""
+
+    definition: str
+    report: Report = field(default_factory=Report)
+    failure: RastersourcesError | None = None
+    """Why it ended before it was through."""
+    seconds: float = 0.0
+
+
+def work_of_arguments(places: Sequence[str], fields: dict[str, object]) -> list[Work]:
     """One source per file; `fields` are those of a definition. Raises CatalogueError that names a wrong one."""
     given = {name: value for name, value in fields.items() if value is not None}
     definition = define({**given, "id": REGISTER, "files": ["."]}, "arguments")
-    return [Work(definition, [named_place(path) for path in paths])]
+    return [Work(definition, [named_place(place) for place in places])]
 
 
 def work_of_config(path: Path) -> list[Work]:
@@ -87,63 +137,137 @@ def work_of_config(path: Path) -> list[Work]:
     return [Work(definition, places_of(definition, folder)) for definition in load(path).source]
 
 
-def ingestions(
-    engine: Engine, works: Sequence[Work], conditions: Conditions, reader: Reader
-) -> list[Ingestion]:
-    """The work, ready to run; raises CatalogueError where an organisation or supplier is missing."""
-    return [
-        Ingestion(
-            engine,
-            work.definition,
-            find_owner(engine, work.definition, create=conditions.create),
-            work.definition.options(conditions.options),
-            reader,
-        )
-        for work in works
-    ]
+def register_all(run: Run, works: Sequence[Work]) -> list[Outcome]:
+    """Add and update what is listed, and leave alone what is not."""
+    return [outcome_of(work, partial(register, run, work)) for work in works]
 
 
-def batches(work: Work, conditions: Conditions) -> Iterator[Sequence[Listed]]:
-    """The files of some work, listed while they are taken, in batches."""
-    files = list_files(work.places, conditions.roots)
-    while batch := list(islice(files, conditions.batch_size)):
-        yield batch
+def outcome_of(work: Work, act: Callable[[Report], None]) -> Outcome:
+    """Run one definition: what goes wrong with it does not keep others from being run."""
+    outcome, began = Outcome(work.definition.id), monotonic()
+    try:
+        act(outcome.report)
+    except RastersourcesError as error:
+        outcome.failure = error
+    outcome.seconds = monotonic() - began
+    return outcome
 
 
-def count_files(works: Sequence[Work], conditions: Conditions) -> int:
-    """How many files the work has; one more listing, for a progress bar."""
-    return sum(1 for work in works for _ in list_files(work.places, conditions.roots))
+def register(run: Run, work: Work, report: Report) -> None:
+    """Add and update the files of one definition."""
+    with compared(run, work, report, complete=False) as (ingestion, listing):
+        report.add(bring_in(run, ingestion, listing))
+        listing.see_to_refusals(complete=False)
 
 
-def register_all(
-    engine: Engine,
-    works: Sequence[Work],
-    conditions: Conditions,
-    reader: Reader,
-    progress: Callable[[Report], None],
-    write: Callable[[Ingestion, Sequence[Item]], Report] = Ingestion.write,
-) -> Report:
-    """Run all the work; `progress` gets the report of each batch as it is written, `write` may wrap the writing.
+@contextmanager
+def compared(
+    run: Run, work: Work, report: Report, *, complete: bool
+) -> Iterator[tuple[Ingestion, Listing]]:
+    """A definition, ready to be run, and its files, compared; meanwhile a row of sync_runs keeps the report.
 
-    While one batch is written, in a thread, the next one is read.
+    Raises Overlapping where another run of the definition is at work, CatalogueError where an organisation or
+    supplier is missing.
     """
-    total = Report()
+    alone = work.definition.id != REGISTER
+    with (
+        recorded(run.engine, work.definition.id, report) as row,
+        listing_of(run.engine, work.definition, alone=alone) as listing,
+    ):
+        if alone:
+            row.bury_dead()
+        ingestion = run.ingestion(work.definition)
+        fill(listing, work, run.conditions, run.watcher)
+        listing.compare(work.definition.settle_seconds, complete=complete)
+        yield ingestion, listing
 
-    def conclude(writing: Future[Report]) -> None:
-        report = writing.result()
-        total.add(report)
-        progress(report)
 
-    with ThreadPoolExecutor(1, "write") as thread:
-        writing: Future[Report] | None = None
-        for work, ingestion in zip(
-            works, ingestions(engine, works, conditions, reader), strict=True
-        ):
-            for batch in batches(work, conditions):
-                items = ingestion.read(batch)
-                if writing:
-                    conclude(writing)
-                writing = thread.submit(copy_context().run, write, ingestion, items)
-        if writing:
-            conclude(writing)
+def fill(listing: Listing, work: Work, conditions: Conditions, watcher: Watcher) -> None:
+    """List the files of a definition."""
+    listing.fill(watched(list_files(work.places, conditions.roots), watcher))
+
+
+def watched(
+    files: Iterable[StoredFile | Rejection], watcher: Watcher
+) -> Iterator[StoredFile | Rejection]:
+    """The files, of which a watcher hears now and then."""
+    count = 0
+    for count, file in enumerate(files, 1):
+        if count % 1000 == 0:
+            watcher.found(1000)
+        yield file
+    watcher.found(count % 1000)
+
+
+def bring_in(run: Run, ingestion: Ingestion, listing: Listing) -> Report:
+    """Read and write what is new or changed, batch by batch; what was done."""
+    total = Report(unchanged=listing.counts()["unchanged"])
+    run.watcher.tell(total)
+    buried = buried_groups(run.engine, ingestion.definition.id)
+    with Writer(run, ingestion, total) as writer:
+        writer.write([Refused(rejection) for rejection in listing.unlisted])
+        for batch in listing.batches(run.conditions.batch_size):
+            found, passed = set_apart(ingestion.definition, batch, buried)
+            total.add(passed)
+            run.watcher.tell(passed)
+            writer.write(ingestion.read(found))
     return total
+
+
+def set_apart(
+    definition: Definition, batch: Sequence[Found], buried: frozenset[str]
+) -> tuple[list[Found], Report]:
+    """The files that are to be read or written, and the report of the others."""
+    report, rest = Report(), []
+    for one in batch:
+        if one.verdict == "settling":
+            report.settling += 1
+        elif one.verdict == "withheld" or (buried and is_buried(definition, one.file, buried)):
+            report.withheld += 1
+        elif one.rejection is not None:
+            report.rejected.append(one.rejection)
+        else:
+            rest.append(one)
+    return rest, report
+
+
+def is_buried(definition: Definition, file: StoredFile, buried: frozenset[str]) -> bool:
+    """Whether people deleted the whole group of a file."""
+    try:
+        return group_of(definition, file).key in buried
+    except RasterError:
+        return False
+
+
+class Writer:
+    """Writes one batch, in a thread, while the next one is read."""
+
+    def __init__(self, run: Run, ingestion: Ingestion, total: Report) -> None:
+        self._run, self._ingestion, self._total = run, ingestion, total
+        self._thread = ThreadPoolExecutor(1, "write")
+        self._writing: Future[Report] | None = None
+
+    def write(self, items: Sequence[Item]) -> None:
+        """Write when the batch before is written; raises what that one raised."""
+        self._conclude()
+        if items:
+            self._writing = self._thread.submit(
+                copy_context().run, self._run.write, self._ingestion, items
+            )
+
+    def _conclude(self) -> None:
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            report = writing.result()
+            self._total.add(report)
+            self._run.watcher.tell(report)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._conclude()
+        finally:
+            self._thread.shutdown()

@@ -1,71 +1,62 @@
-"""What people see while files are registered: a progress bar in a terminal, log lines elsewhere, a summary."""
+"""What commands print: what a run did, what a sync would do, where things are."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
-from pipeline.catalogue.register import Report
+from pipeline.catalogue.orphans import Orphan
+from pipeline.catalogue.report import Report
 from pipeline.catalogue.reproject import Moved, Summary
+from pipeline.catalogue.tombstones import Tombstone
+from pipeline.catalogue.unregister import Unregistered
 from pipeline.errors import Rejection
+from pipeline.ingest import Outcome
+from pipeline.syncing import PLANNED, Plan
 
-SECONDS_BETWEEN_LINES = 5
 SHOWN_REJECTIONS = 50
+SHOWN_FILES = 10
+"""Files of each kind that a plan names; --json names all."""
 
 
-@contextmanager
-def progress(count: Callable[[], int]) -> Iterator[Callable[[Report], None]]:
-    """Takes the report of each batch; `count` tells how many files there are and is asked in a terminal only."""
-    console = Console(stderr=True)
-    if console.is_terminal:
-        with progress_bar(console, count()) as advance:
-            yield advance
-    else:
-        yield log_lines(console)
-
-
-@contextmanager
-def progress_bar(console: Console, total: int) -> Iterator[Callable[[Report], None]]:
-    """A bar with the number of files and the time that is left."""
-    columns = (
-        TextColumn("Registering"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("files"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda report: bar.advance(task, report.listed)
-
-
-def log_lines(console: Console) -> Callable[[Report], None]:
-    """A line every few seconds."""
-    done, told = 0, time.monotonic()
-
-    def tell(report: Report) -> None:
-        nonlocal done, told
-        done += report.listed
-        if time.monotonic() - told >= SECONDS_BETWEEN_LINES:
-            console.print(f"{done} files done", highlight=False)
-            told = time.monotonic()
-
-    return tell
-
-
-def announce(report: Report, seconds: float) -> None:
-    """Say what was done, and each refused file with its reason."""
+def announce(outcomes: Sequence[Outcome], seconds: float) -> int:
+    """Say what was done, each refused file with its reason, and what failed; the exit status that goes with it."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    for rejection in report.rejected[:SHOWN_REJECTIONS]:
+    total = total_of(outcomes)
+    for rejection in total.rejected[:SHOWN_REJECTIONS]:
         console.print(refusal(rejection), markup=False)
-    hidden = len(report.rejected) - SHOWN_REJECTIONS
+    hidden = len(total.rejected) - SHOWN_REJECTIONS
     if hidden > 0:
-        console.print(f"... and {hidden} more refused files; the table rejected_files has them all")
-    Console(highlight=False, soft_wrap=True).print(summary(report, seconds), markup=False)
+        console.print(
+            f"... and {hidden} more refused files; `rastersources rejected list` names them all"
+        )
+    for outcome in outcomes:
+        if outcome.failure is not None:
+            console.print(f"rastersources: {outcome.failure}", markup=False)
+    if total.withheld:
+        console.print(
+            "withheld files were deleted from the catalogue; `rastersources restore` says which",
+            markup=False,
+        )
+    Console(highlight=False, soft_wrap=True).print(summary(total, seconds), markup=False)
+    return status_of(outcomes)
+
+
+def total_of(outcomes: Sequence[Outcome]) -> Report:
+    """The reports of all definitions in one."""
+    total = Report()
+    for outcome in outcomes:
+        total.add(outcome.report)
+    return total
+
+
+def status_of(outcomes: Sequence[Outcome]) -> int:
+    """Exit status 0: all good, 1: something failed, 3: some files were refused."""
+    if any(outcome.failure is not None for outcome in outcomes):
+        return 1
+    return 3 if any(outcome.report.rejected for outcome in outcomes) else 0
 
 
 def refusal(rejection: Rejection) -> str:
@@ -76,10 +67,103 @@ def refusal(rejection: Rejection) -> str:
 def summary(report: Report, seconds: float) -> str:
     """The numbers of a run in one line."""
     speed = report.listed / seconds if seconds > 0 else 0
-    return (
-        f"{report.registered} registered, {report.unchanged} unchanged, {len(report.rejected)} refused, "
-        f"{seconds:.1f} s, {speed:.0f} files/s"
-    )
+    further = {
+        "moved": report.moved,
+        "missing": report.missing,
+        "withheld": report.withheld,
+        "settling": report.settling,
+    }
+    parts = [
+        f"{report.registered} registered",
+        f"{report.unchanged} unchanged",
+        f"{len(report.rejected)} refused",
+        *(f"{count} {name}" for name, count in further.items() if count),
+        f"{seconds:.1f} s",
+        f"{speed:.0f} files/s",
+    ]
+    return ", ".join(parts)
+
+
+def plans(found: Sequence[Plan], orphans: Sequence[Orphan]) -> None:
+    """What a sync would do, as a table, and the first files of each kind."""
+    names = ("unchanged", *PLANNED, "cleared")
+    shown = [name for name in names if any(plan.counts[name] for plan in found)] or ["unchanged"]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("definition")
+    for name in shown:
+        table.add_column(name, justify="right")
+    for plan in found:
+        table.add_row(plan.definition, *(str(plan.counts[name]) for name in shown))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    for plan in found:
+        for line in lines_of(plan):
+            console.print(line, markup=False)
+    for orphan in orphans:
+        sources = counted(orphan.sources, "source")
+        console.print(
+            f"orphaned {orphan.id}: left the file with {sources}; `sync --prune` removes them",
+            markup=False,
+        )
+
+
+def lines_of(plan: Plan) -> list[str]:
+    """The first files of each kind, and why a sync would refuse."""
+    lines = []
+    for name, uris in plan.files.items():
+        lines += [f"{name} {detailed(plan, uri)}" for uri in uris[:SHOWN_FILES]]
+        if len(uris) > SHOWN_FILES:
+            lines.append(f"{name} ... and {len(uris) - SHOWN_FILES} more; --json names them all")
+    return [*lines, f"sync would refuse: {plan.refusal}"] if plan.refusal else lines
+
+
+def detailed(plan: Plan, uri: str) -> str:
+    """The file, and where it was or why it was refused."""
+    if uri in plan.moved_from:
+        return f"{uri} (was {plan.moved_from[uri]})"
+    reason = plan.reasons.get(uri)
+    return f"{uri}: {reason.message} [{reason.code}]" if reason else uri
+
+
+def plan_document(plan: Plan) -> dict[str, object]:
+    """A plan as JSON."""
+    reasons = {
+        uri: {"code": reason.code, "message": reason.message}
+        for uri, reason in plan.reasons.items()
+    }
+    return {
+        "definition": plan.definition,
+        "changes": plan.changes,
+        "counts": plan.counts,
+        "files": plan.files,
+        "moved_from": plan.moved_from,
+        "reasons": reasons,
+        "refusal": plan.refusal,
+    }
+
+
+def buried(found: Sequence[Tombstone]) -> None:
+    """What was deleted, one line each."""
+    for one in found:
+        what = one.uri or "the whole source"
+        typer.echo(
+            f"{one.created:%Y-%m-%d %H:%M}  {one.definition}  {one.source}  {one.name}  {what}"
+        )
+
+
+def pruned(found: Sequence[Orphan]) -> None:
+    """What became of definitions that left their file."""
+    for orphan in found:
+        gone = counted(orphan.sources - orphan.kept, "source")
+        kept = f", {orphan.kept} kept for those who use them" if orphan.kept else ""
+        typer.echo(f"pruned {orphan.id}: {gone} removed{kept}", err=True)
+
+
+def unregistered(found: Unregistered) -> None:
+    """What was taken out, in one sentence."""
+    sentence = f"{counted(found.files, 'file')} and {counted(found.sources, 'source')} taken out of the catalogue"
+    kept = f"; {counted(found.emptied, 'source')} stayed, empty" if found.emptied else ""
+    typer.echo(sentence + kept)
 
 
 def moved(found: Moved | Rejection) -> None:

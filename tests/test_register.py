@@ -10,13 +10,11 @@ import pytest
 from affine import Affine
 from sqlalchemy import Engine, text
 
-from pipeline.catalogue.register import Report
+from pipeline.catalogue.report import Report
 from pipeline.errors import CatalogueError
-from pipeline.ingest import Conditions, Work, register_all
 from pipeline.raster import ReadingPool
-from pipeline.sources.definition import define
-from pipeline.storage import named_place
 from tests.factory import RD_TRANSFORM, write_raster
+from tests.ingestion import registered, work_of
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +38,8 @@ def register(engine: Engine, pool: ReadingPool) -> Any:
     def register(
         paths: Sequence[Path], create: bool = True, batch_size: int = 500, **fields: Any
     ) -> Report:
-        definition = define(
-            {"id": "test", "files": ["*"], "organisation": "Owner", **fields}, "test"
-        )
-        conditions = Conditions(batch_size=batch_size, create=create)
-        return register_all(
-            engine,
-            [Work(definition, [named_place(path) for path in paths])],
-            conditions,
-            pool.read,
-            lambda _: None,
-        )
+        work = work_of(paths, **fields)
+        return registered(engine, pool.read, work, create=create, batch_size=batch_size)
 
     return register
 
@@ -110,11 +99,11 @@ def test_one_bad_file_does_not_stop_the_rest_and_is_kept_with_its_reason(
     write_raster(tmp_path / "nowhere.tif", crs=None)
     report = register([tmp_path])
     assert (report.registered, codes(report)) == (1, ["missing_crs", "not_a_geotiff"])
-    register([tmp_path])
+    assert codes(register([tmp_path])) == ["missing_crs", "not_a_geotiff"]
     kept = rows(engine, "SELECT right(uri, 7), code, attempts FROM rejected_files ORDER BY code")
     assert [tuple(row) for row in kept] == [
-        ("ere.tif", "missing_crs", 2),
-        ("bad.tif", "not_a_geotiff", 2),
+        ("ere.tif", "missing_crs", 1),
+        ("bad.tif", "not_a_geotiff", 1),
     ]
     write_raster(tmp_path / "bad.tif")
     assert register([tmp_path]).registered == 1

@@ -19,6 +19,7 @@ from pipeline.catalogue import change, data
 from pipeline.catalogue.lookups import BadValue
 from pipeline.catalogue.query import own_row_statement
 from pipeline.catalogue.tables import raster_sources
+from pipeline.catalogue.tombstones import bury_source
 
 Values = dict[str, Any]
 
@@ -119,6 +120,7 @@ async def _delete(
     uploaded: Sequence[str] = ()
     if table is raster_sources:
         uploaded = (await connection.execute(data.uploaded(row.id))).scalars().all()
+        await connection.execute(bury_source(row.id))
     await connection.execute(delete(table).where(table.c.id == row.id))
     return uploaded
 

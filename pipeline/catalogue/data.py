@@ -8,6 +8,7 @@ from sqlalchemy import Executable, Select, TextClause, bindparam, func, insert, 
 from sqlalchemy.types import ARRAY, BigInteger, DateTime, Text
 
 from pipeline.catalogue.tables import organisations, raster_sources, tasks, uploads
+from pipeline.catalogue.tombstones import BURY_FILES
 
 OPEN = ("requested", "received", "processing", "retry")
 """States of uploads that are not settled yet."""
@@ -61,13 +62,17 @@ def new_upload(**values: Any) -> Executable:
     return insert(uploads).values(state="received", **values)
 
 
-REMOVE_FILES = text("""
-    DELETE FROM raster_files
-    WHERE source_id = :source
-      AND coalesce(times[1], timestamptz 'epoch') >= coalesce(:start, timestamptz '-infinity')
-      AND coalesce(times[cardinality(times)], timestamptz 'epoch') <= coalesce(:stop, timestamptz 'infinity')
-    RETURNING uri
-""")
+# Those that ingestion brought leave tombstones, so that its next run does not bring them back.
+REMOVE_FILES = text(f"""
+    WITH removed AS (
+        DELETE FROM raster_files
+        WHERE source_id = :source
+          AND coalesce(times[1], timestamptz 'epoch') >= coalesce(:start, timestamptz '-infinity')
+          AND coalesce(times[cardinality(times)], timestamptz 'epoch') <= coalesce(:stop, timestamptz 'infinity')
+        RETURNING source_id, definition, uri, fingerprint
+    ), buried AS ({BURY_FILES})
+    SELECT uri FROM removed
+""")  # noqa: S608 - the part is a constant
 COUNT_PARTLY = text("""
     SELECT count(*) FROM raster_files
     WHERE source_id = :source

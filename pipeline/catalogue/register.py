@@ -3,20 +3,22 @@
 The facts of a batch go by COPY into a staging table; what follows for files and sources is one statement each.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Engine
 
 from pipeline.catalogue.access import Access
 from pipeline.catalogue.database import transaction
+from pipeline.catalogue.fit import EVICT, REFUSE_MISFITS
+from pipeline.catalogue.report import Report
 from pipeline.catalogue.staging import FILE_COLUMNS, FILE_UPDATES, FILE_VALUES, Connection, stage
 from pipeline.errors import UNSEEN, MissingTime, RasterError, Rejection
 from pipeline.raster import RasterFile
 from pipeline.sources.definition import Definition
 from pipeline.sources.grouping import Group, group_of
-from pipeline.storage import StoredFile
+from pipeline.storage import StoredFile, location_of
 
 
 @dataclass(frozen=True)
@@ -28,57 +30,110 @@ class Owner:
 
 
 @dataclass(frozen=True)
-class Unchanged:
-    """A file that is registered as it is, and need not be read."""
+class Read:
+    """A file that was read."""
 
     file: StoredFile
-    outdated: bool
-    """True when its source still has the fields of an earlier version of the definition."""
+    facts: RasterFile
+    moved_from: str | None = None
+    """The URI under which it was known before, if it moved."""
 
 
-Item = tuple[StoredFile, RasterFile] | Unchanged | Rejection
-"""What a batch consists of: files that were read, that need no reading, or that were refused."""
+@dataclass(frozen=True)
+class Refused:
+    """A file that was refused, when it was listed or when it was read."""
+
+    rejection: Rejection
+    file: StoredFile | None = None
+    """None where it could not even be listed."""
+
+
+@dataclass(frozen=True)
+class Outdated:
+    """A file that need not be read, but whose source has the fields of an earlier version of the definition."""
+
+    file: StoredFile
+
+
+Item = Read | Refused | Outdated
+"""What a batch consists of."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """A file that moved, and where it belonged before and belongs now."""
+
+    before: Group
+    after: Group
+    old_uri: str
+    new_uri: str
 
 
 @dataclass
-class Report:
-    """What a run did."""
+class Batch:
+    """The items of a batch, and the groups of files that they belong to."""
 
-    registered: int = 0
-    unchanged: int = 0
-    bytes: int = 0
-    rejected: list[Rejection] = field(default_factory=list)
+    facts: list[tuple[Group, RasterFile]] = field(default_factory=list)
+    refused: list[tuple[Rejection, str | None]] = field(default_factory=list)
+    """With the key of the group, where that is known."""
+    names: dict[str, str] = field(default_factory=dict)
+    """Key of each group -> name of its source: that of the file that comes first."""
+    moves: list[Move] = field(default_factory=list)
+    outdated: int = 0
+
+    def take(self, definition: Definition, item: Item) -> None:
+        """Sort an item in."""
+        match item:
+            case Read():
+                self._take_facts(definition, item)
+            case Outdated(file):
+                group = group_of(definition, file)
+                self.names.setdefault(group.key, group.name)
+                self.outdated += 1
+            case Refused(rejection, file):
+                self.refused.append((rejection, key_of(definition, file)))
+
+    def _take_facts(self, definition: Definition, item: Read) -> None:
+        try:
+            refuse_undated(definition.temporal, item.facts)
+            group = group_of(definition, item.file)
+        except RasterError as error:
+            self.refused.append((refusal(item, error), key_of(definition, item.file)))
+            return
+        self.facts.append((group, item.facts))
+        self.names.setdefault(group.key, group.name)
+        if item.moved_from is not None:
+            before = group_of(definition, renamed(item.file, item.moved_from))
+            self.moves.append(Move(before, group, item.moved_from, item.file.uri))
 
     @property
-    def listed(self) -> int:
-        """All files that were looked at."""
-        return self.registered + self.unchanged + len(self.rejected)
-
-    def add(self, other: "Report") -> None:
-        """Take in the report of a batch."""
-        self.registered += other.registered
-        self.unchanged += other.unchanged
-        self.bytes += other.bytes
-        self.rejected += other.rejected
+    def uris(self) -> list[str]:
+        """Of all files that may enter or leave a source."""
+        read = [fact.uri for _, fact in self.facts]
+        return [
+            *read,
+            *(refused.uri for refused, _ in self.refused),
+            *(move.old_uri for move in self.moves),
+        ]
 
 
-# Files that are registered as they are, read in the same way as now; and whether their source is up to date.
-# OFFSET 0 has each of them found by its URI, whatever the planner thinks of a table that has just been filled.
-KNOWN = """
-    SELECT file.uri, source.definition_hash IS DISTINCT FROM %(hash)s
-    FROM unnest(%(uris)s::text[], %(fingerprints)s::text[]) AS found (uri, fingerprint)
-    CROSS JOIN LATERAL (SELECT * FROM raster_files WHERE raster_files.uri = found.uri OFFSET 0) AS file
-    JOIN raster_sources AS source ON source.id = file.source_id
-    WHERE source.definition = %(definition)s AND file.fingerprint = found.fingerprint
-      AND file.reading_hash = %(reading_hash)s AND file.state = 'present'
+# The source of a file that moved is found under its new key; its name follows unless people gave it another.
+MOVE_GROUPS = """
+    UPDATE raster_sources AS source
+    SET group_key = moved.key, name = CASE WHEN source.name = moved.old_name THEN moved.name ELSE source.name END
+    FROM unnest(%(old_keys)s::text[], %(old_names)s::text[], %(new_keys)s::text[], %(new_names)s::text[])
+         AS moved (old_key, old_name, key, name)
+    WHERE source.definition = %(definition)s AND source.group_key = moved.old_key
+      AND NOT EXISTS (SELECT FROM raster_sources AS other
+                      WHERE other.definition = %(definition)s AND other.group_key = moved.key)
 """
 
 # One source per group: made when it is new, and brought up to date when its definition changed, not otherwise.
 UPSERT_SOURCES = """
-    INSERT INTO raster_sources (definition, group_key, definition_hash, name, description, organisation_id,
+    INSERT INTO raster_sources (uuid, definition, group_key, definition_hash, name, description, organisation_id,
                                 access_modifier, supplier_id, supplier_code, temporal, declared_interval)
-    SELECT %(definition)s, key, %(hash)s, name, %(description)s, %(organisation_id)s,
-           %(access_modifier)s, %(supplier_id)s, %(supplier_code)s, %(temporal)s, %(interval)s
+    SELECT coalesce(%(uuid)s, gen_random_uuid()), %(definition)s, key, %(hash)s, name, %(description)s,
+           %(organisation_id)s, %(access_modifier)s, %(supplier_id)s, %(supplier_code)s, %(temporal)s, %(interval)s
     FROM unnest(%(keys)s::text[], %(names)s::text[]) AS found (key, name) ORDER BY key
     ON CONFLICT (definition, group_key) DO UPDATE SET
         definition_hash = excluded.definition_hash, name = excluded.name, description = excluded.description,
@@ -91,48 +146,27 @@ UPSERT_SOURCES = """
 # Whoever else writes to these sources waits; in one order, so that two runs cannot block each other.
 LOCK_SOURCES = """
     SELECT id FROM raster_sources
-    WHERE definition = %(definition)s AND (group_key = ANY (%(keys)s) OR id IN (
-        SELECT source_id FROM raster_files WHERE uri = ANY (%(uris)s)))
+    WHERE definition = %(definition)s AND group_key = ANY (%(keys)s) OR id IN (
+        SELECT source_id FROM raster_files WHERE definition = %(definition)s AND uri = ANY (%(uris)s))
     ORDER BY id FOR UPDATE
+"""
+
+# What people deleted since the files were listed; looked up once the sources are locked, as whoever deletes locks them.
+WITHHOLD_GROUPS = """
+    DELETE FROM raster_sources AS source USING tombstones AS buried
+    WHERE source.definition = %(definition)s AND source.group_key = ANY (%(keys)s)
+      AND buried.definition = source.definition AND buried.group_key = source.group_key
+"""
+WITHHOLD_FILES = """
+    DELETE FROM staged USING tombstones AS buried
+    WHERE buried.definition = %(definition)s AND (buried.group_key = staged.group_key
+       OR buried.uri = staged.uri AND buried.fingerprint = staged.fingerprint)
+    RETURNING staged.uri
 """
 
 FIND_SOURCES = """
     UPDATE staged SET source_id = source.id FROM raster_sources AS source
     WHERE source.definition = %(definition)s AND source.group_key = staged.group_key
-"""
-
-# A file must agree with the other files of its source, or, where all are new, with the first of them.
-REFUSE_MISFITS = """
-    WITH model AS (
-        SELECT DISTINCT ON (candidate.source_id) candidate.* FROM (
-            SELECT file.source_id, 0 AS rank, file.id AS position, system.wkt, system.projection,
-                   file.pixelsize_x, file.pixelsize_y, file.dtype
-            FROM raster_files AS file
-            JOIN coordinate_systems AS system ON system.id = file.coordinate_system_id
-            WHERE file.source_id IN (SELECT source_id FROM staged) AND NOT file.uri = ANY (%(uris)s)
-            UNION ALL
-            SELECT source_id, 1, position, wkt, projection, pixelsize_x, pixelsize_y, dtype FROM staged
-        ) AS candidate ORDER BY candidate.source_id, candidate.rank, candidate.position
-    ), judged AS (
-        SELECT staged.position, CASE
-            WHEN coalesce(staged.projection, staged.wkt) <> coalesce(model.projection, model.wkt)
-                THEN 'projection_mismatch'
-            WHEN abs(staged.pixelsize_x - model.pixelsize_x) > 1e-6 * abs(model.pixelsize_x)
-              OR abs(staged.pixelsize_y - model.pixelsize_y) > 1e-6 * abs(model.pixelsize_y)
-                THEN 'pixelsize_mismatch'
-            WHEN staged.dtype <> model.dtype THEN 'dtype_mismatch'
-        END AS code,
-        concat_ws(' ', coalesce(staged.projection, 'a CRS without code'), staged.pixelsize_x, staged.pixelsize_y,
-                  staged.dtype) AS own,
-        concat_ws(' ', coalesce(model.projection, 'a CRS without code'), model.pixelsize_x, model.pixelsize_y,
-                  model.dtype) AS others
-        FROM staged JOIN model USING (source_id)
-    )
-    DELETE FROM staged USING judged
-    WHERE staged.position = judged.position AND judged.code IS NOT NULL
-    RETURNING staged.uri, judged.code, format(
-        'it does not fit the other files of its source: it has %%s, they have %%s; register it as another source',
-        own, others), staged.fingerprint, staged.size
 """
 
 UPSERT_SYSTEMS = """
@@ -141,10 +175,10 @@ UPSERT_SYSTEMS = """
     ON CONFLICT (wkt_md5) DO NOTHING
 """
 
-# Refused files, and files whose definition now puts them into another source, leave the source they were in.
+# Refused and moved files, and files whose definition now puts them into another source, leave the source they were in.
 REMOVE_FILES = """
     DELETE FROM raster_files AS file USING raster_sources AS source
-    WHERE source.id = file.source_id AND source.definition = %(definition)s AND file.uri = ANY (%(uris)s) AND (
+    WHERE source.id = file.source_id AND file.definition = %(definition)s AND file.uri = ANY (%(uris)s) AND (
         file.uri = ANY (%(withdrawn)s) OR EXISTS (
             SELECT FROM staged WHERE staged.uri = file.uri AND staged.group_key <> source.group_key))
 """
@@ -159,70 +193,132 @@ UPSERT_FILES = f"""
         coordinate_system_id = excluded.coordinate_system_id, state = 'present', registered = now(), {FILE_UPDATES}
 """  # noqa: S608 - the names are those of the staging table
 
+# Tombstones of files that came in again, since they changed.
+FORGET_TOMBSTONES = """
+    DELETE FROM tombstones USING staged WHERE tombstones.definition = %(definition)s AND tombstones.uri = staged.uri
+"""
 FORGET_REJECTIONS = """
     DELETE FROM rejected_files WHERE definition = %(definition)s AND uri IN (SELECT uri FROM staged)
 """
-
 KEEP_REJECTIONS = """
-    INSERT INTO rejected_files (definition, organisation_id, uri, code, message, fingerprint)
-    SELECT %(definition)s, %(organisation_id)s, rejected.*
-    FROM unnest(%(uris)s::text[], %(codes)s::text[], %(messages)s::text[], %(fingerprints)s::text[]) AS rejected
+    INSERT INTO rejected_files (definition, organisation_id, uri, code, message, fingerprint, group_key, grid,
+                                reading_hash)
+    SELECT %(definition)s, %(organisation_id)s, rejected.*, %(reading_hash)s
+    FROM unnest(%(uris)s::text[], %(codes)s::text[], %(messages)s::text[], %(fingerprints)s::text[],
+                %(group_keys)s::text[], %(grids)s::text[]) AS rejected
     ON CONFLICT (definition, uri) DO UPDATE SET
         organisation_id = excluded.organisation_id, code = excluded.code, message = excluded.message,
-        fingerprint = excluded.fingerprint, last_seen = now(), attempts = rejected_files.attempts + 1
+        fingerprint = excluded.fingerprint, group_key = excluded.group_key, grid = excluded.grid,
+        reading_hash = excluded.reading_hash, last_seen = now(), attempts = rejected_files.attempts + 1
 """
 
 
-def known(
-    engine: Engine, definition: Definition, files: Sequence[StoredFile]
-) -> dict[str, Unchanged]:
-    """Those of the files, by URI, that are registered as they are; they need no reading."""
-    by_uri = {file.uri: file for file in files}
-    parameters = {
-        "uris": list(by_uri),
-        "fingerprints": [file.fingerprint for file in by_uri.values()],
-        "definition": definition.id,
-        "hash": definition.hash(),
-        "reading_hash": definition.reading_hash(),
-    }
-    with transaction(engine) as connection:
-        found = connection.execute(KNOWN, parameters).fetchall()
-    return {uri: Unchanged(by_uri[uri], outdated) for uri, outdated in found}
-
-
 def register_batch(
-    engine: Engine, definition: Definition, owner: Owner, batch: Sequence[Item]
+    engine: Engine,
+    definition: Definition,
+    owner: Owner,
+    items: Sequence[Item],
+    evicted: Sequence[str] = (),
 ) -> Report:
-    """Write one batch in one transaction; what was refused, for whatever reason, is in the report."""
-    rejected = [item for item in batch if isinstance(item, Rejection)]
-    unchanged = [item for item in batch if isinstance(item, Unchanged)]
-    facts: list[tuple[Group, RasterFile]] = []
-    for item in batch:
-        if isinstance(item, tuple):
-            try:
-                facts.append((fitting_group(definition, *item), item[1]))
-            except RasterError as error:
-                refused = Rejection(
-                    item[1].uri, error.code, error.message, item[1].fingerprint, item[1].size
-                )
-                rejected.append(refused)
-    groups = [group_of(definition, one.file) for one in unchanged if one.outdated] + [
-        group for group, _ in facts
-    ]
-    if groups or rejected:
-        with transaction(engine) as connection:
-            rejected += write(connection, definition, owner, groups, facts, rejected)
-    lost = {rejection.uri for rejection in rejected}
-    sizes = [fact.size for _, fact in facts if fact.uri not in lost]
+    """Write one batch in one transaction; what was refused, for whatever reason, is in the report.
+
+    `evicted` are URIs of registered files that give way to those of the batch, which they do not fit.
+    """
+    batch = Batch()
+    for item in items:
+        batch.take(definition, item)
+    if not items:
+        return Report()
+    with transaction(engine) as connection:
+        withheld, misfits = write(connection, definition, owner, batch, evicted)
+    rejected = [rejection for rejection, _ in batch.refused] + misfits
+    lost = {rejection.uri for rejection in rejected} | withheld
+    sizes = [fact.size for _, fact in batch.facts if fact.uri not in lost]
     return Report(
-        registered=len(sizes), unchanged=len(unchanged), bytes=sum(sizes), rejected=rejected
+        registered=len(sizes),
+        unchanged=batch.outdated,
+        moved=sum(move.new_uri not in lost for move in batch.moves),
+        withheld=len(withheld),
+        bytes=sum(sizes),
+        rejected=rejected,
     )
 
 
-def fitting_group(definition: Definition, file: StoredFile, facts: RasterFile) -> Group:
-    """The group of a file; raises MissingTime where its source is a series and nothing dates the file."""
-    refuse_undated(definition.temporal, facts)
-    return group_of(definition, file)
+def write(
+    connection: Connection,
+    definition: Definition,
+    owner: Owner,
+    batch: Batch,
+    evicted: Sequence[str],
+) -> tuple[set[str], list[Rejection]]:
+    """Bring the catalogue to what was read; the URIs that are withheld, and the files that do not fit their source."""
+    stage(connection, batch.facts, definition.id, definition.reading_hash())
+    parameters: dict[str, Any] = {
+        **fields(definition, owner),
+        "keys": list(batch.names),
+        "names": list(batch.names.values()),
+        "uris": [*batch.uris, *evicted],
+        "evicted": list(evicted),
+    }
+    move_groups(connection, batch.moves, parameters)
+    connection.execute(UPSERT_SOURCES, parameters)
+    locked = [source for (source,) in connection.execute(LOCK_SOURCES, parameters)]
+    connection.execute(WITHHOLD_GROUPS, parameters)
+    withheld = {uri for (uri,) in connection.execute(WITHHOLD_FILES, parameters)}
+    connection.execute(FIND_SOURCES, parameters)
+    gave_way = [Rejection(*row) for row in connection.execute(EVICT, parameters)] if evicted else []
+    misfits = [
+        (Rejection(*row[:5]), *row[5:]) for row in connection.execute(REFUSE_MISFITS, parameters)
+    ]
+    refused = [(rejection, key, None) for rejection, key in batch.refused] + misfits
+    connection.execute(UPSERT_SYSTEMS)
+    connection.execute(REMOVE_FILES, {**parameters, "withdrawn": withdrawn(batch, refused)})
+    connection.execute(UPSERT_FILES)
+    keep_rejections(connection, parameters, refused)
+    connection.execute("SELECT derive_sources(%s)", [locked])
+    return withheld, gave_way + [rejection for rejection, *_ in misfits]
+
+
+def move_groups(connection: Connection, moves: Sequence[Move], parameters: dict[str, Any]) -> None:
+    """Give sources whose files moved their new keys, and their names where those follow the files'."""
+    changed = [move for move in moves if move.before.key != move.after.key]
+    if changed:
+        lists = {
+            "old_keys": [move.before.key for move in changed],
+            "old_names": [move.before.name for move in changed],
+            "new_keys": [move.after.key for move in changed],
+            "new_names": [move.after.name for move in changed],
+        }
+        connection.execute(MOVE_GROUPS, {**parameters, **lists})
+
+
+Kept = tuple[Rejection, str | None, str | None]
+"""A refusal, with the key of its group and its class of grid, where these are known."""
+
+
+def withdrawn(batch: Batch, refused: Sequence[Kept]) -> list[str]:
+    """The URIs of files that leave their source: what was seen and refused, and what moved away."""
+    seen = [rejection.uri for rejection, *_ in refused if rejection.code not in UNSEEN]
+    return seen + [move.old_uri for move in batch.moves]
+
+
+def keep_rejections(
+    connection: Connection, parameters: dict[str, Any], refused: Sequence[Kept]
+) -> None:
+    """Keep what was refused, and forget refusals and tombstones of what is registered now."""
+    connection.execute(FORGET_REJECTIONS, parameters)
+    connection.execute(FORGET_TOMBSTONES, parameters)
+    by_uri = {rejection.uri: (rejection, key, grid) for rejection, key, grid in refused}
+    rejections = [rejection for rejection, *_ in by_uri.values()]
+    lists = {
+        "uris": list(by_uri),
+        "codes": [rejection.code for rejection in rejections],
+        "messages": [rejection.message for rejection in rejections],
+        "fingerprints": [rejection.fingerprint for rejection in rejections],
+        "group_keys": [key for _, key, _ in by_uri.values()],
+        "grids": [grid for *_, grid in by_uri.values()],
+    }
+    connection.execute(KEEP_REJECTIONS, {**parameters, **lists})
 
 
 def refuse_undated(temporal: bool, facts: RasterFile) -> None:
@@ -233,57 +329,32 @@ def refuse_undated(temporal: bool, facts: RasterFile) -> None:
         )
 
 
-def write(
-    connection: Connection,
-    definition: Definition,
-    owner: Owner,
-    groups: Iterable[Group],
-    facts: list[tuple[Group, RasterFile]],
-    rejected: list[Rejection],
-) -> list[Rejection]:
-    """Bring the catalogue to what was read; the files that do not fit their source are returned."""
-    stage(connection, facts, definition.reading_hash())
-    names = {group.key: group.name for group in groups}
-    parameters: dict[str, Any] = {
-        **fields(definition, owner),
-        "keys": list(names),
-        "names": list(names.values()),
-        "uris": [fact.uri for _, fact in facts] + [rejection.uri for rejection in rejected],
-        "withdrawn": [rejection.uri for rejection in rejected if rejection.code not in UNSEEN],
-    }
-    connection.execute(UPSERT_SOURCES, parameters)
-    locked = [source for (source,) in connection.execute(LOCK_SOURCES, parameters)]
-    connection.execute(FIND_SOURCES, parameters)
-    misfits = [Rejection(*found) for found in connection.execute(REFUSE_MISFITS, parameters)]
-    parameters["withdrawn"] += [misfit.uri for misfit in misfits]
-    connection.execute(UPSERT_SYSTEMS)
-    connection.execute(REMOVE_FILES, parameters)
-    connection.execute(UPSERT_FILES)
-    keep_rejections(connection, parameters, rejected + misfits)
-    connection.execute("SELECT derive_sources(%s)", [locked])
-    return misfits
+def renamed(file: StoredFile, uri: str) -> StoredFile:
+    """The file as it was called before."""
+    return replace(file, uri=uri, location=location_of(uri))
 
 
-def keep_rejections(
-    connection: Connection, parameters: Mapping[str, Any], rejected: list[Rejection]
-) -> None:
-    """Keep what was refused, and forget refusals of what is registered now."""
-    connection.execute(FORGET_REJECTIONS, parameters)
-    by_uri = {rejection.uri: rejection for rejection in rejected}
-    lists = {
-        "uris": list(by_uri),
-        "codes": [rejection.code for rejection in by_uri.values()],
-        "messages": [rejection.message for rejection in by_uri.values()],
-        "fingerprints": [rejection.fingerprint for rejection in by_uri.values()],
-    }
-    connection.execute(KEEP_REJECTIONS, {**parameters, **lists})
+def refusal(item: Read, error: RasterError) -> Rejection:
+    """The refusal of a file that was read."""
+    facts = item.facts
+    return Rejection(facts.uri, error.code, error.message, facts.fingerprint, facts.size)
+
+
+def key_of(definition: Definition, file: StoredFile | None) -> str | None:
+    """The key of the group of a refused file; None where its path does not say."""
+    try:
+        return group_of(definition, file).key if file else None
+    except RasterError:
+        return None
 
 
 def fields(definition: Definition, owner: Owner) -> dict[str, Any]:
     """What a definition says of its raster sources."""
     return {
         "definition": definition.id,
+        "uuid": definition.uuid,
         "hash": definition.hash(),
+        "reading_hash": definition.reading_hash(),
         "description": definition.description,
         "organisation_id": owner.organisation_id,
         "access_modifier": int(Access[definition.access_modifier]),

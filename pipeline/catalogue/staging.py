@@ -18,6 +18,7 @@ STAGED = {
     "wkt": "text",
     "uri": "text",
     "fingerprint": "text",
+    "definition": "text",
     "reading_hash": "text",
     "sidecars": "text[]",
     "size": "bigint",
@@ -71,19 +72,23 @@ COPY_STAGED = f"COPY staged ({', '.join(STAGED)}) FROM STDIN"
 def stage(
     connection: Connection,
     facts: Sequence[tuple[Group | None, RasterFile]],
+    definition: str | None,
     reading_hash: str | None,
 ) -> None:
     """Make the table `staged`, gone at the end of the transaction, and fill it with the facts in their order.
 
+    `definition` is the id of the one that brings the files, None for files that clients sent; `reading_hash` its rules.
     Whoever stages sets `source_id` next: from the groups, or to the source that is meant.
     """
     connection.execute(MAKE_STAGED)
     with connection.cursor().copy(COPY_STAGED) as copy:
         for group, fact in facts:
-            copy.write_row(row(group, fact, reading_hash))
+            copy.write_row(row(group, fact, definition, reading_hash))
 
 
-def row(group: Group | None, fact: RasterFile, reading_hash: str | None) -> tuple[Any, ...]:
+def row(
+    group: Group | None, fact: RasterFile, definition: str | None, reading_hash: str | None
+) -> tuple[Any, ...]:
     """The values of STAGED, in its order."""
     place, operation = fact.georeference, fact.georeference.operation
     return (
@@ -91,6 +96,7 @@ def row(group: Group | None, fact: RasterFile, reading_hash: str | None) -> tupl
         place.crs_wkt,
         fact.uri,
         fact.fingerprint,
+        definition,
         reading_hash,
         list(fact.sidecars),
         fact.size,

@@ -17,8 +17,10 @@ from sqlalchemy import Engine
 
 from pipeline.catalogue.data import UNNEEDED
 from pipeline.catalogue.database import transaction
-from pipeline.catalogue.register import REFUSE_MISFITS, UPSERT_FILES, UPSERT_SYSTEMS, refuse_undated
+from pipeline.catalogue.fit import REFUSE_MISFITS
+from pipeline.catalogue.register import UPSERT_FILES, UPSERT_SYSTEMS, refuse_undated
 from pipeline.catalogue.staging import Connection, stage
+from pipeline.catalogue.tombstones import BURY_FILES
 from pipeline.errors import RasterError, Rejection, Unreadable
 from pipeline.raster import RasterFile
 
@@ -57,16 +59,20 @@ LOCK_SOURCE = "SELECT uuid, temporal FROM raster_sources WHERE id = %(source)s F
 LOCK_UPLOAD = "SELECT FROM uploads WHERE id = %(id)s AND state = 'processing' FOR UPDATE"
 
 # What an upload takes the place of: files of no other time that lie within it, to half a pixel.
-REPLACE_FILES = """
-    DELETE FROM raster_files AS file USING staged
-    WHERE file.source_id = staged.source_id AND file.uri <> staged.uri
-      AND (NOT %(temporal)s OR (file.times <@ staged.times AND cardinality(file.times) > 0))
-      AND file.origin_x >= staged.origin_x - abs(staged.pixelsize_x) / 2
-      AND file.origin_y >= staged.origin_y - abs(staged.pixelsize_y) / 2
-      AND file.upper_bound_x <= staged.upper_bound_x + abs(staged.pixelsize_x) / 2
-      AND file.upper_bound_y <= staged.upper_bound_y + abs(staged.pixelsize_y) / 2
-    RETURNING file.uri
-"""
+# Files that ingestion brought leave tombstones, so that its next run does not put them beside what replaced them.
+REPLACE_FILES = f"""
+    WITH removed AS (
+        DELETE FROM raster_files AS file USING staged
+        WHERE file.source_id = staged.source_id AND file.uri <> staged.uri
+          AND (NOT %(temporal)s OR (file.times <@ staged.times AND cardinality(file.times) > 0))
+          AND file.origin_x >= staged.origin_x - abs(staged.pixelsize_x) / 2
+          AND file.origin_y >= staged.origin_y - abs(staged.pixelsize_y) / 2
+          AND file.upper_bound_x <= staged.upper_bound_x + abs(staged.pixelsize_x) / 2
+          AND file.upper_bound_y <= staged.upper_bound_y + abs(staged.pixelsize_y) / 2
+        RETURNING file.source_id, file.definition, file.uri, file.fingerprint
+    ), buried AS ({BURY_FILES})
+    SELECT uri FROM removed
+"""  # noqa: S608 - the part is a constant
 
 SETTLE = """
     WITH settled AS (
@@ -178,7 +184,7 @@ def write(connection: Connection, upload: Claim, temporal: bool, facts: RasterFi
         "uris": [upload.uri],
         "temporal": temporal,
     }
-    stage(connection, [(None, facts)], None)
+    stage(connection, [(None, facts)], None, None)
     connection.execute("UPDATE staged SET source_id = %(source)s", parameters)
     for _, code, message, *_ in connection.execute(REFUSE_MISFITS, parameters):
         raise RasterError(message, code)

@@ -1,19 +1,14 @@
 """The commands of the command line that look at source definitions."""
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
+
+from pipeline.commands.options import DEFAULT_CONFIG, ConfigFile
 
 sources = typer.Typer(help="The definitions of a sources.toml.", no_args_is_help=True)
 
-ConfigFile = Annotated[
-    Path, typer.Option("--config", help="The source definitions.", metavar="FILE")
-]
-
 
 @sources.command("check")
-def check(config: ConfigFile = Path("sources.toml")) -> None:
+def check(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Say whether a sources.toml is right; exit status 1, and each wrong field with its line, when it is not."""
     from pipeline.sources.check import warnings
     from pipeline.sources.config import load

@@ -1,6 +1,13 @@
 """Lists raster files, in folders and in buckets, with what identifies their present content."""
 
-from pipeline.storage.files import RASTER_SUFFIXES, StoredFile, file_uri, rejection, translated
+from pipeline.storage.files import (
+    RASTER_SUFFIXES,
+    StoredFile,
+    file_uri,
+    location_of,
+    rejection,
+    translated,
+)
 from pipeline.storage.folders import own_fingerprint, present_fingerprint, stored_file
 from pipeline.storage.listing import list_files
 from pipeline.storage.places import Place, named_place, place_of
@@ -14,6 +21,7 @@ __all__ = [
     "StoredFile",
     "file_uri",
     "list_files",
+    "location_of",
     "named_place",
     "own_fingerprint",
     "place_of",

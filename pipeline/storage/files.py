@@ -4,7 +4,7 @@ import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote_from_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from pipeline.errors import NotAFile, NotFound, PermissionDenied, RasterError, Rejection, Unreadable
 
@@ -43,6 +43,12 @@ class StoredFile:
 def file_uri(path: str | Path) -> str:
     """The `file://` URI of an absolute path; every byte of the name survives."""
     return "file://" + quote_from_bytes(os.fsencode(path))
+
+
+def location_of(uri: str) -> str:
+    """The location of a file with this URI: what `file_uri` was given, or `/bucket/key`."""
+    scheme, _, rest = uri.partition("://")
+    return os.fsdecode(unquote_to_bytes(rest if scheme == "file" else f"/{rest}"))
 
 
 def translated(error: OSError) -> RasterError:

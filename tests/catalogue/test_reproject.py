@@ -10,12 +10,10 @@ from sqlalchemy import Engine, text
 
 from pipeline.catalogue.reproject import Moved, Summary, reproject
 from pipeline.errors import Rejection
-from pipeline.ingest import Conditions, Work, register_all
 from pipeline.raster import ReadingPool
-from pipeline.sources.definition import define
-from pipeline.storage import named_place
 from tests.commands import RASTERSOURCES, run
 from tests.factory import RD_TRANSFORM, write_raster
+from tests.ingestion import registered, work_of
 
 SIX_MILLIMETRES = 5.4e-8
 """Degrees of latitude: a degree is 111.3 km."""
@@ -37,10 +35,8 @@ def folder(tmp_path: Path, engine: Engine, pool: ReadingPool) -> Path:
         write_raster(tmp_path / f"tiles_{number}.tif", transform=place)
     write_raster(tmp_path / "utm_0.tif", crs="EPSG:32631", transform=RD_TRANSFORM)
     write_raster(tmp_path / "other_0.tif")
-    fields = {"organisation": "Owner", "group": "part", "pattern": r"(?P<part>[a-z]+)_\d"}
-    definition = define({"id": "test", "files": ["*"], "name": "{part}", **fields}, "test")
-    works = [Work(definition, [named_place(tmp_path)])]
-    report = register_all(engine, works, Conditions(create=True), pool.read, lambda _: None)
+    work = work_of([tmp_path], name="{part}", group="part", pattern=r"(?P<part>[a-z]+)_\d")
+    report = registered(engine, pool.read, work)
     assert (report.registered, report.rejected) == (5, [])
     return tmp_path
 

@@ -1,0 +1,77 @@
+"""What follows for the catalogue from files that are not there any more; each function is one transaction."""
+
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+from pipeline.catalogue.database import translated
+from pipeline.catalogue.listing import Listing
+from pipeline.sources.definition import Definition
+
+MARK = """
+    UPDATE raster_files AS file SET state = 'missing' FROM absent
+    WHERE file.definition = %(definition)s AND file.uri = absent.uri AND file.state = 'present'
+"""
+
+# The sources of files, before the files: everyone locks in this order.
+LOCK_SOURCES = """
+    SELECT id FROM raster_sources WHERE id IN (
+        SELECT source_id FROM raster_files AS file JOIN absent USING (uri) WHERE file.definition = %(definition)s
+    ) ORDER BY id FOR UPDATE
+"""
+REMOVE = """
+    DELETE FROM raster_files AS file USING absent WHERE file.definition = %(definition)s AND file.uri = absent.uri
+    RETURNING absent.state
+"""
+
+# Sources that nothing is left of: no files, none that may be mended or brought back, and nobody who uses them.
+FIND_EMPTY = """
+    SELECT source.id FROM raster_sources AS source
+    WHERE source.id = ANY (%(ids)s) AND source.file_count = 0
+      AND NOT EXISTS (SELECT FROM rejected_files AS refused
+                      WHERE refused.definition = source.definition AND refused.group_key = source.group_key)
+      AND NOT EXISTS (SELECT FROM tombstones WHERE tombstones.source_uuid = source.uuid)
+      AND NOT EXISTS (SELECT FROM layer_sources AS used WHERE used.source_uuid = source.uuid)
+      AND NOT EXISTS (SELECT FROM label_type_sources AS used WHERE used.source_uuid = source.uuid)
+      AND NOT EXISTS (SELECT FROM scenario_sources AS used WHERE used.source_uuid = source.uuid)
+      AND NOT EXISTS (SELECT FROM uploads WHERE uploads.source_id = source.id
+                      AND uploads.state IN ('requested', 'received', 'processing', 'retry'))
+"""
+LOCK_EMPTY = """
+    SELECT id FROM raster_sources WHERE definition = %s AND file_count = 0 ORDER BY id FOR UPDATE
+"""
+
+
+def mark_missing(listing: Listing) -> int:
+    """Keep absent files in their sources and mark them; how many were not marked before."""
+    with translated():
+        marked = listing.connection.execute(MARK, {"definition": listing.definition.id})
+        return marked.rowcount
+
+
+def remove_missing(listing: Listing) -> int:
+    """Take absent files out of their sources; how many were thought to be there."""
+    parameters = {"definition": listing.definition.id}
+    with translated(), listing.connection.transaction():
+        sources = [number for (number,) in listing.connection.execute(LOCK_SOURCES, parameters)]
+        states = [state for (state,) in listing.connection.execute(REMOVE, parameters)]
+        listing.connection.execute("SELECT derive_sources(%s)", [sources])
+    return states.count("present")
+
+
+def remove_empty_sources(listing: Listing) -> None:
+    """Delete the sources of a definition that nothing is left of, but for one that people made and it only fills."""
+    definition: Definition = listing.definition
+    if definition.uuid is None:
+        with translated(), listing.connection.transaction():
+            empty = [
+                number for (number,) in listing.connection.execute(LOCK_EMPTY, (definition.id,))
+            ]
+            delete_unused(listing.connection, empty)
+
+
+def delete_unused(connection: Connection[TupleRow], locked: list[int]) -> list[int]:
+    """Delete those of the locked sources that nothing is left of; the ids of the others."""
+    # Looked up once they are locked: what began to use them meanwhile is seen.
+    unused = [number for (number,) in connection.execute(FIND_EMPTY, {"ids": locked})]
+    connection.execute("DELETE FROM raster_sources WHERE id = ANY (%s)", (unused,))
+    return sorted(set(locked) - set(unused))

@@ -1,0 +1,110 @@
+"""Which files of a raster source fit each other: they share a projection, a pixel size and a dtype."""
+
+from dataclasses import dataclass
+
+from pipeline.catalogue.database import translated
+from pipeline.catalogue.listing import Listing
+
+# How `own` differs from `model`, of which each has these columns; null where they fit.
+CODE = """
+    CASE
+        WHEN coalesce(own.projection, own.wkt) <> coalesce(model.projection, model.wkt) THEN 'projection_mismatch'
+        WHEN abs(own.pixelsize_x - model.pixelsize_x) > 1e-6 * abs(model.pixelsize_x)
+          OR abs(own.pixelsize_y - model.pixelsize_y) > 1e-6 * abs(model.pixelsize_y) THEN 'pixelsize_mismatch'
+        WHEN own.dtype <> model.dtype THEN 'dtype_mismatch'
+    END
+"""
+MESSAGE = """
+    format('it does not fit the other files of its source: it has %%s, they have %%s; register it as another source',
+           concat_ws(' ', coalesce(own.projection, 'a CRS without code'), own.pixelsize_x, own.pixelsize_y, own.dtype),
+           concat_ws(' ', coalesce(model.projection, 'a CRS without code'), model.pixelsize_x, model.pixelsize_y,
+                     model.dtype))
+"""
+GRID = "grid_class(own.projection, own.wkt, own.pixelsize_x, own.pixelsize_y, own.dtype)"
+
+# A file must agree with the other files of its source, or, where all are new, with the first of them.
+REFUSE_MISFITS = f"""
+    WITH model AS (
+        SELECT DISTINCT ON (candidate.source_id) candidate.* FROM (
+            SELECT file.source_id, 0 AS rank, file.id AS position, system.wkt, system.projection,
+                   file.pixelsize_x, file.pixelsize_y, file.dtype
+            FROM raster_files AS file
+            JOIN coordinate_systems AS system ON system.id = file.coordinate_system_id
+            WHERE file.source_id IN (SELECT source_id FROM staged) AND NOT file.uri = ANY (%(uris)s)
+            UNION ALL
+            SELECT source_id, 1, position, wkt, projection, pixelsize_x, pixelsize_y, dtype FROM staged
+        ) AS candidate ORDER BY candidate.source_id, candidate.rank, candidate.position
+    ), judged AS (
+        SELECT own.position, {CODE} AS code, {MESSAGE} AS message, {GRID} AS grid
+        FROM staged AS own JOIN model USING (source_id)
+    )
+    DELETE FROM staged USING judged
+    WHERE staged.position = judged.position AND judged.code IS NOT NULL
+    RETURNING staged.uri, judged.code, judged.message, staged.fingerprint, staged.size, staged.group_key, judged.grid
+"""  # noqa: S608 - the part is a constant
+
+# Registered files that give way to those of the batch become refused ones.
+EVICT = f"""
+    WITH model AS (
+        SELECT DISTINCT ON (source_id) * FROM staged ORDER BY source_id, position
+    ), own AS (
+        DELETE FROM raster_files AS file USING coordinate_systems AS system
+        WHERE system.id = file.coordinate_system_id
+          AND file.definition = %(definition)s AND file.uri = ANY (%(evicted)s)
+        RETURNING file.source_id, file.uri, file.fingerprint, file.reading_hash, file.pixelsize_x, file.pixelsize_y,
+                  file.dtype, system.wkt, system.projection
+    )
+    INSERT INTO rejected_files AS kept (definition, organisation_id, uri, code, message, fingerprint, group_key, grid,
+                                        reading_hash)
+    SELECT %(definition)s, %(organisation_id)s, own.uri, {CODE}, {MESSAGE}, own.fingerprint, source.group_key, {GRID},
+           own.reading_hash
+    FROM own JOIN model USING (source_id) JOIN raster_sources AS source ON source.id = own.source_id
+    WHERE {CODE} IS NOT NULL
+    ON CONFLICT (definition, uri) DO UPDATE SET
+        code = excluded.code, message = excluded.message, fingerprint = excluded.fingerprint,
+        group_key = excluded.group_key, grid = excluded.grid, reading_hash = excluded.reading_hash, last_seen = now()
+    RETURNING kept.uri, kept.code, kept.message, kept.fingerprint
+"""  # noqa: S608 - the parts are those above
+
+# Per source, the largest group of refused files that fit each other, where it is larger than that of the registered
+# files, or as large and first by URI. Files of other definitions, and those that clients sent, are not up for choice.
+DISPUTES = """
+    WITH refused AS (
+        SELECT source.id AS source_id, refused.grid, count(*) AS files, min(refused.uri COLLATE "C") AS first,
+               array_agg(refused.uri) AS uris
+        FROM rejected_files AS refused
+        JOIN listed ON listed.uri = refused.uri AND listed.fingerprint = refused.fingerprint
+        JOIN raster_sources AS source
+          ON source.definition = refused.definition AND source.group_key = refused.group_key
+        WHERE refused.definition = %(definition)s AND refused.grid IS NOT NULL
+        GROUP BY source.id, refused.grid
+    ), challenger AS (
+        SELECT DISTINCT ON (source_id) * FROM refused ORDER BY source_id, files DESC, first
+    )
+    SELECT challenger.uris, holder.uris
+    FROM challenger CROSS JOIN LATERAL (
+        SELECT count(*) AS files, min(file.uri COLLATE "C") AS first, coalesce(array_agg(file.uri), '{}') AS uris,
+               bool_or(file.definition IS DISTINCT FROM %(definition)s) AS fixed
+        FROM raster_files AS file WHERE file.source_id = challenger.source_id
+    ) AS holder
+    WHERE holder.fixed IS NOT TRUE AND (challenger.files > holder.files
+       OR challenger.files = holder.files AND challenger.first < holder.first)
+    ORDER BY challenger.source_id
+"""
+
+
+@dataclass(frozen=True)
+class Dispute:
+    """Files of one source that do not fit each other."""
+
+    winners: list[str]
+    """URIs of refused files, which are more, or as many and first by URI."""
+    losers: list[str]
+    """URIs of the registered files, which have to give way."""
+
+
+def disputes(listing: Listing) -> list[Dispute]:
+    """The sources of a definition in which refused files outnumber the registered ones."""
+    with translated():
+        rows = listing.connection.execute(DISPUTES, {"definition": listing.definition.id})
+        return [Dispute(winners, [uri for uri in losers if uri]) for winners, losers in rows]

@@ -1,0 +1,108 @@
+"""Which definitions were synced from which sources.toml, and what to do with those that left it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from pipeline.catalogue.absence import delete_unused
+from pipeline.catalogue.database import transaction
+from pipeline.errors import CatalogueError, Overlapping
+from pipeline.sources.definition import Definition
+
+REMEMBER = """
+    INSERT INTO definitions (id, config) VALUES (%s, %s)
+    ON CONFLICT (id) DO UPDATE SET config = excluded.config, synced = now()
+"""
+FIND = """
+    SELECT id, (SELECT count(*) FROM raster_sources AS source WHERE source.definition = definitions.id)
+    FROM definitions WHERE config = %s AND NOT id = ANY (%s) ORDER BY id
+"""
+
+# A source that people made becomes that of a definition which names its uuid.
+ADOPT = """
+    UPDATE raster_sources SET definition = %(definition)s, group_key = 'all'
+    WHERE uuid = %(uuid)s AND definition IS NULL
+"""
+OWNER_OF = "SELECT definition FROM raster_sources WHERE uuid = %(uuid)s"
+UUID_OF = "SELECT uuid FROM raster_sources WHERE definition = %(definition)s AND group_key = 'all'"
+
+LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended(%(id)s, 0))"
+LOCK_SOURCES = """
+    SELECT id, definition FROM raster_sources AS source WHERE definition = %(id)s OR EXISTS (
+        SELECT FROM raster_files AS file WHERE file.source_id = source.id AND file.definition = %(id)s)
+    ORDER BY id FOR UPDATE
+"""
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A definition that left its sources.toml."""
+
+    id: str
+    sources: int
+    """Raster sources that it made and that are still there."""
+    kept: int = 0
+    """Those of them that were emptied but not removed, since something depends on them or was sent to them."""
+
+
+def remember(engine: Engine, definition: str, config: Path) -> None:
+    """Keep where a definition stood when it was synced."""
+    with transaction(engine) as connection:
+        connection.execute(REMEMBER, (definition, str(config.absolute())))
+
+
+def find_orphans(engine: Engine, config: Path, ids: Sequence[str]) -> list[Orphan]:
+    """The definitions that were synced from this file and are not among these."""
+    with transaction(engine) as connection:
+        rows = connection.execute(FIND, (str(config.absolute()), list(ids)))
+        return [Orphan(*row) for row in rows]
+
+
+def prune(engine: Engine, orphan: Orphan) -> Orphan:
+    """Take the files of a definition out of the catalogue, and with them the sources that nothing is left of.
+
+    Raises Overlapping where a run of the definition is at work.
+    """
+    name = {"id": orphan.id}
+    with transaction(engine) as connection:
+        if connection.execute(LOCK, name).fetchone() != (True,):
+            raise Overlapping(f'a run of "{orphan.id}" is at work; wait for it')
+        sources = connection.execute(LOCK_SOURCES, name).fetchall()
+        own = [number for number, definition in sources if definition == orphan.id]
+        connection.execute("DELETE FROM raster_files WHERE definition = %(id)s", name)
+        connection.execute("SELECT derive_sources(%s)", ([number for number, _ in sources],))
+        for table in ("rejected_files", "tombstones"):
+            connection.execute(f"DELETE FROM {table} WHERE definition = %(id)s", name)  # noqa: S608
+        kept = delete_unused(connection, own)
+        # What stays is nobody's but that of the people who use it.
+        connection.execute(
+            "UPDATE raster_sources SET definition = NULL, group_key = NULL, definition_hash = NULL"
+            " WHERE definition = %(id)s",
+            name,
+        )
+        connection.execute("DELETE FROM definitions WHERE id = %(id)s", name)
+    return replace(orphan, kept=len(kept))
+
+
+def adopt(engine: Engine, definition: Definition) -> None:
+    """Make the source that a definition names by its uuid that of the definition, if it is there.
+
+    Raises CatalogueError when it is another definition's, or when the definition has one of another uuid.
+    """
+    if definition.uuid is None:
+        return
+    names = {"definition": definition.id, "uuid": definition.uuid}
+    with transaction(engine) as connection:
+        own = connection.execute(UUID_OF, names).fetchone()
+        if own is not None and own[0] != definition.uuid:
+            raise CatalogueError(
+                f'"{definition.id}" has a raster source already, {own[0]}; delete that one first, or name its uuid'
+            )
+        connection.execute(ADOPT, names)
+        owner = connection.execute(OWNER_OF, names).fetchone()
+        if owner is not None and owner[0] != definition.id:
+            raise CatalogueError(
+                f'raster source {definition.uuid} is that of the definition "{owner[0]}"; give another uuid'
+            )

@@ -1,0 +1,408 @@
+"""Plan and sync: what is new, changed, moved, missing, refused or deleted, and what becomes of it."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Engine, text
+
+from pipeline.catalogue import tombstones
+from pipeline.catalogue.listing import listing_of
+from pipeline.catalogue.report import Report
+from pipeline.catalogue.unregister import unregister
+from pipeline.errors import CatalogueError, Overlapping
+from pipeline.ingest import Work
+from pipeline.raster import ReadingPool
+from pipeline.storage import file_uri, place_of
+from pipeline.syncing import Plan, orphans, prune_all
+from tests.factory import write_raster
+from tests.ingestion import CONFIG, planned, registered, synced, work_of
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ReadingPool]:
+    with ReadingPool(1) as pool:
+        yield pool
+
+
+@pytest.fixture(autouse=True)
+def empty(engine: Engine) -> None:
+    with engine.begin() as connection:
+        tables = "raster_sources, rejected_files, organisations, users, definitions, sync_runs"
+        connection.execute(text(f"TRUNCATE {tables} CASCADE"))
+
+
+@pytest.fixture
+def sync(engine: Engine, pool: ReadingPool) -> Any:
+    def sync(folder: Path, accept_missing: bool = True, **fields: Any) -> Report:
+        return synced(engine, pool.read, work_of([folder], **fields), accept_missing=accept_missing)
+
+    return sync
+
+
+def rows(engine: Engine, query: str) -> list[tuple[Any, ...]]:
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(query))]
+
+
+def execute(engine: Engine, statement: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(statement))
+
+
+def changes(plan: Plan) -> dict[str, int]:
+    return {name: count for name, count in plan.counts.items() if count}
+
+
+NAMES = "SELECT name FROM raster_sources ORDER BY name"
+
+
+def test_a_plan_says_what_sync_then_does_and_nothing_afterwards(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    for name in ("a", "b", "c", "d"):
+        write_raster(tmp_path / f"{name}.tif")
+    (tmp_path / "e.tif").write_bytes(b"no TIFF")
+    work = work_of([tmp_path])
+    assert changes(planned(engine, work)) == {"add": 5}
+    assert rows(engine, NAMES) == []
+    first = sync(tmp_path)
+    assert (first.registered, len(first.rejected)) == (4, 1)
+    plan = planned(engine, work)
+    assert changes(plan) == {"unchanged": 4, "refused": 1}
+    assert plan.changes == 0
+    write_raster(tmp_path / "a.tif", width=12)
+    (tmp_path / "b.tif").rename(tmp_path / "z.tif")
+    (tmp_path / "c.tif").unlink()
+    (tmp_path / "e.tif").unlink()
+    plan = planned(engine, work)
+    assert changes(plan) == {
+        "unchanged": 1, "update": 1, "moved": 1, "missing": 1, "cleared": 1,
+    }  # fmt: skip
+    assert plan.moved_from == {file_uri(tmp_path / "z.tif"): file_uri(tmp_path / "b.tif")}
+    report = sync(tmp_path)
+    assert (report.registered, report.moved, report.missing, report.unchanged) == (2, 1, 1, 1)
+    assert planned(engine, work).changes == 0
+    assert rows(engine, "SELECT uri FROM rejected_files") == []
+
+
+def test_unchanged_and_refused_files_are_not_opened_again(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    paths = [write_raster(tmp_path / "good.tif"), tmp_path / "bad.tif"]
+    paths[1].write_bytes(b"no TIFF, but of some length")
+    sync(tmp_path)
+    for (
+        path
+    ) in paths:  # other content under the same fingerprint would be noticed by whoever opens it
+        status = path.stat()
+        path.write_bytes(b"x" * status.st_size)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    report = sync(tmp_path)
+    assert (report.unchanged, [one.code for one in report.rejected]) == (1, ["not_a_geotiff"])
+    assert rows(engine, "SELECT attempts FROM rejected_files") == [(1,)]
+    execute(engine, "UPDATE rejected_files SET fingerprint = NULL")  # as `rejected retry` does
+    assert [one.code for one in sync(tmp_path).rejected] == ["not_a_geotiff"]
+    assert rows(engine, "SELECT attempts FROM rejected_files") == [(2,)]
+
+
+def test_a_moved_file_keeps_its_source_with_its_uuid(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_raster(tmp_path / "old.tif")
+    sync(tmp_path)
+    before = rows(engine, "SELECT uuid, created FROM raster_sources")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "old.tif").rename(tmp_path / "deep" / "new.tif")
+    assert sync(tmp_path, missing="remove").moved == 1
+    assert rows(engine, "SELECT uuid, created FROM raster_sources") == before
+    assert rows(engine, NAMES) == [("new",)]
+    assert rows(engine, "SELECT uri FROM raster_files") == [(file_uri(tmp_path / "deep/new.tif"),)]
+
+
+def test_a_moved_file_does_not_change_the_name_that_people_gave(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_raster(tmp_path / "old.tif")
+    sync(tmp_path)
+    execute(engine, "UPDATE raster_sources SET name = 'Ours'")
+    (tmp_path / "old.tif").rename(tmp_path / "new.tif")
+    sync(tmp_path)
+    assert rows(engine, NAMES) == [("Ours",)]
+
+
+def test_two_files_of_one_fingerprint_are_no_move(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_raster(tmp_path / "a.tif")
+    shutil.copy2(tmp_path / "a.tif", tmp_path / "b.tif")
+    sync(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.tif").rename(tmp_path / f"{name}{name}.tif")
+    report = sync(tmp_path, missing="remove")
+    assert (report.moved, report.registered, report.missing) == (0, 2, 2)
+    assert rows(engine, NAMES) == [("aa",), ("bb",)]
+
+
+def test_missing_files_are_kept_and_marked_or_removed_by_setting(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    for name in ("a", "b"):
+        write_raster(tmp_path / f"{name}.tif")
+    sync(tmp_path)
+    (tmp_path / "a.tif").unlink()
+    assert sync(tmp_path).missing == 1
+    states = "SELECT right(uri, 5), state FROM raster_files ORDER BY uri"
+    assert rows(engine, states) == [("a.tif", "missing"), ("b.tif", "present")]
+    modified = rows(engine, "SELECT last_modified FROM raster_sources ORDER BY id")
+    assert sync(tmp_path).missing == 0
+    assert rows(engine, "SELECT last_modified FROM raster_sources ORDER BY id") == modified
+    sync(tmp_path, missing="remove")
+    assert rows(engine, states) == [("b.tif", "present")]
+    assert rows(engine, NAMES) == [("b",)]
+
+
+def test_a_file_that_comes_back_is_no_longer_missing(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    write_raster(tmp_path / "b.tif")
+    sync(tmp_path)
+    path.rename(tmp_path / "a.away")
+    sync(tmp_path)
+    (tmp_path / "a.away").rename(path)
+    assert sync(tmp_path).registered == 1
+    assert rows(engine, "SELECT DISTINCT state FROM raster_files") == [("present",)]
+
+
+def test_a_source_that_something_depends_on_stays_when_its_files_go(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    for name in ("a", "b"):
+        write_raster(tmp_path / f"{name}.tif")
+    sync(tmp_path)
+    execute(
+        engine,
+        """INSERT INTO layers (name, organisation_id, source)
+           SELECT 'layer', organisation_id, jsonb_build_object('name', 'a', 'graph', jsonb_build_object('a',
+               jsonb_build_array('lizard_nxt.blocks.LizardRasterSource', uuid::text)))
+           FROM raster_sources WHERE name = 'a'""",
+    )
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.tif").unlink()
+    sync(tmp_path, missing="remove")
+    assert rows(engine, "SELECT name, size FROM raster_sources") == [("a", None)]
+    execute(engine, "DELETE FROM layers")
+    sync(tmp_path, missing="remove")
+    assert rows(engine, NAMES) == []
+
+
+def test_sync_refuses_when_too_many_files_are_missing_and_changes_nothing(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    for number in range(10):
+        write_raster(tmp_path / f"{number}.tif")
+    sync(tmp_path)
+    for number in range(3):
+        (tmp_path / f"{number}.tif").unlink()
+    write_raster(tmp_path / "new.tif")
+    with pytest.raises(
+        CatalogueError, match='3 of the 10 files of "test" are missing, more than 20%'
+    ):
+        sync(tmp_path, accept_missing=False)
+    assert rows(
+        engine, "SELECT count(*), count(*) FILTER (WHERE state = 'missing') FROM raster_files"
+    ) == [(10, 0)]
+    assert planned(engine, work_of([tmp_path])).refusal is not None
+    assert rows(engine, "SELECT state, detail LIKE '3 of the 10%' FROM sync_runs ORDER BY id")[
+        -1
+    ] == ("failed", True)
+    assert sync(tmp_path, accept_missing=False, max_missing_percent=30).missing == 3
+
+
+def test_files_that_only_moved_are_not_missing(tmp_path: Path, sync: Any) -> None:
+    (tmp_path / "one").mkdir()
+    for number in range(5):
+        write_raster(tmp_path / "one" / f"{number}.tif", width=10 + number)
+    sync(tmp_path)
+    (tmp_path / "one").rename(tmp_path / "two")
+    report = sync(tmp_path, accept_missing=False)
+    assert (report.moved, report.missing) == (5, 0)
+
+
+def test_nothing_below_a_place_that_cannot_be_listed_is_missing(
+    tmp_path: Path, engine: Engine, pool: ReadingPool
+) -> None:
+    for folder in ("gone", "there"):
+        (tmp_path / folder).mkdir()
+        write_raster(tmp_path / folder / "a.tif")
+    whole = work_of([])
+    work = Work(
+        whole.definition, [place_of(f"{name}/*.tif", tmp_path) for name in ("gone", "there")]
+    )
+    assert synced(engine, pool.read, work).registered == 2
+    (tmp_path / "gone").rename(tmp_path / "elsewhere")  # as a disk that is not mounted
+    (tmp_path / "there" / "a.tif").unlink()
+    report = synced(engine, pool.read, work)
+    assert [one.code for one in report.rejected] == ["not_found"]
+    states = rows(engine, "SELECT state FROM raster_files ORDER BY uri")
+    assert states == [("present",), ("missing",)]
+    (tmp_path / "elsewhere").rename(tmp_path / "gone")
+    assert synced(engine, pool.read, work).rejected == []
+    assert rows(engine, "SELECT FROM rejected_files") == []
+
+
+def test_young_files_wait_until_they_have_settled(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    assert sync(tmp_path, settle_seconds=600).settling == 1
+    assert rows(engine, NAMES) == []
+    status = path.stat()
+    os.utime(path, ns=(status.st_atime_ns, time.time_ns() - 601 * 10**9))
+    assert sync(tmp_path, settle_seconds=600).registered == 1
+
+
+def test_what_was_deleted_on_purpose_is_not_brought_back_until_it_is_restored(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_raster(tmp_path / "a.tif")
+    write_raster(tmp_path / "b.tif", width=11)
+    sync(tmp_path)
+    (uuid,) = rows(engine, "SELECT uuid FROM raster_sources WHERE name = 'a'")[0]
+    with engine.begin() as connection:  # as the API deletes
+        (number,) = rows(engine, "SELECT id FROM raster_sources WHERE name = 'a'")[0]
+        connection.execute(tombstones.bury_source(number))
+        connection.execute(text("DELETE FROM raster_sources WHERE name = 'a'"))
+    assert sync(tmp_path).withheld == 1
+    write_raster(tmp_path / "a.tif", width=12)
+    assert sync(tmp_path).withheld == 1
+    assert changes(planned(engine, work_of([tmp_path]))) == {"unchanged": 1, "withheld": 1}
+    assert rows(engine, NAMES) == [("b",)]
+    assert [one.source for one in tombstones.tombstones(engine)] == [uuid]
+    assert tombstones.restore(engine, [str(uuid)], []) == 1
+    assert sync(tmp_path).registered == 1
+    assert rows(engine, "SELECT uuid, file_count FROM raster_sources WHERE name = 'a'") == [
+        (uuid, 1)
+    ]
+
+
+def test_an_unregistered_file_stays_out_until_it_changes(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    write_raster(tmp_path / "b.tif")
+    sync(tmp_path, group="all", name="both")
+    done = unregister(engine, [file_uri(path)], [])
+    assert (done.files, done.sources) == (1, 0)
+    assert sync(tmp_path, group="all", name="both").withheld == 1
+    assert rows(engine, "SELECT file_count FROM raster_sources") == [(1,)]
+    write_raster(path, width=11)
+    assert sync(tmp_path, group="all", name="both").registered == 1
+    assert rows(engine, "SELECT FROM tombstones") == []
+
+
+def test_what_was_registered_by_hand_can_be_registered_again_after_unregister(
+    tmp_path: Path, engine: Engine, pool: ReadingPool
+) -> None:
+    write_raster(tmp_path / "a.tif")
+    work = work_of([tmp_path], id="register")
+    registered(engine, pool.read, work)
+    done = unregister(engine, [file_uri(tmp_path)], [])
+    assert (done.files, done.sources, rows(engine, NAMES)) == (1, 1, [])
+    with pytest.raises(CatalogueError, match="nothing of that name is registered"):
+        unregister(engine, [file_uri(tmp_path)], [])
+    assert registered(engine, pool.read, work).registered == 1
+
+
+def test_files_that_fit_each_other_outvote_those_that_do_not_whatever_came_first(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_raster(tmp_path / "a.tif", dtype="uint8", nodata=0)
+    sync(tmp_path, group="all", name="all")
+    assert rows(engine, "SELECT dtype FROM raster_sources") == [("u1",)]
+    write_raster(tmp_path / "b.tif")
+    assert [one.code for one in sync(tmp_path, group="all", name="all").rejected] == [
+        "dtype_mismatch"
+    ]
+    write_raster(tmp_path / "c.tif")
+    report = sync(tmp_path, group="all", name="all")
+    assert [one.uri for one in report.rejected] == [file_uri(tmp_path / "a.tif")]
+    assert rows(engine, "SELECT dtype, file_count FROM raster_sources") == [("f4", 2)]
+    kept = rows(engine, "SELECT right(uri, 5), code FROM rejected_files")
+    assert kept == [("a.tif", "dtype_mismatch")]
+    again = sync(tmp_path, group="all", name="all")
+    assert (again.registered, again.unchanged, len(again.rejected)) == (0, 2, 1)
+    (tmp_path / "b.tif").unlink()
+    (tmp_path / "c.tif").unlink()
+    sync(tmp_path, group="all", name="all", missing="remove")
+    assert rows(engine, "SELECT dtype, file_count FROM raster_sources") == [("u1", 1)]
+    assert rows(engine, "SELECT FROM rejected_files") == []
+
+
+def test_a_definition_that_left_the_file_is_orphaned_and_pruned_when_asked(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_raster(tmp_path / "a.tif")
+    sync(tmp_path, id="former")
+    sync(tmp_path, id="present")
+    present = [work_of([tmp_path], id="present")]
+    assert [(one.id, one.sources) for one in orphans(engine, CONFIG, present)] == [("former", 1)]
+    prune_all(engine, CONFIG, present)
+    assert rows(engine, "SELECT definition FROM raster_sources") == [("present",)]
+    assert orphans(engine, CONFIG, present) == []
+
+
+def test_a_definition_fills_the_source_that_it_names_by_uuid(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    uuid = UUID("0f6f5a4e-6c7d-4b67-9e0f-9d9c4c3f0a11")
+    execute(engine, "INSERT INTO organisations (name) VALUES ('Owner')")
+    made = f"SELECT '{uuid}', 'by hand', id FROM organisations"
+    execute(engine, f"INSERT INTO raster_sources (uuid, name, organisation_id) {made}")
+    path = write_raster(tmp_path / "a.tif")
+    fields = {"uuid": str(uuid), "group": "all", "name": "given", "missing": "remove"}
+    sync(tmp_path, **fields)
+    assert rows(engine, "SELECT uuid, name, file_count FROM raster_sources") == [(uuid, "given", 1)]
+    path.unlink()
+    sync(tmp_path, **fields)
+    assert rows(engine, "SELECT uuid, file_count FROM raster_sources") == [(uuid, 0)]
+    with pytest.raises(CatalogueError, match='is that of the definition "test"'):
+        sync(tmp_path, **{**fields, "id": "other"})
+
+
+def test_a_second_run_of_a_definition_stops_and_says_so(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_raster(tmp_path / "a.tif")
+    work = work_of([tmp_path])
+    with (
+        listing_of(engine, work.definition, alone=True),
+        pytest.raises(Overlapping, match='another run of "test" is at work'),
+    ):
+        sync(tmp_path)
+    assert rows(engine, "SELECT state FROM sync_runs") == [("overlapping",)]
+    assert sync(tmp_path).registered == 1
+
+
+def test_every_run_leaves_a_row_and_one_that_was_killed_is_told_apart(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_raster(tmp_path / "a.tif")
+    (tmp_path / "b.tif").write_bytes(b"")
+    execute(engine, "INSERT INTO sync_runs (definition) VALUES ('test'), ('other')")
+    sync(tmp_path)
+    found = rows(
+        engine,
+        "SELECT definition, state, listed, registered, rejected, reasons FROM sync_runs ORDER BY id",
+    )
+    assert found == [
+        ("test", "failed", 0, 0, 0, {}),
+        ("other", "running", 0, 0, 0, {}),
+        ("test", "rejections", 2, 1, 1, {"empty_file": 1}),
+    ]
