@@ -18,14 +18,12 @@ from sqlalchemy import Engine, text
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.database import sync_engine
 from pipeline.catalogue.migrations import downgrade, migrate
-from pipeline.ingest import Conditions, Work, register_all
 from pipeline.raster import ReadingPool
-from pipeline.sources.definition import define
-from pipeline.storage import named_place
 from tests.api.conftest import SOURCES, Add, As, client_of
 from tests.api.feed import FEED, end, kinds, read
 from tests.conftest import new_database
 from tests.factory import write_raster
+from tests.ingestion import registered, work_of
 
 pytestmark = pytest.mark.usefixtures("people")
 
@@ -86,13 +84,12 @@ def test_a_transaction_that_began_early_and_commits_late_comes_late(
 def test_a_run_of_register_tells_what_it_made_and_what_changed_and_nothing_else(
     client: Client, engine: Engine, tmp_path: Path
 ) -> None:
-    fields = {"id": "feed", "files": ["*"], "organisation": "Owner", "access_modifier": "Public"}
-    work = Work(define(fields, "test"), [named_place(tmp_path)])
+    work = work_of([tmp_path], access_modifier="Public")
 
     def run() -> list[tuple[str, str]]:
         since = end(client)
         with ReadingPool(1) as pool:
-            register_all(engine, [work], Conditions(batch_size=2), pool.read, lambda _: None)
+            registered(engine, pool.read, work, batch_size=2)
         uuids = {
             one["uuid"]: one["name"] for one in client.get(SOURCES, params=newest).json()["results"]
         }
