@@ -11,6 +11,7 @@ import typer
 
 from pipeline.commands.administration import GROUPS
 from pipeline.commands.options import DEFAULT_CONFIG, ConfigFile, Create
+from pipeline.commands.rejected import rejected
 from pipeline.commands.sources import sources
 from pipeline.commands.syncing import COMMANDS
 from pipeline.entry import (
@@ -41,7 +42,7 @@ database = typer.Typer(
 app.add_typer(database, name="db")
 for name, command in COMMANDS.items():
     app.command(name)(command)
-for group, commands in {**GROUPS, "sources": sources}.items():
+for group, commands in {**GROUPS, "sources": sources, "rejected": rejected}.items():
     app.add_typer(commands, name=group)
 
 Paths = Annotated[

@@ -36,6 +36,8 @@ KEYS = [
         "db migrate",
         "db reproject",
         "organisation add",
+        "rejected list",
+        "rejected retry",
     ],
 )
 def test_every_command_explains_itself(command: str) -> None:

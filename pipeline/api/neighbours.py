@@ -18,7 +18,7 @@ from pipeline.api.fields import (
 )
 from pipeline.api.links import Links
 from pipeline.api.resource import Resource
-from pipeline.api.shared import BOUNDS, INTEGER, NUMBER, OWNER, show_bounds
+from pipeline.api.shared import BOUNDS, INTEGER, NUMBER, OWNER, show_bounds, show_organisation
 from pipeline.catalogue import entities
 from pipeline.catalogue.people import ROLES
 from pipeline.catalogue.tables import organisations
@@ -172,4 +172,29 @@ FILES = Resource(
         Field("state", "string", shown("state"), STRING, "present or missing."),
     ),
     editable=False,
+)  # fmt: skip
+REJECTED_FILES = Resource(
+    path="rejectedfiles",
+    model="RejectedFile",
+    title="Rejected File",
+    description="""\
+The files of your organisations that could not be registered, each with its reason, until they are mended or gone; \
+those refused last come first. Where a file is, is shown to suppliers and administrators.""",
+    entity=entities.REJECTED_FILES,
+    fields=(
+        Field("uri", "string", shown("uri"), nullable(STRING),
+              "Where it is; null for those who neither supply nor administer.", label="URI"),
+        Field("name", "string", shown("name"), STRING, "The name at the end of its URI."),
+        Field("code", "string", shown("code"), STRING, "Stable reason code, such as missing_crs."),
+        Field("message", "string", shown("message"), STRING, "What was found, and what to do."),
+        Field("definition", "string", shown("definition"), STRING, "Id of the definition whose run refused it."),
+        Field("organisation", "nested object", show_organisation, OWNER, "Whose run refused it."),
+        Field("first_seen", "datetime", shown_stamp("first_seen"), MOMENT, "When it was refused for the first time."),
+        Field("last_seen", "datetime", shown_stamp("last_seen"), MOMENT, "When it was refused for the last time."),
+        Field("attempts", "integer", shown("attempts"), INTEGER, "How often it was read and refused."),
+        Field("fingerprint", "string", shown("fingerprint"), nullable(STRING),
+              "As it was when refused; null when it could not be looked at, or is to be read again."),
+    ),
+    editable=False,
+    examples=("code=missing_crs", "definition=rain", "last_seen__gte=2024-01-01", "ordering=first_seen"),
 )  # fmt: skip

@@ -12,7 +12,15 @@ from pipeline.api.documentation import Docs, OpenApi
 from pipeline.api.endpoint import Api, Endpoint
 from pipeline.api.generic import ReadDetail, ReadList, WriteDetail, WriteList
 from pipeline.api.links import API
-from pipeline.api.neighbours import CONTRACTS, FILES, ORGANISATIONS, TASKS, UPLOADS, USERS
+from pipeline.api.neighbours import (
+    CONTRACTS,
+    FILES,
+    ORGANISATIONS,
+    REJECTED_FILES,
+    TASKS,
+    UPLOADS,
+    USERS,
+)
 from pipeline.api.pages import FOLDER
 from pipeline.api.rastersources import RASTER_SOURCES
 from pipeline.api.related import (
@@ -39,6 +47,7 @@ LISTS = (
     "users",
     "contracts",
     "changes",
+    "rejectedfiles",
 )
 
 
@@ -63,6 +72,7 @@ def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:
     yield f"{API}/users/{{id}}/organisations/", UserOrganisations(api, ORGANISATIONS)
     yield f"{API}/contracts/", ReadList(api, CONTRACTS)
     yield f"{API}/changes/", Changes(api)
+    yield f"{API}/rejectedfiles/", ReadList(api, REJECTED_FILES)
     yield f"{API}/tasks/{{uuid}}/", ReadDetail(api, TASKS)
     yield "/bootstrap/lizard/", Bootstrap(api)
 

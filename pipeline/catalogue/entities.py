@@ -21,6 +21,7 @@ from sqlalchemy import (
 
 from pipeline.catalogue import filters
 from pipeline.catalogue.access import Caller, may_write, readable, writable
+from pipeline.catalogue.filters import file_name, shown_uri
 from pipeline.catalogue.layers import layer_facts
 from pipeline.catalogue.query import Entity, Uses
 from pipeline.catalogue.tables import (
@@ -32,6 +33,7 @@ from pipeline.catalogue.tables import (
     organisations,
     raster_files,
     raster_sources,
+    rejected_files,
     roles,
     scenario_sources,
     scenarios,
@@ -191,7 +193,7 @@ def _file_columns(caller: Caller) -> Columns:
     return [
         *_own(raster_files, "footprint", "uri"),
         case((writable(raster_sources, caller), raster_files.c.uri)).label("uri"),
-        func.coalesce(_given_name(), func.substring(raster_files.c.uri, "[^/]*$")).label("name"),
+        func.coalesce(_given_name(), file_name(raster_files.c.uri)).label("name"),
         coordinate_systems.c.projection.label("projection"),
     ]
 
@@ -262,6 +264,28 @@ def organisations_of(user_id: int) -> Entity:
     )
 
 
+def _rejected_columns(caller: Caller) -> Columns:
+    return [
+        *_own(rejected_files, "uri"),
+        shown_uri(caller).label("uri"),
+        file_name(rejected_files.c.uri).label("name"),
+        organisations.c.uuid.label("organisation_uuid"),
+        organisations.c.name.label("organisation_name"),
+    ]
+
+
+REJECTED_FILES = Entity(
+    rejected_files,
+    _rejected_columns,
+    lambda table: table.join(organisations, organisations.c.id == table.c.organisation_id),
+    lambda caller: rejected_files.c.organisation_id.in_(sorted(caller.reads)),
+    filters.REJECTED_FILES,
+    {
+        name: rejected_files.c[name]
+        for name in ("first_seen", "last_seen", "attempts", "code", "id")
+    },
+    default_order="-last_seen",
+)
 RASTER_FILES = Entity(
     raster_files,
     _file_columns,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, any_, func, select
+from sqlalchemy import ColumnElement, Select, Table, any_, case, func, select
 
 from pipeline.catalogue import places
 from pipeline.catalogue.access import Caller, may_write, readable, writable
@@ -35,6 +35,7 @@ from pipeline.catalogue.tables import (
     layers,
     organisations,
     raster_sources,
+    rejected_files,
     roles,
     scenario_sources,
     scenarios,
@@ -100,15 +101,22 @@ SUPPLIER = Kind(
 )
 
 
-def _owned(table: Table) -> tuple[Filter, ...]:
-    """What everything that belongs to an organisation can be filtered by."""
+def _of_organisation(table: Table) -> tuple[Filter, ...]:
+    """By the organisation that it belongs to."""
     of_organisation = _related(table.c.organisation_id, organisations.c.id)
     return (
-        Filter("name", TEXT, table.c.name, "Text filter on the name."),
-        Filter("uuid", UUIDS, table.c.uuid, "Uuids in canonical form, separated by commas."),
         Filter("organisation", ANY_UUIDS, organisations.c.uuid, "Uuids of organisations.", of_organisation),
         Filter("organisation__uuid", ANY_UUIDS, organisations.c.uuid, "Uuids of organisations.", of_organisation),
         Filter("organisation__name", TEXT, organisations.c.name, "Name of the organisation.", of_organisation),
+    )  # fmt: skip
+
+
+def _owned(table: Table) -> tuple[Filter, ...]:
+    """What everything that belongs to an organisation can be filtered by."""
+    return (
+        Filter("name", TEXT, table.c.name, "Text filter on the name."),
+        Filter("uuid", UUIDS, table.c.uuid, "Uuids in canonical form, separated by commas."),
+        *_of_organisation(table),
         Filter("access_modifier", ACCESS, table.c.access_modifier, "Public, Common, Private or Hidden, or its number."),
         Filter("supplier", SUPPLIER, users.c.username, "Username of the supplier.",
                _related(table.c.supplier_id, users.c.id)),
@@ -277,3 +285,30 @@ UPLOAD_STATES = ("requested", "received", "processing", "committed", "rejected",
 UPLOADS: tuple[Filter, ...] = (
     Filter("state", choice(*UPLOAD_STATES), uploads.c.state, "What became of it."),
 )
+
+
+def file_name(uri: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The name of the file at the end of a URI, percent-encoded as it stands there."""
+    return func.substring(uri, "[^/]*$")
+
+
+def shown_uri(caller: Caller) -> ColumnElement[Any]:
+    """Where a rejected file is, for suppliers and administrators of its organisation; null for others."""
+    where = sorted(caller.supplies | caller.administers)
+    return case((rejected_files.c.organisation_id.in_(where), rejected_files.c.uri))
+
+
+def _of_shown_uri(lookup: str) -> Test:
+    return lambda _, value, caller: TEXT.lookups[lookup](shown_uri(caller), value, caller)
+
+
+REJECTED_FILES: tuple[Filter, ...] = (
+    Filter("name", TEXT, file_name(rejected_files.c.uri), "Text filter on the name of the file."),
+    Filter("uri", replace(TEXT, lookups={lookup: _of_shown_uri(lookup) for lookup in TEXT.lookups}), None,
+           "Text filter on where it is, for those who see it."),
+    Filter("code", TEXT, rejected_files.c.code, "Reason code."),
+    Filter("definition", TEXT, rejected_files.c.definition, "Id of the definition."),
+    *_of_organisation(rejected_files),
+    Filter("first_seen", TIME, rejected_files.c.first_seen, "When it was refused for the first time."),
+    Filter("last_seen", TIME, rejected_files.c.last_seen, "When it was refused for the last time."),
+)  # fmt: skip
