@@ -50,7 +50,8 @@ async def read_object(body: Body) -> dict[str, Any]:
     """The object that a client wrote; raises Problem 400, 408, 413 or 415."""
     data = await read_json(body)
     if not isinstance(data, dict):
-        kind = {list: "list", str: "str", type(None): "null"}.get(type(data), "number")
+        kinds = {list: "list", str: "str", bool: "bool", type(None): "null"}
+        kind = kinds.get(type(data), "number")
         raise invalid(
             {"non_field_errors": [f"Invalid data. Expected a dictionary, but got {kind}."]}
         )

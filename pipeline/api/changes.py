@@ -15,7 +15,7 @@ from pipeline.api.fields import (
     shown,
     shown_stamp,
 )
-from pipeline.api.parameters import parse_number
+from pipeline.api.parameters import number_or_nothing, parse_number
 from pipeline.api.problems import invalid
 from pipeline.api.related import flat_schema
 from pipeline.catalogue.changes import (
@@ -56,7 +56,7 @@ long as the feed reaches back to it."""
     )
     parameters = (
         ("since", {"type": "string", "pattern": CURSOR_PATTERN}, "The cursor of an earlier answer."),
-        ("page_size", {"type": "integer", "minimum": 0}, "Changes on a page; 0 means 100, at most 1000."),
+        ("page_size", number_or_nothing(0), "Changes on a page; 0 means 100, at most 1000."),
     )  # fmt: skip
     examples = ("page_size=1000",)
 

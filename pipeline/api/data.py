@@ -45,6 +45,7 @@ FORM_SCHEMA = {
 PERIOD_SCHEMA = {
     "type": "object",
     "properties": {"start": nullable(WHEN), "stop": nullable(WHEN)},
+    "anyOf": [{"maxProperties": 0}, {"required": ["start"]}, {"required": ["stop"]}],
 }
 RECEIVED_SCHEMA = {
     "type": "object",
@@ -128,6 +129,9 @@ class Data(Endpoint):
         """Without data, all or a range of time."""
         await writable(call)
         body = await read_object(call.body)
+        if body and not {"start", "stop"} & body.keys():
+            sentence = "Give start, stop or both; an empty body removes all data."
+            raise invalid({"non_field_errors": [sentence]})
         start, stop = (read_moment(body.get(name), name) for name in ("start", "stop"))
         if start and stop and start > stop:
             raise invalid({"stop": ["Must not be before start."]})

@@ -5,6 +5,9 @@ from typing import Any
 
 from pipeline.api.fields import (
     STRING,
+    WRITTEN_LIST,
+    WRITTEN_OBJECT,
+    WRITTEN_TEXT,
     Field,
     Json,
     boolean,
@@ -13,7 +16,6 @@ from pipeline.api.fields import (
     nullable,
     read_json,
     read_list,
-    read_object,
     shown_links,
     text,
 )
@@ -29,6 +31,7 @@ from pipeline.api.shared import (
     LAST_MODIFIED,
     LINKS,
     NAME,
+    NUMBER,
     ORGANISATION,
     SPATIAL_BOUNDS,
     SUPPLIER,
@@ -40,9 +43,12 @@ from pipeline.api.shared import (
 )
 from pipeline.catalogue import entities
 from pipeline.catalogue.layers import SOURCE_BLOCK
-from pipeline.catalogue.lookups import BadValue, parse_uuid
+from pipeline.catalogue.lookups import UUID_PATTERN, BadValue, parse_uuid
 
 OBJECT = {"type": "object"}
+LARGEST = 2**53
+"""Numbers up to it are the same in every JSON."""
+NUMBERED = {"type": "integer", "minimum": -LARGEST, "maximum": LARGEST}
 OBSERVED = (
     "id",
     "url",
@@ -82,11 +88,15 @@ def show_observation_type(row: Any, _: Links) -> Json:
 
 def read_observation_type(value: Json) -> Json:
     """A code, an id or an object, as the object that is stored."""
-    if isinstance(value, bool) or not isinstance(value, str | int | dict | None):
-        raise BadValue("Must be a code, an id or an object.")
     if isinstance(value, str):
         return read_json({"code": value}) if value.strip() else None
-    return {"id": value} if isinstance(value, int) else read_object(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if not (abs(value) <= LARGEST and value == int(value)):
+            raise BadValue("Must be a code, an id or an object.")
+        return {"id": int(value)}
+    if isinstance(value, dict | None):
+        return read_json(value)
+    raise BadValue("Must be a code, an id or an object.")
 
 
 def read_choice_text(value: Json) -> str | None:
@@ -110,17 +120,19 @@ def read_number(value: Json) -> float | None:
     return value
 
 
-UUID_END = re.compile(r"([0-9a-fA-F-]{32,36})/?(\?.*)?$")
+SOURCE_PATTERN = f"([!-~]*/)?{UUID_PATTERN}/?([?][!-~]*)?"
+"""A uuid, or a hyperlink that ends in one."""
+MOST_SOURCES = 10_000
 
 
 def read_sources(value: Json) -> Json:
     """Uuids of raster sources, or the hyperlinks that are shown for them."""
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise BadValue("Must be a list of uuids.")
-    if len(value) > 10_000:
-        raise BadValue("Must be a list of at most 10000 uuids.")
-    ends = [UUID_END.search(one) for one in value]
-    return [parse_uuid(end[1] if end else "") for end in ends]
+    if len(value) > MOST_SOURCES:
+        raise BadValue(f"Must be a list of at most {MOST_SOURCES} uuids.")
+    ends = [re.fullmatch(SOURCE_PATTERN, one) for one in value]
+    return [parse_uuid(end[2] if end else "") for end in ends]
 
 
 GRAPH = Field(
@@ -132,8 +144,8 @@ GRAPH = Field(
     read=read_source,
     accepts=nullable(
         {
-            "type": "object",
-            "properties": {"graph": {"type": "object", "minProperties": 1}, "name": STRING},
+            **WRITTEN_OBJECT,
+            "properties": {"graph": {**WRITTEN_OBJECT, "minProperties": 1}, "name": WRITTEN_TEXT},
             "required": ["graph", "name"],
         }
     ),
@@ -162,12 +174,13 @@ stored and given back.""",
         SUPPLIER,
         SUPPLIER_CODE,
         json_field("shared_with", "Organisations that it is shared with.", kind="list", schema={"type": "array"},
-                   read=read_list),
+                   accepts=WRITTEN_LIST, read=read_list),
         Field("observation_type", "field", show_observation_type, nullable(OBJECT),
               "What is observed; written as a code, an id or an object.", read=read_observation_type,
-              accepts={"type": ["string", "integer", "object", "null"]}, store="observation_type"),
+              accepts={"anyOf": [WRITTEN_TEXT, NUMBERED, WRITTEN_OBJECT, {"type": "null"}]},
+              store="observation_type"),
         json_field("aggregation_type", "How values are summed up.", kind="string", schema=nullable(STRING),
-                   read=read_choice_text),
+                   accepts=nullable(WRITTEN_TEXT), read=read_choice_text),
         json_field("options", "How it is drawn."),
         json_field("colormap", "How it is coloured."),
         boolean("rescalable", "Whether its colours can be rescaled."),
@@ -186,12 +199,12 @@ stored and given back.""",
         json_field("wms_info", "Where it is drawn."),
         WRITABLE,
         json_field("layer_collections", "Collections that it is in.", kind="list", schema={"type": "array"},
-                   read=read_list),
+                   accepts=WRITTEN_LIST, read=read_list),
         USED,
         Field("is_geoblock", "boolean", lambda row, _: is_geoblock(row.source), {"type": "boolean"},
               "Whether the graph does more than show one raster source."),
-        json_field("weight", "Order among others.", kind="float", schema={"type": ["number", "null"]},
-                   read=read_number),
+        json_field("weight", "Order among others.", kind="float", schema=nullable(NUMBER),
+                   accepts=nullable(NUMBER), read=read_number),
     ),
     examples=("name__icontains=depth", "raster_sources__uuid=10415ccb-ec31-4d43-bdb3-db597061527b"),
 )  # fmt: skip
@@ -246,7 +259,11 @@ scenario__isnull to see only those, or only the others.""",
             LINKS,
             "The raster sources that it uses; written as uuids.",
             read=read_sources,
-            accepts={"type": "array", "items": STRING},
+            accepts={
+                "type": "array",
+                "maxItems": MOST_SOURCES,
+                "items": {"type": "string", "pattern": f"^{SOURCE_PATTERN}$"},
+            },
         ),
         ACCESS,
         SUPPLIER,

@@ -2,7 +2,7 @@
 
 import logging
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -264,7 +264,7 @@ def describe(endpoint: Endpoint) -> dict[str, Any]:
     """The metadata of an endpoint."""
     found: dict[str, Any] = {
         "name": endpoint.title,
-        "description": endpoint.description,
+        "description": "\n\n".join([endpoint.description, *explain_query(endpoint)]),
         "renders": RENDERS,
         "parses": list(endpoint.parses),
     }
@@ -273,6 +273,18 @@ def describe(endpoint: Endpoint) -> dict[str, Any]:
         fields = {one.name: describe_field(one) for one in endpoint.fields}
         found["actions"] = dict.fromkeys(writes, fields)
     return found
+
+
+def explain_query(endpoint: Endpoint) -> Iterator[str]:
+    """What may stand in the query string, with examples."""
+    parameters = [f"{name}: {help}" for name, _, help in endpoint.parameters]
+    parameters += [f"{one.name}: {one.help}" for one in endpoint.filters]
+    if endpoint.orders:
+        parameters.append(f"ordering: by {', '.join(endpoint.orders)}; - in front reverses.")
+    if parameters:
+        yield "\n".join(["Query parameters", *parameters])
+    if endpoint.examples:
+        yield "\n".join(["Examples", *(f"?{example}" for example in endpoint.examples)])
 
 
 def describe_field(one: Field) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any
 
 from pipeline.api.links import Links
-from pipeline.catalogue.lookups import BadValue
+from pipeline.catalogue.lookups import ANY, TRUTH, BadValue
 
 Json = Any
 Show = Callable[[Any, Links], Json]
@@ -61,6 +61,24 @@ STRING = {"type": "string"}
 LINK = {"type": "string", "format": "uri"}
 UUID = {"type": "string", "format": "uuid"}
 MOMENT = {"type": "string", "format": "date-time"}
+WRITTEN_TEXT = {"type": "string", "pattern": ANY}
+"""A text that PostgreSQL can store: without null characters."""
+NOT_BLANK = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$"
+JSON_VALUE = {"$ref": "#/components/schemas/Json"}
+"""Any JSON whose texts are such texts."""
+WRITTEN_OBJECT = {
+    "type": "object",
+    "propertyNames": WRITTEN_TEXT,
+    "additionalProperties": JSON_VALUE,
+}
+WRITTEN_LIST = {"type": "array", "items": JSON_VALUE}
+WRITTEN_BOOLEAN = {
+    "anyOf": [
+        {"type": "boolean"},
+        {"type": "integer", "minimum": 0, "maximum": 1},
+        {"type": "string", "pattern": TRUTH.replace("?$", "$")},
+    ]
+}
 
 
 def shown(name: str) -> Show:
@@ -113,9 +131,10 @@ def text(
     max_length: int | None = None,
     store: str | None = None,
 ) -> Field:
-    """A text; a required one may not be blank, another one may be null."""
+    """A text; a required one may not be blank, another one may be null. A number is written as its digits."""
     bounds = {"maxLength": max_length} if max_length else {}
-    schema = {**STRING, **bounds, **({"minLength": 1} if required else {})}
+    written = {**WRITTEN_TEXT, **bounds, **({"pattern": NOT_BLANK} if required else {})}
+    choices = [written, {"type": "number"}, *([] if required else [{"type": "null"}])]
     return Field(
         name,
         "string",
@@ -125,7 +144,7 @@ def text(
         read=lambda value: read_text(
             value, blank=not required, null=not required, max_length=max_length
         ),
-        accepts=schema if required else nullable(schema),
+        accepts={"anyOf": choices},
         required=required,
         store=store or name,
         max_length=max_length,
@@ -134,15 +153,16 @@ def text(
 
 def boolean(name: str, help: str) -> Field:
     """true or false."""
-    return Field(
-        name, "boolean", shown(name), {"type": "boolean"}, help, read=read_boolean, store=name
-    )
+    return Field(name, "boolean", shown(name), {"type": "boolean"}, help,
+                 read=read_boolean, accepts=WRITTEN_BOOLEAN, store=name)  # fmt: skip
 
 
 def json_field(name: str, help: str, *, kind: str = "field", schema: Mapping[str, Any] | None = None,
+               accepts: Mapping[str, Any] = JSON_VALUE,
                read: Callable[[Json], Any] | None = None) -> Field:  # fmt: skip
     """Any JSON that is stored and given back."""
-    return Field(name, kind, shown(name), schema or {}, help, read=read or read_json, store=name)
+    return Field(name, kind, shown(name), schema or {}, help,
+                 read=read or read_json, accepts=accepts, store=name)  # fmt: skip
 
 
 def read_text(value: Json, *, blank: bool, null: bool, max_length: int | None = None) -> str | None:
@@ -174,7 +194,7 @@ def read_boolean(value: Json) -> bool:
     key = value.lower() if isinstance(value, str) else value
     if value is None:
         raise BadValue("This field may not be null.")
-    if not isinstance(key, str | bool | int) or key not in known:
+    if not isinstance(key, str | bool | int | float) or key not in known:
         raise BadValue("Must be a valid boolean.")
     return known[key]
 
@@ -201,13 +221,6 @@ def _check_json(value: Json, depth: int) -> None:
         for key, part in value.items():
             refuse_nul(key)
             _check_json(part, depth - 1)
-
-
-def read_object(value: Json) -> Json:
-    """A JSON object or null."""
-    if value is not None and not isinstance(value, dict):
-        raise BadValue("Must be an object.")
-    return read_json(value)
 
 
 def read_list(value: Json) -> Json:

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, literal, select
 
 from pipeline.api.endpoint import Answer, Api, Call, Endpoint
 from pipeline.api.fields import represent
 from pipeline.api.parameters import page_of, parse_selection
-from pipeline.api.problems import not_found
+from pipeline.api.problems import Problem, invalid, not_found
 from pipeline.api.resource import Resource
 from pipeline.api.writing import change_one, create, remove
-from pipeline.catalogue.query import count_statement, page_statement, row_statement
+from pipeline.catalogue.filters import by_parameter
+from pipeline.catalogue.query import Entity, count_statement, page_statement, row_statement
 
 
 class ReadList(Endpoint):
@@ -86,6 +87,7 @@ async def page(
     """The page that the query string asks for, of the rows within; raises Problem 400 or 404."""
     entity, most = resource.entity, resource.max_page_size
     selection = parse_selection(call.query, entity, call.caller, call.api.config, max_size=most)
+    await check_patterns(call, entity)
     paging = selection.paging
     where = [*selection.where, *within]
     statement = page_statement(
@@ -98,6 +100,21 @@ async def page(
         total = counted[0]
     shown = [represent(resource.fields, row, call.links) for row in rows]
     return page_of(selection, total, shown, call.links, call.path, call.query)
+
+
+async def check_patterns(call: Call, entity: Entity) -> None:
+    """Raises Problem 400 that names each regular expression that PostgreSQL, which has its own kind, cannot read."""
+    known, errors = by_parameter(entity.filters), {}
+    for name, value in call.query.items():
+        if value and name in known and known[name][1] in ("regex", "iregex"):
+            try:
+                await call.api.database.rows(select(literal("").bool_op("~")(literal(value))))
+            except Problem as problem:
+                if problem.status != 400:
+                    raise
+                errors[name] = [str(problem.detail)]
+    if errors:
+        raise invalid(errors)
 
 
 async def one(call: Call, resource: Resource) -> Any:

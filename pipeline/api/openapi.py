@@ -4,9 +4,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline.api.endpoint import Endpoint
-from pipeline.api.fields import LINK, STRING, UUID, Field
+from pipeline.api.fields import (
+    LINK,
+    STRING,
+    UUID,
+    WRITTEN_LIST,
+    WRITTEN_OBJECT,
+    WRITTEN_TEXT,
+    Field,
+)
 from pipeline.api.generic import ReadDetail, ReadList
+from pipeline.api.links import API
+from pipeline.api.parameters import number_or_nothing
 from pipeline.api.problems import REASONS
+from pipeline.catalogue.lookups import listed
 
 Schema = dict[str, Any]
 TITLE = "rastersources"
@@ -35,6 +46,9 @@ METADATA = {
     },
     "required": ["name", "description", "renders", "parses"],
 }
+ANY_JSON = {
+    "anyOf": [{"type": ["null", "boolean", "number"]}, WRITTEN_TEXT, WRITTEN_LIST, WRITTEN_OBJECT]
+}
 ALWAYS = (400, 401, 403, 404, 405, 408, 413, 414, 415, 500, 503)
 """What every operation may answer besides its success."""
 FORMAT = {
@@ -57,7 +71,7 @@ def document(endpoints: Iterable[tuple[str, Endpoint]], server: str) -> Schema:
         },
         "servers": [{"url": server}],
         "security": [{}, {"key": []}, {"username": [], "password": []}],
-        "paths": {path: path_item(path, endpoint) for path, endpoint in listed},
+        "paths": {path: path_item(path, endpoint, dict(listed)) for path, endpoint in listed},
         "components": {
             "securitySchemes": {
                 "key": {
@@ -68,7 +82,7 @@ def document(endpoints: Iterable[tuple[str, Endpoint]], server: str) -> Schema:
                 "username": {"type": "apiKey", "in": "header", "name": "username"},
                 "password": {"type": "apiKey", "in": "header", "name": "password"},
             },
-            "schemas": {"Problem": ENVELOPE, "Metadata": METADATA},
+            "schemas": {"Problem": ENVELOPE, "Metadata": METADATA, "Json": ANY_JSON},
             "responses": {str(status): problem_response(status) for status in (*ALWAYS, 412)},
         },
     }
@@ -82,12 +96,42 @@ def problem_response(status: int) -> Schema:
     }
 
 
-def path_item(path: str, endpoint: Endpoint) -> Schema:
+def path_item(path: str, endpoint: Endpoint, listed: Mapping[str, Endpoint]) -> Schema:
     """All operations of a path."""
-    methods = [*endpoint.methods, "OPTIONS"]
-    item: Schema = {method.lower(): operation(path, endpoint, method) for method in methods}
+    item: Schema = {
+        method.lower(): operation(path, endpoint, method) for method in documented(endpoint)
+    }
+    if "post" in item:
+        made = item["post"]["responses"].get("201") or item["post"]["responses"]["200"]
+        made["links"] = links(path, listed)
     parameters = [path_parameter(part[1:-1]) for part in path.split("/") if part.startswith("{")]
     return {**item, "parameters": parameters} if parameters else item
+
+
+def documented(endpoint: Endpoint) -> list[str]:
+    """The methods of an endpoint; HEAD is as GET."""
+    return [*endpoint.methods, "OPTIONS"]
+
+
+def links(path: str, listed: Mapping[str, Endpoint]) -> Schema:
+    """From what a POST answers to what can be done with it: with the new object itself, or with a task."""
+    task = "{uuid}" in path
+    start, source = (f"{API}/tasks/", "task_id") if task else (path, "uuid")
+    return {
+        operation_id(target, method): {
+            "operationId": operation_id(target, method),
+            "parameters": {"uuid": f"$response.body#/{source}"},
+        }
+        for target, one in listed.items()
+        for method in documented(one)
+        if target.startswith(f"{start}{{uuid}}/")
+    }
+
+
+def operation_id(path: str, method: str) -> str:
+    """Such as get_v4_rastersources_uuid."""
+    words = path.replace("/api/", "/").replace("/", "_").rstrip("_")
+    return method.lower() + words.replace("{", "").replace("}", "")
 
 
 def path_parameter(name: str) -> Schema:
@@ -99,8 +143,7 @@ def path_parameter(name: str) -> Schema:
 def operation(path: str, endpoint: Endpoint, method: str) -> Schema:
     """One method of a path."""
     found: Schema = {
-        "operationId": f"{method.lower()}{path.replace('/api/', '/').replace('/', '_').rstrip('_')}"
-        .replace("{", "").replace("}", ""),
+        "operationId": operation_id(path, method),
         "summary": f"{SUMMARIES[method]}: {endpoint.title}",
         "description": endpoint.description,
         "parameters": query_parameters(endpoint) if method == "GET" else [FORMAT],
@@ -111,7 +154,10 @@ def operation(path: str, endpoint: Endpoint, method: str) -> Schema:
     elif method in ("POST", "PUT", "PATCH"):
         found["requestBody"] = request_body(endpoint.fields, partial=method == "PATCH")
     elif method == "DELETE":
-        force = {"type": "object", "properties": {"force": {"type": "boolean"}}}
+        force = {
+            "type": "object",
+            "properties": {"force": {"enum": [False, True, "false", "true"]}},
+        }
         found["requestBody"] = {"content": json_content(force)}
     return found
 
@@ -128,16 +174,10 @@ def query_parameters(endpoint: Endpoint) -> list[Schema]:
         for lookup in one.kind.lookups
     ]
     paging = [
-        parameter("page", {"type": "integer", "minimum": 1}, "Which page, from 1."),
-        parameter(
-            "page_size",
-            {"type": "integer", "minimum": 0},
-            "Rows on a page; 0 means 10, at most 1000.",
-        ),
-        parameter("limit", {"type": "integer", "minimum": 0}, "The same as page_size."),
-        parameter(
-            "offset", {"type": "integer", "minimum": 0}, "Rows to leave out first, instead of page."
-        ),
+        parameter("page", number_or_nothing(1), "Which page, from 1."),
+        parameter("page_size", number_or_nothing(0), "Rows on a page; 0 means 10, at most 1000."),
+        parameter("limit", number_or_nothing(0), "The same as page_size."),
+        parameter("offset", number_or_nothing(0), "Rows to leave out first, instead of page."),
     ]
     return [FORMAT, *paging, *ordering(endpoint.orders), *filters]
 
@@ -146,8 +186,7 @@ def ordering(orders: Sequence[str]) -> list[Schema]:
     """The parameter that orders a list."""
     if not orders:
         return []
-    names = "|".join(orders)
-    pattern = f"^(-?({names})(,-?({names}))*)?$"
+    pattern = listed(f"-?({'|'.join(orders)})")
     return [
         parameter(
             "ordering",

@@ -37,7 +37,7 @@ def parse_query(query: bytes, config: ApiConfig) -> dict[str, str]:
 
 def parse_format(query: Mapping[str, str]) -> str | None:
     """The format that the request asks for; None when it leaves it open."""
-    wanted = query.get("format", "").strip()
+    wanted = query.get("format")
     if not wanted:
         return None
     if wanted not in FORMATS:
@@ -82,7 +82,7 @@ def parse_selection(
     known = by_parameter(entity.filters)
     where = []
     for name, value in query.items():
-        if name in known and value.strip():
+        if name in known and value:
             one, lookup = known[name]
             try:
                 where.append(one.predicate(lookup, value, caller))
@@ -99,26 +99,32 @@ def parse_selection(
     return Selection(where, ordering, paging)
 
 
-def parse_number(query: Mapping[str, str], name: str, errors: dict[str, list[str]]) -> int | None:
+def parse_number(
+    query: Mapping[str, str], name: str, errors: dict[str, list[str]], *, least: int = 0
+) -> int | None:
     """A number of the query string; None when it is not there or, which `errors` then says, is none."""
-    text = query.get(name, "").strip()
+    text = query.get(name)
     if not text:
         return None
-    if NUMBER.fullmatch(text):
+    if NUMBER.fullmatch(text) and int(text) >= least:
         return int(text)
-    errors[name] = ["Must be a number, 0 or higher."]
+    errors[name] = [f"Must be a number, {least} or higher."]
     return None
+
+
+def number_or_nothing(least: int) -> dict[str, Any]:
+    """JSON Schema of such a number; the empty text stands for the default, as in all parameters."""
+    return {"anyOf": [{"type": "integer", "minimum": least}, {"type": "string", "maxLength": 0}]}
 
 
 def _parse_paging(
     query: Mapping[str, str], default: int, most: int, errors: dict[str, list[str]]
 ) -> Paging:
-    size_given, limit, page, offset = (
-        parse_number(query, name, errors) for name in ("page_size", "limit", "page", "offset")
+    size_given, limit, offset = (
+        parse_number(query, name, errors) for name in ("page_size", "limit", "offset")
     )
+    page = parse_number(query, "page", errors, least=1)
     size = min(size_given or limit or default, most)
-    if page == 0:
-        errors["page"] = ["Must be a number, 1 or higher."]
     if page is None and (offset is not None or ("limit" in query and "page_size" not in query)):
         return Paging(size, min(offset or 0, LAST_OFFSET), by_offset=True)
     return Paging(size, min(((page or 1) - 1) * size, LAST_OFFSET), by_offset=False)

@@ -24,11 +24,8 @@ from pipeline.api.shared import (
     show_interval,
 )
 from pipeline.catalogue import entities
+from pipeline.sources.intervals import DURATION, MOST_SECONDS
 
-DURATION = {
-    "type": "string",
-    "pattern": "^([0-9]{1,4} )?[0-9]{1,2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?$|^PT[0-9]{1,6}[HMS]$|^$",
-}
 RASTER_SOURCES = Resource(
     path="rastersources",
     model="RasterSource",
@@ -60,8 +57,8 @@ A raster source can be deleted only while no layer and no label type uses it. To
             read=read_interval,
             accepts={
                 "anyOf": [
-                    DURATION,
-                    {"type": "integer", "minimum": 0, "maximum": 10**9},
+                    {"type": "string", "pattern": f"^{DURATION}?$"},
+                    {"type": "number", "minimum": 0, "maximum": MOST_SECONDS},
                     {"type": "null"},
                 ]
             },

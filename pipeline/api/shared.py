@@ -7,6 +7,7 @@ from pipeline.api.fields import (
     MOMENT,
     STRING,
     UUID,
+    WRITTEN_TEXT,
     Field,
     Json,
     derived,
@@ -150,6 +151,7 @@ SUPPLIER = Field(
     nullable(STRING),
     "Username of the supplier; whoever is no administrator always becomes the supplier.",
     read=read_username,
+    accepts=nullable(WRITTEN_TEXT),
 )
 SUPPLIER_CODE = text("supplier_code", "The supplier's own name for it.", max_length=255)
 CREATED = Field("created", "datetime", shown_stamp("created"), MOMENT, "When it was made.")

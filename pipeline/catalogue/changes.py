@@ -30,10 +30,9 @@ class Cursor:
 
 def parse_cursor(value: str) -> Cursor | None:
     """The cursor that a client gives back; None from the beginning. Raises BadValue."""
-    text = value.strip()
-    if not text:
+    if not value:
         return None
-    found = CURSOR.fullmatch(text)
+    found = CURSOR.fullmatch(value)
     if not found:
         raise BadValue("Must be a cursor that this feed gave, or empty.")
     return Cursor(UUID(found[1]), UUID(found[2]))

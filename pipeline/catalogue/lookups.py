@@ -50,9 +50,18 @@ class Kind:
         return {"type": "string", "pattern": self.patterns.get(lookup, self.pattern)}
 
 
+BLANKS = " \t\r\n"
+
+
 def split(value: str) -> list[str]:
-    """The parts between commas, without blanks around them."""
-    return [part.strip() for part in value.split(",") if part.strip()]
+    """The parts between commas, without blanks around them; nothing between two commas is no part."""
+    return [stripped for part in value.split(",") if (stripped := part.strip(BLANKS))]
+
+
+def listed(pattern: str) -> str:
+    """Regular expression of what `split` splits into parts that match."""
+    part = f"[{BLANKS}]*({pattern}[{BLANKS}]*)?"
+    return f"^{part}(,{part})*$"
 
 
 def parse_boolean(value: str) -> bool:
@@ -178,26 +187,29 @@ def one_of_uuids(parse: Callable[[str], UUID]) -> Test:
     return test
 
 
+PART = f"-*({HEX}-*){{1,32}}"
+
+
 def part_of_uuid(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
     """A fraction of a uuid, dashed or not."""
-    digits = value.replace("-", "").strip().lower()
-    if not re.fullmatch(r"[0-9a-f]{1,32}", digits):
+    if not re.fullmatch(PART, value):
         raise BadValue("Must be a uuid or a part of one.")
+    digits = value.replace("-", "").lower()
     found: ColumnElement[bool] = func.replace(func.text(column), "-", "").like(f"%{digits}%")
     return found
 
 
 UUIDS = Kind(
     dict.fromkeys(("", "exact", "in"), one_of_uuids(parse_canonical_uuid)),
-    f"^({CANONICAL_PATTERN}(,{CANONICAL_PATTERN})*)?$",
+    listed(CANONICAL_PATTERN),
     "10415ccb-ec31-4d43-bdb3-db597061527b",
 )
 ANY_UUIDS = Kind(
     dict.fromkeys(("", "exact", "in"), one_of_uuids(parse_uuid)),
-    f"^({UUID_PATTERN}(,{UUID_PATTERN})*)?$",
+    listed(UUID_PATTERN),
     "61f5a464c35044c19bc7d4b42d7f58cb",
 )
-PART_OF_UUID = Kind({"": part_of_uuid}, f"^({HEX}{{1,32}})?$", "61f5a464")
+PART_OF_UUID = Kind({"": part_of_uuid}, f"^({PART})?$", "61f5a464")
 
 
 def between(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
@@ -234,14 +246,16 @@ def same_boolean(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
 
 BOOLEAN = Kind({"": same_boolean, "exact": same_boolean}, TRUTH, "true")
 
+ACCESS_PATTERN = "(Public|Common|Private|Hidden|0|100|200|300)"
 ACCESS = Kind(
     {
         "": lambda column, value, _: column == int(parse_access(value)),
         "exact": lambda column, value, _: column == int(parse_access(value)),
         "in": lambda column, value, _: column.in_([int(parse_access(one)) for one in split(value)]),
     },
-    "^(Public|Common|Private|Hidden|0|100|200|300)?$",
+    f"^({ACCESS_PATTERN})?$",
     "Private",
+    {"in": listed(ACCESS_PATTERN)},
 )
 
 

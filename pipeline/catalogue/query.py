@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, FromClause, Select, Table, func, select
 
 from pipeline.catalogue.access import Caller
 from pipeline.catalogue.filters import Filter
-from pipeline.catalogue.lookups import BadValue
+from pipeline.catalogue.lookups import BadValue, split
 
 Predicate = ColumnElement[bool]
 
@@ -90,7 +90,7 @@ def own_row_statement(entity: Entity, caller: Caller, number: int) -> Select[Any
 
 def order_by(entity: Entity, ordering: str) -> list[ColumnElement[Any]]:
     """The columns of `name,-size`: nulls last, made total by id; raises BadValue for an unknown name."""
-    names = [name.strip() for name in ordering.split(",") if name.strip()] or [entity.default_order]
+    names = split(ordering) or [entity.default_order]
     chosen = [_directed(entity.orders, name) for name in names]
     return chosen if names[-1] in ("id", "-id") else [*chosen, entity.table.c.id]
 

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from pipeline.sources.intervals import CLOCK, ISO, SECONDS, parse_interval
+from pipeline.sources.intervals import DURATION, parse_interval
 
 ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 REGISTER = "register"
@@ -108,18 +108,9 @@ def a_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-def unnamed(pattern: re.Pattern[str]) -> str:
-    """A regular expression as JSON Schema has them: without named groups."""
-    return re.sub(r"\?P<\w+>", "", pattern.pattern)
-
-
-DURATION = f"^(?:{'|'.join(unnamed(form) for form in (CLOCK, ISO, SECONDS))})$"
-DURATION_SCHEMA = {
-    "anyOf": [{"type": "string", "pattern": DURATION}, {"type": "number", "minimum": 0}]
-}
-PERIOD_SCHEMA = {
-    "anyOf": [{"type": "string", "pattern": DURATION}, {"type": "number", "minimum": 1}]
-}
+DURATION_TEXT = {"type": "string", "pattern": f"^{DURATION}$"}
+DURATION_SCHEMA = {"anyOf": [DURATION_TEXT, {"type": "number", "minimum": 0}]}
+PERIOD_SCHEMA = {"anyOf": [DURATION_TEXT, {"type": "number", "minimum": 1}]}
 TEXT_SCHEMA = {"type": "string", "minLength": 1}
 TEXTS_SCHEMA = {"anyOf": [TEXT_SCHEMA, {"type": "array", "items": TEXT_SCHEMA, "minItems": 1}]}
 CRON_SCHEMA = {"type": "string", "pattern": r"^\s*\S+(?:\s+\S+){4}\s*$"}

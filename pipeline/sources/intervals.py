@@ -3,14 +3,20 @@
 import re
 from datetime import timedelta
 
-CLOCK = re.compile(
-    r"(?:(?P<days>\d+) (?:days?,? )?)?(?P<hours>\d+):(?P<minutes>\d\d):(?P<seconds>\d\d(?:\.\d{1,6})?)"
+CLOCK = (
+    r"((?P<days>[0-9]{1,8}) (days?,? )?)?"
+    r"(?P<hours>[0-9]{1,8}):(?P<minutes>[0-9]{2}):(?P<seconds>[0-9]{2}([.][0-9]{1,6})?)"
 )
-ISO = re.compile(
-    r"P(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
-    r"(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d{1,6})?)S)?)?"
+ISO = (
+    r"P(?=T?[0-9])((?P<weeks>[0-9]{1,7})W)?((?P<days>[0-9]{1,8})D)?"
+    r"(T((?P<hours>[0-9]{1,8})H)?((?P<minutes>[0-9]{1,10})M)?((?P<seconds>[0-9]{1,12}([.][0-9]{1,6})?)S)?)?"
 )
-SECONDS = re.compile(r"(?P<seconds>\d+(?:\.\d{1,6})?)")
+SECONDS = r"(?P<seconds>[0-9]{1,12}([.][0-9]{1,6})?)"
+"""So many digits that no sum of parts is longer than a timedelta, or an interval of PostgreSQL, can be."""
+FORMS = (CLOCK, ISO, SECONDS)
+DURATION = "(" + "|".join(re.sub(r"\?P<\w+>", "", form) for form in FORMS) + ")"
+"""All that is understood as text, as a regular expression of JSON Schema, which has no named groups."""
+MOST_SECONDS = 10**12
 
 
 def parse_interval(value: str | float) -> timedelta | None:
@@ -18,25 +24,21 @@ def parse_interval(value: str | float) -> timedelta | None:
 
     Raises ValueError with a sentence for anything else.
     """
-    text = str(value).strip()
-    if not text:
-        return None
-    for form in (CLOCK, ISO, SECONDS):
-        found = form.fullmatch(text)
-        if found and any(found.groups()):
-            return span({name: part for name, part in found.groupdict().items() if part})
-    raise ValueError("is no duration; write for example 00:05:00, PT5M or 300")
+    if isinstance(value, str):
+        return parse_text(value) if value else None
+    if not 0 <= value <= MOST_SECONDS:
+        raise ValueError(f"lies between 0 and {MOST_SECONDS} seconds")
+    return timedelta(seconds=value) or None
 
 
-def span(parts: dict[str, str]) -> timedelta | None:
-    """The sum of the parts; None for zero."""
-    try:
-        total = timedelta(
-            **{name: float(part) if "." in part else int(part) for name, part in parts.items()}
-        )
-    except OverflowError as error:
-        raise ValueError("is longer than can be stored") from error
-    return total or None
+def parse_text(value: str) -> timedelta | None:
+    """The sum of the parts of a duration; None for zero."""
+    found = next(filter(None, (re.fullmatch(form, value) for form in FORMS)), None)
+    if found is None:
+        raise ValueError("is no duration; write for example 00:05:00, PT5M or 300")
+    parts = {name: part for name, part in found.groupdict().items() if part}
+    numbers = {name: float(part) if "." in part else int(part) for name, part in parts.items()}
+    return timedelta(**numbers) or None
 
 
 def format_interval(interval: timedelta | None) -> str | None:

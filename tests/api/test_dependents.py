@@ -86,6 +86,32 @@ def test_an_observation_type_is_written_in_three_ways_and_read_as_an_object(
     assert isinstance(as_("admin").post(RASTERS, json=body).json()["observation_type"], dict)
 
 
+@pytest.mark.parametrize("written", [True, 1.5, 2**60, [], ["WNS1400"]])
+def test_another_observation_type_is_400(as_: As, owner: str, written: Any) -> None:
+    body = {"name": "l", "organisation": owner, "observation_type": written}
+    answer = as_("admin").post(RASTERS, json=body)
+    assert (answer.status_code, list(answer.json()["detail"])) == (400, ["observation_type"])
+
+
+@pytest.mark.parametrize(
+    "form", ["{}", "http://h/api/v4/rastersources/{}/", "/x/{}", "{}/?format=json"]
+)
+def test_the_sources_of_a_scenario_are_written_as_uuids_or_hyperlinks(
+    as_: As, add_source: Add, owner: str, form: str
+) -> None:
+    row = add_source("a")
+    body = {"name": "s", "organisation": owner, "raster_sources": [form.format(row.uuid)]}
+    made = as_("admin").post(SCENARIOS, json=body).json()
+    assert made["raster_sources"] == [f"{base(as_('admin'))}{SOURCES}{row.uuid}/"]
+
+
+@pytest.mark.parametrize("written", ["x", ["x"], [1], [f"x{'0' * 32}"], ["0" * 32]])
+def test_a_scenario_names_sources_that_are_there(as_: As, owner: str, written: Any) -> None:
+    body = {"name": "s", "organisation": owner, "raster_sources": written}
+    answer = as_("admin").post(SCENARIOS, json=body)
+    assert (answer.status_code, list(answer.json()["detail"])) == (400, ["raster_sources"])
+
+
 NO_GRAPHS: tuple[Any, ...] = (
     "x",
     [],

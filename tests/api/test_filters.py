@@ -104,6 +104,13 @@ def test_a_known_parameter_with_a_bad_value_is_400(client: Client, name: str, va
     assert list(answer.json()) == ["status", "code", "message", "detail"]
 
 
+def test_each_regular_expression_that_is_none_is_named(client: Client) -> None:
+    query = {"name__regex": "(", "supplier_code__iregex": "[a", "organisation__name__regex": "a+"}
+    answer = client.get(SOURCES, params=query)
+    assert (answer.status_code, answer.json()["code"]) == (400, 20)
+    assert list(answer.json()["detail"]) == ["name__regex", "supplier_code__iregex"]
+
+
 @pytest.mark.parametrize("name", [*BAD, "unknown", "name__nonsense", "limit", "offset", "supplier"])
 def test_an_empty_value_and_an_unknown_parameter_are_no_filter(
     client: Client, add_source: Add, name: str

@@ -274,3 +274,14 @@ def test_options_tells_clients_what_to_write(client: Client) -> None:
     assert [one["value"] for one in access["choices"]] == ["Public", "Common", "Private", "Hidden"]
     assert found["actions"]["POST"]["size"]["read_only"] is True
     assert client.options(f"{SOURCES}nothing/").status_code == 404
+
+
+def test_options_explains_the_query_string(client: Client) -> None:
+    text = client.options(SOURCES).json()["description"]
+    for line in (
+        "name: Text filter on the name.",
+        "ordering: by name, supplier_code, size",
+        "?name__icontains=",
+    ):
+        assert f"\n{line}" in text
+    assert '{"force": true}' in text

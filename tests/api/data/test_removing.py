@@ -99,6 +99,18 @@ def test_a_range_that_is_none_is_400(
     assert (answer.status_code, list(answer.json()["detail"])) == (400, [field])
 
 
+@pytest.mark.parametrize("body", [{"end": ONE}, {"Start": ONE}, {"force": True}])
+def test_a_body_without_a_range_removes_nothing(
+    as_: As, source: Source, tif: Path, process: Process, body: dict[str, Any]
+) -> None:
+    url, admin = source(temporal=True), as_("admin")
+    accepted(admin, url, tif, time=ONE)
+    process()
+    answer = admin.request("DELETE", f"{url}data/", json=body)
+    assert (answer.status_code, list(answer.json()["detail"])) == (400, ["non_field_errors"])
+    assert admin.get(f"{url}files/").json()["count"] == 1
+
+
 def test_uploads_that_wait_are_revoked_with_the_data(
     as_: As, source: Source, tif: Path, deposit: Deposit, process: Process
 ) -> None:
