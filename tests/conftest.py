@@ -15,6 +15,7 @@ from pipeline.catalogue.database import sync_engine
 from pipeline.catalogue.local import default_home, private_cluster
 from pipeline.catalogue.migrations import migrate
 from pipeline.storage.objects import store_of
+from tests.proxy import Proxy, proxy
 from tests.s3 import Bucket, Server, new_bucket, seaweed
 
 
@@ -86,6 +87,15 @@ def bucket(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucke
     store_of.cache_clear()
     yield found
     store_of.cache_clear()
+
+
+@pytest.fixture
+def counted(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """What passes between this process and the server of the bucket."""
+    with proxy(bucket.endpoint) as found:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", found.endpoint)
+        store_of.cache_clear()
+        yield found
 
 
 class new_database:  # noqa: N801 - used as a function

@@ -5,7 +5,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,6 +68,11 @@ class Bucket:
         """Write an object, bytes or a copy of a file; its `s3://` name."""
         obstore.put(self.store, key, content)
         return f"s3://{self.name}/{key}"
+
+    def put_many(self, keys: Iterable[str], content: bytes = b"x") -> None:
+        """Write the same to many objects, some at a time."""
+        with ThreadPoolExecutor(16) as threads:
+            deque(threads.map(lambda key: self.put(key, content), keys), maxlen=0)
 
     def delete(self, *keys: str) -> None:
         """Remove objects."""

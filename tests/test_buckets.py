@@ -1,5 +1,7 @@
 """Listing objects of a real S3 server."""
 
+import tracemalloc
+from collections import deque
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote
@@ -11,6 +13,7 @@ import pytest
 from pipeline.errors import CatalogueError, Rejection, TransientError
 from pipeline.storage import EVERYWHERE, StoredFile, list_files, named_place, place_of
 from pipeline.storage.objects import store_of
+from tests.proxy import Proxy, every
 from tests.s3 import SECRET_KEY, Bucket, free_ports
 
 HERE = Path("/")
@@ -198,3 +201,30 @@ def test_plain_http_needs_an_endpoint_that_says_so(
     store_of.cache_clear()
     with pytest.raises(TransientError):
         listed(f"s3://{bucket.name}/a")
+
+
+@pytest.mark.parametrize("fault", [0, 503, 403])
+def test_a_listing_that_fails_half_way_is_no_shorter_listing(
+    bucket: Bucket, counted: Proxy, monkeypatch: pytest.MonkeyPatch, fault: int
+) -> None:
+    monkeypatch.setattr("pipeline.storage.objects._RETRIES", 2)
+    bucket.put_many(f"in/{number:04d}.tif" for number in range(1100))
+    files = list_files([named_place(f"s3://{bucket.name}/in")], EVERYWHERE)
+    counted.fault = lambda _, path: fault if "continuation-token" in path else None
+    assert isinstance(next(files), StoredFile)
+    with pytest.raises(CatalogueError if fault == 403 else TransientError, match=bucket.name):
+        list(files)
+    counted.fault = every(5, 503)
+    assert len(listed(f"s3://{bucket.name}/in")) == 1100
+
+
+def test_a_listing_of_many_objects_takes_little_memory(bucket: Bucket) -> None:
+    """A million would take more minutes than a test has; what is held does not grow with their number."""
+    bucket.put_many(f"in/{number % 7}/{number:05d}.tif" for number in range(5000))
+    place = [named_place(f"s3://{bucket.name}/in")]
+    deque(list_files(place, EVERYWHERE), maxlen=0)
+    tracemalloc.start()
+    deque(list_files(place, EVERYWHERE), maxlen=0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000

@@ -1,20 +1,17 @@
-"""Opens a listed file for its header: the bytes themselves, and through GDAL's GeoTIFF driver only."""
+"""Opens a file through GDAL's GeoTIFF driver, and no other, for its header."""
 
 import logging
-import os
-import stat
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
 import rasterio
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
-from pipeline.errors import Changing, NotAFile, Unreadable, UnsupportedCRS
-from pipeline.storage import StoredFile, own_fingerprint, present_fingerprint, translated
+from pipeline.errors import Unreadable, UnsupportedCRS
+from pipeline.raster.opened import Opened
 
 # GDAL reports through the first; the second tells of metadata that are no UTF-8.
 _LOGGERS = (logging.getLogger("rasterio._env"), logging.getLogger("rasterio._base"))
@@ -29,40 +26,8 @@ _GDAL_OPTIONS = {
 
 
 @contextmanager
-def open_bytes(path: Path) -> Iterator[int]:
-    """A descriptor of the file, for reading; closed afterwards.
-
-    Never waits for a pipe and follows no link. Raises NotFound, PermissionDenied, NotAFile or
-    Unreadable.
-    """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags)
-    except OSError as error:
-        raise translated(error) from error
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise NotAFile("this is a folder, pipe, socket or device; name a file")
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def require_same(file: StoredFile, descriptor: int) -> None:
-    """Raises Changing where the open file is not the one that was listed."""
-    if own_fingerprint(os.fstat(descriptor)) != file.own_fingerprint:
-        raise Changing("the file changed since it was listed; list and read it again")
-
-
-def require_unchanged(file: StoredFile) -> None:
-    """Raises Changing where the file or a sidecar is not as it was listed, or NotFound."""
-    if present_fingerprint(file) != file.fingerprint:
-        raise Changing("the file changed since it was listed; read it again once it is complete")
-
-
-@contextmanager
 def open_dataset(
-    file: StoredFile, descriptor: int, placed: bool = False, overview: int | None = None
+    opened: Opened, placed: bool = False, overview: int | None = None
 ) -> Iterator[tuple[DatasetReader, list[str]]]:
     """The dataset as rasterio sees it, and what GDAL warns of, so far, while it is open.
 
@@ -71,15 +36,15 @@ def open_dataset(
     dataset has none. `overview` is the index of the one to open in place of the image. Raises
     Unreadable or UnsupportedCRS.
     """
-    sidecars = "TRUE" if file.sidecars else "EMPTY_DIR"
+    sidecars = "TRUE" if opened.file.sidecars else "EMPTY_DIR"
     options = {**_GDAL_OPTIONS, "GDAL_DISABLE_READDIR_ON_OPEN": sidecars}
     if placed:
         options["GDAL_GEOREF_SOURCES"] = "NONE"
-    name = _gdal_name(file, descriptor)
+    choice = {} if overview is None else {"overview_level": overview}
     with _collected_warnings() as collected, rasterio.Env(**options), warnings.catch_warnings():
         # It is a fact of the file, not a matter for a log.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with _open(name, {} if overview is None else {"overview_level": overview}) as dataset:
+        with _open(opened.gdal_name, choice) as dataset:
             yield dataset, collected
 
 
@@ -98,19 +63,6 @@ def unreadable_crs() -> UnsupportedCRS:
         "its coordinate reference system cannot be read; set one, for example with "
         "gdal_edit.py -a_srs EPSG:28992 FILE"
     )
-
-
-def _gdal_name(file: StoredFile, descriptor: int) -> str:
-    """A name that GDAL and rasterio take for a path, whatever it looks like.
-
-    A path that begins with /vsi gets a detour that only the file system understands; bytes that
-    are no UTF-8 cannot be told to GDAL, which then reads through the descriptor.
-    """
-    name = str(file.path)
-    with suppress(UnicodeEncodeError):
-        name.encode()
-        return f"/.{name}"
-    return f"/dev/fd/{descriptor}"
 
 
 @contextmanager

@@ -212,12 +212,16 @@ class _Worker:
         self.last_words = ""
         self.connection, its_end = Pipe()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        # Removed here, as the process may be killed while it holds copies of headers.
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="rastersources-", ignore_cleanup_errors=True
+        )
         # Ctrl-C is for the parent, also in the instant before the process could say so itself.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "pipeline.raster.worker", str(its_end.fileno())],
-                env=_environment(),
+                env={**_environment(), "TMPDIR": self._folder.name},
                 pass_fds=[its_end.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -227,6 +231,7 @@ class _Worker:
         except OSError as error:
             self.connection.close()
             self._errors.close()
+            self._folder.cleanup()
             raise TransientError(f"no process to read files starts: {error}") from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -268,6 +273,7 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             status = self._process.wait()
+        self._folder.cleanup()
         with self._errors as errors:
             errors.seek(0)
             lines = errors.read().decode(errors="replace").split("\n")

@@ -1,12 +1,12 @@
 """Reads one GeoTIFF: opens it safely, checks that it is whole, describes, places and dates it."""
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import PurePath
 
-from pipeline.errors import RasterError, Unreadable
+from pipeline.errors import RasterError
 from pipeline.raster import integrity
+from pipeline.raster.copies import open_object
 from pipeline.raster.describe import Description, describe, require_numpy_type
 from pipeline.raster.facts import (
     Band,
@@ -18,44 +18,45 @@ from pipeline.raster.facts import (
 )
 from pipeline.raster.georeference import place
 from pipeline.raster.layout import lay_out
-from pipeline.raster.opening import open_bytes, open_dataset, require_same, require_unchanged
+from pipeline.raster.opened import Opened, open_local
+from pipeline.raster.opening import open_dataset
 from pipeline.raster.plain import KnownCRSs
 from pipeline.raster.sidecars import read_auxiliary
 from pipeline.raster.tags import Directory, read_directories
 from pipeline.raster.timestamps import Dating, date
-from pipeline.storage import StoredFile
+from pipeline.storage import Parts, StoredFile
 
 _DEFAULTS = ReadOptions()
 _KNOWN_CRSS = KnownCRSs()
 
 
-def read(file: StoredFile, options: ReadOptions = _DEFAULTS) -> RasterFile:
-    """The facts of a listed GeoTIFF, from its header and sidecars alone.
+def read(
+    file: StoredFile, options: ReadOptions = _DEFAULTS, parts: Parts | None = None
+) -> RasterFile:
+    """The facts of a listed GeoTIFF, from its header and sidecars alone; `parts` gets those of objects.
 
-    Raises a RasterError for a file that cannot be registered, and CatalogueError for a time rule
-    that cannot work.
+    Raises a RasterError for a file that cannot be registered, CatalogueError for a time rule that
+    cannot work, TransientError where object storage does not answer.
     """
-    if file.uri.startswith("s3://"):
-        raise Unreadable("objects are listed, and not read yet; copy it to a folder")
-    with open_bytes(file.path) as descriptor:
-        require_same(file, descriptor)
-        directories = read_directories(descriptor, file.size, options.budget)
+    with open_stored(file, options.budget, parts) as opened:
+        directories = read_directories(opened.bytes, options.budget)
         integrity.check(directories, options.budget)
         require_numpy_type(directories[0])
-        auxiliary = read_auxiliary(file, options.budget)
-        layout, notices = _layout(file, directories, options.budget)
+        auxiliary = read_auxiliary(opened, options.budget)
+        layout, notices = _layout(opened, directories, options.budget)
+        opened.prepare(directories, options.budget)
         known = None if file.sidecars else _KNOWN_CRSS.place(directories[0])
-        with open_dataset(file, descriptor, placed=known is not None) as (dataset, warnings):
+        with open_dataset(opened, placed=known is not None) as (dataset, warnings):
             sidecars = _used(file, dataset.files)
             description = describe(dataset, directories[0], auxiliary, sidecars, known)
         if not file.sidecars and not warnings:  # which may be about the CRS, for every file to have
             _KNOWN_CRSS.keep(directories[0], description.placement.crs)
-    placement = description.placement
-    georeference = place(
-        placement.grid, placement.crs, options.crs_policy, options.gcp_residual_pixels
-    )
-    dating = date(file.path, description.times, options.time_rule)
-    require_unchanged(file)
+        placement = description.placement
+        georeference = place(
+            placement.grid, placement.crs, options.crs_policy, options.gcp_residual_pixels
+        )
+        dating = date(file.path, description.times, options.time_rule)
+        opened.require_unchanged()
     notices += [Notice("gdal_warning", text) for text in dict.fromkeys(warnings)]
     return RasterFile(
         uri=file.uri,
@@ -78,6 +79,15 @@ def read(file: StoredFile, options: ReadOptions = _DEFAULTS) -> RasterFile:
         notices=(*description.notices, *georeference.notices, *dating.notices, *notices),
         provenance=_provenance(description, dating),
     )
+
+
+def open_stored(
+    file: StoredFile, budget: Budget, parts: Parts | None
+) -> AbstractContextManager[Opened]:
+    """A file of this machine or an object, open for its header."""
+    if file.in_bucket:
+        return open_object(file, budget, parts or Parts(budget.seconds))
+    return open_local(file)
 
 
 def _bands(description: Description, dating: Dating) -> tuple[Band, ...]:
@@ -103,17 +113,17 @@ def _used(file: StoredFile, opened: Sequence[str]) -> tuple[str, ...]:
 
 
 def _layout(
-    file: StoredFile, directories: Sequence[Directory], budget: Budget
+    opened: Opened, directories: Sequence[Directory], budget: Budget
 ) -> tuple[Layout, list[Notice]]:
     """The layout, with what lies in .ovr and .msk sidecars; a broken .ovr is a notice."""
-    name = file.path.name.lower()
-    by_name = {sidecar.lower(): sidecar for sidecar in file.sidecars}
+    name = opened.file.name.lower()
+    by_name = {sidecar.lower(): sidecar for sidecar in opened.file.sidecars}
     notices = []
     with ExitStack() as stack:
         external: tuple[Directory, ...] = ()
         if sidecar := by_name.get(f"{name}.ovr"):
             try:
-                external = stack.enter_context(_directories(file, sidecar, budget))
+                external = stack.enter_context(_directories(opened, sidecar, budget))
             except RasterError as error:
                 text = f"its sidecar {sidecar} is not read: {error.message}"
                 notices.append(Notice("broken_overviews", text))
@@ -124,9 +134,9 @@ def _layout(
 
 
 @contextmanager
-def _directories(file: StoredFile, sidecar: str, budget: Budget) -> Iterator[tuple[Directory, ...]]:
+def _directories(opened: Opened, sidecar: str, budget: Budget) -> Iterator[tuple[Directory, ...]]:
     """The images of an .ovr sidecar, which is a TIFF too, and whole."""
-    with open_bytes(file.path.with_name(sidecar)) as descriptor:
-        directories = read_directories(descriptor, os.fstat(descriptor).st_size, budget)
+    with opened.beside(sidecar) as file:
+        directories = read_directories(file, budget)
         integrity.check(directories[:1], budget)
         yield directories

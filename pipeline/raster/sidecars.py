@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from xml.etree import ElementTree
 
-from pipeline.errors import OverBudget
+from pipeline.errors import NotAFile, NotFound, OverBudget, PermissionDenied, Unreadable
 from pipeline.raster.facts import Budget, Notice
-from pipeline.storage import StoredFile
+from pipeline.raster.opened import Opened
+
+_UNREADABLE = (NotAFile, NotFound, PermissionDenied, Unreadable)
 
 
 @dataclass(frozen=True)
@@ -22,25 +23,25 @@ class Auxiliary:
     notices: tuple[Notice, ...] = ()
 
 
-def read_auxiliary(file: StoredFile, budget: Budget) -> Auxiliary:
+def read_auxiliary(opened: Opened, budget: Budget) -> Auxiliary:
     """Raises OverBudget for a sidecar that is larger than a tag may be."""
-    name = f"{file.path.name}.aux.xml".lower()
-    for sidecar in file.sidecars:
+    name = f"{opened.file.name}.aux.xml".lower()
+    for sidecar in opened.file.sidecars:
         if sidecar.lower() == name:
-            return _parsed(file.path.with_name(sidecar), budget)
+            return _parsed(opened, sidecar, budget)
     return Auxiliary()
 
 
-def _parsed(path: Path, budget: Budget) -> Auxiliary:
+def _parsed(opened: Opened, name: str, budget: Budget) -> Auxiliary:
     try:
-        with path.open("rb") as stream:
-            text = stream.read(budget.tag_bytes + 1)
-        if len(text) > budget.tag_bytes:
-            raise OverBudget(f"its sidecar {path.name} is too large; raise the budget for one tag")
+        with opened.beside(name) as file:
+            if file.size > budget.tag_bytes:
+                raise OverBudget(f"its sidecar {name} is too large; raise the budget for one tag")
+            text = file.read(0, file.size, file.size)
         # expat bounds what entities may grow to, and the budget bounds the rest.
         root = ElementTree.fromstring(text)  # noqa: S314
-    except (OSError, ElementTree.ParseError) as error:
-        notice = Notice("sidecar_unreadable", f"the sidecar {path.name} is not read: {error}")
+    except (*_UNREADABLE, OSError, ElementTree.ParseError) as error:
+        notice = Notice("sidecar_unreadable", f"the sidecar {name} is not read: {error}")
         return Auxiliary(notices=(notice,))
     return Auxiliary(
         crs=bool(root.findtext("SRS", "").strip()),

@@ -14,7 +14,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from pipeline.errors import OverBudget, Unreadable, UnsupportedDtype
+from pipeline.errors import CatalogueError, OverBudget, Unreadable, UnsupportedDtype
 from pipeline.raster.blocks import BlockGrid, blocks_of, without_holes
 from pipeline.raster.facts import (
     BandStatistics,
@@ -25,7 +25,8 @@ from pipeline.raster.facts import (
     ReadOptions,
     Statistics,
 )
-from pipeline.raster.opening import open_bytes, open_dataset, require_same, require_unchanged
+from pipeline.raster.opened import LocalFile, open_local
+from pipeline.raster.opening import open_dataset
 from pipeline.raster.tags import read_directories
 from pipeline.raster.tally import Tally
 from pipeline.raster.valid import ValidCells, outline_of
@@ -95,30 +96,31 @@ def measure(
     Missing are pixels that a mask, an alpha band or nodata marks, and NaN; infinite ones are left
     out as well. Of a file with overviews one of these is read, unless `options.statistics` is
     `exact` or they are empty; holes of sparse files are not read. Raises OverBudget,
-    UnsupportedDtype for complex numbers, Unreadable, Changing, NotFound and the like.
+    UnsupportedDtype for complex numbers, Unreadable, Changing, NotFound and the like; CatalogueError
+    for an object.
     """
     if facts.dtype.startswith("c"):
         raise UnsupportedDtype("complex numbers have no order; look at their real parts")
-    with open_bytes(file.path) as descriptor, rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
-        require_same(file, descriptor)
+    if file.in_bucket:
+        raise CatalogueError("statistics look at all pixels; copy the object to a folder for them")
+    with open_local(file) as opened, rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
         statistics = None
         if options.statistics != "exact":
-            statistics = _of_overview(file, descriptor, facts, options, progress)
+            statistics = _of_overview(opened, facts, options, progress)
         if statistics is None:
-            statistics = _of_all(file, descriptor, facts, options, progress)
-    require_unchanged(file)
+            statistics = _of_all(opened, facts, options, progress)
+        opened.require_unchanged()
     return statistics
 
 
 def _of_overview(
-    file: StoredFile,
-    descriptor: int,
+    opened: LocalFile,
     facts: RasterFile,
     options: ReadOptions,
     progress: Callable[[Progress], None],
 ) -> Statistics | None:
     """From the smallest overview that will do; None where there is none, or none with valid pixels."""
-    with open_dataset(file, descriptor, placed=True) as (dataset, _):
+    with open_dataset(opened, placed=True) as (dataset, _):
         factors = dataset.overviews(1)
         masked = _is_masked(dataset)
     if not factors:
@@ -126,26 +128,25 @@ def _of_overview(
     enough = [f for f in factors if facts.width // f * (facts.height // f) >= _ENOUGH]
     factor = max(enough, default=min(factors))
     level = factors.index(factor)
-    with open_dataset(file, descriptor, placed=True, overview=level) as (dataset, _):
+    with open_dataset(opened, placed=True, overview=level) as (dataset, _):
         rows, columns = dataset.block_shapes[0]
         grid = BlockGrid(dataset.width, dataset.height, columns, rows, without_holes)
         if grid.pixels() * facts.count > options.budget.statistics_pixels:
             return None
         image = _Image(dataset, factor, grid, _nodata(facts), masked)
         _check_block(image, options.budget)
-        found = _Reading(image, file.uri, progress).statistics(facts, options)
+        found = _Reading(image, opened.file.uri, progress).statistics(facts, options)
     return found if any(band.valid for band in found.bands) else None
 
 
 def _of_all(
-    file: StoredFile,
-    descriptor: int,
+    opened: LocalFile,
     facts: RasterFile,
     options: ReadOptions,
     progress: Callable[[Progress], None],
 ) -> Statistics:
-    main = read_directories(descriptor, file.size, options.budget)[0]
-    with open_dataset(file, descriptor, placed=True) as (dataset, _):
+    main = read_directories(opened.bytes, options.budget)[0]
+    with open_dataset(opened, placed=True) as (dataset, _):
         masked = _is_masked(dataset)
         # What GDAL fills holes with is told by nodata alone, and only by one that pixels can have.
         told = not masked and all(
@@ -160,7 +161,7 @@ def _of_all(
                 f"{values} values are more than the {limit} that may be read; "
                 "add overviews, for example with gdaladdo"
             )
-        return _Reading(image, file.uri, progress).statistics(facts, options)
+        return _Reading(image, opened.file.uri, progress).statistics(facts, options)
 
 
 def _is_masked(dataset: DatasetReader) -> bool:

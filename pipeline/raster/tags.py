@@ -1,11 +1,10 @@
 """Reads the directories (IFDs) and tags of a TIFF file itself: within a budget, without pixels."""
 
-import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,6 +170,17 @@ class Directory:
         return bool(self.integer(NEW_SUBFILE_TYPE, 0) & 4) or self.integer(PHOTOMETRIC, 0) == 4
 
 
+class Bytes(Protocol):
+    """The bytes of an open file."""
+
+    @property
+    def size(self) -> int:
+        """Of the whole file."""
+
+    def read(self, position: int, least: int, most: int) -> bytes:
+        """At least `least` and at most `most` bytes from a position on, or fewer where the file ends."""
+
+
 class Source:
     """Bytes of an open file, counted against the budget."""
 
@@ -178,13 +188,13 @@ class Source:
     header_size = 8
     """Bytes before anything else; 16 in a BigTIFF."""
 
-    def __init__(self, descriptor: int, size: int, budget: Budget) -> None:
-        self._descriptor = descriptor
-        self.size = size
+    def __init__(self, file: Bytes, budget: Budget) -> None:
+        self._file = file
+        self.size = file.size
         self.budget = budget
         self._spent = 0
         self._window_start = 0
-        self._window = os.pread(descriptor, _READ_AHEAD, 0)
+        self._window = file.read(0, 0, _READ_AHEAD)
 
     def read(self, position: int, length: int) -> bytes:
         """Raises Truncated beyond the end of the file."""
@@ -196,11 +206,12 @@ class Source:
                 f"the header needs bytes up to {position + length} of a file of {self.size}; "
                 "copy or download it again"
             )
-        if length > _READ_AHEAD:
-            return self._pread(position, length)
-        self._window = self._pread(position, min(_READ_AHEAD, self.size - position))
-        self._window_start = position
-        return self._window[:length]
+        data = self._file.read(position, length, max(length, _READ_AHEAD))
+        if len(data) < length:
+            raise Truncated("the file became shorter while it was read; read it again")
+        if length <= _READ_AHEAD:
+            self._window, self._window_start = data, position
+        return data[:length]
 
     def spend(self, length: int) -> None:
         """Counts bytes of the header. Raises OverBudget."""
@@ -211,22 +222,16 @@ class Source:
                 "for header bytes if the file is meant to be so"
             )
 
-    def _pread(self, position: int, length: int) -> bytes:
-        data = os.pread(self._descriptor, length, position)
-        if len(data) < length:
-            raise Truncated("the file became shorter while it was read; read it again")
-        return data
 
-
-def read_directories(descriptor: int, size: int, budget: Budget) -> tuple[Directory, ...]:
+def read_directories(file: Bytes, budget: Budget) -> tuple[Directory, ...]:
     """The main chain of directories of a classic or big TIFF, in the order of the chain.
 
     Every tag's values lie inside the file. Raises EmptyFile, NotAGeoTIFF, Truncated, Unreadable
     or OverBudget.
     """
-    if size == 0:
+    if file.size == 0:
         raise EmptyFile("the file has no bytes; copy or download it again")
-    source = Source(descriptor, size, budget)
+    source = Source(file, budget)
     directories = tuple(_chain(source))
     if not directories:
         raise Unreadable("the TIFF has a header and no image; write the file again")

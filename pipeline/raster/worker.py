@@ -2,6 +2,8 @@
 
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from multiprocessing.connection import Connection
 from time import monotonic
 
@@ -9,11 +11,13 @@ from pipeline.errors import RasterError, RastersourcesError, Rejection
 from pipeline.raster.facts import Progress, RasterFile, ReadOptions
 from pipeline.raster.reading import read
 from pipeline.raster.statistics import with_statistics
-from pipeline.storage import StoredFile, rejection
+from pipeline.storage import Parts, PartsAhead, StoredFile, rejection
 
 _Batch = list[tuple[StoredFile, ReadOptions]]
 
 _SECONDS_BETWEEN_NEWS = 0.2
+_PARTS_AT_ONCE = 32
+"""Requests to object storage that one process waits for."""
 
 
 def serve(connection: Connection) -> None:
@@ -22,19 +26,31 @@ def serve(connection: Connection) -> None:
         connection.send(None)
         while True:
             batch: _Batch = connection.recv()
+            parts = _parts_of(batch)
             for file, options in batch:
-                connection.send(_answer(connection, file, options))
+                connection.send(_answer(connection, file, options, parts))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
 
+def _parts_of(batch: _Batch) -> Parts | None:
+    """Has the first parts of objects fetched side by side: a bucket answers slowly, but many at once."""
+    objects = [file for file, _ in batch if file.in_bucket]
+    return PartsAhead(batch[0][1].budget.seconds, objects, _threads()) if objects else None
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_PARTS_AT_ONCE, "parts")
+
+
 def _answer(
-    connection: Connection, file: StoredFile, options: ReadOptions
+    connection: Connection, file: StoredFile, options: ReadOptions, parts: Parts | None
 ) -> RasterFile | Rejection | RastersourcesError:
     """What is not the file's fault is sent as it is, to be raised by the other side."""
     news = _News(connection, options.budget.seconds)
     try:
-        facts = read(file, options)
+        facts = read(file, options, parts)
         return with_statistics(file, facts, options, news.tell) if options.statistics else facts
     except RasterError as error:
         return rejection(file, error)

@@ -1,4 +1,4 @@
-"""Lists raster files, in folders and in buckets, with what identifies their present content."""
+"""Raster files in folders and in buckets: lists them with what identifies their content, reads parts of objects."""
 
 from pipeline.storage.files import (
     RASTER_SUFFIXES,
@@ -10,12 +10,18 @@ from pipeline.storage.files import (
 )
 from pipeline.storage.folders import own_fingerprint, present_fingerprint, stored_file
 from pipeline.storage.listing import list_files
+from pipeline.storage.parts import FIRST_BYTES, Part, Parts, PartsAhead
 from pipeline.storage.places import Place, named_place, place_of
 from pipeline.storage.roots import EVERYWHERE, Root
+from pipeline.storage.sidecars import with_sidecars
 
 __all__ = [
     "EVERYWHERE",
+    "FIRST_BYTES",
     "RASTER_SUFFIXES",
+    "Part",
+    "Parts",
+    "PartsAhead",
     "Place",
     "Root",
     "StoredFile",
@@ -29,4 +35,5 @@ __all__ = [
     "rejection",
     "stored_file",
     "translated",
+    "with_sidecars",
 ]

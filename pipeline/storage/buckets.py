@@ -4,11 +4,16 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import quote
 
 from pipeline.errors import CatalogueError, NotFound, Rejection
 from pipeline.storage.files import RASTER_SUFFIXES, StoredFile
-from pipeline.storage.objects import bucket_and_key, object_uri, store_of, translated_listing
+from pipeline.storage.objects import (
+    bucket_and_key,
+    object_uri,
+    plain_etag,
+    store_of,
+    translated_listing,
+)
 from pipeline.storage.places import Place
 from pipeline.storage.roots import Roots
 from pipeline.storage.sidecars import (
@@ -103,15 +108,12 @@ def _listed(bucket: str, prefix: str, start: str = "") -> Iterator[tuple[str, St
         for page in pages:
             for meta in page:
                 folder, _, name = meta["path"].rpartition("/")
-                yield folder, _object(name, meta, uri)
+                yield folder, _object(name, meta)
 
 
-def _object(name: str, meta: "ObjectMeta", uri: str) -> StoredObject:
-    etag = meta["e_tag"]
-    if not etag:
-        raise CatalogueError(f"{uri}: the storage gives no ETags; without them changes stay unseen")
+def _object(name: str, meta: "ObjectMeta") -> StoredObject:
     modified = (meta["last_modified"] - _EPOCH) // timedelta(microseconds=1) * 1000
-    return StoredObject(name, meta["size"], quote(etag.strip('"'), safe=""), modified)
+    return StoredObject(name, meta["size"], plain_etag(meta), modified)
 
 
 class _Wanted:

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from pipeline.errors import NotAFile, NotFound, PermissionDenied, RasterError, Rejection, Unreadable
+from pipeline.storage.objects import S3
 
 RASTER_SUFFIXES = (".tif", ".tiff")
 """What is picked up from folders, in any case; a file that is named outright may have any name."""
@@ -28,6 +29,16 @@ class StoredFile:
     """When it was last written, in nanoseconds since 1970."""
     sidecars: tuple[str, ...] = ()
     """Names of the files beside it from which GDAL may take metadata, sorted."""
+
+    @property
+    def name(self) -> str:
+        """The last part of the location."""
+        return self.location.rpartition("/")[2]
+
+    @property
+    def in_bucket(self) -> bool:
+        """Whether it is an object, and no file of this machine."""
+        return self.uri.startswith(S3)
 
     @property
     def path(self) -> Path:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING
-from urllib.parse import quote_from_bytes
+from urllib.parse import quote, quote_from_bytes
 
 from pipeline.errors import (
     CatalogueError,
@@ -19,6 +19,7 @@ from pipeline.errors import (
 )
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import S3Store
 
 # obstore is imported where it is used: whoever has no bucket does not wait for it.
@@ -27,7 +28,7 @@ S3 = "s3://"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _STATUS = re.compile(r"status code: (\d{3})")
 _RETRIES = 10
-_SECONDS_OF_RETRIES = 60
+_SECONDS = 60.0
 _NAMELESS = "no key that obstore can name: an empty part, `.`, `..` or a control character"
 
 
@@ -52,10 +53,11 @@ def object_uri(bucket: str, key: str) -> str:
 
 
 @cache
-def store_of(bucket: str) -> "S3Store":
+def store_of(bucket: str, seconds: float = _SECONDS) -> "S3Store":
     """A connection to a bucket, by the AWS_* variables of the environment; opened when it is used.
 
-    Raises CatalogueError where they cannot be used.
+    One request may take `seconds`, and is tried again for as long. Raises CatalogueError where the
+    variables cannot be used.
     """
     from obstore.exceptions import BaseError
     from obstore.store import S3Store
@@ -63,11 +65,8 @@ def store_of(bucket: str) -> "S3Store":
     try:
         return S3Store(
             bucket,
-            client_options={"allow_http": _allow_http()},
-            retry_config={
-                "max_retries": _RETRIES,
-                "retry_timeout": timedelta(seconds=_SECONDS_OF_RETRIES),
-            },
+            client_options={"allow_http": _allow_http(), "timeout": timedelta(seconds=seconds)},
+            retry_config={"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=seconds)},
         )
     except (BaseError, ValueError) as error:
         raise CatalogueError(
@@ -97,49 +96,63 @@ def translated_listing(uri: str) -> Iterator[None]:
 
 
 def _listing_error(uri: str, error: Exception) -> RastersourcesError:
-    match problem_of(error):
+    match problem_of(error, uri):
         case NotFound():
             return CatalogueError(f"{uri}: the bucket is not there; check its name")
         case PermissionDenied():
             return CatalogueError(
                 f"{uri} may not be listed; check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and their rights"
             )
-        case RastersourcesError() as problem:
-            return type(problem)(f"{uri}: {problem}")
+        case problem:
+            return problem
 
 
-def problem_of(error: Exception) -> RastersourcesError:
+def problem_of(error: Exception, uri: str) -> RastersourcesError:
     """What an error of obstore means; nothing of the storage's answer is repeated, which may hold keys."""
+    text = str(error)
+    found = _STATUS.search(text)
+    status = int(found[1]) if found else None
+    if isinstance(error, FileNotFoundError) or status == 404:
+        return NotFound("the object is not there (any more); check its name or list again")
+    if status in (412, 416):
+        return Changing("the object changed since it was listed; list and read it again")
+    if fault := _fault_of_set_up(error, status):
+        return CatalogueError(f"{uri}: {fault}")
+    if status in (401, 403):
+        return PermissionDenied(
+            "these credentials may not read it; check AWS_ACCESS_KEY_ID and its rights"
+        )
+    reason = f"it answers {status}" if status else "the connection fails"
+    return TransientError(
+        f"{uri}: the storage does not answer as it should ({reason}); try again later"
+    )
+
+
+def _fault_of_set_up(error: Exception, status: int | None) -> str:
+    """What is wrong with a name or a variable; nothing where that is not at fault."""
     from obstore.exceptions import InvalidPathError
 
     text = str(error)
     if isinstance(error, InvalidPathError):
         key = text.partition('Path "')[2].partition('"')[0]
-        return CatalogueError(f"{key[:200]!r} is {_NAMELESS}; copy the object to another key")
-    found = _STATUS.search(text)
-    status = int(found[1]) if found else None
+        return f"{key[:200]!r} is {_NAMELESS}; copy the object to another key"
     if "/latest/api/token" in text or "/latest/meta-data" in text:
-        return CatalogueError(
-            "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
-    if isinstance(error, FileNotFoundError) or status == 404:
-        return NotFound("the object is not there (any more); check its name or list again")
-    if status in (401, 403):
-        return PermissionDenied(
-            "these credentials may not read it; check AWS_ACCESS_KEY_ID and its rights"
-        )
-    if status in (412, 416):
-        return Changing("the object changed since it was listed; list and read it again")
-    if status is not None and status < 500 and status not in (408, 429):
-        return CatalogueError(
-            f"the storage refuses the request ({status}); check AWS_ENDPOINT_URL and AWS_REGION"
-        )
+        return "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     if "BadScheme" in text:
-        return CatalogueError(
-            "plain http is not allowed; set AWS_ENDPOINT_URL to http://... to allow it"
+        return "plain http is not allowed; set AWS_ENDPOINT_URL to http://... to allow it"
+    if status is not None and status < 500 and status not in (401, 403, 408, 429):
+        return f"the storage refuses the request ({status}); check AWS_ENDPOINT_URL and AWS_REGION"
+    return ""
+
+
+def plain_etag(meta: "ObjectMeta") -> str:
+    """The ETag without its quotes, as part of a fingerprint. Raises CatalogueError where there is none."""
+    etag = meta["e_tag"]
+    if not etag:
+        raise CatalogueError(
+            "the storage gives no ETags, without which changes stay unseen; use another one"
         )
-    reason = f"it answers {status}" if status else "the connection fails"
-    return TransientError(f"the storage does not answer as it should ({reason}); try again later")
+    return quote(etag.strip('"'), safe="")
 
 
 def _brief(error: Exception) -> str:
