@@ -1,8 +1,6 @@
 """The flows: as a process of its own, on its own Prefect server and on one that is there."""
 
-import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,6 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from flows.server import free_port, started
 from pipeline.deposit import deposit_at
 from tests.commands import FLOWS, REPOSITORY, environment, run
 from tests.factory import write_raster
@@ -21,28 +18,6 @@ id = "flow"
 files = "files"
 organisation = "Owner"
 """
-
-
-@pytest.fixture(scope="module")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("prefect")
-
-
-@pytest.fixture(scope="module")
-def prefect_api(prefect_home: Path) -> Iterator[str]:
-    """A Prefect server that the user has."""
-    changes = {
-        "PREFECT_HOME": str(prefect_home),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-    }
-    before = dict(os.environ)
-    os.environ.update(changes)
-    port = free_port()
-    with started(port, prefect_home / "server.log"):
-        os.environ.clear()
-        os.environ.update(before)
-        yield f"http://127.0.0.1:{port}/api"
 
 
 @pytest.fixture

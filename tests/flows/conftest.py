@@ -1,0 +1,31 @@
+"""A Prefect server of the user's, for the tests of a module."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.server import free_port, started
+
+
+@pytest.fixture(scope="module")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="module")
+def prefect_api(prefect_home: Path) -> Iterator[str]:
+    """A Prefect server that the user has."""
+    changes = {
+        "PREFECT_HOME": str(prefect_home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    before = dict(os.environ)
+    os.environ.update(changes)
+    port = free_port()
+    with started(port, prefect_home / "server.log"):
+        os.environ.clear()
+        os.environ.update(before)
+        yield f"http://127.0.0.1:{port}/api"

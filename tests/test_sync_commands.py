@@ -1,0 +1,144 @@
+"""The commands plan, sync, unregister and restore, as a user runs them."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from pipeline.storage import file_uri
+from tests.commands import RASTERSOURCES, run
+from tests.factory import write_raster
+
+CONFIG = """
+[[source]]
+id = "one"
+files = "one/*.tif"
+organisation = "Owner"
+
+[[source]]
+id = "two"
+files = "two"
+organisation = "Owner"
+group = "all"
+name = "Two"
+missing = "remove"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, engine: Engine) -> Path:
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE raster_sources, rejected_files, organisations CASCADE"))
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        for number in range(6):
+            write_raster(tmp_path / name / f"{number}.tif", width=10 + number)
+    (tmp_path / "sources.toml").write_text(CONFIG)
+    return tmp_path
+
+
+@pytest.fixture
+def command(folder: Path, database_url: str) -> Any:
+    def command(*words: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:
+        whole = [*RASTERSOURCES, *words]
+        return run(whole, status=status, cwd=folder, RASTERSOURCES_DATABASE_URL=database_url)
+
+    return command
+
+
+def counts(printed: str) -> dict[str, dict[str, int]]:
+    """Definition -> kind -> number, of the JSON lines of a plan."""
+    plans = [json.loads(line) for line in printed.splitlines()]
+    return {
+        plan["definition"]: {kind: count for kind, count in plan["counts"].items() if count}
+        for plan in plans
+    }
+
+
+def test_plan_ends_with_2_while_there_is_something_to_do_and_with_0_afterwards(
+    folder: Path, command: Any
+) -> None:
+    assert counts(command("plan", "--json", status=2).stdout) == {
+        "one": {"add": 6},
+        "two": {"add": 6},
+    }
+    command("sync", status=1)  # nobody said that the organisation may be made
+    assert "12 registered, 0 unchanged, 0 refused" in command("sync", "--create").stdout
+    assert counts(command("plan", "--json").stdout) == {
+        "one": {"unchanged": 6}, "two": {"unchanged": 6},
+    }  # fmt: skip
+    assert "0 registered, 12 unchanged" in command("sync").stdout
+    (folder / "two" / "5.tif").unlink()
+    table = command("plan", status=2).stdout
+    assert f"missing {file_uri(folder / 'two' / '5.tif')}" in table
+    assert counts(command("plan", "two", "--json", status=2).stdout) == {
+        "two": {"unchanged": 5, "missing": 1}
+    }
+    assert counts(command("plan", "one", "--json").stdout) == {"one": {"unchanged": 6}}
+
+
+def test_sync_runs_what_is_named_and_says_what_is_not_there(folder: Path, command: Any) -> None:
+    assert "6 registered" in command("sync", "two", "--create").stdout
+    refused = command("sync", "three", status=1)
+    assert 'there is no definition "three"; there are: one, two' in refused.stderr
+
+
+def test_one_definition_that_fails_does_not_keep_the_others_from_being_synced(
+    folder: Path, command: Any
+) -> None:
+    command("sync", "--create")
+    for number in range(3):
+        (folder / "one" / f"{number}.tif").unlink()
+    (folder / "two" / "0.tif").unlink()
+    done = command("sync", status=1)
+    assert '3 of the 6 files of "one" are missing, more than 20%' in done.stderr
+    assert "8 registered" not in done.stdout
+    assert "1 missing" in done.stdout
+    assert "sync would refuse: 3 of the 6" in command("plan", status=1).stdout
+    assert "3 missing" in command("sync", "--accept-missing").stdout
+    command("plan")
+
+
+def test_refused_files_are_named_and_give_3(folder: Path, command: Any) -> None:
+    (folder / "one" / "bad.tif").write_bytes(b"no TIFF")
+    done = command("sync", "--create", status=3)
+    assert "12 registered, 0 unchanged, 1 refused" in done.stdout
+    assert f"refused {file_uri(folder / 'one' / 'bad.tif')}: " in done.stderr
+    assert "[not_a_geotiff]" in done.stderr
+    assert "0 registered, 12 unchanged, 1 refused" in command("sync", status=3).stdout
+    assert "[not_a_geotiff]" in command("plan").stdout  # nothing to do
+
+
+def test_unregister_takes_out_and_restore_brings_back(folder: Path, command: Any) -> None:
+    command("sync", "--create")
+    done = command("unregister", "one/0.tif", folder / "two")
+    assert (
+        done.stdout == "7 files and 0 sources taken out of the catalogue; 2 sources stayed, empty\n"
+    )
+    kept = command("sync")
+    assert "0 registered, 5 unchanged, 0 refused, 7 withheld" in kept.stdout
+    assert "`rastersources restore` lists them" in kept.stderr
+    listed = command("restore").stdout
+    assert len(listed.splitlines()) == 7
+    assert file_uri(folder / "one" / "0.tif") in listed
+    assert "1 deletion lifted" in command("restore", "one/0.tif").stdout
+    assert "1 registered, 5 unchanged, 0 refused, 6 withheld" in command("sync").stdout
+    assert "6 deletions lifted" in command("restore", "two").stdout
+    assert "6 registered, 6 unchanged, 0 refused" in command("sync").stdout
+    unknown = command("restore", "two", status=1)
+    assert "nothing of that name was deleted" in unknown.stderr
+
+
+def test_a_definition_that_left_the_file_is_shown_and_pruned_when_asked(
+    folder: Path, command: Any
+) -> None:
+    command("sync", "--create")
+    (folder / "sources.toml").write_text(CONFIG.partition('[[source]]\nid = "two"')[0])
+    assert "orphaned two: left the file with 1 source" in command("plan").stdout
+    command("sync")
+    assert "orphaned two" in command("plan").stdout
+    assert "pruned two: 1 source removed" in command("sync", "--prune").stderr
+    assert "orphaned" not in command("plan").stdout
