@@ -1,6 +1,7 @@
 """A real PostGIS for every test: one private cluster for the session, a throw-away database per test module."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -110,7 +111,15 @@ class new_database:  # noqa: N801 - used as a function
         return make_url(self.server).set(database=self.name).render_as_string(hide_password=False)
 
     def __exit__(self, *_: object) -> None:
-        self._execute("DROP DATABASE {} WITH (FORCE)", self.name)
+        while True:
+            try:
+                self._execute("DROP DATABASE {} WITH (FORCE)", self.name)
+            except psycopg.errors.InsufficientPrivilege:
+                time.sleep(
+                    0.1
+                )  # until PostgreSQL's own vacuum, which only a superuser may end, is through
+            else:
+                return
 
     def _execute(self, statement: str, *names: str) -> None:
         with psycopg.connect(self.server, autocommit=True) as connection:
