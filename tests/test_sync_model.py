@@ -243,7 +243,7 @@ class Model:
             synced_when_free(engine, self.pool, self.folder)
             expected = contents(engine)
             engine.dispose()
-        assert mine == expected
+        assert only_in(mine, expected) == only_in(expected, mine) == {}
         (hand,) = self.rows("SELECT size FROM raster_sources WHERE definition IS NULL")
         assert hand.size == self.sent
 
@@ -298,6 +298,12 @@ def contents(engine: Engine) -> dict[str, Any]:
             name: [tuple(row) for row in connection.execute(text(query))]
             for name, query in queries.items()
         }
+
+
+def only_in(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The rows of one that the other has not."""
+    rows = {name: [row for row in one[name] if row not in other[name]] for name in one}
+    return {name: found for name, found in rows.items() if found}
 
 
 STEPS: dict[str, int] = {

@@ -43,6 +43,10 @@ def transaction(engine: Engine) -> Iterator[psycopg.Connection[TupleRow]]:
             assert isinstance(connection, psycopg.Connection)
             with connection.transaction():
                 yield connection
+        except psycopg.OperationalError as error:
+            if not pooled.driver_connection or pooled.driver_connection.closed:
+                pooled.invalidate(error)  # nothing can be rolled back on it
+            raise
         finally:
             pooled.close()
 
