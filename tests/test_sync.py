@@ -136,6 +136,24 @@ def test_a_moved_file_does_not_change_the_name_that_people_gave(
     assert rows(engine, NAMES) == [("Ours",)]
 
 
+def test_a_file_that_moves_to_another_group_leaves_the_others_of_its_group_alone(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    fields = {
+        "group": "place",
+        "name": "{place}",
+        "pattern": r"(?P<place>[a-z])_\d",
+        "missing": "remove",
+    }
+    for number in range(3):
+        write_raster(tmp_path / f"a_{number}.tif", width=10 + number)
+    sync(tmp_path, **fields)
+    (tmp_path / "a_0.tif").rename(tmp_path / "b_0.tif")
+    assert sync(tmp_path, **fields).moved == 1
+    found = rows(engine, "SELECT name, group_key, file_count FROM raster_sources ORDER BY name")
+    assert found == [("a", "a", 2), ("b", "b", 1)]
+
+
 def test_two_files_of_one_fingerprint_are_no_move(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:

@@ -255,6 +255,7 @@ def write(
     stage(connection, batch.facts, definition.id, definition.reading_hash())
     parameters: dict[str, Any] = {
         **fields(definition, owner),
+        "group": definition.group,
         "keys": list(batch.names),
         "names": list(batch.names.values()),
         "uris": [*batch.uris, *evicted],
@@ -280,14 +281,13 @@ def write(
 
 
 def move_groups(connection: Connection, moves: Sequence[Move], parameters: dict[str, Any]) -> None:
-    """Give sources whose files moved their new keys, and their names where those follow the files'."""
-    changed = [move for move in moves if move.before.key != move.after.key]
-    if changed:
+    """Give sources of one file, where it moved, their new keys, and their names where those follow the file's."""
+    if moves and parameters["group"] == "file":  # elsewhere a file that moves leaves others behind
         lists = {
-            "old_keys": [move.before.key for move in changed],
-            "old_names": [move.before.name for move in changed],
-            "new_keys": [move.after.key for move in changed],
-            "new_names": [move.after.name for move in changed],
+            "old_keys": [move.before.key for move in moves],
+            "old_names": [move.before.name for move in moves],
+            "new_keys": [move.after.key for move in moves],
+            "new_names": [move.after.name for move in moves],
         }
         connection.execute(MOVE_GROUPS, {**parameters, **lists})
 
