@@ -65,8 +65,8 @@ NAMES = "SELECT name FROM raster_sources ORDER BY name"
 def test_a_plan_says_what_sync_then_does_and_nothing_afterwards(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
-    for name in ("a", "b", "c", "d"):
-        write_raster(tmp_path / f"{name}.tif")
+    for width, name in enumerate(("a", "b", "c", "d"), 20):
+        write_raster(tmp_path / f"{name}.tif", width=width)
     (tmp_path / "e.tif").write_bytes(b"no TIFF")
     work = work_of([tmp_path])
     assert changes(planned(engine, work)) == {"add": 5}
