@@ -8,7 +8,7 @@ import typer
 
 from flows.server import prefect_server
 from pipeline.cli import fail, stop
-from pipeline.commands.options import DEFAULT_CONFIG, ConfigFile, Create, Names
+from pipeline.commands.options import DEFAULT_CONFIG, ConfigFile, Create, Names, ReadBy, Scheduler
 from pipeline.entry import home_folder
 from pipeline.errors import RastersourcesError
 from pipeline.settings import settings
@@ -27,6 +27,8 @@ def flows() -> None:
 def register(
     config: ConfigFile = DEFAULT_CONFIG,
     create: Create = False,
+    runner: ReadBy = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Register what a sources.toml says.
 
@@ -35,7 +37,7 @@ def register(
     with prefect_server(made_home()):
         from flows.register import run
 
-        status = run(config, create=create)
+        status = run(config, create=create, runner=runner, scheduler=scheduler)
     raise SystemExit(status)
 
 
@@ -50,6 +52,8 @@ def sync(
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove the sources of definitions that left the file.")
     ] = False,
+    runner: ReadBy = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Bring the catalogue to what the files of a sources.toml are.
 
@@ -58,7 +62,10 @@ def sync(
     with prefect_server(made_home()):
         from flows.sync import run
 
-        status = run(config, names or [], create=create, accept_missing=accept_missing, prune=prune)
+        status = run(
+            config, names or [], create=create, accept_missing=accept_missing, prune=prune,
+            runner=runner, scheduler=scheduler,
+        )  # fmt: skip
     raise SystemExit(status)
 
 

@@ -14,26 +14,31 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.ingestion import conclude, end, write_as_task
-from pipeline.entry import catalogue, conditions, reading
+from pipeline.entry import catalogue, conditions
 from pipeline.ingest import Run, register_all, work_of_config
+from pipeline.runners import Runner, reading
 from pipeline.settings import settings
 from pipeline.watching import watching
 
 
-def run(config: Path, *, create: bool) -> int:
+def run(
+    config: Path, *, create: bool, runner: Runner | None = None, scheduler: str | None = None
+) -> int:
     """Run the flow and say how it went; exit status 0: all good, 1: failed, 3: some were refused."""
     began = monotonic()
-    return end(register_flow(config, create, return_state=True), began)
+    return end(register_flow(config, create, runner, scheduler, return_state=True), began)
 
 
 @flow(name="register", persist_result=False)
-def register_flow(config: Path, create: bool = False) -> State[object]:
+def register_flow(
+    config: Path, create: bool = False, runner: Runner | None = None, scheduler: str | None = None
+) -> State[object]:
     """Register what a sources.toml says; Completed, or Failed with the reason, and an artifact that tells more."""
     began, configured = monotonic(), settings()
     works, how = work_of_config(config), conditions(configured, create=create)
     with (
         catalogue(configured) as engine,
-        reading(configured) as reader,
+        reading(configured, runner, scheduler) as reader,
         watching() as watcher,
     ):
         outcomes = register_all(Run(engine, how, reader, watcher, write_as_task), works)

@@ -7,18 +7,30 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.ingestion import conclude, end, write_as_task
-from pipeline.entry import catalogue, conditions, reading
+from pipeline.entry import catalogue, conditions
 from pipeline.ingest import Run, work_of_config
 from pipeline.printing import pruned
+from pipeline.runners import Runner, reading
 from pipeline.settings import settings
 from pipeline.syncing import chosen, prune_all, sync_all
 from pipeline.watching import watching
 
 
-def run(config: Path, names: list[str], *, create: bool, accept_missing: bool, prune: bool) -> int:
+def run(
+    config: Path,
+    names: list[str],
+    *,
+    create: bool,
+    accept_missing: bool,
+    prune: bool,
+    runner: Runner | None = None,
+    scheduler: str | None = None,
+) -> int:
     """Run the flow and say how it went; exit status 0: all good, 1: failed, 3: some were refused."""
     began = monotonic()
-    state = sync_flow(config, names, create, accept_missing, prune, return_state=True)
+    state = sync_flow(
+        config, names, create, accept_missing, prune, runner, scheduler, return_state=True
+    )
     return end(state, began)
 
 
@@ -29,11 +41,13 @@ def sync_flow(
     create: bool = False,
     accept_missing: bool = False,
     prune: bool = False,
+    runner: Runner | None = None,
+    scheduler: str | None = None,
 ) -> State[object]:
     """Sync definitions, all without names; Completed, Failed, or Cancelled where another run is at work."""
     began, configured = monotonic(), settings()
     works, how = work_of_config(config), conditions(configured, create=create)
-    with catalogue(configured) as engine, reading(configured) as reader:
+    with catalogue(configured) as engine, reading(configured, runner, scheduler) as reader:
         with watching() as watcher:
             run = Run(engine, how, reader, watcher, write_as_task)
             outcomes = sync_all(

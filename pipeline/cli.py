@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from pipeline.commands.administration import GROUPS
-from pipeline.commands.options import DEFAULT_CONFIG, ConfigFile, Create
+from pipeline.commands.options import DEFAULT_CONFIG, ConfigFile, Create, ReadBy, Scheduler
 from pipeline.commands.rejected import rejected
 from pipeline.commands.sources import sources
 from pipeline.commands.syncing import COMMANDS
@@ -20,14 +20,14 @@ from pipeline.entry import (
     conditions,
     database_url,
     home_folder,
-    reading,
 )
 from pipeline.errors import CatalogueError, RastersourcesError
+from pipeline.runners import reading
 from pipeline.settings import Settings, settings
 
 if TYPE_CHECKING:
     from pipeline.catalogue.migrations import Step
-    from pipeline.ingest import Work
+    from pipeline.ingest import Reader, Work
 
 app = typer.Typer(
     name="rastersources",
@@ -112,6 +112,8 @@ def register(
     ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     create: Create = False,
+    runner: ReadBy = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Register files: one raster source for each, or what a sources.toml says.
 
@@ -127,10 +129,15 @@ def register(
         "pattern": pattern,
     }  # fmt: skip
     works = work_of_arguments(paths, fields) if paths else work_of_config(config)
-    raise SystemExit(run_register(works, settings(), create=create))
+    configured = settings()
+    with reading(configured, runner, scheduler) as reader:
+        status = run_register(works, configured, reader, create=create)
+    raise SystemExit(status)
 
 
-def run_register(works: "Sequence[Work]", configured: Settings, *, create: bool) -> int:
+def run_register(
+    works: "Sequence[Work]", configured: Settings, reader: "Reader", *, create: bool
+) -> int:
     """Register, show progress and summary; the exit status."""
     from pipeline.ingest import Run, register_all
     from pipeline.printing import announce
@@ -138,11 +145,7 @@ def run_register(works: "Sequence[Work]", configured: Settings, *, create: bool)
 
     began = monotonic()
     how = conditions(configured, create=create)
-    with (
-        catalogue(configured) as engine,
-        reading(configured) as reader,
-        watching() as watcher,
-    ):
+    with catalogue(configured) as engine, watching() as watcher:
         outcomes = register_all(Run(engine, how, reader, watcher), works)
     return announce(outcomes, monotonic() - began)
 

@@ -1,4 +1,4 @@
-"""What the entry points share: from the settings to an open catalogue and processes that read."""
+"""What the entry points share: from the settings to an open catalogue and the conditions of a run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from pipeline.settings import CHECKOUT, Settings
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from pipeline.ingest import Conditions, Reader
+    from pipeline.ingest import Conditions
     from pipeline.uploading import Worker
 
 # Each function imports what it needs: the command line starts in a tenth of a second that way.
@@ -53,15 +53,6 @@ def catalogue(configured: Settings) -> Iterator["Engine"]:
             yield engine
         finally:
             engine.dispose()
-
-
-@contextmanager
-def reading(configured: Settings) -> Iterator["Reader"]:
-    """The processes that read files."""
-    from pipeline.raster import ReadingPool
-
-    with ReadingPool(configured.workers) as pool:
-        yield pool.read
 
 
 @contextmanager

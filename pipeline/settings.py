@@ -41,6 +41,10 @@ class Settings(BaseSettings):
     """Public base URL of hyperlinks, such as https://example.org/rasters; None: that of the request."""
     workers: int = Field(default=2, ge=1, le=256)
     """Processes that read files."""
+    runner: Literal["processes", "threads", "dask"] = "processes"
+    """Where files are read; see `pipeline.runners`."""
+    scheduler: str | None = None
+    """Address of the Dask scheduler, such as tcp://10.0.0.5:8786."""
     batch_size: int = Field(default=500, ge=1, le=100_000)
     """Files in one transaction."""
     roots: Annotated[list[str], NoDecode, BeforeValidator(parts)] = []

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.runners import Runner
+
 ConfigFile = Annotated[
     Path, typer.Option("--config", help="The source definitions.", metavar="FILE")
 ]
@@ -16,3 +18,11 @@ Names = Annotated[
     typer.Argument(metavar="[NAME...]", help="Ids of definitions; all of them without any."),
 ]
 DEFAULT_CONFIG = Path("sources.toml")
+ReadBy = Annotated[
+    Runner | None,
+    typer.Option("--runner", help="Who reads files; RASTERSOURCES_RUNNER or processes."),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(help="The Dask scheduler, such as tcp://10.0.0.5:8786.", metavar="ADDRESS"),
+]

@@ -7,9 +7,10 @@ from uuid import UUID
 
 import typer
 
-from pipeline.commands.options import DEFAULT_CONFIG, ConfigFile, Create, Names
-from pipeline.entry import catalogue, conditions, reading
+from pipeline.commands.options import DEFAULT_CONFIG, ConfigFile, Create, Names, ReadBy, Scheduler
+from pipeline.entry import catalogue, conditions
 from pipeline.errors import CatalogueError
+from pipeline.runners import reading
 from pipeline.settings import settings
 
 
@@ -57,6 +58,8 @@ def sync(
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove the sources of definitions that left the file.")
     ] = False,
+    runner: ReadBy = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Bring the catalogue to what the files of a sources.toml are: add, update, move, and see to missing ones.
 
@@ -70,7 +73,7 @@ def sync(
     began, configured = monotonic(), settings()
     works = work_of_config(config)
     how = conditions(configured, create=create)
-    with catalogue(configured) as engine, reading(configured) as reader:
+    with reading(configured, runner, scheduler) as reader, catalogue(configured) as engine:
         with watching() as watcher:
             run = Run(engine, how, reader, watcher)
             outcomes = sync_all(

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from pipeline.deposit import deposit_at
+from tests.cluster import local_cluster
 from tests.commands import FLOWS, REPOSITORY, environment, run
 from tests.factory import write_raster
 
@@ -82,6 +83,26 @@ def test_it_leaves_an_artifact_on_the_server_that_is_there(
     assert (flow_run["state"]["type"], flow_run["state"]["name"]) == ("COMPLETED", "Rejections")
     (task_run,) = httpx.post(f"{prefect_api}/task_runs/filter", json={}, timeout=60).json()
     assert task_run["state"]["type"] == "COMPLETED"
+
+
+def test_register_and_sync_read_on_a_dask_cluster(
+    folder: Path, database_url: str, engine: Engine, prefect_api: str
+) -> None:
+    (folder / "sources.toml").write_text(CONFIG.replace('"flow"', '"dask"'))
+    where: dict[str, Any] = {
+        "PREFECT_API_URL": prefect_api,
+        "RASTERSOURCES_DATABASE_URL": database_url,
+        "RASTERSOURCES_HOME": folder / "home",
+    }
+    options = ["--config", folder / "sources.toml", "--create", "--runner", "dask"]
+    with local_cluster(folder, 1) as cluster:
+        options += ["--scheduler", cluster.address]
+        done = run([*FLOWS, "register", *options], **where)
+        assert done.stdout.startswith("1 registered")
+        write_raster(folder / "files" / "more.tif")
+        done = run([*FLOWS, "sync", *options], **where)
+        assert done.stdout.startswith("1 registered, 1 unchanged")
+    assert done.stderr == ""
 
 
 def test_a_run_that_fails_says_why_in_one_sentence(

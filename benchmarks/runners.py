@@ -1,0 +1,65 @@
+"""Reading headers by each runner: files per second, against one process that reads them in a loop.
+
+    .venv/bin/python benchmarks/runners.py [FILES]
+
+Makes FILES (5,000) GeoTIFFs of 4 x 4 pixels in a temporary folder and reads them, in batches of 500 as `register` does,
+by two processes, by two threads with a process each, and on a Dask cluster of two worker processes of this machine.
+Processes are started, and CRSs worked out, before the clock.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from distributed import LocalCluster
+from register import make_files
+
+from pipeline.ingest import Reader
+from pipeline.raster import ReadOptions, read
+from pipeline.runners import Runner, reading
+from pipeline.settings import Settings
+from pipeline.storage import StoredFile, list_files, named_place
+
+BATCH = 500
+Files = list[StoredFile]
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000
+    with tempfile.TemporaryDirectory() as folder:
+        make_files(Path(folder, "files"), count)
+        files = [
+            item
+            for item in list_files([named_place(folder)], [Path("/")])
+            if isinstance(item, StoredFile)
+        ]
+        alone = rate(files, lambda batch, _: [read(file) for file in batch])
+        print(f"{'a loop in one process':32} {alone:6.0f} files/s")
+        for runner in ("processes", "threads"):
+            show(runner, files, alone)
+        with LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, silence_logs="ERROR",
+            dashboard_address=":0", local_directory=folder,
+        ) as cluster:  # fmt: skip
+            show("dask", files, alone, cluster.scheduler_address)
+
+
+def show(runner: Runner, files: Files, alone: float, scheduler: str | None = None) -> None:
+    with reading(Settings(workers=2), runner, scheduler) as reader:
+        found = rate(files, reader)
+    print(f"--runner {runner:23} {found:6.0f} files/s {found / alone:6.2f} x")
+
+
+def rate(files: Files, reader: Reader | Callable[[Files, ReadOptions], Iterable[object]]) -> float:
+    """Files per second."""
+    list(reader(files[:BATCH], ReadOptions()))
+    began = time.monotonic()
+    for start in range(0, len(files), BATCH):
+        list(reader(files[start : start + BATCH], ReadOptions()))
+    return len(files) / (time.monotonic() - began)
+
+
+if __name__ == "__main__":
+    main()

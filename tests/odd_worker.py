@@ -1,0 +1,30 @@
+"""Loaded by the Dask workers of tests: files of two names meet with a worker that dies, or that has no such file."""
+
+import os
+import signal
+from collections.abc import Sequence
+
+from pipeline import cluster
+from pipeline.errors import NotFound, Rejection
+from pipeline.raster import RasterFile, ReadOptions
+from pipeline.raster.chunks import KeptProcesses
+from pipeline.storage import StoredFile, rejection
+from tests.cluster import FATAL, UNSEEN
+
+
+class OddMachine(KeptProcesses):
+    """Reads as ever, but for those files."""
+
+    def read(
+        self, chunk: Sequence[StoredFile], options: ReadOptions
+    ) -> list[RasterFile | Rejection]:
+        if any(FATAL in file.uri for file in chunk):
+            os.kill(os.getpid(), signal.SIGKILL)
+        outcomes = super().read(chunk, options)
+        return [
+            rejection(file, NotFound("not here")) if UNSEEN in file.uri else outcome
+            for file, outcome in zip(chunk, outcomes, strict=True)
+        ]
+
+
+cluster._PROCESSES = OddMachine()
