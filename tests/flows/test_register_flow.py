@@ -94,9 +94,9 @@ def test_register_and_sync_read_on_a_dask_cluster(
         "RASTERSOURCES_DATABASE_URL": database_url,
         "RASTERSOURCES_HOME": folder / "home",
     }
-    options = ["--config", folder / "sources.toml", "--create", "--runner", "dask"]
+    options: list[str | Path] = ["--create", "--config", folder / "sources.toml"]
     with local_cluster(folder, 1) as cluster:
-        options += ["--scheduler", cluster.address]
+        options += ["--runner", "dask", "--scheduler", cluster.address]
         done = run([*FLOWS, "register", *options], **where)
         assert done.stdout.startswith("1 registered")
         write_raster(folder / "files" / "more.tif")
