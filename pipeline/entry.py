@@ -23,9 +23,9 @@ def home_folder(configured: Settings) -> Path:
     return (configured.home or default_home(CHECKOUT)).absolute()
 
 
-def uploads_folder(configured: Settings) -> Path:
+def uploads_place(configured: Settings) -> str:
     """RASTERSOURCES_UPLOADS, or its default."""
-    return Path(configured.uploads) if configured.uploads else home_folder(configured) / "uploads"
+    return configured.uploads or str(home_folder(configured) / "uploads")
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def upload_worker(configured: Settings, engine: "Engine") -> Iterator["Worker"]:
     from pipeline.raster import ReadingPool
     from pipeline.uploading import Worker
 
-    deposit = deposit_at(uploads_folder(configured))
+    deposit = deposit_at(uploads_place(configured))
     with ReadingPool(configured.workers) as pool:
         yield Worker(engine, deposit, conditions(configured, create=False).options, pool)
 

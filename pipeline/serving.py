@@ -19,7 +19,7 @@ from pipeline.api.config import ApiConfig
 from pipeline.api.server import server_config
 from pipeline.catalogue.database import follow, sync_engine
 from pipeline.catalogue.local import Cluster
-from pipeline.entry import home_folder, upload_worker, uploads_folder
+from pipeline.entry import home_folder, upload_worker, uploads_place
 from pipeline.errors import CatalogueError
 from pipeline.settings import Settings
 
@@ -68,7 +68,7 @@ def run_server(
         locate_database=locate,
         base_url=configured.base_url,
         statement_timeout_seconds=configured.statement_timeout_seconds,
-        uploads_folder=str(uploads_folder(configured)),
+        uploads=uploads_place(configured),
         upload_bytes=configured.upload_bytes,
         body_bytes=configured.body_bytes,
         cors_origins=tuple(configured.cors_origins),

@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     gcp_residual_pixels: float = Field(default=2.0, gt=0)
     """Largest root-mean-square residual of fitted ground control points."""
     uploads: str | None = None
-    """Folder of uploaded files; None: `uploads` in the home folder."""
+    """Folder or s3:// prefix of uploaded files; None: `uploads` in the home folder."""
     upload_bytes: int = Field(default=10 * 2**30, ge=1)
     """Longest file that may be uploaded."""
     statement_timeout_seconds: float = Field(default=30.0, gt=0)

@@ -23,10 +23,10 @@ from pipeline.catalogue.uploads import (
     register_upload,
     unneeded,
 )
-from pipeline.deposit import Deposit
-from pipeline.errors import NotAllowed, RasterError, Rejection, TransientError
+from pipeline.deposit import SECONDS_AT_REST, Deposit
+from pipeline.errors import RasterError, RastersourcesError, Rejection
 from pipeline.raster import RasterFile, ReadingPool, ReadOptions, TimeRule
-from pipeline.storage import StoredFile, stored_file
+from pipeline.storage import StoredFile
 
 MOST_AT_ONCE = 32
 """Uploads that one worker takes up together."""
@@ -61,7 +61,7 @@ def work_until(stop: Event, worker: Worker) -> None:
                 sweep(worker.engine, worker.deposit)
                 sweep_at = monotonic() + SECONDS_BETWEEN_SWEEPS
             idle = not process_waiting(worker)
-        except (TransientError, psycopg.Error, SQLAlchemyError, OSError) as error:
+        except (RastersourcesError, psycopg.Error, SQLAlchemyError, OSError) as error:
             if str(error) != trouble:  # each trouble once, however long it lasts
                 trouble = str(error)
                 logger.warning("uploads wait: %s", trouble)
@@ -103,12 +103,9 @@ def read_uploads(
 
 
 def look_up(deposit: Deposit, upload: Claim) -> StoredFile | Rejection:
-    """The file of an upload as it is on the disk."""
+    """The file of an upload as it is now."""
     try:
-        path = deposit.path(upload.uri)
-        if path is None:
-            raise NotAllowed("it lies outside the storage of uploads; send it again")
-        return stored_file(path, [deposit.folder])
+        return deposit.file(upload.uri)
     except RasterError as error:
         return Rejection(upload.uri, error.code, error.message)
 
@@ -125,10 +122,10 @@ def conclude(worker: Worker, upload: Claim, outcome: RasterFile | Rejection) -> 
     return settled
 
 
-def sweep(engine: Engine, deposit: Deposit) -> list[str]:
+def sweep(engine: Engine, deposit: Deposit, seconds: float = SECONDS_AT_REST) -> list[str]:
     """Delete files that nothing needs, such as those that a killed server was receiving; their URIs."""
     suspects = unneeded(engine, list(deposit.uris()))
     # Looked up again: a file that was being received just now may have become an upload.
-    unused = unneeded(engine, [uri for uri in suspects if deposit.at_rest(uri)])
+    unused = unneeded(engine, deposit.at_rest(suspects, seconds))
     deposit.discard(unused)
     return unused

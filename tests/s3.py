@@ -16,6 +16,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 from uuid import uuid4
 
+import httpx
 import obstore
 from obstore.store import S3Store
 
@@ -77,6 +78,17 @@ class Bucket:
     def delete(self, *keys: str) -> None:
         """Remove objects."""
         obstore.delete(self.store, list(keys))
+
+    def get(self, key: str) -> bytes:
+        """What an object holds."""
+        return bytes(obstore.get(self.store, key).bytes())
+
+    def unfinished(self) -> list[str]:
+        """Multipart uploads that were neither completed nor aborted, as the file server sees them."""
+        url = f"{self.server.filer}/buckets/{self.name}/.uploads/"
+        answer = httpx.get(url, headers={"Accept": "application/json"})
+        entries = answer.json()["Entries"] if answer.status_code == 200 else None
+        return [entry["FullPath"] for entry in entries or ()]
 
     def keys(self) -> list[str]:
         """All that is there."""

@@ -324,7 +324,7 @@ def made(
     uploads = tmp_path_factory.mktemp("uploads")
     with (
         new_database(server, template) as url,
-        client_of(ApiConfig(url, uploads_folder=str(uploads))) as client,
+        client_of(ApiConfig(url, uploads=str(uploads))) as client,
         ReadingPool(1) as pool,
     ):
         engine = sync_engine(url)

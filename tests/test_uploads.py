@@ -17,7 +17,7 @@ from sqlalchemy import Engine, text
 from flows.server import free_port
 from pipeline.catalogue.owners import add_organisation
 from pipeline.catalogue.people import add_user, create_key, grant_role
-from pipeline.deposit import deposit_at
+from pipeline.deposit import FolderDeposit
 from pipeline.uploading import sweep
 from tests.commands import RASTERSOURCES, environment
 from tests.derived import assert_derived
@@ -32,8 +32,9 @@ MEBIBYTE = bytes(2**20)
 class Serving:
     """A running server, its uploads and a client that may write."""
 
-    def __init__(self, url: str, home: Path, key: str, organisation: str) -> None:
+    def __init__(self, url: str, home: Path, key: str, organisation: str, **changes: str) -> None:
         self.url, self.home, self.key, self.organisation = url, home, key, organisation
+        self.changes = changes
         self.port = free_port()
         self.client = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}", auth=("__key__", key), timeout=60
@@ -50,7 +51,9 @@ class Serving:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        changes = environment(RASTERSOURCES_DATABASE_URL=self.url, RASTERSOURCES_HOME=self.home)
+        changes = environment(
+            **self.changes, RASTERSOURCES_DATABASE_URL=self.url, RASTERSOURCES_HOME=self.home
+        )
         with (self.home / "errors").open("w") as errors:
             self.process = subprocess.Popen(
                 [*RASTERSOURCES, "serve", "--port", str(self.port)],
@@ -198,7 +201,7 @@ def test_a_killed_server_loses_nothing_and_doubles_nothing(
     # An upload whose answer was lost on the way is not the client's any more, yet it is registered.
     assert set(tasks) <= set(found)
     assert_derived(engine)
-    deposit = deposit_at(home / "uploads")
+    deposit = FolderDeposit(home.resolve() / "uploads")
     for uri in deposit.uris():
         path = deposit.path(uri)
         assert path

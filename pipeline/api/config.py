@@ -25,8 +25,8 @@ class ApiConfig:
     """Longest JSON body; beyond it 413."""
     body_seconds: float = 30.0
     """Time that a client may take to send a JSON body."""
-    uploads_folder: str | None = None
-    """Where files that clients send are kept; None: none are taken."""
+    uploads: str | None = None
+    """Folder or `s3://` prefix where files that clients send are kept; None: none are taken."""
     upload_bytes: int = 10 * 2**30
     """Longest file that clients may send; beyond it 413."""
     cors_origins: tuple[str, ...] = ()

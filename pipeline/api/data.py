@@ -117,10 +117,10 @@ class Data(Endpoint):
             except (Problem, TransientError) as error:
                 # After a failure in the database nobody knows whether the upload is there; the sweep will.
                 if not isinstance(error, Problem) or error.status < 500:
-                    deposit.discard([incoming.uri])
+                    await asyncio.to_thread(deposit.discard, [incoming.uri])
                 raise
             finally:
-                incoming.close()
+                await asyncio.to_thread(incoming.close)
         except TransientError as error:
             raise unavailable(f"{error}.") from error
         return Answer({"task_id": task, "url": call.links.at(f"{API}/tasks/{task}")})

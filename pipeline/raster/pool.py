@@ -252,6 +252,7 @@ class _Worker:
             message = self.connection.recv()
             self._heard = time.monotonic()
             if isinstance(message, RastersourcesError):
+                self.tasks.popleft()
                 raise message
             if message is None:
                 self.ready = True

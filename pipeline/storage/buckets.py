@@ -11,6 +11,7 @@ from pipeline.storage.objects import (
     bucket_and_key,
     object_uri,
     plain_etag,
+    problem_of,
     store_of,
     translated_listing,
 )
@@ -73,7 +74,7 @@ def objects_at(place: Place, allowed: Roots) -> Iterator[StoredFile | Rejection]
 def _below(bucket: str, prefix: str, place: Place) -> Iterator[StoredFile]:
     wanted = _Wanted(place, prefix)
     open_folders: list[_Folder] = []
-    for folder, found in _listed(bucket, prefix):
+    for folder, found in listed(bucket, prefix):
         while open_folders and not f"{folder}/".startswith(open_folders[-1].below):
             yield from open_folders.pop().rest()
         if not open_folders or open_folders[-1].path != folder:
@@ -88,7 +89,7 @@ def _named(bucket: str, key: str, _place: Place) -> Iterator[StoredFile]:
     folder, _, name = key.rpartition("/")
     start = key[: len(key) - len(name) + len(stem_of(name)) - 1]
     waiting = _Folder(bucket, folder)
-    for where, found in _listed(bucket, folder, start):
+    for where, found in listed(bucket, folder, start):
         if where == folder:
             if found.name > stem_of(name) + _BEHIND:
                 break
@@ -96,8 +97,11 @@ def _named(bucket: str, key: str, _place: Place) -> Iterator[StoredFile]:
     yield from waiting.rest()
 
 
-def _listed(bucket: str, prefix: str, start: str = "") -> Iterator[tuple[str, StoredObject]]:
-    """Folder and object, for all that lies below a prefix, or those of them that follow `start`."""
+def listed(bucket: str, prefix: str, start: str = "") -> Iterator[tuple[str, StoredObject]]:
+    """Folder and object, for all that lies below a prefix, or those of them that follow `start`.
+
+    Raises CatalogueError or TransientError where the listing fails.
+    """
     import obstore
 
     uri = object_uri(bucket, prefix)
@@ -109,6 +113,22 @@ def _listed(bucket: str, prefix: str, start: str = "") -> Iterator[tuple[str, St
             for meta in page:
                 folder, _, name = meta["path"].rpartition("/")
                 yield folder, _object(name, meta)
+
+
+def stored_object(bucket: str, key: str) -> StoredFile:
+    """One object as it is now, without what may lie beside it.
+
+    Raises NotFound, PermissionDenied, CatalogueError or TransientError.
+    """
+    import obstore
+    from obstore.exceptions import BaseError
+
+    uri = object_uri(bucket, key)
+    try:
+        found = _object(key, obstore.head(store_of(bucket), key))
+    except (BaseError, OSError, ValueError) as error:
+        raise problem_of(error, uri) from error
+    return StoredFile(uri, f"/{bucket}/{key}", found.size, found.version, found.modified_ns)
 
 
 def _object(name: str, meta: "ObjectMeta") -> StoredObject:

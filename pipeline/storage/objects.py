@@ -122,10 +122,16 @@ def problem_of(error: Exception, uri: str) -> RastersourcesError:
         return PermissionDenied(
             "these credentials may not read it; check AWS_ACCESS_KEY_ID and its rights"
         )
-    reason = f"it answers {status}" if status else "the connection fails"
+    reason = reason_of(error)
     return TransientError(
         f"{uri}: the storage does not answer as it should ({reason}); try again later"
     )
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong, in three words that name no key."""
+    found = _STATUS.search(str(error))
+    return f"it answers {found[1]}" if found else "the connection fails"
 
 
 def _fault_of_set_up(error: Exception, status: int | None) -> str:

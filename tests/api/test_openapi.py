@@ -31,7 +31,7 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404",
 @pytest.fixture(scope="module")
 def client(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     folder = str(tmp_path_factory.mktemp("home") / "uploads")
-    with client_of(ApiConfig(database_url, uploads_folder=folder)) as client:
+    with client_of(ApiConfig(database_url, uploads=folder)) as client:
         yield client
 
 

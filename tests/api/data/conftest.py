@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.uploads import Settled
-from pipeline.deposit import Deposit, deposit_at
+from pipeline.deposit import Deposit, FolderDeposit
 from pipeline.raster import ReadingPool, ReadOptions
 from pipeline.uploading import Worker, process_waiting
 from tests.api.conftest import SOURCES, As, client_of
@@ -26,13 +26,13 @@ Process = Callable[[], list[Settled]]
 
 
 @pytest.fixture(scope="module")
-def deposit(tmp_path_factory: pytest.TempPathFactory) -> Deposit:
-    return deposit_at(tmp_path_factory.mktemp("home") / "uploads")
+def deposit(tmp_path_factory: pytest.TempPathFactory) -> FolderDeposit:
+    return FolderDeposit(tmp_path_factory.mktemp("home").resolve() / "uploads")
 
 
 @pytest.fixture(scope="module")
-def client(database_url: str, deposit: Deposit) -> Iterator[Client]:
-    config = ApiConfig(database_url, uploads_folder=str(deposit.folder), upload_bytes=LIMIT)
+def client(database_url: str, deposit: FolderDeposit) -> Iterator[Client]:
+    config = ApiConfig(database_url, uploads=str(deposit.folder), upload_bytes=LIMIT)
     with client_of(config) as client:
         yield client
 

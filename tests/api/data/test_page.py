@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from httpx import Client
 
-from pipeline.deposit import Deposit
+from pipeline.deposit import FolderDeposit
 from pipeline.uploading import Worker, work_until
 from tests.api.chromium import (
     assert_quiet_and_local,
@@ -102,7 +102,7 @@ FILE = ("file", ("a.tif", b"x"))
     ids=["right", "none", "wrong", "empty", "too late", "as a file"],
 )
 def test_a_file_by_session_needs_the_token_of_the_form_before_it(
-    visitor: Client, source: Source, deposit: Deposit, parts: Parts, status: int
+    visitor: Client, source: Source, deposit: FolderDeposit, parts: Parts, status: int
 ) -> None:
     url = source()
     token = token_of(visitor.get(f"{url}data/")).encode()
@@ -123,7 +123,7 @@ def test_data_is_not_removed_by_a_form_without_the_token(visitor: Client, source
 
 
 def test_a_file_from_another_site_is_refused_whatever_it_carries(
-    visitor: Client, source: Source, deposit: Deposit
+    visitor: Client, source: Source, deposit: FolderDeposit
 ) -> None:
     url = source()
     token = token_of(visitor.get(f"{url}data/"))

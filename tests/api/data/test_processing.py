@@ -12,7 +12,7 @@ from affine import Affine
 from sqlalchemy import Engine
 
 from pipeline.catalogue.uploads import claim, held
-from pipeline.deposit import Deposit
+from pipeline.deposit import FolderDeposit
 from pipeline.raster import ReadOptions
 from pipeline.uploading import Worker, process_waiting, sweep, work_until
 from tests.api.conftest import As
@@ -44,7 +44,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("features", "code"), REFUSED, ids=[code for _, code in REFUSED])
 def test_a_refused_file_fails_with_its_reason_code_and_changes_nothing(
-    as_: As, source: Source, tif: Path, tmp_path: Path, deposit: Deposit, process: Process,
+    as_: As, source: Source, tif: Path, tmp_path: Path, deposit: FolderDeposit, process: Process,
     features: dict[str, Any], code: str,
 ) -> None:  # fmt: skip
     url, admin = source(), as_("admin")
@@ -93,7 +93,7 @@ def test_a_given_time_dates_a_file_and_a_series_needs_one(
 
 
 def test_a_step_takes_the_place_of_the_one_of_its_time(
-    as_: As, source: Source, tif: Path, tmp_path: Path, deposit: Deposit, process: Process
+    as_: As, source: Source, tif: Path, tmp_path: Path, deposit: FolderDeposit, process: Process
 ) -> None:
     url, admin = source(temporal=True), as_("admin")
     larger = write_raster(tmp_path / "b.tif", tags={"NOTE": "x" * 100})
@@ -108,7 +108,7 @@ def test_a_step_takes_the_place_of_the_one_of_its_time(
 
 
 def test_a_static_file_takes_the_place_of_what_it_covers_and_lies_beside_the_rest(
-    as_: As, source: Source, tif: Path, tmp_path: Path, process: Process, deposit: Deposit
+    as_: As, source: Source, tif: Path, tmp_path: Path, process: Process, deposit: FolderDeposit
 ) -> None:
     url, admin = source(), as_("admin")
     beside = write_raster(tmp_path / "b.tif", transform=Affine.translation(100, 0) @ RD_TRANSFORM)
@@ -139,7 +139,7 @@ def test_what_a_dead_worker_held_is_taken_up_again(
 
 
 def test_a_file_that_cannot_be_read_now_is_tried_again(
-    as_: As, source: Source, tif: Path, engine: Engine, deposit: Deposit, worker: Worker
+    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit, worker: Worker
 ) -> None:
     url = source()
     task = accepted(as_("admin"), url, tif)
@@ -156,7 +156,7 @@ def test_a_file_that_cannot_be_read_now_is_tried_again(
 
 
 def test_a_sweep_deletes_what_nothing_needs_and_nobody_writes(
-    as_: As, source: Source, tif: Path, engine: Engine, deposit: Deposit
+    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit
 ) -> None:
     accepted(as_("admin"), source(), tif)
     (needed,) = stored(deposit)
@@ -178,7 +178,7 @@ def age(path: Path) -> None:
 
 
 def test_uploads_and_deletions_at_the_same_time_leave_a_consistent_catalogue(
-    as_: As, source: Source, tif: Path, engine: Engine, deposit: Deposit, worker: Worker
+    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit, worker: Worker
 ) -> None:
     sources, admin, stop = [source(temporal=True) for _ in range(3)], as_("admin"), Event()
     second = Thread(target=work_until, args=(stop, worker))

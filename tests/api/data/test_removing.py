@@ -9,7 +9,7 @@ import pytest
 from httpx import Client
 from sqlalchemy import Engine, text
 
-from pipeline.deposit import Deposit
+from pipeline.deposit import FolderDeposit
 from pipeline.storage import file_uri
 from tests.api.conftest import As
 from tests.api.data.conftest import NOON, ONE, TWO, Process, Source, accepted, run, stored, until
@@ -26,7 +26,7 @@ DERIVED = (
 
 @pytest.mark.parametrize("body", [None, "{}", '{"start": null, "stop": ""}'])
 def test_all_data_is_removed_and_what_is_derived_is_null(
-    as_: As, source: Source, tif: Path, deposit: Deposit, process: Process, body: str | None
+    as_: As, source: Source, tif: Path, deposit: FolderDeposit, process: Process, body: str | None
 ) -> None:
     url, admin = source(), as_("admin")
     accepted(admin, url, tif)
@@ -112,7 +112,7 @@ def test_a_body_without_a_range_removes_nothing(
 
 
 def test_uploads_that_wait_are_revoked_with_the_data(
-    as_: As, source: Source, tif: Path, deposit: Deposit, process: Process
+    as_: As, source: Source, tif: Path, deposit: FolderDeposit, process: Process
 ) -> None:
     url, admin = source(temporal=True), as_("admin")
     early, late = accepted(admin, url, tif, time=NOON), accepted(admin, url, tif, time=TWO)
@@ -125,7 +125,7 @@ def test_uploads_that_wait_are_revoked_with_the_data(
 
 
 def test_deleting_a_source_revokes_the_tasks_of_its_uploads(
-    as_: As, client: Client, source: Source, tif: Path, deposit: Deposit, process: Process
+    as_: As, client: Client, source: Source, tif: Path, deposit: FolderDeposit, process: Process
 ) -> None:
     url, admin = source(), as_("admin")
     task = accepted(admin, url, tif)
@@ -137,7 +137,7 @@ def test_deleting_a_source_revokes_the_tasks_of_its_uploads(
 
 @pytest.mark.parametrize("target", ["", "data/"], ids=["the source", "its data"])
 def test_deleting_waits_while_an_upload_is_processed_or_the_upload_yields(
-    as_: As, client: Client, source: Source, tif: Path, engine: Engine, deposit: Deposit, process: Process,
+    as_: As, client: Client, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit, process: Process,
     target: str,
 ) -> None:  # fmt: skip
     url, admin = source(), as_("admin")

@@ -9,7 +9,7 @@ from httpx import Client
 from sqlalchemy import Engine
 
 from pipeline.api.config import ApiConfig
-from pipeline.deposit import Deposit
+from pipeline.deposit import FolderDeposit
 from tests.api.conftest import As, client_of
 from tests.api.data.conftest import (
     LIMIT,
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("empty", "people")
 
 
 def test_an_upload_is_durable_before_it_is_answered_and_then_becomes_data(
-    as_: As, source: Source, tif: Path, deposit: Deposit, process: Process
+    as_: As, source: Source, tif: Path, deposit: FolderDeposit, process: Process
 ) -> None:
     url, admin = source(), as_("admin")
     answer = send(admin, url, tif, "given name.tif")
@@ -90,7 +90,7 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_hostile_name_is_data_and_never_a_path(
-    as_: As, source: Source, tif: Path, deposit: Deposit, process: Process, name: str
+    as_: As, source: Source, tif: Path, deposit: FolderDeposit, process: Process, name: str
 ) -> None:
     body = (
         b'--b\r\nContent-Disposition: form-data; name="file"; filename="' + name.encode() + b'"\r\n\r\n'
@@ -158,7 +158,7 @@ BROKEN: dict[str, tuple[str, bytes]] = {
 
 @pytest.mark.parametrize(("kind", "body"), BROKEN.values(), ids=BROKEN.keys())
 def test_a_broken_form_is_400_and_leaves_nothing(
-    as_: As, source: Source, deposit: Deposit, kind: str, body: bytes
+    as_: As, source: Source, deposit: FolderDeposit, kind: str, body: bytes
 ) -> None:
     url, admin = source(), as_("admin")
     answer = admin.post(f"{url}data/", content=body, headers={"Content-Type": kind})
@@ -169,7 +169,7 @@ def test_a_broken_form_is_400_and_leaves_nothing(
 
 
 def test_a_connection_that_breaks_off_leaves_nothing(
-    as_: As, source: Source, deposit: Deposit, people: dict[str, str]
+    as_: As, source: Source, deposit: FolderDeposit, people: dict[str, str]
 ) -> None:
     url, admin = source(), as_("admin")
     with socket.create_connection((admin.base_url.host, admin.base_url.port or 0)) as connection:
@@ -184,7 +184,7 @@ def test_a_connection_that_breaks_off_leaves_nothing(
 
 
 def test_only_those_who_may_write_send_and_remove_data(
-    as_: As, client: Client, source: Source, tif: Path, deposit: Deposit
+    as_: As, client: Client, source: Source, tif: Path, deposit: FolderDeposit
 ) -> None:
     public, private = source(), source(access_modifier="Private")
     for caller, url, status in (
@@ -201,7 +201,7 @@ def test_only_those_who_may_write_send_and_remove_data(
 
 
 def test_a_file_beyond_the_limit_is_413_whether_its_length_is_declared_or_not(
-    as_: As, source: Source, tmp_path: Path, deposit: Deposit
+    as_: As, source: Source, tmp_path: Path, deposit: FolderDeposit
 ) -> None:
     url, admin = source(), as_("admin")
     (tmp_path / "a.tif").write_bytes(bytes(LIMIT + 1))

@@ -1,4 +1,4 @@
-"""Our own storage of uploaded files: each in a folder of its own, under our own name, on the disk before it counts."""
+"""Uploaded files in a folder of this machine: each in a folder of its own, on the disk before it counts."""
 
 import fcntl
 import os
@@ -10,15 +10,12 @@ from pathlib import Path
 from threading import Lock
 from uuid import uuid4
 
-from pipeline.errors import TransientError
-from pipeline.storage import file_uri
-
-NAME = "raster.tif"
-SECONDS_AT_REST = 60
-"""After which an unlocked file that nobody knows belongs to no one: whoever receives a file locks it at once."""
+from pipeline.deposit.deposit import NAME, SECONDS_AT_REST
+from pipeline.errors import NotAllowed, TransientError
+from pipeline.storage import StoredFile, file_uri, stored_file
 
 
-class Incoming:
+class FolderIncoming:
     """A file that is being received; locked, so that a sweep leaves it alone, until it is closed."""
 
     def __init__(self, folder: Path) -> None:
@@ -54,22 +51,33 @@ class Incoming:
 
 
 @dataclass(frozen=True)
-class Deposit:
-    """A folder that holds uploaded files and nothing else; absolute, without symlinks."""
+class FolderDeposit:
+    """A folder, absolute and without symlinks."""
 
     folder: Path
 
-    def receive(self) -> Incoming:
+    def receive(self) -> FolderIncoming:
         """A new, empty file; raises TransientError when it cannot be made."""
         with _translated():
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Incoming(self.folder)
+        return FolderIncoming(self.folder)
 
     def path(self, uri: str) -> Path | None:
         """Where a file is, if it is one of ours."""
         name = uri.removesuffix(f"/{NAME}").rpartition("/")[2]
         path = self.folder / name / NAME
         return path if file_uri(path) == uri else None
+
+    def holds(self, uri: str) -> bool:
+        """By its folder and name."""
+        return self.path(uri) is not None
+
+    def file(self, uri: str) -> StoredFile:
+        """As it is on the disk."""
+        path = self.path(uri)
+        if path is None:
+            raise NotAllowed("it lies outside the storage of uploads; send it again")
+        return stored_file(path, [self.folder])
 
     def uris(self) -> Iterator[str]:
         """All that is here, whole or not."""
@@ -78,8 +86,11 @@ class Deposit:
                 if entry.is_dir(follow_symlinks=False):
                     yield file_uri(self.folder / entry.name / NAME)
 
-    def at_rest(self, uri: str, seconds: float = SECONDS_AT_REST) -> bool:
-        """Whether nobody has been writing it for a while."""
+    def at_rest(self, uris: Iterable[str], seconds: float = SECONDS_AT_REST) -> list[str]:
+        """Whoever receives a file locks it at once."""
+        return [uri for uri in uris if self._rests(uri, seconds)]
+
+    def _rests(self, uri: str, seconds: float) -> bool:
         path = self.path(uri)
         if path is None:
             return False
@@ -103,11 +114,6 @@ class Deposit:
                 path.unlink(missing_ok=True)
                 with suppress(FileNotFoundError):
                     path.parent.rmdir()
-
-
-def deposit_at(folder: str | Path) -> Deposit:
-    """The deposit in a folder, which is made with the first file."""
-    return Deposit(Path(folder).resolve())
 
 
 @contextmanager

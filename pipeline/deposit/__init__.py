@@ -1,0 +1,19 @@
+"""Our own storage of uploaded files, in a folder or a bucket: each under our own name, durable before it counts."""
+
+from pathlib import Path
+
+from pipeline.deposit.bucket import BucketDeposit
+from pipeline.deposit.deposit import SECONDS_AT_REST, Deposit, Incoming
+from pipeline.deposit.folder import FolderDeposit
+from pipeline.storage import named_place
+
+__all__ = ["SECONDS_AT_REST", "BucketDeposit", "Deposit", "FolderDeposit", "Incoming", "deposit_at"]
+
+
+def deposit_at(where: str | Path) -> Deposit:
+    """The deposit in a folder, which is made with the first file, or at `s3://bucket/prefix`.
+
+    Raises CatalogueError for a name that is none.
+    """
+    place = named_place(where)
+    return BucketDeposit.at(place) if place.in_bucket else FolderDeposit(Path(place.base).resolve())
