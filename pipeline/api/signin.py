@@ -71,17 +71,18 @@ class SignIn:
         if "\x00" in username + password:
             raise Problem(400, WRONG)
         username, address = username[:150], request.client.host if request.client else ""
+        # An attempt counts as failed until it succeeds: many at the same moment are limited too.
+        (attempt,) = await database.rows(people.note_failure(username, address))
         (failed,) = await database.rows(people.failures(username, address, config.sign_in_minutes))
-        if (
-            failed.by_name >= config.sign_in_failures
-            or failed.by_address >= 4 * config.sign_in_failures
-        ):
+        most = config.sign_in_failures
+        if failed.by_name > most or failed.by_address > 4 * most:
+            await database.execute(people.forget_failure(attempt.id))
             raise Problem(429, TOO_MANY.format(minutes=config.sign_in_minutes))
         user = await self.find(username, password)
         if user is None:
-            await database.execute(people.note_failure(username, address))
             await database.execute(people.forget_failures(config.sign_in_minutes))
             raise Problem(400, WRONG)
+        await database.execute(people.forget_failure(attempt.id))
         return user
 
     async def find(self, username: str, password: str) -> int | None:

@@ -11,7 +11,9 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Delete,
     Engine,
+    Executable,
     Insert,
     Select,
     delete,
@@ -218,7 +220,7 @@ def open_session(user_id: int, token: str, hours: float) -> Insert:
     return insert(sessions).values(user_id=user_id, token_hash=digest(token), expires=expires)
 
 
-def close_session(token: str) -> Any:
+def close_session(token: str) -> Delete:
     """Forget a session, and all that have ended by themselves."""
     return delete(sessions).where(
         (sessions.c.token_hash == digest(token)) | (sessions.c.expires <= func.now())
@@ -234,12 +236,18 @@ def failures(username: str, address: str, minutes: float) -> Select[Any]:
     return select(by_name.label("by_name"), by_address.label("by_address"))
 
 
-def note_failure(username: str, address: str) -> Insert:
-    """Remember a failed sign-in."""
-    return insert(sign_in_failures).values(username=username[:150], address=address)
+def note_failure(username: str, address: str) -> Executable:
+    """Remember a failed sign-in; its id."""
+    noted = insert(sign_in_failures).values(username=username[:150], address=address)
+    return noted.returning(sign_in_failures.c.id)
 
 
-def forget_failures(minutes: float) -> Any:
+def forget_failure(number: int) -> Delete:
+    """It was none."""
+    return delete(sign_in_failures).where(sign_in_failures.c.id == number)
+
+
+def forget_failures(minutes: float) -> Delete:
     """Drop what is too old to count."""
     return delete(sign_in_failures).where(
         sign_in_failures.c.at < datetime.now(UTC) - timedelta(minutes=minutes)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 
 import pytest
@@ -147,6 +148,23 @@ def test_wrong_passwords_are_limited_per_name(browser: Client, people: dict[str,
     assert answers == [400] * 5 + [429]
     assert sign_in(browser, "admin", people["admin"]).status_code == 429
     assert sign_in(browser, "user", people["user"]).status_code == 303
+
+
+def test_guesses_at_the_same_moment_are_limited_as_well(
+    client: Client, browser: Client, people: dict[str, str]
+) -> None:
+    def guess(number: int) -> int:
+        with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as another:
+            return sign_in(another, "admin", f"guess {number}").status_code
+
+    with ThreadPoolExecutor(16) as threads:
+        answers = sorted(threads.map(guess, range(16)))
+    assert answers.count(400) <= 5
+    assert set(answers) <= {400, 429}
+
+
+def test_signing_in_often_is_no_failure(browser: Client, people: dict[str, str]) -> None:
+    assert {sign_in(browser, "admin", people["admin"]).status_code for _ in range(30)} == {303}
 
 
 def test_a_form_writes_with_the_token_and_not_without(
