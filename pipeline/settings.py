@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipeline.errors import CatalogueError
@@ -25,6 +25,13 @@ def words(value: object) -> object:
     return value.split() if isinstance(value, str) else value
 
 
+def public_url(value: str) -> str:
+    """An absolute URL that paths can be appended to."""
+    if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", value):
+        raise ValueError("write it in full, for example https://example.org/maps")
+    return value
+
+
 class Settings(BaseSettings):
     """Each field is read from `RASTERSOURCES_` and its name in capitals."""
 
@@ -37,7 +44,7 @@ class Settings(BaseSettings):
     """postgresql://...; None: the private cluster."""
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
-    base_url: str | None = None
+    base_url: Annotated[str, AfterValidator(public_url)] | None = None
     """Public base URL of hyperlinks, such as https://example.org/rasters; None: that of the request."""
     workers: int = Field(default=2, ge=1, le=256)
     """Processes that read files."""

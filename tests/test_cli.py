@@ -155,6 +155,8 @@ def test_a_wrong_call_is_one_sentence(
     ("name", "value"),
     [
         ("RASTERSOURCES_PORT", "eighty"),
+        ("RASTERSOURCES_BASE_URL", "example.org"),
+        ("RASTERSOURCES_BASE_URL", "https://example.org/?a=b"),
         ("RASTERSOURCES_WORKERS", "0"),
         ("RASTERSOURCES_CRS_POLICY", "guess"),
         ("RASTERSOURCES_DATABASE_URL", "mysql://localhost/x"),

@@ -1,6 +1,7 @@
 """Running it: the database that goes away and comes back, time limits, base URL, CORS, headers, health and metrics."""
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -20,55 +21,54 @@ from tests.api.conftest import SOURCES, Add, client_of, serving
 pytestmark = pytest.mark.usefixtures("empty")
 
 
-def test_the_api_outlives_the_database(tmp_path: Path) -> None:
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster that the test may stop, with a migrated database."""
     cluster = Cluster(tmp_path)
     cluster.start()
     try:
         engine = sync_engine(cluster.url())
         migrate(engine)
         engine.dispose()
-        config = ApiConfig(cluster.url(), locate_database=cluster.url)
-        with client_of(config) as client:
-            assert client.get(SOURCES).status_code == 200
-            cluster.stop()
-            for path in (SOURCES, "/health"):
-                answer = client.get(path)
-                assert (answer.status_code, list(answer.json())) == (
-                    503,
-                    ["status", "code", "message", "detail"],
-                )
-                assert answer.headers["retry-after"] == "5"
-            cluster.start()
-            for path in (SOURCES, "/health", f"{SOURCES}?page_size=1"):
-                assert client.get(path).status_code == 200
+        yield cluster
     finally:
         cluster.stop()
 
 
-def test_a_restart_under_load_gives_503_and_nothing_worse(tmp_path: Path) -> None:
-    cluster = Cluster(tmp_path)
-    cluster.start()
-    try:
-        engine = sync_engine(cluster.url())
-        migrate(engine)
-        owner = add_organisation(engine, "Owner")
-        add_user(engine, "admin")
-        grant_role(engine, "admin", "Owner", "admin")
-        key = create_key(engine, "admin")
-        engine.dispose()
-        config = ApiConfig(cluster.url(), locate_database=cluster.url)
-        with serving(config) as address, ThreadPoolExecutor(8) as pool:
-            stop = Event()
-            workers = [pool.submit(load, address, key, str(owner), stop) for _ in range(8)]
-            time.sleep(0.5)
-            cluster.stop()
-            time.sleep(0.5)
-            cluster.start()
-            time.sleep(0.5)
-            stop.set()
-            statuses = [worker.result() for worker in workers]
-    finally:
+def test_the_api_outlives_the_database(cluster: Cluster) -> None:
+    with client_of(ApiConfig(cluster.url(), locate_database=cluster.url)) as client:
+        assert client.get(SOURCES).status_code == 200
         cluster.stop()
+        for path in (SOURCES, "/health"):
+            answer = client.get(path)
+            assert (answer.status_code, list(answer.json())) == (
+                503,
+                ["status", "code", "message", "detail"],
+            )
+            assert answer.headers["retry-after"] == "5"
+        cluster.start()
+        for path in (SOURCES, "/health", f"{SOURCES}?page_size=1"):
+            assert client.get(path).status_code == 200
+
+
+def test_a_restart_under_load_gives_503_and_nothing_worse(cluster: Cluster) -> None:
+    engine = sync_engine(cluster.url())
+    owner = add_organisation(engine, "Owner")
+    add_user(engine, "admin")
+    grant_role(engine, "admin", "Owner", "admin")
+    key = create_key(engine, "admin")
+    engine.dispose()
+    config = ApiConfig(cluster.url(), locate_database=cluster.url)
+    with serving(config) as address, ThreadPoolExecutor(8) as pool:
+        stop = Event()
+        workers = [pool.submit(load, address, key, str(owner), stop) for _ in range(8)]
+        time.sleep(0.5)
+        cluster.stop()
+        time.sleep(0.5)
+        cluster.start()
+        time.sleep(0.5)
+        stop.set()
+        statuses = [worker.result() for worker in workers]
     assert {status for each in statuses for status in each} == {200, 201, 503}
     assert all(each[-1] in (200, 201) for each in statuses)
 
