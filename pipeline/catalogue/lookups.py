@@ -45,8 +45,6 @@ class Kind:
 
     def schema(self, lookup: str) -> dict[str, str]:
         """JSON Schema of the values of a lookup."""
-        if lookup in ("regex", "iregex"):
-            return {"type": "string", "format": "regex"}
         return {"type": "string", "pattern": self.patterns.get(lookup, self.pattern)}
 
 

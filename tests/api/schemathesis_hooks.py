@@ -15,23 +15,34 @@ import schemathesis
 ANY_UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 CANONICAL = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 CURSOR = re.compile("[0-9a-f]{64}")
+NOTHING = "00000000-0000-4000-8000-000000000000"
 ORGANISATION, SOURCE = os.environ["ORGANISATION"], os.environ["SOURCE"]
 SUPPLIER = os.environ["SUPPLIER"]
 EXISTING: dict[str, str | int] = json.loads(os.environ["EXISTING"])
+NEEDED = {str(one).replace("-", "") for one in EXISTING.values()}
 
 
 @schemathesis.hook  # type: ignore[untyped-decorator, unused-ignore]
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """Name what exists, in the body and in the path."""
+    """Name what exists, in the query, in the body and in the path."""
+    for name, value in (case.query or {}).items():
+        if isinstance(value, str):
+            case.query[name] = understood(name, value)
     if isinstance(case.body, dict):
         name_owners(case.body)
         name_sources(case.body)
-    if CURSOR.fullmatch((case.query or {}).get("since") or ""):
-        case.query["since"] = os.environ["CURSOR"]
     if case.meta and case.meta.phase.name == "stateful":
         take_json(case)
     else:
         go_where_something_is(case)
+    spare_what_others_need(case)
+
+
+def understood(name: str, value: str) -> str:
+    """A cursor that the feed gave, and regular expressions that PostgreSQL, which has its own kind, can read."""
+    if name == "since" and CURSOR.fullmatch(value):
+        return os.environ["CURSOR"]
+    return re.sub(r"([][\\^$.|?*+(){}])", r"\\\1", value) if name.endswith("regex") else value
 
 
 @schemathesis.deserializer("text/html")  # type: ignore[untyped-decorator, unused-ignore]
@@ -73,13 +84,19 @@ def name_sources(body: dict[str, Any]) -> None:
 
 
 def go_where_something_is(case: Any) -> None:
-    """Half the requests for one thing are for one that is there; but nothing is deleted under the others' feet."""
-    path = case.operation.path
-    if path not in EXISTING or (case.method == "DELETE" and not path.endswith("/data/")):
-        return
+    """Half the requests for one thing are for one that is there."""
+    existing = EXISTING.get(case.operation.path)
     for name, value in (case.path_parameters or {}).items():
-        if is_right(value) and ord(str(value)[-1]) % 2:
-            case.path_parameters[name] = EXISTING[path]
+        if existing is not None and is_right(value) and ord(str(value)[-1]) % 2:
+            case.path_parameters[name] = existing
+
+
+def spare_what_others_need(case: Any) -> None:
+    """Nothing of what the other requests name is deleted, wherever the request has found it."""
+    if case.method == "DELETE" and not case.operation.path.endswith("/data/"):
+        for name, value in (case.path_parameters or {}).items():
+            if str(value).replace("-", "").lower() in NEEDED:
+                case.path_parameters[name] = NOTHING
 
 
 def is_right(value: Any) -> bool:
