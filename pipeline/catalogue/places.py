@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, and_, func, or_
@@ -9,9 +10,17 @@ from sqlalchemy import ColumnElement, FromClause, and_, func, or_
 from pipeline.catalogue.access import Caller
 from pipeline.catalogue.lookups import BadValue
 
+POLYGON = re.compile(r"(?:(?:SRID=|EPSG:)?4326;)?\s*(POLYGON.*)", re.IGNORECASE | re.DOTALL)
 
-def in_bbox(source: FromClause, value: str, _: Caller) -> ColumnElement[bool]:
-    """Sources that intersect west,south,east,north; west > east crosses the antimeridian."""
+
+def in_bbox(source: FromClause, value: str, caller: Caller) -> ColumnElement[bool]:
+    """Sources that intersect west,south,east,north; west > east crosses the antimeridian.
+
+    lizard-connector writes a box as a polygon in WKT, with or without its SRID.
+    """
+    polygon = POLYGON.fullmatch(value)
+    if polygon:
+        return in_geometry(source, polygon[1], caller)
     west, south, east, north = _numbers(value, 4, "west,south,east,north")
     _check_latitudes(south, north)
     if south > north:

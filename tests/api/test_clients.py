@@ -24,6 +24,15 @@ def test_lizard_connector_finds_the_lists(connector: Any) -> None:
     assert {"rastersources", "rasters", "organisations"} <= set(connector.endpoints)
 
 
+@pytest.mark.parametrize("srid", [None, "SRID=4326", "EPSG:4326"])
+def test_lizard_connector_finds_by_box(connector: Any, add_source: Add, srid: str | None) -> None:
+    lizard = pytest.importorskip("lizard_connector")
+    add_source("holland")
+    add_source("fiji", west=177.0, south=-19.0, east=-178.0, north=-16.0)
+    box = lizard.queries.in_bbox((51.5, 4.5), (51.6, 4.6), srid=srid)  # latitude first
+    assert [one["name"] for one in connector.rastersources.get(**box)] == ["holland"]
+
+
 def test_lizard_connector_lists_pages_details_and_creates(
     connector: Any, add_source: Add, owner: str
 ) -> None:
