@@ -363,6 +363,22 @@ def test_files_that_fit_each_other_outvote_those_that_do_not_whatever_came_first
     assert rows(engine, "SELECT FROM rejected_files") == []
 
 
+def test_refused_files_come_in_when_those_that_they_did_not_fit_have_changed(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    fields = {"group": "all", "name": "all"}
+    for width, name in enumerate("bcda"):
+        kind: dict[str, Any] = {} if name in "bc" else {"dtype": "uint8", "nodata": 0}
+        write_raster(tmp_path / f"{name}.tif", width=20 + width, **kind)
+    sync(tmp_path, **fields)
+    assert rows(engine, "SELECT dtype, file_count FROM raster_sources") == [("u1", 2)]
+    for width, name in enumerate("da"):
+        write_raster(tmp_path / f"{name}.tif", width=30 + width)
+    report = sync(tmp_path, **fields)
+    assert report.rejected == []
+    assert rows(engine, "SELECT dtype, file_count FROM raster_sources") == [("f4", 4)]
+
+
 def test_a_definition_that_left_the_file_is_orphaned_and_pruned_when_asked(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:

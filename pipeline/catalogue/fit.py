@@ -43,53 +43,64 @@ REFUSE_MISFITS = f"""
     RETURNING staged.uri, judged.code, judged.message, staged.fingerprint, staged.size, staged.group_key, judged.grid
 """  # noqa: S608 - the part is a constant
 
-# Registered files that give way to those of the batch become refused ones.
+# Registered files that do not fit those of the batch, to which they have to give way, become refused ones.
 EVICT = f"""
     WITH model AS (
         SELECT DISTINCT ON (source_id) * FROM staged ORDER BY source_id, position
     ), own AS (
-        DELETE FROM raster_files AS file USING coordinate_systems AS system
-        WHERE system.id = file.coordinate_system_id
-          AND file.definition = %(definition)s AND file.uri = ANY (%(evicted)s)
-        RETURNING file.source_id, file.uri, file.fingerprint, file.reading_hash, file.pixelsize_x, file.pixelsize_y,
-                  file.dtype, system.wkt, system.projection
+        SELECT file.id, file.source_id, file.uri, file.fingerprint, file.reading_hash, file.pixelsize_x,
+               file.pixelsize_y, file.dtype, system.wkt, system.projection
+        FROM raster_files AS file JOIN coordinate_systems AS system ON system.id = file.coordinate_system_id
+        WHERE file.definition = %(definition)s AND file.uri = ANY (%(evicted)s)
+    ), judged AS (
+        SELECT own.id, own.uri, {CODE} AS code, {MESSAGE} AS message, own.fingerprint, source.group_key, {GRID} AS grid,
+               own.reading_hash
+        FROM own JOIN model USING (source_id) JOIN raster_sources AS source ON source.id = own.source_id
+    ), gone AS (
+        DELETE FROM raster_files AS file USING judged WHERE file.id = judged.id AND judged.code IS NOT NULL
     )
     INSERT INTO rejected_files AS kept (definition, organisation_id, uri, code, message, fingerprint, group_key, grid,
                                         reading_hash)
-    SELECT %(definition)s, %(organisation_id)s, own.uri, {CODE}, {MESSAGE}, own.fingerprint, source.group_key, {GRID},
-           own.reading_hash
-    FROM own JOIN model USING (source_id) JOIN raster_sources AS source ON source.id = own.source_id
-    WHERE {CODE} IS NOT NULL
+    SELECT %(definition)s, %(organisation_id)s, uri, code, message, fingerprint, group_key, grid, reading_hash
+    FROM judged WHERE code IS NOT NULL
     ON CONFLICT (definition, uri) DO UPDATE SET
         code = excluded.code, message = excluded.message, fingerprint = excluded.fingerprint,
         group_key = excluded.group_key, grid = excluded.grid, reading_hash = excluded.reading_hash, last_seen = now()
     RETURNING kept.uri, kept.code, kept.message, kept.fingerprint
 """  # noqa: S608 - the parts are those above
 
-# Per source, the largest group of refused files that fit each other, where it is larger than that of the registered
-# files, or as large and first by URI. Files of other definitions, and those that clients sent, are not up for choice.
+# Per source with refused files, the class of files that are the most, registered or not; as many: the first by URI.
+# It keeps its class where files of other definitions, or that clients sent, are in it: those are not up for choice.
 DISPUTES = """
     WITH refused AS (
-        SELECT source.id AS source_id, refused.grid, count(*) AS files, min(refused.uri COLLATE "C") AS first,
-               array_agg(refused.uri) AS uris
+        SELECT source.id AS source_id, refused.grid, refused.uri
         FROM rejected_files AS refused
         JOIN listed ON listed.uri = refused.uri AND listed.fingerprint = refused.fingerprint
         JOIN raster_sources AS source
           ON source.definition = refused.definition AND source.group_key = refused.group_key
         WHERE refused.definition = %(definition)s AND refused.grid IS NOT NULL
-        GROUP BY source.id, refused.grid
-    ), challenger AS (
-        SELECT DISTINCT ON (source_id) * FROM refused ORDER BY source_id, files DESC, first
+    ), holder AS ( -- which fit each other, so that one of them tells the class of all
+        SELECT DISTINCT ON (file.source_id) file.source_id,
+               grid_class(system.projection, system.wkt, file.pixelsize_x, file.pixelsize_y, file.dtype) AS grid
+        FROM raster_files AS file JOIN coordinate_systems AS system ON system.id = file.coordinate_system_id
+        WHERE file.source_id IN (SELECT source_id FROM refused) ORDER BY file.source_id, file.uri COLLATE "C"
+    ), candidate AS (
+        SELECT source_id, grid, uri, true AS out, false AS fixed FROM refused
+        UNION ALL
+        SELECT file.source_id, holder.grid, file.uri, false, file.definition IS DISTINCT FROM %(definition)s
+        FROM raster_files AS file JOIN holder USING (source_id)
+    ), class AS (
+        SELECT source_id, grid, bool_or(fixed) AS fixed, count(*) AS files, min(uri COLLATE "C") AS first,
+               coalesce(array_agg(uri) FILTER (WHERE out), '{}') AS outside,
+               coalesce(array_agg(uri) FILTER (WHERE NOT out), '{}') AS inside
+        FROM candidate GROUP BY source_id, grid
+    ), winner AS (
+        SELECT DISTINCT ON (source_id) * FROM class ORDER BY source_id, fixed DESC, files DESC, first
     )
-    SELECT challenger.uris, holder.uris
-    FROM challenger CROSS JOIN LATERAL (
-        SELECT count(*) AS files, min(file.uri COLLATE "C") AS first, coalesce(array_agg(file.uri), '{}') AS uris,
-               bool_or(file.definition IS DISTINCT FROM %(definition)s) AS fixed
-        FROM raster_files AS file WHERE file.source_id = challenger.source_id
-    ) AS holder
-    WHERE holder.fixed IS NOT TRUE AND (challenger.files > holder.files
-       OR challenger.files = holder.files AND challenger.first < holder.first)
-    ORDER BY challenger.source_id
+    SELECT winner.outside, coalesce((
+        SELECT class.inside FROM class
+        WHERE class.source_id = winner.source_id AND class.grid <> winner.grid AND class.inside <> '{}'), '{}')
+    FROM winner WHERE winner.outside <> '{}' ORDER BY winner.source_id
 """
 
 
@@ -98,13 +109,13 @@ class Dispute:
     """Files of one source that do not fit each other."""
 
     winners: list[str]
-    """URIs of refused files, which are more, or as many and first by URI."""
+    """URIs of refused files which are to be in the source."""
     losers: list[str]
-    """URIs of the registered files, which have to give way."""
+    """URIs of registered files, which have to give way; empty where the source has become such that the winners fit."""
 
 
 def disputes(listing: Listing) -> list[Dispute]:
-    """The sources of a definition in which refused files outnumber the registered ones."""
+    """The sources of a definition whose refused files outnumber the registered ones, or fit them by now."""
     with translated():
         rows = listing.connection.execute(DISPUTES, {"definition": listing.definition.id})
-        return [Dispute(winners, [uri for uri in losers if uri]) for winners, losers in rows]
+        return [Dispute(*row) for row in rows]

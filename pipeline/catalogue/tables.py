@@ -355,6 +355,14 @@ sync_runs = Table(
     required("withheld", BigInteger, "0"),
     required("settling", BigInteger, "0"),
     required("reasons", JSONB, "'{}'::jsonb"),
+    Column("seconds", Double, Computed("EXTRACT(epoch FROM (finished - started))")),
+    Column(
+        "files_per_second",
+        Double,
+        Computed(
+            "((listed)::numeric / NULLIF(EXTRACT(epoch FROM (finished - started)), (0)::numeric))"
+        ),
+    ),
 )
 
 definitions = Table(

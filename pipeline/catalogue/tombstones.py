@@ -12,10 +12,14 @@ from sqlalchemy.types import BigInteger
 from pipeline.catalogue.database import transaction
 from pipeline.errors import CatalogueError
 
-# For a raster source that is about to be deleted: its group as a whole, and what other definitions brought into it.
+# For a raster source that is about to be deleted: its group as a whole, refused files included, and what other
+# definitions brought into it.
 BURY_SOURCE = text("""
     WITH source AS (
         SELECT id, uuid, name, organisation_id, definition, group_key FROM raster_sources WHERE id = :source
+    ), forgotten AS (
+        DELETE FROM rejected_files AS refused USING source
+        WHERE refused.definition = source.definition AND refused.group_key = source.group_key
     )
     INSERT INTO tombstones (definition, source_uuid, name, organisation_id, group_key, uri, fingerprint)
     SELECT definition, uuid, name, organisation_id, group_key, NULL, NULL FROM source WHERE definition IS NOT NULL

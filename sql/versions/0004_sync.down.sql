@@ -1,6 +1,7 @@
 ALTER TABLE sync_runs
     DROP CONSTRAINT sync_runs_state_check,
-    DROP COLUMN moved, DROP COLUMN missing, DROP COLUMN withheld, DROP COLUMN settling, DROP COLUMN reasons;
+    DROP COLUMN moved, DROP COLUMN missing, DROP COLUMN withheld, DROP COLUMN settling, DROP COLUMN reasons,
+    DROP COLUMN seconds, DROP COLUMN files_per_second;
 DROP INDEX sync_runs_definition;
 UPDATE sync_runs SET state = 'failed' WHERE state = 'overlapping';
 ALTER TABLE sync_runs ADD CONSTRAINT sync_runs_state_check CHECK (state IN ('running', 'completed', 'rejections', 'failed'));

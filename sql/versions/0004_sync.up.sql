@@ -71,6 +71,9 @@ ALTER TABLE sync_runs
     ADD COLUMN withheld bigint NOT NULL DEFAULT 0 CHECK (withheld >= 0),
     ADD COLUMN settling bigint NOT NULL DEFAULT 0 CHECK (settling >= 0),
     ADD COLUMN reasons jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(reasons) = 'object'),
+    ADD COLUMN seconds double precision GENERATED ALWAYS AS (extract(epoch FROM finished - started)) STORED,
+    ADD COLUMN files_per_second double precision
+        GENERATED ALWAYS AS (listed / nullif(extract(epoch FROM finished - started), 0)) STORED,
     DROP CONSTRAINT sync_runs_state_check,
     ADD CONSTRAINT sync_runs_state_check CHECK (state IN ('running', 'completed', 'rejections', 'failed', 'overlapping'));
 CREATE INDEX sync_runs_definition ON sync_runs (definition, started DESC);
@@ -79,6 +82,8 @@ COMMENT ON COLUMN sync_runs.moved IS 'Of the registered files, those that were k
 COMMENT ON COLUMN sync_runs.missing IS 'Files that were known and not found, now marked as missing or removed.';
 COMMENT ON COLUMN sync_runs.withheld IS 'Files that people deleted from the catalogue, which were not brought back.';
 COMMENT ON COLUMN sync_runs.settling IS 'Files that were too young to be read.';
+COMMENT ON COLUMN sync_runs.seconds IS 'How long it took; null while it runs.';
+COMMENT ON COLUMN sync_runs.files_per_second IS 'Files found, by the time that it took.';
 COMMENT ON COLUMN sync_runs.reasons IS 'Reason code -> how many files were refused for it.';
 
 -- Derivation ---------------------------------------------------------------------------------------------------
