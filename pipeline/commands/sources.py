@@ -1,10 +1,15 @@
-"""The commands of the command line that look at source definitions."""
+"""The commands of the command line that look at source definitions, and at what their sources lack."""
 
 import typer
 
+from pipeline.commands.gaps import gaps
 from pipeline.commands.options import DEFAULT_CONFIG, ConfigFile
 
-sources = typer.Typer(help="The definitions of a sources.toml.", no_args_is_help=True)
+sources = typer.Typer(
+    help="The definitions of a sources.toml, and what their raster sources lack.",
+    no_args_is_help=True,
+)
+sources.command("gaps")(gaps)
 
 
 @sources.command("check")
