@@ -8,11 +8,11 @@ from prefect.client.schemas.objects import State
 
 from flows.ingestion import conclude, end, write_as_task
 from pipeline.entry import catalogue, conditions
-from pipeline.ingest import Run, work_of_config
+from pipeline.ingest import Run
 from pipeline.printing import pruned
 from pipeline.runners import Runner, reading
 from pipeline.settings import settings
-from pipeline.syncing import chosen, prune_all, sync_all
+from pipeline.syncing import chosen, prune_all, sync_all, works_of_config
 from pipeline.watching import watching
 
 
@@ -46,7 +46,7 @@ def sync_flow(
 ) -> State[object]:
     """Sync definitions, all without names; Completed, Failed, or Cancelled where another run is at work."""
     began, configured = monotonic(), settings()
-    works, how = work_of_config(config), conditions(configured, create=create)
+    works, how = works_of_config(config), conditions(configured, create=create)
     with catalogue(configured) as engine, reading(configured, runner, scheduler) as reader:
         with watching() as watcher:
             run = Run(engine, how, reader, watcher, write_as_task)

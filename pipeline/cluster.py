@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from distributed import Client, Future, KilledWorker
 
 from pipeline.errors import CatalogueError, Rejection, TransientError, Unreadable
-from pipeline.raster import RasterFile, ReadOptions
+from pipeline.raster import Options, RasterFile
 from pipeline.raster.chunks import Chunk, KeptProcesses, chunks
 from pipeline.raster.versions import versions
 from pipeline.storage import StoredFile, rejection
@@ -66,7 +66,7 @@ class ClusterReading:
         self._address = address
         self._here = here
 
-    def read(self, files: Chunk, options: ReadOptions) -> Iterator[RasterFile | Rejection]:
+    def read(self, files: Chunk, options: Options) -> Iterator[RasterFile | Rejection]:
         """As `ReadingPool.read`; a file whose reading ends one worker after the other is `unreadable`.
 
         Raises TransientError where the scheduler or all workers are gone, CatalogueError where
@@ -89,7 +89,7 @@ class ClusterReading:
                     self._error_of(later)
                 yield from (self._alone(file, options) for file in chunk)
 
-    def _alone(self, file: StoredFile, options: ReadOptions) -> RasterFile | Rejection:
+    def _alone(self, file: StoredFile, options: Options) -> RasterFile | Rejection:
         try:
             (outcome,) = self._outcomes([file], self._send([file], options), options)
         except KilledWorker as error:
@@ -98,11 +98,11 @@ class ClusterReading:
             return rejection(file, Unreadable(sentence))
         return outcome
 
-    def _send(self, chunk: Chunk, options: ReadOptions) -> Future[Outcomes]:
+    def _send(self, chunk: Chunk, options: Options) -> Future[Outcomes]:
         # Impure: a file that changed must not get the outcome that Dask remembers.
         return self._client.submit(pickle.loads, pickle.dumps(_Call(chunk, options)), pure=False)
 
-    def _outcomes(self, chunk: Chunk, future: Future[Outcomes], options: ReadOptions) -> Outcomes:
+    def _outcomes(self, chunk: Chunk, future: Future[Outcomes], options: Options) -> Outcomes:
         """What became of a chunk, once it is done; raises KilledWorker where it ended workers."""
         error = self._error_of(future)
         if isinstance(error, ImportError):
@@ -120,7 +120,7 @@ class ClusterReading:
         return outcomes
 
     def _require_unreadable_here(
-        self, file: StoredFile, there: Rejection, options: ReadOptions
+        self, file: StoredFile, there: Rejection, options: Options
     ) -> None:
         (here,) = self._here.read([file], options)
         if not isinstance(here, Rejection) or here.code != there.code:
@@ -169,7 +169,7 @@ class _Call:
     a message that it cannot understand would end its connection and with that the worker.
     """
 
-    def __init__(self, chunk: Chunk, options: ReadOptions) -> None:
+    def __init__(self, chunk: Chunk, options: Options) -> None:
         self._job = pickle.dumps((chunk, options))
 
     def __reduce__(self) -> tuple[Callable[..., Outcomes], tuple[Mapping[str, str], bytes]]:

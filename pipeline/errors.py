@@ -161,6 +161,12 @@ class Unmatched(RasterError):
     code = "unmatched"
 
 
+class NotTheSupplier(RasterError):
+    """The raster source that the file is meant for belongs to another supplier."""
+
+    code = "not_the_supplier"
+
+
 UNSEEN = frozenset({"not_found", "permission_denied", "not_allowed", "timeout", "changing"})
 """Codes of files that could not be looked at: what is known of them stays, while every other refusal
 means that the file is no longer what the catalogue says."""

@@ -22,14 +22,14 @@ from pipeline.catalogue.report import Report
 from pipeline.catalogue.runs import recorded
 from pipeline.catalogue.tombstones import buried_groups
 from pipeline.errors import RasterError, RastersourcesError, Rejection
-from pipeline.raster import RasterFile, ReadOptions
+from pipeline.raster import Options, RasterFile, ReadOptions
 from pipeline.sources.config import load
 from pipeline.sources.definition import Definition, define, places_of
 from pipeline.sources.fields import REGISTER
 from pipeline.sources.grouping import group_of
 from pipeline.storage import EVERYWHERE, Place, Root, StoredFile, list_files, named_place
 
-Reader = Callable[[Sequence[StoredFile], ReadOptions], Iterable[RasterFile | Rejection]]
+Reader = Callable[[Sequence[StoredFile], Options], Iterable[RasterFile | Rejection]]
 """Reads files in their order, such as the `read` of a pool of processes."""
 DEFAULT_OPTIONS = ReadOptions()
 
@@ -50,6 +50,11 @@ class Work:
 
     definition: Definition
     places: Sequence[Place]
+
+    @property
+    def id(self) -> str:
+        """The name of the definition."""
+        return self.definition.id
 
 
 @dataclass(frozen=True)
@@ -139,12 +144,12 @@ def work_of_config(path: Path) -> list[Work]:
 
 def register_all(run: Run, works: Sequence[Work]) -> list[Outcome]:
     """Add and update what is listed, and leave alone what is not."""
-    return [outcome_of(work, partial(register, run, work)) for work in works]
+    return [outcome_of(work.id, partial(register, run, work)) for work in works]
 
 
-def outcome_of(work: Work, act: Callable[[Report], None]) -> Outcome:
+def outcome_of(name: str, act: Callable[[Report], None]) -> Outcome:
     """Run one definition: what goes wrong with it does not keep others from being run."""
-    outcome, began = Outcome(work.definition.id), monotonic()
+    outcome, began = Outcome(name), monotonic()
     try:
         act(outcome.report)
     except RastersourcesError as error:

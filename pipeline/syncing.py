@@ -14,6 +14,7 @@ from pipeline.catalogue.orphans import Orphan, adopt, find_orphans, prune, remem
 from pipeline.catalogue.register import Read, Refused
 from pipeline.catalogue.report import Report
 from pipeline.catalogue.tombstones import buried_groups
+from pipeline.dropping import DropWork, drops_of_config, receive, reception_of
 from pipeline.errors import CatalogueError, Rejection
 from pipeline.ingest import (
     Conditions,
@@ -27,6 +28,7 @@ from pipeline.ingest import (
     fill,
     is_buried,
     outcome_of,
+    work_of_config,
 )
 
 PLANNED = ("add", "update", "moved", "outdated", "missing", "refused", "withheld", "settling")
@@ -35,9 +37,17 @@ CHANGES = ("add", "update", "moved", "outdated", "missing", "cleared")
 """What makes a sync necessary."""
 
 
-def chosen(works: Sequence[Work], names: Sequence[str]) -> list[Work]:
+AnyWork = Work | DropWork
+
+
+def works_of_config(path: Path) -> list[AnyWork]:
+    """The definitions and drop folders of a sources.toml; raises CatalogueError that says what is wrong in it."""
+    return [*work_of_config(path), *drops_of_config(path)]
+
+
+def chosen(works: Sequence[AnyWork], names: Sequence[str]) -> list[AnyWork]:
     """The works of these ids; all without names. Raises CatalogueError for a name that is none of them."""
-    by_id = {work.definition.id: work for work in works}
+    by_id = {work.id: work for work in works}
     unknown = [name for name in names if name not in by_id]
     if unknown:
         raise CatalogueError(
@@ -47,15 +57,18 @@ def chosen(works: Sequence[Work], names: Sequence[str]) -> list[Work]:
 
 
 def sync_all(
-    run: Run, works: Sequence[Work], config: Path, *, accept_missing: bool = False
+    run: Run, works: Sequence[AnyWork], config: Path, *, accept_missing: bool = False
 ) -> list[Outcome]:
     """Bring the catalogue to what the files are; one definition that fails does not keep the others from it."""
 
-    def sync_one(work: Work, report: Report) -> None:
-        sync(run, work, report, accept_missing=accept_missing)
-        remember(run.engine, work.definition.id, config)
+    def sync_one(work: AnyWork, report: Report) -> None:
+        if isinstance(work, DropWork):
+            receive(run, work, report)
+        else:
+            sync(run, work, report, accept_missing=accept_missing)
+            remember(run.engine, work.id, config)
 
-    return [outcome_of(work, partial(sync_one, work)) for work in works]
+    return [outcome_of(work.id, partial(sync_one, work)) for work in works]
 
 
 def sync(run: Run, work: Work, report: Report, *, accept_missing: bool) -> None:
@@ -73,7 +86,7 @@ def sync(run: Run, work: Work, report: Report, *, accept_missing: bool) -> None:
         report.add(settle_disputes(run, ingestion, listing, report))
         listing.see_to_refusals(complete=True)
         if definition.missing == "remove":
-            remove_empty_sources(listing)
+            remove_empty_sources(listing, definition)
 
 
 def refuse_many_missing(name: str, absence: Absence, percent: float) -> None:
@@ -130,11 +143,13 @@ class Plan:
         return sum(self.counts[name] for name in CHANGES)
 
 
-def plan(engine: Engine, work: Work, conditions: Conditions, watcher: Watcher) -> Plan:
+def plan(engine: Engine, work: AnyWork, conditions: Conditions, watcher: Watcher) -> Plan:
     """What a sync of one definition would do; opens no file and changes nothing.
 
     Raises Overlapping where a run of the definition is at work.
     """
+    if isinstance(work, DropWork):
+        return plan_drop(engine, work, conditions, watcher)
     definition, found = work.definition, Plan(work.definition.id)
     buried = buried_groups(engine, definition.id)
     with listing_of(engine, definition, alone=True) as listing:
@@ -156,6 +171,28 @@ def plan(engine: Engine, work: Work, conditions: Conditions, watcher: Watcher) -
     return found
 
 
+def plan_drop(engine: Engine, work: DropWork, conditions: Conditions, watcher: Watcher) -> Plan:
+    """The same for a drop folder: which files would be read, and which no raster source is meant for."""
+    found, reception = Plan(work.id), reception_of(engine, conditions, work)
+    with listing_of(engine, work.drop, alone=True) as listing:
+        reception.fill(listing, watcher)
+        found.unchanged = listing.counts()["unchanged"]
+        for batch in listing.batches(conditions.batch_size):
+            to_read, others = reception.sorted_out(batch)
+            for one in others:
+                take(found, one, one.verdict)
+            for one, meant in reception.addressed(to_read):
+                if isinstance(meant, Rejection):
+                    found.reasons[meant.uri] = meant
+                known = "update" if one.verdict == "update" else "add"
+                take(found, one, "refused" if isinstance(meant, Rejection) else known)
+        found.cleared = listing.cleared()
+    for rejection in listing.unlisted:
+        found.files["refused"].append(rejection.uri)
+        found.reasons[rejection.uri] = rejection
+    return found
+
+
 def each(listing: Listing, size: int) -> Iterator[Found]:
     """All files but the unchanged ones."""
     for batch in listing.batches(size):
@@ -168,14 +205,14 @@ def take(plan: Plan, found: Found, verdict: str) -> None:
     if found.moved_from is not None:
         plan.moved_from[found.file.uri] = found.moved_from
     if found.rejection is not None:
-        plan.reasons[found.file.uri] = found.rejection
+        plan.reasons.setdefault(found.file.uri, found.rejection)
 
 
-def orphans(engine: Engine, config: Path, works: Sequence[Work]) -> list[Orphan]:
+def orphans(engine: Engine, config: Path, works: Sequence[AnyWork]) -> list[Orphan]:
     """Definitions that left their sources.toml and still have raster sources."""
-    return find_orphans(engine, config, [work.definition.id for work in works])
+    return find_orphans(engine, config, [work.id for work in works])
 
 
-def prune_all(engine: Engine, config: Path, works: Sequence[Work]) -> list[Orphan]:
+def prune_all(engine: Engine, config: Path, works: Sequence[AnyWork]) -> list[Orphan]:
     """Remove the raster sources of definitions that left their sources.toml; what became of each definition."""
     return [prune(engine, orphan) for orphan in orphans(engine, config, works)]

@@ -6,7 +6,7 @@ The server does this beside itself, and a flow for those who orchestrate with Pr
 import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import Event
 from time import monotonic
 
@@ -25,7 +25,7 @@ from pipeline.catalogue.uploads import (
 )
 from pipeline.deposit import SECONDS_AT_REST, Deposit
 from pipeline.errors import RasterError, RastersourcesError, Rejection
-from pipeline.raster import RasterFile, ReadingPool, ReadOptions, TimeRule
+from pipeline.raster import EachDated, RasterFile, ReadingPool, ReadOptions, TimeRule
 from pipeline.storage import StoredFile
 
 MOST_AT_ONCE = 32
@@ -86,16 +86,9 @@ def read_uploads(
     worker: Worker, uploads: Sequence[Claim]
 ) -> Iterator[tuple[Claim, RasterFile | Rejection]]:
     """What reading makes of each file, in their order."""
-    by_uri = {upload.uri: upload for upload in uploads}
-
-    def options(file: StoredFile) -> ReadOptions:
-        upload = by_uri[file.uri]
-        return replace(
-            worker.options, time_rule=TimeRule(time=upload.time, from_tag=upload.temporal)
-        )
-
+    rules = {upload.uri: TimeRule(time=upload.time, from_tag=upload.temporal) for upload in uploads}
     files = [look_up(worker.deposit, upload) for upload in uploads]
-    outcomes = worker.pool.read(files, options)
+    outcomes = worker.pool.read(files, EachDated(worker.options, rules))
     try:
         yield from zip(uploads, outcomes, strict=True)
     finally:

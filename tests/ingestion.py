@@ -10,7 +10,7 @@ from pipeline.catalogue.report import Report
 from pipeline.ingest import Conditions, Outcome, Reader, Run, Work, register_all
 from pipeline.sources.definition import define
 from pipeline.storage import named_place
-from pipeline.syncing import Plan, plan, sync_all
+from pipeline.syncing import AnyWork, Plan, plan, sync_all
 
 CONFIG = Path("/config/sources.toml")
 
@@ -50,13 +50,13 @@ def registered(engine: Engine, reader: Reader, work: Work, **conditions: Any) ->
 
 
 def synced(
-    engine: Engine, reader: Reader, work: Work, *, accept_missing: bool = True, **conditions: Any
+    engine: Engine, reader: Reader, work: AnyWork, *, accept_missing: bool = True, **conditions: Any
 ) -> Report:
     """Sync some work, of which any share may be missing."""
     run = run_of(engine, reader, **conditions)
     return report_of(sync_all(run, [work], CONFIG, accept_missing=accept_missing))
 
 
-def planned(engine: Engine, work: Work) -> Plan:
+def planned(engine: Engine, work: AnyWork) -> Plan:
     """What a sync would do."""
     return plan(engine, work, Conditions(), Quiet())

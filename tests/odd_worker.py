@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline import cluster
 from pipeline.errors import NotFound, Rejection
-from pipeline.raster import RasterFile, ReadOptions
+from pipeline.raster import Options, RasterFile
 from pipeline.raster.chunks import KeptProcesses
 from pipeline.storage import StoredFile, rejection
 from tests.cluster import FATAL, UNSEEN
@@ -15,9 +15,7 @@ from tests.cluster import FATAL, UNSEEN
 class OddMachine(KeptProcesses):
     """Reads as ever, but for those files."""
 
-    def read(
-        self, chunk: Sequence[StoredFile], options: ReadOptions
-    ) -> list[RasterFile | Rejection]:
+    def read(self, chunk: Sequence[StoredFile], options: Options) -> list[RasterFile | Rejection]:
         if any(FATAL in file.uri for file in chunk):
             os.kill(os.getpid(), signal.SIGKILL)
         outcomes = super().read(chunk, options)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from sqlalchemy import Engine, text
 from pipeline.cluster import ClusterReading
 from pipeline.errors import CatalogueError, Rejection, TransientError
 from pipeline.ingest import Reader
-from pipeline.raster import RasterFile, ReadOptions, TimeRule
+from pipeline.raster import EachDated, RasterFile, ReadOptions, TimeRule
 from pipeline.raster.chunks import ReadingThreads
 from pipeline.raster.versions import versions
 from pipeline.runners import Runner, reading
@@ -103,6 +104,20 @@ def test_every_runner_reads_the_same_in_the_same_order(
     codes = {outcome.code for outcome in expected if isinstance(outcome, Rejection)}
     assert codes == {"empty_file", "missing_crs", "truncated", "no_grid", "not_a_geotiff"}
     assert sum(isinstance(outcome, RasterFile) for outcome in expected) == 200
+
+
+@pytest.mark.parametrize("runner", ["processes", "threads", "dask"])
+def test_every_runner_dates_each_file_as_it_is_told(
+    runner: Runner, tmp_path: Path, cluster: Cluster
+) -> None:
+    files = copies(tmp_path, 50)
+    times = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=hour) for hour in range(50)]
+    rules = {file.uri: TimeRule(time) for file, time in zip(files, times, strict=True)}
+    with reader_of(runner, cluster.address if runner == "dask" else None) as reader:
+        outcomes = list(reader(files, EachDated(OPTIONS, rules)))
+    assert [outcome.times for outcome in outcomes if isinstance(outcome, RasterFile)] == [
+        (time,) for time in times
+    ]
 
 
 def test_a_worker_killed_at_work_costs_no_file(tmp_path: Path, cluster: Cluster) -> None:

@@ -58,9 +58,8 @@ def remove_missing(listing: Listing) -> int:
     return states.count("present")
 
 
-def remove_empty_sources(listing: Listing) -> None:
+def remove_empty_sources(listing: Listing, definition: Definition) -> None:
     """Delete the sources of a definition that nothing is left of, but for one that people made and it only fills."""
-    definition: Definition = listing.definition
     if definition.uuid is None:
         with translated(), listing.connection.transaction():
             empty = [

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import psycopg
@@ -18,7 +18,6 @@ from sqlalchemy import Engine
 
 from pipeline.catalogue.database import translated
 from pipeline.errors import UNSEEN, Overlapping, Rejection, TransientError
-from pipeline.sources.definition import Definition
 from pipeline.storage import StoredFile, location_of
 
 Verdict = Literal["add", "update", "moved", "outdated", "refused", "withheld", "settling"]
@@ -137,10 +136,24 @@ class Absence:
         return 100 * self.missing / self.known if self.known else 0.0
 
 
+class Described(Protocol):
+    """What says which files there are: a definition or a drop folder."""
+
+    @property
+    def id(self) -> str:
+        """Its stable name."""
+
+    def hash(self) -> str:
+        """Changes when the fields of its raster sources do."""
+
+    def reading_hash(self) -> str:
+        """Changes when its files must be read again though they are the same."""
+
+
 class Listing:
     """The files of one definition, listed and compared."""
 
-    def __init__(self, connection: psycopg.Connection[TupleRow], definition: Definition) -> None:
+    def __init__(self, connection: psycopg.Connection[TupleRow], definition: Described) -> None:
         self.definition = definition
         self.unlisted: list[Rejection] = []
         """What could not be listed: files, or folders with all that is below them."""
@@ -249,7 +262,7 @@ class Listing:
 
 
 @contextmanager
-def listing_of(engine: Engine, definition: Definition, *, alone: bool) -> Iterator[Listing]:
+def listing_of(engine: Engine, definition: Described, *, alone: bool) -> Iterator[Listing]:
     """A listing on a connection of its own; `alone` takes the lock, and raises Overlapping where another run has it."""
     with translated():
         pooled = engine.raw_connection()

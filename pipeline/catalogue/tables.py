@@ -429,3 +429,15 @@ changes = Table(
     Column("is_access_modifier", SmallInteger),
     Column("is_supplier_id", BigInteger),
 )
+
+moves = Table(
+    "moves",
+    metadata,
+    number(),
+    required("definition", Text),
+    required("uri", Text),
+    Column("target", Text, nullable=False, unique=True),
+    required("fingerprint", Text),
+    required("sidecars", ARRAY(Text), "'{}'::text[]"),
+    UniqueConstraint("definition", "uri"),
+)

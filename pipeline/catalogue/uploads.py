@@ -131,7 +131,7 @@ def register_upload(engine: Engine, upload: Claim, facts: RasterFile) -> Settled
             found = lock(connection, upload)
             if found is None:
                 return Settled("gone", unused=[upload.uri])
-            replaced = write(connection, upload, found[1], facts)
+            replaced = write(connection, upload.source_id, found[1], facts)
             settle(connection, upload, found[0], replaced)
     except psycopg.DatabaseError as error:  # not that it is away, which is a TransientError by now
         reason = str(error).partition("\n")[0]
@@ -176,22 +176,28 @@ def lock(connection: Connection, upload: Claim) -> tuple[UUID, bool] | None:
     return source[0], source[1]
 
 
-def write(connection: Connection, upload: Claim, temporal: bool, facts: RasterFile) -> list[str]:
-    """The file as part of its source, in the place of others, whose URIs are returned; raises RasterError."""
+def write(
+    connection: Connection,
+    source: int,
+    temporal: bool,
+    facts: RasterFile,
+    definition: str | None = None,
+    reading_hash: str | None = None,
+) -> list[str]:
+    """The file as part of its source, which is locked, in the place of others, whose URIs are returned.
+
+    `definition` is the id of the drop folder that brought it, None for what clients sent. Raises RasterError.
+    """
     refuse_undated(temporal, facts)
-    parameters: dict[str, Any] = {
-        "source": upload.source_id,
-        "uris": [upload.uri],
-        "temporal": temporal,
-    }
-    stage(connection, [(None, facts)], None, None)
+    parameters: dict[str, Any] = {"source": source, "uris": [facts.uri], "temporal": temporal}
+    stage(connection, [(None, facts)], definition, reading_hash)
     connection.execute("UPDATE staged SET source_id = %(source)s", parameters)
     for _, code, message, *_ in connection.execute(REFUSE_MISFITS, parameters):
         raise RasterError(message, code)
     connection.execute(UPSERT_SYSTEMS)
     replaced = [uri for (uri,) in connection.execute(REPLACE_FILES, parameters)]
     connection.execute(UPSERT_FILES)
-    connection.execute("SELECT derive_sources(%s)", [[upload.source_id]])
+    connection.execute("SELECT derive_sources(%s)", [[source]])
     return replaced
 
 

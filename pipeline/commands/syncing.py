@@ -28,11 +28,10 @@ def plan(
     import orjson
 
     from pipeline import syncing
-    from pipeline.ingest import work_of_config
     from pipeline.printing import plan_document, plans
     from pipeline.watching import watching
 
-    works, how = work_of_config(config), conditions(settings(), create=False)
+    works, how = syncing.works_of_config(config), conditions(settings(), create=False)
     with catalogue(settings()) as engine, watching() as watcher:
         found = [
             syncing.plan(engine, work, how, watcher) for work in syncing.chosen(works, names or ())
@@ -65,13 +64,13 @@ def sync(
 
     Exit status 0: all good; 3: some files were refused, each with its reason; 1: the run failed.
     """
-    from pipeline.ingest import Run, work_of_config
+    from pipeline.ingest import Run
     from pipeline.printing import announce, pruned
-    from pipeline.syncing import chosen, prune_all, sync_all
+    from pipeline.syncing import chosen, prune_all, sync_all, works_of_config
     from pipeline.watching import watching
 
     began, configured = monotonic(), settings()
-    works = work_of_config(config)
+    works = works_of_config(config)
     how = conditions(configured, create=create)
     with reading(configured, runner, scheduler) as reader, catalogue(configured) as engine:
         with watching() as watcher:

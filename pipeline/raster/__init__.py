@@ -15,19 +15,22 @@ from pipeline.raster.facts import (
     Statistics,
     TimeRule,
 )
-from pipeline.raster.pool import ReadingPool, read_all
+from pipeline.raster.pool import EachDated, Options, ReadingPool, read_all
 from pipeline.raster.reading import read
-from pipeline.raster.timestamps import interval_of, parse_time, searched_text
+from pipeline.raster.timestamps import NotATime, interval_of, parse_time, searched_text
 
 __all__ = [
     "Band",
     "BandStatistics",
     "Bounds",
     "Budget",
+    "EachDated",
     "Georeference",
     "Layout",
+    "NotATime",
     "Notice",
     "Operation",
+    "Options",
     "Progress",
     "RasterFile",
     "ReadOptions",

@@ -11,8 +11,8 @@ from itertools import chain
 from typing import Self
 
 from pipeline.errors import Rejection
-from pipeline.raster.facts import RasterFile, ReadOptions
-from pipeline.raster.pool import ReadingPool
+from pipeline.raster.facts import RasterFile
+from pipeline.raster.pool import Options, ReadingPool
 from pipeline.storage import StoredFile
 
 Chunk = Sequence[StoredFile]
@@ -33,7 +33,7 @@ class KeptProcesses:
     def __init__(self) -> None:
         self._idle: deque[ReadingPool] = deque()
 
-    def read(self, chunk: Chunk, options: ReadOptions) -> list[RasterFile | Rejection]:
+    def read(self, chunk: Chunk, options: Options) -> list[RasterFile | Rejection]:
         """What `ReadingPool.read` makes of each file; raises what that raises."""
         with ExitStack() as stack:
             pool = stack.enter_context(self._taken())
@@ -70,7 +70,7 @@ class ReadingThreads:
         self._executor.shutdown(cancel_futures=True)
         self._processes.close()
 
-    def read(self, files: Chunk, options: ReadOptions) -> Iterable[RasterFile | Rejection]:
+    def read(self, files: Chunk, options: Options) -> Iterable[RasterFile | Rejection]:
         """As `ReadingPool.read`."""
         return chain.from_iterable(
             self._executor.map(

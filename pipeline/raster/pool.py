@@ -7,9 +7,9 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Pipe, wait
 from pathlib import Path
 from typing import Self
@@ -22,7 +22,7 @@ from pipeline.errors import (
     TransientError,
     Unreadable,
 )
-from pipeline.raster.facts import Progress, RasterFile, ReadOptions
+from pipeline.raster.facts import Progress, RasterFile, ReadOptions, TimeRule
 from pipeline.storage import StoredFile, rejection
 
 Outcome = RasterFile | Rejection
@@ -40,9 +40,27 @@ _GRACE = 5.0
 """Seconds after which a worker that did not stop itself in time is stopped."""
 
 
+Options = ReadOptions | Callable[[StoredFile], ReadOptions]
+"""How files are read: all in one way, or each in its own; picklable where other machines read."""
+
+
+@dataclass(frozen=True)
+class EachDated:
+    """Reads each file as of a time of its own."""
+
+    options: ReadOptions
+    """But for their time rule."""
+    rules: Mapping[str, TimeRule]
+    """By URI."""
+
+    def __call__(self, file: StoredFile) -> ReadOptions:
+        """How to read a file."""
+        return replace(self.options, time_rule=self.rules[file.uri])
+
+
 def read_all(
     files: Iterable[StoredFile | Rejection],
-    options: ReadOptions | Callable[[StoredFile], ReadOptions],
+    options: Options,
     workers: int,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Iterator[RasterFile | Rejection]:
@@ -72,7 +90,7 @@ class ReadingPool:
     def read(
         self,
         files: Iterable[StoredFile | Rejection],
-        options: ReadOptions | Callable[[StoredFile], ReadOptions],
+        options: Options,
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> Iterator[RasterFile | Rejection]:
         """As `read_all`; one reading must be taken to its end before the next begins."""

@@ -53,12 +53,13 @@ class Dating:
     notices: tuple[Notice, ...]
 
 
-class _NotATime(ValueError):
+class NotATime(ValueError):
     """A text that says no time, or no single one."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+        """`unreadable_time` where it does not even look like one; `impossible_time` or `ambiguous_time`."""
 
 
 def date(path: Path, tags: TimeTags, rule: TimeRule) -> Dating:
@@ -105,7 +106,7 @@ def _read(text: str | None, what: str, zone: tzinfo, notices: list[Notice]) -> d
         return None
     try:
         return parse_time(text, zone)
-    except _NotATime as error:
+    except NotATime as error:
         notices.append(Notice(error.code, f"{what} {text.strip()[:40]!r}: {error}"))
         return None
 
@@ -127,12 +128,12 @@ def _band_times(
 def parse_time(text: str, zone: tzinfo = UTC) -> datetime:
     """The time that a text in ISO 8601, TIFF's or a compact form says, as UTC.
 
-    `zone` is that of times without an offset. Raises ValueError where it is no time, impossible,
-    or ambiguous in its zone.
+    `zone` is that of times without an offset. Raises NotATime, a ValueError, where it is no time,
+    impossible, or ambiguous in its zone.
     """
     match = _TIME.fullmatch(text.strip())
     if match is None:
-        raise _NotATime("unreadable_time", "this is no time")
+        raise NotATime("unreadable_time", "this is no time")
     return _from_parts(match.groupdict(), zone)
 
 
@@ -151,7 +152,7 @@ def _from_parts(parts: dict[str, str | None], zone: tzinfo) -> datetime:
         if yday := parts.get("yday"):
             local = _on_day_of_year(local, int(yday))
     except (ValueError, OverflowError) as error:
-        raise _NotATime("impossible_time", f"there is no such time ({error})") from error
+        raise NotATime("impossible_time", f"there is no such time ({error})") from error
     return _as_utc(local, _offset(parts.get("zone"), zone))
 
 
@@ -171,21 +172,21 @@ def _offset(text: str | None, zone: tzinfo) -> tzinfo:
     try:
         offset = timezone(timedelta(hours=hours, minutes=minutes))
     except ValueError as error:
-        raise _NotATime("impossible_time", f"there is no offset {text}") from error
+        raise NotATime("impossible_time", f"there is no offset {text}") from error
     return offset if text[0] == "+" else timezone(-timedelta(hours=hours, minutes=minutes))
 
 
 def _as_utc(local: datetime, zone: tzinfo) -> datetime:
-    """Raises _NotATime where the clocks of the zone show this time twice or never."""
+    """Raises NotATime where the clocks of the zone show this time twice or never."""
     try:
         early, late = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     except OverflowError as error:
-        raise _NotATime("impossible_time", "it lies outside the years 1 to 9999") from error
+        raise NotATime("impossible_time", "it lies outside the years 1 to 9999") from error
     if early == late:
         return early
     if early.astimezone(zone).replace(tzinfo=None) == local:
-        raise _NotATime("ambiguous_time", f"the clocks of {zone} show it twice; add an offset")
-    raise _NotATime("impossible_time", f"the clocks of {zone} skip it")
+        raise NotATime("ambiguous_time", f"the clocks of {zone} show it twice; add an offset")
+    raise NotATime("impossible_time", f"the clocks of {zone} skip it")
 
 
 def _by_pattern(path: Path, rule: TimeRule, zone: tzinfo, notices: list[Notice]) -> datetime | None:
@@ -195,7 +196,7 @@ def _by_pattern(path: Path, rule: TimeRule, zone: tzinfo, notices: list[Notice])
     pattern = compiled_pattern(rule.pattern)
     try:
         times = set(_matches(pattern, searched_text(pattern, path), rule, zone))
-    except _NotATime as error:
+    except NotATime as error:
         notices.append(Notice(error.code, f"the file name's time: {error}"))
         return None
     if len(times) == 1:
@@ -229,7 +230,7 @@ def _formatted(text: str, time_format: str | None, zone: tzinfo) -> datetime:
     try:
         local = datetime.strptime(text, time_format)
     except ValueError as error:
-        raise _NotATime("impossible_time", f"{text!r} is not of the form {time_format}") from error
+        raise NotATime("impossible_time", f"{text!r} is not of the form {time_format}") from error
     if local.tzinfo is not None:
         return local.astimezone(UTC)
     return _as_utc(local, zone)

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from pipeline.sources.fields import Disagreement, Name, Watched, Zone
+from pipeline.sources.definition import digest
+from pipeline.sources.fields import Disagreement, Name, Settle, Watched, Zone
 
 KEEP = "keep"
 """Files stay where they were dropped; what became of them is known from the catalogue alone."""
@@ -32,13 +33,23 @@ class Drop(Watched):
     organisation: Name | None = None
     """Only sources of this organisation are looked for; without it those of all."""
     supplier: Name | None = None
-    """Only sources of this supplier are looked for, by their username; without it those of all."""
+    """Only sources of this supplier, by their username; files for others are refused. Without it those of all."""
+    settle_seconds: Settle = 10
+    """Files that changed less than so many seconds ago wait for a later run: whoever copies them may not be done."""
     time_zone: Zone = "UTC"
     """Zone of times without an offset, and of `schedule`; an IANA name such as "Europe/Amsterdam"."""
     done: Folder = KEEP
     """Where files go that are registered: a folder or prefix outside the watched one; "keep": they stay."""
     refused: Folder = KEEP
     """Where files go that are refused: a folder or prefix outside the watched one; "keep": they stay."""
+
+    def reading_hash(self) -> str:
+        """Changes when its files must be looked at again though they are the same."""
+        return digest(self.model_dump_json(include={"organisation", "supplier", "time_zone"}))
+
+    def hash(self) -> str:
+        """The same: a drop folder says nothing of raster sources that these could have to follow."""
+        return self.reading_hash()
 
     def disagreements(self, context: Any) -> Iterator[Disagreement]:
         """The fields that do not go with the others; `context` is the folder of the sources.toml."""

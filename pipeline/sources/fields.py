@@ -124,6 +124,7 @@ Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S")]
 Pattern = Annotated[str, AfterValidator(a_pattern), Field(json_schema_extra={"format": "regex"})]
 Zone = Annotated[str, AfterValidator(a_zone)]
 Duration = Annotated[timedelta, BeforeValidator(a_duration), WithJsonSchema(DURATION_SCHEMA)]
+Settle = Annotated[float, Field(strict=True, ge=0, le=86400)]
 Period = Annotated[timedelta, BeforeValidator(a_period), WithJsonSchema(PERIOD_SCHEMA)]
 CronLine = Annotated[str, AfterValidator(a_cron_line), WithJsonSchema(CRON_SCHEMA)]
 Texts = Annotated[
@@ -141,7 +142,7 @@ class Watched(BaseModel):
 
     id: Id
     """Stable name of the definition, unique in the file: what it made is found again by it."""
-    settle_seconds: Annotated[float, Field(strict=True, ge=0, le=86400)] = 0
+    settle_seconds: Settle = 0
     """Files that changed less than so many seconds ago wait for a later run; for folders into which files
     are copied slowly."""
     schedule: CronLine | None = None

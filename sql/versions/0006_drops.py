@@ -1,0 +1,18 @@
+"""Files of drop folders on their way to where they are kept."""
+
+from pathlib import Path
+
+from sql import run_file
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    """Run the plain SQL beside this file."""
+    run_file(Path(__file__).with_suffix(".up.sql"))
+
+
+def downgrade() -> None:
+    """Undo it."""
+    run_file(Path(__file__).with_suffix(".down.sql"))
