@@ -37,7 +37,7 @@ def announce(outcomes: Sequence[Outcome], seconds: float) -> int:
             console.print(f"rastersources: {outcome.failure}", markup=False)
     if total.withheld:
         console.print(
-            "withheld files were deleted from the catalogue; `rastersources restore` says which",
+            "withheld files were deleted from the catalogue; `rastersources restore` lists them",
             markup=False,
         )
     Console(highlight=False, soft_wrap=True).print(summary(total, seconds), markup=False)

@@ -7,7 +7,7 @@ some hundred files at a time, however many there are.
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -279,6 +279,8 @@ def listing_of(engine: Engine, definition: Described, *, alone: bool) -> Iterato
             )
         yield Listing(connection, definition)
     finally:
+        with suppress(psycopg.Error):  # by itself it goes a little later, in the way of whoever runs next
+            connection.execute("SELECT pg_advisory_unlock_all()")
         connection.close()
 
 
