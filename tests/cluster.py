@@ -34,7 +34,10 @@ def local_cluster(scratch: Path, workers: int = 2, allowed_failures: int = 3) ->
     command = [sys.executable, "-m", "tests.cluster", str(scratch), str(workers)]
     with (scratch / "cluster.log").open("w") as log, subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=REPOSITORY,
-        env=environment(MARK=mark, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=str(allowed_failures)),
+        env=environment(
+            MARK=mark, DASK_TEMPORARY_DIRECTORY=scratch,
+            DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=str(allowed_failures),
+        ),
     ) as process:  # fmt: skip
         assert process.stdout is not None
         yield Cluster(process, process.stdout.readline().strip())
