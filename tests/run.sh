@@ -3,6 +3,7 @@
 # things in both.
 set -eu
 folder=$(mktemp -d -t rastersources-test-XXXXXX)
+chmod 711 "$folder" # tests that are root become somebody else for a moment, who must reach a folder of theirs in it
 trap 'rm -rf "$folder"' EXIT
 trap 'exit 130' INT TERM
 HOME="$folder" TMPDIR="$folder" .venv/bin/pytest "$@"

@@ -279,7 +279,9 @@ def listing_of(engine: Engine, definition: Described, *, alone: bool) -> Iterato
             )
         yield Listing(connection, definition)
     finally:
-        with suppress(psycopg.Error):  # by itself it goes a little later, in the way of whoever runs next
+        with suppress(
+            psycopg.Error
+        ):  # by itself it goes a little later, in the way of whoever runs next
             connection.execute("SELECT pg_advisory_unlock_all()")
         connection.close()
 
