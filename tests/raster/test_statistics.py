@@ -4,9 +4,12 @@ import json
 import os
 import pty
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.errors import Changing, OverBudget, Rejection, Unreadable, UnsupportedDtype
+from pipeline.inspection import PATIENCE
 from pipeline.raster import (
     Budget,
     Progress,
@@ -450,10 +454,11 @@ def test_a_large_raster_shows_its_progress_and_takes_little_memory(large: Path) 
     inspect = [*RASTERSOURCES, "inspect", "--json", "--stats", large]
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-c", WATCHED, *inspect],
+        [sys.executable, "-c", WATCHED, *inspect], start_new_session=True,
         stdout=subprocess.PIPE, stderr=theirs, env=environment(TERM="xterm"),
     ) as process:  # fmt: skip
         os.close(theirs)
+        hold_up(process, large)
         shown = b"".join(iter(lambda: some(ours), b""))
         assert process.stdout
         line, kilobytes = process.stdout.read().splitlines()
@@ -462,6 +467,25 @@ def test_a_large_raster_shows_its_progress_and_takes_little_memory(large: Path) 
     assert (band["min"], band["max"], band["mean"]) == (0, 99, pytest.approx(49.5))
     assert b"large.tif" in shown
     assert int(kilobytes) < 220_000
+
+
+def hold_up(command: subprocess.Popen[bytes], path: Path) -> None:
+    """Let reading it take longer than a bar waits for, on the fastest machine: pause what reads it."""
+    while command.poll() is None and not being_read(path, command.pid):
+        time.sleep(0.001)
+    os.killpg(command.pid, signal.SIGSTOP)
+    time.sleep(PATIENCE + 0.5)
+    os.killpg(command.pid, signal.SIGCONT)
+
+
+def being_read(path: Path, session: int) -> bool:
+    """Whether a process of the session has the file open."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            opened = (process / "fd").iterdir()
+            if os.getsid(int(process.name)) == session and path in map(Path.readlink, opened):
+                return True
+    return False
 
 
 def some(terminal: int) -> bytes:
