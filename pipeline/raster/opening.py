@@ -41,20 +41,25 @@ def open_dataset(
     if placed:
         options["GDAL_GEOREF_SOURCES"] = "NONE"
     choice = {} if overview is None else {"overview_level": overview}
-    with _collected_warnings() as collected, rasterio.Env(**options), warnings.catch_warnings():
+    with (
+        _collected_warnings(opened) as collected,
+        rasterio.Env(**options),
+        warnings.catch_warnings(),
+    ):
         # It is a fact of the file, not a matter for a log.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with _open(opened.gdal_name, choice) as dataset:
+        with _open(opened, choice) as dataset:
             yield dataset, collected
 
 
-def _open(name: str, choice: dict[str, int]) -> DatasetReader:
+def _open(opened: Opened, choice: dict[str, int]) -> DatasetReader:
     try:
-        return rasterio.open(name, driver="GTiff", sharing=False, **choice)
+        return rasterio.open(opened.gdal_name, driver="GTiff", sharing=False, **choice)
     except (CRSError, UnicodeDecodeError) as error:
         raise unreadable_crs() from error
     except RasterioError as error:
-        raise Unreadable(f"GDAL cannot open it: {_first_line(error)}; write it again") from error
+        reason = _told(str(error), opened).partition("\n")[0][:200]
+        raise Unreadable(f"GDAL cannot open it: {reason}; write it again") from error
 
 
 def unreadable_crs() -> UnsupportedCRS:
@@ -66,7 +71,7 @@ def unreadable_crs() -> UnsupportedCRS:
 
 
 @contextmanager
-def _collected_warnings() -> Iterator[list[str]]:
+def _collected_warnings(opened: Opened) -> Iterator[list[str]]:
     """What GDAL warns of in this thread; kept from logs, as it belongs to the file."""
     collected: list[str] = []
     thread = threading.get_ident()
@@ -75,7 +80,7 @@ def _collected_warnings() -> Iterator[list[str]]:
         if record.thread != thread:
             return True
         if record.levelno == logging.WARNING:
-            collected.append(record.getMessage())
+            collected.append(_told(record.getMessage(), opened))
         return False
 
     for logger in _LOGGERS:
@@ -87,5 +92,11 @@ def _collected_warnings() -> Iterator[list[str]]:
             logger.removeFilter(collect)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200]
+def _told(text: str, opened: Opened) -> str:
+    """What GDAL says, with the name by which people know the file, and not that of a copy."""
+    name = opened.file.name
+    if not opened.gdal_name.endswith(f"/{name}"):
+        return text
+    return text.replace(
+        opened.gdal_name.removesuffix(name), opened.file.location.removesuffix(name)
+    )
