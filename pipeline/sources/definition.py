@@ -17,9 +17,9 @@ from pipeline.sources.faults import faults_of
 from pipeline.sources.fields import (
     Disagreement,
     Duration,
+    Entries,
     Name,
     Pattern,
-    Texts,
     Watched,
     Zone,
     a_time,
@@ -55,7 +55,7 @@ class Limits(BaseModel):
 class Definition(Watched):
     """One `[[source]]` of a `sources.toml`."""
 
-    files: Texts
+    files: Entries
     """Globs, folders or files, relative to the sources.toml, or URLs such as "s3://bucket/rain/*.tif"."""
     name: Name = "{stem}"
     """Name of the source; `{stem}` and the named groups of `pattern` are filled in."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -19,7 +20,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from pipeline.errors import CatalogueError
 from pipeline.sources.intervals import DURATION, parse_interval
+from pipeline.storage import place_of
 
 ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 REGISTER = "register"
@@ -108,6 +111,15 @@ def a_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def an_entry(text: str) -> str:
+    """The name of a place, wherever it is relative to."""
+    try:
+        place_of(text, Path("/"))
+    except CatalogueError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
 DURATION_TEXT = {"type": "string", "pattern": f"^{DURATION}$"}
 DURATION_SCHEMA = {"anyOf": [DURATION_TEXT, {"type": "number", "minimum": 0}]}
 PERIOD_SCHEMA = {"anyOf": [DURATION_TEXT, {"type": "number", "minimum": 1}]}
@@ -127,8 +139,8 @@ Duration = Annotated[timedelta, BeforeValidator(a_duration), WithJsonSchema(DURA
 Settle = Annotated[float, Field(strict=True, ge=0, le=86400)]
 Period = Annotated[timedelta, BeforeValidator(a_period), WithJsonSchema(PERIOD_SCHEMA)]
 CronLine = Annotated[str, AfterValidator(a_cron_line), WithJsonSchema(CRON_SCHEMA)]
-Texts = Annotated[
-    list[Annotated[str, Field(min_length=1)]],
+Entries = Annotated[
+    list[Annotated[str, Field(min_length=1), AfterValidator(an_entry)]],
     BeforeValidator(a_list),
     Field(min_length=1),
     WithJsonSchema(TEXTS_SCHEMA),

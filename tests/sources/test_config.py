@@ -110,6 +110,24 @@ WRONG = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    [
+        ("s3:///rain/*.tif", "names no bucket"),
+        ("s3://bucket//rain.tif", "no key that obstore can name"),
+        ("file://host/rain", "names no local path"),
+        ("*/../rain.tif", "goes up behind a wildcard"),
+    ],
+)
+def test_an_entry_that_names_no_place_is_named_with_its_line(
+    write: Write, entry: str, sentence: str
+) -> None:
+    ((line, said),) = complaints(write(SOURCE.replace("*.tif", entry)))
+    assert line == 1 + SOURCE.splitlines().index('files = "*.tif"')
+    assert said.startswith("files: ")
+    assert sentence in said
+
+
 @pytest.mark.parametrize(("text", "line", "sentence"), WRONG, ids=[text for text, _, _ in WRONG])
 def test_a_wrong_field_is_named_with_its_line(
     write: Write, text: str, line: int, sentence: str
