@@ -64,7 +64,7 @@ def test_one_sends_a_geotiff_follows_its_task_and_removes_the_data(
         browser.refresh()
         return '"SUCCESS"' in browser.page_source
 
-    until(ended)
+    until(ended, seconds=120)
     found = client.get(url).json()
     assert (found["first_value_timestamp"], found["size"]) == (NOON, tif.stat().st_size)
     browser.get(f"{url}uploads/")
