@@ -80,6 +80,7 @@ def sync(run: Run, work: Work, report: Report, *, accept_missing: bool) -> None:
         adopt(run.engine, definition)
         report.add(bring_in(run, ingestion, listing))
         listing.check_lock()
+        listing.take_left_behind()
         report.missing = (
             remove_missing(listing) if definition.missing == "remove" else mark_missing(listing)
         )
@@ -162,7 +163,7 @@ def plan(engine: Engine, work: AnyWork, conditions: Conditions, watcher: Watcher
         for rejection in listing.unlisted:
             found.files["refused"].append(rejection.uri)
             found.reasons[rejection.uri] = rejection
-        found.files["missing"] = listing.newly_missing(marked=definition.missing == "remove")
+        found.files["missing"] += listing.newly_missing(marked=definition.missing == "remove")
         found.cleared = listing.cleared()
         try:
             refuse_many_missing(definition.id, listing.absence(), definition.max_missing_percent)
@@ -202,7 +203,9 @@ def each(listing: Listing, size: int) -> Iterator[Found]:
 def take(plan: Plan, found: Found, verdict: str) -> None:
     """Sort one file in."""
     plan.files[verdict].append(found.file.uri)
-    if found.moved_from is not None:
+    if found.moved_from is not None and verdict == "withheld":
+        plan.files["missing"].append(found.moved_from)
+    elif found.moved_from is not None:
         plan.moved_from[found.file.uri] = found.moved_from
     if found.rejection is not None:
         plan.reasons.setdefault(found.file.uri, found.rejection)

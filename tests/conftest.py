@@ -22,6 +22,7 @@ from tests.s3 import Bucket, Server, new_bucket, seaweed
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="Also run what takes minutes.")
+    parser.addoption("--seed", type=int, help="Take the random steps of a failure again.")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

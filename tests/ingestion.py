@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from sqlalchemy import Engine
 
 from pipeline.catalogue.report import Report
@@ -60,3 +61,14 @@ def synced(
 def planned(engine: Engine, work: AnyWork) -> Plan:
     """What a sync would do."""
     return plan(engine, work, Conditions(), Quiet())
+
+
+def at_work(watcher: psycopg.Connection[Any]) -> bool:
+    """Whether another session has written and not committed, or holds the lock of a definition."""
+    query = """
+        SELECT EXISTS (SELECT FROM pg_stat_activity AS session WHERE datname = current_database()
+                       AND pid <> pg_backend_pid() AND (backend_xid IS NOT NULL OR EXISTS (
+                           SELECT FROM pg_locks WHERE locktype = 'advisory' AND pg_locks.pid = session.pid)))
+    """
+    (found,) = watcher.execute(query).fetchone() or (False,)
+    return bool(found)

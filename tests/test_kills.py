@@ -19,6 +19,7 @@ from tests.commands import RASTERSOURCES, environment, run
 from tests.conftest import new_database
 from tests.derived import FIELDS, assert_derived
 from tests.factory import RD_TRANSFORM, write_raster
+from tests.ingestion import at_work
 
 FILES, SOURCES, BATCH = 240, 6, 20
 CONFIG = r"""
@@ -74,17 +75,6 @@ def writing(watcher: psycopg.Connection[Any]) -> bool:
     query = """
         SELECT EXISTS (SELECT FROM pg_locks WHERE mode = 'RowExclusiveLock' AND pid <> pg_backend_pid()
                        AND relation IN ('raster_sources'::regclass, 'raster_files'::regclass))
-    """
-    (found,) = watcher.execute(query).fetchone() or (False,)
-    return bool(found)
-
-
-def at_work(watcher: psycopg.Connection[Any]) -> bool:
-    """Whether another session has written and not committed, or holds the lock of a definition."""
-    query = """
-        SELECT EXISTS (SELECT FROM pg_stat_activity AS session WHERE datname = current_database()
-                       AND pid <> pg_backend_pid() AND (backend_xid IS NOT NULL OR EXISTS (
-                           SELECT FROM pg_locks WHERE locktype = 'advisory' AND pg_locks.pid = session.pid)))
     """
     (found,) = watcher.execute(query).fetchone() or (False,)
     return bool(found)

@@ -55,6 +55,16 @@ def execute(engine: Engine, statement: str) -> None:
         connection.execute(text(statement))
 
 
+def delete_source(engine: Engine, name: str) -> None:
+    """As the API does."""
+    with engine.begin() as connection:
+        number = connection.execute(
+            text("SELECT id FROM raster_sources WHERE name = :name"), {"name": name}
+        ).scalar_one()
+        connection.execute(tombstones.bury_source(number))
+        connection.execute(text("DELETE FROM raster_sources WHERE id = :id"), {"id": number})
+
+
 def changes(plan: Plan) -> dict[str, int]:
     return {name: count for name, count in plan.counts.items() if count}
 
@@ -152,6 +162,41 @@ def test_a_file_that_moves_to_another_group_leaves_the_others_of_its_group_alone
     assert sync(tmp_path, **fields).moved == 1
     found = rows(engine, "SELECT name, group_key, file_count FROM raster_sources ORDER BY name")
     assert found == [("a", "a", 2), ("b", "b", 1)]
+
+
+@pytest.mark.parametrize("missing", ["keep", "remove"])
+def test_a_file_that_moves_to_where_it_is_refused_is_gone_from_its_old_place(
+    tmp_path: Path, engine: Engine, sync: Any, missing: str
+) -> None:
+    fields = {"temporal": True, "pattern": r"_(?P<time>\d{8})", "missing": missing}
+    write_raster(tmp_path / "a_20240101.tif")
+    sync(tmp_path, **fields)
+    (tmp_path / "a_20240101.tif").rename(tmp_path / "a_undated.tif")
+    report = sync(tmp_path, **fields)
+    assert (report.moved, report.missing) == (0, 1)
+    assert [one.code for one in report.rejected] == ["missing_time"]
+    kept = [("missing",)] if missing == "keep" else []
+    assert rows(engine, "SELECT state FROM raster_files") == kept
+    again = planned(engine, work_of([tmp_path], **fields))
+    assert (again.changes, len(again.files["refused"])) == (0, 1)
+
+
+def test_a_file_that_moves_into_a_group_that_was_deleted_is_gone_from_its_old_group(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    fields = {"group": "place", "name": "{place}", "pattern": r"(?P<place>[a-z])_\d"}
+    for width, name in enumerate(("a_0", "a_1", "b_0"), 20):
+        write_raster(tmp_path / f"{name}.tif", width=width)
+    sync(tmp_path, **fields)
+    delete_source(engine, "b")
+    (tmp_path / "a_0.tif").rename(tmp_path / "b_1.tif")
+    plan = planned(engine, work_of([tmp_path], **fields))
+    assert changes(plan) == {"unchanged": 1, "withheld": 2, "missing": 1}
+    assert plan.files["missing"] == [file_uri(tmp_path / "a_0.tif")]
+    report = sync(tmp_path, missing="remove", **fields)
+    assert (report.moved, report.withheld, report.missing) == (0, 2, 1)
+    assert rows(engine, "SELECT uri FROM raster_files") == [(file_uri(tmp_path / "a_1.tif"),)]
+    assert rows(engine, "SELECT name, file_count FROM raster_sources") == [("a", 1)]
 
 
 def test_two_files_of_one_fingerprint_are_no_move(
@@ -293,10 +338,7 @@ def test_what_was_deleted_on_purpose_is_not_brought_back_until_it_is_restored(
     write_raster(tmp_path / "b.tif", width=11)
     sync(tmp_path)
     (uuid,) = rows(engine, "SELECT uuid FROM raster_sources WHERE name = 'a'")[0]
-    with engine.begin() as connection:  # as the API deletes
-        (number,) = rows(engine, "SELECT id FROM raster_sources WHERE name = 'a'")[0]
-        connection.execute(tombstones.bury_source(number))
-        connection.execute(text("DELETE FROM raster_sources WHERE name = 'a'"))
+    delete_source(engine, "a")
     assert sync(tmp_path).withheld == 1
     write_raster(tmp_path / "a.tif", width=12)
     assert sync(tmp_path).withheld == 1

@@ -1,7 +1,8 @@
 """Whatever happens to the files, a completed sync leaves what a fresh catalogue of the folder would hold.
 
 Hundreds of random steps on a folder and on the catalogue, `kill -9` included; after each completed sync the catalogue
-is compared with one that is made anew from the files as they are. The seed of a failure is printed.
+is compared with one that is made anew from the files as they are. The seed of a failure is printed; `--seed`
+takes its steps again, of which only the kills fall otherwise.
 """
 
 import os
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from affine import Affine
 from httpx import Client
@@ -36,7 +38,7 @@ from tests.commands import RASTERSOURCES, environment
 from tests.conftest import new_database
 from tests.derived import FIELDS, assert_derived
 from tests.factory import RD_TRANSFORM, write_raster
-from tests.ingestion import run_of
+from tests.ingestion import at_work, run_of
 
 CONFIG = r"""
 [[source]]
@@ -95,7 +97,12 @@ class Model:
     sent: int | None = None
     """Size of the file in the source by hand."""
     clock: int = 1_700_000_000
-    log: list[str] = field(default_factory=list)
+    log: list[list[str]] = field(default_factory=list)
+    """The steps, each with what it was done to."""
+
+    def note(self, *things: object) -> None:
+        """Say what the present step is done to."""
+        self.log[-1] += [str(thing).removeprefix(f"{self.folder}/") for thing in things]
 
     # The folder -----------------------------------------------------------------------------------
 
@@ -104,7 +111,9 @@ class Model:
 
     def any_file(self) -> Path | None:
         found = self.files()
-        return self.chance.choice(found) if found else None
+        path = self.chance.choice(found) if found else None
+        self.note(path)
+        return path
 
     def new_path(self, kind: str) -> Path:
         number = self.chance.randrange(10**6)
@@ -115,7 +124,9 @@ class Model:
         else:
             name = f"f{number}.tif"
         deep = kind == "kept" and self.chance.random() < 0.5
-        return self.folder / kind / ("deep" if deep else "") / name
+        path = self.folder / kind / ("deep" if deep else "") / name
+        self.note(path)
+        return path
 
     def write(self, path: Path) -> None:
         """A raster of its own place and size, and of its own time of writing."""
@@ -159,6 +170,7 @@ class Model:
         stashed = sorted((self.folder / "stash").iterdir())
         if stashed:
             path = self.chance.choice(stashed)
+            self.note(path)
             kind, _, name = path.name.partition("+")
             parent = self.folder / ("kept/deep" if kind == "deep" else kind)
             shutil.move(path, parent / name)
@@ -174,17 +186,23 @@ class Model:
             return list(connection.execute(text(query), values))
 
     def any_source(self) -> Any:
+        """One that is there to stay: the sessions of a killed run are gone, which may still have committed."""
+        with psycopg.connect(self.url, autocommit=True) as watcher:
+            while at_work(watcher):
+                time.sleep(0.01)
         query = "SELECT id, uuid, definition, group_key FROM raster_sources WHERE definition IS NOT NULL ORDER BY id"
         found = self.rows(query)
-        return self.chance.choice(found) if found else None
+        source = self.chance.choice(found) if found else None
+        self.note(source)
+        return source
 
     def flush(self) -> None:
         """Remove all data of a source through the API."""
         if source := self.any_source():
             query = "SELECT uri, fingerprint FROM raster_files WHERE source_id = :id"
-            self.buried_files |= {
-                (row.uri, row.fingerprint) for row in self.rows(query, id=source.id)
-            }
+            buried = {(row.uri, row.fingerprint) for row in self.rows(query, id=source.id)}
+            self.note(buried)
+            self.buried_files |= buried
             answer = self.client.delete(f"{SOURCES}{source.uuid}/data/")
             assert answer.status_code == 200, answer.text
 
@@ -243,9 +261,19 @@ class Model:
             synced_when_free(engine, self.pool, self.folder)
             expected = contents(engine)
             engine.dispose()
-        assert only_in(mine, expected) == only_in(expected, mine) == {}
+        surplus, lacking = only_in(mine, expected), only_in(expected, mine)
+        assert surplus == lacking == {}, self.explained(surplus, lacking)
         (hand,) = self.rows("SELECT size FROM raster_sources WHERE definition IS NULL")
         assert hand.size == self.sent
+
+    def explained(self, surplus: dict[str, Any], lacking: dict[str, Any]) -> str:
+        """What differs, and what was deleted on purpose, as the catalogue and as the model keep it."""
+        graves = self.rows("SELECT definition, group_key, uri, fingerprint FROM tombstones")
+        return f"""
+            only in the catalogue: {surplus}
+            only in a fresh one: {lacking}
+            tombstones: {[tuple(row) for row in graves]}
+            of the model: {self.buried_files} {self.buried_groups}"""
 
     fresh: tuple[str, str] = ("", "")
     """Server and template of new databases."""
@@ -350,31 +378,40 @@ def walk(model: Model, steps: int) -> None:
     """Take random steps, then complete the work."""
     for _ in range(steps):
         (step,) = model.chance.choices(list(STEPS), list(STEPS.values()))
-        model.log.append(step)
+        model.log.append([step])
         getattr(model, step)()
-    model.log.append("sync")
+    model.log.append(["sync"])
     model.sync()
 
 
-def explore(made: Callable[[random.Random], Model], steps: int) -> None:
-    seed = random.SystemRandom().randrange(2**32)
+def explore(made: Callable[[random.Random], Model], steps: int, seed: int | None) -> None:
+    if seed is None:
+        seed = random.SystemRandom().randrange(2**32)
     model = made(random.Random(seed))
     try:
         walk(model, steps)
     except BaseException as error:
-        error.add_note(f"seed {seed}, after {' '.join(model.log)}")
+        steps_taken = "\n".join(" ".join(step) for step in model.log)
+        error.add_note(f"--seed {seed}, after\n{steps_taken}")
         raise
 
 
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int | None:
+    """The one that is given by hand, to take the steps of a failure again."""
+    given: int | None = request.config.getoption("--seed")
+    return given
+
+
 def test_after_random_steps_a_sync_equals_a_fresh_catalogue(
-    made: Callable[[random.Random], Model],
+    made: Callable[[random.Random], Model], seed: int | None
 ) -> None:
-    explore(made, 60)
+    explore(made, 60, seed)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("repetition", range(10))
 def test_after_hundreds_of_random_steps_a_sync_equals_a_fresh_catalogue(
-    made: Callable[[random.Random], Model], repetition: int
+    made: Callable[[random.Random], Model], seed: int | None, repetition: int
 ) -> None:
-    explore(made, 300)
+    explore(made, 300, seed)

@@ -93,6 +93,14 @@ FIND_MOVED = """
     DELETE FROM absent USING moved WHERE absent.uri = moved.uri
 """
 
+# A file that moved and did not come in at its new place, being refused or withheld there, is gone from the old one.
+LEFT_BEHIND = """
+    INSERT INTO absent
+    SELECT known.uri, known.fingerprint, known.state FROM changed
+    JOIN raster_files AS known ON known.definition = %(definition)s AND known.uri = changed.moved_from
+    WHERE changed.verdict = 'moved'
+"""
+
 GET_BATCH = """
     SELECT verdict, moved_from, code, message, position, uri, size, fingerprint, modified_ns, sidecars
     FROM changed WHERE position > %s ORDER BY position LIMIT %s
@@ -192,6 +200,11 @@ class Listing:
             self.connection.execute("ALTER TABLE changed ADD PRIMARY KEY (position)")
             self.connection.execute(FIND_ABSENT, {**parameters, "complete": complete})
             self.connection.execute(FIND_MOVED)
+
+    def take_left_behind(self) -> None:
+        """Once all is brought in: what is still known where it moved from is missing."""
+        with translated():
+            self.connection.execute(LEFT_BEHIND, self._parameters())
 
     def counts(self) -> dict[str, int]:
         """Verdict -> how many files have it, `unchanged` included."""
