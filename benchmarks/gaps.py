@@ -42,7 +42,7 @@ ADD_FILES = """
         'Area', '{}'
     FROM coordinate_systems AS system, generate_series(1, :steps) AS step,
          generate_series(1, :columns) AS x, generate_series(1, :rows) AS y
-    WHERE hashint8(step * 1000003 + x * 1009 + y) & 1023 > :lacking
+    WHERE hashint8(1000003 * CAST(step AS bigint) + 1009 * x + y) & 1023 > :lacking
 """
 
 
