@@ -114,7 +114,9 @@ def lines_of(plan: Plan) -> list[str]:
         lines += [f"{name} {detailed(plan, uri)}" for uri in uris[:SHOWN_FILES]]
         if len(uris) > SHOWN_FILES:
             lines.append(f"{name} ... and {len(uris) - SHOWN_FILES} more; --json names them all")
-    return [*lines, f"sync would refuse: {plan.refusal}"] if plan.refusal else lines
+    return (
+        [*lines, f"sync would refuse {plan.definition}: {plan.refusal}"] if plan.refusal else lines
+    )
 
 
 def detailed(plan: Plan, uri: str) -> str:

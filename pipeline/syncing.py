@@ -15,7 +15,7 @@ from pipeline.catalogue.register import Read, Refused
 from pipeline.catalogue.report import Report
 from pipeline.catalogue.tombstones import buried_groups
 from pipeline.dropping import DropWork, drops_of_config, receive, reception_of
-from pipeline.errors import CatalogueError, Rejection
+from pipeline.errors import CatalogueError, RastersourcesError, Rejection
 from pipeline.ingest import (
     Conditions,
     Ingestion,
@@ -130,7 +130,7 @@ class Plan:
     cleared: int = 0
     """Refused files that are gone, and would be forgotten."""
     refusal: str | None = None
-    """Why a sync would refuse."""
+    """Why a sync would refuse or fail."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -142,6 +142,20 @@ class Plan:
     def changes(self) -> int:
         """How much there is to do."""
         return sum(self.counts[name] for name in CHANGES)
+
+
+def plan_all(
+    engine: Engine, works: Sequence[AnyWork], conditions: Conditions, watcher: Watcher
+) -> list[Plan]:
+    """What a sync would do; one definition that fails does not keep the plans of the others from being made."""
+
+    def plan_one(work: AnyWork) -> Plan:
+        try:
+            return plan(engine, work, conditions, watcher)
+        except RastersourcesError as error:
+            return Plan(work.id, refusal=str(error))
+
+    return [plan_one(work) for work in works]
 
 
 def plan(engine: Engine, work: AnyWork, conditions: Conditions, watcher: Watcher) -> Plan:

@@ -97,9 +97,22 @@ def test_one_definition_that_fails_does_not_keep_the_others_from_being_synced(
     assert '3 of the 6 files of "one" are missing, more than 20%' in done.stderr
     assert "8 registered" not in done.stdout
     assert "1 missing" in done.stdout
-    assert "sync would refuse: 3 of the 6" in command("plan", status=1).stdout
+    assert "sync would refuse one: 3 of the 6" in command("plan", status=1).stdout
     assert "3 missing" in command("sync", "--accept-missing").stdout
     command("plan")
+
+
+def test_one_definition_that_fails_does_not_keep_the_others_from_being_planned(
+    folder: Path, command: Any
+) -> None:
+    (folder / "in").mkdir()
+    drop = '[[drop]]\nid = "in"\nfolder = "in"\norganisation = "Nobody"\n'
+    (folder / "sources.toml").write_text(drop + CONFIG)
+    plans = command("plan", "--json", status=1).stdout
+    assert counts(plans) == {"one": {"add": 6}, "two": {"add": 6}, "in": {}}
+    refusals = {plan["definition"]: plan["refusal"] for plan in map(json.loads, plans.splitlines())}
+    advice = 'there is no organisation "Nobody", whom "in" names; add it with: rastersources organisation add "Nobody"'
+    assert refusals == {"one": None, "two": None, "in": advice}
 
 
 def test_refused_files_are_named_and_give_3(folder: Path, command: Any) -> None:

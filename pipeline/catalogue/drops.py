@@ -94,7 +94,10 @@ def find_scope(engine: Engine, drop: Drop) -> Scope:
             number = find(connection, table, column, name, create=False) if name else None
             if name and number is None:
                 what = "organisation" if table is organisations else "user"
-                raise CatalogueError(f'there is no {what} "{name}", whom "{drop.id}" names; add it')
+                raise CatalogueError(
+                    f'there is no {what} "{name}", whom "{drop.id}" names; '
+                    f'add it with: rastersources {what} add "{name}"'
+                )
             found.append(number)
     return Scope(*found)
 

@@ -33,9 +33,7 @@ def plan(
 
     works, how = syncing.works_of_config(config), conditions(settings(), create=False)
     with catalogue(settings()) as engine, watching() as watcher:
-        found = [
-            syncing.plan(engine, work, how, watcher) for work in syncing.chosen(works, names or ())
-        ]
+        found = syncing.plan_all(engine, syncing.chosen(works, names or ()), how, watcher)
         orphans = syncing.orphans(engine, config, works)
     if as_json:
         for one in found:
