@@ -277,7 +277,7 @@ def test_what_only_a_link_leads_to_stays_where_it_is(site: Site) -> None:
 def test_young_files_wait(site: Site) -> None:
     site.source("rain")
     site.drop("rain.tif")
-    report = site.sync(settle_seconds=60)
+    report = site.sync(settle_seconds=3600)
     assert (report.registered, report.settling, tree(site.folder)) == (0, 1, ["rain.tif"])
     assert site.sync().registered == 1
 

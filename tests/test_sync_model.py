@@ -8,6 +8,7 @@ takes its steps again, of which only the kills fall otherwise.
 import os
 import random
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -187,9 +188,7 @@ class Model:
 
     def any_source(self) -> Any:
         """One that is there to stay: the sessions of a killed run are gone, which may still have committed."""
-        with psycopg.connect(self.url, autocommit=True) as watcher:
-            while at_work(watcher):
-                time.sleep(0.01)
+        self.wait_for_work(begun=False)
         query = "SELECT id, uuid, definition, group_key FROM raster_sources WHERE definition IS NOT NULL ORDER BY id"
         found = self.rows(query)
         source = self.chance.choice(found) if found else None
@@ -233,7 +232,7 @@ class Model:
         self.sent = None
 
     def kill(self) -> None:
-        """A sync that is killed at some instant."""
+        """A sync that is killed at some instant, more often than not after it has begun to list."""
         changes = environment(RASTERSOURCES_DATABASE_URL=self.url, RASTERSOURCES_BATCH_SIZE="3")
         command = [*RASTERSOURCES, "sync", "--create"]
         process = subprocess.Popen(
@@ -243,9 +242,17 @@ class Model:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        time.sleep(self.chance.uniform(0.5, 2.5))
+        if self.chance.random() < 0.8:
+            self.wait_for_work(begun=True, process=process)
+        time.sleep(self.chance.random() ** 2)
         process.kill()
-        process.wait()
+        self.note("killed" if process.wait() == -signal.SIGKILL else "at its end")
+
+    def wait_for_work(self, *, begun: bool, process: subprocess.Popen[bytes] | None = None) -> None:
+        """Return when another session has begun to sync, or when none is at it; at the latest when the process ends."""
+        with psycopg.connect(self.url, autocommit=True) as watcher:
+            while at_work(watcher) != begun and (process is None or process.poll() is None):
+                time.sleep(0.01)
 
     # The proof -------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from tests.factory import write_raster
 from tests.proxy import Proxy, every
 from tests.s3 import Bucket
 
-FILES = 400
+FILES, BATCH = 400, 20
 CONFIG = """
 [[source]]
 id = "some"
@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def start(folder: Path, home: Path) -> subprocess.Popen[str]:
-    changes = environment(RASTERSOURCES_HOME=home, RASTERSOURCES_BATCH_SIZE="20")
+    changes = environment(RASTERSOURCES_HOME=home, RASTERSOURCES_BATCH_SIZE=str(BATCH))
     return subprocess.Popen(
         SYNC, cwd=folder, env=changes, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -53,15 +53,29 @@ def count(url: str, query: str) -> int:
         return int(found)
 
 
+def execute(url: str, statements: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute(statements)
+
+
 REGISTERED = "SELECT count(*) FROM raster_files WHERE state = 'present'"
 
 
-def wait_for_some(cluster: Cluster, process: subprocess.Popen[str]) -> int:
-    """Return when some batches are written and more are to come."""
+STAND_STILL = """
+    CREATE FUNCTION stand_still() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF (SELECT count(*) FROM raster_files) > 50 THEN PERFORM pg_sleep(86400); END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER stand_still AFTER INSERT ON raster_files EXECUTE FUNCTION stand_still();
+"""
+STANDS_STILL = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+
+
+def wait_until_it_stands_still(cluster: Cluster, process: subprocess.Popen[str]) -> None:
+    """Return in the middle of its third batch."""
     while process.poll() is None:
-        done = count(cluster.url(), REGISTERED)
-        if done:
-            return done
+        if count(cluster.url(), STANDS_STILL):
+            return
         time.sleep(0.02)
     raise AssertionError("it ended before")
 
@@ -83,10 +97,10 @@ def test_a_database_that_goes_away_ends_the_run_with_a_sentence(
     cluster = Cluster(tmp_path_factory.mktemp("home"))
     cluster.start()
     try:
-        count(cluster.url("postgres"), "SELECT 1")
+        run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_HOME=cluster.home)
+        execute(cluster.url(), STAND_STILL)
         process = start(folder, cluster.home)
-        wait_until_migrated(cluster, process)
-        wait_for_some(cluster, process)
+        wait_until_it_stands_still(cluster, process)
         kill_postmaster(cluster)
         _, errors = process.communicate()
         assert process.returncode == 1
@@ -95,19 +109,11 @@ def test_a_database_that_goes_away_ends_the_run_with_a_sentence(
         )
         assert "Traceback" not in errors
         cluster.start()
+        execute(cluster.url(), "DROP FUNCTION stand_still CASCADE")
+        assert count(cluster.url(), REGISTERED) == 2 * BATCH
         assert_completed_by_the_next_run(folder, cluster)
     finally:
         cluster.stop()
-
-
-def wait_until_migrated(cluster: Cluster, process: subprocess.Popen[str]) -> None:
-    while process.poll() is None:
-        try:
-            count(cluster.url(), REGISTERED)
-        except psycopg.Error:
-            time.sleep(0.05)
-        else:
-            return
 
 
 def kill_postmaster(cluster: Cluster) -> None:
