@@ -110,12 +110,13 @@ class _Walk:
         """The files of one folder, and the folders in it."""
         try:
             with os.scandir(path) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
+                entries = sorted(listing, key=lambda entry: entry.name, reverse=True)
         except OSError as error:
             yield refused(file_uri(path), error)
             return
-        folder = _Folder(path, [entry.name for entry in entries])
-        for entry in entries:
+        folder = _Folder(path, (entry.name for entry in entries))
+        while entries:
+            entry = entries.pop()  # with the status that it keeps: a folder may hold a million
             try:
                 if state is None:
                     yield from self._entry(entry, folder)
