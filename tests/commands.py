@@ -1,6 +1,7 @@
 """Run the command line and the flows as a user does: in processes of their own."""
 
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -40,3 +41,28 @@ def run(
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     return done
+
+
+def run_in_terminal(command: Iterable[str | Path], *, cwd: Path, **changes: str | Path) -> str:
+    """Run to the end with standard error in a terminal; what that showed."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        list(command), cwd=cwd, env=environment(TERM="xterm", **changes),
+        stdout=subprocess.DEVNULL, stderr=theirs,
+    ):  # fmt: skip
+        os.close(theirs)
+        shown = shown_in(ours)
+    os.close(ours)
+    return shown
+
+
+def shown_in(terminal: int) -> str:
+    """All that is written to the other side of a terminal until it is closed."""
+    return b"".join(iter(lambda: _some(terminal), b"")).decode()
+
+
+def _some(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # which is how a terminal says that its other side is closed
+        return b""

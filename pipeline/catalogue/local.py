@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,14 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
+from pipeline.catalogue.postmaster import is_open, locked_by, processes_in, works_in
 from pipeline.errors import CatalogueError
 
 DATABASE = "rastersources"
+SOCKET = ".s.PGSQL.5432"
 SOCKET_PATH_BYTES = 107
 """Longest path of a unix socket on Linux (sun_path less its closing NUL)."""
+SECONDS_TO_ANSWER = 120
 INSTALL = (
     "install PostgreSQL with PostGIS (Debian and Ubuntu: apt install postgresql postgresql-postgis), "
     "or set RASTERSOURCES_DATABASE_URL"
@@ -85,14 +88,17 @@ class Cluster:
         return f"postgresql://{user}@/{database}?host={quote(str(folder), safe='')}"
 
     def running(self) -> bool:
-        """Whether it answers."""
-        if self._socket_folder() is None:
-            return False
-        try:
-            psycopg.connect(self.url("postgres", "postgres"), connect_timeout=5).close()
-        except psycopg.OperationalError:
-            return False
-        return True
+        """Whether it answers; waits for one that is busy or still starting, and raises CatalogueError in the end."""
+        for _ in range(SECONDS_TO_ANSWER):
+            if not self._listens():
+                return False
+            try:
+                psycopg.connect(self.url("postgres", "postgres"), connect_timeout=5).close()
+            except psycopg.OperationalError:
+                time.sleep(1)
+            else:
+                return True
+        raise CatalogueError(f"the private cluster does not answer; see {self.data / 'server.log'}")
 
     def start(self) -> None:
         """Start it and let it run until `stop`, whoever leaves."""
@@ -142,6 +148,7 @@ class Cluster:
     def _start_if_needed(self) -> None:
         if self.running():
             return
+        self._end_unreachable()
         programs = self._programs()
         if not (self.data / "PG_VERSION").exists():
             self._make(programs)
@@ -149,6 +156,27 @@ class Cluster:
         self._write_configuration(runtime_folder())
         self._launch(programs)
         self._prepare()
+
+    def _end_unreachable(self) -> None:
+        """Clear what would keep it from starting: a server whose socket was removed, or the lock of none."""
+        if self._is_there():
+            self._shut_down()
+        # Not where processes are hidden from us: a child of a killed postmaster may still write.
+        with suppress(PermissionError):
+            if not processes_in(self.data):
+                (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def _is_there(self) -> bool:
+        """Whether a server of this cluster runs, reachable or not."""
+        postmaster = locked_by(self.data)
+        try:
+            return postmaster is not None and works_in(postmaster, self.data)
+        except PermissionError:  # as in a container whose root may not look at processes of others
+            return self._listens()
+
+    def _listens(self) -> bool:
+        folder = self._socket_folder()
+        return folder is not None and is_open(folder / SOCKET)
 
     def _make(self, programs: Path) -> None:
         shutil.rmtree(self.data, ignore_errors=True)  # the remains of an initdb that was killed
@@ -208,13 +236,16 @@ class Cluster:
             connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, name))
 
     def _stop(self) -> bool:
-        running = self.running()
+        running = self._is_there()
         if running:
-            done = self._run(self._programs() / "pg_ctl", "-w", "-t", "120", "-m", "fast", "stop")
-            if done.returncode != 0:
-                raise CatalogueError(f"the private cluster does not stop: {last_line(done.stderr)}")
+            self._shut_down()
         self._remove_socket_folder()
         return running
+
+    def _shut_down(self) -> None:
+        done = self._run(self._programs() / "pg_ctl", "-w", "-t", "120", "-m", "fast", "stop")
+        if done.returncode != 0:
+            raise CatalogueError(f"the private cluster does not stop: {last_line(done.stderr)}")
 
     def _programs(self) -> Path:
         version = self.data / "PG_VERSION"
@@ -282,9 +313,7 @@ def runtime_folder() -> Path:
     places = [os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"]  # noqa: S108 - mkdtemp makes it safe
     for place in filter(None, places):
         room = (
-            SOCKET_PATH_BYTES
-            - len(os.fsencode(place))
-            - len("/rastersources-12345678/.s.PGSQL.5432")
+            SOCKET_PATH_BYTES - len(os.fsencode(place)) - len(f"/rastersources-12345678/{SOCKET}")
         )
         if (
             room >= 0

@@ -1,9 +1,11 @@
 """The private cluster: made anywhere, shared, stopped by the last, and started again after a crash."""
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pipeline.catalogue.local import Cluster, private_cluster, runtime_folder
+from pipeline.catalogue.local import (
+    Cluster,
+    give_to_owner,
+    private_cluster,
+    run_as,
+    runtime_folder,
+)
+from pipeline.catalogue.postmaster import processes_in
 from pipeline.errors import CatalogueError
 from tests.commands import RASTERSOURCES, environment, run
 
@@ -122,6 +131,55 @@ def test_it_starts_again_after_its_postmaster_was_killed(home: Path) -> None:
             assert connection.execute("SELECT value FROM kept").fetchone() == (7,)
             connection.execute("DROP TABLE kept")
     assert not old.exists()
+
+
+def left_running(home: Path) -> Path:
+    """A cluster that its user was killed under, and its socket's folder."""
+    run([*RASTERSOURCES, "db", "start"], RASTERSOURCES_HOME=home)
+    folder = socket_folder(Cluster(home).url())
+    (home / "kept").unlink()
+    return folder
+
+
+def test_it_starts_again_when_its_socket_was_tidied_away(home: Path) -> None:
+    shutil.rmtree(left_running(home))
+    with private_cluster(home) as url:
+        assert answer(url) == 42
+    assert not Cluster(home).running()
+
+
+def test_it_stops_also_when_its_socket_was_tidied_away(home: Path) -> None:
+    shutil.rmtree(left_running(home))
+    assert processes_in(Cluster(home).data)
+    assert Cluster(home).stop()
+    assert processes_in(Cluster(home).data) == []
+
+
+def test_a_lock_whose_number_is_another_programs_by_now_is_no_hindrance(home: Path) -> None:
+    with private_cluster(home):
+        lock = (Cluster(home).data / "postmaster.pid").read_text()
+    with subprocess.Popen(["sleep", "600"], **run_as()) as other:
+        stale = Cluster(home).data / "postmaster.pid"
+        stale.write_text("\n".join([str(other.pid), *lock.split("\n")[1:]]))
+        give_to_owner(stale)
+        try:
+            with private_cluster(home) as url:
+                assert answer(url) == 42
+            assert other.poll() is None  # nobody stopped that one
+        finally:
+            other.kill()
+
+
+def test_a_server_that_is_slow_to_answer_is_waited_for(home: Path) -> None:
+    with private_cluster(home) as url:
+        (postmaster, *_) = (Cluster(home).data / "postmaster.pid").read_text().split("\n")
+        os.kill(int(postmaster), signal.SIGSTOP)
+        waker = threading.Timer(6, os.kill, (int(postmaster), signal.SIGCONT))
+        waker.start()
+        with private_cluster(home) as same:
+            assert same == url
+            assert answer(same) == 42
+        waker.join()
 
 
 def test_the_remains_of_an_initdb_that_was_killed_are_no_hindrance(tmp_path: Path) -> None:
