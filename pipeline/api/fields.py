@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any
 
 from pipeline.api.links import Links
-from pipeline.catalogue.lookups import ANY, TRUTH, BadValue
+from pipeline.catalogue.lookups import ANY, TRUE_OR_FALSE, BadValue
 
 Json = Any
 Show = Callable[[Any, Links], Json]
@@ -76,7 +76,7 @@ WRITTEN_BOOLEAN = {
     "anyOf": [
         {"type": "boolean"},
         {"type": "integer", "minimum": 0, "maximum": 1},
-        {"type": "string", "pattern": TRUTH.replace("?$", "$")},
+        {"type": "string", "pattern": f"^({TRUE_OR_FALSE})$"},
     ]
 }
 
@@ -166,17 +166,18 @@ def json_field(name: str, help: str, *, kind: str = "field", schema: Mapping[str
 
 
 def read_text(value: Json, *, blank: bool, null: bool, max_length: int | None = None) -> str | None:
-    """A text, or a number as text."""
+    """A text without blanks around it, or a number as text."""
     if value is None:
         if null:
             return None
         raise BadValue("This field may not be null.")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise BadValue("Not a valid string.")
-    found = str(value)
-    if not blank and not found.strip():
+    written = str(value)
+    found = written.strip()
+    if not blank and not found:
         raise BadValue("This field may not be blank.")
-    if max_length and len(found) > max_length:
+    if max_length and len(written) > max_length:
         raise BadValue(f"Ensure this field has no more than {max_length} characters.")
     refuse_nul(found)
     return found

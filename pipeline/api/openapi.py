@@ -17,7 +17,7 @@ from pipeline.api.generic import ReadDetail, ReadList
 from pipeline.api.links import API
 from pipeline.api.parameters import number_or_nothing
 from pipeline.api.problems import REASONS
-from pipeline.catalogue.lookups import listed
+from pipeline.catalogue.lookups import alone, listed
 
 Schema = dict[str, Any]
 TITLE = "rastersources"
@@ -55,7 +55,7 @@ FORMAT = {
     "name": "format",
     "in": "query",
     "description": "json, or api for a page; hyperlinks in the answer carry it along.",
-    "schema": {"type": "string", "enum": ["json", "api", ""]},
+    "schema": {"type": "string", "pattern": alone("json|api")},
 }
 
 

@@ -13,7 +13,7 @@ from pipeline.api.links import Links
 from pipeline.api.problems import Problem, invalid
 from pipeline.catalogue.access import Caller
 from pipeline.catalogue.filters import by_parameter
-from pipeline.catalogue.lookups import BadValue
+from pipeline.catalogue.lookups import BadValue, alone
 from pipeline.catalogue.query import Entity, order_by
 
 FORMATS = ("json", "api")
@@ -23,7 +23,7 @@ NUMBER = re.compile(r"[0-9]{1,1000}")
 
 
 def parse_query(query: bytes, config: ApiConfig) -> dict[str, str]:
-    """Parameter -> its last value; raises Problem when there is too much of it."""
+    """Parameter -> its last value, without blanks around it; raises Problem when there is too much of it."""
     if len(query) > config.query_bytes:
         raise Problem(414, f"The query string may be {config.query_bytes} bytes long.")
     try:
@@ -32,7 +32,7 @@ def parse_query(query: bytes, config: ApiConfig) -> dict[str, str]:
         )
     except ValueError as error:
         raise Problem(400, f"The query string may hold {MOST_PARAMETERS} parameters.") from error
-    return dict(pairs)
+    return {name: value.strip() for name, value in pairs}  # as forms of Django read them
 
 
 def parse_format(query: Mapping[str, str]) -> str | None:
@@ -114,7 +114,9 @@ def parse_number(
 
 def number_or_nothing(least: int) -> dict[str, Any]:
     """JSON Schema of such a number; the empty text stands for the default, as in all parameters."""
-    return {"anyOf": [{"type": "integer", "minimum": least}, {"type": "string", "maxLength": 0}]}
+    digits = "[1-9][0-9]{0,15}" if least else "0|[1-9][0-9]{0,15}"
+    text = {"type": "string", "pattern": alone(digits)}
+    return {"anyOf": [{"type": "integer", "minimum": least}, text]}
 
 
 def _parse_paging(

@@ -8,13 +8,13 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, case, func, or_, select
 
 from pipeline.catalogue.access import Caller, readable_as
-from pipeline.catalogue.lookups import BadValue
+from pipeline.catalogue.lookups import BadValue, alone
 from pipeline.catalogue.tables import changes, commits
 
 MOST_AT_ONCE = 10_000
 """Transactions that are given their place in the feed at once."""
 CURSOR = re.compile(r"([0-9a-f]{32})([0-9a-f]{32})")
-CURSOR_PATTERN = "^([0-9a-f]{64})?$"
+CURSOR_PATTERN = alone("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from pipeline.catalogue.lookups import (
     BadValue,
     Kind,
     Test,
+    alone,
     choice,
     is_null,
     parse_boolean,
@@ -46,10 +47,10 @@ from pipeline.catalogue.tables import (
 Predicate = ColumnElement[bool]
 LONGITUDE = "-?(1[0-7][0-9]|[1-9]?[0-9])([.][0-9]{1,15})?"
 LATITUDE = "-?[1-8]?[0-9]([.][0-9]{1,15})?"
-BOX = f"^({LONGITUDE},-{LATITUDE.removeprefix('-?')},{LONGITUDE},{LATITUDE.removeprefix('-?')})?$"
+BOX = alone(f"{LONGITUDE},-{LATITUDE.removeprefix('-?')},{LONGITUDE},{LATITUDE.removeprefix('-?')}")
 """Boxes whose south is surely below their north, as far as a pattern can say so; more is understood."""
-POINT = f"^({LONGITUDE},{LATITUDE})?$"
-GEOMETRY = rf"^(POINT \({LONGITUDE} {LATITUDE}\))?$"
+POINT = alone(f"{LONGITUDE},{LATITUDE}")
+GEOMETRY = alone(rf"POINT \({LONGITUDE} {LATITUDE}\)")
 
 
 @dataclass(frozen=True)

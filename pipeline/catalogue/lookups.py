@@ -13,7 +13,17 @@ from pipeline.catalogue.access import Access, Caller
 from pipeline.errors import CatalogueError
 
 ANY = r"^[^\u0000]*$"
-TRUTH = "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|0|1)?$"
+BLANK = r"[\s\u001c-\u001f\u0085]"
+"""What str.strip takes away, in all languages of regular expressions."""
+
+
+def alone(pattern: str) -> str:
+    """Regular expression of a parameter that matches a pattern or is empty; blanks around it do not count."""
+    return f"^{BLANK}*({pattern})?{BLANK}*$"
+
+
+TRUE_OR_FALSE = "[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|0|1"
+TRUTH = alone(TRUE_OR_FALSE)
 HEX = "[0-9a-fA-F]"
 CANONICAL_PATTERN = f"{HEX}{{8}}(-{HEX}{{4}}){{3}}-{HEX}{{12}}"
 UUID_PATTERN = f"({CANONICAL_PATTERN}|{HEX}{{32}})"
@@ -48,17 +58,14 @@ class Kind:
         return {"type": "string", "pattern": self.patterns.get(lookup, self.pattern)}
 
 
-BLANKS = " \t\r\n"
-
-
 def split(value: str) -> list[str]:
     """The parts between commas, without blanks around them; nothing between two commas is no part."""
-    return [stripped for part in value.split(",") if (stripped := part.strip(BLANKS))]
+    return [stripped for part in value.split(",") if (stripped := part.strip())]
 
 
 def listed(pattern: str) -> str:
     """Regular expression of what `split` splits into parts that match."""
-    part = f"[{BLANKS}]*({pattern}[{BLANKS}]*)?"
+    part = f"{BLANK}*(({pattern}){BLANK}*)?"
     return f"^{part}(,{part})*$"
 
 
@@ -66,7 +73,7 @@ def parse_boolean(value: str) -> bool:
     """true, false, 1 or 0 in any case."""
     known = {"true": True, "1": True, "false": False, "0": False}
     try:
-        return known[value.strip().lower()]
+        return known[value.lower()]
     except KeyError as error:
         raise BadValue("Must be true or false.") from error
 
@@ -207,7 +214,7 @@ ANY_UUIDS = Kind(
     listed(UUID_PATTERN),
     "61f5a464c35044c19bc7d4b42d7f58cb",
 )
-PART_OF_UUID = Kind({"": part_of_uuid}, f"^({PART})?$", "61f5a464")
+PART_OF_UUID = Kind({"": part_of_uuid}, alone(PART), "61f5a464")
 
 
 def between(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
@@ -230,9 +237,9 @@ TIME = Kind(
         "range": between,
         "isnull": is_null,
     },
-    f"^({MOMENT_PATTERN})?$",
+    alone(MOMENT_PATTERN),
     "2016-06-21T06:05:00Z",
-    {"isnull": TRUTH, "range": f"^({MOMENT_PATTERN},{MOMENT_PATTERN})?$"},
+    {"isnull": TRUTH, "range": alone(f"{MOMENT_PATTERN},{MOMENT_PATTERN}")},
 )
 
 
@@ -251,7 +258,7 @@ ACCESS = Kind(
         "exact": lambda column, value, _: column == int(parse_access(value)),
         "in": lambda column, value, _: column.in_([int(parse_access(one)) for one in split(value)]),
     },
-    f"^({ACCESS_PATTERN})?$",
+    alone(ACCESS_PATTERN),
     "Private",
     {"in": listed(ACCESS_PATTERN)},
 )
@@ -266,7 +273,7 @@ def choice(*names: str) -> Kind:
         found: ColumnElement[bool] = column == value
         return found
 
-    return Kind({"": test, "exact": test}, f"^({'|'.join(names)})?$", names[0])
+    return Kind({"": test, "exact": test}, alone("|".join(names)), names[0])
 
 
 def special(test: Test, example: str, pattern: str) -> Kind:

@@ -40,7 +40,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
 
 def understood(name: str, value: str) -> str:
     """A cursor that the feed gave, and regular expressions that PostgreSQL, which has its own kind, can read."""
-    if name == "since" and CURSOR.fullmatch(value):
+    if name == "since" and CURSOR.fullmatch(value.strip()):
         return os.environ["CURSOR"]
     return re.sub(r"([][\\^$.|?*+(){}])", r"\\\1", value) if name.endswith("regex") else value
 
@@ -54,7 +54,7 @@ def as_text(context: Any, response: Any) -> str:
 
 def take_json(case: Any) -> None:
     """From a page no further request can be made."""
-    if case.query and case.query.get("format") == "api":
+    if case.query and case.query.get("format", "").strip() == "api":
         case.query["format"] = "json"
 
 

@@ -6,8 +6,11 @@ import pytest
 from httpx import Client
 from sqlalchemy import Engine, text
 
+from pipeline.catalogue.entities import LAYERS, RASTER_SOURCES
+from pipeline.catalogue.filters import by_parameter
 from pipeline.catalogue.layers import add_layer
-from tests.api.conftest import SOURCES, Add, As
+from pipeline.catalogue.query import Entity
+from tests.api.conftest import SOURCES, Add, As, names
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 LISTS = [SOURCES, "/api/v4/rasters/", "/api/v4/labeltypes/", "/api/v4/scenarios/"]
@@ -82,6 +85,41 @@ def test_nothing_carries_a_format_that_the_request_does_not(
 ) -> None:
     add_source("a")
     assert "format=" not in client.get(SOURCES).text
+
+
+BLANKS = " \t\n\u3000\x1f\x85"
+
+
+@pytest.mark.parametrize("blank", ["", BLANKS], ids=ascii)
+@pytest.mark.parametrize("entity", [RASTER_SOURCES, LAYERS], ids=["rastersources", "rasters"])
+def test_parameters_that_are_empty_but_for_blanks_are_no_filters(
+    client: Client, add_source: Add, engine: Engine, entity: Entity, blank: str
+) -> None:
+    row = add_source("a")
+    add_layer(engine, "a", row.uuid)
+    path = f"/api/v4/{'rasters' if entity is LAYERS else 'rastersources'}/"
+    known = (
+        *by_parameter(entity.filters),
+        "ordering",
+        "page",
+        "page_size",
+        "limit",
+        "offset",
+        "format",
+    )
+    assert client.get(path, params=dict.fromkeys(known, blank)).json() == client.get(path).json()
+
+
+def test_blanks_around_a_value_do_not_count(client: Client, add_source: Add) -> None:
+    row = add_source("an a")
+    for name, value in {
+        "name": "an a", "name__startswith": "an", "name__in": "b, an a", "name__regex": "^an", "uuid": str(row.uuid),
+        "created__gt": "2001-01-01", "temporal": "false", "writable": "false", "access_modifier": "0",
+        "in_bbox": "4,51,5,52", "point": "4.5,51.5", "geometry": "POINT (4.5 51.5)", "ordering": "-name", "page": "1",
+        "page_size": "3",
+    }.items():  # fmt: skip
+        page = client.get(SOURCES, params={name: f"{BLANKS}{value}{BLANKS}"})
+        assert names(page) == ["an a"], name
 
 
 def test_a_form_is_read_as_json_is(as_: As, owner: str) -> None:

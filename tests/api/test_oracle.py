@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
-from tests.api.conftest import SOURCES, Add
+from tests.api.conftest import SOURCES, Add, As
 
 django: Any = pytest.importorskip("django")
 filters: Any = pytest.importorskip("django_filters")
@@ -112,7 +112,7 @@ def make_filterset() -> Any:
             return qs.order_by(*directed, "id")
 
     def text(field: str) -> dict[str, Any]:
-        made = {f"{field}__{lookup}": filters.CharFilter(field_name=field, lookup_expr=lookup, strip=False)
+        made = {f"{field}__{lookup}": filters.CharFilter(field_name=field, lookup_expr=lookup)
                 for lookup in TEXT_LOOKUPS if lookup != "in"}  # fmt: skip
         return {**made, f"{field}__in": Texts(field_name=field, lookup_expr="in")}
 
@@ -148,14 +148,17 @@ parts = st.sampled_from([*NAMES, "Organisation 1 %"]).flatmap(
 texts = (
     st.sampled_from([*NAMES, "A", "b", "%", "_", "\\", "é", "SS", "ß", "Organisation 1 %"])
     | parts
-    | st.text("aAbB%_\\ .*'\"é,", min_size=1, max_size=4)
-).filter(lambda text: text.strip() and "\x00" not in text)
+    | st.text("aAbB%_\\ .*'\"é,\t\x1f\x85\u3000", max_size=4)
+).filter(lambda text: "\x00" not in text)
 moments = st.sampled_from([START + timedelta(minutes=minutes) for minutes in range(0, 300, 7)]).map(
     lambda moment: moment.isoformat().replace("+00:00", "Z")
 )
 fields = st.sampled_from(["name", "supplier_code", "organisation__name"])
 text_queries = st.builds(lambda field, lookup, value: {f"{field}__{lookup}": value},
-                         fields, st.sampled_from(TEXT_LOOKUPS), texts)  # fmt: skip
+                         fields, st.sampled_from(TEXT_LOOKUPS), texts).filter(
+    # Nothing between two commas is the empty text to Django, and nothing to us, whose uuids may end with a comma.
+    lambda query: all(part.strip() for name, text in query.items() if name.endswith("__in") for part in text.split(","))
+)  # fmt: skip
 time_queries = st.builds(lambda field, lookup, value: {f"{field}__{lookup}": value},
                          st.sampled_from(TIMES), st.sampled_from(TIME_LOOKUPS), moments)  # fmt: skip
 orderings = st.lists(
@@ -188,6 +191,28 @@ def test_lookups_and_orders_find_what_django_finds(
     query = text | time | null | order
     expected = oracle(query)
     assert ours(client, query) == expected
+
+
+@pytest.mark.usefixtures("oracle")
+@pytest.mark.parametrize(
+    "value", ["a", " a b\t", "\u3000a\x85", "", " ", "\n", None, 5, 1.5, True, [], "a\0", "x" * 255, "x" * 256]
+)  # fmt: skip
+def test_texts_are_taken_as_django_rest_framework_takes_them(
+    as_: As, owner: str, value: object
+) -> None:
+    serializers: Any = pytest.importorskip("rest_framework.serializers")
+    name = serializers.CharField(max_length=255)
+    description = serializers.CharField(allow_blank=True, allow_null=True)
+    for field, judge in (("name", name), ("description", description)):
+        answer = as_("admin").post(SOURCES, json={"name": "a", "organisation": owner, field: value})
+        try:
+            expected = 201, judge.run_validation(value)
+        except serializers.ValidationError as error:
+            expected = 400, error.detail
+        found = answer.json()
+        assert (answer.status_code, found.get("detail", found)[field]) == expected
+        if answer.status_code == 201:
+            as_("admin").delete(found["url"])
 
 
 def test_uuids_find_what_django_finds(
