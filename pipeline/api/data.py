@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import ClientDisconnect, Request
 
 from pipeline.api.auth import require_login
-from pipeline.api.body import CSRF_FIELD, JSON, MULTIPART, media_type, read_object
+from pipeline.api.body import CSRF_FIELD, FORM, JSON, MULTIPART, media_type, read_object
 from pipeline.api.config import ApiConfig
+from pipeline.api.contents import written_contents
 from pipeline.api.deposit import deposit_of, discard_unneeded
 from pipeline.api.endpoint import Answer, Call, Endpoint
 from pipeline.api.fields import LINK, STRING, Field, Json, nullable
@@ -85,10 +86,10 @@ class Data(Endpoint):
             "timestamp", "datetime", no_show, WHEN, "The time of its data, ISO 8601.", read=as_sent
         ),
     )
-    parses = (MULTIPART, JSON)
+    parses = (MULTIPART, JSON, FORM)
     bodies = {  # noqa: RUF012
         "POST": {"required": True, "content": {MULTIPART: {"schema": FORM_SCHEMA}}},
-        "DELETE": {"content": {JSON: {"schema": PERIOD_SCHEMA}}},
+        "DELETE": {"content": written_contents(PERIOD_SCHEMA)},
     }
     answers = {"POST": RECEIVED_SCHEMA, "DELETE": REMOVED_SCHEMA}  # noqa: RUF012
 

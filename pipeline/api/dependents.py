@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.api.fields import (
     STRING,
+    WRITTEN_BOOLEAN,
     WRITTEN_LIST,
     WRITTEN_OBJECT,
     WRITTEN_TEXT,
@@ -14,6 +15,7 @@ from pipeline.api.fields import (
     derived,
     json_field,
     nullable,
+    read_boolean,
     read_json,
     read_list,
     shown_links,
@@ -108,9 +110,7 @@ def read_choice_text(value: Json) -> str | None:
 
 def read_nullable_boolean(value: Json) -> bool | None:
     """true, false, or null for as its sources."""
-    if value is not None and not isinstance(value, bool):
-        raise BadValue("Must be a valid boolean.")
-    return value
+    return None if value is None else read_boolean(value)
 
 
 def read_number(value: Json) -> float | None:
@@ -186,7 +186,7 @@ stored and given back.""",
         boolean("rescalable", "Whether its colours can be rescaled."),
         Field("temporal", "boolean", lambda row, _: row.temporal, {"type": "boolean"},
               "Whether it is a series in time; null means as its sources.", read=read_nullable_boolean,
-              accepts={"type": ["boolean", "null"]}, store="temporal"),
+              accepts=nullable(WRITTEN_BOOLEAN), store="temporal"),
         derived("interval", "string", STRING, "Time between steps, where its sources agree.", show_interval),
         *TIMES,
         GRAPH,

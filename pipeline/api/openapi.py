@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pipeline.api.contents import json_content, written_contents
 from pipeline.api.endpoint import Endpoint
 from pipeline.api.fields import (
     LINK,
@@ -49,6 +50,7 @@ METADATA = {
 ANY_JSON = {
     "anyOf": [{"type": ["null", "boolean", "number"]}, WRITTEN_TEXT, WRITTEN_LIST, WRITTEN_OBJECT]
 }
+FORCE = {"type": "object", "properties": {"force": {"enum": [False, True, "false", "true"]}}}
 ALWAYS = (400, 401, 403, 404, 405, 408, 413, 414, 415, 500, 503)
 """What every operation may answer besides its success."""
 FORMAT = {
@@ -154,11 +156,7 @@ def operation(path: str, endpoint: Endpoint, method: str) -> Schema:
     elif method in ("POST", "PUT", "PATCH"):
         found["requestBody"] = request_body(endpoint.fields, partial=method == "PATCH")
     elif method == "DELETE":
-        force = {
-            "type": "object",
-            "properties": {"force": {"enum": [False, True, "false", "true"]}},
-        }
-        found["requestBody"] = {"content": json_content(force)}
+        found["requestBody"] = {"content": written_contents(FORCE)}
     return found
 
 
@@ -269,12 +267,7 @@ def request_body(fields: Sequence[Field], *, partial: bool) -> Schema:
     required = [one.name for one in written if one.required]
     if required and not partial:
         schema["required"] = required
-    return {"required": bool(required) and not partial, "content": json_content(schema)}
-
-
-def json_content(schema: Mapping[str, Any]) -> Schema:
-    """The media type that programs read and write."""
-    return {"application/json": {"schema": schema}}
+    return {"required": bool(required) and not partial, "content": written_contents(schema)}
 
 
 def both_contents(schema: Mapping[str, Any]) -> Schema:

@@ -246,7 +246,11 @@ def test_uploads_at_the_same_time_do_not_exceed_a_quota_together(
 def test_it_is_described_by_options(client: Client, source: Source) -> None:
     answer = client.options(f"{source()}data/")
     assert answer.headers["allow"] == "POST, DELETE, OPTIONS"
-    assert answer.json()["parses"] == ["multipart/form-data", "application/json"]
+    assert answer.json()["parses"] == [
+        "multipart/form-data",
+        "application/json",
+        "application/x-www-form-urlencoded",
+    ]
     fields = answer.json()["actions"]["POST"]
     assert {name: (one["type"], one["required"]) for name, one in fields.items()} == {
         "file": ("file upload", True),
