@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,7 +16,7 @@ from pipeline.api.config import ApiConfig
 from pipeline.api.database import Database
 from pipeline.api.endpoint import Answer, Api, render
 from pipeline.api.links import prefix_of
-from pipeline.api.middleware import Metrics, MetricsPage, PathPrefix, SecurityHeaders
+from pipeline.api.middleware import Cors, Metrics, MetricsPage, PathPrefix, SecurityHeaders
 from pipeline.api.problems import Problem
 from pipeline.api.routes import routes
 
@@ -39,7 +39,7 @@ def create_app(config: ApiConfig) -> FastAPI:
         lifespan=lifespan,
         routes=[*routes(api), *metrics_routes(registry)],
         middleware=middleware(config, registry),
-        exception_handlers={HTTPException: refuse, Problem: tell, Exception: fail},
+        exception_handlers={HTTPException: refuse, Problem: tell},
     )
     app.state.api = api
     return app
@@ -57,7 +57,7 @@ def middleware(config: ApiConfig, registry: CollectorRegistry) -> list[Middlewar
     made = [Middleware(Metrics, registry), Middleware(SecurityHeaders, cross_origin=bool(origins))]
     if origins:
         cors = Middleware(
-            CORSMiddleware,
+            Cors,
             allow_origins=origins,
             allow_methods=["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "username", "password"],
@@ -66,6 +66,8 @@ def middleware(config: ApiConfig, registry: CollectorRegistry) -> list[Middlewar
         )
         made.append(cors)
     made.append(Middleware(PathPrefix, prefix_of(config.base_url)))
+    # Innermost, so that the answer to a fault gets the headers of the others.
+    made.append(Middleware(ServerErrorMiddleware, handler=fail))
     return made
 
 

@@ -30,7 +30,7 @@ class ApiConfig:
     upload_bytes: int = 10 * 2**30
     """Longest file that clients may send; beyond it 413."""
     cors_origins: tuple[str, ...] = ()
-    """Origins whose pages may call the API; `*` stands for all, without sessions."""
+    """Origins whose pages may call the API, with a key and never with a session; `*` stands for all."""
     session_hours: float = 12.0
     """How long a sign-in lasts."""
     sign_in_failures: int = 5

@@ -1,14 +1,15 @@
-"""What wraps every answer: security headers, counts and times for Prometheus."""
+"""What wraps every answer: security and CORS headers, counts and times for Prometheus."""
 
 from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from starlette.datastructures import MutableHeaders
-from starlette.responses import Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.api.problems import check_method
+from pipeline.api.problems import Problem, check_method
 
 SECURITY = {
     "X-Content-Type-Options": "nosniff",
@@ -43,6 +44,20 @@ class SecurityHeaders:
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
+
+
+class Cors(CORSMiddleware):
+    """Lets pages of allowed origins call, and refuses the others in the envelope."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """What a browser is told before it sends the request of a page."""
+        found = super().preflight_response(request_headers)
+        if found.status_code < 400:
+            return found
+        problem = Problem(found.status_code, f"{bytes(found.body).decode()}.")
+        answer = JSONResponse(problem.envelope(), problem.status)
+        answer.headers.update({"Vary": found.headers["vary"]})
+        return answer
 
 
 class PathPrefix:

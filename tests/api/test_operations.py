@@ -131,6 +131,17 @@ def test_hyperlinks_begin_with_the_public_base_url_and_its_path_is_taken_off(
         )
 
 
+def test_a_proxy_on_this_machine_tells_that_its_client_came_by_https(
+    client: Client, add_source: Add
+) -> None:
+    row = add_source("a")
+    proxied = {"Host": "maps.example", "X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}
+    found = client.get(f"{SOURCES}{row.uuid}/", headers=proxied).json()
+    assert found["url"] == f"https://maps.example{SOURCES}{row.uuid}/"
+    assert "Secure" in client.get("/accounts/login/", headers=proxied).headers["set-cookie"]
+    assert "Secure" not in client.get("/accounts/login/").headers["set-cookie"]
+
+
 def test_pages_of_allowed_origins_may_call_and_others_may_not(database_url: str) -> None:
     ask = {
         "Access-Control-Request-Method": "PATCH",
@@ -140,8 +151,13 @@ def test_pages_of_allowed_origins_may_call_and_others_may_not(database_url: str)
         allowed = client.options(SOURCES, headers={"Origin": "https://maps.example", **ask})
         assert allowed.headers["access-control-allow-origin"] == "https://maps.example"
         assert "PATCH" in allowed.headers["access-control-allow-methods"]
-        other = client.get(SOURCES, headers={"Origin": "https://other.example"})
-        assert "access-control-allow-origin" not in other.headers
+        other = {"Origin": "https://other.example"}
+        for answer in (
+            client.get(SOURCES, headers=other),
+            client.options(SOURCES, headers=other | ask),
+        ):
+            assert "access-control-allow-origin" not in answer.headers
+        assert (answer.status_code, answer.json()["detail"]) == (400, "Disallowed CORS origin.")
 
 
 def test_no_origin_is_allowed_unless_the_setting_says_so(client: Client) -> None:
@@ -155,6 +171,29 @@ def test_every_answer_has_security_headers(client: Client) -> None:
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["x-frame-options"] == "DENY"
         assert headers["cache-control"] == "private, no-cache"
+
+
+@pytest.fixture
+def broken(engine: Engine, empty: None) -> Iterator[None]:
+    """A database that is not as we know it."""
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE scenarios RENAME TO away"))
+    yield
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE away RENAME TO scenarios"))
+
+
+@pytest.mark.usefixtures("broken")
+def test_a_fault_of_ours_is_500_in_the_envelope_with_the_headers_of_every_answer(
+    database_url: str,
+) -> None:
+    with client_of(ApiConfig(database_url, cors_origins=("https://maps.example",))) as client:
+        answer = client.get("/api/v4/scenarios/", headers={"Origin": "https://maps.example"})
+        assert (answer.status_code, answer.json()["message"]) == (500, "Internal error. #500.10")
+        assert "scenarios" not in answer.text
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["access-control-allow-origin"] == "https://maps.example"
+        assert 'route="/api/v4/scenarios/",status="500"' in client.get("/metrics").text
 
 
 def test_metrics_count_by_route_and_not_by_path(client: Client) -> None:
