@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from pipeline.api.auth import COOKIE, check_csrf, csrf_token, session_caller
 from pipeline.api.body import CSRF_FIELD, parse_form, read_bytes
-from pipeline.api.endpoint import Api
+from pipeline.api.endpoint import Api, refusal, render, wants_html
 from pipeline.api.links import base_of
 from pipeline.api.pages import page
 from pipeline.api.problems import Problem, check_method
@@ -38,7 +38,7 @@ class SignIn:
         try:
             response = await self.respond(request)
         except Problem as problem:
-            response = await self.form(request, str(problem.detail), problem.status)
+            response = await self.refuse(request, problem)
         await response(scope, receive, send)
 
     async def respond(self, request: Request) -> Response:
@@ -64,6 +64,12 @@ class SignIn:
         )  # fmt: skip
         self.set_cookie(shown, request, PRE_COOKIE, visit, 3600)
         return shown
+
+    async def refuse(self, request: Request, problem: Problem) -> Response:
+        """The form once more, which says what is wrong; programs get the envelope."""
+        if not wants_html(request, None):
+            return render(refusal(problem), "", request)
+        return await self.form(request, str(problem.detail), problem.status)
 
     async def check(self, request: Request, username: str, password: str) -> int:
         """The id of the user; raises Problem 400 when the password (or key) is wrong, 429 after too many of those."""

@@ -1,19 +1,31 @@
-"""Lines of the contract that no other file proves: methods and headers, page sizes, hyperlinks with a format, forms."""
+"""The contract, from its objects to its reason codes: what a line says that no other file proves."""
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from httpx import Client
 from sqlalchemy import Engine, text
 
+from pipeline.api.config import ApiConfig
 from pipeline.catalogue.entities import LAYERS, RASTER_SOURCES
 from pipeline.catalogue.filters import by_parameter
 from pipeline.catalogue.layers import add_layer
 from pipeline.catalogue.query import Entity
-from tests.api.conftest import SOURCES, Add, As, names
+from pipeline.errors import RasterError
+from tests.api.conftest import SOURCES, Add, As, base, client_of, names
+from tests.commands import REPOSITORY
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 LISTS = [SOURCES, "/api/v4/rasters/", "/api/v4/labeltypes/", "/api/v4/scenarios/"]
+
+
+@pytest.fixture(scope="module")
+def client(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    folder = str(tmp_path_factory.mktemp("home") / "uploads")
+    with client_of(ApiConfig(database_url, uploads=folder)) as client:
+        yield client
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
@@ -191,3 +203,220 @@ def test_every_resource_can_be_made_read_changed_and_deleted(
     assert admin.patch(url, json={"name": "b"}).json()["name"] == "b"
     assert admin.put(url, json=admin.get(url).json()).status_code == 200
     assert (admin.delete(url).status_code, admin.get(url).status_code) == (204, 404)
+
+
+ENVELOPES: dict[str, tuple[int, int, str, str, dict[str, Any]]] = {
+    "broken JSON": (400, 10, "POST", SOURCES, {"content": "{"}),
+    "a wrong field": (400, 20, "POST", SOURCES, {"json": {}}),
+    "a wrong parameter": (400, 20, "GET", f"{SOURCES}?page=x", {}),
+    "no login": (401, 10, "POST", SOURCES, {"json": {}, "auth": None}),
+    "a wrong key": (401, 10, "GET", SOURCES, {"auth": ("__key__", "wrong")}),
+    "not allowed": (403, 10, "PATCH", SOURCES, {"json": {}}),
+    "not there": (404, 10, "GET", f"{SOURCES}nothing/", {}),
+    "no such page": (404, 10, "GET", f"{SOURCES}?page=9", {}),
+    "no such URL": (404, 10, "GET", "/api/v4/nothing/", {}),
+    "no such method": (405, 10, "PUT", SOURCES, {"json": {}}),
+    "too large": (413, 10, "POST", SOURCES, {"content": b" " * 2**21}),
+    "too long": (414, 10, "GET", f"{SOURCES}?name={'x' * 62_000}", {}),
+    "another type": (415, 10, "POST", SOURCES, {"content": "x", "headers": {"Content-Type": "text/plain"}}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ENVELOPES)
+def test_every_refusal_has_the_one_envelope(as_: As, add_source: Add, what: str) -> None:
+    status, code, method, url, options = ENVELOPES[what]
+    if status == 403:
+        url += f"{add_source('a', organisation='Other').uuid}/"
+    answer = as_("admin").request(method, url, **options)
+    found = answer.json()
+    assert list(found) == ["status", "code", "message", "detail"]
+    assert (answer.status_code, found["status"], found["code"]) == (status, status, code)
+    assert found["message"].endswith(f" #{status}.{code}")
+    assert isinstance(found["detail"], dict if code == 20 else str)
+    assert answer.headers["content-type"] == "application/json"
+
+
+def test_a_program_that_guesses_passwords_gets_429_in_the_envelope(client: Client) -> None:
+    with Client(base_url=client.base_url, timeout=60) as guessing:
+        token = (
+            guessing.get("/accounts/login/")
+            .text.split('csrfmiddlewaretoken" value="')[1]
+            .split('"')[0]
+        )
+        form = {"csrfmiddlewaretoken": token, "username": "nobody", "password": "wrong"}
+        answers = [guessing.post("/accounts/login/", data=form) for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [400] * 5 + [429]
+    assert answers[-1].json()["message"] == "Too many requests. #429.10"
+
+
+@pytest.fixture
+def everything(as_: As, owner: str) -> dict[str, str]:
+    """Path in the OpenAPI document -> that of something that is there, for all that can be read."""
+    admin = as_("admin")
+
+    def make(name: str, **fields: Any) -> str:
+        body = {"name": "a", "organisation": owner, "access_modifier": "Public", **fields}
+        uuid: str = admin.post(f"/api/v4/{name}/", json=body).json()["uuid"]
+        return uuid
+
+    source = make("rastersources")
+    graph = {
+        "graph": {"raster": ["lizard_nxt.blocks.LizardRasterSource", source]},
+        "name": "raster",
+    }
+    things = {
+        "rastersources": source,
+        "organisations": owner,
+        "rasters": make("rasters", source=graph),
+        "labeltypes": make("labeltypes", source=graph),
+        "scenarios": make("scenarios", raster_sources=[source]),
+        "tasks": admin.post(f"{SOURCES}{source}/data/", files={"file": ("a.tif", b"")}).json()[
+            "task_id"
+        ],
+        "users": str(admin.get("/bootstrap/lizard/").json()["user"]["id"]),
+    }
+    make("rastersources")  # so that a page of one row has a neighbour
+    paths = admin.get("/api/v4/openapi.json").json()["paths"]
+    return {
+        path: re.sub(r"{\w+}", things.get(path.split("/")[3], ""), path)
+        for path, item in paths.items()
+        if "get" in item and path != "/"
+    }
+
+
+def test_every_path_answers_with_and_without_its_slash_and_head_as_get_without_a_body(
+    as_: As, everything: dict[str, str]
+) -> None:
+    for path in everything.values():
+        whole, bare, head = (
+            as_("admin").request(method, form)
+            for method, form in (("GET", path), ("GET", path.rstrip("/")), ("HEAD", path))
+        )
+        assert (whole.status_code, bare.status_code, head.status_code) == (200, 200, 200), path
+        assert bare.content == whole.content
+        assert head.content == b""
+        assert head.headers["content-length"] == str(len(whole.content))
+        assert head.headers["allow"] == whole.headers["allow"]
+
+
+@pytest.mark.parametrize("wanted", ["", "json"])
+def test_every_hyperlink_of_every_answer_is_absolute_and_carries_the_format(
+    as_: As, everything: dict[str, str], wanted: str
+) -> None:
+    here = base(as_("admin"))
+    for path in everything.values():
+        if path.endswith("openapi.json"):
+            continue
+        answer = as_("admin").get(path, params={"format": wanted, "page_size": 1})
+        links = list(links_in(answer.json()))
+        assert [one for one in links if not one.startswith(f"{here}/")] == []
+        resources = [one for one in links if "/api/v4/" in one]
+        assert [("format=json" in one) for one in resources] == [wanted == "json"] * len(resources)
+
+
+def links_in(data: Any) -> Iterator[str]:
+    """All texts that look like a URL."""
+    if isinstance(data, str) and (data.startswith("/") or "://" in data):
+        yield data
+    parts = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    for part in parts:
+        yield from links_in(part)
+
+
+TEXTS = ("", "__exact", "__iexact", "__contains", "__icontains", "__startswith", "__istartswith", "__endswith",
+         "__iendswith", "__in", "__regex", "__iregex", "__isnull")  # fmt: skip
+TIMES = ("", "__exact", "__lt", "__lte", "__gt", "__gte", "__range", "__isnull")
+PARAMETERS = {
+    *(f"{name}{lookup}" for name in ("name", "organisation__name", "supplier", "supplier_code") for lookup in TEXTS),
+    *(f"{name}{lookup}" for name in ("first_value_timestamp", "last_value_timestamp", "created", "last_modified")
+      for lookup in TIMES),
+    "uuid", "layers__uuid", "organisation", "organisation__uuid", "access_modifier", "scenario__isnull", "writable",
+    "temporal", "in_bbox", "bbox", "point", "geometry", "ordering", "page", "page_size", "limit", "offset", "format",
+}  # fmt: skip
+ORDERS = ("name", "supplier_code", "size", "last_modified", "created", "first_value_timestamp",
+          "last_value_timestamp", "id")  # fmt: skip
+
+
+def test_a_list_knows_every_parameter_of_the_contract(client: Client) -> None:
+    document = client.get("/api/v4/openapi.json").json()
+    known = {one["name"] for one in document["paths"][SOURCES]["get"]["parameters"]}
+    assert PARAMETERS - known == set()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_list_is_ordered_by_every_field_of_the_contract_and_ties_by_id(
+    client: Client, add_source: Add, order: str
+) -> None:
+    rows = [add_source("same", size=1, created="2024-01-01T00:00:00Z") for _ in range(5)]
+    for direction in ("", "-"):
+        found = client.get(SOURCES, params={"ordering": f"{direction}{order}"}).json()["results"]
+        values = [one[order] for one in found]
+        if None not in values:
+            assert values == sorted(values, reverse=direction == "-")
+        if order in ("name", "size", "created"):
+            assert [one["id"] for one in found] == [row.id for row in rows]
+
+
+def test_a_new_source_has_nothing_that_is_derived(as_: As, owner: str) -> None:
+    found = as_("admin").post(SOURCES, json={"name": "a", "organisation": owner}).json()
+    given = ("id", "uuid", "url", "organisation", "created", "last_modified")
+    assert {name: value for name, value in found.items() if name not in given and value is not None} == {
+        "name": "a", "access_modifier": "Private", "temporal": False, "writable": True, "layers": [], "labeltypes": [],
+    }  # fmt: skip
+    again = as_("admin").post(SOURCES, json={"name": "a", "organisation": owner})
+    assert (again.status_code, again.json()["id"] > found["id"]) == (201, True)
+
+
+SHAPES = {
+    "rasters": """id uuid url name description organisation access_modifier supplier supplier_code shared_with
+        observation_type aggregation_type options colormap rescalable temporal interval first_value_timestamp
+        last_value_timestamp source spatial_bounds projection origin_x origin_y upper_bound_x upper_bound_y pixelsize_x
+        pixelsize_y dtype fill_value created last_modified wms_info writable layer_collections raster_sources
+        is_geoblock weight""",
+    "labeltypes": "url uuid name description organisation object_type source access_modifier created last_modified",
+    "scenarios": "uuid url name organisation created last_modified raster_sources",
+    "tasks": "uuid url status result detail",
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_neighbour_has_the_fields_of_the_contract_in_their_order(
+    as_: As, everything: dict[str, str], name: str
+) -> None:
+    expected = SHAPES[name].split()
+    found = as_("admin").get(everything[f"/api/v4/{name}/{{uuid}}/"]).json()
+    assert list(found)[: len(expected)] == expected
+
+
+def test_a_page_of_uploads_holds_at_most_a_hundred(
+    client: Client, engine: Engine, add_source: Add
+) -> None:
+    row = add_source("a")
+    with engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO uploads (source_id, filename, state) "
+                 "SELECT :id, 'a.tif', 'rejected' FROM generate_series(1, 101)"), {"id": row.id}
+        )  # fmt: skip
+    page = client.get(f"{SOURCES}{row.uuid}/uploads/", params={"page_size": 1000}).json()
+    assert (page["count"], len(page["results"])) == (101, 100)
+
+
+CODES = """
+not_found permission_denied not_a_file not_allowed empty_file not_a_geotiff unreadable truncated over_budget timeout
+changing multiple_images unsupported_dtype missing_crs unsupported_crs no_grid gcp_residual outside_crs_domain
+projection_mismatch pixelsize_mismatch dtype_mismatch missing_time unmatched not_the_supplier over_quota
+"""
+
+
+def test_every_reason_code_is_documented_and_none_went_away() -> None:
+    documented = re.findall(
+        r"^\| `(\w+)` \|", (REPOSITORY / "docs/reason-codes.md").read_text(), re.M
+    )
+    assert set(CODES.split()) <= set(documented)
+    assert {one.code for one in kinds_of(RasterError)} <= set(documented)
+
+
+def kinds_of(error: type[RasterError]) -> Iterator[type[RasterError]]:
+    yield error
+    for kind in error.__subclasses__():
+        yield from kinds_of(kind)
