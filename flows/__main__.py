@@ -1,16 +1,20 @@
 """`python -m flows register`: prepares Prefect's environment, runs a flow, ends with 0, 1 or 3."""
 
+import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.server import prefect_server
+from flows.schedule import serve
+from flows.server import prefect_server, prepare
+from pipeline import lifeline
 from pipeline.cli import fail, stop
 from pipeline.commands.options import DEFAULT_CONFIG, ConfigFile, Create, Names, ReadBy, Scheduler
-from pipeline.entry import home_folder
-from pipeline.errors import RastersourcesError
+from pipeline.entry import home_folder, prefect_at
+from pipeline.errors import CatalogueError, RastersourcesError
 from pipeline.settings import settings
 
 app = typer.Typer(
@@ -67,6 +71,44 @@ def sync(
             runner=runner, scheduler=scheduler,
         )  # fmt: skip
     raise SystemExit(status)
+
+
+@app.command("schedule")
+def schedule(
+    config: ConfigFile = DEFAULT_CONFIG,
+    create: Create = False,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            help="Of Prefect's server; RASTERSOURCES_PREFECT_PORT, or 4200 if it is free."
+        ),
+    ] = None,
+    end_with_input: Annotated[bool, typer.Option("--end-with-input", hidden=True)] = False,
+) -> None:
+    """Sync what a sources.toml says, then each definition by its schedule, until Ctrl-C or SIGTERM.
+
+    The schedules are deployments on the Prefect server of PREFECT_API_URL, or on one of our own.
+    """
+    if end_with_input:
+        lifeline.end_with_input()
+    with suppress(KeyboardInterrupt):
+        serve(config.absolute(), made_home(), port or prefect_at(settings())[0], create=create)
+
+
+@app.command("deploy")
+def deploy(
+    pool: Annotated[str, typer.Option(help="A work pool of type process.", metavar="NAME")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    create: Create = False,
+) -> None:
+    """Make the schedules of a sources.toml on the Prefect server of PREFECT_API_URL."""
+    if not os.environ.get("PREFECT_API_URL"):
+        sentence = "say where your Prefect server is, for example PREFECT_API_URL=http://127.0.0.1:4200/api"
+        raise CatalogueError(sentence)
+    prepare(made_home())
+    from flows.deploy import deploy as make
+
+    make(config.absolute(), pool, create=create)
 
 
 @app.command("uploads")

@@ -1,12 +1,11 @@
-"""A Prefect server for one run: on a free port, logging to a file, gone afterwards.
+"""Prefect servers of our own: one for a single run, and one with pages for as long as schedules are served.
 
-Prefect's own temporary server prints a traceback when it ends and takes a port among those of the API. With
-PREFECT_API_URL set, the run goes to that server instead. Nothing here imports Prefect, which reads its
+Prefect's temporary server prints a traceback when it ends and takes a port among those of the API. With
+PREFECT_API_URL set, runs go to that server instead. Nothing here imports Prefect, which reads its
 environment when it is imported.
 """
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,54 +16,86 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from pipeline.errors import TransientError
+from pipeline.ports import LOOPBACK
+from pipeline.ports import free_port as free_port
 
 SECONDS_TO_START = 90
 SECONDS_TO_DRAIN = 2
 """The server still writes events when a run has ended."""
+DEFAULTS = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    # runs are made a few minutes ahead, not an hour: as many are late after a pause
+    "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "PT3M",
+    # what runs did is in sync_runs: Prefect forgets it after a week
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(7 * 24 * 3600),
+}
+FOR_ONE_RUN = ["--no-ui", "--no-scheduler", "--no-late-runs"]
+
+
+def prepare(home: Path) -> None:
+    """Set the environment in which Prefect may be imported, where the user did not."""
+    os.environ.setdefault("PREFECT_HOME", str(home / "prefect"))
+    os.environ.setdefault("PREFECT_SERVER_UI_STATIC_DIRECTORY", str(home / "prefect" / "pages"))
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
 
 
 @contextmanager
 def prefect_server(home: Path) -> Iterator[None]:
-    """The environment in which Prefect may be imported and a flow be run."""
-    os.environ.setdefault("PREFECT_HOME", str(home / "prefect"))
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    """A server for one flow run, or the user's."""
+    prepare(home)
     if os.environ.get("PREFECT_API_URL"):
         yield
         return
     port = free_port()
-    with started(port, home / "prefect-server.log"):
-        os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
-        os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = (
-            "false"  # nobody reads the logs of a server that goes
-        )
-        try:
+    with started(port, home / "prefect-server.log", *FOR_ONE_RUN):
+        # nobody reads the logs of a server that goes
+        os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = "false"
+        with reached(port):
             yield
-        finally:
-            time.sleep(SECONDS_TO_DRAIN)
 
 
 @contextmanager
-def started(port: int, log: Path) -> Iterator[None]:
+def prefect_pages(home: Path, port: int) -> Iterator["subprocess.Popen[bytes] | None"]:
+    """A server with pages and a scheduler; None where it is the user's, for others to look after."""
+    prepare(home)
+    if os.environ.get("PREFECT_API_URL"):
+        yield None
+        return
+    with started(port, home / "prefect-server.log") as server, reached(port):
+        yield server
+
+
+@contextmanager
+def reached(port: int) -> Iterator[None]:
+    """Have Prefect use the server on this port, and leave it time to write what it knows afterwards."""
+    os.environ["PREFECT_API_URL"] = f"http://{LOOPBACK}:{port}/api"
+    try:
+        yield
+    finally:
+        time.sleep(SECONDS_TO_DRAIN)
+
+
+@contextmanager
+def started(port: int, log: Path, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
     """A server on this port, until the end of the block."""
     command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "server",
-        "start",
-        "--no-ui",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
+        sys.executable, "-m", "flows.prefect_server",
+        "server", "start", "--host", LOOPBACK, "--port", str(port), *options,
+    ]  # fmt: skip
+    # the pages ask it for themselves, at the default port unless told
+    environment = {"PREFECT_SERVER_UI_API_URL": f"http://{LOOPBACK}:{port}/api", **os.environ}
     with log.open("ab") as output:
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        server = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=output, stderr=output
+        )
     try:
         wait_for(server, port, log)
-        yield
+        yield server
     finally:
         server.terminate()
         try:
@@ -72,6 +103,8 @@ def started(port: int, log: Path) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+        if server.stdin:
+            server.stdin.close()
 
 
 def wait_for(server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
@@ -79,16 +112,8 @@ def wait_for(server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
     patience = time.monotonic() + SECONDS_TO_START
     while server.poll() is None and time.monotonic() < patience:
         try:
-            with urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5):
+            with urlopen(f"http://{LOOPBACK}:{port}/api/health", timeout=5):
                 return
         except (URLError, OSError):
             time.sleep(0.1)
     raise TransientError(f"Prefect's server does not start; see {log}")
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -7,6 +7,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.ingestion import conclude, end, write_as_task
+from flows.missed import skip_missed
 from pipeline.entry import catalogue, conditions
 from pipeline.ingest import Run
 from pipeline.printing import pruned
@@ -34,7 +35,7 @@ def run(
     return end(state, began)
 
 
-@flow(name="sync", persist_result=False)
+@flow(name="sync", persist_result=False, on_running=[skip_missed])
 def sync_flow(
     config: Path,
     names: list[str] | None = None,

@@ -12,6 +12,7 @@ import typer
 from pipeline.commands.administration import GROUPS
 from pipeline.commands.options import DEFAULT_CONFIG, ConfigFile, Create, ReadBy, Scheduler
 from pipeline.commands.rejected import rejected
+from pipeline.commands.scheduling import deploy
 from pipeline.commands.sources import sources
 from pipeline.commands.syncing import COMMANDS
 from pipeline.entry import (
@@ -20,6 +21,7 @@ from pipeline.entry import (
     conditions,
     database_url,
     home_folder,
+    prefect_at,
 )
 from pipeline.errors import CatalogueError, RastersourcesError
 from pipeline.runners import reading
@@ -40,7 +42,7 @@ database = typer.Typer(
     help="The database: the private cluster and its schema.", no_args_is_help=True
 )
 app.add_typer(database, name="db")
-for name, command in COMMANDS.items():
+for name, command in {**COMMANDS, "deploy": deploy}.items():
     app.command(name)(command)
 for group, commands in {**GROUPS, "sources": sources, "rejected": rejected}.items():
     app.add_typer(commands, name=group)
@@ -274,7 +276,8 @@ Port = Annotated[int | None, typer.Option(help="RASTERSOURCES_PORT or 8000.", mi
 @app.command()
 def serve(host: Host = None, port: Port = None) -> None:
     """Serve the API until Ctrl-C."""
-    from pipeline.serving import listen, run_server
+    from pipeline.ports import listen
+    from pipeline.serving import run_server
 
     configured = settings()
     with (
@@ -297,23 +300,28 @@ def up(
     host: Host = None,
     port: Port = None,
 ) -> None:
-    """Start everything on this machine: the database, the API, and the flow that registers what --config names."""
-    from pipeline.ingest import work_of_config
+    """Start everything on this machine: the database, the API, Prefect with its pages, and what --config names.
+
+    All that it names is synced at once, then each definition by its schedule.
+    """
+    from pipeline.ports import listen
     from pipeline.printing import welcome
-    from pipeline.serving import FlowRun, listen, run_server
+    from pipeline.serving import Schedules, run_server
+    from pipeline.sources.config import load
 
     configured = settings()
-    work_of_config(config)
+    load(config)
     with (
         listen(host or configured.host, port or configured.port) as socket,
         database_url(configured) as where,
     ):
+        beside, pages = prefect_at(configured)
         bring_up_to_date(where)
-        with FlowRun(where, config, create=create) as flow:
+        with Schedules(config, beside, create=create) as schedules:
 
             def ready(address: str) -> None:
-                welcome(address, config)
-                flow.start()
+                welcome(address, pages, config)
+                schedules.start(address)
 
             run_server(where, configured, socket, ready)
 

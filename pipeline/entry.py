@@ -1,5 +1,6 @@
 """What the entry points share: from the settings to an open catalogue and the conditions of a run."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,19 @@ def home_folder(configured: Settings) -> Path:
 def uploads_place(configured: Settings) -> str:
     """RASTERSOURCES_UPLOADS, or its default."""
     return configured.uploads or str(home_folder(configured) / "uploads")
+
+
+def prefect_at(configured: Settings) -> tuple[int, str]:
+    """The port of a Prefect server of our own, and where its pages are, or those of the server of PREFECT_API_URL.
+
+    Raises CatalogueError when RASTERSOURCES_PREFECT_PORT is taken.
+    """
+    from pipeline.ports import LOOPBACK, PREFECT_PORT, prefect_port
+
+    if given := os.environ.get("PREFECT_API_URL"):
+        return PREFECT_PORT, given.rstrip("/").removesuffix("/api")
+    port = prefect_port(configured.prefect_port)
+    return port, f"http://{LOOPBACK}:{port}"
 
 
 @contextmanager

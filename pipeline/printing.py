@@ -203,11 +203,12 @@ def distance(metres: float) -> str:
     return f"{metres:.3g} m"
 
 
-def welcome(address: str, config: Path) -> None:
+def welcome(address: str, prefect: str, config: Path) -> None:
     """Where everything is, and what to try."""
     url = f"{address}/api/v4/rastersources/"
     lines = [
         f"The API is at {url}",
+        f"Prefect's pages are at {prefect} in some seconds",
         "",
         "Three commands worth trying:",
         f"  curl '{url}?in_bbox=4,51,5,52&ordering=-size'",

@@ -1,16 +1,14 @@
-"""Run the API server, beside it the work on uploads, and the flow that registers files."""
+"""Run the API server, beside it the work on uploads, Prefect and the schedules."""
 
-import errno
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from threading import Event, Thread
-from types import TracebackType
+from threading import Event, Lock, Thread
 from typing import Self
 
 import uvicorn
@@ -20,31 +18,14 @@ from pipeline.api.server import server_config
 from pipeline.catalogue.database import follow, sync_engine
 from pipeline.catalogue.local import Cluster
 from pipeline.entry import home_folder, upload_worker, uploads_place
-from pipeline.errors import CatalogueError
+from pipeline.ports import address_of
 from pipeline.settings import Settings
 
-SECONDS_TO_STOP = 15
-"""What the flow gets to end by itself: its Prefect server needs some seconds."""
+SECONDS_TO_STOP = 45
+"""What the schedules get to end by themselves: runs are stopped, and Prefect's server needs some seconds."""
 SECONDS_TO_STOP_UPLOADS = 5
 SECONDS_AFTER_A_FAULT = 5.0
-
-
-@contextmanager
-def listen(host: str, port: int) -> Iterator[socket.socket]:
-    """The socket of the API, bound before anything is started; raises CatalogueError when it is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listening = socket.create_server((host, port), family=family)
-    except OSError as error:
-        why = (
-            "is taken"
-            if error.errno == errno.EADDRINUSE
-            else f"cannot be used ({os.strerror(error.errno or 0)})"
-        )
-        sentence = f"port {port} of {host} {why}; choose another, for example RASTERSOURCES_PORT={port + 1}"
-        raise CatalogueError(sentence) from error
-    with listening:
-        yield listening
+LONGEST_PAUSE_SECONDS = 300.0
 
 
 class Server(uvicorn.Server):
@@ -88,12 +69,6 @@ def run_server(
         # what was started is stopped now, whoever is impatient
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-
-
-def address_of(listening: socket.socket) -> str:
-    """Where to find the server."""
-    host, port = listening.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class UploadThread:
@@ -140,31 +115,55 @@ class UploadThread:
             self._thread.join(SECONDS_TO_STOP_UPLOADS)
 
 
-class FlowRun:
-    """The flow that registers files, in a process of its own: importing Prefect takes seconds."""
+class Schedules:
+    """Prefect's server, a first sync and the schedules, in a process of its own: importing Prefect takes seconds.
 
-    def __init__(self, where: str, config: Path, *, create: bool) -> None:
-        self._command = [sys.executable, "-m", "flows", "register", "--config", str(config)]
-        self._command += ["--create"] if create else []
-        self._environment = {**os.environ, "RASTERSOURCES_DATABASE_URL": where}
+    A thread starts it anew when it ends before us, and says so.
+    """
+
+    def __init__(self, config: Path, prefect_port: int, *, create: bool) -> None:
+        self._command = [
+            sys.executable, "-m", "flows", "schedule", "--config", str(config), "--port", str(prefect_port),
+            "--end-with-input", *(["--create"] if create else []),
+        ]  # fmt: skip
+        self._stop = Event()
         self._process: subprocess.Popen[bytes] | None = None
+        self._starting = Lock()
 
-    def start(self) -> None:
-        """Start it; a session of its own keeps Ctrl-C from reaching it before us."""
-        self._process = subprocess.Popen(
-            self._command, env=self._environment, start_new_session=True
-        )
-        Thread(target=self._process.wait, daemon=True).start()  # no zombie when it ends before us
+    def start(self, address: str) -> None:
+        """Start it, once the API answers at this address, to which its artifacts link."""
+        environment = {"RASTERSOURCES_BASE_URL": address, **os.environ}
+        Thread(target=self._keep_running, args=(environment,), daemon=True).start()
+
+    def _keep_running(self, environment: dict[str, str]) -> None:
+        """Start it again when it ends, and wait longer each time: what is wrong may need people."""
+        pause = SECONDS_AFTER_A_FAULT
+        while (process := self._begin(environment)) is not None:
+            status = process.wait()
+            if not self._stop.is_set():
+                print(
+                    f"rastersources: the schedules have ended (status {status}); they start again in {pause:.0f} s",
+                    file=sys.stderr, flush=True,
+                )  # fmt: skip
+            self._stop.wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _begin(self, environment: dict[str, str]) -> "subprocess.Popen[bytes] | None":
+        """Start it, unless we are to stop; a session of its own keeps Ctrl-C from reaching it before us."""
+        with self._starting:
+            if self._stop.is_set():
+                return None
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, start_new_session=True, env=environment
+            )
+            return self._process
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
+        with self._starting:
+            self._stop.set()
         if self._process is None:
             return
         self._process.terminate()

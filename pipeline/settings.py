@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     """postgresql://...; None: the private cluster."""
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
+    prefect_port: int | None = Field(default=None, ge=1, le=65535)
+    """Port of the Prefect server that `up` starts; None: 4200, or another where that is taken."""
     base_url: Annotated[str, AfterValidator(public_url)] | None = None
     """Public base URL of hyperlinks, such as https://example.org/rasters; None: that of the request."""
     workers: int = Field(default=2, ge=1, le=256)

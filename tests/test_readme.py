@@ -5,8 +5,11 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -21,10 +24,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def steps() -> list[tuple[str, str]]:
-    """The commands of the console blocks, and the output that is printed below each."""
+def steps(kind: str, text: str = README) -> list[tuple[str, str]]:
+    """The commands of the blocks of a kind, and the output that is printed below each."""
     found: list[tuple[str, str]] = []
-    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL):
+    for block in re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, output = part.partition("\n")
             if "<<'END'" in command:
@@ -40,64 +43,152 @@ def matches(expected: str, output: str) -> bool:
     return re.fullmatch(pattern, output.strip(), re.DOTALL) is not None
 
 
+class Reader:
+    """Someone who reads the README, in an empty folder beside sample_data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports = {"8000": str(free_port()), "4200": str(free_port())}
+        programs = folder / "bin"
+        programs.mkdir()
+        command = programs / "rastersources"
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pipeline.cli "$@"\n')
+        command.chmod(0o755)
+        (folder / "sample_data").symlink_to(REPOSITORY / "sample_data")
+        self.changes = environment(
+            RASTERSOURCES_HOME=folder / "home",
+            RASTERSOURCES_PORT=self.ports["8000"],
+            RASTERSOURCES_PREFECT_PORT=self.ports["4200"],
+        )
+        self.changes["PATH"] = f"{programs}{os.pathsep}{self.changes['PATH']}"
+
+    def here(self, text: str) -> str:
+        """A text of the README, with the ports of this test."""
+        ports = "|".join(self.ports)
+        return re.sub(rf"(?<=127\.0\.0\.1:)({ports})\b", lambda found: self.ports[found[0]], text)
+
+    def start(self, command: str) -> "subprocess.Popen[str]":
+        """Begin with a command as it is printed."""
+        return subprocess.Popen(
+            ["sh", "-c", self.here(command)], cwd=self.folder, env=self.changes, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def follow(self, steps: Iterable[tuple[str, str]]) -> None:
+        """Run commands, which print what is expected, and whose status is the one that goes with it."""
+        for command, expected in steps:
+            process = self.start(command)
+            printed, _ = process.communicate()
+            assert matches(self.here(expected), printed), f"{command}\n{printed}"
+            assert process.returncode == (3 if "[truncated]" in expected else 0)
+
+
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[dict[str, str], int]]:
-    """The environment of someone who reads the README, and the port of the API."""
-    port = free_port()
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    command = programs / "rastersources"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pipeline.cli "$@"\n')
-    command.chmod(0o755)
-    (tmp_path / "sample_data").symlink_to(REPOSITORY / "sample_data")
-    changes = environment(RASTERSOURCES_HOME=tmp_path / "home", RASTERSOURCES_PORT=str(port))
-    changes["PATH"] = f"{programs}{os.pathsep}{changes['PATH']}"
-    server = subprocess.Popen([*RASTERSOURCES, "serve"], env=changes, stdout=subprocess.DEVNULL)
+def reader(tmp_path: Path) -> Reader:
+    return Reader(tmp_path)
+
+
+def test_the_commands_print_what_the_readme_says(reader: Reader) -> None:
+    server = subprocess.Popen(
+        [*RASTERSOURCES, "serve"], env=reader.changes, stdout=subprocess.DEVNULL
+    )
+    until_it_answers(f"http://127.0.0.1:{reader.ports['8000']}/api/v4/rastersources/", server)
+    try:
+        assert len(steps("console")) >= 10
+        reader.follow(steps("console"))
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def until_it_answers(url: str, server: "subprocess.Popen[Any]") -> None:
     while True:
         assert server.poll() is None
         try:
-            httpx.get(f"http://127.0.0.1:{port}/api/v4/rastersources/")
-            break
+            httpx.get(url, timeout=60)
+            return
         except httpx.TransportError:
             time.sleep(0.05)
-    yield changes, port
-    server.terminate()
-    server.wait()
 
 
-def test_the_commands_print_what_the_readme_says(
-    tmp_path: Path, served: tuple[dict[str, str], int]
+def test_a_file_put_into_a_folder_with_a_schedule_is_in_the_api_after_the_next_run(
+    reader: Reader,
 ) -> None:
-    changes, port = served
-    assert len(steps()) >= 10
-    for command, expected in steps():
-        script = command.replace("127.0.0.1:8000", f"127.0.0.1:{port}")
-        done = subprocess.run(
-            ["sh", "-c", script], cwd=tmp_path, env=changes, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, check=False,
-        )  # fmt: skip
-        assert matches(expected, done.stdout), f"{command}\n{done.stdout}"
-        assert done.returncode == (3 if "[truncated]" in expected else 0)
+    with reader_of_schedules(reader) as after:
+        for command, expected in after:
+            if command.startswith("sleep "):
+                until_served(reader.ports["4200"], since=datetime.now(UTC))
+            else:
+                reader.follow([(command, expected)])
 
 
-def test_make_run_prints_what_the_readme_says(tmp_path: Path) -> None:
-    block = README.partition("$ make run\n")[2].partition("```")[0]
-    expected = block.partition("\n")[2]  # what setup.sh prints is seen on a fresh machine only
-    port = str(free_port())
-    changes = environment(RASTERSOURCES_HOME=tmp_path, RASTERSOURCES_PORT=port)
-    up = [*RASTERSOURCES, "up", "--config", "sample_data/sources.toml", "--create"]
-    process = subprocess.Popen(
-        up, cwd=REPOSITORY, env=changes, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+@pytest.mark.soak  # measures seconds, which fails on a machine that has too much to do
+def test_a_file_put_into_a_folder_with_a_schedule_is_in_the_api_when_the_readme_says(
+    reader: Reader,
+) -> None:
+    with reader_of_schedules(reader) as after:
+        reader.follow(after)
+
+
+@contextmanager
+def reader_of_schedules(reader: Reader) -> Iterator[list[tuple[str, str]]]:
+    """Someone who has everything running, and whom the first scheduled run has served; the steps that are left."""
+    section = README.partition("\n## Schedules\n")[2].partition("\n## ")[0]
+    before, (command, expected), *after = divided(steps("", section))
+    reader.follow(before)
+    up = reader.start(f"exec {command}")
+    try:
+        printed = until_registered(up)
+        assert matches(reader.here(expected), printed), printed
+        until_served(reader.ports["4200"], since=datetime.fromtimestamp(0, UTC))
+        yield after
+    finally:
+        up.terminate()
+        up.communicate()
+
+
+def divided(all_steps: list[tuple[str, str]]) -> Any:
+    """Those before the one that stays in the foreground, that one, and those after it."""
+    (number,) = (n for n, (command, _) in enumerate(all_steps) if " up " in command)
+    return all_steps[:number], *all_steps[number:]
+
+
+def until_registered(process: "subprocess.Popen[str]") -> str:
+    """What it prints up to the summary of the first sync; lines on the way there come from slow machines."""
     assert process.stdout
     printed = ""
     while "registered" not in printed:
         line = process.stdout.readline()
         assert line, printed
-        printed += "" if line.endswith("files done\n") else line
-    process.terminate()
-    process.communicate()
-    assert matches(expected.replace("127.0.0.1:8000", f"127.0.0.1:{port}"), printed), printed
+        printed += "" if line.endswith(("files done\n", "files listed\n")) else line
+    return printed
+
+
+def until_served(port: str, since: datetime) -> None:
+    """Return when a scheduled run has ended that began since then: the reader is in no hurry."""
+    query = {
+        "flow_runs": {
+            "state": {"type": {"any_": ["COMPLETED"]}},
+            "start_time": {"after_": since.isoformat()},
+        }
+    }
+    while True:
+        runs = httpx.post(f"http://127.0.0.1:{port}/api/flow_runs/filter", json=query, timeout=60)
+        if any(run["deployment_id"] for run in runs.json()):
+            return
+        time.sleep(0.1)
+
+
+def test_make_run_prints_what_the_readme_says(reader: Reader) -> None:
+    block = README.partition("$ make run\n")[2].partition("```")[0]
+    expected = block.partition("\n")[2]  # what setup.sh prints is seen on a fresh machine only
+    up = reader.start(
+        f"cd '{REPOSITORY}'; exec rastersources up --config sample_data/sources.toml --create"
+    )
+    printed = until_registered(up)
+    up.terminate()
+    up.communicate()
+    assert matches(reader.here(expected), printed), printed
 
 
 def test_make_help_names_the_commands_of_the_readme() -> None:

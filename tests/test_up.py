@@ -27,10 +27,13 @@ class Running:
     """A running `up`, with what it printed."""
 
     def __init__(self, home: Path) -> None:
-        self.port = free_port()
+        self.port, self.pages = free_port(), free_port()
         self.lines: list[str] = []
         changes = environment(
-            RASTERSOURCES_HOME=home, RASTERSOURCES_PORT=str(self.port), TMPDIR=home
+            RASTERSOURCES_HOME=home,
+            RASTERSOURCES_PORT=str(self.port),
+            RASTERSOURCES_PREFECT_PORT=str(self.pages),
+            TMPDIR=home,
         )
         self.process = subprocess.Popen(
             [*RASTERSOURCES, "up", "--config", SAMPLES, "--create"],
@@ -61,6 +64,11 @@ class Running:
         while self.records()["count"] < 10:
             time.sleep(0.1)
 
+    def wait_for_pages(self) -> None:
+        while not is_open(self.pages):
+            assert self.process.poll() is None, self.lines
+            time.sleep(0.1)
+
     def end(self, number: int) -> int:
         """Send a signal as a terminal does, to the whole group; the exit status."""
         os.killpg(self.process.pid, number)
@@ -84,9 +92,9 @@ def running(home: Path) -> Iterator[Running]:
     running.process.stdout.close()
 
 
-def processes_of(home: Path) -> list[str]:
-    """Command lines and environments of processes that have to do with this home."""
-    found = []
+def processes_of(home: Path) -> dict[int, str]:
+    """The command lines of processes that have to do with this home."""
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command, variables = (
@@ -99,8 +107,19 @@ def processes_of(home: Path) -> list[str]:
             os.fsencode(f"RASTERSOURCES_HOME={home}\0") in variables
             and int(process.name) != os.getpid()
         ):
-            found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+            found[int(process.name)] = command.replace(b"\0", b" ").decode(errors="replace")
     return found
+
+
+def pids_of(home: Path, words: str) -> set[int]:
+    """The processes in whose command line these words are."""
+    return {pid for pid, command in processes_of(home).items() if words in command}
+
+
+def is_open(port: int) -> bool:
+    """Whether somebody listens on a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
@@ -108,13 +127,19 @@ def test_it_serves_the_samples_and_stops_all_that_it_started(
     home: Path, running: Running, number: int
 ) -> None:
     running.wait_for_samples()
+    running.wait_for_pages()
+    pages = f"http://127.0.0.1:{running.pages}"
+    assert "<title>Prefect" in httpx.get(pages, timeout=60, follow_redirects=True).text
+    assert httpx.get(f"{pages}/ui-settings", timeout=60).json()["api_url"] == f"{pages}/api"
     running.end(number)
     printed = "".join(running.lines)
+    assert f"Prefect's pages are at {pages} " in printed
+    assert not is_open(running.pages)
     assert f"http://127.0.0.1:{running.port}/api/v4/rastersources/" in printed
     assert "Three commands worth trying" in printed
     assert "Traceback" not in printed
     assert "Error" not in printed
-    assert processes_of(home) == []
+    assert processes_of(home) == {}
     assert list(home.glob("rastersources-*")) == []  # the runtime folder of the socket
     assert not (home / "postgres" / "postmaster.pid").exists()
 
@@ -123,7 +148,26 @@ def test_it_can_be_stopped_while_the_flow_starts(home: Path, running: Running) -
     running.records()
     running.end(signal.SIGINT)
     assert "Traceback" not in "".join(running.lines)
-    assert processes_of(home) == []
+    assert processes_of(home) == {}
+
+
+def test_what_ends_too_early_is_told_and_started_again_and_ends_when_it_is_killed(
+    home: Path, running: Running
+) -> None:
+    running.wait_for_pages()
+    servers = pids_of(home, "flows.prefect_server")
+    for schedules in pids_of(home, "flows schedule"):
+        os.kill(schedules, signal.SIGKILL)
+    while not pids_of(home, "flows.prefect_server") - servers:
+        time.sleep(0.1)
+    (told,) = [line for line in running.lines if "ended" in line]
+    assert told.startswith("rastersources: the schedules have ended (status -9)")
+    running.process.kill()
+    running.process.wait()
+    while any("python" in command for command in processes_of(home).values()):
+        time.sleep(0.1)
+    assert not is_open(running.pages)
+    run([*RASTERSOURCES, "db", "stop"], RASTERSOURCES_HOME=home)
 
 
 def test_it_serves_when_the_flow_fails(home: Path, tmp_path: Path) -> None:
@@ -131,7 +175,11 @@ def test_it_serves_when_the_flow_fails(home: Path, tmp_path: Path) -> None:
         '[[source]]\nid = "x"\nfiles = "*.tif"\norganisation = "Nobody"\n'
     )
     port = free_port()
-    changes = environment(RASTERSOURCES_HOME=home, RASTERSOURCES_PORT=str(port))
+    changes = environment(
+        RASTERSOURCES_HOME=home,
+        RASTERSOURCES_PORT=str(port),
+        RASTERSOURCES_PREFECT_PORT=str(free_port()),
+    )
     process = subprocess.Popen(
         [*RASTERSOURCES, "up"],
         cwd=tmp_path,
@@ -149,19 +197,21 @@ def test_it_serves_when_the_flow_fails(home: Path, tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_taken_is_one_sentence(home: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        for command in (["up", "--config", SAMPLES], ["serve"]):
-            done = run(
-                [*RASTERSOURCES, *command],
-                status=1,
-                RASTERSOURCES_HOME=home,
-                RASTERSOURCES_PORT=port,
-            )
-            (sentence,) = done.stderr.splitlines()
-            assert port in sentence
-            assert "RASTERSOURCES_PORT" in sentence
-            assert done.stdout == ""
+    up = ["up", "--config", SAMPLES]
+    free = {"RASTERSOURCES_PORT": str(free_port()), "RASTERSOURCES_PREFECT_PORT": str(free_port())}
+    for command, setting in (
+        (up, "RASTERSOURCES_PORT"),
+        (["serve"], "RASTERSOURCES_PORT"),
+        (up, "RASTERSOURCES_PREFECT_PORT"),
+    ):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = str(taken.getsockname()[1])
+            changes: dict[str, Any] = {**free, setting: port, "RASTERSOURCES_HOME": home}
+            done = run([*RASTERSOURCES, *command], status=1, **changes)
+        (sentence,) = done.stderr.splitlines()
+        assert port in sentence
+        assert f"{setting}=" in sentence
+        assert done.stdout == ""
 
 
 def test_a_wrong_sources_toml_is_a_sentence_for_each_field_before_anything_starts(

@@ -30,6 +30,12 @@ class Config(BaseModel):
     drop: tuple[Drop, ...] = ()
     """Folders into which suppliers put files for sources that exist."""
 
+    @property
+    def scheduled(self) -> list[Definition | Drop]:
+        """Those that say when they are to run."""
+        tables: list[Definition | Drop] = [*self.source, *self.drop]
+        return [table for table in tables if table.schedule or table.every]
+
 
 @dataclass(frozen=True)
 class Table:

@@ -1,0 +1,64 @@
+"""Ports of this machine: the socket of the API, and a port for Prefect's server beside it."""
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline.errors import CatalogueError
+
+LOOPBACK = "127.0.0.1"
+PREFECT_PORT = 4200
+"""Where people look for the pages of Prefect."""
+
+
+@contextmanager
+def listen(host: str, port: int) -> Iterator[socket.socket]:
+    """The socket of the API, bound before anything is started; raises CatalogueError when it is taken."""
+    with bound(host, port, "RASTERSOURCES_PORT") as listening:
+        yield listening
+
+
+def address_of(listening: socket.socket) -> str:
+    """Where to find the server."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def prefect_port(wished: int | None) -> int:
+    """A port for Prefect's server: the one that is wished, or 4200, or any if that is taken.
+
+    Raises CatalogueError when the one that is wished is taken.
+    """
+    if wished is not None:
+        bound(LOOPBACK, wished, "RASTERSOURCES_PREFECT_PORT").close()
+        return wished
+    try:
+        socket.create_server((LOOPBACK, PREFECT_PORT)).close()
+    except OSError:
+        return free_port()
+    return PREFECT_PORT
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on."""
+    with socket.create_server((LOOPBACK, 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def bound(host: str, port: int, setting: str) -> socket.socket:
+    """A listening socket; raises CatalogueError that names the setting by which to choose another port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        why = (
+            "is taken"
+            if error.errno == errno.EADDRINUSE
+            else f"cannot be used ({os.strerror(error.errno or 0)})"
+        )
+        other = port + 1 if port < 65535 else port - 1
+        sentence = f"port {port} of {host} {why}; choose another, for example {setting}={other}"
+        raise CatalogueError(sentence) from error

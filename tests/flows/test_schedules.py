@@ -1,0 +1,336 @@
+"""Schedules of a sources.toml on a Prefect server: served by a process of ours, and made for a work pool."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+from cronsim import CronSim
+from sqlalchemy import Engine, text
+
+from tests.commands import FLOWS, RASTERSOURCES, environment, run
+from tests.factory import write_raster
+
+SOURCE = '[[source]]\nid = "{0}"\nfiles = "{0}/*.tif"\norganisation = "Owner"\n'
+DROP = '[[drop]]\nid = "dropped"\nfolder = "dropped"\nsettle_seconds = 0\n'
+ENDED = ("Completed", "Rejections", "Skipped", "Overlapping", "Failed", "Crashed", "Cancelled")
+
+
+class Prefect:
+    """What a Prefect server knows."""
+
+    def __init__(self, api: str) -> None:
+        self.api = api
+
+    def ask(self, what: str, **filters: Any) -> list[Any]:
+        answer = httpx.post(f"{self.api}/{what}/filter", json=filters, timeout=60)
+        found = answer.raise_for_status().json()
+        assert isinstance(found, list)
+        return found
+
+    def deployments(self) -> dict[str, Any]:
+        return {one["name"]: one for one in self.ask("deployments")}
+
+    def runs(self, deployment: str, *states: str) -> list[Any]:
+        """The runs of a deployment in these states, in the order in which they were to begin."""
+        filters = {"deployments": {"name": {"any_": [deployment]}}}
+        runs = self.ask("flow_runs", sort="EXPECTED_START_TIME_ASC", **filters)
+        return [one for one in runs if not states or one["state_name"] in states]
+
+
+class Serving:
+    """A running `python -m flows schedule`, with what it prints."""
+
+    def __init__(self, folder: Path, changes: dict[str, str]) -> None:
+        self.log = folder / "printed"
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [*FLOWS, "schedule", "--create"], cwd=folder, env=environment(**changes), stdout=output, stderr=output,
+                start_new_session=True,
+            )  # fmt: skip
+
+    def until(self, answer: Callable[[], Any]) -> Any:
+        """Wait for something that is true."""
+        while not (found := answer()):
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.1)
+        return found
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+    def lose_power(self) -> None:
+        """End it and all that it started, at once."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def prefect(prefect_api: str) -> Iterator[Prefect]:
+    prefect = Prefect(prefect_api)
+    yield prefect
+    for one in prefect.deployments().values():
+        httpx.delete(f"{prefect_api}/deployments/{one['id']}", timeout=60).raise_for_status()
+
+
+@pytest.fixture
+def changes(prefect_api: str, database_url: str, tmp_path: Path) -> dict[str, str]:
+    return {
+        "PREFECT_API_URL": prefect_api,
+        "RASTERSOURCES_DATABASE_URL": database_url,
+        "RASTERSOURCES_HOME": str(tmp_path / "home"),
+    }
+
+
+@pytest.fixture
+def serve(tmp_path: Path, changes: dict[str, str]) -> Iterator[Callable[[], Serving]]:
+    """Starts the process that serves; it is ended at the end."""
+    started: list[Serving] = []
+
+    def serve() -> Serving:
+        started.append(Serving(tmp_path, changes))
+        return started[-1]
+
+    yield serve
+    for one in started:
+        if one.process.poll() is None:
+            one.end()
+
+
+def write_config(folder: Path, *tables: str) -> None:
+    (folder / "sources.toml").write_text("".join(tables))
+    for name in re.findall(r'(?:files|folder) = "(\w+)', "".join(tables)):
+        (folder / name).mkdir(exist_ok=True)
+
+
+def names(engine: Engine) -> set[str]:
+    with engine.connect() as connection:
+        return set(connection.execute(text("SELECT name FROM raster_sources")).scalars())
+
+
+def test_a_file_that_is_put_into_the_folder_is_taken_up_and_nothing_is_left_behind(
+    tmp_path: Path, engine: Engine, prefect: Prefect, serve: Callable[[], Serving]
+) -> None:
+    write_config(tmp_path, SOURCE.format("arriving"), "every = 3\n", DROP, "every = 3\n")
+    write_raster(tmp_path / "arriving" / "first.tif")
+    serving = serve()
+    serving.until(lambda: prefect.runs("arriving", "Completed"))
+    assert "first" in names(engine)
+    write_raster(tmp_path / "dropped" / "code-of-nobody.tif")
+    (unknown,) = serving.until(lambda: prefect.runs("dropped", "Rejections")[:1])
+    (told,) = artifacts_of(prefect, unknown)
+    assert "| dropped | 0 |" in told
+    assert "code-of-nobody.tif | " in told
+    assert "](http://127.0.0.1:8000/api/v4/rastersources/)" in told
+    with engine.connect() as connection:
+        query = (
+            "SELECT rejected FROM sync_runs WHERE definition = 'dropped' AND state = 'rejections'"
+        )
+        assert connection.execute(text(query)).scalars().first() == 1
+    write_raster(tmp_path / "arriving" / "second.tif", width=20)
+    serving.until(lambda: "second" in names(engine))
+    deployment = prefect.deployments()["arriving"]
+    assert deployment["parameters"]["names"] == ["arriving"]
+    assert deployment["description"].endswith("every 00:00:03")
+    assert not deployment["paused"]
+    serving.end()
+    assert prefect.deployments()["arriving"]["paused"]
+    assert not prefect.runs("arriving", "Pending", "Running", "Cancelling")
+    assert serving.log.read_text().count("\n") == 1  # the summary of the first sync
+    assert "1 registered" in serving.log.read_text()
+    assert serving.process.returncode == 143
+
+
+def artifacts_of(prefect: Prefect, run: dict[str, Any]) -> list[str]:
+    """What a run left on Prefect's pages."""
+    found = prefect.ask("artifacts", artifacts={"flow_run_id": {"any_": [run["id"]]}})
+    return [one["data"] for one in found]
+
+
+def test_the_deployments_follow_the_file_and_a_wrong_file_changes_nothing(
+    tmp_path: Path, prefect: Prefect, serve: Callable[[], Serving]
+) -> None:
+    write_config(tmp_path, SOURCE.format("in"), "every = 3600\n")
+    serving = serve()
+    serving.until(lambda: list(prefect.deployments()) == ["in"])
+    write_config(tmp_path, SOURCE.format("more"), "evry = 3600\n")
+    serving.until(lambda: "evry" in serving.log.read_text())
+    assert "sources.toml, line 5: " in serving.log.read_text()
+    assert list(prefect.deployments()) == ["in"]
+    write_config(tmp_path, SOURCE.format("more"), 'schedule = "0 6 * * *"\n')
+    serving.until(lambda: list(prefect.deployments()) == ["more"])
+
+
+def test_after_a_pause_one_run_does_the_work_of_all_that_were_missed(
+    tmp_path: Path, engine: Engine, prefect: Prefect, serve: Callable[[], Serving]
+) -> None:
+    write_config(tmp_path, SOURCE.format("paused"), "every = 1\n")
+    serving = serve()
+    serving.until(lambda: prefect.runs("paused", "Completed"))
+    serving.lose_power()
+    killed = datetime.now(ZoneInfo("UTC"))
+    write_raster(tmp_path / "paused" / "meanwhile.tif")
+    time.sleep(5)
+    back = datetime.now(ZoneInfo("UTC"))
+    again = serve()
+    again.until(lambda: "meanwhile" in names(engine))
+    again.until(lambda: any(at(one) > back for one in prefect.runs("paused", "Completed")))
+    missed = [one for one in prefect.runs("paused") if killed < at(one) < back]
+    assert len(missed) >= 4
+    assert {one["state_name"] for one in missed} == {"Skipped"}
+    assert not [
+        one for one in prefect.runs("paused") if one["state_name"] not in ENDED and at(one) < back
+    ]
+
+
+def at(run: dict[str, Any]) -> datetime:
+    """When a run was to begin."""
+    return datetime.fromisoformat(run["expected_start_time"])
+
+
+LINES = {"weekdays": "30 6 * * MON-FRI", "either": "0 6 13 * FRI", "both": "*/20 22-23 */2 * *"}
+
+
+def test_runs_are_planned_when_cron_says_and_intervals_are_counted_from_midnight(
+    tmp_path: Path, prefect: Prefect, serve: Callable[[], Serving]
+) -> None:
+    zone = ZoneInfo("America/New_York")
+    when = {name: f'schedule = "{line}"\n' for name, line in LINES.items()}
+    when["quarters"] = 'every = "06:00:00"\n'
+    write_config(
+        tmp_path,
+        *(f'{SOURCE.format(name)}time_zone = "{zone}"\n{one}' for name, one in when.items()),
+    )
+    begun = datetime.now(zone)
+    serving = serve()
+    serving.until(lambda: all(map(prefect.runs, when)))
+    for name, line in LINES.items():
+        planned = [at(one) for one in prefect.runs(name)]
+        assert planned == list(islice(CronSim(line, begun), len(planned)))
+    planned = [at(one) for one in prefect.runs("quarters")]
+    local = [one.astimezone(zone) for one in planned]
+    assert {(one.hour % 6, one.minute, one.second) for one in local} == {(0, 0, 0)}
+
+
+def test_without_a_prefect_server_that_answers_it_is_one_sentence(
+    tmp_path: Path, changes: dict[str, str]
+) -> None:
+    write_config(tmp_path, SOURCE.format("in"), "every = 60\n")
+    nowhere: dict[str, Any] = {**changes, "PREFECT_API_URL": "http://127.0.0.1:1/api"}
+    for command in ([*FLOWS, "schedule"], [*RASTERSOURCES, "deploy", "--pool", "rasters"]):
+        done = run(command, status=1, cwd=tmp_path, **nowhere)
+        assert "Prefect's server does not answer at http://127.0.0.1:1/api" in done.stderr
+    missing: dict[str, Any] = {k: one for k, one in changes.items() if k != "PREFECT_API_URL"}
+    done = run([*RASTERSOURCES, "deploy", "--pool", "rasters"], status=1, cwd=tmp_path, **missing)
+    (sentence,) = done.stderr.splitlines()
+    assert "PREFECT_API_URL" in sentence
+
+
+@pytest.fixture
+def pool(prefect: Prefect) -> str:
+    """The name of a work pool of the user's."""
+    return new_pool(prefect, "process")
+
+
+def new_pool(prefect: Prefect, kind: str) -> str:
+    name = f"pool-{uuid4().hex[:6]}"
+    fields = {"name": name, "type": kind}
+    httpx.post(f"{prefect.api}/work_pools/", json=fields, timeout=60).raise_for_status()
+    return name
+
+
+def deploy(folder: Path, pool: str, changes: dict[str, str], status: int = 0) -> list[str]:
+    """The lines that the command prints."""
+    command = [*RASTERSOURCES, "deploy", "--pool", pool]
+    done = run(command, status=status, cwd=folder, **changes)
+    return (done.stdout + done.stderr).splitlines()
+
+
+def test_a_worker_of_a_pool_runs_what_is_deployed(
+    tmp_path: Path, engine: Engine, prefect: Prefect, pool: str, changes: dict[str, str]
+) -> None:
+    write_config(tmp_path, SOURCE.format("pooled").replace("Owner", "Pool"), "every = 5\n")
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO organisations (name) VALUES ('Pool')"))
+    assert deploy(tmp_path, pool, changes) == ["sync/pooled: every 00:00:05"]
+    write_raster(tmp_path / "pooled" / "pooled.tif")
+    with (tmp_path / "worker.log").open("wb") as output:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool], cwd=tmp_path,
+            env=environment(**changes), stdout=output, stderr=output,
+        )  # fmt: skip
+    try:
+        while not prefect.runs("pooled", "Completed"):
+            assert worker.poll() is None
+            time.sleep(0.5)
+    finally:
+        worker.terminate()
+        worker.wait()
+    assert "pooled" in names(engine)
+
+
+def test_deploying_again_changes_nothing_and_what_left_the_file_is_removed(
+    tmp_path: Path, prefect: Prefect, pool: str, changes: dict[str, str]
+) -> None:
+    more = SOURCE.format("more") + 'schedule = "0 6 * * *"\n'
+    write_config(tmp_path, SOURCE.format("in"), 'every = "PT1H"\n', more)
+    first = deploy(tmp_path, pool, changes)
+    assert first == ["sync/in: every 01:00:00", "sync/more: at 0 6 * * * in UTC"]
+    before = prefect.deployments()
+    assert deploy(tmp_path, pool, changes) == first
+    after = prefect.deployments()
+    assert {name: one["id"] for name, one in after.items()} == {
+        name: one["id"] for name, one in before.items()
+    }
+    assert [len(one["schedules"]) for one in after.values()] == [1, 1]
+    someone_elses(prefect, after["in"], "theirs")
+    write_config(tmp_path, more)
+    assert deploy(tmp_path, pool, changes) == [first[1], "sync/in: removed"]
+    assert set(prefect.deployments()) == {"more", "theirs"}
+    write_config(tmp_path, SOURCE.format("more"))
+    removed, told = deploy(tmp_path, pool, changes)
+    assert removed == "sync/more: removed"
+    assert told.startswith("no definition has a schedule")
+    assert set(prefect.deployments()) == {"theirs"}
+
+
+def someone_elses(prefect: Prefect, like: dict[str, Any], name: str) -> None:
+    """Another deployment of the same flow, which is not ours."""
+    fields = {"name": name, "flow_id": like["flow_id"], "parameters": like["parameters"]}
+    httpx.post(f"{prefect.api}/deployments/", json=fields, timeout=60).raise_for_status()
+
+
+def test_a_name_that_someone_else_has_is_left_to_them(
+    tmp_path: Path, prefect: Prefect, pool: str, changes: dict[str, str]
+) -> None:
+    write_config(tmp_path, SOURCE.format("in"), "every = 60\n")
+    deploy(tmp_path, pool, changes)
+    other = tmp_path / "other"
+    other.mkdir()
+    write_config(other, SOURCE.format("in"), "every = 60\n")
+    (sentence,) = deploy(other, pool, changes, status=1)
+    assert f"the deployment sync/in is that of {tmp_path}/sources.toml" in sentence
+    assert prefect.deployments()["in"]["parameters"]["config"] == f"{tmp_path}/sources.toml"
+
+
+def test_a_pool_that_cannot_run_it_is_one_sentence(
+    tmp_path: Path, prefect: Prefect, changes: dict[str, str]
+) -> None:
+    write_config(tmp_path, SOURCE.format("in"), "every = 60\n")
+    (sentence,) = deploy(tmp_path, "nowhere", changes, status=1)
+    assert "prefect work-pool create nowhere --type process" in sentence
+    containers = new_pool(prefect, "docker")
+    (sentence,) = deploy(tmp_path, containers, changes, status=1)
+    assert f'the work pool "{containers}" is one of type docker' in sentence
