@@ -12,7 +12,17 @@ from flows.schedule import serve
 from flows.server import prefect_server, prepare
 from pipeline import lifeline
 from pipeline.cli import fail, stop
-from pipeline.commands.options import DEFAULT_CONFIG, ConfigFile, Create, Names, ReadBy, Scheduler
+from pipeline.commands.options import (
+    DEFAULT_CONFIG,
+    AcceptMissing,
+    ConfigFile,
+    Create,
+    Names,
+    Pool,
+    Prune,
+    ReadBy,
+    Scheduler,
+)
 from pipeline.entry import home_folder, prefect_at
 from pipeline.errors import CatalogueError, RastersourcesError
 from pipeline.settings import settings
@@ -50,12 +60,8 @@ def sync(
     names: Names = None,
     config: ConfigFile = DEFAULT_CONFIG,
     create: Create = False,
-    accept_missing: Annotated[
-        bool, typer.Option("--accept-missing", help="Go on also when very many files are missing.")
-    ] = False,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Remove the sources of definitions that left the file.")
-    ] = False,
+    accept_missing: AcceptMissing = False,
+    prune: Prune = False,
     runner: ReadBy = None,
     scheduler: Scheduler = None,
 ) -> None:
@@ -97,7 +103,7 @@ def schedule(
 
 @app.command("deploy")
 def deploy(
-    pool: Annotated[str, typer.Option(help="A work pool of type process.", metavar="NAME")],
+    pool: Pool,
     config: ConfigFile = DEFAULT_CONFIG,
     create: Create = False,
 ) -> None:

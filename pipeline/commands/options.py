@@ -26,3 +26,10 @@ Scheduler = Annotated[
     str | None,
     typer.Option(help="The Dask scheduler, such as tcp://10.0.0.5:8786.", metavar="ADDRESS"),
 ]
+AcceptMissing = Annotated[
+    bool, typer.Option("--accept-missing", help="Go on also when very many files are missing.")
+]
+Prune = Annotated[
+    bool, typer.Option("--prune", help="Remove the sources of definitions that left the file.")
+]
+Pool = Annotated[str, typer.Option(help="A work pool of type process.", metavar="NAME")]

@@ -2,15 +2,12 @@
 
 import subprocess
 import sys
-from typing import Annotated
 
-import typer
-
-from pipeline.commands.options import DEFAULT_CONFIG, ConfigFile, Create
+from pipeline.commands.options import DEFAULT_CONFIG, ConfigFile, Create, Pool
 
 
 def deploy(
-    pool: Annotated[str, typer.Option(help="A work pool of type process.", metavar="NAME")],
+    pool: Pool,
     config: ConfigFile = DEFAULT_CONFIG,
     create: Create = False,
 ) -> None:

@@ -7,7 +7,16 @@ from uuid import UUID
 
 import typer
 
-from pipeline.commands.options import DEFAULT_CONFIG, ConfigFile, Create, Names, ReadBy, Scheduler
+from pipeline.commands.options import (
+    DEFAULT_CONFIG,
+    AcceptMissing,
+    ConfigFile,
+    Create,
+    Names,
+    Prune,
+    ReadBy,
+    Scheduler,
+)
 from pipeline.entry import catalogue, conditions
 from pipeline.errors import CatalogueError
 from pipeline.runners import reading
@@ -49,12 +58,8 @@ def sync(
     names: Names = None,
     config: ConfigFile = DEFAULT_CONFIG,
     create: Create = False,
-    accept_missing: Annotated[
-        bool, typer.Option("--accept-missing", help="Go on also when very many files are missing.")
-    ] = False,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Remove the sources of definitions that left the file.")
-    ] = False,
+    accept_missing: AcceptMissing = False,
+    prune: Prune = False,
     runner: ReadBy = None,
     scheduler: Scheduler = None,
 ) -> None:
