@@ -68,7 +68,7 @@ def await_text(browser: Any, text: str) -> None:
     WebDriverWait(browser, 20).until(lambda _: text in browser.page_source)
 
 
-def assert_quiet_and_local(browser: Any, here: str) -> set[str]:
+def assert_quiet(browser: Any, here: str) -> set[str]:
     """No error in the console, and no request that leaves the machine; the URLs that it asked for."""
     loud = [one for one in browser.get_log("browser") if one["level"] in ("SEVERE", "WARNING")]
     assert loud == []

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from threading import Thread
+from time import sleep
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from pipeline.api.server import Protocol, server_config
 from pipeline.catalogue.people import add_user as make_user
 from pipeline.catalogue.people import create_key, grant_role
 from pipeline.catalogue.tables import organisations, raster_sources, users
+from tests.api.chromium import chromium
 
 FULL = {
     "access_modifier": 0, "file_count": 1, "west": 4.0, "south": 51.0, "east": 5.0, "north": 52.0,
@@ -51,8 +53,9 @@ def client_of(config: ApiConfig) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="module")
-def client(database_url: str) -> Iterator[Client]:
-    with client_of(ApiConfig(database_url)) as client:
+def client(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    folder = str(tmp_path_factory.mktemp("home") / "uploads")
+    with client_of(ApiConfig(database_url, uploads=folder)) as client:
         yield client
 
 
@@ -63,6 +66,13 @@ def base(client: Client) -> str:
 
 Add = Callable[..., Any]
 As = Callable[[str], Client]
+
+
+@pytest.fixture(scope="module", params=["with scripts", "without scripts"])
+def browser(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A real one, of which the pages want no scripts."""
+    with chromium(scripts=request.param == "with scripts") as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +158,48 @@ def owner(engine: Engine, people: dict[str, str]) -> str:
         )
 
 
+@pytest.fixture
+def things(as_: As, owner: str) -> dict[str, str]:
+    """One of everything that a URL can name: its list -> its uuid or number. All use the raster source."""
+    admin = as_("admin")
+
+    def make(name: str, **fields: Any) -> str:
+        body = {"name": "a", "organisation": owner, "access_modifier": "Public", **fields}
+        uuid: str = admin.post(f"/api/v4/{name}/", json=body).json()["uuid"]
+        return uuid
+
+    source = make("rastersources")
+    graph = {
+        "graph": {"raster": ["lizard_nxt.blocks.LizardRasterSource", source]},
+        "name": "raster",
+    }
+    sent = admin.post(f"{SOURCES}{source}/data/", files={"file": ("a.tif", b"")})
+    return {
+        "rastersources": source,
+        "organisations": owner,
+        "rasters": make("rasters", source=graph),
+        "labeltypes": make("labeltypes", source=graph),
+        "scenarios": make("scenarios", raster_sources=[source]),
+        "tasks": sent.json()["task_id"],
+        "users": admin.get("/bootstrap/lizard/").json()["user"]["id"],
+    }
+
+
+@contextmanager
+def callers(engine: Engine, client: Client, count: int) -> Iterator[tuple[list[int], list[Client]]]:
+    """So many users without a role, by their numbers; a client of each, and at the end one of nobody."""
+    names = [f"user {number}" for number in range(count)]
+    numbers = [make_user(engine, name) for name in names]
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(
+                Client(base_url=client.base_url, auth=("__key__", create_key(engine, name)))
+            )
+            for name in names
+        ]
+        yield numbers, [*clients, client]
+
+
 OWNED = ("layers", "label_types", "scenarios", "raster_sources")
 
 
@@ -162,6 +214,15 @@ def empty(engine: Engine) -> None:
     """No raster sources but those that the test adds."""
     with engine.begin() as connection:
         clear(connection)
+
+
+def until(holds: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait until it holds; fails when it does not in time."""
+    for _ in range(int(seconds * 100)):
+        if holds():
+            return
+        sleep(0.01)
+    raise AssertionError("it does not happen")
 
 
 def names(page: Any) -> list[str]:

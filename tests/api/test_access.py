@@ -1,7 +1,6 @@
 """What one may see and write, by any route, is what section 6 of the contract says and no more."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +11,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, insert, text
 from sqlalchemy.exc import ProgrammingError
 
-from pipeline.catalogue.people import add_user, create_key
 from pipeline.catalogue.tables import label_types, layers, raster_sources, roles, scenarios
-from tests.api.conftest import FULL, SOURCES, Add, clear
+from tests.api.conftest import FULL, SOURCES, Add, callers, clear
 
 ORGANISATIONS = 2
 USERS = 3
@@ -120,14 +118,8 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage(engine: Engine, client: Client, add_organisation: Any) -> Iterator[Stage]:
     organisations = [add_organisation(f"Organisation {number}") for number in range(ORGANISATIONS)]
-    users = [add_user(engine, f"user {number}") for number in range(USERS)]
-    keys = [create_key(engine, f"user {number}") for number in range(USERS)]
-    with ExitStack() as stack:
-        clients = [
-            stack.enter_context(Client(base_url=client.base_url, auth=("__key__", key)))
-            for key in keys
-        ]
-        yield Stage(engine, organisations, users, [*clients, client])
+    with callers(engine, client, USERS) as (users, clients):
+        yield Stage(engine, organisations, users, clients)
 
 
 @settings(

@@ -1,29 +1,14 @@
 """The pages in a real browser: no console error, no request that leaves the machine, and all of it without scripts."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from httpx import Client
 
-from tests.api.chromium import (
-    assert_quiet_and_local,
-    await_text,
-    chromium,
-    fill,
-    needs_chromium,
-    press,
-    sign_in,
-)
+from tests.api.chromium import assert_quiet, await_text, fill, needs_chromium, press, sign_in
 from tests.api.conftest import SOURCES, Add, base
 
 pytestmark = [needs_chromium, pytest.mark.usefixtures("empty", "people")]
-
-
-@pytest.fixture(scope="module", params=["with scripts", "without scripts"])
-def browser(request: pytest.FixtureRequest) -> Iterator[Any]:
-    with chromium(scripts=request.param == "with scripts") as browser:
-        yield browser
 
 
 def test_one_finds_signs_in_adds_changes_and_deletes(
@@ -66,4 +51,4 @@ def test_one_finds_signs_in_adds_changes_and_deletes(
     browser.get(f"{here}/api/v4/docs/")
     await_text(browser, "name__icontains")
 
-    assert f"{here}/static/pages.css" in assert_quiet_and_local(browser, here)
+    assert f"{here}/static/pages.css" in assert_quiet(browser, here)

@@ -1,7 +1,6 @@
 """The change feed tells everyone what section 6 of the contract lets them know, whatever happened, and no more."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, insert, text
 
-from pipeline.catalogue.people import add_user, create_key
 from pipeline.catalogue.tables import roles
+from tests.api.conftest import callers
 from tests.api.feed import end, read
 
 ORGANISATIONS, USERS = 2, 3
@@ -107,14 +106,8 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage(engine: Engine, client: Client, add_organisation: Any) -> Iterator[Stage]:
     organisations = [add_organisation(f"Organisation {number}") for number in range(ORGANISATIONS)]
-    numbers = [add_user(engine, f"user {number}") for number in range(USERS)]
-    keys = [create_key(engine, f"user {number}") for number in range(USERS)]
-    with ExitStack() as stack:
-        clients = [
-            stack.enter_context(Client(base_url=client.base_url, auth=("__key__", key)))
-            for key in keys
-        ]
-        yield Stage(engine, organisations, numbers, [*clients, client])
+    with callers(engine, client, USERS) as (users, clients):
+        yield Stage(engine, organisations, users, clients)
 
 
 @settings(

@@ -5,19 +5,15 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from httpx import Client
 
-from pipeline.api.config import ApiConfig
-from tests.api.conftest import SOURCES, As, base, client_of
+from tests.api.conftest import SOURCES, As, base
 from tests.commands import REPOSITORY
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
-BLOCK = "lizard_nxt.blocks.LizardRasterSource"
 CONFIGURATION = """
 hooks = "tests.api.schemathesis_hooks"
 
@@ -33,41 +29,15 @@ checks.use_after_free.enabled = false
 """
 
 
-@pytest.fixture(scope="module")
-def client(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    folder = str(tmp_path_factory.mktemp("home") / "uploads")
-    with client_of(ApiConfig(database_url, uploads=folder)) as client:
-        yield client
-
-
 @pytest.fixture
-def there(as_: As, owner: str) -> dict[str, str]:
+def there(as_: As, things: dict[str, str]) -> dict[str, str]:
     """One of everything, as the hooks of schemathesis want to know it."""
-    admin = as_("admin")
-
-    def make(name: str, **fields: Any) -> str:
-        body = {"name": "a", "organisation": owner, "access_modifier": "Public", **fields}
-        uuid: str = admin.post(f"/api/v4/{name}/", json=body).json()["uuid"]
-        return uuid
-
-    source = make("rastersources")
-    graph = {"graph": {"raster": [BLOCK, source]}, "name": "raster"}
-    layer, label = (make(name, source=graph) for name in ("rasters", "labeltypes"))
-    task = admin.post(f"{SOURCES}{source}/data/", files={"file": ("a.tif", b"")}).json()["task_id"]
-    existing = {
-        **{f"{SOURCES}{{uuid}}/{part}": source for part in ("", "data/", "uploads/", "files/")},
-        **{f"/api/v4/organisations/{{uuid}}/{part}": owner for part in ("", "users/", "usage/")},
-        **{f"/api/v4/users/{{id}}/{part}": admin.get("/bootstrap/lizard/").json()["user"]["id"]
-           for part in ("", "organisations/")},
-        "/api/v4/rasters/{uuid}/": layer,
-        "/api/v4/labeltypes/{uuid}/": label,
-        "/api/v4/scenarios/{uuid}/": make("scenarios", raster_sources=[source]),
-        "/api/v4/tasks/{uuid}/": task,
-    }  # fmt: skip
+    paths = as_("admin").get("/api/v4/openapi.json").json()["paths"]
+    existing = {path: things[path.split("/")[3]] for path in paths if "{" in path}
     return {
-        "CURSOR": admin.get("/api/v4/changes/").json()["cursor"],
-        "ORGANISATION": owner,
-        "SOURCE": source,
+        "CURSOR": as_("admin").get("/api/v4/changes/").json()["cursor"],
+        "ORGANISATION": things["organisations"],
+        "SOURCE": things["rastersources"],
         "SUPPLIER": "supplier",
         "EXISTING": json.dumps(existing),
     }

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 import pytest
@@ -108,12 +107,3 @@ def only(client: Client, url: str, part: str) -> Any:
 
 def stored(deposit: Deposit) -> list[str]:
     return list(deposit.uris())
-
-
-def until(holds: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait until it holds; fails when it does not in time."""
-    for _ in range(int(seconds * 100)):
-        if holds():
-            return
-        sleep(0.01)
-    raise AssertionError("it does not happen")

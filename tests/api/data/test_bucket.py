@@ -14,17 +14,8 @@ from pipeline.deposit.bucket import PART_BYTES
 from pipeline.errors import CatalogueError, NotAllowed, TransientError
 from pipeline.storage.objects import store_of
 from pipeline.uploading import Worker, process_waiting, sweep
-from tests.api.conftest import As, client_of
-from tests.api.data.conftest import (
-    LIMIT,
-    Process,
-    Source,
-    accepted,
-    only,
-    send,
-    stored,
-    until,
-)
+from tests.api.conftest import As, client_of, until
+from tests.api.data.conftest import LIMIT, Process, Source, accepted, only, send, stored
 from tests.factory import write_raster
 from tests.proxy import Proxy, proxy
 from tests.s3 import Bucket, Server, new_bucket

@@ -10,27 +10,13 @@ from httpx import Client
 
 from pipeline.deposit import FolderDeposit
 from pipeline.uploading import Worker, work_until
-from tests.api.chromium import (
-    assert_quiet_and_local,
-    await_text,
-    chromium,
-    fill,
-    needs_chromium,
-    press,
-    sign_in,
-)
-from tests.api.conftest import base
-from tests.api.data.conftest import NOON, Source, stored, until
+from tests.api.chromium import assert_quiet, await_text, fill, needs_chromium, press, sign_in
+from tests.api.conftest import base, until
+from tests.api.data.conftest import NOON, Source, stored
 from tests.api.test_pages import BROWSER, token_of
 from tests.api.test_pages import sign_in as sign_in_by_http
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
-
-
-@pytest.fixture(scope="module", params=["with scripts", "without scripts"])
-def browser(request: pytest.FixtureRequest) -> Iterator[Any]:
-    with chromium(scripts=request.param == "with scripts") as browser:
-        yield browser
 
 
 @pytest.fixture
@@ -74,7 +60,7 @@ def test_one_sends_a_geotiff_follows_its_task_and_removes_the_data(
     await_text(browser, "Files removed: 1.")
     assert client.get(url).json()["size"] is None
     press(browser, "Sign out")
-    assert_quiet_and_local(browser, here)
+    assert_quiet(browser, here)
 
 
 @pytest.fixture

@@ -15,19 +15,8 @@ from pipeline.catalogue.uploads import claim, held
 from pipeline.deposit import FolderDeposit
 from pipeline.raster import ReadOptions
 from pipeline.uploading import Worker, process_waiting, sweep, work_until
-from tests.api.conftest import As
-from tests.api.data.conftest import (
-    NOON,
-    ONE,
-    Process,
-    Source,
-    accepted,
-    only,
-    run,
-    send,
-    stored,
-    until,
-)
+from tests.api.conftest import As, until
+from tests.api.data.conftest import NOON, ONE, Process, Source, accepted, only, run, send, stored
 from tests.derived import assert_derived
 from tests.factory import RD_TRANSFORM, write_raster
 

@@ -11,8 +11,8 @@ from sqlalchemy import Engine, text
 
 from pipeline.deposit import FolderDeposit
 from pipeline.storage import file_uri
-from tests.api.conftest import As
-from tests.api.data.conftest import NOON, ONE, TWO, Process, Source, accepted, run, stored, until
+from tests.api.conftest import As, until
+from tests.api.data.conftest import NOON, ONE, TWO, Process, Source, accepted, run, stored
 from tests.derived import assert_derived
 from tests.factory import write_raster
 

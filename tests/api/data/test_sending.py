@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from pipeline.api.config import ApiConfig
 from pipeline.deposit import FolderDeposit
-from tests.api.conftest import As, client_of
+from tests.api.conftest import As, client_of, until
 from tests.api.data.conftest import (
     LIMIT,
     NOON,
@@ -23,7 +23,6 @@ from tests.api.data.conftest import (
     run,
     send,
     stored,
-    until,
 )
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
