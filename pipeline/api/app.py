@@ -7,7 +7,6 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,7 +15,7 @@ from pipeline.api.config import ApiConfig
 from pipeline.api.database import Database
 from pipeline.api.endpoint import Answer, Api, render
 from pipeline.api.links import prefix_of
-from pipeline.api.middleware import Cors, Metrics, MetricsPage, PathPrefix, SecurityHeaders
+from pipeline.api.middleware import Cors, Faults, Metrics, MetricsPage, PathPrefix, SecurityHeaders
 from pipeline.api.problems import Problem
 from pipeline.api.routes import routes
 
@@ -67,7 +66,7 @@ def middleware(config: ApiConfig, registry: CollectorRegistry) -> list[Middlewar
         made.append(cors)
     made.append(Middleware(PathPrefix, prefix_of(config.base_url)))
     # Innermost, so that the answer to a fault gets the headers of the others.
-    made.append(Middleware(ServerErrorMiddleware, handler=fail))
+    made.append(Middleware(Faults))
     return made
 
 
@@ -83,9 +82,3 @@ async def tell(request: Request, problem: Exception) -> Response:
     """A refusal by a page that is no endpoint, in the envelope."""
     assert isinstance(problem, Problem)
     return render(Answer(problem.envelope(), problem.status, problem.headers), "", request)
-
-
-async def fail(request: Request, _: Exception) -> Response:
-    """A fault of ours, in the envelope; the server logs the traceback."""
-    problem = Problem(500, "Something went wrong here; the log of the server says what.")
-    return render(Answer(problem.envelope(), problem.status), "", request)

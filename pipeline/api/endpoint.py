@@ -1,6 +1,5 @@
 """One URL of the API: who asks, in which format, what its methods answer, and every refusal in one envelope."""
 
-import logging
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,6 @@ from pipeline.catalogue.access import Caller
 from pipeline.catalogue.filters import Filter
 from pipeline.catalogue.lookups import BadValue, parse_uuid
 
-logger = logging.getLogger("rastersources.api")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 

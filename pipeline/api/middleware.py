@@ -1,5 +1,6 @@
 """What wraps every answer: security and CORS headers, counts and times for Prometheus."""
 
+import logging
 from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -11,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.api.problems import Problem, check_method
 
+logger = logging.getLogger("rastersources.api")
 SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -58,6 +60,32 @@ class Cors(CORSMiddleware):
         answer = JSONResponse(problem.envelope(), problem.status)
         answer.headers.update({"Vary": found.headers["vary"]})
         return answer
+
+
+class Faults:
+    """Answers what nobody foresaw, and logs it; raised further it would cost the client its connection."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        except Exception:
+            if started or scope["type"] != "http":
+                raise
+            logger.exception("%s %s failed", scope["method"], route_of(scope))
+            problem = Problem(500, "Something went wrong here; the log of the server says what.")
+            answer = JSONResponse(problem.envelope(), problem.status, {"Vary": "Accept"})
+            await answer(scope, receive, send)
 
 
 class PathPrefix:

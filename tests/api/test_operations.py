@@ -185,7 +185,7 @@ def broken(engine: Engine, empty: None) -> Iterator[None]:
 
 @pytest.mark.usefixtures("broken")
 def test_a_fault_of_ours_is_500_in_the_envelope_with_the_headers_of_every_answer(
-    database_url: str,
+    database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with client_of(ApiConfig(database_url, cors_origins=("https://maps.example",))) as client:
         answer = client.get("/api/v4/scenarios/", headers={"Origin": "https://maps.example"})
@@ -194,6 +194,9 @@ def test_a_fault_of_ours_is_500_in_the_envelope_with_the_headers_of_every_answer
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["access-control-allow-origin"] == "https://maps.example"
         assert 'route="/api/v4/scenarios/",status="500"' in client.get("/metrics").text
+    (logged,) = caplog.records
+    assert logged.getMessage() == "GET /api/v4/scenarios/ failed"
+    assert "UndefinedTable" in (logged.exc_text or "")
 
 
 def test_metrics_count_by_route_and_not_by_path(client: Client) -> None:
