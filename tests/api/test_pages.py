@@ -150,6 +150,23 @@ def test_wrong_passwords_are_limited_per_name(browser: Client, people: dict[str,
     assert sign_in(browser, "user", people["user"]).status_code == 303
 
 
+def test_wrong_passwords_are_limited_per_address_which_a_proxy_tells(
+    browser: Client, engine: Engine, people: dict[str, str]
+) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO sign_in_failures (username, address) "
+            "SELECT 'n' || n, '192.0.2.1' FROM generate_series(1, 20) AS n"
+        )
+    for address, status in (
+        ("192.0.2.1", 429),
+        ("198.51.100.7, 192.0.2.1", 429),
+        ("192.0.2.2", 303),
+    ):
+        browser.headers["X-Forwarded-For"] = address
+        assert sign_in(browser, "user", people["user"]).status_code == status
+
+
 def test_guesses_at_the_same_moment_are_limited_as_well(
     client: Client, browser: Client, people: dict[str, str]
 ) -> None:
