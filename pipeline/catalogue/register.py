@@ -321,12 +321,14 @@ def keep_rejections(
     connection.execute(KEEP_REJECTIONS, {**parameters, **lists})
 
 
-def refuse_undated(temporal: bool, facts: RasterFile) -> None:
+def refuse_undated(
+    temporal: bool,
+    facts: RasterFile,
+    advice: str = "give a time, or a pattern that finds it in the path",
+) -> None:
     """Raises MissingTime where the source is a series and nothing dates the file."""
     if temporal and not facts.times:
-        raise MissingTime(
-            "nothing says its time; give a time, or a pattern that finds it in the path"
-        )
+        raise MissingTime(f"nothing says its time; {advice}")
 
 
 def renamed(file: StoredFile, uri: str) -> StoredFile:

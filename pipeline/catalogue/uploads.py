@@ -188,7 +188,7 @@ def write(
 
     `definition` is the id of the drop folder that brought it, None for what clients sent. Raises RasterError.
     """
-    refuse_undated(temporal, facts)
+    refuse_undated(temporal, facts, "give it a timestamp")
     parameters: dict[str, Any] = {"source": source, "uris": [facts.uri], "temporal": temporal}
     stage(connection, [(None, facts)], definition, reading_hash)
     connection.execute("UPDATE staged SET source_id = %(source)s", parameters)

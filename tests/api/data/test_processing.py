@@ -76,7 +76,10 @@ def test_a_given_time_dates_a_file_and_a_series_needs_one(
     undated = accepted(admin, url, tif)
     accepted(admin, url, tif, time="2024-01-01T13:00:00+01:00")
     process()
-    assert admin.get(undated).json()["result"]["code"] == "missing_time"
+    assert admin.get(undated).json()["result"] == {
+        "code": "missing_time",
+        "message": "nothing says its time; give it a timestamp",
+    }
     found = admin.get(url).json()
     assert (found["first_value_timestamp"], found["last_value_timestamp"]) == (NOON, NOON)
 
