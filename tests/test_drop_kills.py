@@ -101,7 +101,7 @@ class Kills:
         process = start(site, kept)
         while process.poll() is None and len(list(site.folder.iterdir())) == before:
             time.sleep(0.001)
-        time.sleep(chance.random() * chance.random())
+        time.sleep(chance.random() * chance.random() / 2)
         process.kill()
         process.communicate()
         self.on_their_way += bool(left(site))
