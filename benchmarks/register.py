@@ -14,9 +14,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from struct import pack
 from threading import Event, Thread
 
 import rasterio
+from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 
 COMMAND = [sys.executable, "-m", "pipeline.cli"]
@@ -58,26 +60,25 @@ def private_home() -> Iterator[dict[str, str]]:
 
 
 def make_files(folder: Path, count: int) -> None:
-    """Small files side by side, in folders of a thousand."""
+    """Small files side by side, in folders of a thousand: one that rasterio wrote, each with an origin of its own."""
+    origin = 10_000.0, 400_000.0
+    before, after = small_file(origin).split(pack("<2d", *origin))
     for number in range(count):
         target = folder / f"{number // 1000:03d}"
         target.mkdir(parents=True, exist_ok=True)
-        transform = from_origin(
-            10_000 + 2 * (number % 1000), 400_000 + 2 * (number // 1000), 0.5, 0.5
-        )
-        with rasterio.open(
-            target / f"{number:06d}.tif",
-            "w",
-            driver="GTiff",
-            width=4,
-            height=4,
-            count=1,
-            dtype="float32",
-            nodata=-9999.0,
-            crs="EPSG:28992",
-            transform=transform,
-        ):
+        moved = pack("<2d", origin[0] + 2 * (number % 1000), origin[1] + 2 * (number // 1000))
+        (target / f"{number:06d}.tif").write_bytes(before + moved + after)
+
+
+def small_file(origin: tuple[float, float]) -> bytes:
+    """A GeoTIFF of 4 x 4 pixels on the RD grid."""
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff", width=4, height=4, count=1, dtype="float32", nodata=-9999.0,
+            crs="EPSG:28992", transform=from_origin(*origin, 0.5, 0.5),
+        ):  # fmt: skip
             pass
+        return memory.read()
 
 
 def read_headers(folder: Path) -> None:
@@ -94,11 +95,13 @@ def timed(work: object) -> float:
     return time.monotonic() - began
 
 
-def measured(command: list[str], environment: dict[str, str]) -> tuple[float, int]:
+def measured(
+    command: list[str], environment: dict[str, str], folder: Path | None = None, status: int = 0
+) -> tuple[float, int]:
     """Seconds, and the peak resident memory of its largest process in bytes."""
     done, peaks = Event(), [0]
     began = time.monotonic()
-    process = subprocess.Popen(command, env=environment)
+    process = subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.DEVNULL)
 
     def watch() -> None:
         while not done.wait(0.05):
@@ -106,12 +109,12 @@ def measured(command: list[str], environment: dict[str, str]) -> tuple[float, in
 
     watcher = Thread(target=watch)
     watcher.start()
-    status = process.wait()
+    process.wait()
     seconds = time.monotonic() - began
     done.set()
     watcher.join()
-    if status:
-        raise SystemExit(f"{command} ended with {status}")
+    if process.returncode != status:
+        raise SystemExit(f"{command} ended with {process.returncode}")
     return seconds, max(peaks)
 
 

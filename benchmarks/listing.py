@@ -1,0 +1,73 @@
+"""Listing many objects or files: peak memory and seconds, against the same at a tenth of their number.
+
+    PYTHONPATH=. .venv/bin/python benchmarks/listing.py [OBJECTS]
+
+Fills a SeaweedFS of its own with OBJECTS (1,000,000) objects of one byte in prefixes of a thousand, which takes long,
+and one folder with as many empty files. `plan` lists them as new ones, a `sync` opens none, as all are too young.
+"""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import obstore
+from obstore.store import S3Store
+from register import COMMAND, measured, private_home
+
+from tests.s3 import Bucket, new_bucket, seaweed
+
+CONFIG = """
+[[source]]
+id = "benchmark"
+files = "{place}"
+organisation = "Benchmark"
+settle_seconds = {settle}
+"""
+A_DAY = 86_400
+AT_ONCE = 32
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    with (
+        tempfile.TemporaryDirectory() as name,
+        seaweed(Path(name)) as server,
+        private_home() as home,
+    ):
+        folder, bucket = Path(name, "work"), new_bucket(server)
+        (folder / "files").mkdir(parents=True)
+        environment = {**home, **bucket.environment}
+        for start, end in [(0, count // 10), (count // 10, count)]:
+            asyncio.run(fill_bucket(bucket, start, end))
+            for number in range(start, end):
+                (folder / "files" / f"{number:07d}.tif").touch()
+            for place in (f"s3://{bucket.name}/in", "files"):
+                measure(folder, environment, place, end)
+
+
+def measure(folder: Path, environment: dict[str, str], place: str, count: int) -> None:
+    """Plan, and sync."""
+    for command, settle, status in (("plan", 0, 2), ("sync", A_DAY, 0)):
+        (folder / "sources.toml").write_text(CONFIG.format(place=place, settle=settle))
+        whole = [*COMMAND, command, *(["--create"] if command == "sync" else [])]
+        seconds, memory = measured(whole, environment, folder, status)
+        what = f"{command} of {count} {'files' if place == 'files' else 'objects'}"
+        print(f"{what:28} {seconds:7.1f} s {memory / 2**20:6.0f} MiB", flush=True)
+
+
+async def fill_bucket(bucket: Bucket, start: int, end: int) -> None:
+    """Objects of one byte, some at a time."""
+    numbers = iter(range(start, end))
+    await asyncio.gather(*(put_all(bucket.store, numbers) for _ in range(AT_ONCE)))
+
+
+async def put_all(store: S3Store, numbers: Iterator[int]) -> None:
+    for number in numbers:
+        key = f"in/{number // 1000:04d}/{number % 1000:03d}.tif"
+        await obstore.put_async(store, key, b"x", use_multipart=False)
+
+
+if __name__ == "__main__":
+    main()
