@@ -1,14 +1,18 @@
-"""Prefect's server as a program: `python -m flows.prefect_server server start --port 4200 ...`.
+"""Prefect's server as a program: `python -m flows.prefect_server server start`."""
 
-It ends when its standard input does, so that it never outlives who started it, however that ends.
-"""
+import sys
 
 from pipeline.lifeline import end_with_input
+
+END_WITH_INPUT = "--end-with-input"
+"""An option of ours: it never outlives who started it, however that ends."""
 
 
 def main() -> None:
     """Run the command line of Prefect, whose first argument is `server`."""
-    end_with_input()
+    if END_WITH_INPUT in sys.argv:
+        sys.argv.remove(END_WITH_INPUT)
+        end_with_input()
     let_the_scheduler_insert()
     from prefect.cli import app
 

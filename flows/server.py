@@ -16,8 +16,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from pipeline.errors import TransientError
-from pipeline.ports import LOOPBACK
-from pipeline.ports import free_port as free_port
+from pipeline.ports import LOOPBACK, free_port, prefect_port
 
 SECONDS_TO_START = 90
 SECONDS_TO_DRAIN = 2
@@ -61,11 +60,15 @@ def prefect_server(home: Path) -> Iterator[None]:
 
 @contextmanager
 def prefect_pages(home: Path, port: int) -> Iterator["subprocess.Popen[bytes] | None"]:
-    """A server with pages and a scheduler; None where it is the user's, for others to look after."""
+    """A server with pages and a scheduler; None where it is the user's, for others to look after.
+
+    Raises CatalogueError when the port is taken.
+    """
     prepare(home)
     if os.environ.get("PREFECT_API_URL"):
         yield None
         return
+    prefect_port(port)  # or else the server of someone else would answer for ours
     with started(port, home / "prefect-server.log") as server, reached(port):
         yield server
 
@@ -84,7 +87,7 @@ def reached(port: int) -> Iterator[None]:
 def started(port: int, log: Path, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
     """A server on this port, until the end of the block."""
     command = [
-        sys.executable, "-m", "flows.prefect_server",
+        sys.executable, "-m", "flows.prefect_server", "--end-with-input",
         "server", "start", "--host", LOOPBACK, "--port", str(port), *options,
     ]  # fmt: skip
     # the pages ask it for themselves, at the default port unless told

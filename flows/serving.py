@@ -49,6 +49,7 @@ class Schedules:
         """
         if self._runner is None or not self.alive():
             self._runner = new_runner()
+            self._served = {}  # what the one before had started ended with it
         with prefect() as client:
             self._deploy(client, self._runner, config)
         if not self.alive():

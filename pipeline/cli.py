@@ -317,11 +317,11 @@ def up(
     ):
         beside, pages = prefect_at(configured)
         bring_up_to_date(where)
-        with Schedules(config, beside, create=create) as schedules:
+        with Schedules(config, configured, create=create) as schedules:
 
             def ready(address: str) -> None:
                 welcome(address, pages, config)
-                schedules.start(address)
+                schedules.start(address, beside)
 
             run_server(where, configured, socket, ready)
 

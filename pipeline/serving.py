@@ -17,7 +17,8 @@ from pipeline.api.config import ApiConfig
 from pipeline.api.server import server_config
 from pipeline.catalogue.database import follow, sync_engine
 from pipeline.catalogue.local import Cluster
-from pipeline.entry import home_folder, upload_worker, uploads_place
+from pipeline.entry import home_folder, prefect_at, upload_worker, uploads_place
+from pipeline.errors import CatalogueError
 from pipeline.ports import address_of
 from pipeline.settings import Settings
 
@@ -121,42 +122,53 @@ class Schedules:
     A thread starts it anew when it ends before us, and says so.
     """
 
-    def __init__(self, config: Path, prefect_port: int, *, create: bool) -> None:
+    def __init__(self, config: Path, configured: Settings, *, create: bool) -> None:
         self._command = [
-            sys.executable, "-m", "flows", "schedule", "--config", str(config), "--port", str(prefect_port),
+            sys.executable, "-m", "flows", "schedule", "--config", str(config),
             "--end-with-input", *(["--create"] if create else []),
         ]  # fmt: skip
+        self._configured = configured
         self._stop = Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._starting = Lock()
 
-    def start(self, address: str) -> None:
+    def start(self, address: str, prefect_port: int) -> None:
         """Start it, once the API answers at this address, to which its artifacts link."""
         environment = {"RASTERSOURCES_BASE_URL": address, **os.environ}
-        Thread(target=self._keep_running, args=(environment,), daemon=True).start()
+        Thread(target=self._keep_running, args=(environment, prefect_port), daemon=True).start()
 
-    def _keep_running(self, environment: dict[str, str]) -> None:
+    def _keep_running(self, environment: dict[str, str], port: int) -> None:
         """Start it again when it ends, and wait longer each time: what is wrong may need people."""
         pause = SECONDS_AFTER_A_FAULT
-        while (process := self._begin(environment)) is not None:
+        while (process := self._begin(environment, port)) is not None:
             status = process.wait()
             if not self._stop.is_set():
-                print(
-                    f"rastersources: the schedules have ended (status {status}); they start again in {pause:.0f} s",
-                    file=sys.stderr, flush=True,
-                )  # fmt: skip
-            self._stop.wait(pause)
+                tell(
+                    f"the schedules have ended (status {status}); they start again in {pause:.0f} s"
+                )
+            if not self._stop.wait(pause):
+                port = self._port_now(port)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
-    def _begin(self, environment: dict[str, str]) -> "subprocess.Popen[bytes] | None":
+    def _begin(self, environment: dict[str, str], port: int) -> "subprocess.Popen[bytes] | None":
         """Start it, unless we are to stop; a session of its own keeps Ctrl-C from reaching it before us."""
         with self._starting:
             if self._stop.is_set():
                 return None
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, start_new_session=True, env=environment
-            )
+                [*self._command, "--port", str(port)],
+                stdin=subprocess.PIPE, start_new_session=True, env=environment,
+            )  # fmt: skip
             return self._process
+
+    def _port_now(self, before: int) -> int:
+        """Where Prefect's server may listen now: somebody else may have taken its port before it did."""
+        with suppress(CatalogueError):  # the port that people want: they are told again
+            port, pages = prefect_at(self._configured)
+            if port != before:
+                tell(f"Prefect's pages are at {pages} in some seconds")
+            return port
+        return before
 
     def __enter__(self) -> Self:
         return self
@@ -172,3 +184,8 @@ class Schedules:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def tell(sentence: str) -> None:
+    """Say it on the terminal of the server."""
+    print(f"rastersources: {sentence}", file=sys.stderr, flush=True)

@@ -13,9 +13,9 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from flows.server import free_port
 from pipeline.catalogue.owners import add_organisation
 from pipeline.catalogue.people import add_user, create_key, grant_role
+from pipeline.ports import free_port
 from tests.commands import RASTERSOURCES, environment
 from tests.derived import assert_derived
 

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from flows.server import free_port
+from pipeline.ports import free_port
 from tests.commands import RASTERSOURCES, REPOSITORY, environment, run
 
 README = (REPOSITORY / "README.md").read_text()

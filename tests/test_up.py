@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from flows.server import free_port
+from pipeline.ports import free_port
 from tests.commands import RASTERSOURCES, REPOSITORY, environment, run
 
 pytestmark = pytest.mark.skipif(

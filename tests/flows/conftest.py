@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.server import free_port, started
+from flows.server import started
+from pipeline.ports import free_port
 
 
 @pytest.fixture(scope="module")

@@ -281,7 +281,7 @@ def test_a_worker_of_a_pool_runs_what_is_deployed(
     assert "pooled" in names(engine)
 
 
-def test_deploying_again_changes_nothing_and_what_left_the_file_is_removed(
+def test_deploying_again_changes_nothing_takes_no_name_and_removes_what_left_the_file(
     tmp_path: Path, prefect: Prefect, pool: str, changes: dict[str, str]
 ) -> None:
     more = SOURCE.format("more") + 'schedule = "0 6 * * *"\n'
@@ -296,6 +296,12 @@ def test_deploying_again_changes_nothing_and_what_left_the_file_is_removed(
     }
     assert [len(one["schedules"]) for one in after.values()] == [1, 1]
     someone_elses(prefect, after["in"], "theirs")
+    other = tmp_path / "other"
+    other.mkdir()
+    write_config(other, SOURCE.format("in"), "every = 60\n")
+    (refused,) = deploy(other, pool, changes, status=1)
+    assert f"the deployment sync/in is that of {tmp_path}/sources.toml" in refused
+    assert prefect.deployments() == after | {"theirs": prefect.deployments()["theirs"]}
     write_config(tmp_path, more)
     assert deploy(tmp_path, pool, changes) == [first[1], "sync/in: removed"]
     assert set(prefect.deployments()) == {"more", "theirs"}
@@ -310,19 +316,6 @@ def someone_elses(prefect: Prefect, like: dict[str, Any], name: str) -> None:
     """Another deployment of the same flow, which is not ours."""
     fields = {"name": name, "flow_id": like["flow_id"], "parameters": like["parameters"]}
     httpx.post(f"{prefect.api}/deployments/", json=fields, timeout=60).raise_for_status()
-
-
-def test_a_name_that_someone_else_has_is_left_to_them(
-    tmp_path: Path, prefect: Prefect, pool: str, changes: dict[str, str]
-) -> None:
-    write_config(tmp_path, SOURCE.format("in"), "every = 60\n")
-    deploy(tmp_path, pool, changes)
-    other = tmp_path / "other"
-    other.mkdir()
-    write_config(other, SOURCE.format("in"), "every = 60\n")
-    (sentence,) = deploy(other, pool, changes, status=1)
-    assert f"the deployment sync/in is that of {tmp_path}/sources.toml" in sentence
-    assert prefect.deployments()["in"]["parameters"]["config"] == f"{tmp_path}/sources.toml"
 
 
 def test_a_pool_that_cannot_run_it_is_one_sentence(
