@@ -165,6 +165,30 @@ def artifacts_of(prefect: Prefect, run: dict[str, Any]) -> list[str]:
     return [one["data"] for one in found]
 
 
+LINES = {"weekdays": "30 6 * * MON-FRI", "either": "0 6 13 * FRI", "both": "*/20 22-23 */2 * *"}
+
+
+def runs_are_planned_as_cron_says_and_intervals_are_counted_from_midnight(
+    folder: Path, prefect: Prefect, serving: Serving
+) -> None:
+    zone = ZoneInfo("America/New_York")
+    when = {name: f'schedule = "{line}"\n' for name, line in LINES.items()}
+    when["quarters"] = 'every = "06:00:00"\n'
+    write_config(
+        folder,
+        *(f'{SOURCE.format(name)}time_zone = "{zone}"\n{one}' for name, one in when.items()),
+    )
+    begun = datetime.now(zone)
+    serving.until(lambda: all(map(prefect.runs, when)))
+    for name, line in LINES.items():
+        planned = [at(one) for one in prefect.runs(name)]
+        ticks = list(islice(CronSim(line, begun), len(planned) + 1))
+        assert planned in (ticks[:-1], ticks[1:])  # the first may have passed meanwhile
+    planned = [at(one) for one in prefect.runs("quarters")]
+    local = [one.astimezone(zone) for one in planned]
+    assert {(one.hour % 6, one.minute, one.second) for one in local} == {(0, 0, 0)}
+
+
 def test_the_deployments_follow_the_file_and_a_wrong_file_changes_nothing(
     tmp_path: Path, prefect: Prefect, serve: Callable[[], Serving]
 ) -> None:
@@ -177,24 +201,27 @@ def test_the_deployments_follow_the_file_and_a_wrong_file_changes_nothing(
     assert list(prefect.deployments()) == ["in"]
     write_config(tmp_path, SOURCE.format("more"), 'schedule = "0 6 * * *"\n')
     serving.until(lambda: list(prefect.deployments()) == ["more"])
+    runs_are_planned_as_cron_says_and_intervals_are_counted_from_midnight(
+        tmp_path, prefect, serving
+    )
 
 
 def test_after_a_pause_one_run_does_the_work_of_all_that_were_missed(
     tmp_path: Path, engine: Engine, prefect: Prefect, serve: Callable[[], Serving]
 ) -> None:
-    write_config(tmp_path, SOURCE.format("paused"), "every = 1\n")
+    write_config(tmp_path, SOURCE.format("paused"), "every = 2\n")
     serving = serve()
     serving.until(lambda: prefect.runs("paused", "Completed"))
     serving.lose_power()
     killed = datetime.now(ZoneInfo("UTC"))
     write_raster(tmp_path / "paused" / "meanwhile.tif")
-    time.sleep(5)
+    time.sleep(8)
     back = datetime.now(ZoneInfo("UTC"))
     again = serve()
     again.until(lambda: "meanwhile" in names(engine))
     again.until(lambda: any(at(one) > back for one in prefect.runs("paused", "Completed")))
     missed = [one for one in prefect.runs("paused") if killed < at(one) < back]
-    assert len(missed) >= 4
+    assert len(missed) >= 3
     assert {one["state_name"] for one in missed} == {"Skipped"}
     assert not [
         one for one in prefect.runs("paused") if one["state_name"] not in ENDED and at(one) < back
@@ -204,30 +231,6 @@ def test_after_a_pause_one_run_does_the_work_of_all_that_were_missed(
 def at(run: dict[str, Any]) -> datetime:
     """When a run was to begin."""
     return datetime.fromisoformat(run["expected_start_time"])
-
-
-LINES = {"weekdays": "30 6 * * MON-FRI", "either": "0 6 13 * FRI", "both": "*/20 22-23 */2 * *"}
-
-
-def test_runs_are_planned_when_cron_says_and_intervals_are_counted_from_midnight(
-    tmp_path: Path, prefect: Prefect, serve: Callable[[], Serving]
-) -> None:
-    zone = ZoneInfo("America/New_York")
-    when = {name: f'schedule = "{line}"\n' for name, line in LINES.items()}
-    when["quarters"] = 'every = "06:00:00"\n'
-    write_config(
-        tmp_path,
-        *(f'{SOURCE.format(name)}time_zone = "{zone}"\n{one}' for name, one in when.items()),
-    )
-    begun = datetime.now(zone)
-    serving = serve()
-    serving.until(lambda: all(map(prefect.runs, when)))
-    for name, line in LINES.items():
-        planned = [at(one) for one in prefect.runs(name)]
-        assert planned == list(islice(CronSim(line, begun), len(planned)))
-    planned = [at(one) for one in prefect.runs("quarters")]
-    local = [one.astimezone(zone) for one in planned]
-    assert {(one.hour % 6, one.minute, one.second) for one in local} == {(0, 0, 0)}
 
 
 def test_without_a_prefect_server_that_answers_it_is_one_sentence(
