@@ -275,21 +275,21 @@ def test_a_worker_of_a_pool_runs_what_is_deployed(
         connection.execute(text("INSERT INTO organisations (name) VALUES ('Pool')"))
     assert deploy(tmp_path, pool, changes) == ["sync/pooled: every 01:00:00"]
     write_raster(tmp_path / "pooled" / "pooled.tif")
-    prefect.run_now(
-        "pooled"
-    )  # one run: a worker starts a Python for each, too many for a busy machine
+    # One run and no more: a worker starts a Python for each, too many for a busy machine.
+    prefect.run_now("pooled")
     with (tmp_path / "worker.log").open("wb") as output:
         worker = subprocess.Popen(
             [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool], cwd=tmp_path,
-            env=environment(**changes), stdout=output, stderr=output,
+            env=environment(**changes), stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     try:
-        while not prefect.runs("pooled", "Completed"):
+        while not (ended := prefect.runs("pooled", *ENDED)):
             assert worker.poll() is None
             time.sleep(0.5)
-    finally:
-        worker.terminate()
+    finally:  # a worker that is asked to end may wait for ever
+        os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
+    assert [one["state_name"] for one in ended] == ["Completed"]
     assert "pooled" in names(engine)
 
 
