@@ -159,13 +159,13 @@ PARENT = """
     folder = Path(sys.argv[1])
     for number, _ in enumerate(read_all(list_files([named_place(folder)], [folder]), ReadOptions(), 2)):
         print(number, flush=True)
-        time.sleep(0.01)
+        time.sleep(0.1)
 """
 
 
 @pytest.fixture
 def parent(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that reads slowly, and has begun to."""
+    """A process that reads for 40 seconds, and has begun to."""
     rasters(tmp_path, 400)
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(PARENT), str(tmp_path)],
