@@ -2,16 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util.exc import CommandError
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from pipeline.catalogue.database import begin
 from pipeline.errors import CatalogueError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "sql"
 LOCK = 0x7261_7374
@@ -24,28 +23,58 @@ Step = Callable[[Engine, str], tuple[str | None, str | None]]
 
 def migrate(engine: Engine, revision: str = "head") -> tuple[str | None, str | None]:
     """Upgrade to a revision; the revisions before and after."""
-    return _run(engine, command.upgrade, revision)
+    if revision == "head":
+        with begin(engine) as connection:
+            current = revision_of(connection)
+        if current == newest():
+            return current, current  # at nearly every start, so that it does without Alembic
+
+    def upgrade(config: "Config") -> None:
+        from alembic import command
+
+        command.upgrade(config, revision)
+
+    return _run(engine, upgrade, revision)
 
 
 def downgrade(engine: Engine, revision: str) -> tuple[str | None, str | None]:
     """Downgrade to a revision, `base` or a relative one such as `-1`; the revisions before and after."""
-    return _run(engine, command.downgrade, revision)
+
+    def downgrade(config: "Config") -> None:
+        from alembic import command
+
+        command.downgrade(config, revision)
+
+    return _run(engine, downgrade, revision)
+
+
+def newest() -> str:
+    """The newest revision; files are named by theirs."""
+    return max(path.name.partition("_")[0] for path in (SCRIPTS / "versions").glob("*.up.sql"))
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The revision of the schema; None where there is none."""
+    if connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
+        return None
+    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision
 
 
 def _run(
-    engine: Engine, step: Callable[[Config, str], None], revision: str
+    engine: Engine, step: "Callable[[Config], None]", revision: str
 ) -> tuple[str | None, str | None]:
+    from alembic.config import Config
+    from alembic.util.exc import CommandError
+
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     with begin(engine) as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-        context = MigrationContext.configure(connection)
-        before = context.get_current_revision()
-        if before == ScriptDirectory.from_config(config).get_current_head() and revision == "head":
-            return before, before
+        before = revision_of(connection)
         config.attributes["connection"] = connection
         try:
-            step(config, revision)
+            step(config)
         except CommandError as error:
             raise CatalogueError(f"the schema cannot be taken to {revision}: {error}") from error
-        return before, context.get_current_revision()
+        return before, revision_of(connection)

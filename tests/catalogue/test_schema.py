@@ -7,16 +7,18 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.exc import IntegrityError
 
 from pipeline.catalogue.database import sync_engine
 from pipeline.catalogue.migrations import downgrade, migrate
-from pipeline.catalogue.tables import metadata
+from pipeline.catalogue.tables import Geometry, metadata
 from tests.conftest import new_database
 
 
 @pytest.fixture
-def connection(engine: Engine) -> Iterator[Connection]:
+def connection(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
+    monkeypatch.setitem(ischema_names, "geometry", Geometry)  # which SQLAlchemy does not know
     with engine.connect() as connection:
         yield connection
 

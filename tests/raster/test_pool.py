@@ -151,11 +151,12 @@ def test_no_process_is_left_when_the_reading_is_given_up(tmp_path: Path) -> None
 
 
 PARENT = """
-    import sys, time
+    import signal, sys, time
     from pathlib import Path
     from pipeline.raster import ReadOptions, read_all
     from pipeline.storage import list_files, named_place
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell in the background has ignored
     folder = Path(sys.argv[1])
     for number, _ in enumerate(read_all(list_files([named_place(folder)], [folder]), ReadOptions(), 2)):
         print(number, flush=True)
