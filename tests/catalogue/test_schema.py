@@ -36,6 +36,21 @@ def test_the_tables_of_sqlalchemy_and_of_the_database_agree_both_ways(
     assert [one for one in differences if "comment" not in str(one[0])] == []
 
 
+def test_the_geometries_of_sqlalchemy_are_those_of_postgis(connection: Connection) -> None:
+    query = "SELECT f_table_name, f_geometry_column, type, srid FROM geometry_columns"
+    live = {
+        (table, column): f"geometry({kind},{srid})".upper()
+        for table, column, kind, srid in connection.execute(text(query))
+        if table in metadata.tables
+    }
+    assert live == {
+        (table.name, column.name): column.type.get_col_spec().upper()
+        for table in metadata.sorted_tables
+        for column in table.columns
+        if isinstance(column.type, Geometry)
+    }
+
+
 def test_every_nullable_column_is_nullable_on_both_sides(connection: Connection) -> None:
     inspector = inspect(connection)
     for table in metadata.sorted_tables:
