@@ -8,7 +8,7 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow
 
-from flows.deployments import TAG, Wanted, prefect, remove_left, require_ours, wanted
+from flows.deployments import Wanted, prefect, remove_left, require_ours, wanted
 from flows.sync import sync_flow
 from pipeline.errors import CatalogueError
 from pipeline.settings import CHECKOUT
@@ -54,13 +54,6 @@ def apply(one: Wanted, pool: str) -> None:
     """Make or change one deployment: workers run the flow in this checkout."""
     flow = Flow.from_source(str(CHECKOUT), ENTRYPOINT)
     assert isinstance(flow, Flow)  # and no coroutine, as in a thread with a running loop
-    deployment = flow.to_deployment(
-        one.name,
-        schedule=one.schedule,
-        parameters=one.parameters,
-        description=one.description,
-        tags=[TAG],
-        paused=False,
-    )
+    deployment = flow.to_deployment(**one.fields)
     assert isinstance(deployment, RunnerDeployment)
     assert isinstance(deployment.apply(work_pool_name=pool), UUID)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from httpx import HTTPError, HTTPStatusError
@@ -43,6 +44,18 @@ class Wanted:
     def description(self) -> str:
         """What people read on Prefect's pages."""
         return f"`{self.name}` of `{self.parameters['config']}`, {self.says}"
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What Prefect makes a deployment of, whoever runs it."""
+        return {
+            "name": self.name,
+            "schedule": self.schedule,
+            "parameters": self.parameters,
+            "description": self.description,
+            "tags": [TAG],
+            "paused": False,
+        }
 
 
 @contextmanager

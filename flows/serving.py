@@ -16,7 +16,7 @@ from prefect.runner import Runner
 from prefect.settings import PREFECT_HOME
 from prefect.types.entrypoint import EntrypointType
 
-from flows.deployments import TAG, Wanted, prefect, remove_left, require_ours, wanted
+from flows.deployments import Wanted, prefect, remove_left, require_ours, wanted
 from flows.forking import fork_runs
 from flows.missed import bury, call_off
 from flows.sync import sync_flow
@@ -131,14 +131,7 @@ async def stop(runner: Runner) -> None:
 def add(runner: Runner, one: Wanted) -> UUID:
     """Make or change one deployment, and have its runs started by the runner."""
     deployment = runner.add_flow(
-        sync_flow,
-        one.name,
-        schedule=one.schedule,
-        parameters=one.parameters,
-        description=one.description,
-        tags=[TAG],
-        paused=False,
-        entrypoint_type=EntrypointType.MODULE_PATH,
+        sync_flow, **one.fields, entrypoint_type=EntrypointType.MODULE_PATH
     )
     assert isinstance(deployment, UUID)  # and no coroutine, as in a thread with a running loop
     return deployment

@@ -15,7 +15,9 @@ from sqlalchemy.engine import make_url
 from pipeline.catalogue.database import sync_engine
 from pipeline.catalogue.local import default_home, private_cluster
 from pipeline.catalogue.migrations import migrate
+from pipeline.raster import ReadingPool
 from pipeline.storage.objects import store_of
+from tests.dropfolder import Site, new_site
 from tests.proxy import Proxy, proxy
 from tests.s3 import Bucket, Server, new_bucket, seaweed
 
@@ -71,6 +73,19 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine = sync_engine(database_url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ReadingPool]:
+    """A process that reads files."""
+    with ReadingPool(1) as pool:
+        yield pool
+
+
+@pytest.fixture
+def site(engine: Engine, pool: ReadingPool, tmp_path: Path) -> Site:
+    """A drop folder of its own."""
+    return new_site(engine, pool, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Dropped files on their way to where they are kept: none lost, none doubled, none overwritten."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,17 +14,6 @@ from pipeline.storage import EVERYWHERE, file_uri, list_files, named_place, stor
 from tests.dropfolder import Site, new_site, rows, tree
 from tests.factory import read_path, write_raster
 from tests.s3 import Bucket
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[ReadingPool]:
-    with ReadingPool(1) as pool:
-        yield pool
-
-
-@pytest.fixture
-def site(engine: Engine, pool: ReadingPool, tmp_path: Path) -> Site:
-    return new_site(engine, pool, tmp_path)
 
 
 def test_files_of_one_name_are_all_kept(site: Site) -> None:

@@ -1,34 +1,20 @@
 """Drop folders: a file goes to the source that its name says, and then to where it is kept."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
 
 from pipeline.catalogue import rejected
 from pipeline.errors import CatalogueError
-from pipeline.raster import ReadingPool
 from pipeline.storage import file_uri, present_fingerprint, stored_file
 from tests.commands import RASTERSOURCES, run
-from tests.dropfolder import Site, execute, new_site, rows, tree
+from tests.dropfolder import Site, execute, rows, tree
 from tests.factory import RD_TRANSFORM, write_raster
 from tests.ingestion import planned, synced
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[ReadingPool]:
-    with ReadingPool(1) as pool:
-        yield pool
-
-
-@pytest.fixture
-def site(engine: Engine, pool: ReadingPool, tmp_path: Path) -> Site:
-    return new_site(engine, pool, tmp_path)
-
 
 # Which source, which time ------------------------------------------------------------------------------------------
 

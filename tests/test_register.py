@@ -1,7 +1,7 @@
 """Registering: idempotent, all or nothing per batch, refusals kept, derived fields right."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,6 @@ from pipeline.errors import CatalogueError
 from pipeline.raster import ReadingPool
 from tests.factory import RD_TRANSFORM, write_raster
 from tests.ingestion import registered, work_of
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[ReadingPool]:
-    with ReadingPool(1) as pool:
-        yield pool
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,12 +21,6 @@ from pipeline.storage import file_uri, place_of
 from pipeline.syncing import Plan, orphans, prune_all
 from tests.factory import write_raster
 from tests.ingestion import CONFIG, planned, registered, synced, work_of
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[ReadingPool]:
-    with ReadingPool(1) as pool:
-        yield pool
 
 
 @pytest.fixture(autouse=True)

@@ -2,15 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from sqlalchemy import Connection, Engine, text
 
 from pipeline.catalogue.database import begin
 from pipeline.errors import CatalogueError
-
-if TYPE_CHECKING:
-    from alembic.config import Config
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "sql"
 LOCK = 0x7261_7374
@@ -28,24 +25,12 @@ def migrate(engine: Engine, revision: str = "head") -> tuple[str | None, str | N
             current = revision_of(connection)
         if current == newest():
             return current, current  # at nearly every start, so that it does without Alembic
-
-    def upgrade(config: "Config") -> None:
-        from alembic import command
-
-        command.upgrade(config, revision)
-
-    return _run(engine, upgrade, revision)
+    return _run(engine, "upgrade", revision)
 
 
 def downgrade(engine: Engine, revision: str) -> tuple[str | None, str | None]:
     """Downgrade to a revision, `base` or a relative one such as `-1`; the revisions before and after."""
-
-    def downgrade(config: "Config") -> None:
-        from alembic import command
-
-        command.downgrade(config, revision)
-
-    return _run(engine, downgrade, revision)
+    return _run(engine, "downgrade", revision)
 
 
 def newest() -> str:
@@ -62,11 +47,13 @@ def revision_of(connection: Connection) -> str | None:
 
 
 def _run(
-    engine: Engine, step: "Callable[[Config], None]", revision: str
+    engine: Engine, direction: Literal["upgrade", "downgrade"], revision: str
 ) -> tuple[str | None, str | None]:
+    from alembic import command
     from alembic.config import Config
     from alembic.util.exc import CommandError
 
+    step = command.upgrade if direction == "upgrade" else command.downgrade
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     with begin(engine) as connection:
@@ -74,7 +61,7 @@ def _run(
         before = revision_of(connection)
         config.attributes["connection"] = connection
         try:
-            step(config)
+            step(config, revision)
         except CommandError as error:
             raise CatalogueError(f"the schema cannot be taken to {revision}: {error}") from error
         return before, revision_of(connection)

@@ -70,10 +70,9 @@ def oracle(database_url: str, rows: list[Any]) -> Callable[[dict[str, str]], lis
     return find
 
 
-def make_filterset() -> Any:
-    """django-filter's filters for our table."""
+def make_model() -> Any:
+    """Our table as Django sees it."""
     from django.db import models
-    from django.db.models import F
 
     class Organisation(models.Model):
         uuid = models.UUIDField()
@@ -95,6 +94,13 @@ def make_filterset() -> Any:
 
         class Meta:
             managed, db_table, app_label = False, "raster_sources", "oracle"
+
+    return RasterSource
+
+
+def make_filterset() -> Any:
+    """django-filter's filters for our table."""
+    from django.db.models import F
 
     class Texts(filters.BaseInFilter, filters.CharFilter):
         pass
@@ -129,7 +135,7 @@ def make_filterset() -> Any:
         field_name="supplier_code", lookup_expr="isnull"
     )
     declared["ordering"] = Ordering(fields=[(name, name) for name in ORDERS])
-    declared["Meta"] = type("Meta", (), {"model": RasterSource, "fields": []})
+    declared["Meta"] = type("Meta", (), {"model": make_model(), "fields": []})
     return type("Filters", (filters.FilterSet,), declared)
 
 
