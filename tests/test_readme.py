@@ -16,6 +16,7 @@ import pytest
 
 from pipeline.ports import free_port
 from tests.commands import RASTERSOURCES, REPOSITORY, environment, run
+from tests.prefect_server import Prefect
 
 README = (REPOSITORY / "README.md").read_text()
 pytestmark = pytest.mark.skipif(
@@ -172,9 +173,10 @@ def until_served(port: str, since: datetime) -> None:
             "start_time": {"after_": since.isoformat()},
         }
     }
+    prefect = Prefect(f"http://127.0.0.1:{port}/api")
     while True:
-        runs = httpx.post(f"http://127.0.0.1:{port}/api/flow_runs/filter", json=query, timeout=60)
-        if any(run["deployment_id"] for run in runs.json()):
+        runs = prefect.ask("flow_runs", **query)
+        if any(run["deployment_id"] for run in runs):
             return
         time.sleep(0.1)
 

@@ -4,7 +4,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from sqlalchemy import Engine, text
 
@@ -12,6 +11,7 @@ from pipeline.deposit import deposit_at
 from tests.cluster import local_cluster
 from tests.commands import FLOWS, REPOSITORY, environment, run
 from tests.factory import write_raster
+from tests.prefect_server import Prefect
 
 CONFIG = """
 [[source]]
@@ -70,7 +70,8 @@ def test_it_leaves_an_artifact_on_the_server_that_is_there(
 ) -> None:
     (folder / "files" / "bad|name.tif").write_bytes(b"no TIFF")
     flow(folder, database_url, 3, "--create", PREFECT_API_URL=prefect_api)
-    (artifact,) = httpx.post(f"{prefect_api}/artifacts/filter", json={}, timeout=60).json()
+    prefect = Prefect(prefect_api)
+    (artifact,) = prefect.ask("artifacts")
     table = artifact["data"]
     head, _, row, *_ = table.splitlines()
     cells = dict(zip(head.split(" | "), row.split(" | "), strict=True))
@@ -79,9 +80,9 @@ def test_it_leaves_an_artifact_on_the_server_that_is_there(
     assert "/api/v4/rastersources/" in table
     assert "bad%7Cname.tif | not_a_geotiff |" in table
     assert "files per second" in table
-    (flow_run,) = httpx.post(f"{prefect_api}/flow_runs/filter", json={}, timeout=60).json()
+    (flow_run,) = prefect.ask("flow_runs")
     assert (flow_run["state"]["type"], flow_run["state"]["name"]) == ("COMPLETED", "Rejections")
-    (task_run,) = httpx.post(f"{prefect_api}/task_runs/filter", json={}, timeout=60).json()
+    (task_run,) = prefect.ask("task_runs")
     assert task_run["state"]["type"] == "COMPLETED"
 
 
@@ -113,10 +114,7 @@ def test_a_run_that_fails_says_why_in_one_sentence(
     (sentence,) = done.stderr.splitlines()
     assert 'there is no organisation "Nobody"' in sentence
     assert last_run(engine).state == "failed"
-    runs = httpx.post(
-        f"{prefect_api}/flow_runs/filter", json={"sort": "START_TIME_DESC"}, timeout=60
-    ).json()
-    assert runs[0]["state"]["type"] == "FAILED"
+    assert Prefect(prefect_api).last_run()["state"]["type"] == "FAILED"
 
 
 def test_a_database_that_is_away_is_no_traceback(folder: Path, prefect_api: str) -> None:

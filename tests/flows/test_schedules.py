@@ -14,45 +14,17 @@ from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
-import httpx
 import pytest
 from cronsim import CronSim
 from sqlalchemy import Engine, text
 
 from tests.commands import FLOWS, RASTERSOURCES, environment, run
 from tests.factory import write_raster
+from tests.prefect_server import Prefect
 
 SOURCE = '[[source]]\nid = "{0}"\nfiles = "{0}/*.tif"\norganisation = "Owner"\n'
 DROP = '[[drop]]\nid = "dropped"\nfolder = "dropped"\nsettle_seconds = 0\n'
 ENDED = ("Completed", "Rejections", "Skipped", "Overlapping", "Failed", "Crashed", "Cancelled")
-
-
-class Prefect:
-    """What a Prefect server knows."""
-
-    def __init__(self, api: str) -> None:
-        self.api = api
-
-    def ask(self, what: str, **filters: Any) -> list[Any]:
-        answer = httpx.post(f"{self.api}/{what}/filter", json=filters, timeout=60)
-        found = answer.raise_for_status().json()
-        assert isinstance(found, list)
-        return found
-
-    def deployments(self) -> dict[str, Any]:
-        return {one["name"]: one for one in self.ask("deployments")}
-
-    def run_now(self, deployment: str) -> None:
-        """Have a run planned for this moment."""
-        number = self.deployments()[deployment]["id"]
-        asked = httpx.post(f"{self.api}/deployments/{number}/create_flow_run", json={}, timeout=60)
-        asked.raise_for_status()
-
-    def runs(self, deployment: str, *states: str) -> list[Any]:
-        """The runs of a deployment in these states, in the order in which they were to begin."""
-        filters = {"deployments": {"name": {"any_": [deployment]}}}
-        runs = self.ask("flow_runs", sort="EXPECTED_START_TIME_ASC", **filters)
-        return [one for one in runs if not states or one["state_name"] in states]
 
 
 class Serving:
@@ -88,7 +60,7 @@ def prefect(prefect_api: str) -> Iterator[Prefect]:
     prefect = Prefect(prefect_api)
     yield prefect
     for one in prefect.deployments().values():
-        httpx.delete(f"{prefect_api}/deployments/{one['id']}", timeout=60).raise_for_status()
+        prefect.call("DELETE", f"deployments/{one['id']}")
 
 
 @pytest.fixture
@@ -255,8 +227,7 @@ def pool(prefect: Prefect) -> str:
 
 def new_pool(prefect: Prefect, kind: str) -> str:
     name = f"pool-{uuid4().hex[:6]}"
-    fields = {"name": name, "type": kind}
-    httpx.post(f"{prefect.api}/work_pools/", json=fields, timeout=60).raise_for_status()
+    prefect.call("POST", "work_pools/", {"name": name, "type": kind})
     return name
 
 
@@ -327,7 +298,7 @@ def test_deploying_again_changes_nothing_takes_no_name_and_removes_what_left_the
 def someone_elses(prefect: Prefect, like: dict[str, Any], name: str) -> None:
     """Another deployment of the same flow, which is not ours."""
     fields = {"name": name, "flow_id": like["flow_id"], "parameters": like["parameters"]}
-    httpx.post(f"{prefect.api}/deployments/", json=fields, timeout=60).raise_for_status()
+    prefect.call("POST", "deployments/", fields)
 
 
 def test_a_pool_that_cannot_run_it_is_one_sentence(

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from sqlalchemy import Engine, text
 
@@ -11,6 +10,7 @@ from pipeline.catalogue.listing import listing_of
 from tests.commands import FLOWS, run
 from tests.factory import write_raster
 from tests.ingestion import work_of
+from tests.prefect_server import Prefect
 
 CONFIG = """
 [[source]]
@@ -41,9 +41,8 @@ def sync(folder: Path, url: str, api: str, status: int, *options: str) -> Any:
 
 def last_state(api: str) -> tuple[str, str]:
     """Type and name of the state of the last flow run."""
-    query = {"sort": "START_TIME_DESC", "limit": 1}
-    (found,) = httpx.post(f"{api}/flow_runs/filter", json=query, timeout=60).json()
-    return found["state"]["type"], found["state"]["name"]
+    state = Prefect(api).last_run()["state"]
+    return state["type"], state["name"]
 
 
 def test_the_flow_syncs_and_leaves_states_rows_and_an_artifact(
@@ -63,8 +62,8 @@ def test_the_flow_syncs_and_leaves_states_rows_and_an_artifact(
         ("completed", 10, 0, 0, {}),
         ("rejections", 0, 1, 1, {"not_a_geotiff": 1}),
     ]
-    newest = {"sort": "CREATED_DESC", "artifacts": {"key": {"any_": ["sync"]}}}
-    artifacts = httpx.post(f"{prefect_api}/artifacts/filter", json=newest, timeout=60).json()
+    ours = {"key": {"any_": ["sync"]}}
+    artifacts = Prefect(prefect_api).ask("artifacts", sort="CREATED_DESC", artifacts=ours)
     assert "| flow | 10 |" in artifacts[1]["data"]
     assert "1.tif | not_a_geotiff |" in artifacts[0]["data"]
     assert "](http://127.0.0.1:8000/api/v4/rastersources/)" in artifacts[0]["data"]

@@ -1,0 +1,50 @@
+"""What a Prefect server knows, asked as Prefect's own client asks it."""
+
+import time
+from typing import Any
+
+import httpx
+
+PATIENCE = 100
+SERVER_IS_BUSY = 503
+"""Its SQLite file was locked just then: Prefect's client asks again, and so do we."""
+
+
+class Prefect:
+    """A Prefect server by the address of its API."""
+
+    def __init__(self, api: str) -> None:
+        self.api = api
+
+    def call(self, method: str, path: str, fields: dict[str, Any] | None = None) -> httpx.Response:
+        for _ in range(PATIENCE):
+            answer = httpx.request(method, f"{self.api}/{path}", json=fields, timeout=60)
+            if answer.status_code != SERVER_IS_BUSY:
+                break
+            time.sleep(0.2)
+        return answer.raise_for_status()
+
+    def ask(self, what: str, **filters: Any) -> list[Any]:
+        found = self.call("POST", f"{what}/filter", filters).json()
+        assert isinstance(found, list)
+        return found
+
+    def deployments(self) -> dict[str, Any]:
+        return {one["name"]: one for one in self.ask("deployments")}
+
+    def run_now(self, deployment: str) -> None:
+        """Have a run planned for this moment."""
+        number = self.deployments()[deployment]["id"]
+        self.call("POST", f"deployments/{number}/create_flow_run", {})
+
+    def runs(self, deployment: str, *states: str) -> list[Any]:
+        """The runs of a deployment in these states, in the order in which they were to begin."""
+        filters = {"deployments": {"name": {"any_": [deployment]}}}
+        runs = self.ask("flow_runs", sort="EXPECTED_START_TIME_ASC", **filters)
+        return [one for one in runs if not states or one["state_name"] in states]
+
+    def last_run(self) -> dict[str, Any]:
+        """The flow run that began last."""
+        (run,) = self.ask("flow_runs", sort="START_TIME_DESC", limit=1)
+        assert isinstance(run, dict)
+        return run
