@@ -1,7 +1,6 @@
 """`python -m flows register`: prepares Prefect's environment, runs a flow, ends with 0, 1 or 3."""
 
 import os
-import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ import typer
 from flows.schedule import serve
 from flows.server import prefect_server, prepare
 from pipeline import lifeline
-from pipeline.cli import fail, stop
+from pipeline.cli import fail
 from pipeline.commands.options import (
     DEFAULT_CONFIG,
     AcceptMissing,
@@ -138,8 +137,8 @@ def made_home() -> Path:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, stop)
     try:
-        app()
+        with lifeline.ended_in_order_by_signals():
+            app()
     except RastersourcesError as error:
         fail(str(error))

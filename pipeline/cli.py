@@ -1,10 +1,8 @@
 """The command `rastersources`: reads settings and arguments, opens what is needed, calls the library, prints."""
 
-import signal
 import sys
 from collections.abc import Sequence
 from time import monotonic
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
@@ -24,6 +22,7 @@ from pipeline.entry import (
     prefect_at,
 )
 from pipeline.errors import CatalogueError, RastersourcesError
+from pipeline.lifeline import ended_in_order_by_signals
 from pipeline.runners import reading
 from pipeline.settings import Settings, settings
 
@@ -58,19 +57,14 @@ Paths = Annotated[
 
 def main() -> None:
     """Run the command line; every error of ours is one sentence on standard error and exit status 1."""
-    signal.signal(signal.SIGTERM, stop)
     try:
-        app()
+        with ended_in_order_by_signals():
+            app()
     except RastersourcesError as error:
         fail(str(error))
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone, as `head` does
         raise SystemExit(1) from None
-
-
-def stop(_number: int, _frame: FrameType | None) -> NoReturn:
-    """End on SIGTERM by an exception, so that everything that was started is stopped."""
-    raise SystemExit(143)
 
 
 def fail(sentence: str) -> NoReturn:

@@ -1,8 +1,31 @@
-"""Ends a process with the one that started it, however that ends: a pipe tells, also of a kill."""
+"""What ends a process: signals, and the end of the one that started it, of which a pipe tells, also of a kill."""
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Thread
+from types import FrameType
+from typing import NoReturn
+
+
+@contextmanager
+def ended_in_order_by_signals() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, by an exception: everything that was started is stopped.
+
+    After it Python itself shuts down, where an exception would be printed and change nothing.
+    """
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+
+
+def stop(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End with the exit status of a process that SIGTERM ended."""
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def end_with_input() -> None:
