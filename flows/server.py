@@ -1,16 +1,17 @@
 """Prefect servers of our own: one for a single run, and one with pages for as long as schedules are served.
 
 Prefect's temporary server prints a traceback when it ends and takes a port among those of the API. With
-PREFECT_API_URL set, runs go to that server instead. Nothing here imports Prefect, which reads its
-environment when it is imported.
+PREFECT_API_URL set, runs go to that server instead; a single run goes to the one with pages while that runs, as two
+would write one SQLite file. Nothing here imports Prefect, which reads its environment when it is imported.
 """
 
+import fcntl
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -32,6 +33,8 @@ DEFAULTS = {
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(7 * 24 * 3600),
 }
+PAGES = "prefect-pages"
+"""The file of the home that holds the port of the server with pages, locked while that runs."""
 FOR_ONE_RUN = ["--no-ui", "--no-scheduler", "--no-late-runs"]
 
 
@@ -45,8 +48,10 @@ def prepare(home: Path) -> None:
 
 @contextmanager
 def prefect_server(home: Path) -> Iterator[None]:
-    """A server for one flow run, or the user's."""
+    """A server for one flow run: the user's, the one whose pages are served in this home, or a new one."""
     prepare(home)
+    if not os.environ.get("PREFECT_API_URL") and (port := served_port(home)):
+        os.environ["PREFECT_API_URL"] = api_at(port)
     if os.environ.get("PREFECT_API_URL"):
         yield
         return
@@ -69,14 +74,44 @@ def prefect_pages(home: Path, port: int) -> Iterator["subprocess.Popen[bytes] | 
         yield None
         return
     prefect_port(port)  # or else the server of someone else would answer for ours
-    with started(port, home / "prefect-server.log") as server, reached(port):
+    with started(port, home / "prefect-server.log") as server, reached(port), told(home, port):
         yield server
+
+
+@contextmanager
+def told(home: Path, port: int) -> Iterator[None]:
+    """Tell others where the pages are for as long as the block holds the lock, which also a kill lets go."""
+    with (home / PAGES).open("a") as file:
+        with suppress(BlockingIOError):  # those of another process are told already
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(0)
+            file.write(str(port))
+            file.flush()
+        yield
+
+
+def served_port(home: Path) -> int | None:
+    """The port of the server that another process serves with pages; None where nobody does."""
+    try:
+        with (home / PAGES).open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read() or 0) or None
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def api_at(port: int) -> str:
+    """The URL of the API of a server of our own."""
+    return f"http://{LOOPBACK}:{port}/api"
 
 
 @contextmanager
 def reached(port: int) -> Iterator[None]:
     """Have Prefect use the server on this port, and leave it time to write what it knows afterwards."""
-    os.environ["PREFECT_API_URL"] = f"http://{LOOPBACK}:{port}/api"
+    os.environ["PREFECT_API_URL"] = api_at(port)
     try:
         yield
     finally:
@@ -91,7 +126,7 @@ def started(port: int, log: Path, *options: str) -> Iterator["subprocess.Popen[b
         "server", "start", "--host", LOOPBACK, "--port", str(port), *options,
     ]  # fmt: skip
     # the pages ask it for themselves, at the default port unless told
-    environment = {"PREFECT_SERVER_UI_API_URL": f"http://{LOOPBACK}:{port}/api", **os.environ}
+    environment = {"PREFECT_SERVER_UI_API_URL": api_at(port), **os.environ}
     with log.open("ab") as output:
         server = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=output, stderr=output

@@ -13,8 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
+from flows.server import served_port
 from pipeline.ports import free_port
-from tests.commands import RASTERSOURCES, REPOSITORY, environment, run
+from tests.commands import FLOWS, RASTERSOURCES, REPOSITORY, environment, run
+from tests.prefect_server import Prefect
 
 pytestmark = pytest.mark.skipif(
     "RASTERSOURCES_DATABASE_URL" in os.environ,
@@ -151,11 +153,23 @@ def test_it_can_be_stopped_while_the_flow_starts(home: Path, running: Running) -
     assert processes_of(home) == {}
 
 
+def a_flow_beside_it_goes_to_its_server(home: Path, running: Running, folder: Path) -> None:
+    config = folder / "sources.toml"
+    config.write_text('[[source]]\nid = "beside"\nfiles = "*.tif"\norganisation = "Owner"\n')
+    while served_port(home) != running.pages:
+        time.sleep(0.1)
+    run([*FLOWS, "sync", "--create", "--config", config], RASTERSOURCES_HOME=home)
+    runs = Prefect(f"http://127.0.0.1:{running.pages}/api").ask("flow_runs")
+    (beside,) = [one for one in runs if one["parameters"].get("config") == str(config)]
+    assert beside["state_name"] == "Completed"
+
+
 def test_what_ends_too_early_is_told_and_started_again_and_ends_when_it_is_killed(
-    home: Path, running: Running
+    home: Path, running: Running, tmp_path: Path
 ) -> None:
     running.wait_for_pages()
     servers = pids_of(home, "flows.prefect_server")
+    a_flow_beside_it_goes_to_its_server(home, running, tmp_path)
     for schedules in pids_of(home, "flows schedule"):
         os.kill(schedules, signal.SIGKILL)
     while not pids_of(home, "flows.prefect_server") - servers:

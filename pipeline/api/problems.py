@@ -1,6 +1,7 @@
 """Refusals: one envelope for every error, `{"status", "code", "message", "detail"}`."""
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any
 
 REASONS = {
@@ -80,6 +81,15 @@ def login_required(detail: str = "Authentication credentials were not provided."
 def forbidden(detail: str = "You do not have permission to perform this action.") -> Problem:
     """403."""
     return Problem(403, detail)
+
+
+def too_many(minutes: float) -> Problem:
+    """429, with the time after which the oldest failures no longer count."""
+    return Problem(
+        429,
+        f"Too many failed sign-ins; wait {minutes:.0f} minutes and try again.",
+        headers={"Retry-After": str(ceil(60 * minutes))},
+    )
 
 
 def unavailable(detail: str = "The database does not answer; try again later.") -> Problem:

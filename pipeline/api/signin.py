@@ -14,12 +14,11 @@ from pipeline.api.body import CSRF_FIELD, parse_form, read_bytes
 from pipeline.api.endpoint import Api, refusal, render, wants_html
 from pipeline.api.links import base_of
 from pipeline.api.pages import page
-from pipeline.api.problems import Problem, check_method
+from pipeline.api.problems import Problem, check_method, too_many
 from pipeline.catalogue import people
 
 PRE_COOKIE = "rastersources_visit"
 """Carries what the sign-in form must repeat, before there is a session."""
-TOO_MANY = "Too many failed sign-ins; wait {minutes:.0f} minutes and try again."
 WRONG = "Username or password is wrong."
 
 
@@ -69,7 +68,9 @@ class SignIn:
         """The form once more, which says what is wrong; programs get the envelope."""
         if not wants_html(request, None):
             return render(refusal(problem), "", request)
-        return await self.form(request, str(problem.detail), problem.status)
+        shown = await self.form(request, str(problem.detail), problem.status)
+        shown.headers.update(problem.headers)
+        return shown
 
     async def check(self, request: Request, username: str, password: str) -> int:
         """The id of the user; raises Problem 400 when the password (or key) is wrong, 429 after too many of those."""
@@ -83,7 +84,7 @@ class SignIn:
         most = config.sign_in_failures
         if failed.by_name > most or failed.by_address > 4 * most:
             await database.execute(people.forget_failure(attempt.id))
-            raise Problem(429, TOO_MANY.format(minutes=config.sign_in_minutes))
+            raise too_many(config.sign_in_minutes)
         user = await self.find(username, password)
         if user is None:
             await database.execute(people.forget_failures(config.sign_in_minutes))

@@ -239,6 +239,7 @@ def test_a_program_that_guesses_passwords_gets_429_in_the_envelope(client: Clien
         answers = [guessing.post("/accounts/login/", data=form) for _ in range(6)]
     assert [answer.status_code for answer in answers] == [400] * 5 + [429]
     assert answers[-1].json()["message"] == "Too many requests. #429.10"
+    assert answers[-1].headers["retry-after"] == "900"
 
 
 @pytest.fixture
