@@ -1,14 +1,17 @@
 """`python -m flows register`: prepares Prefect's environment, runs a flow, ends with 0, 1 or 3."""
 
+import logging
 import os
-from contextlib import suppress
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from flows.schedule import serve
-from flows.server import prefect_server, prepare
+from flows.server import ServerAway, prefect_server, prepare
 from pipeline import lifeline
 from pipeline.cli import fail
 from pipeline.commands.options import (
@@ -47,7 +50,7 @@ def register(
 
     Exit status 0: all are registered; 3: some were refused, each with its reason; 1: the run failed.
     """
-    with prefect_server(made_home()):
+    with reached_server():
         from flows.register import run
 
         status = run(config, create=create, runner=runner, scheduler=scheduler)
@@ -68,7 +71,7 @@ def sync(
 
     Exit status 0: all good; 3: some were refused, each with its reason; 1: the run failed.
     """
-    with prefect_server(made_home()):
+    with reached_server():
         from flows.sync import run
 
         status = run(
@@ -122,11 +125,33 @@ def uploads() -> None:
 
     Exit status 0: all are registered; 3: some were refused, each with its reason; 1: the run failed.
     """
-    with prefect_server(made_home()):
+    with reached_server():
         from flows.uploads import run
 
         status = run()
     raise SystemExit(status)
+
+
+@contextmanager
+def reached_server() -> Iterator[None]:
+    """A Prefect server for the run of a flow; raises ServerAway when it does not answer, at first or later."""
+    with prefect_server(made_home()):
+        from flows.answering import answering, require_server
+
+        # while a server is away Prefect's logging complains about itself, between our own lines
+        logging.raiseExceptions = False
+        require_server()
+        with answering():
+            yield
+
+
+def leave(sentence: str) -> NoReturn:
+    """End at once: Prefect would try for hours to send each event that is left to a server that is away."""
+    with suppress(SystemExit):
+        fail(sentence)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def made_home() -> Path:
@@ -140,5 +165,7 @@ if __name__ == "__main__":
     try:
         with lifeline.ended_in_order_by_signals():
             app()
+    except ServerAway as error:
+        leave(f"{error}; start it, then run this again")
     except RastersourcesError as error:
         fail(str(error))

@@ -8,7 +8,8 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow
 
-from flows.deployments import Wanted, prefect, remove_left, require_ours, wanted
+from flows.answering import prefect
+from flows.deployments import Wanted, remove_left, require_ours, wanted
 from flows.sync import sync_flow
 from pipeline.errors import CatalogueError
 from pipeline.settings import CHECKOUT

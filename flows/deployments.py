@@ -1,23 +1,20 @@
 """The schedules of a sources.toml as deployments on a Prefect server."""
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from httpx import HTTPError, HTTPStatusError
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import DeploymentSort
 from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron, Interval, Schedule
 
-from pipeline.errors import CatalogueError, TransientError
+from pipeline.errors import CatalogueError
 from pipeline.sources.config import Config
 from pipeline.sources.definition import Definition
 from pipeline.sources.drop import Drop
@@ -56,21 +53,6 @@ class Wanted:
             "tags": [TAG],
             "paused": False,
         }
-
-
-@contextmanager
-def prefect() -> Iterator[SyncPrefectClient]:
-    """A client of Prefect's server; raises TransientError when it is away."""
-    try:
-        with get_client(sync_client=True) as client:
-            yield client
-    except HTTPStatusError as error:
-        request = f"{error.request.method} {error.request.url}"
-        sentence = f"Prefect's server answers {error.response.status_code} to {request}"
-        raise TransientError(sentence) from error
-    except HTTPError as error:
-        url = os.environ.get("PREFECT_API_URL")
-        raise TransientError(f"Prefect's server does not answer at {url}") from error
 
 
 def wanted(config: Config, path: Path, *, create: bool) -> list[Wanted]:

@@ -27,6 +27,8 @@ DEFAULTS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    # or each event that is lost while a server is away is a screen of text
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
     # runs are made a few minutes ahead, not an hour: as many are late after a pause
     "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "PT3M",
     # what runs did is in sync_runs: Prefect forgets it after a week
@@ -36,6 +38,10 @@ DEFAULTS = {
 PAGES = "prefect-pages"
 """The file of the home that holds the port of the server with pages, locked while that runs."""
 FOR_ONE_RUN = ["--no-ui", "--no-scheduler", "--no-late-runs"]
+
+
+class ServerAway(TransientError):
+    """Prefect's server does not answer, or no longer."""
 
 
 def prepare(home: Path) -> None:

@@ -16,7 +16,8 @@ from prefect.runner import Runner
 from prefect.settings import PREFECT_HOME
 from prefect.types.entrypoint import EntrypointType
 
-from flows.deployments import Wanted, prefect, remove_left, require_ours, wanted
+from flows.answering import prefect
+from flows.deployments import Wanted, remove_left, require_ours, wanted
 from flows.forking import fork_runs
 from flows.missed import bury, call_off
 from flows.sync import sync_flow

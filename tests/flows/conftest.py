@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,18 +16,25 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("prefect")
 
 
-@pytest.fixture(scope="module")
-def prefect_api(prefect_home: Path) -> Iterator[str]:
-    """A Prefect server that the user has."""
+@contextmanager
+def server_of_the_user(home: Path) -> Iterator[str]:
+    """The API of a Prefect server that the user started, and ends with the block."""
     changes = {
-        "PREFECT_HOME": str(prefect_home),
+        "PREFECT_HOME": str(home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
     before = dict(os.environ)
     os.environ.update(changes)
     port = free_port()
-    with started(port, prefect_home / "server.log"):
+    with started(port, home / "server.log"):
         os.environ.clear()
         os.environ.update(before)
         yield f"http://127.0.0.1:{port}/api"
+
+
+@pytest.fixture(scope="module")
+def prefect_api(prefect_home: Path) -> Iterator[str]:
+    """A Prefect server that the user has."""
+    with server_of_the_user(prefect_home) as api:
+        yield api

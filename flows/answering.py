@@ -1,0 +1,47 @@
+"""Talking to Prefect's server, in such a way that what it does not answer becomes a sentence."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from httpx import URL, HTTPError, HTTPStatusError
+from prefect.client.orchestration import SyncPrefectClient, get_client
+
+from flows.server import ServerAway
+from pipeline.errors import CatalogueError, TransientError
+
+
+@contextmanager
+def prefect() -> Iterator[SyncPrefectClient]:
+    """A client of Prefect's server; raises what `answering` does."""
+    with answering(), get_client(sync_client=True) as client:
+        yield client
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Raises ServerAway when Prefect's server does not answer, TransientError when it answers that it cannot."""
+    try:
+        yield
+    except HTTPStatusError as error:
+        request = f"{error.request.method} {without_password(error.request.url)}"
+        sentence = f"Prefect's server answers {error.response.status_code} to {request}"
+        raise TransientError(sentence) from error
+    except HTTPError as error:
+        url = without_password(URL(os.environ.get("PREFECT_API_URL", "")))
+        raise ServerAway(f"Prefect's server does not answer at {url}") from error
+
+
+def require_server() -> None:
+    """Raises ServerAway, or CatalogueError when its version does not go with ours."""
+    with prefect() as client:
+        client.hello()
+        try:
+            client.raise_for_api_version_mismatch()
+        except RuntimeError as error:
+            raise CatalogueError(f"Prefect's server cannot be used: {error}") from error
+
+
+def without_password(url: URL) -> str:
+    """A URL for people to read."""
+    return str(url.copy_with(userinfo=b""))
