@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+import orjson
 from sqlalchemy import delete, insert, null, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -95,6 +96,8 @@ async def _update(
 ) -> Any:
     row = await locked(call, resource, uuid, connection)
     values = validate(resource.fields, body, partial=partially)
+    shown = await _shown(call, resource, row.id, connection)
+    values = {name: value for name, value in values.items() if not same(body[name], shown[name])}
     stored = await _stored(call, resource, values, row, connection)
     await _use_sources(call, resource, values, row.id, connection)
     table = resource.entity.table
@@ -148,8 +151,6 @@ async def _stored(
         for field in resource.fields
         if field.store and field.name in values
     }  # null() is SQL's, where None would be JSON's
-    if before is not None and values.get("interval") == getattr(before, "interval", None):
-        columns.pop("declared_interval", None)  # clients send every field back, derived ones too
     return columns | await _owner(call, values, before, connection)
 
 
@@ -220,5 +221,20 @@ async def _finish(
         rows = [{uses.owner: number, "source_uuid": uuid} for uuid in set(values["raster_sources"])]
         if rows:
             await connection.execute(insert(uses.table), rows)
-    shown = await connection.execute(own_row_statement(entity, call.caller, number))
-    return represent(resource.fields, shown.one(), call.links)
+    return await _shown(call, resource, number, connection)
+
+
+async def _shown(call: Call, resource: Resource, number: int, connection: AsyncConnection) -> Any:
+    """The row as the caller reads it."""
+    statement = own_row_statement(resource.entity, call.caller, number)
+    row = (await connection.execute(statement)).one()
+    return represent(resource.fields, row, call.links)
+
+
+def same(sent: Any, shown: Any) -> bool:
+    """Whether a field comes back as it is shown: clients send all of them, and what is derived shall stay so.
+
+    Compared as texts, as Python takes true for 1.
+    """
+    written, read = (orjson.dumps(one, option=orjson.OPT_SORT_KEYS) for one in (sent, shown))
+    return written == read

@@ -177,3 +177,71 @@ def test_layers_are_found_by_their_sources_and_sources_by_their_layers(
         "graph": {"raster": [BLOCK, str(row.uuid)]},
         "name": "raster",
     }
+
+
+def test_a_layer_that_is_sent_back_as_it_was_read_goes_on_to_follow_its_sources(
+    as_: As, add_source: Add, owner: str
+) -> None:
+    admin, source = as_("admin"), add_source("a", temporal=False).uuid
+    layer = admin.post(
+        RASTERS, json={"name": "l", "organisation": owner, "source": graph(source)}
+    ).json()
+    for call in (admin.put, admin.patch):
+        assert call(layer["url"], json=layer).json() == layer
+    admin.patch(f"{SOURCES}{source}/", json={"temporal": True})
+    assert admin.get(layer["url"]).json()["temporal"] is True
+    assert admin.patch(layer["url"], json={"temporal": False}).json()["temporal"] is False
+    assert admin.patch(layer["url"], json={"temporal": None}).json()["temporal"] is True
+
+
+EVERYTHING: dict[str, dict[str, Any]] = {
+    SOURCES: {"temporal": True, "interval": "PT5M", "description": "", "supplier_code": "x"},
+    RASTERS: {"observation_type": "WNS1400", "options": {"styles": [1, 1.0, True]}, "temporal": True,
+              "weight": 1, "colormap": {"a": None}, "wms_info": [], "shared_with": [{"uuid": "x"}]},
+    LABELS: {"object_type": "buildings", "description": None},
+    SCENARIOS: {"supplier": "user", "access_modifier": 100},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", EVERYTHING)
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("source", [False, True])
+def test_nothing_changes_when_an_object_is_sent_back_as_it_was_read(
+    as_: As, add_source: Add, owner: str, path: str, full: bool, source: bool
+) -> None:
+    admin, body = as_("admin"), {"name": "n", "organisation": owner}
+    uuids = [str(add_source(name).uuid) for name in "ab"]
+    used = {SOURCES: {}, SCENARIOS: {"raster_sources": uuids}}
+    made = admin.post(
+        path,
+        json=body
+        | (EVERYTHING[path] if full else {})
+        | (used.get(path, {"source": graph(*uuids)}) if source else {}),
+    ).json()
+    for query in ({}, {"format": "json"}):
+        before = admin.get(made["url"], params=query).json()
+        for call in (admin.put, admin.patch):
+            assert call(made["url"], json=before, params=query).json() == before
+    assert admin.get(made["url"]).json() == made
+
+
+def test_what_differs_in_type_alone_is_written(as_: As, owner: str) -> None:
+    body = {"name": "l", "organisation": owner, "options": {"a": 1}}
+    url = as_("admin").post(RASTERS, json=body).json()["url"]
+    changed = as_("admin").patch(url, json={"options": {"a": True}}).json()
+    assert changed["options"]["a"] is True
+
+
+@pytest.mark.parametrize("path", [RASTERS, LABELS])
+def test_last_modified_of_what_has_a_graph_moves_when_that_changes(
+    as_: As, add_source: Add, owner: str, path: str
+) -> None:
+    admin = as_("admin")
+    first, second = (add_source(name).uuid for name in "ab")
+    made = admin.post(path, json={"name": "n", "organisation": owner}).json()
+    last = made["last_modified"]
+    for written, moves in ((graph(first), True), (graph(first), False), (graph(first, second), True),
+                           (None, True), (None, False)):  # fmt: skip
+        found = admin.patch(made["url"], json={"source": written}).json()
+        assert (found["last_modified"] > last) == moves, written
+        last = found["last_modified"]

@@ -1,11 +1,12 @@
 """Logging in, and writing raster sources: who may, what is refused, what follows."""
 
 import base64
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from httpx import Client
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from pipeline.catalogue.people import create_key, revoke_key
 from tests.api.conftest import SOURCES, Add, As
@@ -190,6 +191,31 @@ def test_every_field_can_be_sent_back_and_nothing_moves(
         assert {name: answer.json()[name] for name in kept} == {name: before[name] for name in kept}
     again = as_("admin").get(f"{SOURCES}{row.uuid}/").json()
     assert as_("admin").patch(f"{SOURCES}{row.uuid}/", json=again).json() == again
+
+
+def test_a_text_that_ingestion_stored_with_blanks_stays_when_it_is_sent_back(
+    as_: As, engine: Engine, owner: str
+) -> None:
+    url = as_("admin").post(SOURCES, json=new(owner)).json()["url"]
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE raster_sources SET name = ' tile '"))
+    before = as_("admin").get(url).json()
+    assert before["name"] == " tile "
+    assert as_("admin").put(url, json=before).json() == before
+
+
+@pytest.mark.parametrize(
+    ("written", "declared"),
+    [("1 00:00:00", None), ("PT24H", timedelta(1)), (86400, timedelta(1)), (None, None)],
+)
+def test_an_interval_that_is_derived_is_declared_by_writing_it_in_another_form_than_it_is_shown(
+    as_: As, engine: Engine, add_source: Add, written: object, declared: timedelta | None
+) -> None:
+    row = add_source("daily", temporal=True, interval="1 day")
+    as_("admin").patch(f"{SOURCES}{row.uuid}/", json={"interval": written})
+    with engine.connect() as connection:
+        query = "SELECT declared_interval FROM raster_sources"
+        assert connection.execute(text(query)).scalar_one() == declared
 
 
 def test_a_change_moves_last_modified(as_: As, owner: str) -> None:
