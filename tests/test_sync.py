@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from affine import Affine
 from sqlalchemy import Engine, text
 
 from pipeline.catalogue import tombstones
@@ -396,6 +397,19 @@ def test_files_that_fit_each_other_outvote_those_that_do_not_whatever_came_first
     sync(tmp_path, group="all", name="all", missing="remove")
     assert rows(engine, "SELECT dtype, file_count FROM raster_sources") == [("u1", 1)]
     assert rows(engine, "SELECT FROM rejected_files") == []
+
+
+def test_pixel_sizes_that_hardly_differ_are_outvoted_too_and_read_once(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    for name, size in (("a", 10.0), ("b", 10.00003), ("c", 10.00003), ("d", 10.00003)):
+        place = Affine(size, 0, 155_000, 0, -size, 463_000)
+        write_raster(tmp_path / f"{name}.tif", transform=place)
+    report = sync(tmp_path, group="all", name="all")
+    assert [one.uri for one in report.rejected] == [file_uri(tmp_path / "a.tif")]
+    assert rows(engine, "SELECT pixelsize_x, file_count FROM raster_sources") == [(10.00003, 3)]
+    sync(tmp_path, group="all", name="all")
+    assert rows(engine, "SELECT right(uri, 5), attempts FROM rejected_files") == [("a.tif", 1)]
 
 
 def test_refused_files_come_in_when_those_that_they_did_not_fit_have_changed(

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
 import pytest
+from affine import Affine
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, inspect, text
@@ -13,7 +15,10 @@ from sqlalchemy.exc import IntegrityError
 from pipeline.catalogue.database import sync_engine
 from pipeline.catalogue.migrations import downgrade, migrate
 from pipeline.catalogue.tables import Geometry, metadata
+from pipeline.raster import ReadingPool
 from tests.conftest import new_database
+from tests.factory import write_raster
+from tests.ingestion import registered, work_of
 
 
 @pytest.fixture
@@ -156,3 +161,66 @@ def test_last_modified_moves_only_when_something_changed(connection: Connection)
     first = connection.execute(text("SELECT last_modified FROM raster_sources")).scalar_one()
     assert update("a") == first
     assert update("b") > first
+
+
+@pytest.mark.parametrize("tiles", [1, 7, 13, 36, 49, 100])
+def test_tiles_all_around_the_earth_leave_no_gap(connection: Connection, tiles: int) -> None:
+    width = 360 / tiles
+    wests = [-180 + number * width for number in range(tiles)]
+    easts = [min(west + width, 180.0) for west in wests]
+    found = connection.execute(
+        text("SELECT west, east FROM union_longitudes(:wests, :easts)"),
+        {"wests": wests, "easts": easts},
+    ).one()
+    assert tuple(found) == (-180, 180)
+
+
+def test_a_true_gap_between_tiles_is_where_their_union_begins(connection: Connection) -> None:
+    query = text("SELECT west, east FROM union_longitudes(:wests, :easts)")
+    # a kilometre is 0.009 degrees of the equator
+    ends = {"wests": [-180.0, 10.009], "easts": [10.0, 180.0]}
+    assert tuple(connection.execute(query, ends).one()) == (10.009, 10)
+
+
+@pytest.mark.parametrize("step", [0.0, 1e-7, 3e-7, 1e-6, 3e-6, 1e-5])
+def test_pixel_sizes_of_one_class_fit(connection: Connection, step: float) -> None:
+    query = text("""
+        SELECT max(size) / min(size) - 1 FROM (
+            SELECT base * (1 + :step * number / 100) AS size
+            FROM unnest(ARRAY[0.1, 1, 2.5, 10, 99.9]) AS base, generate_series(-100, 100) AS number) AS sizes
+        GROUP BY grid_class('EPSG:28992', '', size, -size, 'f4')
+    """)
+    # the millionth part within which REFUSE_MISFITS takes them for equal
+    assert max(connection.execute(query, {"step": step}).scalars()) <= 1e-6
+
+
+def test_an_upgrade_closes_gaps_of_rounding_and_has_refused_grids_read_again(
+    server: str, pool: ReadingPool, tmp_path: Path
+) -> None:
+    for number in range(7):
+        place = Affine(360 / 70, 0, number * 360 / 7 - 180, 0, -1, 5)
+        write_raster(tmp_path / f"tile{number}.tif", crs="EPSG:4326", transform=place)
+    write_raster(tmp_path / "z.tif")
+    query = text("SELECT file_count, west, east, last_modified FROM raster_sources ORDER BY 1")
+    with new_database(server, "template1") as url:
+        engine = sync_engine(url)
+        migrate(engine, "0006")
+        registered(engine, pool.read, work_of([tmp_path / "z.tif"], id="other"))
+        report = registered(engine, pool.read, work_of([tmp_path], group="all", name="mosaic"))
+        with engine.connect() as connection:
+            other, mosaic = connection.execute(query).all()
+        migrate(engine)
+        with engine.connect() as connection:
+            other_now, mosaic_now = connection.execute(query).all()
+            changed = connection.scalar(
+                text("SELECT count(*) FROM changes WHERE was_access_modifier IS NOT NULL")
+            )
+            refused = connection.execute(text("SELECT uri, fingerprint FROM rejected_files")).all()
+        engine.dispose()
+    assert [one.code for one in report.rejected] == ["projection_mismatch"]
+    assert (mosaic.file_count, mosaic.west > mosaic.east) == (7, True)
+    assert (mosaic_now.file_count, mosaic_now.west, mosaic_now.east) == (7, -180, 180)
+    assert mosaic_now.last_modified > mosaic.last_modified
+    assert other_now == other
+    assert changed == 1
+    assert [tuple(one) for one in refused] == [(report.rejected[0].uri, None)]
