@@ -4,7 +4,6 @@ The server does this beside itself, and a flow for those who orchestrate with Pr
 """
 
 import logging
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from threading import Event
@@ -57,10 +56,10 @@ def work_until(stop: Event, worker: Worker) -> None:
     sweep_at, trouble = monotonic(), ""
     while not stop.is_set():
         try:
-            if monotonic() >= sweep_at:
-                sweep(worker.engine, worker.deposit)
-                sweep_at = monotonic() + SECONDS_BETWEEN_SWEEPS
             idle = not process_waiting(worker)
+            if monotonic() >= sweep_at:
+                sweep_at = monotonic() + SECONDS_BETWEEN_SWEEPS
+                sweep(worker.engine, worker.deposit)
         except (RastersourcesError, psycopg.Error, SQLAlchemyError, OSError) as error:
             if str(error) != trouble:  # each trouble once, however long it lasts
                 trouble = str(error)
@@ -88,11 +87,7 @@ def read_uploads(
     """What reading makes of each file, in their order."""
     rules = {upload.uri: TimeRule(time=upload.time, from_tag=upload.temporal) for upload in uploads}
     files = [look_up(worker.deposit, upload) for upload in uploads]
-    outcomes = worker.pool.read(files, EachDated(worker.options, rules))
-    try:
-        yield from zip(uploads, outcomes, strict=True)
-    finally:
-        deque(outcomes, maxlen=0)  # a pool must end one reading before it begins the next
+    return zip(uploads, worker.pool.read(files, EachDated(worker.options, rules)), strict=True)
 
 
 def look_up(deposit: Deposit, upload: Claim) -> StoredFile | Rejection:

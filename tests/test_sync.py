@@ -19,9 +19,9 @@ from pipeline.errors import CatalogueError, Overlapping
 from pipeline.ingest import Work
 from pipeline.raster import ReadingPool
 from pipeline.storage import file_uri, place_of
-from pipeline.syncing import Plan, orphans, prune_all
+from pipeline.syncing import Plan, orphans, prune_all, sync_all
 from tests.factory import write_raster
-from tests.ingestion import CONFIG, planned, registered, synced, work_of
+from tests.ingestion import CONFIG, planned, registered, run_of, synced, work_of
 
 
 @pytest.fixture(autouse=True)
@@ -138,6 +138,46 @@ def test_a_moved_file_does_not_change_the_name_that_people_gave(
     (tmp_path / "old.tif").rename(tmp_path / "new.tif")
     sync(tmp_path)
     assert rows(engine, NAMES) == [("Ours",)]
+
+
+def test_files_that_are_renamed_with_their_pattern_stay_in_their_source(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    for number in "123":
+        write_raster(tmp_path / f"a_{number}.tif", width=10 + int(number))
+    sync(tmp_path, group="area", pattern="(?P<area>[ab])_")
+    before = rows(engine, "SELECT id, uuid FROM raster_sources")
+    for path in tmp_path.glob("*.tif"):
+        path.rename(path.with_name(path.name.replace("_", "-")))
+    report = sync(tmp_path, group="area", pattern="(?P<area>[ab])-")
+    assert (report.moved, report.rejected) == (3, [])
+    assert rows(engine, "SELECT id, uuid FROM raster_sources") == before
+
+
+def test_a_name_that_comes_out_blank_is_that_of_the_file(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    for name in ("north_1.tif", "other.tif", " \t.tif"):
+        write_raster(tmp_path / name)
+    assert sync(tmp_path, name="{region}", pattern="(?P<region>north)_").registered == 3
+    assert rows(engine, NAMES) == [(" \t.tif",), ("north",), ("other.tif",)]
+
+
+def test_what_the_database_does_not_take_keeps_no_other_definition_from_being_synced(
+    tmp_path: Path, engine: Engine, pool: ReadingPool
+) -> None:
+    write_raster(tmp_path / "odd.tif")
+    write_raster(tmp_path / "good.tif")
+    execute(engine, "ALTER TABLE raster_sources ADD CONSTRAINT even CHECK (name <> 'odd')")
+    works = [work_of([tmp_path / f"{name}.tif"], id=name) for name in ("odd", "good")]
+    try:
+        odd, good = sync_all(run_of(engine, pool.read), works, CONFIG)
+    finally:
+        execute(engine, "ALTER TABLE raster_sources DROP CONSTRAINT even")
+    assert isinstance(odd.failure, CatalogueError)
+    assert 'the database does not take what "odd" says' in str(odd.failure)
+    assert (good.failure, good.report.registered) == (None, 1)
+    assert rows(engine, NAMES) == [("good",)]
 
 
 def test_a_file_that_moves_to_another_group_leaves_the_others_of_its_group_alone(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import psycopg
 from sqlalchemy import Engine
 
 from pipeline.catalogue.access import Access
@@ -14,7 +15,7 @@ from pipeline.catalogue.database import transaction
 from pipeline.catalogue.fit import EVICT, REFUSE_MISFITS
 from pipeline.catalogue.report import Report
 from pipeline.catalogue.staging import FILE_COLUMNS, FILE_UPDATES, FILE_VALUES, Connection, stage
-from pipeline.errors import UNSEEN, MissingTime, RasterError, Rejection
+from pipeline.errors import UNSEEN, CatalogueError, MissingTime, RasterError, Rejection
 from pipeline.raster import RasterFile
 from pipeline.sources.definition import Definition
 from pipeline.sources.grouping import Group, group_of
@@ -103,7 +104,12 @@ class Batch:
         self.facts.append((group, item.facts))
         self.names.setdefault(group.key, group.name)
         if item.moved_from is not None:
-            before = group_of(definition, renamed(item.file, item.moved_from))
+            # of sources of several files nobody asks, and the pattern need not fit the old name
+            before = (
+                group_of(definition, renamed(item.file, item.moved_from))
+                if definition.group == "file"
+                else group
+            )
             self.moves.append(Move(before, group, item.moved_from, item.file.uri))
 
     @property
@@ -223,14 +229,21 @@ def register_batch(
     """Write one batch in one transaction; what was refused, for whatever reason, is in the report.
 
     `evicted` are URIs of registered files that give way to those of the batch, which they do not fit.
+    Raises TransientError when the database is away, CatalogueError when it does not take the batch.
     """
     batch = Batch()
     for item in items:
         batch.take(definition, item)
     if not items:
         return Report()
-    with transaction(engine) as connection:
-        withheld, misfits = write(connection, definition, owner, batch, evicted)
+    try:
+        with transaction(engine) as connection:
+            withheld, misfits = write(connection, definition, owner, batch, evicted)
+    except psycopg.DatabaseError as error:  # not that it is away, which is a TransientError by now
+        reason = str(error).partition("\n")[0]
+        raise CatalogueError(
+            f'the database does not take what "{definition.id}" says of its files ({reason})'
+        ) from error
     rejected = [rejection for rejection, _ in batch.refused] + misfits
     lost = {rejection.uri for rejection in rejected} | withheld
     sizes = [fact.size for _, fact in batch.facts if fact.uri not in lost]

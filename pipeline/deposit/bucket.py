@@ -1,13 +1,12 @@
 """Uploaded files in a bucket: sent on in parts as they arrive, there as a whole or not at all."""
 
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock
 from uuid import uuid4
 
-from pipeline.deposit.deposit import NAME, SECONDS_AT_REST
+from pipeline.deposit.deposit import NAME, OURS, SECONDS_AT_REST
 from pipeline.errors import NotAllowed, NotFound, TransientError
 from pipeline.storage import Place, StoredFile
 from pipeline.storage.buckets import listed, stored_object
@@ -17,7 +16,6 @@ PART_BYTES = 8 * 2**20
 """Of one part; S3 takes 10,000 of them, which is 80 GB."""
 PARTS_AT_ONCE = 2
 """On their way while the next one fills: so many and one more are in memory."""
-_UUID = re.compile("[0-9a-f]{32}")
 CLOCK = ".clock"
 """An object that is written to learn what time it is there."""
 
@@ -128,7 +126,7 @@ class BucketDeposit:
         """The key of a file of ours: all that is not our own in it is the uuid."""
         name = uri.removesuffix(f"/{NAME}").rpartition("/")[2]
         key = f"{self.prefix}{name}/{NAME}"
-        return key if _UUID.fullmatch(name) and object_uri(self.bucket, key) == uri else None
+        return key if OURS.fullmatch(name) and object_uri(self.bucket, key) == uri else None
 
     def _now(self) -> int:
         import obstore
@@ -147,5 +145,5 @@ def _translated() -> Iterator[None]:
         yield
     except (BaseError, OSError, ValueError) as error:
         raise TransientError(
-            f"the storage of uploads takes no file now ({reason_of(error)}); try again later"
+            f"the storage of uploads does not work now ({reason_of(error)}); try again later"
         ) from error

@@ -1,5 +1,6 @@
 """What a storage of uploaded files must be able to do."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
@@ -7,6 +8,8 @@ from pipeline.storage import StoredFile
 
 NAME = "raster.tif"
 """Of every file; the folder or prefix that it lies in has a name of its own."""
+OURS = re.compile("[0-9a-f]{32}")
+"""That name; whatever else lies in the storage is left alone."""
 SECONDS_AT_REST = 60
 """After which a file that nobody knows and nobody writes belongs to no one."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 from uuid import uuid4
 
-from pipeline.deposit.deposit import NAME, SECONDS_AT_REST
+from pipeline.deposit.deposit import NAME, OURS, SECONDS_AT_REST
 from pipeline.errors import NotAllowed, TransientError
 from pipeline.storage import StoredFile, file_uri, stored_file
 
@@ -59,14 +59,14 @@ class FolderDeposit:
     def receive(self) -> FolderIncoming:
         """A new, empty file; raises TransientError when it cannot be made."""
         with _translated():
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make(self.folder)
         return FolderIncoming(self.folder)
 
     def path(self, uri: str) -> Path | None:
         """Where a file is, if it is one of ours."""
         name = uri.removesuffix(f"/{NAME}").rpartition("/")[2]
         path = self.folder / name / NAME
-        return path if file_uri(path) == uri else None
+        return path if OURS.fullmatch(name) and file_uri(path) == uri else None
 
     def holds(self, uri: str) -> bool:
         """By its folder and name."""
@@ -83,7 +83,7 @@ class FolderDeposit:
         """All that is here, whole or not."""
         with suppress(FileNotFoundError), os.scandir(self.folder) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
+                if entry.is_dir(follow_symlinks=False) and OURS.fullmatch(entry.name):
                     yield file_uri(self.folder / entry.name / NAME)
 
     def at_rest(self, uris: Iterable[str], seconds: float = SECONDS_AT_REST) -> list[str]:
@@ -111,9 +111,19 @@ class FolderDeposit:
         for uri in uris:
             path = self.path(uri)
             if path is not None:
-                path.unlink(missing_ok=True)
-                with suppress(FileNotFoundError):
+                with _translated():
+                    path.unlink(missing_ok=True)
+                with suppress(OSError):  # something that is not ours lies beside it
                     path.parent.rmdir()
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and those above it that are missing, on the disk before they count."""
+    if folder.is_dir():
+        return
+    _make(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _sync_folder(folder.parent)
 
 
 @contextmanager
@@ -123,7 +133,7 @@ def _translated() -> Iterator[None]:
         yield
     except OSError as error:
         raise TransientError(
-            f"the storage of uploads takes no file now ({error.strerror}); try again later"
+            f"the storage of uploads does not work now ({error.strerror}); try again later"
         ) from error
 
 

@@ -17,7 +17,13 @@ from pipeline.raster.facts import (
 )
 from pipeline.raster.pool import EachDated, Options, ReadingPool, read_all
 from pipeline.raster.reading import read
-from pipeline.raster.timestamps import NotATime, interval_of, parse_time, searched_text
+from pipeline.raster.timestamps import (
+    NotATime,
+    compiled_pattern,
+    interval_of,
+    parse_time,
+    searched_text,
+)
 
 __all__ = [
     "Band",
@@ -37,6 +43,7 @@ __all__ = [
     "ReadingPool",
     "Statistics",
     "TimeRule",
+    "compiled_pattern",
     "interval_of",
     "parse_time",
     "read",

@@ -93,7 +93,7 @@ class ReadingPool:
         options: Options,
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> Iterator[RasterFile | Rejection]:
-        """As `read_all`; one reading must be taken to its end before the next begins."""
+        """As `read_all`; one that was left half-way ends when the next begins."""
         options_for = options if callable(options) else lambda _: options
         return self._pool.outcomes((_Task.of(item, options_for) for item in files), progress)
 
@@ -138,6 +138,7 @@ class _Pool:
         self, source: Iterator[_Task | Rejection], progress: Callable[[Progress], None]
     ) -> Iterator[Outcome]:
         """One for each task, in their order."""
+        self._end_what_was_left()
         due: deque[_Task | Rejection] = deque()
         while True:
             self._feed(source, due)
@@ -148,6 +149,13 @@ class _Pool:
                 yield outcome
             if due:
                 self._listen(progress)
+
+    def _end_what_was_left(self) -> None:
+        """Ends workers that still read for who no longer listens, after an error or without interest."""
+        for worker in [worker for worker in self._workers if worker.tasks]:
+            worker.end(patience=0)
+            self._workers.remove(worker)
+        self._again.clear()
 
     def _feed(self, source: Iterator[_Task | Rejection], due: deque[_Task | Rejection]) -> None:
         """Gives tasks to the workers that have none, and starts workers up to the size."""

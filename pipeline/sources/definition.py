@@ -12,14 +12,17 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pipeline.errors import CatalogueError
-from pipeline.raster import Budget, ReadOptions, TimeRule
+from pipeline.raster import Budget, ReadOptions, TimeRule, compiled_pattern
 from pipeline.sources.faults import faults_of
 from pipeline.sources.fields import (
+    Code,
     Disagreement,
     Duration,
     Entries,
     Name,
     Pattern,
+    Text,
+    Username,
     Watched,
     Zone,
     a_time,
@@ -63,11 +66,11 @@ class Definition(Watched):
     """Who owns the sources; must exist, unless a run is told to create it."""
     access_modifier: Literal["Public", "Common", "Private", "Hidden"] = "Private"
     """Who may see the sources."""
-    supplier: Name | None = None
+    supplier: Username | None = None
     """Username of who supplies the files; must exist, unless a run is told to create it."""
-    supplier_code: str | None = None
+    supplier_code: Code | None = None
     """The supplier's own name for the source."""
-    description: str | None = None
+    description: Text | None = None
     """Free text."""
     temporal: Annotated[bool, Field(strict=True)] = False
     """The files are time steps; a file whose time nothing says is refused."""
@@ -103,6 +106,11 @@ class Definition(Watched):
         if unknown:
             sentence = f"{{{min(unknown)}}} is neither {{stem}} nor a named group of pattern"
             yield "name", sentence
+        if TIME_GROUPS & set(groups):
+            try:
+                compiled_pattern(self.pattern or "")
+            except CatalogueError as error:
+                yield "pattern", f"cannot date files: {error}"
         if self.uuid and self.group != "all":
             yield "uuid", 'is that of one source, which needs group = "all"'
 

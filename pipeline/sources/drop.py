@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from pipeline.sources.definition import digest
-from pipeline.sources.fields import Disagreement, Name, Settle, Watched, Zone
+from pipeline.sources.fields import Disagreement, Name, Settle, Username, Watched, Zone
 
 KEEP = "keep"
 """Files stay where they were dropped; what became of them is known from the catalogue alone."""
@@ -32,7 +32,7 @@ class Drop(Watched):
     """The folder that is watched, relative to the sources.toml, or a prefix such as "s3://bucket/incoming/"."""
     organisation: Name | None = None
     """Only sources of this organisation are looked for; without it those of all."""
-    supplier: Name | None = None
+    supplier: Username | None = None
     """Only sources of this supplier, by their username; files for others are refused. Without it those of all."""
     settle_seconds: Settle = 10
     """Files that changed less than so many seconds ago wait for a later run: whoever copies them may not be done."""

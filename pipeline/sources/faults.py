@@ -11,6 +11,8 @@ from pydantic_core import ErrorDetails
 SENTENCES = {
     "missing": "is missing",
     "string_pattern_mismatch": "must not be blank",
+    "model_type": "is a table, for example { seconds = 30 }",
+    "too_short": "must name at least one place",
 }
 """What pydantic says less well."""
 

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import available_timezones
 
 from cronsim import CronSim, CronSimError
 from pydantic import (
@@ -27,6 +28,7 @@ from pipeline.storage import place_of
 ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 REGISTER = "register"
 """The id under which `rastersources register PATH...` keeps its sources; no definition may bear it."""
+NO_TIME = 'is no time; write for example 2024-01-01T00:00:00Z, or "tag"'
 Disagreement = tuple[str, str]
 """A field, and what is wrong with it beside the others."""
 
@@ -35,6 +37,13 @@ def an_id(text: str) -> str:
     """A name that stays readable in file names, addresses and logs."""
     if not re.fullmatch(ID, text) or len(text) > 100:
         raise ValueError('is 1 to 100 letters, digits, ".", "_" and "-", a letter or digit first')
+    return text
+
+
+def a_text(text: str) -> str:
+    """What the database can hold."""
+    if "\0" in text:
+        raise ValueError("must not hold the character NUL")
     return text
 
 
@@ -47,13 +56,21 @@ def a_pattern(text: str) -> str:
     return text
 
 
+OF_THE_MACHINE = {"localtime", "Factory"}
+"""Zones by name, which are others on other machines, or none."""
+
+
 def a_zone(name: str) -> str:
     """An IANA time zone."""
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError("is no time zone; write for example Europe/Amsterdam or UTC") from error
+    if name not in known_zones():
+        raise ValueError("is no time zone; write for example Europe/Amsterdam or UTC")
     return name
+
+
+@cache
+def known_zones() -> frozenset[str]:
+    """The names of all zones, which are read off a folder of files."""
+    return frozenset(available_timezones()) - OF_THE_MACHINE
 
 
 def a_time(value: object) -> object:
@@ -62,9 +79,9 @@ def a_time(value: object) -> object:
         try:
             value = datetime.fromisoformat(value)
         except ValueError as error:
-            raise ValueError(
-                'is no time; write for example 2024-01-01T00:00:00Z, or "tag"'
-            ) from error
+            raise ValueError(NO_TIME) from error
+    if isinstance(value, int | float):
+        raise ValueError(NO_TIME)
     if isinstance(value, time) or (isinstance(value, date) and not isinstance(value, datetime)):
         raise ValueError("needs a date and a time of day, for example 2024-01-01T00:00:00Z")
     if isinstance(value, datetime) and value.tzinfo is None:
@@ -90,13 +107,17 @@ def a_period(value: object) -> timedelta | None:
 
 
 def a_cron_line(text: str) -> str:
-    """Five fields that come true some day."""
+    """Five fields, as cron knows them, that come true some day."""
     if len(text.split()) != 5:
         raise ValueError(
             'has five fields: minute, hour, day of month, month, day of week; for example "0 6 * * *"'
         )
+    if re.search("[LW#]", re.sub("[A-Z]{3}", "", text.upper())):
+        raise ValueError("holds L, W or #, which cron does not know; write numbers or names")
     try:
-        next(CronSim(text, datetime.now(UTC)))
+        # days of the month must come true by themselves: Prefect plans both kinds of days
+        for line in (text, re.sub(r"\S+\s*$", "*", text)):
+            next(CronSim(line, datetime.now(UTC)))
     except CronSimError as error:
         raise ValueError(
             f'is no cron line: {str(error).lower()}; for example "0 6 * * *"'
@@ -132,10 +153,15 @@ Id = Annotated[
     AfterValidator(an_id),
     WithJsonSchema({"type": "string", "pattern": ID, "maxLength": 100, "not": {"const": REGISTER}}),
 ]
-Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S")]
+Text = Annotated[str, AfterValidator(a_text)]
+Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S"), AfterValidator(a_text)]
+Username = Annotated[
+    str, Field(min_length=1, max_length=150, pattern=r"\S"), AfterValidator(a_text)
+]
+Code = Annotated[str, Field(max_length=255), AfterValidator(a_text)]
 Pattern = Annotated[str, AfterValidator(a_pattern), Field(json_schema_extra={"format": "regex"})]
 Zone = Annotated[str, AfterValidator(a_zone)]
-Duration = Annotated[timedelta, BeforeValidator(a_duration), WithJsonSchema(DURATION_SCHEMA)]
+Duration = Annotated[timedelta | None, BeforeValidator(a_duration), WithJsonSchema(DURATION_SCHEMA)]
 Settle = Annotated[float, Field(strict=True, ge=0, le=86400)]
 Period = Annotated[timedelta, BeforeValidator(a_period), WithJsonSchema(PERIOD_SCHEMA)]
 CronLine = Annotated[str, AfterValidator(a_cron_line), WithJsonSchema(CRON_SCHEMA)]

@@ -28,8 +28,8 @@ def group_of(definition: Definition, file: StoredFile) -> Group:
             f'its path does not fit the pattern of "{definition.id}"; mend the pattern or the glob'
         )
     parts["stem"] = file.path.stem
-    name = PLACEHOLDER.sub(lambda found: parts.get(found[1], ""), definition.name)
-    return Group(storable(key), storable(name)[:255])
+    name = PLACEHOLDER.sub(lambda found: parts.get(found[1], ""), definition.name)[:255]
+    return Group(storable(key), storable(name if name.strip() else file.path.name)[:255])
 
 
 def named_parts(pattern: str | None, path: Path) -> dict[str, str]:

@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import CatalogueError, Rejection, TransientError
-from pipeline.raster import Budget, RasterFile, ReadOptions, TimeRule, read, read_all
+from pipeline.raster import (
+    Budget,
+    RasterFile,
+    ReadingPool,
+    ReadOptions,
+    TimeRule,
+    read,
+    read_all,
+)
 from pipeline.storage import StoredFile, list_files, named_place, stored_file
 from tests.factory import write_raster
 
@@ -123,6 +131,19 @@ def test_a_rule_that_cannot_work_is_raised_to_the_reader(tmp_path: Path) -> None
     with pytest.raises(CatalogueError):
         list(read_all(rasters(tmp_path, 3), options, 1))
     assert children() == []
+
+
+def test_a_reading_that_broke_off_leaves_nothing_to_the_next(tmp_path: Path) -> None:
+    files = rasters(tmp_path, 40)
+    with ReadingPool(2) as pool:
+        for _ in range(3):
+            with pytest.raises(CatalogueError):
+                list(pool.read(files, ReadOptions(time_rule=TimeRule(pattern="("))))
+            abandoned = pool.read(files, ReadOptions())
+            next(abandoned)
+            outcomes = list(pool.read(files[10:], ReadOptions()))
+            assert [outcome.uri for outcome in outcomes] == [file.uri for file in files[10:]]
+            assert all(isinstance(outcome, RasterFile) for outcome in outcomes)
 
 
 def test_files_are_taken_only_a_little_ahead(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """What becomes of uploads: registered or refused, in the place of what, whatever dies meanwhile."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy import Engine
 
 from pipeline.catalogue.uploads import claim, held
 from pipeline.deposit import FolderDeposit
+from pipeline.errors import TransientError
 from pipeline.raster import ReadOptions
 from pipeline.uploading import Worker, process_waiting, sweep, work_until
 from tests.api.conftest import As, until
@@ -162,6 +164,62 @@ def test_a_sweep_deletes_what_nothing_needs_and_nobody_writes(
     assert sweep(engine, deposit) == [dead.uri]
     assert sorted(stored(deposit)) == sorted([needed, receiving.uri])
     receiving.close()
+
+
+def test_what_others_put_into_the_storage_is_left_alone_and_in_nobodys_way(
+    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit, worker: Worker
+) -> None:
+    dead = deposit.receive()
+    dead.close()
+    ours = deposit.path(dead.uri)
+    assert ours
+    age(ours)
+    others = [deposit.folder / "2024" / "raster.tif", ours.with_name("raster.tif.aux.xml")]
+    for path in others:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"theirs")
+        age(path)
+    assert sweep(engine, deposit) == [dead.uri]
+    assert sweep(engine, deposit, seconds=-1) == [dead.uri]  # its folder is there still
+    assert [path.read_bytes() for path in others] == [b"theirs"] * 2
+    for path in others:
+        path.unlink()
+        path.parent.rmdir()
+
+
+def test_a_storage_that_cannot_be_swept_keeps_no_upload_waiting(
+    as_: As, source: Source, tif: Path, deposit: FolderDeposit, worker: Worker
+) -> None:
+    class Unswept(FolderDeposit):
+        def uris(self) -> Iterator[str]:
+            raise TransientError("the storage does not list its files")
+
+    task, stop = accepted(as_("admin"), source(), tif), Event()
+    working = Thread(
+        target=work_until, args=(stop, replace(worker, deposit=Unswept(deposit.folder)))
+    )
+    working.start()
+    until(lambda: as_("admin").get(task).json()["status"] == "SUCCESS", 60)
+    stop.set()
+    working.join()
+
+
+def test_a_sidecar_that_a_person_made_is_in_no_deletions_way(
+    as_: As, source: Source, tif: Path, deposit: FolderDeposit, process: Process
+) -> None:
+    url = source()
+    accepted(as_("admin"), url, tif)
+    process()
+    (uri,) = stored(deposit)
+    path = deposit.path(uri)
+    assert path
+    sidecar = path.with_name("raster.tif.aux.xml")
+    sidecar.write_text("<PAMDataset/>")
+    assert as_("admin").request("DELETE", f"{url}data/").status_code == 200
+    assert not path.exists()
+    assert as_("admin").delete(url).status_code == 204
+    sidecar.unlink()
+    sidecar.parent.rmdir()
 
 
 def age(path: Path) -> None:
