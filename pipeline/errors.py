@@ -184,3 +184,9 @@ class Rejection:
     """None where the file could not even be looked at."""
     size: int | None = None
     """Bytes; None where the file could not even be looked at."""
+
+    @property
+    def seen(self) -> bool:
+        """Whether the file was looked at, and so is no longer what the catalogue says."""
+        looked_at = self.fingerprint is not None or self.code == NotAFile.code
+        return looked_at and self.code not in UNSEEN

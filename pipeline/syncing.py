@@ -174,8 +174,10 @@ def plan(engine: Engine, work: AnyWork, conditions: Conditions, watcher: Watcher
         for one in each(listing, conditions.batch_size):
             withheld = buried and is_buried(definition, one.file, buried)
             take(found, one, "withheld" if withheld else one.verdict)
+        replaced = listing.replaced()
         for rejection in listing.unlisted:
-            found.files["refused"].append(rejection.uri)
+            kind = "update" if rejection.uri in replaced else "refused"
+            found.files[kind].append(rejection.uri)
             found.reasons[rejection.uri] = rejection
         found.files["missing"] += listing.newly_missing(marked=definition.missing == "remove")
         found.cleared = listing.cleared()

@@ -112,6 +112,18 @@ def test_a_glob_follows_links_to_folders_but_not_below_two_stars(tmp_path: Path)
     assert names(listed("in/**/*.tif", folder=tmp_path), tmp_path) == ["in/y.tif"]
 
 
+@pytest.mark.parametrize("entry", ["d/a*", "d/a1", "d/*1/"])
+def test_links_out_of_a_folder_are_followed_whatever_names_it(tmp_path: Path, entry: str) -> None:
+    touch(tmp_path, "d/a1/own.tif", "d/a1/s/x.tif", "d/b/z.tif", "d/c/y.tif")
+    (tmp_path / "d/a1/file.tif").symlink_to("../b/z.tif")
+    (tmp_path / "d/a1/folder").symlink_to("../c")
+    (tmp_path / "d/a1/again.tif").symlink_to("s/x.tif")
+    found = listed(entry, folder=tmp_path)
+    assert sorted(names(found, tmp_path)) == [
+        "d/a1/own.tif", "d/a1/s/x.tif", "d/b/z.tif", "d/c/y.tif",
+    ]  # fmt: skip
+
+
 def test_the_folder_before_a_wildcard_must_be_there(tmp_path: Path) -> None:
     (found,) = listed("gone/*.tif", folder=tmp_path)
     assert isinstance(found, Rejection)
@@ -159,6 +171,16 @@ def test_a_glob_looks_only_where_it_can_lead(tmp_path: Path) -> None:
     deep.symlink_to(tmp_path / "nowhere")  # a walk that came here would report it
     (deep.parent / "gone.tif").symlink_to(tmp_path / "nowhere")
     assert names(listed("2*/tiles/*.tif", folder=tmp_path), tmp_path) == ["2024/tiles/x.tif"]
+
+
+def test_a_glob_refuses_links_that_lead_nowhere_where_it_would_follow_them(tmp_path: Path) -> None:
+    touch(tmp_path, "in/x.tif")
+    (tmp_path / "in" / "sub").symlink_to(tmp_path / "away")
+    assert names(listed("in/*.tif", "in/**/*.tif", folder=tmp_path), tmp_path) == ["in/x.tif"]
+    for glob in ("in/*/x.tif", "i*/sub", "in/s*"):
+        (found,) = listed(glob, folder=tmp_path)
+        assert isinstance(found, Rejection)
+        assert (found.uri, found.code) == (file_uri(tmp_path / "away"), "not_found")
 
 
 def test_a_folder_of_definitions_may_have_wildcards_in_its_name(tmp_path: Path) -> None:

@@ -157,6 +157,20 @@ def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
         stored_file(tmp_path / "no.tif", [tmp_path])
 
 
+def test_a_link_that_leads_nowhere_is_refused_as_what_it_led_to_unless_the_walk_would_come_there(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "folder"
+    touch(folder / "deep" / "x.tif")
+    (folder / "disk").symlink_to("../away", target_is_directory=True)
+    (folder / "lock").symlink_to("user@host:1")
+    (folder / "deep" / "notes").symlink_to("../gone")
+    found = listed(folder, root=tmp_path)
+    assert names(found) == ["x.tif"]
+    refused = [item for item in found if isinstance(item, Rejection)]
+    assert [(one.uri, one.code) for one in refused] == [(file_uri(tmp_path / "away"), "not_found")]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list everything")
 def test_a_folder_that_may_not_be_listed_is_reported(tmp_path: Path) -> None:
     closed = tmp_path / "closed"

@@ -1,8 +1,10 @@
 """Plan and sync: what is new, changed, moved, missing, refused or deleted, and what becomes of it."""
 
+import errno
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,10 +17,10 @@ from pipeline.catalogue import tombstones
 from pipeline.catalogue.listing import listing_of
 from pipeline.catalogue.report import Report
 from pipeline.catalogue.unregister import unregister
-from pipeline.errors import CatalogueError, Overlapping
+from pipeline.errors import CatalogueError, Overlapping, Rejection, TimedOut
 from pipeline.ingest import Work
-from pipeline.raster import ReadingPool
-from pipeline.storage import file_uri, place_of
+from pipeline.raster import Options, ReadingPool
+from pipeline.storage import StoredFile, file_uri, place_of, rejection
 from pipeline.syncing import Plan, orphans, prune_all, sync_all
 from tests.factory import write_raster
 from tests.ingestion import CONFIG, planned, registered, run_of, synced, work_of
@@ -352,6 +354,108 @@ def test_nothing_below_a_place_that_cannot_be_listed_is_missing(
     (tmp_path / "elsewhere").rename(tmp_path / "gone")
     assert synced(engine, pool.read, work).rejected == []
     assert rows(engine, "SELECT FROM rejected_files") == []
+
+
+@pytest.mark.parametrize("way", ["conf/../disk", "conf/link", "conf/inside"])
+def test_nothing_below_a_place_that_is_named_by_a_detour_is_missing_when_it_is_away(
+    tmp_path: Path, engine: Engine, pool: ReadingPool, way: str
+) -> None:
+    (tmp_path / "conf" / "inside").mkdir(parents=True)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "conf" / "link").symlink_to(tmp_path / "disk", target_is_directory=True)
+    (tmp_path / "conf" / "inside" / "sub").symlink_to("../../disk", target_is_directory=True)
+    write_raster(tmp_path / "conf" / "inside" / "own.tif")
+    write_raster(tmp_path / "disk" / "a.tif", width=12)
+    work = work_of([tmp_path / "conf" / "inside", tmp_path / way], missing="remove")
+    assert synced(engine, pool.read, work).registered == 2
+    before = rows(engine, "SELECT uuid FROM raster_sources ORDER BY id")
+    (tmp_path / "disk").rename(tmp_path / "elsewhere")
+    assert planned(engine, work).files["missing"] == []
+    report = synced(engine, pool.read, work)
+    assert {(one.uri, one.code) for one in report.rejected} == {
+        (file_uri(tmp_path / "disk"), "not_found")
+    }
+    assert report.missing == 0
+    (tmp_path / "elsewhere").rename(tmp_path / "disk")
+    assert synced(engine, pool.read, work).unchanged == 2
+    assert rows(engine, "SELECT uuid FROM raster_sources ORDER BY id") == before
+    assert rows(engine, "SELECT FROM rejected_files") == []
+
+
+def test_a_file_that_went_is_missing_though_a_link_beside_it_still_names_it(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    write_raster(tmp_path / "b.tif", width=12)
+    (tmp_path / "latest.tif").symlink_to(path)
+    sync(tmp_path)
+    path.unlink()
+    report = sync(tmp_path, missing="remove")
+    assert (report.missing, [one.code for one in report.rejected]) == (1, ["not_found"])
+    assert rows(engine, NAMES) == [("b",)]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_files_that_the_disk_does_not_tell_of_stay_as_they_were_known(
+    tmp_path: Path, engine: Engine, sync: Any, monkeypatch: Any, number: int
+) -> None:
+    for width, name in enumerate("ab", 12):
+        write_raster(tmp_path / f"{name}.tif", width=width)
+    sync(tmp_path, missing="remove")
+    before = rows(engine, "SELECT source_id, uri, state FROM raster_files ORDER BY id")
+
+    def fails(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("pipeline.storage.folders._require_regular", fails)
+    assert planned(engine, work_of([tmp_path], missing="remove")).changes == 0
+    report = sync(tmp_path, missing="remove", accept_missing=False)
+    assert [one.code for one in report.rejected] == ["unreadable", "unreadable"]
+    assert rows(engine, "SELECT source_id, uri, state FROM raster_files ORDER BY id") == before
+    monkeypatch.undo()
+    assert sync(tmp_path, missing="remove").unchanged == 2
+    assert rows(engine, "SELECT FROM rejected_files") == []
+
+
+def test_a_file_that_became_a_pipe_leaves_its_source_and_the_plan_says_so(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    for width, name in enumerate("ab", 12):
+        write_raster(tmp_path / f"{name}.tif", width=width)
+    sync(tmp_path, missing="remove")
+    (tmp_path / "a.tif").unlink()
+    os.mkfifo(tmp_path / "a.tif")
+    work = work_of([tmp_path], missing="remove")
+    plan = planned(engine, work)
+    assert changes(plan) == {"unchanged": 1, "update": 1}
+    assert plan.reasons[file_uri(tmp_path / "a.tif")].code == "not_a_file"
+    assert [one.code for one in sync(tmp_path, missing="remove").rejected] == ["not_a_file"]
+    assert rows(engine, "SELECT right(uri, 5) FROM raster_files") == [("b.tif",)]
+    assert changes(planned(engine, work)) == {"unchanged": 1, "refused": 1}
+
+
+def test_a_file_that_moved_and_could_not_be_looked_at_is_neither_missing_nor_new(
+    tmp_path: Path, engine: Engine, pool: ReadingPool
+) -> None:
+    for width in range(10, 15):
+        write_raster(tmp_path / f"{width}.tif", width=width)
+    work = work_of([tmp_path], missing="remove")
+    synced(engine, pool.read, work)
+    before = rows(engine, "SELECT uuid FROM raster_sources ORDER BY id")
+    (tmp_path / "moved").mkdir()
+    for path in tmp_path.glob("*.tif"):
+        path.rename(tmp_path / "moved" / path.name)
+
+    def too_slow(files: Sequence[StoredFile], _: Options) -> list[Rejection]:
+        return [rejection(file, TimedOut("reading took longer than 0 s")) for file in files]
+
+    report = synced(engine, too_slow, work, accept_missing=False)
+    assert (report.moved, report.missing, len(report.rejected)) == (0, 0, 5)
+    assert rows(engine, "SELECT uuid FROM raster_sources ORDER BY id") == before
+    assert changes(planned(engine, work)) == {"moved": 5}
+    report = synced(engine, pool.read, work, accept_missing=False)
+    assert (report.moved, report.missing, report.rejected) == (5, 0, [])
+    assert rows(engine, "SELECT uuid FROM raster_sources ORDER BY id") == before
 
 
 def test_young_files_wait_until_they_have_settled(

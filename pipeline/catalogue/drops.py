@@ -16,7 +16,6 @@ from pipeline.catalogue.register import KEEP_REJECTIONS
 from pipeline.catalogue.tables import organisations, users
 from pipeline.catalogue.uploads import write
 from pipeline.errors import (
-    UNSEEN,
     CatalogueError,
     MissingTime,
     NotTheSupplier,
@@ -208,7 +207,7 @@ def refuse(
         "grids": [None],
     }
     with transaction(engine) as connection:
-        if rejection.code not in UNSEEN:
+        if rejection.seen:
             locked = [number for number, _ in connection.execute(LOCK_SOURCES, parameters)]
             connection.execute(LEAVE, parameters)
             connection.execute(DERIVE, [locked])

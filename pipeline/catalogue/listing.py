@@ -72,7 +72,13 @@ FIND_ABSENT = f"""
     SELECT known.uri, known.fingerprint, known.state FROM raster_files AS known
     WHERE %(complete)s AND known.definition = %(definition)s AND {NOT_LISTED}
 """  # noqa: S608 - the part is a constant
-CLEARED = f"FROM rejected_files AS known WHERE known.definition = %(definition)s AND {NOT_LISTED}"
+# Refusals of what is gone, or of what could not be looked at and is again as it is registered.
+CLEARED = f"""
+    FROM rejected_files AS known WHERE known.definition = %(definition)s AND ({NOT_LISTED} OR EXISTS (
+        SELECT FROM listed JOIN raster_files AS file USING (uri, fingerprint)
+        WHERE file.definition = %(definition)s AND file.uri = known.uri AND file.state = 'present'
+        AND file.reading_hash = %(reading_hash)s))
+"""
 STILL_REFUSED = """
     UPDATE rejected_files AS refused SET last_seen = now() FROM changed
     WHERE refused.definition = %(definition)s AND refused.uri = changed.uri AND changed.verdict = 'refused'
@@ -93,12 +99,15 @@ FIND_MOVED = """
     DELETE FROM absent USING moved WHERE absent.uri = moved.uri
 """
 
-# A file that moved and did not come in at its new place, being refused or withheld there, is gone from the old one.
+# A file that moved and did not come in at its new place, being seen and refused or withheld there, is gone from the old
+# one. Where it could not be looked at, the next run finds it moved again.
 LEFT_BEHIND = """
     INSERT INTO absent
     SELECT known.uri, known.fingerprint, known.state FROM changed
     JOIN raster_files AS known ON known.definition = %(definition)s AND known.uri = changed.moved_from
-    WHERE changed.verdict = 'moved'
+    WHERE changed.verdict = 'moved' AND NOT EXISTS (
+        SELECT FROM rejected_files AS refused WHERE refused.definition = %(definition)s AND refused.uri = changed.uri
+        AND refused.code = ANY (%(unseen)s))
 """
 
 GET_BATCH = """
@@ -189,7 +198,6 @@ class Listing:
         parameters: dict[str, Any] = {
             **self._parameters(),
             "hash": self.definition.hash(),
-            "reading_hash": self.definition.reading_hash(),
             "unseen": list(UNSEEN),
             "now": time.time_ns(),
             "settle": int(settle_seconds * 1e9) - 1,
@@ -204,7 +212,7 @@ class Listing:
     def take_left_behind(self) -> None:
         """Once all is brought in: what is still known where it moved from is missing."""
         with translated():
-            self.connection.execute(LEFT_BEHIND, self._parameters())
+            self.connection.execute(LEFT_BEHIND, {**self._parameters(), "unseen": list(UNSEEN)})
 
     def counts(self) -> dict[str, int]:
         """Verdict -> how many files have it, `unchanged` included."""
@@ -244,14 +252,22 @@ class Listing:
         with translated():
             return [uri for (uri,) in self.connection.execute(query, (marked,))]
 
+    def replaced(self) -> set[str]:
+        """The URIs of known files whose names are those of something else by now, which is refused."""
+        uris = [rejection.uri for rejection in self.unlisted if rejection.seen]
+        query = "SELECT uri FROM raster_files WHERE definition = %s AND uri = ANY (%s)"
+        with translated():
+            rows = self.connection.execute(query, (self.definition.id, uris))
+            return {uri for (uri,) in rows}
+
     def cleared(self) -> int:
-        """How many refused files are not there any more."""
+        """How many refusals are of files that are not there any more, or as they are registered."""
         with translated():
             (count,) = self._one(f"SELECT count(*) {CLEARED}", self._parameters())
         return int(count)
 
     def see_to_refusals(self, *, complete: bool) -> None:
-        """Say that refused files were seen again and, of a complete listing, forget those that are gone."""
+        """Say that refused files were seen again and, of a complete listing, forget the refusals that ended."""
         with translated():
             self.connection.execute(STILL_REFUSED, self._parameters())
             if complete:
@@ -266,7 +282,11 @@ class Listing:
 
     def _parameters(self) -> dict[str, Any]:
         unlisted = [rejection.uri for rejection in self.unlisted]
-        return {"definition": self.definition.id, "unlisted": unlisted}
+        return {
+            "definition": self.definition.id,
+            "reading_hash": self.definition.reading_hash(),
+            "unlisted": unlisted,
+        }
 
     def _one(self, query: str, parameters: Any) -> tuple[Any, ...]:
         row = self.connection.execute(query, parameters).fetchone()

@@ -15,7 +15,7 @@ from pipeline.catalogue.database import transaction
 from pipeline.catalogue.fit import EVICT, REFUSE_MISFITS
 from pipeline.catalogue.report import Report
 from pipeline.catalogue.staging import FILE_COLUMNS, FILE_UPDATES, FILE_VALUES, Connection, stage
-from pipeline.errors import UNSEEN, CatalogueError, MissingTime, RasterError, Rejection
+from pipeline.errors import CatalogueError, MissingTime, RasterError, Rejection
 from pipeline.raster import RasterFile
 from pipeline.sources.definition import Definition
 from pipeline.sources.grouping import Group, group_of
@@ -311,7 +311,7 @@ Kept = tuple[Rejection, str | None, str | None]
 
 def withdrawn(batch: Batch, refused: Sequence[Kept]) -> list[str]:
     """The URIs of files that leave their source: what was seen and refused, and what moved away."""
-    seen = [rejection.uri for rejection, *_ in refused if rejection.code not in UNSEEN]
+    seen = [rejection.uri for rejection, *_ in refused if rejection.seen]
     return seen + [move.old_uri for move in batch.moves]
 
 

@@ -123,7 +123,7 @@ class _Walk:
                 elif self._glob and (after := self._glob.after(state, entry.name)):
                     yield from self._matched(entry, folder, state, after, self._glob)
             except (RasterError, OSError) as error:
-                yield refused(file_uri(entry.path), error)
+                yield refused(file_uri(self._unseen(entry.path)), error)
 
     def _entry(self, entry: os.DirEntry[str], folder: "_Folder") -> Iterable[Found | Visit]:
         if entry.is_symlink():
@@ -137,7 +137,7 @@ class _Walk:
     def _link(self, entry: os.DirEntry[str]) -> Iterable[Found | Visit]:
         """What a symlink leads to, unless the walk comes there by itself."""
         named = entry.name.lower().endswith(RASTER_SUFFIXES)
-        real = self._resolved(entry, meant=named)
+        real = self._resolved(entry, file=named, folder=True)
         if real is None:
             return ()
         if os.path.isdir(real):
@@ -148,19 +148,41 @@ class _Walk:
         self._linked.add(real)
         return (_named(real, self._allowed),)
 
-    def _resolved(self, entry: os.DirEntry[str], *, meant: bool) -> str | None:
-        """Where a symlink leads; None where that is nowhere and no file is meant."""
+    def _resolved(self, entry: os.DirEntry[str], *, file: bool, folder: bool) -> str | None:
+        """Where a symlink leads; None where that cannot be said and neither a file nor a folder is meant.
+
+        Raises NotAllowed or OSError. A link that leads nowhere may have led to a folder, unless the walk comes to where
+        that was.
+        """
         try:
             return self._allowed.resolve(entry.path)
-        except (NotAllowed, OSError):
-            if meant or entry.is_dir():
+        except NotAllowed:
+            if file or (folder and entry.is_dir()):
                 raise
-            return None
+        except OSError:
+            if file or (folder and not self._sees(os.path.realpath(entry.path), entry.path)):
+                raise
+        return None
+
+    def _unseen(self, path: str) -> str:
+        """The path under which that is known which could not be looked at: where a link leads.
+
+        It is the link's own where the walk sees by itself whether anything is there.
+        """
+        real = os.path.realpath(path)
+        return path if self._sees(real, path) else real
+
+    def _sees(self, real: str, path: str) -> bool:
+        """Whether the walk sees what is at a real path, or in the folder of the link that leads there."""
+        return os.path.dirname(real) == os.path.dirname(path) or self._comes_by(real)
 
     def _comes_by(self, real: str) -> bool:
-        return (
-            real.startswith(f"{self._top.rstrip('/')}/") or real.rpartition("/")[0] in self._walked
-        )
+        """Whether the walk comes to a file, or to a folder that ends with a slash: one above it is walked whole."""
+        while len(real) > 1:
+            real = os.path.dirname(real)
+            if real in self._walked:
+                return True
+        return False
 
     def _matched(
         self,
@@ -173,9 +195,10 @@ class _Walk:
         """What an entry adds whose name brings the glob from one state to the other."""
         meant = glob.takes_file(after)
         if entry.is_symlink():
-            real = self._resolved(entry, meant=meant)
+            linked = glob.after(before, entry.name, linked=True)
+            real = self._resolved(entry, file=meant, folder=bool(linked))
             if real and os.path.isdir(real):
-                return self._visits(real, glob.after(before, entry.name, linked=True), glob)
+                return self._visits(real, linked, glob)
             return (_named(real, self._allowed),) if real and meant else ()
         if entry.is_dir(follow_symlinks=False):
             return self._visits(entry.path, after, glob)
