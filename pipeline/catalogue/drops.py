@@ -43,9 +43,9 @@ REFUSED = "SELECT uri FROM rejected_files WHERE definition = %s AND uri = ANY (%
 
 # The source that a file goes to, and those that it was in before; in the order in which everyone locks.
 LOCK_SOURCES = """
-    SELECT id, temporal FROM raster_sources
-    WHERE id = %(source)s OR id IN (
-        SELECT source_id FROM raster_files WHERE definition = %(definition)s AND uri = ANY (%(uris)s))
+    SELECT id, temporal FROM raster_sources WHERE id IN (
+        SELECT %(source)s::bigint
+        UNION SELECT source_id FROM raster_files WHERE definition = %(definition)s AND uri = ANY (%(uris)s))
     ORDER BY id FOR UPDATE
 """
 LEAVE = """

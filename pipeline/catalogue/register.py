@@ -149,11 +149,12 @@ UPSERT_SOURCES = """
     WHERE raster_sources.definition_hash IS DISTINCT FROM excluded.definition_hash
 """
 
-# Whoever else writes to these sources waits; in one order, so that two runs cannot block each other.
+# Whoever else writes to these sources waits; in one order, so that two runs cannot block each other. With an OR between
+# the two ways to a source, all sources would be looked at.
 LOCK_SOURCES = """
-    SELECT id FROM raster_sources
-    WHERE definition = %(definition)s AND group_key = ANY (%(keys)s) OR id IN (
-        SELECT source_id FROM raster_files WHERE definition = %(definition)s AND uri = ANY (%(uris)s))
+    SELECT id FROM raster_sources WHERE id IN (
+        SELECT id FROM raster_sources WHERE definition = %(definition)s AND group_key = ANY (%(keys)s)
+        UNION SELECT source_id FROM raster_files WHERE definition = %(definition)s AND uri = ANY (%(uris)s))
     ORDER BY id FOR UPDATE
 """
 
@@ -206,12 +207,13 @@ FORGET_TOMBSTONES = """
 FORGET_REJECTIONS = """
     DELETE FROM rejected_files WHERE definition = %(definition)s AND uri IN (SELECT uri FROM staged)
 """
+# In one order too.
 KEEP_REJECTIONS = """
     INSERT INTO rejected_files (definition, organisation_id, uri, code, message, fingerprint, group_key, grid,
                                 reading_hash)
     SELECT %(definition)s, %(organisation_id)s, rejected.*, %(reading_hash)s
     FROM unnest(%(uris)s::text[], %(codes)s::text[], %(messages)s::text[], %(fingerprints)s::text[],
-                %(group_keys)s::text[], %(grids)s::text[]) AS rejected
+                %(group_keys)s::text[], %(grids)s::text[]) AS rejected (uri) ORDER BY uri
     ON CONFLICT (definition, uri) DO UPDATE SET
         organisation_id = excluded.organisation_id, code = excluded.code, message = excluded.message,
         fingerprint = excluded.fingerprint, group_key = excluded.group_key, grid = excluded.grid,
@@ -274,8 +276,10 @@ def write(
         "uris": [*batch.uris, *evicted],
         "evicted": list(evicted),
     }
+    connection.execute(LOCK_SOURCES, parameters)
     move_groups(connection, batch.moves, parameters)
     connection.execute(UPSERT_SOURCES, parameters)
+    # Once more, with those that were made just now.
     locked = [source for (source,) in connection.execute(LOCK_SOURCES, parameters)]
     connection.execute(WITHHOLD_GROUPS, parameters)
     withheld = {uri for (uri,) in connection.execute(WITHHOLD_FILES, parameters)}

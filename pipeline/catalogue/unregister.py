@@ -21,8 +21,10 @@ CHOSEN = """
         OR file.source_id IN (SELECT id FROM raster_sources WHERE uuid = ANY (%(uuids)s)))
 """
 LOCK_SOURCES = f"""
-    SELECT id, uuid FROM raster_sources WHERE uuid = ANY (%(uuids)s)
-    OR id IN (SELECT source_id FROM raster_files AS file WHERE {CHOSEN}) ORDER BY id FOR UPDATE
+    SELECT id, uuid FROM raster_sources WHERE id IN (
+        SELECT id FROM raster_sources WHERE uuid = ANY (%(uuids)s)
+        UNION SELECT source_id FROM raster_files AS file WHERE {CHOSEN})
+    ORDER BY id FOR UPDATE
 """  # noqa: S608 - the part is the one above
 
 # What was registered by hand comes back only by hand; a definition would bring its files back by itself.

@@ -1,0 +1,130 @@
+"""In which order raster sources and refusals are locked, and how many rows are looked at to find them."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, text
+
+from pipeline.catalogue import drops, register
+from pipeline.raster import ReadingPool
+from pipeline.storage import file_uri
+from tests.factory import write_raster
+from tests.ingestion import registered, synced, work_of
+
+Session = psycopg.Connection[Any]
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+SOURCE = "SELECT FROM raster_sources WHERE group_key = %s FOR UPDATE NOWAIT"
+REFUSAL = "SELECT FROM rejected_files WHERE uri = %s FOR UPDATE NOWAIT"
+
+
+@pytest.fixture(autouse=True)
+def empty(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE raster_sources, rejected_files, organisations CASCADE"))
+
+
+@pytest.fixture
+def other(database_url: str) -> Iterator[Session]:
+    """Another session, which holds what it locks until it is told to commit."""
+    with psycopg.connect(database_url) as connection:
+        yield connection
+
+
+@contextmanager
+def waiting(other: Session, act: Callable[[], object]) -> Iterator[None]:
+    """Run the block while `act`, in a thread, waits for what the other session has locked; then let it end."""
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(act)
+        try:
+            while other.execute(WAITING).fetchone() == (0,):
+                assert not running.done()
+                time.sleep(0.02)
+            yield
+        finally:
+            other.rollback()
+        running.result()
+
+
+def lock(other: Session, statement: str, path: Path) -> None:
+    """Raises LockNotAvailable where somebody else has the row."""
+    assert other.execute(statement, (file_uri(path),)).rowcount == 1
+
+
+def test_a_batch_locks_its_sources_in_the_order_of_their_numbers(
+    tmp_path: Path, engine: Engine, pool: ReadingPool, other: Session
+) -> None:
+    for name in "ba":
+        write_raster(tmp_path / f"{name}.tif")
+        synced(engine, pool.read, work_of([tmp_path]))
+    lock(other, SOURCE, tmp_path / "b.tif")
+    with waiting(other, lambda: synced(engine, pool.read, work_of([tmp_path], description="new"))):
+        lock(other, SOURCE, tmp_path / "a.tif")
+
+
+def test_files_that_moved_lock_their_sources_in_the_order_of_their_numbers(
+    tmp_path: Path, engine: Engine, pool: ReadingPool, other: Session
+) -> None:
+    for width, name in enumerate("ba", 20):
+        write_raster(tmp_path / f"{name}.tif", width=width)
+        synced(engine, pool.read, work_of([tmp_path]))
+    uris = [file_uri(tmp_path / f"{name}.tif") for name in "ba"]
+    for name in "ba":
+        (tmp_path / f"{name}.tif").rename(tmp_path / f"moved-{name}.tif")
+    first, second = other.execute(
+        "SELECT id FROM raster_sources WHERE group_key = ANY (%s) ORDER BY id", (uris,)
+    ).fetchall()
+    by_number = "SELECT FROM raster_sources WHERE id = %s FOR UPDATE NOWAIT"
+    other.execute(by_number, first)
+    with waiting(other, lambda: synced(engine, pool.read, work_of([tmp_path]))):
+        other.execute(by_number, second)
+
+
+def test_refusals_are_kept_in_the_order_of_their_names(
+    tmp_path: Path, engine: Engine, pool: ReadingPool, other: Session
+) -> None:
+    paths = [tmp_path / "b.tif", tmp_path / "a.tif"]
+    for content in (b"no TIFF", b"still no TIFF"):
+        for path in paths:
+            path.write_bytes(content)
+        if content == b"no TIFF":
+            registered(engine, pool.read, work_of(paths))
+    lock(other, REFUSAL, tmp_path / "a.tif")
+    with waiting(other, lambda: registered(engine, pool.read, work_of(paths))):
+        lock(other, REFUSAL, tmp_path / "b.tif")
+
+
+FILL = """
+    INSERT INTO organisations (name) VALUES ('Owner');
+    INSERT INTO raster_sources (name, organisation_id, definition, group_key)
+    SELECT number, id, 'test', number FROM organisations, generate_series(1, 5000) AS number;
+    ANALYZE raster_sources, raster_files
+"""
+LOCKING = {
+    "a batch": (register.LOCK_SOURCES, {"keys": ["7", "8"], "uris": ["file:///7", "file:///8"]}),
+    "a dropped file": (drops.LOCK_SOURCES, {"source": 7, "uris": ["file:///7"]}),
+}
+
+
+@pytest.mark.parametrize(("statement", "names"), LOCKING.values(), ids=LOCKING.keys())
+def test_sources_are_found_by_an_index(
+    other: Session, statement: str, names: dict[str, Any]
+) -> None:
+    for part in FILL.split(";"):
+        other.execute(part)
+    (row,) = other.execute(
+        f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", {"definition": "test", **names}
+    ).fetchall()
+    assert max(looked_at(row[0][0]["Plan"])) < 100
+
+
+def looked_at(plan: dict[str, Any]) -> Iterator[float]:
+    """How many rows each part of a plan has seen."""
+    yield plan["Actual Loops"] * (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0))
+    for part in plan.get("Plans", ()):
+        yield from looked_at(part)
