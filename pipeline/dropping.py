@@ -214,9 +214,12 @@ class Reception:
                 yield one, rejection(one.file, error)
 
     def require_inside(self, file: StoredFile) -> None:
-        """Raises NotAllowed for what only a link leads to: it is not ours to move."""
+        """Raises NotAllowed for what only a link leads to, or has a sidecar that is one: it is not ours to move."""
         if not any(file.uri.startswith(below(place)) for place in self.places):
             raise NotAllowed("a link leads out of the drop folder; put the file itself there")
+        for name in file.sidecars if not self.work.folder.in_bucket else ():
+            if file.path.with_name(name).is_symlink():
+                raise NotAllowed(f"its sidecar {name} is a link; put the file itself there")
 
     def is_aside(self, uri: str) -> bool:
         """Whether a file lies among the refused ones."""

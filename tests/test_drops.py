@@ -260,6 +260,21 @@ def test_what_only_a_link_leads_to_stays_where_it_is(site: Site) -> None:
     assert (tree(site.done), tree(site.refused)) == ([], [])
 
 
+def test_a_sidecar_that_is_a_link_keeps_the_file_where_it_is(site: Site) -> None:
+    site.source("rain")
+    site.drop("rain.tif")
+    secret = site.base / "secret"
+    secret.write_text("secret")
+    (site.folder / "rain.tfw").symlink_to(secret)
+    (refused,) = site.sync().rejected
+    assert refused.code == "not_allowed"
+    assert refused.message == "its sidecar rain.tfw is a link; put the file itself there"
+    assert tree(site.folder) == ["rain.tfw", "rain.tif"]
+    assert (tree(site.done), tree(site.refused)) == ([], [])
+    (site.folder / "rain.tfw").unlink()
+    assert site.sync().registered == 1
+
+
 def test_young_files_wait(site: Site) -> None:
     site.source("rain")
     site.drop("rain.tif")

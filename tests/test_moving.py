@@ -54,6 +54,28 @@ def test_a_file_keeps_its_content_and_its_fingerprint(
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
+def test_a_link_to_the_file_itself_is_another_file(
+    dropped: Callable[..., tuple[Path, Path]],
+) -> None:
+    source, target = dropped(b"content")
+    target.symlink_to(source)
+    assert not move_file(file_uri(source), file_uri(target))
+    assert source.read_bytes() == b"content"
+
+
+def test_of_a_link_no_copy_is_made_of_what_it_leads_to(
+    dropped: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    source, target = dropped(b"")
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    source.unlink()
+    source.symlink_to(secret)
+    moved = move_file(file_uri(source), file_uri(target))
+    assert moved == target.is_symlink()  # on one file system the link itself moves
+    assert not [path for path in target.parent.iterdir() if not path.is_symlink()]
+
+
 def test_a_file_goes_into_a_folder_that_is_made_for_it(
     dropped: Callable[..., tuple[Path, Path]],
 ) -> None:

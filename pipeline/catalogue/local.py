@@ -30,6 +30,8 @@ SOCKET = ".s.PGSQL.5432"
 SOCKET_PATH_BYTES = 107
 """Longest path of a unix socket on Linux (sun_path less its closing NUL)."""
 SECONDS_TO_ANSWER = 120
+UNQUOTED = set("\"'\\\n")
+"""What the configuration would take for more than a character of a path."""
 INSTALL = (
     "install PostgreSQL with PostGIS (Debian and Ubuntu: apt install postgresql postgresql-postgis), "
     "or set RASTERSOURCES_DATABASE_URL"
@@ -179,24 +181,21 @@ class Cluster:
         return folder is not None and is_open(folder / SOCKET)
 
     def _make(self, programs: Path) -> None:
-        shutil.rmtree(self.data, ignore_errors=True)  # the remains of an initdb that was killed
-        self.data.mkdir(mode=0o700)
-        give_to_owner(self.data)
-        done = self._run(
-            programs / "initdb",
-            "-U",
-            "postgres",
-            "--encoding=UTF8",
-            "--locale=C.UTF-8",
-            "--auth=peer",
-        )
+        new = self.data.with_suffix(".new")  # whole before it bears its name, however initdb ends
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(mode=0o700)
+        give_to_owner(new)
+        options = ("-U", "postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=peer")
+        done = self._run(programs / "initdb", *options, folder=new)
         if done.returncode != 0:
-            shutil.rmtree(self.data, ignore_errors=True)
+            shutil.rmtree(new, ignore_errors=True)
             raise CatalogueError(
-                f"initdb could not make a cluster in {self.data}: {last_line(done.stderr)}"
+                f"initdb could not make a cluster in {self.home}: {last_line(done.stderr)}"
             )
-        with (self.data / "postgresql.conf").open("a") as file:
+        with (new / "postgresql.conf").open("a") as file:
             file.write("include_if_exists = 'rastersources.conf'\n")
+        shutil.rmtree(self.data, ignore_errors=True)
+        new.rename(self.data)
 
     def _write_configuration(self, socket_folder: Path) -> None:
         person = pwd.getpwuid(os.geteuid()).pw_name
@@ -207,8 +206,10 @@ class Cluster:
             "pg_ident.conf": "".join(f'rastersources "{person}" {role}\n' for role in roles),
         }
         for name, text in files.items():
-            (self.data / name).write_text(text)
-            give_to_owner(self.data / name)
+            new = self.data / f"{name}.new"
+            new.write_text(text)
+            give_to_owner(new)
+            new.rename(self.data / name)
 
     def _launch(self, programs: Path) -> None:
         for _ in range(
@@ -251,23 +252,25 @@ class Cluster:
         version = self.data / "PG_VERSION"
         return find_programs(version.read_text().strip() if version.exists() else None)
 
-    def _run(self, program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run one of PostgreSQL's programs on the data folder, as the user who may.
+    def _run(
+        self, program: Path, *arguments: str, folder: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one of PostgreSQL's programs on the data folder, or on another, as the user who may.
 
         The folder is handed over as an open descriptor: so neither a quote in its path reaches the shell that
         pg_ctl starts, nor need the user postgres be able to enter the folders above it.
         """
-        folder = os.open(self.data, os.O_PATH | os.O_DIRECTORY)
+        opened = os.open(folder or self.data, os.O_PATH | os.O_DIRECTORY)
         try:
-            path = f"/proc/self/fd/{folder}"
+            path = f"/proc/self/fd/{opened}"
             logs = [f"{path}/{word}" if word.endswith(".log") else word for word in arguments]
             return subprocess.run(
                 [program, "-D", path, *logs],
-                check=False, cwd="/", pass_fds=(folder,), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                check=False, cwd="/", pass_fds=(opened,), stdin=subprocess.DEVNULL, capture_output=True, text=True,
                 env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"}, **run_as(),
             )  # fmt: skip
         finally:
-            os.close(folder)
+            os.close(opened)
 
     def _socket_folder(self) -> Path | None:
         """Line 5 of postmaster.pid; None when there is no such file, or no socket yet."""
@@ -283,8 +286,9 @@ class Cluster:
             lines = (self.data / "rastersources.conf").read_text().split("\n")
         except FileNotFoundError:
             return
-        named = next(line for line in lines if line.startswith("unix_socket_directories"))
-        shutil.rmtree(named.split('"')[1], ignore_errors=True)
+        for line in lines:
+            if line.startswith("unix_socket_directories"):
+                shutil.rmtree(line.split('"')[1], ignore_errors=True)
 
 
 def find_programs(version: str | None = None) -> Path:
@@ -318,7 +322,7 @@ def runtime_folder() -> Path:
         if (
             room >= 0
             and os.access(place, os.W_OK)
-            and '"' not in place
+            and not UNQUOTED & set(place)
             and open_to_all(Path(place))
         ):
             folder = Path(tempfile.mkdtemp(prefix="rastersources-", dir=place))

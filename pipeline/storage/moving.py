@@ -5,8 +5,9 @@ import errno
 import filecmp
 import os
 import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
@@ -71,7 +72,9 @@ def _translated(uri: str, what: str) -> Iterator[None]:
 
 
 def _move_local(source: Path, target: Path) -> bool:
-    target.parent.mkdir(exist_ok=True)
+    with suppress(FileExistsError):
+        target.parent.mkdir()
+        _sync(target.parent.parent)
     try:
         os.link(source, target, follow_symlinks=False)  # unlike a renaming it spares what is there
     except FileExistsError:
@@ -88,13 +91,19 @@ def _move_local(source: Path, target: Path) -> bool:
 
 
 def _same_files(one: Path, other: Path) -> bool:
-    return one.samefile(other) or filecmp.cmp(one, other, shallow=False)
+    """Whether two names are of one file, or of two with the same bytes; what a link leads to does not count."""
+    here, there = one.lstat(), other.lstat()
+    if os.path.samestat(here, there):
+        return True
+    regular = stat.S_ISREG(here.st_mode) and stat.S_ISREG(there.st_mode)
+    return regular and filecmp.cmp(one, other, shallow=False)
 
 
 def _copy_file(source: Path, target: Path) -> bool:
     """A copy with the same times, complete before it bears its name; False where another file is there.
 
-    Also False, without a copy, where the file changed meanwhile: whoever writes it may not be done.
+    Also False, without a copy, where the file changed meanwhile, since whoever writes it may not be done, or where it
+    became a link.
     """
     digest = blake2b(os.fsencode(source), digest_size=8).hexdigest()
     part = (
@@ -102,7 +111,9 @@ def _copy_file(source: Path, target: Path) -> bool:
     )  # of the same name the next time, so that it is no litter
     before = own_fingerprint(source.lstat())
     try:
-        shutil.copy2(source, part)
+        shutil.copy2(source, part, follow_symlinks=False)
+        if part.is_symlink():
+            return False
         with part.open("rb") as written:
             os.fsync(written.fileno())
         return own_fingerprint(source.lstat()) == before and _name(part, target)

@@ -190,6 +190,40 @@ def test_the_remains_of_an_initdb_that_was_killed_are_no_hindrance(tmp_path: Pat
         assert answer(url) == 42
 
 
+def test_a_first_start_that_was_killed_is_begun_again(tmp_path: Path) -> None:
+    starting = subprocess.Popen(
+        [*RASTERSOURCES, "db", "start"], start_new_session=True,
+        env=environment(RASTERSOURCES_HOME=tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not list(tmp_path.rglob("PG_VERSION")):  # which initdb writes first
+        assert starting.poll() is None
+        time.sleep(0.005)
+    os.killpg(starting.pid, signal.SIGKILL)
+    starting.wait()
+    with private_cluster(tmp_path) as url:
+        assert answer(url) == 42
+
+
+def test_a_configuration_of_which_nothing_is_left_is_no_hindrance(home: Path) -> None:
+    with private_cluster(home):
+        pass
+    (Cluster(home).data / "rastersources.conf").write_text("")
+    assert not Cluster(home).stop()
+    with private_cluster(home) as url:
+        assert answer(url) == 42
+
+
+@pytest.mark.parametrize("name", ["it's", 'a "b"', "c\\d"])
+def test_a_runtime_folder_is_one_that_the_configuration_can_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / name))
+    with private_cluster(home) as url:
+        assert answer(url) == 42
+        assert socket_folder(url).parent != tmp_path / name
+
+
 def test_others_are_not_let_in(home: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can try as somebody else")
