@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 
 from pipeline.catalogue.listing import TO_READ, Found, Listing, listing_of
 from pipeline.catalogue.owners import find_owner
+from pipeline.catalogue.redefinition import redefine
 from pipeline.catalogue.register import Item, Outdated, Owner, Read, Refused, register_batch
 from pipeline.catalogue.report import Report
 from pipeline.catalogue.runs import recorded
@@ -216,6 +217,8 @@ def bring_in(run: Run, ingestion: Ingestion, listing: Listing) -> Report:
             total.add(passed)
             run.watcher.tell(passed)
             writer.write(ingestion.read(found))
+    if ingestion.definition.id != REGISTER:  # by hand, fields are those of what was named
+        redefine(run.engine, ingestion.definition, ingestion.owner)
     return total
 
 

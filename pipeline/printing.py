@@ -86,7 +86,7 @@ def summary(report: Report, seconds: float) -> str:
 
 def plans(found: Sequence[Plan], orphans: Sequence[Orphan]) -> None:
     """What a sync would do, as a table, and the first files of each kind."""
-    names = ("unchanged", *PLANNED, "cleared")
+    names = ("unchanged", *PLANNED, "cleared", "outdated_sources")
     shown = [name for name in names if any(plan.counts[name] for plan in found)] or ["unchanged"]
     table = Table(box=None, pad_edge=False)
     table.add_column("definition")

@@ -11,6 +11,7 @@ from pipeline.catalogue.absence import mark_missing, remove_empty_sources, remov
 from pipeline.catalogue.fit import disputes
 from pipeline.catalogue.listing import Absence, Found, Listing, listing_of
 from pipeline.catalogue.orphans import Orphan, adopt, find_orphans, prune, remember
+from pipeline.catalogue.redefinition import outdated_sources
 from pipeline.catalogue.register import Read, Refused
 from pipeline.catalogue.report import Report
 from pipeline.catalogue.tombstones import buried_groups
@@ -33,7 +34,7 @@ from pipeline.ingest import (
 
 PLANNED = ("add", "update", "moved", "outdated", "missing", "refused", "withheld", "settling")
 """What can become of a file that is not simply unchanged, in the order in which plans show it."""
-CHANGES = ("add", "update", "moved", "outdated", "missing", "cleared")
+CHANGES = ("add", "update", "moved", "outdated", "missing", "cleared", "outdated_sources")
 """What makes a sync necessary."""
 
 
@@ -129,14 +130,17 @@ class Plan:
     """URI -> why it was refused before, or cannot be listed now."""
     cleared: int = 0
     """Refused files that are gone, and would be forgotten."""
+    outdated_sources: int = 0
+    """Raster sources without an unchanged file, which would get the new fields of their definition."""
     refusal: str | None = None
     """Why a sync would refuse or fail."""
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many files there are of each kind."""
+        """How many files there are of each kind, and sources that no file stands for."""
         kinds = {name: len(uris) for name, uris in self.files.items()}
-        return {"unchanged": self.unchanged, **kinds, "cleared": self.cleared}
+        further = {"cleared": self.cleared, "outdated_sources": self.outdated_sources}
+        return {"unchanged": self.unchanged, **kinds, **further}
 
     @property
     def changes(self) -> int:
@@ -181,6 +185,7 @@ def plan(engine: Engine, work: AnyWork, conditions: Conditions, watcher: Watcher
             found.reasons[rejection.uri] = rejection
         found.files["missing"] += listing.newly_missing(marked=definition.missing == "remove")
         found.cleared = listing.cleared()
+        found.outdated_sources = outdated_sources(listing, definition)
         try:
             refuse_many_missing(definition.id, listing.absence(), definition.max_missing_percent)
         except CatalogueError as error:

@@ -572,6 +572,58 @@ def test_refused_files_come_in_when_those_that_they_did_not_fit_have_changed(
     assert rows(engine, "SELECT dtype, file_count FROM raster_sources") == [("f4", 4)]
 
 
+def test_a_stricter_definition_reaches_sources_whose_files_are_gone_or_refused(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    for number in range(4):
+        write_raster(tmp_path / f"f{number}.tif", width=10 + number)
+    sync(tmp_path, access_modifier="Public")
+    (tmp_path / "f1.tif").rename(tmp_path / "f1.away")
+    (tmp_path / "f2.tif").write_bytes(b"")
+    sync(tmp_path, access_modifier="Public")
+    execute(engine, "UPDATE raster_sources SET name = 'Ours' WHERE name = 'f2'")
+    fields = {"access_modifier": "Hidden", "description": "Secret", "organisation": "Other"}
+    work = work_of([tmp_path], **fields)
+    plan = planned(engine, work)
+    assert changes(plan) == {"outdated": 2, "refused": 1, "outdated_sources": 2}
+    assert plan.changes == 4
+    sync(tmp_path, **fields)
+    said = """SELECT source.name, access_modifier, description, owner.name FROM raster_sources AS source
+              JOIN organisations AS owner ON owner.id = organisation_id ORDER BY source.id"""
+    names = ["f0", "f1", "Ours", "f3"]
+    assert rows(engine, said) == [(name, 300, "Secret", "Other") for name in names]
+    assert planned(engine, work).changes == 0
+    execute(engine, "UPDATE raster_sources SET access_modifier = 0")  # as people may
+    sync(tmp_path, **fields)
+    assert rows(engine, "SELECT DISTINCT access_modifier FROM raster_sources") == [(0,)]
+
+
+def test_a_source_whose_file_was_gone_gets_its_new_name_when_the_file_is_back(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    sync(tmp_path)
+    path.rename(tmp_path / "a.away")
+    sync(tmp_path)
+    fields = {"name": "Map {stem}", "description": "new"}
+    sync(tmp_path, **fields)
+    assert rows(engine, "SELECT name, description FROM raster_sources") == [("a", "new")]
+    assert planned(engine, work_of([tmp_path], **fields)).changes == 0
+    (tmp_path / "a.away").rename(path)
+    sync(tmp_path, **fields)
+    assert rows(engine, "SELECT name, description FROM raster_sources") == [("Map a", "new")]
+
+
+def test_what_register_is_told_by_hand_is_said_of_its_files_alone(
+    tmp_path: Path, engine: Engine, pool: ReadingPool
+) -> None:
+    for name in ("a", "b"):
+        path = write_raster(tmp_path / f"{name}.tif")
+        registered(engine, pool.read, work_of([path], id="register", description=f"of {name}"))
+    found = rows(engine, "SELECT name, description FROM raster_sources ORDER BY name")
+    assert found == [("a", "of a"), ("b", "of b")]
+
+
 def test_a_definition_that_left_the_file_is_orphaned_and_pruned_when_asked(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:

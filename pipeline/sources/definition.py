@@ -133,8 +133,13 @@ class Definition(Watched):
         return replace(options, time_rule=self.time_rule(), budget=budget)
 
     def hash(self) -> str:
-        """Changes when what it says of its sources does; where its files are and when it runs does not count."""
-        return digest(self.model_dump_json(exclude=NOT_OF_SOURCES))
+        """Changes when what it says of its sources does; where its files are and when it runs does not count.
+
+        The part after the dot changes with how sources are named, the one before it with all else.
+        """
+        filled_in = set(PLACEHOLDER.findall(self.name)) - {"stem"}
+        naming = self.model_dump_json(include={"name"} | ({"pattern"} if filled_in else set()))
+        return f"{digest(self.model_dump_json(exclude=NOT_OF_SOURCES | {'name'}))}.{digest(naming)}"
 
     def reading_hash(self) -> str:
         """Changes when its files must be read again though they are the same."""
