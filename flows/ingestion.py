@@ -1,8 +1,9 @@
 """What the flows that bring files in share: batches as tasks, the artifact, the state that says how it went."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from time import monotonic
-from typing import Any
+from typing import Any, ParamSpec
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
@@ -12,15 +13,43 @@ from prefect.states import Cancelled, Completed, Failed
 
 from pipeline.catalogue.register import Item
 from pipeline.catalogue.report import Report
-from pipeline.errors import CatalogueError, Overlapping, TransientError
+from pipeline.errors import CatalogueError, Overlapping, RastersourcesError, TransientError
 from pipeline.ingest import Ingestion, Outcome
 from pipeline.printing import SHOWN_REJECTIONS, announce, summary, total_of
 from pipeline.settings import Settings
 
+Parameters = ParamSpec("Parameters")
+
+
+class Unfinished(Exception):
+    """What became of each definition, in a state that is no success: of those Prefect takes exceptions only."""
+
+    def __init__(self, sentence: str, outcomes: list[Outcome]) -> None:
+        super().__init__(sentence)
+        self.outcomes = outcomes
+
+
+def with_reason(
+    body: Callable[Parameters, State[object]],
+) -> Callable[Parameters, State[object]]:
+    """Have the body of a flow end as Failed, with the sentence alone, where an error of ours ends it."""
+
+    @wraps(body)
+    def told(*args: Parameters.args, **kwargs: Parameters.kwargs) -> State[object]:
+        try:
+            return body(*args, **kwargs)
+        except RastersourcesError as error:
+            return Failed(message=str(error), data=error)
+
+    return told
+
 
 def end(state: State[Any], began: float) -> int:
     """Say how a flow went; exit status 0: all good, 1: failed, 3: some were refused."""
-    outcomes = state.result(raise_on_failure=False)
+    result = state.result(raise_on_failure=False)
+    outcomes = result.outcomes if isinstance(result, Unfinished) else result
+    if isinstance(outcomes, RastersourcesError):
+        raise outcomes
     if not isinstance(outcomes, list):
         raise CatalogueError(state.message or "the run failed, and Prefect knows no reason")
     return announce(outcomes, monotonic() - began)
@@ -72,9 +101,10 @@ def conclude(
     failures = [outcome.failure for outcome in outcomes if outcome.failure is not None]
     if failures:
         sentence = "; ".join(map(str, failures))
+        unfinished = Unfinished(sentence, outcomes)
         if all(isinstance(failure, Overlapping) for failure in failures):
-            return Cancelled(name="Overlapping", message=sentence, data=outcomes)
-        return Failed(message=sentence, data=outcomes)
+            return Cancelled(name="Overlapping", message=sentence, data=unfinished)
+        return Failed(message=sentence, data=unfinished)
     name = "Rejections" if total.rejected else "Completed"
     return Completed(name=name, message=text, data=outcomes)
 

@@ -13,7 +13,7 @@ from time import monotonic
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.ingestion import conclude, end, write_as_task
+from flows.ingestion import conclude, end, with_reason, write_as_task
 from pipeline.entry import catalogue, conditions
 from pipeline.ingest import Run, register_all, work_of_config
 from pipeline.runners import Runner, reading
@@ -30,6 +30,7 @@ def run(
 
 
 @flow(name="register", persist_result=False)
+@with_reason
 def register_flow(
     config: Path, create: bool = False, runner: Runner | None = None, scheduler: str | None = None
 ) -> State[object]:

@@ -6,7 +6,7 @@ from time import monotonic
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.ingestion import conclude, end, write_as_task
+from flows.ingestion import conclude, end, with_reason, write_as_task
 from flows.missed import skip_missed
 from pipeline.entry import catalogue, conditions
 from pipeline.ingest import Run
@@ -36,6 +36,7 @@ def run(
 
 
 @flow(name="sync", persist_result=False, on_running=[skip_missed])
+@with_reason
 def sync_flow(
     config: Path,
     names: list[str] | None = None,

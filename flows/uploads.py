@@ -3,9 +3,9 @@
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Failed
+from prefect.states import Completed
 
-from flows.ingestion import escape
+from flows.ingestion import escape, with_reason
 from pipeline.catalogue.uploads import Settled
 from pipeline.entry import catalogue, upload_worker
 from pipeline.errors import CatalogueError, RastersourcesError
@@ -17,6 +17,8 @@ def run() -> int:
     """Run the flow and say how it went; exit status 0: all good, 1: failed, 3: some were rejected."""
     state = uploads_flow(return_state=True)
     settled = state.result(raise_on_failure=False)
+    if isinstance(settled, RastersourcesError):
+        raise settled
     if not (state.is_completed() and isinstance(settled, list)):
         raise CatalogueError(state.message or "the run failed, and Prefect knows no reason")
     print(state.message)
@@ -24,17 +26,15 @@ def run() -> int:
 
 
 @flow(name="uploads", persist_result=False)
+@with_reason
 def uploads_flow() -> State[object]:
     """Process the uploads that wait now; Completed, or Failed with the reason, and an artifact that tells more."""
     configured = settings()
     settled: list[Settled] = []
-    try:
-        with catalogue(configured) as engine, upload_worker(configured, engine) as worker:
-            sweep(engine, worker.deposit)
-            while some := process_waiting(worker):
-                settled += some
-    except RastersourcesError as error:
-        return Failed(message=str(error), data=settled)
+    with catalogue(configured) as engine, upload_worker(configured, engine) as worker:
+        sweep(engine, worker.deposit)
+        while some := process_waiting(worker):
+            settled += some
     return conclude(settled)
 
 

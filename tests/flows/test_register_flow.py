@@ -120,7 +120,29 @@ def test_a_run_that_fails_says_why_in_one_sentence(
 def test_a_database_that_is_away_is_no_traceback(folder: Path, prefect_api: str) -> None:
     done = flow(folder, "postgresql://nobody@127.0.0.1:1/none", 1, PREFECT_API_URL=prefect_api)
     (sentence,) = done.stderr.splitlines()
-    assert "the database does not answer" in sentence
+    assert sentence.startswith("rastersources: the database does not answer")
+    state = Prefect(prefect_api).last_run()["state"]
+    assert (state["type"], f"rastersources: {state['message']}") == ("FAILED", sentence)
+
+
+def test_states_that_are_no_success_tell_prefect_of_no_type_error() -> None:
+    code = """
+from flows.ingestion import Unfinished
+from prefect.states import Cancelled, Failed
+for state in (Cancelled(data=Unfinished("at work", [])), Failed(data=Unfinished("missing", []))):
+    try:
+        state.result()
+    except Unfinished as error:
+        print(error)
+"""
+    assert in_python(code) == ["at work", "missing"]
+
+
+def in_python(code: str) -> list[str]:
+    """What a program prints."""
+    command = [FLOWS[0], "-W", "ignore", "-c", code]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
 
 
 def test_a_batch_is_tried_again_only_for_what_may_pass() -> None:
@@ -132,15 +154,7 @@ from prefect.states import Failed
 for error in (TransientError("away"), CatalogueError("wrong"), MissingCRS("none"), ValueError("bug")):
     print(type(error).__name__, may_pass(None, None, Failed(data=error)))
 """
-    python = FLOWS[0]
-    done = subprocess.run(
-        [python, "-W", "ignore", "-c", code],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split("\n")[:-1] == [
+    assert in_python(code) == [
         "TransientError True",
         "CatalogueError False",
         "MissingCRS False",
