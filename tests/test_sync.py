@@ -556,6 +556,71 @@ def test_pixel_sizes_that_hardly_differ_are_outvoted_too_and_read_once(
     assert rows(engine, "SELECT right(uri, 5), attempts FROM rejected_files") == [("a.tif", 1)]
 
 
+def write_classes(folder: Path, *, floats: str = "", integers: str = "") -> None:
+    """Files of two kinds that do not fit each other, each of a letter and of its own size."""
+    for name in floats:
+        write_raster(folder / f"{name}.tif", width=ord(name))
+    for name in integers:
+        write_raster(folder / f"{name}.tif", width=ord(name), dtype="uint8", nodata=0)
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_files_that_are_gone_have_no_vote_on_those_that_are_there(
+    tmp_path: Path, engine: Engine, sync: Any, marked: bool
+) -> None:
+    fields = {"group": "all", "name": "all"}
+    write_classes(tmp_path, floats="abc")
+    sync(tmp_path, **fields)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    if marked:
+        assert sync(tmp_path, **fields).missing == 3
+    write_classes(tmp_path, integers="xy")
+    report = sync(tmp_path, **fields)
+    assert (report.registered, report.rejected, report.missing) == (2, [], 0 if marked else 3)
+    assert rows(engine, "SELECT dtype, file_count FROM raster_sources") == [("u1", 2)]
+    assert rows(engine, "SELECT FROM rejected_files") == []
+    again = sync(tmp_path, **fields)
+    assert (again.registered, again.unchanged, again.missing) == (0, 2, 0)
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_of_the_files_that_give_way_those_that_are_gone_are_not_called_refused(
+    tmp_path: Path, engine: Engine, sync: Any, marked: bool
+) -> None:
+    fields = {"group": "all", "name": "all"}
+    write_classes(tmp_path, floats="abc")
+    sync(tmp_path, **fields)
+    for name in "ac":
+        (tmp_path / f"{name}.tif").unlink()
+    if marked:
+        sync(tmp_path, **fields)
+    write_classes(tmp_path, integers="xy")
+    report = sync(tmp_path, **fields)
+    assert [one.uri for one in report.rejected] == [file_uri(tmp_path / "b.tif")]
+    assert rows(engine, "SELECT dtype, file_count FROM raster_sources") == [("u1", 2)]
+    assert rows(engine, "SELECT uri FROM rejected_files") == [(file_uri(tmp_path / "b.tif"),)]
+    assert planned(engine, work_of([tmp_path], **fields)).changes == 0
+
+
+def test_files_that_are_gone_stay_in_a_source_that_they_fit(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    fields = {"group": "all", "name": "all"}
+    write_classes(tmp_path, floats="ab")
+    sync(tmp_path, **fields)
+    (tmp_path / "a.tif").unlink()
+    sync(tmp_path, **fields)
+    write_classes(tmp_path, floats="c", integers="x")
+    assert [one.uri for one in sync(tmp_path, **fields).rejected] == [file_uri(tmp_path / "x.tif")]
+    states = "SELECT right(uri, 5), state FROM raster_files ORDER BY uri"
+    assert rows(engine, states) == [
+        ("a.tif", "missing"),
+        ("b.tif", "present"),
+        ("c.tif", "present"),
+    ]
+
+
 def test_refused_files_come_in_when_those_that_they_did_not_fit_have_changed(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:

@@ -22,7 +22,8 @@ MESSAGE = """
 """
 GRID = "grid_class(own.projection, own.wkt, own.pixelsize_x, own.pixelsize_y, own.dtype)"
 
-# A file must agree with the other files of its source, or, where all are new, with the first of them.
+# A file must agree with the other files of its source, or, where all are new, with the first of them. Whether files
+# that are missing count is up to the caller.
 REFUSE_MISFITS = f"""
     WITH model AS (
         SELECT DISTINCT ON (candidate.source_id) candidate.* FROM (
@@ -31,6 +32,7 @@ REFUSE_MISFITS = f"""
             FROM raster_files AS file
             JOIN coordinate_systems AS system ON system.id = file.coordinate_system_id
             WHERE file.source_id IN (SELECT source_id FROM staged) AND NOT file.uri = ANY (%(uris)s)
+              AND (file.state = 'present' OR %(missing_count)s)
             UNION ALL
             SELECT source_id, 1, position, wkt, projection, pixelsize_x, pixelsize_y, dtype FROM staged
         ) AS candidate ORDER BY candidate.source_id, candidate.rank, candidate.position
@@ -41,6 +43,22 @@ REFUSE_MISFITS = f"""
     DELETE FROM staged USING judged
     WHERE staged.position = judged.position AND judged.code IS NOT NULL
     RETURNING staged.uri, judged.code, judged.message, staged.fingerprint, staged.size, staged.group_key, judged.grid
+"""  # noqa: S608 - the part is a constant
+
+# Missing files that were kept and do not fit those that came now leave their source.
+DROP_MISSING = f"""
+    WITH model AS (
+        SELECT DISTINCT ON (source_id) * FROM staged ORDER BY source_id, position
+    ), judged AS (
+        SELECT own.id, {CODE} AS code
+        FROM (
+            SELECT file.id, file.source_id, file.pixelsize_x, file.pixelsize_y, file.dtype,
+                   system.wkt, system.projection
+            FROM raster_files AS file JOIN coordinate_systems AS system ON system.id = file.coordinate_system_id
+            WHERE file.state = 'missing' AND NOT file.uri = ANY (%(uris)s)
+        ) AS own JOIN model USING (source_id)
+    )
+    DELETE FROM raster_files AS file USING judged WHERE file.id = judged.id AND judged.code IS NOT NULL
 """  # noqa: S608 - the part is a constant
 
 # Registered files that do not fit those of the batch, to which they have to give way, become refused ones.
@@ -70,6 +88,7 @@ EVICT = f"""
 """  # noqa: S608 - the parts are those above
 
 # Per source with refused files, the class of files that are the most, registered or not; as many: the first by URI.
+# What is missing has no vote.
 # It keeps its class where files of other definitions, or that clients sent, are in it: those are not up for choice.
 DISPUTES = """
     WITH refused AS (
@@ -88,7 +107,7 @@ DISPUTES = """
         SELECT source_id, grid, uri, true AS out, false AS fixed FROM refused
         UNION ALL
         SELECT file.source_id, holder.grid, file.uri, false, file.definition IS DISTINCT FROM %(definition)s
-        FROM raster_files AS file JOIN holder USING (source_id)
+        FROM raster_files AS file JOIN holder USING (source_id) WHERE file.state = 'present'
     ), class AS (
         SELECT source_id, grid, bool_or(fixed) AS fixed, count(*) AS files, min(uri COLLATE "C") AS first,
                coalesce(array_agg(uri) FILTER (WHERE out), '{}') AS outside,

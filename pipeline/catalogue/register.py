@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from pipeline.catalogue.access import Access
 from pipeline.catalogue.database import transaction
-from pipeline.catalogue.fit import EVICT, REFUSE_MISFITS
+from pipeline.catalogue.fit import DROP_MISSING, EVICT, REFUSE_MISFITS
 from pipeline.catalogue.report import Report
 from pipeline.catalogue.staging import FILE_COLUMNS, FILE_UPDATES, FILE_VALUES, Connection, stage
 from pipeline.errors import CatalogueError, MissingTime, RasterError, Rejection
@@ -275,6 +275,7 @@ def write(
         "names": list(batch.names.values()),
         "uris": [*batch.uris, *evicted],
         "evicted": list(evicted),
+        "missing_count": False,
     }
     connection.execute(LOCK_SOURCES, parameters)
     move_groups(connection, batch.moves, parameters)
@@ -288,6 +289,7 @@ def write(
     misfits = [
         (Rejection(*row[:5]), *row[5:]) for row in connection.execute(REFUSE_MISFITS, parameters)
     ]
+    connection.execute(DROP_MISSING, parameters)
     refused = [(rejection, key, None) for rejection, key in batch.refused] + misfits
     connection.execute(UPSERT_SYSTEMS)
     connection.execute(REMOVE_FILES, {**parameters, "withdrawn": withdrawn(batch, refused)})

@@ -189,7 +189,12 @@ def write(
     `definition` is the id of the drop folder that brought it, None for what clients sent. Raises RasterError.
     """
     refuse_undated(temporal, facts, "give it a timestamp")
-    parameters: dict[str, Any] = {"source": source, "uris": [facts.uri], "temporal": temporal}
+    parameters: dict[str, Any] = {
+        "source": source,
+        "uris": [facts.uri],
+        "temporal": temporal,
+        "missing_count": True,  # what a client sends has to fit what the source says of itself
+    }
     stage(connection, [(None, facts)], definition, reading_hash)
     connection.execute("UPDATE staged SET source_id = %(source)s", parameters)
     for _, code, message, *_ in connection.execute(REFUSE_MISFITS, parameters):
