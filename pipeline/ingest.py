@@ -27,7 +27,7 @@ from pipeline.raster import Options, RasterFile, ReadOptions
 from pipeline.sources.config import load
 from pipeline.sources.definition import Definition, define, places_of
 from pipeline.sources.fields import REGISTER
-from pipeline.sources.grouping import group_of
+from pipeline.sources.grouping import are_steps, group_of
 from pipeline.storage import EVERYWHERE, Place, Root, StoredFile, list_files, named_place
 
 Reader = Callable[[Sequence[StoredFile], Options], Iterable[RasterFile | Rejection]]
@@ -184,13 +184,19 @@ def compared(
             row.bury_dead()
         ingestion = run.ingestion(work.definition)
         fill(listing, work, run.conditions, run.watcher)
-        listing.compare(work.definition.settle_seconds, complete=complete)
+        compare(listing, work.definition, complete=complete)
         yield ingestion, listing
 
 
 def fill(listing: Listing, work: Work, conditions: Conditions, watcher: Watcher) -> None:
     """List the files of a definition."""
     listing.fill(watched(list_files(work.places, conditions.roots), watcher))
+
+
+def compare(listing: Listing, definition: Definition, *, complete: bool) -> None:
+    """Compare what was listed with what is known."""
+    apart = partial(are_steps, definition)
+    listing.compare(definition.settle_seconds, complete=complete, apart=apart)
 
 
 def watched(

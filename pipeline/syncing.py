@@ -25,6 +25,7 @@ from pipeline.ingest import (
     Watcher,
     Work,
     bring_in,
+    compare,
     compared,
     fill,
     is_buried,
@@ -173,7 +174,7 @@ def plan(engine: Engine, work: AnyWork, conditions: Conditions, watcher: Watcher
     buried = buried_groups(engine, definition.id)
     with listing_of(engine, definition, alone=True) as listing:
         fill(listing, work, conditions, watcher)
-        listing.compare(definition.settle_seconds, complete=True)
+        compare(listing, definition, complete=True)
         found.unchanged = listing.counts()["unchanged"]
         for one in each(listing, conditions.batch_size):
             withheld = buried and is_buried(definition, one.file, buried)

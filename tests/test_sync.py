@@ -248,6 +248,58 @@ def test_two_files_of_one_fingerprint_are_no_move(
     assert rows(engine, NAMES) == [("aa",), ("bb",)]
 
 
+SERIES = {"group": "all", "name": "rain", "temporal": True, "pattern": r"_(?P<time>\d{8}T\d{4,6}Z)"}
+STATES = "SELECT substring(uri FROM '[^/]*$'), state FROM raster_files ORDER BY 1"
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_kept_step_is_not_lost_to_another_step_of_the_same_fingerprint(
+    tmp_path: Path, engine: Engine, sync: Any, marked: bool
+) -> None:
+    first = write_raster(tmp_path / "rain_20240101T0000Z.tif")
+    write_raster(tmp_path / "rain_20240101T0100Z.tif", width=11)
+    sync(tmp_path, **SERIES)
+    first.rename(tmp_path / "away")
+    if marked:
+        sync(tmp_path, **SERIES)
+    (tmp_path / "away").rename(tmp_path / "rain_20240101T0900Z.tif")
+    report = sync(tmp_path, **SERIES)
+    assert (report.moved, report.registered, report.missing) == (0, 1, 0 if marked else 1)
+    assert rows(engine, STATES) == [
+        ("rain_20240101T0000Z.tif", "missing"),
+        ("rain_20240101T0100Z.tif", "present"),
+        ("rain_20240101T0900Z.tif", "present"),
+    ]
+    assert planned(engine, work_of([tmp_path], **SERIES)).changes == 0
+
+
+def test_a_file_that_was_missing_before_did_not_become_one_that_comes_now(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    sync(tmp_path, group="all", name="all")
+    path.rename(tmp_path / "away")
+    sync(tmp_path, group="all", name="all")
+    (tmp_path / "away").rename(tmp_path / "b.tif")
+    assert sync(tmp_path, group="all", name="all").moved == 0
+    assert rows(engine, STATES) == [("a.tif", "missing"), ("b.tif", "present")]
+
+
+@pytest.mark.parametrize(
+    ("renamed", "missing"),
+    [("new_20240101T000000Z.tif", "keep"), ("rain_20240101T0900Z.tif", "remove")],
+)
+def test_a_step_that_was_renamed_leaves_nothing_behind(
+    tmp_path: Path, engine: Engine, sync: Any, renamed: str, missing: str
+) -> None:
+    path = write_raster(tmp_path / "rain_20240101T0000Z.tif")
+    sync(tmp_path, **SERIES)
+    path.rename(tmp_path / renamed)
+    report = sync(tmp_path, accept_missing=False, **SERIES, missing=missing)
+    assert (report.moved, report.missing) == (1, 0)
+    assert rows(engine, STATES) == [(renamed, "present")]
+
+
 def test_missing_files_are_kept_and_marked_or_removed_by_setting(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:

@@ -6,7 +6,7 @@ some hundred files at a time, however many there are.
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -84,10 +84,11 @@ STILL_REFUSED = """
     WHERE refused.definition = %(definition)s AND refused.uri = changed.uri AND changed.verdict = 'refused'
 """
 
-# A new file with the fingerprint that one absent file had, and no other of either kind.
+# A new file with the fingerprint that one absent file had, which was there until now, and no other of either kind.
 FIND_MOVED = """
     WITH gone AS (
-        SELECT fingerprint, min(uri) AS uri FROM absent GROUP BY fingerprint HAVING count(*) = 1
+        SELECT fingerprint, min(uri) AS uri FROM absent GROUP BY fingerprint
+        HAVING count(*) = 1 AND min(state) = 'present'
     ), come AS (
         SELECT fingerprint, min(position) AS position FROM changed WHERE verdict = 'add'
         GROUP BY fingerprint HAVING count(*) = 1
@@ -97,6 +98,17 @@ FIND_MOVED = """
         RETURNING gone.uri
     )
     DELETE FROM absent USING moved WHERE absent.uri = moved.uri
+"""
+
+GET_MOVED = "SELECT position, moved_from, uri FROM changed WHERE verdict = 'moved'"
+RETURN_ABSENT = """
+    INSERT INTO absent
+    SELECT known.uri, known.fingerprint, known.state FROM changed
+    JOIN raster_files AS known ON known.definition = %(definition)s AND known.uri = changed.moved_from
+    WHERE changed.position = ANY (%(positions)s)
+"""
+NOT_MOVED = """
+    UPDATE changed SET verdict = 'add', moved_from = NULL WHERE position = ANY (%(positions)s)
 """
 
 # A file that moved and did not come in at its new place, being seen and refused or withheld there, is gone from the old
@@ -153,6 +165,10 @@ class Absence:
         return 100 * self.missing / self.known if self.known else 0.0
 
 
+Apart = Callable[[str, str], bool]
+"""Whether, of two URIs, a file cannot have moved from the one to the other."""
+
+
 class Described(Protocol):
     """What says which files there are: a definition or a drop folder."""
 
@@ -193,8 +209,10 @@ class Listing:
             self.connection.execute("ALTER TABLE listed ADD PRIMARY KEY (uri)")
             self.connection.execute("ANALYZE listed")
 
-    def compare(self, settle_seconds: float, *, complete: bool) -> None:
-        """Give each file its verdict; `complete` says that what is not listed is missing or has moved."""
+    def compare(
+        self, settle_seconds: float, *, complete: bool, apart: Apart = lambda *_: False
+    ) -> None:
+        """Give each file its verdict; `complete` says that what is not listed is missing or, if not `apart`, moved."""
         parameters: dict[str, Any] = {
             **self._parameters(),
             "hash": self.definition.hash(),
@@ -208,6 +226,16 @@ class Listing:
             self.connection.execute("ALTER TABLE changed ADD PRIMARY KEY (position)")
             self.connection.execute(FIND_ABSENT, {**parameters, "complete": complete})
             self.connection.execute(FIND_MOVED)
+            self._tell_apart(apart)
+
+    def _tell_apart(self, apart: Apart) -> None:
+        """Let those of the moved files be new and missing ones that cannot have moved."""
+        with self.connection.transaction(), self.connection.cursor("moved") as moved:
+            moved.execute(GET_MOVED)
+            positions = [position for position, old, new in moved if apart(old, new)]
+            parameters = {**self._parameters(), "positions": positions}
+            self.connection.execute(RETURN_ABSENT, parameters)
+            self.connection.execute(NOT_MOVED, parameters)
 
     def take_left_behind(self) -> None:
         """Once all is brought in: what is still known where it moved from is missing."""

@@ -19,7 +19,9 @@ from pipeline.raster.pool import EachDated, Options, ReadingPool, read_all
 from pipeline.raster.reading import read
 from pipeline.raster.timestamps import (
     NotATime,
+    TimeTags,
     compiled_pattern,
+    date,
     interval_of,
     parse_time,
     searched_text,
@@ -43,7 +45,9 @@ __all__ = [
     "ReadingPool",
     "Statistics",
     "TimeRule",
+    "TimeTags",
     "compiled_pattern",
+    "date",
     "interval_of",
     "parse_time",
     "read",

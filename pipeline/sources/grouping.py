@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import Unmatched
-from pipeline.raster import searched_text
+from pipeline.raster import TimeTags, date, searched_text
 from pipeline.sources.definition import PLACEHOLDER, Definition
-from pipeline.storage import StoredFile
+from pipeline.storage import StoredFile, location_of
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,15 @@ def group_of(definition: Definition, file: StoredFile) -> Group:
     parts["stem"] = file.path.stem
     name = PLACEHOLDER.sub(lambda found: parts.get(found[1], ""), definition.name)[:255]
     return Group(storable(key), storable(name if name.strip() else file.path.name)[:255])
+
+
+def are_steps(definition: Definition, one: str, other: str) -> bool:
+    """Whether two URIs name different steps of one source, which keeps its files also when they are missing."""
+    if definition.group == "file" or definition.missing != "keep":
+        return False
+    rule = definition.time_rule()
+    times = [date(Path(location_of(uri)), TimeTags(), rule).times for uri in (one, other)]
+    return all(times) and times[0] != times[1]
 
 
 def named_parts(pattern: str | None, path: Path) -> dict[str, str]:
