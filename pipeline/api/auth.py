@@ -1,7 +1,6 @@
 """Who calls: an API key by HTTP Basic or by two headers, or the session of a browser."""
 
 import base64
-import binascii
 import hmac
 from dataclasses import dataclass
 from hashlib import sha256
@@ -79,7 +78,7 @@ def _by_basic(request: Request) -> tuple[str, str] | None:
         return None
     try:
         text = base64.b64decode(encoded.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:  # no base64, no UTF-8, or not even ASCII
         raise login_required("The header Authorization is no HTTP Basic.") from error
     username, colon, key = text.partition(":")
     if not colon:

@@ -73,6 +73,26 @@ def test_a_key_logs_in_by_basic_and_by_headers(
     assert client.get(SOURCES, headers=wrong).status_code == 401
 
 
+@pytest.mark.parametrize("scheme", ["Basic", "basic", "Bearer"])
+@pytest.mark.parametrize("given", ["é", "ÿÿ==", "w6k=", "/w==", "Zm9v", "Zm9v=Zm9v", ""])
+def test_a_basic_header_that_is_none_is_401_and_other_schemes_are_not_ours(
+    client: Client, scheme: str, given: str
+) -> None:
+    headers = {b"Authorization": f"{scheme} {given}".strip().encode("latin-1")}
+    for path in (SOURCES, "/bootstrap/lizard/"):
+        answer = client.get(path, headers=headers)
+        assert answer.status_code == (200 if scheme == "Bearer" else 401)
+        assert "www-authenticate" in answer.headers or scheme == "Bearer"
+
+
+@pytest.mark.parametrize("name", [b"username", b"password", b"Accept", b"Cookie", b"X-CSRFToken"])
+def test_a_byte_above_127_in_a_header_is_no_fault(client: Client, name: bytes) -> None:
+    headers = {b"username": b"__key__", b"password": b"a.b", name: b"\xe9\xff"}
+    assert client.get(SOURCES, headers=headers).status_code == 401
+    cookie = {b"Cookie": b"rastersources_session=\xe9", name: b"\xe9\xff"}
+    assert client.post(SOURCES, json={}, headers=cookie).status_code == 401
+
+
 def test_a_revoked_key_is_401(client: Client, engine: Engine, people: dict[str, str]) -> None:
     key = create_key(engine, "user")
     assert client.get(SOURCES, auth=("__key__", key)).status_code == 200
