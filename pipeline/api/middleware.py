@@ -98,7 +98,8 @@ class PathPrefix:
         """Pass a request on."""
         path = scope.get("path", "")
         if self.prefix and (path == self.prefix or path.startswith(f"{self.prefix}/")):
-            scope = {**scope, "path": path.removeprefix(self.prefix) or "/"}
+            # In the scope itself: what counts outside reads from it which route answered.
+            scope["path"] = path.removeprefix(self.prefix) or "/"
         await self.app(scope, receive, send)
 
 

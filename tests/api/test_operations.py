@@ -211,6 +211,19 @@ def test_metrics_count_by_route_and_not_by_path(client: Client) -> None:
     assert "00000000-0000" not in text
 
 
+def test_metrics_count_by_route_where_a_proxy_passes_the_path_of_the_base_url_on(
+    database_url: str,
+) -> None:
+    with client_of(ApiConfig(database_url, base_url="https://example.org/maps")) as client:
+        for path in (SOURCES, f"/maps{SOURCES}", f"/maps{SOURCES}", "/maps/nothing"):
+            client.get(path)
+        text = client.get("/maps/metrics").text
+    counted = 'rastersources_requests_total{method="GET",route='
+    assert f'{counted}"{SOURCES}",status="200"}} 3.0' in text
+    assert f'{counted}"none",status="404"}} 1.0' in text
+    assert f'{counted}"none",status="200"' not in text
+
+
 def test_health_is_ok_while_the_database_answers(client: Client) -> None:
     assert client.get("/health").json() == {"status": "ok"}
 
