@@ -22,21 +22,21 @@ class Protocol(HttpToolsProtocol):
     head_bytes = 2**17
     """Longest head, give or take what arrives with its beginning."""
     head_seconds = 30.0
-    """Time that a client may take to send a head."""
+    """Time that a client may take to send a head, and for each `head_bytes` that it sends without being answered."""
     seconds_to_read = 5.0
     """What a client still sends after a refusal is dropped for so long: one that is cut off never reads the answer."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.url = b""
-        self._in_head = self._refused = False
+        self._in_head = self._in_body = self._refused = False
         self._arrived = 0
         self._waiting: TimerHandle | None = None
 
     def connection_made(self, transport: BaseTransport) -> None:
         """A client is there."""
         super().connection_made(cast("Any", transport))
-        self._wait_for_head()
+        self._wait_for_more()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
@@ -50,20 +50,28 @@ class Protocol(HttpToolsProtocol):
         if self._in_head:
             self._arrived += len(data)
         super().data_received(data)
-        if self._in_head and self._arrived > self.head_bytes:
+        if not self._in_head:
+            self._drop(len(data))
+        elif self._arrived > self.head_bytes:
             self.send_400_response("The headers are too long.")
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
         self._in_head, self._arrived = True, 0
-        self._wait_for_head()
+        self._wait_for_more()
 
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._in_head = False
         self._stop_waiting()
         super().on_headers_complete()
+        self._in_body = True
+
+    def on_message_complete(self) -> None:
+        """The body is there."""
+        super().on_message_complete()
+        self._in_body = False
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what the parser cannot read."""
@@ -74,7 +82,20 @@ class Protocol(HttpToolsProtocol):
         else:
             self._refuse(Problem(400, msg))
 
-    def _wait_for_head(self) -> None:
+    def _at_work(self) -> bool:
+        """Whether an answer is due."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _drop(self, size: int) -> None:
+        """Between requests, and where one was answered before it was whole, what comes is dropped: not without end."""
+        if self._at_work() or self._refused:
+            return
+        self._arrived += size
+        if self._waiting is None or self._arrived > self.head_bytes:
+            self._arrived = 0
+            self._wait_for_more()
+
+    def _wait_for_more(self) -> None:
         self._stop_waiting()
         self._waiting = self.loop.call_later(self.head_seconds, self._lose_patience)
 
@@ -91,10 +112,22 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, problem: Problem) -> None:
+        """Answer, unless an answer to this request was begun; those that are due before it go before."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
         self._stop_waiting()
+        if self._in_body:
+            if not (self.cycle.response_started or self.pipeline):
+                self._write(problem)
+            self.transport.close()  # an endpoint may be at work on it, which must not answer too
+        elif self._at_work():
+            self.cycle.keep_alive = False  # the last answer that is due ends the connection
+        else:
+            self._write(problem)
+            self.loop.call_later(self.seconds_to_read, self.transport.close)
+
+    def _write(self, problem: Problem) -> None:
         body = dump(problem.envelope())
         headers = {
             **SECURITY,
@@ -104,10 +137,6 @@ class Protocol(HttpToolsProtocol):
         }
         lines = [f"{name}: {value}\r\n".encode() for name, value in headers.items()]
         self.transport.write(b"".join([STATUS_LINE[problem.status], *lines, b"\r\n", body]))
-        if self.cycle is None or self.cycle.response_complete:
-            self.loop.call_later(self.seconds_to_read, self.transport.close)
-        else:  # an endpoint is at work on a request whose body is broken; it must not answer too
-            self.transport.close()
 
     def _unsupported_upgrade_warning(self) -> None:
         """A client that offers WebSocket or HTTP/2 is answered as if it had not, and nobody is warned."""

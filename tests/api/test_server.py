@@ -1,6 +1,7 @@
 """What reaches no endpoint: requests that are no HTTP, have no end or never come are refused in the envelope."""
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -105,6 +106,72 @@ def test_a_body_that_breaks_in_the_middle_is_answered_once(
     )
     assert answer.count(b"HTTP/1.1") == 1
     assert envelope(answer)["status"] == 400
+
+
+ANSWERED_EARLY = b"POST /api/v4/rastersources/" + HOST + b"Content-Length: 100000\r\n\r\n"
+
+
+def read_answer(connection: socket.socket) -> bytes:
+    """An answer whose body is one object, as it begins a connection."""
+    answer = b""
+    while not answer.endswith(b"}"):
+        answer += connection.recv(2**16)
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("request_", "rest"),
+    [(ANSWERED_EARLY, b"x"), (ANSWERED_EARLY, bytes(100_000)), (b"GET /api/v4/" + HOST + b"\r\n", b"\r\n")],
+    ids=["a byte of a body", "a body", "an empty line"],
+)  # fmt: skip
+def test_a_client_that_goes_silent_after_its_answer_is_sent_away(
+    impatient: tuple[str, int], request_: bytes, rest: bytes
+) -> None:
+    with socket.create_connection(impatient, timeout=20) as connection:
+        connection.sendall(request_)
+        answer = read_answer(connection)
+        assert answer.startswith(b"HTTP/1.1 401" if request_ == ANSWERED_EARLY else b"HTTP/1.1 200")
+        connection.sendall(rest)
+        assert connection.recv(2**16) == b""
+
+
+def test_a_client_that_sends_on_after_its_answer_may_end_and_ask_again(
+    impatient: tuple[str, int],
+) -> None:
+    piece = bytes(Impatient.head_bytes + 1)
+    head = ANSWERED_EARLY.replace(b"100000", str(15 * len(piece)).encode())
+    with socket.create_connection(impatient, timeout=20) as connection:
+        connection.sendall(head)
+        assert envelope(read_answer(connection))["status"] == 401
+        for _ in range(15):
+            sleep(Impatient.head_seconds / 10)
+            connection.sendall(piece)
+        connection.sendall(b"GET /api/v4/" + HOST + b"\r\n")
+        assert read_answer(connection).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_body_that_breaks_after_its_answer_gets_no_other(impatient: tuple[str, int]) -> None:
+    with socket.create_connection(impatient, timeout=20) as connection:
+        connection.sendall(
+            ANSWERED_EARLY.replace(b"Content-Length: 100000", b"Transfer-Encoding: chunked")
+        )
+        assert envelope(read_answer(connection))["status"] == 401
+        connection.sendall(b"no chunk\r\n")
+        assert connection.recv(2**16) == b""
+
+
+@pytest.mark.parametrize(
+    "behind", [b"no HTTP\r\n\r\n", b"GET /api/v4/" + HOST + b"X: " + b"x" * 2**18]
+)
+def test_requests_before_one_that_is_refused_are_answered(client: Client, behind: bytes) -> None:
+    one = b"GET /api/v4/rastersources/%s/" + HOST + b"\r\n"
+    asked = [one % (b"00000000-0000-0000-0000-%012d" % number) for number in range(3)]
+    with socket.create_connection(place(client), timeout=60) as connection:
+        connection.sendall(b"".join(asked) + behind)
+        answers = b"".join(iter(lambda: connection.recv(2**16), b""))
+    statuses = re.findall(rb"HTTP/1.1 (\d+)", answers)
+    assert statuses[:3] == [b"404"] * 3
+    assert set(statuses[3:]) <= {b"431"}
 
 
 def test_a_client_that_never_ends_its_head_is_sent_away(impatient: tuple[str, int]) -> None:
