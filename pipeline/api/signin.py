@@ -16,6 +16,7 @@ from pipeline.api.links import base_of
 from pipeline.api.pages import page
 from pipeline.api.problems import Problem, check_method, too_many
 from pipeline.catalogue import people
+from pipeline.catalogue.people import SignedIn
 
 PRE_COOKIE = "rastersources_visit"
 """Carries what the sign-in form must repeat, before there is a session."""
@@ -51,8 +52,8 @@ class SignIn:
                 403, "CSRF Failed: the form has no cookie; allow cookies and send it again."
             )
         check_csrf(form.get(CSRF_FIELD, ""), visit)
-        user = await self.check(request, form.get("username", ""), form.get("password", ""))
-        return await self.open(request, user, form.get("next", ""))
+        who = await self.check(request, form.get("username", ""), form.get("password", ""))
+        return await self.open(request, who, form.get("next", ""))
 
     async def form(self, request: Request, error: str = "", code: int = 200) -> Response:
         """The sign-in form."""
@@ -72,8 +73,8 @@ class SignIn:
         shown.headers.update(problem.headers)
         return shown
 
-    async def check(self, request: Request, username: str, password: str) -> int:
-        """The id of the user; raises Problem 400 when the password (or key) is wrong, 429 after too many of those."""
+    async def check(self, request: Request, username: str, password: str) -> SignedIn:
+        """Who it is; raises Problem 400 when the password (or key) is wrong, 429 after too many of those."""
         config, database = self.api.config, self.api.database
         if "\x00" in username + password:
             raise Problem(400, WRONG)
@@ -85,30 +86,31 @@ class SignIn:
         if failed.by_name > most or failed.by_address > 4 * most:
             await database.execute(people.forget_failure(attempt.id))
             raise too_many(config.sign_in_minutes)
-        user = await self.find(username, password)
-        if user is None:
+        who = await self.find(username, password)
+        if who is None:
             await database.execute(people.forget_failures(config.sign_in_minutes))
             raise Problem(400, WRONG)
         await database.execute(people.forget_failure(attempt.id))
-        return user
+        return who
 
-    async def find(self, username: str, password: str) -> int | None:
-        """The id of the active user whose password or key it is."""
+    async def find(self, username: str, password: str) -> SignedIn | None:
+        """The active user whose password or key it is."""
         database = self.api.database
         key = people.KEY.fullmatch(password)
         if key:
             rows: Any = await database.rows(people.caller_by_key(key[1]))
             right = rows and secrets.compare_digest(people.digest(key[2]), rows[0].secret_hash)
-            return rows[0].id if right and rows[0].username == username else None
+            right = right and rows[0].username == username
+            return SignedIn(rows[0].id, rows[0].key_id) if right else None
         rows = await database.rows(people.user_by_name(username))
         hashed = rows[0].password_hash if rows else None
         right = await asyncio.to_thread(people.password_matches, password, hashed)
-        return rows[0].id if right and rows else None
+        return SignedIn(rows[0].id, None) if right and rows else None
 
-    async def open(self, request: Request, user: int, following: str) -> Response:
+    async def open(self, request: Request, who: SignedIn, following: str) -> Response:
         """Begin a session and go on."""
         hours, token = self.api.config.session_hours, secrets.token_urlsafe(32)
-        await self.api.database.execute(people.open_session(user, token, hours))
+        await self.api.database.execute(people.open_session(who, token, hours))
         base = base_of(request, self.api.config.base_url)
         response = RedirectResponse(base + local_path(following, base), 303)
         self.set_cookie(response, request, COOKIE, token, int(hours * 3600))

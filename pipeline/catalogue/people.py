@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import re
 import secrets
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -141,7 +142,10 @@ def create_key(engine: Engine, username: str) -> str:
 
 
 def revoke_key(engine: Engine, prefix: str) -> None:
-    """End a key by its prefix (or the whole key); raises CatalogueError when no valid key begins with it."""
+    """End a key by its prefix (or the whole key), and with it the sessions that it opened.
+
+    Raises CatalogueError when no valid key begins with it.
+    """
     valid = (api_keys.c.prefix == prefix.split(".")[0]) & api_keys.c.revoked.is_(None)
     statement = update(api_keys).where(valid).values(revoked=func.now()).returning(api_keys.c.id)
     with engine.begin() as connection:
@@ -182,19 +186,23 @@ def _caller_columns() -> list[ColumnElement[Any]]:
 def caller_by_key(prefix: str) -> Select[Any]:
     """The active user of a valid key, and the hash that its secret must have."""
     return (
-        select(*_caller_columns(), api_keys.c.secret_hash)
+        select(*_caller_columns(), api_keys.c.secret_hash, api_keys.c.id.label("key_id"))
         .join_from(api_keys, users, users.c.id == api_keys.c.user_id)
         .where(api_keys.c.prefix == prefix, api_keys.c.revoked.is_(None), users.c.active)
     )
 
 
 def caller_by_session(token: str) -> Select[Any]:
-    """The active user who is signed in with this cookie."""
+    """The active user who is signed in with this cookie, by a password or by a key that is still valid."""
     return (
         select(*_caller_columns())
         .join_from(sessions, users, users.c.id == sessions.c.user_id)
+        .outerjoin(api_keys, api_keys.c.id == sessions.c.key_id)
         .where(
-            sessions.c.token_hash == digest(token), sessions.c.expires > func.now(), users.c.active
+            sessions.c.token_hash == digest(token),
+            sessions.c.expires > func.now(),
+            users.c.active,
+            api_keys.c.revoked.is_(None),
         )
     )
 
@@ -214,10 +222,21 @@ def caller_from(row: Any) -> Caller:
     )
 
 
-def open_session(user_id: int, token: str, hours: float) -> Insert:
+@dataclass(frozen=True)
+class SignedIn:
+    """Who has signed in, and by what."""
+
+    user_id: int
+    key_id: int | None
+    """The key that served as the password; None for a password."""
+
+
+def open_session(who: SignedIn, token: str, hours: float) -> Insert:
     """Remember a sign-in by the hash of its cookie."""
     expires = datetime.now(UTC) + timedelta(hours=hours)
-    return insert(sessions).values(user_id=user_id, token_hash=digest(token), expires=expires)
+    return insert(sessions).values(
+        user_id=who.user_id, key_id=who.key_id, token_hash=digest(token), expires=expires
+    )
 
 
 def close_session(token: str) -> Delete:

@@ -408,6 +408,7 @@ sessions = Table(
     Column("token_hash", LargeBinary, nullable=False, unique=True),
     moment("created"),
     required("expires", DateTime(timezone=True)),
+    reference("key_id", "api_keys", nullable=True, ondelete="CASCADE"),
 )
 
 sign_in_failures = Table(

@@ -84,7 +84,7 @@ def create_key(username: Username) -> None:
 def revoke_key(
     prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="The key up to its dot.")],
 ) -> None:
-    """End a key."""
+    """End a key, and the sessions of browsers that signed in by it."""
     from pipeline.catalogue import people
 
     with catalogue(settings()) as engine:

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from html import unescape
 
 import pytest
 from httpx import Client, Response
 from sqlalchemy import Engine
 
-from pipeline.catalogue.people import set_password
+from pipeline.catalogue.people import create_key, revoke_key, set_password
 from tests.api.conftest import SOURCES, Add, base
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
@@ -130,6 +131,34 @@ def test_one_signs_in_with_a_password_or_a_key_and_out_again(
         data = {"csrfmiddlewaretoken": token_of(page)}
         assert browser.post("/accounts/logout/", data=data).status_code == 303
         assert "Sign in" in browser.get(SOURCES).text
+
+
+def test_a_session_ends_with_the_key_that_opened_it_and_with_the_password(
+    browser: Client, engine: Engine, people: dict[str, str]
+) -> None:
+    def signed_in(secret: str) -> Client:
+        another = stack.enter_context(Client(base_url=browser.base_url, headers=BROWSER))
+        assert sign_in(another, "user", secret).status_code == 303
+        return another
+
+    def who(client: Client) -> bool:
+        headers = {"Accept": "application/json"}
+        answer: bool = client.get("/bootstrap/lizard/", headers=headers).json()["user"][
+            "authenticated"
+        ]
+        return answer
+
+    set_password(engine, "user", "correct horse")
+    first, second = create_key(engine, "user"), create_key(engine, "user")
+    with ExitStack() as stack:
+        sessions = [signed_in(secret) for secret in (first, first, second, "correct horse")]
+        assert [who(one) for one in sessions] == [True, True, True, True]
+        revoke_key(engine, first.partition(".")[0])
+        assert [who(one) for one in sessions] == [False, False, True, True]
+        assert sign_in(browser, "user", first).status_code == 400
+        set_password(engine, "user", "battery staple")
+        assert [who(one) for one in sessions] == [False, False, False, False]
+        assert who(signed_in(second))
 
 
 def test_nobody_is_sent_elsewhere_after_signing_in(browser: Client, people: dict[str, str]) -> None:

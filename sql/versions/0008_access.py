@@ -1,0 +1,18 @@
+"""Who sees what, and since when: sessions, scenarios, names of files, readers by SQL."""
+
+from pathlib import Path
+
+from sql import run_file
+
+revision = "0008"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    """Run the plain SQL beside this file."""
+    run_file(Path(__file__).with_suffix(".up.sql"))
+
+
+def downgrade() -> None:
+    """Undo it."""
+    run_file(Path(__file__).with_suffix(".down.sql"))
