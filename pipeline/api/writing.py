@@ -1,12 +1,12 @@
 """POST, PUT, PATCH and DELETE of a resource that belongs to an organisation: each is one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import delete, insert, null, update
+from sqlalchemy import delete, func, insert, null, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.api.auth import require_login
@@ -83,7 +83,10 @@ async def _insert(
     table = resource.entity.table
     await _use_sources(call, resource, values, None, connection)
     made = await connection.execute(insert(table).values(stored).returning(table.c.id))
-    return await _finish(call, resource, values, made.scalar_one(), connection)
+    number: int = made.scalar_one()
+    if "raster_sources" in values:
+        await _add_sources(resource, number, values["raster_sources"], connection)
+    return await _finish(call, resource, number, connection)
 
 
 async def _update(
@@ -103,7 +106,9 @@ async def _update(
     table = resource.entity.table
     if stored:
         await connection.execute(update(table).where(table.c.id == row.id).values(stored))
-    return await _finish(call, resource, values, row.id, connection)
+    if "raster_sources" in values:
+        await _replace_sources(call, resource, row.id, values["raster_sources"], connection)
+    return await _finish(call, resource, row.id, connection)
 
 
 async def _delete(
@@ -198,29 +203,52 @@ async def _use_sources(
         named = set((await connection.execute(change.graph_sources(values[field]))).scalars())
     there = set((await connection.execute(change.usable_sources(call.caller, named))).scalars())
     if number is not None:
-        there |= set(
-            (
-                await connection.execute(change.used_sources(uses.table, uses.owner, number))
-            ).scalars()
-        )
+        statement = change.used_sources if uses.by_graph else change.gone_sources
+        there |= set((await connection.execute(statement(uses, number))).scalars())
     if named - there:
         missing = ", ".join(sorted(map(str, named - there)))
         raise invalid({field: [f"There is no raster source {missing}."]})
 
 
-async def _finish(
-    call: Call, resource: Resource, values: Values, number: int, connection: AsyncConnection
-) -> Any:
-    """What follows from the change, then the row as it is shown."""
+async def _replace_sources(
+    call: Call,
+    resource: Resource,
+    number: int,
+    named: Collection[UUID],
+    connection: AsyncConnection,
+) -> None:
+    """Use these raster sources from now on; of those used before, what the caller may not read stays.
+
+    The row has changed when what it uses has.
+    """
     entity = resource.entity
-    if entity.table is raster_sources:
+    assert entity.uses
+    uses, table = entity.uses, entity.table
+    before = set((await connection.execute(change.used_sources(uses, number))).scalars())
+    unread = (await connection.execute(change.unreadable_sources(call.caller, before))).scalars()
+    wanted = {*named, *unread}
+    if wanted == before:
+        return
+    await connection.execute(change.forget_sources(uses, number, before - wanted))
+    await _add_sources(resource, number, wanted - before, connection)
+    moved = update(table).values(last_modified=func.now())
+    await connection.execute(moved.where(table.c.id == number))
+
+
+async def _add_sources(
+    resource: Resource, number: int, named: Collection[UUID], connection: AsyncConnection
+) -> None:
+    uses = resource.entity.uses
+    assert uses
+    rows = [{uses.owner: number, "source_uuid": uuid} for uuid in set(named)]
+    if rows:
+        await connection.execute(insert(uses.table), rows)
+
+
+async def _finish(call: Call, resource: Resource, number: int, connection: AsyncConnection) -> Any:
+    """What follows from the change, then the row as it is shown."""
+    if resource.entity.table is raster_sources:
         await connection.execute(change.derive(number))
-    uses = entity.uses
-    if uses and not uses.by_graph and "raster_sources" in values:
-        await connection.execute(delete(uses.table).where(uses.table.c[uses.owner] == number))
-        rows = [{uses.owner: number, "source_uuid": uuid} for uuid in set(values["raster_sources"])]
-        if rows:
-            await connection.execute(insert(uses.table), rows)
     return await _shown(call, resource, number, connection)
 
 

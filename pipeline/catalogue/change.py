@@ -4,11 +4,11 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, Table, cast, func, select
+from sqlalchemy import Delete, Select, cast, delete, false, func, select
 from sqlalchemy.dialects.postgresql import JSONB
 
 from pipeline.catalogue.access import Caller, may_write, readable
-from pipeline.catalogue.query import Entity
+from pipeline.catalogue.query import Entity, Uses
 from pipeline.catalogue.tables import (
     label_type_sources,
     layer_sources,
@@ -53,9 +53,28 @@ def usable_sources(caller: Caller, uuids: Collection[UUID]) -> Select[Any]:
     )
 
 
-def used_sources(uses: Table, owner: str, number: int) -> Select[Any]:
+def used_sources(uses: Uses, number: int) -> Select[Any]:
     """The raster sources that a row uses already, deleted ones included."""
-    return select(uses.c.source_uuid.label("uuid")).where(uses.c[owner] == number)
+    used = uses.table.c
+    return select(used.source_uuid.label("uuid")).where(used[uses.owner] == number)
+
+
+def gone_sources(uses: Uses, number: int) -> Select[Any]:
+    """Those of them that were deleted."""
+    there = select(raster_sources.c.id).where(raster_sources.c.uuid == uses.table.c.source_uuid)
+    return used_sources(uses, number).where(~there.exists())
+
+
+def unreadable_sources(caller: Caller, uuids: Collection[UUID]) -> Select[Any]:
+    """Those of the raster sources that exist, yet not for the caller."""
+    read = func.coalesce(readable(raster_sources, caller), false())
+    return select(raster_sources.c.uuid).where(raster_sources.c.uuid.in_(uuids), ~read)
+
+
+def forget_sources(uses: Uses, number: int, uuids: Collection[UUID]) -> Delete:
+    """A row uses these raster sources no more."""
+    used = uses.table.c
+    return delete(uses.table).where(used[uses.owner] == number, used.source_uuid.in_(uuids))
 
 
 def dependents(uuid: UUID) -> Select[Any]:

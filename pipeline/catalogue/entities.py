@@ -79,12 +79,18 @@ def _dependents(uses: Table, owner: str, owners: Table, name: str) -> ColumnElem
     return func.array(found).label(name)
 
 
-def _used(uses: Table, owner: str, owners: Table, *, deleted: bool = False) -> ColumnElement[Any]:
+def _used(
+    uses: Table,
+    owner: str,
+    owners: Table,
+    *where: ColumnElement[bool],
+    deleted: bool = False,
+) -> ColumnElement[Any]:
     """The uuids of the raster sources that a row uses: those that exist, or those that were deleted by force."""
-    exists = select(raster_sources.c.id).where(raster_sources.c.uuid == uses.c.source_uuid).exists()
+    there = select(raster_sources.c.id).where(raster_sources.c.uuid == uses.c.source_uuid, *where)
     found = (
         select(uses.c.source_uuid)
-        .where(uses.c[owner] == owners.c.id, ~exists if deleted else exists)
+        .where(uses.c[owner] == owners.c.id, ~there.exists() if deleted else there.exists())
         .order_by(uses.c.source_uuid)
         .correlate(owners)
         .scalar_subquery()
@@ -132,7 +138,7 @@ def _scenario_columns(caller: Caller) -> Columns:
     return [
         *_own(scenarios),
         *_owner(scenarios, caller),
-        _used(scenario_sources, "scenario_id", scenarios),
+        _used(scenario_sources, "scenario_id", scenarios, readable(raster_sources, caller)),
     ]
 
 

@@ -254,16 +254,24 @@ LABEL_TYPES: tuple[Filter, ...] = (
     ),
 )
 
+
+def _scenario_uses(lookup: str) -> Test:
+    """Scenarios that use a raster source, as far as the caller may read that: of others they do not tell."""
+
+    def test(_: Any, value: str, caller: Caller) -> Predicate:
+        found = ANY_UUIDS.lookups[lookup](raster_sources.c.uuid, value, caller)
+        found &= readable(raster_sources, caller)
+        return _of_sources(scenario_sources, "scenario_id", found, via=scenarios)
+
+    return test
+
+
 SCENARIOS: tuple[Filter, ...] = (
     *_owned(scenarios),
-    Filter(
-        "raster_sources__uuid",
-        ANY_UUIDS,
-        scenario_sources.c.source_uuid,
-        "Scenarios that use the raster sources with these uuids.",
-        _related(scenarios.c.id, scenario_sources.c.scenario_id),
-    ),
-)
+    Filter("raster_sources__uuid",
+           replace(ANY_UUIDS, lookups={lookup: _scenario_uses(lookup) for lookup in ANY_UUIDS.lookups}), None,
+           "Scenarios that use the raster sources with these uuids."),
+)  # fmt: skip
 
 ORGANISATIONS: tuple[Filter, ...] = (
     Filter("name", TEXT, organisations.c.name, "Text filter on the name."),

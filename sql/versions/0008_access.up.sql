@@ -5,3 +5,15 @@ DELETE FROM sessions;
 ALTER TABLE sessions ADD key_id bigint REFERENCES api_keys ON DELETE CASCADE;
 CREATE INDEX sessions_key ON sessions (key_id);
 COMMENT ON COLUMN sessions.key_id IS 'The key that served as the password; the session ends when that is revoked.';
+
+-- What a scenario uses stands in another table: whoever changes that sets last_modified, to whatever time.
+CREATE FUNCTION move_last_modified() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.last_modified := greatest(clock_timestamp(), OLD.last_modified + interval '1 microsecond');
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION move_last_modified IS 'Sets last_modified to now; for rows that differ, be it by a last_modified that was set.';
+DROP TRIGGER scenarios_touch ON scenarios;
+CREATE TRIGGER scenarios_touch BEFORE UPDATE ON scenarios
+    FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION move_last_modified();

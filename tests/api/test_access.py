@@ -114,6 +114,26 @@ class Stage:
             )
         return uuids
 
+    def use(self, uuids: dict[str, list[str]], uses: dict[int, set[int]]) -> None:
+        """Have each scenario use the raster sources with these places in their list."""
+        pairs = [{"scenario": uuids["/api/v4/scenarios/"][one], "source": uuids[SOURCES][other]}
+                 for one, others in uses.items() for other in others]  # fmt: skip
+        statement = (
+            "INSERT INTO scenario_sources SELECT id, :source FROM scenarios WHERE uuid = :scenario"
+        )
+        with self.engine.begin() as connection:
+            connection.execute(text(statement), pairs)
+
+    def used(self, uuids: dict[str, list[str]]) -> dict[int, set[int]]:
+        """The same as it is stored."""
+        query = "SELECT uuid, source_uuid FROM scenario_sources JOIN scenarios ON id = scenario_id"
+        with self.engine.connect() as connection:
+            rows = connection.execute(text(query)).all()
+        return {
+            place: {uuids[SOURCES].index(str(one)) for other, one in rows if str(other) == uuid}
+            for place, uuid in enumerate(uuids["/api/v4/scenarios/"])
+        }
+
 
 @pytest.fixture(scope="module")
 def stage(engine: Engine, client: Client, add_organisation: Any) -> Iterator[Stage]:
@@ -156,6 +176,38 @@ def test_everyone_sees_and_writes_what_the_rules_say_by_every_route(
                 401 if user is None else 404 if uuid not in seen else 400 if uuid in writes else 403
             )
             assert refused.status_code == expected_status
+
+
+@settings(
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(world=worlds)
+def test_a_scenario_tells_everyone_of_those_of_its_raster_sources_that_they_may_read(
+    stage: Stage, world: World
+) -> None:
+    uuids, path = stage.play(world), "/api/v4/scenarios/"
+    sources, places = uuids[SOURCES], range(len(world.rows))
+    uses = {one: {one, (one + 1) % len(world.rows)} for one in places}
+    stage.use(uuids, uses)
+    for user, client in zip([*range(USERS), None], stage.clients, strict=True):
+        seen = [one for one in places if world.sees(user, world.rows[one])]
+        for row in client.get(path).json()["results"]:
+            shown = {link.split("/")[-2] for link in row["raster_sources"]}
+            number = uuids[path].index(row["uuid"])
+            assert shown == {sources[one] for one in uses[number] if one in seen}
+        for source in places:
+            page = client.get(path, params={"raster_sources__uuid": sources[source]}).json()
+            found = [one for one in seen if source in uses[one] and source in seen]
+            assert [one["uuid"] for one in page["results"]] == [uuids[path][one] for one in found]
+            assert page["count"] == len(found)
+    for user, client in zip(range(USERS), stage.clients, strict=False):
+        for number in places:
+            row = world.rows[number]
+            if world.sees(user, row) and world.writes(user, row):
+                answer = client.patch(f"{path}{uuids[path][number]}/", json={"raster_sources": []})
+                assert answer.json()["raster_sources"] == []
+                uses[number] -= {one for one in places if world.sees(user, world.rows[one])}
+    assert stage.used(uuids) == uses
 
 
 def test_the_sql_role_for_readers_sees_public_rows_only(

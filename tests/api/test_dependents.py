@@ -166,6 +166,48 @@ def test_sources_used_in_a_scenario_are_found_and_those_of_unreadable_ones_are_n
     assert sent_back.json()["raster_sources"] == scenario["raster_sources"]
 
 
+def test_whoever_writes_a_scenario_leaves_those_of_its_sources_that_they_may_not_read(
+    as_: As, client: Client, add_source: Add, owner: str
+) -> None:
+    admin, supplier = as_("admin"), as_("supplier")
+    shown, hidden = add_source("shown").uuid, add_source("hidden", access_modifier=300).uuid
+    link = {uuid: f"{base(client)}{SOURCES}{uuid}/" for uuid in (shown, hidden)}
+    body = {"name": "s", "organisation": owner, "supplier": "supplier", "access_modifier": "Public"}
+    both = sorted([str(shown), str(hidden)])
+    scenario = admin.post(SCENARIOS, json={**body, "raster_sources": both}).json()
+    url = scenario["url"]
+
+    def seen(client: Client) -> list[str]:
+        found: list[str] = client.get(url).json()["raster_sources"]
+        return found
+
+    assert seen(admin) == sorted(link.values())
+    assert seen(supplier) == seen(client) == [link[shown]]
+    for one, count in ((client, 0), (supplier, 0), (admin, 1)):
+        answer = one.get(SCENARIOS, params={"raster_sources__uuid": str(hidden)})
+        assert answer.json()["count"] == count
+        assert names(one.get(SCENARIOS, params={"raster_sources__uuid": shown.hex})) == ["s"]
+    before = supplier.get(url).json()
+    for written in (before, {"raster_sources": [str(shown)]}):
+        assert supplier.patch(url, json=written).json() == before
+    assert supplier.patch(url, json={"raster_sources": []}).json()["raster_sources"] == []
+    assert seen(admin) == [link[hidden]]
+    refused = supplier.patch(url, json={"raster_sources": [str(hidden)]})
+    assert refused.json()["detail"] == {"raster_sources": [f"There is no raster source {hidden}."]}
+    assert admin.patch(url, json={"raster_sources": []}).json()["raster_sources"] == []
+
+
+def test_a_scenario_whose_source_was_deleted_meanwhile_can_be_written_as_it_was_read(
+    as_: As, add_source: Add, owner: str
+) -> None:
+    admin, source = as_("admin"), add_source("a").uuid
+    body = {"name": "s", "organisation": owner, "raster_sources": [str(source)]}
+    scenario = admin.post(SCENARIOS, json=body).json()
+    assert admin.delete(f"{SOURCES}{source}/").status_code == 204
+    answer = admin.put(scenario["url"], json=scenario)
+    assert (answer.status_code, answer.json()["raster_sources"]) == (200, [])
+
+
 def test_layers_are_found_by_their_sources_and_sources_by_their_layers(
     as_: As, client: Client, engine: Engine, add_source: Add
 ) -> None:
@@ -230,6 +272,34 @@ def test_what_differs_in_type_alone_is_written(as_: As, owner: str) -> None:
     url = as_("admin").post(RASTERS, json=body).json()["url"]
     changed = as_("admin").patch(url, json={"options": {"a": True}}).json()
     assert changed["options"]["a"] is True
+
+
+def test_last_modified_of_a_scenario_moves_when_its_sources_do_and_only_then(
+    as_: As, add_source: Add, owner: str
+) -> None:
+    admin = as_("admin")
+    first, second = (str(add_source(name).uuid) for name in "ab")
+    scenario = admin.post(SCENARIOS, json={"name": "s", "organisation": owner}).json()
+    assert scenario["last_modified"] == scenario["created"]
+    url, last = scenario["url"], scenario["last_modified"]
+    for written, moves in (
+        ([], False),
+        ([first], True),
+        ([first.upper(), first], False),
+        ([f"{base(admin)}{SOURCES}{first}/"], False),
+        ([second, first], True),
+        ([first, second], False),
+        ([second], True),
+        ([], True),
+    ):
+        found = admin.patch(url, json={"raster_sources": written}).json()
+        assert (found["last_modified"] > last) == moves, written
+        assert len(found["raster_sources"]) == len({one.lower() for one in written})
+        last = found["last_modified"]
+    made = admin.post(
+        SCENARIOS, json={"name": "s", "organisation": owner, "raster_sources": [first]}
+    ).json()
+    assert made["last_modified"] == made["created"]
 
 
 @pytest.mark.parametrize("path", [RASTERS, LABELS])
