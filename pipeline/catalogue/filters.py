@@ -297,8 +297,8 @@ UPLOADS: tuple[Filter, ...] = (
 
 
 def file_name(uri: ColumnElement[Any]) -> ColumnElement[Any]:
-    """The name of the file at the end of a URI, percent-encoded as it stands there."""
-    return func.substring(uri, "[^/]*$")
+    """The name of the file at the end of a URI, as people write it."""
+    return func.file_name(uri)
 
 
 def shown_uri(caller: Caller) -> ColumnElement[Any]:

@@ -17,3 +17,21 @@ COMMENT ON FUNCTION move_last_modified IS 'Sets last_modified to now; for rows t
 DROP TRIGGER scenarios_touch ON scenarios;
 CREATE TRIGGER scenarios_touch BEFORE UPDATE ON scenarios
     FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION move_last_modified();
+
+CREATE FUNCTION file_name(uri text) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT AS $$
+DECLARE
+    name text := substring(uri FROM '[^/]*$');
+BEGIN
+    IF strpos(name, '%') = 0 THEN
+        RETURN name;
+    END IF;
+    RETURN (
+        SELECT convert_from(string_agg(CASE WHEN part[1] ~ '^%[0-9A-Fa-f]{2}$' THEN decode(substr(part[1], 2), 'hex')
+                                            ELSE convert_to(part[1], 'UTF8') END, '' ORDER BY place), 'UTF8')
+        FROM regexp_matches(name, '%[0-9A-Fa-f]{2}|%|[^%]+', 'g') WITH ORDINALITY AS parts (part, place)
+    );
+EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
+    RETURN name;
+END
+$$;
+COMMENT ON FUNCTION file_name IS 'The name of the file at the end of a URI without percent-encoding; with it where that is no text.';

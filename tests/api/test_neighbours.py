@@ -1,13 +1,18 @@
 """Organisations, users, contracts, usage, tasks, uploads, files and roots, in the shapes that clients read."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from httpx import Client
 from sqlalchemy import Engine, text
 
 from pipeline.catalogue.people import grant_role
+from pipeline.raster import ReadingPool
 from tests.api.conftest import SOURCES, Add, As, base, names
+from tests.factory import write_raster
+from tests.ingestion import registered, work_of
 
 V4 = "/api/v4"
 pytestmark = pytest.mark.usefixtures("empty", "people")
@@ -169,3 +174,13 @@ def test_a_root_names_the_lists(client: Client, version: str) -> None:
     found = client.get(f"/api/{version}/").json()
     assert found["rastersources"] == f"{base(client)}{SOURCES}"
     assert [client.get(url).status_code for url in found.values()] == [200] * len(found)
+
+
+def test_the_name_of_a_file_is_shown_as_it_is_and_its_uri_as_a_uri(
+    as_: As, engine: Engine, pool: ReadingPool, tmp_path: Path, add_organisation: Any
+) -> None:
+    path = write_raster(tmp_path / "my é %41.tif")
+    registered(engine, pool.read, work_of([path], access_modifier="Public"))
+    (source,) = as_("admin").get(SOURCES).json()["results"]
+    (file,) = as_("admin").get(f"{source['url']}files/").json()["results"]
+    assert (file["name"], file["uri"]) == (path.name, path.as_uri())

@@ -128,6 +128,14 @@ def test_the_list_is_filtered_and_ordered_with_the_last_refused_first(
     assert names(as_("admin"), **query) == found
 
 
+def test_a_name_is_shown_and_found_as_people_write_it(as_: As, refuse: Any) -> None:
+    refuse(uri="file:///data/my%20%C3%A9%20%2541.tif")
+    for query in ({}, {"name": "my é %41.tif"}, {"name__startswith": "my É".lower()}):
+        assert names(as_("admin"), **query) == ["my é %41.tif"]
+    assert names(as_("admin"), name__contains="%20") == []
+    assert names(as_("admin"), uri__contains="%20") == ["my é %41.tif"]
+
+
 def test_the_list_has_all_the_forms_of_an_endpoint(client: Client, as_: As, refuse: Any) -> None:
     refuse(uri="file:///<b>.tif")
     assert client.get("/api/v4/").json()["rejectedfiles"].endswith(LIST)

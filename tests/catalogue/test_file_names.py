@@ -1,0 +1,50 @@
+"""Names of files at the end of URIs: as the bytes that they stand for say, where those are text."""
+
+from urllib.parse import quote_from_bytes
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, text
+
+
+def shown(engine: Engine, uri: str) -> str:
+    with engine.connect() as connection:
+        found: str = connection.execute(text("SELECT file_name(:uri)"), {"uri": uri}).scalar_one()
+        return found
+
+
+def decoded(name: bytes) -> str | None:
+    """The text of a name, None where PostgreSQL could not hold it."""
+    try:
+        found = name.decode()
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in found else found
+
+
+NAMES = st.text(st.characters(exclude_characters="/", codec="utf-8"), max_size=20).map(str.encode)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=NAMES | st.binary(max_size=8).filter(lambda name: b"/" not in name))
+def test_a_name_is_the_text_of_its_bytes_or_stays_encoded(engine: Engine, name: bytes) -> None:
+    written = quote_from_bytes(name)
+    expected = decoded(name)
+    found = shown(engine, f"s3://bucket/a%20b/{written}")
+    assert found == (written if expected is None else expected)
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("file:///data/my%20%C3%A9%20%2541.tif", "my é %41.tif"),
+        ("file:///data/100%.tif", "100%.tif"),
+        ("file:///a%2Fb/%e9.tif", "%e9.tif"),
+        ("file:///%zz%41%4", "%zzA%4"),
+        ("file:///é%20.tif", "é .tif"),
+        ("s3://bucket/", ""),
+    ],
+)
+def test_what_is_not_encoded_stays(engine: Engine, uri: str, name: str) -> None:
+    assert shown(engine, uri) == name
