@@ -35,3 +35,16 @@ EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
 END
 $$;
 COMMENT ON FUNCTION file_name IS 'The name of the file at the end of a URI without percent-encoding; with it where that is no text.';
+
+-- Readers by SQL learn of organisations what everyone does, and of users the names of those who supply Public sources.
+ALTER TABLE users ENABLE ROW LEVEL SECURITY;
+CREATE POLICY public_rows ON users FOR SELECT USING (EXISTS (
+    SELECT FROM raster_sources AS source WHERE source.supplier_id = users.id AND source.access_modifier = 0
+));
+DO $$
+BEGIN
+    REVOKE SELECT ON organisations FROM rastersources_reader;
+    GRANT SELECT (id, uuid, name) ON organisations TO rastersources_reader;
+EXCEPTION WHEN undefined_object THEN NULL; -- the role could not be made
+END
+$$;
