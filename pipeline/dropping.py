@@ -88,7 +88,7 @@ def receive(run: Run, work: DropWork, report: Report) -> None:
         for move in pending(run.engine, work.id):
             reception.finish(move)
         reception.fill(listing, run.watcher)
-        listing.see_to_refusals(complete=True)
+        listing.see_to_refusals(None, complete=True)
         report.unchanged = listing.counts()["unchanged"]
         run.watcher.tell(report)
         for rejection in listing.unlisted:

@@ -163,7 +163,7 @@ def register(run: Run, work: Work, report: Report) -> None:
     """Add and update the files of one definition."""
     with compared(run, work, report, complete=False) as (ingestion, listing):
         report.add(bring_in(run, ingestion, listing))
-        listing.see_to_refusals(complete=False)
+        listing.see_to_refusals(ingestion.owner.organisation_id, complete=False)
 
 
 @contextmanager

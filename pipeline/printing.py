@@ -14,7 +14,7 @@ from pipeline.catalogue.tombstones import Tombstone
 from pipeline.catalogue.unregister import Unregistered
 from pipeline.errors import Rejection
 from pipeline.ingest import Outcome
-from pipeline.syncing import PLANNED, Plan
+from pipeline.syncing import OF_SOURCES, PLANNED, Plan
 
 SHOWN_REJECTIONS = 50
 SHOWN_FILES = 10
@@ -86,7 +86,7 @@ def summary(report: Report, seconds: float) -> str:
 
 def plans(found: Sequence[Plan], orphans: Sequence[Orphan]) -> None:
     """What a sync would do, as a table, and the first files of each kind."""
-    names = ("unchanged", *PLANNED, "cleared", "outdated_sources")
+    names = ("unchanged", *PLANNED, "cleared", *OF_SOURCES)
     shown = [name for name in names if any(plan.counts[name] for plan in found)] or ["unchanged"]
     table = Table(box=None, pad_edge=False)
     table.add_column("definition")

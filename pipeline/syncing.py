@@ -7,10 +7,16 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from pipeline.catalogue.absence import mark_missing, remove_empty_sources, remove_missing
-from pipeline.catalogue.fit import disputes
+from pipeline.catalogue.absence import (
+    count_empty_sources,
+    mark_missing,
+    remove_empty_sources,
+    remove_missing,
+)
+from pipeline.catalogue.fit import Dispute, disputes
 from pipeline.catalogue.listing import Absence, Found, Listing, listing_of
-from pipeline.catalogue.orphans import Orphan, adopt, find_orphans, prune, remember
+from pipeline.catalogue.orphans import Orphan, adopt, check_uuid, find_orphans, prune, remember
+from pipeline.catalogue.owners import find_owner
 from pipeline.catalogue.redefinition import outdated_sources
 from pipeline.catalogue.register import Read, Refused
 from pipeline.catalogue.report import Report
@@ -35,7 +41,9 @@ from pipeline.ingest import (
 
 PLANNED = ("add", "update", "moved", "outdated", "missing", "refused", "withheld", "settling")
 """What can become of a file that is not simply unchanged, in the order in which plans show it."""
-CHANGES = ("add", "update", "moved", "outdated", "missing", "cleared", "outdated_sources")
+OF_SOURCES = ("outdated_sources", "empty_sources")
+"""What can become of raster sources that no file stands for."""
+CHANGES = ("add", "update", "moved", "outdated", "missing", "cleared", *OF_SOURCES)
 """What makes a sync necessary."""
 
 
@@ -87,9 +95,8 @@ def sync(run: Run, work: Work, report: Report, *, accept_missing: bool) -> None:
             remove_missing(listing) if definition.missing == "remove" else mark_missing(listing)
         )
         report.add(settle_disputes(run, ingestion, listing, report))
-        listing.see_to_refusals(complete=True)
-        if definition.missing == "remove":
-            remove_empty_sources(listing, definition)
+        listing.see_to_refusals(ingestion.owner.organisation_id, complete=True)
+        remove_empty_sources(listing, definition)
 
 
 def refuse_many_missing(name: str, absence: Absence, percent: float) -> None:
@@ -133,6 +140,8 @@ class Plan:
     """Refused files that are gone, and would be forgotten."""
     outdated_sources: int = 0
     """Raster sources without an unchanged file, which would get the new fields of their definition."""
+    empty_sources: int = 0
+    """Raster sources that nothing is left of, which would be deleted."""
     refusal: str | None = None
     """Why a sync would refuse or fail."""
 
@@ -140,7 +149,7 @@ class Plan:
     def counts(self) -> dict[str, int]:
         """How many files there are of each kind, and sources that no file stands for."""
         kinds = {name: len(uris) for name, uris in self.files.items()}
-        further = {"cleared": self.cleared, "outdated_sources": self.outdated_sources}
+        further = {name: getattr(self, name) for name in ("cleared", *OF_SOURCES)}
         return {"unchanged": self.unchanged, **kinds, **further}
 
     @property
@@ -164,31 +173,30 @@ def plan_all(
 
 
 def plan(engine: Engine, work: AnyWork, conditions: Conditions, watcher: Watcher) -> Plan:
-    """What a sync of one definition would do; opens no file and changes nothing.
-
-    Raises Overlapping where a run of the definition is at work.
-    """
+    """What a sync of one definition would do; opens no file, changes nothing and is in no run's way."""
     if isinstance(work, DropWork):
         return plan_drop(engine, work, conditions, watcher)
     definition, found = work.definition, Plan(work.definition.id)
     buried = buried_groups(engine, definition.id)
-    with listing_of(engine, definition, alone=True) as listing:
+    with listing_of(engine, definition, alone=False) as listing:
         fill(listing, work, conditions, watcher)
         compare(listing, definition, complete=True)
         found.unchanged = listing.counts()["unchanged"]
         for one in each(listing, conditions.batch_size):
             withheld = buried and is_buried(definition, one.file, buried)
             take(found, one, "withheld" if withheld else one.verdict)
-        replaced = listing.replaced()
-        for rejection in listing.unlisted:
-            kind = "update" if rejection.uri in replaced else "refused"
-            found.files[kind].append(rejection.uri)
-            found.reasons[rejection.uri] = rejection
+        take_unlisted(found, listing.unlisted, listing.replaced())
         found.files["missing"] += listing.newly_missing(marked=definition.missing == "remove")
+        for dispute in disputes(listing):
+            take_dispute(found, dispute)
         found.cleared = listing.cleared()
         found.outdated_sources = outdated_sources(listing, definition)
+        found.empty_sources = count_empty_sources(listing, definition)
         try:
+            if not conditions.create:
+                find_owner(engine, definition)
             refuse_many_missing(definition.id, listing.absence(), definition.max_missing_percent)
+            check_uuid(engine, definition)
         except CatalogueError as error:
             found.refusal = str(error)
     return found
@@ -197,7 +205,7 @@ def plan(engine: Engine, work: AnyWork, conditions: Conditions, watcher: Watcher
 def plan_drop(engine: Engine, work: DropWork, conditions: Conditions, watcher: Watcher) -> Plan:
     """The same for a drop folder: which files would be read, and which no raster source is meant for."""
     found, reception = Plan(work.id), reception_of(engine, conditions, work)
-    with listing_of(engine, work.drop, alone=True) as listing:
+    with listing_of(engine, work.drop, alone=False) as listing:
         reception.fill(listing, watcher)
         found.unchanged = listing.counts()["unchanged"]
         for batch in listing.batches(conditions.batch_size):
@@ -209,10 +217,8 @@ def plan_drop(engine: Engine, work: DropWork, conditions: Conditions, watcher: W
                     found.reasons[meant.uri] = meant
                 known = "update" if one.verdict == "update" else "add"
                 take(found, one, "refused" if isinstance(meant, Rejection) else known)
+        take_unlisted(found, listing.unlisted, listing.replaced())
         found.cleared = listing.cleared()
-    for rejection in listing.unlisted:
-        found.files["refused"].append(rejection.uri)
-        found.reasons[rejection.uri] = rejection
     return found
 
 
@@ -231,6 +237,26 @@ def take(plan: Plan, found: Found, verdict: str) -> None:
         plan.moved_from[found.file.uri] = found.moved_from
     if found.rejection is not None:
         plan.reasons.setdefault(found.file.uri, found.rejection)
+
+
+def take_unlisted(plan: Plan, unlisted: Sequence[Rejection], replaced: set[str]) -> None:
+    """Sort in what could not be listed; `replaced` are known files that will leave their source for it."""
+    for rejection in unlisted:
+        kind = "update" if rejection.uri in replaced else "refused"
+        plan.files[kind].append(rejection.uri)
+        plan.reasons[rejection.uri] = rejection
+
+
+def take_dispute(plan: Plan, dispute: Dispute) -> None:
+    """Sort the refused files anew that would take the place of those of their source, and these."""
+    winners = set(dispute.winners).intersection(plan.files["refused"])
+    plan.files["refused"] = [uri for uri in plan.files["refused"] if uri not in winners]
+    plan.files["add"] += sorted(winners)
+    for uri in winners:
+        del plan.reasons[uri]
+    losers = set(dispute.losers).difference(*plan.files.values())
+    plan.files["refused"] += sorted(losers)
+    plan.unchanged -= len(losers)
 
 
 def orphans(engine: Engine, config: Path, works: Sequence[AnyWork]) -> list[Orphan]:

@@ -18,12 +18,13 @@ from pipeline.catalogue.listing import listing_of
 from pipeline.catalogue.report import Report
 from pipeline.catalogue.unregister import unregister
 from pipeline.errors import CatalogueError, Overlapping, Rejection, TimedOut
-from pipeline.ingest import Work
+from pipeline.ingest import Conditions, Work
 from pipeline.raster import Options, ReadingPool
 from pipeline.storage import StoredFile, file_uri, place_of, rejection
 from pipeline.syncing import Plan, orphans, prune_all, sync_all
+from pipeline.syncing import plan as plan_of
 from tests.factory import write_raster
-from tests.ingestion import CONFIG, planned, registered, run_of, synced, work_of
+from tests.ingestion import CONFIG, Quiet, planned, registered, run_of, synced, work_of
 
 
 @pytest.fixture(autouse=True)
@@ -770,6 +771,132 @@ def test_a_definition_fills_the_source_that_it_names_by_uuid(
     assert rows(engine, "SELECT uuid, file_count FROM raster_sources") == [(uuid, 0)]
     with pytest.raises(CatalogueError, match='is that of the definition "test"'):
         sync(tmp_path, **{**fields, "id": "other"})
+
+
+def test_a_plan_says_that_the_organisation_is_not_there(tmp_path: Path, engine: Engine) -> None:
+    write_raster(tmp_path / "a.tif")
+    plan = planned(engine, work_of([tmp_path]))
+    assert changes(plan) == {"add": 1}
+    assert 'there is no organisation "Owner"' in (plan.refusal or "")
+
+
+def test_a_plan_says_that_a_uuid_cannot_be_given(tmp_path: Path, engine: Engine, sync: Any) -> None:
+    fields = {"group": "all", "name": "all"}
+    uuids = [str(UUID(int=number)) for number in range(2)]
+    write_raster(tmp_path / "a.tif")
+    sync(tmp_path, uuid=uuids[0], **fields)
+    for other, sentence in (
+        ({"uuid": uuids[1]}, f"has a raster source already, {uuids[0]}"),
+        ({"uuid": uuids[0], "id": "other"}, 'is that of the definition "test"'),
+    ):
+        plan = planned(engine, work_of([tmp_path], **fields, **other))
+        assert sentence in (plan.refusal or "")
+        with pytest.raises(CatalogueError, match=sentence):
+            sync(tmp_path, **fields, **other)
+    assert planned(engine, work_of([tmp_path], uuid=uuids[0], **fields)).refusal is None
+
+
+def test_a_plan_does_not_adopt(tmp_path: Path, engine: Engine) -> None:
+    uuid = UUID(int=7)
+    execute(engine, "INSERT INTO organisations (name) VALUES ('Owner')")
+    made = f"SELECT '{uuid}', 'by hand', id FROM organisations"
+    execute(engine, f"INSERT INTO raster_sources (uuid, name, organisation_id) {made}")
+    write_raster(tmp_path / "a.tif")
+    plan = planned(engine, work_of([tmp_path], uuid=str(uuid), group="all", name="given"))
+    assert (changes(plan), plan.refusal) == ({"add": 1}, None)
+    assert rows(engine, "SELECT definition FROM raster_sources") == [(None,)]
+
+
+def test_a_plan_says_that_refused_files_come_in_since_others_were_taken_out(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    fields = {"group": "all", "name": "all"}
+    for width, name in enumerate("abcde", 20):
+        kind: dict[str, Any] = {} if name in "abc" else {"dtype": "uint8", "nodata": 0}
+        write_raster(tmp_path / f"{name}.tif", width=width, **kind)
+    sync(tmp_path, **fields)
+    work = work_of([tmp_path], **fields)
+    assert changes(planned(engine, work)) == {"unchanged": 3, "refused": 2}
+    unregister(engine, [file_uri(tmp_path / f"{name}.tif") for name in "ab"], [])
+    plan = planned(engine, work)
+    assert changes(plan) == {"add": 2, "refused": 1, "withheld": 2}
+    assert plan.files["refused"] == [file_uri(tmp_path / "c.tif")]
+    report = sync(tmp_path, **fields)
+    assert (report.registered, report.withheld, len(report.rejected)) == (2, 2, 1)
+    assert changes(planned(engine, work)) == {"unchanged": 2, "refused": 1, "withheld": 2}
+
+
+def test_a_plan_counts_empty_sources_that_a_sync_would_delete(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_raster(tmp_path / "a.tif")
+    sync(tmp_path)
+    execute(
+        engine,
+        """INSERT INTO layers (name, organisation_id, source)
+           SELECT 'layer', organisation_id, jsonb_build_object('name', 'a', 'graph', jsonb_build_object('a',
+               jsonb_build_array('lizard_nxt.blocks.LizardRasterSource', uuid::text))) FROM raster_sources""",
+    )
+    (tmp_path / "a.tif").unlink()
+    sync(tmp_path, missing="remove")
+    assert changes(planned(engine, work_of([tmp_path], missing="remove"))) == {}
+    execute(engine, "DELETE FROM layers")
+    assert changes(planned(engine, work_of([tmp_path]))) == {}
+    plan = planned(engine, work_of([tmp_path], missing="remove"))
+    assert (changes(plan), plan.changes) == ({"empty_sources": 1}, 1)
+    sync(tmp_path, missing="remove")
+    assert rows(engine, NAMES) == []
+
+
+def test_a_plan_does_not_stand_in_the_way_of_a_sync(
+    tmp_path: Path, engine: Engine, pool: ReadingPool
+) -> None:
+    write_raster(tmp_path / "a.tif")
+    work = work_of([tmp_path])
+
+    class Syncing(Quiet):
+        """Syncs while the plan lists."""
+
+        def found(self, files: int) -> None:
+            assert synced(engine, pool.read, work).registered == 1
+
+    assert changes(plan_of(engine, work, Conditions(), Syncing())) == {"unchanged": 1}
+
+
+@pytest.mark.parametrize("group", ["file", "all"])
+def test_a_restored_source_keeps_its_uuid_though_its_file_is_settling_or_away(
+    tmp_path: Path, engine: Engine, sync: Any, group: str
+) -> None:
+    fields = {"group": group, "name": "a", "missing": "remove"}
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = write_raster(folder / "a.tif")
+    sync(folder, **fields)
+    (uuid,) = rows(engine, "SELECT uuid FROM raster_sources")[0]
+    delete_source(engine, "a")
+    tombstones.restore(engine, [str(uuid)], [])
+    os.utime(path)
+    assert sync(folder, settle_seconds=86400, **fields).settling == 1
+    folder.rename(tmp_path / "away")
+    assert [one.code for one in sync(folder, **fields).rejected] == ["not_found"]
+    (tmp_path / "away").rename(folder)
+    assert planned(engine, work_of([folder], **fields)).counts["empty_sources"] == 0
+    assert sync(folder, **fields).registered == 1
+    assert rows(engine, "SELECT uuid, file_count FROM raster_sources") == [(uuid, 1)]
+
+
+def test_refused_files_follow_the_organisation_of_their_definition(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_raster(tmp_path / "a.tif")
+    (tmp_path / "b.tif").write_bytes(b"no TIFF")
+    sync(tmp_path)
+    sync(tmp_path, organisation="Another")
+    owners = """
+        SELECT organisation.name, refused.attempts FROM rejected_files AS refused
+        JOIN organisations AS organisation ON organisation.id = refused.organisation_id
+    """
+    assert rows(engine, owners) == [("Another", 1)]
 
 
 def test_a_second_run_of_a_definition_stops_and_says_so(

@@ -61,12 +61,14 @@ def counts(printed: str) -> dict[str, dict[str, int]]:
 def test_plan_ends_with_2_while_there_is_something_to_do_and_with_0_afterwards(
     folder: Path, command: Any
 ) -> None:
-    assert counts(command("plan", "--json", status=2).stdout) == {
-        "one": {"add": 6},
-        "two": {"add": 6},
-    }
+    unknown = command("plan", "--json", status=1).stdout
+    assert counts(unknown) == {"one": {"add": 6}, "two": {"add": 6}}
     command("sync", status=1)  # nobody said that the organisation may be made
-    assert "12 registered, 0 unchanged, 0 refused" in command("sync", "--create").stdout
+    for line in unknown.splitlines():
+        assert 'there is no organisation "Owner"' in json.loads(line)["refusal"]
+    command("organisation", "add", "Owner")
+    assert counts(command("plan", "--json", status=2).stdout) == counts(unknown)
+    assert "12 registered, 0 unchanged, 0 refused" in command("sync").stdout
     assert counts(command("plan", "--json").stdout) == {
         "one": {"unchanged": 6}, "two": {"unchanged": 6},
     }  # fmt: skip
@@ -106,6 +108,7 @@ def test_one_definition_that_fails_does_not_keep_the_others_from_being_planned(
     folder: Path, command: Any
 ) -> None:
     (folder / "in").mkdir()
+    command("organisation", "add", "Owner")
     drop = '[[drop]]\nid = "in"\nfolder = "in"\norganisation = "Nobody"\n'
     (folder / "sources.toml").write_text(drop + CONFIG)
     plans = command("plan", "--json", status=1).stdout

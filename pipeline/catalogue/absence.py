@@ -5,6 +5,7 @@ from psycopg.rows import TupleRow
 
 from pipeline.catalogue.database import translated
 from pipeline.catalogue.listing import Listing
+from pipeline.catalogue.register import key_of
 from pipeline.sources.definition import Definition
 
 MARK = """
@@ -24,7 +25,7 @@ REMOVE = """
 """
 
 # Sources that nothing is left of: no files, none that may be mended or brought back, and nobody who uses them.
-FIND_EMPTY = """
+FIND_UNUSED = """
     SELECT source.id FROM raster_sources AS source
     WHERE source.id = ANY (%(ids)s) AND source.file_count = 0
       AND NOT EXISTS (SELECT FROM rejected_files AS refused
@@ -36,9 +37,10 @@ FIND_EMPTY = """
       AND NOT EXISTS (SELECT FROM uploads WHERE uploads.source_id = source.id
                       AND uploads.state IN ('requested', 'received', 'processing', 'retry'))
 """
-LOCK_EMPTY = """
-    SELECT id FROM raster_sources WHERE definition = %s AND file_count = 0 ORDER BY id FOR UPDATE
-"""
+FIND_EMPTY = (
+    "SELECT id, group_key FROM raster_sources WHERE definition = %s AND file_count = 0 ORDER BY id"
+)
+LOCK_EMPTY = f"{FIND_EMPTY} FOR UPDATE"
 
 
 def mark_missing(listing: Listing) -> int:
@@ -60,17 +62,41 @@ def remove_missing(listing: Listing) -> int:
 
 def remove_empty_sources(listing: Listing, definition: Definition) -> None:
     """Delete the sources of a definition that nothing is left of, but for one that people made and it only fills."""
-    if definition.uuid is None:
-        with translated(), listing.connection.transaction():
-            empty = [
-                number for (number,) in listing.connection.execute(LOCK_EMPTY, (definition.id,))
-            ]
-            delete_unused(listing.connection, empty)
+    with translated(), listing.connection.transaction():
+        delete_unused(listing.connection, given_up(listing, definition, LOCK_EMPTY))
+
+
+def count_empty_sources(listing: Listing, definition: Definition) -> int:
+    """How many sources of a definition nothing is left of."""
+    with translated():
+        return len(find_unused(listing.connection, given_up(listing, definition, FIND_EMPTY)))
+
+
+def given_up(listing: Listing, definition: Definition, query: str) -> list[int]:
+    """The empty sources that `query` finds, without those whose files may be there and were not brought in.
+
+    A source that was restored is empty until then, and nothing else says that it has files.
+    """
+    by_file, hidden = definition.group == "file", listing.hidden
+    if definition.missing == "keep" or definition.uuid or (hidden and not by_file):
+        return []
+    empty: dict[int, str] = dict(listing.connection.execute(query, (definition.id,)).fetchall())
+    if not empty:
+        return []
+    keys, below = set(empty.values()), tuple(uri.rstrip("/") + "/" for uri in hidden)
+    waited_for = keys.intersection(key_of(definition, file) for file in listing.changed_files())
+    waited_for |= {key for key in keys if f"{key}/".startswith(below)}
+    return [number for number, key in empty.items() if key not in waited_for]
 
 
 def delete_unused(connection: Connection[TupleRow], locked: list[int]) -> list[int]:
     """Delete those of the locked sources that nothing is left of; the ids of the others."""
     # Looked up once they are locked: what began to use them meanwhile is seen.
-    unused = [number for (number,) in connection.execute(FIND_EMPTY, {"ids": locked})]
+    unused = find_unused(connection, locked)
     connection.execute("DELETE FROM raster_sources WHERE id = ANY (%s)", (unused,))
     return sorted(set(locked) - set(unused))
+
+
+def find_unused(connection: Connection[TupleRow], ids: list[int]) -> list[int]:
+    """Those of the sources that nothing is left of."""
+    return [number for (number,) in connection.execute(FIND_UNUSED, {"ids": ids})]

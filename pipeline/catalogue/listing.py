@@ -80,7 +80,8 @@ CLEARED = f"""
         AND file.reading_hash = %(reading_hash)s))
 """
 STILL_REFUSED = """
-    UPDATE rejected_files AS refused SET last_seen = now() FROM changed
+    UPDATE rejected_files AS refused
+    SET last_seen = now(), organisation_id = coalesce(%(organisation_id)s, refused.organisation_id) FROM changed
     WHERE refused.definition = %(definition)s AND refused.uri = changed.uri AND changed.verdict = 'refused'
 """
 
@@ -265,6 +266,16 @@ class Listing:
         with translated():
             return [file_of(*row) for row in self.connection.execute(GET_FILES, (list(uris),))]
 
+    def changed_files(self) -> Iterator[StoredFile]:
+        """All files but the unchanged ones."""
+        for batch in self.batches(1000):
+            yield from (one.file for one in batch)
+
+    @property
+    def hidden(self) -> list[str]:
+        """The URIs of what could not be looked at: below them may be more files than were listed."""
+        return [rejection.uri for rejection in self.unlisted if not rejection.seen]
+
     def absence(self) -> Absence:
         """How many files were not found."""
         known = "SELECT count(*) FROM raster_files WHERE definition = %s AND state = 'present'"
@@ -294,10 +305,14 @@ class Listing:
             (count,) = self._one(f"SELECT count(*) {CLEARED}", self._parameters())
         return int(count)
 
-    def see_to_refusals(self, *, complete: bool) -> None:
-        """Say that refused files were seen again and, of a complete listing, forget the refusals that ended."""
+    def see_to_refusals(self, owner: int | None, *, complete: bool) -> None:
+        """Say that refused files were seen again and, of a complete listing, forget the refusals that ended.
+
+        `owner` is the organisation to which they belong now; None where each has its own.
+        """
+        parameters = {**self._parameters(), "organisation_id": owner}
         with translated():
-            self.connection.execute(STILL_REFUSED, self._parameters())
+            self.connection.execute(STILL_REFUSED, parameters)
             if complete:
                 self.connection.execute(f"DELETE {CLEARED}", self._parameters())
 

@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from pipeline.catalogue.absence import delete_unused
 from pipeline.catalogue.database import transaction
+from pipeline.catalogue.staging import Connection
 from pipeline.errors import CatalogueError, Overlapping
 from pipeline.sources.definition import Definition
 
@@ -23,7 +24,8 @@ FIND = """
 # A source that people made becomes that of a definition which names its uuid.
 ADOPT = """
     UPDATE raster_sources SET definition = %(definition)s, group_key = 'all'
-    WHERE uuid = %(uuid)s AND definition IS NULL
+    WHERE uuid = %(uuid)s AND definition IS NULL AND NOT EXISTS (
+        SELECT FROM raster_sources WHERE definition = %(definition)s AND group_key = 'all')
 """
 OWNER_OF = "SELECT definition FROM raster_sources WHERE uuid = %(uuid)s"
 UUID_OF = "SELECT uuid FROM raster_sources WHERE definition = %(definition)s AND group_key = 'all'"
@@ -89,20 +91,32 @@ def prune(engine: Engine, orphan: Orphan) -> Orphan:
 def adopt(engine: Engine, definition: Definition) -> None:
     """Make the source that a definition names by its uuid that of the definition, if it is there.
 
-    Raises CatalogueError when it is another definition's, or when the definition has one of another uuid.
+    Raises CatalogueError as `check_uuid` does.
     """
     if definition.uuid is None:
         return
-    names = {"definition": definition.id, "uuid": definition.uuid}
     with transaction(engine) as connection:
-        own = connection.execute(UUID_OF, names).fetchone()
-        if own is not None and own[0] != definition.uuid:
-            raise CatalogueError(
-                f'"{definition.id}" has a raster source already, {own[0]}; delete that one first, or name its uuid'
-            )
-        connection.execute(ADOPT, names)
-        owner = connection.execute(OWNER_OF, names).fetchone()
-        if owner is not None and owner[0] != definition.id:
-            raise CatalogueError(
-                f'raster source {definition.uuid} is that of the definition "{owner[0]}"; give another uuid'
-            )
+        connection.execute(ADOPT, {"definition": definition.id, "uuid": definition.uuid})
+        refuse_wrong_uuid(connection, definition)
+
+
+def check_uuid(engine: Engine, definition: Definition) -> None:
+    """Raises CatalogueError when a source is another definition's, or when the definition has one of another uuid."""
+    if definition.uuid is not None:
+        with transaction(engine) as connection:
+            refuse_wrong_uuid(connection, definition)
+
+
+def refuse_wrong_uuid(connection: Connection, definition: Definition) -> None:
+    """The same, in a transaction."""
+    names = {"definition": definition.id, "uuid": definition.uuid}
+    own = connection.execute(UUID_OF, names).fetchone()
+    if own is not None and own[0] != definition.uuid:
+        raise CatalogueError(
+            f'"{definition.id}" has a raster source already, {own[0]}; delete that one first, or name its uuid'
+        )
+    owner = connection.execute(OWNER_OF, names).fetchone()
+    if owner is not None and owner[0] not in (None, definition.id):
+        raise CatalogueError(
+            f'raster source {definition.uuid} is that of the definition "{owner[0]}"; give another uuid'
+        )
