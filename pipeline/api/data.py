@@ -1,7 +1,7 @@
 """The data of a raster source: files are sent to it and removed from it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -13,7 +13,6 @@ from starlette.requests import ClientDisconnect, Request
 
 from pipeline.api.auth import require_login
 from pipeline.api.body import CSRF_FIELD, FORM, JSON, MULTIPART, media_type, read_object
-from pipeline.api.config import ApiConfig
 from pipeline.api.contents import written_contents
 from pipeline.api.deposit import deposit_of, discard_unneeded
 from pipeline.api.endpoint import Answer, Call, Endpoint
@@ -23,6 +22,7 @@ from pipeline.api.generic import one
 from pipeline.api.links import API, Links
 from pipeline.api.multipart import UploadForm
 from pipeline.api.problems import Problem, forbidden, invalid, unavailable
+from pipeline.api.quota import bytes_left, check_quota, left_for_good
 from pipeline.api.rastersources import RASTER_SOURCES
 from pipeline.api.shared import INTEGER
 from pipeline.api.writing import locked
@@ -109,7 +109,7 @@ class Data(Endpoint):
         """A file for the source: on the disk and in the catalogue before this answers."""
         source, deposit = await writable(call), deposit_of(call.api.config)
         rows = await call.api.database.rows(data.storage_of(source.organisation_id))
-        room = room_of(rows, call.api.config)
+        room = Room(call.api.config.upload_bytes, bytes_left(rows))
         room.check_form(int_header(call.request, "content-length"))
         try:
             incoming = await asyncio.to_thread(deposit.receive)
@@ -156,20 +156,11 @@ class Room:
         """Raises Problem 413 for a file that is too large."""
         if size > self.limit:
             raise Problem(413, f"A file may be {self.limit} bytes long.")
-        if self.left is not None and size > self.left:
-            sentence = (
-                f"over_quota: the organisation has {max(0, self.left)} bytes of its quota left."
-            )
-            raise Problem(413, sentence)
+        check_quota(size, self.left)
 
     def check_form(self, size: int) -> None:
         """The same for a whole form, whose fields and boundaries do not count."""
         self.check(size - ENVELOPE)
-
-
-def room_of(rows: Sequence[Any], config: ApiConfig) -> Room:
-    """The room that is there now."""
-    return Room(config.upload_bytes, int(rows[0].capacity - rows[0].used) if rows else None)
 
 
 async def writable(call: Call) -> Any:
@@ -227,9 +218,7 @@ async def pieces(request: Request, seconds: float) -> AsyncIterator[bytes]:
 async def record(call: Call, values: dict[str, Any], connection: AsyncConnection) -> UUID:
     """An upload that waits to be processed, and its task, whose uuid is returned; raises Problem."""
     source = await locked(call, RASTER_SOURCES, call.uuid(RASTER_SOURCES.model), connection)
-    await connection.execute(data.lock_organisation(source.organisation_id))
-    rows = await connection.execute(data.storage_of(source.organisation_id))
-    room_of(rows.all(), call.api.config).check(values["size"])
+    check_quota(values["size"], await left_for_good(source.organisation_id, connection))
     task = (await connection.execute(data.new_task())).one()
     whose = {"source_id": source.id, "task_id": task.id, "user_id": call.caller.user_id}
     await connection.execute(data.new_upload(**values, **whose))

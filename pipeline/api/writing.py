@@ -15,6 +15,7 @@ from pipeline.api.deposit import discard_unneeded
 from pipeline.api.endpoint import Answer, Call
 from pipeline.api.fields import Field, represent
 from pipeline.api.problems import Problem, forbidden, invalid, not_found
+from pipeline.api.quota import check_move
 from pipeline.api.resource import Resource
 from pipeline.catalogue import change, data
 from pipeline.catalogue.lookups import BadValue
@@ -104,6 +105,8 @@ async def _update(
     stored = await _stored(call, resource, values, row, connection)
     await _use_sources(call, resource, values, row.id, connection)
     table = resource.entity.table
+    if table is raster_sources and stored["organisation_id"] != row.organisation_id:
+        await check_move(row.id, stored["organisation_id"], connection)
     if stored:
         await connection.execute(update(table).where(table.c.id == row.id).values(stored))
     if "raster_sources" in values:

@@ -40,8 +40,17 @@ def storage_of(organisation_id: int) -> Select[Any]:
     )
 
 
+def size_of(source_id: int) -> Select[Any]:
+    """Bytes of a raster source, and of the uploads on their way to it."""
+    waiting = select(func.coalesce(func.sum(uploads.c.size), 0)).where(
+        uploads.c.source_id == source_id, uploads.c.state.in_(OPEN)
+    )
+    stored = func.coalesce(raster_sources.c.size, 0)
+    return select(stored + waiting.scalar_subquery()).where(raster_sources.c.id == source_id)
+
+
 def lock_organisation(organisation_id: int) -> Select[Any]:
-    """Makes uploads to an organisation with a quota wait for each other: together they must not exceed it."""
+    """Makes whatever adds to an organisation with a quota wait for each other: together they must not exceed it."""
     return (
         select(organisations.c.id)
         .where(

@@ -1,6 +1,7 @@
 """Files are sent to a raster source: what is taken in and what is refused; all is durable before it is answered."""
 
 import socket
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from httpx import Client
 from sqlalchemy import Engine
 
 from pipeline.api.config import ApiConfig
+from pipeline.catalogue.people import grant_role
 from pipeline.deposit import FolderDeposit
 from tests.api.conftest import As, client_of, until
 from tests.api.data.conftest import (
@@ -240,6 +242,64 @@ def test_uploads_at_the_same_time_do_not_exceed_a_quota_together(
     with ThreadPoolExecutor(9) as threads:
         answers = list(threads.map(lambda url: send(as_("admin"), url, tif), sources * 3))
     assert sorted(answer.status_code for answer in answers) == [200] * 2 + [413] * 7
+
+
+@pytest.fixture
+def other(engine: Engine, add_organisation: Callable[[str], int]) -> Callable[[int], str]:
+    """Another organisation, to which the administrator of Owner supplies, with a quota; its uuid."""
+
+    def make(capacity: int) -> str:
+        add_organisation("Other")
+        grant_role(engine, "admin", "Other", "supplier")
+        run(
+            engine,
+            "UPDATE organisations SET raster_storage_capacity = :n WHERE name = 'Other'",
+            n=capacity,
+        )
+        return str(run(engine, "SELECT uuid FROM organisations WHERE name = 'Other'").scalar_one())
+
+    return make
+
+
+def test_a_source_moves_to_another_organisation_within_its_quota_alone(
+    as_: As,
+    source: Source,
+    tif: Path,
+    owner: str,
+    other: Callable[[int], str],
+    process: Process,
+) -> None:
+    url, admin, size = source(temporal=True), as_("admin"), tif.stat().st_size
+    accepted(admin, url, tif, time=NOON)
+    process()
+    for left, status in ((size - 1, 413), (size, 200)):
+        answer = admin.patch(url, json={"organisation": other(left)})
+        assert answer.status_code == status
+    assert answer.json()["organisation"]["name"] == "Other"
+    assert admin.patch(url, json={"organisation": other(0), "name": "stays"}).status_code == 200
+    assert admin.patch(url, json={"organisation": owner}).status_code == 200
+    accepted(admin, url, tif, time=ONE)
+    refused = admin.patch(url, json={"organisation": other(2 * size - 1)})
+    assert (refused.status_code, refused.json()["detail"]) == (
+        413,
+        f"over_quota: the organisation has {2 * size - 1} bytes of its quota left.",
+    )
+    assert admin.get(url).json()["organisation"]["uuid"] == owner
+    assert admin.patch(url, json={"organisation": other(2 * size)}).status_code == 200
+    assert admin.patch(source(), json={"organisation": other(0)}).status_code == 200
+
+
+def test_sources_that_move_at_the_same_time_do_not_exceed_a_quota_together(
+    as_: As, source: Source, tif: Path, other: Callable[[int], str], process: Process
+) -> None:
+    urls = [source() for _ in range(6)]
+    for url in urls:
+        accepted(as_("admin"), url, tif)
+    process()
+    moved = {"organisation": other(2 * tif.stat().st_size)}
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(lambda url: as_("admin").patch(url, json=moved), urls))
+    assert sorted(answer.status_code for answer in answers) == [200] * 2 + [413] * 4
 
 
 def test_it_is_described_by_options(client: Client, source: Source) -> None:
