@@ -32,6 +32,8 @@ class Field:
     store: str | None = None
     """Column that it is written to; None for those that are resolved first, such as the organisation."""
     max_length: int | None = None
+    initial: Json = None
+    """What forms that add begin with: what it is when nobody says, or nothing where somebody must."""
     choices: Sequence[tuple[str, str]] = field(default=())
     """(value, how it reads)."""
     label: str | None = None
@@ -148,21 +150,22 @@ def text(
         required=required,
         store=store or name,
         max_length=max_length,
+        initial="" if required else None,
     )
 
 
 def boolean(name: str, help: str) -> Field:
     """true or false."""
     return Field(name, "boolean", shown(name), {"type": "boolean"}, help,
-                 read=read_boolean, accepts=WRITTEN_BOOLEAN, store=name)  # fmt: skip
+                 read=read_boolean, accepts=WRITTEN_BOOLEAN, store=name, initial=False)  # fmt: skip
 
 
 def json_field(name: str, help: str, *, kind: str = "field", schema: Mapping[str, Any] | None = None,
                accepts: Mapping[str, Any] = JSON_VALUE,
-               read: Callable[[Json], Any] | None = None) -> Field:  # fmt: skip
+               read: Callable[[Json], Any] | None = None, initial: Json = None) -> Field:  # fmt: skip
     """Any JSON that is stored and given back."""
     return Field(name, kind, shown(name), schema or {}, help,
-                 read=read or read_json, accepts=accepts, store=name)  # fmt: skip
+                 read=read or read_json, accepts=accepts, store=name, initial=initial)  # fmt: skip
 
 
 def read_text(value: Json, *, blank: bool, null: bool, max_length: int | None = None) -> str | None:

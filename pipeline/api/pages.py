@@ -158,7 +158,8 @@ def written_forms(endpoint: "Endpoint", answer: "Answer", call: "Call") -> Itera
     data = answer.data if isinstance(answer.data, dict) else {}
     writable = [one for one in endpoint.fields if not one.read_only]
     now = {one.name: data.get(one.name) for one in writable}
-    contents: dict[str, Any] = {"PUT": now, "PATCH": {}, "DELETE": {}, "POST": dict.fromkeys(now)}
+    begun = {one.name: one.initial for one in writable}
+    contents: dict[str, Any] = {"PUT": now, "PATCH": {}, "DELETE": {}, "POST": begun}
     for method in endpoint.methods:
         if method in contents and MULTIPART in media_types(endpoint, method):
             yield Form(method, inputs=writable)

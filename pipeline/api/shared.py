@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import orjson
+
 from pipeline.api.fields import (
     LINK,
     MOMENT,
@@ -62,12 +64,13 @@ def show_access(row: Any, _: Links) -> str:
 
 def read_access(value: Json) -> int:
     """A name or a number."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise BadValue(f'"{value}" is not a valid choice.')
+    if value is None:
+        raise BadValue("This field may not be null.")
+    written = value if isinstance(value, str) else orjson.dumps(value).decode()
     try:
-        return int(parse_access(str(value)))
+        return int(parse_access(written))
     except BadValue as error:
-        raise BadValue(f'"{value}" is not a valid choice.') from error
+        raise BadValue(f'"{written}" is not a valid choice.') from error
 
 
 def read_organisation(value: Json) -> Any:
@@ -132,6 +135,7 @@ ORGANISATION = Field(
         ]
     },
     required=True,
+    initial="",
 )
 ACCESS = Field(
     "access_modifier",
@@ -143,6 +147,7 @@ ACCESS = Field(
     accepts={"enum": [*NAMES, *map(int, Access), *(str(int(access)) for access in Access)]},
     store="access_modifier",
     choices=tuple((name, name) for name in NAMES),
+    initial=Access.Private.name,
 )
 SUPPLIER = Field(
     "supplier",

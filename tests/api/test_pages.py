@@ -1,5 +1,6 @@
 """The browsable form: pages for every URL, signing in, writing by forms, nothing that is not escaped."""
 
+import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -238,6 +239,29 @@ def test_a_form_writes_with_the_token_and_not_without(
     )
     assert "HTTP 204 No Content" in gone.text
     assert browser.get(url).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["rastersources", "rasters", "labeltypes", "scenarios"])
+def test_a_form_to_add_begins_with_what_is_accepted_once_name_and_organisation_are_filled_in(
+    browser: Client, people: dict[str, str], owner: str, path: str
+) -> None:
+    url = f"/api/v4/{path}/"
+    sign_in(browser, "admin", people["admin"])
+    page = browser.get(url)
+    found = re.search(r"<textarea[^>]*>\s*(\{.*?\})\s*</textarea>", unescape(page.text), re.DOTALL)
+    assert found
+    begun = json.loads(found[1])
+    assert (begun["name"], begun["organisation"]) == ("", "")
+    headers = {"Accept": "application/json", "X-CSRFToken": token_of(page)}
+    body = {"name": "n", "organisation": owner}
+    made, plain = (browser.post(url, json=one, headers=headers) for one in (begun | body, body))
+    assert (made.status_code, plain.status_code) == (201, 201), made.text
+    own = ("id", "uuid", "url", "created", "last_modified")
+    first, second = (
+        {name: value for name, value in answer.json().items() if name not in own}
+        for answer in (made, plain)
+    )
+    assert first == second
 
 
 def test_a_form_that_is_refused_keeps_what_was_written(

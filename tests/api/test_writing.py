@@ -135,6 +135,23 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        (None, "This field may not be null."),
+        (True, '"true" is not a valid choice.'),
+        (50, '"50" is not a valid choice.'),
+        ("Secret", '"Secret" is not a valid choice.'),
+        ([None], '"[null]" is not a valid choice.'),
+    ],
+)
+def test_a_faulty_access_modifier_is_named_as_it_was_written(
+    as_: As, owner: str, written: object, sentence: str
+) -> None:
+    answer = as_("admin").post(SOURCES, json=new(owner, access_modifier=written))
+    assert answer.json()["detail"] == {"access_modifier": [sentence]}
+
+
 @pytest.mark.parametrize(("fault", "field"), FAULTS, ids=str)
 def test_a_faulty_field_is_400_and_named(
     as_: As, owner: str, fault: dict[str, Any], field: str
