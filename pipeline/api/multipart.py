@@ -49,7 +49,7 @@ class UploadForm:
         self.fields: dict[str, str] = {}
         self.filename: str | None = None
         self._begin, self._sink, self._field, self._whole = begin, sink, bytearray(), False
-        self._room = FIELD_BYTES
+        self._room, self._size = FIELD_BYTES, 0
         self._name = ""
         self._take: Callable[[memoryview], None] = self._take_nothing
         self._header, self._value, self._headers = bytearray(), bytearray(), dict[bytes, bytes]()
@@ -77,8 +77,13 @@ class UploadForm:
         """Raises Problem 400 when the form is not whole or without a file."""
         if not self._whole:
             raise Problem(400, "The form ends before its last boundary; send it again.")
-        if self.filename is None:
+        if not self._submitted:
             raise invalid({FILE: ["No file was submitted."]})
+
+    @property
+    def _submitted(self) -> bool:
+        """Whether a file has begun; where none was chosen, browsers send one without name and bytes."""
+        return bool(self.filename) or self._size > 0
 
     def _begin_part(self) -> None:
         self._headers, self._name, self._take = {}, "", self._take_nothing
@@ -103,7 +108,7 @@ class UploadForm:
         filename = _filename(disposition, options)
         if name == FILE:
             self._begin_file(filename)
-            self._take = self._sink
+            self._take = self._take_file
         elif name and filename is None:
             self._name, self._take = name, self._take_field
             self._room -= len(name) + COST_OF_FIELD
@@ -111,13 +116,17 @@ class UploadForm:
     def _begin_file(self, filename: str | None) -> None:
         if filename is None:
             raise invalid({FILE: ["The submitted data was not a file; give it a file name."]})
-        if self.filename is not None:
+        if self._submitted:
             raise invalid({FILE: ["Only one file can be sent at a time."]})
         self._begin(self.fields)
         self.filename = filename
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         self._take(memoryview(data)[start:end])
+
+    def _take_file(self, data: memoryview) -> None:
+        self._size += len(data)
+        self._sink(data)
 
     def _take_field(self, data: memoryview) -> None:
         self._room -= len(data)

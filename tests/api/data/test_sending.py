@@ -128,6 +128,24 @@ def part(disposition: str, content: bytes = b"x") -> bytes:
     )
 
 
+def test_a_form_in_which_no_file_was_chosen_is_400(
+    as_: As, source: Source, tif: Path, deposit: FolderDeposit
+) -> None:
+    """Browsers send a file without name and bytes then."""
+    url, admin, nothing = source(), as_("admin"), part('name="file"; filename=""', b"")
+    answer = admin.post(f"{url}data/", content=nothing + END, headers={"Content-Type": FORM})
+    assert (answer.status_code, answer.json()["detail"]) == (
+        400,
+        {"file": ["No file was submitted."]},
+    )
+    assert stored(deposit) == []
+    assert admin.get(f"{url}uploads/").json()["count"] == 0
+    body = nothing + part('name="file"; filename="a.tif"', tif.read_bytes()) + END
+    answer = admin.post(f"{url}data/", content=body, headers={"Content-Type": FORM})
+    assert answer.status_code == 200
+    assert only(admin, url, "uploads")["filename"] == "a.tif"
+
+
 END, FILE = b"--b--\r\n", part('name="file"; filename="a.tif"')
 FORM = "multipart/form-data; boundary=b"
 BROKEN: dict[str, tuple[str, bytes]] = {
