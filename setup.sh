@@ -63,7 +63,7 @@ fi
 stamp() {
     echo "$(cat "$1" pyproject.toml | cksum) $(pwd)"
 }
-if ! grep -qxF "$(stamp "$lock")" .venv/made-from 2>/dev/null; then
+if ! .venv/bin/python -c '' 2>/dev/null || ! grep -qxF "$(stamp "$lock")" .venv/made-from 2>/dev/null; then
     make_venv
     stamp "$lock" >.venv/made-from
     # the packages for the tests hold those for running

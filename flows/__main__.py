@@ -13,6 +13,7 @@ import typer
 from flows.schedule import serve
 from flows.server import ServerAway, prefect_server, prepare
 from pipeline import lifeline
+from pipeline.catalogue.local import make_folder
 from pipeline.cli import fail
 from pipeline.commands.options import (
     DEFAULT_CONFIG,
@@ -157,7 +158,7 @@ def leave(sentence: str) -> NoReturn:
 def made_home() -> Path:
     """The home folder, which may be new."""
     home = home_folder(settings())
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(home)
     return home
 
 

@@ -28,8 +28,17 @@ def answering() -> Iterator[None]:
         sentence = f"Prefect's server answers {error.response.status_code} to {request}"
         raise TransientError(sentence) from error
     except HTTPError as error:
-        url = without_password(URL(os.environ.get("PREFECT_API_URL", "")))
-        raise ServerAway(f"Prefect's server does not answer at {url}") from error
+        raise away() from error
+    except RuntimeError as error:
+        if isinstance(error.__cause__, HTTPError):  # of the client that asks for the version first
+            raise away() from error
+        raise
+
+
+def away() -> ServerAway:
+    """That it does not answer."""
+    url = without_password(URL(os.environ.get("PREFECT_API_URL", "")))
+    return ServerAway(f"Prefect's server does not answer at {url}")
 
 
 def require_server() -> None:

@@ -55,7 +55,7 @@ class Keeper:
         self._path, self._config, self._terminal, self._create = path, config, terminal, create
         self._seen = fingerprint(path)
         self._schedules: Schedules | None = None
-        self._not_before = 0.0
+        self._not_before, self._behind = 0.0, False
 
     def begin(self) -> None:
         """Have the schedules served, if there are any: this imports Prefect, which takes a hundred megabytes."""
@@ -71,11 +71,13 @@ class Keeper:
         if (now := fingerprint(self._path)) != self._seen:
             self._seen = now
             self._read_again()
-        elif (
-            self._schedules and not self._schedules.alive() and time.monotonic() > self._not_before
-        ):
+        elif self._must_begin() and time.monotonic() > self._not_before:
             self._not_before = time.monotonic() + SECONDS_AFTER_A_FAULT
             self._tried(self.begin)
+
+    def _must_begin(self) -> bool:
+        """Whether the schedules are not those of the file, or not served, since Prefect's server was away."""
+        return self._behind or (self._schedules is not None and not self._schedules.alive())
 
     def stop(self) -> None:
         """End what is served."""
@@ -95,7 +97,9 @@ class Keeper:
         """Tell people what is wrong, and go on."""
         try:
             serve()
+            self._behind = False
         except (CatalogueError, TransientError) as error:
+            self._behind = isinstance(error, TransientError)
             for line in str(error).splitlines():
                 print(f"rastersources: {line}", file=self._terminal, flush=True)
 
@@ -113,7 +117,9 @@ def fingerprint(path: Path) -> tuple[int, int] | None:
 def first_sync(path: Path, *, create: bool) -> Iterator[None]:
     """Bring all definitions up to date, in a process of its own: the schedules need not wait for it."""
     command = [sys.executable, "-m", "flows", "sync", "--config", str(path)]
-    process = subprocess.Popen(command + (["--create"] if create else []), stdin=subprocess.DEVNULL)
+    command += ["--create"] if create else []
+    # Ctrl-C is for us, who end it
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
     Thread(target=process.wait, daemon=True).start()  # no zombie when it ends before us
     try:
         yield

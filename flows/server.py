@@ -50,6 +50,8 @@ def prepare(home: Path) -> None:
     os.environ.setdefault("PREFECT_SERVER_UI_STATIC_DIRECTORY", str(home / "prefect" / "pages"))
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    for name in ("NO_PROXY", "no_proxy"):  # a proxy knows no server of this machine
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), LOOPBACK]))
 
 
 @contextmanager
@@ -135,7 +137,12 @@ def started(port: int, log: Path, *options: str) -> Iterator["subprocess.Popen[b
     environment = {"PREFECT_SERVER_UI_API_URL": api_at(port), **os.environ}
     with log.open("ab") as output:
         server = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=output, stderr=output
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            process_group=0,  # Ctrl-C is for us: whoever still talks to it ends before it does
         )
     try:
         wait_for(server, port, log)

@@ -52,6 +52,10 @@ def cluster_reading(address: str) -> Iterator["ClusterReading"]:
     _silence()
     try:
         client = Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
+    except TypeError as error:
+        raise CatalogueError(
+            f"{address} needs certificates; name them in Dask's configuration, below distributed.comm.tls"
+        ) from error
     except (OSError, ImportError) as error:
         raise _away(address) from error
     with client, closing(KeptProcesses()) as here:

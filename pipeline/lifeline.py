@@ -16,6 +16,8 @@ def ended_in_order_by_signals() -> Iterator[None]:
     After it Python itself shuts down, where an exception would be printed and change nothing.
     """
     signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not below nohup
+        signal.signal(signal.SIGHUP, hang_up)
     try:
         yield
     finally:
@@ -26,6 +28,11 @@ def ended_in_order_by_signals() -> Iterator[None]:
 def stop(_number: int, _frame: FrameType | None) -> NoReturn:
     """End with the exit status of a process that SIGTERM ended."""
     raise SystemExit(128 + signal.SIGTERM)
+
+
+def hang_up(_number: int, _frame: FrameType | None) -> None:
+    """The terminal is gone: end as by SIGTERM, whoever handles that now."""
+    signal.raise_signal(signal.SIGTERM)
 
 
 def end_with_input() -> None:

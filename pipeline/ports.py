@@ -1,7 +1,6 @@
 """Ports of this machine: the socket of the API, and a port for Prefect's server beside it."""
 
 import errno
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,16 +48,17 @@ def free_port() -> int:
 
 
 def bound(host: str, port: int, setting: str) -> socket.socket:
-    """A listening socket; raises CatalogueError that names the setting by which to choose another port."""
+    """A listening socket; raises CatalogueError that says which other address, or by which setting which port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
-    except OSError as error:
-        why = (
-            "is taken"
-            if error.errno == errno.EADDRINUSE
-            else f"cannot be used ({os.strerror(error.errno or 0)})"
-        )
-        other = port + 1 if port < 65535 else port - 1
+    except (OSError, UnicodeError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number not in (errno.EADDRINUSE, errno.EACCES):
+            raise CatalogueError(
+                f"{host} is no address of this machine; choose another, for example 127.0.0.1"
+            ) from error
+        why = "is taken" if number == errno.EADDRINUSE else "is for administrators"
+        other = 8000 if port < 1024 else port + 1 if port < 65535 else port - 1
         sentence = f"port {port} of {host} {why}; choose another, for example {setting}={other}"
         raise CatalogueError(sentence) from error

@@ -43,6 +43,30 @@ def run(
     return done
 
 
+def but_progress(printed: str) -> list[str]:
+    """The lines without those that tell on a slow machine how far a run is."""
+    return [
+        line for line in printed.splitlines() if not line.endswith((" files done", " files listed"))
+    ]
+
+
+def processes_of(home: Path) -> dict[int, str]:
+    """The command lines of other processes that have to do with this home."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command, variables = (
+                (process / "cmdline").read_bytes(),
+                (process / "environ").read_bytes(),
+            )
+        except OSError:
+            continue
+        ours = os.fsencode(f"RASTERSOURCES_HOME={home}\0") in variables
+        if ours and int(process.name) != os.getpid():
+            found[int(process.name)] = command.replace(b"\0", b" ").decode(errors="replace")
+    return found
+
+
 def run_in_terminal(command: Iterable[str | Path], *, cwd: Path, **changes: str | Path) -> str:
     """Run to the end with standard error in a terminal; what that showed."""
     ours, theirs = pty.openpty()

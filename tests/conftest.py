@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -35,6 +36,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+PATIENCE = 600
+"""Tenths of a second, after which a database is left to whoever is connected to it."""
 
 
 @pytest.fixture(scope="session")
@@ -127,15 +130,13 @@ class new_database:  # noqa: N801 - used as a function
         return make_url(self.server).set(database=self.name).render_as_string(hide_password=False)
 
     def __exit__(self, *_: object) -> None:
-        while True:
-            try:
+        for _attempt in range(PATIENCE):
+            with suppress(psycopg.errors.InsufficientPrivilege):
                 self._execute("DROP DATABASE {} WITH (FORCE)", self.name)
-            except psycopg.errors.InsufficientPrivilege:
-                time.sleep(
-                    0.1
-                )  # until PostgreSQL's own vacuum, which only a superuser may end, is through
-            else:
                 return
+            time.sleep(
+                0.1
+            )  # until PostgreSQL's own vacuum, which only a superuser may end, is through
 
     def _execute(self, statement: str, *names: str) -> None:
         with psycopg.connect(self.server, autocommit=True) as connection:

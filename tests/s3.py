@@ -86,7 +86,7 @@ class Bucket:
     def unfinished(self) -> list[str]:
         """Multipart uploads that were neither completed nor aborted, as the file server sees them."""
         url = f"{self.server.filer}/buckets/{self.name}/.uploads/"
-        answer = httpx.get(url, headers={"Accept": "application/json"})
+        answer = httpx.get(url, headers={"Accept": "application/json"}, timeout=60)
         entries = answer.json()["Entries"] if answer.status_code == 200 else None
         return [entry["FullPath"] for entry in entries or ()]
 

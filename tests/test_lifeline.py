@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from signal import SIGINT, SIGTERM, Signals
+from signal import SIGHUP, SIGINT, SIGTERM, Signals
 
 import pytest
 
@@ -32,9 +32,17 @@ def run_with(number: Signals, during: str) -> "subprocess.CompletedProcess[str]"
     )  # fmt: skip
 
 
-def test_sigterm_ends_in_order() -> None:
-    done = run_with(SIGTERM, "end()")
+@pytest.mark.parametrize("number", [SIGTERM, SIGHUP])
+def test_who_is_asked_to_end_ends_in_order(number: Signals) -> None:
+    done = run_with(number, "end()")
     assert (done.returncode, done.stdout, done.stderr) == (143, "stopped what was started\n", "")
+
+
+def test_a_terminal_that_is_closed_does_not_end_what_is_to_outlive_it() -> None:
+    program = PROGRAM.partition("# Python")[0].format(number=int(SIGHUP), during="end()")
+    command = ["nohup", sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout == "stopped what was started\n"
 
 
 @pytest.mark.parametrize("number", [SIGTERM, SIGINT])

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from pipeline.ports import free_port
-from tests.commands import RASTERSOURCES, REPOSITORY, environment, run
+from tests.commands import RASTERSOURCES, REPOSITORY, but_progress, environment, run
 from tests.prefect_server import Prefect
 
 README = (REPOSITORY / "README.md").read_text()
@@ -161,7 +161,7 @@ def until_registered(process: "subprocess.Popen[str]") -> str:
     while "registered" not in printed:
         line = process.stdout.readline()
         assert line, printed
-        printed += "" if line.endswith(("files done\n", "files listed\n")) else line
+        printed += line if but_progress(line) else ""
     return printed
 
 
@@ -187,9 +187,11 @@ def test_make_run_prints_what_the_readme_says(reader: Reader) -> None:
     up = reader.start(
         f"cd '{REPOSITORY}'; exec rastersources up --config sample_data/sources.toml --create"
     )
-    printed = until_registered(up)
-    up.terminate()
-    up.communicate()
+    try:
+        printed = until_registered(up)
+    finally:
+        up.terminate()
+        up.communicate()
     assert matches(reader.here(expected), printed), printed
 
 

@@ -15,7 +15,14 @@ import pytest
 
 from flows.server import served_port
 from pipeline.ports import free_port
-from tests.commands import FLOWS, RASTERSOURCES, REPOSITORY, environment, run
+from tests.commands import (
+    FLOWS,
+    RASTERSOURCES,
+    REPOSITORY,
+    environment,
+    processes_of,
+    run,
+)
 from tests.prefect_server import Prefect
 
 pytestmark = pytest.mark.skipif(
@@ -94,25 +101,6 @@ def running(home: Path) -> Iterator[Running]:
     running.process.stdout.close()
 
 
-def processes_of(home: Path) -> dict[int, str]:
-    """The command lines of processes that have to do with this home."""
-    found = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command, variables = (
-                (process / "cmdline").read_bytes(),
-                (process / "environ").read_bytes(),
-            )
-        except OSError:
-            continue
-        if (
-            os.fsencode(f"RASTERSOURCES_HOME={home}\0") in variables
-            and int(process.name) != os.getpid()
-        ):
-            found[int(process.name)] = command.replace(b"\0", b" ").decode(errors="replace")
-    return found
-
-
 def pids_of(home: Path, words: str) -> set[int]:
     """The processes in whose command line these words are."""
     return {pid for pid, command in processes_of(home).items() if words in command}
@@ -133,6 +121,8 @@ def test_it_serves_the_samples_and_stops_all_that_it_started(
     pages = f"http://127.0.0.1:{running.pages}"
     assert "<title>Prefect" in httpx.get(pages, timeout=60, follow_redirects=True).text
     assert httpx.get(f"{pages}/ui-settings", timeout=60).json()["api_url"] == f"{pages}/api"
+    socket_folder = folder_of_the_socket(home)
+    assert socket_folder.is_dir()
     running.end(number)
     printed = "".join(running.lines)
     assert f"Prefect's pages are at {pages} " in printed
@@ -142,8 +132,13 @@ def test_it_serves_the_samples_and_stops_all_that_it_started(
     assert "Traceback" not in printed
     assert "Error" not in printed
     assert processes_of(home) == {}
-    assert list(home.glob("rastersources-*")) == []  # the runtime folder of the socket
+    assert not socket_folder.exists()
     assert not (home / "postgres" / "postmaster.pid").exists()
+
+
+def folder_of_the_socket(home: Path) -> Path:
+    """The runtime folder of the private cluster."""
+    return Path((home / "postgres" / "rastersources.conf").read_text().split('"')[1])
 
 
 def test_it_can_be_stopped_while_the_flow_starts(home: Path, running: Running) -> None:
@@ -203,11 +198,14 @@ def test_it_serves_when_the_flow_fails(home: Path, tmp_path: Path) -> None:
         text=True,
     )
     assert process.stderr
-    sentence = process.stderr.readline()
-    assert 'there is no organisation "Nobody"' in sentence
-    assert httpx.get(f"http://127.0.0.1:{port}/api/v4/rastersources/").status_code == 200
-    process.terminate()
-    process.communicate()
+    try:
+        sentence = process.stderr.readline()
+        assert 'there is no organisation "Nobody"' in sentence
+        url = f"http://127.0.0.1:{port}/api/v4/rastersources/"
+        assert httpx.get(url, timeout=60).status_code == 200
+    finally:
+        process.terminate()
+        process.communicate()
 
 
 def test_a_port_that_is_taken_is_one_sentence(home: Path) -> None:

@@ -40,13 +40,16 @@ def tif(tmp_path: Path) -> Path:
     return write_raster(tmp_path / "a.tif")
 
 
-def test_an_upload_is_processed_within_five_seconds(serving: Serving, tif: Path) -> None:
+@pytest.mark.soak  # measures seconds, which fails on a machine that has too much to do
+def test_95_percent_of_uploads_are_processed_within_five_seconds(
+    serving: Serving, tif: Path
+) -> None:
     url, seconds = serving.source(), []
-    for step in range(6):
+    for step in range(40):
         began = time.monotonic()
         assert serving.wait_for(serving.send(url, tif, step)) == "SUCCESS"
         seconds.append(time.monotonic() - began)
-    assert sorted(seconds)[int(0.95 * len(seconds))] < 5
+    assert sorted(seconds)[int(0.95 * len(seconds)) - 1] < 5
 
 
 @LARGE

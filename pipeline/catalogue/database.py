@@ -83,7 +83,7 @@ def sqlalchemy_url(url: str) -> URL:
     """A postgresql:// URL for the driver that we use; raises CatalogueError for any other."""
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise CatalogueError(
             "RASTERSOURCES_DATABASE_URL is no URL; it reads postgresql://user@host/database"
         ) from error

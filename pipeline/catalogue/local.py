@@ -122,9 +122,9 @@ class Cluster:
         make_folder(self.home)
         with (self.home / "lease").open("a") as lease:
             fcntl.flock(lease, fcntl.LOCK_SH)
-            with self._mutex():
-                self._start_if_needed()
-            try:
+            try:  # whoever is ended while it starts does not leave it behind
+                with self._mutex():
+                    self._start_if_needed()
                 yield
             finally:
                 self._leave(lease.fileno())
@@ -313,8 +313,11 @@ def find_programs(version: str | None = None) -> Path:
 
 
 def runtime_folder() -> Path:
-    """A new folder for the socket, mode 0700, whose path leaves room for the socket's name."""
-    places = [os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"]  # noqa: S108 - mkdtemp makes it safe
+    """A new folder for the socket, mode 0700, whose path leaves room for the socket's name.
+
+    It may outlive this process and its TMPDIR: others use the same server.
+    """
+    places = [os.environ.get("XDG_RUNTIME_DIR"), "/tmp", tempfile.gettempdir()]  # noqa: S108 - mkdtemp makes it safe
     for place in filter(None, places):
         room = (
             SOCKET_PATH_BYTES - len(os.fsencode(place)) - len(f"/rastersources-12345678/{SOCKET}")

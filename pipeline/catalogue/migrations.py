@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import NotSupportedError, ProgrammingError
 
 from pipeline.catalogue.database import begin
 from pipeline.errors import CatalogueError
@@ -12,7 +13,8 @@ from pipeline.errors import CatalogueError
 SCRIPTS = Path(__file__).resolve().parents[2] / "sql"
 LOCK = 0x7261_7374
 """Advisory lock that keeps two migrations from running at once ("rast" in ASCII)."""
-
+EXTENSIONS = "CREATE EXTENSION IF NOT EXISTS postgis; CREATE EXTENSION IF NOT EXISTS pg_trgm;"
+"""What a role that is no superuser may not do where the extensions are not trusted."""
 
 Step = Callable[[Engine, str], tuple[str | None, str | None]]
 """Moves the schema to a revision; the revisions before and after."""
@@ -64,4 +66,9 @@ def _run(
             step(config, revision)
         except CommandError as error:
             raise CatalogueError(f"the schema cannot be taken to {revision}: {error}") from error
+        except (ProgrammingError, NotSupportedError) as error:
+            raise CatalogueError(
+                f"the database does not take the schema ({str(error.orig).partition(chr(10))[0]}); "
+                f"let an administrator of it run: {EXTENSIONS}"
+            ) from error
         return before, revision_of(connection)

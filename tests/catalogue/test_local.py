@@ -204,6 +204,21 @@ def test_a_first_start_that_was_killed_is_begun_again(tmp_path: Path) -> None:
         assert answer(url) == 42
 
 
+def test_who_is_ended_while_it_starts_does_not_leave_it_behind(home: Path) -> None:
+    with private_cluster(home):
+        pass  # it is made
+    starting = subprocess.Popen(
+        [*RASTERSOURCES, "db", "reproject"], env=environment(RASTERSOURCES_HOME=home),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not (Cluster(home).data / "postmaster.pid").exists():
+        assert starting.poll() is None
+        time.sleep(0.005)
+    starting.terminate()
+    assert starting.wait() == 143
+    assert processes_in(Cluster(home).data) == []
+
+
 def test_a_configuration_of_which_nothing_is_left_is_no_hindrance(home: Path) -> None:
     with private_cluster(home):
         pass

@@ -17,8 +17,9 @@ def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def server_of_the_user(home: Path) -> Iterator[str]:
+def server_of_the_user(home: Path, port: int | None = None) -> Iterator[str]:
     """The API of a Prefect server that the user started, and ends with the block."""
+    port = port or free_port()
     changes = {
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -26,7 +27,6 @@ def server_of_the_user(home: Path) -> Iterator[str]:
     }
     before = dict(os.environ)
     os.environ.update(changes)
-    port = free_port()
     with started(port, home / "server.log"):
         os.environ.clear()
         os.environ.update(before)
