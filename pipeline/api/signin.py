@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from pipeline.api.auth import COOKIE, check_csrf, csrf_token, session_caller
 from pipeline.api.body import CSRF_FIELD, parse_form, read_bytes
 from pipeline.api.endpoint import Api, refusal, render, wants_html
-from pipeline.api.links import base_of
+from pipeline.api.links import base_of, prefix_of
 from pipeline.api.pages import page
 from pipeline.api.problems import Problem, check_method, too_many
 from pipeline.catalogue import people
@@ -122,8 +122,14 @@ class SignIn:
         """A cookie that scripts cannot read and other sites cannot use."""
         secure = base_of(request, self.api.config.base_url).startswith("https:")
         response.set_cookie(
-            name, value, max_age=seconds, httponly=True, samesite="lax", secure=secure
-        )
+            name, value, max_age=seconds, path=self.cookie_path, httponly=True, samesite="lax",
+            secure=secure,
+        )  # fmt: skip
+
+    @property
+    def cookie_path(self) -> str:
+        """That of the base URL: what else is on its host gets no cookie of ours."""
+        return prefix_of(self.api.config.base_url) or "/"
 
 
 class SignOut(SignIn):
@@ -139,10 +145,15 @@ class SignOut(SignIn):
             response = RedirectResponse(
                 base_of(request, self.api.config.base_url) + "/accounts/login/", 303
             )
-            response.delete_cookie(COOKIE)
+            response.delete_cookie(COOKIE, self.cookie_path)
             return response
-        caller = await session_caller(token, self.api.database)
-        return page(request, "logout.html", self.api.config.base_url, caller=caller)
+        return await self.form(request)
+
+    async def form(self, request: Request, error: str = "", code: int = 200) -> Response:
+        """The page, whose button has the token of the session of now."""
+        caller = await session_caller(request.cookies.get(COOKIE, ""), self.api.database)
+        config_base = self.api.config.base_url
+        return page(request, "logout.html", config_base, caller=caller, code=code, error=error)
 
 
 def local_path(following: str, base: str) -> str:

@@ -11,8 +11,9 @@ import pytest
 from httpx import Client, Response
 from sqlalchemy import Engine
 
+from pipeline.api.config import ApiConfig
 from pipeline.catalogue.people import create_key, revoke_key, set_password
-from tests.api.conftest import SOURCES, Add, base
+from tests.api.conftest import SOURCES, Add, base, serving
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"}
@@ -160,6 +161,39 @@ def test_a_session_ends_with_the_key_that_opened_it_and_with_the_password(
         set_password(engine, "user", "battery staple")
         assert [who(one) for one in sessions] == [False, False, False, False]
         assert who(signed_in(second))
+
+
+def test_a_sign_out_of_a_page_from_before_another_sign_in_is_refused_by_a_page_that_can_do_it(
+    browser: Client, people: dict[str, str]
+) -> None:
+    sign_in(browser, "user", people["user"])
+    before = {"csrfmiddlewaretoken": token_of(browser.get(SOURCES))}
+    sign_in(browser, "admin", people["admin"])
+    refused = browser.post("/accounts/logout/", data=before)
+    assert refused.status_code == 403
+    assert "CSRF Failed" in refused.text
+    assert 'name="password"' not in refused.text
+    assert 'action="' + base(browser) + '/accounts/logout/"' in refused.text
+    assert "admin" in browser.get(SOURCES).text
+    now = {"csrfmiddlewaretoken": token_of(refused)}
+    assert browser.post("/accounts/logout/", data=now).status_code == 303
+    assert "Sign in" in browser.get(SOURCES).text
+
+
+@pytest.mark.parametrize(("public", "path"), [(None, "/"), ("http://maps.example/a/b/", "/a/b")])
+def test_cookies_are_for_the_path_of_the_base_url_only(
+    database_url: str, people: dict[str, str], public: str | None, path: str
+) -> None:
+    with (
+        serving(ApiConfig(database_url, base_url=public)) as address,
+        Client(base_url=address + path, headers=BROWSER, timeout=60) as browser,
+    ):
+        sign_in(browser, "admin", people["admin"])
+        assert {cookie.path for cookie in browser.cookies.jar} == {path}
+        page = browser.get(SOURCES)
+        assert "admin" in page.text
+        browser.post("/accounts/logout/", data={"csrfmiddlewaretoken": token_of(page)})
+        assert [cookie.name for cookie in browser.cookies.jar] == ["rastersources_visit"]
 
 
 def test_nobody_is_sent_elsewhere_after_signing_in(browser: Client, people: dict[str, str]) -> None:
