@@ -25,8 +25,16 @@ def home_folder(configured: Settings) -> Path:
 
 
 def uploads_place(configured: Settings) -> str:
-    """RASTERSOURCES_UPLOADS, or its default."""
-    return configured.uploads or str(home_folder(configured) / "uploads")
+    """RASTERSOURCES_UPLOADS, or its default; raises CatalogueError where that names no place."""
+    from pipeline.errors import CatalogueError
+    from pipeline.storage import named_place
+
+    place = configured.uploads or str(home_folder(configured) / "uploads")
+    try:
+        named_place(place)
+    except CatalogueError as error:
+        raise CatalogueError(f"RASTERSOURCES_UPLOADS is not usable: {error}") from error
+    return place
 
 
 def prefect_at(configured: Settings) -> tuple[int, str]:

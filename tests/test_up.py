@@ -226,6 +226,23 @@ def test_a_port_that_is_taken_is_one_sentence(home: Path) -> None:
         assert done.stdout == ""
 
 
+@pytest.mark.parametrize("command", [["up", "--config", SAMPLES], ["serve"]], ids=["up", "serve"])
+@pytest.mark.parametrize("uploads", ["s3://", "s3://bucket/../up", "file://up"])
+def test_a_place_of_uploads_that_is_none_is_one_sentence(
+    home: Path, command: list[str | Path], uploads: str
+) -> None:
+    changes: dict[str, Any] = {
+        "RASTERSOURCES_HOME": home,
+        "RASTERSOURCES_PORT": free_port(),
+        "RASTERSOURCES_PREFECT_PORT": free_port(),
+        "RASTERSOURCES_UPLOADS": uploads,
+    }
+    done = run([*RASTERSOURCES, *command], status=1, **changes)
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith(f'rastersources: RASTERSOURCES_UPLOADS is not usable: "{uploads}" ')
+    assert done.stdout == ""
+
+
 def test_a_wrong_sources_toml_is_a_sentence_for_each_field_before_anything_starts(
     home: Path, tmp_path: Path
 ) -> None:
