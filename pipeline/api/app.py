@@ -73,8 +73,9 @@ def middleware(config: ApiConfig, registry: CollectorRegistry) -> list[Middlewar
 async def refuse(request: Request, error: Exception) -> Response:
     """What no endpoint answers, in the envelope."""
     assert isinstance(error, HTTPException)
-    detail = "Not found." if error.status_code == 404 else error.detail
-    problem = Problem(error.status_code, detail)
+    sentences = {404: "Not found.", 405: f'Method "{request.method}" not allowed.'}
+    detail = sentences.get(error.status_code, error.detail)
+    problem = Problem(error.status_code, detail, headers=error.headers)
     return render(Answer(problem.envelope(), problem.status, problem.headers), "", request)
 
 

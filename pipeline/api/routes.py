@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from pipeline.api.changes import Changes
 from pipeline.api.data import Data
@@ -107,6 +108,15 @@ def both(path: str, answer: Endpoint | Docs | SignIn) -> list[Route]:
     return [Route(form, answer) for form in {path: 0, path.rstrip("/") or "/": 0}]
 
 
+class WholeFiles(StaticFiles):
+    """Files that are sent as a whole: a Range is a wish, and a wrong one would be refused outside our envelope."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; raises HTTPException 404 or 405."""
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        await super().__call__({**scope, "headers": headers}, receive, send)
+
+
 def static() -> Mount:
     """The files that pages load."""
-    return Mount("/static", StaticFiles(directory=FOLDER / "static"))
+    return Mount("/static", WholeFiles(directory=FOLDER / "static"))

@@ -352,6 +352,7 @@ def test_a_url_without_get_has_a_page_that_shows_its_options(
         ("/metrics", "GET, HEAD"),
         ("/accounts/login/", "GET, HEAD, POST"),
         ("/accounts/logout", "GET, HEAD, POST"),
+        ("/static/pages.css", "GET, HEAD"),
     ],
 )
 def test_pages_beside_the_api_take_no_other_methods(
@@ -363,6 +364,18 @@ def test_pages_beside_the_api_take_no_other_methods(
         answer = client.request(method, path)
         assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
         assert answer.json()["message"] == "Method not allowed. #405.10"
+        assert answer.json()["detail"] == f'Method "{method}" not allowed.'
+
+
+@pytest.mark.parametrize(
+    "wanted", ["bytes=x", "bytes=9999999-", "bytes=5-1", "pages=1", "bytes=0-3"]
+)
+def test_a_static_file_is_sent_as_a_whole(client: Client, wanted: str) -> None:
+    whole = client.get("/static/pages.css")
+    answer = client.get("/static/pages.css", headers={"Range": wanted})
+    assert (answer.status_code, answer.content) == (200, whole.content)
+    etag = {"Range": wanted, "If-None-Match": whole.headers["etag"]}
+    assert client.get("/static/pages.css", headers=etag).status_code == 304
 
 
 def test_a_script_of_our_own_origin_writes_and_one_of_another_does_not(
