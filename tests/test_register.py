@@ -169,6 +169,24 @@ def test_a_step_of_a_series_without_a_time_is_refused(tmp_path: Path, register: 
     assert codes(register([tmp_path], temporal=True)) == ["missing_time"]
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("a_20240331T0230.tif", "the clocks of Europe/Amsterdam skip it"),
+        ("a_20241027T0230.tif", "the clocks of Europe/Amsterdam show it twice"),
+        ("a_20240230T0000.tif", "there is no such time"),
+        ("a.tif", "the pattern finds no time in the file name"),
+    ],
+)
+def test_a_step_whose_time_cannot_be_is_refused_for_that(
+    tmp_path: Path, register: Any, name: str, why: str
+) -> None:
+    write_raster(tmp_path / name)
+    fields = {"pattern": r"_(?P<time>\d{8}T\d{4})", "time_zone": "Europe/Amsterdam"}
+    (refused,) = register([tmp_path], temporal=True, **fields).rejected
+    assert (refused.code, why in refused.message) == ("missing_time", True), refused.message
+
+
 SERIES = {"temporal": True, "group": "all", "name": "rain", "pattern": r"_(?P<time>\d{8}T\d{4}Z)"}
 
 

@@ -340,6 +340,10 @@ def keep_rejections(
     connection.execute(KEEP_REJECTIONS, {**parameters, **lists})
 
 
+OF_TIMES = {"unreadable_time", "impossible_time", "ambiguous_time", "unmatched_pattern"}
+"""Codes of notices that say why a file has no time."""
+
+
 def refuse_undated(
     temporal: bool,
     facts: RasterFile,
@@ -347,7 +351,8 @@ def refuse_undated(
 ) -> None:
     """Raises MissingTime where the source is a series and nothing dates the file."""
     if temporal and not facts.times:
-        raise MissingTime(f"nothing says its time; {advice}")
+        found = [notice.message for notice in facts.notices if notice.code in OF_TIMES]
+        raise MissingTime("; ".join([*(found or ["nothing says its time"]), advice]))
 
 
 def renamed(file: StoredFile, uri: str) -> StoredFile:

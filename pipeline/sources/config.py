@@ -55,8 +55,9 @@ class Table:
 def load(path: Path) -> Config:
     """The definitions of a sources.toml; raises CatalogueError, each line of which says what is wrong where."""
     text = text_of(path)
-    tables = tables_of(document_of(text, path), path)
+    document = document_of(text, path)
     lines = lines_of(text)
+    tables = tables_of(document, lines, path)
     found: dict[str, list[Watched]] = {kind: [] for kind in TABLES}
     faults = [*taken_ids(tables)]
     for table in tables:
@@ -100,15 +101,16 @@ def document_of(text: str, path: Path) -> dict[str, Any]:
         raise CatalogueError(f"{path} is nested too deeply to be a sources.toml") from error
 
 
-def tables_of(document: dict[str, Any], path: Path) -> list[Table]:
+def tables_of(document: dict[str, Any], lines: dict[Place, int], path: Path) -> list[Table]:
     """The tables of the file; raises CatalogueError when it holds none, or something else."""
     for name, value in document.items():
+        where = f"{path}, line {line_of((name, 0) if (name, 0) in lines else (name,), lines)}"
         if name not in TABLES:
             near = get_close_matches(name.lower(), TABLES, 1)
             hint = f"; did you mean [[{near[0]}]]?" if near else ""
-            raise CatalogueError(f'{path}: "{name}" is neither [[source]] nor [[drop]]{hint}')
+            raise CatalogueError(f'{where}: "{name}" is neither [[source]] nor [[drop]]{hint}')
         if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
-            raise CatalogueError(f"{path}: write [[{name}]], with two brackets, above each {name}")
+            raise CatalogueError(f"{where}: write [[{name}]], with two brackets, above each {name}")
     tables = [
         Table(kind, number, fields)
         for kind in TABLES

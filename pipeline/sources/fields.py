@@ -134,6 +134,11 @@ def a_list(value: object) -> object:
 
 def an_entry(text: str) -> str:
     """The name of a place, wherever it is relative to."""
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", text)
+    if scheme and not text.lower().startswith(("file://", "s3://")):
+        raise ValueError(
+            f"{scheme[0]} cannot be read; write a path, file:///path or s3://bucket/key"
+        )
     try:
         place_of(text, Path("/"))
     except CatalogueError as error:

@@ -135,6 +135,8 @@ WRONG = [
         ("s3://bucket//rain.tif", "no key that obstore can name"),
         ("file://host/rain", "names no local path"),
         ("*/../rain.tif", "goes up behind a wildcard"),
+        ("ftp://host/rain.tif", "ftp:/ cannot be read; write a path, file:///path or s3://"),
+        ("s3:/bucket/rain.tif", "s3:/ cannot be read"),
     ],
 )
 def test_an_entry_that_names_no_place_is_named_with_its_line(
@@ -178,9 +180,12 @@ def test_all_that_is_wrong_is_said_at_once_in_the_order_of_the_lines(write: Writ
         (b"", "holds no [[source]]"),
         (b"\xef\xbb\xbf", "holds no [[source]]"),
         (b"# caf\xe9\n", "is no UTF-8 from byte 6 on"),
-        (b"[source]\nid = 1\n", "write [[source]], with two brackets"),
-        (b"source = 1\n", "write [[source]], with two brackets"),
-        (b"[[sources]]\n", "did you mean [[source]]?"),
+        (b"\n[source]\nid = 1\n", "line 2: write [[source]], with two brackets"),
+        (b"source = 1\n", "line 1: write [[source]], with two brackets"),
+        (
+            b"\n\n[[sources]]\n",
+            'line 3: "sources" is neither [[source]] nor [[drop]]; did you mean [[source]]?',
+        ),
         (b"a = 1\nb = \n", "line 2: is no TOML at column 5: Invalid value"),
         (b'[[source]]\nid = "rain', "line 2: is no TOML"),
         (b"a = " + b"[" * 100_000, ""),
