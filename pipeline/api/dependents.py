@@ -257,7 +257,7 @@ scenario__isnull to see only those, or only the others.""",
             "list",
             shown_links("raster_sources", "rastersources"),
             LINKS,
-            "The raster sources that it uses; written as uuids.",
+            "The raster sources that it uses, of those that you may read; written as uuids.",
             read=read_sources,
             accepts={
                 "type": "array",

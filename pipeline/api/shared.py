@@ -66,6 +66,8 @@ def read_access(value: Json) -> int:
     """A name or a number."""
     if value is None:
         raise BadValue("This field may not be null.")
+    if not isinstance(value, str | int):
+        raise BadValue("Must be a name or a number.")
     written = value if isinstance(value, str) else orjson.dumps(value).decode()
     try:
         return int(parse_access(written))

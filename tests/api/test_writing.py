@@ -142,7 +142,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
         (True, '"true" is not a valid choice.'),
         (50, '"50" is not a valid choice.'),
         ("Secret", '"Secret" is not a valid choice.'),
-        ([None], '"[null]" is not a valid choice.'),
+        ([None], "Must be a name or a number."),
     ],
 )
 def test_a_faulty_access_modifier_is_named_as_it_was_written(
@@ -159,6 +159,17 @@ def test_a_faulty_field_is_400_and_named(
     answer = as_("admin").post(SOURCES, json=new(owner) | fault)
     assert (answer.status_code, answer.json()["code"]) == (400, 20)
     assert list(answer.json()["detail"]) == [field]
+
+
+@pytest.mark.parametrize("depth", [100, 300, 1000])
+def test_what_is_nested_deeply_is_understood_or_refused(as_: As, owner: str, depth: int) -> None:
+    url, deep = as_("admin").post(SOURCES, json=new(owner)).json()["url"], "[" * depth + "]" * depth
+    headers = {"Content-Type": "application/json"}
+    for body, statuses in (
+        (f'{{"organisation": {{"uuid": "{owner}", "x": {deep}}}}}', (200, 400)),
+        (f'{{"access_modifier": {deep}}}', (400,)),
+    ):
+        assert as_("admin").patch(url, content=body, headers=headers).status_code in statuses
 
 
 def test_all_missing_fields_are_named_at_once(as_: As) -> None:
