@@ -95,9 +95,11 @@ def receive(run: Run, work: DropWork, report: Report) -> None:
             reception.refuse(rejection, Move(rejection.uri, rejection.uri, ""), None, report)
         for batch in listing.batches(run.conditions.batch_size):
             part = Report()
-            reception.take_in(batch, run.reader, part)
-            report.add(part)
-            run.watcher.tell(part)
+            try:
+                reception.take_in(batch, run.reader, part)
+            finally:
+                report.add(part)
+                run.watcher.tell(part)
         listing.check_lock()
 
 

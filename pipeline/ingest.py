@@ -16,6 +16,7 @@ from typing import Protocol, Self
 from sqlalchemy import Engine
 
 from pipeline.catalogue.listing import TO_READ, Found, Listing, listing_of
+from pipeline.catalogue.orphans import adopt
 from pipeline.catalogue.owners import find_owner
 from pipeline.catalogue.redefinition import redefine
 from pipeline.catalogue.register import Item, Outdated, Owner, Read, Refused, register_batch
@@ -162,7 +163,8 @@ def outcome_of(name: str, act: Callable[[Report], None]) -> Outcome:
 def register(run: Run, work: Work, report: Report) -> None:
     """Add and update the files of one definition."""
     with compared(run, work, report, complete=False) as (ingestion, listing):
-        report.add(bring_in(run, ingestion, listing))
+        adopt(run.engine, work.definition)
+        bring_in(run, ingestion, listing, report)
         listing.see_to_refusals(ingestion.owner.organisation_id, complete=False)
 
 
@@ -211,21 +213,21 @@ def watched(
     watcher.found(count % 1000)
 
 
-def bring_in(run: Run, ingestion: Ingestion, listing: Listing) -> Report:
-    """Read and write what is new or changed, batch by batch; what was done."""
-    total = Report(unchanged=listing.counts()["unchanged"])
-    run.watcher.tell(total)
+def bring_in(run: Run, ingestion: Ingestion, listing: Listing, report: Report) -> None:
+    """Read and write what is new or changed, batch by batch; what was done is in the report, also when it fails."""
+    known = Report(unchanged=listing.counts()["unchanged"])
+    report.add(known)
+    run.watcher.tell(known)
     buried = buried_groups(run.engine, ingestion.definition.id)
-    with Writer(run, ingestion, total) as writer:
+    with Writer(run, ingestion, report) as writer:
         writer.write([Refused(rejection) for rejection in listing.unlisted])
         for batch in listing.batches(run.conditions.batch_size):
             found, passed = set_apart(ingestion.definition, batch, buried)
-            total.add(passed)
+            report.add(passed)
             run.watcher.tell(passed)
             writer.write(ingestion.read(found))
     if ingestion.definition.id != REGISTER:  # by hand, fields are those of what was named
         redefine(run.engine, ingestion.definition, ingestion.owner)
-    return total
 
 
 def set_apart(
@@ -256,8 +258,8 @@ def is_buried(definition: Definition, file: StoredFile, buried: frozenset[str]) 
 class Writer:
     """Writes one batch, in a thread, while the next one is read."""
 
-    def __init__(self, run: Run, ingestion: Ingestion, total: Report) -> None:
-        self._run, self._ingestion, self._total = run, ingestion, total
+    def __init__(self, run: Run, ingestion: Ingestion, report: Report) -> None:
+        self._run, self._ingestion, self._report = run, ingestion, report
         self._thread = ThreadPoolExecutor(1, "write")
         self._writing: Future[Report] | None = None
 
@@ -272,16 +274,18 @@ class Writer:
     def _conclude(self) -> None:
         if self._writing is not None:
             writing, self._writing = self._writing, None
-            report = writing.result()
-            self._total.add(report)
-            self._run.watcher.tell(report)
+            written = writing.result()
+            self._report.add(written)
+            self._run.watcher.tell(written)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            if kind is None:
-                self._conclude()
+            self._conclude()
+        except Exception:
+            if kind is None:  # the first failure is the one to tell
+                raise
         finally:
             self._thread.shutdown()

@@ -13,8 +13,8 @@ from pipeline.catalogue.absence import (
     remove_empty_sources,
     remove_missing,
 )
-from pipeline.catalogue.fit import Dispute, disputes
-from pipeline.catalogue.listing import Absence, Found, Listing, listing_of
+from pipeline.catalogue.fit import Dispute, disputes, standings
+from pipeline.catalogue.listing import TO_READ, Absence, Found, Listing, listing_of
 from pipeline.catalogue.orphans import Orphan, adopt, check_uuid, find_orphans, prune, remember
 from pipeline.catalogue.owners import find_owner
 from pipeline.catalogue.redefinition import outdated_sources
@@ -88,13 +88,13 @@ def sync(run: Run, work: Work, report: Report, *, accept_missing: bool) -> None:
         if not accept_missing:
             refuse_many_missing(definition.id, listing.absence(), definition.max_missing_percent)
         adopt(run.engine, definition)
-        report.add(bring_in(run, ingestion, listing))
+        bring_in(run, ingestion, listing, report)
         listing.check_lock()
         listing.take_left_behind()
         report.missing = (
             remove_missing(listing) if definition.missing == "remove" else mark_missing(listing)
         )
-        report.add(settle_disputes(run, ingestion, listing, report))
+        settle_disputes(run, ingestion, listing, report)
         listing.see_to_refusals(ingestion.owner.organisation_id, complete=True)
         remove_empty_sources(listing, definition)
 
@@ -108,20 +108,40 @@ def refuse_many_missing(name: str, absence: Absence, percent: float) -> None:
         )
 
 
-def settle_disputes(run: Run, ingestion: Ingestion, listing: Listing, report: Report) -> Report:
+def settle_disputes(run: Run, ingestion: Ingestion, listing: Listing, report: Report) -> None:
     """Where refused files that fit each other outnumber those of their source, let them take their place."""
-    total = Report()
     for dispute in disputes(listing):
         won = set(dispute.winners)
-        report.rejected = [one for one in report.rejected if one.uri not in won]
         files = listing.files(dispute.winners)
         results = ingestion.reader(files, ingestion.options)
         items = [
             Refused(result, file) if isinstance(result, Rejection) else Read(file, result)
             for file, result in zip(files, results, strict=True)
         ]
-        total.add(run.write(ingestion, items, dispute.losers))
-    return total
+        settled = run.write(ingestion, items, dispute.losers)
+        report.rejected = [one for one in report.rejected if one.uri not in won]
+        take_back(listing, dispute, settled, report)
+        report.add(settled)
+
+
+def take_back(listing: Listing, dispute: Dispute, settled: Report, report: Report) -> None:
+    """Files that gave way count as refused, and no longer as what they were before."""
+    lost = {one.uri for one in settled.rejected}.intersection(dispute.losers)
+    unread = {one.uri for one in report.rejected}
+    report.rejected = [one for one in report.rejected if one.uri not in lost]
+    for uri, verdict, size in standings(listing, sorted(lost)):
+        if uri in unread:
+            continue
+        if verdict in TO_READ:
+            report.registered -= 1
+            report.bytes -= size
+            report.moved -= verdict == "moved"
+        elif verdict == "settling":
+            report.settling -= 1
+        elif verdict == "withheld":
+            report.withheld -= 1
+        else:
+            report.unchanged -= 1
 
 
 @dataclass

@@ -17,7 +17,7 @@ from pipeline.catalogue import tombstones
 from pipeline.catalogue.listing import listing_of
 from pipeline.catalogue.report import Report
 from pipeline.catalogue.unregister import unregister
-from pipeline.errors import CatalogueError, Overlapping, Rejection, TimedOut
+from pipeline.errors import CatalogueError, Overlapping, Rejection, TimedOut, TransientError
 from pipeline.ingest import Conditions, Work
 from pipeline.raster import Options, ReadingPool
 from pipeline.storage import StoredFile, file_uri, place_of, rejection
@@ -674,6 +674,58 @@ def test_files_that_are_gone_stay_in_a_source_that_they_fit(
     ]
 
 
+COUNTS = """
+    SELECT listed, registered, unchanged, missing, rejected, bytes FROM sync_runs ORDER BY id DESC LIMIT 1
+"""
+
+
+def test_files_that_are_outvoted_count_once(tmp_path: Path, engine: Engine, sync: Any) -> None:
+    def write(names: str, **kind: Any) -> int:
+        """Their size together."""
+        return sum(write_raster(tmp_path / f"{name}.tif", **kind).stat().st_size for name in names)
+
+    write("ab", dtype="uint8", nodata=0)
+    size = write("cde")
+    sync(tmp_path, group="all", name="all")
+    assert rows(engine, COUNTS) == [(5, 3, 0, 0, 2, size)]
+    size = write("fghi", dtype="uint8", nodata=0)  # with a and b they are six, against three
+    old = sum((tmp_path / f"{name}.tif").stat().st_size for name in "ab")
+    sync(tmp_path, group="all", name="all")
+    assert rows(engine, COUNTS) == [(9, 6, 0, 0, 3, size + old)]
+    (tmp_path / "a.tif").unlink()
+    write("jklmno")
+    (tmp_path / "b.tif").unlink()
+    sync(tmp_path, group="all", name="all")
+    # c, d and e come in with the six new ones, which are more than f to i and, missing, a and b
+    assert rows(engine, COUNTS)[0][:5] == (13, 9, 0, 2, 4)
+    assert rows(engine, "SELECT count(*) FROM raster_files") == [(9,)]
+    assert rows(engine, "SELECT count(*) FROM rejected_files") == [(4,)]
+
+
+def test_a_run_that_fails_says_what_it_had_done(
+    tmp_path: Path, engine: Engine, pool: ReadingPool
+) -> None:
+    sizes = [
+        write_raster(tmp_path / f"{number}.tif", width=10 + number).stat().st_size
+        for number in range(6)
+    ]
+    readings = []
+
+    def reader(files: Any, options: Any) -> Any:
+        readings.append(len(files))
+        if len(readings) == 3:
+            raise TransientError("the storage does not answer")
+        return pool.read(files, options)
+
+    for act in (synced, registered):
+        execute(engine, "DELETE FROM raster_sources")
+        readings.clear()
+        with pytest.raises(TransientError, match="the storage does not answer"):
+            act(engine, reader, work_of([tmp_path]), batch_size=2)
+        assert rows(engine, "SELECT count(*) FROM raster_files") == [(4,)]
+        assert rows(engine, COUNTS) == [(4, 4, 0, 0, 0, sum(sizes[:4]))]
+
+
 def test_refused_files_come_in_when_those_that_they_did_not_fit_have_changed(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
@@ -755,8 +807,9 @@ def test_a_definition_that_left_the_file_is_orphaned_and_pruned_when_asked(
     assert orphans(engine, CONFIG, present) == []
 
 
+@pytest.mark.parametrize("act", [synced, registered])
 def test_a_definition_fills_the_source_that_it_names_by_uuid(
-    tmp_path: Path, engine: Engine, sync: Any
+    tmp_path: Path, engine: Engine, pool: ReadingPool, sync: Any, act: Any
 ) -> None:
     uuid = UUID("0f6f5a4e-6c7d-4b67-9e0f-9d9c4c3f0a11")
     execute(engine, "INSERT INTO organisations (name) VALUES ('Owner')")
@@ -764,7 +817,7 @@ def test_a_definition_fills_the_source_that_it_names_by_uuid(
     execute(engine, f"INSERT INTO raster_sources (uuid, name, organisation_id) {made}")
     path = write_raster(tmp_path / "a.tif")
     fields = {"uuid": str(uuid), "group": "all", "name": "given", "missing": "remove"}
-    sync(tmp_path, **fields)
+    act(engine, pool.read, work_of([tmp_path], **fields))
     assert rows(engine, "SELECT uuid, name, file_count FROM raster_sources") == [(uuid, "given", 1)]
     path.unlink()
     sync(tmp_path, **fields)

@@ -1,9 +1,10 @@
 """Which files of a raster source fit each other: they share a projection, a pixel size and a dtype."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.catalogue.database import translated
-from pipeline.catalogue.listing import Listing
+from pipeline.catalogue.listing import Listing, Verdict
 
 # How `own` differs from `model`, of which each has these columns; null where they fit.
 CODE = """
@@ -122,6 +123,11 @@ DISPUTES = """
     FROM winner WHERE winner.outside <> '{}' ORDER BY winner.source_id
 """
 
+STANDINGS = """
+    SELECT listed.uri, changed.verdict, listed.size FROM listed LEFT JOIN changed USING (position)
+    WHERE listed.uri = ANY (%s)
+"""
+
 
 @dataclass(frozen=True)
 class Dispute:
@@ -138,3 +144,9 @@ def disputes(listing: Listing) -> list[Dispute]:
     with translated():
         rows = listing.connection.execute(DISPUTES, {"definition": listing.definition.id})
         return [Dispute(*row) for row in rows]
+
+
+def standings(listing: Listing, uris: Sequence[str]) -> list[tuple[str, Verdict | None, int]]:
+    """URI, verdict and size of those of the files that were listed; the verdict of unchanged ones is None."""
+    with translated():
+        return listing.connection.execute(STANDINGS, (list(uris),)).fetchall()
