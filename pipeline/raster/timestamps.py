@@ -97,7 +97,12 @@ def _fixed(rule: TimeRule) -> datetime | None:
         return None
     if rule.time.tzinfo is None:
         raise CatalogueError(f"the time {rule.time.isoformat()} has no offset; add Z or +01:00")
-    return rule.time.astimezone(UTC)
+    try:
+        return rule.time.astimezone(UTC)
+    except OverflowError as error:
+        raise CatalogueError(
+            f"the time {rule.time.isoformat()} lies outside the years 1 to 9999; give another"
+        ) from error
 
 
 def _read(text: str | None, what: str, zone: tzinfo, notices: list[Notice]) -> datetime | None:
@@ -231,9 +236,7 @@ def _formatted(text: str, time_format: str | None, zone: tzinfo) -> datetime:
         local = datetime.strptime(text, time_format)
     except ValueError as error:
         raise NotATime("impossible_time", f"{text!r} is not of the form {time_format}") from error
-    if local.tzinfo is not None:
-        return local.astimezone(UTC)
-    return _as_utc(local, zone)
+    return _as_utc(local.replace(tzinfo=None), local.tzinfo or zone)
 
 
 @lru_cache(maxsize=64)

@@ -86,6 +86,11 @@ def a_time(value: object) -> object:
         raise ValueError("needs a date and a time of day, for example 2024-01-01T00:00:00Z")
     if isinstance(value, datetime) and value.tzinfo is None:
         raise ValueError("needs an offset, for example 2024-01-01T00:00:00Z")
+    if isinstance(value, datetime):
+        try:
+            value.astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError("lies outside the years 1 to 9999") from error
     return value
 
 

@@ -182,6 +182,15 @@ def test_a_fixed_time_may_have_any_offset() -> None:
     assert dated(time=time).times == (datetime(2024, 1, 1, tzinfo=UTC),)
 
 
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+12:00", "9999-12-31T23:00:00-12:00"])
+def test_times_that_their_offset_takes_out_of_the_calendar_are_told(time: str) -> None:
+    with pytest.raises(CatalogueError, match="lies outside the years 1 to 9999"):
+        dated(time=datetime.fromisoformat(time))
+    compact = time.replace(":", "")
+    dating = dated(f"{compact}.tif", pattern=r"(?P<time>.+)\.tif", time_format="%Y-%m-%dT%H%M%S%z")
+    assert (dating.times, codes(dating)) == ((), ["impossible_time"])
+
+
 def test_each_band_of_a_series_has_its_time_and_they_an_interval(tmp_path: Path) -> None:
     texts = [f"2024-01-01T0{hour}:00:00Z" for hour in (0, 1, 2, 3)]
     raster = read_path(write_raster(tmp_path / "a.tif", count=4, descriptions=texts))

@@ -111,6 +111,7 @@ WRONG = [
     ),
     ("time = 2024", 5, "time: is no time"),
     ("time = true", 5, "time: is no time"),
+    ("time = 0001-01-01T00:00:00+12:00", 5, "time: lies outside the years 1 to 9999"),
     ("limits = 5", 5, "limits: is a table, for example { seconds = 30 }"),
     ('time_zone = "localtime"', 5, "time_zone: is no time zone"),
     ('schedule = "0 0 * * 5L"', 5, "schedule: holds L, W or #, which cron does not know"),
