@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Engine, case, func, insert, literal, select
+from sqlalchemy import ColumnElement, Engine, and_, case, func, insert, literal, select
 from sqlalchemy.dialects.postgresql import JSONB
 
 from pipeline.catalogue.access import Caller, readable
@@ -62,8 +62,9 @@ def _of_layer(
 
 
 def _common(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """The value that all sources share; null where they differ."""
-    return case((func.min(column) == func.max(column), func.max(column)))
+    """The value that all sources share; null where they differ, as one does that has files and no value."""
+    without = func.bool_or(and_(column.is_(None), raster_sources.c.file_count > 0))
+    return case((and_(func.min(column) == func.max(column), without.is_(False)), func.max(column)))
 
 
 def _longitude(name: str, caller: Caller) -> ColumnElement[Any]:

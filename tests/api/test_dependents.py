@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from httpx import Client
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from pipeline.catalogue.layers import add_layer
 from tests.api.conftest import SOURCES, Add, As, base, names
@@ -57,6 +57,30 @@ def test_a_nested_graph_unites_its_sources(as_: As, add_source: Add, owner: str)
     )
     assert layer["spatial_bounds"] == {"west": 170.0, "east": -170.0, "north": 52.0, "south": 51.0}
     assert (layer["projection"], layer["dtype"], layer["is_geoblock"]) == ("EPSG:28992", None, True)
+
+
+def test_a_layer_shows_no_value_that_one_of_its_sources_does_not_have(
+    as_: As, add_source: Add, owner: str, engine: Engine
+) -> None:
+    first = add_source("a", interval="5 minutes", temporal=True)
+    without = add_source("b", interval=None, projection=None, fill_value=None, temporal=True)
+    with engine.begin() as connection:
+        empty = connection.execute(
+            text("INSERT INTO raster_sources (name, organisation_id) VALUES ('empty', :id) RETURNING uuid"),
+            {"id": first.organisation_id},
+        ).scalar_one()  # fmt: skip
+
+    def shown(*uuids: object) -> tuple[Any, ...]:
+        body = {"name": "l", "organisation": owner, "source": graph(*uuids)}
+        layer = as_("admin").post(RASTERS, json=body).json()
+        return tuple(
+            layer[name] for name in ("interval", "projection", "fill_value", "dtype", "origin_x")
+        )
+
+    alone = shown(first.uuid)
+    assert shown(first.uuid, empty) == alone
+    none = shown(without.uuid)[0]
+    assert shown(first.uuid, without.uuid) == (none, None, None, *alone[3:])
 
 
 def test_a_layer_tells_nothing_of_sources_that_the_caller_may_not_read(
