@@ -192,7 +192,8 @@ def placed(grid: Mapping[str, Any], policy: str) -> Sequence[Any] | None:
     metres = shift_metres(old, place.bounds)
     if metres <= NOISE_METRES and place.operation == stored_operation(grid):
         return None
-    return [grid["number"], metres, *values(place), None, None]
+    bounds = old if metres <= NOISE_METRES else place.bounds
+    return [grid["number"], metres, *values(place, bounds), None, None]
 
 
 def stored_operation(grid: Mapping[str, Any]) -> Operation:
@@ -205,13 +206,13 @@ def stored_operation(grid: Mapping[str, Any]) -> Operation:
     )
 
 
-def values(place: Georeference) -> list[Any]:
-    """What PLACED says of a place."""
+def values(place: Georeference, bounds: Bounds) -> list[Any]:
+    """What PLACED says of a place, with these bounds."""
     return [
-        place.bounds.west,
-        place.bounds.south,
-        place.bounds.east,
-        place.bounds.north,
+        bounds.west,
+        bounds.south,
+        bounds.east,
+        bounds.north,
         shapely.to_wkb(shapely.set_srid(place.footprint, 4326), hex=True, include_srid=True),
         place.operation.code,
         place.operation.name,

@@ -140,6 +140,23 @@ def test_another_proj_with_the_same_outcome_changes_files_and_no_source(
     assert rows(engine, "SELECT id, last_modified FROM raster_sources") == modified
 
 
+def test_rounding_that_another_proj_brings_moves_neither_files_nor_sources(
+    folder: Path, engine: Engine
+) -> None:
+    execute(
+        engine,
+        "UPDATE raster_files SET west = west + 2e-15, north = north - 1e-14, proj_version = '9.1.1'",
+    )
+    execute(engine, "SELECT derive_sources(array_agg(id)) FROM raster_sources")
+    bounds = "SELECT id, west, south, east, north FROM raster_files ORDER BY id"
+    modified = "SELECT id, last_modified FROM raster_sources ORDER BY id"
+    before = rows(engine, bounds), rows(engine, modified)
+    summary, told = do(engine)
+    assert (summary.sources, summary.files, told) == (0, 5, [])
+    assert (rows(engine, bounds), rows(engine, modified)) == before
+    assert rows(engine, "SELECT FROM raster_files WHERE proj_version = '9.1.1'") == []
+
+
 def test_a_file_that_cannot_be_placed_any_more_is_told_and_left(
     folder: Path, engine: Engine
 ) -> None:
