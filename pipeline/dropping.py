@@ -34,7 +34,7 @@ from pipeline.sources.config import load
 from pipeline.sources.definition import digest
 from pipeline.sources.drop import KEEP, Drop
 from pipeline.sources.naming import meanings
-from pipeline.storage import Place, StoredFile, file_uri, list_files, named_place, rejection
+from pipeline.storage import Place, StoredFile, list_files, named_place, rejection
 from pipeline.storage.moving import fingerprint_at, move_file
 from pipeline.storage.roots import Roots
 
@@ -325,8 +325,7 @@ def all_moved(move: Move) -> bool:
 
 def below(place: Place) -> str:
     """What the URIs of all files below a folder or prefix begin with."""
-    uri = place.uri if place.in_bucket else file_uri(realpath(place.base))
-    return uri.rstrip("/") + "/"
+    return place.real_uri.rstrip("/") + "/"
 
 
 def own_part(fingerprint: str) -> str:

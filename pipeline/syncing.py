@@ -15,7 +15,15 @@ from pipeline.catalogue.absence import (
 )
 from pipeline.catalogue.fit import Dispute, disputes, standings
 from pipeline.catalogue.listing import TO_READ, Absence, Found, Listing, listing_of
-from pipeline.catalogue.orphans import Orphan, adopt, check_uuid, find_orphans, prune, remember
+from pipeline.catalogue.orphans import (
+    Orphan,
+    adopt,
+    check_uuid,
+    elsewhere,
+    find_orphans,
+    prune,
+    remember,
+)
 from pipeline.catalogue.owners import find_owner
 from pipeline.catalogue.redefinition import outdated_sources
 from pipeline.catalogue.register import Read, Refused
@@ -38,6 +46,7 @@ from pipeline.ingest import (
     outcome_of,
     work_of_config,
 )
+from pipeline.sources.definition import Definition
 
 PLANNED = ("add", "update", "moved", "outdated", "missing", "refused", "withheld", "settling")
 """What can become of a file that is not simply unchanged, in the order in which plans show it."""
@@ -75,18 +84,18 @@ def sync_all(
         if isinstance(work, DropWork):
             receive(run, work, report)
         else:
-            sync(run, work, report, accept_missing=accept_missing)
-            remember(run.engine, work.id, config)
+            sync(run, work, config, report, accept_missing=accept_missing)
 
     return [outcome_of(work.id, partial(sync_one, work)) for work in works]
 
 
-def sync(run: Run, work: Work, report: Report, *, accept_missing: bool) -> None:
+def sync(run: Run, work: Work, config: Path, report: Report, *, accept_missing: bool) -> None:
     """Bring the catalogue to what the files of one definition are."""
     definition = work.definition
     with compared(run, work, report, complete=True) as (ingestion, listing):
         if not accept_missing:
-            refuse_many_missing(definition.id, listing.absence(), definition.max_missing_percent)
+            refuse_many_missing(run.engine, definition, config, listing.absence())
+        remember(run.engine, definition, config)
         adopt(run.engine, definition)
         bring_in(run, ingestion, listing, report)
         listing.check_lock()
@@ -99,13 +108,22 @@ def sync(run: Run, work: Work, report: Report, *, accept_missing: bool) -> None:
         remove_empty_sources(listing, definition)
 
 
-def refuse_many_missing(name: str, absence: Absence, percent: float) -> None:
-    """Raises CatalogueError when a larger share of the known files is missing."""
-    if absence.percent > percent:
+def refuse_many_missing(
+    engine: Engine, definition: Definition, config: Path, absence: Absence
+) -> None:
+    """Raises CatalogueError when a larger share of the known files is missing than the definition says."""
+    name, percent = definition.id, definition.max_missing_percent
+    if absence.percent <= percent:
+        return
+    found = f'{absence.missing} of the {absence.known} files of "{name}" are missing, more than {percent:g}%'
+    other = elsewhere(engine, definition, config)
+    if other is not None:
         raise CatalogueError(
-            f'{absence.missing} of the {absence.known} files of "{name}" are missing, more than {percent:g}%: see '
-            "that the disk or bucket is there, or say --accept-missing if they really are gone"
+            f'{found}: "{name}" was synced from {other}, which is still there; give one of the two another id'
         )
+    raise CatalogueError(
+        f"{found}: see that the disk or bucket is there, or say --accept-missing if they really are gone"
+    )
 
 
 def settle_disputes(run: Run, ingestion: Ingestion, listing: Listing, report: Report) -> None:
@@ -179,20 +197,26 @@ class Plan:
 
 
 def plan_all(
-    engine: Engine, works: Sequence[AnyWork], conditions: Conditions, watcher: Watcher
+    engine: Engine,
+    works: Sequence[AnyWork],
+    config: Path,
+    conditions: Conditions,
+    watcher: Watcher,
 ) -> list[Plan]:
     """What a sync would do; one definition that fails does not keep the plans of the others from being made."""
 
     def plan_one(work: AnyWork) -> Plan:
         try:
-            return plan(engine, work, conditions, watcher)
+            return plan(engine, work, config, conditions, watcher)
         except RastersourcesError as error:
             return Plan(work.id, refusal=str(error))
 
     return [plan_one(work) for work in works]
 
 
-def plan(engine: Engine, work: AnyWork, conditions: Conditions, watcher: Watcher) -> Plan:
+def plan(
+    engine: Engine, work: AnyWork, config: Path, conditions: Conditions, watcher: Watcher
+) -> Plan:
     """What a sync of one definition would do; opens no file, changes nothing and is in no run's way."""
     if isinstance(work, DropWork):
         return plan_drop(engine, work, conditions, watcher)
@@ -215,7 +239,7 @@ def plan(engine: Engine, work: AnyWork, conditions: Conditions, watcher: Watcher
         try:
             if not conditions.create:
                 find_owner(engine, definition)
-            refuse_many_missing(definition.id, listing.absence(), definition.max_missing_percent)
+            refuse_many_missing(engine, definition, config, listing.absence())
             check_uuid(engine, definition)
         except CatalogueError as error:
             found.refusal = str(error)

@@ -60,7 +60,7 @@ def synced(
 
 def planned(engine: Engine, work: AnyWork) -> Plan:
     """What a sync would do."""
-    return plan(engine, work, Conditions(), Quiet())
+    return plan(engine, work, CONFIG, Conditions(), Quiet())
 
 
 def at_work(watcher: psycopg.Connection[Any]) -> bool:

@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -24,7 +25,7 @@ from pipeline.storage import StoredFile, file_uri, place_of, rejection
 from pipeline.syncing import Plan, orphans, prune_all, sync_all
 from pipeline.syncing import plan as plan_of
 from tests.factory import write_raster
-from tests.ingestion import CONFIG, Quiet, planned, registered, run_of, synced, work_of
+from tests.ingestion import CONFIG, Quiet, planned, registered, report_of, run_of, synced, work_of
 
 
 @pytest.fixture(autouse=True)
@@ -516,6 +517,9 @@ def test_young_files_wait_until_they_have_settled(
 ) -> None:
     path = write_raster(tmp_path / "a.tif")
     assert sync(tmp_path, settle_seconds=600).settling == 1
+    ahead = time.time_ns() + 300 * 10**9  # by the clock of another machine
+    os.utime(path, ns=(ahead, ahead))
+    assert sync(tmp_path, settle_seconds=600).settling == 1
     assert rows(engine, NAMES) == []
     status = path.stat()
     os.utime(path, ns=(status.st_atime_ns, time.time_ns() - 601 * 10**9))
@@ -807,6 +811,66 @@ def test_a_definition_that_left_the_file_is_orphaned_and_pruned_when_asked(
     assert orphans(engine, CONFIG, present) == []
 
 
+def test_what_a_sync_left_that_was_stopped_is_orphaned_by_whatever_path_its_file_was_named(
+    tmp_path: Path, engine: Engine, pool: ReadingPool
+) -> None:
+    config = tmp_path / "conf" / "sources.toml"
+    config.parent.mkdir()
+    (tmp_path / "link").symlink_to(config.parent)
+    write_raster(tmp_path / "a.tif")
+
+    def stopped(*_: object) -> Report:
+        raise KeyboardInterrupt
+
+    run = replace(run_of(engine, pool.read), write=stopped)
+    with pytest.raises(KeyboardInterrupt):
+        sync_all(run, [work_of([tmp_path])], tmp_path / "conf" / ".." / "conf" / "sources.toml")
+    config.touch()
+    for path in (config, tmp_path / "link" / "sources.toml"):
+        assert [one.id for one in orphans(engine, path, [])] == ["test"]
+    assert orphans(engine, tmp_path / "sources.toml", []) == []
+
+
+def test_a_definition_of_the_same_id_in_another_file_is_told_so_instead_of_missing_files(
+    tmp_path: Path, engine: Engine, pool: ReadingPool
+) -> None:
+    configs = [tmp_path / name / "sources.toml" for name in ("one", "two")]
+    works = []
+    for config in configs:
+        config.parent.mkdir()
+        config.touch()
+        write_raster(config.parent / f"{config.parent.name}.tif")
+        works.append(work_of([config.parent]))
+    run = run_of(engine, pool.read)
+    report_of(sync_all(run, works[:1], configs[0]))
+    told = f"synced from {configs[0]}, which is still there; give one of the two another id"
+    assert told in (plan_of(engine, works[1], configs[1], Conditions(), Quiet()).refusal or "")
+    for _ in range(2):
+        with pytest.raises(CatalogueError, match=told):
+            report_of(sync_all(run, works[1:], configs[1]))
+    assert rows(engine, NAMES) == [("one",)]
+    configs[0].rename(tmp_path / "moved")
+    with pytest.raises(CatalogueError, match="--accept-missing"):
+        report_of(sync_all(run, works[1:], configs[1]))
+
+
+def test_a_source_that_people_made_outlives_the_definition_that_adopted_it(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    uuid = UUID(int=11)
+    execute(engine, "INSERT INTO organisations (name) VALUES ('Owner')")
+    made = f"SELECT '{uuid}', 'by hand', id FROM organisations"
+    execute(engine, f"INSERT INTO raster_sources (uuid, name, organisation_id) {made}")
+    write_raster(tmp_path / "a.tif")
+    sync(tmp_path, uuid=str(uuid), group="all", name="given")
+    sync(tmp_path, id="other")
+    found = prune_all(engine, CONFIG, [])
+    assert {(one.id, one.sources, one.kept) for one in found} == {("test", 1, 1), ("other", 1, 0)}
+    assert rows(engine, "SELECT uuid, definition, file_count FROM raster_sources") == [
+        (uuid, None, 0)
+    ]
+
+
 @pytest.mark.parametrize("act", [synced, registered])
 def test_a_definition_fills_the_source_that_it_names_by_uuid(
     tmp_path: Path, engine: Engine, pool: ReadingPool, sync: Any, act: Any
@@ -913,7 +977,7 @@ def test_a_plan_does_not_stand_in_the_way_of_a_sync(
         def found(self, files: int) -> None:
             assert synced(engine, pool.read, work).registered == 1
 
-    assert changes(plan_of(engine, work, Conditions(), Syncing())) == {"unchanged": 1}
+    assert changes(plan_of(engine, work, CONFIG, Conditions(), Syncing())) == {"unchanged": 1}
 
 
 @pytest.mark.parametrize("group", ["file", "all"])

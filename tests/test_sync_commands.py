@@ -148,6 +148,19 @@ def test_unregister_takes_out_and_restore_brings_back(folder: Path, command: Any
     assert "nothing of that name was deleted" in unknown.stderr
 
 
+def test_unregister_and_restore_know_files_by_whatever_way_they_are_named(
+    folder: Path, command: Any
+) -> None:
+    (folder / "link").symlink_to("one")
+    (folder / "one" / "own.tif").symlink_to("5.tif")
+    command("sync", "--create")
+    for name in ("two/../one/0.tif", "link/1.tif", "one/own.tif"):
+        assert command("unregister", name).stdout.startswith("1 file ")
+        assert "1 deletion lifted" in command("restore", name).stdout
+    assert command("unregister", "link").stdout.startswith("3 files ")
+    assert "3 deletions lifted" in command("restore", "link/../link").stdout
+
+
 def test_a_definition_that_left_the_file_is_shown_and_pruned_when_asked(
     folder: Path, command: Any
 ) -> None:

@@ -41,7 +41,7 @@ COMPARE = """
         WHEN refused.fingerprint = listed.fingerprint AND refused.reading_hash = %(reading_hash)s
             AND refused.code <> ALL (%(unseen)s) THEN 'refused'
         WHEN buried.uri IS NOT NULL THEN 'withheld'
-        WHEN %(now)s - listed.modified_ns BETWEEN 0 AND %(settle)s THEN 'settling'
+        WHEN abs(%(now)s - listed.modified_ns) <= %(settle)s THEN 'settling' -- clocks differ
         WHEN file.uri IS NOT NULL THEN 'update'
         ELSE 'add'
     END AS verdict

@@ -13,12 +13,13 @@ from pipeline.errors import CatalogueError, Overlapping
 from pipeline.sources.definition import Definition
 
 REMEMBER = """
-    INSERT INTO definitions (id, config) VALUES (%s, %s)
-    ON CONFLICT (id) DO UPDATE SET config = excluded.config, synced = now()
+    INSERT INTO definitions (id, config, uuid) VALUES (%s, %s, %s)
+    ON CONFLICT (id) DO UPDATE SET config = excluded.config, uuid = excluded.uuid, synced = now()
 """
+CONFIG_OF = "SELECT config FROM definitions WHERE id = %s"
 FIND = """
-    SELECT id, (SELECT count(*) FROM raster_sources AS source WHERE source.definition = definitions.id)
-    FROM definitions WHERE config = %s AND NOT id = ANY (%s) ORDER BY id
+    SELECT config, id, (SELECT count(*) FROM raster_sources AS source WHERE source.definition = definitions.id)
+    FROM definitions WHERE NOT id = ANY (%s) ORDER BY id
 """
 
 # A source that people made becomes that of a definition which names its uuid.
@@ -32,7 +33,8 @@ UUID_OF = "SELECT uuid FROM raster_sources WHERE definition = %(definition)s AND
 
 LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended(%(id)s, 0))"
 LOCK_SOURCES = """
-    SELECT id, definition FROM raster_sources AS source WHERE definition = %(id)s OR EXISTS (
+    SELECT id, definition = %(id)s, uuid = (SELECT uuid FROM definitions WHERE id = %(id)s)
+    FROM raster_sources AS source WHERE definition = %(id)s OR EXISTS (
         SELECT FROM raster_files AS file WHERE file.source_id = source.id AND file.definition = %(id)s)
     ORDER BY id FOR UPDATE
 """
@@ -46,20 +48,33 @@ class Orphan:
     sources: int
     """Raster sources that it made and that are still there."""
     kept: int = 0
-    """Those of them that were emptied but not removed, since something depends on them or was sent to them."""
+    """Those of them that were emptied but not removed: something depends on them or was sent to them, or the definition
+    named them by their uuid."""
 
 
-def remember(engine: Engine, definition: str, config: Path) -> None:
-    """Keep where a definition stood when it was synced."""
+def remember(engine: Engine, definition: Definition, config: Path) -> None:
+    """Keep where a definition stands, before a sync brings anything in: what that leaves is the definition's."""
     with transaction(engine) as connection:
-        connection.execute(REMEMBER, (definition, str(config.absolute())))
+        connection.execute(REMEMBER, (definition.id, str(config.absolute()), definition.uuid))
+
+
+def elsewhere(engine: Engine, definition: Definition, config: Path) -> str | None:
+    """The path of another sources.toml from which a definition of this id was synced last, if it is still there."""
+    with transaction(engine) as connection:
+        (known,) = connection.execute(CONFIG_OF, (definition.id,)).fetchone() or (None,)
+    return known if known and Path(known).exists() and not is_same(known, config) else None
 
 
 def find_orphans(engine: Engine, config: Path, ids: Sequence[str]) -> list[Orphan]:
     """The definitions that were synced from this file and are not among these."""
     with transaction(engine) as connection:
-        rows = connection.execute(FIND, (str(config.absolute()), list(ids)))
-        return [Orphan(*row) for row in rows]
+        rows = connection.execute(FIND, (list(ids),)).fetchall()
+    return [Orphan(*row) for known, *row in rows if is_same(known, config)]
+
+
+def is_same(known: str, config: Path) -> bool:
+    """Whether two paths are those of one file, also where a link on the way to it leads elsewhere by now."""
+    return known == str(config.absolute()) or Path(known).resolve() == config.resolve()
 
 
 def prune(engine: Engine, orphan: Orphan) -> Orphan:
@@ -72,12 +87,13 @@ def prune(engine: Engine, orphan: Orphan) -> Orphan:
         if connection.execute(LOCK, name).fetchone() != (True,):
             raise Overlapping(f'a run of "{orphan.id}" is at work; wait for it')
         sources = connection.execute(LOCK_SOURCES, name).fetchall()
-        own = [number for number, definition in sources if definition == orphan.id]
+        own = {number: bool(named) for number, own, named in sources if own}
         connection.execute("DELETE FROM raster_files WHERE definition = %(id)s", name)
-        connection.execute("SELECT derive_sources(%s)", ([number for number, _ in sources],))
+        connection.execute("SELECT derive_sources(%s)", ([number for number, *_ in sources],))
         for table in ("rejected_files", "tombstones"):
             connection.execute(f"DELETE FROM {table} WHERE definition = %(id)s", name)  # noqa: S608
-        kept = delete_unused(connection, own)
+        kept = [number for number, named in own.items() if named]
+        kept += delete_unused(connection, [number for number in own if number not in kept])
         # What stays is nobody's but that of the people who use it.
         connection.execute(
             "UPDATE raster_sources SET definition = NULL, group_key = NULL, definition_hash = NULL"

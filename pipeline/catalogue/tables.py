@@ -384,6 +384,7 @@ definitions = Table(
     Column("id", Text, primary_key=True),
     required("config", Text),
     moment("synced"),
+    Column("uuid", Uuid),
 )
 
 tombstones = Table(

@@ -42,7 +42,7 @@ def plan(
 
     works, how = syncing.works_of_config(config), conditions(settings(), create=False)
     with catalogue(settings()) as engine, watching() as watcher:
-        found = syncing.plan_all(engine, syncing.chosen(works, names or ()), how, watcher)
+        found = syncing.plan_all(engine, syncing.chosen(works, names or ()), config, how, watcher)
         orphans = syncing.orphans(engine, config, works)
     if as_json:
         for one in found:
@@ -145,7 +145,7 @@ def told_apart(names: list[str]) -> tuple[list[str], list[UUID]]:
                 raise CatalogueError(
                     "an empty name stands for nothing; name a path or a uuid"
                 ) from None
-            uris.append(named_place(name).uri)
+            uris.append(named_place(name).real_uri)
     return uris, uuids
 
 

@@ -1,12 +1,11 @@
 """Lists what places hold: files of folders and objects of buckets, each once."""
 
-import os
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
 from pipeline.errors import RasterError, Rejection
 from pipeline.storage.buckets import objects_at
-from pipeline.storage.files import StoredFile, file_uri
+from pipeline.storage.files import StoredFile
 from pipeline.storage.folders import Folders, refused
 from pipeline.storage.places import Place
 from pipeline.storage.roots import Root, Roots
@@ -35,12 +34,7 @@ def list_files(
             found = objects_at(place, allowed) if place.in_bucket else folders.files_at(place)
             yield from filter(once, found) if several else found
         except (RasterError, OSError) as error:
-            yield refused(known_uri(place), error)
-
-
-def known_uri(place: Place) -> str:
-    """The URI that files below a place begin with, or that of the file: without links and `..`."""
-    return place.uri if place.in_bucket else file_uri(os.path.realpath(place.base))
+            yield refused(place.real_uri, error)
 
 
 class _Once:

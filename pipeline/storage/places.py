@@ -1,5 +1,6 @@
 """Where files are looked for: folders, files and prefixes of buckets, and globs below them."""
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ class Place:
     def uri(self) -> str:
         """The URI of the base."""
         return object_uri(*bucket_and_key(self.base)) if self.in_bucket else file_uri(self.base)
+
+    @property
+    def real_uri(self) -> str:
+        """The URI by which the file is known, or with which those of the folder's begin: without links and `..`."""
+        return self.uri if self.in_bucket else file_uri(os.path.realpath(self.base))
 
     @cached_property
     def glob(self) -> "Glob":
