@@ -145,7 +145,9 @@ def told_apart(names: list[str]) -> tuple[list[str], list[UUID]]:
                 raise CatalogueError(
                     "an empty name stands for nothing; name a path or a uuid"
                 ) from None
-            uris.append(named_place(name).real_uri)
+            place = named_place(name)
+            # where a link is by now, the file itself may have been
+            uris += [place.uri, place.real_uri]
     return uris, uuids
 
 
