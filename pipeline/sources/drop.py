@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from pipeline.errors import CatalogueError
 from pipeline.sources.definition import digest
 from pipeline.sources.fields import Disagreement, Name, Settle, Username, Watched, Zone
+from pipeline.storage import named_place
 
 KEEP = "keep"
 """Files stay where they were dropped; what became of them is known from the catalogue alone."""
@@ -16,8 +18,10 @@ KEEP = "keep"
 
 def a_folder(text: str) -> str:
     """A folder, or a prefix of a bucket."""
-    if text.startswith("s3://") and not text.removeprefix("s3://").strip("/"):
-        raise ValueError("names no bucket; write for example s3://bucket/incoming/")
+    try:
+        whole(text, "/")
+    except CatalogueError as error:
+        raise ValueError(str(error)) from error
     return text
 
 
@@ -64,7 +68,7 @@ class Drop(Watched):
 
 def is_object(place: str) -> bool:
     """Whether a place is one of object storage."""
-    return place.startswith("s3://")
+    return place.lower().startswith("s3://")
 
 
 def lies_in(place: str, folder: str, base: str | os.PathLike[str]) -> bool:
@@ -73,7 +77,8 @@ def lies_in(place: str, folder: str, base: str | os.PathLike[str]) -> bool:
 
 
 def whole(place: str, base: str | os.PathLike[str]) -> PurePath:
-    """The place as an absolute path without dots; that of a bucket begins with its name."""
-    if is_object(place):
-        return PurePath("s3:", *place.removeprefix("s3://").split("/"))
-    return PurePath(os.path.abspath(os.path.join(base, place.removeprefix("file://"))))  # noqa: PTH100, PTH118
+    """The place as an absolute path without dots; that of a bucket begins with its name. Raises CatalogueError."""
+    found = named_place(place if "://" in place else Path(base) / place)
+    if found.in_bucket:
+        return PurePath("s3:", *found.base.removeprefix("s3://").split("/"))
+    return PurePath(os.path.abspath(found.base))  # noqa: PTH100 - resolve() would follow links

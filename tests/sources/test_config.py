@@ -18,6 +18,7 @@ from tests.commands import RASTERSOURCES, REPOSITORY, run
 
 SOURCE = '[[source]]\nid = "rain"\nfiles = "*.tif"\norganisation = "A"\n'
 DROP = '[[drop]]\nid = "in"\nfolder = "in"\n'
+ABSOLUTE = DROP.replace('folder = "in"', 'folder = "/data/in"')
 Write = Callable[[str], Path]
 
 
@@ -124,8 +125,12 @@ WRONG = [
     (DROP.replace('"in"', '"rain"', 1), 6, "id: is taken above"),
     (DROP + 'done = "in"', 8, "done: lies in the watched folder"),
     (DROP + 'refused = "x/../in/refused"', 8, "refused: lies in the watched folder"),
+    (ABSOLUTE + 'done = "FILE:///data/./in/done"', 8, "done: lies in the watched folder"),
+    (ABSOLUTE + 'done = "file:///data/%69n/done"', 8, "done: lies in the watched folder"),
+    (DROP + 'done = "S3://bucket/done"', 8, "done: must be of the same kind as folder"),
+    (DROP + 'done = "file://host/done"', 8, 'done: "file://host/done" names no local path'),
     (DROP + 'done = "s3://bucket/done"', 8, "done: must be of the same kind as folder"),
-    (DROP.replace('folder = "in"', 'folder = "s3://"'), 7, "folder: names no bucket"),
+    (DROP.replace('folder = "in"', 'folder = "s3://"'), 7, 'folder: "s3://" names no bucket'),
 ]
 
 
