@@ -23,7 +23,7 @@ from pipeline.catalogue.drops import (
     refuse,
     refused_before,
 )
-from pipeline.catalogue.listing import Found, Listing, listing_of
+from pipeline.catalogue.listing import Found, Listing, fitting, listing_of
 from pipeline.catalogue.moves import Move, end_move, pending, relocate, taken, void
 from pipeline.catalogue.report import Report
 from pipeline.catalogue.runs import recorded
@@ -40,6 +40,9 @@ from pipeline.storage.roots import Roots
 
 MAY_COME = frozenset({"unmatched", "not_the_supplier"})
 """Codes of refusals that end when a raster source comes which the file is meant for: that is looked up every time."""
+
+LONGEST_FOLDER = 24
+"""Characters of the name of a folder of its own, which a file gets where another one has its name."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +154,14 @@ class Reception:
 
     def fill(self, listing: Listing, watcher: Watcher) -> None:
         """List the files and compare them with what is known."""
-        files = list_files(self.places, self.conditions.roots)
-        listing.fill(watched(filter(self._is_no_empty_prefix, files), watcher))
+        files = filter(self._is_no_empty_prefix, list_files(self.places, self.conditions.roots))
+        places = (place for place in (self.work.done, self.work.refused) if place)
+        longest = max((len(below(place)) + LONGEST_FOLDER for place in places), default=0)
+
+        def movable(file: StoredFile | Rejection) -> StoredFile | Rejection:
+            return fitting(file, longest + len(file.uri.rpartition("/")[2]))
+
+        listing.fill(watched(map(movable, files), watcher))
         listing.compare(self.work.drop.settle_seconds, complete=False)
 
     def _is_no_empty_prefix(self, item: StoredFile | Rejection) -> bool:

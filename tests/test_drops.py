@@ -1,9 +1,11 @@
 """Drop folders: a file goes to the source that its name says, and then to where it is kept."""
 
 import os
+import random
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from string import ascii_letters
 from typing import Any
 
 import pytest
@@ -33,6 +35,28 @@ def test_a_file_goes_to_the_source_of_its_code_and_then_where_done_ones_are_kept
     (stored,) = rows(site.engine, "SELECT fingerprint FROM raster_files")
     assert stored[0] == present_fingerprint(stored_file(site.done / "rain.tif", ["/"]))
     assert (site.sync().listed, site.files()) == (0, [("rain", "done/rain.tif")])
+
+
+def test_names_that_the_catalogue_cannot_hold_are_refused_and_stay(site: Site) -> None:
+    site.source("rain")
+    path = site.drop("rain.tif")
+    letters = random.Random(1).choices(ascii_letters, k=2600)
+    folders = ["".join(letters[start : start + 200]) for start in range(0, 2600, 200)]
+    deep = site.folder.joinpath(*folders)
+    deep.mkdir(parents=True)
+    long = deep / "snow.tif"
+    path.rename(long)
+    for _ in range(2):
+        report = site.sync()
+        assert (report.registered, [one.code for one in report.rejected]) == (0, ["unmatched"])
+        assert long.exists()
+    long.rename(site.folder / "rain.tif")
+    done = site.base.joinpath(*folders[:11], "d" * (2480 - 11 * 201 - len(file_uri(site.base))))
+    done.mkdir(parents=True)
+    report = site.sync(done=str(done))
+    assert [one.code for one in report.rejected] == ["unmatched"]
+    assert (site.files(), tree(site.folder)) == ([], ["rain.tif"])
+    assert site.sync().registered == 1
 
 
 @pytest.mark.parametrize("form", [str, lambda uuid: uuid.hex, lambda uuid: str(uuid).upper()])

@@ -2,11 +2,13 @@
 
 import errno
 import os
+import random
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from string import ascii_letters
 from typing import Any
 from uuid import UUID
 
@@ -728,6 +730,44 @@ def test_a_run_that_fails_says_what_it_had_done(
             act(engine, reader, work_of([tmp_path]), batch_size=2)
         assert rows(engine, "SELECT count(*) FROM raster_files") == [(4,)]
         assert rows(engine, COUNTS) == [(4, 4, 0, 0, 0, sum(sizes[:4]))]
+
+
+def long_path(folder: Path, length: int, name: str = "long.tif") -> Path:
+    """A place for a file, whose path is so long and cannot be compressed, as indexes try."""
+    letters = random.Random(length)
+    while (rest := length - len(str(folder)) - len(name) - 2) > 0:
+        folder /= "".join(letters.choices(ascii_letters, k=min(rest, 240)))
+    folder.mkdir(parents=True)
+    return folder / name
+
+
+@pytest.mark.parametrize("act", [synced, registered])
+@pytest.mark.parametrize("group", ["file", "all"])
+def test_a_path_that_the_catalogue_cannot_hold_is_refused_alone(
+    tmp_path: Path, engine: Engine, pool: ReadingPool, act: Any, group: str
+) -> None:
+    short = write_raster(tmp_path / "z.tif")
+    for length, name in ((2600, "one.tif"), (3000, "two.tif"), (3000 - 1, "two.tif")):
+        shutil.copy(short, long_path(tmp_path, length, name))
+    fits = long_path(tmp_path, 2500 - len("file://"))
+    shutil.copy(short, fits)
+    work = work_of([tmp_path], group=group, name="{stem}", id="d" * 100)
+    for registering in (2, 0):
+        report = act(engine, pool.read, work)
+        assert report.registered == registering
+        assert [one.code for one in report.rejected] == ["unmatched"] * 3
+        assert "more than 2,500 characters" in report.rejected[0].message
+    uris = sorted(uri for (uri,) in rows(engine, "SELECT uri FROM raster_files"))
+    assert uris == sorted([file_uri(fits), file_uri(short)])
+    kept = [uri for (uri,) in rows(engine, "SELECT uri FROM rejected_files")]
+    assert len(kept) == 3
+    assert all(uri.startswith(file_uri(tmp_path)) and len(uri) <= 2500 for uri in kept)
+    if act is synced:
+        shutil.rmtree(
+            next(path for path in tmp_path.iterdir() if path.is_dir() and path not in fits.parents)
+        )
+        synced(engine, pool.read, work)
+        assert len(rows(engine, "SELECT uri FROM rejected_files")) < 3
 
 
 def test_refused_files_come_in_when_those_that_they_did_not_fit_have_changed(

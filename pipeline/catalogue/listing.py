@@ -8,7 +8,8 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import Any, Literal, Protocol
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -17,11 +18,13 @@ from psycopg.rows import TupleRow
 from sqlalchemy import Engine
 
 from pipeline.catalogue.database import translated
-from pipeline.errors import UNSEEN, Overlapping, Rejection, TransientError
+from pipeline.errors import UNSEEN, Overlapping, Rejection, TransientError, Unmatched
 from pipeline.storage import StoredFile, location_of
 
 Verdict = Literal["add", "update", "moved", "outdated", "refused", "withheld", "settling"]
 TO_READ: tuple[Verdict, ...] = ("add", "update", "moved")
+LONGEST_URI = 2500
+"""Bytes: an entry of an index holds 2,704, of which the id of a definition takes up to 100."""
 
 MAKE_LISTED = """
     CREATE TEMPORARY TABLE listed (
@@ -201,7 +204,7 @@ class Listing:
         with translated():
             self.connection.execute(MAKE_LISTED)
             with self.connection.cursor().copy(COPY_LISTED) as copy:
-                for file in files:
+                for file in map(fitting, files):
                     if isinstance(file, Rejection):
                         self.unlisted.append(file)
                     else:
@@ -374,6 +377,22 @@ def found(
     if verdict == "refused":
         rejection = Rejection(file.uri, code or "", message or "", file.fingerprint, file.size)
     return Found(verdict, file, moved_from, rejection)
+
+
+def fitting(file: StoredFile | Rejection, target: int = 0) -> StoredFile | Rejection:
+    """The same, or its refusal, with the beginning of its URI, where the catalogue cannot hold that.
+
+    `target` is the length of another URI that it is to get.
+    """
+    if max(len(file.uri), target) <= LONGEST_URI:
+        return file
+    uri = (
+        f"{file.uri[: LONGEST_URI - 100]}...{blake2b(file.uri.encode(), digest_size=8).hexdigest()}"
+    )
+    if isinstance(file, Rejection):
+        return replace(file, uri=uri)
+    message = "its path makes a URI of more than 2,500 characters; move it, or shorten names in it"
+    return Rejection(uri, Unmatched.code, message)
 
 
 def row_of(file: StoredFile) -> tuple[str, int, str, int, list[str]]:
