@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from itertools import accumulate
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, and_, func, or_
@@ -10,7 +11,16 @@ from sqlalchemy import ColumnElement, FromClause, and_, func, or_
 from pipeline.catalogue.access import Caller
 from pipeline.catalogue.lookups import BadValue
 
-POLYGON = re.compile(r"(?:(?:SRID=|EPSG:)?4326;)?\s*(POLYGON.*)", re.IGNORECASE | re.DOTALL)
+NUMBER = "[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?"
+"""How a number is written, in all languages of regular expressions."""
+POLYGON = re.compile(
+    r"(?:(?:SRID=|EPSG:)?4326;)?\s*(POLYGON.*)", re.IGNORECASE | re.DOTALL | re.ASCII
+)
+CURVED = re.compile("CIRCULARSTRING|CURVE|SURFACE", re.IGNORECASE)
+DEEPEST = 32
+"""Levels of brackets in a geometry; a plain one has at most five."""
+TURNS = (-720.0, -360.0, 0.0, 360.0, 720.0)
+"""By how many degrees a geometry may have to be moved to lie where bounds do."""
 
 
 def in_bbox(source: FromClause, value: str, caller: Caller) -> ColumnElement[bool]:
@@ -36,21 +46,19 @@ def at_point(source: FromClause, value: str, _: Caller) -> ColumnElement[bool]:
 
 
 def in_geometry(source: FromClause, value: str, _: Caller) -> ColumnElement[bool]:
-    """Sources that intersect a geometry in GeoJSON or WKT."""
-    shape = func.ST_GeomFromWKB(_parse_geometry(value), 4326)
-    found: ColumnElement[bool] = func.ST_Intersects(source.c.extent, shape)
-    return found
+    """Sources that intersect a geometry in GeoJSON or WKT, whose longitudes may lie as far off as those of a box."""
+    shapes = [func.ST_GeomFromWKB(shape, 4326) for shape in _brought_home(_parse_geometry(value))]
+    return or_(*(func.ST_Intersects(source.c.extent, shape) for shape in shapes))
 
 
 def _numbers(value: str, count: int, names: str) -> list[float]:
     """So many finite numbers between commas."""
-    try:
-        numbers = [float(part) for part in value.split(",")]
-    except ValueError as error:
-        raise BadValue(f"Must be {count} numbers in degrees: {names}.") from error
-    if len(numbers) != count or not all(map(math.isfinite, numbers)):
-        raise BadValue(f"Must be {count} numbers in degrees: {names}.")
-    return numbers
+    parts = [part.strip() for part in value.split(",")]
+    if len(parts) == count and all(re.fullmatch(NUMBER, part) for part in parts):
+        numbers = [float(part) for part in parts]
+        if all(map(math.isfinite, numbers)):
+            return numbers
+    raise BadValue(f"Must be {count} numbers in degrees: {names}.")
 
 
 def _check_latitudes(*latitudes: float) -> None:
@@ -58,29 +66,24 @@ def _check_latitudes(*latitudes: float) -> None:
         raise BadValue("Latitudes lie between -90 and 90 degrees.")
 
 
-def _pieces(west: float, east: float) -> list[tuple[float, float]]:
-    """Intervals of longitudes within -180..180, none of which crosses the antimeridian.
-
-    Maps that were panned around the world ask for longitudes up to a turn beyond it.
-    """
-    if max(abs(west), abs(east)) > 540:
+def _check_longitudes(*longitudes: float) -> None:
+    """Maps that were panned around the world ask for longitudes up to a turn beyond it."""
+    if any(abs(longitude) > 540 for longitude in longitudes):
         raise BadValue("Longitudes lie between -180 and 180 degrees.")
+
+
+def _pieces(west: float, east: float) -> list[tuple[float, float]]:
+    """Intervals of longitudes within -180..180, none of which crosses the antimeridian."""
+    _check_longitudes(west, east)
     if east - west >= 360:
         return [(-180.0, 180.0)]
-    west, east = _home(west), _home(east)
+    west, east = math.remainder(west, 360), math.remainder(east, 360)  # exact, within -180..180
     pieces = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
     if any(high == 180 for _, high in pieces):  # both names of the one meridian
         pieces.append((-180.0, -180.0))
     if any(low == -180 for low, _ in pieces):
         pieces.append((180.0, 180.0))
     return pieces
-
-
-def _home(longitude: float) -> float:
-    """The same meridian within -180..180; what lies there stays as it is."""
-    if -180 <= longitude <= 180:
-        return longitude
-    return (longitude + 180) % 360 - 180
 
 
 def _intersects(
@@ -105,25 +108,71 @@ def _meets(
     )
 
 
-def _parse_geometry(value: str) -> bytes:
-    """GeoJSON or WKT as WKB, in two dimensions; raises BadValue unless it is valid and finite."""
+def _parse_geometry(value: str) -> Any:
+    """The shape that GeoJSON or WKT says, in two dimensions; raises BadValue unless it is valid and on earth."""
     import shapely  # costs 0.1 s, and few ask for it
 
     text = value.strip()
     try:
         shape: Any = (
-            shapely.from_geojson(json.dumps(_geometry_of(json.loads(text))))
+            shapely.from_geojson(_geojson_of(text))
             if text.startswith("{")
-            else shapely.from_wkt(text)
+            else shapely.from_wkt(_checked_wkt(text))
         )
-    except (shapely.errors.ShapelyError, ValueError, RecursionError) as error:
+    except (shapely.errors.ShapelyError, ValueError) as error:
         raise BadValue("Must be a geometry in GeoJSON or WKT, in degrees.") from error
     if shape is None or shape.is_empty or not all(map(math.isfinite, shape.bounds)):
         raise BadValue("Must be a geometry in GeoJSON or WKT that holds at least one point.")
     if not shape.is_valid:
         raise BadValue(f"The geometry is not valid: {shapely.is_valid_reason(shape)}.")
-    found: bytes = shapely.to_wkb(shapely.force_2d(shape))
-    return found
+    west, south, east, north = shape.bounds
+    _check_latitudes(south, north)
+    _check_longitudes(west, east)
+    return shapely.force_2d(shape)
+
+
+def _brought_home(shape: Any) -> list[bytes]:
+    """WKB of a shape as often as it has to be moved by a turn for all of it to lie within -180..180 once.
+
+    One that touches the antimeridian lies on both sides of it.
+    """
+    from shapely import affinity, to_wkb
+
+    west, _, east, _ = shape.bounds
+    turns = [turn for turn in TURNS if west + turn <= 180 and east + turn >= -180]
+    return [to_wkb(affinity.translate(shape, turn)) for turn in turns]
+
+
+def _checked_wkt(text: str) -> str:
+    """WKT as it is; raises BadValue where it is nested too deep, or has curves, which shapely cannot hold."""
+    if CURVED.search(text):
+        raise BadValue("Curves and surfaces are not read; write lines and polygons instead.")
+    steps = (1 if bracket == "(" else -1 for bracket in re.findall("[()]", text))
+    if max(accumulate(steps), default=0) > DEEPEST:
+        raise _too_deep()
+    return text
+
+
+def _geojson_of(text: str) -> str:
+    """The geometry of GeoJSON, also of a Feature; raises ValueError, and BadValue where it is nested too deep."""
+    try:
+        geometry = _geometry_of(json.loads(text))
+    except RecursionError as error:
+        raise _too_deep() from error
+    _check_depth(geometry, DEEPEST)
+    return json.dumps(geometry)
+
+
+def _check_depth(part: Any, levels: int) -> None:
+    if isinstance(part, dict | list):
+        if levels == 0:
+            raise _too_deep()
+        for one in part.values() if isinstance(part, dict) else part:
+            _check_depth(one, levels - 1)
+
+
+def _too_deep() -> BadValue:
+    return BadValue(f"The geometry is nested deeper than {DEEPEST} levels.")
 
 
 def _geometry_of(document: Any) -> Any:

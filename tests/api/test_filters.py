@@ -1,6 +1,7 @@
 """The parameters of lists: what each finds, what is no filter, what is refused; attacks find nothing."""
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from httpx import Client
@@ -59,6 +60,13 @@ def test_a_box_finds_what_it_intersects(
         ({"geometry": '{"type": "Feature", "geometry": {"type": "Point", "coordinates": [-179, -17]}}'},
          ["fiji", "world"]),
         ({"geometry": "POLYGON ((0 0, 1 0, 1 1, 0 0))"}, ["world"]),
+        ({"geometry": "POLYGON ((170 -18, 190 -18, 190 -17, 170 -18))"}, ["fiji", "world"]),
+        ({"geometry": "LINESTRING (-183 -18, -182 -17)"}, ["fiji", "world"]),
+        ({"geometry": "LINESTRING (-500 51, 364.5 51.5)"}, ["holland", "world"]),
+        ({"in_bbox": "POLYGON ((364 51, 365 51, 365 52, 364 51))"}, ["holland", "world"]),
+        ({"geometry": "GEOMETRYCOLLECTION (" * 28 + "POINT (4.5 51.5)" + ")" * 28}, ["holland", "world"]),
+        ({"geometry": '{"type": "GeometryCollection", "geometries": [' * 14
+          + '{"type": "Point", "coordinates": [4.5, 51.5]}' + "]}" * 14}, ["holland", "world"]),
     ],
 )  # fmt: skip
 def test_a_point_or_geometry_finds_what_it_intersects(
@@ -69,11 +77,124 @@ def test_a_point_or_geometry_finds_what_it_intersects(
     assert sorted(find(client, **query)) == expected
 
 
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ((180, 0), ["east", "west"]), ((-180, 0), ["east", "west"]), ((181, 0), ["west"]), ((-181, 0), ["east"]),
+        ((540, 0), ["east", "west"]), ((-540, 0), ["east", "west"]), ((180.3, 0), ["exact", "west"]),
+        ((364, 0), []), ((179.25, 0.5), ["east"]), ((180.1, -90), []), ((541, 0), 400), ((500, 95), 400),
+        ((1e300, 1e300), 400), ((0, -90.5), 400),
+    ],
+)  # fmt: skip
+def test_a_point_a_box_and_a_geometry_agree_at_the_edge_of_the_map(
+    client: Client, add_source: Add, place: tuple[float, float], expected: list[str] | int
+) -> None:
+    for name, west, east in (
+        ("east", 179, 180),
+        ("west", -180, -179),
+        ("exact", -179.9, -179.7),
+    ):
+        add_source(name, west=west, south=-1, east=east, north=1)
+    x, y = place
+    for parameter, value in (
+        ("point", f"{x},{y}"),
+        ("in_bbox", f"{x},{y},{x},{y}"),
+        ("geometry", f"POINT ({x} {y})"),
+        ("geometry", f'{{"type": "Point", "coordinates": [{x}, {y}]}}'),
+    ):
+        answer = client.get(SOURCES, params={parameter: value})
+        found = sorted(names(answer)) if answer.status_code == 200 else answer.status_code
+        assert found == expected, (parameter, value)
+
+
+@pytest.mark.parametrize("depth", [33, 200, 400, 2000, 3000])
+def test_a_geometry_that_is_nested_deep_is_400_at_any_depth(client: Client, depth: int) -> None:
+    for opening, inside, closing in (
+        ("GEOMETRYCOLLECTION(", "POINT(1 1)", ")"), ("(", "", ")"), ("GEOMETRYCOLLECTION(", "", ""),
+        ('{"type":"GeometryCollection","geometries":[', '{"type":"Point","coordinates":[1,1]}', "]}"),
+        ("[", "1", "]"), ('{"a":', "1", "}"),
+    ):  # fmt: skip
+        value = opening * depth + inside + closing * depth
+        if opening == "[":
+            value = (
+                f'{{"type": "Feature", "geometry": {{"type": "Polygon", "coordinates": {value}}}}}'
+            )
+        if len(quote(value)) < 60_000:
+            answer = client.get(SOURCES, params={"geometry": value})
+            assert (answer.status_code, list(answer.json()["detail"])) == (400, ["geometry"])
+
+
+def test_deep_properties_of_a_feature_do_not_count(client: Client, add_source: Add) -> None:
+    add_source("a")
+    deep = "[" * 100 + "]" * 100
+    point = '{"type": "Point", "coordinates": [4.5, 51.5]}'
+    feature = (
+        f'{{"type": "Feature", "properties": {{"a": {deep}, "b": "(((("}}, "geometry": {point}}}'
+    )
+    assert find(client, geometry=feature) == ["a"]
+
+
+FLAT = {
+    "POINT": "(4.5 51.5)", "POINT Z": "(4.5 51.5 9)", "POINT M": "(4.5 51.5 9)", "POINT ZM": "(4.5 51.5 9 9)",
+    "LINESTRING": "(4.5 51.5, 5 52)", "LINEARRING": "(4 51, 5 51, 5 52, 4 51)",
+    "POLYGON": "((4 51, 5 51, 5 52, 4 51))", "MULTIPOINT": "(4.5 51.5, 5 52)",
+    "MULTILINESTRING": "((4.5 51.5, 5 52))", "MULTIPOLYGON": "(((4 51, 5 51, 5 52, 4 51)))",
+    "GEOMETRYCOLLECTION": "(POINT (4.5 51.5), LINESTRING (4.5 51.5, 5 52))",
+}  # fmt: skip
+CURVED = {
+    "CIRCULARSTRING": "(0 0, 1 1, 2 0)", "COMPOUNDCURVE": "((0 0, 1 1), CIRCULARSTRING (1 1, 2 2, 3 1))",
+    "CURVEPOLYGON": "(CIRCULARSTRING (0 0, 1 1, 2 0, 1 -1, 0 0))", "MULTICURVE": "((0 0, 1 1))",
+    "MULTISURFACE": "(((0 0, 1 0, 1 1, 0 0)))", "POLYHEDRALSURFACE": "(((0 0, 1 0, 1 1, 0 0)))",
+    "TIN": "(((0 0, 1 0, 1 1, 0 0)))", "TRIANGLE": "((0 0, 1 0, 1 1, 0 0))", "CURVE": "(0 0, 1 1)",
+    "SURFACE": "((0 0, 1 0, 1 1, 0 0))", "CIRCLE": "(0 0, 1 1, 2 0)", "GEODESICSTRING": "(0 0, 1 1)",
+    "ELLIPTICALCURVE": "(0 0, 1 1)", "NURBSCURVE": "(0 0, 1 1)", "CLOTHOID": "(0 0, 1 1)", "SPIRALCURVE": "(0 0, 1 1)",
+    "BREPSOLID": "(((0 0, 1 0, 1 1, 0 0)))", "GEOMETRY": "(0 0)",
+}  # fmt: skip
+"""All that ISO 13249-3 has beside those of simple features."""
+
+
+@pytest.mark.parametrize("kind", FLAT)
+def test_every_flat_kind_of_wkt_is_understood(client: Client, add_source: Add, kind: str) -> None:
+    add_source("a")
+    for value in (f"{kind} {FLAT[kind]}", f"{kind.lower()}{FLAT[kind]}"):
+        assert find(client, geometry=value) == ["a"]
+
+
+@pytest.mark.parametrize("kind", CURVED)
+def test_every_other_kind_of_wkt_is_400(client: Client, kind: str) -> None:
+    whole = f"{kind} {CURVED[kind]}"
+    for value in (whole, whole.lower(), f"{kind} EMPTY", f"{kind} Z {CURVED[kind]}",
+                  f"GEOMETRYCOLLECTION ({whole})", f"GEOMETRYCOLLECTION (POINT (1 1), {kind} EMPTY)",
+                  f"GEOMETRYCOLLECTION (GEOMETRYCOLLECTION (POINT (1 1), {whole}))"):  # fmt: skip
+        answer = client.get(SOURCES, params={"geometry": value})
+        assert (answer.status_code, list(answer.json()["detail"])) == (400, ["geometry"]), value
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        "4,51,5,52",
+        f"{'0' * 10_000}4.,51,5,52",
+        " +4.0 , 51e0,5.,5.2E+1",
+        ".4e1,510e-1,05,52.000",
+        "-4,-51,5,52",
+    ],
+)
+def test_numbers_are_read_with_signs_exponents_and_blanks(
+    client: Client, add_source: Add, box: str
+) -> None:
+    add_source("a")
+    assert find(client, in_bbox=box) == ["a"]
+
+
 BAD = {
-    "in_bbox": ["1,2,3", "a,b,c,d", "1,2,3,nan", "1,2,3,inf", "0,91,1,92", "0,5,1,4", "1,2,3,4,5", "999,0,1000,1"],
-    "point": ["4.5", "4.5,91", "x,y"],
+    "in_bbox": ["1,2,3", "a,b,c,d", "1,2,3,nan", "1,2,3,inf", "0,91,1,92", "0,5,1,4", "1,2,3,4,5", "999,0,1000,1",
+                "4_0,51,5,52", "\u0664,51,5,52", "4,51,5,1e999", "4,51,5,5 2", "4,51,5,.", "4,51,,52", "0x4,51,5,52",
+                "1" * 50_000 + "x,51,5,52"],
+    "point": ["4.5", "4.5,91", "x,y", "4_4.5,51", "4.5,\uff15\uff11", "4.5,infinity", "4.5,e1"],
     "geometry": ["nonsense", "{}", '{"type": "Point"}', "POINT EMPTY", "POINT (nan 1)", "[" * 5000,
-                 "POLYGON ((0 0, 1 1, 1 0, 0 1, 0 0))"],
+                 "POLYGON ((0 0, 1 1, 1 0, 0 1, 0 0))", "POLYGON ((0 80, 1 80, 1 91, 0 80))",
+                 "LINESTRING (0 0, 541 0)"],
     "uuid": ["nonsense", "61f5a464c35044c19bc7d4b42d7f58cb"],
     "organisation__uuid": ["61f5", "x"],
     "organisation": ["1"],

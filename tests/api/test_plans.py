@@ -78,7 +78,7 @@ CASES = [
     (f"{name}__{lookup}" if lookup else name, value)
     for name, values in VALUES.items()
     for lookup, value in values.items()
-]
+] + [("geometry", "POLYGON ((179.95 51, 180.05 51, 180.05 51.05, 179.95 51))")]
 
 
 @pytest.fixture(scope="module")
