@@ -156,7 +156,7 @@ def page_of(
 
 
 def _place(paging: Paging, offset: int) -> dict[str, int | None]:
-    """The parameters of the page at an offset; the first one carries none."""
+    """The parameters of the page at an offset; the first one carries none, and who counts in pages no offset."""
     if paging.by_offset:
         return {"offset": offset or None}
-    return {"page": offset // paging.size + 1 if offset else None}
+    return {"page": offset // paging.size + 1 if offset else None, "offset": None}

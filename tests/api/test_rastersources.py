@@ -93,6 +93,31 @@ def test_pages_are_linked(client: Client, add_source: Add) -> None:
     assert client.get(page["next"]).json()["next"] is None
 
 
+@pytest.mark.parametrize(
+    ("query", "first", "size"),
+    [
+        ("page=2&offset=1&page_size=2", 2, 2), ("page=2&offset=1&limit=2", 2, 2), ("page=3&offset=&page_size=2", 4, 2),
+        ("page=1&offset=3&page_size=2", 0, 2), ("page=2&limit=3", 3, 3), ("page=2&limit=3&page_size=2", 2, 2),
+        ("offset=4&page_size=2", 4, 2), ("page=&offset=4&page_size=2", 4, 2), ("offset=4&limit=1&page_size=2", 4, 2),
+        ("offset=3&limit=3", 3, 3), ("offset=1&limit=3", 1, 3),
+    ],
+)  # fmt: skip
+def test_links_lead_to_the_rows_before_and_behind_however_pages_and_rows_are_mixed(
+    client: Client, add_source: Add, query: str, first: int, size: int
+) -> None:
+    everything = [str(number) for number in range(7)]
+    for name in everything:
+        add_source(name)
+    page = client.get(f"{SOURCES}?{query}")
+    assert names(page) == everything[first : first + size]
+    links = page.json()
+    behind = names(client.get(links["next"])) if links["next"] else []
+    assert behind == everything[first + size : first + 2 * size]
+    before = names(client.get(links["previous"])) if links["previous"] else []
+    start = max(0, first - size)
+    assert before == (everything[start : start + size] if first else [])
+
+
 def test_limit_and_offset_are_aliases(client: Client, add_source: Add) -> None:
     for number in range(5):
         add_source(f"s{number}")
