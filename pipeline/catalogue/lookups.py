@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -27,10 +27,16 @@ TRUTH = alone(TRUE_OR_FALSE)
 HEX = "[0-9a-fA-F]"
 CANONICAL_PATTERN = f"{HEX}{{8}}(-{HEX}{{4}}){{3}}-{HEX}{{12}}"
 UUID_PATTERN = f"({CANONICAL_PATTERN}|{HEX}{{32}})"
-DAY = "(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
-TIME_OF_DAY = "([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,6})?)?"
-MOMENT_PATTERN = f"{DAY}(T{TIME_OF_DAY}(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])?)?"
-"""What every day and time looks like that surely exists; more is understood."""
+DAY = (
+    "([0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+)
+HOUR, SIXTIETH = "([01][0-9]|2[0-3])", "[0-5][0-9]"
+MOMENT = re.compile(
+    f"(?P<day>{DAY})([T ](?P<time>{HOUR}:{SIXTIETH}(:{SIXTIETH}([.,][0-9]{{1,9}})?)?)"
+    f"([Zz]| ?(?P<sign>[+ -])(?P<offset>{HOUR}(:?{SIXTIETH})?))?)?"
+)
+MOMENT_PATTERN = re.sub(r"\?P<\w+>", "", MOMENT.pattern)
+"""What every time looks like, as a regular expression of JSON Schema; it knows no lengths of months."""
 
 
 class BadValue(CatalogueError):
@@ -96,25 +102,18 @@ def parse_uuid(value: str) -> UUID:
     return UUID(value)
 
 
-MOMENT = re.compile(
-    r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?( ?[+-]\d\d(:?\d\d)?|Z|z)?)?", re.ASCII
-)
 NOT_A_MOMENT = "Must be a time such as 2016-06-21T06:05:00Z, with an offset, or a date."
 
 
 def parse_moment(value: str) -> datetime:
     """ISO 8601 with Z, an offset (whose + may have become a space) or neither (UTC), or a bare date (midnight, UTC)."""
-    text = value.strip()
-    if not MOMENT.fullmatch(text):
-        text = re.sub(r"(T\S*) (\d\d:?\d\d)$", r"\1+\2", text)
-    if not MOMENT.fullmatch(text):
+    found = MOMENT.fullmatch(value.strip())
+    if not found:
         raise BadValue(NOT_A_MOMENT)
+    sign = "-" if found["sign"] == "-" else "+"
+    text = f"{found['day']}T{found['time'] or '00:00'}{sign}{found['offset'] or '00'}"
     try:
-        if len(text) == len("2016-06-21"):
-            day = date.fromisoformat(text)
-            return datetime(day.year, day.month, day.day, tzinfo=UTC)
-        moment = datetime.fromisoformat(re.sub(r" (?=[+-])", "", text))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise BadValue(NOT_A_MOMENT) from error
 

@@ -294,3 +294,17 @@ def test_a_source_without_dependents_is_deleted(as_: As, owner: str, body: str |
     answer = as_("admin").request("DELETE", url, content=body)
     assert (answer.status_code, answer.content) == (204, b"")
     assert as_("admin").get(url).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "written", ["2024-01-31T01:00:00z", "1850-02-28", "2024-02-29T03:00+02", " 2024-01-01 ", ""]
+)
+def test_the_time_of_an_upload_is_read_as_those_of_filters_are(
+    as_: As, things: dict[str, str], written: str
+) -> None:
+    url = f"{SOURCES}{things['rastersources']}/data/"
+    files = {"file": ("a.tif", b"")}
+    sent = as_("admin").post(url, files=files, data={"timestamp": written})
+    assert sent.status_code == 200, sent.text
+    refused = as_("admin").post(url, files=files, data={"timestamp": f"{written}x"})
+    assert list(refused.json()["detail"]) == ["timestamp"]
