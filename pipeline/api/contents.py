@@ -23,7 +23,8 @@ def as_text(schema: Mapping[str, Any]) -> Schema | None:
     if choices:
         return {**(choices[0] if len(choices) == 1 else {"anyOf": choices}), **said}
     if "enum" in schema:
-        return {"enum": [one for one in schema["enum"] if isinstance(one, str)], **said}
+        texts = [one for one in schema["enum"] if isinstance(one, str)]
+        return {"enum": texts, **said} if texts else None
     if schema.get("$ref") == JSON_VALUE["$ref"]:
         return {**WRITTEN_TEXT, **said}
     kinds = schema.get("type", ())

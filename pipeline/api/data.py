@@ -27,7 +27,7 @@ from pipeline.api.rastersources import RASTER_SOURCES
 from pipeline.api.shared import INTEGER
 from pipeline.api.writing import locked
 from pipeline.catalogue import change, data
-from pipeline.catalogue.lookups import MOMENT_PATTERN, BadValue, parse_moment
+from pipeline.catalogue.lookups import BLANK, MOMENT_PATTERN, BadValue, parse_moment
 from pipeline.deposit import Incoming
 from pipeline.errors import TransientError
 
@@ -36,7 +36,7 @@ PIECE = 2**20
 ENVELOPE = 128 * 2**10
 """What a form may hold beside its file."""
 
-WHEN = {"type": "string", "pattern": f"^({MOMENT_PATTERN})?$"}
+WHEN = {"type": "string", "pattern": f"^({BLANK}*{MOMENT_PATTERN}{BLANK}*)?$"}
 BINARY = {"type": "string", "format": "binary"}
 FORM_SCHEMA = {
     "type": "object",

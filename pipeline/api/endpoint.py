@@ -120,6 +120,8 @@ class Endpoint:
     """Method -> request body for OpenAPI, where its fields do not say it."""
     answers: Mapping[str, Mapping[str, Any]] = {}
     """Method -> JSON Schema of what it answers with 200, where that is out of the ordinary."""
+    refusals: Mapping[str, Sequence[int]] = {}
+    """Method -> statuses that it may answer beside those that every URL may."""
     below: Sequence[str] = ()
     """Paths that continue this one by a word, which pages link; set by the routes."""
 

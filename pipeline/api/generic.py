@@ -13,6 +13,7 @@ from pipeline.api.resource import Resource
 from pipeline.api.writing import change_one, create, remove
 from pipeline.catalogue.filters import by_parameter
 from pipeline.catalogue.query import Entity, count_statement, page_statement, row_statement
+from pipeline.catalogue.tables import raster_sources
 
 
 class ReadList(Endpoint):
@@ -63,6 +64,11 @@ class ReadDetail(Endpoint):
 
 class WriteDetail(ReadDetail):
     """GET, PUT, PATCH and DELETE one."""
+
+    def __init__(self, api: Api, resource: Resource) -> None:
+        super().__init__(api, resource)
+        if resource.entity.table is raster_sources:  # which alone can be in use
+            self.refusals = {"DELETE": [412]}
 
     async def may_write(self, call: Call) -> bool:
         """Whether it is the caller's to write."""

@@ -51,7 +51,7 @@ ANY_JSON = {
     "anyOf": [{"type": ["null", "boolean", "number"]}, WRITTEN_TEXT, WRITTEN_LIST, WRITTEN_OBJECT]
 }
 FORCE = {"type": "object", "properties": {"force": {"enum": [False, True, "false", "true"]}}}
-ALWAYS = (400, 401, 403, 404, 405, 408, 413, 414, 415, 500, 503)
+ALWAYS = (400, 401, 403, 404, 405, 408, 413, 414, 415, 431, 500, 503)
 """What every operation may answer besides its success."""
 FORMAT = {
     "name": "format",
@@ -201,16 +201,15 @@ def parameter(name: str, schema: Mapping[str, Any], help: str) -> Schema:
 
 def responses(endpoint: Endpoint, method: str) -> Schema:
     """Status -> response."""
-    found: Schema = {str(status): {"$ref": f"#/components/responses/{status}"} for status in ALWAYS}
+    refused = (*ALWAYS, *endpoint.refusals.get(method, ()))
+    found: Schema = {
+        str(status): {"$ref": f"#/components/responses/{status}"} for status in refused
+    }
     if method in endpoint.answers:
         contents = both_contents(endpoint.answers[method])
         return {"200": {"description": "Done.", "content": contents}, **found}
     if method == "DELETE":
-        return {
-            "204": {"description": "Deleted."},
-            "412": {"$ref": "#/components/responses/412"},
-            **found,
-        }
+        return {"204": {"description": "Deleted."}, **found}
     success = "201" if method == "POST" else "200"
     return {
         success: {

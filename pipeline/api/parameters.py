@@ -114,7 +114,7 @@ def parse_number(
 
 def number_or_nothing(least: int) -> dict[str, Any]:
     """JSON Schema of such a number; the empty text stands for the default, as in all parameters."""
-    digits = "[1-9][0-9]{0,15}" if least else "0|[1-9][0-9]{0,15}"
+    digits = "[0-9]*[1-9][0-9]*" if least else "[0-9]+"
     text = {"type": "string", "pattern": alone(digits)}
     return {"anyOf": [{"type": "integer", "minimum": least}, text]}
 

@@ -76,6 +76,7 @@ def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:
     yield f"{API}/rejectedfiles/", ReadList(api, REJECTED_FILES)
     yield f"{API}/tasks/{{uuid}}/", ReadDetail(api, TASKS)
     yield "/bootstrap/lizard/", Bootstrap(api)
+    yield "/health/", Health(api)
 
 
 def routes(api: Api) -> list[BaseRoute]:
@@ -83,11 +84,10 @@ def routes(api: Api) -> list[BaseRoute]:
     made = list(endpoints(api))
     for path, endpoint in made:
         endpoint.below = words_below(path, [other for other, _ in made])
-    openapi = OpenApi(api, [(path, endpoint) for path, endpoint in made if path.startswith(API)])
+    openapi = OpenApi(api, made)
     answers: list[tuple[str, Endpoint | Docs | SignIn]] = [
         *made,
         ("/", Home(api)),
-        ("/health/", Health(api)),
         (f"{API}/openapi.json/", openapi),
         (f"{API}/docs/", Docs(openapi)),
         (LOGIN, SignIn(api)),

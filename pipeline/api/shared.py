@@ -21,7 +21,14 @@ from pipeline.api.fields import (
 )
 from pipeline.api.links import Links
 from pipeline.catalogue.access import Access
-from pipeline.catalogue.lookups import UUID_PATTERN, BadValue, parse_access, parse_uuid
+from pipeline.catalogue.lookups import (
+    ACCESS_PATTERN,
+    BLANK,
+    UUID_PATTERN,
+    BadValue,
+    parse_access,
+    parse_uuid,
+)
 from pipeline.sources.intervals import format_interval, parse_interval
 
 NUMBER = {"type": "number"}
@@ -146,7 +153,12 @@ ACCESS = Field(
     {"type": "string", "enum": NAMES},
     "Who may see it; written as a name or a number.",
     read=read_access,
-    accepts={"enum": [*NAMES, *map(int, Access), *(str(int(access)) for access in Access)]},
+    accepts={
+        "anyOf": [
+            {"type": "string", "pattern": f"^{BLANK}*({ACCESS_PATTERN}){BLANK}*$"},
+            {"enum": list(map(int, Access))},
+        ]
+    },
     store="access_modifier",
     choices=tuple((name, name) for name in NAMES),
     initial=Access.Private.name,

@@ -12,6 +12,7 @@ from pipeline.catalogue.access import Caller, may_write, readable, writable
 from pipeline.catalogue.layers import layer_facts
 from pipeline.catalogue.lookups import (
     ACCESS,
+    ANY,
     ANY_UUIDS,
     BOOLEAN,
     PART_OF_UUID,
@@ -22,7 +23,6 @@ from pipeline.catalogue.lookups import (
     BadValue,
     Kind,
     Test,
-    alone,
     choice,
     is_null,
     parse_boolean,
@@ -45,12 +45,6 @@ from pipeline.catalogue.tables import (
 )
 
 Predicate = ColumnElement[bool]
-LONGITUDE = "-?(1[0-7][0-9]|[1-9]?[0-9])([.][0-9]{1,15})?"
-LATITUDE = "-?[1-8]?[0-9]([.][0-9]{1,15})?"
-BOX = alone(f"{LONGITUDE},-{LATITUDE.removeprefix('-?')},{LONGITUDE},{LATITUDE.removeprefix('-?')}")
-"""Boxes whose south is surely below their north, as far as a pattern can say so; more is understood."""
-POINT = alone(f"{LONGITUDE},{LATITUDE}")
-GEOMETRY = alone(rf"POINT \({LONGITUDE} {LATITUDE}\)")
 
 
 @dataclass(frozen=True)
@@ -144,6 +138,10 @@ def _used_in_scenario(_: Any, value: str, caller: Caller) -> Predicate:
     return member(raster_sources.c.uuid, using)
 
 
+BOX = special(places.in_bbox, "4,51,5,52", places.BOX_PATTERN)
+POINT = special(places.at_point, "4.5,51.9", places.POINT_PATTERN)
+GEOMETRY = special(places.in_geometry, "POINT (4.5 51.9)", ANY)
+
 RASTER_SOURCES: tuple[Filter, ...] = (
     *_owned(raster_sources),
     Filter("supplier_code", TEXT, raster_sources.c.supplier_code, "The supplier's own name for it."),
@@ -168,15 +166,10 @@ RASTER_SOURCES: tuple[Filter, ...] = (
         None,
         "false: only those used in a scenario; true: only the others.",
     ),
-    Filter("in_bbox", special(places.in_bbox, "4,51,5,52", BOX), raster_sources, "west,south,east,north in degrees."),
-    Filter("bbox", special(places.in_bbox, "4,51,5,52", BOX), raster_sources, "The same as in_bbox."),
-    Filter("point", special(places.at_point, "4.5,51.9", POINT), raster_sources, "longitude,latitude in degrees."),
-    Filter(
-        "geometry",
-        special(places.in_geometry, "POINT (4.5 51.9)", GEOMETRY),
-        raster_sources,
-        "GeoJSON or WKT in degrees.",
-    ),
+    Filter("in_bbox", BOX, raster_sources, "west,south,east,north in degrees."),
+    Filter("bbox", BOX, raster_sources, "The same as in_bbox."),
+    Filter("point", POINT, raster_sources, "longitude,latitude in degrees."),
+    Filter("geometry", GEOMETRY, raster_sources, "GeoJSON, or WKT without curves, in degrees."),
 )  # fmt: skip
 
 

@@ -22,7 +22,12 @@ def alone(pattern: str) -> str:
     return f"^{BLANK}*({pattern})?{BLANK}*$"
 
 
-TRUE_OR_FALSE = "[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|0|1"
+def any_case(word: str) -> str:
+    """Regular expression of a word in capitals, small letters or both."""
+    return "".join(f"[{letter.upper()}{letter.lower()}]" for letter in word)
+
+
+TRUE_OR_FALSE = f"{any_case('true')}|{any_case('false')}|0|1"
 TRUTH = alone(TRUE_OR_FALSE)
 HEX = "[0-9a-fA-F]"
 CANONICAL_PATTERN = f"{HEX}{{8}}(-{HEX}{{4}}){{3}}-{HEX}{{12}}"
@@ -59,9 +64,11 @@ class Kind:
     patterns: Mapping[str, str] = field(default_factory=dict)
     """Suffix -> pattern, where a lookup has another."""
 
-    def schema(self, lookup: str) -> dict[str, str]:
-        """JSON Schema of the values of a lookup."""
-        return {"type": "string", "pattern": self.patterns.get(lookup, self.pattern)}
+    def schema(self, lookup: str) -> dict[str, Any]:
+        """JSON Schema of the values of a lookup; one with a pattern of its own has no example."""
+        if lookup in self.patterns:
+            return {"type": "string", "pattern": self.patterns[lookup]}
+        return {"type": "string", "pattern": self.pattern, "examples": [self.example]}
 
 
 def split(value: str) -> list[str]:
@@ -225,6 +232,10 @@ def between(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
     return found
 
 
+GAP = f"{BLANK[:-1]},]*"
+ONE_OF_TWO = MOMENT_PATTERN.replace("[.,]", "[.]")
+RANGE = f"^({BLANK}*|{GAP}{ONE_OF_TWO}{BLANK}*,{GAP}{ONE_OF_TWO}{GAP})$"
+"""What `split` splits into two times; a comma within a time ends it."""
 TIME = Kind(
     {
         "": lambda column, value, _: column == parse_moment(value),
@@ -238,7 +249,7 @@ TIME = Kind(
     },
     alone(MOMENT_PATTERN),
     "2016-06-21T06:05:00Z",
-    {"isnull": TRUTH, "range": alone(f"{MOMENT_PATTERN},{MOMENT_PATTERN}")},
+    {"isnull": TRUTH, "range": RANGE},
 )
 
 
@@ -250,7 +261,7 @@ def same_boolean(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
 
 BOOLEAN = Kind({"": same_boolean, "exact": same_boolean}, TRUTH, "true")
 
-ACCESS_PATTERN = "(Public|Common|Private|Hidden|0|100|200|300)"
+ACCESS_PATTERN = "|".join([*map(any_case, Access.__members__), *(str(int(one)) for one in Access)])
 ACCESS = Kind(
     {
         "": lambda column, value, _: column == int(parse_access(value)),

@@ -9,13 +9,20 @@ from typing import Any
 from sqlalchemy import ColumnElement, FromClause, and_, func, or_
 
 from pipeline.catalogue.access import Caller
-from pipeline.catalogue.lookups import BadValue
+from pipeline.catalogue.lookups import BLANK, BadValue, alone, any_case
 
 NUMBER = "[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?"
 """How a number is written, in all languages of regular expressions."""
+COORDINATE = f"{BLANK}*{NUMBER}{BLANK}*"
 POLYGON = re.compile(
     r"(?:(?:SRID=|EPSG:)?4326;)?\s*(POLYGON.*)", re.IGNORECASE | re.DOTALL | re.ASCII
 )
+POINT_PATTERN = alone(",".join([COORDINATE] * 2))
+BOX_PATTERN = alone(
+    f"{','.join([COORDINATE] * 4)}|(({any_case('SRID')}=|{any_case('EPSG')}:)?4326;)?"
+    f"{BLANK}*{any_case('POLYGON')}[^\\u0000]*"
+)
+"""What points and boxes look like, as regular expressions of JSON Schema; they know no limits of numbers."""
 CURVED = re.compile("CIRCULARSTRING|CURVE|SURFACE", re.IGNORECASE)
 DEEPEST = 32
 """Levels of brackets in a geometry; a plain one has at most five."""

@@ -8,9 +8,13 @@ what is to be refused is refused for what is wrong with it. The environment says
 import json
 import os
 import re
+from datetime import date
 from typing import Any
 
 import schemathesis
+
+from pipeline.catalogue.lookups import DAY, MOMENT_PATTERN
+from pipeline.catalogue.places import BOX_PATTERN, POINT_PATTERN
 
 ANY_UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 CANONICAL = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -20,6 +24,20 @@ ORGANISATION, SOURCE = os.environ["ORGANISATION"], os.environ["SOURCE"]
 SUPPLIER = os.environ["SUPPLIER"]
 EXISTING: dict[str, str | int] = json.loads(os.environ["EXISTING"])
 NEEDED = {str(one).replace("-", "") for one in EXISTING.values()}
+TIMES = (
+    "created",
+    "last_modified",
+    "first_value_timestamp",
+    "last_value_timestamp",
+    "first_seen",
+    "last_seen",
+)
+PLACES = {"in_bbox": BOX_PATTERN, "bbox": BOX_PATTERN, "point": POINT_PATTERN}
+GEOMETRIES = (
+    "POINT (4.5 51.9)",
+    "linestring(-190 51, 5 52)",
+    '{"type": "Polygon", "coordinates": [[[4, 51], [5, 51], [5, 52], [4, 51]]]}',
+)
 
 
 @schemathesis.hook  # type: ignore[untyped-decorator, unused-ignore]
@@ -31,6 +49,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if isinstance(case.body, dict):
         name_owners(case.body)
         name_sources(case.body)
+        name_times(case.body)
     if case.meta and case.meta.phase.name == "stateful":
         take_json(case)
     else:
@@ -39,10 +58,37 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
 
 
 def understood(name: str, value: str) -> str:
-    """A cursor that the feed gave, and regular expressions that PostgreSQL, which has its own kind, can read."""
+    """A cursor that the feed gave, times and places that there are, regular expressions that PostgreSQL can read."""
     if name == "since" and CURSOR.fullmatch(value.strip()):
         return os.environ["CURSOR"]
+    if name.split("__")[0] in TIMES:
+        return re.sub(DAY, existing_day, value)
+    if name in PLACES and value.strip() and re.search(PLACES[name], value):
+        return existing_place(value)
+    if name == "geometry" and value.strip() and "\0" not in value:
+        return GEOMETRIES[len(value) % len(GEOMETRIES)]
     return re.sub(r"([][\\^$.|?*+(){}])", r"\\\1", value) if name.endswith("regex") else value
+
+
+def existing_day(found: re.Match[str]) -> str:
+    """A day as it is, or the 28th where the month has no such day; not at an end of time, beyond which offsets lead."""
+    year, month, day = found[0].split("-")
+    year = {"0001": "0002", "9999": "9998"}.get(year, year)
+    try:
+        return date(int(year), int(month), int(day)).isoformat()
+    except ValueError:
+        return f"{year}-{month}-28"
+
+
+def existing_place(value: str) -> str:
+    """A point or box as it is, or one on earth with the same number of numbers."""
+    if "polygon" in value.lower():
+        return "POLYGON ((4 51, 5 51, 5 52, 4 51))"
+    numbers = [float(part.strip()) for part in value.split(",")]
+    longitudes, latitudes = numbers[::2], numbers[1::2]
+    if max(map(abs, longitudes)) <= 540 and [-90, *latitudes, 90] == sorted([-90, *latitudes, 90]):
+        return value
+    return "4,51,5,52" if len(numbers) == 4 else "4.5,51.9"
 
 
 @schemathesis.deserializer("text/html")  # type: ignore[untyped-decorator, unused-ignore]
@@ -81,6 +127,19 @@ def name_sources(body: dict[str, Any]) -> None:
         graph = source.get("graph")
         if isinstance(graph, dict) and graph and "\0" not in source["name"]:
             source["name"] = next(iter(graph))
+
+
+def name_times(body: dict[str, Any]) -> None:
+    """Times that there are; a period that does not end before it begins."""
+    for name in {"timestamp", "start", "stop"} & body.keys():
+        if isinstance(body[name], str):
+            body[name] = re.sub(DAY, existing_day, body[name])
+    if all(is_moment(body.get(name)) for name in ("start", "stop")):
+        body["stop"] = body["start"]
+
+
+def is_moment(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(MOMENT_PATTERN, value.strip()) is not None
 
 
 def go_where_something_is(case: Any) -> None:

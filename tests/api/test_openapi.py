@@ -6,9 +6,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from httpx import Client
+from jsonschema import Draft202012Validator
 
 from tests.api.conftest import SOURCES, As, base
 from tests.commands import REPOSITORY
@@ -107,3 +110,147 @@ def test_an_undocumented_method_is_405(client: Client, as_: As) -> None:
     for method in ("TRACE", "PUT", "PATCH", "DELETE", "PROPFIND"):
         answer = as_("admin").request(method, SOURCES)
         assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST, HEAD, OPTIONS")
+
+
+TEXTS = {
+    "": "Elevation", "exact": "a % b", "iexact": "ELEVATION", "contains": "vat", "icontains": "VAT", "startswith": "El",
+    "istartswith": "el", "endswith": "on", "iendswith": "ON", "in": "a, b", "regex": "^El.*", "iregex": "[a-z]+",
+    "isnull": "True",
+}  # fmt: skip
+TIMES = (
+    "2024-01-29", "2024-02-29", "2024-01-30", "2024-12-31", "1850-01-31", "2150-10-31", "2016-06-21T06:05:00Z",
+    "2024-01-31T06:05Z", "2024-01-31T06:05:00z", "2024-01-31T06:05:00.123456Z", "2024-01-31T06:05:00+02:00",
+    "2024-01-31T06:05:00 02:00", "2024-01-31T06:05:00-0230", "2024-01-31T06:05+02", "2024-01-31T06:05 02",
+    "2024-01-31 06:05:00", "2024-01-31T06:05:00,5Z", "2024-01-31T06:05:00.123456789Z", " 2024-01-31 ",
+    "2024-01-31T06:05:00+23:59",
+)  # fmt: skip
+BOXES = (
+    "4,51,5,52", "4.4,51.8,4.6,52.0", "-180,-90,180,90", "170,-20,-170,-10", "-200,50,-170,53", "4.0, 51, 5, 52",
+    "+4,51e0,5.,.52e2", "POLYGON ((4 51, 5 51, 5 52, 4 51))", "SRID=4326;POLYGON((4 51,5 51,5 52,4 51))",
+    "epsg:4326;polygon ((4 51, 5 51, 5 52, 4 51))",
+)  # fmt: skip
+NUMBERS = ("1", "2", "01", "1000", "5000")
+UUIDS = ("10415ccb-ec31-4d43-bdb3-db597061527b", "10415CCB-EC31-4D43-BDB3-DB597061527B",
+         "10415ccb-ec31-4d43-bdb3-db597061527b, 61f5a464-c350-44c1-9bc7-d4b42d7f58cb")  # fmt: skip
+ANY_UUIDS = (*UUIDS, "61f5a464c35044c19bc7d4b42d7f58cb")
+BOOLEANS = ("true", "false", "True", "FALSE", "0", "1")
+ORDINARY: dict[str, tuple[str, ...]] = {
+    **{f"{name}__{lookup}".removesuffix("__"): (value,) for lookup, value in TEXTS.items()
+       for name in ("name", "organisation__name", "supplier", "supplier_code")},
+    **{f"{name}{lookup}": TIMES for lookup in ("", "__exact", "__lt", "__lte", "__gt", "__gte")
+       for name in ("first_value_timestamp", "last_value_timestamp", "created", "last_modified")},
+    "created__range": ("2024-01-31,2024-02-29", "2016-06-21T06:05:00Z, 2016-06-30T06:05:00+02:00"),
+    "first_value_timestamp__isnull": BOOLEANS,
+    "uuid": UUIDS, "layers__uuid": ANY_UUIDS, "organisation__uuid": ANY_UUIDS, "organisation": ANY_UUIDS,
+    "access_modifier": ("Public", "public", "PRIVATE", "hidden", "Common", "0", "100", "200", "300"),
+    "access_modifier__in": ("public,100", "Private, Hidden"),
+    "scenario__isnull": BOOLEANS, "writable": BOOLEANS, "temporal": BOOLEANS,
+    "in_bbox": BOXES, "bbox": BOXES,
+    "point": ("4.5,51.9", "4.5, 51.9", "-4,-51", "181,0", "4,5e1"),
+    "geometry": (
+        "POINT (4.5 51.9)", "POINT(4.5 51.9)", "polygon ((4 51, 5 51, 5 52, 4 51))", "LINESTRING Z (4 51 0, 5 52 0)",
+        '{"type": "Point", "coordinates": [4.5, 51.9]}',
+        '{"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [4.5, 51.9]}}',
+    ),
+    "ordering": ("name", "-size", "name,-size", "supplier_code,last_modified,created", "-first_value_timestamp,-id"),
+    "page": ("1", "01"), "page_size": (*NUMBERS, "0"), "limit": NUMBERS, "offset": ("0", *NUMBERS),
+    "format": ("json", "api"),
+}  # fmt: skip
+"""What clients of the contract's section 3 ask a list for."""
+
+
+def documented_examples() -> list[tuple[str, str]]:
+    """Parameter and value of every query string of README and docs, and of the examples in their sentences."""
+    texts = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+    text = "\n".join(path.read_text() for path in texts)
+    queries = re.findall(r"/rastersources/[?]([^'\"`\s]+)", text)
+    queries += re.findall(r"`([a-z]+(?:__[a-z]+)*=[^`\s]+)`", text)
+    found = [pair for query in queries for pair in parse_qsl(query)]
+    placeholders = {"west,south,east,north", "longitude,latitude"}
+    return [pair for pair in found if pair[1] not in placeholders]
+
+
+def schemas(client: Client) -> dict[str, Any]:
+    """Parameter of the list of raster sources -> its schema."""
+    document = client.get("/api/v4/openapi.json").json()
+    parameters = document["paths"][SOURCES]["get"]["parameters"]
+    return {one["name"]: one["schema"] for one in parameters}
+
+
+def test_the_document_allows_every_ordinary_request(client: Client) -> None:
+    known = schemas(client)
+    examples = documented_examples()
+    assert {"in_bbox", "name__icontains", "ordering", "created__gte"} <= {
+        one for one, _ in examples
+    }
+    asked = [(name, value) for name, values in ORDINARY.items() for value in ("", *values)]
+    said = [(name, value) for name, schema in known.items() for value in schema.get("examples", [])]
+    assert {"geometry", "point", "in_bbox", "created"} <= {name for name, _ in said}
+    for name, value in [*examples, *asked, *said]:
+        answer = client.get(SOURCES, params={name: value})
+        assert answer.status_code == 200, (name, value, answer.text)
+        assert Draft202012Validator(known[name]).is_valid(value), (name, value, known[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("in_bbox", "4,51,5"), ("in_bbox", "4_0,51,5,52"), ("point", "4.5"), ("created", "yesterday"),
+        ("created", "2024-13-01"), ("created__range", "2024-01-01"), ("access_modifier", "Secret"), ("page", "0"),
+        ("page_size", "-1"), ("temporal", "maybe"), ("uuid", "x"), ("ordering", "--name"), ("format", "xml"),
+    ],
+)  # fmt: skip
+def test_the_document_forbids_what_is_refused(client: Client, name: str, value: str) -> None:
+    assert client.get(SOURCES, params={name: value}).status_code == 400
+    assert not Draft202012Validator(schemas(client)[name]).is_valid(value)
+
+
+@pytest.mark.parametrize("moment", [*TIMES, ""])
+def test_the_document_allows_ordinary_times_in_bodies(
+    as_: As, things: dict[str, str], moment: str
+) -> None:
+    path = f"{SOURCES}{{uuid}}/data/"
+    item = as_("admin").get("/api/v4/openapi.json").json()["paths"][path]
+    form = item["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert Draft202012Validator(form["properties"]["timestamp"]).is_valid(moment)
+    url = path.format(uuid=things["rastersources"])
+    files = {"file": ("a.tif", b"")}
+    sent = as_("admin").post(url, data={"timestamp": moment}, files=files)
+    assert sent.status_code == 200, sent.text
+    for media_type, content in item["delete"]["requestBody"]["content"].items():
+        period = {"start": moment, "stop": moment}
+        assert Draft202012Validator(content["schema"]).is_valid(period), media_type
+    assert as_("admin").request("DELETE", url, json=period).status_code == 200
+
+
+@pytest.mark.parametrize("written", ["Public", "public", "PRIVATE", "100", 300])
+def test_the_document_allows_every_access_modifier_that_is_read(
+    as_: As, owner: str, written: str | int
+) -> None:
+    document = as_("admin").get("/api/v4/openapi.json").json()
+    content = document["paths"][SOURCES]["post"]["requestBody"]["content"]
+    body = {"name": "a", "organisation": owner, "access_modifier": written}
+    assert as_("admin").post(SOURCES, json=body).status_code == 201
+    assert Draft202012Validator(content["application/json"]["schema"]).is_valid(body)
+    form = {**body, "access_modifier": str(written)}
+    assert Draft202012Validator(content["application/x-www-form-urlencoded"]["schema"]).is_valid(
+        form
+    )
+
+
+def test_the_document_names_every_url_of_programs_and_the_refusals_of_each(client: Client) -> None:
+    document = client.get("/api/v4/openapi.json").json()
+    paths = document["paths"]
+    assert {"/api/v3/", "/bootstrap/lizard/", "/health/"} <= paths.keys()
+    operations = {
+        (path, method): one
+        for path, item in paths.items()
+        for method, one in item.items()
+        if method != "parameters"
+    }
+    assert [key for key, one in operations.items() if "412" in one["responses"]] == [
+        (f"{SOURCES}{{uuid}}/", "delete")
+    ]
+    assert [key for key, one in operations.items() if "431" not in one["responses"]] == []
+    referred = set(re.findall(r"#/components/responses/(\d+)", json.dumps(paths)))
+    assert referred == document["components"]["responses"].keys()
