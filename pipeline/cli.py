@@ -25,6 +25,7 @@ from pipeline.errors import CatalogueError, RastersourcesError
 from pipeline.lifeline import ended_in_order_by_signals
 from pipeline.runners import reading
 from pipeline.settings import Settings, settings
+from pipeline.terminal import complain, say
 
 if TYPE_CHECKING:
     from pipeline.catalogue.migrations import Step
@@ -69,8 +70,7 @@ def main() -> None:
 
 def fail(sentence: str) -> NoReturn:
     """Say what is wrong, on a line for each thing, and end with status 1."""
-    for line in sentence.splitlines():
-        typer.echo(f"rastersources: {line}", err=True)
+    complain(sentence)
     raise SystemExit(1)
 
 
@@ -192,7 +192,7 @@ def stop_cluster() -> None:
     from pipeline.catalogue.local import Cluster
 
     if not Cluster(home_folder(settings())).stop():
-        typer.echo("the private cluster was not running", err=True)
+        say("the private cluster was not running", err=True)
 
 
 @database.command("url")
@@ -210,7 +210,7 @@ def url() -> None:
     cluster = Cluster(home_folder(configured))
     if not cluster.running():
         cluster.start()
-        typer.echo("the private cluster runs now, until: rastersources db stop", err=True)
+        say("the private cluster runs now, until: rastersources db stop", err=True)
     bring_up_to_date(cluster.url())
     typer.echo(cluster.url())
 
@@ -255,7 +255,7 @@ def move(configured: Settings, step: "Step", revision: str) -> None:
         engine = sync_engine(where)
         before, after = step(engine, revision)
         engine.dispose()
-    typer.echo(
+    say(
         f"the schema is at {after or 'base'}"
         + ("" if before == after else f", it was at {before or 'base'}")
     )
@@ -283,7 +283,7 @@ def serve(host: Host = None, port: Port = None) -> None:
             where,
             configured,
             socket,
-            lambda address: typer.echo(f"serving {address}/api/v4/rastersources/"),
+            lambda address: say(f"serving {address}/api/v4/rastersources/"),
         )
 
 

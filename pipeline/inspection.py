@@ -18,6 +18,7 @@ from shapely.geometry import mapping
 from pipeline.errors import Rejection
 from pipeline.raster import BandStatistics, Operation, Progress, RasterFile, Statistics
 from pipeline.sources.intervals import format_interval
+from pipeline.terminal import plain
 
 Outcome = RasterFile | Rejection
 SHOWN_TIMES = 4
@@ -132,7 +133,7 @@ def show(outcome: Outcome) -> bool:
     """Print a table for people; True when the file was refused."""
     console = Console(highlight=False)
     if isinstance(outcome, Rejection):
-        text = f"{outcome.uri}\nrefused: {outcome.message} [{outcome.code}]\n"
+        text = f"{outcome.uri}\nrefused: {plain(outcome.message)} [{outcome.code}]\n"
         console.print(Text(text, style="red"), soft_wrap=True)
         return True
     console.print(Text(outcome.uri), soft_wrap=True)
@@ -140,7 +141,8 @@ def show(outcome: Outcome) -> bool:
     if outcome.statistics:
         console.print(statistics_table(outcome.statistics))
     for notice in outcome.notices:
-        console.print(Text(f"warning: {notice.message} [{notice.code}]", style="yellow"))
+        text = f"warning: {plain(notice.message)} [{notice.code}]"
+        console.print(Text(text, style="yellow"))
     console.print()
     return False
 
@@ -251,7 +253,7 @@ def described(fact: RasterFile) -> dict[str, str]:
         "layout": f"{layout.compression or 'uncompressed'}, {blocks}, overviews {overviews}",
         "COG": "yes" if layout.cog else "no: " + "; ".join(layout.not_cog_because),
         "mask": layout.mask or "none",
-        "sidecars": ", ".join(fact.sidecars) or "none",
+        "sidecars": plain(", ".join(fact.sidecars)) or "none",
     }
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +14,7 @@ from pipeline.catalogue.unregister import Unregistered
 from pipeline.errors import Rejection
 from pipeline.ingest import Outcome
 from pipeline.syncing import OF_SOURCES, PLANNED, Plan
+from pipeline.terminal import complain, say
 
 SHOWN_REJECTIONS = 50
 SHOWN_FILES = 10
@@ -23,24 +23,20 @@ SHOWN_FILES = 10
 
 def announce(outcomes: Sequence[Outcome], seconds: float) -> int:
     """Say what was done, each refused file with its reason, and what failed; the exit status that goes with it."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
     total = total_of(outcomes)
     for rejection in total.rejected[:SHOWN_REJECTIONS]:
-        console.print(refusal(rejection), markup=False)
+        say(refusal(rejection), err=True)
     hidden = len(total.rejected) - SHOWN_REJECTIONS
     if hidden > 0:
-        console.print(
-            f"... and {hidden} more refused files; `rastersources rejected list` names them all"
-        )
+        names = "`rastersources rejected list` names them all"
+        say(f"... and {hidden} more refused files; {names}", err=True)
     for outcome in outcomes:
         if outcome.failure is not None:
-            console.print(f"rastersources: {outcome.failure}", markup=False)
+            complain(str(outcome.failure))
     if total.withheld:
-        console.print(
-            "withheld files were deleted from the catalogue; `rastersources restore` lists them",
-            markup=False,
-        )
-    Console(highlight=False, soft_wrap=True).print(summary(total, seconds), markup=False)
+        lists = "`rastersources restore` lists them"
+        say(f"withheld files were deleted from the catalogue; {lists}", err=True)
+    say(summary(total, seconds))
     return status_of(outcomes)
 
 
@@ -94,17 +90,13 @@ def plans(found: Sequence[Plan], orphans: Sequence[Orphan]) -> None:
         table.add_column(name, justify="right")
     for plan in found:
         table.add_row(plan.definition, *(str(plan.counts[name]) for name in shown))
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(table)
+    Console(highlight=False, soft_wrap=True).print(table)
     for plan in found:
         for line in lines_of(plan):
-            console.print(line, markup=False)
+            say(line)
     for orphan in orphans:
         sources = counted(orphan.sources, "source")
-        console.print(
-            f"orphaned {orphan.id}: left the file with {sources}; `sync --prune` removes them",
-            markup=False,
-        )
+        say(f"orphaned {orphan.id}: left the file with {sources}; `sync --prune` removes them")
 
 
 def lines_of(plan: Plan) -> list[str]:
@@ -148,9 +140,7 @@ def buried(found: Sequence[Tombstone]) -> None:
     """What was deleted, one line each."""
     for one in found:
         what = one.uri or "the whole source"
-        typer.echo(
-            f"{one.created:%Y-%m-%d %H:%M}  {one.definition}  {one.source}  {one.name}  {what}"
-        )
+        say(f"{one.created:%Y-%m-%d %H:%M}  {one.definition}  {one.source}  {one.name}  {what}")
 
 
 def pruned(found: Sequence[Orphan]) -> None:
@@ -158,36 +148,36 @@ def pruned(found: Sequence[Orphan]) -> None:
     for orphan in found:
         gone = counted(orphan.sources - orphan.kept, "source")
         kept = f", {orphan.kept} kept for those who use them" if orphan.kept else ""
-        typer.echo(f"pruned {orphan.id}: {gone} removed{kept}", err=True)
+        say(f"pruned {orphan.id}: {gone} removed{kept}", err=True)
 
 
 def unregistered(found: Unregistered) -> None:
     """What was taken out, in one sentence."""
     sentence = f"{counted(found.files, 'file')} and {counted(found.sources, 'source')} taken out of the catalogue"
     kept = f"; {counted(found.emptied, 'source')} stayed, empty" if found.emptied else ""
-    typer.echo(sentence + kept)
+    say(sentence + kept)
 
 
 def moved(found: Moved | Rejection) -> None:
     """A source that moves, or a file that cannot be placed any more, on one line."""
     if isinstance(found, Rejection):
-        typer.echo(f"left as it is {found.uri}: {found.message} [{found.code}]")
+        say(f"left as it is {found.uri}: {found.message} [{found.code}]")
     else:
         files = counted(found.files, "file")
-        typer.echo(f"{distance(found.metres):>10}  {found.uuid}  {found.name} ({files})")
+        say(f"{distance(found.metres):>10}  {found.uuid}  {found.name} ({files})")
 
 
 def after_reproject(summary: Summary, *, dry_run: bool) -> None:
     """The outcome in one sentence."""
     if not summary.files:
-        typer.echo("nothing to change: every file lies where it would be placed now")
+        say("nothing to change: every file lies where it would be placed now")
     elif not summary.sources:
         verb = "would get" if dry_run else "got"
         files = counted(summary.files, "file")
-        typer.echo(f"no bounds change; {files} {verb} the operation and PROJ of now")
+        say(f"no bounds change; {files} {verb} the operation and PROJ of now")
     else:
         verb = "would change" if dry_run else "changed"
-        typer.echo(
+        say(
             f"the bounds of {counted(summary.sources, 'source')} {verb}, "
             f"by up to {distance(summary.metres)}"
         )
@@ -217,4 +207,5 @@ def welcome(address: str, prefect: str, config: Path) -> None:
         "",
         "Ctrl-C stops everything.",
     ]
-    typer.echo("\n".join(lines))
+    for line in lines:
+        say(line)

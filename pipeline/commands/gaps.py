@@ -8,6 +8,7 @@ import typer
 
 from pipeline.entry import catalogue
 from pipeline.settings import settings
+from pipeline.terminal import plain, say
 
 if TYPE_CHECKING:
     from pipeline.catalogue.coverage import Hole, Place
@@ -80,13 +81,13 @@ def show(found: "Sequence[Gaps]") -> None:
         if len(found) > 1 and one.complete:
             continue
         crs = one.projection or "a CRS without code"
-        console.print(f"{one.name}  {one.uuid}  {crs}  {counted(one.files, 'file')}")
+        say(f"{one.name}  {one.uuid}  {crs}  {counted(one.files, 'file')}")
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2))
         for line in lines_of(one):
-            table.add_row("", *line)
+            table.add_row("", *map(plain, line))
         console.print(table)
     if complete := sum(one.complete for one in found):
-        console.print(f"{counted(complete, 'source')} without gaps")
+        say(f"{counted(complete, 'source')} without gaps")
 
 
 def lines_of(one: "Gaps") -> Iterator[Line]:

@@ -7,6 +7,7 @@ import typer
 from pipeline.entry import catalogue
 from pipeline.errors import CatalogueError
 from pipeline.settings import settings
+from pipeline.terminal import say
 
 if TYPE_CHECKING:
     from pipeline.catalogue.rejected import RejectedFile
@@ -34,7 +35,10 @@ def list_rejected(
 
     with catalogue(settings()) as engine:
         for one in rejected_files(engine, code=code, definition=definition):
-            typer.echo(orjson.dumps(one, option=orjson.OPT_UTC_Z) if as_json else line(one))
+            if as_json:
+                typer.echo(orjson.dumps(one, option=orjson.OPT_UTC_Z))
+            else:
+                say(line(one))
 
 
 def line(one: "RejectedFile") -> str:
@@ -71,4 +75,4 @@ def retry(
             engine, uris=uris if names else None, ids=ids, code=code, definition=definition
         )
     files = "1 file" if number == 1 else f"{number} files"
-    typer.echo(f"the next run reads {files} again")
+    say(f"the next run reads {files} again")

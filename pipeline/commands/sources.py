@@ -4,6 +4,7 @@ import typer
 
 from pipeline.commands.gaps import gaps
 from pipeline.commands.options import DEFAULT_CONFIG, ConfigFile
+from pipeline.terminal import say
 
 sources = typer.Typer(
     help="The definitions of a sources.toml, and what their raster sources lack.",
@@ -20,9 +21,9 @@ def check(config: ConfigFile = DEFAULT_CONFIG) -> None:
 
     found = load(config)
     for warning in warnings(found, config.absolute().parent):
-        typer.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     number = len(found.source) + len(found.drop)
-    typer.echo("1 definition is right" if number == 1 else f"{number} definitions are right")
+    say("1 definition is right" if number == 1 else f"{number} definitions are right")
 
 
 @sources.command("schema")

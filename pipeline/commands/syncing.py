@@ -21,6 +21,7 @@ from pipeline.entry import catalogue, conditions
 from pipeline.errors import CatalogueError
 from pipeline.runners import reading
 from pipeline.settings import settings
+from pipeline.terminal import say
 
 
 def plan(
@@ -127,9 +128,7 @@ def restore(
         count = tombstones.restore(
             engine, [*(names or ()), *map(str, uuids)], uris, everything=everything
         )
-    typer.echo(
-        f"{counted(count, 'deletion')} lifted; the next sync or register brings back what is there"
-    )
+    say(f"{counted(count, 'deletion')} lifted; the next sync or register brings back what is there")
 
 
 def told_apart(names: list[str]) -> tuple[list[str], list[UUID]]:

@@ -1,0 +1,24 @@
+"""Lines for people: whatever texts of others say, they do not steer the terminal that shows them."""
+
+import re
+
+import typer
+
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""C0, DEL and C1 of Unicode; a name of a raster source may hold all but NUL."""
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """Print one line, on standard error if so wanted."""
+    typer.echo(plain(line), err=err)
+
+
+def complain(sentence: str) -> None:
+    """Say what is wrong, on a line for each thing."""
+    for line in sentence.splitlines():
+        say(f"rastersources: {line}", err=True)
+
+
+def plain(text: str) -> str:
+    """The text with `?` for each control character, line breaks included, as `ls` shows names."""
+    return CONTROLS.sub("?", text)
