@@ -5,7 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from pipeline.catalogue.report import Report
 from pipeline.ingest import Watcher
@@ -14,19 +21,21 @@ SECONDS_BETWEEN_LINES = 5
 
 
 @contextmanager
-def watching() -> Iterator[Watcher]:
-    """Whoever shows how far a run is, on standard error."""
+def watching(*, lists_only: bool = False) -> Iterator[Watcher]:
+    """Whoever shows on standard error how far a run is, or how many files a plan has listed."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield LogLines(console)
         return
-    columns = (
+    columns: tuple[ProgressColumn, ...] = (
         TextColumn("Registering"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("files"),
         TimeRemainingColumn(),
     )
+    if lists_only:
+        columns = (TextColumn("{task.total} files listed"),)
     with Progress(*columns, console=console) as progress:
         yield Bar(progress)
 

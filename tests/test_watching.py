@@ -18,14 +18,27 @@ organisation = "Watched"
 
 
 def test_a_terminal_shows_a_bar_that_ends_full(tmp_path: Path, database_url: str) -> None:
-    for number in range(7):
-        write_raster(tmp_path / f"{number}.tif")
-    (tmp_path / "sources.toml").write_text(CONFIG)
-    shown = run_in_terminal(
-        [*RASTERSOURCES, "sync", "--create"], cwd=tmp_path, RASTERSOURCES_DATABASE_URL=database_url
-    )
+    shown = shown_of(["sync", "--create"], tmp_path, database_url)
     assert "Registering" in shown
     assert "7/7" in shown
+
+
+def test_a_plan_registers_nothing_and_says_how_many_files_it_listed(
+    tmp_path: Path, database_url: str
+) -> None:
+    shown = shown_of(["plan"], tmp_path, database_url)
+    assert "7 files listed" in shown
+    assert "Registering" not in shown
+
+
+def shown_of(words: list[str], folder: Path, database_url: str) -> str:
+    """What a terminal shows of a command that finds seven files."""
+    for number in range(7):
+        write_raster(folder / f"{number}.tif")
+    (folder / "sources.toml").write_text(CONFIG)
+    return run_in_terminal(
+        [*RASTERSOURCES, *words], cwd=folder, RASTERSOURCES_DATABASE_URL=database_url
+    )
 
 
 def test_elsewhere_there_is_a_line_now_and_then(

@@ -42,7 +42,7 @@ def plan(
     from pipeline.watching import watching
 
     works, how = syncing.works_of_config(config), conditions(settings(), create=False)
-    with catalogue(settings()) as engine, watching() as watcher:
+    with catalogue(settings()) as engine, watching(lists_only=True) as watcher:
         found = syncing.plan_all(engine, syncing.chosen(works, names or ()), config, how, watcher)
         orphans = syncing.orphans(engine, config, works)
     if as_json:
