@@ -1,7 +1,10 @@
 """What commands print: what a run did, what a sync would do, where things are."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
+from shutil import which
 
 from rich.console import Console
 from rich.table import Table
@@ -16,6 +19,8 @@ from pipeline.ingest import Outcome
 from pipeline.syncing import OF_SOURCES, PLANNED, Plan
 from pipeline.terminal import complain, say
 
+PROGRAM = "rastersources"
+WORTH_ASKING = "-c 'SELECT name, extent FROM public_raster_sources'"
 SHOWN_REJECTIONS = 50
 SHOWN_FILES = 10
 """Files of each kind that a plan names; --json names all."""
@@ -195,17 +200,32 @@ def distance(metres: float) -> str:
 
 def welcome(address: str, prefect: str, config: Path) -> None:
     """Where everything is, and what to try."""
-    url = f"{address}/api/v4/rastersources/"
+    url, command = f"{address}/api/v4/rastersources/", program()
     lines = [
         f"The API is at {url}",
         f"Prefect's pages are at {prefect} in some seconds",
         "",
         "Three commands worth trying:",
         f"  curl '{url}?in_bbox=4,51,5,52&ordering=-size'",
-        f"  .venv/bin/rastersources inspect {config.parent}",
-        """  psql "$(.venv/bin/rastersources db url)" -c 'SELECT name, extent FROM public_raster_sources'""",
+        f"  {command} inspect {quote(str(config.parent))}",
+        f'  psql "$({command} db url)" {WORTH_ASKING}',
         "",
         "Ctrl-C stops everything.",
     ]
     for line in lines:
         say(line)
+
+
+def program() -> str:
+    """What calls this program from here, for a shell: its name where that is found, otherwise its path."""
+    called = Path(sys.argv[0])
+    if (
+        called.name != PROGRAM
+    ):  # python -m pipeline.cli; a virtual environment has the program beside its Python
+        called = Path(sys.executable).with_name(PROGRAM)
+    path, here = called.absolute(), Path.cwd()
+    if not path.exists():
+        return f"{quote(sys.executable)} -m pipeline.cli"
+    if which(PROGRAM) == str(path):
+        return PROGRAM
+    return quote(str(path.relative_to(here) if here in path.parents[1:] else path))

@@ -185,7 +185,7 @@ def test_make_run_prints_what_the_readme_says(reader: Reader) -> None:
     block = README.partition("$ make run\n")[2].partition("```")[0]
     expected = block.partition("\n")[2]  # what setup.sh prints is seen on a fresh machine only
     up = reader.start(
-        f"cd '{REPOSITORY}'; exec rastersources up --config sample_data/sources.toml --create"
+        f"cd '{REPOSITORY}'; exec .venv/bin/python -m pipeline.cli up --config sample_data/sources.toml --create"
     )
     try:
         printed = until_registered(up)
