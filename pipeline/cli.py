@@ -1,5 +1,6 @@
 """The command `rastersources`: reads settings and arguments, opens what is needed, calls the library, prints."""
 
+import os
 import sys
 from collections.abc import Sequence
 from time import monotonic
@@ -63,6 +64,11 @@ def main() -> None:
             app()
     except RastersourcesError as error:
         fail(str(error))
+    except UnicodeEncodeError as error:
+        if not any(argument.endswith(error.object) for argument in sys.argv):
+            raise
+        shown = os.fsencode(error.object).decode(errors="backslashreplace")
+        fail(f'"{shown}" is no UTF-8, as names in the catalogue must be; write it in UTF-8')
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone, as `head` does
         raise SystemExit(1) from None

@@ -256,3 +256,29 @@ def test_a_budget_of_the_settings_refuses_what_goes_beyond_it(tmp_path: Path) ->
     done = run([*RASTERSOURCES, "inspect", "--json", path], status=1, RASTERSOURCES_MAX_BANDS="2")
     assert json.loads(done.stdout)["error"]["code"] == "over_budget"
     run([*RASTERSOURCES, "inspect", "--json", path], RASTERSOURCES_MAX_BANDS="3")
+
+
+NO_UTF_8 = os.fsdecode(b"caf\xe9")
+COMMANDS = [
+    ["user", "add", NO_UTF_8],
+    ["user", "add", "ann", "--first-name", NO_UTF_8],
+    ["organisation", "add", NO_UTF_8],
+    ["rejected", "list", f"--definition={NO_UTF_8}"],
+    ["rejected", "retry", "--code", NO_UTF_8],
+    ["sources", "gaps", NO_UTF_8],
+    ["layer", "add", NO_UTF_8, "--source=10415ccb-ec31-4d43-bdb3-db597061527b"],
+]
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: " ".join(arguments[:2]))
+def test_an_argument_that_is_no_text_is_told(database_url: str, arguments: list[str]) -> None:
+    done = run([*RASTERSOURCES, *arguments], status=1, RASTERSOURCES_DATABASE_URL=database_url)
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith('rastersources: "caf\\xe9" is no UTF-8')
+
+
+def test_what_has_a_name_that_is_no_text_can_be_restored(database_url: str) -> None:
+    done = run(
+        [*RASTERSOURCES, "restore", NO_UTF_8], status=1, RASTERSOURCES_DATABASE_URL=database_url
+    )
+    assert "nothing of that name was deleted" in done.stderr

@@ -92,3 +92,12 @@ def sqlalchemy_url(url: str) -> URL:
             "RASTERSOURCES_DATABASE_URL must begin with postgresql://, for PostGIS is the one database"
         )
     return parsed.set(drivername="postgresql+psycopg")
+
+
+def is_storable(text: str) -> bool:
+    """Whether the database can hold a text at all: names of files may be no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

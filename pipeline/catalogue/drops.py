@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine
 
-from pipeline.catalogue.database import begin, transaction
+from pipeline.catalogue.database import begin, is_storable, transaction
 from pipeline.catalogue.lookups import BadValue, parse_uuid
 from pipeline.catalogue.moves import Move, begin_move
 from pipeline.catalogue.owners import find
@@ -114,15 +114,6 @@ def match(engine: Engine, scope: Scope, keys: Iterable[str]) -> dict[str, list[D
         for key, *row in connection.execute(MATCH, parameters):
             found.setdefault(key, []).append(Destination(*row))
     return found
-
-
-def is_storable(key: str) -> bool:
-    """Whether a name of a file can be a text of the database at all."""
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def uuid_of(key: str) -> str | None:

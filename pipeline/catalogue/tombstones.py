@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Engine, TextClause, bindparam, text
 from sqlalchemy.types import BigInteger
 
-from pipeline.catalogue.database import transaction
+from pipeline.catalogue.database import is_storable, transaction
 from pipeline.errors import CatalogueError
 
 # For a raster source that is about to be deleted: its group as a whole, refused files included, and what other
@@ -102,7 +102,11 @@ def restore(
     `names` are uuids of raster sources and ids of definitions, `uris` those of files and of folders above them. Raises
     CatalogueError when nothing of these names was deleted.
     """
-    parameters: dict[str, Any] = {"names": list(names), "uris": list(uris), "all": everything}
+    parameters: dict[str, Any] = {
+        "names": [name for name in names if is_storable(name)],
+        "uris": list(uris),
+        "all": everything,
+    }
     with transaction(engine) as connection:
         ids = [number for (number,) in connection.execute(FIND, parameters)]
         if not ids and not everything:
