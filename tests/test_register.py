@@ -323,7 +323,7 @@ def test_what_people_edit_stays_until_the_definition_changes(
     assert rows(engine, "SELECT name FROM raster_sources")[0].name == "defined anew"
 
 
-def test_a_changed_grouping_moves_files_between_sources(
+def test_a_changed_grouping_moves_files_to_other_sources_and_leaves_no_empty_ones(
     tmp_path: Path, engine: Engine, register: Any
 ) -> None:
     for name in ("a", "b"):
@@ -331,7 +331,7 @@ def test_a_changed_grouping_moves_files_between_sources(
     register([tmp_path])
     register([tmp_path], group="all", name="both")
     found = rows(engine, "SELECT name, file_count FROM raster_sources ORDER BY file_count, name")
-    assert [tuple(row) for row in found] == [("a", 0), ("b", 0), ("both", 2)]
+    assert [tuple(row) for row in found] == [("both", 2)]
     assert rows(engine, "SELECT count(*) FROM raster_files")[0][0] == 2
 
 

@@ -335,19 +335,22 @@ def test_a_file_that_comes_back_is_no_longer_missing(
     assert rows(engine, "SELECT DISTINCT state FROM raster_files") == [("present",)]
 
 
+LAYER = """
+    INSERT INTO layers (name, organisation_id, source)
+    SELECT 'layer', organisation_id, jsonb_build_object('name', 'a', 'graph', jsonb_build_object('a',
+        jsonb_build_array('lizard_nxt.blocks.LizardRasterSource', uuid::text)))
+    FROM raster_sources WHERE name = 'a'
+"""
+"""A layer that uses the raster source a."""
+
+
 def test_a_source_that_something_depends_on_stays_when_its_files_go(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     for name in ("a", "b"):
         write_raster(tmp_path / f"{name}.tif")
     sync(tmp_path)
-    execute(
-        engine,
-        """INSERT INTO layers (name, organisation_id, source)
-           SELECT 'layer', organisation_id, jsonb_build_object('name', 'a', 'graph', jsonb_build_object('a',
-               jsonb_build_array('lizard_nxt.blocks.LizardRasterSource', uuid::text)))
-           FROM raster_sources WHERE name = 'a'""",
-    )
+    execute(engine, LAYER)
     for name in ("a", "b"):
         (tmp_path / f"{name}.tif").unlink()
     sync(tmp_path, missing="remove")
@@ -355,6 +358,38 @@ def test_a_source_that_something_depends_on_stays_when_its_files_go(
     execute(engine, "DELETE FROM layers")
     sync(tmp_path, missing="remove")
     assert rows(engine, NAMES) == []
+
+
+AREAS = {"group": "area", "name": "{area}", "pattern": r"(?P<area>[a-z])_\d"}
+FILLED = "SELECT name, file_count FROM raster_sources ORDER BY name"
+
+
+def test_a_source_that_lost_its_files_to_another_one_goes_also_when_missing_files_are_kept(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    for width, name in enumerate(("a_0", "b_0", "c_0"), 20):
+        write_raster(tmp_path / f"{name}.tif", width=width)
+    sync(tmp_path, **AREAS)
+    (tmp_path / "b_0.tif").rename(tmp_path / "a_1.tif")
+    assert sync(tmp_path, **AREAS).moved == 1
+    assert rows(engine, FILLED) == [("a", 2), ("c", 1)]
+    (tmp_path / "c_0.tif").write_bytes(b"")
+    sync(tmp_path, **AREAS)
+    assert rows(engine, FILLED) == [("a", 2), ("c", 0)]  # which may be mended
+    whole = {**AREAS, "group": "all", "name": "all"}
+    assert [one.code for one in sync(tmp_path, **whole).rejected] == ["empty_file"]
+    assert rows(engine, FILLED) == [("all", 2)]
+    assert planned(engine, work_of([tmp_path], **whole)).changes == 0
+
+
+def test_a_source_that_lost_its_files_to_another_one_stays_while_something_depends_on_it(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_raster(tmp_path / "a_0.tif")
+    sync(tmp_path, **AREAS)
+    execute(engine, LAYER)
+    sync(tmp_path, **{**AREAS, "group": "all", "name": "all"})
+    assert rows(engine, FILLED) == [("a", 0), ("all", 1)]
 
 
 def test_sync_refuses_when_too_many_files_are_missing_and_changes_nothing(

@@ -1,11 +1,9 @@
 """What follows for the catalogue from files that are not there any more; each function is one transaction."""
 
-from psycopg import Connection
-from psycopg.rows import TupleRow
-
 from pipeline.catalogue.database import translated
 from pipeline.catalogue.listing import Listing
 from pipeline.catalogue.register import key_of
+from pipeline.catalogue.unused import delete_unused, find_unused
 from pipeline.sources.definition import Definition
 
 MARK = """
@@ -24,19 +22,6 @@ REMOVE = """
     RETURNING absent.state
 """
 
-# Sources that nothing is left of: no files, none that may be mended or brought back, and nobody who uses them.
-FIND_UNUSED = """
-    SELECT source.id FROM raster_sources AS source
-    WHERE source.id = ANY (%(ids)s) AND source.file_count = 0
-      AND NOT EXISTS (SELECT FROM rejected_files AS refused
-                      WHERE refused.definition = source.definition AND refused.group_key = source.group_key)
-      AND NOT EXISTS (SELECT FROM tombstones WHERE tombstones.source_uuid = source.uuid)
-      AND NOT EXISTS (SELECT FROM layer_sources AS used WHERE used.source_uuid = source.uuid)
-      AND NOT EXISTS (SELECT FROM label_type_sources AS used WHERE used.source_uuid = source.uuid)
-      AND NOT EXISTS (SELECT FROM scenario_sources AS used WHERE used.source_uuid = source.uuid)
-      AND NOT EXISTS (SELECT FROM uploads WHERE uploads.source_id = source.id
-                      AND uploads.state IN ('requested', 'received', 'processing', 'retry'))
-"""
 FIND_EMPTY = (
     "SELECT id, group_key FROM raster_sources WHERE definition = %s AND file_count = 0 ORDER BY id"
 )
@@ -87,16 +72,3 @@ def given_up(listing: Listing, definition: Definition, query: str) -> list[int]:
     waited_for = keys.intersection(key_of(definition, file) for file in listing.changed_files())
     waited_for |= {key for key in keys if f"{key}/".startswith(below)}
     return [number for number, key in empty.items() if key not in waited_for]
-
-
-def delete_unused(connection: Connection[TupleRow], locked: list[int]) -> list[int]:
-    """Delete those of the locked sources that nothing is left of; the ids of the others."""
-    # Looked up once they are locked: what began to use them meanwhile is seen.
-    unused = find_unused(connection, locked)
-    connection.execute("DELETE FROM raster_sources WHERE id = ANY (%s)", (unused,))
-    return sorted(set(locked) - set(unused))
-
-
-def find_unused(connection: Connection[TupleRow], ids: list[int]) -> list[int]:
-    """Those of the sources that nothing is left of."""
-    return [number for (number,) in connection.execute(FIND_UNUSED, {"ids": ids})]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from pipeline.catalogue.absence import delete_unused
 from pipeline.catalogue.database import transaction
 from pipeline.catalogue.staging import Connection
+from pipeline.catalogue.unused import delete_unused
 from pipeline.errors import CatalogueError, Overlapping
 from pipeline.sources.definition import Definition
 

@@ -15,6 +15,7 @@ from pipeline.catalogue.database import transaction
 from pipeline.catalogue.fit import DROP_MISSING, EVICT, REFUSE_MISFITS
 from pipeline.catalogue.report import Report
 from pipeline.catalogue.staging import FILE_COLUMNS, FILE_UPDATES, FILE_VALUES, Connection, stage
+from pipeline.catalogue.unused import delete_unused
 from pipeline.errors import CatalogueError, MissingTime, RasterError, Rejection
 from pipeline.raster import RasterFile
 from pipeline.sources.definition import Definition
@@ -113,6 +114,15 @@ class Batch:
             self.moves.append(Move(before, group, item.moved_from, item.file.uri))
 
     @property
+    def keys(self) -> dict[str, str | None]:
+        """URI of each file that was looked at -> the key of its group; the files that moved under both URIs."""
+        return {
+            **{rejection.uri: key for rejection, key in self.refused},
+            **{fact.uri: group.key for group, fact in self.facts},
+            **{move.old_uri: move.after.key for move in self.moves},
+        }
+
+    @property
     def uris(self) -> list[str]:
         """Of all files that may enter or leave a source."""
         read = [fact.uri for _, fact in self.facts]
@@ -154,8 +164,22 @@ UPSERT_SOURCES = """
 LOCK_SOURCES = """
     SELECT id FROM raster_sources WHERE id IN (
         SELECT id FROM raster_sources WHERE definition = %(definition)s AND group_key = ANY (%(keys)s)
-        UNION SELECT source_id FROM raster_files WHERE definition = %(definition)s AND uri = ANY (%(uris)s))
+        UNION SELECT source_id FROM raster_files WHERE definition = %(definition)s AND uri = ANY (%(uris)s)
+        UNION SELECT source.id
+        FROM rejected_files AS refused JOIN raster_sources AS source USING (definition, group_key)
+        WHERE refused.definition = %(definition)s AND refused.uri = ANY (%(uris)s))
     ORDER BY id FOR UPDATE
+"""
+
+# The sources of the definition that files belonged to, registered or refused.
+FIND_FORMER = """
+    SELECT file.uri, source.id, source.group_key
+    FROM raster_files AS file JOIN raster_sources AS source ON source.id = file.source_id
+    WHERE file.definition = %(definition)s AND file.uri = ANY (%(uris)s) AND source.definition = %(definition)s
+    UNION ALL
+    SELECT refused.uri, source.id, source.group_key
+    FROM rejected_files AS refused JOIN raster_sources AS source USING (definition, group_key)
+    WHERE refused.definition = %(definition)s AND refused.uri = ANY (%(uris)s)
 """
 
 # What people deleted since the files were listed; looked up once the sources are locked, as whoever deletes locks them.
@@ -284,6 +308,7 @@ def write(
     locked = [source for (source,) in connection.execute(LOCK_SOURCES, parameters)]
     connection.execute(WITHHOLD_GROUPS, parameters)
     withheld = {uri for (uri,) in connection.execute(WITHHOLD_FILES, parameters)}
+    left = left_sources(connection, batch, parameters)
     connection.execute(FIND_SOURCES, parameters)
     gave_way = [Rejection(*row) for row in connection.execute(EVICT, parameters)] if evicted else []
     misfits = [
@@ -296,6 +321,7 @@ def write(
     connection.execute(UPSERT_FILES)
     keep_rejections(connection, parameters, refused)
     connection.execute("SELECT derive_sources(%s)", [locked])
+    delete_unused(connection, left)
     return withheld, gave_way + [rejection for rejection, *_ in misfits]
 
 
@@ -309,6 +335,12 @@ def move_groups(connection: Connection, moves: Sequence[Move], parameters: dict[
             "new_names": [move.after.name for move in moves],
         }
         connection.execute(MOVE_GROUPS, {**parameters, **lists})
+
+
+def left_sources(connection: Connection, batch: Batch, parameters: dict[str, Any]) -> list[int]:
+    """The ids of sources from which files go to other ones, by now as the definition groups them or by their names."""
+    former, keys = connection.execute(FIND_FORMER, parameters).fetchall(), batch.keys
+    return sorted({source for uri, source, key in former if keys.get(uri) not in (None, key)})
 
 
 Kept = tuple[Rejection, str | None, str | None]

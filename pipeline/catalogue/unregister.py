@@ -7,8 +7,8 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from pipeline.catalogue.absence import delete_unused
 from pipeline.catalogue.database import transaction
+from pipeline.catalogue.unused import delete_unused
 from pipeline.errors import CatalogueError
 from pipeline.sources.fields import REGISTER
 
