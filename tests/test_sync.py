@@ -863,6 +863,19 @@ def test_a_source_whose_file_was_gone_gets_its_new_name_when_the_file_is_back(
     assert rows(engine, "SELECT name, description FROM raster_sources") == [("Map a", "new")]
 
 
+def test_a_source_is_named_anew_only_when_its_definition_names_it_otherwise(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_raster(tmp_path / "c.tif")
+    sync(tmp_path, group="all")
+    write_raster(tmp_path / "a.tif")
+    sync(tmp_path, group="all")
+    sync(tmp_path, group="all", description="Both")
+    assert rows(engine, "SELECT name, description FROM raster_sources") == [("c", "Both")]
+    sync(tmp_path, group="all", description="Both", name="All of {stem}")
+    assert rows(engine, NAMES) == [("All of a",)]
+
+
 def test_what_register_is_told_by_hand_is_said_of_its_files_alone(
     tmp_path: Path, engine: Engine, pool: ReadingPool
 ) -> None:

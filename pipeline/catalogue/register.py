@@ -144,7 +144,8 @@ MOVE_GROUPS = """
                       WHERE other.definition = %(definition)s AND other.group_key = moved.key)
 """
 
-# One source per group: made when it is new, and brought up to date when its definition changed, not otherwise.
+# One source per group: made when it is new, and brought up to date when its definition changed, not otherwise; its name
+# when the part of the hash changed that is about names.
 UPSERT_SOURCES = """
     INSERT INTO raster_sources (uuid, definition, group_key, definition_hash, name, description, organisation_id,
                                 access_modifier, supplier_id, supplier_code, temporal, declared_interval)
@@ -152,7 +153,9 @@ UPSERT_SOURCES = """
            %(organisation_id)s, %(access_modifier)s, %(supplier_id)s, %(supplier_code)s, %(temporal)s, %(interval)s
     FROM unnest(%(keys)s::text[], %(names)s::text[]) AS found (key, name) ORDER BY key
     ON CONFLICT (definition, group_key) DO UPDATE SET
-        definition_hash = excluded.definition_hash, name = excluded.name, description = excluded.description,
+        name = CASE split_part(raster_sources.definition_hash, '.', 2)
+               WHEN split_part(excluded.definition_hash, '.', 2) THEN raster_sources.name ELSE excluded.name END,
+        definition_hash = excluded.definition_hash, description = excluded.description,
         organisation_id = excluded.organisation_id, access_modifier = excluded.access_modifier,
         supplier_id = excluded.supplier_id, supplier_code = excluded.supplier_code,
         temporal = excluded.temporal, declared_interval = excluded.declared_interval

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from pipeline.sources.config import Config
+from pipeline.sources.definition import PLACEHOLDER, Definition
 from pipeline.sources.drop import whole
 from pipeline.storage import Place, place_of
 
@@ -13,6 +14,7 @@ def warnings(config: Config, folder: Path) -> Iterator[str]:
     """Sentences for people; paths are relative to the folder of the sources.toml."""
     users: dict[PurePath, list[str]] = defaultdict(list)
     for definition in config.source:
+        yield from named_by_a_file(definition)
         for entry in definition.files:
             users[whole(entry, folder)].append(definition.id)
             yield from absent(definition.id, place_of(entry, folder))
@@ -23,6 +25,15 @@ def warnings(config: Config, folder: Path) -> Iterator[str]:
         if len(names) > 1:
             which = " and ".join(f'"{name}"' for name in names)
             yield f"{which} take the same files: {place}"
+
+
+def named_by_a_file(definition: Definition) -> Iterator[str]:
+    """A sentence where sources of several files are called after one of them."""
+    if definition.group != "file" and "stem" in PLACEHOLDER.findall(definition.name):
+        yield (
+            f'"{definition.id}": {{stem}} is the name of one file, and its sources have several: which one depends on '
+            "what came first; give a name without it"
+        )
 
 
 def absent(name: str, place: Place) -> Iterator[str]:

@@ -271,6 +271,20 @@ def test_check_counts_what_is_right_and_warns_of_what_is_odd(write: Write) -> No
     assert len(done.stderr.splitlines()) == 2
 
 
+def test_check_warns_of_sources_of_several_files_that_are_named_by_one_of_them(
+    write: Write,
+) -> None:
+    path = write(SOURCE + 'group = "all"\n')
+    (path.parent / "a.tif").touch()
+    check = [*RASTERSOURCES, "sources", "check", "--config", path]
+    assert run(check).stderr == (
+        'warning: "rain": {stem} is the name of one file, and its sources have several: which one depends on what '
+        "came first; give a name without it\n"
+    )
+    path.write_text(path.read_text() + 'name = "Rain"\n')
+    assert run(check).stderr == ""
+
+
 def test_the_samples_are_right_and_nothing_is_odd() -> None:
     config = REPOSITORY / "sample_data" / "sources.toml"
     done = run([*RASTERSOURCES, "sources", "check", "--config", config])
