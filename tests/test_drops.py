@@ -71,6 +71,14 @@ def test_a_file_goes_to_the_source_of_its_uuid(
     assert times == ([datetime(2024, 1, 2, 3, tzinfo=UTC)] if tail else [],)
 
 
+def test_a_uuid_is_that_of_one_source_also_where_it_is_the_code_of_another(site: Site) -> None:
+    uuid = site.source("rain")
+    site.source(str(uuid))
+    site.drop(f"{uuid}.tif")
+    assert site.sync().registered == 1
+    assert site.files() == [("rain", f"done/{uuid}.tif")]
+
+
 def test_codes_may_hold_underscores_and_what_looks_like_a_time(site: Site) -> None:
     site.source("rain_nl", temporal=True)
     site.source("rain_20240101")

@@ -29,7 +29,8 @@ from pipeline.sources.naming import Meaning
 
 # All raster sources with these codes or uuids.
 MATCH = """
-    SELECT wanted.key, source.id, source.temporal, source.organisation_id, source.supplier_id
+    SELECT wanted.key, source.id, source.temporal, source.organisation_id, source.supplier_id,
+           coalesce(source.uuid = wanted.uuid, false)
     FROM unnest(%(keys)s::text[], %(uuids)s::uuid[]) AS wanted (key, uuid)
     CROSS JOIN LATERAL (
         SELECT id FROM raster_sources AS coded WHERE coded.supplier_code = wanted.key
@@ -80,6 +81,8 @@ class Destination:
     """Whether it is a series in time."""
     organisation_id: int
     supplier_id: int | None
+    named: bool
+    """Whether it was found by its uuid."""
 
 
 def find_scope(engine: Engine, drop: Drop) -> Scope:
@@ -130,6 +133,7 @@ def choose(
     """Which source a file is meant for, and the time in its name; raises Unmatched, NotTheSupplier or MissingTime."""
     for meaning in meanings:
         found = known.get(meaning.key, ())
+        found = [one for one in found if one.named] or found  # a uuid may be another one's code
         if not found:
             continue
         own = [one for one in found if scope.supplier_id in (None, one.supplier_id)]
