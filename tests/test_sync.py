@@ -584,6 +584,19 @@ def test_what_was_deleted_on_purpose_is_not_brought_back_until_it_is_restored(
     ]
 
 
+@pytest.mark.parametrize("place", ["a.tif", ""])
+def test_a_deleted_source_of_one_file_is_restored_by_the_path_of_that_file_or_of_its_folder(
+    tmp_path: Path, engine: Engine, sync: Any, place: str
+) -> None:
+    write_raster(tmp_path / "a.tif")
+    sync(tmp_path)
+    uuid = rows(engine, "SELECT uuid FROM raster_sources")
+    delete_source(engine, "a")
+    assert tombstones.restore(engine, [], [file_uri(tmp_path / place)]) == 1
+    sync(tmp_path)
+    assert rows(engine, "SELECT uuid FROM raster_sources") == uuid
+
+
 def test_an_unregistered_file_stays_out_until_it_changes(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:

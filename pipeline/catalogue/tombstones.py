@@ -46,12 +46,14 @@ LIST = """
     SELECT definition, source_uuid, name, uri, created FROM tombstones ORDER BY created, id
 """
 
-# By the uuid of the source, by the definition, by the file, or by a folder or prefix above it.
+# By the uuid of the source, by the definition, by the file, or by a folder or prefix above it. The group of a source of
+# one file is the URI of that.
 FIND = """
     SELECT id FROM tombstones
-    WHERE %(all)s OR source_uuid::text = ANY (%(names)s) OR definition = ANY (%(names)s) OR uri = ANY (%(uris)s)
+    WHERE %(all)s OR source_uuid::text = ANY (%(names)s) OR definition = ANY (%(names)s)
+       OR coalesce(uri, group_key) = ANY (%(uris)s)
        OR EXISTS (SELECT FROM unnest(%(uris)s::text[]) AS folder (uri)
-                  WHERE starts_with(tombstones.uri, rtrim(folder.uri, '/') || '/'))
+                  WHERE starts_with(coalesce(tombstones.uri, group_key), rtrim(folder.uri, '/') || '/'))
     FOR UPDATE
 """
 
