@@ -182,7 +182,7 @@ def compared(
         recorded(run.engine, work.definition.id, report) as row,
         listing_of(run.engine, work.definition, alone=alone) as listing,
     ):
-        if alone:
+        if alone or listing.join():
             row.bury_dead()
         ingestion = run.ingestion(work.definition)
         fill(listing, work, run.conditions, run.watcher)

@@ -21,7 +21,7 @@ from pipeline.catalogue.listing import listing_of
 from pipeline.catalogue.report import Report
 from pipeline.catalogue.unregister import unregister
 from pipeline.errors import CatalogueError, Overlapping, Rejection, TimedOut, TransientError
-from pipeline.ingest import Conditions, Work
+from pipeline.ingest import Conditions, Work, compared
 from pipeline.raster import Options, ReadingPool
 from pipeline.storage import StoredFile, file_uri, place_of, rejection
 from pipeline.syncing import Plan, orphans, prune_all, sync_all
@@ -1129,6 +1129,20 @@ def test_a_second_run_of_a_definition_stops_and_says_so(
         sync(tmp_path)
     assert rows(engine, "SELECT state FROM sync_runs") == [("overlapping",)]
     assert sync(tmp_path).registered == 1
+
+
+def test_a_register_by_hand_that_was_killed_is_told_apart_from_one_that_is_at_work(
+    tmp_path: Path, engine: Engine, pool: ReadingPool
+) -> None:
+    work = work_of([write_raster(tmp_path / "a.tif")], id="register")
+    states = "SELECT state FROM sync_runs ORDER BY id"
+    execute(engine, "INSERT INTO sync_runs (definition) VALUES ('register')")
+    run, report = run_of(engine, pool.read), Report()
+    with compared(run, work, report, complete=False):
+        assert rows(engine, states) == [("failed",), ("running",)]
+        registered(engine, pool.read, work)
+        assert rows(engine, states) == [("failed",), ("running",), ("completed",)]
+    assert rows(engine, states) == [("failed",), ("completed",), ("completed",)]
 
 
 def test_every_run_leaves_a_row_and_one_that_was_killed_is_told_apart(

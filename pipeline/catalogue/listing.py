@@ -135,6 +135,8 @@ GET_FILES = """
 """
 
 LOCK = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
+SHARE_LOCK = "SELECT pg_advisory_lock_shared(hashtextextended(%s, 0))"
+UNLOCK = "SELECT pg_advisory_unlock(hashtextextended(%s, 0))"
 HOLDS_LOCK = (
     "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())"
 )
@@ -318,6 +320,15 @@ class Listing:
             self.connection.execute(STILL_REFUSED, parameters)
             if complete:
                 self.connection.execute(f"DELETE {CLEARED}", self._parameters())
+
+    def join(self) -> bool:
+        """For a run that may have others beside it: share the lock with them; whether there is none at the moment."""
+        with translated():
+            (alone,) = self._one(LOCK, (self.definition.id,))
+            self.connection.execute(SHARE_LOCK, (self.definition.id,))
+            if alone:
+                self.connection.execute(UNLOCK, (self.definition.id,))
+        return bool(alone)
 
     def check_lock(self) -> None:
         """Raises TransientError when the connection, and with it the lock, was lost."""

@@ -21,7 +21,7 @@ class Row:
     definition: str
 
     def bury_dead(self) -> None:
-        """Say of earlier runs that still seem to be at work that they were killed: whoever holds the lock is alone."""
+        """Say of earlier runs that still seem to be at work that they were killed: whoever got the lock was alone."""
         others = (
             sync_runs.c.definition == self.definition,
             sync_runs.c.state == "running",
