@@ -48,13 +48,13 @@ def sync_flow(
 ) -> State[object]:
     """Sync definitions, all without names; Completed, Failed, or Cancelled where another run is at work."""
     began, configured = monotonic(), settings()
-    works, how = works_of_config(config), conditions(configured, create=create)
+    works, how = works_of_config(config, empty=prune), conditions(configured, create=create)
     with catalogue(configured) as engine, reading(configured, runner, scheduler) as reader:
+        if prune:
+            pruned(prune_all(engine, config, works))
         with watching() as watcher:
             run = Run(engine, how, reader, watcher, write_as_task)
             outcomes = sync_all(
                 run, chosen(works, names or ()), config, accept_missing=accept_missing
             )
-        if prune:
-            pruned(prune_all(engine, config, works))
     return conclude("sync", outcomes, monotonic() - began, configured)

@@ -61,7 +61,7 @@ class DropWork:
         return self.drop.id
 
 
-def drops_of_config(path: Path) -> list[DropWork]:
+def drops_of_config(path: Path, *, empty: bool = False) -> list[DropWork]:
     """The drop folders of a sources.toml; raises CatalogueError that says what is wrong in it."""
     folder = path.absolute().parent
     return [
@@ -71,7 +71,7 @@ def drops_of_config(path: Path) -> list[DropWork]:
             None if drop.done == KEEP else located(drop.done, folder),
             None if drop.refused == KEEP else located(drop.refused, folder),
         )
-        for drop in load(path).drop
+        for drop in load(path, empty=empty).drop
     ]
 
 

@@ -138,10 +138,10 @@ def work_of_arguments(places: Sequence[str], fields: dict[str, object]) -> list[
     return [Work(definition, [named_place(place) for place in places])]
 
 
-def work_of_config(path: Path) -> list[Work]:
+def work_of_config(path: Path, *, empty: bool = False) -> list[Work]:
     """The definitions of a sources.toml and their files; raises CatalogueError that says what is wrong in it."""
-    folder = path.absolute().parent
-    return [Work(definition, places_of(definition, folder)) for definition in load(path).source]
+    folder, config = path.absolute().parent, load(path, empty=empty)
+    return [Work(definition, places_of(definition, folder)) for definition in config.source]
 
 
 def register_all(run: Run, works: Sequence[Work]) -> list[Outcome]:

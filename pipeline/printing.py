@@ -101,7 +101,9 @@ def plans(found: Sequence[Plan], orphans: Sequence[Orphan]) -> None:
             say(line)
     for orphan in orphans:
         sources = counted(orphan.sources, "source")
-        say(f"orphaned {orphan.id}: left the file with {sources}; `sync --prune` removes them")
+        say(
+            f"orphaned {orphan.id}: left the file with {sources}; `sync --prune` removes what it left"
+        )
 
 
 def lines_of(plan: Plan) -> list[str]:

@@ -59,9 +59,12 @@ CHANGES = ("add", "update", "moved", "outdated", "missing", "cleared", *OF_SOURC
 AnyWork = Work | DropWork
 
 
-def works_of_config(path: Path) -> list[AnyWork]:
-    """The definitions and drop folders of a sources.toml; raises CatalogueError that says what is wrong in it."""
-    return [*work_of_config(path), *drops_of_config(path)]
+def works_of_config(path: Path, *, empty: bool = False) -> list[AnyWork]:
+    """The definitions and drop folders of a sources.toml; raises CatalogueError that says what is wrong in it.
+
+    `empty` says that there may be none.
+    """
+    return [*work_of_config(path, empty=empty), *drops_of_config(path, empty=empty)]
 
 
 def chosen(works: Sequence[AnyWork], names: Sequence[str]) -> list[AnyWork]:
@@ -82,6 +85,7 @@ def sync_all(
 
     def sync_one(work: AnyWork, report: Report) -> None:
         if isinstance(work, DropWork):
+            remember(run.engine, work.id, config)
             receive(run, work, report)
         else:
             sync(run, work, config, report, accept_missing=accept_missing)
@@ -95,7 +99,7 @@ def sync(run: Run, work: Work, config: Path, report: Report, *, accept_missing: 
     with compared(run, work, report, complete=True) as (ingestion, listing):
         if not accept_missing:
             refuse_many_missing(run.engine, definition, config, listing.absence())
-        remember(run.engine, definition, config)
+        remember(run.engine, definition.id, config, definition.uuid)
         adopt(run.engine, definition)
         bring_in(run, ingestion, listing, report)
         listing.check_lock()
@@ -304,10 +308,13 @@ def take_dispute(plan: Plan, dispute: Dispute) -> None:
 
 
 def orphans(engine: Engine, config: Path, works: Sequence[AnyWork]) -> list[Orphan]:
-    """Definitions that left their sources.toml and still have raster sources."""
+    """Definitions and drop folders that left their sources.toml, and what they left."""
     return find_orphans(engine, config, [work.id for work in works])
 
 
 def prune_all(engine: Engine, config: Path, works: Sequence[AnyWork]) -> list[Orphan]:
-    """Remove the raster sources of definitions that left their sources.toml; what became of each definition."""
+    """Remove what was left of definitions that left their sources.toml; what became of each.
+
+    Before those that are in it are synced, as one of them may have been renamed. Raises Overlapping as `prune` does.
+    """
     return [prune(engine, orphan) for orphan in orphans(engine, config, works)]

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from pipeline.catalogue import rejected
+from pipeline.catalogue.orphans import Orphan
 from pipeline.errors import CatalogueError
 from pipeline.storage import file_uri, present_fingerprint, stored_file
+from pipeline.syncing import orphans, prune_all
 from tests.commands import RASTERSOURCES, run
 from tests.dropfolder import Site, execute, rows, tree
 from tests.factory import RD_TRANSFORM, write_raster
-from tests.ingestion import planned, synced
+from tests.ingestion import CONFIG, planned, synced
 
 # Which source, which time ------------------------------------------------------------------------------------------
 
@@ -380,3 +382,14 @@ def test_a_drop_folder_is_planned_and_synced_by_its_name(site: Site, database_ur
     assert states == [("drop", "rejections", 1, {"unmatched": 1}), ("drop", "completed", 0, {})]
     command("sync", "--prune", status=0)
     assert site.files() == [("rain", "done/rain.tif")]
+
+
+def test_of_a_drop_folder_that_left_the_file_refusals_go_and_files_stay(site: Site) -> None:
+    site.source("rain")
+    site.drop("rain.tif")
+    site.drop("unknown.tif")
+    site.sync()
+    assert orphans(site.engine, CONFIG, []) == [Orphan("drop", 0)]
+    prune_all(site.engine, CONFIG, [])
+    assert orphans(site.engine, CONFIG, []) == []
+    assert (site.refusals(), site.files()) == ([], [("rain", "done/rain.tif")])

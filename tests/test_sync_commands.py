@@ -175,3 +175,29 @@ def test_a_definition_that_left_the_file_is_shown_and_pruned_when_asked(
     assert "orphaned two" in command("plan").stdout
     assert "pruned two: 1 source removed" in command("sync", "--prune").stderr
     assert "orphaned" not in command("plan").stdout
+
+
+def test_the_last_definition_can_leave_its_file_and_be_pruned(
+    folder: Path, command: Any, engine: Engine
+) -> None:
+    command("sync", "--create")
+    (folder / "sources.toml").write_text("# none any more\n")
+    assert "`sync --prune` removes what it held before" in command("sync", status=1).stderr
+    command("sync", "--prune")
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM raster_sources")) == 0
+
+
+def test_a_definition_that_names_its_uuid_can_be_renamed(
+    folder: Path, command: Any, engine: Engine
+) -> None:
+    uuid = "0f6f5a4e-6c7d-4b67-9e0f-9d9c4c3f0a11"
+    config = CONFIG.partition('[[source]]\nid = "two"')
+    named = f'{config[1]}{config[2]}uuid = "{uuid}"\n'
+    (folder / "sources.toml").write_text(named)
+    command("sync", "--create")
+    (folder / "sources.toml").write_text(named.replace('id = "two"', 'id = "new"'))
+    assert "pruned two: 0 sources removed, 1 kept" in command("sync", "--prune").stderr
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT uuid::text, definition FROM raster_sources"))
+        assert [tuple(row) for row in found] == [(uuid, "new")]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from uuid import UUID
 
 from sqlalchemy import Engine
 
@@ -33,16 +34,19 @@ UUID_OF = "SELECT uuid FROM raster_sources WHERE definition = %(definition)s AND
 
 LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended(%(id)s, 0))"
 LOCK_SOURCES = """
-    SELECT id, definition = %(id)s, uuid = (SELECT uuid FROM definitions WHERE id = %(id)s)
-    FROM raster_sources AS source WHERE definition = %(id)s OR EXISTS (
-        SELECT FROM raster_files AS file WHERE file.source_id = source.id AND file.definition = %(id)s)
+    SELECT id, uuid = (SELECT uuid FROM definitions WHERE id = %(id)s) FROM raster_sources WHERE definition = %(id)s
     ORDER BY id FOR UPDATE
+"""
+# What a drop folder brought is in sources of others, and stays.
+REMOVE_FILES = """
+    DELETE FROM raster_files AS file USING raster_sources AS source
+    WHERE file.source_id = source.id AND source.definition = %(id)s AND file.definition = %(id)s
 """
 
 
 @dataclass(frozen=True)
 class Orphan:
-    """A definition that left its sources.toml."""
+    """A definition or a drop folder that left its sources.toml."""
 
     id: str
     sources: int
@@ -52,10 +56,13 @@ class Orphan:
     named them by their uuid."""
 
 
-def remember(engine: Engine, definition: Definition, config: Path) -> None:
-    """Keep where a definition stands, before a sync brings anything in: what that leaves is the definition's."""
+def remember(engine: Engine, name: str, config: Path, uuid: UUID | None = None) -> None:
+    """Keep where a definition or drop folder stands, before a sync brings anything in: what that leaves is its own.
+
+    `uuid` is that of the raster source that a definition names.
+    """
     with transaction(engine) as connection:
-        connection.execute(REMEMBER, (definition.id, str(config.absolute()), definition.uuid))
+        connection.execute(REMEMBER, (name, str(config.absolute()), uuid))
 
 
 def elsewhere(engine: Engine, definition: Definition, config: Path) -> str | None:
@@ -78,7 +85,7 @@ def is_same(known: str, config: Path) -> bool:
 
 
 def prune(engine: Engine, orphan: Orphan) -> Orphan:
-    """Take the files of a definition out of the catalogue, and with them the sources that nothing is left of.
+    """Take the files of a definition out of its sources, and with them the sources that nothing is left of.
 
     Raises Overlapping where a run of the definition is at work.
     """
@@ -86,10 +93,9 @@ def prune(engine: Engine, orphan: Orphan) -> Orphan:
     with transaction(engine) as connection:
         if connection.execute(LOCK, name).fetchone() != (True,):
             raise Overlapping(f'a run of "{orphan.id}" is at work; wait for it')
-        sources = connection.execute(LOCK_SOURCES, name).fetchall()
-        own = {number: bool(named) for number, own, named in sources if own}
-        connection.execute("DELETE FROM raster_files WHERE definition = %(id)s", name)
-        connection.execute("SELECT derive_sources(%s)", ([number for number, *_ in sources],))
+        own: dict[int, bool | None] = dict(connection.execute(LOCK_SOURCES, name).fetchall())
+        connection.execute(REMOVE_FILES, name)
+        connection.execute("SELECT derive_sources(%s)", (list(own),))
         for table in ("rejected_files", "tombstones"):
             connection.execute(f"DELETE FROM {table} WHERE definition = %(id)s", name)  # noqa: S608
         kept = [number for number, named in own.items() if named]

@@ -30,6 +30,7 @@ AcceptMissing = Annotated[
     bool, typer.Option("--accept-missing", help="Go on also when very many files are missing.")
 ]
 Prune = Annotated[
-    bool, typer.Option("--prune", help="Remove the sources of definitions that left the file.")
+    bool,
+    typer.Option("--prune", help="First remove the sources of definitions that left the file."),
 ]
 Pool = Annotated[str, typer.Option(help="A work pool of type process.", metavar="NAME")]

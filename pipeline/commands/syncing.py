@@ -74,16 +74,16 @@ def sync(
     from pipeline.watching import watching
 
     began, configured = monotonic(), settings()
-    works = works_of_config(config)
+    works = works_of_config(config, empty=prune)
     how = conditions(configured, create=create)
     with reading(configured, runner, scheduler) as reader, catalogue(configured) as engine:
+        if prune:
+            pruned(prune_all(engine, config, works))
         with watching() as watcher:
             run = Run(engine, how, reader, watcher)
             outcomes = sync_all(
                 run, chosen(works, names or ()), config, accept_missing=accept_missing
             )
-        if prune:
-            pruned(prune_all(engine, config, works))
     raise SystemExit(announce(outcomes, monotonic() - began))
 
 

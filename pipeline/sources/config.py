@@ -52,12 +52,20 @@ class Table:
         return f"[[{self.kind}]] {which}"
 
 
-def load(path: Path) -> Config:
-    """The definitions of a sources.toml; raises CatalogueError, each line of which says what is wrong where."""
+def load(path: Path, *, empty: bool = False) -> Config:
+    """The definitions of a sources.toml; raises CatalogueError, each line of which says what is wrong where.
+
+    `empty` says that there may be none.
+    """
     text = text_of(path)
     document = document_of(text, path)
     lines = lines_of(text)
     tables = tables_of(document, lines, path)
+    if not tables and not empty:
+        raise CatalogueError(
+            f"{path} holds no [[source]]; docs/sources.md shows what to write, "
+            "`sync --prune` removes what it held before"
+        )
     found: dict[str, list[Watched]] = {kind: [] for kind in TABLES}
     faults = [*taken_ids(tables)]
     for table in tables:
@@ -102,7 +110,7 @@ def document_of(text: str, path: Path) -> dict[str, Any]:
 
 
 def tables_of(document: dict[str, Any], lines: dict[Place, int], path: Path) -> list[Table]:
-    """The tables of the file; raises CatalogueError when it holds none, or something else."""
+    """The tables of the file; raises CatalogueError when it holds something else."""
     for name, value in document.items():
         where = f"{path}, line {line_of((name, 0) if (name, 0) in lines else (name,), lines)}"
         if name not in TABLES:
@@ -111,14 +119,11 @@ def tables_of(document: dict[str, Any], lines: dict[Place, int], path: Path) -> 
             raise CatalogueError(f'{where}: "{name}" is neither [[source]] nor [[drop]]{hint}')
         if not isinstance(value, list) or not all(isinstance(table, dict) for table in value):
             raise CatalogueError(f"{where}: write [[{name}]], with two brackets, above each {name}")
-    tables = [
+    return [
         Table(kind, number, fields)
         for kind in TABLES
         for number, fields in enumerate(document.get(kind, []))
     ]
-    if not tables:
-        raise CatalogueError(f"{path} holds no [[source]]; docs/sources.md shows what to write")
-    return tables
 
 
 def taken_ids(tables: list[Table]) -> Iterator[tuple[Table, Fault]]:
