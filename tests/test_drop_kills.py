@@ -153,8 +153,10 @@ def test_a_run_that_is_killed_now_and_then_loses_nothing_and_doubles_nothing(
 def test_fifty_kills_lose_nothing_and_double_nothing(site: Site, kept: Path) -> None:
     seed = random.SystemRandom().randrange(2**32)
     chance, kills = random.Random(seed), Kills()
-    for number in range(50):
+    for number in range(500):
         kills.one(site, kept, chance, number)
         if number % 10 == 9:
             run_and_check(site, kept, kills.dropped, f"seed {seed}")
+            if number > 48 and kills.on_their_way >= 5:  # a quick machine needs more kills for that
+                break
     assert kills.on_their_way >= 5, f"seed {seed}"
