@@ -190,18 +190,26 @@ def test_what_others_put_into_the_storage_is_left_alone_and_in_nobodys_way(
 def test_a_storage_that_cannot_be_swept_keeps_no_upload_waiting(
     as_: As, source: Source, tif: Path, deposit: FolderDeposit, worker: Worker
 ) -> None:
+    tried, stop = Event(), Event()
+
     class Unswept(FolderDeposit):
         def uris(self) -> Iterator[str]:
+            tried.set()
             raise TransientError("the storage does not list its files")
 
-    task, stop = accepted(as_("admin"), source(), tif), Event()
+    task = accepted(as_("admin"), source(), tif)
     working = Thread(
         target=work_until, args=(stop, replace(worker, deposit=Unswept(deposit.folder)))
     )
     working.start()
-    until(lambda: as_("admin").get(task).json()["status"] == "SUCCESS", 60)
-    stop.set()
-    working.join()
+    try:
+        until(lambda: as_("admin").get(task).json()["status"] == "SUCCESS", 60)
+        assert tried.wait(60)
+        second = accepted(as_("admin"), source(), tif)
+        until(lambda: as_("admin").get(second).json()["status"] == "SUCCESS", 60)
+    finally:
+        stop.set()
+        working.join()
 
 
 def test_a_sidecar_that_a_person_made_is_in_no_deletions_way(
