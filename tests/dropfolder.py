@@ -11,6 +11,7 @@ from pipeline.catalogue.report import Report
 from pipeline.dropping import DropWork, drops_of_config
 from pipeline.raster import ReadingPool
 from pipeline.storage import file_uri
+from tests.database import rows
 from tests.derived import assert_derived
 from tests.factory import write_raster
 from tests.ingestion import synced
@@ -35,16 +36,6 @@ def new_site(engine: Engine, pool: ReadingPool, base: Path) -> "Site":
     for folder in (site.folder, site.done, site.refused):
         folder.mkdir()
     return site
-
-
-def execute(engine: Engine, statement: str, **values: Any) -> None:
-    with engine.begin() as connection:
-        connection.execute(text(statement), values)
-
-
-def rows(engine: Engine, query: str) -> list[Any]:
-    with engine.connect() as connection:
-        return [tuple(row) for row in connection.execute(text(query))]
 
 
 SOURCE = """

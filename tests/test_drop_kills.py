@@ -18,7 +18,8 @@ from pipeline.raster import ReadingPool
 from pipeline.storage import file_uri, location_of, stored_file
 from tests.commands import RASTERSOURCES, environment
 from tests.conftest import new_database
-from tests.dropfolder import Site, new_site, rows
+from tests.database import rows
+from tests.dropfolder import Site, new_site
 from tests.factory import write_raster
 
 SOURCES, FILES = 3, 40

@@ -11,7 +11,8 @@ from pipeline.catalogue import drops
 from pipeline.catalogue.moves import Move
 from pipeline.raster import ReadingPool
 from pipeline.storage import EVERYWHERE, file_uri, list_files, named_place, stored_file
-from tests.dropfolder import Site, new_site, rows, tree
+from tests.database import rows
+from tests.dropfolder import Site, new_site, tree
 from tests.factory import read_path, write_raster
 from tests.s3 import Bucket
 

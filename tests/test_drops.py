@@ -16,7 +16,8 @@ from pipeline.errors import CatalogueError
 from pipeline.storage import file_uri, present_fingerprint, stored_file
 from pipeline.syncing import orphans, prune_all
 from tests.commands import RASTERSOURCES, run
-from tests.dropfolder import Site, execute, rows, tree
+from tests.database import execute, rows
+from tests.dropfolder import Site, tree
 from tests.factory import RD_TRANSFORM, write_raster
 from tests.ingestion import CONFIG, planned, synced
 

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 from pipeline.catalogue.report import Report
 from pipeline.errors import CatalogueError
 from pipeline.raster import ReadingPool
+from tests.database import rows
 from tests.factory import RD_TRANSFORM, write_raster
 from tests.ingestion import registered, work_of
 
@@ -36,11 +37,6 @@ def register(engine: Engine, pool: ReadingPool) -> Any:
         return registered(engine, pool.read, work, create=create, batch_size=batch_size)
 
     return register
-
-
-def rows(engine: Engine, query: str) -> list[Any]:
-    with engine.connect() as connection:
-        return list(connection.execute(text(query)))
 
 
 def everything(engine: Engine) -> list[Any]:

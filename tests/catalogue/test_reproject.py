@@ -12,6 +12,7 @@ from pipeline.catalogue.reproject import Moved, Summary, reproject
 from pipeline.errors import Rejection
 from pipeline.raster import ReadingPool
 from tests.commands import RASTERSOURCES, run
+from tests.database import execute, rows
 from tests.factory import RD_TRANSFORM, write_raster
 from tests.ingestion import registered, work_of
 
@@ -39,16 +40,6 @@ def folder(tmp_path: Path, engine: Engine, pool: ReadingPool) -> Path:
     report = registered(engine, pool.read, work)
     assert (report.registered, report.rejected) == (5, [])
     return tmp_path
-
-
-def rows(engine: Engine, query: str) -> list[Any]:
-    with engine.connect() as connection:
-        return list(connection.execute(text(query)))
-
-
-def execute(engine: Engine, statement: str) -> None:
-    with engine.begin() as connection:
-        connection.execute(text(statement))
 
 
 def versions(engine: Engine) -> list[Any]:
