@@ -8,12 +8,19 @@ run: ## set up, start the database, register sample_data/, serve the API until C
 	@./setup.sh requirements.lock
 	@exec $(BIN)/python -m pipeline.cli up --config sample_data/sources.toml --create
 
-test: ## set up, then lint, types and the whole test suite on a real PostGIS
+test: lint ## set up, then lint, types and the whole test suite on a real PostGIS
+	tests/run.sh --numprocesses 2 --dist loadfile
+
+lint: ## set up, then check style and types
 	@./setup.sh requirements-dev.lock
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	tests/run.sh --numprocesses 2 --dist loadfile
+
+format: ## set up, then put the code into the common format
+	@./setup.sh requirements-dev.lock
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
 
 soak: ## what the suite runs shortened (kills, load), at full length
 	@./setup.sh requirements-dev.lock
@@ -35,4 +42,4 @@ lock: ## resolve the lock files anew (needs uv)
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
 
-.PHONY: run test soak fuzz schema lock help
+.PHONY: run test lint format soak fuzz schema lock help

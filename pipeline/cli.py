@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="rastersources",
-    help="A catalogue of GeoTIFFs: inspect files, register them, serve what is where.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -47,6 +47,30 @@ for name, command in {**COMMANDS, "deploy": deploy}.items():
     app.command(name)(command)
 for group, commands in {**GROUPS, "sources": sources, "rejected": rejected}.items():
     app.add_typer(commands, name=group)
+
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and exit, when it is asked for."""
+    if wanted:
+        typer.echo(f"rastersources {metadata.version('rastersources')}")
+        raise typer.Exit
+
+
+@app.callback()
+def rastersources(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and exit.",
+            callback=print_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """A catalogue of GeoTIFFs: inspect files, register them, serve what is where."""
+
 
 Paths = Annotated[
     list[str],
