@@ -17,15 +17,9 @@ from pipeline.raster.facts import (
 )
 from pipeline.raster.pool import EachDated, Options, ReadingPool, read_all
 from pipeline.raster.reading import read
-from pipeline.raster.timestamps import (
-    NotATime,
-    TimeTags,
-    compiled_pattern,
-    date,
-    interval_of,
-    parse_time,
-    searched_text,
-)
+from pipeline.raster.timeforms import NotATime, parse_time
+from pipeline.raster.timepatterns import checked_format, compiled_pattern
+from pipeline.raster.timestamps import TimeTags, date, interval_of, searched_text
 
 __all__ = [
     "Band",
@@ -46,6 +40,7 @@ __all__ = [
     "Statistics",
     "TimeRule",
     "TimeTags",
+    "checked_format",
     "compiled_pattern",
     "date",
     "interval_of",

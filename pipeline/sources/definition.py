@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pipeline.errors import CatalogueError
-from pipeline.raster import Budget, ReadOptions, TimeRule, compiled_pattern
+from pipeline.raster import Budget, ReadOptions, TimeRule, checked_format, compiled_pattern
 from pipeline.sources.faults import faults_of
 from pipeline.sources.fields import (
     Code,
@@ -111,8 +111,22 @@ class Definition(Watched):
                 compiled_pattern(self.pattern or "")
             except CatalogueError as error:
                 yield "pattern", f"cannot date files: {error}"
+        yield from self._format_disagreements()
         if self.uuid and self.group != "all":
             yield "uuid", 'is that of one source, which needs group = "all"'
+
+    def _format_disagreements(self) -> Iterator[Disagreement]:
+        if self.time_format is None:
+            return
+        try:
+            checked_format(self.time_format)
+        except CatalogueError as error:
+            yield "time_format", f"cannot date files: {error}"
+        if self.time_zone != "UTC" and re.search(r"%[HMSf](Z|UTC|GMT)$", self.time_format):
+            yield (
+                "time_format",
+                f"ends in UTC and time_zone is {self.time_zone}; write %z to read Z",
+            )
 
     def time_rule(self) -> TimeRule:
         """How files of this definition are dated."""
