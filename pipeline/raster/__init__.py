@@ -1,6 +1,14 @@
 """One GeoTIFF: from its header to facts that can be registered."""
 
+from pipeline.raster.assigned import (
+    CRS_PATTERN,
+    NODATA_PATTERN,
+    assigned_of,
+    usable_crs,
+    usable_nodata,
+)
 from pipeline.raster.facts import (
+    Assigned,
     Band,
     BandStatistics,
     Bounds,
@@ -22,6 +30,9 @@ from pipeline.raster.timepatterns import checked_format, compiled_pattern
 from pipeline.raster.timestamps import TimeTags, date, interval_of, searched_text
 
 __all__ = [
+    "CRS_PATTERN",
+    "NODATA_PATTERN",
+    "Assigned",
     "Band",
     "BandStatistics",
     "Bounds",
@@ -40,6 +51,7 @@ __all__ = [
     "Statistics",
     "TimeRule",
     "TimeTags",
+    "assigned_of",
     "checked_format",
     "compiled_pattern",
     "date",
@@ -48,4 +60,6 @@ __all__ = [
     "read",
     "read_all",
     "searched_text",
+    "usable_crs",
+    "usable_nodata",
 ]

@@ -1,7 +1,7 @@
 """Finds what a band, or a file, says of its own time: in its metadata, or in its description."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.raster.cftimes import cf_time
@@ -35,12 +35,14 @@ def band_time(
     for told in (_first(upper, _KEYS), _joined(upper, _PAIR), _date(upper), acquisition(upper)):
         if told is not None:
             return told
-    told = _grib_time(upper) or _netcdf_time(upper, dataset)
+    told = _grib_time(upper) or _netcdf_time(metadata, dataset)
     if told is not None:
         return told
     text = (description or "").strip()
     # A number that is a count of seconds where a time is asked for may be anything in a description.
-    return Told(text if looks_like_time(text) and not re.fullmatch(r"\d{9,13}", text) else None)
+    return Told(
+        text if looks_like_time(text) and not re.fullmatch(r"(?!19|20)\d{9,13}", text) else None
+    )
 
 
 def acquisition(metadata: Mapping[str, str]) -> Told | None:
@@ -94,27 +96,28 @@ def _grib_time(metadata: Mapping[str, str]) -> Told | None:
 
 def _netcdf_time(metadata: Mapping[str, str], dataset: Mapping[str, str]) -> Told | None:
     """The value of the dimension that is a time in the CF conventions."""
-    names = list(_dimensions(metadata, dataset))
-    if not names:
-        if _DIMENSION + "TIME" in metadata:
-            message = f"{_DIMENSION}time is a number without units; write time#units as CF does"
-            return Told(notices=(Notice("unreadable_time", message),))
-        return None
-    if len(names) > 1:
-        message = f"the dimensions {' and '.join(names)} are all times; name one of them time"
+    dimensions = [key.removeprefix(_DIMENSION) for key in metadata if key.startswith(_DIMENSION)]
+    times = _times_among([name for name in dimensions if f"{name}#units" in dataset], dataset)
+    if len(times) > 1:
+        message = f"the dimensions {' and '.join(times)} are all times; name one of them time"
         return Told(notices=(Notice("ambiguous_time", message),))
-    units, calendar = (dataset.get(f"{names[0]}#{what}", "") for what in ("units", "calendar"))
-    return _by_cf(metadata[_DIMENSION + names[0].upper()], units, calendar)
+    if times:
+        units, calendar = (dataset.get(f"{times[0]}#{what}", "") for what in ("units", "calendar"))
+        return _by_cf(metadata[_DIMENSION + times[0]], units, calendar)
+    if "time" in dimensions:
+        message = f"{_DIMENSION}time is a number without units; write time#units as CF does"
+        return Told(notices=(Notice("unreadable_time", message),))
+    return None
 
 
-def _dimensions(metadata: Mapping[str, str], dataset: Mapping[str, str]) -> Iterator[str]:
+def _times_among(names: Sequence[str], dataset: Mapping[str, str]) -> Sequence[str]:
     """The one called time, or else that with the standard name, or else all whose units are since a time."""
-    units = {key.removesuffix("#units"): value for key, value in dataset.items() if key.endswith("#units")}  # fmt: skip
-    names = [name for name in units if _DIMENSION + name.upper() in metadata]
     called = [name for name in names if name.lower() == "time"]
-    standard = [name for name in names if dataset.get(f"{name}#standard_name", "") == "time"]
-    since = [name for name in names if re.search(r"\ssince\s", units[name], re.IGNORECASE)]
-    yield from called or standard or since
+    standard = [name for name in names if dataset.get(f"{name}#standard_name") == "time"]
+    since = [
+        name for name in names if re.search(r"\ssince\s", dataset[f"{name}#units"], re.IGNORECASE)
+    ]
+    return called or standard or since
 
 
 def _by_cf(value: str, units: str, calendar: str) -> Told:

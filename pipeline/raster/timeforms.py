@@ -36,16 +36,27 @@ def looks_like_time(text: str) -> bool:
     return _TIME.fullmatch(text.strip()) is not None or _EPOCH.fullmatch(text.strip()) is not None
 
 
+def parse_time_or_epoch(text: str, zone: tzinfo = UTC) -> datetime:
+    """As `parse_time`; ten or thirteen digits from 1 on, but for 19, are seconds or milliseconds since 1970.
+
+    For texts that ought to be a time; elsewhere such a number may be anything.
+    """
+    text = text.strip()
+    if _EPOCH.fullmatch(text) and not text.startswith(_CENTURIES):
+        return epoch_time(text)
+    return parse_time(text, zone)
+
+
 def parse_time(text: str, zone: tzinfo = UTC) -> datetime:
     """The time that a text in ISO 8601, TIFF's or a compact form says, as UTC.
 
-    `zone` is that of times without an offset. Ten or thirteen digits that begin with 1, and not with 19, are seconds or
-    milliseconds since 1970. Raises NotATime, a ValueError, where it is no time, impossible, or ambiguous in its zone.
+    `zone` is that of times without an offset. Raises NotATime, a ValueError, where it is no time,
+    impossible, or ambiguous in its zone.
     """
     text = text.strip()
-    digits = _DIGITS.fullmatch(text)
-    if digits and not text.startswith(_CENTURIES):
-        return epoch_time(text)
+    if _DIGITS.fullmatch(text) and not text.startswith(_CENTURIES):
+        message = f"{text} is neither a date nor seconds since 1970; say its form with time_format"
+        raise NotATime("unreadable_time", message)
     match = _TIME.fullmatch(text)
     if match is None:
         raise NotATime("unreadable_time", "this is no time")
@@ -53,11 +64,9 @@ def parse_time(text: str, zone: tzinfo = UTC) -> datetime:
 
 
 def epoch_time(text: str) -> datetime:
-    """The time of ten digits, seconds since 1970, or of thirteen, milliseconds. Raises NotATime."""
-    if not _EPOCH.fullmatch(text):
-        message = (
-            f"{text[:40]} is neither a date nor seconds since 1970; say its form with time_format"
-        )
+    """The time of up to eleven digits, seconds since 1970, or of thirteen, milliseconds. Raises NotATime."""
+    if not re.fullmatch(r"\d{1,11}|\d{13}", text):
+        message = f"{text[:40]!r} is not seconds or milliseconds since 1970"
         raise NotATime("unreadable_time", message)
     milliseconds = int(text) if len(text) == 13 else int(text) * 1000
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)

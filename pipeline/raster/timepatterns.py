@@ -6,7 +6,7 @@ from datetime import datetime, tzinfo
 from functools import lru_cache
 
 from pipeline.errors import CatalogueError
-from pipeline.raster.timeforms import NotATime, as_utc, epoch_time, from_parts, parse_time
+from pipeline.raster.timeforms import NotATime, as_utc, epoch_time, from_parts, parse_time_or_epoch
 
 _EPOCH_FORMAT = "%s"
 """Seconds or milliseconds since 1970, alone; strptime itself does not have it."""
@@ -46,7 +46,7 @@ def _spelled(parts: dict[str, str | None], zone: tzinfo) -> datetime:
 
 def _formatted(text: str, time_format: str | None, zone: tzinfo) -> datetime:
     if time_format is None:
-        return parse_time(text, zone)
+        return parse_time_or_epoch(text, zone)
     if checked_format(time_format) == _EPOCH_FORMAT:
         return epoch_time(text)
     try:

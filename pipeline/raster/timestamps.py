@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from pipeline.errors import CatalogueError
 from pipeline.raster.facts import Notice, TimeRule
-from pipeline.raster.timeforms import NotATime, looks_like_time, parse_time
+from pipeline.raster.timeforms import NotATime, looks_like_time, parse_time_or_epoch
 from pipeline.raster.timepatterns import compiled_pattern, found_times
 
 
@@ -96,7 +96,7 @@ def _read(text: str | None, what: str, zone: tzinfo, notices: list[Notice]) -> d
     if text is None or not re.search("[1-9]", text):
         return None
     try:
-        return parse_time(text, zone)
+        return parse_time_or_epoch(text, zone)
     except NotATime as error:
         notices.append(Notice(error.code, f"{what} {text.strip()[:40]!r}: {error}"))
         return None

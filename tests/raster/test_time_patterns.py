@@ -39,6 +39,9 @@ DATES = [
     ("%Y%U%A", "202417Thursday", DAY),  # the 17th Sunday was 28 April
     ("%s", "1714660200", MINUTE),
     ("%s", "1714660200000", MINUTE),
+    ("%s", "0", datetime(1970, 1, 1, tzinfo=UTC)),
+    ("%s", "946684800", datetime(2000, 1, 1, tzinfo=UTC)),
+    ("%s", "1924992000", datetime(2031, 1, 1, tzinfo=UTC)),
 ]
 NO_DATES = [
     "", "rain", "%H%M", "%H", "%M", "%S", "%f", "%I%p", "%p", "%d", "%m", "%m%d", "%b%d", "%j", "%j%H", "%U", "%W",

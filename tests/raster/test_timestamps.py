@@ -7,7 +7,7 @@ import pytest
 from pipeline.errors import CatalogueError
 from pipeline.raster import RasterFile, ReadOptions, TimeRule
 from pipeline.raster.bandtimes import band_time
-from pipeline.raster.timeforms import parse_time
+from pipeline.raster.timeforms import parse_time, parse_time_or_epoch
 from pipeline.raster.timestamps import Dating, TimeTags, date
 from tests.factory import read_path, write_raster
 
@@ -341,7 +341,7 @@ def test_an_acquisition_that_is_not_a_time_is_a_warning(tmp_path: Path) -> None:
 def test_ten_and_thirteen_digits_are_an_epoch_unless_they_are_a_date_of_our_centuries(
     text: str, time: datetime
 ) -> None:
-    assert parse_time(text) == time.replace(tzinfo=UTC)
+    assert parse_time_or_epoch(text) == time.replace(tzinfo=UTC)
     assert dated(f"x_{text}.tif", pattern=r"_(?P<time>\d+)\.").times == (time.replace(tzinfo=UTC),)
 
 
@@ -355,3 +355,5 @@ def test_so_many_digits_that_may_be_either_are_not_a_time(text: str) -> None:
 def test_a_number_that_describes_a_band_is_not_an_epoch(tmp_path: Path) -> None:
     raster = read_path(write_raster(tmp_path / "a.tif", descriptions=["1711101200"]))
     assert (raster.times, codes(raster)) == ((), [])
+    raster = read_path(write_raster(tmp_path / "b.tif", descriptions=["2024010112"]))
+    assert raster.times == (datetime(2024, 1, 1, 12, tzinfo=UTC),)
