@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from pipeline.commands.administration import GROUPS
-from pipeline.commands.options import DEFAULT_CONFIG, ConfigFile, Create, ReadBy, Scheduler
+from pipeline.commands.options import (
+    DEFAULT_CONFIG,
+    ConfigFile,
+    Create,
+    Crs,
+    CrsOverride,
+    Nodata,
+    ReadBy,
+    Scheduler,
+)
 from pipeline.commands.rejected import rejected
 from pipeline.commands.scheduling import deploy
 from pipeline.commands.sources import sources
@@ -136,6 +145,9 @@ def register(
         str | None,
         typer.Option(help="Regular expression on the path; its group `time` is the time."),
     ] = None,
+    crs: Crs = None,
+    crs_override: CrsOverride = False,
+    nodata: Nodata = None,
     config: ConfigFile = DEFAULT_CONFIG,
     create: Create = False,
     runner: ReadBy = None,
@@ -149,10 +161,14 @@ def register(
 
     if paths and organisation is None:
         raise CatalogueError("say whose files these are with --organisation NAME")
+    if not paths and (crs is not None or crs_override or nodata is not None):
+        raise CatalogueError(
+            "--crs, --crs-override and --nodata go with PATH; a definition of --config says its own"
+        )
     fields: dict[str, object] = {
         "organisation": organisation, "name": name, "access_modifier": access_modifier, "supplier": supplier,
         "supplier_code": supplier_code, "description": description, "temporal": temporal, "time": time,
-        "pattern": pattern,
+        "pattern": pattern, "crs": crs, "crs_override": crs_override, "nodata": nodata,
     }  # fmt: skip
     works = work_of_arguments(paths, fields) if paths else work_of_config(config)
     configured = settings()
@@ -187,18 +203,22 @@ def inspect(
     exact: Annotated[
         bool, typer.Option("--exact", help="As --stats, and look at every pixel.")
     ] = False,
+    crs: Crs = None,
+    crs_override: CrsOverride = False,
+    nodata: Nodata = None,
     jobs: Annotated[int, typer.Option("-j", help="Processes that read.", min=1, max=256)] = 1,
 ) -> None:
     """Print what reading finds in files, without a database; exit status 1 when any was refused."""
     from dataclasses import replace
 
     from pipeline.inspection import ProgressBar, as_line, show
-    from pipeline.raster import read_all
+    from pipeline.raster import assigned_of, read_all
     from pipeline.storage import list_files, named_place
 
+    assigned = assigned_of(crs, nodata, "the command line", override=crs_override)
     how = conditions(settings(), create=False)
     look: Literal["overview", "exact"] | None = "exact" if exact else "overview" if stats else None
-    options = replace(how.options, statistics=look)
+    options = replace(how.options, statistics=look, assigned=assigned)
     refused = False
     files = list_files([named_place(path) for path in paths], how.roots, repeat=True)
     with ProgressBar() as bar:

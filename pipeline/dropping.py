@@ -186,7 +186,8 @@ class Reception:
                 report.rejected.append(one.rejection)
         rules = {parcel.file.uri: self.time_rule(parcel) for parcel in parcels}
         files = [parcel.file for parcel in parcels]
-        options = EachDated(self.conditions.options, rules)
+        assigned = replace(self.conditions.options, assigned=self.work.drop.assigned)
+        options = EachDated(assigned, rules)
         outcomes = list(reader(files, options)) if files else []
         for parcel, outcome in zip(parcels, outcomes, strict=True):
             self.settle(parcel, outcome, report)

@@ -24,7 +24,7 @@ from pipeline.catalogue.uploads import (
 )
 from pipeline.deposit import SECONDS_AT_REST, Deposit
 from pipeline.errors import RasterError, RastersourcesError, Rejection
-from pipeline.raster import EachDated, RasterFile, ReadingPool, ReadOptions, TimeRule
+from pipeline.raster import Assigned, EachDated, RasterFile, ReadingPool, ReadOptions, TimeRule
 from pipeline.storage import StoredFile
 
 MOST_AT_ONCE = 32
@@ -47,7 +47,7 @@ class Worker:
     engine: Engine
     deposit: Deposit
     options: ReadOptions
-    """Their time rule is replaced by that of each upload."""
+    """Their time rule, and what is assigned, are replaced by those of each upload."""
     pool: ReadingPool
 
 
@@ -86,8 +86,13 @@ def read_uploads(
 ) -> Iterator[tuple[Claim, RasterFile | Rejection]]:
     """What reading makes of each file, in their order."""
     rules = {upload.uri: TimeRule(time=upload.time, from_tag=upload.temporal) for upload in uploads}
+    assigned = {
+        upload.uri: Assigned(crs=upload.crs, nodata=upload.nodata, by="the upload")
+        for upload in uploads
+    }
     files = [look_up(worker.deposit, upload) for upload in uploads]
-    return zip(uploads, worker.pool.read(files, EachDated(worker.options, rules)), strict=True)
+    options = EachDated(worker.options, rules, assigned)
+    return zip(uploads, worker.pool.read(files, options), strict=True)
 
 
 def look_up(deposit: Deposit, upload: Claim) -> StoredFile | Rejection:

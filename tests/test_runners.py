@@ -19,7 +19,7 @@ from sqlalchemy import Engine, text
 from pipeline.cluster import ClusterReading
 from pipeline.errors import CatalogueError, Rejection, TransientError
 from pipeline.ingest import Reader
-from pipeline.raster import EachDated, RasterFile, ReadOptions, TimeRule
+from pipeline.raster import Assigned, EachDated, RasterFile, ReadOptions, TimeRule
 from pipeline.raster.chunks import ReadingThreads
 from pipeline.raster.versions import versions
 from pipeline.runners import Runner, reading
@@ -104,6 +104,24 @@ def test_every_runner_reads_the_same_in_the_same_order(
     codes = {outcome.code for outcome in expected if isinstance(outcome, Rejection)}
     assert codes == {"empty_file", "missing_crs", "truncated", "no_grid", "not_a_geotiff"}
     assert sum(isinstance(outcome, RasterFile) for outcome in expected) == 200
+
+
+@pytest.mark.parametrize("runner", ["processes", "threads", "dask"])
+def test_every_runner_assigns_to_each_file_what_it_is_told(
+    runner: Runner, tmp_path: Path, cluster: Cluster
+) -> None:
+    for number in range(20):
+        write_raster(tmp_path / f"{number:02}.tif", crs=None, nodata=None)
+    listed = list_files([named_place(tmp_path)], [tmp_path])
+    files = [file for file in listed if isinstance(file, StoredFile)]
+    said = [Assigned(f"EPSG:326{31 + number % 20}", nodata=str(number)) for number in range(20)]
+    assigned = {file.uri: one for file, one in zip(files, said, strict=True)}
+    options = EachDated(OPTIONS, {file.uri: TimeRule() for file in files}, assigned)
+    with reader_of(runner, cluster.address if runner == "dask" else None) as reader:
+        outcomes = [one for one in reader(files, options) if isinstance(one, RasterFile)]
+    assert [(one.georeference.projection, one.fill_value) for one in outcomes] == [
+        (one.crs, f"{one.nodata}.0") for one in said
+    ]
 
 
 @pytest.mark.parametrize("runner", ["processes", "threads", "dask"])

@@ -29,7 +29,8 @@ from pipeline.api.writing import locked
 from pipeline.catalogue import change, data
 from pipeline.catalogue.lookups import BLANK, MOMENT_PATTERN, BadValue, parse_moment
 from pipeline.deposit import Incoming
-from pipeline.errors import TransientError
+from pipeline.errors import CatalogueError, TransientError
+from pipeline.raster import CRS_PATTERN, NODATA_PATTERN, usable_crs, usable_nodata
 
 PIECE = 2**20
 """Bytes that are gathered before a thread parses and writes them."""
@@ -37,10 +38,12 @@ ENVELOPE = 128 * 2**10
 """What a form may hold beside its file."""
 
 WHEN = {"type": "string", "pattern": f"^({BLANK}*{MOMENT_PATTERN}{BLANK}*)?$"}
+CRS = {"type": "string", "pattern": f"^({BLANK}*{CRS_PATTERN}{BLANK}*)?$"}
+NODATA = {"type": "string", "pattern": f"^({BLANK}*({NODATA_PATTERN}){BLANK}*)?$"}
 BINARY = {"type": "string", "format": "binary"}
 FORM_SCHEMA = {
     "type": "object",
-    "properties": {"file": BINARY, "timestamp": WHEN},
+    "properties": {"file": BINARY, "timestamp": WHEN, "crs": CRS, "nodata": NODATA},
     "required": ["file"],
 }
 PERIOD_SCHEMA = {
@@ -75,7 +78,8 @@ class Data(Endpoint):
 
     title = "Raster Source Data"
     description = (
-        'Send a GeoTIFF as multipart/form-data: "file", and "timestamp" where the file itself does not say its time. '
+        'Send a GeoTIFF as multipart/form-data: "file", and "timestamp" where the file itself does not say its time, '
+        '"crs" (EPSG:CODE) and "nodata" where it has none. '
         "The answer names a task, which tells what becomes of the file.\n\n"
         'DELETE removes all data; {"start": ..., "stop": ...} the files whose steps all lie between the two times, '
         "both included."
@@ -84,6 +88,18 @@ class Data(Endpoint):
         Field("file", "file upload", no_show, BINARY, "A GeoTIFF.", read=as_sent, required=True),
         Field(
             "timestamp", "datetime", no_show, WHEN, "The time of its data, ISO 8601.", read=as_sent
+        ),
+        Field(
+            "crs",
+            "string",
+            no_show,
+            CRS,
+            "EPSG:CODE, for a file without a CRS.",
+            read=as_sent,
+            label="CRS",
+        ),
+        Field(
+            "nodata", "string", no_show, NODATA, "For a file without a nodata value.", read=as_sent
         ),
     )
     parses = (MULTIPART, JSON, FORM)
@@ -190,8 +206,9 @@ async def receive(call: Call, incoming: Incoming, room: Room) -> UUID:
         await asyncio.to_thread(form.write, piece)
     form.finish()
     timestamp = read_moment(form.fields.get("timestamp"), "timestamp")
+    given = {name: read_assigned(form.fields.get(name), name) for name in ("crs", "nodata")}
     await asyncio.to_thread(incoming.keep)
-    values = {"filename": form.filename, "timestamp": timestamp, "size": incoming.size}
+    values = {"filename": form.filename, "timestamp": timestamp, "size": incoming.size, **given}
     work = partial(record, call, {**values, "uri": incoming.uri})
     return await call.api.database.transaction(work)
 
@@ -249,6 +266,20 @@ def read_moment(value: Json, name: str) -> datetime | None:
         return parse_moment(value)
     except BadValue as error:
         raise invalid({name: [str(error)]}) from error
+
+
+def read_assigned(value: str | None, name: str) -> str | None:
+    """The CRS or nodata of a form; raises Problem 400 that names the field.
+
+    PROJ is asked here, in the one thread that runs the server: it does not bear several.
+    """
+    if not value or not value.strip():
+        return None
+    try:
+        return usable_crs(value) if name == "crs" else usable_nodata(value)
+    except CatalogueError as error:
+        sentence = str(error)
+        raise invalid({name: [f"{sentence[0].upper()}{sentence[1:]}."]}) from error
 
 
 def int_header(request: Request, name: str) -> int:

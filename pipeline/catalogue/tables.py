@@ -322,6 +322,8 @@ uploads = Table(
     Column("uri", Text),
     Column("size", BigInteger),
     Column("timestamp", DateTime(timezone=True)),
+    Column("crs", Text),
+    Column("nodata", Text),
     required("state", Text, "'requested'"),
     Column("state_detail", Text),
     moment("created_at"),

@@ -46,11 +46,12 @@ CLAIM = """
         WHERE id IN (
             SELECT id FROM uploads WHERE id = ANY (%(ids)s) AND state IN ('received', 'processing', 'retry')
             FOR UPDATE SKIP LOCKED
-        ) RETURNING id, source_id, task_id, uri, "timestamp", attempts
+        ) RETURNING id, source_id, task_id, uri, "timestamp", attempts, crs, nodata
     ), started AS (
         UPDATE tasks SET status = 'STARTED', updated = now() WHERE id IN (SELECT task_id FROM claimed)
     )
-    SELECT claimed.id, claimed.source_id, claimed.uri, claimed."timestamp", claimed.attempts, source.temporal
+    SELECT claimed.id, claimed.source_id, claimed.uri, claimed."timestamp", claimed.attempts, source.temporal,
+           claimed.crs, claimed.nodata
     FROM claimed JOIN raster_sources AS source ON source.id = claimed.source_id ORDER BY claimed.id
 """
 
@@ -97,6 +98,10 @@ class Claim:
     """This one included."""
     temporal: bool
     """Whether its source is a series in time."""
+    crs: str | None = None
+    """What the client said for a file without a CRS."""
+    nodata: str | None = None
+    """The same for one without nodata."""
 
 
 @dataclass(frozen=True)

@@ -34,3 +34,19 @@ Prune = Annotated[
     typer.Option("--prune", help="First remove the sources of definitions that left the file."),
 ]
 Pool = Annotated[str, typer.Option(help="A work pool of type process.", metavar="NAME")]
+Crs = Annotated[
+    str | None,
+    typer.Option("--crs", help="CRS of files that have none, such as EPSG:CODE.", metavar="CRS"),
+]
+CrsOverride = Annotated[
+    bool,
+    typer.Option("--crs-override", help="Let --crs count for files that have another CRS, too."),
+]
+Nodata = Annotated[
+    str | None,
+    typer.Option(
+        "--nodata",
+        help="Nodata value of files that have none, such as -9999 or nan.",
+        metavar="VALUE",
+    ),
+]

@@ -1,6 +1,14 @@
 """One GeoTIFF: from its header to facts that can be registered."""
 
+from pipeline.raster.assigned import (
+    CRS_PATTERN,
+    NODATA_PATTERN,
+    assigned_of,
+    usable_crs,
+    usable_nodata,
+)
 from pipeline.raster.facts import (
+    Assigned,
     Band,
     BandStatistics,
     Bounds,
@@ -17,17 +25,14 @@ from pipeline.raster.facts import (
 )
 from pipeline.raster.pool import EachDated, Options, ReadingPool, read_all
 from pipeline.raster.reading import read
-from pipeline.raster.timestamps import (
-    NotATime,
-    TimeTags,
-    compiled_pattern,
-    date,
-    interval_of,
-    parse_time,
-    searched_text,
-)
+from pipeline.raster.timeforms import NotATime, parse_time
+from pipeline.raster.timepatterns import checked_format, compiled_pattern
+from pipeline.raster.timestamps import TimeTags, date, interval_of, searched_text
 
 __all__ = [
+    "CRS_PATTERN",
+    "NODATA_PATTERN",
+    "Assigned",
     "Band",
     "BandStatistics",
     "Bounds",
@@ -46,6 +51,8 @@ __all__ = [
     "Statistics",
     "TimeRule",
     "TimeTags",
+    "assigned_of",
+    "checked_format",
     "compiled_pattern",
     "date",
     "interval_of",
@@ -53,4 +60,6 @@ __all__ = [
     "read",
     "read_all",
     "searched_text",
+    "usable_crs",
+    "usable_nodata",
 ]

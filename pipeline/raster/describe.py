@@ -12,7 +12,7 @@ from rasterio.errors import CRSError
 from rasterio.io import DatasetReader
 
 from pipeline.errors import UnsupportedDtype
-from pipeline.raster.bandtimes import band_time
+from pipeline.raster.bandtimes import Told, acquisition, band_time, date_and_time
 from pipeline.raster.facts import Notice
 from pipeline.raster.grid import ControlPoint, FileCRS, Grid
 from pipeline.raster.nodata import Nodata, read_nodata
@@ -200,13 +200,21 @@ def _nodata_notices(nodata: Sequence[Nodata]) -> list[Notice]:
 
 
 def _time_tags(main: Directory, tags: _Tags) -> TimeTags:
-    key = "ACQUISITIONDATETIME"
+    acquired = acquisition(tags.imagery) or acquisition(tags.dataset) or Told()
+    file = date_and_time(tags.dataset)
+    bands = [
+        band_time(description, metadata, tags.dataset)
+        for description, metadata in zip(tags.descriptions, tags.bands, strict=True)
+    ]
+    told = (acquired, file, *bands)
     return TimeTags(
         datetime=main.text(DATETIME),
-        acquisition=tags.imagery.get(key) or tags.dataset.get(key),
-        bands=tuple(
-            band_time(description, metadata, tags.dataset)
-            for description, metadata in zip(tags.descriptions, tags.bands, strict=True)
+        acquisition=acquired.text,
+        bands=tuple(band.text for band in bands),
+        file=file.text,
+        # Of the same kind the first will do: a file may have ten thousand bands.
+        notices=tuple(
+            {n.code: n for one in reversed(told) for n in reversed(one.notices)}.values()
         ),
     )
 

@@ -205,6 +205,20 @@ class TimeRule:
 
 
 @dataclass(frozen=True)
+class Assigned:
+    """What is said for files that do not say it themselves; nothing by default."""
+
+    crs: str | None = None
+    """Authority and code of a CRS that can be used, such as `EPSG:28992`."""
+    crs_override: bool = False
+    """Whether this CRS counts for files that have another one, or one that cannot be used, too."""
+    nodata: str | None = None
+    """A number, `nan`, `inf` or `-inf`."""
+    by: str = "the command line"
+    """Who says so, for provenance and notices, such as `definition "rain"`."""
+
+
+@dataclass(frozen=True)
 class Budget:
     """What one file may cost; beyond it the file is refused with `over_budget` or `timeout`."""
 
@@ -226,6 +240,7 @@ class ReadOptions:
     """What reading a file depends on besides the file."""
 
     time_rule: TimeRule = TimeRule()
+    assigned: Assigned = Assigned()
     crs_policy: str = "lizard"
     """`lizard`: pinned operations and no grids; `best-available`: with the grids that are installed."""
     gcp_residual_pixels: float = 2.0

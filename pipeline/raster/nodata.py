@@ -9,6 +9,8 @@ import numpy as np
 from pipeline.raster.facts import Notice
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(?=$|[\s;,/])")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
+"""As programs write it under a locale with decimal commas; GDAL reads it so too."""
 _NOT_A_NUMBER = re.compile(r"[+-]?(nan\b|nan\(|1\.#(qnan|snan|ind))", re.IGNORECASE)
 _INFINITE = re.compile(r"([+-]?)(inf|infinity|1\.#inf)(?![a-z])", re.IGNORECASE)
 # Microsoft's C library writes nan as 1.#QNAN or -1.#IND and infinity as 1.#INF.
@@ -35,16 +37,23 @@ def read_nodata(text: str | None, dtype: str) -> Nodata:
     """
     if text is None or not text.strip():
         return Nodata(None)
-    number = _number(text.strip())
+    comma = _DECIMAL_COMMA.fullmatch(text.strip()) is not None
+    number = _number(text.strip().replace(",", ".") if comma else text.strip())
     if number is None:
         return Nodata(
             None, (_notice("unreadable", f"the nodata value {text[:40]!r} is no number"),)
         )
     shown, possible = _formatted(number, np.dtype(dtype))
-    if possible:
-        return Nodata(shown)
-    message = f"no pixel of type {dtype} can have the nodata value {shown}"
-    return Nodata(shown, (_notice("out_of_range", message),))
+    notices = []
+    if comma:
+        message = (
+            f"the nodata value {text.strip()[:40]!r} has a decimal comma, and is read as {shown}"
+        )
+        notices.append(_notice("decimal_comma", message))
+    if not possible:
+        message = f"no pixel of type {dtype} can have the nodata value {shown}"
+        notices.append(_notice("out_of_range", message))
+    return Nodata(shown, tuple(notices))
 
 
 def _notice(kind: str, message: str) -> Notice:

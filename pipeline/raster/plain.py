@@ -45,16 +45,19 @@ class KnownCRSs:
     def place(self, main: Directory) -> Placement | None:
         """The place of a plain raster whose keys were seen before."""
         crs = self._by_keys.get(_keys(main))
-        grid = _plain_grid(main)
-        if crs is None or grid is None:
-            return None
-        return Placement(grid, crs, "Point" if _is_point(main) else "Area")
+        return None if crs is None else plain_placement(main, crs)
 
     def keep(self, main: Directory, crs: FileCRS) -> None:
         """Remembers what GDAL says of the keys of this file, for some hundred of them."""
         if len(self._by_keys) >= _MOST_KNOWN:
             self._by_keys.clear()
         self._by_keys[_keys(main)] = crs
+
+
+def plain_placement(main: Directory, crs: FileCRS) -> Placement | None:
+    """The place of a raster with one scale and one tie point; None for others."""
+    grid = _plain_grid(main)
+    return None if grid is None else Placement(grid, crs, "Point" if _is_point(main) else "Area")
 
 
 def _keys(main: Directory) -> bytes:

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Pipe, wait
 from pathlib import Path
 from typing import Self
@@ -22,7 +22,7 @@ from pipeline.errors import (
     TransientError,
     Unreadable,
 )
-from pipeline.raster.facts import Progress, RasterFile, ReadOptions, TimeRule
+from pipeline.raster.facts import Assigned, Progress, RasterFile, ReadOptions, TimeRule
 from pipeline.storage import StoredFile, rejection
 
 Outcome = RasterFile | Rejection
@@ -46,16 +46,19 @@ Options = ReadOptions | Callable[[StoredFile], ReadOptions]
 
 @dataclass(frozen=True)
 class EachDated:
-    """Reads each file as of a time of its own."""
+    """Reads each file as of a time of its own, and with what is assigned to it."""
 
     options: ReadOptions
     """But for their time rule."""
     rules: Mapping[str, TimeRule]
     """By URI."""
+    assigned: Mapping[str, Assigned] = field(default_factory=dict)
+    """By URI; for others that of the options."""
 
     def __call__(self, file: StoredFile) -> ReadOptions:
         """How to read a file."""
-        return replace(self.options, time_rule=self.rules[file.uri])
+        assigned = self.assigned.get(file.uri, self.options.assigned)
+        return replace(self.options, time_rule=self.rules[file.uri], assigned=assigned)
 
 
 def read_all(

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import PurePath
 
-from pipeline.errors import RasterError
+from pipeline.errors import RasterError, UnsupportedCRS
 from pipeline.raster import integrity
+from pipeline.raster.assigned import assign
 from pipeline.raster.copies import open_object
 from pipeline.raster.describe import Description, describe, require_numpy_type
 from pipeline.raster.facts import (
+    Assigned,
     Band,
     Budget,
     Layout,
@@ -17,11 +20,12 @@ from pipeline.raster.facts import (
     ReadOptions,
 )
 from pipeline.raster.georeference import place
+from pipeline.raster.grid import FileCRS
 from pipeline.raster.layout import lay_out
 from pipeline.raster.opened import Opened, open_local
 from pipeline.raster.opening import open_dataset
-from pipeline.raster.plain import KnownCRSs
-from pipeline.raster.sidecars import read_auxiliary
+from pipeline.raster.plain import KnownCRSs, Placement, plain_placement
+from pipeline.raster.sidecars import Auxiliary, read_auxiliary
 from pipeline.raster.tags import Directory, read_directories
 from pipeline.raster.timestamps import Dating, date
 from pipeline.storage import Parts, StoredFile
@@ -45,25 +49,21 @@ def read(
         auxiliary = read_auxiliary(opened, options.budget)
         layout, notices = _layout(opened, directories, options.budget)
         opened.prepare(directories, options.budget)
-        known = None if file.sidecars else _KNOWN_CRSS.place(directories[0])
-        with open_dataset(opened, placed=known is not None) as (dataset, warnings):
-            sidecars = _used(file, dataset.files)
-            description = describe(dataset, directories[0], auxiliary, sidecars, known)
-        if not file.sidecars and not warnings:  # which may be about the CRS, for every file to have
-            _KNOWN_CRSS.keep(directories[0], description.placement.crs)
+        found = _found(opened, directories[0], auxiliary, options.assigned)
+        description = assign(found.description, directories[0], options.assigned)
         placement = description.placement
         georeference = place(
             placement.grid, placement.crs, options.crs_policy, options.gcp_residual_pixels
         )
         dating = date(file.path, description.times, options.time_rule)
         opened.require_unchanged()
-    notices += [Notice("gdal_warning", text) for text in dict.fromkeys(warnings)]
+    notices += [Notice("gdal_warning", text) for text in dict.fromkeys(found.warnings)]
     return RasterFile(
         uri=file.uri,
         fingerprint=file.fingerprint,
         driver="GTiff",
         size=file.size,
-        sidecars=sidecars,
+        sidecars=found.sidecars,
         width=placement.grid.width,
         height=placement.grid.height,
         count=len(description.nodata),
@@ -79,6 +79,38 @@ def read(
         notices=(*description.notices, *georeference.notices, *dating.notices, *notices),
         provenance=_provenance(description, dating),
     )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What GDAL sees of a file."""
+
+    description: Description
+    sidecars: tuple[str, ...]
+    warnings: Sequence[str]
+
+
+def _found(opened: Opened, main: Directory, auxiliary: Auxiliary, assigned: Assigned) -> _Found:
+    """The description of a file, without the CRS that cannot be used where another one overrides it."""
+    known = None if opened.file.sidecars else _KNOWN_CRSS.place(main)
+    try:
+        found = _look(opened, main, auxiliary, known)
+    except UnsupportedCRS:
+        plain = None if auxiliary.transform else plain_placement(main, FileCRS(None))
+        if not assigned.crs_override or plain is None:
+            raise
+        return _look(opened, main, auxiliary, plain)
+    # Warnings may be about the CRS, for every file to have.
+    if not opened.file.sidecars and not found.warnings:
+        _KNOWN_CRSS.keep(main, found.description.placement.crs)
+    return found
+
+
+def _look(opened: Opened, main: Directory, auxiliary: Auxiliary, known: Placement | None) -> _Found:
+    """Open a file by GDAL; what is known of its place is not asked for."""
+    with open_dataset(opened, placed=known is not None) as (dataset, warnings):
+        sidecars = _used(opened.file, dataset.files)
+        return _Found(describe(dataset, main, auxiliary, sidecars, known), sidecars, warnings)
 
 
 def open_stored(

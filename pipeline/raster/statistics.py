@@ -149,7 +149,7 @@ def _of_all(
     with open_dataset(opened, placed=True) as (dataset, _):
         masked = _is_masked(dataset)
         # What GDAL fills holes with is told by nodata alone, and only by one that pixels can have.
-        told = not masked and all(
+        told = not (masked or _is_assigned(facts)) and all(
             value is not None or band.nodata is None
             for value, band in zip(_nodata(facts), facts.bands, strict=True)
         )
@@ -174,6 +174,11 @@ def _check_block(image: _Image, budget: Budget) -> None:
             f"each of its blocks takes {image.unpacked_bytes} bytes; write it in tiles, "
             "for example with gdal_translate -co TILED=YES"
         )
+
+
+def _is_assigned(facts: RasterFile) -> bool:
+    """Whether its nodata is not its own, so that GDAL fills holes with zeros."""
+    return any(notice.code == "nodata_assigned" for notice in facts.notices)
 
 
 def _nodata(facts: RasterFile) -> tuple[float | None, ...]:

@@ -12,9 +12,11 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pipeline.errors import CatalogueError
-from pipeline.raster import Budget, ReadOptions, TimeRule, compiled_pattern
+from pipeline.raster import Budget, ReadOptions, TimeRule, checked_format, compiled_pattern
 from pipeline.sources.faults import faults_of
 from pipeline.sources.fields import (
+    ASSIGNING,
+    Assigning,
     Code,
     Disagreement,
     Duration,
@@ -23,7 +25,6 @@ from pipeline.sources.fields import (
     Pattern,
     Text,
     Username,
-    Watched,
     Zone,
     a_time,
 )
@@ -55,7 +56,7 @@ class Limits(BaseModel):
     """Images and overviews in one file."""
 
 
-class Definition(Watched):
+class Definition(Assigning):
     """One `[[source]]` of a `sources.toml`."""
 
     files: Entries
@@ -111,8 +112,22 @@ class Definition(Watched):
                 compiled_pattern(self.pattern or "")
             except CatalogueError as error:
                 yield "pattern", f"cannot date files: {error}"
+        yield from self._format_disagreements()
         if self.uuid and self.group != "all":
             yield "uuid", 'is that of one source, which needs group = "all"'
+
+    def _format_disagreements(self) -> Iterator[Disagreement]:
+        if self.time_format is None:
+            return
+        try:
+            checked_format(self.time_format)
+        except CatalogueError as error:
+            yield "time_format", f"cannot date files: {error}"
+        if self.time_zone != "UTC" and re.search(r"%[HMSf](Z|UTC|GMT)$", self.time_format):
+            yield (
+                "time_format",
+                f"ends in UTC and time_zone is {self.time_zone}; write %z to read Z",
+            )
 
     def time_rule(self) -> TimeRule:
         """How files of this definition are dated."""
@@ -130,7 +145,7 @@ class Definition(Watched):
         """The options of a run, as this definition changes them."""
         limits = self.limits.model_dump(exclude_none=True) if self.limits else {}
         budget: Budget = replace(options.budget, **limits)
-        return replace(options, time_rule=self.time_rule(), budget=budget)
+        return replace(options, time_rule=self.time_rule(), assigned=self.assigned, budget=budget)
 
     def hash(self) -> str:
         """Changes when what it says of its sources does; where its files are and when it runs does not count.
@@ -143,17 +158,17 @@ class Definition(Watched):
 
     def reading_hash(self) -> str:
         """Changes when its files must be read again though they are the same."""
-        return digest(
-            self.model_dump_json(include=READING | ({"limits"} if self.limits else set()))
-        )
+        limits = {"limits"} if self.limits else set()
+        return digest(self.model_dump_json(include=READING | limits | self.assigning()))
 
 
 NOT_OF_SOURCES = {
-    "files", "settle_seconds", "schedule", "every", "uuid", "missing", "max_missing_percent", "limits",
+    "files", "settle_seconds", "schedule", "every", "uuid", "missing", "max_missing_percent", "limits", *ASSIGNING,
 }  # fmt: skip
 """The fields that say nothing of a source that is there."""
 READING = {"temporal", "time", "group", "pattern", "time_format", "time_zone"}
-"""The fields that what is read from a file depends on, or which source it goes to; and limits, where there are any."""
+"""The fields that what is read from a file depends on, or which source it goes to; and limits and what is assigned,
+where there are any."""
 
 
 def digest(text: str) -> str:

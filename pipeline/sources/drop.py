@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from pipeline.errors import CatalogueError
 from pipeline.sources.definition import digest
-from pipeline.sources.fields import Disagreement, Name, Settle, Username, Watched, Zone
+from pipeline.sources.fields import Assigning, Disagreement, Name, Settle, Username, Zone
 from pipeline.storage import named_place
 
 KEEP = "keep"
@@ -28,7 +28,7 @@ def a_folder(text: str) -> str:
 Folder = Annotated[str, Field(min_length=1, pattern=r"\S"), AfterValidator(a_folder)]
 
 
-class Drop(Watched):
+class Drop(Assigning):
     """A folder into which suppliers put files for sources that exist, named
     `<uuid or supplier_code>[_<timestamp>].tif`."""
 
@@ -49,7 +49,8 @@ class Drop(Watched):
 
     def reading_hash(self) -> str:
         """Changes when its files must be looked at again though they are the same."""
-        return digest(self.model_dump_json(include={"organisation", "supplier", "time_zone"}))
+        own = {"organisation", "supplier", "time_zone"}
+        return digest(self.model_dump_json(include=own | self.assigning()))
 
     def hash(self) -> str:
         """The same: a drop folder says nothing of raster sources that these could have to follow."""

@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from pipeline.errors import CatalogueError
+from pipeline.raster import CRS_PATTERN, NODATA_PATTERN, Assigned, usable_crs, usable_nodata
 from pipeline.sources.intervals import DURATION, parse_interval
 from pipeline.storage import place_of
 
@@ -151,6 +152,26 @@ def an_entry(text: str) -> str:
     return text
 
 
+def a_crs(text: str) -> str:
+    """A CRS that can be used."""
+    try:
+        return usable_crs(text)
+    except CatalogueError as error:
+        raise ValueError(str(error)) from error
+
+
+def a_nodata(value: object) -> str | None:
+    """A number, or "nan", as its text."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("is not a number; write for example -9999 or nan")
+    try:
+        return usable_nodata(str(value))
+    except CatalogueError as error:
+        raise ValueError(str(error)) from error
+
+
 DURATION_TEXT = {"type": "string", "pattern": f"^{DURATION}$"}
 DURATION_SCHEMA = {"anyOf": [DURATION_TEXT, {"type": "number", "minimum": 0}]}
 PERIOD_SCHEMA = {"anyOf": [DURATION_TEXT, {"type": "number", "minimum": 1}]}
@@ -172,6 +193,16 @@ Code = Annotated[str, Field(max_length=255), AfterValidator(a_text)]
 Pattern = Annotated[str, AfterValidator(a_pattern), Field(json_schema_extra={"format": "regex"})]
 Zone = Annotated[str, AfterValidator(a_zone)]
 Duration = Annotated[timedelta | None, BeforeValidator(a_duration), WithJsonSchema(DURATION_SCHEMA)]
+Crs = Annotated[
+    str, AfterValidator(a_crs), WithJsonSchema({"type": "string", "pattern": f"^{CRS_PATTERN}$"})
+]
+Nodata = Annotated[
+    str | None,
+    BeforeValidator(a_nodata),
+    WithJsonSchema(
+        {"anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^({NODATA_PATTERN})$"}]}
+    ),
+]
 Settle = Annotated[float, Field(strict=True, ge=0, le=86400)]
 Period = Annotated[timedelta, BeforeValidator(a_period), WithJsonSchema(PERIOD_SCHEMA)]
 CronLine = Annotated[str, AfterValidator(a_cron_line), WithJsonSchema(CRON_SCHEMA)]
@@ -209,3 +240,33 @@ class Watched(BaseModel):
         """The fields that do not go with the others."""
         if self.schedule is not None and self.every is not None:
             yield "every", "says when to run, as schedule does; leave one of them out"
+
+
+class Assigning(Watched):
+    """What can be said for files that do not say it themselves."""
+
+    crs: Crs | None = None
+    """CRS of files that have none, as authority and code, such as "EPSG:28992"."""
+    crs_override: Annotated[bool, Field(strict=True)] = False
+    """`crs` counts for files that have another CRS, or one that cannot be used, too."""
+    nodata: Nodata = None
+    """Nodata value of files that have none, such as -9999 or "nan"."""
+
+    def disagreements(self, context: Any) -> Iterator[Disagreement]:
+        """The fields that do not go with the others."""
+        yield from super().disagreements(context)
+        if self.crs_override and self.crs is None:
+            yield "crs_override", "says that crs counts; say crs too"
+
+    @property
+    def assigned(self) -> Assigned:
+        """The same, for reading."""
+        by = "the command line" if self.id == REGISTER else f'definition "{self.id}"'
+        return Assigned(self.crs, self.crs_override, self.nodata, by)
+
+    def assigning(self) -> set[str]:
+        """The fields of these that say something; the others must not change the hash of older definitions."""
+        return {name for name in ASSIGNING if getattr(self, name)}
+
+
+ASSIGNING = ("crs", "crs_override", "nodata")

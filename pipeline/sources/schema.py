@@ -7,12 +7,17 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from pipeline.sources.config import Config
 
+NEEDS_CRS = {
+    "if": {"required": ["crs_override"], "properties": {"crs_override": {"const": True}}},
+    "then": {"required": ["crs"]},
+}
 AGREEMENTS: dict[str, list[dict[str, Any]]] = {
     "Definition": [
         {"not": {"required": ["schedule", "every"]}},
+        NEEDS_CRS,
         {"if": {"required": ["uuid"]}, "then": {"properties": {"group": {"const": "all"}}, "required": ["group"]}},
     ],
-    "Drop": [{"not": {"required": ["schedule", "every"]}}],
+    "Drop": [{"not": {"required": ["schedule", "every"]}}, NEEDS_CRS],
 }  # fmt: skip
 """What fields owe each other, which models say in Python."""
 

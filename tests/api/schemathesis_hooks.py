@@ -15,6 +15,7 @@ import schemathesis
 
 from pipeline.catalogue.lookups import DAY, MOMENT_PATTERN
 from pipeline.catalogue.places import BOX_PATTERN, POINT_PATTERN
+from pipeline.raster import CRS_PATTERN, NODATA_PATTERN
 
 ANY_UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 CANONICAL = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -50,6 +51,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         name_owners(case.body)
         name_sources(case.body)
         name_times(case.body)
+        name_assigned(case.body)
     if case.meta and case.meta.phase.name == "stateful":
         take_json(case)
     else:
@@ -136,6 +138,15 @@ def name_times(body: dict[str, Any]) -> None:
             body[name] = re.sub(DAY, existing_day, body[name])
     if all(is_moment(body.get(name)) for name in ("start", "stop")):
         body["stop"] = body["start"]
+
+
+def name_assigned(body: dict[str, Any]) -> None:
+    """A CRS that PROJ knows, and a number that a computer can hold."""
+    crs, nodata = body.get("crs"), body.get("nodata")
+    if isinstance(crs, str) and re.fullmatch(CRS_PATTERN, crs.strip()):
+        body["crs"] = "EPSG:28992"
+    if isinstance(nodata, str) and re.fullmatch(NODATA_PATTERN, nodata.strip()):
+        body["nodata"] = re.sub("[eE].*", "", nodata)
 
 
 def is_moment(value: Any) -> bool:

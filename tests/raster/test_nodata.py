@@ -19,7 +19,6 @@ LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
         ("-9999.0", "i2", "-9999"),
         ("1e3", "u2", "1000"),
         (" 7 \n", "u1", "7"),
-        ("-9999,0", "f4", "-9999.0"),
         ("-9999 -9999 -9999", "f4", "-9999.0"),
         ("3.4028235e+38", "f4", str(LARGEST_FLOAT32)),
         ("-3.4028234663852886e+38", "f4", str(-LARGEST_FLOAT32)),
@@ -31,6 +30,21 @@ LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 def test_nodata_is_formatted_by_dtype(text: str, dtype: str, value: str) -> None:
     nodata = read_nodata(text, dtype)
     assert (nodata.value, nodata.notices) == (value, ())
+
+
+@pytest.mark.parametrize("text", ["-3,4028230607370965e+038", "-9999,5", "-9999,0", "+0,25"])
+def test_a_decimal_comma_is_read_as_gdal_reads_it_with_a_notice(tmp_path: Path, text: str) -> None:
+    path = write_tagged(tmp_path / "a.tif", "f4", ascii_tag(42113, text))
+    with rasterio.open(path) as dataset:
+        expected = dataset.nodata
+    raster = read_path(path)
+    assert float(raster.fill_value or "") == expected
+    assert [notice.code for notice in raster.notices] == ["nodata_decimal_comma"]
+
+
+def test_of_a_list_with_commas_the_first_number_counts() -> None:
+    nodata = read_nodata("255,255,255", "u1")
+    assert (nodata.value, nodata.notices) == ("255", ())
 
 
 @pytest.mark.parametrize("text", ["nan", "NaN", "-nan", "nan(ind)", "-1.#IND", "1.#QNAN00"])

@@ -6,7 +6,9 @@ import pytest
 
 from pipeline.errors import CatalogueError
 from pipeline.raster import RasterFile, ReadOptions, TimeRule
-from pipeline.raster.timestamps import Dating, TimeTags, date, parse_time
+from pipeline.raster.bandtimes import band_time
+from pipeline.raster.timeforms import parse_time, parse_time_or_epoch
+from pipeline.raster.timestamps import Dating, TimeTags, date
 from tests.factory import read_path, write_raster
 
 AMSTERDAM = "Europe/Amsterdam"
@@ -255,3 +257,103 @@ def test_metadata_of_a_band_say_its_time(
 def test_a_rule_that_cannot_work_is_an_error_of_the_definition(rule: dict[str, object]) -> None:
     with pytest.raises(CatalogueError):
         date(Path("/data/x_20240101.tif"), TimeTags(), TimeRule(**rule))  # type: ignore[arg-type]
+
+
+NOON = datetime(2024, 1, 1, 12, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"DATE": "2024-01-01", "TIME": "12:30"},
+        {"date": "2024:01:01", "time": "12:30:00"},
+        {"DATE": "20240101", "TIME": "123000"},
+        {"DATE": "20240101", "TIME": "1230"},
+        {"DATE": "2024-01-01", "TIME": "T12:30Z"},
+        {"DATE": "2024-01-01", "TIME": "14:30:00+02:00"},
+        {"DATE": "2024/01/01", "TIME": "12:30:00.000"},
+        {"DATE": "2024-01-01T12:30", "TIME": "12:30"},
+        {"DATE": "2024-01-01", "TIME": "2024-01-01T12:30"},
+        {"ACQUISITION_DATE": "2024-01-01", "ACQUISITION_TIME": "12:30:00"},
+        {"ACQUISITIONDATE": "20240101", "ACQUISITIONTIME": "12:30:00"},
+    ],
+)
+def test_a_date_and_a_time_of_day_make_one_time(tmp_path: Path, metadata: dict[str, str]) -> None:
+    of_the_band = read_path(write_raster(tmp_path / "a.tif", band_tags=[metadata]))
+    assert (of_the_band.times, codes(of_the_band)) == ((NOON,), [])
+    if "T" not in metadata.get("DATE", "") + metadata.get("TIME", "").lstrip("T"):
+        of_the_file = read_path(write_raster(tmp_path / "b.tif", tags=metadata))
+        assert (of_the_file.times, codes(of_the_file)) == ((NOON,), [])
+
+
+def test_an_hour_of_one_digit_is_read() -> None:
+    told = band_time(None, {"DATE": "2024-01-01", "TIME": "9:30"}, {})
+    assert told.text == "2024-01-01 09:30"
+
+
+def test_a_date_alone_is_its_midnight_and_a_time_of_day_alone_is_not_a_date(tmp_path: Path) -> None:
+    alone = read_path(write_raster(tmp_path / "a.tif", band_tags=[{"DATE": "2024-01-01"}]))
+    assert alone.times == (datetime(2024, 1, 1, tzinfo=UTC),)
+    blank = {"DATE": "2024-01-01", "TIME": "  "}
+    beside = read_path(write_raster(tmp_path / "b.tif", band_tags=[blank]))
+    assert beside.times == alone.times
+    clock = read_path(write_raster(tmp_path / "c.tif", band_tags=[{"TIME": "12:30"}]))
+    assert (clock.times, codes(clock)) == ((), [])
+    unread = read_path(write_raster(tmp_path / "d.tif", tags={"DATE": "2024-01-01"}))
+    assert unread.times == ()
+
+
+@pytest.mark.parametrize("time", ["noon", "12", "36", "25:00"])
+def test_a_date_beside_a_time_that_cannot_be_read_gives_a_warning_and_no_midnight(
+    tmp_path: Path, time: str
+) -> None:
+    metadata = {"DATE": "2024-01-01", "TIME": time}
+    raster = read_path(write_raster(tmp_path / "a.tif", band_tags=[metadata]))
+    assert raster.times == ()
+    assert codes(raster) == ["impossible_time" if time == "25:00" else "unreadable_time"]
+
+
+def test_a_time_of_day_of_a_band_does_not_hide_what_else_the_band_says() -> None:
+    grib = {"TIME": "12:30", "GRIB_VALID_TIME": "1704067200 sec UTC"}
+    assert band_time(None, grib, {}).text == "2024-01-01T00:00:00+00:00"
+
+
+def test_an_acquisition_that_is_not_a_time_is_a_warning(tmp_path: Path) -> None:
+    raster = read_path(
+        write_raster(tmp_path / "a.tif", imagery={"ACQUISITIONDATETIME": "in week 5"})
+    )
+    assert (raster.times, codes(raster)) == ((), ["unreadable_time"])
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("1704067200", datetime(2024, 1, 1)),
+        ("1711101200", datetime(2024, 3, 22, 9, 53, 20)),
+        ("1704067200123", datetime(2024, 1, 1, 0, 0, 0, 123_000)),
+        ("2024010112", datetime(2024, 1, 1, 12)),
+        ("1999123123", datetime(1999, 12, 31, 23)),
+        ("2021145181123", datetime(2021, 5, 25, 18, 11, 23)),
+        ("202401011230", datetime(2024, 1, 1, 12, 30)),
+        ("17111012", datetime(1711, 10, 12)),
+    ],
+)
+def test_ten_and_thirteen_digits_are_an_epoch_unless_they_are_a_date_of_our_centuries(
+    text: str, time: datetime
+) -> None:
+    assert parse_time_or_epoch(text) == time.replace(tzinfo=UTC)
+    assert dated(f"x_{text}.tif", pattern=r"_(?P<time>\d+)\.").times == (time.replace(tzinfo=UTC),)
+
+
+@pytest.mark.parametrize("text", ["978307200", "978307200000", "2401011200", "1711101200Z"])
+def test_so_many_digits_that_may_be_either_are_not_a_time(text: str) -> None:
+    dating = dated(f"x_{text}.tif", pattern=r"_(?P<time>\w+)\.")
+    assert dating.times == ()
+    assert codes(dating)[0] in ("unreadable_time", "impossible_time")
+
+
+def test_a_number_that_describes_a_band_is_not_an_epoch(tmp_path: Path) -> None:
+    raster = read_path(write_raster(tmp_path / "a.tif", descriptions=["1711101200"]))
+    assert (raster.times, codes(raster)) == ((), [])
+    raster = read_path(write_raster(tmp_path / "b.tif", descriptions=["2024010112"]))
+    assert raster.times == (datetime(2024, 1, 1, 12, tzinfo=UTC),)

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from pipeline.errors import CatalogueError
-from pipeline.raster import Budget, ReadOptions
+from pipeline.raster import Assigned, Budget, ReadOptions
 from pipeline.sources.config import load
 from pipeline.sources.definition import Definition, Limits, define
 from pipeline.sources.drop import Drop
@@ -50,7 +50,9 @@ def test_every_key_is_read(write: Write) -> None:
         + 'group = "all"\nuuid = "4f3b1fd6-2bd6-4a55-8a3c-d3ca1af7bb7a"\nsettle_seconds = 2.5\n'
         + 'schedule = "*/5 6-18 * * MON-FRI"\nmissing = "remove"\nmax_missing_percent = 0\n'
         + "interval = 00:05:00\nlimits = { pixels = 7 }\n"
+        + 'crs = "epsg:28992"\ncrs_override = true\nnodata = -9999\n'
         + DROP
+        + 'crs = "EPSG:28992"\nnodata = nan\n'
         + 'organisation = "A"\nsupplier = "s"\ntime_zone = "Europe/Amsterdam"\ndone = "done"\nrefused = "../no"\n'
         + 'settle_seconds = 1\nevery = "PT10S"\n'
     )
@@ -61,6 +63,8 @@ def test_every_key_is_read(write: Write) -> None:
     assert (source.settle_seconds, source.schedule) == (2.5, "*/5 6-18 * * MON-FRI")
     assert (source.missing, source.max_missing_percent) == ("remove", 0)
     assert source.interval == timedelta(minutes=5)
+    assert source.assigned == Assigned("EPSG:28992", True, "-9999", 'definition "rain"')
+    assert drop.assigned == Assigned("EPSG:28992", False, "nan", 'definition "in"')
     assert (drop.done, drop.refused, drop.every) == ("done", "../no", timedelta(seconds=10))
 
 
@@ -69,6 +73,7 @@ def test_what_is_left_out_has_the_documented_default(write: Write) -> None:
     (source,), (drop,) = config.source, config.drop
     assert (source.missing, source.max_missing_percent, source.settle_seconds) == ("keep", 20, 0)
     assert (source.uuid, source.schedule, source.every, source.limits) == (None,) * 4
+    assert (source.crs, source.crs_override, source.nodata) == (None, False, None)
     assert (drop.done, drop.refused, drop.time_zone) == ("keep", "keep", "UTC")
 
 
@@ -123,6 +128,22 @@ WRONG = [
     ("limits = { pixles = 4 }", 5, 'limits.pixles: is no key here; did you mean "pixels"?'),
     ("[source.limits]\nseconds = 0", 6, "limits.seconds: must be greater than 0"),
     (DROP.replace('"in"', '"rain"', 1), 6, "id: is taken above"),
+    ('crs = "RD New"', 5, "crs: is not a CRS; write its authority and code, such as EPSG:CODE"),
+    ("crs = 28992", 5, "crs: must be a valid string"),
+    ('crs = "EPSG:28999999"', 5, "crs: EPSG:28999999 is not a CRS that PROJ knows"),
+    (
+        'crs = "EPSG:4978"',
+        5,
+        "crs: EPSG:4978 cannot be used: the CRS 'WGS 84' (Geocentric CRS) has",
+    ),
+    ("crs_override = true", 5, "crs_override: says that crs counts; say crs too"),
+    ('crs = "EPSG:28992"\ncrs_override = 1', 6, "crs_override: must be a valid boolean"),
+    ('nodata = "none"', 5, "nodata: is not a number; write for example -9999 or nan"),
+    ("nodata = true", 5, "nodata: is not a number; write for example -9999 or nan"),
+    ("nodata = [0]", 5, "nodata: is not a number; write for example -9999 or nan"),
+    (DROP + 'crs = "EPSG:0"', 8, "crs: EPSG:0 is not a CRS that PROJ knows"),
+    (DROP + "crs_override = true", 8, "crs_override: says that crs counts; say crs too"),
+    (DROP + 'nodata = "much"', 8, "nodata: is not a number; write for example -9999 or nan"),
     (DROP + 'done = "in"', 8, "done: lies in the watched folder"),
     (DROP + 'refused = "x/../in/refused"', 8, "refused: lies in the watched folder"),
     (ABSOLUTE + 'done = "FILE:///data/./in/done"', 8, "done: lies in the watched folder"),
@@ -232,6 +253,8 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> Non
         ({"group": "all", "uuid": "4f3b1fd6-2bd6-4a55-8a3c-d3ca1af7bb7a"}, False, False),
         ({"files": ["elsewhere"]}, False, False),
         ({"limits": {"pixels": 5}}, False, True),
+        ({"crs": "EPSG:28992"}, False, True),
+        ({"nodata": 0}, False, True),
         ({"description": "new"}, True, False),
         ({"temporal": True}, True, True),
     ],
@@ -243,6 +266,21 @@ def test_only_what_is_said_of_sources_is_applied_again_and_only_how_files_are_re
     before, after = define(plain, "test"), define({**plain, **fields}, "test")
     assert (before.hash() != after.hash()) is of_sources
     assert (before.reading_hash() != after.reading_hash()) is reading
+
+
+def test_a_crs_that_counts_for_all_files_is_another_way_to_read_them() -> None:
+    plain = Drop(id="in", folder="in")
+    said = Drop(id="in", folder="in", crs="EPSG:28992")
+    overriding = Drop(id="in", folder="in", crs="EPSG:28992", crs_override=True)
+    assert len({one.reading_hash() for one in (plain, said, overriding)}) == 3
+
+
+def test_what_is_not_assigned_leaves_the_hashes_of_earlier_releases() -> None:
+    """Another hash would have every file of every catalogue read again."""
+    plain = define({"id": "a", "files": ["*"], "organisation": "A"}, "test")
+    assert plain.hash() == "70e28dddb5a1b260272ce7ad763b43b5.5733e811478d082b9483c7d74eb6e0f5"
+    assert plain.reading_hash() == "e9a1685aa2c9e0514b5b9a8dbe9a3d7e"
+    assert Drop(id="in", folder="in").reading_hash() == "586b517deec4af91d61c106974181a46"
 
 
 def test_limits_take_the_place_of_those_of_the_settings(write: Write) -> None:

@@ -18,6 +18,8 @@ MIDNIGHT = datetime(2024, 1, 2, tzinfo=UTC)
         ("rain_20240102_0000", [("rain_20240102_0000", None), ("rain", MIDNIGHT)]),
         ("rain_nl_20240102", [("rain_nl_20240102", None), ("rain_nl", MIDNIGHT)]),
         ("rain_nl", [("rain_nl", None)]),
+        ("rain_1704067200", [("rain_1704067200", None)]),  # a number, which may be anything
+        ("rain_1711101200", [("rain_1711101200", None)]),
         ("_20240102", [("_20240102", None)]),
         ("", [("", None)]),
         ("rain_20240101_20240102", [("rain_20240101_20240102", None), ("rain_20240101", MIDNIGHT)]),

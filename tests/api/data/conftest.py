@@ -1,6 +1,6 @@
 """A server that takes uploads, a worker that processes them, and sources to send to; all real."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +83,16 @@ def run(engine: Engine, statement: str, **values: object) -> Any:
 
 
 def send(
-    client: Client, url: str, path: Path, name: str = "a.tif", time: str | None = None
+    client: Client,
+    url: str,
+    path: Path,
+    name: str = "a.tif",
+    time: str | None = None,
+    fields: Mapping[str, str] = {},
 ) -> Response:
     """POST a file."""
     with path.open("rb") as file:
-        data = {} if time is None else {"timestamp": time}
+        data = {**fields} if time is None else {**fields, "timestamp": time}
         return client.post(f"{url}data/", files={"file": (name, file)}, data=data)
 
 

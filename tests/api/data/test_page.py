@@ -15,6 +15,7 @@ from tests.api.conftest import base, until
 from tests.api.data.conftest import NOON, Source, stored
 from tests.api.test_pages import BROWSER, token_of
 from tests.api.test_pages import sign_in as sign_in_by_http
+from tests.factory import write_raster
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 
@@ -40,8 +41,11 @@ def test_one_sends_a_geotiff_follows_its_task_and_removes_the_data(
     sign_in(browser, "admin", people["admin"])
     browser.find_element("link text", "data/").click()
     await_text(browser, "Raster Source Data")
+    write_raster(tif, crs=None, nodata=None)
     browser.find_element("name", "file").send_keys(str(tif))
     fill(browser, "timestamp", NOON)
+    fill(browser, "crs", "EPSG:28992")
+    fill(browser, "nodata", "-9999")
     press(browser, "POST")
     await_text(browser, "task_id")
     browser.find_element("partial link text", "/tasks/").click()
@@ -53,6 +57,7 @@ def test_one_sends_a_geotiff_follows_its_task_and_removes_the_data(
     until(ended, seconds=120)
     found = client.get(url).json()
     assert (found["first_value_timestamp"], found["size"]) == (NOON, tif.stat().st_size)
+    assert (found["projection"], found["fill_value"]) == ("EPSG:28992", "-9999.0")
     browser.get(f"{url}uploads/")
     await_text(browser, "a.tif")
     browser.get(f"{url}data/")

@@ -53,6 +53,67 @@ def test_a_refused_file_fails_with_its_reason_code_and_changes_nothing(
     assert stored(deposit) == kept
 
 
+def test_what_was_said_for_a_file_without_crs_and_nodata_holds_for_every_reading_of_it(
+    as_: As, source: Source, tmp_path: Path, engine: Engine, deposit: FolderDeposit, worker: Worker
+) -> None:
+    url, admin = source(), as_("admin")
+    bare = write_raster(tmp_path / "b.tif", crs=None, nodata=None)
+    task = accepted(admin, url, bare, fields={"crs": " epsg:28992", "nodata": "-9999"})
+    hurried = Worker(
+        engine, deposit, ReadOptions(budget=worker.options.budget.__class__(seconds=1e-6)), worker.pool
+    )  # fmt: skip
+    assert [one.state for one in process_waiting(hurried)] == ["retry"]
+    run(engine, "UPDATE uploads SET updated_at = now() - interval '1 hour'")
+    assert [one.state for one in process_waiting(worker)] == ["committed"]
+    assert admin.get(task).json()["status"] == "SUCCESS"
+    shown = admin.get(url).json()
+    assert (shown["projection"], shown["fill_value"]) == ("EPSG:28992", "-9999.0")
+    said = "SELECT provenance ->> 'projection', provenance ->> 'fill_value' FROM raster_files"
+    assert run(engine, said).all() == [("crs of the upload", "nodata of the upload")]
+
+
+def test_a_file_keeps_its_own_crs_whatever_is_sent_with_it(
+    as_: As, source: Source, tif: Path, process: Process
+) -> None:
+    url, admin = source(), as_("admin")
+    accepted(admin, url, tif, fields={"crs": "EPSG:32631", "nodata": "0"})
+    process()
+    shown = admin.get(url).json()
+    assert (shown["projection"], shown["fill_value"]) == ("EPSG:28992", "-9999.0")
+    codes = [one["code"] for one in only(admin, url, "files")["warnings"]]
+    assert codes == ["crs_kept", "nodata_kept"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("crs", "RD New", "Is not a CRS; write its authority and code, such as EPSG:CODE."),
+        ("crs", "EPSG:0", "EPSG:0 is not a CRS that PROJ knows; check its authority and its code."),
+        ("crs", "EPSG:28992\0", "Is not a CRS; write its authority and code, such as EPSG:CODE."),
+        ("nodata", "none", "Is not a number; write for example -9999 or nan."),
+        ("nodata", "9" * 60_000, "Is not a number; write for example -9999 or nan."),
+    ],
+)
+def test_a_crs_or_nodata_that_cannot_be_used_is_refused_at_once(
+    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit,
+    name: str, value: str, sentence: str,
+) -> None:  # fmt: skip
+    answer = send(as_("admin"), source(), tif, fields={name: value})
+    assert (answer.status_code, answer.json()["code"]) == (400, 20)
+    assert answer.json()["detail"] == {name: [sentence]}
+    assert (stored(deposit), run(engine, "SELECT count(*) FROM uploads").scalar_one()) == ([], 0)
+
+
+def test_blank_fields_say_nothing(as_: As, source: Source, tif: Path, engine: Engine) -> None:
+    accepted(as_("admin"), source(), tif, fields={"crs": "", "nodata": " "})
+    assert run(engine, "SELECT crs, nodata FROM uploads").all() == [(None, None)]
+
+
+def test_options_names_the_fields_of_an_upload(as_: As, source: Source) -> None:
+    fields = as_("admin").options(f"{source()}data/").json()["actions"]["POST"]
+    assert list(fields) == ["file", "timestamp", "crs", "nodata"]
+
+
 @pytest.mark.parametrize(
     ("damage", "code"),
     [

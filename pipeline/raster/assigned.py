@@ -1,0 +1,172 @@
+"""Gives files the CRS and the nodata value that a definition, the command line or an upload says for them."""
+
+import re
+from dataclasses import replace
+from functools import lru_cache
+
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+
+from pipeline.errors import CatalogueError, UnsupportedCRS
+from pipeline.raster.crs import horizontal
+from pipeline.raster.describe import Description
+from pipeline.raster.facts import Assigned, Notice
+from pipeline.raster.grid import FileCRS
+from pipeline.raster.nodata import Nodata, read_nodata
+from pipeline.raster.operations import candidates
+from pipeline.raster.tags import GEO_KEY_DIRECTORY, Directory
+
+CRS_PATTERN = r"[A-Za-z][A-Za-z0-9_.]{0,30}:[A-Za-z0-9_.-]{1,60}"
+"""Authority and code."""
+NODATA_PATTERN = (
+    r"[+-]?([0-9]{1,40}([.][0-9]{0,40})?|[.][0-9]{1,40})([eE][+-]?[0-9]{1,4})?"
+    r"|[+-]?([nN][aA][nN]|[iI][nN][fF])"
+)
+"""A number that pixels can be compared with."""
+_DEFINING_KEYS = (2048, 2050, 2056, 3072, 3074, 3075)
+"""GeoTIFF 1.1: GeodeticCRS, GeodeticDatum, Ellipsoid, ProjectedCRS, Projection and ProjMethod."""
+
+
+def assigned_of(
+    crs: str | None, nodata: str | None, by: str, *, override: bool = False
+) -> Assigned:
+    """What somebody says for files, checked. Raises CatalogueError that begins with the name of the wrong value."""
+    if override and crs is None:
+        raise CatalogueError("crs_override: says that crs counts; say crs too")
+    given: dict[str, str | None] = {"crs": crs, "nodata": nodata}
+    for name, check in (("crs", usable_crs), ("nodata", usable_nodata)):
+        value = given[name]
+        try:
+            given[name] = None if value is None else check(value)
+        except CatalogueError as error:
+            raise CatalogueError(f"{name}: {error}") from error
+    return Assigned(given["crs"], override, given["nodata"], by)
+
+
+@lru_cache(maxsize=64)
+def usable_crs(text: str) -> str:
+    """`AUTHORITY:CODE` in capitals, of a CRS with a place on earth. Raises CatalogueError."""
+    code = text.strip().upper()
+    if not re.fullmatch(CRS_PATTERN, code):
+        raise CatalogueError("is not a CRS; write its authority and code, such as EPSG:CODE")
+    try:
+        wkt = _wkt(code)
+    except CRSError as error:
+        raise CatalogueError(
+            f"{code} is not a CRS that PROJ knows; check its authority and its code"
+        ) from error
+    try:
+        candidates(horizontal(wkt), "lizard")
+    except UnsupportedCRS as error:
+        raise CatalogueError(f"{code} cannot be used: {error.message}") from error
+    return code
+
+
+@lru_cache(maxsize=64)
+def _wkt(code: str) -> str:
+    authority, _, number = code.partition(":")
+    return CRS.from_authority(authority, number).to_wkt()
+
+
+def usable_nodata(text: str) -> str:
+    """The number as it is written, or `nan`, `inf` or `-inf`. Raises CatalogueError."""
+    number = text.strip().lower()
+    if not re.fullmatch(NODATA_PATTERN, number):
+        raise CatalogueError("is not a number; write for example -9999 or nan")
+    if number.lstrip("+-") == "nan":
+        return "nan"
+    if "inf" not in number and abs(float(number)) == float("inf"):
+        raise CatalogueError("is larger than any pixel; write for example -9999 or nan")
+    return number.removeprefix("+")
+
+
+def assign(description: Description, main: Directory, assigned: Assigned) -> Description:
+    """The description with what is assigned to a file that does not say it, and with notices about that.
+
+    A CRS that is there but cannot be used is replaced only where the assigned one overrides.
+    """
+    if assigned.crs is not None:
+        description = _with_crs(description, main, assigned, assigned.crs)
+    if assigned.nodata is not None:
+        description = _with_nodata(description, assigned, assigned.nodata)
+    return description
+
+
+def _with_crs(
+    description: Description, main: Directory, assigned: Assigned, code: str
+) -> Description:
+    own, given = description.placement.crs, FileCRS(_wkt(code))
+    if _says_none(own) and not _defines_crs(description, main):
+        notice = Notice("crs_assigned", f"the file has no CRS; {code} is that of {assigned.by}")
+    elif own.wkt is not None and _are_same(own.wkt, _wkt(code)):
+        return description
+    elif assigned.crs_override:
+        text = f"the CRS of the file, {_name(own)}, is replaced by {code} of {assigned.by}"
+        notice = Notice("crs_overridden", text)
+    elif own.wkt is None:
+        return description  # placing refuses it
+    else:
+        text = f"the file keeps its own CRS, {_name(own)}; that of {assigned.by} is {code}"
+        return _told(description, Notice("crs_kept", text))
+    placement = replace(description.placement, crs=given)
+    provenance = {**description.provenance, "projection": f"crs of {assigned.by}"}
+    return _told(replace(description, placement=placement, provenance=provenance), notice)
+
+
+def _says_none(own: FileCRS) -> bool:
+    """Whether GDAL sees no CRS; it makes up one without a name for keys that speak of pixels and units only."""
+    return own.wkt is None or own.wkt.startswith('ENGCRS["unnamed"')
+
+
+def _defines_crs(description: Description, main: Directory) -> bool:
+    """Whether the file's keys or its sidecar define a CRS, also one that GDAL makes nothing of."""
+    if description.provenance.get("projection") == "sidecar .aux.xml":
+        return True
+    keys = main.integers(GEO_KEY_DIRECTORY)
+    values = zip(keys[4::4], keys[7::4], strict=False)
+    return any(key in _DEFINING_KEYS and value != 0 for key, value in values)
+
+
+def _are_same(own: str, given: str) -> bool:
+    """Whether they are one CRS; false also for one that cannot be used."""
+    try:
+        one, other = horizontal(own), horizontal(given)
+    except UnsupportedCRS:
+        return False
+    if one.projection or other.projection:
+        return one.projection == other.projection
+    return bool(one.crs.equals(other.crs, ignore_axis_order=True))
+
+
+def _name(crs: FileCRS) -> str:
+    """The code of a CRS, or its name; for one that cannot be used, that it cannot."""
+    try:
+        frame = horizontal(crs.wkt) if crs.wkt else None
+    except UnsupportedCRS:
+        frame = None
+    return "which cannot be used" if frame is None else frame.projection or frame.crs.name
+
+
+def _with_nodata(description: Description, assigned: Assigned, text: str) -> Description:
+    given = read_nodata(text, description.dtype)
+    own = {nodata.value for nodata in description.nodata} - {None}
+    if own:
+        if own == {given.value}:
+            return description
+        message = f"the file keeps its own nodata; that of {assigned.by} is {given.value}"
+        return _told(description, Notice("nodata_kept", message))
+    if any(nodata.notices for nodata in description.nodata):
+        return description  # it has one that cannot be read, which a notice says
+    if given.notices:
+        message = f"{given.notices[0].message}, which is that of {assigned.by}; the file has none"
+        return _told(description, Notice("nodata_not_assigned", message))
+    notice = Notice(
+        "nodata_assigned", f"the file has no nodata; {given.value} is that of {assigned.by}"
+    )
+    provenance = {**description.provenance, "fill_value": f"nodata of {assigned.by}"}
+    bands = tuple(Nodata(given.value) for _ in description.nodata)
+    return _told(replace(description, nodata=bands, provenance=provenance), notice)
+
+
+def _told(description: Description, notice: Notice) -> Description:
+    return replace(description, notices=(*description.notices, notice))

@@ -1,0 +1,124 @@
+"""Reads texts that say one time: ISO 8601, the forms of TIFF and of file names, seconds since 1970."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+
+_TIME = re.compile(
+    r"(?P<year>\d{4})(?:(?P<d>[-:/._]?)(?P<month>\d{2})(?P=d)(?P<day>\d{2})|-?(?P<yday>\d{3}))"
+    r"(?:[T _-]*(?P<hour>\d{2})(?:(?P<t>[:._-]?)(?P<minute>\d{2})"
+    r"(?:(?P=t)(?P<second>\d{2})(?:[.,](?P<fraction>\d+))?)?)?)?"
+    r"\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?"
+)
+# ISO 8601 extended and basic, with ordinal days, and the variants that TIFF and file names use:
+# 2024:06:18 14:14:24, 2002/08/06 12:28:31, 20240101T0100Z, 2018-02-13T122056Z, 2024001.
+
+_EPOCH = re.compile(r"1\d{9}(\d{3})?")
+"""Seconds, or milliseconds, since 1970 from September 2001 to May 2033."""
+_DIGITS = re.compile(r"(\d{9,13})(?:\s*(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?))?")
+"""So many digits may be a date or a count of seconds."""
+_CENTURIES = ("19", "20")
+"""With these, so many digits are a date; with others they would be one of a year that nobody meant."""
+
+
+class NotATime(ValueError):
+    """A text that says no time, or no single one."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        """`unreadable_time` where it does not even look like one; `impossible_time`, `ambiguous_time` or
+        `no_civil_time`."""
+
+
+def looks_like_time(text: str) -> bool:
+    """Whether a text has one of the forms of times, possible or not."""
+    return _TIME.fullmatch(text.strip()) is not None or _EPOCH.fullmatch(text.strip()) is not None
+
+
+def parse_time_or_epoch(text: str, zone: tzinfo = UTC) -> datetime:
+    """As `parse_time`; ten or thirteen digits from 1 on, but for 19, are seconds or milliseconds since 1970.
+
+    For texts that ought to be a time; elsewhere such a number may be anything.
+    """
+    text = text.strip()
+    if _EPOCH.fullmatch(text) and not text.startswith(_CENTURIES):
+        return epoch_time(text)
+    return parse_time(text, zone)
+
+
+def parse_time(text: str, zone: tzinfo = UTC) -> datetime:
+    """The time that a text in ISO 8601, TIFF's or a compact form says, as UTC.
+
+    `zone` is that of times without an offset. Raises NotATime, a ValueError, where it is no time,
+    impossible, or ambiguous in its zone.
+    """
+    text = text.strip()
+    if _DIGITS.fullmatch(text) and not text.startswith(_CENTURIES):
+        message = f"{text} is neither a date nor seconds since 1970; say its form with time_format"
+        raise NotATime("unreadable_time", message)
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise NotATime("unreadable_time", "this is no time")
+    return from_parts(match.groupdict(), zone)
+
+
+def epoch_time(text: str) -> datetime:
+    """The time of up to eleven digits, seconds since 1970, or of thirteen, milliseconds. Raises NotATime."""
+    if not re.fullmatch(r"\d{1,11}|\d{13}", text):
+        message = f"{text[:40]!r} is not seconds or milliseconds since 1970"
+        raise NotATime("unreadable_time", message)
+    milliseconds = int(text) if len(text) == 13 else int(text) * 1000
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
+
+
+def from_parts(parts: Mapping[str, str | None], zone: tzinfo) -> datetime:
+    """UTC of year, month, day or yday, hour, minute, second, fraction, zone; missing are lowest."""
+    try:
+        local = datetime(
+            int(parts.get("year") or 0),
+            int(parts.get("month") or 1),
+            int(parts.get("day") or 1),
+            int(parts.get("hour") or 0),
+            int(parts.get("minute") or 0),
+            int(parts.get("second") or 0),
+            int(f"{parts.get('fraction') or 0:<06}"[:6]),
+        )
+        if yday := parts.get("yday"):
+            local = _on_day_of_year(local, int(yday))
+    except (ValueError, OverflowError) as error:
+        raise NotATime("impossible_time", f"there is no such time ({error})") from error
+    return as_utc(local, _offset(parts.get("zone"), zone))
+
+
+def _on_day_of_year(first: datetime, yday: int) -> datetime:
+    day = first + timedelta(days=yday - 1)
+    if yday < 1 or day.year != first.year:
+        raise ValueError(f"the year has no day {yday}")
+    return day
+
+
+def _offset(text: str | None, zone: tzinfo) -> tzinfo:
+    if text is None:
+        return zone
+    if text.upper() in ("Z", "UTC", "GMT"):
+        return UTC
+    hours, minutes = int(text[1:3]), int(text[3:].lstrip(":") or 0)
+    try:
+        offset = timezone(timedelta(hours=hours, minutes=minutes))
+    except ValueError as error:
+        raise NotATime("impossible_time", f"there is no offset {text}") from error
+    return offset if text[0] == "+" else timezone(-timedelta(hours=hours, minutes=minutes))
+
+
+def as_utc(local: datetime, zone: tzinfo) -> datetime:
+    """Raises NotATime where the clocks of the zone show this time twice or never."""
+    try:
+        early, late = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    except OverflowError as error:
+        raise NotATime("impossible_time", "it lies outside the years 1 to 9999") from error
+    if early == late:
+        return early
+    if early.astimezone(zone).replace(tzinfo=None) == local:
+        raise NotATime("ambiguous_time", f"the clocks of {zone} show it twice; add an offset")
+    raise NotATime("impossible_time", f"the clocks of {zone} skip it")

@@ -1,0 +1,158 @@
+"""Formats and patterns of definitions: those that name a date, and those that do not."""
+
+import os
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import CatalogueError
+from pipeline.raster import TimeRule, TimeTags, checked_format, compiled_pattern, date
+from pipeline.sources.config import load
+
+SOURCE = "[[source]]\nid = 'rain'\nfiles = '*.tif'\norganisation = 'A'\n"
+DAY = datetime(2024, 5, 2, tzinfo=UTC)
+MINUTE = datetime(2024, 5, 2, 14, 30, tzinfo=UTC)
+
+DATES = [
+    ("%Y%m%d", "20240502", DAY),
+    ("%y%m%d", "240502", DAY),  # POSIX: 69 to 99 are of the twentieth century
+    ("%y%m%d", "690502", datetime(1969, 5, 2, tzinfo=UTC)),
+    ("%Y%m", "202405", datetime(2024, 5, 1, tzinfo=UTC)),
+    ("%Y", "2024", datetime(2024, 1, 1, tzinfo=UTC)),
+    ("%Y%j", "2024123", DAY),
+    ("%d%b%Y", "02May2024", DAY),
+    ("%d-%B-%Y", "02-May-2024", DAY),
+    ("%a%d%b%Y", "Thu02May2024", DAY),
+    ("%Y%m%d_%H%M", "20240502_1430", MINUTE),
+    ("%Y%m%d_%I%M%p", "20240502_0230PM", MINUTE),
+    ("%Y%m%d%H%M%S.%f", "20240502143000.5", MINUTE.replace(microsecond=500_000)),
+    ("%Y%m%dT%H%M%z", "20240502T1630+0200", MINUTE),
+    ("%Y%m%dT%H%M%z", "20240502T1430Z", MINUTE),
+    ("%Y%%%m%d", "2024%0502", DAY),
+    ("%G%V%u", "2024184", DAY),  # ISO 8601: 2024-W18-4
+    ("%G-W%V-%a", "2024-W18-Thu", DAY),
+    ("%Y%W%w", "2024184", DAY),  # the 18th Monday of 2024 was 29 April
+    ("%Y%U%A", "202417Thursday", DAY),  # the 17th Sunday was 28 April
+    ("%s", "1714660200", MINUTE),
+    ("%s", "1714660200000", MINUTE),
+    ("%s", "0", datetime(1970, 1, 1, tzinfo=UTC)),
+    ("%s", "946684800", datetime(2000, 1, 1, tzinfo=UTC)),
+    ("%s", "1924992000", datetime(2031, 1, 1, tzinfo=UTC)),
+]
+NO_DATES = [
+    "", "rain", "%H%M", "%H", "%M", "%S", "%f", "%I%p", "%p", "%d", "%m", "%m%d", "%b%d", "%j", "%j%H", "%U", "%W",
+    "%V", "%a", "%A", "%w", "%u", "%z", "%%", "%Y%W", "%Y%U", "%y%W", "%Y%a", "%Y%m%W", "%G", "%G%V", "%V%u", "%Y%V%u",
+    "%G%u", "%G%V%u%m", "%G%j", "%Y%d", "%Y%H", "%Y%m%H", "%Y%m%d%M", "%Y%m%d%H%S", "%Y%m%d%H%M%f", "%Y%m%d%j",
+    "%Y%m%j", "%Y%m%d%I", "%Y%m%d%I%M", "%Y%m%d%H%p", "%Y%m%d%H%I%p", "%Z", "%Y%m%d%Z", "%Y%m%d_%H%M%Z", "%c", "%x",
+    "%X", "%Y%m%d%X", "%x %H%M", "%Y%s", "%Y%m%d%", "%Y%m%d %Y", "%Y%m%d%e", "%F", "%D", "%T",
+    "%-d%m%Y", "%:z", "%N", "%Y%é",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("time_format", "text", "time"), DATES)
+def test_a_format_that_names_a_date_is_read(
+    tmp_path: Path, time_format: str, text: str, time: datetime
+) -> None:
+    rule = TimeRule(pattern=r"^x_(?P<time>.+)\.tif$", time_format=time_format)
+    dating = date(Path(f"/data/x_{text}.tif"), TimeTags(), rule)
+    assert (dating.times, dating.notices) == ((time,), ())
+    path = tmp_path / "sources.toml"
+    path.write_text(SOURCE + f"pattern = '(?P<time>.+)'\ntime_format = '{time_format}'\n")
+    assert load(path).source[0].time_rule().time_format == time_format
+
+
+@pytest.mark.parametrize("time_format", NO_DATES)
+def test_a_format_that_names_no_date_is_refused_where_the_definition_is_read(
+    tmp_path: Path, time_format: str
+) -> None:
+    with pytest.raises(CatalogueError):
+        checked_format(time_format)
+    path = tmp_path / "sources.toml"
+    path.write_text(SOURCE + f"pattern = '(?P<time>.+)'\ntime_format = '{time_format}'\n")
+    with pytest.raises(
+        CatalogueError, match=r"line 6: .*time_format: cannot date files: the format"
+    ):
+        load(path)
+
+
+def test_every_directive_of_strptime_is_known_or_refused() -> None:
+    """All that Python's documentation lists for strptime, without those that only strftime has."""
+    for directive in "aAwdbBmyYHIpMSfzZjUWcxX%GuV":
+        asked = {known for format_, *_ in DATES for known in re.findall("%(.)", format_)}
+        refused = {known for format_ in NO_DATES for known in re.findall("%(.?)", format_)}
+        assert directive in asked | refused, directive
+
+
+@pytest.mark.parametrize("zone", ["Europe/Amsterdam", "Asia/Tokyo"])
+@pytest.mark.parametrize("language", ["nl_NL.UTF-8", "C", "de_DE.UTF-8"])
+def test_neither_language_nor_zone_of_the_machine_changes_what_is_read(
+    zone: str, language: str
+) -> None:
+    text = "02May2024_0230PM"
+    program = (
+        "from pathlib import Path; from pipeline.raster import TimeRule, TimeTags, date; "
+        f"rule = TimeRule(pattern='(?P<time>.+)', time_format='%d%b%Y_%I%M%p'); print(date(Path({text!r}), "
+        "TimeTags(), rule).times[0].isoformat())"
+    )
+    environment = {**os.environ, "TZ": zone, "LC_ALL": language, "LANG": language}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == MINUTE.isoformat()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "sentence"),
+    [
+        (r"(?P<year>\d{2})(?P<month>\d\d)", "group year never has four digits"),
+        (r"(?P<year>[0-9][0-9])", "group year never has four digits"),
+        (r"(?P<year>2\d|1[0-9])_", "group year never has four digits"),
+        (r"(?P<year>\d{4})(?P<day>\d\d)", "the month is missing"),
+        (r"(?P<year>\d{4})_(?P<hour>\d\d)", "an hour without its day"),
+        (r"(?P<year>\d{4})(?P<month>\d\d)(?P<hour>\d\d)", "an hour without its day"),
+        (r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)(?P<minute>\d\d)", "the hour of its minute"),
+        (r"(?P<year>\d{4})(?P<month>\d\d)(?P<yday>\d{3})", "says the day twice"),
+    ],
+)
+def test_groups_that_name_no_date_are_refused_where_the_definition_is_read(
+    tmp_path: Path, pattern: str, sentence: str
+) -> None:
+    with pytest.raises(CatalogueError, match=sentence):
+        compiled_pattern(pattern)
+    path = tmp_path / "sources.toml"
+    path.write_text(SOURCE + f"pattern = '{pattern}'\n")
+    with pytest.raises(CatalogueError, match=f"line 5: .*pattern: cannot date files: .*{sentence}"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(?P<year>\d{4})", r"(?P<year>20\d\d)(?P<yday>\d{3})", r"(?P<year>(?:19|20)[0-9]{2})\[\)(?P<month>\d\d)",
+        r"(?P<year>[12][^)\]]+)_", r"(x)(?P<year>\d{2,4})", r"(?P<year>\d+)(?P<zone>Z)?",
+        r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)(?P<hour>\d\d)?",
+    ],
+)  # fmt: skip
+def test_groups_that_name_a_date_are_read(pattern: str) -> None:
+    assert compiled_pattern(pattern).groups
+
+
+def test_a_year_of_two_digits_in_a_name_is_never_a_year_of_the_first_century() -> None:
+    rule = TimeRule(pattern=r"_(?P<year>\d{2,4})(?P<month>\d\d)\.")
+    dating = date(Path("/data/x_2405.tif"), TimeTags(), rule)
+    assert (dating.times, [notice.code for notice in dating.notices]) == ((), ["unreadable_time"])
+
+
+@pytest.mark.parametrize("end", ["Z", "UTC", "GMT"])
+def test_a_format_that_says_utc_does_not_go_with_another_zone(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "sources.toml"
+    table = SOURCE + f"pattern = '(?P<time>.+)'\ntime_format = '%Y%m%d_%H%M{end}'\n"
+    path.write_text(table)
+    load(path)
+    path.write_text(table + "time_zone = 'Europe/Amsterdam'\n")
+    with pytest.raises(CatalogueError, match="time_format: ends in UTC and time_zone is Europe"):
+        load(path)
