@@ -180,6 +180,44 @@ def test_the_deployments_follow_the_file_and_a_wrong_file_changes_nothing(
     )
 
 
+AHEAD = """
+import sys
+from datetime import timedelta
+import flows.serving
+flows.serving.TIME_TO_RENEW = timedelta(days=30)
+from pathlib import Path
+from flows.schedule import serve
+serve(Path("sources.toml").absolute(), Path(sys.argv[1]), 0, create=True)
+"""
+"""Serves as the command does, and takes plans for ended that have a month left."""
+
+
+def test_plans_are_made_anew_before_they_end(
+    tmp_path: Path, prefect: Prefect, changes: dict[str, str]
+) -> None:
+    write_config(tmp_path, SOURCE.format("odd"), 'every = "00:07:00"\n')
+    home = Path(changes["RASTERSOURCES_HOME"])
+    home.mkdir()
+    serving = subprocess.Popen(
+        [FLOWS[0], "-c", AHEAD, home], cwd=tmp_path, env=environment(PREFECT_HOME=home, **changes),
+    )  # fmt: skip
+
+    def schedules() -> set[str]:
+        assert serving.poll() is None
+        found = prefect.deployments().get("odd", {"schedules": []})["schedules"]
+        return {one["id"] for one in found}
+
+    try:
+        while not (first := schedules()):
+            time.sleep(0.2)
+        while (later := schedules()) & first:
+            time.sleep(0.2)
+    finally:
+        serving.terminate()
+        serving.wait()
+    assert (len(first), len(later)) == (7, 7)
+
+
 def test_after_a_pause_one_run_does_the_work_of_all_that_were_missed(
     tmp_path: Path, engine: Engine, prefect: Prefect, serve: Callable[[], Serving]
 ) -> None:

@@ -18,6 +18,7 @@ from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
 from pipeline.errors import CatalogueError
+from pipeline.ports import is_ours
 from pipeline.prefect_password import password_file, server_password
 from tests.api.chromium import await_text, chromium, needs_chromium
 from tests.commands import FLOWS, environment, processes_of, run
@@ -166,6 +167,26 @@ def test_another_user_of_the_machine_can_do_nothing_and_finds_no_password(runnin
     assert "flows.prefect_server" in done.stdout  # it does see the command lines
     assert "read " not in done.stdout
     assert running.password.split(":")[1] not in done.stdout
+
+
+LISTEN = """
+import socket, sys
+with socket.create_server(("127.0.0.1", 0)) as listening:
+    print(listening.getsockname()[1], flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_no_password_is_sent_to_a_port_that_another_user_took(running: Served) -> None:
+    assert is_ours(running.port)
+    with subprocess.Popen(
+        ["/usr/bin/env", "python3", "-c", LISTEN], user=NOBODY, group=NOBODY, extra_groups=[], cwd="/",
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin"}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as other:  # fmt: skip
+        assert other.stdout
+        assert not is_ours(int(other.stdout.readline()))
+        other.communicate()
 
 
 def test_no_log_holds_the_password(running: Served) -> None:
