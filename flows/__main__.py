@@ -73,12 +73,10 @@ def sync(
     Exit status 0: all good; 3: some were refused, each with its reason; 1: the run failed.
     """
     with reached_server():
-        from flows.sync import run
+        from flows.sync import Options, run
 
-        status = run(
-            config, names or [], create=create, accept_missing=accept_missing, prune=prune,
-            runner=runner, scheduler=scheduler,
-        )  # fmt: skip
+        options = Options(create, accept_missing, prune, runner, scheduler)
+        status = run(config, names or [], options)
     raise SystemExit(status)
 
 

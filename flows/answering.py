@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import UNAUTHORIZED
 
 from httpx import URL, HTTPError, HTTPStatusError
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -20,10 +21,19 @@ def prefect() -> Iterator[SyncPrefectClient]:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Raises ServerAway when Prefect's server does not answer, TransientError when it answers that it cannot."""
+    """Raises ServerAway when Prefect's server does not answer, TransientError when it answers that it cannot.
+
+    Raises CatalogueError when the password is missing or wrong.
+    """
     try:
         yield
     except HTTPStatusError as error:
+        if error.response.status_code == UNAUTHORIZED:
+            sentence = (
+                f"Prefect's server at {server_url()} asks for another password; give it as "
+                "PREFECT_API_AUTH_STRING=user:password"
+            )
+            raise CatalogueError(sentence) from error
         request = f"{error.request.method} {without_password(error.request.url)}"
         sentence = f"Prefect's server answers {error.response.status_code} to {request}"
         raise TransientError(sentence) from error
@@ -37,8 +47,12 @@ def answering() -> Iterator[None]:
 
 def away() -> ServerAway:
     """That it does not answer."""
-    url = without_password(URL(os.environ.get("PREFECT_API_URL", "")))
-    return ServerAway(f"Prefect's server does not answer at {url}")
+    return ServerAway(f"Prefect's server does not answer at {server_url()}")
+
+
+def server_url() -> str:
+    """Where the server is, for people to read."""
+    return without_password(URL(os.environ.get("PREFECT_API_URL", "")))
 
 
 def require_server() -> None:

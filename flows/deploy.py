@@ -3,15 +3,13 @@
 from pathlib import Path
 from uuid import UUID
 
-from prefect.client.orchestration import SyncPrefectClient
 from prefect.deployments.runner import RunnerDeployment
-from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow
 
 from flows.answering import prefect
-from flows.deployments import Wanted, remove_left, require_ours, wanted
+from flows.deployments import Wanted, record, remove_left, wanted
+from flows.pools import require_pool
 from flows.sync import sync_flow
-from pipeline.errors import CatalogueError
 from pipeline.settings import CHECKOUT
 from pipeline.sources.config import load
 
@@ -21,13 +19,13 @@ ENTRYPOINT = "flows/sync.py:sync_flow"
 def deploy(path: Path, pool: str, *, create: bool) -> None:
     """Make, change and remove deployments until they are those of the file, and print what there is.
 
-    Raises CatalogueError when there is no such pool, or a name is taken.
+    Raises CatalogueError when the pool cannot be used, or names are taken.
     """
-    deployments = wanted(load(path), path, create=create)
+    config = load(path)
     with prefect() as client:
         require_pool(client, pool)
-        for one in deployments:
-            require_ours(client, sync_flow.name, one)
+        deployments = wanted(client, sync_flow.name, config, path, renewed=False)
+        record(path, deployments, create=create)
         for one in deployments:
             apply(one, pool)
             print(f"{sync_flow.name}/{one.name}: {one.says}")
@@ -35,20 +33,6 @@ def deploy(path: Path, pool: str, *, create: bool) -> None:
             print(f"{sync_flow.name}/{name}: removed")
     if not deployments:
         print("no definition has a schedule: say when it is to run with schedule or every")
-
-
-def require_pool(client: SyncPrefectClient, name: str) -> None:
-    """Raise CatalogueError when the server has no such pool, or its workers run elsewhere than in this checkout."""
-    try:
-        pool = client.read_work_pool(name)
-    except ObjectNotFound as error:
-        sentence = f'there is no work pool "{name}"; prefect work-pool create {name} --type process makes one'
-        raise CatalogueError(sentence) from error
-    if pool.type != "process":
-        sentence = (
-            f'the work pool "{name}" is one of type {pool.type}; runs need one of type process'
-        )
-        raise CatalogueError(sentence)
 
 
 def apply(one: Wanted, pool: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,13 +13,17 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTag
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import DeploymentSort
 from prefect.exceptions import ObjectNotFound
-from prefect.schedules import Cron, Interval, Schedule
 
+from flows.planning import Plan, plan_of
+from pipeline.catalogue.served_configs import forget_config, record_config
+from pipeline.entry import catalogue
 from pipeline.errors import CatalogueError
+from pipeline.settings import settings
 from pipeline.sources.config import Config
 from pipeline.sources.definition import Definition
 from pipeline.sources.drop import Drop
 from pipeline.sources.intervals import format_interval
+from pipeline.sources.ticks import CronLine, Period, Ticks
 
 TAG = "rastersources"
 """Of all deployments that are ours."""
@@ -30,8 +35,10 @@ AT_ONCE = 200
 class Wanted:
     """One deployment: a definition that has a schedule."""
 
+    definition: str
     name: str
-    schedule: Schedule
+    """Of the deployment: the id of the definition, unless another sources.toml has that."""
+    plan: Plan
     says: str
     """When it runs, for people."""
     parameters: dict[str, object]
@@ -40,14 +47,14 @@ class Wanted:
     @property
     def description(self) -> str:
         """What people read on Prefect's pages."""
-        return f"`{self.name}` of `{self.parameters['config']}`, {self.says}"
+        return f"`{self.definition}` of `{self.parameters['config']}`, {self.says}"
 
     @property
     def fields(self) -> dict[str, Any]:
         """What Prefect makes a deployment of, whoever runs it."""
         return {
             "name": self.name,
-            "schedule": self.schedule,
+            "schedules": self.plan.schedules,
             "parameters": self.parameters,
             "description": self.description,
             "tags": [TAG],
@@ -55,29 +62,46 @@ class Wanted:
         }
 
 
-def wanted(config: Config, path: Path, *, create: bool) -> list[Wanted]:
-    """The deployments of a sources.toml, which lies at an absolute path."""
+def wanted(
+    client: SyncPrefectClient, flow: str, config: Config, path: Path, *, renewed: bool
+) -> list[Wanted]:
+    """The deployments of a sources.toml, which lies at an absolute path, on a server.
+
+    `renewed` says that they are made anew before their plans end. Raises CatalogueError when the names that one could
+    have are taken.
+    """
     return [
         Wanted(
             definition.id,
-            schedule_of(definition),
+            free_name(client, flow, definition.id, str(path)),
+            plan_now(ticks_of(definition), renewed=renewed),
             when(definition),
-            {"config": str(path), "names": [definition.id], "create": create},
+            {"config": str(path), "names": [definition.id]},
         )
         for definition in config.scheduled
     ]
 
 
-def schedule_of(definition: Definition | Drop) -> Schedule:
-    """When it runs; intervals are counted from a midnight of its zone, whenever they are deployed."""
+def plan_now(ticks: Ticks, *, renewed: bool) -> Plan:
+    """The plan from today on."""
+    return plan_of(ticks, datetime.now(ticks.zone).date(), renewed=renewed)
+
+
+def record(path: Path, deployments: list[Wanted], *, create: bool) -> None:
+    """Let the runs of these deployments read their sources.toml; without deployments no run may."""
+    with catalogue(settings()) as engine:
+        if deployments:
+            record_config(engine, path, create=create)
+        else:
+            forget_config(engine, path)
+
+
+def ticks_of(definition: Definition | Drop) -> Ticks:
+    """When it runs."""
+    zone = ZoneInfo(definition.time_zone)
     if definition.every:
-        midnight = datetime(2020, 1, 1, tzinfo=ZoneInfo(definition.time_zone))
-        return Interval(definition.every, anchor_date=midnight, timezone=definition.time_zone)
-    line = definition.schedule or ""
-    _, _, day, _, weekday = line.split()
-    # as cron does: days of month and of week are joined by "or", unless one of them is a star
-    either = not (day.startswith("*") or weekday.startswith("*"))
-    return Cron(line, timezone=definition.time_zone, day_or=either)
+        return Period(definition.every, zone)
+    return CronLine(definition.schedule or "", zone)
 
 
 def when(definition: Definition | Drop) -> str:
@@ -87,17 +111,29 @@ def when(definition: Definition | Drop) -> str:
     return f"at {definition.schedule} in {definition.time_zone}"
 
 
-def require_ours(client: SyncPrefectClient, flow: str, one: Wanted) -> None:
-    """Raise CatalogueError when the name belongs to a deployment of someone else, or of another sources.toml."""
-    name = f"{flow}/{one.name}"
+def free_name(client: SyncPrefectClient, flow: str, definition: str, path: str) -> str:
+    """The name of a deployment: the id, or the id and a hash of the path where another sources.toml has the id.
+
+    A deployment keeps its name. Raises CatalogueError when others have both names.
+    """
+    names = (definition, f"{definition}-{sha256(path.encode()).hexdigest()[:8]}")
+    found = {name: find(client, f"{flow}/{name}") for name in names}
+    for name, deployment in found.items():
+        if deployment is not None and ours(deployment, path):
+            return name
+    for name, deployment in found.items():
+        if deployment is None:
+            return name
+    sentence = f"the deployments {flow}/{names[0]} and {flow}/{names[1]} are not ours; give the definition another id"
+    raise CatalogueError(sentence)
+
+
+def find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
+    """A deployment by the name of its flow and its own."""
     try:
-        found = client.read_deployment_by_name(name)
+        return client.read_deployment_by_name(name)
     except ObjectNotFound:
-        return
-    if not ours(found, str(one.parameters["config"])):
-        owner = found.parameters.get("config", "someone else")
-        sentence = f"the deployment {name} is that of {owner}; give the definition another id"
-        raise CatalogueError(sentence)
+        return None
 
 
 def remove_left(client: SyncPrefectClient, path: Path, names: set[str]) -> list[str]:

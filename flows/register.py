@@ -24,23 +24,21 @@ from pipeline.watching import watching
 def run(
     config: Path, *, create: bool, runner: Runner | None = None, scheduler: str | None = None
 ) -> int:
-    """Run the flow and say how it went; exit status 0: all good, 1: failed, 3: some were refused."""
+    """Run the flow by hand and say how it went; exit status 0: all good, 1: failed, 3: some were refused."""
+
+    # The options are the operator's: a run that someone asks Prefect's server for could choose its parameters.
+    @flow(name="register", persist_result=False)
+    @with_reason
+    def register_by_hand(config: Path) -> State[object]:
+        began, configured = monotonic(), settings()
+        works, how = work_of_config(config), conditions(configured, create=create)
+        with (
+            catalogue(configured) as engine,
+            reading(configured, runner, scheduler) as reader,
+            watching() as watcher,
+        ):
+            outcomes = register_all(Run(engine, how, reader, watcher, write_as_task), works)
+        return conclude("register", outcomes, monotonic() - began, configured)
+
     began = monotonic()
-    return end(register_flow(config, create, runner, scheduler, return_state=True), began)
-
-
-@flow(name="register", persist_result=False)
-@with_reason
-def register_flow(
-    config: Path, create: bool = False, runner: Runner | None = None, scheduler: str | None = None
-) -> State[object]:
-    """Register what a sources.toml says; Completed, or Failed with the reason, and an artifact that tells more."""
-    began, configured = monotonic(), settings()
-    works, how = work_of_config(config), conditions(configured, create=create)
-    with (
-        catalogue(configured) as engine,
-        reading(configured, runner, scheduler) as reader,
-        watching() as watcher,
-    ):
-        outcomes = register_all(Run(engine, how, reader, watcher, write_as_task), works)
-    return conclude("register", outcomes, monotonic() - began, configured)
+    return end(register_by_hand(config, return_state=True), began)

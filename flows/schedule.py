@@ -76,8 +76,9 @@ class Keeper:
             self._tried(self.begin)
 
     def _must_begin(self) -> bool:
-        """Whether the schedules are not those of the file, or not served, since Prefect's server was away."""
-        return self._behind or (self._schedules is not None and not self._schedules.alive())
+        """Whether the schedules are not those of the file, end soon, or are not served as Prefect's server was away."""
+        served = self._schedules
+        return self._behind or (served is not None and (not served.alive() or served.must_renew()))
 
     def stop(self) -> None:
         """End what is served."""

@@ -2,7 +2,9 @@
 
 Prefect's temporary server prints a traceback when it ends and takes a port among those of the API. With
 PREFECT_API_URL set, runs go to that server instead; a single run goes to the one with pages while that runs, as two
-would write one SQLite file. Nothing here imports Prefect, which reads its environment when it is imported.
+would write one SQLite file. Each of our servers asks for the password of its home (`pipeline/prefect_password.py`), as
+whoever reaches a server without one can start runs. Nothing here imports Prefect, which reads its environment when it
+is imported.
 """
 
 import fcntl
@@ -17,7 +19,8 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from pipeline.errors import TransientError
-from pipeline.ports import LOOPBACK, free_port, prefect_port
+from pipeline.ports import LOOPBACK, free_port, is_ours, prefect_port
+from pipeline.prefect_password import server_password
 
 SECONDS_TO_START = 90
 SECONDS_TO_DRAIN = 2
@@ -59,15 +62,15 @@ def prefect_server(home: Path) -> Iterator[None]:
     """A server for one flow run: the user's, the one whose pages are served in this home, or a new one."""
     prepare(home)
     if not os.environ.get("PREFECT_API_URL") and (port := served_port(home)):
-        os.environ["PREFECT_API_URL"] = api_at(port)
+        use(port, server_password(home))
     if os.environ.get("PREFECT_API_URL"):
         yield
         return
-    port = free_port()
-    with started(port, home / "prefect-server.log", *FOR_ONE_RUN):
+    port, password = free_port(), server_password(home)
+    with started(port, home / "prefect-server.log", *FOR_ONE_RUN, password=password):
         # nobody reads the logs of a server that goes
         os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = "false"
-        with reached(port):
+        with reached(port, password):
             yield
 
 
@@ -75,14 +78,19 @@ def prefect_server(home: Path) -> Iterator[None]:
 def prefect_pages(home: Path, port: int) -> Iterator["subprocess.Popen[bytes] | None"]:
     """A server with pages and a scheduler; None where it is the user's, for others to look after.
 
-    Raises CatalogueError when the port is taken.
+    Raises CatalogueError when the port is taken, or when others could know the password.
     """
     prepare(home)
     if os.environ.get("PREFECT_API_URL"):
         yield None
         return
     prefect_port(port)  # or else the server of someone else would answer for ours
-    with started(port, home / "prefect-server.log") as server, reached(port), told(home, port):
+    password, log = server_password(home), home / "prefect-server.log"
+    with (
+        started(port, log, password=password) as server,
+        reached(port, password),
+        told(home, port),
+    ):
         yield server
 
 
@@ -99,13 +107,14 @@ def told(home: Path, port: int) -> Iterator[None]:
 
 
 def served_port(home: Path) -> int | None:
-    """The port of the server that another process serves with pages; None where nobody does."""
+    """The port of the server that another process of this user serves with pages; None where nobody does."""
     try:
         with (home / PAGES).open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return int(file.read() or 0) or None
+                port = int(file.read() or 0)
+                return port if port and is_ours(port) else None
     except FileNotFoundError:
         pass
     return None
@@ -116,10 +125,16 @@ def api_at(port: int) -> str:
     return f"http://{LOOPBACK}:{port}/api"
 
 
-@contextmanager
-def reached(port: int) -> Iterator[None]:
-    """Have Prefect use the server on this port, and leave it time to write what it knows afterwards."""
+def use(port: int, password: str) -> None:
+    """Have Prefect's clients in this process, and in those that it starts, use a server of our own."""
     os.environ["PREFECT_API_URL"] = api_at(port)
+    os.environ["PREFECT_API_AUTH_STRING"] = password
+
+
+@contextmanager
+def reached(port: int, password: str) -> Iterator[None]:
+    """Have Prefect use the server on this port, and leave it time to write what it knows afterwards."""
+    use(port, password)
     try:
         yield
     finally:
@@ -127,14 +142,20 @@ def reached(port: int) -> Iterator[None]:
 
 
 @contextmanager
-def started(port: int, log: Path, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A server on this port, until the end of the block."""
+def started(
+    port: int, log: Path, *options: str, password: str | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """A server on this port, until the end of the block; it asks for the password, or is as the environment says."""
     command = [
         sys.executable, "-m", "flows.prefect_server", "--end-with-input",
         "server", "start", "--host", LOOPBACK, "--port", str(port), *options,
     ]  # fmt: skip
     # the pages ask it for themselves, at the default port unless told
     environment = {"PREFECT_SERVER_UI_API_URL": api_at(port), **os.environ}
+    if password:
+        origin = f"http://{LOOPBACK}:{port}"
+        environment.setdefault("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", origin)
+        environment["PREFECT_SERVER_API_AUTH_STRING"] = password
     with log.open("ab") as output:
         server = subprocess.Popen(
             command,
@@ -159,12 +180,14 @@ def started(port: int, log: Path, *options: str) -> Iterator["subprocess.Popen[b
 
 
 def wait_for(server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
-    """Return when it answers; raises TransientError when it does not."""
+    """Return when it answers, and not another user's program that took the port; raises TransientError otherwise."""
     patience = time.monotonic() + SECONDS_TO_START
     while server.poll() is None and time.monotonic() < patience:
         try:
             with urlopen(f"http://{LOOPBACK}:{port}/api/health", timeout=5):
-                return
+                if is_ours(port):
+                    return
         except (URLError, OSError):
-            time.sleep(0.1)
+            pass
+        time.sleep(0.1)
     raise TransientError(f"Prefect's server does not start; see {log}")

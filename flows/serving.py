@@ -5,6 +5,7 @@ import multiprocessing
 import tempfile
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Thread
@@ -17,7 +18,7 @@ from prefect.settings import PREFECT_HOME
 from prefect.types.entrypoint import EntrypointType
 
 from flows.answering import prefect
-from flows.deployments import Wanted, remove_left, require_ours, wanted
+from flows.deployments import Wanted, record, remove_left, wanted
 from flows.forking import fork_runs
 from flows.missed import bury, call_off
 from flows.sync import sync_flow
@@ -27,6 +28,8 @@ from pipeline.sources.config import Config
 SECONDS_BETWEEN_POLLS = 2
 SECONDS_AHEAD = 5
 """A process takes some seconds to start: it is started before its time, and waits for it."""
+TIME_TO_RENEW = timedelta(days=3)
+"""Plans are made anew so long before they end."""
 SECONDS_TO_CANCEL = 5
 SECONDS_TO_END = 5
 SECONDS_TO_PAUSE = 5
@@ -39,6 +42,7 @@ class Schedules:
         fork_runs()
         self._path, self._create = path, create
         self._served: dict[str, UUID] = {}
+        self._renew: datetime | None = None
         self._runner: Runner | None = None
         self._loop = asyncio.new_event_loop()
         self._thread: Thread | None = None
@@ -46,7 +50,7 @@ class Schedules:
     def serve(self, config: Config) -> None:
         """Make the deployments those of the file, and serve them from now on.
 
-        Raises CatalogueError when one of the names is taken, TransientError when Prefect's server is away.
+        Raises CatalogueError when names are taken, TransientError when Prefect's server or the database is away.
         """
         if self._runner is None or not self.alive():
             self._runner = new_runner()
@@ -62,6 +66,10 @@ class Schedules:
     def alive(self) -> bool:
         """Whether it polls; it ends when Prefect's server is away for long."""
         return self._thread is not None and self._thread.is_alive()
+
+    def must_renew(self) -> bool:
+        """Whether the plans of the deployments soon end."""
+        return self._renew is not None and datetime.now(UTC) > self._renew
 
     def stop(self) -> None:
         """Cancel the runs that are going on, and pause the schedules until someone serves them again."""
@@ -84,15 +92,16 @@ class Schedules:
 
     def _deploy(self, client: SyncPrefectClient, runner: Runner, config: Config) -> None:
         """Bring the server's deployments to what the file says."""
-        deployments = wanted(config, self._path, create=self._create)
-        for one in deployments:
-            require_ours(client, sync_flow.name, one)
+        deployments = wanted(client, sync_flow.name, config, self._path, renewed=True)
+        record(self._path, deployments, create=self._create)
         served = {one.name: add(runner, one) for one in deployments}
         remove_left(client, self._path, set(served))
         for name in served.keys() - self._served.keys():
             bury(client, served[name])
             call_off(client, served[name])
         self._served = served
+        ends = [one.plan.until for one in deployments if one.plan.until]
+        self._renew = min(ends) - TIME_TO_RENEW if ends else None
 
     def _poll(self, runner: Runner) -> None:
         """Run Prefect's runner, which minds signals when it is in the main thread only: they are ours."""

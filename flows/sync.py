@@ -1,13 +1,16 @@
 """The flow that keeps the catalogue at what the files of a sources.toml are."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from sqlalchemy import Engine
 
 from flows.ingestion import conclude, end, with_reason, write_as_task
 from flows.missed import skip_missed
+from pipeline.catalogue.served_configs import may_create
 from pipeline.entry import catalogue, conditions
 from pipeline.ingest import Run
 from pipeline.printing import pruned
@@ -17,44 +20,52 @@ from pipeline.syncing import chosen, prune_all, sync_all, works_of_config
 from pipeline.watching import watching
 
 
-def run(
-    config: Path,
-    names: list[str],
-    *,
-    create: bool,
-    accept_missing: bool,
-    prune: bool,
-    runner: Runner | None = None,
-    scheduler: str | None = None,
-) -> int:
-    """Run the flow and say how it went; exit status 0: all good, 1: failed, 3: some were refused."""
+@dataclass(frozen=True)
+class Options:
+    """What only an operator may choose: no parameter of a flow sets it."""
+
+    create: bool
+    accept_missing: bool = False
+    prune: bool = False
+    runner: Runner | None = None
+    """None: as the settings say."""
+    scheduler: str | None = None
+
+
+def run(config: Path, names: list[str], options: Options) -> int:
+    """Run the flow by hand and say how it went; exit status 0: all good, 1: failed, 3: some were refused."""
+
+    @flow(name="sync", persist_result=False)
+    @with_reason
+    def sync_by_hand(config: Path, names: list[str]) -> State[object]:
+        with catalogue(settings()) as engine:
+            return sync(engine, config, names, options)
+
     began = monotonic()
-    state = sync_flow(
-        config, names, create, accept_missing, prune, runner, scheduler, return_state=True
-    )
-    return end(state, began)
+    return end(sync_by_hand(config, names, return_state=True), began)
 
 
 @flow(name="sync", persist_result=False, on_running=[skip_missed])
 @with_reason
-def sync_flow(
-    config: Path,
-    names: list[str] | None = None,
-    create: bool = False,
-    accept_missing: bool = False,
-    prune: bool = False,
-    runner: Runner | None = None,
-    scheduler: str | None = None,
-) -> State[object]:
-    """Sync definitions, all without names; Completed, Failed, or Cancelled where another run is at work."""
+def sync_flow(config: Path, names: list[str] | None = None) -> State[object]:
+    """The flow of deployments: sync definitions of a sources.toml that an operator serves, all without names."""
+    with catalogue(settings()) as engine:
+        # before anything is read of the file: whoever reaches Prefect's server may name any path
+        options = Options(create=may_create(engine, config))
+        return sync(engine, config, names or [], options)
+
+
+def sync(engine: Engine, config: Path, names: list[str], options: Options) -> State[object]:
+    """Sync definitions; Completed, Failed, or Cancelled where another run is at work."""
     began, configured = monotonic(), settings()
-    works, how = works_of_config(config, empty=prune), conditions(configured, create=create)
-    with catalogue(configured) as engine, reading(configured, runner, scheduler) as reader:
-        if prune:
+    works = works_of_config(config, empty=options.prune)
+    how = conditions(configured, create=options.create)
+    with reading(configured, options.runner, options.scheduler) as reader:
+        if options.prune:
             pruned(prune_all(engine, config, works))
         with watching() as watcher:
             run = Run(engine, how, reader, watcher, write_as_task)
             outcomes = sync_all(
-                run, chosen(works, names or ()), config, accept_missing=accept_missing
+                run, chosen(works, names), config, accept_missing=options.accept_missing
             )
     return conclude("sync", outcomes, monotonic() - began, configured)

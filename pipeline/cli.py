@@ -31,6 +31,7 @@ from pipeline.entry import (
     database_url,
     home_folder,
     prefect_at,
+    prefect_password_file,
 )
 from pipeline.errors import CatalogueError, RastersourcesError
 from pipeline.lifeline import ended_in_order_by_signals
@@ -364,7 +365,7 @@ def up(
         with Schedules(config, configured, create=create) as schedules:
 
             def ready(address: str) -> None:
-                welcome(address, pages, config)
+                welcome(address, pages, config, prefect_password_file(configured))
                 schedules.start(address, beside)
 
             run_server(where, configured, socket, ready)

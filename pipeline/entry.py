@@ -50,6 +50,13 @@ def prefect_at(configured: Settings) -> tuple[int, str]:
     return port, f"http://{LOOPBACK}:{port}"
 
 
+def prefect_password_file(configured: Settings) -> Path | None:
+    """The file with the password of a Prefect server of our own; None with the server of PREFECT_API_URL."""
+    from pipeline.prefect_password import password_file
+
+    return None if os.environ.get("PREFECT_API_URL") else password_file(home_folder(configured))
+
+
 @contextmanager
 def database_url(configured: Settings) -> Iterator[str]:
     """The database of the settings; without one the private cluster, started if need be."""

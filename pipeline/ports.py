@@ -1,9 +1,11 @@
 """Ports of this machine: the socket of the API, and a port for Prefect's server beside it."""
 
 import errno
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from pipeline.errors import CatalogueError
 
@@ -45,6 +47,15 @@ def free_port() -> int:
     with socket.create_server((LOOPBACK, 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
+
+
+def is_ours(port: int) -> bool:
+    """Whether this user, and nobody else, listens on a port of the loopback interface."""
+    here = f"{int.from_bytes(socket.inet_aton(LOOPBACK), 'little'):08X}:{port:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    # the columns: sl local_address rem_address st queues timer retransmits uid ...; 0A is LISTEN
+    owners = {int(row[7]) for row in rows if row[3] == "0A" and row[1] == here}
+    return owners == {os.geteuid()}
 
 
 def bound(host: str, port: int, setting: str) -> socket.socket:

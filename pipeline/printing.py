@@ -200,12 +200,13 @@ def distance(metres: float) -> str:
     return f"{metres:.3g} m"
 
 
-def welcome(address: str, prefect: str, config: Path) -> None:
-    """Where everything is, and what to try."""
+def welcome(address: str, prefect: str, config: Path, password: Path | None = None) -> None:
+    """Where everything is, and what to try; `password` is the file of a Prefect server of our own."""
     url, command = f"{address}/api/v4/rastersources/", program()
     lines = [
         f"The API is at {url}",
         f"Prefect's pages are at {prefect} in some seconds",
+        *([f"They ask for the password in {seen_from_here(password)}"] if password else []),
         "",
         "Three commands worth trying:",
         f"  curl '{url}?in_bbox=4,51,5,52&ordering=-size'",
@@ -216,6 +217,12 @@ def welcome(address: str, prefect: str, config: Path) -> None:
     ]
     for line in lines:
         say(line)
+
+
+def seen_from_here(path: Path) -> str:
+    """The path for a shell: a relative one where it lies below the current folder."""
+    here = Path.cwd()
+    return quote(str(path.relative_to(here) if here in path.parents else path))
 
 
 def program() -> str:

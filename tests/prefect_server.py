@@ -11,14 +11,17 @@ SERVER_IS_BUSY = 503
 
 
 class Prefect:
-    """A Prefect server by the address of its API."""
+    """A Prefect server by the address of its API, and what it asks for: `user:password`."""
 
-    def __init__(self, api: str) -> None:
+    def __init__(self, api: str, password: str | None = None) -> None:
         self.api = api
+        self.auth = httpx.BasicAuth(*password.split(":")) if password else None
 
     def call(self, method: str, path: str, fields: dict[str, Any] | None = None) -> httpx.Response:
         for _ in range(PATIENCE):
-            answer = httpx.request(method, f"{self.api}/{path}", json=fields, timeout=60)
+            answer = httpx.request(
+                method, f"{self.api}/{path}", json=fields, auth=self.auth, timeout=60
+            )
             if answer.status_code != SERVER_IS_BUSY:
                 break
             time.sleep(0.2)
@@ -32,10 +35,11 @@ class Prefect:
     def deployments(self) -> dict[str, Any]:
         return {one["name"]: one for one in self.ask("deployments")}
 
-    def run_now(self, deployment: str) -> None:
-        """Have a run planned for this moment."""
+    def run_now(self, deployment: str, **fields: Any) -> str:
+        """Have a run planned for this moment; its id."""
         number = self.deployments()[deployment]["id"]
-        self.call("POST", f"deployments/{number}/create_flow_run", {})
+        found: str = self.call("POST", f"deployments/{number}/create_flow_run", fields).json()["id"]
+        return found
 
     def runs(self, deployment: str, *states: str) -> list[Any]:
         """The runs of a deployment in these states, in the order in which they were to begin."""

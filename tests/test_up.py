@@ -15,6 +15,7 @@ import pytest
 
 from flows.server import served_port
 from pipeline.ports import free_port
+from pipeline.prefect_password import password_file, server_password
 from tests.commands import (
     FLOWS,
     RASTERSOURCES,
@@ -126,6 +127,8 @@ def test_it_serves_the_samples_and_stops_all_that_it_started(
     running.end(number)
     printed = "".join(running.lines)
     assert f"Prefect's pages are at {pages} " in printed
+    assert f"the password in {password_file(home)}\n" in printed
+    assert server_password(home) not in printed
     assert not is_open(running.pages)
     assert f"http://127.0.0.1:{running.port}/api/v4/rastersources/" in printed
     assert "Three commands worth trying" in printed
@@ -154,7 +157,8 @@ def a_flow_beside_it_goes_to_its_server(home: Path, running: Running, folder: Pa
     while served_port(home) != running.pages:
         time.sleep(0.1)
     run([*FLOWS, "sync", "--create", "--config", config], RASTERSOURCES_HOME=home)
-    runs = Prefect(f"http://127.0.0.1:{running.pages}/api").ask("flow_runs")
+    password = server_password(home)
+    runs = Prefect(f"http://127.0.0.1:{running.pages}/api", password).ask("flow_runs")
     (beside,) = [one for one in runs if one["parameters"].get("config") == str(config)]
     assert beside["state_name"] == "Completed"
 

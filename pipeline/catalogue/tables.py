@@ -389,6 +389,14 @@ definitions = Table(
     Column("uuid", Uuid),
 )
 
+served_configs = Table(
+    "served_configs",
+    metadata,
+    Column("path", Text, primary_key=True),
+    required("may_create", Boolean),
+    moment("served"),
+)
+
 tombstones = Table(
     "tombstones",
     metadata,

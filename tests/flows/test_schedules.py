@@ -1,5 +1,6 @@
 """Schedules of a sources.toml on a Prefect server: served by a process of ours, and made for a work pool."""
 
+import json
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import pytest
 from cronsim import CronSim
 from sqlalchemy import Engine, text
 
-from tests.commands import FLOWS, RASTERSOURCES, but_progress, environment, run
+from tests.commands import FLOWS, RASTERSOURCES, REPOSITORY, but_progress, environment, run
 from tests.factory import write_raster
 from tests.prefect_server import Prefect
 
@@ -178,6 +180,44 @@ def test_the_deployments_follow_the_file_and_a_wrong_file_changes_nothing(
     )
 
 
+AHEAD = """
+import sys
+from datetime import timedelta
+import flows.serving
+flows.serving.TIME_TO_RENEW = timedelta(days=30)
+from pathlib import Path
+from flows.schedule import serve
+serve(Path("sources.toml").absolute(), Path(sys.argv[1]), 0, create=True)
+"""
+"""Serves as the command does, and takes plans for ended that have a month left."""
+
+
+def test_plans_are_made_anew_before_they_end(
+    tmp_path: Path, prefect: Prefect, changes: dict[str, str]
+) -> None:
+    write_config(tmp_path, SOURCE.format("odd"), 'every = "00:07:00"\n')
+    home = Path(changes["RASTERSOURCES_HOME"])
+    home.mkdir()
+    serving = subprocess.Popen(
+        [FLOWS[0], "-c", AHEAD, home], cwd=tmp_path, env=environment(PREFECT_HOME=home, **changes),
+    )  # fmt: skip
+
+    def schedules() -> set[str]:
+        assert serving.poll() is None
+        found = prefect.deployments().get("odd", {"schedules": []})["schedules"]
+        return {one["id"] for one in found}
+
+    try:
+        while not (first := schedules()):
+            time.sleep(0.2)
+        while (later := schedules()) & first:
+            time.sleep(0.2)
+    finally:
+        serving.terminate()
+        serving.wait()
+    assert (len(first), len(later)) == (7, 7)
+
+
 def test_after_a_pause_one_run_does_the_work_of_all_that_were_missed(
     tmp_path: Path, engine: Engine, prefect: Prefect, serve: Callable[[], Serving]
 ) -> None:
@@ -225,9 +265,13 @@ def pool(prefect: Prefect) -> str:
     return new_pool(prefect, "process")
 
 
-def new_pool(prefect: Prefect, kind: str) -> str:
+CLOSED = json.loads((REPOSITORY / "docs" / "work-pool.json").read_text())
+
+
+def new_pool(prefect: Prefect, kind: str, template: dict[str, Any] | None = CLOSED) -> str:
     name = f"pool-{uuid4().hex[:6]}"
-    prefect.call("POST", "work_pools/", {"name": name, "type": kind})
+    fields = {"name": name, "type": kind, "base_job_template": template or {}}
+    prefect.call("POST", "work_pools/", fields)
     return name
 
 
@@ -264,7 +308,7 @@ def test_a_worker_of_a_pool_runs_what_is_deployed(
     assert "pooled" in names(engine)
 
 
-def test_deploying_again_changes_nothing_takes_no_name_and_removes_what_left_the_file(
+def test_deploying_again_changes_nothing_and_removes_what_left_the_file(
     tmp_path: Path, prefect: Prefect, pool: str, changes: dict[str, str]
 ) -> None:
     more = SOURCE.format("more") + 'schedule = "0 6 * * *"\n'
@@ -279,11 +323,6 @@ def test_deploying_again_changes_nothing_takes_no_name_and_removes_what_left_the
     }
     assert [len(one["schedules"]) for one in after.values()] == [1, 1]
     someone_elses(prefect, after["in"], "theirs")
-    other = tmp_path / "other"
-    other.mkdir()
-    write_config(other, SOURCE.format("in"), "every = 60\n")
-    (refused,) = deploy(other, pool, changes, status=1)
-    assert f"the deployment sync/in is that of {tmp_path}/sources.toml" in refused
     assert prefect.deployments() == after | {"theirs": prefect.deployments()["theirs"]}
     write_config(tmp_path, more)
     assert deploy(tmp_path, pool, changes) == [first[1], "sync/in: removed"]
@@ -293,6 +332,41 @@ def test_deploying_again_changes_nothing_takes_no_name_and_removes_what_left_the
     assert removed == "sync/more: removed"
     assert told.startswith("no definition has a schedule")
     assert set(prefect.deployments()) == {"theirs"}
+
+
+def test_several_sources_toml_have_the_same_ids_on_one_server(
+    tmp_path: Path, prefect: Prefect, pool: str, changes: dict[str, str]
+) -> None:
+    config = SOURCE.format("in") + "every = 3600\n"
+    write_config(tmp_path, config)
+    deploy(tmp_path, pool, changes)
+    other = tmp_path / "other"
+    other.mkdir()
+    write_config(other, config)
+    digest = sha256(f"{other}/sources.toml".encode()).hexdigest()[:8]
+    assert deploy(other, pool, changes) == [f"sync/in-{digest}: every 01:00:00"]
+    both = {name: one["parameters"]["config"] for name, one in prefect.deployments().items()}
+    assert both == {"in": f"{tmp_path}/sources.toml", f"in-{digest}": f"{other}/sources.toml"}
+    write_config(tmp_path, SOURCE.format("in"))
+    deploy(tmp_path, pool, changes)
+    assert deploy(other, pool, changes) == [f"sync/in-{digest}: every 01:00:00"]
+    assert set(prefect.deployments()) == {f"in-{digest}"}
+
+
+def test_names_that_others_have_are_not_taken(
+    tmp_path: Path, prefect: Prefect, pool: str, changes: dict[str, str]
+) -> None:
+    write_config(tmp_path, SOURCE.format("in") + "every = 3600\n")
+    deploy(tmp_path, pool, changes)
+    ours = prefect.deployments()["in"]
+    prefect.call("DELETE", f"deployments/{ours['id']}")
+    digest = sha256(f"{tmp_path}/sources.toml".encode()).hexdigest()[:8]
+    for name in ("in", f"in-{digest}"):
+        someone_elses(prefect, ours, name)
+    before = prefect.deployments()
+    (refused,) = deploy(tmp_path, pool, changes, status=1)
+    assert "are not ours; give the definition another id" in refused
+    assert prefect.deployments() == before
 
 
 def someone_elses(prefect: Prefect, like: dict[str, Any], name: str) -> None:
@@ -306,7 +380,29 @@ def test_a_pool_that_cannot_run_it_is_one_sentence(
 ) -> None:
     write_config(tmp_path, SOURCE.format("in"), "every = 60\n")
     (sentence,) = deploy(tmp_path, "nowhere", changes, status=1)
-    assert "prefect work-pool create nowhere --type process" in sentence
+    assert "prefect work-pool create nowhere --type process --base-job-template" in sentence
     containers = new_pool(prefect, "docker")
     (sentence,) = deploy(tmp_path, containers, changes, status=1)
     assert f'the work pool "{containers}" is one of type docker' in sentence
+
+
+@pytest.mark.parametrize(
+    ("job", "named"),
+    [
+        (None, "command, env, labels, name, stream_output, working_dir"),
+        ({"command": "{{ command }}"}, "command"),
+        ({"command": "echo {{ ctx.flow_run.name }}"}, "command"),
+        ({"env": {}}, "env"),
+        ({"env": {"A": "{{ a }}"}}, "env"),
+    ],
+    ids=["Prefect's own", "a variable", "the name of the run", "a table of variables", "a value"],
+)
+def test_a_pool_whose_runs_may_choose_a_program_is_refused(
+    tmp_path: Path, prefect: Prefect, changes: dict[str, str], job: Any, named: str
+) -> None:
+    write_config(tmp_path, SOURCE.format("in"), "every = 60\n")
+    template = job and {"variables": {"type": "object"}, "job_configuration": job}
+    (sentence,) = deploy(tmp_path, new_pool(prefect, "process", template), changes, status=1)
+    assert f"a run may choose {named}, and so any program" in sentence
+    assert "prefect work-pool update" in sentence
+    assert prefect.deployments() == {}

@@ -1,0 +1,50 @@
+"""Work pools of a Prefect server: whether runs of ours can go to one, and choose nothing there."""
+
+import json
+import re
+from typing import Any
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.exceptions import ObjectNotFound
+
+from pipeline.errors import CatalogueError
+from pipeline.settings import CHECKOUT
+
+TEMPLATE = CHECKOUT / "docs" / "work-pool.json"
+"""A base job template for pools of type process that leaves runs nothing to choose."""
+
+
+def require_pool(client: SyncPrefectClient, name: str) -> None:
+    """Raise CatalogueError when runs of ours cannot go to a pool.
+
+    There may be no such pool, its workers may run elsewhere than in this checkout, or its runs may choose what
+    the workers start.
+    """
+    try:
+        pool = client.read_work_pool(name)
+    except ObjectNotFound as error:
+        raise CatalogueError(
+            f'there is no work pool "{name}"; make it with '
+            f"`prefect work-pool create {name} --type process --base-job-template {TEMPLATE}`"
+        ) from error
+    if pool.type != "process":
+        raise CatalogueError(
+            f'the work pool "{name}" is one of type {pool.type}; runs need one of type process'
+        )
+    if chosen := chosen_by_runs(pool.base_job_template):
+        raise CatalogueError(
+            f'in the work pool "{name}" a run may choose {", ".join(chosen)}, and so any program; take that away '
+            f"with `prefect work-pool update {name} --base-job-template {TEMPLATE}`"
+        )
+
+
+def chosen_by_runs(template: dict[str, Any]) -> list[str]:
+    """The fields of a job that a base job template takes from the job variables of a run."""
+    job = template.get("job_configuration") or {}
+    return sorted(
+        field
+        for field, value in job.items()
+        # Prefect adds the variables of a run to an `env` that is a table, also without a placeholder in it.
+        if (field == "env" and isinstance(value, dict))
+        or re.search(r"\{\{(?!\s*prefect\.(blocks|variables)\.)", json.dumps(value))
+    )

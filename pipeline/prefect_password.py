@@ -1,0 +1,55 @@
+"""The password of the Prefect servers that we start: made once per home, in a file that only its owner can read."""
+
+import os
+import secrets
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from pipeline.errors import CatalogueError
+
+USER = "rastersources"
+
+
+def password_file(home: Path) -> Path:
+    """The file whose one line Prefect's pages ask for."""
+    return home / "prefect-password"
+
+
+def server_password(home: Path) -> str:
+    """The line of the file, `user:password`; the first caller makes it.
+
+    Raises CatalogueError when others could have read or written the file.
+    """
+    path = password_file(home)
+    if not path.is_symlink() and not path.exists():
+        _make(path)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise CatalogueError(f"{path} cannot be read: {error.strerror}; delete it") from error
+    with open(descriptor, encoding="utf-8") as file:  # noqa: PTH123 - a descriptor has no path
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            sentence = f"{path} is not a file that only you can read; delete it, a new password is made then"
+            raise CatalogueError(sentence)
+        line = file.read().strip()
+    user, _, password = line.partition(":")
+    if not user or not password:
+        raise CatalogueError(f"{path} does not hold a password; delete it, a new one is made then")
+    return line
+
+
+def _make(path: Path) -> None:
+    """Write a new password beside the file and link it there: others see all of it or nothing."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(f"{USER}:{secrets.token_urlsafe(32)}\n")
+            file.flush()
+            os.fsync(descriptor)
+        with suppress(FileExistsError):  # another process was first
+            os.link(name, path)
+    finally:
+        Path(name).unlink()
