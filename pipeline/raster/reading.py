@@ -44,6 +44,7 @@ def read(
         require_numpy_type(directories[0])
         auxiliary = read_auxiliary(opened, options.budget)
         layout, notices = _layout(opened, directories, options.budget)
+        notices += integrity.lost_tags(directories)
         opened.prepare(directories, options.budget)
         known = None if file.sidecars else _KNOWN_CRSS.place(directories[0])
         with open_dataset(opened, placed=known is not None) as (dataset, warnings):

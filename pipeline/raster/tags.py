@@ -44,6 +44,19 @@ RPC_COEFFICIENTS = 50844
 
 BLOCK_INDEX = frozenset({STRIP_OFFSETS, STRIP_BYTE_COUNTS, TILE_OFFSETS, TILE_BYTE_COUNTS})
 
+# What the pixels are decoded by besides: order of bits, options of fax codecs, predictor, colour map, inks, range of
+# samples, tables and colour subsampling of JPEG, parameters of LERC.
+_DECODING = frozenset(
+    {266, 292, 293, 317, 320, 330, 332, 340, 341, 347, *range(512, 522), *range(529, 533), 50674}
+)
+NEEDED = BLOCK_INDEX | _DECODING | {
+    NEW_SUBFILE_TYPE, SUBFILE_TYPE, IMAGE_WIDTH, IMAGE_LENGTH, BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC,
+    SAMPLES_PER_PIXEL, ROWS_PER_STRIP, PLANAR_CONFIGURATION, DATETIME, TILE_WIDTH, TILE_LENGTH, EXTRA_SAMPLES,
+    SAMPLE_FORMAT, MODEL_PIXEL_SCALE, MODEL_TIEPOINT, MODEL_TRANSFORMATION, GEO_KEY_DIRECTORY, GEO_DOUBLE_PARAMETERS,
+    GEO_ASCII_PARAMETERS, GDAL_METADATA, GDAL_NODATA, RPC_COEFFICIENTS,
+}  # fmt: skip
+"""Tags that pixels or facts depend on; of any other one the values may be missing."""
+
 # Type codes of TIFF 6.0 and BigTIFF: numpy code of one value; rationals are pairs.
 _NUMPY_CODES = {
     1: "u1", 2: "S1", 3: "u2", 4: "u4", 5: "u8", 6: "i1", 7: "u1", 8: "i2", 9: "i4",
@@ -82,6 +95,8 @@ class Directory:
     offset: int
     entries: dict[int, Entry]
     source: "Source"
+    lost: tuple[int, ...] = ()
+    """Tags that nothing depends on and whose values lie beyond the end of the file; not in `entries`."""
 
     def __contains__(self, tag: int) -> bool:
         return tag in self.entries
@@ -226,8 +241,8 @@ class Source:
 def read_directories(file: Bytes, budget: Budget) -> tuple[Directory, ...]:
     """The main chain of directories of a classic or big TIFF, in the order of the chain.
 
-    Every tag's values lie inside the file. Raises EmptyFile, NotAGeoTIFF, Truncated, Unreadable
-    or OverBudget.
+    Every tag's values lie inside the file, but for those in `lost`. Raises EmptyFile, NotAGeoTIFF,
+    Truncated, Unreadable or OverBudget.
     """
     if file.size == 0:
         raise EmptyFile("the file has no bytes; copy or download it again")
@@ -272,7 +287,7 @@ _VERSIONS = {b"II": (b"\x2a\0", b"\x2b\0"), b"MM": (b"\0\x2a", b"\0\x2b")}
 
 def _directory(source: Source, offset: int, big: bool) -> tuple[Directory, int]:
     """The directory at `offset`, and the offset of the next one."""
-    count_code, entry_code, next_code = ("Q", "HHQ8s", "Q") if big else ("H", "HHI4s", "I")
+    count_code, entry_code = ("Q", "HHQ8s") if big else ("H", "HHI4s")
     (count,) = _unpack(source, count_code, offset)
     if not 0 < count <= _MOST_ENTRIES:
         raise Unreadable(f"one of its images has {count} tags; write the file again")
@@ -281,23 +296,44 @@ def _directory(source: Source, offset: int, big: bool) -> tuple[Directory, int]:
     source.spend(count * layout.size)
     raw = source.read(start, count * layout.size)
     entries: dict[int, Entry] = {}
+    lost = []
     inline = 8 if big else 4
     for index, (tag, kind, values, _) in enumerate(layout.iter_unpack(raw)):
-        if tag in entries or kind not in _SIZES:
+        if tag in entries or tag in lost or kind not in _SIZES:
             continue  # as libtiff: the first of a tag counts, types from the future are left alone
         position = start + (index + 1) * layout.size - inline
-        entries[tag] = _entry(source, tag, Entry(kind, values, position), big)
-    following = _unpack(source, next_code, start + len(raw))[0]
-    return Directory(offset, entries, source), following
+        entry = _entry(source, tag, Entry(kind, values, position), big)
+        if entry is None:
+            lost.append(tag)
+        else:
+            entries[tag] = entry
+    following = _following(source, start + len(raw), big)
+    return Directory(offset, entries, source, tuple(lost)), following
 
 
-def _entry(source: Source, tag: int, entry: Entry, big: bool) -> Entry:
-    """The entry with the true place of its values, which are inside the file and the budget."""
+def _following(source: Source, position: int, big: bool) -> int:
+    """The offset of the next directory; 0 where there is none.
+
+    Some programs end the file without it, which libtiff takes for 0 too.
+    """
+    left = source.size - position
+    if left < (8 if big else 4) and not any(source.read(position, left)):
+        return 0
+    return int(_unpack(source, "Q" if big else "I", position)[0])
+
+
+def _entry(source: Source, tag: int, entry: Entry, big: bool) -> Entry | None:
+    """The entry with the true place of its values, which are inside the file and the budget.
+
+    None where they are beyond the end of the file and nothing depends on them.
+    """
     size = entry.size
     if size <= (8 if big else 4):
         return entry
     entry = entry._replace(position=_unpack(source, "Q" if big else "I", entry.position)[0])
     if entry.position + size > source.size:
+        if tag not in NEEDED:
+            return None
         raise Truncated(
             f"tag {tag} lies beyond the end of the file, of {source.size} bytes; "
             "copy or download it again"
