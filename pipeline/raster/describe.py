@@ -14,6 +14,7 @@ from rasterio.io import DatasetReader
 from pipeline.errors import UnsupportedDtype
 from pipeline.raster.bandtimes import band_time
 from pipeline.raster.facts import Notice
+from pipeline.raster.geokeys import name_a_crs, read_keys
 from pipeline.raster.grid import ControlPoint, FileCRS, Grid
 from pipeline.raster.nodata import Nodata, read_nodata
 from pipeline.raster.opening import unreadable_crs
@@ -44,6 +45,7 @@ _FLOAT = 3
 _COMPLEX_INTEGER = 5
 """Values of SampleFormat (TIFF 6.0 and its technical note on complex numbers)."""
 
+_LOCAL = ("ENGCRS", "LOCAL_CS")
 _WORLD_FILES = (".tfw", ".tifw", ".tiffw", ".wld", ".tab")
 
 
@@ -75,7 +77,7 @@ def describe(
     Raises UnsupportedDtype or UnsupportedCRS.
     """
     dtype = _dtype(dataset, main)
-    placement = placement or _placement(dataset)
+    placement = placement or _placement(dataset, main, auxiliary)
     tags = _Tags(dataset, bool(sidecars) or GDAL_METADATA in main)
     nodata = _nodata(dataset, main, auxiliary, dtype)
     provenance = {
@@ -139,9 +141,10 @@ def _bit_notices(main: Directory) -> list[Notice]:
     return [Notice("bit_depth", f"its values take {bits} bits, and are read into a wider type")]
 
 
-def _placement(dataset: DatasetReader) -> Placement:
+def _placement(dataset: DatasetReader, main: Directory, auxiliary: Auxiliary) -> Placement:
     area_or_point = dataset.tags().get("AREA_OR_POINT", "Area")
-    return Placement(_grid(dataset), _crs(dataset), area_or_point)
+    named = auxiliary.crs or name_a_crs(read_keys(main))
+    return Placement(_grid(dataset), _crs(dataset, named), area_or_point)
 
 
 def _grid(dataset: DatasetReader) -> Grid:
@@ -157,14 +160,16 @@ def _grid(dataset: DatasetReader) -> Grid:
     )
 
 
-def _crs(dataset: DatasetReader) -> FileCRS:
+def _crs(dataset: DatasetReader, named: bool) -> FileCRS:
+    """`named` says whether the file or a sidecar names a CRS at all."""
     crs = dataset.crs or _control_points(dataset)[1]
-    if not crs:
-        return FileCRS(None)
     try:
-        return FileCRS(crs.to_wkt(version=WktVersion.WKT2_2019) or None)
+        wkt = crs.to_wkt(version=WktVersion.WKT2_2019) if crs else ""
     except CRSError as error:
         raise unreadable_crs() from error
+    if not named and wkt.startswith(_LOCAL):
+        wkt = ""
+    return FileCRS(wkt or None, unusable=named and not wkt)
 
 
 def _control_points(dataset: DatasetReader) -> tuple[list[GroundControlPoint], CRS | None]:

@@ -66,7 +66,7 @@ def unreadable_crs() -> UnsupportedCRS:
     """For definitions that GDAL does not understand, or whose names are no UTF-8 text."""
     return UnsupportedCRS(
         "its coordinate reference system cannot be read; set one, for example with "
-        "gdal_edit.py -a_srs EPSG:28992 FILE"
+        "gdal_edit.py -a_srs EPSG:CODE FILE"
     )
 
 

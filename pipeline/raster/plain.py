@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from affine import Affine
 
+from pipeline.raster.geokeys import is_point, read_keys
 from pipeline.raster.grid import FileCRS, Grid
 from pipeline.raster.tags import (
     GEO_ASCII_PARAMETERS,
@@ -19,10 +20,6 @@ from pipeline.raster.tags import (
     RPC_COEFFICIENTS,
     Directory,
 )
-
-_RASTER_TYPE = 1025
-_PIXEL_IS_POINT = 2
-"""GeoTIFF 1.1, 7.1.2: GTRasterTypeGeoKey and its value for points."""
 
 _MOST_KNOWN = 256
 
@@ -48,7 +45,7 @@ class KnownCRSs:
         grid = _plain_grid(main)
         if crs is None or grid is None:
             return None
-        return Placement(grid, crs, "Point" if _is_point(main) else "Area")
+        return Placement(grid, crs, "Point" if is_point(read_keys(main)) else "Area")
 
     def keep(self, main: Directory, crs: FileCRS) -> None:
         """Remembers what GDAL says of the keys of this file, for some hundred of them."""
@@ -70,14 +67,7 @@ def _plain_grid(main: Directory) -> Grid | None:
         return None
     if MODEL_TRANSFORMATION in main or RPC_COEFFICIENTS in main:
         return None
-    shift = 0.5 if _is_point(main) else 0.0
+    shift = 0.5 if is_point(read_keys(main)) else 0.0
     x = tie[3] - tie[0] * scale[0] - shift * scale[0]
     y = tie[4] + tie[1] * scale[1] + shift * scale[1]
     return Grid(main.width, main.height, Affine(scale[0], 0.0, x, 0.0, -scale[1], y))
-
-
-def _is_point(main: Directory) -> bool:
-    """Keys come in fours, after a header of four: number, place, count, value."""
-    keys = main.integers(GEO_KEY_DIRECTORY)
-    entries = zip(keys[4::4], keys[5::4], keys[7::4], strict=False)
-    return (_RASTER_TYPE, 0, _PIXEL_IS_POINT) in entries

@@ -16,7 +16,7 @@ class Auxiliary:
     """The part of an .aux.xml sidecar that goes before the file's own tags."""
 
     crs: bool = False
-    """Whether it names a CRS."""
+    """Whether it names a CRS, be it one that nobody understands."""
     transform: bool = False
     nodata: Mapping[int, str] = field(default_factory=dict)
     """Band, from 1, to the text of its nodata value."""
@@ -44,10 +44,16 @@ def _parsed(opened: Opened, name: str, budget: Budget) -> Auxiliary:
         notice = Notice("sidecar_unreadable", f"the sidecar {name} is not read: {error}")
         return Auxiliary(notices=(notice,))
     return Auxiliary(
-        crs=bool(root.findtext("SRS", "").strip()),
+        crs=bool(root.findtext("SRS", "").strip() or _esri_crs(root)),
         transform=bool(root.findtext("GeoTransform", "").strip()),
         nodata=_nodata(root),
     )
+
+
+def _esri_crs(root: ElementTree.Element) -> str:
+    """What ArcGIS writes, alone or as metadata of GDAL's."""
+    found = root if root.tag == "GeodataXform" else root.find(".//GeodataXform")
+    return "" if found is None else found.findtext("SpatialReference/WKT", "").strip()
 
 
 def _nodata(root: ElementTree.Element) -> dict[int, str]:
