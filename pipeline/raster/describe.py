@@ -45,6 +45,9 @@ _FLOAT = 3
 _COMPLEX_INTEGER = 5
 """Values of SampleFormat (TIFF 6.0 and its technical note on complex numbers)."""
 
+_ACQUIRED = "ACQUISITIONDATETIME"
+_EPOCH = "1970-01-01 00:00:00"
+"""What GDAL makes of a time in a satellite product's metadata that it cannot read."""
 _LOCAL = ("ENGCRS", "LOCAL_CS")
 _WORLD_FILES = (".tfw", ".tifw", ".tiffw", ".wld", ".tab")
 
@@ -78,7 +81,7 @@ def describe(
     """
     dtype = _dtype(dataset, main)
     placement = placement or _placement(dataset, main, auxiliary)
-    tags = _Tags(dataset, bool(sidecars) or GDAL_METADATA in main)
+    tags = _Tags(dataset, main, bool(sidecars) or GDAL_METADATA in main)
     nodata = _nodata(dataset, main, auxiliary, dtype)
     provenance = {
         "transform": _transform_origin(main, auxiliary, sidecars),
@@ -100,7 +103,7 @@ def describe(
 class _Tags:
     """The metadata of the file and its bands; rasterio leaves out what is no UTF-8."""
 
-    def __init__(self, dataset: DatasetReader, with_metadata: bool) -> None:
+    def __init__(self, dataset: DatasetReader, main: Directory, with_metadata: bool) -> None:
         self.dataset: dict[str, str] = dataset.tags()
         self.imagery: dict[str, str] = dataset.tags(ns="IMAGERY") if with_metadata else {}
         self.bands: list[dict[str, str]] = [
@@ -113,6 +116,10 @@ class _Tags:
         except UnicodeDecodeError:
             text = "the descriptions of its bands are no UTF-8 text, and left out"
             self.notices = (Notice("undecodable_descriptions", text),)
+        if GDAL_METADATA not in main and self.imagery.get(_ACQUIRED) == _EPOCH:
+            del self.imagery[_ACQUIRED]
+            text = "a time in a sidecar is not in the form that GDAL reads, and left out"
+            self.notices = (*self.notices, Notice("unreadable_time", text))
 
 
 def require_numpy_type(main: Directory) -> None:

@@ -31,12 +31,12 @@ def open_dataset(
 ) -> Iterator[tuple[DatasetReader, list[str]]]:
     """The dataset as rasterio sees it, and what GDAL warns of, so far, while it is open.
 
-    Sidecars are used where the listing found some; otherwise GDAL does not look for any, which
-    also keeps it from reading whole folders. Where `placed`, its place is known already, and the
+    Sidecars are used where the listing found some, whatever their case; they lie in a folder without
+    other files. Otherwise GDAL does not look for any. Where `placed`, its place is known already, and the
     dataset has none. `overview` is the index of the one to open in place of the image. Raises
     Unreadable or UnsupportedCRS.
     """
-    sidecars = "TRUE" if opened.file.sidecars else "EMPTY_DIR"
+    sidecars = "FALSE" if opened.file.sidecars else "EMPTY_DIR"
     options = {**_GDAL_OPTIONS, "GDAL_DISABLE_READDIR_ON_OPEN": sidecars}
     if placed:
         options["GDAL_GEOREF_SOURCES"] = "NONE"

@@ -18,7 +18,7 @@ from pipeline.raster.facts import (
 )
 from pipeline.raster.georeference import place
 from pipeline.raster.layout import lay_out
-from pipeline.raster.opened import Opened, open_local
+from pipeline.raster.opened import Opened, open_local, shown_name
 from pipeline.raster.opening import open_dataset
 from pipeline.raster.plain import KnownCRSs
 from pipeline.raster.sidecars import read_auxiliary
@@ -110,7 +110,7 @@ def _used(file: StoredFile, opened: Sequence[str]) -> tuple[str, ...]:
     if not file.sidecars:
         return ()
     names = {PurePath(name).name for name in opened}
-    return tuple(name for name in file.sidecars if name in names)
+    return tuple(name for name in file.sidecars if shown_name(name) in names)
 
 
 def _layout(

@@ -41,6 +41,7 @@ def _parsed(opened: Opened, name: str, budget: Budget) -> Auxiliary:
         # expat bounds what entities may grow to, and the budget bounds the rest.
         root = ElementTree.fromstring(text)  # noqa: S314
     except (*_UNREADABLE, OSError, ElementTree.ParseError) as error:
+        opened.hide(name)  # GDAL may read a part of it
         notice = Notice("sidecar_unreadable", f"the sidecar {name} is not read: {error}")
         return Auxiliary(notices=(notice,))
     return Auxiliary(
