@@ -9,7 +9,7 @@ import numpy.typing as npt
 from rasterio.windows import Window
 
 from pipeline.raster.integrity import block_lengths, index_tags
-from pipeline.raster.tags import PLANAR_CONFIGURATION, Directory
+from pipeline.raster.tags import Directory
 
 Flags = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]
@@ -87,12 +87,11 @@ def blocks_of(image: Directory, *, skip_holes: bool) -> BlockGrid:
     grid = BlockGrid(image.width, image.height, width, height, without_holes)
     if not skip_holes:
         return grid
-    planes = image.samples if image.integer(PLANAR_CONFIGURATION, 1) == 2 else 1
     count = grid.count
 
     def filled(start: int, stop: int) -> Flags:
         found = np.zeros(stop - start, np.bool_)
-        for plane in range(planes):
+        for plane in range(image.planes):
             found |= _filled(image, plane * count + start, plane * count + stop)
         return found
 

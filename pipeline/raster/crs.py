@@ -156,6 +156,26 @@ def _similar(crs: CRS) -> list[int]:
     return [int(match.code) for match in found]
 
 
+@lru_cache(maxsize=512)
+def code_notice(wkt: str, code: int) -> tuple[Notice, ...]:
+    """For a file that names an EPSG code of which GDAL, which made the WKT of it, found other parameters there."""
+    if not _exists(code):
+        return ()
+    projection, named = horizontal(wkt).projection, CRS.from_epsg(code)
+    if projection == f"EPSG:{code}" or (projection and named.is_deprecated):
+        return ()  # GDAL takes the successor of a deprecated code
+    found = _without_bound(_horizontal_part(_parse(wkt)))
+    return () if _is_same(found, _horizontal_part(named)) else (_differs(code),)
+
+
+def _exists(code: int) -> bool:
+    try:
+        CRS.from_epsg(code)
+    except CRSError:
+        return False
+    return True
+
+
 def _differs(code: int) -> Notice:
     return Notice(
         "crs_differs_from_code",
@@ -169,10 +189,10 @@ def _is_epsg(crs: CRS, code: int) -> bool:
 
     Rasters keep x before y whatever their CRS says.
     """
-    try:
-        official = CRS.from_epsg(code)
-    except CRSError:
-        return False
+    return _exists(code) and _is_same(crs, CRS.from_epsg(code))
+
+
+def _is_same(crs: CRS, official: CRS) -> bool:
     if _datum_is_blank(crs):
         return False
     return crs.equals(official, ignore_axis_order=True) or _same_projection(crs, official)

@@ -1,7 +1,8 @@
 """Describes an open GeoTIFF: its grid, CRS, bands and layout, as the file and its sidecars say."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import numpy as np
 from affine import Affine
@@ -11,24 +12,25 @@ from rasterio.enums import WktVersion
 from rasterio.errors import CRSError
 from rasterio.io import DatasetReader
 
-from pipeline.errors import UnsupportedDtype
+from pipeline.errors import RasterError, UnsupportedDtype
 from pipeline.raster.bandtimes import band_time
+from pipeline.raster.crs import code_notice
 from pipeline.raster.facts import Notice
-from pipeline.raster.geokeys import name_a_crs, read_keys
+from pipeline.raster.geokeys import Keys, ignored_keys, name_a_crs, named_code, read_keys
 from pipeline.raster.grid import ControlPoint, FileCRS, Grid
+from pipeline.raster.gridtags import grid_origin, lacks_tie_point
+from pipeline.raster.metadata import Metadata, read_metadata
 from pipeline.raster.nodata import Nodata, read_nodata
 from pipeline.raster.opening import unreadable_crs
 from pipeline.raster.plain import Placement
-from pipeline.raster.sidecars import Auxiliary
+from pipeline.raster.sidecars import WORLD_FILES, Auxiliary
 from pipeline.raster.tags import (
     BITS_PER_SAMPLE,
     DATETIME,
     GDAL_METADATA,
     GDAL_NODATA,
     GEO_KEY_DIRECTORY,
-    MODEL_PIXEL_SCALE,
     MODEL_TIEPOINT,
-    MODEL_TRANSFORMATION,
     SAMPLE_FORMAT,
     Directory,
 )
@@ -49,7 +51,6 @@ _ACQUIRED = "ACQUISITIONDATETIME"
 _EPOCH = "1970-01-01 00:00:00"
 """What GDAL makes of a time in a satellite product's metadata that it cannot read."""
 _LOCAL = ("ENGCRS", "LOCAL_CS")
-_WORLD_FILES = (".tfw", ".tifw", ".tiffw", ".wld", ".tab")
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,22 @@ def describe(
     dtype = _dtype(dataset, main)
     placement = placement or _placement(dataset, main, auxiliary)
     tags = _Tags(dataset, main, bool(sidecars) or GDAL_METADATA in main)
+    metadata = read_metadata(main)
     nodata = _nodata(dataset, main, auxiliary, dtype)
     provenance = {
         "transform": _transform_origin(main, auxiliary, sidecars),
         "projection": _crs_origin(main, auxiliary, sidecars),
         "fill_value": _nodata_origin(main, auxiliary, nodata[0]),
     }
-    notices = [*_bit_notices(main), *_sidecar_notices(provenance), *_nodata_notices(nodata)]
+    notices = [
+        *_bit_notices(main),
+        *_sidecar_notices(provenance),
+        *_nodata_notices(nodata),
+        *_unused_nodata(main, auxiliary, nodata, dtype),
+        *_area_or_point_notices(auxiliary, metadata, placement.area_or_point),
+        *metadata.notices,
+        *placement.notices,
+    ]
     return Description(
         placement=placement,
         dtype=dtype,
@@ -151,7 +161,33 @@ def _bit_notices(main: Directory) -> list[Notice]:
 def _placement(dataset: DatasetReader, main: Directory, auxiliary: Auxiliary) -> Placement:
     area_or_point = dataset.tags().get("AREA_OR_POINT", "Area")
     named = auxiliary.crs or name_a_crs(read_keys(main))
-    return Placement(_grid(dataset), _crs(dataset, named), area_or_point)
+    grid = _grid(dataset)
+    if lacks_tie_point(main) and not auxiliary.transform:
+        grid = replace(grid, transform=None)
+    crs = file_crs(dataset, named)
+    notices = () if auxiliary.crs else _key_notices(read_keys(main), crs)
+    return Placement(grid, crs, area_or_point, notices)
+
+
+def _key_notices(keys: Keys, crs: FileCRS) -> tuple[Notice, ...]:
+    code = named_code(keys)
+    if code is None or not crs.wkt:
+        return ()
+    with suppress(RasterError):  # which is told where the raster is placed
+        return (*code_notice(crs.wkt, code), *ignored_keys(keys, code))
+    return ()
+
+
+def _area_or_point_notices(auxiliary: Auxiliary, metadata: Metadata, used: str) -> list[Notice]:
+    others = {
+        "its sidecar .aux.xml": auxiliary.area_or_point,
+        "its GDAL_METADATA": metadata.area_or_point,
+    }
+    return [
+        Notice("area_or_point_ignored", f"{where} says {value!r} of its pixels; {used} was used")
+        for where, value in others.items()
+        if value and value.lower() != used.lower()
+    ]
 
 
 def _grid(dataset: DatasetReader) -> Grid:
@@ -167,8 +203,11 @@ def _grid(dataset: DatasetReader) -> Grid:
     )
 
 
-def _crs(dataset: DatasetReader, named: bool) -> FileCRS:
-    """`named` says whether the file or a sidecar names a CRS at all."""
+def file_crs(dataset: DatasetReader, named: bool) -> FileCRS:
+    """The CRS of the grid, or of the control points. Raises UnsupportedCRS.
+
+    `named` says whether the file or a sidecar names a CRS at all.
+    """
     crs = dataset.crs or _control_points(dataset)[1]
     try:
         wkt = crs.to_wkt(version=WktVersion.WKT2_2019) if crs else ""
@@ -211,6 +250,18 @@ def _nodata_notices(nodata: Sequence[Nodata]) -> list[Notice]:
     return notices
 
 
+def _unused_nodata(
+    main: Directory, auxiliary: Auxiliary, nodata: Sequence[Nodata], dtype: str
+) -> list[Notice]:
+    """The file's own value where a sidecar has another for one of its bands."""
+    own = read_nodata(main.text(GDAL_NODATA), dtype).value
+    others = [nodata[band - 1].value for band in auxiliary.nodata if 0 < band <= len(nodata)]
+    if own is None or all(other == own for other in others):
+        return []
+    text = f"its tag GDAL_NODATA says {own}, its sidecar .aux.xml {', '.join(sorted({str(each) for each in others}))}; "
+    return [Notice("nodata_ignored", text + "that of the sidecar was used for its bands")]
+
+
 def _time_tags(main: Directory, tags: _Tags) -> TimeTags:
     key = "ACQUISITIONDATETIME"
     return TimeTags(
@@ -226,13 +277,13 @@ def _time_tags(main: Directory, tags: _Tags) -> TimeTags:
 def _transform_origin(main: Directory, auxiliary: Auxiliary, sidecars: Sequence[str]) -> str | None:
     if auxiliary.transform:
         return "sidecar .aux.xml"
-    if MODEL_TRANSFORMATION in main:
-        return "tag ModelTransformation"
-    if MODEL_PIXEL_SCALE in main and MODEL_TIEPOINT in main:
-        return "tags ModelPixelScale and ModelTiepoint"
+    if origin := grid_origin(main):
+        return origin
     for name in sidecars:
-        if name.lower().endswith(_WORLD_FILES):
+        if name.lower().endswith(WORLD_FILES):
             return f"sidecar {name}"
+    if auxiliary.control_points:
+        return "ground control points of sidecar .aux.xml"
     return "ground control points" if MODEL_TIEPOINT in main else None
 
 

@@ -9,9 +9,6 @@ from pipeline.errors import MultipleImages, OverBudget, Truncated, Unreadable
 from pipeline.raster.facts import Budget, Notice
 from pipeline.raster.tags import (
     BITS_PER_SAMPLE,
-    COMPRESSION,
-    PHOTOMETRIC,
-    PLANAR_CONFIGURATION,
     STRIP_BYTE_COUNTS,
     STRIP_OFFSETS,
     TILE_BYTE_COUNTS,
@@ -23,8 +20,6 @@ _AT_ONCE = 2**20
 """Blocks whose offsets are held in memory together."""
 _MOST_SHOWN = 5
 _MOST_BYTES = 2**63
-_YCBCR = 6
-"""Value of PhotometricInterpretation (TIFF 6.0)."""
 
 
 def check(directories: Sequence[Directory], budget: Budget) -> None:
@@ -52,15 +47,6 @@ def is_image_of_its_own(directory: Directory, main: Directory) -> bool:
     return not (smaller and abs(main.height / across - directory.height) <= 1)
 
 
-def block_count(directory: Directory) -> int:
-    """Tiles or strips of the image, over all its planes. Raises Unreadable."""
-    width, height = directory.block_size
-    if width <= 0 or height <= 0 or directory.samples <= 0:
-        raise Unreadable("its blocks or pixels have no size; write the file again")
-    planes = directory.samples if directory.integer(PLANAR_CONFIGURATION, 1) == 2 else 1
-    return -(-directory.width // width) * -(-directory.height // height) * planes
-
-
 def _check_size(main: Directory, budget: Budget) -> None:
     if main.width <= 0 or main.height <= 0:
         raise Unreadable("the image has no width or no height; write the file again")
@@ -76,7 +62,7 @@ def _check_size(main: Directory, budget: Budget) -> None:
 def _check_blocks(directory: Directory) -> None:
     """Every tile or strip lies inside the file; offset or length 0 is a hole, as GDAL writes them."""
     offsets, lengths = index_tags(directory)
-    expected = block_count(directory)
+    expected = directory.block_count
     listed = directory.entries[offsets].values
     if listed < expected:
         raise Truncated(
@@ -108,7 +94,7 @@ def block_lengths(directory: Directory, start: int, stop: int) -> NDArray[np.uin
 
 def _is_one_strip(directory: Directory) -> bool:
     """Whether a length of 0 says nothing: libtiff works out that of a single strip, and keeps others as holes."""
-    return not directory.tiled and block_count(directory) == 1
+    return not directory.tiled and directory.block_count == 1
 
 
 def _require_lengths(directory: Directory, tag: int, expected: int) -> None:
@@ -121,8 +107,7 @@ def _require_lengths(directory: Directory, tag: int, expected: int) -> None:
     missing = entry is None or entry.values < expected
     if _is_one_strip(directory) and not missing:
         missing = directory.integer(tag, 0) == 0 and directory.integer(STRIP_OFFSETS, 0) > 0
-    planes = directory.samples if directory.integer(PLANAR_CONFIGURATION, 1) == 2 else 1
-    implied = not directory.tiled and expected == planes and _is_uncompressed(directory)
+    implied = not directory.tiled and expected == directory.planes and directory.uncompressed
     if missing and not implied:
         name = "TileByteCounts" if tag == TILE_BYTE_COUNTS else "StripByteCounts"
         raise Unreadable(
@@ -137,7 +122,7 @@ def _check_some_blocks(directory: Directory, start: int, stop: int) -> None:
     begins = directory.array(offsets, start, stop).astype(np.uint64)
     lengths = block_lengths(directory, start, stop)
     there = (begins > 0) & (lengths > 0)
-    if _is_uncompressed(directory):
+    if directory.uncompressed:
         pixels = _pixel_bytes(directory, start, stop)
         # libtiff reads a strip by the size of the image, whatever its length says, but a tile by its length.
         lengths = np.maximum(lengths, pixels) if directory.tiled else pixels
@@ -150,16 +135,10 @@ def _check_some_blocks(directory: Directory, start: int, stop: int) -> None:
         )
 
 
-def _is_uncompressed(directory: Directory) -> bool:
-    """Whether the size of the image tells the length of each block; not of colours that share pixels."""
-    return directory.integer(COMPRESSION, 1) == 1 and directory.integer(PHOTOMETRIC, 0) != _YCBCR
-
-
 def _pixel_bytes(directory: Directory, start: int, stop: int) -> NDArray[np.uint64]:
     """Bytes that the pixels of some uncompressed blocks take; the last strip of a plane ends with the image."""
     width, height = directory.block_size
-    separate = directory.integer(PLANAR_CONFIGURATION, 1) == 2
-    samples = 1 if separate else directory.samples
+    samples = directory.samples // directory.planes
     row = -(-width * samples * directory.integer(BITS_PER_SAMPLE, 1) // 8)
     rows = np.full(stop - start, height, np.uint64)
     if not directory.tiled:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from affine import Affine
 
-from pipeline.raster.geokeys import is_point, read_keys
+from pipeline.raster.facts import Notice
+from pipeline.raster.geokeys import RASTER_TYPE, is_point, read_keys
 from pipeline.raster.grid import FileCRS, Grid
 from pipeline.raster.tags import (
+    GDAL_METADATA,
     GEO_ASCII_PARAMETERS,
     GEO_DOUBLE_PARAMETERS,
     GEO_KEY_DIRECTORY,
@@ -31,27 +33,30 @@ class Placement:
     grid: Grid
     crs: FileCRS
     area_or_point: str
+    notices: tuple[Notice, ...] = ()
+    """What the keys say of the CRS beside what was used."""
 
 
 class KnownCRSs:
     """What GDAL made of GeoTIFF keys before."""
 
     def __init__(self) -> None:
-        self._by_keys: dict[bytes, FileCRS] = {}
+        self._by_keys: dict[bytes, tuple[FileCRS, tuple[Notice, ...]]] = {}
 
     def place(self, main: Directory) -> Placement | None:
         """The place of a plain raster whose keys were seen before."""
-        crs = self._by_keys.get(_keys(main))
+        known = self._by_keys.get(_keys(main))
         grid = _plain_grid(main)
-        if crs is None or grid is None:
+        if known is None or grid is None:
             return None
-        return Placement(grid, crs, "Point" if is_point(read_keys(main)) else "Area")
+        crs, notices = known
+        return Placement(grid, crs, "Point" if is_point(read_keys(main)) else "Area", notices)
 
-    def keep(self, main: Directory, crs: FileCRS) -> None:
+    def keep(self, main: Directory, placement: Placement) -> None:
         """Remembers what GDAL says of the keys of this file, for some hundred of them."""
         if len(self._by_keys) >= _MOST_KNOWN:
             self._by_keys.clear()
-        self._by_keys[_keys(main)] = crs
+        self._by_keys[_keys(main)] = (placement.crs, placement.notices)
 
 
 def _keys(main: Directory) -> bytes:
@@ -67,7 +72,10 @@ def _plain_grid(main: Directory) -> Grid | None:
         return None
     if MODEL_TRANSFORMATION in main or RPC_COEFFICIENTS in main:
         return None
-    shift = 0.5 if is_point(read_keys(main)) else 0.0
+    keys = read_keys(main)
+    if RASTER_TYPE not in keys and b"AREA_OR_POINT" in main.raw(GDAL_METADATA):
+        return None
+    shift = 0.5 if is_point(keys) else 0.0
     x = tie[3] - tie[0] * scale[0] - shift * scale[0]
     y = tie[4] + tie[1] * scale[1] + shift * scale[1]
     return Grid(main.width, main.height, Affine(scale[0], 0.0, x, 0.0, -scale[1], y))

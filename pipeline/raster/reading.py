@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import PurePath
 
 from pipeline.errors import RasterError
 from pipeline.raster import integrity
+from pipeline.raster.contradictions import Told, contradictions
 from pipeline.raster.copies import open_object
 from pipeline.raster.describe import Description, describe, require_numpy_type
 from pipeline.raster.facts import (
@@ -17,11 +19,12 @@ from pipeline.raster.facts import (
     ReadOptions,
 )
 from pipeline.raster.georeference import place
+from pipeline.raster.gridtags import grid_origin
 from pipeline.raster.layout import lay_out
 from pipeline.raster.opened import Opened, open_local, shown_name
 from pipeline.raster.opening import open_dataset
 from pipeline.raster.plain import KnownCRSs
-from pipeline.raster.sidecars import read_auxiliary
+from pipeline.raster.sidecars import WORLD_FILES, Auxiliary, read_auxiliary
 from pipeline.raster.tags import Directory, read_directories
 from pipeline.raster.timestamps import Dating, date
 from pipeline.storage import Parts, StoredFile
@@ -47,18 +50,26 @@ def read(
         notices += integrity.lost_tags(directories)
         opened.prepare(directories, options.budget)
         known = None if file.sidecars else _KNOWN_CRSS.place(directories[0])
-        with open_dataset(opened, placed=known is not None) as (dataset, warnings):
+        sources = _sources(directories[0], auxiliary, file.sidecars)
+        auxiliary = replace(auxiliary, crs=auxiliary.crs and not sources)
+        with open_dataset(opened, placed=known is not None, sources=sources) as (dataset, warnings):
             sidecars = _used(file, dataset.files)
             description = describe(dataset, directories[0], auxiliary, sidecars, known)
         if not file.sidecars and not warnings:  # which may be about the CRS, for every file to have
-            _KNOWN_CRSS.keep(directories[0], description.placement.crs)
+            _KNOWN_CRSS.keep(directories[0], description.placement)
         placement = description.placement
         georeference = place(
             placement.grid, placement.crs, options.crs_policy, options.gcp_residual_pixels
         )
+        if known is None:
+            origin = description.provenance.get("transform", "GDAL")
+            notices += contradictions(
+                Told(opened, directories[0], auxiliary, placement, georeference, origin)
+            )
         dating = date(file.path, description.times, options.time_rule)
         opened.require_unchanged()
     notices += [Notice("gdal_warning", text) for text in dict.fromkeys(warnings)]
+    every = (*description.notices, *georeference.notices, *dating.notices, *notices)
     return RasterFile(
         uri=file.uri,
         fingerprint=file.fingerprint,
@@ -77,9 +88,21 @@ def read(
         datetime=dating.datetime,
         area_or_point=placement.area_or_point,
         layout=layout,
-        notices=(*description.notices, *georeference.notices, *dating.notices, *notices),
+        notices=tuple(dict.fromkeys(every)),
         provenance=_provenance(description, dating),
     )
+
+
+def _sources(main: Directory, auxiliary: Auxiliary, sidecars: Sequence[str]) -> str:
+    """What GDAL may take a place and a CRS from; all, where it is empty.
+
+    Where the file has a grid and its .aux.xml has control points only, GDAL hides the CRS of the grid.
+    """
+    world = any(name.lower().endswith(WORLD_FILES) for name in sidecars)
+    own = grid_origin(main) is not None or world
+    if own and auxiliary.control_points and not auxiliary.transform:
+        return "INTERNAL,TABFILE,WORLDFILE"
+    return ""
 
 
 def open_stored(

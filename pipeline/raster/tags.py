@@ -65,7 +65,11 @@ _NUMPY_CODES = {
 _SIZES = {code: int(numpy_code[1:]) for code, numpy_code in _NUMPY_CODES.items()}
 _INTEGERS = frozenset({1, 3, 4, 6, 8, 9, 13, 16, 17, 18})
 
-_DOUBLE = 12
+_YCBCR = 6
+"""Value of PhotometricInterpretation (TIFF 6.0)."""
+
+_FLOATING = {11: "f", 12: "d"}
+"""Types of floating-point numbers to struct's codes."""
 
 _READ_AHEAD = 32 * 1024
 _MOST_ENTRIES = 65_535
@@ -116,11 +120,12 @@ class Directory:
         return int(self.array(entry, 0, 1)[0])
 
     def doubles(self, tag: int) -> tuple[float, ...]:
-        """All values of a tag of doubles; empty where it is missing or of another type."""
+        """All values of a tag of floating-point numbers; empty where it is missing or of another type."""
         entry = self.entries.get(tag)
-        if entry is None or entry.kind != _DOUBLE:
+        if entry is None or entry.kind not in _FLOATING:
             return ()
-        return struct.unpack(f"{self.source.order}{entry.values}d", self.raw(tag))
+        code = _FLOATING[entry.kind]
+        return struct.unpack(f"{self.source.order}{entry.values}{code}", self.raw(tag))
 
     def raw(self, tag: int) -> bytes:
         """The bytes of a tag's values; none where it is missing."""
@@ -160,6 +165,24 @@ class Directory:
     def samples(self) -> int:
         """Values per pixel: the number of bands."""
         return self.integer(SAMPLES_PER_PIXEL, 1)
+
+    @cached_property
+    def planes(self) -> int:
+        """Parts that hold the values of one band each; one where the values of a pixel lie together."""
+        return self.samples if self.integer(PLANAR_CONFIGURATION, 1) == 2 else 1
+
+    @cached_property
+    def uncompressed(self) -> bool:
+        """Whether the size of the image tells the length of each block; not of colours that share pixels."""
+        return self.integer(COMPRESSION, 1) == 1 and self.integer(PHOTOMETRIC, 0) != _YCBCR
+
+    @cached_property
+    def block_count(self) -> int:
+        """Tiles or strips, over all its planes. Raises Unreadable."""
+        width, height = self.block_size
+        if width <= 0 or height <= 0 or self.samples <= 0:
+            raise Unreadable("its blocks or pixels have no size; write the file again")
+        return -(-self.width // width) * -(-self.height // height) * self.planes
 
     @cached_property
     def tiled(self) -> bool:

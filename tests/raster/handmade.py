@@ -131,3 +131,30 @@ def _copied(tag: Any) -> tuple[int, Values]:
 def _bytes(tiff: Any, offset: int, length: int) -> bytes:
     tiff.filehandle.seek(offset)
     return bytes(tiff.filehandle.read(length))
+
+
+Row = tuple[int, int | float | str]
+USER = 32_767
+"""A user-defined value (GeoTIFF 1.1)."""
+
+
+def write_keys(path: Path, *rows: Row, image: HandMade | None = None) -> Path:
+    """A GeoTIFF with these keys and no others."""
+    image = image or handmade()
+    doubles: list[float] = []
+    text, entries = "", []
+    for key, value in sorted(rows, key=lambda row: row[0]):
+        if isinstance(value, str):
+            entries += [key, ASCII, len(value) + 1, len(text)]
+            text += f"{value}|"
+        elif isinstance(value, float):
+            entries += [key, DOUBLES, 1, len(doubles)]
+            doubles.append(value)
+        else:
+            entries += [key, 0, 1, value]
+    image.tags[KEYS] = (3, [1, 1, 0, len(rows), *entries])
+    if doubles:
+        image.tags[DOUBLES] = (12, doubles)
+    if text:
+        image.tags[ASCII] = (2, text.encode() + b"\0")
+    return image.write(path)

@@ -7,33 +7,7 @@ import rasterio
 
 from pipeline.errors import MissingCRS, UnsupportedCRS
 from tests.factory import RD_KEYS, read_path, write_raster
-from tests.raster.handmade import ASCII, DOUBLES, KEYS, handmade
-
-Row = tuple[int, int | float | str]
-USER = 32_767
-"""A user-defined value (GeoTIFF 1.1)."""
-
-
-def write_keys(path: Path, *rows: Row) -> Path:
-    """A GeoTIFF with these keys and no others."""
-    image = handmade()
-    doubles: list[float] = []
-    text, entries = "", []
-    for key, value in sorted(rows, key=lambda row: row[0]):
-        if isinstance(value, str):
-            entries += [key, ASCII, len(value) + 1, len(text)]
-            text += f"{value}|"
-        elif isinstance(value, float):
-            entries += [key, DOUBLES, 1, len(doubles)]
-            doubles.append(value)
-        else:
-            entries += [key, 0, 1, value]
-    image.tags[KEYS] = (3, [1, 1, 0, len(rows), *entries])
-    if doubles:
-        image.tags[DOUBLES] = (12, doubles)
-    if text:
-        image.tags[ASCII] = (2, text.encode() + b"\0")
-    return image.write(path)
+from tests.raster.handmade import KEYS, USER, Row, handmade, write_keys
 
 
 def write_aux(path: Path, content: str) -> Path:
