@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from affine import Affine
-from rasterio.io import DatasetReader
 
 from pipeline.errors import RasterError
 from pipeline.raster.crs import HorizontalCRS, horizontal
@@ -24,6 +24,8 @@ from pipeline.raster.opening import open_dataset
 from pipeline.raster.plain import Placement
 from pipeline.raster.sidecars import WORLD_FILES, Auxiliary
 from pipeline.raster.tags import MODEL_TRANSFORMATION, Directory
+
+Places = npt.NDArray[np.float64]
 
 _TOLERANCE = 0.1
 """Pixels by which two grids may differ anywhere: less is rounding."""
@@ -58,24 +60,20 @@ def contradictions(told: Told) -> list[Notice]:
 
 @dataclass(frozen=True)
 class _Own:
-    """What the file says without its .aux.xml."""
+    """What the file says without its .aux.xml, or its world file alone."""
 
     transform: Affine | None
     crs: FileCRS
 
 
-def _own(told: Told) -> _Own:
+def _own(told: Told, sources: str = "INTERNAL") -> _Own:
     with (
         suppress(RasterError),
-        open_dataset(told.opened, sources="INTERNAL") as (dataset, _),
+        open_dataset(told.opened, sources=sources) as (dataset, _),
     ):
-        return _Own(_transform(dataset), file_crs(dataset, named=True))
+        transform = None if dataset.transform == Affine.identity() else dataset.transform
+        return _Own(transform, file_crs(dataset, named=True))
     return _Own(None, FileCRS(None))
-
-
-def _transform(dataset: DatasetReader) -> Affine | None:
-    transform = dataset.transform
-    return None if transform == Affine.identity() or transform.is_degenerate else transform
 
 
 def _grids(told: Told, own: _Own | None) -> Iterator[Notice]:
@@ -87,33 +85,27 @@ def _grids(told: Told, own: _Own | None) -> Iterator[Notice]:
     for name in told.opened.file.sidecars:
         if name.lower().endswith(WORLD_FILES) and name not in told.origin:
             sources = "TABFILE" if name.lower().endswith(".tab") else "WORLDFILE"
-            with (
-                suppress(RasterError),
-                open_dataset(told.opened, sources=sources) as (dataset, _),
-            ):
-                yield from _other_grid(told, f"sidecar {name}", _transform(dataset))
+            yield from _other_grid(told, f"sidecar {name}", _own(told, sources).transform)
 
 
 def _other_grid(told: Told, what: str, other: Affine | None) -> Iterator[Notice]:
-    if other is None or not np.isfinite(other[:6]).all() or other.is_degenerate:
+    if other is None or other.is_degenerate:
         return
     width, height = told.placement.grid.width, told.placement.grid.height
-    corners = np.array([(0, 0, 1), (width, 0, 1), (0, height, 1), (width, height, 1)]).T
-    apart = _farthest(_back(told.georeference.transform, other, corners)[:2] - corners[:2])
+    corners = np.array([(0, 0), (width, 0), (0, height), (width, height)], np.float64)
+    apart = _apart(~told.georeference.transform @ other, corners, corners)
     if not apart <= _TOLERANCE:
-        text = f"its {what} would place it {apart:.3g} pixels elsewhere, and was not used"
+        text = f"its {what} would place it {apart:,.2f} pixels elsewhere, and was not used"
         yield Notice("transform_ignored", f"{text}: its place is from {told.origin}")
 
 
-def _back(transform: Affine, other: Affine, places: np.ndarray) -> np.ndarray:
-    """Where pixels of one grid lie in the pixels of the other."""
-    matrices = [np.array(each).reshape(3, 3) for each in (transform, other)]
-    found: np.ndarray = np.linalg.solve(matrices[0], matrices[1] @ places)
-    return found
-
-
-def _farthest(differences: np.ndarray) -> float:
-    return float(np.hypot(*differences).max())
+def _apart(transform: Affine, places: Places, targets: Places) -> float:
+    """The farthest that places end up from their targets; NaN where numbers are not finite."""
+    a, b, c, d, e, f = transform[:6]
+    x, y = places.T
+    with np.errstate(all="ignore"):
+        apart = np.hypot(a * x + b * y + c - targets[:, 0], d * x + e * y + f - targets[:, 1])
+    return float(apart.max())
 
 
 def _shift(told: Told) -> float:
@@ -125,18 +117,16 @@ def _tie_points(told: Told, own: _Own | None) -> Iterator[Notice]:
     points = tie_points(told.main)
     origin = grid_origin(told.main)
     grid = own.transform if own and told.auxiliary.transform else told.georeference.transform
-    if origin is None or grid is None or len(points) < (2 if origin == SCALE else 1):
+    if (
+        origin is None
+        or grid is None
+        or grid.is_degenerate
+        or len(points) < (2 if origin == SCALE else 1)
+    ):
         return
-    if not np.isfinite(points).all():
-        yield Notice(
-            "tie_points_disagree", "some of its tie points are not finite; they were not used"
-        )
-        return
-    pixels = points[:, :2].T + _shift(told)
-    places = np.vstack([points[:, 2:].T, np.ones(len(points))])
-    apart = _farthest(_back(grid, Affine.identity(), places)[:2] - pixels)
+    apart = _apart(~grid, points[:, 2:], points[:, :2] + _shift(told))
     if not apart <= _TOLERANCE:
-        text = f"its {len(points)} tie points lie up to {apart:.3g} pixels off the grid of its {origin}, which was used"
+        text = f"its {len(points)} tie points lie up to {apart:,.2f} pixels off the grid of its {origin}"
         yield Notice("tie_points_disagree", text)
 
 
