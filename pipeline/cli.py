@@ -59,7 +59,6 @@ for group, commands in {**GROUPS, "sources": sources, "rejected": rejected}.item
     app.add_typer(commands, name=group)
 
 
-
 def print_version(wanted: bool) -> None:
     """Print the version and exit, when it is asked for."""
     if wanted:

@@ -14,7 +14,6 @@ from pipeline.raster.facts import Assigned, Notice
 from pipeline.raster.grid import FileCRS
 from pipeline.raster.nodata import Nodata, read_nodata
 from pipeline.raster.operations import candidates
-from pipeline.raster.tags import GEO_KEY_DIRECTORY, Directory
 
 CRS_PATTERN = r"[A-Za-z][A-Za-z0-9_.]{0,30}:[A-Za-z0-9_.-]{1,60}"
 """Authority and code."""
@@ -23,8 +22,6 @@ NODATA_PATTERN = (
     r"|[+-]?([nN][aA][nN]|[iI][nN][fF])"
 )
 """A number that pixels can be compared with."""
-_DEFINING_KEYS = (2048, 2050, 2056, 3072, 3074, 3075)
-"""GeoTIFF 1.1: GeodeticCRS, GeodeticDatum, Ellipsoid, ProjectedCRS, Projection and ProjMethod."""
 
 
 def assigned_of(
@@ -80,23 +77,21 @@ def usable_nodata(text: str) -> str:
     return number.removeprefix("+")
 
 
-def assign(description: Description, main: Directory, assigned: Assigned) -> Description:
+def assign(description: Description, assigned: Assigned) -> Description:
     """The description with what is assigned to a file that does not say it, and with notices about that.
 
     A CRS that is there but cannot be used is replaced only where the assigned one overrides.
     """
     if assigned.crs is not None:
-        description = _with_crs(description, main, assigned, assigned.crs)
+        description = _with_crs(description, assigned, assigned.crs)
     if assigned.nodata is not None:
         description = _with_nodata(description, assigned, assigned.nodata)
     return description
 
 
-def _with_crs(
-    description: Description, main: Directory, assigned: Assigned, code: str
-) -> Description:
+def _with_crs(description: Description, assigned: Assigned, code: str) -> Description:
     own, given = description.placement.crs, FileCRS(_wkt(code))
-    if _says_none(own) and not _defines_crs(description, main):
+    if own.wkt is None and not own.unusable:
         notice = Notice("crs_assigned", f"the file has no CRS; {code} is that of {assigned.by}")
     elif own.wkt is not None and _are_same(own.wkt, _wkt(code)):
         return description
@@ -111,20 +106,6 @@ def _with_crs(
     placement = replace(description.placement, crs=given)
     provenance = {**description.provenance, "projection": f"crs of {assigned.by}"}
     return _told(replace(description, placement=placement, provenance=provenance), notice)
-
-
-def _says_none(own: FileCRS) -> bool:
-    """Whether GDAL sees no CRS; it makes up one without a name for keys that speak of pixels and units only."""
-    return own.wkt is None or own.wkt.startswith('ENGCRS["unnamed"')
-
-
-def _defines_crs(description: Description, main: Directory) -> bool:
-    """Whether the file's keys or its sidecar define a CRS, also one that GDAL makes nothing of."""
-    if description.provenance.get("projection") == "sidecar .aux.xml":
-        return True
-    keys = main.integers(GEO_KEY_DIRECTORY)
-    values = zip(keys[4::4], keys[7::4], strict=False)
-    return any(key in _DEFINING_KEYS and value != 0 for key, value in values)
 
 
 def _are_same(own: str, given: str) -> bool:

@@ -8,14 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from rasterio.windows import Window
 
-from pipeline.raster.tags import (
-    PLANAR_CONFIGURATION,
-    STRIP_BYTE_COUNTS,
-    STRIP_OFFSETS,
-    TILE_BYTE_COUNTS,
-    TILE_OFFSETS,
-    Directory,
-)
+from pipeline.raster.integrity import block_lengths, index_tags
+from pipeline.raster.tags import Directory
 
 Flags = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]
@@ -93,12 +87,11 @@ def blocks_of(image: Directory, *, skip_holes: bool) -> BlockGrid:
     grid = BlockGrid(image.width, image.height, width, height, without_holes)
     if not skip_holes:
         return grid
-    planes = image.samples if image.integer(PLANAR_CONFIGURATION, 1) == 2 else 1
     count = grid.count
 
     def filled(start: int, stop: int) -> Flags:
         found = np.zeros(stop - start, np.bool_)
-        for plane in range(planes):
+        for plane in range(image.planes):
             found |= _filled(image, plane * count + start, plane * count + stop)
         return found
 
@@ -107,12 +100,9 @@ def blocks_of(image: Directory, *, skip_holes: bool) -> BlockGrid:
 
 def _filled(image: Directory, start: int, stop: int) -> Flags:
     """A block at offset 0 or of length 0 is a hole, as GDAL writes and reads them."""
-    tiles = TILE_OFFSETS in image
-    offsets = image.entries[TILE_OFFSETS if tiles else STRIP_OFFSETS]
+    offsets = image.entries[index_tags(image)[0]]
     found: Flags = image.array(offsets, start, stop) != 0
-    lengths = image.entries.get(TILE_BYTE_COUNTS if tiles else STRIP_BYTE_COUNTS)
-    if lengths is not None and lengths.values >= stop:
-        found &= image.array(lengths, start, stop) != 0
+    found &= block_lengths(image, start, stop) != 0
     return found
 
 

@@ -110,6 +110,10 @@ class ObjectCopy:
         """Its first bytes, and the rest as it is read."""
         yield self._sidecar(sidecar)
 
+    def hide(self, sidecar: str) -> None:
+        """Its copy goes, and stays readable to ourselves."""
+        (self._folder / sidecar).unlink(missing_ok=True)
+
     def prepare(self, directories: Sequence[Directory], budget: Budget) -> None:
         """Fetch all values of tags but where the blocks are, and the sidecars."""
         for directory in directories:

@@ -22,6 +22,9 @@ _BLANK_NAMES = (
 )
 """How programs call a datum that nobody specified; PROJ takes such a datum for equal to any other."""
 
+_MOST_SHOWN = 80
+"""Characters of a name; some programs put a whole definition there."""
+
 
 @dataclass(frozen=True)
 class Cycle:
@@ -70,14 +73,15 @@ def horizontal(wkt: str | None) -> HorizontalCRS:
     """
     if not wkt:
         raise MissingCRS(
-            "the raster has no CRS; set one, for example with gdal_edit.py -a_srs EPSG:28992 FILE"
+            "the raster has no CRS; say the right one with --crs EPSG:CODE or crs in its definition, "
+            "or set it, for example with gdal_edit.py -a_srs EPSG:CODE FILE"
         )
     part = _horizontal_part(_parse(wkt))
     plain = _without_bound(part)
     if not (plain.is_geographic or plain.is_projected):
         raise UnsupportedCRS(
-            f"the CRS {part.name!r} ({part.type_name}) has no place on earth; "
-            "assign a geographic or projected CRS"
+            f"the CRS {part.name[:_MOST_SHOWN]!r} ({part.type_name}) has no place on earth; assign a "
+            "geographic or projected CRS, for example with gdal_edit.py -a_srs EPSG:CODE FILE"
         )
     code, notices = _epsg_code(plain)
     return _frame(part if code is None else plain, code, notices)
@@ -89,7 +93,7 @@ def _parse(wkt: str) -> CRS:
     except CRSError as error:
         raise UnsupportedCRS(
             "PROJ does not understand the raster's CRS; assign one that it knows, "
-            "for example with gdal_edit.py -a_srs EPSG:28992 FILE"
+            "for example with gdal_edit.py -a_srs EPSG:CODE FILE"
         ) from error
 
 
@@ -152,6 +156,26 @@ def _similar(crs: CRS) -> list[int]:
     return [int(match.code) for match in found]
 
 
+@lru_cache(maxsize=512)
+def code_notice(wkt: str, code: int) -> tuple[Notice, ...]:
+    """For a file that names an EPSG code of which GDAL, which made the WKT of it, found other parameters there."""
+    if not _exists(code):
+        return ()
+    projection, named = horizontal(wkt).projection, CRS.from_epsg(code)
+    if projection == f"EPSG:{code}" or (projection and named.is_deprecated):
+        return ()  # GDAL takes the successor of a deprecated code
+    found = _without_bound(_horizontal_part(_parse(wkt)))
+    return () if _is_same(found, _horizontal_part(named)) else (_differs(code),)
+
+
+def _exists(code: int) -> bool:
+    try:
+        CRS.from_epsg(code)
+    except CRSError:
+        return False
+    return True
+
+
 def _differs(code: int) -> Notice:
     return Notice(
         "crs_differs_from_code",
@@ -165,10 +189,10 @@ def _is_epsg(crs: CRS, code: int) -> bool:
 
     Rasters keep x before y whatever their CRS says.
     """
-    try:
-        official = CRS.from_epsg(code)
-    except CRSError:
-        return False
+    return _exists(code) and _is_same(crs, CRS.from_epsg(code))
+
+
+def _is_same(crs: CRS, official: CRS) -> bool:
     if _datum_is_blank(crs):
         return False
     return crs.equals(official, ignore_axis_order=True) or _same_projection(crs, official)

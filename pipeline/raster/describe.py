@@ -1,7 +1,8 @@
 """Describes an open GeoTIFF: its grid, CRS, bands and layout, as the file and its sidecars say."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import numpy as np
 from affine import Affine
@@ -11,23 +12,25 @@ from rasterio.enums import WktVersion
 from rasterio.errors import CRSError
 from rasterio.io import DatasetReader
 
-from pipeline.errors import UnsupportedDtype
+from pipeline.errors import RasterError, UnsupportedDtype
 from pipeline.raster.bandtimes import Told, acquisition, band_time, date_and_time
+from pipeline.raster.crs import code_notice
 from pipeline.raster.facts import Notice
+from pipeline.raster.geokeys import Keys, ignored_keys, name_a_crs, named_code, read_keys
 from pipeline.raster.grid import ControlPoint, FileCRS, Grid
+from pipeline.raster.gridtags import grid_origin, lacks_tie_point
+from pipeline.raster.metadata import Metadata, read_metadata
 from pipeline.raster.nodata import Nodata, read_nodata
 from pipeline.raster.opening import unreadable_crs
 from pipeline.raster.plain import Placement
-from pipeline.raster.sidecars import Auxiliary
+from pipeline.raster.sidecars import WORLD_FILES, Auxiliary
 from pipeline.raster.tags import (
     BITS_PER_SAMPLE,
     DATETIME,
     GDAL_METADATA,
     GDAL_NODATA,
     GEO_KEY_DIRECTORY,
-    MODEL_PIXEL_SCALE,
     MODEL_TIEPOINT,
-    MODEL_TRANSFORMATION,
     SAMPLE_FORMAT,
     Directory,
 )
@@ -44,7 +47,10 @@ _FLOAT = 3
 _COMPLEX_INTEGER = 5
 """Values of SampleFormat (TIFF 6.0 and its technical note on complex numbers)."""
 
-_WORLD_FILES = (".tfw", ".tifw", ".tiffw", ".wld", ".tab")
+_ACQUIRED = "ACQUISITIONDATETIME"
+_EPOCH = "1970-01-01 00:00:00"
+"""What GDAL makes of a time in a satellite product's metadata that it cannot read."""
+_LOCAL = ("ENGCRS", "LOCAL_CS")
 
 
 @dataclass(frozen=True)
@@ -75,15 +81,24 @@ def describe(
     Raises UnsupportedDtype or UnsupportedCRS.
     """
     dtype = _dtype(dataset, main)
-    placement = placement or _placement(dataset)
-    tags = _Tags(dataset, bool(sidecars) or GDAL_METADATA in main)
+    placement = placement or _placement(dataset, main, auxiliary)
+    tags = _Tags(dataset, main, bool(sidecars) or GDAL_METADATA in main)
+    metadata = read_metadata(main)
     nodata = _nodata(dataset, main, auxiliary, dtype)
     provenance = {
         "transform": _transform_origin(main, auxiliary, sidecars),
         "projection": _crs_origin(main, auxiliary, sidecars),
         "fill_value": _nodata_origin(main, auxiliary, nodata[0]),
     }
-    notices = [*_bit_notices(main), *_sidecar_notices(provenance), *_nodata_notices(nodata)]
+    notices = [
+        *_bit_notices(main),
+        *_sidecar_notices(provenance),
+        *_nodata_notices(nodata),
+        *_unused_nodata(main, auxiliary, nodata, dtype),
+        *_area_or_point_notices(auxiliary, metadata, placement.area_or_point),
+        *metadata.notices,
+        *placement.notices,
+    ]
     return Description(
         placement=placement,
         dtype=dtype,
@@ -98,7 +113,7 @@ def describe(
 class _Tags:
     """The metadata of the file and its bands; rasterio leaves out what is no UTF-8."""
 
-    def __init__(self, dataset: DatasetReader, with_metadata: bool) -> None:
+    def __init__(self, dataset: DatasetReader, main: Directory, with_metadata: bool) -> None:
         self.dataset: dict[str, str] = dataset.tags()
         self.imagery: dict[str, str] = dataset.tags(ns="IMAGERY") if with_metadata else {}
         self.bands: list[dict[str, str]] = [
@@ -111,6 +126,10 @@ class _Tags:
         except UnicodeDecodeError:
             text = "the descriptions of its bands are no UTF-8 text, and left out"
             self.notices = (Notice("undecodable_descriptions", text),)
+        if GDAL_METADATA not in main and self.imagery.get(_ACQUIRED) == _EPOCH:
+            del self.imagery[_ACQUIRED]
+            text = "a time in a sidecar is not in the form that GDAL reads, and left out"
+            self.notices = (*self.notices, Notice("unreadable_time", text))
 
 
 def require_numpy_type(main: Directory) -> None:
@@ -139,9 +158,36 @@ def _bit_notices(main: Directory) -> list[Notice]:
     return [Notice("bit_depth", f"its values take {bits} bits, and are read into a wider type")]
 
 
-def _placement(dataset: DatasetReader) -> Placement:
+def _placement(dataset: DatasetReader, main: Directory, auxiliary: Auxiliary) -> Placement:
     area_or_point = dataset.tags().get("AREA_OR_POINT", "Area")
-    return Placement(_grid(dataset), _crs(dataset), area_or_point)
+    named = auxiliary.crs or name_a_crs(read_keys(main))
+    grid = _grid(dataset)
+    if lacks_tie_point(main) and not auxiliary.transform:
+        grid = replace(grid, transform=None)
+    crs = file_crs(dataset, named)
+    notices = () if auxiliary.crs else _key_notices(read_keys(main), crs)
+    return Placement(grid, crs, area_or_point, notices)
+
+
+def _key_notices(keys: Keys, crs: FileCRS) -> tuple[Notice, ...]:
+    code = named_code(keys)
+    if code is None or not crs.wkt:
+        return ()
+    with suppress(RasterError):  # which is told where the raster is placed
+        return (*code_notice(crs.wkt, code), *ignored_keys(keys, code))
+    return ()
+
+
+def _area_or_point_notices(auxiliary: Auxiliary, metadata: Metadata, used: str) -> list[Notice]:
+    others = {
+        "its sidecar .aux.xml": auxiliary.area_or_point,
+        "its GDAL_METADATA": metadata.area_or_point,
+    }
+    return [
+        Notice("area_or_point_ignored", f"{where} says {value!r} of its pixels; {used} was used")
+        for where, value in others.items()
+        if value and value.lower() != used.lower()
+    ]
 
 
 def _grid(dataset: DatasetReader) -> Grid:
@@ -157,14 +203,19 @@ def _grid(dataset: DatasetReader) -> Grid:
     )
 
 
-def _crs(dataset: DatasetReader) -> FileCRS:
+def file_crs(dataset: DatasetReader, named: bool) -> FileCRS:
+    """The CRS of the grid, or of the control points. Raises UnsupportedCRS.
+
+    `named` says whether the file or a sidecar names a CRS at all.
+    """
     crs = dataset.crs or _control_points(dataset)[1]
-    if not crs:
-        return FileCRS(None)
     try:
-        return FileCRS(crs.to_wkt(version=WktVersion.WKT2_2019) or None)
+        wkt = crs.to_wkt(version=WktVersion.WKT2_2019) if crs else ""
     except CRSError as error:
         raise unreadable_crs() from error
+    if not named and wkt.startswith(_LOCAL):
+        wkt = ""
+    return FileCRS(wkt or None, unusable=named and not wkt)
 
 
 def _control_points(dataset: DatasetReader) -> tuple[list[GroundControlPoint], CRS | None]:
@@ -199,6 +250,18 @@ def _nodata_notices(nodata: Sequence[Nodata]) -> list[Notice]:
     return notices
 
 
+def _unused_nodata(
+    main: Directory, auxiliary: Auxiliary, nodata: Sequence[Nodata], dtype: str
+) -> list[Notice]:
+    """The file's own value where a sidecar has another for one of its bands."""
+    own = read_nodata(main.text(GDAL_NODATA), dtype).value
+    others = [nodata[band - 1].value for band in auxiliary.nodata if 0 < band <= len(nodata)]
+    if own is None or all(other == own for other in others):
+        return []
+    text = f"its tag GDAL_NODATA says {own}, its sidecar .aux.xml {', '.join(sorted({str(each) for each in others}))}; "
+    return [Notice("nodata_ignored", text + "that of the sidecar was used for its bands")]
+
+
 def _time_tags(main: Directory, tags: _Tags) -> TimeTags:
     acquired = acquisition(tags.imagery) or acquisition(tags.dataset) or Told()
     file = date_and_time(tags.dataset)
@@ -222,13 +285,13 @@ def _time_tags(main: Directory, tags: _Tags) -> TimeTags:
 def _transform_origin(main: Directory, auxiliary: Auxiliary, sidecars: Sequence[str]) -> str | None:
     if auxiliary.transform:
         return "sidecar .aux.xml"
-    if MODEL_TRANSFORMATION in main:
-        return "tag ModelTransformation"
-    if MODEL_PIXEL_SCALE in main and MODEL_TIEPOINT in main:
-        return "tags ModelPixelScale and ModelTiepoint"
+    if origin := grid_origin(main):
+        return origin
     for name in sidecars:
-        if name.lower().endswith(_WORLD_FILES):
+        if name.lower().endswith(WORLD_FILES):
             return f"sidecar {name}"
+    if auxiliary.control_points:
+        return "ground control points of sidecar .aux.xml"
     return "ground control points" if MODEL_TIEPOINT in main else None
 
 

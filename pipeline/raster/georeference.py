@@ -8,7 +8,7 @@ from affine import Affine
 from shapely import MultiPolygon
 from shapely.errors import GEOSException
 
-from pipeline.errors import NoGrid, OutsideCRSDomain, ResidualTooLarge
+from pipeline.errors import NoGrid, OutsideCRSDomain, ResidualTooLarge, UnsupportedCRS
 from pipeline.raster.bounds import Extent, bring_home, extent_of
 from pipeline.raster.crs import HorizontalCRS, horizontal
 from pipeline.raster.facts import Bounds, Georeference, Notice
@@ -41,6 +41,7 @@ def place(
     Raises NoGrid, ResidualTooLarge, MissingCRS, UnsupportedCRS or OutsideCRSDomain.
     """
     _check_grid(grid, crs)
+    _check_crs(crs)
     frame = horizontal(crs.wkt)
     transform, notices = _transform(grid, frame, gcp_residual_pixels)
     surface = _surface(grid, transform, frame, policy)
@@ -75,6 +76,14 @@ def _check_grid(grid: Grid, crs: FileCRS) -> None:
     raise NoGrid(
         "the raster has no geotransform; set one, for example with gdal_edit.py -a_ullr FILE"
     )
+
+
+def _check_crs(crs: FileCRS) -> None:
+    if crs.unusable and not crs.wkt:
+        raise UnsupportedCRS(
+            "the raster names a CRS that GDAL and PROJ cannot use; find out which one is meant and assign "
+            "it, for example with gdal_edit.py -a_srs EPSG:CODE FILE"
+        )
 
 
 def _transform(grid: Grid, frame: HorizontalCRS, limit: float) -> tuple[Affine, tuple[Notice, ...]]:

@@ -39,3 +39,5 @@ class FileCRS:
     """As GDAL reports it, best as WKT 2 (2019) with its IDs; None means that the file names no CRS.
 
     For a raster with control points and no geotransform it is the CRS of these points."""
+    unusable: bool = False
+    """Whether the file or a sidecar names a CRS that GDAL can make nothing of; `wkt` is then None."""

@@ -6,11 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import MultipleImages, OverBudget, Truncated, Unreadable
-from pipeline.raster.facts import Budget
+from pipeline.raster.facts import Budget, Notice
 from pipeline.raster.tags import (
     BITS_PER_SAMPLE,
-    COMPRESSION,
-    PLANAR_CONFIGURATION,
     STRIP_BYTE_COUNTS,
     STRIP_OFFSETS,
     TILE_BYTE_COUNTS,
@@ -20,6 +18,8 @@ from pipeline.raster.tags import (
 
 _AT_ONCE = 2**20
 """Blocks whose offsets are held in memory together."""
+_MOST_SHOWN = 5
+_MOST_BYTES = 2**63
 
 
 def check(directories: Sequence[Directory], budget: Budget) -> None:
@@ -47,15 +47,6 @@ def is_image_of_its_own(directory: Directory, main: Directory) -> bool:
     return not (smaller and abs(main.height / across - directory.height) <= 1)
 
 
-def block_count(directory: Directory) -> int:
-    """Tiles or strips of the image, over all its planes. Raises Unreadable."""
-    width, height = directory.block_size
-    if width <= 0 or height <= 0 or directory.samples <= 0:
-        raise Unreadable("its blocks or pixels have no size; write the file again")
-    planes = directory.samples if directory.integer(PLANAR_CONFIGURATION, 1) == 2 else 1
-    return -(-directory.width // width) * -(-directory.height // height) * planes
-
-
 def _check_size(main: Directory, budget: Budget) -> None:
     if main.width <= 0 or main.height <= 0:
         raise Unreadable("the image has no width or no height; write the file again")
@@ -70,18 +61,20 @@ def _check_size(main: Directory, budget: Budget) -> None:
 
 def _check_blocks(directory: Directory) -> None:
     """Every tile or strip lies inside the file; offset or length 0 is a hole, as GDAL writes them."""
-    offsets, lengths = _index_tags(directory)
-    expected = block_count(directory)
+    offsets, lengths = index_tags(directory)
+    expected = directory.block_count
     listed = directory.entries[offsets].values
     if listed < expected:
         raise Truncated(
             f"it lists {listed} of {expected} blocks of pixels; copy or write the file again"
         )
+    _require_lengths(directory, lengths, expected)
     for start in range(0, expected, _AT_ONCE):
-        _check_some_blocks(directory, (offsets, lengths), start, min(start + _AT_ONCE, expected))
+        _check_some_blocks(directory, start, min(start + _AT_ONCE, expected))
 
 
-def _index_tags(directory: Directory) -> tuple[int, int]:
+def index_tags(directory: Directory) -> tuple[int, int]:
+    """The tags of the offsets and lengths of its blocks. Raises Unreadable."""
     tiles = (TILE_OFFSETS, TILE_BYTE_COUNTS)
     strips = (STRIP_OFFSETS, STRIP_BYTE_COUNTS)
     for tags in (tiles, strips) if directory.tiled else (strips, tiles):
@@ -90,11 +83,49 @@ def _index_tags(directory: Directory) -> tuple[int, int]:
     raise Unreadable("it does not say where its pixels are; write the file again")
 
 
-def _check_some_blocks(directory: Directory, tags: tuple[int, int], start: int, stop: int) -> None:
+def block_lengths(directory: Directory, start: int, stop: int) -> NDArray[np.uint64]:
+    """Bytes of some blocks as the file lists them; 1 where it is implied by the size of the image."""
+    entry = directory.entries.get(index_tags(directory)[1])
+    if entry is None or entry.values < stop:
+        return np.ones(stop - start, np.uint64)
+    lengths = directory.array(entry, start, stop).astype(np.uint64)
+    return np.maximum(lengths, 1) if _is_one_strip(directory) else lengths
+
+
+def _is_one_strip(directory: Directory) -> bool:
+    """Whether a length of 0 says nothing: libtiff works out that of a single strip, and keeps others as holes."""
+    return not directory.tiled and directory.block_count == 1
+
+
+def _require_lengths(directory: Directory, tag: int, expected: int) -> None:
+    """Raises Unreadable where nothing says how long the blocks are.
+
+    Without the tag, libtiff opens images of one strip for each plane only. Whether a compressed one is whole cannot be
+    told then.
+    """
+    entry = directory.entries.get(tag)
+    missing = entry is None or entry.values < expected
+    if _is_one_strip(directory) and not missing:
+        missing = directory.integer(tag, 0) == 0 and directory.integer(STRIP_OFFSETS, 0) > 0
+    implied = not directory.tiled and expected == directory.planes and directory.uncompressed
+    if missing and not implied:
+        name = "TileByteCounts" if tag == TILE_BYTE_COUNTS else "StripByteCounts"
+        raise Unreadable(
+            f"it does not say how long its blocks of pixels are: {name} is missing or incomplete; "
+            "write the file again"
+        )
+
+
+def _check_some_blocks(directory: Directory, start: int, stop: int) -> None:
     size = np.uint64(directory.source.size)
-    begins = directory.array(directory.entries[tags[0]], start, stop).astype(np.uint64)
-    lengths = _lengths(directory, tags[1], start, stop)
+    offsets = directory.entries[index_tags(directory)[0]]
+    begins = directory.array(offsets, start, stop).astype(np.uint64)
+    lengths = block_lengths(directory, start, stop)
     there = (begins > 0) & (lengths > 0)
+    if directory.uncompressed:
+        pixels = _pixel_bytes(directory, start, stop)
+        # libtiff reads a strip by the size of the image, whatever its length says, but a tile by its length.
+        lengths = np.maximum(lengths, pixels) if directory.tiled else pixels
     # Subtracting keeps away from the overflow of begins + lengths.
     outside = there & ((begins > size) | (lengths > size - np.minimum(begins, size)))
     if outside.any():
@@ -104,13 +135,25 @@ def _check_some_blocks(directory: Directory, tags: tuple[int, int], start: int, 
         )
 
 
-def _lengths(directory: Directory, tag: int, start: int, stop: int) -> NDArray[np.uint64]:
-    entry = directory.entries.get(tag)
-    if entry is not None and entry.values >= stop:
-        return directory.array(entry, start, stop).astype(np.uint64)
-    # Old programs leave the lengths out. Without compression they follow from the size.
-    length = 1
-    if directory.integer(COMPRESSION, 1) == 1:
-        width, height = directory.block_size
-        length = width * height * directory.integer(BITS_PER_SAMPLE, 1) // 8
-    return np.full(stop - start, length, np.uint64)
+def _pixel_bytes(directory: Directory, start: int, stop: int) -> NDArray[np.uint64]:
+    """Bytes that the pixels of some uncompressed blocks take; the last strip of a plane ends with the image."""
+    width, height = directory.block_size
+    samples = directory.samples // directory.planes
+    row = -(-width * samples * directory.integer(BITS_PER_SAMPLE, 1) // 8)
+    rows = np.full(stop - start, height, np.uint64)
+    if not directory.tiled:
+        strips = -(-directory.height // height)
+        last = np.arange(start, stop) % strips == strips - 1
+        rows[last] = directory.height - (strips - 1) * height
+    return rows * np.uint64(min(row, _MOST_BYTES // height))
+
+
+def lost_tags(directories: Sequence[Directory]) -> list[Notice]:
+    """What lies beyond the end of the file though nothing depends on it."""
+    tags = sorted({tag for directory in directories for tag in directory.lost})
+    if not tags:
+        return []
+    more = f" and {len(tags) - _MOST_SHOWN} more" if len(tags) > _MOST_SHOWN else ""
+    shown = ", ".join(map(str, tags[:_MOST_SHOWN])) + more
+    text = f"tags that nothing depends on lie beyond the end of the file, and are left out: {shown}"
+    return [Notice("tag_beyond_end", text)]

@@ -8,9 +8,8 @@ import numpy as np
 
 from pipeline.raster.facts import Notice
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(?=$|[\s;,/])")
-_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
-"""As programs write it under a locale with decimal commas; GDAL reads it so too."""
+_NUMBER = re.compile(r"[+-]?(\d++\.?+\d*+|\.\d++)([eE][+-]?\d++)?+(?=$|[\s;,/.])")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d")
 _NOT_A_NUMBER = re.compile(r"[+-]?(nan\b|nan\(|1\.#(qnan|snan|ind))", re.IGNORECASE)
 _INFINITE = re.compile(r"([+-]?)(inf|infinity|1\.#inf)(?![a-z])", re.IGNORECASE)
 # Microsoft's C library writes nan as 1.#QNAN or -1.#IND and infinity as 1.#INF.
@@ -37,23 +36,25 @@ def read_nodata(text: str | None, dtype: str) -> Nodata:
     """
     if text is None or not text.strip():
         return Nodata(None)
-    comma = _DECIMAL_COMMA.fullmatch(text.strip()) is not None
-    number = _number(text.strip().replace(",", ".") if comma else text.strip())
+    number = _number(_with_point(text.strip()))
     if number is None:
         return Nodata(
             None, (_notice("unreadable", f"the nodata value {text[:40]!r} is no number"),)
         )
     shown, possible = _formatted(number, np.dtype(dtype))
     notices = []
-    if comma:
-        message = (
-            f"the nodata value {text.strip()[:40]!r} has a decimal comma, and is read as {shown}"
-        )
+    if _DECIMAL_COMMA.match(text.strip()):
+        message = f"the nodata value {text[:40]!r} has a decimal comma, and is read as {shown}"
         notices.append(_notice("decimal_comma", message))
     if not possible:
         message = f"no pixel of type {dtype} can have the nodata value {shown}"
         notices.append(_notice("out_of_range", message))
     return Nodata(shown, tuple(notices))
+
+
+def _with_point(text: str) -> str:
+    """As GDAL's CPLAtof: the first of comma and point is the one of the number."""
+    return text.replace(",", ".", 1) if _DECIMAL_COMMA.match(text) else text
 
 
 def _notice(kind: str, message: str) -> Notice:
@@ -66,7 +67,7 @@ def _number(text: str) -> int | float | None:
         return math.nan
     if infinite := _INFINITE.match(text):
         return -math.inf if infinite[1] == "-" else math.inf
-    found = _NUMBER.match(text) or _NUMBER.match(text.replace(",", ".", 1))
+    found = _NUMBER.match(text)
     if found is None:
         return None
     if found[0].lstrip("+-").isdigit() and len(found[0]) <= _MOST_DIGITS:

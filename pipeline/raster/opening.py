@@ -27,19 +27,19 @@ _GDAL_OPTIONS = {
 
 @contextmanager
 def open_dataset(
-    opened: Opened, placed: bool = False, overview: int | None = None
+    opened: Opened, placed: bool = False, overview: int | None = None, sources: str = ""
 ) -> Iterator[tuple[DatasetReader, list[str]]]:
     """The dataset as rasterio sees it, and what GDAL warns of, so far, while it is open.
 
-    Sidecars are used where the listing found some; otherwise GDAL does not look for any, which
-    also keeps it from reading whole folders. Where `placed`, its place is known already, and the
-    dataset has none. `overview` is the index of the one to open in place of the image. Raises
-    Unreadable or UnsupportedCRS.
+    Sidecars are used where the listing found some, whatever their case; they lie in a folder without
+    other files. Otherwise GDAL does not look for any. Where `placed`, its place is known already, and
+    the dataset has none; `sources` limits what GDAL takes it from. `overview` is the index of the one
+    to open in place of the image. Raises Unreadable or UnsupportedCRS.
     """
-    sidecars = "TRUE" if opened.file.sidecars else "EMPTY_DIR"
+    sidecars = "FALSE" if opened.file.sidecars else "EMPTY_DIR"
     options = {**_GDAL_OPTIONS, "GDAL_DISABLE_READDIR_ON_OPEN": sidecars}
-    if placed:
-        options["GDAL_GEOREF_SOURCES"] = "NONE"
+    if placed or sources:
+        options["GDAL_GEOREF_SOURCES"] = "NONE" if placed else sources
     choice = {} if overview is None else {"overview_level": overview}
     with (
         _collected_warnings(opened) as collected,
@@ -66,7 +66,7 @@ def unreadable_crs() -> UnsupportedCRS:
     """For definitions that GDAL does not understand, or whose names are no UTF-8 text."""
     return UnsupportedCRS(
         "its coordinate reference system cannot be read; set one, for example with "
-        "gdal_edit.py -a_srs EPSG:28992 FILE"
+        "gdal_edit.py -a_srs EPSG:CODE FILE"
     )
 
 

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 from affine import Affine
 
+from pipeline.raster.facts import Notice
+from pipeline.raster.geokeys import RASTER_TYPE, is_point, read_keys
 from pipeline.raster.grid import FileCRS, Grid
 from pipeline.raster.tags import (
+    GDAL_METADATA,
     GEO_ASCII_PARAMETERS,
     GEO_DOUBLE_PARAMETERS,
     GEO_KEY_DIRECTORY,
@@ -19,10 +22,6 @@ from pipeline.raster.tags import (
     RPC_COEFFICIENTS,
     Directory,
 )
-
-_RASTER_TYPE = 1025
-_PIXEL_IS_POINT = 2
-"""GeoTIFF 1.1, 7.1.2: GTRasterTypeGeoKey and its value for points."""
 
 _MOST_KNOWN = 256
 
@@ -34,30 +33,36 @@ class Placement:
     grid: Grid
     crs: FileCRS
     area_or_point: str
+    notices: tuple[Notice, ...] = ()
+    """What the keys say of the CRS beside what was used."""
 
 
 class KnownCRSs:
     """What GDAL made of GeoTIFF keys before."""
 
     def __init__(self) -> None:
-        self._by_keys: dict[bytes, FileCRS] = {}
+        self._by_keys: dict[bytes, tuple[FileCRS, tuple[Notice, ...]]] = {}
 
     def place(self, main: Directory) -> Placement | None:
         """The place of a plain raster whose keys were seen before."""
-        crs = self._by_keys.get(_keys(main))
-        return None if crs is None else plain_placement(main, crs)
+        known = self._by_keys.get(_keys(main))
+        return None if known is None else plain_placement(main, *known)
 
-    def keep(self, main: Directory, crs: FileCRS) -> None:
+    def keep(self, main: Directory, placement: Placement) -> None:
         """Remembers what GDAL says of the keys of this file, for some hundred of them."""
         if len(self._by_keys) >= _MOST_KNOWN:
             self._by_keys.clear()
-        self._by_keys[_keys(main)] = crs
+        self._by_keys[_keys(main)] = (placement.crs, placement.notices)
 
 
-def plain_placement(main: Directory, crs: FileCRS) -> Placement | None:
+def plain_placement(
+    main: Directory, crs: FileCRS, notices: tuple[Notice, ...] = ()
+) -> Placement | None:
     """The place of a raster with one scale and one tie point; None for others."""
     grid = _plain_grid(main)
-    return None if grid is None else Placement(grid, crs, "Point" if _is_point(main) else "Area")
+    if grid is None:
+        return None
+    return Placement(grid, crs, "Point" if is_point(read_keys(main)) else "Area", notices)
 
 
 def _keys(main: Directory) -> bytes:
@@ -73,14 +78,10 @@ def _plain_grid(main: Directory) -> Grid | None:
         return None
     if MODEL_TRANSFORMATION in main or RPC_COEFFICIENTS in main:
         return None
-    shift = 0.5 if _is_point(main) else 0.0
+    keys = read_keys(main)
+    if RASTER_TYPE not in keys and b"AREA_OR_POINT" in main.raw(GDAL_METADATA):
+        return None
+    shift = 0.5 if is_point(keys) else 0.0
     x = tie[3] - tie[0] * scale[0] - shift * scale[0]
     y = tie[4] + tie[1] * scale[1] + shift * scale[1]
     return Grid(main.width, main.height, Affine(scale[0], 0.0, x, 0.0, -scale[1], y))
-
-
-def _is_point(main: Directory) -> bool:
-    """Keys come in fours, after a header of four: number, place, count, value."""
-    keys = main.integers(GEO_KEY_DIRECTORY)
-    entries = zip(keys[4::4], keys[5::4], keys[7::4], strict=False)
-    return (_RASTER_TYPE, 0, _PIXEL_IS_POINT) in entries

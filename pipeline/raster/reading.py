@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from pipeline.errors import RasterError, UnsupportedCRS
 from pipeline.raster import integrity
 from pipeline.raster.assigned import assign
+from pipeline.raster.contradictions import Told, contradictions
 from pipeline.raster.copies import open_object
 from pipeline.raster.describe import Description, describe, require_numpy_type
 from pipeline.raster.facts import (
@@ -21,11 +22,12 @@ from pipeline.raster.facts import (
 )
 from pipeline.raster.georeference import place
 from pipeline.raster.grid import FileCRS
+from pipeline.raster.gridtags import grid_origin
 from pipeline.raster.layout import lay_out
-from pipeline.raster.opened import Opened, open_local
+from pipeline.raster.opened import Opened, open_local, shown_name
 from pipeline.raster.opening import open_dataset
 from pipeline.raster.plain import KnownCRSs, Placement, plain_placement
-from pipeline.raster.sidecars import Auxiliary, read_auxiliary
+from pipeline.raster.sidecars import WORLD_FILES, Auxiliary, read_auxiliary
 from pipeline.raster.tags import Directory, read_directories
 from pipeline.raster.timestamps import Dating, date
 from pipeline.storage import Parts, StoredFile
@@ -48,16 +50,26 @@ def read(
         require_numpy_type(directories[0])
         auxiliary = read_auxiliary(opened, options.budget)
         layout, notices = _layout(opened, directories, options.budget)
+        notices += integrity.lost_tags(directories)
         opened.prepare(directories, options.budget)
-        found = _found(opened, directories[0], auxiliary, options.assigned)
-        description = assign(found.description, directories[0], options.assigned)
+        sources = _sources(directories[0], auxiliary, file.sidecars)
+        auxiliary = replace(auxiliary, crs=auxiliary.crs and not sources)
+        found = _found(opened, directories[0], auxiliary, sources, options.assigned)
+        description = assign(found.description, options.assigned)
         placement = description.placement
         georeference = place(
             placement.grid, placement.crs, options.crs_policy, options.gcp_residual_pixels
         )
+        if not found.known:
+            own = found.description
+            origin = own.provenance.get("transform", "GDAL")
+            notices += contradictions(
+                Told(opened, directories[0], auxiliary, own.placement, georeference, origin)
+            )
         dating = date(file.path, description.times, options.time_rule)
         opened.require_unchanged()
     notices += [Notice("gdal_warning", text) for text in dict.fromkeys(found.warnings)]
+    every = (*description.notices, *georeference.notices, *dating.notices, *notices)
     return RasterFile(
         uri=file.uri,
         fingerprint=file.fingerprint,
@@ -76,7 +88,7 @@ def read(
         datetime=dating.datetime,
         area_or_point=placement.area_or_point,
         layout=layout,
-        notices=(*description.notices, *georeference.notices, *dating.notices, *notices),
+        notices=tuple(dict.fromkeys(every)),
         provenance=_provenance(description, dating),
     )
 
@@ -88,29 +100,48 @@ class _Found:
     description: Description
     sidecars: tuple[str, ...]
     warnings: Sequence[str]
+    known: bool
+    """Whether its place was known before GDAL opened it."""
 
 
-def _found(opened: Opened, main: Directory, auxiliary: Auxiliary, assigned: Assigned) -> _Found:
+def _found(
+    opened: Opened, main: Directory, auxiliary: Auxiliary, sources: str, assigned: Assigned
+) -> _Found:
     """The description of a file, without the CRS that cannot be used where another one overrides it."""
     known = None if opened.file.sidecars else _KNOWN_CRSS.place(main)
     try:
-        found = _look(opened, main, auxiliary, known)
+        found = _look(opened, main, auxiliary, sources, known)
     except UnsupportedCRS:
-        plain = None if auxiliary.transform else plain_placement(main, FileCRS(None))
+        plain = None if auxiliary.transform else plain_placement(main, FileCRS(None, unusable=True))
         if not assigned.crs_override or plain is None:
             raise
-        return _look(opened, main, auxiliary, plain)
+        return _look(opened, main, auxiliary, sources, plain)
     # Warnings may be about the CRS, for every file to have.
     if not opened.file.sidecars and not found.warnings:
-        _KNOWN_CRSS.keep(main, found.description.placement.crs)
+        _KNOWN_CRSS.keep(main, found.description.placement)
     return found
 
 
-def _look(opened: Opened, main: Directory, auxiliary: Auxiliary, known: Placement | None) -> _Found:
+def _look(
+    opened: Opened, main: Directory, auxiliary: Auxiliary, sources: str, known: Placement | None
+) -> _Found:
     """Open a file by GDAL; what is known of its place is not asked for."""
-    with open_dataset(opened, placed=known is not None) as (dataset, warnings):
+    with open_dataset(opened, placed=known is not None, sources=sources) as (dataset, warnings):
         sidecars = _used(opened.file, dataset.files)
-        return _Found(describe(dataset, main, auxiliary, sidecars, known), sidecars, warnings)
+        description = describe(dataset, main, auxiliary, sidecars, known)
+        return _Found(description, sidecars, warnings, known is not None)
+
+
+def _sources(main: Directory, auxiliary: Auxiliary, sidecars: Sequence[str]) -> str:
+    """What GDAL may take a place and a CRS from; all, where it is empty.
+
+    Where the file has a grid and its .aux.xml has control points only, GDAL hides the CRS of the grid.
+    """
+    world = any(name.lower().endswith(WORLD_FILES) for name in sidecars)
+    own = grid_origin(main) is not None or world
+    if own and auxiliary.control_points and not auxiliary.transform:
+        return "INTERNAL,TABFILE,WORLDFILE"
+    return ""
 
 
 def open_stored(
@@ -141,7 +172,7 @@ def _used(file: StoredFile, opened: Sequence[str]) -> tuple[str, ...]:
     if not file.sidecars:
         return ()
     names = {PurePath(name).name for name in opened}
-    return tuple(name for name in file.sidecars if name in names)
+    return tuple(name for name in file.sidecars if shown_name(name) in names)
 
 
 def _layout(

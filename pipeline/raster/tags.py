@@ -44,6 +44,19 @@ RPC_COEFFICIENTS = 50844
 
 BLOCK_INDEX = frozenset({STRIP_OFFSETS, STRIP_BYTE_COUNTS, TILE_OFFSETS, TILE_BYTE_COUNTS})
 
+# What the pixels are decoded by besides: order of bits, options of fax codecs, predictor, colour map, inks, range of
+# samples, tables and colour subsampling of JPEG, parameters of LERC.
+_DECODING = frozenset(
+    {266, 292, 293, 317, 320, 330, 332, 340, 341, 347, *range(512, 522), *range(529, 533), 50674}
+)
+NEEDED = BLOCK_INDEX | _DECODING | {
+    NEW_SUBFILE_TYPE, SUBFILE_TYPE, IMAGE_WIDTH, IMAGE_LENGTH, BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC,
+    SAMPLES_PER_PIXEL, ROWS_PER_STRIP, PLANAR_CONFIGURATION, DATETIME, TILE_WIDTH, TILE_LENGTH, EXTRA_SAMPLES,
+    SAMPLE_FORMAT, MODEL_PIXEL_SCALE, MODEL_TIEPOINT, MODEL_TRANSFORMATION, GEO_KEY_DIRECTORY, GEO_DOUBLE_PARAMETERS,
+    GEO_ASCII_PARAMETERS, GDAL_METADATA, GDAL_NODATA, RPC_COEFFICIENTS,
+}  # fmt: skip
+"""Tags that pixels or facts depend on; of any other one the values may be missing."""
+
 # Type codes of TIFF 6.0 and BigTIFF: numpy code of one value; rationals are pairs.
 _NUMPY_CODES = {
     1: "u1", 2: "S1", 3: "u2", 4: "u4", 5: "u8", 6: "i1", 7: "u1", 8: "i2", 9: "i4",
@@ -52,7 +65,11 @@ _NUMPY_CODES = {
 _SIZES = {code: int(numpy_code[1:]) for code, numpy_code in _NUMPY_CODES.items()}
 _INTEGERS = frozenset({1, 3, 4, 6, 8, 9, 13, 16, 17, 18})
 
-_DOUBLE = 12
+_YCBCR = 6
+"""Value of PhotometricInterpretation (TIFF 6.0)."""
+
+_FLOATING = {11: "f", 12: "d"}
+"""Types of floating-point numbers to struct's codes."""
 
 _READ_AHEAD = 32 * 1024
 _MOST_ENTRIES = 65_535
@@ -82,6 +99,8 @@ class Directory:
     offset: int
     entries: dict[int, Entry]
     source: "Source"
+    lost: tuple[int, ...] = ()
+    """Tags that nothing depends on and whose values lie beyond the end of the file; not in `entries`."""
 
     def __contains__(self, tag: int) -> bool:
         return tag in self.entries
@@ -101,11 +120,12 @@ class Directory:
         return int(self.array(entry, 0, 1)[0])
 
     def doubles(self, tag: int) -> tuple[float, ...]:
-        """All values of a tag of doubles; empty where it is missing or of another type."""
+        """All values of a tag of floating-point numbers; empty where it is missing or of another type."""
         entry = self.entries.get(tag)
-        if entry is None or entry.kind != _DOUBLE:
+        if entry is None or entry.kind not in _FLOATING:
             return ()
-        return struct.unpack(f"{self.source.order}{entry.values}d", self.raw(tag))
+        code = _FLOATING[entry.kind]
+        return struct.unpack(f"{self.source.order}{entry.values}{code}", self.raw(tag))
 
     def raw(self, tag: int) -> bytes:
         """The bytes of a tag's values; none where it is missing."""
@@ -145,6 +165,24 @@ class Directory:
     def samples(self) -> int:
         """Values per pixel: the number of bands."""
         return self.integer(SAMPLES_PER_PIXEL, 1)
+
+    @cached_property
+    def planes(self) -> int:
+        """Parts that hold the values of one band each; one where the values of a pixel lie together."""
+        return self.samples if self.integer(PLANAR_CONFIGURATION, 1) == 2 else 1
+
+    @cached_property
+    def uncompressed(self) -> bool:
+        """Whether the size of the image tells the length of each block; not of colours that share pixels."""
+        return self.integer(COMPRESSION, 1) == 1 and self.integer(PHOTOMETRIC, 0) != _YCBCR
+
+    @cached_property
+    def block_count(self) -> int:
+        """Tiles or strips, over all its planes. Raises Unreadable."""
+        width, height = self.block_size
+        if width <= 0 or height <= 0 or self.samples <= 0:
+            raise Unreadable("its blocks or pixels have no size; write the file again")
+        return -(-self.width // width) * -(-self.height // height) * self.planes
 
     @cached_property
     def tiled(self) -> bool:
@@ -226,8 +264,8 @@ class Source:
 def read_directories(file: Bytes, budget: Budget) -> tuple[Directory, ...]:
     """The main chain of directories of a classic or big TIFF, in the order of the chain.
 
-    Every tag's values lie inside the file. Raises EmptyFile, NotAGeoTIFF, Truncated, Unreadable
-    or OverBudget.
+    Every tag's values lie inside the file, but for those in `lost`. Raises EmptyFile, NotAGeoTIFF,
+    Truncated, Unreadable or OverBudget.
     """
     if file.size == 0:
         raise EmptyFile("the file has no bytes; copy or download it again")
@@ -272,7 +310,7 @@ _VERSIONS = {b"II": (b"\x2a\0", b"\x2b\0"), b"MM": (b"\0\x2a", b"\0\x2b")}
 
 def _directory(source: Source, offset: int, big: bool) -> tuple[Directory, int]:
     """The directory at `offset`, and the offset of the next one."""
-    count_code, entry_code, next_code = ("Q", "HHQ8s", "Q") if big else ("H", "HHI4s", "I")
+    count_code, entry_code = ("Q", "HHQ8s") if big else ("H", "HHI4s")
     (count,) = _unpack(source, count_code, offset)
     if not 0 < count <= _MOST_ENTRIES:
         raise Unreadable(f"one of its images has {count} tags; write the file again")
@@ -281,23 +319,44 @@ def _directory(source: Source, offset: int, big: bool) -> tuple[Directory, int]:
     source.spend(count * layout.size)
     raw = source.read(start, count * layout.size)
     entries: dict[int, Entry] = {}
+    lost = []
     inline = 8 if big else 4
     for index, (tag, kind, values, _) in enumerate(layout.iter_unpack(raw)):
-        if tag in entries or kind not in _SIZES:
+        if tag in entries or tag in lost or kind not in _SIZES:
             continue  # as libtiff: the first of a tag counts, types from the future are left alone
         position = start + (index + 1) * layout.size - inline
-        entries[tag] = _entry(source, tag, Entry(kind, values, position), big)
-    following = _unpack(source, next_code, start + len(raw))[0]
-    return Directory(offset, entries, source), following
+        entry = _entry(source, tag, Entry(kind, values, position), big)
+        if entry is None:
+            lost.append(tag)
+        else:
+            entries[tag] = entry
+    following = _following(source, start + len(raw), big)
+    return Directory(offset, entries, source, tuple(lost)), following
 
 
-def _entry(source: Source, tag: int, entry: Entry, big: bool) -> Entry:
-    """The entry with the true place of its values, which are inside the file and the budget."""
+def _following(source: Source, position: int, big: bool) -> int:
+    """The offset of the next directory; 0 where there is none.
+
+    Some programs end the file without it, which libtiff takes for 0 too.
+    """
+    left = source.size - position
+    if left < (8 if big else 4) and not any(source.read(position, left)):
+        return 0
+    return int(_unpack(source, "Q" if big else "I", position)[0])
+
+
+def _entry(source: Source, tag: int, entry: Entry, big: bool) -> Entry | None:
+    """The entry with the true place of its values, which are inside the file and the budget.
+
+    None where they are beyond the end of the file and nothing depends on them.
+    """
     size = entry.size
     if size <= (8 if big else 4):
         return entry
     entry = entry._replace(position=_unpack(source, "Q" if big else "I", entry.position)[0])
     if entry.position + size > source.size:
+        if tag not in NEEDED:
+            return None
         raise Truncated(
             f"tag {tag} lies beyond the end of the file, of {source.size} bytes; "
             "copy or download it again"

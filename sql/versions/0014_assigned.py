@@ -5,7 +5,7 @@ from pathlib import Path
 from sql import run_file
 
 revision = "0014"
-down_revision = "0009"
+down_revision = "0013"
 
 
 def upgrade() -> None:

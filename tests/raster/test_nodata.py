@@ -19,6 +19,7 @@ LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
         ("-9999.0", "i2", "-9999"),
         ("1e3", "u2", "1000"),
         (" 7 \n", "u1", "7"),
+        ("-9999,-9999", "f4", "-9999.0"),
         ("-9999 -9999 -9999", "f4", "-9999.0"),
         ("3.4028235e+38", "f4", str(LARGEST_FLOAT32)),
         ("-3.4028234663852886e+38", "f4", str(-LARGEST_FLOAT32)),
@@ -40,11 +41,6 @@ def test_a_decimal_comma_is_read_as_gdal_reads_it_with_a_notice(tmp_path: Path, 
     raster = read_path(path)
     assert float(raster.fill_value or "") == expected
     assert [notice.code for notice in raster.notices] == ["nodata_decimal_comma"]
-
-
-def test_of_a_list_with_commas_the_first_number_counts() -> None:
-    nodata = read_nodata("255,255,255", "u1")
-    assert (nodata.value, nodata.notices) == ("255", ())
 
 
 @pytest.mark.parametrize("text", ["nan", "NaN", "-nan", "nan(ind)", "-1.#IND", "1.#QNAN00"])
@@ -88,6 +84,50 @@ def test_nodata_that_is_no_number_is_missing_with_a_notice(text: str) -> None:
     nodata = read_nodata(text, "f4")
     assert nodata.value is None
     assert [notice.code for notice in nodata.notices] == ["nodata_unreadable"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-3,4028230607370965e+038",
+        "-9999,0",
+        "-9999,5",
+        "1e-3,5",
+        ",5",
+        "+7,25",
+        "1,5 2,5",
+        "255,255",
+        "1,234.5",
+    ],
+)
+def test_a_decimal_comma_is_read_as_gdal_reads_it(tmp_path: Path, text: str) -> None:
+    path = write_tagged(tmp_path / "a.tif", "f8", ascii_tag(42113, text))
+    with rasterio.open(path) as dataset:
+        expected = dataset.nodata
+    raster = read_path(path)
+    assert raster.fill_value is not None
+    assert float(raster.fill_value) == expected
+    said = "nodata_decimal_comma" in [notice.code for notice in raster.notices]
+    assert said == (text != "1e-3,5")  # there the comma ends the number
+
+
+@pytest.mark.parametrize("text", ["-1,5f", "3,4e+38x", "0,5nan"])
+def test_a_number_is_never_cut_at_its_comma(text: str) -> None:
+    assert read_nodata(text, "f4").value is None
+
+
+@pytest.mark.parametrize(("beside", "ignored"), [("-1", True), ("-9999.0", False)])
+def test_nodata_of_the_tag_that_a_sidecar_replaces_is_told(
+    tmp_path: Path, beside: str, ignored: bool
+) -> None:
+    path = write_raster(tmp_path / "a.tif", nodata=-9999)
+    band = f'<PAMRasterBand band="1"><NoDataValue>{beside}</NoDataValue></PAMRasterBand>'
+    (tmp_path / "a.tif.aux.xml").write_text(f"<PAMDataset>{band}</PAMDataset>")
+    with rasterio.open(path) as dataset:
+        assert dataset.nodata == float(beside)
+    raster = read_path(path)
+    assert raster.provenance["fill_value"] == "sidecar .aux.xml"
+    assert ("nodata_ignored" in [notice.code for notice in raster.notices]) == ignored
 
 
 @pytest.mark.parametrize("text", [None, "", "  "])

@@ -117,6 +117,14 @@ def test_odd_and_broken_objects_are_read_as_files_are(bucket: Bucket, tmp_path: 
     behind = write_raster(tmp_path / "behind.tif", width=400, height=400, dtype="float64")
     with rasterio.open(behind, "r+") as dataset:  # which moves the header behind the pixels
         dataset.update_tags(LONG="y" * 5000)
+    write_raster(tmp_path / "LC08_B4.TIF")
+    write_raster(tmp_path / "LC08_B5.TIF")
+    (tmp_path / "LC08_B5.TIF.aux.xml").write_text("<PAMDataset></PAMDataset>")
+    (tmp_path / "LC08_MTL.txt").write_text("GROUP = L1_METADATA_FILE\nDATE_ACQUIRED = 2026-08-09\n")
+    write_raster(tmp_path / "unreadable.tif")
+    (tmp_path / "unreadable.tif.aux.xml").write_text(
+        "<PAMDataset><SRS>EPSG:32631</SRS><A a=b/></PAMDataset>"
+    )
     write_raster(tmp_path / "aux.tif")
     (tmp_path / "aux.tif.aux.xml").write_text(AUXILIARY)
     write_raster(tmp_path / "broken_aux.tif")

@@ -1,3 +1,5 @@
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +114,114 @@ def test_an_identity_transform_is_none_even_where_tags_spell_it_out(
     tifffile.imwrite(path, np.zeros((10, 10), "u1"), extratags=tags, metadata=None)
     with pytest.raises(NoGrid):
         read_path(path)
+
+
+SCENE = "LC08_L1TP_190023_20260809_20260816_02_T1"
+MTL = """GROUP = L1_METADATA_FILE
+  GROUP = PRODUCT_METADATA
+    SPACECRAFT_ID = "LANDSAT_8"
+    DATE_ACQUIRED = 2026-08-09
+    SCENE_CENTER_TIME = {time}
+  END_GROUP = PRODUCT_METADATA
+END_GROUP = L1_METADATA_FILE
+END
+"""
+PRODUCT_FILES = {
+    f"{SCENE}_MTL.txt": MTL.format(time="09:43:40.4089500Z"),
+    "summary.txt": "Scs_SceneID=x",
+    f"{SCENE}_B5.pass": "satellite=EROS",
+    f"{SCENE}_B5.rpc": "LINE_OFF: 1",
+    f"{SCENE}_B5.pvl": "x = y",
+    f"{SCENE}_B5.txt": "AUX_SATELLITE_NAME KOMPSAT",
+    f"{SCENE}_B5_metadata.xml": "<re:EarthObservation/>",
+    f"{SCENE}_B5.vrt": "<VRTDataset/>",
+}
+
+
+@pytest.mark.parametrize("aux", ["", "<Metadata><MDI key='LAYER_TYPE'>athematic</MDI></Metadata>"])
+def test_what_the_listing_does_not_know_is_read_for_no_file(tmp_path: Path, aux: str) -> None:
+    path = write_raster(tmp_path / f"{SCENE}_B5.TIF")
+    if aux:
+        (tmp_path / f"{path.name}.aux.xml").write_text(f"<PAMDataset>{aux}</PAMDataset>")
+    alone = read_path(path)
+    for name, text in PRODUCT_FILES.items():
+        (tmp_path / name).write_text(text)
+    with rasterio.open(path) as dataset:  # which finds the acquisition time in the MTL
+        assert dataset.tags(ns="IMAGERY")["ACQUISITIONDATETIME"].startswith("2026-08-09")
+    assert read_path(path) == alone
+
+
+@pytest.mark.parametrize("with_aux", [False, True])
+def test_a_product_file_that_the_listing_knows_is_read_for_every_file(
+    tmp_path: Path, with_aux: bool
+) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    imd = tmp_path / "a.IMD"
+    text = 'BEGIN_GROUP = IMAGE_1\n\tsatId = "QB02";\n\tfirstLineTime = {};\nEND_GROUP = IMAGE_1\nEND;\n'
+    imd.write_text(text.format("2008-05-01T10:00:00.000000Z"))
+    if with_aux:
+        (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")
+    first = read_path(path)
+    assert first.times == (datetime(2008, 5, 1, 10, tzinfo=UTC),)
+    assert "a.IMD" in first.sidecars
+    imd.write_text(text.format("2009-05-01T10:00:00.000000Z"))
+    os.utime(imd, (1, 1))
+    second = read_path(path)
+    assert second.times == (datetime(2009, 5, 1, 10, tzinfo=UTC),)
+    assert second.fingerprint != first.fingerprint
+
+
+@pytest.mark.parametrize("time", ['"2008-05-01T10:00:00Z"', "2008-05-01 10:00"])
+def test_a_time_in_a_product_file_that_gdal_cannot_read_is_not_1970(
+    tmp_path: Path, time: str
+) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    (tmp_path / "a.IMD").write_text(
+        f"BEGIN_GROUP = IMAGE_1\n\tfirstLineTime = {time};\nEND_GROUP = IMAGE_1\nEND;\n"
+    )
+    with rasterio.open(path) as dataset:
+        assert dataset.tags(ns="IMAGERY")["ACQUISITIONDATETIME"] == "1970-01-01 00:00:00"
+    raster = read_path(path)
+    assert raster.times == ()
+    assert "unreadable_time" in codes(raster)
+
+
+@pytest.mark.parametrize("name", ["a.Tfw", "A.TFW", "a.tFW"])
+def test_a_sidecar_is_used_whatever_the_case_of_its_name(tmp_path: Path, name: str) -> None:
+    path = write_raster(tmp_path / "a.tif", transform=None)
+    (tmp_path / name).write_text(WORLD_FILE)
+    raster = read_path(path)
+    assert raster.georeference.transform == RD_TRANSFORM
+    assert raster.sidecars == (name,)
+
+
+def test_a_file_whose_name_is_no_utf_8_has_its_sidecars(tmp_path: Path) -> None:
+    plain = write_raster(tmp_path / "a.tif", transform=None)
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.tif"))
+    plain.rename(path)
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.tfw")).write_text(WORLD_FILE)
+    raster = read_path(path)
+    assert raster.georeference.transform == RD_TRANSFORM
+    assert [os.fsencode(name) for name in raster.sidecars] == [b"\xff\xfe.tfw"]
+
+
+def test_an_aux_xml_that_is_no_xml_is_not_read_in_part(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    (tmp_path / "a.tif.aux.xml").write_text(
+        "<PAMDataset><SRS>EPSG:32631</SRS><Metadata><MDI key=A>x</MDI></Metadata></PAMDataset>"
+    )
+    with rasterio.open(path) as dataset:
+        assert dataset.crs.to_epsg() == 32631  # GDAL forgives the missing quotes
+    raster = read_path(path)
+    assert raster.georeference.projection == "EPSG:28992"
+    assert codes(raster) == ["sidecar_unreadable"]
+
+
+def test_reading_leaves_no_links_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    path = write_raster(tmp_path / "a.tif")
+    (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")
+    read_path(path)
+    assert list(temporary.iterdir()) == []
