@@ -109,11 +109,6 @@ def test_blank_fields_say_nothing(as_: As, source: Source, tif: Path, engine: En
     assert run(engine, "SELECT crs, nodata FROM uploads").all() == [(None, None)]
 
 
-def test_options_names_the_fields_of_an_upload(as_: As, source: Source) -> None:
-    fields = as_("admin").options(f"{source()}data/").json()["actions"]["POST"]
-    assert list(fields) == ["file", "timestamp", "crs", "nodata"]
-
-
 @pytest.mark.parametrize(
     ("damage", "code"),
     [

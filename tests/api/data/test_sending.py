@@ -332,6 +332,8 @@ def test_it_is_described_by_options(client: Client, source: Source) -> None:
     assert {name: (one["type"], one["required"]) for name, one in fields.items()} == {
         "file": ("file upload", True),
         "timestamp": ("datetime", False),
+        "crs": ("string", False),
+        "nodata": ("string", False),
     }
     assert client.get(f"{source()}data/").status_code == 405
 
