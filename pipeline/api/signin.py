@@ -14,6 +14,7 @@ from pipeline.api.body import CSRF_FIELD, parse_form, read_bytes
 from pipeline.api.endpoint import Api, refusal, render, wants_html
 from pipeline.api.links import base_of, prefix_of
 from pipeline.api.pages import page
+from pipeline.api.parameters import is_dry_run
 from pipeline.api.problems import Problem, check_method, too_many
 from pipeline.catalogue import people
 from pipeline.catalogue.people import SignedIn
@@ -36,6 +37,8 @@ class SignIn:
         check_method(scope["method"], ("GET", "HEAD", "POST"))
         request = Request(scope, receive)
         try:
+            if request.method == "POST" and is_dry_run(request.query_params):
+                raise Problem(400, "Signing in and out has no dry run; leave the parameter out.")
             response = await self.respond(request)
         except Problem as problem:
             response = await self.refuse(request, problem)
