@@ -195,7 +195,7 @@ async def try_out(call: Call, source: Any, room: Room) -> Answer:
         try:
             _, timestamp = await receive(call, incoming, room)
             trial = TrialUpload(incoming.stored(), source.id, source.temporal, timestamp)
-            async with call.api.trials:
+            async with call.api.trials.turn(source.organisation_id):
                 replaced = await asyncio.to_thread(judge, trial)
         finally:
             await asyncio.to_thread(incoming.close)

@@ -45,7 +45,7 @@ async def ask_about_source(call: "Call", source: Any) -> Question:
     (used,) = await database.rows(change.dependents(source.uuid))
     rows = await database.rows(change.named_dependents(call.caller, source.uuid))
     (files,) = await database.rows(data.files_of(source.id))
-    sentences = [f'The raster source "{source.name}" is deleted.', *explain_files(files)]
+    sentences = [f'The raster source "{source.name}" will be deleted.', *explain_files(files)]
     content, label = await read_object(call.body), "Delete"
     if used.layers or used.labeltypes:
         users = f"{count(used.layers, 'layer')} and {count(used.labeltypes, 'label type')}"

@@ -1,6 +1,6 @@
 """One URL of the API: who asks, in which format, what its methods answer, and every refusal in one envelope."""
 
-from asyncio import CancelledError, Semaphore
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,12 +23,11 @@ from pipeline.api.pages import Form, refused_form, show_answer, show_question, w
 from pipeline.api.parameters import FORMATS, Parameter, is_dry_run, parse_format, parse_query
 from pipeline.api.problems import Problem, method_not_allowed, not_found, unavailable
 from pipeline.api.query_help import explain, known_parameters, unknown_parameters, warning
+from pipeline.api.trials import Trials
 from pipeline.catalogue.access import Caller
 from pipeline.catalogue.filters import Filter
 from pipeline.catalogue.lookups import BadValue, parse_uuid
 
-MOST_TRIALS = 2
-"""Files of dry runs that are read at once, each by a process of its own."""
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -38,8 +37,7 @@ class Api:
 
     config: ApiConfig
     database: Database
-    trials: Semaphore = field(default_factory=lambda: Semaphore(MOST_TRIALS))
-    """Held while the file of a dry run is read."""
+    trials: Trials = field(default_factory=Trials)
 
     @cached_property
     def dry_run(self) -> "Api":

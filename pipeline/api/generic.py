@@ -86,9 +86,7 @@ class WriteDetail(ReadDetail):
         row = await one(call, self.resource)
         if self.resource.entity.table is raster_sources:
             return await ask_about_source(call, row)
-        sentence = (
-            f'The {self.resource.title.lower()} "{row.name}" is deleted. Nothing depends on it.'
-        )
+        sentence = f'The {self.resource.title.lower()} "{row.name}" will be deleted. Nothing depends on it.'
         return Question([sentence], call.body.typed)
 
     async def put(self, call: Call) -> Answer:

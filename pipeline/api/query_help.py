@@ -28,7 +28,7 @@ def explain(endpoint: "Endpoint") -> Iterator[tuple[str, str]]:
 def explain_filter(one: Filter) -> str:
     """The meaning of a filter, with the lookups that it knows."""
     lookups = [name for name in one.kind.lookups if name]
-    if not lookups:
+    if lookups in ([], ["exact"]):
         return one.help
     default = " (the default)" if "exact" in lookups else ""
     return f"{one.help} Lookups: {', '.join(lookups).replace('exact', f'exact{default}', 1)}."

@@ -55,6 +55,7 @@ class SignIn:
                 403, "CSRF Failed: the form has no cookie; allow cookies and send it again."
             )
         check_csrf(form.get(CSRF_FIELD, ""), visit)
+        request.state.username = form.get("username", "")
         who = await self.check(request, form.get("username", ""), form.get("password", ""))
         return await self.open(request, who, form.get("next", ""))
 
@@ -62,7 +63,8 @@ class SignIn:
         """The sign-in form."""
         visit = request.cookies.get(PRE_COOKIE) or secrets.token_urlsafe(32)
         shown = page(
-            request, "login.html", self.api.config.base_url, code=code, error=error, username="",
+            request, "login.html", self.api.config.base_url, code=code, error=error,
+            username=getattr(request.state, "username", ""),
             next=request.query_params.get("next", ""), csrf=csrf_token(visit),
         )  # fmt: skip
         self.set_cookie(shown, request, PRE_COOKIE, visit, 3600)

@@ -3,25 +3,29 @@
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from httpx import Client, Response
+from httpx import BasicAuth, Client, Response
 from sqlalchemy import Engine, text
 
 from pipeline.api.config import ApiConfig
 from pipeline.api.database import Database, make_engine
 from pipeline.api.endpoint import METHODS, Api
 from pipeline.api.routes import endpoints
-from pipeline.deposit import FolderDeposit
+from pipeline.catalogue.people import grant_role
+from pipeline.deposit import FolderDeposit, TrialUpload
 from pipeline.raster import ReadingPool, ReadOptions
 from pipeline.serving import TryUpload
 from pipeline.settings import Settings
 from pipeline.uploading import Worker, process_waiting
 from tests.api.conftest import SOURCES, As, client_of
 from tests.api.test_pages import BROWSER, sign_in, token_of
+from tests.database import rows
 from tests.factory import write_raster
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
@@ -207,6 +211,42 @@ def test_a_file_of_a_dry_run_has_to_fit_into_the_quota(
     finally:
         with engine.begin() as connection:
             connection.execute(text("UPDATE organisations SET raster_storage_capacity = NULL"))
+
+
+def test_an_organisation_whose_files_take_long_does_not_hold_up_another(
+    database_url: str,
+    folder: Path,
+    people: dict[str, str],
+    owner: str,
+    engine: Engine,
+    add_organisation: Any,
+) -> None:
+    add_organisation("Another")
+    grant_role(engine, "admin", "Another", "admin")
+    another = rows(engine, "SELECT uuid FROM organisations WHERE name = 'Another'")[0].uuid
+    reading, ended = Event(), Event()
+
+    def judge(upload: TrialUpload) -> int:
+        if upload.temporal:  # as a file that takes long to read
+            reading.set()
+            ended.wait()
+        return 0
+
+    config = ApiConfig(database_url, uploads=str(folder), try_upload=judge)
+    with client_of(config) as client, ThreadPoolExecutor(3) as threads:
+        client.auth = BasicAuth("__key__", people["admin"])
+        slow, quick = (
+            client.post(
+                SOURCES, json={"name": "a", "temporal": whose == owner, "organisation": str(whose)}
+            ).json()["url"]
+            for whose in (owner, another)
+        )
+        waiting = [threads.submit(try_out, client, slow, b"x") for _ in range(3)]
+        reading.wait()
+        assert try_out(client, quick, b"x").status_code == 200
+        assert not any(one.done() for one in waiting)
+        ended.set()
+        assert [one.result().status_code for one in waiting] == [200] * 3
 
 
 def test_a_dry_run_of_a_page_says_so_and_writes_nothing(

@@ -105,7 +105,7 @@ def test_a_deletion_asks_first_and_names_what_depends_on_it(visitor: Client, use
     page = submit(visitor, url, "DELETE", "{}")
     assert page.status_code == 200
     words = plain(page)
-    assert 'The raster source "Rain & snow" is deleted.' in words
+    assert 'The raster source "Rain & snow" will be deleted.' in words
     assert "Used by 2 layers and 1 label type: deleting it breaks them." in words
     assert "1 waiting upload will be ended." in words
     for name in (
@@ -149,7 +149,7 @@ def test_what_uses_raster_sources_is_asked_about_too(
         .json()["url"]
     )
     page = submit(visitor, url, "DELETE")
-    assert '"mine" is deleted. Nothing depends on it.' in plain(page)
+    assert '"mine" will be deleted. Nothing depends on it.' in plain(page)
     assert visitor.get(url).status_code == 200
     assert "HTTP 204 No Content" in confirm(visitor, url, page).text
 
@@ -242,6 +242,17 @@ def test_a_refused_upload_keeps_its_other_fields(visitor: Client, add_source: Ad
     page = visitor.post(url, files=[*fields, ("file", ("a.tif", b"x"))])
     assert page.status_code == 400
     assert 'name="timestamp" value="yester&#34;day"' in page.text
+
+
+def test_a_refused_sign_in_keeps_the_name_and_not_the_password(client: Client) -> None:
+    with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as browser:
+        page = sign_in(browser, 'some"one', "wrong secret")
+    assert page.status_code == 400
+    assert (
+        'name="username" autocomplete="username" required autofocus value="some&#34;one"'
+        in page.text
+    )
+    assert "wrong secret" not in page.text
 
 
 ERRORS = {
