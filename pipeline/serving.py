@@ -7,9 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import uvicorn
 
@@ -21,6 +22,9 @@ from pipeline.entry import home_folder, prefect_at, upload_worker, uploads_place
 from pipeline.errors import CatalogueError
 from pipeline.ports import address_of
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.deposit import TrialUpload
 
 SECONDS_TO_STOP = 45
 """What the schedules get to end by themselves: runs are stopped, and Prefect's server needs some seconds."""
@@ -51,6 +55,7 @@ def run_server(
         base_url=configured.base_url,
         statement_timeout_seconds=configured.statement_timeout_seconds,
         uploads=uploads_place(configured),
+        try_upload=TryUpload(where, configured, locate),
         upload_bytes=configured.upload_bytes,
         body_bytes=configured.body_bytes,
         cors_origins=tuple(configured.cors_origins),
@@ -70,6 +75,28 @@ def run_server(
         # what was started is stopped now, whoever is impatient
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+
+
+@dataclass(frozen=True)
+class TryUpload:
+    """What becomes of an upload, told without storing it: by a process of its own that reads the file."""
+
+    where: str
+    configured: Settings
+    locate: Callable[[], str] | None
+
+    def __call__(self, upload: "TrialUpload") -> int:
+        """How many files it would replace; raises RasterError or TransientError."""
+        from pipeline.uploading import try_out
+
+        engine = sync_engine(self.where)
+        if self.locate:
+            follow(engine, self.locate)
+        try:
+            with upload_worker(self.configured, engine) as worker:
+                return try_out(worker, upload)
+        finally:
+            engine.dispose()
 
 
 class UploadThread:

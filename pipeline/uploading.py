@@ -20,9 +20,10 @@ from pipeline.catalogue.uploads import (
     held,
     refuse_upload,
     register_upload,
+    try_upload,
     unneeded,
 )
-from pipeline.deposit import SECONDS_AT_REST, Deposit
+from pipeline.deposit import SECONDS_AT_REST, Deposit, TrialUpload
 from pipeline.errors import RasterError, RastersourcesError, Rejection
 from pipeline.raster import Assigned, EachDated, RasterFile, ReadingPool, ReadOptions, TimeRule
 from pipeline.storage import StoredFile
@@ -85,14 +86,39 @@ def read_uploads(
     worker: Worker, uploads: Sequence[Claim]
 ) -> Iterator[tuple[Claim, RasterFile | Rejection]]:
     """What reading makes of each file, in their order."""
+    files = [look_up(worker.deposit, upload) for upload in uploads]
+    return zip(uploads, worker.pool.read(files, how_to_read(worker, uploads)), strict=True)
+
+
+def how_to_read(worker: Worker, uploads: Sequence[Claim]) -> EachDated:
+    """How the file of each upload is read: by what the client said of it."""
     rules = {upload.uri: TimeRule(time=upload.time, from_tag=upload.temporal) for upload in uploads}
     assigned = {
         upload.uri: Assigned(crs=upload.crs, nodata=upload.nodata, by="the upload")
         for upload in uploads
     }
-    files = [look_up(worker.deposit, upload) for upload in uploads]
-    options = EachDated(worker.options, rules, assigned)
-    return zip(uploads, worker.pool.read(files, options), strict=True)
+    return EachDated(worker.options, rules, assigned)
+
+
+def try_out(worker: Worker, upload: TrialUpload) -> int:
+    """How many files an upload would replace; nothing is stored.
+
+    Raises RasterError where the upload would be refused, TransientError where that cannot be said now.
+    """
+    claimed = Claim(
+        id=0,
+        source_id=upload.source_id,
+        uri=upload.file.uri,
+        time=upload.timestamp,
+        attempts=1,
+        temporal=upload.temporal,
+        crs=upload.crs,
+        nodata=upload.nodata,
+    )
+    (outcome,) = worker.pool.read([upload.file], how_to_read(worker, [claimed]))
+    if isinstance(outcome, Rejection):
+        raise RasterError(outcome.message, outcome.code)
+    return try_upload(worker.engine, claimed, outcome)
 
 
 def look_up(deposit: Deposit, upload: Claim) -> StoredFile | Rejection:

@@ -1,7 +1,7 @@
 """The application: what a server runs."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -11,18 +11,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from pipeline.api.auth import COOKIE, session_caller
 from pipeline.api.config import ApiConfig
-from pipeline.api.database import Database
-from pipeline.api.endpoint import Answer, Api, render
+from pipeline.api.database import Database, make_engine
+from pipeline.api.endpoint import Api, refusal, render, wants_html
 from pipeline.api.links import prefix_of
 from pipeline.api.middleware import Cors, Faults, Metrics, MetricsPage, PathPrefix, SecurityHeaders
+from pipeline.api.pages import show_problem
 from pipeline.api.problems import Problem
 from pipeline.api.routes import routes
+from pipeline.catalogue.access import ANONYMOUS
 
 
 def create_app(config: ApiConfig) -> FastAPI:
     """The API; it connects to the database when the first request needs it."""
-    api, registry = Api(config, Database(config)), CollectorRegistry()
+    api, registry = Api(config, Database(make_engine(config))), CollectorRegistry()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -60,26 +63,31 @@ def middleware(config: ApiConfig, registry: CollectorRegistry) -> list[Middlewar
             allow_origins=origins,
             allow_methods=["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "username", "password"],
-            expose_headers=["Location"],
+            expose_headers=["Location", "Warning"],
             max_age=600,
         )
         made.append(cors)
     made.append(Middleware(PathPrefix, prefix_of(config.base_url)))
     # Innermost, so that the answer to a fault gets the headers of the others.
-    made.append(Middleware(Faults))
+    made.append(Middleware(Faults, config.base_url))
     return made
 
 
 async def refuse(request: Request, error: Exception) -> Response:
-    """What no endpoint answers, in the envelope."""
+    """Refuse what no endpoint answers."""
     assert isinstance(error, HTTPException)
     sentences = {404: "Not found.", 405: f'Method "{request.method}" not allowed.'}
     detail = sentences.get(error.status_code, error.detail)
-    problem = Problem(error.status_code, detail, headers=error.headers)
-    return render(Answer(problem.envelope(), problem.status, problem.headers), "", request)
+    return await tell(request, Problem(error.status_code, detail, headers=error.headers))
 
 
 async def tell(request: Request, problem: Exception) -> Response:
-    """A refusal by a page that is no endpoint, in the envelope."""
+    """A refusal outside the endpoints: a page for people, the envelope for programs."""
     assert isinstance(problem, Problem)
-    return render(Answer(problem.envelope(), problem.status, problem.headers), "", request)
+    if not wants_html(request, request.query_params.get("format")):
+        return render(refusal(problem), "", request)
+    api: Api = request.app.state.api
+    caller = ANONYMOUS
+    with suppress(Problem):  # the database is away, and nobody is known
+        caller = await session_caller(request.cookies.get(COOKIE, ""), api.database)
+    return show_problem(request, problem, api.config.base_url, caller)

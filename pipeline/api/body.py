@@ -31,6 +31,13 @@ class Body:
     """The method that the form of a page stands for."""
     token: str | None = None
     """The CSRF token of a form."""
+    confirmed: bool = False
+    """Whether the form comes from the page that asks before it deletes."""
+
+    @property
+    def typed(self) -> str:
+        """What was typed into the form of a page."""
+        return (self.content or b"").decode()
 
 
 async def read_page_form(request: Request, config: ApiConfig) -> Body:
@@ -43,7 +50,8 @@ async def read_page_form(request: Request, config: ApiConfig) -> Body:
     if "_method" not in form:
         return Body(request, config, content, FORM, token=token)
     written = form.get("_content", "").encode()
-    return Body(request, config, written, JSON, form["_method"].upper(), token or "")
+    method, confirmed = form["_method"].upper(), "_confirmed" in form
+    return Body(request, config, written, JSON, method, token or "", confirmed)
 
 
 async def read_object(body: Body) -> dict[str, Any]:

@@ -14,13 +14,14 @@ from starlette.requests import ClientDisconnect, Request
 from pipeline.api.auth import require_login
 from pipeline.api.body import CSRF_FIELD, FORM, JSON, MULTIPART, media_type, read_object
 from pipeline.api.contents import written_contents
+from pipeline.api.deletion import Question, ask_about_data
 from pipeline.api.deposit import deposit_of, discard_unneeded
 from pipeline.api.endpoint import Answer, Call, Endpoint
 from pipeline.api.fields import LINK, STRING, Field, Json, nullable
 from pipeline.api.fields import UUID as UUID_SCHEMA
 from pipeline.api.generic import one
 from pipeline.api.links import API, Links
-from pipeline.api.multipart import UploadForm
+from pipeline.api.multipart import FILE, UploadForm
 from pipeline.api.problems import Problem, forbidden, invalid, unavailable
 from pipeline.api.quota import bytes_left, check_quota, left_for_good
 from pipeline.api.rastersources import RASTER_SOURCES
@@ -28,8 +29,8 @@ from pipeline.api.shared import INTEGER
 from pipeline.api.writing import locked
 from pipeline.catalogue import change, data
 from pipeline.catalogue.lookups import BLANK, MOMENT_PATTERN, BadValue, parse_moment
-from pipeline.deposit import Incoming
-from pipeline.errors import CatalogueError, TransientError
+from pipeline.deposit import FolderDeposit, Incoming, NamelessIncoming, TrialUpload
+from pipeline.errors import CatalogueError, RasterError, TransientError
 from pipeline.raster import CRS_PATTERN, NODATA_PATTERN, usable_crs, usable_nodata
 
 PIECE = 2**20
@@ -57,6 +58,11 @@ RECEIVED_SCHEMA = {
     "required": ["task_id", "url"],
 }
 COUNTS = ("removed", "revoked", "partly")
+TRIED_SCHEMA = {
+    "type": "object",
+    "properties": {"status": {"enum": ["SUCCESS"]}, "result": LINK, "detail": STRING},
+    "required": ["status", "result", "detail"],
+}
 REMOVED_SCHEMA = {
     "type": "object",
     "properties": {"detail": STRING, **dict.fromkeys(COUNTS, INTEGER)},
@@ -107,7 +113,7 @@ class Data(Endpoint):
         "POST": {"required": True, "content": {MULTIPART: {"schema": FORM_SCHEMA}}},
         "DELETE": {"content": written_contents(PERIOD_SCHEMA)},
     }
-    answers = {"POST": RECEIVED_SCHEMA, "DELETE": REMOVED_SCHEMA}  # noqa: RUF012
+    answers = {"POST": {"anyOf": [RECEIVED_SCHEMA, TRIED_SCHEMA]}, "DELETE": REMOVED_SCHEMA}  # noqa: RUF012
 
     async def check_there(self, call: Call) -> None:
         """Raises Problem 404 when the source is not there for the caller."""
@@ -121,16 +127,22 @@ class Data(Endpoint):
         """Whether the source is the caller's to write."""
         return bool((await one(call, RASTER_SOURCES)).writable)
 
+    async def question(self, call: Call, answer: Answer) -> Question:
+        """How many files go."""
+        return await ask_about_data(call, answer.data)
+
     async def post(self, call: Call) -> Answer:
         """A file for the source: on the disk and in the catalogue before this answers."""
         source, deposit = await writable(call), deposit_of(call.api.config)
         rows = await call.api.database.rows(data.storage_of(source.organisation_id))
         room = Room(call.api.config.upload_bytes, bytes_left(rows))
         room.check_form(int_header(call.request, "content-length"))
+        if call.dry_run:
+            return await try_out(call, source, room)
         try:
             incoming = await asyncio.to_thread(deposit.receive)
             try:
-                task = await receive(call, incoming, room)
+                task, _ = await receive(call, incoming, room)
             except (Problem, TransientError) as error:
                 # After a failure in the database nobody knows whether the upload is there; the sweep will.
                 if not isinstance(error, Problem) or error.status < 500:
@@ -188,8 +200,34 @@ async def writable(call: Call) -> Any:
     return source
 
 
-async def receive(call: Call, incoming: Incoming, room: Room) -> UUID:
-    """Take the form in; the uuid of the task, once all is durable. Raises Problem or TransientError."""
+async def try_out(call: Call, source: Any, room: Room) -> Answer:
+    """What would become of the file: it is read as an upload is, and nothing is left of it; raises Problem."""
+    judge, deposit = call.api.config.try_upload, deposit_of(call.api.config)
+    if judge is None:
+        raise unavailable("This server reads no files; ask one that does.")
+    folder = deposit.folder if isinstance(deposit, FolderDeposit) else None
+    try:
+        incoming = await asyncio.to_thread(NamelessIncoming, folder)
+        try:
+            _, timestamp = await receive(call, incoming, room)
+            trial = TrialUpload(incoming.stored(), source.id, source.temporal, timestamp)
+            async with call.api.trials.turn(source.organisation_id):
+                replaced = await asyncio.to_thread(judge, trial)
+        finally:
+            await asyncio.to_thread(incoming.close)
+    except TransientError as error:
+        raise unavailable(f"{error}.") from error
+    except RasterError as error:
+        raise invalid({FILE: [f"{error.code}: {error.message}"]}) from error
+    result = call.links.to("rastersources", source.uuid)
+    return Answer({"status": "SUCCESS", "result": result, "detail": f"Files replaced: {replaced}."})
+
+
+async def receive(call: Call, incoming: Incoming, room: Room) -> tuple[UUID, datetime | None]:
+    """Take the form in; the uuid of the task, once all is durable, and the time that the client gave.
+
+    Raises Problem or TransientError.
+    """
 
     def sink(piece: memoryview) -> None:
         room.check(incoming.size + len(piece))
@@ -199,6 +237,7 @@ async def receive(call: Call, incoming: Incoming, room: Room) -> UUID:
         call.check_token(fields.get(CSRF_FIELD))
 
     form = UploadForm(call.request.headers.get("content-type", ""), begin, sink)
+    call.request.state.fields = form.fields  # which a page shows again
     total = 0
     async for piece in pieces(call.request, call.api.config.body_seconds):
         total += len(piece)
@@ -210,7 +249,7 @@ async def receive(call: Call, incoming: Incoming, room: Room) -> UUID:
     await asyncio.to_thread(incoming.keep)
     values = {"filename": form.filename, "timestamp": timestamp, "size": incoming.size, **given}
     work = partial(record, call, {**values, "uri": incoming.uri})
-    return await call.api.database.transaction(work)
+    return await call.api.database.transaction(work), timestamp
 
 
 async def pieces(request: Request, seconds: float) -> AsyncIterator[bytes]:

@@ -1,7 +1,7 @@
 """The database as the API uses it: a pool of asynchronous connections that outlives restarts of PostgreSQL."""
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import orjson
@@ -31,9 +31,12 @@ ATTEMPTS = 4
 class Database:
     """A pool of connections; the first one is made when the first request needs it."""
 
-    def __init__(self, config: ApiConfig) -> None:
-        self.engine = make_engine(config)
-        self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+    stores = True
+    """Whether what is written stays."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
         """All rows of one query, in one round trip; raises Problem 503 when the database is away or slow."""
@@ -44,14 +47,14 @@ class Database:
     async def execute(self, statement: Executable) -> None:
         """One statement that changes something, committed at once."""
         with translated():
-            async with self.engine.begin() as connection:
+            async with self.begin() as connection:
                 await connection.execute(statement)
 
     async def transaction(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
         """Run work in one transaction, again when it lost against another; commits unless it raises."""
         for attempt in range(ATTEMPTS):
             try:
-                async with self.engine.begin() as connection:
+                async with self.begin() as connection:
                     return await work(connection)
             except DBAPIError as error:
                 if sqlstate(error) not in RETRIABLE or attempt == ATTEMPTS - 1:
@@ -61,9 +64,36 @@ class Database:
                 raise unavailable("All connections are in use; try again later.") from error
         raise AssertionError("unreachable")
 
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that is committed at the end of the block."""
+        async with self.engine.begin() as connection:
+            yield connection
+
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
+
+
+class DryRunDatabase(Database):
+    """The same pool for a dry run: every statement runs in a transaction that is rolled back."""
+
+    stores = False
+
+    async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
+        """All rows of one statement; what it writes is rolled back."""
+
+        async def fetch(connection: AsyncConnection) -> Sequence[Row[Any]]:
+            return (await connection.execute(statement)).all()
+
+        return await self.transaction(fetch)
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that is rolled back at the end of the block."""
+        async with self.engine.connect() as connection:
+            yield connection
+            await connection.rollback()
 
 
 def make_engine(config: ApiConfig) -> AsyncEngine:

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from pipeline.api.fields import (
+    JSON_VALUE,
     STRING,
     WRITTEN_BOOLEAN,
     WRITTEN_LIST,
@@ -18,6 +19,7 @@ from pipeline.api.fields import (
     read_boolean,
     read_json,
     read_list,
+    shown,
     shown_links,
     text,
 )
@@ -30,6 +32,7 @@ from pipeline.api.shared import (
     DTYPE,
     FILL_VALUE,
     GRID,
+    INTEGER,
     LAST_MODIFIED,
     LINKS,
     NAME,
@@ -48,6 +51,13 @@ from pipeline.catalogue.layers import SOURCE_BLOCK
 from pipeline.catalogue.lookups import UUID_PATTERN, BadValue, parse_uuid
 
 OBJECT = {"type": "object"}
+WMS_TEXTS = ("endpoint", "layer")
+WMS_INFO = {
+    "type": "object",
+    "properties": dict.fromkeys(WMS_TEXTS, STRING),
+    "required": list(WMS_TEXTS),
+}
+DIGITS = re.compile("[0-9]{1,15}")
 LARGEST = 2**53
 """Numbers up to it are the same in every JSON."""
 NUMBERED = {"type": "integer", "minimum": -LARGEST, "maximum": LARGEST}
@@ -80,6 +90,31 @@ def read_source(value: Json) -> Json:
     if not isinstance(graph, dict) or value.get("name") not in list(graph):
         raise BadValue('Must be a graph: {"graph": {name: [block, arguments]}, "name": name}.')
     return read_json({key: part for key, part in value.items() if key != "deleted_sources"})
+
+
+def show_wms_info(row: Any, _: Links) -> Json:
+    """An object with both texts, whatever is stored."""
+    stored = row.wms_info if isinstance(row.wms_info, dict) else {}
+    texts = {
+        name: value if isinstance(value := stored.get(name), str) else "" for name in WMS_TEXTS
+    }
+    return {**stored, **texts}
+
+
+def read_size(value: Json) -> int | None:
+    """A number of bytes, also as digits, or null."""
+    if value is None or value == "":
+        return None
+    number = int(value) if isinstance(value, str) and DIGITS.fullmatch(value) else value
+    if (
+        isinstance(number, bool)
+        or not isinstance(number, int | float)
+        or not 0 <= number <= LARGEST
+    ):
+        raise BadValue(f"Must be a whole number from 0 to {LARGEST}.")
+    if number != int(number):
+        raise BadValue("Must be a whole number.")
+    return int(number)
 
 
 def show_observation_type(row: Any, _: Links) -> Json:
@@ -196,7 +231,8 @@ stored and given back.""",
         FILL_VALUE,
         CREATED,
         LAST_MODIFIED,
-        json_field("wms_info", "Where it is drawn."),
+        Field("wms_info", "field", show_wms_info, WMS_INFO, "Where it is drawn: endpoint and layer.", read=read_json,
+              accepts=JSON_VALUE, store="wms_info"),
         WRITABLE,
         json_field("layer_collections", "Collections that it is in.", kind="list", schema={"type": "array"},
                    accepts=WRITTEN_LIST, read=read_list, initial=[]),
@@ -250,6 +286,24 @@ scenario__isnull to see only those, or only the others.""",
         *identity("scenarios")[1:],
         NAME,
         ORGANISATION,
+        SUPPLIER,
+        text("model_name", "The model that was run.", max_length=255),
+        Field(
+            "total_size",
+            "integer",
+            shown("total_size"),
+            nullable(INTEGER),
+            "Bytes of its results.",
+            read=read_size,
+            accepts={
+                "anyOf": [
+                    {"type": "integer", "minimum": 0, "maximum": LARGEST},
+                    {"type": "string", "pattern": f"^({DIGITS.pattern})?$"},
+                    {"type": "null"},
+                ]
+            },
+            store="total_size",
+        ),
         CREATED,
         LAST_MODIFIED,
         Field(
@@ -267,7 +321,6 @@ scenario__isnull to see only those, or only the others.""",
             initial=[],
         ),
         ACCESS,
-        SUPPLIER,
         WRITABLE,
     ),
 )

@@ -21,7 +21,7 @@ def deposit_of(config: ApiConfig) -> Deposit:
 
 async def discard_unneeded(config: ApiConfig, database: Database, uris: Iterable[str]) -> None:
     """Delete those of the files that are ours and that nothing in the catalogue needs any more."""
-    if config.uploads is None:
+    if config.uploads is None or not database.stores:
         return
     deposit = deposit_of(config)
     ours = [uri for uri in uris if deposit.holds(uri)]

@@ -2,7 +2,8 @@
 
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -14,12 +15,15 @@ from starlette.types import Receive, Scope, Send
 from pipeline.api.auth import SAFE, authenticate, check_write
 from pipeline.api.body import FORM, JSON, Body, read_page_form
 from pipeline.api.config import ApiConfig
-from pipeline.api.database import Database
+from pipeline.api.database import Database, DryRunDatabase
+from pipeline.api.deletion import Question
 from pipeline.api.fields import Field
 from pipeline.api.links import Links, base_of
-from pipeline.api.pages import show_answer
-from pipeline.api.parameters import FORMATS, parse_format, parse_query
+from pipeline.api.pages import Form, refused_form, show_answer, show_question, written_forms
+from pipeline.api.parameters import FORMATS, Parameter, is_dry_run, parse_format, parse_query
 from pipeline.api.problems import Problem, method_not_allowed, not_found, unavailable
+from pipeline.api.query_help import explain, known_parameters, unknown_parameters, warning
+from pipeline.api.trials import Trials
 from pipeline.catalogue.access import Caller
 from pipeline.catalogue.filters import Filter
 from pipeline.catalogue.lookups import BadValue, parse_uuid
@@ -33,6 +37,12 @@ class Api:
 
     config: ApiConfig
     database: Database
+    trials: Trials = field(default_factory=Trials)
+
+    @cached_property
+    def dry_run(self) -> "Api":
+        """The same, but what is written is rolled back."""
+        return replace(self, database=DryRunDatabase(self.database.engine))
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,12 @@ class Call:
     body: Body
     session: str
     """The cookie of someone who signed in to the pages; empty for everyone else."""
+    dry_run: bool = False
+    """Whether a write is only validated and answered; the database of `api` rolls it back."""
+
+    def as_dry_run(self) -> "Call":
+        """The same call, which stores nothing."""
+        return replace(self, api=self.api.dry_run, dry_run=True)
 
     @property
     def method(self) -> str:
@@ -86,6 +102,8 @@ class Answer:
     data: Any
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    question: Question | None = None
+    """What a page asks before the method is done."""
 
 
 def refusal(problem: Problem) -> Answer:
@@ -108,8 +126,8 @@ class Endpoint:
     filters: Sequence[Filter] = ()
     orders: Sequence[str] = ()
     """Names of the orders that a list knows."""
-    parameters: Sequence[tuple[str, Mapping[str, Any], str]] = ()
-    """Query parameters of what is no list: name, JSON Schema, meaning."""
+    parameters: Sequence[Parameter] = ()
+    """Query parameters beside format and filters."""
     examples: Sequence[str] = ()
     """Query strings worth trying."""
     schema: Mapping[str, Any] = {"type": "object"}
@@ -127,6 +145,11 @@ class Endpoint:
 
     def __init__(self, api: Api) -> None:
         self.api = api
+
+    @cached_property
+    def known_parameters(self) -> frozenset[str]:
+        """Every query parameter that is read."""
+        return known_parameters(self)
 
     @property
     def methods(self) -> list[str]:
@@ -147,35 +170,73 @@ class Endpoint:
     async def respond(self, request: Request) -> Response:
         """The response to a request, a refusal included."""
         state = request.state
-        state.query, state.call = {}, None
+        state.query, state.call, state.body = {}, None, None
         try:
             answer = await self.answer(request)
         except Problem as problem:
             answer = refusal(problem)
         except CancelledError:  # the server stops, and has waited long enough
             answer = refusal(unavailable("The server is stopping; send the request again."))
+        unknown = unknown_parameters(state.query, self.known_parameters)
+        answer = replace(answer, headers={**answer.headers, **warning(unknown)})
         gone = answer.status == 204 and request.method == "DELETE"  # there is no page of nothing
         if gone or not wants_html(request, state.query.get("format")):
             return render(answer, self.allowed, request)
-        headers = {"Allow": self.allowed, "Vary": "Accept", **answer.headers}
-        forms = (
-            answer.status < 500 and state.call is not None and await self.offers_forms(state.call)
-        )
-        return show_answer(self, answer, headers, request, state.query, state.call, forms=forms)
+        if answer.question:
+            return show_question(self, answer, state.call)
+        forms = await self.forms(state.call, state.body, answer)
+        return show_answer(self, answer, request, unknown, forms)
 
     async def answer(self, request: Request) -> Answer:
         """What the method answers; raises Problem."""
         api, state = self.api, request.state
         query = state.query = parse_query(request.scope["query_string"], api.config)
         links = Links(base_of(request, api.config.base_url), parse_format(query))
-        body = await read_page_form(request, api.config)
+        body = state.body = await read_page_form(request, api.config)
         method = body.method or request.method
         login = await authenticate(request, api.database, api.config, method)
         call = Call(api, request, query, links, login.caller, body, login.session)
         state.call = call
+        if method not in SAFE and is_dry_run(query):
+            call = state.call = call.as_dry_run()
         if method not in SAFE and not self.finds_token(call):
             call.check_token(body.token)
-        return await self.handler(self.method_of(call))(call)
+        handler = self.handler(self.method_of(call))
+        if method == "DELETE" and self.asks_first(call):
+            return await self.ask(call, handler)
+        return await handler(call)
+
+    def asks_first(self, call: Call) -> bool:
+        """Whether a page deletes only once a person has read what goes."""
+        by_page = call.body.method is not None and wants_html(
+            call.request, call.query.get("format")
+        )
+        return by_page and not (call.body.confirmed or call.dry_run)
+
+    async def ask(self, call: Call, delete: Handler) -> Answer:
+        """A question instead of a deletion; raises Problem where that would be refused for good."""
+        try:
+            answer = await delete(call.as_dry_run())
+        except Problem as problem:
+            if problem.status != 412:
+                raise
+            answer = refusal(problem)
+        return Answer(None, question=await self.question(call, answer))
+
+    async def question(self, call: Call, answer: Answer) -> Question:  # noqa: ARG002 - for those who count
+        """What to ask before a deletion that would be answered like this."""
+        return Question([], call.body.typed)
+
+    async def forms(self, call: Call | None, body: Body | None, answer: Answer) -> list[Form]:
+        """The forms of a page; one that was refused holds what was typed, whoever may write here now."""
+        refused = body if answer.status >= 400 else None
+        if call is None or not await self.offers_forms(call):
+            return refused_form(refused)
+        return list(written_forms(self, await self.present(call), refused, call.request))
+
+    async def present(self, call: Call) -> Mapping[str, Any]:  # noqa: ARG002 - there is nothing
+        """What a form that writes all fields begins with."""
+        return {}
 
     def method_of(self, call: Call) -> str:
         """What is answered: a page of a URL that has no GET shows its OPTIONS."""
@@ -277,10 +338,7 @@ def describe(endpoint: Endpoint) -> dict[str, Any]:
 
 def explain_query(endpoint: Endpoint) -> Iterator[str]:
     """What may stand in the query string, with examples."""
-    parameters = [f"{name}: {help}" for name, _, help in endpoint.parameters]
-    parameters += [f"{one.name}: {one.help}" for one in endpoint.filters]
-    if endpoint.orders:
-        parameters.append(f"ordering: by {', '.join(endpoint.orders)}; - in front reverses.")
+    parameters = [f"{name}: {meaning}" for name, meaning in explain(endpoint)]
     if parameters:
         yield "\n".join(["Query parameters", *parameters])
     if endpoint.examples:

@@ -5,9 +5,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, literal, select
 
+from pipeline.api.deletion import Question, ask_about_source
 from pipeline.api.endpoint import Answer, Api, Call, Endpoint
 from pipeline.api.fields import represent
-from pipeline.api.parameters import page_of, parse_selection
+from pipeline.api.parameters import PAGING, ordering_parameter, page_of, parse_selection
 from pipeline.api.problems import Problem, invalid, not_found
 from pipeline.api.resource import Resource
 from pipeline.api.writing import change_one, create, remove
@@ -25,6 +26,8 @@ class ReadList(Endpoint):
         self.title, self.description = f"{resource.title} List", resource.description
         self.fields, self.examples = resource.fields, resource.examples
         self.filters, self.orders = resource.entity.filters, tuple(resource.entity.orders)
+        ordering = (ordering_parameter(self.orders),) if self.orders else ()
+        self.parameters = (*ordering, *PAGING)
 
     async def get(self, call: Call) -> Answer:
         """One page of what the caller may see."""
@@ -58,8 +61,12 @@ class ReadDetail(Endpoint):
 
     async def get(self, call: Call) -> Answer:
         """The one that the path names."""
+        return Answer(await self.present(call))
+
+    async def present(self, call: Call) -> dict[str, Any]:
+        """The one that the path names, as it is shown; raises Problem 404."""
         row = await one(call, self.resource)
-        return Answer(represent(self.resource.fields, row, call.links))
+        return represent(self.resource.fields, row, call.links)
 
 
 class WriteDetail(ReadDetail):
@@ -73,6 +80,14 @@ class WriteDetail(ReadDetail):
     async def may_write(self, call: Call) -> bool:
         """Whether it is the caller's to write."""
         return bool((await one(call, self.resource)).writable)
+
+    async def question(self, call: Call, answer: Answer) -> Question:  # noqa: ARG002
+        """What goes, and what depends on it."""
+        row = await one(call, self.resource)
+        if self.resource.entity.table is raster_sources:
+            return await ask_about_source(call, row)
+        sentence = f'The {self.resource.title.lower()} "{row.name}" will be deleted. Nothing depends on it.'
+        return Question([sentence], call.body.typed)
 
     async def put(self, call: Call) -> Answer:
         """All that clients write."""

@@ -7,9 +7,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipeline.api.endpoint import wants_html
+from pipeline.api.pages import show_problem
 from pipeline.api.problems import Problem, check_method
 
 logger = logging.getLogger("rastersources.api")
@@ -65,8 +68,8 @@ class Cors(CORSMiddleware):
 class Faults:
     """Answers what nobody foresaw, and logs it; raised further it would cost the client its connection."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, base_url: str | None) -> None:
+        self.app, self.base_url = app, base_url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -83,9 +86,14 @@ class Faults:
             if started or scope["type"] != "http":
                 raise
             logger.exception("%s %s failed", scope["method"], route_of(scope))
-            problem = Problem(500, "Something went wrong here; the log of the server says what.")
-            answer = JSONResponse(problem.envelope(), problem.status, {"Vary": "Accept"})
-            await answer(scope, receive, send)
+            await self.answer(Request(scope))(scope, receive, send)
+
+    def answer(self, request: Request) -> Response:
+        """A page for people, the envelope for programs."""
+        problem = Problem(500, "Something went wrong here; the log of the server says what.")
+        if wants_html(request, request.query_params.get("format")):
+            return show_problem(request, problem, self.base_url)
+        return JSONResponse(problem.envelope(), problem.status, {"Vary": "Accept"})
 
 
 class PathPrefix:

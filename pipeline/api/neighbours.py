@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
+from sqlalchemy import and_
+
 from pipeline.api.fields import (
     LINK,
     MOMENT,
@@ -72,10 +74,13 @@ CONTRACTS = Resource(
     path="contracts",
     model="Contract",
     title="Contract",
-    description="How much your organisations may store, in bytes; null means no limit. Time series are not served.",
+    description="How many bytes those of your organisations may store that have a quota; the others have no contract.",
     entity=replace(
         entities.ORGANISATIONS,
-        visible=lambda caller: organisations.c.id.in_(sorted(caller.belongs_to)),
+        visible=lambda caller: and_(
+            organisations.c.id.in_(sorted(caller.belongs_to)),
+            organisations.c.raster_storage_capacity.is_not(None),
+        ),
     ),
     fields=(
         Field("organisation", "nested object", show_contracted, OWNER),
@@ -85,6 +90,13 @@ CONTRACTS = Resource(
     ),
     editable=False,
 )
+
+
+def show_result(row: Any, links: Links) -> Json:
+    """The URL of what a task made."""
+    return None if row.result is None else links.to(row.result)
+
+
 TASKS = Resource(
     path="tasks",
     model="Task",
@@ -101,7 +113,9 @@ TASKS = Resource(
             STRING,
             "PENDING, STARTED, RETRY, SUCCESS, FAILURE or REVOKED.",
         ),
-        Field("result", "field", shown("result"), {}, "What came of it."),
+        Field(
+            "result", "field", show_result, nullable(LINK), "The URL of what came of it, if any."
+        ),
         Field("detail", "string", shown("detail"), nullable(STRING), "One sentence."),
     ),
     editable=False,

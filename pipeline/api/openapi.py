@@ -16,9 +16,8 @@ from pipeline.api.fields import (
 )
 from pipeline.api.generic import ReadDetail, ReadList
 from pipeline.api.links import API
-from pipeline.api.parameters import number_or_nothing
+from pipeline.api.parameters import DRY_RUN, FORMAT
 from pipeline.api.problems import REASONS
-from pipeline.catalogue.lookups import alone, listed
 
 Schema = dict[str, Any]
 TITLE = "rastersources"
@@ -53,12 +52,6 @@ ANY_JSON = {
 FORCE = {"type": "object", "properties": {"force": {"enum": [False, True, "false", "true"]}}}
 ALWAYS = (400, 401, 403, 404, 405, 408, 413, 414, 415, 431, 500, 503)
 """What every operation may answer besides its success."""
-FORMAT = {
-    "name": "format",
-    "in": "query",
-    "description": "json, or api for a page; hyperlinks in the answer carry it along.",
-    "schema": {"type": "string", "pattern": alone("json|api")},
-}
 
 
 def document(endpoints: Iterable[tuple[str, Endpoint]], server: str) -> Schema:
@@ -148,7 +141,7 @@ def operation(path: str, endpoint: Endpoint, method: str) -> Schema:
         "operationId": operation_id(path, method),
         "summary": f"{SUMMARIES[method]}: {endpoint.title}",
         "description": endpoint.description,
-        "parameters": query_parameters(endpoint) if method == "GET" else [FORMAT],
+        "parameters": query_parameters(endpoint, method),
         "responses": responses(endpoint, method),
     }  # fmt: skip
     if method in endpoint.bodies:
@@ -160,10 +153,12 @@ def operation(path: str, endpoint: Endpoint, method: str) -> Schema:
     return found
 
 
-def query_parameters(endpoint: Endpoint) -> list[Schema]:
-    """Format, what the endpoint names, and for lists page, order and every lookup of every filter."""
-    if not isinstance(endpoint, ReadList):
-        return [FORMAT, *(parameter(*one) for one in endpoint.parameters)]
+def query_parameters(endpoint: Endpoint, method: str) -> list[Schema]:
+    """Of GET format, what the endpoint names, and every lookup of every filter; a write can be a dry run."""
+    if method != "GET":
+        return [
+            parameter(*one) for one in ((FORMAT,) if method == "OPTIONS" else (FORMAT, DRY_RUN))
+        ]
     filters = [
         parameter(
             f"{one.name}__{lookup}" if lookup else one.name, one.kind.schema(lookup), one.help
@@ -171,27 +166,7 @@ def query_parameters(endpoint: Endpoint) -> list[Schema]:
         for one in endpoint.filters
         for lookup in one.kind.lookups
     ]
-    paging = [
-        parameter("page", number_or_nothing(1), "Which page, from 1."),
-        parameter("page_size", number_or_nothing(0), "Rows on a page; 0 means 10, at most 1000."),
-        parameter("limit", number_or_nothing(0), "The same as page_size."),
-        parameter("offset", number_or_nothing(0), "Rows to leave out first, instead of page."),
-    ]
-    return [FORMAT, *paging, *ordering(endpoint.orders), *filters]
-
-
-def ordering(orders: Sequence[str]) -> list[Schema]:
-    """The parameter that orders a list."""
-    if not orders:
-        return []
-    pattern = listed(f"-?({'|'.join(orders)})")
-    return [
-        parameter(
-            "ordering",
-            {"type": "string", "pattern": pattern},
-            "Names, - in front to reverse; commas chain.",
-        )
-    ]
+    return [*(parameter(*one) for one in (FORMAT, *endpoint.parameters)), *filters]
 
 
 def parameter(name: str, schema: Mapping[str, Any], help: str) -> Schema:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -14,9 +14,11 @@ from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pipeline.api.auth import COOKIE, csrf_token
-from pipeline.api.body import JSON, MULTIPART
+from pipeline.api.auth import COOKIE, SAFE, csrf_token
+from pipeline.api.body import JSON, MULTIPART, Body
 from pipeline.api.links import base_of
+from pipeline.api.problems import Problem
+from pipeline.api.query_help import explain
 from pipeline.catalogue.access import ANONYMOUS, Caller
 from pipeline.catalogue.filters import Filter
 
@@ -77,10 +79,17 @@ def here(request: Request) -> str:
 
 
 def show_answer(
-    endpoint: "Endpoint", answer: "Answer", headers: Mapping[str, str], request: Request,
-    query: Mapping[str, str], call: "Call | None", *, forms: bool,
+    endpoint: "Endpoint", answer: "Answer", request: Request, notes: Sequence[str], forms: Sequence["Form"]
 ) -> Response:  # fmt: skip
-    """An answer as a page, with forms to write with if wanted; no call: it was refused before it was one."""
+    """An answer as a page, with what a person should know of the request and forms to write with.
+
+    Without a call the request was refused before it was understood.
+    """
+    query: Mapping[str, str] = request.state.query
+    call: Call | None = request.state.call
+    headers = {"Allow": endpoint.allowed, "Vary": "Accept", **answer.headers}
+    if call and call.dry_run:
+        notes = ["This was a dry run: nothing was stored.", *notes]
     shown = page(
         request,
         "endpoint.html",
@@ -99,11 +108,41 @@ def show_answer(
         query={"ordering": "", "page_size": "", **query},
         as_json="?" + urlencode({**query, "format": "json"}),
         below=[(part, call.links.at(call.path + part)) for part in endpoint.below] if call else [],
-        forms=list(written_forms(endpoint, answer, call)) if call and forms else [],
+        notes=notes,
+        asked=any(name != "format" for name in query),
+        parameters=list(explain(endpoint)),
+        forms=forms,
     )
     shown.headers.update(
         {name: value for name, value in headers.items() if name != "WWW-Authenticate"}
     )
+    return shown
+
+
+def show_question(endpoint: "Endpoint", answer: "Answer", call: "Call") -> Response:
+    """The page that asks before it deletes."""
+    base, caller = endpoint.api.config.base_url, call.caller
+    shown = page(
+        call.request,
+        "delete.html",
+        base,
+        caller=caller,
+        endpoint=endpoint,
+        question=answer.question,
+    )
+    shown.headers.update({"Allow": endpoint.allowed, "Vary": "Accept", **answer.headers})
+    return shown
+
+
+def show_problem(
+    request: Request, problem: Problem, config_base: str | None, caller: Caller = ANONYMOUS
+) -> Response:
+    """A refusal outside the endpoints as a page."""
+    shown = page(
+        request, "problem.html", config_base, caller=caller, code=problem.status,
+        phrase=HTTPStatus(problem.status).phrase, problem=problem, body=linked(problem.envelope()),
+    )  # fmt: skip
+    shown.headers.update({"Vary": "Accept", **problem.headers})
     return shown
 
 
@@ -151,23 +190,40 @@ class Form:
     rows: int = 0
     inputs: Sequence["Field"] = ()
     """What a form with a file has instead of JSON."""
+    values: Mapping[str, str] = field(default_factory=dict)
+    """What these begin with."""
 
 
-def written_forms(endpoint: "Endpoint", answer: "Answer", call: "Call") -> Iterator[Form]:
+def json_form(method: str, text: str) -> Form:
+    """A form of JSON."""
+    return Form(method, text, min(24, text.count("\n") + 3))
+
+
+def refused_form(refused: Body | None) -> list[Form]:
+    """The form that was refused, with what was typed."""
+    if refused is None or refused.method in (None, *SAFE):
+        return []
+    return [json_form(refused.method, refused.typed)]
+
+
+def written_forms(
+    endpoint: "Endpoint", present: Mapping[str, Any], refused: Body | None, request: Request
+) -> Iterator[Form]:
     """A form for each method that writes, filled with what is there, or with what was refused."""
-    data = answer.data if isinstance(answer.data, dict) else {}
     writable = [one for one in endpoint.fields if not one.read_only]
-    now = {one.name: data.get(one.name) for one in writable}
+    now = {one.name: present.get(one.name) for one in writable}
     begun = {one.name: one.initial for one in writable}
     contents: dict[str, Any] = {"PUT": now, "PATCH": {}, "DELETE": {}, "POST": begun}
     for method in endpoint.methods:
         if method in contents and MULTIPART in media_types(endpoint, method):
-            yield Form(method, inputs=writable)
+            typed = getattr(request.state, "fields", {}) if refused else {}
+            yield Form(method, inputs=writable, values=typed)
+        elif refused and method == refused.method:
+            yield json_form(method, refused.typed)
         elif method in contents:
-            text = orjson.dumps(contents[method], option=orjson.OPT_INDENT_2).decode()
-            if method == call.body.method and answer.status >= 400:
-                text = (call.body.content or b"").decode()
-            yield Form(method, text, min(24, text.count("\n") + 3))
+            yield json_form(
+                method, orjson.dumps(contents[method], option=orjson.OPT_INDENT_2).decode()
+            )
 
 
 def media_types(endpoint: "Endpoint", method: str) -> Collection[str]:

@@ -13,10 +13,22 @@ from pipeline.api.links import Links
 from pipeline.api.problems import Problem, invalid
 from pipeline.catalogue.access import Caller
 from pipeline.catalogue.filters import by_parameter
-from pipeline.catalogue.lookups import BadValue, alone
+from pipeline.catalogue.lookups import ANY, BadValue, alone, listed
 from pipeline.catalogue.query import Entity, order_by
 
 FORMATS = ("json", "api")
+Parameter = tuple[str, Mapping[str, Any], str]
+"""Name, JSON Schema and meaning of a query parameter."""
+FORMAT: Parameter = (
+    "format",
+    {"type": "string", "pattern": alone("|".join(FORMATS))},
+    "json, or api for a page; hyperlinks in the answer carry it along.",
+)
+DRY_RUN: Parameter = (
+    "dry-run",
+    {"type": "string", "pattern": ANY},
+    "Unless it is false: validate and answer as the write would, and store nothing.",
+)
 MOST_PARAMETERS = 1000
 LAST_OFFSET = 2**63 - 1
 NUMBER = re.compile(r"[0-9]{1,1000}")
@@ -43,6 +55,16 @@ def parse_format(query: Mapping[str, str]) -> str | None:
     if wanted not in FORMATS:
         raise invalid({"format": [f"Must be one of {', '.join(FORMATS)}."]})
     return wanted
+
+
+def is_dry_run_name(name: str) -> bool:
+    """Whether a parameter asks for a dry run; a client that means it must not write because of how it spells it."""
+    return name.lower().replace("_", "-") == "dry-run"
+
+
+def is_dry_run(query: Mapping[str, str]) -> bool:
+    """Whether a write is only to be validated: `?dry-run` with any value but false."""
+    return any(is_dry_run_name(name) and value.lower() != "false" for name, value in query.items())
 
 
 @dataclass(frozen=True)
@@ -90,7 +112,7 @@ def parse_selection(
                 errors[name] = [str(error)]
     ordering = query.get("ordering", "")
     try:
-        order_by(entity, ordering)
+        order_by(entity, ordering, caller)
     except BadValue as error:
         errors["ordering"] = [str(error)]
     paging = _parse_paging(query, config.page_size, max_size or config.max_page_size, errors)
@@ -117,6 +139,20 @@ def number_or_nothing(least: int) -> dict[str, Any]:
     digits = "[0-9]*[1-9][0-9]*" if least else "[0-9]+"
     text = {"type": "string", "pattern": alone(digits)}
     return {"anyOf": [{"type": "integer", "minimum": least}, text]}
+
+
+PAGING: tuple[Parameter, ...] = (
+    ("page", number_or_nothing(1), "Which page, from 1."),
+    ("page_size", number_or_nothing(0), "Rows on a page; 0 means 10, at most 1000."),
+    ("limit", number_or_nothing(0), "The same as page_size."),
+    ("offset", number_or_nothing(0), "Rows to leave out first, instead of page."),
+)
+
+
+def ordering_parameter(orders: Sequence[str]) -> Parameter:
+    """The parameter that orders a list by names such as these."""
+    schema = {"type": "string", "pattern": listed(f"-?({'|'.join(orders) or 'id'})")}
+    return ("ordering", schema, f"by {', '.join(orders)}; - in front reverses, commas chain.")
 
 
 def _parse_paging(

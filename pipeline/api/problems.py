@@ -9,7 +9,7 @@ REASONS = {
     401: "Authentication required",
     403: "Permission denied",
     404: "Resource not found",
-    405: "Method not allowed",
+    405: "Request method not available",
     408: "Request timeout",
     412: "Precondition failed",
     413: "Request too large",

@@ -36,8 +36,11 @@ Raster sources hold the data; raster layers show it, as it is or through a graph
 The fields "layers" and "labeltypes" list everything that depends on a raster source. Some of it you may not be \
 allowed to read; following such a hyperlink gives 404.
 
-A raster source can be deleted only while no layer and no label type uses it. To delete it all the same, send \
-{"force": true} as the body; what depends on it is broken by that.""",
+## Deletion
+
+A raster source can be deleted only while nothing uses it: the fields "layers" and "labeltypes" say what does.
+
+To delete it all the same, send {"force": true} as the body. Whatever uses it is broken by that.""",
     entity=entities.RASTER_SOURCES,
     fields=(
         *identity("rastersources"),
@@ -84,12 +87,20 @@ A raster source can be deleted only while no layer and no label type uses it. To
     ),
     examples=(
         "name__icontains=Elevation",
+        "organisation__name=DDSC",
+        "organisation__uuid=61f5a464c35044c19bc7d4b42d7f58cb",
         "organisation__name__startswith=Nelen",
+        "organisation__name__icontains=Schuur",
+        "uuid=10415ccb-ec31-4d43-bdb3-db597061527b,4a544b7a-772b-45fb-9aa4-a69447f34f52",
+        "first_value_timestamp=2016-06-21T06:05:00Z",
         "first_value_timestamp__lt=2016-06-21T06:05:00Z",
+        "layers__uuid=0866dbe6-69b1-413e-a709-e28e888eaed8",
         "scenario__isnull=true",
-        "in_bbox=4.4,51.8,4.6,52.0",
         "ordering=-name",
         "access_modifier=Private",
+        "access_modifier=100",
         "created__gte=2017-01-01T00:00:00Z",
+        "last_modified__lt=2018-01-01T00:00:00Z",
+        "in_bbox=4.4,51.8,4.6,52.0",
     ),
 )

@@ -110,7 +110,7 @@ class OrganisationUsage(Endpoint):
             "raster_count": rows[0].rasters,
             "raster_total_size": int(rows[0].bytes),
             "scenario_count": rows[0].scenarios,
-            "scenario_total_size": 0,
+            "scenario_total_size": int(rows[0].scenario_bytes),
             "timeseries_count": 0,
             "timeseries_total_size": 0,
         })  # fmt: skip

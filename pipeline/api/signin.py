@@ -14,6 +14,7 @@ from pipeline.api.body import CSRF_FIELD, parse_form, read_bytes
 from pipeline.api.endpoint import Api, refusal, render, wants_html
 from pipeline.api.links import base_of, prefix_of
 from pipeline.api.pages import page
+from pipeline.api.parameters import is_dry_run
 from pipeline.api.problems import Problem, check_method, too_many
 from pipeline.catalogue import people
 from pipeline.catalogue.people import SignedIn
@@ -36,6 +37,8 @@ class SignIn:
         check_method(scope["method"], ("GET", "HEAD", "POST"))
         request = Request(scope, receive)
         try:
+            if request.method == "POST" and is_dry_run(request.query_params):
+                raise Problem(400, "Signing in and out has no dry run; leave the parameter out.")
             response = await self.respond(request)
         except Problem as problem:
             response = await self.refuse(request, problem)
@@ -52,6 +55,7 @@ class SignIn:
                 403, "CSRF Failed: the form has no cookie; allow cookies and send it again."
             )
         check_csrf(form.get(CSRF_FIELD, ""), visit)
+        request.state.username = form.get("username", "")
         who = await self.check(request, form.get("username", ""), form.get("password", ""))
         return await self.open(request, who, form.get("next", ""))
 
@@ -59,7 +63,8 @@ class SignIn:
         """The sign-in form."""
         visit = request.cookies.get(PRE_COOKIE) or secrets.token_urlsafe(32)
         shown = page(
-            request, "login.html", self.api.config.base_url, code=code, error=error, username="",
+            request, "login.html", self.api.config.base_url, code=code, error=error,
+            username=getattr(request.state, "username", ""),
             next=request.query_params.get("next", ""), csrf=csrf_token(visit),
         )  # fmt: skip
         self.set_cookie(shown, request, PRE_COOKIE, visit, 3600)

@@ -50,7 +50,7 @@ async def create(call: Call, resource: Resource) -> Answer:
     require_login(call.caller)
     values = validate(resource.fields, await read_object(call.body), partial=False)
     shown = await call.api.database.transaction(partial(_insert, call, resource, values))
-    return Answer(shown, 201, {"Location": shown["url"]})
+    return Answer(shown, 201, {} if call.dry_run else {"Location": shown["url"]})
 
 
 async def change_one(call: Call, resource: Resource, *, partially: bool) -> Answer:

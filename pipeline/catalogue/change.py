@@ -4,16 +4,20 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Delete, Select, cast, delete, false, func, select
+from sqlalchemy import Delete, Select, case, cast, delete, false, func, literal, select, union_all
 from sqlalchemy.dialects.postgresql import JSONB
 
 from pipeline.catalogue.access import Caller, may_write, readable
 from pipeline.catalogue.query import Entity, Uses
 from pipeline.catalogue.tables import (
     label_type_sources,
+    label_types,
     layer_sources,
+    layers,
     organisations,
     raster_sources,
+    scenario_sources,
+    scenarios,
     users,
 )
 
@@ -86,6 +90,26 @@ def dependents(uuid: UUID) -> Select[Any]:
     return select(
         *(count.label(name) for count, name in zip(counts, ("layers", "labeltypes"), strict=True))
     )
+
+
+def named_dependents(caller: Caller, uuid: UUID) -> Select[Any]:
+    """`kind`, `uuid` and `name` of what uses a raster source; the name is null where the caller may not read it.
+
+    Of scenarios those only that the caller may read: of others nothing is told.
+    """
+    owners = (
+        ("layer", layers, layer_sources.c.layer_id),
+        ("label type", label_types, label_type_sources.c.label_type_id),
+        ("scenario", scenarios, scenario_sources.c.scenario_id),
+    )
+    found = [
+        select(literal(kind).label("kind"), table.c.uuid, case((readable(table, caller), table.c.name)).label("name"))
+        .join(key.table, key == table.c.id)
+        .where(key.table.c.source_uuid == uuid, *([readable(table, caller)] if table is scenarios else []))
+        for kind, table, key in owners
+    ]  # fmt: skip
+    union = union_all(*found).subquery()
+    return select(union).order_by(union.c.kind, union.c.name, union.c.uuid)
 
 
 def derive(number: int) -> Select[Any]:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Executable, Select, TextClause, bindparam, func, insert, select, text
+from sqlalchemy import Executable, Select, TextClause, bindparam, cast, func, insert, select, text
 from sqlalchemy.types import ARRAY, BigInteger, DateTime, Text
 
-from pipeline.catalogue.tables import organisations, raster_sources, tasks, uploads
+from pipeline.catalogue.tables import organisations, raster_files, raster_sources, tasks, uploads
 from pipeline.catalogue.tombstones import BURY_FILES
 
 OPEN = ("requested", "received", "processing", "retry")
@@ -136,6 +136,20 @@ def revoke_uploads(source: int, start: datetime | None, stop: datetime | None) -
 def uploaded(source: int) -> Select[Any]:
     """The URIs of all that was uploaded to a source."""
     return select(uploads.c.uri).where(uploads.c.source_id == source, uploads.c.uri.is_not(None))
+
+
+def files_of(source: int) -> Select[Any]:
+    """Of a raster source: how many `files` and `bytes` it has, how many of these were `uploaded`, and how many wait."""
+    mine = raster_files.c.source_id == source
+    sent = select(uploads.c.id).where(uploads.c.uri == raster_files.c.uri).exists()
+    waiting = select(func.count()).select_from(uploads)
+    waiting = waiting.where(uploads.c.source_id == source, uploads.c.state.in_(OPEN))
+    return select(
+        func.count().label("files"),
+        cast(func.coalesce(func.sum(raster_files.c.size), 0), BigInteger).label("bytes"),
+        func.count().filter(sent).label("uploaded"),
+        waiting.scalar_subquery().label("waiting"),
+    ).where(mine)
 
 
 def unneeded(uris: Sequence[str]) -> TextClause:

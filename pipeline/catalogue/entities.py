@@ -150,6 +150,18 @@ def _orders(table: Table, *names: str) -> dict[str, ColumnElement[Any]]:
     return {name: table.c[name] for name in ("name", *names, "created", "last_modified", "id")}
 
 
+def _supplier(table: Table) -> ColumnElement[Any]:
+    """The username of the supplier, to order by."""
+    found = select(users.c.username).where(users.c.id == table.c.supplier_id)
+    return found.correlate(table).scalar_subquery()
+
+
+def _organisation_name(table: Table) -> ColumnElement[Any]:
+    """The name of the organisation, to order by."""
+    found = select(organisations.c.name).where(organisations.c.id == table.c.organisation_id)
+    return found.correlate(table).scalar_subquery()
+
+
 RASTER_SOURCES = Entity(
     raster_sources,
     _raster_source_columns,
@@ -166,7 +178,12 @@ LAYERS = Entity(
     _with_owner,
     _readable(layers),
     filters.LAYERS,
-    _orders(layers, "supplier_code"),
+    {
+        **_orders(layers, "supplier_code"),
+        "supplier": _supplier(layers),
+        "temporal": lambda caller: layer_facts(caller)["temporal"],
+        "organisation__name": _organisation_name(layers),
+    },
     uses=Uses(layer_sources, "layer_id"),
 )
 LABEL_TYPES = Entity(
@@ -184,7 +201,7 @@ SCENARIOS = Entity(
     _with_owner,
     _readable(scenarios),
     filters.SCENARIOS,
-    _orders(scenarios),
+    {**_orders(scenarios, "model_name", "total_size"), "supplier": _supplier(scenarios)},
     uses=Uses(scenario_sources, "scenario_id", by_graph=False),
 )
 
@@ -328,7 +345,7 @@ ORGANISATIONS = Entity(
 
 
 def usage(organisation_id: int, caller: Caller) -> Select[Any]:
-    """How much of an organisation the caller may see: raster sources with their bytes, and scenarios."""
+    """How much of an organisation the caller may see: raster sources and scenarios with their bytes."""
     sources = (
         raster_sources.c.organisation_id == organisation_id,
         readable(raster_sources, caller),
@@ -349,4 +366,8 @@ def usage(organisation_id: int, caller: Caller) -> Select[Any]:
         .where(*held)
         .scalar_subquery()
         .label("scenarios"),
+        select(func.coalesce(func.sum(scenarios.c.total_size), 0))
+        .where(*held)
+        .scalar_subquery()
+        .label("scenario_bytes"),
     )

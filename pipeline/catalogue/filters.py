@@ -16,6 +16,7 @@ from pipeline.catalogue.lookups import (
     ANY_UUIDS,
     BOOLEAN,
     PART_OF_UUID,
+    SIZE,
     TEXT,
     TIME,
     TRUTH,
@@ -45,6 +46,7 @@ from pipeline.catalogue.tables import (
 )
 
 Predicate = ColumnElement[bool]
+WRITTEN_TIME = "Written as ISO 8601, YYYY-MM-DDThh:mm:ssZ."
 
 
 @dataclass(frozen=True)
@@ -110,14 +112,16 @@ def _owned(table: Table) -> tuple[Filter, ...]:
     """What everything that belongs to an organisation can be filtered by."""
     return (
         Filter("name", TEXT, table.c.name, "Text filter on the name."),
-        Filter("uuid", UUIDS, table.c.uuid, "Uuids in canonical form, separated by commas."),
+        Filter("uuid", UUIDS, table.c.uuid,
+               "Uuids in canonical form (8-4-4-4-12), in capitals or small letters, separated by commas."),
         *_of_organisation(table),
-        Filter("access_modifier", ACCESS, table.c.access_modifier, "Public, Common, Private or Hidden, or its number."),
+        Filter("access_modifier", ACCESS, table.c.access_modifier,
+               "Who may see it: Public, Common, Private or Hidden, or its number."),
         Filter("supplier", SUPPLIER, users.c.username, "Username of the supplier.",
                _related(table.c.supplier_id, users.c.id)),
         Filter("supplier__isnull", special(is_null, "true", TRUTH), table.c.supplier_id, "Whether it has no supplier."),
-        Filter("created", TIME, table.c.created, "When it was made."),
-        Filter("last_modified", TIME, table.c.last_modified, "When it last changed."),
+        Filter("created", TIME, table.c.created, f"When it was made. {WRITTEN_TIME}"),
+        Filter("last_modified", TIME, table.c.last_modified, f"When it last changed. {WRITTEN_TIME}"),
         Filter("writable", special(partial(_is_writable, table), "true", TRUTH), None, "Whether you may write it."),
     )  # fmt: skip
 
@@ -146,13 +150,13 @@ RASTER_SOURCES: tuple[Filter, ...] = (
     *_owned(raster_sources),
     Filter("supplier_code", TEXT, raster_sources.c.supplier_code, "The supplier's own name for it."),
     Filter("temporal", BOOLEAN, raster_sources.c.temporal, "Whether it is a series in time."),
-    Filter("first_value_timestamp", TIME, raster_sources.c.first_value_timestamp, "Its first time."),
-    Filter("last_value_timestamp", TIME, raster_sources.c.last_value_timestamp, "Its last time."),
+    Filter("first_value_timestamp", TIME, raster_sources.c.first_value_timestamp, f"Its first time. {WRITTEN_TIME}"),
+    Filter("last_value_timestamp", TIME, raster_sources.c.last_value_timestamp, f"Its last time. {WRITTEN_TIME}"),
     Filter(
         "layers__uuid",
         ANY_UUIDS,
         layers.c.uuid,
-        "Raster sources used by the layers with these uuids.",
+        "The raster sources that the layers with these uuids use.",
         lambda test: member(
             raster_sources.c.uuid,
             select(layer_sources.c.source_uuid)
@@ -164,7 +168,7 @@ RASTER_SOURCES: tuple[Filter, ...] = (
         "scenario__isnull",
         special(_used_in_scenario, "true", TRUTH),
         None,
-        "false: only those used in a scenario; true: only the others.",
+        "Whether no scenario uses it. false: only those used in a scenario; true: only the others.",
     ),
     Filter("in_bbox", BOX, raster_sources, "west,south,east,north in degrees."),
     Filter("bbox", BOX, raster_sources, "The same as in_bbox."),
@@ -261,6 +265,8 @@ def _scenario_uses(lookup: str) -> Test:
 
 SCENARIOS: tuple[Filter, ...] = (
     *_owned(scenarios),
+    Filter("model_name", TEXT, scenarios.c.model_name, "The model that was run."),
+    Filter("total_size", SIZE, scenarios.c.total_size, "Bytes of its results."),
     Filter("raster_sources__uuid",
            replace(ANY_UUIDS, lookups={lookup: _scenario_uses(lookup) for lookup in ANY_UUIDS.lookups}), None,
            "Scenarios that use the raster sources with these uuids."),

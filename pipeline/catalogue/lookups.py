@@ -253,6 +253,32 @@ TIME = Kind(
 )
 
 
+SIZE_PATTERN = "[0-9]{1,18}"
+
+
+def parse_size(value: str) -> int:
+    """A number of bytes."""
+    if not re.fullmatch(SIZE_PATTERN, value):
+        raise BadValue("Must be a whole number of at most 18 digits.")
+    return int(value)
+
+
+SIZE = Kind(
+    {
+        "": lambda column, value, _: column == parse_size(value),
+        "exact": lambda column, value, _: column == parse_size(value),
+        "lt": lambda column, value, _: column < parse_size(value),
+        "lte": lambda column, value, _: column <= parse_size(value),
+        "gt": lambda column, value, _: column > parse_size(value),
+        "gte": lambda column, value, _: column >= parse_size(value),
+        "isnull": is_null,
+    },
+    alone(SIZE_PATTERN),
+    "1000000",
+    {"isnull": TRUTH},
+)
+
+
 def same_boolean(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
     """true or false."""
     found: ColumnElement[bool] = column.is_(parse_boolean(value))

@@ -14,6 +14,9 @@ from pipeline.catalogue.lookups import BadValue, split
 Predicate = ColumnElement[bool]
 
 
+Order = ColumnElement[Any] | Callable[[Caller], ColumnElement[Any]]
+
+
 @dataclass(frozen=True, eq=False)
 class Entity:
     """A list of the catalogue: its table, what is shown of a row, and who may see it."""
@@ -24,8 +27,8 @@ class Entity:
     joined: Callable[[FromClause], FromClause]
     visible: Callable[[Caller], Predicate]
     filters: tuple[Filter, ...] = ()
-    orders: Mapping[str, ColumnElement[Any]] = field(default_factory=dict)
-    """Name of an order -> column; the default is ascending by id."""
+    orders: Mapping[str, Order] = field(default_factory=dict)
+    """Name of an order -> column, or what it is for a caller; the default is ascending by id."""
     default_order: str = "id"
     uses: "Uses | None" = None
     """Where it is stored which raster sources a row uses."""
@@ -55,7 +58,7 @@ def page_statement(
     The page is cut before anything is joined to it, so that related objects are looked up for its rows alone.
     """
     table = entity.table
-    order = order_by(entity, ordering)
+    order = order_by(entity, ordering, caller)
     visible = (entity.visible(caller), *where)
     cut = select(table.c.id).where(*visible).order_by(*order).limit(limit).offset(offset)
     total = count_statement(entity, caller, where).correlate(None).scalar_subquery()
@@ -88,17 +91,18 @@ def own_row_statement(entity: Entity, caller: Caller, number: int) -> Select[Any
     return shown_rows(entity, caller).where(entity.table.c.id == number)
 
 
-def order_by(entity: Entity, ordering: str) -> list[ColumnElement[Any]]:
+def order_by(entity: Entity, ordering: str, caller: Caller) -> list[ColumnElement[Any]]:
     """The columns of `name,-size`: nulls last, made total by id; raises BadValue for an unknown name."""
     names = split(ordering) or [entity.default_order]
-    chosen = [_directed(entity.orders, name) for name in names]
+    chosen = [_directed(entity.orders, name, caller) for name in names]
     return chosen if names[-1] in ("id", "-id") else [*chosen, entity.table.c.id]
 
 
-def _directed(orders: Mapping[str, ColumnElement[Any]], name: str) -> ColumnElement[Any]:
-    column = orders.get(name.removeprefix("-"))
-    if column is None:
+def _directed(orders: Mapping[str, Order], name: str, caller: Caller) -> ColumnElement[Any]:
+    order = orders.get(name.removeprefix("-"))
+    if order is None:
         raise BadValue(f"Must be one of {', '.join(orders)}, with - in front to reverse.")
+    column = order if isinstance(order, ColumnElement) else order(caller)
     if not name.startswith("-"):
         return column.asc()  # nulls come last by default
     down = column.desc()

@@ -282,6 +282,8 @@ scenarios = Table(
     reference("supplier_id", "users", nullable=True),
     moment("created"),
     moment("last_modified"),
+    Column("model_name", Text),
+    Column("total_size", BigInteger),
 )
 
 
@@ -305,7 +307,7 @@ tasks = Table(
     number(),
     identity(),
     required("status", Text, "'PENDING'"),
-    Column("result", JSONB),
+    Column("result", Text),
     Column("detail", Text),
     moment("created"),
     moment("updated"),

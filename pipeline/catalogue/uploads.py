@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from psycopg.types.json import Jsonb
 from sqlalchemy import Engine
 
 from pipeline.catalogue.data import UNNEEDED
@@ -21,7 +20,7 @@ from pipeline.catalogue.fit import REFUSE_MISFITS
 from pipeline.catalogue.register import UPSERT_FILES, UPSERT_SYSTEMS, refuse_undated
 from pipeline.catalogue.staging import Connection, stage
 from pipeline.catalogue.tombstones import BURY_FILES
-from pipeline.errors import RasterError, Rejection, Unreadable
+from pipeline.errors import NotFound, RasterError, Rejection, Unreadable
 from pipeline.raster import RasterFile
 
 LOCK_KIND = 0x55504C44
@@ -80,7 +79,7 @@ SETTLE = """
         UPDATE uploads SET state = %(state)s, state_detail = %(detail)s, updated_at = now()
         WHERE id = %(id)s RETURNING task_id
     )
-    UPDATE tasks SET status = %(status)s, result = %(result)s, detail = %(detail)s, updated = now()
+    UPDATE tasks SET status = %(status)s, result = %(result)s, detail = %(task_detail)s, updated = now()
     WHERE id IN (SELECT task_id FROM settled)
 """
 
@@ -132,19 +131,39 @@ def claim(engine: Engine, ids: Sequence[int]) -> list[Claim]:
 def register_upload(engine: Engine, upload: Claim, facts: RasterFile) -> Settled:
     """Write what was read into the source; refuse it where it does not fit."""
     try:
-        with transaction(engine) as connection:
+        with stored_facts(), transaction(engine) as connection:
             found = lock(connection, upload)
             if found is None:
                 return Settled("gone", unused=[upload.uri])
             replaced = write(connection, upload.source_id, found[1], facts)
             settle(connection, upload, found[0], replaced)
-    except psycopg.DatabaseError as error:  # not that it is away, which is a TransientError by now
-        reason = str(error).partition("\n")[0]
-        refusal = Unreadable(f"the catalogue cannot hold what it says ({reason}); write it again")
-        return refuse_upload(engine, upload, Rejection(upload.uri, refusal.code, refusal.message))
     except RasterError as error:
         return refuse_upload(engine, upload, Rejection(upload.uri, error.code, error.message))
     return Settled("committed", unused=replaced)
+
+
+def try_upload(engine: Engine, upload: Claim, facts: RasterFile) -> int:
+    """How many files `register_upload` would replace; nothing is stored. Raises RasterError where it would refuse."""
+    replaced: Sequence[str] = ()
+    with stored_facts(), transaction(engine) as connection:
+        source = connection.execute(LOCK_SOURCE, {"source": upload.source_id}).fetchone()
+        if source is None:
+            raise NotFound("the raster source is not there any more; send it to another one")
+        replaced = write(connection, upload.source_id, source[1], facts)
+        raise psycopg.Rollback
+    return len(replaced)
+
+
+@contextmanager
+def stored_facts() -> Iterator[None]:
+    """Raises Unreadable for facts that the database cannot hold; that it is away is a TransientError by now."""
+    try:
+        yield
+    except psycopg.DatabaseError as error:
+        reason = str(error).partition("\n")[0]
+        raise Unreadable(
+            f"the catalogue cannot hold what it says ({reason}); write it again"
+        ) from error
 
 
 def refuse_upload(
@@ -157,7 +176,8 @@ def refuse_upload(
         "state": state,
         "status": "RETRY" if again else "FAILURE",
         "detail": f"{rejection.code}: {rejection.message}",
-        "result": Jsonb({"code": rejection.code, "message": rejection.message}),
+        "result": None,
+        "task_detail": f"{rejection.code}: {rejection.message}",
     }
     with transaction(engine) as connection:
         if lock(connection, upload) is None:
@@ -213,7 +233,6 @@ def write(
 
 def settle(connection: Connection, upload: Claim, source: UUID, replaced: Sequence[str]) -> None:
     """Say that it is part of its source now."""
-    result = {"raster_source": str(source), "replaced": len(replaced)}
     connection.execute(
         SETTLE,
         {
@@ -221,6 +240,7 @@ def settle(connection: Connection, upload: Claim, source: UUID, replaced: Sequen
             "state": "committed",
             "status": "SUCCESS",
             "detail": None,
-            "result": Jsonb(result),
+            "result": f"rastersources/{source}",
+            "task_detail": f"Files replaced: {len(replaced)}.",
         },
     )

@@ -23,7 +23,7 @@ class FolderIncoming:
         self.uri = file_uri(self.path)
         self.size = 0
         self._writing = Lock()
-        with _translated():
+        with translated():
             self.path.parent.mkdir(mode=0o700)
             self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
@@ -32,13 +32,13 @@ class FolderIncoming:
         """Append; raises TransientError when the disk is full, or when it was closed meanwhile."""
         self.size += len(data)
         rest = memoryview(data)
-        with self._writing, _translated():
+        with self._writing, translated():
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
 
     def keep(self) -> None:
         """Return when the file and the way to it are on the disk."""
-        with self._writing, _translated():
+        with self._writing, translated():
             os.fsync(self._descriptor)
             _sync_folder(self.path.parent)
             _sync_folder(self.path.parent.parent)
@@ -58,7 +58,7 @@ class FolderDeposit:
 
     def receive(self) -> FolderIncoming:
         """A new, empty file; raises TransientError when it cannot be made."""
-        with _translated():
+        with translated():
             _make(self.folder)
         return FolderIncoming(self.folder)
 
@@ -111,7 +111,7 @@ class FolderDeposit:
         for uri in uris:
             path = self.path(uri)
             if path is not None:
-                with _translated():
+                with translated():
                     path.unlink(missing_ok=True)
                 with suppress(OSError):  # something that is not ours lies beside it
                     path.parent.rmdir()
@@ -127,7 +127,7 @@ def _make(folder: Path) -> None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """Turns errors of the file system into TransientError: the client can do nothing about them."""
     try:
         yield

@@ -24,6 +24,7 @@ from pipeline.raster.georeference import place
 from pipeline.raster.grid import FileCRS
 from pipeline.raster.gridtags import grid_origin
 from pipeline.raster.layout import lay_out
+from pipeline.raster.nameless import open_nameless
 from pipeline.raster.opened import Opened, open_local, shown_name
 from pipeline.raster.opening import open_dataset
 from pipeline.raster.plain import KnownCRSs, Placement, plain_placement
@@ -147,9 +148,11 @@ def _sources(main: Directory, auxiliary: Auxiliary, sidecars: Sequence[str]) -> 
 def open_stored(
     file: StoredFile, budget: Budget, parts: Parts | None
 ) -> AbstractContextManager[Opened]:
-    """A file of this machine or an object, open for its header."""
+    """A file of this machine, one without a name or an object, open for its header."""
     if file.in_bucket:
         return open_object(file, budget, parts or Parts(budget.seconds))
+    if file.nameless:
+        return open_nameless(file)
     return open_local(file)
 
 

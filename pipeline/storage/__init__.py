@@ -1,6 +1,7 @@
 """Raster files in folders and in buckets: lists them with what identifies their content, reads parts of objects."""
 
 from pipeline.storage.files import (
+    NAMELESS,
     RASTER_SUFFIXES,
     StoredFile,
     file_uri,
@@ -18,6 +19,7 @@ from pipeline.storage.sidecars import with_sidecars
 __all__ = [
     "EVERYWHERE",
     "FIRST_BYTES",
+    "NAMELESS",
     "RASTER_SUFFIXES",
     "Part",
     "Parts",

@@ -9,6 +9,8 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from pipeline.errors import NotAFile, NotFound, PermissionDenied, RasterError, Rejection, Unreadable
 from pipeline.storage.objects import S3
 
+NAMELESS = "fd:"
+"""Begins the URI of a file without a name."""
 RASTER_SUFFIXES = (".tif", ".tiff")
 """What is picked up from folders, in any case; a file that is named outright may have any name."""
 
@@ -39,6 +41,11 @@ class StoredFile:
     def in_bucket(self) -> bool:
         """Whether it is an object, and no file of this machine."""
         return self.uri.startswith(S3)
+
+    @property
+    def nameless(self) -> bool:
+        """Whether it has no name in any folder: its location leads to a descriptor of the process that holds it."""
+        return self.uri.startswith(NAMELESS)
 
     @property
     def path(self) -> Path:

@@ -101,9 +101,11 @@ def as_text(context: Any, response: Any) -> str:
 
 
 def take_json(case: Any) -> None:
-    """From a page no further request can be made."""
+    """From a page no further request can be made, nor from what a dry run has not stored."""
     if case.query and case.query.get("format", "").strip() == "api":
         case.query["format"] = "json"
+    if case.query:
+        case.query.pop("dry-run", None)
 
 
 def name_owners(body: dict[str, Any]) -> None:

@@ -45,6 +45,8 @@ def test_one_finds_signs_in_adds_changes_and_deletes(
     press(browser, "PATCH")
     await_text(browser, '"changed"')
     press(browser, "DELETE")
+    await_text(browser, 'The raster source "changed" will be deleted.')
+    press(browser, "Delete")
     await_text(browser, "HTTP 204 No Content")
     press(browser, "Sign out")
     await_text(browser, "Password or API key")

@@ -345,7 +345,8 @@ SHAPES = {
         pixelsize_y dtype fill_value created last_modified wms_info writable layer_collections raster_sources
         is_geoblock weight""",
     "labeltypes": "url uuid name description organisation object_type source access_modifier created last_modified",
-    "scenarios": "uuid url name organisation created last_modified raster_sources",
+    "scenarios": """uuid url name organisation supplier model_name total_size created last_modified
+        raster_sources""",
     "tasks": "uuid url status result detail",
 }
 

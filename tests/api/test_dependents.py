@@ -265,7 +265,7 @@ EVERYTHING: dict[str, dict[str, Any]] = {
     RASTERS: {"observation_type": "WNS1400", "options": {"styles": [1, 1.0, True]}, "temporal": True,
               "weight": 1, "colormap": {"a": None}, "wms_info": [], "shared_with": [{"uuid": "x"}]},
     LABELS: {"object_type": "buildings", "description": None},
-    SCENARIOS: {"supplier": "user", "access_modifier": 100},
+    SCENARIOS: {"supplier": "user", "access_modifier": 100, "model_name": "3Di", "total_size": 10},
 }  # fmt: skip
 
 

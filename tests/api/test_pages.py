@@ -268,9 +268,11 @@ def test_a_form_writes_with_the_token_and_not_without(
         url, data={"_method": "PATCH", "_content": "{", "csrfmiddlewaretoken": token}
     )
     assert broken.status_code == 400
-    gone = browser.post(
-        url, data={"_method": "DELETE", "_content": "", "csrfmiddlewaretoken": token}
-    )
+    form = {"_method": "DELETE", "_content": "", "csrfmiddlewaretoken": token}
+    asked = browser.post(url, data=form)
+    assert (asked.status_code, "<h1>Delete?</h1>" in asked.text) == (200, True)
+    assert browser.get(url).status_code == 200
+    gone = browser.post(url, data={**form, "_confirmed": "yes"})
     assert "HTTP 204 No Content" in gone.text
     assert browser.get(url).status_code == 404
 
@@ -363,7 +365,7 @@ def test_pages_beside_the_api_take_no_other_methods(
     for method in ("PUT", "PATCH", "DELETE", "TRACE"):
         answer = client.request(method, path)
         assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
-        assert answer.json()["message"] == "Method not allowed. #405.10"
+        assert answer.json()["message"] == "Request method not available. #405.10"
         assert answer.json()["detail"] == f'Method "{method}" not allowed.'
 
 
@@ -417,6 +419,7 @@ def test_options_explains_the_query_string(client: Client) -> None:
     for line in (
         "name: Text filter on the name.",
         "ordering: by name, supplier_code, size",
+        "page_size: Rows on a page",
         "?name__icontains=",
     ):
         assert f"\n{line}" in text

@@ -33,16 +33,6 @@ def test_nodata_is_formatted_by_dtype(text: str, dtype: str, value: str) -> None
     assert (nodata.value, nodata.notices) == (value, ())
 
 
-@pytest.mark.parametrize("text", ["-3,4028230607370965e+038", "-9999,5", "-9999,0", "+0,25"])
-def test_a_decimal_comma_is_read_as_gdal_reads_it_with_a_notice(tmp_path: Path, text: str) -> None:
-    path = write_tagged(tmp_path / "a.tif", "f4", ascii_tag(42113, text))
-    with rasterio.open(path) as dataset:
-        expected = dataset.nodata
-    raster = read_path(path)
-    assert float(raster.fill_value or "") == expected
-    assert [notice.code for notice in raster.notices] == ["nodata_decimal_comma"]
-
-
 @pytest.mark.parametrize("text", ["nan", "NaN", "-nan", "nan(ind)", "-1.#IND", "1.#QNAN00"])
 def test_nodata_may_be_nan_in_any_spelling(text: str) -> None:
     assert read_nodata(text, "f4").value == "nan"

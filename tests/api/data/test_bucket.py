@@ -95,8 +95,9 @@ def test_a_refused_file_is_not_kept(
         )
     ]
     process()
-    results = [as_("admin").get(task).json()["result"]["code"] for task in tasks]
-    assert results == ["not_a_geotiff", "empty_file", "missing_crs"]
+    details = [as_("admin").get(task).json()["detail"] for task in tasks]
+    codes = [detail.partition(":")[0] for detail in details]
+    assert codes == ["not_a_geotiff", "empty_file", "missing_crs"]
     assert stored(deposit) == []
 
 

@@ -11,8 +11,8 @@ from httpx import Client
 from pipeline.deposit import FolderDeposit
 from pipeline.uploading import Worker, work_until
 from tests.api.chromium import assert_quiet, await_text, fill, needs_chromium, press, sign_in
-from tests.api.conftest import base, until
-from tests.api.data.conftest import NOON, Source, stored
+from tests.api.conftest import As, base, until
+from tests.api.data.conftest import NOON, ONE, TWO, Process, Source, accepted, stored
 from tests.api.test_pages import BROWSER, token_of
 from tests.api.test_pages import sign_in as sign_in_by_http
 from tests.factory import write_raster
@@ -62,10 +62,38 @@ def test_one_sends_a_geotiff_follows_its_task_and_removes_the_data(
     await_text(browser, "a.tif")
     browser.get(f"{url}data/")
     press(browser, "DELETE")
+    await_text(browser, "1 raster file will be removed.")
+    assert client.get(url).json()["size"] == tif.stat().st_size
+    press(browser, "Delete")
     await_text(browser, "Files removed: 1.")
     assert client.get(url).json()["size"] is None
     press(browser, "Sign out")
     assert_quiet(browser, here)
+
+
+def test_a_deletion_of_a_source_says_how_many_files_go(
+    visitor: Client, as_: As, source: Source, tif: Path, process: Process
+) -> None:
+    url = source(temporal=True)
+    for time in (NOON, ONE):
+        accepted(as_("admin"), url, tif, time=time)
+    process()
+    accepted(as_("admin"), url, tif, time=TWO)
+    token = token_of(visitor.get(url))
+    page = visitor.post(url, data={"_method": "DELETE", "csrfmiddlewaretoken": token})
+    for sentence in (
+        f"2 raster files ({2 * tif.stat().st_size:,} bytes) will leave the catalogue.",
+        "Deleted from the storage of uploads: 2. Kept where they are: 0.",
+        "1 waiting upload will be ended.",
+    ):
+        assert sentence in page.text
+    assert client_sees(as_("admin"), url) == (2, 3)
+
+
+def client_sees(client: Client, url: str) -> tuple[int, int]:
+    """How many files and uploads a source has."""
+    files, uploads = (client.get(f"{url}{part}/").json()["count"] for part in ("files", "uploads"))
+    return files, uploads
 
 
 @pytest.fixture

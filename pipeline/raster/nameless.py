@@ -1,0 +1,36 @@
+"""A file without a name, held open by another process: read through a descriptor, gone with that process."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline.errors import TransientError
+from pipeline.raster.opened import LocalFile
+from pipeline.storage import StoredFile
+
+
+class NamelessFile(LocalFile):
+    """Nothing lies beside it, and nobody else can write it."""
+
+    @property
+    def gdal_name(self) -> str:
+        """The descriptor as a path."""
+        return f"/dev/fd/{self.bytes.descriptor}"
+
+    def require_unchanged(self) -> None:
+        """Only the process that holds it could change it."""
+
+
+@contextmanager
+def open_nameless(file: StoredFile) -> Iterator[NamelessFile]:
+    """The file behind a descriptor of another process of this user; raises TransientError where that has ended."""
+    try:
+        descriptor = os.open(file.location, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise TransientError(
+            f"what was sent cannot be read ({error.strerror}); send it again"
+        ) from error
+    try:
+        yield NamelessFile(file, descriptor)
+    finally:
+        os.close(descriptor)

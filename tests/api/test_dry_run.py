@@ -1,0 +1,286 @@
+"""`?dry-run` on every write: answered as the write would be, and nothing is stored."""
+
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from httpx import BasicAuth, Client, Response
+from sqlalchemy import Engine, text
+
+from pipeline.api.config import ApiConfig
+from pipeline.api.database import Database, make_engine
+from pipeline.api.endpoint import METHODS, Api
+from pipeline.api.routes import endpoints
+from pipeline.catalogue.people import grant_role
+from pipeline.deposit import FolderDeposit, TrialUpload
+from pipeline.raster import ReadingPool, ReadOptions
+from pipeline.serving import TryUpload
+from pipeline.settings import Settings
+from pipeline.uploading import Worker, process_waiting
+from tests.api.conftest import SOURCES, As, client_of
+from tests.api.test_pages import BROWSER, sign_in, token_of
+from tests.database import rows
+from tests.factory import write_raster
+
+pytestmark = pytest.mark.usefixtures("empty", "people")
+WRITES = [
+    (path, method)
+    for path, endpoint in endpoints(Api(ApiConfig("postgresql://"), Database(make_engine(ApiConfig("postgresql://")))))
+    for method in METHODS
+    if method != "GET" and method in endpoint.methods
+]  # fmt: skip
+FORMS = ["dry-run", "dry-run=", "dry-run=true", "DRY-RUN=1", "dry_run=yes", "dry-run=no"]
+LIMIT = 100_000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home") / "uploads"
+
+
+@pytest.fixture(scope="module")
+def client(database_url: str, folder: Path) -> Iterator[Client]:
+    settings = Settings(database_url=database_url, home=folder.parent)
+    judge = TryUpload(database_url, settings, None)
+    config = ApiConfig(database_url, uploads=str(folder), upload_bytes=LIMIT, try_upload=judge)
+    with client_of(config) as client:
+        yield client
+
+
+def fingerprint(engine: Engine, folder: Path) -> dict[str, Any]:
+    """A digest of the rows of each table, and every file with its size."""
+    found: dict[str, Any] = {}
+    with engine.connect() as connection:
+        tables = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        for name in connection.execute(text(tables)).scalars().all():
+            rows = f'SELECT count(*), md5(string_agg(t::text, $$ $$ ORDER BY t::text)) FROM "{name}" AS t'
+            found[name] = tuple(connection.execute(text(rows)).one())
+    found["files"] = sorted((str(path), path.stat().st_size) for path in folder.rglob("*"))
+    return found
+
+
+def sent(things: dict[str, str], path: str, method: str, tif: Path) -> tuple[str, dict[str, Any]]:
+    """A URL and a body by which a write succeeds."""
+    url = path.format(uuid=things.get(path.split("/")[3], ""))
+    if path.endswith("/data/"):
+        return url, {"files": {"file": ("a.tif", tif.read_bytes())}} if method == "POST" else {
+            "json": {}
+        }
+    body: dict[str, Any] = {"name": "written", "organisation": things["organisations"]}
+    if method == "DELETE":
+        body = {"force": True}
+    return url, {"json": body}
+
+
+VOLATILE = re.compile(
+    r'"(id|uuid|url|created|last_modified|task_id)": ?("[^"]*"|\d+)|http://[^"]*/tasks/[^"]*'
+)
+
+
+def essence(answer: Response) -> str:
+    """An answer without what is different each time."""
+    return VOLATILE.sub("", answer.text)
+
+
+@pytest.mark.parametrize(
+    ("path", "method"), WRITES, ids=[f"{method} {path}" for path, method in WRITES]
+)
+def test_a_dry_run_answers_as_the_write_does_and_stores_nothing(
+    as_: As, things: dict[str, str], engine: Engine, folder: Path, tmp_path: Path, path: str, method: str
+) -> None:  # fmt: skip
+    tif = write_raster(tmp_path / "a.tif")
+    admin, before = as_("admin"), fingerprint(engine, folder)
+    url, request = sent(things, path, method, tif)
+    dry = [admin.request(method, f"{url}?{form}", **request) for form in FORMS]
+    assert fingerprint(engine, folder) == before
+    real = admin.request(method, f"{url}?dry-run=False", **request)
+    assert fingerprint(engine, folder) != before
+    assert [one.status_code for one in dry] == [real.status_code] * len(FORMS)
+    if (path.endswith("/data/"), method) != (True, "POST"):  # which has no task to tell
+        assert {essence(one) for one in dry} == {essence(real)}
+
+
+def test_every_url_that_writes_is_walked() -> None:
+    lists = ("rastersources", "rasters", "labeltypes", "scenarios")
+    details = [(f"/api/v4/{name}/{{uuid}}/", method) for name in lists for method in METHODS[2:]]
+    data = [(f"{SOURCES}{{uuid}}/data/", method) for method in ("POST", "DELETE")]
+    assert sorted(WRITES) == sorted(
+        [*((f"/api/v4/{name}/", "POST") for name in lists), *details, *data]
+    )
+
+
+def refusals(owner: str, source: str) -> dict[str, tuple[str, str, dict[str, Any], str, int]]:
+    """Name -> who, method, body, URL and status of a write that is refused."""
+    unknown = str(uuid4())
+    named = {"name": "n", "organisation": owner}
+    return {
+        "nobody": ("", "POST", named, SOURCES, 401),
+        "no role": ("stranger", "POST", named, SOURCES, 403),
+        "no name": ("admin", "POST", {"organisation": owner}, SOURCES, 400),
+        "no organisation": ("admin", "POST", {**named, "organisation": unknown}, SOURCES, 400),
+        "no supplier": ("admin", "PATCH", {"supplier": "nobody"}, f"{SOURCES}{source}/", 400),
+        "not mine": ("user", "PATCH", {"name": "x"}, f"{SOURCES}{source}/", 403),
+        "not there": ("admin", "PATCH", {"name": "x"}, f"{SOURCES}{unknown}/", 404),
+        "in use": ("admin", "DELETE", {}, f"{SOURCES}{source}/", 412),
+        "no period": ("admin", "DELETE", {"start": "x"}, f"{SOURCES}{source}/data/", 400),
+        "no source": ("admin", "POST", {**named, "raster_sources": [unknown]}, "/api/v4/scenarios/", 400),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", refusals("", ""))
+def test_a_dry_run_is_refused_as_the_write_is(
+    client: Client, as_: As, things: dict[str, str], engine: Engine, folder: Path, name: str
+) -> None:
+    who, method, body, url, status = refusals(things["organisations"], things["rastersources"])[
+        name
+    ]
+    asking, before = as_(who) if who else client, fingerprint(engine, folder)
+    dry, real = (asking.request(method, url + query, json=body) for query in ("?dry-run", ""))
+    assert (dry.status_code, dry.json()) == (status, real.json())
+    assert fingerprint(engine, folder) == before
+
+
+@pytest.fixture
+def source(as_: As, owner: str) -> str:
+    """URL of an empty raster source."""
+    body = {"name": "a", "organisation": owner, "access_modifier": "Public"}
+    url: str = as_("admin").post(SOURCES, json=body).json()["url"]
+    return url
+
+
+def try_out(client: Client, url: str, content: bytes, **fields: str) -> Response:
+    return client.post(f"{url}data/?dry-run", files={"file": ("a.tif", content)}, data=fields)
+
+
+def test_a_file_of_a_dry_run_is_judged_by_itself_and_by_what_its_source_holds(
+    as_: As, source: str, engine: Engine, folder: Path, tmp_path: Path, pool: ReadingPool
+) -> None:
+    admin = as_("admin")
+    in_utm = write_raster(tmp_path / "u.tif", crs="EPSG:32631").read_bytes()
+    answer = try_out(admin, source, in_utm)
+    assert answer.json() == {"status": "SUCCESS", "result": source, "detail": "Files replaced: 0."}
+    assert admin.post(f"{source}data/", files={"file": ("a.tif", in_utm)}).status_code == 200
+    worker = Worker(engine, FolderDeposit(folder.resolve()), ReadOptions(), pool)
+    assert [one.state for one in process_waiting(worker)] == ["committed"]
+    assert try_out(admin, source, in_utm).json()["detail"] == "Files replaced: 1."
+    good = write_raster(tmp_path / "a.tif").read_bytes()
+    before = fingerprint(engine, folder)
+    refused = {
+        "projection_mismatch": good,
+        "missing_crs": write_raster(tmp_path / "b.tif", crs=None).read_bytes(),
+        "not_a_geotiff": b"no raster",
+        "empty_file": b"",
+        "truncated": good[:-100],
+    }
+    for code, content in refused.items():
+        answer = try_out(admin, source, content)
+        assert (answer.status_code, answer.json()["code"]) == (400, 20), answer.text
+        assert answer.json()["detail"]["file"][0].startswith(f"{code}: "), answer.text
+    assert try_out(admin, source, bytes(LIMIT + 1)).status_code == 413
+    assert list(try_out(admin, source, good, timestamp="yesterday").json()["detail"]) == [
+        "timestamp"
+    ]
+    assert fingerprint(engine, folder) == before
+
+
+def test_a_series_wants_to_know_the_time_of_a_tried_file(
+    as_: As, source: str, tmp_path: Path
+) -> None:
+    admin, tif = as_("admin"), write_raster(tmp_path / "a.tif").read_bytes()
+    admin.patch(source, json={"temporal": True})
+    assert try_out(admin, source, tif).json()["detail"]["file"][0].startswith("missing_time: ")
+    assert try_out(admin, source, tif, timestamp="2024-01-01").status_code == 200
+
+
+def test_a_file_of_a_dry_run_has_to_fit_into_the_quota(
+    as_: As, source: str, engine: Engine, tmp_path: Path
+) -> None:
+    tif = write_raster(tmp_path / "a.tif").read_bytes()
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE organisations SET raster_storage_capacity = 10"))
+    try:
+        answer = try_out(as_("admin"), source, tif)
+        assert answer.status_code == 413
+        assert answer.json()["detail"].startswith("over_quota: ")
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE organisations SET raster_storage_capacity = NULL"))
+
+
+def test_an_organisation_whose_files_take_long_does_not_hold_up_another(
+    database_url: str,
+    folder: Path,
+    people: dict[str, str],
+    owner: str,
+    engine: Engine,
+    add_organisation: Any,
+) -> None:
+    add_organisation("Another")
+    grant_role(engine, "admin", "Another", "admin")
+    another = rows(engine, "SELECT uuid FROM organisations WHERE name = 'Another'")[0].uuid
+    reading, ended = Event(), Event()
+
+    def judge(upload: TrialUpload) -> int:
+        if upload.temporal:  # as a file that takes long to read
+            reading.set()
+            ended.wait()
+        return 0
+
+    config = ApiConfig(database_url, uploads=str(folder), try_upload=judge)
+    with client_of(config) as client, ThreadPoolExecutor(3) as threads:
+        client.auth = BasicAuth("__key__", people["admin"])
+        slow, quick = (
+            client.post(
+                SOURCES, json={"name": "a", "temporal": whose == owner, "organisation": str(whose)}
+            ).json()["url"]
+            for whose in (owner, another)
+        )
+        waiting = [threads.submit(try_out, client, slow, b"x") for _ in range(3)]
+        reading.wait()
+        assert try_out(client, quick, b"x").status_code == 200
+        assert not any(one.done() for one in waiting)
+        ended.set()
+        assert [one.result().status_code for one in waiting] == [200] * 3
+
+
+def test_a_dry_run_of_a_page_says_so_and_writes_nothing(
+    client: Client, people: dict[str, str], owner: str, engine: Engine, folder: Path
+) -> None:
+    with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as browser:
+        sign_in(browser, "admin", people["admin"])
+        token = token_of(browser.get(SOURCES))
+        before = fingerprint(engine, folder)
+        content = json.dumps({"name": "by form", "organisation": owner})
+        form = {"_method": "POST", "_content": content, "csrfmiddlewaretoken": token}
+        page = browser.post(f"{SOURCES}?dry-run", data=form)
+        assert (page.status_code, "This was a dry run: nothing was stored." in page.text) == (
+            201,
+            True,
+        )
+        assert fingerprint(engine, folder) == before
+
+
+def test_signing_in_has_no_dry_run_by_which_passwords_could_be_guessed(
+    client: Client, people: dict[str, str], engine: Engine, folder: Path
+) -> None:
+    with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as browser:
+        token = token_of(browser.get("/accounts/login/"))
+        before = fingerprint(engine, folder)
+        form = {"csrfmiddlewaretoken": token, "username": "admin", "password": people["admin"]}
+        for path in ("/accounts/login/?dry-run", "/accounts/logout/?dry-run"):
+            answer = browser.post(path, data=form)
+            assert answer.status_code == 400
+            assert "has no dry run" in answer.text
+        assert fingerprint(engine, folder) == before
+
+
+def test_a_dry_run_that_is_not_for_writing_reads(client: Client) -> None:
+    for method in ("GET", "HEAD", "OPTIONS"):
+        answer = client.request(method, f"{SOURCES}?dry-run")
+        assert (answer.status_code, "warning" in answer.headers) == (200, False)

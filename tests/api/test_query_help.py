@@ -1,0 +1,194 @@
+"""What may stand in a query string: explained on the page of the list, and told where nobody knows it."""
+
+import re
+from html import unescape
+
+import pytest
+from httpx import Client
+from sqlalchemy import Engine
+
+from pipeline.api.config import ApiConfig
+from pipeline.api.database import Database, make_engine
+from pipeline.api.endpoint import Api
+from pipeline.api.routes import endpoints
+from tests.api.chromium import await_text, chromium, needs_chromium
+from tests.api.conftest import SOURCES, Add, As, base, client_of
+from tests.api.test_pages import BROWSER
+from tests.commands import REPOSITORY
+
+pytestmark = pytest.mark.usefixtures("empty", "people")
+V4 = "/api/v4"
+LISTS = [
+    f"{V4}/{name}/"
+    for name in ("rastersources", "rasters", "labeltypes", "scenarios", "organisations", "contracts", "rejectedfiles")
+]  # fmt: skip
+QUOTED = r'"(?:[\t !#-\[\]-~]|\\[\t -~])*"'
+WARNINGS = re.compile(rf"299 - {QUOTED}(?:, 299 - {QUOTED})*")
+"""The header by RFC 7234 (5.5) and RFC 7230 (3.2.6), without obs-text."""
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_an_unknown_parameter_is_ignored_and_named_with_the_nearest_known_one(
+    as_: As, path: str
+) -> None:
+    answer = as_("admin").get(path, params={"pgae_size": "1"})
+    assert answer.status_code == 200
+    assert answer.headers["warning"] == (
+        '299 - "The parameter pgae_size is not known and is ignored; the nearest known one is page_size."'
+    )
+    assert answer.json() == as_("admin").get(path).json()
+
+
+@pytest.mark.parametrize(
+    ("asked", "nearest"),
+    [
+        ("name__icontain", "name__icontains"),
+        ("Organisation", "organisation"),
+        ("first_value_timestamp_gte", "first_value_timestamp__gte"),
+        ("order", "ordering"),
+        ("in_box", "in_bbox"),
+        ("fromat", "format"),
+    ],
+)
+def test_the_nearest_parameter_is_the_one_that_was_meant(
+    client: Client, asked: str, nearest: str
+) -> None:
+    sentence = client.get(SOURCES, params={asked: "x"}).headers["warning"]
+    assert sentence.endswith(f'the nearest known one is {nearest}."')
+
+
+def test_no_list_warns_of_a_parameter_that_its_document_names(
+    as_: As, things: dict[str, str]
+) -> None:
+    paths = as_("admin").get(f"{V4}/openapi.json").json()["paths"]
+    for path, item in paths.items():
+        names = [one["name"] for one in item.get("get", {}).get("parameters", ())]
+        if not names:
+            continue
+        url = re.sub(r"{\w+}", lambda _: str(things[path.split("/")[3]]), path)  # noqa: B023 - it is called here
+        answer = as_("admin").get(url, params={**dict.fromkeys(names, ""), "dry-run": ""})
+        assert "warning" not in answer.headers, (path, answer.headers["warning"])
+
+
+def test_every_endpoint_warns(client: Client, database_url: str) -> None:
+    made = endpoints(Api(ApiConfig(database_url), Database(make_engine(ApiConfig(database_url)))))
+    for path, _ in made:
+        url = path.replace("{uuid}", "0" * 32).replace("{id}", "1")
+        assert "nobody_knows" in client.get(url, params={"nobody_knows": ""}).headers["warning"], (
+            path
+        )
+
+
+HOSTILE = {
+    "a quote": '"',
+    "a backslash": "\\",
+    "another header": "x\r\nSet-Cookie: a=b",
+    "a second warning": 'x", 299 - "y',
+    "beyond ASCII": "na\u00efve \u6c34",
+    "no text": "\x00\x1f\x7f\x85",
+    "a percent sign": "100%",
+    "markup": "<script>alert(1)</script>",
+    "nothing": "",
+    "a comma": "a,b",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_name_stays_inside_its_quotes(client: Client, name: str) -> None:
+    answer = client.get(SOURCES, params={name: "x"})
+    assert answer.status_code == 200
+    assert "set-cookie" not in answer.headers
+    assert WARNINGS.fullmatch(answer.headers["warning"])
+    assert answer.headers["warning"].count('299 - "') == 1
+    page = client.get(SOURCES, params={name: "x", "format": "api"})
+    assert "<script" not in page.text
+    assert "is not known and is ignored" in page.text
+
+
+def test_raw_bytes_of_a_query_stay_inside_their_quotes(client: Client) -> None:
+    answer = client.get(f"{SOURCES}?%ff%fe=1&%ed%a0%80=2")
+    assert WARNINGS.fullmatch(answer.headers["warning"])
+
+
+def test_many_and_long_names_make_a_short_header(client: Client) -> None:
+    names = {f"{number:03}{'x' * 200}": "" for number in range(200)}
+    warned = client.get(SOURCES, params=names).headers["warning"]
+    assert WARNINGS.fullmatch(warned)
+    assert len(warned) < 1500
+    assert warned.endswith('"195 more parameters are not known."')
+
+
+def test_a_refusal_warns_too(client: Client) -> None:
+    answer = client.get(SOURCES, params={"page": "x", "nmae": "y"})
+    assert (answer.status_code, "nmae" in answer.headers["warning"]) == (400, True)
+
+
+def test_a_write_warns_too(as_: As, owner: str) -> None:
+    answer = as_("admin").post(f"{SOURCES}?dryrun", json={"name": "a", "organisation": owner})
+    assert answer.headers["warning"].endswith('the nearest known one is dry-run."')
+
+
+def test_scripts_of_other_origins_may_read_the_warning(database_url: str) -> None:
+    with client_of(ApiConfig(database_url, cors_origins=("https://maps.example",))) as client:
+        answer = client.get(SOURCES, headers={"Origin": "https://maps.example"})
+    assert "warning" in answer.headers["access-control-expose-headers"].lower()
+
+
+SEED = (REPOSITORY / "tests/data/seed_examples.txt").read_text().split()
+
+
+def test_the_list_shows_all_examples_of_the_original_and_each_works(
+    client: Client, engine: Engine, add_source: Add
+) -> None:
+    add_source("Elevation")
+    page = unescape(client.get(SOURCES, params={"format": "api"}).text)
+    shown = re.findall(r'<li><a href="\?([^"]+)&format=api">', page)
+    assert shown[: len(SEED)] == SEED
+    assert len(SEED) == 15
+    for example in shown:
+        for form in ("", "&format=api"):
+            answer = client.get(f"{SOURCES}?{example}{form}")
+            assert (answer.status_code, "warning" in answer.headers) == (200, False), example
+    assert client.get(f"{SOURCES}?{SEED[0]}").json()["count"] == 1
+
+
+NAMED = ("name", "uuid", "organisation", "first_value_timestamp", "last_value_timestamp", "layers__uuid",
+         "scenario__isnull", "ordering", "access_modifier", "created", "last_modified")  # fmt: skip
+"""The parameters that the original explains."""
+
+
+@needs_chromium
+@pytest.mark.parametrize("path", [SOURCES, f"{SOURCES}?format=api"])
+def test_the_page_of_the_list_has_the_headings_of_the_original_and_explains_each_parameter(
+    client: Client, path: str
+) -> None:
+    with chromium(scripts=False) as browser:
+        browser.get(f"{base(client)}{path}")
+        await_text(browser, "Raster Source List")
+        headings = [one.text for one in browser.find_elements("css selector", "h2")]
+        assert [one for one in headings if one in ("Deletion", "Query parameters", "Examples")] == [
+            "Deletion", "Query parameters", "Examples"]  # fmt: skip
+        terms = [one.text for one in browser.find_elements("css selector", "dt")]
+        meanings = [one.text for one in browser.find_elements("css selector", "dd")]
+        explained = dict(zip(terms, meanings, strict=True))
+    assert set(NAMED) <= explained.keys()
+    assert all(explained.values())
+    for word in ("startswith", "endswith", "icontains"):
+        assert word in explained["name"]
+    for name in ("created", "last_modified"):
+        assert "exact (the default), lt, lte, gt, gte" in explained[name]
+        assert "YYYY-MM-DDThh:mm:ssZ" in explained[name]
+    assert "8-4-4-4-12" in explained["uuid"]
+    for name in ("name", "supplier_code", "size", "last_modified"):
+        assert name in explained["ordering"]
+    for name in ("Public", "Private", "Common", "Hidden"):
+        assert name in explained["access_modifier"]
+
+
+def test_a_page_names_what_it_ignored(client: Client) -> None:
+    page = client.get(SOURCES, params={"nmae": "x"}, headers=BROWSER)
+    assert (
+        "The parameter nmae is not known and is ignored; the nearest known one is name."
+        in page.text
+    )
+    assert "nmae" in page.headers["warning"]

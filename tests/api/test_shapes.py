@@ -1,0 +1,235 @@
+"""The shapes that published clients read: tasks, wms_info, contracts, scenarios, and what rasters are ordered by."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from httpx import Client
+from sqlalchemy import Engine
+
+from pipeline.catalogue.database import sync_engine
+from pipeline.catalogue.migrations import downgrade, migrate
+from tests.api.conftest import SOURCES, Add, As, base, names
+from tests.conftest import new_database
+from tests.database import execute, rows
+
+pytestmark = pytest.mark.usefixtures("empty", "people")
+RASTERS, SCENARIOS = "/api/v4/rasters/", "/api/v4/scenarios/"
+UUID = "7a9ed96e-3a44-4501-ad41-a440f59df105"
+EMPTY = {"endpoint": "", "layer": ""}
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ({}, EMPTY),
+        ({"wms_info": None}, EMPTY),
+        ({"wms_info": []}, EMPTY),
+        ({"wms_info": "text"}, EMPTY),
+        ({"wms_info": {"endpoint": None, "layer": 3}}, EMPTY),
+        ({"wms_info": {"endpoint": "https://x/wms"}}, {"endpoint": "https://x/wms", "layer": ""}),
+        (
+            {"wms_info": {"endpoint": "https://x/wms", "layer": "a:b", "more": 1}},
+            {"endpoint": "https://x/wms", "layer": "a:b", "more": 1},
+        ),
+    ],
+)
+def test_wms_info_is_an_object_with_two_texts_whatever_is_stored(
+    as_: As, owner: str, written: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    admin = as_("admin")
+    made = admin.post(RASTERS, json={"name": "l", "organisation": owner, **written})
+    assert (made.status_code, made.json()["wms_info"]) == (201, shown)
+    layer = admin.get(made.json()["url"]).json()
+    assert layer["wms_info"] == shown
+    assert admin.put(layer["url"], json=layer).json() == layer
+    assert admin.get(RASTERS).json()["results"][0]["wms_info"] == shown
+
+
+@pytest.mark.parametrize("query", ["", "?format=json"])
+def test_the_result_of_a_task_is_a_url_that_can_be_fetched(
+    client: Client, engine: Engine, add_source: Add, query: str
+) -> None:
+    source = add_source("a")
+    execute(
+        engine,
+        "INSERT INTO tasks (uuid, status, result, detail) VALUES (:uuid, 'SUCCESS', :result, 'Files replaced: 2.') "
+        "ON CONFLICT (uuid) DO UPDATE SET result = excluded.result",
+        uuid=UUID, result=f"rastersources/{source.uuid}",
+    )  # fmt: skip
+    task = client.get(f"/api/v4/tasks/{UUID}/{query}").json()
+    assert task["result"] == f"{base(client)}{SOURCES}{source.uuid}/{query}"
+    assert client.get(task["result"]).json()["uuid"] == str(source.uuid)
+    assert task["detail"] == "Files replaced: 2."
+
+
+@pytest.fixture
+def before(server: str, template: str) -> Iterator[Engine]:
+    """A database of the release before."""
+    with new_database(server, template) as url:
+        engine = sync_engine(url)
+        downgrade(engine, "0009")
+        yield engine
+        engine.dispose()
+
+
+def test_tasks_of_the_release_before_keep_what_they_told(before: Engine) -> None:
+    told = [
+        {"raster_source": UUID, "replaced": 3},
+        {"code": "missing_crs", "message": "x"},
+        None,
+    ]
+    details = [None, "missing_crs: x", None]
+    for number, (result, detail) in enumerate(zip(told, details, strict=True)):
+        values = {"result": None if result is None else json.dumps(result), "detail": detail}
+        execute(
+            before,
+            "INSERT INTO tasks (uuid, status, result, detail) "
+            "VALUES (gen_random_uuid(), 'SUCCESS', CAST(:result AS jsonb), :detail)",
+            **values,
+        )
+        assert number < len(told)
+    migrate(before)
+    assert [tuple(row) for row in rows(before, "SELECT result, detail FROM tasks ORDER BY id")] == [
+        (f"rastersources/{UUID}", "Files replaced: 3."),
+        (None, "missing_crs: x"),
+        (None, None),
+    ]
+
+
+def test_contracts_are_of_organisations_with_a_quota_only(
+    as_: As, client: Client, engine: Engine, owner: str
+) -> None:
+    url = "/api/v4/contracts/"
+    execute(engine, "UPDATE organisations SET raster_storage_capacity = NULL")
+    assert as_("user").get(url).json()["count"] == 0
+    try:
+        for capacity in (0, 1000):
+            execute(engine, "UPDATE organisations SET raster_storage_capacity = :n", n=capacity)
+            (contract,) = as_("user").get(url).json()["results"]
+            assert contract["organisation"]["uuid"] == owner
+            assert contract["raster_storage_capacity"] == capacity
+            assert as_("stranger").get(url).json()["count"] == client.get(url).json()["count"] == 0
+    finally:
+        execute(engine, "UPDATE organisations SET raster_storage_capacity = NULL")
+
+
+def make(as_: As, path: str, owner: str, **fields: Any) -> dict[str, Any]:
+    """One of a list, as it is answered."""
+    made = as_("admin").post(
+        path, json={"organisation": owner, "access_modifier": "Public", **fields}
+    )
+    assert made.status_code == 201, made.text
+    found: dict[str, Any] = made.json()
+    return found
+
+
+def ordered(client: Client, path: str, order: str) -> list[str]:
+    return names(client.get(path, params={"ordering": order}))
+
+
+def test_rasters_are_ordered_by_supplier_temporal_and_name_of_the_organisation(
+    as_: As, client: Client, owner: str, add_organisation: Any, engine: Engine
+) -> None:
+    make(as_, RASTERS, owner, name="a", supplier="supplier", temporal=False)
+    make(as_, RASTERS, owner, name="b", supplier=None, temporal=True)
+    make(as_, RASTERS, owner, name="c", supplier="admin", temporal=False)
+    assert ordered(client, RASTERS, "supplier") == ["c", "a", "b"]
+    assert ordered(client, RASTERS, "-supplier") == ["a", "c", "b"]
+    assert ordered(client, RASTERS, "temporal") == ["a", "c", "b"]
+    assert ordered(client, RASTERS, "-temporal,-supplier") == ["b", "a", "c"]
+    number = add_organisation("Another")
+    execute(engine, "UPDATE layers SET organisation_id = :number WHERE name = 'b'", number=number)
+    assert ordered(client, RASTERS, "organisation__name") == ["b", "a", "c"]
+    assert ordered(client, RASTERS, "-organisation__name") == ["a", "c", "b"]
+
+
+def test_rasters_are_ordered_by_whether_their_sources_are_temporal_as_the_caller_sees_it(
+    as_: As, client: Client, owner: str, add_source: Add
+) -> None:
+    for name, access in (("hidden", 300), ("shown", 0), ("static", 0)):
+        source = add_source(name, access_modifier=access, temporal=name != "static").uuid
+        block = ["lizard_nxt.blocks.LizardRasterSource", str(source)]
+        make(as_, RASTERS, owner, name=name, source={"graph": {"r": block}, "name": "r"})
+    assert ordered(client, RASTERS, "-temporal") == ["shown", "hidden", "static"]
+    assert ordered(as_("admin"), RASTERS, "-temporal") == ["hidden", "shown", "static"]
+    shown = as_("admin").get(RASTERS, params={"ordering": "temporal"}).json()["results"]
+    assert [one["temporal"] for one in shown] == [False, True, True]
+
+
+@pytest.fixture
+def three(empty: None, as_: As, owner: str) -> None:
+    """Scenarios with different facts, and one with none."""
+    make(
+        as_, SCENARIOS, owner, name="a", model_name="Rotterdam", total_size=10, supplier="supplier"
+    )
+    make(as_, SCENARIOS, owner, name="b")
+    make(
+        as_,
+        SCENARIOS,
+        owner,
+        name="c",
+        model_name="amsterdam",
+        total_size="2000000000000",
+        supplier="admin",
+    )
+
+
+@pytest.mark.usefixtures("three")
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ("total_size", "acb"), ("-total_size", "cab"), ("supplier", "cab"), ("-supplier", "acb"),
+    ],
+)  # fmt: skip
+def test_scenarios_are_ordered_by_what_is_known_of_them(
+    client: Client, order: str, expected: str
+) -> None:
+    assert ordered(client, SCENARIOS, order) == list(expected)
+
+
+@pytest.mark.usefixtures("three")
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("model_name=Rotterdam", "a"), ("model_name__icontains=AMSTER", "c"), ("model_name__isnull=true", "b"),
+        ("supplier=admin", "c"), ("supplier__isnull=true", "b"), ("total_size=10", "a"), ("total_size__gt=10", "c"),
+        ("total_size__lte=10", "a"), ("total_size__gte=10", "ac"), ("total_size__lt=999999999999999999", "ac"),
+        ("total_size__isnull=true", "b"), ("total_size=", "abc"), ("total_size__exact=2000000000000", "c"),
+    ],
+)  # fmt: skip
+def test_scenarios_are_filtered_by_what_is_known_of_them(
+    client: Client, query: str, expected: str
+) -> None:
+    assert names(client.get(f"{SCENARIOS}?{query}")) == list(expected)
+
+
+@pytest.mark.usefixtures("three")
+def test_a_scenario_shows_null_where_nothing_is_known_and_usage_sums_the_rest(
+    as_: As, owner: str
+) -> None:
+    shown = as_("admin").get(SCENARIOS).json()["results"]
+    facts = [(one["model_name"], one["supplier"], one["total_size"]) for one in shown]
+    assert facts == [
+        ("Rotterdam", "supplier", 10),
+        (None, None, None),
+        ("amsterdam", "admin", 2 * 10**12),
+    ]
+    usage = as_("admin").get(f"/api/v4/organisations/{owner}/usage/").json()
+    assert usage["scenario_total_size"] == 2 * 10**12 + 10
+    for one in shown:
+        assert as_("admin").put(one["url"], json=one).json() == one
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, True, "x", "1" * 16, [], 2**53 + 1, 1e300])
+def test_a_size_that_is_no_number_of_bytes_is_refused(as_: As, owner: str, value: object) -> None:
+    body = {"name": "n", "organisation": owner, "total_size": value}
+    answer = as_("admin").post(SCENARIOS, content=json.dumps(body))
+    assert (answer.status_code, list(answer.json()["detail"])) == (400, ["total_size"])
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "1.5", "1" * 19, "\u0661"])
+def test_a_filter_by_a_size_that_is_no_number_is_refused(client: Client, value: str) -> None:
+    answer = client.get(SCENARIOS, params={"total_size__gt": value})
+    assert (answer.status_code, list(answer.json()["detail"])) == (400, ["total_size__gt"])
