@@ -52,6 +52,7 @@ def run_server(
         statement_timeout_seconds=configured.statement_timeout_seconds,
         uploads=uploads_place(configured),
         upload_bytes=configured.upload_bytes,
+        upload_reserve_bytes=configured.upload_reserve_bytes,
         body_bytes=configured.body_bytes,
         cors_origins=tuple(configured.cors_origins),
     )

@@ -17,16 +17,19 @@ from pipeline.api.endpoint import Answer, Api, render
 from pipeline.api.links import prefix_of
 from pipeline.api.middleware import Cors, Faults, Metrics, MetricsPage, PathPrefix, SecurityHeaders
 from pipeline.api.problems import Problem
+from pipeline.api.receiving import Receiver
 from pipeline.api.routes import routes
 
 
 def create_app(config: ApiConfig) -> FastAPI:
     """The API; it connects to the database when the first request needs it."""
-    api, registry = Api(config, Database(config)), CollectorRegistry()
+    database, registry = Database(config), CollectorRegistry()
+    api = Api(config, database, Receiver(config, database))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await api.receiver.close()
         await api.database.close()
 
     app = FastAPI(

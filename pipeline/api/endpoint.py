@@ -20,6 +20,7 @@ from pipeline.api.links import Links, base_of
 from pipeline.api.pages import show_answer
 from pipeline.api.parameters import FORMATS, parse_format, parse_query
 from pipeline.api.problems import Problem, method_not_allowed, not_found, unavailable
+from pipeline.api.receiving import Receiver
 from pipeline.catalogue.access import Caller
 from pipeline.catalogue.filters import Filter
 from pipeline.catalogue.lookups import BadValue, parse_uuid
@@ -33,6 +34,7 @@ class Api:
 
     config: ApiConfig
     database: Database
+    receiver: Receiver
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ import psycopg
 from psycopg.types.json import Jsonb
 from sqlalchemy import Engine
 
-from pipeline.catalogue.data import UNNEEDED
 from pipeline.catalogue.database import transaction
 from pipeline.catalogue.fit import REFUSE_MISFITS
 from pipeline.catalogue.register import UPSERT_FILES, UPSERT_SYSTEMS, refuse_undated
@@ -159,12 +158,6 @@ def refuse_upload(
             return Settled("gone", unused=[upload.uri])
         connection.execute(SETTLE, settled)
     return Settled(state, rejection, [] if again else [upload.uri])
-
-
-def unneeded(engine: Engine, uris: Sequence[str]) -> list[str]:
-    """Those of our files that can be deleted."""
-    with transaction(engine) as connection:
-        return [uri for (uri,) in connection.execute(UNNEEDED, {"uris": list(uris)})]
 
 
 def lock(connection: Connection, upload: Claim) -> tuple[UUID, bool] | None:

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from pipeline.deposit.bucket import BucketDeposit
-from pipeline.deposit.deposit import SECONDS_AT_REST, Deposit, Incoming
+from pipeline.deposit.deposit import Deposit, Incoming
 from pipeline.deposit.folder import FolderDeposit
 from pipeline.storage import named_place
 
-__all__ = ["SECONDS_AT_REST", "BucketDeposit", "Deposit", "FolderDeposit", "Incoming", "deposit_at"]
+__all__ = ["BucketDeposit", "Deposit", "FolderDeposit", "Incoming", "deposit_at"]
 
 
 def deposit_at(where: str | Path) -> Deposit:
