@@ -80,6 +80,8 @@ def test_the_samples_name_the_schema() -> None:
         SOURCE + 'time = "tag"\n',
         SOURCE + 'group = "all"\nuuid = "4f3b1fd6-2bd6-4a55-8a3c-d3ca1af7bb7a"\n',
         DROP,
+        DROP + 'organisation = "A"\n',
+        DROP + 'organisation = ["A", "B"]\n',
     ],
 )
 def test_what_is_right_fits_both(text: str, tmp_path: Path) -> None:
@@ -119,6 +121,8 @@ def test_what_is_right_fits_both(text: str, tmp_path: Path) -> None:
         SOURCE + "limits = { pages = 1 }\n",
         DROP + 'uuid = "x"\n',
         DROP + 'done = ""\n',
+        DROP + "organisation = []\n",
+        DROP + 'organisation = ["A", ""]\n',
         DROP.replace('folder = "in"\n', ""),
     ],
 )
