@@ -20,10 +20,10 @@ from pipeline.api.fields import UUID as UUID_SCHEMA
 from pipeline.api.generic import one
 from pipeline.api.links import API, Links
 from pipeline.api.multipart import UploadForm
-from pipeline.api.problems import Problem, forbidden, invalid, unavailable
+from pipeline.api.problems import Problem, forbidden, invalid
 from pipeline.api.quota import check_quota, left_for_good
 from pipeline.api.rastersources import RASTER_SOURCES
-from pipeline.api.receiving import Destination, Reservation, refusal
+from pipeline.api.receiving import Destination, Reservation, given_up, refusal
 from pipeline.api.shared import INTEGER
 from pipeline.api.writing import locked
 from pipeline.catalogue import change, data, upload_files
@@ -212,7 +212,7 @@ async def record(call: Call, values: dict[str, Any], connection: AsyncConnection
     source = await locked(call, RASTER_SOURCES, call.uuid(RASTER_SOURCES.model), connection)
     ended = upload_files.end_receiving(values["uri"], call.api.receiver.number)
     if (await connection.execute(ended)).one_or_none() is None:
-        raise unavailable("The file was given up while the database was away; send it again.")
+        raise given_up()
     check_quota(values["size"], await left_for_good(source.organisation_id, connection))
     task = (await connection.execute(data.new_task())).one()
     whose = {"source_id": source.id, "task_id": task.id, "user_id": call.caller.user_id}

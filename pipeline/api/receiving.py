@@ -15,7 +15,7 @@ from sqlalchemy.sql import Executable
 from pipeline.api.config import ApiConfig
 from pipeline.api.database import Database, make_engine, translated
 from pipeline.api.deposit import deposit_of, discard_unneeded
-from pipeline.api.problems import Problem, unavailable
+from pipeline.api.problems import Problem, not_found, unavailable
 from pipeline.api.quota import check_quota, left_for_good
 from pipeline.catalogue import upload_files
 from pipeline.catalogue.database import follow, sync_engine
@@ -160,7 +160,8 @@ class Reservation:
         """Record the file; raises Problem 413 or 507 where there is no room for so many bytes."""
         number = self.receiver.number
         record = upload_files.begin_receiving(self.uri, self.source.id, number, size)
-        await self.database.transaction(partial(self._reserve, size, record))
+        if not await self.database.transaction(partial(self._reserve, size, record)):
+            raise not_found("RasterSource")  # it was deleted just now
         self.size = size
 
     async def extend(self, size: int) -> None:
@@ -171,17 +172,19 @@ class Reservation:
             await asyncio.to_thread(self._check_disk, {self.uri: self.size})
             return
         record = upload_files.reserve_more(self.uri, self.receiver.number, size)
-        await self.database.transaction(partial(self._reserve, size, record))
+        if not await self.database.transaction(partial(self._reserve, size, record)):
+            raise given_up()
         self.size = size
 
-    async def _reserve(self, size: int, record: Executable, connection: AsyncConnection) -> None:
+    async def _reserve(self, size: int, record: Executable, connection: AsyncConnection) -> bool:
+        """Whether there was something to record; raises Problem."""
         await connection.execute(upload_files.reserve_in_turn())
         left = await left_for_good(self.source.organisation_id, connection)
         check_quota(size, None if left is None else left + self.size)
         others = (await connection.execute(upload_files.being_received())).all()
         announced = {row.uri: row.reserved for row in others} | {self.uri: size}
         await asyncio.to_thread(self._check_disk, announced)
-        await connection.execute(record)
+        return (await connection.execute(record)).one_or_none() is not None
 
     def _check_disk(self, announced: dict[str, int]) -> None:
         """Raises Problem 507 where these files would take what the disk must keep free."""
@@ -196,6 +199,11 @@ class Reservation:
 def refusal(error: TransientError) -> Problem:
     """507 where the disk is full, 503 for any other trouble of the storage."""
     return no_room() if isinstance(error, DiskFull) else unavailable(f"{error}.")
+
+
+def given_up() -> Problem:
+    """503: another server found this one dead, and deleted the file."""
+    return unavailable("The file was given up while the database was away; send it again.")
 
 
 def no_room() -> Problem:

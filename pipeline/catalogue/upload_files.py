@@ -18,12 +18,13 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal,
     literal_column,
     select,
     text,
     update,
 )
-from sqlalchemy.types import ARRAY, Text
+from sqlalchemy.types import ARRAY, BigInteger, Text
 
 from pipeline.catalogue.database import begin
 from pipeline.catalogue.tables import catalogue_identity, raster_sources, upload_files
@@ -76,15 +77,21 @@ def reserve_in_turn() -> TextClause:
 
 
 def begin_receiving(uri: str, source_id: int, receiver: int, reserved: int) -> Executable:
-    """Record a file that is going to be written, and the bytes that it needs."""
-    return insert(upload_files).values(
-        uri=uri, source_id=source_id, receiver=receiver, reserved=reserved
+    """Record a file that is going to be written, and the bytes that it needs; no row where its source is gone."""
+    found = select(
+        literal(uri), raster_sources.c.id, literal(receiver), literal(reserved, BigInteger)
+    ).where(raster_sources.c.id == source_id)
+    columns = ["uri", "source_id", "receiver", "reserved"]
+    statement = insert(upload_files).from_select(
+        columns, found.with_for_update(key_share=True, read=True)
     )
+    return statement.returning(upload_files.c.uri)
 
 
 def reserve_more(uri: str, receiver: int, reserved: int) -> Executable:
-    """Need more bytes than before."""
-    return update(upload_files).where(*_received_by(uri, receiver)).values(reserved=reserved)
+    """Need more bytes than before; no row where it was given up meanwhile."""
+    statement = update(upload_files).where(*_received_by(uri, receiver)).values(reserved=reserved)
+    return statement.returning(upload_files.c.uri)
 
 
 def end_receiving(uri: str, receiver: int) -> Executable:
