@@ -6,11 +6,12 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.ingestion import escape, with_reason
+from pipeline.catalogue.upload_files import sweep, take_up
 from pipeline.catalogue.uploads import Settled
 from pipeline.entry import catalogue, upload_worker
 from pipeline.errors import CatalogueError, RastersourcesError
 from pipeline.settings import settings
-from pipeline.uploading import process_waiting, sweep
+from pipeline.uploading import process_waiting
 
 
 def run() -> int:
@@ -32,6 +33,7 @@ def uploads_flow() -> State[object]:
     configured = settings()
     settled: list[Settled] = []
     with catalogue(configured) as engine, upload_worker(configured, engine) as worker:
+        take_up(engine, worker.deposit)
         sweep(engine, worker.deposit)
         while some := process_waiting(worker):
             settled += some

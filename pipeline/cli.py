@@ -24,6 +24,7 @@ from pipeline.commands.rejected import rejected
 from pipeline.commands.scheduling import deploy
 from pipeline.commands.sources import sources
 from pipeline.commands.syncing import COMMANDS
+from pipeline.commands.uploads import uploads
 from pipeline.entry import (
     bring_up_to_date,
     catalogue,
@@ -55,7 +56,12 @@ database = typer.Typer(
 app.add_typer(database, name="db")
 for name, command in {**COMMANDS, "deploy": deploy}.items():
     app.command(name)(command)
-for group, commands in {**GROUPS, "sources": sources, "rejected": rejected}.items():
+for group, commands in {
+    **GROUPS,
+    "sources": sources,
+    "rejected": rejected,
+    "uploads": uploads,
+}.items():
     app.add_typer(commands, name=group)
 
 

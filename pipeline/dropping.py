@@ -273,7 +273,7 @@ class Reception:
         self, rejection: Rejection, move: Move, destination: Destination | None, report: Report
     ) -> None:
         """Keep a refusal, and move the file."""
-        owner = destination.organisation_id if destination else self.scope.organisation_id
+        owner = destination.organisation_id if destination else self.scope.owner
         refuse(self.engine, self.work.drop, rejection, move, owner)
         self.finish(move)
         report.rejected.append(replace(rejection, uri=move.target))

@@ -21,6 +21,10 @@ class TransientError(RastersourcesError):
     """The same call may work later: the database or the storage did not answer."""
 
 
+class DiskFull(TransientError):
+    """The disk of the uploads has no room left."""
+
+
 class Overlapping(TransientError):
     """Another run of the same definition is at work."""
 

@@ -57,6 +57,7 @@ def run_server(
         uploads=uploads_place(configured),
         try_upload=TryUpload(where, configured, locate),
         upload_bytes=configured.upload_bytes,
+        upload_reserve_bytes=configured.upload_reserve_bytes,
         body_bytes=configured.body_bytes,
         cors_origins=tuple(configured.cors_origins),
     )

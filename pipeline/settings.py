@@ -77,6 +77,8 @@ class Settings(BaseSettings):
     """Folder or s3:// prefix of uploaded files; None: `uploads` in the home folder."""
     upload_bytes: int = Field(default=10 * 2**30, ge=1)
     """Longest file that may be uploaded."""
+    upload_reserve_bytes: int = Field(default=2**30, ge=0)
+    """What uploads leave free on the disk of their folder; a bucket has none."""
     statement_timeout_seconds: float = Field(default=30.0, gt=0)
     """Time that one query of the API may take."""
     body_bytes: int = Field(default=2**20, ge=1)

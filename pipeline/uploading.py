@@ -13,6 +13,7 @@ import psycopg
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline.catalogue.upload_files import discard_unneeded, sweep, take_up
 from pipeline.catalogue.uploads import (
     Claim,
     Settled,
@@ -21,9 +22,8 @@ from pipeline.catalogue.uploads import (
     refuse_upload,
     register_upload,
     try_upload,
-    unneeded,
 )
-from pipeline.deposit import SECONDS_AT_REST, Deposit, TrialUpload
+from pipeline.deposit import Deposit, TrialUpload
 from pipeline.errors import RasterError, RastersourcesError, Rejection
 from pipeline.raster import Assigned, EachDated, RasterFile, ReadingPool, ReadOptions, TimeRule
 from pipeline.storage import StoredFile
@@ -53,10 +53,13 @@ class Worker:
 
 
 def work_until(stop: Event, worker: Worker) -> None:
-    """Process uploads as they come; while the database or the storage is away, wait for it."""
-    sweep_at, trouble = monotonic(), ""
+    """Process uploads as they come; while the database or the storage is away, or another catalogue's, wait for it."""
+    taken_up, sweep_at, trouble = False, monotonic(), ""
     while not stop.is_set():
         try:
+            if not taken_up:
+                take_up(worker.engine, worker.deposit)
+                taken_up = True
             idle = not process_waiting(worker)
             if monotonic() >= sweep_at:
                 sweep_at = monotonic() + SECONDS_BETWEEN_SWEEPS
@@ -137,14 +140,5 @@ def conclude(worker: Worker, upload: Claim, outcome: RasterFile | Rejection) -> 
     else:
         settled = register_upload(worker.engine, upload, outcome)
     if settled.unused:
-        worker.deposit.discard(unneeded(worker.engine, settled.unused))
+        discard_unneeded(worker.engine, worker.deposit, settled.unused)
     return settled
-
-
-def sweep(engine: Engine, deposit: Deposit, seconds: float = SECONDS_AT_REST) -> list[str]:
-    """Delete files that nothing needs, such as those that a killed server was receiving; their URIs."""
-    suspects = unneeded(engine, list(deposit.uris()))
-    # Looked up again: a file that was being received just now may have become an upload.
-    unused = unneeded(engine, deposit.at_rest(suspects, seconds))
-    deposit.discard(unused)
-    return unused

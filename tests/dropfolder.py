@@ -16,6 +16,8 @@ from tests.derived import assert_derived
 from tests.factory import write_raster
 from tests.ingestion import synced
 
+Field = str | int | list[str] | None
+
 KEPT = (
     "raster_sources",
     "rejected_files",
@@ -32,6 +34,7 @@ def new_site(engine: Engine, pool: ReadingPool, base: Path) -> "Site":
     with engine.begin() as connection:
         for table in KEPT:  # for a few rows quicker than TRUNCATE
             connection.execute(text(f"DELETE FROM {table}"))
+        connection.execute(text("INSERT INTO organisations (name) VALUES ('Owner')"))
     site = Site(engine, pool, base)
     for folder in (site.folder, site.done, site.refused):
         folder.mkdir()
@@ -84,16 +87,17 @@ class Site:
             statement = SOURCE.replace(":supplier", "CAST(:supplier AS text)")
             return connection.execute(text(statement), values).scalar_one()
 
-    def work(self, **fields: str | int) -> DropWork:
-        """The drop folder as a sources.toml says it."""
-        fields = {"folder": "incoming", "settle_seconds": 0, **fields}
-        lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in fields.items())
+    def work(self, **fields: Field) -> DropWork:
+        """The drop folder as a sources.toml says it; a field of None is left out."""
+        fields = {"folder": "incoming", "settle_seconds": 0, "organisation": "Owner", **fields}
+        given = {name: value for name, value in fields.items() if value is not None}
+        lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in given.items())
         config = self.base / "sources.toml"
         config.write_text(f'[[drop]]\nid = "drop"\n{lines}')
         (work,) = drops_of_config(config)
         return work
 
-    def sync(self, **fields: str | int) -> Report:
+    def sync(self, **fields: Field) -> Report:
         """Run it, with `done` and `refused` as folders unless the fields say otherwise."""
         fields = {"done": "done", "refused": "refused", **fields}
         report = synced(self.engine, self.pool.read, self.work(**fields))

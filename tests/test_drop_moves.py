@@ -104,7 +104,8 @@ def begun(site: Site, code: str) -> Path:
     work, path = site.work(done="done", refused="refused"), site.drop(f"{code}.tif")
     file = stored_file(path, ["/"])
     move = Move(file.uri, file_uri(site.done / path.name), file.fingerprint, file.sidecars)
-    (source,) = drops.match(site.engine, drops.Scope(), [code])[code]
+    scope = drops.find_scope(site.engine, work.drop)
+    (source,) = drops.match(site.engine, scope, [code])[code]
     folder = file_uri(site.folder) + "/"
     drops.record(site.engine, work.drop, folder, move, source.id, read_path(path))
     assert site.files() == [(code, f"done/{code}.tif")]

@@ -158,15 +158,69 @@ def test_of_several_sources_of_a_code_that_of_the_supplier_is_meant(site: Site) 
 def test_a_refusal_belongs_to_the_organisation_of_the_source_or_of_the_drop_folder(
     site: Site,
 ) -> None:
-    site.source("rain")
-    site.drop("rain.tif", crs=None)
+    site.source("elsewhere", organisation="Another")
+    uuid = site.source("rain")
+    site.drop(f"{uuid}.tif", crs=None)
     site.drop("unknown.tif")
     query = "SELECT code, name FROM rejected_files LEFT JOIN organisations AS o ON o.id = organisation_id ORDER BY code"
-    site.sync(refused="keep")
-    assert rows(site.engine, query) == [("missing_crs", "Owner"), ("unmatched", None)]
-    execute(site.engine, "DELETE FROM rejected_files")
-    site.sync(refused="keep", organisation="Owner")
-    assert rows(site.engine, query) == [("missing_crs", "Owner"), ("unmatched", "Owner")]
+    for organisations, owner in (
+        (None, None), (["Another", "Owner"], None), (["Owner"], "Owner"), ("Owner", "Owner"),
+    ):  # fmt: skip
+        site.sync(refused="keep", organisation=organisations)
+        assert rows(site.engine, query) == [("missing_crs", "Owner"), ("unmatched", owner)]
+        execute(site.engine, "DELETE FROM rejected_files")
+
+
+# Codes that others take ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("supplier", [None, "me"], ids=["of anyone", "of a supplier"])
+def test_a_code_that_another_organisation_takes_changes_nothing(
+    site: Site, supplier: str | None
+) -> None:
+    site.source("rain", supplier=supplier)
+    site.source("rain", supplier=supplier, organisation="Squatter")
+    site.source("snow", supplier=supplier, organisation="Squatter")
+    site.drop("rain.tif")
+    site.drop("snow.tif")
+    report = site.sync(organisation="Owner", supplier=supplier)
+    assert (report.registered, [one.code for one in report.rejected]) == (1, ["unmatched"])
+    found = rows(
+        site.engine,
+        "SELECT o.name, s.supplier_code FROM raster_sources AS s "
+        "JOIN organisations AS o ON o.id = organisation_id WHERE file_count > 0",
+    )
+    assert found == [("Owner", "rain")]
+
+
+@pytest.mark.parametrize("supplier", [None, "me"], ids=["of anyone", "of a supplier"])
+def test_without_an_organisation_uuids_count_alone(site: Site, supplier: str | None) -> None:
+    uuid = site.source("rain", supplier=supplier)
+    site.source(str(uuid), supplier=supplier, organisation="Squatter")
+    site.source("snow", supplier=supplier, organisation="Squatter")
+    site.drop(f"{uuid}.tif")
+    site.drop("snow.tif")
+    site.drop("rain.tif")
+    report = site.sync(organisation=None, supplier=supplier)
+    assert (report.registered, [one.code for one in report.rejected]) == (1, ["unmatched"] * 2)
+    assert "a supplier_code counts only where the drop folder names its organisation" in (
+        report.rejected[0].message
+    )
+    assert site.files() == [("rain", f"done/{uuid}.tif")]
+
+
+def test_codes_count_in_each_organisation_of_a_list(site: Site) -> None:
+    site.source("rain")
+    site.source("snow", organisation="Another")
+    site.source("hail", organisation="Squatter")
+    for code in ("rain", "snow", "hail"):
+        site.drop(f"{code}.tif")
+    report = site.sync(organisation=["Owner", "Another"])
+    assert (report.registered, [one.uri for one in report.rejected]) == (
+        2,
+        [file_uri(site.refused / "hail.tif")],
+    )
+    assert site.files() == [("rain", "done/rain.tif"), ("snow", "done/snow.tif")]
 
 
 # Files that stay ---------------------------------------------------------------------------------------------------

@@ -1,16 +1,18 @@
 """Uploads to `rastersources serve` in a process of its own: quick, small in memory, and safe from being killed."""
 
-import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
+from pipeline.catalogue.upload_files import sweep
 from pipeline.deposit import FolderDeposit
-from pipeline.uploading import sweep
+from tests.api.conftest import until
+from tests.database import execute
 from tests.factory import write_raster
 from tests.serving import (
     HEAD,
@@ -63,14 +65,12 @@ def test_a_killed_server_loses_nothing_and_doubles_nothing(
 ) -> None:
     assert_nothing_lost_or_doubled(serving, engine, tif, kills)
     deposit = FolderDeposit(home.resolve() / "uploads")
-    for uri in deposit.uris():
-        path = deposit.path(uri)
-        assert path
-        for one in (path, path.parent):
-            if one.exists():
-                os.utime(one, (0, 0))
     sweep(engine, deposit)
-    assert set(deposit.uris()) == set(rows(engine, "SELECT uri FROM raster_files"))
+    files = set(rows(engine, "SELECT uri FROM raster_files"))
+    assert set(deposit.uris()) == files
+    execute(engine, "UPDATE upload_files SET changed = now() - interval '1 hour'")
+    sweep(engine, deposit)
+    assert set(rows(engine, "SELECT uri FROM upload_files")) == files
 
 
 def test_a_server_that_is_killed_takes_the_processes_that_read_with_it(
@@ -88,6 +88,57 @@ def test_a_server_that_is_killed_takes_the_processes_that_read_with_it(
     serving.start()
 
 
+def test_a_server_that_is_killed_while_it_receives_leaves_no_file_and_no_reservation(
+    serving: Serving, engine: Engine, home: Path
+) -> None:
+    url, half = serving.source(), 2**20
+    deposit = FolderDeposit(home.resolve() / "uploads")
+    serving.settle(engine)
+    used = rows(engine, "SELECT coalesce(sum(size), 0) FROM raster_sources")[0]
+    quota(engine, int(used) + 3 * half)
+    before = set(deposit.uris())
+    with begun(serving, url, 2 * half) as connection:
+        connection.sendall(bytes(half + half // 2))
+        until(lambda: written(deposit, before) > half // 2)
+        assert send_zeros(serving, url, 2 * half) == 413
+        serving.kill()
+    serving.start()
+    assert send_zeros(serving, url, 2 * half) == 200
+    serving.settle(engine)
+    until(lambda: set(deposit.uris()) == set(rows(engine, "SELECT uri FROM raster_files")))
+    quota(engine, None)
+
+
+def quota(engine: Engine, size: int | None) -> None:
+    execute(engine, "UPDATE organisations SET raster_storage_capacity = :size", size=size)
+
+
+def written(deposit: FolderDeposit, before: set[str]) -> int:
+    """Bytes of the files that were not there before."""
+    paths = [deposit.path(uri) for uri in set(deposit.uris()) - before]
+    return sum(path.stat().st_size for path in paths if path is not None and path.exists())
+
+
+def send_zeros(serving: Serving, url: str, size: int) -> int:
+    """Upload a file of zeros; the status of the answer."""
+    body = HEAD + bytes(size) + b"\r\n--b--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    return serving.client.post(f"{url}data/", content=body, headers=headers).status_code
+
+
+@contextmanager
+def begun(serving: Serving, url: str, size: int) -> Iterator[socket.socket]:
+    """A connection on which an upload has begun, whose form has so many bytes behind its head."""
+    with socket.create_connection(("127.0.0.1", serving.port)) as connection:
+        head = (
+            f"POST {url[url.index('/api') :]}data/ HTTP/1.1\r\nHost: x\r\nusername: __key__\r\n"
+            f"password: {serving.key}\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+            f"Content-Length: {len(HEAD) + size}\r\n\r\n"
+        )
+        connection.sendall(head.encode() + HEAD)
+        yield connection
+
+
 def children(pid: int) -> list[int]:
     """The processes that a process has started."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
@@ -96,13 +147,7 @@ def children(pid: int) -> list[int]:
 
 def test_a_server_that_is_stopped_says_so_to_who_is_sending(serving: Serving) -> None:
     url = serving.source()
-    with socket.create_connection(("127.0.0.1", serving.port)) as connection:
-        head = (
-            f"POST {url[url.index('/api') :]}data/ HTTP/1.1\r\nHost: x\r\nusername: __key__\r\n"
-            f"password: {serving.key}\r\nContent-Type: multipart/form-data; boundary=b\r\n"
-            "Content-Length: 50000\r\n\r\n"
-        )
-        connection.sendall(head.encode() + HEAD)
+    with begun(serving, url, 50_000) as connection:
         time.sleep(0.5)
         serving.process.terminate()
         assert connection.recv(2**16).startswith(b"HTTP/1.1 503 ")

@@ -19,17 +19,19 @@ from pipeline.api.links import prefix_of
 from pipeline.api.middleware import Cors, Faults, Metrics, MetricsPage, PathPrefix, SecurityHeaders
 from pipeline.api.pages import show_problem
 from pipeline.api.problems import Problem
+from pipeline.api.receiving import Receiver
 from pipeline.api.routes import routes
 from pipeline.catalogue.access import ANONYMOUS
 
 
 def create_app(config: ApiConfig) -> FastAPI:
     """The API; it connects to the database when the first request needs it."""
-    api, registry = Api(config, Database(make_engine(config))), CollectorRegistry()
+    api, registry = new_api(config), CollectorRegistry()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await api.receiver.close()
         await api.database.close()
 
     app = FastAPI(
@@ -45,6 +47,12 @@ def create_app(config: ApiConfig) -> FastAPI:
     )
     app.state.api = api
     return app
+
+
+def new_api(config: ApiConfig) -> Api:
+    """What the endpoints share; it connects to the database when it is first used."""
+    database = Database(make_engine(config))
+    return Api(config, database, Receiver(config, database))
 
 
 def metrics_routes(registry: CollectorRegistry) -> list[Route]:

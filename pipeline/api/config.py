@@ -35,6 +35,8 @@ class ApiConfig:
     """How many files an upload would replace, for dry runs: raises RasterError or TransientError. None: no dry runs."""
     upload_bytes: int = 10 * 2**30
     """Longest file that clients may send; beyond it 413."""
+    upload_reserve_bytes: int = 2**30
+    """What uploads leave free on the disk of their folder; below it 507."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call the API, with a key and never with a session; `*` stands for all."""
     session_hours: float = 12.0

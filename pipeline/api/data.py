@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from pipeline.api.auth import require_login
 from pipeline.api.body import CSRF_FIELD, FORM, JSON, MULTIPART, media_type, read_object
 from pipeline.api.contents import written_contents
 from pipeline.api.deletion import Question, ask_about_data
-from pipeline.api.deposit import deposit_of, discard_unneeded
+from pipeline.api.deposit import discard_ended
 from pipeline.api.endpoint import Answer, Call, Endpoint
 from pipeline.api.fields import LINK, STRING, Field, Json, nullable
 from pipeline.api.fields import UUID as UUID_SCHEMA
@@ -23,11 +23,12 @@ from pipeline.api.generic import one
 from pipeline.api.links import API, Links
 from pipeline.api.multipart import FILE, UploadForm
 from pipeline.api.problems import Problem, forbidden, invalid, unavailable
-from pipeline.api.quota import bytes_left, check_quota, left_for_good
+from pipeline.api.quota import check_quota, left_for_good
 from pipeline.api.rastersources import RASTER_SOURCES
+from pipeline.api.receiving import Destination, Reservation, Trial, given_up, refusal
 from pipeline.api.shared import INTEGER
 from pipeline.api.writing import locked
-from pipeline.catalogue import change, data
+from pipeline.catalogue import change, data, upload_files
 from pipeline.catalogue.lookups import BLANK, MOMENT_PATTERN, BadValue, parse_moment
 from pipeline.deposit import FolderDeposit, Incoming, NamelessIncoming, TrialUpload
 from pipeline.errors import CatalogueError, RasterError, TransientError
@@ -114,6 +115,7 @@ class Data(Endpoint):
         "DELETE": {"content": written_contents(PERIOD_SCHEMA)},
     }
     answers = {"POST": {"anyOf": [RECEIVED_SCHEMA, TRIED_SCHEMA]}, "DELETE": REMOVED_SCHEMA}  # noqa: RUF012
+    refusals = {"POST": (507,)}  # noqa: RUF012
 
     async def check_there(self, call: Call) -> None:
         """Raises Problem 404 when the source is not there for the caller."""
@@ -133,25 +135,17 @@ class Data(Endpoint):
 
     async def post(self, call: Call) -> Answer:
         """A file for the source: on the disk and in the catalogue before this answers."""
-        source, deposit = await writable(call), deposit_of(call.api.config)
-        rows = await call.api.database.rows(data.storage_of(source.organisation_id))
-        room = Room(call.api.config.upload_bytes, bytes_left(rows))
-        room.check_form(int_header(call.request, "content-length"))
-        if call.dry_run:
-            return await try_out(call, source, room)
+        source = await writable(call)
+        declared = int_header(call.request, "content-length") - ENVELOPE
+        check_length(declared, call.api.config.upload_bytes)
+        destination, expected = Destination(source.id, source.organisation_id), max(0, declared)
         try:
-            incoming = await asyncio.to_thread(deposit.receive)
-            try:
-                task, _ = await receive(call, incoming, room)
-            except (Problem, TransientError) as error:
-                # After a failure in the database nobody knows whether the upload is there; the sweep will.
-                if not isinstance(error, Problem) or error.status < 500:
-                    await asyncio.to_thread(deposit.discard, [incoming.uri])
-                raise
-            finally:
-                await asyncio.to_thread(incoming.close)
+            if call.dry_run:
+                return await try_out(call, source, destination, expected)
+            async with call.api.receiver.reservation(destination, expected) as reservation:
+                task = await receive(call, reservation)
         except TransientError as error:
-            raise unavailable(f"{error}.") from error
+            raise refusal(error) from error
         return Answer({"task_id": task, "url": call.links.at(f"{API}/tasks/{task}")})
 
     async def delete(self, call: Call) -> Answer:
@@ -166,29 +160,15 @@ class Data(Endpoint):
             raise invalid({"stop": ["Must not be before start."]})
         work = partial(remove, call, start, stop)
         removed, revoked, partly = await call.api.database.transaction(work)
-        await discard_unneeded(call.api.config, call.api.database, [*removed, *revoked])
+        await discard_ended(call.api.config, call.api.database, [*removed, *revoked])
         counts = {"removed": len(removed), "revoked": len(revoked), "partly": partly}
         return Answer({"detail": f"Files removed: {len(removed)}.", **counts})
 
 
-@dataclass(frozen=True)
-class Room:
-    """How many bytes a file may have."""
-
-    limit: int
-    """Of any file."""
-    left: int | None
-    """Of the quota of the organisation; None without one."""
-
-    def check(self, size: int) -> None:
-        """Raises Problem 413 for a file that is too large."""
-        if size > self.limit:
-            raise Problem(413, f"A file may be {self.limit} bytes long.")
-        check_quota(size, self.left)
-
-    def check_form(self, size: int) -> None:
-        """The same for a whole form, whose fields and boundaries do not count."""
-        self.check(size - ENVELOPE)
+def check_length(size: int, limit: int) -> None:
+    """Raises Problem 413 for a file that is longer than any may be."""
+    if size > limit:
+        raise Problem(413, f"A file may be {limit} bytes long.")
 
 
 async def writable(call: Call) -> Any:
@@ -200,56 +180,86 @@ async def writable(call: Call) -> Any:
     return source
 
 
-async def try_out(call: Call, source: Any, room: Room) -> Answer:
-    """What would become of the file: it is read as an upload is, and nothing is left of it; raises Problem."""
-    judge, deposit = call.api.config.try_upload, deposit_of(call.api.config)
+async def try_out(call: Call, source: Any, destination: Destination, expected: int) -> Answer:
+    """What would become of the file: it is read as an upload is, and nothing is left of it.
+
+    Raises Problem or TransientError.
+    """
+    judge, deposit = call.api.config.try_upload, await call.api.receiver.open()
     if judge is None:
         raise unavailable("This server reads no files; ask one that does.")
     folder = deposit.folder if isinstance(deposit, FolderDeposit) else None
+    trial = Trial(call.api.receiver, call.api.database, call.api.config, deposit, destination)
+    await trial.begin(expected)
+    incoming = await asyncio.to_thread(NamelessIncoming, folder)
     try:
-        incoming = await asyncio.to_thread(NamelessIncoming, folder)
-        try:
-            _, timestamp = await receive(call, incoming, room)
-            trial = TrialUpload(incoming.stored(), source.id, source.temporal, timestamp)
-            async with call.api.trials.turn(source.organisation_id):
-                replaced = await asyncio.to_thread(judge, trial)
-        finally:
-            await asyncio.to_thread(incoming.close)
-    except TransientError as error:
-        raise unavailable(f"{error}.") from error
+        sent = read_sent(await receive_form(call, incoming, trial))
+        await asyncio.to_thread(incoming.keep)
+        said = (sent.timestamp, sent.crs, sent.nodata)
+        upload = TrialUpload(incoming.stored(), source.id, source.temporal, *said)
+        async with call.api.trials.turn(source.organisation_id):
+            replaced = await asyncio.to_thread(judge, upload)
     except RasterError as error:
         raise invalid({FILE: [f"{error.code}: {error.message}"]}) from error
+    finally:
+        await asyncio.to_thread(incoming.close)
     result = call.links.to("rastersources", source.uuid)
     return Answer({"status": "SUCCESS", "result": result, "detail": f"Files replaced: {replaced}."})
 
 
-async def receive(call: Call, incoming: Incoming, room: Room) -> tuple[UUID, datetime | None]:
-    """Take the form in; the uuid of the task, once all is durable, and the time that the client gave.
+@dataclass(frozen=True)
+class Sent:
+    """What a client says of a file that it sends."""
 
-    Raises Problem or TransientError.
-    """
+    filename: str | None
+    timestamp: datetime | None
+    crs: str | None
+    nodata: str | None
 
-    def sink(piece: memoryview) -> None:
-        room.check(incoming.size + len(piece))
-        incoming.write(piece)
+
+def read_sent(form: UploadForm) -> Sent:
+    """The fields beside the file; raises Problem 400 that names a wrong one."""
+    fields = form.fields
+    return Sent(
+        form.filename,
+        read_moment(fields.get("timestamp"), "timestamp"),
+        read_assigned(fields.get("crs"), "crs"),
+        read_assigned(fields.get("nodata"), "nodata"),
+    )
+
+
+async def receive(call: Call, reservation: Reservation) -> UUID:
+    """Take the form in; the uuid of the task, once all is durable. Raises Problem or TransientError."""
+    incoming = await asyncio.to_thread(reservation.deposit.receive, reservation.uri)
+    try:
+        sent = read_sent(await receive_form(call, incoming, reservation))
+        await asyncio.to_thread(incoming.keep)
+    finally:
+        await asyncio.to_thread(incoming.close)
+    work = partial(record, call, {**asdict(sent), "size": incoming.size, "uri": incoming.uri})
+    return await call.api.database.transaction(work)
+
+
+async def receive_form(call: Call, incoming: Incoming, reservation: Reservation) -> UploadForm:
+    """Write the file of a form as it arrives, once there is room for it. Raises Problem or TransientError."""
+    config, arrived, total = call.api.config, bytearray(), 0
 
     def begin(fields: Mapping[str, str]) -> None:
         call.check_token(fields.get(CSRF_FIELD))
 
-    form = UploadForm(call.request.headers.get("content-type", ""), begin, sink)
+    form = UploadForm(call.request.headers.get("content-type", ""), begin, arrived.extend)
     call.request.state.fields = form.fields  # which a page shows again
-    total = 0
-    async for piece in pieces(call.request, call.api.config.body_seconds):
+    async for piece in pieces(call.request, config.body_seconds):
         total += len(piece)
-        room.check_form(total)
+        check_length(total - ENVELOPE, config.upload_bytes)
         await asyncio.to_thread(form.write, piece)
+        if arrived:
+            check_length(incoming.size + len(arrived), config.upload_bytes)
+            await reservation.extend(incoming.size + len(arrived))
+            await asyncio.to_thread(incoming.write, bytes(arrived))
+            arrived.clear()
     form.finish()
-    timestamp = read_moment(form.fields.get("timestamp"), "timestamp")
-    given = {name: read_assigned(form.fields.get(name), name) for name in ("crs", "nodata")}
-    await asyncio.to_thread(incoming.keep)
-    values = {"filename": form.filename, "timestamp": timestamp, "size": incoming.size, **given}
-    work = partial(record, call, {**values, "uri": incoming.uri})
-    return await call.api.database.transaction(work), timestamp
+    return form
 
 
 async def pieces(request: Request, seconds: float) -> AsyncIterator[bytes]:
@@ -274,6 +284,9 @@ async def pieces(request: Request, seconds: float) -> AsyncIterator[bytes]:
 async def record(call: Call, values: dict[str, Any], connection: AsyncConnection) -> UUID:
     """An upload that waits to be processed, and its task, whose uuid is returned; raises Problem."""
     source = await locked(call, RASTER_SOURCES, call.uuid(RASTER_SOURCES.model), connection)
+    ended = upload_files.end_receiving(values["uri"], call.api.receiver.number)
+    if (await connection.execute(ended)).one_or_none() is None:
+        raise given_up()
     check_quota(values["size"], await left_for_good(source.organisation_id, connection))
     task = (await connection.execute(data.new_task())).one()
     whose = {"source_id": source.id, "task_id": task.id, "user_id": call.caller.user_id}

@@ -96,7 +96,7 @@ class DryRunDatabase(Database):
             await connection.rollback()
 
 
-def make_engine(config: ApiConfig) -> AsyncEngine:
+def make_engine(config: ApiConfig, connections: int | None = None) -> AsyncEngine:
     """An engine whose connections are tried before use, so that a restart of PostgreSQL goes unnoticed."""
     milliseconds = max(1, int(config.statement_timeout_seconds * 1000))
     options = (
@@ -105,7 +105,7 @@ def make_engine(config: ApiConfig) -> AsyncEngine:
     engine = create_async_engine(
         sqlalchemy_url(config.database_url),
         connect_args={"options": options, "connect_timeout": 5},
-        pool_size=config.connections,
+        pool_size=connections or config.connections,
         max_overflow=0,
         pool_timeout=config.statement_timeout_seconds,
         pool_pre_ping=True,

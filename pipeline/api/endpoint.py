@@ -23,6 +23,7 @@ from pipeline.api.pages import Form, refused_form, show_answer, show_question, w
 from pipeline.api.parameters import FORMATS, Parameter, is_dry_run, parse_format, parse_query
 from pipeline.api.problems import Problem, method_not_allowed, not_found, unavailable
 from pipeline.api.query_help import explain, known_parameters, unknown_parameters, warning
+from pipeline.api.receiving import Receiver
 from pipeline.api.trials import Trials
 from pipeline.catalogue.access import Caller
 from pipeline.catalogue.filters import Filter
@@ -37,6 +38,7 @@ class Api:
 
     config: ApiConfig
     database: Database
+    receiver: Receiver
     trials: Trials = field(default_factory=Trials)
 
     @cached_property

@@ -78,7 +78,7 @@ def document(endpoints: Iterable[tuple[str, Endpoint]], server: str) -> Schema:
                 "password": {"type": "apiKey", "in": "header", "name": "password"},
             },
             "schemas": {"Problem": ENVELOPE, "Metadata": METADATA, "Json": ANY_JSON},
-            "responses": {str(status): problem_response(status) for status in (*ALWAYS, 412)},
+            "responses": {str(status): problem_response(status) for status in (*ALWAYS, 412, 507)},
         },
     }
 

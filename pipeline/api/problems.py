@@ -19,6 +19,7 @@ REASONS = {
     431: "Headers too long",
     500: "Internal error",
     503: "Service unavailable",
+    507: "Insufficient storage",
 }
 GENERAL = 10
 """Code of every refusal but a validation error."""

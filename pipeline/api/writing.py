@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.api.auth import require_login
 from pipeline.api.body import read_object
-from pipeline.api.deposit import discard_unneeded
+from pipeline.api.deposit import discard_ended
 from pipeline.api.endpoint import Answer, Call
 from pipeline.api.fields import Field, represent
 from pipeline.api.problems import Problem, forbidden, invalid, not_found
@@ -73,7 +73,7 @@ async def remove(call: Call, resource: Resource) -> Answer:
         _delete, call, resource, call.uuid(resource.model), force is True or force == "true"
     )
     uploads = await call.api.database.transaction(work)
-    await discard_unneeded(call.api.config, call.api.database, uploads)
+    await discard_ended(call.api.config, call.api.database, uploads)
     return Answer(None, 204)
 
 

@@ -1,29 +1,29 @@
 """What clients change in the data of a raster source, as statements: an upload received, a range of time removed."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Executable, Select, TextClause, bindparam, cast, func, insert, select, text
-from sqlalchemy.types import ARRAY, BigInteger, DateTime, Text
+from sqlalchemy.types import BigInteger, DateTime
 
-from pipeline.catalogue.tables import organisations, raster_files, raster_sources, tasks, uploads
+from pipeline.catalogue.tables import (
+    organisations,
+    raster_files,
+    raster_sources,
+    tasks,
+    upload_files,
+    uploads,
+)
 from pipeline.catalogue.tombstones import BURY_FILES
+from pipeline.catalogue.upload_files import reserved_bytes
 
 OPEN = ("requested", "received", "processing", "retry")
 """States of uploads that are not settled yet."""
 
-# Files of ours that no raster source consists of, and that no upload waits with.
-UNNEEDED = """
-    SELECT uri FROM unnest(CAST(%(uris)s AS text[])) AS kept (uri)
-    WHERE NOT EXISTS (SELECT FROM raster_files AS file WHERE file.uri = kept.uri)
-      AND NOT EXISTS (SELECT FROM uploads AS upload WHERE upload.uri = kept.uri
-                      AND upload.state IN ('requested', 'received', 'processing', 'retry'))
-"""
-
 
 def storage_of(organisation_id: int) -> Select[Any]:
-    """`capacity` in bytes and `used`: all raster sources, and uploads on their way. No row without a quota."""
+    """`capacity` in bytes and `used`: all raster sources, and uploads on their way, those included that are being
+    received. No row without a quota."""
     stored = select(func.coalesce(func.sum(raster_sources.c.size), 0)).where(
         raster_sources.c.organisation_id == organisation_id
     )
@@ -32,7 +32,8 @@ def storage_of(organisation_id: int) -> Select[Any]:
         .join(raster_sources, raster_sources.c.id == uploads.c.source_id)
         .where(raster_sources.c.organisation_id == organisation_id, uploads.c.state.in_(OPEN))
     )
-    used = stored.scalar_subquery() + waiting.scalar_subquery()
+    receiving = reserved_bytes(raster_sources.c.organisation_id == organisation_id)
+    used = stored.scalar_subquery() + waiting.scalar_subquery() + receiving.scalar_subquery()
     return select(
         organisations.c.raster_storage_capacity.label("capacity"), used.label("used")
     ).where(
@@ -46,7 +47,9 @@ def size_of(source_id: int) -> Select[Any]:
         uploads.c.source_id == source_id, uploads.c.state.in_(OPEN)
     )
     stored = func.coalesce(raster_sources.c.size, 0)
-    return select(stored + waiting.scalar_subquery()).where(raster_sources.c.id == source_id)
+    receiving = reserved_bytes(upload_files.c.source_id == source_id)
+    size = stored + waiting.scalar_subquery() + receiving.correlate(None).scalar_subquery()
+    return select(size).where(raster_sources.c.id == source_id)
 
 
 def lock_organisation(organisation_id: int) -> Select[Any]:
@@ -150,9 +153,3 @@ def files_of(source: int) -> Select[Any]:
         func.count().filter(sent).label("uploaded"),
         waiting.scalar_subquery().label("waiting"),
     ).where(mine)
-
-
-def unneeded(uris: Sequence[str]) -> TextClause:
-    """Those of our files that can be deleted."""
-    statement = text(UNNEEDED.replace("%(uris)s", ":uris"))
-    return statement.bindparams(bindparam("uris", list(uris), ARRAY(Text)))

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
-from sqlalchemy import Engine
+from sqlalchemy import Engine, Table
 
 from pipeline.catalogue.database import begin, is_storable, transaction
 from pipeline.catalogue.lookups import BadValue, parse_uuid
@@ -27,17 +27,18 @@ from pipeline.raster import RasterFile
 from pipeline.sources.drop import Drop
 from pipeline.sources.naming import Meaning
 
-# All raster sources with these codes or uuids.
+# All raster sources with these codes or uuids. Anyone may choose a code: it counts in the named organisations alone.
 MATCH = """
     SELECT wanted.key, source.id, source.temporal, source.organisation_id, source.supplier_id,
            coalesce(source.uuid = wanted.uuid, false)
     FROM unnest(%(keys)s::text[], %(uuids)s::uuid[]) AS wanted (key, uuid)
     CROSS JOIN LATERAL (
-        SELECT id FROM raster_sources AS coded WHERE coded.supplier_code = wanted.key
+        SELECT id FROM raster_sources AS coded
+        WHERE coded.supplier_code = wanted.key AND coded.organisation_id = ANY (%(organisations)s::bigint[])
         UNION SELECT id FROM raster_sources AS named WHERE named.uuid = wanted.uuid
     ) AS found
     JOIN raster_sources AS source ON source.id = found.id
-    WHERE %(organisation)s::bigint IS NULL OR source.organisation_id = %(organisation)s
+    WHERE %(organisations)s::bigint[] IS NULL OR source.organisation_id = ANY (%(organisations)s::bigint[])
     ORDER BY source.id
 """
 REFUSED = "SELECT uri FROM rejected_files WHERE definition = %s AND uri = ANY (%s)"
@@ -68,8 +69,14 @@ DERIVE = "SELECT derive_sources(%s)"
 class Scope:
     """Whose raster sources files may be dropped for; None: everyone's."""
 
-    organisation_id: int | None = None
+    organisation_ids: Sequence[int] | None = None
     supplier_id: int | None = None
+
+    @property
+    def owner(self) -> int | None:
+        """The organisation of a refused file that no source is known for; None where that may be another one."""
+        ids = self.organisation_ids
+        return ids[0] if ids is not None and len(ids) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -88,29 +95,30 @@ class Destination:
 def find_scope(engine: Engine, drop: Drop) -> Scope:
     """Whose sources a drop folder is for; raises CatalogueError where they are not there."""
     with begin(engine) as connection:
-        found = []
-        for table, column, name in (
-            (organisations, "name", drop.organisation),
-            (users, "username", drop.supplier),
-        ):
-            number = find(connection, table, column, name, create=False) if name else None
-            if name and number is None:
-                what = "organisation" if table is organisations else "user"
+
+        def id_of(table: Table, column: str, name: str, what: str) -> int:
+            number = find(connection, table, column, name, create=False)
+            if number is None:
                 raise CatalogueError(
                     f'there is no {what} "{name}", whom "{drop.id}" names; '
                     f'add it with: rastersources {what} add "{name}"'
                 )
-            found.append(number)
-    return Scope(*found)
+            return number
+
+        ids = [
+            id_of(organisations, "name", name, "organisation") for name in drop.organisation or ()
+        ]
+        supplier = drop.supplier and id_of(users, "username", drop.supplier, "user")
+    return Scope(ids or None, supplier or None)
 
 
 def match(engine: Engine, scope: Scope, keys: Iterable[str]) -> dict[str, list[Destination]]:
-    """Uuid or code -> the raster sources that have it."""
+    """Uuid or code -> the raster sources that have it; codes in the organisations of the scope alone."""
     wanted = sorted({key for key in keys if is_storable(key)})
     parameters = {
         "keys": wanted,
         "uuids": [uuid_of(key) for key in wanted],
-        "organisation": scope.organisation_id,
+        "organisations": None if scope.organisation_ids is None else list(scope.organisation_ids),
     }
     found: dict[str, list[Destination]] = {}
     with transaction(engine) as connection:
@@ -148,6 +156,11 @@ def choose(
         if meaning.fault:
             raise MissingTime(f"the time in its name is none: {meaning.fault}; rename it")
         return own[0], meaning.time
+    if scope.organisation_ids is None:
+        raise Unmatched(
+            "no raster source has the uuid in its name; name it <uuid>[_<timestamp>].tif (a supplier_code counts only "
+            "where the drop folder names its organisation)"
+        )
     raise Unmatched(
         "no raster source has the uuid or supplier_code in its name; name it <uuid or supplier_code>[_<timestamp>].tif"
     )

@@ -16,9 +16,13 @@ from pipeline.errors import CatalogueError
 from pipeline.raster import Notice
 from pipeline.sources.series import Series, series_of
 
+# Anyone may choose the name of a source: one that is called like the uuid or the definition of others is not meant.
 FIND = """
     SELECT id, uuid::text, name, definition, declared_interval, projection, notices FROM raster_sources
-    WHERE name = %(name)s OR uuid = %(uuid)s OR definition = %(name)s ORDER BY id
+    WHERE CASE WHEN EXISTS (SELECT FROM raster_sources WHERE uuid = %(uuid)s) THEN uuid = %(uuid)s
+               WHEN EXISTS (SELECT FROM raster_sources WHERE definition = %(name)s) THEN definition = %(name)s
+               ELSE name = %(name)s END
+    ORDER BY id
 """
 COUNT_FILES = """
     SELECT count(*), count(*) FILTER (WHERE state = 'missing') FROM raster_files WHERE source_id = %s

@@ -333,6 +333,23 @@ uploads = Table(
     required("attempts", Integer, "0"),
 )
 
+catalogue_identity = Table(
+    "catalogue_identity",
+    metadata,
+    Column("only_row", Boolean, primary_key=True, server_default=text("true")),
+    required("uuid", Uuid, "gen_random_uuid()"),
+)
+
+upload_files = Table(
+    "upload_files",
+    metadata,
+    Column("uri", Text, primary_key=True),
+    reference("source_id", "raster_sources", nullable=True, ondelete="SET NULL"),
+    Column("receiver", Integer),
+    required("reserved", BigInteger, "0"),
+    moment("changed"),
+)
+
 rejected_files = Table(
     "rejected_files",
     metadata,

@@ -14,7 +14,6 @@ from uuid import UUID
 import psycopg
 from sqlalchemy import Engine
 
-from pipeline.catalogue.data import UNNEEDED
 from pipeline.catalogue.database import transaction
 from pipeline.catalogue.fit import REFUSE_MISFITS
 from pipeline.catalogue.register import UPSERT_FILES, UPSERT_SYSTEMS, refuse_undated
@@ -184,12 +183,6 @@ def refuse_upload(
             return Settled("gone", unused=[upload.uri])
         connection.execute(SETTLE, settled)
     return Settled(state, rejection, [] if again else [upload.uri])
-
-
-def unneeded(engine: Engine, uris: Sequence[str]) -> list[str]:
-    """Those of our files that can be deleted."""
-    with transaction(engine) as connection:
-        return [uri for (uri,) in connection.execute(UNNEEDED, {"uris": list(uris)})]
 
 
 def lock(connection: Connection, upload: Claim) -> tuple[UUID, bool] | None:

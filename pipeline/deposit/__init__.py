@@ -3,13 +3,12 @@
 from pathlib import Path
 
 from pipeline.deposit.bucket import BucketDeposit
-from pipeline.deposit.deposit import SECONDS_AT_REST, Deposit, Incoming
+from pipeline.deposit.deposit import Deposit, Incoming
 from pipeline.deposit.folder import FolderDeposit
 from pipeline.deposit.nameless import NamelessIncoming, TrialUpload
 from pipeline.storage import named_place
 
 __all__ = [
-    "SECONDS_AT_REST",
     "BucketDeposit",
     "Deposit",
     "FolderDeposit",

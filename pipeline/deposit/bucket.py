@@ -1,13 +1,14 @@
 """Uploaded files in a bucket: sent on in parts as they arrive, there as a whole or not at all."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock
+from typing import Literal
 from uuid import uuid4
 
-from pipeline.deposit.deposit import NAME, OURS, SECONDS_AT_REST
-from pipeline.errors import NotAllowed, NotFound, TransientError
+from pipeline.deposit.deposit import MARK, NAME, OURS, mark_text, marked_identity
+from pipeline.errors import NotAllowed, TransientError
 from pipeline.storage import Place, StoredFile
 from pipeline.storage.buckets import listed, stored_object
 from pipeline.storage.objects import bucket_and_key, object_uri, reason_of, store_of
@@ -16,8 +17,6 @@ PART_BYTES = 8 * 2**20
 """Of one part; S3 takes 10,000 of them, which is 80 GB."""
 PARTS_AT_ONCE = 2
 """On their way while the next one fills: so many and one more are in memory."""
-CLOCK = ".clock"
-"""An object that is written to learn what time it is there."""
 
 _GIVEN_UP = "the file was given up while it was received; send it again"
 
@@ -80,9 +79,42 @@ class BucketDeposit:
         store_of(bucket)
         return BucketDeposit(bucket, f"{key}/" if key else "")
 
-    def receive(self) -> BucketIncoming:
+    @property
+    def name(self) -> str:
+        """Its URI."""
+        return object_uri(self.bucket, self.prefix)
+
+    def owner(self) -> str | None:
+        """By the object `.catalogue`."""
+        import obstore
+
+        with _translated(), suppress(FileNotFoundError):
+            found = obstore.get(store_of(self.bucket), f"{self.prefix}{MARK}")
+            return marked_identity(bytes(found.bytes()))
+        return None
+
+    def mark(self, identity: str, *, replace: bool = False) -> None:
+        """By a conditional PUT (If-None-Match): of several that want to, one succeeds."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        key, text = f"{self.prefix}{MARK}", mark_text(identity)
+        mode: Literal["overwrite", "create"] = "overwrite" if replace else "create"
+        with _translated(), suppress(AlreadyExistsError):
+            obstore.put(store_of(self.bucket), key, text, mode=mode)
+
+    def new_uri(self) -> str:
+        """Below a prefix of its own."""
+        return object_uri(self.bucket, f"{self.prefix}{uuid4().hex}/{NAME}")
+
+    def receive(self, uri: str) -> BucketIncoming:
         """A new object, whose parts are sent as they come."""
-        return BucketIncoming(self.bucket, f"{self.prefix}{uuid4().hex}/{NAME}")
+        key = self._key(uri)
+        assert key is not None, uri
+        return BucketIncoming(self.bucket, key)
+
+    def bytes_free(self, announced: Mapping[str, int]) -> None:
+        """A bucket has no disk that could be full."""
 
     def holds(self, uri: str) -> bool:
         """By its prefix and name."""
@@ -102,17 +134,6 @@ class BucketDeposit:
             if self.holds(uri):
                 yield uri
 
-    def at_rest(self, uris: Iterable[str], seconds: float = SECONDS_AT_REST) -> list[str]:
-        """By the clock of the storage, which may differ from ours."""
-        written = {}
-        for uri in filter(self.holds, uris):
-            with suppress(NotFound):
-                written[uri] = self.file(uri).modified_ns
-        if not written:
-            return []
-        latest = self._now() - int(seconds * 1e9)
-        return [uri for uri, when in written.items() if when <= latest]
-
     def discard(self, uris: Iterable[str]) -> None:
         """In one request for many."""
         import obstore
@@ -127,13 +148,6 @@ class BucketDeposit:
         name = uri.removesuffix(f"/{NAME}").rpartition("/")[2]
         key = f"{self.prefix}{name}/{NAME}"
         return key if OURS.fullmatch(name) and object_uri(self.bucket, key) == uri else None
-
-    def _now(self) -> int:
-        import obstore
-
-        with _translated():
-            obstore.put(store_of(self.bucket), f"{self.prefix}{CLOCK}", b"")
-        return stored_object(self.bucket, f"{self.prefix}{CLOCK}").modified_ns
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What a storage of uploaded files must be able to do."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from pipeline.storage import StoredFile
@@ -10,8 +10,21 @@ NAME = "raster.tif"
 """Of every file; the folder or prefix that it lies in has a name of its own."""
 OURS = re.compile("[0-9a-f]{32}")
 """That name; whatever else lies in the storage is left alone."""
-SECONDS_AT_REST = 60
-"""After which a file that nobody knows and nobody writes belongs to no one."""
+MARK = ".catalogue"
+"""The file or object that names the catalogue which the storage belongs to."""
+
+
+def mark_text(identity: str) -> bytes:
+    """What the mark holds."""
+    explained = (
+        "the rastersources catalogue that this storage of uploads belongs to; see docs/uploads.md"
+    )
+    return f"{identity}\n({explained})\n".encode()
+
+
+def marked_identity(text: bytes) -> str:
+    """The identity in a mark; whatever stands there in its place belongs to no catalogue of ours."""
+    return text.partition(b"\n")[0][:100].decode(errors="replace").strip()
 
 
 class Incoming(Protocol):
@@ -34,8 +47,24 @@ class Incoming(Protocol):
 class Deposit(Protocol):
     """A storage that holds uploaded files and nothing else."""
 
-    def receive(self) -> Incoming:
-        """A new, empty file; raises TransientError when it cannot be made."""
+    @property
+    def name(self) -> str:
+        """Where it is, for people."""
+
+    def owner(self) -> str | None:
+        """The identity that the storage is marked with; None without a mark. Raises TransientError."""
+
+    def mark(self, identity: str, *, replace: bool = False) -> None:
+        """Mark the storage with an identity unless it has a mark, or in its place; raises TransientError."""
+
+    def new_uri(self) -> str:
+        """The URI of a file that is not there yet."""
+
+    def receive(self, uri: str) -> Incoming:
+        """A new, empty file of a new URI; raises TransientError when it cannot be made."""
+
+    def bytes_free(self, announced: Mapping[str, int]) -> int | None:
+        """Bytes that the disk has left once these files have so many bytes; None without a disk of ours."""
 
     def holds(self, uri: str) -> bool:
         """Whether a file is one of ours, by its name."""
@@ -46,8 +75,5 @@ class Deposit(Protocol):
     def uris(self) -> Iterator[str]:
         """All that is here, whole or not; raises TransientError."""
 
-    def at_rest(self, uris: Iterable[str], seconds: float = SECONDS_AT_REST) -> list[str]:
-        """Those that are here and that nobody has been writing for so long; raises TransientError."""
-
     def discard(self, uris: Iterable[str]) -> None:
-        """Delete those that are ours; files elsewhere are left alone. Raises TransientError."""
+        """Delete those that lie here; files elsewhere are left alone. Raises TransientError."""

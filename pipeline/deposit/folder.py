@@ -1,32 +1,32 @@
 """Uploaded files in a folder of this machine: each in a folder of its own, on the disk before it counts."""
 
+import errno
 import fcntl
 import os
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from uuid import uuid4
 
-from pipeline.deposit.deposit import NAME, OURS, SECONDS_AT_REST
-from pipeline.errors import NotAllowed, TransientError
+from pipeline.deposit.deposit import MARK, NAME, OURS, mark_text, marked_identity
+from pipeline.errors import DiskFull, NotAllowed, TransientError
 from pipeline.storage import StoredFile, file_uri, stored_file
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""No room on the disk, or within the quota of this user."""
 
 
 class FolderIncoming:
-    """A file that is being received; locked, so that a sweep leaves it alone, until it is closed."""
+    """A file that is being received."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / uuid4().hex / NAME
-        self.uri = file_uri(self.path)
-        self.size = 0
+    def __init__(self, path: Path, uri: str) -> None:
+        self.path, self.uri, self.size = path, uri, 0
         self._writing = Lock()
         with translated():
             self.path.parent.mkdir(mode=0o700)
             self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
 
     def write(self, data: bytes | memoryview) -> None:
         """Append; raises TransientError when the disk is full, or when it was closed meanwhile."""
@@ -56,11 +56,57 @@ class FolderDeposit:
 
     folder: Path
 
-    def receive(self) -> FolderIncoming:
-        """A new, empty file; raises TransientError when it cannot be made."""
+    @property
+    def name(self) -> str:
+        """Its path."""
+        return str(self.folder)
+
+    def owner(self) -> str | None:
+        """By the file `.catalogue`."""
+        with translated(), suppress(FileNotFoundError), (self.folder / MARK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)  # whoever writes it now is waited for
+            return marked_identity(file.read()) or None
+        return None
+
+    def mark(self, identity: str, *, replace: bool = False) -> None:
+        """Under a lock of the file, which a killed process leaves empty at worst: of several that want to, one does."""
         with translated():
             _make(self.folder)
-        return FolderIncoming(self.folder)
+            with (self.folder / MARK).open("ab+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if replace:
+                    file.truncate(0)
+                if file.seek(0, os.SEEK_END) == 0:
+                    file.write(mark_text(identity))
+                    file.flush()
+                    os.fsync(file.fileno())
+            _sync_folder(self.folder)
+
+    def new_uri(self) -> str:
+        """In a folder of its own."""
+        return file_uri(self.folder / uuid4().hex / NAME)
+
+    def receive(self, uri: str) -> FolderIncoming:
+        """A new, empty file of a new URI; raises TransientError when it cannot be made."""
+        path = self.path(uri)
+        assert path is not None, uri
+        with translated():
+            _make(self.folder)
+        return FolderIncoming(path, uri)
+
+    def bytes_free(self, announced: Mapping[str, int]) -> int:
+        """What users other than root may write, without what these files are still to get."""
+        # Their sizes first: what is written meanwhile counts twice, never not at all.
+        missing = sum(max(0, size - self._size(uri)) for uri, size in announced.items())
+        with translated():
+            disk = os.statvfs(_nearest(self.folder))
+        return disk.f_bavail * disk.f_frsize - missing
+
+    def _size(self, uri: str) -> int:
+        path = self.path(uri)
+        with suppress(OSError):
+            return path.stat().st_size if path else 0
+        return 0
 
     def path(self, uri: str) -> Path | None:
         """Where a file is, if it is one of ours."""
@@ -86,28 +132,8 @@ class FolderDeposit:
                 if entry.is_dir(follow_symlinks=False) and OURS.fullmatch(entry.name):
                     yield file_uri(self.folder / entry.name / NAME)
 
-    def at_rest(self, uris: Iterable[str], seconds: float = SECONDS_AT_REST) -> list[str]:
-        """Whoever receives a file locks it at once."""
-        return [uri for uri in uris if self._rests(uri, seconds)]
-
-    def _rests(self, uri: str, seconds: float) -> bool:
-        path = self.path(uri)
-        if path is None:
-            return False
-        try:
-            written = path.stat().st_mtime
-            with path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            with suppress(FileNotFoundError):
-                return time.time() - path.parent.stat().st_mtime > seconds
-            return False
-        except BlockingIOError:
-            return False
-        return time.time() - written > seconds
-
     def discard(self, uris: Iterable[str]) -> None:
-        """Delete those that are ours; files elsewhere are left alone."""
+        """Delete those that lie here; files elsewhere are left alone."""
         for uri in uris:
             path = self.path(uri)
             if path is not None:
@@ -126,12 +152,21 @@ def _make(folder: Path) -> None:
     _sync_folder(folder.parent)
 
 
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there: its disk is the one that would be written to."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Turns errors of the file system into TransientError: the client can do nothing about them."""
     try:
         yield
     except OSError as error:
+        if error.errno in FULL:
+            raise DiskFull("the disk of the uploads is full") from error
         raise TransientError(
             f"the storage of uploads does not work now ({error.strerror}); try again later"
         ) from error

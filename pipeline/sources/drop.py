@@ -9,7 +9,14 @@ from pydantic import AfterValidator, Field
 
 from pipeline.errors import CatalogueError
 from pipeline.sources.definition import digest
-from pipeline.sources.fields import Assigning, Disagreement, Name, Settle, Username, Zone
+from pipeline.sources.fields import (
+    Assigning,
+    Disagreement,
+    Names,
+    Settle,
+    Username,
+    Zone,
+)
 from pipeline.storage import named_place
 
 KEEP = "keep"
@@ -34,8 +41,9 @@ class Drop(Assigning):
 
     folder: Folder
     """The folder that is watched, relative to the sources.toml, or a prefix such as "s3://bucket/incoming/"."""
-    organisation: Name | None = None
-    """Only sources of this organisation are looked for; without it those of all."""
+    organisation: Names | None = None
+    """Only sources of this organisation, or of one of these, are looked for, by uuid or supplier_code. Without it those
+    of all, and by their uuid alone: anybody may give a source of theirs any supplier_code."""
     supplier: Username | None = None
     """Only sources of this supplier, by their username; files for others are refused. Without it those of all."""
     settle_seconds: Settle = 10

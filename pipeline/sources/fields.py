@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     ValidationInfo,
     WithJsonSchema,
     model_validator,
@@ -138,6 +139,18 @@ def a_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def one_or_several(names: list[str]) -> list[str]:
+    """At least one organisation."""
+    if not names:
+        raise ValueError("must name at least one organisation")
+    return names
+
+
+def as_written(names: list[str]) -> str | list[str]:
+    """A text for a list of one, as it stood before lists were possible: hashes of definitions stay the same."""
+    return names[0] if len(names) == 1 else names
+
+
 def an_entry(text: str) -> str:
     """The name of a place, wherever it is relative to."""
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", text)
@@ -176,6 +189,8 @@ DURATION_TEXT = {"type": "string", "pattern": f"^{DURATION}$"}
 DURATION_SCHEMA = {"anyOf": [DURATION_TEXT, {"type": "number", "minimum": 0}]}
 PERIOD_SCHEMA = {"anyOf": [DURATION_TEXT, {"type": "number", "minimum": 1}]}
 TEXT_SCHEMA = {"type": "string", "minLength": 1}
+NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"\S"}
+NAMES_SCHEMA = {"anyOf": [NAME_SCHEMA, {"type": "array", "items": NAME_SCHEMA, "minItems": 1}]}
 TEXTS_SCHEMA = {"anyOf": [TEXT_SCHEMA, {"type": "array", "items": TEXT_SCHEMA, "minItems": 1}]}
 CRON_SCHEMA = {"type": "string", "pattern": r"^\s*\S+(?:\s+\S+){4}\s*$"}
 
@@ -186,6 +201,13 @@ Id = Annotated[
 ]
 Text = Annotated[str, AfterValidator(a_text)]
 Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S"), AfterValidator(a_text)]
+Names = Annotated[
+    list[Name],
+    BeforeValidator(a_list),
+    AfterValidator(one_or_several),
+    PlainSerializer(as_written),
+    WithJsonSchema(NAMES_SCHEMA),
+]
 Username = Annotated[
     str, Field(min_length=1, max_length=150, pattern=r"\S"), AfterValidator(a_text)
 ]

@@ -5,7 +5,7 @@ from pathlib import Path
 from sql import run_file
 
 revision = "0013"
-down_revision = "0009"
+down_revision = "0010"
 
 
 def upgrade() -> None:

@@ -13,9 +13,9 @@ import pytest
 from httpx import BasicAuth, Client, Response
 from sqlalchemy import Engine, text
 
+from pipeline.api.app import new_api
 from pipeline.api.config import ApiConfig
-from pipeline.api.database import Database, make_engine
-from pipeline.api.endpoint import METHODS, Api
+from pipeline.api.endpoint import METHODS
 from pipeline.api.routes import endpoints
 from pipeline.catalogue.people import grant_role
 from pipeline.deposit import FolderDeposit, TrialUpload
@@ -31,7 +31,7 @@ from tests.factory import write_raster
 pytestmark = pytest.mark.usefixtures("empty", "people")
 WRITES = [
     (path, method)
-    for path, endpoint in endpoints(Api(ApiConfig("postgresql://"), Database(make_engine(ApiConfig("postgresql://")))))
+    for path, endpoint in endpoints(new_api(ApiConfig("postgresql://")))
     for method in METHODS
     if method != "GET" and method in endpoint.methods
 ]  # fmt: skip

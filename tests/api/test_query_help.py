@@ -7,9 +7,8 @@ import pytest
 from httpx import Client
 from sqlalchemy import Engine
 
+from pipeline.api.app import new_api
 from pipeline.api.config import ApiConfig
-from pipeline.api.database import Database, make_engine
-from pipeline.api.endpoint import Api
 from pipeline.api.routes import endpoints
 from tests.api.chromium import await_text, chromium, needs_chromium
 from tests.api.conftest import SOURCES, Add, As, base, client_of
@@ -71,7 +70,7 @@ def test_no_list_warns_of_a_parameter_that_its_document_names(
 
 
 def test_every_endpoint_warns(client: Client, database_url: str) -> None:
-    made = endpoints(Api(ApiConfig(database_url), Database(make_engine(ApiConfig(database_url)))))
+    made = endpoints(new_api(ApiConfig(database_url)))
     for path, _ in made:
         url = path.replace("{uuid}", "0" * 32).replace("{id}", "1")
         assert "nobody_knows" in client.get(url, params={"nobody_knows": ""}).headers["warning"], (

@@ -390,6 +390,17 @@ def test_names_uuids_and_definitions_name_sources(engine: Engine) -> None:
         list(gaps(engine, "Tile", "lizard"))
 
 
+def test_a_source_that_is_called_like_the_uuid_or_definition_of_others_is_not_meant(
+    engine: Engine,
+) -> None:
+    Source(engine, "Tile", definition="mosaic")
+    with engine.connect() as connection:
+        uuid = str(connection.execute(text("SELECT uuid FROM raster_sources")).scalar_one())
+    for name in (uuid, "mosaic"):
+        Source(engine, name)
+        assert [one.name for one in gaps(engine, name, "lizard")] == ["Tile"]
+
+
 def test_a_source_without_files_has_no_gaps(engine: Engine) -> None:
     Source(engine, "Empty")
     (found,) = gaps(engine, "Empty", "lizard")

@@ -163,7 +163,11 @@ for error in (TransientError("away"), CatalogueError("wrong"), MissingCRS("none"
 
 def add_upload(engine: Engine, home: Path, path: Path) -> None:
     """An upload to a new source, as a server leaves it that is killed after it answered."""
-    incoming = deposit_at(home / "uploads").receive()
+    deposit = deposit_at(home / "uploads")
+    uri = deposit.new_uri()
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO upload_files (uri) VALUES (:uri)"), {"uri": uri})
+    incoming = deposit.receive(uri)
     incoming.write(path.read_bytes())
     incoming.keep()
     incoming.close()

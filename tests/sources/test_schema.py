@@ -83,6 +83,8 @@ def test_the_samples_name_the_schema() -> None:
         SOURCE + 'crs = "esri:102039"\nnodata = "nan"\n',
         DROP + 'crs = "EPSG:4326"\nnodata = nan\n',
         DROP,
+        DROP + 'organisation = "A"\n',
+        DROP + 'organisation = ["A", "B"]\n',
     ],
 )
 def test_what_is_right_fits_both(text: str, tmp_path: Path) -> None:
@@ -126,6 +128,8 @@ def test_what_is_right_fits_both(text: str, tmp_path: Path) -> None:
         DROP + "nodata = true\n",
         DROP + 'uuid = "x"\n',
         DROP + 'done = ""\n',
+        DROP + "organisation = []\n",
+        DROP + 'organisation = ["A", ""]\n',
         DROP.replace('folder = "in"\n', ""),
     ],
 )

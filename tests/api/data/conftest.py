@@ -1,6 +1,7 @@
 """A server that takes uploads, a worker that processes them, and sources to send to; all real."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from httpx import Client, Response
 from sqlalchemy import Engine, text
 
 from pipeline.api.config import ApiConfig
+from pipeline.catalogue.upload_files import hold_receiver
 from pipeline.catalogue.uploads import Settled
-from pipeline.deposit import Deposit, FolderDeposit
+from pipeline.deposit import Deposit, FolderDeposit, Incoming
 from pipeline.raster import ReadingPool, ReadOptions
 from pipeline.uploading import Worker, process_waiting
 from tests.api.conftest import SOURCES, As, client_of
@@ -57,6 +59,7 @@ def clean(engine: Engine, worker: Worker) -> Iterator[None]:
     """Whatever a test leaves is deleted; a source that is gone needs no files."""
     yield
     worker.deposit.discard(list(worker.deposit.uris()))
+    run(engine, "DELETE FROM upload_files")
     run(engine, "UPDATE organisations SET raster_storage_capacity = NULL")
 
 
@@ -108,6 +111,26 @@ def only(client: Client, url: str, part: str) -> Any:
     """The one row of a list of a source."""
     (row,) = client.get(f"{url}{part}/").json()["results"]
     return row
+
+
+def receiving(engine: Engine, deposit: Deposit, receiver: int = 1) -> Incoming:
+    """A file that a server of this number has recorded and receives; the server is dead unless its lock is held."""
+    uri = deposit.new_uri()
+    run(
+        engine,
+        "INSERT INTO upload_files (uri, receiver) VALUES (:uri, :receiver)",
+        uri=uri,
+        receiver=receiver,
+    )
+    return deposit.receive(uri)
+
+
+@contextmanager
+def living(engine: Engine, receiver: int) -> Iterator[None]:
+    """A server of this number is alive."""
+    with engine.connect() as connection:
+        connection.execute(hold_receiver(receiver))
+        yield
 
 
 def stored(deposit: Deposit) -> list[str]:

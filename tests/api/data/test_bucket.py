@@ -1,21 +1,32 @@
 """Uploads whose storage is a bucket of a real S3 server."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from httpx import Client
 from sqlalchemy import Engine
 
 from pipeline.api.config import ApiConfig
+from pipeline.catalogue.upload_files import sweep
 from pipeline.deposit import BucketDeposit, Deposit, deposit_at
 from pipeline.deposit.bucket import PART_BYTES
 from pipeline.errors import CatalogueError, NotAllowed, TransientError
 from pipeline.storage.objects import store_of
-from pipeline.uploading import Worker, process_waiting, sweep
+from pipeline.uploading import Worker, process_waiting
 from tests.api.conftest import As, client_of, until
-from tests.api.data.conftest import LIMIT, Process, Source, accepted, only, send, stored
+from tests.api.data.conftest import (
+    LIMIT,
+    Process,
+    Source,
+    accepted,
+    living,
+    only,
+    receiving,
+    send,
+    stored,
+)
 from tests.factory import write_raster
 from tests.proxy import Proxy, proxy
 from tests.s3 import Bucket, Server, new_bucket
@@ -54,6 +65,10 @@ def client(database_url: str, deposit: Deposit, own: Bucket) -> Iterator[Client]
         yield client
 
 
+def key_of(uri: str) -> str:
+    return unquote(uri.split("/", 3)[3])
+
+
 def test_a_file_is_in_the_bucket_before_the_answer_and_becomes_part_of_its_source(
     as_: As, source: Source, tif: Path, deposit: Deposit, own: Bucket, process: Process
 ) -> None:
@@ -61,7 +76,7 @@ def test_a_file_is_in_the_bucket_before_the_answer_and_becomes_part_of_its_sourc
     task = accepted(as_("admin"), url, tif)
     (uri,) = stored(deposit)
     assert uri.startswith(f"s3://{own.name}/our%20uploads/")
-    assert own.get(own.keys()[0]) == tif.read_bytes()
+    assert own.get(key_of(uri)) == tif.read_bytes()
     assert [one.state for one in process()] == ["committed"]
     assert as_("admin").get(task).json()["status"] == "SUCCESS"
     file = only(as_("admin"), url, "files")
@@ -112,7 +127,7 @@ def test_a_file_that_is_too_large_or_breaks_off_leaves_nothing(
 
 
 def test_parts_of_a_file_that_is_given_up_are_taken_back(deposit: Deposit, own: Bucket) -> None:
-    incoming = deposit.receive()
+    incoming = deposit.receive(deposit.new_uri())
     for _ in range(3):
         incoming.write(bytes(PART_BYTES))
     assert len(own.unfinished()) == 1
@@ -124,7 +139,7 @@ def test_parts_of_a_file_that_is_given_up_are_taken_back(deposit: Deposit, own: 
 
 
 def test_a_file_of_many_parts_is_whole(deposit: Deposit, own: Bucket) -> None:
-    incoming = deposit.receive()
+    incoming = deposit.receive(deposit.new_uri())
     pieces = [bytes([number]) * (PART_BYTES // 2) for number in range(5)]
     for piece in pieces:
         incoming.write(memoryview(piece))
@@ -132,7 +147,7 @@ def test_a_file_of_many_parts_is_whole(deposit: Deposit, own: Bucket) -> None:
     incoming.keep()
     incoming.close()
     assert incoming.size == len(b"".join(pieces)) == deposit.file(incoming.uri).size
-    assert own.get(own.keys()[0]) == b"".join(pieces)
+    assert own.get(key_of(incoming.uri)) == b"".join(pieces)
 
 
 def test_only_files_of_our_own_are_read_or_deleted(deposit: Deposit, own: Bucket) -> None:
@@ -160,14 +175,14 @@ def test_a_sweep_deletes_what_nothing_needs(
 ) -> None:
     accepted(as_("admin"), source(), tif)
     (needed,) = stored(deposit)
-    forgotten = deposit.receive()
-    forgotten.write(b"x")
-    forgotten.keep()
-    forgotten.close()
-    assert sweep(engine, deposit) == []  # too young
-    time.sleep(1.1)  # the storage counts in seconds
-    assert sweep(engine, deposit, seconds=1) == [forgotten.uri]
-    assert stored(deposit) == [needed]
+    forgotten, strange = receiving(engine, deposit), deposit.receive(deposit.new_uri())
+    for incoming in (forgotten, strange):
+        incoming.write(b"x")
+        incoming.keep()
+    with living(engine, 1):
+        assert forgotten.uri not in sweep(engine, deposit)
+    assert forgotten.uri in sweep(engine, deposit)
+    assert sorted(stored(deposit)) == sorted([needed, strange.uri])
 
 
 def test_a_storage_that_is_away_is_told_to_clients_and_waited_for_by_the_worker(
@@ -201,7 +216,7 @@ def test_a_name_that_is_no_bucket_is_refused() -> None:
 def test_a_whole_bucket_may_hold_uploads(own: Bucket) -> None:
     whole = deposit_at(f"s3://{own.name}")
     assert isinstance(whole, BucketDeposit)
-    incoming = whole.receive()
+    incoming = whole.receive(whole.new_uri())
     incoming.keep()
     assert incoming.uri in list(whole.uris())
     whole.discard([incoming.uri])

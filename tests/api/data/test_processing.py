@@ -1,7 +1,7 @@
 """What becomes of uploads: registered or refused, in the place of what, whatever dies meanwhile."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +12,26 @@ import pytest
 from affine import Affine
 from sqlalchemy import Engine
 
+from pipeline.catalogue.upload_files import sweep
 from pipeline.catalogue.uploads import claim, held
 from pipeline.deposit import FolderDeposit
 from pipeline.errors import TransientError
 from pipeline.raster import ReadOptions
-from pipeline.uploading import Worker, process_waiting, sweep, work_until
+from pipeline.uploading import Worker, process_waiting, work_until
 from tests.api.conftest import As, until
-from tests.api.data.conftest import NOON, ONE, Process, Source, accepted, only, run, send, stored
+from tests.api.data.conftest import (
+    NOON,
+    ONE,
+    Process,
+    Source,
+    accepted,
+    living,
+    only,
+    receiving,
+    run,
+    send,
+    stored,
+)
 from tests.derived import assert_derived
 from tests.factory import RD_TRANSFORM, write_raster
 
@@ -206,54 +219,56 @@ def test_a_file_that_cannot_be_read_now_is_tried_again(
     assert as_("admin").get(task).json()["status"] == "SUCCESS"
 
 
-def test_a_sweep_deletes_what_nothing_needs_and_nobody_writes(
+def test_a_sweep_deletes_what_nothing_needs_and_nobody_receives(
     as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit
 ) -> None:
     accepted(as_("admin"), source(), tif)
     (needed,) = stored(deposit)
-    dead, receiving = deposit.receive(), deposit.receive()
-    dead.close()
-    assert sweep(engine, deposit) == []  # too young
-    for uri in stored(deposit):
-        path = deposit.path(uri)
-        assert path
-        age(path)
-    assert sweep(engine, deposit) == [dead.uri]
-    assert sorted(stored(deposit)) == sorted([needed, receiving.uri])
-    receiving.close()
+    dead, received = receiving(engine, deposit, 1), receiving(engine, deposit, 2)
+    with living(engine, 2):
+        assert sweep(engine, deposit) == [dead.uri]
+    assert sorted(stored(deposit)) == sorted([needed, received.uri])
+    assert received.uri in sweep(engine, deposit)
+    assert stored(deposit) == [needed]
+    run(engine, "UPDATE upload_files SET changed = now() - interval '1 hour'")
+    sweep(engine, deposit)
+    assert run(engine, "SELECT uri FROM upload_files").scalars().all() == [needed]
 
 
 def test_what_others_put_into_the_storage_is_left_alone_and_in_nobodys_way(
     as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit, worker: Worker
 ) -> None:
-    dead = deposit.receive()
-    dead.close()
+    dead = receiving(engine, deposit)
     ours = deposit.path(dead.uri)
     assert ours
-    age(ours)
-    others = [deposit.folder / "2024" / "raster.tif", ours.with_name("raster.tif.aux.xml")]
+    stranger = deposit.path(deposit.new_uri())
+    assert stranger
+    others = [
+        deposit.folder / "2024" / "raster.tif", ours.with_name("raster.tif.aux.xml"), stranger
+    ]  # fmt: skip
     for path in others:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"theirs")
-        age(path)
-    assert sweep(engine, deposit) == [dead.uri]
-    assert sweep(engine, deposit, seconds=-1) == [dead.uri]  # its folder is there still
-    assert [path.read_bytes() for path in others] == [b"theirs"] * 2
+        os.utime(path, (0, 0))
+    assert dead.uri in sweep(engine, deposit)
+    assert dead.uri in sweep(engine, deposit)  # its folder is there still
+    assert [path.read_bytes() for path in others] == [b"theirs"] * 3
     for path in others:
         path.unlink()
         path.parent.rmdir()
 
 
 def test_a_storage_that_cannot_be_swept_keeps_no_upload_waiting(
-    as_: As, source: Source, tif: Path, deposit: FolderDeposit, worker: Worker
+    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit, worker: Worker
 ) -> None:
     tried, stop = Event(), Event()
 
     class Unswept(FolderDeposit):
-        def uris(self) -> Iterator[str]:
+        def discard(self, uris: Iterable[str]) -> None:
             tried.set()
-            raise TransientError("the storage does not list its files")
+            raise TransientError("the storage does not delete files")
 
+    receiving(engine, deposit)
     task = accepted(as_("admin"), source(), tif)
     working = Thread(
         target=work_until, args=(stop, replace(worker, deposit=Unswept(deposit.folder)))
@@ -285,11 +300,6 @@ def test_a_sidecar_that_a_person_made_is_in_no_deletions_way(
     assert as_("admin").delete(url).status_code == 204
     sidecar.unlink()
     sidecar.parent.rmdir()
-
-
-def age(path: Path) -> None:
-    """As if it had been written long ago."""
-    os.utime(path, (0, 0))
 
 
 def test_uploads_and_deletions_at_the_same_time_leave_a_consistent_catalogue(

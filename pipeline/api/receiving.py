@@ -1,0 +1,239 @@
+"""Files on their way into the storage of uploads: recorded before they are written, with room kept for them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from secrets import randbelow
+from time import monotonic
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.sql import Executable
+
+from pipeline.api.config import ApiConfig
+from pipeline.api.database import Database, make_engine, translated
+from pipeline.api.deposit import deposit_of, discard_unneeded
+from pipeline.api.problems import Problem, not_found, unavailable
+from pipeline.api.quota import check_quota, left_for_good
+from pipeline.catalogue import upload_files
+from pipeline.catalogue.database import follow, sync_engine
+from pipeline.deposit import Deposit
+from pipeline.errors import CatalogueError, DiskFull, TransientError
+
+SECONDS_BETWEEN_LOOKS = 2.0
+"""For so long the lock of this server is taken for held after it was looked at."""
+FOREIGN = (
+    "This server takes no uploads, because its storage of uploads belongs to another catalogue; "
+    "its messages tell the operator what to do."
+)
+
+
+class Receiver:
+    """This server as one that receives files: it has a number, and holds a lock of that number while it lives."""
+
+    def __init__(self, config: ApiConfig, database: Database) -> None:
+        self.number = 1 + randbelow(2**31 - 1)
+        self._config, self._database = config, database
+        self._engine: AsyncEngine | None = None
+        self._connection: AsyncConnection | None = None
+        self._holding, self._seen_at = asyncio.Lock(), float("-inf")
+        self._is_ours = False
+        self._releases: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> Deposit:
+        """Where files go; raises Problem 503 where that is not possible now."""
+        deposit = deposit_of(self._config)
+        if not self._is_ours:
+            try:
+                await asyncio.to_thread(self._take_up, deposit)
+            except CatalogueError as error:
+                raise unavailable(FOREIGN) from error
+            except TransientError as error:
+                raise refusal(error) from error
+            self._is_ours = True
+        await self.hold()
+        return deposit
+
+    def _take_up(self, deposit: Deposit) -> None:
+        engine = sync_engine(self._config.database_url)
+        if self._config.locate_database is not None:
+            follow(engine, self._config.locate_database)
+        try:
+            upload_files.take_up(engine, deposit)
+        finally:
+            engine.dispose()
+
+    async def hold(self) -> None:
+        """Hold the lock, again where its connection broke; raises Problem 503."""
+        async with self._holding:
+            if monotonic() < self._seen_at + SECONDS_BETWEEN_LOOKS:
+                return
+            with translated():
+                if self._connection is not None:
+                    try:
+                        await self._connection.exec_driver_sql("SELECT 1")
+                    except DBAPIError:
+                        await self._let_go()
+                if self._connection is None:
+                    await self._connect()
+            self._seen_at = monotonic()
+
+    async def _connect(self) -> None:
+        if self._engine is None:
+            self._engine = make_engine(self._config, connections=1)
+        connection = await self._engine.connect()
+        try:
+            await connection.execute(upload_files.hold_receiver(self.number))
+        except BaseException:
+            await connection.close()
+            raise
+        self._connection = connection
+
+    async def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(DBAPIError):
+                await connection.close()
+
+    async def close(self) -> None:
+        """Let the lock go: nothing is received any more."""
+        for release in self._releases:
+            release.cancel()
+        await self._let_go()
+        if self._engine is not None:
+            await self._engine.dispose()
+
+    @asynccontextmanager
+    async def reservation(self, source: "Destination", size: int) -> AsyncIterator["Reservation"]:
+        """A recorded file, with room for so many bytes; deleted where the block fails. Raises Problem."""
+        deposit = await self.open()
+        reservation = Reservation(self, self._database, self._config, deposit, source)
+        try:
+            await reservation.begin(size)
+            yield reservation
+        except Exception:
+            await self._release(deposit, reservation.uri)
+            raise
+
+    async def _release(self, deposit: Deposit, uri: str) -> None:
+        """Give a file up and delete it, unless it became an upload; once the database answers."""
+        try:
+            await self._database.execute(upload_files.end_receiving(uri, self.number))
+            await discard_unneeded(self._database, deposit, [uri])
+        except Problem:
+            task = asyncio.create_task(self._release_later(deposit, uri))
+            self._releases.add(task)
+            task.add_done_callback(self._releases.discard)
+
+    async def _release_later(self, deposit: Deposit, uri: str) -> None:
+        await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+        await self._release(deposit, uri)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """The raster source that a file is sent to."""
+
+    id: int
+    organisation_id: int
+
+
+@dataclass
+class Reservation:
+    """A file on its way, and the bytes that are kept for it: of the quota, and of the disk."""
+
+    receiver: Receiver
+    database: Database
+    config: ApiConfig
+    deposit: Deposit
+    source: Destination
+    uri: str = field(init=False)
+    size: int = 0
+    """Bytes that are reserved."""
+
+    def __post_init__(self) -> None:
+        self.uri = self.deposit.new_uri()
+
+    async def begin(self, size: int) -> None:
+        """Record the file; raises Problem 413 or 507 where there is no room for so many bytes."""
+        number = self.receiver.number
+        record = upload_files.begin_receiving(self.uri, self.source.id, number, size)
+        if not await self.database.transaction(partial(self._reserve, size, record)):
+            raise not_found("RasterSource")  # it was deleted just now
+        self.size = size
+
+    async def extend(self, size: int) -> None:
+        """Before a file becomes this long; raises Problem 413 or 507 where there is no room."""
+        with suppress(Problem):  # a database that is away is needed at the end only
+            await self.receiver.hold()
+        if size <= self.size:
+            await asyncio.to_thread(self._check_disk, {self.uri: self.size})
+            return
+        record = upload_files.reserve_more(self.uri, self.receiver.number, size)
+        if not await self.database.transaction(partial(self._reserve, size, record)):
+            raise given_up()
+        self.size = size
+
+    async def _reserve(self, size: int, record: Executable, connection: AsyncConnection) -> bool:
+        """Whether there was something to record; raises Problem."""
+        await connection.execute(upload_files.reserve_in_turn())
+        await self._check_room(size, size, self.size, connection)
+        return (await connection.execute(record)).one_or_none() is not None
+
+    async def _check_room(
+        self, size: int, to_come: int, kept: int, connection: AsyncConnection
+    ) -> None:
+        """Raises Problem 413 or 507 where a file of this size has no room.
+
+        `to_come` are the bytes of it that the disk does not hold yet, `kept` those that are reserved for it.
+        """
+        left = await left_for_good(self.source.organisation_id, connection)
+        check_quota(size, None if left is None else left + kept)
+        others = (await connection.execute(upload_files.being_received())).all()
+        announced = {row.uri: row.reserved for row in others} | {self.uri: to_come}
+        await asyncio.to_thread(self._check_disk, announced)
+
+    def _check_disk(self, announced: dict[str, int]) -> None:
+        """Raises Problem 507 where these files would take what the disk must keep free."""
+        try:
+            free = self.deposit.bytes_free(announced)
+        except TransientError as error:
+            raise refusal(error) from error
+        if free is not None and free < self.config.upload_reserve_bytes:
+            raise no_room()
+
+
+@dataclass
+class Trial(Reservation):
+    """The same checks for a file of a dry run; nothing is recorded or kept for it."""
+
+    async def begin(self, size: int) -> None:
+        """Raises Problem 413 or 507 where there is no room for so many more bytes."""
+        check = partial(self._check_room, size, size - self.size, 0)
+        await self.database.transaction(check)
+
+    async def extend(self, size: int) -> None:
+        """The same before the file becomes this long."""
+        await self.begin(size)
+        self.size = size
+
+
+def refusal(error: TransientError) -> Problem:
+    """507 where the disk is full, 503 for any other trouble of the storage."""
+    return no_room() if isinstance(error, DiskFull) else unavailable(f"{error}.")
+
+
+def given_up() -> Problem:
+    """503: another server found this one dead, and deleted the file."""
+    return unavailable("The file was given up while the database was away; send it again.")
+
+
+def no_room() -> Problem:
+    """507: the disk has no room."""
+    return Problem(
+        507,
+        "The server's disk has no room for this file beside what others are sending and what it keeps free; "
+        "try again later, or ask the operator to make room.",
+    )
