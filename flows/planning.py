@@ -8,6 +8,7 @@ that would be wrong, beside a list of the instants that are right. Both reach ye
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo
 
 from prefect.schedules import Cron, Interval, RRule, Schedule
@@ -46,9 +47,9 @@ def plan_of(when: Ticks, today: date, *, renewed: bool) -> Plan:
     """The schedules of a cron line or a period from a day on.
 
     `renewed` says that someone makes them anew before they end. Where nobody does, a period that fits no rule becomes
-    an interval of Prefect's, which does not restart at midnight; one with parts of a second always does.
+    an interval of Prefect's, which does not restart at midnight; so does any period with parts of a second.
     """
-    changes = days_of_changes(when.zone, (today + n * DAY for n in range(-1, YEARS * 366)))
+    changes = changes_ahead(when.zone, today)
     if when.step and (when.step > DAY or is_even(when.zone, when.step, changes)):
         return Plan([interval(when, when.step)])
     touched = [day for day in changes if any(corrections(when, day))]
@@ -62,6 +63,12 @@ def plan_of(when: Ticks, today: date, *, renewed: bool) -> Plan:
         days = [today + n * DAY for n in range(DAYS_BY_DAY)]
         return Plan([day_of(when, day) for day in days], start_of(days[-1], when.zone))
     return Plan([interval(when, when.every)])
+
+
+@cache
+def changes_ahead(zone: ZoneInfo, today: date) -> tuple[date, ...]:
+    """The days on which the clocks of a zone change, which all definitions of the zone ask for."""
+    return tuple(days_of_changes(zone, (today + n * DAY for n in range(-1, YEARS * 366))))
 
 
 def is_even(zone: ZoneInfo, step: timedelta, changes: Sequence[date]) -> bool:

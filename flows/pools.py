@@ -1,11 +1,11 @@
 """Work pools of a Prefect server: whether runs of ours can go to one, and choose nothing there."""
 
 import json
-import re
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
+from prefect.workers.process import ProcessWorker
 
 from pipeline.errors import CatalogueError
 from pipeline.settings import CHECKOUT
@@ -39,12 +39,14 @@ def require_pool(client: SyncPrefectClient, name: str) -> None:
 
 
 def chosen_by_runs(template: dict[str, Any]) -> list[str]:
-    """The fields of a job that a base job template takes from the job variables of a run."""
-    job = template.get("job_configuration") or {}
+    """The fields of a job that a base job template takes from the job variables of a run.
+
+    A pool without a template gets Prefect's own from its first worker.
+    """
+    job = (template or ProcessWorker.get_default_base_job_template())["job_configuration"]
     return sorted(
         field
         for field, value in job.items()
         # Prefect adds the variables of a run to an `env` that is a table, also without a placeholder in it.
-        if (field == "env" and isinstance(value, dict))
-        or re.search(r"\{\{(?!\s*prefect\.(blocks|variables)\.)", json.dumps(value))
+        if (field == "env" and isinstance(value, dict)) or "{{" in json.dumps(value)
     )

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from pipeline.ports import free_port
+from pipeline.prefect_password import server_password
 from tests.commands import RASTERSOURCES, REPOSITORY, but_progress, environment, run
 from tests.prefect_server import Prefect
 
@@ -118,7 +119,7 @@ def test_a_file_put_into_a_folder_with_a_schedule_is_in_the_api_after_the_next_r
     with reader_of_schedules(reader) as after:
         for command, expected in after:
             if command.startswith("sleep "):
-                until_served(reader.ports["4200"], since=datetime.now(UTC))
+                until_served(reader, since=datetime.now(UTC))
             else:
                 reader.follow([(command, expected)])
 
@@ -141,7 +142,7 @@ def reader_of_schedules(reader: Reader) -> Iterator[list[tuple[str, str]]]:
     try:
         printed = until_registered(up)
         assert matches(reader.here(expected), printed), printed
-        until_served(reader.ports["4200"], since=datetime.fromtimestamp(0, UTC))
+        until_served(reader, since=datetime.fromtimestamp(0, UTC))
         yield after
     finally:
         up.terminate()
@@ -165,7 +166,7 @@ def until_registered(process: "subprocess.Popen[str]") -> str:
     return printed
 
 
-def until_served(port: str, since: datetime) -> None:
+def until_served(reader: Reader, since: datetime) -> None:
     """Return when a scheduled run has ended that began since then: the reader is in no hurry."""
     query = {
         "flow_runs": {
@@ -173,7 +174,8 @@ def until_served(port: str, since: datetime) -> None:
             "start_time": {"after_": since.isoformat()},
         }
     }
-    prefect = Prefect(f"http://127.0.0.1:{port}/api")
+    password = server_password(reader.folder / "home")
+    prefect = Prefect(f"http://127.0.0.1:{reader.ports['4200']}/api", password)
     while True:
         runs = prefect.ask("flow_runs", **query)
         if any(run["deployment_id"] for run in runs):

@@ -391,17 +391,19 @@ def test_a_pool_that_cannot_run_it_is_one_sentence(
     [
         (None, "command, env, labels, name, stream_output, working_dir"),
         ({"command": "{{ command }}"}, "command"),
-        ({"command": "echo {{ ctx.flow_run.name }}"}, "command"),
+        ({"command": "echo {{ labels }}"}, "command"),
         ({"env": {}}, "env"),
         ({"env": {"A": "{{ a }}"}}, "env"),
     ],
-    ids=["Prefect's own", "a variable", "the name of the run", "a table of variables", "a value"],
+    ids=["Prefect's own", "a variable", "a part of a text", "a table of variables", "a value"],
 )
 def test_a_pool_whose_runs_may_choose_a_program_is_refused(
     tmp_path: Path, prefect: Prefect, changes: dict[str, str], job: Any, named: str
 ) -> None:
     write_config(tmp_path, SOURCE.format("in"), "every = 60\n")
-    template = job and {"variables": {"type": "object"}, "job_configuration": job}
+    properties = {name: {"title": name} for name in ("command", "labels", "a")}
+    variables = {"type": "object", "properties": properties}
+    template = job and {"variables": variables, "job_configuration": job}
     (sentence,) = deploy(tmp_path, new_pool(prefect, "process", template), changes, status=1)
     assert f"a run may choose {named}, and so any program" in sentence
     assert "prefect work-pool update" in sentence

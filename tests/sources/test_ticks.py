@@ -6,7 +6,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.sources.ticks import CronLine, Period, Ticks, ticks
@@ -170,6 +170,7 @@ SETS = st.sets(st.integers(0, 59), min_size=1, max_size=3)
 HOURS = st.sets(st.sampled_from([0, 1, 2, 3, 12, 22, 23]), min_size=1, max_size=3)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(ZONES), st.sampled_from(CHANGES), SETS, HOURS)
 @example("Australia/Lord_Howe", date(2027, 4, 4), {0, 30}, {1, 2})
 @example("America/Havana", date(2027, 11, 7), {30}, {0})
@@ -185,6 +186,7 @@ def test_fixed_times_are_those_of_a_walk_over_real_minutes(
     assert [one for one in got if one < last] == [one for one in expected if one < last]
 
 
+@settings(deadline=None)
 @given(st.sampled_from(ZONES), st.sampled_from(CHANGES), st.integers(1, 40), st.integers(1, 9))
 def test_lines_with_steps_are_those_of_a_walk_over_real_minutes(
     name: str, day: date, minute: int, hour: int
@@ -196,6 +198,7 @@ def test_lines_with_steps_are_those_of_a_walk_over_real_minutes(
     assert list(ticks(line, begin, begin + 4 * DAY)) == expected
 
 
+@settings(deadline=None)
 @given(st.sampled_from(ZONES), st.sampled_from(CHANGES), st.integers(1, 1440))
 def test_periods_are_those_of_a_walk_over_real_minutes(name: str, day: date, minutes: int) -> None:
     zone, begin = ZoneInfo(name), datetime.combine(day, time(), UTC) - 2 * DAY
