@@ -11,7 +11,7 @@ from pipeline.catalogue.uploads import Settled
 from pipeline.entry import catalogue, upload_worker
 from pipeline.errors import CatalogueError, RastersourcesError
 from pipeline.settings import settings
-from pipeline.uploading import process_waiting
+from pipeline.uploading import process_all
 
 
 def run() -> int:
@@ -31,12 +31,10 @@ def run() -> int:
 def uploads_flow() -> State[object]:
     """Process the uploads that wait now; Completed, or Failed with the reason, and an artifact that tells more."""
     configured = settings()
-    settled: list[Settled] = []
     with catalogue(configured) as engine, upload_worker(configured, engine) as worker:
         take_up(engine, worker.deposit)
         sweep(engine, worker.deposit)
-        while some := process_waiting(worker):
-            settled += some
+        settled = process_all(worker)
     return conclude(settled)
 
 

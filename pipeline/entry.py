@@ -89,11 +89,13 @@ def upload_worker(configured: Settings, engine: "Engine") -> Iterator["Worker"]:
     """Who processes uploads, with processes that read them."""
     from pipeline.deposit import deposit_at
     from pipeline.raster import ReadingPool
-    from pipeline.uploading import Worker
+    from pipeline.uploading import MOST_READERS, Worker
 
     deposit = deposit_at(uploads_place(configured))
-    with ReadingPool(configured.workers) as pool:
-        yield Worker(engine, deposit, conditions(configured, create=False).options, pool)
+    options = conditions(configured, create=False).options
+    readers = min(configured.workers + 1, MOST_READERS)
+    with ReadingPool(1) as pool:
+        yield Worker(engine, deposit, options, pool, readers)
 
 
 def conditions(configured: Settings, *, create: bool) -> "Conditions":

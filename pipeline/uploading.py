@@ -4,9 +4,10 @@ The server does this beside itself, and a flow for those who orchestrate with Pr
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from threading import Event
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from threading import Event, Lock, Thread, get_ident
 from time import monotonic
 
 import psycopg
@@ -25,16 +26,16 @@ from pipeline.catalogue.uploads import (
 )
 from pipeline.deposit import Deposit, TrialUpload
 from pipeline.errors import RasterError, RastersourcesError, Rejection
-from pipeline.raster import Assigned, EachDated, RasterFile, ReadingPool, ReadOptions, TimeRule
+from pipeline.raster import Assigned, RasterFile, ReadingPool, ReadOptions, TimeRule
 from pipeline.storage import StoredFile
+from pipeline.turns import SECONDS_BETWEEN_LOOKS, Turns
 
-MOST_AT_ONCE = 32
-"""Uploads that one worker takes up together."""
+MOST_READERS = 6
+"""Uploads that one server reads at a time, whatever the number of processes: each takes two connections."""
 MOST_ATTEMPTS = 3
 """Readings of a file whose refusal may pass."""
-PASSING = frozenset({"permission_denied", "timeout", "changing"})
-"""Codes of refusals that may be no fault of the file."""
-SECONDS_BETWEEN_LOOKS = 0.5
+PASSING = frozenset({"permission_denied", "changing"})
+"""Codes of refusals that may be no fault of the file, and cost no time to look at again."""
 SECONDS_BETWEEN_SWEEPS = 300.0
 SECONDS_AFTER_TROUBLE = 2.0
 
@@ -50,57 +51,71 @@ class Worker:
     options: ReadOptions
     """Their time rule, and what is assigned, are replaced by those of each upload."""
     pool: ReadingPool
+    readers: int = 2
+    """Uploads that are read at a time, of one organisation one less: so no file that hangs keeps others waiting."""
+
+    def turns(self) -> Turns:
+        """For all that read for this worker."""
+        return Turns(self.engine, max(1, self.readers - 1))
 
 
 def work_until(stop: Event, worker: Worker) -> None:
-    """Process uploads as they come; while the database or the storage is away, or another catalogue's, wait for it."""
-    taken_up, sweep_at, trouble = False, monotonic(), ""
-    while not stop.is_set():
-        try:
-            if not taken_up:
-                take_up(worker.engine, worker.deposit)
-                taken_up = True
-            idle = not process_waiting(worker)
-            if monotonic() >= sweep_at:
-                sweep_at = monotonic() + SECONDS_BETWEEN_SWEEPS
-                sweep(worker.engine, worker.deposit)
-        except (RastersourcesError, psycopg.Error, SQLAlchemyError, OSError) as error:
-            if str(error) != trouble:  # each trouble once, however long it lasts
-                trouble = str(error)
-                logger.warning("uploads wait: %s", trouble)
-            stop.wait(SECONDS_AFTER_TROUBLE)
-        else:
-            trouble = ""
-            if idle:
-                stop.wait(SECONDS_BETWEEN_LOOKS)
+    """Process uploads as they come; while the database or the storage is away, or another catalogue's, wait for it.
+
+    Raises what is a fault of ours in one of the threads, once the others were told to end.
+    """
+    turns, crew, storage = worker.turns(), _Crew(stop), _Storage(worker)
+    for _ in range(worker.readers):
+        crew.start(lambda: _read(crew, worker, turns, storage))
+    crew.start(lambda: crew.repeat(storage.sweep, SECONDS_BETWEEN_SWEEPS))
+    crew.wait()
 
 
-def process_waiting(worker: Worker) -> list[Settled]:
-    """Process some of the uploads that wait, the oldest first; what became of them, none when none waited."""
-    settled = []
-    with held(worker.engine, MOST_AT_ONCE) as ids:
-        uploads = claim(worker.engine, ids) if ids else []
-        for upload, outcome in read_uploads(worker, uploads):
-            settled.append(conclude(worker, upload, outcome))
-    return settled
+def process_all(worker: Worker) -> list[Settled]:
+    """Process the uploads that wait now, by all readers; what became of them."""
+    turns = worker.turns()
+
+    def process(_: int) -> list[Settled]:
+        with ReadingPool(1) as pool:
+            reader = replace(worker, pool=pool)
+            return [
+                one for some in iter(lambda: process_waiting(reader, turns), []) for one in some
+            ]
+
+    with ThreadPoolExecutor(worker.readers, "reads uploads") as threads:
+        return [one for some in threads.map(process, range(worker.readers)) for one in some]
 
 
-def read_uploads(
-    worker: Worker, uploads: Sequence[Claim]
-) -> Iterator[tuple[Claim, RasterFile | Rejection]]:
-    """What reading makes of each file, in their order."""
-    files = [look_up(worker.deposit, upload) for upload in uploads]
-    return zip(uploads, worker.pool.read(files, how_to_read(worker, uploads)), strict=True)
+def process_waiting(worker: Worker, turns: Turns | None = None) -> list[Settled]:
+    """Process an upload that waits, of the organisation whose turn it is; what became of it, if there was one."""
+    turns = turns or worker.turns()
+    while True:
+        with turns.next() as number:
+            if number is None:
+                return []
+            if settled := _process(worker, number):
+                return [settled]
 
 
-def how_to_read(worker: Worker, uploads: Sequence[Claim]) -> EachDated:
-    """How the file of each upload is read: by what the client said of it."""
-    rules = {upload.uri: TimeRule(time=upload.time, from_tag=upload.temporal) for upload in uploads}
-    assigned = {
-        upload.uri: Assigned(crs=upload.crs, nodata=upload.nodata, by="the upload")
-        for upload in uploads
-    }
-    return EachDated(worker.options, rules, assigned)
+def _process(worker: Worker, number: int) -> Settled | None:
+    """What became of an upload; None where another server has it, or it was ended."""
+    with held(worker.engine, number) as alone:
+        upload = claim(worker.engine, number) if alone else None
+        return conclude(worker, upload, read_upload(worker, upload)) if upload else None
+
+
+def read_upload(worker: Worker, upload: Claim) -> RasterFile | Rejection:
+    """What reading makes of its file."""
+    file = look_up(worker.deposit, upload)
+    (outcome,) = worker.pool.read([file], how_to_read(worker, upload))
+    return outcome
+
+
+def how_to_read(worker: Worker, upload: Claim) -> ReadOptions:
+    """How the file of an upload is read: by what the client said of it."""
+    rule = TimeRule(time=upload.time, from_tag=upload.temporal)
+    assigned = Assigned(crs=upload.crs, nodata=upload.nodata, by="the upload")
+    return replace(worker.options, time_rule=rule, assigned=assigned)
 
 
 def try_out(worker: Worker, upload: TrialUpload) -> int:
@@ -118,10 +133,98 @@ def try_out(worker: Worker, upload: TrialUpload) -> int:
         crs=upload.crs,
         nodata=upload.nodata,
     )
-    (outcome,) = worker.pool.read([upload.file], how_to_read(worker, [claimed]))
+    (outcome,) = worker.pool.read([upload.file], how_to_read(worker, claimed))
     if isinstance(outcome, Rejection):
         raise RasterError(outcome.message, outcome.code)
     return try_upload(worker.engine, claimed, outcome)
+
+
+class _Crew:
+    """Threads that work until they are told to stop, or until one of them breaks."""
+
+    def __init__(self, stop: Event) -> None:
+        self._stop = stop
+        self._threads: list[Thread] = []
+        self._faults: list[BaseException] = []
+        self._troubles: dict[int, str] = {}
+        """What keeps a thread from working now, by the thread."""
+
+    def start(self, work: Callable[[], None]) -> None:
+        """A daemon, as a file that hangs does not keep a server from stopping."""
+
+        def guarded() -> None:
+            try:
+                work()
+            except BaseException as fault:  # noqa: BLE001 - raised by who waits
+                self._faults.append(fault)
+
+        self._threads.append(Thread(target=guarded, name="uploads", daemon=True))
+        self._threads[-1].start()
+
+    def wait(self) -> None:
+        """Until all have ended; raises what one of them broke with."""
+        for thread in self._threads:
+            thread.join()
+        for fault in self._faults:
+            raise fault
+
+    def repeat(self, work: Callable[[], bool], seconds: float) -> None:
+        """Do it again at once while there is something to do, otherwise after some seconds."""
+        while not self._stop.is_set() and not self._faults:
+            try:
+                busy = work()
+            except (RastersourcesError, psycopg.Error, SQLAlchemyError, OSError) as error:
+                self._warn(str(error))
+                self._pause(SECONDS_AFTER_TROUBLE)
+            else:
+                self._troubles.pop(get_ident(), None)
+                if not busy:
+                    self._pause(seconds)
+
+    def _warn(self, trouble: str) -> None:
+        """Log each trouble once, however long it lasts and however many threads have it."""
+        if trouble not in self._troubles.values():
+            logger.warning("uploads wait: %s", trouble)
+        self._troubles[get_ident()] = trouble
+
+    def _pause(self, seconds: float) -> None:
+        """Also short when another thread breaks."""
+        until = monotonic() + seconds
+        while not self._faults and (left := until - monotonic()) > 0:
+            if self._stop.wait(min(left, SECONDS_BETWEEN_LOOKS)):
+                return
+
+
+class _Storage:
+    """The storage of uploads, which is taken up once before anything in it is read or deleted."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._engine, self._deposit = worker.engine, worker.deposit
+        self._lock, self._taken_up = Lock(), False
+
+    def take_up(self) -> None:
+        """Raises CatalogueError where it is that of another catalogue, and TransientError."""
+        with self._lock:
+            if not self._taken_up:
+                take_up(self._engine, self._deposit)
+                self._taken_up = True
+
+    def sweep(self) -> bool:
+        """Delete what nothing needs; False, as there is nothing more to do."""
+        self.take_up()
+        sweep(self._engine, self._deposit)
+        return False
+
+
+def _read(crew: _Crew, worker: Worker, turns: Turns, storage: _Storage) -> None:
+    with ReadingPool(1) as pool:
+        reader = replace(worker, pool=pool)
+
+        def process() -> bool:
+            storage.take_up()
+            return bool(process_waiting(reader, turns))
+
+        crew.repeat(process, SECONDS_BETWEEN_LOOKS)
 
 
 def look_up(deposit: Deposit, upload: Claim) -> StoredFile | Rejection:

@@ -100,10 +100,11 @@ def write_tagged(
     dtype: str = "u1",
     *tags: tuple[int, str, int, Any, bool],
     keys: tuple[int, ...] = RD_KEYS,
+    size: int = 10,
     **options: Any,
 ) -> Path:
     """A GeoTIFF by tifffile, which writes what GDAL would not; `tags` as its extratags."""
-    pixels = np.zeros((10, 10), dtype)
+    pixels = np.zeros((size, size), dtype)
     tifffile.imwrite(path, pixels, extratags=[*place_tags(keys), *tags], metadata=None, **options)
     return path
 

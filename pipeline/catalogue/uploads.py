@@ -27,22 +27,25 @@ LOCK_KIND = 0x55504C44
 SECONDS_TO_RETRY = 2
 """Before the first repetition; twice as long before each further one."""
 
-# The oldest uploads that wait, or whose worker died, and that nobody else holds.
-HOLD = """
-    SELECT id FROM (
-        SELECT id FROM uploads
-        WHERE state IN ('received', 'processing', 'retry')
-          AND (state <> 'retry' OR updated_at < now() - %(delay)s * interval '1 second' * 2 ^ (attempts - 1))
-        ORDER BY id LIMIT 16 * %(most)s
-    ) AS waiting
-    WHERE pg_try_advisory_xact_lock(%(kind)s, (id %% 2147483648)::integer) LIMIT %(most)s
+# The oldest uploads of each organisation that wait, or whose worker died.
+WAITING = """
+    SELECT organisation_id, array_agg(id ORDER BY id) FROM (
+        SELECT upload.id, source.organisation_id,
+               row_number() OVER (PARTITION BY source.organisation_id ORDER BY upload.id) AS place
+        FROM uploads AS upload JOIN raster_sources AS source ON source.id = upload.source_id
+        WHERE upload.state IN ('received', 'processing', 'retry')
+          AND (upload.state <> 'retry'
+               OR upload.updated_at < now() - %(delay)s * interval '1 second' * 2 ^ (upload.attempts - 1))
+    ) AS waiting WHERE place <= %(most)s GROUP BY organisation_id
 """
+
+HOLD = "SELECT pg_try_advisory_xact_lock(%(kind)s, (%(id)s %% 2147483648)::integer)"
 
 CLAIM = """
     WITH claimed AS (
         UPDATE uploads SET state = 'processing', state_detail = NULL, attempts = attempts + 1, updated_at = now()
         WHERE id IN (
-            SELECT id FROM uploads WHERE id = ANY (%(ids)s) AND state IN ('received', 'processing', 'retry')
+            SELECT id FROM uploads WHERE id = %(id)s AND state IN ('received', 'processing', 'retry')
             FOR UPDATE SKIP LOCKED
         ) RETURNING id, source_id, task_id, uri, "timestamp", attempts, crs, nodata
     ), started AS (
@@ -50,7 +53,7 @@ CLAIM = """
     )
     SELECT claimed.id, claimed.source_id, claimed.uri, claimed."timestamp", claimed.attempts, source.temporal,
            claimed.crs, claimed.nodata
-    FROM claimed JOIN raster_sources AS source ON source.id = claimed.source_id ORDER BY claimed.id
+    FROM claimed JOIN raster_sources AS source ON source.id = claimed.source_id
 """
 
 # The source first: a client that deletes it, or its data, locks in the same order.
@@ -113,18 +116,27 @@ class Settled:
     """URIs of files that may not be needed any more."""
 
 
+def waiting(engine: Engine, most: int) -> dict[int, list[int]]:
+    """The ids of uploads that may be taken up, by organisation: of each the oldest, `most` at most."""
+    with transaction(engine) as connection:
+        return dict(
+            connection.execute(WAITING, {"delay": SECONDS_TO_RETRY, "most": most}).fetchall()
+        )
+
+
 @contextmanager
-def held(engine: Engine, most: int) -> Iterator[list[int]]:
-    """The ids of uploads that wait, for this worker alone until the end of the block."""
-    parameters = {"kind": LOCK_KIND, "most": most, "delay": SECONDS_TO_RETRY}
+def held(engine: Engine, number: int) -> Iterator[bool]:
+    """Whether an upload is this worker's alone until the end of the block: another one may have taken it."""
     with transaction(engine) as connection:
-        yield [number for (number,) in connection.execute(HOLD, parameters)]
+        row = connection.execute(HOLD, {"kind": LOCK_KIND, "id": number}).fetchone()
+        yield row is not None and row[0]
 
 
-def claim(engine: Engine, ids: Sequence[int]) -> list[Claim]:
-    """Take up those of the held uploads that still wait."""
+def claim(engine: Engine, number: int) -> Claim | None:
+    """Take up an upload that is held, if it still waits."""
     with transaction(engine) as connection:
-        return [Claim(*row) for row in connection.execute(CLAIM, {"ids": ids})]
+        row = connection.execute(CLAIM, {"id": number}).fetchone()
+        return Claim(*row) if row else None
 
 
 def register_upload(engine: Engine, upload: Claim, facts: RasterFile) -> Settled:

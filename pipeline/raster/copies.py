@@ -1,4 +1,4 @@
-"""Objects at hand: sparse copies in a temporary folder that hold no more of them than was asked for.
+"""Objects at hand: sparse copies, temporary files without a name that hold no more of them than was asked for.
 
 GDAL opens such a copy as it opens a file of this machine: it learns of no bucket, and no reading of its own
 reaches one. What it will look at is fetched before, by our own reading of the tags.
@@ -7,15 +7,15 @@ reaches one. What it will look at is fetched before, by our own reading of the t
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 
-from pipeline.errors import Changing, NotFound, OverBudget, RasterError, TransientError, Unreadable
+from pipeline.errors import Changing, NotFound, OverBudget, TransientError, Unreadable
 from pipeline.raster.facts import Budget
-from pipeline.raster.tags import BLOCK_INDEX, Bytes, Directory, read_directories
+from pipeline.raster.linked_folder import descriptor_path, disk_errors, linked_folder, shown_name
+from pipeline.raster.opened import is_shown, require_small
+from pipeline.raster.tags import BLOCK_INDEX, Bytes, Directory
 from pipeline.storage import Part, Parts, StoredFile, with_sidecars
 
-_TIFF_SIDECARS = (".ovr", ".msk")
 _LONGEST_NAME = 255
 """Bytes, in the file systems of Linux."""
 _CHANGED = "a sidecar changed since it was listed; list and read it again"
@@ -24,9 +24,7 @@ _CHANGED = "a sidecar changed since it was listed; list and read it again"
 class SparseCopy:
     """A local file of an object's size, filled where it is read."""
 
-    def __init__(
-        self, parts: Parts, location: str, first: Part, path: Path, budget: Budget
-    ) -> None:
+    def __init__(self, parts: Parts, location: str, first: Part, budget: Budget) -> None:
         self.size = first.size
         self.etag = first.etag
         self._parts = parts
@@ -34,16 +32,15 @@ class SparseCopy:
         self._left = budget.header_bytes
         self._known: list[tuple[int, int]] = []
         """Where there are bytes: starts and stops in order, which do not touch."""
-        with _disk_errors():
-            self._descriptor = os.open(
-                path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
-            )
-            os.ftruncate(self._descriptor, self.size)
+        with disk_errors():
+            self._copy = tempfile.TemporaryFile()  # noqa: SIM115 - gone when it is closed, or its process killed
+            self.descriptor = self._copy.fileno()
+            os.ftruncate(self.descriptor, self.size)
         self._fill(0, first.data)
 
     def close(self) -> None:
-        """The copy itself is removed with its folder."""
-        os.close(self._descriptor)
+        """That removes the copy."""
+        self._copy.close()
 
     def read(self, position: int, least: int, most: int) -> bytes:
         """At least `least` bytes, or all up to the end; more only where they are here already."""
@@ -52,7 +49,7 @@ class SparseCopy:
             end = min(position + most, self.size, self._known_after(start))
             self._fill(start, self._fetched(start, end))
         length = min(most, self._known_from(position) - position)
-        return os.pread(self._descriptor, length, position)
+        return os.pread(self.descriptor, length, position)
 
     def _fetched(self, start: int, stop: int) -> bytes:
         self._left -= stop - start
@@ -69,8 +66,8 @@ class SparseCopy:
         return data
 
     def _fill(self, start: int, data: bytes) -> None:
-        with _disk_errors():
-            written = os.pwrite(self._descriptor, data, start)
+        with disk_errors():
+            written = os.pwrite(self.descriptor, data, start)
             if written < len(data):
                 raise OSError("the disk is full")
         self._known = _merged([*self._known, (start, start + len(data))])
@@ -87,23 +84,17 @@ class SparseCopy:
 class ObjectCopy:
     """An object that is open for its header, and its sidecars."""
 
-    def __init__(self, file: StoredFile, parts: Parts, folder: Path, budget: Budget) -> None:
+    shown: tuple[str, ...] = ()
+
+    def __init__(self, file: StoredFile, parts: Parts, budget: Budget, held: ExitStack) -> None:
         self.file = file
         self._parts = parts
-        self._folder = folder
         self._budget = budget
+        self._held = held
+        self._hidden: set[str] = set()
         self._copies: dict[str, SparseCopy] = {}
         self.bytes = self._copy(file.name)
-
-    @property
-    def gdal_name(self) -> str:
-        """The path of the copy."""
-        return str(self._folder / self.file.name)
-
-    def close(self) -> None:
-        """Close the copies."""
-        for copy in self._copies.values():
-            copy.close()
+        self.gdal_name = descriptor_path(self.bytes.descriptor)
 
     @contextmanager
     def beside(self, sidecar: str) -> Iterator[Bytes]:
@@ -111,22 +102,34 @@ class ObjectCopy:
         yield self._sidecar(sidecar)
 
     def hide(self, sidecar: str) -> None:
-        """Its copy goes, and stays readable to ourselves."""
-        (self._folder / sidecar).unlink(missing_ok=True)
+        """There will be no link to its copy."""
+        self._hidden.add(sidecar)
 
-    def prepare(self, directories: Sequence[Directory], budget: Budget) -> None:
-        """Fetch all values of tags but where the blocks are, and the sidecars."""
+    def gdal_name_of(self, sidecar: str) -> str:
+        """The path of its copy."""
+        return descriptor_path(self._sidecar(sidecar).descriptor)
+
+    def prepare(
+        self, directories: Sequence[Directory], budget: Budget, *, mask: bool = False
+    ) -> None:
+        """Fetch all values of tags but where the blocks are, and the sidecars that GDAL may see."""
         for directory in directories:
             for tag in directory.entries.keys() - BLOCK_INDEX:
                 directory.raw(tag)
-        for name in self.file.sidecars:
+        self.shown = tuple(
+            name
+            for name in self.file.sidecars
+            if name not in self._hidden and is_shown(self.file, name, mask=mask)
+        )
+        links = {self.file.name: self.bytes.descriptor}
+        for name in self.shown:
             copy = self._sidecar(name)
-            if name.lower().endswith(_TIFF_SIDECARS):
-                _fetch_tags(copy, budget)
-            elif copy.size > budget.tag_bytes:
-                raise OverBudget(f"its sidecar {name} is too large; raise the budget for one tag")
-            else:
-                copy.read(0, copy.size, copy.size)
+            require_small(name, copy.size, budget)
+            copy.read(0, copy.size, copy.size)
+            links[name] = copy.descriptor
+        if self.shown:
+            folder = self._held.enter_context(linked_folder(links))
+            self.gdal_name = f"{folder}/{shown_name(self.file.name)}"
 
     def require_unchanged(self) -> None:
         """Each part was of the version that was listed; of the sidecars it is known together."""
@@ -145,9 +148,9 @@ class ObjectCopy:
         if name not in self._copies:
             first = self._parts.first(self.file, name)
             location = f"{self.file.location.rpartition('/')[0]}/{name}"
-            self._copies[name] = SparseCopy(
-                self._parts, location, first, self._folder / name, self._budget
-            )
+            copy = SparseCopy(self._parts, location, first, self._budget)
+            self._held.callback(copy.close)
+            self._copies[name] = copy
         return self._copies[name]
 
 
@@ -159,22 +162,8 @@ def open_object(file: StoredFile, budget: Budget, parts: Parts) -> Iterator[Obje
     """
     if max(len(name.encode()) for name in (file.name, *file.sidecars)) > _LONGEST_NAME:
         raise Unreadable(f"its name has more than {_LONGEST_NAME} bytes; copy it to a shorter key")
-    with _disk_errors():
-        folder = tempfile.TemporaryDirectory(prefix="rastersources-", ignore_cleanup_errors=True)
-    with folder as path:
-        copy = ObjectCopy(file, parts, Path(path), budget)
-        try:
-            yield copy
-        finally:
-            copy.close()
-
-
-def _fetch_tags(copy: SparseCopy, budget: Budget) -> None:
-    """All tags of a sidecar that is a TIFF; one that is broken is GDAL's to judge."""
-    with suppress(RasterError):
-        for directory in read_directories(copy, budget):
-            for tag in directory.entries:
-                directory.raw(tag)
+    with ExitStack() as held:
+        yield ObjectCopy(file, parts, budget, held)
 
 
 def _merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -185,15 +174,3 @@ def _merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             merged.append((start, stop))
     return merged
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    """The temporary folder is nothing that a file can do something about."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise TransientError(
-            f"{tempfile.gettempdir()} takes no copies of headers ({reason}); make room there"
-        ) from error

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from pipeline.errors import TransientError
 from pipeline.raster.opened import LocalFile
@@ -11,11 +11,6 @@ from pipeline.storage import StoredFile
 
 class NamelessFile(LocalFile):
     """Nothing lies beside it, and nobody else can write it."""
-
-    @property
-    def gdal_name(self) -> str:
-        """The descriptor as a path."""
-        return f"/dev/fd/{self.bytes.descriptor}"
 
     def require_unchanged(self) -> None:
         """Only the process that holds it could change it."""
@@ -30,7 +25,6 @@ def open_nameless(file: StoredFile) -> Iterator[NamelessFile]:
         raise TransientError(
             f"what was sent cannot be read ({error.strerror}); send it again"
         ) from error
-    try:
-        yield NamelessFile(file, descriptor)
-    finally:
-        os.close(descriptor)
+    with ExitStack() as held:
+        held.callback(os.close, descriptor)
+        yield NamelessFile(file, descriptor, held)

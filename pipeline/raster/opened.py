@@ -1,18 +1,24 @@
-"""Stored files at hand: their bytes by position, and a path beside their sidecars that GDAL may open."""
+"""Stored files at hand: their bytes by position, and a path where GDAL finds them and what it may see beside them."""
 
 import os
-import re
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.errors import Changing, NotAFile, RasterError, TransientError
+from pipeline.errors import Changing, NotAFile, OverBudget, RasterError
 from pipeline.raster.facts import Budget
+from pipeline.raster.linked_folder import descriptor_path, linked_folder, shown_name
 from pipeline.raster.tags import Bytes, Directory
-from pipeline.storage import StoredFile, own_fingerprint, present_fingerprint, translated
+from pipeline.storage import (
+    OF_PIXELS,
+    StoredFile,
+    own_fingerprint,
+    present_fingerprint,
+    translated,
+    with_sidecars,
+)
 
 
 class Opened(Protocol):
@@ -28,16 +34,28 @@ class Opened(Protocol):
 
     @property
     def gdal_name(self) -> str:
-        """A name that GDAL and rasterio take for a path, whatever it looks like."""
+        """A path at which GDAL finds the file, and nothing beside it but the shown sidecars."""
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Names of the sidecars that GDAL may look at, once it is prepared."""
 
     def beside(self, sidecar: str) -> AbstractContextManager[Bytes]:
         """The bytes of a sidecar. Raises NotFound, PermissionDenied, NotAFile or Unreadable."""
 
     def hide(self, sidecar: str) -> None:
-        """Keep GDAL from reading a sidecar."""
+        """Keep GDAL from seeing a sidecar; call it before `prepare`."""
 
-    def prepare(self, directories: Sequence[Directory], budget: Budget) -> None:
-        """Have at hand what GDAL reads of a file with these directories. Raises OverBudget and the like."""
+    def gdal_name_of(self, sidecar: str) -> str:
+        """A path at which GDAL finds a sidecar, and nothing beside it."""
+
+    def prepare(
+        self, directories: Sequence[Directory], budget: Budget, *, mask: bool = False
+    ) -> None:
+        """Have at hand what GDAL reads of a file with these directories and, with `mask`, of its .msk.
+
+        Raises OverBudget and the like.
+        """
 
     def require_unchanged(self) -> None:
         """Raises Changing where the file or a sidecar is not as it was listed, or NotFound."""
@@ -58,36 +76,52 @@ class LocalBytes:
 class LocalFile:
     """A file of this machine, which is read where it lies."""
 
-    def __init__(self, file: StoredFile, descriptor: int, folder: Path | None = None) -> None:
+    shown: tuple[str, ...] = ()
+
+    def __init__(self, file: StoredFile, descriptor: int, held: ExitStack) -> None:
         self.file = file
         self.bytes = LocalBytes(descriptor)
-        self._folder = folder
-        """Holds links to the file and its sidecars, where it has some."""
-
-    @property
-    def gdal_name(self) -> str:
-        """A path that begins with /vsi gets a detour that only the file system understands; bytes that
-        are no UTF-8 cannot be told to GDAL, which then reads through the descriptor."""
-        if self._folder is not None:
-            return str(self._folder / shown_name(self.file.name))
-        with suppress(UnicodeEncodeError):
-            self.file.location.encode()
-            return f"/.{self.file.location}"
-        return f"/dev/fd/{self.bytes.descriptor}"
+        self.gdal_name = descriptor_path(descriptor)
+        self._held = held
+        self._hidden: set[str] = set()
+        self._beside = {name: self._opened(name) for name in file.sidecars}
+        self._require_as_listed()
 
     @contextmanager
     def beside(self, sidecar: str) -> Iterator[Bytes]:
         """As the listing named it; it may be a link inside the roots."""
-        with open_bytes(self.file.path.with_name(sidecar).resolve()) as descriptor:
-            yield LocalBytes(descriptor)
+        yield LocalBytes(self._descriptor(sidecar))
 
     def hide(self, sidecar: str) -> None:
-        """The link goes, and the file stays."""
-        if self._folder is not None:
-            (self._folder / shown_name(sidecar)).unlink(missing_ok=True)
+        """There will be no link to it."""
+        self._hidden.add(sidecar)
 
-    def prepare(self, directories: Sequence[Directory], budget: Budget) -> None:
-        """GDAL finds everything by itself."""
+    def gdal_name_of(self, sidecar: str) -> str:
+        """By its descriptor, so that GDAL finds nothing beside it."""
+        return descriptor_path(self._descriptor(sidecar))
+
+    def prepare(
+        self,
+        directories: Sequence[Directory],  # noqa: ARG002 - more of the file need not be fetched
+        budget: Budget,
+        *,
+        mask: bool = False,
+    ) -> None:
+        """Only links to what is open already: no second look at a path, no copy."""
+        shown = {
+            name: found
+            for name, found in self._beside.items()
+            if isinstance(found, int)
+            and name not in self._hidden
+            and is_shown(self.file, name, mask=mask)
+        }
+        for name, descriptor in shown.items():
+            require_small(name, os.fstat(descriptor).st_size, budget)
+        if shown:
+            self.shown = tuple(shown)
+            links = {self.file.name: self.bytes.descriptor, **shown}
+            folder = self._held.enter_context(linked_folder(links))
+            self.gdal_name = f"{folder}/{shown_name(self.file.name)}"
 
     def require_unchanged(self) -> None:
         """Compare all fingerprints again."""
@@ -96,48 +130,59 @@ class LocalFile:
                 "the file changed since it was listed; read it again once it is complete"
             )
 
+    def _opened(self, sidecar: str) -> int | RasterError:
+        try:
+            return self._held.enter_context(open_bytes(self._path(sidecar).resolve()))
+        except RasterError as error:
+            return error
+
+    def _descriptor(self, sidecar: str) -> int:
+        found = self._beside[sidecar]
+        if isinstance(found, RasterError):
+            raise found
+        return found
+
+    def _path(self, sidecar: str) -> Path:
+        return self.file.path.with_name(sidecar)
+
+    def _require_as_listed(self) -> None:
+        """What is open is what was listed: a link may lead elsewhere since."""
+        parts = []
+        for name, found in self._beside.items():
+            with suppress(OSError):
+                there = self._path(name).stat
+                status = there() if isinstance(found, RasterError) else os.fstat(found)
+                parts.append((name, status.st_size, status.st_mtime_ns))
+        if with_sidecars(self.file.own_fingerprint, parts) != self.file.fingerprint:
+            raise Changing("a sidecar changed since it was listed; list and read it again")
+
 
 @contextmanager
 def open_local(file: StoredFile) -> Iterator[LocalFile]:
     """A file of this machine; raises Changing where it is not the one that was listed."""
-    with open_bytes(file.path) as descriptor:
+    with ExitStack() as held:
+        descriptor = held.enter_context(open_bytes(file.path))
         if own_fingerprint(os.fstat(descriptor)) != file.own_fingerprint:
             raise Changing("the file changed since it was listed; list and read it again")
-        if not file.sidecars:
-            yield LocalFile(file, descriptor)
-            return
-        with _linked(file, descriptor) as folder:
-            yield LocalFile(file, descriptor, folder)
+        yield LocalFile(file, descriptor, held)
 
 
-def shown_name(name: str) -> str:
-    """The name under which GDAL sees a file beside its sidecars: bytes that are no UTF-8 cannot be told to it."""
-    return re.sub("[\udc80-\udcff]", "_", name)
+def is_shown(file: StoredFile, sidecar: str, *, mask: bool) -> bool:
+    """Whether GDAL may see a sidecar.
 
-
-@contextmanager
-def _linked(file: StoredFile, descriptor: int) -> Iterator[Path]:
-    """A folder with links to the file and its listed sidecars: GDAL looks for many more names than the listing knows.
-
-    The links lead to open descriptors, so that nothing else can take the place of what was opened. A sidecar that
-    cannot be opened is left out.
+    Of TIFFs beside the file that is a mask at most, as GDAL would open what the metadata of the others
+    name; the .aux of ERDAS needs a driver of its own.
     """
-    with ExitStack() as stack:
-        try:
-            folder = tempfile.TemporaryDirectory(
-                prefix="rastersources-", ignore_cleanup_errors=True
-            )
-            path = Path(stack.enter_context(folder))
-            (path / shown_name(file.name)).symlink_to(f"/dev/fd/{descriptor}")
-            for name in file.sidecars:
-                with suppress(RasterError):
-                    beside = stack.enter_context(open_bytes(file.path.with_name(name).resolve()))
-                    (path / shown_name(name)).symlink_to(f"/dev/fd/{beside}")
-        except OSError as error:
-            raise TransientError(
-                f"{tempfile.gettempdir()} takes no links ({error.strerror or error}); make room there"
-            ) from error
-        yield path
+    name = sidecar.lower()
+    if mask and name == f"{file.name}.msk".lower():
+        return True
+    return not name.endswith((*OF_PIXELS, ".aux"))
+
+
+def require_small(name: str, size: int, budget: Budget) -> None:
+    """Raises OverBudget for metadata beside a file that are larger than a tag may be."""
+    if size > budget.tag_bytes and not name.lower().endswith(OF_PIXELS):
+        raise OverBudget(f"its sidecar {name} is too large; raise the budget for one tag")
 
 
 @contextmanager

@@ -19,25 +19,31 @@ _LOGGERS = (logging.getLogger("rasterio._env"), logging.getLogger("rasterio._bas
 _GDAL_OPTIONS = {
     # A pixel that is a point is shifted by half of itself, as the GeoTIFF standard says.
     "GTIFF_POINT_GEO_IGNORE": "FALSE",
-    # No address of the network that a sidecar names is ever followed.
-    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",
+    # Nothing that metadata name is fetched from a network, also where nobody has taken GDAL's means away.
+    "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",
+    "GDAL_PAM_PROXY_DIR": "",
     "PROJ_NETWORK": "OFF",
 }
 
 
 @contextmanager
 def open_dataset(
-    opened: Opened, placed: bool = False, overview: int | None = None, sources: str = ""
+    opened: Opened,
+    placed: bool = False,
+    overview: int | None = None,
+    sources: str = "",
+    sidecar: str | None = None,
 ) -> Iterator[tuple[DatasetReader, list[str]]]:
     """The dataset as rasterio sees it, and what GDAL warns of, so far, while it is open.
 
-    Sidecars are used where the listing found some, whatever their case; they lie in a folder without
-    other files. Otherwise GDAL does not look for any. Where `placed`, its place is known already, and
-    the dataset has none; `sources` limits what GDAL takes it from. `overview` is the index of the one
-    to open in place of the image. Raises Unreadable or UnsupportedCRS.
+    GDAL sees no sidecar but those that are shown to it, whatever their case. Where `placed`, its place is known
+    already, and the dataset has none; `sources` limits what GDAL takes it from. `overview` is the index of the
+    one to open in place of the image, `sidecar` a TIFF beside the file to open in its place. Raises Unreadable
+    or UnsupportedCRS.
     """
-    sidecars = "FALSE" if opened.file.sidecars else "EMPTY_DIR"
-    options = {**_GDAL_OPTIONS, "GDAL_DISABLE_READDIR_ON_OPEN": sidecars}
+    name = opened.gdal_name_of(sidecar) if sidecar else opened.gdal_name
+    looked_for = "FALSE" if opened.shown and not sidecar else "EMPTY_DIR"
+    options = {**_GDAL_OPTIONS, "GDAL_DISABLE_READDIR_ON_OPEN": looked_for}
     if placed or sources:
         options["GDAL_GEOREF_SOURCES"] = "NONE" if placed else sources
     choice = {} if overview is None else {"overview_level": overview}
@@ -48,13 +54,22 @@ def open_dataset(
     ):
         # It is a fact of the file, not a matter for a log.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with _open(opened, choice) as dataset:
+        with _open(opened, name, choice) as dataset:
             yield dataset, collected
 
 
-def _open(opened: Opened, choice: dict[str, int]) -> DatasetReader:
+def names_overviews(dataset: DatasetReader, warned: list[str]) -> bool:
+    """Whether the metadata name a file of overviews, which GDAL opens where it is asked for overviews or files.
+
+    `warned` are the warnings of the open dataset: one more tells of a name that is not UTF-8.
+    """
+    before = len(warned)
+    return bool(dataset.tags(ns="OVERVIEWS")) or len(warned) > before
+
+
+def _open(opened: Opened, name: str, choice: dict[str, int]) -> DatasetReader:
     try:
-        return rasterio.open(opened.gdal_name, driver="GTiff", sharing=False, **choice)
+        return rasterio.open(name, driver="GTiff", sharing=False, **choice)
     except (CRSError, UnicodeDecodeError) as error:
         raise unreadable_crs() from error
     except RasterioError as error:
@@ -93,10 +108,8 @@ def _collected_warnings(opened: Opened) -> Iterator[list[str]]:
 
 
 def _told(text: str, opened: Opened) -> str:
-    """What GDAL says, with the name by which people know the file, and not that of a copy."""
-    name = opened.file.name
-    if not opened.gdal_name.endswith(f"/{name}"):
-        return text
-    return text.replace(
-        opened.gdal_name.removesuffix(name), opened.file.location.removesuffix(name)
-    )
+    """What GDAL says, with the name by which people know the file."""
+    folder, _, name = opened.gdal_name.rpartition("/")
+    if name != opened.file.name:
+        return text.replace(opened.gdal_name, opened.file.location)
+    return text.replace(folder, opened.file.location.rpartition("/")[0])

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from multiprocessing.connection import Pipe, wait
 from pathlib import Path
 from typing import Self
@@ -23,6 +24,7 @@ from pipeline.errors import (
     Unreadable,
 )
 from pipeline.raster.facts import Assigned, Progress, RasterFile, ReadOptions, TimeRule
+from pipeline.raster.linked_folder import remove_dead_folders
 from pipeline.storage import StoredFile, rejection
 
 Outcome = RasterFile | Rejection
@@ -39,6 +41,8 @@ _MOST_FAILED_STARTS = 3
 _GRACE = 5.0
 """Seconds after which a worker that did not stop itself in time is stopped."""
 
+_OPTIONS_OF_GDAL = ("GDAL_", "OGR_", "CPL_", "VSI", "GTIFF_", "TIFF_", "OSR_", "PROJ_")
+_DATA_FOLDERS = ("GDAL_DATA", "PROJ_DATA", "PROJ_LIB")
 
 Options = ReadOptions | Callable[[StoredFile], ReadOptions]
 """How files are read: all in one way, or each in its own; picklable where other machines read."""
@@ -124,6 +128,7 @@ class _Pool:
     """The workers, and the tasks that they gave back."""
 
     def __init__(self, size: int) -> None:
+        _remove_folders_of_before()
         self._size = size
         self._workers: list[_Worker] = []
         self._again: deque[_Task] = deque()
@@ -207,6 +212,7 @@ class _Pool:
     def _bury(self, worker: "_Worker", timed_out: bool) -> None:
         """Sees to the tasks of a worker that ended while it read the first of them."""
         self._workers.remove(worker)
+        remove_dead_folders()
         if not worker.ready:
             self._give_up_or_start_again(worker)
             return
@@ -241,16 +247,12 @@ class _Worker:
         self.last_words = ""
         self.connection, its_end = Pipe()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        # Removed here, as the process may be killed while it holds copies of headers.
-        self._folder = tempfile.TemporaryDirectory(
-            prefix="rastersources-", ignore_cleanup_errors=True
-        )
         # Ctrl-C is for the parent, also in the instant before the process could say so itself.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "pipeline.raster.worker", str(its_end.fileno())],
-                env={**_environment(), "TMPDIR": self._folder.name},
+                env=_environment(),
                 pass_fds=[its_end.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -260,7 +262,6 @@ class _Worker:
         except OSError as error:
             self.connection.close()
             self._errors.close()
-            self._folder.cleanup()
             raise TransientError(f"no process to read files starts: {error}") from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -303,12 +304,17 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             status = self._process.wait()
-        self._folder.cleanup()
         with self._errors as errors:
             errors.seek(0)
             lines = errors.read().decode(errors="replace").split("\n")
         self.last_words = next((line for line in reversed(lines) if line), _meaning(status))
         return status
+
+
+@cache
+def _remove_folders_of_before() -> None:
+    """Once for a process: what processes left that were killed."""
+    remove_dead_folders()
 
 
 def _outcome(item: _Task | Rejection) -> Outcome | None:
@@ -320,11 +326,22 @@ def _meaning(status: int) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """The parent's, with this package where Python finds it, and without threads for algebra."""
+    """The parent's, with this package where Python finds it, and without threads for algebra.
+
+    No variable tells GDAL or PROJ what to open or to load, but for where their own data are.
+    """
     root = str(Path(__file__).parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _DATA_FOLDERS or not name.startswith(_OPTIONS_OF_GDAL)
+    }
     return {
-        **os.environ,
+        **kept,
+        "GDAL_CONFIG_FILE": os.devnull,
+        "GDAL_DRIVER_PATH": "disable",
+        "PROJ_NETWORK": "OFF",
         "PYTHONPATH": os.pathsep.join(paths),
         "OPENBLAS_NUM_THREADS": "1",
     }

@@ -1,9 +1,11 @@
 """Reads one GeoTIFF: opens it safely, checks that it is whole, describes, places and dates it."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import PurePath
+
+from rasterio.io import DatasetReader
 
 from pipeline.errors import RasterError, UnsupportedCRS
 from pipeline.raster import integrity
@@ -24,9 +26,10 @@ from pipeline.raster.georeference import place
 from pipeline.raster.grid import FileCRS
 from pipeline.raster.gridtags import grid_origin
 from pipeline.raster.layout import lay_out
+from pipeline.raster.linked_folder import shown_name
 from pipeline.raster.nameless import open_nameless
-from pipeline.raster.opened import Opened, open_local, shown_name
-from pipeline.raster.opening import open_dataset
+from pipeline.raster.opened import Opened, open_local
+from pipeline.raster.opening import names_overviews, open_dataset
 from pipeline.raster.plain import KnownCRSs, Placement, plain_placement
 from pipeline.raster.sidecars import WORLD_FILES, Auxiliary, read_auxiliary
 from pipeline.raster.tags import Directory, read_directories
@@ -35,6 +38,9 @@ from pipeline.storage import Parts, StoredFile
 
 _DEFAULTS = ReadOptions()
 _KNOWN_CRSS = KnownCRSs()
+_PIXELS = {".ovr": "broken_overviews", ".msk": "sidecar_unreadable"}
+"""Sidecars with pixels, and the code of the notice where one is broken."""
+_ERDAS = b"EHFA_HEADER_TAG"
 
 
 def read(
@@ -50,12 +56,13 @@ def read(
         integrity.check(directories, options.budget)
         require_numpy_type(directories[0])
         auxiliary = read_auxiliary(opened, options.budget)
-        layout, notices = _layout(opened, directories, options.budget)
+        layout, notices, pixels = _layout(opened, directories, options.budget)
         notices += integrity.lost_tags(directories)
         opened.prepare(directories, options.budget)
         sources = _sources(directories[0], auxiliary, file.sidecars)
         auxiliary = replace(auxiliary, crs=auxiliary.crs and not sources)
-        found = _found(opened, directories[0], auxiliary, sources, options.assigned)
+        header = _Header(opened, directories[0], auxiliary, sources, pixels)
+        found = _found(header, options.assigned)
         description = assign(found.description, options.assigned)
         placement = description.placement
         georeference = place(
@@ -67,6 +74,7 @@ def read(
             notices += contradictions(
                 Told(opened, directories[0], auxiliary, own.placement, georeference, origin)
             )
+        notices += _not_read(opened, elsewhere=found.elsewhere)
         dating = date(file.path, description.times, options.time_rule)
         opened.require_unchanged()
     notices += [Notice("gdal_warning", text) for text in dict.fromkeys(found.warnings)]
@@ -95,6 +103,19 @@ def read(
 
 
 @dataclass(frozen=True)
+class _Header:
+    """What our own reading finds in a file and its sidecars, before GDAL opens it."""
+
+    opened: Opened
+    main: Directory
+    auxiliary: Auxiliary
+    sources: str
+    """What GDAL may take a place and a CRS from; all, where it is empty."""
+    pixels: Sequence[str]
+    """Names of the sidecars with overviews and masks."""
+
+
+@dataclass(frozen=True)
 class _Found:
     """What GDAL sees of a file."""
 
@@ -103,34 +124,36 @@ class _Found:
     warnings: Sequence[str]
     known: bool
     """Whether its place was known before GDAL opened it."""
+    elsewhere: bool
+    """Whether its metadata name another file for its overviews."""
 
 
-def _found(
-    opened: Opened, main: Directory, auxiliary: Auxiliary, sources: str, assigned: Assigned
-) -> _Found:
+def _found(header: _Header, assigned: Assigned) -> _Found:
     """The description of a file, without the CRS that cannot be used where another one overrides it."""
-    known = None if opened.file.sidecars else _KNOWN_CRSS.place(main)
+    main, file = header.main, header.opened.file
+    known = None if file.sidecars else _KNOWN_CRSS.place(main)
     try:
-        found = _look(opened, main, auxiliary, sources, known)
+        found = _look(header, known)
     except UnsupportedCRS:
-        plain = None if auxiliary.transform else plain_placement(main, FileCRS(None, unusable=True))
+        nowhere = FileCRS(None, unusable=True)
+        plain = None if header.auxiliary.transform else plain_placement(main, nowhere)
         if not assigned.crs_override or plain is None:
             raise
-        return _look(opened, main, auxiliary, sources, plain)
+        return _look(header, plain)
     # Warnings may be about the CRS, for every file to have.
-    if not opened.file.sidecars and not found.warnings:
+    if not file.sidecars and not found.warnings:
         _KNOWN_CRSS.keep(main, found.description.placement)
     return found
 
 
-def _look(
-    opened: Opened, main: Directory, auxiliary: Auxiliary, sources: str, known: Placement | None
-) -> _Found:
+def _look(header: _Header, known: Placement | None) -> _Found:
     """Open a file by GDAL; what is known of its place is not asked for."""
-    with open_dataset(opened, placed=known is not None, sources=sources) as (dataset, warnings):
-        sidecars = _used(opened.file, dataset.files)
-        description = describe(dataset, main, auxiliary, sidecars, known)
-        return _Found(description, sidecars, warnings, known is not None)
+    main, placed = header.main, known is not None
+    with open_dataset(header.opened, placed=placed, sources=header.sources) as (dataset, warnings):
+        elsewhere = names_overviews(dataset, warnings)
+        sidecars = _used(header, dataset, elsewhere=elsewhere)
+        description = describe(dataset, main, header.auxiliary, sidecars, known)
+        return _Found(description, sidecars, warnings, placed, elsewhere)
 
 
 def _sources(main: Directory, auxiliary: Auxiliary, sidecars: Sequence[str]) -> str:
@@ -170,38 +193,60 @@ def _provenance(description: Description, dating: Dating) -> dict[str, str]:
     return provenance
 
 
-def _used(file: StoredFile, opened: Sequence[str]) -> tuple[str, ...]:
-    """The names of the sidecars that GDAL took into account."""
-    if not file.sidecars:
-        return ()
-    names = {PurePath(name).name for name in opened}
-    return tuple(name for name in file.sidecars if shown_name(name) in names)
+def _used(header: "_Header", dataset: DatasetReader, *, elsewhere: bool) -> tuple[str, ...]:
+    """The names of the sidecars that were taken into account."""
+    opened, used = header.opened, {*header.pixels}
+    if elsewhere:  # where GDAL is asked for its files, it opens that one as well
+        used |= {*opened.shown}
+    elif opened.shown:
+        seen = {PurePath(name).name for name in dataset.files}
+        used |= {name for name in opened.shown if shown_name(name) in seen}
+    return tuple(name for name in opened.file.sidecars if name in used)
+
+
+def _not_read(opened: Opened, *, elsewhere: bool) -> Iterator[Notice]:
+    """What lies beside the file, or is said to lie elsewhere, and is left alone."""
+    if elsewhere:
+        text = "its metadata name another file for its overviews, which is not opened"
+        yield Notice("overviews_elsewhere", text)
+    for name in opened.file.sidecars:
+        if name.lower().endswith(".aux") and _first_bytes(opened, name, _ERDAS) == _ERDAS:
+            text = f"the sidecar {name} is not read: it is of ERDAS; save it as .aux.xml"
+            yield Notice("sidecar_unreadable", text)
+
+
+def _first_bytes(opened: Opened, sidecar: str, like: bytes) -> bytes:
+    with suppress(RasterError), opened.beside(sidecar) as file:
+        return file.read(0, len(like), len(like))
+    return b""
 
 
 def _layout(
     opened: Opened, directories: Sequence[Directory], budget: Budget
-) -> tuple[Layout, list[Notice]]:
-    """The layout, with what lies in .ovr and .msk sidecars; a broken .ovr is a notice."""
-    name = opened.file.name.lower()
+) -> tuple[Layout, list[Notice], list[str]]:
+    """The layout, with what lies in .ovr and .msk sidecars, and their names; a broken one is a notice."""
     by_name = {sidecar.lower(): sidecar for sidecar in opened.file.sidecars}
-    notices = []
+    notices: list[Notice] = []
+    names: list[str] = []
     with ExitStack() as stack:
-        external: tuple[Directory, ...] = ()
-        if sidecar := by_name.get(f"{name}.ovr"):
-            try:
-                external = stack.enter_context(_directories(opened, sidecar, budget))
-            except RasterError as error:
-                text = f"its sidecar {sidecar} is not read: {error.message}"
-                notices.append(Notice("broken_overviews", text))
-        layout = lay_out(directories, external, f"{name}.msk" in by_name)
+        external: dict[str, tuple[Directory, ...]] = {".ovr": (), ".msk": ()}
+        for suffix, code in _PIXELS.items():
+            if sidecar := by_name.get(f"{opened.file.name}{suffix}".lower()):
+                try:
+                    external[suffix] = stack.enter_context(_directories(opened, sidecar, budget))
+                    names.append(sidecar)
+                except RasterError as error:
+                    text = f"its sidecar {sidecar} is not read: {error.message}"
+                    notices.append(Notice(code, text))
+        layout = lay_out(directories, external[".ovr"], bool(external[".msk"]))
     if layout.mask:
         notices.append(Notice("mask", f"its valid pixels are told by a mask ({layout.mask})"))
-    return layout, notices
+    return layout, notices, names
 
 
 @contextmanager
 def _directories(opened: Opened, sidecar: str, budget: Budget) -> Iterator[tuple[Directory, ...]]:
-    """The images of an .ovr sidecar, which is a TIFF too, and whole."""
+    """The images of an .ovr or .msk sidecar, which is a TIFF too, and whole."""
     with opened.beside(sidecar) as file:
         directories = read_directories(file, budget)
         integrity.check(directories[:1], budget)

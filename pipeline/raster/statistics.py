@@ -26,8 +26,8 @@ from pipeline.raster.facts import (
     Statistics,
 )
 from pipeline.raster.opened import LocalFile, open_local
-from pipeline.raster.opening import open_dataset
-from pipeline.raster.tags import read_directories
+from pipeline.raster.opening import names_overviews, open_dataset
+from pipeline.raster.tags import Directory, read_directories
 from pipeline.raster.tally import Tally
 from pipeline.raster.valid import ValidCells, outline_of
 from pipeline.storage import StoredFile
@@ -104,11 +104,13 @@ def measure(
     if file.in_bucket:
         raise CatalogueError("statistics look at all pixels; copy the object to a folder for them")
     with open_local(file) as opened, rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+        main = read_directories(opened.bytes, options.budget)[0]
+        opened.prepare((main,), options.budget, mask=facts.layout.mask == "sidecar")
         statistics = None
         if options.statistics != "exact":
             statistics = _of_overview(opened, facts, options, progress)
         if statistics is None:
-            statistics = _of_all(opened, facts, options, progress)
+            statistics = _of_all(opened, main, facts, options, progress)
         opened.require_unchanged()
     return statistics
 
@@ -120,32 +122,66 @@ def _of_overview(
     progress: Callable[[Progress], None],
 ) -> Statistics | None:
     """From the smallest overview that will do; None where there is none, or none with valid pixels."""
-    with open_dataset(opened, placed=True) as (dataset, _):
-        factors = dataset.overviews(1)
-        masked = _is_masked(dataset)
-    if not factors:
+    found = _overviews(opened, facts)
+    if not found.factors:
         return None
-    enough = [f for f in factors if facts.width // f * (facts.height // f) >= _ENOUGH]
-    factor = max(enough, default=min(factors))
-    level = factors.index(factor)
-    with open_dataset(opened, placed=True, overview=level) as (dataset, _):
+    enough = [f for f in found.factors if facts.width // f * (facts.height // f) >= _ENOUGH]
+    factor = max(enough, default=min(found.factors))
+    level = found.factors.index(factor) - found.first
+    index = level if level >= 0 else None
+    with open_dataset(opened, placed=True, overview=index, sidecar=found.sidecar) as (dataset, _):
         rows, columns = dataset.block_shapes[0]
         grid = BlockGrid(dataset.width, dataset.height, columns, rows, without_holes)
         if grid.pixels() * facts.count > options.budget.statistics_pixels:
             return None
-        image = _Image(dataset, factor, grid, _nodata(facts), masked)
+        image = _Image(dataset, factor, grid, _nodata(facts), found.masked)
         _check_block(image, options.budget)
-        found = _Reading(image, opened.file.uri, progress).statistics(facts, options)
-    return found if any(band.valid for band in found.bands) else None
+        statistics = _Reading(image, opened.file.uri, progress).statistics(facts, options)
+    return statistics if any(band.valid for band in statistics.bands) else None
+
+
+@dataclass(frozen=True)
+class _Overviews:
+    """The overviews of a file that GDAL can be asked for, and will open nothing else to answer."""
+
+    factors: Sequence[int] = ()
+    masked: bool = False
+    sidecar: str | None = None
+    """Where they lie, if not in the file itself."""
+    first: int = 0
+    """1 where the first one is the image of the sidecar, and the next one its first overview."""
+
+
+def _overviews(opened: LocalFile, facts: RasterFile) -> _Overviews:
+    """None where metadata name a file of overviews, which GDAL would open, or where the mask lies beside the
+    file, whose own metadata may do so."""
+    with open_dataset(opened, placed=True) as (dataset, warned):
+        if names_overviews(dataset, warned) or facts.layout.mask == "sidecar":
+            return _Overviews()
+        kind = _masked_bands(dataset), dataset.dtypes
+        if factors := dataset.overviews(1):
+            return _Overviews(factors, _is_masked(dataset))
+    name = f"{opened.file.name}.ovr".lower()
+    sidecar = next((one for one in opened.file.sidecars if one.lower() == name), None)
+    if sidecar is None or not facts.layout.overviews:
+        return _Overviews()
+    with open_dataset(opened, placed=True, sidecar=sidecar) as (dataset, warned):
+        factors = facts.layout.overviews
+        alike = (_masked_bands(dataset), dataset.dtypes) == kind
+        if names_overviews(dataset, warned) or not alike:
+            return _Overviews()
+        if len(dataset.overviews(1)) + 1 != len(factors):
+            return _Overviews()
+        return _Overviews(factors, _is_masked(dataset), sidecar, first=1)
 
 
 def _of_all(
     opened: LocalFile,
+    main: Directory,
     facts: RasterFile,
     options: ReadOptions,
     progress: Callable[[Progress], None],
 ) -> Statistics:
-    main = read_directories(opened.bytes, options.budget)[0]
     with open_dataset(opened, placed=True) as (dataset, _):
         masked = _is_masked(dataset)
         # What GDAL fills holes with is told by nodata alone, and only by one that pixels can have.
@@ -165,7 +201,11 @@ def _of_all(
 
 
 def _is_masked(dataset: DatasetReader) -> bool:
-    return any(MaskFlags.per_dataset in flags for flags in dataset.mask_flag_enums)
+    return any(_masked_bands(dataset))
+
+
+def _masked_bands(dataset: DatasetReader) -> list[bool]:
+    return [MaskFlags.per_dataset in flags for flags in dataset.mask_flag_enums]
 
 
 def _check_block(image: _Image, budget: Budget) -> None:

@@ -5,8 +5,6 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 import shapely
-from affine import Affine
-from rasterio.features import shapes
 from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
@@ -117,15 +115,47 @@ def _drawn(cells: ValidCells) -> tuple[BaseGeometry, int]:
     flags, step = cells.cells, cells.step
     while _corners(flags) > _MOST_POINTS:
         flags, step = _coarser(flags), 2 * step
-    found = shapes(flags.astype(np.uint8), mask=flags, transform=Affine.identity())
-    return shapely.MultiPolygon([shapely.geometry.shape(shape) for shape, _ in found]), step
+    return shapely.MultiPolygon(polygons_of(flags)), step
+
+
+def polygons_of(flags: Flags) -> list[Polygon]:
+    """The outlines of squares that share sides, with their holes; a square's side is 1.
+
+    Lines between squares of different flags enclose them. GDAL's own way takes drivers that a process which
+    reads files does not have.
+    """
+    padded = np.pad(flags, 1)
+    rows = padded[1:] != padded[:-1]
+    columns = padded[:, 1:] != padded[:, :-1]
+    corners = _corner_flags(padded)
+    across = _runs(rows[:, 1:-1], corners)
+    down = _runs(columns[1:-1].T, corners.T)[..., ::-1]
+    faces = shapely.get_parts(
+        shapely.polygonize(shapely.linestrings(np.concatenate([across, down])))
+    )
+    inside = shapely.get_coordinates(shapely.point_on_surface(faces)).astype(int)
+    return [face for face, (x, y) in zip(faces, inside, strict=True) if flags[y, x]]
+
+
+def _runs(sides: Flags, corners: Flags) -> Floats:
+    """Lines along the marked sides of squares, from corner to corner; as (x, y) of both ends."""
+    before = np.pad(sides, ((0, 0), (1, 0)))
+    after = np.pad(sides, ((0, 0), (0, 1)))
+    starts = np.argwhere(after & corners)
+    ends = np.argwhere(before & corners)
+    return np.stack([starts[:, ::-1], ends[:, ::-1]], axis=1).astype(np.float64)
 
 
 def _corners(flags: Flags) -> int:
     """How many points the outline has, told by the four squares around each point."""
-    padded = np.pad(flags, 1).astype(np.int8)
-    rows = padded[:-1] - padded[1:]
-    return int(np.count_nonzero(rows[:, :-1] != rows[:, 1:]))
+    return int(np.count_nonzero(_corner_flags(np.pad(flags, 1))))
+
+
+def _corner_flags(padded: Flags) -> Flags:
+    """Which points between the squares are corners of the outline."""
+    rows = padded[:-1].astype(np.int8) - padded[1:]
+    corners: Flags = rows[:, :-1] != rows[:, 1:]
+    return corners
 
 
 def _coarser(flags: Flags) -> Flags:

@@ -7,8 +7,9 @@ from functools import cache
 from multiprocessing.connection import Connection
 from time import monotonic
 
-from pipeline.errors import RasterError, RastersourcesError, Rejection
+from pipeline.errors import CatalogueError, RasterError, RastersourcesError, Rejection
 from pipeline.raster.facts import Progress, RasterFile, ReadOptions
+from pipeline.raster.only_geotiff import only_geotiff
 from pipeline.raster.reading import read
 from pipeline.raster.statistics import with_statistics
 from pipeline.storage import Parts, PartsAhead, StoredFile, rejection
@@ -81,4 +82,8 @@ class _News:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    serve(Connection(int(sys.argv[1])))
+    try:
+        with only_geotiff():
+            serve(Connection(int(sys.argv[1])))
+    except CatalogueError as error:
+        sys.exit(str(error))

@@ -14,12 +14,13 @@ from pipeline.storage.listing import list_files
 from pipeline.storage.parts import FIRST_BYTES, Part, Parts, PartsAhead
 from pipeline.storage.places import Place, named_place, place_of
 from pipeline.storage.roots import EVERYWHERE, Root
-from pipeline.storage.sidecars import with_sidecars
+from pipeline.storage.sidecars import OF_PIXELS, with_sidecars
 
 __all__ = [
     "EVERYWHERE",
     "FIRST_BYTES",
     "NAMELESS",
+    "OF_PIXELS",
     "RASTER_SUFFIXES",
     "Part",
     "Parts",

@@ -11,6 +11,8 @@ _REPLACING = (".tfw", ".tifw", ".tiffw", ".wld", ".tab", ".xml", ".aux", ".rpb",
 _AFTER_STEM = ("_rpc.txt", "_metadata.txt")
 AFTER_STEM = (*_REPLACING, *_AFTER_STEM)
 SIDECAR_SUFFIXES = (*APPENDED, *AFTER_STEM)
+OF_PIXELS = (".ovr", ".msk", ".msk.ovr", ".ovr.msk")
+"""Sidecars that are TIFFs themselves."""
 
 
 class SidecarNames:

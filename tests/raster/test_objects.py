@@ -249,10 +249,10 @@ def test_a_sidecar_that_changed_since_the_listing_makes_its_object_changing(
 def test_a_sidecar_beyond_the_budget_is_not_fetched(
     bucket: Bucket, counted: Proxy, tmp_path: Path
 ) -> None:
-    bucket.put("a.aux", b"x" * 200_000)
+    bucket.put("a.imd", b"x" * 200_000)
     (file,) = stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
     counted.passed.clear()
-    with pytest.raises(OverBudget, match=r"a\.aux"):
+    with pytest.raises(OverBudget, match=r"a\.imd"):
         read(file, ReadOptions(budget=Budget(tag_bytes=100_000)))
     assert sum(one.body for one in counted.passed) < 2 * HALF
 

@@ -10,9 +10,11 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import Transformer
+from rasterio.features import shapes
 
 from pipeline.raster import RasterFile, ReadOptions, Statistics, read
 from pipeline.raster.statistics import measure
+from pipeline.raster.valid import polygons_of
 from pipeline.storage import stored_file
 from tests.factory import RD_TRANSFORM, write_raster
 
@@ -40,6 +42,21 @@ def outlined(path: Path, valid: NDArray[np.bool_], **options: Any) -> tuple[Rast
     file = stored_file(path, [path.parent])
     facts = read(file)
     return facts, measure(file, facts, ReadOptions(statistics="exact"))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.6, 0.9])
+@pytest.mark.parametrize("across", [1, 3])
+def test_squares_that_share_sides_are_drawn_as_gdal_draws_them(share: float, across: int) -> None:
+    for height, width in ((1, 1), (1, 9), (23, 17), (40, 60)):
+        flags = np.kron(RANDOM.random((height, width)) < share, np.ones((1, across), np.bool_))
+        drawn = shapes(flags.astype("u1"), mask=flags)
+        expected = [shapely.geometry.shape(shape) for shape, _ in drawn]
+        assert plainly(polygons_of(flags)) == plainly(expected)
+
+
+def plainly(polygons: list[shapely.Polygon]) -> list[str]:
+    """Polygons as texts that are the same where they are, whatever point and ring comes first."""
+    return sorted(shapely.normalize(shapely.simplify(one, 0)).wkt for one in polygons)
 
 
 def centres(

@@ -17,6 +17,7 @@ from pipeline.catalogue.uploads import claim, held
 from pipeline.deposit import FolderDeposit
 from pipeline.errors import TransientError
 from pipeline.raster import ReadOptions
+from pipeline.storage import StoredFile
 from pipeline.uploading import Worker, process_waiting, work_until
 from tests.api.conftest import As, until
 from tests.api.data.conftest import (
@@ -194,23 +195,27 @@ def test_what_a_dead_worker_held_is_taken_up_again(
 ) -> None:
     url = source()
     task = accepted(as_("admin"), url, tif)
-    with held(engine, 10) as ids:
-        assert len(claim(engine, ids)) == 1
+    number = run(engine, "SELECT max(id) FROM uploads").scalar_one()
+    with held(engine, number) as alone:
+        assert alone
+        assert claim(engine, number)
         assert process() == []  # while the first one lives, nobody else takes it
         assert only(as_("admin"), url, "uploads")["state"] == "processing"
     assert [one.state for one in process()] == ["committed"]
     assert as_("admin").get(task).json()["status"] == "SUCCESS"
 
 
-def test_a_file_that_cannot_be_read_now_is_tried_again(
+def test_a_file_that_changes_is_looked_at_again(
     as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit, worker: Worker
 ) -> None:
+    class Unsettled(FolderDeposit):
+        def file(self, uri: str) -> StoredFile:
+            return replace(super().file(uri), fingerprint="1.1")
+
     url = source()
     task = accepted(as_("admin"), url, tif)
-    hurried = Worker(
-        engine, deposit, ReadOptions(budget=worker.options.budget.__class__(seconds=1e-6)), worker.pool
-    )  # fmt: skip
-    assert [one.state for one in process_waiting(hurried)] == ["retry"]
+    unsettled = replace(worker, deposit=Unsettled(deposit.folder))
+    assert [one.state for one in process_waiting(unsettled)] == ["retry"]
     assert as_("admin").get(task).json()["status"] == "RETRY"
     assert only(as_("admin"), url, "uploads")["state"] == "retry"
     assert process_waiting(worker) == []  # not at once

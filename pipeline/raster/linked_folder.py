@@ -1,0 +1,104 @@
+"""Folders that hold nothing but links to open files: GDAL finds a file and its listed sidecars there, and nothing else.
+
+A folder is locked as long as its process lives, so that one that a killed process left is known, and removed, by
+the next one that reads files.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pipeline.errors import TransientError
+
+_PREFIX = "rastersources-read-"
+
+
+@contextmanager
+def linked_folder(descriptors: Mapping[str, int]) -> Iterator[Path]:
+    """A folder with a link to each open file, by the name that it is to have; removed afterwards.
+
+    A link leads to the open file itself, whatever has taken its place meanwhile. Raises TransientError.
+    """
+    with disk_errors():
+        folder, lock = _locked_folder()
+    try:
+        with disk_errors():
+            for name, descriptor in descriptors.items():
+                (folder / shown_name(name)).symlink_to(descriptor_path(descriptor))
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def shown_name(name: str) -> str:
+    """The name of a link for GDAL, which can be told UTF-8 only; other bytes become underscores."""
+    return re.sub("[\udc80-\udcff]", "_", name)
+
+
+def descriptor_path(descriptor: int) -> str:
+    """A path that opens the same file again, in this process only."""
+    return f"/proc/self/fd/{descriptor}"
+
+
+def remove_dead_folders() -> None:
+    """Remove the folders of this user whose processes were killed; those of others and of the living stay."""
+    with suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
+        for entry in entries:
+            if entry.name.startswith(_PREFIX):
+                with suppress(OSError):
+                    _remove_if_dead(Path(entry.path))
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """A file can do nothing about a temporary folder that does not work."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise TransientError(
+            f"{tempfile.gettempdir()} takes no temporary files ({reason}); make room there"
+        ) from error
+
+
+def _locked_folder() -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        with suppress(FileNotFoundError):  # taken for a dead one before it could be locked
+            lock = _locked(folder)
+            if lock is not None:
+                return folder, lock
+
+
+def _locked(folder: Path) -> int | None:
+    """A descriptor that holds the lock of the folder at this path; None where another process holds it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), os.lstat(folder)):
+            return descriptor
+    except BlockingIOError:
+        pass
+    except OSError:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _remove_if_dead(folder: Path) -> None:
+    status = os.lstat(folder)
+    ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    if not ours or stat.S_IMODE(status.st_mode) != 0o700:
+        return
+    lock = _locked(folder)
+    if lock is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
