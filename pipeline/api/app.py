@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeline.api.config import ApiConfig
+from pipeline.api.costly import CostlyQueries
 from pipeline.api.database import Database
 from pipeline.api.endpoint import Answer, Api, render
 from pipeline.api.links import prefix_of
@@ -22,12 +23,14 @@ from pipeline.api.routes import routes
 
 def create_app(config: ApiConfig) -> FastAPI:
     """The API; it connects to the database when the first request needs it."""
-    api, registry = Api(config, Database(config)), CollectorRegistry()
+    api = Api(config, Database(config), CostlyQueries(config))
+    registry = CollectorRegistry()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await api.database.close()
+        await api.costly.close()
 
     app = FastAPI(
         title="rastersources",

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from pipeline.api.auth import SAFE, authenticate, check_write
 from pipeline.api.body import FORM, JSON, Body, read_page_form
 from pipeline.api.config import ApiConfig
+from pipeline.api.costly import CostlyQueries
 from pipeline.api.database import Database
 from pipeline.api.fields import Field
 from pipeline.api.links import Links, base_of
@@ -33,6 +34,7 @@ class Api:
 
     config: ApiConfig
     database: Database
+    costly: CostlyQueries
 
 
 @dataclass(frozen=True)
