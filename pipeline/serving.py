@@ -54,7 +54,12 @@ def run_server(
         upload_bytes=configured.upload_bytes,
         body_bytes=configured.body_bytes,
         cors_origins=tuple(configured.cors_origins),
+        proxies=tuple(configured.proxies),
     )
+    if os.environ.get("FORWARDED_ALLOW_IPS") and not config.proxies:
+        tell(
+            "FORWARDED_ALLOW_IPS is not read; RASTERSOURCES_PROXIES says which proxies are believed"
+        )
     server = Server(server_config(config, log_level="warning"))
     uploads = UploadThread(where, configured, locate)
 

@@ -152,5 +152,7 @@ def server_config(
         ws="none",
         log_level=log_level,
         server_header=False,
+        proxy_headers=bool(config.proxies),
+        forwarded_allow_ips=list(config.proxies),
         timeout_graceful_shutdown=5,
     )
