@@ -53,6 +53,7 @@ def run_server(
         uploads=uploads_place(configured),
         upload_bytes=configured.upload_bytes,
         body_bytes=configured.body_bytes,
+        clients=configured.clients,
         cors_origins=tuple(configured.cors_origins),
         proxies=tuple(configured.proxies),
     )

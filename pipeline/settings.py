@@ -89,6 +89,8 @@ class Settings(BaseSettings):
     """Time that one query of the API may take."""
     body_bytes: int = Field(default=2**20, ge=1)
     """Longest JSON body of a request."""
+    clients: int = Field(default=500, ge=1, le=100_000)
+    """Most connections of clients at once."""
     cors_origins: Annotated[list[str], NoDecode, BeforeValidator(words)] = []
     """Origins whose pages may call the API, with spaces between; `*` stands for all, without sessions."""
     proxies: Annotated[list[str], NoDecode, AfterValidator(networks), BeforeValidator(words)] = []

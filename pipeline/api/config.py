@@ -17,6 +17,8 @@ class ApiConfig:
     """Seconds that one query may take."""
     connections: int = 10
     """Most connections to the database at once."""
+    clients: int = 500
+    """Most connections of clients at once; idle ones are closed for new ones, beyond that 503."""
     page_size: int = 10
     max_page_size: int = 1000
     query_bytes: int = 60_000

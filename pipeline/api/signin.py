@@ -21,6 +21,8 @@ from pipeline.catalogue.people import SignedIn
 
 PRE_COOKIE = "rastersources_visit"
 """Carries what the sign-in form must repeat, before there is a session."""
+FORM_BYTES = 8 * 2**10
+"""Longest form; it is read before anyone knows who sends it."""
 COMPARED_AT_ONCE = 2
 """Passwords; the threads that do it are those that write uploads."""
 SECONDS_TO_WAIT = 10.0
@@ -51,12 +53,12 @@ class SignIn:
         """The form, or what follows from it; raises Problem."""
         if request.method != "POST":
             return await self.form(request)
-        form = parse_form(await read_bytes(request, self.api.config))
         visit = request.cookies.get(PRE_COOKIE, "")
         if not visit:
             raise Problem(
                 403, "CSRF Failed: the form has no cookie; allow cookies and send it again."
             )
+        form = parse_form(await read_bytes(request, self.api.config, FORM_BYTES))
         check_csrf(form.get(CSRF_FIELD, ""), visit)
         who = await self.check(request, form.get("username", ""), form.get("password", ""))
         return await self.open(request, who, form.get("next", ""))
@@ -150,9 +152,10 @@ class SignOut(SignIn):
         """The page, or the end of the session; raises Problem."""
         token = request.cookies.get(COOKIE, "")
         if request.method == "POST" and token:
-            form = parse_form(await read_bytes(request, self.api.config))
-            check_csrf(form.get(CSRF_FIELD, ""), token)
-            await self.api.database.execute(people.close_session(token))
+            if (await session_caller(token, self.api.database)).logged_in:
+                form = parse_form(await read_bytes(request, self.api.config, FORM_BYTES))
+                check_csrf(form.get(CSRF_FIELD, ""), token)
+                await self.api.database.execute(people.close_session(token))
             response = RedirectResponse(
                 base_of(request, self.api.config.base_url) + "/accounts/login/", 303
             )

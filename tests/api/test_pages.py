@@ -357,7 +357,7 @@ def test_a_script_of_our_own_origin_writes_and_one_of_another_does_not(
 
 
 def test_options_has_a_button_that_needs_no_sign_in(browser: Client) -> None:
-    page = browser.post(SOURCES, data={"_method": "OPTIONS"})
+    page = browser.get(SOURCES, params={"_method": "OPTIONS"})
     assert "display_name" in page.text
 
 
