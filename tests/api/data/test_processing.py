@@ -1,15 +1,18 @@
 """What becomes of uploads: registered or refused, in the place of what, whatever dies meanwhile."""
 
 import os
+import struct
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from affine import Affine
+from httpx import Client
 from sqlalchemy import Engine
 
 from pipeline.catalogue.uploads import claim, held
@@ -69,6 +72,29 @@ def test_a_damaged_file_fails_with_its_reason_code(
     task = accepted(as_("admin"), source(), tif)
     process()
     assert as_("admin").get(task).json()["result"]["code"] == code
+
+
+def test_what_is_said_of_an_upload_does_not_tell_where_it_lies(
+    as_: As, client: Client, source: Source, tif: Path, deposit: FolderDeposit, process: Process
+) -> None:
+    whole = bytearray(tif.read_bytes())
+    (first,) = struct.unpack_from("<I", whole, 4)
+    (count,) = struct.unpack_from("<H", whole, first)
+    places = [first + 2 + 12 * number for number in range(count)]
+    (planar,) = [at for at in places if struct.unpack_from("<H", whole, at) == (284,)]
+    struct.pack_into(
+        "<H", whole, planar + 8, 9
+    )  # GDAL names the file where it cannot open it for that
+    tif.write_bytes(whole)
+    url = source()
+    task = accepted(as_("admin"), url, tif)
+    (settled,) = process()
+    assert settled.rejection
+    assert str(deposit.folder) in settled.rejection.message
+    shown = client.get(task).text + as_("admin").get(f"{url}uploads/").text
+    assert 'the file: Bad value 9 for \\"PlanarConfiguration\\" tag' in shown
+    assert not [part for part in deposit.folder.parts[1:] if part in shown]
+    assert Path(unquote(settled.rejection.uri)).name not in shown
 
 
 def test_a_given_time_dates_a_file_and_a_series_needs_one(
