@@ -59,8 +59,14 @@ def run_server(
         upload_bytes=configured.upload_bytes,
         upload_reserve_bytes=configured.upload_reserve_bytes,
         body_bytes=configured.body_bytes,
+        clients=configured.clients,
         cors_origins=tuple(configured.cors_origins),
+        proxies=tuple(configured.proxies),
     )
+    if os.environ.get("FORWARDED_ALLOW_IPS") and not config.proxies:
+        tell(
+            "FORWARDED_ALLOW_IPS is not read; RASTERSOURCES_PROXIES says which proxies are believed"
+        )
     server = Server(server_config(config, log_level="warning"))
     uploads = UploadThread(where, configured, locate)
 

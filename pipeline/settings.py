@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,6 +30,13 @@ def public_url(value: str) -> str:
     """An absolute URL that paths can be appended to."""
     if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", value):
         raise ValueError("write it in full, for example https://example.org/maps")
+    return value
+
+
+def networks(value: list[str]) -> list[str]:
+    """Addresses, and networks as 10.0.0.0/8."""
+    for one in value:
+        ip_network(one)  # raises ValueError that says what is wrong
     return value
 
 
@@ -83,8 +91,12 @@ class Settings(BaseSettings):
     """Time that one query of the API may take."""
     body_bytes: int = Field(default=2**20, ge=1)
     """Longest JSON body of a request."""
+    clients: int = Field(default=500, ge=1, le=100_000)
+    """Most connections of clients at once."""
     cors_origins: Annotated[list[str], NoDecode, BeforeValidator(words)] = []
     """Origins whose pages may call the API, with spaces between; `*` stands for all, without sessions."""
+    proxies: Annotated[list[str], NoDecode, AfterValidator(networks), BeforeValidator(words)] = []
+    """Addresses and networks, with spaces between, that are believed in whom they ask for."""
 
 
 @cache

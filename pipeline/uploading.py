@@ -14,6 +14,7 @@ import psycopg
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline.catalogue.messages import without_places
 from pipeline.catalogue.upload_files import discard_unneeded, sweep, take_up
 from pipeline.catalogue.uploads import (
     Claim,
@@ -135,7 +136,8 @@ def try_out(worker: Worker, upload: TrialUpload) -> int:
     )
     (outcome,) = worker.pool.read([upload.file], how_to_read(worker, claimed))
     if isinstance(outcome, Rejection):
-        raise RasterError(outcome.message, outcome.code)
+        message = outcome.message.replace(upload.file.location, "the file")
+        raise RasterError(without_places(message), outcome.code)
     return try_upload(worker.engine, claimed, outcome)
 
 

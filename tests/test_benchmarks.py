@@ -11,7 +11,14 @@ from tests.commands import REPOSITORY, run
 @pytest.mark.soak
 @pytest.mark.parametrize(
     ("name", "size"),
-    [("gaps", 400), ("listing", 200), ("register", 40), ("runners", 40), ("sync", 40)],
+    [
+        ("costly", 200),
+        ("gaps", 400),
+        ("listing", 200),
+        ("register", 40),
+        ("runners", 40),
+        ("sync", 40),
+    ],
 )
 def test_a_benchmark_runs_to_its_end(name: str, size: int) -> None:
     done = run([sys.executable, REPOSITORY / "benchmarks" / f"{name}.py", str(size)])

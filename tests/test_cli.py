@@ -158,6 +158,7 @@ def test_a_wrong_call_is_one_sentence(
         ("RASTERSOURCES_BASE_URL", "example.org"),
         ("RASTERSOURCES_BASE_URL", "https://example.org/?a=b"),
         ("RASTERSOURCES_WORKERS", "0"),
+        ("RASTERSOURCES_PROXIES", "10.0.0.1/8"),
         ("RASTERSOURCES_CRS_POLICY", "guess"),
         ("RASTERSOURCES_DATABASE_URL", "mysql://localhost/x"),
         ("RASTERSOURCES_DATABASE_URL", "nonsense"),

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from pipeline.api.auth import COOKIE, session_caller
 from pipeline.api.config import ApiConfig
+from pipeline.api.costly import CostlyQueries
 from pipeline.api.database import Database, make_engine
 from pipeline.api.endpoint import Api, refusal, render, wants_html
 from pipeline.api.links import prefix_of
@@ -33,6 +34,7 @@ def create_app(config: ApiConfig) -> FastAPI:
         yield
         await api.receiver.close()
         await api.database.close()
+        await api.costly.close()
 
     app = FastAPI(
         title="rastersources",
@@ -52,7 +54,7 @@ def create_app(config: ApiConfig) -> FastAPI:
 def new_api(config: ApiConfig) -> Api:
     """What the endpoints share; it connects to the database when it is first used."""
     database = Database(make_engine(config))
-    return Api(config, database, Receiver(config, database))
+    return Api(config, database, Receiver(config, database), CostlyQueries(config))
 
 
 def metrics_routes(registry: CollectorRegistry) -> list[Route]:

@@ -34,14 +34,9 @@ class Login:
     """The cookie that says it; other sites can make a browser send that, so that a write needs `check_write` too."""
 
 
-async def authenticate(
-    request: Request, database: Database, config: ApiConfig, method: str
-) -> Login:
-    """The caller; raises Problem 401 for credentials that are wrong, 403 for a write that another site sends.
-
-    `method` is what a page's form asks for, otherwise that of the request.
-    """
-    if method not in SAFE:
+async def authenticate(request: Request, database: Database, config: ApiConfig) -> Login:
+    """The caller; raises Problem 401 for credentials that are wrong, 403 for a write that another site sends."""
+    if request.method not in SAFE:
         _refuse_other_sites(request, config)
     credentials = _by_basic(request) or _by_headers(request)
     if credentials:

@@ -101,24 +101,22 @@ def parse_form(body: bytes) -> dict[str, str]:
         raise Problem(400, "The form is no UTF-8, or has too many fields.") from error
 
 
-async def read_bytes(request: Request, config: ApiConfig) -> bytes:
-    """The whole body."""
+async def read_bytes(request: Request, config: ApiConfig, most: int | None = None) -> bytes:
+    """The whole body, of `most` bytes, or those of the setting; raises Problem 400, 408 or 413."""
+    most = most or config.body_bytes
+    too_large = Problem(413, f"The body may be {most} bytes long.")
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > config.body_bytes:
-        raise _too_large(config)
+    if declared.isdecimal() and int(declared) > most:
+        raise too_large
     body = bytearray()
     try:
         async with asyncio.timeout(config.body_seconds):
             async for part in request.stream():
                 body += part
-                if len(body) > config.body_bytes:
-                    raise _too_large(config)
+                if len(body) > most:
+                    raise too_large
     except TimeoutError as error:
         raise Problem(408, "The body did not arrive in time.") from error
     except ClientDisconnect as error:
         raise Problem(400, "The body ended too early.") from error
     return bytes(body)
-
-
-def _too_large(config: ApiConfig) -> Problem:
-    return Problem(413, f"The body may be {config.body_bytes} bytes long.")

@@ -21,6 +21,8 @@ class ApiConfig:
     """Seconds that one query may take."""
     connections: int = 10
     """Most connections to the database at once."""
+    clients: int = 500
+    """Most connections of clients at once; idle ones are closed for new ones, beyond that 503."""
     page_size: int = 10
     max_page_size: int = 1000
     query_bytes: int = 60_000
@@ -42,5 +44,8 @@ class ApiConfig:
     session_hours: float = 12.0
     """How long a sign-in lasts."""
     sign_in_failures: int = 5
-    """Failed sign-ins per name, and four times as many per address, within `sign_in_minutes`; beyond it 429."""
+    """Failed sign-ins of a name from an address, within `sign_in_minutes`, after which further ones have to wait."""
     sign_in_minutes: float = 15.0
+    """How long failures count, and the longest wait."""
+    proxies: tuple[str, ...] = ()
+    """Addresses and networks that are believed in whom they ask for (X-Forwarded-For, X-Forwarded-Proto)."""

@@ -12,16 +12,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from pipeline.api.auth import SAFE, authenticate, check_write
-from pipeline.api.body import FORM, JSON, Body, read_page_form
+from pipeline.api.auth import SAFE, authenticate, check_write, require_login
+from pipeline.api.body import FORM, JSON, Body, media_type, read_page_form
 from pipeline.api.config import ApiConfig
+from pipeline.api.costly import CostlyQueries
 from pipeline.api.database import Database, DryRunDatabase
 from pipeline.api.deletion import Question
 from pipeline.api.fields import Field
 from pipeline.api.links import Links, base_of
 from pipeline.api.pages import Form, refused_form, show_answer, show_question, written_forms
 from pipeline.api.parameters import FORMATS, Parameter, is_dry_run, parse_format, parse_query
-from pipeline.api.problems import Problem, method_not_allowed, not_found, unavailable
+from pipeline.api.problems import Problem, forbidden, method_not_allowed, not_found, unavailable
 from pipeline.api.query_help import explain, known_parameters, unknown_parameters, warning
 from pipeline.api.receiving import Receiver
 from pipeline.api.trials import Trials
@@ -39,6 +40,7 @@ class Api:
     config: ApiConfig
     database: Database
     receiver: Receiver
+    costly: CostlyQueries
     trials: Trials = field(default_factory=Trials)
 
     @cached_property
@@ -194,17 +196,21 @@ class Endpoint:
         api, state = self.api, request.state
         query = state.query = parse_query(request.scope["query_string"], api.config)
         links = Links(base_of(request, api.config.base_url), parse_format(query))
-        body = state.body = await read_page_form(request, api.config)
-        method = body.method or request.method
-        login = await authenticate(request, api.database, api.config, method)
-        call = Call(api, request, query, links, login.caller, body, login.session)
+        login = await authenticate(request, api.database, api.config)
+        call = Call(
+            api, request, query, links, login.caller, Body(request, api.config), login.session
+        )
         state.call = call
-        if method not in SAFE and is_dry_run(query):
+        if request.method not in SAFE:
+            await self.check_sender(call)
+            body = state.body = await read_page_form(request, api.config)
+            call = state.call = replace(call, body=body)
+        if call.method not in SAFE and is_dry_run(query):
             call = state.call = call.as_dry_run()
-        if method not in SAFE and not self.finds_token(call):
-            call.check_token(body.token)
+        if call.method not in SAFE and not self.finds_token(call):
+            call.check_token(call.body.token)
         handler = self.handler(self.method_of(call))
-        if method == "DELETE" and self.asks_first(call):
+        if call.method == "DELETE" and self.asks_first(call):
             return await self.ask(call, handler)
         return await handler(call)
 
@@ -240,10 +246,22 @@ class Endpoint:
         """What a form that writes all fields begins with."""
         return {}
 
+    async def check_sender(self, call: Call) -> None:
+        """Before anything of a body is read; raises Problem 401, 403, 404 or 405."""
+        by_page = call.method == "POST" and media_type(call.request) == FORM
+        if not (by_page and set(self.methods) - {"GET"}):  # the form says what it stands for
+            self.handler(call.method)
+        require_login(call.caller)
+        if not await self.may_write(call):
+            raise forbidden()
+
     def method_of(self, call: Call) -> str:
-        """What is answered: a page of a URL that has no GET shows its OPTIONS."""
-        if call.method in ("GET", "HEAD") and "GET" not in self.methods:
-            return "OPTIONS" if wants_html(call.request, call.query.get("format")) else call.method
+        """What is answered: a page shows OPTIONS where its button asks for it, or where there is no GET."""
+        if call.method not in ("GET", "HEAD"):
+            return call.method
+        described = "GET" not in self.methods or call.query.get("_method") == "OPTIONS"
+        if described and wants_html(call.request, call.query.get("format")):
+            return "OPTIONS"
         return call.method
 
     def finds_token(self, call: Call) -> bool:  # noqa: ARG002 - most endpoints do not ask

@@ -1,18 +1,25 @@
 """The routes that every resource has: a list and a detail, made from its table of fields."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, literal, select
+from sqlalchemy import ColumnElement
 
+from pipeline.api.costly import Rows, costly_in
 from pipeline.api.deletion import Question, ask_about_source
 from pipeline.api.endpoint import Answer, Api, Call, Endpoint
 from pipeline.api.fields import represent
-from pipeline.api.parameters import PAGING, ordering_parameter, page_of, parse_selection
-from pipeline.api.problems import Problem, invalid, not_found
+from pipeline.api.parameters import (
+    PAGING,
+    Selection,
+    ordering_parameter,
+    page_of,
+    parse_selection,
+)
+from pipeline.api.problems import not_found
 from pipeline.api.resource import Resource
 from pipeline.api.writing import change_one, create, remove
-from pipeline.catalogue.filters import by_parameter
 from pipeline.catalogue.query import Entity, count_statement, page_statement, row_statement
 from pipeline.catalogue.tables import raster_sources
 
@@ -108,34 +115,33 @@ async def page(
     """The page that the query string asks for, of the rows within; raises Problem 400 or 404."""
     entity, most = resource.entity, resource.max_page_size
     selection = parse_selection(call.query, entity, call.caller, call.api.config, max_size=most)
-    await check_patterns(call, entity)
-    paging = selection.paging
-    where = [*selection.where, *within]
-    statement = page_statement(
-        entity, call.caller, where, selection.ordering, paging.size, paging.offset
-    )
-    rows = await call.api.database.rows(statement)
-    total = rows[0].total if rows else 0
-    if not rows and paging.by_offset and paging.offset:
-        (counted,) = await call.api.database.rows(count_statement(entity, call.caller, where))
-        total = counted[0]
+    work = partial(read_page, call, entity, selection, [*selection.where, *within])
+    costly = costly_in(call.query, entity.filters)
+    if costly:
+        rows, total = await call.api.costly.run(costly, work)
+    else:
+        rows, total = await work(call.api.database.rows)
     shown = [represent(resource.fields, row, call.links) for row in rows]
     return page_of(selection, total, shown, call.links, call.path, call.query)
 
 
-async def check_patterns(call: Call, entity: Entity) -> None:
-    """Raises Problem 400 that names each regular expression that PostgreSQL, which has its own kind, cannot read."""
-    known, errors = by_parameter(entity.filters), {}
-    for name, value in call.query.items():
-        if value and name in known and known[name][1] in ("regex", "iregex"):
-            try:
-                await call.api.database.rows(select(literal("").bool_op("~")(literal(value))))
-            except Problem as problem:
-                if problem.status != 400:
-                    raise
-                errors[name] = [str(problem.detail)]
-    if errors:
-        raise invalid(errors)
+async def read_page(
+    call: Call,
+    entity: Entity,
+    selection: Selection,
+    where: Sequence[ColumnElement[bool]],
+    read: Rows,
+) -> tuple[Sequence[Any], int]:
+    """The rows of a page, and how many there are on all."""
+    paging = selection.paging
+    statement = page_statement(
+        entity, call.caller, where, selection.ordering, paging.size, paging.offset
+    )
+    rows = await read(statement)
+    if not rows and paging.by_offset and paging.offset:
+        (counted,) = await read(count_statement(entity, call.caller, where))
+        return rows, counted[0]
+    return rows, rows[0].total if rows else 0
 
 
 async def one(call: Call, resource: Resource) -> Any:

@@ -16,8 +16,8 @@ FILE = "file"
 """The field that holds the raster."""
 FIELD_BYTES = 64 * 2**10
 """All other fields together."""
-COST_OF_FIELD = 100
-"""Bytes that a field counts beside its name and value, so that empty ones are limited too."""
+MOST_PARTS = 100
+"""Fields and files, those included that nobody asks for."""
 LONGEST_NAME = 255
 EXTENDED_NAME = re.compile(rb"filename\*\s*=\s*(?:utf-8|iso-8859-1)''([^;\s]+)", re.IGNORECASE)
 """A name in the form of RFC 5987, which some clients send for names beyond ASCII."""
@@ -49,7 +49,7 @@ class UploadForm:
         self.fields: dict[str, str] = {}
         self.filename: str | None = None
         self._begin, self._sink, self._field, self._whole = begin, sink, bytearray(), False
-        self._room, self._size = FIELD_BYTES, 0
+        self._room, self._size, self._parts = FIELD_BYTES, 0, 0
         self._name = ""
         self._take: Callable[[memoryview], None] = self._take_nothing
         self._header, self._value, self._headers = bytearray(), bytearray(), dict[bytes, bytes]()
@@ -87,6 +87,11 @@ class UploadForm:
 
     def _begin_part(self) -> None:
         self._headers, self._name, self._take = {}, "", self._take_nothing
+        self._parts += 1
+        if self._parts > MOST_PARTS:
+            raise Problem(
+                400, f"The form may have {MOST_PARTS} parts; send the file and its fields."
+            )
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
@@ -111,7 +116,7 @@ class UploadForm:
             self._take = self._take_file
         elif name and filename is None:
             self._name, self._take = name, self._take_field
-            self._room -= len(name) + COST_OF_FIELD
+            self._spend(len(name))
 
     def _begin_file(self, filename: str | None) -> None:
         if filename is None:
@@ -129,10 +134,13 @@ class UploadForm:
         self._sink(data)
 
     def _take_field(self, data: memoryview) -> None:
-        self._room -= len(data)
+        self._spend(len(data))
+        self._field += data
+
+    def _spend(self, size: int) -> None:
+        self._room -= size
         if self._room < 0:
             raise Problem(400, f"The fields beside the file may be {FIELD_BYTES} bytes together.")
-        self._field += data
 
     def _take_nothing(self, data: memoryview) -> None:
         """Files under other names are left out."""

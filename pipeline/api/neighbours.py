@@ -19,6 +19,7 @@ from pipeline.api.fields import (
     shown_stamp,
 )
 from pipeline.api.links import Links
+from pipeline.api.messages import show_message, show_warnings
 from pipeline.api.resource import Resource
 from pipeline.api.shared import BOUNDS, INTEGER, NUMBER, OWNER, show_bounds, show_organisation
 from pipeline.catalogue import entities
@@ -181,7 +182,7 @@ FILES = Resource(
             "properties": {"code": nullable(STRING), "name": STRING, "accuracy": nullable(NUMBER),
                            "proj_version": STRING},
         }, "The coordinate operation to WGS 84, with its accuracy in metres."),
-        Field("warnings", "list", shown("notices"), {"type": "array", "items": {"type": "object"}},
+        Field("warnings", "list", show_warnings, {"type": "array", "items": {"type": "object"}},
               "What a person should know."),
         Field("state", "string", shown("state"), STRING, "present or missing."),
     ),
@@ -200,7 +201,7 @@ those refused last come first. Where a file is, is shown to suppliers and admini
               "Where it is; null for those who neither supply nor administer.", label="URI"),
         Field("name", "string", shown("name"), STRING, "The name at the end of its URI."),
         Field("code", "string", shown("code"), STRING, "Stable reason code, such as missing_crs."),
-        Field("message", "string", shown("message"), STRING, "What was found, and what to do."),
+        Field("message", "string", show_message, STRING, "What was found, and what to do."),
         Field("definition", "string", shown("definition"), STRING, "Id of the definition whose run refused it."),
         Field("organisation", "nested object", show_organisation, OWNER, "Whose run refused it."),
         Field("first_seen", "datetime", shown_stamp("first_seen"), MOMENT, "When it was refused for the first time."),

@@ -84,12 +84,13 @@ def forbidden(detail: str = "You do not have permission to perform this action."
     return Problem(403, detail)
 
 
-def too_many(minutes: float) -> Problem:
-    """429, with the time after which the oldest failures no longer count."""
+def too_many(seconds: int) -> Problem:
+    """429, with the time after which the next attempt is looked at."""
+    wait = f"{seconds} seconds" if seconds < 120 else f"{ceil(seconds / 60)} minutes"
     return Problem(
         429,
-        f"Too many failed sign-ins; wait {minutes:.0f} minutes and try again.",
-        headers={"Retry-After": str(ceil(60 * minutes))},
+        f"Too many failed sign-ins from here; wait {wait} and try again.",
+        headers={"Retry-After": str(seconds)},
     )
 
 

@@ -10,10 +10,20 @@ from pipeline.api.app import create_app
 from pipeline.api.config import ApiConfig
 from pipeline.api.endpoint import dump
 from pipeline.api.middleware import SECURITY
-from pipeline.api.problems import Problem
+from pipeline.api.problems import Problem, unavailable
 
 LONGEST_TARGET = 65_535
 """Bytes of path and query string that the parser takes."""
+
+
+MOST_REFUSED = 100
+"""Connections beyond the limit that are told so; further ones are cut off."""
+
+
+class ServerConfig(uvicorn.Config):
+    """How uvicorn serves, and how many at once."""
+
+    most_clients = 500
 
 
 class Protocol(HttpToolsProtocol):
@@ -32,15 +42,21 @@ class Protocol(HttpToolsProtocol):
         self._in_head = self._in_body = self._refused = False
         self._arrived = 0
         self._waiting: TimerHandle | None = None
+        self._unread, self._until_read = 0, cast("TimerHandle | None", None)
+        self._idle_since: float | None = None
+        """None while a request arrives or is answered."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         """A client is there."""
         super().connection_made(cast("Any", transport))
+        self._idle_since = self.loop.time()
         self._wait_for_more()
+        self._keep_within_limit()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
         self._stop_waiting()
+        self._stop_watching_reader()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -58,6 +74,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
+        self._idle_since = None
         self._in_head, self._arrived = True, 0
         self._wait_for_more()
 
@@ -66,12 +83,62 @@ class Protocol(HttpToolsProtocol):
         self._in_head = False
         self._stop_waiting()
         super().on_headers_complete()
+        if self.expect_100_continue:
+            self.cycle.keep_alive = False  # after a refusal nobody knows whether the body comes
         self._in_body = True
 
     def on_message_complete(self) -> None:
         """The body is there."""
         super().on_message_complete()
         self._in_body = False
+
+    def on_response_complete(self) -> None:
+        """The client has its answer, or will have it soon."""
+        super().on_response_complete()
+        if not (self.pipeline or self._in_head):
+            self._idle_since = self.loop.time()
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as we answer."""
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        super().resume_writing()
+        self._stop_watching_reader()
+
+    def _watch_reader(self) -> None:
+        self._unread = self.transport.get_write_buffer_size()
+        self._until_read = self.loop.call_later(self.head_seconds, self._check_reader)
+
+    def _stop_watching_reader(self) -> None:
+        if self._until_read is not None:
+            self._until_read.cancel()
+            self._until_read = None
+
+    def _check_reader(self) -> None:
+        """Cut a client off that reads less than `head_bytes` in `head_seconds`."""
+        if self._unread - self.transport.get_write_buffer_size() < self.head_bytes:
+            self.transport.abort()
+        else:
+            self._watch_reader()
+
+    def _keep_within_limit(self) -> None:
+        """Close the connection that has been idle for longest; where there is none, refuse this one."""
+        others = [one for one in self.connections if one is not self and isinstance(one, Protocol)]
+        present = [one for one in others if not (one._refused or one.transport.is_closing())]
+        most = getattr(self.config, "most_clients", ServerConfig.most_clients)
+        if len(present) < most:
+            return
+        idle = [(one._idle_since, id(one), one) for one in present if one._idle_since is not None]
+        if idle:
+            min(idle)[2].transport.close()
+        elif len(others) - len(present) < MOST_REFUSED:
+            sentence = "Too many clients are connected; try again later."
+            self._refuse(unavailable(sentence))
+        else:
+            self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what the parser cannot read."""
@@ -134,6 +201,7 @@ class Protocol(HttpToolsProtocol):
             "Content-Type": "application/json",
             "Content-Length": str(len(body)),
             "Connection": "close",
+            **problem.headers,
         }
         lines = [f"{name}: {value}\r\n".encode() for name, value in headers.items()]
         self.transport.write(b"".join([STATUS_LINE[problem.status], *lines, b"\r\n", body]))
@@ -146,11 +214,15 @@ def server_config(
     config: ApiConfig, *, log_level: str, protocol: type[Protocol] = Protocol
 ) -> uvicorn.Config:
     """How uvicorn serves the API."""
-    return uvicorn.Config(
+    served = ServerConfig(
         create_app(config),
         http=protocol,
         ws="none",
         log_level=log_level,
         server_header=False,
+        proxy_headers=bool(config.proxies),
+        forwarded_allow_ips=list(config.proxies),
         timeout_graceful_shutdown=5,
     )
+    served.most_clients = config.clients
+    return served

@@ -9,18 +9,24 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from pipeline.api.attempts import Attempts
 from pipeline.api.auth import COOKIE, check_csrf, csrf_token, session_caller
 from pipeline.api.body import CSRF_FIELD, parse_form, read_bytes
 from pipeline.api.endpoint import Api, refusal, render, wants_html
 from pipeline.api.links import base_of, prefix_of
 from pipeline.api.pages import page
 from pipeline.api.parameters import is_dry_run
-from pipeline.api.problems import Problem, check_method, too_many
+from pipeline.api.problems import Problem, check_method, unavailable
 from pipeline.catalogue import people
 from pipeline.catalogue.people import SignedIn
 
 PRE_COOKIE = "rastersources_visit"
 """Carries what the sign-in form must repeat, before there is a session."""
+FORM_BYTES = 8 * 2**10
+"""Longest form; it is read before anyone knows who sends it."""
+COMPARED_AT_ONCE = 2
+"""Passwords; the threads that do it are those that write uploads."""
+SECONDS_TO_WAIT = 10.0
 WRONG = "Username or password is wrong."
 
 
@@ -31,6 +37,8 @@ class SignIn:
 
     def __init__(self, api: Api) -> None:
         self.api = api
+        self.attempts = Attempts(api.database, api.config)
+        self.comparing = asyncio.Semaphore(COMPARED_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; raises Problem 405."""
@@ -48,12 +56,12 @@ class SignIn:
         """The form, or what follows from it; raises Problem."""
         if request.method != "POST":
             return await self.form(request)
-        form = parse_form(await read_bytes(request, self.api.config))
         visit = request.cookies.get(PRE_COOKIE, "")
         if not visit:
             raise Problem(
                 403, "CSRF Failed: the form has no cookie; allow cookies and send it again."
             )
+        form = parse_form(await read_bytes(request, self.api.config, FORM_BYTES))
         check_csrf(form.get(CSRF_FIELD, ""), visit)
         request.state.username = form.get("username", "")
         who = await self.check(request, form.get("username", ""), form.get("password", ""))
@@ -79,23 +87,20 @@ class SignIn:
         return shown
 
     async def check(self, request: Request, username: str, password: str) -> SignedIn:
-        """Who it is; raises Problem 400 when the password (or key) is wrong, 429 after too many of those."""
-        config, database = self.api.config, self.api.database
+        """Who it is; raises Problem 400 when the password (or key) is wrong, 429 soon after several of those."""
         if "\x00" in username + password:
             raise Problem(400, WRONG)
         username, address = username[:150], request.client.host if request.client else ""
-        # An attempt counts as failed until it succeeds: many at the same moment are limited too.
-        (attempt,) = await database.rows(people.note_failure(username, address))
-        (failed,) = await database.rows(people.failures(username, address, config.sign_in_minutes))
-        most = config.sign_in_failures
-        if failed.by_name > most or failed.by_address > 4 * most:
-            await database.execute(people.forget_failure(attempt.id))
-            raise too_many(config.sign_in_minutes)
-        who = await self.find(username, password)
+        attempt = await self.attempts.begin(username, address)
+        try:
+            who = await self.find(username, password)
+        except Problem:  # nobody knows whether the password is right
+            await self.attempts.forget(attempt)
+            raise
         if who is None:
-            await database.execute(people.forget_failures(config.sign_in_minutes))
+            await self.attempts.fail()
             raise Problem(400, WRONG)
-        await database.execute(people.forget_failure(attempt.id))
+        await self.attempts.succeed(username, address)
         return who
 
     async def find(self, username: str, password: str) -> SignedIn | None:
@@ -109,8 +114,16 @@ class SignIn:
             return SignedIn(rows[0].id, rows[0].key_id) if right else None
         rows = await database.rows(people.user_by_name(username))
         hashed = rows[0].password_hash if rows else None
-        right = await asyncio.to_thread(people.password_matches, password, hashed)
+        right = await self.matches(password, hashed)
         return SignedIn(rows[0].id, None) if right and rows else None
+
+    async def matches(self, password: str, hashed: str | None) -> bool:
+        """Whether it is the password; each comparison takes 32 MiB, so that few run at once. Raises Problem 503."""
+        try:
+            async with asyncio.timeout(SECONDS_TO_WAIT), self.comparing:
+                return await asyncio.to_thread(people.password_matches, password, hashed)
+        except TimeoutError as error:
+            raise unavailable("Many are signing in just now; try again later.") from error
 
     async def open(self, request: Request, who: SignedIn, following: str) -> Response:
         """Begin a session and go on."""
@@ -144,9 +157,10 @@ class SignOut(SignIn):
         """The page, or the end of the session; raises Problem."""
         token = request.cookies.get(COOKIE, "")
         if request.method == "POST" and token:
-            form = parse_form(await read_bytes(request, self.api.config))
-            check_csrf(form.get(CSRF_FIELD, ""), token)
-            await self.api.database.execute(people.close_session(token))
+            if (await session_caller(token, self.api.database)).logged_in:
+                form = parse_form(await read_bytes(request, self.api.config, FORM_BYTES))
+                check_csrf(form.get(CSRF_FIELD, ""), token)
+                await self.api.database.execute(people.close_session(token))
             response = RedirectResponse(
                 base_of(request, self.api.config.base_url) + "/accounts/login/", 303
             )

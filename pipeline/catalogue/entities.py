@@ -216,6 +216,7 @@ def _file_columns(caller: Caller) -> Columns:
     return [
         *_own(raster_files, "footprint", "uri"),
         case((writable(raster_sources, caller), raster_files.c.uri)).label("uri"),
+        raster_files.c.uri.label("place"),
         func.coalesce(_given_name(), file_name(raster_files.c.uri)).label("name"),
         coordinate_systems.c.projection.label("projection"),
     ]
@@ -291,6 +292,7 @@ def _rejected_columns(caller: Caller) -> Columns:
     return [
         *_own(rejected_files, "uri"),
         shown_uri(caller).label("uri"),
+        rejected_files.c.uri.label("place"),
         file_name(rejected_files.c.uri).label("name"),
         organisations.c.uuid.label("organisation_uuid"),
         organisations.c.name.label("organisation_name"),

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, false, func, literal
+from sqlalchemy import ARRAY, ColumnElement, Text, Uuid, any_, false, func, literal
+from sqlalchemy.types import TypeEngine
 
 from pipeline.catalogue.access import Access, Caller
 from pipeline.errors import CatalogueError
@@ -165,6 +166,12 @@ def matches(operator: str) -> Test:
     return lambda column, value, _: column.bool_op(operator)(literal(value))
 
 
+def one_of(column: Any, values: list[Any], kind: TypeEngine[Any]) -> ColumnElement[bool]:
+    """Whether it is one of the values, which are one parameter of the statement, however many they are."""
+    found: ColumnElement[bool] = column == any_(literal(values, ARRAY(kind)))
+    return found if values else false()
+
+
 TEXT = Kind(
     {
         "": lambda column, value, _: column == value,
@@ -176,7 +183,7 @@ TEXT = Kind(
         "istartswith": ilike("", "%"),
         "endswith": like("%", ""),
         "iendswith": ilike("%", ""),
-        "in": lambda column, value, _: column.in_(split(value)),
+        "in": lambda column, value, _: one_of(column, split(value), Text()),
         "regex": matches("~"),
         "iregex": matches("~*"),
         "isnull": is_null,
@@ -191,9 +198,7 @@ def one_of_uuids(parse: Callable[[str], UUID]) -> Test:
     """Any of the uuids that stand between the commas."""
 
     def test(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
-        uuids = [parse(part) for part in split(value)]
-        found: ColumnElement[bool] = column.in_(uuids) if uuids else false()
-        return found
+        return one_of(column, [parse(part) for part in split(value)], Uuid())
 
     return test
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Delete,
     Engine,
     Executable,
+    Float,
     Insert,
     Select,
     delete,
@@ -246,18 +247,27 @@ def close_session(token: str) -> Delete:
     )
 
 
-def failures(username: str, address: str, minutes: float) -> Select[Any]:
-    """How often the name, and how often the address, failed to sign in of late."""
+def failures(attempt: int, username: str, address: str, minutes: float) -> Select[Any]:
+    """How often the name failed to sign in from the address, and anyone did there, before an attempt; seconds since."""
     failed = sign_in_failures.c
     recent = failed.at > datetime.now(UTC) - timedelta(minutes=minutes)
-    by_name = select(func.count()).where(recent, failed.username == username).scalar_subquery()
-    by_address = select(func.count()).where(recent, failed.address == address).scalar_subquery()
-    return select(by_name.label("by_name"), by_address.label("by_address"))
+    named = failed.username == username
+
+    def since(last: ColumnElement[Any]) -> ColumnElement[Any]:
+        seconds = func.extract("epoch", func.clock_timestamp() - last).cast(Float)
+        return func.coalesce(seconds, 0.0)
+
+    return select(
+        func.count().filter(named).label("by_name"),
+        since(func.max(failed.at).filter(named)).label("since_name"),
+        func.count().label("by_address"),
+        since(func.max(failed.at)).label("since_address"),
+    ).where(recent, failed.address == address, failed.id < attempt)
 
 
 def note_failure(username: str, address: str) -> Executable:
     """Remember a failed sign-in; its id."""
-    noted = insert(sign_in_failures).values(username=username[:150], address=address)
+    noted = insert(sign_in_failures).values(username=username, address=address)
     return noted.returning(sign_in_failures.c.id)
 
 
@@ -266,8 +276,14 @@ def forget_failure(number: int) -> Delete:
     return delete(sign_in_failures).where(sign_in_failures.c.id == number)
 
 
-def forget_failures(minutes: float) -> Delete:
-    """Drop what is too old to count."""
-    return delete(sign_in_failures).where(
-        sign_in_failures.c.at < datetime.now(UTC) - timedelta(minutes=minutes)
-    )
+def forgive(username: str, address: str) -> Delete:
+    """Forget the failures of a name at an address."""
+    return delete(sign_in_failures).filter_by(username=username, address=address)
+
+
+def forget_failures(minutes: float, most: int) -> Delete:
+    """Drop what is too old to count, and all but the newest."""
+    failed = sign_in_failures.c
+    beyond = select(failed.id).order_by(failed.id.desc()).offset(most).limit(1).scalar_subquery()
+    too_old = failed.at < datetime.now(UTC) - timedelta(minutes=minutes)
+    return delete(sign_in_failures).where(too_old | (failed.id <= beyond))

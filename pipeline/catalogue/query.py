@@ -93,9 +93,11 @@ def own_row_statement(entity: Entity, caller: Caller, number: int) -> Select[Any
 
 def order_by(entity: Entity, ordering: str, caller: Caller) -> list[ColumnElement[Any]]:
     """The columns of `name,-size`: nulls last, made total by id; raises BadValue for an unknown name."""
-    names = split(ordering) or [entity.default_order]
-    chosen = [_directed(entity.orders, name, caller) for name in names]
-    return chosen if names[-1] in ("id", "-id") else [*chosen, entity.table.c.id]
+    chosen: dict[str, ColumnElement[Any]] = {}
+    for name in split(ordering) or [entity.default_order]:
+        # What a column says of the order the second time is nothing.
+        chosen.setdefault(name.removeprefix("-"), _directed(entity.orders, name, caller))
+    return list({**chosen, "id": chosen.get("id", entity.table.c.id)}.values())
 
 
 def _directed(orders: Mapping[str, Order], name: str, caller: Caller) -> ColumnElement[Any]:

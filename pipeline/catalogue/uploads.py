@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from pipeline.catalogue.database import transaction
 from pipeline.catalogue.fit import REFUSE_MISFITS
+from pipeline.catalogue.messages import without_places
 from pipeline.catalogue.register import UPSERT_FILES, UPSERT_SYSTEMS, refuse_undated
 from pipeline.catalogue.staging import Connection, stage
 from pipeline.catalogue.tombstones import BURY_FILES
@@ -180,15 +181,16 @@ def stored_facts() -> Iterator[None]:
 def refuse_upload(
     engine: Engine, upload: Claim, rejection: Rejection, *, again: bool = False
 ) -> Settled:
-    """Say why it is not registered; `again` says that it will be tried again."""
+    """Say why it is not registered, not where our storage lies; `again` says that it will be tried again."""
     state = "retry" if again else "rejected"
+    message = without_places(rejection.message, upload.uri)
     settled = {
         "id": upload.id,
         "state": state,
         "status": "RETRY" if again else "FAILURE",
-        "detail": f"{rejection.code}: {rejection.message}",
+        "detail": f"{rejection.code}: {message}",
         "result": None,
-        "task_detail": f"{rejection.code}: {rejection.message}",
+        "task_detail": f"{rejection.code}: {message}",
     }
     with transaction(engine) as connection:
         if lock(connection, upload) is None:

@@ -1,5 +1,7 @@
 """The form of an upload: its file arrives byte by byte as it was sent, however the network cuts it."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -52,3 +54,50 @@ def test_a_form_in_one_piece_less_is_not_whole() -> None:
     for length in range(len(body)):
         with pytest.raises(Problem):
             parsed(body[:length], [])
+
+
+FIELD = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+PARTS = "The form may have 100 parts; send the file and its fields."
+LONG = "The form is broken: Maximum header size exceeded."
+MANY = "The form is broken: Maximum header count exceeded."
+FIELDS = "The fields beside the file may be 65536 bytes together."
+
+
+@pytest.mark.parametrize(
+    ("piece", "count", "sentence"),
+    [
+        (FIELD % (b"a", b""), 300_000, PARTS),
+        (FIELD % (b"", b""), 300_000, PARTS),
+        (b"--b\r\n\r\n\r\n", 300_000, PARTS),
+        (HEAD.replace(b'"file"', b'"other"') + b"x\r\n", 300_000, PARTS),
+        (b"--b\r\n" + b"X: " + b"x" * 9000, 1, LONG),
+        (b"--b\r\n" + b"x" * 9000, 1, LONG),
+        (b"--b\r\n" + b"X: x\r\n" * 5000, 1, MANY),
+        (FIELD % (b"a" * 4000, b""), 50, FIELDS),
+        (FIELD % (b"a", b"b" * 7000), 50, FIELDS),
+    ],
+    ids=["empty", "nameless", "bare", "files", "header", "name of a header", "headers", "names", "values"],
+)  # fmt: skip
+def test_a_form_of_too_much_is_refused_as_soon_as_it_is(
+    piece: bytes, count: int, sentence: str
+) -> None:
+    form = UploadForm(KIND, lambda _: None, lambda _: None)
+    pieces = iter([piece] * count)
+    with pytest.raises(Problem) as refused:
+        write_all(form, pieces)
+    assert (refused.value.status, refused.value.detail) == (400, sentence)
+    assert len(list(pieces)) >= count - 101
+
+
+def write_all(form: UploadForm, pieces: Iterator[bytes]) -> None:
+    for piece in pieces:
+        form.write(piece)
+
+
+def test_a_form_has_room_for_what_clients_send() -> None:
+    form = UploadForm(KIND, lambda _: None, lambda _: None)
+    form.write(FIELD % (b"name", b"x" * 60_000))
+    form.write((FIELD % (b"", b"")) * 90)
+    form.write(HEAD + b"content\r\n--b--\r\n")
+    form.finish()
+    assert form.fields == {"name": "x" * 60_000}

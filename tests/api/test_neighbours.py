@@ -152,11 +152,11 @@ def test_files_show_where_they_are_to_those_who_may_write(
         INSERT INTO raster_files (source_id, uri, fingerprint, size, width, height, band_count, transform,
             coordinate_system_id, rotated, origin_x, origin_y, upper_bound_x, upper_bound_y, pixelsize_x, pixelsize_y,
             west, south, east, north, footprint, operation_name, proj_version, dtype, bands, times,
-            area_or_point, layout)
+            area_or_point, layout, notices)
         SELECT :id, 'file:///data/a.tif', 'f', 10, 2, 3, 1, '{1,0,0,0,-1,3}', id, false, 0, 0, 2, 3, 1, -1,
             0, 0, 2, 3, ST_Multi(ST_MakeEnvelope(0, 0, 2, 3, 4326)), 'none', '9.5.1', 'f4', '[]',
-            '{2024-01-01T00:00:00Z}', 'Area', '{}' FROM system
-    """, id=row.id)  # fmt: skip
+            '{2024-01-01T00:00:00Z}', 'Area', '{}', CAST(:notices AS jsonb) FROM system
+    """, id=row.id, notices='[{"code": "gdal_warning", "message": "in /data/a.tif: odd"}]')  # fmt: skip
     url = f"{SOURCES}{row.uuid}/files/"
     (open_to_all,) = client.get(url).json()["results"]
     assert (open_to_all["uri"], open_to_all["name"], open_to_all["projection"]) == (
@@ -166,7 +166,12 @@ def test_files_show_where_they_are_to_those_who_may_write(
     )
     assert open_to_all["times"] == ["2024-01-01T00:00:00Z"]
     assert open_to_all["bounds"] == {"west": 0.0, "east": 2.0, "north": 3.0, "south": 0.0}
-    assert as_("admin").get(url).json()["results"][0]["uri"] == "file:///data/a.tif"
+    assert open_to_all["warnings"] == [{"code": "gdal_warning", "message": "in a.tif: odd"}]
+    (whole,) = as_("admin").get(url).json()["results"]
+    assert (whole["uri"], whole["warnings"][0]["message"]) == (
+        "file:///data/a.tif",
+        "in /data/a.tif: odd",
+    )
 
 
 @pytest.mark.parametrize("version", ["v3", "v4"])

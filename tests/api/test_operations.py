@@ -131,15 +131,18 @@ def test_hyperlinks_begin_with_the_public_base_url_and_its_path_is_taken_off(
         )
 
 
-def test_a_proxy_on_this_machine_tells_that_its_client_came_by_https(
-    client: Client, add_source: Add
+@pytest.mark.parametrize("believed", [True, False], ids=["believed", "not believed"])
+def test_a_proxy_tells_that_its_client_came_by_https_where_it_is_believed(
+    database_url: str, add_source: Add, believed: bool
 ) -> None:
     row = add_source("a")
     proxied = {"Host": "maps.example", "X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}
-    found = client.get(f"{SOURCES}{row.uuid}/", headers=proxied).json()
-    assert found["url"] == f"https://maps.example{SOURCES}{row.uuid}/"
-    assert "Secure" in client.get("/accounts/login/", headers=proxied).headers["set-cookie"]
-    assert "Secure" not in client.get("/accounts/login/").headers["set-cookie"]
+    proxies = ("127.0.0.0/8",) if believed else ()
+    with client_of(ApiConfig(database_url, proxies=proxies)) as client:
+        found = client.get(f"{SOURCES}{row.uuid}/", headers=proxied).json()
+        page = client.get("/accounts/login/", headers=proxied)
+    assert found["url"] == f"http{'s' * believed}://maps.example{SOURCES}{row.uuid}/"
+    assert ("Secure" in page.headers["set-cookie"]) == believed
 
 
 def test_pages_of_allowed_origins_may_call_and_others_may_not(database_url: str) -> None:

@@ -85,6 +85,30 @@ def test_it_is_shown_to_those_who_read_there_and_its_place_to_those_who_write(
 
 
 @pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("/data/secret client/rain.tif: Cannot read it", "rain.tif: Cannot read it"),
+        ("cannot open '/data/secret client/rain.tif'", "cannot open 'rain.tif'"),
+        (f"{URI} may not be listed", "rain.tif may not be listed"),
+        ("data/secret client/rain.tif, too", "rain.tif, too"),
+        ("[Errno 13] no access: '/srv/rain.tif.aux.xml'", "[Errno 13] no access: 'rain.tif.aux.xml'"),
+        ("s3://bucket/in/a.tif: not there", "a.tif: not there"),
+        ("/vsis3/bucket/in/a.tif: not there (/tmp/copy/a.tif)", "a.tif: not there (a.tif)"),
+        ("clocks of Europe/Amsterdam, 3 m/s, set -a_srs EPSG:28992, 1/2", None),
+        ("metadata ends before </GDALMetadata>", None),
+        ("either / or", None),
+    ],
+)  # fmt: skip
+def test_a_message_tells_the_place_to_those_alone_who_see_the_uri(
+    as_: As, refuse: Any, message: str, shown: str | None
+) -> None:
+    refuse(message=message)
+    found = {who: as_(who).get(LIST).json()["results"][0] for who in ("user", "supplier", "admin")}
+    assert found["supplier"]["message"] == found["admin"]["message"] == message
+    assert (found["user"]["uri"], found["user"]["message"]) == (None, shown or message)
+
+
+@pytest.mark.parametrize(
     "query",
     [
         {"uri__icontains": "secret"},

@@ -1,22 +1,24 @@
 """What becomes of uploads: registered or refused, in the place of what, whatever dies meanwhile."""
 
 import os
+import struct
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from affine import Affine
+from httpx import Client
 from sqlalchemy import Engine
 
 from pipeline.catalogue.upload_files import sweep
 from pipeline.catalogue.uploads import claim, held
 from pipeline.deposit import FolderDeposit
 from pipeline.errors import TransientError
-from pipeline.raster import ReadOptions
 from pipeline.storage import StoredFile
 from pipeline.uploading import Worker, process_waiting, work_until
 from tests.api.conftest import As, until
@@ -67,16 +69,21 @@ def test_a_refused_file_fails_with_its_reason_code_and_changes_nothing(
     assert stored(deposit) == kept
 
 
+class Unsettled(FolderDeposit):
+    """Its files have changed whenever they are read."""
+
+    def file(self, uri: str) -> StoredFile:
+        return replace(super().file(uri), fingerprint="1.1")
+
+
 def test_what_was_said_for_a_file_without_crs_and_nodata_holds_for_every_reading_of_it(
     as_: As, source: Source, tmp_path: Path, engine: Engine, deposit: FolderDeposit, worker: Worker
 ) -> None:
     url, admin = source(), as_("admin")
     bare = write_raster(tmp_path / "b.tif", crs=None, nodata=None)
     task = accepted(admin, url, bare, fields={"crs": " epsg:28992", "nodata": "-9999"})
-    hurried = Worker(
-        engine, deposit, ReadOptions(budget=worker.options.budget.__class__(seconds=1e-6)), worker.pool
-    )  # fmt: skip
-    assert [one.state for one in process_waiting(hurried)] == ["retry"]
+    unsettled = replace(worker, deposit=Unsettled(deposit.folder))
+    assert [one.state for one in process_waiting(unsettled)] == ["retry"]
     run(engine, "UPDATE uploads SET updated_at = now() - interval '1 hour'")
     assert [one.state for one in process_waiting(worker)] == ["committed"]
     assert admin.get(task).json()["status"] == "SUCCESS"
@@ -139,6 +146,29 @@ def test_a_damaged_file_fails_with_its_reason_code(
     task = accepted(as_("admin"), source(), tif)
     process()
     assert as_("admin").get(task).json()["detail"].startswith(f"{code}: ")
+
+
+def test_what_is_said_of_an_upload_does_not_tell_where_it_lies(
+    as_: As, client: Client, source: Source, tif: Path, deposit: FolderDeposit, process: Process
+) -> None:
+    whole = bytearray(tif.read_bytes())
+    (first,) = struct.unpack_from("<I", whole, 4)
+    (count,) = struct.unpack_from("<H", whole, first)
+    places = [first + 2 + 12 * number for number in range(count)]
+    (planar,) = [at for at in places if struct.unpack_from("<H", whole, at) == (284,)]
+    struct.pack_into(
+        "<H", whole, planar + 8, 9
+    )  # GDAL names the file where it cannot open it for that
+    tif.write_bytes(whole)
+    url = source()
+    task = accepted(as_("admin"), url, tif)
+    (settled,) = process()
+    assert settled.rejection
+    assert str(deposit.folder) in settled.rejection.message
+    shown = client.get(task).text + as_("admin").get(f"{url}uploads/").text
+    assert 'the file: Bad value 9 for \\"PlanarConfiguration\\" tag' in shown
+    assert not [part for part in deposit.folder.parts[1:] if part in shown]
+    assert Path(unquote(settled.rejection.uri)).name not in shown
 
 
 def test_a_given_time_dates_a_file_and_a_series_needs_one(
@@ -208,10 +238,6 @@ def test_what_a_dead_worker_held_is_taken_up_again(
 def test_a_file_that_changes_is_looked_at_again(
     as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit, worker: Worker
 ) -> None:
-    class Unsettled(FolderDeposit):
-        def file(self, uri: str) -> StoredFile:
-            return replace(super().file(uri), fingerprint="1.1")
-
     url = source()
     task = accepted(as_("admin"), url, tif)
     unsettled = replace(worker, deposit=Unsettled(deposit.folder))

@@ -117,7 +117,8 @@ def test_a_file_that_hangs_is_read_once(
         run(engine, "UPDATE uploads SET updated_at = now() - interval '1 hour'")
         assert process_waiting(hurried) == []
     failed = admin.get(task).json()
-    assert (failed["status"], failed["result"]["code"]) == ("FAILURE", "timeout")
+    assert (failed["status"], failed["result"]) == ("FAILURE", None)
+    assert failed["detail"].startswith("timeout: ")
     assert len(hanging.with_name("log").read_text().splitlines()) == 1
 
 
