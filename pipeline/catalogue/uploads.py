@@ -18,10 +18,11 @@ from sqlalchemy import Engine
 from pipeline.catalogue.data import UNNEEDED
 from pipeline.catalogue.database import transaction
 from pipeline.catalogue.fit import REFUSE_MISFITS
+from pipeline.catalogue.refusals import READ_ONLY
 from pipeline.catalogue.register import UPSERT_FILES, UPSERT_SYSTEMS, refuse_undated
 from pipeline.catalogue.staging import Connection, stage
 from pipeline.catalogue.tombstones import BURY_FILES
-from pipeline.errors import RasterError, Rejection, Unreadable
+from pipeline.errors import CatalogueError, RasterError, Rejection, Unreadable
 from pipeline.raster import RasterFile
 
 LOCK_KIND = 0x55504C44
@@ -112,9 +113,14 @@ class Settled:
 
 @contextmanager
 def held(engine: Engine, most: int) -> Iterator[list[int]]:
-    """The ids of uploads that wait, for this worker alone until the end of the block."""
+    """The ids of uploads that wait, for this worker alone until the end of the block.
+
+    Raises CatalogueError on a read-only standby, which also lags behind what it would have to delete by.
+    """
     parameters = {"kind": LOCK_KIND, "most": most, "delay": SECONDS_TO_RETRY}
     with transaction(engine) as connection:
+        if connection.execute("SHOW transaction_read_only").fetchone() == ("on",):
+            raise CatalogueError(READ_ONLY)
         yield [number for (number,) in connection.execute(HOLD, parameters)]
 
 
