@@ -6,6 +6,10 @@ cd "$(dirname "$0")"
 lock=$1
 python=${PYTHON:-python3}
 
+install="--quiet --quiet --no-cache-dir --disable-pip-version-check --root-user-action=ignore"
+# Packages for the tests that are published as source only.
+sdists="lizard-connector"
+
 fail() {
     echo "rastersources: $1" >&2
     exit 1
@@ -39,13 +43,23 @@ has_postgis() {
     return 1
 }
 
+# Install the packages of the lock file from wheels: building others would run code of theirs.
+install_lock() {
+    only="--only-binary :all:"
+    if [ "$lock" = requirements-dev.lock ]; then
+        for name in $sdists; do
+            only="$only --no-binary $name"
+        done
+    fi
+    # shellcheck disable=SC2086 # several options
+    .venv/bin/python -m pip install $install $only --require-hashes -r "$lock"
+}
+
 make_venv() {
     echo "Making .venv from $lock (about a minute) ..."
     "$python" -c 'import ensurepip, venv' 2>/dev/null || apt_install "Python's venv module" "python3-venv"
     "$python" -m venv --clear .venv
-    install="--quiet --quiet --no-cache-dir --disable-pip-version-check --root-user-action=ignore"
-    # shellcheck disable=SC2086 # several options
-    .venv/bin/python -m pip install $install --require-hashes -r "$lock"
+    install_lock
     # shellcheck disable=SC2086
     .venv/bin/python -m pip install $install --no-deps --no-build-isolation --editable .
 }
@@ -59,11 +73,25 @@ if [ "$lock" = requirements-dev.lock ] && ! command -v chromedriver >/dev/null; 
     # Ubuntu has no such package: the tests of the pages are skipped there
     (apt_install "Chromium, for the tests of the pages" "chromium chromium-driver") || true
 fi
+if [ "$lock" = requirements-dev.lock ] && ! { command -v ogr2ogr && [ -x /usr/sbin/pgbouncer ]; } >/dev/null; then
+    # without them their tests are skipped
+    (apt_install "PgBouncer and GDAL's programs, for tests" "pgbouncer gdal-bin") || true
+fi
 # What .venv was made from, and where: a checkout that was moved needs a new one.
 stamp() {
     echo "$(cat "$1" pyproject.toml | cksum) $(pwd)"
 }
-if ! .venv/bin/python -c '' 2>/dev/null || ! grep -qxF "$(stamp "$lock")" .venv/made-from 2>/dev/null; then
+made_from() {
+    .venv/bin/python -c '' 2>/dev/null && grep -qxF "$(stamp "$1")" .venv/made-from 2>/dev/null
+}
+if made_from "$lock"; then
+    exit 0
+elif [ "$lock" = requirements-dev.lock ] && made_from requirements.lock; then
+    # A program may be running from it, so that nothing of it is removed: the packages for running are the same.
+    echo "Adding the packages for the tests to .venv (about a minute) ..."
+    install_lock
+    stamp "$lock" >>.venv/made-from
+else
     make_venv
     stamp "$lock" >.venv/made-from
     # the packages for the tests hold those for running

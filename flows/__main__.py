@@ -28,7 +28,8 @@ from pipeline.commands.options import (
 )
 from pipeline.entry import home_folder, prefect_at
 from pipeline.errors import CatalogueError, RastersourcesError
-from pipeline.settings import settings
+from pipeline.settings import settings, take_unknown
+from pipeline.terminal import complain
 
 app = typer.Typer(
     help="The flows of rastersources.", pretty_exceptions_enable=False, rich_markup_mode=None
@@ -38,6 +39,8 @@ app = typer.Typer(
 @app.callback()
 def flows() -> None:
     """The flows of rastersources, run with Prefect."""
+    for sentence in take_unknown():
+        complain(sentence)
 
 
 @app.command("register")

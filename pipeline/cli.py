@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from pipeline.commands.administration import GROUPS
+from pipeline.commands.database import database
 from pipeline.commands.options import (
     DEFAULT_CONFIG,
     ConfigFile,
@@ -30,18 +31,16 @@ from pipeline.entry import (
     catalogue,
     conditions,
     database_url,
-    home_folder,
     prefect_at,
     prefect_password_file,
 )
 from pipeline.errors import CatalogueError, RastersourcesError
 from pipeline.lifeline import ended_in_order_by_signals
 from pipeline.runners import reading
-from pipeline.settings import Settings, settings
+from pipeline.settings import Settings, settings, take_unknown
 from pipeline.terminal import complain, say
 
 if TYPE_CHECKING:
-    from pipeline.catalogue.migrations import Step
     from pipeline.ingest import Reader, Work
 
 app = typer.Typer(
@@ -50,14 +49,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-database = typer.Typer(
-    help="The database: the private cluster and its schema.", no_args_is_help=True
-)
-app.add_typer(database, name="db")
 for name, command in {**COMMANDS, "deploy": deploy}.items():
     app.command(name)(command)
 for group, commands in {
     **GROUPS,
+    "db": database,
     "sources": sources,
     "rejected": rejected,
     "uploads": uploads,
@@ -100,6 +96,8 @@ def main() -> None:
     """Run the command line; every error of ours is one sentence on standard error and exit status 1."""
     try:
         with ended_in_order_by_signals():
+            for sentence in take_unknown():
+                complain(sentence)
             app()
     except RastersourcesError as error:
         fail(str(error))
@@ -232,89 +230,6 @@ def inspect(
             bar.hide()
             refused |= as_line(outcome, stats=bool(look)) if as_json else show(outcome)
     raise SystemExit(1 if refused else 0)
-
-
-@database.command("start")
-def start() -> None:
-    """Start the private cluster and let it run until `rastersources db stop`."""
-    from pipeline.catalogue.local import Cluster
-
-    Cluster(home_folder(settings())).start()
-
-
-@database.command("stop")
-def stop_cluster() -> None:
-    """Stop the private cluster."""
-    from pipeline.catalogue.local import Cluster
-
-    if not Cluster(home_folder(settings())).stop():
-        say("the private cluster was not running", err=True)
-
-
-@database.command("url")
-def url() -> None:
-    """Print the URL of the database, for psql and other programs.
-
-    A private cluster that is not running is started, and runs until `rastersources db stop`.
-    """
-    from pipeline.catalogue.local import Cluster
-
-    configured = settings()
-    if configured.database_url:
-        typer.echo(configured.database_url)
-        return
-    cluster = Cluster(home_folder(configured))
-    if not cluster.running():
-        cluster.start()
-        say("the private cluster runs now, until: rastersources db stop", err=True)
-    bring_up_to_date(cluster.url())
-    typer.echo(cluster.url())
-
-
-@database.command("migrate")
-def migrate(revision: Annotated[str, typer.Argument(metavar="[REVISION]")] = "head") -> None:
-    """Bring the schema to the newest revision, or to REVISION."""
-    from pipeline.catalogue import migrations
-
-    move(settings(), migrations.migrate, revision)
-
-
-@database.command("downgrade")
-def downgrade(
-    revision: Annotated[str, typer.Argument(metavar="REVISION", help="Such as -1, 0001 or base.")],
-) -> None:
-    """Take the schema back to REVISION; what it does not know is lost."""
-    from pipeline.catalogue import migrations
-
-    move(settings(), migrations.downgrade, revision)
-
-
-@database.command("reproject")
-def reproject(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change only.")] = False,
-) -> None:
-    """Place all registered files again, under the present PROJ and RASTERSOURCES_CRS_POLICY; opens no file."""
-    from pipeline.catalogue.reproject import reproject
-    from pipeline.printing import after_reproject, moved
-
-    configured = settings()
-    with catalogue(configured) as engine:
-        summary = reproject(engine, configured.crs_policy, dry_run=dry_run, tell=moved)
-    after_reproject(summary, dry_run=dry_run)
-
-
-def move(configured: Settings, step: "Step", revision: str) -> None:
-    """Take the schema to a revision and say so."""
-    from pipeline.catalogue.database import sync_engine
-
-    with database_url(configured) as where:
-        engine = sync_engine(where)
-        before, after = step(engine, revision)
-        engine.dispose()
-    say(
-        f"the schema is at {after or 'base'}"
-        + ("" if before == after else f", it was at {before or 'base'}")
-    )
 
 
 Host = Annotated[

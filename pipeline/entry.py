@@ -76,7 +76,7 @@ def catalogue(configured: Settings) -> Iterator["Engine"]:
     from pipeline.catalogue.migrations import migrate
 
     with database_url(configured) as url:
-        engine = sync_engine(url)
+        engine = sync_engine(url, prepare=configured.prepare)
         try:
             migrate(engine)
             yield engine

@@ -6,17 +6,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
+from time import monotonic
 from typing import TYPE_CHECKING, Self
 
+import psycopg
 import uvicorn
 
 from pipeline.api.config import ApiConfig
 from pipeline.api.server import server_config
-from pipeline.catalogue.database import follow, sync_engine
+from pipeline.catalogue.database import sync_engine
 from pipeline.catalogue.local import Cluster
 from pipeline.entry import home_folder, prefect_at, upload_worker, uploads_place
 from pipeline.errors import CatalogueError
@@ -31,6 +33,10 @@ SECONDS_TO_STOP = 45
 SECONDS_TO_STOP_UPLOADS = 5
 SECONDS_AFTER_A_FAULT = 5.0
 LONGEST_PAUSE_SECONDS = 300.0
+SECONDS_BETWEEN_LOOKS = 0.5
+"""At whether the private cluster runs; a look costs some 0.1 ms."""
+CALM_SECONDS = 60.0
+"""A private cluster that ran for so long since its last start is started at once when it ends."""
 
 
 class Server(uvicorn.Server):
@@ -48,14 +54,14 @@ def run_server(
     where: str, configured: Settings, listening: socket.socket, ready: Callable[[str], None]
 ) -> None:
     """Serve until SIGINT or SIGTERM; `ready` gets the address as soon as it answers."""
-    locate = None if configured.database_url else Cluster(home_folder(configured)).url
     config = ApiConfig(
         database_url=where,
-        locate_database=locate,
+        private_database=not configured.database_url,
+        prepare=configured.prepare,
         base_url=configured.base_url,
         statement_timeout_seconds=configured.statement_timeout_seconds,
         uploads=uploads_place(configured),
-        try_upload=TryUpload(where, configured, locate),
+        try_upload=TryUpload(where, configured),
         upload_bytes=configured.upload_bytes,
         upload_reserve_bytes=configured.upload_reserve_bytes,
         body_bytes=configured.body_bytes,
@@ -68,14 +74,15 @@ def run_server(
             "FORWARDED_ALLOW_IPS is not read; RASTERSOURCES_PROXIES says which proxies are believed"
         )
     server = Server(server_config(config, log_level="warning"))
-    uploads = UploadThread(where, configured, locate)
+    uploads = UploadThread(where, configured)
 
     def begin() -> None:
         ready(address_of(listening))
         uploads.start()
 
     server.ready = begin
-    with uploads:
+    keeper = nullcontext() if configured.database_url else ClusterKeeper(home_folder(configured))
+    with keeper, uploads:
         # uvicorn raises the signal again when it has shut down
         with suppress(KeyboardInterrupt, SystemExit):
             server.run(sockets=[listening])
@@ -90,15 +97,12 @@ class TryUpload:
 
     where: str
     configured: Settings
-    locate: Callable[[], str] | None
 
     def __call__(self, upload: "TrialUpload") -> int:
         """How many files it would replace; raises RasterError or TransientError."""
         from pipeline.uploading import try_out
 
-        engine = sync_engine(self.where)
-        if self.locate:
-            follow(engine, self.locate)
+        engine = sync_engine(self.where, prepare=self.configured.prepare)
         try:
             with upload_worker(self.configured, engine) as worker:
                 return try_out(worker, upload)
@@ -106,13 +110,58 @@ class TryUpload:
             engine.dispose()
 
 
+class ClusterKeeper:
+    """Starts the private cluster again when it was killed, in a thread beside the server.
+
+    Several servers of one home do so by turns: whoever comes second finds it running.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._cluster = Cluster(home)
+        self._stop = Event()
+        self._thread = Thread(target=self._watch, name="private cluster", daemon=True)
+
+    def _watch(self) -> None:
+        """Look every now and then; wait longer before each further start: what is wrong may need people."""
+        pause, tried = 0.0, monotonic() - CALM_SECONDS
+        while not self._stop.wait(SECONDS_BETWEEN_LOOKS):
+            if self._is_alive():
+                continue
+            calm = monotonic() - tried >= CALM_SECONDS
+            pause = 0.0 if calm else min(max(1.0, 2 * pause), LONGEST_PAUSE_SECONDS)
+            if not self._stop.wait(pause):
+                self._revive()
+            tried = monotonic()
+
+    def _is_alive(self) -> bool:
+        with suppress(
+            OSError
+        ):  # of a folder that is broken; the attempt to start it says what is wrong
+            return self._cluster.alive()
+        return False
+
+    def _revive(self) -> None:
+        """Start it, and say so, or why it does not start."""
+        try:
+            if self._cluster.revive():
+                tell("the database had ended, and runs again")
+        except (CatalogueError, psycopg.Error, OSError) as error:
+            tell(str(error))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()  # whoever leaves last stops the cluster, and nobody may start it afterwards
+
+
 class UploadThread:
     """The work on uploads, in a thread beside the server; files are read in processes of their own."""
 
-    def __init__(
-        self, where: str, configured: Settings, locate: Callable[[], str] | None = None
-    ) -> None:
-        self._where, self._configured, self._locate = where, configured, locate
+    def __init__(self, where: str, configured: Settings) -> None:
+        self._where, self._configured = where, configured
         self._stop = Event()
         # Daemons end with the server whatever they do then: an upload half done is taken up again.
         self._thread = Thread(target=self._keep_working, name="uploads", daemon=True)
@@ -132,9 +181,7 @@ class UploadThread:
     def _work(self) -> None:
         from pipeline.uploading import work_until
 
-        engine = sync_engine(self._where)
-        if self._locate:
-            follow(engine, self._locate)
+        engine = sync_engine(self._where, prepare=self._configured.prepare)
         try:
             with upload_worker(self._configured, engine) as worker:
                 work_until(self._stop, worker)

@@ -1,6 +1,8 @@
 """The settings of the environment, `RASTERSOURCES_*`; read once, by entry points."""
 
+import os
 import re
+from difflib import get_close_matches
 from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
@@ -50,6 +52,8 @@ class Settings(BaseSettings):
     can work there, see `pipeline.catalogue.local`."""
     database_url: str | None = None
     """postgresql://...; None: the private cluster."""
+    prepare: bool = True
+    """Whether statements may be prepared on the database's side; false for a pooler of transactions."""
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     prefect_port: int | None = Field(default=None, ge=1, le=65535)
@@ -97,6 +101,24 @@ class Settings(BaseSettings):
     """Origins whose pages may call the API, with spaces between; `*` stands for all, without sessions."""
     proxies: Annotated[list[str], NoDecode, AfterValidator(networks), BeforeValidator(words)] = []
     """Addresses and networks, with spaces between, that are believed in whom they ask for."""
+
+
+def take_unknown() -> list[str]:
+    """A sentence for each variable that looks like a setting and is none.
+
+    They are taken out of the environment, so that processes that this one starts do not say it again.
+    """
+    prefix = str(Settings.model_config["env_prefix"])
+    known = [f"{prefix}{name.upper()}" for name in Settings.model_fields]
+    sentences = []
+    for name in sorted(os.environ):
+        if name.upper().startswith(prefix) and name.upper() not in known:
+            (nearest,) = get_close_matches(name.upper(), known, 1, cutoff=0)
+            sentences.append(
+                f"{name} is not a setting and is ignored; the nearest one is {nearest}"
+            )
+            del os.environ[name]
+    return sentences
 
 
 @cache

@@ -47,9 +47,8 @@ def server() -> Iterator[str]:
     if given:
         yield given
         return
-    with private_cluster(
-        Path(os.environ.get("RASTERSOURCES_HOME") or default_home(REPOSITORY))
-    ) as url:
+    home = Path(os.environ.get("RASTERSOURCES_HOME") or default_home(REPOSITORY))
+    with private_cluster(home / "tests") as url:  # apart from that of `make run`
         yield url
 
 

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from pipeline.api.auth import COOKIE, session_caller
 from pipeline.api.config import ApiConfig
 from pipeline.api.costly import CostlyQueries
-from pipeline.api.database import Database, make_engine
+from pipeline.api.database import new_database
 from pipeline.api.endpoint import Api, refusal, render, wants_html
 from pipeline.api.links import prefix_of
 from pipeline.api.middleware import Cors, Faults, Metrics, MetricsPage, PathPrefix, SecurityHeaders
@@ -53,7 +53,7 @@ def create_app(config: ApiConfig) -> FastAPI:
 
 def new_api(config: ApiConfig) -> Api:
     """What the endpoints share; it connects to the database when it is first used."""
-    database = Database(make_engine(config))
+    database = new_database(config)
     return Api(config, database, Receiver(config, database), CostlyQueries(config))
 
 

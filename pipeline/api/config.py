@@ -13,8 +13,10 @@ class ApiConfig:
     """Where the database is, how the API is reached, and what a request may cost."""
 
     database_url: str
-    locate_database: Callable[[], str] | None = None
-    """Asked for the URL at each new connection; for a private cluster, which listens elsewhere after a restart."""
+    private_database: bool = False
+    """Whether it is a private cluster on this machine."""
+    prepare: bool = True
+    """Whether statements may be prepared on the database's side; a pooler that is found out keeps from it too."""
     base_url: str | None = None
     """Public base URL of hyperlinks, such as https://example.org/rasters; None: that of the request."""
     statement_timeout_seconds: float = 30.0

@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import Executable
 
 from pipeline.api.config import ApiConfig
-from pipeline.api.database import CANCELLED, DATA, first_line, make_engine, sqlstate, translated
+from pipeline.api.database import CANCELLED, DATA, first_line, new_database, sqlstate, translated
 from pipeline.api.problems import Problem, invalid
 from pipeline.catalogue.filters import Filter, by_parameter
 
@@ -75,8 +75,8 @@ class CostlyQueries:
     """Runs queries with costly filters, a few at a time."""
 
     def __init__(self, config: ApiConfig) -> None:
-        self._engine = make_engine(replace(config, connections=AT_ONCE))
-        self._is_local = config.locate_database is not None
+        self._engine = new_database(config, AT_ONCE).engine
+        self._is_local = config.private_database
         self._turns = asyncio.Semaphore(AT_ONCE)
         """Those of this process wait here in their order, so that few ask the database whether a place is free."""
 

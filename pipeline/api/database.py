@@ -13,7 +13,8 @@ from sqlalchemy.sql import Executable
 
 from pipeline.api.config import ApiConfig
 from pipeline.api.problems import Problem, unavailable
-from pipeline.catalogue.database import OPTIONS, follow, sqlalchemy_url
+from pipeline.catalogue.database import OPTIONS, sqlalchemy_url
+from pipeline.catalogue.pooling import Sessions
 
 Result = TypeVar("Result")
 CANCELLED = "57014"
@@ -23,6 +24,8 @@ AWAY = ("08", "57P", "53")
 """Classes of SQLSTATE: no connection, shutting down or starting, out of resources."""
 DATA = ("22", "54")
 """Classes of SQLSTATE: a value that PostgreSQL cannot take, such as a broken regular expression."""
+READ_ONLY = "25006"
+"""SQLSTATE of a write on a standby."""
 CONFLICT = "23"
 """Class of SQLSTATE: a constraint, such as an organisation that was removed in the meantime."""
 ATTEMPTS = 4
@@ -34,14 +37,18 @@ class Database:
     stores = True
     """Whether what is written stays."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
+    def __init__(self, engine: AsyncEngine, sessions: Sessions) -> None:
+        self.engine, self.sessions = engine, sessions
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
-        """All rows of one query, in one round trip; raises Problem 503 when the database is away or slow."""
+        """All rows of one query, in one round trip; raises Problem 503 when the database is away or slow.
+
+        Through a pooler in more: the time limit holds for a transaction.
+        """
+        reading = self.engine if self.sessions.pooled else self._reading
         with translated():
-            async with self._reading.connect() as connection:
+            async with reading.connect() as connection:
                 return (await connection.execute(statement)).all()
 
     async def execute(self, statement: Executable) -> None:
@@ -70,6 +77,10 @@ class Database:
         async with self.engine.begin() as connection:
             yield connection
 
+    def dry_run(self) -> "DryRunDatabase":
+        """The same pool, whose transactions are rolled back."""
+        return DryRunDatabase(self.engine, self.sessions)
+
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
@@ -96,15 +107,11 @@ class DryRunDatabase(Database):
             await connection.rollback()
 
 
-def make_engine(config: ApiConfig, connections: int | None = None) -> AsyncEngine:
-    """An engine whose connections are tried before use, so that a restart of PostgreSQL goes unnoticed."""
-    milliseconds = max(1, int(config.statement_timeout_seconds * 1000))
-    options = (
-        f"{OPTIONS} -c statement_timeout={milliseconds} -c idle_in_transaction_session_timeout=60s"
-    )
+def new_database(config: ApiConfig, connections: int | None = None) -> Database:
+    """A pool whose connections are tried before use, so that a restart of PostgreSQL goes unnoticed."""
     engine = create_async_engine(
         sqlalchemy_url(config.database_url),
-        connect_args={"options": options, "connect_timeout": 5},
+        connect_args={"connect_timeout": 5},
         pool_size=connections or config.connections,
         max_overflow=0,
         pool_timeout=config.statement_timeout_seconds,
@@ -112,9 +119,18 @@ def make_engine(config: ApiConfig, connections: int | None = None) -> AsyncEngin
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
     )
-    if config.locate_database is not None:
-        follow(engine.sync_engine, config.locate_database)
-    return engine
+    sessions = Sessions(engine.sync_engine, options(config), prepare=config.prepare)
+    return Database(engine, sessions)
+
+
+def options(config: ApiConfig) -> dict[str, str]:
+    """What holds for each session, or for each transaction through a pooler."""
+    milliseconds = max(1, int(config.statement_timeout_seconds * 1000))
+    return {
+        **OPTIONS,
+        "statement_timeout": str(milliseconds),
+        "idle_in_transaction_session_timeout": "60s",
+    }
 
 
 def sqlstate(error: DBAPIError) -> str:
@@ -141,6 +157,10 @@ def problem_of(error: DBAPIError) -> Problem | None:
     state = sqlstate(error)
     if state == CANCELLED:
         return unavailable("The query took too long; ask for less, or try again later.")
+    if state == READ_ONLY:
+        return unavailable(
+            "The database takes no changes now, as on a read-only standby; try again later."
+        )
     if state.startswith(AWAY) or state in RETRIABLE or (not state and is_connection_error(error)):
         return unavailable()
     if state.startswith(CONFLICT):

@@ -16,7 +16,7 @@ from pipeline.api.auth import SAFE, authenticate, check_write, require_login
 from pipeline.api.body import FORM, JSON, Body, media_type, read_page_form
 from pipeline.api.config import ApiConfig
 from pipeline.api.costly import CostlyQueries
-from pipeline.api.database import Database, DryRunDatabase
+from pipeline.api.database import Database
 from pipeline.api.deletion import Question
 from pipeline.api.fields import Field
 from pipeline.api.links import Links, base_of
@@ -46,7 +46,7 @@ class Api:
     @cached_property
     def dry_run(self) -> "Api":
         """The same, but what is written is rolled back."""
-        return replace(self, database=DryRunDatabase(self.database.engine))
+        return replace(self, database=self.database.dry_run())
 
 
 @dataclass(frozen=True)

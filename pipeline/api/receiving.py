@@ -13,12 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql import Executable
 
 from pipeline.api.config import ApiConfig
-from pipeline.api.database import Database, make_engine, translated
+from pipeline.api.database import Database, new_database, translated
 from pipeline.api.deposit import deposit_of, discard_unneeded
 from pipeline.api.problems import Problem, not_found, unavailable
 from pipeline.api.quota import check_quota, left_for_good
 from pipeline.catalogue import upload_files
-from pipeline.catalogue.database import follow, sync_engine
+from pipeline.catalogue.database import sync_engine
 from pipeline.deposit import Deposit
 from pipeline.errors import CatalogueError, DiskFull, TransientError
 
@@ -57,9 +57,7 @@ class Receiver:
         return deposit
 
     def _take_up(self, deposit: Deposit) -> None:
-        engine = sync_engine(self._config.database_url)
-        if self._config.locate_database is not None:
-            follow(engine, self._config.locate_database)
+        engine = sync_engine(self._config.database_url, prepare=self._config.prepare)
         try:
             upload_files.take_up(engine, deposit)
         finally:
@@ -82,7 +80,7 @@ class Receiver:
 
     async def _connect(self) -> None:
         if self._engine is None:
-            self._engine = make_engine(self._config, connections=1)
+            self._engine = new_database(self._config, connections=1).engine
         connection = await self._engine.connect()
         try:
             await connection.execute(upload_files.hold_receiver(self.number))

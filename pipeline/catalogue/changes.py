@@ -39,8 +39,12 @@ def parse_cursor(value: str) -> Cursor | None:
 
 
 def number_commits() -> Select[Any]:
-    """Give transactions that were committed since the last time their place; how many, at most MOST_AT_ONCE."""
-    return select(func.number_commits(MOST_AT_ONCE))
+    """Give transactions that were committed since the last time their place; how many, at most MOST_AT_ONCE.
+
+    A standby shows what was numbered on the primary.
+    """
+    read_only = func.current_setting("transaction_read_only") == "on"
+    return select(case((read_only, 0), else_=func.number_commits(MOST_AT_ONCE)))
 
 
 def place_of(cursor: Cursor) -> Select[Any]:

@@ -1,36 +1,26 @@
 """Connections: engines from a URL, with our dialect and time zone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import psycopg
 from psycopg.rows import TupleRow
-from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from pipeline.errors import CatalogueError, TransientError
+from pipeline.catalogue.pooling import Sessions
+from pipeline.catalogue.refusals import explained
+from pipeline.errors import CatalogueError
 
-OPTIONS = "-c timezone=UTC -c jit=off"
-
-
-def sync_engine(url: str) -> Engine:
-    """An engine for the command line and the flows, on psycopg."""
-    return create_engine(sqlalchemy_url(url), connect_args={"options": OPTIONS}, pool_pre_ping=True)
+OPTIONS = {"timezone": "UTC", "jit": "off"}
 
 
-def follow(engine: Engine, locate: Callable[[], str]) -> None:
-    """Make every new connection at the place that the database has then, such as a private cluster after a restart."""
-
-    def connect_there(dialect: Dialect, _: object, __: object, parameters: dict[str, Any]) -> None:
-        try:
-            there = sqlalchemy_url(locate())
-        except CatalogueError as error:
-            raise psycopg.OperationalError(str(error)) from error
-        parameters.update(dialect.create_connect_args(there)[1])
-
-    event.listen(engine, "do_connect", connect_there)
+def sync_engine(url: str, *, prepare: bool = True) -> Engine:
+    """An engine for the command line and the flows, on psycopg; `prepare` allows statements prepared on the server."""
+    engine = create_engine(sqlalchemy_url(url), pool_pre_ping=True)
+    Sessions(engine, OPTIONS, prepare=prepare)
+    return engine
 
 
 @contextmanager
@@ -53,30 +43,27 @@ def transaction(engine: Engine) -> Iterator[psycopg.Connection[TupleRow]]:
 
 @contextmanager
 def begin(engine: Engine) -> Iterator[Connection]:
-    """One transaction; TransientError when the database is away."""
+    """One transaction; TransientError when the database is away, CatalogueError when it lets nobody in."""
     with translated(), engine.begin() as connection:
         yield connection
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns the errors of a database that is away, or that asks to try again, into TransientError."""
+    """Turn what keeps us from using the database into errors of ours: TransientError where it may pass."""
     try:
         yield
-    except (psycopg.OperationalError, OperationalError) as error:
-        raise TransientError(
-            f"the database does not answer; try again when it does ({reason(error)})"
-        ) from error
+    except (psycopg.Error, DBAPIError) as error:
+        if (explanation := explained(error)) is None:
+            raise
+        raise explanation from error
 
 
-def reason(error: Exception) -> str:
-    """The first line of what the database says, without the address that it was asked at."""
-    cause = error.orig if isinstance(error, OperationalError) else error
-    return (
-        str(cause).strip().splitlines()[0].rpartition("failed: ")[2]
-        if str(cause).strip()
-        else "no reason given"
-    )
+def driver_connection(connection: Connection) -> psycopg.Connection[TupleRow]:
+    """The driver's own connection, in the same transaction."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    return driver
 
 
 def sqlalchemy_url(url: str) -> URL:

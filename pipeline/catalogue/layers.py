@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Engine, and_, case, func, insert, literal,
 from sqlalchemy.dialects.postgresql import JSONB
 
 from pipeline.catalogue.access import Caller, readable
+from pipeline.catalogue.database import begin
 from pipeline.catalogue.tables import layer_sources, layers, raster_sources
 from pipeline.errors import CatalogueError
 
@@ -97,7 +98,7 @@ def add_layer(engine: Engine, name: str, source: UUID) -> UUID:
     statement = (
         insert(layers).from_select(["name", "source", *shared], found).returning(layers.c.uuid)
     )
-    with engine.begin() as connection:
+    with begin(engine) as connection:
         made = connection.execute(statement).scalar_one_or_none()
     if made is None:
         raise CatalogueError(f"there is no raster source {source}")

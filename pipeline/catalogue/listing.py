@@ -18,6 +18,7 @@ from psycopg.rows import TupleRow
 from sqlalchemy import Engine
 
 from pipeline.catalogue.database import translated
+from pipeline.catalogue.pooling import require_session
 from pipeline.errors import UNSEEN, Overlapping, Rejection, TransientError, Unmatched
 from pipeline.storage import StoredFile, location_of
 
@@ -362,6 +363,7 @@ def listing_of(engine: Engine, definition: Described, *, alone: bool) -> Iterato
     try:
         connection.autocommit = True
         with translated():
+            require_session(engine, connection)
             row = connection.execute(LOCK, (definition.id,)).fetchone() if alone else (True,)
         if row != (True,):
             raise Overlapping(

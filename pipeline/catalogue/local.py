@@ -1,16 +1,16 @@
 """The private PostGIS cluster: made, started, shared between our processes and stopped by the last of them.
 
-It listens on a unix socket only, in a runtime folder of mode 0700, and lets in the user who made it by peer
-authentication. Every process that uses it holds a shared lock on `lease`; whoever leaves last stops it, unless
-`rastersources db start` said that it stays. A killed process loses its lock with its life.
+It listens on a unix socket, in a runtime folder of mode 0700, and lets in the user who made it by peer
+authentication; by TCP only where `rastersources db start --tcp` asked for it. Every process that uses it holds a
+shared lock on `lease`; whoever leaves last stops it, unless `db start` said that it stays. A killed process loses
+its lock with its life. Files of the home: `kept` says that it stays, and its TCP port; `stopped` that it was
+stopped on purpose, so that nobody revives it.
 """
 
 import fcntl
 import os
-import pwd
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,35 +22,40 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from pipeline.catalogue.postmaster import is_open, locked_by, processes_in, works_in
+from pipeline.catalogue.configuration import (
+    DATABASE,
+    LOOPBACK,
+    SUPERUSER,
+    configuration_files,
+    password_in,
+)
+from pipeline.catalogue.postmaster import (
+    command_of,
+    end_orphans,
+    is_open,
+    lock_holders,
+    locked_by,
+    processes_in,
+    works_in,
+)
+from pipeline.catalogue.programs import find_programs, give_to_owner, run_as
+from pipeline.catalogue.runtime_folder import (
+    SOCKET,
+    make_runtime_folder,
+    remove_runtime_folder,
+    runtime_folder,
+)
 from pipeline.errors import CatalogueError
 
-DATABASE = "rastersources"
-SOCKET = ".s.PGSQL.5432"
-SOCKET_PATH_BYTES = 107
-"""Longest path of a unix socket on Linux (sun_path less its closing NUL)."""
+STANDARD_PORT = 5432
+"""The port in the name of the socket."""
 SECONDS_TO_ANSWER = 120
-UNQUOTED = set("\"'\\\n")
-"""What the configuration would take for more than a character of a path."""
-INSTALL = (
-    "install PostgreSQL with PostGIS (Debian and Ubuntu: apt install postgresql postgresql-postgis), "
-    "or set RASTERSOURCES_DATABASE_URL"
-)
-CONFIGURATION = """\
-# Written by rastersources before each start.
-listen_addresses = ''
-unix_socket_directories = '"{socket_folder}"'
-unix_socket_permissions = 0700
-timezone = 'UTC'
-log_timezone = 'UTC'
-jit = off
-shared_buffers = '256MB'
-work_mem = '16MB'
-maintenance_work_mem = '128MB'
-effective_cache_size = '2GB'
-random_page_cost = 1.1
-max_wal_size = '2GB'
-"""
+ATTEMPTS = 20
+"""Starts, half a second apart."""
+PASSING = ("shared memory", "lock file")
+"""Words of reasons for which a start fails that may work half a second later."""
+LOG_BYTES = 2**14
+"""Of the end of the server's log, in which the reason of a failed start stands."""
 
 
 @contextmanager
@@ -95,26 +100,114 @@ class Cluster:
             if not self._listens():
                 return False
             try:
-                psycopg.connect(self.url("postgres", "postgres"), connect_timeout=5).close()
+                psycopg.connect(self.url(SUPERUSER, SUPERUSER), connect_timeout=5).close()
             except psycopg.OperationalError:
                 time.sleep(1)
             else:
                 return True
         raise CatalogueError(f"the private cluster does not answer; see {self.data / 'server.log'}")
 
-    def start(self) -> None:
-        """Start it and let it run until `stop`, whoever leaves."""
+    def alive(self) -> bool:
+        """Whether its server is there and has its socket; does not ask whether it answers."""
+        folder = self._socket_folder()
+        return folder is not None and (folder / SOCKET).exists() and self._is_there()
+
+    @property
+    def tcp_port(self) -> int | None:
+        """The port on the loopback interface that `start` was asked for."""
+        try:
+            return int((self.home / "kept").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    @property
+    def password_file(self) -> Path:
+        """Where the password for TCP is, once there is one."""
+        return self.home / "pgpass"
+
+    def tcp_url(self) -> str:
+        """Where programs connect that know no unix sockets; raises CatalogueError when it has no TCP port."""
+        if self.tcp_port is None:
+            raise CatalogueError(
+                "the private cluster has no TCP port; stop it and run: rastersources db start --tcp PORT"
+            )
+        password = quote(str(self.password_file), safe="/")
+        return f"postgresql://{DATABASE}@{LOOPBACK}:{self.tcp_port}/{DATABASE}?passfile={password}"
+
+    def start(self, tcp_port: int | None = None, *, force: bool = False) -> None:
+        """Start it and let it run until `stop`, whoever leaves; with a port also on the loopback interface.
+
+        Raises CatalogueError where it would have to start anew, for that port, under those who use it, unless by force.
+        """
         with self._mutex():
-            self._start_if_needed()
+            if tcp_port not in (None, self.tcp_port):
+                if not force:
+                    self._refuse_when_used("it has to start anew for a TCP port")
+                self._stop()
+                (self.home / "kept").write_text(str(tcp_port))
+            try:
+                self._start_if_needed()
+            except CatalogueError:
+                (self.home / "kept").unlink(missing_ok=True)  # the next start does without the port
+                raise
             (self.home / "kept").touch()
 
-    def stop(self) -> bool:
-        """Stop it, also under those who use it; False when it was not running."""
+    def stop(self, *, force: bool = True) -> bool:
+        """Stop it; False when it was not running. Raises CatalogueError when others use it, unless by force."""
         if not self.data.exists():
             return False
         with self._mutex():
+            if not force:
+                self._refuse_when_used("it was not stopped")
             (self.home / "kept").unlink(missing_ok=True)
+            (self.home / "stopped").touch()
             return self._stop()
+
+    def revive(self) -> bool:
+        """Start it again after it was killed; False when it runs, or was stopped on purpose.
+
+        Raises CatalogueError when it does not start. It makes no new cluster: people must know that theirs is gone.
+        """
+        if not (self.data / "PG_VERSION").exists():
+            raise CatalogueError(
+                f"the data of the private cluster, {self.data}, are gone; put them back, or stop this program: "
+                "the next start makes a new and empty database"
+            )
+        with self._mutex():
+            if (self.home / "stopped").exists() or self.running():
+                return False
+            self._start_if_needed()
+            return True
+
+    def users(self) -> list[str]:
+        """The programs that use it, as far as this process may know them."""
+        lease = self.home / "lease"
+        holders = (
+            [number for number in lock_holders(lease) if number != os.getpid()]
+            if lease.exists()
+            else []
+        )
+        if holders:
+            return [f"process {number} ({command_of(number)})" for number in holders]
+        if not self._listens():
+            return []
+        query = (
+            "SELECT coalesce(nullif(application_name, ''), 'a program without a name') FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() ORDER BY 1"
+        )
+        with (
+            suppress(psycopg.OperationalError),
+            psycopg.connect(self.url(SUPERUSER, SUPERUSER), connect_timeout=5) as connection,
+        ):
+            return [f"a session of {name}" for (name,) in connection.execute(query)]
+        return []
+
+    def _refuse_when_used(self, what: str) -> None:
+        """Raises CatalogueError that names who uses it."""
+        if users := self.users():
+            raise CatalogueError(
+                f"the private cluster is in use, so that {what}: {', '.join(users)}; end them first, or say --force"
+            )
 
     @contextmanager
     def lease(self) -> Iterator[None]:
@@ -155,9 +248,14 @@ class Cluster:
         if not (self.data / "PG_VERSION").exists():
             self._make(programs)
         self._remove_socket_folder()
-        self._write_configuration(runtime_folder())
+        folder = runtime_folder(self.home)
+        make_runtime_folder(folder)
+        self._write_configuration(folder)
         self._launch(programs)
+        if self.tcp_port not in (None, STANDARD_PORT):  # the same URL, with TCP and without
+            (folder / SOCKET).symlink_to(SOCKET.replace(str(STANDARD_PORT), str(self.tcp_port)))
         self._prepare()
+        (self.home / "stopped").unlink(missing_ok=True)
 
     def _end_unreachable(self) -> None:
         """Clear what would keep it from starting: a server whose socket was removed, or the lock of none."""
@@ -165,6 +263,7 @@ class Cluster:
             self._shut_down()
         # Not where processes are hidden from us: a child of a killed postmaster may still write.
         with suppress(PermissionError):
+            end_orphans(self.data)
             if not processes_in(self.data):
                 (self.data / "postmaster.pid").unlink(missing_ok=True)
 
@@ -198,13 +297,8 @@ class Cluster:
         new.rename(self.data)
 
     def _write_configuration(self, socket_folder: Path) -> None:
-        person = pwd.getpwuid(os.geteuid()).pw_name
-        roles = ("postgres", DATABASE)
-        files = {
-            "rastersources.conf": CONFIGURATION.format(socket_folder=socket_folder),
-            "pg_hba.conf": "local all all peer map=rastersources\n",
-            "pg_ident.conf": "".join(f'rastersources "{person}" {role}\n' for role in roles),
-        }
+        port = self.tcp_port
+        files = configuration_files(socket_folder, port or STANDARD_PORT, tcp=port is not None)
         for name, text in files.items():
             new = self.data / f"{name}.new"
             new.write_text(text)
@@ -212,24 +306,28 @@ class Cluster:
             new.rename(self.data / name)
 
     def _launch(self, programs: Path) -> None:
-        for _ in range(
-            20
-        ):  # the children of a postmaster that was killed hold its memory for a while
-            done = self._run(programs / "pg_ctl", "-w", "-t", "120", "-l", "server.log", "start")
+        log = self.data / "server.log"
+        for _ in range(ATTEMPTS):
+            done = self._run(programs / "pg_ctl", "-w", "-t", "120", "-l", log.name, "start")
             if done.returncode == 0:
                 return
+            # The children of a postmaster that was killed hold its memory for a while.
+            if not any(words in (why := reason_in(log)) for words in PASSING):
+                break
             time.sleep(0.5)
-        raise CatalogueError(f"the private cluster does not start; see {self.data / 'server.log'}")
+        raise CatalogueError(f"the private cluster does not start ({why}); see {log}")
 
     def _prepare(self) -> None:
         """Make role, extensions and database where they are missing; run before anyone else connects."""
-        with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:
+        with psycopg.connect(self.url(SUPERUSER, SUPERUSER), autocommit=True) as connection:
             if not exists(connection, "SELECT FROM pg_roles WHERE rolname = %s"):
                 role = sql.Identifier(DATABASE)
                 connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB CREATEROLE").format(role))
+            if self.tcp_port is not None:
+                set_password(connection, password_in(self.password_file))
             if exists(connection, "SELECT FROM pg_database WHERE datname = %s"):
                 return
-            with psycopg.connect(self.url("template1", "postgres"), autocommit=True) as template:
+            with psycopg.connect(self.url("template1", SUPERUSER), autocommit=True) as template:
                 # a role that is no superuser cannot install PostGIS: databases get it from their template
                 template.execute("CREATE EXTENSION IF NOT EXISTS postgis")
                 template.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
@@ -288,61 +386,7 @@ class Cluster:
             return
         for line in lines:
             if line.startswith("unix_socket_directories"):
-                shutil.rmtree(line.split('"')[1], ignore_errors=True)
-
-
-def find_programs(version: str | None = None) -> Path:
-    """The folder of initdb and pg_ctl of a PostgreSQL that has PostGIS: the newest, or that of one version."""
-    folders = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: float(folder.parent.name)
-    )
-    usable = [
-        folder
-        for folder in folders
-        if (folder / "pg_ctl").exists()
-        and Path("/usr/share/postgresql", folder.parent.name, "extension/postgis.control").exists()
-        and version in (None, folder.parent.name)
-    ]
-    if usable:
-        return usable[-1]
-    if version:
-        raise CatalogueError(
-            f"the private cluster is of PostgreSQL {version}, which is not there with PostGIS: {INSTALL}"
-        )
-    raise CatalogueError(f"PostgreSQL with PostGIS is not there: {INSTALL}")
-
-
-def runtime_folder() -> Path:
-    """A new folder for the socket, mode 0700, whose path leaves room for the socket's name.
-
-    It may outlive this process and its TMPDIR: others use the same server.
-    """
-    places = [os.environ.get("XDG_RUNTIME_DIR"), "/tmp", tempfile.gettempdir()]  # noqa: S108 - mkdtemp makes it safe
-    for place in filter(None, places):
-        room = (
-            SOCKET_PATH_BYTES - len(os.fsencode(place)) - len(f"/rastersources-12345678/{SOCKET}")
-        )
-        if (
-            room >= 0
-            and os.access(place, os.W_OK)
-            and not UNQUOTED & set(place)
-            and open_to_all(Path(place))
-        ):
-            folder = Path(tempfile.mkdtemp(prefix="rastersources-", dir=place))
-            give_to_owner(folder)
-            return folder
-    raise CatalogueError(
-        "there is no folder for the socket of the private cluster; set TMPDIR to a short path"
-    )
-
-
-def open_to_all(place: Path) -> bool:
-    """Whether the user of the cluster can enter; its own user always can."""
-    if os.geteuid() != 0:
-        return True
-    return all(
-        folder.stat().st_mode & 0o001 for folder in [place.resolve(), *place.resolve().parents]
-    )
+                remove_runtime_folder(Path(line.split('"')[1]))
 
 
 def make_folder(folder: Path) -> None:
@@ -355,29 +399,28 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
-def run_as() -> dict[str, Any]:
-    """Arguments for subprocess: root hands over to the user postgres, for PostgreSQL refuses to run as root."""
-    if os.geteuid() != 0:
-        return {}
-    owner = cluster_owner()
-    return {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+def set_password(connection: psycopg.Connection[Any], password: str) -> None:
+    """Let our role in with this password; only its hash is sent."""
+    verifier = connection.pgconn.encrypt_password(
+        password.encode(), DATABASE.encode(), b"scram-sha-256"
+    )
+    statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+        sql.Identifier(DATABASE), sql.Literal(verifier.decode())
+    )
+    connection.execute(statement)
 
 
-def give_to_owner(path: Path) -> None:
-    """As root, hand a path to the user postgres."""
-    if os.geteuid() == 0:
-        owner = cluster_owner()
-        os.chown(path, owner.pw_uid, owner.pw_gid)
-
-
-def cluster_owner() -> pwd.struct_passwd:
-    """The user who runs the cluster when root starts it."""
+def reason_in(log: Path) -> str:
+    """What the last message in a server's log says about a failed start."""
     try:
-        return pwd.getpwnam("postgres")
-    except KeyError as error:
-        raise CatalogueError(
-            f"there is no user postgres to run the private cluster as: {INSTALL}"
-        ) from error
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LOG_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError as error:
+        return f"and its log cannot be read: {error.strerror}"
+    levels = ("FATAL:", "PANIC:", "postgres:")
+    said = [line for line in lines if any(level in line for level in levels)]
+    return said[-1].partition("] ")[2] or said[-1] if said else last_line("\n".join(lines))
 
 
 def exists(connection: psycopg.Connection[Any], query: str) -> bool:

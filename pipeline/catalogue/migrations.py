@@ -4,17 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import psycopg
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import NotSupportedError, ProgrammingError
+from sqlalchemy.exc import DBAPIError
 
-from pipeline.catalogue.database import begin
+from pipeline.catalogue.database import begin, driver_connection
+from pipeline.catalogue.privileges import grant_to_readers, require_owner, require_set_up
+from pipeline.catalogue.refusals import explained
 from pipeline.errors import CatalogueError
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "sql"
 LOCK = 0x7261_7374
 """Advisory lock that keeps two migrations from running at once ("rast" in ASCII)."""
-EXTENSIONS = "CREATE EXTENSION IF NOT EXISTS postgis; CREATE EXTENSION IF NOT EXISTS pg_trgm;"
-"""What a role that is no superuser may not do where the extensions are not trusted."""
 
 Step = Callable[[Engine, str], tuple[str | None, str | None]]
 """Moves the schema to a revision; the revisions before and after."""
@@ -25,6 +26,7 @@ def migrate(engine: Engine, revision: str = "head") -> tuple[str | None, str | N
     if revision == "head":
         with begin(engine) as connection:
             current = revision_of(connection)
+            require_owner(driver_connection(connection))
         if current == newest():
             return current, current  # at nearly every start, so that it does without Alembic
     return _run(engine, "upgrade", revision)
@@ -62,13 +64,21 @@ def _run(
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         before = revision_of(connection)
         config.attributes["connection"] = connection
+        driver = driver_connection(connection)
         try:
+            if direction == "upgrade":
+                require_set_up(driver)
             step(config, revision)
+            if revision_of(connection) == newest():
+                grant_to_readers(driver)
         except CommandError as error:
             raise CatalogueError(f"the schema cannot be taken to {revision}: {error}") from error
-        except (ProgrammingError, NotSupportedError) as error:
+        except (psycopg.Error, DBAPIError) as error:
+            if explained(error):
+                raise
+            said = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0]
             raise CatalogueError(
-                f"the database does not take the schema ({str(error.orig).partition(chr(10))[0]}); "
-                f"let an administrator of it run: {EXTENSIONS}"
+                f"the schema cannot be taken to {revision}: the database says: {said}; "
+                "connect as the role that owns its tables"
             ) from error
         return before, revision_of(connection)

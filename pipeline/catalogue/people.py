@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Executable,
     Float,
     Insert,
+    Row,
     Select,
     delete,
     func,
@@ -27,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from pipeline.catalogue.access import Caller, caller_of
+from pipeline.catalogue.database import begin
 from pipeline.catalogue.tables import (
     api_keys,
     organisations,
@@ -59,7 +62,7 @@ def add_user(engine: Engine, username: str, *, password: str | None = None, firs
         "email": email,
     }
     made = upsert(users).values(values).on_conflict_do_nothing().returning(users.c.id)
-    with engine.begin() as connection:
+    with begin(engine) as connection:
         number = connection.execute(made).scalar_one_or_none()
     if number is None:
         raise CatalogueError(f'there is a user "{username}" already')
@@ -68,23 +71,70 @@ def add_user(engine: Engine, username: str, *, password: str | None = None, firs
 
 def set_password(engine: Engine, username: str, password: str) -> None:
     """A new password for the sign-in page; ends the user's sessions."""
-    with engine.begin() as connection:
+    with begin(engine) as connection:
         number = find_user(connection, username)
         hashed = hash_password(password)
         connection.execute(update(users).where(users.c.id == number).values(password_hash=hashed))
         connection.execute(delete(sessions).where(sessions.c.user_id == number))
 
 
+def set_active(engine: Engine, username: str, *, active: bool) -> None:
+    """Let a user in again, or keep them out: sessions end, keys do not work; all that is theirs stays."""
+    with begin(engine) as connection:
+        number = find_user(connection, username)
+        connection.execute(update(users).where(users.c.id == number).values(active=active))
+        if not active:
+            connection.execute(delete(sessions).where(sessions.c.user_id == number))
+
+
+def list_users(engine: Engine) -> Sequence[Row[Any]]:
+    """All users by name: with their roles as `role of organisation`, the number of valid keys, and no secrets."""
+    held = (
+        select(func.concat(roles.c.role, " of ", organisations.c.name))
+        .join_from(roles, organisations)
+        .where(roles.c.user_id == users.c.id)
+        .order_by(organisations.c.name, roles.c.role)
+    )
+    valid = select(func.count()).where(
+        api_keys.c.user_id == users.c.id, api_keys.c.revoked.is_(None)
+    )
+    shown = ("username", "first_name", "last_name", "email", "active", "created")
+    statement: Select[Any] = select(
+        *(users.c[name] for name in shown),
+        users.c.password_hash.is_not(None).label("password"),
+        valid.scalar_subquery().label("valid_keys"),
+        func.array(held.scalar_subquery()).label("roles"),
+    )
+    with begin(engine) as connection:
+        return connection.execute(statement.order_by(users.c.username)).all()
+
+
+def list_keys(engine: Engine, username: str | None = None) -> Sequence[Row[Any]]:
+    """All keys, or those of one user, by user and age: what they begin with, and whether they work."""
+    works = api_keys.c.revoked.is_(None) & users.c.active
+    statement = select(
+        users.c.username,
+        api_keys.c.prefix,
+        api_keys.c.created,
+        api_keys.c.revoked,
+        works.label("works"),
+    ).join_from(api_keys, users)
+    with begin(engine) as connection:
+        if username is not None:
+            statement = statement.where(users.c.id == find_user(connection, username))
+        return connection.execute(statement.order_by(users.c.username, api_keys.c.id)).all()
+
+
 def grant_role(engine: Engine, username: str, organisation: str, role: str) -> None:
     """Give a user a role in an organisation (name or uuid); one that they have already stays."""
-    with engine.begin() as connection:
+    with begin(engine) as connection:
         values = role_values(connection, username, organisation, role)
         connection.execute(upsert(roles).values(values).on_conflict_do_nothing())
 
 
 def revoke_role(engine: Engine, username: str, organisation: str, role: str) -> None:
     """Take a role away; raises CatalogueError when the user has it not."""
-    with engine.begin() as connection:
+    with begin(engine) as connection:
         values = role_values(connection, username, organisation, role)
         gone = connection.execute(delete(roles).filter_by(**values).returning(roles.c.user_id))
         if gone.first() is None:
@@ -132,7 +182,7 @@ def create_key(engine: Engine, username: str) -> str:
     """A new key, `prefix.secret`: shown once, for only its hash is stored."""
     prefix = "".join(secrets.choice(ALPHABET) for _ in range(PREFIX_LENGTH))
     secret = secrets.token_urlsafe(32)
-    with engine.begin() as connection:
+    with begin(engine) as connection:
         values = {
             "user_id": find_user(connection, username),
             "prefix": prefix,
@@ -149,7 +199,7 @@ def revoke_key(engine: Engine, prefix: str) -> None:
     """
     valid = (api_keys.c.prefix == prefix.split(".")[0]) & api_keys.c.revoked.is_(None)
     statement = update(api_keys).where(valid).values(revoked=func.now()).returning(api_keys.c.id)
-    with engine.begin() as connection:
+    with begin(engine) as connection:
         if connection.execute(statement).first() is None:
             raise CatalogueError(f'no valid key begins with "{prefix}"')
 

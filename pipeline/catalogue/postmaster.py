@@ -4,6 +4,8 @@ PostgreSQL's processes have their data folder as working folder. Its own lock fi
 be another program's by now, as after a crash of the machine.
 """
 
+import os
+import signal
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -18,10 +20,11 @@ def locked_by(data: Path) -> int | None:
 
 
 def works_in(process: int, data: Path) -> bool:
-    """Whether a process is there and is one of this cluster; raises PermissionError where that is not to be seen."""
+    """Whether a process is a PostgreSQL of this cluster; raises PermissionError where that is not to be seen."""
     folder = Path(f"/proc/{process}")
     try:
-        return folder.stat().st_uid == data.stat().st_uid and (folder / "cwd").samefile(data)
+        same = folder.stat().st_uid == data.stat().st_uid and (folder / "cwd").samefile(data)
+        return same and (folder / "comm").read_text() == "postgres\n"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
@@ -33,6 +36,39 @@ def processes_in(data: Path) -> list[int]:
     """
     numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
     return [number for number in numbers if works_in(number, data)]
+
+
+def end_orphans(data: Path) -> None:
+    """End the processes of a cluster whose postmaster is gone: one in a long query would keep it from starting.
+
+    SIGQUIT is how a postmaster itself has them end at once.
+    """
+    for process in processes_in(data):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGQUIT)
+
+
+def lock_holders(file: Path) -> list[int]:
+    """The processes that hold a lock (flock) on a file, as far as this one may know."""
+    inode = file.stat().st_ino
+    lines = (line.split() for line in Path("/proc/locks").read_text().splitlines())
+    # such as `1: FLOCK  ADVISORY  READ 1234 fe:01:5678 0 EOF`; `->` marks those who wait
+    held = {int(line[4]) for line in lines if line[1] == "FLOCK" and line[5].endswith(f":{inode}")}
+    return sorted(held - {0})
+
+
+def command_of(process: int) -> str:
+    """The command line of a process; empty when it is gone."""
+    try:
+        return (
+            Path(f"/proc/{process}/cmdline")
+            .read_bytes()
+            .replace(b"\0", b" ")
+            .decode(errors="replace")
+            .strip()
+        )
+    except OSError:
+        return ""
 
 
 def is_open(path: Path) -> bool:

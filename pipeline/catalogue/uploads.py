@@ -17,10 +17,11 @@ from sqlalchemy import Engine
 from pipeline.catalogue.database import transaction
 from pipeline.catalogue.fit import REFUSE_MISFITS
 from pipeline.catalogue.messages import without_places
+from pipeline.catalogue.refusals import READ_ONLY
 from pipeline.catalogue.register import UPSERT_FILES, UPSERT_SYSTEMS, refuse_undated
 from pipeline.catalogue.staging import Connection, stage
 from pipeline.catalogue.tombstones import BURY_FILES
-from pipeline.errors import NotFound, RasterError, Rejection, Unreadable
+from pipeline.errors import CatalogueError, NotFound, RasterError, Rejection, Unreadable
 from pipeline.raster import RasterFile
 
 LOCK_KIND = 0x55504C44
@@ -118,8 +119,13 @@ class Settled:
 
 
 def waiting(engine: Engine, most: int) -> dict[int, list[int]]:
-    """The ids of uploads that may be taken up, by organisation: of each the oldest, `most` at most."""
+    """The ids of uploads that may be taken up, by organisation: of each the oldest, `most` at most.
+
+    Raises CatalogueError on a read-only standby, which also lags behind what it would have to delete by.
+    """
     with transaction(engine) as connection:
+        if connection.execute("SHOW transaction_read_only").fetchone() == ("on",):
+            raise CatalogueError(READ_ONLY)
         return dict(
             connection.execute(WAITING, {"delay": SECONDS_TO_RETRY, "most": most}).fetchall()
         )

@@ -1,12 +1,13 @@
 """The commands of the command line that look after people, keys and layers."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
 from pipeline.entry import catalogue
 from pipeline.settings import settings
+from pipeline.terminal import say
 
 organisation = typer.Typer(help="The organisations that own raster sources.", no_args_is_help=True)
 user = typer.Typer(help="The people and programs that log in or supply.", no_args_is_help=True)
@@ -15,6 +16,7 @@ key = typer.Typer(help="API keys.", no_args_is_help=True)
 layer = typer.Typer(help="How raster sources are shown.", no_args_is_help=True)
 GROUPS = {"organisation": organisation, "user": user, "role": role, "key": key, "layer": layer}
 
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Username = Annotated[str, typer.Argument(metavar="USERNAME")]
 Organisation = Annotated[str, typer.Argument(metavar="ORGANISATION", help="Name or uuid.")]
 Role = Annotated[str, typer.Argument(metavar="ROLE", help="user, supplier, admin or manager.")]
@@ -53,6 +55,40 @@ def set_password(username: Username) -> None:
         people.set_password(engine, username, password)
 
 
+@user.command("list")
+def list_users(as_json: AsJson = False) -> None:
+    """List the users with their roles and the number of their keys."""
+    from pipeline.catalogue import people
+
+    with catalogue(settings()) as engine:
+        for row in people.list_users(engine):
+            if as_json:
+                print_json(row)
+                continue
+            name = " ".join(filter(None, (row.first_name, row.last_name, row.email)))
+            state = "" if row.active else ", deactivated"
+            can = f"{row.valid_keys} keys{', a password' if row.password else ''}{state}"
+            say(f"{row.username}: {'; '.join([*filter(None, [name]), can, *row.roles])}")
+
+
+@user.command("deactivate")
+def deactivate_user(username: Username) -> None:
+    """Keep a user out: their sessions and keys stop at once, and all that is theirs stays."""
+    from pipeline.catalogue import people
+
+    with catalogue(settings()) as engine:
+        people.set_active(engine, username, active=False)
+
+
+@user.command("activate")
+def activate_user(username: Username) -> None:
+    """Let a user in again, by password and by the keys that were not revoked."""
+    from pipeline.catalogue import people
+
+    with catalogue(settings()) as engine:
+        people.set_active(engine, username, active=True)
+
+
 @role.command("grant")
 def grant_role(username: Username, organisation: Organisation, role: Role) -> None:
     """Give a user a role in an organisation."""
@@ -89,6 +125,32 @@ def revoke_key(
 
     with catalogue(settings()) as engine:
         people.revoke_key(engine, prefix)
+
+
+@key.command("list")
+def list_keys(
+    username: Annotated[str | None, typer.Argument(metavar="[USERNAME]")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the keys of all users or of one, by what they begin with; the secrets are not stored."""
+    from pipeline.catalogue import people
+
+    with catalogue(settings()) as engine:
+        for row in people.list_keys(engine, username):
+            if as_json:
+                print_json(row)
+                continue
+            state = f"revoked {row.revoked:%Y-%m-%d}" if row.revoked else "valid"
+            if not (row.revoked or row.works):
+                state = "its user is deactivated"
+            say(f"{row.prefix}: {row.username}, made {row.created:%Y-%m-%d}, {state}")
+
+
+def print_json(row: Any) -> None:
+    """Print a row as one line."""
+    import orjson
+
+    typer.echo(orjson.dumps({str(name): value for name, value in row._mapping.items()}).decode())
 
 
 @layer.command("add")

@@ -3,6 +3,7 @@
 
 -- Extensions -----------------------------------------------------------------------------------------------
 
+-- An ordinary role may not make them: pipeline/catalogue/privileges.py has said so before it comes to this.
 CREATE EXTENSION IF NOT EXISTS postgis;
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
 
@@ -735,16 +736,7 @@ BEGIN -- the columns of the view are explained as in the tables that they come f
 END
 $$;
 
--- A role to grant to those who only read; roles belong to the whole cluster, so it may be there already.
-DO $$
-BEGIN
-    CREATE ROLE rastersources_reader NOLOGIN;
-EXCEPTION
-    WHEN duplicate_object OR unique_violation THEN NULL;
-    WHEN insufficient_privilege THEN
-        RAISE NOTICE 'the role rastersources_reader was not made, for want of the right to make roles';
-END
-$$;
+-- To the role of those who only read (`rastersources db reader`), where there is one.
 DO $$
 BEGIN
     GRANT SELECT ON public_raster_sources TO rastersources_reader;

@@ -5,7 +5,7 @@ from pathlib import Path
 from sql import run_file
 
 revision = "0013"
-down_revision = "0010"
+down_revision = "0011"
 
 
 def upgrade() -> None:

@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def client(database_url: str, folder: Path) -> Iterator[Client]:
     settings = Settings(database_url=database_url, home=folder.parent)
-    judge = TryUpload(database_url, settings, None)
+    judge = TryUpload(database_url, settings)
     config = ApiConfig(database_url, uploads=str(folder), upload_bytes=LIMIT, try_upload=judge)
     with client_of(config) as client:
         yield client

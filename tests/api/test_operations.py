@@ -36,7 +36,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def test_the_api_outlives_the_database(cluster: Cluster) -> None:
-    with client_of(ApiConfig(cluster.url(), locate_database=cluster.url)) as client:
+    with client_of(ApiConfig(cluster.url())) as client:
         assert client.get(SOURCES).status_code == 200
         cluster.stop()
         for path in (SOURCES, "/health"):
@@ -58,7 +58,7 @@ def test_a_restart_under_load_gives_503_and_nothing_worse(cluster: Cluster) -> N
     grant_role(engine, "admin", "Owner", "admin")
     key = create_key(engine, "admin")
     engine.dispose()
-    config = ApiConfig(cluster.url(), locate_database=cluster.url)
+    config = ApiConfig(cluster.url())
     with serving(config) as address, ThreadPoolExecutor(8) as pool:
         stop = Event()
         workers = [pool.submit(load, address, key, str(owner), stop) for _ in range(8)]

@@ -13,14 +13,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pipeline.catalogue.local import (
-    Cluster,
-    give_to_owner,
-    private_cluster,
-    run_as,
-    runtime_folder,
-)
+from pipeline.catalogue.local import Cluster, private_cluster
 from pipeline.catalogue.postmaster import processes_in
+from pipeline.catalogue.programs import give_to_owner, run_as
 from pipeline.errors import CatalogueError
 from tests.commands import RASTERSOURCES, environment, run
 
@@ -228,17 +223,6 @@ def test_a_configuration_of_which_nothing_is_left_is_no_hindrance(home: Path) ->
         assert answer(url) == 42
 
 
-@pytest.mark.parametrize("name", ["it's", 'a "b"', "c\\d"])
-def test_a_runtime_folder_is_one_that_the_configuration_can_name(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path, name: str
-) -> None:
-    (tmp_path / name).mkdir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / name))
-    with private_cluster(home) as url:
-        assert answer(url) == 42
-        assert socket_folder(url).parent != tmp_path / name
-
-
 def test_others_are_not_let_in(home: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can try as somebody else")
@@ -257,14 +241,3 @@ def test_others_are_not_let_in(home: Path) -> None:
         )
         assert tried.returncode != 0
         assert "Peer authentication failed" in tried.stderr
-
-
-def test_a_runtime_folder_leaves_room_for_the_socket(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    long = tmp_path / ("y" * 100)
-    long.mkdir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
-    folder = runtime_folder()
-    assert len(os.fsencode(folder / ".s.PGSQL.5432")) <= 107
-    folder.rmdir()

@@ -1,24 +1,32 @@
 """Users, roles, keys and passwords: made once, found by name or uuid, told apart in constant time."""
 
+import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from httpx import Client
 from sqlalchemy import Engine, text
 
+from pipeline.api.config import ApiConfig
 from pipeline.catalogue.owners import add_organisation
 from pipeline.catalogue.people import (
     KEY,
+    SignedIn,
     add_user,
     caller_by_key,
     caller_from,
     create_key,
     grant_role,
     hash_password,
+    open_session,
     password_matches,
     revoke_key,
     revoke_role,
 )
 from pipeline.errors import CatalogueError
+from tests.api.conftest import client_of
+from tests.commands import RASTERSOURCES, run
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +104,70 @@ def test_a_password_is_salted_and_matches_itself_alone() -> None:
     assert password_matches("correct horse", first)
     assert not password_matches("battery staple", first)
     assert not password_matches("", None)
+
+
+def test_a_user_who_is_deactivated_is_kept_out_at_once_and_let_in_again(
+    database_url: str, engine: Engine
+) -> None:
+    number = add_user(engine, "leaver", password="a long password")
+    add_organisation(engine, "Theirs")
+    grant_role(engine, "leaver", "Theirs", "supplier")
+    key, revoked = create_key(engine, "leaver"), create_key(engine, "leaver")
+    revoke_key(engine, revoked)
+
+    def command(*words: str) -> str:
+        return run([*RASTERSOURCES, *words], RASTERSOURCES_DATABASE_URL=database_url).stdout
+
+    def status(client: Client, **how: Any) -> int:
+        return client.get("/api/v4/rastersources/", **how).status_code
+
+    with (
+        client_of(ApiConfig(database_url)) as client,
+        client_of(ApiConfig(database_url)) as browser,
+    ):
+        with engine.begin() as connection:
+            connection.execute(open_session(SignedIn(number, None), "a cookie", 1))
+        browser.cookies.set("rastersources_session", "a cookie")
+        known = "/bootstrap/lizard/"
+        assert browser.get(known).json()["user"]["authenticated"]
+        assert status(client, auth=("__key__", key)) == 200
+        assert command("user", "deactivate", "leaver") == ""
+        assert status(client, auth=("__key__", key)) == 401
+        assert not browser.get(known).json()["user"]["authenticated"]
+        listed = [json.loads(line) for line in command("user", "list", "--json").splitlines()]
+        (leaver,) = [one for one in listed if one["username"] == "leaver"]
+        assert (leaver["active"], leaver["valid_keys"], leaver["roles"]) == (
+            False,
+            1,
+            ["supplier of Theirs"],
+        )
+        command("user", "activate", "leaver")
+        assert status(client, auth=("__key__", key)) == 200
+        assert status(client, auth=("__key__", revoked)) == 401
+        assert not browser.get(known).json()["user"]["authenticated"]  # sign in again
+
+
+def test_lists_of_users_and_keys_show_no_secrets(database_url: str, engine: Engine) -> None:
+    add_user(engine, "lister", password="another long password")
+    key = create_key(engine, "lister")
+    with engine.connect() as connection:
+        secrets = connection.execute(
+            text("SELECT encode(secret_hash, 'hex'), encode(secret_hash, 'base64') FROM api_keys")
+        ).all()
+        passwords = connection.execute(
+            text("SELECT password_hash FROM users WHERE password_hash IS NOT NULL")
+        ).scalars()
+        hidden = {key.partition(".")[2], *passwords, *(one for row in secrets for one in row)}
+    for words in (
+        ["user", "list"],
+        ["user", "list", "--json"],
+        ["key", "list"],
+        ["key", "list", "lister", "--json"],
+    ):
+        printed = run([*RASTERSOURCES, *words], RASTERSOURCES_DATABASE_URL=database_url).stdout
+        assert "lister" in printed
+        assert [secret for secret in hidden if secret in printed] == []
+    assert (
+        f"{key.partition('.')[0]}: lister, made "
+        in run([*RASTERSOURCES, "key", "list"], RASTERSOURCES_DATABASE_URL=database_url).stdout
+    )

@@ -11,6 +11,7 @@ import pytest
 from pipeline.catalogue.database import sync_engine
 from pipeline.catalogue.local import Cluster
 from pipeline.catalogue.migrations import migrate
+from pipeline.catalogue.privileges import make_reader
 
 ROWS = """
 INSERT INTO organisations (name, raster_storage_capacity) VALUES ('Owner', 1000), ('Other', 2000);
@@ -36,6 +37,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connect
         migrate(engine)
         engine.dispose()
         with psycopg.connect(cluster.url()) as owner:
+            make_reader(owner)
             owner.execute("CREATE ROLE reader LOGIN")
             owner.execute(ROWS)
         with (cluster.data / "pg_ident.conf").open("a") as file:

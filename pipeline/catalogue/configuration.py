@@ -1,0 +1,60 @@
+"""The configuration of the private cluster: who gets in by its socket and, where that is asked for, by TCP."""
+
+import os
+import pwd
+import secrets
+from pathlib import Path
+
+SUPERUSER = "postgres"
+DATABASE = "rastersources"
+"""The name of the database and of its owner, as whom our programs connect."""
+LOOPBACK = "127.0.0.1"
+CONFIGURATION = """\
+# Written by rastersources before each start.
+listen_addresses = '{addresses}'
+port = {port}
+unix_socket_directories = '"{socket_folder}"'
+unix_socket_permissions = 0700
+timezone = 'UTC'
+log_timezone = 'UTC'
+jit = off
+shared_buffers = '256MB'
+work_mem = '16MB'
+maintenance_work_mem = '128MB'
+effective_cache_size = '2GB'
+random_page_cost = 1.1
+max_wal_size = '2GB'
+"""
+BY_SOCKET = "local all all peer map=rastersources\n"
+BY_TCP = f"""\
+host all {SUPERUSER} all reject
+host all all {LOOPBACK}/32 scram-sha-256
+"""
+
+
+def configuration_files(socket_folder: Path, port: int, *, tcp: bool) -> dict[str, str]:
+    """Name -> content of the files that are written into the data folder."""
+    person = pwd.getpwuid(os.geteuid()).pw_name
+    roles = (SUPERUSER, DATABASE)
+    return {
+        "rastersources.conf": CONFIGURATION.format(
+            addresses=LOOPBACK if tcp else "", port=port, socket_folder=socket_folder
+        ),
+        "pg_hba.conf": BY_SOCKET + (BY_TCP if tcp else ""),
+        "pg_ident.conf": "".join(f'rastersources "{person}" {role}\n' for role in roles),
+    }
+
+
+def password_in(file: Path) -> str:
+    """The password for TCP, made when it is first asked for.
+
+    The file has mode 0600 and is one line as in ~/.pgpass.
+    """
+    try:
+        opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return file.read_text().strip().rpartition(":")[2]
+    password = secrets.token_urlsafe(32)
+    with os.fdopen(opened, "w") as new:
+        new.write(f"{LOOPBACK}:*:*:{DATABASE}:{password}\n")
+    return password
