@@ -64,11 +64,12 @@ def planned(engine: Engine, work: AnyWork) -> Plan:
 
 
 def at_work(watcher: psycopg.Connection[Any]) -> bool:
-    """Whether another session has written and not committed, or holds the lock of a definition."""
+    """Whether another session has written and not committed, or holds the lock of a definition (of one number)."""
     query = """
         SELECT EXISTS (SELECT FROM pg_stat_activity AS session WHERE datname = current_database()
                        AND pid <> pg_backend_pid() AND (backend_xid IS NOT NULL OR EXISTS (
-                           SELECT FROM pg_locks WHERE locktype = 'advisory' AND pg_locks.pid = session.pid)))
+                           SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1
+                             AND pg_locks.pid = session.pid)))
     """
     (found,) = watcher.execute(query).fetchone() or (False,)
     return bool(found)
