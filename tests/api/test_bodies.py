@@ -10,7 +10,7 @@ import pytest
 from httpx import Client
 
 from pipeline.api.config import ApiConfig
-from pipeline.api.server import MOST_REFUSED
+from pipeline.api.server import MOST_REFUSED, Protocol
 from pipeline.api.signin import FORM_BYTES
 from tests.api.conftest import SOURCES, Add, base, client_of, serving, until
 from tests.api.test_server import HOST, Impatient, envelope, place
@@ -144,10 +144,17 @@ def test_an_upload_that_trickles_has_an_end(
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
+class Patient(Protocol):
+    """Keeps idle connections for as long as there is room."""
+
+    def timeout_keep_alive_handler(self) -> None:
+        pass
+
+
 @pytest.fixture
 def small(database_url: str) -> Iterator[tuple[str, int]]:
     """Host and port of a server of four clients at once."""
-    with serving(ApiConfig(database_url, clients=4)) as address:
+    with serving(ApiConfig(database_url, clients=4), Patient) as address:
         host, _, port = address.removeprefix("http://").partition(":")
         yield host, int(port)
 
