@@ -1,6 +1,7 @@
 """The HTTP server: uvicorn, whose own refusals come in our envelope, and which waits for no request without end."""
 
 from asyncio import BaseTransport, TimerHandle
+from time import monotonic
 from typing import Any, cast
 
 import uvicorn
@@ -49,7 +50,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: BaseTransport) -> None:
         """A client is there."""
         super().connection_made(cast("Any", transport))
-        self._idle_since = self.loop.time()
+        self._idle_since = monotonic()
         self._wait_for_more()
         self._keep_within_limit()
 
@@ -96,7 +97,7 @@ class Protocol(HttpToolsProtocol):
         """The client has its answer, or will have it soon."""
         super().on_response_complete()
         if not (self.pipeline or self._in_head):
-            self._idle_since = self.loop.time()
+            self._idle_since = monotonic()
 
     def pause_writing(self) -> None:
         """The client does not read as fast as we answer."""
