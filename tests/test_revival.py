@@ -36,9 +36,7 @@ class Running:
 
     def __init__(self, home: Path, *command: str, cwd: Path) -> None:
         port = free_port()
-        changes = environment(
-            RASTERSOURCES_HOME=home, RASTERSOURCES_PREFECT_PORT=str(free_port()), TMPDIR=cwd
-        )
+        changes = environment(RASTERSOURCES_HOME=home, RASTERSOURCES_PREFECT_PORT=str(free_port()))
         self.lines: list[str] = []
         self.times: list[float] = []
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
