@@ -23,7 +23,13 @@ from pipeline.api.links import Links, base_of
 from pipeline.api.pages import Form, refused_form, show_answer, show_question, written_forms
 from pipeline.api.parameters import FORMATS, Parameter, is_dry_run, parse_format, parse_query
 from pipeline.api.problems import Problem, forbidden, method_not_allowed, not_found, unavailable
-from pipeline.api.query_help import explain, known_parameters, unknown_parameters, warning
+from pipeline.api.query_help import (
+    PAGE_METHOD,
+    explain,
+    known_parameters,
+    unknown_parameters,
+    warning,
+)
 from pipeline.api.receiving import Receiver
 from pipeline.api.trials import Trials
 from pipeline.catalogue.access import Caller
@@ -259,7 +265,7 @@ class Endpoint:
         """What is answered: a page shows OPTIONS where its button asks for it, or where there is no GET."""
         if call.method not in ("GET", "HEAD"):
             return call.method
-        described = "GET" not in self.methods or call.query.get("_method") == "OPTIONS"
+        described = "GET" not in self.methods or call.query.get(PAGE_METHOD) == "OPTIONS"
         if described and wants_html(call.request, call.query.get("format")):
             return "OPTIONS"
         return call.method

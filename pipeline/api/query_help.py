@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 MOST_WARNINGS = 5
 LONGEST_NAME = 60
+PAGE_METHOD = "_method"
+"""By which the OPTIONS button of a page says what it asks for."""
 PLAIN = "!#$&'()*+/:;<=>?@[]^`{|} "
 """What is not percent-encoded, besides letters, digits and -._~; commas, quotes and backslashes are."""
 
@@ -45,7 +47,8 @@ def unknown_parameters(query: Mapping[str, str], known: frozenset[str]) -> list[
 
     A name is given as in a URL: whatever else than printable ASCII it holds is percent-encoded.
     """
-    names = [name for name in query if name not in known and not is_dry_run_name(name)]
+    known_here = known | {PAGE_METHOD}
+    names = [name for name in query if name not in known_here and not is_dry_run_name(name)]
     sentences = [
         f"The parameter {shown_name(name)} is not known and is ignored; "
         f"the nearest known one is {nearest(name, known)}."
