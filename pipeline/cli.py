@@ -249,7 +249,7 @@ def serve(host: Host = None, port: Port = None) -> None:
         listen(host or configured.host, port or configured.port) as socket,
         database_url(configured) as where,
     ):
-        bring_up_to_date(where)
+        bring_up_to_date(where, configured)
         run_server(
             where,
             configured,
@@ -281,7 +281,7 @@ def up(
         database_url(configured) as where,
     ):
         beside, pages = prefect_at(configured)
-        bring_up_to_date(where)
+        bring_up_to_date(where, configured)
         with Schedules(config, configured, create=create) as schedules:
 
             def ready(address: str) -> None:

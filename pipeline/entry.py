@@ -122,12 +122,12 @@ def conditions(configured: Settings, *, create: bool) -> "Conditions":
     return Conditions(configured.roots or EVERYWHERE, options, configured.batch_size, create)
 
 
-def bring_up_to_date(where: str) -> None:
+def bring_up_to_date(where: str, configured: Settings) -> None:
     """Migrate the schema of a database."""
     from pipeline.catalogue.database import sync_engine
     from pipeline.catalogue.migrations import migrate
 
-    engine = sync_engine(where)
+    engine = sync_engine(where, prepare=configured.prepare)
     try:
         migrate(engine)
     finally:

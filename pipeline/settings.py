@@ -129,4 +129,6 @@ def settings() -> Settings:
     except ValidationError as error:
         wrong = error.errors()[0]
         name = f"RASTERSOURCES_{wrong['loc'][0]}".upper()
-        raise CatalogueError(f"{name} is not usable: {wrong['msg']}") from error
+        boolean = wrong["type"].startswith("bool_")
+        reason = "write true or false" if boolean else wrong["msg"]
+        raise CatalogueError(f"{name} is not usable: {reason}") from error

@@ -59,7 +59,7 @@ def parse_format(query: Mapping[str, str]) -> str | None:
 
 def is_dry_run_name(name: str) -> bool:
     """Whether a parameter asks for a dry run; a client that means it must not write because of how it spells it."""
-    return name.lower().replace("_", "-") == "dry-run"
+    return re.sub("[^a-z]", "", name.lower()) == "dryrun"
 
 
 def is_dry_run(query: Mapping[str, str]) -> bool:

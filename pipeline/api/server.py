@@ -44,13 +44,13 @@ class Protocol(HttpToolsProtocol):
         self._arrived = 0
         self._waiting: TimerHandle | None = None
         self._unread, self._until_read = 0, cast("TimerHandle | None", None)
-        self._idle_since: float | None = None
-        """None while a request arrives or is answered."""
+        self._asks_nothing_since: float | None = None
+        """Since when it is idle, or sends the head of a request; None while a request is at work."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         """A client is there."""
         super().connection_made(cast("Any", transport))
-        self._idle_since = monotonic()
+        self._asks_nothing_since = monotonic()
         self._wait_for_more()
         self._keep_within_limit()
 
@@ -75,13 +75,15 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
-        self._idle_since = None
+        if not self._at_work():
+            self._asks_nothing_since = monotonic()
         self._in_head, self._arrived = True, 0
         self._wait_for_more()
 
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._in_head = False
+        self._asks_nothing_since = None
         self._stop_waiting()
         super().on_headers_complete()
         if self.expect_100_continue:
@@ -96,8 +98,8 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The client has its answer, or will have it soon."""
         super().on_response_complete()
-        if not (self.pipeline or self._in_head):
-            self._idle_since = monotonic()
+        if not self.pipeline:
+            self._asks_nothing_since = monotonic()
 
     def pause_writing(self) -> None:
         """The client does not read as fast as we answer."""
@@ -126,15 +128,22 @@ class Protocol(HttpToolsProtocol):
             self._watch_reader()
 
     def _keep_within_limit(self) -> None:
-        """Close the connection that has been idle for longest; where there is none, refuse this one."""
+        """Close the connection that has been idle for longest, or else that whose head takes longest.
+
+        Where all others have a request at work, refuse this one.
+        """
         others = [one for one in self.connections if one is not self and isinstance(one, Protocol)]
         present = [one for one in others if not (one._refused or one.transport.is_closing())]
         most = getattr(self.config, "most_clients", ServerConfig.most_clients)
         if len(present) < most:
             return
-        idle = [(one._idle_since, id(one), one) for one in present if one._idle_since is not None]
-        if idle:
-            min(idle)[2].transport.close()
+        spare = [
+            (one._in_head, one._asks_nothing_since, id(one), one)
+            for one in present
+            if one._asks_nothing_since is not None
+        ]
+        if spare:
+            min(spare)[3].transport.close()
         elif len(others) - len(present) < MOST_REFUSED:
             sentence = "Too many clients are connected; try again later."
             self._refuse(unavailable(sentence))

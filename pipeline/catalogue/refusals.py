@@ -37,7 +37,8 @@ REFUSALS = {
         'the database lets nobody in as "{}" from this machine; let an administrator add a line to its pg_hba.conf'
     ),
     r'permission denied for database "(.*)"': (
-        'this role may not connect to the database "{}"; let an administrator run GRANT CONNECT ON DATABASE "{}" TO it'
+        'this role may not connect to the database "{}"; let an administrator run GRANT CONNECT ON DATABASE "{}" TO '
+        "and the name of the role"
     ),
     r'could not translate host name "(.*?)" to address|failed to resolve host \'(.*?)\'': (
         f'the name "{{}}" of the machine of the database is not known; {CORRECT}'
@@ -58,15 +59,27 @@ FULL = re.compile(
 )
 
 
+FULL_FOR = re.compile(r'too many connections for (role|database) "(.*)"')
+TEMPORARY = re.compile(r'permission denied to create temporary tables in database "(.*)"')
+
+
 def explained(error: psycopg.Error | DBAPIError) -> RastersourcesError | None:
     """The error of ours that says what to do; None for what is not about reaching the database."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, psycopg.errors.ReadOnlySqlTransaction):
         return CatalogueError(READ_ONLY)
+    if isinstance(cause, psycopg.errors.InsufficientPrivilege):
+        return CatalogueError(not_permitted(str(cause)))
     of_the_url = isinstance(cause, psycopg.ProgrammingError) and cause.sqlstate is None
     if not (of_the_url or isinstance(cause, psycopg.OperationalError)):
         return None
     said = str(cause)
+    if found := FULL_FOR.search(said):
+        kind, name = found.groups()
+        return TransientError(
+            f'the {kind} "{name}" has no free connection; try again later, or let an administrator run '
+            f'ALTER {kind.upper()} "{name}" CONNECTION LIMIT and a larger number'
+        )
     if FULL.search(said):
         return TransientError(
             "the database has no free connection; try again later, or let an administrator raise max_connections"
@@ -79,6 +92,19 @@ def explained(error: psycopg.Error | DBAPIError) -> RastersourcesError | None:
     if of_the_url:
         return None  # a fault of ours
     return TransientError(f"the database does not answer; try again when it does ({reason(said)})")
+
+
+def not_permitted(said: str) -> str:
+    """What to do where the role lacks a right."""
+    if found := TEMPORARY.search(said):
+        return (
+            "this role may not make temporary tables, which a comparison of files needs; let an administrator run "
+            f'GRANT TEMPORARY ON DATABASE "{found[1]}" TO and the name of the role'
+        )
+    return (
+        f"the role of RASTERSOURCES_DATABASE_URL lacks a right ({reason(said)}); connect as the role that owns the "
+        "tables, or let an administrator grant it"
+    )
 
 
 def reason(said: str) -> str:

@@ -105,7 +105,7 @@ def url(
     if not cluster.running():
         cluster.start()
         say("the private cluster runs now, until: rastersources db stop", err=True)
-    bring_up_to_date(cluster.url())
+    bring_up_to_date(cluster.url(), configured)
     typer.echo(cluster.tcp_url() if tcp else cluster.url())
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 import pytest
 from httpx import Client
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, insert, text
 from sqlalchemy.exc import ProgrammingError
 
+from pipeline.catalogue.privileges import make_reader
 from pipeline.catalogue.tables import label_types, layers, raster_sources, roles, scenarios
 from tests.api.conftest import FULL, SOURCES, Add, callers, clear
 
@@ -210,6 +212,14 @@ def test_a_scenario_tells_everyone_of_those_of_its_raster_sources_that_they_may_
     assert stage.used(uuids) == uses
 
 
+@pytest.fixture
+def reader_role(database_url: str) -> None:
+    """The role for people who query by SQL, as `rastersources db reader` makes it."""
+    with psycopg.connect(database_url) as connection:
+        make_reader(connection)
+
+
+@pytest.mark.usefixtures("reader_role")
 def test_the_sql_role_for_readers_sees_public_rows_only(
     engine: Engine, database_url: str, add_source: Add
 ) -> None:
@@ -230,6 +240,7 @@ def test_the_sql_role_for_readers_sees_public_rows_only(
     "statement",
     ["SELECT password_hash FROM users", "SELECT * FROM api_keys", "DELETE FROM raster_sources"],
 )
+@pytest.mark.usefixtures("reader_role")
 def test_the_sql_role_for_readers_may_do_no_more(engine: Engine, statement: str) -> None:
     with engine.begin() as connection:
         connection.execute(text("GRANT rastersources_reader TO CURRENT_USER"))

@@ -165,20 +165,35 @@ ASK = b"GET /api/v4/" + HOST + b"\r\n"
 
 
 @contextmanager
-def busy(server: tuple[str, int], count: int) -> Iterator[list[socket.socket]]:
-    """So many clients in the middle of a request."""
+def busy(server: tuple[str, int], count: int, key: str) -> Iterator[list[socket.socket]]:
+    """So many clients in the middle of a request: the server waits for their bodies."""
+    head = (
+        f"POST {SOURCES} HTTP/1.1\r\nHost: x\r\nusername: __key__\r\npassword: {key}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
+    )
     with ExitStack() as stack:
         made = [
             stack.enter_context(socket.create_connection(server, timeout=60)) for _ in range(count)
         ]
         for connection in made:
-            connection.sendall(ASK + b"GET /")
-            assert first_line(connection) == "200 OK"
+            connection.sendall(head.encode())
+            assert first_line(connection) == "100 Continue"
         yield made
 
 
-def test_clients_beyond_the_limit_are_told_to_come_later(small: tuple[str, int]) -> None:
-    with busy(small, 4) as connections:
+def test_half_sent_heads_make_room_for_new_clients(small: tuple[str, int]) -> None:
+    with ExitStack() as stack:
+        for _ in range(4):
+            connection = stack.enter_context(socket.create_connection(small, timeout=60))
+            connection.sendall(ASK + b"GET /")
+            assert first_line(connection) == "200 OK"
+        assert is_served(small)
+
+
+def test_clients_beyond_the_limit_are_told_to_come_later(
+    small: tuple[str, int], people: dict[str, str]
+) -> None:
+    with busy(small, 4, people["admin"]) as connections:
         with socket.create_connection(small, timeout=60) as fifth:
             fifth.sendall(ASK)
             answer = b"".join(iter(lambda: fifth.recv(2**16), b""))
@@ -194,8 +209,10 @@ def is_served(server: tuple[str, int]) -> bool:
         return first_line(connection) == "200 OK"
 
 
-def test_idle_connections_make_room_for_new_ones_the_oldest_first(small: tuple[str, int]) -> None:
-    with busy(small, 2), ExitStack() as stack:
+def test_idle_connections_make_room_for_new_ones_the_oldest_first(
+    small: tuple[str, int], people: dict[str, str]
+) -> None:
+    with busy(small, 2, people["admin"]), ExitStack() as stack:
         idle = [stack.enter_context(socket.create_connection(small, timeout=60)) for _ in range(2)]
         for connection in reversed(idle):  # the first one is the last that was answered
             connection.sendall(ASK)
@@ -206,8 +223,10 @@ def test_idle_connections_make_room_for_new_ones_the_oldest_first(small: tuple[s
         assert read_answer(idle[0]).startswith(b"HTTP/1.1 200 OK")
 
 
-def test_connections_far_beyond_the_limit_are_cut_off(small: tuple[str, int]) -> None:
-    with busy(small, 4), ExitStack() as stack:
+def test_connections_far_beyond_the_limit_are_cut_off(
+    small: tuple[str, int], people: dict[str, str]
+) -> None:
+    with busy(small, 4, people["admin"]), ExitStack() as stack:
         answers = []
         for _ in range(MOST_REFUSED + 20):
             connection = stack.enter_context(socket.create_connection(small, timeout=60))

@@ -35,7 +35,10 @@ WRITES = [
     for method in METHODS
     if method != "GET" and method in endpoint.methods
 ]  # fmt: skip
-FORMS = ["dry-run", "dry-run=", "dry-run=true", "DRY-RUN=1", "dry_run=yes", "dry-run=no"]
+FORMS = [
+    *("dry-run", "dry-run=", "dry-run=true", "DRY-RUN=1", "dry_run=yes", "dry-run=no"),
+    *("dryrun", "dry-run%20", "%20dry-run=1", "dry-run[]=1"),
+]
 LIMIT = 100_000
 
 

@@ -172,6 +172,20 @@ def test_a_role_that_does_not_own_the_tables_is_told_so(
     run([*RASTERSOURCES, "rejected", "list"], RASTERSOURCES_DATABASE_URL=stranger)
 
 
+def test_a_right_that_the_role_lacks_is_one_sentence(
+    cluster: Cluster, new: Callable[..., str], tmp_path: Path
+) -> None:
+    url = new("OWNER ordinary")
+    administer(cluster, "own", "CREATE EXTENSION postgis")
+    run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=url)
+    for command in (["user", "list"], ["db", "migrate"]):
+        assert "lacks a right" in sentence(cluster.url("own", "another"), *command)
+    administer(cluster, "own", "REVOKE TEMPORARY ON DATABASE own FROM public, ordinary")
+    path = str(write_raster(tmp_path / "a.tif"))
+    told = sentence(url, "register", path, "--organisation", "Owner", "--create")
+    assert 'GRANT TEMPORARY ON DATABASE "own" TO' in told
+
+
 def test_extensions_and_tables_in_schemas_of_their_own(
     cluster: Cluster, new: Callable[..., str], tmp_path: Path
 ) -> None:
