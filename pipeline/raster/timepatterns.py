@@ -24,6 +24,10 @@ _REFUSED = {
     **dict.fromkeys("cxX", "depends on the language of the machine; spell the parts out"),
     "s": "cannot stand beside others; write it alone",
 }
+_UTC_NAMES = {"UTC", "UCT", "GMT", "GMT0", "GMT+0", "GMT-0", "Greenwich", "Universal", "Zulu"}
+"""The IANA names of UTC, alone or after `Etc/`."""
+_SAID_UTC = re.compile(r"(?<![^\W\d_])(Z|UTC|GMT)(?![^\W\d_])", re.IGNORECASE)
+_SAID_OFFSET = re.compile(r"(?<!\d)[+-](0\d|1[0-4]):?[0-5]\d(?!\d)")
 
 
 def found_times(
@@ -64,6 +68,21 @@ def checked_format(time_format: str) -> str:
     if fault := _format_fault(re.findall("%(.?)", time_format, re.DOTALL)):
         raise CatalogueError(f"the format {time_format!r} {fault}")
     return time_format
+
+
+def other_zone(time_format: str, zone: str) -> str | None:
+    """What the literal text of a format says of the zone, where that is not the zone of this name."""
+    directives = re.findall("%(.)", time_format, re.DOTALL)
+    if "z" in directives:
+        return None
+    literal = re.sub("%.", " ", time_format, flags=re.DOTALL)
+    offset = _SAID_OFFSET.search(literal)
+    if zone.removeprefix("Etc/") not in _UTC_NAMES:
+        return "UTC" if _SAID_UTC.search(literal) else offset and offset[0]
+    # Without an hour, such a text may be a month and a day: %Y-0101.
+    if offset and re.search("[1-9]", offset[0]) and {"H", "I"} & set(directives):
+        return offset[0]
+    return None
 
 
 def _format_fault(directives: list[str]) -> str | None:

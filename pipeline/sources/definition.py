@@ -12,7 +12,14 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pipeline.errors import CatalogueError
-from pipeline.raster import Budget, ReadOptions, TimeRule, checked_format, compiled_pattern
+from pipeline.raster import (
+    Budget,
+    ReadOptions,
+    TimeRule,
+    checked_format,
+    compiled_pattern,
+    other_zone,
+)
 from pipeline.sources.faults import faults_of
 from pipeline.sources.fields import (
     ASSIGNING,
@@ -123,11 +130,12 @@ class Definition(Assigning):
             checked_format(self.time_format)
         except CatalogueError as error:
             yield "time_format", f"cannot date files: {error}"
-        if self.time_zone != "UTC" and re.search(r"%[HMSf](Z|UTC|GMT)$", self.time_format):
-            yield (
-                "time_format",
-                f"ends in UTC and time_zone is {self.time_zone}; write %z to read Z",
+        if said := other_zone(self.time_format, self.time_zone):
+            sentence = (
+                f"says {said} and time_zone is {self.time_zone}; "
+                "write %z to read Z or an offset, or correct time_zone"
             )
+            yield "time_format", sentence
 
     def time_rule(self) -> TimeRule:
         """How files of this definition are dated."""

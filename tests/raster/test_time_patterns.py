@@ -147,12 +147,43 @@ def test_a_year_of_two_digits_in_a_name_is_never_a_year_of_the_first_century() -
     assert (dating.times, [notice.code for notice in dating.notices]) == ((), ["unreadable_time"])
 
 
-@pytest.mark.parametrize("end", ["Z", "UTC", "GMT"])
-def test_a_format_that_says_utc_does_not_go_with_another_zone(tmp_path: Path, end: str) -> None:
+def load_in_zone(tmp_path: Path, time_format: str, zone: str) -> None:
     path = tmp_path / "sources.toml"
-    table = SOURCE + f"pattern = '(?P<time>.+)'\ntime_format = '%Y%m%d_%H%M{end}'\n"
-    path.write_text(table)
+    fields = f"pattern = '(?P<time>.+)'\ntime_format = '{time_format}'\ntime_zone = '{zone}'\n"
+    path.write_text(SOURCE + fields)
     load(path)
-    path.write_text(table + "time_zone = 'Europe/Amsterdam'\n")
-    with pytest.raises(CatalogueError, match="time_format: ends in UTC and time_zone is Europe"):
-        load(path)
+
+
+@pytest.mark.parametrize(
+    ("time_format", "said"),
+    [
+        ("%Y%m%d_%H%MZ", "UTC"), ("%Y%m%d_%H%MUTC", "UTC"), ("%Y%m%d_%H%MGMT", "UTC"), ("%Y%m%d_%H%M_UTC", "UTC"),
+        ("%Y%m%dZ", "UTC"), ("%Y%m%d%H%M UTC", "UTC"), ("%Y%m%d%H%M-UTC", "UTC"), ("%Y%m%d%H%Mutc", "UTC"),
+        ("%Y%m%d%H%Mz", "UTC"), ("%Y%m%d%H%M%SZ_v2", "UTC"), ("UTC%Y%m%d%H%M", "UTC"), ("gmt_%Y%m%d", "UTC"),
+        ("%Y%m%d%H%M+0000", "+0000"), ("%Y%m%d%H%M-0500", "-0500"), ("%Y%m%dT%H:%M+01:00", "+01:00"),
+    ],
+)  # fmt: skip
+def test_a_format_that_says_a_zone_does_not_go_with_another_zone(
+    tmp_path: Path, time_format: str, said: str
+) -> None:
+    if said == "UTC" or said == "+0000":
+        load_in_zone(tmp_path, time_format, "UTC")
+        load_in_zone(tmp_path, time_format, "Etc/UTC")
+    sentence = re.escape(f"time_format: says {said} and time_zone is Europe/Amsterdam")
+    with pytest.raises(CatalogueError, match=sentence):
+        load_in_zone(tmp_path, time_format, "Europe/Amsterdam")
+
+
+@pytest.mark.parametrize("offset", ["+0100", "-0500", "+01:00"])
+def test_an_offset_in_plain_text_does_not_go_with_utc(tmp_path: Path, offset: str) -> None:
+    with pytest.raises(CatalogueError, match=re.escape(f"time_format: says {offset} and")):
+        load_in_zone(tmp_path, f"%Y%m%d%H%M{offset}", "UTC")
+    load_in_zone(tmp_path, "%Y-0101", "UTC")
+
+
+@pytest.mark.parametrize(
+    "time_format",
+    ["%Y%m%dT%H%M%z", "%Y%m%d_%H%M_UTC%z", "%Y%m%d_NZ", "zone_%Y%m%d", "%Y%m%d_%H00", "%Y-%m-%d-00001", "%Y%m%d%%Zulu"],
+)  # fmt: skip
+def test_a_format_that_says_no_zone_goes_with_every_zone(tmp_path: Path, time_format: str) -> None:
+    load_in_zone(tmp_path, time_format, "Europe/Amsterdam")
