@@ -64,7 +64,7 @@ def parse_time(text: str, zone: tzinfo = UTC) -> datetime:
         raise NotATime("unreadable_time", message)
     match = _TIME.fullmatch(text)
     if match is None:
-        raise NotATime("unreadable_time", "this is no time")
+        raise NotATime("unreadable_time", "this is not a time")
     return from_parts(match.groupdict(), zone)
 
 

@@ -160,7 +160,9 @@ def compiled_pattern(pattern: str, time_format: str | None = None) -> re.Pattern
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise CatalogueError(f"the pattern {pattern!r} is no expression: {error}") from error
+        raise CatalogueError(
+            f"the pattern {pattern!r} is not a regular expression: {error}"
+        ) from error
     groups = compiled.groupindex
     if "time" in groups:
         _, longest = _width(pattern, groups["time"])
