@@ -132,7 +132,7 @@ def test_register_tells_what_it_did_and_ends_with_0_3_or_1(
             "access_modifier",
         ),
         (["register", ".", "--organisation", "X", "--time", "yesterday"], "time"),
-        (["register", ".", "--organisation", "X", "--pattern", "("], "no regular expression"),
+        (["register", ".", "--organisation", "X", "--pattern", "("], "not a regular expression"),
         (["register", ".", "--organisation", "X", "--name", "{nothing}"], "{nothing}"),
         (["register", ".", "--organisation", " "], "organisation"),
         (["organisation", "add", " "], "1 to 255 characters"),

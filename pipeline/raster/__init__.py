@@ -26,7 +26,7 @@ from pipeline.raster.facts import (
 from pipeline.raster.pool import EachDated, Options, ReadingPool, read_all
 from pipeline.raster.reading import read
 from pipeline.raster.timeforms import NotATime, parse_time
-from pipeline.raster.timepatterns import checked_format, compiled_pattern
+from pipeline.raster.timepatterns import checked_format, compiled_pattern, dates_files, other_zone
 from pipeline.raster.timestamps import TimeTags, date, interval_of, searched_text
 
 __all__ = [
@@ -55,7 +55,9 @@ __all__ = [
     "checked_format",
     "compiled_pattern",
     "date",
+    "dates_files",
     "interval_of",
+    "other_zone",
     "parse_time",
     "read",
     "read_all",

@@ -23,7 +23,8 @@ _MICROSECONDS = {
 _UNITS = {name: Decimal(size) for size, names in _MICROSECONDS.items() for name in names} | {
     name: Decimal("0.001") for name in ("ns", "nsec", "nsecs", "nanosec", "nanosecond", "nanoseconds")
 }  # fmt: skip
-"""The units of CF (UDUNITS) and cftime that have one length; months and years do not."""
+"""The units of CF (UDUNITS) and cftime that have one length."""
+_VARYING = {"month", "months", "year", "years", "common_year", "common_years"}
 
 _SINCE = re.compile(
     r"(?P<unit>[a-z_]+)\s+since\s+"
@@ -88,11 +89,13 @@ def _parts(units: str) -> dict[str, str | None]:
 
 
 def _unit(parts: dict[str, str | None], units: str) -> Decimal:
-    size = _UNITS.get((parts["unit"] or "").lower())
+    name = (parts["unit"] or "").lower()
+    size = _UNITS.get(name)
     if size is None:
+        fault = "does not have a fixed length" if name in _VARYING else "is not a known unit"
         raise NotATime(
             "unreadable_time",
-            f"the units {units.strip()[:60]!r} have no fixed length; write days, hours or seconds",
+            f"the unit of {units.strip()[:60]!r} {fault}; write days, hours or seconds",
         )
     return size
 
@@ -115,8 +118,9 @@ def _reference(parts: dict[str, str | None], calendar: str) -> timedelta:
             )  # years before Christ are counted all the same
             date = cftime.datetime(year, month, day, calendar=calendar, has_year_zero=astronomical)
     except ValueError as error:
+        reason = str(error).partition(" provided in ")[0]  # cftime goes on with its own object
         raise NotATime(
-            "impossible_time", f"there is no such reference time in its units ({error})"
+            "impossible_time", f"there is no such reference time in its units ({reason})"
         ) from error
     days = date.toordinal() - _DAY_OF_YEAR_ONE
     return timedelta(days=days, hours=hour, minutes=minute, seconds=second)

@@ -17,7 +17,7 @@ _EPOCH = re.compile(r"1\d{9}(\d{3})?")
 """Seconds, or milliseconds, since 1970 from September 2001 to May 2033."""
 _DIGITS = re.compile(r"(\d{9,13})(?:\s*(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?))?")
 """So many digits may be a date or a count of seconds."""
-_CENTURIES = ("19", "20")
+CENTURIES = ("19", "20")
 """With these, so many digits are a date; with others they would be one of a year that nobody meant."""
 
 
@@ -33,7 +33,12 @@ class NotATime(ValueError):
 
 def looks_like_time(text: str) -> bool:
     """Whether a text has one of the forms of times, possible or not."""
-    return _TIME.fullmatch(text.strip()) is not None or _EPOCH.fullmatch(text.strip()) is not None
+    return _TIME.fullmatch(text.strip()) is not None or looks_like_epoch(text.strip())
+
+
+def looks_like_epoch(text: str) -> bool:
+    """Whether a text is a number of seconds or milliseconds since 1970, or a date of ten digits."""
+    return _EPOCH.fullmatch(text) is not None
 
 
 def parse_time_or_epoch(text: str, zone: tzinfo = UTC) -> datetime:
@@ -42,7 +47,7 @@ def parse_time_or_epoch(text: str, zone: tzinfo = UTC) -> datetime:
     For texts that ought to be a time; elsewhere such a number may be anything.
     """
     text = text.strip()
-    if _EPOCH.fullmatch(text) and not text.startswith(_CENTURIES):
+    if looks_like_epoch(text) and not text.startswith(CENTURIES):
         return epoch_time(text)
     return parse_time(text, zone)
 
@@ -54,12 +59,12 @@ def parse_time(text: str, zone: tzinfo = UTC) -> datetime:
     impossible, or ambiguous in its zone.
     """
     text = text.strip()
-    if _DIGITS.fullmatch(text) and not text.startswith(_CENTURIES):
+    if _DIGITS.fullmatch(text) and not text.startswith(CENTURIES):
         message = f"{text} is neither a date nor seconds since 1970; say its form with time_format"
         raise NotATime("unreadable_time", message)
     match = _TIME.fullmatch(text)
     if match is None:
-        raise NotATime("unreadable_time", "this is no time")
+        raise NotATime("unreadable_time", "this is not a time")
     return from_parts(match.groupdict(), zone)
 
 

@@ -120,7 +120,7 @@ def _by_pattern(path: Path, rule: TimeRule, zone: tzinfo, notices: list[Notice])
     """The one time that the pattern finds."""
     if rule.pattern is None:
         return None
-    pattern = compiled_pattern(rule.pattern)
+    pattern = compiled_pattern(rule.pattern, rule.time_format)
     try:
         times = set(found_times(pattern, searched_text(pattern, path), rule.time_format, zone))
     except NotATime as error:

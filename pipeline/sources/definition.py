@@ -12,7 +12,15 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pipeline.errors import CatalogueError
-from pipeline.raster import Budget, ReadOptions, TimeRule, checked_format, compiled_pattern
+from pipeline.raster import (
+    Budget,
+    ReadOptions,
+    TimeRule,
+    checked_format,
+    compiled_pattern,
+    dates_files,
+    other_zone,
+)
 from pipeline.sources.faults import faults_of
 from pipeline.sources.fields import (
     ASSIGNING,
@@ -32,8 +40,6 @@ from pipeline.storage import Place, place_of
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 """What is filled in into the name of a source."""
-TIME_GROUPS = {"time", "year"}
-"""A pattern with one of these groups dates files; another one only names and groups them."""
 Count = Annotated[int, Field(strict=True, ge=1)]
 
 
@@ -107,9 +113,9 @@ class Definition(Assigning):
         if unknown:
             sentence = f"{{{min(unknown)}}} is neither {{stem}} nor a named group of pattern"
             yield "name", sentence
-        if TIME_GROUPS & set(groups):
+        if dates_files(groups):
             try:
-                compiled_pattern(self.pattern or "")
+                compiled_pattern(self.pattern or "", self.time_format)
             except CatalogueError as error:
                 yield "pattern", f"cannot date files: {error}"
         yield from self._format_disagreements()
@@ -119,22 +125,25 @@ class Definition(Assigning):
     def _format_disagreements(self) -> Iterator[Disagreement]:
         if self.time_format is None:
             return
+        if "time" not in re.compile(self.pattern or "").groupindex:
+            yield "time_format", "is the form of a group named time, which pattern does not have"
         try:
             checked_format(self.time_format)
         except CatalogueError as error:
             yield "time_format", f"cannot date files: {error}"
-        if self.time_zone != "UTC" and re.search(r"%[HMSf](Z|UTC|GMT)$", self.time_format):
-            yield (
-                "time_format",
-                f"ends in UTC and time_zone is {self.time_zone}; write %z to read Z",
+        if said := other_zone(self.time_format, self.time_zone):
+            sentence = (
+                f"says {said} and time_zone is {self.time_zone}; "
+                "write %z to read Z or an offset, or correct time_zone"
             )
+            yield "time_format", sentence
 
     def time_rule(self) -> TimeRule:
         """How files of this definition are dated."""
         return TimeRule(
             time=self.time if isinstance(self.time, datetime) else None,
             pattern=self.pattern
-            if TIME_GROUPS & set(re.compile(self.pattern or "").groupindex)
+            if dates_files(re.compile(self.pattern or "").groupindex)
             else None,
             time_format=self.time_format,
             time_zone=self.time_zone,

@@ -56,7 +56,9 @@ def faults_of_one(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Fau
 def unknown(key: str, known: list[str]) -> str:
     """What to do about a key that nobody knows."""
     near = get_close_matches(key.lower(), known, 1)
-    return f'is no key here; did you mean "{near[0]}"?' if near else "is no key here; remove it"
+    return (
+        f'is not a key here; did you mean "{near[0]}"?' if near else "is not a key here; remove it"
+    )
 
 
 def fields_at(place: tuple[str | int, ...], model: type[BaseModel]) -> list[str]:

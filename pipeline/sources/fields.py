@@ -30,7 +30,7 @@ from pipeline.storage import place_of
 ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 REGISTER = "register"
 """The id under which `rastersources register PATH...` keeps its sources; no definition may bear it."""
-NO_TIME = 'is no time; write for example 2024-01-01T00:00:00Z, or "tag"'
+NO_TIME = 'is not a time; write for example 2024-01-01T00:00:00Z, or "tag"'
 Disagreement = tuple[str, str]
 """A field, and what is wrong with it beside the others."""
 
@@ -54,7 +54,7 @@ def a_pattern(text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        raise ValueError(f"is no regular expression: {error}") from error
+        raise ValueError(f"is not a regular expression: {error}") from error
     return text
 
 
@@ -65,7 +65,7 @@ OF_THE_MACHINE = {"localtime", "Factory"}
 def a_zone(name: str) -> str:
     """An IANA time zone."""
     if name not in known_zones():
-        raise ValueError("is no time zone; write for example Europe/Amsterdam or UTC")
+        raise ValueError("is not a time zone; write for example Europe/Amsterdam or UTC")
     return name
 
 
@@ -101,7 +101,7 @@ def a_duration(value: object) -> timedelta | None:
     if value is None or isinstance(value, timedelta):
         return value
     if isinstance(value, bool) or not isinstance(value, str | int | float | time):
-        raise ValueError("is no duration; write for example 00:05:00, PT5M or 300")
+        raise ValueError("is not a duration; write for example 00:05:00, PT5M or 300")
     return parse_interval(str(value))
 
 
@@ -109,7 +109,7 @@ def a_period(value: object) -> timedelta | None:
     """A duration after which something is done again."""
     duration = a_duration(value)
     if value is not None and (duration is None or duration < timedelta(seconds=1)):
-        raise ValueError("is at least one second, for example 00:00:10")
+        raise ValueError("must be at least one second, for example 00:00:10")
     return duration
 
 
@@ -127,7 +127,7 @@ def a_cron_line(text: str) -> str:
             next(CronSim(line, datetime.now(UTC)))
     except CronSimError as error:
         raise ValueError(
-            f'is no cron line: {str(error).lower()}; for example "0 6 * * *"'
+            f'is not a cron line: {str(error).lower()}; for example "0 6 * * *"'
         ) from error
     except StopIteration:
         raise ValueError("never comes true") from None

@@ -35,7 +35,7 @@ def parse_text(value: str) -> timedelta | None:
     """The sum of the parts of a duration; None for zero."""
     found = next(filter(None, (re.fullmatch(form, value) for form in FORMS)), None)
     if found is None:
-        raise ValueError("is no duration; write for example 00:05:00, PT5M or 300")
+        raise ValueError("is not a duration; write for example 00:05:00, PT5M or 300")
     parts = {name: part for name, part in found.groupdict().items() if part}
     numbers = {name: float(part) if "." in part else int(part) for name, part in parts.items()}
     return timedelta(**numbers) or None

@@ -219,3 +219,19 @@ def test_times_of_grib_are_seconds_since_1970(tmp_path: Path, value: str, time: 
     assert read_path(path).times == (time,)
     path = write_raster(tmp_path / "b.tif", band_tags=[{"GRIB_VALID_TIME": "9" * 12}])
     assert [notice.code for notice in read_path(path).notices] == ["impossible_time"]
+
+
+@pytest.mark.parametrize(
+    ("units", "sentence"),
+    [
+        ("bananas since 2024-01-01", "is not a known unit; write days, hours or seconds"),
+        ("fortnights since 2024-01-01", "is not a known unit; write days, hours or seconds"),
+        ("months since 2024-01-01", "does not have a fixed length; write days, hours or seconds"),
+        ("Years since 2024-01-01", "does not have a fixed length; write days, hours or seconds"),
+        ("days since 2024-02-30", r"no such reference time in its units \(invalid day number\)"),
+        ("days since 2024-13-01", r"no such reference time in its units \(invalid month\)"),
+    ],
+)
+def test_units_that_cannot_be_counted_are_explained(units: str, sentence: str) -> None:
+    with pytest.raises(NotATime, match=sentence + "$"):
+        cf_time("1", units)

@@ -48,7 +48,8 @@ NO_DATES = [
     "%V", "%a", "%A", "%w", "%u", "%z", "%%", "%Y%W", "%Y%U", "%y%W", "%Y%a", "%Y%m%W", "%G", "%G%V", "%V%u", "%Y%V%u",
     "%G%u", "%G%V%u%m", "%G%j", "%Y%d", "%Y%H", "%Y%m%H", "%Y%m%d%M", "%Y%m%d%H%S", "%Y%m%d%H%M%f", "%Y%m%d%j",
     "%Y%m%j", "%Y%m%d%I", "%Y%m%d%I%M", "%Y%m%d%H%p", "%Y%m%d%H%I%p", "%Z", "%Y%m%d%Z", "%Y%m%d_%H%M%Z", "%c", "%x",
-    "%X", "%Y%m%d%X", "%x %H%M", "%Y%s", "%Y%m%d%", "%Y%m%d %Y", "%Y%m%d%e", "%F", "%D", "%T",
+    "%X", "%Y%m%d%X", "%x %H%M", "%Y%s", "%Y%m%d%", "%Y%m%d %Y", "%Y %y", "%y%m%d_%Y",
+    "%Y%m%b%d", "%b%B%Y", "%Y%W%U%w", "%Y%W%w%a", "%Y%m%d%e", "%F", "%D", "%T",
     "%-d%m%Y", "%:z", "%N", "%Y%é",
 ]  # fmt: skip
 
@@ -108,9 +109,20 @@ def test_neither_language_nor_zone_of_the_machine_changes_what_is_read(
 @pytest.mark.parametrize(
     ("pattern", "sentence"),
     [
-        (r"(?P<year>\d{2})(?P<month>\d\d)", "group year never has four digits"),
-        (r"(?P<year>[0-9][0-9])", "group year never has four digits"),
-        (r"(?P<year>2\d|1[0-9])_", "group year never has four digits"),
+        (r"(?P<year>\d{2})(?P<month>\d\d)", "group year must have exactly four digits"),
+        (r"(?P<year>[0-9][0-9])", "group year must have exactly four digits"),
+        (r"(?P<year>2\d|1[0-9])_", "group year must have exactly four digits"),
+        (r"(?P<year>\d+)(?P<zone>Z)?", "group year must have exactly four digits"),
+        (r"(?P<year>.{2,4})", "group year must have exactly four digits"),
+        (r"(x)(?P<year>\d{2,4})", "group year must have exactly four digits"),
+        (r"(?P<year>\d{4}|\d\d)_", "group year must have exactly four digits"),
+        (r"((?:a|(?P<year>\d{4}\d?)){2})", "group year must have exactly four digits"),
+        (r"(?P<hour>\d\d)(?P<minute>\d\d)", "needs a group named time, or year"),
+        (r"_(?P<month>\d\d)\.", "needs a group named time, or year"),
+        (r"(?P<area>[a-z]+)_(?P<yday>\d{3})", "needs a group named time, or year"),
+        (r"(?P<time>\d{6})", "group time is too short for a date; say time_format"),
+        (r"(?P<time>\d{4})_", "group time is too short for a date; say time_format"),
+        (r"(?P<time>..|.{1,6})_", "group time is too short for a date; say time_format"),
         (r"(?P<year>\d{4})(?P<day>\d\d)", "the month is missing"),
         (r"(?P<year>\d{4})_(?P<hour>\d\d)", "an hour without its day"),
         (r"(?P<year>\d{4})(?P<month>\d\d)(?P<hour>\d\d)", "an hour without its day"),
@@ -133,7 +145,8 @@ def test_groups_that_name_no_date_are_refused_where_the_definition_is_read(
     "pattern",
     [
         r"(?P<year>\d{4})", r"(?P<year>20\d\d)(?P<yday>\d{3})", r"(?P<year>(?:19|20)[0-9]{2})\[\)(?P<month>\d\d)",
-        r"(?P<year>[12][^)\]]+)_", r"(x)(?P<year>\d{2,4})", r"(?P<year>\d+)(?P<zone>Z)?",
+        r"(?P<year>[12][^)\]]{3})_", r"(?i:(?:x|y)(?P<year>(?=2)\d\d(?:\d{2})\b))", r"(?P<year>\d{4})(?P<zone>Z)?",
+        r"(?P<time>\d{7})", r"(?P<time>\d+)", r"(?P<time>.{4,7})_(?P<month>\d\d)",
         r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)(?P<hour>\d\d)?",
     ],
 )  # fmt: skip
@@ -141,18 +154,87 @@ def test_groups_that_name_a_date_are_read(pattern: str) -> None:
     assert compiled_pattern(pattern).groups
 
 
-def test_a_year_of_two_digits_in_a_name_is_never_a_year_of_the_first_century() -> None:
-    rule = TimeRule(pattern=r"_(?P<year>\d{2,4})(?P<month>\d\d)\.")
-    dating = date(Path("/data/x_2405.tif"), TimeTags(), rule)
+@pytest.mark.parametrize("pattern", [r"_(?P<zone>\d\d)\.", r"(?P<fraction>[a-z]+)_"])
+def test_words_that_are_no_date_by_themselves_name_files(tmp_path: Path, pattern: str) -> None:
+    path = tmp_path / "sources.toml"
+    path.write_text(SOURCE + f"pattern = '{pattern}'\n")
+    assert load(path).source[0].time_rule().pattern is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["00241231", "02412313", "0024366", "00241231Z", "00241231T1200", "17110101", "99999999", "00241231120000"],
+)  # fmt: skip
+def test_digits_of_no_century_of_files_are_not_a_date_without_a_format(text: str) -> None:
+    dating = date(Path(f"/data/x_{text}.tif"), TimeTags(), TimeRule(pattern=r"_(?P<time>\w+)\.tif"))
     assert (dating.times, [notice.code for notice in dating.notices]) == ((), ["unreadable_time"])
 
 
-@pytest.mark.parametrize("end", ["Z", "UTC", "GMT"])
-def test_a_format_that_says_utc_does_not_go_with_another_zone(tmp_path: Path, end: str) -> None:
+def test_a_format_or_separators_date_files_to_any_century() -> None:
+    rule = TimeRule(pattern=r"_(?P<time>\d{8})\.", time_format="%Y%m%d")
+    assert date(Path("/x_17110102.tif"), TimeTags(), rule).times == (
+        datetime(1711, 1, 2, tzinfo=UTC),
+    )
+    rule = TimeRule(pattern=r"_(?P<time>[0-9-]+)\.")
+    assert date(Path("/x_1711-01-02.tif"), TimeTags(), rule).times == (
+        datetime(1711, 1, 2, tzinfo=UTC),
+    )
+
+
+@pytest.mark.parametrize("pattern", ["", r"pattern = '(?P<year>\d{4})'", "pattern = '(?P<area>x)'"])
+def test_a_format_without_a_group_time_is_refused(tmp_path: Path, pattern: str) -> None:
     path = tmp_path / "sources.toml"
-    table = SOURCE + f"pattern = '(?P<time>.+)'\ntime_format = '%Y%m%d_%H%M{end}'\n"
-    path.write_text(table)
-    load(path)
-    path.write_text(table + "time_zone = 'Europe/Amsterdam'\n")
-    with pytest.raises(CatalogueError, match="time_format: ends in UTC and time_zone is Europe"):
+    path.write_text(SOURCE + f"{pattern}\ntime_format = '%Y%m%d'\n")
+    with pytest.raises(
+        CatalogueError, match=r"line 6: .*time_format: is the form of a group named"
+    ):
         load(path)
+
+
+def test_a_short_time_is_read_with_its_format(tmp_path: Path) -> None:
+    path = tmp_path / "sources.toml"
+    path.write_text(SOURCE + "pattern = '(?P<time>.{6})'\ntime_format = '%y%m%d'\n")
+    dating = date(Path("/data/240502.tif"), TimeTags(), load(path).source[0].time_rule())
+    assert dating.times == (DAY,)
+
+
+def load_in_zone(tmp_path: Path, time_format: str, zone: str) -> None:
+    path = tmp_path / "sources.toml"
+    fields = f"pattern = '(?P<time>.+)'\ntime_format = '{time_format}'\ntime_zone = '{zone}'\n"
+    path.write_text(SOURCE + fields)
+    load(path)
+
+
+@pytest.mark.parametrize(
+    ("time_format", "said"),
+    [
+        ("%Y%m%d_%H%MZ", "UTC"), ("%Y%m%d_%H%MUTC", "UTC"), ("%Y%m%d_%H%MGMT", "UTC"), ("%Y%m%d_%H%M_UTC", "UTC"),
+        ("%Y%m%dZ", "UTC"), ("%Y%m%d%H%M UTC", "UTC"), ("%Y%m%d%H%M-UTC", "UTC"), ("%Y%m%d%H%Mutc", "UTC"),
+        ("%Y%m%d%H%Mz", "UTC"), ("%Y%m%d%H%M%SZ_v2", "UTC"), ("UTC%Y%m%d%H%M", "UTC"), ("gmt_%Y%m%d", "UTC"),
+        ("%Y%m%d%H%M+0000", "+0000"), ("%Y%m%d%H%M-0500", "-0500"), ("%Y%m%dT%H:%M+01:00", "+01:00"),
+    ],
+)  # fmt: skip
+def test_a_format_that_says_a_zone_does_not_go_with_another_zone(
+    tmp_path: Path, time_format: str, said: str
+) -> None:
+    if said == "UTC" or said == "+0000":
+        load_in_zone(tmp_path, time_format, "UTC")
+        load_in_zone(tmp_path, time_format, "Etc/UTC")
+    sentence = re.escape(f"time_format: says {said} and time_zone is Europe/Amsterdam")
+    with pytest.raises(CatalogueError, match=sentence):
+        load_in_zone(tmp_path, time_format, "Europe/Amsterdam")
+
+
+@pytest.mark.parametrize("offset", ["+0100", "-0500", "+01:00"])
+def test_an_offset_in_plain_text_does_not_go_with_utc(tmp_path: Path, offset: str) -> None:
+    with pytest.raises(CatalogueError, match=re.escape(f"time_format: says {offset} and")):
+        load_in_zone(tmp_path, f"%Y%m%d%H%M{offset}", "UTC")
+    load_in_zone(tmp_path, "%Y-0101", "UTC")
+
+
+@pytest.mark.parametrize(
+    "time_format",
+    ["%Y%m%dT%H%M%z", "%Y%m%d_%H%M_UTC%z", "%Y%m%d_NZ", "zone_%Y%m%d", "%Y%m%d_%H00", "%Y-%m-%d-00001", "%Y%m%d%%Zulu"],
+)  # fmt: skip
+def test_a_format_that_says_no_zone_goes_with_every_zone(tmp_path: Path, time_format: str) -> None:
+    load_in_zone(tmp_path, time_format, "Europe/Amsterdam")

@@ -36,6 +36,7 @@ def codes(dating: Dating | RasterFile) -> list[str]:
         ("2022103", datetime(2022, 4, 13)),  # 31 + 28 + 31 = 90 days before April
         ("2024-366", datetime(2024, 12, 31)),
         ("20240618", datetime(2024, 6, 18)),
+        ("17111012", datetime(1711, 10, 12)),
         ("2024-06-18 UTC", datetime(2024, 6, 18)),
     ],
 )
@@ -112,7 +113,8 @@ def test_a_pattern_that_does_not_fit_the_name_is_searched_in_the_whole_path() ->
     ("name", "code"),
     [
         ("x_20210503_20210508.tif", "ambiguous_time"),
-        ("x_99999999.tif", "impossible_time"),
+        ("x_20249999.tif", "impossible_time"),
+        ("x_99999999.tif", "unreadable_time"),
         ("x.tif", "unmatched_pattern"),
     ],
 )
@@ -335,7 +337,6 @@ def test_an_acquisition_that_is_not_a_time_is_a_warning(tmp_path: Path) -> None:
         ("1999123123", datetime(1999, 12, 31, 23)),
         ("2021145181123", datetime(2021, 5, 25, 18, 11, 23)),
         ("202401011230", datetime(2024, 1, 1, 12, 30)),
-        ("17111012", datetime(1711, 10, 12)),
     ],
 )
 def test_ten_and_thirteen_digits_are_an_epoch_unless_they_are_a_date_of_our_centuries(

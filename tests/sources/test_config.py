@@ -78,19 +78,23 @@ def test_what_is_left_out_has_the_documented_default(write: Write) -> None:
 
 
 WRONG = [
-    ('interval = "soon"', 5, "interval: is no duration; write for example 00:05:00, PT5M or 300"),
-    ("interval = true", 5, "interval: is no duration; write for example 00:05:00, PT5M or 300"),
-    ('intervall = "00:05:00"', 5, 'intervall: is no key here; did you mean "interval"?'),
-    ("settle = 5", 5, 'settle: is no key here; did you mean "settle_seconds"?'),
-    ("zzz = 5", 5, "zzz: is no key here; remove it"),
-    ("every = 0", 5, "every: is at least one second, for example 00:00:10"),
-    ('every = "PT0.5S"', 5, "every: is at least one second, for example 00:00:10"),
+    (
+        'interval = "soon"',
+        5,
+        "interval: is not a duration; write for example 00:05:00, PT5M or 300",
+    ),
+    ("interval = true", 5, "interval: is not a duration; write for example 00:05:00, PT5M or 300"),
+    ('intervall = "00:05:00"', 5, 'intervall: is not a key here; did you mean "interval"?'),
+    ("settle = 5", 5, 'settle: is not a key here; did you mean "settle_seconds"?'),
+    ("zzz = 5", 5, "zzz: is not a key here; remove it"),
+    ("every = 0", 5, "every: must be at least one second, for example 00:00:10"),
+    ('every = "PT0.5S"', 5, "every: must be at least one second, for example 00:00:10"),
     ('schedule = "* * * * * *"', 5, "schedule: has five fields"),
-    ('schedule = "60 * * * *"', 5, "schedule: is no cron line: bad minute"),
-    ('schedule = "0 0 31 2 *"', 5, "schedule: is no cron line: bad day-of-month"),
+    ('schedule = "60 * * * *"', 5, "schedule: is not a cron line: bad minute"),
+    ('schedule = "0 0 31 2 *"', 5, "schedule: is not a cron line: bad day-of-month"),
     ('schedule = "@daily"', 5, "schedule: has five fields"),
     ('schedule = "0 6 * * *"\nevery = "01:00:00"', 6, "every: says when to run, as schedule does"),
-    ('time_zone = "Mars/Olympus"', 5, "time_zone: is no time zone"),
+    ('time_zone = "Mars/Olympus"', 5, "time_zone: is not a time zone"),
     ('missing = "forget"', 5, "missing: must be 'keep' or 'remove'"),
     ("max_missing_percent = 101", 5, "max_missing_percent: must be less than or equal to 100"),
     ("settle_seconds = -1", 5, "settle_seconds: must be greater than or equal to 0"),
@@ -101,10 +105,10 @@ WRONG = [
     ('uuid = "4f3b1fd6-2bd6-4a55-8a3c-d3ca1af7bb7a"', 5, "uuid: is that of one source"),
     ('group = "month"', 5, 'group: "month" is neither'),
     ('name = "{month}"', 5, "name: {month} is neither"),
-    ('pattern = "("', 5, "pattern: is no regular expression"),
+    ('pattern = "("', 5, "pattern: is not a regular expression"),
     ("time = 2024-01-01T00:00:00", 5, "time: needs an offset"),
     ("time = 2024-01-01", 5, "time: needs a date and a time of day"),
-    ('time = "yesterday"', 5, "time: is no time"),
+    ('time = "yesterday"', 5, "time: is not a time"),
     ('supplier = " "', 5, "supplier: must not be blank"),
     (f'supplier = "{"x" * 151}"', 5, "supplier: must have at most 150 characters"),
     (f'supplier_code = "{"x" * 256}"', 5, "supplier_code: must have at most 255 characters"),
@@ -115,17 +119,17 @@ WRONG = [
         5,
         "pattern: cannot date files: the pattern's groups ['area'] go with a group named time only",
     ),
-    ("time = 2024", 5, "time: is no time"),
-    ("time = true", 5, "time: is no time"),
+    ("time = 2024", 5, "time: is not a time"),
+    ("time = true", 5, "time: is not a time"),
     ("time = 0001-01-01T00:00:00+12:00", 5, "time: lies outside the years 1 to 9999"),
     ("limits = 5", 5, "limits: is a table, for example { seconds = 30 }"),
-    ('time_zone = "localtime"', 5, "time_zone: is no time zone"),
+    ('time_zone = "localtime"', 5, "time_zone: is not a time zone"),
     ('schedule = "0 0 * * 5L"', 5, "schedule: holds L, W or #, which cron does not know"),
-    ('schedule = "0 0 30 2 1"', 5, "schedule: is no cron line: bad day-of-month"),
+    ('schedule = "0 0 30 2 1"', 5, "schedule: is not a cron line: bad day-of-month"),
     ('schedule = "0 0 * * MON#1"', 5, "schedule: holds L, W or #, which cron does not know"),
     ('schedule = "0 0 LW * *"', 5, "schedule: holds L, W or #, which cron does not know"),
     ('schedule = "0 0 15w * *"', 5, "schedule: holds L, W or #, which cron does not know"),
-    ("limits = { pixles = 4 }", 5, 'limits.pixles: is no key here; did you mean "pixels"?'),
+    ("limits = { pixles = 4 }", 5, 'limits.pixles: is not a key here; did you mean "pixels"?'),
     ("[source.limits]\nseconds = 0", 6, "limits.seconds: must be greater than 0"),
     (DROP.replace('"in"', '"rain"', 1), 6, "id: is taken above"),
     ('crs = "RD New"', 5, "crs: is not a CRS; write its authority and code, such as EPSG:CODE"),
@@ -195,9 +199,9 @@ def test_all_that_is_wrong_is_said_at_once_in_the_order_of_the_lines(write: Writ
         + '[[source]]\nid = "register"\n'
     )
     assert complaints(write(text)) == [
-        (5, "every: is no duration; write for example 00:05:00, PT5M or 300"),
+        (5, "every: is not a duration; write for example 00:05:00, PT5M or 300"),
         (6, "folder: is missing"),
-        (8, 'fodler: is no key here; did you mean "folder"?'),
+        (8, 'fodler: is not a key here; did you mean "folder"?'),
         (9, "files: is missing"),
         (9, "organisation: is missing"),
         (10, 'id: "register" is taken by the command; choose another'),
@@ -242,7 +246,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> Non
     path = tmp_path / "sources.toml"
     path.write_bytes(b"\xef\xbb\xbf" + SOURCE.replace("\n", "\r\n").encode() + b"zone = 1\r\n")
     ((line, said),) = complaints(path)
-    assert (line, said) == (5, 'zone: is no key here; did you mean "time_zone"?')
+    assert (line, said) == (5, 'zone: is not a key here; did you mean "time_zone"?')
 
 
 @pytest.mark.parametrize(

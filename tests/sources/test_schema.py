@@ -74,7 +74,7 @@ def test_the_samples_name_the_schema() -> None:
         SOURCE + "interval = 300\n",
         SOURCE + "interval = 00:05:00\n",
         SOURCE + 'interval = "2 days, 00:05:00.5"\nevery = "P1DT2H"\n',
-        SOURCE + 'time_format = "%Y%m%d"\n',
+        SOURCE + 'pattern = "(?P<time>.+)"\ntime_format = "%Y%m%d"\n',
         SOURCE.replace('"*.tif"', '["a", "b"]'),
         SOURCE + "time = 2024-01-01T00:00:00Z\n",
         SOURCE + 'time = "tag"\n',
