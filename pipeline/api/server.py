@@ -98,7 +98,7 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The client has its answer, or will have it soon."""
         super().on_response_complete()
-        if not self.pipeline:
+        if not self._at_work():
             self._asks_nothing_since = monotonic()
 
     def pause_writing(self) -> None:

@@ -25,7 +25,7 @@ def read_metadata(main: Directory) -> Metadata:
         # expat bounds what entities may grow to, and the budget for one tag bounds the rest.
         root = ElementTree.fromstring(text)  # noqa: S314
     except ElementTree.ParseError as error:
-        return _unreadable(f"is no XML ({error})")
+        return _unreadable(f"is not XML ({error})")
     if root.tag.lower() != "gdalmetadata":
         return _unreadable(f"is XML of another kind ({root.tag[:40]!r})")
     for item in root.iter("Item"):
