@@ -239,7 +239,7 @@ async def receive(call: Call, reservation: Reservation) -> UUID:
     finally:
         await asyncio.to_thread(incoming.close)
     work = partial(record, call, {**asdict(sent), "size": incoming.size, "uri": incoming.uri})
-    return await call.api.database.transaction(work)
+    return await call.api.receiver.transaction(call.api.database, work)
 
 
 async def receive_form(call: Call, incoming: Incoming, reservation: Reservation) -> UploadForm:

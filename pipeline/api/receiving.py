@@ -1,19 +1,28 @@
 """Files on their way into the storage of uploads: recorded before they are written, with room kept for them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from secrets import randbelow
 from time import monotonic
+from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql import Executable
 
 from pipeline.api.config import ApiConfig
-from pipeline.api.database import Database, new_database, translated
+from pipeline.api.database import (
+    LOCKED,
+    UPLOADS,
+    Database,
+    new_database,
+    places,
+    sqlstate,
+    translated,
+)
 from pipeline.api.deposit import deposit_of, discard_unneeded
 from pipeline.api.problems import Problem, not_found, unavailable
 from pipeline.api.quota import check_quota, left_for_good
@@ -22,6 +31,12 @@ from pipeline.catalogue.database import sync_engine
 from pipeline.deposit import Deposit
 from pipeline.errors import CatalogueError, DiskFull, TransientError
 
+Result = TypeVar("Result")
+SECONDS_TO_BEGIN = 2.0
+"""For so long an upload waits for the locks that it needs before its file is sent."""
+MILLISECONDS_FOR_A_LOCK = 200
+"""For so long a transaction waits for a lock; then it leaves its connection to another one, and tries again later."""
+SECONDS_BETWEEN_ATTEMPTS = 0.2
 SECONDS_BETWEEN_LOOKS = 2.0
 """For so long the lock of this server is taken for held after it was looked at."""
 FOREIGN = (
@@ -40,6 +55,7 @@ class Receiver:
         self._connection: AsyncConnection | None = None
         self._holding, self._seen_at = asyncio.Lock(), float("-inf")
         self._is_ours = False
+        self._places = asyncio.Semaphore(places(config, UPLOADS))
         self._releases: set[asyncio.Task[None]] = set()
 
     async def open(self) -> Deposit:
@@ -115,10 +131,33 @@ class Receiver:
             await self._release(deposit, reservation.uri)
             raise
 
+    async def transaction(
+        self,
+        database: Database,
+        work: Callable[[AsyncConnection], Awaitable[Result]],
+        seconds: float | None = None,
+    ) -> Result:
+        """Run work in a transaction, which holds one of few connections only while it gets the locks that it needs.
+
+        Raises Problem 503 where these were not to be had within so many seconds, or those that a query may take.
+        """
+        patience = self._config.statement_timeout_seconds if seconds is None else seconds
+        end = monotonic() + patience
+        while True:
+            try:
+                return await database.transaction(partial(_hasty, work), self._places)
+            except DBAPIError as error:
+                if sqlstate(error) != LOCKED:
+                    raise
+                if monotonic() > end:
+                    raise being_changed() from error
+            await asyncio.sleep(SECONDS_BETWEEN_ATTEMPTS)
+
     async def _release(self, deposit: Deposit, uri: str) -> None:
         """Give a file up and delete it, unless it became an upload; once the database answers."""
         try:
-            await self._database.execute(upload_files.end_receiving(uri, self.number))
+            ended = upload_files.end_receiving(uri, self.number)
+            await self.transaction(self._database, lambda connection: connection.execute(ended))
             await discard_unneeded(self._database, deposit, [uri])
         except Problem:
             task = asyncio.create_task(self._release_later(deposit, uri))
@@ -128,6 +167,13 @@ class Receiver:
     async def _release_later(self, deposit: Deposit, uri: str) -> None:
         await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
         await self._release(deposit, uri)
+
+
+async def _hasty(
+    work: Callable[[AsyncConnection], Awaitable[Result]], connection: AsyncConnection
+) -> Result:
+    await connection.execute(upload_files.wait_for_locks(MILLISECONDS_FOR_A_LOCK))
+    return await work(connection)
 
 
 @dataclass(frozen=True)
@@ -157,8 +203,10 @@ class Reservation:
     async def begin(self, size: int) -> None:
         """Record the file; raises Problem 413 or 507 where there is no room for so many bytes."""
         number = self.receiver.number
+        lock = upload_files.lock_source(self.source.id)
         record = upload_files.begin_receiving(self.uri, self.source.id, number, size)
-        if not await self.database.transaction(partial(self._reserve, size, record)):
+        work = partial(self._reserve, size, lock, record)
+        if not await self.receiver.transaction(self.database, work, SECONDS_TO_BEGIN):
             raise not_found("RasterSource")  # it was deleted just now
         self.size = size
 
@@ -169,26 +217,33 @@ class Reservation:
         if size <= self.size:
             await asyncio.to_thread(self._check_disk, {self.uri: self.size})
             return
+        lock = upload_files.lock_file(self.uri, self.receiver.number)
         record = upload_files.reserve_more(self.uri, self.receiver.number, size)
-        if not await self.database.transaction(partial(self._reserve, size, record)):
+        work = partial(self._reserve, size, lock, record)
+        if not await self.receiver.transaction(self.database, work):
             raise given_up()
         self.size = size
 
-    async def _reserve(self, size: int, record: Executable, connection: AsyncConnection) -> bool:
-        """Whether there was something to record; raises Problem."""
-        await connection.execute(upload_files.reserve_in_turn())
+    async def _reserve(
+        self, size: int, lock: Executable, record: Executable, connection: AsyncConnection
+    ) -> bool:
+        """Whether there was a row to lock, so that this is recorded; raises Problem."""
+        if (await connection.execute(lock)).one_or_none() is None:
+            return False
         await self._check_room(size, size, self.size, connection)
-        return (await connection.execute(record)).one_or_none() is not None
+        await connection.execute(record)
+        return True
 
     async def _check_room(
         self, size: int, to_come: int, kept: int, connection: AsyncConnection
     ) -> None:
-        """Raises Problem 413 or 507 where a file of this size has no room.
+        """Raises Problem 413 or 507 where a file of this size has no room; locks what others may not change meanwhile.
 
         `to_come` are the bytes of it that the disk does not hold yet, `kept` those that are reserved for it.
         """
         left = await left_for_good(self.source.organisation_id, connection)
         check_quota(size, None if left is None else left + kept)
+        await connection.execute(upload_files.reserve_in_turn())
         others = (await connection.execute(upload_files.being_received())).all()
         announced = {row.uri: row.reserved for row in others} | {self.uri: to_come}
         await asyncio.to_thread(self._check_disk, announced)
@@ -210,7 +265,7 @@ class Trial(Reservation):
     async def begin(self, size: int) -> None:
         """Raises Problem 413 or 507 where there is no room for so many more bytes."""
         check = partial(self._check_room, size, size - self.size, 0)
-        await self.database.transaction(check)
+        await self.receiver.transaction(self.database, check, SECONDS_TO_BEGIN)
 
     async def extend(self, size: int) -> None:
         """The same before the file becomes this long."""
@@ -226,6 +281,13 @@ def refusal(error: TransientError) -> Problem:
 def given_up() -> Problem:
     """503: another server found this one dead, and deleted the file."""
     return unavailable("The file was given up while the database was away; send it again.")
+
+
+def being_changed() -> Problem:
+    """503: something else holds the locks, such as an ingestion or a deletion."""
+    return unavailable(
+        "The raster source or the quota of its organisation is being changed just now; send it again."
+    )
 
 
 def no_room() -> Problem:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from httpx import Client
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.people import grant_role
@@ -280,3 +280,61 @@ def test_a_file_that_was_given_up_while_the_database_was_away_is_refused_and_gon
     assert post(large, url, MIB).status_code == 200  # the lock is held again
     assert sweep(engine, deposit) != stored(deposit)
     assert len(stored(deposit)) == 1
+
+
+@contextmanager
+def locked(engine: Engine, url: str) -> Iterator[None]:
+    """Something changes a raster source, as an ingestion of many files does."""
+    with engine.begin() as connection:
+        query = text("SELECT FROM raster_sources WHERE uuid = CAST(:uuid AS uuid) FOR UPDATE")
+        connection.execute(query, {"uuid": url.rstrip("/").rpartition("/")[2]})
+        yield
+
+
+def test_a_locked_source_stops_neither_other_uploads_nor_those_who_read(
+    source: Source, large: Client, engine: Engine
+) -> None:
+    changing, other = source(), source()
+    with ThreadPoolExecutor(24) as threads:
+        with locked(engine, changing):
+            waiting = [threads.submit(post, large, changing, MIB) for _ in range(12)]
+            writing = [
+                threads.submit(large.patch, path_of(changing), json={"name": "b"})
+                for _ in range(12)
+            ]
+            until(lambda: wait_for_locks(engine) >= 4)
+            assert post(large, other, MIB).status_code == 200
+            assert large.get("/health/").status_code == 200
+            refused = [one.result() for one in waiting]
+        assert [one.result().status_code for one in writing] == [200] * 12
+    assert [one.status_code for one in refused] == [503] * 12
+    assert all(one.headers["Retry-After"] and "changed just now" in one.text for one in refused)
+    assert on_their_way(engine) == 0
+
+
+def test_what_was_sent_waits_for_a_locked_source_and_no_other_upload_waits_with_it(
+    source: Source, large: Client, engine: Engine, people: dict[str, str]
+) -> None:
+    changing, other = source(), source()
+    with ExitStack() as stack:
+        sent = [
+            stack.enter_context(sending(large, changing, people["admin"], MIB)) for _ in range(12)
+        ]
+        until(lambda: on_their_way(engine) == 12)
+        with locked(engine, changing):
+            for connection in sent:
+                connection.sendall(bytes(MIB) + TAIL)
+            until(lambda: wait_for_locks(engine) >= 1)
+            assert post(large, other, MIB).status_code == 200
+            assert large.get("/health/").status_code == 200
+            assert on_their_way(engine) == 12
+        assert [answer_of(one) for one in sent] == [b"HTTP/1.1 200 OK"] * 12
+
+
+def wait_for_locks(engine: Engine) -> int:
+    found: int = run(
+        engine,
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE wait_event_type = 'Lock' AND datname = current_database()",
+    ).scalar_one()
+    return found
