@@ -28,7 +28,7 @@ from pipeline.api.problems import Problem, not_found, unavailable
 from pipeline.api.quota import check_quota, left_for_good
 from pipeline.catalogue import upload_files
 from pipeline.catalogue.database import sync_engine
-from pipeline.deposit import Deposit
+from pipeline.deposit import Deposit, NamelessIncoming
 from pipeline.errors import CatalogueError, DiskFull, TransientError
 
 Result = TypeVar("Result")
@@ -262,15 +262,30 @@ class Reservation:
 class Trial(Reservation):
     """The same checks for a file of a dry run; nothing is recorded or kept for it."""
 
+    incoming: NamelessIncoming = field(kw_only=True)
+    announced: dict[NamelessIncoming, int] = field(kw_only=True)
+    """The files of all dry runs that are on their way, and how many bytes each will have."""
+
     async def begin(self, size: int) -> None:
-        """Raises Problem 413 or 507 where there is no room for so many more bytes."""
-        check = partial(self._check_room, size, size - self.size, 0)
+        """Raises Problem 413 or 507 where there is no room for a file of so many bytes."""
+        self.announced[self.incoming] = self.size = size
+        check = partial(self._check_room, size, size - self.incoming.size, 0)
         await self.receiver.transaction(self.database, check, SECONDS_TO_BEGIN)
 
     async def extend(self, size: int) -> None:
         """The same before the file becomes this long."""
-        await self.begin(size)
-        self.size = size
+        if size > self.size:
+            await self.begin(size)
+        else:
+            await asyncio.to_thread(self._check_disk, {self.uri: self.size - self.incoming.size})
+
+    def _check_disk(self, announced: dict[str, int]) -> None:
+        """On the disk of the file too, which is another one where the storage is a bucket."""
+        super()._check_disk(announced)
+        # Their sizes first: what is written meanwhile counts twice, never not at all.
+        missing = sum(max(0, size - one.size) for one, size in self.announced.copy().items())
+        if self.incoming.bytes_free() - missing < self.config.upload_reserve_bytes:
+            raise no_room()
 
 
 def refusal(error: TransientError) -> Problem:

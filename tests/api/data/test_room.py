@@ -338,3 +338,31 @@ def wait_for_locks(engine: Engine) -> int:
         "WHERE wait_event_type = 'Lock' AND datname = current_database()",
     ).scalar_one()
     return found
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "not declared"])
+def test_a_dry_run_leaves_the_reserve_of_the_disk_that_its_file_lies_on(
+    source: Source, disk: Path, database_url: str, deposit: FolderDeposit,
+    people: dict[str, str], monkeypatch: pytest.MonkeyPatch, *, declared: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("tempfile.tempdir", str(disk))
+    url = f"{path_of(source())}data/?dry-run"
+    config = ApiConfig(
+        database_url,
+        uploads=str(deposit.folder),
+        upload_reserve_bytes=RESERVE,
+        try_upload=lambda _: 0,
+    )
+    with client_of(config) as client, lowest_free(disk) as seen:
+        client.auth = ("__key__", people["admin"])
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+
+        def sent(size: int) -> int:
+            body = b"".join(stream(size)) if declared else stream(size)
+            return client.post(url, content=body, headers=headers).status_code
+
+        assert sent(MIB) == 200
+        shutil.rmtree(deposit.folder)  # so that the file lies among the temporary ones
+        assert sent(DISK - RESERVE + MIB) == 507
+        assert sent(DISK - RESERVE - MIB) == 200
+    assert seen[0] >= RESERVE
