@@ -39,6 +39,8 @@ MILLISECONDS_FOR_A_LOCK = 200
 SECONDS_BETWEEN_ATTEMPTS = 0.2
 SECONDS_BETWEEN_LOOKS = 2.0
 """For so long the lock of this server is taken for held after it was looked at."""
+AHEAD = 64 * 2**20
+"""Bytes of the disk that are kept for a file beyond those that arrived: who announces much may never send it."""
 FOREIGN = (
     "This server takes no uploads, because its storage of uploads belongs to another catalogue; "
     "its messages tell the operator what to do."
@@ -195,7 +197,10 @@ class Reservation:
     source: Destination
     uri: str = field(init=False)
     size: int = 0
-    """Bytes that are reserved."""
+    """Bytes that are reserved of the quota."""
+    arrived: int = field(init=False, default=0)
+    room: int = field(init=False, default=0)
+    """Up to this length the disk has room that nobody else is given."""
 
     def __post_init__(self) -> None:
         self.uri = self.deposit.new_uri()
@@ -208,21 +213,33 @@ class Reservation:
         work = partial(self._reserve, size, lock, record)
         if not await self.receiver.transaction(self.database, work, SECONDS_TO_BEGIN):
             raise not_found("RasterSource")  # it was deleted just now
-        self.size = size
+        self.size, self.room = size, min(size, AHEAD)
 
     async def extend(self, size: int) -> None:
         """Before a file becomes this long; raises Problem 413 or 507 where there is no room."""
+        await self._extend(size)
+        self.arrived = size
+
+    async def _extend(self, size: int) -> None:
         with suppress(Problem):  # a database that is away is needed at the end only
             await self.receiver.hold()
-        if size <= self.size:
-            await asyncio.to_thread(self._check_disk, {self.uri: self.size})
+        if size <= self.room:
+            await asyncio.to_thread(self._check_disk, {self.uri: self.room})
             return
+        whole = max(size, self.size)
         lock = upload_files.lock_file(self.uri, self.receiver.number)
-        record = upload_files.reserve_more(self.uri, self.receiver.number, size)
-        work = partial(self._reserve, size, lock, record)
-        if not await self.receiver.transaction(self.database, work):
+        record = upload_files.reserve_more(self.uri, self.receiver.number, whole)
+        work = partial(self._reserve, whole, lock, record)
+        try:
+            recorded = await self.receiver.transaction(self.database, work)
+        except Problem as problem:
+            if problem.status != 503 or size > self.size:
+                raise
+            await asyncio.to_thread(self._check_disk, {self.uri: size})
+            return  # a database that is away is needed at the end only
+        if not recorded:
             raise given_up()
-        self.size = size
+        self.size, self.room = whole, min(whole, max(size, self.arrived + AHEAD))
 
     async def _reserve(
         self, size: int, lock: Executable, record: Executable, connection: AsyncConnection
@@ -246,12 +263,13 @@ class Reservation:
         await connection.execute(upload_files.reserve_in_turn())
         others = (await connection.execute(upload_files.being_received())).all()
         announced = {row.uri: row.reserved for row in others} | {self.uri: to_come}
-        await asyncio.to_thread(self._check_disk, announced)
+        await asyncio.to_thread(self._check_disk, {self.uri: to_come})  # all of it, by itself
+        await asyncio.to_thread(self._check_disk, announced, AHEAD)
 
-    def _check_disk(self, announced: dict[str, int]) -> None:
-        """Raises Problem 507 where these files would take what the disk must keep free."""
+    def _check_disk(self, announced: dict[str, int], ahead: int | None = None) -> None:
+        """Raises Problem 507 where these files, as far as they are looked ahead, would take what must stay free."""
         try:
-            free = self.deposit.bytes_free(announced)
+            free = self.deposit.bytes_free(announced, ahead)
         except TransientError as error:
             raise refusal(error) from error
         if free is not None and free < self.config.upload_reserve_bytes:
@@ -279,11 +297,13 @@ class Trial(Reservation):
         else:
             await asyncio.to_thread(self._check_disk, {self.uri: self.size - self.incoming.size})
 
-    def _check_disk(self, announced: dict[str, int]) -> None:
+    def _check_disk(self, announced: dict[str, int], ahead: int | None = None) -> None:
         """On the disk of the file too, which is another one where the storage is a bucket."""
-        super()._check_disk(announced)
+        super()._check_disk(announced, ahead)
         # Their sizes first: what is written meanwhile counts twice, never not at all.
-        missing = sum(max(0, size - one.size) for one, size in self.announced.copy().items())
+        to_come = {one: size - one.size for one, size in self.announced.copy().items()}
+        missing = sum(min(AHEAD, max(0, size)) for size in to_come.values())
+        missing = max(missing, to_come[self.incoming])  # all of it, by itself
         if self.incoming.bytes_free() - missing < self.config.upload_reserve_bytes:
             raise no_room()
 

@@ -366,3 +366,35 @@ def test_a_dry_run_leaves_the_reserve_of_the_disk_that_its_file_lies_on(
         assert sent(DISK - RESERVE + MIB) == 507
         assert sent(DISK - RESERVE - MIB) == 200
     assert seen[0] >= RESERVE
+
+
+def test_who_announces_much_and_sends_little_keeps_the_disk_from_nobody(
+    source: Source, small: Client, disk: Path, engine: Engine, people: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("pipeline.api.receiving.AHEAD", 2 * MIB, raising=False)
+    slow, quick = source(), source()
+    with sending(small, slow, people["admin"], DISK - RESERVE - MIB) as connection:
+        connection.sendall(bytes(80))
+        until(lambda: on_their_way(engine) == 1)
+        with lowest_free(disk) as seen:
+            assert post(small, quick, 8 * MIB).status_code == 200
+            assert post(small, quick, 2 * MIB).status_code == 507
+            connection.sendall(bytes(DISK - RESERVE - MIB - 80) + TAIL)
+            assert answer_of(connection).startswith(b"HTTP/1.1 507 ")
+    assert seen[0] >= RESERVE
+
+
+def test_files_that_are_longer_than_what_is_kept_ahead_leave_the_reserve_free_together(
+    source: Source, small: Client, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.api.receiving.AHEAD", 2 * MIB, raising=False)
+    sources = [source() for _ in range(4)]
+    with lowest_free(disk) as seen, ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda url: post(small, url, 7 * MIB), sources))
+    statuses = [answer.status_code for answer in answers]
+    assert set(statuses) <= {200, 507}
+    assert 507 in statuses
+    assert seen[0] >= RESERVE
+    until(lambda: free(disk) > DISK - MIB - 7 * MIB * statuses.count(200))
+    assert post(small, sources[0], DISK - RESERVE + MIB).status_code == 507
