@@ -143,7 +143,8 @@ class Data(Endpoint):
         destination, expected = Destination(source.id, source.organisation_id), max(0, declared)
         try:
             if call.dry_run:
-                return await try_out(call, source, destination, expected)
+                with call.api.trials.place(source.organisation_id):
+                    return await try_out(call, source, destination, expected)
             async with call.api.receiver.reservation(destination, expected) as reservation:
                 task = await receive(call, reservation)
         except TransientError as error:
@@ -191,19 +192,21 @@ async def try_out(call: Call, source: Any, destination: Destination, expected: i
     if judge is None:
         raise unavailable("This server reads no files; ask one that does.")
     folder = deposit.folder if isinstance(deposit, FolderDeposit) else None
-    trial = Trial(call.api.receiver, call.api.database, call.api.config, deposit, destination)
-    await trial.begin(expected)
+    shared = (call.api.receiver, call.api.database, call.api.config, deposit, destination)
     incoming = await asyncio.to_thread(NamelessIncoming, folder)
+    trial = Trial(*shared, incoming=incoming, announced=call.api.trials.announced)
     try:
+        await trial.begin(expected)
         sent = read_sent(await receive_form(call, incoming, trial))
         await asyncio.to_thread(incoming.keep)
         said = (sent.timestamp, sent.crs, sent.nodata)
         upload = TrialUpload(incoming.stored(), source.id, source.temporal, *said)
-        async with call.api.trials.turn(source.organisation_id):
+        async with call.api.trials.turn(source.organisation_id, call.request):
             replaced = await asyncio.to_thread(judge, upload)
     except RasterError as error:
         raise invalid({FILE: [f"{error.code}: {error.message}"]}) from error
     finally:
+        call.api.trials.announced.pop(incoming, None)
         await asyncio.to_thread(incoming.close)
     result = call.links.to("rastersources", source.uuid)
     return Answer({"status": "SUCCESS", "result": result, "detail": f"Files replaced: {replaced}."})
@@ -239,7 +242,7 @@ async def receive(call: Call, reservation: Reservation) -> UUID:
     finally:
         await asyncio.to_thread(incoming.close)
     work = partial(record, call, {**asdict(sent), "size": incoming.size, "uri": incoming.uri})
-    return await call.api.database.transaction(work)
+    return await call.api.receiver.transaction(call.api.database, work)
 
 
 async def receive_form(call: Call, incoming: Incoming, reservation: Reservation) -> UploadForm:

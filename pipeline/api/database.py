@@ -1,5 +1,6 @@
 """The database as the API uses it: a pool of asynchronous connections that outlives restarts of PostgreSQL."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
@@ -28,7 +29,11 @@ READ_ONLY = "25006"
 """SQLSTATE of a write on a standby."""
 CONFLICT = "23"
 """Class of SQLSTATE: a constraint, such as an organisation that was removed in the meantime."""
+LOCKED = "55P03"
+"""SQLSTATE of a lock that was not to be had in the time for it."""
 ATTEMPTS = 4
+WRITERS, UPLOADS = 0.4, 0.3
+"""Shares of the connections that transactions may have: those of changes, and those of uploads."""
 
 
 class Database:
@@ -37,8 +42,11 @@ class Database:
     stores = True
     """Whether what is written stays."""
 
-    def __init__(self, engine: AsyncEngine, sessions: Sessions) -> None:
+    def __init__(
+        self, engine: AsyncEngine, sessions: Sessions, writers: asyncio.Semaphore, seconds: float
+    ) -> None:
         self.engine, self.sessions = engine, sessions
+        self._writers, self._seconds = writers, seconds
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
@@ -57,8 +65,27 @@ class Database:
             async with self.begin() as connection:
                 await connection.execute(statement)
 
-    async def transaction(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
-        """Run work in one transaction, again when it lost against another; commits unless it raises."""
+    async def transaction(
+        self,
+        work: Callable[[AsyncConnection], Awaitable[Result]],
+        places: asyncio.Semaphore | None = None,
+    ) -> Result:
+        """Run work in one transaction, again when it lost against another; commits unless it raises.
+
+        It needs one of the places of writers, or of these: what waits for a lock leaves connections to those who read.
+        """
+        taken = places or self._writers
+        try:
+            async with asyncio.timeout(self._seconds):
+                await taken.acquire()
+        except TimeoutError as error:
+            raise unavailable("Too many changes wait for others; try again later.") from error
+        try:
+            return await self._attempts(work)
+        finally:
+            taken.release()
+
+    async def _attempts(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
         for attempt in range(ATTEMPTS):
             try:
                 async with self.begin() as connection:
@@ -79,7 +106,7 @@ class Database:
 
     def dry_run(self) -> "DryRunDatabase":
         """The same pool, whose transactions are rolled back."""
-        return DryRunDatabase(self.engine, self.sessions)
+        return DryRunDatabase(self.engine, self.sessions, self._writers, self._seconds)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -120,7 +147,13 @@ def new_database(config: ApiConfig, connections: int | None = None) -> Database:
         json_deserializer=orjson.loads,
     )
     sessions = Sessions(engine.sync_engine, options(config), prepare=config.prepare)
-    return Database(engine, sessions)
+    writers = asyncio.Semaphore(places(config, WRITERS))
+    return Database(engine, sessions, writers, config.statement_timeout_seconds)
+
+
+def places(config: ApiConfig, share: float) -> int:
+    """How many connections of the pool are a share of it."""
+    return max(1, int(config.connections * share))
 
 
 def options(config: ApiConfig) -> dict[str, str]:

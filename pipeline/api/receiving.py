@@ -1,29 +1,46 @@
 """Files on their way into the storage of uploads: recorded before they are written, with room kept for them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from secrets import randbelow
 from time import monotonic
+from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql import Executable
 
 from pipeline.api.config import ApiConfig
-from pipeline.api.database import Database, new_database, translated
+from pipeline.api.database import (
+    LOCKED,
+    UPLOADS,
+    Database,
+    new_database,
+    places,
+    sqlstate,
+    translated,
+)
 from pipeline.api.deposit import deposit_of, discard_unneeded
 from pipeline.api.problems import Problem, not_found, unavailable
 from pipeline.api.quota import check_quota, left_for_good
 from pipeline.catalogue import upload_files
 from pipeline.catalogue.database import sync_engine
-from pipeline.deposit import Deposit
+from pipeline.deposit import Deposit, NamelessIncoming
 from pipeline.errors import CatalogueError, DiskFull, TransientError
 
+Result = TypeVar("Result")
+SECONDS_TO_BEGIN = 2.0
+"""For so long an upload waits for the locks that it needs before its file is sent."""
+MILLISECONDS_FOR_A_LOCK = 200
+"""For so long a transaction waits for a lock; then it leaves its connection to another one, and tries again later."""
+SECONDS_BETWEEN_ATTEMPTS = 0.2
 SECONDS_BETWEEN_LOOKS = 2.0
 """For so long the lock of this server is taken for held after it was looked at."""
+AHEAD = 64 * 2**20
+"""Bytes of the disk that are kept for a file beyond those that arrived: who announces much may never send it."""
 FOREIGN = (
     "This server takes no uploads, because its storage of uploads belongs to another catalogue; "
     "its messages tell the operator what to do."
@@ -40,6 +57,7 @@ class Receiver:
         self._connection: AsyncConnection | None = None
         self._holding, self._seen_at = asyncio.Lock(), float("-inf")
         self._is_ours = False
+        self._places = asyncio.Semaphore(places(config, UPLOADS))
         self._releases: set[asyncio.Task[None]] = set()
 
     async def open(self) -> Deposit:
@@ -115,10 +133,33 @@ class Receiver:
             await self._release(deposit, reservation.uri)
             raise
 
+    async def transaction(
+        self,
+        database: Database,
+        work: Callable[[AsyncConnection], Awaitable[Result]],
+        seconds: float | None = None,
+    ) -> Result:
+        """Run work in a transaction, which holds one of few connections only while it gets the locks that it needs.
+
+        Raises Problem 503 where these were not to be had within so many seconds, or those that a query may take.
+        """
+        patience = self._config.statement_timeout_seconds if seconds is None else seconds
+        end = monotonic() + patience
+        while True:
+            try:
+                return await database.transaction(partial(_hasty, work), self._places)
+            except DBAPIError as error:
+                if sqlstate(error) != LOCKED:
+                    raise
+                if monotonic() > end:
+                    raise being_changed() from error
+            await asyncio.sleep(SECONDS_BETWEEN_ATTEMPTS)
+
     async def _release(self, deposit: Deposit, uri: str) -> None:
         """Give a file up and delete it, unless it became an upload; once the database answers."""
         try:
-            await self._database.execute(upload_files.end_receiving(uri, self.number))
+            ended = upload_files.end_receiving(uri, self.number)
+            await self.transaction(self._database, lambda connection: connection.execute(ended))
             await discard_unneeded(self._database, deposit, [uri])
         except Problem:
             task = asyncio.create_task(self._release_later(deposit, uri))
@@ -128,6 +169,13 @@ class Receiver:
     async def _release_later(self, deposit: Deposit, uri: str) -> None:
         await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
         await self._release(deposit, uri)
+
+
+async def _hasty(
+    work: Callable[[AsyncConnection], Awaitable[Result]], connection: AsyncConnection
+) -> Result:
+    await connection.execute(upload_files.wait_for_locks(MILLISECONDS_FOR_A_LOCK))
+    return await work(connection)
 
 
 @dataclass(frozen=True)
@@ -149,7 +197,10 @@ class Reservation:
     source: Destination
     uri: str = field(init=False)
     size: int = 0
-    """Bytes that are reserved."""
+    """Bytes that are reserved of the quota."""
+    arrived: int = field(init=False, default=0)
+    room: int = field(init=False, default=0)
+    """Up to this length the disk has room that nobody else is given."""
 
     def __post_init__(self) -> None:
         self.uri = self.deposit.new_uri()
@@ -157,46 +208,68 @@ class Reservation:
     async def begin(self, size: int) -> None:
         """Record the file; raises Problem 413 or 507 where there is no room for so many bytes."""
         number = self.receiver.number
+        lock = upload_files.lock_source(self.source.id)
         record = upload_files.begin_receiving(self.uri, self.source.id, number, size)
-        if not await self.database.transaction(partial(self._reserve, size, record)):
+        work = partial(self._reserve, size, lock, record)
+        if not await self.receiver.transaction(self.database, work, SECONDS_TO_BEGIN):
             raise not_found("RasterSource")  # it was deleted just now
-        self.size = size
+        self.size, self.room = size, min(size, AHEAD)
 
     async def extend(self, size: int) -> None:
         """Before a file becomes this long; raises Problem 413 or 507 where there is no room."""
+        await self._extend(size)
+        self.arrived = size
+
+    async def _extend(self, size: int) -> None:
         with suppress(Problem):  # a database that is away is needed at the end only
             await self.receiver.hold()
-        if size <= self.size:
-            await asyncio.to_thread(self._check_disk, {self.uri: self.size})
+        if size <= self.room:
+            await asyncio.to_thread(self._check_disk, {self.uri: self.room})
             return
-        record = upload_files.reserve_more(self.uri, self.receiver.number, size)
-        if not await self.database.transaction(partial(self._reserve, size, record)):
+        whole = max(size, self.size)
+        lock = upload_files.lock_file(self.uri, self.receiver.number)
+        record = upload_files.reserve_more(self.uri, self.receiver.number, whole)
+        work = partial(self._reserve, whole, lock, record)
+        try:
+            recorded = await self.receiver.transaction(self.database, work)
+        except Problem as problem:
+            if problem.status != 503 or size > self.size:
+                raise
+            await asyncio.to_thread(self._check_disk, {self.uri: size})
+            return  # a database that is away is needed at the end only
+        if not recorded:
             raise given_up()
-        self.size = size
+        self.size, self.room = whole, min(whole, max(size, self.arrived + AHEAD))
 
-    async def _reserve(self, size: int, record: Executable, connection: AsyncConnection) -> bool:
-        """Whether there was something to record; raises Problem."""
-        await connection.execute(upload_files.reserve_in_turn())
+    async def _reserve(
+        self, size: int, lock: Executable, record: Executable, connection: AsyncConnection
+    ) -> bool:
+        """Whether there was a row to lock, so that this is recorded; raises Problem."""
+        if (await connection.execute(lock)).one_or_none() is None:
+            return False
         await self._check_room(size, size, self.size, connection)
-        return (await connection.execute(record)).one_or_none() is not None
+        await connection.execute(record)
+        return True
 
     async def _check_room(
         self, size: int, to_come: int, kept: int, connection: AsyncConnection
     ) -> None:
-        """Raises Problem 413 or 507 where a file of this size has no room.
+        """Raises Problem 413 or 507 where a file of this size has no room; locks what others may not change meanwhile.
 
         `to_come` are the bytes of it that the disk does not hold yet, `kept` those that are reserved for it.
         """
         left = await left_for_good(self.source.organisation_id, connection)
         check_quota(size, None if left is None else left + kept)
+        await connection.execute(upload_files.reserve_in_turn())
         others = (await connection.execute(upload_files.being_received())).all()
         announced = {row.uri: row.reserved for row in others} | {self.uri: to_come}
-        await asyncio.to_thread(self._check_disk, announced)
+        await asyncio.to_thread(self._check_disk, {self.uri: to_come})  # all of it, by itself
+        await asyncio.to_thread(self._check_disk, announced, AHEAD)
 
-    def _check_disk(self, announced: dict[str, int]) -> None:
-        """Raises Problem 507 where these files would take what the disk must keep free."""
+    def _check_disk(self, announced: dict[str, int], ahead: int | None = None) -> None:
+        """Raises Problem 507 where these files, as far as they are looked ahead, would take what must stay free."""
         try:
-            free = self.deposit.bytes_free(announced)
+            free = self.deposit.bytes_free(announced, ahead)
         except TransientError as error:
             raise refusal(error) from error
         if free is not None and free < self.config.upload_reserve_bytes:
@@ -207,15 +280,32 @@ class Reservation:
 class Trial(Reservation):
     """The same checks for a file of a dry run; nothing is recorded or kept for it."""
 
+    incoming: NamelessIncoming = field(kw_only=True)
+    announced: dict[NamelessIncoming, int] = field(kw_only=True)
+    """The files of all dry runs that are on their way, and how many bytes each will have."""
+
     async def begin(self, size: int) -> None:
-        """Raises Problem 413 or 507 where there is no room for so many more bytes."""
-        check = partial(self._check_room, size, size - self.size, 0)
-        await self.database.transaction(check)
+        """Raises Problem 413 or 507 where there is no room for a file of so many bytes."""
+        self.announced[self.incoming] = self.size = size
+        check = partial(self._check_room, size, size - self.incoming.size, 0)
+        await self.receiver.transaction(self.database, check, SECONDS_TO_BEGIN)
 
     async def extend(self, size: int) -> None:
         """The same before the file becomes this long."""
-        await self.begin(size)
-        self.size = size
+        if size > self.size:
+            await self.begin(size)
+        else:
+            await asyncio.to_thread(self._check_disk, {self.uri: self.size - self.incoming.size})
+
+    def _check_disk(self, announced: dict[str, int], ahead: int | None = None) -> None:
+        """On the disk of the file too, which is another one where the storage is a bucket."""
+        super()._check_disk(announced, ahead)
+        # Their sizes first: what is written meanwhile counts twice, never not at all.
+        to_come = {one: size - one.size for one, size in self.announced.copy().items()}
+        missing = sum(min(AHEAD, max(0, size)) for size in to_come.values())
+        missing = max(missing, to_come[self.incoming])  # all of it, by itself
+        if self.incoming.bytes_free() - missing < self.config.upload_reserve_bytes:
+            raise no_room()
 
 
 def refusal(error: TransientError) -> Problem:
@@ -226,6 +316,13 @@ def refusal(error: TransientError) -> Problem:
 def given_up() -> Problem:
     """503: another server found this one dead, and deleted the file."""
     return unavailable("The file was given up while the database was away; send it again.")
+
+
+def being_changed() -> Problem:
+    """503: something else holds the locks, such as an ingestion or a deletion."""
+    return unavailable(
+        "The raster source or the quota of its organisation is being changed just now; send it again."
+    )
 
 
 def no_room() -> Problem:

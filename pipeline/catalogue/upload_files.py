@@ -18,13 +18,12 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    literal,
     literal_column,
     select,
     text,
     update,
 )
-from sqlalchemy.types import ARRAY, BigInteger, Text
+from sqlalchemy.types import ARRAY, Text
 
 from pipeline.catalogue.database import begin
 from pipeline.catalogue.tables import catalogue_identity, raster_sources, upload_files
@@ -71,27 +70,40 @@ def hold_receiver(number: int) -> TextClause:
     return statement.bindparams(number=number)
 
 
+def wait_for_locks(milliseconds: int) -> TextClause:
+    """Let the statements of a transaction wait no longer than this for a lock."""
+    statement = text("SELECT set_config('lock_timeout', :limit, true)")
+    return statement.bindparams(limit=f"{milliseconds}ms")
+
+
+def lock_source(source_id: int) -> Select[Any]:
+    """Keep a raster source from being deleted until the transaction ends; no row where it is gone."""
+    found = select(raster_sources.c.id).where(raster_sources.c.id == source_id)
+    return found.with_for_update(key_share=True, read=True)
+
+
+def lock_file(uri: str, receiver: int) -> Select[Any]:
+    """Keep the row of a file on its way; no row where it was given up meanwhile."""
+    return select(upload_files.c.uri).where(*_received_by(uri, receiver)).with_for_update()
+
+
 def reserve_in_turn() -> TextClause:
-    """Wait until no other reservation is being made; until the end of the transaction."""
+    """Wait until no other reservation is being made; until the end of the transaction.
+
+    It is the last lock that a transaction takes: whoever waits for a row with it would stop all uploads.
+    """
     return text(f"SELECT pg_advisory_xact_lock({RECEIVING}, {IN_TURN})")
 
 
 def begin_receiving(uri: str, source_id: int, receiver: int, reserved: int) -> Executable:
-    """Record a file that is going to be written, and the bytes that it needs; no row where its source is gone."""
-    found = select(
-        literal(uri), raster_sources.c.id, literal(receiver), literal(reserved, BigInteger)
-    ).where(raster_sources.c.id == source_id)
-    columns = ["uri", "source_id", "receiver", "reserved"]
-    statement = insert(upload_files).from_select(
-        columns, found.with_for_update(key_share=True, read=True)
-    )
-    return statement.returning(upload_files.c.uri)
+    """Record a file that is going to be written, and the bytes that it needs; its source is locked."""
+    values = {"uri": uri, "source_id": source_id, "receiver": receiver, "reserved": reserved}
+    return insert(upload_files).values(values)
 
 
 def reserve_more(uri: str, receiver: int, reserved: int) -> Executable:
-    """Need more bytes than before; no row where it was given up meanwhile."""
-    statement = update(upload_files).where(*_received_by(uri, receiver)).values(reserved=reserved)
-    return statement.returning(upload_files.c.uri)
+    """Need more bytes than before; its row is locked."""
+    return update(upload_files).where(*_received_by(uri, receiver)).values(reserved=reserved)
 
 
 def end_receiving(uri: str, receiver: int) -> Executable:

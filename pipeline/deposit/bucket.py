@@ -113,7 +113,7 @@ class BucketDeposit:
         assert key is not None, uri
         return BucketIncoming(self.bucket, key)
 
-    def bytes_free(self, announced: Mapping[str, int]) -> None:
+    def bytes_free(self, announced: Mapping[str, int], ahead: int | None = None) -> None:
         """A bucket has no disk that could be full."""
 
     def holds(self, uri: str) -> bool:

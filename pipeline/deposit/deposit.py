@@ -63,8 +63,11 @@ class Deposit(Protocol):
     def receive(self, uri: str) -> Incoming:
         """A new, empty file of a new URI; raises TransientError when it cannot be made."""
 
-    def bytes_free(self, announced: Mapping[str, int]) -> int | None:
-        """Bytes that the disk has left once these files have so many bytes; None without a disk of ours."""
+    def bytes_free(self, announced: Mapping[str, int], ahead: int | None = None) -> int | None:
+        """Bytes that the disk has left once these files have so many bytes; None without a disk of ours.
+
+        With `ahead` each counts for no more than this beyond what it has now.
+        """
 
     def holds(self, uri: str) -> bool:
         """Whether a file is one of ours, by its name."""

@@ -94,10 +94,11 @@ class FolderDeposit:
             _make(self.folder)
         return FolderIncoming(path, uri)
 
-    def bytes_free(self, announced: Mapping[str, int]) -> int:
+    def bytes_free(self, announced: Mapping[str, int], ahead: int | None = None) -> int:
         """What users other than root may write, without what these files are still to get."""
         # Their sizes first: what is written meanwhile counts twice, never not at all.
-        missing = sum(max(0, size - self._size(uri)) for uri, size in announced.items())
+        to_come = (max(0, size - self._size(uri)) for uri, size in announced.items())
+        missing = sum(size if ahead is None else min(size, ahead) for size in to_come)
         with translated():
             disk = os.statvfs(_nearest(self.folder))
         return disk.f_bavail * disk.f_frsize - missing

@@ -40,9 +40,15 @@ class NamelessIncoming:
 
     def write(self, data: bytes | memoryview) -> None:
         """Append; raises TransientError when the disk is full."""
-        self.size += len(data)
         with translated():
             self._file.write(data)
+        self.size += len(data)
+
+    def bytes_free(self) -> int:
+        """What users other than root may write to its disk."""
+        with translated():
+            disk = os.fstatvfs(self._file.fileno())
+        return disk.f_bavail * disk.f_frsize
 
     def keep(self) -> None:
         """Return when others can read all of it."""

@@ -2,8 +2,10 @@
 
 import json
 import re
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -23,10 +25,11 @@ from pipeline.raster import ReadingPool, ReadOptions
 from pipeline.serving import TryUpload
 from pipeline.settings import Settings
 from pipeline.uploading import Worker, process_waiting
-from tests.api.conftest import SOURCES, As, client_of
+from tests.api.conftest import SOURCES, As, client_of, until
 from tests.api.test_pages import BROWSER, sign_in, token_of
 from tests.database import rows
 from tests.factory import write_raster
+from tests.serving import HEAD
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 WRITES = [
@@ -250,6 +253,63 @@ def test_an_organisation_whose_files_take_long_does_not_hold_up_another(
         assert not any(one.done() for one in waiting)
         ended.set()
         assert [one.result().status_code for one in waiting] == [200] * 3
+
+
+def test_dry_runs_of_an_organisation_are_few_and_end_with_their_clients(
+    database_url: str, folder: Path, people: dict[str, str], owner: str
+) -> None:
+    reading, ended = Event(), Event()
+
+    def judge(_: TrialUpload) -> int:
+        reading.set()  # as a file that takes long to read
+        ended.wait()
+        return 0
+
+    config = ApiConfig(database_url, uploads=str(folder), try_upload=judge)
+    with client_of(config) as client, ThreadPoolExecutor(1) as threads:
+        client.auth = BasicAuth("__key__", people["admin"])
+        body = {"name": "a", "organisation": owner}
+        url = client.post(SOURCES, json=body).json()["url"]
+        try:
+            first = threads.submit(try_out, client, url, b"x")
+            reading.wait()
+            with ExitStack() as stack:
+                for number in range(3):
+                    stack.enter_context(trying(client, url, people["admin"]))
+                    until(lambda: nameless(folder) == number + 2)  # noqa: B023
+                answer = try_out(client, url, b"x")
+                assert answer.status_code == 503
+                assert answer.headers["Retry-After"]
+                assert answer.json()["detail"].startswith("4 dry runs of this organisation")
+                assert nameless(folder) == 4
+            until(lambda: nameless(folder) == 1)
+            assert not first.done()
+        finally:
+            ended.set()
+        assert first.result().status_code == 200
+        assert try_out(client, url, b"x").status_code == 200
+        assert nameless(folder) == 0
+
+
+def trying(client: Client, url: str, key: str) -> socket.socket:
+    """A connection on which a whole dry run was sent."""
+    connection = socket.create_connection((client.base_url.host, client.base_url.port or 0))
+    body = HEAD + b"x\r\n--b--\r\n"
+    head = (
+        f"POST {url[url.index('/api') :]}data/?dry-run HTTP/1.1\r\nHost: x\r\nusername: __key__\r\n"
+        f"password: {key}\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    connection.sendall(head.encode() + body)
+    return connection
+
+
+def nameless(folder: Path) -> int:
+    """How many files without a name this process, whose thread the server is, has open in a folder."""
+    links = []
+    for one in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            links.append(str(one.readlink()))
+    return sum(link.startswith(f"{folder}/") and link.endswith("(deleted)") for link in links)
 
 
 def test_a_dry_run_of_a_page_says_so_and_writes_nothing(

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from httpx import Client
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.people import grant_role
@@ -280,3 +280,121 @@ def test_a_file_that_was_given_up_while_the_database_was_away_is_refused_and_gon
     assert post(large, url, MIB).status_code == 200  # the lock is held again
     assert sweep(engine, deposit) != stored(deposit)
     assert len(stored(deposit)) == 1
+
+
+@contextmanager
+def locked(engine: Engine, url: str) -> Iterator[None]:
+    """Something changes a raster source, as an ingestion of many files does."""
+    with engine.begin() as connection:
+        query = text("SELECT FROM raster_sources WHERE uuid = CAST(:uuid AS uuid) FOR UPDATE")
+        connection.execute(query, {"uuid": url.rstrip("/").rpartition("/")[2]})
+        yield
+
+
+def test_a_locked_source_stops_neither_other_uploads_nor_those_who_read(
+    source: Source, large: Client, engine: Engine
+) -> None:
+    changing, other = source(), source()
+    with ThreadPoolExecutor(24) as threads:
+        with locked(engine, changing):
+            waiting = [threads.submit(post, large, changing, MIB) for _ in range(12)]
+            writing = [
+                threads.submit(large.patch, path_of(changing), json={"name": "b"})
+                for _ in range(12)
+            ]
+            until(lambda: wait_for_locks(engine) >= 4)
+            assert post(large, other, MIB).status_code == 200
+            assert large.get("/health/").status_code == 200
+            refused = [one.result() for one in waiting]
+        assert [one.result().status_code for one in writing] == [200] * 12
+    assert [one.status_code for one in refused] == [503] * 12
+    assert all(one.headers["Retry-After"] and "changed just now" in one.text for one in refused)
+    assert on_their_way(engine) == 0
+
+
+def test_what_was_sent_waits_for_a_locked_source_and_no_other_upload_waits_with_it(
+    source: Source, large: Client, engine: Engine, people: dict[str, str]
+) -> None:
+    changing, other = source(), source()
+    with ExitStack() as stack:
+        sent = [
+            stack.enter_context(sending(large, changing, people["admin"], MIB)) for _ in range(12)
+        ]
+        until(lambda: on_their_way(engine) == 12)
+        with locked(engine, changing):
+            for connection in sent:
+                connection.sendall(bytes(MIB) + TAIL)
+            until(lambda: wait_for_locks(engine) >= 1)
+            assert post(large, other, MIB).status_code == 200
+            assert large.get("/health/").status_code == 200
+            assert on_their_way(engine) == 12
+        assert [answer_of(one) for one in sent] == [b"HTTP/1.1 200 OK"] * 12
+
+
+def wait_for_locks(engine: Engine) -> int:
+    found: int = run(
+        engine,
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE wait_event_type = 'Lock' AND datname = current_database()",
+    ).scalar_one()
+    return found
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "not declared"])
+def test_a_dry_run_leaves_the_reserve_of_the_disk_that_its_file_lies_on(
+    source: Source, disk: Path, database_url: str, deposit: FolderDeposit,
+    people: dict[str, str], monkeypatch: pytest.MonkeyPatch, *, declared: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("tempfile.tempdir", str(disk))
+    url = f"{path_of(source())}data/?dry-run"
+    config = ApiConfig(
+        database_url,
+        uploads=str(deposit.folder),
+        upload_reserve_bytes=RESERVE,
+        try_upload=lambda _: 0,
+    )
+    with client_of(config) as client, lowest_free(disk) as seen:
+        client.auth = ("__key__", people["admin"])
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+
+        def sent(size: int) -> int:
+            body = b"".join(stream(size)) if declared else stream(size)
+            return client.post(url, content=body, headers=headers).status_code
+
+        assert sent(MIB) == 200
+        shutil.rmtree(deposit.folder)  # so that the file lies among the temporary ones
+        assert sent(DISK - RESERVE + MIB) == 507
+        assert sent(DISK - RESERVE - MIB) == 200
+    assert seen[0] >= RESERVE
+
+
+def test_who_announces_much_and_sends_little_keeps_the_disk_from_nobody(
+    source: Source, small: Client, disk: Path, engine: Engine, people: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("pipeline.api.receiving.AHEAD", 2 * MIB, raising=False)
+    slow, quick = source(), source()
+    with sending(small, slow, people["admin"], DISK - RESERVE - MIB) as connection:
+        connection.sendall(bytes(80))
+        until(lambda: on_their_way(engine) == 1)
+        with lowest_free(disk) as seen:
+            assert post(small, quick, 8 * MIB).status_code == 200
+            assert post(small, quick, 2 * MIB).status_code == 507
+            connection.sendall(bytes(DISK - RESERVE - MIB - 80) + TAIL)
+            assert answer_of(connection).startswith(b"HTTP/1.1 507 ")
+    assert seen[0] >= RESERVE
+
+
+def test_files_that_are_longer_than_what_is_kept_ahead_leave_the_reserve_free_together(
+    source: Source, small: Client, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.api.receiving.AHEAD", 2 * MIB, raising=False)
+    sources = [source() for _ in range(4)]
+    with lowest_free(disk) as seen, ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda url: post(small, url, 7 * MIB), sources))
+    statuses = [answer.status_code for answer in answers]
+    assert set(statuses) <= {200, 507}
+    assert 507 in statuses
+    assert seen[0] >= RESERVE
+    until(lambda: free(disk) > DISK - MIB - 7 * MIB * statuses.count(200))
+    assert post(small, sources[0], DISK - RESERVE + MIB).status_code == 507
