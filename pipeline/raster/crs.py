@@ -9,6 +9,7 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError, ProjError
 
 from pipeline.errors import MissingCRS, UnsupportedCRS
+from pipeline.raster.crspaths import require_no_path
 from pipeline.raster.facts import Notice
 
 _BLANK_NAMES = (
@@ -88,6 +89,7 @@ def horizontal(wkt: str | None) -> HorizontalCRS:
 
 
 def _parse(wkt: str) -> CRS:
+    require_no_path(wkt)
     try:
         return CRS.from_user_input(wkt)
     except CRSError as error:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
+from pipeline.raster.crspaths import require_no_path
 from pipeline.raster.facts import Notice
 from pipeline.raster.tags import (
     GEO_ASCII_PARAMETERS,
@@ -68,6 +69,11 @@ def _parsed(order: str, raw: bytes, raw_doubles: bytes, text: str) -> Keys:
         elif place == GEO_ASCII_PARAMETERS:
             keys[key] = text[value : value + count]
     return MappingProxyType(keys)
+
+
+def require_no_path_in_keys(main: Directory) -> None:
+    """Raises UnsupportedCRS where a text, in which GDAL may find WKT, names a path."""
+    require_no_path(main.raw(GEO_ASCII_PARAMETERS).replace(b"\0", b"").decode("latin-1"))
 
 
 def name_a_crs(keys: Keys) -> bool:

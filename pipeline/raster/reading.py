@@ -22,6 +22,7 @@ from pipeline.raster.facts import (
     RasterFile,
     ReadOptions,
 )
+from pipeline.raster.geokeys import require_no_path_in_keys
 from pipeline.raster.georeference import place
 from pipeline.raster.grid import FileCRS
 from pipeline.raster.gridtags import grid_origin
@@ -149,6 +150,8 @@ def _found(header: _Header, assigned: Assigned) -> _Found:
 def _look(header: _Header, known: Placement | None) -> _Found:
     """Open a file by GDAL; what is known of its place is not asked for."""
     main, placed = header.main, known is not None
+    if not placed:
+        require_no_path_in_keys(main)
     with open_dataset(header.opened, placed=placed, sources=header.sources) as (dataset, warnings):
         elsewhere = names_overviews(dataset, warnings)
         sidecars = _used(header, dataset, elsewhere=elsewhere)

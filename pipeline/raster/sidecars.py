@@ -1,14 +1,19 @@
 """Reads what GDAL's sidecar x.tif.aux.xml replaces in a file, as GDAL reads it too."""
 
-from collections.abc import Mapping
+from codecs import BOM_UTF8
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
 from pipeline.errors import NotAFile, NotFound, OverBudget, PermissionDenied, Unreadable
+from pipeline.raster.crspaths import require_no_path
 from pipeline.raster.facts import Budget, Notice
 from pipeline.raster.opened import Opened
 
 WORLD_FILES = (".tfw", ".tifw", ".tiffw", ".wld", ".tab")
+
+_OF_CRS = ("srs", "wkt", "projection")
+"""Elements and attributes that hold a CRS, in small letters."""
 
 _UNREADABLE = (NotAFile, NotFound, PermissionDenied, Unreadable)
 
@@ -34,7 +39,7 @@ class Auxiliary:
 
 
 def read_auxiliary(opened: Opened, budget: Budget) -> Auxiliary:
-    """Raises OverBudget for a sidecar that is larger than a tag may be."""
+    """Raises OverBudget for a sidecar that is larger than a tag may be, UnsupportedCRS where its CRS names a path."""
     name = f"{opened.file.name}.aux.xml".lower()
     for sidecar in opened.file.sidecars:
         if sidecar.lower() == name:
@@ -50,10 +55,13 @@ def _parsed(opened: Opened, name: str, budget: Budget) -> Auxiliary:
             text = file.read(0, file.size, file.size)
         # expat bounds what entities may grow to, and the budget bounds the rest.
         root = ElementTree.fromstring(text)  # noqa: S314
+        definitions = _definitions(text)
     except (*_UNREADABLE, OSError, ElementTree.ParseError) as error:
         opened.hide(name)  # GDAL may read a part of it
         notice = Notice("sidecar_unreadable", f"the sidecar {name} is not read: {error}")
         return Auxiliary(notices=(notice,))
+    for definition in definitions:
+        require_no_path(definition)
     return Auxiliary(
         crs=bool(root.findtext("SRS", "").strip() or _esri_crs(root) or _points_crs(root)),
         transform=bool(root.findtext("GeoTransform", "").strip()),
@@ -62,6 +70,24 @@ def _parsed(opened: Opened, name: str, budget: Budget) -> Auxiliary:
         area_or_point=_area_or_point(root),
         nodata=_nodata(root),
     )
+
+
+def _definitions(text: bytes) -> list[str]:
+    """Every text that GDAL may take for a CRS. GDAL knows neither encodings nor entities nor the case of names.
+
+    Raises ParseError for XML in which GDAL may see other elements.
+    """
+    if b"<!DOCTYPE" in text.upper():
+        raise ElementTree.ParseError("it has a document type, which GDAL does not write")
+    parser = ElementTree.XMLParser(encoding="latin-1")  # noqa: S314
+    return [*_of_crs(ElementTree.fromstring(text.removeprefix(BOM_UTF8), parser))]  # noqa: S314
+
+
+def _of_crs(root: ElementTree.Element) -> Iterator[str]:
+    for element in root.iter():
+        if element.tag.lower() in _OF_CRS:
+            yield "".join(element.itertext())
+        yield from (value for name, value in element.items() if name.lower() in _OF_CRS)
 
 
 def _esri_crs(root: ElementTree.Element) -> str:
