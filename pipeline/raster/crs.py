@@ -74,8 +74,8 @@ def horizontal(wkt: str | None) -> HorizontalCRS:
     """
     if not wkt:
         raise MissingCRS(
-            "the raster has no CRS; say the right one, EPSG:CODE, as crs of its definition, of the command line or of the "
-            "upload, or set it, for example with gdal_edit.py -a_srs EPSG:CODE FILE"
+            "the raster has no CRS; say the right one, EPSG:CODE, as crs of its definition, of the command line or "
+            "of the upload, or set it, for example with gdal_edit.py -a_srs EPSG:CODE FILE"
         )
     part = _horizontal_part(_parse(wkt))
     plain = _without_bound(part)
