@@ -123,7 +123,7 @@ def test_a_refusal_warns_too(client: Client) -> None:
 
 
 def test_a_write_warns_too(as_: As, owner: str) -> None:
-    answer = as_("admin").post(f"{SOURCES}?dryrun", json={"name": "a", "organisation": owner})
+    answer = as_("admin").post(f"{SOURCES}?dyr-run", json={"name": "a", "organisation": owner})
     assert answer.headers["warning"].endswith('the nearest known one is dry-run."')
 
 

@@ -178,6 +178,7 @@ def test_a_right_that_the_role_lacks_is_one_sentence(
     url = new("OWNER ordinary")
     administer(cluster, "own", "CREATE EXTENSION postgis")
     run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=url)
+    administer(cluster, "own", "REVOKE ordinary FROM another")  # which another test grants
     for command in (["user", "list"], ["db", "migrate"]):
         assert "lacks a right" in sentence(cluster.url("own", "another"), *command)
     administer(cluster, "own", "REVOKE TEMPORARY ON DATABASE own FROM public, ordinary")

@@ -4,7 +4,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from signal import SIGINT
 from typing import Any
@@ -134,6 +134,10 @@ def test_ctrl_c_ends_a_flow_and_its_own_server_without_a_traceback(
 ) -> None:
     with at_work(engine, tmp_path, changes) as process:
         os.killpg(process.pid, SIGINT)  # as a terminal does: to all processes of the command
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(
+                60
+            )  # or else the lock goes, and the flow may be through before it sees the signal
     _, printed = process.communicate()
     assert but_progress(printed) == []
     assert process.returncode == 130

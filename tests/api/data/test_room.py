@@ -138,7 +138,9 @@ def test_files_that_are_sent_at_the_same_time_leave_the_reserve_free_together(
             threads.map(lambda url: post(small, url, 2 * MIB, declared=declared), sources)
         )
     statuses = [answer.status_code for answer in answers]
-    assert set(statuses) == {200, 507}
+    # files of unknown length may all reach the reserve before one of them is whole
+    assert {507} <= set(statuses) <= {200, 507}
+    assert 200 in statuses or not declared
     assert seen[0] >= RESERVE
     assert 2 * MIB * statuses.count(200) == sum(
         path.stat().st_size for path in disk.rglob("raster.tif")
