@@ -28,7 +28,7 @@ soak: ## what the suite runs shortened (kills, load), at full length
 
 fuzz: ## 20,000 mutated headers, each of which must give a record or a clean refusal
 	@./setup.sh requirements-dev.lock
-	$(BIN)/python -m tests.fuzz 20000
+	$(BIN)/python -m tests.support.fuzz 20000
 
 schema: ## docs/sources.schema.json anew, from the models
 	$(BIN)/python -m pipeline.cli sources schema > docs/sources.schema.json

@@ -18,8 +18,8 @@ import httpx
 from register import COMMAND, private_home
 from sqlalchemy import text
 
-from pipeline.catalogue.database import sync_engine
-from pipeline.ports import free_port
+from pipeline.cli.ports import free_port
+from pipeline.database.engine import sync_engine
 
 SLOW = "(?=(.{0,100}){0,100}x)(?!(.{0,100}){0,100}y)z"
 LIST = "/api/v4/rastersources/?in_bbox=4.1,51.1,4.11,51.11"

@@ -20,10 +20,10 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from pipeline.catalogue.database import sync_engine
-from pipeline.catalogue.local import default_home, private_cluster
-from pipeline.catalogue.migrations import migrate
-from pipeline.catalogue.tables import organisations, raster_sources
+from pipeline.database.engine import sync_engine
+from pipeline.database.migrations import migrate
+from pipeline.database.private_cluster.cluster import default_home, private_cluster
+from pipeline.database.tables import organisations, raster_sources
 
 CLIENTS = 8
 SECONDS = 3.0

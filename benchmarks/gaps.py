@@ -17,9 +17,9 @@ from pyproj import CRS
 from register import private_home
 from sqlalchemy import Engine, text
 
-from pipeline.catalogue.database import sync_engine
 from pipeline.catalogue.gaps import gaps
-from pipeline.catalogue.local import private_cluster
+from pipeline.database.engine import sync_engine
+from pipeline.database.private_cluster.cluster import private_cluster
 
 T = TypeVar("T")
 

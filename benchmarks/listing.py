@@ -16,7 +16,7 @@ import obstore
 from obstore.store import S3Store
 from register import COMMAND, measured, private_home
 
-from tests.s3 import Bucket, new_bucket, seaweed
+from tests.support.s3 import Bucket, new_bucket, seaweed
 
 CONFIG = """
 [[source]]

@@ -16,9 +16,9 @@ from pathlib import Path
 from distributed import LocalCluster
 from register import make_files
 
-from pipeline.ingest import Reader
+from pipeline.cli.runners import Runner, reading
+from pipeline.ingest.register import Reader
 from pipeline.raster import ReadOptions, read
-from pipeline.runners import Runner, reading
 from pipeline.settings import Settings
 from pipeline.storage import StoredFile, list_files, named_place
 

@@ -10,12 +10,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from flows.schedule import serve
-from flows.server import ServerAway, prefect_server, prepare
-from pipeline import lifeline
-from pipeline.catalogue.local import make_folder
-from pipeline.cli import fail
-from pipeline.commands.options import (
+from flows.schedules.prefect_server import ServerAway, prefect_server, prepare
+from flows.schedules.schedule import serve
+from pipeline.cli import shutdown
+from pipeline.cli.bootstrap import home_folder, prefect_at
+from pipeline.cli.main import fail
+from pipeline.cli.options import (
     DEFAULT_CONFIG,
     AcceptMissing,
     ConfigFile,
@@ -26,10 +26,10 @@ from pipeline.commands.options import (
     ReadBy,
     Scheduler,
 )
-from pipeline.entry import home_folder, prefect_at
+from pipeline.cli.terminal import complain
+from pipeline.database.private_cluster.cluster import make_folder
 from pipeline.errors import CatalogueError, RastersourcesError
 from pipeline.settings import settings, take_unknown
-from pipeline.terminal import complain
 
 app = typer.Typer(
     help="The flows of rastersources.", pretty_exceptions_enable=False, rich_markup_mode=None
@@ -100,7 +100,7 @@ def schedule(
     The schedules are deployments on the Prefect server of PREFECT_API_URL, or on one of our own.
     """
     if end_with_input:
-        lifeline.end_with_input()
+        shutdown.end_with_input()
     with suppress(KeyboardInterrupt):
         serve(config.absolute(), made_home(), port or prefect_at(settings())[0], create=create)
 
@@ -116,7 +116,7 @@ def deploy(
         sentence = "say where your Prefect server is, for example PREFECT_API_URL=http://127.0.0.1:4200/api"
         raise CatalogueError(sentence)
     prepare(made_home())
-    from flows.deploy import deploy as make
+    from flows.schedules.deploy import deploy as make
 
     make(config.absolute(), pool, create=create)
 
@@ -138,7 +138,7 @@ def uploads() -> None:
 def reached_server() -> Iterator[None]:
     """A Prefect server for the run of a flow; raises ServerAway when it does not answer, at first or later."""
     with prefect_server(made_home()):
-        from flows.answering import answering, require_server
+        from flows.schedules.server_errors import answering, require_server
 
         # while a server is away Prefect's logging complains about itself, between our own lines
         logging.raiseExceptions = False
@@ -165,7 +165,7 @@ def made_home() -> Path:
 
 if __name__ == "__main__":
     try:
-        with lifeline.ended_in_order_by_signals():
+        with shutdown.ended_in_order_by_signals():
             app()
     except ServerAway as error:
         leave(f"{error}; start it, then run this again")

@@ -13,12 +13,12 @@ from time import monotonic
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.ingestion import conclude, end, with_reason, write_as_task
-from pipeline.entry import catalogue, conditions
-from pipeline.ingest import Run, register_all, work_of_config
-from pipeline.runners import Runner, reading
+from flows.shared import conclude, end, with_reason, write_as_task
+from pipeline.cli.bootstrap import catalogue, conditions
+from pipeline.cli.runners import Runner, reading
+from pipeline.ingest.progress import watching
+from pipeline.ingest.register import Run, register_all, work_of_config
 from pipeline.settings import settings
-from pipeline.watching import watching
 
 
 def run(

@@ -8,16 +8,16 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from sqlalchemy import Engine
 
-from flows.ingestion import conclude, end, with_reason, write_as_task
-from flows.missed import skip_missed
+from flows.schedules.missed import skip_missed
+from flows.shared import conclude, end, with_reason, write_as_task
 from pipeline.catalogue.served_configs import may_create
-from pipeline.entry import catalogue, conditions
-from pipeline.ingest import Run
-from pipeline.printing import pruned
-from pipeline.runners import Runner, reading
+from pipeline.cli.bootstrap import catalogue, conditions
+from pipeline.cli.output import pruned
+from pipeline.cli.runners import Runner, reading
+from pipeline.ingest.progress import watching
+from pipeline.ingest.register import Run
+from pipeline.ingest.sync import chosen, prune_all, sync_all, works_of_config
 from pipeline.settings import settings
-from pipeline.syncing import chosen, prune_all, sync_all, works_of_config
-from pipeline.watching import watching
 
 
 @dataclass(frozen=True)

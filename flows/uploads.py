@@ -5,13 +5,13 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows.ingestion import escape, with_reason
+from flows.shared import escape, with_reason
 from pipeline.catalogue.upload_files import sweep, take_up
 from pipeline.catalogue.uploads import Settled
-from pipeline.entry import catalogue, upload_worker
+from pipeline.cli.bootstrap import catalogue, upload_worker
 from pipeline.errors import CatalogueError, RastersourcesError
+from pipeline.ingest.uploads import process_all
 from pipeline.settings import settings
-from pipeline.uploading import process_all
 
 
 def run() -> int:

@@ -49,7 +49,7 @@ class Settings(BaseSettings):
 
     home: Path | None = None
     """Folder of the private cluster, logs and uploads; None: `.rastersources` in the checkout where PostgreSQL
-    can work there, see `pipeline.catalogue.local`."""
+    can work there, see `pipeline.database.private_cluster.cluster`."""
     database_url: str | None = None
     """postgresql://...; None: the private cluster."""
     prepare: bool = True
@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     workers: int = Field(default=2, ge=1, le=256)
     """Processes that read files."""
     runner: Literal["processes", "threads", "dask"] = "processes"
-    """Where files are read; see `pipeline.runners`."""
+    """Where files are read; see `pipeline.cli.runners`."""
     scheduler: str | None = None
     """Address of the Dask scheduler, such as tcp://10.0.0.5:8786."""
     batch_size: int = Field(default=500, ge=1, le=100_000)

@@ -13,14 +13,14 @@ from psycopg import sql
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
-from pipeline.catalogue.database import sync_engine
-from pipeline.catalogue.local import default_home, private_cluster
-from pipeline.catalogue.migrations import migrate
+from pipeline.database.engine import sync_engine
+from pipeline.database.migrations import migrate
+from pipeline.database.private_cluster.cluster import default_home, private_cluster
 from pipeline.raster import ReadingPool
-from pipeline.storage.objects import store_of
-from tests.dropfolder import Site, new_site
-from tests.proxy import Proxy, proxy
-from tests.s3 import Bucket, Server, new_bucket, seaweed
+from pipeline.storage.s3 import store_of
+from tests.support.drop_folder import Site, new_site
+from tests.support.proxy import Proxy, proxy
+from tests.support.s3 import Bucket, Server, new_bucket, seaweed
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

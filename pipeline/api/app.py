@@ -13,14 +13,14 @@ from starlette.routing import Route
 
 from pipeline.api.auth import COOKIE, session_caller
 from pipeline.api.config import ApiConfig
-from pipeline.api.costly import CostlyQueries
+from pipeline.api.costly_filters import CostlyQueries
 from pipeline.api.database import new_database
 from pipeline.api.endpoint import Api, refusal, render, wants_html
 from pipeline.api.links import prefix_of
 from pipeline.api.middleware import Cors, Faults, Metrics, MetricsPage, PathPrefix, SecurityHeaders
 from pipeline.api.pages import show_problem
 from pipeline.api.problems import Problem
-from pipeline.api.receiving import Receiver
+from pipeline.api.receive_upload import Receiver
 from pipeline.api.routes import routes
 from pipeline.catalogue.access import ANONYMOUS
 

@@ -14,7 +14,7 @@ from pipeline.api.database import Database
 from pipeline.api.links import base_of
 from pipeline.api.problems import forbidden, login_required
 from pipeline.catalogue.access import ANONYMOUS, Caller
-from pipeline.catalogue.people import KEY, caller_by_key, caller_by_session, caller_from, digest
+from pipeline.catalogue.users import KEY, caller_by_key, caller_by_session, caller_from, digest
 
 KEY_USER = "__key__"
 COOKIE = "rastersources_session"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.deposit import TrialUpload
+    from pipeline.storage.uploads import TrialUpload
 
 
 @dataclass(frozen=True)

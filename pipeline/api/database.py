@@ -14,8 +14,8 @@ from sqlalchemy.sql import Executable
 
 from pipeline.api.config import ApiConfig
 from pipeline.api.problems import Problem, unavailable
-from pipeline.catalogue.database import OPTIONS, sqlalchemy_url
-from pipeline.catalogue.pooling import Sessions
+from pipeline.database.engine import OPTIONS, sqlalchemy_url
+from pipeline.database.poolers import Sessions
 
 Result = TypeVar("Result")
 CANCELLED = "57014"

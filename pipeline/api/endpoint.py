@@ -15,13 +15,11 @@ from starlette.types import Receive, Scope, Send
 from pipeline.api.auth import SAFE, authenticate, check_write, require_login
 from pipeline.api.body import FORM, JSON, Body, media_type, read_page_form
 from pipeline.api.config import ApiConfig
-from pipeline.api.costly import CostlyQueries
+from pipeline.api.costly_filters import CostlyQueries
 from pipeline.api.database import Database
-from pipeline.api.deletion import Question
-from pipeline.api.fields import Field
+from pipeline.api.dry_run_uploads import Trials
 from pipeline.api.links import Links, base_of
 from pipeline.api.pages import Form, refused_form, show_answer, show_question, written_forms
-from pipeline.api.parameters import FORMATS, Parameter, is_dry_run, parse_format, parse_query
 from pipeline.api.problems import Problem, forbidden, method_not_allowed, not_found, unavailable
 from pipeline.api.query_help import (
     PAGE_METHOD,
@@ -30,8 +28,10 @@ from pipeline.api.query_help import (
     unknown_parameters,
     warning,
 )
-from pipeline.api.receiving import Receiver
-from pipeline.api.trials import Trials
+from pipeline.api.query_string import FORMATS, Parameter, is_dry_run, parse_format, parse_query
+from pipeline.api.receive_upload import Receiver
+from pipeline.api.resources.field import Field
+from pipeline.api.views.confirm_delete import Question
 from pipeline.catalogue.access import Caller
 from pipeline.catalogue.filters import Filter
 from pipeline.catalogue.lookups import BadValue, parse_uuid

@@ -3,9 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pipeline.api.contents import json_content, written_contents
 from pipeline.api.endpoint import Endpoint
-from pipeline.api.fields import (
+from pipeline.api.links import API
+from pipeline.api.media_types import json_content, written_contents
+from pipeline.api.problems import REASONS
+from pipeline.api.query_string import DRY_RUN, FORMAT
+from pipeline.api.resources.field import (
     LINK,
     STRING,
     UUID,
@@ -14,10 +17,7 @@ from pipeline.api.fields import (
     WRITTEN_TEXT,
     Field,
 )
-from pipeline.api.generic import ReadDetail, ReadList
-from pipeline.api.links import API
-from pipeline.api.parameters import DRY_RUN, FORMAT
-from pipeline.api.problems import REASONS
+from pipeline.api.views.list_detail import ReadDetail, ReadList
 
 Schema = dict[str, Any]
 TITLE = "rastersources"

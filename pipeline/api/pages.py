@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from pipeline.api.endpoint import Answer, Call, Endpoint
-    from pipeline.api.fields import Field
+    from pipeline.api.resources.field import Field
 
 FOLDER = Path(__file__).parent
 POLICY = (

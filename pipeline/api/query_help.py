@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from pipeline.api.parameters import DRY_RUN, FORMAT, is_dry_run_name
+from pipeline.api.query_string import DRY_RUN, FORMAT, is_dry_run_name
 from pipeline.catalogue.filters import Filter, by_parameter
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.api.problems import Problem
-from pipeline.catalogue import data
+from pipeline.catalogue import source_data
 
 
 def bytes_left(rows: Sequence[Any]) -> int | None:
@@ -23,12 +23,12 @@ def check_quota(size: int, left: int | None) -> None:
 
 async def left_for_good(organisation_id: int, connection: AsyncConnection) -> int | None:
     """The bytes that are left until the transaction ends: others that want some wait for it."""
-    await connection.execute(data.lock_organisation(organisation_id))
-    return bytes_left((await connection.execute(data.storage_of(organisation_id))).all())
+    await connection.execute(source_data.lock_organisation(organisation_id))
+    return bytes_left((await connection.execute(source_data.storage_of(organisation_id))).all())
 
 
 async def check_move(source_id: int, organisation_id: int, connection: AsyncConnection) -> None:
     """Raises Problem 413 where an organisation has no room for a raster source and what waits for it."""
-    size = (await connection.execute(data.size_of(source_id))).scalar_one()
+    size = (await connection.execute(source_data.size_of(source_id))).scalar_one()
     if size:
         check_quota(size, await left_for_good(organisation_id, connection))

@@ -6,14 +6,12 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
-from pipeline.api.changes import Changes
-from pipeline.api.data import Data
-from pipeline.api.dependents import LABEL_TYPES, LAYERS, SCENARIOS
-from pipeline.api.documentation import Docs, OpenApi
 from pipeline.api.endpoint import Api, Endpoint
-from pipeline.api.generic import ReadDetail, ReadList, WriteDetail, WriteList
 from pipeline.api.links import API
-from pipeline.api.neighbours import (
+from pipeline.api.pages import FOLDER
+from pipeline.api.resources.layers import LABEL_TYPES, LAYERS, SCENARIOS
+from pipeline.api.resources.raster_sources import RASTER_SOURCES
+from pipeline.api.resources.read_only import (
     CONTRACTS,
     FILES,
     ORGANISATIONS,
@@ -22,9 +20,10 @@ from pipeline.api.neighbours import (
     UPLOADS,
     USERS,
 )
-from pipeline.api.pages import FOLDER
-from pipeline.api.rastersources import RASTER_SOURCES
-from pipeline.api.related import (
+from pipeline.api.views.change_feed import Changes
+from pipeline.api.views.docs import Docs, OpenApi
+from pipeline.api.views.list_detail import ReadDetail, ReadList, WriteDetail, WriteList
+from pipeline.api.views.related import (
     LOGIN,
     LOGOUT,
     Bootstrap,
@@ -36,7 +35,8 @@ from pipeline.api.related import (
     Root,
     UserOrganisations,
 )
-from pipeline.api.signin import SignIn, SignOut
+from pipeline.api.views.sign_in import SignIn, SignOut
+from pipeline.api.views.source_data import Data
 
 EDITABLE = (RASTER_SOURCES, LAYERS, LABEL_TYPES, SCENARIOS)
 LISTS = (

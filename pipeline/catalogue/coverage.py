@@ -16,8 +16,8 @@ from affine import Affine
 from pipeline.catalogue.staging import Connection
 from pipeline.errors import RasterError
 from pipeline.raster import Bounds
-from pipeline.raster.crs import horizontal
-from pipeline.raster.georeference import replace_bounds
+from pipeline.raster.placement.crs import horizontal
+from pipeline.raster.placement.georeference import replace_bounds
 
 Ring = tuple[tuple[float, float], ...]
 Box = tuple[float, float, float, float]

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Table, any_, case, func, select
 
-from pipeline.catalogue import places
+from pipeline.catalogue import spatial_filters
 from pipeline.catalogue.access import Caller, may_write, readable, writable
 from pipeline.catalogue.layers import layer_facts
 from pipeline.catalogue.lookups import (
@@ -29,8 +29,8 @@ from pipeline.catalogue.lookups import (
     parse_boolean,
     special,
 )
-from pipeline.catalogue.people import ROLES
-from pipeline.catalogue.tables import (
+from pipeline.catalogue.users import ROLES
+from pipeline.database.tables import (
     label_type_sources,
     label_types,
     layer_sources,
@@ -142,9 +142,9 @@ def _used_in_scenario(_: Any, value: str, caller: Caller) -> Predicate:
     return member(raster_sources.c.uuid, using)
 
 
-BOX = special(places.in_bbox, "4,51,5,52", places.BOX_PATTERN)
-POINT = special(places.at_point, "4.5,51.9", places.POINT_PATTERN)
-GEOMETRY = special(places.in_geometry, "POINT (4.5 51.9)", ANY)
+BOX = special(spatial_filters.in_bbox, "4,51,5,52", spatial_filters.BOX_PATTERN)
+POINT = special(spatial_filters.at_point, "4.5,51.9", spatial_filters.POINT_PATTERN)
+GEOMETRY = special(spatial_filters.in_geometry, "POINT (4.5 51.9)", ANY)
 
 RASTER_SOURCES: tuple[Filter, ...] = (
     *_owned(raster_sources),

@@ -10,11 +10,11 @@ from psycopg.rows import dict_row
 from sqlalchemy import Engine
 
 from pipeline.catalogue.coverage import Holes, Tiles, coverage
-from pipeline.catalogue.database import transaction
 from pipeline.catalogue.staging import Connection
+from pipeline.database.engine import transaction
+from pipeline.definitions.time_series import Series, series_of
 from pipeline.errors import CatalogueError
 from pipeline.raster import Notice
-from pipeline.sources.series import Series, series_of
 
 # Anyone may choose the name of a source: one that is called like the uuid or the definition of others is not meant.
 FIND = """

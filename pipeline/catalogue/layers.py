@@ -8,8 +8,8 @@ from sqlalchemy import ColumnElement, Engine, and_, case, func, insert, literal,
 from sqlalchemy.dialects.postgresql import JSONB
 
 from pipeline.catalogue.access import Caller, readable
-from pipeline.catalogue.database import begin
-from pipeline.catalogue.tables import layer_sources, layers, raster_sources
+from pipeline.database.engine import begin
+from pipeline.database.tables import layer_sources, layers, raster_sources
 from pipeline.errors import CatalogueError
 
 SOURCE_BLOCK = "lizard_nxt.blocks.LizardRasterSource"

@@ -5,11 +5,11 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, Table, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from pipeline.catalogue.database import begin
 from pipeline.catalogue.register import Owner
-from pipeline.catalogue.tables import organisations, users
+from pipeline.database.engine import begin
+from pipeline.database.tables import organisations, users
+from pipeline.definitions.definition import Definition
 from pipeline.errors import CatalogueError
-from pipeline.sources.definition import Definition
 
 
 def add_organisation(engine: Engine, name: str) -> UUID:

@@ -2,10 +2,10 @@
 
 from sqlalchemy import Engine
 
-from pipeline.catalogue.database import transaction, translated
-from pipeline.catalogue.listing import Listing
+from pipeline.catalogue.comparison import Listing
 from pipeline.catalogue.register import Owner, fields
-from pipeline.sources.definition import Definition
+from pipeline.database.engine import transaction, translated
+from pipeline.definitions.definition import Definition
 
 # The first part of the hash is that of all fields but the name.
 OUTDATED = """

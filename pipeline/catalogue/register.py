@@ -11,15 +11,15 @@ import psycopg
 from sqlalchemy import Engine
 
 from pipeline.catalogue.access import Access
-from pipeline.catalogue.database import transaction
-from pipeline.catalogue.fit import DROP_MISSING, EVICT, REFUSE_MISFITS
-from pipeline.catalogue.report import Report
+from pipeline.catalogue.empty_sources import delete_unused
+from pipeline.catalogue.grid_consistency import DROP_MISSING, EVICT, REFUSE_MISFITS
+from pipeline.catalogue.run_report import Report
 from pipeline.catalogue.staging import FILE_COLUMNS, FILE_UPDATES, FILE_VALUES, Connection, stage
-from pipeline.catalogue.unused import delete_unused
+from pipeline.database.engine import transaction
+from pipeline.definitions.definition import Definition
+from pipeline.definitions.grouping import Group, group_of
 from pipeline.errors import CatalogueError, MissingTime, RasterError, Rejection
 from pipeline.raster import RasterFile
-from pipeline.sources.definition import Definition
-from pipeline.sources.grouping import Group, group_of
 from pipeline.storage import StoredFile, location_of
 
 

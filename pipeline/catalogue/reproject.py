@@ -14,12 +14,12 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from sqlalchemy import Engine
 
-from pipeline.catalogue.database import transaction
 from pipeline.catalogue.staging import Connection
+from pipeline.database.engine import transaction
 from pipeline.errors import RasterError, Rejection
 from pipeline.raster import Bounds, Georeference, Operation
-from pipeline.raster.bounds import shift_metres
-from pipeline.raster.georeference import replace_bounds
+from pipeline.raster.placement.bounds import shift_metres
+from pipeline.raster.placement.georeference import replace_bounds
 
 NOISE_METRES = 1e-6
 """What rounding on another machine may amount to; less is no move."""

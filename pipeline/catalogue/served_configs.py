@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from pipeline.catalogue.database import transaction
+from pipeline.database.engine import transaction
 from pipeline.errors import CatalogueError
 
 RECORD = """

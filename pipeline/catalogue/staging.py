@@ -8,8 +8,8 @@ import shapely
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
+from pipeline.definitions.grouping import Group
 from pipeline.raster import Band, RasterFile
-from pipeline.sources.grouping import Group
 
 Connection = psycopg.Connection[TupleRow]
 

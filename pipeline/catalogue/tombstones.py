@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Engine, TextClause, bindparam, text
 from sqlalchemy.types import BigInteger
 
-from pipeline.catalogue.database import is_storable, transaction
+from pipeline.database.engine import is_storable, transaction
 from pipeline.errors import CatalogueError
 
 # For a raster source that is about to be deleted: its group as a whole, refused files included, and what other

@@ -7,10 +7,10 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from pipeline.catalogue.database import transaction
-from pipeline.catalogue.unused import delete_unused
+from pipeline.catalogue.empty_sources import delete_unused
+from pipeline.database.engine import transaction
+from pipeline.definitions.fields import REGISTER
 from pipeline.errors import CatalogueError
-from pipeline.sources.fields import REGISTER
 
 # Files of these URIs or below them, of these sources; never those that clients sent.
 CHOSEN = """

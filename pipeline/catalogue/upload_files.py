@@ -25,10 +25,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import ARRAY, Text
 
-from pipeline.catalogue.database import begin
-from pipeline.catalogue.tables import catalogue_identity, raster_sources, upload_files
-from pipeline.deposit import Deposit
+from pipeline.database.engine import begin
+from pipeline.database.tables import catalogue_identity, raster_sources, upload_files
 from pipeline.errors import CatalogueError
+from pipeline.storage.uploads import Deposit
 
 RECEIVING = 0x52435644
 """First number of the locks of servers that receive files ("RCVD"); the second is the server's."""

@@ -14,13 +14,13 @@ from uuid import UUID
 import psycopg
 from sqlalchemy import Engine
 
-from pipeline.catalogue.database import transaction
-from pipeline.catalogue.fit import REFUSE_MISFITS
-from pipeline.catalogue.messages import without_places
-from pipeline.catalogue.refusals import READ_ONLY
+from pipeline.catalogue.grid_consistency import REFUSE_MISFITS
+from pipeline.catalogue.hide_paths import without_places
 from pipeline.catalogue.register import UPSERT_FILES, UPSERT_SYSTEMS, refuse_undated
 from pipeline.catalogue.staging import Connection, stage
 from pipeline.catalogue.tombstones import BURY_FILES
+from pipeline.database.connection_errors import READ_ONLY
+from pipeline.database.engine import transaction
 from pipeline.errors import CatalogueError, NotFound, RasterError, Rejection, Unreadable
 from pipeline.raster import RasterFile
 

@@ -7,7 +7,7 @@ from pipeline.raster.assigned import (
     usable_crs,
     usable_nodata,
 )
-from pipeline.raster.facts import (
+from pipeline.raster.models import (
     Assigned,
     Band,
     BandStatistics,
@@ -23,11 +23,16 @@ from pipeline.raster.facts import (
     Statistics,
     TimeRule,
 )
-from pipeline.raster.pool import EachDated, Options, ReadingPool, read_all
-from pipeline.raster.reading import read
-from pipeline.raster.timeforms import NotATime, parse_time
-from pipeline.raster.timepatterns import checked_format, compiled_pattern, dates_files, other_zone
-from pipeline.raster.timestamps import TimeTags, date, interval_of, searched_text
+from pipeline.raster.read import read
+from pipeline.raster.times.time_forms import NotATime, parse_time
+from pipeline.raster.times.time_patterns import (
+    checked_format,
+    compiled_pattern,
+    dates_files,
+    other_zone,
+)
+from pipeline.raster.times.timestamps import TimeTags, date, interval_of, searched_text
+from pipeline.raster.workers.pool import EachDated, Options, ReadingPool, read_all
 
 __all__ = [
     "CRS_PATTERN",

@@ -8,12 +8,12 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from pipeline.errors import CatalogueError, UnsupportedCRS
-from pipeline.raster.crs import horizontal
 from pipeline.raster.describe import Description
-from pipeline.raster.facts import Assigned, Notice
 from pipeline.raster.grid import FileCRS
+from pipeline.raster.models import Assigned, Notice
 from pipeline.raster.nodata import Nodata, read_nodata
-from pipeline.raster.operations import candidates
+from pipeline.raster.placement.crs import horizontal
+from pipeline.raster.placement.operations import candidates
 
 CRS_PATTERN = r"[A-Za-z][A-Za-z0-9_.]{0,30}:[A-Za-z0-9_.-]{1,60}"
 """Authority and code."""

@@ -13,17 +13,17 @@ import numpy.typing as npt
 from affine import Affine
 
 from pipeline.errors import RasterError
-from pipeline.raster.crs import HorizontalCRS, horizontal
+from pipeline.raster.crs_cache import Placement
 from pipeline.raster.describe import file_crs
-from pipeline.raster.facts import Georeference, Notice
-from pipeline.raster.geokeys import is_point, read_keys
+from pipeline.raster.file_access import Opened
+from pipeline.raster.geo_keys import is_point, read_keys
 from pipeline.raster.grid import FileCRS
-from pipeline.raster.gridtags import MATRIX, SCALE, grid_origin, matrix_transform, tie_points
-from pipeline.raster.opened import Opened
-from pipeline.raster.opening import open_dataset
-from pipeline.raster.plain import Placement
+from pipeline.raster.grid_tags import MATRIX, SCALE, grid_origin, matrix_transform, tie_points
+from pipeline.raster.models import Georeference, Notice
+from pipeline.raster.open_dataset import open_dataset
+from pipeline.raster.placement.crs import HorizontalCRS, horizontal
 from pipeline.raster.sidecars import WORLD_FILES, Auxiliary
-from pipeline.raster.tags import MODEL_TRANSFORMATION, Directory
+from pipeline.raster.tiff import MODEL_TRANSFORMATION, Directory
 
 Places = npt.NDArray[np.float64]
 

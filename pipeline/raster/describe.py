@@ -13,18 +13,17 @@ from rasterio.errors import CRSError
 from rasterio.io import DatasetReader
 
 from pipeline.errors import RasterError, UnsupportedDtype
-from pipeline.raster.bandtimes import Told, acquisition, band_time, date_and_time
-from pipeline.raster.crs import code_notice
-from pipeline.raster.facts import Notice
-from pipeline.raster.geokeys import Keys, ignored_keys, name_a_crs, named_code, read_keys
+from pipeline.raster.crs_cache import Placement
+from pipeline.raster.geo_keys import Keys, ignored_keys, name_a_crs, named_code, read_keys
 from pipeline.raster.grid import ControlPoint, FileCRS, Grid
-from pipeline.raster.gridtags import grid_origin, lacks_tie_point
-from pipeline.raster.metadata import Metadata, read_metadata
+from pipeline.raster.grid_tags import grid_origin, lacks_tie_point
+from pipeline.raster.metadata_xml import Metadata, read_metadata
+from pipeline.raster.models import Notice
 from pipeline.raster.nodata import Nodata, read_nodata
-from pipeline.raster.opening import unreadable_crs
-from pipeline.raster.plain import Placement
+from pipeline.raster.open_dataset import unreadable_crs
+from pipeline.raster.placement.crs import code_notice
 from pipeline.raster.sidecars import WORLD_FILES, Auxiliary
-from pipeline.raster.tags import (
+from pipeline.raster.tiff import (
     BITS_PER_SAMPLE,
     DATETIME,
     GDAL_METADATA,
@@ -34,7 +33,8 @@ from pipeline.raster.tags import (
     SAMPLE_FORMAT,
     Directory,
 )
-from pipeline.raster.timestamps import TimeTags
+from pipeline.raster.times.band_times import Told, acquisition, band_time, date_and_time
+from pipeline.raster.times.timestamps import TimeTags
 
 _DTYPES = {
     name: np.dtype(name).str[1:]

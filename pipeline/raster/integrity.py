@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import MultipleImages, OverBudget, Truncated, Unreadable
-from pipeline.raster.facts import Budget, Notice
-from pipeline.raster.tags import (
+from pipeline.raster.models import Budget, Notice
+from pipeline.raster.tiff import (
     BITS_PER_SAMPLE,
     STRIP_BYTE_COUNTS,
     STRIP_OFFSETS,

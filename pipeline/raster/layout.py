@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from pipeline.raster.facts import Layout
-from pipeline.raster.tags import (
+from pipeline.raster.models import Layout
+from pipeline.raster.tiff import (
     COMPRESSION,
     EXTRA_SAMPLES,
     STRIP_OFFSETS,

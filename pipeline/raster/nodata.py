@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.raster.facts import Notice
+from pipeline.raster.models import Notice
 
 _NUMBER = re.compile(r"[+-]?(\d++\.?+\d*+|\.\d++)([eE][+-]?\d++)?+(?=$|[\s;,/.])")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d")

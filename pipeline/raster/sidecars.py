@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
 from pipeline.errors import NotAFile, NotFound, OverBudget, PermissionDenied, Unreadable
-from pipeline.raster.crspaths import require_no_path
-from pipeline.raster.facts import Budget, Notice
-from pipeline.raster.opened import Opened
+from pipeline.raster.file_access import Opened
+from pipeline.raster.models import Budget, Notice
+from pipeline.raster.placement.crs_paths import require_no_path
 
 WORLD_FILES = (".tfw", ".tifw", ".tiffw", ".wld", ".tab")
 

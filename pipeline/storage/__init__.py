@@ -1,5 +1,6 @@
 """Raster files in folders and in buckets: lists them with what identifies their content, reads parts of objects."""
 
+from pipeline.storage.allowed_roots import EVERYWHERE, Root
 from pipeline.storage.files import (
     NAMELESS,
     RASTER_SUFFIXES,
@@ -9,11 +10,10 @@ from pipeline.storage.files import (
     rejection,
     translated,
 )
-from pipeline.storage.folders import own_fingerprint, present_fingerprint, stored_file
 from pipeline.storage.listing import list_files
-from pipeline.storage.parts import FIRST_BYTES, Part, Parts, PartsAhead
-from pipeline.storage.places import Place, named_place, place_of
-from pipeline.storage.roots import EVERYWHERE, Root
+from pipeline.storage.local import own_fingerprint, present_fingerprint, stored_file
+from pipeline.storage.locations import Place, named_place, place_of
+from pipeline.storage.s3_ranges import FIRST_BYTES, Part, Parts, PartsAhead
 from pipeline.storage.sidecars import OF_PIXELS, with_sidecars
 
 __all__ = [

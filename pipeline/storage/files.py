@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from pipeline.errors import NotAFile, NotFound, PermissionDenied, RasterError, Rejection, Unreadable
-from pipeline.storage.objects import S3
+from pipeline.storage.s3 import S3
 
 NAMELESS = "fd:"
 """Begins the URI of a file without a name."""

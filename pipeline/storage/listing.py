@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
 from pipeline.errors import RasterError, Rejection
-from pipeline.storage.buckets import objects_at
+from pipeline.storage.allowed_roots import Root, Roots
 from pipeline.storage.files import StoredFile
-from pipeline.storage.folders import Folders, refused
-from pipeline.storage.places import Place
-from pipeline.storage.roots import Root, Roots
+from pipeline.storage.local import Folders, refused
+from pipeline.storage.locations import Place
+from pipeline.storage.s3_listing import objects_at
 
 
 def list_files(

@@ -1,9 +1,9 @@
 -- The catalogue: who may see what, the raster sources, the files behind them, and what depends on them.
--- Plain SQL, run by Alembic. pipeline/catalogue/tables.py says the same in SQLAlchemy; a test compares both.
+-- Plain SQL, run by Alembic. pipeline/database/tables.py says the same in SQLAlchemy; a test compares both.
 
 -- Extensions -----------------------------------------------------------------------------------------------
 
--- An ordinary role may not make them: pipeline/catalogue/privileges.py has said so before it comes to this.
+-- An ordinary role may not make them: pipeline/database/privileges.py has said so before it comes to this.
 CREATE EXTENSION IF NOT EXISTS postgis;
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
 

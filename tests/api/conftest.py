@@ -15,10 +15,10 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from pipeline.api.config import ApiConfig
 from pipeline.api.server import Protocol, server_config
-from pipeline.catalogue.people import add_user as make_user
-from pipeline.catalogue.people import create_key, grant_role
-from pipeline.catalogue.tables import organisations, raster_sources, users
-from tests.api.chromium import chromium
+from pipeline.catalogue.users import add_user as make_user
+from pipeline.catalogue.users import create_key, grant_role
+from pipeline.database.tables import organisations, raster_sources, users
+from tests.support.chromium import chromium
 
 FULL = {
     "access_modifier": 0, "file_count": 1, "west": 4.0, "south": 51.0, "east": 5.0, "north": 52.0,

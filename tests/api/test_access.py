@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, insert, text
 from sqlalchemy.exc import ProgrammingError
 
-from pipeline.catalogue.privileges import make_reader
-from pipeline.catalogue.tables import label_types, layers, raster_sources, roles, scenarios
+from pipeline.database.privileges import make_reader
+from pipeline.database.tables import label_types, layers, raster_sources, roles, scenarios
 from tests.api.conftest import FULL, SOURCES, Add, callers, clear
 
 ORGANISATIONS = 2

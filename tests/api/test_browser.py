@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from httpx import Client
 
-from tests.api.chromium import assert_quiet, await_text, fill, needs_chromium, press, sign_in
 from tests.api.conftest import SOURCES, Add, base
+from tests.support.chromium import assert_quiet, await_text, fill, needs_chromium, press, sign_in
 
 pytestmark = [needs_chromium, pytest.mark.usefixtures("empty", "people")]
 

@@ -8,14 +8,14 @@ import pytest
 from httpx import Client
 from sqlalchemy import Engine, text
 
-from pipeline.catalogue.entities import LAYERS, RASTER_SOURCES
 from pipeline.catalogue.filters import by_parameter
 from pipeline.catalogue.layers import add_layer
-from pipeline.catalogue.query import Entity
+from pipeline.catalogue.lists import LAYERS, RASTER_SOURCES
+from pipeline.catalogue.select_rows import Entity
 from pipeline.errors import RasterError
 from tests.api.conftest import SOURCES, Add, As, base, names
-from tests.commands import REPOSITORY
-from tests.database import execute
+from tests.support.commands import REPOSITORY
+from tests.support.database import execute
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 LISTS = [SOURCES, "/api/v4/rasters/", "/api/v4/labeltypes/", "/api/v4/scenarios/"]

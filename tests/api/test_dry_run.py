@@ -19,17 +19,17 @@ from pipeline.api.app import new_api
 from pipeline.api.config import ApiConfig
 from pipeline.api.endpoint import METHODS
 from pipeline.api.routes import endpoints
-from pipeline.catalogue.people import grant_role
-from pipeline.deposit import FolderDeposit, TrialUpload
+from pipeline.catalogue.users import grant_role
+from pipeline.cli.serve import TryUpload
+from pipeline.ingest.uploads import Worker, process_waiting
 from pipeline.raster import ReadingPool, ReadOptions
-from pipeline.serving import TryUpload
 from pipeline.settings import Settings
-from pipeline.uploading import Worker, process_waiting
+from pipeline.storage.uploads import FolderDeposit, TrialUpload
 from tests.api.conftest import SOURCES, As, client_of, until
 from tests.api.test_pages import BROWSER, sign_in, token_of
-from tests.database import rows
-from tests.factory import write_raster
-from tests.serving import HEAD
+from tests.support.database import rows
+from tests.support.factory import write_raster
+from tests.support.serving import HEAD
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 WRITES = [

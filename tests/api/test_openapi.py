@@ -14,11 +14,11 @@ from httpx import Client
 from jsonschema import Draft202012Validator
 
 from tests.api.conftest import SOURCES, As, base
-from tests.commands import REPOSITORY
+from tests.support.commands import REPOSITORY
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 CONFIGURATION = """
-hooks = "tests.api.schemathesis_hooks"
+hooks = "tests.support.schemathesis_hooks"
 
 # What no schema can say: that a layer uses the source.
 [[operations]]

@@ -11,11 +11,11 @@ from httpx import Client
 from sqlalchemy import Engine, text
 
 from pipeline.api.config import ApiConfig
-from pipeline.catalogue.database import sync_engine
-from pipeline.catalogue.local import Cluster
-from pipeline.catalogue.migrations import migrate
 from pipeline.catalogue.owners import add_organisation
-from pipeline.catalogue.people import add_user, create_key, grant_role
+from pipeline.catalogue.users import add_user, create_key, grant_role
+from pipeline.database.engine import sync_engine
+from pipeline.database.migrations import migrate
+from pipeline.database.private_cluster.cluster import Cluster
 from tests.api.conftest import SOURCES, Add, client_of, serving
 
 pytestmark = pytest.mark.usefixtures("empty")

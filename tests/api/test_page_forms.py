@@ -12,12 +12,12 @@ from sqlalchemy import Engine, text
 
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.layers import add_layer
-from tests.api.chromium import await_text, needs_chromium, press
-from tests.api.chromium import sign_in as sign_in_with
 from tests.api.conftest import SOURCES, Add, As, base, client_of
-from tests.api.test_dependents import graph
+from tests.api.resources.test_layers import graph
 from tests.api.test_pages import BROWSER, sign_in, token_of
-from tests.database import execute
+from tests.support.chromium import await_text, needs_chromium, press
+from tests.support.chromium import sign_in as sign_in_with
+from tests.support.database import execute
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 

@@ -11,7 +11,7 @@ from httpx import Client, Response
 from sqlalchemy import Engine
 
 from pipeline.api.config import ApiConfig
-from pipeline.catalogue.people import create_key, revoke_key, set_password
+from pipeline.catalogue.users import create_key, revoke_key, set_password
 from tests.api.conftest import SOURCES, Add, base, serving
 
 pytestmark = pytest.mark.usefixtures("empty", "people")

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from pipeline.catalogue.access import ANONYMOUS, Caller
-from pipeline.catalogue.entities import RASTER_SOURCES
 from pipeline.catalogue.filters import by_parameter
-from pipeline.catalogue.query import page_statement
+from pipeline.catalogue.lists import RASTER_SOURCES
+from pipeline.catalogue.select_rows import page_statement
 
 ROWS = 100_000
 FILL = """

@@ -10,10 +10,10 @@ from sqlalchemy import Engine
 from pipeline.api.app import new_api
 from pipeline.api.config import ApiConfig
 from pipeline.api.routes import endpoints
-from tests.api.chromium import await_text, chromium, needs_chromium
 from tests.api.conftest import SOURCES, Add, As, base, client_of
 from tests.api.test_pages import BROWSER
-from tests.commands import REPOSITORY
+from tests.support.chromium import await_text, chromium, needs_chromium
+from tests.support.commands import REPOSITORY
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 V4 = "/api/v4"

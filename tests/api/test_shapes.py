@@ -8,11 +8,11 @@ import pytest
 from httpx import Client
 from sqlalchemy import Engine
 
-from pipeline.catalogue.database import sync_engine
-from pipeline.catalogue.migrations import downgrade, migrate
+from pipeline.database.engine import sync_engine
+from pipeline.database.migrations import downgrade, migrate
 from tests.api.conftest import SOURCES, Add, As, base, names
 from tests.conftest import new_database
-from tests.database import execute, rows
+from tests.support.database import execute, rows
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 RASTERS, SCENARIOS = "/api/v4/rasters/", "/api/v4/scenarios/"

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 
 from pipeline.catalogue.gaps import Gaps, gaps
 from pipeline.errors import CatalogueError
-from pipeline.raster.georeference import replace_bounds
+from pipeline.raster.placement.georeference import replace_bounds
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 RD = CRS.from_epsg(28992).to_wkt()

@@ -11,11 +11,11 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
-from pipeline.catalogue import drops, register
+from pipeline.catalogue import drop_files, register
 from pipeline.raster import ReadingPool
 from pipeline.storage import file_uri
-from tests.factory import write_raster
-from tests.ingestion import registered, synced, work_of
+from tests.support.factory import write_raster
+from tests.support.ingestion import registered, synced, work_of
 
 Session = psycopg.Connection[Any]
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
@@ -107,7 +107,7 @@ FILL = """
 """
 LOCKING = {
     "a batch": (register.LOCK_SOURCES, {"keys": ["7", "8"], "uris": ["file:///7", "file:///8"]}),
-    "a dropped file": (drops.LOCK_SOURCES, {"source": 7, "uris": ["file:///7"]}),
+    "a dropped file": (drop_files.LOCK_SOURCES, {"source": 7, "uris": ["file:///7"]}),
 }
 
 

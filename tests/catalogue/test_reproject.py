@@ -11,10 +11,10 @@ from sqlalchemy import Engine, text
 from pipeline.catalogue.reproject import Moved, Summary, reproject
 from pipeline.errors import Rejection
 from pipeline.raster import ReadingPool
-from tests.commands import RASTERSOURCES, run
-from tests.database import execute, rows
-from tests.factory import RD_TRANSFORM, write_raster
-from tests.ingestion import registered, work_of
+from tests.support.commands import RASTERSOURCES, run
+from tests.support.database import execute, rows
+from tests.support.factory import RD_TRANSFORM, write_raster
+from tests.support.ingestion import registered, work_of
 
 SIX_MILLIMETRES = 5.4e-8
 """Degrees of latitude: a degree is 111.3 km."""

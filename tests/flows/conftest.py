@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.server import started
-from pipeline.ports import free_port
+from flows.schedules.prefect_server import started
+from pipeline.cli.ports import free_port
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from pipeline.deposit import deposit_at
-from tests.cluster import local_cluster
-from tests.commands import FLOWS, REPOSITORY, but_progress, environment, processes_of, run
-from tests.factory import write_raster
-from tests.prefect_server import Prefect
+from pipeline.storage.uploads import deposit_at
+from tests.support.commands import FLOWS, REPOSITORY, but_progress, environment, processes_of, run
+from tests.support.dask_cluster import local_cluster
+from tests.support.factory import write_raster
+from tests.support.prefect_server import Prefect
 
 CONFIG = """
 [[source]]
@@ -126,7 +126,7 @@ def test_a_database_that_is_away_is_no_traceback(folder: Path, prefect_api: str)
 
 def test_states_that_are_no_success_tell_prefect_of_no_type_error() -> None:
     code = """
-from flows.ingestion import Unfinished
+from flows.shared import Unfinished
 from prefect.states import Cancelled, Failed
 for state in (Cancelled(data=Unfinished("at work", [])), Failed(data=Unfinished("missing", []))):
     try:
@@ -147,7 +147,7 @@ def in_python(code: str) -> list[str]:
 def test_a_batch_is_tried_again_only_for_what_may_pass() -> None:
     # In a process of its own: Prefect reads its environment when it is imported.
     code = """
-from flows.ingestion import may_pass
+from flows.shared import may_pass
 from pipeline.errors import CatalogueError, MissingCRS, TransientError
 from prefect.states import Failed
 for error in (TransientError("away"), CatalogueError("wrong"), MissingCRS("none"), ValueError("bug")):

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from tests.factory import write_raster
-from tests.flows.served import Served, served
+from tests.support.factory import write_raster
+from tests.support.served_schedules import Served, served
 
 CONFIG = '[[source]]\nid = "{0}"\nfiles = "*.tif"\norganisation = "{1}"\nevery = 86400\n'
 ENDED = ("Completed", "Rejections", "Failed", "Crashed", "Cancelled")

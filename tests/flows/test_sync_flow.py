@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from pipeline.catalogue.listing import listing_of
-from tests.commands import FLOWS, run
-from tests.factory import write_raster
-from tests.ingestion import work_of
-from tests.prefect_server import Prefect
+from pipeline.catalogue.comparison import listing_of
+from tests.support.commands import FLOWS, run
+from tests.support.factory import write_raster
+from tests.support.ingestion import work_of
+from tests.support.prefect_server import Prefect
 
 CONFIG = """
 [[source]]

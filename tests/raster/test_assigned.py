@@ -18,8 +18,8 @@ from pipeline.raster import (
     usable_crs,
     usable_nodata,
 )
-from tests.commands import RASTERSOURCES, run
-from tests.factory import RD, ascii_tag, read_path, write_raster, write_tagged
+from tests.support.commands import RASTERSOURCES, run
+from tests.support.factory import RD, ascii_tag, read_path, write_raster, write_tagged
 
 NO_KEYS = (1, 1, 0, 1, 1025, 0, 1, 1)
 """GeoTIFF keys that say only that pixels are areas."""

@@ -10,8 +10,9 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from pipeline.errors import NoGrid
 from pipeline.raster import RasterFile
-from tests.factory import RD_TRANSFORM, read_path, write_raster
-from tests.raster.handmade import (
+from tests.support.commands import REPOSITORY
+from tests.support.factory import RD_TRANSFORM, read_path, write_raster
+from tests.support.handmade_tiff import (
     KEYS,
     MATRIX,
     METADATA,
@@ -368,9 +369,9 @@ def test_pixels_that_only_the_metadata_call_points_are_so_each_time(tmp_path: Pa
 
 
 def test_every_notice_about_a_file_is_documented() -> None:
-    root = Path(__file__).parents[2]
+    root = REPOSITORY
     page = (root / "docs" / "metadata.md").read_text()
-    source = "".join(path.read_text() for path in (root / "pipeline" / "raster").glob("*.py"))
+    source = "".join(path.read_text() for path in (root / "pipeline" / "raster").rglob("*.py"))
     codes = set(re.findall(r'Notice\(\s*"([a-z_]+)"', source))
     assert len(codes) > 25
     assert {code for code in codes if f"`{code}`" not in page} == set()

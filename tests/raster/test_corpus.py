@@ -1,16 +1,14 @@
 """Real files of others, with metadata that were derived by other means than ours."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.errors import RasterError
 from pipeline.raster import RasterFile
-from tests.factory import read_path
-
-CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
+from tests.support.commands import CORPUS
+from tests.support.factory import read_path
 
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus is not here")
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from pipeline.errors import RasterError
 from pipeline.raster import RasterFile
-from tests.factory import read_path, write_raster
+from tests.support.commands import CORPUS
+from tests.support.factory import read_path, write_raster
 
-CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
 GDALINFO = shutil.which("gdalinfo")
 _GDAL_TYPES = {
     "u1": "Byte", "i1": "Int8", "u2": "UInt16", "i2": "Int16", "u4": "UInt32", "i4": "Int32",

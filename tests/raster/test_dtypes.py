@@ -5,7 +5,7 @@ import pytest
 import tifffile
 
 from pipeline.errors import UnsupportedDtype
-from tests.factory import read_path, write_raster, write_tagged
+from tests.support.factory import read_path, write_raster, write_tagged
 
 
 @pytest.mark.parametrize(

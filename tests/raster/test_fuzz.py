@@ -1,12 +1,14 @@
 import json
 import sys
 
-from tests.commands import run
+from tests.support.commands import run
 
 
 def test_mutated_headers_give_a_record_or_a_clean_refusal() -> None:
     # In a process of its own, whose children are the readers alone: their peak memory is measured.
-    findings = json.loads(run([sys.executable, "-m", "tests.fuzz", "600", "20240101"]).stdout)
+    findings = json.loads(
+        run([sys.executable, "-m", "tests.support.fuzz", "600", "20240101"]).stdout
+    )
     assert findings["failures"] == []
     assert sum(findings["outcomes"].values()) == 600
     assert findings["outcomes"]["record"] > 60  # otherwise the mutants are too wild to prove much

@@ -18,7 +18,7 @@ from pipeline.errors import (
     Unreadable,
 )
 from pipeline.raster import Budget, ReadOptions
-from tests.factory import place_tags, read_path, write_raster, write_tagged
+from tests.support.factory import place_tags, read_path, write_raster, write_tagged
 
 
 def within(**budget: float) -> ReadOptions:

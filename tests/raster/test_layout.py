@@ -5,7 +5,7 @@ import pytest
 import rasterio
 from rasterio.shutil import copy
 
-from tests.factory import read_path, write_raster
+from tests.support.factory import read_path, write_raster
 
 
 def cog(path: Path, size: int = 1024, **options: Any) -> Path:

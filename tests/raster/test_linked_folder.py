@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.raster.linked_folder import linked_folder, remove_dead_folders
-from tests.raster.test_pool import children, is_alive, rasters
+from tests.raster.workers.test_pool import children, is_alive, rasters
+from tests.support.commands import REPOSITORY
 
 HOLDER = """
     import sys, time
@@ -47,7 +48,7 @@ def holder() -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """A process that has a file with sidecars open, and its folder."""
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(HOLDER)], stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE, text=True, cwd=REPOSITORY,
     ) as process:  # fmt: skip
         try:
             assert process.stdout is not None
@@ -101,7 +102,7 @@ def test_nothing_is_left_of_readers_that_are_killed_at_any_moment(
     for file in rasters(files, 300):
         file.path.with_name(f"{file.name}.aux.xml").write_text("<PAMDataset/>")
     command = [sys.executable, "-c", textwrap.dedent(READER), str(files)]
-    where = Path(__file__).parents[2]
+    where = REPOSITORY
     for _ in range(5):
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=where) as process:
             while process.poll() is None and not any(temporary.iterdir()):

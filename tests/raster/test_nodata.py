@@ -5,7 +5,7 @@ import pytest
 import rasterio
 
 from pipeline.raster.nodata import read_nodata
-from tests.factory import ascii_tag, read_path, write_raster, write_tagged
+from tests.support.factory import ascii_tag, read_path, write_raster, write_tagged
 
 LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 

@@ -18,12 +18,12 @@ import pytest
 
 from pipeline.errors import Rejection, TransientError
 from pipeline.raster import RasterFile, ReadingPool, ReadOptions, read_all
-from pipeline.raster.chunks import ReadingThreads
+from pipeline.raster.workers.chunks import ReadingThreads
 from pipeline.storage import EVERYWHERE, StoredFile, list_files, named_place, stored_file
-from tests.factory import ascii_tag, write_raster, write_tagged
-from tests.raster.test_safety import recorded_requests
-from tests.s3 import Bucket
-from tests.watch import OpenedFiles, opened_files
+from tests.raster.test_file_access import recorded_requests
+from tests.support.factory import ascii_tag, write_raster, write_tagged
+from tests.support.s3 import Bucket
+from tests.support.watch import OpenedFiles, opened_files
 
 GDAL_METADATA = 42112
 SIZE = 64

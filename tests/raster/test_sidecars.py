@@ -10,7 +10,7 @@ from affine import Affine
 
 from pipeline.errors import MissingCRS, NoGrid, OverBudget
 from pipeline.raster import Budget, RasterFile, ReadOptions
-from tests.factory import RD_TRANSFORM, place_tags, read_path, write_raster, write_tagged
+from tests.support.factory import RD_TRANSFORM, place_tags, read_path, write_raster, write_tagged
 
 WORLD_FILE = "10\n0\n0\n-10\n155005\n462995\n"
 """RD_TRANSFORM: pixel sizes and rotations, then the middle of the upper left pixel."""

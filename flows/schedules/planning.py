@@ -1,0 +1,149 @@
+"""Ticks as schedules that Prefect's own scheduler keeps exactly, also when clocks change.
+
+Prefect's cron loses the second of two hours of one name and moves a time in a gap to before it; its intervals do
+not restart at midnight. So what a change of clocks touches becomes a calendar rule (RFC 5545) without the times
+that would be wrong, beside a list of the instants that are right. Both reach years ahead.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cache
+from zoneinfo import ZoneInfo
+
+from prefect.schedules import Cron, Interval, RRule, Schedule
+
+from pipeline.definitions.schedule_times import (
+    DAY,
+    EPOCH,
+    CronLine,
+    Period,
+    Ticks,
+    days_of_changes,
+    moments,
+    start_of,
+    ticks,
+)
+
+YEARS = 10
+"""How far changes of clocks are looked for; nobody knows the rules of the years after."""
+LONGEST = 6000
+"""Characters of one calendar rule; Prefect takes 6,500."""
+DAYS_BY_DAY = 7
+"""How many days ahead a period gets a schedule for each day, where it fits no rule."""
+WEEKDAYS = ["SU", "MO", "TU", "WE", "TH", "FR", "SA"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The schedules of one deployment."""
+
+    schedules: list[Schedule]
+    until: datetime | None = None
+    """They are exact until then, and must be made anew before; None: for ever, as far as the zone is known."""
+
+
+def plan_of(when: Ticks, today: date, *, renewed: bool) -> Plan:
+    """The schedules of a cron line or a period from a day on.
+
+    `renewed` says that someone makes them anew before they end. Where nobody does, a period that fits no rule becomes
+    an interval of Prefect's, which does not restart at midnight; so does any period with parts of a second.
+    """
+    changes = changes_ahead(when.zone, today)
+    if when.step and (when.step > DAY or is_even(when.zone, when.step, changes)):
+        return Plan([interval(when, when.step)])
+    touched = [day for day in changes if any(corrections(when, day))]
+    if isinstance(when, CronLine):
+        if touched:
+            return with_corrections(when, today, list(rules_of_line(when)), touched)
+        return Plan([Cron(when.line, timezone=when.zone.key, day_or=not when.parsed.day_and)])
+    if when.has_clock_times:
+        return with_corrections(when, today, [rule_of_period(when)], touched)
+    if renewed and not when.every % timedelta(seconds=1):
+        days = [today + n * DAY for n in range(DAYS_BY_DAY)]
+        return Plan([day_of(when, day) for day in days], start_of(days[-1], when.zone))
+    return Plan([interval(when, when.every)])
+
+
+@cache
+def changes_ahead(zone: ZoneInfo, today: date) -> tuple[date, ...]:
+    """The days on which the clocks of a zone change, which all definitions of the zone ask for."""
+    return tuple(days_of_changes(zone, (today + n * DAY for n in range(-1, YEARS * 366))))
+
+
+def is_even(zone: ZoneInfo, step: timedelta, changes: Sequence[date]) -> bool:
+    """Whether all days are whole steps, those of changes too."""
+    return not any((start_of(day + DAY, zone) - start_of(day, zone)) % step for day in changes)
+
+
+def interval(when: Ticks, every: timedelta) -> Schedule:
+    """An interval from one of the ticks on, which clocks do not touch."""
+    first = next(ticks(when, start_of(EPOCH, when.zone), start_of(EPOCH + 2 * DAY, when.zone)))
+    return Interval(every, anchor_date=first, timezone="UTC")
+
+
+def rule_of_period(when: Period) -> str:
+    """The rule that makes its clock times."""
+    if when.days:
+        return f"FREQ=DAILY;INTERVAL={when.days}"
+    hours = numbers({one.hour for one in when.times(EPOCH)})
+    return f"FREQ=DAILY;BYHOUR={hours};BYMINUTE=0;BYSECOND=0"
+
+
+def rules_of_line(when: CronLine) -> Iterator[str]:
+    """The rules that make its clock times."""
+    fields = when.parsed
+    clock = f"BYHOUR={numbers(when.parsed.hours)};BYMINUTE={numbers(fields.minutes)};BYSECOND=0"
+    rule = f"FREQ=DAILY;BYMONTH={numbers(fields.months)};{clock}"
+    of_month = f"BYMONTHDAY={numbers(fields.days)}"
+    of_week = f"BYDAY={','.join(WEEKDAYS[day] for day in sorted(when.weekdays))}"
+    if fields.day_and:
+        yield f"{rule};{of_month};{of_week}"
+    else:
+        yield f"{rule};{of_month}"
+        yield f"{rule};{of_week}"
+
+
+def numbers(found: set[int]) -> str:
+    """Numbers with commas between."""
+    return ",".join(map(str, sorted(found)))
+
+
+def corrections(when: Ticks, day: date) -> tuple[list[datetime], list[datetime]]:
+    """The clock times that a rule must leave out on a day, and the instants that it lacks."""
+    right, wrong = set(when.on(day)), []
+    for clock in when.times(day):
+        found = moments(clock, when.zone)
+        if found and found[0] in right:
+            right.remove(found[0])
+        else:
+            wrong.append(clock)
+    return wrong, sorted(right)
+
+
+def with_corrections(when: Ticks, today: date, rules: list[str], touched: Sequence[date]) -> Plan:
+    """The rules without what is wrong on days of changes, beside what they lack; for as many years as fit."""
+    cycle = (isinstance(when, Period) and when.days) or 1
+    first = today - (today - EPOCH) % (cycle * DAY)
+    head = "\n".join([f"DTSTART:{first:%Y%m%d}T000000", *(f"RRULE:{rule}" for rule in rules)])
+    left_out: list[str] = []
+    added: list[str] = []
+    until = None
+    for day in touched:
+        wrong, right = corrections(when, day)
+        if len(head) + 17 * (max(len(left_out), len(added)) + len(wrong) + len(right)) > LONGEST:
+            until = start_of(day - DAY, when.zone)
+            break
+        left_out += [f"{one:%Y%m%dT%H%M%S}" for one in wrong]
+        added += [f"{one:%Y%m%dT%H%M%SZ}" for one in right]
+    except_for = f"\nEXDATE:{','.join(left_out)}" if left_out else ""
+    schedules = [RRule(f"{head}{except_for}", timezone=when.zone.key)]
+    schedules += [RRule(f"RDATE:{','.join(added)}", timezone="UTC")] if added else []
+    return Plan(schedules, until)
+
+
+def day_of(when: Period, day: date) -> Schedule:
+    """The ticks of one day."""
+    begin, end = when.on(day)[0], when.on(day)[-1]
+    rule = f"FREQ=SECONDLY;INTERVAL={when.every // timedelta(seconds=1)};UNTIL={end:%Y%m%dT%H%M%S}"
+    return RRule(f"DTSTART:{begin:%Y%m%dT%H%M%S}\nRRULE:{rule}", timezone="UTC")

@@ -1,0 +1,230 @@
+"""Dropped files: which raster source each is meant for, and what became of it, recorded in one transaction each."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from sqlalchemy import Engine, Table
+
+from pipeline.catalogue.drop_moves import Move, begin_move
+from pipeline.catalogue.lookups import BadValue, parse_uuid
+from pipeline.catalogue.owners import find
+from pipeline.catalogue.register import KEEP_REJECTIONS
+from pipeline.catalogue.uploads import write
+from pipeline.database.engine import begin, is_storable, transaction
+from pipeline.database.tables import organisations, users
+from pipeline.definitions.drop_folder import Drop
+from pipeline.definitions.file_names import Meaning
+from pipeline.errors import (
+    CatalogueError,
+    MissingTime,
+    NotTheSupplier,
+    Rejection,
+    Unmatched,
+    Unreadable,
+)
+from pipeline.raster import RasterFile
+
+# All raster sources with these codes or uuids. Anyone may choose a code: it counts in the named organisations alone.
+MATCH = """
+    SELECT wanted.key, source.id, source.temporal, source.organisation_id, source.supplier_id,
+           coalesce(source.uuid = wanted.uuid, false)
+    FROM unnest(%(keys)s::text[], %(uuids)s::uuid[]) AS wanted (key, uuid)
+    CROSS JOIN LATERAL (
+        SELECT id FROM raster_sources AS coded
+        WHERE coded.supplier_code = wanted.key AND coded.organisation_id = ANY (%(organisations)s::bigint[])
+        UNION SELECT id FROM raster_sources AS named WHERE named.uuid = wanted.uuid
+    ) AS found
+    JOIN raster_sources AS source ON source.id = found.id
+    WHERE %(organisations)s::bigint[] IS NULL OR source.organisation_id = ANY (%(organisations)s::bigint[])
+    ORDER BY source.id
+"""
+REFUSED = "SELECT uri FROM rejected_files WHERE definition = %s AND uri = ANY (%s)"
+
+# The source that a file goes to, and those that it was in before; in the order in which everyone locks.
+LOCK_SOURCES = """
+    SELECT id, temporal FROM raster_sources WHERE id IN (
+        SELECT %(source)s::bigint
+        UNION SELECT source_id FROM raster_files WHERE definition = %(definition)s AND uri = ANY (%(uris)s))
+    ORDER BY id FOR UPDATE
+"""
+LEAVE = """
+    DELETE FROM raster_files WHERE definition = %(definition)s AND uri = ANY (%(uris)s)
+      AND (source_id <> %(source)s OR uri <> %(target)s)
+"""
+FORGET_REFUSALS = """
+    DELETE FROM rejected_files WHERE definition = %(definition)s AND uri = ANY (%(uris)s)
+"""
+# Of the file itself, which came in again, and of files that were moved away: nobody would bring these in again.
+FORGET_TOMBSTONES = """
+    DELETE FROM tombstones WHERE definition = %(definition)s
+      AND (uri = ANY (%(uris)s) OR NOT starts_with(uri, %(folder)s))
+"""
+DERIVE = "SELECT derive_sources(%s)"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Whose raster sources files may be dropped for; None: everyone's."""
+
+    organisation_ids: Sequence[int] | None = None
+    supplier_id: int | None = None
+
+    @property
+    def owner(self) -> int | None:
+        """The organisation of a refused file that no source is known for; None where that may be another one."""
+        ids = self.organisation_ids
+        return ids[0] if ids is not None and len(ids) == 1 else None
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A raster source that a file may be meant for."""
+
+    id: int
+    temporal: bool
+    """Whether it is a series in time."""
+    organisation_id: int
+    supplier_id: int | None
+    named: bool
+    """Whether it was found by its uuid."""
+
+
+def find_scope(engine: Engine, drop: Drop) -> Scope:
+    """Whose sources a drop folder is for; raises CatalogueError where they are not there."""
+    with begin(engine) as connection:
+
+        def id_of(table: Table, column: str, name: str, what: str) -> int:
+            number = find(connection, table, column, name, create=False)
+            if number is None:
+                raise CatalogueError(
+                    f'there is no {what} "{name}", whom "{drop.id}" names; '
+                    f'add it with: rastersources {what} add "{name}"'
+                )
+            return number
+
+        ids = [
+            id_of(organisations, "name", name, "organisation") for name in drop.organisation or ()
+        ]
+        supplier = drop.supplier and id_of(users, "username", drop.supplier, "user")
+    return Scope(ids or None, supplier or None)
+
+
+def match(engine: Engine, scope: Scope, keys: Iterable[str]) -> dict[str, list[Destination]]:
+    """Uuid or code -> the raster sources that have it; codes in the organisations of the scope alone."""
+    wanted = sorted({key for key in keys if is_storable(key)})
+    parameters = {
+        "keys": wanted,
+        "uuids": [uuid_of(key) for key in wanted],
+        "organisations": None if scope.organisation_ids is None else list(scope.organisation_ids),
+    }
+    found: dict[str, list[Destination]] = {}
+    with transaction(engine) as connection:
+        for key, *row in connection.execute(MATCH, parameters):
+            found.setdefault(key, []).append(Destination(*row))
+    return found
+
+
+def uuid_of(key: str) -> str | None:
+    """The uuid that a text is, in its canonical form."""
+    try:
+        return str(parse_uuid(key))
+    except BadValue:
+        return None
+
+
+def choose(
+    meanings: Sequence[Meaning], known: Mapping[str, Sequence[Destination]], scope: Scope
+) -> tuple[Destination, datetime | None]:
+    """Which source a file is meant for, and the time in its name; raises Unmatched, NotTheSupplier or MissingTime."""
+    for meaning in meanings:
+        found = known.get(meaning.key, ())
+        found = [one for one in found if one.named] or found  # a uuid may be another one's code
+        if not found:
+            continue
+        own = [one for one in found if scope.supplier_id in (None, one.supplier_id)]
+        if not own:
+            raise NotTheSupplier(
+                f'the raster source "{meaning.key}" has another supplier; ask them, or an administrator'
+            )
+        if len(own) > 1:
+            raise Unmatched(
+                f'{len(own)} raster sources have the code "{meaning.key}"; name the file by the uuid of one of them'
+            )
+        if meaning.fault:
+            raise MissingTime(f"the time in its name is none: {meaning.fault}; rename it")
+        return own[0], meaning.time
+    if scope.organisation_ids is None:
+        raise Unmatched(
+            "no raster source has the uuid in its name; name it <uuid>[_<timestamp>].tif (a supplier_code counts only "
+            "where the drop folder names its organisation)"
+        )
+    raise Unmatched(
+        "no raster source has the uuid or supplier_code in its name; name it <uuid or supplier_code>[_<timestamp>].tif"
+    )
+
+
+def refused_before(engine: Engine, definition: str, uris: Sequence[str]) -> set[str]:
+    """Those of the files that are on the list of rejected files."""
+    with transaction(engine) as connection:
+        return {uri for (uri,) in connection.execute(REFUSED, (definition, list(uris)))}
+
+
+def record(
+    engine: Engine, drop: Drop, folder: str, move: Move, source: int, facts: RasterFile
+) -> None:
+    """Make a file part of its source, under its target; `folder` is what URIs of dropped files begin with.
+
+    Raises RasterError where it does not fit, or where the source is gone.
+    """
+    parameters = {**parameters_of(drop, move), "source": source, "folder": folder}
+    try:
+        with transaction(engine) as connection:
+            locked = dict(connection.execute(LOCK_SOURCES, parameters).fetchall())
+            if source not in locked:
+                raise Unmatched("its raster source was deleted just now; drop it again")
+            connection.execute(LEAVE, parameters)
+            moved = replace(facts, uri=move.target)
+            write(connection, source, locked[source], moved, drop.id, drop.reading_hash())
+            connection.execute(FORGET_REFUSALS, parameters)
+            connection.execute(FORGET_TOMBSTONES, parameters)
+            connection.execute(DERIVE, [[number for number in locked if number != source]])
+            begin_move(connection, drop.id, move)
+    except psycopg.DatabaseError as error:  # not that it is away, which is a TransientError by now
+        reason = str(error).partition("\n")[0]
+        raise Unreadable(
+            f"the catalogue cannot hold what it says ({reason}); write it again"
+        ) from error
+
+
+def refuse(
+    engine: Engine, drop: Drop, rejection: Rejection, move: Move, organisation_id: int | None
+) -> None:
+    """Keep a refusal under the target of the file, which leaves the source that it was in, if it could be looked at."""
+    parameters = {
+        **parameters_of(drop, move),
+        "source": -1,
+        "organisation_id": organisation_id,
+        "reading_hash": drop.reading_hash(),
+        "codes": [rejection.code],
+        "messages": [rejection.message],
+        "fingerprints": [rejection.fingerprint],
+        "group_keys": [None],
+        "grids": [None],
+    }
+    with transaction(engine) as connection:
+        if rejection.seen:
+            locked = [number for number, _ in connection.execute(LOCK_SOURCES, parameters)]
+            connection.execute(LEAVE, parameters)
+            connection.execute(DERIVE, [locked])
+        if not move.stays:
+            connection.execute(FORGET_REFUSALS, {**parameters, "uris": [move.uri]})
+        connection.execute(KEEP_REJECTIONS, {**parameters, "uris": [move.target]})
+        begin_move(connection, drop.id, move)
+
+
+def parameters_of(drop: Drop, move: Move) -> dict[str, Any]:
+    """What the statements on one file share."""
+    return {"definition": drop.id, "uris": [move.uri, move.target], "target": move.target}

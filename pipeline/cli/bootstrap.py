@@ -1,0 +1,134 @@
+"""What the entry points share: from the settings to an open catalogue and the conditions of a run."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.settings import CHECKOUT, Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from pipeline.ingest.register import Conditions
+    from pipeline.ingest.uploads import Worker
+
+# Each function imports what it needs: the command line starts in a tenth of a second that way.
+
+
+def home_folder(configured: Settings) -> Path:
+    """RASTERSOURCES_HOME, or its default."""
+    from pipeline.database.private_cluster.cluster import default_home
+
+    return (configured.home or default_home(CHECKOUT)).absolute()
+
+
+def uploads_place(configured: Settings) -> str:
+    """RASTERSOURCES_UPLOADS, or its default; raises CatalogueError where that names no place."""
+    from pipeline.errors import CatalogueError
+    from pipeline.storage import named_place
+
+    place = configured.uploads or str(home_folder(configured) / "uploads")
+    try:
+        named_place(place)
+    except CatalogueError as error:
+        raise CatalogueError(f"RASTERSOURCES_UPLOADS is not usable: {error}") from error
+    return place
+
+
+def prefect_at(configured: Settings) -> tuple[int, str]:
+    """The port of a Prefect server of our own, and where its pages are, or those of the server of PREFECT_API_URL.
+
+    Raises CatalogueError when RASTERSOURCES_PREFECT_PORT is taken.
+    """
+    from pipeline.cli.ports import LOOPBACK, PREFECT_PORT, prefect_port
+
+    if given := os.environ.get("PREFECT_API_URL"):
+        return PREFECT_PORT, given.rstrip("/").removesuffix("/api")
+    port = prefect_port(configured.prefect_port)
+    return port, f"http://{LOOPBACK}:{port}"
+
+
+def prefect_password_file(configured: Settings) -> Path | None:
+    """The file with the password of a Prefect server of our own; None with the server of PREFECT_API_URL."""
+    from pipeline.cli.prefect_password import password_file
+
+    return None if os.environ.get("PREFECT_API_URL") else password_file(home_folder(configured))
+
+
+@contextmanager
+def database_url(configured: Settings) -> Iterator[str]:
+    """The database of the settings; without one the private cluster, started if need be."""
+    if configured.database_url:
+        yield configured.database_url
+        return
+    from pipeline.database.private_cluster.cluster import private_cluster
+
+    with private_cluster(home_folder(configured)) as url:
+        yield url
+
+
+@contextmanager
+def catalogue(configured: Settings) -> Iterator["Engine"]:
+    """An engine on the catalogue, its schema brought up to date."""
+    from pipeline.database.engine import sync_engine
+    from pipeline.database.migrations import migrate
+
+    with database_url(configured) as url:
+        engine = sync_engine(url, prepare=configured.prepare)
+        try:
+            migrate(engine)
+            yield engine
+        finally:
+            engine.dispose()
+
+
+@contextmanager
+def upload_worker(configured: Settings, engine: "Engine") -> Iterator["Worker"]:
+    """Who processes uploads, with processes that read them."""
+    from pipeline.ingest.uploads import MOST_READERS, Worker
+    from pipeline.raster import ReadingPool
+    from pipeline.storage.uploads import deposit_at
+
+    deposit = deposit_at(uploads_place(configured))
+    options = conditions(configured, create=False).options
+    readers = min(configured.workers + 1, MOST_READERS)
+    with ReadingPool(1) as pool:
+        yield Worker(engine, deposit, options, pool, readers)
+
+
+def conditions(configured: Settings, *, create: bool) -> "Conditions":
+    """How the settings want files to be read and written."""
+    from pipeline.ingest.register import Conditions
+    from pipeline.raster import Budget, ReadOptions
+    from pipeline.storage import EVERYWHERE
+
+    budget = Budget(
+        header_bytes=configured.max_header_bytes,
+        ifds=configured.max_ifds,
+        tag_bytes=configured.max_tag_bytes,
+        bands=configured.max_bands,
+        pixels=configured.max_pixels,
+        seconds=configured.file_seconds,
+        statistics_pixels=configured.max_statistics_pixels,
+        block_bytes=configured.max_block_bytes,
+    )
+    options = ReadOptions(
+        crs_policy=configured.crs_policy,
+        gcp_residual_pixels=configured.gcp_residual_pixels,
+        budget=budget,
+    )
+    return Conditions(configured.roots or EVERYWHERE, options, configured.batch_size, create)
+
+
+def bring_up_to_date(where: str, configured: Settings) -> None:
+    """Migrate the schema of a database."""
+    from pipeline.database.engine import sync_engine
+    from pipeline.database.migrations import migrate
+
+    engine = sync_engine(where, prepare=configured.prepare)
+    try:
+        migrate(engine)
+    finally:
+        engine.dispose()

@@ -1,0 +1,166 @@
+"""The commands of the command line that look after the database: the private cluster, the schema, who may read it."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.bootstrap import bring_up_to_date, catalogue, database_url, home_folder
+from pipeline.cli.terminal import say
+from pipeline.errors import CatalogueError
+from pipeline.settings import Settings, settings
+
+if TYPE_CHECKING:
+    from pipeline.database.migrations import Step
+    from pipeline.database.private_cluster.cluster import Cluster
+
+database = typer.Typer(
+    help="The database: the private cluster and its schema.", no_args_is_help=True
+)
+
+Force = Annotated[bool, typer.Option("--force", help="Also while others use it.")]
+
+
+def private(configured: Settings) -> "Cluster":
+    """The private cluster; raises CatalogueError where the settings name another database."""
+    from pipeline.database.private_cluster.cluster import Cluster
+
+    if configured.database_url:
+        raise CatalogueError(
+            "RASTERSOURCES_DATABASE_URL names the database, which is not ours to start or stop; "
+            "without it there is a private cluster"
+        )
+    return Cluster(home_folder(configured))
+
+
+@database.command("start")
+def start(
+    tcp: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=1,
+            max=65535,
+            help="Also listen on this port of 127.0.0.1, with a password, for QGIS and notebooks.",
+        ),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Start the private cluster and let it run until `rastersources db stop`."""  # fmt: skip
+    from pipeline.cli.ports import LOOPBACK, bound
+
+    cluster = private(settings())
+    if tcp not in (None, cluster.tcp_port):
+        bound(LOOPBACK, tcp, "--tcp").close()
+    cluster.start(tcp, force=force)
+    tell_where(cluster)
+
+
+@database.command("stop")
+def stop(force: Force = False) -> None:
+    """Stop the private cluster."""
+    cluster = private(settings())
+    if cluster.stop(force=force):
+        say(f"the private cluster in {cluster.home} is stopped")
+    else:
+        say(f"the private cluster in {cluster.home} was not running", err=True)
+
+
+@database.command("status")
+def status() -> None:
+    """Say whether the private cluster runs, where, and who uses it. Exit status 0: it runs; 1: it does not."""
+    cluster = private(settings())
+    if not cluster.running():
+        say(f"the private cluster in {cluster.home} is not running")
+        raise SystemExit(1)
+    tell_where(cluster)
+    for program in cluster.users():
+        say(f"used by {program}")
+
+
+def tell_where(cluster: "Cluster") -> None:
+    """Say where a private cluster that runs listens."""
+    say(f"the private cluster in {cluster.home} runs: {cluster.url()}")
+    if cluster.tcp_port is not None:
+        say(f"for programs without unix sockets: {cluster.tcp_url()}")
+        say(f"its password is the last word in {cluster.password_file}")
+
+
+@database.command("url")
+def url(
+    tcp: Annotated[
+        bool, typer.Option("--tcp", help="Its TCP port, as `db start --tcp PORT` opened it.")
+    ] = False,
+) -> None:
+    """Print the URL of the database, for psql and other programs.
+
+    A private cluster that is not running is started, and runs until `rastersources db stop`.
+    """
+    configured = settings()
+    if configured.database_url:
+        typer.echo(configured.database_url)
+        return
+    cluster = private(configured)
+    if tcp:
+        cluster.tcp_url()  # raises where there is no port
+    if not cluster.running():
+        cluster.start()
+        say("the private cluster runs now, until: rastersources db stop", err=True)
+    bring_up_to_date(cluster.url(), configured)
+    typer.echo(cluster.tcp_url() if tcp else cluster.url())
+
+
+@database.command("migrate")
+def migrate(revision: Annotated[str, typer.Argument(metavar="[REVISION]")] = "head") -> None:
+    """Bring the schema to the newest revision, or to REVISION."""
+    from pipeline.database import migrations
+
+    move(settings(), migrations.migrate, revision)
+
+
+@database.command("downgrade")
+def downgrade(
+    revision: Annotated[str, typer.Argument(metavar="REVISION", help="Such as -1, 0001 or base.")],
+) -> None:
+    """Take the schema back to REVISION; what it does not know is lost."""
+    from pipeline.database import migrations
+
+    move(settings(), migrations.downgrade, revision)
+
+
+@database.command("reader")
+def reader() -> None:
+    """Make the role rastersources_reader, which sees Public rows only, for people who query by SQL."""
+    from pipeline.database.engine import transaction
+    from pipeline.database.privileges import READER, make_reader
+
+    with catalogue(settings()) as engine, transaction(engine) as connection:
+        make_reader(connection)
+    say(f"grant it to those who may read: GRANT {READER} TO name")
+
+
+@database.command("reproject")
+def reproject(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change only.")] = False,
+) -> None:
+    """Place all registered files again, under the present PROJ and RASTERSOURCES_CRS_POLICY; opens no file."""
+    from pipeline.catalogue.reproject import reproject
+    from pipeline.cli.output import after_reproject, moved
+
+    configured = settings()
+    with catalogue(configured) as engine:
+        summary = reproject(engine, configured.crs_policy, dry_run=dry_run, tell=moved)
+    after_reproject(summary, dry_run=dry_run)
+
+
+def move(configured: Settings, step: "Step", revision: str) -> None:
+    """Take the schema to a revision and say so."""
+    from pipeline.database.engine import sync_engine
+
+    with database_url(configured) as where:
+        engine = sync_engine(where)
+        before, after = step(engine, revision)
+        engine.dispose()
+    say(
+        f"the schema is at {after or 'base'}"
+        + ("" if before == after else f", it was at {before or 'base'}")
+    )

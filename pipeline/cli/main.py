@@ -1,0 +1,295 @@
+"""The command `rastersources`: reads settings and arguments, opens what is needed, calls the library, prints."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+
+import typer
+
+from pipeline.cli.bootstrap import (
+    bring_up_to_date,
+    catalogue,
+    conditions,
+    database_url,
+    prefect_at,
+    prefect_password_file,
+)
+from pipeline.cli.database import database
+from pipeline.cli.flows import deploy
+from pipeline.cli.options import (
+    DEFAULT_CONFIG,
+    ConfigFile,
+    Create,
+    Crs,
+    CrsOverride,
+    Nodata,
+    ReadBy,
+    Scheduler,
+)
+from pipeline.cli.people import GROUPS
+from pipeline.cli.rejected import rejected
+from pipeline.cli.runners import reading
+from pipeline.cli.shutdown import ended_in_order_by_signals
+from pipeline.cli.sources import sources
+from pipeline.cli.sync import COMMANDS
+from pipeline.cli.terminal import complain, say
+from pipeline.cli.uploads import uploads
+from pipeline.errors import CatalogueError, RastersourcesError
+from pipeline.settings import Settings, settings, take_unknown
+
+if TYPE_CHECKING:
+    from pipeline.ingest.register import Reader, Work
+
+app = typer.Typer(
+    name="rastersources",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for name, command in {**COMMANDS, "deploy": deploy}.items():
+    app.command(name)(command)
+for group, commands in {
+    **GROUPS,
+    "db": database,
+    "sources": sources,
+    "rejected": rejected,
+    "uploads": uploads,
+}.items():
+    app.add_typer(commands, name=group)
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and exit, when it is asked for."""
+    if wanted:
+        typer.echo(f"rastersources {metadata.version('rastersources')}")
+        raise typer.Exit
+
+
+@app.callback()
+def rastersources(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and exit.",
+            callback=print_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """A catalogue of GeoTIFFs: inspect files, register them, serve what is where."""
+
+
+Paths = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PATH...",
+        help="Files, or folders with all that is below them; also file:// and s3:// URLs.",
+    ),
+]
+
+
+def main() -> None:
+    """Run the command line; every error of ours is one sentence on standard error and exit status 1."""
+    try:
+        with ended_in_order_by_signals():
+            for sentence in take_unknown():
+                complain(sentence)
+            app()
+    except RastersourcesError as error:
+        fail(str(error))
+    except UnicodeEncodeError as error:
+        if not any(argument.endswith(error.object) for argument in sys.argv):
+            raise
+        shown = os.fsencode(error.object).decode(errors="backslashreplace")
+        fail(f'"{shown}" is no UTF-8, as names in the catalogue must be; write it in UTF-8')
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone, as `head` does
+        raise SystemExit(1) from None
+
+
+def fail(sentence: str) -> NoReturn:
+    """Say what is wrong, on a line for each thing, and end with status 1."""
+    complain(sentence)
+    raise SystemExit(1)
+
+
+@app.command()
+def register(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PATH...]",
+            help="Files, folders or s3:// URLs; without any, what --config names.",
+        ),
+    ] = None,
+    organisation: Annotated[str | None, typer.Option(help="Who owns them.", metavar="NAME")] = None,
+    name: Annotated[
+        str, typer.Option(help="Name of each source; {stem} is the file's name without its ending.")
+    ] = "{stem}",
+    access_modifier: Annotated[
+        str, typer.Option(help="Public, Common, Private or Hidden.")
+    ] = "Private",
+    supplier: Annotated[
+        str | None, typer.Option(help="Who supplies them.", metavar="USERNAME")
+    ] = None,
+    supplier_code: Annotated[
+        str | None, typer.Option(help="The supplier's own name for it.")
+    ] = None,
+    description: Annotated[str | None, typer.Option(help="Free text.")] = None,
+    temporal: Annotated[bool, typer.Option("--temporal", help="The files are time steps.")] = False,
+    time: Annotated[
+        str | None,
+        typer.Option(help='The time of the files, such as 2024-01-01T00:00:00Z, or "tag".'),
+    ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(help="Regular expression on the path; its group `time` is the time."),
+    ] = None,
+    crs: Crs = None,
+    crs_override: CrsOverride = False,
+    nodata: Nodata = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    create: Create = False,
+    runner: ReadBy = None,
+    scheduler: Scheduler = None,
+) -> None:
+    """Register files: one raster source for each, or what a sources.toml says.
+
+    Exit status 0: all are registered; 3: some were refused, each with its reason; 1: the run failed.
+    """
+    from pipeline.ingest.register import work_of_arguments, work_of_config
+
+    if paths and organisation is None:
+        raise CatalogueError("say whose files these are with --organisation NAME")
+    if not paths and (crs is not None or crs_override or nodata is not None):
+        raise CatalogueError(
+            "--crs, --crs-override and --nodata go with PATH; a definition of --config says its own"
+        )
+    fields: dict[str, object] = {
+        "organisation": organisation, "name": name, "access_modifier": access_modifier, "supplier": supplier,
+        "supplier_code": supplier_code, "description": description, "temporal": temporal, "time": time,
+        "pattern": pattern, "crs": crs, "crs_override": crs_override, "nodata": nodata,
+    }  # fmt: skip
+    works = work_of_arguments(paths, fields) if paths else work_of_config(config)
+    configured = settings()
+    with reading(configured, runner, scheduler) as reader:
+        status = run_register(works, configured, reader, create=create)
+    raise SystemExit(status)
+
+
+def run_register(
+    works: "Sequence[Work]", configured: Settings, reader: "Reader", *, create: bool
+) -> int:
+    """Register, show progress and summary; the exit status."""
+    from pipeline.cli.output import announce
+    from pipeline.ingest.progress import watching
+    from pipeline.ingest.register import Run, register_all
+
+    began = monotonic()
+    how = conditions(configured, create=create)
+    with catalogue(configured) as engine, watching() as watcher:
+        outcomes = register_all(Run(engine, how, reader, watcher), works)
+    return announce(outcomes, monotonic() - began)
+
+
+@app.command()
+def inspect(
+    paths: Paths,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    stats: Annotated[
+        bool,
+        typer.Option("--stats", help="Look at the pixels too, at an overview if there is one."),
+    ] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="As --stats, and look at every pixel.")
+    ] = False,
+    crs: Crs = None,
+    crs_override: CrsOverride = False,
+    nodata: Nodata = None,
+    jobs: Annotated[int, typer.Option("-j", help="Processes that read.", min=1, max=256)] = 1,
+) -> None:
+    """Print what reading finds in files, without a database; exit status 1 when any was refused."""
+    from dataclasses import replace
+
+    from pipeline.cli.inspect import ProgressBar, as_line, show
+    from pipeline.raster import assigned_of, read_all
+    from pipeline.storage import list_files, named_place
+
+    assigned = assigned_of(crs, nodata, "the command line", override=crs_override)
+    how = conditions(settings(), create=False)
+    look: Literal["overview", "exact"] | None = "exact" if exact else "overview" if stats else None
+    options = replace(how.options, statistics=look, assigned=assigned)
+    refused = False
+    files = list_files([named_place(path) for path in paths], how.roots, repeat=True)
+    with ProgressBar() as bar:
+        for outcome in read_all(files, options, jobs, bar.tell):
+            bar.hide()
+            refused |= as_line(outcome, stats=bool(look)) if as_json else show(outcome)
+    raise SystemExit(1 if refused else 0)
+
+
+Host = Annotated[
+    str | None, typer.Option(help="Address to listen on; RASTERSOURCES_HOST or 127.0.0.1.")
+]
+Port = Annotated[int | None, typer.Option(help="RASTERSOURCES_PORT or 8000.", min=1, max=65535)]
+
+
+@app.command()
+def serve(host: Host = None, port: Port = None) -> None:
+    """Serve the API until Ctrl-C."""
+    from pipeline.cli.ports import listen
+    from pipeline.cli.serve import run_server
+
+    configured = settings()
+    with (
+        listen(host or configured.host, port or configured.port) as socket,
+        database_url(configured) as where,
+    ):
+        bring_up_to_date(where, configured)
+        run_server(
+            where,
+            configured,
+            socket,
+            lambda address: say(f"serving {address}/api/v4/rastersources/"),
+        )
+
+
+@app.command()
+def up(
+    config: ConfigFile = DEFAULT_CONFIG,
+    create: Create = False,
+    host: Host = None,
+    port: Port = None,
+) -> None:
+    """Start everything on this machine: the database, the API, Prefect with its pages, and what --config names.
+
+    All that it names is synced at once, then each definition by its schedule.
+    """
+    from pipeline.cli.output import welcome
+    from pipeline.cli.ports import listen
+    from pipeline.cli.serve import Schedules, run_server
+    from pipeline.definitions.sources_toml import load
+
+    configured = settings()
+    load(config)
+    with (
+        listen(host or configured.host, port or configured.port) as socket,
+        database_url(configured) as where,
+    ):
+        beside, pages = prefect_at(configured)
+        bring_up_to_date(where, configured)
+        with Schedules(config, configured, create=create) as schedules:
+
+            def ready(address: str) -> None:
+                welcome(address, pages, config, prefect_password_file(configured))
+                schedules.start(address, beside)
+
+            run_server(where, configured, socket, ready)
+
+
+if __name__ == "__main__":
+    main()

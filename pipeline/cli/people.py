@@ -1,0 +1,165 @@
+"""The commands of the command line that look after people, keys and layers."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from pipeline.cli.bootstrap import catalogue
+from pipeline.cli.terminal import say
+from pipeline.settings import settings
+
+organisation = typer.Typer(help="The organisations that own raster sources.", no_args_is_help=True)
+user = typer.Typer(help="The people and programs that log in or supply.", no_args_is_help=True)
+role = typer.Typer(help="What users may do in an organisation.", no_args_is_help=True)
+key = typer.Typer(help="API keys.", no_args_is_help=True)
+layer = typer.Typer(help="How raster sources are shown.", no_args_is_help=True)
+GROUPS = {"organisation": organisation, "user": user, "role": role, "key": key, "layer": layer}
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+Username = Annotated[str, typer.Argument(metavar="USERNAME")]
+Organisation = Annotated[str, typer.Argument(metavar="ORGANISATION", help="Name or uuid.")]
+Role = Annotated[str, typer.Argument(metavar="ROLE", help="user, supplier, admin or manager.")]
+
+
+@organisation.command("add")
+def add_organisation(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
+    """Add an organisation and print its uuid."""
+    from pipeline.catalogue import owners
+
+    with catalogue(settings()) as engine:
+        typer.echo(owners.add_organisation(engine, name))
+
+
+@user.command("add")
+def add_user(
+    username: Username,
+    first_name: Annotated[str, typer.Option(help="Given name.")] = "",
+    last_name: Annotated[str, typer.Option(help="Family name.")] = "",
+    email: Annotated[str, typer.Option(help="Address.")] = "",
+) -> None:
+    """Add a user, who logs in by a key or, once there is one, by a password."""
+    from pipeline.catalogue import users
+
+    with catalogue(settings()) as engine:
+        users.add_user(engine, username, first_name=first_name, last_name=last_name, email=email)
+
+
+@user.command("password")
+def set_password(username: Username) -> None:
+    """Ask for a password for the sign-in page, which ends the user's sessions."""
+    from pipeline.catalogue import users
+
+    password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    with catalogue(settings()) as engine:
+        users.set_password(engine, username, password)
+
+
+@user.command("list")
+def list_users(as_json: AsJson = False) -> None:
+    """List the users with their roles and the number of their keys."""
+    from pipeline.catalogue import users
+
+    with catalogue(settings()) as engine:
+        for row in users.list_users(engine):
+            if as_json:
+                print_json(row)
+                continue
+            name = " ".join(filter(None, (row.first_name, row.last_name, row.email)))
+            state = "" if row.active else ", deactivated"
+            can = f"{row.valid_keys} keys{', a password' if row.password else ''}{state}"
+            say(f"{row.username}: {'; '.join([*filter(None, [name]), can, *row.roles])}")
+
+
+@user.command("deactivate")
+def deactivate_user(username: Username) -> None:
+    """Keep a user out: their sessions and keys stop at once, and all that is theirs stays."""
+    from pipeline.catalogue import users
+
+    with catalogue(settings()) as engine:
+        users.set_active(engine, username, active=False)
+
+
+@user.command("activate")
+def activate_user(username: Username) -> None:
+    """Let a user in again, by password and by the keys that were not revoked."""
+    from pipeline.catalogue import users
+
+    with catalogue(settings()) as engine:
+        users.set_active(engine, username, active=True)
+
+
+@role.command("grant")
+def grant_role(username: Username, organisation: Organisation, role: Role) -> None:
+    """Give a user a role in an organisation."""
+    from pipeline.catalogue import users
+
+    with catalogue(settings()) as engine:
+        users.grant_role(engine, username, organisation, role)
+
+
+@role.command("revoke")
+def revoke_role(username: Username, organisation: Organisation, role: Role) -> None:
+    """Take a role away."""
+    from pipeline.catalogue import users
+
+    with catalogue(settings()) as engine:
+        users.revoke_role(engine, username, organisation, role)
+
+
+@key.command("create")
+def create_key(username: Username) -> None:
+    """Print a new key of a user. It is shown this once: only its hash is stored."""
+    from pipeline.catalogue import users
+
+    with catalogue(settings()) as engine:
+        typer.echo(users.create_key(engine, username))
+
+
+@key.command("revoke")
+def revoke_key(
+    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="The key up to its dot.")],
+) -> None:
+    """End a key, and the sessions of browsers that signed in by it."""
+    from pipeline.catalogue import users
+
+    with catalogue(settings()) as engine:
+        users.revoke_key(engine, prefix)
+
+
+@key.command("list")
+def list_keys(
+    username: Annotated[str | None, typer.Argument(metavar="[USERNAME]")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the keys of all users or of one, by what they begin with; the secrets are not stored."""
+    from pipeline.catalogue import users
+
+    with catalogue(settings()) as engine:
+        for row in users.list_keys(engine, username):
+            if as_json:
+                print_json(row)
+                continue
+            state = f"revoked {row.revoked:%Y-%m-%d}" if row.revoked else "valid"
+            if not (row.revoked or row.works):
+                state = "its user is deactivated"
+            say(f"{row.prefix}: {row.username}, made {row.created:%Y-%m-%d}, {state}")
+
+
+def print_json(row: Any) -> None:
+    """Print a row as one line."""
+    import orjson
+
+    typer.echo(orjson.dumps({str(name): value for name, value in row._mapping.items()}).decode())
+
+
+@layer.command("add")
+def add_layer(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    source: Annotated[UUID, typer.Option(help="The raster source that it shows.", metavar="UUID")],
+) -> None:
+    """Add a layer of one raster source, with its organisation and access, and print its uuid."""
+    from pipeline.catalogue import layers
+
+    with catalogue(settings()) as engine:
+        typer.echo(layers.add_layer(engine, name, source))

@@ -1,0 +1,433 @@
+"""The private PostGIS cluster: made, started, shared between our processes and stopped by the last of them.
+
+It listens on a unix socket, in a runtime folder of mode 0700, and lets in the user who made it by peer
+authentication; by TCP only where `rastersources db start --tcp` asked for it. Every process that uses it holds a
+shared lock on `lease`; whoever leaves last stops it, unless `db start` said that it stays. A killed process loses
+its lock with its life. Files of the home: `kept` says that it stays, and its TCP port; `stopped` that it was
+stopped on purpose, so that nobody revives it.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+
+from pipeline.database.private_cluster.configuration import (
+    DATABASE,
+    LOOPBACK,
+    SUPERUSER,
+    configuration_files,
+    password_in,
+)
+from pipeline.database.private_cluster.postmaster import (
+    command_of,
+    end_orphans,
+    is_open,
+    lock_holders,
+    locked_by,
+    processes_in,
+    works_in,
+)
+from pipeline.database.private_cluster.programs import find_programs, give_to_owner, run_as
+from pipeline.database.private_cluster.runtime_folder import (
+    SOCKET,
+    make_runtime_folder,
+    remove_runtime_folder,
+    runtime_folder,
+)
+from pipeline.errors import CatalogueError
+
+STANDARD_PORT = 5432
+"""The port in the name of the socket."""
+SECONDS_TO_ANSWER = 120
+ATTEMPTS = 20
+"""Starts, half a second apart."""
+PASSING = ("shared memory", "lock file")
+"""Words of reasons for which a start fails that may work half a second later."""
+LOG_BYTES = 2**14
+"""Of the end of the server's log, in which the reason of a failed start stands."""
+
+
+@contextmanager
+def private_cluster(home: Path) -> Iterator[str]:
+    """The URL of the database in the private cluster of this home, started if need be and held while in use."""
+    cluster = Cluster(home)
+    with cluster.lease():
+        yield cluster.url()
+
+
+def default_home(checkout: Path) -> Path:
+    """`.rastersources` in the checkout; for an installed package the user's data folder."""
+    if (checkout / "pyproject.toml").is_file():
+        return checkout / ".rastersources"
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "rastersources"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A PostgreSQL cluster under `home/postgres`."""
+
+    home: Path
+
+    @property
+    def data(self) -> Path:
+        """The data folder."""
+        return self.home / "postgres"
+
+    def url(self, database: str = DATABASE, user: str = DATABASE) -> str:
+        """Where to connect; raises CatalogueError when the cluster is not running."""
+        folder = self._socket_folder()
+        if folder is None:
+            raise CatalogueError(
+                "the private cluster is not running; start it with: rastersources db start"
+            )
+        return f"postgresql://{user}@/{database}?host={quote(str(folder), safe='')}"
+
+    def running(self) -> bool:
+        """Whether it answers; waits for one that is busy or still starting, and raises CatalogueError in the end."""
+        for _ in range(SECONDS_TO_ANSWER):
+            if not self._listens():
+                return False
+            try:
+                psycopg.connect(self.url(SUPERUSER, SUPERUSER), connect_timeout=5).close()
+            except psycopg.OperationalError:
+                time.sleep(1)
+            else:
+                return True
+        raise CatalogueError(f"the private cluster does not answer; see {self.data / 'server.log'}")
+
+    def alive(self) -> bool:
+        """Whether its server is there and has its socket; does not ask whether it answers."""
+        folder = self._socket_folder()
+        return folder is not None and (folder / SOCKET).exists() and self._is_there()
+
+    @property
+    def tcp_port(self) -> int | None:
+        """The port on the loopback interface that `start` was asked for."""
+        try:
+            return int((self.home / "kept").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    @property
+    def password_file(self) -> Path:
+        """Where the password for TCP is, once there is one."""
+        return self.home / "pgpass"
+
+    def tcp_url(self) -> str:
+        """Where programs connect that know no unix sockets; raises CatalogueError when it has no TCP port."""
+        if self.tcp_port is None:
+            raise CatalogueError(
+                "the private cluster has no TCP port; stop it and run: rastersources db start --tcp PORT"
+            )
+        password = quote(str(self.password_file), safe="/")
+        return f"postgresql://{DATABASE}@{LOOPBACK}:{self.tcp_port}/{DATABASE}?passfile={password}"
+
+    def start(self, tcp_port: int | None = None, *, force: bool = False) -> None:
+        """Start it and let it run until `stop`, whoever leaves; with a port also on the loopback interface.
+
+        Raises CatalogueError where it would have to start anew, for that port, under those who use it, unless by force.
+        """
+        with self._mutex():
+            if tcp_port not in (None, self.tcp_port):
+                if not force:
+                    self._refuse_when_used("it has to start anew for a TCP port")
+                self._stop()
+                (self.home / "kept").write_text(str(tcp_port))
+            try:
+                self._start_if_needed()
+            except CatalogueError:
+                (self.home / "kept").unlink(missing_ok=True)  # the next start does without the port
+                raise
+            (self.home / "kept").touch()
+
+    def stop(self, *, force: bool = True) -> bool:
+        """Stop it; False when it was not running. Raises CatalogueError when others use it, unless by force."""
+        if not self.data.exists():
+            return False
+        with self._mutex():
+            if not force:
+                self._refuse_when_used("it was not stopped")
+            (self.home / "kept").unlink(missing_ok=True)
+            (self.home / "stopped").touch()
+            return self._stop()
+
+    def revive(self) -> bool:
+        """Start it again after it was killed; False when it runs, or was stopped on purpose.
+
+        Raises CatalogueError when it does not start. It makes no new cluster: people must know that theirs is gone.
+        """
+        if not (self.data / "PG_VERSION").exists():
+            raise CatalogueError(
+                f"the data of the private cluster, {self.data}, are gone; put them back, or stop this program: "
+                "the next start makes a new and empty database"
+            )
+        with self._mutex():
+            if (self.home / "stopped").exists() or self.running():
+                return False
+            self._start_if_needed()
+            return True
+
+    def users(self) -> list[str]:
+        """The programs that use it, as far as this process may know them."""
+        lease = self.home / "lease"
+        holders = (
+            [number for number in lock_holders(lease) if number != os.getpid()]
+            if lease.exists()
+            else []
+        )
+        if holders:
+            return [f"process {number} ({command_of(number)})" for number in holders]
+        if not self._listens():
+            return []
+        query = (
+            "SELECT coalesce(nullif(application_name, ''), 'a program without a name') FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() ORDER BY 1"
+        )
+        with (
+            suppress(psycopg.OperationalError),
+            psycopg.connect(self.url(SUPERUSER, SUPERUSER), connect_timeout=5) as connection,
+        ):
+            return [f"a session of {name}" for (name,) in connection.execute(query)]
+        return []
+
+    def _refuse_when_used(self, what: str) -> None:
+        """Raises CatalogueError that names who uses it."""
+        if users := self.users():
+            raise CatalogueError(
+                f"the private cluster is in use, so that {what}: {', '.join(users)}; end them first, or say --force"
+            )
+
+    @contextmanager
+    def lease(self) -> Iterator[None]:
+        """Keep it running while this is held."""
+        make_folder(self.home)
+        with (self.home / "lease").open("a") as lease:
+            fcntl.flock(lease, fcntl.LOCK_SH)
+            try:  # whoever is ended while it starts does not leave it behind
+                with self._mutex():
+                    self._start_if_needed()
+                yield
+            finally:
+                self._leave(lease.fileno())
+
+    def _leave(self, lease: int) -> None:
+        with self._mutex():
+            fcntl.flock(lease, fcntl.LOCK_UN)
+            try:
+                fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return  # others use it
+            if not (self.home / "kept").exists():
+                self._stop()
+
+    @contextmanager
+    def _mutex(self) -> Iterator[None]:
+        """One process at a time starts or stops."""
+        make_folder(self.home)
+        with (self.home / "mutex").open("a") as mutex:
+            fcntl.flock(mutex, fcntl.LOCK_EX)
+            yield
+
+    def _start_if_needed(self) -> None:
+        if self.running():
+            return
+        self._end_unreachable()
+        programs = self._programs()
+        if not (self.data / "PG_VERSION").exists():
+            self._make(programs)
+        self._remove_socket_folder()
+        folder = runtime_folder(self.home)
+        make_runtime_folder(folder)
+        self._write_configuration(folder)
+        self._launch(programs)
+        if self.tcp_port not in (None, STANDARD_PORT):  # the same URL, with TCP and without
+            (folder / SOCKET).symlink_to(SOCKET.replace(str(STANDARD_PORT), str(self.tcp_port)))
+        self._prepare()
+        (self.home / "stopped").unlink(missing_ok=True)
+
+    def _end_unreachable(self) -> None:
+        """Clear what would keep it from starting: a server whose socket was removed, or the lock of none."""
+        if self._is_there():
+            self._shut_down()
+        # Not where processes are hidden from us: a child of a killed postmaster may still write.
+        with suppress(PermissionError):
+            end_orphans(self.data)
+            if not processes_in(self.data):
+                (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def _is_there(self) -> bool:
+        """Whether a server of this cluster runs, reachable or not."""
+        postmaster = locked_by(self.data)
+        try:
+            return postmaster is not None and works_in(postmaster, self.data)
+        except PermissionError:  # as in a container whose root may not look at processes of others
+            return self._listens()
+
+    def _listens(self) -> bool:
+        folder = self._socket_folder()
+        return folder is not None and is_open(folder / SOCKET)
+
+    def _make(self, programs: Path) -> None:
+        new = self.data.with_suffix(".new")  # whole before it bears its name, however initdb ends
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(mode=0o700)
+        give_to_owner(new)
+        options = ("-U", "postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=peer")
+        done = self._run(programs / "initdb", *options, folder=new)
+        if done.returncode != 0:
+            shutil.rmtree(new, ignore_errors=True)
+            raise CatalogueError(
+                f"initdb could not make a cluster in {self.home}: {last_line(done.stderr)}"
+            )
+        with (new / "postgresql.conf").open("a") as file:
+            file.write("include_if_exists = 'rastersources.conf'\n")
+        shutil.rmtree(self.data, ignore_errors=True)
+        new.rename(self.data)
+
+    def _write_configuration(self, socket_folder: Path) -> None:
+        port = self.tcp_port
+        files = configuration_files(socket_folder, port or STANDARD_PORT, tcp=port is not None)
+        for name, text in files.items():
+            new = self.data / f"{name}.new"
+            new.write_text(text)
+            give_to_owner(new)
+            new.rename(self.data / name)
+
+    def _launch(self, programs: Path) -> None:
+        log = self.data / "server.log"
+        for _ in range(ATTEMPTS):
+            done = self._run(programs / "pg_ctl", "-w", "-t", "120", "-l", log.name, "start")
+            if done.returncode == 0:
+                return
+            # The children of a postmaster that was killed hold its memory for a while.
+            if not any(words in (why := reason_in(log)) for words in PASSING):
+                break
+            time.sleep(0.5)
+        raise CatalogueError(f"the private cluster does not start ({why}); see {log}")
+
+    def _prepare(self) -> None:
+        """Make role, extensions and database where they are missing; run before anyone else connects."""
+        with psycopg.connect(self.url(SUPERUSER, SUPERUSER), autocommit=True) as connection:
+            if not exists(connection, "SELECT FROM pg_roles WHERE rolname = %s"):
+                role = sql.Identifier(DATABASE)
+                connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB CREATEROLE").format(role))
+            if self.tcp_port is not None:
+                set_password(connection, password_in(self.password_file))
+            if exists(connection, "SELECT FROM pg_database WHERE datname = %s"):
+                return
+            with psycopg.connect(self.url("template1", SUPERUSER), autocommit=True) as template:
+                # a role that is no superuser cannot install PostGIS: databases get it from their template
+                template.execute("CREATE EXTENSION IF NOT EXISTS postgis")
+                template.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+            name = sql.Identifier(DATABASE)
+            connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, name))
+
+    def _stop(self) -> bool:
+        running = self._is_there()
+        if running:
+            self._shut_down()
+        self._remove_socket_folder()
+        return running
+
+    def _shut_down(self) -> None:
+        done = self._run(self._programs() / "pg_ctl", "-w", "-t", "120", "-m", "fast", "stop")
+        if done.returncode != 0:
+            raise CatalogueError(f"the private cluster does not stop: {last_line(done.stderr)}")
+
+    def _programs(self) -> Path:
+        version = self.data / "PG_VERSION"
+        return find_programs(version.read_text().strip() if version.exists() else None)
+
+    def _run(
+        self, program: Path, *arguments: str, folder: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one of PostgreSQL's programs on the data folder, or on another, as the user who may.
+
+        The folder is handed over as an open descriptor: so neither a quote in its path reaches the shell that
+        pg_ctl starts, nor need the user postgres be able to enter the folders above it.
+        """
+        opened = os.open(folder or self.data, os.O_PATH | os.O_DIRECTORY)
+        try:
+            path = f"/proc/self/fd/{opened}"
+            logs = [f"{path}/{word}" if word.endswith(".log") else word for word in arguments]
+            return subprocess.run(
+                [program, "-D", path, *logs],
+                check=False, cwd="/", pass_fds=(opened,), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"}, **run_as(),
+            )  # fmt: skip
+        finally:
+            os.close(opened)
+
+    def _socket_folder(self) -> Path | None:
+        """Line 5 of postmaster.pid; None when there is no such file, or no socket yet."""
+        try:
+            lines = (self.data / "postmaster.pid").read_text().split("\n")
+        except FileNotFoundError:
+            return None
+        return Path(lines[4]) if len(lines) > 4 and lines[4] else None
+
+    def _remove_socket_folder(self) -> None:
+        """Remove the runtime folder that the configuration names."""
+        try:
+            lines = (self.data / "rastersources.conf").read_text().split("\n")
+        except FileNotFoundError:
+            return
+        for line in lines:
+            if line.startswith("unix_socket_directories"):
+                remove_runtime_folder(Path(line.split('"')[1]))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a private folder; raises CatalogueError when it cannot be made."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CatalogueError(
+            f"{folder} cannot be made ({error.strerror}); set RASTERSOURCES_HOME to a folder that can"
+        ) from error
+
+
+def set_password(connection: psycopg.Connection[Any], password: str) -> None:
+    """Let our role in with this password; only its hash is sent."""
+    verifier = connection.pgconn.encrypt_password(
+        password.encode(), DATABASE.encode(), b"scram-sha-256"
+    )
+    statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+        sql.Identifier(DATABASE), sql.Literal(verifier.decode())
+    )
+    connection.execute(statement)
+
+
+def reason_in(log: Path) -> str:
+    """What the last message in a server's log says about a failed start."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LOG_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError as error:
+        return f"and its log cannot be read: {error.strerror}"
+    levels = ("FATAL:", "PANIC:", "postgres:")
+    said = [line for line in lines if any(level in line for level in levels)]
+    return said[-1].partition("] ")[2] or said[-1] if said else last_line("\n".join(lines))
+
+
+def exists(connection: psycopg.Connection[Any], query: str) -> bool:
+    """Whether the query finds a row for our name."""
+    return connection.execute(query.encode(), (DATABASE,)).fetchone() is not None
+
+
+def last_line(text: str) -> str:
+    """The last line that says something."""
+    return next((line for line in reversed(text.splitlines()) if line.strip()), "no reason given")

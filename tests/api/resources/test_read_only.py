@@ -1,0 +1,191 @@
+"""Organisations, users, contracts, usage, tasks, uploads, files and roots, in the shapes that clients read."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx import Client
+from sqlalchemy import Engine, text
+
+from pipeline.catalogue.users import grant_role
+from pipeline.raster import ReadingPool
+from tests.api.conftest import SOURCES, Add, As, base, names
+from tests.support.factory import write_raster
+from tests.support.ingestion import registered, work_of
+
+V4 = "/api/v4"
+pytestmark = pytest.mark.usefixtures("empty", "people")
+
+
+def run(engine: Engine, statement: str, **values: object) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(statement), values)
+
+
+def test_organisations_are_listed_and_found_by_a_fraction_of_their_uuid(
+    client: Client, owner: str, add_organisation: Callable[[str], int]
+) -> None:
+    add_organisation("Other")
+    found = client.get(f"{V4}/organisations/", params={"uuid": owner[5:15]}).json()
+    assert found["results"] == [
+        {"url": f"{base(client)}{V4}/organisations/{owner}/", "uuid": owner, "name": "Owner"}
+    ]
+    assert client.get(found["results"][0]["url"]).json() == found["results"][0]
+    assert names(client.get(f"{V4}/organisations/", params={"name__startswith": "Oth"})) == [
+        "Other"
+    ]
+
+
+def test_the_users_of_an_organisation_are_shown_to_its_own(
+    as_: As, client: Client, owner: str
+) -> None:
+    url = f"{V4}/organisations/{owner}/users/"
+    assert client.get(url).status_code == 401
+    assert as_("stranger").get(url).status_code == 403
+    found = (
+        as_("manager")
+        .get(url, params={"role": "supplier", "username__icontains": "SUPP"})
+        .json()["results"]
+    )
+    assert [list(one) for one in found] == [
+        ["url", "id", "username", "first_name", "last_name", "email", "roles"]
+    ]
+    assert (found[0]["username"], found[0]["roles"]) == ("supplier", ["supplier"])
+    assert as_("manager").get(url, params={"role": "king"}).status_code == 400
+
+
+def test_a_user_finds_their_organisations_and_roles(
+    as_: As, engine: Engine, client: Client, owner: str
+) -> None:
+    grant_role(engine, "admin", owner, "user")
+    me = as_("admin").get("/bootstrap/lizard/").json()
+    assert me["user"] == {
+        "id": me["user"]["id"],
+        "username": "admin",
+        "first_name": "",
+        "authenticated": True,
+    }
+    url = f"{V4}/users/{me['user']['id']}/organisations/"
+    found = as_("admin").get(url).json()["results"]
+    assert [(one["uuid"], sorted(one["roles"])) for one in found] == [(owner, ["admin", "user"])]
+    assert client.get(url).status_code == 404
+    assert as_("stranger").get(url).status_code == 404
+
+
+def test_someone_unknown_is_told_so(client: Client) -> None:
+    found = client.get("/bootstrap/lizard/").json()
+    assert found["user"] == {"id": None, "username": None, "first_name": "", "authenticated": False}
+    assert set(found["sso"]) == {"login", "logout"}
+
+
+def test_contracts_are_those_of_ones_own_organisations(
+    as_: As, client: Client, engine: Engine, owner: str
+) -> None:
+    run(engine, "UPDATE organisations SET raster_storage_capacity = 1000 WHERE name = 'Owner'")
+    assert client.get(f"{V4}/contracts/").json()["results"] == []
+    (found,) = as_("user").get(f"{V4}/contracts/").json()["results"]
+    assert found["organisation"]["uuid"] == owner
+    assert found["raster_storage_capacity"] == 1000
+    assert {"scenario_storage_capacity", "timeseries_storage_capacity"} < set(found)
+
+
+def test_usage_counts_what_the_caller_may_see(
+    as_: As, client: Client, add_source: Add, owner: str
+) -> None:
+    add_source("a", size=3)
+    add_source("b", size=4, access_modifier=200)
+    url = f"{V4}/organisations/{owner}/usage/"
+    usage = {
+        "scenario_count": 0,
+        "scenario_total_size": 0,
+        "timeseries_count": 0,
+        "timeseries_total_size": 0,
+    }
+    assert as_("user").get(url).json() == {"raster_count": 2, "raster_total_size": 7, **usage}
+    assert client.get(url).json() == {"raster_count": 1, "raster_total_size": 3, **usage}
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_task_is_readable_by_whoever_knows_its_uuid(
+    client: Client, engine: Engine, slash: str
+) -> None:
+    uuid = "7a9ed96e-3a44-4501-ad41-a440f59df104"
+    run(
+        engine,
+        "INSERT INTO tasks (uuid, status) VALUES (:uuid, 'STARTED') ON CONFLICT DO NOTHING",
+        uuid=uuid,
+    )
+    found = client.get(f"{V4}/tasks/{uuid}{slash}").json()
+    assert list(found) == ["uuid", "url", "status", "result", "detail"]
+    assert (found["uuid"], found["status"], found["result"]) == (uuid, "STARTED", None)
+    assert client.get(f"{V4}/tasks/{uuid[:-1]}5/").status_code == 404
+
+
+def test_uploads_are_listed_newest_first_and_by_state(
+    client: Client, engine: Engine, add_source: Add
+) -> None:
+    row, private = add_source("a"), add_source("p", access_modifier=200)
+    for source, state in (
+        (row, "received"),
+        (row, "rejected"),
+        (row, "committed"),
+        (private, "received"),
+    ):
+        run(engine, "INSERT INTO uploads (source_id, filename, state) VALUES (:id, 'x.tif', :state)",
+            id=source.id, state=state)  # fmt: skip
+    url = f"{SOURCES}{row.uuid}/uploads/"
+    found = client.get(url).json()["results"]
+    assert [one["state"] for one in found] == ["committed", "rejected", "received"]
+    assert list(found[0]) == ["id", "filename", "created_at", "updated_at", "state", "state_detail"]
+    assert client.get(url, params={"state": "rejected"}).json()["count"] == 1
+    assert client.get(url, params={"state": "lost"}).status_code == 400
+    assert client.get(f"{SOURCES}{private.uuid}/uploads/").status_code == 404
+
+
+def test_files_show_where_they_are_to_those_who_may_write(
+    as_: As, client: Client, engine: Engine, add_source: Add
+) -> None:
+    row = add_source("a")
+    run(engine, """
+        WITH system AS (INSERT INTO coordinate_systems (wkt, projection) VALUES ('w', 'EPSG:4326') RETURNING id)
+        INSERT INTO raster_files (source_id, uri, fingerprint, size, width, height, band_count, transform,
+            coordinate_system_id, rotated, origin_x, origin_y, upper_bound_x, upper_bound_y, pixelsize_x, pixelsize_y,
+            west, south, east, north, footprint, operation_name, proj_version, dtype, bands, times,
+            area_or_point, layout, notices)
+        SELECT :id, 'file:///data/a.tif', 'f', 10, 2, 3, 1, '{1,0,0,0,-1,3}', id, false, 0, 0, 2, 3, 1, -1,
+            0, 0, 2, 3, ST_Multi(ST_MakeEnvelope(0, 0, 2, 3, 4326)), 'none', '9.5.1', 'f4', '[]',
+            '{2024-01-01T00:00:00Z}', 'Area', '{}', CAST(:notices AS jsonb) FROM system
+    """, id=row.id, notices='[{"code": "gdal_warning", "message": "in /data/a.tif: odd"}]')  # fmt: skip
+    url = f"{SOURCES}{row.uuid}/files/"
+    (open_to_all,) = client.get(url).json()["results"]
+    assert (open_to_all["uri"], open_to_all["name"], open_to_all["projection"]) == (
+        None,
+        "a.tif",
+        "EPSG:4326",
+    )
+    assert open_to_all["times"] == ["2024-01-01T00:00:00Z"]
+    assert open_to_all["bounds"] == {"west": 0.0, "east": 2.0, "north": 3.0, "south": 0.0}
+    assert open_to_all["warnings"] == [{"code": "gdal_warning", "message": "in a.tif: odd"}]
+    (whole,) = as_("admin").get(url).json()["results"]
+    assert (whole["uri"], whole["warnings"][0]["message"]) == (
+        "file:///data/a.tif",
+        "in /data/a.tif: odd",
+    )
+
+
+@pytest.mark.parametrize("version", ["v3", "v4"])
+def test_a_root_names_the_lists(client: Client, version: str) -> None:
+    found = client.get(f"/api/{version}/").json()
+    assert found["rastersources"] == f"{base(client)}{SOURCES}"
+    assert [client.get(url).status_code for url in found.values()] == [200] * len(found)
+
+
+def test_the_name_of_a_file_is_shown_as_it_is_and_its_uri_as_a_uri(
+    as_: As, engine: Engine, pool: ReadingPool, tmp_path: Path, add_organisation: Any
+) -> None:
+    path = write_raster(tmp_path / "my é %41.tif")
+    registered(engine, pool.read, work_of([path], access_modifier="Public"))
+    (source,) = as_("admin").get(SOURCES).json()["results"]
+    (file,) = as_("admin").get(f"{source['url']}files/").json()["results"]
+    assert (file["name"], file["uri"]) == (path.name, path.as_uri())

@@ -1,0 +1,153 @@
+"""Filters that may cost as long as one likes: they have a time of their own, few run at once, others do not wait."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from httpx import Client
+from sqlalchemy import Engine, text
+
+from pipeline.api.config import ApiConfig
+from pipeline.api.costly_filters import AT_ONCE, LOCK_KIND
+from pipeline.catalogue.access import ANONYMOUS
+from pipeline.catalogue.lists import RASTER_SOURCES
+from pipeline.catalogue.select_rows import order_by
+from tests.api.conftest import SOURCES, Add, As, client_of, names, until
+from tests.support.database import rows
+
+HEAVY = "(?=([^a]{0,100}){0,99}x)" * 8
+"""PostgreSQL is at work on it for many seconds before it looks at the first name."""
+SLOW = "(?=(.{0,100}){0,100}x)(?!(.{0,100}){0,100}y)z"
+"""It is read quickly, and takes minutes to say that it does not match a few long names."""
+TOO_LONG = ["Takes longer than 2 seconds; write a simpler expression, or add other filters."]
+POINTS = ",".join(f"{4 + n / 1000} 51.5" for n in range(300))
+LOCKED = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = {LOCK_KIND} AND granted"
+MATCHING = "SELECT count(*) FROM pg_stat_activity WHERE query ~ ' ~' AND pid <> pg_backend_pid()"
+
+
+@pytest.fixture(autouse=True)
+def sixteen(empty: None, add_source: Add) -> None:
+    for number in range(16):
+        add_source(f"{number} " + "abc" * 80, supplier_code="a" * 200)
+
+
+def count(engine: Engine, query: str) -> int:
+    """Of the server's processes; only those of this database."""
+    found: int = rows(engine, query)[0][0]
+    return found
+
+
+@contextmanager
+def places_taken(engine: Engine) -> Iterator[None]:
+    """All places for costly queries are taken, as by other servers."""
+    with engine.connect() as connection:
+        for place in range(AT_ONCE):
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK_KIND}, {place})"))
+        yield
+
+
+@pytest.mark.parametrize(
+    ("path", "parameter"),
+    [
+        (SOURCES, "name__regex"),
+        (SOURCES, "supplier_code__iregex"),
+        (SOURCES, "organisation__name__regex"),
+        ("/api/v4/rasters/", "supplier__iregex"),
+        ("/api/v4/rejectedfiles/", "name__regex"),
+        ("/api/v4/organisations/", "name__iregex"),
+    ],
+)
+def test_an_expression_that_takes_too_long_is_400_with_a_sentence(
+    as_: As, path: str, parameter: str
+) -> None:
+    answer = as_("admin").get(path, params={parameter: HEAVY})
+    assert (answer.status_code, answer.json()["detail"]) == (400, {parameter: TOO_LONG})
+
+
+def test_the_expressions_of_a_request_share_their_time(client: Client) -> None:
+    query = {"name__regex": SLOW, "name__iregex": SLOW, "supplier_code__regex": "a", "name": ""}
+    answer = client.get(SOURCES, params=query)
+    assert list(answer.json()["detail"]) == ["name__regex", "name__iregex", "supplier_code__regex"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "found"),
+    [(r"(b)\1", 0), (r"(abc)\1", 16), ("|".join(f"{n}x" for n in range(3000)) + "|^7 ", 1), ("^1.*c$", 7)],
+)  # fmt: skip
+def test_an_expression_finds_what_it_matches(client: Client, expression: str, found: int) -> None:
+    assert client.get(SOURCES, params={"name__regex": expression}).json()["count"] == found
+
+
+def test_two_expressions_run_at_once_in_all_servers_and_lists_do_not_wait_for_them(
+    client: Client, database_url: str, engine: Engine
+) -> None:
+    most = 0
+    with client_of(ApiConfig(database_url)) as other, ThreadPoolExecutor(12) as threads:
+        asked = [threads.submit(ask, one, HEAVY) for one in (client, other) for _ in range(6)]
+        until(lambda: count(engine, MATCHING) > 0)
+        while not all(one.done() for one in asked):
+            most = max(most, count(engine, MATCHING))
+            assert names(client.get(SOURCES, params={"name__startswith": "7"})) != []
+            assert other.get("/health/").status_code == 200
+    assert 1 <= most <= AT_ONCE
+    assert {one.result().status_code for one in asked} <= {400, 503}
+
+
+def test_an_expression_leaves_no_memory_with_a_connection(client: Client, engine: Engine) -> None:
+    assert len(names(client.get(SOURCES, params={"name__regex": "(.{0,30}){0,30}"}))) == 10
+    until(lambda: count(engine, MATCHING) == 0)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"name__regex": "^7 "}, {"geometry": f"MULTIPOINT({POINTS})", "name__startswith": "7 "}],
+    ids=["regular expression", "geometry"],
+)
+def test_costly_filters_wait_their_turn(
+    client: Client, engine: Engine, query: dict[str, str]
+) -> None:
+    with ThreadPoolExecutor() as threads:
+        with places_taken(engine):
+            asked: Future[Any] = threads.submit(client.get, SOURCES, params=query)
+            until(lambda: count(engine, WAITING) > 0)
+            assert client.get(SOURCES).json()["count"] == 16
+            assert not asked.done()
+        assert [name[:2] for name in names(asked.result())] == ["7 "]
+
+
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_try_advisory_xact_lock(%'"
+
+
+def test_who_waits_too_long_gets_a_sentence(client: Client, engine: Engine) -> None:
+    with places_taken(engine):
+        answer = client.get(SOURCES, params={"name__regex": "a"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert answer.json()["detail"].startswith("Other costly filters are at work")
+
+
+def test_places_are_free_again_after_a_refusal(client: Client, engine: Engine) -> None:
+    assert client.get(SOURCES, params={"name__regex": "("}).status_code == 400
+    until(lambda: count(engine, LOCKED) == 0)
+
+
+def test_an_order_names_each_column_once() -> None:
+    names = ["name", "-name", "-size"] * 5000
+    assert [str(one) for one in order_by(RASTER_SOURCES, ",".join(names), ANONYMOUS)] == [
+        "raster_sources.name ASC",
+        "raster_sources.size DESC NULLS LAST",
+        "raster_sources.id",
+    ]
+
+
+@pytest.mark.parametrize("parameter", ["name__in", "organisation__name__in"])
+def test_a_list_of_many_names_is_one_value(client: Client, parameter: str) -> None:
+    wanted = ",".join([*(f"{n}" for n in range(7000)), "Owner", "0 " + "abc" * 80])
+    found = client.get(SOURCES, params={parameter: wanted}).json()["count"]
+    assert found == (1 if parameter == "name__in" else 16)
+
+
+def ask(client: Client, expression: str) -> Any:
+    """A list by an expression."""
+    return client.get(SOURCES, params={"name__regex": expression})

@@ -1,0 +1,137 @@
+"""A server that takes uploads, a worker that processes them, and sources to send to; all real."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx import Client, Response
+from sqlalchemy import Engine, text
+
+from pipeline.api.config import ApiConfig
+from pipeline.catalogue.upload_files import hold_receiver
+from pipeline.catalogue.uploads import Settled
+from pipeline.ingest.uploads import Worker, process_waiting
+from pipeline.raster import ReadingPool, ReadOptions
+from pipeline.storage.uploads import Deposit, FolderDeposit, Incoming
+from tests.api.conftest import SOURCES, As, client_of
+from tests.support.factory import write_raster
+
+LIMIT = 100_000
+"""Bytes of the longest file that the server takes."""
+NOON, ONE, TWO = (f"2024-01-01T{hour}:00:00Z" for hour in (12, 13, 14))
+
+Source = Callable[..., str]
+Process = Callable[[], list[Settled]]
+
+
+@pytest.fixture(scope="module")
+def deposit(tmp_path_factory: pytest.TempPathFactory) -> FolderDeposit:
+    return FolderDeposit(tmp_path_factory.mktemp("home").resolve() / "uploads")
+
+
+@pytest.fixture(scope="module")
+def client(database_url: str, deposit: FolderDeposit) -> Iterator[Client]:
+    config = ApiConfig(database_url, uploads=str(deposit.folder), upload_bytes=LIMIT)
+    with client_of(config) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def worker(engine: Engine, deposit: Deposit) -> Iterator[Worker]:
+    with ReadingPool(1) as pool:
+        yield Worker(engine, deposit, ReadOptions(), pool)
+
+
+@pytest.fixture
+def process(worker: Worker) -> Process:
+    """Processes all that waits."""
+
+    def process() -> list[Settled]:
+        return [one for some in iter(lambda: process_waiting(worker), []) for one in some]
+
+    return process
+
+
+@pytest.fixture(autouse=True)
+def clean(engine: Engine, worker: Worker) -> Iterator[None]:
+    """Whatever a test leaves is deleted; a source that is gone needs no files."""
+    yield
+    worker.deposit.discard(list(worker.deposit.uris()))
+    run(engine, "DELETE FROM upload_files")
+    run(engine, "UPDATE organisations SET raster_storage_capacity = NULL")
+
+
+@pytest.fixture
+def source(as_: As, owner: str) -> Source:
+    """Makes a raster source; its URL."""
+
+    def make(**fields: Any) -> str:
+        body = {"name": "a", "organisation": owner, "access_modifier": "Public", **fields}
+        url: str = as_("admin").post(SOURCES, json=body).json()["url"]
+        return url
+
+    return make
+
+
+@pytest.fixture
+def tif(tmp_path: Path) -> Path:
+    return write_raster(tmp_path / "a.tif")
+
+
+def run(engine: Engine, statement: str, **values: object) -> Any:
+    with engine.begin() as connection:
+        return connection.execute(text(statement), values)
+
+
+def send(
+    client: Client,
+    url: str,
+    path: Path,
+    name: str = "a.tif",
+    time: str | None = None,
+    fields: Mapping[str, str] = {},
+) -> Response:
+    """POST a file."""
+    with path.open("rb") as file:
+        data = {**fields} if time is None else {**fields, "timestamp": time}
+        return client.post(f"{url}data/", files={"file": (name, file)}, data=data)
+
+
+def accepted(client: Client, url: str, path: Path, **options: Any) -> str:
+    """POST a file; the URL of its task."""
+    answer = send(client, url, path, **options)
+    assert answer.status_code == 200, answer.text
+    task: str = answer.json()["url"]
+    return task
+
+
+def only(client: Client, url: str, part: str) -> Any:
+    """The one row of a list of a source."""
+    (row,) = client.get(f"{url}{part}/").json()["results"]
+    return row
+
+
+def receiving(engine: Engine, deposit: Deposit, receiver: int = 1) -> Incoming:
+    """A file that a server of this number has recorded and receives; the server is dead unless its lock is held."""
+    uri = deposit.new_uri()
+    run(
+        engine,
+        "INSERT INTO upload_files (uri, receiver) VALUES (:uri, :receiver)",
+        uri=uri,
+        receiver=receiver,
+    )
+    return deposit.receive(uri)
+
+
+@contextmanager
+def living(engine: Engine, receiver: int) -> Iterator[None]:
+    """A server of this number is alive."""
+    with engine.connect() as connection:
+        connection.execute(hold_receiver(receiver))
+        yield
+
+
+def stored(deposit: Deposit) -> list[str]:
+    return list(deposit.uris())

@@ -1,0 +1,155 @@
+"""The page of a source's data: files are sent and removed by forms, in a real browser, and never for another site."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+from httpx import Client
+
+from pipeline.ingest.uploads import Worker, work_until
+from pipeline.storage.uploads import FolderDeposit
+from tests.api.conftest import As, base, until
+from tests.api.test_pages import BROWSER, token_of
+from tests.api.test_pages import sign_in as sign_in_by_http
+from tests.api.views.source_data.conftest import NOON, ONE, TWO, Process, Source, accepted, stored
+from tests.support.chromium import assert_quiet, await_text, fill, needs_chromium, press, sign_in
+from tests.support.factory import write_raster
+
+pytestmark = pytest.mark.usefixtures("empty", "people")
+
+
+@pytest.fixture
+def working(worker: Worker) -> Iterator[None]:
+    """Uploads are processed as they come."""
+    stop = Event()
+    thread = Thread(target=work_until, args=(stop, worker))
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
+
+
+@needs_chromium
+@pytest.mark.usefixtures("working")
+def test_one_sends_a_geotiff_follows_its_task_and_removes_the_data(
+    browser: Any, client: Client, people: dict[str, str], source: Source, tif: Path
+) -> None:
+    url, here = source(temporal=True), base(client)
+    browser.get(url)
+    sign_in(browser, "admin", people["admin"])
+    browser.find_element("link text", "data/").click()
+    await_text(browser, "Raster Source Data")
+    write_raster(tif, crs=None, nodata=None)
+    browser.find_element("name", "file").send_keys(str(tif))
+    fill(browser, "timestamp", NOON)
+    fill(browser, "crs", "EPSG:28992")
+    fill(browser, "nodata", "-9999")
+    press(browser, "POST")
+    await_text(browser, "task_id")
+    browser.find_element("partial link text", "/tasks/").click()
+
+    def ended() -> bool:
+        browser.refresh()
+        return '"SUCCESS"' in browser.page_source
+
+    until(ended, seconds=120)
+    found = client.get(url).json()
+    assert (found["first_value_timestamp"], found["size"]) == (NOON, tif.stat().st_size)
+    assert (found["projection"], found["fill_value"]) == ("EPSG:28992", "-9999.0")
+    browser.get(f"{url}uploads/")
+    await_text(browser, "a.tif")
+    browser.get(f"{url}data/")
+    press(browser, "DELETE")
+    await_text(browser, "1 raster file will be removed.")
+    assert client.get(url).json()["size"] == tif.stat().st_size
+    press(browser, "Delete")
+    await_text(browser, "Files removed: 1.")
+    assert client.get(url).json()["size"] is None
+    press(browser, "Sign out")
+    assert_quiet(browser, here)
+
+
+def test_a_deletion_of_a_source_says_how_many_files_go(
+    visitor: Client, as_: As, source: Source, tif: Path, process: Process
+) -> None:
+    url = source(temporal=True)
+    for time in (NOON, ONE):
+        accepted(as_("admin"), url, tif, time=time)
+    process()
+    accepted(as_("admin"), url, tif, time=TWO)
+    token = token_of(visitor.get(url))
+    page = visitor.post(url, data={"_method": "DELETE", "csrfmiddlewaretoken": token})
+    for sentence in (
+        f"2 raster files ({2 * tif.stat().st_size:,} bytes) will leave the catalogue.",
+        "Deleted from the storage of uploads: 2. Kept where they are: 0.",
+        "1 waiting upload will be ended.",
+    ):
+        assert sentence in page.text
+    assert client_sees(as_("admin"), url) == (2, 3)
+
+
+def client_sees(client: Client, url: str) -> tuple[int, int]:
+    """How many files and uploads a source has."""
+    files, uploads = (client.get(f"{url}{part}/").json()["count"] for part in ("files", "uploads"))
+    return files, uploads
+
+
+@pytest.fixture
+def visitor(client: Client, people: dict[str, str]) -> Iterator[Client]:
+    """Someone who signed in to the pages and may write, with a browser that says nothing of where a request is from."""
+    with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as visitor:
+        sign_in_by_http(visitor, "admin", people["admin"])
+        yield visitor
+
+
+Parts = list[tuple[str, tuple[str | None, bytes]]]
+FILE = ("file", ("a.tif", b"x"))
+
+
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [
+        ([("csrfmiddlewaretoken", (None, b"TOKEN")), FILE], 200),
+        ([FILE], 403),
+        ([("csrfmiddlewaretoken", (None, b"0" * 64)), FILE], 403),
+        ([("csrfmiddlewaretoken", (None, b"")), FILE], 403),
+        ([FILE, ("csrfmiddlewaretoken", (None, b"TOKEN"))], 403),
+        ([("csrfmiddlewaretoken", ("token", b"TOKEN")), FILE], 403),
+    ],
+    ids=["right", "none", "wrong", "empty", "too late", "as a file"],
+)
+def test_a_file_by_session_needs_the_token_of_the_form_before_it(
+    visitor: Client, source: Source, deposit: FolderDeposit, parts: Parts, status: int
+) -> None:
+    url = source()
+    token = token_of(visitor.get(f"{url}data/")).encode()
+    sent = [(name, (kind, content.replace(b"TOKEN", token))) for name, (kind, content) in parts]
+    answer = visitor.post(f"{url}data/", files=sent)
+    assert (answer.status_code, len(stored(deposit))) == (status, int(status == 200))
+    assert f"HTTP {status} " in answer.text
+
+
+def test_data_is_not_removed_by_a_form_without_the_token(visitor: Client, source: Source) -> None:
+    url = source()
+    for content, kind in ((b"", "multipart/form-data; boundary=b"), (b"{}", "text/plain")):
+        headers = {"Content-Type": kind}
+        answer = visitor.request("DELETE", f"{url}data/", content=content, headers=headers)
+        assert answer.status_code == 403
+    for data in ({"_method": "DELETE"}, {"_method": "DELETE", "csrfmiddlewaretoken": "0"}):
+        assert visitor.post(f"{url}data/", data=data).status_code == 403
+
+
+def test_a_file_from_another_site_is_refused_whatever_it_carries(
+    visitor: Client, source: Source, deposit: FolderDeposit
+) -> None:
+    url = source()
+    token = token_of(visitor.get(f"{url}data/"))
+    answer = visitor.post(
+        f"{url}data/",
+        data={"csrfmiddlewaretoken": token},
+        files={"file": ("a.tif", b"x")},
+        headers={"Sec-Fetch-Site": "cross-site"},
+    )
+    assert (answer.status_code, stored(deposit)) == (403, [])

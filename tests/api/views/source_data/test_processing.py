@@ -1,0 +1,362 @@
+"""What becomes of uploads: registered or refused, in the place of what, whatever dies meanwhile."""
+
+import os
+import struct
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from affine import Affine
+from httpx import Client
+from sqlalchemy import Engine
+
+from pipeline.catalogue.upload_files import sweep
+from pipeline.catalogue.uploads import claim, held
+from pipeline.errors import TransientError
+from pipeline.ingest.uploads import Worker, process_waiting, work_until
+from pipeline.storage import StoredFile
+from pipeline.storage.uploads import FolderDeposit
+from tests.api.conftest import As, until
+from tests.api.views.source_data.conftest import (
+    NOON,
+    ONE,
+    Process,
+    Source,
+    accepted,
+    living,
+    only,
+    receiving,
+    run,
+    send,
+    stored,
+)
+from tests.support.derived import assert_derived
+from tests.support.factory import RD_TRANSFORM, write_raster
+
+pytestmark = pytest.mark.usefixtures("empty", "people")
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"crs": None}, "missing_crs"),
+    ({"crs": "EPSG:32631"}, "projection_mismatch"),
+    ({"transform": RD_TRANSFORM @ Affine.scale(2)}, "pixelsize_mismatch"),
+    ({"dtype": "uint8", "nodata": 0}, "dtype_mismatch"),
+]
+
+
+@pytest.mark.parametrize(("features", "code"), REFUSED, ids=[code for _, code in REFUSED])
+def test_a_refused_file_fails_with_its_reason_code_and_changes_nothing(
+    as_: As, source: Source, tif: Path, tmp_path: Path, deposit: FolderDeposit, process: Process,
+    features: dict[str, Any], code: str,
+) -> None:  # fmt: skip
+    url, admin = source(), as_("admin")
+    accepted(admin, url, tif)
+    process()
+    before, kept = admin.get(url).json(), stored(deposit)
+    task = admin.get(accepted(admin, url, write_raster(tmp_path / "b.tif", **features)))
+    process()
+    failed = admin.get(task.json()["url"]).json()
+    assert (failed["status"], failed["result"]) == ("FAILURE", None)
+    assert failed["detail"].startswith(f"{code}: ")
+    newest, _ = admin.get(f"{url}uploads/").json()["results"]
+    assert (newest["state"], newest["state_detail"]) == ("rejected", failed["detail"])
+    assert admin.get(url).json() == before
+    assert stored(deposit) == kept
+
+
+class Unsettled(FolderDeposit):
+    """Its files have changed whenever they are read."""
+
+    def file(self, uri: str) -> StoredFile:
+        return replace(super().file(uri), fingerprint="1.1")
+
+
+def test_what_was_said_for_a_file_without_crs_and_nodata_holds_for_every_reading_of_it(
+    as_: As, source: Source, tmp_path: Path, engine: Engine, deposit: FolderDeposit, worker: Worker
+) -> None:
+    url, admin = source(), as_("admin")
+    bare = write_raster(tmp_path / "b.tif", crs=None, nodata=None)
+    task = accepted(admin, url, bare, fields={"crs": " epsg:28992", "nodata": "-9999"})
+    unsettled = replace(worker, deposit=Unsettled(deposit.folder))
+    assert [one.state for one in process_waiting(unsettled)] == ["retry"]
+    run(engine, "UPDATE uploads SET updated_at = now() - interval '1 hour'")
+    assert [one.state for one in process_waiting(worker)] == ["committed"]
+    assert admin.get(task).json()["status"] == "SUCCESS"
+    shown = admin.get(url).json()
+    assert (shown["projection"], shown["fill_value"]) == ("EPSG:28992", "-9999.0")
+    said = "SELECT provenance ->> 'projection', provenance ->> 'fill_value' FROM raster_files"
+    assert run(engine, said).all() == [("crs of the upload", "nodata of the upload")]
+
+
+def test_a_file_keeps_its_own_crs_whatever_is_sent_with_it(
+    as_: As, source: Source, tif: Path, process: Process
+) -> None:
+    url, admin = source(), as_("admin")
+    accepted(admin, url, tif, fields={"crs": "EPSG:32631", "nodata": "0"})
+    process()
+    shown = admin.get(url).json()
+    assert (shown["projection"], shown["fill_value"]) == ("EPSG:28992", "-9999.0")
+    codes = [one["code"] for one in only(admin, url, "files")["warnings"]]
+    assert codes == ["crs_kept", "nodata_kept"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("crs", "RD New", "Is not a CRS; write its authority and code, such as EPSG:CODE."),
+        ("crs", "EPSG:0", "EPSG:0 is not a CRS that PROJ knows; check its authority and its code."),
+        ("crs", "EPSG:28992\0", "Is not a CRS; write its authority and code, such as EPSG:CODE."),
+        ("nodata", "none", "Is not a number; write for example -9999 or nan."),
+        ("nodata", "9" * 60_000, "Is not a number; write for example -9999 or nan."),
+    ],
+)
+def test_a_crs_or_nodata_that_cannot_be_used_is_refused_at_once(
+    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit,
+    name: str, value: str, sentence: str,
+) -> None:  # fmt: skip
+    answer = send(as_("admin"), source(), tif, fields={name: value})
+    assert (answer.status_code, answer.json()["code"]) == (400, 20)
+    assert answer.json()["detail"] == {name: [sentence]}
+    assert (stored(deposit), run(engine, "SELECT count(*) FROM uploads").scalar_one()) == ([], 0)
+
+
+def test_blank_fields_say_nothing(as_: As, source: Source, tif: Path, engine: Engine) -> None:
+    accepted(as_("admin"), source(), tif, fields={"crs": "", "nodata": " "})
+    assert run(engine, "SELECT crs, nodata FROM uploads").all() == [(None, None)]
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [
+        (lambda whole: whole[:-100], "truncated"),
+        (lambda _: b"", "empty_file"),
+        (lambda _: b'<VRTDataset rasterXSize="1" rasterYSize="1"/>', "not_a_geotiff"),
+    ],
+    ids=["half a file", "no bytes", "a VRT"],
+)
+def test_a_damaged_file_fails_with_its_reason_code(
+    as_: As, source: Source, tif: Path, process: Process, damage: Callable[[bytes], bytes], code: str
+) -> None:  # fmt: skip
+    tif.write_bytes(damage(tif.read_bytes()))
+    task = accepted(as_("admin"), source(), tif)
+    process()
+    assert as_("admin").get(task).json()["detail"].startswith(f"{code}: ")
+
+
+def test_what_is_said_of_an_upload_does_not_tell_where_it_lies(
+    as_: As, client: Client, source: Source, tif: Path, deposit: FolderDeposit, process: Process
+) -> None:
+    whole = bytearray(tif.read_bytes())
+    (first,) = struct.unpack_from("<I", whole, 4)
+    (count,) = struct.unpack_from("<H", whole, first)
+    places = [first + 2 + 12 * number for number in range(count)]
+    (planar,) = [at for at in places if struct.unpack_from("<H", whole, at) == (284,)]
+    struct.pack_into(
+        "<H", whole, planar + 8, 9
+    )  # GDAL names the file where it cannot open it for that
+    tif.write_bytes(whole)
+    url = source()
+    task = accepted(as_("admin"), url, tif)
+    (settled,) = process()
+    assert settled.rejection
+    assert str(deposit.folder) in settled.rejection.message
+    shown = client.get(task).text + as_("admin").get(f"{url}uploads/").text
+    assert 'the file: Bad value 9 for \\"PlanarConfiguration\\" tag' in shown
+    assert not [part for part in deposit.folder.parts[1:] if part in shown]
+    assert Path(unquote(settled.rejection.uri)).name not in shown
+
+
+def test_a_given_time_dates_a_file_and_a_series_needs_one(
+    as_: As, source: Source, tif: Path, process: Process
+) -> None:
+    url, admin = source(temporal=True), as_("admin")
+    undated = accepted(admin, url, tif)
+    accepted(admin, url, tif, time="2024-01-01T13:00:00+01:00")
+    process()
+    sentence = "missing_time: nothing says its time; give it a timestamp"
+    assert admin.get(undated).json()["detail"] == sentence
+    found = admin.get(url).json()
+    assert (found["first_value_timestamp"], found["last_value_timestamp"]) == (NOON, NOON)
+
+
+def test_a_step_takes_the_place_of_the_one_of_its_time(
+    as_: As, source: Source, tif: Path, tmp_path: Path, deposit: FolderDeposit, process: Process
+) -> None:
+    url, admin = source(temporal=True), as_("admin")
+    larger = write_raster(tmp_path / "b.tif", tags={"NOTE": "x" * 100})
+    steps = ((tif, NOON), (tif, ONE), (larger, NOON))
+    tasks = [accepted(admin, url, path, time=time) for path, time in steps]
+    process()
+    ended = [admin.get(task).json() for task in tasks]
+    assert [task["result"] for task in ended] == [url] * 3
+    assert [task["detail"] for task in ended] == [f"Files replaced: {n}." for n in (0, 0, 1)]
+    found = admin.get(url).json()
+    assert found["size"] == tif.stat().st_size + larger.stat().st_size
+    assert (found["first_value_timestamp"], found["last_value_timestamp"]) == (NOON, ONE)
+    files = admin.get(f"{url}files/").json()["results"]
+    assert sorted(stored(deposit)) == sorted(file["uri"] for file in files)
+
+
+def test_a_static_file_takes_the_place_of_what_it_covers_and_lies_beside_the_rest(
+    as_: As, source: Source, tif: Path, tmp_path: Path, process: Process, deposit: FolderDeposit
+) -> None:
+    url, admin = source(), as_("admin")
+    beside = write_raster(tmp_path / "b.tif", transform=Affine.translation(100, 0) @ RD_TRANSFORM)
+    accepted(admin, url, tif)
+    accepted(admin, url, beside)
+    process()
+    assert admin.get(url).json()["upper_bound_x"] == 155_200.0
+    assert len(stored(deposit)) == 2
+    whole = write_raster(tmp_path / "c.tif", width=20)
+    accepted(admin, url, whole)
+    process()
+    found = admin.get(url).json()
+    assert (found["size"], found["upper_bound_x"]) == (whole.stat().st_size, 155_200.0)
+    assert len(stored(deposit)) == 1
+
+
+def test_what_a_dead_worker_held_is_taken_up_again(
+    as_: As, source: Source, tif: Path, engine: Engine, process: Process
+) -> None:
+    url = source()
+    task = accepted(as_("admin"), url, tif)
+    number = run(engine, "SELECT max(id) FROM uploads").scalar_one()
+    with held(engine, number) as alone:
+        assert alone
+        assert claim(engine, number)
+        assert process() == []  # while the first one lives, nobody else takes it
+        assert only(as_("admin"), url, "uploads")["state"] == "processing"
+    assert [one.state for one in process()] == ["committed"]
+    assert as_("admin").get(task).json()["status"] == "SUCCESS"
+
+
+def test_a_file_that_changes_is_looked_at_again(
+    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit, worker: Worker
+) -> None:
+    url = source()
+    task = accepted(as_("admin"), url, tif)
+    unsettled = replace(worker, deposit=Unsettled(deposit.folder))
+    assert [one.state for one in process_waiting(unsettled)] == ["retry"]
+    assert as_("admin").get(task).json()["status"] == "RETRY"
+    assert only(as_("admin"), url, "uploads")["state"] == "retry"
+    assert process_waiting(worker) == []  # not at once
+    run(engine, "UPDATE uploads SET updated_at = now() - interval '1 hour'")
+    assert [one.state for one in process_waiting(worker)] == ["committed"]
+    assert as_("admin").get(task).json()["status"] == "SUCCESS"
+
+
+def test_a_sweep_deletes_what_nothing_needs_and_nobody_receives(
+    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit
+) -> None:
+    accepted(as_("admin"), source(), tif)
+    (needed,) = stored(deposit)
+    dead, received = receiving(engine, deposit, 1), receiving(engine, deposit, 2)
+    with living(engine, 2):
+        assert sweep(engine, deposit) == [dead.uri]
+    assert sorted(stored(deposit)) == sorted([needed, received.uri])
+    assert received.uri in sweep(engine, deposit)
+    assert stored(deposit) == [needed]
+    run(engine, "UPDATE upload_files SET changed = now() - interval '1 hour'")
+    sweep(engine, deposit)
+    assert run(engine, "SELECT uri FROM upload_files").scalars().all() == [needed]
+
+
+def test_what_others_put_into_the_storage_is_left_alone_and_in_nobodys_way(
+    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit, worker: Worker
+) -> None:
+    dead = receiving(engine, deposit)
+    ours = deposit.path(dead.uri)
+    assert ours
+    stranger = deposit.path(deposit.new_uri())
+    assert stranger
+    others = [
+        deposit.folder / "2024" / "raster.tif", ours.with_name("raster.tif.aux.xml"), stranger
+    ]  # fmt: skip
+    for path in others:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"theirs")
+        os.utime(path, (0, 0))
+    assert dead.uri in sweep(engine, deposit)
+    assert dead.uri in sweep(engine, deposit)  # its folder is there still
+    assert [path.read_bytes() for path in others] == [b"theirs"] * 3
+    for path in others:
+        path.unlink()
+        path.parent.rmdir()
+
+
+def test_a_storage_that_cannot_be_swept_keeps_no_upload_waiting(
+    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit, worker: Worker
+) -> None:
+    tried, stop = Event(), Event()
+
+    class Unswept(FolderDeposit):
+        def discard(self, uris: Iterable[str]) -> None:
+            tried.set()
+            raise TransientError("the storage does not delete files")
+
+    receiving(engine, deposit)
+    task = accepted(as_("admin"), source(), tif)
+    working = Thread(
+        target=work_until, args=(stop, replace(worker, deposit=Unswept(deposit.folder)))
+    )
+    working.start()
+    try:
+        until(lambda: as_("admin").get(task).json()["status"] == "SUCCESS", 60)
+        assert tried.wait(60)
+        second = accepted(as_("admin"), source(), tif)
+        until(lambda: as_("admin").get(second).json()["status"] == "SUCCESS", 60)
+    finally:
+        stop.set()
+        working.join()
+
+
+def test_a_sidecar_that_a_person_made_is_in_no_deletions_way(
+    as_: As, source: Source, tif: Path, deposit: FolderDeposit, process: Process
+) -> None:
+    url = source()
+    accepted(as_("admin"), url, tif)
+    process()
+    (uri,) = stored(deposit)
+    path = deposit.path(uri)
+    assert path
+    sidecar = path.with_name("raster.tif.aux.xml")
+    sidecar.write_text("<PAMDataset/>")
+    assert as_("admin").request("DELETE", f"{url}data/").status_code == 200
+    assert not path.exists()
+    assert as_("admin").delete(url).status_code == 204
+    sidecar.unlink()
+    sidecar.parent.rmdir()
+
+
+def test_uploads_and_deletions_at_the_same_time_leave_a_consistent_catalogue(
+    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit, worker: Worker
+) -> None:
+    sources, admin, stop = [source(temporal=True) for _ in range(3)], as_("admin"), Event()
+    second = Thread(target=work_until, args=(stop, worker))
+    second.start()
+
+    def act(number: int) -> int:
+        url = sources[number % 3]
+        if number % 10 == 9:
+            return admin.request("DELETE", f"{url}data/", json={"stop": ONE}).status_code
+        if number == 55:
+            return admin.delete(sources[1]).status_code
+        return send(admin, url, tif, time=f"2024-01-01T{number % 24:02d}:00:00Z").status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        statuses = set(threads.map(act, range(80)))
+    until(lambda: run(engine, "SELECT count(*) FROM uploads WHERE state IN "
+                              "('received', 'processing', 'retry')").scalar_one() == 0, 20)  # fmt: skip
+    stop.set()
+    second.join()
+    assert statuses <= {200, 204, 404}
+    assert_derived(engine)
+    files = set(run(engine, "SELECT uri FROM raster_files").scalars())
+    assert set(stored(deposit)) == files
+    ended = run(engine, "SELECT DISTINCT status FROM tasks").scalars()
+    assert set(ended) <= {"SUCCESS", "REVOKED", "FAILURE"}

@@ -1,0 +1,402 @@
+"""Room for uploads: what a disk keeps free, and a quota, hold while files stream in at the same time."""
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+from httpx import Client
+from sqlalchemy import Engine, text
+
+from pipeline.api.config import ApiConfig
+from pipeline.catalogue.upload_files import RECEIVING, sweep, take_up
+from pipeline.catalogue.users import grant_role
+from pipeline.storage.uploads import Deposit, FolderDeposit
+from tests.api.conftest import As, client_of, until
+from tests.api.views.source_data.conftest import Source, run, send, stored
+
+pytestmark = pytest.mark.usefixtures("empty", "people")
+
+MIB = 2**20
+DISK, RESERVE = 16 * MIB, 4 * MIB
+HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.tif"\r\n\r\n'
+TAIL = b"\r\n--b--\r\n"
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A small file system."""
+    mount = shutil.which("mount")
+    folder = tmp_path_factory.mktemp("disk")
+    if os.geteuid() != 0 or mount is None:
+        pytest.skip("only root can mount a small file system")
+    made = subprocess.run(
+        [mount, "-t", "tmpfs", "-o", f"size={DISK},nr_inodes=100", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {made.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def small(
+    disk: Path, database_url: str, engine: Engine, people: dict[str, str]
+) -> Iterator[Client]:
+    """A client of a server whose uploads lie on the small disk."""
+    uploads = disk.resolve() / "uploads"
+    run(engine, "DELETE FROM upload_files")
+    config = ApiConfig(database_url, uploads=str(uploads), upload_reserve_bytes=RESERVE)
+    with client_of(config) as client:
+        client.auth = ("__key__", people["admin"])
+        yield client
+    shutil.rmtree(uploads, ignore_errors=True)
+
+
+def free(disk: Path) -> int:
+    status = os.statvfs(disk)
+    return status.f_bavail * status.f_frsize
+
+
+def path_of(url: str) -> str:
+    """The path of a URL: its server is another one."""
+    return url[url.index("/api") :]
+
+
+def stream(size: int) -> Iterator[bytes]:
+    """A form whose file has so many bytes, of which no length is declared."""
+    yield HEAD
+    for start in range(0, size, MIB):
+        yield bytes(min(MIB, size - start))
+    yield TAIL
+
+
+def post(client: Client, url: str, size: int, *, declared: bool = True) -> Any:
+    """Send a file of so many bytes."""
+    body = b"".join(stream(size)) if declared else stream(size)
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    return client.post(f"{path_of(url)}data/", content=body, headers=headers)
+
+
+@contextmanager
+def lowest_free(disk: Path) -> Iterator[list[int]]:
+    """What the disk had free at least, while the block ran."""
+    seen, stop = [free(disk)], Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            seen[0] = min(seen[0], free(disk))
+
+    watching = Thread(target=watch)
+    watching.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        watching.join()
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "not declared"])
+def test_a_file_that_the_disk_has_no_room_for_is_507_and_leaves_nothing(
+    source: Source, small: Client, disk: Path, *, declared: bool
+) -> None:
+    url = source()
+    with lowest_free(disk) as seen:
+        answer = post(small, url, DISK - RESERVE + MIB, declared=declared)
+    assert answer.status_code == 507
+    assert answer.json() == {
+        "status": 507,
+        "code": 10,
+        "message": "Insufficient storage. #507.10",
+        "detail": "The server's disk has no room for this file beside what others are sending and what it keeps "
+        "free; try again later, or ask the operator to make room.",
+    }
+    assert seen[0] >= RESERVE
+    assert free(disk) > DISK - MIB
+    assert post(small, url, DISK - RESERVE - MIB, declared=declared).status_code == 200
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "not declared"])
+def test_files_that_are_sent_at_the_same_time_leave_the_reserve_free_together(
+    source: Source, small: Client, disk: Path, *, declared: bool
+) -> None:
+    sources = [source() for _ in range(12)]
+    with lowest_free(disk) as seen, ThreadPoolExecutor(12) as threads:
+        answers = list(
+            threads.map(lambda url: post(small, url, 2 * MIB, declared=declared), sources)
+        )
+    statuses = [answer.status_code for answer in answers]
+    # files of unknown length may all reach the reserve before one of them is whole
+    assert {507} <= set(statuses) <= {200, 507}
+    assert 200 in statuses or not declared
+    assert seen[0] >= RESERVE
+    assert 2 * MIB * statuses.count(200) == sum(
+        path.stat().st_size for path in disk.rglob("raster.tif")
+    )
+
+
+def test_a_disk_that_somebody_else_fills_ends_an_upload_before_the_reserve_is_gone(
+    source: Source, small: Client, disk: Path, engine: Engine, people: dict[str, str]
+) -> None:
+    with sending(small, source(), people["admin"], 8 * MIB) as connection:
+        connection.sendall(bytes(3 * MIB))
+        until(lambda: free(disk) < DISK - 2 * MIB)
+        (disk / "other").write_bytes(bytes(5 * MIB))
+        with lowest_free(disk) as seen:
+            connection.sendall(bytes(2 * MIB))
+            assert answer_of(connection).startswith(b"HTTP/1.1 507 ")
+    assert seen[0] >= RESERVE
+    (disk / "other").unlink()
+    until(lambda: free(disk) > DISK - MIB)
+    assert (
+        run(engine, "SELECT count(*) FROM upload_files WHERE receiver IS NOT NULL").scalar_one()
+        == 0
+    )
+
+
+def test_a_disk_that_takes_no_more_files_is_507(
+    source: Source, small: Client, disk: Path, engine: Engine
+) -> None:
+    url, folder = source(), disk / "others"
+    folder.mkdir()
+    for number in range(os.statvfs(disk).f_ffree):
+        (folder / str(number)).touch()
+    assert post(small, url, MIB).status_code == 507
+    shutil.rmtree(folder)
+    assert post(small, url, MIB).status_code == 200
+    assert on_their_way(engine) == 0
+
+
+@contextmanager
+def sending(client: Client, url: str, key: str, size: int) -> Iterator[socket.socket]:
+    """A connection on which an upload of so many bytes has begun."""
+    with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as connection:
+        length = len(HEAD) + size + len(TAIL)
+        head = (
+            f"POST {path_of(url)}data/ HTTP/1.1\r\nHost: x\r\nusername: __key__\r\npassword: {key}\r\n"
+            f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {length}\r\n\r\n"
+        )
+        connection.sendall(head.encode() + HEAD)
+        yield connection
+
+
+def answer_of(connection: socket.socket) -> bytes:
+    """The first line of the answer."""
+    return connection.recv(2**16).partition(b"\r\n")[0]
+
+
+def on_their_way(engine: Engine) -> int:
+    found: int = run(
+        engine, "SELECT count(*) FROM upload_files WHERE receiver IS NOT NULL"
+    ).scalar_one()
+    return found
+
+
+@pytest.fixture
+def large(database_url: str, deposit: FolderDeposit, people: dict[str, str]) -> Iterator[Client]:
+    """A client of a server that takes larger files."""
+    with client_of(ApiConfig(database_url, uploads=str(deposit.folder))) as client:
+        client.auth = ("__key__", people["admin"])
+        yield client
+
+
+def test_a_quota_is_kept_for_files_while_they_stream(
+    source: Source, large: Client, engine: Engine, people: dict[str, str]
+) -> None:
+    url, key, size = source(temporal=True), people["admin"], 2 * MIB
+    run(engine, "UPDATE organisations SET raster_storage_capacity = :n", n=3 * size + MIB)
+    with ExitStack() as stack:
+        began = []
+        for number in range(3):
+            began.append(stack.enter_context(sending(large, url, key, size)))
+            until(lambda: on_their_way(engine) == number + 1)  # noqa: B023
+        refused = stack.enter_context(sending(large, url, key, size))
+        assert answer_of(refused).startswith(b"HTTP/1.1 413 ")
+        began.pop().close()
+        until(lambda: on_their_way(engine) == 2)
+        began.append(stack.enter_context(sending(large, url, key, size)))
+        until(lambda: on_their_way(engine) == 3)
+        for connection in began:
+            connection.sendall(bytes(size) + TAIL)
+        assert [answer_of(connection) for connection in began] == [b"HTTP/1.1 200 OK"] * 3
+    assert on_their_way(engine) == 0
+    assert send(large, path_of(url), Path(__file__)).status_code == 200
+
+
+def test_a_source_moves_with_what_is_on_its_way_to_it(
+    as_: As, source: Source, large: Client, engine: Engine, people: dict[str, str],
+    add_organisation: Any,
+) -> None:  # fmt: skip
+    add_organisation("Other")
+    grant_role(engine, "admin", "Other", "supplier")
+    run(engine, "UPDATE organisations SET raster_storage_capacity = 1000 WHERE name = 'Other'")
+    uuid = run(engine, "SELECT uuid FROM organisations WHERE name = 'Other'").scalar_one()
+    url = source()
+    with sending(large, url, people["admin"], MIB):
+        until(lambda: on_their_way(engine) == 1)
+        assert as_("admin").patch(url, json={"organisation": str(uuid)}).status_code == 413
+    until(lambda: on_their_way(engine) == 0)
+    assert as_("admin").patch(url, json={"organisation": str(uuid)}).status_code == 200
+
+
+def test_what_one_server_receives_the_sweep_of_another_one_leaves_alone(
+    source: Source, large: Client, engine: Engine, deposit: Deposit, people: dict[str, str]
+) -> None:
+    with sending(large, source(), people["admin"], MIB) as connection:
+        until(lambda: stored(deposit) != [])
+        take_up(engine, deposit)
+        assert sweep(engine, deposit) == []
+        connection.sendall(bytes(MIB) + TAIL)
+        assert answer_of(connection) == b"HTTP/1.1 200 OK"
+    assert len(stored(deposit)) == 1
+
+
+def test_a_file_that_was_given_up_while_the_database_was_away_is_refused_and_gone(
+    source: Source, large: Client, engine: Engine, deposit: Deposit, people: dict[str, str]
+) -> None:
+    locks = f"""
+        SELECT pg_terminate_backend(pid) FROM pg_locks
+        WHERE locktype = 'advisory' AND classid = {RECEIVING} AND objid <> 0
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    """
+    url = source()
+    with sending(large, url, people["admin"], MIB) as connection:
+        until(lambda: stored(deposit) != [])
+        assert all(run(engine, locks).scalars())
+        until(lambda: sweep(engine, deposit) != [])
+        connection.sendall(bytes(MIB) + TAIL)
+        assert answer_of(connection) == b"HTTP/1.1 503 Service Unavailable"
+    assert stored(deposit) == []
+    assert post(large, url, MIB).status_code == 200  # the lock is held again
+    assert sweep(engine, deposit) != stored(deposit)
+    assert len(stored(deposit)) == 1
+
+
+@contextmanager
+def locked(engine: Engine, url: str) -> Iterator[None]:
+    """Something changes a raster source, as an ingestion of many files does."""
+    with engine.begin() as connection:
+        query = text("SELECT FROM raster_sources WHERE uuid = CAST(:uuid AS uuid) FOR UPDATE")
+        connection.execute(query, {"uuid": url.rstrip("/").rpartition("/")[2]})
+        yield
+
+
+def test_a_locked_source_stops_neither_other_uploads_nor_those_who_read(
+    source: Source, large: Client, engine: Engine
+) -> None:
+    changing, other = source(), source()
+    with ThreadPoolExecutor(24) as threads:
+        with locked(engine, changing):
+            waiting = [threads.submit(post, large, changing, MIB) for _ in range(12)]
+            writing = [
+                threads.submit(large.patch, path_of(changing), json={"name": "b"})
+                for _ in range(12)
+            ]
+            until(lambda: wait_for_locks(engine) >= 4)
+            assert post(large, other, MIB).status_code == 200
+            assert large.get("/health/").status_code == 200
+            refused = [one.result() for one in waiting]
+        assert [one.result().status_code for one in writing] == [200] * 12
+    assert [one.status_code for one in refused] == [503] * 12
+    assert all(one.headers["Retry-After"] and "changed just now" in one.text for one in refused)
+    assert on_their_way(engine) == 0
+
+
+def test_what_was_sent_waits_for_a_locked_source_and_no_other_upload_waits_with_it(
+    source: Source, large: Client, engine: Engine, people: dict[str, str]
+) -> None:
+    changing, other = source(), source()
+    with ExitStack() as stack:
+        sent = [
+            stack.enter_context(sending(large, changing, people["admin"], MIB)) for _ in range(12)
+        ]
+        until(lambda: on_their_way(engine) == 12)
+        with locked(engine, changing):
+            for connection in sent:
+                connection.sendall(bytes(MIB) + TAIL)
+            until(lambda: wait_for_locks(engine) >= 1)
+            assert post(large, other, MIB).status_code == 200
+            assert large.get("/health/").status_code == 200
+            assert on_their_way(engine) == 12
+        assert [answer_of(one) for one in sent] == [b"HTTP/1.1 200 OK"] * 12
+
+
+def wait_for_locks(engine: Engine) -> int:
+    found: int = run(
+        engine,
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE wait_event_type = 'Lock' AND datname = current_database()",
+    ).scalar_one()
+    return found
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "not declared"])
+def test_a_dry_run_leaves_the_reserve_of_the_disk_that_its_file_lies_on(
+    source: Source, disk: Path, database_url: str, deposit: FolderDeposit,
+    people: dict[str, str], monkeypatch: pytest.MonkeyPatch, *, declared: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("tempfile.tempdir", str(disk))
+    url = f"{path_of(source())}data/?dry-run"
+    config = ApiConfig(
+        database_url,
+        uploads=str(deposit.folder),
+        upload_reserve_bytes=RESERVE,
+        try_upload=lambda _: 0,
+    )
+    with client_of(config) as client, lowest_free(disk) as seen:
+        client.auth = ("__key__", people["admin"])
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+
+        def sent(size: int) -> int:
+            body = b"".join(stream(size)) if declared else stream(size)
+            return client.post(url, content=body, headers=headers).status_code
+
+        assert sent(MIB) == 200
+        shutil.rmtree(deposit.folder)  # so that the file lies among the temporary ones
+        assert sent(DISK - RESERVE + MIB) == 507
+        assert sent(DISK - RESERVE - MIB) == 200
+    assert seen[0] >= RESERVE
+
+
+def test_who_announces_much_and_sends_little_keeps_the_disk_from_nobody(
+    source: Source, small: Client, disk: Path, engine: Engine, people: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("pipeline.api.receive_upload.AHEAD", 2 * MIB, raising=False)
+    slow, quick = source(), source()
+    with sending(small, slow, people["admin"], DISK - RESERVE - MIB) as connection:
+        connection.sendall(bytes(80))
+        until(lambda: on_their_way(engine) == 1)
+        with lowest_free(disk) as seen:
+            assert post(small, quick, 8 * MIB).status_code == 200
+            assert post(small, quick, 2 * MIB).status_code == 507
+            connection.sendall(bytes(DISK - RESERVE - MIB - 80) + TAIL)
+            assert answer_of(connection).startswith(b"HTTP/1.1 507 ")
+    assert seen[0] >= RESERVE
+
+
+def test_files_that_are_longer_than_what_is_kept_ahead_leave_the_reserve_free_together(
+    source: Source, small: Client, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.api.receive_upload.AHEAD", 2 * MIB, raising=False)
+    sources = [source() for _ in range(4)]
+    with lowest_free(disk) as seen, ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda url: post(small, url, 7 * MIB), sources))
+    statuses = [answer.status_code for answer in answers]
+    assert set(statuses) <= {200, 507}
+    assert 507 in statuses
+    assert seen[0] >= RESERVE
+    until(lambda: free(disk) > DISK - MIB - 7 * MIB * statuses.count(200))
+    assert post(small, sources[0], DISK - RESERVE + MIB).status_code == 507

@@ -1,0 +1,413 @@
+"""The change feed tells every change once, in the order of commits, to those who may know of it."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from httpx import Client
+from sqlalchemy import Engine, text
+
+from pipeline.api.config import ApiConfig
+from pipeline.database.engine import sync_engine
+from pipeline.database.migrations import downgrade, migrate
+from pipeline.raster import ReadingPool
+from tests.api.conftest import SOURCES, Add, As, client_of
+from tests.conftest import new_database
+from tests.support.change_feed import FEED, end, kinds, read
+from tests.support.factory import write_raster
+from tests.support.ingestion import registered, work_of
+
+pytestmark = pytest.mark.usefixtures("people")
+
+
+INSERT = """
+INSERT INTO raster_sources (name, organisation_id, access_modifier)
+SELECT 'n', id, %s FROM organisations WHERE name = 'Owner' RETURNING uuid::text
+"""
+
+
+@pytest.fixture
+def session(database_url: str) -> Iterator[Callable[[], psycopg.Connection[Any]]]:
+    """Opens connections that are closed after the test."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(psycopg.connect(database_url))
+
+
+def create(connection: psycopg.Connection[Any], access: int = 0) -> str:
+    """A new raster source, not committed yet; its uuid."""
+    (uuid,) = connection.execute(INSERT, [access]).fetchone() or ("",)
+    return str(uuid)
+
+
+def test_the_api_tells_what_was_created_updated_and_deleted(
+    client: Client, as_: As, owner: str
+) -> None:
+    since = end(client)
+    body = {"name": "a", "organisation": owner, "access_modifier": "Public"}
+    made = as_("admin").post(SOURCES, json=body).json()
+    changed = as_("admin").patch(made["url"], json={"name": "b"}).json()
+    as_("admin").delete(made["url"])
+    found, _ = read(client, since)
+    assert [one["kind"] for one in found] == ["created", "updated", "deleted"]
+    assert {(one["uuid"], one["url"]) for one in found} == {(made["uuid"], made["url"])}
+    assert list(found[0]) == ["kind", "uuid", "url", "at"]
+    assert made["last_modified"] <= found[0]["at"] <= changed["last_modified"] <= found[1]["at"]
+
+
+@pytest.mark.parametrize("read_between", [True, False])
+def test_a_transaction_that_began_early_and_commits_late_comes_late(
+    client: Client, session: Callable[[], psycopg.Connection[Any]], read_between: bool
+) -> None:
+    since = end(client)
+    early, late = session(), session()
+    first = create(early)
+    second = create(late)
+    late.commit()
+    if read_between:
+        (seen,), cursor = read(client, since)
+        assert seen["uuid"] == second
+        assert read(client, cursor) == ([], cursor)
+    early.commit()
+    if read_between:
+        assert kinds(client, cursor) == [("created", first)]
+    assert kinds(client, since) == [("created", second), ("created", first)]
+
+
+def test_a_run_of_register_tells_what_it_made_and_what_changed_and_nothing_else(
+    client: Client, engine: Engine, tmp_path: Path
+) -> None:
+    work = work_of([tmp_path], access_modifier="Public")
+
+    def run() -> list[tuple[str, str]]:
+        since = end(client)
+        with ReadingPool(1) as pool:
+            registered(engine, pool.read, work, batch_size=2)
+        uuids = {
+            one["uuid"]: one["name"] for one in client.get(SOURCES, params=newest).json()["results"]
+        }
+        return [(kind, uuids[uuid]) for kind, uuid in kinds(client, since)]
+
+    newest = {"ordering": "-id"}
+    for name in "abc":
+        write_raster(tmp_path / f"{name}.tif")
+    told = run()
+    assert sorted(told[:2]) == [("created", "a"), ("created", "b")]
+    assert told[2:] == [("created", "c")]
+    assert run() == []
+    write_raster(tmp_path / "b.tif", nodata=7)
+    write_raster(tmp_path / "d.tif")
+    assert sorted(run()) == [("created", "d"), ("updated", "b")]
+
+
+@pytest.mark.parametrize(
+    ("statements", "told"),
+    [
+        (["UPDATE raster_sources SET name = 'b' WHERE uuid = %s"], ["updated"]),
+        (["UPDATE raster_sources SET name = name, west = west WHERE uuid = %s"], []),
+        (["SELECT derive_sources(array[id]) FROM raster_sources WHERE uuid = %s"] * 2, ["updated"]),
+        (["UPDATE raster_sources SET name = 'b' WHERE uuid = %s"] * 3, ["updated"]),
+        (["UPDATE raster_sources SET name = 'b' WHERE uuid = %s",
+          "DELETE FROM raster_sources WHERE uuid = %s"], ["deleted"]),
+    ],
+)  # fmt: skip
+def test_what_a_transaction_did_to_a_source_is_one_change_or_none(
+    client: Client, add_source: Add, session: Callable[[], psycopg.Connection[Any]],
+    statements: list[str], told: list[str],
+) -> None:  # fmt: skip
+    uuid, connection = add_source("a", file_count=1).uuid, session()
+    since = end(client)
+    for statement in statements:
+        connection.execute(statement, [uuid])
+    connection.commit()
+    assert kinds(client, since) == [(kind, str(uuid)) for kind in told]
+
+
+def test_what_a_transaction_made_is_created_however_often_it_changed_it(
+    client: Client, session: Callable[[], psycopg.Connection[Any]]
+) -> None:
+    since, connection = end(client), session()
+    uuid = create(connection, access=200)
+    connection.execute(
+        "UPDATE raster_sources SET name = 'b', access_modifier = 0 WHERE uuid = %s", [uuid]
+    )
+    connection.commit()
+    assert kinds(client, since) == [("created", uuid)]
+
+
+def test_what_came_and_went_within_a_transaction_or_was_rolled_back_is_not_told(
+    client: Client, session: Callable[[], psycopg.Connection[Any]]
+) -> None:
+    since, connection = end(client), session()
+    uuid = create(connection)
+    connection.execute("DELETE FROM raster_sources WHERE uuid = %s", [uuid])
+    connection.commit()
+    create(connection)
+    connection.rollback()
+    with connection.transaction():
+        with connection.transaction(force_rollback=True):
+            create(connection)
+        kept = create(connection)
+    assert kinds(client, since) == [("created", kept)]
+    with connection.transaction():
+        (commits,) = connection.execute(
+            "SELECT count(*) FROM commits WHERE seq IS NULL"
+        ).fetchone() or (-1,)
+    assert commits == 0
+
+
+def test_a_source_changed_in_several_transactions_is_told_of_each(
+    client: Client, add_source: Add, session: Callable[[], psycopg.Connection[Any]]
+) -> None:
+    since, connection = end(client), session()
+    uuid = str(add_source("a").uuid)
+    for name in "bc":
+        connection.execute("UPDATE raster_sources SET name = %s WHERE uuid = %s", [name, uuid])
+        connection.commit()
+    assert kinds(client, since) == [("created", uuid), ("updated", uuid), ("updated", uuid)]
+
+
+def test_emptying_the_table_is_told(
+    client: Client, add_source: Add, session: Callable[[], psycopg.Connection[Any]]
+) -> None:
+    uuids = {str(add_source("a").uuid), str(add_source("b").uuid)}
+    since, connection = end(client), session()
+    connection.execute("TRUNCATE raster_sources CASCADE")
+    connection.commit()
+    found = kinds(client, since)
+    assert {kind for kind, _ in found} == {"deleted"}
+    assert uuids <= {uuid for _, uuid in found}
+
+
+def test_a_repeatable_read_takes_its_place_as_any_other(
+    client: Client, session: Callable[[], psycopg.Connection[Any]]
+) -> None:
+    since, old, new = end(client), session(), session()
+    old.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    old.execute("SELECT count(*) FROM raster_sources")
+    first = create(new)
+    new.commit()
+    second = create(old)
+    old.commit()
+    assert kinds(client, since) == [("created", first), ("created", second)]
+
+
+@dataclass
+class Commit:
+    """One commit of a writer, with the moments between which it happened."""
+
+    uuids: frozenset[str]
+    kind: str
+    began: float
+    ended: float
+
+
+def write(connection: psycopg.Connection[Any], seed: int, transactions: int) -> list[Commit]:
+    """Transactions that overlap those of others: sources made, and of these some updated and some deleted."""
+    chance, commits = random.Random(seed), []
+    made: list[str] = []
+    for _ in range(transactions):
+        dice = chance.random()
+        if dice < 0.6 or not made:
+            kind, uuids = "created", [create(connection) for _ in range(chance.randint(1, 4))]
+            made += uuids
+        elif dice < 0.8:
+            kind, uuids = "updated", [chance.choice(made)]
+            statement = "UPDATE raster_sources SET name = %s WHERE uuid = %s"
+            connection.execute(statement, [str(chance.random()), uuids[0]])
+        else:
+            kind, uuids = "deleted", [made.pop(chance.randrange(len(made)))]
+            connection.execute("DELETE FROM raster_sources WHERE uuid = %s", uuids)
+        time.sleep(chance.random() * 0.02)
+        began = time.monotonic()
+        connection.commit()
+        commits.append(Commit(frozenset(uuids), kind, began, time.monotonic()))
+    return commits
+
+
+def poll(client: Client, since: str, stop: threading.Event, page_size: int) -> list[Any]:
+    """What a reader sees who reads all the while, and once more when all is done."""
+    found: list[Any] = []
+    while True:
+        last = stop.is_set()
+        new, since = read(client, since, page_size)
+        found += new
+        if last:
+            return found
+
+
+def test_readers_see_each_change_of_many_writers_once_and_in_the_order_of_commits(
+    client: Client, session: Callable[[], psycopg.Connection[Any]]
+) -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    since, stop = end(client), threading.Event()
+    connections = [session() for _ in range(6)]
+    with ThreadPoolExecutor(9) as pool:
+        readers = [pool.submit(poll, client, since, stop, size) for size in (1, 7, 1000)]
+        writers = [pool.submit(write, one, seed + n, 25) for n, one in enumerate(connections)]
+        try:
+            commits = [commit for writer in writers for commit in writer.result()]
+        finally:
+            stop.set()
+        seen = [reader.result() for reader in readers]
+    assert seen[0] == seen[1] == seen[2] == read(client, since)[0]
+    told = [(one["kind"], one["uuid"]) for one in seen[0]]
+    expected = [(commit.kind, uuid) for commit in commits for uuid in commit.uuids]
+    assert sorted(told) == sorted(expected), f"seed {seed}"
+    assert_in_order(told, commits)
+
+
+def assert_in_order(told: list[tuple[str, str]], commits: list[Commit]) -> None:
+    """No commit may be told before one that had ended when it began, and its changes are told together."""
+    waiting, latest = list(told), 0.0
+    by_change: dict[tuple[str, str], list[Commit]] = {}
+    for commit in sorted(commits, key=lambda one: one.began):
+        for uuid in commit.uuids:
+            by_change.setdefault((commit.kind, uuid), []).append(commit)
+    ordered = []
+    while waiting:
+        commit = by_change[waiting[0]][0]
+        group = {waiting.pop(0) for _ in commit.uuids}
+        assert group == {(commit.kind, uuid) for uuid in commit.uuids}
+        for change in group:
+            by_change[change].remove(commit)
+        ordered.append(commit)
+    for commit in ordered:
+        assert commit.ended >= latest
+        latest = max(latest, commit.began)
+
+
+def test_a_source_that_is_hidden_and_shown_again_is_deleted_and_created_for_those_outside(
+    client: Client, as_: As, add_source: Add
+) -> None:
+    uuid = str(add_source("a").uuid)
+    url = f"{SOURCES}{uuid}/"
+    since = end(client)
+    for access in ("Private", "Hidden", "Common", "Public"):
+        assert as_("admin").patch(url, json={"access_modifier": access}).status_code == 200
+    told = {
+        "admin": ["updated", "updated", "updated", "updated"],
+        "user": ["updated", "deleted", "created", "updated"],
+        "stranger": ["deleted", "created", "updated"],
+    }
+    for username, expected in told.items():
+        assert kinds(as_(username), since) == [(kind, uuid) for kind in expected]
+    assert kinds(client, since) == [("deleted", uuid), ("created", uuid)]
+
+
+def test_hidden_changes_do_not_move_the_cursor(client: Client, as_: As, add_source: Add) -> None:
+    add_source("seen")
+    since = end(client)
+    uuid = str(add_source("unseen", access_modifier=200).uuid)
+    assert read(client, since) == ([], since)
+    assert kinds(as_("user"), since) == [("created", uuid)]
+
+
+# Cursors and forms -----------------------------------------------------------------------------------------------
+
+
+def test_a_cursor_outlives_the_server_and_the_feed_begins_without_one(
+    client: Client, database_url: str, add_source: Add
+) -> None:
+    add_source("a")
+    everything, since = read(client)
+    uuid = str(add_source("b").uuid)
+    with client_of(ApiConfig(database_url)) as another:
+        assert kinds(another, since) == [("created", uuid)]
+        for params in ({}, {"since": ""}):
+            (first,) = another.get(FEED, params={**params, "page_size": 1}).json()["results"]
+            assert first["uuid"] == everything[0]["uuid"]
+
+
+def test_the_feed_begins_with_what_was_there_before_it(server: str) -> None:
+    with new_database(server, "template1") as url:
+        engine = sync_engine(url)
+        migrate(engine, "0004")
+        with engine.begin() as connection:
+            connection.execute(text("INSERT INTO organisations (name) VALUES ('Owner')"))
+            statement = text(INSERT.replace("%s", ":access"))
+            (uuid, _) = (
+                connection.execute(statement, {"access": access}).scalar_one()
+                for access in (0, 200)
+            )
+        migrate(engine)
+        with client_of(ApiConfig(url)) as client:
+            assert kinds(client, "") == [("created", uuid)]
+        downgrade(engine, "0004")
+        engine.dispose()
+
+
+def test_an_empty_feed_has_an_empty_cursor(server: str, template: str) -> None:
+    with new_database(server, template) as url, client_of(ApiConfig(url)) as client:
+        assert client.get(FEED).json() == {"cursor": "", "next": None, "results": []}
+
+
+@pytest.mark.parametrize("since", ["x", "0", "-1", "00" * 32, "ab" * 31, "%27", "é" * 64])
+def test_a_cursor_that_the_feed_did_not_give_is_refused(client: Client, since: str) -> None:
+    answer = client.get(FEED, params={"since": since})
+    assert (answer.status_code, answer.json()["code"]) == (400, 20)
+    assert list(answer.json()["detail"]) == ["since"]
+
+
+def test_a_cursor_that_was_cut_off_is_refused_and_the_rest_of_the_feed_stays(
+    client: Client, engine: Engine, add_source: Add
+) -> None:
+    add_source("a")
+    old = end(client)
+    uuid = str(add_source("b").uuid)
+    new = end(client)
+    cut = "DELETE FROM commits WHERE seq < (SELECT max(seq) FROM commits)"
+    with engine.begin() as connection:
+        connection.execute(text(cut))
+    assert client.get(FEED, params={"since": old}).status_code == 400
+    assert kinds(client, "") == [("created", uuid)]
+    assert read(client, new) == ([], new)
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"), [("", 100), ("0", 100), ("3", 3), ("1000", 1000), ("5000", 1000)]
+)
+def test_a_page_holds_a_hundred_changes_or_what_is_asked_up_to_a_thousand(
+    client: Client, engine: Engine, asked: str, given: int
+) -> None:
+    since = end(client)
+    with engine.begin() as connection:
+        many = """
+            INSERT INTO raster_sources (name, organisation_id, access_modifier)
+            SELECT 'n', id, 0 FROM organisations, generate_series(1, 1001) WHERE organisations.name = 'Owner'
+        """
+        connection.execute(text(many))
+    page = client.get(FEED, params={"since": since, "page_size": asked, "format": "json"}).json()
+    assert len(page["results"]) == given
+    assert page["results"][0]["url"].endswith("/?format=json")
+    assert f"since={page['cursor']}" in page["next"]
+    assert "format=json" in page["next"]
+    rest, _ = read(client, page["cursor"])
+    assert len({one["uuid"] for one in page["results"] + rest}) == 1001
+
+
+@pytest.mark.parametrize("size", ["-1", "x", "1.5"])
+def test_a_page_size_that_is_no_number_is_refused(client: Client, size: str) -> None:
+    assert list(client.get(FEED, params={"page_size": size}).json()["detail"]) == ["page_size"]
+
+
+def test_the_feed_has_all_the_forms_of_an_endpoint(client: Client, add_source: Add) -> None:
+    since, uuid = end(client), str(add_source("a").uuid)
+    assert client.get("/api/v4/").json()["changes"].endswith(FEED)
+    assert client.get(FEED.rstrip("/")).status_code == 200
+    assert client.head(FEED).content == b""
+    options = client.options(FEED)
+    assert (options.json()["name"], options.headers["allow"]) == ("Changes", "GET, HEAD, OPTIONS")
+    assert client.post(FEED).status_code == 405
+    page = client.get(FEED, params={"format": "api", "since": since}).text
+    assert f"{SOURCES}{uuid}/?format=api" in page
+    operation = client.get("/api/v4/openapi.json").json()["paths"][FEED]["get"]
+    named = {one["name"] for one in operation["parameters"]}
+    assert named == {"format", "since", "page_size"}

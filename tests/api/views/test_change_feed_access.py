@@ -1,0 +1,135 @@
+"""The change feed tells everyone what section 6 of the contract lets them know, whatever happened, and no more."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from httpx import Client
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, insert, text
+
+from pipeline.database.tables import roles
+from tests.api.conftest import callers
+from tests.support.change_feed import end, read
+
+ORGANISATIONS, USERS = 2, 3
+State = tuple[int, int, int | None] | None
+"""Organisation, access modifier and supplier of a source; None while it is not there."""
+states = st.none() | st.tuples(
+    st.integers(0, ORGANISATIONS - 1),
+    st.sampled_from((0, 100, 200, 300)),
+    st.none() | st.integers(0, USERS - 1),
+)
+histories = st.lists(st.dictionaries(st.integers(0, 2), states, max_size=3), max_size=6)
+"""Transaction by transaction: number of a source -> what becomes of it."""
+held_roles = st.frozensets(
+    st.tuples(
+        st.integers(0, USERS - 1),
+        st.integers(0, ORGANISATIONS - 1),
+        st.sampled_from(("user", "supplier", "admin", "manager")),
+    ),
+    max_size=8,
+)
+Roles = frozenset[tuple[int, int, str]]
+
+
+def sees(held: Roles, user: int | None, state: State) -> bool:
+    """Section 6, word by word; None is someone who is not logged in."""
+    if state is None:
+        return False
+    organisation, modifier, supplier = state
+    roles = {role for who, where, role in held if (who, where) == (user, organisation)}
+    return {
+        0: True,
+        100: user is not None,
+        200: user is not None and bool(roles & {"user", "supplier", "admin"}),
+        300: user is not None and (supplier == user or "admin" in roles),
+    }[modifier]
+
+
+@dataclass
+class Stage:
+    """The people and organisations of every history, and who asks as whom."""
+
+    engine: Engine
+    organisations: list[int]
+    users: list[int]
+    clients: list[Client]
+
+    def grant(self, held: Roles) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(text("DELETE FROM roles"))
+            for user, place, role in held:
+                values = {"user_id": self.users[user], "organisation_id": self.organisations[place]}
+                connection.execute(insert(roles).values(**values, role=role))
+
+    def play(self, history: list[dict[int, State]]) -> list[tuple[str, State, State]]:
+        """Do it; uuid, state before and state after of all that changed, in the order of the feed."""
+        names, now, done = {}, dict[int, State](), []
+        for step in history:
+            changed = []
+            with self.engine.begin() as connection:
+                for number, state in step.items():
+                    before = now.get(number)
+                    if before is None and state is not None:
+                        names[number] = self.put(connection, None, state)
+                    elif before is not None:
+                        self.put(connection, names[number], state)
+                    if state != before:
+                        changed.append((names[number], before, state))
+                    now[number] = state
+            done += sorted(changed, key=lambda change: change[0])
+        return done
+
+    def put(self, connection: Any, uuid: str | None, state: State) -> str:
+        if state is None:
+            connection.execute(
+                text("DELETE FROM raster_sources WHERE uuid = :uuid"), {"uuid": uuid}
+            )
+            return str(uuid)
+        organisation, modifier, supplier = state
+        values = {"organisation": self.organisations[organisation], "modifier": modifier, "uuid": uuid,
+                  "supplier": None if supplier is None else self.users[supplier]}  # fmt: skip
+        statement = """
+            UPDATE raster_sources
+            SET organisation_id = :organisation, access_modifier = :modifier, supplier_id = :supplier
+            WHERE uuid = :uuid RETURNING uuid::text
+        """ if uuid else """
+            INSERT INTO raster_sources (name, organisation_id, access_modifier, supplier_id)
+            VALUES ('n', :organisation, :modifier, :supplier) RETURNING uuid::text
+        """  # fmt: skip
+        return str(connection.execute(text(statement), values).scalar_one())
+
+
+@pytest.fixture(scope="module")
+def stage(engine: Engine, client: Client, add_organisation: Any) -> Iterator[Stage]:
+    organisations = [add_organisation(f"Organisation {number}") for number in range(ORGANISATIONS)]
+    with callers(engine, client, USERS) as (users, clients):
+        yield Stage(engine, organisations, users, clients)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(held=held_roles, history=histories, page_size=st.sampled_from([1, 2, 1000]))
+def test_everyone_is_told_what_the_rules_say(
+    stage: Stage, held: Roles, history: list[dict[int, State]], page_size: int
+) -> None:
+    stage.grant(held)
+    cursors = [end(client) for client in stage.clients]
+    done = stage.play(history)
+    for user, client, since in zip([*range(USERS), None], stage.clients, cursors, strict=True):
+        expected = [
+            (
+                {(True, True): "updated", (False, True): "created", (True, False): "deleted"}[seen],
+                uuid,
+            )
+            for uuid, before, after in done
+            if any(seen := (sees(held, user, before), sees(held, user, after)))
+        ]
+        found, cursor = read(client, since, page_size)
+        assert [(one["kind"], one["uuid"]) for one in found] == expected
+        assert (cursor == since) == (expected == [])
+        assert read(client, cursor) == ([], cursor)

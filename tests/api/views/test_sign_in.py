@@ -1,0 +1,179 @@
+"""Guessing passwords: each further guess has to wait longer, and nobody is locked out elsewhere."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+from httpx import Client, HTTPTransport
+from sqlalchemy import Engine
+
+from pipeline.api.config import ApiConfig
+from pipeline.api.sign_in_attempts import MOST_FAILURES, delay, network_of
+from pipeline.catalogue.users import set_password
+from tests.api.conftest import base, client_of
+from tests.api.test_pages import BROWSER, sign_in
+from tests.support.database import execute, rows
+
+FAILED = "INSERT INTO sign_in_failures (username, address, at) SELECT {}, :address, now() - :ago * interval '1 second'"
+
+
+@pytest.fixture(autouse=True)
+def password(engine: Engine, people: dict[str, str]) -> str:
+    """That of the administrator; nobody has failed yet."""
+    execute(engine, "TRUNCATE sign_in_failures")
+    set_password(engine, "admin", "the right one")
+    return "the right one"
+
+
+@contextmanager
+def at(address: str, url: str) -> Iterator[Client]:
+    """A browser on another address of this machine."""
+    transport = HTTPTransport(local_address=address)
+    with Client(base_url=url, headers=BROWSER, timeout=60, transport=transport) as browser:
+        yield browser
+
+
+def fail(
+    engine: Engine, count: int, name: str = "'admin'", address: str = "127.0.0.1", ago: int = 0
+) -> None:
+    """So many failures, as of so many seconds ago."""
+    query = FAILED.format(name) + " FROM generate_series(1, :count) AS n"
+    execute(engine, query, count=count, address=address, ago=ago)
+
+
+def test_after_some_failures_a_name_waits_at_that_address_and_nowhere_else(
+    client: Client, engine: Engine, password: str
+) -> None:
+    with at("127.0.0.1", base(client)) as guessing, at("127.0.0.2", base(client)) as owner:
+        answers = [sign_in(guessing, "admin", f"guess {n}").status_code for n in range(5)]
+        assert answers == [400] * 5
+        fail(engine, 7)
+        refused = sign_in(guessing, "admin", password)
+        assert refused.status_code == 429
+        assert 100 < int(refused.headers["retry-after"]) <= 128
+        assert "minutes and try again" in refused.text
+        assert sign_in(owner, "admin", password).status_code == 303
+        assert sign_in(guessing, "user", "x").status_code == 400  # another name
+
+
+@pytest.mark.parametrize(
+    ("failures", "ago", "wait"),
+    [(5, 0, 1), (6, 0, 2), (9, 1, 15), (12, 0, 128), (40, 0, 900), (9, 17, 0), (4, 0, 0)],
+)
+def test_the_wait_doubles_with_each_failure(
+    client: Client, engine: Engine, password: str, failures: int, ago: int, wait: int
+) -> None:
+    fail(engine, failures, ago=ago)
+    with at("127.0.0.1", base(client)) as browser:
+        answer = sign_in(browser, "admin", password)
+    assert answer.status_code == (429 if wait else 303)
+    if wait:
+        assert wait - 2 <= int(answer.headers["retry-after"]) <= wait
+
+
+def test_a_refused_attempt_does_not_prolong_the_wait(
+    client: Client, engine: Engine, password: str
+) -> None:
+    fail(engine, 8)
+    with at("127.0.0.1", base(client)) as browser:
+        waits = [int(sign_in(browser, "admin", password).headers["retry-after"]) for _ in range(20)]
+    assert waits == sorted(waits, reverse=True)
+    assert max(waits) <= 8
+
+
+def test_the_right_password_ends_the_wait_for_later_failures(
+    client: Client, engine: Engine, password: str
+) -> None:
+    fail(engine, 7, ago=60)
+    with at("127.0.0.1", base(client)) as browser:
+        assert sign_in(browser, "admin", password).status_code == 303
+        assert sign_in(browser, "admin", "wrong").status_code == 400
+        assert sign_in(browser, "admin", password).status_code == 303
+
+
+def test_an_address_that_tries_many_names_waits_a_minute_at_most(
+    client: Client, engine: Engine, password: str
+) -> None:
+    fail(engine, 100, name="'name ' || n")
+    with at("127.0.0.1", base(client)) as guessing, at("127.0.0.2", base(client)) as owner:
+        answer = sign_in(guessing, "admin", password)
+        assert (answer.status_code, int(answer.headers["retry-after"]) <= 60) == (429, True)
+        assert sign_in(owner, "admin", password).status_code == 303
+
+
+def test_guesses_at_the_same_moment_are_limited_as_well(client: Client, engine: Engine) -> None:
+    fail(engine, 11, ago=70)
+
+    def guess(number: int) -> int:
+        with at("127.0.0.1", base(client)) as browser:
+            return sign_in(browser, "admin", f"guess {number}").status_code
+
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(guess, range(16)))
+    assert sorted(answers) == [400] + [429] * 15
+
+
+def test_an_address_that_is_forwarded_counts_where_the_proxy_is_believed(
+    client: Client, database_url: str, engine: Engine, password: str
+) -> None:
+    fail(engine, 20, address="192.0.2.1")
+    with client_of(ApiConfig(database_url, proxies=("127.0.0.1",))) as behind:
+        for forwarded, status in (
+            ("192.0.2.1", 429),
+            ("198.51.100.7, 192.0.2.1", 429),
+            ("192.0.2.2", 303),
+        ):
+            with at("127.0.0.1", base(behind)) as browser:
+                browser.headers["X-Forwarded-For"] = forwarded
+                assert sign_in(browser, "admin", password).status_code == status
+    with at("127.0.0.1", base(client)) as guessing:  # no proxy is believed here
+        for number in range(5):
+            guessing.headers["X-Forwarded-For"] = f"192.0.2.{number}"
+            assert sign_in(guessing, "admin", "wrong").status_code == 400
+        fail(engine, 7)
+        guessing.headers["X-Forwarded-For"] = "192.0.2.9"
+        assert sign_in(guessing, "admin", password).status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("x" * 1000, "x" * 64),
+    ],
+)
+def test_a_client_is_known_by_its_network(address: str, network: str) -> None:
+    assert network_of(address) == network
+
+
+def test_the_wait_has_an_end() -> None:
+    waits = [delay(failures, 5, 900) for failures in (0, 4, 5, 6, 14, 15, 10_000)]
+    assert waits == [0, 0, 1, 2, 512, 900, 900]
+
+
+def test_only_so_many_failures_are_remembered(client: Client, engine: Engine) -> None:
+    fail(engine, MOST_FAILURES + 500, name="'name ' || n", address="192.0.2.77")
+    with at("127.0.0.1", base(client)) as browser:
+        assert sign_in(browser, "admin", "wrong").status_code == 400
+    ((count,),) = rows(engine, "SELECT count(*) FROM sign_in_failures")
+    assert count == MOST_FAILURES
+
+
+def test_a_password_is_not_tried_where_keys_are_expected(client: Client, password: str) -> None:
+    with Client(base_url=client.base_url, timeout=60) as program:
+        for _ in range(30):
+            by_basic = program.get("/api/v4/", auth=("admin", password))
+            by_headers = program.get(
+                "/api/v4/", headers={"username": "admin", "password": password}
+            )
+            assert (by_basic.status_code, by_headers.status_code) == (401, 401)
+    with at(
+        "127.0.0.1", base(client)
+    ) as browser:  # nor does a program that does it wrong cost anyone a wait
+        assert sign_in(browser, "admin", password).status_code == 303

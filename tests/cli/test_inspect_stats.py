@@ -1,0 +1,95 @@
+"""What `inspect --stats` prints: for programs, and for people at 80 columns."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.commands import RASTERSOURCES, run
+from tests.support.factory import write_raster
+
+
+def inspect(*arguments: str | Path, status: int = 0) -> str:
+    return run([*RASTERSOURCES, "inspect", *arguments], status=status, COLUMNS="80").stdout
+
+
+def test_json_has_statistics_and_outline_only_when_asked(tmp_path: Path) -> None:
+    values = np.arange(100.0).reshape(1, 10, 10)
+    values[0, 9] = -9999
+    path = write_raster(tmp_path / "a.tif", values=values)
+    plain, asked = (json.loads(inspect("--json", *more, path)) for more in ([], ["--stats"]))
+    assert [*plain, "statistics", "valid_outline"] == list(asked)
+    statistics = asked["statistics"]
+    assert (statistics["approximate"], statistics["overview"]) == (False, None)
+    (band,) = statistics["bands"]
+    assert (band["min"], band["max"], band["mean"]) == (0, 89, 44.5)
+    assert band["standard_deviation"] == pytest.approx(np.arange(90).std())
+    assert (band["valid_count"], band["valid_share"]) == (90, 0.9)
+    assert band["percentiles"]["50"] == 44.5
+    assert sum(band["histogram"]["counts"]) == 90
+    ring: list[Any] = asked["valid_outline"]["coordinates"][0][0]
+    assert asked["valid_outline"]["type"] == "MultiPolygon"
+    assert ring[0] == ring[-1]
+
+
+def test_what_has_no_statistics_reads_null_and_says_why(tmp_path: Path) -> None:
+    empty = write_raster(tmp_path / "a.tif", values=np.full((1, 10, 10), -9999))
+    complex_numbers = write_raster(tmp_path / "b.tif", dtype="complex64", nodata=None)
+    lines = inspect("--json", "--stats", empty, complex_numbers).splitlines()
+    first, second = map(json.loads, lines)
+    (band,) = first["statistics"]["bands"]
+    nulls = {"min", "max", "mean", "standard_deviation", "percentiles", "histogram"}
+    assert {name for name in band if band[name] is None} == nulls
+    assert (first["valid_outline"], first["warnings"]) == (None, [])
+    assert (second["statistics"], second["valid_outline"]) == (None, None)
+    assert [warning["code"] for warning in second["warnings"]] == ["no_statistics"]
+
+
+def test_exact_reads_all_where_an_overview_would_do(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", width=64, height=64, overviews=[2])
+    found = json.loads(inspect("--json", "--exact", path))["statistics"]
+    assert (found["approximate"], found["bands"][0]["valid_count"]) == (False, 64 * 64)
+
+
+def test_many_processes_keep_the_order_of_statistics(tmp_path: Path) -> None:
+    paths = [
+        write_raster(tmp_path / f"{number}.tif", values=np.full((1, 10, 10), number))
+        for number in range(12)
+    ]
+    lines = inspect("--json", "--stats", "-j", "2", *paths).splitlines()
+    bands = [json.loads(line)["statistics"]["bands"][0] for line in lines]
+    assert [band["min"] for band in bands] == list(range(12))
+
+
+def test_broken_pixels_are_a_refusal_and_not_a_traceback(tmp_path: Path) -> None:
+    path = write_raster(
+        tmp_path / "a.tif", values=np.random.default_rng(1).random((1, 10, 10)), compress="deflate"
+    )
+    content = bytearray(path.read_bytes())
+    content[-250:-50] = b"\xff" * 200
+    path.write_bytes(content)
+    found = json.loads(inspect("--json", "--stats", path, status=1))
+    assert found["error"]["code"] == "unreadable"
+
+
+def test_the_tables_fit_into_80_columns(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).normal(size=(3, 50, 50)) * 1e-12
+    path = write_raster(
+        tmp_path / "a.tif", count=3, width=50, height=50, nodata=np.nan, values=values, mask=True,
+        crs="EPSG:32631", dtype="float64", overviews=[2],
+    )  # fmt: skip
+    shown = inspect("--stats", path)
+    table = [line for line in shown.splitlines() if not line.startswith("file://")]
+    assert max(map(len, table)) <= 80
+    for part in (
+        "tag GDAL_NODATA",
+        "overview 1:2",
+        "--exact",
+        "█",
+        "[mask]",
+        "98%",
+        "valid 100.00%",
+    ):
+        assert part in shown

@@ -1,0 +1,43 @@
+"""A setting that nobody knows is told at the start, once, with the nearest one that there is."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.commands import FLOWS, RASTERSOURCES, run
+from tests.support.factory import write_raster
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("RASTERSOURCES_WORKRES", "RASTERSOURCES_WORKERS"),
+        ("RASTERSOURCES_DATABASE", "RASTERSOURCES_DATABASE_URL"),
+        ("RASTERSOURCES_X", "RASTERSOURCES_"),
+    ],
+)
+def test_a_setting_that_nobody_knows_is_told_with_the_nearest_one(
+    tmp_path: Path, name: str, nearest: str
+) -> None:
+    command = [*RASTERSOURCES, "inspect", "--json", write_raster(tmp_path / "a.tif")]
+    changes: dict[str, Any] = {
+        name: "1",
+        "RASTERSOURCES_BATCH_SIZE": "10",
+        "rastersources_workers": "2",
+    }
+    done = run(command, **changes)
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith(f"rastersources: {name} is not a setting and is ignored")
+    assert nearest in sentence.partition("the nearest one is ")[2]
+
+
+def test_the_flows_tell_it_too(tmp_path: Path) -> None:
+    done = run(
+        [*FLOWS, "sync", "--config", tmp_path / "none.toml"], status=1, cwd=tmp_path,
+        RASTERSOURCES_HOME=tmp_path, RASTERSOURCES_HOMES="x",
+    )  # fmt: skip
+    assert (
+        sum("RASTERSOURCES_HOMES is not a setting" in line for line in done.stderr.splitlines())
+        == 1
+    )

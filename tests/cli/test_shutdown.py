@@ -1,0 +1,52 @@
+"""What ends a process, tried on processes."""
+
+import subprocess
+import sys
+from signal import SIGHUP, SIGINT, SIGTERM, Signals
+
+import pytest
+
+from tests.support.commands import environment
+
+PROGRAM = """
+import os, threading
+from pipeline.cli.shutdown import ended_in_order_by_signals
+
+def end():
+    os.kill(os.getpid(), {number})
+
+try:
+    with ended_in_order_by_signals():
+        {during}
+finally:
+    print("stopped what was started", flush=True)
+# Python waits for this thread when it shuts down, as it does for those of a pool
+threading.Thread(target=lambda: (threading.main_thread().join(), end(), threading.Event().wait())).start()
+"""
+
+
+def run_with(number: Signals, during: str) -> "subprocess.CompletedProcess[str]":
+    program = PROGRAM.format(number=int(number), during=during)
+    return subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=False
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [SIGTERM, SIGHUP])
+def test_who_is_asked_to_end_ends_in_order(number: Signals) -> None:
+    done = run_with(number, "end()")
+    assert (done.returncode, done.stdout, done.stderr) == (143, "stopped what was started\n", "")
+
+
+def test_a_terminal_that_is_closed_does_not_end_what_is_to_outlive_it() -> None:
+    program = PROGRAM.partition("# Python")[0].format(number=int(SIGHUP), during="end()")
+    command = ["nohup", sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout == "stopped what was started\n"
+
+
+@pytest.mark.parametrize("number", [SIGTERM, SIGINT])
+def test_a_signal_while_python_shuts_down_prints_nothing(number: Signals) -> None:
+    done = run_with(number, "pass")
+    assert (done.returncode, done.stderr) == (-number, "")
+    assert done.stdout == "stopped what was started\n"

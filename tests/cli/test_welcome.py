@@ -1,0 +1,70 @@
+"""What `up` says is worth trying can be copied into a shell, wherever things are."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.output import welcome
+
+ECHO = '#!/bin/sh\nprintf "<%s>" "$@"\n'
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A folder with programs that print their arguments."""
+    folder = tmp_path / "it's here" / "bin"
+    folder.mkdir(parents=True)
+    for name in ("rastersources", "psql", "curl"):
+        (folder / name).write_text(ECHO)
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def lines_of(capsys: pytest.CaptureFixture[str], config: Path) -> list[str]:
+    """The commands that are printed."""
+    welcome("http://127.0.0.1:8000", "http://127.0.0.1:4200", config)
+    return [line.strip() for line in capsys.readouterr().out.splitlines() if line[:2] == "  "]
+
+
+@pytest.mark.parametrize("found", [True, False], ids=["on the PATH", "elsewhere"])
+@pytest.mark.parametrize("module", [True, False], ids=["by python -m", "as a program"])
+@pytest.mark.parametrize("below", [True, False], ids=["from above it", "from elsewhere"])
+def test_what_is_worth_trying_works_in_a_shell(
+    programs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    found: bool,
+    module: bool,
+    below: bool,
+) -> None:
+    paths = "/usr/bin:/bin"
+    monkeypatch.setenv("PATH", f"{paths}:{programs}" if found else paths)
+    monkeypatch.setattr(sys, "executable", str(programs / "python"))
+    monkeypatch.setattr(sys, "argv", ["/x/cli.py" if module else str(programs / "rastersources")])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path if below else tmp_path / "elsewhere")
+    curl, inspect, psql = lines_of(capsys, Path("/srv/my rasters/$HOME/sources.toml"))
+    assert inspect.startswith("rastersources ") == found
+    assert (str(tmp_path) in inspect) == (not found and not below)
+
+    def printed(command: str) -> str:
+        script = f'psql() {{ "{programs}/psql" "$@"; }}; {command}'
+        return subprocess.run(
+            ["sh", "-c", script], capture_output=True, text=True, check=True
+        ).stdout
+
+    assert printed(inspect) == "<inspect></srv/my rasters/$HOME>"
+    assert printed(psql).startswith("<<db><url>><-c><SELECT ")
+    assert "'http://127.0.0.1:8000/api/v4/rastersources/?in_bbox=" in curl
+
+
+def test_without_the_program_its_module_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "my python"))
+    monkeypatch.setattr(sys, "argv", ["/x/cli.py"])
+    _, inspect, _ = lines_of(capsys, Path("sources.toml"))
+    assert inspect == f"'{tmp_path}/my python' -m pipeline.cli inspect ."

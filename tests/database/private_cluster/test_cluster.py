@@ -1,0 +1,243 @@
+"""The private cluster: made anywhere, shared, stopped by the last, and started again after a crash."""
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pipeline.database.private_cluster.cluster import Cluster, private_cluster
+from pipeline.database.private_cluster.postmaster import processes_in
+from pipeline.database.private_cluster.programs import give_to_owner, run_as
+from pipeline.errors import CatalogueError
+from tests.support.commands import RASTERSOURCES, environment, run
+
+pytestmark = pytest.mark.skipif(
+    "RASTERSOURCES_DATABASE_URL" in os.environ,
+    reason="a database is given, PostgreSQL's programs may be missing",
+)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home with a space, a quote and more bytes than a socket's path may have, below a folder closed to others."""
+    closed = tmp_path_factory.mktemp("closed")
+    closed.chmod(0o700)
+    home = closed / 'it\'s "a" home $HOME' / "/".join(["x" * 40] * 4)
+    yield home
+    Cluster(home).stop()
+
+
+def answer(url: str) -> object:
+    with psycopg.connect(url) as connection:
+        return (connection.execute("SELECT 42").fetchone() or (None,))[0]
+
+
+def socket_folder(url: str) -> Path:
+    with psycopg.connect(url) as connection:
+        return Path(connection.info.host)
+
+
+def test_it_runs_while_it_is_in_use_and_is_gone_afterwards(home: Path) -> None:
+    with private_cluster(home) as url:
+        folder = socket_folder(url)
+        assert answer(url) == 42
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert len(os.fsencode(folder / ".s.PGSQL.5432")) <= 107
+        with psycopg.connect(url) as connection:
+            (listening,) = connection.execute("SHOW listen_addresses").fetchone() or ("?",)
+            (postgis,) = connection.execute("SELECT postgis_lib_version()").fetchone() or ("",)
+            (superuser,) = connection.execute(
+                "SELECT usesuper FROM pg_user WHERE usename = user"
+            ).fetchone() or ("?",)
+        assert (listening, bool(postgis), superuser) == ("", True, False)
+    assert not folder.exists()
+    assert not Cluster(home).running()
+    with pytest.raises(CatalogueError, match="rastersources db start"):
+        Cluster(home).url()
+
+
+def test_the_last_one_out_stops_it(home: Path) -> None:
+    with private_cluster(home) as url:
+        with private_cluster(home) as same:
+            assert same == url
+        assert answer(url) == 42
+    assert not Cluster(home).running()
+
+
+def test_what_db_start_started_stays_until_db_stop(home: Path) -> None:
+    run([*RASTERSOURCES, "db", "start"], RASTERSOURCES_HOME=home)
+    url = run([*RASTERSOURCES, "db", "url"], RASTERSOURCES_HOME=home).stdout.strip()
+    with private_cluster(home) as same:
+        assert same == url
+    assert answer(url) == 42
+    run([*RASTERSOURCES, "db", "stop"], RASTERSOURCES_HOME=home)
+    assert not Cluster(home).running()
+    assert "was not running" in run([*RASTERSOURCES, "db", "stop"], RASTERSOURCES_HOME=home).stderr
+
+
+def test_db_url_starts_it_to_stay(home: Path) -> None:
+    done = run([*RASTERSOURCES, "db", "url"], RASTERSOURCES_HOME=home)
+    assert "rastersources db stop" in done.stderr
+    with psycopg.connect(done.stdout.strip()) as connection:
+        assert connection.execute("SELECT count(*) FROM public_raster_sources").fetchone() == (0,)
+    again = run([*RASTERSOURCES, "db", "url"], RASTERSOURCES_HOME=home)
+    assert (again.stdout, again.stderr) == (done.stdout, "")
+    run([*RASTERSOURCES, "db", "stop"], RASTERSOURCES_HOME=home)
+
+
+def test_the_lease_of_a_killed_process_ends_with_it(home: Path) -> None:
+    holder = [
+        *RASTERSOURCES[:1], "-c",
+        "import sys, time, pathlib; from pipeline.database.private_cluster.cluster import private_cluster\n"
+        "with private_cluster(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(600)", home,
+    ]  # fmt: skip
+    process = subprocess.Popen(holder, env=environment(), stdout=subprocess.PIPE)
+    assert process.stdout
+    assert process.stdout.readline() == b"held\n"
+    process.kill()
+    process.communicate()
+    assert Cluster(home).running()  # nobody stopped it
+    with private_cluster(home) as url:
+        assert answer(url) == 42
+    assert not Cluster(home).running()
+
+
+def test_it_starts_again_after_its_postmaster_was_killed(home: Path) -> None:
+    with private_cluster(home) as url:
+        with psycopg.connect(url) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 7 AS value")
+        old = socket_folder(url)
+        postmaster = int((Cluster(home).data / "postmaster.pid").read_text().split("\n")[0])
+        os.kill(postmaster, signal.SIGKILL)
+        while (
+            Path(f"/proc/{postmaster}").exists()
+            and "Z" not in Path(f"/proc/{postmaster}/stat").read_text()
+        ):
+            time.sleep(0.01)
+        with private_cluster(home) as again, psycopg.connect(again) as connection:
+            assert connection.execute("SELECT value FROM kept").fetchone() == (7,)
+            connection.execute("DROP TABLE kept")
+    assert not old.exists()
+
+
+def left_running(home: Path) -> Path:
+    """A cluster that its user was killed under, and its socket's folder."""
+    run([*RASTERSOURCES, "db", "start"], RASTERSOURCES_HOME=home)
+    folder = socket_folder(Cluster(home).url())
+    (home / "kept").unlink()
+    return folder
+
+
+def test_it_starts_again_when_its_socket_was_tidied_away(home: Path) -> None:
+    shutil.rmtree(left_running(home))
+    with private_cluster(home) as url:
+        assert answer(url) == 42
+    assert not Cluster(home).running()
+
+
+def test_it_stops_also_when_its_socket_was_tidied_away(home: Path) -> None:
+    shutil.rmtree(left_running(home))
+    assert processes_in(Cluster(home).data)
+    assert Cluster(home).stop()
+    assert processes_in(Cluster(home).data) == []
+
+
+def test_a_lock_whose_number_is_another_programs_by_now_is_no_hindrance(home: Path) -> None:
+    with private_cluster(home):
+        lock = (Cluster(home).data / "postmaster.pid").read_text()
+    with subprocess.Popen(["sleep", "600"], **run_as()) as other:
+        stale = Cluster(home).data / "postmaster.pid"
+        stale.write_text("\n".join([str(other.pid), *lock.split("\n")[1:]]))
+        give_to_owner(stale)
+        try:
+            with private_cluster(home) as url:
+                assert answer(url) == 42
+            assert other.poll() is None  # nobody stopped that one
+        finally:
+            other.kill()
+
+
+def test_a_server_that_is_slow_to_answer_is_waited_for(home: Path) -> None:
+    with private_cluster(home) as url:
+        (postmaster, *_) = (Cluster(home).data / "postmaster.pid").read_text().split("\n")
+        os.kill(int(postmaster), signal.SIGSTOP)
+        waker = threading.Timer(6, os.kill, (int(postmaster), signal.SIGCONT))
+        waker.start()
+        with private_cluster(home) as same:
+            assert same == url
+            assert answer(same) == 42
+        waker.join()
+
+
+def test_the_remains_of_an_initdb_that_was_killed_are_no_hindrance(tmp_path: Path) -> None:
+    data = tmp_path / "postgres"
+    data.mkdir()
+    (data / "half").write_text("")
+    with private_cluster(tmp_path) as url:
+        assert answer(url) == 42
+
+
+def test_a_first_start_that_was_killed_is_begun_again(tmp_path: Path) -> None:
+    starting = subprocess.Popen(
+        [*RASTERSOURCES, "db", "start"], start_new_session=True,
+        env=environment(RASTERSOURCES_HOME=tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not list(tmp_path.rglob("PG_VERSION")):  # which initdb writes first
+        assert starting.poll() is None
+        time.sleep(0.005)
+    os.killpg(starting.pid, signal.SIGKILL)
+    starting.wait()
+    with private_cluster(tmp_path) as url:
+        assert answer(url) == 42
+
+
+def test_who_is_ended_while_it_starts_does_not_leave_it_behind(home: Path) -> None:
+    with private_cluster(home):
+        pass  # it is made
+    starting = subprocess.Popen(
+        [*RASTERSOURCES, "db", "reproject"], env=environment(RASTERSOURCES_HOME=home),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not (Cluster(home).data / "postmaster.pid").exists():
+        assert starting.poll() is None
+        time.sleep(0.005)
+    starting.terminate()
+    assert starting.wait() == 143
+    assert processes_in(Cluster(home).data) == []
+
+
+def test_a_configuration_of_which_nothing_is_left_is_no_hindrance(home: Path) -> None:
+    with private_cluster(home):
+        pass
+    (Cluster(home).data / "rastersources.conf").write_text("")
+    assert not Cluster(home).stop()
+    with private_cluster(home) as url:
+        assert answer(url) == 42
+
+
+def test_others_are_not_let_in(home: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can try as somebody else")
+    with private_cluster(home) as url:
+        # even one who could reach the socket: peer authentication knows only the user who made it
+        folder = socket_folder(url)
+        folder.chmod(0o755)
+        (folder / ".s.PGSQL.5432").chmod(0o777)
+        tried = subprocess.run(
+            ["psql", url, "-c", "SELECT 1"],
+            user="nobody",
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert tried.returncode != 0
+        assert "Peer authentication failed" in tried.stderr

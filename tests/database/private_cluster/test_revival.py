@@ -1,0 +1,231 @@
+"""A private cluster that is killed under `serve` or `up` runs again by itself, and what they do goes on."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Self
+
+import httpx
+import psycopg
+import pytest
+
+from pipeline.catalogue.owners import add_organisation
+from pipeline.catalogue.users import add_user, create_key, grant_role
+from pipeline.cli.ports import free_port
+from pipeline.database.engine import sync_engine
+from pipeline.database.private_cluster.cluster import Cluster
+from pipeline.database.private_cluster.postmaster import processes_in
+from tests.support.commands import RASTERSOURCES, environment, run
+from tests.support.factory import write_raster
+
+pytestmark = pytest.mark.skipif(
+    "RASTERSOURCES_DATABASE_URL" in os.environ,
+    reason="a database is given, PostgreSQL's programs may be missing",
+)
+SOURCES = "/api/v4/rastersources/"
+
+
+class Running:
+    """`serve` or `up` in a process of its own, with what it says on standard error."""
+
+    def __init__(self, home: Path, *command: str, cwd: Path) -> None:
+        port = free_port()
+        changes = environment(RASTERSOURCES_HOME=home, RASTERSOURCES_PREFECT_PORT=str(free_port()))
+        self.lines: list[str] = []
+        self.times: list[float] = []
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
+        self.process = subprocess.Popen(
+            [*RASTERSOURCES, *command, "--port", str(port)], cwd=cwd, env=changes,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self._listener = threading.Thread(target=self._listen)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            self.lines.append(line)
+            self.times.append(time.monotonic())
+
+    def status(self) -> int:
+        """Of the list; 0 while nothing listens."""
+        assert self.process.poll() is None, self.lines
+        try:
+            return self.client.get(SOURCES).status_code
+        except httpx.TransportError:
+            return 0
+
+    def said(self, words: str) -> int:
+        """How many lines hold these words."""
+        return sum(words in line for line in list(self.lines))
+
+    def __enter__(self) -> Self:
+        wait_until(lambda: self.status() == 200)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait()
+        self._listener.join()
+        assert self.process.stderr
+        self.process.stderr.close()
+        self.client.close()
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    while not happened():
+        time.sleep(0.05)
+
+
+def postmaster(home: Path) -> int:
+    return int((Cluster(home).data / "postmaster.pid").read_text().split()[0])
+
+
+def kill(data: Path, *, all_of_them: bool = True) -> None:
+    """SIGKILL, as the kernel does when memory runs out."""
+    first = int((data / "postmaster.pid").read_text().split()[0])
+    for number in [first, *processes_in(data)] if all_of_them else [first]:
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
+    wait_until(lambda: first not in processes_in(data))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    home = tmp_path / "home"
+    yield home
+    Cluster(home).stop()
+
+
+def key_of(home: Path) -> tuple[str, str]:
+    """A key of an administrator of a new organisation, and its uuid."""
+    engine = sync_engine(Cluster(home).url())
+    owner = add_organisation(engine, "Owner")
+    add_user(engine, "admin")
+    grant_role(engine, "admin", "Owner", "admin")
+    key = create_key(engine, "admin")
+    engine.dispose()
+    return key, str(owner)
+
+
+def test_a_killed_cluster_is_back_by_itself_and_uploads_go_on(home: Path, tmp_path: Path) -> None:
+    tif = write_raster(tmp_path / "a.tif")
+    with Running(home, "serve", cwd=tmp_path) as serving:
+        key, owner = key_of(home)
+        serving.client.auth = ("__key__", key)
+        for times, all_of_them in enumerate((False, True), 1):
+            kill(Cluster(home).data, all_of_them=all_of_them)
+            statuses = [serving.status()]
+            while serving.said("the database had ended, and runs again") < times:
+                statuses.append(serving.status())
+            wait_until(lambda: serving.status() == 200)
+            assert set(statuses) <= {200, 503}
+        body = {"name": "a", "organisation": owner}
+        url = serving.client.post(SOURCES, json=body).json()["url"]
+        with tif.open("rb") as file:
+            task = serving.client.post(f"{url}data/", files={"file": file}).json()["url"]
+        wait_until(lambda: serving.client.get(task).json()["status"] == "SUCCESS")
+    assert processes_in(Cluster(home).data) == []
+
+
+def test_a_session_in_a_long_query_does_not_keep_it_from_starting(
+    home: Path, tmp_path: Path
+) -> None:
+    with Running(home, "serve", cwd=tmp_path) as serving:
+
+        def sleep() -> None:
+            with (
+                pytest.raises(psycopg.OperationalError),
+                psycopg.connect(Cluster(home).url(), application_name="sleeper") as connection,
+            ):
+                connection.execute("SELECT pg_sleep(100000)")
+
+        sleeper = threading.Thread(target=sleep)
+        sleeper.start()
+        with psycopg.connect(Cluster(home).url()) as connection:
+            query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+            wait_until(lambda: connection.execute(query).fetchone() == (1,))
+        kill(Cluster(home).data, all_of_them=False)
+        wait_until(lambda: serving.status() == 200)
+        sleeper.join()
+
+
+def test_servers_of_one_home_start_it_once(home: Path, tmp_path: Path) -> None:
+    with (
+        Running(home, "serve", cwd=tmp_path) as one,
+        Running(home, "serve", cwd=tmp_path) as another,
+    ):
+        kill(Cluster(home).data)
+        said = "the database had ended, and runs again"
+        wait_until(lambda: one.said(said) + another.said(said) > 0)
+        first = postmaster(home)
+        assert (one.status(), another.status()) == (200, 200)
+        time.sleep(2)  # some looks of both
+        assert postmaster(home) == first
+        assert one.said(said) + another.said(said) == 1
+
+
+def test_a_cluster_that_people_stopped_stays_stopped(home: Path, tmp_path: Path) -> None:
+    with Running(home, "serve", cwd=tmp_path) as serving:
+        refused = run([*RASTERSOURCES, "db", "stop"], status=1, RASTERSOURCES_HOME=home)
+        (sentence,) = refused.stderr.splitlines()
+        assert f"process {serving.process.pid} (" in sentence
+        assert "--force" in sentence
+        assert serving.status() == 200
+        stopped = run([*RASTERSOURCES, "db", "stop", "--force"], RASTERSOURCES_HOME=home)
+        assert str(home) in stopped.stdout
+        time.sleep(2)  # some looks
+        assert serving.status() == 503
+        assert processes_in(Cluster(home).data) == []
+        Cluster(home).start()
+        assert serving.status() == 200
+
+
+@pytest.mark.parametrize("damage", ["gone", "broken"])
+def test_data_that_are_gone_or_broken_are_a_sentence_with_growing_pauses(
+    home: Path, tmp_path: Path, damage: str
+) -> None:
+    data, aside = Cluster(home).data, tmp_path / "aside"
+    with Running(home, "serve", cwd=tmp_path) as serving:
+        damaged = data if damage == "gone" else data / "global" / "pg_control"
+        damaged.rename(aside)
+        kill(aside if damage == "gone" else data)
+        sentence = {"gone": "are gone; put them back", "broken": "does not start ("}[damage]
+        wait_until(lambda: serving.said(sentence) >= 4)
+        assert serving.status() == 503
+        times = [
+            at for at, line in zip(serving.times, serving.lines, strict=False) if sentence in line
+        ]
+        pauses = [after - before for before, after in pairwise(times)]
+        assert pauses[1] > 2
+        assert pauses[2] > 4
+        aside.rename(damaged)
+        wait_until(lambda: serving.status() == 200)
+    assert "Traceback" not in "".join(serving.lines)
+
+
+def test_schedules_go_on_after_it_was_killed(home: Path, tmp_path: Path) -> None:
+    incoming = tmp_path / "incoming"
+    incoming.mkdir()
+    (tmp_path / "sources.toml").write_text(
+        '[[source]]\nid = "in"\nfiles = "incoming/*.tif"\norganisation = "Owner"\n'
+        'access_modifier = "Public"\nevery = "00:00:05"\n'
+    )
+
+    with Running(home, "up", "--create", cwd=tmp_path) as serving:
+
+        def registered(name: str) -> bool:
+            answer = serving.client.get(SOURCES, params={"name": name})
+            return answer.status_code == 200 and answer.json()["count"] == 1
+
+        write_raster(incoming / "before.tif")
+        wait_until(lambda: registered("before"))
+        kill(Cluster(home).data)
+        write_raster(incoming / "after.tif")
+        wait_until(lambda: registered("after"))

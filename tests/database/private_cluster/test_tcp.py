@@ -1,0 +1,70 @@
+"""What desktop programs make of the view for people who query by SQL: GDAL's own ogr2ogr reads it."""
+
+import json
+import shutil
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from pipeline.definitions.durations import format_interval
+from tests.support.commands import RASTERSOURCES, run
+from tests.support.database import execute
+from tests.support.factory import write_raster
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("ogr2ogr") is None,
+    reason="GDAL's programs are missing (Debian and Ubuntu: apt install gdal-bin)",
+)
+VIEW = "public_raster_sources"
+INTERVALS = {
+    "none": None,
+    "minutes": timedelta(minutes=5),
+    "day": timedelta(days=1),
+    "week and hours": timedelta(days=7, hours=1, minutes=2, seconds=3),
+    "fraction": timedelta(seconds=1, microseconds=500),
+    "thirty hours": timedelta(hours=30),
+    "year": timedelta(days=365),
+}
+
+
+@pytest.fixture
+def features(database_url: str, engine: Engine, tmp_path: Path) -> dict[str, Any]:
+    """Name -> what is in the GeoPackage that ogr2ogr makes of the view."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in INTERVALS:
+        write_raster(folder / f"{name}.tif")
+    words = ["--organisation", "Owner", "--create", "--access-modifier", "Public"]
+    run([*RASTERSOURCES, "register", folder, *words], RASTERSOURCES_DATABASE_URL=database_url)
+    for name, interval in INTERVALS.items():
+        statement = 'UPDATE raster_sources SET "interval" = :interval WHERE name = :name'
+        execute(engine, statement, name=name, interval=interval)
+    package, shown = tmp_path / "view.gpkg", tmp_path / "view.geojson"
+    make: list[str | Path] = ["ogr2ogr", "-f", "GPKG", package, f"PG:{database_url}", VIEW]
+    show: list[str | Path] = ["ogr2ogr", "-f", "GeoJSON", shown, package]
+    for command in (make, show):
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert "ERROR" not in done.stderr, done.stderr
+    found = json.loads(shown.read_text())["features"]
+    return {one["properties"]["name"]: one for one in found}
+
+
+def test_the_interval_comes_as_seconds_and_as_text(features: dict[str, Any]) -> None:
+    read = {
+        name: (one["properties"]["interval_seconds"], one["properties"]["interval_text"])
+        for name, one in features.items()
+    }
+    assert read == {
+        name: (None, None)
+        if interval is None
+        else (interval.total_seconds(), format_interval(interval))
+        for name, interval in INTERVALS.items()
+    }
+
+
+def test_places_come_too(features: dict[str, Any]) -> None:
+    assert {one["geometry"]["type"] for one in features.values()} == {"MultiPolygon"}

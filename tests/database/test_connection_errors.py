@@ -1,0 +1,108 @@
+"""A database that lets nobody in is not said to be away: each reason has its sentence, without the password."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pipeline.cli.ports import free_port
+from pipeline.database.private_cluster.cluster import Cluster
+from tests.support.commands import RASTERSOURCES, run
+
+pytestmark = pytest.mark.skipif(
+    "RASTERSOURCES_DATABASE_URL" in os.environ,
+    reason="a database is given, PostgreSQL's programs may be missing",
+)
+SECRET = "hush-hush"
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A server on a port of this machine, with roles of all kinds whose password is SECRET."""
+    cluster, port = Cluster(tmp_path_factory.mktemp("home")), free_port()
+    cluster.start(port)
+    try:
+        with psycopg.connect(cluster.url("postgres", "postgres"), autocommit=True) as connection:
+            for role in (
+                "known LOGIN",
+                "full LOGIN CONNECTION LIMIT 0",
+                "mute NOLOGIN",
+                "barred LOGIN",
+            ):
+                connection.execute(f"CREATE ROLE {role} PASSWORD '{SECRET}'".encode())
+            connection.execute("REVOKE CONNECT ON DATABASE rastersources FROM public")
+            connection.execute(
+                "GRANT CONNECT ON DATABASE rastersources TO known, full, mute, barred"
+            )
+            hba = cluster.data / "pg_hba.conf"
+            lines = ["host all known,full,mute,postgres,nobody 127.0.0.1/32 scram-sha-256\n"]
+            hba.write_text(hba.read_text().partition("host")[0] + "".join(lines))
+            connection.execute("SELECT pg_reload_conf()")
+            connection.execute("CREATE DATABASE closed")
+            connection.execute("REVOKE CONNECT ON DATABASE closed FROM public")
+        yield port
+    finally:
+        cluster.stop()
+
+
+AWAY = "the machine of the database is not known"
+CASES = {
+    "database": ("known:hush-hush@127.0.0.1:{port}/nothing", 'no database "nothing"'),
+    "password": ("known:wr0ng-w0rd@127.0.0.1:{port}/rastersources", 'password of "known" is wrong'),
+    "no password": ("known@127.0.0.1:{port}/rastersources", "asks for a password"),
+    "pg_hba": ("barred:hush-hush@127.0.0.1:{port}/rastersources", "pg_hba.conf"),
+    "connections": ("full:hush-hush@127.0.0.1:{port}/rastersources", "no free connection"),
+    "login": ("mute:hush-hush@127.0.0.1:{port}/rastersources", 'ALTER ROLE "mute" LOGIN'),
+    "connect": ("known:hush-hush@127.0.0.1:{port}/closed", 'GRANT CONNECT ON DATABASE "closed"'),
+    "name": ("known:hush-hush@nowhere.invalid/rastersources", AWAY),
+    "rest of a password": ("known:hush@hush-hush@nowhere.invalid/rastersources", AWAY),
+    "option": ("known:hush-hush@127.0.0.1/x?colour=red", 'no option "colour"'),
+    "number": ("known:hush-hush@127.0.0.1/x?connect_timeout=soon", "an option of the connection is not usable"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("where", "words"), CASES.values(), ids=CASES)
+def test_each_reason_has_its_sentence(port: int, where: str, words: str) -> None:
+    url = "postgresql://" + where.format(port=port)
+    done = run([*RASTERSOURCES, "rejected", "list"], status=1, RASTERSOURCES_DATABASE_URL=url)
+    (sentence,) = done.stderr.splitlines()
+    assert words in sentence
+    assert "does not answer" not in sentence
+    for secret in (SECRET, "wr0ng-w0rd"):
+        assert secret not in sentence
+
+
+def test_a_role_that_is_not_there(port: int, tmp_path: Path) -> None:
+    """By a socket: over TCP a server does not tell it from a wrong password."""
+    home = Cluster(tmp_path)
+    home.start()
+    try:
+        url = home.url(user="nobody_of_that_name")
+        with (home.data / "pg_ident.conf").open("a") as file:
+            file.write("rastersources /^.*$ nobody_of_that_name\n")
+        with psycopg.connect(home.url("postgres", "postgres")) as connection:
+            connection.execute("SELECT pg_reload_conf()")
+        for user, words in (
+            ("nobody_of_that_name", 'no role "nobody_of_that_name"'),
+            ("stranger", 'in as "stranger"'),
+        ):
+            url = home.url(user=user)
+            done = run(
+                [*RASTERSOURCES, "rejected", "list"], status=1, RASTERSOURCES_DATABASE_URL=url
+            )
+            (sentence,) = done.stderr.splitlines()
+            assert words in sentence
+    finally:
+        home.stop()
+
+
+def test_a_server_that_is_not_there_does_not_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    url = f"postgresql://known:{SECRET}@127.0.0.1:{port}/rastersources"
+    done = run([*RASTERSOURCES, "rejected", "list"], status=1, RASTERSOURCES_DATABASE_URL=url)
+    (sentence,) = done.stderr.splitlines()
+    assert "does not answer; try again when it does" in sentence

@@ -1,0 +1,238 @@
+"""A PostGIS of one's own and an ordinary role: all works, or one sentence holds the SQL for the administrator."""
+
+import os
+import pwd
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from pipeline.database.private_cluster.cluster import Cluster
+from tests.support.commands import RASTERSOURCES, run
+from tests.support.factory import write_raster
+
+pytestmark = pytest.mark.skipif(
+    "RASTERSOURCES_DATABASE_URL" in os.environ,
+    reason="a database is given, PostgreSQL's programs may be missing",
+)
+READER = "rastersources_reader"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A server with the role `ordinary`, who may log in and no more."""
+    cluster = Cluster(tmp_path_factory.mktemp("home"))
+    cluster.start()
+    try:
+        administer(cluster, "postgres", "CREATE ROLE ordinary LOGIN", "CREATE ROLE another LOGIN")
+        person = pwd.getpwuid(os.geteuid()).pw_name
+        with (cluster.data / "pg_ident.conf").open("a") as file:
+            file.writelines(
+                f'rastersources "{person}" {role}\n' for role in ("ordinary", "another")
+            )
+        administer(cluster, "postgres", "SELECT pg_reload_conf()")
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def administer(cluster: Cluster, database: str, *statements: str) -> None:
+    with psycopg.connect(cluster.url(database, "postgres"), autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+@pytest.fixture
+def new(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Callable[..., str]]:
+    """Makes the database `own` without extensions; the URL of the role `ordinary`."""
+
+    def make(options: str = "") -> str:
+        administer(cluster, "postgres", f"CREATE DATABASE own TEMPLATE template0 {options}")
+        return cluster.url("own", "ordinary")
+
+    yield make
+    administer(
+        cluster,
+        "postgres",
+        "DROP DATABASE own WITH (FORCE)",
+        f"DROP ROLE IF EXISTS {READER}",
+        "ALTER ROLE ordinary NOCREATEROLE",
+    )
+
+
+def sentence(url: str, *command: str) -> str:
+    """The one line that a command ends with."""
+    done = run([*RASTERSOURCES, *command], status=1, RASTERSOURCES_DATABASE_URL=url)
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def rows(url: str, query: str) -> list[Any]:
+    with psycopg.connect(url) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def test_what_is_missing_is_one_sentence_with_the_sql_that_helps(
+    cluster: Cluster, new: Callable[..., str], tmp_path: Path
+) -> None:
+    url = new()
+    told = sentence(url, "db", "migrate")
+    statements = told.partition('in the database "own": ')[2].rpartition("; then")[0].split("; ")
+    assert statements == [
+        'GRANT CREATE, USAGE ON SCHEMA "public" TO "ordinary"',
+        'CREATE EXTENSION "postgis"',
+        'CREATE EXTENSION "pg_trgm"',
+    ]
+    assert rows(url, "SELECT FROM pg_class WHERE relname = 'alembic_version'") == []
+    administer(cluster, "own", *statements[:2])
+    (left,) = sentence(url, "db", "migrate").partition(": ")[2].split("; ")[1:-1]
+    assert left.endswith('CREATE EXTENSION "pg_trgm"')
+    administer(cluster, "own", *statements[2:])
+    run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=url)
+    registers(url, tmp_path)
+
+
+def registers(url: str, folder: Path) -> None:
+    """A file comes in, is found again, and is unregistered from."""
+    write_raster(folder / "a.tif")
+    command: list[str | Path] = ["register", folder, "--organisation", "Owner", "--create"]
+    for said in ("1 registered, 0 unchanged", "0 registered, 1 unchanged"):
+        done = run([*RASTERSOURCES, *command], RASTERSOURCES_DATABASE_URL=url)
+        assert said in done.stdout
+    assert rows(url, "SELECT name FROM raster_sources") == [("a",)]
+
+
+def test_an_owner_of_the_database_needs_no_more_than_postgis(
+    cluster: Cluster, new: Callable[..., str], tmp_path: Path
+) -> None:
+    url = new("OWNER ordinary")
+    told = sentence(url, "db", "migrate")
+    assert 'CREATE EXTENSION "postgis"; then' in told  # pg_trgm is a trusted extension
+    assert "pg_trgm" not in told
+    administer(cluster, "own", "CREATE EXTENSION postgis")
+    run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=url)
+    registers(url, tmp_path)
+
+
+def test_the_role_of_readers_is_made_by_its_own_command(
+    cluster: Cluster, new: Callable[..., str]
+) -> None:
+    url = new("OWNER ordinary")
+    administer(cluster, "own", "CREATE EXTENSION postgis")
+    run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=url)
+    known = f"SELECT FROM pg_roles WHERE rolname = '{READER}'"
+    assert rows(url, known) == []
+    assert f"CREATE ROLE {READER} NOLOGIN" in sentence(url, "db", "reader")
+    administer(cluster, "own", "ALTER ROLE ordinary CREATEROLE")
+    for _ in range(2):
+        run([*RASTERSOURCES, "db", "reader"], RASTERSOURCES_DATABASE_URL=url)
+    administer(cluster, "own", f"GRANT {READER} TO another")
+    with psycopg.connect(url) as owner:
+        owner.execute("INSERT INTO organisations (name) VALUES ('Owner')")
+        owner.execute("""
+            INSERT INTO raster_sources (name, organisation_id, access_modifier)
+            SELECT new.name, id, access FROM organisations,
+                (VALUES ('public', 0), ('private', 200)) AS new (name, access)
+        """)
+    reading = cluster.url("own", "another")
+    assert rows(reading, "SELECT name FROM public_raster_sources") == [("public",)]
+    assert rows(reading, "SELECT name FROM raster_sources") == [("public",)]
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        rows(reading, "SELECT email FROM users")
+
+
+def test_a_migration_lets_readers_see_where_their_role_is_there_already(
+    cluster: Cluster, new: Callable[..., str]
+) -> None:
+    url = new("OWNER ordinary")
+    administer(
+        cluster,
+        "own",
+        "CREATE EXTENSION postgis",
+        f"CREATE ROLE {READER}",
+        f"GRANT {READER} TO another",
+    )
+    run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=url)
+    assert rows(cluster.url("own", "another"), "SELECT name FROM public_raster_sources") == []
+
+
+def test_a_role_that_does_not_own_the_tables_is_told_so(
+    cluster: Cluster, new: Callable[..., str]
+) -> None:
+    url = new("OWNER ordinary")
+    administer(cluster, "own", "CREATE EXTENSION postgis")
+    run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=url)
+    administer(cluster, "own", "GRANT ALL ON ALL TABLES IN SCHEMA public TO another")
+    stranger = cluster.url("own", "another")
+    told = sentence(stranger, "rejected", "list")
+    assert 'belong to the role "ordinary"' in told
+    administer(cluster, "own", told.rpartition("run: ")[2])
+    run([*RASTERSOURCES, "rejected", "list"], RASTERSOURCES_DATABASE_URL=stranger)
+
+
+def test_a_right_that_the_role_lacks_is_one_sentence(
+    cluster: Cluster, new: Callable[..., str], tmp_path: Path
+) -> None:
+    url = new("OWNER ordinary")
+    administer(cluster, "own", "CREATE EXTENSION postgis")
+    run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=url)
+    administer(cluster, "own", "REVOKE ordinary FROM another")  # which another test grants
+    for command in (["user", "list"], ["db", "migrate"]):
+        assert "lacks a right" in sentence(cluster.url("own", "another"), *command)
+    administer(cluster, "own", "REVOKE TEMPORARY ON DATABASE own FROM public, ordinary")
+    path = str(write_raster(tmp_path / "a.tif"))
+    told = sentence(url, "register", path, "--organisation", "Owner", "--create")
+    assert 'GRANT TEMPORARY ON DATABASE "own" TO' in told
+
+
+def test_extensions_and_tables_in_schemas_of_their_own(
+    cluster: Cluster, new: Callable[..., str], tmp_path: Path
+) -> None:
+    url = new()
+    administer(
+        cluster, "own", "CREATE SCHEMA gis", "CREATE SCHEMA catalogue AUTHORIZATION ordinary",
+        "CREATE EXTENSION postgis SCHEMA gis", "CREATE EXTENSION pg_trgm SCHEMA gis",
+        "GRANT USAGE ON SCHEMA gis TO ordinary", "ALTER ROLE ordinary IN DATABASE own SET search_path = catalogue",
+    )  # fmt: skip
+    told = sentence(url, "db", "migrate")
+    (statement,) = told.partition('in the database "own": ')[2].rpartition("; then")[0].split("; ")
+    assert statement == 'ALTER ROLE "ordinary" IN DATABASE "own" SET search_path = catalogue, "gis"'
+    with psycopg.connect(url) as ordinary:  # who may do this without an administrator
+        ordinary.execute(statement.encode())
+    run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=url)
+    registers(url, tmp_path)
+    assert rows(url, "SELECT schemaname FROM pg_tables WHERE tablename = 'raster_files'") == [
+        ("catalogue",)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        (
+            "REVOKE TEMPORARY ON DATABASE own FROM public",
+            'GRANT TEMPORARY ON DATABASE "own" TO "ordinary"',
+        ),
+        (
+            "ALTER ROLE ordinary IN DATABASE own SET search_path = nowhere",
+            'ALTER ROLE "ordinary" IN DATABASE "own" SET search_path = "$user", public',
+        ),
+    ],
+    ids=["TEMPORARY", "no schema"],
+)
+def test_other_rights_that_are_missing_are_named(
+    cluster: Cluster, new: Callable[..., str], statement: str, words: str
+) -> None:
+    url = new()
+    administer(
+        cluster, "own", "GRANT CREATE ON SCHEMA public TO ordinary",
+        "CREATE EXTENSION postgis", "CREATE EXTENSION pg_trgm", statement,
+    )  # fmt: skip
+    assert words in sentence(url, "db", "migrate")
+
+
+def test_a_database_of_another_encoding_is_refused(new: Callable[..., str]) -> None:
+    told = sentence(new("OWNER ordinary ENCODING 'LATIN1' LOCALE 'C'"), "db", "migrate")
+    assert "stores text as LATIN1" in told

@@ -1,0 +1,51 @@
+"""What the names of dropped files may mean."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from pipeline.definitions.file_names import meanings
+
+MIDNIGHT = datetime(2024, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("stem", "understood"),
+    [
+        ("rain", [("rain", None)]),
+        ("rain_20240102", [("rain_20240102", None), ("rain", MIDNIGHT)]),
+        ("rain_2024-01-02T00:00:00Z", [("rain_2024-01-02T00:00:00Z", None), ("rain", MIDNIGHT)]),
+        ("rain_20240102_0000", [("rain_20240102_0000", None), ("rain", MIDNIGHT)]),
+        ("rain_nl_20240102", [("rain_nl_20240102", None), ("rain_nl", MIDNIGHT)]),
+        ("rain_nl", [("rain_nl", None)]),
+        ("rain_1704067200", [("rain_1704067200", None)]),  # a number, which may be anything
+        ("rain_1711101200", [("rain_1711101200", None)]),
+        ("_20240102", [("_20240102", None)]),
+        ("", [("", None)]),
+        ("rain_20240101_20240102", [("rain_20240101_20240102", None), ("rain_20240101", MIDNIGHT)]),
+    ],
+)
+def test_a_name_is_a_code_as_a_whole_or_a_code_and_a_time(
+    stem: str, understood: list[tuple[str, datetime | None]]
+) -> None:
+    assert [(one.key, one.time) for one in meanings(stem, "UTC")] == understood
+
+
+def test_a_time_without_offset_is_one_of_the_zone() -> None:
+    found = meanings("rain_20240701T1200", "Europe/Amsterdam")[1]
+    assert found.time == datetime(2024, 7, 1, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("stem", "fault"),
+    [
+        ("rain_20241327", "there is no such time"),
+        ("rain_20241027T0230", "show it twice"),
+        ("rain_20240331T0230", "skip it"),
+    ],
+)
+def test_what_looks_like_a_time_and_is_none_says_why(stem: str, fault: str) -> None:
+    found = meanings(stem, "Europe/Amsterdam")[1]
+    assert (found.key, found.time) == ("rain", None)
+    assert found.fault is not None
+    assert fault in found.fault

@@ -1,0 +1,343 @@
+"""What a sources.toml may say, and what is said of one that is wrong."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from pipeline.definitions.definition import Definition, Limits, define
+from pipeline.definitions.drop_folder import Drop
+from pipeline.definitions.sources_toml import load
+from pipeline.errors import CatalogueError
+from pipeline.raster import Assigned, Budget, ReadOptions
+from tests.support.commands import RASTERSOURCES, REPOSITORY, run
+
+SOURCE = '[[source]]\nid = "rain"\nfiles = "*.tif"\norganisation = "A"\n'
+DROP = '[[drop]]\nid = "in"\nfolder = "in"\n'
+ABSOLUTE = DROP.replace('folder = "in"', 'folder = "/data/in"')
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str) -> Path:
+        path = tmp_path / "sources.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def complaints(path: Path) -> list[tuple[int, str]]:
+    """Line and sentence of each thing that is wrong, without the file and the table."""
+    with pytest.raises(CatalogueError) as caught:
+        load(path)
+    found = []
+    for sentence in str(caught.value).splitlines():
+        assert sentence.startswith(f"{path}, line ")
+        line, _, rest = sentence.removeprefix(f"{path}, line ").partition(": ")
+        found.append((int(line), rest.partition(": ")[2]))
+    return found
+
+
+def test_every_key_is_read(write: Write) -> None:
+    path = write(
+        SOURCE
+        + 'group = "all"\nuuid = "4f3b1fd6-2bd6-4a55-8a3c-d3ca1af7bb7a"\nsettle_seconds = 2.5\n'
+        + 'schedule = "*/5 6-18 * * MON-FRI"\nmissing = "remove"\nmax_missing_percent = 0\n'
+        + "interval = 00:05:00\nlimits = { pixels = 7 }\n"
+        + 'crs = "epsg:28992"\ncrs_override = true\nnodata = -9999\n'
+        + DROP
+        + 'crs = "EPSG:28992"\nnodata = nan\n'
+        + 'organisation = "A"\nsupplier = "s"\ntime_zone = "Europe/Amsterdam"\ndone = "done"\nrefused = "../no"\n'
+        + 'settle_seconds = 1\nevery = "PT10S"\n'
+    )
+    config = load(path)
+    (source,) = config.source
+    (drop,) = config.drop
+    assert source.uuid == UUID("4f3b1fd6-2bd6-4a55-8a3c-d3ca1af7bb7a")
+    assert (source.settle_seconds, source.schedule) == (2.5, "*/5 6-18 * * MON-FRI")
+    assert (source.missing, source.max_missing_percent) == ("remove", 0)
+    assert source.interval == timedelta(minutes=5)
+    assert source.assigned == Assigned("EPSG:28992", True, "-9999", 'definition "rain"')
+    assert drop.assigned == Assigned("EPSG:28992", False, "nan", 'definition "in"')
+    assert (drop.done, drop.refused, drop.every) == ("done", "../no", timedelta(seconds=10))
+
+
+def test_what_is_left_out_has_the_documented_default(write: Write) -> None:
+    config = load(write(SOURCE + DROP))
+    (source,), (drop,) = config.source, config.drop
+    assert (source.missing, source.max_missing_percent, source.settle_seconds) == ("keep", 20, 0)
+    assert (source.uuid, source.schedule, source.every, source.limits) == (None,) * 4
+    assert (source.crs, source.crs_override, source.nodata) == (None, False, None)
+    assert (drop.done, drop.refused, drop.time_zone) == ("keep", "keep", "UTC")
+
+
+WRONG = [
+    (
+        'interval = "soon"',
+        5,
+        "interval: is not a duration; write for example 00:05:00, PT5M or 300",
+    ),
+    ("interval = true", 5, "interval: is not a duration; write for example 00:05:00, PT5M or 300"),
+    ('intervall = "00:05:00"', 5, 'intervall: is not a key here; did you mean "interval"?'),
+    ("settle = 5", 5, 'settle: is not a key here; did you mean "settle_seconds"?'),
+    ("zzz = 5", 5, "zzz: is not a key here; remove it"),
+    ("every = 0", 5, "every: must be at least one second, for example 00:00:10"),
+    ('every = "PT0.5S"', 5, "every: must be at least one second, for example 00:00:10"),
+    ('schedule = "* * * * * *"', 5, "schedule: has five fields"),
+    ('schedule = "60 * * * *"', 5, "schedule: is not a cron line: bad minute"),
+    ('schedule = "0 0 31 2 *"', 5, "schedule: is not a cron line: bad day-of-month"),
+    ('schedule = "@daily"', 5, "schedule: has five fields"),
+    ('schedule = "0 6 * * *"\nevery = "01:00:00"', 6, "every: says when to run, as schedule does"),
+    ('time_zone = "Mars/Olympus"', 5, "time_zone: is not a time zone"),
+    ('missing = "forget"', 5, "missing: must be 'keep' or 'remove'"),
+    ("max_missing_percent = 101", 5, "max_missing_percent: must be less than or equal to 100"),
+    ("settle_seconds = -1", 5, "settle_seconds: must be greater than or equal to 0"),
+    ('settle_seconds = "1"', 5, "settle_seconds: must be a valid number"),
+    ("settle_seconds = nan", 5, "settle_seconds: must be "),
+    ('temporal = "yes"', 5, "temporal: must be a valid boolean"),
+    ('group = "all"\nuuid = "x"', 6, "uuid: must be a valid UUID"),
+    ('uuid = "4f3b1fd6-2bd6-4a55-8a3c-d3ca1af7bb7a"', 5, "uuid: is that of one source"),
+    ('group = "month"', 5, 'group: "month" is neither'),
+    ('name = "{month}"', 5, "name: {month} is neither"),
+    ('pattern = "("', 5, "pattern: is not a regular expression"),
+    ("time = 2024-01-01T00:00:00", 5, "time: needs an offset"),
+    ("time = 2024-01-01", 5, "time: needs a date and a time of day"),
+    ('time = "yesterday"', 5, "time: is not a time"),
+    ('supplier = " "', 5, "supplier: must not be blank"),
+    (f'supplier = "{"x" * 151}"', 5, "supplier: must have at most 150 characters"),
+    (f'supplier_code = "{"x" * 256}"', 5, "supplier_code: must have at most 255 characters"),
+    (r'description = "a\u0000b"', 5, "description: must not hold the character NUL"),
+    (r'name = "a\u0000b"', 5, "name: must not hold the character NUL"),
+    (
+        'pattern = "(?P<year>[0-9]{4})_(?P<area>[a-z]+)"\ngroup = "area"',
+        5,
+        "pattern: cannot date files: the pattern's groups ['area'] go with a group named time only",
+    ),
+    ("time = 2024", 5, "time: is not a time"),
+    ("time = true", 5, "time: is not a time"),
+    ("time = 0001-01-01T00:00:00+12:00", 5, "time: lies outside the years 1 to 9999"),
+    ("limits = 5", 5, "limits: is a table, for example { seconds = 30 }"),
+    ('time_zone = "localtime"', 5, "time_zone: is not a time zone"),
+    ('schedule = "0 0 * * 5L"', 5, "schedule: holds L, W or #, which cron does not know"),
+    ('schedule = "0 0 30 2 1"', 5, "schedule: is not a cron line: bad day-of-month"),
+    ('schedule = "0 0 * * MON#1"', 5, "schedule: holds L, W or #, which cron does not know"),
+    ('schedule = "0 0 LW * *"', 5, "schedule: holds L, W or #, which cron does not know"),
+    ('schedule = "0 0 15w * *"', 5, "schedule: holds L, W or #, which cron does not know"),
+    ("limits = { pixles = 4 }", 5, 'limits.pixles: is not a key here; did you mean "pixels"?'),
+    ("[source.limits]\nseconds = 0", 6, "limits.seconds: must be greater than 0"),
+    (DROP.replace('"in"', '"rain"', 1), 6, "id: is taken above"),
+    ('crs = "RD New"', 5, "crs: is not a CRS; write its authority and code, such as EPSG:CODE"),
+    ("crs = 28992", 5, "crs: must be a valid string"),
+    ('crs = "EPSG:28999999"', 5, "crs: EPSG:28999999 is not a CRS that PROJ knows"),
+    (
+        'crs = "EPSG:4978"',
+        5,
+        "crs: EPSG:4978 cannot be used: the CRS 'WGS 84' (Geocentric CRS) has",
+    ),
+    ("crs_override = true", 5, "crs_override: says that crs counts; say crs too"),
+    ('crs = "EPSG:28992"\ncrs_override = 1', 6, "crs_override: must be a valid boolean"),
+    ('nodata = "none"', 5, "nodata: is not a number; write for example -9999 or nan"),
+    ("nodata = true", 5, "nodata: is not a number; write for example -9999 or nan"),
+    ("nodata = [0]", 5, "nodata: is not a number; write for example -9999 or nan"),
+    (DROP + 'crs = "EPSG:0"', 8, "crs: EPSG:0 is not a CRS that PROJ knows"),
+    (DROP + "crs_override = true", 8, "crs_override: says that crs counts; say crs too"),
+    (DROP + 'nodata = "much"', 8, "nodata: is not a number; write for example -9999 or nan"),
+    (DROP + "organisation = []", 8, "organisation: must name at least one organisation"),
+    (DROP + 'organisation = ["A", " "]', 8, "organisation: must not be blank"),
+    (DROP + "organisation = 3", 8, "organisation: must be a valid list"),
+    (DROP + 'done = "in"', 8, "done: lies in the watched folder"),
+    (DROP + 'refused = "x/../in/refused"', 8, "refused: lies in the watched folder"),
+    (ABSOLUTE + 'done = "FILE:///data/./in/done"', 8, "done: lies in the watched folder"),
+    (ABSOLUTE + 'done = "file:///data/%69n/done"', 8, "done: lies in the watched folder"),
+    (DROP + 'done = "S3://bucket/done"', 8, "done: must be of the same kind as folder"),
+    (DROP + 'done = "file://host/done"', 8, 'done: "file://host/done" names no local path'),
+    (DROP + 'done = "s3://bucket/done"', 8, "done: must be of the same kind as folder"),
+    (DROP.replace('folder = "in"', 'folder = "s3://"'), 7, 'folder: "s3://" names no bucket'),
+]
+
+
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    [
+        ("s3:///rain/*.tif", "names no bucket"),
+        ("s3://bucket//rain.tif", "no key that obstore can name"),
+        ("file://host/rain", "names no local path"),
+        ("*/../rain.tif", "goes up behind a wildcard"),
+        ("ftp://host/rain.tif", "ftp:/ cannot be read; write a path, file:///path or s3://"),
+        ("s3:/bucket/rain.tif", "s3:/ cannot be read"),
+    ],
+)
+def test_an_entry_that_names_no_place_is_named_with_its_line(
+    write: Write, entry: str, sentence: str
+) -> None:
+    ((line, said),) = complaints(write(SOURCE.replace("*.tif", entry)))
+    assert line == 1 + SOURCE.splitlines().index('files = "*.tif"')
+    assert said.startswith("files: ")
+    assert sentence in said
+
+
+@pytest.mark.parametrize(("text", "line", "sentence"), WRONG, ids=[text for text, _, _ in WRONG])
+def test_a_wrong_field_is_named_with_its_line(
+    write: Write, text: str, line: int, sentence: str
+) -> None:
+    ((found, said),) = complaints(write(SOURCE + text + "\n"))
+    assert found == line
+    assert said.startswith(sentence), said
+
+
+def test_all_that_is_wrong_is_said_at_once_in_the_order_of_the_lines(write: Write) -> None:
+    text = (
+        SOURCE
+        + 'every = "x"\n'
+        + DROP.replace("folder", "fodler")
+        + '[[source]]\nid = "register"\n'
+    )
+    assert complaints(write(text)) == [
+        (5, "every: is not a duration; write for example 00:05:00, PT5M or 300"),
+        (6, "folder: is missing"),
+        (8, 'fodler: is not a key here; did you mean "folder"?'),
+        (9, "files: is missing"),
+        (9, "organisation: is missing"),
+        (10, 'id: "register" is taken by the command; choose another'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "holds no [[source]]"),
+        (b"\xef\xbb\xbf", "holds no [[source]]"),
+        (b"# caf\xe9\n", "is no UTF-8 from byte 6 on"),
+        (b"\n[source]\nid = 1\n", "line 2: write [[source]], with two brackets"),
+        (b"source = 1\n", "line 1: write [[source]], with two brackets"),
+        (
+            b"\n\n[[sources]]\n",
+            'line 3: "sources" is neither [[source]] nor [[drop]]; did you mean [[source]]?',
+        ),
+        (b"a = 1\nb = \n", "line 2: is no TOML at column 5: Invalid value"),
+        (b'[[source]]\nid = "rain', "line 2: is no TOML"),
+        (b"a = " + b"[" * 100_000, ""),
+    ],
+)
+def test_a_file_that_is_none_is_one_sentence(tmp_path: Path, content: bytes, sentence: str) -> None:
+    path = tmp_path / "sources.toml"
+    path.write_bytes(content)
+    with pytest.raises(CatalogueError) as caught:
+        load(path)
+    assert sentence in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_and_a_file_that_is_not_there_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueError, match="is a folder"):
+        load(tmp_path)
+    with pytest.raises(CatalogueError, match="is not there"):
+        load(tmp_path / "sources.toml")
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "sources.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + SOURCE.replace("\n", "\r\n").encode() + b"zone = 1\r\n")
+    ((line, said),) = complaints(path)
+    assert (line, said) == (5, 'zone: is not a key here; did you mean "time_zone"?')
+
+
+@pytest.mark.parametrize(
+    ("fields", "of_sources", "reading"),
+    [
+        ({"settle_seconds": 5}, False, False),
+        ({"schedule": "0 6 * * *"}, False, False),
+        ({"every": "00:05:00"}, False, False),
+        ({"missing": "remove"}, False, False),
+        ({"max_missing_percent": 50}, False, False),
+        ({"group": "all", "uuid": "4f3b1fd6-2bd6-4a55-8a3c-d3ca1af7bb7a"}, False, False),
+        ({"files": ["elsewhere"]}, False, False),
+        ({"limits": {"pixels": 5}}, False, True),
+        ({"crs": "EPSG:28992"}, False, True),
+        ({"nodata": 0}, False, True),
+        ({"description": "new"}, True, False),
+        ({"temporal": True}, True, True),
+    ],
+)
+def test_only_what_is_said_of_sources_is_applied_again_and_only_how_files_are_read_reads_them_again(
+    fields: dict[str, Any], of_sources: bool, reading: bool
+) -> None:
+    plain = {"id": "a", "files": ["*"], "organisation": "A", "group": fields.get("group", "file")}
+    before, after = define(plain, "test"), define({**plain, **fields}, "test")
+    assert (before.hash() != after.hash()) is of_sources
+    assert (before.reading_hash() != after.reading_hash()) is reading
+
+
+def test_a_crs_that_counts_for_all_files_is_another_way_to_read_them() -> None:
+    plain = Drop(id="in", folder="in")
+    said = Drop(id="in", folder="in", crs="EPSG:28992")
+    overriding = Drop(id="in", folder="in", crs="EPSG:28992", crs_override=True)
+    assert len({one.reading_hash() for one in (plain, said, overriding)}) == 3
+
+
+def test_what_is_not_assigned_leaves_the_hashes_of_earlier_releases() -> None:
+    """Another hash would have every file of every catalogue read again."""
+    plain = define({"id": "a", "files": ["*"], "organisation": "A"}, "test")
+    assert plain.hash() == "70e28dddb5a1b260272ce7ad763b43b5.5733e811478d082b9483c7d74eb6e0f5"
+    assert plain.reading_hash() == "e9a1685aa2c9e0514b5b9a8dbe9a3d7e"
+    assert Drop(id="in", folder="in").reading_hash() == "586b517deec4af91d61c106974181a46"
+
+
+def test_limits_take_the_place_of_those_of_the_settings(write: Write) -> None:
+    (source,) = load(write(SOURCE + "limits = { pixels = 7, seconds = 1.5 }\n")).source
+    given = ReadOptions(budget=Budget(bands=3))
+    assert source.options(given).budget == replace(given.budget, pixels=7, seconds=1.5)
+
+
+def test_check_counts_what_is_right_and_warns_of_what_is_odd(write: Write) -> None:
+    path = write(
+        SOURCE
+        + SOURCE.replace("rain", "snow").replace('"*.tif"', '["./*.tif", "gone/a/*.tif"]')
+        + DROP
+    )
+    check = [*RASTERSOURCES, "sources", "check", "--config", path]
+    done = run(check)
+    assert done.stdout == "3 definitions are right\n"
+    assert done.stderr.splitlines() == [
+        f'warning: "snow": there is no {path.parent}/gone/a',
+        f'warning: "in": there is no {path.parent}/in',
+        f'warning: "rain" and "snow" take the same files: {path.parent}/*.tif',
+    ]
+    path.write_text(SOURCE + "a = 1\nb = 2\n")
+    done = run(check, status=1)
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_check_warns_of_sources_of_several_files_that_are_named_by_one_of_them(
+    write: Write,
+) -> None:
+    path = write(SOURCE + 'group = "all"\n')
+    (path.parent / "a.tif").touch()
+    check = [*RASTERSOURCES, "sources", "check", "--config", path]
+    assert run(check).stderr == (
+        'warning: "rain": {stem} is the name of one file, and its sources have several: which one depends on what '
+        "came first; give a name without it\n"
+    )
+    path.write_text(path.read_text() + 'name = "Rain"\n')
+    assert run(check).stderr == ""
+
+
+def test_the_samples_are_right_and_nothing_is_odd() -> None:
+    config = REPOSITORY / "sample_data" / "sources.toml"
+    done = run([*RASTERSOURCES, "sources", "check", "--config", config])
+    assert (done.stdout, done.stderr) == ("10 definitions are right\n", "")
+
+
+def test_every_key_is_explained_in_the_documentation() -> None:
+    page = (REPOSITORY / "docs" / "sources.md").read_text()
+    for model in (Definition, Limits, Drop):
+        for key in model.model_fields:
+            assert f"`{key}`" in page, key

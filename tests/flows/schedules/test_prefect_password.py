@@ -1,0 +1,294 @@
+"""A Prefect server of our own lets in who knows the password of its home, and nobody else."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin, Subprotocol
+
+from pipeline.cli.ports import is_ours
+from pipeline.cli.prefect_password import password_file, server_password
+from pipeline.errors import CatalogueError
+from tests.support.chromium import await_text, chromium, needs_chromium
+from tests.support.commands import FLOWS, environment, processes_of, run
+from tests.support.factory import write_raster
+from tests.support.served_schedules import Served, served
+
+CONFIG = '[[source]]\nid = "{0}"\nfiles = "files/*.tif"\norganisation = "Owner"\nevery = 86400\n'
+NOBODY = 65534
+PROBES = {"/health", "/ready"}
+"""What Prefect answers to whoever asks, and what says no more than that it is there."""
+
+
+@pytest.fixture(scope="module")
+def running(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "sources.toml").write_text(CONFIG.format("in"))
+    (folder / "files").mkdir()
+    write_raster(folder / "files" / "a.tif")
+    with served(folder, database_url) as found:
+        found.until(lambda: "in" in found.prefect.deployments())
+        yield found
+
+
+def paths_of(running: Served) -> dict[str, list[str]]:
+    """All paths below the API with their methods, as the server itself lists them."""
+    user, password = running.password.split(":")
+    schema = httpx.get(f"{running.api}/openapi.json", auth=(user, password), timeout=60).json()
+    named = {
+        re.sub(r"\{[^}]*\}", str(uuid.uuid4()), path): [method.upper() for method in methods]
+        for path, methods in schema["paths"].items()
+    }
+    return named | {"/openapi.json": ["GET"], "/docs": ["GET"], "/redoc": ["GET"], "/": ["GET"],
+                    "/nothing": ["GET"], "/static/prefect-logo-mark-gradient.png": ["GET"]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "https://evil.example"},
+        {"Host": "evil.example:4200"},
+        {"Host": "evil.example/api/health?"},
+        {"Authorization": "Basic cmFzdGVyc291cmNlczp3cm9uZw=="},
+        {"Authorization": "Bearer x"},
+    ],
+    ids=["plain", "foreign Origin", "foreign Host", "odd Host", "wrong password", "no Basic"],
+)
+def test_every_path_of_the_api_is_401_without_the_password(
+    running: Served, headers: dict[str, str]
+) -> None:
+    open_paths = set()
+    with httpx.Client(timeout=60, headers=headers) as client:
+        for path, methods in paths_of(running).items():
+            for method in [*methods, "HEAD", "OPTIONS"]:
+                answer = client.request(method, running.api + path, json={})
+                assert "access-control-allow-origin" not in answer.headers
+                if answer.status_code != 401:
+                    open_paths.add(path)
+                    assert (method, answer.status_code) == ("GET", 200), path
+    assert open_paths == PROBES
+
+
+def preflight(running: Served, origin: str) -> httpx.Response:
+    """What a browser asks before it sends a request that a page of another origin wants."""
+    asked = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+    return httpx.options(f"{running.api}/flow_runs/filter", headers=asked, timeout=60)
+
+
+def test_pages_of_other_origins_may_not_call_the_api(running: Served) -> None:
+    for origin in ("https://evil.example", "null", running.origin.replace("127.0.0.1", "evil")):
+        answer = preflight(running, origin)
+        assert answer.status_code == 400
+        assert "access-control-allow-origin" not in answer.headers
+    own = preflight(running, running.origin)
+    assert own.headers["access-control-allow-origin"] == running.origin
+
+
+SOCKETS = [
+    "events/in", "events/out", "logs/out", "task_runs/subscriptions/scheduled",
+    "work_pools/default/workers/connect",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", SOCKETS)
+def test_no_websocket_opens_without_the_password(running: Served, path: str) -> None:
+    url = f"{running.api.replace('http', 'ws')}/{path}"
+    with pytest.raises((InvalidStatus, ConnectionClosed)), connect(url) as socket:
+        socket.recv()
+    for token in (None, "wrong"):
+        with pytest.raises((InvalidStatus, ConnectionClosed)):
+            greeting(url, token, Origin("https://evil.example"))
+    if path == "logs/out":  # so that it is the password for which the others are closed
+        assert greeting(url, running.password)["type"] == "auth_success"
+
+
+def greeting(url: str, token: str | None, origin: Origin | None = None) -> Any:
+    """What the server says to a token."""
+    with connect(url, subprotocols=[Subprotocol("prefect")], origin=origin) as socket:
+        socket.send(json.dumps({"type": "auth", "token": token}))
+        return json.loads(socket.recv())
+
+
+ANOTHER_USER = """
+import os, sys, urllib.error, urllib.request
+api, files, pids = sys.argv[1], sys.argv[2].split(), sys.argv[3].split()
+print(os.getuid())
+try:
+    urllib.request.urlopen(urllib.request.Request(api + "/flow_runs/filter", b"{}", method="POST"))
+except urllib.error.HTTPError as error:
+    print(error.code)
+for path in [*files, *(f"/proc/{pid}/environ" for pid in pids)]:
+    try:
+        open(path).read()
+        print("read", path)
+    except PermissionError:
+        pass
+for pid in pids:
+    print(open(f"/proc/{pid}/cmdline").read())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_another_user_of_the_machine_can_do_nothing_and_finds_no_password(running: Served) -> None:
+    for folder in (running.home, *running.home.parents):  # what keeps them out is the file itself
+        if not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    pids = processes_of(running.home)
+    files = [password_file(running.home), running.home / "prefect" / "prefect.db"]
+    command = [
+        "/usr/bin/env",
+        "python3",
+        "-c",
+        ANOTHER_USER,
+        running.api,
+        " ".join(map(str, files)),
+    ]
+    done = subprocess.run(
+        [*command, " ".join(map(str, pids))], user=NOBODY, group=NOBODY, extra_groups=[],
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin"}, cwd="/", capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split()[:2] == [str(NOBODY), "401"]
+    assert "flows.schedules.prefect_program" in done.stdout  # it does see the command lines
+    assert "read " not in done.stdout
+    assert running.password.split(":")[1] not in done.stdout
+
+
+LISTEN = """
+import socket, sys
+with socket.create_server(("127.0.0.1", 0)) as listening:
+    print(listening.getsockname()[1], flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_no_password_is_sent_to_a_port_that_another_user_took(running: Served) -> None:
+    assert is_ours(running.port)
+    with subprocess.Popen(
+        ["/usr/bin/env", "python3", "-c", LISTEN], user=NOBODY, group=NOBODY, extra_groups=[], cwd="/",
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin"}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as other:  # fmt: skip
+        assert other.stdout
+        assert not is_ours(int(other.stdout.readline()))
+        other.communicate()
+
+
+def test_no_log_holds_the_password(running: Served) -> None:
+    secret = running.password.split(":")[1].encode()
+    held = [
+        path
+        for path in running.home.parent.rglob("*")
+        if path.is_file() and secret in path.read_bytes()
+    ]
+    assert held == [password_file(running.home)]
+
+
+def test_a_flow_by_hand_joins_the_server_with_its_password(
+    running: Served, database_url: str
+) -> None:
+    folder = running.home.parent
+    where: dict[str, Any] = {
+        "RASTERSOURCES_DATABASE_URL": database_url,
+        "RASTERSOURCES_HOME": running.home,
+    }
+    done = run([*FLOWS, "register", "--create", "--config", folder / "sources.toml"], **where)
+    assert "1 unchanged" in done.stdout
+    (found,) = running.prefect.ask("flow_runs", flows={"name": {"any_": ["register"]}})
+    assert found["state_name"] == "Completed"
+    assert set(found["parameters"]) == {"config"}
+
+
+def test_a_password_that_is_wrong_is_one_sentence(running: Served, database_url: str) -> None:
+    where: dict[str, Any] = {
+        "RASTERSOURCES_DATABASE_URL": database_url,
+        "RASTERSOURCES_HOME": running.home,
+        "PREFECT_API_URL": running.api,
+    }
+    wrong: list[dict[str, Any]] = [{}, {"PREFECT_API_AUTH_STRING": "someone:else"}]
+    for changes in wrong:
+        done = run([*FLOWS, "uploads"], status=1, **where, **changes)
+        (sentence,) = done.stderr.splitlines()
+        assert "asks for another password" in sentence
+    done = run([*FLOWS, "uploads"], PREFECT_API_AUTH_STRING=running.password, **where)
+    assert "0 registered" in done.stdout
+
+
+@needs_chromium
+def test_the_pages_work_after_signing_in(running: Served) -> None:
+    with chromium(scripts=True) as browser:
+        browser.get(f"{running.origin}/deployments")
+        await_text(browser, "Login")
+        assert ">rastersources<" not in browser.page_source
+        field = browser.find_element("css selector", "input[type=password]")
+        field.send_keys(f"{running.password}\n")
+        await_text(browser, ">rastersources<")  # the tag of the deployment
+
+
+IN_A_PROCESS = """
+import sys
+from pathlib import Path
+from pipeline.cli.prefect_password import server_password
+print(server_password(Path(sys.argv[1])))
+"""
+
+
+def test_processes_that_start_at_once_get_the_same_password(tmp_path: Path) -> None:
+    def ask(_: int) -> str:
+        command = [sys.executable, "-c", IN_A_PROCESS, str(tmp_path)]
+        return subprocess.run(
+            command, env=environment(), capture_output=True, text=True, check=True
+        ).stdout
+
+    with ThreadPoolExecutor(6) as threads:
+        found = set(threads.map(ask, range(6)))
+    assert found == {password_file(tmp_path).read_text()}
+    assert password_file(tmp_path).stat().st_mode & 0o777 == 0o600
+    assert re.fullmatch(r"rastersources:[\w-]{43}\n", found.pop())
+    assert list(tmp_path.iterdir()) == [password_file(tmp_path)]
+
+
+def test_a_password_that_others_could_know_is_refused(tmp_path: Path) -> None:
+    path = password_file(tmp_path)
+    kept = server_password(tmp_path)
+    assert server_password(tmp_path) == kept
+    path.chmod(0o640)
+    with pytest.raises(CatalogueError, match="only you can read; delete it"):
+        server_password(tmp_path)
+    path.chmod(0o600)
+    path.write_text("\n")
+    with pytest.raises(CatalogueError, match="does not hold a password"):
+        server_password(tmp_path)
+    path.unlink()
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CatalogueError, match="cannot be read"):
+        server_password(tmp_path)
+    path.unlink()
+    os.mkfifo(path, 0o600)
+    with pytest.raises(CatalogueError, match="only you can read"):
+        server_password(tmp_path)
+    path.unlink()
+    assert server_password(tmp_path) != kept
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_password_of_another_user_is_refused(tmp_path: Path) -> None:
+    server_password(tmp_path)
+    os.chown(password_file(tmp_path), NOBODY, NOBODY)
+    with pytest.raises(CatalogueError, match="only you can read"):
+        server_password(tmp_path)

@@ -1,0 +1,158 @@
+"""A Prefect server of the user's that does not answer, or goes away while a flow runs."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from signal import SIGINT
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from pipeline.cli.ports import free_port
+from pipeline.database.engine import sync_engine
+from tests.conftest import new_database
+from tests.flows.conftest import server_of_the_user
+from tests.support.commands import FLOWS, but_progress, environment, processes_of, run
+from tests.support.factory import write_raster
+from tests.support.prefect_server import Prefect
+
+SENTENCE = "rastersources: Prefect's server does not answer at {}; start it, then run this again"
+CONFIG = '[[source]]\nid = "away"\nfiles = "*.tif"\norganisation = "Owner"\n'
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+@pytest.fixture
+def database_url(server: str, template: str) -> Iterator[str]:
+    """A database for each test: what one has synced is not missing for the next."""
+    with new_database(server, template) as url:
+        yield url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = sync_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def changes(database_url: str, tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "sources.toml").write_text(CONFIG)
+    write_raster(tmp_path / "file.tif")
+    return {
+        "RASTERSOURCES_DATABASE_URL": database_url,
+        "RASTERSOURCES_HOME": str(tmp_path / "home"),
+    }
+
+
+@pytest.mark.parametrize("flow", [["register"], ["sync"], ["uploads"]], ids=lambda flow: flow[0])
+def test_one_that_does_not_answer_is_one_sentence(
+    flow: list[str], tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    changes["PREFECT_API_URL"] = "http://someone:secret@127.0.0.1:1/api"
+    done = run([*FLOWS, *flow], status=1, cwd=tmp_path, **changes)
+    assert done.stderr == SENTENCE.format("http://127.0.0.1:1/api") + "\n"
+
+
+@contextmanager
+def at_work(
+    engine: Engine, folder: Path, changes: dict[str, str]
+) -> Iterator["subprocess.Popen[str]"]:
+    """A flow that waits for a lock, in the middle of its work, until the end of the block."""
+    with engine.connect() as other, engine.connect() as watching:
+        other.execute(text("LOCK raster_files IN ACCESS EXCLUSIVE MODE"))
+        process = subprocess.Popen(
+            [*FLOWS, "sync", "--create"], cwd=folder, env=environment(**changes), stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        while not watching.execute(text(WAITING)).scalar():
+            watching.rollback()
+            assert process.poll() is None
+        yield process
+        other.rollback()
+
+
+@pytest.fixture
+def syncing(
+    tmp_path: Path, engine: Engine, changes: dict[str, str]
+) -> Iterator["subprocess.Popen[str]"]:
+    """A flow that was at work when its server went away for good."""
+    changes["PREFECT_CLIENT_MAX_RETRIES"] = "0"  # or else it tries for two minutes
+    with ExitStack() as server:
+        changes["PREFECT_API_URL"] = server.enter_context(server_of_the_user(tmp_path))
+        with at_work(engine, tmp_path, changes) as process:
+            server.close()
+    yield process
+    process.communicate()
+
+
+def test_an_edit_while_it_is_away_is_taken_up_when_it_is_back(
+    tmp_path: Path, changes: dict[str, str]
+) -> None:
+    config, home = tmp_path / "sources.toml", tmp_path / "prefect"
+    home.mkdir()
+    config.write_text(CONFIG + "every = 3600\n")
+    port = free_port()
+    changes |= {
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_CLIENT_MAX_RETRIES": "3",  # a server on a busy machine may say once that it is locked
+    }
+    prefect, log = Prefect(changes["PREFECT_API_URL"]), tmp_path / "printed"
+    with ExitStack() as stack:
+        server = stack.enter_context(ExitStack())
+        server.enter_context(server_of_the_user(home, port))
+        output = stack.enter_context(log.open("w"))
+        serving = stack.enter_context(
+            subprocess.Popen(
+                [*FLOWS, "schedule", "--create"],
+                cwd=tmp_path,
+                env=environment(**changes),
+                stderr=output,
+            )
+        )
+        stack.callback(serving.terminate)
+        until(lambda: set(prefect.deployments()) == {"away"}, serving)
+        server.close()
+        config.write_text(config.read_text().replace('"away"', '"edited"'))
+        until(lambda: "does not answer" in log.read_text(), serving)
+        stack.enter_context(server_of_the_user(home, port))
+        until(lambda: set(prefect.deployments()) == {"edited"}, serving)
+
+
+def until(true: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
+    while not true():
+        assert process.poll() is None, "it ended"
+        time.sleep(0.2)
+
+
+def test_ctrl_c_ends_a_flow_and_its_own_server_without_a_traceback(
+    engine: Engine, tmp_path: Path, changes: dict[str, str]
+) -> None:
+    with at_work(engine, tmp_path, changes) as process:
+        os.killpg(process.pid, SIGINT)  # as a terminal does: to all processes of the command
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(
+                60
+            )  # or else the lock goes, and the flow may be through before it sees the signal
+    _, printed = process.communicate()
+    assert but_progress(printed) == []
+    assert process.returncode == 130
+    assert processes_of(tmp_path / "home") == {}
+
+
+def test_one_that_goes_away_leaves_the_catalogue_right_and_one_sentence(
+    syncing: "subprocess.Popen[str]", engine: Engine, changes: dict[str, str]
+) -> None:
+    _, printed = syncing.communicate()
+    assert but_progress(printed) == [SENTENCE.format(changes["PREFECT_API_URL"])]
+    assert syncing.returncode == 1
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT name FROM raster_sources")).scalars().all() == [
+            "file"
+        ]
+        last = "SELECT registered FROM sync_runs ORDER BY id DESC LIMIT 1"
+        assert connection.execute(text(last)).scalar_one() == 1

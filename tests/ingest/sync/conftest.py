@@ -1,0 +1,26 @@
+"""An empty catalogue for each test, and a sync of a folder."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from pipeline.catalogue.run_report import Report
+from pipeline.raster import ReadingPool
+from tests.support.ingestion import synced, work_of
+
+
+@pytest.fixture(autouse=True)
+def empty(engine: Engine) -> None:
+    with engine.begin() as connection:
+        tables = "raster_sources, rejected_files, organisations, users, definitions, sync_runs"
+        connection.execute(text(f"TRUNCATE {tables} CASCADE"))
+
+
+@pytest.fixture
+def sync(engine: Engine, pool: ReadingPool) -> Any:
+    def sync(folder: Path, accept_missing: bool = True, **fields: Any) -> Report:
+        return synced(engine, pool.read, work_of([folder], **fields), accept_missing=accept_missing)
+
+    return sync

@@ -1,0 +1,79 @@
+"""What definitions assign to files without CRS or nodata, on the way into the catalogue."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from pipeline.raster import ReadingPool
+from tests.support.database import rows
+from tests.support.drop_folder import Site, new_site
+from tests.support.factory import RD, write_raster
+from tests.support.ingestion import synced, work_of
+
+FILES = """
+    SELECT system.projection, file.fill_value, file.provenance ->> 'projection', file.provenance ->> 'fill_value',
+           (SELECT array_agg(notice ->> 'code') FROM jsonb_array_elements(file.notices) AS notice)
+    FROM raster_files AS file JOIN coordinate_systems AS system ON system.id = file.coordinate_system_id
+    ORDER BY file.uri
+"""
+SOURCES = "SELECT DISTINCT projection, fill_value FROM raster_sources"
+
+
+def test_a_definition_says_the_crs_and_nodata_of_files_that_have_none(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_raster(tmp_path / "a.tif", crs=None, nodata=None)
+    assert [one.code for one in sync(tmp_path).rejected] == ["missing_crs"]
+    report = sync(tmp_path, crs=RD, nodata=-9999)
+    assert (report.registered, report.rejected) == (1, [])
+    whose = 'definition "test"'
+    codes = ["crs_assigned", "nodata_assigned"]
+    assert rows(engine, FILES) == [(RD, "-9999.0", f"crs of {whose}", f"nodata of {whose}", codes)]
+    assert rows(engine, SOURCES) == [(RD, "-9999.0")]
+    assert sync(tmp_path, crs=RD, nodata=-9999).unchanged == 1
+
+
+def test_a_definition_that_says_another_crs_has_all_steps_of_a_series_read_again(
+    tmp_path: Path, engine: Engine, pool: ReadingPool
+) -> None:
+    """Also where they come in batches, of which the first does not fit the steps that are still as they were."""
+    for step in range(5):
+        write_raster(tmp_path / f"x_2024010{step + 1}.tif", crs=None)
+    series = {"group": "all", "temporal": True, "name": "x", "pattern": r"_(?P<time>\d{8})"}
+    for crs in ("EPSG:28991", RD):
+        work = work_of([tmp_path], **series, crs=crs)
+        report = synced(engine, pool.read, work, batch_size=2)
+        assert (report.registered, report.rejected) == (5, [])
+        assert rows(engine, SOURCES) == [(crs, "-9999.0")]
+        assert rows(engine, "SELECT count(*) FROM raster_files") == [(5,)]
+        assert synced(engine, pool.read, work).unchanged == 5
+    missing = synced(engine, pool.read, work_of([tmp_path], **series))
+    assert [one.code for one in missing.rejected] == ["missing_crs"] * 5
+
+
+@pytest.fixture
+def site(engine: Engine, pool: ReadingPool, tmp_path: Path) -> Site:
+    return new_site(engine, pool, tmp_path)
+
+
+def test_a_drop_folder_says_them_too(site: Site) -> None:
+    site.source("rain")
+    site.drop("rain.tif", crs=None, nodata=None)
+    assert site.sync().registered == 0
+    assert site.refusals() == [("missing_crs", "refused/rain.tif")]
+    report = site.sync(crs=RD, nodata="nan")
+    assert (report.registered, site.files()) == (1, [("rain", "done/rain.tif")])
+    whose = 'definition "drop"'
+    assert rows(site.engine, FILES) == [
+        (RD, "nan", f"crs of {whose}", f"nodata of {whose}", ["crs_assigned", "nodata_assigned"])
+    ]
+
+
+def test_a_drop_folder_may_override(site: Site) -> None:
+    site.source("rain")
+    site.drop("rain.tif", crs="EPSG:32631")
+    assert site.sync(crs=RD, crs_override=True).registered == 1
+    ((projection, *_, codes),) = rows(site.engine, FILES)
+    assert (projection, codes) == (RD, ["crs_overridden"])

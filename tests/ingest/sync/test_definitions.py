@@ -1,0 +1,209 @@
+"""What definitions say of their sources, and what becomes of sources whose definition changed or went."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Engine
+
+from pipeline.catalogue.run_report import Report
+from pipeline.errors import CatalogueError
+from pipeline.ingest.register import Conditions
+from pipeline.ingest.sync import orphans, prune_all, sync_all
+from pipeline.ingest.sync import plan as plan_of
+from pipeline.raster import ReadingPool
+from tests.support.database import execute, rows
+from tests.support.factory import write_raster
+from tests.support.ingestion import (
+    CONFIG,
+    Quiet,
+    planned,
+    registered,
+    report_of,
+    run_of,
+    synced,
+    work_of,
+)
+from tests.support.sync_catalogue import NAMES, changes
+
+
+def test_a_name_that_comes_out_blank_is_that_of_the_file(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    for name in ("north_1.tif", "other.tif", " \t.tif"):
+        write_raster(tmp_path / name)
+    assert sync(tmp_path, name="{region}", pattern="(?P<region>north)_").registered == 3
+    assert rows(engine, NAMES) == [(" \t.tif",), ("north",), ("other.tif",)]
+
+
+def test_a_stricter_definition_reaches_sources_whose_files_are_gone_or_refused(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    for number in range(4):
+        write_raster(tmp_path / f"f{number}.tif", width=10 + number)
+    sync(tmp_path, access_modifier="Public")
+    (tmp_path / "f1.tif").rename(tmp_path / "f1.away")
+    (tmp_path / "f2.tif").write_bytes(b"")
+    sync(tmp_path, access_modifier="Public")
+    execute(engine, "UPDATE raster_sources SET name = 'Ours' WHERE name = 'f2'")
+    fields = {"access_modifier": "Hidden", "description": "Secret", "organisation": "Other"}
+    work = work_of([tmp_path], **fields)
+    plan = planned(engine, work)
+    assert changes(plan) == {"outdated": 2, "refused": 1, "outdated_sources": 2}
+    assert plan.changes == 4
+    sync(tmp_path, **fields)
+    said = """SELECT source.name, access_modifier, description, owner.name FROM raster_sources AS source
+              JOIN organisations AS owner ON owner.id = organisation_id ORDER BY source.id"""
+    names = ["f0", "f1", "Ours", "f3"]
+    assert rows(engine, said) == [(name, 300, "Secret", "Other") for name in names]
+    assert planned(engine, work).changes == 0
+    execute(engine, "UPDATE raster_sources SET access_modifier = 0")  # as people may
+    sync(tmp_path, **fields)
+    assert rows(engine, "SELECT DISTINCT access_modifier FROM raster_sources") == [(0,)]
+
+
+def test_a_source_whose_file_was_gone_gets_its_new_name_when_the_file_is_back(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    sync(tmp_path)
+    path.rename(tmp_path / "a.away")
+    sync(tmp_path)
+    fields = {"name": "Map {stem}", "description": "new"}
+    sync(tmp_path, **fields)
+    assert rows(engine, "SELECT name, description FROM raster_sources") == [("a", "new")]
+    assert planned(engine, work_of([tmp_path], **fields)).changes == 0
+    (tmp_path / "a.away").rename(path)
+    sync(tmp_path, **fields)
+    assert rows(engine, "SELECT name, description FROM raster_sources") == [("Map a", "new")]
+
+
+def test_a_source_is_named_anew_only_when_its_definition_names_it_otherwise(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_raster(tmp_path / "c.tif")
+    sync(tmp_path, group="all")
+    write_raster(tmp_path / "a.tif")
+    sync(tmp_path, group="all")
+    sync(tmp_path, group="all", description="Both")
+    assert rows(engine, "SELECT name, description FROM raster_sources") == [("c", "Both")]
+    sync(tmp_path, group="all", description="Both", name="All of {stem}")
+    assert rows(engine, NAMES) == [("All of a",)]
+
+
+def test_what_register_is_told_by_hand_is_said_of_its_files_alone(
+    tmp_path: Path, engine: Engine, pool: ReadingPool
+) -> None:
+    for name in ("a", "b"):
+        path = write_raster(tmp_path / f"{name}.tif")
+        registered(engine, pool.read, work_of([path], id="register", description=f"of {name}"))
+    found = rows(engine, "SELECT name, description FROM raster_sources ORDER BY name")
+    assert found == [("a", "of a"), ("b", "of b")]
+
+
+def test_a_definition_that_left_the_file_is_orphaned_and_pruned_when_asked(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_raster(tmp_path / "a.tif")
+    sync(tmp_path, id="former")
+    sync(tmp_path, id="present")
+    present = [work_of([tmp_path], id="present")]
+    assert [(one.id, one.sources) for one in orphans(engine, CONFIG, present)] == [("former", 1)]
+    prune_all(engine, CONFIG, present)
+    assert rows(engine, "SELECT definition FROM raster_sources") == [("present",)]
+    assert orphans(engine, CONFIG, present) == []
+
+
+def test_what_a_sync_left_that_was_stopped_is_orphaned_by_whatever_path_its_file_was_named(
+    tmp_path: Path, engine: Engine, pool: ReadingPool
+) -> None:
+    config = tmp_path / "conf" / "sources.toml"
+    config.parent.mkdir()
+    (tmp_path / "link").symlink_to(config.parent)
+    write_raster(tmp_path / "a.tif")
+
+    def stopped(*_: object) -> Report:
+        raise KeyboardInterrupt
+
+    run = replace(run_of(engine, pool.read), write=stopped)
+    with pytest.raises(KeyboardInterrupt):
+        sync_all(run, [work_of([tmp_path])], tmp_path / "conf" / ".." / "conf" / "sources.toml")
+    config.touch()
+    for path in (config, tmp_path / "link" / "sources.toml"):
+        assert [one.id for one in orphans(engine, path, [])] == ["test"]
+    assert orphans(engine, tmp_path / "sources.toml", []) == []
+
+
+def test_a_definition_of_the_same_id_in_another_file_is_told_so_instead_of_missing_files(
+    tmp_path: Path, engine: Engine, pool: ReadingPool
+) -> None:
+    configs = [tmp_path / name / "sources.toml" for name in ("one", "two")]
+    works = []
+    for config in configs:
+        config.parent.mkdir()
+        config.touch()
+        write_raster(config.parent / f"{config.parent.name}.tif")
+        works.append(work_of([config.parent]))
+    run = run_of(engine, pool.read)
+    report_of(sync_all(run, works[:1], configs[0]))
+    told = f"synced from {configs[0]}, which is still there; give one of the two another id"
+    assert told in (plan_of(engine, works[1], configs[1], Conditions(), Quiet()).refusal or "")
+    for _ in range(2):
+        with pytest.raises(CatalogueError, match=told):
+            report_of(sync_all(run, works[1:], configs[1]))
+    assert rows(engine, NAMES) == [("one",)]
+    configs[0].rename(tmp_path / "moved")
+    with pytest.raises(CatalogueError, match="--accept-missing"):
+        report_of(sync_all(run, works[1:], configs[1]))
+
+
+def test_a_source_that_people_made_outlives_the_definition_that_adopted_it(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    uuid = UUID(int=11)
+    execute(engine, "INSERT INTO organisations (name) VALUES ('Owner')")
+    made = f"SELECT '{uuid}', 'by hand', id FROM organisations"
+    execute(engine, f"INSERT INTO raster_sources (uuid, name, organisation_id) {made}")
+    write_raster(tmp_path / "a.tif")
+    sync(tmp_path, uuid=str(uuid), group="all", name="given")
+    sync(tmp_path, id="other")
+    found = prune_all(engine, CONFIG, [])
+    assert {(one.id, one.sources, one.kept) for one in found} == {("test", 1, 1), ("other", 1, 0)}
+    assert rows(engine, "SELECT uuid, definition, file_count FROM raster_sources") == [
+        (uuid, None, 0)
+    ]
+
+
+@pytest.mark.parametrize("act", [synced, registered])
+def test_a_definition_fills_the_source_that_it_names_by_uuid(
+    tmp_path: Path, engine: Engine, pool: ReadingPool, sync: Any, act: Any
+) -> None:
+    uuid = UUID("0f6f5a4e-6c7d-4b67-9e0f-9d9c4c3f0a11")
+    execute(engine, "INSERT INTO organisations (name) VALUES ('Owner')")
+    made = f"SELECT '{uuid}', 'by hand', id FROM organisations"
+    execute(engine, f"INSERT INTO raster_sources (uuid, name, organisation_id) {made}")
+    path = write_raster(tmp_path / "a.tif")
+    fields = {"uuid": str(uuid), "group": "all", "name": "given", "missing": "remove"}
+    act(engine, pool.read, work_of([tmp_path], **fields))
+    assert rows(engine, "SELECT uuid, name, file_count FROM raster_sources") == [(uuid, "given", 1)]
+    path.unlink()
+    sync(tmp_path, **fields)
+    assert rows(engine, "SELECT uuid, file_count FROM raster_sources") == [(uuid, 0)]
+    with pytest.raises(CatalogueError, match='is that of the definition "test"'):
+        sync(tmp_path, **{**fields, "id": "other"})
+
+
+def test_refused_files_follow_the_organisation_of_their_definition(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_raster(tmp_path / "a.tif")
+    (tmp_path / "b.tif").write_bytes(b"no TIFF")
+    sync(tmp_path)
+    sync(tmp_path, organisation="Another")
+    owners = """
+        SELECT organisation.name, refused.attempts FROM rejected_files AS refused
+        JOIN organisations AS organisation ON organisation.id = refused.organisation_id
+    """
+    assert rows(engine, owners) == [("Another", 1)]

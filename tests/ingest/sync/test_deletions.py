@@ -1,0 +1,102 @@
+"""What people deleted stays away until it changed or is restored."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from pipeline.catalogue import tombstones
+from pipeline.catalogue.unregister import unregister
+from pipeline.errors import CatalogueError
+from pipeline.raster import ReadingPool
+from pipeline.storage import file_uri
+from tests.support.database import rows
+from tests.support.factory import write_raster
+from tests.support.ingestion import planned, registered, work_of
+from tests.support.sync_catalogue import NAMES, changes, delete_source
+
+
+def test_what_was_deleted_on_purpose_is_not_brought_back_until_it_is_restored(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_raster(tmp_path / "a.tif")
+    write_raster(tmp_path / "b.tif", width=11)
+    sync(tmp_path)
+    (uuid,) = rows(engine, "SELECT uuid FROM raster_sources WHERE name = 'a'")[0]
+    delete_source(engine, "a")
+    assert sync(tmp_path).withheld == 1
+    write_raster(tmp_path / "a.tif", width=12)
+    assert sync(tmp_path).withheld == 1
+    assert changes(planned(engine, work_of([tmp_path]))) == {"unchanged": 1, "withheld": 1}
+    assert rows(engine, NAMES) == [("b",)]
+    assert [one.source for one in tombstones.tombstones(engine)] == [uuid]
+    assert tombstones.restore(engine, [str(uuid)], []) == 1
+    assert sync(tmp_path).registered == 1
+    assert rows(engine, "SELECT uuid, file_count FROM raster_sources WHERE name = 'a'") == [
+        (uuid, 1)
+    ]
+
+
+@pytest.mark.parametrize("place", ["a.tif", ""])
+def test_a_deleted_source_of_one_file_is_restored_by_the_path_of_that_file_or_of_its_folder(
+    tmp_path: Path, engine: Engine, sync: Any, place: str
+) -> None:
+    write_raster(tmp_path / "a.tif")
+    sync(tmp_path)
+    uuid = rows(engine, "SELECT uuid FROM raster_sources")
+    delete_source(engine, "a")
+    assert tombstones.restore(engine, [], [file_uri(tmp_path / place)]) == 1
+    sync(tmp_path)
+    assert rows(engine, "SELECT uuid FROM raster_sources") == uuid
+
+
+def test_an_unregistered_file_stays_out_until_it_changes(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    write_raster(tmp_path / "b.tif")
+    sync(tmp_path, group="all", name="both")
+    done = unregister(engine, [file_uri(path)], [])
+    assert (done.files, done.sources) == (1, 0)
+    assert sync(tmp_path, group="all", name="both").withheld == 1
+    assert rows(engine, "SELECT file_count FROM raster_sources") == [(1,)]
+    write_raster(path, width=11)
+    assert sync(tmp_path, group="all", name="both").registered == 1
+    assert rows(engine, "SELECT FROM tombstones") == []
+
+
+def test_what_was_registered_by_hand_can_be_registered_again_after_unregister(
+    tmp_path: Path, engine: Engine, pool: ReadingPool
+) -> None:
+    write_raster(tmp_path / "a.tif")
+    work = work_of([tmp_path], id="register")
+    registered(engine, pool.read, work)
+    done = unregister(engine, [file_uri(tmp_path)], [])
+    assert (done.files, done.sources, rows(engine, NAMES)) == (1, 1, [])
+    with pytest.raises(CatalogueError, match="nothing of that name is registered"):
+        unregister(engine, [file_uri(tmp_path)], [])
+    assert registered(engine, pool.read, work).registered == 1
+
+
+@pytest.mark.parametrize("group", ["file", "all"])
+def test_a_restored_source_keeps_its_uuid_though_its_file_is_settling_or_away(
+    tmp_path: Path, engine: Engine, sync: Any, group: str
+) -> None:
+    fields = {"group": group, "name": "a", "missing": "remove"}
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path = write_raster(folder / "a.tif")
+    sync(folder, **fields)
+    (uuid,) = rows(engine, "SELECT uuid FROM raster_sources")[0]
+    delete_source(engine, "a")
+    tombstones.restore(engine, [str(uuid)], [])
+    os.utime(path)
+    assert sync(folder, settle_seconds=86400, **fields).settling == 1
+    folder.rename(tmp_path / "away")
+    assert [one.code for one in sync(folder, **fields).rejected] == ["not_found"]
+    (tmp_path / "away").rename(folder)
+    assert planned(engine, work_of([folder], **fields)).counts["empty_sources"] == 0
+    assert sync(folder, **fields).registered == 1
+    assert rows(engine, "SELECT uuid, file_count FROM raster_sources") == [(uuid, 1)]

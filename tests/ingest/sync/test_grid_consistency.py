@@ -1,0 +1,156 @@
+"""Which files of a source fit each other, and which give way."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from affine import Affine
+from sqlalchemy import Engine
+
+from pipeline.storage import file_uri
+from tests.support.database import rows
+from tests.support.factory import write_raster
+from tests.support.ingestion import planned, work_of
+from tests.support.sync_catalogue import COUNTS
+
+
+def test_files_that_fit_each_other_outvote_those_that_do_not_whatever_came_first(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_raster(tmp_path / "a.tif", dtype="uint8", nodata=0)
+    sync(tmp_path, group="all", name="all")
+    assert rows(engine, "SELECT dtype FROM raster_sources") == [("u1",)]
+    write_raster(tmp_path / "b.tif")
+    assert [one.code for one in sync(tmp_path, group="all", name="all").rejected] == [
+        "dtype_mismatch"
+    ]
+    write_raster(tmp_path / "c.tif")
+    report = sync(tmp_path, group="all", name="all")
+    assert [one.uri for one in report.rejected] == [file_uri(tmp_path / "a.tif")]
+    assert rows(engine, "SELECT dtype, file_count FROM raster_sources") == [("f4", 2)]
+    kept = rows(engine, "SELECT right(uri, 5), code FROM rejected_files")
+    assert kept == [("a.tif", "dtype_mismatch")]
+    again = sync(tmp_path, group="all", name="all")
+    assert (again.registered, again.unchanged, len(again.rejected)) == (0, 2, 1)
+    (tmp_path / "b.tif").unlink()
+    (tmp_path / "c.tif").unlink()
+    sync(tmp_path, group="all", name="all", missing="remove")
+    assert rows(engine, "SELECT dtype, file_count FROM raster_sources") == [("u1", 1)]
+    assert rows(engine, "SELECT FROM rejected_files") == []
+
+
+def test_pixel_sizes_that_hardly_differ_are_outvoted_too_and_read_once(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    for name, size in (("a", 10.0), ("b", 10.00003), ("c", 10.00003), ("d", 10.00003)):
+        place = Affine(size, 0, 155_000, 0, -size, 463_000)
+        write_raster(tmp_path / f"{name}.tif", transform=place)
+    report = sync(tmp_path, group="all", name="all")
+    assert [one.uri for one in report.rejected] == [file_uri(tmp_path / "a.tif")]
+    assert rows(engine, "SELECT pixelsize_x, file_count FROM raster_sources") == [(10.00003, 3)]
+    sync(tmp_path, group="all", name="all")
+    assert rows(engine, "SELECT right(uri, 5), attempts FROM rejected_files") == [("a.tif", 1)]
+
+
+def write_classes(folder: Path, *, floats: str = "", integers: str = "") -> None:
+    """Files of two kinds that do not fit each other, each of a letter and of its own size."""
+    for name in floats:
+        write_raster(folder / f"{name}.tif", width=ord(name))
+    for name in integers:
+        write_raster(folder / f"{name}.tif", width=ord(name), dtype="uint8", nodata=0)
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_files_that_are_gone_have_no_vote_on_those_that_are_there(
+    tmp_path: Path, engine: Engine, sync: Any, marked: bool
+) -> None:
+    fields = {"group": "all", "name": "all"}
+    write_classes(tmp_path, floats="abc")
+    sync(tmp_path, **fields)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    if marked:
+        assert sync(tmp_path, **fields).missing == 3
+    write_classes(tmp_path, integers="xy")
+    report = sync(tmp_path, **fields)
+    assert (report.registered, report.rejected, report.missing) == (2, [], 0 if marked else 3)
+    assert rows(engine, "SELECT dtype, file_count FROM raster_sources") == [("u1", 2)]
+    assert rows(engine, "SELECT FROM rejected_files") == []
+    again = sync(tmp_path, **fields)
+    assert (again.registered, again.unchanged, again.missing) == (0, 2, 0)
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_of_the_files_that_give_way_those_that_are_gone_are_not_called_refused(
+    tmp_path: Path, engine: Engine, sync: Any, marked: bool
+) -> None:
+    fields = {"group": "all", "name": "all"}
+    write_classes(tmp_path, floats="abc")
+    sync(tmp_path, **fields)
+    for name in "ac":
+        (tmp_path / f"{name}.tif").unlink()
+    if marked:
+        sync(tmp_path, **fields)
+    write_classes(tmp_path, integers="xy")
+    report = sync(tmp_path, **fields)
+    assert [one.uri for one in report.rejected] == [file_uri(tmp_path / "b.tif")]
+    assert rows(engine, "SELECT dtype, file_count FROM raster_sources") == [("u1", 2)]
+    assert rows(engine, "SELECT uri FROM rejected_files") == [(file_uri(tmp_path / "b.tif"),)]
+    assert planned(engine, work_of([tmp_path], **fields)).changes == 0
+
+
+def test_files_that_are_gone_stay_in_a_source_that_they_fit(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    fields = {"group": "all", "name": "all"}
+    write_classes(tmp_path, floats="ab")
+    sync(tmp_path, **fields)
+    (tmp_path / "a.tif").unlink()
+    sync(tmp_path, **fields)
+    write_classes(tmp_path, floats="c", integers="x")
+    assert [one.uri for one in sync(tmp_path, **fields).rejected] == [file_uri(tmp_path / "x.tif")]
+    states = "SELECT right(uri, 5), state FROM raster_files ORDER BY uri"
+    assert rows(engine, states) == [
+        ("a.tif", "missing"),
+        ("b.tif", "present"),
+        ("c.tif", "present"),
+    ]
+
+
+def test_files_that_are_outvoted_count_once(tmp_path: Path, engine: Engine, sync: Any) -> None:
+    def write(names: str, **kind: Any) -> int:
+        """Their size together."""
+        return sum(write_raster(tmp_path / f"{name}.tif", **kind).stat().st_size for name in names)
+
+    write("ab", dtype="uint8", nodata=0)
+    size = write("cde")
+    sync(tmp_path, group="all", name="all")
+    assert rows(engine, COUNTS) == [(5, 3, 0, 0, 2, size)]
+    size = write("fghi", dtype="uint8", nodata=0)  # with a and b they are six, against three
+    old = sum((tmp_path / f"{name}.tif").stat().st_size for name in "ab")
+    sync(tmp_path, group="all", name="all")
+    assert rows(engine, COUNTS) == [(9, 6, 0, 0, 3, size + old)]
+    (tmp_path / "a.tif").unlink()
+    write("jklmno")
+    (tmp_path / "b.tif").unlink()
+    sync(tmp_path, group="all", name="all")
+    # c, d and e come in with the six new ones, which are more than f to i and, missing, a and b
+    assert rows(engine, COUNTS)[0][:5] == (13, 9, 0, 2, 4)
+    assert rows(engine, "SELECT count(*) FROM raster_files") == [(9,)]
+    assert rows(engine, "SELECT count(*) FROM rejected_files") == [(4,)]
+
+
+def test_refused_files_come_in_when_those_that_they_did_not_fit_have_changed(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    fields = {"group": "all", "name": "all"}
+    for width, name in enumerate("bcda"):
+        kind: dict[str, Any] = {} if name in "bc" else {"dtype": "uint8", "nodata": 0}
+        write_raster(tmp_path / f"{name}.tif", width=20 + width, **kind)
+    sync(tmp_path, **fields)
+    assert rows(engine, "SELECT dtype, file_count FROM raster_sources") == [("u1", 2)]
+    for width, name in enumerate("da"):
+        write_raster(tmp_path / f"{name}.tif", width=30 + width)
+    report = sync(tmp_path, **fields)
+    assert report.rejected == []
+    assert rows(engine, "SELECT dtype, file_count FROM raster_sources") == [("f4", 4)]

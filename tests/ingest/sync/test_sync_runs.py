@@ -1,0 +1,147 @@
+"""Runs: their rows, those that overlap or were killed, and what one fault leaves of the rest."""
+
+import random
+import shutil
+from pathlib import Path
+from string import ascii_letters
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from pipeline.catalogue.comparison import listing_of
+from pipeline.catalogue.run_report import Report
+from pipeline.errors import CatalogueError, Overlapping, TransientError
+from pipeline.ingest.register import compared
+from pipeline.ingest.sync import sync_all
+from pipeline.raster import ReadingPool
+from pipeline.storage import file_uri
+from tests.support.database import execute, rows
+from tests.support.factory import write_raster
+from tests.support.ingestion import CONFIG, registered, run_of, synced, work_of
+from tests.support.sync_catalogue import COUNTS, NAMES
+
+
+def test_what_the_database_does_not_take_keeps_no_other_definition_from_being_synced(
+    tmp_path: Path, engine: Engine, pool: ReadingPool
+) -> None:
+    write_raster(tmp_path / "odd.tif")
+    write_raster(tmp_path / "good.tif")
+    execute(engine, "ALTER TABLE raster_sources ADD CONSTRAINT even CHECK (name <> 'odd')")
+    works = [work_of([tmp_path / f"{name}.tif"], id=name) for name in ("odd", "good")]
+    try:
+        odd, good = sync_all(run_of(engine, pool.read), works, CONFIG)
+    finally:
+        execute(engine, "ALTER TABLE raster_sources DROP CONSTRAINT even")
+    assert isinstance(odd.failure, CatalogueError)
+    assert 'the database does not take what "odd" says' in str(odd.failure)
+    assert (good.failure, good.report.registered) == (None, 1)
+    assert rows(engine, NAMES) == [("good",)]
+
+
+def test_a_run_that_fails_says_what_it_had_done(
+    tmp_path: Path, engine: Engine, pool: ReadingPool
+) -> None:
+    sizes = [
+        write_raster(tmp_path / f"{number}.tif", width=10 + number).stat().st_size
+        for number in range(6)
+    ]
+    readings = []
+
+    def reader(files: Any, options: Any) -> Any:
+        readings.append(len(files))
+        if len(readings) == 3:
+            raise TransientError("the storage does not answer")
+        return pool.read(files, options)
+
+    for act in (synced, registered):
+        execute(engine, "DELETE FROM raster_sources")
+        readings.clear()
+        with pytest.raises(TransientError, match="the storage does not answer"):
+            act(engine, reader, work_of([tmp_path]), batch_size=2)
+        assert rows(engine, "SELECT count(*) FROM raster_files") == [(4,)]
+        assert rows(engine, COUNTS) == [(4, 4, 0, 0, 0, sum(sizes[:4]))]
+
+
+def long_path(folder: Path, length: int, name: str = "long.tif") -> Path:
+    """A place for a file, whose path is so long and cannot be compressed, as indexes try."""
+    letters = random.Random(length)
+    while (rest := length - len(str(folder)) - len(name) - 2) > 0:
+        folder /= "".join(letters.choices(ascii_letters, k=min(rest, 240)))
+    folder.mkdir(parents=True)
+    return folder / name
+
+
+@pytest.mark.parametrize("act", [synced, registered])
+@pytest.mark.parametrize("group", ["file", "all"])
+def test_a_path_that_the_catalogue_cannot_hold_is_refused_alone(
+    tmp_path: Path, engine: Engine, pool: ReadingPool, act: Any, group: str
+) -> None:
+    short = write_raster(tmp_path / "z.tif")
+    for length, name in ((2600, "one.tif"), (3000, "two.tif"), (3000 - 1, "two.tif")):
+        shutil.copy(short, long_path(tmp_path, length, name))
+    fits = long_path(tmp_path, 2500 - len("file://"))
+    shutil.copy(short, fits)
+    work = work_of([tmp_path], group=group, name="{stem}", id="d" * 100)
+    for registering in (2, 0):
+        report = act(engine, pool.read, work)
+        assert report.registered == registering
+        assert [one.code for one in report.rejected] == ["unmatched"] * 3
+        assert "more than 2,500 characters" in report.rejected[0].message
+    uris = sorted(uri for (uri,) in rows(engine, "SELECT uri FROM raster_files"))
+    assert uris == sorted([file_uri(fits), file_uri(short)])
+    kept = [uri for (uri,) in rows(engine, "SELECT uri FROM rejected_files")]
+    assert len(kept) == 3
+    assert all(uri.startswith(file_uri(tmp_path)) and len(uri) <= 2500 for uri in kept)
+    if act is synced:
+        shutil.rmtree(
+            next(path for path in tmp_path.iterdir() if path.is_dir() and path not in fits.parents)
+        )
+        synced(engine, pool.read, work)
+        assert len(rows(engine, "SELECT uri FROM rejected_files")) < 3
+
+
+def test_a_second_run_of_a_definition_stops_and_says_so(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_raster(tmp_path / "a.tif")
+    work = work_of([tmp_path])
+    with (
+        listing_of(engine, work.definition, alone=True),
+        pytest.raises(Overlapping, match='another run of "test" is at work'),
+    ):
+        sync(tmp_path)
+    assert rows(engine, "SELECT state FROM sync_runs") == [("overlapping",)]
+    assert sync(tmp_path).registered == 1
+
+
+def test_a_register_by_hand_that_was_killed_is_told_apart_from_one_that_is_at_work(
+    tmp_path: Path, engine: Engine, pool: ReadingPool
+) -> None:
+    work = work_of([write_raster(tmp_path / "a.tif")], id="register")
+    states = "SELECT state FROM sync_runs ORDER BY id"
+    execute(engine, "INSERT INTO sync_runs (definition) VALUES ('register')")
+    run, report = run_of(engine, pool.read), Report()
+    with compared(run, work, report, complete=False):
+        assert rows(engine, states) == [("failed",), ("running",)]
+        registered(engine, pool.read, work)
+        assert rows(engine, states) == [("failed",), ("running",), ("completed",)]
+    assert rows(engine, states) == [("failed",), ("completed",), ("completed",)]
+
+
+def test_every_run_leaves_a_row_and_one_that_was_killed_is_told_apart(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_raster(tmp_path / "a.tif")
+    (tmp_path / "b.tif").write_bytes(b"")
+    execute(engine, "INSERT INTO sync_runs (definition) VALUES ('test'), ('other')")
+    sync(tmp_path)
+    found = rows(
+        engine,
+        "SELECT definition, state, listed, registered, rejected, reasons FROM sync_runs ORDER BY id",
+    )
+    assert found == [
+        ("test", "failed", 0, 0, 0, {}),
+        ("other", "running", 0, 0, 0, {}),
+        ("test", "rejections", 2, 1, 1, {"empty_file": 1}),
+    ]

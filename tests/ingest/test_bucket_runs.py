@@ -1,0 +1,117 @@
+"""Whole runs over object storage, as a user starts them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from tests.support.commands import RASTERSOURCES, run
+from tests.support.factory import write_raster
+from tests.support.proxy import Proxy, every
+from tests.support.s3 import Bucket
+
+
+@pytest.fixture(autouse=True)
+def empty(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE raster_sources, rejected_files, organisations CASCADE"))
+
+
+def uris(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        return list(connection.scalars(text("SELECT uri FROM raster_files ORDER BY uri")))
+
+
+def register(database_url: str, place: str, status: int = 0, seconds: str = "20") -> Any:
+    return run(
+        [*RASTERSOURCES, "register", place, "--organisation", "Owner", "--create"],
+        status=status,
+        RASTERSOURCES_DATABASE_URL=database_url,
+        RASTERSOURCES_BATCH_SIZE="10",
+        RASTERSOURCES_FILE_SECONDS=seconds,
+    )
+
+
+def test_inspect_reads_objects(bucket: Bucket, tmp_path: Path) -> None:
+    raster = write_raster(tmp_path / "a b.tif")
+    name = bucket.put("in/a b.tif", raster)
+    url = name.replace(" ", "%20")
+    places: list[str | Path] = [raster, url]
+    done = run([*RASTERSOURCES, "inspect", "--json", *places])
+    here, there = map(json.loads, done.stdout.splitlines())
+    assert there == {**here, "uri": url}
+    refused = run([*RASTERSOURCES, "inspect", "--stats", url], status=1)
+    assert refused.stderr == (
+        "rastersources: statistics look at all pixels; copy the object to a folder for them\n"
+    )
+
+
+def test_unchanged_objects_are_not_asked_for_again(
+    bucket: Bucket, counted: Proxy, engine: Engine, database_url: str, tmp_path: Path
+) -> None:
+    raster = write_raster(tmp_path / "a.tif")
+    names = [bucket.put(f"in/{number}.tif", raster) for number in range(5)]
+    register(database_url, f"s3://{bucket.name}/in")
+    assert uris(engine) == names
+    counted.passed.clear()
+    register(database_url, f"s3://{bucket.name}/in")
+    assert counted.passed
+    assert all(one.listing for one in counted.passed)
+
+
+def test_a_storage_that_fails_now_and_then_is_registered_whole(
+    bucket: Bucket, counted: Proxy, engine: Engine, database_url: str, tmp_path: Path
+) -> None:
+    bucket.put_many(
+        [f"in/{number:03d}.tif" for number in range(100)],
+        write_raster(tmp_path / "a.tif").read_bytes(),
+    )
+    counted.fault = every(5, 503)
+    register(database_url, f"s3://{bucket.name}/in")
+    assert len(uris(engine)) == 100
+
+
+def test_a_storage_that_goes_away_ends_the_run_with_a_sentence_and_the_next_one_completes_it(
+    bucket: Bucket, counted: Proxy, engine: Engine, database_url: str, tmp_path: Path
+) -> None:
+    names = [f"in/{number:03d}.tif" for number in range(40)]
+    bucket.put_many(names, write_raster(tmp_path / "a.tif").read_bytes())
+    counted.fault = lambda _, path: 503 if "in/02" in path else None
+    failed = register(database_url, f"s3://{bucket.name}/in", status=1, seconds="3")
+    assert failed.stderr.splitlines()[-1].startswith(f"rastersources: s3://{bucket.name}/in/02")
+    assert failed.stderr.endswith("(it answers 503); try again later\n")
+    done = uris(engine)
+    assert len(done) < 30
+    assert not [uri for uri in done if "/in/02" in uri]
+    counted.fault = lambda _method, _path: None
+    register(database_url, f"s3://{bucket.name}/in")
+    assert uris(engine) == [f"s3://{bucket.name}/{name}" for name in names]
+
+
+def test_a_definition_takes_objects_and_files_into_one_source(
+    bucket: Bucket, engine: Engine, database_url: str, tmp_path: Path
+) -> None:
+    raster = write_raster(tmp_path / "x_2024-01-01.tif")
+    bucket.put("rain/x_2024-01-02.tif", raster)
+    bucket.put("rain/notes.txt")
+    (tmp_path / "sources.toml").write_text(
+        f"""
+        [[source]]
+        id = "rain"
+        files = ["*.tif", "s3://{bucket.name}/rain/*.tif"]
+        organisation = "Owner"
+        group = "all"
+        name = "Rain"
+        temporal = true
+        pattern = '_(?P<time>[0-9-]{{10}})\\.tif$'
+        """
+    )
+    command = [*RASTERSOURCES, "register", "--config", tmp_path / "sources.toml", "--create"]
+    run(command, RASTERSOURCES_DATABASE_URL=database_url)
+    with engine.connect() as connection:
+        (found,) = connection.execute(
+            text("SELECT first_value_timestamp::date::text, last_value_timestamp::date::text, size FROM raster_sources")
+        ).all()  # fmt: skip
+    assert found == ("2024-01-01", "2024-01-02", 2 * raster.stat().st_size)

@@ -1,0 +1,450 @@
+"""Drop folders: a file goes to the source that its name says, and then to where it is kept."""
+
+import os
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from string import ascii_letters
+from typing import Any
+
+import pytest
+
+from pipeline.catalogue import rejected_files
+from pipeline.catalogue.definitions import Orphan
+from pipeline.errors import CatalogueError
+from pipeline.ingest.sync import orphans, prune_all
+from pipeline.storage import file_uri, present_fingerprint, stored_file
+from tests.support.commands import RASTERSOURCES, run
+from tests.support.database import execute, rows
+from tests.support.drop_folder import Site, tree
+from tests.support.factory import RD_TRANSFORM, write_raster
+from tests.support.ingestion import CONFIG, planned, synced
+
+# Which source, which time ------------------------------------------------------------------------------------------
+
+
+def test_a_file_goes_to_the_source_of_its_code_and_then_where_done_ones_are_kept(
+    site: Site,
+) -> None:
+    site.source("rain")
+    site.source("snow")
+    path = site.drop("rain.tif")
+    size = path.stat().st_size
+    report = site.sync()
+    assert (report.registered, report.bytes, report.rejected) == (1, size, [])
+    assert site.files() == [("rain", "done/rain.tif")]
+    assert (tree(site.folder), tree(site.done)) == ([], ["rain.tif"])
+    (stored,) = rows(site.engine, "SELECT fingerprint FROM raster_files")
+    assert stored[0] == present_fingerprint(stored_file(site.done / "rain.tif", ["/"]))
+    assert (site.sync().listed, site.files()) == (0, [("rain", "done/rain.tif")])
+
+
+def test_names_that_the_catalogue_cannot_hold_are_refused_and_stay(site: Site) -> None:
+    site.source("rain")
+    path = site.drop("rain.tif")
+    letters = random.Random(1).choices(ascii_letters, k=2600)
+    folders = ["".join(letters[start : start + 200]) for start in range(0, 2600, 200)]
+    deep = site.folder.joinpath(*folders)
+    deep.mkdir(parents=True)
+    long = deep / "snow.tif"
+    path.rename(long)
+    for _ in range(2):
+        report = site.sync()
+        assert (report.registered, [one.code for one in report.rejected]) == (0, ["unmatched"])
+        assert long.exists()
+    long.rename(site.folder / "rain.tif")
+    done = site.base.joinpath(*folders[:11], "d" * (2480 - 11 * 201 - len(file_uri(site.base))))
+    done.mkdir(parents=True)
+    report = site.sync(done=str(done))
+    assert [one.code for one in report.rejected] == ["unmatched"]
+    assert (site.files(), tree(site.folder)) == ([], ["rain.tif"])
+    assert site.sync().registered == 1
+
+
+@pytest.mark.parametrize("form", [str, lambda uuid: uuid.hex, lambda uuid: str(uuid).upper()])
+@pytest.mark.parametrize("tail", ["", "_20240102T0300Z", "_2024-01-02 03:00"])
+def test_a_file_goes_to_the_source_of_its_uuid(
+    site: Site, form: Callable[[Any], str], tail: str
+) -> None:
+    uuid = site.source("rain")
+    site.drop(f"{form(uuid)}{tail}.tif")
+    assert site.sync().registered == 1
+    (times,) = rows(site.engine, "SELECT times FROM raster_files")
+    assert times == ([datetime(2024, 1, 2, 3, tzinfo=UTC)] if tail else [],)
+
+
+def test_a_uuid_is_that_of_one_source_also_where_it_is_the_code_of_another(site: Site) -> None:
+    uuid = site.source("rain")
+    site.source(str(uuid))
+    site.drop(f"{uuid}.tif")
+    assert site.sync().registered == 1
+    assert site.files() == [("rain", f"done/{uuid}.tif")]
+
+
+def test_codes_may_hold_underscores_and_what_looks_like_a_time(site: Site) -> None:
+    site.source("rain_nl", temporal=True)
+    site.source("rain_20240101")
+    site.drop("rain_nl_20240101T0100.tif")
+    site.drop("rain_20240101.tif")
+    assert site.sync(time_zone="Europe/Amsterdam").registered == 2
+    found = rows(
+        site.engine,
+        "SELECT name, times FROM raster_files JOIN raster_sources AS source ON source.id = source_id ORDER BY name",
+    )
+    assert found == [("rain_20240101", []), ("rain_nl", [datetime(2024, 1, 1, tzinfo=UTC)])]
+
+
+def test_the_tag_dates_a_file_of_a_series_whose_name_says_no_time(site: Site) -> None:
+    site.source("rain", temporal=True)
+    site.source("land")
+    tags = {"TIFFTAG_DATETIME": "2024:06:18 14:14:24"}
+    site.drop("rain.tif", tags=tags)
+    site.drop("land.tif", tags=tags)
+    assert site.sync().registered == 2
+    found = rows(site.engine, "SELECT right(uri, 8), times FROM raster_files ORDER BY uri")
+    assert found == [
+        ("land.tif", []),
+        ("rain.tif", [datetime(2024, 6, 18, 14, 14, 24, tzinfo=UTC)]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "raster", "code"),
+    [
+        ("unknown.tif", {}, "unmatched"),
+        ("twice.tif", {}, "unmatched"),
+        ("others.tif", {}, "not_the_supplier"),
+        ("series.tif", {}, "missing_time"),
+        ("series_20240230.tif", {}, "missing_time"),
+        ("series_20241027T0230.tif", {}, "missing_time"),
+        ("full.tif", {"dtype": "uint8", "nodata": 0}, "dtype_mismatch"),
+        ("full.tif", {"crs": "EPSG:3035"}, "projection_mismatch"),
+        ("own.tif", {"crs": None}, "missing_crs"),
+        ("elsewhere.tif", {}, "unmatched"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_and_kept_apart(
+    site: Site, name: str, raster: dict[str, Any], code: str
+) -> None:
+    for source in ("own", "twice", "twice", "full"):
+        site.source(source, supplier="me")
+    site.source("series", supplier="me", temporal=True)
+    site.source("others", supplier="another")
+    site.source("elsewhere", supplier="me", organisation="Another")
+    fields = {"supplier": "me", "organisation": "Owner", "time_zone": "Europe/Amsterdam"}
+    site.drop("full.tif")
+    site.sync(**fields)
+    site.drop(name, transform=RD_TRANSFORM @ RD_TRANSFORM.translation(50, 0), **raster)
+    report = site.sync(**fields)
+    assert [one.code for one in report.rejected] == [code]
+    assert report.rejected[0].uri == file_uri(site.refused / name)
+    assert site.refusals() == [(code, f"refused/{name}")]
+    assert (tree(site.folder), tree(site.refused)) == ([], [name])
+    assert site.files() == [("full", "done/full.tif")]
+    assert site.sync(**fields).rejected == []
+    assert site.refusals() == [(code, f"refused/{name}")]
+
+
+def test_of_several_sources_of_a_code_that_of_the_supplier_is_meant(site: Site) -> None:
+    mine = site.source("rain", supplier="me")
+    site.source("rain", supplier="another")
+    site.source("rain")
+    site.drop("rain.tif")
+    assert site.sync(supplier="me").registered == 1
+    assert rows(site.engine, "SELECT uuid FROM raster_sources WHERE file_count > 0") == [(mine,)]
+
+
+def test_a_refusal_belongs_to_the_organisation_of_the_source_or_of_the_drop_folder(
+    site: Site,
+) -> None:
+    site.source("elsewhere", organisation="Another")
+    uuid = site.source("rain")
+    site.drop(f"{uuid}.tif", crs=None)
+    site.drop("unknown.tif")
+    query = "SELECT code, name FROM rejected_files LEFT JOIN organisations AS o ON o.id = organisation_id ORDER BY code"
+    for organisations, owner in (
+        (None, None), (["Another", "Owner"], None), (["Owner"], "Owner"), ("Owner", "Owner"),
+    ):  # fmt: skip
+        site.sync(refused="keep", organisation=organisations)
+        assert rows(site.engine, query) == [("missing_crs", "Owner"), ("unmatched", owner)]
+        execute(site.engine, "DELETE FROM rejected_files")
+
+
+# Codes that others take ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("supplier", [None, "me"], ids=["of anyone", "of a supplier"])
+def test_a_code_that_another_organisation_takes_changes_nothing(
+    site: Site, supplier: str | None
+) -> None:
+    site.source("rain", supplier=supplier)
+    site.source("rain", supplier=supplier, organisation="Squatter")
+    site.source("snow", supplier=supplier, organisation="Squatter")
+    site.drop("rain.tif")
+    site.drop("snow.tif")
+    report = site.sync(organisation="Owner", supplier=supplier)
+    assert (report.registered, [one.code for one in report.rejected]) == (1, ["unmatched"])
+    found = rows(
+        site.engine,
+        "SELECT o.name, s.supplier_code FROM raster_sources AS s "
+        "JOIN organisations AS o ON o.id = organisation_id WHERE file_count > 0",
+    )
+    assert found == [("Owner", "rain")]
+
+
+@pytest.mark.parametrize("supplier", [None, "me"], ids=["of anyone", "of a supplier"])
+def test_without_an_organisation_uuids_count_alone(site: Site, supplier: str | None) -> None:
+    uuid = site.source("rain", supplier=supplier)
+    site.source(str(uuid), supplier=supplier, organisation="Squatter")
+    site.source("snow", supplier=supplier, organisation="Squatter")
+    site.drop(f"{uuid}.tif")
+    site.drop("snow.tif")
+    site.drop("rain.tif")
+    report = site.sync(organisation=None, supplier=supplier)
+    assert (report.registered, [one.code for one in report.rejected]) == (1, ["unmatched"] * 2)
+    assert "a supplier_code counts only where the drop folder names its organisation" in (
+        report.rejected[0].message
+    )
+    assert site.files() == [("rain", f"done/{uuid}.tif")]
+
+
+def test_codes_count_in_each_organisation_of_a_list(site: Site) -> None:
+    site.source("rain")
+    site.source("snow", organisation="Another")
+    site.source("hail", organisation="Squatter")
+    for code in ("rain", "snow", "hail"):
+        site.drop(f"{code}.tif")
+    report = site.sync(organisation=["Owner", "Another"])
+    assert (report.registered, [one.uri for one in report.rejected]) == (
+        2,
+        [file_uri(site.refused / "hail.tif")],
+    )
+    assert site.files() == [("rain", "done/rain.tif"), ("snow", "done/snow.tif")]
+
+
+# Files that stay ---------------------------------------------------------------------------------------------------
+
+
+KEEP = {"done": "keep", "refused": "keep"}
+
+
+def spoil(path: Path) -> None:
+    """Other bytes under the same name, size and times: whoever opens the file must refuse it."""
+    status = path.stat()
+    path.write_bytes(b"x" * status.st_size)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_files_that_stay_are_read_once(site: Site) -> None:
+    site.source("rain")
+    good, bad = site.drop("rain.tif"), site.drop("rain_20240101.tif", crs=None)
+    report = site.sync(**KEEP)
+    assert (report.registered, [one.code for one in report.rejected]) == (1, ["missing_crs"])
+    assert site.files() == [("rain", "incoming/rain.tif")]
+    assert site.refusals() == [("missing_crs", "incoming/rain_20240101.tif")]
+    spoil(good)
+    spoil(bad)
+    report = site.sync(**KEEP)
+    assert (report.registered, report.unchanged) == (0, 1)
+    assert [one.code for one in report.rejected] == ["missing_crs"]
+    assert rows(site.engine, "SELECT attempts FROM rejected_files") == [(1,)]
+
+
+def test_a_file_that_stays_and_changes_is_read_again(site: Site) -> None:
+    site.source("rain")
+    path = site.drop("rain.tif")
+    site.sync(**KEEP)
+    write_raster(path, width=11)
+    assert site.sync(**KEEP).registered == 1
+    assert rows(site.engine, "SELECT width FROM raster_files") == [(11,)]
+    write_raster(path, crs=None)
+    assert [one.code for one in site.sync(**KEEP).rejected] == ["missing_crs"]
+    assert (site.files(), site.refusals()) == ([], [("missing_crs", "incoming/rain.tif")])
+    write_raster(path)
+    assert site.sync(**KEEP).registered == 1
+    assert (site.files(), site.refusals()) == ([("rain", "incoming/rain.tif")], [])
+
+
+def test_a_file_that_stays_leaves_the_source_whose_code_another_one_got(site: Site) -> None:
+    site.source("rain")
+    path = site.drop("rain.tif")
+    site.sync(**KEEP)
+    execute(site.engine, "UPDATE raster_sources SET supplier_code = 'old'")
+    site.source("rain")
+    write_raster(path, width=11)
+    assert site.sync(**KEEP).registered == 1
+    assert site.files() == [("rain", "incoming/rain.tif")]
+
+
+def test_what_people_deleted_is_not_brought_back_by_a_file_that_stays(site: Site) -> None:
+    site.source("rain")
+    path = site.drop("rain.tif")
+    site.sync(**KEEP)
+    execute(
+        site.engine,
+        "INSERT INTO tombstones (definition, source_uuid, name, organisation_id, uri, fingerprint) "
+        "SELECT file.definition, uuid, name, organisation_id, uri, fingerprint "
+        "FROM raster_files AS file JOIN raster_sources AS source ON source.id = source_id",
+    )
+    execute(site.engine, "DELETE FROM raster_files")
+    execute(site.engine, "SELECT derive_sources(array_agg(id)) FROM raster_sources")
+    report = site.sync(**KEEP)
+    assert (report.registered, report.withheld, site.files()) == (0, 1, [])
+    write_raster(path, width=11)
+    assert site.sync(**KEEP).registered == 1
+
+
+def test_a_refused_file_that_is_gone_is_forgotten(site: Site) -> None:
+    for fields in (KEEP, {}):
+        site.drop("unknown.tif")
+        site.sync(**fields)
+        assert len(site.refusals()) == 1
+        for path in (*site.folder.iterdir(), *site.refused.iterdir()):
+            path.unlink()
+        site.sync(**fields)
+        assert site.refusals() == []
+
+
+@pytest.mark.parametrize("fields", [KEEP, {}], ids=["where it stays", "among the refused ones"])
+def test_a_file_that_no_source_was_meant_for_is_taken_when_one_comes(
+    site: Site, fields: dict[str, str]
+) -> None:
+    site.drop("rain.tif")
+    assert [one.code for one in site.sync(**fields).rejected] == ["unmatched"]
+    assert len(site.sync(**fields).rejected) == (1 if fields else 0)
+    assert rows(site.engine, "SELECT attempts FROM rejected_files") == [(1,)]
+    site.source("rain")
+    assert site.sync(**fields).registered == 1
+    kept = "incoming/rain.tif" if fields else "done/rain.tif"
+    assert (site.files(), site.refusals()) == ([("rain", kept)], [])
+
+
+def test_a_refused_file_can_be_mended_where_it_lies_or_retried(site: Site) -> None:
+    site.source("rain", temporal=True)
+    site.drop("rain_20240101.tif", crs=None)
+    site.drop("rain.tif", transform=RD_TRANSFORM @ RD_TRANSFORM.translation(50, 0))
+    write_raster(site.refused / "rain_20240103.tif")  # nobody refused this one
+    assert len(site.sync().rejected) == 2
+    assert site.sync().listed == 0
+    write_raster(site.refused / "rain_20240101.tif")
+    assert site.sync().registered == 1
+    execute(site.engine, "UPDATE raster_sources SET temporal = false")
+    assert site.sync().registered == 0
+    assert rejected_files.retry(site.engine) == 1
+    assert site.sync().registered == 1
+    assert site.files() == [("rain", "done/rain.tif"), ("rain", "done/rain_20240101.tif")]
+    assert (site.refusals(), tree(site.refused)) == ([], ["rain_20240103.tif"])
+
+
+# What must not happen ------------------------------------------------------------------------------------------------
+
+
+def test_what_only_a_link_leads_to_stays_where_it_is(site: Site) -> None:
+    site.source("rain")
+    path = write_raster(site.base / "rain.tif")
+    (site.folder / "rain.tif").symlink_to(path)
+    assert [one.code for one in site.sync().rejected] == ["not_allowed"]
+    assert path.exists()
+    assert (tree(site.done), tree(site.refused)) == ([], [])
+
+
+def test_a_sidecar_that_is_a_link_keeps_the_file_where_it_is(site: Site) -> None:
+    site.source("rain")
+    site.drop("rain.tif")
+    secret = site.base / "secret"
+    secret.write_text("secret")
+    (site.folder / "rain.tfw").symlink_to(secret)
+    (refused,) = site.sync().rejected
+    assert refused.code == "not_allowed"
+    assert refused.message == "its sidecar rain.tfw is a link; put the file itself there"
+    assert tree(site.folder) == ["rain.tfw", "rain.tif"]
+    assert (tree(site.done), tree(site.refused)) == ([], [])
+    (site.folder / "rain.tfw").unlink()
+    assert site.sync().registered == 1
+
+
+def test_young_files_wait(site: Site) -> None:
+    site.source("rain")
+    site.drop("rain.tif")
+    report = site.sync(settle_seconds=3600)
+    assert (report.registered, report.settling, tree(site.folder)) == (0, 1, ["rain.tif"])
+    assert site.sync().registered == 1
+
+
+@pytest.mark.parametrize("name", ["incoming", "done", "refused"])
+def test_a_folder_that_is_not_there_is_a_sentence_and_nothing_is_moved(
+    site: Site, name: str
+) -> None:
+    (site.base / name).rmdir()
+    if name != "incoming":
+        site.drop("unknown.tif")
+    with pytest.raises(CatalogueError, match=f'there is no folder .*/{name}, which "drop" names'):
+        site.sync()
+    assert (tree(site.base) == ["incoming/unknown.tif", "sources.toml"]) == (name != "incoming")
+
+
+@pytest.mark.parametrize("field", ["organisation", "supplier"])
+def test_whom_the_catalogue_does_not_know_is_a_sentence(site: Site, field: str) -> None:
+    with pytest.raises(CatalogueError, match='"Nobody", whom "drop" names'):
+        site.sync(**{field: "Nobody"})
+
+
+def test_a_folder_outside_the_roots_is_a_sentence(site: Site) -> None:
+    site.drop("unknown.tif")
+    work = site.work(done="done")
+    with pytest.raises(CatalogueError, match=r"done: it lies outside the folders that may be read"):
+        synced(site.engine, site.pool.read, work, roots=[site.folder])
+
+
+def test_a_plan_says_what_would_become_of_files_and_changes_nothing(site: Site) -> None:
+    site.source("rain")
+    good, unknown = site.drop("rain.tif"), site.drop("unknown.tif")
+    work = site.work(done="done", refused="refused")
+    plan = planned(site.engine, work)
+    assert (plan.files["add"], plan.files["refused"]) == ([file_uri(good)], [file_uri(unknown)])
+    assert plan.reasons[file_uri(unknown)].code == "unmatched"
+    assert tree(site.folder) == ["rain.tif", "unknown.tif"]
+    assert (site.files(), site.refusals()) == ([], [])
+    site.sync()
+    assert planned(site.engine, work).changes == 0
+
+
+def test_a_drop_folder_is_planned_and_synced_by_its_name(site: Site, database_url: str) -> None:
+    site.source("rain")
+    site.drop("rain.tif")
+    site.drop("unknown.tif")
+    site.work(done="done", refused="refused")
+
+    def command(*arguments: str, status: int) -> str:
+        done = run(
+            [*RASTERSOURCES, *arguments],
+            cwd=site.base,
+            status=status,
+            RASTERSOURCES_DATABASE_URL=database_url,
+        )
+        return done.stdout + done.stderr
+
+    assert "rain.tif" in command("plan", "drop", status=2)
+    said = command("sync", "drop", status=3)
+    assert f"refused {file_uri(site.refused / 'unknown.tif')}: no raster source" in said
+    assert "1 registered, 0 unchanged, 1 refused" in said
+    assert "0 registered, 0 unchanged, 0 refused" in command("sync", status=0)
+    assert 'there is no definition "x"; there are: drop' in command("sync", "x", status=1)
+    states = rows(
+        site.engine, "SELECT definition, state, registered, reasons FROM sync_runs ORDER BY id"
+    )
+    assert states == [("drop", "rejections", 1, {"unmatched": 1}), ("drop", "completed", 0, {})]
+    command("sync", "--prune", status=0)
+    assert site.files() == [("rain", "done/rain.tif")]
+
+
+def test_of_a_drop_folder_that_left_the_file_refusals_go_and_files_stay(site: Site) -> None:
+    site.source("rain")
+    site.drop("rain.tif")
+    site.drop("unknown.tif")
+    site.sync()
+    assert orphans(site.engine, CONFIG, []) == [Orphan("drop", 0)]
+    prune_all(site.engine, CONFIG, [])
+    assert orphans(site.engine, CONFIG, []) == []
+    assert (site.refusals(), site.files()) == ([], [("rain", "done/rain.tif")])

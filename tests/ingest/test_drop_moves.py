@@ -1,0 +1,194 @@
+"""Dropped files on their way to where they are kept: none lost, none doubled, none overwritten."""
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from sqlalchemy import Engine
+
+from pipeline.catalogue import drop_files
+from pipeline.catalogue.drop_moves import Move
+from pipeline.raster import ReadingPool
+from pipeline.storage import EVERYWHERE, file_uri, list_files, named_place, stored_file
+from tests.support.database import rows
+from tests.support.drop_folder import Site, new_site, tree
+from tests.support.factory import read_path, write_raster
+from tests.support.s3 import Bucket
+
+
+def test_files_of_one_name_are_all_kept(site: Site) -> None:
+    site.source("rain")
+    widths = (10, 11, 12)
+    for width in widths:
+        site.drop("rain.tif", width=width)
+        assert site.sync().registered == 1
+    kept = list(site.done.rglob("rain.tif"))
+    assert {read_path(path).width for path in kept} == set(widths)
+    assert rows(site.engine, "SELECT width FROM raster_files") == [(12,)]
+    assert rows(site.engine, "SELECT * FROM tombstones") == []
+
+
+def test_a_file_that_nobody_knows_is_not_overwritten(site: Site) -> None:
+    site.source("rain")
+    for folder in (site.done, site.refused):
+        (folder / "rain.tif").write_bytes(b"not ours")
+    site.drop("rain.tif")
+    site.sync()
+    site.drop("rain.tif", crs=None)
+    site.sync()
+    for folder in (site.done, site.refused):
+        assert (folder / "rain.tif").read_bytes() == b"not ours"
+        assert len(tree(folder)) == 2
+
+
+def test_the_same_file_once_more_is_kept_once(site: Site) -> None:
+    site.source("rain")
+    path = site.drop("rain.tif")
+    content, times = path.read_bytes(), path.stat().st_mtime_ns
+    site.sync()
+    path.write_bytes(content)
+    os.utime(path, ns=(times, times))
+    site.sync()
+    assert (tree(site.folder), tree(site.done)) == ([], ["rain.tif"])
+    assert site.files() == [("rain", "done/rain.tif")]
+
+
+def test_a_file_of_the_same_size_and_time_but_another_content_is_kept_too(site: Site) -> None:
+    site.source("rain")
+    path = site.drop("rain.tif")
+    content, times = path.read_bytes(), path.stat().st_mtime_ns
+    site.sync()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(times, times))
+    site.sync()
+    assert tree(site.folder) == []
+    assert {(site.done / name).read_bytes()[-1] for name in tree(site.done)} == {
+        content[-1],
+        content[-1] ^ 1,
+    }
+    ((_, uri),) = site.files()
+    assert (site.base / uri).read_bytes()[-1] == content[-1] ^ 1
+
+
+def test_sidecars_go_with_their_file(site: Site) -> None:
+    site.source("rain")
+    for name in ("rain", "unknown"):
+        site.drop(f"{name}.tif")
+        (site.folder / f"{name}.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")
+    site.sync()
+    assert tree(site.folder) == []
+    assert tree(site.done) == ["rain.tif", "rain.tif.aux.xml"]
+    assert tree(site.refused) == ["unknown.tif", "unknown.tif.aux.xml"]
+    (stored,) = rows(site.engine, "SELECT fingerprint FROM raster_files")
+    assert stored[0] == stored_file(site.done / "rain.tif", ["/"]).fingerprint
+
+
+def test_files_are_moved_to_another_file_system(site: Site) -> None:
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == site.base.stat().st_dev:
+        pytest.skip("there is no other file system here")
+    site.source("rain")
+    path = site.drop("rain.tif")
+    content, times = path.read_bytes(), path.stat().st_mtime_ns
+    with TemporaryDirectory(dir=memory) as folder:
+        site.sync(done=folder)
+        kept = Path(folder, "rain.tif")
+        assert (kept.read_bytes(), kept.stat().st_mtime_ns) == (content, times)
+        assert (tree(site.folder), tree(Path(folder))) == ([], ["rain.tif"])
+        assert rows(site.engine, "SELECT uri FROM raster_files") == [(file_uri(kept),)]
+
+
+def begun(site: Site, code: str) -> Path:
+    """A file that was recorded as done and not moved, as a run leaves it that is killed in between."""
+    work, path = site.work(done="done", refused="refused"), site.drop(f"{code}.tif")
+    file = stored_file(path, ["/"])
+    move = Move(file.uri, file_uri(site.done / path.name), file.fingerprint, file.sidecars)
+    scope = drop_files.find_scope(site.engine, work.drop)
+    (source,) = drop_files.match(site.engine, scope, [code])[code]
+    folder = file_uri(site.folder) + "/"
+    drop_files.record(site.engine, work.drop, folder, move, source.id, read_path(path))
+    assert site.files() == [(code, f"done/{code}.tif")]
+    return path
+
+
+def test_a_move_that_was_begun_is_finished_before_anything_else(site: Site) -> None:
+    site.source("rain")
+    begun(site, "rain")
+    assert site.sync().listed == 0
+    assert (tree(site.folder), tree(site.done)) == ([], ["rain.tif"])
+    assert site.files() == [("rain", "done/rain.tif")]
+
+
+def test_a_move_that_was_finished_but_for_its_row_is_ended(site: Site) -> None:
+    site.source("rain")
+    path = begun(site, "rain")
+    path.rename(site.done / "rain.tif")
+    site.drop("rain_20240101.tif")
+    assert site.sync().registered == 1
+    assert tree(site.done) == ["rain.tif", "rain_20240101.tif"]
+
+
+def test_a_file_that_became_another_before_it_was_moved_is_a_new_one(site: Site) -> None:
+    site.source("rain")
+    path = begun(site, "rain")
+    write_raster(path, width=12)
+    assert site.sync().registered == 1
+    assert site.files() == [("rain", "done/rain.tif")]
+    assert rows(site.engine, "SELECT width FROM raster_files") == [(12,)]
+
+
+def test_a_file_that_went_away_before_it_was_moved_is_no_part_of_its_source(site: Site) -> None:
+    site.source("rain")
+    begun(site, "rain").unlink()
+    site.sync()
+    assert (site.files(), tree(site.done)) == ([], [])
+
+
+def test_a_name_that_was_taken_in_the_meantime_is_not_overwritten(site: Site) -> None:
+    site.source("rain")
+    begun(site, "rain")
+    (site.done / "rain.tif").write_bytes(b"not ours")
+    site.sync()
+    assert (site.done / "rain.tif").read_bytes() == b"not ours"
+    ((_, uri),) = site.files()
+    assert tree(site.done) == sorted(["rain.tif", uri.removeprefix("done/")])
+    assert tree(site.folder) == []
+
+
+def test_objects_are_taken_and_moved_as_files_are(
+    engine: Engine, tmp_path: Path, bucket: Bucket
+) -> None:
+    with ReadingPool(1) as pool:  # its processes take the bucket from their environment
+        take_objects(new_site(engine, pool, tmp_path), bucket)
+
+
+def take_objects(site: Site, bucket: Bucket) -> None:
+    site.source("rain", temporal=True)
+    raster = write_raster(site.base / "any.tif").read_bytes()
+    fields = {"folder": f"s3://{bucket.name}/in/", "done": f"s3://{bucket.name}/done",
+              "refused": f"s3://{bucket.name}/refused"}  # fmt: skip
+    assert site.sync(**fields).listed == 0
+    for key in (
+        "in/rain_20240101.tif",
+        "in/rain_20240102.tif",
+        "in/unknown.tif",
+    ):
+        bucket.put(key, raster)
+    bucket.put("done/rain_20240102.tif", b"not ours")
+    bucket.put("in/rain_20240101.tif.aux.xml", b"<PAMDataset></PAMDataset>")
+    report = site.sync(**fields)
+    assert (report.registered, [one.code for one in report.rejected]) == (2, ["unmatched"])
+    uris = [uri for (uri,) in rows(site.engine, "SELECT uri FROM raster_files ORDER BY times")]
+    assert uris[0] == f"s3://{bucket.name}/done/rain_20240101.tif"
+    assert sorted(bucket.keys()) == sorted([
+        "done/rain_20240101.tif", "done/rain_20240101.tif.aux.xml", "done/rain_20240102.tif",
+        uris[1].removeprefix(f"s3://{bucket.name}/"), "refused/unknown.tif",
+    ])  # fmt: skip
+    listed = {one.uri: one for one in list_files([named_place(uri) for uri in uris], EVERYWHERE)}
+    stored = rows(site.engine, "SELECT uri, fingerprint FROM raster_files")
+    assert {uri: one.fingerprint for uri, one in listed.items()} == dict(stored)
+    assert site.sync(**fields).listed == 0
+    site.source("unknown")
+    assert site.sync(**fields).registered == 1
+    assert site.refusals() == []

@@ -1,0 +1,52 @@
+"""What people see of a run: a bar in a terminal, lines elsewhere."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.catalogue.run_report import Report
+from pipeline.ingest import progress
+from tests.support.commands import RASTERSOURCES, run_in_terminal
+from tests.support.factory import write_raster
+
+CONFIG = """
+[[source]]
+id = "watched"
+files = "*.tif"
+organisation = "Watched"
+"""
+
+
+def test_a_terminal_shows_a_bar_that_ends_full(tmp_path: Path, database_url: str) -> None:
+    shown = shown_of(["sync", "--create"], tmp_path, database_url)
+    assert "Registering" in shown
+    assert "7/7" in shown
+
+
+def test_a_plan_registers_nothing_and_says_how_many_files_it_listed(
+    tmp_path: Path, database_url: str
+) -> None:
+    shown = shown_of(["plan"], tmp_path, database_url)
+    assert "7 files listed" in shown
+    assert "Registering" not in shown
+
+
+def shown_of(words: list[str], folder: Path, database_url: str) -> str:
+    """What a terminal shows of a command that finds seven files."""
+    for number in range(7):
+        write_raster(folder / f"{number}.tif")
+    (folder / "sources.toml").write_text(CONFIG)
+    return run_in_terminal(
+        [*RASTERSOURCES, *words], cwd=folder, RASTERSOURCES_DATABASE_URL=database_url
+    )
+
+
+def test_elsewhere_there_is_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with progress.watching() as watcher:
+        watcher.found(1000)  # too soon for a line
+        monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
+        watcher.found(500)
+        watcher.tell(Report(unchanged=1200, registered=30))
+    assert capsys.readouterr().err == "1500 files listed\n1230 files done\n"

@@ -1,0 +1,202 @@
+"""Trouble around a sync: no database, no room on the disk, storage that fails. The next run completes the work."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, text
+
+from pipeline.database.private_cluster.cluster import Cluster
+from tests.support.commands import RASTERSOURCES, environment, run
+from tests.support.factory import write_raster
+from tests.support.proxy import Proxy, every
+from tests.support.s3 import Bucket
+
+FILES, BATCH = 400, 20
+CONFIG = """
+[[source]]
+id = "some"
+files = "files"
+organisation = "Owner"
+"""
+SYNC = [*RASTERSOURCES, "sync", "--create"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A definition of many small files."""
+    (tmp_path / "sources.toml").write_text(CONFIG)
+    (tmp_path / "files").mkdir()
+    content = write_raster(tmp_path / "one.tif").read_bytes()
+    for number in range(FILES):
+        (tmp_path / "files" / f"{number:03d}.tif").write_bytes(content)
+    return tmp_path
+
+
+def start(folder: Path, home: Path) -> subprocess.Popen[str]:
+    changes = environment(RASTERSOURCES_HOME=home, RASTERSOURCES_BATCH_SIZE=str(BATCH))
+    return subprocess.Popen(
+        SYNC, cwd=folder, env=changes, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def count(url: str, query: str) -> int:
+    with psycopg.connect(url) as connection:
+        (found,) = connection.execute(query).fetchone() or (0,)
+        return int(found)
+
+
+def execute(url: str, statements: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute(statements)
+
+
+REGISTERED = "SELECT count(*) FROM raster_files WHERE state = 'present'"
+
+
+STAND_STILL = """
+    CREATE FUNCTION stand_still() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF (SELECT count(*) FROM raster_files) > 50 THEN PERFORM pg_sleep(86400); END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER stand_still AFTER INSERT ON raster_files EXECUTE FUNCTION stand_still();
+"""
+STANDS_STILL = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+
+
+def wait_until_it_stands_still(cluster: Cluster, process: subprocess.Popen[str]) -> None:
+    """Return in the middle of its third batch."""
+    while process.poll() is None:
+        if count(cluster.url(), STANDS_STILL):
+            return
+        time.sleep(0.02)
+    raise AssertionError("it ended before")
+
+
+def assert_completed_by_the_next_run(folder: Path, cluster: Cluster) -> None:
+    home = cluster.home
+    assert count(cluster.url(), REGISTERED) < FILES
+    done = run(SYNC, cwd=folder, RASTERSOURCES_HOME=home)
+    assert done.stdout.count(" registered")
+    assert count(cluster.url(), REGISTERED) == FILES
+    assert count(cluster.url(), "SELECT count(*) FROM raster_files WHERE state = 'missing'") == 0
+    states = "SELECT count(*) FROM sync_runs WHERE state = 'running'"
+    assert count(cluster.url(), states) == 0
+
+
+def test_a_database_that_goes_away_ends_the_run_with_a_sentence(
+    folder: Path, tmp_path_factory: Any
+) -> None:
+    cluster = Cluster(tmp_path_factory.mktemp("home"))
+    cluster.start()
+    try:
+        run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_HOME=cluster.home)
+        execute(cluster.url(), STAND_STILL)
+        process = start(folder, cluster.home)
+        wait_until_it_stands_still(cluster, process)
+        kill_postmaster(cluster)
+        _, errors = process.communicate()
+        assert process.returncode == 1
+        assert errors.splitlines()[-1].startswith(
+            "rastersources: the database does not answer; try again"
+        )
+        assert "Traceback" not in errors
+        cluster.start()
+        execute(cluster.url(), "DROP FUNCTION stand_still CASCADE")
+        assert count(cluster.url(), REGISTERED) == 2 * BATCH
+        assert_completed_by_the_next_run(folder, cluster)
+    finally:
+        cluster.stop()
+
+
+def kill_postmaster(cluster: Cluster) -> None:
+    """End PostgreSQL at once, as a machine that fails does."""
+    pid = int((cluster.data / "postmaster.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGQUIT)
+    while (cluster.data / "postmaster.pid").exists():
+        time.sleep(0.02)
+
+
+@contextmanager
+def small_disk(folder: Path, mebibytes: int) -> Iterator[Path]:
+    """A folder on a disk of its own; skips where this user may not mount one."""
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}M,mode=755", "none", str(folder)],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    if mounted.returncode:
+        pytest.skip("this user may not mount a disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_that_is_full_ends_the_run_with_a_sentence(
+    folder: Path, tmp_path_factory: Any
+) -> None:
+    with small_disk(tmp_path_factory.mktemp("disk"), 400) as home:
+        cluster = Cluster(home)
+        cluster.start()
+        try:
+            run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_HOME=home)
+            filler = home / "filler"
+            fill(filler, leave=200_000)
+            process = start(folder, home)
+            _, errors = process.communicate()
+            assert process.returncode == 1, errors
+            assert errors.splitlines()[-1].startswith(
+                "rastersources: the database does not answer; try again"
+            )
+            assert "Traceback" not in errors
+            filler.unlink()
+            cluster.start()
+            assert_completed_by_the_next_run(folder, cluster)
+        finally:
+            cluster.stop()
+
+
+def fill(filler: Path, leave: int) -> None:
+    """Leave only so many bytes of the disk free."""
+    free = os.statvfs(filler.parent)
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize - leave)
+
+
+def states(engine: Engine) -> list[tuple[Any, ...]]:
+    query = "SELECT right(uri, 5), state FROM raster_files ORDER BY uri"
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(query))]
+
+
+def test_a_listing_of_a_bucket_that_fails_half_way_takes_nothing_for_missing(
+    bucket: Bucket, counted: Proxy, engine: Engine, database_url: str, tmp_path: Path
+) -> None:
+    content = write_raster(tmp_path / "one.tif").read_bytes()
+    bucket.put_many(["in/a.tif", "in/z.tif"], content)
+    bucket.put_many(
+        f"in/m{number:04d}.txt" for number in range(1100)
+    )  # so that z is on the second page
+    (tmp_path / "sources.toml").write_text(CONFIG.replace('"files"', f'"s3://{bucket.name}/in"'))
+
+    def sync(status: int = 0) -> subprocess.CompletedProcess[str]:
+        return run(SYNC, status=status, cwd=tmp_path, RASTERSOURCES_DATABASE_URL=database_url)
+
+    assert "2 registered" in sync().stdout
+    bucket.delete("in/a.tif")
+    counted.fault = lambda _, path: 0 if "continuation-token" in path else None
+    assert "rastersources: " in sync(status=1).stderr
+    assert states(engine) == [("a.tif", "present"), ("z.tif", "present")]
+    counted.fault = every(5, 503)
+    (tmp_path / "sources.toml").write_text(
+        (tmp_path / "sources.toml").read_text() + "max_missing_percent = 50\n"
+    )
+    assert "0 registered, 1 unchanged, 0 refused, 1 missing" in sync().stdout
+    assert states(engine) == [("a.tif", "missing"), ("z.tif", "present")]

@@ -1,0 +1,156 @@
+"""Uploads to `rastersources serve` in a process of its own: quick, small in memory, and safe from being killed."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from pipeline.catalogue.upload_files import sweep
+from pipeline.storage.uploads import FolderDeposit
+from tests.api.conftest import until
+from tests.support.database import execute
+from tests.support.factory import write_raster
+from tests.support.serving import (
+    HEAD,
+    KILLS,
+    LARGE,
+    Serving,
+    assert_nothing_lost_or_doubled,
+    assert_taken_in_little_memory,
+    rows,
+    serving_for,
+)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def serving(database_url: str, engine: Engine, home: Path) -> Iterator[Serving]:
+    with serving_for(engine, database_url, home) as serving:
+        yield serving
+
+
+@pytest.fixture
+def tif(tmp_path: Path) -> Path:
+    return write_raster(tmp_path / "a.tif")
+
+
+@pytest.mark.soak  # measures seconds, which fails on a machine that has too much to do
+def test_95_percent_of_uploads_are_processed_within_five_seconds(
+    serving: Serving, tif: Path
+) -> None:
+    url, seconds = serving.source(), []
+    for step in range(40):
+        began = time.monotonic()
+        assert serving.wait_for(serving.send(url, tif, step)) == "SUCCESS"
+        seconds.append(time.monotonic() - began)
+    assert sorted(seconds)[int(0.95 * len(seconds)) - 1] < 5
+
+
+@LARGE
+def test_a_large_file_is_taken_in_in_little_memory(serving: Serving, mebibytes: int) -> None:
+    assert_taken_in_little_memory(serving, mebibytes)
+
+
+@KILLS
+def test_a_killed_server_loses_nothing_and_doubles_nothing(
+    serving: Serving, engine: Engine, home: Path, tif: Path, kills: int
+) -> None:
+    assert_nothing_lost_or_doubled(serving, engine, tif, kills)
+    deposit = FolderDeposit(home.resolve() / "uploads")
+    sweep(engine, deposit)
+    files = set(rows(engine, "SELECT uri FROM raster_files"))
+    assert set(deposit.uris()) == files
+    execute(engine, "UPDATE upload_files SET changed = now() - interval '1 hour'")
+    sweep(engine, deposit)
+    assert set(rows(engine, "SELECT uri FROM upload_files")) == files
+
+
+def test_a_server_that_is_killed_takes_the_processes_that_read_with_it(
+    serving: Serving, tif: Path
+) -> None:
+    url = serving.source()
+    serving.wait_for(serving.send(url, tif, 0))
+    readers = children(serving.process.pid)
+    assert readers
+    serving.kill()
+    patience = time.monotonic() + 5
+    while any(Path(f"/proc/{pid}/stat").exists() for pid in readers):
+        assert time.monotonic() < patience
+        time.sleep(0.05)
+    serving.start()
+
+
+def test_a_server_that_is_killed_while_it_receives_leaves_no_file_and_no_reservation(
+    serving: Serving, engine: Engine, home: Path
+) -> None:
+    url, half = serving.source(), 2**20
+    deposit = FolderDeposit(home.resolve() / "uploads")
+    serving.settle(engine)
+    used = rows(engine, "SELECT coalesce(sum(size), 0) FROM raster_sources")[0]
+    quota(engine, int(used) + 3 * half)
+    before = set(deposit.uris())
+    with begun(serving, url, 2 * half) as connection:
+        connection.sendall(bytes(half + half // 2))
+        until(lambda: written(deposit, before) > half // 2)
+        assert send_zeros(serving, url, 2 * half) == 413
+        serving.kill()
+    serving.start()
+    assert send_zeros(serving, url, 2 * half) == 200
+    serving.settle(engine)
+    until(lambda: set(deposit.uris()) == set(rows(engine, "SELECT uri FROM raster_files")))
+    quota(engine, None)
+
+
+def quota(engine: Engine, size: int | None) -> None:
+    execute(engine, "UPDATE organisations SET raster_storage_capacity = :size", size=size)
+
+
+def written(deposit: FolderDeposit, before: set[str]) -> int:
+    """Bytes of the files that were not there before."""
+    paths = [deposit.path(uri) for uri in set(deposit.uris()) - before]
+    return sum(path.stat().st_size for path in paths if path is not None and path.exists())
+
+
+def send_zeros(serving: Serving, url: str, size: int) -> int:
+    """Upload a file of zeros; the status of the answer."""
+    body = HEAD + bytes(size) + b"\r\n--b--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    return serving.client.post(f"{url}data/", content=body, headers=headers).status_code
+
+
+@contextmanager
+def begun(serving: Serving, url: str, size: int) -> Iterator[socket.socket]:
+    """A connection on which an upload has begun, whose form has so many bytes behind its head."""
+    with socket.create_connection(("127.0.0.1", serving.port)) as connection:
+        head = (
+            f"POST {url[url.index('/api') :]}data/ HTTP/1.1\r\nHost: x\r\nusername: __key__\r\n"
+            f"password: {serving.key}\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+            f"Content-Length: {len(HEAD) + size}\r\n\r\n"
+        )
+        connection.sendall(head.encode() + HEAD)
+        yield connection
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def test_a_server_that_is_stopped_says_so_to_who_is_sending(serving: Serving) -> None:
+    url = serving.source()
+    with begun(serving, url, 50_000) as connection:
+        time.sleep(0.5)
+        serving.process.terminate()
+        assert connection.recv(2**16).startswith(b"HTTP/1.1 503 ")
+    assert serving.process.wait(15) == 0
+    assert "Traceback" not in (serving.home / "errors").read_text()
+    serving.start()

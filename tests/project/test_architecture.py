@@ -1,0 +1,69 @@
+"""The rules of docs/design.md about who may import whom."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import REPOSITORY
+
+LAYERS = ["errors", "storage", "raster", "definitions", "database", "catalogue"]
+"""An import points only backwards along this line; ingest and api stand side by side on its end."""
+ROOMS = {
+    **{room: {*LAYERS[: place + 1]} for place, room in enumerate(LAYERS)},
+    "database": {"errors", "database"},
+    "ingest": {*LAYERS, "ingest"},
+    "api": {*LAYERS, "api"},
+}
+"""What each room may import; cli and flows, the entry points, may import all."""
+ENTRY_POINTS = {"cli", "settings"}
+MODULES = sorted((REPOSITORY / "pipeline").rglob("*.py")) + sorted(
+    (REPOSITORY / "flows").rglob("*.py")
+)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The dotted names of what a module imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield node.module or ""
+
+
+def part(path: Path) -> str:
+    """The part of the library that a module belongs to."""
+    return path.relative_to(REPOSITORY / "pipeline").with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_imports_point_backwards(path: Path) -> None:
+    if not path.is_relative_to(REPOSITORY / "pipeline") or part(path) not in ROOMS:
+        return
+    for name in imports(path):
+        if name.startswith("pipeline."):
+            assert name.split(".")[1] in ROOMS[part(path)], name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_frameworks_stay_where_they_belong(path: Path) -> None:
+    packages = {name.split(".")[0] for name in imports(path)}
+    in_flows = path.is_relative_to(REPOSITORY / "flows")
+    in_api = path.is_relative_to(REPOSITORY / "pipeline/api")
+    in_raster = path.is_relative_to(REPOSITORY / "pipeline/raster")
+    assert in_flows or "prefect" not in packages
+    assert in_api or not packages & {"fastapi", "starlette"}
+    assert in_raster or "rasterio" not in packages
+    assert path.name == "dask.py" or not packages & {"dask", "distributed"}
+    if not in_flows and part(path) not in ENTRY_POINTS:
+        assert "pipeline.settings" not in imports(path)
+    if in_raster:
+        assert not packages & {"sqlalchemy", "psycopg", "pydantic"}
+
+
+def test_no_module_is_called_utils() -> None:
+    assert [
+        path.name for path in MODULES if path.stem in ("utils", "helpers", "misc", "common")
+    ] == []

@@ -1,0 +1,55 @@
+"""Grids fitted to ground control points."""
+
+import pytest
+from affine import Affine
+
+from pipeline.errors import NoGrid
+from pipeline.raster.grid import ControlPoint
+from pipeline.raster.placement.control_points import fit
+
+GRID = Affine(2.0, 0.5, 4_302_000.0, -0.25, -3.0, 2_811_000.0)
+
+
+def points_on(transform: Affine, places: list[tuple[float, float]]) -> tuple[ControlPoint, ...]:
+    return tuple(ControlPoint(*place, *(transform @ place)) for place in places)
+
+
+def test_points_on_a_grid_give_that_grid_without_residual() -> None:
+    found = fit(points_on(GRID, [(0, 0), (500, 3), (7, 190), (507, 188), (200, 80)]))
+    assert found.transform.almost_equals(GRID, precision=1e-6)
+    assert found.residual < 1e-6
+
+
+def test_the_residual_is_in_pixels() -> None:
+    # Four corners of a square, one of them 0.04 pixels off along a row: by symmetry each misses
+    # the plane through them by a quarter of that.
+    places = [(0.0, 0.0), (100.0, 0.0), (0.0, 100.0), (100.0, 100.0)]
+    points = list(points_on(Affine.scale(10.0, -10.0), places))
+    points[3] = ControlPoint(100.0, 100.0, 1000.4, -1000.0)
+    assert fit(tuple(points)).residual == pytest.approx(0.01, rel=1e-3)
+
+
+def test_points_on_both_sides_of_the_antimeridian_are_brought_together() -> None:
+    places = [(0.0, 0.0), (10.0, 0.0), (0.0, 10.0), (10.0, 10.0)]
+    transform = Affine(0.2, 0, 179.0, 0, -0.2, 10.0)
+    points = tuple(
+        ControlPoint(p.column, p.row, p.x - 360 if p.x > 180 else p.x, p.y)
+        for p in points_on(transform, places)
+    )
+    assert fit(points, turn=360.0).transform.almost_equals(transform, precision=1e-9)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        points_on(GRID, [(0, 0), (10, 10)]),
+        points_on(GRID, [(0, 0), (10, 10), (20, 20), (30, 30)]),
+        tuple(ControlPoint(c, r, 5.0, 6.0) for c, r in [(0, 0), (9, 0), (0, 9)]),
+        tuple(ControlPoint(c, r, float("nan"), 6.0) for c, r in [(0, 0), (9, 0), (0, 9)]),
+        tuple(ControlPoint(c, r, 1.5e308, 6.0 * c) for c, r in [(0, 0), (9, 0), (0, 9)]),
+    ],
+    ids=["two", "on one line", "all at one place", "not finite", "beyond measure"],
+)
+def test_points_that_span_no_plane_place_nothing(points: tuple[ControlPoint, ...]) -> None:
+    with pytest.raises(NoGrid, match="control points"):
+        fit(points)

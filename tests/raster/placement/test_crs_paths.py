@@ -1,0 +1,194 @@
+"""A CRS may name files, which PROJ and GDAL would open as soon as they see it; none with a path is opened."""
+
+from xml.sax.saxutils import escape, quoteattr
+
+import pytest
+
+from pipeline.errors import Rejection, UnsupportedCRS
+from pipeline.raster import RasterFile, ReadOptions, read_all
+from pipeline.raster.models import Assigned
+from pipeline.raster.placement.crs import horizontal
+from tests.raster.test_only_geotiff import Trap, trap
+from tests.support.factory import ascii_tag
+
+__all__ = ["trap"]
+
+BESSEL = '"Bessel 1841",6377397.155,299.1528128'
+GEOGCS = f'GEOGCS["g",DATUM["d",SPHEROID[{BESSEL}]@],PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]#]'
+MERCATOR = (
+    'PROJECTION["Mercator_1SP"],PARAMETER["central_meridian",0],PARAMETER["scale_factor",1],'
+    'PARAMETER["false_easting",0],PARAMETER["false_northing",0],UNIT["metre",1]'
+)
+BASE = f'BASEGEOGCRS["g",DATUM["d",ELLIPSOID[{BESSEL}]]]'
+AXES = (
+    'CS[ellipsoidal,2],AXIS["longitude",east],AXIS["latitude",north],ANGLEUNIT["degree",0.01745329]'
+)
+GRID_TEXT = (
+    'METHOD["NTv2",ID["EPSG",9615]],PARAMETERFILE["Latitude and longitude difference file","{}"]'
+)
+
+
+def geographic(datum: str = "", more: str = "") -> str:
+    return GEOGCS.replace("@", datum).replace("#", more)
+
+
+def projected(base: str, more: str = "") -> str:
+    return f'PROJCS["p",{base},{MERCATOR}{more}]'
+
+
+def derived(method: str) -> str:
+    return f'GEOGCRS["x",{BASE},DERIVINGCONVERSION["c",{method}],{AXES}]'
+
+
+def bound(source: str) -> str:
+    target = f'GEOGCRS["WGS 84",DATUM["World Geodetic System 1984",ELLIPSOID["WGS 84",6378137,298.257]],{AXES}]'
+    return (
+        f'BOUNDCRS[SOURCECRS[{source}],TARGETCRS[{target}],ABRIDGEDTRANSFORMATION["t",{GRID_TEXT}]]'
+    )
+
+
+PLAIN = f'GEOGCRS["g",DATUM["d",ELLIPSOID[{BESSEL}]],{AXES}]'
+WKT = {
+    "the grid of a datum": geographic(',EXTENSION["PROJ4_GRIDS","{}"]'),
+    "the grid of a projected CRS": projected(geographic(',EXTENSION["PROJ4_GRIDS","@null,@{}"]')),
+    "words in small letters": projected(geographic(',extension["proj4_grids","{}"]')),
+    "round brackets": projected(geographic(',EXTENSION("PROJ4_GRIDS","{}")')),
+    "a PROJ string": geographic("", ',EXTENSION["PROJ4","+proj=longlat +ellps=bessel +nadgrids={}"]'),
+    "spaces in it": projected(
+        geographic(), ',EXTENSION["PROJ4","+proj=merc +ellps=bessel +nadgrids = {}"]'
+    ),
+    "a remark": PLAIN[:-1] + ',REMARK["PROJ CRS string: +proj=longlat +ellps=bessel +nadgrids={}"]]',
+    "a file of definitions": projected(geographic(), ',EXTENSION["PROJ4","+init={}:4326"]'),
+    "a pipeline": projected(
+        geographic(), ',EXTENSION["PROJ4","+proj=pipeline +step +proj=hgridshift +grids={}"]'
+    ),
+    "a bound CRS": bound(PLAIN),
+    "a bound bound CRS": bound(bound(PLAIN)),
+    "a derived CRS": derived(GRID_TEXT),
+    "a method of PROJ": derived('METHOD["PROJ ob_tran o_proj=longlat nadgrids={}"]'),
+    "a triangulation": derived('METHOD["PROJ tinshift file={}"]'),
+    "a method's definitions": derived('METHOD["PROJ merc init={}:4326"]'),
+    "a long method": derived(
+        'METHOD["PROJ-based operation method: +proj=pipeline +step +proj=hgridshift +grids={}"]'
+    ),
+    "a geoid": f'COMPD_CS["c",{geographic()},VERT_CS["v",VERT_DATUM["v",2005,EXTENSION["PROJ4_GRIDS","{{}}"]],'
+    'UNIT["metre",1]]]',
+}  # fmt: skip
+PROJ = {
+    "nadgrids": "+proj=longlat +ellps=bessel +nadgrids={} +type=crs",
+    "optional": "+proj=utm +zone=31 +ellps=bessel +nadgrids=@{} +type=crs",
+    "geoidgrids": "+proj=utm +zone=31 +ellps=bessel +geoidgrids={} +vunits=m +type=crs",
+    "init": "+init={}:4326",
+    "bare init": "init={}:4326",
+    "file": "+proj=tinshift +file={} +type=crs",
+    "oblique": "+proj=ob_tran +o_proj=tinshift +file={} +o_lat_p=40 +ellps=bessel +type=crs",
+    "pipeline": "+proj=pipeline +step +proj=hgridshift +grids={} +type=crs",
+    "json": '{{"type":"GeographicCRS","name":"x","remarks":"PROJ CRS string: +proj=longlat +nadgrids={}"}}',
+}
+TARGETS = ("{path}", "../canaries/canary.tif", "{fifo}", "{url}/x.gsb", "/not/there.gsb")
+
+
+def write_keys(trap: Trap, name: str, wkt: str) -> None:
+    """A GeoTIFF whose citation is a definition of ESRI's, as GDAL writes those that have no keys."""
+    text = f"ESRI PE String = {trap.text(wkt)}|"
+    citation = (3073, 34737, len(text), 0)
+    keys = (1, 1, 0, 3, 1024, 0, 1, 32767, 3072, 0, 1, 32767, *citation)
+    trap.raster(name, ascii_tag(34737, text), keys=keys)
+
+
+def refusals(trap: Trap) -> list[Rejection]:
+    trap.arm()
+    found = list(read_all(trap.files(), ReadOptions(), 1))
+    assert all(isinstance(outcome, Rejection) for outcome in found), found
+    return [outcome for outcome in found if isinstance(outcome, Rejection)]
+
+
+def assert_all_alike(found: list[Rejection]) -> None:
+    """The same sentence for each, so that it does not tell which files exist."""
+    assert {one.code for one in found} == {"unsupported_crs"}
+    assert len({one.message for one in found}) == 1
+    assert "names a file by its path" in found[0].message
+
+
+@pytest.mark.parametrize("wkt", WKT.values(), ids=WKT)
+def test_a_file_that_the_crs_of_the_keys_names_is_not_opened(trap: Trap, wkt: str) -> None:
+    for number, target in enumerate(TARGETS):
+        write_keys(trap, f"{number}.tif", wkt.replace("{}", target))
+    assert_all_alike(refusals(trap))
+
+
+@pytest.mark.parametrize("text", [*WKT.values(), *PROJ.values()], ids=[*WKT, *PROJ])
+def test_a_file_that_the_crs_of_an_aux_xml_names_is_not_opened(trap: Trap, text: str) -> None:
+    for number, target in enumerate(TARGETS):
+        trap.raster(f"{number}.tif")
+        definition = escape(trap.text(text.replace("{}", target)))
+        trap.write(f"{number}.tif.aux.xml", f"<PAMDataset><SRS>{definition}</SRS></PAMDataset>")
+    assert_all_alike(refusals(trap))
+
+
+@pytest.mark.parametrize(
+    "xml",
+    [
+        "<PAMDataset><srs>{}</srs></PAMDataset>",
+        "<PAMDataset><SRS><![CDATA[{}]]></SRS></PAMDataset>",
+        "<pamdataset SRS={quoted}/>",
+        '<PAMDataset><GCPList Projection={quoted}><GCP Id="1" Pixel="0" Line="0" X="0" Y="0"/></GCPList></PAMDataset>',
+        "<GeodataXform><SpatialReference><WKT>{}</WKT></SpatialReference></GeodataXform>",
+        '<PAMDataset><Metadata domain="xml:ESRI" format="xml"><GeodataXform><SpatialReference><WKT>{}</WKT>'
+        "</SpatialReference></GeodataXform></Metadata></PAMDataset>",
+    ],
+)
+def test_no_place_of_an_aux_xml_gets_through(trap: Trap, xml: str) -> None:
+    for number, target in enumerate(TARGETS):
+        trap.raster(f"{number}.tif")
+        wkt = trap.text(WKT["the grid of a projected CRS"].replace("{}", target))
+        text = xml.replace("{quoted}", quoteattr(wkt)).replace("{}", wkt)
+        (trap.folder / f"{number}.tif.aux.xml").write_text(text)
+    assert_all_alike(refusals(trap))
+
+
+@pytest.mark.parametrize("declared", ["", '<?xml version="1.0" encoding="cp037"?>'])
+def test_xml_that_gdal_sees_otherwise_is_not_shown_to_it(trap: Trap, declared: str) -> None:
+    trap.raster("a.tif")
+    wkt = escape(trap.text(WKT["a bound CRS"].replace("{}", "{fifo}")))
+    hidden = f"<!DOCTYPE PAMDataset [<!ENTITY e ']><PAMDataset><SRS>{wkt}</SRS></PAMDataset>'>]>"
+    trap.write("a.tif.aux.xml", f"{declared}{hidden}<PAMDataset/>")
+    trap.arm()
+    (outcome,) = read_all(trap.files(), ReadOptions(), 1)
+    assert isinstance(outcome, RasterFile)
+    assert "sidecar_unreadable" in {notice.code for notice in outcome.notices}
+
+
+def test_a_path_alone_is_not_a_crs(trap: Trap) -> None:
+    for number, target in enumerate(TARGETS):
+        trap.raster(f"{number}.tif")
+        trap.write(f"{number}.tif.aux.xml", f"<PAMDataset><SRS>{target}</SRS></PAMDataset>")
+    trap.arm()
+    list(read_all(trap.files(), ReadOptions(), 1))
+
+
+@pytest.mark.parametrize("text", [*WKT.values(), *PROJ.values()], ids=[*WKT, *PROJ])
+def test_a_file_that_a_stored_crs_names_is_not_opened(trap: Trap, text: str) -> None:
+    trap.arm()
+    for target in TARGETS:
+        with pytest.raises(UnsupportedCRS, match="names a file by its path"):
+            horizontal(trap.text(text.replace("{}", target)))
+
+
+def test_a_crs_that_overrides_it_is_used_and_opens_nothing(trap: Trap) -> None:
+    for number, target in enumerate(TARGETS):
+        write_keys(trap, f"{number}.tif", WKT["a bound CRS"].replace("{}", target))
+    trap.arm()
+    options = ReadOptions(assigned=Assigned("EPSG:28992", True, None, "the command line"))
+    for outcome in read_all(trap.files(), options, 1):
+        assert isinstance(outcome, RasterFile)
+        assert outcome.georeference.projection == "EPSG:28992"
+
+
+def test_names_of_crss_have_slashes_and_grids_have_names() -> None:
+    null = "+proj=merc +a=6378137 +b=6378137 +lat_ts=0 +lon_0=0 +x_0=0 +y_0=0 +k=1 +units=m +nadgrids=@null +wktext"
+    wkt = projected(geographic(), f',EXTENSION["PROJ4","{null}"]')
+    assert horizontal(wkt.replace('"p"', '"WGS 84 / Pseudo-Mercator"')).crs.is_projected
+    for grid in ("rdtrans2008.gsb", "@null", "@nzgd2kgrid0005.gsb"):
+        wkt = projected(geographic(f',EXTENSION["PROJ4_GRIDS","{grid}"]'))
+        assert horizontal(wkt.replace('"p"', '"Amersfoort / RD New"')).crs.is_bound

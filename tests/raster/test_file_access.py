@@ -1,0 +1,209 @@
+import os
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import rasterio
+
+from pipeline.errors import (
+    Changing,
+    NotAFile,
+    NotFound,
+    PermissionDenied,
+    RasterError,
+    Rejection,
+    UnsupportedCRS,
+)
+from pipeline.raster import RasterFile, ReadOptions, read, read_all
+from pipeline.storage import StoredFile, file_uri, stored_file
+from tests.support.factory import ascii_tag, read_path, write_raster, write_tagged
+
+
+@contextmanager
+def recorded_requests() -> Iterator[tuple[str, list[str]]]:
+    """A web server on this machine, and the paths that it is asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+VRT = """<VRTDataset rasterXSize="10" rasterYSize="10"><SRS>EPSG:28992</SRS>
+<GeoTransform>155000, 10, 0, 463000, 0, -10</GeoTransform><VRTRasterBand dataType="Byte" band="1">
+<SimpleSource><SourceFilename>/vsicurl/{url}/x.tif</SourceFilename><SourceBand>1</SourceBand>
+</SimpleSource></VRTRasterBand></VRTDataset>"""
+
+
+def read_elsewhere(path: Path) -> RasterFile | Rejection:
+    """In a process of its own, as GDAL keeps Python's threads from answering while it waits."""
+    (outcome,) = read_all([stored_file(path, [path.parent])], ReadOptions(), 1)
+    return outcome
+
+
+def test_a_vrt_named_tif_is_no_geotiff_and_fetches_nothing(tmp_path: Path) -> None:
+    with recorded_requests() as (url, asked):
+        (tmp_path / "a.tif").write_text(VRT.format(url=url))
+        outcome = read_elsewhere(tmp_path / "a.tif")
+        assert isinstance(outcome, Rejection)
+        assert outcome.code == "not_a_geotiff"
+    assert asked == []
+
+
+def test_a_sidecar_that_names_an_address_is_not_followed(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    left_alone = "import rasterio, sys; rasterio.open(sys.argv[1]).overviews(1)"
+    with recorded_requests() as (url, asked):
+        (tmp_path / "a.tif.aux.xml").write_text(
+            '<PAMDataset><Metadata domain="OVERVIEWS">'
+            f'<MDI key="OVERVIEW_FILE">/vsicurl/{url}/x.ovr</MDI></Metadata></PAMDataset>'
+        )
+        raster = read_elsewhere(path)
+        assert asked == []
+        subprocess.run([sys.executable, "-c", left_alone, path], check=True, timeout=20)
+        assert asked != []
+    assert isinstance(raster, RasterFile)
+    assert raster.layout.overviews == ()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["GTIFF_RAW:a.tif", "vrt:", "MEM:::a.tif", "http:", "a.tif,1", "zip+file:a.tif", "%41.tif",
+     "a.tif?x=1#y", "GTIFF_DIR:1:a.tif", "é\n'\".tif", "-a.tif", "a b.zip!c.tif"],
+)  # fmt: skip
+def test_names_are_never_interpreted(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "vsicurl" / "http:"
+    folder.mkdir(parents=True)
+    write_raster(tmp_path / "plain.tif").rename(folder / name)
+    assert read_path(folder / name).width == 10
+
+
+@pytest.mark.parametrize("name", ["/vsicurl/http://127.0.0.1/x.tif", "/vsimem/x.tif"])
+def test_a_path_that_gdal_would_interpret_is_one_of_the_file_system(name: str) -> None:
+    with rasterio.MemoryFile(filename="x.tif"), pytest.raises(NotFound):
+        read(StoredFile(file_uri(name), name, 1, "1.1", 1))
+
+
+def test_a_name_that_is_no_utf_8_is_read(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.tif"))
+    write_raster(tmp_path / "plain.tif").rename(path)
+    assert read_path(path).uri.endswith("/caf%E9.tif")
+
+
+def test_a_file_that_vanished_since_it_was_listed_is_not_found(tmp_path: Path) -> None:
+    file = stored_file(write_raster(tmp_path / "a.tif"), [tmp_path])
+    file.path.unlink()
+    with pytest.raises(NotFound):
+        read(file)
+
+
+def test_a_file_that_grew_since_it_was_listed_is_changing(tmp_path: Path) -> None:
+    file = stored_file(write_raster(tmp_path / "a.tif"), [tmp_path])
+    with file.path.open("ab") as stream:
+        stream.write(b"more")
+    with pytest.raises(Changing):
+        read(file)
+
+
+class GrowingWhileRead:
+    """Options that touch the file when they are used: in the middle of reading it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def crs_policy(self) -> str:
+        os.utime(self._path, ns=(1, 1))
+        return "lizard"
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(ReadOptions(), name)
+
+
+@pytest.mark.parametrize("changed", ["a.tif", "a.tfw"])
+def test_a_file_that_changes_while_it_is_read_is_changing(tmp_path: Path, changed: str) -> None:
+    write_raster(tmp_path / "a.tif")
+    (tmp_path / "a.tfw").write_text("1\n0\n0\n-1\n0\n0\n")
+    file = stored_file(tmp_path / "a.tif", [tmp_path])
+    with pytest.raises(Changing):
+        read(file, GrowingWhileRead(tmp_path / changed))  # type: ignore[arg-type]
+
+
+def test_a_file_that_became_a_link_or_a_pipe_is_not_followed(tmp_path: Path) -> None:
+    file = stored_file(write_raster(tmp_path / "a.tif"), [tmp_path])
+    file.path.rename(tmp_path / "b.tif")
+    file.path.symlink_to(tmp_path / "b.tif")
+    with pytest.raises(RasterError):
+        read(file)
+    file.path.unlink()
+    os.mkfifo(file.path)
+    with pytest.raises(NotAFile):
+        read(file)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_denied(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    path.chmod(0)
+    with pytest.raises(PermissionDenied):
+        read_path(path)
+
+
+@pytest.mark.parametrize(
+    ("item", "code"),
+    [
+        ("name='author'", "gdal_warning"),
+        ("name='D' sample='0' role='description'", "undecodable_descriptions"),
+    ],
+)
+def test_metadata_that_are_no_utf_8_are_a_notice(tmp_path: Path, item: str, code: str) -> None:
+    xml = f"<GDALMetadata><Item {item}>Caf@</Item></GDALMetadata>"
+    path = write_tagged(tmp_path / "a.tif", "u1", ascii_tag(42112, xml))
+    path.write_bytes(path.read_bytes().replace(b"Caf@", b"Caf\xe9"))
+    raster = read_path(path)
+    assert [notice.code for notice in raster.notices] == [code]
+
+
+def test_a_crs_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    name = "M\xe9tres|".encode("latin-1")
+    keys = (1, 1, 0, 3, 1024, 0, 1, 1, 3072, 0, 1, 32767, 3073, 34737, len(name), 0)
+    path = tmp_path / "a.tif"
+    tags = [(34737, "s", len(name) + 1, name + b"\0", True)]
+    write_tagged(path, "u1", *tags, keys=keys)
+    with pytest.raises(UnsupportedCRS):
+        read_path(path)
+
+
+def test_what_gdal_warns_of_stays_with_the_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_raster(tmp_path / "a.tif")
+    raw = path.read_bytes()
+    (first,) = struct.unpack_from("<I", raw, 4)
+    start, middle, end = first + 2, first + 14, first + 26  # its first two tags, of 12 bytes each
+    path.write_bytes(raw[:start] + raw[middle:end] + raw[start:middle] + raw[end:])
+    raster = read_path(path)
+    assert any("ascending" in notice.message for notice in raster.notices)
+    assert not caplog.records

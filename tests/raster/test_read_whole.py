@@ -1,0 +1,271 @@
+"""Whether a file is whole: our verdict, from its header, beside what GDAL says when it reads all pixels."""
+
+import logging
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from pipeline.errors import RasterError, Truncated, Unreadable
+from pipeline.raster import RasterFile
+from pipeline.raster.file_access import open_local
+from pipeline.raster.models import Budget
+from pipeline.raster.statistics.windows import blocks_of
+from pipeline.raster.tiff import read_directories
+from pipeline.storage import stored_file
+from tests.support.factory import read_path, write_raster
+from tests.support.handmade_tiff import HandMade, handmade, pixels_of
+
+LAYOUTS = [
+    (compress, tiled, big)
+    for compress in ("none", "lzw", "deflate", "packbits")
+    for tiled in (False, True)
+    for big in (False, True)
+]
+
+
+@contextmanager
+def gdal_warnings() -> Iterator[list[str]]:
+    heard: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("rasterio._env")
+    logger.addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            yield heard
+    finally:
+        logger.removeHandler(handler)
+
+
+def read_by_gdal(path: Path) -> tuple[Any, list[str]]:
+    """All pixels, None where GDAL fails, and what it warns of."""
+    with gdal_warnings() as heard:
+        try:
+            with rasterio.open(path, driver="GTiff") as dataset:
+                return dataset.read(), heard
+        except RasterioError:
+            return None, heard
+
+
+def verdict(path: Path) -> str:
+    """`registered`, or the code of the refusal."""
+    try:
+        read_path(path)
+    except RasterError as error:
+        return error.code
+    return "registered"
+
+
+def codes(raster: RasterFile) -> list[str]:
+    return [notice.code for notice in raster.notices]
+
+
+def assert_as_gdal(path: Path, pixels: Any) -> None:
+    """What GDAL reads whole without a warning is registered; where it fails the file is refused."""
+    found, heard = read_by_gdal(path)
+    ours = verdict(path)
+    if found is None:
+        assert ours in ("truncated", "unreadable", "not_a_geotiff", "empty_file"), path.stat()
+    elif not heard:
+        assert (found == pixels).all()
+        assert ours == "registered", path.stat()
+
+
+@pytest.mark.parametrize(("compress", "tiled", "big"), LAYOUTS)
+@pytest.mark.parametrize("header_last", [False, True])
+def test_a_file_cut_anywhere_is_judged_as_gdal_judges_its_pixels(
+    tmp_path: Path, compress: str, tiled: bool, big: bool, header_last: bool
+) -> None:
+    image = handmade(compress, tiled)
+    image.big, image.header_last = big, header_last
+    whole = image.data()
+    sizes = {*range(0, len(whole), len(whole) // 20), *range(len(whole) - 12, len(whole) + 1)}
+    for size in sorted(sizes):
+        path = tmp_path / "a.tif"
+        path.write_bytes(whole[:size])
+        assert_as_gdal(path, pixels_of())
+    assert verdict(path) == "registered"
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [{}, {"interleave": "band"}, {"nbits": 1}, {"nbits": 12, "dtype": "uint16"}, {"sparse_ok": True},
+     {"compress": "jpeg", "photometric": "ycbcr"}, {"compress": "zstd", "predictor": 2}],
+    ids=str,
+)  # fmt: skip
+def test_a_file_of_gdal_that_is_cut_is_judged_as_gdal_judges_its_pixels(
+    tmp_path: Path, layout: dict[str, Any]
+) -> None:
+    pixels = (pixels_of((3, 70, 90)) > 120).astype("uint8")
+    options = {"dtype": "uint8", "nodata": None, "compress": "none", **layout}
+    path = write_raster(tmp_path / "a.tif", width=90, height=70, count=3, values=pixels, **options)
+    original, _ = read_by_gdal(path)
+    whole = path.read_bytes()
+    for size in [*range(0, len(whole), len(whole) // 30), len(whole) - 1, len(whole)]:
+        path.write_bytes(whole[:size])
+        assert_as_gdal(path, original)
+
+
+@pytest.mark.parametrize(("compress", "tiled", "big"), LAYOUTS)
+@pytest.mark.parametrize("extra", [-1, 1, 2000, 10**9])
+def test_a_last_block_counted_too_long_or_short_is_judged_as_gdal_judges_its_pixels(
+    tmp_path: Path, compress: str, tiled: bool, big: bool, extra: int
+) -> None:
+    image = handmade(compress, tiled)
+    image.big = big
+    image.counts = [len(block) for block in image.blocks]
+    image.counts[-1] += extra
+    path = image.write(tmp_path / "a.tif")
+    found, _ = read_by_gdal(path)
+    if extra > 0:
+        assert (verdict(path) == "registered") == (found is not None)
+        assert (found is not None) == (compress == "none" and not tiled)
+    else:  # it is there, if not whole; and no header tells what a compressed block lacks
+        assert verdict(path) == "registered"
+
+
+@pytest.mark.parametrize("extra", [1, 2000])
+def test_a_last_strip_counted_as_a_whole_one_is_registered_when_its_pixels_are_there(
+    tmp_path: Path, extra: int
+) -> None:
+    image = handmade()
+    image.counts = [3000, 3000, 3000, 1000 + extra]
+    assert codes(read_path(image.write(tmp_path / "a.tif"))) == []
+    image.blocks[-1] = image.blocks[-1][:-1]
+    with pytest.raises(Truncated, match="beyond the end"):
+        read_path(image.write(tmp_path / "b.tif"))
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+@pytest.mark.parametrize("interleave", ["pixel", "band"])
+def test_pixels_that_are_missing_are_noticed_though_a_count_hides_it(
+    tmp_path: Path, bands: int, interleave: str
+) -> None:
+    pixels = pixels_of((bands, 100, 100))
+    image = handmade(pixels=pixels, interleave=interleave)
+    last = len(image.blocks[-1]) // 2
+    image.blocks[-1] = image.blocks[-1][:last]
+    path = image.write(tmp_path / "a.tif")
+    assert read_by_gdal(path)[0] is None
+    with pytest.raises(Truncated):
+        read_path(path)
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("pointer", [b"", b"\0", b"\0\0\0"])
+def test_the_last_directory_may_lack_its_pointer_to_the_next(
+    tmp_path: Path, big: bool, order: str, pointer: bytes
+) -> None:
+    image = handmade()
+    image.big, image.order, image.header_last, image.pointer = big, order, True, pointer
+    path = image.write(tmp_path / "a.tif")
+    found, heard = read_by_gdal(path)
+    assert (found == pixels_of()).all()
+    assert heard == []
+    assert codes(read_path(path)) == []
+
+
+def test_a_part_of_a_pointer_to_a_further_image_is_truncated(tmp_path: Path) -> None:
+    image = handmade()
+    image.header_last, image.pointer = True, b"\0\1\0"
+    with pytest.raises(Truncated):
+        read_path(image.write(tmp_path / "a.tif"))
+
+
+NEEDLESS = {270: 2, 305: 2, 700: 1, 34675: 7, 50_000: 7, 65_000: 7}
+NEEDED = {258: 3, 306: 2, 338: 3, 33550: 12, 34735: 3, 42112: 2, 42113: 2, 50844: 12}
+
+
+def with_lost_tag(path: Path, tag: int, kind: int) -> Path:
+    """A file in which the values of one tag lie beyond the end."""
+    image = handmade(pixels=pixels_of((3, 100, 100)))
+    image.tags[tag] = (kind, b"x" * 40 if kind in (1, 2, 7) else (1,) * 40)
+    data = bytearray(image.data())
+    (directory,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, directory)
+    for place in range(directory + 2, directory + 2 + 12 * count, 12):
+        if struct.unpack_from("<H", data, place)[0] == tag:
+            struct.pack_into("<I", data, place + 8, len(data) - 3)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("tag", NEEDLESS)
+def test_a_tag_that_nothing_depends_on_may_lie_beyond_the_end(tmp_path: Path, tag: int) -> None:
+    path = with_lost_tag(tmp_path / "a.tif", tag, NEEDLESS[tag])
+    assert (read_by_gdal(path)[0] == pixels_of((3, 100, 100))).all()
+    raster = read_path(path)
+    assert "tag_beyond_end" in codes(raster)
+    assert any(str(tag) in notice.message for notice in raster.notices)
+
+
+@pytest.mark.parametrize("tag", NEEDED)
+def test_a_tag_that_something_depends_on_may_not_lie_beyond_the_end(
+    tmp_path: Path, tag: int
+) -> None:
+    with pytest.raises(Truncated, match=f"tag {tag}"):
+        read_path(with_lost_tag(tmp_path / "a.tif", tag, NEEDED[tag]))
+
+
+@pytest.mark.parametrize("counts", [[], [3000, 3000, 3000]])
+@pytest.mark.parametrize("compress", ["none", "lzw"])
+@pytest.mark.parametrize("tiled", [False, True])
+def test_a_file_that_does_not_say_how_long_its_blocks_are_is_unreadable(
+    tmp_path: Path, counts: list[int], compress: str, tiled: bool
+) -> None:
+    image = handmade(compress, tiled)
+    image.counts = counts
+    with pytest.raises(Unreadable, match=f"{'Tile' if tiled else 'Strip'}ByteCounts"):
+        read_path(image.write(tmp_path / "a.tif"))
+
+
+def one_strip(compress: str, counts: list[int]) -> HandMade:
+    image = handmade(compress, blockysize=100)
+    image.counts = counts
+    return image
+
+
+@pytest.mark.parametrize("counts", [[], [0], [17], [10**6]])
+def test_libtiff_works_out_the_length_of_one_uncompressed_strip(
+    tmp_path: Path, counts: list[int]
+) -> None:
+    path = one_strip("none", counts).write(tmp_path / "a.tif")
+    found, heard = read_by_gdal(path)
+    assert (found == pixels_of()).all()
+    assert heard
+    assert codes(read_path(path)) == ["gdal_warning"]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    with pytest.raises(Truncated):
+        read_path(path)
+
+
+@pytest.mark.parametrize("counts", [[], [0]])
+def test_whether_one_compressed_strip_without_a_length_is_whole_cannot_be_told(
+    tmp_path: Path, counts: list[int]
+) -> None:
+    with pytest.raises(Unreadable, match="StripByteCounts"):
+        read_path(one_strip("lzw", counts).write(tmp_path / "a.tif"))
+
+
+def test_a_strip_whose_length_is_worked_out_is_no_hole_for_statistics(tmp_path: Path) -> None:
+    path = one_strip("none", [0]).write(tmp_path / "a.tif")
+    with open_local(stored_file(path, [tmp_path])) as opened:
+        main = read_directories(opened.bytes, Budget())[0]
+        assert blocks_of(main, skip_holes=True).pixels() == 10_000
+
+
+def test_a_hole_of_a_file_of_one_strip_stays_a_hole(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "a.tif", SPARSE_OK=True)
+    assert (read_by_gdal(path)[0] == np.float32(-9999)).all()
+    assert verdict(path) == "registered"

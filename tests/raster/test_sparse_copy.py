@@ -1,0 +1,354 @@
+"""Reading objects of a real S3 server: as files of this machine, and no more of them than their headers."""
+
+import struct
+from dataclasses import replace
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.shutil import copy as copy_raster
+
+from pipeline.errors import (
+    CatalogueError,
+    Changing,
+    NotFound,
+    OverBudget,
+    PermissionDenied,
+    RasterError,
+    Rejection,
+    TransientError,
+    Unreadable,
+)
+from pipeline.raster import Budget, RasterFile, ReadOptions, read, read_all
+from pipeline.storage import EVERYWHERE, StoredFile, list_files, named_place
+from pipeline.storage.s3 import store_of
+from tests.support.commands import CORPUS
+from tests.support.factory import RD, RD_TRANSFORM, ascii_tag, write_raster, write_tagged
+from tests.support.proxy import Proxy, every
+from tests.support.s3 import Bucket
+
+HALF = 32 * 1024
+AUXILIARY = """<PAMDataset><SRS>EPSG:4326</SRS><GeoTransform> 5.0, 0.1, 0.0, 52.0, 0.0, -0.1</GeoTransform>
+<PAMRasterBand band="1"><NoDataValue>-9</NoDataValue></PAMRasterBand></PAMDataset>"""
+
+
+def stored(*names: str) -> list[StoredFile]:
+    found = list_files([named_place(name) for name in names], EVERYWHERE)
+    return [item for item in found if isinstance(item, StoredFile)]
+
+
+def put_folder(bucket: Bucket, folder: Path) -> None:
+    """All files of a folder, under their relative names."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            bucket.put(str(path.relative_to(folder)), path)
+
+
+def outcome(file: StoredFile, options: ReadOptions = ReadOptions()) -> Any:  # noqa: B008
+    """What reading says, without the names of this file."""
+    folder = f"{file.path.parent}/"
+    try:
+        raster = read(file, options)
+    except RasterError as error:
+        return error.code, error.message.replace(folder, "")
+    notices = tuple(replace(one, message=one.message.replace(folder, "")) for one in raster.notices)
+    return replace(raster, uri="", fingerprint="", notices=notices)
+
+
+def compare(bucket: Bucket, folder: Path) -> dict[str, Any]:
+    """Read all rasters of a folder here and from the bucket, which must agree; by relative name."""
+    put_folder(bucket, folder)
+    here = {str(file.path.relative_to(folder)): file for file in stored(str(folder))}
+    there = {
+        file.location.removeprefix(f"/{bucket.name}/"): file
+        for file in stored(f"s3://{bucket.name}")
+    }
+    assert here.keys() == there.keys()
+    found = {}
+    for name, file in here.items():
+        found[name] = outcome(there[name])
+        assert found[name] == outcome(file), name
+        assert there[name].sidecars == file.sidecars, name
+    return found
+
+
+def write_cog(path: Path, size: int, **creation: Any) -> Path:
+    """A realistic cloud-optimised GeoTIFF of zeros: its header is that of a real one, its pixels are small."""
+    source = path.with_suffix(".source")
+    profile = {"driver": "GTiff", "width": size, "height": size, "count": 1, "dtype": "uint8"}
+    with rasterio.open(
+        source, "w", **profile, crs=RD, transform=RD_TRANSFORM, tiled=True, compress="deflate",
+        blockxsize=512, blockysize=512,
+    ) as dataset:  # fmt: skip
+        dataset.update_tags(TIFFTAG_DATETIME="2024:01:01 00:00:00", AREA_OR_POINT="Area")
+        dataset.write(
+            np.random.default_rng(1).integers(0, 255, (1, 512, 512), "u1"),
+            window=((0, 512), (0, 512)),
+        )
+    copy_raster(source, path, driver="COG", compress="deflate", blocksize=512, **creation)
+    source.unlink()
+    return path
+
+
+@pytest.fixture(params=["as always", "in smallest parts"])
+def parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small headers come whole with the first part; parts of some bytes leave holes wherever nothing is asked for."""
+    if request.param == "in smallest parts":
+        monkeypatch.setattr("pipeline.storage.s3_ranges.FIRST_BYTES", 16)
+        monkeypatch.setattr("pipeline.raster.tiff._READ_AHEAD", 16)
+
+
+@pytest.mark.usefixtures("parts")
+def test_odd_and_broken_objects_are_read_as_files_are(bucket: Bucket, tmp_path: Path) -> None:
+    write_raster(tmp_path / "plain.tif")
+    write_raster(tmp_path / "again.tif")
+    write_raster(tmp_path / "big.tif", BIGTIFF="YES", dtype="float64", ENDIANNESS="BIG")
+    write_raster(tmp_path / "no_crs.tif", crs=None)
+    write_raster(tmp_path / "no_grid.tif", transform=None)
+    write_raster(tmp_path / "bands.tif", count=40, tags={"A": "x" * 50_000, "TIFFTAG_DATETIME": "2024:01:01 00:00:00"},
+                 descriptions=[f"2024-01-{day:02d}T00:00:00Z" for day in range(1, 31)])  # fmt: skip
+    write_cog(tmp_path / "cog.tif", 2048)
+    write_raster(tmp_path / "strips.tif", width=1000, height=3000, dtype="float64", values=None, compress="deflate",
+                 overviews=(2, 4, 8), mask=True)  # fmt: skip
+    write_tagged(tmp_path / "tagged.tif", "u1", ascii_tag(306, "2024:02:03 04:05:06"))
+    behind = write_raster(tmp_path / "behind.tif", width=400, height=400, dtype="float64")
+    with rasterio.open(behind, "r+") as dataset:  # which moves the header behind the pixels
+        dataset.update_tags(LONG="y" * 5000)
+    write_raster(tmp_path / "LC08_B4.TIF")
+    write_raster(tmp_path / "LC08_B5.TIF")
+    (tmp_path / "LC08_B5.TIF.aux.xml").write_text("<PAMDataset></PAMDataset>")
+    (tmp_path / "LC08_MTL.txt").write_text("GROUP = L1_METADATA_FILE\nDATE_ACQUIRED = 2026-08-09\n")
+    write_raster(tmp_path / "unreadable.tif")
+    (tmp_path / "unreadable.tif.aux.xml").write_text(
+        "<PAMDataset><SRS>EPSG:32631</SRS><A a=b/></PAMDataset>"
+    )
+    write_raster(tmp_path / "aux.tif")
+    (tmp_path / "aux.tif.aux.xml").write_text(AUXILIARY)
+    write_raster(tmp_path / "broken_aux.tif")
+    (tmp_path / "broken_aux.tif.aux.xml").write_text("<PAMDataset>")
+    write_raster(tmp_path / "empty_aux.tif")
+    (tmp_path / "empty_aux.tif.aux.xml").touch()
+    write_raster(tmp_path / "world.tif", transform=None, width=300, height=300)
+    (tmp_path / "world.tfw").write_text("1\n0\n0\n-1\n155000\n463000\n")
+    outside = write_raster(tmp_path / "outside.tif", width=600, height=600)
+    with rasterio.Env(TIFF_USE_OVR=True), rasterio.open(outside, "r+") as dataset:
+        dataset.build_overviews([2, 4])
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(outside, "r+") as dataset:
+        dataset.write_mask(np.full((600, 600), 255, "u1"))
+    write_raster(tmp_path / "broken_ovr.tif")
+    (tmp_path / "broken_ovr.tif.ovr").write_bytes(b"II*\0 no TIFF at all")
+    whole = (tmp_path / "strips.tif").read_bytes()
+    for number, cut in enumerate((1, 7, 200, len(whole) // 2, len(whole) - 1)):
+        (tmp_path / f"cut_{number}.tif").write_bytes(whole[:cut])
+    sample_format, wrong = (struct.pack("<HHII", 339, 3, 1, value) for value in (3, 77))
+    assert sample_format in (tmp_path / "plain.tif").read_bytes()
+    (tmp_path / "wrong.tif").write_bytes(
+        (tmp_path / "plain.tif").read_bytes().replace(sample_format, wrong)
+    )
+    (tmp_path / "empty.tif").touch()
+    (tmp_path / "text.tif").write_text("no raster")
+    found = compare(bucket, tmp_path)
+    assert {name: item[0] for name, item in found.items() if isinstance(item, tuple)} == {
+        "no_crs.tif": "missing_crs", "no_grid.tif": "no_grid", "empty.tif": "empty_file", "text.tif": "not_a_geotiff",
+        "cut_0.tif": "not_a_geotiff", "cut_1.tif": "truncated", "cut_2.tif": "truncated", "cut_3.tif": "truncated",
+        "cut_4.tif": "truncated", "wrong.tif": "unreadable",
+    }  # fmt: skip
+    assert "wrong.tif: Bad value 77" in found["wrong.tif"][1]
+    assert "/" not in found["wrong.tif"][1]
+    assert found["aux.tif"].sidecars == ("aux.tif.aux.xml",)
+    assert found["world.tif"].georeference.pixelsize_x == 1.0
+    assert found["outside.tif"].layout.overviews == (2, 4)
+    assert found["outside.tif"].layout.mask == "sidecar"
+
+
+@pytest.mark.usefixtures("parts")
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus is not here")
+def test_the_corpus_is_read_as_files_are(bucket: Bucket) -> None:
+    assert (
+        sum(isinstance(item, RasterFile) for item in compare(bucket, CORPUS.resolve()).values())
+        > 50
+    )
+
+
+@pytest.mark.parametrize("size", [2048, 8192])
+@pytest.mark.parametrize("creation", [{}, {"BIGTIFF": "YES"}], ids=["classic", "big"])
+def test_an_ordinary_cog_costs_one_request_and_half_of_64_kib(
+    bucket: Bucket, counted: Proxy, tmp_path: Path, size: int, creation: dict[str, str]
+) -> None:
+    cog = write_cog(tmp_path / "cog.tif", size, **creation)
+    (file,) = stored(bucket.put("cog.tif", cog))
+    counted.passed.clear()
+    raster = read(file)
+    assert (raster.width, raster.layout.cog) == (size, True)
+    assert [(one.method, one.status, one.body) for one in counted.passed] == [("GET", 206, HALF)]
+
+
+def test_no_large_object_is_fetched_whole(bucket: Bucket, counted: Proxy, tmp_path: Path) -> None:
+    write_raster(
+        tmp_path / "strips.tif", width=2000, height=2000, dtype="float64", overviews=(2, 4)
+    )
+    write_raster(tmp_path / "bands.tif", width=500, height=500, count=12, tags={"A": "x" * 9000})
+    for path in tmp_path.glob("*.tif"):
+        (file,) = stored(bucket.put(path.name, path))
+        counted.passed.clear()
+        read(file)
+        assert 0 < sum(one.body for one in counted.passed) <= 3 * HALF < file.size / 10
+
+
+def test_an_object_that_changed_since_it_was_listed_is_changing(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    raster, other = write_raster(tmp_path / "a.tif"), write_raster(tmp_path / "b.tif", nodata=-8888)
+    (file,) = stored(bucket.put("a.tif", raster))
+    assert other.stat().st_size == file.size
+    bucket.put("a.tif", other)
+    with pytest.raises(Changing):
+        read(file)
+    bucket.delete("a.tif")
+    with pytest.raises(NotFound):
+        read(file)
+
+
+def test_an_object_that_changes_while_it_is_read_is_changing(
+    bucket: Bucket, counted: Proxy, tmp_path: Path
+) -> None:
+    tags = {"A": "x" * 100_000}
+    raster = write_raster(tmp_path / "a.tif", tags=tags, width=300, height=300)
+    other = write_raster(tmp_path / "b.tif", tags=tags, width=300, height=300, nodata=-8888)
+    (file,) = stored(bucket.put("a.tif", raster))
+    assert isinstance(outcome(file), RasterFile)
+    counted.passed.clear()
+
+    def replace_it(_method: str, _path: str) -> None:
+        if len(counted.passed) == 1:  # between the first part and the second
+            bucket.put("a.tif", other)
+
+    counted.fault = replace_it
+    with pytest.raises(Changing):
+        read(file)
+
+
+@pytest.mark.parametrize("change", ["other", "gone", "new"])
+def test_a_sidecar_that_changed_since_the_listing_makes_its_object_changing(
+    bucket: Bucket, tmp_path: Path, change: str
+) -> None:
+    bucket.put("a.tif.aux.xml", AUXILIARY.encode())
+    (file,) = stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
+    assert isinstance(outcome(file), RasterFile)
+    if change == "gone":
+        bucket.delete("a.tif.aux.xml")
+    else:
+        bucket.put("a.tif.aux.xml", AUXILIARY.replace("5.0", "6.0").encode())
+    with pytest.raises(Changing):
+        read(file)
+
+
+def test_a_sidecar_beyond_the_budget_is_not_fetched(
+    bucket: Bucket, counted: Proxy, tmp_path: Path
+) -> None:
+    bucket.put("a.imd", b"x" * 200_000)
+    (file,) = stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
+    counted.passed.clear()
+    with pytest.raises(OverBudget, match=r"a\.imd"):
+        read(file, ReadOptions(budget=Budget(tag_bytes=100_000)))
+    assert sum(one.body for one in counted.passed) < 2 * HALF
+
+
+def test_an_object_that_these_credentials_may_not_read_is_denied(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
+    store_of.cache_clear()
+    with pytest.raises(PermissionDenied) as caught:
+        read(file)
+    assert "another-secret" not in str(caught.value)
+
+
+def test_a_storage_that_is_away_ends_the_reading_within_the_time_of_a_file(
+    bucket: Bucket, counted: Proxy, tmp_path: Path
+) -> None:
+    (file,) = stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
+    counted.fault = every(1, 503)
+    options = ReadOptions(budget=Budget(seconds=2))
+    with pytest.raises(TransientError, match="503"):
+        list(read_all([file], options, 1))
+
+
+def test_a_storage_that_answers_503_to_one_request_in_five_is_read_all_the_same(
+    bucket: Bucket, counted: Proxy, tmp_path: Path
+) -> None:
+    raster = write_raster(tmp_path / "a.tif")
+    for number in range(60):
+        bucket.put(f"in/{number:02d}.tif", raster)
+    counted.fault = every(5, 503)
+    found = list_files([named_place(f"s3://{bucket.name}/in")], EVERYWHERE)
+    outcomes = list(read_all(found, ReadOptions(), 2))
+    assert [one.uri for one in outcomes] == [
+        f"s3://{bucket.name}/in/{n:02d}.tif" for n in range(60)
+    ]
+    assert all(isinstance(one, RasterFile) for one in outcomes)
+
+
+def test_one_bad_object_does_not_stop_the_others(bucket: Bucket, tmp_path: Path) -> None:
+    raster = write_raster(tmp_path / "a.tif")
+    names = [bucket.put(f"{name}.tif", raster) for name in "abc"]
+    bucket.put("d.tif", b"no raster")
+    files = stored(*names, f"s3://{bucket.name}/d.tif")
+    bucket.delete("b.tif")
+    outcomes = list(read_all(files, ReadOptions(), 2))
+    codes = [one.code if isinstance(one, Rejection) else "" for one in outcomes]
+    assert codes == ["", "not_found", "", "not_a_geotiff"]
+
+
+def test_the_first_parts_of_many_objects_are_fetched_side_by_side(
+    bucket: Bucket, counted: Proxy, tmp_path: Path
+) -> None:
+    raster = write_raster(tmp_path / "a.tif")
+    for number in range(64):
+        bucket.put(f"in/{number:02d}.tif", raster)
+    files = stored(f"s3://{bucket.name}/in")
+    busy, most = 0, 0
+
+    def note(_method: str, _path: str) -> None:
+        nonlocal busy, most
+        with counted.lock:
+            busy += 1
+            most = max(most, busy)
+        sleep(0.05)
+        with counted.lock:
+            busy -= 1
+
+    counted.fault = note
+    assert len(list(read_all(files, ReadOptions(), 1))) == 64
+    assert most > 4
+
+
+def test_nothing_is_left_of_the_copies(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "tmp").mkdir()
+    bucket.put("a.tif.aux.xml", AUXILIARY.encode())
+    bucket.put("b.tif", b"II*\0 no TIFF")
+    bucket.put("a.tif", write_raster(tmp_path / "a.tif"))
+    files = stored(f"s3://{bucket.name}")
+    assert len(list(read_all(files, ReadOptions(), 1))) == 2
+    assert [outcome(file) for file in files]
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_statistics_of_an_object_are_refused(bucket: Bucket, tmp_path: Path) -> None:
+    (file,) = stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
+    with pytest.raises(CatalogueError, match="copy the object to a folder"):
+        list(read_all([file], ReadOptions(statistics="overview"), 1))
+
+
+def test_a_key_that_is_longer_than_file_names_is_refused() -> None:
+    key = "x" * 252 + ".tif"
+    with pytest.raises(Unreadable, match="255"):
+        read(StoredFile(f"s3://bucket/{key}", f"/bucket/{key}", 10, "a.etag", 1))

@@ -1,0 +1,329 @@
+"""Files are read in processes, by threads and on a real Dask cluster, with the same outcome."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from affine import Affine
+from distributed import Client
+from sqlalchemy import Engine, text
+
+from pipeline.cli.runners import Runner, reading
+from pipeline.errors import CatalogueError, Rejection, TransientError
+from pipeline.ingest.register import Reader
+from pipeline.raster import Assigned, EachDated, RasterFile, ReadOptions, TimeRule
+from pipeline.raster.workers.chunks import ReadingThreads
+from pipeline.raster.workers.dask import ClusterReading
+from pipeline.raster.workers.versions import versions
+from pipeline.settings import Settings
+from pipeline.storage import StoredFile, list_files, named_place
+from tests.support.commands import RASTERSOURCES, run
+from tests.support.dask_cluster import FATAL, UNSEEN, Cluster, local_cluster
+from tests.support.factory import write_raster
+
+OPTIONS = ReadOptions()
+CRASHING = ReadOptions(time_rule=None)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with local_cluster(tmp_path_factory.mktemp("dask")) as started:
+        yield started
+
+
+@contextmanager
+def reader_of(runner: Runner, address: str | None = None) -> Iterator[Reader]:
+    with reading(Settings(workers=2), runner, address) as reader:
+        yield reader
+
+
+def listed(folder: Path) -> list[StoredFile]:
+    return [
+        item for item in list_files([named_place(folder)], [folder]) if isinstance(item, StoredFile)
+    ]
+
+
+def copies(folder: Path, count: int) -> list[StoredFile]:
+    original = write_raster(folder / "0000.tif").read_bytes()
+    for number in range(1, count):
+        (folder / f"{number:04}.tif").write_bytes(original)
+    return listed(folder)
+
+
+def mixed(folder: Path) -> list[StoredFile]:
+    """Some hundred files of many kinds, one in six of them broken in some way."""
+    for number in range(240):
+        path = folder / f"{number:03}_2024010{number % 9 + 1}T0000Z.tif"
+        write_kind(path, number)
+    return listed(folder)
+
+
+def write_kind(path: Path, number: int) -> None:
+    match number % 30:
+        case 0:
+            path.write_bytes(b"")
+        case 1:
+            write_raster(path, crs=None)
+        case 2:
+            path.write_bytes(write_raster(path).read_bytes()[:300])
+        case 3:
+            write_raster(path, transform=None)
+        case 4:
+            path.write_bytes(b"not a TIFF")
+        case _:
+            write_raster(
+                path, crs=("EPSG:28992", "EPSG:32631")[number % 2],
+                transform=Affine(10, 0, 155_000 + 10 * number, 0, -10, 463_000),
+                dtype=("float32", "uint8", "int16")[number % 3], nodata=(None, 0, 7)[number % 3],
+                tags={"TIFFTAG_DATETIME": "2024:01:02 03:04:05"},
+            )  # fmt: skip
+            if number % 7 == 0:
+                path.with_suffix(".tfw").write_text("10\n0\n0\n-10\n5\n5\n")
+
+
+@pytest.mark.parametrize("runner", ["threads", "dask"])
+def test_every_runner_reads_the_same_in_the_same_order(
+    runner: Runner, tmp_path: Path, cluster: Cluster
+) -> None:
+    files = mixed(tmp_path)
+    with reader_of("processes") as reader:
+        expected = list(reader(files, OPTIONS))
+    with reader_of(runner, cluster.address if runner == "dask" else None) as reader:
+        outcomes = list(reader(files, OPTIONS))
+        again = list(reader(files[:10], OPTIONS))
+    assert outcomes == expected
+    assert again == expected[:10]
+    codes = {outcome.code for outcome in expected if isinstance(outcome, Rejection)}
+    assert codes == {"empty_file", "missing_crs", "truncated", "no_grid", "not_a_geotiff"}
+    assert sum(isinstance(outcome, RasterFile) for outcome in expected) == 200
+
+
+@pytest.mark.parametrize("runner", ["processes", "threads", "dask"])
+def test_every_runner_assigns_to_each_file_what_it_is_told(
+    runner: Runner, tmp_path: Path, cluster: Cluster
+) -> None:
+    for number in range(20):
+        write_raster(tmp_path / f"{number:02}.tif", crs=None, nodata=None)
+    listed = list_files([named_place(tmp_path)], [tmp_path])
+    files = [file for file in listed if isinstance(file, StoredFile)]
+    said = [Assigned(f"EPSG:326{31 + number % 20}", nodata=str(number)) for number in range(20)]
+    assigned = {file.uri: one for file, one in zip(files, said, strict=True)}
+    options = EachDated(OPTIONS, {file.uri: TimeRule() for file in files}, assigned)
+    with reader_of(runner, cluster.address if runner == "dask" else None) as reader:
+        outcomes = [one for one in reader(files, options) if isinstance(one, RasterFile)]
+    assert [(one.georeference.projection, one.fill_value) for one in outcomes] == [
+        (one.crs, f"{one.nodata}.0") for one in said
+    ]
+
+
+@pytest.mark.parametrize("runner", ["processes", "threads", "dask"])
+def test_every_runner_dates_each_file_as_it_is_told(
+    runner: Runner, tmp_path: Path, cluster: Cluster
+) -> None:
+    files = copies(tmp_path, 50)
+    times = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=hour) for hour in range(50)]
+    rules = {file.uri: TimeRule(time) for file, time in zip(files, times, strict=True)}
+    with reader_of(runner, cluster.address if runner == "dask" else None) as reader:
+        outcomes = list(reader(files, EachDated(OPTIONS, rules)))
+    assert [outcome.times for outcome in outcomes if isinstance(outcome, RasterFile)] == [
+        (time,) for time in times
+    ]
+
+
+def test_a_worker_killed_at_work_costs_no_file(tmp_path: Path, cluster: Cluster) -> None:
+    files = copies(tmp_path, 1_000)
+    with (
+        Client(cluster.address, set_as_default=False) as watcher,
+        reader_of("dask", cluster.address) as reader,
+    ):
+        address, pid = next(iter(watcher.run(os.getpid).items()))
+        outcomes, killed = [], False
+        for outcome in reader(files, OPTIONS):
+            outcomes.append(outcome)
+            if not killed and (killed := has_work_when_stopped(watcher, address, pid)):
+                os.kill(pid, signal.SIGKILL)
+        assert killed
+        assert address not in watcher.scheduler_info()["workers"]
+    assert [outcome.uri for outcome in outcomes] == [file.uri for file in files]
+    assert all(isinstance(outcome, RasterFile) for outcome in outcomes)
+
+
+def has_work_when_stopped(watcher: Client, address: str, pid: int) -> bool:
+    """Stops a worker; whether the scheduler waits for chunks of it. Lets it go on where it does not."""
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(0.1)  # for what it said before
+    if watcher.processing()[address]:
+        return True
+    os.kill(pid, signal.SIGCONT)
+    return False
+
+
+def test_a_file_that_crashes_its_process_costs_no_worker(tmp_path: Path, cluster: Cluster) -> None:
+    files = copies(tmp_path, 2)
+    with Client(cluster.address, set_as_default=False) as watcher:
+        before = watcher.run(os.getpid)
+        with reader_of("dask", cluster.address) as reader:
+            outcomes = list(reader(files, CRASHING))
+            after = list(reader(files, OPTIONS))
+        assert before.items() <= watcher.run(os.getpid).items()
+    assert [getattr(outcome, "code", "ok") for outcome in outcomes] == ["unreadable"] * 2
+    assert all(isinstance(outcome, RasterFile) for outcome in after)
+
+
+def test_a_file_that_ends_worker_after_worker_is_refused_alone(tmp_path: Path) -> None:
+    copies(tmp_path, 40)
+    (tmp_path / "0017.tif").rename(tmp_path / f"0017 {FATAL}.tif")
+    files = listed(tmp_path)
+    # Three workers, as Dask may not start one anew that dies while it starts.
+    with (
+        local_cluster(tmp_path, 3, allowed_failures=0) as own,
+        reader_of("dask", own.address) as reader,
+    ):
+        outcomes = list(reader(files, OPTIONS))
+    assert [outcome.uri for outcome in outcomes] == [file.uri for file in files]
+    refused = {i: o for i, o in enumerate(outcomes) if isinstance(o, Rejection)}
+    assert list(refused) == [17]
+    assert refused[17].code == "unreadable"
+    assert "ends the Dask worker that tries (1 did)" in refused[17].message
+    assert refused[17].fingerprint == files[17].fingerprint
+
+
+def test_what_this_machine_sees_and_a_worker_does_not_is_an_error_of_the_machines(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    copies(tmp_path, 1)
+    (tmp_path / "0000.tif").rename(tmp_path / f"{UNSEEN}.tif")
+    files = listed(tmp_path)
+    with reader_of("dask", cluster.address) as reader:
+        with pytest.raises(CatalogueError, match="the same files at the same paths"):
+            list(reader(files, OPTIONS))
+        files[0].path.unlink()
+        (gone,) = reader(files, OPTIONS)
+    assert isinstance(gone, Rejection)
+    assert gone.code == "not_found"
+
+
+def test_a_worker_of_another_version_reads_nothing(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "pipeline.raster.workers.dask.versions", lambda: {**versions(), "PROJ": "4.9.3"}
+    )
+    with (
+        reader_of("dask", cluster.address) as reader,
+        pytest.raises(CatalogueError, match=r"has PROJ \d+\.\S+, and not 4\.9\.3; give every"),
+    ):
+        list(reader(copies(tmp_path, 1), OPTIONS))
+
+
+def test_a_worker_without_this_package_says_so(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "not_over_there.py").write_text("def read_chunk(versions, job): ...")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(
+        "pipeline.raster.workers.dask.read_chunk", import_module("not_over_there").read_chunk
+    )
+    with (
+        reader_of("dask", cluster.address) as reader,
+        pytest.raises(CatalogueError, match=r"has not this package .*not_over_there"),
+    ):
+        list(reader(copies(tmp_path, 1), OPTIONS))
+
+
+def test_a_rule_that_cannot_work_is_raised_to_the_reader(tmp_path: Path, cluster: Cluster) -> None:
+    impossible = ReadOptions(time_rule=TimeRule(pattern="("))
+    runners: list[tuple[Runner, str | None]] = [("threads", None), ("dask", cluster.address)]
+    for runner, address in runners:
+        with reader_of(runner, address) as reader:
+            with pytest.raises(CatalogueError, match="pattern"):
+                list(reader(copies(tmp_path, 3), impossible))
+            assert len(list(reader(copies(tmp_path, 3), OPTIONS))) == 3
+
+
+def test_a_scheduler_that_goes_is_one_sentence(tmp_path: Path) -> None:
+    files = copies(tmp_path, 300)
+    with local_cluster(tmp_path, 1) as own, reader_of("dask", own.address) as reader:
+        results = iter(reader(files, OPTIONS))
+        next(results)
+        own.process.kill()
+        with pytest.raises(TransientError, match="does not answer; try again when it runs"):
+            list(results)
+
+
+def test_a_scheduler_without_workers_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.raster.workers.dask.SECONDS_WITHOUT_WORKERS", 0.5)
+    with (
+        local_cluster(tmp_path, 0) as own,
+        reader_of("dask", own.address) as reader,
+        pytest.raises(TransientError, match="has no workers; start some"),
+    ):
+        list(reader(copies(tmp_path, 1), OPTIONS))
+
+
+@pytest.mark.parametrize("address", ["here", "http://localhost:8786", "tcp://:1", "tcp://a:b", ""])
+def test_an_address_that_is_none_is_said(address: str) -> None:
+    with pytest.raises(CatalogueError, match="Dask scheduler"), reader_of("dask", address):
+        pass
+
+
+def test_a_scheduler_that_is_away_is_one_sentence() -> None:
+    with pytest.raises(TransientError, match="does not answer"), reader_of("dask", "127.0.0.1:1"):
+        pass
+
+
+@pytest.mark.parametrize("runner", ["processes", "threads"])
+def test_only_dask_has_a_scheduler(runner: Runner) -> None:
+    with pytest.raises(CatalogueError, match="--runner dask"), reader_of(runner, "tcp://a:1"):
+        pass
+
+
+def test_register_on_a_cluster_says_what_it_says_elsewhere(
+    tmp_path: Path, cluster: Cluster, database_url: str, engine: Engine
+) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    copies(folder, 30)
+    write_raster(folder / "nowhere.tif", crs=None)
+    command = [*RASTERSOURCES, "register", folder, "--organisation", "Owner", "--create"]
+    where: dict[str, Any] = {"RASTERSOURCES_DATABASE_URL": database_url, "TMPDIR": tmp_path / "tmp"}
+    (tmp_path / "tmp").mkdir()
+    done = run([*command, "--scheduler", cluster.address], status=3, **where)
+    assert done.stdout.startswith("30 registered, 0 unchanged, 1 refused")
+    (refused,) = done.stderr.splitlines()
+    assert refused.endswith("[missing_crs]")
+    assert list((tmp_path / "tmp").iterdir()) == []
+    again = run([*command, "--runner", "threads"], status=3, **where)
+    assert again.stdout.startswith("0 registered, 30 unchanged, 1 refused")
+    with engine.connect() as connection:
+        count = connection.execute(text("SELECT count(*) FROM raster_files")).scalar_one()
+    assert count == 30
+
+
+def test_the_runner_of_the_settings_is_taken_where_no_other_is_named(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RASTERSOURCES_RUNNER", "dask")
+    with pytest.raises(CatalogueError, match="say where"), reading(Settings()):
+        pass
+    monkeypatch.setenv("RASTERSOURCES_SCHEDULER", cluster.address)
+    with reading(Settings()) as reader:
+        assert isinstance(reader.__self__, ClusterReading)  # type: ignore[attr-defined]
+    with reading(Settings(), "threads") as reader:
+        assert isinstance(reader.__self__, ReadingThreads)  # type: ignore[attr-defined]
+
+
+def test_workers_import_neither_database_nor_flows_nor_web() -> None:
+    code = "import sys, pipeline.raster.workers.dask; print(*sorted(sys.modules))"
+    done = run([sys.executable, "-c", code])
+    assert not {"sqlalchemy", "prefect", "fastapi", "psycopg", "typer"} & set(done.stdout.split())

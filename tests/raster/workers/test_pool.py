@@ -1,0 +1,239 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import CatalogueError, Rejection, TransientError
+from pipeline.raster import (
+    Budget,
+    RasterFile,
+    ReadingPool,
+    ReadOptions,
+    TimeRule,
+    read,
+    read_all,
+)
+from pipeline.storage import StoredFile, list_files, named_place, stored_file
+from tests.support.commands import REPOSITORY
+from tests.support.factory import write_raster
+
+ENDLESS = TimeRule(pattern=r"(?P<time>(\d+)+)x\d")
+"""On a name of many digits its search takes longer than the universe has left."""
+
+
+def rasters(folder: Path, count: int) -> list[StoredFile]:
+    original = write_raster(folder / "0000.tif").read_bytes()
+    for number in range(1, count):
+        (folder / f"{number:04}.tif").write_bytes(original)
+    return [
+        item for item in list_files([named_place(folder)], [folder]) if isinstance(item, StoredFile)
+    ]
+
+
+def children(pid: int | None = None) -> list[int]:
+    """The processes that read files; servers of fixtures may run beside them."""
+    return [
+        int(child)
+        for task in Path(f"/proc/{pid or os.getpid()}/task").iterdir()
+        for child in (task / "children").read_text().split()
+        if b"pipeline.raster.workers.process" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_what_many_processes_read_is_what_one_reads_and_in_order(tmp_path: Path) -> None:
+    files = rasters(tmp_path, 200)
+    assert list(read_all(files, ReadOptions(), 2)) == [read(file) for file in files]
+
+
+def test_refusals_come_in_their_place(tmp_path: Path) -> None:
+    files: list[StoredFile | Rejection] = [*rasters(tmp_path, 5)]
+    (tmp_path / "bad.tif").write_bytes(b"no")
+    files.insert(2, stored_file(tmp_path / "bad.tif", [tmp_path]))
+    files.insert(4, Rejection("file:///gone.tif", "not_found", "it is gone"))
+    outcomes = list(read_all(files, ReadOptions(), 2))
+    assert [outcome.uri for outcome in outcomes] == [file.uri for file in files]
+    refused = {i: o.code for i, o in enumerate(outcomes) if isinstance(o, Rejection)}
+    assert refused == {2: "not_a_geotiff", 4: "not_found"}
+    bad = outcomes[2]
+    assert isinstance(bad, Rejection)
+    assert (bad.size, bad.fingerprint) == (2, files[2].fingerprint)
+
+
+def test_options_may_depend_on_the_file(tmp_path: Path) -> None:
+    files = rasters(tmp_path, 4)
+
+    def options(file: StoredFile) -> ReadOptions:
+        return ReadOptions(budget=Budget(pixels=1 if file.path.name == "0002.tif" else 1000))
+
+    codes = [getattr(outcome, "code", "ok") for outcome in read_all(files, options, 2)]
+    assert codes == ["ok", "ok", "over_budget", "ok"]
+
+
+def test_a_file_that_takes_too_long_is_refused_alone(tmp_path: Path) -> None:
+    rasters(tmp_path, 8)
+    slow = tmp_path / f"0003{'1' * 60}.tif"
+    (tmp_path / "0003.tif").rename(slow)
+    options = ReadOptions(time_rule=ENDLESS, budget=Budget(seconds=0.5))
+    outcomes = list(read_all(list_files([named_place(tmp_path)], [tmp_path]), options, 1))
+    refused = [outcome for outcome in outcomes if isinstance(outcome, Rejection)]
+    assert [(item.uri.endswith(slow.name), item.code) for item in refused] == [(True, "timeout")]
+    assert len(outcomes) == 8
+
+
+def test_a_worker_that_is_killed_loses_no_file(tmp_path: Path) -> None:
+    files = rasters(tmp_path, 300)
+    reading = read_all(files, ReadOptions(), 2)
+    outcomes = [next(reading)]
+    for child in children():
+        os.kill(child, signal.SIGKILL)
+    outcomes += reading
+    assert [outcome.uri for outcome in outcomes] == [file.uri for file in files]
+    assert all(isinstance(outcome, RasterFile) for outcome in outcomes)
+
+
+def test_a_file_that_ends_its_process_again_is_unreadable_and_the_rest_is_read(
+    tmp_path: Path,
+) -> None:
+    files = rasters(tmp_path, 6)
+    fatal = ReadOptions(time_rule=None)  # type: ignore[arg-type]
+    plain = ReadOptions()
+    outcomes = list(read_all(files, lambda file: fatal if file is files[2] else plain, 2))
+    codes = [getattr(outcome, "code", "ok") for outcome in outcomes]
+    assert codes == ["ok", "ok", "unreadable", "ok", "ok", "ok"]
+    assert "AttributeError" in getattr(outcomes[2], "message", "")
+
+
+def test_processes_that_never_start_are_an_error_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(TransientError, match="exit status 1"):
+        list(read_all(rasters(tmp_path, 3), ReadOptions(), 2))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no python"))
+    with pytest.raises(TransientError, match="No such file"):
+        list(read_all(rasters(tmp_path, 3), ReadOptions(), 2))
+
+
+def test_a_rule_that_cannot_work_is_raised_to_the_reader(tmp_path: Path) -> None:
+    options = ReadOptions(time_rule=TimeRule(pattern="("))
+    with pytest.raises(CatalogueError):
+        list(read_all(rasters(tmp_path, 3), options, 1))
+    assert children() == []
+
+
+def test_a_reading_that_broke_off_leaves_nothing_to_the_next(tmp_path: Path) -> None:
+    files = rasters(tmp_path, 40)
+    with ReadingPool(2) as pool:
+        for _ in range(3):
+            with pytest.raises(CatalogueError):
+                list(pool.read(files, ReadOptions(time_rule=TimeRule(pattern="("))))
+            abandoned = pool.read(files, ReadOptions())
+            next(abandoned)
+            outcomes = list(pool.read(files[10:], ReadOptions()))
+            assert [outcome.uri for outcome in outcomes] == [file.uri for file in files[10:]]
+            assert all(isinstance(outcome, RasterFile) for outcome in outcomes)
+
+
+def test_files_are_taken_only_a_little_ahead(tmp_path: Path) -> None:
+    (file,) = rasters(tmp_path, 1)
+    taken = 0
+
+    def endless() -> Iterator[StoredFile]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield file
+
+    reading = read_all(endless(), ReadOptions(), 1)
+    for _ in range(1000):
+        next(reading)
+    reading.close()  # type: ignore[attr-defined]
+    assert taken < 1000 + 500
+
+
+def test_no_process_is_left_when_the_reading_is_given_up(tmp_path: Path) -> None:
+    reading = read_all(rasters(tmp_path, 50), ReadOptions(), 2)
+    next(reading)
+    assert children() != []
+    reading.close()  # type: ignore[attr-defined]
+    assert children() == []
+
+
+PARENT = """
+    import signal, sys, time
+    from pathlib import Path
+    from pipeline.raster import ReadOptions, read_all
+    from pipeline.storage import list_files, named_place
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell in the background has ignored
+    folder = Path(sys.argv[1])
+    for number, _ in enumerate(read_all(list_files([named_place(folder)], [folder]), ReadOptions(), 2)):
+        print(number, flush=True)
+        time.sleep(0.1)
+"""
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that reads for 40 seconds, and has begun to."""
+    rasters(tmp_path, 400)
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(PARENT), str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        cwd=REPOSITORY,
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.readline()
+    with process:
+        yield process
+        process.kill()
+
+
+def test_workers_end_when_their_parent_is_killed(parent: subprocess.Popen[str]) -> None:
+    workers = children(parent.pid)
+    assert workers
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 5
+    while any(map(is_alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not any(map(is_alive, workers))
+
+
+def test_ctrl_c_is_for_the_parent_alone(parent: subprocess.Popen[str]) -> None:
+    workers = children(parent.pid)
+    for worker in workers:
+        os.kill(worker, signal.SIGINT)
+    assert parent.stdout is not None
+    lines = [parent.stdout.readline() for _ in range(5)]
+    assert all(lines)
+    assert children(parent.pid) == workers
+    os.killpg(parent.pid, signal.SIGINT)
+    _, errors = parent.communicate(timeout=10)
+    assert "KeyboardInterrupt" in errors
+    assert errors.count("Traceback") == 1
+    assert not any(map(is_alive, workers))
+
+
+def test_workers_import_neither_database_nor_flows_nor_web() -> None:
+    code = "import sys, pipeline.raster.workers.process as w; print(*sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        cwd=REPOSITORY,
+    )  # fmt: skip
+    loaded = set(done.stdout.split())
+    assert "rasterio" in loaded
+    assert not loaded & {"sqlalchemy", "prefect", "fastapi", "psycopg", "typer", "pydantic"}

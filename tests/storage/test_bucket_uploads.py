@@ -1,0 +1,61 @@
+"""Uploads to `rastersources serve` that are kept in a bucket: small in memory, and safe from being killed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from pipeline.catalogue.upload_files import sweep
+from pipeline.storage.s3 import store_of
+from pipeline.storage.uploads import deposit_at
+from tests.support.factory import write_raster
+from tests.support.s3 import Bucket, Server, new_bucket
+from tests.support.serving import (
+    KILLS,
+    LARGE,
+    Serving,
+    assert_nothing_lost_or_doubled,
+    assert_taken_in_little_memory,
+    rows,
+    serving_for,
+)
+
+
+@pytest.fixture(scope="module")
+def own(s3_server: Server) -> Iterator[Bucket]:
+    """The bucket of the uploads, which this process finds by its environment."""
+    found = new_bucket(s3_server)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in found.environment.items():
+            patch.setenv(name, value)
+        store_of.cache_clear()
+        yield found
+    store_of.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def serving(
+    database_url: str, engine: Engine, tmp_path_factory: pytest.TempPathFactory, own: Bucket
+) -> Iterator[Serving]:
+    uploads, home = f"s3://{own.name}/uploads", tmp_path_factory.mktemp("home")
+    with serving_for(engine, database_url, home, RASTERSOURCES_UPLOADS=uploads) as serving:
+        yield serving
+
+
+@LARGE
+def test_a_large_file_is_handed_on_in_little_memory(
+    serving: Serving, own: Bucket, mebibytes: int
+) -> None:
+    assert_taken_in_little_memory(serving, mebibytes)
+    assert own.keys() == ["uploads/.catalogue"]
+
+
+@KILLS
+def test_a_killed_server_loses_nothing_and_doubles_nothing(
+    serving: Serving, engine: Engine, own: Bucket, tmp_path: Path, kills: int
+) -> None:
+    assert_nothing_lost_or_doubled(serving, engine, write_raster(tmp_path / "a.tif"), kills)
+    deposit = deposit_at(f"s3://{own.name}/uploads")
+    sweep(engine, deposit)
+    assert set(deposit.uris()) == set(rows(engine, "SELECT uri FROM raster_files"))

@@ -1,0 +1,186 @@
+"""Moving files: to where nothing is, over no other file, and to the end when it was cut short."""
+
+import os
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import obstore
+import pytest
+
+from pipeline.errors import CatalogueError
+from pipeline.storage import file_uri
+from pipeline.storage.move import fingerprint_at, move_file
+from tests.support.s3 import Bucket, Server, new_bucket
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture(params=["same file system", "another file system"])
+def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A folder to move to."""
+    if request.param == "same file system":
+        yield tmp_path / "elsewhere"
+        return
+    if not SHARED_MEMORY.is_dir() or SHARED_MEMORY.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no other file system here")
+    with TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+        yield Path(folder) / "elsewhere"
+
+
+@pytest.fixture
+def dropped(tmp_path: Path, elsewhere: Path) -> Callable[[bytes], tuple[Path, Path]]:
+    """Makes a file, and says where it shall go."""
+    elsewhere.mkdir()
+
+    def drop(content: bytes) -> tuple[Path, Path]:
+        source = tmp_path / "a #1.tif"
+        source.write_bytes(content)
+        os.utime(source, ns=(1, 1_700_000_000_123_456_789))
+        return source, elsewhere / "b 100%.tif"
+
+    return drop
+
+
+def test_a_file_keeps_its_content_and_its_fingerprint(
+    dropped: Callable[..., tuple[Path, Path]],
+) -> None:
+    source, target = dropped(b"content")
+    before = fingerprint_at(file_uri(source))
+    assert move_file(file_uri(source), file_uri(target))
+    assert (source.exists(), target.read_bytes()) == (False, b"content")
+    assert fingerprint_at(file_uri(target)) == before
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+def test_a_link_to_the_file_itself_is_another_file(
+    dropped: Callable[..., tuple[Path, Path]],
+) -> None:
+    source, target = dropped(b"content")
+    target.symlink_to(source)
+    assert not move_file(file_uri(source), file_uri(target))
+    assert source.read_bytes() == b"content"
+
+
+def test_of_a_link_no_copy_is_made_of_what_it_leads_to(
+    dropped: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    source, target = dropped(b"")
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    source.unlink()
+    source.symlink_to(secret)
+    moved = move_file(file_uri(source), file_uri(target))
+    assert moved == target.is_symlink()  # on one file system the link itself moves
+    assert not [path for path in target.parent.iterdir() if not path.is_symlink()]
+
+
+def test_a_file_goes_into_a_folder_that_is_made_for_it(
+    dropped: Callable[..., tuple[Path, Path]],
+) -> None:
+    source, target = dropped(b"content")
+    inside = target.parent / "new" / "a.tif"
+    assert move_file(file_uri(source), file_uri(inside))
+    assert inside.read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("other", [b"another", b"differs", b""])
+def test_another_file_is_never_overwritten(
+    dropped: Callable[..., tuple[Path, Path]], other: bytes
+) -> None:
+    source, target = dropped(b"content")
+    target.write_bytes(other)
+    assert not move_file(file_uri(source), file_uri(target))
+    assert (source.read_bytes(), target.read_bytes()) == (b"content", other)
+    assert len(list(target.parent.iterdir())) == 1
+
+
+def test_the_same_content_at_the_target_means_that_it_was_moved(
+    dropped: Callable[..., tuple[Path, Path]],
+) -> None:
+    source, target = dropped(b"content")
+    target.write_bytes(b"content")
+    assert move_file(file_uri(source), file_uri(target))
+    assert (source.exists(), target.read_bytes()) == (False, b"content")
+
+
+def test_a_file_that_bears_both_names_already_loses_the_first(tmp_path: Path) -> None:
+    source, target = tmp_path / "a.tif", tmp_path / "b.tif"
+    source.write_bytes(b"content")
+    os.link(source, target)
+    assert move_file(file_uri(source), file_uri(target))
+    assert (source.exists(), target.read_bytes()) == (False, b"content")
+
+
+def test_what_is_left_of_a_copy_that_was_cut_short_is_no_obstacle_and_no_litter(
+    dropped: Callable[..., tuple[Path, Path]],
+) -> None:
+    source, target = dropped(b"content")
+    digest = blake2b(os.fsencode(source), digest_size=8).hexdigest()
+    (target.parent / f".{digest}.part").write_bytes(b"cont")
+    assert move_file(file_uri(source), file_uri(target))
+    left = [path.name for path in target.parent.iterdir()]
+    same = source.parent.stat().st_dev == target.parent.stat().st_dev  # nothing is copied then
+    assert left == [target.name] or (same and len(left) == 2)
+    assert target.read_bytes() == b"content"
+
+
+def test_what_cannot_be_moved_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueError, match=r"cannot be moved to .*No such file"):
+        move_file(file_uri(tmp_path / "nothing.tif"), file_uri(tmp_path / "b.tif"))
+    assert fingerprint_at(file_uri(tmp_path / "nothing.tif")) is None
+
+
+# Objects ---------------------------------------------------------------------------------------------------------
+
+
+def content(bucket: Bucket, key: str) -> bytes:
+    return bytes(obstore.get(bucket.store, key).bytes())
+
+
+def uri(bucket: Bucket, key: str) -> str:
+    return f"s3://{bucket.name}/{key}"
+
+
+def test_an_object_is_moved(bucket: Bucket) -> None:
+    bucket.put("in/a b.tif", b"content")
+    assert move_file(uri(bucket, "in/a%20b.tif"), uri(bucket, "done/a%20b.tif"))
+    assert bucket.keys() == ["done/a b.tif"]
+    assert content(bucket, "done/a b.tif") == b"content"
+
+
+def test_an_object_at_the_target_is_not_overwritten_unless_it_is_the_same(bucket: Bucket) -> None:
+    bucket.put("in/a.tif", b"content")
+    bucket.put("done/a.tif", b"differs")
+    bucket.put("done/b.tif", b"content")
+    assert not move_file(uri(bucket, "in/a.tif"), uri(bucket, "done/a.tif"))
+    assert content(bucket, "done/a.tif") == b"differs"
+    assert move_file(uri(bucket, "in/a.tif"), uri(bucket, "done/b.tif"))
+    assert bucket.keys() == ["done/a.tif", "done/b.tif"]
+
+
+def test_an_object_that_was_sent_in_parts_is_the_same_as_its_copy(bucket: Bucket) -> None:
+    whole = os.urandom(11 * 2**20)
+    obstore.put(bucket.store, "in/a.tif", whole, use_multipart=True, chunk_size=5 * 2**20)
+    bucket.put("done/a.tif", whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert not move_file(uri(bucket, "in/a.tif"), uri(bucket, "done/a.tif"))
+    obstore.put(bucket.store, "done/a.tif", whole, use_multipart=False)
+    assert move_file(uri(bucket, "in/a.tif"), uri(bucket, "done/a.tif"))
+    assert bucket.keys() == ["done/a.tif"]
+
+
+def test_an_object_goes_into_another_through_this_machine(
+    bucket: Bucket, s3_server: Server
+) -> None:
+    another, whole = new_bucket(s3_server), os.urandom(9 * 2**20)
+    bucket.put("a.tif", whole)
+    assert move_file(uri(bucket, "a.tif"), uri(another, "b/a.tif"))
+    assert bucket.keys() == []
+    assert content(another, "b/a.tif") == whole
+
+
+def test_an_object_that_is_not_there_is_a_sentence(bucket: Bucket) -> None:
+    assert fingerprint_at(uri(bucket, "nothing.tif")) is None
+    with pytest.raises(CatalogueError, match="cannot be moved to"):
+        move_file(uri(bucket, "nothing.tif"), uri(bucket, "b.tif"))

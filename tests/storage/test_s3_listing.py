@@ -1,0 +1,230 @@
+"""Listing objects of a real S3 server."""
+
+import tracemalloc
+from collections import deque
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import unquote
+
+import httpx
+import obstore
+import pytest
+
+from pipeline.errors import CatalogueError, Rejection, TransientError
+from pipeline.storage import EVERYWHERE, StoredFile, list_files, named_place, place_of
+from pipeline.storage.s3 import store_of
+from tests.support.proxy import Proxy, every
+from tests.support.s3 import SECRET_KEY, Bucket, free_ports
+
+HERE = Path("/")
+
+
+def listed(*entries: str, roots: tuple[str, ...] = ("s3://",)) -> list[StoredFile | Rejection]:
+    return list(list_files([place_of(entry, HERE) for entry in entries], roots))
+
+
+def keys(found: list[StoredFile | Rejection]) -> list[str]:
+    """What follows the bucket in the URIs of files, decoded."""
+    return [unquote(item.uri).split("/", 3)[3] for item in found if isinstance(item, StoredFile)]
+
+
+def codes(found: list[StoredFile | Rejection]) -> list[tuple[str, str]]:
+    return [(item.uri, item.code) for item in found if isinstance(item, Rejection)]
+
+
+def test_a_prefix_yields_the_rasters_below_it_and_nothing_else(bucket: Bucket) -> None:
+    for key in ("a/1.tif", "a/2.TIFF", "a/deep/er/3.tif", "a/note.txt", "ab/4.tif", "a/x.tif.part"):
+        bucket.put(key)
+    obstore.put(bucket.store, "a/folder/", b"")
+    assert sorted(keys(listed(f"s3://{bucket.name}/a"))) == [
+        "a/1.tif",
+        "a/2.TIFF",
+        "a/deep/er/3.tif",
+    ]
+    assert keys(listed(f"s3://{bucket.name}/a/")) == keys(listed(f"s3://{bucket.name}/a"))
+    assert len(listed(f"s3://{bucket.name}")) == 4
+
+
+def test_an_object_is_described_as_the_server_describes_it(bucket: Bucket) -> None:
+    bucket.put("a/1.tif", b"12345")
+    (found,) = listed(f"s3://{bucket.name}/a")
+    assert isinstance(found, StoredFile)
+    meta = obstore.head(bucket.store, "a/1.tif")
+    assert found.uri == f"s3://{bucket.name}/a/1.tif"
+    assert found.path == Path(f"/{bucket.name}/a/1.tif")
+    assert found.size == 5
+    assert found.fingerprint == f"5.{(meta['e_tag'] or '').strip(chr(34))}"
+    modified = datetime.fromtimestamp(found.modified_ns / 1e9, UTC)
+    assert abs(modified - meta["last_modified"]) < timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a b.tif", "per%20cent 100%.tif", "é.tif", "e\u0301.tif", "😀.tif", "q?x#&+=.tif", "[x]{y}*.tif", "'\"<>|^`~.tif"],
+)  # fmt: skip
+def test_every_key_survives(bucket: Bucket, name: str) -> None:
+    bucket.put(f"in/{name}")
+    (found,) = listed(f"s3://{bucket.name}/in")
+    assert keys([found]) == [f"in/{name}"]
+    again = list(list_files([named_place(found.uri)], EVERYWHERE))
+    assert again == [found]
+
+
+def test_an_object_that_is_named_outright_may_have_any_name(bucket: Bucket) -> None:
+    for name in ("raster.dat", "raster.tif", "x", "x.tfw", "xy.tif", "raster.tif.aux.xml"):
+        bucket.put(f"a/{name}")
+    found = listed(*(f"s3://{bucket.name}/a/{name}" for name in ("raster.dat", "x", "raster.tif")))
+    assert keys(found) == ["a/raster.dat", "a/x", "a/raster.tif"]
+    assert [item.sidecars for item in found if isinstance(item, StoredFile)] == [
+        (),
+        ("x.tfw",),
+        ("raster.tif.aux.xml",),
+    ]
+    assert found[2] in listed(f"s3://{bucket.name}/a")
+
+
+def test_what_is_not_there_is_not_found(bucket: Bucket) -> None:
+    bucket.put("a/1.tif")
+    names = [f"s3://{bucket.name}/{key}" for key in ("b", "a/2.tif", "a/1", "a/1.tif/x")]
+    assert codes(listed(*names)) == [(name, "not_found") for name in names]
+    assert listed(f"s3://{bucket.name}/b/*.tif") == []
+
+
+def test_globs_match_whole_keys(bucket: Bucket) -> None:
+    for key in ("r/2024/a.tif", "r/2024/b.tif", "r/2025/a.tif", "r/2025/x/a.tif", "r/a.dat"):
+        bucket.put(key)
+
+    def matched(pattern: str) -> list[str]:
+        return sorted(keys(listed(f"s3://{bucket.name}/{pattern}")))
+
+    assert matched("r/*/a.tif") == ["r/2024/a.tif", "r/2025/a.tif"]
+    assert matched("r/**/a.tif") == ["r/2024/a.tif", "r/2025/a.tif", "r/2025/x/a.tif"]
+    assert matched("r/202[5]") == ["r/2025/a.tif", "r/2025/x/a.tif"]
+    assert matched("r/*") == matched("r/**/*")
+    assert matched("*/2024/?.tif") == ["r/2024/a.tif", "r/2024/b.tif"]
+    assert matched("r/*.dat") == ["r/a.dat"]
+
+
+def test_an_object_that_several_entries_match_comes_once(bucket: Bucket) -> None:
+    bucket.put("r/a.tif")
+    bucket.put("r/b.tif")
+    name = f"s3://{bucket.name}/r"
+    assert keys(listed(f"{name}/b.tif", f"{name}/*.tif", name)) == ["r/b.tif", "r/a.tif"]
+
+
+def test_sidecars_belong_to_their_object_alone_and_count_in_its_fingerprint(bucket: Bucket) -> None:
+    beside = ["x.TFW", "x.aux", "x.tif.aux.xml", "x.tif.msk", "x.tif.ovr", "x_RPC.TXT"]
+    others = ["x-1.tif", "x.txt", "x/x.tif", "x0.tif", "xa.tif", "xa.tfw", "w.tfw"]
+    for name in ("x.tif", *beside, *others):
+        bucket.put(f"s/{name}")
+    found = {
+        item.path.name: item
+        for item in listed(f"s3://{bucket.name}/s/*.tif")
+        if isinstance(item, StoredFile)
+    }
+    assert sorted(found["x.tif"].sidecars) == sorted(beside)
+    assert {name: item.sidecars for name, item in found.items() if name != "x.tif"} == {
+        "x-1.tif": (), "x0.tif": (), "xa.tif": ("xa.tfw",),
+    }  # fmt: skip
+    bucket.put("s/x.tif.ovr", b"other")
+    assert listed(f"s3://{bucket.name}/s/x.tif") != [found["x.tif"]]
+
+
+def test_roots_restrict_buckets_too(bucket: Bucket) -> None:
+    bucket.put("a/1.tif")
+    bucket.put("ab/1.tif")
+    name = f"s3://{bucket.name}"
+    assert len(listed(f"{name}/a", roots=(f"{name}/a",))) == 1
+    for roots in ((f"{name}/a",), ("/",), ("s3://other",)):
+        assert [code for _, code in codes(listed(f"{name}/ab", roots=roots))] == ["not_allowed"]
+
+
+def test_a_bucket_that_is_not_there_ends_the_listing(bucket: Bucket) -> None:
+    with pytest.raises(CatalogueError, match=r"s3://no-such-bucket.*not there"):
+        listed("s3://no-such-bucket/a/*.tif")
+
+
+def test_wrong_credentials_end_the_listing_and_are_not_told(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("a/1.tif")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
+    store_of.cache_clear()
+    with pytest.raises(CatalogueError, match="AWS_ACCESS_KEY_ID") as caught:
+        listed(f"s3://{bucket.name}/a")
+    assert "another-secret" not in str(caught.value)
+    assert SECRET_KEY not in str(caught.value)
+
+
+def test_an_endpoint_that_nobody_answers_is_a_matter_of_trying_again(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.storage.s3._RETRIES", 1)
+    with free_ports(1) as (port,):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        store_of.cache_clear()
+        with pytest.raises(TransientError, match="connection fails"):
+            listed(f"s3://{bucket.name}/a")
+
+
+@pytest.mark.parametrize("endpoint", ["nonsense", "http://", "ftp://x"])
+def test_an_endpoint_that_is_no_url_is_named(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    store_of.cache_clear()
+    with pytest.raises(CatalogueError, match="AWS_ENDPOINT_URL"):
+        listed(f"s3://{bucket.name}/a")
+
+
+@pytest.mark.parametrize(
+    "name", ["s3://", "s3:///a", "s3://b", "s3://bucket/a//b.tif", "s3://bucket/../x.tif", "s3://bucket/a%0Ab.tif"]
+)  # fmt: skip
+def test_what_names_no_object_is_refused_with_a_sentence(name: str) -> None:
+    with pytest.raises(CatalogueError, match=r"bucket|key"):
+        named_place(name)
+
+
+def test_a_key_that_cannot_be_named_ends_the_listing(bucket: Bucket) -> None:
+    bucket.put("a/1.tif")
+    url = f"{bucket.server.filer}/buckets/{bucket.name}/a/new%0Aline.tif"
+    httpx.post(url, files={"file": b"x"}).raise_for_status()
+    with pytest.raises(CatalogueError, match=r"a/new\\nline\.tif"):
+        listed(f"s3://{bucket.name}/a")
+
+
+def test_plain_http_needs_an_endpoint_that_says_so(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.endpoint.replace("http://", "https://"))
+    monkeypatch.setattr("pipeline.storage.s3._RETRIES", 0)
+    store_of.cache_clear()
+    with pytest.raises(TransientError):
+        listed(f"s3://{bucket.name}/a")
+
+
+@pytest.mark.parametrize("fault", [0, 503, 403])
+def test_a_listing_that_fails_half_way_is_no_shorter_listing(
+    bucket: Bucket, counted: Proxy, monkeypatch: pytest.MonkeyPatch, fault: int
+) -> None:
+    monkeypatch.setattr("pipeline.storage.s3._RETRIES", 2)
+    bucket.put_many(f"in/{number:04d}.tif" for number in range(1100))
+    files = list_files([named_place(f"s3://{bucket.name}/in")], EVERYWHERE)
+    counted.fault = lambda _, path: fault if "continuation-token" in path else None
+    assert isinstance(next(files), StoredFile)
+    with pytest.raises(CatalogueError if fault == 403 else TransientError, match=bucket.name):
+        list(files)
+    counted.fault = every(5, 503)
+    assert len(listed(f"s3://{bucket.name}/in")) == 1100
+
+
+def test_a_listing_of_many_objects_takes_little_memory(bucket: Bucket) -> None:
+    """A million would take more minutes than a test has; what is held does not grow with their number."""
+    bucket.put_many(f"in/{number % 7}/{number:05d}.tif" for number in range(5000))
+    place = [named_place(f"s3://{bucket.name}/in")]
+    deque(list_files(place, EVERYWHERE), maxlen=0)
+    tracemalloc.start()
+    deque(list_files(place, EVERYWHERE), maxlen=0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000

@@ -1,0 +1,311 @@
+"""Whose a storage of uploads is, in a folder and in a bucket: no catalogue deletes the files of another one."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import obstore
+import psycopg
+import pytest
+from httpx import Client, Response
+from psycopg import sql
+from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
+
+from pipeline.api.config import ApiConfig
+from pipeline.catalogue.owners import add_organisation
+from pipeline.catalogue.upload_files import identity_of, sweep, take_up, unknown
+from pipeline.catalogue.users import add_user, create_key, grant_role
+from pipeline.database.engine import sync_engine
+from pipeline.errors import CatalogueError
+from pipeline.ingest.uploads import Worker, process_waiting
+from pipeline.raster import ReadingPool, ReadOptions
+from pipeline.storage.s3 import store_of
+from pipeline.storage.uploads import BucketDeposit, Deposit, deposit_at
+from tests.api.conftest import SOURCES, client_of, until
+from tests.conftest import new_database
+from tests.support.commands import FLOWS, RASTERSOURCES, run
+from tests.support.database import execute, rows
+from tests.support.factory import write_raster
+from tests.support.s3 import Bucket
+from tests.support.serving import serving_for
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A catalogue with a server that keeps uploads at a place."""
+
+    url: str
+    engine: Engine
+    client: Client
+    deposit: Deposit
+    organisation: str
+
+    def new_source(self) -> str:
+        body = {"name": "a", "organisation": self.organisation, "temporal": True}
+        uuid: str = self.client.post(SOURCES, json=body).json()["uuid"]
+        return f"{SOURCES}{uuid}/"
+
+    def send(self, source: str, tif: Path, hour: int = 0) -> Response:
+        with tif.open("rb") as file:
+            data = {"timestamp": f"2024-01-01T{hour:02d}:00:00Z"}
+            return self.client.post(f"{source}data/", files={"file": file}, data=data)
+
+    def work(self, pool: ReadingPool) -> None:
+        """What a server does with uploads beside the API."""
+        take_up(self.engine, self.deposit)
+        sweep(self.engine, self.deposit)
+        while process_waiting(Worker(self.engine, self.deposit, ReadOptions(), pool)):
+            pass
+
+    def files(self) -> set[str]:
+        return {uri for (uri,) in rows(self.engine, "SELECT uri FROM raster_files")}
+
+
+Open = Callable[[str, str], AbstractContextManager[Catalogue]]
+
+
+@pytest.fixture(params=["a folder", "a bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "a folder":
+        return str(tmp_path / "uploads")
+    bucket: Bucket = request.getfixturevalue("bucket")
+    return f"s3://{bucket.name}/uploads"
+
+
+@contextmanager
+def serving(url: str, place: str) -> Iterator[Catalogue]:
+    """A server on a catalogue, and its administrator."""
+    engine = sync_engine(url)
+    try:
+        found = rows(engine, "SELECT uuid FROM organisations")
+        if not found:
+            add_organisation(engine, "Owner")
+            add_user(engine, "admin")
+            grant_role(engine, "admin", "Owner", "admin")
+            found = rows(engine, "SELECT uuid FROM organisations")
+        with client_of(ApiConfig(url, uploads=place)) as client:
+            client.auth = ("__key__", create_key(engine, "admin"))
+            yield Catalogue(url, engine, client, deposit_at(place), str(found[0].uuid))
+    finally:
+        engine.dispose()
+
+
+@pytest.fixture
+def database(server: str, template: str) -> Iterator[Callable[[], str]]:
+    """Makes empty catalogues; their URLs."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(new_database(server, template))
+
+
+@pytest.fixture
+def reader(place: str) -> Iterator[ReadingPool]:
+    """A process that reads files, begun when the environment names the place."""
+    with ReadingPool(1) as pool:
+        yield pool
+
+
+@pytest.fixture
+def tif(tmp_path: Path) -> Path:
+    return write_raster(tmp_path / "a.tif")
+
+
+def restored(server: str, url: str, stack: ExitStack) -> str:
+    """A copy of a database that nobody uses now, as a dump that is restored is; its URL."""
+    name = f"rastersources_test_{uuid4().hex[:12]}"
+    copy, original = sql.Identifier(name), sql.Identifier(make_url(url).database or "")
+
+    def execute(statement: str, *names: sql.Identifier) -> None:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(sql.SQL(statement).format(*names))
+
+    execute("CREATE DATABASE {} TEMPLATE {}", copy, original)
+    stack.callback(execute, "DROP DATABASE {} WITH (FORCE)", copy)
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+def test_a_catalogue_leaves_the_storage_of_another_one_alone(
+    database: Callable[[], str], place: str, tif: Path, reader: ReadingPool
+) -> None:
+    with serving(database(), place) as first, serving(database(), place) as second:
+        assert first.send(first.new_source(), tif).status_code == 200
+        first.work(reader)
+        files = first.files()
+        assert len(files) == 1
+        refused = second.send(second.new_source(), tif)
+        assert (refused.status_code, refused.json()["message"]) == (
+            503,
+            "Service unavailable. #503.10",
+        )
+        assert "belongs to another catalogue" in refused.json()["detail"]
+        assert place not in refused.text
+        with pytest.raises(CatalogueError, match="RASTERSOURCES_UPLOADS"):
+            second.work(reader)
+        assert sweep(second.engine, second.deposit) == []
+        assert second.client.get(SOURCES).status_code == 200
+        assert set(first.deposit.uris()) == files
+        assert first.send(first.new_source(), tif).status_code == 200
+
+
+def test_a_storage_is_taken_over_on_request_and_no_file_of_the_other_catalogue_goes(
+    database: Callable[[], str], place: str, tif: Path, reader: ReadingPool
+) -> None:
+    with serving(database(), place) as first, serving(database(), place) as second:
+        assert first.send(first.new_source(), tif).status_code == 200
+        first.work(reader)
+        take_up(second.engine, second.deposit, by_force=True)
+        assert second.send(second.new_source(), tif).status_code == 200
+        second.work(reader)
+        assert set(second.deposit.uris()) == first.files() | second.files()
+        assert set(unknown(second.engine, second.deposit)) == first.files()
+        with pytest.raises(CatalogueError, match="take-over"):
+            first.work(reader)
+
+
+def test_an_older_dump_leaves_newer_files_alone_and_lists_them(
+    database: Callable[[], str], server: str, place: str, tif: Path, reader: ReadingPool
+) -> None:
+    with ExitStack() as stack:
+        original = database()
+        with serving(original, place) as before:
+            source = before.new_source()
+            for hour in (0, 1):
+                assert before.send(source, tif, hour).status_code == 200
+            before.work(reader)
+        copy = restored(server, original, stack)
+        with serving(original, place) as after:
+            assert after.send(source, tif, 2).status_code == 200
+            assert after.send(source, tif, 0).status_code == 200  # takes the place of an older one
+            after.work(reader)
+            newer = after.files()
+        with serving(copy, place) as older:
+            missing = older.files() - newer
+            older.work(reader)
+            assert set(older.deposit.uris()) == newer
+            assert set(unknown(older.engine, older.deposit)) == newer - older.files()
+            assert (len(missing), len(newer - older.files())) == (1, 2)
+            assert older.send(older.new_source(), tif).status_code == 200
+            older.work(reader)
+            assert newer < set(older.deposit.uris())
+
+
+def test_a_storage_without_a_mark_is_that_of_whoever_knows_a_file_in_it(
+    database: Callable[[], str], place: str, tif: Path, reader: ReadingPool
+) -> None:
+    with serving(database(), place) as first, serving(database(), place) as second:
+        assert first.send(first.new_source(), tif).status_code == 200
+        first.work(reader)
+        remove_mark(place)
+        with pytest.raises(
+            CatalogueError, match="holds files of which this catalogue recorded none"
+        ):
+            second.work(reader)
+        assert second.deposit.owner() is None
+        first.work(reader)
+        assert first.deposit.owner() == identity_of(first.engine)
+        assert set(first.deposit.uris()) == first.files()
+
+
+def test_of_several_catalogues_that_take_an_empty_storage_one_succeeds(
+    database: Callable[[], str], place: str
+) -> None:
+    engines = [sync_engine(database()) for _ in range(6)]
+
+    def take(engine: Engine) -> bool:
+        try:
+            take_up(engine, deposit_at(place))
+        except CatalogueError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as threads:
+        taken = list(threads.map(take, engines))
+    assert taken.count(True) == 1
+    owner = engines[taken.index(True)]
+    assert deposit_at(place).owner() == identity_of(owner)
+    for engine in engines:
+        engine.dispose()
+
+
+def test_a_mark_that_a_killed_server_left_empty_is_written_anew(
+    database: Callable[[], str], tmp_path: Path
+) -> None:
+    engine = sync_engine(database())
+    (tmp_path / ".catalogue").touch()
+    take_up(engine, deposit_at(tmp_path))
+    assert (tmp_path / ".catalogue").read_text().startswith(f"{identity_of(engine)}\n")
+    engine.dispose()
+
+
+def test_uploads_of_before_are_recorded_when_the_schema_is_migrated(
+    database: Callable[[], str], place: str, tif: Path, reader: ReadingPool
+) -> None:
+    url = database()
+    with serving(url, place) as catalogue:
+        assert catalogue.send(catalogue.new_source(), tif).status_code == 200
+        catalogue.work(reader)
+    remove_mark(place)
+    run([*RASTERSOURCES, "db", "downgrade", "0009"], RASTERSOURCES_DATABASE_URL=url)
+    run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=url)
+    with serving(url, place) as catalogue:
+        catalogue.work(reader)
+        assert set(catalogue.deposit.uris()) == catalogue.files() != set()
+        execute(catalogue.engine, "DELETE FROM raster_sources")
+        catalogue.work(reader)
+        assert list(catalogue.deposit.uris()) == []
+
+
+def test_commands_and_the_flow_say_whose_the_storage_is(
+    database: Callable[[], str], tmp_path: Path, tif: Path, pool: ReadingPool
+) -> None:
+    place = str(tmp_path / "home" / "uploads")
+    with serving(database(), place) as first:
+        assert first.send(first.new_source(), tif).status_code == 200
+        first.work(pool)
+        (uri,) = first.files()
+        changes: dict[str, Any] = {
+            "RASTERSOURCES_DATABASE_URL": database(),
+            "RASTERSOURCES_HOME": str(tmp_path / "home"),
+        }
+        told = run([*FLOWS, "uploads"], status=1, **changes)
+        assert "belongs to another catalogue" in told.stderr
+        assert "rastersources uploads take-over" in told.stderr
+        assert run([*RASTERSOURCES, "uploads", "unknown"], **changes).stdout == f"{uri}\n"
+        run([*RASTERSOURCES, "uploads", "take-over"], **changes)
+        assert run([*FLOWS, "uploads"], **changes).stdout == "0 registered, 0 refused\n"
+        assert set(first.deposit.uris()) == {uri}
+
+
+def test_a_server_says_at_its_start_whose_the_storage_is_and_goes_on_once_it_is_its_own(
+    database: Callable[[], str], tmp_path: Path, tif: Path
+) -> None:
+    url, mark = database(), tmp_path / "uploads" / ".catalogue"
+    mark.parent.mkdir()
+    mark.write_text(f"{uuid4()}\n")
+    engine = sync_engine(url)
+    with serving_for(engine, url, tmp_path) as server:
+        until(lambda: "belongs to another catalogue" in (tmp_path / "errors").read_text(), 60)
+        source = server.source()
+        with tif.open("rb") as file:
+            answer = server.client.post(f"{source}data/", files={"file": file})
+        assert (answer.status_code, list(answer.json())) == (
+            503,
+            ["status", "code", "message", "detail"],
+        )
+        take_up(engine, deposit_at(mark.parent), by_force=True)
+        assert server.wait_for(server.send(source, tif, 0)) == "SUCCESS"
+    engine.dispose()
+
+
+def remove_mark(place: str) -> None:
+    """As a storage was before storages had marks."""
+    deposit = deposit_at(place)
+    if place.startswith("s3://"):
+        assert isinstance(deposit, BucketDeposit)
+        obstore.delete(store_of(deposit.bucket), f"{deposit.prefix}.catalogue")
+    else:
+        (Path(place) / ".catalogue").unlink()

@@ -1,0 +1,129 @@
+"""A drop folder with its neighbours on a real catalogue, for tests."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from pipeline.catalogue.run_report import Report
+from pipeline.ingest.drop_folders import DropWork, drops_of_config
+from pipeline.raster import ReadingPool
+from pipeline.storage import file_uri
+from tests.support.database import rows
+from tests.support.derived import assert_derived
+from tests.support.factory import write_raster
+from tests.support.ingestion import synced
+
+Field = str | int | list[str] | None
+
+KEPT = (
+    "raster_sources",
+    "rejected_files",
+    "tombstones",
+    "moves",
+    "sync_runs",
+    "organisations",
+    "users",
+)
+
+
+def new_site(engine: Engine, pool: ReadingPool, base: Path) -> "Site":
+    """Empty folders, an empty catalogue."""
+    with engine.begin() as connection:
+        for table in KEPT:  # for a few rows quicker than TRUNCATE
+            connection.execute(text(f"DELETE FROM {table}"))
+        connection.execute(text("INSERT INTO organisations (name) VALUES ('Owner')"))
+    site = Site(engine, pool, base)
+    for folder in (site.folder, site.done, site.refused):
+        folder.mkdir()
+    return site
+
+
+SOURCE = """
+    WITH owner AS (
+        INSERT INTO organisations (name) VALUES (:organisation)
+        ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING id
+    ), supplier AS (
+        INSERT INTO users (username) SELECT :supplier WHERE :supplier IS NOT NULL
+        ON CONFLICT (username) DO UPDATE SET username = excluded.username RETURNING id
+    )
+    INSERT INTO raster_sources (name, organisation_id, supplier_id, supplier_code, temporal)
+    SELECT :code, owner.id, (SELECT id FROM supplier), :code, :temporal FROM owner RETURNING uuid
+"""
+
+
+@dataclass
+class Site:
+    """A drop folder, its neighbours, and the catalogue."""
+
+    engine: Engine
+    pool: ReadingPool
+    base: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.base / "incoming"
+
+    @property
+    def done(self) -> Path:
+        return self.base / "done"
+
+    @property
+    def refused(self) -> Path:
+        return self.base / "refused"
+
+    def source(self, code: str, *, organisation: str = "Owner", supplier: str | None = None,
+               temporal: bool = False) -> Any:  # fmt: skip
+        """A raster source without files; its uuid."""
+        values = {
+            "code": code,
+            "organisation": organisation,
+            "supplier": supplier,
+            "temporal": temporal,
+        }
+        with self.engine.begin() as connection:
+            statement = SOURCE.replace(":supplier", "CAST(:supplier AS text)")
+            return connection.execute(text(statement), values).scalar_one()
+
+    def work(self, **fields: Field) -> DropWork:
+        """The drop folder as a sources.toml says it; a field of None is left out."""
+        fields = {"folder": "incoming", "settle_seconds": 0, "organisation": "Owner", **fields}
+        given = {name: value for name, value in fields.items() if value is not None}
+        lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in given.items())
+        config = self.base / "sources.toml"
+        config.write_text(f'[[drop]]\nid = "drop"\n{lines}')
+        (work,) = drops_of_config(config)
+        return work
+
+    def sync(self, **fields: Field) -> Report:
+        """Run it, with `done` and `refused` as folders unless the fields say otherwise."""
+        fields = {"done": "done", "refused": "refused", **fields}
+        report = synced(self.engine, self.pool.read, self.work(**fields))
+        assert_derived(self.engine)
+        assert rows(self.engine, "SELECT * FROM moves") == []
+        return report
+
+    def drop(self, name: str, **raster: Any) -> Path:
+        """A raster in the drop folder."""
+        return write_raster(self.folder / name, **raster)
+
+    def files(self) -> list[tuple[str, str]]:
+        """Code of the source and URI of all registered files, which are all there."""
+        found = rows(
+            self.engine,
+            "SELECT supplier_code, uri FROM raster_files AS file JOIN raster_sources AS source "
+            "ON source.id = file.source_id WHERE file.definition = 'drop' ORDER BY uri",
+        )
+        return [(code, uri.removeprefix(file_uri(self.base) + "/")) for code, uri in found]
+
+    def refusals(self) -> list[tuple[str, str]]:
+        """Code and URI of all refusals."""
+        found = rows(self.engine, "SELECT code, uri FROM rejected_files ORDER BY uri")
+        return [(code, uri.removeprefix(file_uri(self.base) + "/")) for code, uri in found]
+
+
+def tree(folder: Path) -> list[str]:
+    """All files below a folder."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())

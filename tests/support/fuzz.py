@@ -1,0 +1,154 @@
+"""Mutates real GeoTIFFs and reads them: each gives a record or a clean refusal.
+
+`python -m tests.support.fuzz 20000 [SEED]` reads that many; the suite some hundreds.
+"""
+
+import json
+import random
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.raster import Budget, RasterFile, ReadOptions, read_all
+from pipeline.storage import StoredFile, stored_file
+from tests.support.commands import CORPUS
+from tests.support.factory import write_raster
+
+_LARGEST_SEED = 40_000
+_SECONDS = 5.0
+_MEGABYTES = 500
+_CUT = 0.1
+"""Share of the mutants that are cut off; most of these are refused at once."""
+
+_WITH_SIDECAR = 0.1
+_SIDECAR = b"""<PAMDataset><SRS>EPSG:4326</SRS>
+<GeoTransform> 5.0, 0.1, 0.0, 52.0, 0.0, -0.1</GeoTransform>
+<PAMRasterBand band="1"><NoDataValue>-9</NoDataValue></PAMRasterBand></PAMDataset>"""
+_WORKERS = 2
+_EXTREMES = (b"\0", b"\1", b"\x7f", b"\x80", b"\xff")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What reading the mutants came to."""
+
+    outcomes: Counter[str]
+    """`record`, or the code of the refusal, to how many mutants."""
+    slowest: float
+    """Seconds between two outcomes."""
+    peak_memory: float
+    """Megabytes, of the largest worker."""
+    failures: tuple[Path, ...]
+    """Mutants that hung or ended the process; kept."""
+
+
+def seeds(folder: Path) -> list[bytes]:
+    """Small real files: some made here, and the corpus where it is."""
+    made = [
+        write_raster(folder / "plain.tif"),
+        write_raster(folder / "big.tif", BIGTIFF="YES", dtype="float64"),
+        write_raster(folder / "endian.tif", ENDIANNESS="BIG", count=3, dtype="int16"),
+        write_raster(folder / "tiled.tif", width=64, height=64, overviews=(2, 4), tiled=True,
+                     blockxsize=16, blockysize=16, compress="deflate", mask=True),
+        write_raster(folder / "tags.tif", tags={"TIFFTAG_DATETIME": "2024:01:01 00:00:00"},
+                     imagery={"ACQUISITIONDATETIME": "2024-01-01 00:00:00"},
+                     descriptions=["2024-01-01T00:00:00Z"]),
+    ]  # fmt: skip
+    found = sorted(CORPUS.glob("*/*.[tT][iI][fF]*")) if CORPUS.exists() else []
+    files = [path for path in (*made, *found) if 0 < path.stat().st_size <= _LARGEST_SEED]
+    return [path.read_bytes() for path in files]
+
+
+def mutate(chance: random.Random, originals: Sequence[bytes]) -> bytes:
+    """One of the originals with bytes changed, set to extremes, spliced in, moved or cut off."""
+    data = bytearray(chance.choice(originals))
+    for _ in range(chance.choice((1, 1, 2, 4, 8, 16))):
+        # Half of the changes hit the first 512 bytes, where most headers are.
+        place = chance.randrange(min(len(data), chance.choice((512, len(data)))) or 1)
+        length = chance.choice((1, 2, 4, 8))
+        match chance.randrange(7):
+            case 0 | 1 | 2:
+                data[place : place + 1] = bytes([chance.randrange(256)])
+            case 3 | 4:
+                data[place : place + length] = chance.choice(_EXTREMES) * length
+            case 5:
+                other = chance.choice(originals)
+                start = chance.randrange(len(other))
+                piece = other[start : start + chance.randrange(1, 512)]
+                data[place : place + len(piece)] = piece
+            case 6:  # most likely one tag in the place of another
+                start = chance.randrange(len(data))
+                data[place : place + 12] = data[start : start + 12]
+    if chance.random() < _CUT:
+        del data[chance.randrange(1, len(data)) :]
+    return bytes(data)
+
+
+def run(count: int, seed: int, folder: Path) -> Findings:
+    """Reads `count` mutants in worker processes; the same seed makes the same ones."""
+    originals = seeds(folder)
+    outcomes: Counter[str] = Counter()
+    failures = []
+    options = ReadOptions(budget=Budget(seconds=_SECONDS))
+    slowest, before = 0.0, time.monotonic()
+    with np.errstate(all="ignore"):
+        for outcome in read_all(_mutants(count, seed, originals, folder), options, _WORKERS):
+            slowest, before = max(slowest, time.monotonic() - before), time.monotonic()
+            path = Path(outcome.uri.removeprefix("file://"))
+            code = "record" if isinstance(outcome, RasterFile) else outcome.code
+            outcomes[code] += 1
+            if code == "timeout" or "ends the process" in getattr(outcome, "message", ""):
+                failures.append(path)
+                print(path, outcome, flush=True)
+            else:
+                path.unlink()
+                _sidecar_of(path).unlink(missing_ok=True)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return Findings(outcomes, slowest, peak, tuple(failures))
+
+
+def _mutants(
+    count: int, seed: int, originals: Sequence[bytes], folder: Path
+) -> Iterator[StoredFile]:
+    folder = folder.resolve()
+    for number in range(count):
+        path = folder / f"{seed}-{number}.tif"
+        chance = random.Random(f"{seed}-{number}")
+        path.write_bytes(mutate(chance, originals))
+        if chance.random() < _WITH_SIDECAR:
+            _sidecar_of(path).write_bytes(mutate(chance, [_SIDECAR]))
+        yield stored_file(path, [folder])
+
+
+def _sidecar_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.aux.xml")
+
+
+def main(count: int, seed: int) -> int:
+    """Print what came of it as JSON; exit status 1 when a mutant hung, crashed, or took too much."""
+    started = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    findings = run(count, seed, folder)
+    seconds = round(time.monotonic() - started, 1)
+    print(
+        json.dumps(
+            {**vars(findings), "failures": [*map(str, findings.failures)], "seconds": seconds}
+        )
+    )
+    if not findings.failures:
+        shutil.rmtree(folder)
+    return int(
+        bool(findings.failures) or findings.slowest > _SECONDS or findings.peak_memory > _MEGABYTES
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1))

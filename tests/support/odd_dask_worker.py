@@ -1,0 +1,28 @@
+"""Loaded by the Dask workers of tests: files of two names meet with a worker that dies, or that has no such file."""
+
+import os
+import signal
+from collections.abc import Sequence
+
+from pipeline.errors import NotFound, Rejection
+from pipeline.raster import Options, RasterFile
+from pipeline.raster.workers import dask
+from pipeline.raster.workers.chunks import KeptProcesses
+from pipeline.storage import StoredFile, rejection
+from tests.support.dask_cluster import FATAL, UNSEEN
+
+
+class OddMachine(KeptProcesses):
+    """Reads as ever, but for those files."""
+
+    def read(self, chunk: Sequence[StoredFile], options: Options) -> list[RasterFile | Rejection]:
+        if any(FATAL in file.uri for file in chunk):
+            os.kill(os.getpid(), signal.SIGKILL)
+        outcomes = super().read(chunk, options)
+        return [
+            rejection(file, NotFound("not here")) if UNSEEN in file.uri else outcome
+            for file, outcome in zip(chunk, outcomes, strict=True)
+        ]
+
+
+dask._PROCESSES = OddMachine()
