@@ -34,9 +34,9 @@ schema: ## docs/sources.schema.json anew, from the models
 	$(BIN)/python -m pipeline.cli sources schema > docs/sources.schema.json
 
 lock: ## resolve the lock files anew (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-strip-extras \
 	  --no-header --no-annotate --extra build --extra dev pyproject.toml -o requirements-dev.lock
-	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-strip-extras \
 	  --no-header --no-annotate --extra build -c requirements-dev.lock pyproject.toml -o requirements.lock
 
 help: ## this list
