@@ -19,7 +19,7 @@ from register import COMMAND, private_home
 from sqlalchemy import text
 
 from pipeline.cli.ports import free_port
-from pipeline.database.engine import sync_engine
+from pipeline.database.engine import make_engine
 
 SLOW = "(?=(.{0,100}){0,100}x)(?!(.{0,100}){0,100}y)z"
 LIST = "/api/v4/rastersources/?in_bbox=4.1,51.1,4.11,51.11"
@@ -40,7 +40,7 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     with private_home() as home:
         url = subprocess.check_output([*COMMAND, "db", "url"], env=home, text=True).strip()
-        engine = sync_engine(url)
+        engine = make_engine(url)
         with engine.begin() as connection:
             connection.execute(text(FILL), {"count": count})
         engine.dispose()

@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from pipeline.database.engine import sync_engine
+from pipeline.database.engine import make_engine
 from pipeline.database.migrations import migrate
 from pipeline.database.private_cluster.cluster import default_home, private_cluster
 from pipeline.database.tables import organisations, raster_sources
@@ -70,7 +70,7 @@ def database() -> Iterator[str]:
                 sql.SQL("CREATE DATABASE {} TEMPLATE template1").format(sql.Identifier(NAME))
             )
         url = make_url(server).set(database=NAME).render_as_string(hide_password=False)
-        engine = sync_engine(url)
+        engine = make_engine(url)
         migrate(engine)
         engine.dispose()
         yield url

@@ -17,8 +17,8 @@ from pyproj import CRS
 from register import private_home
 from sqlalchemy import Engine, text
 
-from pipeline.catalogue.gaps import gaps
-from pipeline.database.engine import sync_engine
+from pipeline.catalogue.gaps import find_gaps
+from pipeline.database.engine import make_engine
 from pipeline.database.private_cluster.cluster import private_cluster
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ def main() -> None:
         private_home() as environment,
         private_cluster(Path(environment["RASTERSOURCES_HOME"])) as url,
     ):
-        engine = sync_engine(url)
+        engine = make_engine(url)
         with engine.begin() as connection:
             connection.execute(text("INSERT INTO organisations (name) VALUES ('Owner')"))
             connection.execute(text(ADD_SYSTEM), {"wkt": CRS.from_epsg(28992).to_wkt()})
@@ -83,7 +83,7 @@ def add(engine: Engine, name: str, **values: int) -> None:
 
 def measure(engine: Engine, name: str) -> None:
     counting, files = timed(lambda: count_files(engine, name))
-    seconds, found = timed(lambda: next(gaps(engine, name, "lizard")))
+    seconds, found = timed(lambda: next(find_gaps(engine, name, "lizard")))
     said = f"{found.series.missing_steps if found.series else 0} steps missing, {found.holes.count} holes"
     if found.tiles:
         said += f", {sum(run.steps for run in found.tiles.incomplete)} incomplete steps"

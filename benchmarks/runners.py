@@ -16,11 +16,11 @@ from pathlib import Path
 from distributed import LocalCluster
 from register import make_files
 
-from pipeline.cli.runners import Runner, reading
+from pipeline.cli.runners import Runner, open_reader
 from pipeline.ingest.register import Reader
 from pipeline.raster import ReadOptions, read
 from pipeline.settings import Settings
-from pipeline.storage import StoredFile, list_files, named_place
+from pipeline.storage import StoredFile, list_files, literal_location
 
 BATCH = 500
 Files = list[StoredFile]
@@ -32,7 +32,7 @@ def main() -> None:
         make_files(Path(folder, "files"), count)
         files = [
             item
-            for item in list_files([named_place(folder)], [Path("/")])
+            for item in list_files([literal_location(folder)], [Path("/")])
             if isinstance(item, StoredFile)
         ]
         alone = rate(files, lambda batch, _: [read(file) for file in batch])
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def show(runner: Runner, files: Files, alone: float, scheduler: str | None = None) -> None:
-    with reading(Settings(workers=2), runner, scheduler) as reader:
+    with open_reader(Settings(workers=2), runner, scheduler) as reader:
         found = rate(files, reader)
     print(f"--runner {runner:23} {found:6.0f} files/s {found / alone:6.2f} x")
 

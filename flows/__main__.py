@@ -10,11 +10,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from flows.schedules.prefect_server import ServerAway, prefect_server, prepare
+from flows.schedules.prefect_server import ServerAway, prefect_server, prepare_environment
 from flows.schedules.schedule import serve
 from pipeline.cli import shutdown
-from pipeline.cli.bootstrap import home_folder, prefect_at
-from pipeline.cli.main import fail
+from pipeline.cli.bootstrap import home_folder, prefect_address
+from pipeline.cli.main import exit_with_error
 from pipeline.cli.options import (
     DEFAULT_CONFIG,
     AcceptMissing,
@@ -26,10 +26,10 @@ from pipeline.cli.options import (
     ReadBy,
     Scheduler,
 )
-from pipeline.cli.terminal import complain
+from pipeline.cli.terminal import echo_error
 from pipeline.database.private_cluster.cluster import make_folder
 from pipeline.errors import CatalogueError, RastersourcesError
-from pipeline.settings import settings, take_unknown
+from pipeline.settings import pop_unknown_settings, settings
 
 app = typer.Typer(
     help="The flows of rastersources.", pretty_exceptions_enable=False, rich_markup_mode=None
@@ -39,8 +39,8 @@ app = typer.Typer(
 @app.callback()
 def flows() -> None:
     """The flows of rastersources, run with Prefect."""
-    for sentence in take_unknown():
-        complain(sentence)
+    for sentence in pop_unknown_settings():
+        echo_error(sentence)
 
 
 @app.command("register")
@@ -100,9 +100,9 @@ def schedule(
     The schedules are deployments on the Prefect server of PREFECT_API_URL, or on one of our own.
     """
     if end_with_input:
-        shutdown.end_with_input()
+        shutdown.exit_when_input_closes()
     with suppress(KeyboardInterrupt):
-        serve(config.absolute(), made_home(), port or prefect_at(settings())[0], create=create)
+        serve(config.absolute(), made_home(), port or prefect_address(settings())[0], create=create)
 
 
 @app.command("deploy")
@@ -115,7 +115,7 @@ def deploy(
     if not os.environ.get("PREFECT_API_URL"):
         sentence = "say where your Prefect server is, for example PREFECT_API_URL=http://127.0.0.1:4200/api"
         raise CatalogueError(sentence)
-    prepare(made_home())
+    prepare_environment(made_home())
     from flows.schedules.deploy import deploy as make
 
     make(config.absolute(), pool, create=create)
@@ -150,7 +150,7 @@ def reached_server() -> Iterator[None]:
 def leave(sentence: str) -> NoReturn:
     """End at once: Prefect would try for hours to send each event that is left to a server that is away."""
     with suppress(SystemExit):
-        fail(sentence)
+        exit_with_error(sentence)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)
@@ -165,9 +165,9 @@ def made_home() -> Path:
 
 if __name__ == "__main__":
     try:
-        with shutdown.ended_in_order_by_signals():
+        with shutdown.exit_on_signals():
             app()
     except ServerAway as error:
         leave(f"{error}; start it, then run this again")
     except RastersourcesError as error:
-        fail(str(error))
+        exit_with_error(str(error))

@@ -14,10 +14,10 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.shared import conclude, end, with_reason, write_as_task
-from pipeline.cli.bootstrap import catalogue, conditions
-from pipeline.cli.runners import Runner, reading
-from pipeline.ingest.progress import watching
-from pipeline.ingest.register import Run, register_all, work_of_config
+from pipeline.cli.bootstrap import catalogue, run_options
+from pipeline.cli.runners import Runner, open_reader
+from pipeline.ingest.progress import show_progress
+from pipeline.ingest.register import RunContext, files_from_config, register_all
 from pipeline.settings import settings
 
 
@@ -31,13 +31,13 @@ def run(
     @with_reason
     def register_by_hand(config: Path) -> State[object]:
         began, configured = monotonic(), settings()
-        works, how = work_of_config(config), conditions(configured, create=create)
+        works, how = files_from_config(config), run_options(configured, create=create)
         with (
             catalogue(configured) as engine,
-            reading(configured, runner, scheduler) as reader,
-            watching() as watcher,
+            open_reader(configured, runner, scheduler) as reader,
+            show_progress() as watcher,
         ):
-            outcomes = register_all(Run(engine, how, reader, watcher, write_as_task), works)
+            outcomes = register_all(RunContext(engine, how, reader, watcher, write_as_task), works)
         return conclude("register", outcomes, monotonic() - began, configured)
 
     began = monotonic()

@@ -11,20 +11,20 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
-from pipeline.catalogue.register import Item
-from pipeline.catalogue.run_report import Report
-from pipeline.cli.output import SHOWN_REJECTIONS, announce, summary, total_of
-from pipeline.errors import CatalogueError, Overlapping, RastersourcesError, TransientError
-from pipeline.ingest.register import Ingestion, Outcome
+from pipeline.catalogue.register import BatchItem
+from pipeline.catalogue.run_report import RunReport
+from pipeline.cli.output import SHOWN_REJECTIONS, print_outcomes, summary, total_report
+from pipeline.errors import CatalogueError, RastersourcesError, RunInProgress, TransientError
+from pipeline.ingest.register import DefinitionRun, RunOutcome
 from pipeline.settings import Settings
 
 Parameters = ParamSpec("Parameters")
 
 
-class Unfinished(Exception):
+class UnfinishedRun(Exception):
     """What became of each definition, in a state that is no success: of those Prefect takes exceptions only."""
 
-    def __init__(self, sentence: str, outcomes: list[Outcome]) -> None:
+    def __init__(self, sentence: str, outcomes: list[RunOutcome]) -> None:
         super().__init__(sentence)
         self.outcomes = outcomes
 
@@ -47,24 +47,26 @@ def with_reason(
 def end(state: State[Any], began: float) -> int:
     """Say how a flow went; exit status 0: all good, 1: failed, 3: some were refused."""
     result = state.result(raise_on_failure=False)
-    outcomes = result.outcomes if isinstance(result, Unfinished) else result
+    outcomes = result.outcomes if isinstance(result, UnfinishedRun) else result
     if isinstance(outcomes, RastersourcesError):
         raise outcomes
     if not isinstance(outcomes, list):
         raise CatalogueError(state.message or "the run failed, and Prefect knows no reason")
-    return announce(outcomes, monotonic() - began)
+    return print_outcomes(outcomes, monotonic() - began)
 
 
 class Batch:
     """One batch as the argument of a task; Prefect looks into lists and dataclasses, but not into this."""
 
-    def __init__(self, ingestion: Ingestion, items: Sequence[Item], evicted: Sequence[str]) -> None:
+    def __init__(
+        self, ingestion: DefinitionRun, items: Sequence[BatchItem], evicted: Sequence[str]
+    ) -> None:
         self.ingestion = ingestion
         self.items = items
         self.evicted = evicted
 
 
-def may_pass(_task: object, _run: object, state: State[Any]) -> bool:
+def is_transient(_task: object, _run: object, state: State[Any]) -> bool:
     """Whether to try again: only for what may pass."""
     return isinstance(state.result(raise_on_failure=False), TransientError)
 
@@ -73,27 +75,27 @@ def may_pass(_task: object, _run: object, state: State[Any]) -> bool:
     name="register-batch",
     retries=3,
     retry_delay_seconds=[1, 5, 15],
-    retry_condition_fn=may_pass,
+    retry_condition_fn=is_transient,
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def register_batch(batch: Batch) -> Report:
+def register_batch(batch: Batch) -> RunReport:
     """Bring one batch into the catalogue, in one transaction."""
     return batch.ingestion.write(batch.items, batch.evicted)
 
 
 def write_as_task(
-    ingestion: Ingestion, items: Sequence[Item], evicted: Sequence[str] = ()
-) -> Report:
+    ingestion: DefinitionRun, items: Sequence[BatchItem], evicted: Sequence[str] = ()
+) -> RunReport:
     """Write one batch as a task."""
     return register_batch(Batch(ingestion, items, evicted))
 
 
 def conclude(
-    key: str, outcomes: list[Outcome], seconds: float, configured: Settings
+    key: str, outcomes: list[RunOutcome], seconds: float, configured: Settings
 ) -> State[object]:
     """Leave the artifact; the state that says how it went."""
-    total = total_of(outcomes)
+    total = total_report(outcomes)
     text = summary(total, seconds)
     create_markdown_artifact(
         key=key, markdown=markdown(outcomes, api_of(configured)), description=text
@@ -101,8 +103,8 @@ def conclude(
     failures = [outcome.failure for outcome in outcomes if outcome.failure is not None]
     if failures:
         sentence = "; ".join(map(str, failures))
-        unfinished = Unfinished(sentence, outcomes)
-        if all(isinstance(failure, Overlapping) for failure in failures):
+        unfinished = UnfinishedRun(sentence, outcomes)
+        if all(isinstance(failure, RunInProgress) for failure in failures):
             return Cancelled(name="Overlapping", message=sentence, data=unfinished)
         return Failed(message=sentence, data=unfinished)
     name = "Rejections" if total.rejected else "Completed"
@@ -118,14 +120,14 @@ def api_of(configured: Settings) -> str:
 COLUMNS = ("registered", "unchanged", "moved", "missing", "withheld", "settling", "bytes")
 
 
-def markdown(outcomes: Sequence[Outcome], api: str) -> str:
+def markdown(outcomes: Sequence[RunOutcome], api: str) -> str:
     """What was done, a row for each definition, what was refused, with its reasons, and where to look."""
     head = ["definition", *COLUMNS, "rejected", "seconds", "files per second", "outcome"]
     table = line(head) + line(["---"] * len(head)) + "".join(map(row_of, outcomes))
-    return f"{table}\n{refusals(total_of(outcomes))}\nThe API: [{api}]({api})\n"
+    return f"{table}\n{refusals(total_report(outcomes))}\nThe API: [{api}]({api})\n"
 
 
-def row_of(outcome: Outcome) -> str:
+def row_of(outcome: RunOutcome) -> str:
     """One definition."""
     report = outcome.report
     speed = report.listed / outcome.seconds if outcome.seconds else 0
@@ -142,7 +144,7 @@ def row_of(outcome: Outcome) -> str:
     )
 
 
-def refusals(report: Report) -> str:
+def refusals(report: RunReport) -> str:
     """The refused files with their reasons, and how many there are of each."""
     if not report.rejected:
         return ""

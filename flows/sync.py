@@ -11,12 +11,12 @@ from sqlalchemy import Engine
 from flows.schedules.missed import skip_missed
 from flows.shared import conclude, end, with_reason, write_as_task
 from pipeline.catalogue.served_configs import may_create
-from pipeline.cli.bootstrap import catalogue, conditions
-from pipeline.cli.output import pruned
-from pipeline.cli.runners import Runner, reading
-from pipeline.ingest.progress import watching
-from pipeline.ingest.register import Run
-from pipeline.ingest.sync import chosen, prune_all, sync_all, works_of_config
+from pipeline.cli.bootstrap import catalogue, run_options
+from pipeline.cli.output import print_pruned
+from pipeline.cli.runners import Runner, open_reader
+from pipeline.ingest.progress import show_progress
+from pipeline.ingest.register import RunContext
+from pipeline.ingest.sync import load_sync_items, prune_all, select_items, sync_all
 from pipeline.settings import settings
 
 
@@ -58,14 +58,14 @@ def sync_flow(config: Path, names: list[str] | None = None) -> State[object]:
 def sync(engine: Engine, config: Path, names: list[str], options: Options) -> State[object]:
     """Sync definitions; Completed, Failed, or Cancelled where another run is at work."""
     began, configured = monotonic(), settings()
-    works = works_of_config(config, empty=options.prune)
-    how = conditions(configured, create=options.create)
-    with reading(configured, options.runner, options.scheduler) as reader:
+    works = load_sync_items(config, empty=options.prune)
+    how = run_options(configured, create=options.create)
+    with open_reader(configured, options.runner, options.scheduler) as reader:
         if options.prune:
-            pruned(prune_all(engine, config, works))
-        with watching() as watcher:
-            run = Run(engine, how, reader, watcher, write_as_task)
+            print_pruned(prune_all(engine, config, works))
+        with show_progress() as watcher:
+            run = RunContext(engine, how, reader, watcher, write_as_task)
             outcomes = sync_all(
-                run, chosen(works, names), config, accept_missing=options.accept_missing
+                run, select_items(works, names), config, accept_missing=options.accept_missing
             )
     return conclude("sync", outcomes, monotonic() - began, configured)

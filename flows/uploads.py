@@ -6,8 +6,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.shared import escape, with_reason
-from pipeline.catalogue.upload_files import sweep, take_up
-from pipeline.catalogue.uploads import Settled
+from pipeline.catalogue.upload_files import claim_storage, sweep
+from pipeline.catalogue.uploads import UploadOutcome
 from pipeline.cli.bootstrap import catalogue, upload_worker
 from pipeline.errors import CatalogueError, RastersourcesError
 from pipeline.ingest.uploads import process_all
@@ -32,13 +32,13 @@ def uploads_flow() -> State[object]:
     """Process the uploads that wait now; Completed, or Failed with the reason, and an artifact that tells more."""
     configured = settings()
     with catalogue(configured) as engine, upload_worker(configured, engine) as worker:
-        take_up(engine, worker.deposit)
+        claim_storage(engine, worker.deposit)
         sweep(engine, worker.deposit)
         settled = process_all(worker)
     return conclude(settled)
 
 
-def conclude(settled: list[Settled]) -> State[object]:
+def conclude(settled: list[UploadOutcome]) -> State[object]:
     """Leave the artifact; the state that says how it went."""
     rejections = [one.rejection for one in settled if one.rejection]
     committed = sum(one.state == "committed" for one in settled)

@@ -25,7 +25,7 @@ class DiskFull(TransientError):
     """The disk of the uploads has no room left."""
 
 
-class Overlapping(TransientError):
+class RunInProgress(TransientError):
     """Another run of the same definition is at work."""
 
 
@@ -135,7 +135,7 @@ class TimedOut(RasterError):
     code = "timeout"
 
 
-class Changing(RasterError):
+class FileChanged(RasterError):
     """The file is not the one that was listed, or changed while it was read."""
 
     code = "changing"
@@ -165,13 +165,13 @@ class Unmatched(RasterError):
     code = "unmatched"
 
 
-class NotTheSupplier(RasterError):
+class WrongSupplier(RasterError):
     """The raster source that the file is meant for belongs to another supplier."""
 
     code = "not_the_supplier"
 
 
-UNSEEN = frozenset({"not_found", "permission_denied", "not_allowed", "timeout", "changing"})
+UNSEEN_CODES = frozenset({"not_found", "permission_denied", "not_allowed", "timeout", "changing"})
 """Codes of files that could not be looked at: what is known of them stays, while every other refusal
 means that the file is no longer what the catalogue says."""
 
@@ -193,4 +193,4 @@ class Rejection:
     def seen(self) -> bool:
         """Whether the file was looked at, and so is no longer what the catalogue says."""
         looked_at = self.fingerprint is not None or self.code == NotAFile.code
-        return looked_at and self.code not in UNSEEN
+        return looked_at and self.code not in UNSEEN_CODES

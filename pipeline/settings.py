@@ -16,26 +16,26 @@ from pipeline.errors import CatalogueError
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
-def parts(value: object) -> object:
+def split_paths(value: object) -> object:
     """The paths of a text with colons between them, as in PATH; the colon of s3:// is none of them."""
     return (
         [part for part in re.split(":(?!//)", value) if part] if isinstance(value, str) else value
     )
 
 
-def words(value: object) -> object:
+def split_words(value: object) -> object:
     """The words of a text."""
     return value.split() if isinstance(value, str) else value
 
 
-def public_url(value: str) -> str:
+def check_public_url(value: str) -> str:
     """An absolute URL that paths can be appended to."""
     if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", value):
         raise ValueError("write it in full, for example https://example.org/maps")
     return value
 
 
-def networks(value: list[str]) -> list[str]:
+def check_networks(value: list[str]) -> list[str]:
     """Addresses, and networks as 10.0.0.0/8."""
     for one in value:
         ip_network(one)  # raises ValueError that says what is wrong
@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535)
     prefect_port: int | None = Field(default=None, ge=1, le=65535)
     """Port of the Prefect server that `up` starts; None: 4200, or another where that is taken."""
-    base_url: Annotated[str, AfterValidator(public_url)] | None = None
+    base_url: Annotated[str, AfterValidator(check_public_url)] | None = None
     """Public base URL of hyperlinks, such as https://example.org/rasters; None: that of the request."""
     workers: int = Field(default=2, ge=1, le=256)
     """Processes that read files."""
@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     """Address of the Dask scheduler, such as tcp://10.0.0.5:8786."""
     batch_size: int = Field(default=500, ge=1, le=100_000)
     """Files in one transaction."""
-    roots: Annotated[list[str], NoDecode, BeforeValidator(parts)] = []
+    roots: Annotated[list[str], NoDecode, BeforeValidator(split_paths)] = []
     """Folders and s3:// prefixes that files may be registered from, with colons between; empty: all."""
     crs_policy: Literal["lizard", "best-available"] = "lizard"
     file_seconds: float = Field(default=20.0, gt=0)
@@ -97,13 +97,15 @@ class Settings(BaseSettings):
     """Longest JSON body of a request."""
     clients: int = Field(default=500, ge=1, le=100_000)
     """Most connections of clients at once."""
-    cors_origins: Annotated[list[str], NoDecode, BeforeValidator(words)] = []
+    cors_origins: Annotated[list[str], NoDecode, BeforeValidator(split_words)] = []
     """Origins whose pages may call the API, with spaces between; `*` stands for all, without sessions."""
-    proxies: Annotated[list[str], NoDecode, AfterValidator(networks), BeforeValidator(words)] = []
+    proxies: Annotated[
+        list[str], NoDecode, AfterValidator(check_networks), BeforeValidator(split_words)
+    ] = []
     """Addresses and networks, with spaces between, that are believed in whom they ask for."""
 
 
-def take_unknown() -> list[str]:
+def pop_unknown_settings() -> list[str]:
     """A sentence for each variable that looks like a setting and is none.
 
     They are taken out of the environment, so that processes that this one starts do not say it again.

@@ -13,11 +13,11 @@ from psycopg import sql
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
-from pipeline.database.engine import sync_engine
+from pipeline.database.engine import make_engine
 from pipeline.database.migrations import migrate
 from pipeline.database.private_cluster.cluster import default_home, private_cluster
-from pipeline.raster import ReadingPool
-from pipeline.storage.s3 import store_of
+from pipeline.raster import ProcessReader
+from pipeline.storage.s3 import open_bucket
 from tests.support.drop_folder import Site, new_site
 from tests.support.proxy import Proxy, proxy
 from tests.support.s3 import Bucket, Server, new_bucket, seaweed
@@ -56,7 +56,7 @@ def server() -> Iterator[str]:
 def template(server: str) -> Iterator[str]:
     """Name of a migrated database that others are copied from, made once per run."""
     with new_database(server, "template1") as url:
-        engine = sync_engine(url)
+        engine = make_engine(url)
         migrate(engine)
         engine.dispose()
         yield make_url(url).database or ""
@@ -72,20 +72,20 @@ def database_url(server: str, template: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def engine(database_url: str) -> Iterator[Engine]:
     """An engine on the database of the module."""
-    engine = sync_engine(database_url)
+    engine = make_engine(database_url)
     yield engine
     engine.dispose()
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[ReadingPool]:
+def pool() -> Iterator[ProcessReader]:
     """A process that reads files."""
-    with ReadingPool(1) as pool:
+    with ProcessReader(1) as pool:
         yield pool
 
 
 @pytest.fixture
-def site(engine: Engine, pool: ReadingPool, tmp_path: Path) -> Site:
+def site(engine: Engine, pool: ProcessReader, tmp_path: Path) -> Site:
     """A drop folder of its own."""
     return new_site(engine, pool, tmp_path)
 
@@ -103,9 +103,9 @@ def bucket(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucke
     found = new_bucket(s3_server)
     for name, value in found.environment.items():
         monkeypatch.setenv(name, value)
-    store_of.cache_clear()
+    open_bucket.cache_clear()
     yield found
-    store_of.cache_clear()
+    open_bucket.cache_clear()
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def counted(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     """What passes between this process and the server of the bucket."""
     with proxy(bucket.endpoint) as found:
         monkeypatch.setenv("AWS_ENDPOINT_URL", found.endpoint)
-        store_of.cache_clear()
+        open_bucket.cache_clear()
         yield found
 
 

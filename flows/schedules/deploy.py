@@ -10,7 +10,7 @@ from flows.schedules.deployments import Wanted, record, remove_left, wanted
 from flows.schedules.server_errors import prefect
 from flows.schedules.work_pools import require_pool
 from flows.sync import sync_flow
-from pipeline.definitions.sources_toml import load
+from pipeline.definitions.sources_toml import load_config
 from pipeline.settings import CHECKOUT
 
 ENTRYPOINT = "flows/sync.py:sync_flow"
@@ -21,7 +21,7 @@ def deploy(path: Path, pool: str, *, create: bool) -> None:
 
     Raises CatalogueError when the pool cannot be used, or names are taken.
     """
-    config = load(path)
+    config = load_config(path)
     with prefect() as client:
         require_pool(client, pool)
         deployments = wanted(client, sync_flow.name, config, path, renewed=False)

@@ -18,9 +18,9 @@ from flows.schedules.planning import Plan, plan_of
 from pipeline.catalogue.served_configs import forget_config, record_config
 from pipeline.cli.bootstrap import catalogue
 from pipeline.definitions.definition import Definition
-from pipeline.definitions.drop_folder import Drop
+from pipeline.definitions.drop_folder import DropFolder
 from pipeline.definitions.durations import format_interval
-from pipeline.definitions.schedule_times import CronLine, Period, Ticks
+from pipeline.definitions.schedule_times import CronLine, Period, Recurrence
 from pipeline.definitions.sources_toml import Config
 from pipeline.errors import CatalogueError
 from pipeline.settings import settings
@@ -82,7 +82,7 @@ def wanted(
     ]
 
 
-def plan_now(ticks: Ticks, *, renewed: bool) -> Plan:
+def plan_now(ticks: Recurrence, *, renewed: bool) -> Plan:
     """The plan from today on."""
     return plan_of(ticks, datetime.now(ticks.zone).date(), renewed=renewed)
 
@@ -96,7 +96,7 @@ def record(path: Path, deployments: list[Wanted], *, create: bool) -> None:
             forget_config(engine, path)
 
 
-def ticks_of(definition: Definition | Drop) -> Ticks:
+def ticks_of(definition: Definition | DropFolder) -> Recurrence:
     """When it runs."""
     zone = ZoneInfo(definition.time_zone)
     if definition.every:
@@ -104,7 +104,7 @@ def ticks_of(definition: Definition | Drop) -> Ticks:
     return CronLine(definition.schedule or "", zone)
 
 
-def when(definition: Definition | Drop) -> str:
+def when(definition: Definition | DropFolder) -> str:
     """When it runs, in words."""
     if definition.every:
         return f"every {format_interval(definition.every)}"

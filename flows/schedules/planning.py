@@ -18,10 +18,10 @@ from pipeline.definitions.schedule_times import (
     EPOCH,
     CronLine,
     Period,
-    Ticks,
-    days_of_changes,
-    moments,
-    start_of,
+    Recurrence,
+    clock_change_days,
+    instants,
+    start_of_day,
     ticks,
 )
 
@@ -43,7 +43,7 @@ class Plan:
     """They are exact until then, and must be made anew before; None: for ever, as far as the zone is known."""
 
 
-def plan_of(when: Ticks, today: date, *, renewed: bool) -> Plan:
+def plan_of(when: Recurrence, today: date, *, renewed: bool) -> Plan:
     """The schedules of a cron line or a period from a day on.
 
     `renewed` says that someone makes them anew before they end. Where nobody does, a period that fits no rule becomes
@@ -61,24 +61,28 @@ def plan_of(when: Ticks, today: date, *, renewed: bool) -> Plan:
         return with_corrections(when, today, [rule_of_period(when)], touched)
     if renewed and not when.every % timedelta(seconds=1):
         days = [today + n * DAY for n in range(DAYS_BY_DAY)]
-        return Plan([day_of(when, day) for day in days], start_of(days[-1], when.zone))
+        return Plan([day_of(when, day) for day in days], start_of_day(days[-1], when.zone))
     return Plan([interval(when, when.every)])
 
 
 @cache
 def changes_ahead(zone: ZoneInfo, today: date) -> tuple[date, ...]:
     """The days on which the clocks of a zone change, which all definitions of the zone ask for."""
-    return tuple(days_of_changes(zone, (today + n * DAY for n in range(-1, YEARS * 366))))
+    return tuple(clock_change_days(zone, (today + n * DAY for n in range(-1, YEARS * 366))))
 
 
 def is_even(zone: ZoneInfo, step: timedelta, changes: Sequence[date]) -> bool:
     """Whether all days are whole steps, those of changes too."""
-    return not any((start_of(day + DAY, zone) - start_of(day, zone)) % step for day in changes)
+    return not any(
+        (start_of_day(day + DAY, zone) - start_of_day(day, zone)) % step for day in changes
+    )
 
 
-def interval(when: Ticks, every: timedelta) -> Schedule:
+def interval(when: Recurrence, every: timedelta) -> Schedule:
     """An interval from one of the ticks on, which clocks do not touch."""
-    first = next(ticks(when, start_of(EPOCH, when.zone), start_of(EPOCH + 2 * DAY, when.zone)))
+    first = next(
+        ticks(when, start_of_day(EPOCH, when.zone), start_of_day(EPOCH + 2 * DAY, when.zone))
+    )
     return Interval(every, anchor_date=first, timezone="UTC")
 
 
@@ -109,11 +113,11 @@ def numbers(found: set[int]) -> str:
     return ",".join(map(str, sorted(found)))
 
 
-def corrections(when: Ticks, day: date) -> tuple[list[datetime], list[datetime]]:
+def corrections(when: Recurrence, day: date) -> tuple[list[datetime], list[datetime]]:
     """The clock times that a rule must leave out on a day, and the instants that it lacks."""
     right, wrong = set(when.on(day)), []
     for clock in when.times(day):
-        found = moments(clock, when.zone)
+        found = instants(clock, when.zone)
         if found and found[0] in right:
             right.remove(found[0])
         else:
@@ -121,7 +125,9 @@ def corrections(when: Ticks, day: date) -> tuple[list[datetime], list[datetime]]
     return wrong, sorted(right)
 
 
-def with_corrections(when: Ticks, today: date, rules: list[str], touched: Sequence[date]) -> Plan:
+def with_corrections(
+    when: Recurrence, today: date, rules: list[str], touched: Sequence[date]
+) -> Plan:
     """The rules without what is wrong on days of changes, beside what they lack; for as many years as fit."""
     cycle = (isinstance(when, Period) and when.days) or 1
     first = today - (today - EPOCH) % (cycle * DAY)
@@ -132,7 +138,7 @@ def with_corrections(when: Ticks, today: date, rules: list[str], touched: Sequen
     for day in touched:
         wrong, right = corrections(when, day)
         if len(head) + 17 * (max(len(left_out), len(added)) + len(wrong) + len(right)) > LONGEST:
-            until = start_of(day - DAY, when.zone)
+            until = start_of_day(day - DAY, when.zone)
             break
         left_out += [f"{one:%Y%m%dT%H%M%S}" for one in wrong]
         added += [f"{one:%Y%m%dT%H%M%SZ}" for one in right]

@@ -2,7 +2,7 @@
 
 import sys
 
-from pipeline.cli.shutdown import end_with_input
+from pipeline.cli.shutdown import exit_when_input_closes
 
 END_WITH_INPUT = "--end-with-input"
 """An option of ours: it never outlives who started it, however that ends."""
@@ -12,7 +12,7 @@ def main() -> None:
     """Run the command line of Prefect, whose first argument is `server`."""
     if END_WITH_INPUT in sys.argv:
         sys.argv.remove(END_WITH_INPUT)
-        end_with_input()
+        exit_when_input_closes()
     let_the_scheduler_insert()
     from prefect.cli import app
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from pipeline.cli.ports import LOOPBACK, free_port, is_ours, prefect_port
+from pipeline.cli.ports import LOOPBACK, free_port, is_own_port, prefect_port
 from pipeline.cli.prefect_password import server_password
 from pipeline.errors import TransientError
 
@@ -47,7 +47,7 @@ class ServerAway(TransientError):
     """Prefect's server does not answer, or no longer."""
 
 
-def prepare(home: Path) -> None:
+def prepare_environment(home: Path) -> None:
     """Set the environment in which Prefect may be imported, where the user did not."""
     os.environ.setdefault("PREFECT_HOME", str(home / "prefect"))
     os.environ.setdefault("PREFECT_SERVER_UI_STATIC_DIRECTORY", str(home / "prefect" / "pages"))
@@ -60,14 +60,14 @@ def prepare(home: Path) -> None:
 @contextmanager
 def prefect_server(home: Path) -> Iterator[None]:
     """A server for one flow run: the user's, the one whose pages are served in this home, or a new one."""
-    prepare(home)
+    prepare_environment(home)
     if not os.environ.get("PREFECT_API_URL") and (port := served_port(home)):
         use(port, server_password(home))
     if os.environ.get("PREFECT_API_URL"):
         yield
         return
     port, password = free_port(), server_password(home)
-    with started(port, home / "prefect-server.log", *FOR_ONE_RUN, password=password):
+    with start_server(port, home / "prefect-server.log", *FOR_ONE_RUN, password=password):
         # nobody reads the logs of a server that goes
         os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = "false"
         with reached(port, password):
@@ -80,22 +80,22 @@ def prefect_pages(home: Path, port: int) -> Iterator["subprocess.Popen[bytes] | 
 
     Raises CatalogueError when the port is taken, or when others could know the password.
     """
-    prepare(home)
+    prepare_environment(home)
     if os.environ.get("PREFECT_API_URL"):
         yield None
         return
     prefect_port(port)  # or else the server of someone else would answer for ours
     password, log = server_password(home), home / "prefect-server.log"
     with (
-        started(port, log, password=password) as server,
+        start_server(port, log, password=password) as server,
         reached(port, password),
-        told(home, port),
+        publish_port(home, port),
     ):
         yield server
 
 
 @contextmanager
-def told(home: Path, port: int) -> Iterator[None]:
+def publish_port(home: Path, port: int) -> Iterator[None]:
     """Tell others where the pages are for as long as the block holds the lock, which also a kill lets go."""
     with (home / PAGES).open("a") as file:
         with suppress(BlockingIOError):  # those of another process are told already
@@ -114,7 +114,7 @@ def served_port(home: Path) -> int | None:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 port = int(file.read() or 0)
-                return port if port and is_ours(port) else None
+                return port if port and is_own_port(port) else None
     except FileNotFoundError:
         pass
     return None
@@ -142,7 +142,7 @@ def reached(port: int, password: str) -> Iterator[None]:
 
 
 @contextmanager
-def started(
+def start_server(
     port: int, log: Path, *options: str, password: str | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """A server on this port, until the end of the block; it asks for the password, or is as the environment says."""
@@ -185,7 +185,7 @@ def wait_for(server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
     while server.poll() is None and time.monotonic() < patience:
         try:
             with urlopen(f"http://{LOOPBACK}:{port}/api/health", timeout=5):
-                if is_ours(port):
+                if is_own_port(port):
                     return
         except (URLError, OSError):
             pass

@@ -14,7 +14,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, TextIO
 
 from flows.schedules.prefect_server import prefect_pages
-from pipeline.definitions.sources_toml import Config, load
+from pipeline.definitions.sources_toml import Config, load_config
 from pipeline.errors import CatalogueError, TransientError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ Process = subprocess.Popen[bytes]
 
 def serve(path: Path, home: Path, port: int, *, create: bool) -> None:
     """Sync all that a sources.toml names, then each by its schedule, until a signal or an error ends it."""
-    config = load(path)
+    config = load_config(path)
     with (
         prefect_pages(home, port) as server,
         first_sync(path, create=create),
@@ -89,7 +89,7 @@ class Keeper:
         """Serve what the file says now; as long as it is wrong, what it said before."""
 
         def serve() -> None:
-            self._config = load(self._path)
+            self._config = load_config(self._path)
             self.begin()
 
         self._tried(serve)

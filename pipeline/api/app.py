@@ -15,12 +15,19 @@ from pipeline.api.auth import COOKIE, session_caller
 from pipeline.api.config import ApiConfig
 from pipeline.api.costly_filters import CostlyQueries
 from pipeline.api.database import new_database
-from pipeline.api.endpoint import Api, refusal, render, wants_html
+from pipeline.api.endpoint import Api, problem_answer, render, wants_html
 from pipeline.api.links import prefix_of
-from pipeline.api.middleware import Cors, Faults, Metrics, MetricsPage, PathPrefix, SecurityHeaders
+from pipeline.api.middleware import (
+    AnswerErrors,
+    Cors,
+    Metrics,
+    MetricsPage,
+    PathPrefix,
+    SecurityHeaders,
+)
 from pipeline.api.pages import show_problem
 from pipeline.api.problems import Problem
-from pipeline.api.receive_upload import Receiver
+from pipeline.api.receive_upload import UploadReceiver
 from pipeline.api.routes import routes
 from pipeline.catalogue.access import ANONYMOUS
 
@@ -45,7 +52,7 @@ def create_app(config: ApiConfig) -> FastAPI:
         lifespan=lifespan,
         routes=[*routes(api), *metrics_routes(registry)],
         middleware=middleware(config, registry),
-        exception_handlers={HTTPException: refuse, Problem: tell},
+        exception_handlers={HTTPException: answer_http_exception, Problem: answer_problem},
     )
     app.state.api = api
     return app
@@ -54,7 +61,7 @@ def create_app(config: ApiConfig) -> FastAPI:
 def new_api(config: ApiConfig) -> Api:
     """What the endpoints share; it connects to the database when it is first used."""
     database = new_database(config)
-    return Api(config, database, Receiver(config, database), CostlyQueries(config))
+    return Api(config, database, UploadReceiver(config, database), CostlyQueries(config))
 
 
 def metrics_routes(registry: CollectorRegistry) -> list[Route]:
@@ -79,23 +86,23 @@ def middleware(config: ApiConfig, registry: CollectorRegistry) -> list[Middlewar
         made.append(cors)
     made.append(Middleware(PathPrefix, prefix_of(config.base_url)))
     # Innermost, so that the answer to a fault gets the headers of the others.
-    made.append(Middleware(Faults, config.base_url))
+    made.append(Middleware(AnswerErrors, config.base_url))
     return made
 
 
-async def refuse(request: Request, error: Exception) -> Response:
+async def answer_http_exception(request: Request, error: Exception) -> Response:
     """Refuse what no endpoint answers."""
     assert isinstance(error, HTTPException)
     sentences = {404: "Not found.", 405: f'Method "{request.method}" not allowed.'}
     detail = sentences.get(error.status_code, error.detail)
-    return await tell(request, Problem(error.status_code, detail, headers=error.headers))
+    return await answer_problem(request, Problem(error.status_code, detail, headers=error.headers))
 
 
-async def tell(request: Request, problem: Exception) -> Response:
+async def answer_problem(request: Request, problem: Exception) -> Response:
     """A refusal outside the endpoints: a page for people, the envelope for programs."""
     assert isinstance(problem, Problem)
     if not wants_html(request, request.query_params.get("format")):
-        return render(refusal(problem), "", request)
+        return render(problem_answer(problem), "", request)
     api: Api = request.app.state.api
     caller = ANONYMOUS
     with suppress(Problem):  # the database is away, and nobody is known

@@ -14,7 +14,13 @@ from pipeline.api.database import Database
 from pipeline.api.links import base_of
 from pipeline.api.problems import forbidden, login_required
 from pipeline.catalogue.access import ANONYMOUS, Caller
-from pipeline.catalogue.users import KEY, caller_by_key, caller_by_session, caller_from, digest
+from pipeline.catalogue.users import (
+    KEY,
+    caller_by_key,
+    caller_by_session,
+    caller_from_row,
+    hash_secret,
+)
 
 KEY_USER = "__key__"
 COOKIE = "rastersources_session"
@@ -55,7 +61,7 @@ def check_write(request: Request, config: ApiConfig, session: str, token: str | 
 async def session_caller(token: str, database: Database) -> Caller:
     """Who is signed in with a cookie."""
     rows = await database.rows(caller_by_session(token)) if token else []
-    return caller_from(rows[0]) if rows else ANONYMOUS
+    return caller_from_row(rows[0]) if rows else ANONYMOUS
 
 
 def _refuse_other_sites(request: Request, config: ApiConfig) -> None:
@@ -92,9 +98,9 @@ async def _by_key(username: str, key: str, database: Database) -> Caller:
         raise login_required(WRONG)
     rows = await database.rows(caller_by_key(found[1]))
     expected = rows[0].secret_hash if rows else bytes(32)
-    if not hmac.compare_digest(digest(found[2]), expected) or not rows:
+    if not hmac.compare_digest(hash_secret(found[2]), expected) or not rows:
         raise login_required(WRONG)
-    caller = caller_from(rows[0])
+    caller = caller_from_row(rows[0])
     if username not in (KEY_USER, caller.username):
         raise login_required(WRONG)
     return caller

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.storage.uploads import TrialUpload
+    from pipeline.storage.uploads import DryRunUpload
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ApiConfig:
     """Time that a client may take to send a JSON body."""
     uploads: str | None = None
     """Folder or `s3://` prefix where files that clients send are kept; None: none are taken."""
-    try_upload: Callable[["TrialUpload"], int] | None = None
+    try_upload: Callable[["DryRunUpload"], int] | None = None
     """How many files an upload would replace, for dry runs: raises RasterError or TransientError. None: no dry runs."""
     upload_bytes: int = 10 * 2**30
     """Longest file that clients may send; beyond it 413."""

@@ -20,7 +20,7 @@ from sqlalchemy.sql import Executable
 from pipeline.api.config import ApiConfig
 from pipeline.api.database import CANCELLED, DATA, first_line, new_database, sqlstate, translated
 from pipeline.api.problems import Problem, invalid
-from pipeline.catalogue.filters import Filter, by_parameter
+from pipeline.catalogue.filters import Filter, filters_by_parameter
 
 Result = TypeVar("Result")
 Rows = Callable[[Executable], Awaitable[Sequence[Row[Any]]]]
@@ -59,7 +59,7 @@ class Costly:
 
 def costly_in(query: Mapping[str, str], filters: tuple[Filter, ...]) -> dict[str, Costly]:
     """Parameter -> its value, for those that are costly."""
-    known, found = by_parameter(filters), {}
+    known, found = filters_by_parameter(filters), {}
     for name, text in query.items():
         one, lookup = known.get(name, (None, ""))
         if one is None or not text:

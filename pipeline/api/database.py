@@ -14,8 +14,8 @@ from sqlalchemy.sql import Executable
 
 from pipeline.api.config import ApiConfig
 from pipeline.api.problems import Problem, unavailable
-from pipeline.database.engine import OPTIONS, sqlalchemy_url
-from pipeline.database.poolers import Sessions
+from pipeline.database.engine import SESSION_OPTIONS, sqlalchemy_url
+from pipeline.database.poolers import SessionSettings
 
 Result = TypeVar("Result")
 CANCELLED = "57014"
@@ -43,7 +43,11 @@ class Database:
     """Whether what is written stays."""
 
     def __init__(
-        self, engine: AsyncEngine, sessions: Sessions, writers: asyncio.Semaphore, seconds: float
+        self,
+        engine: AsyncEngine,
+        sessions: SessionSettings,
+        writers: asyncio.Semaphore,
+        seconds: float,
     ) -> None:
         self.engine, self.sessions = engine, sessions
         self._writers, self._seconds = writers, seconds
@@ -146,7 +150,7 @@ def new_database(config: ApiConfig, connections: int | None = None) -> Database:
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
     )
-    sessions = Sessions(engine.sync_engine, options(config), prepare=config.prepare)
+    sessions = SessionSettings(engine.sync_engine, options(config), prepare=config.prepare)
     writers = asyncio.Semaphore(places(config, WRITERS))
     return Database(engine, sessions, writers, config.statement_timeout_seconds)
 
@@ -160,7 +164,7 @@ def options(config: ApiConfig) -> dict[str, str]:
     """What holds for each session, or for each transaction through a pooler."""
     milliseconds = max(1, int(config.statement_timeout_seconds * 1000))
     return {
-        **OPTIONS,
+        **SESSION_OPTIONS,
         "statement_timeout": str(milliseconds),
         "idle_in_transaction_session_timeout": "60s",
     }

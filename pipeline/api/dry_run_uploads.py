@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from starlette.requests import Request
 
 from pipeline.api.problems import Problem, unavailable
-from pipeline.storage.uploads import NamelessIncoming
+from pipeline.storage.uploads import UnnamedUpload
 
 MOST_AT_ONCE = 2
 """Files that are read at once, each by a process of its own."""
@@ -19,14 +19,14 @@ SECONDS_BETWEEN_LOOKS = 0.5
 """At whether the client that waits for its turn is still there."""
 
 
-class Trials:
+class DryRunSlots:
     """One file of an organisation is read at a time, and a few in all."""
 
     def __init__(self) -> None:
         self._all = Semaphore(MOST_AT_ONCE)
         self._of_organisation: defaultdict[int, Lock] = defaultdict(Lock)
         self._places: Counter[int] = Counter()
-        self.announced: dict[NamelessIncoming, int] = {}
+        self.announced: dict[UnnamedUpload, int] = {}
         """The files that are on their way, and how many bytes each will have."""
 
     @contextmanager

@@ -17,7 +17,7 @@ from pipeline.api.body import FORM, JSON, Body, media_type, read_page_form
 from pipeline.api.config import ApiConfig
 from pipeline.api.costly_filters import CostlyQueries
 from pipeline.api.database import Database
-from pipeline.api.dry_run_uploads import Trials
+from pipeline.api.dry_run_uploads import DryRunSlots
 from pipeline.api.links import Links, base_of
 from pipeline.api.pages import Form, refused_form, show_answer, show_question, written_forms
 from pipeline.api.problems import Problem, forbidden, method_not_allowed, not_found, unavailable
@@ -29,7 +29,7 @@ from pipeline.api.query_help import (
     warning,
 )
 from pipeline.api.query_string import FORMATS, Parameter, is_dry_run, parse_format, parse_query
-from pipeline.api.receive_upload import Receiver
+from pipeline.api.receive_upload import UploadReceiver
 from pipeline.api.resources.field import Field
 from pipeline.api.views.confirm_delete import Question
 from pipeline.catalogue.access import Caller
@@ -45,9 +45,9 @@ class Api:
 
     config: ApiConfig
     database: Database
-    receiver: Receiver
+    receiver: UploadReceiver
     costly: CostlyQueries
-    trials: Trials = field(default_factory=Trials)
+    trials: DryRunSlots = field(default_factory=DryRunSlots)
 
     @cached_property
     def dry_run(self) -> "Api":
@@ -116,7 +116,7 @@ class Answer:
     """What a page asks before the method is done."""
 
 
-def refusal(problem: Problem) -> Answer:
+def problem_answer(problem: Problem) -> Answer:
     """A problem as an answer."""
     return Answer(problem.envelope(), problem.status, problem.headers)
 
@@ -184,9 +184,9 @@ class Endpoint:
         try:
             answer = await self.answer(request)
         except Problem as problem:
-            answer = refusal(problem)
+            answer = problem_answer(problem)
         except CancelledError:  # the server stops, and has waited long enough
-            answer = refusal(unavailable("The server is stopping; send the request again."))
+            answer = problem_answer(unavailable("The server is stopping; send the request again."))
         unknown = unknown_parameters(state.query, self.known_parameters)
         answer = replace(answer, headers={**answer.headers, **warning(unknown)})
         gone = answer.status == 204 and request.method == "DELETE"  # there is no page of nothing
@@ -234,7 +234,7 @@ class Endpoint:
         except Problem as problem:
             if problem.status != 412:
                 raise
-            answer = refusal(problem)
+            answer = problem_answer(problem)
         return Answer(None, question=await self.question(call, answer))
 
     async def question(self, call: Call, answer: Answer) -> Question:  # noqa: ARG002 - for those who count

@@ -4,7 +4,7 @@ from typing import Any
 
 from pipeline.api.links import Links
 from pipeline.api.resources.field import Json
-from pipeline.catalogue.hide_paths import without_places
+from pipeline.catalogue.hide_paths import hide_folders
 
 
 def show_message(row: Any, _: Links) -> Json:
@@ -18,4 +18,4 @@ def show_warnings(row: Any, _: Links) -> Json:
 
 
 def _shown(row: Any, text: str) -> str:
-    return text if row.uri is not None else without_places(text, row.place, row.name)
+    return text if row.uri is not None else hide_folders(text, row.place, row.name)

@@ -65,7 +65,7 @@ class Cors(CORSMiddleware):
         return answer
 
 
-class Faults:
+class AnswerErrors:
     """Answers what nobody foresaw, and logs it; raised further it would cost the client its connection."""
 
     def __init__(self, app: ASGIApp, base_url: str | None) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from pipeline.api.query_string import DRY_RUN, FORMAT, is_dry_run_name
-from pipeline.catalogue.filters import Filter, by_parameter
+from pipeline.catalogue.filters import Filter, filters_by_parameter
 
 if TYPE_CHECKING:
     from pipeline.api.endpoint import Endpoint
@@ -39,7 +39,7 @@ def explain_filter(one: Filter) -> str:
 def known_parameters(endpoint: "Endpoint") -> frozenset[str]:
     """Every parameter that a URL reads."""
     named = [name for name, _, _ in (FORMAT, DRY_RUN, *endpoint.parameters)]
-    return frozenset([*named, *by_parameter(tuple(endpoint.filters))])
+    return frozenset([*named, *filters_by_parameter(tuple(endpoint.filters))])
 
 
 def unknown_parameters(query: Mapping[str, str], known: frozenset[str]) -> list[str]:

@@ -12,8 +12,8 @@ from pipeline.api.config import ApiConfig
 from pipeline.api.links import Links
 from pipeline.api.problems import Problem, invalid
 from pipeline.catalogue.access import Caller
-from pipeline.catalogue.filters import by_parameter
-from pipeline.catalogue.lookups import ANY, BadValue, alone, listed
+from pipeline.catalogue.filters import filters_by_parameter
+from pipeline.catalogue.lookups import TEXT_PATTERN, BadValue, list_pattern, optional_pattern
 from pipeline.catalogue.select_rows import Entity, order_by
 
 FORMATS = ("json", "api")
@@ -21,12 +21,12 @@ Parameter = tuple[str, Mapping[str, Any], str]
 """Name, JSON Schema and meaning of a query parameter."""
 FORMAT: Parameter = (
     "format",
-    {"type": "string", "pattern": alone("|".join(FORMATS))},
+    {"type": "string", "pattern": optional_pattern("|".join(FORMATS))},
     "json, or api for a page; hyperlinks in the answer carry it along.",
 )
 DRY_RUN: Parameter = (
     "dry-run",
-    {"type": "string", "pattern": ANY},
+    {"type": "string", "pattern": TEXT_PATTERN},
     "Unless it is false: validate and answer as the write would, and store nothing.",
 )
 MOST_PARAMETERS = 1000
@@ -101,7 +101,7 @@ def parse_selection(
 ) -> Selection:
     """Filters, order and page; raises Problem 400 that names every parameter with a bad value."""
     errors: dict[str, list[str]] = {}
-    known = by_parameter(entity.filters)
+    known = filters_by_parameter(entity.filters)
     where = []
     for name, value in query.items():
         if name in known and value:
@@ -137,7 +137,7 @@ def parse_number(
 def number_or_nothing(least: int) -> dict[str, Any]:
     """JSON Schema of such a number; the empty text stands for the default, as in all parameters."""
     digits = "[0-9]*[1-9][0-9]*" if least else "[0-9]+"
-    text = {"type": "string", "pattern": alone(digits)}
+    text = {"type": "string", "pattern": optional_pattern(digits)}
     return {"anyOf": [{"type": "integer", "minimum": least}, text]}
 
 
@@ -151,7 +151,7 @@ PAGING: tuple[Parameter, ...] = (
 
 def ordering_parameter(orders: Sequence[str]) -> Parameter:
     """The parameter that orders a list by names such as these."""
-    schema = {"type": "string", "pattern": listed(f"-?({'|'.join(orders) or 'id'})")}
+    schema = {"type": "string", "pattern": list_pattern(f"-?({'|'.join(orders) or 'id'})")}
     return ("ordering", schema, f"by {', '.join(orders)}; - in front reverses, commas chain.")
 
 

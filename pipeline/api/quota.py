@@ -24,11 +24,13 @@ def check_quota(size: int, left: int | None) -> None:
 async def left_for_good(organisation_id: int, connection: AsyncConnection) -> int | None:
     """The bytes that are left until the transaction ends: others that want some wait for it."""
     await connection.execute(source_data.lock_organisation(organisation_id))
-    return bytes_left((await connection.execute(source_data.storage_of(organisation_id))).all())
+    return bytes_left(
+        (await connection.execute(source_data.select_storage_use(organisation_id))).all()
+    )
 
 
 async def check_move(source_id: int, organisation_id: int, connection: AsyncConnection) -> None:
     """Raises Problem 413 where an organisation has no room for a raster source and what waits for it."""
-    size = (await connection.execute(source_data.size_of(source_id))).scalar_one()
+    size = (await connection.execute(source_data.select_size(source_id))).scalar_one()
     if size:
         check_quota(size, await left_for_good(organisation_id, connection))

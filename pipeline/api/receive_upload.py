@@ -27,9 +27,9 @@ from pipeline.api.problems import Problem, not_found, unavailable
 from pipeline.api.quota import check_quota, left_for_good
 from pipeline.api.upload_store import deposit_of, discard_unneeded
 from pipeline.catalogue import upload_files
-from pipeline.database.engine import sync_engine
+from pipeline.database.engine import make_engine
 from pipeline.errors import CatalogueError, DiskFull, TransientError
-from pipeline.storage.uploads import Deposit, NamelessIncoming
+from pipeline.storage.uploads import UnnamedUpload, UploadStore
 
 Result = TypeVar("Result")
 SECONDS_TO_BEGIN = 2.0
@@ -47,7 +47,7 @@ FOREIGN = (
 )
 
 
-class Receiver:
+class UploadReceiver:
     """This server as one that receives files: it has a number, and holds a lock of that number while it lives."""
 
     def __init__(self, config: ApiConfig, database: Database) -> None:
@@ -60,7 +60,7 @@ class Receiver:
         self._places = asyncio.Semaphore(places(config, UPLOADS))
         self._releases: set[asyncio.Task[None]] = set()
 
-    async def open(self) -> Deposit:
+    async def open(self) -> UploadStore:
         """Where files go; raises Problem 503 where that is not possible now."""
         deposit = deposit_of(self._config)
         if not self._is_ours:
@@ -69,15 +69,15 @@ class Receiver:
             except CatalogueError as error:
                 raise unavailable(FOREIGN) from error
             except TransientError as error:
-                raise refusal(error) from error
+                raise storage_problem(error) from error
             self._is_ours = True
         await self.hold()
         return deposit
 
-    def _take_up(self, deposit: Deposit) -> None:
-        engine = sync_engine(self._config.database_url, prepare=self._config.prepare)
+    def _take_up(self, deposit: UploadStore) -> None:
+        engine = make_engine(self._config.database_url, prepare=self._config.prepare)
         try:
-            upload_files.take_up(engine, deposit)
+            upload_files.claim_storage(engine, deposit)
         finally:
             engine.dispose()
 
@@ -155,7 +155,7 @@ class Receiver:
                     raise being_changed() from error
             await asyncio.sleep(SECONDS_BETWEEN_ATTEMPTS)
 
-    async def _release(self, deposit: Deposit, uri: str) -> None:
+    async def _release(self, deposit: UploadStore, uri: str) -> None:
         """Give a file up and delete it, unless it became an upload; once the database answers."""
         try:
             ended = upload_files.end_receiving(uri, self.number)
@@ -166,7 +166,7 @@ class Receiver:
             self._releases.add(task)
             task.add_done_callback(self._releases.discard)
 
-    async def _release_later(self, deposit: Deposit, uri: str) -> None:
+    async def _release_later(self, deposit: UploadStore, uri: str) -> None:
         await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
         await self._release(deposit, uri)
 
@@ -174,7 +174,7 @@ class Receiver:
 async def _hasty(
     work: Callable[[AsyncConnection], Awaitable[Result]], connection: AsyncConnection
 ) -> Result:
-    await connection.execute(upload_files.wait_for_locks(MILLISECONDS_FOR_A_LOCK))
+    await connection.execute(upload_files.limit_lock_wait(MILLISECONDS_FOR_A_LOCK))
     return await work(connection)
 
 
@@ -190,10 +190,10 @@ class Destination:
 class Reservation:
     """A file on its way, and the bytes that are kept for it: of the quota, and of the disk."""
 
-    receiver: Receiver
+    receiver: UploadReceiver
     database: Database
     config: ApiConfig
-    deposit: Deposit
+    deposit: UploadStore
     source: Destination
     uri: str = field(init=False)
     size: int = 0
@@ -228,7 +228,7 @@ class Reservation:
             return
         whole = max(size, self.size)
         lock = upload_files.lock_file(self.uri, self.receiver.number)
-        record = upload_files.reserve_more(self.uri, self.receiver.number, whole)
+        record = upload_files.update_reservation(self.uri, self.receiver.number, whole)
         work = partial(self._reserve, whole, lock, record)
         try:
             recorded = await self.receiver.transaction(self.database, work)
@@ -260,8 +260,8 @@ class Reservation:
         """
         left = await left_for_good(self.source.organisation_id, connection)
         check_quota(size, None if left is None else left + kept)
-        await connection.execute(upload_files.reserve_in_turn())
-        others = (await connection.execute(upload_files.being_received())).all()
+        await connection.execute(upload_files.lock_reservations())
+        others = (await connection.execute(upload_files.select_receiving())).all()
         announced = {row.uri: row.reserved for row in others} | {self.uri: to_come}
         await asyncio.to_thread(self._check_disk, {self.uri: to_come})  # all of it, by itself
         await asyncio.to_thread(self._check_disk, announced, AHEAD)
@@ -271,17 +271,17 @@ class Reservation:
         try:
             free = self.deposit.bytes_free(announced, ahead)
         except TransientError as error:
-            raise refusal(error) from error
+            raise storage_problem(error) from error
         if free is not None and free < self.config.upload_reserve_bytes:
             raise no_room()
 
 
 @dataclass
-class Trial(Reservation):
+class DryRunReservation(Reservation):
     """The same checks for a file of a dry run; nothing is recorded or kept for it."""
 
-    incoming: NamelessIncoming = field(kw_only=True)
-    announced: dict[NamelessIncoming, int] = field(kw_only=True)
+    incoming: UnnamedUpload = field(kw_only=True)
+    announced: dict[UnnamedUpload, int] = field(kw_only=True)
     """The files of all dry runs that are on their way, and how many bytes each will have."""
 
     async def begin(self, size: int) -> None:
@@ -308,7 +308,7 @@ class Trial(Reservation):
             raise no_room()
 
 
-def refusal(error: TransientError) -> Problem:
+def storage_problem(error: TransientError) -> Problem:
     """507 where the disk is full, 503 for any other trouble of the storage."""
     return no_room() if isinstance(error, DiskFull) else unavailable(f"{error}.")
 

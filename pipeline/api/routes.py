@@ -29,14 +29,14 @@ from pipeline.api.views.related import (
     Bootstrap,
     Health,
     Home,
-    OfRasterSource,
     OrganisationUsage,
     OrganisationUsers,
+    PartsOfSource,
     Root,
     UserOrganisations,
 )
 from pipeline.api.views.sign_in import SignIn, SignOut
-from pipeline.api.views.source_data import Data
+from pipeline.api.views.source_data import SourceData
 
 EDITABLE = (RASTER_SOURCES, LAYERS, LABEL_TYPES, SCENARIOS)
 LISTS = (
@@ -61,9 +61,9 @@ def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:
     for resource in EDITABLE:
         yield f"{API}/{resource.path}/", WriteList(api, resource)
         yield f"{API}/{resource.path}/{{uuid}}/", WriteDetail(api, resource)
-    yield f"{API}/rastersources/{{uuid}}/data/", Data(api)
+    yield f"{API}/rastersources/{{uuid}}/data/", SourceData(api)
     for part in (UPLOADS, FILES):
-        yield f"{API}/{part.path}/", OfRasterSource(api, part)
+        yield f"{API}/{part.path}/", PartsOfSource(api, part)
     yield f"{API}/organisations/", ReadList(api, ORGANISATIONS)
     yield f"{API}/organisations/{{uuid}}/", ReadDetail(api, ORGANISATIONS)
     yield f"{API}/organisations/{{uuid}}/users/", OrganisationUsers(api, USERS)

@@ -27,7 +27,7 @@ class ServerConfig(uvicorn.Config):
     most_clients = 500
 
 
-class Protocol(HttpToolsProtocol):
+class LimitedProtocol(HttpToolsProtocol):
     """One connection; the head of a request is its first line and its headers."""
 
     head_bytes = 2**17
@@ -132,7 +132,9 @@ class Protocol(HttpToolsProtocol):
 
         Where all others have a request at work, refuse this one.
         """
-        others = [one for one in self.connections if one is not self and isinstance(one, Protocol)]
+        others = [
+            one for one in self.connections if one is not self and isinstance(one, LimitedProtocol)
+        ]
         present = [one for one in others if not (one._refused or one.transport.is_closing())]
         most = getattr(self.config, "most_clients", ServerConfig.most_clients)
         if len(present) < most:
@@ -221,7 +223,7 @@ class Protocol(HttpToolsProtocol):
 
 
 def server_config(
-    config: ApiConfig, *, log_level: str, protocol: type[Protocol] = Protocol
+    config: ApiConfig, *, log_level: str, protocol: type[LimitedProtocol] = LimitedProtocol
 ) -> uvicorn.Config:
     """How uvicorn serves the API."""
     served = ServerConfig(

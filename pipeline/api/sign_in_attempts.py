@@ -22,7 +22,7 @@ MOST_FAILURES = 10_000
 
 
 @dataclass(frozen=True)
-class Attempts:
+class SignInAttempts:
     """Remembers failures in the database, so that all processes know them."""
 
     database: Database
@@ -31,10 +31,10 @@ class Attempts:
     async def begin(self, username: str, address: str) -> int:
         """Note an attempt, which counts as failed until it succeeds; its number. Raises Problem 429."""
         network = network_of(address)
-        (attempt,) = await self.database.rows(users.note_failure(username, network))
+        (attempt,) = await self.database.rows(users.record_failure(username, network))
         number: int = attempt.id
         minutes, free = self.config.sign_in_minutes, self.config.sign_in_failures
-        before = users.failures(number, username, network, minutes)
+        before = users.count_failures(number, username, network, minutes)
         (failed,) = await self.database.rows(before)
         wait = max(
             delay(failed.by_name, free, 60 * minutes) - failed.since_name,
@@ -48,17 +48,17 @@ class Attempts:
 
     async def forget(self, number: int) -> None:
         """It was no attempt."""
-        await self.database.execute(users.forget_failure(number))
+        await self.database.execute(users.delete_failure(number))
 
     async def fail(self) -> None:
         """Forget what is too old to count, or too much."""
         await self.database.execute(
-            users.forget_failures(self.config.sign_in_minutes, MOST_FAILURES)
+            users.prune_failures(self.config.sign_in_minutes, MOST_FAILURES)
         )
 
     async def succeed(self, username: str, address: str) -> None:
         """The name has no failures at this address any more."""
-        await self.database.execute(users.forgive(username, network_of(address)))
+        await self.database.execute(users.clear_failures(username, network_of(address)))
 
 
 def delay(failures: int, free: int, longest: float) -> float:

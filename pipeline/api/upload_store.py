@@ -9,14 +9,14 @@ from pipeline.api.database import Database
 from pipeline.api.problems import unavailable
 from pipeline.catalogue import upload_files
 from pipeline.errors import TransientError
-from pipeline.storage.uploads import Deposit, deposit_at
+from pipeline.storage.uploads import UploadStore, open_upload_store
 
 
-def deposit_of(config: ApiConfig) -> Deposit:
+def deposit_of(config: ApiConfig) -> UploadStore:
     """Where uploads go; raises Problem 503 where this server has no such place."""
     if config.uploads is None:
         raise unavailable("This server takes no uploads; give it a folder for them.")
-    return deposit_at(config.uploads)
+    return open_upload_store(config.uploads)
 
 
 async def discard_ended(config: ApiConfig, database: Database, uris: Sequence[str]) -> None:
@@ -25,9 +25,9 @@ async def discard_ended(config: ApiConfig, database: Database, uris: Sequence[st
         await discard_unneeded(database, deposit_of(config), uris)
 
 
-async def discard_unneeded(database: Database, deposit: Deposit, uris: Sequence[str]) -> None:
+async def discard_unneeded(database: Database, deposit: UploadStore, uris: Sequence[str]) -> None:
     """The same for one storage."""
-    found = await database.rows(upload_files.unneeded(uris))
+    found = await database.rows(upload_files.select_unneeded(uris))
     ours = [row.uri for row in found if deposit.holds(row.uri)]
     if ours:
         with suppress(TransientError):  # what stays is swept later

@@ -48,7 +48,7 @@ class Caller:
 ANONYMOUS = Caller()
 
 
-def caller_of(
+def make_caller(
     user_id: int, username: str, first_name: str, roles: Iterable[tuple[int, str]]
 ) -> Caller:
     """The caller whose roles are these pairs of organisation and role."""

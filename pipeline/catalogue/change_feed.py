@@ -8,13 +8,13 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, case, func, or_, select
 
 from pipeline.catalogue.access import Caller, readable_as
-from pipeline.catalogue.lookups import BadValue, alone
+from pipeline.catalogue.lookups import BadValue, optional_pattern
 from pipeline.database.tables import changes, commits
 
-MOST_AT_ONCE = 10_000
+BATCH_SIZE = 10_000
 """Transactions that are given their place in the feed at once."""
 CURSOR = re.compile(r"([0-9a-f]{32})([0-9a-f]{32})")
-CURSOR_PATTERN = alone("[0-9a-f]{64}")
+CURSOR_PATTERN = optional_pattern("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ def number_commits() -> Select[Any]:
     A standby shows what was numbered on the primary.
     """
     read_only = func.current_setting("transaction_read_only") == "on"
-    return select(case((read_only, 0), else_=func.number_commits(MOST_AT_ONCE)))
+    return select(case((read_only, 0), else_=func.number_commits(BATCH_SIZE)))
 
 
-def place_of(cursor: Cursor) -> Select[Any]:
+def position_of(cursor: Cursor) -> Select[Any]:
     """The place of a cursor's transaction in the feed; no row when it is not there."""
     return select(commits.c.seq).where(commits.c.uuid == cursor.commit, commits.c.seq.is_not(None))
 

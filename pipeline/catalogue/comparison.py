@@ -17,10 +17,10 @@ import psycopg
 from psycopg.rows import TupleRow
 from sqlalchemy import Engine
 
-from pipeline.database.engine import translated
+from pipeline.database.engine import translate_errors
 from pipeline.database.poolers import require_session
-from pipeline.errors import UNSEEN, Overlapping, Rejection, TransientError, Unmatched
-from pipeline.storage import StoredFile, location_of
+from pipeline.errors import UNSEEN_CODES, Rejection, RunInProgress, TransientError, Unmatched
+from pipeline.storage import StoredFile, path_of
 
 Verdict = Literal["add", "update", "moved", "outdated", "refused", "withheld", "settling"]
 TO_READ: tuple[Verdict, ...] = ("add", "update", "moved")
@@ -144,7 +144,7 @@ HOLDS_LOCK = (
 
 
 @dataclass(frozen=True)
-class Found:
+class ChangedFile:
     """A file that is not simply unchanged."""
 
     verdict: Verdict
@@ -156,7 +156,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Absence:
+class MissingCounts:
     """Which of a definition's files were not found."""
 
     known: int
@@ -172,11 +172,11 @@ class Absence:
         return 100 * self.missing / self.known if self.known else 0.0
 
 
-Apart = Callable[[str, str], bool]
+IsOtherStep = Callable[[str, str], bool]
 """Whether, of two URIs, a file cannot have moved from the one to the other."""
 
 
-class Described(Protocol):
+class ComparedDefinition(Protocol):
     """What says which files there are: a definition or a drop folder."""
 
     @property
@@ -190,10 +190,12 @@ class Described(Protocol):
         """Changes when its files must be read again though they are the same."""
 
 
-class Listing:
+class Comparison:
     """The files of one definition, listed and compared."""
 
-    def __init__(self, connection: psycopg.Connection[TupleRow], definition: Described) -> None:
+    def __init__(
+        self, connection: psycopg.Connection[TupleRow], definition: ComparedDefinition
+    ) -> None:
         self.definition = definition
         self.unlisted: list[Rejection] = []
         """What could not be listed: files, or folders with all that is below them."""
@@ -204,10 +206,10 @@ class Listing:
 
     def fill(self, files: Iterable[StoredFile | Rejection]) -> None:
         """List."""
-        with translated():
+        with translate_errors():
             self.connection.execute(MAKE_LISTED)
             with self.connection.cursor().copy(COPY_LISTED) as copy:
-                for file in map(fitting, files):
+                for file in map(reject_long_uri, files):
                     if isinstance(file, Rejection):
                         self.unlisted.append(file)
                     else:
@@ -217,17 +219,17 @@ class Listing:
             self.connection.execute("ANALYZE listed")
 
     def compare(
-        self, settle_seconds: float, *, complete: bool, apart: Apart = lambda *_: False
+        self, settle_seconds: float, *, complete: bool, apart: IsOtherStep = lambda *_: False
     ) -> None:
         """Give each file its verdict; `complete` says that what is not listed is missing or, if not `apart`, moved."""
         parameters: dict[str, Any] = {
             **self._parameters(),
             "hash": self.definition.hash(),
-            "unseen": list(UNSEEN),
+            "unseen": list(UNSEEN_CODES),
             "now": time.time_ns(),
             "settle": int(settle_seconds * 1e9) - 1,
         }
-        with translated():
+        with translate_errors():
             (parameters["outdated"],) = self._one(ANY_OUTDATED, parameters)
             self.connection.execute(COMPARE, parameters)
             self.connection.execute("ALTER TABLE changed ADD PRIMARY KEY (position)")
@@ -235,7 +237,7 @@ class Listing:
             self.connection.execute(FIND_MOVED)
             self._tell_apart(apart)
 
-    def _tell_apart(self, apart: Apart) -> None:
+    def _tell_apart(self, apart: IsOtherStep) -> None:
         """Let those of the moved files be new and missing ones that cannot have moved."""
         with self.connection.transaction(), self.connection.cursor("moved") as moved:
             moved.execute(GET_MOVED)
@@ -244,23 +246,25 @@ class Listing:
             self.connection.execute(RETURN_ABSENT, parameters)
             self.connection.execute(NOT_MOVED, parameters)
 
-    def take_left_behind(self) -> None:
+    def add_left_behind(self) -> None:
         """Once all is brought in: what is still known where it moved from is missing."""
-        with translated():
-            self.connection.execute(LEFT_BEHIND, {**self._parameters(), "unseen": list(UNSEEN)})
+        with translate_errors():
+            self.connection.execute(
+                LEFT_BEHIND, {**self._parameters(), "unseen": list(UNSEEN_CODES)}
+            )
 
     def counts(self) -> dict[str, int]:
         """Verdict -> how many files have it, `unchanged` included."""
-        with translated():
+        with translate_errors():
             rows = self.connection.execute("SELECT verdict, count(*) FROM changed GROUP BY verdict")
             counts: dict[str, int] = dict(rows.fetchall())
         return {"unchanged": self.count - sum(counts.values()), **counts}
 
-    def batches(self, size: int) -> Iterator[list[Found]]:
+    def batches(self, size: int) -> Iterator[list[ChangedFile]]:
         """All files but the unchanged ones, in the order in which they were listed."""
         position = -1
         while True:
-            with translated():
+            with translate_errors():
                 rows = self.connection.execute(GET_BATCH, (position, size)).fetchall()
             if not rows:
                 return
@@ -269,7 +273,7 @@ class Listing:
 
     def files(self, uris: Sequence[str]) -> list[StoredFile]:
         """Those of the listed files that have these URIs, in the order of the URIs."""
-        with translated():
+        with translate_errors():
             return [file_of(*row) for row in self.connection.execute(GET_FILES, (list(uris),))]
 
     def changed_files(self) -> Iterator[StoredFile]:
@@ -282,49 +286,49 @@ class Listing:
         """The URIs of what could not be looked at: below them may be more files than were listed."""
         return [rejection.uri for rejection in self.unlisted if not rejection.seen]
 
-    def absence(self) -> Absence:
+    def count_missing(self) -> MissingCounts:
         """How many files were not found."""
         known = "SELECT count(*) FROM raster_files WHERE definition = %s AND state = 'present'"
         marked = "SELECT count(*) FILTER (WHERE state = 'present'), count(*) FROM absent"
-        with translated():
+        with translate_errors():
             (there,) = self._one(known, (self.definition.id,))
             missing, all_absent = self._one(marked, ())
-        return Absence(there, missing, all_absent - missing)
+        return MissingCounts(there, missing, all_absent - missing)
 
-    def newly_missing(self, *, marked: bool) -> list[str]:
+    def missing_uris(self, *, marked: bool) -> list[str]:
         """The URIs of the files that were not found; `marked` adds those that an earlier run did not find."""
         query = """SELECT uri FROM absent WHERE %s OR state = 'present' ORDER BY uri COLLATE "C" """
-        with translated():
+        with translate_errors():
             return [uri for (uri,) in self.connection.execute(query, (marked,))]
 
     def replaced(self) -> set[str]:
         """The URIs of known files whose names are those of something else by now, which is refused."""
         uris = [rejection.uri for rejection in self.unlisted if rejection.seen]
         query = "SELECT uri FROM raster_files WHERE definition = %s AND uri = ANY (%s)"
-        with translated():
+        with translate_errors():
             rows = self.connection.execute(query, (self.definition.id, uris))
             return {uri for (uri,) in rows}
 
     def cleared(self) -> int:
         """How many refusals are of files that are not there any more, or as they are registered."""
-        with translated():
+        with translate_errors():
             (count,) = self._one(f"SELECT count(*) {CLEARED}", self._parameters())
         return int(count)
 
-    def see_to_refusals(self, owner: int | None, *, complete: bool) -> None:
+    def update_rejections(self, owner: int | None, *, complete: bool) -> None:
         """Say that refused files were seen again and, of a complete listing, forget the refusals that ended.
 
         `owner` is the organisation to which they belong now; None where each has its own.
         """
         parameters = {**self._parameters(), "organisation_id": owner}
-        with translated():
+        with translate_errors():
             self.connection.execute(STILL_REFUSED, parameters)
             if complete:
                 self.connection.execute(f"DELETE {CLEARED}", self._parameters())
 
     def join(self) -> bool:
         """For a run that may have others beside it: share the lock with them; whether there is none at the moment."""
-        with translated():
+        with translate_errors():
             (alone,) = self._one(LOCK, (self.definition.id,))
             self.connection.execute(SHARE_LOCK, (self.definition.id,))
             if alone:
@@ -333,7 +337,7 @@ class Listing:
 
     def check_lock(self) -> None:
         """Raises TransientError when the connection, and with it the lock, was lost."""
-        with translated():
+        with translate_errors():
             (held,) = self._one(HOLDS_LOCK, ())
         if not held:
             raise TransientError("the lock of the definition was lost; run it again")
@@ -353,23 +357,25 @@ class Listing:
 
 
 @contextmanager
-def listing_of(engine: Engine, definition: Described, *, alone: bool) -> Iterator[Listing]:
-    """A listing on a connection of its own; `alone` takes the lock, and raises Overlapping where another run has it."""
-    with translated():
+def open_comparison(
+    engine: Engine, definition: ComparedDefinition, *, alone: bool
+) -> Iterator[Comparison]:
+    """A listing on a connection of its own; `alone` takes the lock, and raises RunInProgress where another run has it."""
+    with translate_errors():
         pooled = engine.raw_connection()
         connection = pooled.driver_connection
         pooled.detach()
     assert isinstance(connection, psycopg.Connection)
     try:
         connection.autocommit = True
-        with translated():
+        with translate_errors():
             require_session(engine, connection)
             row = connection.execute(LOCK, (definition.id,)).fetchone() if alone else (True,)
         if row != (True,):
-            raise Overlapping(
+            raise RunInProgress(
                 f'another run of "{definition.id}" is at work; wait for it, or look for it in sync_runs'
             )
-        yield Listing(connection, definition)
+        yield Comparison(connection, definition)
     finally:
         with suppress(
             psycopg.Error
@@ -384,15 +390,15 @@ def found(
     moved_from: str | None,
     code: str | None,
     message: str | None,
-) -> Found:
+) -> ChangedFile:
     """A row as an object."""
     rejection = None
     if verdict == "refused":
         rejection = Rejection(file.uri, code or "", message or "", file.fingerprint, file.size)
-    return Found(verdict, file, moved_from, rejection)
+    return ChangedFile(verdict, file, moved_from, rejection)
 
 
-def fitting(file: StoredFile | Rejection, target: int = 0) -> StoredFile | Rejection:
+def reject_long_uri(file: StoredFile | Rejection, target: int = 0) -> StoredFile | Rejection:
     """The same, or its refusal, with the beginning of its URI, where the catalogue cannot hold that.
 
     `target` is the length of another URI that it is to get.
@@ -419,4 +425,4 @@ def file_of(
 ) -> StoredFile:
     """The file of a row."""
     names = tuple(os.fsdecode(unquote_to_bytes(name)) for name in sidecars)
-    return StoredFile(uri, location_of(uri), size, fingerprint, modified_ns, names)
+    return StoredFile(uri, path_of(uri), size, fingerprint, modified_ns, names)

@@ -16,8 +16,8 @@ from affine import Affine
 from pipeline.catalogue.staging import Connection
 from pipeline.errors import RasterError
 from pipeline.raster import Bounds
-from pipeline.raster.placement.crs import horizontal
-from pipeline.raster.placement.georeference import replace_bounds
+from pipeline.raster.placement.crs import horizontal_crs
+from pipeline.raster.placement.georeference import georeference_stored_grid
 
 Ring = tuple[tuple[float, float], ...]
 Box = tuple[float, float, float, float]
@@ -152,7 +152,7 @@ PLACES = """
 
 
 @dataclass(frozen=True)
-class Place:
+class Area:
     """A part of the extent."""
 
     box: Box
@@ -162,7 +162,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Hole(Place):
+class Hole(Area):
     """A part of the extent that no file covers."""
 
     rings: tuple[Ring, ...]
@@ -184,13 +184,13 @@ class Holes:
 
 
 @dataclass(frozen=True)
-class Incomplete:
+class IncompleteSteps:
     """Successive steps that miss the same tiles."""
 
     first: datetime
     last: datetime
     steps: int
-    missing: tuple[Place, ...]
+    missing: tuple[Area, ...]
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class Tiles:
     count: int
     comparable: bool
     """False where files lie at other places at each step, so that no step can be said to miss one."""
-    incomplete: tuple[Incomplete, ...]
+    incomplete: tuple[IncompleteSteps, ...]
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ def _frame(connection: Connection, source: int) -> Frame:
 def _seam(connection: Connection, source: int, wkt: str, width: float) -> tuple[float, float]:
     """Where the x axis is cut, and one turn around the earth; without a cut where that makes nothing narrower."""
     uncut = float("-inf"), 0.0
-    cycle = horizontal(wkt).cycle
+    cycle = horizontal_crs(wkt).cycle
     if cycle is None or width <= cycle.period / 2:
         return uncut
     gap, seam = connection.execute(WIDEST, {"source": source}).fetchone() or (None, None)
@@ -289,7 +289,7 @@ def _bounds(pixels: Box, frame: Frame, policy: str) -> Bounds | None:
     scale = Affine.scale((right - left) / width, (bottom - top) / height)
     transform = frame.axes @ Affine.translation(left, top) @ scale
     try:
-        return replace_bounds(transform, width, height, frame.wkt, policy).bounds
+        return georeference_stored_grid(transform, width, height, frame.wkt, policy).bounds
     except RasterError:
         return None
 
@@ -313,15 +313,15 @@ def _tiles(connection: Connection, frame: Frame) -> Tiles | None:
     runs = connection.execute(RUNS).fetchall()
     places = _places(connection, frame, {tile for *_, missing in runs for tile in missing})
     incomplete = (
-        Incomplete(first, last, number, tuple(places[tile] for tile in missing))
+        IncompleteSteps(first, last, number, tuple(places[tile] for tile in missing))
         for first, last, number, missing in runs
     )
     return Tiles(count, True, tuple(incomplete))
 
 
-def _places(connection: Connection, frame: Frame, tiles: set[int]) -> dict[int, Place]:
+def _places(connection: Connection, frame: Frame, tiles: set[int]) -> dict[int, Area]:
     rows = connection.execute(PLACES, {"tiles": sorted(tiles)}).fetchall()
     return {
-        tile: Place(_box(frame.ring(shapely.from_wkb(bytes(wkb)).exterior.coords)), Bounds(*bounds))
+        tile: Area(_box(frame.ring(shapely.from_wkb(bytes(wkb)).exterior.coords)), Bounds(*bounds))
         for tile, wkb, *bounds in rows
     }

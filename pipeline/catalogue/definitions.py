@@ -7,11 +7,11 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from pipeline.catalogue.empty_sources import delete_unused
+from pipeline.catalogue.empty_sources import delete_removable
 from pipeline.catalogue.staging import Connection
 from pipeline.database.engine import transaction
 from pipeline.definitions.definition import Definition
-from pipeline.errors import CatalogueError, Overlapping
+from pipeline.errors import CatalogueError, RunInProgress
 
 REMEMBER = """
     INSERT INTO definitions (id, config, uuid) VALUES (%s, %s, %s)
@@ -56,7 +56,7 @@ class Orphan:
     named them by their uuid."""
 
 
-def remember(engine: Engine, name: str, config: Path, uuid: UUID | None = None) -> None:
+def record_definition(engine: Engine, name: str, config: Path, uuid: UUID | None = None) -> None:
     """Keep where a definition or drop folder stands, before a sync brings anything in: what that leaves is its own.
 
     `uuid` is that of the raster source that a definition names.
@@ -65,7 +65,7 @@ def remember(engine: Engine, name: str, config: Path, uuid: UUID | None = None) 
         connection.execute(REMEMBER, (name, str(config.absolute()), uuid))
 
 
-def elsewhere(engine: Engine, definition: Definition, config: Path) -> str | None:
+def other_config(engine: Engine, definition: Definition, config: Path) -> str | None:
     """The path of another sources.toml from which a definition of this id was synced last, if it is still there."""
     with transaction(engine) as connection:
         (known,) = connection.execute(CONFIG_OF, (definition.id,)).fetchone() or (None,)
@@ -87,19 +87,19 @@ def is_same(known: str, config: Path) -> bool:
 def prune(engine: Engine, orphan: Orphan) -> Orphan:
     """Take the files of a definition out of its sources, and with them the sources that nothing is left of.
 
-    Raises Overlapping where a run of the definition is at work.
+    Raises RunInProgress where a run of the definition is at work.
     """
     name = {"id": orphan.id}
     with transaction(engine) as connection:
         if connection.execute(LOCK, name).fetchone() != (True,):
-            raise Overlapping(f'a run of "{orphan.id}" is at work; wait for it')
+            raise RunInProgress(f'a run of "{orphan.id}" is at work; wait for it')
         own: dict[int, bool | None] = dict(connection.execute(LOCK_SOURCES, name).fetchall())
         connection.execute(REMOVE_FILES, name)
         connection.execute("SELECT derive_sources(%s)", (list(own),))
         for table in ("rejected_files", "tombstones"):
             connection.execute(f"DELETE FROM {table} WHERE definition = %(id)s", name)  # noqa: S608
         kept = [number for number, named in own.items() if named]
-        kept += delete_unused(connection, [number for number in own if number not in kept])
+        kept += delete_removable(connection, [number for number in own if number not in kept])
         # What stays is nobody's but that of the people who use it.
         connection.execute(
             "UPDATE raster_sources SET definition = NULL, group_key = NULL, definition_hash = NULL"
@@ -110,7 +110,7 @@ def prune(engine: Engine, orphan: Orphan) -> Orphan:
     return replace(orphan, kept=len(kept))
 
 
-def adopt(engine: Engine, definition: Definition) -> None:
+def claim_source(engine: Engine, definition: Definition) -> None:
     """Make the source that a definition names by its uuid that of the definition, if it is there.
 
     Raises CatalogueError as `check_uuid` does.

@@ -8,22 +8,22 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, Table
 
-from pipeline.catalogue.drop_moves import Move, begin_move
+from pipeline.catalogue.drop_moves import FileMove, begin_move
 from pipeline.catalogue.lookups import BadValue, parse_uuid
-from pipeline.catalogue.owners import find
-from pipeline.catalogue.register import KEEP_REJECTIONS
+from pipeline.catalogue.owners import find_or_create
+from pipeline.catalogue.register import UPSERT_REJECTIONS
 from pipeline.catalogue.uploads import write
 from pipeline.database.engine import begin, is_storable, transaction
 from pipeline.database.tables import organisations, users
-from pipeline.definitions.drop_folder import Drop
-from pipeline.definitions.file_names import Meaning
+from pipeline.definitions.drop_folder import DropFolder
+from pipeline.definitions.file_names import Interpretation
 from pipeline.errors import (
     CatalogueError,
     MissingTime,
-    NotTheSupplier,
     Rejection,
     Unmatched,
     Unreadable,
+    WrongSupplier,
 )
 from pipeline.raster import RasterFile
 
@@ -66,7 +66,7 @@ DERIVE = "SELECT derive_sources(%s)"
 
 
 @dataclass(frozen=True)
-class Scope:
+class DropScope:
     """Whose raster sources files may be dropped for; None: everyone's."""
 
     organisation_ids: Sequence[int] | None = None
@@ -80,7 +80,7 @@ class Scope:
 
 
 @dataclass(frozen=True)
-class Destination:
+class CandidateSource:
     """A raster source that a file may be meant for."""
 
     id: int
@@ -92,12 +92,12 @@ class Destination:
     """Whether it was found by its uuid."""
 
 
-def find_scope(engine: Engine, drop: Drop) -> Scope:
+def find_scope(engine: Engine, drop: DropFolder) -> DropScope:
     """Whose sources a drop folder is for; raises CatalogueError where they are not there."""
     with begin(engine) as connection:
 
         def id_of(table: Table, column: str, name: str, what: str) -> int:
-            number = find(connection, table, column, name, create=False)
+            number = find_or_create(connection, table, column, name, create=False)
             if number is None:
                 raise CatalogueError(
                     f'there is no {what} "{name}", whom "{drop.id}" names; '
@@ -109,10 +109,12 @@ def find_scope(engine: Engine, drop: Drop) -> Scope:
             id_of(organisations, "name", name, "organisation") for name in drop.organisation or ()
         ]
         supplier = drop.supplier and id_of(users, "username", drop.supplier, "user")
-    return Scope(ids or None, supplier or None)
+    return DropScope(ids or None, supplier or None)
 
 
-def match(engine: Engine, scope: Scope, keys: Iterable[str]) -> dict[str, list[Destination]]:
+def match(
+    engine: Engine, scope: DropScope, keys: Iterable[str]
+) -> dict[str, list[CandidateSource]]:
     """Uuid or code -> the raster sources that have it; codes in the organisations of the scope alone."""
     wanted = sorted({key for key in keys if is_storable(key)})
     parameters = {
@@ -120,10 +122,10 @@ def match(engine: Engine, scope: Scope, keys: Iterable[str]) -> dict[str, list[D
         "uuids": [uuid_of(key) for key in wanted],
         "organisations": None if scope.organisation_ids is None else list(scope.organisation_ids),
     }
-    found: dict[str, list[Destination]] = {}
+    found: dict[str, list[CandidateSource]] = {}
     with transaction(engine) as connection:
         for key, *row in connection.execute(MATCH, parameters):
-            found.setdefault(key, []).append(Destination(*row))
+            found.setdefault(key, []).append(CandidateSource(*row))
     return found
 
 
@@ -136,8 +138,10 @@ def uuid_of(key: str) -> str | None:
 
 
 def choose(
-    meanings: Sequence[Meaning], known: Mapping[str, Sequence[Destination]], scope: Scope
-) -> tuple[Destination, datetime | None]:
+    meanings: Sequence[Interpretation],
+    known: Mapping[str, Sequence[CandidateSource]],
+    scope: DropScope,
+) -> tuple[CandidateSource, datetime | None]:
     """Which source a file is meant for, and the time in its name; raises Unmatched, NotTheSupplier or MissingTime."""
     for meaning in meanings:
         found = known.get(meaning.key, ())
@@ -146,7 +150,7 @@ def choose(
             continue
         own = [one for one in found if scope.supplier_id in (None, one.supplier_id)]
         if not own:
-            raise NotTheSupplier(
+            raise WrongSupplier(
                 f'the raster source "{meaning.key}" has another supplier; ask them, or an administrator'
             )
         if len(own) > 1:
@@ -173,7 +177,7 @@ def refused_before(engine: Engine, definition: str, uris: Sequence[str]) -> set[
 
 
 def record(
-    engine: Engine, drop: Drop, folder: str, move: Move, source: int, facts: RasterFile
+    engine: Engine, drop: DropFolder, folder: str, move: FileMove, source: int, facts: RasterFile
 ) -> None:
     """Make a file part of its source, under its target; `folder` is what URIs of dropped files begin with.
 
@@ -200,7 +204,11 @@ def record(
 
 
 def refuse(
-    engine: Engine, drop: Drop, rejection: Rejection, move: Move, organisation_id: int | None
+    engine: Engine,
+    drop: DropFolder,
+    rejection: Rejection,
+    move: FileMove,
+    organisation_id: int | None,
 ) -> None:
     """Keep a refusal under the target of the file, which leaves the source that it was in, if it could be looked at."""
     parameters = {
@@ -221,10 +229,10 @@ def refuse(
             connection.execute(DERIVE, [locked])
         if not move.stays:
             connection.execute(FORGET_REFUSALS, {**parameters, "uris": [move.uri]})
-        connection.execute(KEEP_REJECTIONS, {**parameters, "uris": [move.target]})
+        connection.execute(UPSERT_REJECTIONS, {**parameters, "uris": [move.target]})
         begin_move(connection, drop.id, move)
 
 
-def parameters_of(drop: Drop, move: Move) -> dict[str, Any]:
+def parameters_of(drop: DropFolder, move: FileMove) -> dict[str, Any]:
     """What the statements on one file share."""
     return {"definition": drop.id, "uris": [move.uri, move.target], "target": move.target}

@@ -44,7 +44,7 @@ VOID = (
 
 
 @dataclass(frozen=True)
-class Move:
+class FileMove:
     """A dropped file, and where it goes."""
 
     uri: str
@@ -68,17 +68,17 @@ class Move:
             yield f"{below}/{encoded}", f"{above}/{encoded}"
 
 
-def begin_move(connection: Connection, definition: str, move: Move) -> None:
+def begin_move(connection: Connection, definition: str, move: FileMove) -> None:
     """Say that a file is going to be moved; raises TransientError where another one is on its way to the same place."""
     if not move.stays and connection.execute(BEGIN, values(definition, move)).rowcount == 0:
         raise TransientError(f"another file is being moved to {move.target}; run it again")
 
 
-def pending(engine: Engine, definition: str) -> list[Move]:
+def pending(engine: Engine, definition: str) -> list[FileMove]:
     """The moves that a run has begun and not ended."""
     with transaction(engine) as connection:
         return [
-            Move(
+            FileMove(
                 uri, target, fingerprint, tuple(fsdecode(unquote_to_bytes(name)) for name in names)
             )
             for uri, target, fingerprint, names in connection.execute(PENDING, (definition,))
@@ -91,7 +91,7 @@ def taken(engine: Engine, targets: Sequence[str]) -> set[str]:
         return {target for (target,) in connection.execute(TAKEN, (list(targets),))}
 
 
-def end_move(engine: Engine, definition: str, move: Move, fingerprint: str) -> None:
+def end_move(engine: Engine, definition: str, move: FileMove, fingerprint: str) -> None:
     """Say that the file is where it is recorded, with this fingerprint."""
     with transaction(engine) as connection:
         if fingerprint != move.fingerprint:
@@ -100,14 +100,14 @@ def end_move(engine: Engine, definition: str, move: Move, fingerprint: str) -> N
         connection.execute(END, values(definition, move))
 
 
-def relocate(engine: Engine, definition: str, move: Move, target: str) -> None:
+def relocate(engine: Engine, definition: str, move: FileMove, target: str) -> None:
     """Record the file under another target."""
     with transaction(engine) as connection:
         for statement in RELOCATE:
             connection.execute(statement, {**values(definition, move), "new": target})
 
 
-def void(engine: Engine, definition: str, move: Move) -> None:
+def void(engine: Engine, definition: str, move: FileMove) -> None:
     """Forget what was recorded of a file that went away, or became another, before it was moved."""
     parameters = values(definition, move)
     with transaction(engine) as connection:
@@ -116,7 +116,7 @@ def void(engine: Engine, definition: str, move: Move) -> None:
             connection.execute(statement, {**parameters, "locked": locked})
 
 
-def values(definition: str, move: Move) -> dict[str, Any]:
+def values(definition: str, move: FileMove) -> dict[str, Any]:
     """The columns of a move."""
     return {
         "definition": definition,

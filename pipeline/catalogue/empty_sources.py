@@ -17,14 +17,14 @@ FIND_UNUSED = """
 """
 
 
-def delete_unused(connection: Connection, locked: list[int]) -> list[int]:
+def delete_removable(connection: Connection, locked: list[int]) -> list[int]:
     """Delete those of the locked sources that nothing is left of; the ids of the others."""
     # Looked up once they are locked: what began to use them meanwhile is seen.
-    unused = find_unused(connection, locked)
+    unused = find_removable(connection, locked)
     connection.execute("DELETE FROM raster_sources WHERE id = ANY (%s)", (unused,))
     return sorted(set(locked) - set(unused))
 
 
-def find_unused(connection: Connection, ids: list[int]) -> list[int]:
+def find_removable(connection: Connection, ids: list[int]) -> list[int]:
     """Those of the sources that nothing is left of."""
     return [number for (number,) in connection.execute(FIND_UNUSED, {"ids": ids})]

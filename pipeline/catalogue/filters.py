@@ -9,25 +9,25 @@ from sqlalchemy import ColumnElement, Select, Table, any_, case, func, select
 
 from pipeline.catalogue import spatial_filters
 from pipeline.catalogue.access import Caller, may_write, readable, writable
-from pipeline.catalogue.layers import layer_facts
+from pipeline.catalogue.layers import derived_layer_fields
 from pipeline.catalogue.lookups import (
     ACCESS,
-    ANY,
     ANY_UUIDS,
     BOOLEAN,
+    BOOLEAN_PATTERN,
     PART_OF_UUID,
     SIZE,
     TEXT,
+    TEXT_PATTERN,
     TIME,
-    TRUTH,
     UUIDS,
     BadValue,
-    Kind,
-    Test,
-    choice,
+    FilterKind,
+    Lookup,
+    choice_kind,
+    custom_kind,
     is_null,
     parse_boolean,
-    special,
 )
 from pipeline.catalogue.users import ROLES
 from pipeline.database.tables import (
@@ -54,7 +54,7 @@ class Filter:
     """One field that a list can be filtered by."""
 
     name: str
-    kind: Kind
+    kind: FilterKind
     target: Any
     """The column that the lookups test, or what a filter of its own kind makes of it."""
     help: str = ""
@@ -69,7 +69,7 @@ class Filter:
         return self.through(found) if self.through else found
 
 
-def by_parameter(filters: tuple[Filter, ...]) -> Mapping[str, tuple[Filter, str]]:
+def filters_by_parameter(filters: tuple[Filter, ...]) -> Mapping[str, tuple[Filter, str]]:
     """Name of a query parameter -> filter and lookup, for all lookups of all filters."""
     return {
         f"{one.name}__{lookup}" if lookup else one.name: (one, lookup)
@@ -78,7 +78,7 @@ def by_parameter(filters: tuple[Filter, ...]) -> Mapping[str, tuple[Filter, str]
     }
 
 
-def member(column: ColumnElement[Any], of: Select[Any]) -> Predicate:
+def equals_any(column: ColumnElement[Any], of: Select[Any]) -> Predicate:
     """`column = ANY (ARRAY (subquery))`: unlike IN it never makes the planner read the outer table from end to end."""
     return column == any_(func.array(of.scalar_subquery()))
 
@@ -87,10 +87,10 @@ def _related(
     column: ColumnElement[Any], key: ColumnElement[Any]
 ) -> Callable[[Predicate], Predicate]:
     """Rows whose `column` is the key of a row that matches."""
-    return lambda test: member(column, select(key).where(test))
+    return lambda test: equals_any(column, select(key).where(test))
 
 
-SUPPLIER = Kind(
+SUPPLIER = FilterKind(
     {lookup: test for lookup, test in TEXT.lookups.items() if lookup != "isnull"},
     TEXT.pattern,
     "remo.vantilburg",
@@ -119,10 +119,12 @@ def _owned(table: Table) -> tuple[Filter, ...]:
                "Who may see it: Public, Common, Private or Hidden, or its number."),
         Filter("supplier", SUPPLIER, users.c.username, "Username of the supplier.",
                _related(table.c.supplier_id, users.c.id)),
-        Filter("supplier__isnull", special(is_null, "true", TRUTH), table.c.supplier_id, "Whether it has no supplier."),
+        Filter("supplier__isnull", custom_kind(is_null, "true", BOOLEAN_PATTERN), table.c.supplier_id,
+               "Whether it has no supplier."),
         Filter("created", TIME, table.c.created, f"When it was made. {WRITTEN_TIME}"),
         Filter("last_modified", TIME, table.c.last_modified, f"When it last changed. {WRITTEN_TIME}"),
-        Filter("writable", special(partial(_is_writable, table), "true", TRUTH), None, "Whether you may write it."),
+        Filter("writable", custom_kind(partial(_is_writable, table), "true", BOOLEAN_PATTERN), None,
+               "Whether you may write it."),
     )  # fmt: skip
 
 
@@ -139,12 +141,12 @@ def _used_in_scenario(_: Any, value: str, caller: Caller) -> Predicate:
     )
     if parse_boolean(value):
         return ~using.where(scenario_sources.c.source_uuid == raster_sources.c.uuid).exists()
-    return member(raster_sources.c.uuid, using)
+    return equals_any(raster_sources.c.uuid, using)
 
 
-BOX = special(spatial_filters.in_bbox, "4,51,5,52", spatial_filters.BOX_PATTERN)
-POINT = special(spatial_filters.at_point, "4.5,51.9", spatial_filters.POINT_PATTERN)
-GEOMETRY = special(spatial_filters.in_geometry, "POINT (4.5 51.9)", ANY)
+BOX = custom_kind(spatial_filters.in_bbox, "4,51,5,52", spatial_filters.BOX_PATTERN)
+POINT = custom_kind(spatial_filters.at_point, "4.5,51.9", spatial_filters.POINT_PATTERN)
+GEOMETRY = custom_kind(spatial_filters.in_geometry, "POINT (4.5 51.9)", TEXT_PATTERN)
 
 RASTER_SOURCES: tuple[Filter, ...] = (
     *_owned(raster_sources),
@@ -157,7 +159,7 @@ RASTER_SOURCES: tuple[Filter, ...] = (
         ANY_UUIDS,
         layers.c.uuid,
         "The raster sources that the layers with these uuids use.",
-        lambda test: member(
+        lambda test: equals_any(
             raster_sources.c.uuid,
             select(layer_sources.c.source_uuid)
             .join(layers, layers.c.id == layer_sources.c.layer_id)
@@ -166,7 +168,7 @@ RASTER_SOURCES: tuple[Filter, ...] = (
     ),
     Filter(
         "scenario__isnull",
-        special(_used_in_scenario, "true", TRUTH),
+        custom_kind(_used_in_scenario, "true", BOOLEAN_PATTERN),
         None,
         "Whether no scenario uses it. false: only those used in a scenario; true: only the others.",
     ),
@@ -179,7 +181,7 @@ RASTER_SOURCES: tuple[Filter, ...] = (
 
 def _of_sources(uses: Table, owner: str, test: Predicate, *, via: Table) -> Predicate:
     """Rows that use a raster source that matches."""
-    return member(
+    return equals_any(
         via.c.id,
         select(uses.c[owner])
         .join(raster_sources, raster_sources.c.uuid == uses.c.source_uuid)
@@ -194,15 +196,15 @@ def _places_of(one: Filter) -> Filter:
         found = one.predicate("", value, caller) & readable(raster_sources, caller)
         return _of_sources(layer_sources, "layer_id", found, via=layers)
 
-    return Filter(one.name, special(test, one.kind.example, one.kind.pattern), None, one.help)
+    return Filter(one.name, custom_kind(test, one.kind.example, one.kind.pattern), None, one.help)
 
 
 def _times_of(one: Filter) -> Filter:
     """A temporal filter on what layers show, which is derived from their sources."""
 
-    def through(lookup: str) -> Test:
+    def through(lookup: str) -> Lookup:
         return lambda _, value, caller: one.kind.lookups[lookup](
-            layer_facts(caller)[one.name], value, caller
+            derived_layer_fields(caller)[one.name], value, caller
         )
 
     lookups = {lookup: through(lookup) for lookup in one.kind.lookups}
@@ -210,7 +212,7 @@ def _times_of(one: Filter) -> Filter:
 
 
 def _layer_is_temporal(_: Any, value: str, caller: Caller) -> Predicate:
-    return layer_facts(caller)["temporal"].is_(parse_boolean(value))
+    return derived_layer_fields(caller)["temporal"].is_(parse_boolean(value))
 
 
 def _layer_in_scenario(_: Any, value: str, caller: Caller) -> Predicate:
@@ -225,7 +227,8 @@ PLACES = ("in_bbox", "bbox", "point", "geometry")
 LAYERS: tuple[Filter, ...] = (
     *_owned(layers),
     Filter("supplier_code", TEXT, layers.c.supplier_code, "The supplier's own name for it."),
-    Filter("temporal", special(_layer_is_temporal, "true", TRUTH), None, "Whether it is a series in time."),
+    Filter("temporal", custom_kind(_layer_is_temporal, "true", BOOLEAN_PATTERN), None,
+           "Whether it is a series in time."),
     *(_times_of(one) for one in RASTER_SOURCES if one.name in TIMES),
     *(_places_of(one) for one in RASTER_SOURCES if one.name in PLACES),
     Filter(
@@ -235,7 +238,7 @@ LAYERS: tuple[Filter, ...] = (
         "Layers that use the raster sources with these uuids.",
         _related(layers.c.id, layer_sources.c.layer_id),
     ),
-    Filter("scenario__isnull", special(_layer_in_scenario, "true", TRUTH), None,
+    Filter("scenario__isnull", custom_kind(_layer_in_scenario, "true", BOOLEAN_PATTERN), None,
            "false: only those whose sources are used in a scenario; true: only the others."),
 )  # fmt: skip
 
@@ -252,7 +255,7 @@ LABEL_TYPES: tuple[Filter, ...] = (
 )
 
 
-def _scenario_uses(lookup: str) -> Test:
+def _scenario_uses(lookup: str) -> Lookup:
     """Scenarios that use a raster source, as far as the caller may read that: of others they do not tell."""
 
     def test(_: Any, value: str, caller: Caller) -> Predicate:
@@ -282,16 +285,16 @@ USERS: tuple[Filter, ...] = (
 )
 
 
-def held_role(organisation_id: int) -> Filter:
+def role_filter(organisation_id: int) -> Filter:
     """Users by a role that they have in an organisation."""
     held = roles.c.organisation_id == organisation_id
-    return Filter("role", choice(*ROLES), roles.c.role, "A role that they have there.",
-                  lambda test: member(users.c.id, select(roles.c.user_id).where(held, test)))  # fmt: skip
+    return Filter("role", choice_kind(*ROLES), roles.c.role, "A role that they have there.",
+                  lambda test: equals_any(users.c.id, select(roles.c.user_id).where(held, test)))  # fmt: skip
 
 
 UPLOAD_STATES = ("requested", "received", "processing", "committed", "rejected", "retry")
 UPLOADS: tuple[Filter, ...] = (
-    Filter("state", choice(*UPLOAD_STATES), uploads.c.state, "What became of it."),
+    Filter("state", choice_kind(*UPLOAD_STATES), uploads.c.state, "What became of it."),
 )
 
 
@@ -300,14 +303,14 @@ def file_name(uri: ColumnElement[Any]) -> ColumnElement[Any]:
     return func.file_name(uri)
 
 
-def shown_uri(caller: Caller) -> ColumnElement[Any]:
+def visible_uri(caller: Caller) -> ColumnElement[Any]:
     """Where a rejected file is, for suppliers and administrators of its organisation; null for others."""
     where = sorted(caller.supplies | caller.administers)
     return case((rejected_files.c.organisation_id.in_(where), rejected_files.c.uri))
 
 
-def _of_shown_uri(lookup: str) -> Test:
-    return lambda _, value, caller: TEXT.lookups[lookup](shown_uri(caller), value, caller)
+def _of_shown_uri(lookup: str) -> Lookup:
+    return lambda _, value, caller: TEXT.lookups[lookup](visible_uri(caller), value, caller)
 
 
 REJECTED_FILES: tuple[Filter, ...] = (

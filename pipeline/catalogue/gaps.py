@@ -12,9 +12,9 @@ from sqlalchemy import Engine
 from pipeline.catalogue.coverage import Holes, Tiles, coverage
 from pipeline.catalogue.staging import Connection
 from pipeline.database.engine import transaction
-from pipeline.definitions.time_series import Series, series_of
+from pipeline.definitions.time_series import Series, compare_steps
 from pipeline.errors import CatalogueError
-from pipeline.raster import Notice
+from pipeline.raster import RasterWarning
 
 # Anyone may choose the name of a source: one that is called like the uuid or the definition of others is not meant.
 FIND = """
@@ -56,7 +56,7 @@ class Gaps:
     holes: Holes
     tiles: Tiles | None
     """None for a source that is no series."""
-    notices: tuple[Notice, ...]
+    notices: tuple[RasterWarning, ...]
 
     @property
     def complete(self) -> bool:
@@ -71,7 +71,7 @@ class Gaps:
         )
 
 
-def gaps(engine: Engine, name: str, policy: str) -> Iterator[Gaps]:
+def find_gaps(engine: Engine, name: str, policy: str) -> Iterator[Gaps]:
     """What the sources of this name, uuid or definition lack; raises CatalogueError where there is none."""
     with transaction(engine) as connection:
         cursor = connection.cursor(row_factory=dict_row)
@@ -102,7 +102,9 @@ def _gaps(connection: Connection, source: dict[str, Any], policy: str) -> Gaps:
     steps = connection.execute(STEPS, [source["id"]]).fetchall()
     known = [step for step, _ in steps]
     present = [step for step, there in steps if there]
-    notices = (Notice(**notice) for notice in source["notices"] if notice["code"] in SHOWN_NOTICES)
+    notices = (
+        RasterWarning(**notice) for notice in source["notices"] if notice["code"] in SHOWN_NOTICES
+    )
     return Gaps(
         uuid=source["uuid"],
         name=source["name"],
@@ -111,7 +113,7 @@ def _gaps(connection: Connection, source: dict[str, Any], policy: str) -> Gaps:
         files=files,
         missing_files=missing,
         steps=len(present),
-        series=series_of(known, present, source["declared_interval"]),
+        series=compare_steps(known, present, source["declared_interval"]),
         holes=holes,
         tiles=tiles,
         notices=tuple(notices),

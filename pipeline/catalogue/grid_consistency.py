@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.catalogue.comparison import Listing, Verdict
-from pipeline.database.engine import translated
+from pipeline.catalogue.comparison import Comparison, Verdict
+from pipeline.database.engine import translate_errors
 
 # How `own` differs from `model`, of which each has these columns; null where they fit.
 CODE = """
@@ -25,7 +25,7 @@ GRID = "grid_class(own.projection, own.wkt, own.pixelsize_x, own.pixelsize_y, ow
 
 # A file must agree with the other files of its source, or, where all are new, with the first of them. Whether files
 # that are missing count is up to the caller.
-REFUSE_MISFITS = f"""
+REJECT_MISFITS = f"""
     WITH model AS (
         SELECT DISTINCT ON (candidate.source_id) candidate.* FROM (
             SELECT file.source_id, 0 AS rank, file.id AS position, system.wkt, system.projection,
@@ -130,23 +130,23 @@ STANDINGS = """
 
 
 @dataclass(frozen=True)
-class Dispute:
+class GridConflict:
     """Files of one source that do not fit each other."""
 
-    winners: list[str]
+    accepted: list[str]
     """URIs of refused files which are to be in the source."""
-    losers: list[str]
+    evicted: list[str]
     """URIs of registered files, which have to give way; empty where the source has become such that the winners fit."""
 
 
-def disputes(listing: Listing) -> list[Dispute]:
+def find_grid_conflicts(listing: Comparison) -> list[GridConflict]:
     """The sources of a definition whose refused files outnumber the registered ones, or fit them by now."""
-    with translated():
+    with translate_errors():
         rows = listing.connection.execute(DISPUTES, {"definition": listing.definition.id})
-        return [Dispute(*row) for row in rows]
+        return [GridConflict(*row) for row in rows]
 
 
-def standings(listing: Listing, uris: Sequence[str]) -> list[tuple[str, Verdict | None, int]]:
+def standings(listing: Comparison, uris: Sequence[str]) -> list[tuple[str, Verdict | None, int]]:
     """URI, verdict and size of those of the files that were listed; the verdict of unchanged ones is None."""
-    with translated():
+    with translate_errors():
         return listing.connection.execute(STANDINGS, (list(uris),)).fetchall()

@@ -12,14 +12,14 @@ FOLDERS = re.compile(
 """What stands before the name of a file in an absolute path or a URI; not the slash of m/s or Europe/Amsterdam."""
 
 
-def without_places(text: str, uri: str | None = None, name: str = "the file") -> str:
+def hide_folders(text: str, uri: str | None = None, name: str = "the file") -> str:
     """A text that names files without their folders, and the one at the URI by its name alone."""
-    for form in forms(uri or ""):
+    for form in uri_spellings(uri or ""):
         text = text.replace(form, name)
     return FOLDERS.sub("", text)
 
 
-def forms(uri: str) -> list[str]:
+def uri_spellings(uri: str) -> list[str]:
     """How a text may write a URI, its path and its name, the longest first."""
     path = unquote(urlsplit(uri).path)
     places = {uri, unquote(uri), path, path.removeprefix("/"), path.rpartition("/")[2]}

@@ -28,7 +28,7 @@ GRID = (
 LONGITUDES = ("west", "east")
 
 
-def layer_facts(caller: Caller) -> Mapping[str, ColumnElement[Any]]:
+def derived_layer_fields(caller: Caller) -> Mapping[str, ColumnElement[Any]]:
     """Each derived field of a layer as a subquery that is correlated with the row of `layers`.
 
     Times and places are the union of the sources'; the grid is that of the only source, or null where several differ.

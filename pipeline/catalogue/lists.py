@@ -21,9 +21,9 @@ from sqlalchemy import (
 
 from pipeline.catalogue import filters
 from pipeline.catalogue.access import Caller, may_write, readable, writable
-from pipeline.catalogue.filters import file_name, shown_uri
-from pipeline.catalogue.layers import layer_facts
-from pipeline.catalogue.select_rows import Entity, Uses
+from pipeline.catalogue.filters import file_name, visible_uri
+from pipeline.catalogue.layers import derived_layer_fields
+from pipeline.catalogue.select_rows import Entity, SourceLinks
 from pipeline.database.tables import (
     coordinate_systems,
     label_type_sources,
@@ -119,7 +119,7 @@ def _layer_columns(caller: Caller) -> Columns:
     return [
         *_own(layers, "temporal"),
         *_owner(layers, caller),
-        *(fact.label(name) for name, fact in layer_facts(caller).items()),
+        *(fact.label(name) for name, fact in derived_layer_fields(caller).items()),
         _used(layer_sources, "layer_id", layers),
         _used(layer_sources, "layer_id", layers, deleted=True),
     ]
@@ -181,10 +181,10 @@ LAYERS = Entity(
     {
         **_orders(layers, "supplier_code"),
         "supplier": _supplier(layers),
-        "temporal": lambda caller: layer_facts(caller)["temporal"],
+        "temporal": lambda caller: derived_layer_fields(caller)["temporal"],
         "organisation__name": _organisation_name(layers),
     },
-    uses=Uses(layer_sources, "layer_id"),
+    uses=SourceLinks(layer_sources, "layer_id"),
 )
 LABEL_TYPES = Entity(
     label_types,
@@ -193,7 +193,7 @@ LABEL_TYPES = Entity(
     _readable(label_types),
     filters.LABEL_TYPES,
     _orders(label_types),
-    uses=Uses(label_type_sources, "label_type_id"),
+    uses=SourceLinks(label_type_sources, "label_type_id"),
 )
 SCENARIOS = Entity(
     scenarios,
@@ -202,7 +202,7 @@ SCENARIOS = Entity(
     _readable(scenarios),
     filters.SCENARIOS,
     {**_orders(scenarios, "model_name", "total_size"), "supplier": _supplier(scenarios)},
-    uses=Uses(scenario_sources, "scenario_id", by_graph=False),
+    uses=SourceLinks(scenario_sources, "scenario_id", from_graph=False),
 )
 
 
@@ -269,7 +269,7 @@ def users_of(organisation_id: int) -> Entity:
             held_roles(users.c.id, literal(organisation_id)),
         ],
         visible=lambda caller: and_(_colleagues(caller), users.c.id.in_(held)),
-        filters=(*filters.USERS, filters.held_role(organisation_id)),
+        filters=(*filters.USERS, filters.role_filter(organisation_id)),
     )
 
 
@@ -291,7 +291,7 @@ def organisations_of(user_id: int) -> Entity:
 def _rejected_columns(caller: Caller) -> Columns:
     return [
         *_own(rejected_files, "uri"),
-        shown_uri(caller).label("uri"),
+        visible_uri(caller).label("uri"),
         rejected_files.c.uri.label("place"),
         file_name(rejected_files.c.uri).label("name"),
         organisations.c.uuid.label("organisation_uuid"),
@@ -346,7 +346,7 @@ ORGANISATIONS = Entity(
 )
 
 
-def usage(organisation_id: int, caller: Caller) -> Select[Any]:
+def usage_statement(organisation_id: int, caller: Caller) -> Select[Any]:
     """How much of an organisation the caller may see: raster sources and scenarios with their bytes."""
     sources = (
         raster_sources.c.organisation_id == organisation_id,

@@ -13,23 +13,23 @@ from sqlalchemy.types import TypeEngine
 from pipeline.catalogue.access import Access, Caller
 from pipeline.errors import CatalogueError
 
-ANY = r"^[^\u0000]*$"
+TEXT_PATTERN = r"^[^\u0000]*$"
 BLANK = r"[\s\u001c-\u001f\u0085]"
 """What str.strip takes away, in all languages of regular expressions."""
 
 
-def alone(pattern: str) -> str:
+def optional_pattern(pattern: str) -> str:
     """Regular expression of a parameter that matches a pattern or is empty; blanks around it do not count."""
     return f"^{BLANK}*({pattern})?{BLANK}*$"
 
 
-def any_case(word: str) -> str:
+def any_case_pattern(word: str) -> str:
     """Regular expression of a word in capitals, small letters or both."""
     return "".join(f"[{letter.upper()}{letter.lower()}]" for letter in word)
 
 
-TRUE_OR_FALSE = f"{any_case('true')}|{any_case('false')}|0|1"
-TRUTH = alone(TRUE_OR_FALSE)
+TRUE_OR_FALSE = f"{any_case_pattern('true')}|{any_case_pattern('false')}|0|1"
+BOOLEAN_PATTERN = optional_pattern(TRUE_OR_FALSE)
 HEX = "[0-9a-fA-F]"
 CANONICAL_PATTERN = f"{HEX}{{8}}(-{HEX}{{4}}){{3}}-{HEX}{{12}}"
 UUID_PATTERN = f"({CANONICAL_PATTERN}|{HEX}{{32}})"
@@ -37,11 +37,11 @@ DAY = (
     "([0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 )
 HOUR, SIXTIETH = "([01][0-9]|2[0-3])", "[0-5][0-9]"
-MOMENT = re.compile(
+TIMESTAMP = re.compile(
     f"(?P<day>{DAY})([T ](?P<time>{HOUR}:{SIXTIETH}(:{SIXTIETH}([.,][0-9]{{1,9}})?)?)"
     f"([Zz]| ?(?P<sign>[+ -])(?P<offset>{HOUR}(:?{SIXTIETH})?))?)?"
 )
-MOMENT_PATTERN = re.sub(r"\?P<\w+>", "", MOMENT.pattern)
+TIMESTAMP_PATTERN = re.sub(r"\?P<\w+>", "", TIMESTAMP.pattern)
 """What every time looks like, as a regular expression of JSON Schema; it knows no lengths of months."""
 
 
@@ -49,15 +49,15 @@ class BadValue(CatalogueError):
     """A value that a parameter or field cannot have; one sentence that says what it can."""
 
 
-Test = Callable[[Any, str, Caller], ColumnElement[bool]]
+Lookup = Callable[[Any, str, Caller], ColumnElement[bool]]
 """(what is filtered, the value as it came, who asks) -> predicate; raises BadValue."""
 
 
 @dataclass(frozen=True)
-class Kind:
+class FilterKind:
     """A type of filter."""
 
-    lookups: Mapping[str, Test]
+    lookups: Mapping[str, Lookup]
     """Suffix -> test; the suffix "" is the name alone."""
     pattern: str
     """Regular expression of a value; the empty one is no filter."""
@@ -72,13 +72,13 @@ class Kind:
         return {"type": "string", "pattern": self.pattern, "examples": [self.example]}
 
 
-def split(value: str) -> list[str]:
+def split_list(value: str) -> list[str]:
     """The parts between commas, without blanks around them; nothing between two commas is no part."""
     return [stripped for part in value.split(",") if (stripped := part.strip())]
 
 
-def listed(pattern: str) -> str:
-    """Regular expression of what `split` splits into parts that match."""
+def list_pattern(pattern: str) -> str:
+    """Regular expression of what `split_list` splits into parts that match."""
     part = f"{BLANK}*(({pattern}){BLANK}*)?"
     return f"^{part}(,{part})*$"
 
@@ -110,20 +110,20 @@ def parse_uuid(value: str) -> UUID:
     return UUID(value)
 
 
-NOT_A_MOMENT = "Must be a time such as 2016-06-21T06:05:00Z, with an offset, or a date."
+NOT_A_TIMESTAMP = "Must be a time such as 2016-06-21T06:05:00Z, with an offset, or a date."
 
 
-def parse_moment(value: str) -> datetime:
+def parse_timestamp(value: str) -> datetime:
     """ISO 8601 with Z, an offset (whose + may have become a space) or neither (UTC), or a bare date (midnight, UTC)."""
-    found = MOMENT.fullmatch(value.strip())
+    found = TIMESTAMP.fullmatch(value.strip())
     if not found:
-        raise BadValue(NOT_A_MOMENT)
+        raise BadValue(NOT_A_TIMESTAMP)
     sign = "-" if found["sign"] == "-" else "+"
     text = f"{found['day']}T{found['time'] or '00:00'}{sign}{found['offset'] or '00'}"
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise BadValue(NOT_A_MOMENT) from error
+        raise BadValue(NOT_A_TIMESTAMP) from error
 
 
 def parse_access(value: str) -> Access:
@@ -138,20 +138,20 @@ def parse_access(value: str) -> Access:
         ) from error
 
 
-def escaped(value: str) -> str:
+def escape_like(value: str) -> str:
     """A value as a literal part of a LIKE pattern."""
     return re.sub(r"([\\%_])", r"\\\1", value)
 
 
-def like(before: str, after: str) -> Test:
+def like_lookup(before: str, after: str) -> Lookup:
     """Case-sensitive match of the value with anything before, after or both."""
-    return lambda column, value, _: column.like(before + escaped(value) + after)
+    return lambda column, value, _: column.like(before + escape_like(value) + after)
 
 
-def ilike(before: str, after: str) -> Test:
+def ilike_lookup(before: str, after: str) -> Lookup:
     """The same in any case; in the form that the trigram indexes on upper(...) are made for."""
     return lambda column, value, _: func.upper(column).like(
-        func.upper(before + escaped(value) + after)
+        func.upper(before + escape_like(value) + after)
     )
 
 
@@ -161,7 +161,7 @@ def is_null(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
     return found
 
 
-def matches(operator: str) -> Test:
+def regex_lookup(operator: str) -> Lookup:
     """A POSIX regular expression, as PostgreSQL understands it."""
     return lambda column, value, _: column.bool_op(operator)(literal(value))
 
@@ -172,33 +172,33 @@ def one_of(column: Any, values: list[Any], kind: TypeEngine[Any]) -> ColumnEleme
     return found if values else false()
 
 
-TEXT = Kind(
+TEXT = FilterKind(
     {
         "": lambda column, value, _: column == value,
         "exact": lambda column, value, _: column == value,
         "iexact": lambda column, value, _: func.upper(column) == func.upper(value),
-        "contains": like("%", "%"),
-        "icontains": ilike("%", "%"),
-        "startswith": like("", "%"),
-        "istartswith": ilike("", "%"),
-        "endswith": like("%", ""),
-        "iendswith": ilike("%", ""),
-        "in": lambda column, value, _: one_of(column, split(value), Text()),
-        "regex": matches("~"),
-        "iregex": matches("~*"),
+        "contains": like_lookup("%", "%"),
+        "icontains": ilike_lookup("%", "%"),
+        "startswith": like_lookup("", "%"),
+        "istartswith": ilike_lookup("", "%"),
+        "endswith": like_lookup("%", ""),
+        "iendswith": ilike_lookup("%", ""),
+        "in": lambda column, value, _: one_of(column, split_list(value), Text()),
+        "regex": regex_lookup("~"),
+        "iregex": regex_lookup("~*"),
         "isnull": is_null,
     },
-    ANY,
+    TEXT_PATTERN,
     "Elevation",
-    {"isnull": TRUTH},
+    {"isnull": BOOLEAN_PATTERN},
 )
 
 
-def one_of_uuids(parse: Callable[[str], UUID]) -> Test:
+def one_of_uuids(parse: Callable[[str], UUID]) -> Lookup:
     """Any of the uuids that stand between the commas."""
 
     def test(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
-        return one_of(column, [parse(part) for part in split(value)], Uuid())
+        return one_of(column, [parse(part) for part in split_list(value)], Uuid())
 
     return test
 
@@ -215,22 +215,22 @@ def part_of_uuid(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
     return found
 
 
-UUIDS = Kind(
+UUIDS = FilterKind(
     dict.fromkeys(("", "exact", "in"), one_of_uuids(parse_canonical_uuid)),
-    listed(CANONICAL_PATTERN),
+    list_pattern(CANONICAL_PATTERN),
     "10415ccb-ec31-4d43-bdb3-db597061527b",
 )
-ANY_UUIDS = Kind(
+ANY_UUIDS = FilterKind(
     dict.fromkeys(("", "exact", "in"), one_of_uuids(parse_uuid)),
-    listed(UUID_PATTERN),
+    list_pattern(UUID_PATTERN),
     "61f5a464c35044c19bc7d4b42d7f58cb",
 )
-PART_OF_UUID = Kind({"": part_of_uuid}, alone(PART), "61f5a464")
+PART_OF_UUID = FilterKind({"": part_of_uuid}, optional_pattern(PART), "61f5a464")
 
 
 def between(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
     """Two times, both included."""
-    times = [parse_moment(part) for part in split(value)]
+    times = [parse_timestamp(part) for part in split_list(value)]
     if len(times) != 2:
         raise BadValue("Must be two times, separated by a comma.")
     found: ColumnElement[bool] = column.between(*times)
@@ -238,23 +238,23 @@ def between(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
 
 
 GAP = f"{BLANK[:-1]},]*"
-ONE_OF_TWO = MOMENT_PATTERN.replace("[.,]", "[.]")
+ONE_OF_TWO = TIMESTAMP_PATTERN.replace("[.,]", "[.]")
 RANGE = f"^({BLANK}*|{GAP}{ONE_OF_TWO}{BLANK}*,{GAP}{ONE_OF_TWO}{GAP})$"
-"""What `split` splits into two times; a comma within a time ends it."""
-TIME = Kind(
+"""What `split_list` splits into two times; a comma within a time ends it."""
+TIME = FilterKind(
     {
-        "": lambda column, value, _: column == parse_moment(value),
-        "exact": lambda column, value, _: column == parse_moment(value),
-        "lt": lambda column, value, _: column < parse_moment(value),
-        "lte": lambda column, value, _: column <= parse_moment(value),
-        "gt": lambda column, value, _: column > parse_moment(value),
-        "gte": lambda column, value, _: column >= parse_moment(value),
+        "": lambda column, value, _: column == parse_timestamp(value),
+        "exact": lambda column, value, _: column == parse_timestamp(value),
+        "lt": lambda column, value, _: column < parse_timestamp(value),
+        "lte": lambda column, value, _: column <= parse_timestamp(value),
+        "gt": lambda column, value, _: column > parse_timestamp(value),
+        "gte": lambda column, value, _: column >= parse_timestamp(value),
         "range": between,
         "isnull": is_null,
     },
-    alone(MOMENT_PATTERN),
+    optional_pattern(TIMESTAMP_PATTERN),
     "2016-06-21T06:05:00Z",
-    {"isnull": TRUTH, "range": RANGE},
+    {"isnull": BOOLEAN_PATTERN, "range": RANGE},
 )
 
 
@@ -268,7 +268,7 @@ def parse_size(value: str) -> int:
     return int(value)
 
 
-SIZE = Kind(
+SIZE = FilterKind(
     {
         "": lambda column, value, _: column == parse_size(value),
         "exact": lambda column, value, _: column == parse_size(value),
@@ -278,9 +278,9 @@ SIZE = Kind(
         "gte": lambda column, value, _: column >= parse_size(value),
         "isnull": is_null,
     },
-    alone(SIZE_PATTERN),
+    optional_pattern(SIZE_PATTERN),
     "1000000",
-    {"isnull": TRUTH},
+    {"isnull": BOOLEAN_PATTERN},
 )
 
 
@@ -290,22 +290,26 @@ def same_boolean(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
     return found
 
 
-BOOLEAN = Kind({"": same_boolean, "exact": same_boolean}, TRUTH, "true")
+BOOLEAN = FilterKind({"": same_boolean, "exact": same_boolean}, BOOLEAN_PATTERN, "true")
 
-ACCESS_PATTERN = "|".join([*map(any_case, Access.__members__), *(str(int(one)) for one in Access)])
-ACCESS = Kind(
+ACCESS_PATTERN = "|".join(
+    [*map(any_case_pattern, Access.__members__), *(str(int(one)) for one in Access)]
+)
+ACCESS = FilterKind(
     {
         "": lambda column, value, _: column == int(parse_access(value)),
         "exact": lambda column, value, _: column == int(parse_access(value)),
-        "in": lambda column, value, _: column.in_([int(parse_access(one)) for one in split(value)]),
+        "in": lambda column, value, _: column.in_(
+            [int(parse_access(one)) for one in split_list(value)]
+        ),
     },
-    alone(ACCESS_PATTERN),
+    optional_pattern(ACCESS_PATTERN),
     "Private",
-    {"in": listed(ACCESS_PATTERN)},
+    {"in": list_pattern(ACCESS_PATTERN)},
 )
 
 
-def choice(*names: str) -> Kind:
+def choice_kind(*names: str) -> FilterKind:
     """One of a few words."""
 
     def test(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
@@ -314,9 +318,9 @@ def choice(*names: str) -> Kind:
         found: ColumnElement[bool] = column == value
         return found
 
-    return Kind({"": test, "exact": test}, alone("|".join(names)), names[0])
+    return FilterKind({"": test, "exact": test}, optional_pattern("|".join(names)), names[0])
 
 
-def special(test: Test, example: str, pattern: str) -> Kind:
+def custom_kind(test: Lookup, example: str, pattern: str) -> FilterKind:
     """A filter of its own kind, without suffixes."""
-    return Kind({"": test}, pattern, example)
+    return FilterKind({"": test}, pattern, example)

@@ -1,9 +1,9 @@
 """What follows for the catalogue from files that are not there any more; each function is one transaction."""
 
-from pipeline.catalogue.comparison import Listing
-from pipeline.catalogue.empty_sources import delete_unused, find_unused
-from pipeline.catalogue.register import key_of
-from pipeline.database.engine import translated
+from pipeline.catalogue.comparison import Comparison
+from pipeline.catalogue.empty_sources import delete_removable, find_removable
+from pipeline.catalogue.register import group_key_of
+from pipeline.database.engine import translate_errors
 from pipeline.definitions.definition import Definition
 
 MARK = """
@@ -28,36 +28,38 @@ FIND_EMPTY = (
 LOCK_EMPTY = f"{FIND_EMPTY} FOR UPDATE"
 
 
-def mark_missing(listing: Listing) -> int:
+def mark_missing(listing: Comparison) -> int:
     """Keep absent files in their sources and mark them; how many were not marked before."""
-    with translated():
+    with translate_errors():
         marked = listing.connection.execute(MARK, {"definition": listing.definition.id})
         return marked.rowcount
 
 
-def remove_missing(listing: Listing) -> int:
+def remove_missing(listing: Comparison) -> int:
     """Take absent files out of their sources; how many were thought to be there."""
     parameters = {"definition": listing.definition.id}
-    with translated(), listing.connection.transaction():
+    with translate_errors(), listing.connection.transaction():
         sources = [number for (number,) in listing.connection.execute(LOCK_SOURCES, parameters)]
         states = [state for (state,) in listing.connection.execute(REMOVE, parameters)]
         listing.connection.execute("SELECT derive_sources(%s)", [sources])
     return states.count("present")
 
 
-def remove_empty_sources(listing: Listing, definition: Definition) -> None:
+def remove_empty_sources(listing: Comparison, definition: Definition) -> None:
     """Delete the sources of a definition that nothing is left of, but for one that people made and it only fills."""
-    with translated(), listing.connection.transaction():
-        delete_unused(listing.connection, given_up(listing, definition, LOCK_EMPTY))
+    with translate_errors(), listing.connection.transaction():
+        delete_removable(listing.connection, removable_sources(listing, definition, LOCK_EMPTY))
 
 
-def count_empty_sources(listing: Listing, definition: Definition) -> int:
+def count_empty_sources(listing: Comparison, definition: Definition) -> int:
     """How many sources of a definition nothing is left of."""
-    with translated():
-        return len(find_unused(listing.connection, given_up(listing, definition, FIND_EMPTY)))
+    with translate_errors():
+        return len(
+            find_removable(listing.connection, removable_sources(listing, definition, FIND_EMPTY))
+        )
 
 
-def given_up(listing: Listing, definition: Definition, query: str) -> list[int]:
+def removable_sources(listing: Comparison, definition: Definition, query: str) -> list[int]:
     """The empty sources that `query` finds, without those whose files may be there and were not brought in.
 
     A source that was restored is empty until then, and nothing else says that it has files.
@@ -69,6 +71,8 @@ def given_up(listing: Listing, definition: Definition, query: str) -> list[int]:
     if not empty:
         return []
     keys, below = set(empty.values()), tuple(uri.rstrip("/") + "/" for uri in hidden)
-    waited_for = keys.intersection(key_of(definition, file) for file in listing.changed_files())
+    waited_for = keys.intersection(
+        group_key_of(definition, file) for file in listing.changed_files()
+    )
     waited_for |= {key for key in keys if f"{key}/".startswith(below)}
     return [number for number, key in empty.items() if key not in waited_for]

@@ -32,7 +32,9 @@ def add_organisation(engine: Engine, name: str) -> UUID:
 def find_owner(engine: Engine, definition: Definition, *, create: bool = False) -> Owner:
     """The organisation and supplier of a definition; raises CatalogueError that says what to add."""
     with begin(engine) as connection:
-        organisation = find(connection, organisations, "name", definition.organisation, create)
+        organisation = find_or_create(
+            connection, organisations, "name", definition.organisation, create
+        )
         if organisation is None:
             raise CatalogueError(
                 f'there is no organisation "{definition.organisation}"; '
@@ -40,7 +42,7 @@ def find_owner(engine: Engine, definition: Definition, *, create: bool = False) 
             )
         if definition.supplier is None:
             return Owner(organisation, None)
-        supplier = find(connection, users, "username", definition.supplier, create)
+        supplier = find_or_create(connection, users, "username", definition.supplier, create)
         if supplier is None:
             raise CatalogueError(
                 f'there is no user "{definition.supplier}" to be the supplier; add it by saying --create'
@@ -48,7 +50,9 @@ def find_owner(engine: Engine, definition: Definition, *, create: bool = False) 
         return Owner(organisation, supplier)
 
 
-def find(connection: Connection, table: Table, column: str, name: str, create: bool) -> int | None:
+def find_or_create(
+    connection: Connection, table: Table, column: str, name: str, create: bool
+) -> int | None:
     """The id of the row of this name; made where it is missing and `create` says so."""
     query = select(table.c.id).where(table.c[column] == name)
     found = connection.execute(query).scalar_one_or_none()

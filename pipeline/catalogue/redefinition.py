@@ -2,9 +2,9 @@
 
 from sqlalchemy import Engine
 
-from pipeline.catalogue.comparison import Listing
-from pipeline.catalogue.register import Owner, fields
-from pipeline.database.engine import transaction, translated
+from pipeline.catalogue.comparison import Comparison
+from pipeline.catalogue.register import Owner, source_parameters
+from pipeline.database.engine import transaction, translate_errors
 from pipeline.definitions.definition import Definition
 
 # The first part of the hash is that of all fields but the name.
@@ -30,17 +30,17 @@ UPDATE = """
 """
 
 
-def outdated_sources(listing: Listing, definition: Definition) -> int:
+def count_outdated_sources(listing: Comparison, definition: Definition) -> int:
     """How many raster sources have the fields of an earlier version of their definition, and no unchanged file."""
     names = {"definition": definition.id, "hash": definition.hash()}
-    with translated():
+    with translate_errors():
         (count,) = listing.connection.execute(COUNT, names).fetchone() or (0,)
     return int(count)
 
 
-def redefine(engine: Engine, definition: Definition, owner: Owner) -> None:
+def update_outdated_sources(engine: Engine, definition: Definition, owner: Owner) -> None:
     """Once all files are brought in: give the other raster sources of a definition its fields, all but the name."""
-    parameters = fields(definition, owner)
+    parameters = source_parameters(definition, owner)
     with transaction(engine) as connection:
         ids = [number for (number,) in connection.execute(LOCK, parameters)]
         connection.execute(UPDATE, {**parameters, "ids": ids})

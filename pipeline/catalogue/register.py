@@ -11,16 +11,16 @@ import psycopg
 from sqlalchemy import Engine
 
 from pipeline.catalogue.access import Access
-from pipeline.catalogue.empty_sources import delete_unused
-from pipeline.catalogue.grid_consistency import DROP_MISSING, EVICT, REFUSE_MISFITS
-from pipeline.catalogue.run_report import Report
+from pipeline.catalogue.empty_sources import delete_removable
+from pipeline.catalogue.grid_consistency import DROP_MISSING, EVICT, REJECT_MISFITS
+from pipeline.catalogue.run_report import RunReport
 from pipeline.catalogue.staging import FILE_COLUMNS, FILE_UPDATES, FILE_VALUES, Connection, stage
 from pipeline.database.engine import transaction
 from pipeline.definitions.definition import Definition
-from pipeline.definitions.grouping import Group, group_of
+from pipeline.definitions.grouping import SourceGroup, group_of
 from pipeline.errors import CatalogueError, MissingTime, RasterError, Rejection
 from pipeline.raster import RasterFile
-from pipeline.storage import StoredFile, location_of
+from pipeline.storage import StoredFile, path_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Owner:
 
 
 @dataclass(frozen=True)
-class Read:
+class ReadItem:
     """A file that was read."""
 
     file: StoredFile
@@ -42,7 +42,7 @@ class Read:
 
 
 @dataclass(frozen=True)
-class Refused:
+class RejectedItem:
     """A file that was refused, when it was listed or when it was read."""
 
     rejection: Rejection
@@ -51,22 +51,22 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Outdated:
+class OutdatedItem:
     """A file that need not be read, but whose source has the fields of an earlier version of the definition."""
 
     file: StoredFile
 
 
-Item = Read | Refused | Outdated
+BatchItem = ReadItem | RejectedItem | OutdatedItem
 """What a batch consists of."""
 
 
 @dataclass(frozen=True)
-class Move:
+class GroupMove:
     """A file that moved, and where it belonged before and belongs now."""
 
-    before: Group
-    after: Group
+    before: SourceGroup
+    after: SourceGroup
     old_uri: str
     new_uri: str
 
@@ -75,32 +75,32 @@ class Move:
 class Batch:
     """The items of a batch, and the groups of files that they belong to."""
 
-    facts: list[tuple[Group, RasterFile]] = field(default_factory=list)
+    facts: list[tuple[SourceGroup, RasterFile]] = field(default_factory=list)
     refused: list[tuple[Rejection, str | None]] = field(default_factory=list)
     """With the key of the group, where that is known."""
     names: dict[str, str] = field(default_factory=dict)
     """Key of each group -> name of its source: that of the file that comes first."""
-    moves: list[Move] = field(default_factory=list)
+    moves: list[GroupMove] = field(default_factory=list)
     outdated: int = 0
 
-    def take(self, definition: Definition, item: Item) -> None:
+    def take(self, definition: Definition, item: BatchItem) -> None:
         """Sort an item in."""
         match item:
-            case Read():
+            case ReadItem():
                 self._take_facts(definition, item)
-            case Outdated(file):
+            case OutdatedItem(file):
                 group = group_of(definition, file)
                 self.names.setdefault(group.key, group.name)
                 self.outdated += 1
-            case Refused(rejection, file):
-                self.refused.append((rejection, key_of(definition, file)))
+            case RejectedItem(rejection, file):
+                self.refused.append((rejection, group_key_of(definition, file)))
 
-    def _take_facts(self, definition: Definition, item: Read) -> None:
+    def _take_facts(self, definition: Definition, item: ReadItem) -> None:
         try:
-            refuse_undated(definition.temporal, item.facts)
+            require_time(definition.temporal, item.facts)
             group = group_of(definition, item.file)
         except RasterError as error:
-            self.refused.append((refusal(item, error), key_of(definition, item.file)))
+            self.refused.append((refusal(item, error), group_key_of(definition, item.file)))
             return
         self.facts.append((group, item.facts))
         self.names.setdefault(group.key, group.name)
@@ -111,7 +111,7 @@ class Batch:
                 if definition.group == "file"
                 else group
             )
-            self.moves.append(Move(before, group, item.moved_from, item.file.uri))
+            self.moves.append(GroupMove(before, group, item.moved_from, item.file.uri))
 
     @property
     def keys(self) -> dict[str, str | None]:
@@ -235,7 +235,7 @@ FORGET_REJECTIONS = """
     DELETE FROM rejected_files WHERE definition = %(definition)s AND uri IN (SELECT uri FROM staged)
 """
 # In one order too.
-KEEP_REJECTIONS = """
+UPSERT_REJECTIONS = """
     INSERT INTO rejected_files (definition, organisation_id, uri, code, message, fingerprint, group_key, grid,
                                 reading_hash)
     SELECT %(definition)s, %(organisation_id)s, rejected.*, %(reading_hash)s
@@ -252,9 +252,9 @@ def register_batch(
     engine: Engine,
     definition: Definition,
     owner: Owner,
-    items: Sequence[Item],
+    items: Sequence[BatchItem],
     evicted: Sequence[str] = (),
-) -> Report:
+) -> RunReport:
     """Write one batch in one transaction; what was refused, for whatever reason, is in the report.
 
     `evicted` are URIs of registered files that give way to those of the batch, which they do not fit.
@@ -264,7 +264,7 @@ def register_batch(
     for item in items:
         batch.take(definition, item)
     if not items:
-        return Report()
+        return RunReport()
     try:
         with transaction(engine) as connection:
             withheld, misfits = write(connection, definition, owner, batch, evicted)
@@ -276,7 +276,7 @@ def register_batch(
     rejected = [rejection for rejection, _ in batch.refused] + misfits
     lost = {rejection.uri for rejection in rejected} | withheld
     sizes = [fact.size for _, fact in batch.facts if fact.uri not in lost]
-    return Report(
+    return RunReport(
         registered=len(sizes),
         unchanged=batch.outdated,
         moved=sum(move.new_uri not in lost for move in batch.moves),
@@ -296,7 +296,7 @@ def write(
     """Bring the catalogue to what was read; the URIs that are withheld, and the files that do not fit their source."""
     stage(connection, batch.facts, definition.id, definition.reading_hash())
     parameters: dict[str, Any] = {
-        **fields(definition, owner),
+        **source_parameters(definition, owner),
         "group": definition.group,
         "keys": list(batch.names),
         "names": list(batch.names.values()),
@@ -315,7 +315,7 @@ def write(
     connection.execute(FIND_SOURCES, parameters)
     gave_way = [Rejection(*row) for row in connection.execute(EVICT, parameters)] if evicted else []
     misfits = [
-        (Rejection(*row[:5]), *row[5:]) for row in connection.execute(REFUSE_MISFITS, parameters)
+        (Rejection(*row[:5]), *row[5:]) for row in connection.execute(REJECT_MISFITS, parameters)
     ]
     connection.execute(DROP_MISSING, parameters)
     refused = [(rejection, key, None) for rejection, key in batch.refused] + misfits
@@ -324,11 +324,13 @@ def write(
     connection.execute(UPSERT_FILES)
     keep_rejections(connection, parameters, refused)
     connection.execute("SELECT derive_sources(%s)", [locked])
-    delete_unused(connection, left)
+    delete_removable(connection, left)
     return withheld, gave_way + [rejection for rejection, *_ in misfits]
 
 
-def move_groups(connection: Connection, moves: Sequence[Move], parameters: dict[str, Any]) -> None:
+def move_groups(
+    connection: Connection, moves: Sequence[GroupMove], parameters: dict[str, Any]
+) -> None:
     """Give sources of one file, where it moved, their new keys, and their names where those follow the file's."""
     if moves and parameters["group"] == "file":  # elsewhere a file that moves leaves others behind
         lists = {
@@ -372,36 +374,36 @@ def keep_rejections(
         "group_keys": [key for _, key, _ in by_uri.values()],
         "grids": [grid for *_, grid in by_uri.values()],
     }
-    connection.execute(KEEP_REJECTIONS, {**parameters, **lists})
+    connection.execute(UPSERT_REJECTIONS, {**parameters, **lists})
 
 
-OF_TIMES = {"unreadable_time", "impossible_time", "ambiguous_time", "unmatched_pattern"}
+TIME_WARNINGS = {"unreadable_time", "impossible_time", "ambiguous_time", "unmatched_pattern"}
 """Codes of notices that say why a file has no time."""
 
 
-def refuse_undated(
+def require_time(
     temporal: bool,
     facts: RasterFile,
     advice: str = "give a time, or a pattern that finds it in the path",
 ) -> None:
     """Raises MissingTime where the source is a series and nothing dates the file."""
     if temporal and not facts.times:
-        found = [notice.message for notice in facts.notices if notice.code in OF_TIMES]
+        found = [notice.message for notice in facts.notices if notice.code in TIME_WARNINGS]
         raise MissingTime("; ".join([*(found or ["nothing says its time"]), advice]))
 
 
 def renamed(file: StoredFile, uri: str) -> StoredFile:
     """The file as it was called before."""
-    return replace(file, uri=uri, location=location_of(uri))
+    return replace(file, uri=uri, location=path_of(uri))
 
 
-def refusal(item: Read, error: RasterError) -> Rejection:
+def refusal(item: ReadItem, error: RasterError) -> Rejection:
     """The refusal of a file that was read."""
     facts = item.facts
     return Rejection(facts.uri, error.code, error.message, facts.fingerprint, facts.size)
 
 
-def key_of(definition: Definition, file: StoredFile | None) -> str | None:
+def group_key_of(definition: Definition, file: StoredFile | None) -> str | None:
     """The key of the group of a refused file; None where its path does not say."""
     try:
         return group_of(definition, file).key if file else None
@@ -409,7 +411,7 @@ def key_of(definition: Definition, file: StoredFile | None) -> str | None:
         return None
 
 
-def fields(definition: Definition, owner: Owner) -> dict[str, Any]:
+def source_parameters(definition: Definition, owner: Owner) -> dict[str, Any]:
     """What a definition says of its raster sources."""
     return {
         "definition": definition.id,

@@ -50,7 +50,7 @@ class RejectedFile:
     """How often it was read and refused."""
 
 
-def rejected_files(
+def list_rejected_files(
     engine: Engine, *, code: str | None = None, definition: str | None = None
 ) -> list[RejectedFile]:
     """All of them, or those with a code, or of a definition."""

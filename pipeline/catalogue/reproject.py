@@ -18,8 +18,8 @@ from pipeline.catalogue.staging import Connection
 from pipeline.database.engine import transaction
 from pipeline.errors import RasterError, Rejection
 from pipeline.raster import Bounds, Georeference, Operation
-from pipeline.raster.placement.bounds import shift_metres
-from pipeline.raster.placement.georeference import replace_bounds
+from pipeline.raster.placement.bounds import corner_shift_metres
+from pipeline.raster.placement.georeference import georeference_stored_grid
 
 NOISE_METRES = 1e-6
 """What rounding on another machine may amount to; less is no move."""
@@ -28,7 +28,7 @@ AT_ONCE = 500
 
 
 @dataclass(frozen=True)
-class Moved:
+class MovedSource:
     """A source of which files have other bounds now."""
 
     uuid: str
@@ -40,7 +40,7 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Summary:
+class ReprojectSummary:
     """What was found, and changed unless the run was dry."""
 
     sources: int
@@ -144,8 +144,8 @@ OF_PLACE = ["partly_off_earth", "outside_area_of_use", "unknown_datum"]
 
 
 def reproject(
-    engine: Engine, policy: str, *, dry_run: bool, tell: Callable[[Moved | Rejection], None]
-) -> Summary:
+    engine: Engine, policy: str, *, dry_run: bool, tell: Callable[[MovedSource | Rejection], None]
+) -> ReprojectSummary:
     """Bring the place of all registered files up to date; opens none of them.
 
     `tell` hears of each source that moves, the farthest first, and of each file that cannot be placed any more,
@@ -158,7 +158,7 @@ def reproject(
         moved, metres = 0, 0.0
         for row in streamed(connection, MOVED, {"noise": NOISE_METRES}):
             moved, metres = moved + 1, max(metres, row[3])
-            tell(Moved(*row))
+            tell(MovedSource(*row))
         unplaced = 0
         for row in streamed(connection, UNPLACED, {}):
             unplaced += 1
@@ -166,7 +166,7 @@ def reproject(
         (outdated,) = connection.execute(OUTDATED).fetchone() or (0,)
         if outdated and not dry_run:
             change(connection)
-    return Summary(moved, outdated, unplaced, metres)
+    return ReprojectSummary(moved, outdated, unplaced, metres)
 
 
 def place_grids(connection: Connection, policy: str) -> None:
@@ -183,13 +183,13 @@ def place_grids(connection: Connection, policy: str) -> None:
 def placed(grid: Mapping[str, Any], policy: str) -> Sequence[Any] | None:
     """The values of PLACED, in its order; None where everything is as it was."""
     try:
-        place = replace_bounds(
+        place = georeference_stored_grid(
             Affine(*grid["transform"]), grid["width"], grid["height"], grid["wkt"], policy
         )
     except RasterError as error:
         return [grid["number"], *[None] * (len(PLACED) - 3), error.code, error.message]
     old = Bounds(grid["west"], grid["south"], grid["east"], grid["north"])
-    metres = shift_metres(old, place.bounds)
+    metres = corner_shift_metres(old, place.bounds)
     if metres <= NOISE_METRES and place.operation == stored_operation(grid):
         return None
     bounds = old if metres <= NOISE_METRES else place.bounds

@@ -7,7 +7,7 @@ from pipeline.errors import Rejection
 
 
 @dataclass
-class Report:
+class RunReport:
     """What a run did, or a part of it."""
 
     registered: int = 0
@@ -36,7 +36,7 @@ class Report:
         """Reason code -> how many files were refused for it, the most frequent first."""
         return dict(Counter(rejection.code for rejection in self.rejected).most_common())
 
-    def add(self, other: "Report") -> None:
+    def add(self, other: "RunReport") -> None:
         """Take in the report of another part."""
         self.registered += other.registered
         self.unchanged += other.unchanged

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, FromClause, Select, Table, func, select
 
 from pipeline.catalogue.access import Caller
 from pipeline.catalogue.filters import Filter
-from pipeline.catalogue.lookups import BadValue, split
+from pipeline.catalogue.lookups import BadValue, split_list
 
 Predicate = ColumnElement[bool]
 
@@ -30,18 +30,18 @@ class Entity:
     orders: Mapping[str, Order] = field(default_factory=dict)
     """Name of an order -> column, or what it is for a caller; the default is ascending by id."""
     default_order: str = "id"
-    uses: "Uses | None" = None
+    uses: "SourceLinks | None" = None
     """Where it is stored which raster sources a row uses."""
 
 
 @dataclass(frozen=True)
-class Uses:
+class SourceLinks:
     """The raster sources that the rows of a table use."""
 
     table: Table
     owner: str
     """Its column that names the user."""
-    by_graph: bool = True
+    from_graph: bool = True
     """Whether a trigger keeps it from the graph in the column `source`; otherwise whoever writes does."""
 
 
@@ -86,7 +86,7 @@ def row_statement(entity: Entity, caller: Caller, key: Predicate) -> Select[Any]
     return shown_rows(entity, caller).where(entity.visible(caller), key)
 
 
-def own_row_statement(entity: Entity, caller: Caller, number: int) -> Select[Any]:
+def written_row_statement(entity: Entity, caller: Caller, number: int) -> Select[Any]:
     """The row that the caller has just written, as it is shown."""
     return shown_rows(entity, caller).where(entity.table.c.id == number)
 
@@ -94,7 +94,7 @@ def own_row_statement(entity: Entity, caller: Caller, number: int) -> Select[Any
 def order_by(entity: Entity, ordering: str, caller: Caller) -> list[ColumnElement[Any]]:
     """The columns of `name,-size`: nulls last, made total by id; raises BadValue for an unknown name."""
     chosen: dict[str, ColumnElement[Any]] = {}
-    for name in split(ordering) or [entity.default_order]:
+    for name in split_list(ordering) or [entity.default_order]:
         # What a column says of the order the second time is nothing.
         chosen.setdefault(name.removeprefix("-"), _directed(entity.orders, name, caller))
     return list({**chosen, "id": chosen.get("id", entity.table.c.id)}.values())

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Executable, Select, TextClause, bindparam, cast, func, insert, select, text
 from sqlalchemy.types import BigInteger, DateTime
 
-from pipeline.catalogue.tombstones import BURY_FILES
+from pipeline.catalogue.tombstones import ADD_FILE_TOMBSTONES
 from pipeline.catalogue.upload_files import reserved_bytes
 from pipeline.database.tables import (
     organisations,
@@ -21,7 +21,7 @@ OPEN = ("requested", "received", "processing", "retry")
 """States of uploads that are not settled yet."""
 
 
-def storage_of(organisation_id: int) -> Select[Any]:
+def select_storage_use(organisation_id: int) -> Select[Any]:
     """`capacity` in bytes and `used`: all raster sources, and uploads on their way, those included that are being
     received. No row without a quota."""
     stored = select(func.coalesce(func.sum(raster_sources.c.size), 0)).where(
@@ -41,7 +41,7 @@ def storage_of(organisation_id: int) -> Select[Any]:
     )
 
 
-def size_of(source_id: int) -> Select[Any]:
+def select_size(source_id: int) -> Select[Any]:
     """Bytes of a raster source, and of the uploads on their way to it."""
     waiting = select(func.coalesce(func.sum(uploads.c.size), 0)).where(
         uploads.c.source_id == source_id, uploads.c.state.in_(OPEN)
@@ -64,12 +64,12 @@ def lock_organisation(organisation_id: int) -> Select[Any]:
     )
 
 
-def new_task() -> Executable:
+def insert_task() -> Executable:
     """A task that waits; its id and uuid."""
     return insert(tasks).returning(tasks.c.id, tasks.c.uuid)
 
 
-def new_upload(**values: Any) -> Executable:
+def insert_upload(**values: Any) -> Executable:
     """An upload whose file is durable."""
     return insert(uploads).values(state="received", **values)
 
@@ -82,7 +82,7 @@ REMOVE_FILES = text(f"""
           AND coalesce(times[1], timestamptz 'epoch') >= coalesce(:start, timestamptz '-infinity')
           AND coalesce(times[cardinality(times)], timestamptz 'epoch') <= coalesce(:stop, timestamptz 'infinity')
         RETURNING source_id, definition, uri, fingerprint
-    ), buried AS ({BURY_FILES})
+    ), buried AS ({ADD_FILE_TOMBSTONES})
     SELECT uri FROM removed
 """)  # noqa: S608 - the part is a constant
 COUNT_PARTLY = text("""
@@ -126,7 +126,7 @@ def remove_files(source: int, start: datetime | None, stop: datetime | None) -> 
     return _of_period(REMOVE_FILES, source, start, stop)
 
 
-def count_partly(source: int, start: datetime | None, stop: datetime | None) -> TextClause:
+def count_partly_inside(source: int, start: datetime | None, stop: datetime | None) -> TextClause:
     """How many files, those apart that were removed, have some of their steps between two times."""
     return _of_period(COUNT_PARTLY, source, start, stop)
 
@@ -136,12 +136,12 @@ def revoke_uploads(source: int, start: datetime | None, stop: datetime | None) -
     return _of_period(REVOKE_UPLOADS, source, start, stop)
 
 
-def uploaded(source: int) -> Select[Any]:
+def select_uploaded_uris(source: int) -> Select[Any]:
     """The URIs of all that was uploaded to a source."""
     return select(uploads.c.uri).where(uploads.c.source_id == source, uploads.c.uri.is_not(None))
 
 
-def files_of(source: int) -> Select[Any]:
+def select_file_counts(source: int) -> Select[Any]:
     """Of a raster source: how many `files` and `bytes` it has, how many of these were `uploaded`, and how many wait."""
     mine = raster_files.c.source_id == source
     sent = select(uploads.c.id).where(uploads.c.uri == raster_files.c.uri).exists()

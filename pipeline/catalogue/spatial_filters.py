@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, FromClause, and_, func, or_
 
 from pipeline.catalogue.access import Caller
-from pipeline.catalogue.lookups import BLANK, BadValue, alone, any_case
+from pipeline.catalogue.lookups import BLANK, BadValue, any_case_pattern, optional_pattern
 
 NUMBER = "[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?"
 """How a number is written, in all languages of regular expressions."""
@@ -17,14 +17,14 @@ COORDINATE = f"{BLANK}*{NUMBER}{BLANK}*"
 POLYGON = re.compile(
     r"(?:(?:SRID=|EPSG:)?4326;)?\s*(POLYGON.*)", re.IGNORECASE | re.DOTALL | re.ASCII
 )
-POINT_PATTERN = alone(",".join([COORDINATE] * 2))
-BOX_PATTERN = alone(
-    f"{','.join([COORDINATE] * 4)}|(({any_case('SRID')}=|{any_case('EPSG')}:)?4326;)?"
-    f"{BLANK}*{any_case('POLYGON')}[^\\u0000]*"
+POINT_PATTERN = optional_pattern(",".join([COORDINATE] * 2))
+BOX_PATTERN = optional_pattern(
+    f"{','.join([COORDINATE] * 4)}|(({any_case_pattern('SRID')}=|{any_case_pattern('EPSG')}:)?4326;)?"
+    f"{BLANK}*{any_case_pattern('POLYGON')}[^\\u0000]*"
 )
 """What points and boxes look like, as regular expressions of JSON Schema; they know no limits of numbers."""
 CURVED = re.compile("CIRCULARSTRING|CURVE|SURFACE", re.IGNORECASE)
-DEEPEST = 32
+MAX_DEPTH = 32
 """Levels of brackets in a geometry; a plain one has at most five."""
 TURNS = (-720.0, -360.0, 0.0, 360.0, 720.0)
 """By how many degrees a geometry may have to be moved to lie where bounds do."""
@@ -155,7 +155,7 @@ def _checked_wkt(text: str) -> str:
     if CURVED.search(text):
         raise BadValue("Curves and surfaces are not read; write lines and polygons instead.")
     steps = (1 if bracket == "(" else -1 for bracket in re.findall("[()]", text))
-    if max(accumulate(steps), default=0) > DEEPEST:
+    if max(accumulate(steps), default=0) > MAX_DEPTH:
         raise _too_deep()
     return text
 
@@ -166,7 +166,7 @@ def _geojson_of(text: str) -> str:
         geometry = _geometry_of(json.loads(text))
     except RecursionError as error:
         raise _too_deep() from error
-    _check_depth(geometry, DEEPEST)
+    _check_depth(geometry, MAX_DEPTH)
     return json.dumps(geometry)
 
 
@@ -179,7 +179,7 @@ def _check_depth(part: Any, levels: int) -> None:
 
 
 def _too_deep() -> BadValue:
-    return BadValue(f"The geometry is nested deeper than {DEEPEST} levels.")
+    return BadValue(f"The geometry is nested deeper than {MAX_DEPTH} levels.")
 
 
 def _geometry_of(document: Any) -> Any:

@@ -8,7 +8,7 @@ import shapely
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
-from pipeline.definitions.grouping import Group
+from pipeline.definitions.grouping import SourceGroup
 from pipeline.raster import Band, RasterFile
 
 Connection = psycopg.Connection[TupleRow]
@@ -71,7 +71,7 @@ COPY_STAGED = f"COPY staged ({', '.join(STAGED)}) FROM STDIN"
 
 def stage(
     connection: Connection,
-    facts: Sequence[tuple[Group | None, RasterFile]],
+    facts: Sequence[tuple[SourceGroup | None, RasterFile]],
     definition: str | None,
     reading_hash: str | None,
 ) -> None:
@@ -87,7 +87,7 @@ def stage(
 
 
 def row(
-    group: Group | None, fact: RasterFile, definition: str | None, reading_hash: str | None
+    group: SourceGroup | None, fact: RasterFile, definition: str | None, reading_hash: str | None
 ) -> tuple[Any, ...]:
     """The values of STAGED, in its order."""
     place, operation = fact.georeference, fact.georeference.operation

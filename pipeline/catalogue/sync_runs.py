@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, func, insert, update
 
-from pipeline.catalogue.run_report import Report
+from pipeline.catalogue.run_report import RunReport
 from pipeline.database.engine import begin
 from pipeline.database.tables import sync_runs
-from pipeline.errors import Overlapping, TransientError
+from pipeline.errors import RunInProgress, TransientError
 
 
 @dataclass(frozen=True)
-class Row:
+class SyncRun:
     """The row of a run that is at work."""
 
     engine: Engine
     id: int
     definition: str
 
-    def bury_dead(self) -> None:
+    def mark_killed_runs(self) -> None:
         """Say of earlier runs that still seem to be at work that they were killed: whoever got the lock was alone."""
         others = (
             sync_runs.c.definition == self.definition,
@@ -38,7 +38,7 @@ class Row:
                 )
             )
 
-    def finish(self, report: Report, state: str, detail: str | None) -> None:
+    def finish(self, report: RunReport, state: str, detail: str | None) -> None:
         """Say how the run ended."""
         counts = {
             name: getattr(report, name)
@@ -59,15 +59,15 @@ class Row:
 
 
 @contextmanager
-def recorded(engine: Engine, definition: str, report: Report) -> Iterator[Row]:
+def record_run(engine: Engine, definition: str, report: RunReport) -> Iterator[SyncRun]:
     """A row for a run, finished with what the report holds at the end of the block, also when that raises."""
     with begin(engine) as connection:
         statement = insert(sync_runs).values(definition=definition).returning(sync_runs.c.id)
-        row = Row(engine, connection.execute(statement).scalar_one(), definition)
+        row = SyncRun(engine, connection.execute(statement).scalar_one(), definition)
     try:
         yield row
     except BaseException as error:
-        state = "overlapping" if isinstance(error, Overlapping) else "failed"
+        state = "overlapping" if isinstance(error, RunInProgress) else "failed"
         # A database that is away cannot be told; the next run sees to the row.
         with suppress(TransientError):
             row.finish(report, state, str(error) or "it was stopped")

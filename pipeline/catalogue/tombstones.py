@@ -31,7 +31,7 @@ BURY_SOURCE = text("""
 """).bindparams(bindparam("source", type_=BigInteger))
 
 # For the files of a common table expression `removed`: source_id, definition, uri, fingerprint.
-BURY_FILES = """
+ADD_FILE_TOMBSTONES = """
     INSERT INTO tombstones (definition, source_uuid, name, organisation_id, uri, fingerprint)
     SELECT removed.definition, source.uuid, source.name, source.organisation_id, removed.uri, removed.fingerprint
     FROM removed JOIN raster_sources AS source ON source.id = removed.source_id
@@ -79,18 +79,18 @@ class Tombstone:
     created: datetime
 
 
-def bury_source(number: int) -> TextClause:
+def add_source_tombstones(number: int) -> TextClause:
     """Leave tombstones of a raster source that is about to be deleted."""
     return BURY_SOURCE.bindparams(source=number)
 
 
-def buried_groups(engine: Engine, definition: str) -> frozenset[str]:
+def find_deleted_groups(engine: Engine, definition: str) -> frozenset[str]:
     """The keys of the groups of a definition that people deleted as a whole."""
     with transaction(engine) as connection:
         return frozenset(key for (key,) in connection.execute(BURIED_GROUPS, (definition,)))
 
 
-def tombstones(engine: Engine) -> list[Tombstone]:
+def list_tombstones(engine: Engine) -> list[Tombstone]:
     """All that was deleted and not restored, the oldest first."""
     with transaction(engine) as connection:
         return [Tombstone(*row) for row in connection.execute(LIST)]

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from pipeline.catalogue.empty_sources import delete_unused
+from pipeline.catalogue.empty_sources import delete_removable
 from pipeline.database.engine import transaction
-from pipeline.definitions.fields import REGISTER
+from pipeline.definitions.fields import REGISTER_ID
 from pipeline.errors import CatalogueError
 
 # Files of these URIs or below them, of these sources; never those that clients sent.
@@ -45,7 +45,7 @@ FORGET = """
 
 
 @dataclass(frozen=True)
-class Unregistered:
+class UnregisterResult:
     """What was taken out."""
 
     files: int
@@ -55,12 +55,12 @@ class Unregistered:
     """Raster sources that stay, with nothing in them: something depends on them, was sent to them, or may come back."""
 
 
-def unregister(engine: Engine, uris: Sequence[str], uuids: Sequence[UUID]) -> Unregistered:
+def unregister(engine: Engine, uris: Sequence[str], uuids: Sequence[UUID]) -> UnregisterResult:
     """Take out the files of these URIs or below them, and all files of these raster sources.
 
     Raises CatalogueError when nothing of these names is registered.
     """
-    parameters: dict[str, Any] = {"uris": list(uris), "uuids": list(uuids), "by_hand": REGISTER}
+    parameters: dict[str, Any] = {"uris": list(uris), "uuids": list(uuids), "by_hand": REGISTER_ID}
     with transaction(engine) as connection:
         locked = connection.execute(LOCK_SOURCES, parameters).fetchall()
         unknown = set(uuids) - {uuid for _, uuid in locked}
@@ -79,5 +79,5 @@ def unregister(engine: Engine, uris: Sequence[str], uuids: Sequence[UUID]) -> Un
                 "SELECT id FROM raster_sources WHERE id = ANY (%s) AND file_count = 0", (ids,)
             )
         ]
-        kept = delete_unused(connection, empty)
-    return Unregistered(files, len(empty) - len(kept), len(kept))
+        kept = delete_removable(connection, empty)
+    return UnregisterResult(files, len(empty) - len(kept), len(kept))

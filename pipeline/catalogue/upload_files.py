@@ -28,9 +28,9 @@ from sqlalchemy.types import ARRAY, Text
 from pipeline.database.engine import begin
 from pipeline.database.tables import catalogue_identity, raster_sources, upload_files
 from pipeline.errors import CatalogueError
-from pipeline.storage.uploads import Deposit
+from pipeline.storage.uploads import UploadStore
 
-RECEIVING = 0x52435644
+RECEIVER_LOCK = 0x52435644
 """First number of the locks of servers that receive files ("RCVD"); the second is the server's."""
 IN_TURN = 0
 """The number that is no server's: reservations are made one after the other."""
@@ -42,7 +42,7 @@ ALIVE = f"""
     EXISTS (SELECT FROM pg_locks AS held
             WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 2
               AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-              AND held.classid = {RECEIVING} AND held.objid = upload_files.receiver::oid)
+              AND held.classid = {RECEIVER_LOCK} AND held.objid = upload_files.receiver::oid)
 """  # noqa: S608 - the part is a constant
 
 # Recorded files that no raster source consists of, that no upload waits with, and that nobody is receiving.
@@ -65,12 +65,12 @@ def hold_receiver(number: int) -> TextClause:
     statement = text(f"""
         SELECT set_config('idle_in_transaction_session_timeout', '0', true),
                set_config('tcp_keepalives_idle', '30', true), set_config('tcp_keepalives_interval', '10', true),
-               pg_advisory_xact_lock_shared({RECEIVING}, :number)
+               pg_advisory_xact_lock_shared({RECEIVER_LOCK}, :number)
     """)
     return statement.bindparams(number=number)
 
 
-def wait_for_locks(milliseconds: int) -> TextClause:
+def limit_lock_wait(milliseconds: int) -> TextClause:
     """Let the statements of a transaction wait no longer than this for a lock."""
     statement = text("SELECT set_config('lock_timeout', :limit, true)")
     return statement.bindparams(limit=f"{milliseconds}ms")
@@ -87,12 +87,12 @@ def lock_file(uri: str, receiver: int) -> Select[Any]:
     return select(upload_files.c.uri).where(*_received_by(uri, receiver)).with_for_update()
 
 
-def reserve_in_turn() -> TextClause:
+def lock_reservations() -> TextClause:
     """Wait until no other reservation is being made; until the end of the transaction.
 
     It is the last lock that a transaction takes: whoever waits for a row with it would stop all uploads.
     """
-    return text(f"SELECT pg_advisory_xact_lock({RECEIVING}, {IN_TURN})")
+    return text(f"SELECT pg_advisory_xact_lock({RECEIVER_LOCK}, {IN_TURN})")
 
 
 def begin_receiving(uri: str, source_id: int, receiver: int, reserved: int) -> Executable:
@@ -101,7 +101,7 @@ def begin_receiving(uri: str, source_id: int, receiver: int, reserved: int) -> E
     return insert(upload_files).values(values)
 
 
-def reserve_more(uri: str, receiver: int, reserved: int) -> Executable:
+def update_reservation(uri: str, receiver: int, reserved: int) -> Executable:
     """Need more bytes than before; its row is locked."""
     return update(upload_files).where(*_received_by(uri, receiver)).values(reserved=reserved)
 
@@ -117,7 +117,7 @@ def _received_by(uri: str, receiver: int) -> tuple[ColumnElement[bool], ...]:
     return upload_files.c.uri == uri, upload_files.c.receiver == receiver
 
 
-def being_received() -> Select[Any]:
+def select_receiving() -> Select[Any]:
     """`uri` and `reserved` of the files that are on their way."""
     return select(upload_files.c.uri, upload_files.c.reserved).where(
         upload_files.c.receiver.is_not(None), receiver_is_alive()
@@ -133,7 +133,7 @@ def reserved_bytes(*where: ColumnElement[bool]) -> Select[Any]:
     )
 
 
-def unneeded(uris: Sequence[str] | None = None) -> TextClause:
+def select_unneeded(uris: Sequence[str] | None = None) -> TextClause:
     """`uri` of the files that can be deleted; of these, or of all."""
     value = None if uris is None else list(uris)
     return text(UNNEEDED).bindparams(bindparam("uris", value, ARRAY(Text)))
@@ -149,7 +149,7 @@ def forget(uris: Sequence[str]) -> Executable:
     )
 
 
-def give_up() -> Executable:
+def give_up_receiving() -> Executable:
     """End the receiving of files whose server is gone."""
     changed = {"receiver": None, "reserved": 0, "changed": func.now()}
     is_on_its_way = upload_files.c.receiver.is_not(None)
@@ -157,11 +157,11 @@ def give_up() -> Executable:
 
 
 def discard_unneeded(
-    engine: Engine, deposit: Deposit, uris: Sequence[str] | None = None
+    engine: Engine, deposit: UploadStore, uris: Sequence[str] | None = None
 ) -> list[str]:
     """Delete those files that are recorded, ours and not needed any more: of these, or of all; their URIs."""
     with begin(engine) as connection:
-        found = connection.execute(unneeded(uris)).scalars().all()
+        found = connection.execute(select_unneeded(uris)).scalars().all()
     unused = [uri for uri in found if deposit.holds(uri)]
     for some in in_batches(unused):
         deposit.discard(some)
@@ -176,14 +176,14 @@ def in_batches(uris: Iterable[str]) -> Iterator[list[str]]:
     return iter(lambda: list(islice(rest, FILES_AT_ONCE)), [])
 
 
-def sweep(engine: Engine, deposit: Deposit) -> list[str]:
+def sweep(engine: Engine, deposit: UploadStore) -> list[str]:
     """Delete files that nothing needs, such as those that a killed server was receiving; their URIs."""
     with begin(engine) as connection:
-        connection.execute(give_up())
+        connection.execute(give_up_receiving())
     return discard_unneeded(engine, deposit)
 
 
-def unknown(engine: Engine, deposit: Deposit) -> list[str]:
+def unknown(engine: Engine, deposit: UploadStore) -> list[str]:
     """The files in the storage that this catalogue did not record, and so never deletes."""
     return [uri for some in in_batches(deposit.uris()) for uri in _unrecorded(engine, some)]
 
@@ -195,13 +195,13 @@ def _unrecorded(engine: Engine, uris: Sequence[str]) -> list[str]:
     return [uri for uri in uris if uri not in recorded]
 
 
-def take_up(engine: Engine, deposit: Deposit, *, by_force: bool = False) -> None:
+def claim_storage(engine: Engine, deposit: UploadStore, *, by_force: bool = False) -> None:
     """Mark the storage as that of this catalogue, unless it is marked so; `by_force` replaces the mark of another one.
 
     A storage without a mark is taken when nothing lies there, or when a file there is recorded here. Raises
     CatalogueError for the storage of another catalogue, and TransientError.
     """
-    identity = identity_of(engine)
+    identity = get_identity(engine)
     owner = deposit.owner()
     if owner is None and not by_force:
         _require_recorded_files(engine, deposit)
@@ -221,7 +221,7 @@ ADVICE = (
 )
 
 
-def identity_of(engine: Engine) -> str:
+def get_identity(engine: Engine) -> str:
     """The identity of this catalogue, which is made when it is asked for first."""
     with begin(engine) as connection:
         query = select(catalogue_identity.c.uuid)
@@ -234,7 +234,7 @@ def identity_of(engine: Engine) -> str:
         return str(found)
 
 
-def _require_recorded_files(engine: Engine, deposit: Deposit) -> None:
+def _require_recorded_files(engine: Engine, deposit: UploadStore) -> None:
     """Raises CatalogueError where files lie in the storage of which this catalogue recorded none."""
     strange = None
     for some in in_batches(deposit.uris()):

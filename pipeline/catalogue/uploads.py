@@ -14,11 +14,11 @@ from uuid import UUID
 import psycopg
 from sqlalchemy import Engine
 
-from pipeline.catalogue.grid_consistency import REFUSE_MISFITS
-from pipeline.catalogue.hide_paths import without_places
-from pipeline.catalogue.register import UPSERT_FILES, UPSERT_SYSTEMS, refuse_undated
+from pipeline.catalogue.grid_consistency import REJECT_MISFITS
+from pipeline.catalogue.hide_paths import hide_folders
+from pipeline.catalogue.register import UPSERT_FILES, UPSERT_SYSTEMS, require_time
 from pipeline.catalogue.staging import Connection, stage
-from pipeline.catalogue.tombstones import BURY_FILES
+from pipeline.catalogue.tombstones import ADD_FILE_TOMBSTONES
 from pipeline.database.connection_errors import READ_ONLY
 from pipeline.database.engine import transaction
 from pipeline.errors import CatalogueError, NotFound, RasterError, Rejection, Unreadable
@@ -74,7 +74,7 @@ REPLACE_FILES = f"""
           AND file.upper_bound_x <= staged.upper_bound_x + abs(staged.pixelsize_x) / 2
           AND file.upper_bound_y <= staged.upper_bound_y + abs(staged.pixelsize_y) / 2
         RETURNING file.source_id, file.definition, file.uri, file.fingerprint
-    ), buried AS ({BURY_FILES})
+    ), buried AS ({ADD_FILE_TOMBSTONES})
     SELECT uri FROM removed
 """  # noqa: S608 - the part is a constant
 
@@ -89,7 +89,7 @@ SETTLE = """
 
 
 @dataclass(frozen=True)
-class Claim:
+class ClaimedUpload:
     """An upload that this worker has taken up."""
 
     id: int
@@ -108,7 +108,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Settled:
+class UploadOutcome:
     """What became of an upload."""
 
     state: str
@@ -139,28 +139,28 @@ def held(engine: Engine, number: int) -> Iterator[bool]:
         yield row is not None and row[0]
 
 
-def claim(engine: Engine, number: int) -> Claim | None:
+def claim(engine: Engine, number: int) -> ClaimedUpload | None:
     """Take up an upload that is held, if it still waits."""
     with transaction(engine) as connection:
         row = connection.execute(CLAIM, {"id": number}).fetchone()
-        return Claim(*row) if row else None
+        return ClaimedUpload(*row) if row else None
 
 
-def register_upload(engine: Engine, upload: Claim, facts: RasterFile) -> Settled:
+def register_upload(engine: Engine, upload: ClaimedUpload, facts: RasterFile) -> UploadOutcome:
     """Write what was read into the source; refuse it where it does not fit."""
     try:
         with stored_facts(), transaction(engine) as connection:
             found = lock(connection, upload)
             if found is None:
-                return Settled("gone", unused=[upload.uri])
+                return UploadOutcome("gone", unused=[upload.uri])
             replaced = write(connection, upload.source_id, found[1], facts)
             settle(connection, upload, found[0], replaced)
     except RasterError as error:
-        return refuse_upload(engine, upload, Rejection(upload.uri, error.code, error.message))
-    return Settled("committed", unused=replaced)
+        return reject_upload(engine, upload, Rejection(upload.uri, error.code, error.message))
+    return UploadOutcome("committed", unused=replaced)
 
 
-def try_upload(engine: Engine, upload: Claim, facts: RasterFile) -> int:
+def try_upload(engine: Engine, upload: ClaimedUpload, facts: RasterFile) -> int:
     """How many files `register_upload` would replace; nothing is stored. Raises RasterError where it would refuse."""
     replaced: Sequence[str] = ()
     with stored_facts(), transaction(engine) as connection:
@@ -184,12 +184,12 @@ def stored_facts() -> Iterator[None]:
         ) from error
 
 
-def refuse_upload(
-    engine: Engine, upload: Claim, rejection: Rejection, *, again: bool = False
-) -> Settled:
+def reject_upload(
+    engine: Engine, upload: ClaimedUpload, rejection: Rejection, *, again: bool = False
+) -> UploadOutcome:
     """Say why it is not registered, not where our storage lies; `again` says that it will be tried again."""
     state = "retry" if again else "rejected"
-    message = without_places(rejection.message, upload.uri)
+    message = hide_folders(rejection.message, upload.uri)
     settled = {
         "id": upload.id,
         "state": state,
@@ -200,12 +200,12 @@ def refuse_upload(
     }
     with transaction(engine) as connection:
         if lock(connection, upload) is None:
-            return Settled("gone", unused=[upload.uri])
+            return UploadOutcome("gone", unused=[upload.uri])
         connection.execute(SETTLE, settled)
-    return Settled(state, rejection, [] if again else [upload.uri])
+    return UploadOutcome(state, rejection, [] if again else [upload.uri])
 
 
-def lock(connection: Connection, upload: Claim) -> tuple[UUID, bool] | None:
+def lock(connection: Connection, upload: ClaimedUpload) -> tuple[UUID, bool] | None:
     """Uuid of the source and whether it is temporal, both rows locked; None where the upload has been ended."""
     numbers = {"id": upload.id, "source": upload.source_id}
     source = connection.execute(LOCK_SOURCE, numbers).fetchone()
@@ -226,7 +226,7 @@ def write(
 
     `definition` is the id of the drop folder that brought it, None for what clients sent. Raises RasterError.
     """
-    refuse_undated(temporal, facts, "give it a timestamp")
+    require_time(temporal, facts, "give it a timestamp")
     parameters: dict[str, Any] = {
         "source": source,
         "uris": [facts.uri],
@@ -235,7 +235,7 @@ def write(
     }
     stage(connection, [(None, facts)], definition, reading_hash)
     connection.execute("UPDATE staged SET source_id = %(source)s", parameters)
-    for _, code, message, *_ in connection.execute(REFUSE_MISFITS, parameters):
+    for _, code, message, *_ in connection.execute(REJECT_MISFITS, parameters):
         raise RasterError(message, code)
     connection.execute(UPSERT_SYSTEMS)
     replaced = [uri for (uri,) in connection.execute(REPLACE_FILES, parameters)]
@@ -244,7 +244,9 @@ def write(
     return replaced
 
 
-def settle(connection: Connection, upload: Claim, source: UUID, replaced: Sequence[str]) -> None:
+def settle(
+    connection: Connection, upload: ClaimedUpload, source: UUID, replaced: Sequence[str]
+) -> None:
     """Say that it is part of its source now."""
     connection.execute(
         SETTLE,

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from pipeline.catalogue.access import Caller, caller_of
+from pipeline.catalogue.access import Caller, make_caller
 from pipeline.database.engine import begin
 from pipeline.database.tables import (
     api_keys,
@@ -186,7 +186,7 @@ def create_key(engine: Engine, username: str) -> str:
         values = {
             "user_id": find_user(connection, username),
             "prefix": prefix,
-            "secret_hash": digest(secret),
+            "secret_hash": hash_secret(secret),
         }
         connection.execute(insert(api_keys).values(values))
     return f"{prefix}.{secret}"
@@ -204,7 +204,7 @@ def revoke_key(engine: Engine, prefix: str) -> None:
             raise CatalogueError(f'no valid key begins with "{prefix}"')
 
 
-def digest(secret: str) -> bytes:
+def hash_secret(secret: str) -> bytes:
     """SHA-256: a fast hash suffices for 256 random bits, which nobody can guess; a password needs a slow one."""
     return hashlib.sha256(secret.encode()).digest()
 
@@ -250,7 +250,7 @@ def caller_by_session(token: str) -> Select[Any]:
         .join_from(sessions, users, users.c.id == sessions.c.user_id)
         .outerjoin(api_keys, api_keys.c.id == sessions.c.key_id)
         .where(
-            sessions.c.token_hash == digest(token),
+            sessions.c.token_hash == hash_secret(token),
             sessions.c.expires > func.now(),
             users.c.active,
             api_keys.c.revoked.is_(None),
@@ -265,16 +265,16 @@ def user_by_name(username: str) -> Select[Any]:
     )
 
 
-def caller_from(row: Any) -> Caller:
+def caller_from_row(row: Any) -> Caller:
     """The caller of a row of one of the statements above."""
     held = [tuple(role.split(" ", 1)) for role in row.roles]
-    return caller_of(
+    return make_caller(
         row.id, row.username, row.first_name, [(int(number), role) for number, role in held]
     )
 
 
 @dataclass(frozen=True)
-class SignedIn:
+class SignedInUser:
     """Who has signed in, and by what."""
 
     user_id: int
@@ -282,22 +282,22 @@ class SignedIn:
     """The key that served as the password; None for a password."""
 
 
-def open_session(who: SignedIn, token: str, hours: float) -> Insert:
+def open_session(who: SignedInUser, token: str, hours: float) -> Insert:
     """Remember a sign-in by the hash of its cookie."""
     expires = datetime.now(UTC) + timedelta(hours=hours)
     return insert(sessions).values(
-        user_id=who.user_id, key_id=who.key_id, token_hash=digest(token), expires=expires
+        user_id=who.user_id, key_id=who.key_id, token_hash=hash_secret(token), expires=expires
     )
 
 
 def close_session(token: str) -> Delete:
     """Forget a session, and all that have ended by themselves."""
     return delete(sessions).where(
-        (sessions.c.token_hash == digest(token)) | (sessions.c.expires <= func.now())
+        (sessions.c.token_hash == hash_secret(token)) | (sessions.c.expires <= func.now())
     )
 
 
-def failures(attempt: int, username: str, address: str, minutes: float) -> Select[Any]:
+def count_failures(attempt: int, username: str, address: str, minutes: float) -> Select[Any]:
     """How often the name failed to sign in from the address, and anyone did there, before an attempt; seconds since."""
     failed = sign_in_failures.c
     recent = failed.at > datetime.now(UTC) - timedelta(minutes=minutes)
@@ -315,23 +315,23 @@ def failures(attempt: int, username: str, address: str, minutes: float) -> Selec
     ).where(recent, failed.address == address, failed.id < attempt)
 
 
-def note_failure(username: str, address: str) -> Executable:
+def record_failure(username: str, address: str) -> Executable:
     """Remember a failed sign-in; its id."""
     noted = insert(sign_in_failures).values(username=username, address=address)
     return noted.returning(sign_in_failures.c.id)
 
 
-def forget_failure(number: int) -> Delete:
+def delete_failure(number: int) -> Delete:
     """It was none."""
     return delete(sign_in_failures).where(sign_in_failures.c.id == number)
 
 
-def forgive(username: str, address: str) -> Delete:
+def clear_failures(username: str, address: str) -> Delete:
     """Forget the failures of a name at an address."""
     return delete(sign_in_failures).filter_by(username=username, address=address)
 
 
-def forget_failures(minutes: float, most: int) -> Delete:
+def prune_failures(minutes: float, most: int) -> Delete:
     """Drop what is too old to count, and all but the newest."""
     failed = sign_in_failures.c
     beyond = select(failed.id).order_by(failed.id.desc()).offset(most).limit(1).scalar_subquery()

@@ -8,7 +8,7 @@ from sqlalchemy import Delete, Select, case, cast, delete, false, func, literal,
 from sqlalchemy.dialects.postgresql import JSONB
 
 from pipeline.catalogue.access import Caller, may_write, readable
-from pipeline.catalogue.select_rows import Entity, Uses
+from pipeline.catalogue.select_rows import Entity, SourceLinks
 from pipeline.database.tables import (
     label_type_sources,
     label_types,
@@ -32,7 +32,7 @@ def locked_row(entity: Entity, caller: Caller, uuid: UUID) -> Select[Any]:
     )
 
 
-def organisation_by_uuid(uuid: UUID) -> Select[Any]:
+def organisation_id_by_uuid(uuid: UUID) -> Select[Any]:
     """The id of an organisation."""
     return select(organisations.c.id).where(organisations.c.uuid == uuid)
 
@@ -57,13 +57,13 @@ def usable_sources(caller: Caller, uuids: Collection[UUID]) -> Select[Any]:
     )
 
 
-def used_sources(uses: Uses, number: int) -> Select[Any]:
+def used_sources(uses: SourceLinks, number: int) -> Select[Any]:
     """The raster sources that a row uses already, deleted ones included."""
     used = uses.table.c
     return select(used.source_uuid.label("uuid")).where(used[uses.owner] == number)
 
 
-def gone_sources(uses: Uses, number: int) -> Select[Any]:
+def deleted_sources(uses: SourceLinks, number: int) -> Select[Any]:
     """Those of them that were deleted."""
     there = select(raster_sources.c.id).where(raster_sources.c.uuid == uses.table.c.source_uuid)
     return used_sources(uses, number).where(~there.exists())
@@ -75,13 +75,13 @@ def unreadable_sources(caller: Caller, uuids: Collection[UUID]) -> Select[Any]:
     return select(raster_sources.c.uuid).where(raster_sources.c.uuid.in_(uuids), ~read)
 
 
-def forget_sources(uses: Uses, number: int, uuids: Collection[UUID]) -> Delete:
+def delete_links(uses: SourceLinks, number: int, uuids: Collection[UUID]) -> Delete:
     """A row uses these raster sources no more."""
     used = uses.table.c
     return delete(uses.table).where(used[uses.owner] == number, used.source_uuid.in_(uuids))
 
 
-def dependents(uuid: UUID) -> Select[Any]:
+def count_dependents(uuid: UUID) -> Select[Any]:
     """How many layers and label types use a raster source."""
     counts = (
         select(func.count()).where(uses.c.source_uuid == uuid).scalar_subquery()
@@ -92,7 +92,7 @@ def dependents(uuid: UUID) -> Select[Any]:
     )
 
 
-def named_dependents(caller: Caller, uuid: UUID) -> Select[Any]:
+def list_dependents(caller: Caller, uuid: UUID) -> Select[Any]:
     """`kind`, `uuid` and `name` of what uses a raster source; the name is null where the caller may not read it.
 
     Of scenarios those only that the caller may read: of others nothing is told.
@@ -112,6 +112,6 @@ def named_dependents(caller: Caller, uuid: UUID) -> Select[Any]:
     return select(union).order_by(union.c.kind, union.c.name, union.c.uuid)
 
 
-def derive(number: int) -> Select[Any]:
+def derive_source(number: int) -> Select[Any]:
     """Make the derived fields of a raster source."""
     return select(func.derive_sources([number]))

@@ -11,8 +11,8 @@ from pipeline.settings import CHECKOUT, Settings
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from pipeline.ingest.register import Conditions
-    from pipeline.ingest.uploads import Worker
+    from pipeline.ingest.register import RunOptions
+    from pipeline.ingest.uploads import UploadWorker
 
 # Each function imports what it needs: the command line starts in a tenth of a second that way.
 
@@ -24,20 +24,20 @@ def home_folder(configured: Settings) -> Path:
     return (configured.home or default_home(CHECKOUT)).absolute()
 
 
-def uploads_place(configured: Settings) -> str:
+def uploads_location(configured: Settings) -> str:
     """RASTERSOURCES_UPLOADS, or its default; raises CatalogueError where that names no place."""
     from pipeline.errors import CatalogueError
-    from pipeline.storage import named_place
+    from pipeline.storage import literal_location
 
     place = configured.uploads or str(home_folder(configured) / "uploads")
     try:
-        named_place(place)
+        literal_location(place)
     except CatalogueError as error:
         raise CatalogueError(f"RASTERSOURCES_UPLOADS is not usable: {error}") from error
     return place
 
 
-def prefect_at(configured: Settings) -> tuple[int, str]:
+def prefect_address(configured: Settings) -> tuple[int, str]:
     """The port of a Prefect server of our own, and where its pages are, or those of the server of PREFECT_API_URL.
 
     Raises CatalogueError when RASTERSOURCES_PREFECT_PORT is taken.
@@ -72,11 +72,11 @@ def database_url(configured: Settings) -> Iterator[str]:
 @contextmanager
 def catalogue(configured: Settings) -> Iterator["Engine"]:
     """An engine on the catalogue, its schema brought up to date."""
-    from pipeline.database.engine import sync_engine
+    from pipeline.database.engine import make_engine
     from pipeline.database.migrations import migrate
 
     with database_url(configured) as url:
-        engine = sync_engine(url, prepare=configured.prepare)
+        engine = make_engine(url, prepare=configured.prepare)
         try:
             migrate(engine)
             yield engine
@@ -85,22 +85,22 @@ def catalogue(configured: Settings) -> Iterator["Engine"]:
 
 
 @contextmanager
-def upload_worker(configured: Settings, engine: "Engine") -> Iterator["Worker"]:
+def upload_worker(configured: Settings, engine: "Engine") -> Iterator["UploadWorker"]:
     """Who processes uploads, with processes that read them."""
-    from pipeline.ingest.uploads import MOST_READERS, Worker
-    from pipeline.raster import ReadingPool
-    from pipeline.storage.uploads import deposit_at
+    from pipeline.ingest.uploads import MOST_READERS, UploadWorker
+    from pipeline.raster import ProcessReader
+    from pipeline.storage.uploads import open_upload_store
 
-    deposit = deposit_at(uploads_place(configured))
-    options = conditions(configured, create=False).options
+    deposit = open_upload_store(uploads_location(configured))
+    options = run_options(configured, create=False).options
     readers = min(configured.workers + 1, MOST_READERS)
-    with ReadingPool(1) as pool:
-        yield Worker(engine, deposit, options, pool, readers)
+    with ProcessReader(1) as pool:
+        yield UploadWorker(engine, deposit, options, pool, readers)
 
 
-def conditions(configured: Settings, *, create: bool) -> "Conditions":
+def run_options(configured: Settings, *, create: bool) -> "RunOptions":
     """How the settings want files to be read and written."""
-    from pipeline.ingest.register import Conditions
+    from pipeline.ingest.register import RunOptions
     from pipeline.raster import Budget, ReadOptions
     from pipeline.storage import EVERYWHERE
 
@@ -119,15 +119,15 @@ def conditions(configured: Settings, *, create: bool) -> "Conditions":
         gcp_residual_pixels=configured.gcp_residual_pixels,
         budget=budget,
     )
-    return Conditions(configured.roots or EVERYWHERE, options, configured.batch_size, create)
+    return RunOptions(configured.roots or EVERYWHERE, options, configured.batch_size, create)
 
 
-def bring_up_to_date(where: str, configured: Settings) -> None:
+def migrate_database(where: str, configured: Settings) -> None:
     """Migrate the schema of a database."""
-    from pipeline.database.engine import sync_engine
+    from pipeline.database.engine import make_engine
     from pipeline.database.migrations import migrate
 
-    engine = sync_engine(where, prepare=configured.prepare)
+    engine = make_engine(where, prepare=configured.prepare)
     try:
         migrate(engine)
     finally:

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.bootstrap import bring_up_to_date, catalogue, database_url, home_folder
-from pipeline.cli.terminal import say
+from pipeline.cli.bootstrap import catalogue, database_url, home_folder, migrate_database
+from pipeline.cli.terminal import echo
 from pipeline.errors import CatalogueError
 from pipeline.settings import Settings, settings
 
@@ -46,11 +46,11 @@ def start(
     force: Force = False,
 ) -> None:
     """Start the private cluster and let it run until `rastersources db stop`."""  # fmt: skip
-    from pipeline.cli.ports import LOOPBACK, bound
+    from pipeline.cli.ports import LOOPBACK, bind
 
     cluster = private(settings())
     if tcp not in (None, cluster.tcp_port):
-        bound(LOOPBACK, tcp, "--tcp").close()
+        bind(LOOPBACK, tcp, "--tcp").close()
     cluster.start(tcp, force=force)
     tell_where(cluster)
 
@@ -60,9 +60,9 @@ def stop(force: Force = False) -> None:
     """Stop the private cluster."""
     cluster = private(settings())
     if cluster.stop(force=force):
-        say(f"the private cluster in {cluster.home} is stopped")
+        echo(f"the private cluster in {cluster.home} is stopped")
     else:
-        say(f"the private cluster in {cluster.home} was not running", err=True)
+        echo(f"the private cluster in {cluster.home} was not running", err=True)
 
 
 @database.command("status")
@@ -70,19 +70,19 @@ def status() -> None:
     """Say whether the private cluster runs, where, and who uses it. Exit status 0: it runs; 1: it does not."""
     cluster = private(settings())
     if not cluster.running():
-        say(f"the private cluster in {cluster.home} is not running")
+        echo(f"the private cluster in {cluster.home} is not running")
         raise SystemExit(1)
     tell_where(cluster)
     for program in cluster.users():
-        say(f"used by {program}")
+        echo(f"used by {program}")
 
 
 def tell_where(cluster: "Cluster") -> None:
     """Say where a private cluster that runs listens."""
-    say(f"the private cluster in {cluster.home} runs: {cluster.url()}")
+    echo(f"the private cluster in {cluster.home} runs: {cluster.url()}")
     if cluster.tcp_port is not None:
-        say(f"for programs without unix sockets: {cluster.tcp_url()}")
-        say(f"its password is the last word in {cluster.password_file}")
+        echo(f"for programs without unix sockets: {cluster.tcp_url()}")
+        echo(f"its password is the last word in {cluster.password_file}")
 
 
 @database.command("url")
@@ -104,8 +104,8 @@ def url(
         cluster.tcp_url()  # raises where there is no port
     if not cluster.running():
         cluster.start()
-        say("the private cluster runs now, until: rastersources db stop", err=True)
-    bring_up_to_date(cluster.url(), configured)
+        echo("the private cluster runs now, until: rastersources db stop", err=True)
+    migrate_database(cluster.url(), configured)
     typer.echo(cluster.tcp_url() if tcp else cluster.url())
 
 
@@ -131,11 +131,11 @@ def downgrade(
 def reader() -> None:
     """Make the role rastersources_reader, which sees Public rows only, for people who query by SQL."""
     from pipeline.database.engine import transaction
-    from pipeline.database.privileges import READER, make_reader
+    from pipeline.database.privileges import READER_ROLE, create_reader_role
 
     with catalogue(settings()) as engine, transaction(engine) as connection:
-        make_reader(connection)
-    say(f"grant it to those who may read: GRANT {READER} TO name")
+        create_reader_role(connection)
+    echo(f"grant it to those who may read: GRANT {READER_ROLE} TO name")
 
 
 @database.command("reproject")
@@ -144,23 +144,23 @@ def reproject(
 ) -> None:
     """Place all registered files again, under the present PROJ and RASTERSOURCES_CRS_POLICY; opens no file."""
     from pipeline.catalogue.reproject import reproject
-    from pipeline.cli.output import after_reproject, moved
+    from pipeline.cli.output import moved, print_reprojection
 
     configured = settings()
     with catalogue(configured) as engine:
         summary = reproject(engine, configured.crs_policy, dry_run=dry_run, tell=moved)
-    after_reproject(summary, dry_run=dry_run)
+    print_reprojection(summary, dry_run=dry_run)
 
 
 def move(configured: Settings, step: "Step", revision: str) -> None:
     """Take the schema to a revision and say so."""
-    from pipeline.database.engine import sync_engine
+    from pipeline.database.engine import make_engine
 
     with database_url(configured) as where:
-        engine = sync_engine(where)
+        engine = make_engine(where)
         before, after = step(engine, revision)
         engine.dispose()
-    say(
+    echo(
         f"the schema is at {after or 'base'}"
         + ("" if before == after else f", it was at {before or 'base'}")
     )

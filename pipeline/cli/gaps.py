@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.bootstrap import catalogue
-from pipeline.cli.terminal import plain, say
+from pipeline.cli.terminal import echo, strip_control_characters
 from pipeline.settings import settings
 
 if TYPE_CHECKING:
-    from pipeline.catalogue.coverage import Hole, Place
+    from pipeline.catalogue.coverage import Area, Hole
     from pipeline.catalogue.gaps import Gaps
 
 SHOWN = 20
@@ -41,11 +41,11 @@ def gaps(
     """
     import orjson
 
-    from pipeline.catalogue.gaps import gaps
+    from pipeline.catalogue.gaps import find_gaps
 
     configured = settings()
     with catalogue(configured) as engine:
-        found = list(gaps(engine, name, configured.crs_policy))
+        found = list(find_gaps(engine, name, configured.crs_policy))
     if as_json:
         documents = {"sources": [document(one) for one in found]}
         typer.echo(orjson.dumps(documents, option=orjson.OPT_UTC_Z))
@@ -72,7 +72,7 @@ def show(found: "Sequence[Gaps]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from pipeline.cli.output import counted
+    from pipeline.cli.output import pluralize
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
     if not console.is_terminal:
@@ -81,13 +81,13 @@ def show(found: "Sequence[Gaps]") -> None:
         if len(found) > 1 and one.complete:
             continue
         crs = one.projection or "a CRS without code"
-        say(f"{one.name}  {one.uuid}  {crs}  {counted(one.files, 'file')}")
+        echo(f"{one.name}  {one.uuid}  {crs}  {pluralize(one.files, 'file')}")
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2))
         for line in lines_of(one):
-            table.add_row("", *map(plain, line))
+            table.add_row("", *map(strip_control_characters, line))
         console.print(table)
     if complete := sum(one.complete for one in found):
-        say(f"{counted(complete, 'source')} without gaps")
+        echo(f"{pluralize(complete, 'source')} without gaps")
 
 
 def lines_of(one: "Gaps") -> Iterator[Line]:
@@ -115,7 +115,7 @@ def lines_of(one: "Gaps") -> Iterator[Line]:
 
 def series_lines(one: "Gaps") -> Iterator[Line]:
     """What there is to say of the steps."""
-    from pipeline.cli.output import counted
+    from pipeline.cli.output import pluralize
     from pipeline.definitions.durations import format_interval
 
     series = one.series
@@ -125,10 +125,10 @@ def series_lines(one: "Gaps") -> Iterator[Line]:
             yield ("steps", str(one.steps), few)
         return
     origin = "declared" if series.declared else "the most frequent one, as none is declared"
-    amounts = f"{counted(series.steps, 'step')}, {series.missing_steps} missing"
+    amounts = f"{pluralize(series.steps, 'step')}, {series.missing_steps} missing"
     yield ("interval", f"{format_interval(series.interval)} ({origin})", amounts)
     missing = [
-        ("steps missing", between(run.first, run.last), counted(run.steps, "step"))
+        ("steps missing", between(run.first, run.last), pluralize(run.steps, "step"))
         for run in series.missing
     ]
     yield from first_of(missing, len(missing))
@@ -149,7 +149,7 @@ def hole_line(hole: "Hole") -> Line:
     return ("hole", place(hole), f"{hole.pixels:,.0f} pixels, {where}")
 
 
-def place(one: "Place") -> str:
+def place(one: "Area") -> str:
     """A box in the CRS of the source and in degrees."""
     own = " ".join(f"{edge:.10g}" for edge in one.box)
     if one.bounds is None:

@@ -15,7 +15,7 @@ from rich.text import Text
 from shapely import MultiPolygon
 from shapely.geometry import mapping
 
-from pipeline.cli.terminal import plain
+from pipeline.cli.terminal import strip_control_characters
 from pipeline.definitions.durations import format_interval
 from pipeline.errors import Rejection
 from pipeline.raster import BandStatistics, Operation, Progress, RasterFile, Statistics
@@ -25,23 +25,23 @@ SHOWN_TIMES = 4
 SHOWN_BANDS = 16
 BARS = " ▁▂▃▄▅▆▇█"
 BAR_LINES = 7
-PATIENCE = 2.0
+SECONDS_UNTIL_PROGRESS = 2.0
 """Seconds before a progress bar is worth showing."""
 PROVENANCE = {"origin": "transform", "upper bound": "transform", "pixelsize": "transform"}
 """Rows whose value came with another field."""
 
 
-def as_line(outcome: Outcome, *, stats: bool = False) -> bool:
+def print_json(outcome: Outcome, *, stats: bool = False) -> bool:
     """Print one JSON object, with statistics where asked; True when the file was refused."""
-    found = as_object(outcome)
+    found = json_object(outcome)
     if stats and isinstance(outcome, RasterFile):
-        found |= measured(outcome.statistics)
+        found |= statistics_object(outcome.statistics)
     sys.stdout.write(json.dumps(found, allow_nan=False) + "\n")
     sys.stdout.flush()
     return isinstance(outcome, Rejection)
 
 
-def as_object(outcome: Outcome) -> dict[str, Any]:
+def json_object(outcome: Outcome) -> dict[str, Any]:
     """The facts in the words of the API, or the reason of a refusal."""
     if isinstance(outcome, Rejection):
         return {"uri": outcome.uri, "error": {"code": outcome.code, "message": outcome.message}}
@@ -81,7 +81,7 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def measured(statistics: Statistics | None) -> dict[str, Any]:
+def statistics_object(statistics: Statistics | None) -> dict[str, Any]:
     """What the pixels say; both null where a warning tells why they say nothing."""
     if statistics is None:
         return {"statistics": None, "valid_outline": None}
@@ -90,13 +90,13 @@ def measured(statistics: Statistics | None) -> dict[str, Any]:
             "approximate": statistics.approximate,
             "overview": statistics.overview,
             "outline_pixels": statistics.outline_pixels,
-            "bands": [of_band(number, one) for number, one in enumerate(statistics.bands, 1)],
+            "bands": [band_object(number, one) for number, one in enumerate(statistics.bands, 1)],
         },
         "valid_outline": geojson(statistics.valid_outline),
     }
 
 
-def of_band(number: int, one: BandStatistics) -> dict[str, Any]:
+def band_object(number: int, one: BandStatistics) -> dict[str, Any]:
     """The statistics of a band, counted from 1."""
     histogram = one.histogram
     return {
@@ -129,11 +129,11 @@ def operation(one: Operation) -> dict[str, Any]:
     return {"code": one.code, "name": one.name, "accuracy": one.accuracy}
 
 
-def show(outcome: Outcome) -> bool:
+def print_table(outcome: Outcome) -> bool:
     """Print a table for people; True when the file was refused."""
     console = Console(highlight=False)
     if isinstance(outcome, Rejection):
-        text = f"{outcome.uri}\nrefused: {plain(outcome.message)} [{outcome.code}]\n"
+        text = f"{outcome.uri}\nrefused: {strip_control_characters(outcome.message)} [{outcome.code}]\n"
         console.print(Text(text, style="red"), soft_wrap=True)
         return True
     console.print(Text(outcome.uri), soft_wrap=True)
@@ -141,7 +141,7 @@ def show(outcome: Outcome) -> bool:
     if outcome.statistics:
         console.print(statistics_table(outcome.statistics))
     for notice in outcome.notices:
-        text = f"warning: {plain(notice.message)} [{notice.code}]"
+        text = f"warning: {strip_control_characters(notice.message)} [{notice.code}]"
         console.print(Text(text, style="yellow"))
     console.print()
     return False
@@ -153,8 +153,8 @@ def facts_table(fact: RasterFile) -> Table:
     table.add_column("field", no_wrap=True)
     table.add_column("value", overflow="fold")
     table.add_column("from", overflow="fold", max_width=20)
-    for name, value in described(fact).items():
-        table.add_row(name, Text(value), Text(source_of(fact, name)))
+    for name, value in fact_texts(fact).items():
+        table.add_row(name, Text(value), Text(provenance_of(fact, name)))
     return table
 
 
@@ -220,7 +220,7 @@ def bars(band: BandStatistics) -> str:
     )
 
 
-def described(fact: RasterFile) -> dict[str, str]:
+def fact_texts(fact: RasterFile) -> dict[str, str]:
     """The facts as text, for reading."""
     place, layout = fact.georeference, fact.layout
     accuracy = (
@@ -253,11 +253,11 @@ def described(fact: RasterFile) -> dict[str, str]:
         "layout": f"{layout.compression or 'uncompressed'}, {blocks}, overviews {overviews}",
         "COG": "yes" if layout.cog else "no: " + "; ".join(layout.not_cog_because),
         "mask": layout.mask or "none",
-        "sidecars": plain(", ".join(fact.sidecars)) or "none",
+        "sidecars": strip_control_characters(", ".join(fact.sidecars)) or "none",
     }
 
 
-def source_of(fact: RasterFile, name: str) -> str:
+def provenance_of(fact: RasterFile, name: str) -> str:
     """Where the value of a row came from."""
     return fact.provenance.get(PROVENANCE.get(name, name), "")
 
@@ -280,7 +280,7 @@ class ProgressBar:
 
     def tell(self, progress: Progress) -> None:
         """Move the row of a file on."""
-        if not self._console.is_terminal or time.monotonic() - self._began < PATIENCE:
+        if not self._console.is_terminal or time.monotonic() - self._began < SECONDS_UNTIL_PROGRESS:
             return
         if self._bar is None:
             columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from pipeline.cli.bootstrap import (
-    bring_up_to_date,
     catalogue,
-    conditions,
     database_url,
-    prefect_at,
+    migrate_database,
+    prefect_address,
     prefect_password_file,
+    run_options,
 )
 from pipeline.cli.database import database
 from pipeline.cli.flows import deploy
@@ -31,17 +31,17 @@ from pipeline.cli.options import (
 )
 from pipeline.cli.people import GROUPS
 from pipeline.cli.rejected import rejected
-from pipeline.cli.runners import reading
-from pipeline.cli.shutdown import ended_in_order_by_signals
+from pipeline.cli.runners import open_reader
+from pipeline.cli.shutdown import exit_on_signals
 from pipeline.cli.sources import sources
 from pipeline.cli.sync import COMMANDS
-from pipeline.cli.terminal import complain, say
+from pipeline.cli.terminal import echo, echo_error
 from pipeline.cli.uploads import uploads
 from pipeline.errors import CatalogueError, RastersourcesError
-from pipeline.settings import Settings, settings, take_unknown
+from pipeline.settings import Settings, pop_unknown_settings, settings
 
 if TYPE_CHECKING:
-    from pipeline.ingest.register import Reader, Work
+    from pipeline.ingest.register import DefinitionFiles, Reader
 
 app = typer.Typer(
     name="rastersources",
@@ -95,25 +95,27 @@ Paths = Annotated[
 def main() -> None:
     """Run the command line; every error of ours is one sentence on standard error and exit status 1."""
     try:
-        with ended_in_order_by_signals():
-            for sentence in take_unknown():
-                complain(sentence)
+        with exit_on_signals():
+            for sentence in pop_unknown_settings():
+                echo_error(sentence)
             app()
     except RastersourcesError as error:
-        fail(str(error))
+        exit_with_error(str(error))
     except UnicodeEncodeError as error:
         if not any(argument.endswith(error.object) for argument in sys.argv):
             raise
         shown = os.fsencode(error.object).decode(errors="backslashreplace")
-        fail(f'"{shown}" is no UTF-8, as names in the catalogue must be; write it in UTF-8')
+        exit_with_error(
+            f'"{shown}" is no UTF-8, as names in the catalogue must be; write it in UTF-8'
+        )
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone, as `head` does
         raise SystemExit(1) from None
 
 
-def fail(sentence: str) -> NoReturn:
+def exit_with_error(sentence: str) -> NoReturn:
     """Say what is wrong, on a line for each thing, and end with status 1."""
-    complain(sentence)
+    echo_error(sentence)
     raise SystemExit(1)
 
 
@@ -161,7 +163,7 @@ def register(
 
     Exit status 0: all are registered; 3: some were refused, each with its reason; 1: the run failed.
     """
-    from pipeline.ingest.register import work_of_arguments, work_of_config
+    from pipeline.ingest.register import files_from_arguments, files_from_config
 
     if paths and organisation is None:
         raise CatalogueError("say whose files these are with --organisation NAME")
@@ -174,26 +176,26 @@ def register(
         "supplier_code": supplier_code, "description": description, "temporal": temporal, "time": time,
         "pattern": pattern, "crs": crs, "crs_override": crs_override, "nodata": nodata,
     }  # fmt: skip
-    works = work_of_arguments(paths, fields) if paths else work_of_config(config)
+    works = files_from_arguments(paths, fields) if paths else files_from_config(config)
     configured = settings()
-    with reading(configured, runner, scheduler) as reader:
+    with open_reader(configured, runner, scheduler) as reader:
         status = run_register(works, configured, reader, create=create)
     raise SystemExit(status)
 
 
 def run_register(
-    works: "Sequence[Work]", configured: Settings, reader: "Reader", *, create: bool
+    works: "Sequence[DefinitionFiles]", configured: Settings, reader: "Reader", *, create: bool
 ) -> int:
     """Register, show progress and summary; the exit status."""
-    from pipeline.cli.output import announce
-    from pipeline.ingest.progress import watching
-    from pipeline.ingest.register import Run, register_all
+    from pipeline.cli.output import print_outcomes
+    from pipeline.ingest.progress import show_progress
+    from pipeline.ingest.register import RunContext, register_all
 
     began = monotonic()
-    how = conditions(configured, create=create)
-    with catalogue(configured) as engine, watching() as watcher:
-        outcomes = register_all(Run(engine, how, reader, watcher), works)
-    return announce(outcomes, monotonic() - began)
+    how = run_options(configured, create=create)
+    with catalogue(configured) as engine, show_progress() as watcher:
+        outcomes = register_all(RunContext(engine, how, reader, watcher), works)
+    return print_outcomes(outcomes, monotonic() - began)
 
 
 @app.command()
@@ -215,20 +217,20 @@ def inspect(
     """Print what reading finds in files, without a database; exit status 1 when any was refused."""
     from dataclasses import replace
 
-    from pipeline.cli.inspect import ProgressBar, as_line, show
-    from pipeline.raster import assigned_of, read_all
-    from pipeline.storage import list_files, named_place
+    from pipeline.cli.inspect import ProgressBar, print_json, print_table
+    from pipeline.raster import check_assigned_values, read_all
+    from pipeline.storage import list_files, literal_location
 
-    assigned = assigned_of(crs, nodata, "the command line", override=crs_override)
-    how = conditions(settings(), create=False)
+    assigned = check_assigned_values(crs, nodata, "the command line", override=crs_override)
+    how = run_options(settings(), create=False)
     look: Literal["overview", "exact"] | None = "exact" if exact else "overview" if stats else None
     options = replace(how.options, statistics=look, assigned=assigned)
     refused = False
-    files = list_files([named_place(path) for path in paths], how.roots, repeat=True)
+    files = list_files([literal_location(path) for path in paths], how.roots, repeat=True)
     with ProgressBar() as bar:
         for outcome in read_all(files, options, jobs, bar.tell):
             bar.hide()
-            refused |= as_line(outcome, stats=bool(look)) if as_json else show(outcome)
+            refused |= print_json(outcome, stats=bool(look)) if as_json else print_table(outcome)
     raise SystemExit(1 if refused else 0)
 
 
@@ -249,12 +251,12 @@ def serve(host: Host = None, port: Port = None) -> None:
         listen(host or configured.host, port or configured.port) as socket,
         database_url(configured) as where,
     ):
-        bring_up_to_date(where, configured)
+        migrate_database(where, configured)
         run_server(
             where,
             configured,
             socket,
-            lambda address: say(f"serving {address}/api/v4/rastersources/"),
+            lambda address: echo(f"serving {address}/api/v4/rastersources/"),
         )
 
 
@@ -269,23 +271,23 @@ def up(
 
     All that it names is synced at once, then each definition by its schedule.
     """
-    from pipeline.cli.output import welcome
+    from pipeline.cli.output import print_welcome
     from pipeline.cli.ports import listen
-    from pipeline.cli.serve import Schedules, run_server
-    from pipeline.definitions.sources_toml import load
+    from pipeline.cli.serve import SchedulesProcess, run_server
+    from pipeline.definitions.sources_toml import load_config
 
     configured = settings()
-    load(config)
+    load_config(config)
     with (
         listen(host or configured.host, port or configured.port) as socket,
         database_url(configured) as where,
     ):
-        beside, pages = prefect_at(configured)
-        bring_up_to_date(where, configured)
-        with Schedules(config, configured, create=create) as schedules:
+        beside, pages = prefect_address(configured)
+        migrate_database(where, configured)
+        with SchedulesProcess(config, configured, create=create) as schedules:
 
             def ready(address: str) -> None:
-                welcome(address, pages, config, prefect_password_file(configured))
+                print_welcome(address, pages, config, prefect_password_file(configured))
                 schedules.start(address, beside)
 
             run_server(where, configured, socket, ready)

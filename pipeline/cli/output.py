@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.catalogue.definitions import Orphan
-from pipeline.catalogue.reproject import Moved, Summary
-from pipeline.catalogue.run_report import Report
+from pipeline.catalogue.reproject import MovedSource, ReprojectSummary
+from pipeline.catalogue.run_report import RunReport
 from pipeline.catalogue.tombstones import Tombstone
-from pipeline.catalogue.unregister import Unregistered
-from pipeline.cli.terminal import complain, say
+from pipeline.catalogue.unregister import UnregisterResult
+from pipeline.cli.terminal import echo, echo_error
 from pipeline.errors import Rejection
-from pipeline.ingest.register import Outcome
-from pipeline.ingest.sync import OF_SOURCES, PLANNED, Plan
+from pipeline.ingest.register import RunOutcome
+from pipeline.ingest.sync import PLANNED_KINDS, SOURCE_COUNTS, Plan
 
 PROGRAM = "rastersources"
 WORTH_ASKING = "-c 'SELECT name, extent FROM public_raster_sources'"
@@ -26,34 +26,34 @@ SHOWN_FILES = 10
 """Files of each kind that a plan names; --json names all."""
 
 
-def announce(outcomes: Sequence[Outcome], seconds: float) -> int:
+def print_outcomes(outcomes: Sequence[RunOutcome], seconds: float) -> int:
     """Say what was done, each refused file with its reason, and what failed; the exit status that goes with it."""
-    total = total_of(outcomes)
+    total = total_report(outcomes)
     for rejection in total.rejected[:SHOWN_REJECTIONS]:
-        say(refusal(rejection), err=True)
+        echo(refusal(rejection), err=True)
     hidden = len(total.rejected) - SHOWN_REJECTIONS
     if hidden > 0:
         names = "`rastersources rejected list` names them all"
-        say(f"... and {hidden} more refused files; {names}", err=True)
+        echo(f"... and {hidden} more refused files; {names}", err=True)
     for outcome in outcomes:
         if outcome.failure is not None:
-            complain(str(outcome.failure))
+            echo_error(str(outcome.failure))
     if total.withheld:
         lists = "`rastersources restore` lists them"
-        say(f"withheld files were deleted from the catalogue; {lists}", err=True)
-    say(summary(total, seconds))
+        echo(f"withheld files were deleted from the catalogue; {lists}", err=True)
+    echo(summary(total, seconds))
     return status_of(outcomes)
 
 
-def total_of(outcomes: Sequence[Outcome]) -> Report:
+def total_report(outcomes: Sequence[RunOutcome]) -> RunReport:
     """The reports of all definitions in one."""
-    total = Report()
+    total = RunReport()
     for outcome in outcomes:
         total.add(outcome.report)
     return total
 
 
-def status_of(outcomes: Sequence[Outcome]) -> int:
+def status_of(outcomes: Sequence[RunOutcome]) -> int:
     """Exit status 0: all good, 1: something failed, 3: some files were refused."""
     if any(outcome.failure is not None for outcome in outcomes):
         return 1
@@ -65,7 +65,7 @@ def refusal(rejection: Rejection) -> str:
     return f"refused {rejection.uri}: {rejection.message} [{rejection.code}]"
 
 
-def summary(report: Report, seconds: float) -> str:
+def summary(report: RunReport, seconds: float) -> str:
     """The numbers of a run in one line."""
     speed = report.listed / seconds if seconds > 0 else 0
     further = {
@@ -85,9 +85,9 @@ def summary(report: Report, seconds: float) -> str:
     return ", ".join(parts)
 
 
-def plans(found: Sequence[Plan], orphans: Sequence[Orphan]) -> None:
+def print_plans(found: Sequence[Plan], orphans: Sequence[Orphan]) -> None:
     """What a sync would do, as a table, and the first files of each kind."""
-    names = ("unchanged", *PLANNED, "cleared", *OF_SOURCES)
+    names = ("unchanged", *PLANNED_KINDS, "cleared", *SOURCE_COUNTS)
     shown = [name for name in names if any(plan.counts[name] for plan in found)] or ["unchanged"]
     table = Table(box=None, pad_edge=False)
     table.add_column("definition")
@@ -98,10 +98,10 @@ def plans(found: Sequence[Plan], orphans: Sequence[Orphan]) -> None:
     Console(highlight=False, soft_wrap=True).print(table)
     for plan in found:
         for line in lines_of(plan):
-            say(line)
+            echo(line)
     for orphan in orphans:
-        sources = counted(orphan.sources, "source")
-        say(
+        sources = pluralize(orphan.sources, "source")
+        echo(
             f"orphaned {orphan.id}: left the file with {sources}; `sync --prune` removes what it left"
         )
 
@@ -143,54 +143,54 @@ def plan_document(plan: Plan) -> dict[str, object]:
     }
 
 
-def buried(found: Sequence[Tombstone]) -> None:
+def print_tombstones(found: Sequence[Tombstone]) -> None:
     """What was deleted, one line each."""
     for one in found:
         what = one.uri or "the whole source"
-        say(f"{one.created:%Y-%m-%d %H:%M}  {one.definition}  {one.source}  {one.name}  {what}")
+        echo(f"{one.created:%Y-%m-%d %H:%M}  {one.definition}  {one.source}  {one.name}  {what}")
 
 
-def pruned(found: Sequence[Orphan]) -> None:
+def print_pruned(found: Sequence[Orphan]) -> None:
     """What became of definitions that left their file."""
     for orphan in found:
-        gone = counted(orphan.sources - orphan.kept, "source")
+        gone = pluralize(orphan.sources - orphan.kept, "source")
         kept = f", {orphan.kept} kept for those who use them" if orphan.kept else ""
-        say(f"pruned {orphan.id}: {gone} removed{kept}", err=True)
+        echo(f"pruned {orphan.id}: {gone} removed{kept}", err=True)
 
 
-def unregistered(found: Unregistered) -> None:
+def print_unregistered(found: UnregisterResult) -> None:
     """What was taken out, in one sentence."""
-    sentence = f"{counted(found.files, 'file')} and {counted(found.sources, 'source')} taken out of the catalogue"
-    kept = f"; {counted(found.emptied, 'source')} stayed, empty" if found.emptied else ""
-    say(sentence + kept)
+    sentence = f"{pluralize(found.files, 'file')} and {pluralize(found.sources, 'source')} taken out of the catalogue"
+    kept = f"; {pluralize(found.emptied, 'source')} stayed, empty" if found.emptied else ""
+    echo(sentence + kept)
 
 
-def moved(found: Moved | Rejection) -> None:
+def moved(found: MovedSource | Rejection) -> None:
     """A source that moves, or a file that cannot be placed any more, on one line."""
     if isinstance(found, Rejection):
-        say(f"left as it is {found.uri}: {found.message} [{found.code}]")
+        echo(f"left as it is {found.uri}: {found.message} [{found.code}]")
     else:
-        files = counted(found.files, "file")
-        say(f"{distance(found.metres):>10}  {found.uuid}  {found.name} ({files})")
+        files = pluralize(found.files, "file")
+        echo(f"{distance(found.metres):>10}  {found.uuid}  {found.name} ({files})")
 
 
-def after_reproject(summary: Summary, *, dry_run: bool) -> None:
+def print_reprojection(summary: ReprojectSummary, *, dry_run: bool) -> None:
     """The outcome in one sentence."""
     if not summary.files:
-        say("nothing to change: every file lies where it would be placed now")
+        echo("nothing to change: every file lies where it would be placed now")
     elif not summary.sources:
         verb = "would get" if dry_run else "got"
-        files = counted(summary.files, "file")
-        say(f"no bounds change; {files} {verb} the operation and PROJ of now")
+        files = pluralize(summary.files, "file")
+        echo(f"no bounds change; {files} {verb} the operation and PROJ of now")
     else:
         verb = "would change" if dry_run else "changed"
-        say(
-            f"the bounds of {counted(summary.sources, 'source')} {verb}, "
+        echo(
+            f"the bounds of {pluralize(summary.sources, 'source')} {verb}, "
             f"by up to {distance(summary.metres)}"
         )
 
 
-def counted(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """With the plural's s where it is due."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
@@ -200,7 +200,7 @@ def distance(metres: float) -> str:
     return f"{metres:.3g} m"
 
 
-def welcome(address: str, prefect: str, config: Path, password: Path | None = None) -> None:
+def print_welcome(address: str, prefect: str, config: Path, password: Path | None = None) -> None:
     """Where everything is, and what to try; `password` is the file of a Prefect server of our own."""
     url, command = f"{address}/api/v4/rastersources/", program()
     lines = [
@@ -216,7 +216,7 @@ def welcome(address: str, prefect: str, config: Path, password: Path | None = No
         "Ctrl-C stops everything.",
     ]
     for line in lines:
-        say(line)
+        echo(line)
 
 
 def seen_from_here(path: Path) -> str:

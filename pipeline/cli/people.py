@@ -6,7 +6,7 @@ from uuid import UUID
 import typer
 
 from pipeline.cli.bootstrap import catalogue
-from pipeline.cli.terminal import say
+from pipeline.cli.terminal import echo
 from pipeline.settings import settings
 
 organisation = typer.Typer(help="The organisations that own raster sources.", no_args_is_help=True)
@@ -68,7 +68,7 @@ def list_users(as_json: AsJson = False) -> None:
             name = " ".join(filter(None, (row.first_name, row.last_name, row.email)))
             state = "" if row.active else ", deactivated"
             can = f"{row.valid_keys} keys{', a password' if row.password else ''}{state}"
-            say(f"{row.username}: {'; '.join([*filter(None, [name]), can, *row.roles])}")
+            echo(f"{row.username}: {'; '.join([*filter(None, [name]), can, *row.roles])}")
 
 
 @user.command("deactivate")
@@ -143,7 +143,7 @@ def list_keys(
             state = f"revoked {row.revoked:%Y-%m-%d}" if row.revoked else "valid"
             if not (row.revoked or row.works):
                 state = "its user is deactivated"
-            say(f"{row.prefix}: {row.username}, made {row.created:%Y-%m-%d}, {state}")
+            echo(f"{row.prefix}: {row.username}, made {row.created:%Y-%m-%d}, {state}")
 
 
 def print_json(row: Any) -> None:

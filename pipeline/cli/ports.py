@@ -17,11 +17,11 @@ PREFECT_PORT = 4200
 @contextmanager
 def listen(host: str, port: int) -> Iterator[socket.socket]:
     """The socket of the API, bound before anything is started; raises CatalogueError when it is taken."""
-    with bound(host, port, "RASTERSOURCES_PORT") as listening:
+    with bind(host, port, "RASTERSOURCES_PORT") as listening:
         yield listening
 
 
-def address_of(listening: socket.socket) -> str:
+def socket_url(listening: socket.socket) -> str:
     """Where to find the server."""
     host, port = listening.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -33,7 +33,7 @@ def prefect_port(wished: int | None) -> int:
     Raises CatalogueError when the one that is wished is taken.
     """
     if wished is not None:
-        bound(LOOPBACK, wished, "RASTERSOURCES_PREFECT_PORT").close()
+        bind(LOOPBACK, wished, "RASTERSOURCES_PREFECT_PORT").close()
         return wished
     try:
         socket.create_server((LOOPBACK, PREFECT_PORT)).close()
@@ -49,7 +49,7 @@ def free_port() -> int:
         return port
 
 
-def is_ours(port: int) -> bool:
+def is_own_port(port: int) -> bool:
     """Whether this user, and nobody else, listens on a port of the loopback interface."""
     here = f"{int.from_bytes(socket.inet_aton(LOOPBACK), 'little'):08X}:{port:04X}"
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
@@ -58,7 +58,7 @@ def is_ours(port: int) -> bool:
     return owners == {os.geteuid()}
 
 
-def bound(host: str, port: int, setting: str) -> socket.socket:
+def bind(host: str, port: int, setting: str) -> socket.socket:
     """A listening socket; raises CatalogueError that says which other address, or by which setting which port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

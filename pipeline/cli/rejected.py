@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.bootstrap import catalogue
-from pipeline.cli.terminal import say
+from pipeline.cli.terminal import echo
 from pipeline.errors import CatalogueError
 from pipeline.settings import settings
 
@@ -31,14 +31,14 @@ def list_rejected(
     """Print the files that were refused and are not mended or gone since, each with its reason."""
     import orjson
 
-    from pipeline.catalogue.rejected_files import rejected_files
+    from pipeline.catalogue.rejected_files import list_rejected_files
 
     with catalogue(settings()) as engine:
-        for one in rejected_files(engine, code=code, definition=definition):
+        for one in list_rejected_files(engine, code=code, definition=definition):
             if as_json:
                 typer.echo(orjson.dumps(one, option=orjson.OPT_UTC_Z))
             else:
-                say(line(one))
+                echo(line(one))
 
 
 def line(one: "RejectedFile") -> str:
@@ -62,17 +62,17 @@ def retry(
 ) -> None:
     """Have the next run read files again, which it would leave out as long as they do not change."""
     from pipeline.catalogue import rejected_files
-    from pipeline.storage import named_place
+    from pipeline.storage import literal_location
 
     if not (names or everything or code or definition):
         raise CatalogueError(
             "say which files: their paths or numbers, --code, --definition or --all"
         )
     ids = [int(name) for name in names or () if name.isdecimal()]
-    uris = [named_place(name).uri for name in names or () if not name.isdecimal()]
+    uris = [literal_location(name).uri for name in names or () if not name.isdecimal()]
     with catalogue(settings()) as engine:
         number = rejected_files.retry(
             engine, uris=uris if names else None, ids=ids, code=code, definition=definition
         )
     files = "1 file" if number == 1 else f"{number} files"
-    say(f"the next run reads {files} again")
+    echo(f"the next run reads {files} again")

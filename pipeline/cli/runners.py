@@ -16,7 +16,7 @@ Runner = Literal["processes", "threads", "dask"]
 
 
 @contextmanager
-def reading(
+def open_reader(
     configured: Settings, runner: Runner | None = None, scheduler: str | None = None
 ) -> Iterator["Reader"]:
     """Who reads files; what is None is as the settings say. All read the same, in the same order.
@@ -25,14 +25,14 @@ def reading(
     """
     match runner or ("dask" if scheduler else configured.runner):
         case "processes" if not scheduler:
-            from pipeline.raster import ReadingPool
+            from pipeline.raster import ProcessReader
 
-            with ReadingPool(configured.workers) as pool:
+            with ProcessReader(configured.workers) as pool:
                 yield pool.read
         case "threads" if not scheduler:
-            from pipeline.raster.workers.chunks import ReadingThreads
+            from pipeline.raster.workers.chunks import ThreadReader
 
-            with ReadingThreads(configured.workers) as threads:
+            with ThreadReader(configured.workers) as threads:
                 yield threads.read
         case "dask":
             with _cluster(scheduler or configured.scheduler) as reader:
@@ -47,7 +47,7 @@ def _cluster(address: str | None) -> Iterator["Reader"]:
         raise CatalogueError(
             "say where the Dask scheduler is, with --scheduler ADDRESS or RASTERSOURCES_SCHEDULER"
         )
-    from pipeline.raster.workers.dask import cluster_reading
+    from pipeline.raster.workers.dask import connect_to_cluster
 
-    with cluster_reading(address) as cluster:
+    with connect_to_cluster(address) as cluster:
         yield cluster.read

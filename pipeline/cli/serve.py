@@ -18,15 +18,15 @@ import uvicorn
 
 from pipeline.api.config import ApiConfig
 from pipeline.api.server import server_config
-from pipeline.cli.bootstrap import home_folder, prefect_at, upload_worker, uploads_place
-from pipeline.cli.ports import address_of
-from pipeline.database.engine import sync_engine
+from pipeline.cli.bootstrap import home_folder, prefect_address, upload_worker, uploads_location
+from pipeline.cli.ports import socket_url
+from pipeline.database.engine import make_engine
 from pipeline.database.private_cluster.cluster import Cluster
 from pipeline.errors import CatalogueError
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from pipeline.storage.uploads import TrialUpload
+    from pipeline.storage.uploads import DryRunUpload
 
 SECONDS_TO_STOP = 45
 """What the schedules get to end by themselves: runs are stopped, and Prefect's server needs some seconds."""
@@ -60,8 +60,8 @@ def run_server(
         prepare=configured.prepare,
         base_url=configured.base_url,
         statement_timeout_seconds=configured.statement_timeout_seconds,
-        uploads=uploads_place(configured),
-        try_upload=TryUpload(where, configured),
+        uploads=uploads_location(configured),
+        try_upload=UploadDryRun(where, configured),
         upload_bytes=configured.upload_bytes,
         upload_reserve_bytes=configured.upload_reserve_bytes,
         body_bytes=configured.body_bytes,
@@ -77,7 +77,7 @@ def run_server(
     uploads = UploadThread(where, configured)
 
     def begin() -> None:
-        ready(address_of(listening))
+        ready(socket_url(listening))
         uploads.start()
 
     server.ready = begin
@@ -92,20 +92,20 @@ def run_server(
 
 
 @dataclass(frozen=True)
-class TryUpload:
+class UploadDryRun:
     """What becomes of an upload, told without storing it: by a process of its own that reads the file."""
 
     where: str
     configured: Settings
 
-    def __call__(self, upload: "TrialUpload") -> int:
+    def __call__(self, upload: "DryRunUpload") -> int:
         """How many files it would replace; raises RasterError or TransientError."""
-        from pipeline.ingest.uploads import try_out
+        from pipeline.ingest.uploads import judge_upload
 
-        engine = sync_engine(self.where, prepare=self.configured.prepare)
+        engine = make_engine(self.where, prepare=self.configured.prepare)
         try:
             with upload_worker(self.configured, engine) as worker:
-                return try_out(worker, upload)
+                return judge_upload(worker, upload)
         finally:
             engine.dispose()
 
@@ -179,12 +179,12 @@ class UploadThread:
             self._stop.wait(SECONDS_AFTER_A_FAULT)
 
     def _work(self) -> None:
-        from pipeline.ingest.uploads import work_until
+        from pipeline.ingest.uploads import process_until
 
-        engine = sync_engine(self._where, prepare=self._configured.prepare)
+        engine = make_engine(self._where, prepare=self._configured.prepare)
         try:
             with upload_worker(self._configured, engine) as worker:
-                work_until(self._stop, worker)
+                process_until(self._stop, worker)
         finally:
             engine.dispose()
 
@@ -197,7 +197,7 @@ class UploadThread:
             self._thread.join(SECONDS_TO_STOP_UPLOADS)
 
 
-class Schedules:
+class SchedulesProcess:
     """Prefect's server, a first sync and the schedules, in a process of its own: importing Prefect takes seconds.
 
     A thread starts it anew when it ends before us, and says so.
@@ -245,7 +245,7 @@ class Schedules:
     def _port_now(self, before: int) -> int:
         """Where Prefect's server may listen now: somebody else may have taken its port before it did."""
         with suppress(CatalogueError):  # the port that people want: they are told again
-            port, pages = prefect_at(self._configured)
+            port, pages = prefect_address(self._configured)
             if port != before:
                 tell(f"Prefect's pages are at {pages} in some seconds")
             return port

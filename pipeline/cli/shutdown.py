@@ -10,7 +10,7 @@ from typing import NoReturn
 
 
 @contextmanager
-def ended_in_order_by_signals() -> Iterator[None]:
+def exit_on_signals() -> Iterator[None]:
     """Let SIGTERM end the block as Ctrl-C does, by an exception: everything that was started is stopped.
 
     After it Python itself shuts down, where an exception would be printed and change nothing.
@@ -35,7 +35,7 @@ def hang_up(_number: int, _frame: FrameType | None) -> None:
     signal.raise_signal(signal.SIGTERM)
 
 
-def end_with_input() -> None:
+def exit_when_input_closes() -> None:
     """From now on end, as by SIGTERM, as soon as nobody holds the other end of standard input."""
     Thread(target=wait, daemon=True).start()
 

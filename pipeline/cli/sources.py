@@ -4,7 +4,7 @@ import typer
 
 from pipeline.cli.gaps import gaps
 from pipeline.cli.options import DEFAULT_CONFIG, ConfigFile
-from pipeline.cli.terminal import say
+from pipeline.cli.terminal import echo
 
 sources = typer.Typer(
     help="The definitions of a sources.toml, and what their raster sources lack.",
@@ -16,14 +16,14 @@ sources.command("gaps")(gaps)
 @sources.command("check")
 def check(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Say whether a sources.toml is right; exit status 1, and each wrong field with its line, when it is not."""
-    from pipeline.definitions.check import warnings
-    from pipeline.definitions.sources_toml import load
+    from pipeline.definitions.check import config_warnings
+    from pipeline.definitions.sources_toml import load_config
 
-    found = load(config)
-    for warning in warnings(found, config.absolute().parent):
-        say(f"warning: {warning}", err=True)
+    found = load_config(config)
+    for warning in config_warnings(found, config.absolute().parent):
+        echo(f"warning: {warning}", err=True)
     number = len(found.source) + len(found.drop)
-    say("1 definition is right" if number == 1 else f"{number} definitions are right")
+    echo("1 definition is right" if number == 1 else f"{number} definitions are right")
 
 
 @sources.command("schema")

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from pipeline.cli.bootstrap import catalogue, conditions
+from pipeline.cli.bootstrap import catalogue, run_options
 from pipeline.cli.options import (
     DEFAULT_CONFIG,
     AcceptMissing,
@@ -18,8 +18,8 @@ from pipeline.cli.options import (
     ReadBy,
     Scheduler,
 )
-from pipeline.cli.runners import reading
-from pipeline.cli.terminal import say
+from pipeline.cli.runners import open_reader
+from pipeline.cli.terminal import echo
 from pipeline.errors import CatalogueError
 from pipeline.settings import settings
 
@@ -37,19 +37,19 @@ def plan(
     """
     import orjson
 
-    from pipeline.cli.output import plan_document, plans
+    from pipeline.cli.output import plan_document, print_plans
     from pipeline.ingest import sync
-    from pipeline.ingest.progress import watching
+    from pipeline.ingest.progress import show_progress
 
-    works, how = sync.works_of_config(config), conditions(settings(), create=False)
-    with catalogue(settings()) as engine, watching(lists_only=True) as watcher:
-        found = sync.plan_all(engine, sync.chosen(works, names or ()), config, how, watcher)
-        orphans = sync.orphans(engine, config, works)
+    works, how = sync.load_sync_items(config), run_options(settings(), create=False)
+    with catalogue(settings()) as engine, show_progress(lists_only=True) as watcher:
+        found = sync.plan_all(engine, sync.select_items(works, names or ()), config, how, watcher)
+        orphans = sync.list_orphans(engine, config, works)
     if as_json:
         for one in found:
             typer.echo(orjson.dumps(plan_document(one)))
     else:
-        plans(found, orphans)
+        print_plans(found, orphans)
     if any(one.refusal for one in found):
         raise SystemExit(1)
     raise SystemExit(2 if any(one.changes for one in found) else 0)
@@ -68,23 +68,23 @@ def sync(
 
     Exit status 0: all good; 3: some files were refused, each with its reason; 1: the run failed.
     """
-    from pipeline.cli.output import announce, pruned
-    from pipeline.ingest.progress import watching
-    from pipeline.ingest.register import Run
-    from pipeline.ingest.sync import chosen, prune_all, sync_all, works_of_config
+    from pipeline.cli.output import print_outcomes, print_pruned
+    from pipeline.ingest.progress import show_progress
+    from pipeline.ingest.register import RunContext
+    from pipeline.ingest.sync import load_sync_items, prune_all, select_items, sync_all
 
     began, configured = monotonic(), settings()
-    works = works_of_config(config, empty=prune)
-    how = conditions(configured, create=create)
-    with reading(configured, runner, scheduler) as reader, catalogue(configured) as engine:
+    works = load_sync_items(config, empty=prune)
+    how = run_options(configured, create=create)
+    with open_reader(configured, runner, scheduler) as reader, catalogue(configured) as engine:
         if prune:
-            pruned(prune_all(engine, config, works))
-        with watching() as watcher:
-            run = Run(engine, how, reader, watcher)
+            print_pruned(prune_all(engine, config, works))
+        with show_progress() as watcher:
+            run = RunContext(engine, how, reader, watcher)
             outcomes = sync_all(
-                run, chosen(works, names or ()), config, accept_missing=accept_missing
+                run, select_items(works, names or ()), config, accept_missing=accept_missing
             )
-    raise SystemExit(announce(outcomes, monotonic() - began))
+    raise SystemExit(print_outcomes(outcomes, monotonic() - began))
 
 
 def unregister(
@@ -100,11 +100,11 @@ def unregister(
     What a sources.toml names stays out also at the next sync, until `rastersources restore`.
     """
     from pipeline.catalogue.unregister import unregister
-    from pipeline.cli.output import unregistered
+    from pipeline.cli.output import print_unregistered
 
-    uris, uuids = told_apart(names)
+    uris, uuids = split_names(names)
     with catalogue(settings()) as engine:
-        unregistered(unregister(engine, uris, uuids))
+        print_unregistered(unregister(engine, uris, uuids))
 
 
 def restore(
@@ -118,22 +118,24 @@ def restore(
 ) -> None:
     """Let the next sync bring back what was deleted through the API or unregistered; without names, list it."""
     from pipeline.catalogue import tombstones
-    from pipeline.cli.output import buried, counted
+    from pipeline.cli.output import pluralize, print_tombstones
 
     with catalogue(settings()) as engine:
         if not names and not everything:
-            buried(tombstones.tombstones(engine))
+            print_tombstones(tombstones.list_tombstones(engine))
             return
-        uris, uuids = told_apart(names or [])
+        uris, uuids = split_names(names or [])
         count = tombstones.restore(
             engine, [*(names or ()), *map(str, uuids)], uris, everything=everything
         )
-    say(f"{counted(count, 'deletion')} lifted; the next sync or register brings back what is there")
+    echo(
+        f"{pluralize(count, 'deletion')} lifted; the next sync or register brings back what is there"
+    )
 
 
-def told_apart(names: list[str]) -> tuple[list[str], list[UUID]]:
+def split_names(names: list[str]) -> tuple[list[str], list[UUID]]:
     """The URIs of files and folders, and the uuids of raster sources."""
-    from pipeline.storage import named_place
+    from pipeline.storage import literal_location
 
     uris, uuids = [], []
     for name in names:
@@ -144,7 +146,7 @@ def told_apart(names: list[str]) -> tuple[list[str], list[UUID]]:
                 raise CatalogueError(
                     "an empty name stands for nothing; name a path or a uuid"
                 ) from None
-            place = named_place(name)
+            place = literal_location(name)
             # where a link is by now, the file itself may have been
             uris += [place.uri, place.real_uri]
     return uris, uuids

@@ -8,17 +8,17 @@ CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """C0, DEL and C1 of Unicode; a name of a raster source may hold all but NUL."""
 
 
-def say(line: str, *, err: bool = False) -> None:
+def echo(line: str, *, err: bool = False) -> None:
     """Print one line, on standard error if so wanted."""
-    typer.echo(plain(line), err=err)
+    typer.echo(strip_control_characters(line), err=err)
 
 
-def complain(sentence: str) -> None:
+def echo_error(sentence: str) -> None:
     """Say what is wrong, on a line for each thing."""
     for line in sentence.splitlines():
-        say(f"rastersources: {line}", err=True)
+        echo(f"rastersources: {line}", err=True)
 
 
-def plain(text: str) -> str:
+def strip_control_characters(text: str) -> str:
     """The text with `?` for each control character, line breaks included, as `ls` shows names."""
     return CONTROLS.sub("?", text)

@@ -2,8 +2,8 @@
 
 import typer
 
-from pipeline.cli.bootstrap import catalogue, uploads_place
-from pipeline.cli.terminal import say
+from pipeline.cli.bootstrap import catalogue, uploads_location
+from pipeline.cli.terminal import echo
 from pipeline.settings import settings
 
 uploads = typer.Typer(help="The storage of uploaded files.", no_args_is_help=True)
@@ -16,10 +16,10 @@ def list_unknown() -> None:
     There are some after an older dump was restored: those that were received after it was made.
     """
     from pipeline.catalogue.upload_files import unknown
-    from pipeline.storage.uploads import deposit_at
+    from pipeline.storage.uploads import open_upload_store
 
     with catalogue(settings()) as engine:
-        for uri in unknown(engine, deposit_at(uploads_place(settings()))):
+        for uri in unknown(engine, open_upload_store(uploads_location(settings()))):
             typer.echo(uri)
 
 
@@ -29,10 +29,10 @@ def take_over() -> None:
 
     No file is deleted: those of the other catalogue stay, and `rastersources uploads unknown` lists them.
     """
-    from pipeline.catalogue.upload_files import take_up
-    from pipeline.storage.uploads import deposit_at
+    from pipeline.catalogue.upload_files import claim_storage
+    from pipeline.storage.uploads import open_upload_store
 
-    deposit = deposit_at(uploads_place(settings()))
+    deposit = open_upload_store(uploads_location(settings()))
     with catalogue(settings()) as engine:
-        take_up(engine, deposit, by_force=True)
-    say(f"the storage of uploads {deposit.name} belongs to this catalogue now")
+        claim_storage(engine, deposit, by_force=True)
+    echo(f"the storage of uploads {deposit.name} belongs to this catalogue now")

@@ -63,13 +63,13 @@ FULL_FOR = re.compile(r'too many connections for (role|database) "(.*)"')
 TEMPORARY = re.compile(r'permission denied to create temporary tables in database "(.*)"')
 
 
-def explained(error: psycopg.Error | DBAPIError) -> RastersourcesError | None:
+def translate_error(error: psycopg.Error | DBAPIError) -> RastersourcesError | None:
     """The error of ours that says what to do; None for what is not about reaching the database."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, psycopg.errors.ReadOnlySqlTransaction):
         return CatalogueError(READ_ONLY)
     if isinstance(cause, psycopg.errors.InsufficientPrivilege):
-        return CatalogueError(not_permitted(str(cause)))
+        return CatalogueError(explain_missing_privilege(str(cause)))
     of_the_url = isinstance(cause, psycopg.ProgrammingError) and cause.sqlstate is None
     if not (of_the_url or isinstance(cause, psycopg.OperationalError)):
         return None
@@ -94,7 +94,7 @@ def explained(error: psycopg.Error | DBAPIError) -> RastersourcesError | None:
     return TransientError(f"the database does not answer; try again when it does ({reason(said)})")
 
 
-def not_permitted(said: str) -> str:
+def explain_missing_privilege(said: str) -> str:
     """What to do where the role lacks a right."""
     if found := TEMPORARY.search(said):
         return (

@@ -9,24 +9,24 @@ from sqlalchemy import URL, Connection, Engine, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from pipeline.database.connection_errors import explained
-from pipeline.database.poolers import Sessions
+from pipeline.database.connection_errors import translate_error
+from pipeline.database.poolers import SessionSettings
 from pipeline.errors import CatalogueError
 
-OPTIONS = {"timezone": "UTC", "jit": "off"}
+SESSION_OPTIONS = {"timezone": "UTC", "jit": "off"}
 
 
-def sync_engine(url: str, *, prepare: bool = True) -> Engine:
+def make_engine(url: str, *, prepare: bool = True) -> Engine:
     """An engine for the command line and the flows, on psycopg; `prepare` allows statements prepared on the server."""
     engine = create_engine(sqlalchemy_url(url), pool_pre_ping=True)
-    Sessions(engine, OPTIONS, prepare=prepare)
+    SessionSettings(engine, SESSION_OPTIONS, prepare=prepare)
     return engine
 
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[psycopg.Connection[TupleRow]]:
     """One transaction on the driver's own connection, which can COPY; TransientError when the database is away."""
-    with translated():
+    with translate_errors():
         pooled = engine.raw_connection()
         try:
             connection = pooled.driver_connection
@@ -44,17 +44,17 @@ def transaction(engine: Engine) -> Iterator[psycopg.Connection[TupleRow]]:
 @contextmanager
 def begin(engine: Engine) -> Iterator[Connection]:
     """One transaction; TransientError when the database is away, CatalogueError when it lets nobody in."""
-    with translated(), engine.begin() as connection:
+    with translate_errors(), engine.begin() as connection:
         yield connection
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Turn what keeps us from using the database into errors of ours: TransientError where it may pass."""
     try:
         yield
     except (psycopg.Error, DBAPIError) as error:
-        if (explanation := explained(error)) is None:
+        if (explanation := translate_error(error)) is None:
             raise
         raise explanation from error
 

@@ -8,9 +8,9 @@ import psycopg
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from pipeline.database.connection_errors import explained
+from pipeline.database.connection_errors import translate_error
 from pipeline.database.engine import begin, driver_connection
-from pipeline.database.privileges import grant_to_readers, require_owner, require_set_up
+from pipeline.database.privileges import grant_to_readers, prepare_database, require_owner
 from pipeline.errors import CatalogueError
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "sql"
@@ -25,9 +25,9 @@ def migrate(engine: Engine, revision: str = "head") -> tuple[str | None, str | N
     """Upgrade to a revision; the revisions before and after."""
     if revision == "head":
         with begin(engine) as connection:
-            current = revision_of(connection)
+            current = current_revision(connection)
             require_owner(driver_connection(connection))
-        if current == newest():
+        if current == newest_revision():
             return current, current  # at nearly every start, so that it does without Alembic
     return _run(engine, "upgrade", revision)
 
@@ -37,12 +37,12 @@ def downgrade(engine: Engine, revision: str) -> tuple[str | None, str | None]:
     return _run(engine, "downgrade", revision)
 
 
-def newest() -> str:
+def newest_revision() -> str:
     """The newest revision; files are named by theirs."""
     return max(path.name.partition("_")[0] for path in (SCRIPTS / "versions").glob("*.up.sql"))
 
 
-def revision_of(connection: Connection) -> str | None:
+def current_revision(connection: Connection) -> str | None:
     """The revision of the schema; None where there is none."""
     if connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
         return None
@@ -62,23 +62,23 @@ def _run(
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     with begin(engine) as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-        before = revision_of(connection)
+        before = current_revision(connection)
         config.attributes["connection"] = connection
         driver = driver_connection(connection)
         try:
             if direction == "upgrade":
-                require_set_up(driver)
+                prepare_database(driver)
             step(config, revision)
-            if revision_of(connection) == newest():
+            if current_revision(connection) == newest_revision():
                 grant_to_readers(driver)
         except CommandError as error:
             raise CatalogueError(f"the schema cannot be taken to {revision}: {error}") from error
         except (psycopg.Error, DBAPIError) as error:
-            if explained(error):
+            if translate_error(error):
                 raise
             said = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0]
             raise CatalogueError(
                 f"the schema cannot be taken to {revision}: the database says: {said}; "
                 "connect as the role that owns its tables"
             ) from error
-        return before, revision_of(connection)
+        return before, current_revision(connection)

@@ -20,7 +20,7 @@ LOOKS = 3
 """By a busy pooler two transactions may get the same session by chance."""
 
 
-class Sessions:
+class SessionSettings:
     """Sees to the connections of an engine."""
 
     def __init__(self, engine: Engine, options: Mapping[str, str], *, prepare: bool) -> None:
@@ -70,22 +70,22 @@ def require_session(engine: Engine, connection: psycopg.Connection[Any]) -> None
 
     The connection is in autocommit mode.
     """
-    if process_of(connection) == connection.info.backend_pid:
+    if backend_pid(connection) == connection.info.backend_pid:
         return
     pooled = engine.raw_connection()
     another = pooled.driver_connection
     assert isinstance(another, psycopg.Connection)
     try:
         for _ in range(LOOKS):
-            process = process_of(connection)
+            process = backend_pid(connection)
             with another.transaction():
-                if process_of(another) == process or process_of(connection) != process:
+                if backend_pid(another) == process or backend_pid(connection) != process:
                     raise CatalogueError(TRANSACTION_POOLING)
     finally:
         pooled.close()
 
 
-def process_of(connection: psycopg.Connection[Any]) -> int:
+def backend_pid(connection: psycopg.Connection[Any]) -> int:
     """The number of the database's process that a session has."""
     row = connection.execute(PROCESS).fetchone()
     assert row is not None

@@ -10,7 +10,7 @@ from pipeline.errors import CatalogueError
 EXTENSIONS = ("postgis", "pg_trgm")
 OLDEST_SERVER = 15
 """The first PostgreSQL whose views can keep to the row-level security of those who ask."""
-READER = "rastersources_reader"
+READER_ROLE = "rastersources_reader"
 FACTS = """
     SELECT current_setting('server_version_num')::integer / 10000, current_setting('server_encoding'),
            current_database(), current_user, current_schema(),
@@ -35,7 +35,7 @@ GRANTS = (
 Connection = psycopg.Connection[Any]
 
 
-def require_set_up(connection: Connection) -> None:
+def prepare_database(connection: Connection) -> None:
     """Make the extensions that are missing; raises CatalogueError with the SQL for what this role may not make."""
     version, encoding, database, role, schema, may_create, may_temporary = _one(connection, FACTS)
     if version < OLDEST_SERVER:
@@ -77,23 +77,27 @@ def require_owner(connection: Connection) -> None:
 
 def grant_to_readers(connection: Connection) -> bool:
     """Let the role of the readers see what it may, where there is such a role; whether there is."""
-    if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (READER,)).fetchone() is None:
+    if (
+        connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (READER_ROLE,)).fetchone()
+        is None
+    ):
         return False
     for statement in GRANTS:
-        connection.execute(sql.SQL(statement).format(reader=sql.Identifier(READER)))
+        connection.execute(sql.SQL(statement).format(reader=sql.Identifier(READER_ROLE)))
     return True
 
 
-def make_reader(connection: Connection) -> None:
+def create_reader_role(connection: Connection) -> None:
     """The role for people who query by SQL; raises CatalogueError with the SQL where this one may make no roles."""
     if grant_to_readers(connection):
         return
     try:
         with connection.transaction():
-            connection.execute(_statement("CREATE ROLE {} NOLOGIN", READER))
+            connection.execute(_statement("CREATE ROLE {} NOLOGIN", READER_ROLE))
     except psycopg.errors.InsufficientPrivilege as error:
         raise CatalogueError(
-            f"this role may make no roles; let an administrator run: CREATE ROLE {READER} NOLOGIN; then run this again"
+            f"this role may make no roles; let an administrator run: "
+            f"CREATE ROLE {READER_ROLE} NOLOGIN; then run this again"
         ) from error
     grant_to_readers(connection)
 

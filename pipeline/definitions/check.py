@@ -5,22 +5,22 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from pipeline.definitions.definition import PLACEHOLDER, Definition
-from pipeline.definitions.drop_folder import whole
+from pipeline.definitions.drop_folder import absolute_path
 from pipeline.definitions.sources_toml import Config
-from pipeline.storage import Place, place_of
+from pipeline.storage import Location, parse_location
 
 
-def warnings(config: Config, folder: Path) -> Iterator[str]:
+def config_warnings(config: Config, folder: Path) -> Iterator[str]:
     """Sentences for people; paths are relative to the folder of the sources.toml."""
     users: dict[PurePath, list[str]] = defaultdict(list)
     for definition in config.source:
         yield from named_by_a_file(definition)
         for entry in definition.files:
-            users[whole(entry, folder)].append(definition.id)
-            yield from absent(definition.id, place_of(entry, folder))
+            users[absolute_path(entry, folder)].append(definition.id)
+            yield from absent(definition.id, parse_location(entry, folder))
     for drop in config.drop:
-        users[whole(drop.folder, folder)].append(drop.id)
-        yield from absent(drop.id, place_of(drop.folder, folder))
+        users[absolute_path(drop.folder, folder)].append(drop.id)
+        yield from absent(drop.id, parse_location(drop.folder, folder))
     for place, names in users.items():
         if len(names) > 1:
             which = " and ".join(f'"{name}"' for name in names)
@@ -36,7 +36,7 @@ def named_by_a_file(definition: Definition) -> Iterator[str]:
         )
 
 
-def absent(name: str, place: Place) -> Iterator[str]:
+def absent(name: str, place: Location) -> Iterator[str]:
     """A sentence where a place on this machine is not there."""
     if not place.in_bucket and not Path(place.base).exists():
         yield f'"{name}": there is no {place.base}'

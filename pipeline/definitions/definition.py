@@ -31,12 +31,12 @@ from pipeline.raster import (
     Budget,
     ReadOptions,
     TimeRule,
-    checked_format,
-    compiled_pattern,
-    dates_files,
-    other_zone,
+    check_format,
+    compile_pattern,
+    conflicting_zone,
+    has_time_groups,
 )
-from pipeline.storage import Place, place_of
+from pipeline.storage import Location, parse_location
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 """What is filled in into the name of a source."""
@@ -113,9 +113,9 @@ class Definition(Assigning):
         if unknown:
             sentence = f"{{{min(unknown)}}} is neither {{stem}} nor a named group of pattern"
             yield "name", sentence
-        if dates_files(groups):
+        if has_time_groups(groups):
             try:
-                compiled_pattern(self.pattern or "", self.time_format)
+                compile_pattern(self.pattern or "", self.time_format)
             except CatalogueError as error:
                 yield "pattern", f"cannot date files: {error}"
         yield from self._format_disagreements()
@@ -128,10 +128,10 @@ class Definition(Assigning):
         if "time" not in re.compile(self.pattern or "").groupindex:
             yield "time_format", "is the form of a group named time, which pattern does not have"
         try:
-            checked_format(self.time_format)
+            check_format(self.time_format)
         except CatalogueError as error:
             yield "time_format", f"cannot date files: {error}"
-        if said := other_zone(self.time_format, self.time_zone):
+        if said := conflicting_zone(self.time_format, self.time_zone):
             sentence = (
                 f"says {said} and time_zone is {self.time_zone}; "
                 "write %z to read Z or an offset, or correct time_zone"
@@ -143,7 +143,7 @@ class Definition(Assigning):
         return TimeRule(
             time=self.time if isinstance(self.time, datetime) else None,
             pattern=self.pattern
-            if dates_files(re.compile(self.pattern or "").groupindex)
+            if has_time_groups(re.compile(self.pattern or "").groupindex)
             else None,
             time_format=self.time_format,
             time_zone=self.time_zone,
@@ -163,12 +163,12 @@ class Definition(Assigning):
         """
         filled_in = set(PLACEHOLDER.findall(self.name)) - {"stem"}
         naming = self.model_dump_json(include={"name"} | ({"pattern"} if filled_in else set()))
-        return f"{digest(self.model_dump_json(exclude=NOT_OF_SOURCES | {'name'}))}.{digest(naming)}"
+        return f"{short_hash(self.model_dump_json(exclude=NOT_OF_SOURCES | {'name'}))}.{short_hash(naming)}"
 
     def reading_hash(self) -> str:
         """Changes when its files must be read again though they are the same."""
         limits = {"limits"} if self.limits else set()
-        return digest(self.model_dump_json(include=READING | limits | self.assigning()))
+        return short_hash(self.model_dump_json(include=READING | limits | self.assigning()))
 
 
 NOT_OF_SOURCES = {
@@ -180,12 +180,12 @@ READING = {"temporal", "time", "group", "pattern", "time_format", "time_zone"}
 where there are any."""
 
 
-def digest(text: str) -> str:
+def short_hash(text: str) -> str:
     """A short hash."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def define(fields: Mapping[str, object], where: str) -> Definition:
+def make_definition(fields: Mapping[str, object], where: str) -> Definition:
     """A definition from its fields; raises CatalogueError that names the wrong one."""
     try:
         return Definition.model_validate(fields)
@@ -193,6 +193,6 @@ def define(fields: Mapping[str, object], where: str) -> Definition:
         raise CatalogueError(f"{where}: {next(faults_of(error, Definition))}") from error
 
 
-def places_of(definition: Definition, folder: Path) -> list[Place]:
+def locations_of(definition: Definition, folder: Path) -> list[Location]:
     """The places that a definition names, relative to a folder. Raises CatalogueError for one that is none."""
-    return [place_of(entry, folder) for entry in definition.files]
+    return [parse_location(entry, folder) for entry in definition.files]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from pipeline.definitions.definition import digest
+from pipeline.definitions.definition import short_hash
 from pipeline.definitions.fields import (
     Assigning,
     Disagreement,
@@ -17,7 +17,7 @@ from pipeline.definitions.fields import (
     Zone,
 )
 from pipeline.errors import CatalogueError
-from pipeline.storage import named_place
+from pipeline.storage import literal_location
 
 KEEP = "keep"
 """Files stay where they were dropped; what became of them is known from the catalogue alone."""
@@ -26,7 +26,7 @@ KEEP = "keep"
 def a_folder(text: str) -> str:
     """A folder, or a prefix of a bucket."""
     try:
-        whole(text, "/")
+        absolute_path(text, "/")
     except CatalogueError as error:
         raise ValueError(str(error)) from error
     return text
@@ -35,7 +35,7 @@ def a_folder(text: str) -> str:
 Folder = Annotated[str, Field(min_length=1, pattern=r"\S"), AfterValidator(a_folder)]
 
 
-class Drop(Assigning):
+class DropFolder(Assigning):
     """A folder into which suppliers put files for sources that exist, named
     `<uuid or supplier_code>[_<timestamp>].tif`."""
 
@@ -58,7 +58,7 @@ class Drop(Assigning):
     def reading_hash(self) -> str:
         """Changes when its files must be looked at again though they are the same."""
         own = {"organisation", "supplier", "time_zone"}
-        return digest(self.model_dump_json(include=own | self.assigning()))
+        return short_hash(self.model_dump_json(include=own | self.assigning()))
 
     def hash(self) -> str:
         """The same: a drop folder says nothing of raster sources that these could have to follow."""
@@ -82,12 +82,12 @@ def is_object(place: str) -> bool:
 
 def lies_in(place: str, folder: str, base: str | os.PathLike[str]) -> bool:
     """Whether a place is another one or below it; both are relative to a base."""
-    return whole(place, base).is_relative_to(whole(folder, base))
+    return absolute_path(place, base).is_relative_to(absolute_path(folder, base))
 
 
-def whole(place: str, base: str | os.PathLike[str]) -> PurePath:
+def absolute_path(place: str, base: str | os.PathLike[str]) -> PurePath:
     """The place as an absolute path without dots; that of a bucket begins with its name. Raises CatalogueError."""
-    found = named_place(place if "://" in place else Path(base) / place)
+    found = literal_location(place if "://" in place else Path(base) / place)
     if found.in_bucket:
         return PurePath("s3:", *found.base.removeprefix("s3://").split("/"))
     return PurePath(os.path.abspath(found.base))  # noqa: PTH100 - resolve() would follow links

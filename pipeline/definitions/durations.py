@@ -16,7 +16,7 @@ SECONDS = r"(?P<seconds>[0-9]{1,12}([.][0-9]{1,6})?)"
 FORMS = (CLOCK, ISO, SECONDS)
 DURATION = "(" + "|".join(re.sub(r"\?P<\w+>", "", form) for form in FORMS) + ")"
 """All that is understood as text, as a regular expression of JSON Schema, which has no named groups."""
-MOST_SECONDS = 10**12
+MAX_SECONDS = 10**12
 
 
 def parse_interval(value: str | float) -> timedelta | None:
@@ -26,8 +26,8 @@ def parse_interval(value: str | float) -> timedelta | None:
     """
     if isinstance(value, str):
         return parse_text(value) if value else None
-    if not 0 <= value <= MOST_SECONDS:
-        raise ValueError(f"lies between 0 and {MOST_SECONDS} seconds")
+    if not 0 <= value <= MAX_SECONDS:
+        raise ValueError(f"lies between 0 and {MAX_SECONDS} seconds")
     return timedelta(seconds=value) or None
 
 

@@ -24,11 +24,17 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.definitions.durations import DURATION, parse_interval
 from pipeline.errors import CatalogueError
-from pipeline.raster import CRS_PATTERN, NODATA_PATTERN, Assigned, usable_crs, usable_nodata
-from pipeline.storage import place_of
+from pipeline.raster import (
+    CRS_PATTERN,
+    NODATA_PATTERN,
+    AssignedValues,
+    normalize_crs,
+    normalize_nodata,
+)
+from pipeline.storage import parse_location
 
 ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-REGISTER = "register"
+REGISTER_ID = "register"
 """The id under which `rastersources register PATH...` keeps its sources; no definition may bear it."""
 NO_TIME = 'is not a time; write for example 2024-01-01T00:00:00Z, or "tag"'
 Disagreement = tuple[str, str]
@@ -159,7 +165,7 @@ def an_entry(text: str) -> str:
             f"{scheme[0]} cannot be read; write a path, file:///path or s3://bucket/key"
         )
     try:
-        place_of(text, Path("/"))
+        parse_location(text, Path("/"))
     except CatalogueError as error:
         raise ValueError(str(error)) from error
     return text
@@ -168,7 +174,7 @@ def an_entry(text: str) -> str:
 def a_crs(text: str) -> str:
     """A CRS that can be used."""
     try:
-        return usable_crs(text)
+        return normalize_crs(text)
     except CatalogueError as error:
         raise ValueError(str(error)) from error
 
@@ -180,7 +186,7 @@ def a_nodata(value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("is not a number; write for example -9999 or nan")
     try:
-        return usable_nodata(str(value))
+        return normalize_nodata(str(value))
     except CatalogueError as error:
         raise ValueError(str(error)) from error
 
@@ -197,7 +203,9 @@ CRON_SCHEMA = {"type": "string", "pattern": r"^\s*\S+(?:\s+\S+){4}\s*$"}
 Id = Annotated[
     str,
     AfterValidator(an_id),
-    WithJsonSchema({"type": "string", "pattern": ID, "maxLength": 100, "not": {"const": REGISTER}}),
+    WithJsonSchema(
+        {"type": "string", "pattern": ID, "maxLength": 100, "not": {"const": REGISTER_ID}}
+    ),
 ]
 Text = Annotated[str, AfterValidator(a_text)]
 Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S"), AfterValidator(a_text)]
@@ -281,10 +289,10 @@ class Assigning(Watched):
             yield "crs_override", "says that crs counts; say crs too"
 
     @property
-    def assigned(self) -> Assigned:
+    def assigned(self) -> AssignedValues:
         """The same, for reading."""
-        by = "the command line" if self.id == REGISTER else f'definition "{self.id}"'
-        return Assigned(self.crs, self.crs_override, self.nodata, by)
+        by = "the command line" if self.id == REGISTER_ID else f'definition "{self.id}"'
+        return AssignedValues(self.crs, self.crs_override, self.nodata, by)
 
     def assigning(self) -> set[str]:
         """The fields of these that say something; the others must not change the hash of older definitions."""

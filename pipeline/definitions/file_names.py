@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from pipeline.raster import NotATime, parse_time
+from pipeline.raster import InvalidTime, parse_time
 
 
 @dataclass(frozen=True)
-class Meaning:
+class Interpretation:
     """One way to understand a name."""
 
     key: str
@@ -19,20 +19,20 @@ class Meaning:
     """Why the timestamp is none, although it looks like one."""
 
 
-def meanings(stem: str, time_zone: str) -> list[Meaning]:
+def interpret_name(stem: str, time_zone: str) -> list[Interpretation]:
     """All ways to understand the name of a file, without its ending; the likeliest first.
 
     Codes may hold underscores and what looks like a time, timestamps may hold underscores: the name as a
     whole is a code, or else ends in a timestamp, the shortest one first.
     """
     zone = ZoneInfo(time_zone)
-    found = [Meaning(stem)]
+    found = [Interpretation(stem)]
     cut = stem.rfind("_")
     while cut > 0:
         try:
-            found.append(Meaning(stem[:cut], parse_time(stem[cut + 1 :], zone)))
-        except NotATime as error:
+            found.append(Interpretation(stem[:cut], parse_time(stem[cut + 1 :], zone)))
+        except InvalidTime as error:
             if error.code != "unreadable_time":
-                found.append(Meaning(stem[:cut], fault=f"{stem[cut + 1 :]}: {error}"))
+                found.append(Interpretation(stem[:cut], fault=f"{stem[cut + 1 :]}: {error}"))
         cut = stem.rfind("_", 0, cut)
     return found

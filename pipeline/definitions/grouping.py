@@ -6,12 +6,12 @@ from pathlib import Path
 
 from pipeline.definitions.definition import PLACEHOLDER, Definition
 from pipeline.errors import Unmatched
-from pipeline.raster import TimeTags, date, searched_text
-from pipeline.storage import StoredFile, location_of
+from pipeline.raster import TimeTags, date_file, text_to_search
+from pipeline.storage import StoredFile, path_of
 
 
 @dataclass(frozen=True)
-class Group:
+class SourceGroup:
     """The raster source that a file belongs to."""
 
     key: str
@@ -19,7 +19,7 @@ class Group:
     name: str
 
 
-def group_of(definition: Definition, file: StoredFile) -> Group:
+def group_of(definition: Definition, file: StoredFile) -> SourceGroup:
     """The group of one file; raises Unmatched when the pattern that groups does not fit its path."""
     parts = named_parts(definition.pattern, file.path)
     key = {"file": file.uri, "all": "all"}.get(definition.group) or parts.get(definition.group)
@@ -29,22 +29,22 @@ def group_of(definition: Definition, file: StoredFile) -> Group:
         )
     parts["stem"] = file.path.stem
     name = PLACEHOLDER.sub(lambda found: parts.get(found[1], ""), definition.name)[:255]
-    return Group(storable(key), storable(name if name.strip() else file.path.name)[:255])
+    return SourceGroup(storable(key), storable(name if name.strip() else file.path.name)[:255])
 
 
-def are_steps(definition: Definition, one: str, other: str) -> bool:
+def are_different_steps(definition: Definition, one: str, other: str) -> bool:
     """Whether two URIs name different steps of one source, which keeps its files also when they are missing."""
     if definition.group == "file" or definition.missing != "keep":
         return False
     rule = definition.time_rule()
-    times = [date(Path(location_of(uri)), TimeTags(), rule).times for uri in (one, other)]
+    times = [date_file(Path(path_of(uri)), TimeTags(), rule).times for uri in (one, other)]
     return all(times) and times[0] != times[1]
 
 
 def named_parts(pattern: str | None, path: Path) -> dict[str, str]:
     """The named groups of a pattern in a path; empty where it does not fit."""
     expression = re.compile(pattern or "")
-    found = expression.search(searched_text(expression, path))
+    found = expression.search(text_to_search(expression, path))
     return {name: part or "" for name, part in found.groupdict().items()} if found else {}
 
 

@@ -17,7 +17,7 @@ AGREEMENTS: dict[str, list[dict[str, Any]]] = {
         NEEDS_CRS,
         {"if": {"required": ["uuid"]}, "then": {"properties": {"group": {"const": "all"}}, "required": ["group"]}},
     ],
-    "Drop": [{"not": {"required": ["schedule", "every"]}}, NEEDS_CRS],
+    "DropFolder": [{"not": {"required": ["schedule", "every"]}}, NEEDS_CRS],
 }  # fmt: skip
 """What fields owe each other, which models say in Python."""
 

@@ -56,11 +56,11 @@ class Period:
 
     def on(self, day: date) -> list[datetime]:
         """The ticks that belong to a local day, in order."""
-        begin, end = start_of(day, self.zone), start_of(day + DAY, self.zone)
+        begin, end = start_of_day(day, self.zone), start_of_day(day + DAY, self.zone)
         if self.days:
             return [begin] if (day - EPOCH).days % self.days == 0 and begin < end else []
         if not self.restarts:
-            anchor = start_of(EPOCH, self.zone)
+            anchor = start_of_day(EPOCH, self.zone)
             begin += -((begin - anchor) % -self.every)
         return [begin + n * self.every for n in range(-((begin - end) // self.every))]
 
@@ -113,14 +113,14 @@ class CronLine:
     def on(self, day: date) -> list[datetime]:
         """The ticks that belong to a local day, in order."""
         if self.is_fixed:
-            return sorted({first_moment(one, self.zone) for one in self.times(day)})
-        return sorted({moment for one in self.times(day) for moment in moments(one, self.zone)})
+            return sorted({first_instant(one, self.zone) for one in self.times(day)})
+        return sorted({moment for one in self.times(day) for moment in instants(one, self.zone)})
 
 
-Ticks = Period | CronLine
+Recurrence = Period | CronLine
 
 
-def ticks(when: Ticks, start: datetime, end: datetime) -> Iterator[datetime]:
+def ticks(when: Recurrence, start: datetime, end: datetime) -> Iterator[datetime]:
     """The ticks from one instant on and before another, in UTC, in order."""
     last, day = (
         start.astimezone(UTC) - timedelta(microseconds=1),
@@ -135,15 +135,15 @@ def ticks(when: Ticks, start: datetime, end: datetime) -> Iterator[datetime]:
         day += DAY
 
 
-def moments(clock: datetime, zone: ZoneInfo) -> list[datetime]:
+def instants(clock: datetime, zone: ZoneInfo) -> list[datetime]:
     """The instants, in UTC, at which the clock shows a time: none in a gap, two where an hour comes twice."""
     found = {clock.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)}
     return sorted(one for one in found if one.astimezone(zone).replace(tzinfo=None) == clock)
 
 
-def first_moment(clock: datetime, zone: ZoneInfo) -> datetime:
+def first_instant(clock: datetime, zone: ZoneInfo) -> datetime:
     """The first instant, in UTC, at which the clock shows a time, or the first moment after the gap that it is in."""
-    if found := moments(clock, zone):
+    if found := instants(clock, zone):
         return found[0]
     # in a gap the offset after it gives an instant before it, and the other way round
     before, after = (
@@ -160,11 +160,11 @@ def first_moment(clock: datetime, zone: ZoneInfo) -> datetime:
     return datetime.fromtimestamp(high, UTC)
 
 
-def start_of(day: date, zone: ZoneInfo) -> datetime:
+def start_of_day(day: date, zone: ZoneInfo) -> datetime:
     """The first instant of a local day, in UTC."""
-    return first_moment(datetime.combine(day, time()), zone)
+    return first_instant(datetime.combine(day, time()), zone)
 
 
-def days_of_changes(zone: ZoneInfo, days: Iterable[date]) -> list[date]:
+def clock_change_days(zone: ZoneInfo, days: Iterable[date]) -> list[date]:
     """Those of the days on which the clocks of a zone change."""
-    return [day for day in days if start_of(day + DAY, zone) - start_of(day, zone) != DAY]
+    return [day for day in days if start_of_day(day + DAY, zone) - start_of_day(day, zone) != DAY]

@@ -11,13 +11,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.definitions.definition import Definition
-from pipeline.definitions.drop_folder import Drop
-from pipeline.definitions.fields import REGISTER, Watched
-from pipeline.definitions.toml_lines import Place, line_of, lines_of
+from pipeline.definitions.drop_folder import DropFolder
+from pipeline.definitions.fields import REGISTER_ID, Watched
+from pipeline.definitions.toml_lines import KeyPath, line_of, lines_of
 from pipeline.definitions.validation_errors import Fault, faults_of
 from pipeline.errors import CatalogueError
 
-TABLES: dict[str, type[Watched]] = {"source": Definition, "drop": Drop}
+TABLES: dict[str, type[Watched]] = {"source": Definition, "drop": DropFolder}
 
 
 class Config(BaseModel):
@@ -27,13 +27,13 @@ class Config(BaseModel):
 
     source: tuple[Definition, ...] = ()
     """Which files make which raster source."""
-    drop: tuple[Drop, ...] = ()
+    drop: tuple[DropFolder, ...] = ()
     """Folders into which suppliers put files for sources that exist."""
 
     @property
-    def scheduled(self) -> list[Definition | Drop]:
+    def scheduled(self) -> list[Definition | DropFolder]:
         """Those that say when they are to run."""
-        tables: list[Definition | Drop] = [*self.source, *self.drop]
+        tables: list[Definition | DropFolder] = [*self.source, *self.drop]
         return [table for table in tables if table.schedule or table.every]
 
 
@@ -52,7 +52,7 @@ class Table:
         return f"[[{self.kind}]] {which}"
 
 
-def load(path: Path, *, empty: bool = False) -> Config:
+def load_config(path: Path, *, empty: bool = False) -> Config:
     """The definitions of a sources.toml; raises CatalogueError, each line of which says what is wrong where.
 
     `empty` says that there may be none.
@@ -109,7 +109,7 @@ def document_of(text: str, path: Path) -> dict[str, Any]:
         raise CatalogueError(f"{path} is nested too deeply to be a sources.toml") from error
 
 
-def tables_of(document: dict[str, Any], lines: dict[Place, int], path: Path) -> list[Table]:
+def tables_of(document: dict[str, Any], lines: dict[KeyPath, int], path: Path) -> list[Table]:
     """The tables of the file; raises CatalogueError when it holds something else."""
     for name, value in document.items():
         where = f"{path}, line {line_of((name, 0) if (name, 0) in lines else (name,), lines)}"
@@ -133,7 +133,7 @@ def taken_ids(tables: list[Table]) -> Iterator[tuple[Table, Fault]]:
         name = table.fields.get("id")
         if not isinstance(name, str):
             continue
-        if name == REGISTER:
+        if name == REGISTER_ID:
             yield table, Fault(("id",), f'"{name}" is taken by the command; choose another')
         elif name in seen:
             yield table, Fault(("id",), "is taken above; each table needs an id of its own")
@@ -141,7 +141,7 @@ def taken_ids(tables: list[Table]) -> Iterator[tuple[Table, Fault]]:
 
 
 def sentences(
-    path: Path, lines: dict[Place, int], faults: list[tuple[Table, Fault]]
+    path: Path, lines: dict[KeyPath, int], faults: list[tuple[Table, Fault]]
 ) -> Iterator[str]:
     """What is wrong in the order of the lines, each in one sentence."""
     placed = [

@@ -14,7 +14,7 @@ _TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
-class Missing:
+class MissingSteps:
     """Steps without a file, one after the other."""
 
     first: datetime
@@ -31,7 +31,7 @@ class Series:
     """Whether somebody declared the interval; otherwise it is the most frequent one."""
     steps: int
     """Steps that there are."""
-    missing: tuple[Missing, ...]
+    missing: tuple[MissingSteps, ...]
     """Between the first and the last step that are known, in order."""
     off_grid: tuple[datetime, ...]
     """Steps that there are, beside the grid."""
@@ -42,7 +42,7 @@ class Series:
         return sum(one.steps for one in self.missing)
 
 
-def series_of(
+def compare_steps(
     known: Sequence[datetime], present: Collection[datetime], declared: timedelta | None
 ) -> Series | None:
     """Compares the steps that are `present` with a grid through those that are `known`.
@@ -60,7 +60,9 @@ def series_of(
     numbers = [tick // interval for tick in there if tick % interval == phase]
     low, high = -((phase - ticks[0]) // interval), (ticks[-1] - phase) // interval
     missing = (
-        Missing(_time(phase + first * interval), _time(phase + last * interval), last - first + 1)
+        MissingSteps(
+            _time(phase + first * interval), _time(phase + last * interval), last - first + 1
+        )
         for first, last in _gaps(numbers, low, high)
     )
     return Series(

@@ -4,7 +4,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 
-Place = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """How to get to a value: keys, and positions in arrays of tables, from 0."""
 Token = tuple[str, str, int]
 """Kind, text and line."""
@@ -21,11 +21,11 @@ TOKENS = re.compile(
 )
 
 
-def lines_of(document: str) -> dict[Place, int]:
+def lines_of(document: str) -> dict[KeyPath, int]:
     """The line of each table and key of a document that tomllib can read, but not of keys in inline tables."""
-    lines: dict[Place, int] = {}
-    lengths: dict[Place, int] = {}
-    table: Place = ()
+    lines: dict[KeyPath, int] = {}
+    lengths: dict[KeyPath, int] = {}
+    table: KeyPath = ()
     for statement in statements(document):
         first, line = statement[0][0], statement[0][2]
         if first == "open":
@@ -36,7 +36,7 @@ def lines_of(document: str) -> dict[Place, int]:
     return lines
 
 
-def line_of(place: Place, lines: dict[Place, int]) -> int:
+def line_of(place: KeyPath, lines: dict[KeyPath, int]) -> int:
     """The line of a value, or of the nearest that holds it; 1 where none does."""
     while place and place not in lines:
         place = place[:-1]
@@ -60,10 +60,10 @@ def statements(document: str) -> Iterator[list[Token]]:
         yield statement
 
 
-def opened(statement: list[Token], lengths: dict[Place, int]) -> Place:
+def opened(statement: list[Token], lengths: dict[KeyPath, int]) -> KeyPath:
     """The table that a header opens; `lengths` are those of the arrays of tables so far, and are kept up."""
     *parents, last = keys(statement)
-    place: Place = ()
+    place: KeyPath = ()
     for key in parents:
         place = (*place, key)
         if place in lengths:

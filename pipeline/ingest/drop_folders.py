@@ -13,10 +13,10 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from pipeline.catalogue.comparison import Found, Listing, fitting, listing_of
+from pipeline.catalogue.comparison import ChangedFile, Comparison, open_comparison, reject_long_uri
 from pipeline.catalogue.drop_files import (
-    Destination,
-    Scope,
+    CandidateSource,
+    DropScope,
     choose,
     find_scope,
     match,
@@ -24,36 +24,43 @@ from pipeline.catalogue.drop_files import (
     refuse,
     refused_before,
 )
-from pipeline.catalogue.drop_moves import Move, end_move, pending, relocate, taken, void
-from pipeline.catalogue.run_report import Report
-from pipeline.catalogue.sync_runs import recorded
-from pipeline.definitions.definition import digest
-from pipeline.definitions.drop_folder import KEEP, Drop
-from pipeline.definitions.file_names import meanings
-from pipeline.definitions.sources_toml import load
-from pipeline.errors import UNSEEN, CatalogueError, NotAllowed, NotFound, RasterError, Rejection
-from pipeline.ingest.register import Conditions, Reader, Run, Watcher, watched
-from pipeline.raster import EachDated, RasterFile, TimeRule
-from pipeline.storage import Place, StoredFile, list_files, named_place, rejection
-from pipeline.storage.allowed_roots import Roots
+from pipeline.catalogue.drop_moves import FileMove, end_move, pending, relocate, taken, void
+from pipeline.catalogue.run_report import RunReport
+from pipeline.catalogue.sync_runs import record_run
+from pipeline.definitions.definition import short_hash
+from pipeline.definitions.drop_folder import KEEP, DropFolder
+from pipeline.definitions.file_names import interpret_name
+from pipeline.definitions.sources_toml import load_config
+from pipeline.errors import (
+    UNSEEN_CODES,
+    CatalogueError,
+    NotAllowed,
+    NotFound,
+    RasterError,
+    Rejection,
+)
+from pipeline.ingest.register import ProgressReporter, Reader, RunContext, RunOptions, count_listed
+from pipeline.raster import OptionsByFile, RasterFile, TimeRule
+from pipeline.storage import Location, StoredFile, list_files, literal_location, rejection
+from pipeline.storage.allowed_roots import AllowedRoots
 from pipeline.storage.move import fingerprint_at, move_file
 
-MAY_COME = frozenset({"unmatched", "not_the_supplier"})
+RETRIED_CODES = frozenset({"unmatched", "not_the_supplier"})
 """Codes of refusals that end when a raster source comes which the file is meant for: that is looked up every time."""
 
-LONGEST_FOLDER = 24
+FOLDER_NAME_LENGTH = 24
 """Characters of the name of a folder of its own, which a file gets where another one has its name."""
 
 
 @dataclass(frozen=True)
-class DropWork:
+class DropFolderFiles:
     """A drop folder, and where its files are."""
 
-    drop: Drop
-    folder: Place
-    done: Place | None
+    drop: DropFolder
+    folder: Location
+    done: Location | None
     """Where registered files go; None: nowhere."""
-    refused: Place | None
+    refused: Location | None
 
     @property
     def id(self) -> str:
@@ -61,43 +68,43 @@ class DropWork:
         return self.drop.id
 
 
-def drops_of_config(path: Path, *, empty: bool = False) -> list[DropWork]:
+def load_drop_folders(path: Path, *, empty: bool = False) -> list[DropFolderFiles]:
     """The drop folders of a sources.toml; raises CatalogueError that says what is wrong in it."""
     folder = path.absolute().parent
     return [
-        DropWork(
+        DropFolderFiles(
             drop,
             located(drop.folder, folder),
             None if drop.done == KEEP else located(drop.done, folder),
             None if drop.refused == KEEP else located(drop.refused, folder),
         )
-        for drop in load(path, empty=empty).drop
+        for drop in load_config(path, empty=empty).drop
     ]
 
 
-def located(text: str, folder: Path) -> Place:
+def located(text: str, folder: Path) -> Location:
     """The folder or prefix of a drop folder, relative to a folder."""
-    return named_place(text if "://" in text else folder / text)
+    return literal_location(text if "://" in text else folder / text)
 
 
-def receive(run: Run, work: DropWork, report: Report) -> None:
-    """Bring what was dropped into its raster sources; raises CatalogueError, TransientError or Overlapping."""
+def sync_drop_folder(run: RunContext, work: DropFolderFiles, report: RunReport) -> None:
+    """Bring what was dropped into its raster sources; raises CatalogueError, TransientError or RunInProgress."""
     with (
-        recorded(run.engine, work.id, report) as row,
-        listing_of(run.engine, work.drop, alone=True) as listing,
+        record_run(run.engine, work.id, report) as row,
+        open_comparison(run.engine, work.drop, alone=True) as listing,
     ):
-        row.bury_dead()
-        reception = reception_of(run.engine, run.conditions, work)
+        row.mark_killed_runs()
+        reception = open_drop_folder(run.engine, run.conditions, work)
         for move in pending(run.engine, work.id):
             reception.finish(move)
         reception.fill(listing, run.watcher)
-        listing.see_to_refusals(None, complete=True)
+        listing.update_rejections(None, complete=True)
         report.unchanged = listing.counts()["unchanged"]
         run.watcher.tell(report)
         for rejection in listing.unlisted:
-            reception.refuse(rejection, Move(rejection.uri, rejection.uri, ""), None, report)
+            reception.refuse(rejection, FileMove(rejection.uri, rejection.uri, ""), None, report)
         for batch in listing.batches(run.conditions.batch_size):
-            part = Report()
+            part = RunReport()
             try:
                 reception.take_in(batch, run.reader, part)
             finally:
@@ -106,35 +113,37 @@ def receive(run: Run, work: DropWork, report: Report) -> None:
         listing.check_lock()
 
 
-def reception_of(engine: Engine, conditions: Conditions, work: DropWork) -> "Reception":
+def open_drop_folder(
+    engine: Engine, conditions: RunOptions, work: DropFolderFiles
+) -> "DropFolderRun":
     """A drop folder, ready to be run; raises CatalogueError where something that it names is not there."""
-    reception = Reception(engine, conditions, work, find_scope(engine, work.drop))
+    reception = DropFolderRun(engine, conditions, work, find_scope(engine, work.drop))
     reception.check_places()
     return reception
 
 
 @dataclass(frozen=True)
-class Parcel:
+class MatchedFile:
     """A dropped file, and the raster source that it is meant for."""
 
     file: StoredFile
-    destination: Destination
+    destination: CandidateSource
     time: datetime | None
     """What its name says; None where the file itself must say it."""
 
 
 @dataclass(frozen=True)
-class Reception:
+class DropFolderRun:
     """One run of one drop folder."""
 
     engine: Engine
-    conditions: Conditions
-    work: DropWork
-    scope: Scope
+    conditions: RunOptions
+    work: DropFolderFiles
+    scope: DropScope
 
     def check_places(self) -> None:
         """Raises CatalogueError for a folder that is not there, or that may not be used."""
-        roots = Roots(self.conditions.roots)
+        roots = AllowedRoots(self.conditions.roots)
         for place in (self.work.folder, self.work.done, self.work.refused):
             if place is None:
                 continue
@@ -148,20 +157,20 @@ class Reception:
                 raise CatalogueError(f"{place.base}: {error}") from error
 
     @property
-    def places(self) -> list[Place]:
+    def places(self) -> list[Location]:
         """Where files are looked for; what was refused may be mended where it lies."""
         return [self.work.folder, *([self.work.refused] if self.work.refused else [])]
 
-    def fill(self, listing: Listing, watcher: Watcher) -> None:
+    def fill(self, listing: Comparison, watcher: ProgressReporter) -> None:
         """List the files and compare them with what is known."""
         files = filter(self._is_no_empty_prefix, list_files(self.places, self.conditions.roots))
         places = (place for place in (self.work.done, self.work.refused) if place)
-        longest = max((len(below(place)) + LONGEST_FOLDER for place in places), default=0)
+        longest = max((len(below(place)) + FOLDER_NAME_LENGTH for place in places), default=0)
 
         def movable(file: StoredFile | Rejection) -> StoredFile | Rejection:
-            return fitting(file, longest + len(file.uri.rpartition("/")[2]))
+            return reject_long_uri(file, longest + len(file.uri.rpartition("/")[2]))
 
-        listing.fill(watched(map(movable, files), watcher))
+        listing.fill(count_listed(map(movable, files), watcher))
         listing.compare(self.work.drop.settle_seconds, complete=False)
 
     def _is_no_empty_prefix(self, item: StoredFile | Rejection) -> bool:
@@ -169,7 +178,7 @@ class Reception:
         empty = isinstance(item, Rejection) and item.code == NotFound.code
         return not (empty and item.uri in {place.uri for place in self.places if place.in_bucket})
 
-    def take_in(self, batch: Sequence[Found], reader: Reader, report: Report) -> None:
+    def take_in(self, batch: Sequence[ChangedFile], reader: Reader, report: RunReport) -> None:
         """Bring one batch in."""
         to_read, others = self.sorted_out(batch)
         for one in others:
@@ -178,7 +187,7 @@ class Reception:
             report.rejected += [one.rejection] if one.rejection else []
         parcels = []
         for one, meant in self.addressed(to_read):
-            if isinstance(meant, Parcel):
+            if isinstance(meant, MatchedFile):
                 parcels.append(meant)
             elif one.rejection is None or one.rejection.code != meant.code:
                 self.turn_away(one.file, meant, None, report)
@@ -187,23 +196,25 @@ class Reception:
         rules = {parcel.file.uri: self.time_rule(parcel) for parcel in parcels}
         files = [parcel.file for parcel in parcels]
         assigned = replace(self.conditions.options, assigned=self.work.drop.assigned)
-        options = EachDated(assigned, rules)
+        options = OptionsByFile(assigned, rules)
         outcomes = list(reader(files, options)) if files else []
         for parcel, outcome in zip(parcels, outcomes, strict=True):
             self.settle(parcel, outcome, report)
 
-    def time_rule(self, parcel: Parcel) -> TimeRule:
+    def time_rule(self, parcel: MatchedFile) -> TimeRule:
         """The name dates a file; TIFFTAG_DATETIME only where its source is a series."""
         zone = self.work.drop.time_zone
         return TimeRule(parcel.time, time_zone=zone, from_tag=parcel.destination.temporal)
 
-    def sorted_out(self, batch: Sequence[Found]) -> tuple[list[Found], list[Found]]:
+    def sorted_out(
+        self, batch: Sequence[ChangedFile]
+    ) -> tuple[list[ChangedFile], list[ChangedFile]]:
         """The files that may have to be read, and the others, without whatever else lies among the refused files."""
         aside = {one.file.uri for one in batch if self.is_aside(one.file.uri)}
         known = refused_before(self.engine, self.work.id, sorted(aside)) if aside else set()
         to_read, others = [], []
         for one in batch:
-            refused = one.rejection is not None and one.rejection.code not in MAY_COME
+            refused = one.rejection is not None and one.rejection.code not in RETRIED_CODES
             if one.verdict in ("settling", "withheld") or refused:
                 others.append(one)
             else:
@@ -213,15 +224,19 @@ class Reception:
             [one for one in others if one.file.uri not in aside],
         )
 
-    def addressed(self, found: Sequence[Found]) -> Iterator[tuple[Found, Parcel | Rejection]]:
+    def addressed(
+        self, found: Sequence[ChangedFile]
+    ) -> Iterator[tuple[ChangedFile, MatchedFile | Rejection]]:
         """The files, and what their names say: the source that each is meant for, or why there is none."""
-        named = [(one, meanings(one.file.path.stem, self.work.drop.time_zone)) for one in found]
+        named = [
+            (one, interpret_name(one.file.path.stem, self.work.drop.time_zone)) for one in found
+        ]
         keys = (meaning.key for _, several in named for meaning in several)
         known = match(self.engine, self.scope, keys)
         for one, several in named:
             try:
                 self.require_inside(one.file)
-                yield one, Parcel(one.file, *choose(several, known, self.scope))
+                yield one, MatchedFile(one.file, *choose(several, known, self.scope))
             except RasterError as error:
                 yield one, rejection(one.file, error)
 
@@ -239,7 +254,9 @@ class Reception:
         inside = uri.startswith(below(self.work.folder))
         return refused is not None and not inside and uri.startswith(below(refused))
 
-    def settle(self, parcel: Parcel, outcome: RasterFile | Rejection, report: Report) -> None:
+    def settle(
+        self, parcel: MatchedFile, outcome: RasterFile | Rejection, report: RunReport
+    ) -> None:
         """Register or refuse one file that was read, and move it."""
         file, destination = parcel.file, parcel.destination
         if isinstance(outcome, Rejection):
@@ -261,16 +278,20 @@ class Reception:
         self,
         file: StoredFile,
         rejection: Rejection,
-        destination: Destination | None,
-        report: Report,
+        destination: CandidateSource | None,
+        report: RunReport,
     ) -> None:
         """Refuse a file, and move it unless it could not be looked at."""
-        stays = rejection.code in UNSEEN or self.is_aside(file.uri)
+        stays = rejection.code in UNSEEN_CODES or self.is_aside(file.uri)
         move = self.move_of(file, None if stays else self.work.refused)
         self.refuse(rejection, move, destination, report)
 
     def refuse(
-        self, rejection: Rejection, move: Move, destination: Destination | None, report: Report
+        self,
+        rejection: Rejection,
+        move: FileMove,
+        destination: CandidateSource | None,
+        report: RunReport,
     ) -> None:
         """Keep a refusal, and move the file."""
         owner = destination.organisation_id if destination else self.scope.owner
@@ -278,14 +299,14 @@ class Reception:
         self.finish(move)
         report.rejected.append(replace(rejection, uri=move.target))
 
-    def move_of(self, file: StoredFile, place: Place | None) -> Move:
+    def move_of(self, file: StoredFile, place: Location | None) -> FileMove:
         """The way of a file to where nothing else is."""
-        here = Move(file.uri, file.uri, file.fingerprint, file.sidecars)
+        here = FileMove(file.uri, file.uri, file.fingerprint, file.sidecars)
         return here if place is None else self.free(here, below(place))
 
-    def free(self, move: Move, above: str) -> Move:
+    def free(self, move: FileMove, above: str) -> FileMove:
         """The same file on its way to a free name; in a folder of its own where there is another of its name."""
-        name, own = move.uri.rpartition("/")[2], digest(move.fingerprint)[:16]
+        name, own = move.uri.rpartition("/")[2], short_hash(move.fingerprint)[:16]
         for number in count():
             folder = "" if number == 0 else f"{own}/" if number == 1 else f"{own}-{number}/"
             found = replace(move, target=f"{above}{folder}{name}")
@@ -293,7 +314,7 @@ class Reception:
                 return found
         raise AssertionError("unreachable")
 
-    def is_free(self, move: Move) -> bool:
+    def is_free(self, move: FileMove) -> bool:
         """Whether nothing is at the target, or what seems to be the file itself."""
         if taken(self.engine, [move.target]):
             return False
@@ -302,7 +323,7 @@ class Reception:
             return there == own_part(move.fingerprint)
         return all(fingerprint_at(target) is None for _, target in move.beside())
 
-    def finish(self, move: Move) -> None:
+    def finish(self, move: FileMove) -> None:
         """Move a file to where it is recorded; raises CatalogueError or TransientError where that fails."""
         engine, name = self.engine, self.work.id
         if move.stays:
@@ -318,22 +339,22 @@ class Reception:
         else:
             void(engine, name, move)  # it went away, or became another, before it was moved
 
-    def fingerprint_of(self, move: Move) -> str:
+    def fingerprint_of(self, move: FileMove) -> str:
         """The fingerprint of a file that was moved: that of an object may be another one."""
-        place = named_place(move.target)
+        place = literal_location(move.target)
         if not place.in_bucket:
             return move.fingerprint
         (found,) = list_files([place], self.conditions.roots)
         return move.fingerprint if isinstance(found, Rejection) else found.fingerprint
 
 
-def all_moved(move: Move) -> bool:
+def all_moved(move: FileMove) -> bool:
     """Move the sidecars, then the file: where the file still is, not all is done. False where a name is taken."""
     beside = [pair for pair in move.beside() if fingerprint_at(pair[0]) is not None]
     return all(move_file(*pair) for pair in [*beside, (move.uri, move.target)])
 
 
-def below(place: Place) -> str:
+def below(place: Location) -> str:
     """What the URIs of all files below a folder or prefix begin with."""
     return place.real_uri.rstrip("/") + "/"
 

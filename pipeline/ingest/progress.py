@@ -14,14 +14,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipeline.catalogue.run_report import Report
-from pipeline.ingest.register import Watcher
+from pipeline.catalogue.run_report import RunReport
+from pipeline.ingest.register import ProgressReporter
 
 SECONDS_BETWEEN_LINES = 5
 
 
 @contextmanager
-def watching(*, lists_only: bool = False) -> Iterator[Watcher]:
+def show_progress(*, lists_only: bool = False) -> Iterator[ProgressReporter]:
     """Whoever shows on standard error how far a run is, or how many files a plan has listed."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -53,7 +53,7 @@ class Bar:
         self._total += files
         self._progress.update(self._task, total=self._total)
 
-    def tell(self, report: Report) -> None:
+    def tell(self, report: RunReport) -> None:
         """So much more was done."""
         self._progress.advance(self._task, report.listed)
 
@@ -71,7 +71,7 @@ class LogLines:
         self._listed += files
         self._say(f"{self._listed} files listed")
 
-    def tell(self, report: Report) -> None:
+    def tell(self, report: RunReport) -> None:
         """So much more was done."""
         self._done += report.listed
         self._say(f"{self._done} files done")

@@ -7,17 +7,23 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from pipeline.catalogue.comparison import TO_READ, Absence, Found, Listing, listing_of
+from pipeline.catalogue.comparison import (
+    TO_READ,
+    ChangedFile,
+    Comparison,
+    MissingCounts,
+    open_comparison,
+)
 from pipeline.catalogue.definitions import (
     Orphan,
-    adopt,
     check_uuid,
-    elsewhere,
+    claim_source,
     find_orphans,
+    other_config,
     prune,
-    remember,
+    record_definition,
 )
-from pipeline.catalogue.grid_consistency import Dispute, disputes, standings
+from pipeline.catalogue.grid_consistency import GridConflict, find_grid_conflicts, standings
 from pipeline.catalogue.missing_files import (
     count_empty_sources,
     mark_missing,
@@ -25,49 +31,54 @@ from pipeline.catalogue.missing_files import (
     remove_missing,
 )
 from pipeline.catalogue.owners import find_owner
-from pipeline.catalogue.redefinition import outdated_sources
-from pipeline.catalogue.register import Read, Refused
-from pipeline.catalogue.run_report import Report
-from pipeline.catalogue.tombstones import buried_groups
+from pipeline.catalogue.redefinition import count_outdated_sources
+from pipeline.catalogue.register import ReadItem, RejectedItem
+from pipeline.catalogue.run_report import RunReport
+from pipeline.catalogue.tombstones import find_deleted_groups
 from pipeline.definitions.definition import Definition
 from pipeline.errors import CatalogueError, RastersourcesError, Rejection
-from pipeline.ingest.drop_folders import DropWork, drops_of_config, receive, reception_of
+from pipeline.ingest.drop_folders import (
+    DropFolderFiles,
+    load_drop_folders,
+    open_drop_folder,
+    sync_drop_folder,
+)
 from pipeline.ingest.register import (
-    Conditions,
-    Ingestion,
-    Outcome,
-    Run,
-    Watcher,
-    Work,
-    bring_in,
+    DefinitionFiles,
+    DefinitionRun,
+    ProgressReporter,
+    RunContext,
+    RunOptions,
+    RunOutcome,
     compare,
-    compared,
+    files_from_config,
     fill,
-    is_buried,
-    outcome_of,
-    work_of_config,
+    is_deleted_group,
+    open_run,
+    read_and_write,
+    run_definition,
 )
 
-PLANNED = ("add", "update", "moved", "outdated", "missing", "refused", "withheld", "settling")
+PLANNED_KINDS = ("add", "update", "moved", "outdated", "missing", "refused", "withheld", "settling")
 """What can become of a file that is not simply unchanged, in the order in which plans show it."""
-OF_SOURCES = ("outdated_sources", "empty_sources")
+SOURCE_COUNTS = ("outdated_sources", "empty_sources")
 """What can become of raster sources that no file stands for."""
-CHANGES = ("add", "update", "moved", "outdated", "missing", "cleared", *OF_SOURCES)
+CHANGES = ("add", "update", "moved", "outdated", "missing", "cleared", *SOURCE_COUNTS)
 """What makes a sync necessary."""
 
 
-AnyWork = Work | DropWork
+SyncItem = DefinitionFiles | DropFolderFiles
 
 
-def works_of_config(path: Path, *, empty: bool = False) -> list[AnyWork]:
+def load_sync_items(path: Path, *, empty: bool = False) -> list[SyncItem]:
     """The definitions and drop folders of a sources.toml; raises CatalogueError that says what is wrong in it.
 
     `empty` says that there may be none.
     """
-    return [*work_of_config(path, empty=empty), *drops_of_config(path, empty=empty)]
+    return [*files_from_config(path, empty=empty), *load_drop_folders(path, empty=empty)]
 
 
-def chosen(works: Sequence[AnyWork], names: Sequence[str]) -> list[AnyWork]:
+def select_items(works: Sequence[SyncItem], names: Sequence[str]) -> list[SyncItem]:
     """The works of these ids; all without names. Raises CatalogueError for a name that is none of them."""
     by_id = {work.id: work for work in works}
     unknown = [name for name in names if name not in by_id]
@@ -79,48 +90,50 @@ def chosen(works: Sequence[AnyWork], names: Sequence[str]) -> list[AnyWork]:
 
 
 def sync_all(
-    run: Run, works: Sequence[AnyWork], config: Path, *, accept_missing: bool = False
-) -> list[Outcome]:
+    run: RunContext, works: Sequence[SyncItem], config: Path, *, accept_missing: bool = False
+) -> list[RunOutcome]:
     """Bring the catalogue to what the files are; one definition that fails does not keep the others from it."""
 
-    def sync_one(work: AnyWork, report: Report) -> None:
-        if isinstance(work, DropWork):
-            remember(run.engine, work.id, config)
-            receive(run, work, report)
+    def sync_one(work: SyncItem, report: RunReport) -> None:
+        if isinstance(work, DropFolderFiles):
+            record_definition(run.engine, work.id, config)
+            sync_drop_folder(run, work, report)
         else:
             sync(run, work, config, report, accept_missing=accept_missing)
 
-    return [outcome_of(work.id, partial(sync_one, work)) for work in works]
+    return [run_definition(work.id, partial(sync_one, work)) for work in works]
 
 
-def sync(run: Run, work: Work, config: Path, report: Report, *, accept_missing: bool) -> None:
+def sync(
+    run: RunContext, work: DefinitionFiles, config: Path, report: RunReport, *, accept_missing: bool
+) -> None:
     """Bring the catalogue to what the files of one definition are."""
     definition = work.definition
-    with compared(run, work, report, complete=True) as (ingestion, listing):
+    with open_run(run, work, report, complete=True) as (ingestion, listing):
         if not accept_missing:
-            refuse_many_missing(run.engine, definition, config, listing.absence())
-        remember(run.engine, definition.id, config, definition.uuid)
-        adopt(run.engine, definition)
-        bring_in(run, ingestion, listing, report)
+            require_few_missing(run.engine, definition, config, listing.count_missing())
+        record_definition(run.engine, definition.id, config, definition.uuid)
+        claim_source(run.engine, definition)
+        read_and_write(run, ingestion, listing, report)
         listing.check_lock()
-        listing.take_left_behind()
+        listing.add_left_behind()
         report.missing = (
             remove_missing(listing) if definition.missing == "remove" else mark_missing(listing)
         )
         settle_disputes(run, ingestion, listing, report)
-        listing.see_to_refusals(ingestion.owner.organisation_id, complete=True)
+        listing.update_rejections(ingestion.owner.organisation_id, complete=True)
         remove_empty_sources(listing, definition)
 
 
-def refuse_many_missing(
-    engine: Engine, definition: Definition, config: Path, absence: Absence
+def require_few_missing(
+    engine: Engine, definition: Definition, config: Path, absence: MissingCounts
 ) -> None:
     """Raises CatalogueError when a larger share of the known files is missing than the definition says."""
     name, percent = definition.id, definition.max_missing_percent
     if absence.percent <= percent:
         return
     found = f'{absence.missing} of the {absence.known} files of "{name}" are missing, more than {percent:g}%'
-    other = elsewhere(engine, definition, config)
+    other = other_config(engine, definition, config)
     if other is not None:
         raise CatalogueError(
             f'{found}: "{name}" was synced from {other}, which is still there; give one of the two another id'
@@ -130,25 +143,29 @@ def refuse_many_missing(
     )
 
 
-def settle_disputes(run: Run, ingestion: Ingestion, listing: Listing, report: Report) -> None:
+def settle_disputes(
+    run: RunContext, ingestion: DefinitionRun, listing: Comparison, report: RunReport
+) -> None:
     """Where refused files that fit each other outnumber those of their source, let them take their place."""
-    for dispute in disputes(listing):
-        won = set(dispute.winners)
-        files = listing.files(dispute.winners)
+    for dispute in find_grid_conflicts(listing):
+        won = set(dispute.accepted)
+        files = listing.files(dispute.accepted)
         results = ingestion.reader(files, ingestion.options)
         items = [
-            Refused(result, file) if isinstance(result, Rejection) else Read(file, result)
+            RejectedItem(result, file) if isinstance(result, Rejection) else ReadItem(file, result)
             for file, result in zip(files, results, strict=True)
         ]
-        settled = run.write(ingestion, items, dispute.losers)
+        settled = run.write(ingestion, items, dispute.evicted)
         report.rejected = [one for one in report.rejected if one.uri not in won]
         take_back(listing, dispute, settled, report)
         report.add(settled)
 
 
-def take_back(listing: Listing, dispute: Dispute, settled: Report, report: Report) -> None:
+def take_back(
+    listing: Comparison, dispute: GridConflict, settled: RunReport, report: RunReport
+) -> None:
     """Files that gave way count as refused, and no longer as what they were before."""
-    lost = {one.uri for one in settled.rejected}.intersection(dispute.losers)
+    lost = {one.uri for one in settled.rejected}.intersection(dispute.evicted)
     unread = {one.uri for one in report.rejected}
     report.rejected = [one for one in report.rejected if one.uri not in lost]
     for uri, verdict, size in standings(listing, sorted(lost)):
@@ -172,7 +189,9 @@ class Plan:
 
     definition: str
     unchanged: int = 0
-    files: dict[str, list[str]] = field(default_factory=lambda: {name: [] for name in PLANNED})
+    files: dict[str, list[str]] = field(
+        default_factory=lambda: {name: [] for name in PLANNED_KINDS}
+    )
     """What would become of files -> their URIs."""
     moved_from: dict[str, str] = field(default_factory=dict)
     """URI of each file that moved -> the one that it had."""
@@ -191,7 +210,7 @@ class Plan:
     def counts(self) -> dict[str, int]:
         """How many files there are of each kind, and sources that no file stands for."""
         kinds = {name: len(uris) for name, uris in self.files.items()}
-        further = {name: getattr(self, name) for name in ("cleared", *OF_SOURCES)}
+        further = {name: getattr(self, name) for name in ("cleared", *SOURCE_COUNTS)}
         return {"unchanged": self.unchanged, **kinds, **further}
 
     @property
@@ -202,14 +221,14 @@ class Plan:
 
 def plan_all(
     engine: Engine,
-    works: Sequence[AnyWork],
+    works: Sequence[SyncItem],
     config: Path,
-    conditions: Conditions,
-    watcher: Watcher,
+    conditions: RunOptions,
+    watcher: ProgressReporter,
 ) -> list[Plan]:
     """What a sync would do; one definition that fails does not keep the plans of the others from being made."""
 
-    def plan_one(work: AnyWork) -> Plan:
+    def plan_one(work: SyncItem) -> Plan:
         try:
             return plan(engine, work, config, conditions, watcher)
         except RastersourcesError as error:
@@ -219,41 +238,43 @@ def plan_all(
 
 
 def plan(
-    engine: Engine, work: AnyWork, config: Path, conditions: Conditions, watcher: Watcher
+    engine: Engine, work: SyncItem, config: Path, conditions: RunOptions, watcher: ProgressReporter
 ) -> Plan:
     """What a sync of one definition would do; opens no file, changes nothing and is in no run's way."""
-    if isinstance(work, DropWork):
+    if isinstance(work, DropFolderFiles):
         return plan_drop(engine, work, conditions, watcher)
     definition, found = work.definition, Plan(work.definition.id)
-    buried = buried_groups(engine, definition.id)
-    with listing_of(engine, definition, alone=False) as listing:
+    buried = find_deleted_groups(engine, definition.id)
+    with open_comparison(engine, definition, alone=False) as listing:
         fill(listing, work, conditions, watcher)
         compare(listing, definition, complete=True)
         found.unchanged = listing.counts()["unchanged"]
         for one in each(listing, conditions.batch_size):
-            withheld = buried and is_buried(definition, one.file, buried)
+            withheld = buried and is_deleted_group(definition, one.file, buried)
             take(found, one, "withheld" if withheld else one.verdict)
         take_unlisted(found, listing.unlisted, listing.replaced())
-        found.files["missing"] += listing.newly_missing(marked=definition.missing == "remove")
-        for dispute in disputes(listing):
+        found.files["missing"] += listing.missing_uris(marked=definition.missing == "remove")
+        for dispute in find_grid_conflicts(listing):
             take_dispute(found, dispute)
         found.cleared = listing.cleared()
-        found.outdated_sources = outdated_sources(listing, definition)
+        found.outdated_sources = count_outdated_sources(listing, definition)
         found.empty_sources = count_empty_sources(listing, definition)
         try:
             if not conditions.create:
                 find_owner(engine, definition)
-            refuse_many_missing(engine, definition, config, listing.absence())
+            require_few_missing(engine, definition, config, listing.count_missing())
             check_uuid(engine, definition)
         except CatalogueError as error:
             found.refusal = str(error)
     return found
 
 
-def plan_drop(engine: Engine, work: DropWork, conditions: Conditions, watcher: Watcher) -> Plan:
+def plan_drop(
+    engine: Engine, work: DropFolderFiles, conditions: RunOptions, watcher: ProgressReporter
+) -> Plan:
     """The same for a drop folder: which files would be read, and which no raster source is meant for."""
-    found, reception = Plan(work.id), reception_of(engine, conditions, work)
-    with listing_of(engine, work.drop, alone=False) as listing:
+    found, reception = Plan(work.id), open_drop_folder(engine, conditions, work)
+    with open_comparison(engine, work.drop, alone=False) as listing:
         reception.fill(listing, watcher)
         found.unchanged = listing.counts()["unchanged"]
         for batch in listing.batches(conditions.batch_size):
@@ -270,13 +291,13 @@ def plan_drop(engine: Engine, work: DropWork, conditions: Conditions, watcher: W
     return found
 
 
-def each(listing: Listing, size: int) -> Iterator[Found]:
+def each(listing: Comparison, size: int) -> Iterator[ChangedFile]:
     """All files but the unchanged ones."""
     for batch in listing.batches(size):
         yield from batch
 
 
-def take(plan: Plan, found: Found, verdict: str) -> None:
+def take(plan: Plan, found: ChangedFile, verdict: str) -> None:
     """Sort one file in."""
     plan.files[verdict].append(found.file.uri)
     if found.moved_from is not None and verdict == "withheld":
@@ -295,26 +316,26 @@ def take_unlisted(plan: Plan, unlisted: Sequence[Rejection], replaced: set[str])
         plan.reasons[rejection.uri] = rejection
 
 
-def take_dispute(plan: Plan, dispute: Dispute) -> None:
+def take_dispute(plan: Plan, dispute: GridConflict) -> None:
     """Sort the refused files anew that would take the place of those of their source, and these."""
-    winners = set(dispute.winners).intersection(plan.files["refused"])
+    winners = set(dispute.accepted).intersection(plan.files["refused"])
     plan.files["refused"] = [uri for uri in plan.files["refused"] if uri not in winners]
     plan.files["add"] += sorted(winners)
     for uri in winners:
         del plan.reasons[uri]
-    losers = set(dispute.losers).difference(*plan.files.values())
+    losers = set(dispute.evicted).difference(*plan.files.values())
     plan.files["refused"] += sorted(losers)
     plan.unchanged -= len(losers)
 
 
-def orphans(engine: Engine, config: Path, works: Sequence[AnyWork]) -> list[Orphan]:
+def list_orphans(engine: Engine, config: Path, works: Sequence[SyncItem]) -> list[Orphan]:
     """Definitions and drop folders that left their sources.toml, and what they left."""
     return find_orphans(engine, config, [work.id for work in works])
 
 
-def prune_all(engine: Engine, config: Path, works: Sequence[AnyWork]) -> list[Orphan]:
+def prune_all(engine: Engine, config: Path, works: Sequence[SyncItem]) -> list[Orphan]:
     """Remove what was left of definitions that left their sources.toml; what became of each.
 
-    Before those that are in it are synced, as one of them may have been renamed. Raises Overlapping as `prune` does.
+    Before those that are in it are synced, as one of them may have been renamed. Raises RunInProgress as `prune` does.
     """
-    return [prune(engine, orphan) for orphan in orphans(engine, config, works)]
+    return [prune(engine, orphan) for orphan in list_orphans(engine, config, works)]

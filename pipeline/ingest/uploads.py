@@ -14,22 +14,22 @@ import psycopg
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.catalogue.hide_paths import without_places
-from pipeline.catalogue.upload_files import discard_unneeded, sweep, take_up
+from pipeline.catalogue.hide_paths import hide_folders
+from pipeline.catalogue.upload_files import claim_storage, discard_unneeded, sweep
 from pipeline.catalogue.uploads import (
-    Claim,
-    Settled,
+    ClaimedUpload,
+    UploadOutcome,
     claim,
     held,
-    refuse_upload,
     register_upload,
+    reject_upload,
     try_upload,
 )
 from pipeline.errors import RasterError, RastersourcesError, Rejection
 from pipeline.ingest.upload_turns import SECONDS_BETWEEN_LOOKS, Turns
-from pipeline.raster import Assigned, RasterFile, ReadingPool, ReadOptions, TimeRule
+from pipeline.raster import AssignedValues, ProcessReader, RasterFile, ReadOptions, TimeRule
 from pipeline.storage import StoredFile
-from pipeline.storage.uploads import Deposit, TrialUpload
+from pipeline.storage.uploads import DryRunUpload, UploadStore
 
 MOST_READERS = 6
 """Uploads that one server reads at a time, whatever the number of processes: each takes two connections."""
@@ -44,14 +44,14 @@ logger = logging.getLogger("rastersources.uploads")
 
 
 @dataclass(frozen=True)
-class Worker:
+class UploadWorker:
     """Who processes uploads, and with what."""
 
     engine: Engine
-    deposit: Deposit
+    deposit: UploadStore
     options: ReadOptions
     """Their time rule, and what is assigned, are replaced by those of each upload."""
-    pool: ReadingPool
+    pool: ProcessReader
     readers: int = 2
     """Uploads that are read at a time, of one organisation one less: so no file that hangs keeps others waiting."""
 
@@ -60,7 +60,7 @@ class Worker:
         return Turns(self.engine, max(1, self.readers - 1))
 
 
-def work_until(stop: Event, worker: Worker) -> None:
+def process_until(stop: Event, worker: UploadWorker) -> None:
     """Process uploads as they come; while the database or the storage is away, or another catalogue's, wait for it.
 
     Raises what is a fault of ours in one of the threads, once the others were told to end.
@@ -72,12 +72,12 @@ def work_until(stop: Event, worker: Worker) -> None:
     crew.wait()
 
 
-def process_all(worker: Worker) -> list[Settled]:
+def process_all(worker: UploadWorker) -> list[UploadOutcome]:
     """Process the uploads that wait now, by all readers; what became of them."""
     turns = worker.turns()
 
-    def process(_: int) -> list[Settled]:
-        with ReadingPool(1) as pool:
+    def process(_: int) -> list[UploadOutcome]:
+        with ProcessReader(1) as pool:
             reader = replace(worker, pool=pool)
             return [
                 one for some in iter(lambda: process_waiting(reader, turns), []) for one in some
@@ -87,7 +87,7 @@ def process_all(worker: Worker) -> list[Settled]:
         return [one for some in threads.map(process, range(worker.readers)) for one in some]
 
 
-def process_waiting(worker: Worker, turns: Turns | None = None) -> list[Settled]:
+def process_waiting(worker: UploadWorker, turns: Turns | None = None) -> list[UploadOutcome]:
     """Process an upload that waits, of the organisation whose turn it is; what became of it, if there was one."""
     turns = turns or worker.turns()
     while True:
@@ -98,33 +98,33 @@ def process_waiting(worker: Worker, turns: Turns | None = None) -> list[Settled]
                 return [settled]
 
 
-def _process(worker: Worker, number: int) -> Settled | None:
+def _process(worker: UploadWorker, number: int) -> UploadOutcome | None:
     """What became of an upload; None where another server has it, or it was ended."""
     with held(worker.engine, number) as alone:
         upload = claim(worker.engine, number) if alone else None
         return conclude(worker, upload, read_upload(worker, upload)) if upload else None
 
 
-def read_upload(worker: Worker, upload: Claim) -> RasterFile | Rejection:
+def read_upload(worker: UploadWorker, upload: ClaimedUpload) -> RasterFile | Rejection:
     """What reading makes of its file."""
     file = look_up(worker.deposit, upload)
     (outcome,) = worker.pool.read([file], how_to_read(worker, upload))
     return outcome
 
 
-def how_to_read(worker: Worker, upload: Claim) -> ReadOptions:
+def how_to_read(worker: UploadWorker, upload: ClaimedUpload) -> ReadOptions:
     """How the file of an upload is read: by what the client said of it."""
     rule = TimeRule(time=upload.time, from_tag=upload.temporal)
-    assigned = Assigned(crs=upload.crs, nodata=upload.nodata, by="the upload")
+    assigned = AssignedValues(crs=upload.crs, nodata=upload.nodata, by="the upload")
     return replace(worker.options, time_rule=rule, assigned=assigned)
 
 
-def try_out(worker: Worker, upload: TrialUpload) -> int:
+def judge_upload(worker: UploadWorker, upload: DryRunUpload) -> int:
     """How many files an upload would replace; nothing is stored.
 
     Raises RasterError where the upload would be refused, TransientError where that cannot be said now.
     """
-    claimed = Claim(
+    claimed = ClaimedUpload(
         id=0,
         source_id=upload.source_id,
         uri=upload.file.uri,
@@ -137,7 +137,7 @@ def try_out(worker: Worker, upload: TrialUpload) -> int:
     (outcome,) = worker.pool.read([upload.file], how_to_read(worker, claimed))
     if isinstance(outcome, Rejection):
         message = outcome.message.replace(upload.file.location, "the file")
-        raise RasterError(without_places(message), outcome.code)
+        raise RasterError(hide_folders(message), outcome.code)
     return try_upload(worker.engine, claimed, outcome)
 
 
@@ -200,7 +200,7 @@ class _Crew:
 class _Storage:
     """The storage of uploads, which is taken up once before anything in it is read or deleted."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: UploadWorker) -> None:
         self._engine, self._deposit = worker.engine, worker.deposit
         self._lock, self._taken_up = Lock(), False
 
@@ -208,7 +208,7 @@ class _Storage:
         """Raises CatalogueError where it is that of another catalogue, and TransientError."""
         with self._lock:
             if not self._taken_up:
-                take_up(self._engine, self._deposit)
+                claim_storage(self._engine, self._deposit)
                 self._taken_up = True
 
     def sweep(self) -> bool:
@@ -218,8 +218,8 @@ class _Storage:
         return False
 
 
-def _read(crew: _Crew, worker: Worker, turns: Turns, storage: _Storage) -> None:
-    with ReadingPool(1) as pool:
+def _read(crew: _Crew, worker: UploadWorker, turns: Turns, storage: _Storage) -> None:
+    with ProcessReader(1) as pool:
         reader = replace(worker, pool=pool)
 
         def process() -> bool:
@@ -229,7 +229,7 @@ def _read(crew: _Crew, worker: Worker, turns: Turns, storage: _Storage) -> None:
         crew.repeat(process, SECONDS_BETWEEN_LOOKS)
 
 
-def look_up(deposit: Deposit, upload: Claim) -> StoredFile | Rejection:
+def look_up(deposit: UploadStore, upload: ClaimedUpload) -> StoredFile | Rejection:
     """The file of an upload as it is now."""
     try:
         return deposit.file(upload.uri)
@@ -237,11 +237,13 @@ def look_up(deposit: Deposit, upload: Claim) -> StoredFile | Rejection:
         return Rejection(upload.uri, error.code, error.message)
 
 
-def conclude(worker: Worker, upload: Claim, outcome: RasterFile | Rejection) -> Settled:
+def conclude(
+    worker: UploadWorker, upload: ClaimedUpload, outcome: RasterFile | Rejection
+) -> UploadOutcome:
     """Register or refuse one upload, and delete what is not needed any more."""
     if isinstance(outcome, Rejection):
         again = outcome.code in PASSING and upload.attempts < MOST_ATTEMPTS
-        settled = refuse_upload(worker.engine, upload, outcome, again=again)
+        settled = reject_upload(worker.engine, upload, outcome, again=again)
     else:
         settled = register_upload(worker.engine, upload, outcome)
     if settled.unused:

@@ -10,10 +10,10 @@ from pyproj.exceptions import CRSError
 from pipeline.errors import CatalogueError, UnsupportedCRS
 from pipeline.raster.describe import Description
 from pipeline.raster.grid import FileCRS
-from pipeline.raster.models import Assigned, Notice
-from pipeline.raster.nodata import Nodata, read_nodata
-from pipeline.raster.placement.crs import horizontal
-from pipeline.raster.placement.operations import candidates
+from pipeline.raster.models import AssignedValues, RasterWarning
+from pipeline.raster.nodata import Nodata, parse_nodata
+from pipeline.raster.placement.crs import horizontal_crs
+from pipeline.raster.placement.operations import list_candidates
 
 CRS_PATTERN = r"[A-Za-z][A-Za-z0-9_.]{0,30}:[A-Za-z0-9_.-]{1,60}"
 """Authority and code."""
@@ -24,24 +24,24 @@ NODATA_PATTERN = (
 """A number that pixels can be compared with."""
 
 
-def assigned_of(
+def check_assigned_values(
     crs: str | None, nodata: str | None, by: str, *, override: bool = False
-) -> Assigned:
+) -> AssignedValues:
     """What somebody says for files, checked. Raises CatalogueError that begins with the name of the wrong value."""
     if override and crs is None:
         raise CatalogueError("crs_override: says that crs counts; say crs too")
     given: dict[str, str | None] = {"crs": crs, "nodata": nodata}
-    for name, check in (("crs", usable_crs), ("nodata", usable_nodata)):
+    for name, check in (("crs", normalize_crs), ("nodata", normalize_nodata)):
         value = given[name]
         try:
             given[name] = None if value is None else check(value)
         except CatalogueError as error:
             raise CatalogueError(f"{name}: {error}") from error
-    return Assigned(given["crs"], override, given["nodata"], by)
+    return AssignedValues(given["crs"], override, given["nodata"], by)
 
 
 @lru_cache(maxsize=64)
-def usable_crs(text: str) -> str:
+def normalize_crs(text: str) -> str:
     """`AUTHORITY:CODE` in capitals, of a CRS with a place on earth. Raises CatalogueError."""
     code = text.strip().upper()
     if not re.fullmatch(CRS_PATTERN, code):
@@ -53,7 +53,7 @@ def usable_crs(text: str) -> str:
             f"{code} is not a CRS that PROJ knows; check its authority and its code"
         ) from error
     try:
-        candidates(horizontal(wkt), "lizard")
+        list_candidates(horizontal_crs(wkt), "lizard")
     except UnsupportedCRS as error:
         raise CatalogueError(f"{code} cannot be used: {error.message}") from error
     return code
@@ -65,7 +65,7 @@ def _wkt(code: str) -> str:
     return CRS.from_authority(authority, number).to_wkt()
 
 
-def usable_nodata(text: str) -> str:
+def normalize_nodata(text: str) -> str:
     """The number as it is written, or `nan`, `inf` or `-inf`. Raises CatalogueError."""
     number = text.strip().lower()
     if not re.fullmatch(NODATA_PATTERN, number):
@@ -77,7 +77,7 @@ def usable_nodata(text: str) -> str:
     return number.removeprefix("+")
 
 
-def assign(description: Description, assigned: Assigned) -> Description:
+def assign_values(description: Description, assigned: AssignedValues) -> Description:
     """The description with what is assigned to a file that does not say it, and with notices about that.
 
     A CRS that is there but cannot be used is replaced only where the assigned one overrides.
@@ -89,20 +89,22 @@ def assign(description: Description, assigned: Assigned) -> Description:
     return description
 
 
-def _with_crs(description: Description, assigned: Assigned, code: str) -> Description:
+def _with_crs(description: Description, assigned: AssignedValues, code: str) -> Description:
     own, given = description.placement.crs, FileCRS(_wkt(code))
     if own.wkt is None and not own.unusable:
-        notice = Notice("crs_assigned", f"the file has no CRS; {code} is that of {assigned.by}")
+        notice = RasterWarning(
+            "crs_assigned", f"the file has no CRS; {code} is that of {assigned.by}"
+        )
     elif own.wkt is not None and _are_same(own.wkt, _wkt(code)):
         return description
     elif assigned.crs_override:
         text = f"the CRS of the file, {_name(own)}, is replaced by {code} of {assigned.by}"
-        notice = Notice("crs_overridden", text)
+        notice = RasterWarning("crs_overridden", text)
     elif own.wkt is None:
         return description  # placing refuses it
     else:
         text = f"the file keeps its own CRS, {_name(own)}; that of {assigned.by} is {code}"
-        return _told(description, Notice("crs_kept", text))
+        return _told(description, RasterWarning("crs_kept", text))
     placement = replace(description.placement, crs=given)
     provenance = {**description.provenance, "projection": f"crs of {assigned.by}"}
     return _told(replace(description, placement=placement, provenance=provenance), notice)
@@ -111,7 +113,7 @@ def _with_crs(description: Description, assigned: Assigned, code: str) -> Descri
 def _are_same(own: str, given: str) -> bool:
     """Whether they are one CRS; false also for one that cannot be used."""
     try:
-        one, other = horizontal(own), horizontal(given)
+        one, other = horizontal_crs(own), horizontal_crs(given)
     except UnsupportedCRS:
         return False
     if one.projection or other.projection:
@@ -122,26 +124,26 @@ def _are_same(own: str, given: str) -> bool:
 def _name(crs: FileCRS) -> str:
     """The code of a CRS, or its name; for one that cannot be used, that it cannot."""
     try:
-        frame = horizontal(crs.wkt) if crs.wkt else None
+        frame = horizontal_crs(crs.wkt) if crs.wkt else None
     except UnsupportedCRS:
         frame = None
     return "which cannot be used" if frame is None else frame.projection or frame.crs.name
 
 
-def _with_nodata(description: Description, assigned: Assigned, text: str) -> Description:
-    given = read_nodata(text, description.dtype)
+def _with_nodata(description: Description, assigned: AssignedValues, text: str) -> Description:
+    given = parse_nodata(text, description.dtype)
     own = {nodata.value for nodata in description.nodata} - {None}
     if own:
         if own == {given.value}:
             return description
         message = f"the file keeps its own nodata; that of {assigned.by} is {given.value}"
-        return _told(description, Notice("nodata_kept", message))
+        return _told(description, RasterWarning("nodata_kept", message))
     if any(nodata.notices for nodata in description.nodata):
         return description  # it has one that cannot be read, which a notice says
     if given.notices:
         message = f"{given.notices[0].message}, which is that of {assigned.by}; the file has none"
-        return _told(description, Notice("nodata_not_assigned", message))
-    notice = Notice(
+        return _told(description, RasterWarning("nodata_not_assigned", message))
+    notice = RasterWarning(
         "nodata_assigned", f"the file has no nodata; {given.value} is that of {assigned.by}"
     )
     provenance = {**description.provenance, "fill_value": f"nodata of {assigned.by}"}
@@ -149,5 +151,5 @@ def _with_nodata(description: Description, assigned: Assigned, text: str) -> Des
     return _told(replace(description, nodata=bands, provenance=provenance), notice)
 
 
-def _told(description: Description, notice: Notice) -> Description:
+def _told(description: Description, notice: RasterWarning) -> Description:
     return replace(description, notices=(*description.notices, notice))

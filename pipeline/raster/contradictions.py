@@ -14,15 +14,15 @@ from affine import Affine
 
 from pipeline.errors import RasterError
 from pipeline.raster.crs_cache import Placement
-from pipeline.raster.describe import file_crs
-from pipeline.raster.file_access import Opened
+from pipeline.raster.describe import read_file_crs
+from pipeline.raster.file_access import OpenFile
 from pipeline.raster.geo_keys import is_point, read_keys
 from pipeline.raster.grid import FileCRS
 from pipeline.raster.grid_tags import MATRIX, SCALE, grid_origin, matrix_transform, tie_points
-from pipeline.raster.models import Georeference, Notice
+from pipeline.raster.models import Georeference, RasterWarning
 from pipeline.raster.open_dataset import open_dataset
-from pipeline.raster.placement.crs import HorizontalCRS, horizontal
-from pipeline.raster.sidecars import WORLD_FILES, Auxiliary
+from pipeline.raster.placement.crs import HorizontalCRS, horizontal_crs
+from pipeline.raster.sidecars import WORLD_FILES, AuxXML
 from pipeline.raster.tiff import MODEL_TRANSFORMATION, Directory
 
 Places = npt.NDArray[np.float64]
@@ -32,12 +32,12 @@ _TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
-class Told:
+class PlacedFile:
     """What a file is said to be, and by whom."""
 
-    opened: Opened
+    opened: OpenFile
     main: Directory
-    auxiliary: Auxiliary
+    auxiliary: AuxXML
     placement: Placement
     """As it was used."""
     georeference: Georeference
@@ -45,7 +45,7 @@ class Told:
     """Where the grid came from, as in the provenance."""
 
 
-def contradictions(told: Told) -> list[Notice]:
+def find_contradictions(told: PlacedFile) -> list[RasterWarning]:
     """What was said of place and pixels, and not used."""
     known = {notice.code for notice in told.georeference.notices}
     own = _own(told) if told.auxiliary.places else None
@@ -66,17 +66,17 @@ class _Own:
     crs: FileCRS
 
 
-def _own(told: Told, sources: str = "INTERNAL") -> _Own:
+def _own(told: PlacedFile, sources: str = "INTERNAL") -> _Own:
     with (
         suppress(RasterError),
         open_dataset(told.opened, sources=sources) as (dataset, _),
     ):
         transform = None if dataset.transform == Affine.identity() else dataset.transform
-        return _Own(transform, file_crs(dataset, named=True))
+        return _Own(transform, read_file_crs(dataset, named=True))
     return _Own(None, FileCRS(None))
 
 
-def _grids(told: Told, own: _Own | None) -> Iterator[Notice]:
+def _grids(told: PlacedFile, own: _Own | None) -> Iterator[RasterWarning]:
     """Other places of the grid: in the file's own tags, another of them, or a world file."""
     if told.auxiliary.transform and own:
         yield from _other_grid(told, grid_origin(told.main) or "own tags", own.transform)
@@ -88,7 +88,7 @@ def _grids(told: Told, own: _Own | None) -> Iterator[Notice]:
             yield from _other_grid(told, f"sidecar {name}", _own(told, sources).transform)
 
 
-def _other_grid(told: Told, what: str, other: Affine | None) -> Iterator[Notice]:
+def _other_grid(told: PlacedFile, what: str, other: Affine | None) -> Iterator[RasterWarning]:
     if other is None or other.is_degenerate:
         return
     width, height = told.placement.grid.width, told.placement.grid.height
@@ -96,7 +96,7 @@ def _other_grid(told: Told, what: str, other: Affine | None) -> Iterator[Notice]
     apart = _apart(~told.georeference.transform @ other, corners, corners)
     if not apart <= _TOLERANCE:
         text = f"its {what} would place it {apart:,.2f} pixels elsewhere, and was not used"
-        yield Notice("transform_ignored", f"{text}: its place is from {told.origin}")
+        yield RasterWarning("transform_ignored", f"{text}: its place is from {told.origin}")
 
 
 def _apart(transform: Affine, places: Places, targets: Places) -> float:
@@ -108,11 +108,11 @@ def _apart(transform: Affine, places: Places, targets: Places) -> float:
     return float(apart.max())
 
 
-def _shift(told: Told) -> float:
+def _shift(told: PlacedFile) -> float:
     return 0.5 if is_point(read_keys(told.main)) else 0.0
 
 
-def _tie_points(told: Told, own: _Own | None) -> Iterator[Notice]:
+def _tie_points(told: PlacedFile, own: _Own | None) -> Iterator[RasterWarning]:
     """Whether all tie points lie on the grid of the file's own tags."""
     points = tie_points(told.main)
     origin = grid_origin(told.main)
@@ -127,10 +127,10 @@ def _tie_points(told: Told, own: _Own | None) -> Iterator[Notice]:
     apart = _apart(~grid, points[:, 2:], points[:, :2] + _shift(told))
     if not apart <= _TOLERANCE:
         text = f"its {len(points)} tie points lie up to {apart:,.2f} pixels off the grid of its {origin}"
-        yield Notice("tie_points_disagree", text)
+        yield RasterWarning("tie_points_disagree", text)
 
 
-def _control_points(told: Told) -> Iterator[Notice]:
+def _control_points(told: PlacedFile) -> Iterator[RasterWarning]:
     """Control points beside what placed the grid, which GDAL does not always tell of."""
     placed = told.placement.grid.transform is not None
     own = grid_origin(told.main) is None and len(tie_points(told.main)) > 0
@@ -140,22 +140,22 @@ def _control_points(told: Told) -> Iterator[Notice]:
         yield _unused_points("in its tag ModelTiepoint", told.origin)
 
 
-def _unused_points(where: str, origin: str) -> Notice:
+def _unused_points(where: str, origin: str) -> RasterWarning:
     text = f"the ground control points {where} were not used: its place is from {origin}"
-    return Notice("control_points_ignored", text)
+    return RasterWarning("control_points_ignored", text)
 
 
-def _crss(told: Told, own: _Own | None) -> Iterator[Notice]:
+def _crss(told: PlacedFile, own: _Own | None) -> Iterator[RasterWarning]:
     if told.auxiliary.crs and told.placement.crs.wkt and own:
         yield from _other_crs(told.placement.crs, own.crs)
 
 
-def _other_crs(used: FileCRS, own: FileCRS) -> Iterator[Notice]:
+def _other_crs(used: FileCRS, own: FileCRS) -> Iterator[RasterWarning]:
     with suppress(RasterError):  # a sidecar may well give a CRS to a file that has none of use
-        one, other = horizontal(used.wkt), horizontal(own.wkt)
+        one, other = horizontal_crs(used.wkt), horizontal_crs(own.wkt)
         if not _alike(one, other):
             text = f"its own keys name {_label(other)}, its sidecar .aux.xml {_label(one)}, which was used"
-            yield Notice("crs_ignored", text)
+            yield RasterWarning("crs_ignored", text)
 
 
 def _alike(one: HorizontalCRS, other: HorizontalCRS) -> bool:

@@ -10,7 +10,7 @@ from affine import Affine
 
 from pipeline.raster.geo_keys import RASTER_TYPE, is_point, read_keys
 from pipeline.raster.grid import FileCRS, Grid
-from pipeline.raster.models import Notice
+from pipeline.raster.models import RasterWarning
 from pipeline.raster.tiff import (
     GDAL_METADATA,
     GEO_ASCII_PARAMETERS,
@@ -33,15 +33,15 @@ class Placement:
     grid: Grid
     crs: FileCRS
     area_or_point: str
-    notices: tuple[Notice, ...] = ()
+    notices: tuple[RasterWarning, ...] = ()
     """What the keys say of the CRS beside what was used."""
 
 
-class KnownCRSs:
+class CRSCache:
     """What GDAL made of GeoTIFF keys before."""
 
     def __init__(self) -> None:
-        self._by_keys: dict[bytes, tuple[FileCRS, tuple[Notice, ...]]] = {}
+        self._by_keys: dict[bytes, tuple[FileCRS, tuple[RasterWarning, ...]]] = {}
 
     def place(self, main: Directory) -> Placement | None:
         """The place of a plain raster whose keys were seen before."""
@@ -56,7 +56,7 @@ class KnownCRSs:
 
 
 def plain_placement(
-    main: Directory, crs: FileCRS, notices: tuple[Notice, ...] = ()
+    main: Directory, crs: FileCRS, notices: tuple[RasterWarning, ...] = ()
 ) -> Placement | None:
     """The place of a raster with one scale and one tie point; None for others."""
     grid = _plain_grid(main)

@@ -14,15 +14,15 @@ from rasterio.io import DatasetReader
 
 from pipeline.errors import RasterError, UnsupportedDtype
 from pipeline.raster.crs_cache import Placement
-from pipeline.raster.geo_keys import Keys, ignored_keys, name_a_crs, named_code, read_keys
+from pipeline.raster.geo_keys import Keys, epsg_code, find_ignored_keys, names_crs, read_keys
 from pipeline.raster.grid import ControlPoint, FileCRS, Grid
 from pipeline.raster.grid_tags import grid_origin, lacks_tie_point
-from pipeline.raster.metadata_xml import Metadata, read_metadata
-from pipeline.raster.models import Notice
-from pipeline.raster.nodata import Nodata, read_nodata
-from pipeline.raster.open_dataset import unreadable_crs
-from pipeline.raster.placement.crs import code_notice
-from pipeline.raster.sidecars import WORLD_FILES, Auxiliary
+from pipeline.raster.metadata_xml import GDALMetadata, read_gdal_metadata
+from pipeline.raster.models import RasterWarning
+from pipeline.raster.nodata import Nodata, parse_nodata
+from pipeline.raster.open_dataset import unreadable_crs_error
+from pipeline.raster.placement.crs import code_warnings
+from pipeline.raster.sidecars import WORLD_FILES, AuxXML
 from pipeline.raster.tiff import (
     BITS_PER_SAMPLE,
     DATETIME,
@@ -33,7 +33,7 @@ from pipeline.raster.tiff import (
     SAMPLE_FORMAT,
     Directory,
 )
-from pipeline.raster.times.band_times import Told, acquisition, band_time, date_and_time
+from pipeline.raster.times.band_times import TimeText, acquisition_time, band_time, file_time
 from pipeline.raster.times.timestamps import TimeTags
 
 _DTYPES = {
@@ -63,14 +63,14 @@ class Description:
     """One for each band."""
     descriptions: tuple[str | None, ...]
     times: TimeTags
-    notices: tuple[Notice, ...]
+    notices: tuple[RasterWarning, ...]
     provenance: dict[str, str]
 
 
 def describe(
     dataset: DatasetReader,
     main: Directory,
-    auxiliary: Auxiliary,
+    auxiliary: AuxXML,
     sidecars: Sequence[str],
     placement: Placement | None,
 ) -> Description:
@@ -83,7 +83,7 @@ def describe(
     dtype = _dtype(dataset, main)
     placement = placement or _placement(dataset, main, auxiliary)
     tags = _Tags(dataset, main, bool(sidecars) or GDAL_METADATA in main)
-    metadata = read_metadata(main)
+    metadata = read_gdal_metadata(main)
     nodata = _nodata(dataset, main, auxiliary, dtype)
     provenance = {
         "transform": _transform_origin(main, auxiliary, sidecars),
@@ -119,17 +119,17 @@ class _Tags:
         self.bands: list[dict[str, str]] = [
             dataset.tags(index) if with_metadata else {} for index in dataset.indexes
         ]
-        self.notices: tuple[Notice, ...] = ()
+        self.notices: tuple[RasterWarning, ...] = ()
         self.descriptions: tuple[str | None, ...] = (None,) * dataset.count
         try:
             self.descriptions = dataset.descriptions
         except UnicodeDecodeError:
             text = "the descriptions of its bands are no UTF-8 text, and left out"
-            self.notices = (Notice("undecodable_descriptions", text),)
+            self.notices = (RasterWarning("undecodable_descriptions", text),)
         if GDAL_METADATA not in main and self.imagery.get(_ACQUIRED) == _EPOCH:
             del self.imagery[_ACQUIRED]
             text = "a time in a sidecar is not in the form that GDAL reads, and left out"
-            self.notices = (*self.notices, Notice("unreadable_time", text))
+            self.notices = (*self.notices, RasterWarning("unreadable_time", text))
 
 
 def require_numpy_type(main: Directory) -> None:
@@ -151,40 +151,46 @@ def _dtype(dataset: DatasetReader, main: Directory) -> str:
     return _DTYPES[name]
 
 
-def _bit_notices(main: Directory) -> list[Notice]:
+def _bit_notices(main: Directory) -> list[RasterWarning]:
     bits = main.integer(BITS_PER_SAMPLE, 1)
     if bits in (8, 16, 32, 64, 128):
         return []
-    return [Notice("bit_depth", f"its values take {bits} bits, and are read into a wider type")]
+    return [
+        RasterWarning("bit_depth", f"its values take {bits} bits, and are read into a wider type")
+    ]
 
 
-def _placement(dataset: DatasetReader, main: Directory, auxiliary: Auxiliary) -> Placement:
+def _placement(dataset: DatasetReader, main: Directory, auxiliary: AuxXML) -> Placement:
     area_or_point = dataset.tags().get("AREA_OR_POINT", "Area")
-    named = auxiliary.crs or name_a_crs(read_keys(main))
+    named = auxiliary.crs or names_crs(read_keys(main))
     grid = _grid(dataset)
     if lacks_tie_point(main) and not auxiliary.transform:
         grid = replace(grid, transform=None)
-    crs = file_crs(dataset, named)
+    crs = read_file_crs(dataset, named)
     notices = () if auxiliary.crs else _key_notices(read_keys(main), crs)
     return Placement(grid, crs, area_or_point, notices)
 
 
-def _key_notices(keys: Keys, crs: FileCRS) -> tuple[Notice, ...]:
-    code = named_code(keys)
+def _key_notices(keys: Keys, crs: FileCRS) -> tuple[RasterWarning, ...]:
+    code = epsg_code(keys)
     if code is None or not crs.wkt:
         return ()
     with suppress(RasterError):  # which is told where the raster is placed
-        return (*code_notice(crs.wkt, code), *ignored_keys(keys, code))
+        return (*code_warnings(crs.wkt, code), *find_ignored_keys(keys, code))
     return ()
 
 
-def _area_or_point_notices(auxiliary: Auxiliary, metadata: Metadata, used: str) -> list[Notice]:
+def _area_or_point_notices(
+    auxiliary: AuxXML, metadata: GDALMetadata, used: str
+) -> list[RasterWarning]:
     others = {
         "its sidecar .aux.xml": auxiliary.area_or_point,
         "its GDAL_METADATA": metadata.area_or_point,
     }
     return [
-        Notice("area_or_point_ignored", f"{where} says {value!r} of its pixels; {used} was used")
+        RasterWarning(
+            "area_or_point_ignored", f"{where} says {value!r} of its pixels; {used} was used"
+        )
         for where, value in others.items()
         if value and value.lower() != used.lower()
     ]
@@ -203,7 +209,7 @@ def _grid(dataset: DatasetReader) -> Grid:
     )
 
 
-def file_crs(dataset: DatasetReader, named: bool) -> FileCRS:
+def read_file_crs(dataset: DatasetReader, named: bool) -> FileCRS:
     """The CRS of the grid, or of the control points. Raises UnsupportedCRS.
 
     `named` says whether the file or a sidecar names a CRS at all.
@@ -212,7 +218,7 @@ def file_crs(dataset: DatasetReader, named: bool) -> FileCRS:
     try:
         wkt = crs.to_wkt(version=WktVersion.WKT2_2019) if crs else ""
     except CRSError as error:
-        raise unreadable_crs() from error
+        raise unreadable_crs_error() from error
     if not named and wkt.startswith(_LOCAL):
         wkt = ""
     return FileCRS(wkt or None, unusable=named and not wkt)
@@ -222,12 +228,12 @@ def _control_points(dataset: DatasetReader) -> tuple[list[GroundControlPoint], C
     try:
         points, crs = dataset.gcps
     except (CRSError, UnicodeDecodeError) as error:
-        raise unreadable_crs() from error
+        raise unreadable_crs_error() from error
     return points, crs
 
 
 def _nodata(
-    dataset: DatasetReader, main: Directory, auxiliary: Auxiliary, dtype: str
+    dataset: DatasetReader, main: Directory, auxiliary: AuxXML, dtype: str
 ) -> tuple[Nodata, ...]:
     """For each band: from the .aux.xml sidecar, the file's own tag, or other sidecars by GDAL."""
     own = main.text(GDAL_NODATA)
@@ -238,33 +244,33 @@ def _nodata(
         if text is None and seen is not None:
             text = repr(float(seen))
         if text not in by_text:
-            by_text[text] = read_nodata(text, dtype)
+            by_text[text] = parse_nodata(text, dtype)
         found.append(by_text[text])
     return tuple(found)
 
 
-def _nodata_notices(nodata: Sequence[Nodata]) -> list[Notice]:
+def _nodata_notices(nodata: Sequence[Nodata]) -> list[RasterWarning]:
     notices = list(dict.fromkeys(notice for each in nodata for notice in each.notices))
     if len({each.value for each in nodata}) > 1:
-        notices.append(Notice("nodata_differs", "its bands have different nodata values"))
+        notices.append(RasterWarning("nodata_differs", "its bands have different nodata values"))
     return notices
 
 
 def _unused_nodata(
-    main: Directory, auxiliary: Auxiliary, nodata: Sequence[Nodata], dtype: str
-) -> list[Notice]:
+    main: Directory, auxiliary: AuxXML, nodata: Sequence[Nodata], dtype: str
+) -> list[RasterWarning]:
     """The file's own value where a sidecar has another for one of its bands."""
-    own = read_nodata(main.text(GDAL_NODATA), dtype).value
+    own = parse_nodata(main.text(GDAL_NODATA), dtype).value
     others = [nodata[band - 1].value for band in auxiliary.nodata if 0 < band <= len(nodata)]
     if own is None or all(other == own for other in others):
         return []
     text = f"its tag GDAL_NODATA says {own}, its sidecar .aux.xml {', '.join(sorted({str(each) for each in others}))}; "
-    return [Notice("nodata_ignored", text + "that of the sidecar was used for its bands")]
+    return [RasterWarning("nodata_ignored", text + "that of the sidecar was used for its bands")]
 
 
 def _time_tags(main: Directory, tags: _Tags) -> TimeTags:
-    acquired = acquisition(tags.imagery) or acquisition(tags.dataset) or Told()
-    file = date_and_time(tags.dataset)
+    acquired = acquisition_time(tags.imagery) or acquisition_time(tags.dataset) or TimeText()
+    file = file_time(tags.dataset)
     bands = [
         band_time(description, metadata, tags.dataset)
         for description, metadata in zip(tags.descriptions, tags.bands, strict=True)
@@ -282,7 +288,7 @@ def _time_tags(main: Directory, tags: _Tags) -> TimeTags:
     )
 
 
-def _transform_origin(main: Directory, auxiliary: Auxiliary, sidecars: Sequence[str]) -> str | None:
+def _transform_origin(main: Directory, auxiliary: AuxXML, sidecars: Sequence[str]) -> str | None:
     if auxiliary.transform:
         return "sidecar .aux.xml"
     if origin := grid_origin(main):
@@ -295,7 +301,7 @@ def _transform_origin(main: Directory, auxiliary: Auxiliary, sidecars: Sequence[
     return "ground control points" if MODEL_TIEPOINT in main else None
 
 
-def _crs_origin(main: Directory, auxiliary: Auxiliary, sidecars: Sequence[str]) -> str | None:
+def _crs_origin(main: Directory, auxiliary: AuxXML, sidecars: Sequence[str]) -> str | None:
     if auxiliary.crs:
         return "sidecar .aux.xml"
     if GEO_KEY_DIRECTORY in main:
@@ -303,7 +309,7 @@ def _crs_origin(main: Directory, auxiliary: Auxiliary, sidecars: Sequence[str]) 
     return "sidecar" if sidecars else None
 
 
-def _nodata_origin(main: Directory, auxiliary: Auxiliary, first: Nodata) -> str | None:
+def _nodata_origin(main: Directory, auxiliary: AuxXML, first: Nodata) -> str | None:
     if first.value is None:
         return None
     if 1 in auxiliary.nodata:
@@ -311,11 +317,11 @@ def _nodata_origin(main: Directory, auxiliary: Auxiliary, first: Nodata) -> str 
     return "tag GDAL_NODATA" if GDAL_NODATA in main else "sidecar"
 
 
-def _sidecar_notices(provenance: dict[str, str | None]) -> list[Notice]:
+def _sidecar_notices(provenance: dict[str, str | None]) -> list[RasterWarning]:
     """What comes from beside the file, where it could be lost or be of another file."""
     notices = []
     for field, what in (("transform", "place"), ("projection", "CRS"), ("fill_value", "nodata")):
         origin = provenance[field] or ""
         if origin.startswith("sidecar"):
-            notices.append(Notice(f"sidecar_{field}", f"its {what} comes from a {origin}"))
+            notices.append(RasterWarning(f"sidecar_{field}", f"its {what} comes from a {origin}"))
     return notices

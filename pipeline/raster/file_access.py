@@ -7,21 +7,21 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.errors import Changing, NotAFile, OverBudget, RasterError
-from pipeline.raster.linked_folder import descriptor_path, linked_folder, shown_name
+from pipeline.errors import FileChanged, NotAFile, OverBudget, RasterError
+from pipeline.raster.linked_folder import descriptor_path, gdal_file_name, linked_folder
 from pipeline.raster.models import Budget
-from pipeline.raster.tiff import Bytes, Directory
+from pipeline.raster.tiff import ByteReader, Directory
 from pipeline.storage import (
-    OF_PIXELS,
+    PIXEL_SIDECARS,
     StoredFile,
+    add_sidecars,
+    current_fingerprint,
     own_fingerprint,
-    present_fingerprint,
-    translated,
-    with_sidecars,
+    translate_os_error,
 )
 
 
-class Opened(Protocol):
+class OpenFile(Protocol):
     """A stored file that is open for its header."""
 
     @property
@@ -29,24 +29,24 @@ class Opened(Protocol):
         """The file as it was listed."""
 
     @property
-    def bytes(self) -> Bytes:
+    def bytes(self) -> ByteReader:
         """Its own bytes."""
 
     @property
-    def gdal_name(self) -> str:
+    def gdal_path(self) -> str:
         """A path at which GDAL finds the file, and nothing beside it but the shown sidecars."""
 
     @property
     def shown(self) -> tuple[str, ...]:
         """Names of the sidecars that GDAL may look at, once it is prepared."""
 
-    def beside(self, sidecar: str) -> AbstractContextManager[Bytes]:
+    def beside(self, sidecar: str) -> AbstractContextManager[ByteReader]:
         """The bytes of a sidecar. Raises NotFound, PermissionDenied, NotAFile or Unreadable."""
 
     def hide(self, sidecar: str) -> None:
         """Keep GDAL from seeing a sidecar; call it before `prepare`."""
 
-    def gdal_name_of(self, sidecar: str) -> str:
+    def sidecar_gdal_path(self, sidecar: str) -> str:
         """A path at which GDAL finds a sidecar, and nothing beside it."""
 
     def prepare(
@@ -61,7 +61,7 @@ class Opened(Protocol):
         """Raises Changing where the file or a sidecar is not as it was listed, or NotFound."""
 
 
-class LocalBytes:
+class LocalByteReader:
     """The bytes of a file of this machine."""
 
     def __init__(self, descriptor: int) -> None:
@@ -73,30 +73,30 @@ class LocalBytes:
         return os.pread(self.descriptor, most, position)
 
 
-class LocalFile:
+class OpenLocalFile:
     """A file of this machine, which is read where it lies."""
 
     shown: tuple[str, ...] = ()
 
     def __init__(self, file: StoredFile, descriptor: int, held: ExitStack) -> None:
         self.file = file
-        self.bytes = LocalBytes(descriptor)
-        self.gdal_name = descriptor_path(descriptor)
+        self.bytes = LocalByteReader(descriptor)
+        self.gdal_path = descriptor_path(descriptor)
         self._held = held
         self._hidden: set[str] = set()
         self._beside = {name: self._opened(name) for name in file.sidecars}
         self._require_as_listed()
 
     @contextmanager
-    def beside(self, sidecar: str) -> Iterator[Bytes]:
+    def beside(self, sidecar: str) -> Iterator[ByteReader]:
         """As the listing named it; it may be a link inside the roots."""
-        yield LocalBytes(self._descriptor(sidecar))
+        yield LocalByteReader(self._descriptor(sidecar))
 
     def hide(self, sidecar: str) -> None:
         """There will be no link to it."""
         self._hidden.add(sidecar)
 
-    def gdal_name_of(self, sidecar: str) -> str:
+    def sidecar_gdal_path(self, sidecar: str) -> str:
         """By its descriptor, so that GDAL finds nothing beside it."""
         return descriptor_path(self._descriptor(sidecar))
 
@@ -113,26 +113,26 @@ class LocalFile:
             for name, found in self._beside.items()
             if isinstance(found, int)
             and name not in self._hidden
-            and is_shown(self.file, name, mask=mask)
+            and is_visible_to_gdal(self.file, name, mask=mask)
         }
         for name, descriptor in shown.items():
-            require_small(name, os.fstat(descriptor).st_size, budget)
+            require_small_sidecar(name, os.fstat(descriptor).st_size, budget)
         if shown:
             self.shown = tuple(shown)
             links = {self.file.name: self.bytes.descriptor, **shown}
             folder = self._held.enter_context(linked_folder(links))
-            self.gdal_name = f"{folder}/{shown_name(self.file.name)}"
+            self.gdal_path = f"{folder}/{gdal_file_name(self.file.name)}"
 
     def require_unchanged(self) -> None:
         """Compare all fingerprints again."""
-        if present_fingerprint(self.file) != self.file.fingerprint:
-            raise Changing(
+        if current_fingerprint(self.file) != self.file.fingerprint:
+            raise FileChanged(
                 "the file changed since it was listed; read it again once it is complete"
             )
 
     def _opened(self, sidecar: str) -> int | RasterError:
         try:
-            return self._held.enter_context(open_bytes(self._path(sidecar).resolve()))
+            return self._held.enter_context(open_descriptor(self._path(sidecar).resolve()))
         except RasterError as error:
             return error
 
@@ -153,21 +153,21 @@ class LocalFile:
                 there = self._path(name).stat
                 status = there() if isinstance(found, RasterError) else os.fstat(found)
                 parts.append((name, status.st_size, status.st_mtime_ns))
-        if with_sidecars(self.file.own_fingerprint, parts) != self.file.fingerprint:
-            raise Changing("a sidecar changed since it was listed; list and read it again")
+        if add_sidecars(self.file.own_fingerprint, parts) != self.file.fingerprint:
+            raise FileChanged("a sidecar changed since it was listed; list and read it again")
 
 
 @contextmanager
-def open_local(file: StoredFile) -> Iterator[LocalFile]:
+def open_local_file(file: StoredFile) -> Iterator[OpenLocalFile]:
     """A file of this machine; raises Changing where it is not the one that was listed."""
     with ExitStack() as held:
-        descriptor = held.enter_context(open_bytes(file.path))
+        descriptor = held.enter_context(open_descriptor(file.path))
         if own_fingerprint(os.fstat(descriptor)) != file.own_fingerprint:
-            raise Changing("the file changed since it was listed; list and read it again")
-        yield LocalFile(file, descriptor, held)
+            raise FileChanged("the file changed since it was listed; list and read it again")
+        yield OpenLocalFile(file, descriptor, held)
 
 
-def is_shown(file: StoredFile, sidecar: str, *, mask: bool) -> bool:
+def is_visible_to_gdal(file: StoredFile, sidecar: str, *, mask: bool) -> bool:
     """Whether GDAL may see a sidecar.
 
     Of TIFFs beside the file that is a mask at most, as GDAL would open what the metadata of the others
@@ -176,17 +176,17 @@ def is_shown(file: StoredFile, sidecar: str, *, mask: bool) -> bool:
     name = sidecar.lower()
     if mask and name == f"{file.name}.msk".lower():
         return True
-    return not name.endswith((*OF_PIXELS, ".aux"))
+    return not name.endswith((*PIXEL_SIDECARS, ".aux"))
 
 
-def require_small(name: str, size: int, budget: Budget) -> None:
+def require_small_sidecar(name: str, size: int, budget: Budget) -> None:
     """Raises OverBudget for metadata beside a file that are larger than a tag may be."""
-    if size > budget.tag_bytes and not name.lower().endswith(OF_PIXELS):
+    if size > budget.tag_bytes and not name.lower().endswith(PIXEL_SIDECARS):
         raise OverBudget(f"its sidecar {name} is too large; raise the budget for one tag")
 
 
 @contextmanager
-def open_bytes(path: Path) -> Iterator[int]:
+def open_descriptor(path: Path) -> Iterator[int]:
     """A descriptor of the file, for reading; closed afterwards.
 
     Never waits for a pipe and follows no link. Raises NotFound, PermissionDenied, NotAFile or
@@ -196,7 +196,7 @@ def open_bytes(path: Path) -> Iterator[int]:
     try:
         descriptor = os.open(path, flags)
     except OSError as error:
-        raise translated(error) from error
+        raise translate_os_error(error) from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise NotAFile("this is a folder, pipe, socket or device; name a file")

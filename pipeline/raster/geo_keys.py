@@ -10,7 +10,7 @@ from types import MappingProxyType
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from pipeline.raster.models import Notice
+from pipeline.raster.models import RasterWarning
 from pipeline.raster.placement.crs_paths import require_no_path
 from pipeline.raster.tiff import (
     GEO_ASCII_PARAMETERS,
@@ -76,7 +76,7 @@ def require_no_path_in_keys(main: Directory) -> None:
     require_no_path(main.raw(GEO_ASCII_PARAMETERS).replace(b"\0", b"").decode("latin-1"))
 
 
-def name_a_crs(keys: Keys) -> bool:
+def names_crs(keys: Keys) -> bool:
     """Whether they name or describe a geographic or projected CRS, be it one that nobody understands.
 
     GDAL makes a local CRS without a name of keys that only tell areas from points.
@@ -86,7 +86,7 @@ def name_a_crs(keys: Keys) -> bool:
     return keys.get(MODEL_TYPE, _UNDEFINED) != _UNDEFINED
 
 
-def named_code(keys: Keys) -> int | None:
+def epsg_code(keys: Keys) -> int | None:
     """The EPSG code that the file gives to its CRS; None where it gives none."""
     model = keys.get(MODEL_TYPE)
     geographic = model == _GEOGRAPHIC or PROJECTED_CRS not in keys
@@ -112,13 +112,13 @@ _ROUNDING = {"easting": 0.01, "northing": 0.01, "scale": 1e-6}
 """In metres, and by itself; of angles a millionth of a radian, which is six metres."""
 
 
-def ignored_keys(keys: Keys, code: int) -> Iterator[Notice]:
+def find_ignored_keys(keys: Keys, code: int) -> Iterator[RasterWarning]:
     """What the keys say beside the code of the CRS, and GDAL passes over without a word."""
     if keys.get(MODEL_TYPE) == _GEOGRAPHIC and PROJECTED_CRS in keys:
         text = (
             f"its keys call its CRS geographic, and name a projected one too; EPSG:{code} was used"
         )
-        yield Notice("crs_keys_ignored", text)
+        yield RasterWarning("crs_keys_ignored", text)
     elif PROJECTED_CRS in keys:
         wrong = [key for key in sorted(_WORDS.keys() & keys.keys()) if not _agrees(keys, key, code)]
         if wrong:
@@ -126,7 +126,7 @@ def ignored_keys(keys: Keys, code: int) -> Iterator[Notice]:
                 f"its keys {', '.join(map(str, wrong))} give the projection other parameters than EPSG:{code} has; "
                 f"those of EPSG:{code} were used"
             )
-            yield Notice("crs_keys_ignored", text)
+            yield RasterWarning("crs_keys_ignored", text)
 
 
 def _agrees(keys: Keys, key: int, code: int) -> bool:

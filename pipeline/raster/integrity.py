@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import MultipleImages, OverBudget, Truncated, Unreadable
-from pipeline.raster.models import Budget, Notice
+from pipeline.raster.models import Budget, RasterWarning
 from pipeline.raster.tiff import (
     BITS_PER_SAMPLE,
     STRIP_BYTE_COUNTS,
@@ -22,18 +22,18 @@ _MOST_SHOWN = 5
 _MOST_BYTES = 2**63
 
 
-def check(directories: Sequence[Directory], budget: Budget) -> None:
+def check_integrity(directories: Sequence[Directory], budget: Budget) -> None:
     """Raises MultipleImages, OverBudget, Truncated or Unreadable."""
     main = directories[0]
     _check_size(main, budget)
     for directory in directories[1:]:
-        if is_image_of_its_own(directory, main):
+        if is_separate_image(directory, main):
             raise MultipleImages("the file holds several rasters; split it, one file for each")
     for directory in directories:
         _check_blocks(directory)
 
 
-def is_image_of_its_own(directory: Directory, main: Directory) -> bool:
+def is_separate_image(directory: Directory, main: Directory) -> bool:
     """Whether a further directory is neither overview nor mask.
 
     Some programs forget to say that an overview is one: a smaller image of the same proportions
@@ -61,7 +61,7 @@ def _check_size(main: Directory, budget: Budget) -> None:
 
 def _check_blocks(directory: Directory) -> None:
     """Every tile or strip lies inside the file; offset or length 0 is a hole, as GDAL writes them."""
-    offsets, lengths = index_tags(directory)
+    offsets, lengths = block_index_tags(directory)
     expected = directory.block_count
     listed = directory.entries[offsets].values
     if listed < expected:
@@ -73,7 +73,7 @@ def _check_blocks(directory: Directory) -> None:
         _check_some_blocks(directory, start, min(start + _AT_ONCE, expected))
 
 
-def index_tags(directory: Directory) -> tuple[int, int]:
+def block_index_tags(directory: Directory) -> tuple[int, int]:
     """The tags of the offsets and lengths of its blocks. Raises Unreadable."""
     tiles = (TILE_OFFSETS, TILE_BYTE_COUNTS)
     strips = (STRIP_OFFSETS, STRIP_BYTE_COUNTS)
@@ -85,7 +85,7 @@ def index_tags(directory: Directory) -> tuple[int, int]:
 
 def block_lengths(directory: Directory, start: int, stop: int) -> NDArray[np.uint64]:
     """Bytes of some blocks as the file lists them; 1 where it is implied by the size of the image."""
-    entry = directory.entries.get(index_tags(directory)[1])
+    entry = directory.entries.get(block_index_tags(directory)[1])
     if entry is None or entry.values < stop:
         return np.ones(stop - start, np.uint64)
     lengths = directory.array(entry, start, stop).astype(np.uint64)
@@ -118,7 +118,7 @@ def _require_lengths(directory: Directory, tag: int, expected: int) -> None:
 
 def _check_some_blocks(directory: Directory, start: int, stop: int) -> None:
     size = np.uint64(directory.source.size)
-    offsets = directory.entries[index_tags(directory)[0]]
+    offsets = directory.entries[block_index_tags(directory)[0]]
     begins = directory.array(offsets, start, stop).astype(np.uint64)
     lengths = block_lengths(directory, start, stop)
     there = (begins > 0) & (lengths > 0)
@@ -148,7 +148,7 @@ def _pixel_bytes(directory: Directory, start: int, stop: int) -> NDArray[np.uint
     return rows * np.uint64(min(row, _MOST_BYTES // height))
 
 
-def lost_tags(directories: Sequence[Directory]) -> list[Notice]:
+def find_lost_tags(directories: Sequence[Directory]) -> list[RasterWarning]:
     """What lies beyond the end of the file though nothing depends on it."""
     tags = sorted({tag for directory in directories for tag in directory.lost})
     if not tags:
@@ -156,4 +156,4 @@ def lost_tags(directories: Sequence[Directory]) -> list[Notice]:
     more = f" and {len(tags) - _MOST_SHOWN} more" if len(tags) > _MOST_SHOWN else ""
     shown = ", ".join(map(str, tags[:_MOST_SHOWN])) + more
     text = f"tags that nothing depends on lie beyond the end of the file, and are left out: {shown}"
-    return [Notice("tag_beyond_end", text)]
+    return [RasterWarning("tag_beyond_end", text)]

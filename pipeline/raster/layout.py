@@ -30,7 +30,7 @@ _ALPHA = {1, 2}
 """Values of ExtraSamples: associated and unassociated alpha (TIFF 6.0)."""
 
 
-def lay_out(
+def describe_layout(
     directories: Sequence[Directory], external: Sequence[Directory], sidecar_mask: bool
 ) -> Layout:
     """The layout of the first image; `external` are the images in its .ovr sidecar."""

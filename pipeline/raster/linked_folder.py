@@ -25,19 +25,19 @@ def linked_folder(descriptors: Mapping[str, int]) -> Iterator[Path]:
 
     A link leads to the open file itself, whatever has taken its place meanwhile. Raises TransientError.
     """
-    with disk_errors():
+    with translate_disk_errors():
         folder, lock = _locked_folder()
     try:
-        with disk_errors():
+        with translate_disk_errors():
             for name, descriptor in descriptors.items():
-                (folder / shown_name(name)).symlink_to(descriptor_path(descriptor))
+                (folder / gdal_file_name(name)).symlink_to(descriptor_path(descriptor))
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
 
 
-def shown_name(name: str) -> str:
+def gdal_file_name(name: str) -> str:
     """The name of a link for GDAL, which can be told UTF-8 only; other bytes become underscores."""
     return re.sub("[\udc80-\udcff]", "_", name)
 
@@ -57,7 +57,7 @@ def remove_dead_folders() -> None:
 
 
 @contextmanager
-def disk_errors() -> Iterator[None]:
+def translate_disk_errors() -> Iterator[None]:
     """A file can do nothing about a temporary folder that does not work."""
     try:
         yield

@@ -3,24 +3,24 @@
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from pipeline.raster.models import Notice
+from pipeline.raster.models import RasterWarning
 from pipeline.raster.tiff import GDAL_METADATA, Directory
 
 
 @dataclass(frozen=True)
-class Metadata:
+class GDALMetadata:
     """What is looked at besides GDAL's own reading."""
 
     area_or_point: str | None = None
     """What it says of the pixels; None where it says nothing."""
-    notices: tuple[Notice, ...] = ()
+    notices: tuple[RasterWarning, ...] = ()
 
 
-def read_metadata(main: Directory) -> Metadata:
+def read_gdal_metadata(main: Directory) -> GDALMetadata:
     """The tag GDAL_METADATA; a notice where it is not the XML that GDAL writes."""
     text = (main.text(GDAL_METADATA) or "").strip()
     if not text:
-        return Metadata()
+        return GDALMetadata()
     try:
         # expat bounds what entities may grow to, and the budget for one tag bounds the rest.
         root = ElementTree.fromstring(text)  # noqa: S314
@@ -30,10 +30,10 @@ def read_metadata(main: Directory) -> Metadata:
         return _unreadable(f"is XML of another kind ({root.tag[:40]!r})")
     for item in root.iter("Item"):
         if item.get("name") == "AREA_OR_POINT" and not item.get("domain"):
-            return Metadata(item.text)
-    return Metadata()
+            return GDALMetadata(item.text)
+    return GDALMetadata()
 
 
-def _unreadable(why: str) -> Metadata:
+def _unreadable(why: str) -> GDALMetadata:
     text = f"its GDAL_METADATA {why}; times and descriptions in it may be lost"
-    return Metadata(notices=(Notice("metadata_unreadable", text),))
+    return GDALMetadata(notices=(RasterWarning("metadata_unreadable", text),))

@@ -32,7 +32,7 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Notice:
+class RasterWarning:
     """Something that a person should know of a file that was read all the same."""
 
     code: str
@@ -91,7 +91,7 @@ class Georeference:
     footprint: MultiPolygon
     """The outline of the grid in WGS 84 (x = longitude), densified, cut at the antimeridian."""
     operation: Operation
-    notices: tuple[Notice, ...] = ()
+    notices: tuple[RasterWarning, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class RasterFile:
     """The time in the file's own TIFFTAG_DATETIME, which is often the time of writing."""
     area_or_point: str
     layout: Layout
-    notices: tuple[Notice, ...] = ()
+    notices: tuple[RasterWarning, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     """Field name -> where its value came from, such as `times` -> `pattern of the file name`."""
     statistics: Statistics | None = None
@@ -205,7 +205,7 @@ class TimeRule:
 
 
 @dataclass(frozen=True)
-class Assigned:
+class AssignedValues:
     """What is said for files that do not say it themselves; nothing by default."""
 
     crs: str | None = None
@@ -240,7 +240,7 @@ class ReadOptions:
     """What reading a file depends on besides the file."""
 
     time_rule: TimeRule = TimeRule()
-    assigned: Assigned = Assigned()
+    assigned: AssignedValues = AssignedValues()
     crs_policy: str = "lizard"
     """`lizard`: pinned operations and no grids; `best-available`: with the grids that are installed."""
     gcp_residual_pixels: float = 2.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.raster.models import Notice
+from pipeline.raster.models import RasterWarning
 
 _NUMBER = re.compile(r"[+-]?(\d++\.?+\d*+|\.\d++)([eE][+-]?\d++)?+(?=$|[\s;,/.])")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d")
@@ -24,10 +24,10 @@ class Nodata:
 
     value: str | None
     """`str(float)` for floating-point and complex pixels, `str(int)` for integers; None: no marker."""
-    notices: tuple[Notice, ...] = ()
+    notices: tuple[RasterWarning, ...] = ()
 
 
-def read_nodata(text: str | None, dtype: str) -> Nodata:
+def parse_nodata(text: str | None, dtype: str) -> Nodata:
     """The marker that `text` (GDAL's tag 42113, or a sidecar's) sets for pixels of `dtype`.
 
     For floating-point pixels it is the nearest value that a pixel can have: the text -3.4e+38
@@ -57,8 +57,8 @@ def _with_point(text: str) -> str:
     return text.replace(",", ".", 1) if _DECIMAL_COMMA.match(text) else text
 
 
-def _notice(kind: str, message: str) -> Notice:
-    return Notice(f"nodata_{kind}", message)
+def _notice(kind: str, message: str) -> RasterWarning:
+    return RasterWarning(f"nodata_{kind}", message)
 
 
 def _number(text: str) -> int | float | None:

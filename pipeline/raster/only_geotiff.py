@@ -14,7 +14,7 @@ _GEOTIFF = "GTiff"
 
 
 @contextmanager
-def only_geotiff() -> Iterator[None]:
+def restrict_gdal() -> Iterator[None]:
     """GDAL has no other driver and no virtual file system, of the network least of all, until the end of the block.
 
     For a process of one thread that only reads: GDAL registers all drivers again for an environment of

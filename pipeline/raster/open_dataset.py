@@ -11,7 +11,7 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from pipeline.errors import Unreadable, UnsupportedCRS
-from pipeline.raster.file_access import Opened
+from pipeline.raster.file_access import OpenFile
 
 # GDAL reports through the first; the second tells of metadata that are no UTF-8.
 _LOGGERS = (logging.getLogger("rasterio._env"), logging.getLogger("rasterio._base"))
@@ -28,7 +28,7 @@ _GDAL_OPTIONS = {
 
 @contextmanager
 def open_dataset(
-    opened: Opened,
+    opened: OpenFile,
     placed: bool = False,
     overview: int | None = None,
     sources: str = "",
@@ -41,7 +41,7 @@ def open_dataset(
     one to open in place of the image, `sidecar` a TIFF beside the file to open in its place. Raises Unreadable
     or UnsupportedCRS.
     """
-    name = opened.gdal_name_of(sidecar) if sidecar else opened.gdal_name
+    name = opened.sidecar_gdal_path(sidecar) if sidecar else opened.gdal_path
     looked_for = "FALSE" if opened.shown and not sidecar else "EMPTY_DIR"
     options = {**_GDAL_OPTIONS, "GDAL_DISABLE_READDIR_ON_OPEN": looked_for}
     if placed or sources:
@@ -58,7 +58,7 @@ def open_dataset(
             yield dataset, collected
 
 
-def names_overviews(dataset: DatasetReader, warned: list[str]) -> bool:
+def names_overview_file(dataset: DatasetReader, warned: list[str]) -> bool:
     """Whether the metadata name a file of overviews, which GDAL opens where it is asked for overviews or files.
 
     `warned` are the warnings of the open dataset: one more tells of a name that is not UTF-8.
@@ -67,17 +67,17 @@ def names_overviews(dataset: DatasetReader, warned: list[str]) -> bool:
     return bool(dataset.tags(ns="OVERVIEWS")) or len(warned) > before
 
 
-def _open(opened: Opened, name: str, choice: dict[str, int]) -> DatasetReader:
+def _open(opened: OpenFile, name: str, choice: dict[str, int]) -> DatasetReader:
     try:
         return rasterio.open(name, driver="GTiff", sharing=False, **choice)
     except (CRSError, UnicodeDecodeError) as error:
-        raise unreadable_crs() from error
+        raise unreadable_crs_error() from error
     except RasterioError as error:
         reason = _told(str(error), opened).partition("\n")[0][:200]
         raise Unreadable(f"GDAL cannot open it: {reason}; write it again") from error
 
 
-def unreadable_crs() -> UnsupportedCRS:
+def unreadable_crs_error() -> UnsupportedCRS:
     """For definitions that GDAL does not understand, or whose names are no UTF-8 text."""
     return UnsupportedCRS(
         "its coordinate reference system cannot be read; set one, for example with "
@@ -86,7 +86,7 @@ def unreadable_crs() -> UnsupportedCRS:
 
 
 @contextmanager
-def _collected_warnings(opened: Opened) -> Iterator[list[str]]:
+def _collected_warnings(opened: OpenFile) -> Iterator[list[str]]:
     """What GDAL warns of in this thread; kept from logs, as it belongs to the file."""
     collected: list[str] = []
     thread = threading.get_ident()
@@ -107,9 +107,9 @@ def _collected_warnings(opened: Opened) -> Iterator[list[str]]:
             logger.removeFilter(collect)
 
 
-def _told(text: str, opened: Opened) -> str:
+def _told(text: str, opened: OpenFile) -> str:
     """What GDAL says, with the name by which people know the file."""
-    folder, _, name = opened.gdal_name.rpartition("/")
+    folder, _, name = opened.gdal_path.rpartition("/")
     if name != opened.file.name:
-        return text.replace(opened.gdal_name, opened.file.location)
+        return text.replace(opened.gdal_path, opened.file.location)
     return text.replace(folder, opened.file.location.rpartition("/")[0])

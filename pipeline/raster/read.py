@@ -9,76 +9,76 @@ from rasterio.io import DatasetReader
 
 from pipeline.errors import RasterError, UnsupportedCRS
 from pipeline.raster import integrity
-from pipeline.raster.assigned import assign
-from pipeline.raster.contradictions import Told, contradictions
-from pipeline.raster.crs_cache import KnownCRSs, Placement, plain_placement
+from pipeline.raster.assigned import assign_values
+from pipeline.raster.contradictions import PlacedFile, find_contradictions
+from pipeline.raster.crs_cache import CRSCache, Placement, plain_placement
 from pipeline.raster.describe import Description, describe, require_numpy_type
-from pipeline.raster.file_access import Opened, open_local
+from pipeline.raster.file_access import OpenFile, open_local_file
 from pipeline.raster.geo_keys import require_no_path_in_keys
 from pipeline.raster.grid import FileCRS
 from pipeline.raster.grid_tags import grid_origin
-from pipeline.raster.layout import lay_out
-from pipeline.raster.linked_folder import shown_name
+from pipeline.raster.layout import describe_layout
+from pipeline.raster.linked_folder import gdal_file_name
 from pipeline.raster.models import (
-    Assigned,
+    AssignedValues,
     Band,
     Budget,
     Layout,
-    Notice,
     RasterFile,
+    RasterWarning,
     ReadOptions,
 )
-from pipeline.raster.open_dataset import names_overviews, open_dataset
-from pipeline.raster.placement.georeference import place
-from pipeline.raster.sidecars import WORLD_FILES, Auxiliary, read_auxiliary
+from pipeline.raster.open_dataset import names_overview_file, open_dataset
+from pipeline.raster.placement.georeference import georeference_grid
+from pipeline.raster.sidecars import WORLD_FILES, AuxXML, read_aux_xml
 from pipeline.raster.sparse_copy import open_object
 from pipeline.raster.tiff import Directory, read_directories
-from pipeline.raster.times.timestamps import Dating, date
-from pipeline.raster.unnamed_file import open_nameless
-from pipeline.storage import Parts, StoredFile
+from pipeline.raster.times.timestamps import FileTimes, date_file
+from pipeline.raster.unnamed_file import open_unnamed_file
+from pipeline.storage import RangeReader, StoredFile
 
 _DEFAULTS = ReadOptions()
-_KNOWN_CRSS = KnownCRSs()
+_KNOWN_CRSS = CRSCache()
 _PIXELS = {".ovr": "broken_overviews", ".msk": "sidecar_unreadable"}
 """Sidecars with pixels, and the code of the notice where one is broken."""
 _ERDAS = b"EHFA_HEADER_TAG"
 
 
 def read(
-    file: StoredFile, options: ReadOptions = _DEFAULTS, parts: Parts | None = None
+    file: StoredFile, options: ReadOptions = _DEFAULTS, parts: RangeReader | None = None
 ) -> RasterFile:
     """The facts of a listed GeoTIFF, from its header and sidecars alone; `parts` gets those of objects.
 
     Raises a RasterError for a file that cannot be registered, CatalogueError for a time rule that
     cannot work, TransientError where object storage does not answer.
     """
-    with open_stored(file, options.budget, parts) as opened:
+    with open_stored_file(file, options.budget, parts) as opened:
         directories = read_directories(opened.bytes, options.budget)
-        integrity.check(directories, options.budget)
+        integrity.check_integrity(directories, options.budget)
         require_numpy_type(directories[0])
-        auxiliary = read_auxiliary(opened, options.budget)
+        auxiliary = read_aux_xml(opened, options.budget)
         layout, notices, pixels = _layout(opened, directories, options.budget)
-        notices += integrity.lost_tags(directories)
+        notices += integrity.find_lost_tags(directories)
         opened.prepare(directories, options.budget)
         sources = _sources(directories[0], auxiliary, file.sidecars)
         auxiliary = replace(auxiliary, crs=auxiliary.crs and not sources)
         header = _Header(opened, directories[0], auxiliary, sources, pixels)
         found = _found(header, options.assigned)
-        description = assign(found.description, options.assigned)
+        description = assign_values(found.description, options.assigned)
         placement = description.placement
-        georeference = place(
+        georeference = georeference_grid(
             placement.grid, placement.crs, options.crs_policy, options.gcp_residual_pixels
         )
         if not found.known:
             own = found.description
             origin = own.provenance.get("transform", "GDAL")
-            notices += contradictions(
-                Told(opened, directories[0], auxiliary, own.placement, georeference, origin)
+            notices += find_contradictions(
+                PlacedFile(opened, directories[0], auxiliary, own.placement, georeference, origin)
             )
         notices += _not_read(opened, elsewhere=found.elsewhere)
-        dating = date(file.path, description.times, options.time_rule)
+        dating = date_file(file.path, description.times, options.time_rule)
         opened.require_unchanged()
-    notices += [Notice("gdal_warning", text) for text in dict.fromkeys(found.warnings)]
+    notices += [RasterWarning("gdal_warning", text) for text in dict.fromkeys(found.warnings)]
     every = (*description.notices, *georeference.notices, *dating.notices, *notices)
     return RasterFile(
         uri=file.uri,
@@ -107,9 +107,9 @@ def read(
 class _Header:
     """What our own reading finds in a file and its sidecars, before GDAL opens it."""
 
-    opened: Opened
+    opened: OpenFile
     main: Directory
-    auxiliary: Auxiliary
+    auxiliary: AuxXML
     sources: str
     """What GDAL may take a place and a CRS from; all, where it is empty."""
     pixels: Sequence[str]
@@ -129,7 +129,7 @@ class _Found:
     """Whether its metadata name another file for its overviews."""
 
 
-def _found(header: _Header, assigned: Assigned) -> _Found:
+def _found(header: _Header, assigned: AssignedValues) -> _Found:
     """The description of a file, without the CRS that cannot be used where another one overrides it."""
     main, file = header.main, header.opened.file
     known = None if file.sidecars else _KNOWN_CRSS.place(main)
@@ -153,13 +153,13 @@ def _look(header: _Header, known: Placement | None) -> _Found:
     if not placed:
         require_no_path_in_keys(main)
     with open_dataset(header.opened, placed=placed, sources=header.sources) as (dataset, warnings):
-        elsewhere = names_overviews(dataset, warnings)
+        elsewhere = names_overview_file(dataset, warnings)
         sidecars = _used(header, dataset, elsewhere=elsewhere)
         description = describe(dataset, main, header.auxiliary, sidecars, known)
         return _Found(description, sidecars, warnings, placed, elsewhere)
 
 
-def _sources(main: Directory, auxiliary: Auxiliary, sidecars: Sequence[str]) -> str:
+def _sources(main: Directory, auxiliary: AuxXML, sidecars: Sequence[str]) -> str:
     """What GDAL may take a place and a CRS from; all, where it is empty.
 
     Where the file has a grid and its .aux.xml has control points only, GDAL hides the CRS of the grid.
@@ -171,23 +171,23 @@ def _sources(main: Directory, auxiliary: Auxiliary, sidecars: Sequence[str]) -> 
     return ""
 
 
-def open_stored(
-    file: StoredFile, budget: Budget, parts: Parts | None
-) -> AbstractContextManager[Opened]:
+def open_stored_file(
+    file: StoredFile, budget: Budget, parts: RangeReader | None
+) -> AbstractContextManager[OpenFile]:
     """A file of this machine, one without a name or an object, open for its header."""
     if file.in_bucket:
-        return open_object(file, budget, parts or Parts(budget.seconds))
-    if file.nameless:
-        return open_nameless(file)
-    return open_local(file)
+        return open_object(file, budget, parts or RangeReader(budget.seconds))
+    if file.is_unnamed:
+        return open_unnamed_file(file)
+    return open_local_file(file)
 
 
-def _bands(description: Description, dating: Dating) -> tuple[Band, ...]:
+def _bands(description: Description, dating: FileTimes) -> tuple[Band, ...]:
     facts = zip(description.nodata, description.descriptions, dating.bands, strict=True)
     return tuple(Band(description.dtype, nodata.value, text, time) for nodata, text, time in facts)
 
 
-def _provenance(description: Description, dating: Dating) -> dict[str, str]:
+def _provenance(description: Description, dating: FileTimes) -> dict[str, str]:
     provenance = dict(description.provenance)
     if dating.origin:
         provenance["times"] = dating.origin
@@ -203,33 +203,33 @@ def _used(header: "_Header", dataset: DatasetReader, *, elsewhere: bool) -> tupl
         used |= {*opened.shown}
     elif opened.shown:
         seen = {PurePath(name).name for name in dataset.files}
-        used |= {name for name in opened.shown if shown_name(name) in seen}
+        used |= {name for name in opened.shown if gdal_file_name(name) in seen}
     return tuple(name for name in opened.file.sidecars if name in used)
 
 
-def _not_read(opened: Opened, *, elsewhere: bool) -> Iterator[Notice]:
+def _not_read(opened: OpenFile, *, elsewhere: bool) -> Iterator[RasterWarning]:
     """What lies beside the file, or is said to lie elsewhere, and is left alone."""
     if elsewhere:
         text = "its metadata name another file for its overviews, which is not opened"
-        yield Notice("overviews_elsewhere", text)
+        yield RasterWarning("overviews_elsewhere", text)
     for name in opened.file.sidecars:
         if name.lower().endswith(".aux") and _first_bytes(opened, name, _ERDAS) == _ERDAS:
             text = f"the sidecar {name} is not read: it is of ERDAS; save it as .aux.xml"
-            yield Notice("sidecar_unreadable", text)
+            yield RasterWarning("sidecar_unreadable", text)
 
 
-def _first_bytes(opened: Opened, sidecar: str, like: bytes) -> bytes:
+def _first_bytes(opened: OpenFile, sidecar: str, like: bytes) -> bytes:
     with suppress(RasterError), opened.beside(sidecar) as file:
         return file.read(0, len(like), len(like))
     return b""
 
 
 def _layout(
-    opened: Opened, directories: Sequence[Directory], budget: Budget
-) -> tuple[Layout, list[Notice], list[str]]:
+    opened: OpenFile, directories: Sequence[Directory], budget: Budget
+) -> tuple[Layout, list[RasterWarning], list[str]]:
     """The layout, with what lies in .ovr and .msk sidecars, and their names; a broken one is a notice."""
     by_name = {sidecar.lower(): sidecar for sidecar in opened.file.sidecars}
-    notices: list[Notice] = []
+    notices: list[RasterWarning] = []
     names: list[str] = []
     with ExitStack() as stack:
         external: dict[str, tuple[Directory, ...]] = {".ovr": (), ".msk": ()}
@@ -240,17 +240,19 @@ def _layout(
                     names.append(sidecar)
                 except RasterError as error:
                     text = f"its sidecar {sidecar} is not read: {error.message}"
-                    notices.append(Notice(code, text))
-        layout = lay_out(directories, external[".ovr"], bool(external[".msk"]))
+                    notices.append(RasterWarning(code, text))
+        layout = describe_layout(directories, external[".ovr"], bool(external[".msk"]))
     if layout.mask:
-        notices.append(Notice("mask", f"its valid pixels are told by a mask ({layout.mask})"))
+        notices.append(
+            RasterWarning("mask", f"its valid pixels are told by a mask ({layout.mask})")
+        )
     return layout, notices, names
 
 
 @contextmanager
-def _directories(opened: Opened, sidecar: str, budget: Budget) -> Iterator[tuple[Directory, ...]]:
+def _directories(opened: OpenFile, sidecar: str, budget: Budget) -> Iterator[tuple[Directory, ...]]:
     """The images of an .ovr or .msk sidecar, which is a TIFF too, and whole."""
     with opened.beside(sidecar) as file:
         directories = read_directories(file, budget)
-        integrity.check(directories[:1], budget)
+        integrity.check_integrity(directories[:1], budget)
         yield directories

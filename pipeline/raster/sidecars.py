@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
 from pipeline.errors import NotAFile, NotFound, OverBudget, PermissionDenied, Unreadable
-from pipeline.raster.file_access import Opened
-from pipeline.raster.models import Budget, Notice
+from pipeline.raster.file_access import OpenFile
+from pipeline.raster.models import Budget, RasterWarning
 from pipeline.raster.placement.crs_paths import require_no_path
 
 WORLD_FILES = (".tfw", ".tifw", ".tiffw", ".wld", ".tab")
@@ -19,7 +19,7 @@ _UNREADABLE = (NotAFile, NotFound, PermissionDenied, Unreadable)
 
 
 @dataclass(frozen=True)
-class Auxiliary:
+class AuxXML:
     """The part of an .aux.xml sidecar that goes before the file's own tags."""
 
     crs: bool = False
@@ -30,7 +30,7 @@ class Auxiliary:
     """What it says of the pixels; None where it says nothing."""
     nodata: Mapping[int, str] = field(default_factory=dict)
     """Band, from 1, to the text of its nodata value."""
-    notices: tuple[Notice, ...] = ()
+    notices: tuple[RasterWarning, ...] = ()
 
     @property
     def places(self) -> bool:
@@ -38,16 +38,16 @@ class Auxiliary:
         return self.crs or self.transform or self.control_points
 
 
-def read_auxiliary(opened: Opened, budget: Budget) -> Auxiliary:
+def read_aux_xml(opened: OpenFile, budget: Budget) -> AuxXML:
     """Raises OverBudget for a sidecar that is larger than a tag may be, UnsupportedCRS where its CRS names a path."""
     name = f"{opened.file.name}.aux.xml".lower()
     for sidecar in opened.file.sidecars:
         if sidecar.lower() == name:
             return _parsed(opened, sidecar, budget)
-    return Auxiliary()
+    return AuxXML()
 
 
-def _parsed(opened: Opened, name: str, budget: Budget) -> Auxiliary:
+def _parsed(opened: OpenFile, name: str, budget: Budget) -> AuxXML:
     try:
         with opened.beside(name) as file:
             if file.size > budget.tag_bytes:
@@ -58,11 +58,11 @@ def _parsed(opened: Opened, name: str, budget: Budget) -> Auxiliary:
         definitions = _definitions(text)
     except (*_UNREADABLE, OSError, ElementTree.ParseError) as error:
         opened.hide(name)  # GDAL may read a part of it
-        notice = Notice("sidecar_unreadable", f"the sidecar {name} is not read: {error}")
-        return Auxiliary(notices=(notice,))
+        notice = RasterWarning("sidecar_unreadable", f"the sidecar {name} is not read: {error}")
+        return AuxXML(notices=(notice,))
     for definition in definitions:
         require_no_path(definition)
-    return Auxiliary(
+    return AuxXML(
         crs=bool(root.findtext("SRS", "").strip() or _esri_crs(root) or _points_crs(root)),
         transform=bool(root.findtext("GeoTransform", "").strip()),
         control_points=root.find("GCPList/GCP") is not None

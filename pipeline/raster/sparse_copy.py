@@ -9,12 +9,17 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from pipeline.errors import Changing, NotFound, OverBudget, TransientError, Unreadable
-from pipeline.raster.file_access import is_shown, require_small
-from pipeline.raster.linked_folder import descriptor_path, disk_errors, linked_folder, shown_name
+from pipeline.errors import FileChanged, NotFound, OverBudget, TransientError, Unreadable
+from pipeline.raster.file_access import is_visible_to_gdal, require_small_sidecar
+from pipeline.raster.linked_folder import (
+    descriptor_path,
+    gdal_file_name,
+    linked_folder,
+    translate_disk_errors,
+)
 from pipeline.raster.models import Budget
-from pipeline.raster.tiff import BLOCK_INDEX, Bytes, Directory
-from pipeline.storage import Part, Parts, StoredFile, with_sidecars
+from pipeline.raster.tiff import BLOCK_INDEX, ByteReader, Directory
+from pipeline.storage import ByteRange, RangeReader, StoredFile, add_sidecars
 
 _LONGEST_NAME = 255
 """Bytes, in the file systems of Linux."""
@@ -24,7 +29,7 @@ _CHANGED = "a sidecar changed since it was listed; list and read it again"
 class SparseCopy:
     """A local file of an object's size, filled where it is read."""
 
-    def __init__(self, parts: Parts, location: str, first: Part, budget: Budget) -> None:
+    def __init__(self, parts: RangeReader, location: str, first: ByteRange, budget: Budget) -> None:
         self.size = first.size
         self.etag = first.etag
         self._parts = parts
@@ -32,7 +37,7 @@ class SparseCopy:
         self._left = budget.header_bytes
         self._known: list[tuple[int, int]] = []
         """Where there are bytes: starts and stops in order, which do not touch."""
-        with disk_errors():
+        with translate_disk_errors():
             self._copy = tempfile.TemporaryFile()  # noqa: SIM115 - gone when it is closed, or its process killed
             self.descriptor = self._copy.fileno()
             os.ftruncate(self.descriptor, self.size)
@@ -66,7 +71,7 @@ class SparseCopy:
         return data
 
     def _fill(self, start: int, data: bytes) -> None:
-        with disk_errors():
+        with translate_disk_errors():
             written = os.pwrite(self.descriptor, data, start)
             if written < len(data):
                 raise OSError("the disk is full")
@@ -81,12 +86,14 @@ class SparseCopy:
         return min((start for start, _ in self._known if start > position), default=self.size)
 
 
-class ObjectCopy:
+class OpenObject:
     """An object that is open for its header, and its sidecars."""
 
     shown: tuple[str, ...] = ()
 
-    def __init__(self, file: StoredFile, parts: Parts, budget: Budget, held: ExitStack) -> None:
+    def __init__(
+        self, file: StoredFile, parts: RangeReader, budget: Budget, held: ExitStack
+    ) -> None:
         self.file = file
         self._parts = parts
         self._budget = budget
@@ -94,10 +101,10 @@ class ObjectCopy:
         self._hidden: set[str] = set()
         self._copies: dict[str, SparseCopy] = {}
         self.bytes = self._copy(file.name)
-        self.gdal_name = descriptor_path(self.bytes.descriptor)
+        self.gdal_path = descriptor_path(self.bytes.descriptor)
 
     @contextmanager
-    def beside(self, sidecar: str) -> Iterator[Bytes]:
+    def beside(self, sidecar: str) -> Iterator[ByteReader]:
         """Its first bytes, and the rest as it is read."""
         yield self._sidecar(sidecar)
 
@@ -105,7 +112,7 @@ class ObjectCopy:
         """There will be no link to its copy."""
         self._hidden.add(sidecar)
 
-    def gdal_name_of(self, sidecar: str) -> str:
+    def sidecar_gdal_path(self, sidecar: str) -> str:
         """The path of its copy."""
         return descriptor_path(self._sidecar(sidecar).descriptor)
 
@@ -119,30 +126,30 @@ class ObjectCopy:
         self.shown = tuple(
             name
             for name in self.file.sidecars
-            if name not in self._hidden and is_shown(self.file, name, mask=mask)
+            if name not in self._hidden and is_visible_to_gdal(self.file, name, mask=mask)
         )
         links = {self.file.name: self.bytes.descriptor}
         for name in self.shown:
             copy = self._sidecar(name)
-            require_small(name, copy.size, budget)
+            require_small_sidecar(name, copy.size, budget)
             copy.read(0, copy.size, copy.size)
             links[name] = copy.descriptor
         if self.shown:
             folder = self._held.enter_context(linked_folder(links))
-            self.gdal_name = f"{folder}/{shown_name(self.file.name)}"
+            self.gdal_path = f"{folder}/{gdal_file_name(self.file.name)}"
 
     def require_unchanged(self) -> None:
         """Each part was of the version that was listed; of the sidecars it is known together."""
         copies = [(name, self._sidecar(name)) for name in self.file.sidecars]
         found = [(name, copy.size, copy.etag) for name, copy in copies]
-        if with_sidecars(self.file.own_fingerprint, found) != self.file.fingerprint:
-            raise Changing(_CHANGED)
+        if add_sidecars(self.file.own_fingerprint, found) != self.file.fingerprint:
+            raise FileChanged(_CHANGED)
 
     def _sidecar(self, name: str) -> SparseCopy:
         try:
             return self._copy(name)
         except NotFound as error:
-            raise Changing(_CHANGED) from error
+            raise FileChanged(_CHANGED) from error
 
     def _copy(self, name: str) -> SparseCopy:
         if name not in self._copies:
@@ -155,7 +162,7 @@ class ObjectCopy:
 
 
 @contextmanager
-def open_object(file: StoredFile, budget: Budget, parts: Parts) -> Iterator[ObjectCopy]:
+def open_object(file: StoredFile, budget: Budget, parts: RangeReader) -> Iterator[OpenObject]:
     """An object, as listed; its copies are removed afterwards.
 
     Raises Changing, NotFound, PermissionDenied, Unreadable or TransientError.
@@ -163,7 +170,7 @@ def open_object(file: StoredFile, budget: Budget, parts: Parts) -> Iterator[Obje
     if max(len(name.encode()) for name in (file.name, *file.sidecars)) > _LONGEST_NAME:
         raise Unreadable(f"its name has more than {_LONGEST_NAME} bytes; copy it to a shorter key")
     with ExitStack() as held:
-        yield ObjectCopy(file, parts, budget, held)
+        yield OpenObject(file, parts, budget, held)
 
 
 def _merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -98,7 +98,7 @@ class Directory:
 
     offset: int
     entries: dict[int, Entry]
-    source: "Source"
+    source: "HeaderReader"
     lost: tuple[int, ...] = ()
     """Tags that nothing depends on and whose values lie beyond the end of the file; not in `entries`."""
 
@@ -208,7 +208,7 @@ class Directory:
         return bool(self.integer(NEW_SUBFILE_TYPE, 0) & 4) or self.integer(PHOTOMETRIC, 0) == 4
 
 
-class Bytes(Protocol):
+class ByteReader(Protocol):
     """The bytes of an open file."""
 
     @property
@@ -219,14 +219,14 @@ class Bytes(Protocol):
         """At least `least` and at most `most` bytes from a position on, or fewer where the file ends."""
 
 
-class Source:
+class HeaderReader:
     """Bytes of an open file, counted against the budget."""
 
     order = "<"
     header_size = 8
     """Bytes before anything else; 16 in a BigTIFF."""
 
-    def __init__(self, file: Bytes, budget: Budget) -> None:
+    def __init__(self, file: ByteReader, budget: Budget) -> None:
         self._file = file
         self.size = file.size
         self.budget = budget
@@ -261,7 +261,7 @@ class Source:
             )
 
 
-def read_directories(file: Bytes, budget: Budget) -> tuple[Directory, ...]:
+def read_directories(file: ByteReader, budget: Budget) -> tuple[Directory, ...]:
     """The main chain of directories of a classic or big TIFF, in the order of the chain.
 
     Every tag's values lie inside the file, but for those in `lost`. Raises EmptyFile, NotAGeoTIFF,
@@ -269,14 +269,14 @@ def read_directories(file: Bytes, budget: Budget) -> tuple[Directory, ...]:
     """
     if file.size == 0:
         raise EmptyFile("the file has no bytes; copy or download it again")
-    source = Source(file, budget)
+    source = HeaderReader(file, budget)
     directories = tuple(_chain(source))
     if not directories:
         raise Unreadable("the TIFF has a header and no image; write the file again")
     return directories
 
 
-def _chain(source: Source) -> Iterator[Directory]:
+def _chain(source: HeaderReader) -> Iterator[Directory]:
     big, offset = _header(source)
     seen: set[int] = set()
     while offset:
@@ -289,7 +289,7 @@ def _chain(source: Source) -> Iterator[Directory]:
         yield directory
 
 
-def _header(source: Source) -> tuple[bool, int]:
+def _header(source: HeaderReader) -> tuple[bool, int]:
     """Whether it is a BigTIFF, and the offset of the first directory; sets the byte order."""
     magic = source.read(0, min(4, source.size))
     if magic[:2] not in (b"II", b"MM") or magic[2:] not in _VERSIONS[magic[:2]]:
@@ -308,7 +308,7 @@ _VERSIONS = {b"II": (b"\x2a\0", b"\x2b\0"), b"MM": (b"\0\x2a", b"\0\x2b")}
 """Version 42 is classic TIFF, 43 BigTIFF."""
 
 
-def _directory(source: Source, offset: int, big: bool) -> tuple[Directory, int]:
+def _directory(source: HeaderReader, offset: int, big: bool) -> tuple[Directory, int]:
     """The directory at `offset`, and the offset of the next one."""
     count_code, entry_code = ("Q", "HHQ8s") if big else ("H", "HHI4s")
     (count,) = _unpack(source, count_code, offset)
@@ -334,7 +334,7 @@ def _directory(source: Source, offset: int, big: bool) -> tuple[Directory, int]:
     return Directory(offset, entries, source, tuple(lost)), following
 
 
-def _following(source: Source, position: int, big: bool) -> int:
+def _following(source: HeaderReader, position: int, big: bool) -> int:
     """The offset of the next directory; 0 where there is none.
 
     Some programs end the file without it, which libtiff takes for 0 too.
@@ -345,7 +345,7 @@ def _following(source: Source, position: int, big: bool) -> int:
     return int(_unpack(source, "Q" if big else "I", position)[0])
 
 
-def _entry(source: Source, tag: int, entry: Entry, big: bool) -> Entry | None:
+def _entry(source: HeaderReader, tag: int, entry: Entry, big: bool) -> Entry | None:
     """The entry with the true place of its values, which are inside the file and the budget.
 
     None where they are beyond the end of the file and nothing depends on them.
@@ -367,6 +367,6 @@ def _entry(source: Source, tag: int, entry: Entry, big: bool) -> Entry | None:
     return entry
 
 
-def _unpack(source: Source, code: str, position: int) -> tuple[Any, ...]:
+def _unpack(source: HeaderReader, code: str, position: int) -> tuple[Any, ...]:
     layout = struct.Struct(source.order + code)
     return layout.unpack(source.read(position, layout.size))

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from pipeline.errors import TransientError
-from pipeline.raster.file_access import LocalFile
+from pipeline.raster.file_access import OpenLocalFile
 from pipeline.storage import StoredFile
 
 
-class NamelessFile(LocalFile):
+class OpenUnnamedFile(OpenLocalFile):
     """Nothing lies beside it, and nobody else can write it."""
 
     def require_unchanged(self) -> None:
@@ -17,7 +17,7 @@ class NamelessFile(LocalFile):
 
 
 @contextmanager
-def open_nameless(file: StoredFile) -> Iterator[NamelessFile]:
+def open_unnamed_file(file: StoredFile) -> Iterator[OpenUnnamedFile]:
     """The file behind a descriptor of another process of this user; raises TransientError where that has ended."""
     try:
         descriptor = os.open(file.location, os.O_RDONLY | os.O_CLOEXEC)
@@ -27,4 +27,4 @@ def open_nameless(file: StoredFile) -> Iterator[NamelessFile]:
         ) from error
     with ExitStack() as held:
         held.callback(os.close, descriptor)
-        yield NamelessFile(file, descriptor, held)
+        yield OpenUnnamedFile(file, descriptor, held)

@@ -2,41 +2,41 @@
 
 from pipeline.storage.allowed_roots import EVERYWHERE, Root
 from pipeline.storage.files import (
-    NAMELESS,
     RASTER_SUFFIXES,
+    UNNAMED_SCHEME,
     StoredFile,
     file_uri,
-    location_of,
+    path_of,
     rejection,
-    translated,
+    translate_os_error,
 )
 from pipeline.storage.listing import list_files
-from pipeline.storage.local import own_fingerprint, present_fingerprint, stored_file
-from pipeline.storage.locations import Place, named_place, place_of
-from pipeline.storage.s3_ranges import FIRST_BYTES, Part, Parts, PartsAhead
-from pipeline.storage.sidecars import OF_PIXELS, with_sidecars
+from pipeline.storage.local import current_fingerprint, find_file, own_fingerprint
+from pipeline.storage.locations import Location, literal_location, parse_location
+from pipeline.storage.s3_ranges import FIRST_BYTES, ByteRange, PrefetchingRangeReader, RangeReader
+from pipeline.storage.sidecars import PIXEL_SIDECARS, add_sidecars
 
 __all__ = [
     "EVERYWHERE",
     "FIRST_BYTES",
-    "NAMELESS",
-    "OF_PIXELS",
+    "PIXEL_SIDECARS",
     "RASTER_SUFFIXES",
-    "Part",
-    "Parts",
-    "PartsAhead",
-    "Place",
+    "UNNAMED_SCHEME",
+    "ByteRange",
+    "Location",
+    "PrefetchingRangeReader",
+    "RangeReader",
     "Root",
     "StoredFile",
+    "add_sidecars",
+    "current_fingerprint",
     "file_uri",
+    "find_file",
     "list_files",
-    "location_of",
-    "named_place",
+    "literal_location",
     "own_fingerprint",
-    "place_of",
-    "present_fingerprint",
+    "parse_location",
+    "path_of",
     "rejection",
-    "stored_file",
-    "translated",
-    "with_sidecars",
+    "translate_os_error",
 ]

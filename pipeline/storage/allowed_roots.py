@@ -13,7 +13,7 @@ EVERYWHERE: tuple[Root, ...] = ("/", S3)
 """The roots where no setting narrows them."""
 
 
-class Roots:
+class AllowedRoots:
     """Roots without symlinks, ready to compare with."""
 
     def __init__(self, roots: Sequence[Root]) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from pipeline.errors import NotAFile, NotFound, PermissionDenied, RasterError, Rejection, Unreadable
 from pipeline.storage.s3 import S3
 
-NAMELESS = "fd:"
+UNNAMED_SCHEME = "fd:"
 """Begins the URI of a file without a name."""
 RASTER_SUFFIXES = (".tif", ".tiff")
 """What is picked up from folders, in any case; a file that is named outright may have any name."""
@@ -43,9 +43,9 @@ class StoredFile:
         return self.uri.startswith(S3)
 
     @property
-    def nameless(self) -> bool:
+    def is_unnamed(self) -> bool:
         """Whether it has no name in any folder: its location leads to a descriptor of the process that holds it."""
-        return self.uri.startswith(NAMELESS)
+        return self.uri.startswith(UNNAMED_SCHEME)
 
     @property
     def path(self) -> Path:
@@ -63,13 +63,13 @@ def file_uri(path: str | Path) -> str:
     return "file://" + quote_from_bytes(os.fsencode(path))
 
 
-def location_of(uri: str) -> str:
+def path_of(uri: str) -> str:
     """The location of a file with this URI: what `file_uri` was given, or `/bucket/key`."""
     scheme, _, rest = uri.partition("://")
     return os.fsdecode(unquote_to_bytes(rest if scheme == "file" else f"/{rest}"))
 
 
-def translated(error: OSError) -> RasterError:
+def translate_os_error(error: OSError) -> RasterError:
     """What an error of the file system means for the file."""
     match error:
         case FileNotFoundError() | NotADirectoryError():

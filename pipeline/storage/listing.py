@@ -4,15 +4,15 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
 from pipeline.errors import RasterError, Rejection
-from pipeline.storage.allowed_roots import Root, Roots
+from pipeline.storage.allowed_roots import AllowedRoots, Root
 from pipeline.storage.files import StoredFile
-from pipeline.storage.local import Folders, refused
-from pipeline.storage.locations import Place
-from pipeline.storage.s3_listing import objects_at
+from pipeline.storage.local import FolderLister, reject_unlisted
+from pipeline.storage.locations import Location
+from pipeline.storage.s3_listing import list_bucket_files
 
 
 def list_files(
-    places: Sequence[Place], roots: Sequence[Root], *, repeat: bool = False
+    places: Sequence[Location], roots: Sequence[Root], *, repeat: bool = False
 ) -> Iterator[StoredFile | Rejection]:
     """The raster files of `places`: files as named, folders and prefixes with all that is below them.
 
@@ -22,8 +22,8 @@ def list_files(
     of the folder itself: nothing is known of what is below it. Raises CatalogueError or
     TransientError where object storage does not list.
     """
-    allowed = Roots(roots)
-    folders = Folders(allowed)
+    allowed = AllowedRoots(roots)
+    folders = FolderLister(allowed)
     once = _Once()
     # Only then can more than one way lead to a file, which a walk does not see by itself.
     several = not repeat and (
@@ -31,10 +31,12 @@ def list_files(
     )
     for place in places:
         try:
-            found = objects_at(place, allowed) if place.in_bucket else folders.files_at(place)
+            found = (
+                list_bucket_files(place, allowed) if place.in_bucket else folders.files_at(place)
+            )
             yield from filter(once, found) if several else found
         except (RasterError, OSError) as error:
-            yield refused(place.real_uri, error)
+            yield reject_unlisted(place.real_uri, error)
 
 
 class _Once:

@@ -8,30 +8,30 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import NotAFile, NotAllowed, RasterError, Rejection
-from pipeline.storage.allowed_roots import Root, Roots
-from pipeline.storage.files import RASTER_SUFFIXES, StoredFile, file_uri, translated
-from pipeline.storage.locations import Glob, Place
-from pipeline.storage.sidecars import SidecarNames, with_sidecars
+from pipeline.storage.allowed_roots import AllowedRoots, Root
+from pipeline.storage.files import RASTER_SUFFIXES, StoredFile, file_uri, translate_os_error
+from pipeline.storage.locations import Glob, Location
+from pipeline.storage.sidecars import SidecarNames, add_sidecars
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
 """Names that look the same in a URI."""
 
-Found = StoredFile | Rejection
+ListedItem = StoredFile | Rejection
 State = frozenset[int] | None
 """That of a glob in a folder; None where all rasters below are meant."""
 Visit = tuple[str, State]
 """A folder to be listed."""
 
 
-class Folders:
+class FolderLister:
     """The files of places in folders; a folder that is meant whole is walked once for all of them."""
 
-    def __init__(self, allowed: Roots) -> None:
+    def __init__(self, allowed: AllowedRoots) -> None:
         self._allowed = allowed
         self._walked: set[str] = set()
         self._siblings = _Folder("/", ())
 
-    def files_at(self, place: Place) -> Iterator[Found]:
+    def files_at(self, place: Location) -> Iterator[ListedItem]:
         """The files of a place, and what could not be listed below it.
 
         Raises RasterError or OSError where the place itself cannot be looked at.
@@ -47,19 +47,19 @@ class Folders:
         yield self._siblings.file(name, os.stat(real), self._allowed)
 
 
-def stored_file(path: Path, roots: Sequence[Root]) -> StoredFile:
+def find_file(path: Path, roots: Sequence[Root]) -> StoredFile:
     """The one file at `path`, whatever its name.
 
     Raises NotFound, PermissionDenied, NotAFile, NotAllowed or Unreadable.
     """
-    allowed = Roots(roots)
+    allowed = AllowedRoots(roots)
     try:
         return _named(allowed.resolve(path), allowed)
     except OSError as error:
-        raise translated(error) from error
+        raise translate_os_error(error) from error
 
 
-def present_fingerprint(file: StoredFile) -> str:
+def current_fingerprint(file: StoredFile) -> str:
     """The fingerprint of the file and its known sidecars as they are now.
 
     Raises NotFound, PermissionDenied or Unreadable.
@@ -68,7 +68,7 @@ def present_fingerprint(file: StoredFile) -> str:
         status = os.lstat(file.location)
         return _fingerprint(status, file.location.rpartition("/")[0] + "/", file.sidecars)
     except OSError as error:
-        raise translated(error) from error
+        raise translate_os_error(error) from error
 
 
 def own_fingerprint(status: os.stat_result) -> str:
@@ -79,20 +79,22 @@ def own_fingerprint(status: os.stat_result) -> str:
 class _Walk:
     """All raster files below one folder, or what a glob matches there."""
 
-    def __init__(self, allowed: Roots, walked: set[str], top: str, glob: Glob | None) -> None:
+    def __init__(
+        self, allowed: AllowedRoots, walked: set[str], top: str, glob: Glob | None
+    ) -> None:
         self._allowed = allowed
         self._walked = walked
         self._top = top
         self._glob = glob
         self._linked: set[str] = set()
 
-    def files(self) -> Iterator[Found]:
+    def files(self) -> Iterator[ListedItem]:
         """The files, and what could not be listed."""
         glob = self._glob
         tops: list[Visit] = [] if glob else [(self._top, None)]
         if glob:
             tops = self._visits(self._top, glob.start, glob)
-        pending: list[Iterator[Found | Visit]] = [iter(tops)]
+        pending: list[Iterator[ListedItem | Visit]] = [iter(tops)]
         # A stack, as folders can be nested more deeply than Python may recurse.
         while pending:
             item = next(pending[-1], None)
@@ -106,13 +108,13 @@ class _Walk:
                 self._walked.add(item[0])
                 pending.append(self._entries(*item))
 
-    def _entries(self, path: str, state: State) -> Iterator[Found | Visit]:
+    def _entries(self, path: str, state: State) -> Iterator[ListedItem | Visit]:
         """The files of one folder, and the folders in it."""
         try:
             with os.scandir(path) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name, reverse=True)
         except OSError as error:
-            yield refused(file_uri(path), error)
+            yield reject_unlisted(file_uri(path), error)
             return
         folder = _Folder(path, (entry.name for entry in entries))
         while entries:
@@ -123,9 +125,9 @@ class _Walk:
                 elif self._glob and (after := self._glob.after(state, entry.name)):
                     yield from self._matched(entry, folder, state, after, self._glob)
             except (RasterError, OSError) as error:
-                yield refused(file_uri(self._unseen(entry.path)), error)
+                yield reject_unlisted(file_uri(self._unseen(entry.path)), error)
 
-    def _entry(self, entry: os.DirEntry[str], folder: "_Folder") -> Iterable[Found | Visit]:
+    def _entry(self, entry: os.DirEntry[str], folder: "_Folder") -> Iterable[ListedItem | Visit]:
         if entry.is_symlink():
             return self._link(entry)
         if entry.is_dir(follow_symlinks=False):
@@ -134,7 +136,7 @@ class _Walk:
             return ()
         return (folder.file(entry.name, entry.stat(follow_symlinks=False), self._allowed),)
 
-    def _link(self, entry: os.DirEntry[str]) -> Iterable[Found | Visit]:
+    def _link(self, entry: os.DirEntry[str]) -> Iterable[ListedItem | Visit]:
         """What a symlink leads to, unless the walk comes there by itself."""
         named = entry.name.lower().endswith(RASTER_SUFFIXES)
         real = self._resolved(entry, file=named, folder=True)
@@ -191,7 +193,7 @@ class _Walk:
         before: frozenset[int],
         after: frozenset[int],
         glob: Glob,
-    ) -> Iterable[Found | Visit]:
+    ) -> Iterable[ListedItem | Visit]:
         """What an entry adds whose name brings the glob from one state to the other."""
         meant = glob.takes_file(after)
         if entry.is_symlink():
@@ -224,7 +226,7 @@ class _Folder:
         self._uri_below = file_uri(self._below)
         self._sidecars = SidecarNames(names)
 
-    def file(self, name: str, status: os.stat_result, allowed: Roots) -> StoredFile:
+    def file(self, name: str, status: os.stat_result, allowed: AllowedRoots) -> StoredFile:
         """The file of this name and status; raises NotAFile or, for its sidecars, NotAllowed."""
         location = self._below + name
         _require_regular(status)
@@ -236,7 +238,7 @@ class _Folder:
         return StoredFile(uri, location, status.st_size, fingerprint, status.st_mtime_ns, sidecars)
 
 
-def _named(real: str, allowed: Roots) -> StoredFile:
+def _named(real: str, allowed: AllowedRoots) -> StoredFile:
     """The file of a real path, whatever its name."""
     folder, _, name = real.rpartition("/")
     return _listed(folder or "/").file(name, os.stat(real), allowed)
@@ -246,7 +248,7 @@ def _listed(folder: str) -> _Folder:
     return _Folder(folder, os.listdir(folder))
 
 
-def _check_sidecar(path: str, allowed: Roots) -> None:
+def _check_sidecar(path: str, allowed: AllowedRoots) -> None:
     """GDAL opens sidecars by itself, so that they must be as harmless as the file."""
     status = os.lstat(path)
     if stat.S_ISLNK(status.st_mode):
@@ -271,10 +273,10 @@ def _fingerprint(status: os.stat_result, below: str, sidecars: Sequence[str]) ->
         with suppress(FileNotFoundError):
             beside = os.stat(below + name)
             parts.append((name, beside.st_size, beside.st_mtime_ns))
-    return with_sidecars(own, parts)
+    return add_sidecars(own, parts)
 
 
-def refused(uri: str, error: RasterError | OSError) -> Rejection:
+def reject_unlisted(uri: str, error: RasterError | OSError) -> Rejection:
     """A file or folder that cannot be listed, as a fact."""
-    problem = translated(error) if isinstance(error, OSError) else error
+    problem = translate_os_error(error) if isinstance(error, OSError) else error
     return Rejection(uri, problem.code, problem.message)

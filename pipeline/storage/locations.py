@@ -20,7 +20,7 @@ _SCHEMES = {"file://": "", S3: S3}
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A folder, file or prefix, and which of the files below it are meant."""
 
     base: str
@@ -49,7 +49,7 @@ class Place:
         return Glob(self.pattern)
 
 
-def place_of(text: str, folder: Path) -> Place:
+def parse_location(text: str, folder: Path) -> Location:
     """The place that an entry of a definition names: a path relative to a folder or absolute, or a URL.
 
     `*`, `?`, `[...]` and, for any depth of folders, `**` stand for names. Raises CatalogueError.
@@ -62,16 +62,16 @@ def place_of(text: str, folder: Path) -> Place:
     pattern = text[cut:]
     if ".." in pattern.split("/"):
         raise CatalogueError(f'"{text}" goes up behind a wildcard; write the folders out')
-    return Place(base, _escaped(pattern) if scheme else pattern)
+    return Location(base, _escaped(pattern) if scheme else pattern)
 
 
-def named_place(text: str | Path) -> Place:
+def literal_location(text: str | Path) -> Location:
     """The place that an argument of the command line names: a path as it is, or a URL; without wildcards.
 
     Raises CatalogueError.
     """
     scheme = _scheme(str(text))
-    return Place(_decoded(scheme, str(text)[len(scheme) :], Path.cwd()))
+    return Location(_decoded(scheme, str(text)[len(scheme) :], Path.cwd()))
 
 
 def _scheme(text: str) -> str:

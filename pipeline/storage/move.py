@@ -13,9 +13,9 @@ from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes
 
 from pipeline.errors import CatalogueError, RasterError, TransientError
-from pipeline.storage.files import location_of
+from pipeline.storage.files import path_of
 from pipeline.storage.local import own_fingerprint
-from pipeline.storage.s3 import S3, bucket_and_key, problem_of, store_of
+from pipeline.storage.s3 import S3, bucket_and_key, open_bucket, translate_obstore_error
 
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS})
 """What a file system says that cannot give this file a second name there."""
@@ -30,11 +30,11 @@ def fingerprint_at(uri: str) -> str | None:
 
     Raises CatalogueError or TransientError where the storage does not say.
     """
-    with _translated(uri, "cannot be looked at"):
+    with _translate_errors(uri, "cannot be looked at"):
         if uri.startswith(S3):
             return _version(*_bucket_and_key(uri))
         try:
-            return own_fingerprint(os.lstat(location_of(uri)))
+            return own_fingerprint(os.lstat(path_of(uri)))
         except FileNotFoundError:
             return None
 
@@ -45,20 +45,20 @@ def move_file(uri: str, target: str) -> bool:
     Both are URIs of files of this machine, or of objects; folders above the target are there but
     for the last. Raises CatalogueError or TransientError.
     """
-    with _translated(uri, f"cannot be moved to {target}"):
+    with _translate_errors(uri, f"cannot be moved to {target}"):
         if uri.startswith(S3):
             return _move_object(_bucket_and_key(uri), _bucket_and_key(target))
-        return _move_local(Path(location_of(uri)), Path(location_of(target)))
+        return _move_local(Path(path_of(uri)), Path(path_of(target)))
 
 
 @contextmanager
-def _translated(uri: str, what: str) -> Iterator[None]:
+def _translate_errors(uri: str, what: str) -> Iterator[None]:
     from obstore.exceptions import BaseError
 
     try:
         yield
     except BaseError as error:
-        problem = problem_of(error, uri)
+        problem = translate_obstore_error(error, uri)
         kind = CatalogueError if isinstance(problem, RasterError) else type(problem)
         raise kind(f"{uri} {what}: {str(problem).removeprefix(f'{uri}: ')}") from error
     except OSError as error:
@@ -158,7 +158,7 @@ def _version(bucket: str, key: str) -> str | None:
     import obstore
 
     try:
-        meta = obstore.head(store_of(bucket), key)
+        meta = obstore.head(open_bucket(bucket), key)
     except FileNotFoundError:
         return None
     return f"{meta['size']:x}.{quote((meta['e_tag'] or '').strip(chr(34)), safe='')}"
@@ -171,18 +171,18 @@ def _move_object(source: tuple[str, str], target: tuple[str, str]) -> bool:
     if there is None:
         _copy_object(source, target)
         if _version(*source) != before:
-            obstore.delete(store_of(target[0]), target[1])  # one or the other of two objects
+            obstore.delete(open_bucket(target[0]), target[1])  # one or the other of two objects
             return False
     elif there != before and not _same_objects(source, target):
         return False
-    obstore.delete(store_of(source[0]), source[1])
+    obstore.delete(open_bucket(source[0]), source[1])
     return True
 
 
 def _copy_object(source: tuple[str, str], target: tuple[str, str]) -> None:
     import obstore
 
-    store, key = store_of(source[0]), source[1]
+    store, key = open_bucket(source[0]), source[1]
     size = obstore.head(store, key)["size"]
     if source[0] == target[0] and size <= _LARGEST_COPY:
         obstore.copy(store, key, target[1])
@@ -193,20 +193,22 @@ def _copy_object(source: tuple[str, str], target: tuple[str, str]) -> None:
 async def _stream_object(source: tuple[str, str], target: tuple[str, str]) -> None:
     import obstore
 
-    found = await obstore.get_async(store_of(source[0]), source[1])
-    await obstore.put_async(store_of(target[0]), target[1], found.stream(_PIECE))
+    found = await obstore.get_async(open_bucket(source[0]), source[1])
+    await obstore.put_async(open_bucket(target[0]), target[1], found.stream(_PIECE))
 
 
 def _same_objects(one: tuple[str, str], other: tuple[str, str]) -> bool:
     """Whether two objects hold the same bytes, whose ETags may differ with the way in which they came."""
     import obstore
 
-    sizes = {obstore.head(store_of(bucket), key)["size"] for bucket, key in (one, other)}
+    sizes = {obstore.head(open_bucket(bucket), key)["size"] for bucket, key in (one, other)}
     if len(sizes) > 1:
         return False
     return all(
-        len({bytes(obstore.get_range(store_of(bucket), key, start=at, length=length)) for bucket, key in (one, other)})
-        == 1
+        len({
+            bytes(obstore.get_range(open_bucket(bucket), key, start=at, length=length))
+            for bucket, key in (one, other)
+        }) == 1
         for at, length in _ranges(sizes.pop())
     )  # fmt: skip
 

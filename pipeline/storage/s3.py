@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_from_bytes
 
 from pipeline.errors import (
     CatalogueError,
-    Changing,
+    FileChanged,
     NotFound,
     PermissionDenied,
     RastersourcesError,
@@ -53,7 +53,7 @@ def object_uri(bucket: str, key: str) -> str:
 
 
 @cache
-def store_of(bucket: str, seconds: float = _SECONDS) -> "S3Store":
+def open_bucket(bucket: str, seconds: float = _SECONDS) -> "S3Store":
     """A connection to a bucket, by the AWS_* variables of the environment; opened when it is used.
 
     One request may take `seconds`, and is tried again for as long. Raises CatalogueError where the
@@ -85,7 +85,7 @@ def _allow_http() -> bool:
 
 
 @contextmanager
-def translated_listing(uri: str) -> Iterator[None]:
+def translate_listing_errors(uri: str) -> Iterator[None]:
     """Turns what goes wrong in a listing into CatalogueError or TransientError."""
     from obstore.exceptions import BaseError
 
@@ -96,7 +96,7 @@ def translated_listing(uri: str) -> Iterator[None]:
 
 
 def _listing_error(uri: str, error: Exception) -> RastersourcesError:
-    match problem_of(error, uri):
+    match translate_obstore_error(error, uri):
         case NotFound():
             return CatalogueError(f"{uri}: the bucket is not there; check its name")
         case PermissionDenied():
@@ -107,7 +107,7 @@ def _listing_error(uri: str, error: Exception) -> RastersourcesError:
             return problem
 
 
-def problem_of(error: Exception, uri: str) -> RastersourcesError:
+def translate_obstore_error(error: Exception, uri: str) -> RastersourcesError:
     """What an error of obstore means; nothing of the storage's answer is repeated, which may hold keys."""
     text = str(error)
     found = _STATUS.search(text)
@@ -115,20 +115,20 @@ def problem_of(error: Exception, uri: str) -> RastersourcesError:
     if isinstance(error, FileNotFoundError) or status == 404:
         return NotFound("the object is not there (any more); check its name or list again")
     if status in (412, 416):
-        return Changing("the object changed since it was listed; list and read it again")
+        return FileChanged("the object changed since it was listed; list and read it again")
     if fault := _fault_of_set_up(error, status):
         return CatalogueError(f"{uri}: {fault}")
     if status in (401, 403):
         return PermissionDenied(
             "these credentials may not read it; check AWS_ACCESS_KEY_ID and its rights"
         )
-    reason = reason_of(error)
+    reason = short_reason(error)
     return TransientError(
         f"{uri}: the storage does not answer as it should ({reason}); try again later"
     )
 
 
-def reason_of(error: Exception) -> str:
+def short_reason(error: Exception) -> str:
     """What went wrong, in three words that name no key."""
     found = _STATUS.search(str(error))
     return f"it answers {found[1]}" if found else "the connection fails"
@@ -151,7 +151,7 @@ def _fault_of_set_up(error: Exception, status: int | None) -> str:
     return ""
 
 
-def plain_etag(meta: "ObjectMeta") -> str:
+def encode_etag(meta: "ObjectMeta") -> str:
     """The ETag without its quotes, as part of a fingerprint. Raises CatalogueError where there is none."""
     etag = meta["e_tag"]
     if not etag:

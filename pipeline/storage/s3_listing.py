@@ -6,23 +6,23 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.errors import CatalogueError, NotFound, Rejection
-from pipeline.storage.allowed_roots import Roots
+from pipeline.storage.allowed_roots import AllowedRoots
 from pipeline.storage.files import RASTER_SUFFIXES, StoredFile
-from pipeline.storage.locations import Place
+from pipeline.storage.locations import Location
 from pipeline.storage.s3 import (
     bucket_and_key,
+    encode_etag,
     object_uri,
-    plain_etag,
-    problem_of,
-    store_of,
-    translated_listing,
+    open_bucket,
+    translate_listing_errors,
+    translate_obstore_error,
 )
 from pipeline.storage.sidecars import (
     SIDECAR_SUFFIXES,
     SidecarNames,
+    add_sidecars,
     shortest_stem,
     stem_of,
-    with_sidecars,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class StoredObject(NamedTuple):
         return f"{self.size:x}.{self.etag}"
 
 
-def objects_at(place: Place, allowed: Roots) -> Iterator[StoredFile | Rejection]:
+def list_bucket_files(place: Location, allowed: AllowedRoots) -> Iterator[StoredFile | Rejection]:
     """The objects of a place. Raises CatalogueError or TransientError where the listing fails.
 
     Lazy, in the order of the bucket; a file may come behind those whose names begin with its own.
@@ -71,10 +71,10 @@ def objects_at(place: Place, allowed: Roots) -> Iterator[StoredFile | Rejection]
     raise NotFound("nothing lies there (any more); check its name or list again")
 
 
-def _below(bucket: str, prefix: str, place: Place) -> Iterator[StoredFile]:
+def _below(bucket: str, prefix: str, place: Location) -> Iterator[StoredFile]:
     wanted = _Wanted(place, prefix)
     open_folders: list[_Folder] = []
-    for folder, found in listed(bucket, prefix):
+    for folder, found in list_objects(bucket, prefix):
         while open_folders and not f"{folder}/".startswith(open_folders[-1].below):
             yield from open_folders.pop().rest()
         if not open_folders or open_folders[-1].path != folder:
@@ -84,12 +84,12 @@ def _below(bucket: str, prefix: str, place: Place) -> Iterator[StoredFile]:
         yield from open_folders.pop().rest()
 
 
-def _named(bucket: str, key: str, _place: Place) -> Iterator[StoredFile]:
+def _named(bucket: str, key: str, _place: Location) -> Iterator[StoredFile]:
     """The one object of this key, found by listing its folder from just before its name."""
     folder, _, name = key.rpartition("/")
     start = key[: len(key) - len(name) + len(stem_of(name)) - 1]
     waiting = _Folder(bucket, folder)
-    for where, found in listed(bucket, folder, start):
+    for where, found in list_objects(bucket, folder, start):
         if where == folder:
             if found.name > stem_of(name) + _BEHIND:
                 break
@@ -97,7 +97,7 @@ def _named(bucket: str, key: str, _place: Place) -> Iterator[StoredFile]:
     yield from waiting.rest()
 
 
-def listed(bucket: str, prefix: str, start: str = "") -> Iterator[tuple[str, StoredObject]]:
+def list_objects(bucket: str, prefix: str, start: str = "") -> Iterator[tuple[str, StoredObject]]:
     """Folder and object, for all that lies below a prefix, or those of them that follow `start`.
 
     Raises CatalogueError or TransientError where the listing fails.
@@ -105,9 +105,9 @@ def listed(bucket: str, prefix: str, start: str = "") -> Iterator[tuple[str, Sto
     import obstore
 
     uri = object_uri(bucket, prefix)
-    with translated_listing(uri):
+    with translate_listing_errors(uri):
         pages = obstore.list(
-            store_of(bucket), prefix or None, offset=start or None, chunk_size=_PAGE
+            open_bucket(bucket), prefix or None, offset=start or None, chunk_size=_PAGE
         )
         for page in pages:
             for meta in page:
@@ -115,7 +115,7 @@ def listed(bucket: str, prefix: str, start: str = "") -> Iterator[tuple[str, Sto
                 yield folder, _object(name, meta)
 
 
-def stored_object(bucket: str, key: str) -> StoredFile:
+def find_object(bucket: str, key: str) -> StoredFile:
     """One object as it is now, without what may lie beside it.
 
     Raises NotFound, PermissionDenied, CatalogueError or TransientError.
@@ -125,21 +125,21 @@ def stored_object(bucket: str, key: str) -> StoredFile:
 
     uri = object_uri(bucket, key)
     try:
-        found = _object(key, obstore.head(store_of(bucket), key))
+        found = _object(key, obstore.head(open_bucket(bucket), key))
     except (BaseError, OSError, ValueError) as error:
-        raise problem_of(error, uri) from error
+        raise translate_obstore_error(error, uri) from error
     return StoredFile(uri, f"/{bucket}/{key}", found.size, found.version, found.modified_ns)
 
 
 def _object(name: str, meta: "ObjectMeta") -> StoredObject:
     modified = (meta["last_modified"] - _EPOCH) // timedelta(microseconds=1) * 1000
-    return StoredObject(name, meta["size"], plain_etag(meta), modified)
+    return StoredObject(name, meta["size"], encode_etag(meta), modified)
 
 
 class _Wanted:
     """Whether an object is meant by a place, by the folder that it lies in and its name."""
 
-    def __init__(self, place: Place, prefix: str) -> None:
+    def __init__(self, place: Location, prefix: str) -> None:
         self._glob = place.glob if place.pattern else None
         self._depth = len(prefix.split("/")) if prefix else 0
         self._reached = lru_cache(64)(self._reach)
@@ -218,7 +218,7 @@ class _Folder:
             object_uri(self._bucket, key),
             f"/{self._bucket}/{key}",
             found.size,
-            with_sidecars(found.version, parts),
+            add_sidecars(found.version, parts),
             found.modified_ns,
             tuple(one.name for one in sidecars),
         )

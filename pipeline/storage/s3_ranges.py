@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from pipeline.errors import Changing
+from pipeline.errors import FileChanged
 from pipeline.storage.files import StoredFile
 from pipeline.storage.s3 import (
     S3,
     bucket_and_key,
+    encode_etag,
     object_uri,
-    plain_etag,
-    problem_of,
-    store_of,
+    open_bucket,
+    translate_obstore_error,
 )
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _SHARE_OF_RETRIES = 0.4
 
 
 @dataclass(frozen=True)
-class Part:
+class ByteRange:
     """Some bytes of an object."""
 
     data: bytes
@@ -42,14 +42,14 @@ class Part:
         return f"{self.size:x}.{self.etag}"
 
 
-class Parts:
+class RangeReader:
     """Gets parts of objects when they are asked for."""
 
     def __init__(self, seconds: float) -> None:
         """A part that does not come within `seconds` is a TransientError."""
         self._seconds = seconds
 
-    def get(self, location: str, start: int, stop: int, version: str | None) -> Part:
+    def get(self, location: str, start: int, stop: int, version: str | None) -> ByteRange:
         """The bytes from `start` to `stop`, or fewer where the object ends, of `/bucket/key`.
 
         Raises Changing where the object has not this version any more; NotFound, PermissionDenied,
@@ -58,46 +58,46 @@ class Parts:
         from obstore.exceptions import BaseError
 
         bucket, key = bucket_and_key(S3 + location[1:])
-        store = store_of(bucket, self._seconds * _SHARE_OF_RETRIES)
+        store = open_bucket(bucket, self._seconds * _SHARE_OF_RETRIES)
         try:
             part = _part(store, key, start, stop, version)
         except (BaseError, OSError, ValueError) as error:
-            raise problem_of(error, object_uri(bucket, key)) from error
+            raise translate_obstore_error(error, object_uri(bucket, key)) from error
         if version is not None and part.version != version:
-            raise Changing("the object changed since it was listed; list and read it again")
+            raise FileChanged("the object changed since it was listed; list and read it again")
         return part
 
-    def first(self, file: StoredFile, name: str) -> Part:
+    def first(self, file: StoredFile, name: str) -> ByteRange:
         """The first bytes of an object, or of the sidecar of this name beside it."""
-        location, version = named(file, name)
+        location, version = listed_version(file, name)
         return self.get(location, 0, FIRST_BYTES, version)
 
 
-class PartsAhead(Parts):
+class PrefetchingRangeReader(RangeReader):
     """Gets the first parts of many objects at once, before they are asked for."""
 
     def __init__(self, seconds: float, files: Iterable[StoredFile], threads: Executor) -> None:
         super().__init__(seconds)
-        self._under_way: dict[str, Future[Part]] = {}
+        self._under_way: dict[str, Future[ByteRange]] = {}
         for file in files:
             for name in (file.name, *file.sidecars) if file.in_bucket else ():
-                location, _ = named(file, name)
+                location, _ = listed_version(file, name)
                 self._under_way[location] = threads.submit(super().first, file, name)
 
-    def first(self, file: StoredFile, name: str) -> Part:
+    def first(self, file: StoredFile, name: str) -> ByteRange:
         """As asked for before, once; raises what went wrong then."""
-        future = self._under_way.pop(named(file, name)[0], None)
+        future = self._under_way.pop(listed_version(file, name)[0], None)
         return super().first(file, name) if future is None else future.result()
 
 
-def named(file: StoredFile, name: str) -> tuple[str, str | None]:
+def listed_version(file: StoredFile, name: str) -> tuple[str, str | None]:
     """Where the object or a sidecar of it is, and its version as listed; None for a sidecar."""
     if name == file.name:
         return file.location, file.own_fingerprint
     return f"{file.location.rpartition('/')[0]}/{name}", None
 
 
-def _part(store: "S3Store", key: str, start: int, stop: int, version: str | None) -> Part:
+def _part(store: "S3Store", key: str, start: int, stop: int, version: str | None) -> ByteRange:
     import obstore
 
     if version is not None and version.startswith("0."):
@@ -109,14 +109,14 @@ def _part(store: "S3Store", key: str, start: int, stop: int, version: str | None
         result = obstore.get(store, key, options=options)
         data = bytes(result.bytes())
     except obstore.exceptions.BaseError as error:
-        if version is None and isinstance(problem_of(error, ""), Changing):
+        if version is None and isinstance(translate_obstore_error(error, ""), FileChanged):
             return _nothing(store, key)  # of an empty object there is no part
         raise
-    return Part(data, result.meta["size"], plain_etag(result.meta))
+    return ByteRange(data, result.meta["size"], encode_etag(result.meta))
 
 
-def _nothing(store: "S3Store", key: str) -> Part:
+def _nothing(store: "S3Store", key: str) -> ByteRange:
     import obstore
 
     meta = obstore.head(store, key)
-    return Part(b"", meta["size"], plain_etag(meta))
+    return ByteRange(b"", meta["size"], encode_etag(meta))

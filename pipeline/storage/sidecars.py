@@ -11,7 +11,7 @@ _REPLACING = (".tfw", ".tifw", ".tiffw", ".wld", ".tab", ".xml", ".aux", ".rpb",
 _AFTER_STEM = ("_rpc.txt", "_metadata.txt")
 AFTER_STEM = (*_REPLACING, *_AFTER_STEM)
 SIDECAR_SUFFIXES = (*APPENDED, *AFTER_STEM)
-OF_PIXELS = (".ovr", ".msk", ".msk.ovr", ".ovr.msk")
+PIXEL_SIDECARS = (".ovr", ".msk", ".msk.ovr", ".ovr.msk")
 """Sidecars that are TIFFs themselves."""
 
 
@@ -49,7 +49,7 @@ def stem_of(name: str) -> str:
     return name.rpartition(".")[0] or name
 
 
-def with_sidecars(own: str, parts: Sequence[tuple[str, int, int | str]]) -> str:
+def add_sidecars(own: str, parts: Sequence[tuple[str, int, int | str]]) -> str:
     """A fingerprint that also changes with the sidecars: their names, sizes and times or ETags."""
     if not parts:
         return own

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from pipeline.api.config import ApiConfig
-from pipeline.api.server import Protocol, server_config
+from pipeline.api.server import LimitedProtocol, server_config
 from pipeline.catalogue.users import add_user as make_user
 from pipeline.catalogue.users import create_key, grant_role
 from pipeline.database.tables import organisations, raster_sources, users
@@ -32,7 +32,7 @@ SOURCES = "/api/v4/rastersources/"
 
 
 @contextmanager
-def serving(config: ApiConfig, protocol: type[Protocol] = Protocol) -> Iterator[str]:
+def serving(config: ApiConfig, protocol: type[LimitedProtocol] = LimitedProtocol) -> Iterator[str]:
     """A real server on a free port; its address."""
     server = uvicorn.Server(server_config(config, log_level="critical", protocol=protocol))
     with socket.create_server(("127.0.0.1", 0)) as listening:

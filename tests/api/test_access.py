@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, insert, text
 from sqlalchemy.exc import ProgrammingError
 
-from pipeline.database.privileges import make_reader
+from pipeline.database.privileges import create_reader_role
 from pipeline.database.tables import label_types, layers, raster_sources, roles, scenarios
 from tests.api.conftest import FULL, SOURCES, Add, callers, clear
 
@@ -216,7 +216,7 @@ def test_a_scenario_tells_everyone_of_those_of_its_raster_sources_that_they_may_
 def reader_role(database_url: str) -> None:
     """The role for people who query by SQL, as `rastersources db reader` makes it."""
     with psycopg.connect(database_url) as connection:
-        make_reader(connection)
+        create_reader_role(connection)
 
 
 @pytest.mark.usefixtures("reader_role")

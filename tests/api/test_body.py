@@ -10,7 +10,7 @@ import pytest
 from httpx import Client
 
 from pipeline.api.config import ApiConfig
-from pipeline.api.server import MOST_REFUSED, Protocol
+from pipeline.api.server import MOST_REFUSED, LimitedProtocol
 from pipeline.api.views.sign_in import FORM_BYTES
 from tests.api.conftest import SOURCES, Add, base, client_of, serving, until
 from tests.api.test_server import HOST, Impatient, envelope, place, read_answer
@@ -144,7 +144,7 @@ def test_an_upload_that_trickles_has_an_end(
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-class Patient(Protocol):
+class Patient(LimitedProtocol):
     """Keeps idle connections for as long as there is room."""
 
     def timeout_keep_alive_handler(self) -> None:

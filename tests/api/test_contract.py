@@ -8,7 +8,7 @@ import pytest
 from httpx import Client
 from sqlalchemy import Engine, text
 
-from pipeline.catalogue.filters import by_parameter
+from pipeline.catalogue.filters import filters_by_parameter
 from pipeline.catalogue.layers import add_layer
 from pipeline.catalogue.lists import LAYERS, RASTER_SOURCES
 from pipeline.catalogue.select_rows import Entity
@@ -104,7 +104,7 @@ def test_parameters_that_are_empty_but_for_blanks_are_no_filters(
     add_layer(engine, "a", row.uuid)
     path = f"/api/v4/{'rasters' if entity is LAYERS else 'rastersources'}/"
     known = (
-        *by_parameter(entity.filters),
+        *filters_by_parameter(entity.filters),
         "ordering",
         "page",
         "page_size",

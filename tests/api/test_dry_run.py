@@ -20,11 +20,11 @@ from pipeline.api.config import ApiConfig
 from pipeline.api.endpoint import METHODS
 from pipeline.api.routes import endpoints
 from pipeline.catalogue.users import grant_role
-from pipeline.cli.serve import TryUpload
-from pipeline.ingest.uploads import Worker, process_waiting
-from pipeline.raster import ReadingPool, ReadOptions
+from pipeline.cli.serve import UploadDryRun
+from pipeline.ingest.uploads import UploadWorker, process_waiting
+from pipeline.raster import ProcessReader, ReadOptions
 from pipeline.settings import Settings
-from pipeline.storage.uploads import FolderDeposit, TrialUpload
+from pipeline.storage.uploads import DryRunUpload, FolderUploadStore
 from tests.api.conftest import SOURCES, As, client_of, until
 from tests.api.test_pages import BROWSER, sign_in, token_of
 from tests.support.database import rows
@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def client(database_url: str, folder: Path) -> Iterator[Client]:
     settings = Settings(database_url=database_url, home=folder.parent)
-    judge = TryUpload(database_url, settings)
+    judge = UploadDryRun(database_url, settings)
     config = ApiConfig(database_url, uploads=str(folder), upload_bytes=LIMIT, try_upload=judge)
     with client_of(config) as client:
         yield client
@@ -165,14 +165,14 @@ def try_out(client: Client, url: str, content: bytes, **fields: str) -> Response
 
 
 def test_a_file_of_a_dry_run_is_judged_by_itself_and_by_what_its_source_holds(
-    as_: As, source: str, engine: Engine, folder: Path, tmp_path: Path, pool: ReadingPool
+    as_: As, source: str, engine: Engine, folder: Path, tmp_path: Path, pool: ProcessReader
 ) -> None:
     admin = as_("admin")
     in_utm = write_raster(tmp_path / "u.tif", crs="EPSG:32631").read_bytes()
     answer = try_out(admin, source, in_utm)
     assert answer.json() == {"status": "SUCCESS", "result": source, "detail": "Files replaced: 0."}
     assert admin.post(f"{source}data/", files={"file": ("a.tif", in_utm)}).status_code == 200
-    worker = Worker(engine, FolderDeposit(folder.resolve()), ReadOptions(), pool)
+    worker = UploadWorker(engine, FolderUploadStore(folder.resolve()), ReadOptions(), pool)
     assert [one.state for one in process_waiting(worker)] == ["committed"]
     assert try_out(admin, source, in_utm).json()["detail"] == "Files replaced: 1."
     good = write_raster(tmp_path / "a.tif").read_bytes()
@@ -232,7 +232,7 @@ def test_an_organisation_whose_files_take_long_does_not_hold_up_another(
     another = rows(engine, "SELECT uuid FROM organisations WHERE name = 'Another'")[0].uuid
     reading, ended = Event(), Event()
 
-    def judge(upload: TrialUpload) -> int:
+    def judge(upload: DryRunUpload) -> int:
         if upload.temporal:  # as a file that takes long to read
             reading.set()
             ended.wait()
@@ -260,7 +260,7 @@ def test_dry_runs_of_an_organisation_are_few_and_end_with_their_clients(
 ) -> None:
     reading, ended = Event(), Event()
 
-    def judge(_: TrialUpload) -> int:
+    def judge(_: DryRunUpload) -> int:
         reading.set()  # as a file that takes long to read
         ended.wait()
         return 0

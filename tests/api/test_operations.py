@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.owners import add_organisation
 from pipeline.catalogue.users import add_user, create_key, grant_role
-from pipeline.database.engine import sync_engine
+from pipeline.database.engine import make_engine
 from pipeline.database.migrations import migrate
 from pipeline.database.private_cluster.cluster import Cluster
 from tests.api.conftest import SOURCES, Add, client_of, serving
@@ -27,7 +27,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path)
     cluster.start()
     try:
-        engine = sync_engine(cluster.url())
+        engine = make_engine(cluster.url())
         migrate(engine)
         engine.dispose()
         yield cluster
@@ -52,7 +52,7 @@ def test_the_api_outlives_the_database(cluster: Cluster) -> None:
 
 
 def test_a_restart_under_load_gives_503_and_nothing_worse(cluster: Cluster) -> None:
-    engine = sync_engine(cluster.url())
+    engine = make_engine(cluster.url())
     owner = add_organisation(engine, "Owner")
     add_user(engine, "admin")
     grant_role(engine, "admin", "Owner", "admin")

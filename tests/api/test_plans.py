@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from pipeline.catalogue.access import ANONYMOUS, Caller
-from pipeline.catalogue.filters import by_parameter
+from pipeline.catalogue.filters import filters_by_parameter
 from pipeline.catalogue.lists import RASTER_SOURCES
 from pipeline.catalogue.select_rows import page_statement
 
@@ -125,7 +125,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def scanned(connection: Connection, caller: Caller, parameter: str, value: str) -> list[str]:
     """How the plan of a list reads raster_sources."""
-    one, lookup = by_parameter(RASTER_SOURCES.filters)[parameter]
+    one, lookup = filters_by_parameter(RASTER_SOURCES.filters)[parameter]
     where = [one.predicate(lookup, value, caller)]
     statement = page_statement(RASTER_SOURCES, caller, where, "", 10, 0)
     compiled = statement.compile(

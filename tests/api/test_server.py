@@ -11,13 +11,13 @@ import pytest
 from httpx import Client
 
 from pipeline.api.config import ApiConfig
-from pipeline.api.server import Protocol
+from pipeline.api.server import LimitedProtocol
 from tests.api.conftest import SOURCES, serving
 
 HOST = b" HTTP/1.1\r\nHost: localhost\r\n"
 
 
-class Impatient(Protocol):
+class Impatient(LimitedProtocol):
     """Waits a moment only."""
 
     head_seconds, seconds_to_read = 2.0, 0.3

@@ -8,7 +8,7 @@ import pytest
 from httpx import Client
 from sqlalchemy import Engine
 
-from pipeline.database.engine import sync_engine
+from pipeline.database.engine import make_engine
 from pipeline.database.migrations import downgrade, migrate
 from tests.api.conftest import SOURCES, Add, As, base, names
 from tests.conftest import new_database
@@ -68,7 +68,7 @@ def test_the_result_of_a_task_is_a_url_that_can_be_fetched(
 def before(server: str, template: str) -> Iterator[Engine]:
     """A database of the release before."""
     with new_database(server, template) as url:
-        engine = sync_engine(url)
+        engine = make_engine(url)
         downgrade(engine, "0009")
         yield engine
         engine.dispose()

@@ -12,9 +12,9 @@ from pyproj import CRS
 from shapely import affinity
 from sqlalchemy import Engine, text
 
-from pipeline.catalogue.gaps import Gaps, gaps
+from pipeline.catalogue.gaps import Gaps, find_gaps
 from pipeline.errors import CatalogueError
-from pipeline.raster.placement.georeference import replace_bounds
+from pipeline.raster.placement.georeference import georeference_stored_grid
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 RD = CRS.from_epsg(28992).to_wkt()
@@ -84,7 +84,7 @@ class Source:
     ) -> None:  # fmt: skip
         """A file of any grid."""
         self.count += 1
-        place = replace_bounds(transform, width, height, wkt)
+        place = georeference_stored_grid(transform, width, height, wkt)
         fields = (
             "rotated",
             "origin_x",
@@ -109,7 +109,7 @@ class Source:
                 text("SELECT derive_sources(ARRAY[:id]::bigint[])"), {"id": self.id}
             ).all()
         self._files = []
-        (found,) = gaps(self.engine, self.name, "lizard")
+        (found,) = find_gaps(self.engine, self.name, "lizard")
         return found
 
 
@@ -208,7 +208,7 @@ def test_a_tile_that_is_not_there_is_a_hole_with_files_all_around(engine: Engine
     assert not hole.at_edge
     assert len(hole.rings) == 1
     assert len(hole.rings[0]) == 5
-    expected = replace_bounds(Affine(10, 0, 151_000, 0, -10, 459_500), 100, 50, RD).bounds
+    expected = georeference_stored_grid(Affine(10, 0, 151_000, 0, -10, 459_500), 100, 50, RD).bounds
     assert vars(hole.bounds) == pytest.approx(vars(expected), abs=1e-12)
 
 
@@ -349,7 +349,7 @@ def test_steps_that_miss_tiles_which_others_have_are_told_run_by_run(engine: Eng
         (5, 5, 1, [box(0, 0, 10, 10), box(20, 0, 10, 10)]),
         (15, 20, 2, [box(30, 0, 10, 10)]),
     ]
-    bounds = replace_bounds(Affine(10, 0, 150_300, 0, -10, 460_000), 10, 10, RD).bounds
+    bounds = georeference_stored_grid(Affine(10, 0, 150_300, 0, -10, 460_000), 10, 10, RD).bounds
     assert found.tiles.incomplete[1].missing[0].bounds == bounds
 
 
@@ -383,11 +383,11 @@ def test_names_uuids_and_definitions_name_sources(engine: Engine) -> None:
         source = Source(engine, f"Tile {number}", definition="mosaic" if number else None)
         source.add(0, 0, 10, 10)
         uuid = source.gaps().uuid
-    assert [one.name for one in gaps(engine, "mosaic", "lizard")] == ["Tile 1", "Tile 2"]
-    assert [one.name for one in gaps(engine, "Tile 0", "lizard")] == ["Tile 0"]
-    assert [one.name for one in gaps(engine, uuid, "lizard")] == ["Tile 2"]
+    assert [one.name for one in find_gaps(engine, "mosaic", "lizard")] == ["Tile 1", "Tile 2"]
+    assert [one.name for one in find_gaps(engine, "Tile 0", "lizard")] == ["Tile 0"]
+    assert [one.name for one in find_gaps(engine, uuid, "lizard")] == ["Tile 2"]
     with pytest.raises(CatalogueError, match="is called 'Tile'"):
-        list(gaps(engine, "Tile", "lizard"))
+        list(find_gaps(engine, "Tile", "lizard"))
 
 
 def test_a_source_that_is_called_like_the_uuid_or_definition_of_others_is_not_meant(
@@ -398,12 +398,12 @@ def test_a_source_that_is_called_like_the_uuid_or_definition_of_others_is_not_me
         uuid = str(connection.execute(text("SELECT uuid FROM raster_sources")).scalar_one())
     for name in (uuid, "mosaic"):
         Source(engine, name)
-        assert [one.name for one in gaps(engine, name, "lizard")] == ["Tile"]
+        assert [one.name for one in find_gaps(engine, name, "lizard")] == ["Tile"]
 
 
 def test_a_source_without_files_has_no_gaps(engine: Engine) -> None:
     Source(engine, "Empty")
-    (found,) = gaps(engine, "Empty", "lizard")
+    (found,) = find_gaps(engine, "Empty", "lizard")
     assert found.complete
 
 

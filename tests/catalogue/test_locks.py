@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from pipeline.catalogue import drop_files, register
-from pipeline.raster import ReadingPool
+from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri
 from tests.support.factory import write_raster
 from tests.support.ingestion import registered, synced, work_of
@@ -57,7 +57,7 @@ def lock(other: Session, statement: str, path: Path) -> None:
 
 
 def test_a_batch_locks_its_sources_in_the_order_of_their_numbers(
-    tmp_path: Path, engine: Engine, pool: ReadingPool, other: Session
+    tmp_path: Path, engine: Engine, pool: ProcessReader, other: Session
 ) -> None:
     for name in "ba":
         write_raster(tmp_path / f"{name}.tif")
@@ -68,7 +68,7 @@ def test_a_batch_locks_its_sources_in_the_order_of_their_numbers(
 
 
 def test_files_that_moved_lock_their_sources_in_the_order_of_their_numbers(
-    tmp_path: Path, engine: Engine, pool: ReadingPool, other: Session
+    tmp_path: Path, engine: Engine, pool: ProcessReader, other: Session
 ) -> None:
     for width, name in enumerate("ba", 20):
         write_raster(tmp_path / f"{name}.tif", width=width)
@@ -86,7 +86,7 @@ def test_files_that_moved_lock_their_sources_in_the_order_of_their_numbers(
 
 
 def test_refusals_are_kept_in_the_order_of_their_names(
-    tmp_path: Path, engine: Engine, pool: ReadingPool, other: Session
+    tmp_path: Path, engine: Engine, pool: ProcessReader, other: Session
 ) -> None:
     paths = [tmp_path / "b.tif", tmp_path / "a.tif"]
     for content in (b"no TIFF", b"still no TIFF"):

@@ -8,9 +8,9 @@ import pytest
 from affine import Affine
 from sqlalchemy import Engine, text
 
-from pipeline.catalogue.reproject import Moved, Summary, reproject
+from pipeline.catalogue.reproject import MovedSource, ReprojectSummary, reproject
 from pipeline.errors import Rejection
-from pipeline.raster import ReadingPool
+from pipeline.raster import ProcessReader
 from tests.support.commands import RASTERSOURCES, run
 from tests.support.database import execute, rows
 from tests.support.factory import RD_TRANSFORM, write_raster
@@ -21,13 +21,13 @@ SIX_MILLIMETRES = 5.4e-8
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[ReadingPool]:
-    with ReadingPool(1) as pool:
+def pool() -> Iterator[ProcessReader]:
+    with ProcessReader(1) as pool:
         yield pool
 
 
 @pytest.fixture
-def folder(tmp_path: Path, engine: Engine, pool: ReadingPool) -> Path:
+def folder(tmp_path: Path, engine: Engine, pool: ProcessReader) -> Path:
     """Sources `tiles` of three files, `utm` and `other` of one, registered."""
     with engine.begin() as connection:
         connection.execute(text("TRUNCATE raster_sources, organisations CASCADE"))
@@ -75,15 +75,15 @@ def falsify(engine: Engine, name: str, degrees: float = SIX_MILLIMETRES) -> None
 
 def do(
     engine: Engine, *, dry_run: bool = False, policy: str = "lizard"
-) -> tuple[Summary, list[Moved | Rejection]]:
-    told: list[Moved | Rejection] = []
+) -> tuple[ReprojectSummary, list[MovedSource | Rejection]]:
+    told: list[MovedSource | Rejection] = []
     summary = reproject(engine, policy, dry_run=dry_run, tell=told.append)
     return summary, told
 
 
 def test_what_was_just_registered_lies_where_it_should(folder: Path, engine: Engine) -> None:
     before = versions(engine)
-    assert do(engine) == (Summary(0, 0, 0, 0.0), [])
+    assert do(engine) == (ReprojectSummary(0, 0, 0, 0.0), [])
     assert versions(engine) == before
 
 
@@ -95,9 +95,9 @@ def test_a_dry_run_tells_how_far_sources_move_and_changes_no_row(
     before = versions(engine)
     summary, told = do(engine, dry_run=True)
     assert versions(engine) == before
-    moved = [(one.name, one.files) for one in told if isinstance(one, Moved)]
+    moved = [(one.name, one.files) for one in told if isinstance(one, MovedSource)]
     assert moved == [("other", 1), ("tiles", 3)]
-    assert [one.metres for one in told if isinstance(one, Moved)] == [
+    assert [one.metres for one in told if isinstance(one, MovedSource)] == [
         pytest.approx(0.1113, rel=1e-3),
         pytest.approx(0.00601, rel=1e-3),
     ]
@@ -183,7 +183,7 @@ def test_an_interrupted_run_changes_nothing(folder: Path, engine: Engine) -> Non
     falsify(engine, "tiles")
     before = versions(engine)
 
-    def interrupt(_: Moved | Rejection) -> None:
+    def interrupt(_: MovedSource | Rejection) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -12,10 +12,10 @@ from pipeline.api.config import ApiConfig
 from pipeline.catalogue.owners import add_organisation
 from pipeline.catalogue.users import (
     KEY,
-    SignedIn,
+    SignedInUser,
     add_user,
     caller_by_key,
-    caller_from,
+    caller_from_row,
     create_key,
     grant_role,
     hash_password,
@@ -82,7 +82,7 @@ def test_a_key_is_prefix_and_secret_and_only_its_hash_is_stored(engine: Engine) 
     with engine.connect() as connection:
         row = connection.execute(caller_by_key(found[1])).one()
         stored = connection.execute(text("SELECT api_keys::text FROM api_keys")).scalars().all()
-    assert caller_from(row).username == "member"
+    assert caller_from_row(row).username == "member"
     assert found[2] not in " ".join(stored)
     revoke_key(engine, key)
     with engine.connect() as connection:
@@ -126,7 +126,7 @@ def test_a_user_who_is_deactivated_is_kept_out_at_once_and_let_in_again(
         client_of(ApiConfig(database_url)) as browser,
     ):
         with engine.begin() as connection:
-            connection.execute(open_session(SignedIn(number, None), "a cookie", 1))
+            connection.execute(open_session(SignedInUser(number, None), "a cookie", 1))
         browser.cookies.set("rastersources_session", "a cookie")
         known = "/bootstrap/lizard/"
         assert browser.get(known).json()["user"]["authenticated"]

@@ -7,9 +7,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, text
 
-from pipeline.catalogue.reproject import Moved
+from pipeline.catalogue.reproject import MovedSource
 from pipeline.cli.output import moved
-from pipeline.cli.terminal import complain, plain
+from pipeline.cli.terminal import echo_error, strip_control_characters
 from tests.support.commands import RASTERSOURCES, run
 from tests.support.factory import write_raster
 
@@ -21,18 +21,20 @@ CONFIG = '[[source]]\nid = "named"\nfiles = "*.tif"\norganisation = "Owner"\n'
 def test_each_control_character_is_shown_as_a_question_mark_and_nothing_else() -> None:
     for number in [*range(0x300), 0x2028, 0x1F600]:
         controls = unicodedata.category(chr(number)) == "Cc"
-        assert plain(f"a{chr(number)}b") == ("a?b" if controls else f"a{chr(number)}b")
+        assert strip_control_characters(f"a{chr(number)}b") == (
+            "a?b" if controls else f"a{chr(number)}b"
+        )
 
 
 def test_what_is_wrong_has_a_line_for_each_thing(capsys: pytest.CaptureFixture[str]) -> None:
-    complain("one \x1b[2J\ntwo")
+    echo_error("one \x1b[2J\ntwo")
     assert capsys.readouterr().err == "rastersources: one ?[2J\nrastersources: two\n"
 
 
 def test_a_source_that_moves_is_shown_by_its_name_as_it_is_printable(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    moved(Moved(str(uuid4()), NAME, 1, 2.0))
+    moved(MovedSource(str(uuid4()), NAME, 1, 2.0))
     assert f"  {SHOWN} (1 file)\n" in capsys.readouterr().out
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.output import welcome
+from pipeline.cli.output import print_welcome
 
 ECHO = '#!/bin/sh\nprintf "<%s>" "$@"\n'
 
@@ -24,7 +24,7 @@ def programs(tmp_path: Path) -> Path:
 
 def lines_of(capsys: pytest.CaptureFixture[str], config: Path) -> list[str]:
     """The commands that are printed."""
-    welcome("http://127.0.0.1:8000", "http://127.0.0.1:4200", config)
+    print_welcome("http://127.0.0.1:8000", "http://127.0.0.1:4200", config)
     return [line.strip() for line in capsys.readouterr().out.splitlines() if line[:2] == "  "]
 
 

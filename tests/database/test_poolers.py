@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from pipeline.api.config import ApiConfig
 from pipeline.cli.ports import free_port
-from pipeline.database.engine import sync_engine
+from pipeline.database.engine import make_engine
 from pipeline.database.migrations import migrate
 from pipeline.database.private_cluster.cluster import Cluster
 from tests.api.conftest import SOURCES, client_of
@@ -45,7 +45,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def engine(cluster: Cluster) -> Iterator[Engine]:
     """Directly to the database."""
-    engine = sync_engine(cluster.url())
+    engine = make_engine(cluster.url())
     migrate(engine)
     yield engine
     engine.dispose()

@@ -8,10 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from pipeline.database.engine import sync_engine
+from pipeline.database.engine import make_engine
 from pipeline.database.migrations import migrate
 from pipeline.database.private_cluster.cluster import Cluster
-from pipeline.database.privileges import make_reader
+from pipeline.database.privileges import create_reader_role
 
 ROWS = """
 INSERT INTO organisations (name, raster_storage_capacity) VALUES ('Owner', 1000), ('Other', 2000);
@@ -33,11 +33,11 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connect
     cluster = Cluster(tmp_path_factory.mktemp("home"))
     cluster.start()
     try:
-        engine = sync_engine(cluster.url())
+        engine = make_engine(cluster.url())
         migrate(engine)
         engine.dispose()
         with psycopg.connect(cluster.url()) as owner:
-            make_reader(owner)
+            create_reader_role(owner)
             owner.execute("CREATE ROLE reader LOGIN")
             owner.execute(ROWS)
         with (cluster.data / "pg_ident.conf").open("a") as file:

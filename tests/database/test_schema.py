@@ -12,10 +12,10 @@ from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.exc import IntegrityError
 
-from pipeline.database.engine import sync_engine
+from pipeline.database.engine import make_engine
 from pipeline.database.migrations import downgrade, migrate
 from pipeline.database.tables import Geometry, metadata
-from pipeline.raster import ReadingPool
+from pipeline.raster import ProcessReader
 from tests.conftest import new_database
 from tests.support.factory import write_raster
 from tests.support.ingestion import registered, work_of
@@ -98,7 +98,7 @@ def objects(engine: Engine) -> set[tuple[str, ...]]:
 
 def test_every_migration_goes_down_and_up_again(server: str) -> None:
     with new_database(server, "template1") as url:
-        engine = sync_engine(url)
+        engine = make_engine(url)
         empty = objects(engine)
         migrate(engine)
         full = objects(engine)
@@ -195,7 +195,7 @@ def test_pixel_sizes_of_one_class_fit(connection: Connection, step: float) -> No
 
 
 def test_an_upgrade_closes_gaps_of_rounding_and_has_refused_grids_read_again(
-    server: str, pool: ReadingPool, tmp_path: Path
+    server: str, pool: ProcessReader, tmp_path: Path
 ) -> None:
     for number in range(7):
         place = Affine(360 / 70, 0, number * 360 / 7 - 180, 0, -1, 5)
@@ -203,7 +203,7 @@ def test_an_upgrade_closes_gaps_of_rounding_and_has_refused_grids_read_again(
     write_raster(tmp_path / "z.tif")
     query = text("SELECT file_count, west, east, last_modified FROM raster_sources ORDER BY 1")
     with new_database(server, "template1") as url:
-        engine = sync_engine(url)
+        engine = make_engine(url)
         migrate(engine, "0006")
         registered(engine, pool.read, work_of([tmp_path / "z.tif"], id="other"))
         report = registered(engine, pool.read, work_of([tmp_path], group="all", name="mosaic"))

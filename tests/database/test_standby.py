@@ -15,7 +15,7 @@ import pytest
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.owners import add_organisation
 from pipeline.catalogue.users import add_user, create_key, grant_role
-from pipeline.database.engine import sync_engine
+from pipeline.database.engine import make_engine
 from pipeline.database.migrations import migrate
 from pipeline.database.private_cluster.cluster import Cluster
 from pipeline.database.private_cluster.programs import find_programs, give_to_owner, run_as
@@ -47,7 +47,7 @@ def primary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def key(primary: Cluster) -> str:
     """A key of an administrator of the organisation Owner, in a migrated database."""
-    engine = sync_engine(primary.url())
+    engine = make_engine(primary.url())
     migrate(engine)
     add_organisation(engine, "Owner")
     add_user(engine, "admin")

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.definitions.file_names import meanings
+from pipeline.definitions.file_names import interpret_name
 
 MIDNIGHT = datetime(2024, 1, 2, tzinfo=UTC)
 
@@ -28,11 +28,11 @@ MIDNIGHT = datetime(2024, 1, 2, tzinfo=UTC)
 def test_a_name_is_a_code_as_a_whole_or_a_code_and_a_time(
     stem: str, understood: list[tuple[str, datetime | None]]
 ) -> None:
-    assert [(one.key, one.time) for one in meanings(stem, "UTC")] == understood
+    assert [(one.key, one.time) for one in interpret_name(stem, "UTC")] == understood
 
 
 def test_a_time_without_offset_is_one_of_the_zone() -> None:
-    found = meanings("rain_20240701T1200", "Europe/Amsterdam")[1]
+    found = interpret_name("rain_20240701T1200", "Europe/Amsterdam")[1]
     assert found.time == datetime(2024, 7, 1, 10, tzinfo=UTC)
 
 
@@ -45,7 +45,7 @@ def test_a_time_without_offset_is_one_of_the_zone() -> None:
     ],
 )
 def test_what_looks_like_a_time_and_is_none_says_why(stem: str, fault: str) -> None:
-    found = meanings(stem, "Europe/Amsterdam")[1]
+    found = interpret_name(stem, "Europe/Amsterdam")[1]
     assert (found.key, found.time) == ("rain", None)
     assert found.fault is not None
     assert fault in found.fault

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from pipeline.definitions.sources_toml import load
+from pipeline.definitions.sources_toml import load_config
 from pipeline.errors import CatalogueError
 from tests.support.commands import RASTERSOURCES, REPOSITORY, run
 
@@ -41,7 +41,7 @@ def is_read(text: str, folder: Path) -> bool:
     path = folder / "sources.toml"
     path.write_text(text)
     try:
-        load(path)
+        load_config(path)
     except CatalogueError:
         return False
     return True

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.definitions.schedule_times import CronLine, Period, Ticks, ticks
+from pipeline.definitions.schedule_times import CronLine, Period, Recurrence, ticks
 
 AMSTERDAM, LORD_HOWE, SANTIAGO, BEIRUT = map(
     ZoneInfo, ("Europe/Amsterdam", "Australia/Lord_Howe", "America/Santiago", "Asia/Beirut")
@@ -25,7 +25,7 @@ def every(zone: ZoneInfo = AMSTERDAM, **duration: int) -> Period:
     return Period(timedelta(**duration), zone)
 
 
-def found(when: Ticks, start: str, end: str) -> list[str]:
+def found(when: Recurrence, start: str, end: str) -> list[str]:
     """The ticks between two instants, without the year, the seconds and the Z."""
     begin, stop = (datetime.fromisoformat(f"2027-{one}:00+00:00") for one in (start, end))
     return [f"{tick:%m-%dT%H:%M}" for tick in ticks(when, begin, stop)]
@@ -56,7 +56,7 @@ def found(when: Ticks, start: str, end: str) -> list[str]:
     ],
 )  # fmt: skip
 def test_cron_lines_when_the_clocks_of_amsterdam_change(
-    when: Ticks, start: str, end: str, expected: list[str]
+    when: Recurrence, start: str, end: str, expected: list[str]
 ) -> None:
     assert found(when, start, end) == expected
 
@@ -86,7 +86,7 @@ def test_cron_lines_when_the_clocks_of_amsterdam_change(
     ],
 )  # fmt: skip
 def test_periods_restart_at_each_local_midnight(
-    when: Ticks, start: str, end: str, expected: list[str]
+    when: Recurrence, start: str, end: str, expected: list[str]
 ) -> None:
     assert found(when, start, end) == expected
 
@@ -123,7 +123,7 @@ def test_periods_restart_at_each_local_midnight(
     ],
 )  # fmt: skip
 def test_half_hours_and_midnights_that_do_not_exist(
-    when: Ticks, start: str, end: str, expected: list[str]
+    when: Recurrence, start: str, end: str, expected: list[str]
 ) -> None:
     assert found(when, start, end) == expected
 

@@ -9,11 +9,11 @@ from uuid import UUID
 
 import pytest
 
-from pipeline.definitions.definition import Definition, Limits, define
-from pipeline.definitions.drop_folder import Drop
-from pipeline.definitions.sources_toml import load
+from pipeline.definitions.definition import Definition, Limits, make_definition
+from pipeline.definitions.drop_folder import DropFolder
+from pipeline.definitions.sources_toml import load_config
 from pipeline.errors import CatalogueError
-from pipeline.raster import Assigned, Budget, ReadOptions
+from pipeline.raster import AssignedValues, Budget, ReadOptions
 from tests.support.commands import RASTERSOURCES, REPOSITORY, run
 
 SOURCE = '[[source]]\nid = "rain"\nfiles = "*.tif"\norganisation = "A"\n'
@@ -35,7 +35,7 @@ def write(tmp_path: Path) -> Write:
 def complaints(path: Path) -> list[tuple[int, str]]:
     """Line and sentence of each thing that is wrong, without the file and the table."""
     with pytest.raises(CatalogueError) as caught:
-        load(path)
+        load_config(path)
     found = []
     for sentence in str(caught.value).splitlines():
         assert sentence.startswith(f"{path}, line ")
@@ -56,20 +56,20 @@ def test_every_key_is_read(write: Write) -> None:
         + 'organisation = "A"\nsupplier = "s"\ntime_zone = "Europe/Amsterdam"\ndone = "done"\nrefused = "../no"\n'
         + 'settle_seconds = 1\nevery = "PT10S"\n'
     )
-    config = load(path)
+    config = load_config(path)
     (source,) = config.source
     (drop,) = config.drop
     assert source.uuid == UUID("4f3b1fd6-2bd6-4a55-8a3c-d3ca1af7bb7a")
     assert (source.settle_seconds, source.schedule) == (2.5, "*/5 6-18 * * MON-FRI")
     assert (source.missing, source.max_missing_percent) == ("remove", 0)
     assert source.interval == timedelta(minutes=5)
-    assert source.assigned == Assigned("EPSG:28992", True, "-9999", 'definition "rain"')
-    assert drop.assigned == Assigned("EPSG:28992", False, "nan", 'definition "in"')
+    assert source.assigned == AssignedValues("EPSG:28992", True, "-9999", 'definition "rain"')
+    assert drop.assigned == AssignedValues("EPSG:28992", False, "nan", 'definition "in"')
     assert (drop.done, drop.refused, drop.every) == ("done", "../no", timedelta(seconds=10))
 
 
 def test_what_is_left_out_has_the_documented_default(write: Write) -> None:
-    config = load(write(SOURCE + DROP))
+    config = load_config(write(SOURCE + DROP))
     (source,), (drop,) = config.source, config.drop
     assert (source.missing, source.max_missing_percent, source.settle_seconds) == ("keep", 20, 0)
     assert (source.uuid, source.schedule, source.every, source.limits) == (None,) * 4
@@ -229,7 +229,7 @@ def test_a_file_that_is_none_is_one_sentence(tmp_path: Path, content: bytes, sen
     path = tmp_path / "sources.toml"
     path.write_bytes(content)
     with pytest.raises(CatalogueError) as caught:
-        load(path)
+        load_config(path)
     assert sentence in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -237,9 +237,9 @@ def test_a_file_that_is_none_is_one_sentence(tmp_path: Path, content: bytes, sen
 
 def test_a_folder_and_a_file_that_is_not_there_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match="is a folder"):
-        load(tmp_path)
+        load_config(tmp_path)
     with pytest.raises(CatalogueError, match="is not there"):
-        load(tmp_path / "sources.toml")
+        load_config(tmp_path / "sources.toml")
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
@@ -270,28 +270,28 @@ def test_only_what_is_said_of_sources_is_applied_again_and_only_how_files_are_re
     fields: dict[str, Any], of_sources: bool, reading: bool
 ) -> None:
     plain = {"id": "a", "files": ["*"], "organisation": "A", "group": fields.get("group", "file")}
-    before, after = define(plain, "test"), define({**plain, **fields}, "test")
+    before, after = make_definition(plain, "test"), make_definition({**plain, **fields}, "test")
     assert (before.hash() != after.hash()) is of_sources
     assert (before.reading_hash() != after.reading_hash()) is reading
 
 
 def test_a_crs_that_counts_for_all_files_is_another_way_to_read_them() -> None:
-    plain = Drop(id="in", folder="in")
-    said = Drop(id="in", folder="in", crs="EPSG:28992")
-    overriding = Drop(id="in", folder="in", crs="EPSG:28992", crs_override=True)
+    plain = DropFolder(id="in", folder="in")
+    said = DropFolder(id="in", folder="in", crs="EPSG:28992")
+    overriding = DropFolder(id="in", folder="in", crs="EPSG:28992", crs_override=True)
     assert len({one.reading_hash() for one in (plain, said, overriding)}) == 3
 
 
 def test_what_is_not_assigned_leaves_the_hashes_of_earlier_releases() -> None:
     """Another hash would have every file of every catalogue read again."""
-    plain = define({"id": "a", "files": ["*"], "organisation": "A"}, "test")
+    plain = make_definition({"id": "a", "files": ["*"], "organisation": "A"}, "test")
     assert plain.hash() == "70e28dddb5a1b260272ce7ad763b43b5.5733e811478d082b9483c7d74eb6e0f5"
     assert plain.reading_hash() == "e9a1685aa2c9e0514b5b9a8dbe9a3d7e"
-    assert Drop(id="in", folder="in").reading_hash() == "586b517deec4af91d61c106974181a46"
+    assert DropFolder(id="in", folder="in").reading_hash() == "586b517deec4af91d61c106974181a46"
 
 
 def test_limits_take_the_place_of_those_of_the_settings(write: Write) -> None:
-    (source,) = load(write(SOURCE + "limits = { pixels = 7, seconds = 1.5 }\n")).source
+    (source,) = load_config(write(SOURCE + "limits = { pixels = 7, seconds = 1.5 }\n")).source
     given = ReadOptions(budget=Budget(bands=3))
     assert source.options(given).budget == replace(given.budget, pixels=7, seconds=1.5)
 
@@ -338,6 +338,6 @@ def test_the_samples_are_right_and_nothing_is_odd() -> None:
 
 def test_every_key_is_explained_in_the_documentation() -> None:
     page = (REPOSITORY / "docs" / "sources.md").read_text()
-    for model in (Definition, Limits, Drop):
+    for model in (Definition, Limits, DropFolder):
         for key in model.model_fields:
             assert f"`{key}`" in page, key

@@ -5,7 +5,7 @@ import tomllib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.definitions.toml_lines import Place, line_of, lines_of
+from pipeline.definitions.toml_lines import KeyPath, line_of, lines_of
 
 DOCUMENT = '''\
 # [[source]]
@@ -75,7 +75,7 @@ TABLES = st.lists(
 @given(TABLES)
 def test_any_mixture_of_values_and_comments_is_counted_as_tomllib_reads_it(tables: list) -> None:  # type: ignore[type-arg]
     text = ""
-    expected: dict[Place, int] = {}
+    expected: dict[KeyPath, int] = {}
     for number, (fields, blanks, end) in enumerate(tables):
         text += blanks
         expected[("source", number)] = text.count("\n") + 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.schedules.prefect_server import started
+from flows.schedules.prefect_server import start_server
 from pipeline.cli.ports import free_port
 
 
@@ -27,7 +27,7 @@ def server_of_the_user(home: Path, port: int | None = None) -> Iterator[str]:
     }
     before = dict(os.environ)
     os.environ.update(changes)
-    with started(port, home / "server.log"):
+    with start_server(port, home / "server.log"):
         os.environ.clear()
         os.environ.update(before)
         yield f"http://127.0.0.1:{port}/api"

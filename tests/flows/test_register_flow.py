@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from pipeline.storage.uploads import deposit_at
+from pipeline.storage.uploads import open_upload_store
 from tests.support.commands import FLOWS, REPOSITORY, but_progress, environment, processes_of, run
 from tests.support.dask_cluster import local_cluster
 from tests.support.factory import write_raster
@@ -163,7 +163,7 @@ for error in (TransientError("away"), CatalogueError("wrong"), MissingCRS("none"
 
 def add_upload(engine: Engine, home: Path, path: Path) -> None:
     """An upload to a new source, as a server leaves it that is killed after it answered."""
-    deposit = deposit_at(home / "uploads")
+    deposit = open_upload_store(home / "uploads")
     uri = deposit.new_uri()
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO upload_files (uri) VALUES (:uri)"), {"uri": uri})

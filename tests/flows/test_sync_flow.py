@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from pipeline.catalogue.comparison import listing_of
+from pipeline.catalogue.comparison import open_comparison
 from tests.support.commands import FLOWS, run
 from tests.support.factory import write_raster
 from tests.support.ingestion import work_of
@@ -72,7 +72,7 @@ def test_the_flow_syncs_and_leaves_states_rows_and_an_artifact(
 def test_a_run_that_overlaps_another_ends_as_such(
     folder: Path, database_url: str, engine: Engine, prefect_api: str
 ) -> None:
-    with listing_of(engine, work_of([], id="flow").definition, alone=True):
+    with open_comparison(engine, work_of([], id="flow").definition, alone=True):
         done = sync(folder, database_url, prefect_api, 1)
     assert 'another run of "flow" is at work' in done.stderr
     assert last_state(prefect_api) == ("CANCELLED", "Overlapping")

@@ -13,8 +13,8 @@ import pytest
 from pipeline.catalogue import rejected_files
 from pipeline.catalogue.definitions import Orphan
 from pipeline.errors import CatalogueError
-from pipeline.ingest.sync import orphans, prune_all
-from pipeline.storage import file_uri, present_fingerprint, stored_file
+from pipeline.ingest.sync import list_orphans, prune_all
+from pipeline.storage import current_fingerprint, file_uri, find_file
 from tests.support.commands import RASTERSOURCES, run
 from tests.support.database import execute, rows
 from tests.support.drop_folder import Site, tree
@@ -36,7 +36,7 @@ def test_a_file_goes_to_the_source_of_its_code_and_then_where_done_ones_are_kept
     assert site.files() == [("rain", "done/rain.tif")]
     assert (tree(site.folder), tree(site.done)) == ([], ["rain.tif"])
     (stored,) = rows(site.engine, "SELECT fingerprint FROM raster_files")
-    assert stored[0] == present_fingerprint(stored_file(site.done / "rain.tif", ["/"]))
+    assert stored[0] == current_fingerprint(find_file(site.done / "rain.tif", ["/"]))
     assert (site.sync().listed, site.files()) == (0, [("rain", "done/rain.tif")])
 
 
@@ -444,7 +444,7 @@ def test_of_a_drop_folder_that_left_the_file_refusals_go_and_files_stay(site: Si
     site.drop("rain.tif")
     site.drop("unknown.tif")
     site.sync()
-    assert orphans(site.engine, CONFIG, []) == [Orphan("drop", 0)]
+    assert list_orphans(site.engine, CONFIG, []) == [Orphan("drop", 0)]
     prune_all(site.engine, CONFIG, [])
-    assert orphans(site.engine, CONFIG, []) == []
+    assert list_orphans(site.engine, CONFIG, []) == []
     assert (site.refusals(), site.files()) == ([], [("rain", "done/rain.tif")])

@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 import psycopg
 import pytest
 
-from pipeline.database.engine import sync_engine
-from pipeline.raster import ReadingPool
-from pipeline.storage import file_uri, location_of, stored_file
+from pipeline.database.engine import make_engine
+from pipeline.raster import ProcessReader
+from pipeline.storage import file_uri, find_file, path_of
 from tests.conftest import new_database
 from tests.support.commands import RASTERSOURCES, environment
 from tests.support.database import rows
@@ -29,8 +29,8 @@ MEMORY = Path("/dev/shm")
 @pytest.fixture
 def site(server: str, template: str, tmp_path: Path) -> Iterator[Site]:
     """Three series, and a file that is in the way of another one."""
-    with new_database(server, template) as url, ReadingPool(1) as pool:
-        engine = sync_engine(url)
+    with new_database(server, template) as url, ProcessReader(1) as pool:
+        engine = make_engine(url)
         site = new_site(engine, pool, tmp_path)
         for number in range(SOURCES):
             site.source(f"place_{number}", temporal=True)
@@ -136,7 +136,7 @@ def run_and_check(site: Site, kept: Path, dropped: Counter[str], seed: str) -> N
     there = {file_uri(path): path for path in kept.rglob("*.tif")}
     assert Counter(uri for uri, _ in registered + refused) == Counter(there.keys()), seed
     for uri, fingerprint in registered + refused:
-        assert stored_file(Path(location_of(uri)), ["/"]).fingerprint == fingerprint
+        assert find_file(Path(path_of(uri)), ["/"]).fingerprint == fingerprint
     assert rows(site.engine, "SELECT * FROM moves") == []
 
 

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline.catalogue import drop_files
-from pipeline.catalogue.drop_moves import Move
-from pipeline.raster import ReadingPool
-from pipeline.storage import EVERYWHERE, file_uri, list_files, named_place, stored_file
+from pipeline.catalogue.drop_moves import FileMove
+from pipeline.raster import ProcessReader
+from pipeline.storage import EVERYWHERE, file_uri, find_file, list_files, literal_location
 from tests.support.database import rows
 from tests.support.drop_folder import Site, new_site, tree
 from tests.support.factory import read_path, write_raster
@@ -81,7 +81,7 @@ def test_sidecars_go_with_their_file(site: Site) -> None:
     assert tree(site.done) == ["rain.tif", "rain.tif.aux.xml"]
     assert tree(site.refused) == ["unknown.tif", "unknown.tif.aux.xml"]
     (stored,) = rows(site.engine, "SELECT fingerprint FROM raster_files")
-    assert stored[0] == stored_file(site.done / "rain.tif", ["/"]).fingerprint
+    assert stored[0] == find_file(site.done / "rain.tif", ["/"]).fingerprint
 
 
 def test_files_are_moved_to_another_file_system(site: Site) -> None:
@@ -102,8 +102,8 @@ def test_files_are_moved_to_another_file_system(site: Site) -> None:
 def begun(site: Site, code: str) -> Path:
     """A file that was recorded as done and not moved, as a run leaves it that is killed in between."""
     work, path = site.work(done="done", refused="refused"), site.drop(f"{code}.tif")
-    file = stored_file(path, ["/"])
-    move = Move(file.uri, file_uri(site.done / path.name), file.fingerprint, file.sidecars)
+    file = find_file(path, ["/"])
+    move = FileMove(file.uri, file_uri(site.done / path.name), file.fingerprint, file.sidecars)
     scope = drop_files.find_scope(site.engine, work.drop)
     (source,) = drop_files.match(site.engine, scope, [code])[code]
     folder = file_uri(site.folder) + "/"
@@ -159,7 +159,7 @@ def test_a_name_that_was_taken_in_the_meantime_is_not_overwritten(site: Site) ->
 def test_objects_are_taken_and_moved_as_files_are(
     engine: Engine, tmp_path: Path, bucket: Bucket
 ) -> None:
-    with ReadingPool(1) as pool:  # its processes take the bucket from their environment
+    with ProcessReader(1) as pool:  # its processes take the bucket from their environment
         take_objects(new_site(engine, pool, tmp_path), bucket)
 
 
@@ -185,7 +185,9 @@ def take_objects(site: Site, bucket: Bucket) -> None:
         "done/rain_20240101.tif", "done/rain_20240101.tif.aux.xml", "done/rain_20240102.tif",
         uris[1].removeprefix(f"s3://{bucket.name}/"), "refused/unknown.tif",
     ])  # fmt: skip
-    listed = {one.uri: one for one in list_files([named_place(uri) for uri in uris], EVERYWHERE)}
+    listed = {
+        one.uri: one for one in list_files([literal_location(uri) for uri in uris], EVERYWHERE)
+    }
     stored = rows(site.engine, "SELECT uri, fingerprint FROM raster_files")
     assert {uri: one.fingerprint for uri, one in listed.items()} == dict(stored)
     assert site.sync(**fields).listed == 0

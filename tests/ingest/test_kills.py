@@ -14,7 +14,7 @@ import pytest
 from affine import Affine
 from sqlalchemy import Engine, text
 
-from pipeline.database.engine import sync_engine
+from pipeline.database.engine import make_engine
 from tests.conftest import new_database
 from tests.support.commands import RASTERSOURCES, environment, run
 from tests.support.derived import FIELDS, assert_derived
@@ -143,7 +143,7 @@ def undisturbed(folder: Path, server: str, template: str) -> list[Any]:
     """What a run that nobody kills gives."""
     with new_database(server, template) as url:
         run(COMMANDS["register"], cwd=folder, RASTERSOURCES_DATABASE_URL=url)
-        engine = sync_engine(url)
+        engine = make_engine(url)
         result = contents(engine)
         engine.dispose()
     assert (len(result[0]), len(result[1])) == (SOURCES, FILES)
@@ -154,7 +154,7 @@ def undisturbed(folder: Path, server: str, template: str) -> list[Any]:
 def test_a_run_killed_inside_a_transaction_is_completed_by_the_next(
     folder: Path, fresh: str, undisturbed: list[Any], command: str
 ) -> None:
-    engine = sync_engine(fresh)
+    engine = make_engine(fresh)
     with psycopg.connect(fresh, autocommit=True) as watcher:
         while not kill_inside_a_transaction(start(command, folder, fresh), watcher, nth=4):
             watcher.execute("TRUNCATE raster_sources CASCADE")  # it was through before
@@ -181,7 +181,7 @@ def test_two_hundred_kills_lose_nothing_and_double_nothing(
             new_database(server, template) as url,
             psycopg.connect(url, autocommit=True) as watcher,
         ):
-            engine = sync_engine(url)
+            engine = make_engine(url)
             for _ in range(4):
                 process = start(command, folder, url)
                 if chance.random() < 0.6:

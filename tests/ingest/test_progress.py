@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.catalogue.run_report import Report
+from pipeline.catalogue.run_report import RunReport
 from pipeline.ingest import progress
 from tests.support.commands import RASTERSOURCES, run_in_terminal
 from tests.support.factory import write_raster
@@ -44,9 +44,9 @@ def shown_of(words: list[str], folder: Path, database_url: str) -> str:
 def test_elsewhere_there_is_a_line_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with progress.watching() as watcher:
+    with progress.show_progress() as watcher:
         watcher.found(1000)  # too soon for a line
         monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
         watcher.found(500)
-        watcher.tell(Report(unchanged=1200, registered=30))
+        watcher.tell(RunReport(unchanged=1200, registered=30))
     assert capsys.readouterr().err == "1500 files listed\n1230 files done\n"

@@ -10,9 +10,9 @@ import pytest
 from affine import Affine
 from sqlalchemy import Engine, text
 
-from pipeline.catalogue.run_report import Report
+from pipeline.catalogue.run_report import RunReport
 from pipeline.errors import CatalogueError
-from pipeline.raster import ReadingPool
+from pipeline.raster import ProcessReader
 from tests.support.database import rows
 from tests.support.factory import RD_TRANSFORM, write_raster
 from tests.support.ingestion import registered, work_of
@@ -27,12 +27,12 @@ def empty(engine: Engine) -> None:
 
 
 @pytest.fixture
-def register(engine: Engine, pool: ReadingPool) -> Any:
+def register(engine: Engine, pool: ProcessReader) -> Any:
     """Registers paths under a definition of these fields; the report."""
 
     def register(
         paths: Sequence[Path], create: bool = True, batch_size: int = 500, **fields: Any
-    ) -> Report:
+    ) -> RunReport:
         work = work_of(paths, **fields)
         return registered(engine, pool.read, work, create=create, batch_size=batch_size)
 
@@ -48,7 +48,7 @@ def everything(engine: Engine) -> list[Any]:
     ]
 
 
-def codes(report: Report) -> list[str]:
+def codes(report: RunReport) -> list[str]:
     return sorted(rejection.code for rejection in report.rejected)
 
 

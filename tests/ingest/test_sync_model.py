@@ -26,14 +26,14 @@ from sqlalchemy import Engine, text
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue import tombstones
 from pipeline.catalogue.users import add_user, create_key, grant_role
-from pipeline.database.engine import sync_engine
-from pipeline.errors import Overlapping
-from pipeline.ingest.register import Outcome, work_of_config
+from pipeline.database.engine import make_engine
+from pipeline.errors import RunInProgress
+from pipeline.ingest.register import RunOutcome, files_from_config
 from pipeline.ingest.sync import sync_all
-from pipeline.ingest.uploads import Worker, process_waiting
-from pipeline.raster import ReadingPool, ReadOptions
+from pipeline.ingest.uploads import UploadWorker, process_waiting
+from pipeline.raster import ProcessReader, ReadOptions
 from pipeline.storage import file_uri
-from pipeline.storage.uploads import deposit_at
+from pipeline.storage.uploads import open_upload_store
 from tests.api.conftest import SOURCES, client_of
 from tests.conftest import new_database
 from tests.support.commands import RASTERSOURCES, environment
@@ -86,11 +86,11 @@ class Model:
     url: str
     engine: Engine
     client: Client
-    pool: ReadingPool
+    pool: ProcessReader
     chance: random.Random
     hand: str
     """URL of a source to which files are only sent."""
-    worker: Worker
+    worker: UploadWorker
     buried_files: set[tuple[str, str]] = field(default_factory=set)
     """URI and fingerprint of files that were deleted by flushing their source."""
     buried_groups: set[tuple[str, str]] = field(default_factory=set)
@@ -264,7 +264,7 @@ class Model:
         assert_derived(self.engine)
         mine = contents(self.engine)
         with new_database(*self.fresh) as url, self.without_the_buried():
-            engine = sync_engine(url)
+            engine = make_engine(url)
             synced_when_free(engine, self.pool, self.folder)
             expected = contents(engine)
             engine.dispose()
@@ -303,13 +303,13 @@ class Model:
         return (kind, group) in self.buried_groups or (uri, fingerprint) in self.buried_files
 
 
-def synced_when_free(engine: Engine, pool: ReadingPool, folder: Path) -> list[Outcome]:
+def synced_when_free(engine: Engine, pool: ProcessReader, folder: Path) -> list[RunOutcome]:
     """Sync all definitions; the session of a killed run may hold its lock for a moment."""
     config = folder / "sources.toml"
     while True:
         run = run_of(engine, pool.read, batch_size=7)
-        outcomes = sync_all(run, work_of_config(config), config)
-        if not any(isinstance(outcome.failure, Overlapping) for outcome in outcomes):
+        outcomes = sync_all(run, files_from_config(config), config)
+        if not any(isinstance(outcome.failure, RunInProgress) for outcome in outcomes):
             return outcomes
         time.sleep(0.05)
 
@@ -360,9 +360,9 @@ def made(
     with (
         new_database(server, template) as url,
         client_of(ApiConfig(url, uploads=str(uploads))) as client,
-        ReadingPool(1) as pool,
+        ProcessReader(1) as pool,
     ):
-        engine = sync_engine(url)
+        engine = make_engine(url)
         with engine.begin() as connection:
             connection.execute(text("INSERT INTO organisations (name) VALUES ('Owner')"))
         add_user(engine, "admin")
@@ -370,7 +370,7 @@ def made(
         client.auth = ("__key__", create_key(engine, "admin"))
         organisation = client.get("/api/v4/organisations/").json()["results"][0]["uuid"]
         hand = client.post(SOURCES, json={"name": "hand", "organisation": organisation}).json()
-        worker = Worker(engine, deposit_at(uploads), ReadOptions(), pool)
+        worker = UploadWorker(engine, open_upload_store(uploads), ReadOptions(), pool)
 
         def make(chance: random.Random) -> Model:
             model = Model(tmp_path, url, engine, client, pool, chance, hand["url"], worker)

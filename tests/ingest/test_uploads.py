@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline.catalogue.upload_files import sweep
-from pipeline.storage.uploads import FolderDeposit
+from pipeline.storage.uploads import FolderUploadStore
 from tests.api.conftest import until
 from tests.support.database import execute
 from tests.support.factory import write_raster
@@ -64,7 +64,7 @@ def test_a_killed_server_loses_nothing_and_doubles_nothing(
     serving: Serving, engine: Engine, home: Path, tif: Path, kills: int
 ) -> None:
     assert_nothing_lost_or_doubled(serving, engine, tif, kills)
-    deposit = FolderDeposit(home.resolve() / "uploads")
+    deposit = FolderUploadStore(home.resolve() / "uploads")
     sweep(engine, deposit)
     files = set(rows(engine, "SELECT uri FROM raster_files"))
     assert set(deposit.uris()) == files
@@ -92,7 +92,7 @@ def test_a_server_that_is_killed_while_it_receives_leaves_no_file_and_no_reserva
     serving: Serving, engine: Engine, home: Path
 ) -> None:
     url, half = serving.source(), 2**20
-    deposit = FolderDeposit(home.resolve() / "uploads")
+    deposit = FolderUploadStore(home.resolve() / "uploads")
     serving.settle(engine)
     used = rows(engine, "SELECT coalesce(sum(size), 0) FROM raster_sources")[0]
     quota(engine, int(used) + 3 * half)
@@ -113,7 +113,7 @@ def quota(engine: Engine, size: int | None) -> None:
     execute(engine, "UPDATE organisations SET raster_storage_capacity = :size", size=size)
 
 
-def written(deposit: FolderDeposit, before: set[str]) -> int:
+def written(deposit: FolderUploadStore, before: set[str]) -> int:
     """Bytes of the files that were not there before."""
     paths = [deposit.path(uri) for uri in set(deposit.uris()) - before]
     return sum(path.stat().st_size for path in paths if path is not None and path.exists())

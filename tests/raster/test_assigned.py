@@ -11,12 +11,12 @@ import pytest
 
 from pipeline.errors import CatalogueError, MissingCRS, NoGrid, RasterError, UnsupportedCRS
 from pipeline.raster import (
-    Assigned,
+    AssignedValues,
     RasterFile,
     ReadOptions,
-    assigned_of,
-    usable_crs,
-    usable_nodata,
+    check_assigned_values,
+    normalize_crs,
+    normalize_nodata,
 )
 from tests.support.commands import RASTERSOURCES, run
 from tests.support.factory import RD, ascii_tag, read_path, write_raster, write_tagged
@@ -31,7 +31,7 @@ MERCATOR_TO_THE_POLE = (
 
 
 def given(path: Path, **assigned: Any) -> RasterFile:
-    return read_path(path, ReadOptions(assigned=Assigned(**assigned, by='definition "rain"')))
+    return read_path(path, ReadOptions(assigned=AssignedValues(**assigned, by='definition "rain"')))
 
 
 def codes(raster: RasterFile) -> list[str]:
@@ -156,7 +156,7 @@ def test_a_world_file_and_an_assigned_crs_place_a_file(tmp_path: Path) -> None:
     ],
 )
 def test_every_authority_that_proj_knows_can_be_named(text: str, code: str) -> None:
-    assert usable_crs(text) == code
+    assert normalize_crs(text) == code
 
 
 @pytest.mark.parametrize(
@@ -178,9 +178,9 @@ def test_every_authority_that_proj_knows_can_be_named(text: str, code: str) -> N
 )
 def test_a_crs_that_cannot_be_used_is_refused_with_a_sentence(text: str, sentence: str) -> None:
     with pytest.raises(CatalogueError, match=f"^{sentence}"):
-        usable_crs(text)
+        normalize_crs(text)
     with pytest.raises(CatalogueError, match=f"^crs: {sentence}"):
-        assigned_of(text, None, "the command line")
+        check_assigned_values(text, None, "the command line")
 
 
 @pytest.mark.parametrize(
@@ -233,14 +233,14 @@ def test_nodata_that_cannot_be_read_is_not_a_missing_one(tmp_path: Path) -> None
 @pytest.mark.parametrize("text", ["", "none", "1,5", "--1", "0x10", "1e999", "9" * 50, "infinite"])
 def test_what_is_not_a_number_is_refused(text: str) -> None:
     with pytest.raises(CatalogueError, match=r"is not a number|is larger than any pixel"):
-        usable_nodata(text)
+        normalize_nodata(text)
 
 
 @pytest.mark.parametrize(
     ("text", "value"), [("-NaN", "nan"), ("+inf", "inf"), (" -9999 ", "-9999"), ("+1E3", "1e3")]
 )
 def test_numbers_are_kept_as_they_are_written(text: str, value: str) -> None:
-    assert usable_nodata(text) == value
+    assert normalize_nodata(text) == value
 
 
 def inspected(*arguments: str | Path, status: int = 0) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import pytest
 import rasterio
 
 from pipeline.errors import (
-    Changing,
+    FileChanged,
     NotAFile,
     NotFound,
     PermissionDenied,
@@ -21,7 +21,7 @@ from pipeline.errors import (
     UnsupportedCRS,
 )
 from pipeline.raster import RasterFile, ReadOptions, read, read_all
-from pipeline.storage import StoredFile, file_uri, stored_file
+from pipeline.storage import StoredFile, file_uri, find_file
 from tests.support.factory import ascii_tag, read_path, write_raster, write_tagged
 
 
@@ -59,7 +59,7 @@ VRT = """<VRTDataset rasterXSize="10" rasterYSize="10"><SRS>EPSG:28992</SRS>
 
 def read_elsewhere(path: Path) -> RasterFile | Rejection:
     """In a process of its own, as GDAL keeps Python's threads from answering while it waits."""
-    (outcome,) = read_all([stored_file(path, [path.parent])], ReadOptions(), 1)
+    (outcome,) = read_all([find_file(path, [path.parent])], ReadOptions(), 1)
     return outcome
 
 
@@ -113,17 +113,17 @@ def test_a_name_that_is_no_utf_8_is_read(tmp_path: Path) -> None:
 
 
 def test_a_file_that_vanished_since_it_was_listed_is_not_found(tmp_path: Path) -> None:
-    file = stored_file(write_raster(tmp_path / "a.tif"), [tmp_path])
+    file = find_file(write_raster(tmp_path / "a.tif"), [tmp_path])
     file.path.unlink()
     with pytest.raises(NotFound):
         read(file)
 
 
 def test_a_file_that_grew_since_it_was_listed_is_changing(tmp_path: Path) -> None:
-    file = stored_file(write_raster(tmp_path / "a.tif"), [tmp_path])
+    file = find_file(write_raster(tmp_path / "a.tif"), [tmp_path])
     with file.path.open("ab") as stream:
         stream.write(b"more")
-    with pytest.raises(Changing):
+    with pytest.raises(FileChanged):
         read(file)
 
 
@@ -146,13 +146,13 @@ class GrowingWhileRead:
 def test_a_file_that_changes_while_it_is_read_is_changing(tmp_path: Path, changed: str) -> None:
     write_raster(tmp_path / "a.tif")
     (tmp_path / "a.tfw").write_text("1\n0\n0\n-1\n0\n0\n")
-    file = stored_file(tmp_path / "a.tif", [tmp_path])
-    with pytest.raises(Changing):
+    file = find_file(tmp_path / "a.tif", [tmp_path])
+    with pytest.raises(FileChanged):
         read(file, GrowingWhileRead(tmp_path / changed))  # type: ignore[arg-type]
 
 
 def test_a_file_that_became_a_link_or_a_pipe_is_not_followed(tmp_path: Path) -> None:
-    file = stored_file(write_raster(tmp_path / "a.tif"), [tmp_path])
+    file = find_file(write_raster(tmp_path / "a.tif"), [tmp_path])
     file.path.rename(tmp_path / "b.tif")
     file.path.symlink_to(tmp_path / "b.tif")
     with pytest.raises(RasterError):

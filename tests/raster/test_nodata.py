@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from pipeline.raster.nodata import read_nodata
+from pipeline.raster.nodata import parse_nodata
 from tests.support.factory import ascii_tag, read_path, write_raster, write_tagged
 
 LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
@@ -29,13 +29,13 @@ LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
     ],
 )
 def test_nodata_is_formatted_by_dtype(text: str, dtype: str, value: str) -> None:
-    nodata = read_nodata(text, dtype)
+    nodata = parse_nodata(text, dtype)
     assert (nodata.value, nodata.notices) == (value, ())
 
 
 @pytest.mark.parametrize("text", ["nan", "NaN", "-nan", "nan(ind)", "-1.#IND", "1.#QNAN00"])
 def test_nodata_may_be_nan_in_any_spelling(text: str) -> None:
-    assert read_nodata(text, "f4").value == "nan"
+    assert parse_nodata(text, "f4").value == "nan"
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_nodata_may_be_nan_in_any_spelling(text: str) -> None:
     [("inf", "inf"), ("-Infinity", "-inf"), ("-1.#INF", "-inf"), ("+inf", "inf")],
 )
 def test_nodata_may_be_infinite(text: str, value: str) -> None:
-    nodata = read_nodata(text, "f4")
+    nodata = parse_nodata(text, "f4")
     assert (nodata.value, nodata.notices) == (value, ())
 
 
@@ -64,14 +64,14 @@ def test_nodata_may_be_infinite(text: str, value: str) -> None:
 def test_nodata_that_no_pixel_can_have_is_kept_with_a_notice(
     text: str, dtype: str, value: str
 ) -> None:
-    nodata = read_nodata(text, dtype)
+    nodata = parse_nodata(text, dtype)
     assert nodata.value == value
     assert [notice.code for notice in nodata.notices] == ["nodata_out_of_range"]
 
 
 @pytest.mark.parametrize("text", ["none", "n/a", "--", "nano", "1" * 5000, "e5", "infinite"])
 def test_nodata_that_is_no_number_is_missing_with_a_notice(text: str) -> None:
-    nodata = read_nodata(text, "f4")
+    nodata = parse_nodata(text, "f4")
     assert nodata.value is None
     assert [notice.code for notice in nodata.notices] == ["nodata_unreadable"]
 
@@ -103,7 +103,7 @@ def test_a_decimal_comma_is_read_as_gdal_reads_it(tmp_path: Path, text: str) -> 
 
 @pytest.mark.parametrize("text", ["-1,5f", "3,4e+38x", "0,5nan"])
 def test_a_number_is_never_cut_at_its_comma(text: str) -> None:
-    assert read_nodata(text, "f4").value is None
+    assert parse_nodata(text, "f4").value is None
 
 
 @pytest.mark.parametrize(("beside", "ignored"), [("-1", True), ("-9999.0", False)])
@@ -122,7 +122,7 @@ def test_nodata_of_the_tag_that_a_sidecar_replaces_is_told(
 
 @pytest.mark.parametrize("text", [None, "", "  "])
 def test_no_nodata_stays_missing(text: str | None) -> None:
-    assert (read_nodata(text, "f4").value, read_nodata(text, "f4").notices) == (None, ())
+    assert (parse_nodata(text, "f4").value, parse_nodata(text, "f4").notices) == (None, ())
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from pipeline.errors import Rejection, TransientError
-from pipeline.raster import RasterFile, ReadingPool, ReadOptions, read_all
-from pipeline.raster.workers.chunks import ReadingThreads
-from pipeline.storage import EVERYWHERE, StoredFile, list_files, named_place, stored_file
+from pipeline.raster import ProcessReader, RasterFile, ReadOptions, read_all
+from pipeline.raster.workers.chunks import ThreadReader
+from pipeline.storage import EVERYWHERE, StoredFile, find_file, list_files, literal_location
 from tests.raster.test_file_access import recorded_requests
 from tests.support.factory import ascii_tag, write_raster, write_tagged
 from tests.support.s3 import Bucket
@@ -89,7 +89,7 @@ class Trap:
 
     def files(self) -> list[StoredFile]:
         """The rasters as a listing finds them."""
-        found = list_files([named_place(self.folder)], [self.folder])
+        found = list_files([literal_location(self.folder)], [self.folder])
         return [item for item in found if isinstance(item, StoredFile)]
 
     def arm(self) -> None:
@@ -239,7 +239,7 @@ def test_threads_read_in_the_same_way(trap: Trap) -> None:
     for number, target in enumerate(TARGETS):
         trap.raster(f"{number}.tif", trap.tagged(target))
     trap.arm()
-    with ReadingThreads(2) as threads:
+    with ThreadReader(2) as threads:
         outcomes = list(threads.read(trap.files(), ReadOptions(statistics="overview")))
     assert all(isinstance(outcome, RasterFile) for outcome in outcomes)
 
@@ -267,7 +267,7 @@ def test_objects_are_read_in_the_same_way(trap: Trap, bucket: Bucket) -> None:
         bucket.put(path.name, path)
     files = [
         f
-        for f in list_files([named_place(f"s3://{bucket.name}")], EVERYWHERE)
+        for f in list_files([literal_location(f"s3://{bucket.name}")], EVERYWHERE)
         if isinstance(f, StoredFile)
     ]
     trap.arm()
@@ -285,7 +285,7 @@ def test_what_takes_the_place_of_a_listed_file_is_not_read(
     for sidecar in ("a.tif.ovr", "a.tif.msk"):
         trap.raster(sidecar, size=SIZE)
     (trap.folder / "a.tif.aux.xml").write_text("<PAMDataset/>")
-    file = stored_file(trap.folder / "a.tif", [trap.folder])
+    file = find_file(trap.folder / "a.tif", [trap.folder])
     (trap.folder / name).unlink()
     if became == "a pipe":
         os.mkfifo(trap.folder / name)
@@ -307,7 +307,9 @@ def test_a_pipe_is_refused_where_it_is_listed(trap: Trap, name: str) -> None:
     (trap.folder / name).unlink(missing_ok=True)
     os.mkfifo(trap.folder / name)
     trap.arm()
-    (outcome,) = read_all(list_files([named_place(trap.folder)], [trap.folder]), ReadOptions(), 1)
+    (outcome,) = read_all(
+        list_files([literal_location(trap.folder)], [trap.folder]), ReadOptions(), 1
+    )
     assert isinstance(outcome, Rejection)
     assert outcome.code == "not_a_file"
     (trap.folder / name).unlink()
@@ -321,6 +323,6 @@ def test_a_process_that_cannot_give_up_other_drivers_reads_nothing(
         "import rasterio._env, rasterio._version; rasterio._env.__file__ = 'libc.so.6'"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    file = stored_file(write_raster(tmp_path / "a.tif"), [tmp_path])
-    with ReadingPool(1) as pool, pytest.raises(TransientError, match="cannot be kept to GeoTIFF"):
+    file = find_file(write_raster(tmp_path / "a.tif"), [tmp_path])
+    with ProcessReader(1) as pool, pytest.raises(TransientError, match="cannot be kept to GeoTIFF"):
         list(pool.read([file], ReadOptions()))

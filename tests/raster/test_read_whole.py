@@ -15,11 +15,11 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from pipeline.errors import RasterError, Truncated, Unreadable
 from pipeline.raster import RasterFile
-from pipeline.raster.file_access import open_local
+from pipeline.raster.file_access import open_local_file
 from pipeline.raster.models import Budget
-from pipeline.raster.statistics.windows import blocks_of
+from pipeline.raster.statistics.windows import block_grid
 from pipeline.raster.tiff import read_directories
-from pipeline.storage import stored_file
+from pipeline.storage import find_file
 from tests.support.factory import read_path, write_raster
 from tests.support.handmade_tiff import HandMade, handmade, pixels_of
 
@@ -260,9 +260,9 @@ def test_whether_one_compressed_strip_without_a_length_is_whole_cannot_be_told(
 
 def test_a_strip_whose_length_is_worked_out_is_no_hole_for_statistics(tmp_path: Path) -> None:
     path = one_strip("none", [0]).write(tmp_path / "a.tif")
-    with open_local(stored_file(path, [tmp_path])) as opened:
+    with open_local_file(find_file(path, [tmp_path])) as opened:
         main = read_directories(opened.bytes, Budget())[0]
-        assert blocks_of(main, skip_holes=True).pixels() == 10_000
+        assert block_grid(main, skip_holes=True).pixels() == 10_000
 
 
 def test_a_hole_of_a_file_of_one_strip_stays_a_hole(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from rasterio.shutil import copy as copy_raster
 
 from pipeline.errors import (
     CatalogueError,
-    Changing,
+    FileChanged,
     NotFound,
     OverBudget,
     PermissionDenied,
@@ -23,8 +23,8 @@ from pipeline.errors import (
     Unreadable,
 )
 from pipeline.raster import Budget, RasterFile, ReadOptions, read, read_all
-from pipeline.storage import EVERYWHERE, StoredFile, list_files, named_place
-from pipeline.storage.s3 import store_of
+from pipeline.storage import EVERYWHERE, StoredFile, list_files, literal_location
+from pipeline.storage.s3 import open_bucket
 from tests.support.commands import CORPUS
 from tests.support.factory import RD, RD_TRANSFORM, ascii_tag, write_raster, write_tagged
 from tests.support.proxy import Proxy, every
@@ -36,7 +36,7 @@ AUXILIARY = """<PAMDataset><SRS>EPSG:4326</SRS><GeoTransform> 5.0, 0.1, 0.0, 52.
 
 
 def stored(*names: str) -> list[StoredFile]:
-    found = list_files([named_place(name) for name in names], EVERYWHERE)
+    found = list_files([literal_location(name) for name in names], EVERYWHERE)
     return [item for item in found if isinstance(item, StoredFile)]
 
 
@@ -205,7 +205,7 @@ def test_an_object_that_changed_since_it_was_listed_is_changing(
     (file,) = stored(bucket.put("a.tif", raster))
     assert other.stat().st_size == file.size
     bucket.put("a.tif", other)
-    with pytest.raises(Changing):
+    with pytest.raises(FileChanged):
         read(file)
     bucket.delete("a.tif")
     with pytest.raises(NotFound):
@@ -227,7 +227,7 @@ def test_an_object_that_changes_while_it_is_read_is_changing(
             bucket.put("a.tif", other)
 
     counted.fault = replace_it
-    with pytest.raises(Changing):
+    with pytest.raises(FileChanged):
         read(file)
 
 
@@ -242,7 +242,7 @@ def test_a_sidecar_that_changed_since_the_listing_makes_its_object_changing(
         bucket.delete("a.tif.aux.xml")
     else:
         bucket.put("a.tif.aux.xml", AUXILIARY.replace("5.0", "6.0").encode())
-    with pytest.raises(Changing):
+    with pytest.raises(FileChanged):
         read(file)
 
 
@@ -262,7 +262,7 @@ def test_an_object_that_these_credentials_may_not_read_is_denied(
 ) -> None:
     (file,) = stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
-    store_of.cache_clear()
+    open_bucket.cache_clear()
     with pytest.raises(PermissionDenied) as caught:
         read(file)
     assert "another-secret" not in str(caught.value)
@@ -285,7 +285,7 @@ def test_a_storage_that_answers_503_to_one_request_in_five_is_read_all_the_same(
     for number in range(60):
         bucket.put(f"in/{number:02d}.tif", raster)
     counted.fault = every(5, 503)
-    found = list_files([named_place(f"s3://{bucket.name}/in")], EVERYWHERE)
+    found = list_files([literal_location(f"s3://{bucket.name}/in")], EVERYWHERE)
     outcomes = list(read_all(found, ReadOptions(), 2))
     assert [one.uri for one in outcomes] == [
         f"s3://{bucket.name}/in/{n:02d}.tif" for n in range(60)

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline.catalogue.upload_files import sweep
-from pipeline.storage.s3 import store_of
-from pipeline.storage.uploads import deposit_at
+from pipeline.storage.s3 import open_bucket
+from pipeline.storage.uploads import open_upload_store
 from tests.support.factory import write_raster
 from tests.support.s3 import Bucket, Server, new_bucket
 from tests.support.serving import (
@@ -29,9 +29,9 @@ def own(s3_server: Server) -> Iterator[Bucket]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in found.environment.items():
             patch.setenv(name, value)
-        store_of.cache_clear()
+        open_bucket.cache_clear()
         yield found
-    store_of.cache_clear()
+    open_bucket.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,6 @@ def test_a_killed_server_loses_nothing_and_doubles_nothing(
     serving: Serving, engine: Engine, own: Bucket, tmp_path: Path, kills: int
 ) -> None:
     assert_nothing_lost_or_doubled(serving, engine, write_raster(tmp_path / "a.tif"), kills)
-    deposit = deposit_at(f"s3://{own.name}/uploads")
+    deposit = open_upload_store(f"s3://{own.name}/uploads")
     sweep(engine, deposit)
     assert set(deposit.uris()) == set(rows(engine, "SELECT uri FROM raster_files"))

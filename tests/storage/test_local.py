@@ -9,16 +9,16 @@ import pytest
 from pipeline.errors import NotAllowed, NotFound, Rejection
 from pipeline.storage import (
     StoredFile,
+    current_fingerprint,
     file_uri,
+    find_file,
     list_files,
-    named_place,
-    present_fingerprint,
-    stored_file,
+    literal_location,
 )
 
 
 def listed(*paths: Path, root: Path) -> list[StoredFile | Rejection]:
-    return list(list_files([named_place(path) for path in paths], [root]))
+    return list(list_files([literal_location(path) for path in paths], [root]))
 
 
 def names(found: list[StoredFile | Rejection]) -> list[str]:
@@ -154,7 +154,7 @@ def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
     (tmp_path / "gone.tif").symlink_to(tmp_path / "nothing.tif")
     assert codes(listed(tmp_path / "no.tif", tmp_path, root=tmp_path)) == ["not_found"] * 2
     with pytest.raises(NotFound):
-        stored_file(tmp_path / "no.tif", [tmp_path])
+        find_file(tmp_path / "no.tif", [tmp_path])
 
 
 def test_a_link_that_leads_nowhere_is_refused_as_what_it_led_to_unless_the_walk_would_come_there(
@@ -187,7 +187,7 @@ def test_sidecars_are_found_in_any_case_and_belong_to_their_file_alone(tmp_path:
     assert isinstance(xy, StoredFile)
     assert set(x.sidecars) == set(beside)
     assert xy.sidecars == ()
-    assert stored_file(tmp_path / "x.tif", [tmp_path]) == x
+    assert find_file(tmp_path / "x.tif", [tmp_path]) == x
 
 
 def test_a_sidecar_that_leads_out_of_the_roots_refuses_its_file(tmp_path: Path) -> None:
@@ -209,32 +209,32 @@ def test_the_fingerprint_changes_with_the_file_and_with_its_sidecars(
 ) -> None:
     for name in ("x.tif", "x.tfw"):
         touch(tmp_path / name)
-    before = stored_file(tmp_path / "x.tif", [tmp_path])
-    assert present_fingerprint(before) == before.fingerprint
+    before = find_file(tmp_path / "x.tif", [tmp_path])
+    assert current_fingerprint(before) == before.fingerprint
     os.utime(tmp_path / changed, ns=(1, 1))
-    assert present_fingerprint(before) != before.fingerprint
+    assert current_fingerprint(before) != before.fingerprint
 
 
 def test_a_sidecar_that_comes_or_goes_changes_the_fingerprint(tmp_path: Path) -> None:
     touch(tmp_path / "x.tif")
-    alone = stored_file(tmp_path / "x.tif", [tmp_path])
+    alone = find_file(tmp_path / "x.tif", [tmp_path])
     touch(tmp_path / "x.tif.ovr")
-    together = stored_file(tmp_path / "x.tif", [tmp_path])
+    together = find_file(tmp_path / "x.tif", [tmp_path])
     (tmp_path / "x.tif.ovr").unlink()
-    assert together.fingerprint != alone.fingerprint == present_fingerprint(together)
+    assert together.fingerprint != alone.fingerprint == current_fingerprint(together)
 
 
 def test_a_file_outside_the_roots_is_not_stored(tmp_path: Path) -> None:
     file = touch(tmp_path / "x.tif")
     with pytest.raises(NotAllowed):
-        stored_file(file, [tmp_path / "elsewhere"])
+        find_file(file, [tmp_path / "elsewhere"])
 
 
 def test_listing_is_lazy(tmp_path: Path) -> None:
     touch(tmp_path / "a" / "x.tif")
     late = tmp_path / "b" / "y.tif"
     late.parent.mkdir()
-    files = list_files([named_place(tmp_path)], [tmp_path])
+    files = list_files([literal_location(tmp_path)], [tmp_path])
     assert isinstance(next(files), StoredFile)
     touch(late)
     assert names(list(files)) == ["y.tif"]
@@ -244,5 +244,5 @@ def test_ten_thousand_files_are_listed_within_a_second(tmp_path: Path) -> None:
     for number in range(10_000):
         (tmp_path / f"{number}.tif").touch()
     before = time.process_time()
-    assert sum(1 for _ in list_files([named_place(tmp_path)], [tmp_path])) == 10_000
+    assert sum(1 for _ in list_files([literal_location(tmp_path)], [tmp_path])) == 10_000
     assert time.process_time() - before < 1.0

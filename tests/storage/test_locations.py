@@ -11,11 +11,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import CatalogueError, Rejection
-from pipeline.storage import Place, StoredFile, file_uri, list_files, named_place, place_of
+from pipeline.storage import (
+    Location,
+    StoredFile,
+    file_uri,
+    list_files,
+    literal_location,
+    parse_location,
+)
 
 
 def listed(*entries: str, folder: Path) -> list[StoredFile | Rejection]:
-    return list(list_files([place_of(entry, folder) for entry in entries], [folder]))
+    return list(list_files([parse_location(entry, folder) for entry in entries], [folder]))
 
 
 def names(found: list[StoredFile | Rejection], folder: Path) -> list[str]:
@@ -32,40 +39,40 @@ def touch(folder: Path, *files: str) -> None:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("rain", Place("/data/rain")),
-        ("rain/*.tif", Place("/data/rain", "*.tif")),
-        ("*.tif", Place("/data", "*.tif")),
-        ("/other/r?in/**/*.tif", Place("/other", "r?in/**/*.tif")),
-        ("../x/[ab].tif", Place("/data/../x", "[ab].tif")),
-        ("file:///other/a%20b/*.tif", Place("/other/a b", "*.tif")),
-        ("file:///other/%5Ba%5D/*%2A.tif", Place("/other/[a]", "*[*].tif")),
-        ("FILE:///x.tif", Place("/x.tif")),
-        ("s3://bucket", Place("s3://bucket")),
-        ("s3://bucket/", Place("s3://bucket")),
-        ("s3://bucket/*.tif", Place("s3://bucket", "*.tif")),
-        ("s3://bucket/a%20b/**/c*/x.tif", Place("s3://bucket/a b", "**/c*/x.tif")),
-        ("s3://bucket/100%25.tif", Place("s3://bucket/100%.tif")),
-        (".", Place("/data")),
+        ("rain", Location("/data/rain")),
+        ("rain/*.tif", Location("/data/rain", "*.tif")),
+        ("*.tif", Location("/data", "*.tif")),
+        ("/other/r?in/**/*.tif", Location("/other", "r?in/**/*.tif")),
+        ("../x/[ab].tif", Location("/data/../x", "[ab].tif")),
+        ("file:///other/a%20b/*.tif", Location("/other/a b", "*.tif")),
+        ("file:///other/%5Ba%5D/*%2A.tif", Location("/other/[a]", "*[*].tif")),
+        ("FILE:///x.tif", Location("/x.tif")),
+        ("s3://bucket", Location("s3://bucket")),
+        ("s3://bucket/", Location("s3://bucket")),
+        ("s3://bucket/*.tif", Location("s3://bucket", "*.tif")),
+        ("s3://bucket/a%20b/**/c*/x.tif", Location("s3://bucket/a b", "**/c*/x.tif")),
+        ("s3://bucket/100%25.tif", Location("s3://bucket/100%.tif")),
+        (".", Location("/data")),
     ],
 )
-def test_an_entry_of_a_definition_names_a_place(text: str, place: Place) -> None:
-    assert place_of(text, Path("/data")) == place
+def test_an_entry_of_a_definition_names_a_place(text: str, place: Location) -> None:
+    assert parse_location(text, Path("/data")) == place
 
 
 def test_arguments_are_taken_as_they_are_unless_they_are_urls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert named_place("[a]*?.tif") == Place(f"{tmp_path}/[a]*?.tif")
-    assert named_place("a%20b") == Place(f"{tmp_path}/a%20b")
-    assert named_place("file:///a%20b/*") == Place("/a b/*")
-    assert named_place("s3://bucket/a%20*") == Place("s3://bucket/a *")
+    assert literal_location("[a]*?.tif") == Location(f"{tmp_path}/[a]*?.tif")
+    assert literal_location("a%20b") == Location(f"{tmp_path}/a%20b")
+    assert literal_location("file:///a%20b/*") == Location("/a b/*")
+    assert literal_location("s3://bucket/a%20*") == Location("s3://bucket/a *")
 
 
 @pytest.mark.parametrize("text", ["*/../x", "file://host/x", "file:///x%00", "s3:///x"])
 def test_what_names_no_place_is_refused(text: str) -> None:
     with pytest.raises(CatalogueError):
-        place_of(text, Path("/data"))
+        parse_location(text, Path("/data"))
 
 
 FILES = [

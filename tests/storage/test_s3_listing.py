@@ -11,8 +11,8 @@ import obstore
 import pytest
 
 from pipeline.errors import CatalogueError, Rejection, TransientError
-from pipeline.storage import EVERYWHERE, StoredFile, list_files, named_place, place_of
-from pipeline.storage.s3 import store_of
+from pipeline.storage import EVERYWHERE, StoredFile, list_files, literal_location, parse_location
+from pipeline.storage.s3 import open_bucket
 from tests.support.proxy import Proxy, every
 from tests.support.s3 import SECRET_KEY, Bucket, free_ports
 
@@ -20,7 +20,7 @@ HERE = Path("/")
 
 
 def listed(*entries: str, roots: tuple[str, ...] = ("s3://",)) -> list[StoredFile | Rejection]:
-    return list(list_files([place_of(entry, HERE) for entry in entries], roots))
+    return list(list_files([parse_location(entry, HERE) for entry in entries], roots))
 
 
 def keys(found: list[StoredFile | Rejection]) -> list[str]:
@@ -66,7 +66,7 @@ def test_every_key_survives(bucket: Bucket, name: str) -> None:
     bucket.put(f"in/{name}")
     (found,) = listed(f"s3://{bucket.name}/in")
     assert keys([found]) == [f"in/{name}"]
-    again = list(list_files([named_place(found.uri)], EVERYWHERE))
+    again = list(list_files([literal_location(found.uri)], EVERYWHERE))
     assert again == [found]
 
 
@@ -149,7 +149,7 @@ def test_wrong_credentials_end_the_listing_and_are_not_told(
 ) -> None:
     bucket.put("a/1.tif")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
-    store_of.cache_clear()
+    open_bucket.cache_clear()
     with pytest.raises(CatalogueError, match="AWS_ACCESS_KEY_ID") as caught:
         listed(f"s3://{bucket.name}/a")
     assert "another-secret" not in str(caught.value)
@@ -162,7 +162,7 @@ def test_an_endpoint_that_nobody_answers_is_a_matter_of_trying_again(
     monkeypatch.setattr("pipeline.storage.s3._RETRIES", 1)
     with free_ports(1) as (port,):
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        store_of.cache_clear()
+        open_bucket.cache_clear()
         with pytest.raises(TransientError, match="connection fails"):
             listed(f"s3://{bucket.name}/a")
 
@@ -172,7 +172,7 @@ def test_an_endpoint_that_is_no_url_is_named(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch, endpoint: str
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    store_of.cache_clear()
+    open_bucket.cache_clear()
     with pytest.raises(CatalogueError, match="AWS_ENDPOINT_URL"):
         listed(f"s3://{bucket.name}/a")
 
@@ -182,7 +182,7 @@ def test_an_endpoint_that_is_no_url_is_named(
 )  # fmt: skip
 def test_what_names_no_object_is_refused_with_a_sentence(name: str) -> None:
     with pytest.raises(CatalogueError, match=r"bucket|key"):
-        named_place(name)
+        literal_location(name)
 
 
 def test_a_key_that_cannot_be_named_ends_the_listing(bucket: Bucket) -> None:
@@ -198,7 +198,7 @@ def test_plain_http_needs_an_endpoint_that_says_so(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.endpoint.replace("http://", "https://"))
     monkeypatch.setattr("pipeline.storage.s3._RETRIES", 0)
-    store_of.cache_clear()
+    open_bucket.cache_clear()
     with pytest.raises(TransientError):
         listed(f"s3://{bucket.name}/a")
 
@@ -209,7 +209,7 @@ def test_a_listing_that_fails_half_way_is_no_shorter_listing(
 ) -> None:
     monkeypatch.setattr("pipeline.storage.s3._RETRIES", 2)
     bucket.put_many(f"in/{number:04d}.tif" for number in range(1100))
-    files = list_files([named_place(f"s3://{bucket.name}/in")], EVERYWHERE)
+    files = list_files([literal_location(f"s3://{bucket.name}/in")], EVERYWHERE)
     counted.fault = lambda _, path: fault if "continuation-token" in path else None
     assert isinstance(next(files), StoredFile)
     with pytest.raises(CatalogueError if fault == 403 else TransientError, match=bucket.name):
@@ -221,7 +221,7 @@ def test_a_listing_that_fails_half_way_is_no_shorter_listing(
 def test_a_listing_of_many_objects_takes_little_memory(bucket: Bucket) -> None:
     """A million would take more minutes than a test has; what is held does not grow with their number."""
     bucket.put_many(f"in/{number % 7}/{number:05d}.tif" for number in range(5000))
-    place = [named_place(f"s3://{bucket.name}/in")]
+    place = [literal_location(f"s3://{bucket.name}/in")]
     deque(list_files(place, EVERYWHERE), maxlen=0)
     tracemalloc.start()
     deque(list_files(place, EVERYWHERE), maxlen=0)

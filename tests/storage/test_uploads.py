@@ -18,14 +18,14 @@ from sqlalchemy.engine import make_url
 
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.owners import add_organisation
-from pipeline.catalogue.upload_files import identity_of, sweep, take_up, unknown
+from pipeline.catalogue.upload_files import claim_storage, get_identity, sweep, unknown
 from pipeline.catalogue.users import add_user, create_key, grant_role
-from pipeline.database.engine import sync_engine
+from pipeline.database.engine import make_engine
 from pipeline.errors import CatalogueError
-from pipeline.ingest.uploads import Worker, process_waiting
-from pipeline.raster import ReadingPool, ReadOptions
-from pipeline.storage.s3 import store_of
-from pipeline.storage.uploads import BucketDeposit, Deposit, deposit_at
+from pipeline.ingest.uploads import UploadWorker, process_waiting
+from pipeline.raster import ProcessReader, ReadOptions
+from pipeline.storage.s3 import open_bucket
+from pipeline.storage.uploads import BucketUploadStore, UploadStore, open_upload_store
 from tests.api.conftest import SOURCES, client_of, until
 from tests.conftest import new_database
 from tests.support.commands import FLOWS, RASTERSOURCES, run
@@ -42,7 +42,7 @@ class Catalogue:
     url: str
     engine: Engine
     client: Client
-    deposit: Deposit
+    deposit: UploadStore
     organisation: str
 
     def new_source(self) -> str:
@@ -55,11 +55,11 @@ class Catalogue:
             data = {"timestamp": f"2024-01-01T{hour:02d}:00:00Z"}
             return self.client.post(f"{source}data/", files={"file": file}, data=data)
 
-    def work(self, pool: ReadingPool) -> None:
+    def work(self, pool: ProcessReader) -> None:
         """What a server does with uploads beside the API."""
-        take_up(self.engine, self.deposit)
+        claim_storage(self.engine, self.deposit)
         sweep(self.engine, self.deposit)
-        while process_waiting(Worker(self.engine, self.deposit, ReadOptions(), pool)):
+        while process_waiting(UploadWorker(self.engine, self.deposit, ReadOptions(), pool)):
             pass
 
     def files(self) -> set[str]:
@@ -80,7 +80,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @contextmanager
 def serving(url: str, place: str) -> Iterator[Catalogue]:
     """A server on a catalogue, and its administrator."""
-    engine = sync_engine(url)
+    engine = make_engine(url)
     try:
         found = rows(engine, "SELECT uuid FROM organisations")
         if not found:
@@ -90,7 +90,7 @@ def serving(url: str, place: str) -> Iterator[Catalogue]:
             found = rows(engine, "SELECT uuid FROM organisations")
         with client_of(ApiConfig(url, uploads=place)) as client:
             client.auth = ("__key__", create_key(engine, "admin"))
-            yield Catalogue(url, engine, client, deposit_at(place), str(found[0].uuid))
+            yield Catalogue(url, engine, client, open_upload_store(place), str(found[0].uuid))
     finally:
         engine.dispose()
 
@@ -103,9 +103,9 @@ def database(server: str, template: str) -> Iterator[Callable[[], str]]:
 
 
 @pytest.fixture
-def reader(place: str) -> Iterator[ReadingPool]:
+def reader(place: str) -> Iterator[ProcessReader]:
     """A process that reads files, begun when the environment names the place."""
-    with ReadingPool(1) as pool:
+    with ProcessReader(1) as pool:
         yield pool
 
 
@@ -129,7 +129,7 @@ def restored(server: str, url: str, stack: ExitStack) -> str:
 
 
 def test_a_catalogue_leaves_the_storage_of_another_one_alone(
-    database: Callable[[], str], place: str, tif: Path, reader: ReadingPool
+    database: Callable[[], str], place: str, tif: Path, reader: ProcessReader
 ) -> None:
     with serving(database(), place) as first, serving(database(), place) as second:
         assert first.send(first.new_source(), tif).status_code == 200
@@ -152,12 +152,12 @@ def test_a_catalogue_leaves_the_storage_of_another_one_alone(
 
 
 def test_a_storage_is_taken_over_on_request_and_no_file_of_the_other_catalogue_goes(
-    database: Callable[[], str], place: str, tif: Path, reader: ReadingPool
+    database: Callable[[], str], place: str, tif: Path, reader: ProcessReader
 ) -> None:
     with serving(database(), place) as first, serving(database(), place) as second:
         assert first.send(first.new_source(), tif).status_code == 200
         first.work(reader)
-        take_up(second.engine, second.deposit, by_force=True)
+        claim_storage(second.engine, second.deposit, by_force=True)
         assert second.send(second.new_source(), tif).status_code == 200
         second.work(reader)
         assert set(second.deposit.uris()) == first.files() | second.files()
@@ -167,7 +167,7 @@ def test_a_storage_is_taken_over_on_request_and_no_file_of_the_other_catalogue_g
 
 
 def test_an_older_dump_leaves_newer_files_alone_and_lists_them(
-    database: Callable[[], str], server: str, place: str, tif: Path, reader: ReadingPool
+    database: Callable[[], str], server: str, place: str, tif: Path, reader: ProcessReader
 ) -> None:
     with ExitStack() as stack:
         original = database()
@@ -194,7 +194,7 @@ def test_an_older_dump_leaves_newer_files_alone_and_lists_them(
 
 
 def test_a_storage_without_a_mark_is_that_of_whoever_knows_a_file_in_it(
-    database: Callable[[], str], place: str, tif: Path, reader: ReadingPool
+    database: Callable[[], str], place: str, tif: Path, reader: ProcessReader
 ) -> None:
     with serving(database(), place) as first, serving(database(), place) as second:
         assert first.send(first.new_source(), tif).status_code == 200
@@ -206,18 +206,18 @@ def test_a_storage_without_a_mark_is_that_of_whoever_knows_a_file_in_it(
             second.work(reader)
         assert second.deposit.owner() is None
         first.work(reader)
-        assert first.deposit.owner() == identity_of(first.engine)
+        assert first.deposit.owner() == get_identity(first.engine)
         assert set(first.deposit.uris()) == first.files()
 
 
 def test_of_several_catalogues_that_take_an_empty_storage_one_succeeds(
     database: Callable[[], str], place: str
 ) -> None:
-    engines = [sync_engine(database()) for _ in range(6)]
+    engines = [make_engine(database()) for _ in range(6)]
 
     def take(engine: Engine) -> bool:
         try:
-            take_up(engine, deposit_at(place))
+            claim_storage(engine, open_upload_store(place))
         except CatalogueError:
             return False
         return True
@@ -226,7 +226,7 @@ def test_of_several_catalogues_that_take_an_empty_storage_one_succeeds(
         taken = list(threads.map(take, engines))
     assert taken.count(True) == 1
     owner = engines[taken.index(True)]
-    assert deposit_at(place).owner() == identity_of(owner)
+    assert open_upload_store(place).owner() == get_identity(owner)
     for engine in engines:
         engine.dispose()
 
@@ -234,15 +234,15 @@ def test_of_several_catalogues_that_take_an_empty_storage_one_succeeds(
 def test_a_mark_that_a_killed_server_left_empty_is_written_anew(
     database: Callable[[], str], tmp_path: Path
 ) -> None:
-    engine = sync_engine(database())
+    engine = make_engine(database())
     (tmp_path / ".catalogue").touch()
-    take_up(engine, deposit_at(tmp_path))
-    assert (tmp_path / ".catalogue").read_text().startswith(f"{identity_of(engine)}\n")
+    claim_storage(engine, open_upload_store(tmp_path))
+    assert (tmp_path / ".catalogue").read_text().startswith(f"{get_identity(engine)}\n")
     engine.dispose()
 
 
 def test_uploads_of_before_are_recorded_when_the_schema_is_migrated(
-    database: Callable[[], str], place: str, tif: Path, reader: ReadingPool
+    database: Callable[[], str], place: str, tif: Path, reader: ProcessReader
 ) -> None:
     url = database()
     with serving(url, place) as catalogue:
@@ -260,7 +260,7 @@ def test_uploads_of_before_are_recorded_when_the_schema_is_migrated(
 
 
 def test_commands_and_the_flow_say_whose_the_storage_is(
-    database: Callable[[], str], tmp_path: Path, tif: Path, pool: ReadingPool
+    database: Callable[[], str], tmp_path: Path, tif: Path, pool: ProcessReader
 ) -> None:
     place = str(tmp_path / "home" / "uploads")
     with serving(database(), place) as first:
@@ -286,7 +286,7 @@ def test_a_server_says_at_its_start_whose_the_storage_is_and_goes_on_once_it_is_
     url, mark = database(), tmp_path / "uploads" / ".catalogue"
     mark.parent.mkdir()
     mark.write_text(f"{uuid4()}\n")
-    engine = sync_engine(url)
+    engine = make_engine(url)
     with serving_for(engine, url, tmp_path) as server:
         until(lambda: "belongs to another catalogue" in (tmp_path / "errors").read_text(), 60)
         source = server.source()
@@ -296,16 +296,16 @@ def test_a_server_says_at_its_start_whose_the_storage_is_and_goes_on_once_it_is_
             503,
             ["status", "code", "message", "detail"],
         )
-        take_up(engine, deposit_at(mark.parent), by_force=True)
+        claim_storage(engine, open_upload_store(mark.parent), by_force=True)
         assert server.wait_for(server.send(source, tif, 0)) == "SUCCESS"
     engine.dispose()
 
 
 def remove_mark(place: str) -> None:
     """As a storage was before storages had marks."""
-    deposit = deposit_at(place)
+    deposit = open_upload_store(place)
     if place.startswith("s3://"):
-        assert isinstance(deposit, BucketDeposit)
-        obstore.delete(store_of(deposit.bucket), f"{deposit.prefix}.catalogue")
+        assert isinstance(deposit, BucketUploadStore)
+        obstore.delete(open_bucket(deposit.bucket), f"{deposit.prefix}.catalogue")
     else:
         (Path(place) / ".catalogue").unlink()

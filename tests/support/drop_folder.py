@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from pipeline.catalogue.run_report import Report
-from pipeline.ingest.drop_folders import DropWork, drops_of_config
-from pipeline.raster import ReadingPool
+from pipeline.catalogue.run_report import RunReport
+from pipeline.ingest.drop_folders import DropFolderFiles, load_drop_folders
+from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri
 from tests.support.database import rows
 from tests.support.derived import assert_derived
@@ -29,7 +29,7 @@ KEPT = (
 )
 
 
-def new_site(engine: Engine, pool: ReadingPool, base: Path) -> "Site":
+def new_site(engine: Engine, pool: ProcessReader, base: Path) -> "Site":
     """Empty folders, an empty catalogue."""
     with engine.begin() as connection:
         for table in KEPT:  # for a few rows quicker than TRUNCATE
@@ -59,7 +59,7 @@ class Site:
     """A drop folder, its neighbours, and the catalogue."""
 
     engine: Engine
-    pool: ReadingPool
+    pool: ProcessReader
     base: Path
 
     @property
@@ -87,17 +87,17 @@ class Site:
             statement = SOURCE.replace(":supplier", "CAST(:supplier AS text)")
             return connection.execute(text(statement), values).scalar_one()
 
-    def work(self, **fields: Field) -> DropWork:
+    def work(self, **fields: Field) -> DropFolderFiles:
         """The drop folder as a sources.toml says it; a field of None is left out."""
         fields = {"folder": "incoming", "settle_seconds": 0, "organisation": "Owner", **fields}
         given = {name: value for name, value in fields.items() if value is not None}
         lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in given.items())
         config = self.base / "sources.toml"
         config.write_text(f'[[drop]]\nid = "drop"\n{lines}')
-        (work,) = drops_of_config(config)
+        (work,) = load_drop_folders(config)
         return work
 
-    def sync(self, **fields: Field) -> Report:
+    def sync(self, **fields: Field) -> RunReport:
         """Run it, with `done` and `refused` as folders unless the fields say otherwise."""
         fields = {"done": "done", "refused": "refused", **fields}
         report = synced(self.engine, self.pool.read, self.work(**fields))

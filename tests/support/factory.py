@@ -16,7 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetWriter
 
 from pipeline.raster import RasterFile, ReadOptions, read
-from pipeline.storage import stored_file
+from pipeline.storage import find_file
 
 RD = "EPSG:28992"
 RD_TRANSFORM = Affine(10.0, 0.0, 155_000.0, 0.0, -10.0, 463_000.0)
@@ -116,4 +116,4 @@ def ascii_tag(tag: int, text: str) -> tuple[int, str, int, str, bool]:
 
 def read_path(path: Path, options: ReadOptions = ReadOptions()) -> RasterFile:  # noqa: B008
     """What `read` says of the file at `path`, as listed now."""
-    return read(stored_file(path, [path.parent]), options)
+    return read(find_file(path, [path.parent]), options)

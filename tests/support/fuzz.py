@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.raster import Budget, RasterFile, ReadOptions, read_all
-from pipeline.storage import StoredFile, stored_file
+from pipeline.storage import StoredFile, find_file
 from tests.support.commands import CORPUS
 from tests.support.factory import write_raster
 
@@ -125,7 +125,7 @@ def _mutants(
         path.write_bytes(mutate(chance, originals))
         if chance.random() < _WITH_SIDECAR:
             _sidecar_of(path).write_bytes(mutate(chance, [_SIDECAR]))
-        yield stored_file(path, [folder])
+        yield find_file(path, [folder])
 
 
 def _sidecar_of(path: Path) -> Path:

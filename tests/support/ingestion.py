@@ -7,11 +7,18 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine
 
-from pipeline.catalogue.run_report import Report
-from pipeline.definitions.definition import define
-from pipeline.ingest.register import Conditions, Outcome, Reader, Run, Work, register_all
-from pipeline.ingest.sync import AnyWork, Plan, plan, sync_all
-from pipeline.storage import named_place
+from pipeline.catalogue.run_report import RunReport
+from pipeline.definitions.definition import make_definition
+from pipeline.ingest.register import (
+    DefinitionFiles,
+    Reader,
+    RunContext,
+    RunOptions,
+    RunOutcome,
+    register_all,
+)
+from pipeline.ingest.sync import Plan, SyncItem, plan, sync_all
+from pipeline.storage import literal_location
 
 CONFIG = Path("/config/sources.toml")
 
@@ -22,22 +29,24 @@ class Quiet:
     def found(self, files: int) -> None:
         pass
 
-    def tell(self, report: Report) -> None:
+    def tell(self, report: RunReport) -> None:
         pass
 
 
-def run_of(engine: Engine, reader: Reader, **conditions: Any) -> Run:
+def run_of(engine: Engine, reader: Reader, **conditions: Any) -> RunContext:
     """A run that makes organisations and suppliers."""
-    return Run(engine, Conditions(**{"create": True, **conditions}), reader, Quiet())
+    return RunContext(engine, RunOptions(**{"create": True, **conditions}), reader, Quiet())
 
 
-def work_of(paths: Sequence[Path], **fields: Any) -> Work:
+def work_of(paths: Sequence[Path], **fields: Any) -> DefinitionFiles:
     """Files, folders and a definition of these fields."""
-    definition = define({"id": "test", "files": ["*"], "organisation": "Owner", **fields}, "test")
-    return Work(definition, [named_place(path) for path in paths])
+    definition = make_definition(
+        {"id": "test", "files": ["*"], "organisation": "Owner", **fields}, "test"
+    )
+    return DefinitionFiles(definition, [literal_location(path) for path in paths])
 
 
-def report_of(outcomes: Sequence[Outcome]) -> Report:
+def report_of(outcomes: Sequence[RunOutcome]) -> RunReport:
     """The report of the one definition that was run; raises what it failed of."""
     (outcome,) = outcomes
     if outcome.failure is not None:
@@ -45,22 +54,29 @@ def report_of(outcomes: Sequence[Outcome]) -> Report:
     return outcome.report
 
 
-def registered(engine: Engine, reader: Reader, work: Work, **conditions: Any) -> Report:
+def registered(
+    engine: Engine, reader: Reader, work: DefinitionFiles, **conditions: Any
+) -> RunReport:
     """Register some work."""
     return report_of(register_all(run_of(engine, reader, **conditions), [work]))
 
 
 def synced(
-    engine: Engine, reader: Reader, work: AnyWork, *, accept_missing: bool = True, **conditions: Any
-) -> Report:
+    engine: Engine,
+    reader: Reader,
+    work: SyncItem,
+    *,
+    accept_missing: bool = True,
+    **conditions: Any,
+) -> RunReport:
     """Sync some work, of which any share may be missing."""
     run = run_of(engine, reader, **conditions)
     return report_of(sync_all(run, [work], CONFIG, accept_missing=accept_missing))
 
 
-def planned(engine: Engine, work: AnyWork) -> Plan:
+def planned(engine: Engine, work: SyncItem) -> Plan:
     """What a sync would do."""
-    return plan(engine, work, CONFIG, Conditions(), Quiet())
+    return plan(engine, work, CONFIG, RunOptions(), Quiet())
 
 
 def at_work(watcher: psycopg.Connection[Any]) -> bool:

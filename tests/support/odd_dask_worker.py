@@ -5,17 +5,19 @@ import signal
 from collections.abc import Sequence
 
 from pipeline.errors import NotFound, Rejection
-from pipeline.raster import Options, RasterFile
+from pipeline.raster import FileOptions, RasterFile
 from pipeline.raster.workers import dask
-from pipeline.raster.workers.chunks import KeptProcesses
+from pipeline.raster.workers.chunks import ReusedProcesses
 from pipeline.storage import StoredFile, rejection
 from tests.support.dask_cluster import FATAL, UNSEEN
 
 
-class OddMachine(KeptProcesses):
+class OddMachine(ReusedProcesses):
     """Reads as ever, but for those files."""
 
-    def read(self, chunk: Sequence[StoredFile], options: Options) -> list[RasterFile | Rejection]:
+    def read(
+        self, chunk: Sequence[StoredFile], options: FileOptions
+    ) -> list[RasterFile | Rejection]:
         if any(FATAL in file.uri for file in chunk):
             os.kill(os.getpid(), signal.SIGKILL)
         outcomes = super().read(chunk, options)

@@ -14,7 +14,7 @@ from typing import Any
 import schemathesis
 from schemathesis.core.parameters import ParameterLocation
 
-from pipeline.catalogue.lookups import DAY, MOMENT_PATTERN
+from pipeline.catalogue.lookups import DAY, TIMESTAMP_PATTERN
 from pipeline.catalogue.spatial_filters import BOX_PATTERN, POINT_PATTERN
 from pipeline.raster import CRS_PATTERN, NODATA_PATTERN
 
@@ -165,7 +165,7 @@ def name_assigned(body: dict[str, Any]) -> None:
 
 
 def is_moment(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(MOMENT_PATTERN, value.strip()) is not None
+    return isinstance(value, str) and re.fullmatch(TIMESTAMP_PATTERN, value.strip()) is not None
 
 
 def go_where_something_is(case: Any) -> None:

@@ -17,7 +17,7 @@ def delete_source(engine: Engine, name: str) -> None:
         number = connection.execute(
             text("SELECT id FROM raster_sources WHERE name = :name"), {"name": name}
         ).scalar_one()
-        connection.execute(tombstones.bury_source(number))
+        connection.execute(tombstones.add_source_tombstones(number))
         connection.execute(text("DELETE FROM raster_sources WHERE id = :id"), {"id": number})
 
 

@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any
 
 from pipeline.api.links import Links
-from pipeline.catalogue.lookups import ANY, TRUE_OR_FALSE, BadValue
+from pipeline.catalogue.lookups import TEXT_PATTERN, TRUE_OR_FALSE, BadValue
 
 Json = Any
 Show = Callable[[Any, Links], Json]
@@ -63,7 +63,7 @@ STRING = {"type": "string"}
 LINK = {"type": "string", "format": "uri"}
 UUID = {"type": "string", "format": "uuid"}
 MOMENT = {"type": "string", "format": "date-time"}
-WRITTEN_TEXT = {"type": "string", "pattern": ANY}
+WRITTEN_TEXT = {"type": "string", "pattern": TEXT_PATTERN}
 """A text that PostgreSQL can store: without null characters."""
 NOT_BLANK = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$"
 JSON_VALUE = {"$ref": "#/components/schemas/Json"}

@@ -24,7 +24,7 @@ from pipeline.api.resources.common_fields import (
 from pipeline.api.resources.field import STRING, Field, boolean, derived, nullable, shown_links
 from pipeline.api.resources.resource import Resource
 from pipeline.catalogue import lists
-from pipeline.definitions.durations import DURATION, MOST_SECONDS
+from pipeline.definitions.durations import DURATION, MAX_SECONDS
 
 RASTER_SOURCES = Resource(
     path="rastersources",
@@ -61,7 +61,7 @@ To delete it all the same, send {"force": true} as the body. Whatever uses it is
             accepts={
                 "anyOf": [
                     {"type": "string", "pattern": f"^{DURATION}?$"},
-                    {"type": "number", "minimum": 0, "maximum": MOST_SECONDS},
+                    {"type": "number", "minimum": 0, "maximum": MAX_SECONDS},
                     {"type": "null"},
                 ]
             },

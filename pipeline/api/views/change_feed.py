@@ -19,13 +19,13 @@ from pipeline.api.resources.field import (
 )
 from pipeline.api.views.related import flat_schema
 from pipeline.catalogue.change_feed import (
+    BATCH_SIZE,
     CURSOR_PATTERN,
-    MOST_AT_ONCE,
     Cursor,
     changes_after,
     number_commits,
     parse_cursor,
-    place_of,
+    position_of,
 )
 from pipeline.catalogue.lookups import BadValue
 
@@ -92,13 +92,13 @@ async def number_all(call: Call) -> None:
     """Give all that was committed its place: each time some of it, so that what is done stays done."""
     while True:
         rows = await call.api.database.rows(number_commits())
-        if rows[0][0] < MOST_AT_ONCE:
+        if rows[0][0] < BATCH_SIZE:
             return
 
 
 async def find_place(call: Call, cursor: Cursor) -> int:
     """The place of a cursor; raises Problem 400 when the feed does not hold it."""
-    rows = await call.api.database.rows(place_of(cursor))
+    rows = await call.api.database.rows(position_of(cursor))
     if not rows:
         sentence = "The feed does not reach back to this cursor; begin again without one."
         raise invalid({"since": [sentence]})

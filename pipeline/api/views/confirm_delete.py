@@ -42,9 +42,9 @@ class Question:
 async def ask_about_source(call: "Call", source: Any) -> Question:
     """What goes with a raster source, and what is broken by that."""
     database = call.api.database
-    (used,) = await database.rows(writes.dependents(source.uuid))
-    rows = await database.rows(writes.named_dependents(call.caller, source.uuid))
-    (files,) = await database.rows(source_data.files_of(source.id))
+    (used,) = await database.rows(writes.count_dependents(source.uuid))
+    rows = await database.rows(writes.list_dependents(call.caller, source.uuid))
+    (files,) = await database.rows(source_data.select_file_counts(source.id))
     sentences = [f'The raster source "{source.name}" will be deleted.', *explain_files(files)]
     content, label = await read_object(call.body), "Delete"
     if used.layers or used.labeltypes:

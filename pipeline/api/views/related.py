@@ -20,7 +20,7 @@ LOGIN = "/accounts/login/"
 LOGOUT = "/accounts/logout/"
 
 
-class OfRasterSource(ReadList):
+class PartsOfSource(ReadList):
     """GET a page of what belongs to one raster source."""
 
     async def check_there(self, call: Call) -> None:
@@ -105,7 +105,7 @@ class OrganisationUsage(Endpoint):
     async def get(self, call: Call) -> Answer:
         """Counts and bytes; there are no time series."""
         organisation = await one(call, ORGANISATIONS)
-        rows = await call.api.database.rows(lists.usage(organisation.id, call.caller))
+        rows = await call.api.database.rows(lists.usage_statement(organisation.id, call.caller))
         return Answer({
             "raster_count": rows[0].rasters,
             "raster_total_size": int(rows[0].bytes),

@@ -11,14 +11,14 @@ from starlette.types import Receive, Scope, Send
 
 from pipeline.api.auth import COOKIE, check_csrf, csrf_token, session_caller
 from pipeline.api.body import CSRF_FIELD, parse_form, read_bytes
-from pipeline.api.endpoint import Api, refusal, render, wants_html
+from pipeline.api.endpoint import Api, problem_answer, render, wants_html
 from pipeline.api.links import base_of, prefix_of
 from pipeline.api.pages import page
 from pipeline.api.problems import Problem, check_method, unavailable
 from pipeline.api.query_string import is_dry_run
-from pipeline.api.sign_in_attempts import Attempts
+from pipeline.api.sign_in_attempts import SignInAttempts
 from pipeline.catalogue import users
-from pipeline.catalogue.users import SignedIn
+from pipeline.catalogue.users import SignedInUser
 
 PRE_COOKIE = "rastersources_visit"
 """Carries what the sign-in form must repeat, before there is a session."""
@@ -37,7 +37,7 @@ class SignIn:
 
     def __init__(self, api: Api) -> None:
         self.api = api
-        self.attempts = Attempts(api.database, api.config)
+        self.attempts = SignInAttempts(api.database, api.config)
         self.comparing = asyncio.Semaphore(COMPARED_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,12 +81,12 @@ class SignIn:
     async def refuse(self, request: Request, problem: Problem) -> Response:
         """The form once more, which says what is wrong; programs get the envelope."""
         if not wants_html(request, None):
-            return render(refusal(problem), "", request)
+            return render(problem_answer(problem), "", request)
         shown = await self.form(request, str(problem.detail), problem.status)
         shown.headers.update(problem.headers)
         return shown
 
-    async def check(self, request: Request, username: str, password: str) -> SignedIn:
+    async def check(self, request: Request, username: str, password: str) -> SignedInUser:
         """Who it is; raises Problem 400 when the password (or key) is wrong, 429 soon after several of those."""
         if "\x00" in username + password:
             raise Problem(400, WRONG)
@@ -103,19 +103,19 @@ class SignIn:
         await self.attempts.succeed(username, address)
         return who
 
-    async def find(self, username: str, password: str) -> SignedIn | None:
+    async def find(self, username: str, password: str) -> SignedInUser | None:
         """The active user whose password or key it is."""
         database = self.api.database
         key = users.KEY.fullmatch(password)
         if key:
             rows: Any = await database.rows(users.caller_by_key(key[1]))
-            right = rows and secrets.compare_digest(users.digest(key[2]), rows[0].secret_hash)
+            right = rows and secrets.compare_digest(users.hash_secret(key[2]), rows[0].secret_hash)
             right = right and rows[0].username == username
-            return SignedIn(rows[0].id, rows[0].key_id) if right else None
+            return SignedInUser(rows[0].id, rows[0].key_id) if right else None
         rows = await database.rows(users.user_by_name(username))
         hashed = rows[0].password_hash if rows else None
         right = await self.matches(password, hashed)
-        return SignedIn(rows[0].id, None) if right and rows else None
+        return SignedInUser(rows[0].id, None) if right and rows else None
 
     async def matches(self, password: str, hashed: str | None) -> bool:
         """Whether it is the password; each comparison takes 32 MiB, so that few run at once. Raises Problem 503."""
@@ -125,7 +125,7 @@ class SignIn:
         except TimeoutError as error:
             raise unavailable("Many are signing in just now; try again later.") from error
 
-    async def open(self, request: Request, who: SignedIn, following: str) -> Response:
+    async def open(self, request: Request, who: SignedInUser, following: str) -> Response:
         """Begin a session and go on."""
         hours, token = self.api.config.session_hours, secrets.token_urlsafe(32)
         await self.api.database.execute(users.open_session(who, token, hours))

@@ -19,7 +19,13 @@ from pipeline.api.media_types import written_contents
 from pipeline.api.multipart import FILE, UploadForm
 from pipeline.api.problems import Problem, forbidden, invalid, unavailable
 from pipeline.api.quota import check_quota, left_for_good
-from pipeline.api.receive_upload import Destination, Reservation, Trial, given_up, refusal
+from pipeline.api.receive_upload import (
+    Destination,
+    DryRunReservation,
+    Reservation,
+    given_up,
+    storage_problem,
+)
 from pipeline.api.resources.common_fields import INTEGER
 from pipeline.api.resources.field import LINK, STRING, Field, Json, nullable
 from pipeline.api.resources.field import UUID as UUID_SCHEMA
@@ -29,10 +35,10 @@ from pipeline.api.views.confirm_delete import Question, ask_about_data
 from pipeline.api.views.list_detail import one
 from pipeline.api.views.write import locked
 from pipeline.catalogue import source_data, upload_files, writes
-from pipeline.catalogue.lookups import BLANK, MOMENT_PATTERN, BadValue, parse_moment
+from pipeline.catalogue.lookups import BLANK, TIMESTAMP_PATTERN, BadValue, parse_timestamp
 from pipeline.errors import CatalogueError, RasterError, TransientError
-from pipeline.raster import CRS_PATTERN, NODATA_PATTERN, usable_crs, usable_nodata
-from pipeline.storage.uploads import FolderDeposit, Incoming, NamelessIncoming, TrialUpload
+from pipeline.raster import CRS_PATTERN, NODATA_PATTERN, normalize_crs, normalize_nodata
+from pipeline.storage.uploads import DryRunUpload, FolderUploadStore, OpenUpload, UnnamedUpload
 
 PIECE = 2**20
 """Bytes that are gathered before a thread parses and writes them."""
@@ -41,7 +47,7 @@ LEAST = 64 * 2**10
 ENVELOPE = 128 * 2**10
 """What a form may hold beside its file."""
 
-WHEN = {"type": "string", "pattern": f"^({BLANK}*{MOMENT_PATTERN}{BLANK}*)?$"}
+WHEN = {"type": "string", "pattern": f"^({BLANK}*{TIMESTAMP_PATTERN}{BLANK}*)?$"}
 CRS = {"type": "string", "pattern": f"^({BLANK}*{CRS_PATTERN}{BLANK}*)?$"}
 NODATA = {"type": "string", "pattern": f"^({BLANK}*({NODATA_PATTERN}){BLANK}*)?$"}
 BINARY = {"type": "string", "format": "binary"}
@@ -82,7 +88,7 @@ def as_sent(value: Json) -> Json:
     return value
 
 
-class Data(Endpoint):
+class SourceData(Endpoint):
     """POST a file, DELETE what is there."""
 
     title = "Raster Source Data"
@@ -148,7 +154,7 @@ class Data(Endpoint):
             async with call.api.receiver.reservation(destination, expected) as reservation:
                 task = await receive(call, reservation)
         except TransientError as error:
-            raise refusal(error) from error
+            raise storage_problem(error) from error
         return Answer({"task_id": task, "url": call.links.at(f"{API}/tasks/{task}")})
 
     async def delete(self, call: Call) -> Answer:
@@ -191,16 +197,16 @@ async def try_out(call: Call, source: Any, destination: Destination, expected: i
     judge, deposit = call.api.config.try_upload, await call.api.receiver.open()
     if judge is None:
         raise unavailable("This server reads no files; ask one that does.")
-    folder = deposit.folder if isinstance(deposit, FolderDeposit) else None
+    folder = deposit.folder if isinstance(deposit, FolderUploadStore) else None
     shared = (call.api.receiver, call.api.database, call.api.config, deposit, destination)
-    incoming = await asyncio.to_thread(NamelessIncoming, folder)
-    trial = Trial(*shared, incoming=incoming, announced=call.api.trials.announced)
+    incoming = await asyncio.to_thread(UnnamedUpload, folder)
+    trial = DryRunReservation(*shared, incoming=incoming, announced=call.api.trials.announced)
     try:
         await trial.begin(expected)
         sent = read_sent(await receive_form(call, incoming, trial))
         await asyncio.to_thread(incoming.keep)
         said = (sent.timestamp, sent.crs, sent.nodata)
-        upload = TrialUpload(incoming.stored(), source.id, source.temporal, *said)
+        upload = DryRunUpload(incoming.stored(), source.id, source.temporal, *said)
         async with call.api.trials.turn(source.organisation_id, call.request):
             replaced = await asyncio.to_thread(judge, upload)
     except RasterError as error:
@@ -245,7 +251,7 @@ async def receive(call: Call, reservation: Reservation) -> UUID:
     return await call.api.receiver.transaction(call.api.database, work)
 
 
-async def receive_form(call: Call, incoming: Incoming, reservation: Reservation) -> UploadForm:
+async def receive_form(call: Call, incoming: OpenUpload, reservation: Reservation) -> UploadForm:
     """Write the file of a form as it arrives, once there is room for it. Raises Problem or TransientError."""
     config, arrived, total = call.api.config, bytearray(), 0
 
@@ -298,9 +304,9 @@ async def record(call: Call, values: dict[str, Any], connection: AsyncConnection
     if (await connection.execute(ended)).one_or_none() is None:
         raise given_up()
     check_quota(values["size"], await left_for_good(source.organisation_id, connection))
-    task = (await connection.execute(source_data.new_task())).one()
+    task = (await connection.execute(source_data.insert_task())).one()
     whose = {"source_id": source.id, "task_id": task.id, "user_id": call.caller.user_id}
-    await connection.execute(source_data.new_upload(**values, **whose))
+    await connection.execute(source_data.insert_upload(**values, **whose))
     uuid: UUID = task.uuid
     return uuid
 
@@ -313,8 +319,8 @@ async def remove(
     period = (source.id, start, stop)
     removed = (await connection.execute(source_data.remove_files(*period))).scalars().all()
     revoked = (await connection.execute(source_data.revoke_uploads(*period))).scalars().all()
-    partly = (await connection.execute(source_data.count_partly(*period))).scalar_one()
-    await connection.execute(writes.derive(source.id))
+    partly = (await connection.execute(source_data.count_partly_inside(*period))).scalar_one()
+    await connection.execute(writes.derive_source(source.id))
     return list(removed), list(revoked), partly
 
 
@@ -325,7 +331,7 @@ def read_moment(value: Json, name: str) -> datetime | None:
     try:
         if not isinstance(value, str):
             raise BadValue("Must be a text, such as 2016-06-21T06:05:00Z.")
-        return parse_moment(value)
+        return parse_timestamp(value)
     except BadValue as error:
         raise invalid({name: [str(error)]}) from error
 
@@ -338,7 +344,7 @@ def read_assigned(value: str | None, name: str) -> str | None:
     if not value or not value.strip():
         return None
     try:
-        return usable_crs(value) if name == "crs" else usable_nodata(value)
+        return normalize_crs(value) if name == "crs" else normalize_nodata(value)
     except CatalogueError as error:
         sentence = str(error)
         raise invalid({name: [f"{sentence[0].upper()}{sentence[1:]}."]}) from error

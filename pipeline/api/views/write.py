@@ -19,8 +19,8 @@ from pipeline.api.resources.resource import Resource
 from pipeline.api.upload_store import discard_ended
 from pipeline.catalogue import source_data, writes
 from pipeline.catalogue.lookups import BadValue
-from pipeline.catalogue.select_rows import own_row_statement
-from pipeline.catalogue.tombstones import bury_source
+from pipeline.catalogue.select_rows import written_row_statement
+from pipeline.catalogue.tombstones import add_source_tombstones
 from pipeline.database.tables import raster_sources
 
 Values = dict[str, Any]
@@ -121,7 +121,7 @@ async def _delete(
     row = await locked(call, resource, uuid, connection)
     table = resource.entity.table
     if table is raster_sources and not force:
-        used = (await connection.execute(writes.dependents(uuid))).one()
+        used = (await connection.execute(writes.count_dependents(uuid))).one()
         if used.layers or used.labeltypes:
             raise Problem(
                 412,
@@ -130,8 +130,10 @@ async def _delete(
             )
     uploaded: Sequence[str] = ()
     if table is raster_sources:
-        uploaded = (await connection.execute(source_data.uploaded(row.id))).scalars().all()
-        await connection.execute(bury_source(row.id))
+        uploaded = (
+            (await connection.execute(source_data.select_uploaded_uris(row.id))).scalars().all()
+        )
+        await connection.execute(add_source_tombstones(row.id))
     await connection.execute(delete(table).where(table.c.id == row.id))
     return uploaded
 
@@ -166,7 +168,7 @@ async def _owner(call: Call, values: Values, before: Any, connection: AsyncConne
     """Whose it is and who supplies it; whoever is no administrator there becomes the supplier."""
     organisation = before.organisation_id if before is not None else None
     if "organisation" in values:
-        found = await connection.execute(writes.organisation_by_uuid(values["organisation"]))
+        found = await connection.execute(writes.organisation_id_by_uuid(values["organisation"]))
         organisation = found.scalar_one_or_none()
         if organisation is None:
             raise invalid({"organisation": [f"There is no organisation {values['organisation']}."]})
@@ -198,15 +200,15 @@ async def _use_sources(
     Those that it uses already may be gone: their dependents are broken, and can be written all the same.
     """
     uses = resource.entity.uses
-    field = "source" if uses and uses.by_graph else "raster_sources"
+    field = "source" if uses and uses.from_graph else "raster_sources"
     if uses is None or values.get(field) is None:
         return
     named = set(values[field])
-    if uses.by_graph:
+    if uses.from_graph:
         named = set((await connection.execute(writes.graph_sources(values[field]))).scalars())
     there = set((await connection.execute(writes.usable_sources(call.caller, named))).scalars())
     if number is not None:
-        statement = writes.used_sources if uses.by_graph else writes.gone_sources
+        statement = writes.used_sources if uses.from_graph else writes.deleted_sources
         there |= set((await connection.execute(statement(uses, number))).scalars())
     if named - there:
         missing = ", ".join(sorted(map(str, named - there)))
@@ -232,7 +234,7 @@ async def _replace_sources(
     wanted = {*named, *unread}
     if wanted == before:
         return
-    await connection.execute(writes.forget_sources(uses, number, before - wanted))
+    await connection.execute(writes.delete_links(uses, number, before - wanted))
     await _add_sources(resource, number, wanted - before, connection)
     moved = update(table).values(last_modified=func.now())
     await connection.execute(moved.where(table.c.id == number))
@@ -251,13 +253,13 @@ async def _add_sources(
 async def _finish(call: Call, resource: Resource, number: int, connection: AsyncConnection) -> Any:
     """What follows from the change, then the row as it is shown."""
     if resource.entity.table is raster_sources:
-        await connection.execute(writes.derive(number))
+        await connection.execute(writes.derive_source(number))
     return await _shown(call, resource, number, connection)
 
 
 async def _shown(call: Call, resource: Resource, number: int, connection: AsyncConnection) -> Any:
     """The row as the caller reads it."""
-    statement = own_row_statement(resource.entity, call.caller, number)
+    statement = written_row_statement(resource.entity, call.caller, number)
     row = (await connection.execute(statement)).one()
     return represent(resource.fields, row, call.links)
 

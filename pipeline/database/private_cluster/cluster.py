@@ -27,16 +27,16 @@ from pipeline.database.private_cluster.configuration import (
     LOOPBACK,
     SUPERUSER,
     configuration_files,
-    password_in,
+    read_or_create_password,
 )
 from pipeline.database.private_cluster.postmaster import (
-    command_of,
-    end_orphans,
-    is_open,
+    belongs_to_cluster,
+    cluster_processes,
+    command_line,
+    is_listening,
+    kill_orphans,
     lock_holders,
-    locked_by,
-    processes_in,
-    works_in,
+    postmaster_pid,
 )
 from pipeline.database.private_cluster.programs import find_programs, give_to_owner, run_as
 from pipeline.database.private_cluster.runtime_folder import (
@@ -188,7 +188,7 @@ class Cluster:
             else []
         )
         if holders:
-            return [f"process {number} ({command_of(number)})" for number in holders]
+            return [f"process {number} ({command_line(number)})" for number in holders]
         if not self._listens():
             return []
         query = (
@@ -263,21 +263,21 @@ class Cluster:
             self._shut_down()
         # Not where processes are hidden from us: a child of a killed postmaster may still write.
         with suppress(PermissionError):
-            end_orphans(self.data)
-            if not processes_in(self.data):
+            kill_orphans(self.data)
+            if not cluster_processes(self.data):
                 (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _is_there(self) -> bool:
         """Whether a server of this cluster runs, reachable or not."""
-        postmaster = locked_by(self.data)
+        postmaster = postmaster_pid(self.data)
         try:
-            return postmaster is not None and works_in(postmaster, self.data)
+            return postmaster is not None and belongs_to_cluster(postmaster, self.data)
         except PermissionError:  # as in a container whose root may not look at processes of others
             return self._listens()
 
     def _listens(self) -> bool:
         folder = self._socket_folder()
-        return folder is not None and is_open(folder / SOCKET)
+        return folder is not None and is_listening(folder / SOCKET)
 
     def _make(self, programs: Path) -> None:
         new = self.data.with_suffix(".new")  # whole before it bears its name, however initdb ends
@@ -324,7 +324,7 @@ class Cluster:
                 role = sql.Identifier(DATABASE)
                 connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB CREATEROLE").format(role))
             if self.tcp_port is not None:
-                set_password(connection, password_in(self.password_file))
+                set_password(connection, read_or_create_password(self.password_file))
             if exists(connection, "SELECT FROM pg_database WHERE datname = %s"):
                 return
             with psycopg.connect(self.url("template1", SUPERUSER), autocommit=True) as template:

@@ -45,7 +45,7 @@ def configuration_files(socket_folder: Path, port: int, *, tcp: bool) -> dict[st
     }
 
 
-def password_in(file: Path) -> str:
+def read_or_create_password(file: Path) -> str:
     """The password for TCP, made when it is first asked for.
 
     The file has mode 0600 and is one line as in ~/.pgpass.

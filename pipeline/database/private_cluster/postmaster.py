@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def locked_by(data: Path) -> int | None:
+def postmaster_pid(data: Path) -> int | None:
     """The process that postmaster.pid names; None without one."""
     try:
         return int((data / "postmaster.pid").read_text().partition("\n")[0])
@@ -19,7 +19,7 @@ def locked_by(data: Path) -> int | None:
         return None
 
 
-def works_in(process: int, data: Path) -> bool:
+def belongs_to_cluster(process: int, data: Path) -> bool:
     """Whether a process is a PostgreSQL of this cluster; raises PermissionError where that is not to be seen."""
     folder = Path(f"/proc/{process}")
     try:
@@ -29,21 +29,21 @@ def works_in(process: int, data: Path) -> bool:
         return False
 
 
-def processes_in(data: Path) -> list[int]:
+def cluster_processes(data: Path) -> list[int]:
     """All processes of this cluster, such as those that outlive a postmaster that was killed.
 
     Raises PermissionError where those of its user are not to be seen.
     """
     numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
-    return [number for number in numbers if works_in(number, data)]
+    return [number for number in numbers if belongs_to_cluster(number, data)]
 
 
-def end_orphans(data: Path) -> None:
+def kill_orphans(data: Path) -> None:
     """End the processes of a cluster whose postmaster is gone: one in a long query would keep it from starting.
 
     SIGQUIT is how a postmaster itself has them end at once.
     """
-    for process in processes_in(data):
+    for process in cluster_processes(data):
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGQUIT)
 
@@ -57,7 +57,7 @@ def lock_holders(file: Path) -> list[int]:
     return sorted(held - {0})
 
 
-def command_of(process: int) -> str:
+def command_line(process: int) -> str:
     """The command line of a process; empty when it is gone."""
     try:
         return (
@@ -71,7 +71,7 @@ def command_of(process: int) -> str:
         return ""
 
 
-def is_open(path: Path) -> bool:
+def is_listening(path: Path) -> bool:
     """Whether anybody listens at a unix socket."""
     with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
         client.connect(str(path))

@@ -31,7 +31,7 @@ def runtime_folder(home: Path) -> Path:
             len(os.fsencode(folder / SOCKET)) <= SOCKET_PATH_BYTES
             and os.access(place, os.W_OK)
             and not UNQUOTED & set(place)
-            and open_to_all(Path(place))
+            and can_enter(Path(place))
         ):
             return folder
     raise CatalogueError(
@@ -39,7 +39,7 @@ def runtime_folder(home: Path) -> Path:
     )
 
 
-def open_to_all(place: Path) -> bool:
+def can_enter(place: Path) -> bool:
     """Whether the user of the cluster can enter; its own user always can."""
     if os.geteuid() != 0:
         return True

@@ -8,15 +8,15 @@ import numpy.typing as npt
 from pyproj import Geod
 
 from pipeline.raster.models import Bounds
-from pipeline.raster.placement.outline import Outline, at
-from pipeline.raster.placement.projector import Surface
+from pipeline.raster.placement.outline import Outline, locate_on_edge
+from pipeline.raster.placement.projector import Projector
 
 Floats = npt.NDArray[np.float64]
 
 PRECISION = 1e-9
 """Degrees that the extremum of an edge may still move when it is looked at more closely."""
 
-SNAP = 1e-7
+ANTIMERIDIAN_TOLERANCE = 1e-7
 """Degrees past 180 that are rounding, a centimetre, and do not make a raster cross it."""
 _ELLIPSOID = Geod(ellps="WGS84")
 
@@ -31,7 +31,7 @@ class Extent:
     north: float
 
 
-def extent_of(surface: Surface, outline: Outline) -> Extent:
+def compute_extent(surface: Projector, outline: Outline) -> Extent:
     """The extent of a raster that lies on the earth entirely.
 
     Inside a raster neither longitude nor latitude has an extremum but at a pole: they are
@@ -55,7 +55,7 @@ def _pole_of_turn(outline: Outline) -> float | None:
     return 90.0 if outline.latitude.sum() > 0 else -90.0
 
 
-def bring_home(extent: Extent) -> Bounds:
+def normalize_extent(extent: Extent) -> Bounds:
     """Longitudes within -180..180, west > east across the antimeridian; latitudes within -90..90.
 
     360 degrees or more, within a tenth of a metre, are -180..180.
@@ -63,12 +63,12 @@ def bring_home(extent: Extent) -> Bounds:
     south, north = max(extent.south, -90.0), min(extent.north, 90.0)
     if extent.east - extent.west >= 360.0 - 1e-6:
         return Bounds(-180.0, south, 180.0, north)
-    west = extent.west - 360.0 * floor((extent.west + 180.0 + SNAP) / 360.0)
-    east = extent.east - 360.0 * floor((extent.east + 180.0 - SNAP) / 360.0)
+    west = extent.west - 360.0 * floor((extent.west + 180.0 + ANTIMERIDIAN_TOLERANCE) / 360.0)
+    east = extent.east - 360.0 * floor((extent.east + 180.0 - ANTIMERIDIAN_TOLERANCE) / 360.0)
     return Bounds(max(west, -180.0), south, min(east, 180.0), north)
 
 
-def shift_metres(old: Bounds, new: Bounds) -> float:
+def corner_shift_metres(old: Bounds, new: Bounds) -> float:
     """The longest way that a corner moved, in metres along the WGS 84 ellipsoid."""
     before, after = _corners(old), _corners(new)
     _, _, distance = _ELLIPSOID.inv(before[0], before[1], after[0], after[1])
@@ -81,7 +81,7 @@ def _corners(bounds: Bounds) -> tuple[list[float], list[float]]:
     return [west, west, east, east], [south, north, south, north]
 
 
-def _highest(surface: Surface, outline: Outline) -> list[float]:
+def _highest(surface: Projector, outline: Outline) -> list[float]:
     """The largest longitude, -longitude, latitude and -latitude along the edge."""
     values = np.array([outline.longitude, -outline.longitude, outline.latitude, -outline.latitude])
     best: list[float] = values.max(axis=1).tolist()
@@ -113,13 +113,13 @@ def _summits(position: Floats, values: Floats) -> Floats:
     return np.where(hit & (position[1:-1] % 1.0 != 0.0), height, -np.inf)
 
 
-def _climb(surface: Surface, outline: Outline, index: int, which: int) -> float:
+def _climb(surface: Projector, outline: Outline, index: int, which: int) -> float:
     """The summit between three neighbours of the outline, by ever smaller steps."""
     low, high = outline.position[index], outline.position[index + 2]
     sign = 1.0 if which % 2 == 0 else -1.0
     while True:
         steps = np.linspace(low, high, 9)
-        values = sign * at(surface, outline, steps)[which // 2]
+        values = sign * locate_on_edge(surface, outline, steps)[which // 2]
         top = int(np.argmax(values))
         low, high = steps[max(top - 1, 0)], steps[min(top + 1, 8)]
         # On a parabola the summit is higher than the best step by a quarter of this at most.

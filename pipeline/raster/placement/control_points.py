@@ -14,7 +14,7 @@ _LARGEST = 1e15
 
 
 @dataclass(frozen=True)
-class Fit:
+class GridFit:
     """An affine grid through control points."""
 
     transform: Affine
@@ -23,7 +23,7 @@ class Fit:
     """Root mean square distance between the points and the grid, in pixels."""
 
 
-def fit(points: tuple[ControlPoint, ...], turn: float | None = None) -> Fit:
+def fit_grid(points: tuple[ControlPoint, ...], turn: float | None = None) -> GridFit:
     """The least-squares affine transform of the points.
 
     `turn` is the x of one turn around the earth (360 degrees in the CRS's unit) for a CRS whose
@@ -45,7 +45,7 @@ def fit(points: tuple[ControlPoint, ...], turn: float | None = None) -> Fit:
     return _solve(pixel, place)
 
 
-def _solve(pixel: np.ndarray, place: np.ndarray) -> Fit:
+def _solve(pixel: np.ndarray, place: np.ndarray) -> GridFit:
     # Centred and scaled, so that large eastings do not cost digits.
     origin, middle = pixel[:, :2].mean(axis=0), place.mean(axis=0)
     centred = np.column_stack([pixel[:, :2] - origin, np.ones(len(pixel))])
@@ -57,4 +57,4 @@ def _solve(pixel: np.ndarray, place: np.ndarray) -> Fit:
     shift = middle + matrix[2] - linear @ origin
     (a, b), (d, e) = linear.tolist()
     transform = Affine(a, b, float(shift[0]), d, e, float(shift[1]))
-    return Fit(transform, sqrt(float((misses**2).sum(axis=0).mean())))
+    return GridFit(transform, sqrt(float((misses**2).sum(axis=0).mean())))

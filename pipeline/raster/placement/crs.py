@@ -9,7 +9,7 @@ from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError, ProjError
 
 from pipeline.errors import MissingCRS, UnsupportedCRS
-from pipeline.raster.models import Notice
+from pipeline.raster.models import RasterWarning
 from pipeline.raster.placement.crs_paths import require_no_path
 
 _BLANK_NAMES = (
@@ -58,7 +58,7 @@ class HorizontalCRS:
     cycle: Cycle | None = field(compare=False)
     area: tuple[float, float, float, float] | None = field(compare=False)
     """Area of use: west, south, east, north in degrees; None where the CRS names none."""
-    notices: tuple[Notice, ...] = field(compare=False)
+    notices: tuple[RasterWarning, ...] = field(compare=False)
 
     @property
     def linear(self) -> bool:
@@ -67,7 +67,7 @@ class HorizontalCRS:
 
 
 @lru_cache(maxsize=512)
-def horizontal(wkt: str | None) -> HorizontalCRS:
+def horizontal_crs(wkt: str | None) -> HorizontalCRS:
     """The horizontal part of a CRS given as WKT of any kind.
 
     Raises MissingCRS, and UnsupportedCRS when PROJ does not understand it or it has no earth.
@@ -110,7 +110,7 @@ def _without_bound(crs: CRS) -> CRS:
     return crs.source_crs if crs.is_bound and crs.source_crs is not None else crs
 
 
-def _frame(crs: CRS, code: int | None, notices: tuple[Notice, ...]) -> HorizontalCRS:
+def _frame(crs: CRS, code: int | None, notices: tuple[RasterWarning, ...]) -> HorizontalCRS:
     own = crs if code is None else CRS.from_epsg(code)
     plain = _without_bound(own)
     area = plain.area_of_use
@@ -130,7 +130,7 @@ def _frame(crs: CRS, code: int | None, notices: tuple[Notice, ...]) -> Horizonta
     )
 
 
-def _epsg_code(crs: CRS) -> tuple[int | None, tuple[Notice, ...]]:
+def _epsg_code(crs: CRS) -> tuple[int | None, tuple[RasterWarning, ...]]:
     """The EPSG code that the CRS names and keeps to, or that agrees with it in every parameter."""
     named = crs.to_json_dict().get("id")
     if named is not None and named["authority"] == "EPSG":
@@ -159,11 +159,11 @@ def _similar(crs: CRS) -> list[int]:
 
 
 @lru_cache(maxsize=512)
-def code_notice(wkt: str, code: int) -> tuple[Notice, ...]:
+def code_warnings(wkt: str, code: int) -> tuple[RasterWarning, ...]:
     """For a file that names an EPSG code of which GDAL, which made the WKT of it, found other parameters there."""
     if not _exists(code):
         return ()
-    projection, named = horizontal(wkt).projection, CRS.from_epsg(code)
+    projection, named = horizontal_crs(wkt).projection, CRS.from_epsg(code)
     if projection == f"EPSG:{code}" or (projection and named.is_deprecated):
         return ()  # GDAL takes the successor of a deprecated code
     found = _without_bound(_horizontal_part(_parse(wkt)))
@@ -178,8 +178,8 @@ def _exists(code: int) -> bool:
     return True
 
 
-def _differs(code: int) -> Notice:
-    return Notice(
+def _differs(code: int) -> RasterWarning:
+    return RasterWarning(
         "crs_differs_from_code",
         f"the file names EPSG:{code}, but its parameters are not those of EPSG:{code}; "
         "the parameters were used",

@@ -8,9 +8,9 @@ import shapely
 from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from pipeline.raster.placement.bounds import SNAP, Extent
-from pipeline.raster.placement.outline import INTERVALS, Outline, walk
-from pipeline.raster.placement.projector import Surface
+from pipeline.raster.placement.bounds import ANTIMERIDIAN_TOLERANCE, Extent
+from pipeline.raster.placement.outline import INTERVALS, Outline, trace_outline
+from pipeline.raster.placement.projector import Projector
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,20 +25,22 @@ _MOST_INTERVALS = 100
 _WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 
 
-def footprint_of(surface: Surface, outline: Outline, extent: Extent) -> MultiPolygon:
+def draw_footprint(surface: Projector, outline: Outline, extent: Extent) -> MultiPolygon:
     """The footprint of a raster that lies on the earth entirely."""
     if len(outline.inside) == 2:
-        return cut(_WORLD)
+        return cut_at_antimeridian(_WORLD)
     tolerance = _tolerance(extent)
     fine = _finer(surface, outline, tolerance)
     if outline.inside and not fine.winding:
-        return cut(shapely.box(extent.west, extent.south, extent.east, extent.north))
-    return cut(shapely.simplify(_ring(fine), tolerance))
+        return cut_at_antimeridian(
+            shapely.box(extent.west, extent.south, extent.east, extent.north)
+        )
+    return cut_at_antimeridian(shapely.simplify(_ring(fine), tolerance))
 
 
-def merge(pieces: list[Polygon] | npt.NDArray[np.object_], extent: Extent) -> MultiPolygon:
+def merge_polygons(pieces: list[Polygon] | npt.NDArray[np.object_], extent: Extent) -> MultiPolygon:
     """The footprint that polygons make up together, whose longitudes need not be home yet."""
-    whole = cut(shapely.union_all(pieces, grid_size=1e-9))
+    whole = cut_at_antimeridian(shapely.union_all(pieces, grid_size=1e-9))
     band = shapely.box(-180.0, extent.south, 180.0, extent.north)
     tolerance = _tolerance(extent)
     drawn = shapely.simplify(whole, tolerance)
@@ -47,10 +49,10 @@ def merge(pieces: list[Polygon] | npt.NDArray[np.object_], extent: Extent) -> Mu
             break
         tolerance *= 2
         drawn = shapely.simplify(whole, tolerance)
-    return cut(shapely.make_valid(drawn).intersection(band))
+    return cut_at_antimeridian(shapely.make_valid(drawn).intersection(band))
 
 
-def cut(shape: BaseGeometry) -> MultiPolygon:
+def cut_at_antimeridian(shape: BaseGeometry) -> MultiPolygon:
     """Bring longitudes within -180..180, cut at the antimeridian, exteriors anticlockwise."""
     shape = shape if shape.is_valid else shapely.make_valid(shape)
     if shape.is_empty:
@@ -58,8 +60,8 @@ def cut(shape: BaseGeometry) -> MultiPolygon:
     west, _, east, _ = shape.bounds
     if west >= -180.0 and east <= 180.0:
         return _polygons(shape)
-    first = floor((west + 180.0 + SNAP) / 360.0)
-    last = ceil((east - 180.0 - SNAP) / 360.0)
+    first = floor((west + 180.0 + ANTIMERIDIAN_TOLERANCE) / 360.0)
+    last = ceil((east - 180.0 - ANTIMERIDIAN_TOLERANCE) / 360.0)
     parts = [
         shapely.transform(
             shape.intersection(
@@ -72,7 +74,7 @@ def cut(shape: BaseGeometry) -> MultiPolygon:
     return _polygons(shapely.union_all(parts, grid_size=1e-9))
 
 
-def polygon_around(longitude: Floats, latitude: Floats, pole: float | None) -> Polygon:
+def close_ring(longitude: Floats, latitude: Floats, pole: float | None) -> Polygon:
     """A closed ring; where it goes around a pole or ends at it, by way of the pole's latitude."""
     points = np.column_stack([longitude, latitude])
     if pole is None:
@@ -84,7 +86,7 @@ def _ring(outline: Outline) -> Polygon:
     pole: float | None = outline.corner
     if outline.winding:
         pole = outline.inside[0] if outline.inside else float(np.sign(outline.latitude.sum()) * 90)
-    return polygon_around(outline.longitude, outline.latitude, pole)
+    return close_ring(outline.longitude, outline.latitude, pole)
 
 
 def _tolerance(extent: Extent) -> float:
@@ -93,7 +95,7 @@ def _tolerance(extent: Extent) -> float:
     return min(max(TOLERANCE, 1e-5 * max(width, height)), 1e-3 * min(width, height))
 
 
-def _finer(surface: Surface, outline: Outline, tolerance: float) -> Outline:
+def _finer(surface: Projector, outline: Outline, tolerance: float) -> Outline:
     """The outline with enough points for its chords to stay within the tolerance."""
     points = np.column_stack([outline.longitude, outline.latitude])
     bend = np.abs(points[:-2] - 2 * points[1:-1] + points[2:]).max(axis=1) / 8
@@ -101,7 +103,7 @@ def _finer(surface: Surface, outline: Outline, tolerance: float) -> Outline:
     if sagitta <= tolerance:
         return outline
     intervals = min(INTERVALS * ceil(sqrt(sagitta / tolerance)), _MOST_INTERVALS)
-    return walk(surface, intervals) or outline
+    return trace_outline(surface, intervals) or outline
 
 
 def _polygons(shape: BaseGeometry) -> MultiPolygon:

@@ -10,15 +10,15 @@ from shapely.errors import GEOSException
 
 from pipeline.errors import NoGrid, OutsideCRSDomain, ResidualTooLarge, UnsupportedCRS
 from pipeline.raster.grid import FileCRS, Grid
-from pipeline.raster.models import Bounds, Georeference, Notice
-from pipeline.raster.placement.bounds import Extent, bring_home, extent_of
-from pipeline.raster.placement.control_points import fit
-from pipeline.raster.placement.crs import HorizontalCRS, horizontal
-from pipeline.raster.placement.footprint import footprint_of
-from pipeline.raster.placement.operations import candidates, choose, within
-from pipeline.raster.placement.outline import walk
-from pipeline.raster.placement.partly_off_earth import place_part
-from pipeline.raster.placement.projector import INEXACT_METRES, Surface
+from pipeline.raster.models import Bounds, Georeference, RasterWarning
+from pipeline.raster.placement.bounds import Extent, compute_extent, normalize_extent
+from pipeline.raster.placement.control_points import fit_grid
+from pipeline.raster.placement.crs import HorizontalCRS, horizontal_crs
+from pipeline.raster.placement.footprint import draw_footprint
+from pipeline.raster.placement.operations import choose_candidate, lies_within, list_candidates
+from pipeline.raster.placement.outline import trace_outline
+from pipeline.raster.placement.partly_off_earth import locate_part_on_earth
+from pipeline.raster.placement.projector import INEXACT_METRES, Projector
 
 _NO_MEANING = "the grid lies where {!r} has no meaning; correct its CRS or its geotransform"
 _NO_AREA = "the raster covers no area on the earth; set the right geotransform"
@@ -31,7 +31,7 @@ _FARTHEST = 540.0
 
 
 @lru_cache(maxsize=256)
-def place(
+def georeference_grid(
     grid: Grid, crs: FileCRS, policy: str = "lizard", gcp_residual_pixels: float = 2.0
 ) -> Georeference:
     """The place of a raster in its own CRS and in WGS 84.
@@ -42,20 +42,20 @@ def place(
     """
     _check_grid(grid, crs)
     _check_crs(crs)
-    frame = horizontal(crs.wkt)
+    frame = horizontal_crs(crs.wkt)
     transform, notices = _transform(grid, frame, gcp_residual_pixels)
     surface = _surface(grid, transform, frame, policy)
     extent, footprint, more = _on_earth(surface)
-    bounds = bring_home(extent)
+    bounds = normalize_extent(extent)
     notices = (*frame.notices, *notices, *more, *_doubts(surface, bounds))
     return _georeference(surface, bounds, footprint, notices)
 
 
-def replace_bounds(
+def georeference_stored_grid(
     transform: Affine, width: int, height: int, crs_wkt: str, policy: str = "lizard"
 ) -> Georeference:
-    """Place a raster again from what the catalogue keeps of it; raises as `place`."""
-    return place(Grid(width, height, transform), FileCRS(crs_wkt), policy)
+    """Place a raster again from what the catalogue keeps of it; raises as `georeference_grid`."""
+    return georeference_grid(Grid(width, height, transform), FileCRS(crs_wkt), policy)
 
 
 def _check_grid(grid: Grid, crs: FileCRS) -> None:
@@ -86,29 +86,31 @@ def _check_crs(crs: FileCRS) -> None:
         )
 
 
-def _transform(grid: Grid, frame: HorizontalCRS, limit: float) -> tuple[Affine, tuple[Notice, ...]]:
+def _transform(
+    grid: Grid, frame: HorizontalCRS, limit: float
+) -> tuple[Affine, tuple[RasterWarning, ...]]:
     if grid.transform is not None and grid.transform != Affine.identity():
         if not grid.control_points:
             return grid.transform, ()
-        notice = Notice(
+        notice = RasterWarning(
             "control_points_ignored", "the geotransform was used, not the ground control points"
         )
         return grid.transform, (notice,)
     turn = 360.0 / frame.degrees_per_unit if frame.degrees_per_unit else None
-    found = fit(grid.control_points, turn)
+    found = fit_grid(grid.control_points, turn)
     text = (
         f"{len(grid.control_points)} ground control points fit a straight grid with a "
         f"root-mean-square residual of {found.residual:.3g} pixels"
     )
     if not found.residual <= limit:
         raise ResidualTooLarge(f"{text}, more than {limit:g}; warp the raster, e.g. with gdalwarp")
-    return found.transform, (Notice("fitted_to_control_points", text),)
+    return found.transform, (RasterWarning("fitted_to_control_points", text),)
 
 
-def _surface(grid: Grid, transform: Affine, frame: HorizontalCRS, policy: str) -> Surface:
+def _surface(grid: Grid, transform: Affine, frame: HorizontalCRS, policy: str) -> Projector:
     """The grid under the operation that suits the place where it lies by the first operation."""
-    found = candidates(frame, policy)
-    surface = Surface(transform, grid.width, grid.height, frame, found[0])
+    found = list_candidates(frame, policy)
+    surface = Projector(transform, grid.width, grid.height, frame, found[0])
     _check_size(surface)
     _check_degrees(surface)
     if len(found) == 1:
@@ -118,11 +120,11 @@ def _surface(grid: Grid, transform: Affine, frame: HorizontalCRS, policy: str) -
     rough = replace(surface, round_trip=INEXACT_METRES)
     longitude, latitude = rough.locate(columns.ravel(), rows.ravel())
     on = np.isfinite(longitude)
-    candidate = choose(frame, policy, longitude[on], latitude[on])
-    return Surface(transform, grid.width, grid.height, frame, candidate)
+    candidate = choose_candidate(frame, policy, longitude[on], latitude[on])
+    return Projector(transform, grid.width, grid.height, frame, candidate)
 
 
-def _check_size(surface: Surface) -> None:
+def _check_size(surface: Projector) -> None:
     """Refuse numbers that cannot be on earth in any unit, or that go around it too often."""
     left, lower, right, upper = _envelope(surface)
     cycle = surface.crs.cycle
@@ -131,7 +133,7 @@ def _check_size(surface: Surface) -> None:
         raise OutsideCRSDomain(_NO_MEANING.format(surface.crs.crs.name))
 
 
-def _check_degrees(surface: Surface) -> None:
+def _check_degrees(surface: Projector) -> None:
     """Refuse metres that are labelled as degrees.
 
     A grid may reach past a pole by the pixel that is centred on it, and may begin at 0 or -180.
@@ -149,7 +151,7 @@ def _check_degrees(surface: Surface) -> None:
         )
 
 
-def _on_earth(surface: Surface) -> tuple[Extent, MultiPolygon, tuple[Notice, ...]]:
+def _on_earth(surface: Projector) -> tuple[Extent, MultiPolygon, tuple[RasterWarning, ...]]:
     try:
         extent, footprint, notices = _whole_or_part(surface)
     except GEOSException as error:
@@ -160,22 +162,22 @@ def _on_earth(surface: Surface) -> tuple[Extent, MultiPolygon, tuple[Notice, ...
     return extent, footprint, notices
 
 
-def _whole_or_part(surface: Surface) -> tuple[Extent, MultiPolygon, tuple[Notice, ...]]:
+def _whole_or_part(surface: Projector) -> tuple[Extent, MultiPolygon, tuple[RasterWarning, ...]]:
     inexact = replace(surface, round_trip=INEXACT_METRES)
-    outline = walk(surface) or walk(inexact)
+    outline = trace_outline(surface) or trace_outline(inexact)
     if outline is not None:
-        extent = extent_of(inexact, outline)
+        extent = compute_extent(inexact, outline)
         if min(extent.east - extent.west, extent.north - extent.south) < _THINNEST:
             raise NoGrid(_NO_AREA)
-        return extent, footprint_of(inexact, outline, extent), ()
-    part = place_part(surface)
+        return extent, draw_footprint(inexact, outline, extent), ()
+    part = locate_part_on_earth(surface)
     if part is None:
         raise OutsideCRSDomain(_NO_MEANING.format(surface.crs.crs.name))
     text = "some of the raster lies off the earth; bounds and footprint are those of the rest"
-    return *part, (Notice("partly_off_earth", text),)
+    return *part, (RasterWarning("partly_off_earth", text),)
 
 
-def _doubts(surface: Surface, bounds: Bounds) -> tuple[Notice, ...]:
+def _doubts(surface: Projector, bounds: Bounds) -> tuple[RasterWarning, ...]:
     return (
         *_turned(surface),
         *_clamped(surface),
@@ -184,14 +186,14 @@ def _doubts(surface: Surface, bounds: Bounds) -> tuple[Notice, ...]:
     )
 
 
-def _turned(surface: Surface) -> tuple[Notice, ...]:
+def _turned(surface: Projector) -> tuple[RasterWarning, ...]:
     if not _is_rotated(surface):
         return ()
     text = "the grid is rotated or sheared; origin and upper bound are those of its envelope"
-    return (Notice("rotated_grid", text),)
+    return (RasterWarning("rotated_grid", text),)
 
 
-def _clamped(surface: Surface) -> tuple[Notice, ...]:
+def _clamped(surface: Projector) -> tuple[RasterWarning, ...]:
     unit = surface.crs.degrees_per_unit
     if unit is None:
         return ()
@@ -199,40 +201,40 @@ def _clamped(surface: Surface) -> tuple[Notice, ...]:
     if max(-south, north) * unit <= 90.0 + 1e-9:
         return ()
     text = f"latitudes {south * unit:g}..{north * unit:g} reach past a pole; cut off at 90 degrees"
-    return (Notice("latitude_clamped", text),)
+    return (RasterWarning("latitude_clamped", text),)
 
 
-def _outside_area(frame: HorizontalCRS, bounds: Bounds) -> tuple[Notice, ...]:
+def _outside_area(frame: HorizontalCRS, bounds: Bounds) -> tuple[RasterWarning, ...]:
     if frame.area is None:
         return ()
     width = (bounds.east - bounds.west) % 360.0 or 360.0
     longitude = np.array([bounds.west + width / 2])
     latitude = np.array([(bounds.south + bounds.north) / 2])
-    if within(frame.area, longitude, latitude)[0]:
+    if lies_within(frame.area, longitude, latitude)[0]:
         return ()
     west, south, east, north = frame.area
     text = (
         f"the middle of the raster lies outside the area of use of {frame.crs.name!r}, "
         f"longitudes {west:g}..{east:g}, latitudes {south:g}..{north:g}"
     )
-    return (Notice("outside_area_of_use", text),)
+    return (RasterWarning("outside_area_of_use", text),)
 
 
-def _unknown_datum(surface: Surface) -> tuple[Notice, ...]:
+def _unknown_datum(surface: Projector) -> tuple[RasterWarning, ...]:
     if not surface.candidate.ballpark:
         return ()
     text = (
         f"no operation is known from the datum of {surface.crs.crs.name!r} to WGS 84; "
         "longitude and latitude were taken over unchanged"
     )
-    return (Notice("unknown_datum", text),)
+    return (RasterWarning("unknown_datum", text),)
 
 
 def _georeference(
-    surface: Surface,
+    surface: Projector,
     bounds: Bounds,
     footprint: MultiPolygon,
-    notices: tuple[Notice, ...],
+    notices: tuple[RasterWarning, ...],
 ) -> Georeference:
     left, lower, right, upper = _envelope(surface)
     pixelsize_x, pixelsize_y = _pixelsize(surface.transform)
@@ -254,7 +256,7 @@ def _georeference(
     )
 
 
-def _envelope(surface: Surface) -> tuple[float, float, float, float]:
+def _envelope(surface: Projector) -> tuple[float, float, float, float]:
     """Smallest x and y, largest x and y of the four corners, in the unit of the CRS."""
     width, height = surface.width, surface.height
     corners = [surface.transform @ c for c in ((0, 0), (width, 0), (0, height), (width, height))]
@@ -263,7 +265,7 @@ def _envelope(surface: Surface) -> tuple[float, float, float, float]:
     return min(x) + 0.0, min(y) + 0.0, max(x) + 0.0, max(y) + 0.0
 
 
-def _is_rotated(surface: Surface) -> bool:
+def _is_rotated(surface: Projector) -> bool:
     """Whether rows or columns drift by a thousandth of a pixel over the raster; less is rounding."""
     a, b, _, d, e, _ = surface.transform[:6]
     drift = max(abs(b) * surface.height, abs(d) * surface.width)

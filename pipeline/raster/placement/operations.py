@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 
 POLICIES = ("lizard", "best-available")
 
-PINNED = {
+PINNED_OPERATIONS = {
     # Amersfoort to WGS 84 (3). PROJ itself takes EPSG:4833, number (4), which has the same
     # accuracy and area and lies 6 mm beside it; the existing Lizard records were made with (3):
     # it reproduces them to 7e-15 degrees.
@@ -62,14 +62,16 @@ class Candidate:
         return ((east - west) % 360 or 360.0) * (north - south)
 
 
-def choose(crs: HorizontalCRS, policy: str, longitude: Floats, latitude: Floats) -> Candidate:
+def choose_candidate(
+    crs: HorizontalCRS, policy: str, longitude: Floats, latitude: Floats
+) -> Candidate:
     """The best operation for a raster of which these are some points, in degrees.
 
     The one that covers most of them; of those the most accurate, then the one made for the
     smallest area. Where none was made for any of the points, longitude and latitude are taken
     over as they are if PROJ offers that, and else the operation with the largest area is used.
     """
-    found = candidates(crs, policy)
+    found = list_candidates(crs, policy)
     exact = [candidate for candidate in found if not candidate.ballpark]
     shares = [_share_inside(candidate.area, longitude, latitude) for candidate in exact]
     if any(shares):
@@ -78,7 +80,7 @@ def choose(crs: HorizontalCRS, policy: str, longitude: Floats, latitude: Floats)
 
 
 @lru_cache(maxsize=256)
-def candidates(crs: HorizontalCRS, policy: str) -> tuple[Candidate, ...]:
+def list_candidates(crs: HorizontalCRS, policy: str) -> tuple[Candidate, ...]:
     """Every operation that this machine can do under the policy, in PROJ's order.
 
     A pinned operation takes the place of all that need no grid.
@@ -94,7 +96,7 @@ def candidates(crs: HorizontalCRS, policy: str) -> tuple[Candidate, ...]:
             f"PROJ knows no way from {crs.crs.name!r} to WGS 84, it may belong to another "
             "celestial body; assign a CRS of the earth"
         )
-    pinned = PINNED.get(crs.projection or "")
+    pinned = PINNED_OPERATIONS.get(crs.projection or "")
     rest = [c for c in found if c.grids]
     ours = [c for c in found if pinned is not None and c.operation.code == pinned]
     return (*ours, *rest) if ours else tuple(found)
@@ -177,10 +179,10 @@ def _share_inside(
 ) -> float:
     if area is None:
         return 1.0
-    return np.count_nonzero(within(area, longitude, latitude)) / max(len(longitude), 1)
+    return np.count_nonzero(lies_within(area, longitude, latitude)) / max(len(longitude), 1)
 
 
-def within(
+def lies_within(
     area: tuple[float, float, float, float], longitude: Floats, latitude: Floats
 ) -> npt.NDArray[np.bool_]:
     """Which points lie in a box of degrees; its west may be greater than its east."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.raster.placement.projector import Surface
+from pipeline.raster.placement.projector import Projector
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,14 +42,14 @@ class Outline:
         return float(360.0 * np.rint((self.longitude[-1] - self.longitude[0]) / 360.0))
 
 
-def walk(surface: Surface, intervals: int = INTERVALS) -> Outline | None:
+def trace_outline(surface: Projector, intervals: int = INTERVALS) -> Outline | None:
     """The outline of a raster, or None where some of it lies off the earth.
 
     The edge and a few places inside are looked at.
     """
     position = np.linspace(0.0, 4.0, 4 * intervals + 1)
     inner = (np.arange(5) + 0.5) / 5
-    columns, rows = places(surface, position)
+    columns, rows = edge_pixels(surface, position)
     longitude, latitude = surface.locate(
         np.concatenate([columns, np.repeat(inner * surface.width, 5)]),
         np.concatenate([rows, np.tile(inner * surface.height, 5)]),
@@ -65,7 +65,7 @@ def walk(surface: Surface, intervals: int = INTERVALS) -> Outline | None:
     return found if _encloses(found, longitude[edge:], latitude[edge:]) else None
 
 
-def places(surface: Surface, position: Floats) -> tuple[Floats, Floats]:
+def edge_pixels(surface: Projector, position: Floats) -> tuple[Floats, Floats]:
     """(columns, rows) of positions along the edge."""
     turn = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
     width, height = float(surface.width), float(surface.height)
@@ -74,16 +74,16 @@ def places(surface: Surface, position: Floats) -> tuple[Floats, Floats]:
     return columns, np.interp(around, turn, np.array([0.0, 0.0, height, height, 0.0]))
 
 
-def at(surface: Surface, outline: Outline, position: Floats) -> tuple[Floats, Floats]:
+def locate_on_edge(surface: Projector, outline: Outline, position: Floats) -> tuple[Floats, Floats]:
     """Longitudes, as near as can be to those of the outline, and latitudes on the edge."""
-    longitude, latitude = surface.locate(*places(surface, position))
+    longitude, latitude = surface.locate(*edge_pixels(surface, position))
     if not surface.crs.linear:
         near = np.interp(position, outline.position, outline.longitude)
         longitude = longitude + 360.0 * np.rint((near - longitude) / 360.0)
     return longitude, latitude
 
 
-def _unbroken(surface: Surface, outline: Outline) -> Outline:
+def _unbroken(surface: Projector, outline: Outline) -> Outline:
     """Join longitudes over the antimeridian, with smaller steps where they change fast."""
     inside, edge = _poles(surface)
     if edge:
@@ -102,11 +102,11 @@ def _unbroken(surface: Surface, outline: Outline) -> Outline:
     return replace(outline, inside=inside, corner=corner)
 
 
-def _insert(surface: Surface, outline: Outline, wide: npt.NDArray[np.bool_]) -> Outline:
+def _insert(surface: Projector, outline: Outline, wide: npt.NDArray[np.bool_]) -> Outline:
     """Add a point in the middle of each of these steps."""
     after = np.flatnonzero(wide) + 1
     middle = (outline.position[after - 1] + outline.position[after]) / 2
-    longitude, latitude = surface.locate(*places(surface, middle))
+    longitude, latitude = surface.locate(*edge_pixels(surface, middle))
     return replace(
         outline,
         position=np.insert(outline.position, after, middle),
@@ -115,7 +115,7 @@ def _insert(surface: Surface, outline: Outline, wide: npt.NDArray[np.bool_]) -> 
     )
 
 
-def _poles(surface: Surface) -> tuple[tuple[float, ...], list[tuple[float, float]]]:
+def _poles(surface: Projector) -> tuple[tuple[float, ...], list[tuple[float, float]]]:
     """Latitudes of the poles inside, and (latitude, position) of those on the edge."""
     inside, edge = [], []
     width, height = surface.width, surface.height

@@ -8,8 +8,8 @@ import shapely
 from shapely import MultiPolygon, Polygon
 
 from pipeline.raster.placement.bounds import Extent
-from pipeline.raster.placement.footprint import cut, merge, polygon_around
-from pipeline.raster.placement.projector import ROUND_TRIP_METRES, Surface
+from pipeline.raster.placement.footprint import close_ring, cut_at_antimeridian, merge_polygons
+from pipeline.raster.placement.projector import ROUND_TRIP_METRES, Projector
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -39,7 +39,7 @@ class Sample:
     rows: Floats
 
 
-def place_part(surface: Surface) -> tuple[Extent, MultiPolygon] | None:
+def locate_part_on_earth(surface: Projector) -> tuple[Extent, MultiPolygon] | None:
     """Extent and footprint of what lies on the earth; None when nothing does."""
     sample = _sample(
         surface,
@@ -53,13 +53,13 @@ def place_part(surface: Surface) -> tuple[Extent, MultiPolygon] | None:
     return extent, _footprint(sample, extent)
 
 
-def place_cells(surface: Surface, columns: Floats, rows: Floats, chosen: Flags) -> MultiPolygon:
+def outline_cells(surface: Projector, columns: Floats, rows: Floats, chosen: Flags) -> MultiPolygon:
     """The outline of the chosen cells of a lattice with these columns and rows, as far as they are on earth."""
     pieces = _pieces(_sample(surface, columns, rows), chosen)
-    return cut(shapely.union_all(pieces, grid_size=1e-9))
+    return cut_at_antimeridian(shapely.union_all(pieces, grid_size=1e-9))
 
 
-def _sample(surface: Surface, columns: Floats, rows: Floats) -> Sample:
+def _sample(surface: Projector, columns: Floats, rows: Floats) -> Sample:
     across, down = np.meshgrid(columns, rows)
     longitude, latitude = _locate(surface, across, down)
     return Sample(
@@ -72,7 +72,7 @@ def _sample(surface: Surface, columns: Floats, rows: Floats) -> Sample:
     )
 
 
-def _locate(surface: Surface, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
+def _locate(surface: Projector, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
     longitude, latitude = surface.locate(columns.ravel(), rows.ravel())
     if not surface.crs.linear:
         # The map of such a CRS ends where it is 180 degrees from the central meridian.
@@ -81,7 +81,7 @@ def _locate(surface: Surface, columns: Floats, rows: Floats) -> tuple[Floats, Fl
     return longitude.reshape(columns.shape), latitude.reshape(columns.shape)
 
 
-def _limits(surface: Surface, places: tuple[Floats, Floats], on: Flags, axis: int) -> Floats:
+def _limits(surface: Projector, places: tuple[Floats, Floats], on: Flags, axis: int) -> Floats:
     """Where the lines between neighbours along an axis leave the earth, by bisection."""
     count = on.shape[axis]
     before, after = np.arange(count - 1), np.arange(1, count)
@@ -97,7 +97,7 @@ def _limits(surface: Surface, places: tuple[Floats, Floats], on: Flags, axis: in
     return found
 
 
-def _bisect(surface: Surface, good: Floats, bad: Floats) -> Floats:
+def _bisect(surface: Projector, good: Floats, bad: Floats) -> Floats:
     start = good
     for _ in range(_HALVINGS):
         middle = (good + bad) / 2
@@ -112,7 +112,7 @@ def _bisect(surface: Surface, good: Floats, bad: Floats) -> Floats:
     return back
 
 
-def _poles(surface: Surface) -> tuple[list[float], list[float]]:
+def _poles(surface: Projector) -> tuple[list[float], list[float]]:
     """Latitudes of the poles inside the raster, and of those inside or on its edge."""
     inside, touched = [], []
     for latitude, column, row in surface.poles():
@@ -124,7 +124,9 @@ def _poles(surface: Surface) -> tuple[list[float], list[float]]:
     return inside, touched
 
 
-def _extent(surface: Surface, sample: Sample, inside: list[float], touched: list[float]) -> Extent:
+def _extent(
+    surface: Projector, sample: Sample, inside: list[float], touched: list[float]
+) -> Extent:
     points = _points(sample)
     low, high = points.min(axis=0), points.max(axis=0)
     if inside or high[0] - low[0] >= 360.0 - 1e-5:
@@ -150,7 +152,7 @@ def _points(sample: Sample) -> Floats:
     return free
 
 
-def _zoom(surface: Surface, sample: Sample, which: int, sign: float) -> float:
+def _zoom(surface: Projector, sample: Sample, which: int, sign: float) -> float:
     """The largest longitude (0) or latitude (1), or the largest negative one, ever closer."""
     best = float((sign * _points(sample)[:, which]).max())
     for _ in range(_ZOOMS):
@@ -192,7 +194,7 @@ def _closer(steps: Floats, index: int, size: int) -> Floats:
 
 def _footprint(sample: Sample, extent: Extent) -> MultiPolygon:
     everywhere = np.ones((len(sample.rows) - 1, len(sample.columns) - 1), np.bool_)
-    return merge(_pieces(sample, everywhere), extent)
+    return merge_polygons(_pieces(sample, everywhere), extent)
 
 
 def _pieces(sample: Sample, chosen: Flags) -> list[Polygon]:
@@ -236,5 +238,5 @@ def _piece(ring: Floats) -> list[Polygon]:
     longitude = np.unwrap(closed[:, 0], period=360.0)
     around = abs(longitude[-1] - longitude[0]) > 180.0
     pole = float(np.sign(closed[:, 1].sum()) * 90.0) if around else None
-    shape = polygon_around(longitude, closed[:, 1], pole)
-    return list(cut(shape if shape.is_valid else shapely.make_valid(shape)).geoms)
+    shape = close_ring(longitude, closed[:, 1], pole)
+    return list(cut_at_antimeridian(shape if shape.is_valid else shapely.make_valid(shape)).geoms)

@@ -21,7 +21,7 @@ Map Grid, are series that lead back less exactly far from home. Off the earth it
 
 
 @dataclass(frozen=True, eq=False)
-class Surface:
+class Projector:
     """A pixel grid laid on the earth by one coordinate operation."""
 
     transform: Affine

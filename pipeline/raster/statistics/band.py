@@ -60,7 +60,7 @@ def moments_of(values: Values, weights: Counts | int = 1) -> tuple[int, float, f
         return count, mean, float((np.square(numbers - mean) * weights).sum())
 
 
-class Tally:
+class BandCounter:
     """The values of one band; each of `passes` must show it the same ones."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:

@@ -15,20 +15,20 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from pipeline.errors import CatalogueError, OverBudget, Unreadable, UnsupportedDtype
-from pipeline.raster.file_access import LocalFile, open_local
+from pipeline.raster.file_access import OpenLocalFile, open_local_file
 from pipeline.raster.models import (
     BandStatistics,
     Budget,
-    Notice,
     Progress,
     RasterFile,
+    RasterWarning,
     ReadOptions,
     Statistics,
 )
-from pipeline.raster.open_dataset import names_overviews, open_dataset
-from pipeline.raster.statistics.band import Tally
-from pipeline.raster.statistics.valid_outline import ValidCells, outline_of
-from pipeline.raster.statistics.windows import BlockGrid, blocks_of, without_holes
+from pipeline.raster.open_dataset import names_overview_file, open_dataset
+from pipeline.raster.statistics.band import BandCounter
+from pipeline.raster.statistics.valid_outline import ValidCells, draw_outline
+from pipeline.raster.statistics.windows import BlockGrid, block_grid, without_holes
 from pipeline.raster.tiff import Directory, read_directories
 from pipeline.storage import StoredFile
 
@@ -68,7 +68,7 @@ class _Image:
         return self.block_bytes * together
 
 
-def with_statistics(
+def add_statistics(
     file: StoredFile,
     facts: RasterFile,
     options: ReadOptions,
@@ -81,7 +81,9 @@ def with_statistics(
     try:
         return replace(facts, statistics=measure(file, facts, options, progress))
     except (OverBudget, UnsupportedDtype) as error:
-        notice = Notice("no_statistics", f"there are no statistics of its pixels: {error.message}")
+        notice = RasterWarning(
+            "no_statistics", f"there are no statistics of its pixels: {error.message}"
+        )
         return replace(facts, notices=(*facts.notices, notice))
 
 
@@ -103,7 +105,7 @@ def measure(
         raise UnsupportedDtype("complex numbers have no order; look at their real parts")
     if file.in_bucket:
         raise CatalogueError("statistics look at all pixels; copy the object to a folder for them")
-    with open_local(file) as opened, rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+    with open_local_file(file) as opened, rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
         main = read_directories(opened.bytes, options.budget)[0]
         opened.prepare((main,), options.budget, mask=facts.layout.mask == "sidecar")
         statistics = None
@@ -116,7 +118,7 @@ def measure(
 
 
 def _of_overview(
-    opened: LocalFile,
+    opened: OpenLocalFile,
     facts: RasterFile,
     options: ReadOptions,
     progress: Callable[[Progress], None],
@@ -152,11 +154,11 @@ class _Overviews:
     """1 where the first one is the image of the sidecar, and the next one its first overview."""
 
 
-def _overviews(opened: LocalFile, facts: RasterFile) -> _Overviews:
+def _overviews(opened: OpenLocalFile, facts: RasterFile) -> _Overviews:
     """None where metadata name a file of overviews, which GDAL would open, or where the mask lies beside the
     file, whose own metadata may do so."""
     with open_dataset(opened, placed=True) as (dataset, warned):
-        if names_overviews(dataset, warned) or facts.layout.mask == "sidecar":
+        if names_overview_file(dataset, warned) or facts.layout.mask == "sidecar":
             return _Overviews()
         kind = _masked_bands(dataset), dataset.dtypes
         if factors := dataset.overviews(1):
@@ -168,7 +170,7 @@ def _overviews(opened: LocalFile, facts: RasterFile) -> _Overviews:
     with open_dataset(opened, placed=True, sidecar=sidecar) as (dataset, warned):
         factors = facts.layout.overviews
         alike = (_masked_bands(dataset), dataset.dtypes) == kind
-        if names_overviews(dataset, warned) or not alike:
+        if names_overview_file(dataset, warned) or not alike:
             return _Overviews()
         if len(dataset.overviews(1)) + 1 != len(factors):
             return _Overviews()
@@ -176,7 +178,7 @@ def _overviews(opened: LocalFile, facts: RasterFile) -> _Overviews:
 
 
 def _of_all(
-    opened: LocalFile,
+    opened: OpenLocalFile,
     main: Directory,
     facts: RasterFile,
     options: ReadOptions,
@@ -189,7 +191,7 @@ def _of_all(
             value is not None or band.nodata is None
             for value, band in zip(_nodata(facts), facts.bands, strict=True)
         )
-        image = _Image(dataset, None, blocks_of(main, skip_holes=told), _nodata(facts), masked)
+        image = _Image(dataset, None, block_grid(main, skip_holes=told), _nodata(facts), masked)
         _check_block(image, options.budget)
         values, limit = image.grid.pixels() * facts.count, options.budget.statistics_pixels
         if values > limit:
@@ -252,19 +254,19 @@ class _Reading:
 
     def statistics(self, facts: RasterFile, options: ReadOptions) -> Statistics:
         dataset, found = self._image.dataset, []
-        passes = Tally(np.dtype(dataset.dtypes[0])).passes
+        passes = BandCounter(np.dtype(dataset.dtypes[0])).passes
         self._total = self._pixels * dataset.count * passes
         # The tallies of numbers that take one pass are small.
         most = _BANDS_AT_ONCE if passes == 1 else _BANDS_AT_ONCE // 2
         together = min(most, max(1, _CACHE_BYTES // self._image.block_bytes))
         for first in range(0, dataset.count, together):
             found += self._look(list(dataset.indexes)[first : first + together])
-        outline, side = outline_of(self._cells, facts, options.crs_policy)
+        outline, side = draw_outline(self._cells, facts, options.crs_policy)
         return Statistics(self._image.overview, tuple(found), outline, side)
 
     def _look(self, bands: Sequence[int]) -> list[BandStatistics]:
         """Show some bands to tallies, as often as these need."""
-        tallies = [Tally(np.dtype(self._image.dataset.dtypes[band - 1])) for band in bands]
+        tallies = [BandCounter(np.dtype(self._image.dataset.dtypes[band - 1])) for band in bands]
         for number in range(tallies[0].passes):
             for window in self._image.grid.windows(_VALUES_AT_ONCE // len(bands)):
                 valid = self._take(tallies, bands, window)
@@ -276,7 +278,7 @@ class _Reading:
                 tally.end_pass()
         return [tally.result(self._pixels + self._holes) for tally in tallies]
 
-    def _take(self, tallies: Sequence[Tally], bands: Sequence[int], window: Window) -> Flags:
+    def _take(self, tallies: Sequence[BandCounter], bands: Sequence[int], window: Window) -> Flags:
         """Show the pixels of a window; which of them are valid in any band."""
         values = self._read(self._image.dataset.read, bands, window)
         masks = (
@@ -307,7 +309,9 @@ class _Reading:
                 f"({reason}); copy or write it again"
             ) from error
 
-    def _take_holes(self, tallies: Sequence[Tally], bands: Sequence[int], *, first: bool) -> None:
+    def _take_holes(
+        self, tallies: Sequence[BandCounter], bands: Sequence[int], *, first: bool
+    ) -> None:
         """Holes are missing where there is nodata, and otherwise zero."""
         zero = [
             tally

@@ -9,11 +9,11 @@ from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.raster.models import RasterFile
-from pipeline.raster.placement.crs import horizontal
-from pipeline.raster.placement.footprint import cut, polygon_around
-from pipeline.raster.placement.operations import candidates
-from pipeline.raster.placement.partly_off_earth import place_cells
-from pipeline.raster.placement.projector import INEXACT_METRES, Surface
+from pipeline.raster.placement.crs import horizontal_crs
+from pipeline.raster.placement.footprint import close_ring, cut_at_antimeridian
+from pipeline.raster.placement.operations import list_candidates
+from pipeline.raster.placement.partly_off_earth import outline_cells
+from pipeline.raster.placement.projector import INEXACT_METRES, Projector
 from pipeline.raster.statistics.windows import BlockGrid
 
 Flags = npt.NDArray[np.bool_]
@@ -72,7 +72,7 @@ class ValidCells:
         self.cells |= changes.cumsum(axis=0).cumsum(axis=1)[:rows, :columns] > 0
 
 
-def outline_of(cells: ValidCells, facts: RasterFile, policy: str) -> tuple[MultiPolygon, int]:
+def draw_outline(cells: ValidCells, facts: RasterFile, policy: str) -> tuple[MultiPolygon, int]:
     """The outline in degrees, and the side of its squares in pixels of the raster.
 
     It goes the way that the file's footprint went: by the operation that is recorded with it.
@@ -104,7 +104,7 @@ def _of_part(cells: ValidCells, facts: RasterFile, policy: str) -> tuple[MultiPo
             flags.shape, (cells.height, cells.width), (facts.height, facts.width), strict=True
         )
     )
-    outline = place_cells(_surface(facts, policy), columns, rows, flags)
+    outline = outline_cells(_surface(facts, policy), columns, rows, flags)
     return outline, max(
         1, round(step * max(facts.width / cells.width, facts.height / cells.height))
     )
@@ -115,10 +115,10 @@ def _drawn(cells: ValidCells) -> tuple[BaseGeometry, int]:
     flags, step = cells.cells, cells.step
     while _corners(flags) > _MOST_POINTS:
         flags, step = _coarser(flags), 2 * step
-    return shapely.MultiPolygon(polygons_of(flags)), step
+    return shapely.MultiPolygon(trace_polygons(flags)), step
 
 
-def polygons_of(flags: Flags) -> list[Polygon]:
+def trace_polygons(flags: Flags) -> list[Polygon]:
     """The outlines of squares that share sides, with their holes; a square's side is 1.
 
     Lines between squares of different flags enclose them. GDAL's own way takes drivers that a process which
@@ -167,30 +167,30 @@ def _coarser(flags: Flags) -> Flags:
     return coarse
 
 
-def _surface(facts: RasterFile, policy: str) -> Surface:
+def _surface(facts: RasterFile, policy: str) -> Projector:
     place = facts.georeference
-    frame = horizontal(place.crs_wkt)
-    found = next(c for c in candidates(frame, policy) if c.operation == place.operation)
-    return Surface(place.transform, facts.width, facts.height, frame, found, INEXACT_METRES)
+    frame = horizontal_crs(place.crs_wkt)
+    found = next(c for c in list_candidates(frame, policy) if c.operation == place.operation)
+    return Projector(place.transform, facts.width, facts.height, frame, found, INEXACT_METRES)
 
 
-def _on_earth(flat: BaseGeometry, surface: Surface) -> MultiPolygon:
+def _on_earth(flat: BaseGeometry, surface: Projector) -> MultiPolygon:
     """A shape in pixels on the earth, without what lies off it."""
     parts = [part for part in shapely.get_parts(flat) if isinstance(part, Polygon)]
     placed = [_placed(part, surface) for part in parts]
     drawn = shapely.union_all(placed, grid_size=1e-9)
     west, south, east, north = drawn.bounds if not drawn.is_empty else (0.0, 0.0, 0.0, 0.0)
     # A part of the smallest square that there may be.
-    return cut(shapely.simplify(drawn, 1e-5 * max(east - west, north - south)))
+    return cut_at_antimeridian(shapely.simplify(drawn, 1e-5 * max(east - west, north - south)))
 
 
-def _placed(part: Polygon, surface: Surface) -> BaseGeometry:
+def _placed(part: Polygon, surface: Projector) -> BaseGeometry:
     outer = _ring(part.exterior, surface)
     inner = [_ring(ring, surface) for ring in part.interiors]
     return outer.difference(shapely.union_all(inner)) if inner else outer
 
 
-def _ring(ring: shapely.LinearRing, surface: Surface) -> MultiPolygon:
+def _ring(ring: shapely.LinearRing, surface: Projector) -> MultiPolygon:
     """What a ring of pixels encloses on the earth."""
     points, pole = _from_pole(np.asarray(ring.coords), surface)
     longitude, latitude = surface.locate(points[:, 0], points[:, 1])
@@ -199,12 +199,12 @@ def _ring(ring: shapely.LinearRing, surface: Surface) -> MultiPolygon:
     if len(longitude) < 4:
         return MultiPolygon()
     if surface.crs.linear:
-        return cut(polygon_around(longitude, latitude, None))
+        return cut_at_antimeridian(close_ring(longitude, latitude, None))
     longitude = np.unwrap(longitude, period=360.0)
     turn = 360.0 * np.rint((longitude[-1] - longitude[0]) / 360.0)
     if turn and pole is None:
         return _around_pole(longitude, latitude, turn)
-    return cut(polygon_around(longitude, latitude, pole))
+    return cut_at_antimeridian(close_ring(longitude, latitude, pole))
 
 
 def _around_pole(longitude: Floats, latitude: Floats, turn: float) -> MultiPolygon:
@@ -216,12 +216,12 @@ def _around_pole(longitude: Floats, latitude: Floats, turn: float) -> MultiPolyg
     turns = np.concatenate([longitude[:-1] - turn, longitude[:-1], longitude + turn])
     pole = float(np.sign(latitude.sum()) * 90.0)
     latitudes = np.concatenate([latitude[:-1], latitude[:-1], latitude])
-    band = shapely.make_valid(polygon_around(turns, latitudes, pole))
+    band = shapely.make_valid(close_ring(turns, latitudes, pole))
     first, last = sorted((longitude[0], longitude[0] + turn))
-    return cut(band.intersection(shapely.box(first, -90.0, last, 90.0)))
+    return cut_at_antimeridian(band.intersection(shapely.box(first, -90.0, last, 90.0)))
 
 
-def _from_pole(points: Floats, surface: Surface) -> tuple[Floats, float | None]:
+def _from_pole(points: Floats, surface: Projector) -> tuple[Floats, float | None]:
     """The points of a ring; of one that runs through a pole, those from there to there, and its latitude.
 
     At the pole itself there is no longitude.

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from rasterio.windows import Window
 
-from pipeline.raster.integrity import block_lengths, index_tags
+from pipeline.raster.integrity import block_index_tags, block_lengths
 from pipeline.raster.tiff import Directory
 
 Flags = npt.NDArray[np.bool_]
@@ -81,7 +81,7 @@ def without_holes(start: int, stop: int) -> Flags:
     return np.ones(stop - start, np.bool_)
 
 
-def blocks_of(image: Directory, *, skip_holes: bool) -> BlockGrid:
+def block_grid(image: Directory, *, skip_holes: bool) -> BlockGrid:
     """The blocks of an image whose directory has been checked; see `integrity.check`."""
     width, height = image.block_size
     grid = BlockGrid(image.width, image.height, width, height, without_holes)
@@ -100,7 +100,7 @@ def blocks_of(image: Directory, *, skip_holes: bool) -> BlockGrid:
 
 def _filled(image: Directory, start: int, stop: int) -> Flags:
     """A block at offset 0 or of length 0 is a hole, as GDAL writes and reads them."""
-    offsets = image.entries[index_tags(image)[0]]
+    offsets = image.entries[block_index_tags(image)[0]]
     found: Flags = image.array(offsets, start, stop) != 0
     found &= block_lengths(image, start, stop) != 0
     return found

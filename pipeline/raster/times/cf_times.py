@@ -8,8 +8,8 @@ from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 
 import cftime
 
-from pipeline.raster.models import Notice
-from pipeline.raster.times.time_forms import NotATime
+from pipeline.raster.models import RasterWarning
+from pipeline.raster.times.time_forms import InvalidTime
 
 _MICROSECONDS = {
     1: ("us", "usec", "usecs", "microsec", "microsecs", "microsecond", "microseconds"),
@@ -47,7 +47,9 @@ _LONGEST = Decimal(20_000 * 366 * 86_400 * 10**6)
 """Microseconds from the first year to beyond the last one, counted from either."""
 
 
-def cf_time(value: str, units: str, calendar: str = "") -> tuple[datetime, tuple[Notice, ...]]:
+def parse_cf_time(
+    value: str, units: str, calendar: str = ""
+) -> tuple[datetime, tuple[RasterWarning, ...]]:
     """The instant, in UTC, and what a person should know of it; exact to the microsecond where the value is.
 
     The zone is that of the units, UTC where they name none. Dates before 1582-10-15 in the calendar `standard`, and
@@ -55,7 +57,7 @@ def cf_time(value: str, units: str, calendar: str = "") -> tuple[datetime, tuple
     """
     known = _CALENDARS.get(calendar.strip().lower())
     if known is None:
-        raise NotATime(
+        raise InvalidTime(
             "no_civil_time",
             f"its times are in the calendar {calendar.strip()[:40]!r}, whose days are not those of civil time",
         )
@@ -67,21 +69,21 @@ def cf_time(value: str, units: str, calendar: str = "") -> tuple[datetime, tuple
         local = datetime(1, 1, 1) + (_reference(parts, known) + timedelta(microseconds=elapsed))
         instant = local - _offset(parts)
     except OverflowError as error:
-        raise NotATime(
+        raise InvalidTime(
             "impossible_time",
             f"{value.strip()[:40]} {units[:60]!r} lies outside the years 1 to 9999",
         ) from error
-    notices: tuple[Notice, ...] = ()
+    notices: tuple[RasterWarning, ...] = ()
     if known == "julian" or (known == "standard" and local < _GREGORIAN_BEGINS):
         text = f"its times are in the Julian part of the calendar {known!r}; they are shown in the Gregorian calendar"
-        notices = (Notice("calendar_converted", text),)
+        notices = (RasterWarning("calendar_converted", text),)
     return instant.replace(tzinfo=UTC), notices
 
 
 def _parts(units: str) -> dict[str, str | None]:
     match = _SINCE.fullmatch(units.strip())
     if match is None:
-        raise NotATime(
+        raise InvalidTime(
             "unreadable_time",
             f"the units {units.strip()[:60]!r} are not units since a time, as in CF",
         )
@@ -93,7 +95,7 @@ def _unit(parts: dict[str, str | None], units: str) -> Decimal:
     size = _UNITS.get(name)
     if size is None:
         fault = "does not have a fixed length" if name in _VARYING else "is not a known unit"
-        raise NotATime(
+        raise InvalidTime(
             "unreadable_time",
             f"the unit of {units.strip()[:60]!r} {fault}; write days, hours or seconds",
         )
@@ -119,7 +121,7 @@ def _reference(parts: dict[str, str | None], calendar: str) -> timedelta:
             date = cftime.datetime(year, month, day, calendar=calendar, has_year_zero=astronomical)
     except ValueError as error:
         reason = str(error).partition(" provided in ")[0]  # cftime goes on with its own object
-        raise NotATime(
+        raise InvalidTime(
             "impossible_time", f"there is no such reference time in its units ({reason})"
         ) from error
     days = date.toordinal() - _DAY_OF_YEAR_ONE
@@ -131,7 +133,7 @@ def _offset(parts: dict[str, str | None]) -> timedelta:
         return timedelta()
     offset = timedelta(hours=int(parts["hours"] or 0), minutes=int(parts["minutes"] or 0))
     if offset >= timedelta(days=1) or int(parts["minutes"] or 0) > 59:
-        raise NotATime("impossible_time", f"there is no offset {parts['zone']}")
+        raise InvalidTime("impossible_time", f"there is no offset {parts['zone']}")
     return -offset if parts["sign"] == "-" else offset
 
 
@@ -142,13 +144,13 @@ def _elapsed(text: str, unit: Decimal) -> int:
     double, it is meant.
     """
     if not _NUMBER.fullmatch(text.strip()):
-        raise NotATime("unreadable_time", f"the time {text.strip()[:40]!r} is not a number")
+        raise InvalidTime("unreadable_time", f"the time {text.strip()[:40]!r} is not a number")
     with localcontext() as context:
         context.prec = 100
         number = Decimal(text.strip())
         exact = number * unit
         if abs(exact) > _LONGEST:
-            raise NotATime(
+            raise InvalidTime(
                 "impossible_time", f"the time {text.strip()[:40]} lies outside the years 1 to 9999"
             )
         if exact == exact.to_integral_value():

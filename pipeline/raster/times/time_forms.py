@@ -21,7 +21,7 @@ CENTURIES = ("19", "20")
 """With these, so many digits are a date; with others they would be one of a year that nobody meant."""
 
 
-class NotATime(ValueError):
+class InvalidTime(ValueError):
     """A text that says no time, or no single one."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -48,7 +48,7 @@ def parse_time_or_epoch(text: str, zone: tzinfo = UTC) -> datetime:
     """
     text = text.strip()
     if looks_like_epoch(text) and not text.startswith(CENTURIES):
-        return epoch_time(text)
+        return parse_epoch(text)
     return parse_time(text, zone)
 
 
@@ -61,23 +61,23 @@ def parse_time(text: str, zone: tzinfo = UTC) -> datetime:
     text = text.strip()
     if _DIGITS.fullmatch(text) and not text.startswith(CENTURIES):
         message = f"{text} is neither a date nor seconds since 1970; say its form with time_format"
-        raise NotATime("unreadable_time", message)
+        raise InvalidTime("unreadable_time", message)
     match = _TIME.fullmatch(text)
     if match is None:
-        raise NotATime("unreadable_time", "this is not a time")
-    return from_parts(match.groupdict(), zone)
+        raise InvalidTime("unreadable_time", "this is not a time")
+    return time_from_parts(match.groupdict(), zone)
 
 
-def epoch_time(text: str) -> datetime:
+def parse_epoch(text: str) -> datetime:
     """The time of up to eleven digits, seconds since 1970, or of thirteen, milliseconds. Raises NotATime."""
     if not re.fullmatch(r"\d{1,11}|\d{13}", text):
         message = f"{text[:40]!r} is not seconds or milliseconds since 1970"
-        raise NotATime("unreadable_time", message)
+        raise InvalidTime("unreadable_time", message)
     milliseconds = int(text) if len(text) == 13 else int(text) * 1000
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
 
 
-def from_parts(parts: Mapping[str, str | None], zone: tzinfo) -> datetime:
+def time_from_parts(parts: Mapping[str, str | None], zone: tzinfo) -> datetime:
     """UTC of year, month, day or yday, hour, minute, second, fraction, zone; missing are lowest."""
     try:
         local = datetime(
@@ -92,8 +92,8 @@ def from_parts(parts: Mapping[str, str | None], zone: tzinfo) -> datetime:
         if yday := parts.get("yday"):
             local = _on_day_of_year(local, int(yday))
     except (ValueError, OverflowError) as error:
-        raise NotATime("impossible_time", f"there is no such time ({error})") from error
-    return as_utc(local, _offset(parts.get("zone"), zone))
+        raise InvalidTime("impossible_time", f"there is no such time ({error})") from error
+    return to_utc(local, _offset(parts.get("zone"), zone))
 
 
 def _on_day_of_year(first: datetime, yday: int) -> datetime:
@@ -112,18 +112,18 @@ def _offset(text: str | None, zone: tzinfo) -> tzinfo:
     try:
         offset = timezone(timedelta(hours=hours, minutes=minutes))
     except ValueError as error:
-        raise NotATime("impossible_time", f"there is no offset {text}") from error
+        raise InvalidTime("impossible_time", f"there is no offset {text}") from error
     return offset if text[0] == "+" else timezone(-timedelta(hours=hours, minutes=minutes))
 
 
-def as_utc(local: datetime, zone: tzinfo) -> datetime:
+def to_utc(local: datetime, zone: tzinfo) -> datetime:
     """Raises NotATime where the clocks of the zone show this time twice or never."""
     try:
         early, late = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     except OverflowError as error:
-        raise NotATime("impossible_time", "it lies outside the years 1 to 9999") from error
+        raise InvalidTime("impossible_time", "it lies outside the years 1 to 9999") from error
     if early == late:
         return early
     if early.astimezone(zone).replace(tzinfo=None) == local:
-        raise NotATime("ambiguous_time", f"the clocks of {zone} show it twice; add an offset")
-    raise NotATime("impossible_time", f"the clocks of {zone} skip it")
+        raise InvalidTime("ambiguous_time", f"the clocks of {zone} show it twice; add an offset")
+    raise InvalidTime("impossible_time", f"the clocks of {zone} skip it")

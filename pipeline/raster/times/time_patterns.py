@@ -10,12 +10,12 @@ from typing import Any
 from pipeline.errors import CatalogueError
 from pipeline.raster.times.time_forms import (
     CENTURIES,
-    NotATime,
-    as_utc,
-    epoch_time,
-    from_parts,
+    InvalidTime,
     looks_like_epoch,
+    parse_epoch,
     parse_time_or_epoch,
+    time_from_parts,
+    to_utc,
 )
 
 _EPOCH_FORMAT = "%s"
@@ -44,7 +44,7 @@ _SAID_UTC = re.compile(r"(?<![^\W\d_])(Z|UTC|GMT)(?![^\W\d_])", re.IGNORECASE)
 _SAID_OFFSET = re.compile(r"(?<!\d)[+-](0\d|1[0-4]):?[0-5]\d(?!\d)")
 
 
-def found_times(
+def find_times(
     pattern: re.Pattern[str], text: str, time_format: str | None, zone: tzinfo
 ) -> Iterator[datetime]:
     """The times of all matches. Raises NotATime."""
@@ -58,31 +58,35 @@ def found_times(
 
 def _spelled(parts: dict[str, str | None], zone: tzinfo) -> datetime:
     if not re.fullmatch(r"\d{4}", parts["year"] or ""):
-        raise NotATime("unreadable_time", f"the year {parts['year']!r} does not have four digits")
-    return from_parts(parts, zone)
+        raise InvalidTime(
+            "unreadable_time", f"the year {parts['year']!r} does not have four digits"
+        )
+    return time_from_parts(parts, zone)
 
 
 def _formatted(text: str, time_format: str | None, zone: tzinfo) -> datetime:
     if time_format is None:
         return _unformatted(text.strip(), zone)
-    if checked_format(time_format) == _EPOCH_FORMAT:
-        return epoch_time(text)
+    if check_format(time_format) == _EPOCH_FORMAT:
+        return parse_epoch(text)
     try:
         local = datetime.strptime(text, time_format)
     except ValueError as error:
-        raise NotATime("impossible_time", f"{text!r} is not of the form {time_format}") from error
-    return as_utc(local.replace(tzinfo=None), local.tzinfo or zone)
+        raise InvalidTime(
+            "impossible_time", f"{text!r} is not of the form {time_format}"
+        ) from error
+    return to_utc(local.replace(tzinfo=None), local.tzinfo or zone)
 
 
 def _unformatted(text: str, zone: tzinfo) -> datetime:
     if re.match(r"\d{7}", text) and not text.startswith(CENTURIES) and not looks_like_epoch(text):
         message = f"{text[:40]} does not begin with 19 or 20; say its form with time_format"
-        raise NotATime("unreadable_time", message)
+        raise InvalidTime("unreadable_time", message)
     return parse_time_or_epoch(text, zone)
 
 
 @lru_cache(maxsize=64)
-def checked_format(time_format: str) -> str:
+def check_format(time_format: str) -> str:
     """The strptime format itself. Raises CatalogueError where what it reads is no date, or no certain one."""
     if time_format == _EPOCH_FORMAT:
         return time_format
@@ -91,7 +95,7 @@ def checked_format(time_format: str) -> str:
     return time_format
 
 
-def other_zone(time_format: str, zone: str) -> str | None:
+def conflicting_zone(time_format: str, zone: str) -> str | None:
     """What the literal text of a format says of the zone, where that is not the zone of this name."""
     directives = re.findall("%(.)", time_format, re.DOTALL)
     if "z" in directives:
@@ -152,7 +156,7 @@ def _parts_fault(parts: Set[str]) -> str | None:
 
 
 @lru_cache(maxsize=64)
-def compiled_pattern(pattern: str, time_format: str | None = None) -> re.Pattern[str]:
+def compile_pattern(pattern: str, time_format: str | None = None) -> re.Pattern[str]:
     """The expression of a time rule; beside a group `time`, groups of other names are for others.
 
     Raises CatalogueError where it cannot date files.
@@ -191,7 +195,7 @@ def compiled_pattern(pattern: str, time_format: str | None = None) -> re.Pattern
     return compiled
 
 
-def dates_files(groups: Iterable[str]) -> bool:
+def has_time_groups(groups: Iterable[str]) -> bool:
     """Whether a pattern with these groups is meant to date files; another one only names and groups them."""
     return not {"time", *_TIME_PARTS}.isdisjoint(groups)
 

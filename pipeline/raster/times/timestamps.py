@@ -10,9 +10,9 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from pipeline.errors import CatalogueError
-from pipeline.raster.models import Notice, TimeRule
-from pipeline.raster.times.time_forms import NotATime, looks_like_time, parse_time_or_epoch
-from pipeline.raster.times.time_patterns import compiled_pattern, found_times
+from pipeline.raster.models import RasterWarning, TimeRule
+from pipeline.raster.times.time_forms import InvalidTime, looks_like_time, parse_time_or_epoch
+from pipeline.raster.times.time_patterns import compile_pattern, find_times
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class TimeTags:
     """What may be the time of each band; a description that is no time is left alone."""
     file: str | None = None
     """DATE and TIME of the file's own metadata."""
-    notices: tuple[Notice, ...] = ()
+    notices: tuple[RasterWarning, ...] = ()
     """Of what the metadata say in vain."""
 
 
 @dataclass(frozen=True)
-class Dating:
+class FileTimes:
     """The times of one file and where they come from."""
 
     times: tuple[datetime, ...]
@@ -44,10 +44,10 @@ class Dating:
     """What TIFFTAG_DATETIME says."""
     origin: str | None
     """Which source gave `times`; None where none did."""
-    notices: tuple[Notice, ...]
+    notices: tuple[RasterWarning, ...]
 
 
-def date(path: Path, tags: TimeTags, rule: TimeRule) -> Dating:
+def date_file(path: Path, tags: TimeTags, rule: TimeRule) -> FileTimes:
     """The times of the first that says any: argument, pattern, acquisition, bands, the file's metadata, DATETIME.
 
     DATETIME only where the rule allows it. What looks like a time but is impossible or ambiguous
@@ -68,8 +68,8 @@ def date(path: Path, tags: TimeTags, rule: TimeRule) -> Dating:
     }
     for origin, found in sources.items():
         if times := tuple(sorted({time for time in found if time is not None})):
-            return Dating(times, bands, interval_of(times), written, origin, tuple(notices))
-    return Dating((), bands, None, written, None, tuple(notices))
+            return FileTimes(times, bands, interval_of(times), written, origin, tuple(notices))
+    return FileTimes((), bands, None, written, None, tuple(notices))
 
 
 def interval_of(times: Sequence[datetime]) -> timedelta | None:
@@ -91,19 +91,21 @@ def _fixed(rule: TimeRule) -> datetime | None:
         ) from error
 
 
-def _read(text: str | None, what: str, zone: tzinfo, notices: list[Notice]) -> datetime | None:
+def _read(
+    text: str | None, what: str, zone: tzinfo, notices: list[RasterWarning]
+) -> datetime | None:
     """The time of a text that ought to be one; blanks and zeros are none."""
     if text is None or not re.search("[1-9]", text):
         return None
     try:
         return parse_time_or_epoch(text, zone)
-    except NotATime as error:
-        notices.append(Notice(error.code, f"{what} {text.strip()[:40]!r}: {error}"))
+    except InvalidTime as error:
+        notices.append(RasterWarning(error.code, f"{what} {text.strip()[:40]!r}: {error}"))
         return None
 
 
 def _band_times(
-    texts: tuple[str | None, ...], zone: tzinfo, notices: list[Notice]
+    texts: tuple[str | None, ...], zone: tzinfo, notices: list[RasterWarning]
 ) -> tuple[datetime | None, ...]:
     times = tuple(
         _read(text, "the time of a band", zone, notices)
@@ -112,30 +114,38 @@ def _band_times(
         for text in texts
     )
     if any(times) and not all(times):
-        notices.append(Notice("band_times_incomplete", "some bands say a time and others do not"))
+        notices.append(
+            RasterWarning("band_times_incomplete", "some bands say a time and others do not")
+        )
     return times
 
 
-def _by_pattern(path: Path, rule: TimeRule, zone: tzinfo, notices: list[Notice]) -> datetime | None:
+def _by_pattern(
+    path: Path, rule: TimeRule, zone: tzinfo, notices: list[RasterWarning]
+) -> datetime | None:
     """The one time that the pattern finds."""
     if rule.pattern is None:
         return None
-    pattern = compiled_pattern(rule.pattern, rule.time_format)
+    pattern = compile_pattern(rule.pattern, rule.time_format)
     try:
-        times = set(found_times(pattern, searched_text(pattern, path), rule.time_format, zone))
-    except NotATime as error:
-        notices.append(Notice(error.code, f"the file name's time: {error}"))
+        times = set(find_times(pattern, text_to_search(pattern, path), rule.time_format, zone))
+    except InvalidTime as error:
+        notices.append(RasterWarning(error.code, f"the file name's time: {error}"))
         return None
     if len(times) == 1:
         return times.pop()
     if times:
-        notices.append(Notice("ambiguous_time", "the pattern finds several times in the file name"))
+        notices.append(
+            RasterWarning("ambiguous_time", "the pattern finds several times in the file name")
+        )
     else:
-        notices.append(Notice("unmatched_pattern", "the pattern finds no time in the file name"))
+        notices.append(
+            RasterWarning("unmatched_pattern", "the pattern finds no time in the file name")
+        )
     return None
 
 
-def searched_text(pattern: re.Pattern[str], path: Path) -> str:
+def text_to_search(pattern: re.Pattern[str], path: Path) -> str:
     """Where a pattern is searched: in the name of the file, or, where that does not fit, in the whole path."""
     return path.name if pattern.search(path.name) else str(path)
 

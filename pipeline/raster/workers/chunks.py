@@ -12,28 +12,28 @@ from typing import Self
 
 from pipeline.errors import Rejection
 from pipeline.raster.models import RasterFile
-from pipeline.raster.workers.pool import Options, ReadingPool
+from pipeline.raster.workers.pool import FileOptions, ProcessReader
 from pipeline.storage import StoredFile
 
 Chunk = Sequence[StoredFile]
 
-MOST_IN_A_CHUNK = 32
+MAX_FILES_IN_CHUNK = 32
 """Files: enough to make up for the milliseconds that handing out a chunk takes."""
 
 
-def chunks(files: Chunk, readers: int) -> Iterator[Chunk]:
+def split_into_chunks(files: Chunk, readers: int) -> Iterator[Chunk]:
     """The files in their order, so that each of the readers gets a few chunks."""
-    size = min(MOST_IN_A_CHUNK, max(1, len(files) // (4 * readers)))
+    size = min(MAX_FILES_IN_CHUNK, max(1, len(files) // (4 * readers)))
     return (files[start : start + size] for start in range(0, len(files), size))
 
 
-class KeptProcesses:
+class ReusedProcesses:
     """One reading process for each chunk that is under way, kept for the chunks to come."""
 
     def __init__(self) -> None:
-        self._idle: deque[ReadingPool] = deque()
+        self._idle: deque[ProcessReader] = deque()
 
-    def read(self, chunk: Chunk, options: Options) -> list[RasterFile | Rejection]:
+    def read(self, chunk: Chunk, options: FileOptions) -> list[RasterFile | Rejection]:
         """What `ReadingPool.read` makes of each file; raises what that raises."""
         with ExitStack() as stack:
             pool = stack.enter_context(self._taken())
@@ -42,11 +42,11 @@ class KeptProcesses:
         self._idle.append(pool)
         return outcomes
 
-    def _taken(self) -> ReadingPool:
+    def _taken(self) -> ProcessReader:
         try:
             return self._idle.pop()
         except IndexError:
-            return ReadingPool(1)
+            return ProcessReader(1)
 
     def close(self) -> None:
         """End the processes that nobody uses."""
@@ -55,13 +55,13 @@ class KeptProcesses:
                 stack.enter_context(self._idle.pop())
 
 
-class ReadingThreads:
+class ThreadReader:
     """Threads that each have one chunk after the other read by a process of their own."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._executor = ThreadPoolExecutor(threads, "read")
-        self._processes = KeptProcesses()
+        self._processes = ReusedProcesses()
 
     def __enter__(self) -> Self:
         return self
@@ -70,10 +70,11 @@ class ReadingThreads:
         self._executor.shutdown(cancel_futures=True)
         self._processes.close()
 
-    def read(self, files: Chunk, options: Options) -> Iterable[RasterFile | Rejection]:
+    def read(self, files: Chunk, options: FileOptions) -> Iterable[RasterFile | Rejection]:
         """As `ReadingPool.read`."""
         return chain.from_iterable(
             self._executor.map(
-                lambda chunk: self._processes.read(chunk, options), chunks(files, self._threads)
+                lambda chunk: self._processes.read(chunk, options),
+                split_into_chunks(files, self._threads),
             )
         )

@@ -17,14 +17,14 @@ from urllib.parse import urlsplit
 from distributed import Client, Future, KilledWorker
 
 from pipeline.errors import CatalogueError, Rejection, TransientError, Unreadable
-from pipeline.raster import Options, RasterFile
-from pipeline.raster.workers.chunks import Chunk, KeptProcesses, chunks
-from pipeline.raster.workers.versions import versions
+from pipeline.raster import FileOptions, RasterFile
+from pipeline.raster.workers.chunks import Chunk, ReusedProcesses, split_into_chunks
+from pipeline.raster.workers.versions import package_versions
 from pipeline.storage import StoredFile, rejection
 
 Outcomes = list[RasterFile | Rejection]
 
-CHUNKS_AHEAD = 4
+CHUNKS_AHEAD_PER_THREAD = 4
 """Chunks for each thread of the cluster that are under way or wait to be taken."""
 
 SECONDS_TO_CONNECT = 20
@@ -32,18 +32,20 @@ SECONDS_TO_CONNECT = 20
 SECONDS_WITHOUT_WORKERS = 60
 """How long a run waits for a worker, at its start and when all are gone."""
 
-UNREACHED = ("not_found", "permission_denied")
+UNREACHABLE_CODES = ("not_found", "permission_denied")
 """Codes of files that another machine may be able to read."""
 
-SAME_EVERYWHERE = "give every machine the same checkout and lock file, and start its workers anew"
+SAME_VERSIONS_ADVICE = (
+    "give every machine the same checkout and lock file, and start its workers anew"
+)
 
-_PROCESSES = KeptProcesses()
+_PROCESSES = ReusedProcesses()
 """Of a worker; kept for the chunks and runs to come."""
 atexit.register(_PROCESSES.close)
 
 
 @contextmanager
-def cluster_reading(address: str) -> Iterator["ClusterReading"]:
+def connect_to_cluster(address: str) -> Iterator["DaskReader"]:
     """A reader on the cluster whose scheduler is at `address`, such as tcp://10.0.0.5:8786.
 
     Raises CatalogueError where that is no address, TransientError where no scheduler answers.
@@ -58,29 +60,29 @@ def cluster_reading(address: str) -> Iterator["ClusterReading"]:
         ) from error
     except (OSError, ImportError) as error:
         raise _away(address) from error
-    with client, closing(KeptProcesses()) as here:
-        yield ClusterReading(client, address, here)
+    with client, closing(ReusedProcesses()) as here:
+        yield DaskReader(client, address, here)
 
 
-class ClusterReading:
+class DaskReader:
     """What a cluster reads, as if it were read here."""
 
-    def __init__(self, client: Client, address: str, here: KeptProcesses) -> None:
+    def __init__(self, client: Client, address: str, here: ReusedProcesses) -> None:
         self._client = client
         self._address = address
         self._here = here
 
-    def read(self, files: Chunk, options: Options) -> Iterator[RasterFile | Rejection]:
+    def read(self, files: Chunk, options: FileOptions) -> Iterator[RasterFile | Rejection]:
         """As `ReadingPool.read`; a file whose reading ends one worker after the other is `unreadable`.
 
         Raises TransientError where the scheduler or all workers are gone, CatalogueError where
         workers have another version of this package or cannot read what can be read here.
         """
         threads = self._threads()
-        waiting = chunks(files, threads)
+        waiting = split_into_chunks(files, threads)
         flying: deque[tuple[Chunk, Future[Outcomes]]] = deque()
         while True:
-            for chunk in islice(waiting, CHUNKS_AHEAD * threads - len(flying)):
+            for chunk in islice(waiting, CHUNKS_AHEAD_PER_THREAD * threads - len(flying)):
                 flying.append((chunk, self._send(chunk, options)))
             if not flying:
                 return
@@ -93,7 +95,7 @@ class ClusterReading:
                     self._error_of(later)
                 yield from (self._alone(file, options) for file in chunk)
 
-    def _alone(self, file: StoredFile, options: Options) -> RasterFile | Rejection:
+    def _alone(self, file: StoredFile, options: FileOptions) -> RasterFile | Rejection:
         try:
             (outcome,) = self._outcomes([file], self._send([file], options), options)
         except KilledWorker as error:
@@ -102,29 +104,29 @@ class ClusterReading:
             return rejection(file, Unreadable(sentence))
         return outcome
 
-    def _send(self, chunk: Chunk, options: Options) -> Future[Outcomes]:
+    def _send(self, chunk: Chunk, options: FileOptions) -> Future[Outcomes]:
         # Impure: a file that changed must not get the outcome that Dask remembers.
         return self._client.submit(pickle.loads, pickle.dumps(_Call(chunk, options)), pure=False)
 
-    def _outcomes(self, chunk: Chunk, future: Future[Outcomes], options: Options) -> Outcomes:
+    def _outcomes(self, chunk: Chunk, future: Future[Outcomes], options: FileOptions) -> Outcomes:
         """What became of a chunk, once it is done; raises KilledWorker where it ended workers."""
         error = self._error_of(future)
         if isinstance(error, ImportError):
             raise CatalogueError(
                 f"a worker of the Dask scheduler at {self._address} has not this package "
-                f"({error}); {SAME_EVERYWHERE}"
+                f"({error}); {SAME_VERSIONS_ADVICE}"
             ) from error
         if error:
             raise error
         with self._translated():
             outcomes: Outcomes = future.result()
         for file, outcome in zip(chunk, outcomes, strict=True):
-            if isinstance(outcome, Rejection) and outcome.code in UNREACHED:
+            if isinstance(outcome, Rejection) and outcome.code in UNREACHABLE_CODES:
                 self._require_unreadable_here(file, outcome, options)
         return outcomes
 
     def _require_unreadable_here(
-        self, file: StoredFile, there: Rejection, options: Options
+        self, file: StoredFile, there: Rejection, options: FileOptions
     ) -> None:
         (here,) = self._here.read([file], options)
         if not isinstance(here, Rejection) or here.code != there.code:
@@ -173,11 +175,11 @@ class _Call:
     a message that it cannot understand would end its connection and with that the worker.
     """
 
-    def __init__(self, chunk: Chunk, options: Options) -> None:
+    def __init__(self, chunk: Chunk, options: FileOptions) -> None:
         self._job = pickle.dumps((chunk, options))
 
     def __reduce__(self) -> tuple[Callable[..., Outcomes], tuple[Mapping[str, str], bytes]]:
-        return read_chunk, (versions(), self._job)
+        return read_chunk, (package_versions(), self._job)
 
 
 def read_chunk(theirs: Mapping[str, str], job: bytes) -> Outcomes:
@@ -185,12 +187,12 @@ def read_chunk(theirs: Mapping[str, str], job: bytes) -> Outcomes:
 
     Raises CatalogueError where the worker's versions are not `theirs`, before it unpickles anything.
     """
-    ours = versions()
+    ours = package_versions()
     for name, wanted in theirs.items():
         if ours.get(name) != wanted:
             raise CatalogueError(
                 f"the Dask worker on {socket.gethostname()} has {name} {ours.get(name)}, and not "
-                f"{wanted}; {SAME_EVERYWHERE}"
+                f"{wanted}; {SAME_VERSIONS_ADVICE}"
             )
     return _PROCESSES.read(*pickle.loads(job))  # noqa: S301 - whoever reaches a worker runs programs
 

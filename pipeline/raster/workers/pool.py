@@ -24,7 +24,7 @@ from pipeline.errors import (
     Unreadable,
 )
 from pipeline.raster.linked_folder import remove_dead_folders
-from pipeline.raster.models import Assigned, Progress, RasterFile, ReadOptions, TimeRule
+from pipeline.raster.models import AssignedValues, Progress, RasterFile, ReadOptions, TimeRule
 from pipeline.storage import StoredFile, rejection
 
 Outcome = RasterFile | Rejection
@@ -44,19 +44,19 @@ _GRACE = 5.0
 _OPTIONS_OF_GDAL = ("GDAL_", "OGR_", "CPL_", "VSI", "GTIFF_", "TIFF_", "OSR_", "PROJ_")
 _DATA_FOLDERS = ("GDAL_DATA", "PROJ_DATA", "PROJ_LIB")
 
-Options = ReadOptions | Callable[[StoredFile], ReadOptions]
+FileOptions = ReadOptions | Callable[[StoredFile], ReadOptions]
 """How files are read: all in one way, or each in its own; picklable where other machines read."""
 
 
 @dataclass(frozen=True)
-class EachDated:
+class OptionsByFile:
     """Reads each file as of a time of its own, and with what is assigned to it."""
 
     options: ReadOptions
     """But for their time rule."""
     rules: Mapping[str, TimeRule]
     """By URI."""
-    assigned: Mapping[str, Assigned] = field(default_factory=dict)
+    assigned: Mapping[str, AssignedValues] = field(default_factory=dict)
     """By URI; for others that of the options."""
 
     def __call__(self, file: StoredFile) -> ReadOptions:
@@ -67,7 +67,7 @@ class EachDated:
 
 def read_all(
     files: Iterable[StoredFile | Rejection],
-    options: Options,
+    options: FileOptions,
     workers: int,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Iterator[RasterFile | Rejection]:
@@ -78,11 +78,11 @@ def read_all(
     `progress` hears of files whose pixels are read for statistics, a few times a second.
     Raises CatalogueError for a time rule that cannot work, TransientError where no worker starts.
     """
-    with ReadingPool(workers) as pool:
+    with ProcessReader(workers) as pool:
         yield from pool.read(files, options, progress)
 
 
-class ReadingPool:
+class ProcessReader:
     """Worker processes for one reading after the other, started when they are needed."""
 
     def __init__(self, workers: int) -> None:
@@ -97,7 +97,7 @@ class ReadingPool:
     def read(
         self,
         files: Iterable[StoredFile | Rejection],
-        options: Options,
+        options: FileOptions,
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> Iterator[RasterFile | Rejection]:
         """As `read_all`; one that was left half-way ends when the next begins."""

@@ -9,10 +9,10 @@ from time import monotonic
 
 from pipeline.errors import CatalogueError, RasterError, RastersourcesError, Rejection
 from pipeline.raster.models import Progress, RasterFile, ReadOptions
-from pipeline.raster.only_geotiff import only_geotiff
+from pipeline.raster.only_geotiff import restrict_gdal
 from pipeline.raster.read import read
-from pipeline.raster.statistics.measure import with_statistics
-from pipeline.storage import Parts, PartsAhead, StoredFile, rejection
+from pipeline.raster.statistics.measure import add_statistics
+from pipeline.storage import PrefetchingRangeReader, RangeReader, StoredFile, rejection
 
 _Batch = list[tuple[StoredFile, ReadOptions]]
 
@@ -34,10 +34,12 @@ def serve(connection: Connection) -> None:
         return
 
 
-def _parts_of(batch: _Batch) -> Parts | None:
+def _parts_of(batch: _Batch) -> RangeReader | None:
     """Has the first parts of objects fetched side by side: a bucket answers slowly, but many at once."""
     objects = [file for file, _ in batch if file.in_bucket]
-    return PartsAhead(batch[0][1].budget.seconds, objects, _threads()) if objects else None
+    return (
+        PrefetchingRangeReader(batch[0][1].budget.seconds, objects, _threads()) if objects else None
+    )
 
 
 @cache
@@ -46,13 +48,13 @@ def _threads() -> ThreadPoolExecutor:
 
 
 def _answer(
-    connection: Connection, file: StoredFile, options: ReadOptions, parts: Parts | None
+    connection: Connection, file: StoredFile, options: ReadOptions, parts: RangeReader | None
 ) -> RasterFile | Rejection | RastersourcesError:
     """What is not the file's fault is sent as it is, to be raised by the other side."""
     news = _News(connection, options.budget.seconds)
     try:
         facts = read(file, options, parts)
-        return with_statistics(file, facts, options, news.tell) if options.statistics else facts
+        return add_statistics(file, facts, options, news.tell) if options.statistics else facts
     except RasterError as error:
         return rejection(file, error)
     except RastersourcesError as error:
@@ -83,7 +85,7 @@ class _News:
 if __name__ == "__main__":
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     try:
-        with only_geotiff():
+        with restrict_gdal():
             serve(Connection(int(sys.argv[1])))
     except CatalogueError as error:
         sys.exit(str(error))

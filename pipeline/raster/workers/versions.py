@@ -11,7 +11,7 @@ import rasterio
 
 
 @cache
-def versions() -> Mapping[str, str]:
+def package_versions() -> Mapping[str, str]:
     """Name -> version; of this package a digest of its modules, as they were at the first call."""
     digest = hashlib.sha256()
     root = Path(__file__).parents[1]

@@ -2,27 +2,31 @@
 
 from pathlib import Path
 
-from pipeline.storage import named_place
-from pipeline.storage.uploads.bucket import BucketDeposit
-from pipeline.storage.uploads.folder import FolderDeposit
-from pipeline.storage.uploads.store import Deposit, Incoming
-from pipeline.storage.uploads.unnamed import NamelessIncoming, TrialUpload
+from pipeline.storage import literal_location
+from pipeline.storage.uploads.bucket import BucketUploadStore
+from pipeline.storage.uploads.folder import FolderUploadStore
+from pipeline.storage.uploads.store import OpenUpload, UploadStore
+from pipeline.storage.uploads.unnamed import DryRunUpload, UnnamedUpload
 
 __all__ = [
-    "BucketDeposit",
-    "Deposit",
-    "FolderDeposit",
-    "Incoming",
-    "NamelessIncoming",
-    "TrialUpload",
-    "deposit_at",
+    "BucketUploadStore",
+    "DryRunUpload",
+    "FolderUploadStore",
+    "OpenUpload",
+    "UnnamedUpload",
+    "UploadStore",
+    "open_upload_store",
 ]
 
 
-def deposit_at(where: str | Path) -> Deposit:
+def open_upload_store(where: str | Path) -> UploadStore:
     """The deposit in a folder, which is made with the first file, or at `s3://bucket/prefix`.
 
     Raises CatalogueError for a name that is none.
     """
-    place = named_place(where)
-    return BucketDeposit.at(place) if place.in_bucket else FolderDeposit(Path(place.base).resolve())
+    place = literal_location(where)
+    return (
+        BucketUploadStore.at(place)
+        if place.in_bucket
+        else FolderUploadStore(Path(place.base).resolve())
+    )

@@ -8,10 +8,10 @@ from typing import Literal
 from uuid import uuid4
 
 from pipeline.errors import NotAllowed, TransientError
-from pipeline.storage import Place, StoredFile
-from pipeline.storage.s3 import bucket_and_key, object_uri, reason_of, store_of
-from pipeline.storage.s3_listing import listed, stored_object
-from pipeline.storage.uploads.store import MARK, NAME, OURS, mark_text, marked_identity
+from pipeline.storage import Location, StoredFile
+from pipeline.storage.s3 import bucket_and_key, object_uri, open_bucket, short_reason
+from pipeline.storage.s3_listing import find_object, list_objects
+from pipeline.storage.uploads.store import FILE_NAME, MARK_NAME, UPLOAD_ID, mark_text, parse_mark
 
 PART_BYTES = 8 * 2**20
 """Of one part; S3 takes 10,000 of them, which is 80 GB."""
@@ -21,7 +21,7 @@ PARTS_AT_ONCE = 2
 _GIVEN_UP = "the file was given up while it was received; send it again"
 
 
-class BucketIncoming:
+class OpenBucketUpload:
     """An object that is being received; it is not there before it is kept."""
 
     def __init__(self, bucket: str, key: str) -> None:
@@ -31,21 +31,21 @@ class BucketIncoming:
         self.size = 0
         self._writing = Lock()
         self._open = True
-        with _translated():
+        with _translate_errors():
             self._writer = obstore.open_writer(
-                store_of(bucket), key, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
+                open_bucket(bucket), key, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
             )
 
     def write(self, data: bytes | memoryview) -> None:
         """Append; waits while too much is on its way."""
         self.size += len(data)
-        with self._writing, _translated():
+        with self._writing, _translate_errors():
             self._require_open()
             self._writer.write(data)
 
     def keep(self) -> None:
         """Return when the storage has confirmed the whole."""
-        with self._writing, _translated():
+        with self._writing, _translate_errors():
             self._require_open()
             self._open = False
             self._writer.close()
@@ -56,7 +56,7 @@ class BucketIncoming:
             if self._open:
                 self._open = False
                 # Where even this fails, a rule of the bucket removes parts that were never completed.
-                with suppress(TransientError), _translated():
+                with suppress(TransientError), _translate_errors():
                     self._writer.__exit__(TransientError, TransientError(_GIVEN_UP), None)
 
     def _require_open(self) -> None:
@@ -65,7 +65,7 @@ class BucketIncoming:
 
 
 @dataclass(frozen=True)
-class BucketDeposit:
+class BucketUploadStore:
     """A prefix of a bucket."""
 
     bucket: str
@@ -73,11 +73,11 @@ class BucketDeposit:
     """Ends in a slash, or is empty."""
 
     @staticmethod
-    def at(place: Place) -> "BucketDeposit":
+    def at(place: Location) -> "BucketUploadStore":
         """The deposit at a place; raises CatalogueError where the storage cannot be used at all."""
         bucket, key = bucket_and_key(place.base)
-        store_of(bucket)
-        return BucketDeposit(bucket, f"{key}/" if key else "")
+        open_bucket(bucket)
+        return BucketUploadStore(bucket, f"{key}/" if key else "")
 
     @property
     def name(self) -> str:
@@ -88,9 +88,9 @@ class BucketDeposit:
         """By the object `.catalogue`."""
         import obstore
 
-        with _translated(), suppress(FileNotFoundError):
-            found = obstore.get(store_of(self.bucket), f"{self.prefix}{MARK}")
-            return marked_identity(bytes(found.bytes()))
+        with _translate_errors(), suppress(FileNotFoundError):
+            found = obstore.get(open_bucket(self.bucket), f"{self.prefix}{MARK_NAME}")
+            return parse_mark(bytes(found.bytes()))
         return None
 
     def mark(self, identity: str, *, replace: bool = False) -> None:
@@ -98,20 +98,20 @@ class BucketDeposit:
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
-        key, text = f"{self.prefix}{MARK}", mark_text(identity)
+        key, text = f"{self.prefix}{MARK_NAME}", mark_text(identity)
         mode: Literal["overwrite", "create"] = "overwrite" if replace else "create"
-        with _translated(), suppress(AlreadyExistsError):
-            obstore.put(store_of(self.bucket), key, text, mode=mode)
+        with _translate_errors(), suppress(AlreadyExistsError):
+            obstore.put(open_bucket(self.bucket), key, text, mode=mode)
 
     def new_uri(self) -> str:
         """Below a prefix of its own."""
-        return object_uri(self.bucket, f"{self.prefix}{uuid4().hex}/{NAME}")
+        return object_uri(self.bucket, f"{self.prefix}{uuid4().hex}/{FILE_NAME}")
 
-    def receive(self, uri: str) -> BucketIncoming:
+    def receive(self, uri: str) -> OpenBucketUpload:
         """A new object, whose parts are sent as they come."""
         key = self._key(uri)
         assert key is not None, uri
-        return BucketIncoming(self.bucket, key)
+        return OpenBucketUpload(self.bucket, key)
 
     def bytes_free(self, announced: Mapping[str, int], ahead: int | None = None) -> None:
         """A bucket has no disk that could be full."""
@@ -125,11 +125,11 @@ class BucketDeposit:
         key = self._key(uri)
         if key is None:
             raise NotAllowed("it lies outside the storage of uploads; send it again")
-        return stored_object(self.bucket, key)
+        return find_object(self.bucket, key)
 
     def uris(self) -> Iterator[str]:
         """By a listing of the prefix."""
-        for folder, found in listed(self.bucket, self.prefix.rstrip("/")):
+        for folder, found in list_objects(self.bucket, self.prefix.rstrip("/")):
             uri = object_uri(self.bucket, f"{folder}/{found.name}")
             if self.holds(uri):
                 yield uri
@@ -140,18 +140,18 @@ class BucketDeposit:
 
         keys = [key for uri in uris if (key := self._key(uri))]
         if keys:
-            with _translated():
-                obstore.delete(store_of(self.bucket), keys)
+            with _translate_errors():
+                obstore.delete(open_bucket(self.bucket), keys)
 
     def _key(self, uri: str) -> str | None:
         """The key of a file of ours: all that is not our own in it is the uuid."""
-        name = uri.removesuffix(f"/{NAME}").rpartition("/")[2]
-        key = f"{self.prefix}{name}/{NAME}"
-        return key if OURS.fullmatch(name) and object_uri(self.bucket, key) == uri else None
+        name = uri.removesuffix(f"/{FILE_NAME}").rpartition("/")[2]
+        key = f"{self.prefix}{name}/{FILE_NAME}"
+        return key if UPLOAD_ID.fullmatch(name) and object_uri(self.bucket, key) == uri else None
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     """Turns errors of the storage into TransientError: the client can do nothing about them."""
     from obstore.exceptions import BaseError
 
@@ -159,5 +159,5 @@ def _translated() -> Iterator[None]:
         yield
     except (BaseError, OSError, ValueError) as error:
         raise TransientError(
-            f"the storage of uploads does not work now ({reason_of(error)}); try again later"
+            f"the storage of uploads does not work now ({short_reason(error)}); try again later"
         ) from error

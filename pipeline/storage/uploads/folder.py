@@ -11,20 +11,20 @@ from threading import Lock
 from uuid import uuid4
 
 from pipeline.errors import DiskFull, NotAllowed, TransientError
-from pipeline.storage import StoredFile, file_uri, stored_file
-from pipeline.storage.uploads.store import MARK, NAME, OURS, mark_text, marked_identity
+from pipeline.storage import StoredFile, file_uri, find_file
+from pipeline.storage.uploads.store import FILE_NAME, MARK_NAME, UPLOAD_ID, mark_text, parse_mark
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 """No room on the disk, or within the quota of this user."""
 
 
-class FolderIncoming:
+class OpenFolderUpload:
     """A file that is being received."""
 
     def __init__(self, path: Path, uri: str) -> None:
         self.path, self.uri, self.size = path, uri, 0
         self._writing = Lock()
-        with translated():
+        with translate_errors():
             self.path.parent.mkdir(mode=0o700)
             self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
@@ -32,13 +32,13 @@ class FolderIncoming:
         """Append; raises TransientError when the disk is full, or when it was closed meanwhile."""
         self.size += len(data)
         rest = memoryview(data)
-        with self._writing, translated():
+        with self._writing, translate_errors():
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
 
     def keep(self) -> None:
         """Return when the file and the way to it are on the disk."""
-        with self._writing, translated():
+        with self._writing, translate_errors():
             os.fsync(self._descriptor)
             _sync_folder(self.path.parent)
             _sync_folder(self.path.parent.parent)
@@ -51,7 +51,7 @@ class FolderIncoming:
 
 
 @dataclass(frozen=True)
-class FolderDeposit:
+class FolderUploadStore:
     """A folder, absolute and without symlinks."""
 
     folder: Path
@@ -63,16 +63,20 @@ class FolderDeposit:
 
     def owner(self) -> str | None:
         """By the file `.catalogue`."""
-        with translated(), suppress(FileNotFoundError), (self.folder / MARK).open("rb") as file:
+        with (
+            translate_errors(),
+            suppress(FileNotFoundError),
+            (self.folder / MARK_NAME).open("rb") as file,
+        ):
             fcntl.flock(file, fcntl.LOCK_SH)  # whoever writes it now is waited for
-            return marked_identity(file.read()) or None
+            return parse_mark(file.read()) or None
         return None
 
     def mark(self, identity: str, *, replace: bool = False) -> None:
         """Under a lock of the file, which a killed process leaves empty at worst: of several that want to, one does."""
-        with translated():
+        with translate_errors():
             _make(self.folder)
-            with (self.folder / MARK).open("ab+") as file:
+            with (self.folder / MARK_NAME).open("ab+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 if replace:
                     file.truncate(0)
@@ -84,22 +88,22 @@ class FolderDeposit:
 
     def new_uri(self) -> str:
         """In a folder of its own."""
-        return file_uri(self.folder / uuid4().hex / NAME)
+        return file_uri(self.folder / uuid4().hex / FILE_NAME)
 
-    def receive(self, uri: str) -> FolderIncoming:
+    def receive(self, uri: str) -> OpenFolderUpload:
         """A new, empty file of a new URI; raises TransientError when it cannot be made."""
         path = self.path(uri)
         assert path is not None, uri
-        with translated():
+        with translate_errors():
             _make(self.folder)
-        return FolderIncoming(path, uri)
+        return OpenFolderUpload(path, uri)
 
     def bytes_free(self, announced: Mapping[str, int], ahead: int | None = None) -> int:
         """What users other than root may write, without what these files are still to get."""
         # Their sizes first: what is written meanwhile counts twice, never not at all.
         to_come = (max(0, size - self._size(uri)) for uri, size in announced.items())
         missing = sum(size if ahead is None else min(size, ahead) for size in to_come)
-        with translated():
+        with translate_errors():
             disk = os.statvfs(_nearest(self.folder))
         return disk.f_bavail * disk.f_frsize - missing
 
@@ -111,9 +115,9 @@ class FolderDeposit:
 
     def path(self, uri: str) -> Path | None:
         """Where a file is, if it is one of ours."""
-        name = uri.removesuffix(f"/{NAME}").rpartition("/")[2]
-        path = self.folder / name / NAME
-        return path if OURS.fullmatch(name) and file_uri(path) == uri else None
+        name = uri.removesuffix(f"/{FILE_NAME}").rpartition("/")[2]
+        path = self.folder / name / FILE_NAME
+        return path if UPLOAD_ID.fullmatch(name) and file_uri(path) == uri else None
 
     def holds(self, uri: str) -> bool:
         """By its folder and name."""
@@ -124,21 +128,21 @@ class FolderDeposit:
         path = self.path(uri)
         if path is None:
             raise NotAllowed("it lies outside the storage of uploads; send it again")
-        return stored_file(path, [self.folder])
+        return find_file(path, [self.folder])
 
     def uris(self) -> Iterator[str]:
         """All that is here, whole or not."""
         with suppress(FileNotFoundError), os.scandir(self.folder) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False) and OURS.fullmatch(entry.name):
-                    yield file_uri(self.folder / entry.name / NAME)
+                if entry.is_dir(follow_symlinks=False) and UPLOAD_ID.fullmatch(entry.name):
+                    yield file_uri(self.folder / entry.name / FILE_NAME)
 
     def discard(self, uris: Iterable[str]) -> None:
         """Delete those that lie here; files elsewhere are left alone."""
         for uri in uris:
             path = self.path(uri)
             if path is not None:
-                with translated():
+                with translate_errors():
                     path.unlink(missing_ok=True)
                 with suppress(OSError):  # something that is not ours lies beside it
                     path.parent.rmdir()
@@ -161,12 +165,12 @@ def _nearest(folder: Path) -> Path:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Turns errors of the file system into TransientError: the client can do nothing about them."""
     try:
         yield
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in DISK_FULL_ERRNOS:
             raise DiskFull("the disk of the uploads is full") from error
         raise TransientError(
             f"the storage of uploads does not work now ({error.strerror}); try again later"

@@ -6,11 +6,11 @@ from typing import Protocol
 
 from pipeline.storage import StoredFile
 
-NAME = "raster.tif"
+FILE_NAME = "raster.tif"
 """Of every file; the folder or prefix that it lies in has a name of its own."""
-OURS = re.compile("[0-9a-f]{32}")
+UPLOAD_ID = re.compile("[0-9a-f]{32}")
 """That name; whatever else lies in the storage is left alone."""
-MARK = ".catalogue"
+MARK_NAME = ".catalogue"
 """The file or object that names the catalogue which the storage belongs to."""
 
 
@@ -22,12 +22,12 @@ def mark_text(identity: str) -> bytes:
     return f"{identity}\n({explained})\n".encode()
 
 
-def marked_identity(text: bytes) -> str:
+def parse_mark(text: bytes) -> str:
     """The identity in a mark; whatever stands there in its place belongs to no catalogue of ours."""
     return text.partition(b"\n")[0][:100].decode(errors="replace").strip()
 
 
-class Incoming(Protocol):
+class OpenUpload(Protocol):
     """A file that is being received."""
 
     uri: str
@@ -44,7 +44,7 @@ class Incoming(Protocol):
         """Give it out of hand, also while a thread writes to it; what was not kept may vanish."""
 
 
-class Deposit(Protocol):
+class UploadStore(Protocol):
     """A storage that holds uploaded files and nothing else."""
 
     @property
@@ -60,7 +60,7 @@ class Deposit(Protocol):
     def new_uri(self) -> str:
         """The URI of a file that is not there yet."""
 
-    def receive(self, uri: str) -> Incoming:
+    def receive(self, uri: str) -> OpenUpload:
         """A new, empty file of a new URI; raises TransientError when it cannot be made."""
 
     def bytes_free(self, announced: Mapping[str, int], ahead: int | None = None) -> int | None:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pipeline.storage import NAMELESS, StoredFile, own_fingerprint
-from pipeline.storage.uploads.folder import translated
+from pipeline.storage import UNNAMED_SCHEME, StoredFile, own_fingerprint
+from pipeline.storage.uploads.folder import translate_errors
 
 
 @dataclass(frozen=True)
-class TrialUpload:
+class DryRunUpload:
     """An upload of a dry run: what would become of it is asked, and nothing is stored."""
 
     file: StoredFile
@@ -26,33 +26,33 @@ class TrialUpload:
     """The same for one without nodata."""
 
 
-class NamelessIncoming:
+class UnnamedUpload:
     """A file that is being received; the system removes it once it is closed, also when this process is killed."""
 
     def __init__(self, folder: Path | None) -> None:
         """On the disk of a folder, where that is there; otherwise on that of temporary files."""
         if folder is not None and not folder.is_dir():
             folder = None
-        with translated():
+        with translate_errors():
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it outlives the call
-        self.uri = f"{NAMELESS}{self._file.fileno()}"
+        self.uri = f"{UNNAMED_SCHEME}{self._file.fileno()}"
         self.size = 0
 
     def write(self, data: bytes | memoryview) -> None:
         """Append; raises TransientError when the disk is full."""
-        with translated():
+        with translate_errors():
             self._file.write(data)
         self.size += len(data)
 
     def bytes_free(self) -> int:
         """What users other than root may write to its disk."""
-        with translated():
+        with translate_errors():
             disk = os.fstatvfs(self._file.fileno())
         return disk.f_bavail * disk.f_frsize
 
     def keep(self) -> None:
         """Return when others can read all of it."""
-        with translated():
+        with translate_errors():
             self._file.flush()
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from httpx import Client
 from sqlalchemy import Engine, text
 
 from pipeline.catalogue.users import grant_role
-from pipeline.raster import ReadingPool
+from pipeline.raster import ProcessReader
 from tests.api.conftest import SOURCES, Add, As, base, names
 from tests.support.factory import write_raster
 from tests.support.ingestion import registered, work_of
@@ -182,7 +182,7 @@ def test_a_root_names_the_lists(client: Client, version: str) -> None:
 
 
 def test_the_name_of_a_file_is_shown_as_it_is_and_its_uri_as_a_uri(
-    as_: As, engine: Engine, pool: ReadingPool, tmp_path: Path, add_organisation: Any
+    as_: As, engine: Engine, pool: ProcessReader, tmp_path: Path, add_organisation: Any
 ) -> None:
     path = write_raster(tmp_path / "my é %41.tif")
     registered(engine, pool.read, work_of([path], access_modifier="Public"))

@@ -16,9 +16,9 @@ from httpx import Client
 from sqlalchemy import Engine, text
 
 from pipeline.api.config import ApiConfig
-from pipeline.database.engine import sync_engine
+from pipeline.database.engine import make_engine
 from pipeline.database.migrations import downgrade, migrate
-from pipeline.raster import ReadingPool
+from pipeline.raster import ProcessReader
 from tests.api.conftest import SOURCES, Add, As, client_of
 from tests.conftest import new_database
 from tests.support.change_feed import FEED, end, kinds, read
@@ -88,7 +88,7 @@ def test_a_run_of_register_tells_what_it_made_and_what_changed_and_nothing_else(
 
     def run() -> list[tuple[str, str]]:
         since = end(client)
-        with ReadingPool(1) as pool:
+        with ProcessReader(1) as pool:
             registered(engine, pool.read, work, batch_size=2)
         uuids = {
             one["uuid"]: one["name"] for one in client.get(SOURCES, params=newest).json()["results"]
@@ -328,7 +328,7 @@ def test_a_cursor_outlives_the_server_and_the_feed_begins_without_one(
 
 def test_the_feed_begins_with_what_was_there_before_it(server: str) -> None:
     with new_database(server, "template1") as url:
-        engine = sync_engine(url)
+        engine = make_engine(url)
         migrate(engine, "0004")
         with engine.begin() as connection:
             connection.execute(text("INSERT INTO organisations (name) VALUES ('Owner')"))

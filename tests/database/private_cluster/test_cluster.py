@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from pipeline.database.private_cluster.cluster import Cluster, private_cluster
-from pipeline.database.private_cluster.postmaster import processes_in
+from pipeline.database.private_cluster.postmaster import cluster_processes
 from pipeline.database.private_cluster.programs import give_to_owner, run_as
 from pipeline.errors import CatalogueError
 from tests.support.commands import RASTERSOURCES, environment, run
@@ -145,9 +145,9 @@ def test_it_starts_again_when_its_socket_was_tidied_away(home: Path) -> None:
 
 def test_it_stops_also_when_its_socket_was_tidied_away(home: Path) -> None:
     shutil.rmtree(left_running(home))
-    assert processes_in(Cluster(home).data)
+    assert cluster_processes(Cluster(home).data)
     assert Cluster(home).stop()
-    assert processes_in(Cluster(home).data) == []
+    assert cluster_processes(Cluster(home).data) == []
 
 
 def test_a_lock_whose_number_is_another_programs_by_now_is_no_hindrance(home: Path) -> None:
@@ -211,7 +211,7 @@ def test_who_is_ended_while_it_starts_does_not_leave_it_behind(home: Path) -> No
         time.sleep(0.005)
     starting.terminate()
     assert starting.wait() == 143
-    assert processes_in(Cluster(home).data) == []
+    assert cluster_processes(Cluster(home).data) == []
 
 
 def test_a_configuration_of_which_nothing_is_left_is_no_hindrance(home: Path) -> None:

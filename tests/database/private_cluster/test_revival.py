@@ -18,9 +18,9 @@ import pytest
 from pipeline.catalogue.owners import add_organisation
 from pipeline.catalogue.users import add_user, create_key, grant_role
 from pipeline.cli.ports import free_port
-from pipeline.database.engine import sync_engine
+from pipeline.database.engine import make_engine
 from pipeline.database.private_cluster.cluster import Cluster
-from pipeline.database.private_cluster.postmaster import processes_in
+from pipeline.database.private_cluster.postmaster import cluster_processes
 from tests.support.commands import RASTERSOURCES, environment, run
 from tests.support.factory import write_raster
 
@@ -90,10 +90,10 @@ def postmaster(home: Path) -> int:
 def kill(data: Path, *, all_of_them: bool = True) -> None:
     """SIGKILL, as the kernel does when memory runs out."""
     first = int((data / "postmaster.pid").read_text().split()[0])
-    for number in [first, *processes_in(data)] if all_of_them else [first]:
+    for number in [first, *cluster_processes(data)] if all_of_them else [first]:
         with suppress(ProcessLookupError):
             os.kill(number, signal.SIGKILL)
-    wait_until(lambda: first not in processes_in(data))
+    wait_until(lambda: first not in cluster_processes(data))
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 def key_of(home: Path) -> tuple[str, str]:
     """A key of an administrator of a new organisation, and its uuid."""
-    engine = sync_engine(Cluster(home).url())
+    engine = make_engine(Cluster(home).url())
     owner = add_organisation(engine, "Owner")
     add_user(engine, "admin")
     grant_role(engine, "admin", "Owner", "admin")
@@ -131,7 +131,7 @@ def test_a_killed_cluster_is_back_by_itself_and_uploads_go_on(home: Path, tmp_pa
         with tif.open("rb") as file:
             task = serving.client.post(f"{url}data/", files={"file": file}).json()["url"]
         wait_until(lambda: serving.client.get(task).json()["status"] == "SUCCESS")
-    assert processes_in(Cluster(home).data) == []
+    assert cluster_processes(Cluster(home).data) == []
 
 
 def test_a_session_in_a_long_query_does_not_keep_it_from_starting(
@@ -182,7 +182,7 @@ def test_a_cluster_that_people_stopped_stays_stopped(home: Path, tmp_path: Path)
         assert str(home) in stopped.stdout
         time.sleep(2)  # some looks
         assert serving.status() == 503
-        assert processes_in(Cluster(home).data) == []
+        assert cluster_processes(Cluster(home).data) == []
         Cluster(home).start()
         assert serving.status() == 200
 

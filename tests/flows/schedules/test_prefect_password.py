@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
-from pipeline.cli.ports import is_ours
+from pipeline.cli.ports import is_own_port
 from pipeline.cli.prefect_password import password_file, server_password
 from pipeline.errors import CatalogueError
 from tests.support.chromium import await_text, chromium, needs_chromium
@@ -179,13 +179,13 @@ with socket.create_server(("127.0.0.1", 0)) as listening:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 def test_no_password_is_sent_to_a_port_that_another_user_took(running: Served) -> None:
-    assert is_ours(running.port)
+    assert is_own_port(running.port)
     with subprocess.Popen(
         ["/usr/bin/env", "python3", "-c", LISTEN], user=NOBODY, group=NOBODY, extra_groups=[], cwd="/",
         env={"PATH": "/usr/local/bin:/usr/bin:/bin"}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as other:  # fmt: skip
         assert other.stdout
-        assert not is_ours(int(other.stdout.readline()))
+        assert not is_own_port(int(other.stdout.readline()))
         other.communicate()
 
 

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from pipeline.cli.ports import free_port
-from pipeline.database.engine import sync_engine
+from pipeline.database.engine import make_engine
 from tests.conftest import new_database
 from tests.flows.conftest import server_of_the_user
 from tests.support.commands import FLOWS, but_progress, environment, processes_of, run
@@ -34,7 +34,7 @@ def database_url(server: str, template: str) -> Iterator[str]:
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
-    engine = sync_engine(database_url)
+    engine = make_engine(database_url)
     yield engine
     engine.dispose()
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from pipeline.catalogue.run_report import Report
-from pipeline.raster import ReadingPool
+from pipeline.catalogue.run_report import RunReport
+from pipeline.raster import ProcessReader
 from tests.support.ingestion import synced, work_of
 
 
@@ -19,8 +19,8 @@ def empty(engine: Engine) -> None:
 
 
 @pytest.fixture
-def sync(engine: Engine, pool: ReadingPool) -> Any:
-    def sync(folder: Path, accept_missing: bool = True, **fields: Any) -> Report:
+def sync(engine: Engine, pool: ProcessReader) -> Any:
+    def sync(folder: Path, accept_missing: bool = True, **fields: Any) -> RunReport:
         return synced(engine, pool.read, work_of([folder], **fields), accept_missing=accept_missing)
 
     return sync

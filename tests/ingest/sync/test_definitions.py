@@ -8,12 +8,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine
 
-from pipeline.catalogue.run_report import Report
+from pipeline.catalogue.run_report import RunReport
 from pipeline.errors import CatalogueError
-from pipeline.ingest.register import Conditions
-from pipeline.ingest.sync import orphans, prune_all, sync_all
+from pipeline.ingest.register import RunOptions
+from pipeline.ingest.sync import list_orphans, prune_all, sync_all
 from pipeline.ingest.sync import plan as plan_of
-from pipeline.raster import ReadingPool
+from pipeline.raster import ProcessReader
 from tests.support.database import execute, rows
 from tests.support.factory import write_raster
 from tests.support.ingestion import (
@@ -94,7 +94,7 @@ def test_a_source_is_named_anew_only_when_its_definition_names_it_otherwise(
 
 
 def test_what_register_is_told_by_hand_is_said_of_its_files_alone(
-    tmp_path: Path, engine: Engine, pool: ReadingPool
+    tmp_path: Path, engine: Engine, pool: ProcessReader
 ) -> None:
     for name in ("a", "b"):
         path = write_raster(tmp_path / f"{name}.tif")
@@ -110,21 +110,23 @@ def test_a_definition_that_left_the_file_is_orphaned_and_pruned_when_asked(
     sync(tmp_path, id="former")
     sync(tmp_path, id="present")
     present = [work_of([tmp_path], id="present")]
-    assert [(one.id, one.sources) for one in orphans(engine, CONFIG, present)] == [("former", 1)]
+    assert [(one.id, one.sources) for one in list_orphans(engine, CONFIG, present)] == [
+        ("former", 1)
+    ]
     prune_all(engine, CONFIG, present)
     assert rows(engine, "SELECT definition FROM raster_sources") == [("present",)]
-    assert orphans(engine, CONFIG, present) == []
+    assert list_orphans(engine, CONFIG, present) == []
 
 
 def test_what_a_sync_left_that_was_stopped_is_orphaned_by_whatever_path_its_file_was_named(
-    tmp_path: Path, engine: Engine, pool: ReadingPool
+    tmp_path: Path, engine: Engine, pool: ProcessReader
 ) -> None:
     config = tmp_path / "conf" / "sources.toml"
     config.parent.mkdir()
     (tmp_path / "link").symlink_to(config.parent)
     write_raster(tmp_path / "a.tif")
 
-    def stopped(*_: object) -> Report:
+    def stopped(*_: object) -> RunReport:
         raise KeyboardInterrupt
 
     run = replace(run_of(engine, pool.read), write=stopped)
@@ -132,12 +134,12 @@ def test_what_a_sync_left_that_was_stopped_is_orphaned_by_whatever_path_its_file
         sync_all(run, [work_of([tmp_path])], tmp_path / "conf" / ".." / "conf" / "sources.toml")
     config.touch()
     for path in (config, tmp_path / "link" / "sources.toml"):
-        assert [one.id for one in orphans(engine, path, [])] == ["test"]
-    assert orphans(engine, tmp_path / "sources.toml", []) == []
+        assert [one.id for one in list_orphans(engine, path, [])] == ["test"]
+    assert list_orphans(engine, tmp_path / "sources.toml", []) == []
 
 
 def test_a_definition_of_the_same_id_in_another_file_is_told_so_instead_of_missing_files(
-    tmp_path: Path, engine: Engine, pool: ReadingPool
+    tmp_path: Path, engine: Engine, pool: ProcessReader
 ) -> None:
     configs = [tmp_path / name / "sources.toml" for name in ("one", "two")]
     works = []
@@ -149,7 +151,7 @@ def test_a_definition_of_the_same_id_in_another_file_is_told_so_instead_of_missi
     run = run_of(engine, pool.read)
     report_of(sync_all(run, works[:1], configs[0]))
     told = f"synced from {configs[0]}, which is still there; give one of the two another id"
-    assert told in (plan_of(engine, works[1], configs[1], Conditions(), Quiet()).refusal or "")
+    assert told in (plan_of(engine, works[1], configs[1], RunOptions(), Quiet()).refusal or "")
     for _ in range(2):
         with pytest.raises(CatalogueError, match=told):
             report_of(sync_all(run, works[1:], configs[1]))
@@ -178,7 +180,7 @@ def test_a_source_that_people_made_outlives_the_definition_that_adopted_it(
 
 @pytest.mark.parametrize("act", [synced, registered])
 def test_a_definition_fills_the_source_that_it_names_by_uuid(
-    tmp_path: Path, engine: Engine, pool: ReadingPool, sync: Any, act: Any
+    tmp_path: Path, engine: Engine, pool: ProcessReader, sync: Any, act: Any
 ) -> None:
     uuid = UUID("0f6f5a4e-6c7d-4b67-9e0f-9d9c4c3f0a11")
     execute(engine, "INSERT INTO organisations (name) VALUES ('Owner')")

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from pipeline.catalogue import tombstones
 from pipeline.catalogue.unregister import unregister
 from pipeline.errors import CatalogueError
-from pipeline.raster import ReadingPool
+from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri
 from tests.support.database import rows
 from tests.support.factory import write_raster
@@ -31,7 +31,7 @@ def test_what_was_deleted_on_purpose_is_not_brought_back_until_it_is_restored(
     assert sync(tmp_path).withheld == 1
     assert changes(planned(engine, work_of([tmp_path]))) == {"unchanged": 1, "withheld": 1}
     assert rows(engine, NAMES) == [("b",)]
-    assert [one.source for one in tombstones.tombstones(engine)] == [uuid]
+    assert [one.source for one in tombstones.list_tombstones(engine)] == [uuid]
     assert tombstones.restore(engine, [str(uuid)], []) == 1
     assert sync(tmp_path).registered == 1
     assert rows(engine, "SELECT uuid, file_count FROM raster_sources WHERE name = 'a'") == [
@@ -68,7 +68,7 @@ def test_an_unregistered_file_stays_out_until_it_changes(
 
 
 def test_what_was_registered_by_hand_can_be_registered_again_after_unregister(
-    tmp_path: Path, engine: Engine, pool: ReadingPool
+    tmp_path: Path, engine: Engine, pool: ProcessReader
 ) -> None:
     write_raster(tmp_path / "a.tif")
     work = work_of([tmp_path], id="register")

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline.errors import CatalogueError
-from pipeline.ingest.register import Work
-from pipeline.raster import ReadingPool
-from pipeline.storage import file_uri, place_of
+from pipeline.ingest.register import DefinitionFiles
+from pipeline.raster import ProcessReader
+from pipeline.storage import file_uri, parse_location
 from tests.support.database import execute, rows
 from tests.support.factory import write_raster
 from tests.support.ingestion import planned, synced, work_of
@@ -134,14 +134,14 @@ def test_sync_refuses_when_too_many_files_are_missing_and_changes_nothing(
 
 
 def test_nothing_below_a_place_that_cannot_be_listed_is_missing(
-    tmp_path: Path, engine: Engine, pool: ReadingPool
+    tmp_path: Path, engine: Engine, pool: ProcessReader
 ) -> None:
     for folder in ("gone", "there"):
         (tmp_path / folder).mkdir()
         write_raster(tmp_path / folder / "a.tif")
     whole = work_of([])
-    work = Work(
-        whole.definition, [place_of(f"{name}/*.tif", tmp_path) for name in ("gone", "there")]
+    work = DefinitionFiles(
+        whole.definition, [parse_location(f"{name}/*.tif", tmp_path) for name in ("gone", "there")]
     )
     assert synced(engine, pool.read, work).registered == 2
     (tmp_path / "gone").rename(tmp_path / "elsewhere")  # as a disk that is not mounted
@@ -157,7 +157,7 @@ def test_nothing_below_a_place_that_cannot_be_listed_is_missing(
 
 @pytest.mark.parametrize("way", ["conf/../disk", "conf/link", "conf/inside"])
 def test_nothing_below_a_place_that_is_named_by_a_detour_is_missing_when_it_is_away(
-    tmp_path: Path, engine: Engine, pool: ReadingPool, way: str
+    tmp_path: Path, engine: Engine, pool: ProcessReader, way: str
 ) -> None:
     (tmp_path / "conf" / "inside").mkdir(parents=True)
     (tmp_path / "disk").mkdir()

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline.errors import Rejection, TimedOut
-from pipeline.raster import Options, ReadingPool
+from pipeline.raster import FileOptions, ProcessReader
 from pipeline.storage import StoredFile, file_uri, rejection
 from tests.support.database import execute, rows
 from tests.support.factory import write_raster
@@ -205,7 +205,7 @@ def test_files_that_only_moved_are_not_missing(tmp_path: Path, sync: Any) -> Non
 
 
 def test_a_file_that_moved_and_could_not_be_looked_at_is_neither_missing_nor_new(
-    tmp_path: Path, engine: Engine, pool: ReadingPool
+    tmp_path: Path, engine: Engine, pool: ProcessReader
 ) -> None:
     for width in range(10, 15):
         write_raster(tmp_path / f"{width}.tif", width=width)
@@ -216,7 +216,7 @@ def test_a_file_that_moved_and_could_not_be_looked_at_is_neither_missing_nor_new
     for path in tmp_path.glob("*.tif"):
         path.rename(tmp_path / "moved" / path.name)
 
-    def too_slow(files: Sequence[StoredFile], _: Options) -> list[Rejection]:
+    def too_slow(files: Sequence[StoredFile], _: FileOptions) -> list[Rejection]:
         return [rejection(file, TimedOut("reading took longer than 0 s")) for file in files]
 
     report = synced(engine, too_slow, work, accept_missing=False)

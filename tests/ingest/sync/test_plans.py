@@ -9,9 +9,9 @@ from sqlalchemy import Engine
 
 from pipeline.catalogue.unregister import unregister
 from pipeline.errors import CatalogueError
-from pipeline.ingest.register import Conditions
+from pipeline.ingest.register import RunOptions
 from pipeline.ingest.sync import plan as plan_of
-from pipeline.raster import ReadingPool
+from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri
 from tests.support.database import execute, rows
 from tests.support.factory import write_raster
@@ -124,7 +124,7 @@ def test_a_plan_counts_empty_sources_that_a_sync_would_delete(
 
 
 def test_a_plan_does_not_stand_in_the_way_of_a_sync(
-    tmp_path: Path, engine: Engine, pool: ReadingPool
+    tmp_path: Path, engine: Engine, pool: ProcessReader
 ) -> None:
     write_raster(tmp_path / "a.tif")
     work = work_of([tmp_path])
@@ -135,4 +135,4 @@ def test_a_plan_does_not_stand_in_the_way_of_a_sync(
         def found(self, files: int) -> None:
             assert synced(engine, pool.read, work).registered == 1
 
-    assert changes(plan_of(engine, work, CONFIG, Conditions(), Syncing())) == {"unchanged": 1}
+    assert changes(plan_of(engine, work, CONFIG, RunOptions(), Syncing())) == {"unchanged": 1}

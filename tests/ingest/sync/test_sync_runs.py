@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from pipeline.catalogue.comparison import listing_of
-from pipeline.catalogue.run_report import Report
-from pipeline.errors import CatalogueError, Overlapping, TransientError
-from pipeline.ingest.register import compared
+from pipeline.catalogue.comparison import open_comparison
+from pipeline.catalogue.run_report import RunReport
+from pipeline.errors import CatalogueError, RunInProgress, TransientError
+from pipeline.ingest.register import open_run
 from pipeline.ingest.sync import sync_all
-from pipeline.raster import ReadingPool
+from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri
 from tests.support.database import execute, rows
 from tests.support.factory import write_raster
@@ -23,7 +23,7 @@ from tests.support.sync_catalogue import COUNTS, NAMES
 
 
 def test_what_the_database_does_not_take_keeps_no_other_definition_from_being_synced(
-    tmp_path: Path, engine: Engine, pool: ReadingPool
+    tmp_path: Path, engine: Engine, pool: ProcessReader
 ) -> None:
     write_raster(tmp_path / "odd.tif")
     write_raster(tmp_path / "good.tif")
@@ -40,7 +40,7 @@ def test_what_the_database_does_not_take_keeps_no_other_definition_from_being_sy
 
 
 def test_a_run_that_fails_says_what_it_had_done(
-    tmp_path: Path, engine: Engine, pool: ReadingPool
+    tmp_path: Path, engine: Engine, pool: ProcessReader
 ) -> None:
     sizes = [
         write_raster(tmp_path / f"{number}.tif", width=10 + number).stat().st_size
@@ -75,7 +75,7 @@ def long_path(folder: Path, length: int, name: str = "long.tif") -> Path:
 @pytest.mark.parametrize("act", [synced, registered])
 @pytest.mark.parametrize("group", ["file", "all"])
 def test_a_path_that_the_catalogue_cannot_hold_is_refused_alone(
-    tmp_path: Path, engine: Engine, pool: ReadingPool, act: Any, group: str
+    tmp_path: Path, engine: Engine, pool: ProcessReader, act: Any, group: str
 ) -> None:
     short = write_raster(tmp_path / "z.tif")
     for length, name in ((2600, "one.tif"), (3000, "two.tif"), (3000 - 1, "two.tif")):
@@ -107,8 +107,8 @@ def test_a_second_run_of_a_definition_stops_and_says_so(
     write_raster(tmp_path / "a.tif")
     work = work_of([tmp_path])
     with (
-        listing_of(engine, work.definition, alone=True),
-        pytest.raises(Overlapping, match='another run of "test" is at work'),
+        open_comparison(engine, work.definition, alone=True),
+        pytest.raises(RunInProgress, match='another run of "test" is at work'),
     ):
         sync(tmp_path)
     assert rows(engine, "SELECT state FROM sync_runs") == [("overlapping",)]
@@ -116,13 +116,13 @@ def test_a_second_run_of_a_definition_stops_and_says_so(
 
 
 def test_a_register_by_hand_that_was_killed_is_told_apart_from_one_that_is_at_work(
-    tmp_path: Path, engine: Engine, pool: ReadingPool
+    tmp_path: Path, engine: Engine, pool: ProcessReader
 ) -> None:
     work = work_of([write_raster(tmp_path / "a.tif")], id="register")
     states = "SELECT state FROM sync_runs ORDER BY id"
     execute(engine, "INSERT INTO sync_runs (definition) VALUES ('register')")
-    run, report = run_of(engine, pool.read), Report()
-    with compared(run, work, report, complete=False):
+    run, report = run_of(engine, pool.read), RunReport()
+    with open_run(run, work, report, complete=False):
         assert rows(engine, states) == [("failed",), ("running",)]
         registered(engine, pool.read, work)
         assert rows(engine, states) == [("failed",), ("running",), ("completed",)]

@@ -5,7 +5,7 @@ from affine import Affine
 
 from pipeline.errors import NoGrid
 from pipeline.raster.grid import ControlPoint
-from pipeline.raster.placement.control_points import fit
+from pipeline.raster.placement.control_points import fit_grid
 
 GRID = Affine(2.0, 0.5, 4_302_000.0, -0.25, -3.0, 2_811_000.0)
 
@@ -15,7 +15,7 @@ def points_on(transform: Affine, places: list[tuple[float, float]]) -> tuple[Con
 
 
 def test_points_on_a_grid_give_that_grid_without_residual() -> None:
-    found = fit(points_on(GRID, [(0, 0), (500, 3), (7, 190), (507, 188), (200, 80)]))
+    found = fit_grid(points_on(GRID, [(0, 0), (500, 3), (7, 190), (507, 188), (200, 80)]))
     assert found.transform.almost_equals(GRID, precision=1e-6)
     assert found.residual < 1e-6
 
@@ -26,7 +26,7 @@ def test_the_residual_is_in_pixels() -> None:
     places = [(0.0, 0.0), (100.0, 0.0), (0.0, 100.0), (100.0, 100.0)]
     points = list(points_on(Affine.scale(10.0, -10.0), places))
     points[3] = ControlPoint(100.0, 100.0, 1000.4, -1000.0)
-    assert fit(tuple(points)).residual == pytest.approx(0.01, rel=1e-3)
+    assert fit_grid(tuple(points)).residual == pytest.approx(0.01, rel=1e-3)
 
 
 def test_points_on_both_sides_of_the_antimeridian_are_brought_together() -> None:
@@ -36,7 +36,7 @@ def test_points_on_both_sides_of_the_antimeridian_are_brought_together() -> None
         ControlPoint(p.column, p.row, p.x - 360 if p.x > 180 else p.x, p.y)
         for p in points_on(transform, places)
     )
-    assert fit(points, turn=360.0).transform.almost_equals(transform, precision=1e-9)
+    assert fit_grid(points, turn=360.0).transform.almost_equals(transform, precision=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -52,4 +52,4 @@ def test_points_on_both_sides_of_the_antimeridian_are_brought_together() -> None
 )
 def test_points_that_span_no_plane_place_nothing(points: tuple[ControlPoint, ...]) -> None:
     with pytest.raises(NoGrid, match="control points"):
-        fit(points)
+        fit_grid(points)

@@ -7,7 +7,7 @@ import rasterio
 from pyproj import CRS
 
 from pipeline.errors import MissingCRS, UnsupportedCRS
-from pipeline.raster.placement.crs import horizontal
+from pipeline.raster.placement.crs import horizontal_crs
 
 
 def gdal_wkt(definition: object) -> str:
@@ -25,20 +25,20 @@ def without_codes(wkt: str) -> str:
 @pytest.mark.parametrize("version", ["WKT1_GDAL", "WKT2_2019"])
 def test_a_code_that_the_file_names_is_its_projection(code: int, version: str) -> None:
     wkt = rasterio.CRS.from_epsg(code).to_wkt(version=version)
-    assert horizontal(wkt).projection == f"EPSG:{code}"
+    assert horizontal_crs(wkt).projection == f"EPSG:{code}"
 
 
 @pytest.mark.parametrize("code", [28992, 4326, 3857, 2193, 3035, 31370, 32633])
 def test_a_definition_without_code_gets_it_when_every_parameter_agrees(code: int) -> None:
-    assert horizontal(without_codes(gdal_wkt(code))).projection == f"EPSG:{code}"
+    assert horizontal_crs(without_codes(gdal_wkt(code))).projection == f"EPSG:{code}"
 
 
 @pytest.mark.parametrize("code", [28992, 26946, 2193, 31467, 3035, 4326])
 def test_esri_wkt_is_matched_whatever_the_order_of_its_axes(code: int) -> None:
     esri = CRS.from_epsg(code).to_wkt("WKT1_ESRI")
-    assert horizontal(esri).projection == f"EPSG:{code}"
+    assert horizontal_crs(esri).projection == f"EPSG:{code}"
     morphed = rasterio.CRS.from_wkt(esri, morph_from_esri_dialect=True)
-    assert horizontal(gdal_wkt(morphed)).projection == f"EPSG:{code}"
+    assert horizontal_crs(gdal_wkt(morphed)).projection == f"EPSG:{code}"
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_esri_wkt_is_matched_whatever_the_order_of_its_axes(code: int) -> None:
     ],
 )
 def test_a_proj_definition_with_a_known_datum_is_matched(definition: str, projection: str) -> None:
-    assert horizontal(gdal_wkt(definition)).projection == projection
+    assert horizontal_crs(gdal_wkt(definition)).projection == projection
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_proj_definition_with_a_known_datum_is_matched(definition: str, projec
     ],
 )
 def test_what_is_only_similar_to_an_epsg_crs_has_no_projection(definition: str) -> None:
-    crs = horizontal(gdal_wkt(definition))
+    crs = horizontal_crs(gdal_wkt(definition))
     assert crs.projection is None
     assert crs.wkt
 
@@ -88,7 +88,7 @@ def test_a_code_whose_parameters_the_file_overrides_is_not_its_projection(
 ) -> None:
     wkt = gdal_wkt(28992)
     assert right in wkt
-    crs = horizontal(wkt.replace(right, wrong))
+    crs = horizontal_crs(wkt.replace(right, wrong))
     assert crs.projection is None
     assert [notice.code for notice in crs.notices] == ["crs_differs_from_code"]
 
@@ -98,7 +98,7 @@ def test_a_code_whose_parameters_the_file_overrides_is_not_its_projection(
     [(7415, "EPSG:28992"), (5554, "EPSG:25831"), (4979, "EPSG:4326"), (9518, "EPSG:4326")],
 )
 def test_the_horizontal_part_of_compound_and_3d_crss_counts(code: int, projection: str) -> None:
-    crs = horizontal(gdal_wkt(code))
+    crs = horizontal_crs(gdal_wkt(code))
     assert crs.projection == projection
     assert len(CRS.from_wkt(crs.wkt).axis_info) == 2
 
@@ -107,18 +107,18 @@ def test_a_datum_shift_beside_a_code_does_not_hide_the_code() -> None:
     bound = CRS.from_user_input("+proj=utm +zone=31 +ellps=intl +towgs84=-87,-98,-121 +type=crs")
     definition = bound.to_json_dict()
     definition["source_crs"] = CRS.from_epsg(28992).to_json_dict()
-    assert horizontal(CRS.from_json_dict(definition).to_wkt()).projection == "EPSG:28992"
+    assert horizontal_crs(CRS.from_json_dict(definition).to_wkt()).projection == "EPSG:28992"
 
 
 def test_a_datum_shift_without_code_is_kept() -> None:
     wkt = gdal_wkt("+proj=utm +zone=25 +south +ellps=intl +towgs84=-206,172,-6")
-    assert horizontal(wkt).wkt.startswith("BOUNDCRS")
+    assert horizontal_crs(wkt).wkt.startswith("BOUNDCRS")
 
 
 @pytest.mark.parametrize("wkt", [None, ""])
 def test_a_missing_crs_is_rejected(wkt: str | None) -> None:
     with pytest.raises(MissingCRS, match="gdal_edit"):
-        horizontal(wkt)
+        horizontal_crs(wkt)
 
 
 @pytest.mark.parametrize(
@@ -133,13 +133,13 @@ def test_a_missing_crs_is_rejected(wkt: str | None) -> None:
 )
 def test_a_crs_without_place_on_earth_is_rejected(wkt: str | None) -> None:
     with pytest.raises(UnsupportedCRS):
-        horizontal(wkt)
+        horizontal_crs(wkt)
 
 
 @pytest.mark.parametrize("code", [28992, 4326, 7415, 2193])
 def test_the_wkt_of_a_result_reads_as_the_same_crs(code: int) -> None:
-    first = horizontal(gdal_wkt(code))
-    again = horizontal(first.wkt)
+    first = horizontal_crs(gdal_wkt(code))
+    again = horizontal_crs(first.wkt)
     assert (again.projection, again.wkt) == (first.projection, first.wkt)
 
 
@@ -154,7 +154,7 @@ def test_the_wkt_of_a_result_reads_as_the_same_crs(code: int) -> None:
     ],
 )
 def test_cylindrical_crss_repeat_after_one_turn(definition: str, period: float) -> None:
-    cycle = horizontal(gdal_wkt(definition)).cycle
+    cycle = horizontal_crs(gdal_wkt(definition)).cycle
     assert cycle is not None
     assert cycle.period == pytest.approx(period, rel=1e-12)
     assert cycle.longitude is not None
@@ -162,4 +162,4 @@ def test_cylindrical_crss_repeat_after_one_turn(definition: str, period: float) 
 
 @pytest.mark.parametrize("definition", ["EPSG:28992", "EPSG:32631", "EPSG:3035", "EPSG:8857"])
 def test_other_projections_do_not_repeat(definition: str) -> None:
-    assert horizontal(gdal_wkt(definition)).cycle is None
+    assert horizontal_crs(gdal_wkt(definition)).cycle is None

@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.errors import Rejection, UnsupportedCRS
 from pipeline.raster import RasterFile, ReadOptions, read_all
-from pipeline.raster.models import Assigned
-from pipeline.raster.placement.crs import horizontal
+from pipeline.raster.models import AssignedValues
+from pipeline.raster.placement.crs import horizontal_crs
 from tests.raster.test_only_geotiff import Trap, trap
 from tests.support.factory import ascii_tag
 
@@ -172,14 +172,14 @@ def test_a_file_that_a_stored_crs_names_is_not_opened(trap: Trap, text: str) -> 
     trap.arm()
     for target in TARGETS:
         with pytest.raises(UnsupportedCRS, match="names a file by its path"):
-            horizontal(trap.text(text.replace("{}", target)))
+            horizontal_crs(trap.text(text.replace("{}", target)))
 
 
 def test_a_crs_that_overrides_it_is_used_and_opens_nothing(trap: Trap) -> None:
     for number, target in enumerate(TARGETS):
         write_keys(trap, f"{number}.tif", WKT["a bound CRS"].replace("{}", target))
     trap.arm()
-    options = ReadOptions(assigned=Assigned("EPSG:28992", True, None, "the command line"))
+    options = ReadOptions(assigned=AssignedValues("EPSG:28992", True, None, "the command line"))
     for outcome in read_all(trap.files(), options, 1):
         assert isinstance(outcome, RasterFile)
         assert outcome.georeference.projection == "EPSG:28992"
@@ -188,7 +188,7 @@ def test_a_crs_that_overrides_it_is_used_and_opens_nothing(trap: Trap) -> None:
 def test_names_of_crss_have_slashes_and_grids_have_names() -> None:
     null = "+proj=merc +a=6378137 +b=6378137 +lat_ts=0 +lon_0=0 +x_0=0 +y_0=0 +k=1 +units=m +nadgrids=@null +wktext"
     wkt = projected(geographic(), f',EXTENSION["PROJ4","{null}"]')
-    assert horizontal(wkt.replace('"p"', '"WGS 84 / Pseudo-Mercator"')).crs.is_projected
+    assert horizontal_crs(wkt.replace('"p"', '"WGS 84 / Pseudo-Mercator"')).crs.is_projected
     for grid in ("rdtrans2008.gsb", "@null", "@nzgd2kgrid0005.gsb"):
         wkt = projected(geographic(f',EXTENSION["PROJ4_GRIDS","{grid}"]'))
-        assert horizontal(wkt.replace('"p"', '"Amersfoort / RD New"')).crs.is_bound
+        assert horizontal_crs(wkt.replace('"p"', '"Amersfoort / RD New"')).crs.is_bound

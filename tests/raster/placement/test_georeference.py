@@ -23,8 +23,8 @@ from pipeline.errors import (
 )
 from pipeline.raster.grid import ControlPoint, FileCRS, Grid
 from pipeline.raster.models import Bounds, Georeference
-from pipeline.raster.placement.bounds import shift_metres
-from pipeline.raster.placement.georeference import place, replace_bounds
+from pipeline.raster.placement.bounds import corner_shift_metres
+from pipeline.raster.placement.georeference import georeference_grid, georeference_stored_grid
 from tests.support.commands import CORPUS
 
 SPHERE = "+proj=sinu +R=6371007.181 +type=crs"
@@ -35,7 +35,7 @@ def placed(
     definition: object, transform: Affine, width: int = 100, height: int = 100
 ) -> Georeference:
     wkt = CRS.from_user_input(definition).to_wkt()
-    return place(Grid(width, height, transform), FileCRS(wkt))
+    return georeference_grid(Grid(width, height, transform), FileCRS(wkt))
 
 
 def north_up(west: float, north: float, pixel: float, height: float | None = None) -> Affine:
@@ -295,13 +295,13 @@ def test_an_unknown_datum_is_a_notice() -> None:
 )
 def test_a_raster_without_grid_is_rejected(grid: Grid) -> None:
     with pytest.raises(NoGrid) as caught:
-        place(grid, FileCRS(CRS.from_epsg(28992).to_wkt()))
+        georeference_grid(grid, FileCRS(CRS.from_epsg(28992).to_wkt()))
     assert caught.value.code == "no_grid"
 
 
 def test_a_raster_without_crs_is_rejected() -> None:
     with pytest.raises(MissingCRS) as caught:
-        place(Grid(10, 10, north_up(0, 0, 1)), FileCRS(None))
+        georeference_grid(Grid(10, 10, north_up(0, 0, 1)), FileCRS(None))
     assert caught.value.code == "missing_crs"
 
 
@@ -313,8 +313,8 @@ def control_points(miss: float) -> tuple[ControlPoint, ...]:
 
 def test_control_points_place_a_raster_with_a_notice() -> None:
     crs = FileCRS(CRS.from_epsg(28992).to_wkt())
-    fitted = place(Grid(100, 100, None, control_points(0.0)), crs)
-    plain = place(Grid(100, 100, north_up(155_000, 463_000, 10)), crs)
+    fitted = georeference_grid(Grid(100, 100, None, control_points(0.0)), crs)
+    plain = georeference_grid(Grid(100, 100, north_up(155_000, 463_000, 10)), crs)
     assert box(fitted.bounds) == pytest.approx(box(plain.bounds), abs=1e-12)
     assert codes(fitted) == ["fitted_to_control_points"]
     assert not fitted.rotated
@@ -324,14 +324,16 @@ def test_control_points_that_fit_badly_are_rejected() -> None:
     crs = FileCRS(CRS.from_epsg(28992).to_wkt())
     grid = Grid(100, 100, None, control_points(20.0))
     with pytest.raises(ResidualTooLarge) as caught:
-        place(grid, crs)
+        georeference_grid(grid, crs)
     assert caught.value.code == "gcp_residual"
-    assert place(grid, crs, gcp_residual_pixels=10.0)
+    assert georeference_grid(grid, crs, gcp_residual_pixels=10.0)
 
 
 def test_a_geotransform_beats_control_points() -> None:
     crs = FileCRS(CRS.from_epsg(28992).to_wkt())
-    result = place(Grid(100, 100, north_up(99_000, 463_000, 10), control_points(0.0)), crs)
+    result = georeference_grid(
+        Grid(100, 100, north_up(99_000, 463_000, 10), control_points(0.0)), crs
+    )
     assert result.origin_x == 99_000
     assert codes(result) == ["control_points_ignored"]
 
@@ -339,7 +341,7 @@ def test_a_geotransform_beats_control_points() -> None:
 @pytest.mark.parametrize("definition", ["EPSG:28992", "EPSG:7415", "EPSG:2193", SPHERE])
 def test_what_is_stored_of_a_raster_places_it_again(definition: str) -> None:
     first = placed(definition, north_up(150_000, 5_000_000, 10))
-    again = replace_bounds(first.transform, 100, 100, first.crs_wkt)
+    again = georeference_stored_grid(first.transform, 100, 100, first.crs_wkt)
     assert (again.projection, again.bounds) == (first.projection, first.bounds)
     assert again.operation == first.operation
     assert shapely.equals_exact(again.footprint, first.footprint)
@@ -348,9 +350,11 @@ def test_what_is_stored_of_a_raster_places_it_again(definition: str) -> None:
 def test_a_shift_is_the_longest_way_of_a_corner_in_metres() -> None:
     old = Bounds(0.0, 0.0, 1.0, 1.0)
     # One degree of longitude on the equator of WGS 84 is 2 pi 6378137 / 360 metres.
-    assert shift_metres(old, Bounds(0.0, 0.0, 2.0, 1.0)) == pytest.approx(111_319.4908, abs=1e-3)
-    assert shift_metres(Bounds(179.0, 0, 180.0, 1), Bounds(179.0, 0, -180.0, 1)) < 1e-6
-    assert shift_metres(old, old) == 0.0
+    assert corner_shift_metres(old, Bounds(0.0, 0.0, 2.0, 1.0)) == pytest.approx(
+        111_319.4908, abs=1e-3
+    )
+    assert corner_shift_metres(Bounds(179.0, 0, 180.0, 1), Bounds(179.0, 0, -180.0, 1)) < 1e-6
+    assert corner_shift_metres(old, old) == 0.0
 
 
 def test_rasters_of_one_grid_share_their_place() -> None:
@@ -371,7 +375,7 @@ def by_rasterio(path: Path) -> Georeference:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(path, driver="GTiff") as dataset:
             crs = FileCRS(dataset.crs.to_wkt(version="WKT2_2019") if dataset.crs else None)
-            return place(Grid(dataset.width, dataset.height, dataset.transform), crs)
+            return georeference_grid(Grid(dataset.width, dataset.height, dataset.transform), crs)
 
 
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus is not here")

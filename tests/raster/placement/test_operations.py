@@ -10,21 +10,27 @@ from pyproj.network import (  # type: ignore[attr-defined]
 )
 
 from pipeline.errors import UnsupportedCRS
-from pipeline.raster.placement.crs import horizontal
-from pipeline.raster.placement.operations import PINNED, Candidate, candidates, choose, within
+from pipeline.raster.placement.crs import horizontal_crs
+from pipeline.raster.placement.operations import (
+    PINNED_OPERATIONS,
+    Candidate,
+    choose_candidate,
+    lies_within,
+    list_candidates,
+)
 
 
 def chosen(
     definition: object, longitude: float, latitude: float, policy: str = "lizard"
 ) -> Candidate:
-    crs = horizontal(CRS.from_user_input(definition).to_wkt())
-    return choose(crs, policy, np.array([longitude]), np.array([latitude]))
+    crs = horizontal_crs(CRS.from_user_input(definition).to_wkt())
+    return choose_candidate(crs, policy, np.array([longitude]), np.array([latitude]))
 
 
 @pytest.mark.parametrize("policy", ["lizard", "best-available"])
 def test_rd_goes_by_the_pinned_operation(policy: str) -> None:
     found = chosen(28992, 5.4, 52.1, policy)
-    assert found.operation.code == PINNED["EPSG:28992"] == "EPSG:15934"
+    assert found.operation.code == PINNED_OPERATIONS["EPSG:28992"] == "EPSG:15934"
     assert found.operation.name == "Amersfoort to WGS 84 (3)"
     assert found.operation.accuracy == 1.0
     assert found.operation.proj_version == pyproj.proj_version_str
@@ -47,21 +53,21 @@ def test_the_most_accurate_operation_for_the_area_is_chosen(
 
 
 def test_an_operation_that_covers_all_points_is_better_than_an_accurate_one_for_some() -> None:
-    crs = horizontal(CRS.from_epsg(4267).to_wkt())
-    found = choose(crs, "lizard", np.array([-117.0, -75.0]), np.array([34.0, 41.0]))
+    crs = horizontal_crs(CRS.from_epsg(4267).to_wkt())
+    found = choose_candidate(crs, "lizard", np.array([-117.0, -75.0]), np.array([34.0, 41.0]))
     # NAD27 to WGS 84 (4), for the conterminous United States.
     assert found.operation.code == "EPSG:1173"
 
 
 def test_policy_lizard_needs_no_grid() -> None:
     for code in (4267, 27700, 28992, 31467):
-        crs = horizontal(CRS.from_epsg(code).to_wkt())
-        assert not any(candidate.grids for candidate in candidates(crs, "lizard"))
+        crs = horizontal_crs(CRS.from_epsg(code).to_wkt())
+        assert not any(candidate.grids for candidate in list_candidates(crs, "lizard"))
 
 
 def test_the_network_stays_off() -> None:
     set_network_enabled(True)
-    candidates.cache_clear()
+    list_candidates.cache_clear()
     chosen(28992, 5.4, 52.1)
     assert not is_network_enabled()
 
@@ -85,7 +91,7 @@ def test_a_chain_of_operations_is_recorded_with_all_its_codes() -> None:
 def test_another_planet_is_rejected() -> None:
     mars = CRS.from_user_input("IAU_2015:49900").to_wkt()
     with pytest.raises(UnsupportedCRS, match="celestial"):
-        candidates(horizontal(mars), "lizard")
+        list_candidates(horizontal_crs(mars), "lizard")
 
 
 def test_an_unknown_policy_is_a_mistake_of_the_caller() -> None:
@@ -97,4 +103,4 @@ def test_areas_may_cross_the_antimeridian() -> None:
     area = (172.0, 51.0, -164.0, 55.0)
     longitude = np.array([175.0, -170.0, 0.0, 175.0])
     latitude = np.array([52.0, 52.0, 52.0, 60.0])
-    assert within(area, longitude, latitude).tolist() == [True, True, False, False]
+    assert lies_within(area, longitude, latitude).tolist() == [True, True, False, False]

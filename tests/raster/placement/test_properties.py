@@ -13,7 +13,7 @@ from pyproj import CRS, Transformer
 
 from pipeline.raster.grid import FileCRS, Grid
 from pipeline.raster.models import Bounds, Georeference
-from pipeline.raster.placement.georeference import place
+from pipeline.raster.placement.georeference import georeference_grid
 
 Floats = npt.NDArray[np.float64]
 
@@ -114,7 +114,7 @@ def edge(definition: str, grid: Grid, count: int) -> tuple[Floats, Floats]:
 @given(rasters())
 def test_no_place_in_a_raster_lies_outside_its_bounds(raster: tuple[str, Grid]) -> None:
     definition, grid = raster
-    result = place(grid, wkt_of(definition))
+    result = georeference_grid(grid, wkt_of(definition))
     inner = np.linspace(0.0, 1.0, 31)
     over, _ = overshoot(result.bounds, *brute(definition, grid, inner, inner))
     assert over.max() < 1e-8
@@ -124,7 +124,7 @@ def test_no_place_in_a_raster_lies_outside_its_bounds(raster: tuple[str, Grid]) 
 @given(rasters())
 def test_bounds_are_tight(raster: tuple[str, Grid]) -> None:
     definition, grid = raster
-    result = place(grid, wkt_of(definition))
+    result = georeference_grid(grid, wkt_of(definition))
     longitude, latitude = edge(definition, grid, 2001)
     over, width = overshoot(result.bounds, longitude, latitude)
     assert over.max() < 1e-8
@@ -141,7 +141,7 @@ def test_bounds_are_tight(raster: tuple[str, Grid]) -> None:
 @given(rasters())
 def test_footprints_are_valid_and_hold_the_raster(raster: tuple[str, Grid]) -> None:
     definition, grid = raster
-    result = place(grid, wkt_of(definition))
+    result = georeference_grid(grid, wkt_of(definition))
     footprint, bounds = result.footprint, result.bounds
     assert footprint.is_valid
     assert shapely.get_num_coordinates(footprint) < 500
@@ -164,5 +164,7 @@ def assert_holds(result: Georeference, longitude: Floats, latitude: Floats) -> N
 @pytest.mark.parametrize("definition", sorted(PLACES))
 def test_each_crs_of_these_tests_has_the_datum_of_wgs_84(definition: str) -> None:
     middle = [sum(span) / 2 for span in PLACES[definition][:2]]
-    result = place(Grid(1, 1, Affine(1e-3, 0, middle[0], 0, -1e-3, middle[1])), wkt_of(definition))
+    result = georeference_grid(
+        Grid(1, 1, Affine(1e-3, 0, middle[0], 0, -1e-3, middle[1])), wkt_of(definition)
+    )
     assert result.operation.accuracy == 0.0

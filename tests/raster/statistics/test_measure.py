@@ -22,8 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.cli.inspect import PATIENCE
-from pipeline.errors import Changing, OverBudget, Rejection, Unreadable, UnsupportedDtype
+from pipeline.cli.inspect import SECONDS_UNTIL_PROGRESS
+from pipeline.errors import FileChanged, OverBudget, Rejection, Unreadable, UnsupportedDtype
 from pipeline.raster import (
     Budget,
     Progress,
@@ -33,10 +33,10 @@ from pipeline.raster import (
     read,
     read_all,
 )
-from pipeline.raster.statistics.band import PERCENTILES, Tally
+from pipeline.raster.statistics.band import PERCENTILES, BandCounter
 from pipeline.raster.statistics.measure import measure
 from pipeline.raster.statistics.windows import BlockGrid
-from pipeline.storage import list_files, named_place, stored_file
+from pipeline.storage import find_file, list_files, literal_location
 from tests.support.commands import CORPUS, RASTERSOURCES, environment, shown_in
 from tests.support.factory import RD_TRANSFORM, write_raster, write_tagged
 
@@ -50,7 +50,7 @@ def measured(
     options: ReadOptions = EXACT,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Statistics:
-    file = stored_file(path, [path.parent])
+    file = find_file(path, [path.parent])
     return measure(file, read(file, options), options, progress)
 
 
@@ -205,7 +205,7 @@ def test_values_near_the_end_of_doubles_are_no_failure(tmp_path: Path) -> None:
 
 def test_a_small_spread_about_a_large_mean_is_not_lost() -> None:
     values = 1e9 + RANDOM.normal(size=100_000)
-    tally = Tally(values.dtype)
+    tally = BandCounter(values.dtype)
     for _ in range(tally.passes):
         for chunk in np.array_split(values, 37):
             tally.take(chunk)
@@ -222,7 +222,7 @@ def test_percentiles_are_those_of_numpy_however_values_arrive(
     numbers: list[float], chunks: int
 ) -> None:
     values = np.array(numbers, "f4")
-    tally = Tally(values.dtype)
+    tally = BandCounter(values.dtype)
     for _ in range(tally.passes):
         for chunk in np.array_split(values, chunks):
             tally.take(chunk)
@@ -309,7 +309,7 @@ def test_more_pixels_than_the_budget_are_said_to_be_too_many(tmp_path: Path) -> 
     with pytest.raises(OverBudget, match="10100 values are more than the 10000"):
         measured(path, replace(EXACT, budget=Budget(statistics_pixels=10_000)))
     options = replace(EXACT, budget=Budget(statistics_pixels=10_000))
-    (outcome,) = read_all([stored_file(path, [tmp_path])], options, 1)
+    (outcome,) = read_all([find_file(path, [tmp_path])], options, 1)
     assert isinstance(outcome, RasterFile)
     assert outcome.statistics is None
     assert [notice.code for notice in outcome.notices] == ["no_statistics"]
@@ -378,17 +378,17 @@ def test_a_broken_block_refuses_the_file(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(Unreadable, match="cannot be read"):
         measured(path)
-    (outcome,) = read_all([stored_file(path, [tmp_path])], OVERVIEW, 1)
+    (outcome,) = read_all([find_file(path, [tmp_path])], OVERVIEW, 1)
     assert isinstance(outcome, Rejection)
     assert outcome.code == "unreadable"
 
 
 def test_a_file_that_changed_since_it_was_described_is_changing(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
-    file = stored_file(path, [tmp_path])
+    file = find_file(path, [tmp_path])
     facts = read(file)
     write_raster(path, width=11)
-    with pytest.raises(Changing):
+    with pytest.raises(FileChanged):
         measure(file, facts, EXACT)
 
 
@@ -398,7 +398,7 @@ def test_statistics_are_those_of_gdalinfo_over_the_corpus() -> None:
     if not folder.exists():
         pytest.skip("the corpus is not here")
     files = [path for path in folder.rglob("*.[tT][iI][fF]") if path.stat().st_size < 300_000]
-    places = [named_place(path) for path in files]
+    places = [literal_location(path) for path in files]
     options = replace(EXACT, budget=Budget(statistics_pixels=300_000))
     compared = 0
     for outcome in read_all(list_files(places, [folder]), options, 1):
@@ -474,7 +474,7 @@ def hold_up(command: subprocess.Popen[bytes], path: Path) -> None:
     while command.poll() is None and not being_read(path, command.pid):
         time.sleep(0.001)
     os.killpg(command.pid, signal.SIGSTOP)
-    time.sleep(PATIENCE + 0.5)
+    time.sleep(SECONDS_UNTIL_PROGRESS + 0.5)
     os.killpg(command.pid, signal.SIGCONT)
 
 

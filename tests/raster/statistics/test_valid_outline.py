@@ -14,8 +14,8 @@ from rasterio.features import shapes
 
 from pipeline.raster import RasterFile, ReadOptions, Statistics, read
 from pipeline.raster.statistics.measure import measure
-from pipeline.raster.statistics.valid_outline import polygons_of
-from pipeline.storage import stored_file
+from pipeline.raster.statistics.valid_outline import trace_polygons
+from pipeline.storage import find_file
 from tests.support.factory import RD_TRANSFORM, write_raster
 
 RANDOM = np.random.default_rng(7)
@@ -39,7 +39,7 @@ def outlined(path: Path, valid: NDArray[np.bool_], **options: Any) -> tuple[Rast
     write_raster(
         path, width=width, height=height, dtype="uint8", nodata=0, values=valid[None], **options
     )
-    file = stored_file(path, [path.parent])
+    file = find_file(path, [path.parent])
     facts = read(file)
     return facts, measure(file, facts, ReadOptions(statistics="exact"))
 
@@ -51,7 +51,7 @@ def test_squares_that_share_sides_are_drawn_as_gdal_draws_them(share: float, acr
         flags = np.kron(RANDOM.random((height, width)) < share, np.ones((1, across), np.bool_))
         drawn = shapes(flags.astype("u1"), mask=flags)
         expected = [shapely.geometry.shape(shape) for shape, _ in drawn]
-        assert plainly(polygons_of(flags)) == plainly(expected)
+        assert plainly(trace_polygons(flags)) == plainly(expected)
 
 
 def plainly(polygons: list[shapely.Polygon]) -> list[str]:
@@ -176,7 +176,7 @@ def test_holes_that_read_as_zero_belong_to_the_outline(tmp_path: Path) -> None:
     )  # fmt: skip
     with rasterio.open(path, "r+") as dataset:
         dataset.write(np.full((8, 8), np.nan, "f4"), 1, window=((20, 28), (4, 12)))
-    file = stored_file(path, [tmp_path])
+    file = find_file(path, [tmp_path])
     found = measure(file, read(file), ReadOptions(statistics="exact"))
     assert found.valid_outline.area == pytest.approx((64 * 64 - 64) * 1e-4, rel=1e-9)
 

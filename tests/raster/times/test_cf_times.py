@@ -8,8 +8,8 @@ from pathlib import Path
 import cftime
 import pytest
 
-from pipeline.raster import NotATime, RasterFile, ReadOptions, TimeRule
-from pipeline.raster.times.cf_times import cf_time
+from pipeline.raster import InvalidTime, RasterFile, ReadOptions, TimeRule
+from pipeline.raster.times.cf_times import parse_cf_time
 from tests.support.factory import read_path, write_raster
 
 NEW_YEAR = datetime(2024, 1, 1, tzinfo=UTC)
@@ -155,10 +155,10 @@ def test_cftime_says_the_same(calendar: str, unit: str) -> None:
         units = f"{unit} since {reference}"
         expected = cftime.num2date(value, units, calendar).change_calendar("proleptic_gregorian")
         if expected.year < 1:
-            with pytest.raises(NotATime, match="years 1 to 9999"):
-                cf_time(str(value), units, calendar)
+            with pytest.raises(InvalidTime, match="years 1 to 9999"):
+                parse_cf_time(str(value), units, calendar)
             continue
-        time, _ = cf_time(str(value), units, calendar)
+        time, _ = parse_cf_time(str(value), units, calendar)
         assert time.replace(tzinfo=None).isoformat() == expected.isoformat(), (value, units)
 
 
@@ -168,7 +168,7 @@ def test_doubles_of_days_since_any_year_keep_their_seconds() -> None:
         meant = datetime(2024, 7, 1, hour, 7, 59)
         days = float(Fraction((meant - reference) // timedelta(seconds=1), 86_400))
         units = f"days since {year:04}-01-01"
-        time, _ = cf_time(repr(days), units, "proleptic_gregorian")
+        time, _ = parse_cf_time(repr(days), units, "proleptic_gregorian")
         assert time == meant.replace(tzinfo=UTC)
 
 
@@ -233,5 +233,5 @@ def test_times_of_grib_are_seconds_since_1970(tmp_path: Path, value: str, time: 
     ],
 )
 def test_units_that_cannot_be_counted_are_explained(units: str, sentence: str) -> None:
-    with pytest.raises(NotATime, match=sentence + "$"):
-        cf_time("1", units)
+    with pytest.raises(InvalidTime, match=sentence + "$"):
+        parse_cf_time("1", units)

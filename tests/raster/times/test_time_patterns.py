@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.definitions.sources_toml import load
+from pipeline.definitions.sources_toml import load_config
 from pipeline.errors import CatalogueError
-from pipeline.raster import TimeRule, TimeTags, checked_format, compiled_pattern, date
+from pipeline.raster import TimeRule, TimeTags, check_format, compile_pattern, date_file
 
 SOURCE = "[[source]]\nid = 'rain'\nfiles = '*.tif'\norganisation = 'A'\n"
 DAY = datetime(2024, 5, 2, tzinfo=UTC)
@@ -59,11 +59,11 @@ def test_a_format_that_names_a_date_is_read(
     tmp_path: Path, time_format: str, text: str, time: datetime
 ) -> None:
     rule = TimeRule(pattern=r"^x_(?P<time>.+)\.tif$", time_format=time_format)
-    dating = date(Path(f"/data/x_{text}.tif"), TimeTags(), rule)
+    dating = date_file(Path(f"/data/x_{text}.tif"), TimeTags(), rule)
     assert (dating.times, dating.notices) == ((time,), ())
     path = tmp_path / "sources.toml"
     path.write_text(SOURCE + f"pattern = '(?P<time>.+)'\ntime_format = '{time_format}'\n")
-    assert load(path).source[0].time_rule().time_format == time_format
+    assert load_config(path).source[0].time_rule().time_format == time_format
 
 
 @pytest.mark.parametrize("time_format", NO_DATES)
@@ -71,13 +71,13 @@ def test_a_format_that_names_no_date_is_refused_where_the_definition_is_read(
     tmp_path: Path, time_format: str
 ) -> None:
     with pytest.raises(CatalogueError):
-        checked_format(time_format)
+        check_format(time_format)
     path = tmp_path / "sources.toml"
     path.write_text(SOURCE + f"pattern = '(?P<time>.+)'\ntime_format = '{time_format}'\n")
     with pytest.raises(
         CatalogueError, match=r"line 6: .*time_format: cannot date files: the format"
     ):
-        load(path)
+        load_config(path)
 
 
 def test_every_directive_of_strptime_is_known_or_refused() -> None:
@@ -134,11 +134,11 @@ def test_groups_that_name_no_date_are_refused_where_the_definition_is_read(
     tmp_path: Path, pattern: str, sentence: str
 ) -> None:
     with pytest.raises(CatalogueError, match=sentence):
-        compiled_pattern(pattern)
+        compile_pattern(pattern)
     path = tmp_path / "sources.toml"
     path.write_text(SOURCE + f"pattern = '{pattern}'\n")
     with pytest.raises(CatalogueError, match=f"line 5: .*pattern: cannot date files: .*{sentence}"):
-        load(path)
+        load_config(path)
 
 
 @pytest.mark.parametrize(
@@ -151,14 +151,14 @@ def test_groups_that_name_no_date_are_refused_where_the_definition_is_read(
     ],
 )  # fmt: skip
 def test_groups_that_name_a_date_are_read(pattern: str) -> None:
-    assert compiled_pattern(pattern).groups
+    assert compile_pattern(pattern).groups
 
 
 @pytest.mark.parametrize("pattern", [r"_(?P<zone>\d\d)\.", r"(?P<fraction>[a-z]+)_"])
 def test_words_that_are_no_date_by_themselves_name_files(tmp_path: Path, pattern: str) -> None:
     path = tmp_path / "sources.toml"
     path.write_text(SOURCE + f"pattern = '{pattern}'\n")
-    assert load(path).source[0].time_rule().pattern is None
+    assert load_config(path).source[0].time_rule().pattern is None
 
 
 @pytest.mark.parametrize(
@@ -166,17 +166,19 @@ def test_words_that_are_no_date_by_themselves_name_files(tmp_path: Path, pattern
     ["00241231", "02412313", "0024366", "00241231Z", "00241231T1200", "17110101", "99999999", "00241231120000"],
 )  # fmt: skip
 def test_digits_of_no_century_of_files_are_not_a_date_without_a_format(text: str) -> None:
-    dating = date(Path(f"/data/x_{text}.tif"), TimeTags(), TimeRule(pattern=r"_(?P<time>\w+)\.tif"))
+    dating = date_file(
+        Path(f"/data/x_{text}.tif"), TimeTags(), TimeRule(pattern=r"_(?P<time>\w+)\.tif")
+    )
     assert (dating.times, [notice.code for notice in dating.notices]) == ((), ["unreadable_time"])
 
 
 def test_a_format_or_separators_date_files_to_any_century() -> None:
     rule = TimeRule(pattern=r"_(?P<time>\d{8})\.", time_format="%Y%m%d")
-    assert date(Path("/x_17110102.tif"), TimeTags(), rule).times == (
+    assert date_file(Path("/x_17110102.tif"), TimeTags(), rule).times == (
         datetime(1711, 1, 2, tzinfo=UTC),
     )
     rule = TimeRule(pattern=r"_(?P<time>[0-9-]+)\.")
-    assert date(Path("/x_1711-01-02.tif"), TimeTags(), rule).times == (
+    assert date_file(Path("/x_1711-01-02.tif"), TimeTags(), rule).times == (
         datetime(1711, 1, 2, tzinfo=UTC),
     )
 
@@ -188,13 +190,15 @@ def test_a_format_without_a_group_time_is_refused(tmp_path: Path, pattern: str) 
     with pytest.raises(
         CatalogueError, match=r"line 6: .*time_format: is the form of a group named"
     ):
-        load(path)
+        load_config(path)
 
 
 def test_a_short_time_is_read_with_its_format(tmp_path: Path) -> None:
     path = tmp_path / "sources.toml"
     path.write_text(SOURCE + "pattern = '(?P<time>.{6})'\ntime_format = '%y%m%d'\n")
-    dating = date(Path("/data/240502.tif"), TimeTags(), load(path).source[0].time_rule())
+    dating = date_file(
+        Path("/data/240502.tif"), TimeTags(), load_config(path).source[0].time_rule()
+    )
     assert dating.times == (DAY,)
 
 
@@ -202,7 +206,7 @@ def load_in_zone(tmp_path: Path, time_format: str, zone: str) -> None:
     path = tmp_path / "sources.toml"
     fields = f"pattern = '(?P<time>.+)'\ntime_format = '{time_format}'\ntime_zone = '{zone}'\n"
     path.write_text(SOURCE + fields)
-    load(path)
+    load_config(path)
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,17 @@ from pipeline.errors import CatalogueError
 from pipeline.raster import RasterFile, ReadOptions, TimeRule
 from pipeline.raster.times.band_times import band_time
 from pipeline.raster.times.time_forms import parse_time, parse_time_or_epoch
-from pipeline.raster.times.timestamps import Dating, TimeTags, date
+from pipeline.raster.times.timestamps import FileTimes, TimeTags, date_file
 from tests.support.factory import read_path, write_raster
 
 AMSTERDAM = "Europe/Amsterdam"
 
 
-def dated(name: str = "a.tif", tags: TimeTags | None = None, **rule: object) -> Dating:
-    return date(Path("/data") / name, tags or TimeTags(), TimeRule(**rule))  # type: ignore[arg-type]
+def dated(name: str = "a.tif", tags: TimeTags | None = None, **rule: object) -> FileTimes:
+    return date_file(Path("/data") / name, tags or TimeTags(), TimeRule(**rule))  # type: ignore[arg-type]
 
 
-def codes(dating: Dating | RasterFile) -> list[str]:
+def codes(dating: FileTimes | RasterFile) -> list[str]:
     return [notice.code for notice in dating.notices]
 
 
@@ -258,7 +258,7 @@ def test_metadata_of_a_band_say_its_time(
 )
 def test_a_rule_that_cannot_work_is_an_error_of_the_definition(rule: dict[str, object]) -> None:
     with pytest.raises(CatalogueError):
-        date(Path("/data/x_20240101.tif"), TimeTags(), TimeRule(**rule))  # type: ignore[arg-type]
+        date_file(Path("/data/x_20240101.tif"), TimeTags(), TimeRule(**rule))  # type: ignore[arg-type]
 
 
 NOON = datetime(2024, 1, 1, 12, 30, tzinfo=UTC)

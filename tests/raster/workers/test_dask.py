@@ -16,15 +16,15 @@ from affine import Affine
 from distributed import Client
 from sqlalchemy import Engine, text
 
-from pipeline.cli.runners import Runner, reading
+from pipeline.cli.runners import Runner, open_reader
 from pipeline.errors import CatalogueError, Rejection, TransientError
 from pipeline.ingest.register import Reader
-from pipeline.raster import Assigned, EachDated, RasterFile, ReadOptions, TimeRule
-from pipeline.raster.workers.chunks import ReadingThreads
-from pipeline.raster.workers.dask import ClusterReading
-from pipeline.raster.workers.versions import versions
+from pipeline.raster import AssignedValues, OptionsByFile, RasterFile, ReadOptions, TimeRule
+from pipeline.raster.workers.chunks import ThreadReader
+from pipeline.raster.workers.dask import DaskReader
+from pipeline.raster.workers.versions import package_versions
 from pipeline.settings import Settings
-from pipeline.storage import StoredFile, list_files, named_place
+from pipeline.storage import StoredFile, list_files, literal_location
 from tests.support.commands import RASTERSOURCES, run
 from tests.support.dask_cluster import FATAL, UNSEEN, Cluster, local_cluster
 from tests.support.factory import write_raster
@@ -41,13 +41,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @contextmanager
 def reader_of(runner: Runner, address: str | None = None) -> Iterator[Reader]:
-    with reading(Settings(workers=2), runner, address) as reader:
+    with open_reader(Settings(workers=2), runner, address) as reader:
         yield reader
 
 
 def listed(folder: Path) -> list[StoredFile]:
     return [
-        item for item in list_files([named_place(folder)], [folder]) if isinstance(item, StoredFile)
+        item
+        for item in list_files([literal_location(folder)], [folder])
+        if isinstance(item, StoredFile)
     ]
 
 
@@ -112,11 +114,13 @@ def test_every_runner_assigns_to_each_file_what_it_is_told(
 ) -> None:
     for number in range(20):
         write_raster(tmp_path / f"{number:02}.tif", crs=None, nodata=None)
-    listed = list_files([named_place(tmp_path)], [tmp_path])
+    listed = list_files([literal_location(tmp_path)], [tmp_path])
     files = [file for file in listed if isinstance(file, StoredFile)]
-    said = [Assigned(f"EPSG:326{31 + number % 20}", nodata=str(number)) for number in range(20)]
+    said = [
+        AssignedValues(f"EPSG:326{31 + number % 20}", nodata=str(number)) for number in range(20)
+    ]
     assigned = {file.uri: one for file, one in zip(files, said, strict=True)}
-    options = EachDated(OPTIONS, {file.uri: TimeRule() for file in files}, assigned)
+    options = OptionsByFile(OPTIONS, {file.uri: TimeRule() for file in files}, assigned)
     with reader_of(runner, cluster.address if runner == "dask" else None) as reader:
         outcomes = [one for one in reader(files, options) if isinstance(one, RasterFile)]
     assert [(one.georeference.projection, one.fill_value) for one in outcomes] == [
@@ -132,7 +136,7 @@ def test_every_runner_dates_each_file_as_it_is_told(
     times = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=hour) for hour in range(50)]
     rules = {file.uri: TimeRule(time) for file, time in zip(files, times, strict=True)}
     with reader_of(runner, cluster.address if runner == "dask" else None) as reader:
-        outcomes = list(reader(files, EachDated(OPTIONS, rules)))
+        outcomes = list(reader(files, OptionsByFile(OPTIONS, rules)))
     assert [outcome.times for outcome in outcomes if isinstance(outcome, RasterFile)] == [
         (time,) for time in times
     ]
@@ -215,7 +219,8 @@ def test_a_worker_of_another_version_reads_nothing(
     tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "pipeline.raster.workers.dask.versions", lambda: {**versions(), "PROJ": "4.9.3"}
+        "pipeline.raster.workers.dask.package_versions",
+        lambda: {**package_versions(), "PROJ": "4.9.3"},
     )
     with (
         reader_of("dask", cluster.address) as reader,
@@ -314,13 +319,13 @@ def test_the_runner_of_the_settings_is_taken_where_no_other_is_named(
     tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RASTERSOURCES_RUNNER", "dask")
-    with pytest.raises(CatalogueError, match="say where"), reading(Settings()):
+    with pytest.raises(CatalogueError, match="say where"), open_reader(Settings()):
         pass
     monkeypatch.setenv("RASTERSOURCES_SCHEDULER", cluster.address)
-    with reading(Settings()) as reader:
-        assert isinstance(reader.__self__, ClusterReading)  # type: ignore[attr-defined]
-    with reading(Settings(), "threads") as reader:
-        assert isinstance(reader.__self__, ReadingThreads)  # type: ignore[attr-defined]
+    with open_reader(Settings()) as reader:
+        assert isinstance(reader.__self__, DaskReader)  # type: ignore[attr-defined]
+    with open_reader(Settings(), "threads") as reader:
+        assert isinstance(reader.__self__, ThreadReader)  # type: ignore[attr-defined]
 
 
 def test_workers_import_neither_database_nor_flows_nor_web() -> None:

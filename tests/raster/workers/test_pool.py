@@ -12,14 +12,14 @@ import pytest
 from pipeline.errors import CatalogueError, Rejection, TransientError
 from pipeline.raster import (
     Budget,
+    ProcessReader,
     RasterFile,
-    ReadingPool,
     ReadOptions,
     TimeRule,
     read,
     read_all,
 )
-from pipeline.storage import StoredFile, list_files, named_place, stored_file
+from pipeline.storage import StoredFile, find_file, list_files, literal_location
 from tests.support.commands import REPOSITORY
 from tests.support.factory import write_raster
 
@@ -32,7 +32,9 @@ def rasters(folder: Path, count: int) -> list[StoredFile]:
     for number in range(1, count):
         (folder / f"{number:04}.tif").write_bytes(original)
     return [
-        item for item in list_files([named_place(folder)], [folder]) if isinstance(item, StoredFile)
+        item
+        for item in list_files([literal_location(folder)], [folder])
+        if isinstance(item, StoredFile)
     ]
 
 
@@ -61,7 +63,7 @@ def test_what_many_processes_read_is_what_one_reads_and_in_order(tmp_path: Path)
 def test_refusals_come_in_their_place(tmp_path: Path) -> None:
     files: list[StoredFile | Rejection] = [*rasters(tmp_path, 5)]
     (tmp_path / "bad.tif").write_bytes(b"no")
-    files.insert(2, stored_file(tmp_path / "bad.tif", [tmp_path]))
+    files.insert(2, find_file(tmp_path / "bad.tif", [tmp_path]))
     files.insert(4, Rejection("file:///gone.tif", "not_found", "it is gone"))
     outcomes = list(read_all(files, ReadOptions(), 2))
     assert [outcome.uri for outcome in outcomes] == [file.uri for file in files]
@@ -87,7 +89,7 @@ def test_a_file_that_takes_too_long_is_refused_alone(tmp_path: Path) -> None:
     slow = tmp_path / f"0003{'1' * 60}.tif"
     (tmp_path / "0003.tif").rename(slow)
     options = ReadOptions(time_rule=ENDLESS, budget=Budget(seconds=0.5))
-    outcomes = list(read_all(list_files([named_place(tmp_path)], [tmp_path]), options, 1))
+    outcomes = list(read_all(list_files([literal_location(tmp_path)], [tmp_path]), options, 1))
     refused = [outcome for outcome in outcomes if isinstance(outcome, Rejection)]
     assert [(item.uri.endswith(slow.name), item.code) for item in refused] == [(True, "timeout")]
     assert len(outcomes) == 8
@@ -136,7 +138,7 @@ def test_a_rule_that_cannot_work_is_raised_to_the_reader(tmp_path: Path) -> None
 
 def test_a_reading_that_broke_off_leaves_nothing_to_the_next(tmp_path: Path) -> None:
     files = rasters(tmp_path, 40)
-    with ReadingPool(2) as pool:
+    with ProcessReader(2) as pool:
         for _ in range(3):
             with pytest.raises(CatalogueError):
                 list(pool.read(files, ReadOptions(time_rule=TimeRule(pattern="("))))

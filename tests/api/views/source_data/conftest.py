@@ -11,10 +11,10 @@ from sqlalchemy import Engine, text
 
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.upload_files import hold_receiver
-from pipeline.catalogue.uploads import Settled
-from pipeline.ingest.uploads import Worker, process_waiting
-from pipeline.raster import ReadingPool, ReadOptions
-from pipeline.storage.uploads import Deposit, FolderDeposit, Incoming
+from pipeline.catalogue.uploads import UploadOutcome
+from pipeline.ingest.uploads import UploadWorker, process_waiting
+from pipeline.raster import ProcessReader, ReadOptions
+from pipeline.storage.uploads import FolderUploadStore, OpenUpload, UploadStore
 from tests.api.conftest import SOURCES, As, client_of
 from tests.support.factory import write_raster
 
@@ -23,39 +23,39 @@ LIMIT = 100_000
 NOON, ONE, TWO = (f"2024-01-01T{hour}:00:00Z" for hour in (12, 13, 14))
 
 Source = Callable[..., str]
-Process = Callable[[], list[Settled]]
+Process = Callable[[], list[UploadOutcome]]
 
 
 @pytest.fixture(scope="module")
-def deposit(tmp_path_factory: pytest.TempPathFactory) -> FolderDeposit:
-    return FolderDeposit(tmp_path_factory.mktemp("home").resolve() / "uploads")
+def deposit(tmp_path_factory: pytest.TempPathFactory) -> FolderUploadStore:
+    return FolderUploadStore(tmp_path_factory.mktemp("home").resolve() / "uploads")
 
 
 @pytest.fixture(scope="module")
-def client(database_url: str, deposit: FolderDeposit) -> Iterator[Client]:
+def client(database_url: str, deposit: FolderUploadStore) -> Iterator[Client]:
     config = ApiConfig(database_url, uploads=str(deposit.folder), upload_bytes=LIMIT)
     with client_of(config) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def worker(engine: Engine, deposit: Deposit) -> Iterator[Worker]:
-    with ReadingPool(1) as pool:
-        yield Worker(engine, deposit, ReadOptions(), pool)
+def worker(engine: Engine, deposit: UploadStore) -> Iterator[UploadWorker]:
+    with ProcessReader(1) as pool:
+        yield UploadWorker(engine, deposit, ReadOptions(), pool)
 
 
 @pytest.fixture
-def process(worker: Worker) -> Process:
+def process(worker: UploadWorker) -> Process:
     """Processes all that waits."""
 
-    def process() -> list[Settled]:
+    def process() -> list[UploadOutcome]:
         return [one for some in iter(lambda: process_waiting(worker), []) for one in some]
 
     return process
 
 
 @pytest.fixture(autouse=True)
-def clean(engine: Engine, worker: Worker) -> Iterator[None]:
+def clean(engine: Engine, worker: UploadWorker) -> Iterator[None]:
     """Whatever a test leaves is deleted; a source that is gone needs no files."""
     yield
     worker.deposit.discard(list(worker.deposit.uris()))
@@ -113,7 +113,7 @@ def only(client: Client, url: str, part: str) -> Any:
     return row
 
 
-def receiving(engine: Engine, deposit: Deposit, receiver: int = 1) -> Incoming:
+def receiving(engine: Engine, deposit: UploadStore, receiver: int = 1) -> OpenUpload:
     """A file that a server of this number has recorded and receives; the server is dead unless its lock is held."""
     uri = deposit.new_uri()
     run(
@@ -133,5 +133,5 @@ def living(engine: Engine, receiver: int) -> Iterator[None]:
         yield
 
 
-def stored(deposit: Deposit) -> list[str]:
+def stored(deposit: UploadStore) -> list[str]:
     return list(deposit.uris())

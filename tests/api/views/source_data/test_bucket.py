@@ -11,9 +11,9 @@ from sqlalchemy import Engine
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.upload_files import sweep
 from pipeline.errors import CatalogueError, NotAllowed, TransientError
-from pipeline.ingest.uploads import Worker, process_waiting
-from pipeline.storage.s3 import store_of
-from pipeline.storage.uploads import BucketDeposit, Deposit, deposit_at
+from pipeline.ingest.uploads import UploadWorker, process_waiting
+from pipeline.storage.s3 import open_bucket
+from pipeline.storage.uploads import BucketUploadStore, UploadStore, open_upload_store
 from pipeline.storage.uploads.bucket import PART_BYTES
 from tests.api.conftest import As, client_of, until
 from tests.api.views.source_data.conftest import (
@@ -48,18 +48,18 @@ def own(s3_server: Server, between: Proxy) -> Iterator[Bucket]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**found.environment, "AWS_ENDPOINT_URL": between.endpoint}.items():
             patch.setenv(name, value)
-        store_of.cache_clear()
+        open_bucket.cache_clear()
         yield found
-    store_of.cache_clear()
+    open_bucket.cache_clear()
 
 
 @pytest.fixture(scope="module")
-def deposit(own: Bucket) -> Deposit:
-    return deposit_at(f"s3://{own.name}/our uploads")
+def deposit(own: Bucket) -> UploadStore:
+    return open_upload_store(f"s3://{own.name}/our uploads")
 
 
 @pytest.fixture(scope="module")
-def client(database_url: str, deposit: Deposit, own: Bucket) -> Iterator[Client]:
+def client(database_url: str, deposit: UploadStore, own: Bucket) -> Iterator[Client]:
     config = ApiConfig(database_url, uploads=f"s3://{own.name}/our%20uploads", upload_bytes=LIMIT)
     with client_of(config) as client:
         yield client
@@ -70,7 +70,7 @@ def key_of(uri: str) -> str:
 
 
 def test_a_file_is_in_the_bucket_before_the_answer_and_becomes_part_of_its_source(
-    as_: As, source: Source, tif: Path, deposit: Deposit, own: Bucket, process: Process
+    as_: As, source: Source, tif: Path, deposit: UploadStore, own: Bucket, process: Process
 ) -> None:
     url = source()
     task = accepted(as_("admin"), url, tif)
@@ -85,7 +85,7 @@ def test_a_file_is_in_the_bucket_before_the_answer_and_becomes_part_of_its_sourc
 
 
 def test_what_replaces_a_file_deletes_it_and_deleting_the_data_deletes_all(
-    as_: As, source: Source, tif: Path, deposit: Deposit, process: Process
+    as_: As, source: Source, tif: Path, deposit: UploadStore, process: Process
 ) -> None:
     url = source(temporal=True)
     for time_ in (NOON, ONE, NOON):
@@ -97,7 +97,7 @@ def test_what_replaces_a_file_deletes_it_and_deleting_the_data_deletes_all(
 
 
 def test_a_refused_file_is_not_kept(
-    as_: As, source: Source, tmp_path: Path, deposit: Deposit, process: Process
+    as_: As, source: Source, tmp_path: Path, deposit: UploadStore, process: Process
 ) -> None:
     (tmp_path / "x.tif").write_bytes(b"no raster")
     (tmp_path / "empty.tif").touch()
@@ -117,7 +117,7 @@ def test_a_refused_file_is_not_kept(
 
 
 def test_a_file_that_is_too_large_or_breaks_off_leaves_nothing(
-    as_: As, source: Source, tmp_path: Path, deposit: Deposit, own: Bucket
+    as_: As, source: Source, tmp_path: Path, deposit: UploadStore, own: Bucket
 ) -> None:
     large = tmp_path / "large.tif"
     large.write_bytes(bytes(LIMIT + 1))
@@ -126,7 +126,7 @@ def test_a_file_that_is_too_large_or_breaks_off_leaves_nothing(
     assert own.unfinished() == []
 
 
-def test_parts_of_a_file_that_is_given_up_are_taken_back(deposit: Deposit, own: Bucket) -> None:
+def test_parts_of_a_file_that_is_given_up_are_taken_back(deposit: UploadStore, own: Bucket) -> None:
     incoming = deposit.receive(deposit.new_uri())
     for _ in range(3):
         incoming.write(bytes(PART_BYTES))
@@ -138,7 +138,7 @@ def test_parts_of_a_file_that_is_given_up_are_taken_back(deposit: Deposit, own: 
         incoming.write(b"x")
 
 
-def test_a_file_of_many_parts_is_whole(deposit: Deposit, own: Bucket) -> None:
+def test_a_file_of_many_parts_is_whole(deposit: UploadStore, own: Bucket) -> None:
     incoming = deposit.receive(deposit.new_uri())
     pieces = [bytes([number]) * (PART_BYTES // 2) for number in range(5)]
     for piece in pieces:
@@ -150,7 +150,7 @@ def test_a_file_of_many_parts_is_whole(deposit: Deposit, own: Bucket) -> None:
     assert own.get(key_of(incoming.uri)) == b"".join(pieces)
 
 
-def test_only_files_of_our_own_are_read_or_deleted(deposit: Deposit, own: Bucket) -> None:
+def test_only_files_of_our_own_are_read_or_deleted(deposit: UploadStore, own: Bucket) -> None:
     strange = [
         own.put("our uploads/raster.tif").replace(" ", "%20"),
         own.put("elsewhere.tif"),
@@ -171,7 +171,7 @@ def test_only_files_of_our_own_are_read_or_deleted(deposit: Deposit, own: Bucket
 
 
 def test_a_sweep_deletes_what_nothing_needs(
-    as_: As, source: Source, tif: Path, engine: Engine, deposit: Deposit
+    as_: As, source: Source, tif: Path, engine: Engine, deposit: UploadStore
 ) -> None:
     accepted(as_("admin"), source(), tif)
     (needed,) = stored(deposit)
@@ -186,14 +186,14 @@ def test_a_sweep_deletes_what_nothing_needs(
 
 
 def test_a_storage_that_is_away_is_told_to_clients_and_waited_for_by_the_worker(
-    as_: As, source: Source, tif: Path, worker: Worker, process: Process, between: Proxy, own: Bucket,
+    as_: As, source: Source, tif: Path, worker: UploadWorker, process: Process, between: Proxy, own: Bucket,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     process()
     url = source()
     task = accepted(as_("admin"), url, tif)
     monkeypatch.setattr("pipeline.storage.s3._RETRIES", 1)
-    store_of.cache_clear()
+    open_bucket.cache_clear()
     monkeypatch.setattr(between, "fault", lambda _method, _path: 503)
     answer = send(as_("admin"), url, tif)
     assert answer.status_code == 503
@@ -203,19 +203,19 @@ def test_a_storage_that_is_away_is_told_to_clients_and_waited_for_by_the_worker(
         process_waiting(worker)
     assert as_("admin").get(task).json()["status"] == "STARTED"
     monkeypatch.undo()
-    store_of.cache_clear()
+    open_bucket.cache_clear()
     assert [one.state for one in process_waiting(worker)] == ["committed"]
     assert as_("admin").get(task).json()["status"] == "SUCCESS"
 
 
 def test_a_name_that_is_no_bucket_is_refused() -> None:
     with pytest.raises(CatalogueError, match="names no bucket"):
-        deposit_at("s3:///uploads")
+        open_upload_store("s3:///uploads")
 
 
 def test_a_whole_bucket_may_hold_uploads(own: Bucket) -> None:
-    whole = deposit_at(f"s3://{own.name}")
-    assert isinstance(whole, BucketDeposit)
+    whole = open_upload_store(f"s3://{own.name}")
+    assert isinstance(whole, BucketUploadStore)
     incoming = whole.receive(whole.new_uri())
     incoming.keep()
     assert incoming.uri in list(whole.uris())

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from httpx import Client
 
-from pipeline.ingest.uploads import Worker, work_until
-from pipeline.storage.uploads import FolderDeposit
+from pipeline.ingest.uploads import UploadWorker, process_until
+from pipeline.storage.uploads import FolderUploadStore
 from tests.api.conftest import As, base, until
 from tests.api.test_pages import BROWSER, token_of
 from tests.api.test_pages import sign_in as sign_in_by_http
@@ -21,10 +21,10 @@ pytestmark = pytest.mark.usefixtures("empty", "people")
 
 
 @pytest.fixture
-def working(worker: Worker) -> Iterator[None]:
+def working(worker: UploadWorker) -> Iterator[None]:
     """Uploads are processed as they come."""
     stop = Event()
-    thread = Thread(target=work_until, args=(stop, worker))
+    thread = Thread(target=process_until, args=(stop, worker))
     thread.start()
     yield
     stop.set()
@@ -121,7 +121,7 @@ FILE = ("file", ("a.tif", b"x"))
     ids=["right", "none", "wrong", "empty", "too late", "as a file"],
 )
 def test_a_file_by_session_needs_the_token_of_the_form_before_it(
-    visitor: Client, source: Source, deposit: FolderDeposit, parts: Parts, status: int
+    visitor: Client, source: Source, deposit: FolderUploadStore, parts: Parts, status: int
 ) -> None:
     url = source()
     token = token_of(visitor.get(f"{url}data/")).encode()
@@ -142,7 +142,7 @@ def test_data_is_not_removed_by_a_form_without_the_token(visitor: Client, source
 
 
 def test_a_file_from_another_site_is_refused_whatever_it_carries(
-    visitor: Client, source: Source, deposit: FolderDeposit
+    visitor: Client, source: Source, deposit: FolderUploadStore
 ) -> None:
     url = source()
     token = token_of(visitor.get(f"{url}data/"))

@@ -18,9 +18,9 @@ from sqlalchemy import Engine
 from pipeline.catalogue.upload_files import sweep
 from pipeline.catalogue.uploads import claim, held
 from pipeline.errors import TransientError
-from pipeline.ingest.uploads import Worker, process_waiting, work_until
+from pipeline.ingest.uploads import UploadWorker, process_until, process_waiting
 from pipeline.storage import StoredFile
-from pipeline.storage.uploads import FolderDeposit
+from pipeline.storage.uploads import FolderUploadStore
 from tests.api.conftest import As, until
 from tests.api.views.source_data.conftest import (
     NOON,
@@ -51,7 +51,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("features", "code"), REFUSED, ids=[code for _, code in REFUSED])
 def test_a_refused_file_fails_with_its_reason_code_and_changes_nothing(
-    as_: As, source: Source, tif: Path, tmp_path: Path, deposit: FolderDeposit, process: Process,
+    as_: As, source: Source, tif: Path, tmp_path: Path, deposit: FolderUploadStore, process: Process,
     features: dict[str, Any], code: str,
 ) -> None:  # fmt: skip
     url, admin = source(), as_("admin")
@@ -69,7 +69,7 @@ def test_a_refused_file_fails_with_its_reason_code_and_changes_nothing(
     assert stored(deposit) == kept
 
 
-class Unsettled(FolderDeposit):
+class Unsettled(FolderUploadStore):
     """Its files have changed whenever they are read."""
 
     def file(self, uri: str) -> StoredFile:
@@ -77,7 +77,12 @@ class Unsettled(FolderDeposit):
 
 
 def test_what_was_said_for_a_file_without_crs_and_nodata_holds_for_every_reading_of_it(
-    as_: As, source: Source, tmp_path: Path, engine: Engine, deposit: FolderDeposit, worker: Worker
+    as_: As,
+    source: Source,
+    tmp_path: Path,
+    engine: Engine,
+    deposit: FolderUploadStore,
+    worker: UploadWorker,
 ) -> None:
     url, admin = source(), as_("admin")
     bare = write_raster(tmp_path / "b.tif", crs=None, nodata=None)
@@ -116,7 +121,7 @@ def test_a_file_keeps_its_own_crs_whatever_is_sent_with_it(
     ],
 )
 def test_a_crs_or_nodata_that_cannot_be_used_is_refused_at_once(
-    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit,
+    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderUploadStore,
     name: str, value: str, sentence: str,
 ) -> None:  # fmt: skip
     answer = send(as_("admin"), source(), tif, fields={name: value})
@@ -149,7 +154,7 @@ def test_a_damaged_file_fails_with_its_reason_code(
 
 
 def test_what_is_said_of_an_upload_does_not_tell_where_it_lies(
-    as_: As, client: Client, source: Source, tif: Path, deposit: FolderDeposit, process: Process
+    as_: As, client: Client, source: Source, tif: Path, deposit: FolderUploadStore, process: Process
 ) -> None:
     whole = bytearray(tif.read_bytes())
     (first,) = struct.unpack_from("<I", whole, 4)
@@ -185,7 +190,7 @@ def test_a_given_time_dates_a_file_and_a_series_needs_one(
 
 
 def test_a_step_takes_the_place_of_the_one_of_its_time(
-    as_: As, source: Source, tif: Path, tmp_path: Path, deposit: FolderDeposit, process: Process
+    as_: As, source: Source, tif: Path, tmp_path: Path, deposit: FolderUploadStore, process: Process
 ) -> None:
     url, admin = source(temporal=True), as_("admin")
     larger = write_raster(tmp_path / "b.tif", tags={"NOTE": "x" * 100})
@@ -203,7 +208,7 @@ def test_a_step_takes_the_place_of_the_one_of_its_time(
 
 
 def test_a_static_file_takes_the_place_of_what_it_covers_and_lies_beside_the_rest(
-    as_: As, source: Source, tif: Path, tmp_path: Path, process: Process, deposit: FolderDeposit
+    as_: As, source: Source, tif: Path, tmp_path: Path, process: Process, deposit: FolderUploadStore
 ) -> None:
     url, admin = source(), as_("admin")
     beside = write_raster(tmp_path / "b.tif", transform=Affine.translation(100, 0) @ RD_TRANSFORM)
@@ -236,7 +241,12 @@ def test_what_a_dead_worker_held_is_taken_up_again(
 
 
 def test_a_file_that_changes_is_looked_at_again(
-    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit, worker: Worker
+    as_: As,
+    source: Source,
+    tif: Path,
+    engine: Engine,
+    deposit: FolderUploadStore,
+    worker: UploadWorker,
 ) -> None:
     url = source()
     task = accepted(as_("admin"), url, tif)
@@ -251,7 +261,7 @@ def test_a_file_that_changes_is_looked_at_again(
 
 
 def test_a_sweep_deletes_what_nothing_needs_and_nobody_receives(
-    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit
+    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderUploadStore
 ) -> None:
     accepted(as_("admin"), source(), tif)
     (needed,) = stored(deposit)
@@ -267,7 +277,12 @@ def test_a_sweep_deletes_what_nothing_needs_and_nobody_receives(
 
 
 def test_what_others_put_into_the_storage_is_left_alone_and_in_nobodys_way(
-    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit, worker: Worker
+    as_: As,
+    source: Source,
+    tif: Path,
+    engine: Engine,
+    deposit: FolderUploadStore,
+    worker: UploadWorker,
 ) -> None:
     dead = receiving(engine, deposit)
     ours = deposit.path(dead.uri)
@@ -290,11 +305,16 @@ def test_what_others_put_into_the_storage_is_left_alone_and_in_nobodys_way(
 
 
 def test_a_storage_that_cannot_be_swept_keeps_no_upload_waiting(
-    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit, worker: Worker
+    as_: As,
+    source: Source,
+    tif: Path,
+    engine: Engine,
+    deposit: FolderUploadStore,
+    worker: UploadWorker,
 ) -> None:
     tried, stop = Event(), Event()
 
-    class Unswept(FolderDeposit):
+    class Unswept(FolderUploadStore):
         def discard(self, uris: Iterable[str]) -> None:
             tried.set()
             raise TransientError("the storage does not delete files")
@@ -302,7 +322,7 @@ def test_a_storage_that_cannot_be_swept_keeps_no_upload_waiting(
     receiving(engine, deposit)
     task = accepted(as_("admin"), source(), tif)
     working = Thread(
-        target=work_until, args=(stop, replace(worker, deposit=Unswept(deposit.folder)))
+        target=process_until, args=(stop, replace(worker, deposit=Unswept(deposit.folder)))
     )
     working.start()
     try:
@@ -316,7 +336,7 @@ def test_a_storage_that_cannot_be_swept_keeps_no_upload_waiting(
 
 
 def test_a_sidecar_that_a_person_made_is_in_no_deletions_way(
-    as_: As, source: Source, tif: Path, deposit: FolderDeposit, process: Process
+    as_: As, source: Source, tif: Path, deposit: FolderUploadStore, process: Process
 ) -> None:
     url = source()
     accepted(as_("admin"), url, tif)
@@ -334,10 +354,15 @@ def test_a_sidecar_that_a_person_made_is_in_no_deletions_way(
 
 
 def test_uploads_and_deletions_at_the_same_time_leave_a_consistent_catalogue(
-    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit, worker: Worker
+    as_: As,
+    source: Source,
+    tif: Path,
+    engine: Engine,
+    deposit: FolderUploadStore,
+    worker: UploadWorker,
 ) -> None:
     sources, admin, stop = [source(temporal=True) for _ in range(3)], as_("admin"), Event()
-    second = Thread(target=work_until, args=(stop, worker))
+    second = Thread(target=process_until, args=(stop, worker))
     second.start()
 
     def act(number: int) -> int:

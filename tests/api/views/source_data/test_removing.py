@@ -10,7 +10,7 @@ from httpx import Client
 from sqlalchemy import Engine, text
 
 from pipeline.storage import file_uri
-from pipeline.storage.uploads import FolderDeposit
+from pipeline.storage.uploads import FolderUploadStore
 from tests.api.conftest import As, until
 from tests.api.views.source_data.conftest import (
     NOON,
@@ -35,7 +35,12 @@ DERIVED = (
 
 @pytest.mark.parametrize("body", [None, "{}", '{"start": null, "stop": ""}'])
 def test_all_data_is_removed_and_what_is_derived_is_null(
-    as_: As, source: Source, tif: Path, deposit: FolderDeposit, process: Process, body: str | None
+    as_: As,
+    source: Source,
+    tif: Path,
+    deposit: FolderUploadStore,
+    process: Process,
+    body: str | None,
 ) -> None:
     url, admin = source(), as_("admin")
     accepted(admin, url, tif)
@@ -121,7 +126,7 @@ def test_a_body_without_a_range_removes_nothing(
 
 
 def test_uploads_that_wait_are_revoked_with_the_data(
-    as_: As, source: Source, tif: Path, deposit: FolderDeposit, process: Process
+    as_: As, source: Source, tif: Path, deposit: FolderUploadStore, process: Process
 ) -> None:
     url, admin = source(temporal=True), as_("admin")
     early, late = accepted(admin, url, tif, time=NOON), accepted(admin, url, tif, time=TWO)
@@ -134,7 +139,7 @@ def test_uploads_that_wait_are_revoked_with_the_data(
 
 
 def test_deleting_a_source_revokes_the_tasks_of_its_uploads(
-    as_: As, client: Client, source: Source, tif: Path, deposit: FolderDeposit, process: Process
+    as_: As, client: Client, source: Source, tif: Path, deposit: FolderUploadStore, process: Process
 ) -> None:
     url, admin = source(), as_("admin")
     task = accepted(admin, url, tif)
@@ -146,7 +151,7 @@ def test_deleting_a_source_revokes_the_tasks_of_its_uploads(
 
 @pytest.mark.parametrize("target", ["", "data/"], ids=["the source", "its data"])
 def test_deleting_waits_while_an_upload_is_processed_or_the_upload_yields(
-    as_: As, client: Client, source: Source, tif: Path, engine: Engine, deposit: FolderDeposit, process: Process,
+    as_: As, client: Client, source: Source, tif: Path, engine: Engine, deposit: FolderUploadStore, process: Process,
     target: str,
 ) -> None:  # fmt: skip
     url, admin = source(), as_("admin")

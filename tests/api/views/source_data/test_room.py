@@ -16,9 +16,9 @@ from httpx import Client
 from sqlalchemy import Engine, text
 
 from pipeline.api.config import ApiConfig
-from pipeline.catalogue.upload_files import RECEIVING, sweep, take_up
+from pipeline.catalogue.upload_files import RECEIVER_LOCK, claim_storage, sweep
 from pipeline.catalogue.users import grant_role
-from pipeline.storage.uploads import Deposit, FolderDeposit
+from pipeline.storage.uploads import FolderUploadStore, UploadStore
 from tests.api.conftest import As, client_of, until
 from tests.api.views.source_data.conftest import Source, run, send, stored
 
@@ -205,7 +205,9 @@ def on_their_way(engine: Engine) -> int:
 
 
 @pytest.fixture
-def large(database_url: str, deposit: FolderDeposit, people: dict[str, str]) -> Iterator[Client]:
+def large(
+    database_url: str, deposit: FolderUploadStore, people: dict[str, str]
+) -> Iterator[Client]:
     """A client of a server that takes larger files."""
     with client_of(ApiConfig(database_url, uploads=str(deposit.folder))) as client:
         client.auth = ("__key__", people["admin"])
@@ -252,11 +254,11 @@ def test_a_source_moves_with_what_is_on_its_way_to_it(
 
 
 def test_what_one_server_receives_the_sweep_of_another_one_leaves_alone(
-    source: Source, large: Client, engine: Engine, deposit: Deposit, people: dict[str, str]
+    source: Source, large: Client, engine: Engine, deposit: UploadStore, people: dict[str, str]
 ) -> None:
     with sending(large, source(), people["admin"], MIB) as connection:
         until(lambda: stored(deposit) != [])
-        take_up(engine, deposit)
+        claim_storage(engine, deposit)
         assert sweep(engine, deposit) == []
         connection.sendall(bytes(MIB) + TAIL)
         assert answer_of(connection) == b"HTTP/1.1 200 OK"
@@ -264,11 +266,11 @@ def test_what_one_server_receives_the_sweep_of_another_one_leaves_alone(
 
 
 def test_a_file_that_was_given_up_while_the_database_was_away_is_refused_and_gone(
-    source: Source, large: Client, engine: Engine, deposit: Deposit, people: dict[str, str]
+    source: Source, large: Client, engine: Engine, deposit: UploadStore, people: dict[str, str]
 ) -> None:
     locks = f"""
         SELECT pg_terminate_backend(pid) FROM pg_locks
-        WHERE locktype = 'advisory' AND classid = {RECEIVING} AND objid <> 0
+        WHERE locktype = 'advisory' AND classid = {RECEIVER_LOCK} AND objid <> 0
           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     """
     url = source()
@@ -344,7 +346,7 @@ def wait_for_locks(engine: Engine) -> int:
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "not declared"])
 def test_a_dry_run_leaves_the_reserve_of_the_disk_that_its_file_lies_on(
-    source: Source, disk: Path, database_url: str, deposit: FolderDeposit,
+    source: Source, disk: Path, database_url: str, deposit: FolderUploadStore,
     people: dict[str, str], monkeypatch: pytest.MonkeyPatch, *, declared: bool,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("tempfile.tempdir", str(disk))

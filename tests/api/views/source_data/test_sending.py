@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.users import grant_role
-from pipeline.storage.uploads import FolderDeposit
+from pipeline.storage.uploads import FolderUploadStore
 from tests.api.conftest import As, client_of, until
 from tests.api.views.source_data.conftest import (
     LIMIT,
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("empty", "people")
 
 
 def test_an_upload_is_durable_before_it_is_answered_and_then_becomes_data(
-    as_: As, source: Source, tif: Path, deposit: FolderDeposit, process: Process
+    as_: As, source: Source, tif: Path, deposit: FolderUploadStore, process: Process
 ) -> None:
     url, admin = source(), as_("admin")
     answer = send(admin, url, tif, "given name.tif")
@@ -91,7 +91,7 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_hostile_name_is_data_and_never_a_path(
-    as_: As, source: Source, tif: Path, deposit: FolderDeposit, process: Process, name: str
+    as_: As, source: Source, tif: Path, deposit: FolderUploadStore, process: Process, name: str
 ) -> None:
     body = (
         b'--b\r\nContent-Disposition: form-data; name="file"; filename="' + name.encode() + b'"\r\n\r\n'
@@ -129,7 +129,7 @@ def part(disposition: str, content: bytes = b"x") -> bytes:
 
 
 def test_a_form_in_which_no_file_was_chosen_is_400(
-    as_: As, source: Source, tif: Path, deposit: FolderDeposit
+    as_: As, source: Source, tif: Path, deposit: FolderUploadStore
 ) -> None:
     """Browsers send a file without name and bytes then."""
     url, admin, nothing = source(), as_("admin"), part('name="file"; filename=""', b"")
@@ -177,7 +177,7 @@ BROKEN: dict[str, tuple[str, bytes]] = {
 
 @pytest.mark.parametrize(("kind", "body"), BROKEN.values(), ids=BROKEN.keys())
 def test_a_broken_form_is_400_and_leaves_nothing(
-    as_: As, source: Source, deposit: FolderDeposit, kind: str, body: bytes
+    as_: As, source: Source, deposit: FolderUploadStore, kind: str, body: bytes
 ) -> None:
     url, admin = source(), as_("admin")
     answer = admin.post(f"{url}data/", content=body, headers={"Content-Type": kind})
@@ -188,7 +188,7 @@ def test_a_broken_form_is_400_and_leaves_nothing(
 
 
 def test_a_connection_that_breaks_off_leaves_nothing(
-    as_: As, source: Source, deposit: FolderDeposit, people: dict[str, str]
+    as_: As, source: Source, deposit: FolderUploadStore, people: dict[str, str]
 ) -> None:
     url, admin = source(), as_("admin")
     with socket.create_connection((admin.base_url.host, admin.base_url.port or 0)) as connection:
@@ -203,7 +203,7 @@ def test_a_connection_that_breaks_off_leaves_nothing(
 
 
 def test_only_those_who_may_write_send_and_remove_data(
-    as_: As, client: Client, source: Source, tif: Path, deposit: FolderDeposit
+    as_: As, client: Client, source: Source, tif: Path, deposit: FolderUploadStore
 ) -> None:
     public, private = source(), source(access_modifier="Private")
     for caller, url, status in (
@@ -220,7 +220,7 @@ def test_only_those_who_may_write_send_and_remove_data(
 
 
 def test_a_file_beyond_the_limit_is_413_whether_its_length_is_declared_or_not(
-    as_: As, source: Source, tmp_path: Path, deposit: FolderDeposit
+    as_: As, source: Source, tmp_path: Path, deposit: FolderUploadStore
 ) -> None:
     url, admin = source(), as_("admin")
     (tmp_path / "a.tif").write_bytes(bytes(LIMIT + 1))

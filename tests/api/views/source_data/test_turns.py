@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline.catalogue.users import grant_role
-from pipeline.ingest.uploads import Worker, process_waiting, work_until
-from pipeline.raster import Budget, ReadingPool, ReadOptions
+from pipeline.ingest.uploads import UploadWorker, process_until, process_waiting
+from pipeline.raster import Budget, ProcessReader, ReadOptions
 from tests.api.conftest import As, until
 from tests.api.views.source_data.conftest import Source, accepted, run
 from tests.support.factory import write_raster
@@ -65,10 +65,10 @@ def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def at_work(*workers: Worker) -> Iterator[None]:
+def at_work(*workers: UploadWorker) -> Iterator[None]:
     """Servers that process uploads beside us."""
     stop = Event()
-    threads = [Thread(target=work_until, args=(stop, worker)) for worker in workers]
+    threads = [Thread(target=process_until, args=(stop, worker)) for worker in workers]
     for thread in threads:
         thread.start()
     try:
@@ -89,7 +89,13 @@ def states(engine: Engine, source_url: str) -> list[str]:
 
 
 def test_six_files_that_hang_keep_no_other_organisation_waiting(
-    as_: As, source: Source, tif: Path, hanging: Path, other: str, engine: Engine, worker: Worker
+    as_: As,
+    source: Source,
+    tif: Path,
+    hanging: Path,
+    other: str,
+    engine: Engine,
+    worker: UploadWorker,
 ) -> None:
     hasty, patient, admin = source(), source(organisation=other), as_("admin")
     log, limit = hanging.with_name("log"), Budget(seconds=600)
@@ -107,11 +113,11 @@ def test_six_files_that_hang_keep_no_other_organisation_waiting(
 
 
 def test_a_file_that_hangs_is_read_once(
-    as_: As, source: Source, hanging: Path, engine: Engine, worker: Worker
+    as_: As, source: Source, hanging: Path, engine: Engine, worker: UploadWorker
 ) -> None:
     url, admin = source(), as_("admin")
     task = accepted(admin, url, hanging)
-    with ReadingPool(1) as pool:
+    with ProcessReader(1) as pool:
         hurried = replace(worker, pool=pool, options=ReadOptions(budget=Budget(seconds=0.5)))
         assert [one.state for one in process_waiting(hurried)] == ["rejected"]
         run(engine, "UPDATE uploads SET updated_at = now() - interval '1 hour'")
@@ -123,7 +129,7 @@ def test_a_file_that_hangs_is_read_once(
 
 
 def test_an_organisation_that_sent_little_comes_before_the_rest_of_one_that_sent_much(
-    as_: As, source: Source, tif: Path, other: str, engine: Engine, worker: Worker
+    as_: As, source: Source, tif: Path, other: str, engine: Engine, worker: UploadWorker
 ) -> None:
     much, little, admin = source(), source(organisation=other), as_("admin")
     for url in [much] * 10 + [little] * 2:
@@ -136,7 +142,7 @@ def test_an_organisation_that_sent_little_comes_before_the_rest_of_one_that_sent
 
 
 def test_servers_that_work_at_once_take_turns_too(
-    as_: As, source: Source, tif: Path, other: str, engine: Engine, worker: Worker
+    as_: As, source: Source, tif: Path, other: str, engine: Engine, worker: UploadWorker
 ) -> None:
     much, little, admin = source(), source(organisation=other), as_("admin")
     for url in [much] * 80 + [little] * 3:
@@ -151,7 +157,7 @@ def test_servers_that_work_at_once_take_turns_too(
 
 
 def test_more_uploads_than_are_known_at_a_time_are_all_processed(
-    as_: As, source: Source, tif: Path, engine: Engine, worker: Worker,
+    as_: As, source: Source, tif: Path, engine: Engine, worker: UploadWorker,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("pipeline.ingest.upload_turns.MOST_KNOWN", 2)
