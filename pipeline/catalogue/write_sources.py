@@ -1,0 +1,43 @@
+"""The one write path: lock raster sources, change their files, derive their fields.
+
+Every writer locks raster sources before it touches their files, and in the order of their ids. So two writers cannot
+block each other.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from pipeline.database.queries import queries
+
+QUERIES = queries("write_sources")
+
+
+@dataclass(frozen=True)
+class LockedSource:
+    """A raster source whose row is locked until the transaction ends."""
+
+    uuid: UUID
+    temporal: bool
+    """Whether it is a series in time."""
+
+
+@contextmanager
+def lock_sources(connection: Connection, ids: Iterable[int]) -> Iterator[dict[int, LockedSource]]:
+    """Lock raster sources, and derive their fields from their files at the end of the block.
+
+    Yields the sources that exist, by id. A writer that makes sources in the block adds them with `lock_rows`. The
+    fields are not derived when the block raises, for then the transaction is rolled back.
+    """
+    sources = lock_rows(connection, ids)
+    yield sources
+    connection.execute(QUERIES["derive"], {"ids": list(sources)})
+
+
+def lock_rows(connection: Connection, ids: Iterable[int]) -> dict[int, LockedSource]:
+    """Lock the rows of raster sources in the order of their ids; return those that exist, by id."""
+    rows = connection.execute(QUERIES["lock"], {"ids": sorted(set(ids))})
+    return {row.id: LockedSource(row.uuid, row.temporal) for row in rows}
