@@ -14,7 +14,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.shared import conclude, end, with_reason, write_as_task
-from pipeline.cli.bootstrap import catalogue, run_options
+from pipeline.cli.bootstrap import open_catalogue, run_options
 from pipeline.cli.runners import Runner, open_reader
 from pipeline.ingest.progress import show_progress
 from pipeline.ingest.register import RunContext, files_from_config, register_all
@@ -33,7 +33,7 @@ def run(
         began, configured = monotonic(), settings()
         works, how = files_from_config(config), run_options(configured, create=create)
         with (
-            catalogue(configured) as engine,
+            open_catalogue(configured) as engine,
             open_reader(configured, runner, scheduler) as reader,
             show_progress() as watcher,
         ):

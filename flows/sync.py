@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from flows.schedules.missed import skip_missed
 from flows.shared import conclude, end, with_reason, write_as_task
 from pipeline.catalogue.served_configs import may_create
-from pipeline.cli.bootstrap import catalogue, run_options
+from pipeline.cli.bootstrap import open_catalogue, run_options
 from pipeline.cli.output import print_pruned
 from pipeline.cli.runners import Runner, open_reader
 from pipeline.ingest.progress import show_progress
@@ -38,7 +38,7 @@ def run(config: Path, names: list[str], options: Options) -> int:
     @flow(name="sync", persist_result=False)
     @with_reason
     def sync_by_hand(config: Path, names: list[str]) -> State[object]:
-        with catalogue(settings()) as engine:
+        with open_catalogue(settings()) as engine:
             return sync(engine, config, names, options)
 
     began = monotonic()
@@ -49,7 +49,7 @@ def run(config: Path, names: list[str], options: Options) -> int:
 @with_reason
 def sync_flow(config: Path, names: list[str] | None = None) -> State[object]:
     """The flow of deployments: sync definitions of a sources.toml that an operator serves, all without names."""
-    with catalogue(settings()) as engine:
+    with open_catalogue(settings()) as engine:
         # before anything is read of the file: whoever reaches Prefect's server may name any path
         options = Options(create=may_create(engine, config))
         return sync(engine, config, names or [], options)

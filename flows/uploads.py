@@ -8,7 +8,7 @@ from prefect.states import Completed
 from flows.shared import escape, with_reason
 from pipeline.catalogue.upload_files import claim_storage, sweep
 from pipeline.catalogue.uploads import UploadOutcome
-from pipeline.cli.bootstrap import catalogue, upload_worker
+from pipeline.cli.bootstrap import open_catalogue, upload_worker
 from pipeline.errors import CatalogueError, RastersourcesError
 from pipeline.ingest.uploads import process_all
 from pipeline.settings import settings
@@ -31,7 +31,7 @@ def run() -> int:
 def uploads_flow() -> State[object]:
     """Process the uploads that wait now; Completed, or Failed with the reason, and an artifact that tells more."""
     configured = settings()
-    with catalogue(configured) as engine, upload_worker(configured, engine) as worker:
+    with open_catalogue(configured) as engine, upload_worker(configured, engine) as worker:
         claim_storage(engine, worker.deposit)
         sweep(engine, worker.deposit)
         settled = process_all(worker)

@@ -16,7 +16,7 @@ from prefect.exceptions import ObjectNotFound
 
 from flows.schedules.planning import Plan, plan_of
 from pipeline.catalogue.served_configs import forget_config, record_config
-from pipeline.cli.bootstrap import catalogue
+from pipeline.cli.bootstrap import open_catalogue
 from pipeline.definitions.definition import Definition
 from pipeline.definitions.drop_folder import DropFolder
 from pipeline.definitions.durations import format_interval
@@ -89,7 +89,7 @@ def plan_now(ticks: Recurrence, *, renewed: bool) -> Plan:
 
 def record(path: Path, deployments: list[Wanted], *, create: bool) -> None:
     """Let the runs of these deployments read their sources.toml; without deployments no run may."""
-    with catalogue(settings()) as engine:
+    with open_catalogue(settings()) as engine:
         if deployments:
             record_config(engine, path, create=create)
         else:

@@ -70,7 +70,7 @@ def database_url(configured: Settings) -> Iterator[str]:
 
 
 @contextmanager
-def catalogue(configured: Settings) -> Iterator["Engine"]:
+def open_catalogue(configured: Settings) -> Iterator["Engine"]:
     """An engine on the catalogue, its schema brought up to date."""
     from pipeline.database.engine import make_engine
     from pipeline.database.migrations import migrate

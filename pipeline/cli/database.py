@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.bootstrap import catalogue, database_url, home_folder, migrate_database
+from pipeline.cli.bootstrap import database_url, home_folder, migrate_database, open_catalogue
 from pipeline.cli.terminal import echo
 from pipeline.errors import CatalogueError
 from pipeline.settings import Settings, settings
@@ -133,7 +133,7 @@ def reader() -> None:
     from pipeline.database.engine import transaction
     from pipeline.database.privileges import READER_ROLE, create_reader_role
 
-    with catalogue(settings()) as engine, transaction(engine) as connection:
+    with open_catalogue(settings()) as engine, transaction(engine) as connection:
         create_reader_role(connection)
     echo(f"grant it to those who may read: GRANT {READER_ROLE} TO name")
 
@@ -144,11 +144,11 @@ def reproject(
 ) -> None:
     """Place all registered files again, under the present PROJ and RASTERSOURCES_CRS_POLICY; opens no file."""
     from pipeline.catalogue.reproject import reproject
-    from pipeline.cli.output import moved, print_reprojection
+    from pipeline.cli.output import print_reprojection
 
     configured = settings()
-    with catalogue(configured) as engine:
-        summary = reproject(engine, configured.crs_policy, dry_run=dry_run, tell=moved)
+    with open_catalogue(configured) as engine:
+        summary = reproject(engine, configured.crs_policy, dry_run=dry_run, tell=print_moved)
     print_reprojection(summary, dry_run=dry_run)
 
 

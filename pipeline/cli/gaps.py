@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.bootstrap import catalogue
+from pipeline.cli.bootstrap import open_catalogue
 from pipeline.cli.terminal import echo, strip_control_characters
 from pipeline.settings import settings
 
@@ -44,7 +44,7 @@ def gaps(
     from pipeline.catalogue.gaps import find_gaps
 
     configured = settings()
-    with catalogue(configured) as engine:
+    with open_catalogue(configured) as engine:
         found = list(find_gaps(engine, name, configured.crs_policy))
     if as_json:
         documents = {"sources": [document(one) for one in found]}

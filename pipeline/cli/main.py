@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from pipeline.cli.bootstrap import (
-    catalogue,
     database_url,
     migrate_database,
+    open_catalogue,
     prefect_address,
     prefect_password_file,
     run_options,
@@ -193,7 +193,7 @@ def run_register(
 
     began = monotonic()
     how = run_options(configured, create=create)
-    with catalogue(configured) as engine, show_progress() as watcher:
+    with open_catalogue(configured) as engine, show_progress() as watcher:
         outcomes = register_all(RunContext(engine, how, reader, watcher), works)
     return print_outcomes(outcomes, monotonic() - began)
 

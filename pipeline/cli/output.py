@@ -165,7 +165,7 @@ def print_unregistered(found: UnregisterResult) -> None:
     echo(sentence + kept)
 
 
-def moved(found: MovedSource | Rejection) -> None:
+def print_moved(found: MovedSource | Rejection) -> None:
     """A source that moves, or a file that cannot be placed any more, on one line."""
     if isinstance(found, Rejection):
         echo(f"left as it is {found.uri}: {found.message} [{found.code}]")

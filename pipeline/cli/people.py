@@ -5,7 +5,7 @@ from uuid import UUID
 
 import typer
 
-from pipeline.cli.bootstrap import catalogue
+from pipeline.cli.bootstrap import open_catalogue
 from pipeline.cli.terminal import echo
 from pipeline.settings import settings
 
@@ -27,7 +27,7 @@ def add_organisation(name: Annotated[str, typer.Argument(metavar="NAME")]) -> No
     """Add an organisation and print its uuid."""
     from pipeline.catalogue import owners
 
-    with catalogue(settings()) as engine:
+    with open_catalogue(settings()) as engine:
         typer.echo(owners.add_organisation(engine, name))
 
 
@@ -41,7 +41,7 @@ def add_user(
     """Add a user, who logs in by a key or, once there is one, by a password."""
     from pipeline.catalogue import users
 
-    with catalogue(settings()) as engine:
+    with open_catalogue(settings()) as engine:
         users.add_user(engine, username, first_name=first_name, last_name=last_name, email=email)
 
 
@@ -51,7 +51,7 @@ def set_password(username: Username) -> None:
     from pipeline.catalogue import users
 
     password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-    with catalogue(settings()) as engine:
+    with open_catalogue(settings()) as engine:
         users.set_password(engine, username, password)
 
 
@@ -60,7 +60,7 @@ def list_users(as_json: AsJson = False) -> None:
     """List the users with their roles and the number of their keys."""
     from pipeline.catalogue import users
 
-    with catalogue(settings()) as engine:
+    with open_catalogue(settings()) as engine:
         for row in users.list_users(engine):
             if as_json:
                 print_json(row)
@@ -76,7 +76,7 @@ def deactivate_user(username: Username) -> None:
     """Keep a user out: their sessions and keys stop at once, and all that is theirs stays."""
     from pipeline.catalogue import users
 
-    with catalogue(settings()) as engine:
+    with open_catalogue(settings()) as engine:
         users.set_active(engine, username, active=False)
 
 
@@ -85,7 +85,7 @@ def activate_user(username: Username) -> None:
     """Let a user in again, by password and by the keys that were not revoked."""
     from pipeline.catalogue import users
 
-    with catalogue(settings()) as engine:
+    with open_catalogue(settings()) as engine:
         users.set_active(engine, username, active=True)
 
 
@@ -94,7 +94,7 @@ def grant_role(username: Username, organisation: Organisation, role: Role) -> No
     """Give a user a role in an organisation."""
     from pipeline.catalogue import users
 
-    with catalogue(settings()) as engine:
+    with open_catalogue(settings()) as engine:
         users.grant_role(engine, username, organisation, role)
 
 
@@ -103,7 +103,7 @@ def revoke_role(username: Username, organisation: Organisation, role: Role) -> N
     """Take a role away."""
     from pipeline.catalogue import users
 
-    with catalogue(settings()) as engine:
+    with open_catalogue(settings()) as engine:
         users.revoke_role(engine, username, organisation, role)
 
 
@@ -112,7 +112,7 @@ def create_key(username: Username) -> None:
     """Print a new key of a user. It is shown this once: only its hash is stored."""
     from pipeline.catalogue import users
 
-    with catalogue(settings()) as engine:
+    with open_catalogue(settings()) as engine:
         typer.echo(users.create_key(engine, username))
 
 
@@ -123,7 +123,7 @@ def revoke_key(
     """End a key, and the sessions of browsers that signed in by it."""
     from pipeline.catalogue import users
 
-    with catalogue(settings()) as engine:
+    with open_catalogue(settings()) as engine:
         users.revoke_key(engine, prefix)
 
 
@@ -135,7 +135,7 @@ def list_keys(
     """List the keys of all users or of one, by what they begin with; the secrets are not stored."""
     from pipeline.catalogue import users
 
-    with catalogue(settings()) as engine:
+    with open_catalogue(settings()) as engine:
         for row in users.list_keys(engine, username):
             if as_json:
                 print_json(row)
@@ -161,5 +161,5 @@ def add_layer(
     """Add a layer of one raster source, with its organisation and access, and print its uuid."""
     from pipeline.catalogue import layers
 
-    with catalogue(settings()) as engine:
+    with open_catalogue(settings()) as engine:
         typer.echo(layers.add_layer(engine, name, source))

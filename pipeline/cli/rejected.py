@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.bootstrap import catalogue
+from pipeline.cli.bootstrap import open_catalogue
 from pipeline.cli.terminal import echo
 from pipeline.errors import CatalogueError
 from pipeline.settings import settings
@@ -33,7 +33,7 @@ def list_rejected(
 
     from pipeline.catalogue.rejected_files import list_rejected_files
 
-    with catalogue(settings()) as engine:
+    with open_catalogue(settings()) as engine:
         for one in list_rejected_files(engine, code=code, definition=definition):
             if as_json:
                 typer.echo(orjson.dumps(one, option=orjson.OPT_UTC_Z))
@@ -70,7 +70,7 @@ def retry(
         )
     ids = [int(name) for name in names or () if name.isdecimal()]
     uris = [literal_location(name).uri for name in names or () if not name.isdecimal()]
-    with catalogue(settings()) as engine:
+    with open_catalogue(settings()) as engine:
         number = rejected_files.retry(
             engine, uris=uris if names else None, ids=ids, code=code, definition=definition
         )

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from pipeline.cli.bootstrap import catalogue, run_options
+from pipeline.cli.bootstrap import open_catalogue, run_options
 from pipeline.cli.options import (
     DEFAULT_CONFIG,
     AcceptMissing,
@@ -42,7 +42,7 @@ def plan(
     from pipeline.ingest.progress import show_progress
 
     works, how = sync.load_sync_items(config), run_options(settings(), create=False)
-    with catalogue(settings()) as engine, show_progress(lists_only=True) as watcher:
+    with open_catalogue(settings()) as engine, show_progress(lists_only=True) as watcher:
         found = sync.plan_all(engine, sync.select_items(works, names or ()), config, how, watcher)
         orphans = sync.list_orphans(engine, config, works)
     if as_json:
@@ -76,7 +76,7 @@ def sync(
     began, configured = monotonic(), settings()
     works = load_sync_items(config, empty=prune)
     how = run_options(configured, create=create)
-    with open_reader(configured, runner, scheduler) as reader, catalogue(configured) as engine:
+    with open_reader(configured, runner, scheduler) as reader, open_catalogue(configured) as engine:
         if prune:
             print_pruned(prune_all(engine, config, works))
         with show_progress() as watcher:
@@ -103,7 +103,7 @@ def unregister(
     from pipeline.cli.output import print_unregistered
 
     uris, uuids = split_names(names)
-    with catalogue(settings()) as engine:
+    with open_catalogue(settings()) as engine:
         print_unregistered(unregister(engine, uris, uuids))
 
 
@@ -120,7 +120,7 @@ def restore(
     from pipeline.catalogue import tombstones
     from pipeline.cli.output import pluralize, print_tombstones
 
-    with catalogue(settings()) as engine:
+    with open_catalogue(settings()) as engine:
         if not names and not everything:
             print_tombstones(tombstones.list_tombstones(engine))
             return

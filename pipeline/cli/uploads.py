@@ -2,7 +2,7 @@
 
 import typer
 
-from pipeline.cli.bootstrap import catalogue, uploads_location
+from pipeline.cli.bootstrap import open_catalogue, uploads_location
 from pipeline.cli.terminal import echo
 from pipeline.settings import settings
 
@@ -18,7 +18,7 @@ def list_unknown() -> None:
     from pipeline.catalogue.upload_files import unknown
     from pipeline.storage.uploads import open_upload_store
 
-    with catalogue(settings()) as engine:
+    with open_catalogue(settings()) as engine:
         for uri in unknown(engine, open_upload_store(uploads_location(settings()))):
             typer.echo(uri)
 
@@ -33,6 +33,6 @@ def take_over() -> None:
     from pipeline.storage.uploads import open_upload_store
 
     deposit = open_upload_store(uploads_location(settings()))
-    with catalogue(settings()) as engine:
+    with open_catalogue(settings()) as engine:
         claim_storage(engine, deposit, by_force=True)
     echo(f"the storage of uploads {deposit.name} belongs to this catalogue now")

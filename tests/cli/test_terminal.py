@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from pipeline.catalogue.reproject import MovedSource
-from pipeline.cli.output import moved
+from pipeline.cli.output import print_moved
 from pipeline.cli.terminal import echo_error, strip_control_characters
 from tests.support.commands import RASTERSOURCES, run
 from tests.support.factory import write_raster
@@ -34,7 +34,7 @@ def test_what_is_wrong_has_a_line_for_each_thing(capsys: pytest.CaptureFixture[s
 def test_a_source_that_moves_is_shown_by_its_name_as_it_is_printable(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    moved(MovedSource(str(uuid4()), NAME, 1, 2.0))
+    print_moved(MovedSource(str(uuid4()), NAME, 1, 2.0))
     assert f"  {SHOWN} (1 file)\n" in capsys.readouterr().out
 
 
