@@ -144,7 +144,7 @@ def reproject(
 ) -> None:
     """Place all registered files again, under the present PROJ and RASTERSOURCES_CRS_POLICY; opens no file."""
     from pipeline.catalogue.reproject import reproject
-    from pipeline.cli.output import print_reprojection
+    from pipeline.cli.output import print_moved, print_reprojection
 
     configured = settings()
     with open_catalogue(configured) as engine:
