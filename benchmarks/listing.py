@@ -39,6 +39,7 @@ def main() -> None:
         folder, bucket = Path(name, "work"), new_bucket(server)
         (folder / "files").mkdir(parents=True)
         environment = {**home, **bucket.environment}
+        measured([*COMMAND, "organisation", "add", "Benchmark"], environment)
         for start, end in [(0, count // 10), (count // 10, count)]:
             asyncio.run(fill_bucket(bucket, start, end))
             for number in range(start, end):
@@ -51,8 +52,7 @@ def measure(folder: Path, environment: dict[str, str], place: str, count: int) -
     """Plan, and sync."""
     for command, settle, status in (("plan", 0, 2), ("sync", A_DAY, 0)):
         (folder / "sources.toml").write_text(CONFIG.format(place=place, settle=settle))
-        whole = [*COMMAND, command, *(["--create"] if command == "sync" else [])]
-        seconds, memory = measured(whole, environment, folder, status)
+        seconds, memory = measured([*COMMAND, command], environment, folder, status)
         what = f"{command} of {count} {'files' if place == 'files' else 'objects'}"
         print(f"{what:28} {seconds:7.1f} s {memory / 2**20:6.0f} MiB", flush=True)
 

@@ -119,15 +119,15 @@ def measured(
 
 
 def descendants(pid: int) -> list[int]:
-    """A process and those below it."""
-    found = [pid]
-    for one in found:
-        for tasks in Path(f"/proc/{one}/task").glob("*/children"):
-            try:
-                found += map(int, tasks.read_text().split())
-            except OSError:
-                continue
-    return found
+    """List a process and the processes below it; one that has ended has none below it."""
+    pids = [pid]
+    for parent in pids:
+        try:
+            for children in Path(f"/proc/{parent}/task").glob("*/children"):
+                pids += map(int, children.read_text().split())
+        except OSError:
+            continue
+    return pids
 
 
 def peak_of(pid: int) -> int:
