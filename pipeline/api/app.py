@@ -1,10 +1,10 @@
-"""The application: what a server runs."""
+"""The Starlette application."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -15,9 +15,10 @@ from pipeline.api.auth import COOKIE, session_caller
 from pipeline.api.config import ApiConfig
 from pipeline.api.costly_filters import CostlyQueries
 from pipeline.api.database import new_database
-from pipeline.api.endpoint import Api, problem_answer, render, wants_html
+from pipeline.api.endpoint import Api
 from pipeline.api.links import prefix_of
 from pipeline.api.middleware import (
+    KNOWN_METHODS,
     AnswerErrors,
     Cors,
     Metrics,
@@ -28,70 +29,63 @@ from pipeline.api.middleware import (
 from pipeline.api.pages import show_problem
 from pipeline.api.problems import Problem
 from pipeline.api.receive_upload import UploadReceiver
+from pipeline.api.responses import json_response, problem_answer, wants_html
 from pipeline.api.routes import routes
 from pipeline.catalogue.access import ANONYMOUS
 
 
-def create_app(config: ApiConfig) -> FastAPI:
-    """The API; it connects to the database when the first request needs it."""
+def create_app(config: ApiConfig) -> Starlette:
+    """Return the API; it connects to the database when the first request needs it."""
     api, registry = new_api(config), CollectorRegistry()
+    metrics = MetricsPage(registry)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
         await api.receiver.close()
         await api.database.close()
         await api.costly.close()
 
-    app = FastAPI(
-        title="rastersources",
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        lifespan=lifespan,
-        routes=[*routes(api), *metrics_routes(registry)],
+    app = Starlette(
+        routes=[*routes(api), Route("/metrics", metrics), Route("/metrics/", metrics)],
         middleware=middleware(config, registry),
         exception_handlers={HTTPException: answer_http_exception, Problem: answer_problem},
+        lifespan=lifespan,
     )
+    app.router.redirect_slashes = False
     app.state.api = api
     return app
 
 
 def new_api(config: ApiConfig) -> Api:
-    """What the endpoints share; it connects to the database when it is first used."""
+    """Return what the endpoints share; the first request that needs the database connects to it."""
     database = new_database(config)
     return Api(config, database, UploadReceiver(config, database), CostlyQueries(config))
 
 
-def metrics_routes(registry: CollectorRegistry) -> list[Route]:
-    """What Prometheus asks for."""
-    page = MetricsPage(registry)
-    return [Route(path, page) for path in ("/metrics", "/metrics/")]
-
-
 def middleware(config: ApiConfig, registry: CollectorRegistry) -> list[Middleware]:
-    """What wraps every answer, the outermost first."""
+    """Return the middleware, the outermost first."""
     origins = list(config.cors_origins)
-    made = [Middleware(Metrics, registry), Middleware(SecurityHeaders, cross_origin=bool(origins))]
-    if origins:
-        cors = Middleware(
-            Cors,
-            allow_origins=origins,
-            allow_methods=["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "username", "password"],
-            expose_headers=["Location", "Warning"],
-            max_age=600,
-        )
-        made.append(cors)
-    made.append(Middleware(PathPrefix, prefix_of(config.base_url)))
-    # Innermost, so that the answer to a fault gets the headers of the others.
-    made.append(Middleware(AnswerErrors, config.base_url))
-    return made
+    cors = Middleware(
+        Cors,
+        allow_origins=origins,
+        allow_methods=KNOWN_METHODS,
+        allow_headers=["Authorization", "Content-Type", "username", "password"],
+        expose_headers=["Location", "Warning"],
+        max_age=600,
+    )
+    return [
+        Middleware(Metrics, registry),
+        Middleware(SecurityHeaders, cross_origin=bool(origins)),
+        *([cors] if origins else []),
+        Middleware(PathPrefix, prefix_of(config.base_url)),
+        # Innermost, so that the answer to an error gets the headers of the others.
+        Middleware(AnswerErrors, config.base_url),
+    ]
 
 
 async def answer_http_exception(request: Request, error: Exception) -> Response:
-    """Refuse what no endpoint answers."""
+    """Answer a request that no endpoint takes."""
     assert isinstance(error, HTTPException)
     sentences = {404: "Not found.", 405: f'Method "{request.method}" not allowed.'}
     detail = sentences.get(error.status_code, error.detail)
@@ -99,12 +93,12 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def answer_problem(request: Request, problem: Exception) -> Response:
-    """A refusal outside the endpoints: a page for people, the envelope for programs."""
+    """Answer a problem outside the endpoints: with a page for people, the envelope for programs."""
     assert isinstance(problem, Problem)
     if not wants_html(request, request.query_params.get("format")):
-        return render(problem_answer(problem), "", request)
+        return json_response(problem_answer(problem), request)
     api: Api = request.app.state.api
     caller = ANONYMOUS
-    with suppress(Problem):  # the database is away, and nobody is known
+    with suppress(Problem):  # when the database is away, the caller is unknown
         caller = await session_caller(request.cookies.get(COOKIE, ""), api.database)
     return show_problem(request, problem, api.config.base_url, caller)

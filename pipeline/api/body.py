@@ -1,4 +1,4 @@
-"""The body of a request: read within limits of size and time, as JSON or as a form."""
+"""The body of a request, read within limits of size and time, as JSON or as a form."""
 
 import asyncio
 from dataclasses import dataclass
@@ -19,29 +19,29 @@ CSRF_FIELD = "csrfmiddlewaretoken"
 
 @dataclass(frozen=True)
 class Body:
-    """The body of a request: yet to be read, or the form of one of our pages."""
+    """The body of a request: not read yet, or the form of one of our pages."""
 
     request: Request
     config: ApiConfig
     content: bytes | None = None
-    """What has been read already."""
+    """None until it has been read."""
     kind: str = ""
     """Media type of the content."""
     method: str | None = None
-    """The method that the form of a page stands for."""
+    """The HTTP method that the form of a page asks for."""
     token: str | None = None
     """The CSRF token of a form."""
     confirmed: bool = False
-    """Whether the form comes from the page that asks before it deletes."""
+    """Whether the form comes from the page that asks before a deletion."""
 
     @property
     def typed(self) -> str:
-        """What was typed into the form of a page."""
+        """The text that a person typed into the form of a page."""
         return (self.content or b"").decode()
 
 
 async def read_page_form(request: Request, config: ApiConfig) -> Body:
-    """A form of our pages sends method, token and JSON in fields, for HTML knows no PATCH; any other body is left."""
+    """Read the form of one of our pages, which sends method, token and JSON as fields; leave any other body unread."""
     if request.method != "POST" or media_type(request) != FORM:
         return Body(request, config)
     content = await read_bytes(request, config)
@@ -49,13 +49,13 @@ async def read_page_form(request: Request, config: ApiConfig) -> Body:
     token = form.get(CSRF_FIELD)
     if "_method" not in form:
         return Body(request, config, content, FORM, token=token)
-    written = form.get("_content", "").encode()
+    typed = form.get("_content", "").encode()
     method, confirmed = form["_method"].upper(), "_confirmed" in form
-    return Body(request, config, written, JSON, method, token or "", confirmed)
+    return Body(request, config, typed, JSON, method, token or "", confirmed)
 
 
 async def read_object(body: Body) -> dict[str, Any]:
-    """The object that a client wrote; raises Problem 400, 408, 413 or 415."""
+    """Read the body as an object; raise Problem 400, 408, 413 or 415."""
     data = await read_json(body)
     if not isinstance(data, dict):
         kinds = {list: "list", str: "str", bool: "bool", type(None): "null"}
@@ -67,7 +67,7 @@ async def read_object(body: Body) -> dict[str, Any]:
 
 
 async def read_json(body: Body) -> Any:
-    """What a client wrote, as JSON or as a form; {} for no body."""
+    """Read the body, which is JSON or a form; return {} for an empty one."""
     content, kind = body.content, body.kind
     if content is None:
         content, kind = await read_bytes(body.request, body.config), media_type(body.request)
@@ -77,43 +77,41 @@ async def read_json(body: Body) -> Any:
         return parse_form(content)
     if kind not in (JSON, "") and not kind.endswith("+json"):
         raise Problem(415, f'Unsupported media type "{kind}" in request.')
-    return parse_json(content)
-
-
-def media_type(request: Request) -> str:
-    """Without its parameters."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def parse_json(body: bytes | str) -> Any:
-    """JSON; raises Problem 400."""
     try:
-        return orjson.loads(body)
+        return orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise Problem(400, f"JSON parse error - {error}") from error
 
 
+def media_type(request: Request) -> str:
+    """Return the media type of the body without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def parse_form(body: bytes) -> dict[str, str]:
-    """Field -> its last value; raises Problem 400."""
+    """Return the last value of each field; raise Problem 400."""
     try:
         return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=1000))
     except ValueError as error:
-        raise Problem(400, "The form is no UTF-8, or has too many fields.") from error
+        raise Problem(400, "The form is not UTF-8 or has more than 1000 fields.") from error
 
 
-async def read_bytes(request: Request, config: ApiConfig, most: int | None = None) -> bytes:
-    """The whole body, of `most` bytes, or those of the setting; raises Problem 400, 408 or 413."""
-    most = most or config.body_bytes
-    too_large = Problem(413, f"The body may be {most} bytes long.")
+async def read_bytes(request: Request, config: ApiConfig, limit: int | None = None) -> bytes:
+    """Read the whole body; raise Problem 400, 408 or 413.
+
+    `limit` is its greatest length in bytes and replaces `config.body_bytes`.
+    """
+    limit = limit or config.body_bytes
+    too_large = Problem(413, f"The body may be {limit} bytes long.")
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > most:
+    if declared.isdecimal() and int(declared) > limit:
         raise too_large
     body = bytearray()
     try:
         async with asyncio.timeout(config.body_seconds):
             async for part in request.stream():
                 body += part
-                if len(body) > most:
+                if len(body) > limit:
                     raise too_large
     except TimeoutError as error:
         raise Problem(408, "The body did not arrive in time.") from error

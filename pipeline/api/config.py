@@ -1,4 +1,4 @@
-"""What the API depends on; entry points make it from the settings."""
+"""The configuration of the API; entry points make it from the settings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,44 +10,44 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ApiConfig:
-    """Where the database is, how the API is reached, and what a request may cost."""
+    """The database, the address of the API, and the limits of a request."""
 
     database_url: str
     private_database: bool = False
-    """Whether it is a private cluster on this machine."""
+    """Whether the database is a private cluster on this machine."""
     prepare: bool = True
-    """Whether statements may be prepared on the database's side; a pooler that is found out keeps from it too."""
+    """Whether statements may be prepared on the server; a detected pooler prevents it too."""
     base_url: str | None = None
     """Public base URL of hyperlinks, such as https://example.org/rasters; None: that of the request."""
     statement_timeout_seconds: float = 30.0
-    """Seconds that one query may take."""
+    """Time limit of one query."""
     connections: int = 10
-    """Most connections to the database at once."""
+    """Maximum number of connections to the database."""
     clients: int = 500
-    """Most connections of clients at once; idle ones are closed for new ones, beyond that 503."""
+    """Maximum number of client connections; idle ones are closed for new ones, beyond that 503."""
     page_size: int = 10
     max_page_size: int = 1000
     query_bytes: int = 60_000
-    """Longest query string; beyond it 414. The HTTP parser ends at 65535."""
+    """Longest query string; beyond it 414. The HTTP parser stops at 65,535 bytes."""
     body_bytes: int = 2**20
     """Longest JSON body; beyond it 413."""
     body_seconds: float = 30.0
-    """Time that a client may take to send a JSON body."""
+    """Time in which a client must send a JSON body."""
     uploads: str | None = None
-    """Folder or `s3://` prefix where files that clients send are kept; None: none are taken."""
+    """Folder or `s3://` prefix for uploaded files; None: the server accepts none."""
     try_upload: Callable[["DryRunUpload"], int] | None = None
-    """How many files an upload would replace, for dry runs: raises RasterError or TransientError. None: no dry runs."""
+    """Counts the files that an upload would replace; raises RasterError or TransientError. None: no dry runs."""
     upload_bytes: int = 10 * 2**30
-    """Longest file that clients may send; beyond it 413."""
+    """Longest uploaded file; beyond it 413."""
     upload_reserve_bytes: int = 2**30
-    """What uploads leave free on the disk of their folder; below it 507."""
+    """Bytes that uploads leave free on their disk; below it 507."""
     cors_origins: tuple[str, ...] = ()
-    """Origins whose pages may call the API, with a key and never with a session; `*` stands for all."""
+    """Origins whose pages may call the API with a key, never with a session; `*` stands for all."""
     session_hours: float = 12.0
     """How long a sign-in lasts."""
     sign_in_failures: int = 5
-    """Failed sign-ins of a name from an address, within `sign_in_minutes`, after which further ones have to wait."""
+    """Failed sign-ins of a name from an address, within `sign_in_minutes`, before further ones must wait."""
     sign_in_minutes: float = 15.0
     """How long failures count, and the longest wait."""
     proxies: tuple[str, ...] = ()
-    """Addresses and networks that are believed in whom they ask for (X-Forwarded-For, X-Forwarded-Proto)."""
+    """Addresses and networks of trusted proxies (X-Forwarded-For, X-Forwarded-Proto)."""

@@ -1,7 +1,7 @@
-"""Filters that can keep PostgreSQL busy for long: they have a time of their own, and few run at once in all.
+"""Filters that can keep PostgreSQL busy for minutes: each has a time limit, and two requests run at once.
 
-A regular expression, or a geometry of many points, costs as long as it may. So these queries run on connections of
-their own, which are closed afterwards: a compiled expression stays in the memory of its connection, up to 100 MB each.
+A regular expression or a geometry with many points can take any time. These queries run on connections of their own,
+which are closed afterwards, because a connection keeps up to 100 MB for each regular expression that it compiled.
 """
 
 import asyncio
@@ -18,149 +18,155 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import Executable
 
 from pipeline.api.config import ApiConfig
-from pipeline.api.database import CANCELLED, DATA, first_line, new_database, sqlstate, translated
-from pipeline.api.problems import Problem, invalid
+from pipeline.api.database import (
+    CANCELLED,
+    DATA,
+    first_line,
+    new_database,
+    sqlstate,
+    translate_errors,
+)
+from pipeline.api.problems import Problem, invalid, unavailable
 from pipeline.catalogue.filters import Filter, filters_by_parameter
 
 Result = TypeVar("Result")
-Rows = Callable[[Executable], Awaitable[Sequence[Row[Any]]]]
+ReadRows = Callable[[Executable], Awaitable[Sequence[Row[Any]]]]
 """Reads the rows of a statement."""
 
 OPERATORS = {"regex": "~", "iregex": "~*"}
 GEOMETRIES = ("geometry", "in_bbox", "bbox")
-SIMPLE = 200
-"""Commas in a geometry, some one for each of its points, up to which it is not costly."""
-AT_ONCE = 2
+SIMPLE_COMMAS = 200
+"""A geometry with more commas, about one for each point, is costly."""
+SLOTS = 2
 """Costly requests that run at once, in all processes that serve this database."""
 SECONDS_TO_WAIT = 10.0
-"""What a request waits for its turn."""
-SECONDS_AT_FULL_SPEED = 0.2
-NICE = 19
-"""The lowest priority, which their connections have afterwards."""
+"""How long a request waits for a slot."""
+SECONDS_AT_NORMAL_PRIORITY = 0.2
+LOWEST_PRIORITY = 19
+"""The nice value of the server process after that."""
 CANCELLED_WHILE_COMPILED = "operation cancelled"
-"""What PostgreSQL says of an expression, as of an invalid one, when its time ended before it was compiled."""
-SECONDS_BETWEEN_LOOKS = 0.02
+"""PostgreSQL's message, with the SQLSTATE of an invalid expression, when the time ended before it was compiled."""
+SECONDS_BETWEEN_ATTEMPTS = 0.02
 LOCK_KIND = 0x52454758
-"""First number of our advisory locks ("REGX"); the second is that of the place."""
+"""First key of our advisory locks ("REGX"); the second is the slot."""
 
 
 @dataclass(frozen=True)
 class Costly:
-    """The value of a parameter that is costly, and what it may cost."""
+    """The costly value of a parameter, and its time limit."""
 
     text: str
     seconds: float
-    """What a request may take with it, the rest of its query included."""
+    """Time limit of the whole query."""
     advice: str
     """What to do when that does not suffice."""
     operator: str = ""
-    """That of a regular expression."""
+    """The operator of a regular expression."""
 
 
 def costly_in(query: Mapping[str, str], filters: tuple[Filter, ...]) -> dict[str, Costly]:
-    """Parameter -> its value, for those that are costly."""
-    known, found = filters_by_parameter(filters), {}
+    """Return the costly parameters of a query string."""
+    known, costly = filters_by_parameter(filters), {}
     for name, text in query.items():
-        one, lookup = known.get(name, (None, ""))
-        if one is None or not text:
+        filter, lookup = known.get(name, (None, ""))
+        if filter is None or not text:
             continue
         if lookup in OPERATORS:
-            found[name] = Costly(text, 2.0, "write a simpler expression", OPERATORS[lookup])
-        elif one.name in GEOMETRIES and text.count(",") > SIMPLE:
-            found[name] = Costly(text, 10.0, "simplify the geometry")
-    return found
+            costly[name] = Costly(text, 2.0, "write a simpler expression", OPERATORS[lookup])
+        elif filter.name in GEOMETRIES and text.count(",") > SIMPLE_COMMAS:
+            costly[name] = Costly(text, 10.0, "simplify the geometry")
+    return costly
 
 
 class CostlyQueries:
-    """Runs queries with costly filters, a few at a time."""
+    """Runs queries with costly filters, two at a time."""
 
     def __init__(self, config: ApiConfig) -> None:
-        self._engine = new_database(config, AT_ONCE).engine
+        self._engine = new_database(config, SLOTS).engine
         self._is_local = config.private_database
-        self._turns = asyncio.Semaphore(AT_ONCE)
-        """Those of this process wait here in their order, so that few ask the database whether a place is free."""
+        self._queue = asyncio.Semaphore(SLOTS)
+        """Requests of this process wait here, so that few ask the database for a free slot."""
 
     async def run(
-        self, costly: Mapping[str, Costly], work: Callable[[Rows], Awaitable[Result]]
+        self, costly: Mapping[str, Costly], work: Callable[[ReadRows], Awaitable[Result]]
     ) -> Result:
-        """What work makes of rows; raises Problem 400 that names what costs too much, 503 when many wait."""
-        patience = monotonic() + SECONDS_TO_WAIT
+        """Return the result of `work`; raise Problem 400 that names what takes too long, 503 when too many wait."""
+        deadline = monotonic() + SECONDS_TO_WAIT
         try:
-            await asyncio.wait_for(self._turns.acquire(), SECONDS_TO_WAIT)
+            await asyncio.wait_for(self._queue.acquire(), SECONDS_TO_WAIT)
         except TimeoutError as error:
             raise _busy() from error
         try:
             async with self._connect() as connection:
-                return await _take_place(connection, costly, work, patience)
+                return await _run_in_slot(connection, costly, work, deadline)
         finally:
-            self._turns.release()
+            self._queue.release()
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[AsyncConnection]:
-        """A new connection, closed at the end; raises Problem 503 when the database is away."""
-        with translated():
+        """Open a connection and close it at the end; raise Problem 503 when the database is away."""
+        with translate_errors():
             async with self._engine.connect() as connection:
-                stepping_back = self._step_back(await _process_of(connection))
+                lowering = self._lower_priority_soon(await _backend_pid(connection))
                 try:
                     yield connection
                 finally:
-                    stepping_back.cancel()
+                    lowering.cancel()
                     await connection.invalidate()
 
-    def _step_back(self, process: int) -> asyncio.TimerHandle:
-        """Soon let everything else on this machine go first, where the database is a private cluster on it."""
+    def _lower_priority_soon(self, pid: int) -> asyncio.TimerHandle:
+        """Schedule the lowest CPU priority for a server process of a private cluster on this machine."""
 
         def lower() -> None:
             if self._is_local:
                 with suppress(OSError):  # another user's process, or one that has just ended
-                    os.setpriority(os.PRIO_PROCESS, process, NICE)
+                    os.setpriority(os.PRIO_PROCESS, pid, LOWEST_PRIORITY)
 
-        return asyncio.get_running_loop().call_later(SECONDS_AT_FULL_SPEED, lower)
+        return asyncio.get_running_loop().call_later(SECONDS_AT_NORMAL_PRIORITY, lower)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._engine.dispose()
 
 
-async def _process_of(connection: AsyncConnection) -> int:
-    """The number of the process that serves a connection."""
+async def _backend_pid(connection: AsyncConnection) -> int:
     async with connection.begin():
-        number: int = (await connection.execute(select(func.pg_backend_pid()))).scalar_one()
-    return number
+        pid: int = (await connection.execute(select(func.pg_backend_pid()))).scalar_one()
+    return pid
 
 
-async def _take_place(
+async def _run_in_slot(
     connection: AsyncConnection,
     costly: Mapping[str, Costly],
-    work: Callable[[Rows], Awaitable[Result]],
-    patience: float,
+    work: Callable[[ReadRows], Awaitable[Result]],
+    deadline: float,
 ) -> Result:
-    """Run work in a transaction that holds one of the places, which other processes see too."""
+    """Run `work` in a transaction that holds a slot, which other processes see too."""
     while True:
         async with connection.begin():
-            if (await connection.execute(_free_place())).first():
+            if (await connection.execute(_lock_free_slot())).first():
                 return await _run_in_time(connection, costly, work)
-        if monotonic() > patience:
+        if monotonic() > deadline:
             raise _busy()
-        await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+        await asyncio.sleep(SECONDS_BETWEEN_ATTEMPTS)
 
 
-def _free_place() -> Select[Any]:
-    """One row once a place is taken, until the transaction ends."""
-    places = values(column("place"), name="places").data([(place,) for place in range(AT_ONCE)])
-    taken = func.pg_try_advisory_xact_lock(LOCK_KIND, places.c.place)
-    return select(places.c.place).where(taken).limit(1)
+def _lock_free_slot() -> Select[Any]:
+    """Lock a free slot until the transaction ends; no row if there is none."""
+    slots = values(column("slot"), name="slots").data([(slot,) for slot in range(SLOTS)])
+    locked = func.pg_try_advisory_xact_lock(LOCK_KIND, slots.c.slot)
+    return select(slots.c.slot).where(locked).limit(1)
 
 
 async def _run_in_time(
     connection: AsyncConnection,
     costly: Mapping[str, Costly],
-    work: Callable[[Rows], Awaitable[Result]],
+    work: Callable[[ReadRows], Awaitable[Result]],
 ) -> Result:
-    seconds = min(one.seconds for one in costly.values())
+    seconds = min(value.seconds for value in costly.values())
     end = monotonic() + seconds
 
-    async def rows(statement: Executable) -> Sequence[Row[Any]]:
+    async def read_rows(statement: Executable) -> Sequence[Row[Any]]:
         milliseconds = max(1, int(1000 * (end - monotonic())))
         limits = {"statement_timeout": milliseconds, "max_parallel_workers_per_gather": 0}
         set_limits = [func.set_config(name, str(value), True) for name, value in limits.items()]
@@ -168,27 +174,28 @@ async def _run_in_time(
         return (await connection.execute(statement)).all()
 
     try:
-        await _check(connection, rows, costly)
-        return await work(rows)
+        await _check_expressions(connection, read_rows, costly)
+        return await work(read_rows)
     except DBAPIError as error:
         if sqlstate(error) != CANCELLED and CANCELLED_WHILE_COMPILED not in str(error.orig):
             raise
         sentence = f"Takes longer than {seconds:.0f} seconds; {{}}, or add other filters."
         raise invalid(
-            {name: [sentence.format(one.advice)] for name, one in costly.items()}
+            {name: [sentence.format(value.advice)] for name, value in costly.items()}
         ) from error
 
 
-async def _check(connection: AsyncConnection, rows: Rows, costly: Mapping[str, Costly]) -> None:
-    """Raises Problem 400 that names each expression that PostgreSQL, which has its own kind, cannot read."""
+async def _check_expressions(
+    connection: AsyncConnection, read_rows: ReadRows, costly: Mapping[str, Costly]
+) -> None:
+    """Raise Problem 400 that names each regular expression that PostgreSQL rejects."""
     errors = {}
-    for name, one in costly.items():
-        if not one.operator:
+    for name, value in costly.items():
+        if not value.operator:
             continue
         try:
             async with connection.begin_nested():
-                tried = literal("").bool_op(one.operator)(literal(one.text))
-                await rows(select(tried))
+                await read_rows(select(literal("").bool_op(value.operator)(literal(value.text))))
         except DBAPIError as error:
             if not sqlstate(error).startswith(DATA) or CANCELLED_WHILE_COMPILED in str(error.orig):
                 raise
@@ -198,8 +205,6 @@ async def _check(connection: AsyncConnection, rows: Rows, costly: Mapping[str, C
 
 
 def _busy() -> Problem:
-    return Problem(
-        503,
-        "Other costly filters are at work; try again later, or without regular expressions and large geometries.",
-        headers={"Retry-After": "5"},
+    return unavailable(
+        "Other costly filters are at work; try again later, or without regular expressions and large geometries."
     )

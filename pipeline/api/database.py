@@ -1,4 +1,4 @@
-"""The database as the API uses it: a pool of asynchronous connections that outlives restarts of PostgreSQL."""
+"""The database as the API uses it: a pool of asynchronous connections that survives restarts of PostgreSQL."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -19,28 +19,30 @@ from pipeline.database.poolers import SessionSettings
 
 Result = TypeVar("Result")
 CANCELLED = "57014"
+"""SQLSTATE of a query that exceeded its time limit."""
 RETRIABLE = frozenset({"40001", "40P01"})
-"""SQLSTATE of a serialization failure and of a deadlock: the same transaction works when it is run again."""
+"""SQLSTATE of a serialization failure and of a deadlock: the same transaction can succeed when it is repeated."""
 AWAY = ("08", "57P", "53")
 """Classes of SQLSTATE: no connection, shutting down or starting, out of resources."""
 DATA = ("22", "54")
-"""Classes of SQLSTATE: a value that PostgreSQL cannot take, such as a broken regular expression."""
+"""Classes of SQLSTATE: a value that PostgreSQL cannot use, such as an invalid regular expression."""
 READ_ONLY = "25006"
 """SQLSTATE of a write on a standby."""
 CONFLICT = "23"
-"""Class of SQLSTATE: a constraint, such as an organisation that was removed in the meantime."""
+"""Class of SQLSTATE: a violated constraint, such as an organisation that was removed in the meantime."""
 LOCKED = "55P03"
-"""SQLSTATE of a lock that was not to be had in the time for it."""
+"""SQLSTATE of a lock that was not available within the time limit."""
 ATTEMPTS = 4
-WRITERS, UPLOADS = 0.4, 0.3
-"""Shares of the connections that transactions may have: those of changes, and those of uploads."""
+WRITER_SHARE, UPLOAD_SHARE = 0.4, 0.3
+"""Shares of the connections that transactions of changes and of uploads may use."""
+POOL_IS_BUSY = "All connections are in use; try again later."
 
 
 class Database:
-    """A pool of connections; the first one is made when the first request needs it."""
+    """A pool of connections; the first request that needs one opens it."""
 
     stores = True
-    """Whether what is written stays."""
+    """Whether writes are committed."""
 
     def __init__(
         self,
@@ -51,65 +53,66 @@ class Database:
     ) -> None:
         self.engine, self.sessions = engine, sessions
         self._writers, self._seconds = writers, seconds
-        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
-        """All rows of one query, in one round trip; raises Problem 503 when the database is away or slow.
+        """Return all rows of one query, in one round trip; raise Problem 503 when the database is away or slow.
 
-        Through a pooler in more: the time limit holds for a transaction.
+        A pooler needs a transaction, because the time limit holds for one.
         """
-        reading = self.engine if self.sessions.pooled else self._reading
-        with translated():
-            async with reading.connect() as connection:
+        engine = self.engine if self.sessions.pooled else self._autocommit
+        with translate_errors():
+            async with engine.connect() as connection:
                 return (await connection.execute(statement)).all()
 
     async def execute(self, statement: Executable) -> None:
-        """One statement that changes something, committed at once."""
-        with translated():
+        """Run and commit one statement."""
+        with translate_errors():
             async with self.begin() as connection:
                 await connection.execute(statement)
 
     async def transaction(
         self,
         work: Callable[[AsyncConnection], Awaitable[Result]],
-        places: asyncio.Semaphore | None = None,
+        slots: asyncio.Semaphore | None = None,
     ) -> Result:
-        """Run work in one transaction, again when it lost against another; commits unless it raises.
+        """Run `work` in one transaction and commit it unless it raises; repeat it after a serialization failure.
 
-        It needs one of the places of writers, or of these: what waits for a lock leaves connections to those who read.
+        It holds one of the writers' slots, or one of `slots`, so that transactions which wait for a lock leave
+        connections to readers.
         """
-        taken = places or self._writers
+        semaphore = slots or self._writers
         try:
             async with asyncio.timeout(self._seconds):
-                await taken.acquire()
+                await semaphore.acquire()
         except TimeoutError as error:
             raise unavailable("Too many changes wait for others; try again later.") from error
         try:
-            return await self._attempts(work)
+            return await self._attempt(work)
         finally:
-            taken.release()
+            semaphore.release()
 
-    async def _attempts(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+    async def _attempt(self, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
         for attempt in range(ATTEMPTS):
             try:
                 async with self.begin() as connection:
                     return await work(connection)
             except DBAPIError as error:
                 if sqlstate(error) not in RETRIABLE or attempt == ATTEMPTS - 1:
-                    with translated():
+                    with translate_errors():
                         raise
             except PoolTimeout as error:
-                raise unavailable("All connections are in use; try again later.") from error
+                raise unavailable(POOL_IS_BUSY) from error
         raise AssertionError("unreachable")
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that is committed at the end of the block."""
+        """Open a transaction that is committed at the end of the block."""
         async with self.engine.begin() as connection:
             yield connection
 
     def dry_run(self) -> "DryRunDatabase":
-        """The same pool, whose transactions are rolled back."""
+        """Return the same pool with transactions that are rolled back."""
         return DryRunDatabase(self.engine, self.sessions, self._writers, self._seconds)
 
     async def close(self) -> None:
@@ -118,12 +121,12 @@ class Database:
 
 
 class DryRunDatabase(Database):
-    """The same pool for a dry run: every statement runs in a transaction that is rolled back."""
+    """The pool for a dry run: every statement runs in a transaction that is rolled back."""
 
     stores = False
 
     async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
-        """All rows of one statement; what it writes is rolled back."""
+        """Return all rows of one statement and roll back its writes."""
 
         async def fetch(connection: AsyncConnection) -> Sequence[Row[Any]]:
             return (await connection.execute(statement)).all()
@@ -132,14 +135,14 @@ class DryRunDatabase(Database):
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that is rolled back at the end of the block."""
+        """Open a transaction that is rolled back at the end of the block."""
         async with self.engine.connect() as connection:
             yield connection
             await connection.rollback()
 
 
 def new_database(config: ApiConfig, connections: int | None = None) -> Database:
-    """A pool whose connections are tried before use, so that a restart of PostgreSQL goes unnoticed."""
+    """Return a pool that tests connections before use, so that clients do not notice a restart of PostgreSQL."""
     engine = create_async_engine(
         sqlalchemy_url(config.database_url),
         connect_args={"connect_timeout": 5},
@@ -150,38 +153,34 @@ def new_database(config: ApiConfig, connections: int | None = None) -> Database:
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
     )
-    sessions = SessionSettings(engine.sync_engine, options(config), prepare=config.prepare)
-    writers = asyncio.Semaphore(places(config, WRITERS))
-    return Database(engine, sessions, writers, config.statement_timeout_seconds)
-
-
-def places(config: ApiConfig, share: float) -> int:
-    """How many connections of the pool are a share of it."""
-    return max(1, int(config.connections * share))
-
-
-def options(config: ApiConfig) -> dict[str, str]:
-    """What holds for each session, or for each transaction through a pooler."""
     milliseconds = max(1, int(config.statement_timeout_seconds * 1000))
-    return {
+    options = {
         **SESSION_OPTIONS,
         "statement_timeout": str(milliseconds),
         "idle_in_transaction_session_timeout": "60s",
     }
+    sessions = SessionSettings(engine.sync_engine, options, prepare=config.prepare)
+    slots = connection_slots(config, WRITER_SHARE)
+    return Database(engine, sessions, slots, config.statement_timeout_seconds)
+
+
+def connection_slots(config: ApiConfig, share: float) -> asyncio.Semaphore:
+    """Return a semaphore for a share of the connections."""
+    return asyncio.Semaphore(max(1, int(config.connections * share)))
 
 
 def sqlstate(error: DBAPIError) -> str:
-    """The five letters by which PostgreSQL names an error; empty when the connection itself failed."""
+    """Return the five-letter code of an error; empty when the connection itself failed."""
     return getattr(error.orig, "sqlstate", None) or ""
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Errors of the database as answers."""
+def translate_errors() -> Iterator[None]:
+    """Raise Problem instead of errors of the database that are not a fault of ours."""
     try:
         yield
     except PoolTimeout as error:
-        raise unavailable("All connections are in use; try again later.") from error
+        raise unavailable(POOL_IS_BUSY) from error
     except DBAPIError as error:
         problem = problem_of(error)
         if problem is None:
@@ -190,7 +189,7 @@ def translated() -> Iterator[None]:
 
 
 def problem_of(error: DBAPIError) -> Problem | None:
-    """The answer that an error of the database calls for; None for a fault of ours."""
+    """Return the answer to an error of the database; None for a fault of ours."""
     state = sqlstate(error)
     if state == CANCELLED:
         return unavailable("The query took too long; ask for less, or try again later.")
@@ -208,7 +207,7 @@ def problem_of(error: DBAPIError) -> Problem | None:
 
 
 def is_connection_error(error: DBAPIError) -> bool:
-    """Whether it never came to a query, or the connection broke in the middle of it."""
+    """Return whether the connection failed or broke during a query."""
     return error.connection_invalidated or type(error).__name__ in (
         "OperationalError",
         "InterfaceError",
@@ -216,5 +215,5 @@ def is_connection_error(error: DBAPIError) -> bool:
 
 
 def first_line(error: DBAPIError) -> str:
-    """What PostgreSQL says, without the context that names our query."""
+    """Return the message of PostgreSQL without the context, which contains our query."""
     return str(error.orig).split("\n", 1)[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""Files of dry runs: an organisation has a few at a time, and organisations take turns in having one read."""
+"""Limits on files of dry runs: a few for each organisation, which take turns in having one read."""
 
 import asyncio
 from asyncio import Lock, Semaphore
@@ -11,58 +11,54 @@ from starlette.requests import Request
 from pipeline.api.problems import Problem, unavailable
 from pipeline.storage.uploads import UnnamedUpload
 
-MOST_AT_ONCE = 2
-"""Files that are read at once, each by a process of its own."""
-MOST_OF_ORGANISATION = 4
-"""Files that an organisation may have on their way, waiting and being read."""
-SECONDS_BETWEEN_LOOKS = 0.5
-"""At whether the client that waits for its turn is still there."""
+MAX_READERS = 2
+"""Files that are read at once, each by its own process."""
+MAX_FILES = 4
+"""Files of one organisation that are received, waiting or read."""
+SECONDS_BETWEEN_CHECKS = 0.5
+"""How often the server checks whether a waiting client is still connected."""
 
 
 class DryRunSlots:
-    """One file of an organisation is read at a time, and a few in all."""
+    """Lets each organisation have one file read at a time, and two files in all."""
 
     def __init__(self) -> None:
-        self._all = Semaphore(MOST_AT_ONCE)
-        self._of_organisation: defaultdict[int, Lock] = defaultdict(Lock)
-        self._places: Counter[int] = Counter()
+        self._readers = Semaphore(MAX_READERS)
+        self._reader_of: defaultdict[int, Lock] = defaultdict(Lock)
+        self._files_of: Counter[int] = Counter()
         self.announced: dict[UnnamedUpload, int] = {}
-        """The files that are on their way, and how many bytes each will have."""
+        """The size that each file will have, of all files that are being received."""
 
     @contextmanager
-    def place(self, organisation_id: int) -> Iterator[None]:
-        """Have one of the places of an organisation until the end of the block; raises Problem 503 without one."""
-        if self._places[organisation_id] >= MOST_OF_ORGANISATION:
+    def slot(self, organisation_id: int) -> Iterator[None]:
+        """Hold one of the slots of an organisation until the end of the block; raise Problem 503 if none is free."""
+        if self._files_of[organisation_id] >= MAX_FILES:
             raise unavailable(
-                f"{MOST_OF_ORGANISATION} dry runs of this organisation are under way; send the file again later."
+                f"{MAX_FILES} dry runs of this organisation are under way; send the file again later."
             )
-        self._places[organisation_id] += 1
+        self._files_of[organisation_id] += 1
         try:
             yield
         finally:
-            self._places[organisation_id] -= 1
+            self._files_of[organisation_id] -= 1
 
     @asynccontextmanager
-    async def turn(self, organisation_id: int, request: Request) -> AsyncIterator[None]:
-        """Wait for the turn of an organisation, which lasts until the end of the block.
-
-        Raises Problem where the client goes away meanwhile.
-        """
+    async def reader(self, organisation_id: int, request: Request) -> AsyncIterator[None]:
+        """Wait for a reader and hold it until the end of the block; raise Problem 400 if the client disconnects."""
         async with (
-            _while_there(self._of_organisation[organisation_id], request),
-            _while_there(self._all, request),
+            _hold_while_connected(self._reader_of[organisation_id], request),
+            _hold_while_connected(self._readers, request),
         ):
             yield
 
 
 @asynccontextmanager
-async def _while_there(lock: Lock | Semaphore, request: Request) -> AsyncIterator[None]:
-    """Hold a lock, which is waited for while the client is there."""
+async def _hold_while_connected(lock: Lock | Semaphore, request: Request) -> AsyncIterator[None]:
     waiting = asyncio.ensure_future(lock.acquire())
     try:
-        while not (await asyncio.wait({waiting}, timeout=SECONDS_BETWEEN_LOOKS))[0]:
+        while not (await asyncio.wait({waiting}, timeout=SECONDS_BETWEEN_CHECKS))[0]:
             if await request.is_disconnected():
-                raise Problem(400, "The client went away.")
+                raise Problem(400, "The client disconnected.")
         yield
     finally:
         if not waiting.cancel() and not waiting.cancelled():

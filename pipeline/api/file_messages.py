@@ -1,4 +1,4 @@
-"""Messages about files as they are shown: whole to those who see the `uri` of the file, without places to others."""
+"""Messages about files: complete for callers who see the file's `uri`, without folders for others."""
 
 from typing import Any
 
@@ -8,14 +8,16 @@ from pipeline.catalogue.hide_paths import hide_folders
 
 
 def show_message(row: Any, _: Links) -> Json:
-    """The sentence about a file that was refused."""
-    return _shown(row, row.message)
+    """Return the sentence about a rejected file."""
+    return _hide_for_others(row, row.message)
 
 
 def show_warnings(row: Any, _: Links) -> Json:
-    """What a person should know of a file."""
-    return [{**one, "message": _shown(row, one["message"])} for one in row.notices]
+    """Return the warnings about a file."""
+    return [
+        {**warning, "message": _hide_for_others(row, warning["message"])} for warning in row.notices
+    ]
 
 
-def _shown(row: Any, text: str) -> str:
+def _hide_for_others(row: Any, text: str) -> str:
     return text if row.uri is not None else hide_folders(text, row.place, row.name)

@@ -1,50 +1,45 @@
-"""Absolute hyperlinks: from the public base URL or the request, with the request's `format=` carried along."""
+"""Absolute hyperlinks, built from the public base URL or from the request."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from urllib.parse import urlencode, urlsplit
 
 from starlette.requests import HTTPConnection
 
 API = "/api/v4"
+LOGIN = "/accounts/login/"
+LOGOUT = "/accounts/logout/"
 HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")
-"""What a Host header may be; anything else does not get into hyperlinks."""
+"""The Host headers that may appear in hyperlinks."""
 
 
 @dataclass(frozen=True)
 class Links:
-    """Makes the hyperlinks of one answer."""
+    """The hyperlinks of one answer; each carries the request's `format=` along."""
 
     base: str
-    """Without a slash at the end."""
+    """Base URL without a slash at its end."""
     format: str | None = None
 
-    @cached_property
-    def suffix(self) -> str:
-        """The format, as a query string."""
-        return f"?{urlencode({'format': self.format})}" if self.format else ""
-
     def to(self, *path: object) -> str:
-        """URL of a resource below /api/v4/, with its slash at the end."""
-        return f"{self.base}{API}/{''.join(f'{part}/' for part in path)}{self.suffix}"
+        """Return the URL of a resource below /api/v4/, with a slash at its end."""
+        return self.at(f"{API}/{''.join(f'{part}/' for part in path)}")
 
     def at(self, path: str) -> str:
-        """URL of a path of this server."""
-        return f"{self.base}{path}{self.suffix}"
+        """Return the URL of a path of this server."""
+        query = f"?{urlencode({'format': self.format})}" if self.format else ""
+        return f"{self.base}{path}{query}"
 
     def page(self, path: str, query: Mapping[str, str], **changes: object) -> str:
-        """URL of another page of a list: the same query but for these changes; None removes a parameter."""
-        changed = {**query, **{name: str(value) for name, value in changes.items()}}
-        kept = sorted(
-            (name, value) for name, value in changed.items() if changes.get(name, "") is not None
-        )
-        return f"{self.base}{path}" + (f"?{urlencode(kept)}" if kept else "")
+        """Return the URL of a path with a changed query string; a change to None removes the parameter."""
+        changed = {**query, **changes}
+        pairs = sorted((name, str(value)) for name, value in changed.items() if value is not None)
+        return f"{self.base}{path}" + (f"?{urlencode(pairs)}" if pairs else "")
 
 
 def base_of(connection: HTTPConnection, configured: str | None) -> str:
-    """The configured base URL, or scheme, host and path prefix of the request."""
+    """Return the configured base URL, or the scheme, host and path prefix of the request."""
     if configured:
         return configured.rstrip("/")
     host = connection.headers.get("host", "")
@@ -55,5 +50,5 @@ def base_of(connection: HTTPConnection, configured: str | None) -> str:
 
 
 def prefix_of(configured: str | None) -> str:
-    """The path below which the API is reached, such as /rasters; empty for none."""
+    """Return the path of the base URL, such as /rasters, or an empty text."""
     return urlsplit(configured).path.rstrip("/") if configured else ""

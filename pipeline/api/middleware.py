@@ -1,4 +1,4 @@
-"""What wraps every answer: security and CORS headers, counts and times for Prometheus."""
+"""Middleware around every answer: security and CORS headers, unforeseen errors, and metrics for Prometheus."""
 
 import logging
 from time import perf_counter
@@ -11,32 +11,31 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipeline.api.endpoint import wants_html
 from pipeline.api.pages import show_problem
 from pipeline.api.problems import Problem, check_method
+from pipeline.api.responses import wants_html
 
 logger = logging.getLogger("rastersources.api")
-SECURITY = {
+KNOWN_METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
+SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    # Answers depend on the caller, so shared caches must not store them.
     "Cache-Control": "private, no-cache",
 }
-"""Answers depend on who asks, so no shared cache may keep them."""
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+"""Upper bounds of the histogram of response times, in seconds."""
 
 
 class SecurityHeaders:
-    """Adds the headers that an answer does not have already."""
+    """Adds security headers that an answer does not have yet."""
 
     def __init__(self, app: ASGIApp, cross_origin: bool) -> None:
-        self.app = app
-        self.headers = (
-            {**SECURITY, "Cross-Origin-Resource-Policy": "cross-origin"}
-            if cross_origin
-            else SECURITY
-        )
+        self.app, self.headers = app, dict(SECURITY_HEADERS)
+        if cross_origin:
+            self.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -52,21 +51,20 @@ class SecurityHeaders:
 
 
 class Cors(CORSMiddleware):
-    """Lets pages of allowed origins call, and refuses the others in the envelope."""
+    """Lets pages of allowed origins call, and rejects others in the envelope."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """What a browser is told before it sends the request of a page."""
-        found = super().preflight_response(request_headers)
-        if found.status_code < 400:
-            return found
-        problem = Problem(found.status_code, f"{bytes(found.body).decode()}.")
-        answer = JSONResponse(problem.envelope(), problem.status)
-        answer.headers.update({"Vary": found.headers["vary"]})
-        return answer
+        """Return the answer to a browser's question before the request of a page."""
+        response = super().preflight_response(request_headers)
+        if response.status_code < 400:
+            return response
+        problem = Problem(response.status_code, f"{bytes(response.body).decode()}.")
+        headers = {"Vary": response.headers["vary"]}
+        return JSONResponse(problem.envelope(), problem.status, headers)
 
 
 class AnswerErrors:
-    """Answers what nobody foresaw, and logs it; raised further it would cost the client its connection."""
+    """Answers and logs unforeseen errors; without it the client would lose its connection."""
 
     def __init__(self, app: ASGIApp, base_url: str | None) -> None:
         self.app, self.base_url = app, base_url
@@ -75,29 +73,31 @@ class AnswerErrors:
         """Pass a request on."""
         started = False
 
-        async def send_and_note(message: Message) -> None:
+        async def send_and_record(message: Message) -> None:
             nonlocal started
             started = True
             await send(message)
 
         try:
-            await self.app(scope, receive, send_and_note)
-        except Exception:
+            await self.app(scope, receive, send_and_record)
+        except (
+            Exception
+        ):  # the last resort for every fault of ours: it is logged and answered with 500
             if started or scope["type"] != "http":
                 raise
             logger.exception("%s %s failed", scope["method"], route_of(scope))
             await self.answer(Request(scope))(scope, receive, send)
 
     def answer(self, request: Request) -> Response:
-        """A page for people, the envelope for programs."""
-        problem = Problem(500, "Something went wrong here; the log of the server says what.")
+        """Return a page for people, the envelope for programs."""
+        problem = Problem(500, "Something went wrong here; see the server's log.")
         if wants_html(request, request.query_params.get("format")):
             return show_problem(request, problem, self.base_url)
         return JSONResponse(problem.envelope(), problem.status, {"Vary": "Accept"})
 
 
 class PathPrefix:
-    """Takes the path of the public base URL off, for proxies that pass it on."""
+    """Removes the path of the public base URL, for proxies that keep it."""
 
     def __init__(self, app: ASGIApp, prefix: str) -> None:
         self.app, self.prefix = app, prefix
@@ -106,30 +106,21 @@ class PathPrefix:
         """Pass a request on."""
         path = scope.get("path", "")
         if self.prefix and (path == self.prefix or path.startswith(f"{self.prefix}/")):
-            # In the scope itself: what counts outside reads from it which route answered.
+            # Modify the scope in place, so that the metrics middleware sees the route.
             scope["path"] = path.removeprefix(self.prefix) or "/"
         await self.app(scope, receive, send)
 
 
 class Metrics:
-    """Counts requests by route, method and status, and times them."""
+    """Counts requests by route, method and status, and measures their time."""
 
     def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
-        self.app = app
-        names = ("method", "route", "status")
-        self.requests = Counter(
-            "rastersources_requests", "Requests answered.", names, registry=registry
-        )
+        self.app, prefix, names = app, "rastersources_request", ("method", "route", "status")
+        self.requests = Counter(f"{prefix}s", "Requests answered.", names, registry=registry)
         self.seconds = Histogram(
-            "rastersources_request_seconds",
-            "Time to answer.",
-            names[:2],
-            registry=registry,
-            buckets=SECONDS,
+            f"{prefix}_seconds", "Time to answer.", names[:2], registry=registry, buckets=BUCKETS
         )
-        self.running = Gauge(
-            "rastersources_requests_running", "Requests being answered.", registry=registry
-        )
+        self.running = Gauge(f"{prefix}s_running", "Requests being answered.", registry=registry)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and count it."""
@@ -138,7 +129,7 @@ class Metrics:
             return
         status, begin = "500", perf_counter()
 
-        async def send_and_note(message: Message) -> None:
+        async def send_and_record(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = str(message["status"])
@@ -146,37 +137,29 @@ class Metrics:
 
         with self.running.track_inprogress():
             try:
-                await self.app(scope, receive, send_and_note)
+                await self.app(scope, receive, send_and_record)
             finally:
-                labels = (known_method(scope["method"]), route_of(scope))
+                # Clients must not be able to create labels.
+                method = scope["method"] if scope["method"] in KNOWN_METHODS else "other"
+                labels = (method, route_of(scope))
                 self.requests.labels(*labels, status).inc()
                 self.seconds.labels(*labels).observe(perf_counter() - begin)
 
 
-def known_method(method: str) -> str:
-    """The method, or `other`: clients must not make labels."""
-    return (
-        method
-        if method in ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
-        else "other"
-    )
-
-
 def route_of(scope: Scope) -> str:
-    """The path with names instead of values; `none` where no route answers."""
+    """Return the path with names instead of values, or `none` if no route matched."""
     return getattr(scope.get("endpoint"), "path", "none")
 
 
 class MetricsPage:
-    """GET what was counted, for Prometheus."""
+    """The metrics in the text format of Prometheus."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; raises Problem 405."""
+        """Answer a request; raise Problem 405."""
         check_method(scope["method"], ("GET", "HEAD"))
-        response = Response(
-            generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
+        headers = {"Content-Type": CONTENT_TYPE_LATEST}
+        response = Response(generate_latest(self.registry), headers=headers)
         await response(scope, receive, send)

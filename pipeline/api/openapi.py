@@ -1,14 +1,15 @@
-"""The OpenAPI 3.1 document: made from the same tables as the answers themselves."""
+"""The OpenAPI 3.1 document, made from the same tables as the answers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline.api.endpoint import Endpoint
 from pipeline.api.links import API
-from pipeline.api.media_types import json_content, written_contents
+from pipeline.api.media_types import body_content, json_content
 from pipeline.api.problems import REASONS
 from pipeline.api.query_string import DRY_RUN, FORMAT
 from pipeline.api.resources.field import (
+    INTEGER,
     LINK,
     STRING,
     UUID,
@@ -16,6 +17,8 @@ from pipeline.api.resources.field import (
     WRITTEN_OBJECT,
     WRITTEN_TEXT,
     Field,
+    nullable,
+    object_schema,
 )
 from pipeline.api.views.list_detail import ReadDetail, ReadList
 
@@ -25,225 +28,213 @@ SUMMARIES = {
     "GET": "Read", "POST": "Add", "PUT": "Write all fields", "PATCH": "Write some fields",
     "DELETE": "Delete", "OPTIONS": "Describe",
 }  # fmt: skip
-ENVELOPE = {
-    "type": "object",
-    "properties": {
-        "status": {"type": "integer"},
-        "code": {"type": "integer"},
-        "message": STRING,
-        "detail": {"anyOf": [STRING, {"type": "object"}]},
+OBJECT = {"type": "object"}
+STRINGS = {"type": "array", "items": STRING}
+SCHEMAS = {
+    "Problem": object_schema(
+        status=INTEGER, code=INTEGER, message=STRING, detail={"anyOf": [STRING, OBJECT]}
+    ),
+    "Metadata": {
+        "type": "object",
+        "properties": {
+            "name": STRING,
+            "description": STRING,
+            "renders": STRINGS,
+            "parses": STRINGS,
+            "actions": OBJECT,
+        },
+        "required": ["name", "description", "renders", "parses"],
     },
-    "required": ["status", "code", "message", "detail"],
-}
-METADATA = {
-    "type": "object",
-    "properties": {
-        "name": STRING,
-        "description": STRING,
-        "renders": {"type": "array", "items": STRING},
-        "parses": {"type": "array", "items": STRING},
-        "actions": {"type": "object"},
+    "Json": {
+        "anyOf": [
+            {"type": ["null", "boolean", "number"]},
+            WRITTEN_TEXT,
+            WRITTEN_LIST,
+            WRITTEN_OBJECT,
+        ]
     },
-    "required": ["name", "description", "renders", "parses"],
 }
-ANY_JSON = {
-    "anyOf": [{"type": ["null", "boolean", "number"]}, WRITTEN_TEXT, WRITTEN_LIST, WRITTEN_OBJECT]
+SECURITY_SCHEMES = {
+    "key": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "User __key__, an API key as password.",
+    },
+    "username": {"type": "apiKey", "in": "header", "name": "username"},
+    "password": {"type": "apiKey", "in": "header", "name": "password"},
 }
 FORCE = {"type": "object", "properties": {"force": {"enum": [False, True, "false", "true"]}}}
-ALWAYS = (400, 401, 403, 404, 405, 408, 413, 414, 415, 431, 500, 503)
-"""What every operation may answer besides its success."""
+COMMON_PROBLEMS = (400, 401, 403, 404, 405, 408, 413, 414, 415, 431, 500, 503)
+"""Statuses of every operation, besides its success."""
 
 
 def document(endpoints: Iterable[tuple[str, Endpoint]], server: str) -> Schema:
-    """The document of all endpoints, as reached at `server`."""
-    listed = list(endpoints)
+    """Return the document of all endpoints, for clients that reach them at `server`."""
+    by_path = dict(endpoints)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": TITLE,
             "version": "4",
-            "description": "A catalogue of rasters: what is where.",
+            "description": "A catalogue of rasters and where they are.",
         },
         "servers": [{"url": server}],
         "security": [{}, {"key": []}, {"username": [], "password": []}],
-        "paths": {path: path_item(path, endpoint, dict(listed)) for path, endpoint in listed},
+        "paths": {path: path_item(path, endpoint, by_path) for path, endpoint in by_path.items()},
         "components": {
-            "securitySchemes": {
-                "key": {
-                    "type": "http",
-                    "scheme": "basic",
-                    "description": "User __key__, an API key as password.",
-                },
-                "username": {"type": "apiKey", "in": "header", "name": "username"},
-                "password": {"type": "apiKey", "in": "header", "name": "password"},
+            "securitySchemes": SECURITY_SCHEMES,
+            "schemas": SCHEMAS,
+            "responses": {
+                str(status): problem_response(status) for status in (*COMMON_PROBLEMS, 412, 507)
             },
-            "schemas": {"Problem": ENVELOPE, "Metadata": METADATA, "Json": ANY_JSON},
-            "responses": {str(status): problem_response(status) for status in (*ALWAYS, 412, 507)},
         },
     }
 
 
 def problem_response(status: int) -> Schema:
-    """A refusal in the envelope."""
+    """Return the response with the envelope."""
     return {
         "description": f"{REASONS[status]}.",
-        "content": both_contents({"$ref": "#/components/schemas/Problem"}),
+        "content": answer_content({"$ref": "#/components/schemas/Problem"}),
     }
 
 
-def path_item(path: str, endpoint: Endpoint, listed: Mapping[str, Endpoint]) -> Schema:
-    """All operations of a path."""
+def path_item(path: str, endpoint: Endpoint, by_path: Mapping[str, Endpoint]) -> Schema:
+    """Return all operations of a path."""
     item: Schema = {
         method.lower(): operation(path, endpoint, method) for method in documented(endpoint)
     }
     if "post" in item:
-        made = item["post"]["responses"].get("201") or item["post"]["responses"]["200"]
-        made["links"] = links(path, listed)
+        responses = item["post"]["responses"]
+        success = responses.get("201") or responses["200"]
+        success["links"] = links(path, by_path)
     parameters = [path_parameter(part[1:-1]) for part in path.split("/") if part.startswith("{")]
     return {**item, "parameters": parameters} if parameters else item
 
 
 def documented(endpoint: Endpoint) -> list[str]:
-    """The methods of an endpoint; HEAD is as GET."""
+    """Return the methods of an endpoint; HEAD goes without saying."""
     return [*endpoint.methods, "OPTIONS"]
 
 
-def links(path: str, listed: Mapping[str, Endpoint]) -> Schema:
-    """From what a POST answers to what can be done with it: with the new object itself, or with a task."""
-    task = "{uuid}" in path
-    start, source = (f"{API}/tasks/", "task_id") if task else (path, "uuid")
+def links(path: str, by_path: Mapping[str, Endpoint]) -> Schema:
+    """Return links from the answer to a POST to the operations on the new object or its task."""
+    has_task = "{uuid}" in path
+    start, source = (f"{API}/tasks/", "task_id") if has_task else (path, "uuid")
     return {
         operation_id(target, method): {
             "operationId": operation_id(target, method),
             "parameters": {"uuid": f"$response.body#/{source}"},
         }
-        for target, one in listed.items()
-        for method in documented(one)
+        for target, endpoint in by_path.items()
+        for method in documented(endpoint)
         if target.startswith(f"{start}{{uuid}}/")
     }
 
 
 def operation_id(path: str, method: str) -> str:
-    """Such as get_v4_rastersources_uuid."""
+    """Return an id such as get_v4_rastersources_uuid."""
     words = path.replace("/api/", "/").replace("/", "_").rstrip("_")
     return method.lower() + words.replace("{", "").replace("}", "")
 
 
 def path_parameter(name: str) -> Schema:
-    """The uuid or number in a path."""
+    """Return the uuid or number in a path."""
     schema = UUID if name == "uuid" else {"type": "integer", "minimum": 1, "maximum": 2**53}
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 def operation(path: str, endpoint: Endpoint, method: str) -> Schema:
-    """One method of a path."""
-    found: Schema = {
+    """Return one method of a path."""
+    operation: Schema = {
         "operationId": operation_id(path, method),
         "summary": f"{SUMMARIES[method]}: {endpoint.title}",
         "description": endpoint.description,
         "parameters": query_parameters(endpoint, method),
         "responses": responses(endpoint, method),
-    }  # fmt: skip
+    }
     if method in endpoint.bodies:
-        found["requestBody"] = endpoint.bodies[method]
+        operation["requestBody"] = endpoint.bodies[method]
     elif method in ("POST", "PUT", "PATCH"):
-        found["requestBody"] = request_body(endpoint.fields, partial=method == "PATCH")
+        operation["requestBody"] = request_body(endpoint.fields, partial=method == "PATCH")
     elif method == "DELETE":
-        found["requestBody"] = {"content": written_contents(FORCE)}
-    return found
+        operation["requestBody"] = {"content": body_content(FORCE)}
+    return operation
 
 
 def query_parameters(endpoint: Endpoint, method: str) -> list[Schema]:
-    """Of GET format, what the endpoint names, and every lookup of every filter; a write can be a dry run."""
+    """Return the parameters of a method: GET has filters with all lookups, a write can be a dry run."""
+    if method == "OPTIONS":
+        return [parameter(*FORMAT)]
     if method != "GET":
-        return [
-            parameter(*one) for one in ((FORMAT,) if method == "OPTIONS" else (FORMAT, DRY_RUN))
-        ]
+        return [parameter(*FORMAT), parameter(*DRY_RUN)]
     filters = [
         parameter(
-            f"{one.name}__{lookup}" if lookup else one.name, one.kind.schema(lookup), one.help
+            f"{filter.name}__{lookup}" if lookup else filter.name,
+            filter.kind.schema(lookup),
+            filter.help,
         )
-        for one in endpoint.filters
-        for lookup in one.kind.lookups
+        for filter in endpoint.filters
+        for lookup in filter.kind.lookups
     ]
-    return [*(parameter(*one) for one in (FORMAT, *endpoint.parameters)), *filters]
+    return [*(parameter(*known) for known in (FORMAT, *endpoint.parameters)), *filters]
 
 
 def parameter(name: str, schema: Mapping[str, Any], help: str) -> Schema:
-    """One query parameter."""
+    """Return one query parameter."""
     return {"name": name, "in": "query", "description": help, "schema": schema}
 
 
 def responses(endpoint: Endpoint, method: str) -> Schema:
-    """Status -> response."""
-    refused = (*ALWAYS, *endpoint.refusals.get(method, ()))
-    found: Schema = {
-        str(status): {"$ref": f"#/components/responses/{status}"} for status in refused
+    """Return the responses of a method by status."""
+    problems: Schema = {
+        str(status): {"$ref": f"#/components/responses/{status}"}
+        for status in (*COMMON_PROBLEMS, *endpoint.problems.get(method, ()))
     }
     if method in endpoint.answers:
-        contents = both_contents(endpoint.answers[method])
-        return {"200": {"description": "Done.", "content": contents}, **found}
-    if method == "DELETE":
-        return {"204": {"description": "Deleted."}, **found}
-    success = "201" if method == "POST" else "200"
-    return {
-        success: {
-            "description": "Done.",
-            "content": both_contents(answer_schema(endpoint, method)),
-        },
-        **found,
-    }
+        status, schema = "200", endpoint.answers[method]
+    elif method == "DELETE":
+        return {"204": {"description": "Deleted."}, **problems}
+    else:
+        status, schema = "201" if method == "POST" else "200", answer_schema(endpoint, method)
+    return {status: {"description": "Done.", "content": answer_content(schema)}, **problems}
 
 
-def answer_schema(endpoint: Endpoint, method: str) -> Schema:
-    """What a success holds."""
+def answer_schema(endpoint: Endpoint, method: str) -> Mapping[str, Any]:
+    """Return the schema of a success."""
     if method == "OPTIONS":
         return {"$ref": "#/components/schemas/Metadata"}
     if not isinstance(endpoint, ReadList | ReadDetail):
-        return dict(endpoint.schema)
-    shown = object_schema(endpoint.fields)
+        return endpoint.schema
+    shown = object_schema(
+        **{field.name: {**field.schema, "description": field.help} for field in endpoint.fields}
+    )
     return page_schema(shown) if method == "GET" and isinstance(endpoint, ReadList) else shown
 
 
-def object_schema(fields: Sequence[Field]) -> Schema:
-    """A whole object."""
-    return {
-        "type": "object",
-        "properties": {one.name: {**one.schema, "description": one.help} for one in fields},
-        "required": [one.name for one in fields],
-    }
-
-
 def page_schema(shown: Schema) -> Schema:
-    """A page of objects."""
-    link = {"anyOf": [LINK, {"type": "null"}]}
-    return {
-        "type": "object",
-        "properties": {
-            "count": {"type": "integer"},
-            "next": link,
-            "previous": link,
-            "results": {"type": "array", "items": shown},
-        },
-        "required": ["count", "next", "previous", "results"],
-    }
+    """Return the schema of a page of objects."""
+    link = nullable(LINK)
+    results = {"type": "array", "items": shown}
+    return object_schema(count=INTEGER, next=link, previous=link, results=results)
 
 
 def request_body(fields: Sequence[Field], *, partial: bool) -> Schema:
-    """What may be written; what is read-only or unknown is ignored."""
-    written = [one for one in fields if not one.read_only]
+    """Return the body of a write; read-only and unknown fields are ignored."""
+    written = [field for field in fields if not field.read_only]
     schema: Schema = {
         "type": "object",
         "properties": {
-            one.name: {**(one.accepts or one.schema), "description": one.help} for one in written
+            field.name: {**(field.accepts or field.schema), "description": field.help}
+            for field in written
         },
     }
-    required = [one.name for one in written if one.required]
-    if required and not partial:
+    required = [field.name for field in written if field.required and not partial]
+    if required:
         schema["required"] = required
-    return {"required": bool(required) and not partial, "content": written_contents(schema)}
+    return {"required": bool(required), "content": body_content(schema)}
 
 
-def both_contents(schema: Mapping[str, Any]) -> Schema:
-    """JSON, or the same as a page."""
+def answer_content(schema: Mapping[str, Any]) -> Schema:
+    """Return both media types of an answer: JSON, or a page."""
     return {**json_content(schema), "text/html": {"schema": STRING}}

@@ -1,4 +1,4 @@
-"""The browsable form of every answer: one HTML page that works without JavaScript."""
+"""The HTML form of every answer: pages that work without JavaScript."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,14 +18,15 @@ from pipeline.api.auth import COOKIE, SAFE, csrf_token
 from pipeline.api.body import JSON, MULTIPART, Body
 from pipeline.api.links import base_of
 from pipeline.api.problems import Problem
-from pipeline.api.query_help import explain
+from pipeline.api.query_help import explain_parameters
+from pipeline.api.responses import Answer
 from pipeline.catalogue.access import ANONYMOUS, Caller
 from pipeline.catalogue.filters import Filter
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from pipeline.api.endpoint import Answer, Call, Endpoint
+    from pipeline.api.endpoint import Call, Endpoint
     from pipeline.api.resources.field import Field
 
 FOLDER = Path(__file__).parent
@@ -34,15 +35,15 @@ POLICY = (
     "base-uri 'none'; frame-ancestors 'none'"
 )
 LINK = re.compile(r"&#34;(https?://(?:[^&\s]|&amp;)*)&#34;")
-"""A hyperlink that is a whole string of escaped JSON."""
+"""A string of escaped JSON that is a hyperlink."""
 FORM_LOOKUPS = ("", "icontains", "gte", "lte")
-"""Those of each filter that the form offers; the URL knows them all."""
+"""The lookups that the filter form offers; the URL accepts all."""
 
 
 @cache
 def environment() -> "Environment":
-    """The templates; everything put into them is escaped."""
-    from jinja2 import Environment, FileSystemLoader
+    """Return the templates, which escape every value."""
+    from jinja2 import Environment, FileSystemLoader  # loaded with the first page
 
     return Environment(
         loader=FileSystemLoader(FOLDER / "templates"),
@@ -53,101 +54,93 @@ def environment() -> "Environment":
 
 
 def page(request: Request, template: str, config_base: str | None, *, caller: Caller = ANONYMOUS,
-         code: int = 200, **context: Any) -> Response:  # fmt: skip
-    """A template as a response, with what every page needs."""
+         code: int = 200, headers: Mapping[str, str] | None = None, **context: Any) -> Response:  # fmt: skip
+    """Return a rendered template, with the context that every page needs."""
     session = request.cookies.get(COOKIE)
-    html = (
-        environment()
-        .get_template(template)
-        .render(
-            {
-                "base": base_of(request, config_base),
-                "caller": caller,
-                "csrf": csrf_token(session) if session and caller.logged_in else "",
-                "here": here(request),
-                **context,
-            }
-        )
-    )
-    return Response(html, code, {"Content-Security-Policy": POLICY}, "text/html; charset=utf-8")
+    shared = {
+        "base": base_of(request, config_base),
+        "caller": caller,
+        "csrf": csrf_token(session) if session and caller.logged_in else "",
+        "here": path_and_query(request),
+    }
+    html = environment().get_template(template).render({**shared, **context})
+    headers = {"Content-Security-Policy": POLICY, **(headers or {})}
+    return Response(html, code, headers, "text/html; charset=utf-8")
 
 
-def here(request: Request) -> str:
-    """Path and query of the request."""
+def path_and_query(request: Request) -> str:
+    """Return path and query string of the request."""
     query = request.scope["query_string"].decode("latin-1")
     return request.url.path + (f"?{query}" if query else "")
 
 
 def show_answer(
-    endpoint: "Endpoint", answer: "Answer", request: Request, notes: Sequence[str], forms: Sequence["Form"]
+    endpoint: "Endpoint", answer: Answer, request: Request, notes: Sequence[str], forms: Sequence["Form"]
 ) -> Response:  # fmt: skip
-    """An answer as a page, with what a person should know of the request and forms to write with.
+    """Return an answer as a page, with notes about the request and forms to write with.
 
-    Without a call the request was refused before it was understood.
+    There is no call if the request was rejected before it was parsed.
     """
     query: Mapping[str, str] = request.state.query
     call: Call | None = request.state.call
     headers = {"Allow": endpoint.allowed, "Vary": "Accept", **answer.headers}
     if call and call.dry_run:
         notes = ["This was a dry run: nothing was stored.", *notes]
-    shown = page(
+    controls = filter_controls(endpoint.filters, query)
+    return page(
         request,
         "endpoint.html",
         endpoint.api.config.base_url,
         caller=call.caller if call else ANONYMOUS,
         code=answer.status if answer.status != 204 else 200,
+        # A browser would ask for a password instead of showing the page.
+        headers={name: value for name, value in headers.items() if name != "WWW-Authenticate"},
         endpoint=endpoint,
-        method=endpoint.method_of(call) if call else request.method,
+        method=endpoint.shown_method(call) if call else request.method,
         status=answer.status,
         phrase=HTTPStatus(answer.status).phrase,
-        headers={**headers, "Content-Type": "application/json"},
-        body=linked(answer.data),
+        shown_headers={**headers, "Content-Type": "application/json"},
+        body=link_urls(answer.data),
         pager=answer.data if is_page(answer.data) else None,
-        controls=controls(endpoint.filters, query),
-        active=any(control.value for control in controls(endpoint.filters, query)),
+        controls=controls,
+        active=any(control.value for control in controls),
         query={"ordering": "", "page_size": "", **query},
         as_json="?" + urlencode({**query, "format": "json"}),
-        below=[(part, call.links.at(call.path + part)) for part in endpoint.below] if call else [],
+        subpaths=[(part, call.links.at(call.path + part)) for part in endpoint.subpaths]
+        if call
+        else [],
         notes=notes,
         asked=any(name != "format" for name in query),
-        parameters=list(explain(endpoint)),
+        parameters=list(explain_parameters(endpoint.filters, endpoint.parameters)),
         forms=forms,
     )
-    shown.headers.update(
-        {name: value for name, value in headers.items() if name != "WWW-Authenticate"}
-    )
-    return shown
 
 
-def show_question(endpoint: "Endpoint", answer: "Answer", call: "Call") -> Response:
-    """The page that asks before it deletes."""
-    base, caller = endpoint.api.config.base_url, call.caller
-    shown = page(
+def show_question(endpoint: "Endpoint", answer: Answer, call: "Call") -> Response:
+    """Return the page that asks before a deletion."""
+    return page(
         call.request,
         "delete.html",
-        base,
-        caller=caller,
-        endpoint=endpoint,
+        endpoint.api.config.base_url,
+        caller=call.caller,
+        headers={"Allow": endpoint.allowed, "Vary": "Accept", **answer.headers},
         question=answer.question,
     )
-    shown.headers.update({"Allow": endpoint.allowed, "Vary": "Accept", **answer.headers})
-    return shown
 
 
 def show_problem(
     request: Request, problem: Problem, config_base: str | None, caller: Caller = ANONYMOUS
 ) -> Response:
-    """A refusal outside the endpoints as a page."""
-    shown = page(
+    """Return a problem outside the endpoints as a page."""
+    return page(
         request, "problem.html", config_base, caller=caller, code=problem.status,
-        phrase=HTTPStatus(problem.status).phrase, problem=problem, body=linked(problem.envelope()),
+        headers={"Vary": "Accept", **problem.headers}, problem=problem,
+        phrase=HTTPStatus(problem.status).phrase, body=link_urls(problem.envelope()),
     )  # fmt: skip
-    shown.headers.update({"Vary": "Accept", **problem.headers})
-    return shown
 
 
-def linked(data: Any) -> Markup:
-    """JSON with its hyperlinks made clickable, escaped."""
+def link_urls(data: Any) -> Markup:
+    """Return escaped JSON in which hyperlinks are clickable."""
     if data is None:
         return Markup("")
     text = str(escape(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode()))
@@ -155,7 +148,7 @@ def linked(data: Any) -> Markup:
 
 
 def is_page(data: Any) -> bool:
-    """Whether it is one page of a list."""
+    """Return whether an answer is one page of a list."""
     return isinstance(data, dict) and {"count", "next", "previous"} <= data.keys()
 
 
@@ -169,15 +162,18 @@ class Control:
     help: str
 
 
-def controls(filters: Sequence[Filter], query: Mapping[str, str]) -> list[Control]:
-    """The inputs of the filter form."""
+def filter_controls(filters: Sequence[Filter], query: Mapping[str, str]) -> list[Control]:
+    """Return the inputs of the filter form."""
     names = [
-        (one, f"{one.name}__{lookup}" if lookup else one.name)
-        for one in filters
+        (filter, f"{filter.name}__{lookup}" if lookup else filter.name)
+        for filter in filters
         for lookup in FORM_LOOKUPS
-        if lookup in one.kind.lookups
+        if lookup in filter.kind.lookups
     ]
-    return [Control(name, query.get(name, ""), one.kind.example, one.help) for one, name in names]
+    return [
+        Control(name, query.get(name, ""), filter.kind.example, filter.help)
+        for filter, name in names
+    ]
 
 
 @dataclass(frozen=True)
@@ -186,48 +182,52 @@ class Form:
 
     method: str
     content: str = ""
-    """JSON to begin with."""
+    """The JSON with which it starts."""
     rows: int = 0
     inputs: Sequence["Field"] = ()
-    """What a form with a file has instead of JSON."""
+    """The fields of a form with a file."""
     values: Mapping[str, str] = field(default_factory=dict)
-    """What these begin with."""
+    """The values with which these start."""
 
 
 def json_form(method: str, text: str) -> Form:
-    """A form of JSON."""
+    """Return a form of JSON."""
     return Form(method, text, min(24, text.count("\n") + 3))
 
 
-def refused_form(refused: Body | None) -> list[Form]:
-    """The form that was refused, with what was typed."""
-    if refused is None or refused.method in (None, *SAFE):
+def rejected_form(rejected: Body | None) -> list[Form]:
+    """Return a rejected form with the typed text."""
+    if rejected is None or rejected.method in (None, *SAFE):
         return []
-    return [json_form(refused.method, refused.typed)]
+    return [json_form(rejected.method, rejected.typed)]
 
 
-def written_forms(
-    endpoint: "Endpoint", present: Mapping[str, Any], refused: Body | None, request: Request
+def write_forms(
+    endpoint: "Endpoint", current: Mapping[str, Any], rejected: Body | None, request: Request
 ) -> Iterator[Form]:
-    """A form for each method that writes, filled with what is there, or with what was refused."""
-    writable = [one for one in endpoint.fields if not one.read_only]
-    now = {one.name: present.get(one.name) for one in writable}
-    begun = {one.name: one.initial for one in writable}
-    contents: dict[str, Any] = {"PUT": now, "PATCH": {}, "DELETE": {}, "POST": begun}
+    """Yield a form for each method that writes, with the current values or the typed text."""
+    writable = [field for field in endpoint.fields if not field.read_only]
+    contents: dict[str, Any] = {
+        "PUT": {field.name: current.get(field.name) for field in writable},
+        "PATCH": {},
+        "DELETE": {},
+        "POST": {field.name: field.initial for field in writable},
+    }
     for method in endpoint.methods:
-        if method in contents and MULTIPART in media_types(endpoint, method):
-            typed = getattr(request.state, "fields", {}) if refused else {}
+        if method not in contents:
+            continue
+        if MULTIPART in accepted_types(endpoint, method):
+            typed = getattr(request.state, "fields", {}) if rejected else {}
             yield Form(method, inputs=writable, values=typed)
-        elif refused and method == refused.method:
-            yield json_form(method, refused.typed)
-        elif method in contents:
-            yield json_form(
-                method, orjson.dumps(contents[method], option=orjson.OPT_INDENT_2).decode()
-            )
+        elif rejected and method == rejected.method:
+            yield json_form(method, rejected.typed)
+        else:
+            content = orjson.dumps(contents[method], option=orjson.OPT_INDENT_2)
+            yield json_form(method, content.decode())
 
 
-def media_types(endpoint: "Endpoint", method: str) -> Collection[str]:
-    """What a method reads: JSON, unless it says something else."""
+def accepted_types(endpoint: "Endpoint", method: str) -> Collection[str]:
+    """Return the media types of the bodies of a method; JSON by default."""
     body = endpoint.bodies.get(method)
     content: Collection[str] = body["content"] if body else (JSON,)
     return content

@@ -1,4 +1,4 @@
-"""Refusals: one envelope for every error, `{"status", "code", "message", "detail"}`."""
+"""Problems: every error answer has the envelope `{"status", "code", "message", "detail"}`."""
 
 from collections.abc import Mapping, Sequence
 from math import ceil
@@ -22,13 +22,13 @@ REASONS = {
     507: "Insufficient storage",
 }
 GENERAL = 10
-"""Code of every refusal but a validation error."""
+"""Code of every problem except a validation error."""
 VALIDATION = 20
 """Code of a 400 whose detail is {field: [sentences]}."""
 
 
 class Problem(Exception):
-    """An answer that is no success."""
+    """An error answer, raised anywhere below an endpoint."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
     def envelope(self) -> dict[str, Any]:
-        """The body of the answer."""
+        """Return the body of the answer."""
         reason = "Validation error" if self.code == VALIDATION else REASONS[self.status]
         return {
             "status": self.status,
@@ -54,38 +54,38 @@ class Problem(Exception):
 
 
 def invalid(errors: Mapping[str, list[str]]) -> Problem:
-    """400: these fields or parameters have these faults."""
+    """Return Problem 400 for fields or parameters; `errors` maps each name to its sentences."""
     return Problem(400, dict(errors), code=VALIDATION)
 
 
-def not_found(name: str) -> Problem:
-    """404: not there, or not for this caller."""
-    return Problem(404, f"No {name} matches the given query.")
+def not_found(model: str) -> Problem:
+    """Return Problem 404 for something that does not exist or that the caller may not see."""
+    return Problem(404, f"No {model} matches the given query.")
 
 
 def method_not_allowed(method: str, allowed: str) -> Problem:
-    """405."""
+    """Return Problem 405 with the header Allow."""
     return Problem(405, f'Method "{method}" not allowed.', headers={"Allow": allowed})
 
 
 def check_method(method: str, allowed: Sequence[str]) -> None:
-    """Raises Problem 405 for another method."""
+    """Raise Problem 405 unless the method is allowed."""
     if method not in allowed:
         raise method_not_allowed(method, ", ".join(allowed))
 
 
 def login_required(detail: str = "Authentication credentials were not provided.") -> Problem:
-    """401, with the challenge that makes clients send credentials."""
+    """Return Problem 401 with the challenge that makes clients send credentials."""
     return Problem(401, detail, headers={"WWW-Authenticate": 'Basic realm="api"'})
 
 
 def forbidden(detail: str = "You do not have permission to perform this action.") -> Problem:
-    """403."""
+    """Return Problem 403."""
     return Problem(403, detail)
 
 
-def too_many(seconds: int) -> Problem:
-    """429, with the time after which the next attempt is looked at."""
+def too_many_sign_ins(seconds: int) -> Problem:
+    """Return Problem 429 with the time until the next attempt is accepted."""
     wait = f"{seconds} seconds" if seconds < 120 else f"{ceil(seconds / 60)} minutes"
     return Problem(
         429,
@@ -95,5 +95,5 @@ def too_many(seconds: int) -> Problem:
 
 
 def unavailable(detail: str = "The database does not answer; try again later.") -> Problem:
-    """503, with a hint when to come back."""
+    """Return Problem 503, which asks the client to try again in 5 seconds."""
     return Problem(503, detail, headers={"Retry-After": "5"})

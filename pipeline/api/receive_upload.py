@@ -1,4 +1,4 @@
-"""Files on their way into the storage of uploads: recorded before they are written, with room kept for them."""
+"""Receiving of uploads: each file is recorded before it is written, and its bytes are reserved."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,16 +16,16 @@ from sqlalchemy.sql import Executable
 from pipeline.api.config import ApiConfig
 from pipeline.api.database import (
     LOCKED,
-    UPLOADS,
+    UPLOAD_SHARE,
     Database,
+    connection_slots,
     new_database,
-    places,
     sqlstate,
-    translated,
+    translate_errors,
 )
 from pipeline.api.problems import Problem, not_found, unavailable
-from pipeline.api.quota import check_quota, left_for_good
-from pipeline.api.upload_store import deposit_of, discard_unneeded
+from pipeline.api.quota import check_quota, lock_bytes_left
+from pipeline.api.upload_store import discard_unneeded, open_store
 from pipeline.catalogue import upload_files
 from pipeline.database.engine import make_engine
 from pipeline.errors import CatalogueError, DiskFull, TransientError
@@ -33,68 +33,68 @@ from pipeline.storage.uploads import UnnamedUpload, UploadStore
 
 Result = TypeVar("Result")
 SECONDS_TO_BEGIN = 2.0
-"""For so long an upload waits for the locks that it needs before its file is sent."""
-MILLISECONDS_FOR_A_LOCK = 200
-"""For so long a transaction waits for a lock; then it leaves its connection to another one, and tries again later."""
+"""How long an upload waits for its locks before the file is sent."""
+LOCK_MILLISECONDS = 200
+"""How long a transaction waits for a lock; then it releases its connection and tries again later."""
 SECONDS_BETWEEN_ATTEMPTS = 0.2
-SECONDS_BETWEEN_LOOKS = 2.0
-"""For so long the lock of this server is taken for held after it was looked at."""
+SECONDS_BETWEEN_CHECKS = 2.0
+"""How long the lock of this server counts as held after a check."""
 AHEAD = 64 * 2**20
-"""Bytes of the disk that are kept for a file beyond those that arrived: who announces much may never send it."""
-FOREIGN = (
+"""Bytes of the disk reserved for a file beyond those that arrived: a client may announce a size and never send it."""
+FOREIGN_STORE = (
     "This server takes no uploads, because its storage of uploads belongs to another catalogue; "
     "its messages tell the operator what to do."
 )
 
 
 class UploadReceiver:
-    """This server as one that receives files: it has a number, and holds a lock of that number while it lives."""
+    """This server process as a receiver of files: it has a number, and holds the lock of that number while it lives."""
 
     def __init__(self, config: ApiConfig, database: Database) -> None:
         self.number = 1 + randbelow(2**31 - 1)
         self._config, self._database = config, database
         self._engine: AsyncEngine | None = None
         self._connection: AsyncConnection | None = None
-        self._holding, self._seen_at = asyncio.Lock(), float("-inf")
-        self._is_ours = False
-        self._places = asyncio.Semaphore(places(config, UPLOADS))
+        self._checking, self._checked_at = asyncio.Lock(), float("-inf")
+        self._owns_store = False
+        self._slots = connection_slots(config, UPLOAD_SHARE)
         self._releases: set[asyncio.Task[None]] = set()
 
     async def open(self) -> UploadStore:
-        """Where files go; raises Problem 503 where that is not possible now."""
-        deposit = deposit_of(self._config)
-        if not self._is_ours:
+        """Return the storage of uploads; raise Problem 503 if it is not available."""
+        store = open_store(self._config)
+        if not self._owns_store:
             try:
-                await asyncio.to_thread(self._take_up, deposit)
+                await asyncio.to_thread(self._claim, store)
             except CatalogueError as error:
-                raise unavailable(FOREIGN) from error
+                raise unavailable(FOREIGN_STORE) from error
             except TransientError as error:
                 raise storage_problem(error) from error
-            self._is_ours = True
-        await self.hold()
-        return deposit
+            self._owns_store = True
+        await self.hold_lock()
+        return store
 
-    def _take_up(self, deposit: UploadStore) -> None:
+    def _claim(self, store: UploadStore) -> None:
         engine = make_engine(self._config.database_url, prepare=self._config.prepare)
         try:
-            upload_files.claim_storage(engine, deposit)
+            upload_files.claim_storage(engine, store)
         finally:
             engine.dispose()
 
-    async def hold(self) -> None:
-        """Hold the lock, again where its connection broke; raises Problem 503."""
-        async with self._holding:
-            if monotonic() < self._seen_at + SECONDS_BETWEEN_LOOKS:
+    async def hold_lock(self) -> None:
+        """Take the lock of this server, again if its connection broke; raise Problem 503."""
+        async with self._checking:
+            if monotonic() < self._checked_at + SECONDS_BETWEEN_CHECKS:
                 return
-            with translated():
+            with translate_errors():
                 if self._connection is not None:
                     try:
                         await self._connection.exec_driver_sql("SELECT 1")
                     except DBAPIError:
-                        await self._let_go()
+                        await self._disconnect()
                 if self._connection is None:
                     await self._connect()
-            self._seen_at = monotonic()
+            self._checked_at = monotonic()
 
     async def _connect(self) -> None:
         if self._engine is None:
@@ -107,30 +107,30 @@ class UploadReceiver:
             raise
         self._connection = connection
 
-    async def _let_go(self) -> None:
+    async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(DBAPIError):
                 await connection.close()
 
     async def close(self) -> None:
-        """Let the lock go: nothing is received any more."""
+        """Release the lock; the server receives nothing any more."""
         for release in self._releases:
             release.cancel()
-        await self._let_go()
+        await self._disconnect()
         if self._engine is not None:
             await self._engine.dispose()
 
     @asynccontextmanager
     async def reservation(self, source: "Destination", size: int) -> AsyncIterator["Reservation"]:
-        """A recorded file, with room for so many bytes; deleted where the block fails. Raises Problem."""
-        deposit = await self.open()
-        reservation = Reservation(self, self._database, self._config, deposit, source)
+        """Record a file and reserve bytes for it; delete it if the block fails. Raises Problem."""
+        store = await self.open()
+        reservation = Reservation(self, self._database, self._config, store, source)
         try:
             await reservation.begin(size)
             yield reservation
-        except Exception:
-            await self._release(deposit, reservation.uri)
+        except Exception:  # whatever failed, the file must be deleted
+            await self._release(store, reservation.uri)
             raise
 
     async def transaction(
@@ -139,48 +139,47 @@ class UploadReceiver:
         work: Callable[[AsyncConnection], Awaitable[Result]],
         seconds: float | None = None,
     ) -> Result:
-        """Run work in a transaction, which holds one of few connections only while it gets the locks that it needs.
+        """Run `work` in a transaction that releases its connection while it waits for locks.
 
-        Raises Problem 503 where these were not to be had within so many seconds, or those that a query may take.
+        Raises Problem 503 if the locks are not free within `seconds`, by default the time limit of a query.
         """
-        patience = self._config.statement_timeout_seconds if seconds is None else seconds
-        end = monotonic() + patience
+        deadline = monotonic() + (seconds or self._config.statement_timeout_seconds)
         while True:
             try:
-                return await database.transaction(partial(_hasty, work), self._places)
+                return await database.transaction(partial(_limit_lock_wait, work), self._slots)
             except DBAPIError as error:
                 if sqlstate(error) != LOCKED:
                     raise
-                if monotonic() > end:
+                if monotonic() > deadline:
                     raise being_changed() from error
             await asyncio.sleep(SECONDS_BETWEEN_ATTEMPTS)
 
-    async def _release(self, deposit: UploadStore, uri: str) -> None:
-        """Give a file up and delete it, unless it became an upload; once the database answers."""
+    async def _release(self, store: UploadStore, uri: str) -> None:
+        """Delete a file that did not become an upload; try again later while the database is away."""
         try:
             ended = upload_files.end_receiving(uri, self.number)
             await self.transaction(self._database, lambda connection: connection.execute(ended))
-            await discard_unneeded(self._database, deposit, [uri])
+            await discard_unneeded(self._database, store, [uri])
         except Problem:
-            task = asyncio.create_task(self._release_later(deposit, uri))
+            task = asyncio.create_task(self._release_later(store, uri))
             self._releases.add(task)
             task.add_done_callback(self._releases.discard)
 
-    async def _release_later(self, deposit: UploadStore, uri: str) -> None:
-        await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
-        await self._release(deposit, uri)
+    async def _release_later(self, store: UploadStore, uri: str) -> None:
+        await asyncio.sleep(SECONDS_BETWEEN_CHECKS)
+        await self._release(store, uri)
 
 
-async def _hasty(
+async def _limit_lock_wait(
     work: Callable[[AsyncConnection], Awaitable[Result]], connection: AsyncConnection
 ) -> Result:
-    await connection.execute(upload_files.limit_lock_wait(MILLISECONDS_FOR_A_LOCK))
+    await connection.execute(upload_files.limit_lock_wait(LOCK_MILLISECONDS))
     return await work(connection)
 
 
 @dataclass(frozen=True)
 class Destination:
-    """The raster source that a file is sent to."""
+    """The raster source that receives a file."""
 
     id: int
     organisation_id: int
@@ -188,63 +187,63 @@ class Destination:
 
 @dataclass
 class Reservation:
-    """A file on its way, and the bytes that are kept for it: of the quota, and of the disk."""
+    """A file that is being received, and the bytes of the quota and of the disk that are reserved for it."""
 
     receiver: UploadReceiver
     database: Database
     config: ApiConfig
-    deposit: UploadStore
+    store: UploadStore
     source: Destination
     uri: str = field(init=False)
     size: int = 0
-    """Bytes that are reserved of the quota."""
+    """Bytes reserved of the quota."""
     arrived: int = field(init=False, default=0)
-    room: int = field(init=False, default=0)
-    """Up to this length the disk has room that nobody else is given."""
+    reserved_on_disk: int = field(init=False, default=0)
+    """Length of the file up to which its bytes are reserved on the disk."""
 
     def __post_init__(self) -> None:
-        self.uri = self.deposit.new_uri()
+        self.uri = self.store.new_uri()
 
     async def begin(self, size: int) -> None:
-        """Record the file; raises Problem 413 or 507 where there is no room for so many bytes."""
+        """Record the file; raise Problem 413 or 507 if there is no room for `size` bytes."""
         number = self.receiver.number
         lock = upload_files.lock_source(self.source.id)
         record = upload_files.begin_receiving(self.uri, self.source.id, number, size)
         work = partial(self._reserve, size, lock, record)
         if not await self.receiver.transaction(self.database, work, SECONDS_TO_BEGIN):
-            raise not_found("RasterSource")  # it was deleted just now
-        self.size, self.room = size, min(size, AHEAD)
+            raise not_found("RasterSource")  # deleted since the request began
+        self.size, self.reserved_on_disk = size, min(size, AHEAD)
 
     async def extend(self, size: int) -> None:
-        """Before a file becomes this long; raises Problem 413 or 507 where there is no room."""
+        """Reserve room before the file grows to `size` bytes; raise Problem 413 or 507 if there is none."""
         await self._extend(size)
         self.arrived = size
 
     async def _extend(self, size: int) -> None:
-        with suppress(Problem):  # a database that is away is needed at the end only
-            await self.receiver.hold()
-        if size <= self.room:
-            await asyncio.to_thread(self._check_disk, {self.uri: self.room})
+        with suppress(Problem):  # the database must answer at the end of the upload only
+            await self.receiver.hold_lock()
+        if size <= self.reserved_on_disk:
+            await asyncio.to_thread(self._check_disk, {self.uri: self.reserved_on_disk})
             return
-        whole = max(size, self.size)
+        total = max(size, self.size)
         lock = upload_files.lock_file(self.uri, self.receiver.number)
-        record = upload_files.update_reservation(self.uri, self.receiver.number, whole)
-        work = partial(self._reserve, whole, lock, record)
+        record = upload_files.update_reservation(self.uri, self.receiver.number, total)
+        work = partial(self._reserve, total, lock, record)
         try:
             recorded = await self.receiver.transaction(self.database, work)
         except Problem as problem:
             if problem.status != 503 or size > self.size:
                 raise
             await asyncio.to_thread(self._check_disk, {self.uri: size})
-            return  # a database that is away is needed at the end only
+            return  # the database must answer at the end of the upload only
         if not recorded:
             raise given_up()
-        self.size, self.room = whole, min(whole, max(size, self.arrived + AHEAD))
+        self.size, self.reserved_on_disk = total, min(total, max(size, self.arrived + AHEAD))
 
     async def _reserve(
         self, size: int, lock: Executable, record: Executable, connection: AsyncConnection
     ) -> bool:
-        """Whether there was a row to lock, so that this is recorded; raises Problem."""
+        """Lock a row and record the reservation; return False if the row is gone. Raises Problem."""
         if (await connection.execute(lock)).one_or_none() is None:
             return False
         await self._check_room(size, size, self.size, connection)
@@ -252,81 +251,86 @@ class Reservation:
         return True
 
     async def _check_room(
-        self, size: int, to_come: int, kept: int, connection: AsyncConnection
+        self, size: int, to_come: int, reserved: int, connection: AsyncConnection
     ) -> None:
-        """Raises Problem 413 or 507 where a file of this size has no room; locks what others may not change meanwhile.
+        """Raise Problem 413 or 507 if a file of this size has no room; lock the quota and the reservations.
 
-        `to_come` are the bytes of it that the disk does not hold yet, `kept` those that are reserved for it.
+        `to_come` are its bytes that are not on the disk yet, `reserved` those already reserved of the quota.
         """
-        left = await left_for_good(self.source.organisation_id, connection)
-        check_quota(size, None if left is None else left + kept)
+        left = await lock_bytes_left(self.source.organisation_id, connection)
+        check_quota(size, None if left is None else left + reserved)
         await connection.execute(upload_files.lock_reservations())
         others = (await connection.execute(upload_files.select_receiving())).all()
         announced = {row.uri: row.reserved for row in others} | {self.uri: to_come}
-        await asyncio.to_thread(self._check_disk, {self.uri: to_come})  # all of it, by itself
+        await asyncio.to_thread(
+            self._check_disk, {self.uri: to_come}
+        )  # all of it, without the others
         await asyncio.to_thread(self._check_disk, announced, AHEAD)
 
     def _check_disk(self, announced: dict[str, int], ahead: int | None = None) -> None:
-        """Raises Problem 507 where these files, as far as they are looked ahead, would take what must stay free."""
+        """Raise Problem 507 if files of these sizes would leave less than the reserve free.
+
+        `ahead` limits the bytes that count for each file beyond those that arrived.
+        """
         try:
-            free = self.deposit.bytes_free(announced, ahead)
+            free = self.store.bytes_free(announced, ahead)
         except TransientError as error:
             raise storage_problem(error) from error
         if free is not None and free < self.config.upload_reserve_bytes:
-            raise no_room()
+            raise disk_full()
 
 
 @dataclass
 class DryRunReservation(Reservation):
-    """The same checks for a file of a dry run; nothing is recorded or kept for it."""
+    """The same checks for a file of a dry run; nothing is recorded or reserved."""
 
-    incoming: UnnamedUpload = field(kw_only=True)
+    upload: UnnamedUpload = field(kw_only=True)
     announced: dict[UnnamedUpload, int] = field(kw_only=True)
-    """The files of all dry runs that are on their way, and how many bytes each will have."""
+    """The size that each file will have, of all dry runs that are being received."""
 
     async def begin(self, size: int) -> None:
-        """Raises Problem 413 or 507 where there is no room for a file of so many bytes."""
-        self.announced[self.incoming] = self.size = size
-        check = partial(self._check_room, size, size - self.incoming.size, 0)
+        """Raise Problem 413 or 507 if there is no room for `size` bytes."""
+        self.announced[self.upload] = self.size = size
+        check = partial(self._check_room, size, size - self.upload.size, 0)
         await self.receiver.transaction(self.database, check, SECONDS_TO_BEGIN)
 
     async def extend(self, size: int) -> None:
-        """The same before the file becomes this long."""
+        """Raise the same problems before the file grows to `size` bytes."""
         if size > self.size:
             await self.begin(size)
         else:
-            await asyncio.to_thread(self._check_disk, {self.uri: self.size - self.incoming.size})
+            await asyncio.to_thread(self._check_disk, {self.uri: self.size - self.upload.size})
 
     def _check_disk(self, announced: dict[str, int], ahead: int | None = None) -> None:
-        """On the disk of the file too, which is another one where the storage is a bucket."""
+        """Check the disk of the unnamed file too; it differs from that of the storage if that is a bucket."""
         super()._check_disk(announced, ahead)
-        # Their sizes first: what is written meanwhile counts twice, never not at all.
-        to_come = {one: size - one.size for one, size in self.announced.copy().items()}
+        # The sizes are read before the free space: bytes written in between count twice rather than never.
+        to_come = {upload: size - upload.size for upload, size in self.announced.copy().items()}
         missing = sum(min(AHEAD, max(0, size)) for size in to_come.values())
-        missing = max(missing, to_come[self.incoming])  # all of it, by itself
-        if self.incoming.bytes_free() - missing < self.config.upload_reserve_bytes:
-            raise no_room()
+        missing = max(missing, to_come[self.upload])  # all of it, without the others
+        if self.upload.bytes_free() - missing < self.config.upload_reserve_bytes:
+            raise disk_full()
 
 
 def storage_problem(error: TransientError) -> Problem:
-    """507 where the disk is full, 503 for any other trouble of the storage."""
-    return no_room() if isinstance(error, DiskFull) else unavailable(f"{error}.")
+    """Return Problem 507 for a full disk, 503 for any other error of the storage."""
+    return disk_full() if isinstance(error, DiskFull) else unavailable(f"{error}.")
 
 
 def given_up() -> Problem:
-    """503: another server found this one dead, and deleted the file."""
+    """Return Problem 503 for a file that another server deleted, because this one had lost its lock."""
     return unavailable("The file was given up while the database was away; send it again.")
 
 
 def being_changed() -> Problem:
-    """503: something else holds the locks, such as an ingestion or a deletion."""
+    """Return Problem 503 for locks that an ingestion or a deletion holds."""
     return unavailable(
         "The raster source or the quota of its organisation is being changed just now; send it again."
     )
 
 
-def no_room() -> Problem:
-    """507: the disk has no room."""
+def disk_full() -> Problem:
+    """Return Problem 507."""
     return Problem(
         507,
         "The server's disk has no room for this file beside what others are sending and what it keeps free; "

@@ -1,4 +1,4 @@
-"""Every path of the API and what answers it, with and without a trailing slash."""
+"""Every path of the API and its view, with and without a trailing slash."""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,7 +7,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from pipeline.api.endpoint import Api, Endpoint
-from pipeline.api.links import API
+from pipeline.api.links import API, LOGIN, LOGOUT
 from pipeline.api.pages import FOLDER
 from pipeline.api.resources.layers import LABEL_TYPES, LAYERS, SCENARIOS
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
@@ -21,24 +21,19 @@ from pipeline.api.resources.read_only import (
     USERS,
 )
 from pipeline.api.views.change_feed import Changes
+from pipeline.api.views.confirm_delete import RasterSourceDetail
 from pipeline.api.views.docs import Docs, OpenApi
 from pipeline.api.views.list_detail import ReadDetail, ReadList, WriteDetail, WriteList
 from pipeline.api.views.related import (
-    LOGIN,
-    LOGOUT,
-    Bootstrap,
-    Health,
-    Home,
     OrganisationUsage,
     OrganisationUsers,
     PartsOfSource,
-    Root,
     UserOrganisations,
 )
+from pipeline.api.views.root import Bootstrap, Health, Home, Root
 from pipeline.api.views.sign_in import SignIn, SignOut
 from pipeline.api.views.source_data import SourceData
 
-EDITABLE = (RASTER_SOURCES, LAYERS, LABEL_TYPES, SCENARIOS)
 LISTS = (
     "rastersources",
     "rasters",
@@ -53,12 +48,14 @@ LISTS = (
 
 
 def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:
-    """Path with its trailing slash, endpoint."""
+    """Yield each path, with its trailing slash, and its endpoint."""
     root = Root(api)
     root.lists = LISTS
     yield f"{API}/", root
     yield "/api/v3/", root
-    for resource in EDITABLE:
+    yield f"{API}/rastersources/", WriteList(api, RASTER_SOURCES)
+    yield f"{API}/rastersources/{{uuid}}/", RasterSourceDetail(api, RASTER_SOURCES)
+    for resource in (LAYERS, LABEL_TYPES, SCENARIOS):
         yield f"{API}/{resource.path}/", WriteList(api, resource)
         yield f"{API}/{resource.path}/{{uuid}}/", WriteDetail(api, resource)
     yield f"{API}/rastersources/{{uuid}}/data/", SourceData(api)
@@ -66,11 +63,11 @@ def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:
         yield f"{API}/{part.path}/", PartsOfSource(api, part)
     yield f"{API}/organisations/", ReadList(api, ORGANISATIONS)
     yield f"{API}/organisations/{{uuid}}/", ReadDetail(api, ORGANISATIONS)
-    yield f"{API}/organisations/{{uuid}}/users/", OrganisationUsers(api, USERS)
+    yield f"{API}/organisations/{{uuid}}/users/", OrganisationUsers(api)
     yield f"{API}/organisations/{{uuid}}/usage/", OrganisationUsage(api)
     yield f"{API}/users/", ReadList(api, USERS)
     yield f"{API}/users/{{id}}/", ReadDetail(api, USERS)
-    yield f"{API}/users/{{id}}/organisations/", UserOrganisations(api, ORGANISATIONS)
+    yield f"{API}/users/{{id}}/organisations/", UserOrganisations(api)
     yield f"{API}/contracts/", ReadList(api, CONTRACTS)
     yield f"{API}/changes/", Changes(api)
     yield f"{API}/rejectedfiles/", ReadList(api, REJECTED_FILES)
@@ -80,43 +77,39 @@ def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:
 
 
 def routes(api: Api) -> list[BaseRoute]:
-    """Both forms of every path; neither redirects to the other."""
-    made = list(endpoints(api))
-    for path, endpoint in made:
-        endpoint.below = words_below(path, [other for other, _ in made])
-    openapi = OpenApi(api, made)
-    answers: list[tuple[str, Endpoint | Docs | SignIn]] = [
-        *made,
+    """Return a route for both forms of every path; neither redirects to the other."""
+    documented = list(endpoints(api))
+    for path, endpoint in documented:
+        endpoint.subpaths = subpaths(path, [other for other, _ in documented])
+    openapi = OpenApi(api, documented)
+    views: list[tuple[str, Endpoint | Docs | SignIn]] = [
+        *documented,
         ("/", Home(api)),
         (f"{API}/openapi.json/", openapi),
         (f"{API}/docs/", Docs(openapi)),
         (LOGIN, SignIn(api)),
         (LOGOUT, SignOut(api)),
     ]
-    return [*(route for path, answer in answers for route in both(path, answer)), static()]
+    static = Mount("/static", WholeFiles(directory=FOLDER / "static"))
+    return [*(route for path, view in views for route in both_forms(path, view)), static]
 
 
-def words_below(path: str, paths: Iterable[str]) -> list[str]:
-    """What continues a path that names one thing by a word."""
+def subpaths(path: str, paths: Iterable[str]) -> list[str]:
+    """Return the words that continue the path of one row, such as data/."""
     longer = (other.removeprefix(path) for other in paths if other.startswith(path))
     return [rest for rest in longer if rest.count("/") == 1] if "{" in path else []
 
 
-def both(path: str, answer: Endpoint | Docs | SignIn) -> list[Route]:
-    """The path with and without its trailing slash."""
-    answer.path = path
-    return [Route(form, answer) for form in {path: 0, path.rstrip("/") or "/": 0}]
+def both_forms(path: str, view: Endpoint | Docs | SignIn) -> list[Route]:
+    """Return routes for the path with and without its trailing slash."""
+    view.path = path
+    return [Route(form, view) for form in dict.fromkeys([path, path.rstrip("/") or "/"])]
 
 
 class WholeFiles(StaticFiles):
-    """Files that are sent as a whole: a Range is a wish, and a wrong one would be refused outside our envelope."""
+    """Static files without Range requests: the error for an invalid range would not have our envelope."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; raises HTTPException 404 or 405."""
+        """Answer a request; raise HTTPException 404 or 405."""
         headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
         await super().__call__({**scope, "headers": headers}, receive, send)
-
-
-def static() -> Mount:
-    """The files that pages load."""
-    return Mount("/static", WholeFiles(directory=FOLDER / "static"))

@@ -1,6 +1,6 @@
-"""Attempts to sign in: after some failures each further one has to wait longer, by name and address together.
+"""Limits on sign-ins: after some failures, each attempt of a name from an address must wait longer than the last.
 
-Nobody is locked out elsewhere: what counts is where an attempt comes from. A refused one is answered at once, not held.
+Attempts from other addresses are not affected, so nobody can lock a user out. A rejected attempt is answered at once.
 """
 
 from contextlib import suppress
@@ -10,68 +10,65 @@ from math import ceil
 
 from pipeline.api.config import ApiConfig
 from pipeline.api.database import Database
-from pipeline.api.problems import too_many
+from pipeline.api.problems import too_many_sign_ins
 from pipeline.catalogue import users
 
-LONGEST_OF_ADDRESS = 60.0
-"""Seconds that an address waits at most after failures with several names: others may share it."""
-TIMES_AS_MANY = 4
-"""Failures that an address has before it waits, for each that a name has there."""
-MOST_FAILURES = 10_000
-"""Those that are remembered; beyond it the oldest are forgotten."""
+MAX_ADDRESS_WAIT = 60.0
+"""Longest wait in seconds of an address after failures with several names: many people may share it."""
+ADDRESS_FACTOR = 4
+"""How many times as many failures as a name an address has before it must wait."""
+MAX_FAILURES = 10_000
+"""Failures that are stored; the oldest are deleted."""
 
 
 @dataclass(frozen=True)
 class SignInAttempts:
-    """Remembers failures in the database, so that all processes know them."""
+    """Failed sign-ins, stored in the database for all server processes."""
 
     database: Database
     config: ApiConfig
 
     async def begin(self, username: str, address: str) -> int:
-        """Note an attempt, which counts as failed until it succeeds; its number. Raises Problem 429."""
+        """Record an attempt as failed until it succeeds and return its id; raise Problem 429 if it is too early."""
         network = network_of(address)
         (attempt,) = await self.database.rows(users.record_failure(username, network))
-        number: int = attempt.id
+        attempt_id: int = attempt.id
         minutes, free = self.config.sign_in_minutes, self.config.sign_in_failures
-        before = users.count_failures(number, username, network, minutes)
-        (failed,) = await self.database.rows(before)
-        wait = max(
-            delay(failed.by_name, free, 60 * minutes) - failed.since_name,
-            delay(failed.by_address, TIMES_AS_MANY * free, LONGEST_OF_ADDRESS)
-            - failed.since_address,
-        )
+        earlier = users.count_failures(attempt_id, username, network, minutes)
+        (failed,) = await self.database.rows(earlier)
+        name_wait = delay(failed.by_name, free, 60 * minutes)
+        address_wait = delay(failed.by_address, ADDRESS_FACTOR * free, MAX_ADDRESS_WAIT)
+        wait = max(name_wait - failed.since_name, address_wait - failed.since_address)
         if wait > 0:
-            await self.forget(number)
-            raise too_many(ceil(wait))
-        return number
+            await self.cancel(attempt_id)
+            raise too_many_sign_ins(ceil(wait))
+        return attempt_id
 
-    async def forget(self, number: int) -> None:
-        """It was no attempt."""
-        await self.database.execute(users.delete_failure(number))
+    async def cancel(self, attempt_id: int) -> None:
+        """Delete an attempt that must not count as failed."""
+        await self.database.execute(users.delete_failure(attempt_id))
 
     async def fail(self) -> None:
-        """Forget what is too old to count, or too much."""
-        await self.database.execute(
-            users.prune_failures(self.config.sign_in_minutes, MOST_FAILURES)
-        )
+        """Delete failures that are too old to count, and the oldest beyond `MAX_FAILURES`."""
+        minutes = self.config.sign_in_minutes
+        await self.database.execute(users.prune_failures(minutes, MAX_FAILURES))
 
     async def succeed(self, username: str, address: str) -> None:
-        """The name has no failures at this address any more."""
+        """Delete the failures of a name at an address."""
         await self.database.execute(users.clear_failures(username, network_of(address)))
 
 
 def delay(failures: int, free: int, longest: float) -> float:
-    """Seconds between the last failure and the next attempt: 1, 2, 4 and so on once `free` have failed."""
+    """Return the seconds between the last failure and the next attempt: 1, 2, 4 and so on after `free` failures."""
     return min(longest, 2.0 ** min(failures - free, 30)) if failures >= free else 0.0
 
 
 def network_of(address: str) -> str:
-    """What one client has: an address of IPv4, 64 bits of IPv6."""
-    with suppress(ValueError):  # a proxy may say anything
+    """Return the network of one client: an IPv4 address, or the first 64 bits of an IPv6 address."""
+    with suppress(ValueError):  # a proxy may send any text
         parsed = ip_address(address)
         if isinstance(parsed, IPv6Address):
-            mapped = parsed.ipv4_mapped
-            return str(mapped or IPv6Network((int(parsed), 64), strict=False))
+            network = IPv6Network((int(parsed), 64), strict=False)
+            return str(parsed.ipv4_mapped or network)
         return str(parsed)
     return address[:64]

@@ -1,4 +1,4 @@
-"""Our storage of uploaded files as the API uses it: without holding up other requests."""
+"""Our storage of uploaded files as the API uses it: without blocking other requests."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,24 +12,26 @@ from pipeline.errors import TransientError
 from pipeline.storage.uploads import UploadStore, open_upload_store
 
 
-def deposit_of(config: ApiConfig) -> UploadStore:
-    """Where uploads go; raises Problem 503 where this server has no such place."""
+def open_store(config: ApiConfig) -> UploadStore:
+    """Return the storage of uploads; raise Problem 503 if this server has none."""
     if config.uploads is None:
-        raise unavailable("This server takes no uploads; give it a folder for them.")
+        raise unavailable(
+            "This server accepts no uploads; the operator must set a folder for them."
+        )
     return open_upload_store(config.uploads)
 
 
 async def discard_ended(config: ApiConfig, database: Database, uris: Sequence[str]) -> None:
-    """Delete those of the files that are ours and that nothing in the catalogue needs any more."""
+    """Delete the files that are in our storage and that the catalogue no longer needs; a dry run deletes none."""
     if config.uploads is not None and uris and database.stores:
-        await discard_unneeded(database, deposit_of(config), uris)
+        await discard_unneeded(database, open_store(config), uris)
 
 
-async def discard_unneeded(database: Database, deposit: UploadStore, uris: Sequence[str]) -> None:
-    """The same for one storage."""
-    found = await database.rows(upload_files.select_unneeded(uris))
-    ours = [row.uri for row in found if deposit.holds(row.uri)]
-    if ours:
-        with suppress(TransientError):  # what stays is swept later
-            await asyncio.to_thread(deposit.discard, ours)
-            await database.execute(upload_files.forget(ours))
+async def discard_unneeded(database: Database, store: UploadStore, uris: Sequence[str]) -> None:
+    """Delete the files that are in this storage and that the catalogue no longer needs."""
+    rows = await database.rows(upload_files.select_unneeded(uris))
+    unneeded = [row.uri for row in rows if store.holds(row.uri)]
+    if unneeded:
+        with suppress(TransientError):  # the sweep deletes what stays
+            await asyncio.to_thread(store.discard, unneeded)
+            await database.execute(upload_files.forget(unneeded))

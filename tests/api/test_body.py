@@ -10,7 +10,7 @@ import pytest
 from httpx import Client
 
 from pipeline.api.config import ApiConfig
-from pipeline.api.server import MOST_REFUSED, LimitedProtocol
+from pipeline.api.server import MAX_ANSWERED, LimitedProtocol
 from pipeline.api.views.sign_in import FORM_BYTES
 from tests.api.conftest import SOURCES, Add, base, client_of, serving, until
 from tests.api.test_server import HOST, Impatient, envelope, place, read_answer
@@ -228,7 +228,7 @@ def test_connections_far_beyond_the_limit_are_cut_off(
 ) -> None:
     with busy(small, 4, people["admin"]), ExitStack() as stack:
         answers = []
-        for _ in range(MOST_REFUSED + 20):
+        for _ in range(MAX_ANSWERED + 20):
             connection = stack.enter_context(socket.create_connection(small, timeout=60))
             try:
                 answers.append(connection.recv(12))

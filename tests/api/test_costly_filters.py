@@ -10,7 +10,7 @@ from httpx import Client
 from sqlalchemy import Engine, text
 
 from pipeline.api.config import ApiConfig
-from pipeline.api.costly_filters import AT_ONCE, LOCK_KIND
+from pipeline.api.costly_filters import LOCK_KIND, SLOTS
 from pipeline.catalogue.access import ANONYMOUS
 from pipeline.catalogue.lists import RASTER_SOURCES
 from pipeline.catalogue.select_rows import order_by
@@ -43,7 +43,7 @@ def count(engine: Engine, query: str) -> int:
 def places_taken(engine: Engine) -> Iterator[None]:
     """All places for costly queries are taken, as by other servers."""
     with engine.connect() as connection:
-        for place in range(AT_ONCE):
+        for place in range(SLOTS):
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK_KIND}, {place})"))
         yield
 
@@ -91,7 +91,7 @@ def test_two_expressions_run_at_once_in_all_servers_and_lists_do_not_wait_for_th
             most = max(most, count(engine, MATCHING))
             assert names(client.get(SOURCES, params={"name__startswith": "7"})) != []
             assert other.get("/health/").status_code == 200
-    assert 1 <= most <= AT_ONCE
+    assert 1 <= most <= SLOTS
     assert {one.result().status_code for one in asked} <= {400, 503}
 
 

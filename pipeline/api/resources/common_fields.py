@@ -1,24 +1,27 @@
-"""The fields that resources share: identity, owner, access, supplier, times, place and grid."""
+"""The fields that resources share: identity, owner, access, supplier, times, bounds and grid."""
 
+from contextlib import suppress
 from typing import Any
 
 import orjson
 
 from pipeline.api.links import Links
 from pipeline.api.resources.field import (
+    INTEGER,
     LINK,
-    MOMENT,
+    NUMBER,
     STRING,
     UUID,
     WRITTEN_TEXT,
     Field,
     Json,
     derived,
+    derived_timestamp,
     nullable,
-    shown,
-    shown_moment,
-    shown_stamp,
-    text,
+    object_schema,
+    reject_null_characters,
+    text_field,
+    timestamp_field,
 )
 from pipeline.catalogue.access import Access
 from pipeline.catalogue.lookups import (
@@ -31,25 +34,14 @@ from pipeline.catalogue.lookups import (
 )
 from pipeline.definitions.durations import format_interval, parse_interval
 
-NUMBER = {"type": "number"}
-INTEGER = {"type": "integer"}
-BOUNDS = {
-    "type": "object",
-    "properties": dict.fromkeys(("west", "east", "north", "south"), NUMBER),
-    "required": ["west", "east", "north", "south"],
-}
-OWNER = {
-    "type": "object",
-    "properties": {"url": LINK, "uuid": UUID, "name": STRING},
-    "required": ["url", "uuid", "name"],
-}
+BOUNDS = object_schema(west=NUMBER, east=NUMBER, north=NUMBER, south=NUMBER)
+OWNER = object_schema(url=LINK, uuid=UUID, name=STRING)
 WRITTEN_UUID = {"type": "string", "pattern": f"^{UUID_PATTERN}$"}
-LINKS = {"type": "array", "items": LINK}
-NAMES = list(Access.__members__)
+ACCESS_NAMES = tuple(Access.__members__)
 
 
 def show_organisation(row: Any, links: Links) -> Json:
-    """The owner."""
+    """Return the owner."""
     return {
         "url": links.to("organisations", row.organisation_uuid),
         "uuid": row.organisation_uuid,
@@ -58,19 +50,19 @@ def show_organisation(row: Any, links: Links) -> Json:
 
 
 def show_bounds(row: Any, _: Links) -> Json:
-    """WGS 84 degrees, in the contract's order of sides."""
+    """Return the bounds in WGS 84 degrees, in the contract's order of sides."""
     if row.west is None:
         return None
     return {"west": row.west, "east": row.east, "north": row.north, "south": row.south}
 
 
-def show_access(row: Any, _: Links) -> str:
-    """The name of the access modifier."""
-    return Access(row.access_modifier).name
+def show_interval(row: Any, _: Links) -> str | None:
+    """Return the interval as [D ]HH:MM:SS[.ffffff]."""
+    return format_interval(row.interval)
 
 
 def read_access(value: Json) -> int:
-    """A name or a number."""
+    """Return the number of an access modifier; accept its name or its number."""
     if value is None:
         raise BadValue("This field may not be null.")
     if not isinstance(value, str | int):
@@ -83,7 +75,7 @@ def read_access(value: Json) -> int:
 
 
 def read_organisation(value: Json) -> Any:
-    """A uuid, dashed or undashed; also the object that is shown."""
+    """Return the uuid of an organisation; accept the object that is shown too."""
     if isinstance(value, dict):
         value = value.get("uuid")
     if not isinstance(value, str) or not value:
@@ -92,66 +84,52 @@ def read_organisation(value: Json) -> Any:
 
 
 def read_username(value: Json) -> str | None:
-    """A username; null and the empty text mean nobody."""
+    """Return a username; null and the empty text mean nobody."""
     if value is not None and not isinstance(value, str):
         raise BadValue("Must be a username.")
-    if value and "\x00" in value:
-        raise BadValue("Null characters are not allowed.")
+    reject_null_characters(value or "")
     return value or None
 
 
 def read_interval(value: Json) -> Any:
-    """[D ]HH:MM:SS[.ffffff], ISO 8601 or seconds; empty and zero mean null."""
+    """Return a duration: [D ]HH:MM:SS[.ffffff], ISO 8601 or seconds; empty and zero mean null."""
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise BadValue("Must be a duration such as 00:05:00, PT5M or 300.")
-    try:
-        return parse_interval(value)
-    except ValueError as error:
-        raise BadValue("Must be a duration such as 00:05:00, PT5M or 300.") from error
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        with suppress(ValueError):
+            return parse_interval(value)
+    raise BadValue("Must be a duration such as 00:05:00, PT5M or 300.")
 
 
 def identity(resource: str) -> tuple[Field, ...]:
-    """id, uuid and url."""
+    """Return the fields id, uuid and url."""
     return (
-        Field("id", "integer", shown("id"), INTEGER, "Stable, ascending number.", label="ID"),
-        Field("uuid", "string", shown("uuid"), UUID, "Identity.", label="UUID"),
-        Field(
-            "url",
-            "field",
-            lambda row, links: links.to(resource, row.uuid),
-            LINK,
-            "Where it is.",
-            label="URL",
-        ),
-    )
+        Field("id", "integer", INTEGER, "Stable, ascending number.", label="ID"),
+        Field("uuid", "string", UUID, "Identity.", label="UUID"),
+        Field("url", "field", LINK, "URL of this object.",
+              lambda row, links: links.to(resource, row.uuid), label="URL"),
+    )  # fmt: skip
 
 
-NAME = text("name", "Name, need not be unique.", required=True, max_length=255)
-DESCRIPTION = text("description", "Free text; null and the empty text differ.")
+NAME = text_field("name", "Name; need not be unique.", required=True, max_length=255)
+DESCRIPTION = text_field("description", "Free text; null and the empty text differ.")
 ORGANISATION = Field(
     "organisation",
     "field",
-    show_organisation,
     OWNER,
     "The owner; written as a uuid.",
+    show_organisation,
     read=read_organisation,
-    accepts={
-        "anyOf": [
-            WRITTEN_UUID,
-            {"type": "object", "properties": {"uuid": WRITTEN_UUID}, "required": ["uuid"]},
-        ]
-    },
+    accepts={"anyOf": [WRITTEN_UUID, object_schema(uuid=WRITTEN_UUID)]},
     required=True,
     initial="",
 )
 ACCESS = Field(
     "access_modifier",
     "choice",
-    show_access,
-    {"type": "string", "enum": NAMES},
+    {"type": "string", "enum": list(ACCESS_NAMES)},
     "Who may see it; written as a name or a number.",
+    lambda row, _: Access(row.access_modifier).name,
     read=read_access,
     accepts={
         "anyOf": [
@@ -160,38 +138,26 @@ ACCESS = Field(
         ]
     },
     store="access_modifier",
-    choices=tuple((name, name) for name in NAMES),
+    choices=ACCESS_NAMES,
     initial=Access.Private.name,
 )
 SUPPLIER = Field(
     "supplier",
     "field",
-    shown("supplier"),
     nullable(STRING),
-    "Username of the supplier; whoever is no administrator always becomes the supplier.",
+    "Username of the supplier. If you are not an administrator, it is always you.",
     read=read_username,
     accepts=nullable(WRITTEN_TEXT),
 )
-SUPPLIER_CODE = text("supplier_code", "The supplier's own name for it.", max_length=255)
-CREATED = Field("created", "datetime", shown_stamp("created"), MOMENT, "When it was made.")
-LAST_MODIFIED = Field(
-    "last_modified", "datetime", shown_stamp("last_modified"), MOMENT, "When it last changed."
-)
-WRITABLE = Field(
-    "writable", "boolean", shown("writable"), {"type": "boolean"}, "Whether you may write it."
-)
-
-
-def show_interval(row: Any, _: Links) -> str | None:
-    """[D ]HH:MM:SS[.ffffff]."""
-    return format_interval(row.interval)
-
-
+SUPPLIER_CODE = text_field("supplier_code", "The supplier's own name for it.", max_length=255)
+CREATED = timestamp_field("created", "When it was created.")
+LAST_MODIFIED = timestamp_field("last_modified", "When it last changed.")
+WRITABLE = Field("writable", "boolean", {"type": "boolean"}, "Whether you may write it.")
 SPATIAL_BOUNDS = derived(
     "spatial_bounds",
     "field",
     BOUNDS,
-    "WGS 84 degrees; west > east crosses the antimeridian.",
+    "Bounds in WGS 84 degrees; west > east crosses the antimeridian.",
     show_bounds,
 )
 GRID = (
@@ -204,20 +170,8 @@ GRID = (
     derived("pixelsize_y", "float", NUMBER, "Height of a pixel, negative for a north-up raster."),
 )
 TIMES = (
-    derived(
-        "first_value_timestamp",
-        "datetime",
-        MOMENT,
-        "First time.",
-        shown_moment("first_value_timestamp"),
-    ),
-    derived(
-        "last_value_timestamp",
-        "datetime",
-        MOMENT,
-        "Last time.",
-        shown_moment("last_value_timestamp"),
-    ),
+    derived_timestamp("first_value_timestamp", "First time."),
+    derived_timestamp("last_value_timestamp", "Last time."),
 )
 DTYPE = derived("dtype", "string", STRING, "numpy code of the pixels.")
-FILL_VALUE = derived("fill_value", "string", STRING, "The value that marks missing pixels.")
+FILL_VALUE = derived("fill_value", "string", STRING, "The value of missing pixels.")

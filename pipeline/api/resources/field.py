@@ -1,16 +1,19 @@
-"""Fields of resources: how each is shown, checked, stored and described; one table per resource is made of these."""
+"""Fields of resources: how each is shown, checked, stored and described. A resource is a table of these."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from operator import attrgetter
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pipeline.api.links import Links
-from pipeline.catalogue.lookups import TEXT_PATTERN, TRUE_OR_FALSE, BadValue
+from pipeline.catalogue.lookups import BOOLEAN_PATTERN, TEXT_PATTERN, BadValue
 
 Json = Any
+Schema = Mapping[str, Any]
 Show = Callable[[Any, Links], Json]
-"""(row, hyperlinks) -> what stands in the answer."""
+"""Takes a row and the hyperlinks, and returns the value in the answer."""
+Read = Callable[[Json], Any]
+"""Takes a value of the body and returns the value to store; raises BadValue."""
 
 
 @dataclass(frozen=True)
@@ -19,50 +22,81 @@ class Field:
 
     name: str
     kind: str
-    """As OPTIONS names it: integer, string, choice, boolean, datetime, float, list, nested object, field."""
-    show: Show
-    schema: Mapping[str, Any]
-    """JSON Schema of what is shown."""
+    """Type in OPTIONS: integer, string, choice, boolean, datetime, float, list, nested object, field."""
+    schema: Schema
+    """JSON Schema of the shown value."""
     help: str = ""
-    read: Callable[[Json], Any] | None = None
-    """From the body to what is stored; raises BadValue. None: read-only."""
-    accepts: Mapping[str, Any] | None = None
-    """JSON Schema of what may be written, where it differs from what is shown."""
+    show: Show | None = None
+    """None: the column with the name of the field."""
+    read: Read | None = None
+    """None: read-only."""
+    accepts: Schema | None = None
+    """JSON Schema of a written value, where it differs from the shown one."""
     required: bool = False
     store: str | None = None
-    """Column that it is written to; None for those that are resolved first, such as the organisation."""
+    """Column for the written value; None for values that are resolved first, such as the organisation."""
     max_length: int | None = None
     initial: Json = None
-    """What forms that add begin with: what it is when nobody says, or nothing where somebody must."""
-    choices: Sequence[tuple[str, str]] = field(default=())
-    """(value, how it reads)."""
+    """Value with which the form of a POST starts."""
+    choices: Sequence[str] = ()
     label: str | None = None
 
     @property
     def read_only(self) -> bool:
-        """Whether clients can not write it; in a body it is ignored."""
+        """Whether a value in a body is ignored."""
         return self.read is None
 
     @property
     def title(self) -> str:
-        """How a form names it."""
+        """The label in a form."""
         return self.label or self.name.replace("_", " ").capitalize()
 
+    def represent(self, row: Any, links: Links) -> Json:
+        """Return the value in an answer."""
+        return getattr(row, self.name) if self.show is None else self.show(row, links)
 
-def nullable(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The same, or null."""
+    def describe(self) -> dict[str, Any]:
+        """Return the description in OPTIONS."""
+        optional = {
+            "help_text": self.help,
+            "max_length": self.max_length,
+            "choices": [{"value": name, "display_name": name} for name in self.choices],
+        }
+        return {
+            "type": self.kind,
+            "required": self.required,
+            "read_only": self.read_only,
+            "label": self.title,
+            **{name: value for name, value in optional.items() if value},
+        }
+
+
+def represent(fields: Sequence[Field], row: Any, links: Links) -> dict[str, Json]:
+    """Return a row as it is shown in an answer."""
+    return {field.name: field.represent(row, links) for field in fields}
+
+
+def nullable(schema: Schema) -> dict[str, Any]:
+    """Return the schema of the same value or null."""
     kind = schema.get("type")
-    return (
-        {**schema, "type": [kind, "null"]}
-        if isinstance(kind, str)
-        else {"anyOf": [schema, {"type": "null"}]}
-    )
+    if isinstance(kind, str):
+        return {**schema, "type": [kind, "null"]}
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def object_schema(**properties: Schema) -> dict[str, Any]:
+    """Return the schema of an object whose properties are all required."""
+    return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 STRING = {"type": "string"}
+BOOLEAN = {"type": "boolean"}
+INTEGER = {"type": "integer"}
+NUMBER = {"type": "number"}
 LINK = {"type": "string", "format": "uri"}
+LINK_LIST = {"type": "array", "items": LINK}
 UUID = {"type": "string", "format": "uuid"}
-MOMENT = {"type": "string", "format": "date-time"}
+TIMESTAMP = {"type": "string", "format": "date-time"}
 WRITTEN_TEXT = {"type": "string", "pattern": TEXT_PATTERN}
 """A text that PostgreSQL can store: without null characters."""
 NOT_BLANK = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$"
@@ -76,164 +110,146 @@ WRITTEN_OBJECT = {
 WRITTEN_LIST = {"type": "array", "items": JSON_VALUE}
 WRITTEN_BOOLEAN = {
     "anyOf": [
-        {"type": "boolean"},
+        BOOLEAN,
         {"type": "integer", "minimum": 0, "maximum": 1},
-        {"type": "string", "pattern": f"^({TRUE_OR_FALSE})$"},
+        {"type": "string", "pattern": f"^({BOOLEAN_PATTERN})$"},
     ]
 }
+MAX_DEPTH = 64
+"""Levels of nesting of stored JSON."""
 
 
-def shown(name: str) -> Show:
-    """The column of the same name as it is."""
-    get = attrgetter(name)
-    return lambda row, _: get(row)
+def format_timestamp(timestamp: datetime, timespec: str = "auto") -> str:
+    """Return ISO 8601 with Z; the session of the database has the time zone UTC."""
+    return f"{timestamp.isoformat(timespec=timespec)[:-6]}Z"
 
 
-def shown_moment(name: str) -> Show:
-    """ISO 8601 with Z; microseconds only when they are not zero."""
-    get = attrgetter(name)
+def timestamp_field(name: str, help: str = "") -> Field:
+    """Return a read-only timestamp with microseconds."""
+    return Field(name, "datetime", TIMESTAMP, help,
+                 lambda row, _: format_timestamp(getattr(row, name), "microseconds"))  # fmt: skip
+
+
+def derived_timestamp(name: str, help: str) -> Field:
+    """Return a read-only timestamp or null; microseconds are shown only when they are not zero."""
 
     def show(row: Any, _: Links) -> str | None:
-        moment = get(row)
-        return (
-            None if moment is None else f"{moment.isoformat()[:-6]}Z"
-        )  # +00:00: the connection is UTC
+        timestamp = getattr(row, name)
+        return None if timestamp is None else format_timestamp(timestamp)
 
-    return show
+    return derived(name, "datetime", TIMESTAMP, help, show)
 
 
-def shown_stamp(name: str) -> Show:
-    """ISO 8601 with Z, always with microseconds."""
-    get = attrgetter(name)
-
-    def show(row: Any, _: Links) -> str:
-        return f"{get(row).isoformat(timespec='microseconds')[:-6]}Z"
-
-    return show
+def links_field(name: str, resource: str, help: str, **options: Any) -> Field:
+    """Return a list of hyperlinks to the resources with the uuids in the column."""
+    return Field(name, "list", LINK_LIST, help,
+                 lambda row, links: [links.to(resource, uuid) for uuid in getattr(row, name)], **options)  # fmt: skip
 
 
-def shown_links(name: str, resource: str) -> Show:
-    """Hyperlinks to the resources with these uuids."""
-    get = attrgetter(name)
-    return lambda row, links: [links.to(resource, uuid) for uuid in get(row)]
+def derived(name: str, kind: str, schema: Schema, help: str, show: Show | None = None, *,
+            label: str | None = None) -> Field:  # fmt: skip
+    """Return a read-only field that is null while nothing is known."""
+    return Field(name, kind, nullable(schema), help, show, label=label)
 
 
-def derived(
-    name: str, kind: str, schema: Mapping[str, Any], help: str, show: Show | None = None
+def text_field(
+    name: str, help: str, *, required: bool = False, max_length: int | None = None
 ) -> Field:
-    """A field that no client writes and that is null while nothing is known."""
-    return Field(name, kind, show or shown(name), nullable(schema), help)
-
-
-def text(
-    name: str,
-    help: str,
-    *,
-    required: bool = False,
-    max_length: int | None = None,
-    store: str | None = None,
-) -> Field:
-    """A text; a required one may not be blank, another one may be null. A number is written as its digits."""
+    """Return a text; a required one may not be blank, an optional one may be null. A number becomes its digits."""
     bounds = {"maxLength": max_length} if max_length else {}
     written = {**WRITTEN_TEXT, **bounds, **({"pattern": NOT_BLANK} if required else {})}
-    choices = [written, {"type": "number"}, *([] if required else [{"type": "null"}])]
+    choices = [written, NUMBER, *([] if required else [{"type": "null"}])]
     return Field(
         name,
         "string",
-        shown(name),
         STRING if required else nullable(STRING),
         help,
-        read=lambda value: read_text(
-            value, blank=not required, null=not required, max_length=max_length
-        ),
+        read=lambda value: read_text(value, required=required, max_length=max_length),
         accepts={"anyOf": choices},
         required=required,
-        store=store or name,
+        store=name,
         max_length=max_length,
         initial="" if required else None,
     )
 
 
-def boolean(name: str, help: str) -> Field:
-    """true or false."""
-    return Field(name, "boolean", shown(name), {"type": "boolean"}, help,
+def boolean_field(name: str, help: str) -> Field:
+    """Return a field for true or false."""
+    return Field(name, "boolean", BOOLEAN, help,
                  read=read_boolean, accepts=WRITTEN_BOOLEAN, store=name, initial=False)  # fmt: skip
 
 
-def json_field(name: str, help: str, *, kind: str = "field", schema: Mapping[str, Any] | None = None,
-               accepts: Mapping[str, Any] = JSON_VALUE,
-               read: Callable[[Json], Any] | None = None, initial: Json = None) -> Field:  # fmt: skip
-    """Any JSON that is stored and given back."""
-    return Field(name, kind, shown(name), schema or {}, help,
+def json_field(name: str, help: str, *, kind: str = "field", schema: Schema | None = None,
+               accepts: Schema = JSON_VALUE, show: Show | None = None, read: Read | None = None,
+               initial: Json = None) -> Field:  # fmt: skip
+    """Return a field for any JSON."""
+    return Field(name, kind, schema or {}, help, show,
                  read=read or read_json, accepts=accepts, store=name, initial=initial)  # fmt: skip
 
 
-def read_text(value: Json, *, blank: bool, null: bool, max_length: int | None = None) -> str | None:
-    """A text without blanks around it, or a number as text."""
+def list_field(name: str, help: str) -> Field:
+    """Return a field for a list of any JSON."""
+    return json_field(name, help, kind="list", schema={"type": "array"}, accepts=WRITTEN_LIST,
+                      read=read_list, initial=[])  # fmt: skip
+
+
+def read_text(value: Json, *, required: bool, max_length: int | None = None) -> str | None:
+    """Return a text without surrounding blanks, or a number as text."""
     if value is None:
-        if null:
-            return None
-        raise BadValue("This field may not be null.")
+        if required:
+            raise BadValue("This field may not be null.")
+        return None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise BadValue("Not a valid string.")
     written = str(value)
-    found = written.strip()
-    if not blank and not found:
+    text = written.strip()
+    if required and not text:
         raise BadValue("This field may not be blank.")
     if max_length and len(written) > max_length:
         raise BadValue(f"Ensure this field has no more than {max_length} characters.")
-    refuse_nul(found)
-    return found
+    reject_null_characters(text)
+    return text
 
 
-def refuse_nul(value: str) -> None:
-    """PostgreSQL has no place for null characters."""
-    if "\x00" in value:
+def reject_null_characters(text: str) -> None:
+    """Raise BadValue for null characters, which PostgreSQL cannot store."""
+    if "\x00" in text:
         raise BadValue("Null characters are not allowed.")
 
 
 def read_boolean(value: Json) -> bool:
-    """true, false, and what clients send for them."""
-    known = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
+    """Return the boolean for true, false, and the texts and numbers that clients send."""
+    booleans = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
     key = value.lower() if isinstance(value, str) else value
     if value is None:
         raise BadValue("This field may not be null.")
-    if not isinstance(key, str | bool | int | float) or key not in known:
+    if not isinstance(key, str | bool | int | float) or key not in booleans:
         raise BadValue("Must be a valid boolean.")
-    return known[key]
-
-
-DEEPEST = 64
-"""Levels of nesting that are stored."""
+    return booleans[key]
 
 
 def read_json(value: Json) -> Json:
-    """Any JSON that PostgreSQL can store."""
-    _check_json(value, DEEPEST)
+    """Return JSON that PostgreSQL can store."""
+    _check_json(value, MAX_DEPTH)
     return value
 
 
 def _check_json(value: Json, depth: int) -> None:
     if depth == 0:
-        raise BadValue(f"Nested deeper than {DEEPEST} levels.")
+        raise BadValue(f"Nested deeper than {MAX_DEPTH} levels.")
     if isinstance(value, str):
-        refuse_nul(value)
+        reject_null_characters(value)
     elif isinstance(value, list):
         for part in value:
             _check_json(part, depth - 1)
     elif isinstance(value, dict):
         for key, part in value.items():
-            refuse_nul(key)
+            reject_null_characters(key)
             _check_json(part, depth - 1)
 
 
 def read_list(value: Json) -> Json:
-    """A JSON list."""
+    """Return a JSON list."""
     if not isinstance(value, list):
         raise BadValue("Must be a list.")
     return read_json(value)
-
-
-def represent(fields: Sequence[Field], row: Any, links: Links) -> dict[str, Json]:
-    """A row as it stands in an answer."""
-    return {one.name: one.show(row, links) for one in fields}

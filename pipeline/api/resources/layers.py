@@ -11,11 +11,8 @@ from pipeline.api.resources.common_fields import (
     DTYPE,
     FILL_VALUE,
     GRID,
-    INTEGER,
     LAST_MODIFIED,
-    LINKS,
     NAME,
-    NUMBER,
     ORGANISATION,
     SPATIAL_BOUNDS,
     SUPPLIER,
@@ -26,24 +23,25 @@ from pipeline.api.resources.common_fields import (
     show_interval,
 )
 from pipeline.api.resources.field import (
-    JSON_VALUE,
+    BOOLEAN,
+    INTEGER,
+    NUMBER,
     STRING,
     WRITTEN_BOOLEAN,
-    WRITTEN_LIST,
     WRITTEN_OBJECT,
     WRITTEN_TEXT,
     Field,
     Json,
-    boolean,
+    boolean_field,
     derived,
     json_field,
+    links_field,
+    list_field,
     nullable,
+    object_schema,
     read_boolean,
     read_json,
-    read_list,
-    shown,
-    shown_links,
-    text,
+    text_field,
 )
 from pipeline.api.resources.resource import Resource
 from pipeline.catalogue import lists
@@ -52,16 +50,11 @@ from pipeline.catalogue.lookups import UUID_PATTERN, BadValue, parse_uuid
 
 OBJECT = {"type": "object"}
 WMS_TEXTS = ("endpoint", "layer")
-WMS_INFO = {
-    "type": "object",
-    "properties": dict.fromkeys(WMS_TEXTS, STRING),
-    "required": list(WMS_TEXTS),
-}
 DIGITS = re.compile("[0-9]{1,15}")
-LARGEST = 2**53
-"""Numbers up to it are the same in every JSON."""
-NUMBERED = {"type": "integer", "minimum": -LARGEST, "maximum": LARGEST}
-OBSERVED = (
+MAX_INTEGER = 2**53
+"""Integers up to it are exact in every JSON parser."""
+ANY_INTEGER = {"type": "integer", "minimum": -MAX_INTEGER, "maximum": MAX_INTEGER}
+OBSERVATION_TYPE_KEYS = (
     "id",
     "url",
     "code",
@@ -72,18 +65,20 @@ OBSERVED = (
     "reference_frame",
     "compartment",
 )
-"""Keys of an observation type."""
+SOURCE_PATTERN = f"([!-~]*/)?{UUID_PATTERN}/?([?][!-~]*)?"
+"""A uuid, or a hyperlink that ends in one."""
+MAX_SOURCES = 10_000
 
 
 def show_source(row: Any, _: Links) -> Json:
-    """The graph; with the uuids of the raster sources that were deleted by force, if any."""
+    """Return the graph, with the uuids of raster sources that were deleted by force."""
     if row.source is None or not row.deleted_sources:
         return row.source
     return {**row.source, "deleted_sources": row.deleted_sources}
 
 
 def read_source(value: Json) -> Json:
-    """A graph {"graph": {name: [block, arguments...]}, "name": name}, or null."""
+    """Return a graph {"graph": {name: [block, arguments...]}, "name": name}, or null."""
     if value is None:
         return None
     graph = value.get("graph") if isinstance(value, dict) else None
@@ -93,7 +88,7 @@ def read_source(value: Json) -> Json:
 
 
 def show_wms_info(row: Any, _: Links) -> Json:
-    """An object with both texts, whatever is stored."""
+    """Return an object that has both texts, whatever is stored."""
     stored = row.wms_info if isinstance(row.wms_info, dict) else {}
     texts = {
         name: value if isinstance(value := stored.get(name), str) else "" for name in WMS_TEXTS
@@ -102,80 +97,78 @@ def show_wms_info(row: Any, _: Links) -> Json:
 
 
 def read_size(value: Json) -> int | None:
-    """A number of bytes, also as digits, or null."""
+    """Return a number of bytes, or null; accept digits in a text too."""
     if value is None or value == "":
         return None
-    number = int(value) if isinstance(value, str) and DIGITS.fullmatch(value) else value
-    if (
-        isinstance(number, bool)
-        or not isinstance(number, int | float)
-        or not 0 <= number <= LARGEST
-    ):
-        raise BadValue(f"Must be a whole number from 0 to {LARGEST}.")
-    if number != int(number):
+    size = int(value) if isinstance(value, str) and DIGITS.fullmatch(value) else value
+    if isinstance(size, bool) or not isinstance(size, int | float) or not 0 <= size <= MAX_INTEGER:
+        raise BadValue(f"Must be a whole number from 0 to {MAX_INTEGER}.")
+    if size != int(size):
         raise BadValue("Must be a whole number.")
-    return int(number)
+    return int(size)
 
 
 def show_observation_type(row: Any, _: Links) -> Json:
-    """An object, whatever it was written as."""
+    """Return an object with all keys of an observation type, or null."""
     stored = row.observation_type
-    return None if stored is None else {**dict.fromkeys(OBSERVED), **stored}
+    return None if stored is None else {**dict.fromkeys(OBSERVATION_TYPE_KEYS), **stored}
 
 
 def read_observation_type(value: Json) -> Json:
-    """A code, an id or an object, as the object that is stored."""
+    """Return the stored object for a code, an id or an object."""
     if isinstance(value, str):
         return read_json({"code": value}) if value.strip() else None
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if not (abs(value) <= LARGEST and value == int(value)):
-            raise BadValue("Must be a code, an id or an object.")
-        return {"id": int(value)}
     if isinstance(value, dict | None):
         return read_json(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and abs(value) <= MAX_INTEGER and value == int(value):
+        return {"id": int(value)}
     raise BadValue("Must be a code, an id or an object.")
 
 
-def read_choice_text(value: Json) -> str | None:
-    """A word or null."""
+def read_nullable_text(value: Json) -> str | None:
+    """Return a text or null."""
     if value is not None and not isinstance(value, str):
         raise BadValue("Not a valid string.")
     return read_json(value)  # type: ignore[no-any-return]
 
 
 def read_nullable_boolean(value: Json) -> bool | None:
-    """true, false, or null for as its sources."""
+    """Return a boolean or null."""
     return None if value is None else read_boolean(value)
 
 
-def read_number(value: Json) -> float | None:
-    """A finite number or null."""
+def read_nullable_number(value: Json) -> float | None:
+    """Return a finite number or null."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise BadValue("A valid number is required.")
     return value
 
 
-SOURCE_PATTERN = f"([!-~]*/)?{UUID_PATTERN}/?([?][!-~]*)?"
-"""A uuid, or a hyperlink that ends in one."""
-MOST_SOURCES = 10_000
-
-
 def read_sources(value: Json) -> Json:
-    """Uuids of raster sources, or the hyperlinks that are shown for them."""
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+    """Return the uuids of raster sources; accept their hyperlinks too."""
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise BadValue("Must be a list of uuids.")
-    if len(value) > MOST_SOURCES:
-        raise BadValue(f"Must be a list of at most {MOST_SOURCES} uuids.")
-    ends = [re.fullmatch(SOURCE_PATTERN, one) for one in value]
-    return [parse_uuid(end[2] if end else "") for end in ends]
+    if len(value) > MAX_SOURCES:
+        raise BadValue(f"Must be a list of at most {MAX_SOURCES} uuids.")
+    matches = [re.fullmatch(SOURCE_PATTERN, text) for text in value]
+    return [parse_uuid(match[2] if match else "") for match in matches]
 
 
-GRAPH = Field(
+def is_geoblock(source: Json) -> bool:
+    """Return whether a graph does more than show one raster source."""
+    if source is None:
+        return False
+    graph = source.get("graph", {})
+    block = graph.get(source.get("name"))
+    return not (len(graph) == 1 and isinstance(block, list) and block[:1] == [SOURCE_BLOCK])
+
+
+GRAPH = json_field(
     "source",
-    "field",
-    show_source,
-    nullable(OBJECT),
     "The graph; its blocks of type lizard_nxt.blocks.LizardRasterSource name the raster sources.",
+    schema=nullable(OBJECT),
+    show=show_source,
     read=read_source,
     accepts=nullable(
         {
@@ -184,21 +177,17 @@ GRAPH = Field(
             "required": ["graph", "name"],
         }
     ),
-    store="source",
 )
-USED = Field("raster_sources", "list", shown_links("raster_sources", "rastersources"), LINKS,
-             "The raster sources that the graph names.")  # fmt: skip
 
 LAYERS = Resource(
     path="rasters",
     model="RasterLayer",
     title="Raster Layer",
     description="""\
-Raster layers show raster sources: as they are, or through a graph of operations.
+Raster layers show raster sources, directly or through a graph of operations.
 
-The field "source" is that graph; the raster sources that it names are listed in "raster_sources", and where and when \
-the layer has data follows from those of them that you may read. Nothing is rendered here: what says how to draw is \
-stored and given back.""",
+The field "source" is that graph, and "raster_sources" lists the raster sources in it. Bounds and times come from \
+those that you may read. This server draws no maps: it stores and returns the fields about drawing.""",
     entity=lists.LAYERS,
     fields=(
         *identity("rasters"),
@@ -208,21 +197,18 @@ stored and given back.""",
         ACCESS,
         SUPPLIER,
         SUPPLIER_CODE,
-        json_field("shared_with", "Organisations that it is shared with.", kind="list", schema={"type": "array"},
-                   accepts=WRITTEN_LIST, read=read_list, initial=[]),
-        Field("observation_type", "field", show_observation_type, nullable(OBJECT),
-              "What is observed; written as a code, an id or an object.", read=read_observation_type,
-              accepts={"anyOf": [WRITTEN_TEXT, NUMBERED, WRITTEN_OBJECT, {"type": "null"}]},
-              store="observation_type"),
-        json_field("aggregation_type", "How values are summed up.", kind="string", schema=nullable(STRING),
-                   accepts=nullable(WRITTEN_TEXT), read=read_choice_text),
+        list_field("shared_with", "Organisations with which it is shared."),
+        json_field("observation_type", "What is observed; written as a code, an id or an object.",
+                   schema=nullable(OBJECT), show=show_observation_type, read=read_observation_type,
+                   accepts={"anyOf": [WRITTEN_TEXT, ANY_INTEGER, WRITTEN_OBJECT, {"type": "null"}]}),
+        json_field("aggregation_type", "How values are aggregated.", kind="string", schema=nullable(STRING),
+                   accepts=nullable(WRITTEN_TEXT), read=read_nullable_text),
         json_field("options", "How it is drawn.", initial={}),
         json_field("colormap", "How it is coloured."),
-        boolean("rescalable", "Whether its colours can be rescaled."),
-        Field("temporal", "boolean", lambda row, _: row.temporal, {"type": "boolean"},
-              "Whether it is a series in time; null means as its sources.", read=read_nullable_boolean,
-              accepts=nullable(WRITTEN_BOOLEAN), store="temporal"),
-        derived("interval", "string", STRING, "Time between steps, where its sources agree.", show_interval),
+        boolean_field("rescalable", "Whether its colours can be rescaled."),
+        json_field("temporal", "Whether it is a time series; null means as its sources.", kind="boolean",
+                   schema=BOOLEAN, accepts=nullable(WRITTEN_BOOLEAN), read=read_nullable_boolean),
+        derived("interval", "string", STRING, "Time between steps, if its sources agree.", show_interval),
         *TIMES,
         GRAPH,
         SPATIAL_BOUNDS,
@@ -231,29 +217,18 @@ stored and given back.""",
         FILL_VALUE,
         CREATED,
         LAST_MODIFIED,
-        Field("wms_info", "field", show_wms_info, WMS_INFO, "Where it is drawn: endpoint and layer.", read=read_json,
-              accepts=JSON_VALUE, store="wms_info"),
+        json_field("wms_info", "Where it is drawn: endpoint and layer.",
+                   schema=object_schema(**dict.fromkeys(WMS_TEXTS, STRING)), show=show_wms_info),
         WRITABLE,
-        json_field("layer_collections", "Collections that it is in.", kind="list", schema={"type": "array"},
-                   accepts=WRITTEN_LIST, read=read_list, initial=[]),
-        USED,
-        Field("is_geoblock", "boolean", lambda row, _: is_geoblock(row.source), {"type": "boolean"},
-              "Whether the graph does more than show one raster source."),
-        json_field("weight", "Order among others.", kind="float", schema=nullable(NUMBER),
-                   accepts=nullable(NUMBER), read=read_number),
+        list_field("layer_collections", "Collections that contain it."),
+        links_field("raster_sources", "rastersources", "The raster sources in its graph."),
+        Field("is_geoblock", "boolean", BOOLEAN, "Whether the graph does more than show one raster source.",
+              lambda row, _: is_geoblock(row.source)),
+        json_field("weight", "Position among other layers.", kind="float", schema=nullable(NUMBER),
+                   accepts=nullable(NUMBER), read=read_nullable_number),
     ),
     examples=("name__icontains=depth", "raster_sources__uuid=10415ccb-ec31-4d43-bdb3-db597061527b"),
 )  # fmt: skip
-
-
-def is_geoblock(source: Json) -> bool:
-    """Whether the graph is more than one raster source as it is."""
-    if source is None:
-        return False
-    graph = source.get("graph", {})
-    block = graph.get(source.get("name"))
-    return not (len(graph) == 1 and isinstance(block, list) and block[:1] == [SOURCE_BLOCK])
-
 
 LABEL_TYPES = Resource(
     path="labeltypes",
@@ -266,7 +241,7 @@ LABEL_TYPES = Resource(
         NAME,
         DESCRIPTION,
         ORGANISATION,
-        text("object_type", "What is labelled, such as buildings."),
+        text_field("object_type", "What is labelled, such as buildings."),
         GRAPH,
         ACCESS,
         CREATED,
@@ -287,35 +262,31 @@ scenario__isnull to see only those, or only the others.""",
         NAME,
         ORGANISATION,
         SUPPLIER,
-        text("model_name", "The model that was run.", max_length=255),
-        Field(
+        text_field("model_name", "The simulation model.", max_length=255),
+        json_field(
             "total_size",
-            "integer",
-            shown("total_size"),
-            nullable(INTEGER),
             "Bytes of its results.",
+            kind="integer",
+            schema=nullable(INTEGER),
             read=read_size,
             accepts={
                 "anyOf": [
-                    {"type": "integer", "minimum": 0, "maximum": LARGEST},
+                    {"type": "integer", "minimum": 0, "maximum": MAX_INTEGER},
                     {"type": "string", "pattern": f"^({DIGITS.pattern})?$"},
                     {"type": "null"},
                 ]
             },
-            store="total_size",
         ),
         CREATED,
         LAST_MODIFIED,
-        Field(
+        links_field(
             "raster_sources",
-            "list",
-            shown_links("raster_sources", "rastersources"),
-            LINKS,
+            "rastersources",
             "The raster sources that it uses, of those that you may read; written as uuids.",
             read=read_sources,
             accepts={
                 "type": "array",
-                "maxItems": MOST_SOURCES,
+                "maxItems": MAX_SOURCES,
                 "items": {"type": "string", "pattern": f"^{SOURCE_PATTERN}$"},
             },
             initial=[],

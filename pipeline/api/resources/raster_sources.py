@@ -1,5 +1,12 @@
-"""The resource rastersources: its 29 fields, in the contract's order."""
+"""The resource rastersources: its 29 fields in the contract's order, and what its writes need besides."""
 
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pipeline.api.problems import Problem
+from pipeline.api.quota import check_move
 from pipeline.api.resources.common_fields import (
     ACCESS,
     CREATED,
@@ -7,9 +14,7 @@ from pipeline.api.resources.common_fields import (
     DTYPE,
     FILL_VALUE,
     GRID,
-    INTEGER,
     LAST_MODIFIED,
-    LINKS,
     NAME,
     ORGANISATION,
     SPATIAL_BOUNDS,
@@ -21,27 +26,69 @@ from pipeline.api.resources.common_fields import (
     read_interval,
     show_interval,
 )
-from pipeline.api.resources.field import STRING, Field, boolean, derived, nullable, shown_links
+from pipeline.api.resources.field import (
+    INTEGER,
+    STRING,
+    Field,
+    boolean_field,
+    derived,
+    links_field,
+    nullable,
+)
 from pipeline.api.resources.resource import Resource
-from pipeline.catalogue import lists
+from pipeline.catalogue import lists, source_data, writes
+from pipeline.catalogue.tombstones import add_source_tombstones
 from pipeline.definitions.durations import DURATION, MAX_SECONDS
 
-RASTER_SOURCES = Resource(
+
+class RasterSourceResource(Resource):
+    """Raster sources: layers depend on them, files belong to them, and some of their fields are derived."""
+
+    async def check_move(
+        self, source_id: int, organisation_id: int, connection: AsyncConnection
+    ) -> None:
+        """Raise Problem 413 if the new organisation has no room for the data."""
+        await check_move(source_id, organisation_id, connection)
+
+    async def before_delete(
+        self, row: Any, force: bool, connection: AsyncConnection
+    ) -> Sequence[str]:
+        """Leave tombstones and return the URIs of uploaded files; raise Problem 412 while layers use the source."""
+        if not force:
+            used = (await connection.execute(writes.count_dependents(row.uuid))).one()
+            if used.layers or used.labeltypes:
+                raise Problem(
+                    412,
+                    f"The raster source is used by {used.layers} layers and {used.labeltypes} label types; "
+                    'delete those first, or send {"force": true} to break them.',
+                )
+        uploaded = await connection.execute(source_data.select_uploaded_uris(row.id))
+        uris = uploaded.scalars().all()
+        await connection.execute(add_source_tombstones(row.id))
+        return uris
+
+    async def after_write(self, source_id: int, connection: AsyncConnection) -> None:
+        """Update the derived fields."""
+        await connection.execute(writes.derive_source(source_id))
+
+
+RASTER_SOURCES = RasterSourceResource(
     path="rastersources",
     model="RasterSource",
     title="Raster Source",
     description="""\
-Raster sources hold the data; raster layers show it, as it is or through a graph of operations.
+Raster sources hold the data; raster layers show it, directly or through a graph of operations.
 
-The fields "layers" and "labeltypes" list everything that depends on a raster source. Some of it you may not be \
-allowed to read; following such a hyperlink gives 404.
+The fields "layers" and "labeltypes" list everything that depends on a raster source. You may not be allowed to read \
+all of it; such a hyperlink answers 404.
 
 ## Deletion
 
-A raster source can be deleted only while nothing uses it: the fields "layers" and "labeltypes" say what does.
+You can delete a raster source only while nothing uses it: see the fields "layers" and "labeltypes".
 
-To delete it all the same, send {"force": true} as the body. Whatever uses it is broken by that.""",
+To delete it anyway, send {"force": true} as the body. This breaks whatever uses it.""",
     entity=lists.RASTER_SOURCES,
+    delete_problems=(412,),
     fields=(
         *identity("rastersources"),
         NAME,
@@ -50,13 +97,13 @@ To delete it all the same, send {"force": true} as the body. Whatever uses it is
         ACCESS,
         SUPPLIER,
         SUPPLIER_CODE,
-        boolean("temporal", "Whether it is a series in time."),
+        boolean_field("temporal", "Whether it is a time series."),
         Field(
             "interval",
             "string",
-            show_interval,
             nullable(STRING),
-            "Time between steps: [D ]HH:MM:SS[.ffffff]; written like that, as ISO 8601 or in seconds.",
+            "Time between steps as [D ]HH:MM:SS[.ffffff]; may be written in ISO 8601 or in seconds too.",
+            show_interval,
             read=read_interval,
             accepts={
                 "anyOf": [
@@ -73,14 +120,8 @@ To delete it all the same, send {"force": true} as the body. Whatever uses it is
         CREATED,
         LAST_MODIFIED,
         WRITABLE,
-        Field("layers", "list", shown_links("layers", "rasters"), LINKS, "The layers that use it."),
-        Field(
-            "labeltypes",
-            "list",
-            shown_links("labeltypes", "labeltypes"),
-            LINKS,
-            "The label types that use it.",
-        ),
+        links_field("layers", "rasters", "The layers that use it."),
+        links_field("labeltypes", "labeltypes", "The label types that use it."),
         derived("size", "integer", INTEGER, "Bytes of its TIFF files."),
         DTYPE,
         FILL_VALUE,

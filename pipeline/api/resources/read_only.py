@@ -1,4 +1,4 @@
-"""The resources that clients only read: organisations, users, contracts, tasks, uploads and files."""
+"""The resources that clients only read: organisations, users, contracts, tasks, uploads, files and rejected files."""
 
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -8,40 +8,33 @@ from sqlalchemy import and_
 
 from pipeline.api.file_messages import show_message, show_warnings
 from pipeline.api.links import Links
-from pipeline.api.resources.common_fields import (
-    BOUNDS,
-    INTEGER,
-    NUMBER,
-    OWNER,
-    show_bounds,
-    show_organisation,
-)
+from pipeline.api.resources.common_fields import BOUNDS, OWNER, show_bounds, show_organisation
 from pipeline.api.resources.field import (
+    INTEGER,
     LINK,
-    MOMENT,
+    NUMBER,
     STRING,
+    TIMESTAMP,
     UUID,
     Field,
     Json,
+    derived,
+    derived_timestamp,
+    format_timestamp,
     nullable,
-    shown,
-    shown_moment,
-    shown_stamp,
+    timestamp_field,
 )
 from pipeline.api.resources.resource import Resource
 from pipeline.catalogue import lists
 from pipeline.catalogue.users import ROLES
 from pipeline.database.tables import organisations
 
-ROLE_LIST = {"type": "array", "items": {"type": "string", "enum": list(ROLES)}}
-NAMED = (
-    Field(
-        "url", "field", lambda row, links: links.to("organisations", row.uuid), LINK, label="URL"
-    ),
-    Field("uuid", "string", shown("uuid"), UUID, label="UUID"),
-    Field("name", "string", shown("name"), STRING),
+ROLES_FIELD = Field(
+    "roles",
+    "list",
+    {"type": "array", "items": {"type": "string", "enum": list(ROLES)}},
+    "user, supplier, admin or manager.",
 )
-HELD = Field("roles", "list", shown("roles"), ROLE_LIST, "user, supplier, admin or manager.")
 
 ORGANISATIONS = Resource(
     path="organisations",
@@ -49,40 +42,38 @@ ORGANISATIONS = Resource(
     title="Organisation",
     description="Organisations own raster sources, layers, label types and scenarios.",
     entity=lists.ORGANISATIONS,
-    fields=NAMED,
-    editable=False,
+    fields=(
+        Field("url", "field", LINK, show=lambda row, links: links.to("organisations", row.uuid), label="URL"),
+        Field("uuid", "string", UUID, label="UUID"),
+        Field("name", "string", STRING),
+    ),
     examples=("name__icontains=water",),
-)
+)  # fmt: skip
 USERS = Resource(
     path="users",
     model="User",
     title="User",
-    description="You, and those who have a role in an organisation where you have one.",
+    description="You, and the users who have a role in an organisation in which you have one.",
     entity=lists.USERS,
     fields=(
-        Field("url", "field", lambda row, links: links.to("users", row.id), LINK, label="URL"),
-        Field("id", "integer", shown("id"), INTEGER, label="ID"),
-        *(
-            Field(name, "string", shown(name), STRING)
-            for name in ("username", "first_name", "last_name", "email")
-        ),
+        Field("url", "field", LINK, show=lambda row, links: links.to("users", row.id), label="URL"),
+        Field("id", "integer", INTEGER, label="ID"),
+        *(Field(name, "string", STRING) for name in ("username", "first_name", "last_name", "email")),
     ),
-    editable=False,
     examples=("username__icontains=van",),
-)
+)  # fmt: skip
 
 
-def show_contracted(row: Any, links: Links) -> Json:
-    """The organisation of a contract."""
+def show_contract_organisation(row: Any, links: Links) -> Json:
+    """Return the organisation of a contract."""
     return {"url": links.to("organisations", row.uuid), "uuid": row.uuid, "name": row.name}
 
 
-CAPACITY = nullable(INTEGER)
 CONTRACTS = Resource(
     path="contracts",
     model="Contract",
     title="Contract",
-    description="How many bytes those of your organisations may store that have a quota; the others have no contract.",
+    description="The quotas of your organisations in bytes; an organisation without a quota has no contract.",
     entity=replace(
         lists.ORGANISATIONS,
         visible=lambda caller: and_(
@@ -91,17 +82,16 @@ CONTRACTS = Resource(
         ),
     ),
     fields=(
-        Field("organisation", "nested object", show_contracted, OWNER),
-        Field("raster_storage_capacity", "integer", shown("raster_storage_capacity"), CAPACITY),
-        Field("scenario_storage_capacity", "integer", lambda _, __: None, CAPACITY),
-        Field("timeseries_storage_capacity", "integer", lambda _, __: 0, CAPACITY),
+        Field("organisation", "nested object", OWNER, show=show_contract_organisation),
+        Field("raster_storage_capacity", "integer", nullable(INTEGER)),
+        Field("scenario_storage_capacity", "integer", nullable(INTEGER), show=lambda _, __: None),
+        Field("timeseries_storage_capacity", "integer", nullable(INTEGER), show=lambda _, __: 0),
     ),
-    editable=False,
 )
 
 
 def show_result(row: Any, links: Links) -> Json:
-    """The URL of what a task made."""
+    """Return the URL of the result of a task."""
     return None if row.result is None else links.to(row.result)
 
 
@@ -109,48 +99,42 @@ TASKS = Resource(
     path="tasks",
     model="Task",
     title="Task",
-    description="What became of an upload; readable by whoever knows the uuid.",
+    description="The state of an upload; anyone who knows the uuid may read it.",
     entity=lists.TASKS,
     fields=(
-        Field("uuid", "string", shown("uuid"), UUID, label="UUID"),
-        Field("url", "field", lambda row, links: links.to("tasks", row.uuid), LINK, label="URL"),
-        Field(
-            "status",
-            "string",
-            shown("status"),
-            STRING,
-            "PENDING, STARTED, RETRY, SUCCESS, FAILURE or REVOKED.",
-        ),
-        Field(
-            "result", "field", show_result, nullable(LINK), "The URL of what came of it, if any."
-        ),
-        Field("detail", "string", shown("detail"), nullable(STRING), "One sentence."),
+        Field("uuid", "string", UUID, label="UUID"),
+        Field("url", "field", LINK, show=lambda row, links: links.to("tasks", row.uuid), label="URL"),
+        Field("status", "string", STRING, "PENDING, STARTED, RETRY, SUCCESS, FAILURE or REVOKED."),
+        derived("result", "field", LINK, "The URL of the result, if any.", show_result),
+        derived("detail", "string", STRING, "One sentence."),
     ),
-    editable=False,
-)
+)  # fmt: skip
 UPLOADS = Resource(
     path="rastersources/{uuid}/uploads",
     model="Upload",
     title="Upload",
-    description="The files that were sent to a raster source, newest first, and what became of them.",
+    description="The files that were sent to a raster source and their states, newest first.",
     entity=lists.UPLOADS,
     fields=(
-        Field("id", "integer", shown("id"), INTEGER, label="ID"),
-        Field("filename", "string", shown("filename"), STRING),
-        Field("created_at", "datetime", shown_stamp("created_at"), MOMENT),
-        Field("updated_at", "datetime", shown_stamp("updated_at"), MOMENT),
-        Field("state", "string", shown("state"), STRING,
-              "requested, received, processing, committed, rejected or retry."),
-        Field("state_detail", "string", shown("state_detail"), nullable(STRING), "One sentence."),
+        Field("id", "integer", INTEGER, label="ID"),
+        Field("filename", "string", STRING),
+        timestamp_field("created_at"),
+        timestamp_field("updated_at"),
+        Field(
+            "state",
+            "string",
+            STRING,
+            "requested, received, processing, committed, rejected or retry.",
+        ),
+        derived("state_detail", "string", STRING, "One sentence."),
     ),
-    editable=False,
     examples=("state=processing",),
     max_page_size=100,
-)  # fmt: skip
+)
 
 
 def show_operation(row: Any, _: Links) -> Json:
-    """The coordinate operation to WGS 84."""
+    """Return the coordinate operation to WGS 84."""
     return {
         "code": row.operation_code,
         "name": row.operation_name,
@@ -159,64 +143,63 @@ def show_operation(row: Any, _: Links) -> Json:
     }
 
 
-def show_times(row: Any, _: Links) -> Json:
-    """ISO 8601 with Z."""
-    return [time.isoformat().replace("+00:00", "Z") for time in row.times]
-
-
+OPERATION = {
+    "type": "object",
+    "properties": {
+        "code": nullable(STRING),
+        "name": STRING,
+        "accuracy": nullable(NUMBER),
+        "proj_version": STRING,
+    },
+}
 FILES = Resource(
     path="rastersources/{uuid}/files",
     model="RasterFile",
     title="Raster File",
-    description="The files that a raster source consists of; where they are is shown to those who may write it.",
+    description="The files of a raster source; callers who may write it see where the files are.",
     entity=lists.RASTER_FILES,
     fields=(
-        Field("uri", "string", shown("uri"), nullable(STRING), "Where it is; null for those who may not write.",
-              label="URI"),
-        Field("name", "string", lambda row, _: PurePosixPath(row.name).name, STRING),
-        Field("size", "integer", shown("size"), INTEGER, "Bytes."),
-        Field("width", "integer", shown("width"), INTEGER, "Pixels in a row."),
-        Field("height", "integer", shown("height"), INTEGER, "Rows."),
-        Field("count", "integer", shown("band_count"), INTEGER, "Bands."),
-        Field("dtype", "string", shown("dtype"), STRING, "numpy code of the pixels."),
-        Field("fill_value", "string", shown("fill_value"), nullable(STRING), "The value that marks missing pixels."),
-        Field("projection", "string", shown("projection"), nullable(STRING), "EPSG:n."),
-        Field("bounds", "field", show_bounds, BOUNDS, "WGS 84 degrees."),
-        Field("times", "list", show_times, {"type": "array", "items": MOMENT}, "Times of its steps."),
-        Field("datetime", "datetime", shown_moment("datetime"), nullable(MOMENT), "TIFFTAG_DATETIME."),
-        Field("operation", "field", show_operation, {
-            "type": "object",
-            "properties": {"code": nullable(STRING), "name": STRING, "accuracy": nullable(NUMBER),
-                           "proj_version": STRING},
-        }, "The coordinate operation to WGS 84, with its accuracy in metres."),
-        Field("warnings", "list", show_warnings, {"type": "array", "items": {"type": "object"}},
-              "What a person should know."),
-        Field("state", "string", shown("state"), STRING, "present or missing."),
+        derived("uri", "string", STRING, "Where it is; null if you may not write the source.", label="URI"),
+        Field("name", "string", STRING, show=lambda row, _: PurePosixPath(row.name).name),
+        Field("size", "integer", INTEGER, "Bytes."),
+        Field("width", "integer", INTEGER, "Pixels in a row."),
+        Field("height", "integer", INTEGER, "Rows."),
+        Field("count", "integer", INTEGER, "Bands.", lambda row, _: row.band_count),
+        Field("dtype", "string", STRING, "numpy code of the pixels."),
+        derived("fill_value", "string", STRING, "The value of missing pixels."),
+        derived("projection", "string", STRING, "EPSG:n."),
+        Field("bounds", "field", BOUNDS, "WGS 84 degrees.", show_bounds),
+        Field("times", "list", {"type": "array", "items": TIMESTAMP}, "Times of its steps.",
+              lambda row, _: list(map(format_timestamp, row.times))),
+        derived_timestamp("datetime", "TIFFTAG_DATETIME."),
+        Field("operation", "field", OPERATION,
+              "The coordinate operation to WGS 84, with its accuracy in metres.", show_operation),
+        Field("warnings", "list", {"type": "array", "items": {"type": "object"}},
+              "Doubtful facts about the file.", show_warnings),
+        Field("state", "string", STRING, "present or missing."),
     ),
-    editable=False,
 )  # fmt: skip
 REJECTED_FILES = Resource(
     path="rejectedfiles",
     model="RejectedFile",
     title="Rejected File",
     description="""\
-The files of your organisations that could not be registered, each with its reason, until they are mended or gone; \
-those refused last come first. Where a file is, is shown to suppliers and administrators.""",
+The files of your organisations that could not be registered, each with its reason, the latest rejection first. A file \
+stays in this list until it is fixed or deleted. Suppliers and administrators see where the files are.""",
     entity=lists.REJECTED_FILES,
     fields=(
-        Field("uri", "string", shown("uri"), nullable(STRING),
-              "Where it is; null for those who neither supply nor administer.", label="URI"),
-        Field("name", "string", shown("name"), STRING, "The name at the end of its URI."),
-        Field("code", "string", shown("code"), STRING, "Stable reason code, such as missing_crs."),
-        Field("message", "string", show_message, STRING, "What was found, and what to do."),
-        Field("definition", "string", shown("definition"), STRING, "Id of the definition whose run refused it."),
-        Field("organisation", "nested object", show_organisation, OWNER, "Whose run refused it."),
-        Field("first_seen", "datetime", shown_stamp("first_seen"), MOMENT, "When it was refused for the first time."),
-        Field("last_seen", "datetime", shown_stamp("last_seen"), MOMENT, "When it was refused for the last time."),
-        Field("attempts", "integer", shown("attempts"), INTEGER, "How often it was read and refused."),
-        Field("fingerprint", "string", shown("fingerprint"), nullable(STRING),
-              "As it was when refused; null when it could not be looked at, or is to be read again."),
+        derived("uri", "string", STRING, "Where it is; null unless you are a supplier or administrator.",
+                label="URI"),
+        Field("name", "string", STRING, "The name at the end of its URI."),
+        Field("code", "string", STRING, "Stable reason code, such as missing_crs."),
+        Field("message", "string", STRING, "What was found, and what to do.", show_message),
+        Field("definition", "string", STRING, "Id of the definition whose run rejected it."),
+        Field("organisation", "nested object", OWNER, "The organisation whose run rejected it.", show_organisation),
+        timestamp_field("first_seen", "When it was first rejected."),
+        timestamp_field("last_seen", "When it was last rejected."),
+        Field("attempts", "integer", INTEGER, "How often it was read and rejected."),
+        derived("fingerprint", "string", STRING,
+                "Its state when it was rejected; null if it was inaccessible, or must be read again."),
     ),
-    editable=False,
     examples=("code=missing_crs", "definition=rain", "last_seen__gte=2024-01-01", "ordering=first_seen"),
 )  # fmt: skip

@@ -1,6 +1,10 @@
-"""A resource: one list of the catalogue as the API offers it, from which routes, forms and documents are made."""
+"""A resource: one list of the catalogue as the API offers it, from which views, forms and documents are made."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.api.resources.field import Field
 from pipeline.catalogue.select_rows import Entity
@@ -8,21 +12,38 @@ from pipeline.catalogue.select_rows import Entity
 
 @dataclass(frozen=True)
 class Resource:
-    """What the generic routes need to know of a resource."""
+    """One list; its hooks add to the writes of a row, and do nothing by default."""
 
     path: str
     """Below /api/v4/, such as rastersources."""
     model: str
-    """As the sentence of a 404 names it, such as RasterSource."""
+    """The name in the sentence of a 404, such as RasterSource."""
     title: str
-    """As pages name one of it, such as Raster Source."""
+    """The name of one row on pages, such as Raster Source."""
     description: str
     """The text of its page."""
     entity: Entity
     fields: tuple[Field, ...]
-    editable: bool = True
-    """Whether POST, PUT, PATCH and DELETE exist."""
     examples: tuple[str, ...] = ()
-    """Query strings worth trying."""
+    """Query strings for its page."""
     max_page_size: int | None = None
     """None: that of the configuration."""
+    delete_problems: tuple[int, ...] = ()
+    """Further statuses of DELETE."""
+
+    async def check_move(
+        self, row_id: int, organisation_id: int, connection: AsyncConnection
+    ) -> None:
+        """Raise Problem if a row may not move to another organisation."""
+
+    async def before_delete(
+        self,
+        row: Any,  # noqa: ARG002
+        force: bool,  # noqa: ARG002
+        connection: AsyncConnection,  # noqa: ARG002
+    ) -> Sequence[str]:
+        """Return the URIs of files to delete with a locked row; raise Problem if it may not be deleted."""
+        return ()
+
+    async def after_write(self, row_id: int, connection: AsyncConnection) -> None:
+        """Update what depends on the stored fields."""

@@ -1,23 +1,19 @@
 """The change feed: which raster sources were created, updated and deleted, in the order of commits."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from pipeline.api.endpoint import Answer, Call, Endpoint
+from pipeline.api.endpoint import Call, Endpoint
 from pipeline.api.problems import invalid
-from pipeline.api.query_string import number_or_nothing, parse_number
+from pipeline.api.query_string import number_schema, parse_number
 from pipeline.api.resources.field import (
     LINK,
-    MOMENT,
     STRING,
     UUID,
     Field,
     nullable,
+    object_schema,
     represent,
-    shown,
-    shown_stamp,
+    timestamp_field,
 )
-from pipeline.api.views.related import flat_schema
+from pipeline.api.responses import Answer
 from pipeline.catalogue.change_feed import (
     BATCH_SIZE,
     CURSOR_PATTERN,
@@ -31,51 +27,54 @@ from pipeline.catalogue.lookups import BadValue
 
 PAGE_SIZE = 100
 FIELDS = (
-    Field("kind", "string", shown("kind"), {"type": "string", "enum": ["created", "updated", "deleted"]}),
-    Field("uuid", "string", shown("uuid"), UUID),
-    Field("url", "field", lambda row, links: links.to("rastersources", row.uuid), LINK),
-    Field("at", "datetime", shown_stamp("at"), MOMENT),
-)  # fmt: skip
+    Field("kind", "string", {"type": "string", "enum": ["created", "updated", "deleted"]}),
+    Field("uuid", "string", UUID),
+    Field("url", "field", LINK, show=lambda row, links: links.to("rastersources", row.uuid)),
+    timestamp_field("at"),
+)
 
 
 class Changes(Endpoint):
-    """GET what comes after a cursor."""
+    """GET the changes after a cursor."""
 
     title = "Changes"
     description = """\
-Which raster sources were created, updated and deleted, in the order in which it was committed: for you, who see them \
-created when you may see them, and deleted when you may not any more.
+Which raster sources were created, updated and deleted, in the order of commits, as you see them: a source is created \
+when you may see it, and deleted when you may not see it any more.
 
-Give the "cursor" of one answer as "since" of the next request; without it the feed begins at its beginning. "next" is \
-the URL of what is there already beyond this page, and null when you have read everything. A cursor stays good for as \
-long as the feed reaches back to it."""
-    schema: Mapping[str, Any] = flat_schema(
+Send the "cursor" of one answer as "since" of the next request; without it the feed starts at its beginning. "next" is \
+the URL of the next page, and null when you have read everything. A cursor stays valid as long as the feed reaches \
+back to it."""
+    schema = object_schema(
         cursor=STRING,
         next=nullable(LINK),
-        results={"type": "array", "items": flat_schema(**{one.name: one.schema for one in FIELDS})},
+        results={
+            "type": "array",
+            "items": object_schema(**{field.name: field.schema for field in FIELDS}),
+        },
     )
     parameters = (
         ("since", {"type": "string", "pattern": CURSOR_PATTERN}, "The cursor of an earlier answer."),
-        ("page_size", number_or_nothing(0), "Changes on a page; 0 means 100, at most 1000."),
+        ("page_size", number_schema(0), "Changes on a page; 0 means 100, at most 1000."),
     )  # fmt: skip
     examples = ("page_size=1000",)
 
     async def get(self, call: Call) -> Answer:
-        """The first changes behind the cursor; raises Problem 400."""
-        cursor, size = read_query(call)
-        await number_all(call)
-        place = await find_place(call, cursor) if cursor else 0
+        """Return the first changes after the cursor; raise Problem 400."""
+        cursor, size = parse_parameters(call)
+        await number_all_commits(call)
+        position = await find_position(call, cursor) if cursor else 0
         source = cursor.source if cursor else None
-        rows = await call.api.database.rows(changes_after(call.caller, place, source, size + 1))
+        rows = await call.api.database.rows(changes_after(call.caller, position, source, size + 1))
         shown, more = rows[:size], len(rows) > size
         last = Cursor(shown[-1].commit, shown[-1].uuid) if shown else cursor or ""
-        following = call.links.page(call.path, call.query, since=last) if more else None
+        next = call.links.page(call.path, call.query, since=last) if more else None
         results = [represent(FIELDS, row, call.links) for row in shown]
-        return Answer({"cursor": str(last), "next": following, "results": results})
+        return Answer({"cursor": str(last), "next": next, "results": results})
 
 
-def read_query(call: Call) -> tuple[Cursor | None, int]:
-    """Cursor and size of the page; raises Problem 400 that names each bad value."""
+def parse_parameters(call: Call) -> tuple[Cursor | None, int]:
+    """Return the cursor and the page size; raise Problem 400 that names each bad value."""
     errors: dict[str, list[str]] = {}
     size = parse_number(call.query, "page_size", errors) or PAGE_SIZE
     cursor = None
@@ -88,19 +87,19 @@ def read_query(call: Call) -> tuple[Cursor | None, int]:
     return cursor, min(size, call.api.config.max_page_size)
 
 
-async def number_all(call: Call) -> None:
-    """Give all that was committed its place: each time some of it, so that what is done stays done."""
+async def number_all_commits(call: Call) -> None:
+    """Give all commits their positions in batches, each committed on its own."""
     while True:
         rows = await call.api.database.rows(number_commits())
         if rows[0][0] < BATCH_SIZE:
             return
 
 
-async def find_place(call: Call, cursor: Cursor) -> int:
-    """The place of a cursor; raises Problem 400 when the feed does not hold it."""
+async def find_position(call: Call, cursor: Cursor) -> int:
+    """Return the position of a cursor; raise Problem 400 if the feed does not contain it."""
     rows = await call.api.database.rows(position_of(cursor))
     if not rows:
         sentence = "The feed does not reach back to this cursor; begin again without one."
         raise invalid({"since": [sentence]})
-    place: int = rows[0].seq
-    return place
+    position: int = rows[0].seq
+    return position

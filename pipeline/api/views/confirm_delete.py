@@ -1,91 +1,69 @@
-"""What a page asks before it deletes: what goes, and what depends on it."""
+"""The questions of pages before a deletion: what is deleted, and what depends on it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from pipeline.api.body import read_object
+from pipeline.api.endpoint import Call
+from pipeline.api.responses import Answer, Dependent, Question
+from pipeline.api.views.list_detail import WriteDetail, read_row
 from pipeline.catalogue import source_data, writes
 
-if TYPE_CHECKING:
-    from pipeline.api.endpoint import Call
-
-MOST_NAMED = 100
+MAX_DEPENDENTS = 100
 PATHS = {"layer": "rasters", "label type": "labeltypes", "scenario": "scenarios"}
 
 
-@dataclass(frozen=True)
-class Dependent:
-    """Something that uses what is to be deleted."""
+class RasterSourceDetail(WriteDetail):
+    """The detail of a raster source, whose page names dependents and files before a deletion."""
 
-    kind: str
-    name: str
-    """The uuid where the caller may not read it."""
-    url: str
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a person reads before a deletion."""
-
-    sentences: Sequence[str]
-    content: str
-    """The body of the deletion, JSON."""
-    label: str = "Delete"
-    dependents: Sequence[Dependent] = ()
-    more: int = 0
-    """How many dependents are not named."""
-
-
-async def ask_about_source(call: "Call", source: Any) -> Question:
-    """What goes with a raster source, and what is broken by that."""
-    database = call.api.database
-    (used,) = await database.rows(writes.count_dependents(source.uuid))
-    rows = await database.rows(writes.list_dependents(call.caller, source.uuid))
-    (files,) = await database.rows(source_data.select_file_counts(source.id))
-    sentences = [f'The raster source "{source.name}" will be deleted.', *explain_files(files)]
-    content, label = await read_object(call.body), "Delete"
-    if used.layers or used.labeltypes:
-        users = f"{count(used.layers, 'layer')} and {count(used.labeltypes, 'label type')}"
-        sentences.append(f"Used by {users}: deleting it breaks them.")
-        content, label = {**content, "force": True}, "Delete and break what uses it"
-    named = [
-        Dependent(row.kind, row.name or str(row.uuid), call.links.to(PATHS[row.kind], row.uuid))
-        for row in rows[:MOST_NAMED]
-    ]
-    return Question(sentences, orjson.dumps(content).decode(), label, named, len(rows) - len(named))
+    async def question(self, call: Call, answer: Answer) -> Question:  # noqa: ARG002
+        """Ask with the dependents and the number of files."""
+        source = await read_row(call, self.resource)
+        database = call.api.database
+        (used,) = await database.rows(writes.count_dependents(source.uuid))
+        rows = await database.rows(writes.list_dependents(call.caller, source.uuid))
+        (counts,) = await database.rows(source_data.select_file_counts(source.id))
+        sentences = [f'The raster source "{source.name}" will be deleted.', *explain_files(counts)]
+        content, label = await read_object(call.body), "Delete"
+        if used.layers or used.labeltypes:
+            users = f"{count(used.layers, 'layer')} and {count(used.labeltypes, 'label type')}"
+            sentences.append(f"Used by {users}: deleting it breaks them.")
+            content, label = {**content, "force": True}, "Delete and break what uses it"
+        dependents = [
+            Dependent(row.kind, row.name or str(row.uuid), call.links.to(PATHS[row.kind], row.uuid))
+            for row in rows[:MAX_DEPENDENTS]
+        ]
+        more = len(rows) - len(dependents)
+        return Question(sentences, orjson.dumps(content).decode(), label, dependents, more)
 
 
-def explain_files(files: Any) -> list[str]:
-    """What becomes of the files of a raster source, and of the uploads that wait."""
-    found = [
-        f"{count(files.files, 'raster file')} ({files.bytes:,} bytes) will leave the catalogue."
-    ]
-    if files.files:
-        kept = files.files - files.uploaded
-        found.append(
-            f"Deleted from the storage of uploads: {files.uploaded}. Kept where they are: {kept}."
+def explain_files(counts: Any) -> list[str]:
+    """Return sentences about the files of a raster source and its open uploads."""
+    files = count(counts.files, "raster file")
+    sentences = [f"{files} ({counts.bytes:,} bytes) will leave the catalogue."]
+    if counts.files:
+        kept = counts.files - counts.uploaded
+        sentences.append(
+            f"Deleted from the storage of uploads: {counts.uploaded}. Kept where they are: {kept}."
         )
-    if files.waiting:
-        found.append(f"{count(files.waiting, 'waiting upload')} will be ended.")
-    return found
+    if counts.waiting:
+        sentences.append(f"{count(counts.waiting, 'waiting upload')} will be ended.")
+    return sentences
 
 
-async def ask_about_data(call: "Call", counts: Any) -> Question:
-    """What a deletion of data would remove, by the counts that it would answer."""
+async def ask_about_data(call: Call, counts: Any) -> Question:
+    """Return the question before a deletion of data; `counts` is the answer of its dry run."""
     sentences = [
         f"{count(counts['removed'], 'raster file')} will be removed.",
         f"{count(counts['revoked'], 'waiting upload')} will be ended.",
     ]
     if counts["partly"]:
-        sentences.append(
-            f"{count(counts['partly'], 'raster file')} will stay: only some of their steps are meant."
-        )
+        files = count(counts["partly"], "raster file")
+        sentences.append(f"{files} will stay: only some of their steps lie in the period.")
     return Question(sentences, orjson.dumps(await read_object(call.body)).decode())
 
 
-def count(number: int, name: str) -> str:
-    """A number with its noun."""
-    return f"{number:,} {name}{'' if number == 1 else 's'}"
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is 1."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

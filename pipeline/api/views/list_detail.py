@@ -1,4 +1,4 @@
-"""The routes that every resource has: a list and a detail, made from its table of fields."""
+"""The views that every resource has: a list and a detail, made from its table of fields."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -6,26 +6,25 @@ from typing import Any
 
 from sqlalchemy import ColumnElement
 
-from pipeline.api.costly_filters import Rows, costly_in
-from pipeline.api.endpoint import Answer, Api, Call, Endpoint
+from pipeline.api.costly_filters import ReadRows, costly_in
+from pipeline.api.endpoint import Api, Call, Endpoint
 from pipeline.api.problems import not_found
 from pipeline.api.query_string import (
     PAGING,
     Selection,
+    list_page,
     ordering_parameter,
-    page_of,
     parse_selection,
 )
 from pipeline.api.resources.field import represent
 from pipeline.api.resources.resource import Resource
-from pipeline.api.views.confirm_delete import Question, ask_about_source
-from pipeline.api.views.write import change_one, create, remove
+from pipeline.api.responses import Answer, Question
+from pipeline.api.views.write import change, create, remove
 from pipeline.catalogue.select_rows import Entity, count_statement, page_statement, row_statement
-from pipeline.database.tables import raster_sources
 
 
 class ReadList(Endpoint):
-    """GET a page."""
+    """GET a page of a list."""
 
     def __init__(self, api: Api, resource: Resource) -> None:
         super().__init__(api)
@@ -37,24 +36,24 @@ class ReadList(Endpoint):
         self.parameters = (*ordering, *PAGING)
 
     async def get(self, call: Call) -> Answer:
-        """One page of what the caller may see."""
-        return Answer(await page(call, self.resource))
+        """Return one page of the rows that the caller may see."""
+        return Answer(await read_list(call, self.resource))
 
 
 class WriteList(ReadList):
-    """GET a page, POST a new one."""
+    """GET a page of a list, POST a new row."""
 
     async def may_write(self, call: Call) -> bool:
-        """Suppliers and administrators of any organisation may add."""
+        """Return whether the caller supplies or administers any organisation."""
         return bool(call.caller.administers or call.caller.supplies)
 
     async def post(self, call: Call) -> Answer:
-        """A new one."""
+        """Add a row."""
         return await create(call, self.resource)
 
 
 class ReadDetail(Endpoint):
-    """GET one."""
+    """GET one row."""
 
     def __init__(self, api: Api, resource: Resource) -> None:
         super().__init__(api)
@@ -62,59 +61,56 @@ class ReadDetail(Endpoint):
         self.title, self.description = f"{resource.title} Instance", resource.description
         self.fields = resource.fields
 
-    async def check_there(self, call: Call) -> None:
-        """Raises Problem 404 when it is not there for the caller."""
-        await one(call, self.resource)
+    async def check_exists(self, call: Call) -> None:
+        """Raise Problem 404 if the row does not exist for the caller."""
+        await read_row(call, self.resource)
 
     async def get(self, call: Call) -> Answer:
-        """The one that the path names."""
-        return Answer(await self.present(call))
+        """Return the row in the path."""
+        return Answer(await self.current(call))
 
-    async def present(self, call: Call) -> dict[str, Any]:
-        """The one that the path names, as it is shown; raises Problem 404."""
-        row = await one(call, self.resource)
+    async def current(self, call: Call) -> dict[str, Any]:
+        """Return the row in the path as it is shown; raise Problem 404."""
+        row = await read_row(call, self.resource)
         return represent(self.resource.fields, row, call.links)
 
 
 class WriteDetail(ReadDetail):
-    """GET, PUT, PATCH and DELETE one."""
+    """GET, PUT, PATCH and DELETE one row."""
 
     def __init__(self, api: Api, resource: Resource) -> None:
         super().__init__(api, resource)
-        if resource.entity.table is raster_sources:  # which alone can be in use
-            self.refusals = {"DELETE": [412]}
+        self.problems = {"DELETE": resource.delete_problems}
 
     async def may_write(self, call: Call) -> bool:
-        """Whether it is the caller's to write."""
-        return bool((await one(call, self.resource)).writable)
+        """Return whether the caller may write the row."""
+        return bool((await read_row(call, self.resource)).writable)
 
     async def question(self, call: Call, answer: Answer) -> Question:  # noqa: ARG002
-        """What goes, and what depends on it."""
-        row = await one(call, self.resource)
-        if self.resource.entity.table is raster_sources:
-            return await ask_about_source(call, row)
+        """Ask with the name of the row."""
+        row = await read_row(call, self.resource)
         sentence = f'The {self.resource.title.lower()} "{row.name}" will be deleted. Nothing depends on it.'
         return Question([sentence], call.body.typed)
 
     async def put(self, call: Call) -> Answer:
-        """All that clients write."""
-        return await change_one(call, self.resource, partially=False)
+        """Replace all writable fields."""
+        return await change(call, self.resource, partial=False)
 
     async def patch(self, call: Call) -> Answer:
-        """Some of what clients write."""
-        return await change_one(call, self.resource, partially=True)
+        """Replace some writable fields."""
+        return await change(call, self.resource, partial=True)
 
     async def delete(self, call: Call) -> Answer:
-        """Away with it."""
+        """Delete the row."""
         return await remove(call, self.resource)
 
 
-async def page(
+async def read_list(
     call: Call, resource: Resource, within: Sequence[ColumnElement[bool]] = ()
 ) -> dict[str, Any]:
-    """The page that the query string asks for, of the rows within; raises Problem 400 or 404."""
-    entity, most = resource.entity, resource.max_page_size
-    selection = parse_selection(call.query, entity, call.caller, call.api.config, max_size=most)
+    """Return the page that the query string asks for, of the rows `within`; raise Problem 400 or 404."""
+    entity, max_size = resource.entity, resource.max_page_size
+    selection = parse_selection(call.query, entity, call.caller, call.api.config, max_size=max_size)
     work = partial(read_page, call, entity, selection, [*selection.where, *within])
     costly = costly_in(call.query, entity.filters)
     if costly:
@@ -122,7 +118,7 @@ async def page(
     else:
         rows, total = await work(call.api.database.rows)
     shown = [represent(resource.fields, row, call.links) for row in rows]
-    return page_of(selection, total, shown, call.links, call.path, call.query)
+    return list_page(selection.paging, total, shown, call.links, call.path, call.query)
 
 
 async def read_page(
@@ -130,25 +126,24 @@ async def read_page(
     entity: Entity,
     selection: Selection,
     where: Sequence[ColumnElement[bool]],
-    read: Rows,
+    read_rows: ReadRows,
 ) -> tuple[Sequence[Any], int]:
-    """The rows of a page, and how many there are on all."""
+    """Return the rows of a page, and the number of rows on all pages."""
     paging = selection.paging
-    statement = page_statement(
-        entity, call.caller, where, selection.ordering, paging.size, paging.offset
+    rows = await read_rows(
+        page_statement(entity, call.caller, where, selection.ordering, paging.size, paging.offset)
     )
-    rows = await read(statement)
     if not rows and paging.by_offset and paging.offset:
-        (counted,) = await read(count_statement(entity, call.caller, where))
-        return rows, counted[0]
+        (count,) = await read_rows(count_statement(entity, call.caller, where))
+        return rows, count[0]
     return rows, rows[0].total if rows else 0
 
 
-async def one(call: Call, resource: Resource) -> Any:
-    """The row that the path names; raises Problem 404."""
+async def read_row(call: Call, resource: Resource) -> Any:
+    """Return the row in the path; raise Problem 404."""
     entity = resource.entity
     if "id" in call.request.path_params:
-        key = entity.table.c.id == call.number(resource.model)
+        key = entity.table.c.id == call.id(resource.model)
     else:
         key = entity.table.c.uuid == call.uuid(resource.model)
     rows = await call.api.database.rows(row_statement(entity, call.caller, key))

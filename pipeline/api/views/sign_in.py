@@ -11,21 +11,22 @@ from starlette.types import Receive, Scope, Send
 
 from pipeline.api.auth import COOKIE, check_csrf, csrf_token, session_caller
 from pipeline.api.body import CSRF_FIELD, parse_form, read_bytes
-from pipeline.api.endpoint import Api, problem_answer, render, wants_html
-from pipeline.api.links import base_of, prefix_of
+from pipeline.api.endpoint import Api
+from pipeline.api.links import API, LOGIN, base_of, prefix_of
 from pipeline.api.pages import page
 from pipeline.api.problems import Problem, check_method, unavailable
 from pipeline.api.query_string import is_dry_run
+from pipeline.api.responses import json_response, problem_answer, wants_html
 from pipeline.api.sign_in_attempts import SignInAttempts
 from pipeline.catalogue import users
 from pipeline.catalogue.users import SignedInUser
 
-PRE_COOKIE = "rastersources_visit"
-"""Carries what the sign-in form must repeat, before there is a session."""
+FORM_COOKIE = "rastersources_visit"
+"""Identifies the browser that shows the sign-in form, before there is a session."""
 FORM_BYTES = 8 * 2**10
-"""Longest form; it is read before anyone knows who sends it."""
-COMPARED_AT_ONCE = 2
-"""Passwords; the threads that do it are those that write uploads."""
+"""Longest form; anyone can send one."""
+CONCURRENT_COMPARISONS = 2
+"""Password comparisons at once; they share threads with the writing of uploads."""
 SECONDS_TO_WAIT = 10.0
 WRONG = "Username or password is wrong."
 
@@ -38,10 +39,10 @@ class SignIn:
     def __init__(self, api: Api) -> None:
         self.api = api
         self.attempts = SignInAttempts(api.database, api.config)
-        self.comparing = asyncio.Semaphore(COMPARED_AT_ONCE)
+        self.comparing = asyncio.Semaphore(CONCURRENT_COMPARISONS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; raises Problem 405."""
+        """Answer a request; raise Problem 405."""
         check_method(scope["method"], ("GET", "HEAD", "POST"))
         request = Request(scope, receive)
         try:
@@ -49,62 +50,67 @@ class SignIn:
                 raise Problem(400, "Signing in and out has no dry run; leave the parameter out.")
             response = await self.respond(request)
         except Problem as problem:
-            response = await self.refuse(request, problem)
+            response = await self.reject(request, problem)
         await response(scope, receive, send)
 
     async def respond(self, request: Request) -> Response:
-        """The form, or what follows from it; raises Problem."""
+        """Return the form or, after a POST, a redirect; raise Problem."""
         if request.method != "POST":
             return await self.form(request)
-        visit = request.cookies.get(PRE_COOKIE, "")
+        visit = request.cookies.get(FORM_COOKIE, "")
         if not visit:
             raise Problem(
                 403, "CSRF Failed: the form has no cookie; allow cookies and send it again."
             )
-        form = parse_form(await read_bytes(request, self.api.config, FORM_BYTES))
-        check_csrf(form.get(CSRF_FIELD, ""), visit)
+        form = await self.read_form(request, visit)
         request.state.username = form.get("username", "")
-        who = await self.check(request, form.get("username", ""), form.get("password", ""))
-        return await self.open(request, who, form.get("next", ""))
+        user = await self.check(request, form.get("username", ""), form.get("password", ""))
+        return await self.open_session(request, user, form.get("next", ""))
+
+    async def read_form(self, request: Request, token_of: str) -> dict[str, str]:
+        """Read a form; raise Problem 403 unless it has the CSRF token of a cookie."""
+        form = parse_form(await read_bytes(request, self.api.config, FORM_BYTES))
+        check_csrf(form.get(CSRF_FIELD, ""), token_of)
+        return form
 
     async def form(self, request: Request, error: str = "", code: int = 200) -> Response:
-        """The sign-in form."""
-        visit = request.cookies.get(PRE_COOKIE) or secrets.token_urlsafe(32)
-        shown = page(
+        """Return the sign-in form."""
+        visit = request.cookies.get(FORM_COOKIE) or secrets.token_urlsafe(32)
+        response = page(
             request, "login.html", self.api.config.base_url, code=code, error=error,
             username=getattr(request.state, "username", ""),
             next=request.query_params.get("next", ""), csrf=csrf_token(visit),
         )  # fmt: skip
-        self.set_cookie(shown, request, PRE_COOKIE, visit, 3600)
-        return shown
+        self.set_cookie(response, request, FORM_COOKIE, visit, 3600)
+        return response
 
-    async def refuse(self, request: Request, problem: Problem) -> Response:
-        """The form once more, which says what is wrong; programs get the envelope."""
+    async def reject(self, request: Request, problem: Problem) -> Response:
+        """Return the form with the problem; programs get the envelope."""
         if not wants_html(request, None):
-            return render(problem_answer(problem), "", request)
-        shown = await self.form(request, str(problem.detail), problem.status)
-        shown.headers.update(problem.headers)
-        return shown
+            return json_response(problem_answer(problem), request)
+        response = await self.form(request, str(problem.detail), problem.status)
+        response.headers.update(problem.headers)
+        return response
 
     async def check(self, request: Request, username: str, password: str) -> SignedInUser:
-        """Who it is; raises Problem 400 when the password (or key) is wrong, 429 soon after several of those."""
+        """Return the user; raise Problem 400 for a wrong password or key, 429 after several failures."""
         if "\x00" in username + password:
             raise Problem(400, WRONG)
         username, address = username[:150], request.client.host if request.client else ""
-        attempt = await self.attempts.begin(username, address)
+        attempt_id = await self.attempts.begin(username, address)
         try:
-            who = await self.find(username, password)
-        except Problem:  # nobody knows whether the password is right
-            await self.attempts.forget(attempt)
+            user = await self.find(username, password)
+        except Problem:  # the password was not compared
+            await self.attempts.cancel(attempt_id)
             raise
-        if who is None:
+        if user is None:
             await self.attempts.fail()
             raise Problem(400, WRONG)
         await self.attempts.succeed(username, address)
-        return who
+        return user
 
     async def find(self, username: str, password: str) -> SignedInUser | None:
-        """The active user whose password or key it is."""
+        """Return the active user with this password or key."""
         database = self.api.database
         key = users.KEY.fullmatch(password)
         if key:
@@ -113,31 +119,30 @@ class SignIn:
             right = right and rows[0].username == username
             return SignedInUser(rows[0].id, rows[0].key_id) if right else None
         rows = await database.rows(users.user_by_name(username))
-        hashed = rows[0].password_hash if rows else None
-        right = await self.matches(password, hashed)
+        right = await self.matches(password, rows[0].password_hash if rows else None)
         return SignedInUser(rows[0].id, None) if right and rows else None
 
     async def matches(self, password: str, hashed: str | None) -> bool:
-        """Whether it is the password; each comparison takes 32 MiB, so that few run at once. Raises Problem 503."""
+        """Return whether the password matches; raise Problem 503 when too many wait, as each takes 32 MiB."""
         try:
             async with asyncio.timeout(SECONDS_TO_WAIT), self.comparing:
                 return await asyncio.to_thread(users.password_matches, password, hashed)
         except TimeoutError as error:
             raise unavailable("Many are signing in just now; try again later.") from error
 
-    async def open(self, request: Request, who: SignedInUser, following: str) -> Response:
-        """Begin a session and go on."""
+    async def open_session(self, request: Request, user: SignedInUser, next: str) -> Response:
+        """Open a session and redirect to `next`."""
         hours, token = self.api.config.session_hours, secrets.token_urlsafe(32)
-        await self.api.database.execute(users.open_session(who, token, hours))
+        await self.api.database.execute(users.open_session(user, token, hours))
         base = base_of(request, self.api.config.base_url)
-        response = RedirectResponse(base + local_path(following, base), 303)
+        response = RedirectResponse(base + local_path(next, base), 303)
         self.set_cookie(response, request, COOKIE, token, int(hours * 3600))
         return response
 
     def set_cookie(
         self, response: Response, request: Request, name: str, value: str, seconds: int
     ) -> None:
-        """A cookie that scripts cannot read and other sites cannot use."""
+        """Set a cookie that scripts cannot read and other sites cannot use."""
         secure = base_of(request, self.api.config.base_url).startswith("https:")
         response.set_cookie(
             name, value, max_age=seconds, path=self.cookie_path, httponly=True, samesite="lax",
@@ -146,39 +151,35 @@ class SignIn:
 
     @property
     def cookie_path(self) -> str:
-        """That of the base URL: what else is on its host gets no cookie of ours."""
+        """The path of the base URL; other applications on the host do not get the cookie."""
         return prefix_of(self.api.config.base_url) or "/"
 
 
 class SignOut(SignIn):
-    """GET a page that offers it, POST to end the session."""
+    """GET a page with a button, POST to end the session."""
 
     async def respond(self, request: Request) -> Response:
-        """The page, or the end of the session; raises Problem."""
-        token = request.cookies.get(COOKIE, "")
-        if request.method == "POST" and token:
-            if (await session_caller(token, self.api.database)).logged_in:
-                form = parse_form(await read_bytes(request, self.api.config, FORM_BYTES))
-                check_csrf(form.get(CSRF_FIELD, ""), token)
-                await self.api.database.execute(users.close_session(token))
-            response = RedirectResponse(
-                base_of(request, self.api.config.base_url) + "/accounts/login/", 303
-            )
-            response.delete_cookie(COOKIE, self.cookie_path)
-            return response
-        return await self.form(request)
+        """Return the page or, after a POST, end the session; raise Problem."""
+        token, database = request.cookies.get(COOKIE, ""), self.api.database
+        if request.method != "POST" or not token:
+            return await self.form(request)
+        if (await session_caller(token, database)).logged_in:
+            await self.read_form(request, token)
+            await database.execute(users.close_session(token))
+        response = RedirectResponse(base_of(request, self.api.config.base_url) + LOGIN, 303)
+        response.delete_cookie(COOKIE, self.cookie_path)
+        return response
 
     async def form(self, request: Request, error: str = "", code: int = 200) -> Response:
-        """The page, whose button has the token of the session of now."""
+        """Return the page with the token of the current session."""
         caller = await session_caller(request.cookies.get(COOKIE, ""), self.api.database)
         config_base = self.api.config.base_url
         return page(request, "logout.html", config_base, caller=caller, code=code, error=error)
 
 
-def local_path(following: str, base: str) -> str:
-    """A path of ours to go to after signing in; anything else is not followed."""
-    prefix = urlsplit(base).path
-    path = following.removeprefix(prefix)
+def local_path(next: str, base: str) -> str:
+    """Return a path of this server to go to after signing in; replace any other address by the root."""
+    path = next.removeprefix(urlsplit(base).path)
     if not path.startswith("/") or path.startswith(("//", "/\\")) or not path.isprintable():
-        return "/api/v4/?format=api"
+        return f"{API}/?format=api"
     return path

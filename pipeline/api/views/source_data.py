@@ -1,4 +1,4 @@
-"""The data of a raster source: files are sent to it and removed from it."""
+"""The data of a raster source: clients send files to it and remove them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -13,12 +13,12 @@ from starlette.requests import ClientDisconnect, Request
 
 from pipeline.api.auth import require_login
 from pipeline.api.body import CSRF_FIELD, FORM, JSON, MULTIPART, media_type, read_object
-from pipeline.api.endpoint import Answer, Call, Endpoint
-from pipeline.api.links import API, Links
-from pipeline.api.media_types import written_contents
+from pipeline.api.endpoint import Call, Endpoint
+from pipeline.api.links import API
+from pipeline.api.media_types import body_content
 from pipeline.api.multipart import FILE, UploadForm
 from pipeline.api.problems import Problem, forbidden, invalid, unavailable
-from pipeline.api.quota import check_quota, left_for_good
+from pipeline.api.quota import check_quota, lock_bytes_left
 from pipeline.api.receive_upload import (
     Destination,
     DryRunReservation,
@@ -26,131 +26,110 @@ from pipeline.api.receive_upload import (
     given_up,
     storage_problem,
 )
-from pipeline.api.resources.common_fields import INTEGER
-from pipeline.api.resources.field import LINK, STRING, Field, Json, nullable
+from pipeline.api.resources.field import (
+    INTEGER,
+    LINK,
+    STRING,
+    Field,
+    Json,
+    nullable,
+    object_schema,
+)
 from pipeline.api.resources.field import UUID as UUID_SCHEMA
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
+from pipeline.api.responses import Answer, Question
 from pipeline.api.upload_store import discard_ended
-from pipeline.api.views.confirm_delete import Question, ask_about_data
-from pipeline.api.views.list_detail import one
-from pipeline.api.views.write import locked
+from pipeline.api.views.confirm_delete import ask_about_data
+from pipeline.api.views.list_detail import read_row
+from pipeline.api.views.write import lock_row
 from pipeline.catalogue import source_data, upload_files, writes
 from pipeline.catalogue.lookups import BLANK, TIMESTAMP_PATTERN, BadValue, parse_timestamp
 from pipeline.errors import CatalogueError, RasterError, TransientError
 from pipeline.raster import CRS_PATTERN, NODATA_PATTERN, normalize_crs, normalize_nodata
 from pipeline.storage.uploads import DryRunUpload, FolderUploadStore, OpenUpload, UnnamedUpload
 
-PIECE = 2**20
+CHUNK_BYTES = 2**20
 """Bytes that are gathered before a thread parses and writes them."""
-LEAST = 64 * 2**10
-"""Bytes that have to arrive within the time that a body may stand still."""
-ENVELOPE = 128 * 2**10
-"""What a form may hold beside its file."""
+MIN_BYTES = 64 * 2**10
+"""Bytes that must arrive within the time limit of a body."""
+FORM_BYTES = 128 * 2**10
+"""Maximum bytes of a form besides its file."""
 
-WHEN = {"type": "string", "pattern": f"^({BLANK}*{TIMESTAMP_PATTERN}{BLANK}*)?$"}
+WRITTEN_TIMESTAMP = {"type": "string", "pattern": f"^({BLANK}*{TIMESTAMP_PATTERN}{BLANK}*)?$"}
 CRS = {"type": "string", "pattern": f"^({BLANK}*{CRS_PATTERN}{BLANK}*)?$"}
 NODATA = {"type": "string", "pattern": f"^({BLANK}*({NODATA_PATTERN}){BLANK}*)?$"}
 BINARY = {"type": "string", "format": "binary"}
 FORM_SCHEMA = {
     "type": "object",
-    "properties": {"file": BINARY, "timestamp": WHEN, "crs": CRS, "nodata": NODATA},
+    "properties": {"file": BINARY, "timestamp": WRITTEN_TIMESTAMP, "crs": CRS, "nodata": NODATA},
     "required": ["file"],
 }
 PERIOD_SCHEMA = {
     "type": "object",
-    "properties": {"start": nullable(WHEN), "stop": nullable(WHEN)},
+    "properties": {"start": nullable(WRITTEN_TIMESTAMP), "stop": nullable(WRITTEN_TIMESTAMP)},
     "anyOf": [{"maxProperties": 0}, {"required": ["start"]}, {"required": ["stop"]}],
 }
-RECEIVED_SCHEMA = {
-    "type": "object",
-    "properties": {"task_id": UUID_SCHEMA, "url": LINK},
-    "required": ["task_id", "url"],
-}
-COUNTS = ("removed", "revoked", "partly")
-TRIED_SCHEMA = {
-    "type": "object",
-    "properties": {"status": {"enum": ["SUCCESS"]}, "result": LINK, "detail": STRING},
-    "required": ["status", "result", "detail"],
-}
-REMOVED_SCHEMA = {
-    "type": "object",
-    "properties": {"detail": STRING, **dict.fromkeys(COUNTS, INTEGER)},
-    "required": ["detail", *COUNTS],
-}
+RECEIVED_SCHEMA = object_schema(task_id=UUID_SCHEMA, url=LINK)
+DRY_RUN_SCHEMA = object_schema(status={"enum": ["SUCCESS"]}, result=LINK, detail=STRING)
+REMOVED_SCHEMA = object_schema(detail=STRING, removed=INTEGER, revoked=INTEGER, partly=INTEGER)
 
 
-def no_show(_: Any, __: Links) -> None:
-    """What is sent is never shown."""
-
-
-def as_sent(value: Json) -> Json:
-    """Fields of a form are read while it arrives."""
-    return value
+def form_field(name: str, kind: str, schema: Mapping[str, Any], help: str, **options: Any) -> Field:
+    """Return a field of the upload form, which is read while it arrives and never shown."""
+    return Field(name, kind, schema, help, lambda *_: None, read=lambda value: value, **options)
 
 
 class SourceData(Endpoint):
-    """POST a file, DELETE what is there."""
+    """POST a file, DELETE the data."""
 
     title = "Raster Source Data"
     description = (
-        'Send a GeoTIFF as multipart/form-data: "file", and "timestamp" where the file itself does not say its time, '
-        '"crs" (EPSG:CODE) and "nodata" where it has none. '
-        "The answer names a task, which tells what becomes of the file.\n\n"
-        'DELETE removes all data; {"start": ..., "stop": ...} the files whose steps all lie between the two times, '
-        "both included."
+        'Send a GeoTIFF as multipart/form-data: "file", and "timestamp" if the file does not contain its time, '
+        '"crs" (EPSG:CODE) and "nodata" if it has none. '
+        "The answer names a task, which shows the state of the file.\n\n"
+        'DELETE removes all data; {"start": ..., "stop": ...} removes the files whose steps all lie between the two '
+        "times, both included."
     )
     fields = (
-        Field("file", "file upload", no_show, BINARY, "A GeoTIFF.", read=as_sent, required=True),
-        Field(
-            "timestamp", "datetime", no_show, WHEN, "The time of its data, ISO 8601.", read=as_sent
-        ),
-        Field(
-            "crs",
-            "string",
-            no_show,
-            CRS,
-            "EPSG:CODE, for a file without a CRS.",
-            read=as_sent,
-            label="CRS",
-        ),
-        Field(
-            "nodata", "string", no_show, NODATA, "For a file without a nodata value.", read=as_sent
-        ),
+        form_field("file", "file upload", BINARY, "A GeoTIFF.", required=True),
+        form_field("timestamp", "datetime", WRITTEN_TIMESTAMP, "The time of its data, ISO 8601."),
+        form_field("crs", "string", CRS, "EPSG:CODE, for a file without a CRS.", label="CRS"),
+        form_field("nodata", "string", NODATA, "For a file without a nodata value."),
     )
     parses = (MULTIPART, JSON, FORM)
     bodies = {  # noqa: RUF012
         "POST": {"required": True, "content": {MULTIPART: {"schema": FORM_SCHEMA}}},
-        "DELETE": {"content": written_contents(PERIOD_SCHEMA)},
+        "DELETE": {"content": body_content(PERIOD_SCHEMA)},
     }
-    answers = {"POST": {"anyOf": [RECEIVED_SCHEMA, TRIED_SCHEMA]}, "DELETE": REMOVED_SCHEMA}  # noqa: RUF012
-    refusals = {"POST": (507,)}  # noqa: RUF012
+    answers = {"POST": {"anyOf": [RECEIVED_SCHEMA, DRY_RUN_SCHEMA]}, "DELETE": REMOVED_SCHEMA}  # noqa: RUF012
+    problems = {"POST": (507,)}  # noqa: RUF012
 
-    async def check_there(self, call: Call) -> None:
-        """Raises Problem 404 when the source is not there for the caller."""
-        await one(call, RASTER_SOURCES)
+    async def check_exists(self, call: Call) -> None:
+        """Raise Problem 404 if the source does not exist for the caller."""
+        await read_row(call, RASTER_SOURCES)
 
-    def finds_token(self, call: Call) -> bool:
-        """A form with a file has it in a field before the file."""
+    def reads_token(self, call: Call) -> bool:
+        """Return whether the request is a form with a file, which has the token in a field before the file."""
         return call.request.method == "POST" and media_type(call.request) == MULTIPART
 
     async def may_write(self, call: Call) -> bool:
-        """Whether the source is the caller's to write."""
-        return bool((await one(call, RASTER_SOURCES)).writable)
+        """Return whether the caller may write the source."""
+        return bool((await read_row(call, RASTER_SOURCES)).writable)
 
     async def question(self, call: Call, answer: Answer) -> Question:
-        """How many files go."""
+        """Ask with the number of files."""
         return await ask_about_data(call, answer.data)
 
     async def post(self, call: Call) -> Answer:
-        """A file for the source: on the disk and in the catalogue before this answers."""
-        source = await writable(call)
-        declared = int_header(call.request, "content-length") - ENVELOPE
+        """Receive a file; it is stored and in the catalogue before this returns."""
+        source = await read_writable(call)
+        declared = int_header(call.request, "content-length") - FORM_BYTES
         check_length(declared, call.api.config.upload_bytes)
         destination, expected = Destination(source.id, source.organisation_id), max(0, declared)
         try:
             if call.dry_run:
-                with call.api.trials.place(source.organisation_id):
-                    return await try_out(call, source, destination, expected)
+                with call.api.dry_runs.slot(source.organisation_id):
+                    return await dry_run(call, source, destination, expected)
             async with call.api.receiver.reservation(destination, expected) as reservation:
                 task = await receive(call, reservation)
         except TransientError as error:
@@ -158,13 +137,13 @@ class SourceData(Endpoint):
         return Answer({"task_id": task, "url": call.links.at(f"{API}/tasks/{task}")})
 
     async def delete(self, call: Call) -> Answer:
-        """Without data, all or a range of time."""
-        await writable(call)
+        """Remove all data or that of a period."""
+        await read_writable(call)
         body = await read_object(call.body)
         if body and not {"start", "stop"} & body.keys():
             sentence = "Give start, stop or both; an empty body removes all data."
             raise invalid({"non_field_errors": [sentence]})
-        start, stop = (read_moment(body.get(name), name) for name in ("start", "stop"))
+        start, stop = (read_timestamp(body.get(name), name) for name in ("start", "stop"))
         if start and stop and start > stop:
             raise invalid({"stop": ["Must not be before start."]})
         work = partial(remove, call, start, stop)
@@ -175,52 +154,53 @@ class SourceData(Endpoint):
 
 
 def check_length(size: int, limit: int) -> None:
-    """Raises Problem 413 for a file that is longer than any may be."""
+    """Raise Problem 413 if a file is longer than the limit."""
     if size > limit:
         raise Problem(413, f"A file may be {limit} bytes long.")
 
 
-async def writable(call: Call) -> Any:
-    """The source, which the caller may write; raises Problem 401, 403 or 404."""
+async def read_writable(call: Call) -> Any:
+    """Return the source, which the caller may write; raise Problem 401, 403 or 404."""
     require_login(call.caller)
-    source = await one(call, RASTER_SOURCES)
+    source = await read_row(call, RASTER_SOURCES)
     if not source.writable:
         raise forbidden()
     return source
 
 
-async def try_out(call: Call, source: Any, destination: Destination, expected: int) -> Answer:
-    """What would become of the file: it is read as an upload is, and nothing is left of it.
+async def dry_run(call: Call, source: Any, destination: Destination, expected: int) -> Answer:
+    """Read the file as an upload and answer like its task, but store nothing.
 
     Raises Problem or TransientError.
     """
-    judge, deposit = call.api.config.try_upload, await call.api.receiver.open()
+    judge, store = call.api.config.try_upload, await call.api.receiver.open()
     if judge is None:
         raise unavailable("This server reads no files; ask one that does.")
-    folder = deposit.folder if isinstance(deposit, FolderUploadStore) else None
-    shared = (call.api.receiver, call.api.database, call.api.config, deposit, destination)
-    incoming = await asyncio.to_thread(UnnamedUpload, folder)
-    trial = DryRunReservation(*shared, incoming=incoming, announced=call.api.trials.announced)
+    folder = store.folder if isinstance(store, FolderUploadStore) else None
+    shared = (call.api.receiver, call.api.database, call.api.config, store, destination)
+    announced = call.api.dry_runs.announced
+    upload = await asyncio.to_thread(UnnamedUpload, folder)
+    reservation = DryRunReservation(*shared, upload=upload, announced=announced)
     try:
-        await trial.begin(expected)
-        sent = read_sent(await receive_form(call, incoming, trial))
-        await asyncio.to_thread(incoming.keep)
-        said = (sent.timestamp, sent.crs, sent.nodata)
-        upload = DryRunUpload(incoming.stored(), source.id, source.temporal, *said)
-        async with call.api.trials.turn(source.organisation_id, call.request):
-            replaced = await asyncio.to_thread(judge, upload)
+        await reservation.begin(expected)
+        sent = read_fields(await receive_form(call, upload, reservation))
+        await asyncio.to_thread(upload.keep)
+        values = (sent.timestamp, sent.crs, sent.nodata)
+        judged = DryRunUpload(upload.stored(), source.id, source.temporal, *values)
+        async with call.api.dry_runs.reader(source.organisation_id, call.request):
+            replaced = await asyncio.to_thread(judge, judged)
     except RasterError as error:
         raise invalid({FILE: [f"{error.code}: {error.message}"]}) from error
     finally:
-        call.api.trials.announced.pop(incoming, None)
-        await asyncio.to_thread(incoming.close)
+        announced.pop(upload, None)
+        await asyncio.to_thread(upload.close)
     result = call.links.to("rastersources", source.uuid)
     return Answer({"status": "SUCCESS", "result": result, "detail": f"Files replaced: {replaced}."})
 
 
 @dataclass(frozen=True)
-class Sent:
-    """What a client says of a file that it sends."""
+class SentFields:
+    """The fields of an upload form, with the name of its file."""
 
     filename: str | None
     timestamp: datetime | None
@@ -228,30 +208,30 @@ class Sent:
     nodata: str | None
 
 
-def read_sent(form: UploadForm) -> Sent:
-    """The fields beside the file; raises Problem 400 that names a wrong one."""
+def read_fields(form: UploadForm) -> SentFields:
+    """Return the fields of a form; raise Problem 400 that names an invalid one."""
     fields = form.fields
-    return Sent(
+    return SentFields(
         form.filename,
-        read_moment(fields.get("timestamp"), "timestamp"),
+        read_timestamp(fields.get("timestamp"), "timestamp"),
         read_assigned(fields.get("crs"), "crs"),
         read_assigned(fields.get("nodata"), "nodata"),
     )
 
 
 async def receive(call: Call, reservation: Reservation) -> UUID:
-    """Take the form in; the uuid of the task, once all is durable. Raises Problem or TransientError."""
-    incoming = await asyncio.to_thread(reservation.deposit.receive, reservation.uri)
+    """Receive the form and return the uuid of its task, once all is durable. Raises Problem or TransientError."""
+    upload = await asyncio.to_thread(reservation.store.receive, reservation.uri)
     try:
-        sent = read_sent(await receive_form(call, incoming, reservation))
-        await asyncio.to_thread(incoming.keep)
+        sent = read_fields(await receive_form(call, upload, reservation))
+        await asyncio.to_thread(upload.keep)
     finally:
-        await asyncio.to_thread(incoming.close)
-    work = partial(record, call, {**asdict(sent), "size": incoming.size, "uri": incoming.uri})
+        await asyncio.to_thread(upload.close)
+    work = partial(record, call, {**asdict(sent), "size": upload.size, "uri": upload.uri})
     return await call.api.receiver.transaction(call.api.database, work)
 
 
-async def receive_form(call: Call, incoming: OpenUpload, reservation: Reservation) -> UploadForm:
+async def receive_form(call: Call, upload: OpenUpload, reservation: Reservation) -> UploadForm:
     """Write the file of a form as it arrives, once there is room for it. Raises Problem or TransientError."""
     config, arrived, total = call.api.config, bytearray(), 0
 
@@ -259,54 +239,54 @@ async def receive_form(call: Call, incoming: OpenUpload, reservation: Reservatio
         call.check_token(fields.get(CSRF_FIELD))
 
     form = UploadForm(call.request.headers.get("content-type", ""), begin, arrived.extend)
-    call.request.state.fields = form.fields  # which a page shows again
-    async for piece in pieces(call.request, config.body_seconds):
-        total += len(piece)
-        check_length(total - ENVELOPE, config.upload_bytes)
-        await asyncio.to_thread(form.write, piece)
+    call.request.state.fields = form.fields  # a page shows them again
+    async for chunk in read_chunks(call.request, config.body_seconds):
+        total += len(chunk)
+        check_length(total - FORM_BYTES, config.upload_bytes)
+        await asyncio.to_thread(form.write, chunk)
         if arrived:
-            check_length(incoming.size + len(arrived), config.upload_bytes)
-            await reservation.extend(incoming.size + len(arrived))
-            await asyncio.to_thread(incoming.write, bytes(arrived))
+            check_length(upload.size + len(arrived), config.upload_bytes)
+            await reservation.extend(upload.size + len(arrived))
+            await asyncio.to_thread(upload.write, bytes(arrived))
             arrived.clear()
     form.finish()
     return form
 
 
-async def pieces(request: Request, seconds: float) -> AsyncIterator[bytes]:
-    """The body, some of it at a time; raises Problem 400 when it breaks off, 408 when it comes too slowly."""
-    piece, stream, clock = bytearray(), request.stream(), asyncio.get_running_loop().time
-    patience, missing = clock() + seconds, LEAST
+async def read_chunks(request: Request, seconds: float) -> AsyncIterator[bytes]:
+    """Yield the body in chunks; raise Problem 400 if it breaks off, 408 if it arrives too slowly."""
+    chunk, stream, clock = bytearray(), request.stream(), asyncio.get_running_loop().time
+    deadline, missing = clock() + seconds, MIN_BYTES
     while True:
         try:
-            async with asyncio.timeout_at(patience):
+            async with asyncio.timeout_at(deadline):
                 arrived = await anext(stream, None)
         except TimeoutError as error:
             raise Problem(408, "The body did not arrive in time.") from error
         except ClientDisconnect as error:
             raise Problem(400, "The body ended too early.") from error
-        piece += arrived or b""
+        chunk += arrived or b""
         missing -= len(arrived or b"")
-        whole = len(piece) >= PIECE or (piece and arrived is None)
-        if whole:
-            yield bytes(piece)
-            piece.clear()
+        is_full = len(chunk) >= CHUNK_BYTES or (chunk and arrived is None)
+        if is_full:
+            yield bytes(chunk)
+            chunk.clear()
         if arrived is None:
             return
-        if whole or missing <= 0:  # what took us the time to write counts for nobody
-            patience, missing = clock() + seconds, LEAST
+        if is_full or missing <= 0:  # the time limit does not include our own writing
+            deadline, missing = clock() + seconds, MIN_BYTES
 
 
 async def record(call: Call, values: dict[str, Any], connection: AsyncConnection) -> UUID:
-    """An upload that waits to be processed, and its task, whose uuid is returned; raises Problem."""
-    source = await locked(call, RASTER_SOURCES, call.uuid(RASTER_SOURCES.model), connection)
+    """Record an upload that waits for processing and return the uuid of its task; raise Problem."""
+    source = await lock_row(call, RASTER_SOURCES, call.uuid(RASTER_SOURCES.model), connection)
     ended = upload_files.end_receiving(values["uri"], call.api.receiver.number)
     if (await connection.execute(ended)).one_or_none() is None:
         raise given_up()
-    check_quota(values["size"], await left_for_good(source.organisation_id, connection))
+    check_quota(values["size"], await lock_bytes_left(source.organisation_id, connection))
     task = (await connection.execute(source_data.insert_task())).one()
-    whose = {"source_id": source.id, "task_id": task.id, "user_id": call.caller.user_id}
-    await connection.execute(source_data.insert_upload(**values, **whose))
+    owner = {"source_id": source.id, "task_id": task.id, "user_id": call.caller.user_id}
+    await connection.execute(source_data.insert_upload(**values, **owner))
     uuid: UUID = task.uuid
     return uuid
 
@@ -314,8 +294,8 @@ async def record(call: Call, values: dict[str, Any], connection: AsyncConnection
 async def remove(
     call: Call, start: datetime | None, stop: datetime | None, connection: AsyncConnection
 ) -> tuple[list[str], list[str], int]:
-    """URIs of the files that go, URIs of the uploads that end, and how many files lie partly in the range."""
-    source = await locked(call, RASTER_SOURCES, call.uuid(RASTER_SOURCES.model), connection)
+    """Remove data; return the URIs of removed files and of ended uploads, and how many files lie partly inside."""
+    source = await lock_row(call, RASTER_SOURCES, call.uuid(RASTER_SOURCES.model), connection)
     period = (source.id, start, stop)
     removed = (await connection.execute(source_data.remove_files(*period))).scalars().all()
     revoked = (await connection.execute(source_data.revoke_uploads(*period))).scalars().all()
@@ -324,8 +304,8 @@ async def remove(
     return list(removed), list(revoked), partly
 
 
-def read_moment(value: Json, name: str) -> datetime | None:
-    """A time of a body or form; raises Problem 400 that names the field."""
+def read_timestamp(value: Json, name: str) -> datetime | None:
+    """Return a time of a body or form; raise Problem 400 that names the field."""
     if value is None or value == "":
         return None
     try:
@@ -337,9 +317,9 @@ def read_moment(value: Json, name: str) -> datetime | None:
 
 
 def read_assigned(value: str | None, name: str) -> str | None:
-    """The CRS or nodata of a form; raises Problem 400 that names the field.
+    """Return the CRS or nodata value of a form; raise Problem 400 that names the field.
 
-    PROJ is asked here, in the one thread that runs the server: it does not bear several.
+    Call it in the event loop's thread only: PROJ is not safe in several threads.
     """
     if not value or not value.strip():
         return None
@@ -351,6 +331,6 @@ def read_assigned(value: str | None, name: str) -> str | None:
 
 
 def int_header(request: Request, name: str) -> int:
-    """A header that is a number; 0 for any other."""
+    """Return a header as a number, or 0 if it is not a number."""
     text = request.headers.get(name, "")
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0

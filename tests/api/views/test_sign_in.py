@@ -9,7 +9,7 @@ from httpx import Client, HTTPTransport
 from sqlalchemy import Engine
 
 from pipeline.api.config import ApiConfig
-from pipeline.api.sign_in_attempts import MOST_FAILURES, delay, network_of
+from pipeline.api.sign_in_attempts import MAX_FAILURES, delay, network_of
 from pipeline.catalogue.users import set_password
 from tests.api.conftest import base, client_of
 from tests.api.test_pages import BROWSER, sign_in
@@ -158,11 +158,11 @@ def test_the_wait_has_an_end() -> None:
 
 
 def test_only_so_many_failures_are_remembered(client: Client, engine: Engine) -> None:
-    fail(engine, MOST_FAILURES + 500, name="'name ' || n", address="192.0.2.77")
+    fail(engine, MAX_FAILURES + 500, name="'name ' || n", address="192.0.2.77")
     with at("127.0.0.1", base(client)) as browser:
         assert sign_in(browser, "admin", "wrong").status_code == 400
     ((count,),) = rows(engine, "SELECT count(*) FROM sign_in_failures")
-    assert count == MOST_FAILURES
+    assert count == MAX_FAILURES
 
 
 def test_a_password_is_not_tried_where_keys_are_expected(client: Client, password: str) -> None:

@@ -1,0 +1,86 @@
+"""The form of an answer: JSON or a page, as the client prefers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.api.problems import Problem
+from pipeline.api.query_string import FORMATS
+
+
+@dataclass(frozen=True)
+class Dependent:
+    """An object that uses what is to be deleted."""
+
+    kind: str
+    name: str
+    """The uuid, if the caller may not read the object."""
+    url: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """The text of a page that asks before a deletion."""
+
+    sentences: list[str]
+    content: str
+    """The body of the deletion, JSON."""
+    label: str = "Delete"
+    dependents: list[Dependent] = field(default_factory=list)
+    more: int = 0
+    """Number of dependents that are not listed."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer of a method, before its form is chosen."""
+
+    data: Any
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    question: Question | None = None
+    """What a page asks before the method runs."""
+
+
+def problem_answer(problem: Problem) -> Answer:
+    """Return a problem as an answer."""
+    return Answer(problem.envelope(), problem.status, problem.headers)
+
+
+def wants_html(request: Request, format: str | None) -> bool:
+    """Return whether to answer with a page: for `format=api`, or a client that prefers HTML, as browsers do."""
+    if format in FORMATS:
+        return format == "api"
+    accepted = request.headers.get("accept", "")
+    if "text/html" not in accepted:
+        return False
+    return quality(accepted, "text/html") > quality(accepted, "application/json")
+
+
+def quality(accepted: str, kind: str) -> float:
+    """Return the quality of a media type in the header Accept, from 0 to 1; its position breaks ties."""
+    best = 0.0
+    for position, part in enumerate(accepted.split(",")):
+        name, *parameters = (piece.strip() for piece in part.split(";"))
+        if name not in (kind, f"{kind.split('/')[0]}/*", "*/*"):
+            continue
+        weight = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+        try:
+            best = max(best, float(weight) - position * 1e-6 - (name == "*/*") * 1e-3)
+        except ValueError:
+            continue
+    return best
+
+
+def json_response(answer: Answer, request: Request, allowed: str = "") -> Response:
+    """Return an answer as JSON; the response to HEAD has the headers and no body."""
+    headers = {**({"Allow": allowed} if allowed else {}), "Vary": "Accept", **answer.headers}
+    if answer.status == 204:
+        return Response(status_code=204, headers=headers)
+    body = orjson.dumps(answer.data)
+    headers |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    return Response(b"" if request.method == "HEAD" else body, answer.status, headers)
