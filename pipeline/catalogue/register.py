@@ -378,7 +378,7 @@ def keep_rejections(
 
 
 TIME_WARNINGS = {"unreadable_time", "impossible_time", "ambiguous_time", "unmatched_pattern"}
-"""Codes of notices that say why a file has no time."""
+"""Codes of warnings that say why a file has no time."""
 
 
 def require_time(
@@ -388,7 +388,7 @@ def require_time(
 ) -> None:
     """Raises MissingTime where the source is a series and nothing dates the file."""
     if temporal and not facts.times:
-        found = [notice.message for notice in facts.notices if notice.code in TIME_WARNINGS]
+        found = [warning.message for warning in facts.warnings if warning.code in TIME_WARNINGS]
         raise MissingTime("; ".join([*(found or ["nothing says its time"]), advice]))
 
 

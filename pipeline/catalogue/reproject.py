@@ -218,7 +218,7 @@ def values(place: Georeference, bounds: Bounds) -> list[Any]:
         place.operation.name,
         place.operation.accuracy,
         place.operation.proj_version,
-        Jsonb([vars(notice) for notice in place.notices if notice.code in OF_PLACE]),
+        Jsonb([vars(warning) for warning in place.warnings if warning.code in OF_PLACE]),
     ]
 
 

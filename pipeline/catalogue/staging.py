@@ -127,7 +127,7 @@ def row(
         fact.datetime,
         fact.area_or_point,
         Jsonb(vars(fact.layout)),
-        Jsonb([vars(notice) for notice in fact.notices]),
+        Jsonb([vars(warning) for warning in fact.warnings]),
         Jsonb(dict(fact.provenance)),
         place.projection,
     )

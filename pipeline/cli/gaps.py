@@ -110,7 +110,7 @@ def lines_of(one: "Gaps") -> Iterator[Line]:
     if one.missing_files:
         yield ("files missing", str(one.missing_files), "the last sync did not find them")
     for notice in one.notices:
-        yield ("notice", notice.code, notice.message)
+        yield ("warning", notice.code, notice.message)
 
 
 def series_lines(one: "Gaps") -> Iterator[Line]:

@@ -76,7 +76,7 @@ def json_object(outcome: Outcome) -> dict[str, Any]:
         },
         "operation": operation(place.operation),
         "warnings": [
-            {"code": notice.code, "message": notice.message} for notice in outcome.notices
+            {"code": warning.code, "message": warning.message} for warning in outcome.warnings
         ],
     }
 
@@ -140,8 +140,8 @@ def print_table(outcome: Outcome) -> bool:
     console.print(facts_table(outcome))
     if outcome.statistics:
         console.print(statistics_table(outcome.statistics))
-    for notice in outcome.notices:
-        text = f"warning: {strip_control_characters(notice.message)} [{notice.code}]"
+    for warning in outcome.warnings:
+        text = f"warning: {strip_control_characters(warning.message)} [{warning.code}]"
         console.print(Text(text, style="yellow"))
     console.print()
     return False

@@ -78,7 +78,7 @@ def normalize_nodata(text: str) -> str:
 
 
 def assign_values(description: Description, assigned: AssignedValues) -> Description:
-    """The description with what is assigned to a file that does not say it, and with notices about that.
+    """The description with what is assigned to a file that does not say it, and with warnings about that.
 
     A CRS that is there but cannot be used is replaced only where the assigned one overrides.
     """
@@ -92,14 +92,14 @@ def assign_values(description: Description, assigned: AssignedValues) -> Descrip
 def _with_crs(description: Description, assigned: AssignedValues, code: str) -> Description:
     own, given = description.placement.crs, FileCRS(_wkt(code))
     if own.wkt is None and not own.unusable:
-        notice = RasterWarning(
+        warning = RasterWarning(
             "crs_assigned", f"the file has no CRS; {code} is that of {assigned.by}"
         )
     elif own.wkt is not None and _are_same(own.wkt, _wkt(code)):
         return description
     elif assigned.crs_override:
         text = f"the CRS of the file, {_name(own)}, is replaced by {code} of {assigned.by}"
-        notice = RasterWarning("crs_overridden", text)
+        warning = RasterWarning("crs_overridden", text)
     elif own.wkt is None:
         return description  # placing refuses it
     else:
@@ -107,7 +107,7 @@ def _with_crs(description: Description, assigned: AssignedValues, code: str) -> 
         return _told(description, RasterWarning("crs_kept", text))
     placement = replace(description.placement, crs=given)
     provenance = {**description.provenance, "projection": f"crs of {assigned.by}"}
-    return _told(replace(description, placement=placement, provenance=provenance), notice)
+    return _told(replace(description, placement=placement, provenance=provenance), warning)
 
 
 def _are_same(own: str, given: str) -> bool:
@@ -138,18 +138,18 @@ def _with_nodata(description: Description, assigned: AssignedValues, text: str) 
             return description
         message = f"the file keeps its own nodata; that of {assigned.by} is {given.value}"
         return _told(description, RasterWarning("nodata_kept", message))
-    if any(nodata.notices for nodata in description.nodata):
-        return description  # it has one that cannot be read, which a notice says
-    if given.notices:
-        message = f"{given.notices[0].message}, which is that of {assigned.by}; the file has none"
+    if any(nodata.warnings for nodata in description.nodata):
+        return description  # it has one that cannot be read, which a warning says
+    if given.warnings:
+        message = f"{given.warnings[0].message}, which is that of {assigned.by}; the file has none"
         return _told(description, RasterWarning("nodata_not_assigned", message))
-    notice = RasterWarning(
+    warning = RasterWarning(
         "nodata_assigned", f"the file has no nodata; {given.value} is that of {assigned.by}"
     )
     provenance = {**description.provenance, "fill_value": f"nodata of {assigned.by}"}
     bands = tuple(Nodata(given.value) for _ in description.nodata)
-    return _told(replace(description, nodata=bands, provenance=provenance), notice)
+    return _told(replace(description, nodata=bands, provenance=provenance), warning)
 
 
-def _told(description: Description, notice: RasterWarning) -> Description:
-    return replace(description, notices=(*description.notices, notice))
+def _told(description: Description, warning: RasterWarning) -> Description:
+    return replace(description, warnings=(*description.warnings, warning))

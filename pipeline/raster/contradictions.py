@@ -1,4 +1,4 @@
-"""Finds what a file and its sidecars say twice, and not alike: what was not used is a notice.
+"""Finds what a file and its sidecars say twice, and not alike: what was not used is a warning.
 
 What GDAL would say of the other place or CRS is asked of GDAL itself, by opening the file again without the sidecar, or
 by its world file alone. Files without sidecars are not opened again.
@@ -47,7 +47,7 @@ class PlacedFile:
 
 def find_contradictions(told: PlacedFile) -> list[RasterWarning]:
     """What was said of place and pixels, and not used."""
-    known = {notice.code for notice in told.georeference.notices}
+    known = {warning.code for warning in told.georeference.warnings}
     own = _own(told) if told.auxiliary.places else None
     found = [
         *_grids(told, own),
@@ -55,7 +55,7 @@ def find_contradictions(told: PlacedFile) -> list[RasterWarning]:
         *_control_points(told),
         *_crss(told, own),
     ]
-    return [notice for notice in dict.fromkeys(found) if notice.code not in known]
+    return [warning for warning in dict.fromkeys(found) if warning.code not in known]
 
 
 @dataclass(frozen=True)

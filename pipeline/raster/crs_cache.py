@@ -33,7 +33,7 @@ class Placement:
     grid: Grid
     crs: FileCRS
     area_or_point: str
-    notices: tuple[RasterWarning, ...] = ()
+    warnings: tuple[RasterWarning, ...] = ()
     """What the keys say of the CRS beside what was used."""
 
 
@@ -52,17 +52,17 @@ class CRSCache:
         """Remembers what GDAL says of the keys of this file, for some hundred of them."""
         if len(self._by_keys) >= _MOST_KNOWN:
             self._by_keys.clear()
-        self._by_keys[_keys(main)] = (placement.crs, placement.notices)
+        self._by_keys[_keys(main)] = (placement.crs, placement.warnings)
 
 
 def plain_placement(
-    main: Directory, crs: FileCRS, notices: tuple[RasterWarning, ...] = ()
+    main: Directory, crs: FileCRS, warnings: tuple[RasterWarning, ...] = ()
 ) -> Placement | None:
     """The place of a raster with one scale and one tie point; None for others."""
     grid = _plain_grid(main)
     if grid is None:
         return None
-    return Placement(grid, crs, "Point" if is_point(read_keys(main)) else "Area", notices)
+    return Placement(grid, crs, "Point" if is_point(read_keys(main)) else "Area", warnings)
 
 
 def _keys(main: Directory) -> bytes:

@@ -63,7 +63,7 @@ class Description:
     """One for each band."""
     descriptions: tuple[str | None, ...]
     times: TimeTags
-    notices: tuple[RasterWarning, ...]
+    warnings: tuple[RasterWarning, ...]
     provenance: dict[str, str]
 
 
@@ -90,14 +90,14 @@ def describe(
         "projection": _crs_origin(main, auxiliary, sidecars),
         "fill_value": _nodata_origin(main, auxiliary, nodata[0]),
     }
-    notices = [
-        *_bit_notices(main),
-        *_sidecar_notices(provenance),
-        *_nodata_notices(nodata),
+    warnings = [
+        *_bit_warnings(main),
+        *_sidecar_warnings(provenance),
+        *_nodata_warnings(nodata),
         *_unused_nodata(main, auxiliary, nodata, dtype),
-        *_area_or_point_notices(auxiliary, metadata, placement.area_or_point),
-        *metadata.notices,
-        *placement.notices,
+        *_area_or_point_warnings(auxiliary, metadata, placement.area_or_point),
+        *metadata.warnings,
+        *placement.warnings,
     ]
     return Description(
         placement=placement,
@@ -105,7 +105,7 @@ def describe(
         nodata=nodata,
         descriptions=tags.descriptions,
         times=_time_tags(main, tags),
-        notices=(*auxiliary.notices, *notices, *tags.notices),
+        warnings=(*auxiliary.warnings, *warnings, *tags.warnings),
         provenance={name: origin for name, origin in provenance.items() if origin},
     )
 
@@ -119,17 +119,17 @@ class _Tags:
         self.bands: list[dict[str, str]] = [
             dataset.tags(index) if with_metadata else {} for index in dataset.indexes
         ]
-        self.notices: tuple[RasterWarning, ...] = ()
+        self.warnings: tuple[RasterWarning, ...] = ()
         self.descriptions: tuple[str | None, ...] = (None,) * dataset.count
         try:
             self.descriptions = dataset.descriptions
         except UnicodeDecodeError:
             text = "the descriptions of its bands are no UTF-8 text, and left out"
-            self.notices = (RasterWarning("undecodable_descriptions", text),)
+            self.warnings = (RasterWarning("undecodable_descriptions", text),)
         if GDAL_METADATA not in main and self.imagery.get(_ACQUIRED) == _EPOCH:
             del self.imagery[_ACQUIRED]
             text = "a time in a sidecar is not in the form that GDAL reads, and left out"
-            self.notices = (*self.notices, RasterWarning("unreadable_time", text))
+            self.warnings = (*self.warnings, RasterWarning("unreadable_time", text))
 
 
 def require_numpy_type(main: Directory) -> None:
@@ -151,7 +151,7 @@ def _dtype(dataset: DatasetReader, main: Directory) -> str:
     return _DTYPES[name]
 
 
-def _bit_notices(main: Directory) -> list[RasterWarning]:
+def _bit_warnings(main: Directory) -> list[RasterWarning]:
     bits = main.integer(BITS_PER_SAMPLE, 1)
     if bits in (8, 16, 32, 64, 128):
         return []
@@ -167,11 +167,11 @@ def _placement(dataset: DatasetReader, main: Directory, auxiliary: AuxXML) -> Pl
     if lacks_tie_point(main) and not auxiliary.transform:
         grid = replace(grid, transform=None)
     crs = read_file_crs(dataset, named)
-    notices = () if auxiliary.crs else _key_notices(read_keys(main), crs)
-    return Placement(grid, crs, area_or_point, notices)
+    warnings = () if auxiliary.crs else _key_warnings(read_keys(main), crs)
+    return Placement(grid, crs, area_or_point, warnings)
 
 
-def _key_notices(keys: Keys, crs: FileCRS) -> tuple[RasterWarning, ...]:
+def _key_warnings(keys: Keys, crs: FileCRS) -> tuple[RasterWarning, ...]:
     code = epsg_code(keys)
     if code is None or not crs.wkt:
         return ()
@@ -180,7 +180,7 @@ def _key_notices(keys: Keys, crs: FileCRS) -> tuple[RasterWarning, ...]:
     return ()
 
 
-def _area_or_point_notices(
+def _area_or_point_warnings(
     auxiliary: AuxXML, metadata: GDALMetadata, used: str
 ) -> list[RasterWarning]:
     others = {
@@ -249,11 +249,11 @@ def _nodata(
     return tuple(found)
 
 
-def _nodata_notices(nodata: Sequence[Nodata]) -> list[RasterWarning]:
-    notices = list(dict.fromkeys(notice for each in nodata for notice in each.notices))
+def _nodata_warnings(nodata: Sequence[Nodata]) -> list[RasterWarning]:
+    warnings = list(dict.fromkeys(warning for each in nodata for warning in each.warnings))
     if len({each.value for each in nodata}) > 1:
-        notices.append(RasterWarning("nodata_differs", "its bands have different nodata values"))
-    return notices
+        warnings.append(RasterWarning("nodata_differs", "its bands have different nodata values"))
+    return warnings
 
 
 def _unused_nodata(
@@ -282,8 +282,8 @@ def _time_tags(main: Directory, tags: _Tags) -> TimeTags:
         bands=tuple(band.text for band in bands),
         file=file.text,
         # Of the same kind the first will do: a file may have ten thousand bands.
-        notices=tuple(
-            {n.code: n for one in reversed(told) for n in reversed(one.notices)}.values()
+        warnings=tuple(
+            {n.code: n for one in reversed(told) for n in reversed(one.warnings)}.values()
         ),
     )
 
@@ -317,11 +317,11 @@ def _nodata_origin(main: Directory, auxiliary: AuxXML, first: Nodata) -> str | N
     return "tag GDAL_NODATA" if GDAL_NODATA in main else "sidecar"
 
 
-def _sidecar_notices(provenance: dict[str, str | None]) -> list[RasterWarning]:
+def _sidecar_warnings(provenance: dict[str, str | None]) -> list[RasterWarning]:
     """What comes from beside the file, where it could be lost or be of another file."""
-    notices = []
+    warnings = []
     for field, what in (("transform", "place"), ("projection", "CRS"), ("fill_value", "nodata")):
         origin = provenance[field] or ""
         if origin.startswith("sidecar"):
-            notices.append(RasterWarning(f"sidecar_{field}", f"its {what} comes from a {origin}"))
-    return notices
+            warnings.append(RasterWarning(f"sidecar_{field}", f"its {what} comes from a {origin}"))
+    return warnings

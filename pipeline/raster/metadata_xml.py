@@ -13,11 +13,11 @@ class GDALMetadata:
 
     area_or_point: str | None = None
     """What it says of the pixels; None where it says nothing."""
-    notices: tuple[RasterWarning, ...] = ()
+    warnings: tuple[RasterWarning, ...] = ()
 
 
 def read_gdal_metadata(main: Directory) -> GDALMetadata:
-    """The tag GDAL_METADATA; a notice where it is not the XML that GDAL writes."""
+    """The tag GDAL_METADATA; a warning where it is not the XML that GDAL writes."""
     text = (main.text(GDAL_METADATA) or "").strip()
     if not text:
         return GDALMetadata()
@@ -36,4 +36,4 @@ def read_gdal_metadata(main: Directory) -> GDALMetadata:
 
 def _unreadable(why: str) -> GDALMetadata:
     text = f"its GDAL_METADATA {why}; times and descriptions in it may be lost"
-    return GDALMetadata(notices=(RasterWarning("metadata_unreadable", text),))
+    return GDALMetadata(warnings=(RasterWarning("metadata_unreadable", text),))

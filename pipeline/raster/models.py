@@ -91,7 +91,7 @@ class Georeference:
     footprint: MultiPolygon
     """The outline of the grid in WGS 84 (x = longitude), densified, cut at the antimeridian."""
     operation: Operation
-    notices: tuple[RasterWarning, ...] = ()
+    warnings: tuple[RasterWarning, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class RasterFile:
     """The time in the file's own TIFFTAG_DATETIME, which is often the time of writing."""
     area_or_point: str
     layout: Layout
-    notices: tuple[RasterWarning, ...] = ()
+    warnings: tuple[RasterWarning, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     """Field name -> where its value came from, such as `times` -> `pattern of the file name`."""
     statistics: Statistics | None = None
@@ -215,7 +215,7 @@ class AssignedValues:
     nodata: str | None = None
     """A number, `nan`, `inf` or `-inf`."""
     by: str = "the command line"
-    """Who says so, for provenance and notices, such as `definition "rain"`."""
+    """Who says so, for provenance and warnings, such as `definition "rain"`."""
 
 
 @dataclass(frozen=True)

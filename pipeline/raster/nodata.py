@@ -24,7 +24,7 @@ class Nodata:
 
     value: str | None
     """`str(float)` for floating-point and complex pixels, `str(int)` for integers; None: no marker."""
-    notices: tuple[RasterWarning, ...] = ()
+    warnings: tuple[RasterWarning, ...] = ()
 
 
 def parse_nodata(text: str | None, dtype: str) -> Nodata:
@@ -32,24 +32,24 @@ def parse_nodata(text: str | None, dtype: str) -> Nodata:
 
     For floating-point pixels it is the nearest value that a pixel can have: the text -3.4e+38
     marks the float32 pixels -3.3999999521443642e+38. A value that no pixel can have is kept as
-    the text says it, with a notice.
+    the text says it, with a warning.
     """
     if text is None or not text.strip():
         return Nodata(None)
     number = _number(_with_point(text.strip()))
     if number is None:
         return Nodata(
-            None, (_notice("unreadable", f"the nodata value {text[:40]!r} is no number"),)
+            None, (_warning("unreadable", f"the nodata value {text[:40]!r} is no number"),)
         )
     shown, possible = _formatted(number, np.dtype(dtype))
-    notices = []
+    warnings = []
     if _DECIMAL_COMMA.match(text.strip()):
         message = f"the nodata value {text[:40]!r} has a decimal comma, and is read as {shown}"
-        notices.append(_notice("decimal_comma", message))
+        warnings.append(_warning("decimal_comma", message))
     if not possible:
         message = f"no pixel of type {dtype} can have the nodata value {shown}"
-        notices.append(_notice("out_of_range", message))
-    return Nodata(shown, tuple(notices))
+        warnings.append(_warning("out_of_range", message))
+    return Nodata(shown, tuple(warnings))
 
 
 def _with_point(text: str) -> str:
@@ -57,7 +57,7 @@ def _with_point(text: str) -> str:
     return text.replace(",", ".", 1) if _DECIMAL_COMMA.match(text) else text
 
 
-def _notice(kind: str, message: str) -> RasterWarning:
+def _warning(kind: str, message: str) -> RasterWarning:
     return RasterWarning(f"nodata_{kind}", message)
 
 

@@ -40,7 +40,7 @@ from pipeline.storage import RangeReader, StoredFile
 _DEFAULTS = ReadOptions()
 _KNOWN_CRSS = CRSCache()
 _PIXELS = {".ovr": "broken_overviews", ".msk": "sidecar_unreadable"}
-"""Sidecars with pixels, and the code of the notice where one is broken."""
+"""Sidecars with pixels, and the code of the warning where one is broken."""
 _ERDAS = b"EHFA_HEADER_TAG"
 
 
@@ -57,8 +57,8 @@ def read(
         integrity.check_integrity(directories, options.budget)
         require_numpy_type(directories[0])
         auxiliary = read_aux_xml(opened, options.budget)
-        layout, notices, pixels = _layout(opened, directories, options.budget)
-        notices += integrity.find_lost_tags(directories)
+        layout, warnings, pixels = _layout(opened, directories, options.budget)
+        warnings += integrity.find_lost_tags(directories)
         opened.prepare(directories, options.budget)
         sources = _sources(directories[0], auxiliary, file.sidecars)
         auxiliary = replace(auxiliary, crs=auxiliary.crs and not sources)
@@ -72,14 +72,14 @@ def read(
         if not found.known:
             own = found.description
             origin = own.provenance.get("transform", "GDAL")
-            notices += find_contradictions(
+            warnings += find_contradictions(
                 PlacedFile(opened, directories[0], auxiliary, own.placement, georeference, origin)
             )
-        notices += _not_read(opened, elsewhere=found.elsewhere)
+        warnings += _not_read(opened, elsewhere=found.elsewhere)
         dating = date_file(file.path, description.times, options.time_rule)
         opened.require_unchanged()
-    notices += [RasterWarning("gdal_warning", text) for text in dict.fromkeys(found.warnings)]
-    every = (*description.notices, *georeference.notices, *dating.notices, *notices)
+    warnings += [RasterWarning("gdal_warning", text) for text in dict.fromkeys(found.warnings)]
+    every = (*description.warnings, *georeference.warnings, *dating.warnings, *warnings)
     return RasterFile(
         uri=file.uri,
         fingerprint=file.fingerprint,
@@ -98,7 +98,7 @@ def read(
         datetime=dating.datetime,
         area_or_point=placement.area_or_point,
         layout=layout,
-        notices=tuple(dict.fromkeys(every)),
+        warnings=tuple(dict.fromkeys(every)),
         provenance=_provenance(description, dating),
     )
 
@@ -227,9 +227,9 @@ def _first_bytes(opened: OpenFile, sidecar: str, like: bytes) -> bytes:
 def _layout(
     opened: OpenFile, directories: Sequence[Directory], budget: Budget
 ) -> tuple[Layout, list[RasterWarning], list[str]]:
-    """The layout, with what lies in .ovr and .msk sidecars, and their names; a broken one is a notice."""
+    """The layout, with what lies in .ovr and .msk sidecars, and their names; a broken one is a warning."""
     by_name = {sidecar.lower(): sidecar for sidecar in opened.file.sidecars}
-    notices: list[RasterWarning] = []
+    warnings: list[RasterWarning] = []
     names: list[str] = []
     with ExitStack() as stack:
         external: dict[str, tuple[Directory, ...]] = {".ovr": (), ".msk": ()}
@@ -240,13 +240,13 @@ def _layout(
                     names.append(sidecar)
                 except RasterError as error:
                     text = f"its sidecar {sidecar} is not read: {error.message}"
-                    notices.append(RasterWarning(code, text))
+                    warnings.append(RasterWarning(code, text))
         layout = describe_layout(directories, external[".ovr"], bool(external[".msk"]))
     if layout.mask:
-        notices.append(
+        warnings.append(
             RasterWarning("mask", f"its valid pixels are told by a mask ({layout.mask})")
         )
-    return layout, notices, names
+    return layout, warnings, names
 
 
 @contextmanager

@@ -30,7 +30,7 @@ class AuxXML:
     """What it says of the pixels; None where it says nothing."""
     nodata: Mapping[int, str] = field(default_factory=dict)
     """Band, from 1, to the text of its nodata value."""
-    notices: tuple[RasterWarning, ...] = ()
+    warnings: tuple[RasterWarning, ...] = ()
 
     @property
     def places(self) -> bool:
@@ -58,8 +58,8 @@ def _parsed(opened: OpenFile, name: str, budget: Budget) -> AuxXML:
         definitions = _definitions(text)
     except (*_UNREADABLE, OSError, ElementTree.ParseError) as error:
         opened.hide(name)  # GDAL may read a part of it
-        notice = RasterWarning("sidecar_unreadable", f"the sidecar {name} is not read: {error}")
-        return AuxXML(notices=(notice,))
+        warning = RasterWarning("sidecar_unreadable", f"the sidecar {name} is not read: {error}")
+        return AuxXML(warnings=(warning,))
     for definition in definitions:
         require_no_path(definition)
     return AuxXML(

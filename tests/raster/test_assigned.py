@@ -35,22 +35,22 @@ def given(path: Path, **assigned: Any) -> RasterFile:
 
 
 def codes(raster: RasterFile) -> list[str]:
-    return [notice.code for notice in raster.notices]
+    return [warning.code for warning in raster.warnings]
 
 
 def test_a_file_without_crs_lies_where_one_with_that_crs_does(tmp_path: Path) -> None:
     bare = given(write_raster(tmp_path / "a.tif", crs=None), crs=RD)
     own = read_path(write_raster(tmp_path / "b.tif", crs=RD))
     assert replace(bare.georeference, crs_wkt="") == replace(
-        own.georeference, crs_wkt="", notices=bare.georeference.notices
+        own.georeference, crs_wkt="", warnings=bare.georeference.warnings
     )
     assert pyproj.CRS(bare.georeference.crs_wkt) == pyproj.CRS(RD)
     assert bare.georeference.operation.code == "EPSG:15934"
     assert bare.provenance["projection"] == 'crs of definition "rain"'
-    (notice,) = bare.notices
-    assert notice.code == "crs_assigned"
-    assert RD in notice.message
-    assert 'definition "rain"' in notice.message
+    (warning,) = bare.warnings
+    assert warning.code == "crs_assigned"
+    assert RD in warning.message
+    assert 'definition "rain"' in warning.message
 
 
 def test_the_same_crs_is_not_worth_a_warning(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_file_keeps_another_crs_unless_it_is_overridden(tmp_path: Path) -> Non
     assert kept.provenance["projection"] == "GeoKeys"
     overridden = given(path, crs=RD, crs_override=True)
     assert (overridden.georeference.projection, codes(overridden)) == (RD, ["crs_overridden"])
-    assert "EPSG:28991" in overridden.notices[0].message
+    assert "EPSG:28991" in overridden.warnings[0].message
     assert overridden.provenance["projection"] == 'crs of definition "rain"'
 
 

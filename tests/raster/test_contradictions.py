@@ -61,7 +61,7 @@ def write_aux(path: Path, content: str) -> None:
 
 def told(raster: RasterFile) -> set[str]:
     """The codes of contradictions."""
-    every = {notice.code for notice in raster.notices}
+    every = {warning.code for warning in raster.warnings}
     return {
         code
         for code in every
@@ -209,7 +209,7 @@ def test_a_crs_of_a_sidecar_that_contradicts_the_keys_is_told(tmp_path: Path) ->
     raster = read_path(path)
     assert raster.georeference.projection == "EPSG:32631"
     assert told(raster) == {"crs_ignored"}
-    assert any("EPSG:28992" in notice.message for notice in raster.notices)
+    assert any("EPSG:28992" in warning.message for warning in raster.warnings)
     write_aux(path, "<SRS>EPSG:28992</SRS>")
     assert told(read_path(path)) == set()
 
@@ -368,10 +368,10 @@ def test_pixels_that_only_the_metadata_call_points_are_so_each_time(tmp_path: Pa
     assert read_path(path).area_or_point == "Point"
 
 
-def test_every_notice_about_a_file_is_documented() -> None:
+def test_every_warning_about_a_file_is_documented() -> None:
     root = REPOSITORY
     page = (root / "docs" / "metadata.md").read_text()
     source = "".join(path.read_text() for path in (root / "pipeline" / "raster").rglob("*.py"))
-    codes = set(re.findall(r'Notice\(\s*"([a-z_]+)"', source))
+    codes = set(re.findall(r'RasterWarning\(\s*"([a-z_]+)"', source))
     assert len(codes) > 25
     assert {code for code in codes if f"`{code}`" not in page} == set()

@@ -30,12 +30,12 @@ def test_complex_integers_have_no_numpy_type(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("bits", "dtype", "code"), [(1, "uint8", "u1"), (12, "uint16", "u2")])
-def test_values_of_few_bits_are_read_into_the_next_type_with_a_notice(
+def test_values_of_few_bits_are_read_into_the_next_type_with_a_warning(
     tmp_path: Path, bits: int, dtype: str, code: str
 ) -> None:
     raster = read_path(write_raster(tmp_path / "a.tif", dtype=dtype, nodata=None, NBITS=bits))
     assert raster.dtype == code
-    assert "bit_depth" in [notice.code for notice in raster.notices]
+    assert "bit_depth" in [warning.code for warning in raster.warnings]
 
 
 def test_bands_of_different_types_are_refused(tmp_path: Path) -> None:

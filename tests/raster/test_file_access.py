@@ -178,12 +178,12 @@ def test_a_file_that_may_not_be_read_is_denied(tmp_path: Path) -> None:
         ("name='D' sample='0' role='description'", "undecodable_descriptions"),
     ],
 )
-def test_metadata_that_are_no_utf_8_are_a_notice(tmp_path: Path, item: str, code: str) -> None:
+def test_metadata_that_are_no_utf_8_are_a_warning(tmp_path: Path, item: str, code: str) -> None:
     xml = f"<GDALMetadata><Item {item}>Caf@</Item></GDALMetadata>"
     path = write_tagged(tmp_path / "a.tif", "u1", ascii_tag(42112, xml))
     path.write_bytes(path.read_bytes().replace(b"Caf@", b"Caf\xe9"))
     raster = read_path(path)
-    assert [notice.code for notice in raster.notices] == [code]
+    assert [warning.code for warning in raster.warnings] == [code]
 
 
 def test_a_crs_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
@@ -205,5 +205,5 @@ def test_what_gdal_warns_of_stays_with_the_file(
     start, middle, end = first + 2, first + 14, first + 26  # its first two tags, of 12 bytes each
     path.write_bytes(raw[:start] + raw[middle:end] + raw[start:middle] + raw[end:])
     raster = read_path(path)
-    assert any("ascending" in notice.message for notice in raster.notices)
+    assert any("ascending" in warning.message for warning in raster.warnings)
     assert not caplog.records

@@ -49,11 +49,11 @@ def test_overviews_in_a_sidecar_are_counted_and_make_no_cog(tmp_path: Path) -> N
     assert raster.layout.not_cog_because == ("its overviews lie in a file of their own",)
 
 
-def test_a_broken_sidecar_of_overviews_is_a_notice(tmp_path: Path) -> None:
+def test_a_broken_sidecar_of_overviews_is_a_warning(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
     (tmp_path / "a.tif.ovr").write_bytes(b"II*\0")
     raster = read_path(path)
-    assert "broken_overviews" in [notice.code for notice in raster.notices]
+    assert "broken_overviews" in [warning.code for warning in raster.warnings]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_strips_are_blocks_as_wide_as_the_raster(tmp_path: Path) -> None:
 def test_an_internal_mask_is_reported(tmp_path: Path) -> None:
     raster = read_path(write_raster(tmp_path / "a.tif", nodata=None, mask=True))
     assert (raster.layout.mask, raster.fill_value) == ("internal", None)
-    assert "mask" in [notice.code for notice in raster.notices]
+    assert "mask" in [warning.code for warning in raster.warnings]
 
 
 def test_a_mask_in_a_sidecar_is_reported(tmp_path: Path) -> None:

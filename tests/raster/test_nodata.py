@@ -30,7 +30,7 @@ LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 )
 def test_nodata_is_formatted_by_dtype(text: str, dtype: str, value: str) -> None:
     nodata = parse_nodata(text, dtype)
-    assert (nodata.value, nodata.notices) == (value, ())
+    assert (nodata.value, nodata.warnings) == (value, ())
 
 
 @pytest.mark.parametrize("text", ["nan", "NaN", "-nan", "nan(ind)", "-1.#IND", "1.#QNAN00"])
@@ -44,7 +44,7 @@ def test_nodata_may_be_nan_in_any_spelling(text: str) -> None:
 )
 def test_nodata_may_be_infinite(text: str, value: str) -> None:
     nodata = parse_nodata(text, "f4")
-    assert (nodata.value, nodata.notices) == (value, ())
+    assert (nodata.value, nodata.warnings) == (value, ())
 
 
 @pytest.mark.parametrize(
@@ -61,19 +61,19 @@ def test_nodata_may_be_infinite(text: str, value: str) -> None:
         ("9223372036854775808", "i8", "9223372036854775808"),
     ],
 )
-def test_nodata_that_no_pixel_can_have_is_kept_with_a_notice(
+def test_nodata_that_no_pixel_can_have_is_kept_with_a_warning(
     text: str, dtype: str, value: str
 ) -> None:
     nodata = parse_nodata(text, dtype)
     assert nodata.value == value
-    assert [notice.code for notice in nodata.notices] == ["nodata_out_of_range"]
+    assert [warning.code for warning in nodata.warnings] == ["nodata_out_of_range"]
 
 
 @pytest.mark.parametrize("text", ["none", "n/a", "--", "nano", "1" * 5000, "e5", "infinite"])
-def test_nodata_that_is_no_number_is_missing_with_a_notice(text: str) -> None:
+def test_nodata_that_is_no_number_is_missing_with_a_warning(text: str) -> None:
     nodata = parse_nodata(text, "f4")
     assert nodata.value is None
-    assert [notice.code for notice in nodata.notices] == ["nodata_unreadable"]
+    assert [warning.code for warning in nodata.warnings] == ["nodata_unreadable"]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_decimal_comma_is_read_as_gdal_reads_it(tmp_path: Path, text: str) -> 
     raster = read_path(path)
     assert raster.fill_value is not None
     assert float(raster.fill_value) == expected
-    said = "nodata_decimal_comma" in [notice.code for notice in raster.notices]
+    said = "nodata_decimal_comma" in [warning.code for warning in raster.warnings]
     assert said == (text != "1e-3,5")  # there the comma ends the number
 
 
@@ -117,12 +117,12 @@ def test_nodata_of_the_tag_that_a_sidecar_replaces_is_told(
         assert dataset.nodata == float(beside)
     raster = read_path(path)
     assert raster.provenance["fill_value"] == "sidecar .aux.xml"
-    assert ("nodata_ignored" in [notice.code for notice in raster.notices]) == ignored
+    assert ("nodata_ignored" in [warning.code for warning in raster.warnings]) == ignored
 
 
 @pytest.mark.parametrize("text", [None, "", "  "])
 def test_no_nodata_stays_missing(text: str | None) -> None:
-    assert (parse_nodata(text, "f4").value, parse_nodata(text, "f4").notices) == (None, ())
+    assert (parse_nodata(text, "f4").value, parse_nodata(text, "f4").warnings) == (None, ())
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_nodata_values_of_the_bands_are_kept_apart(tmp_path: Path) -> None:
     raster = read_path(path)
     assert [band.nodata for band in raster.bands] == ["-9999.0", "-1.0", "-9999.0"]
     assert raster.fill_value == "-9999.0"
-    assert "nodata_differs" in [notice.code for notice in raster.notices]
+    assert "nodata_differs" in [warning.code for warning in raster.warnings]
 
 
 def test_nodata_is_the_value_that_the_pixels_have(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def read_in_workers(trap: Trap) -> list[RasterFile]:
 
 
 def codes(raster: RasterFile) -> set[str]:
-    return {notice.code for notice in raster.notices}
+    return {warning.code for warning in raster.warnings}
 
 
 def test_an_overview_file_that_the_metadata_name_is_not_opened(trap: Trap) -> None:

@@ -66,7 +66,7 @@ def verdict(path: Path) -> str:
 
 
 def codes(raster: RasterFile) -> list[str]:
-    return [notice.code for notice in raster.notices]
+    return [warning.code for warning in raster.warnings]
 
 
 def assert_as_gdal(path: Path, pixels: Any) -> None:
@@ -206,7 +206,7 @@ def test_a_tag_that_nothing_depends_on_may_lie_beyond_the_end(tmp_path: Path, ta
     assert (read_by_gdal(path)[0] == pixels_of((3, 100, 100))).all()
     raster = read_path(path)
     assert "tag_beyond_end" in codes(raster)
-    assert any(str(tag) in notice.message for notice in raster.notices)
+    assert any(str(tag) in warning.message for warning in raster.warnings)
 
 
 @pytest.mark.parametrize("tag", NEEDED)

@@ -17,7 +17,7 @@ WORLD_FILE = "10\n0\n0\n-10\n155005\n462995\n"
 
 
 def codes(raster: RasterFile) -> list[str]:
-    return [notice.code for notice in raster.notices]
+    return [warning.code for warning in raster.warnings]
 
 
 def test_an_aux_xml_replaces_crs_and_transform_and_is_named(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_an_aux_xml_replaces_crs_and_transform_and_is_named(tmp_path: Path) -> N
     assert {"sidecar_transform", "sidecar_projection"} <= set(codes(raster))
 
 
-def test_an_aux_xml_that_replaces_nothing_is_no_reason_for_a_notice(tmp_path: Path) -> None:
+def test_an_aux_xml_that_replaces_nothing_is_no_reason_for_a_warning(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
     (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")
     raster = read_path(path)
@@ -71,7 +71,7 @@ def test_a_sidecar_without_its_tags_is_still_no_crs(tmp_path: Path) -> None:
         read_path(path)
 
 
-def test_an_aux_xml_that_is_no_xml_is_a_notice(tmp_path: Path) -> None:
+def test_an_aux_xml_that_is_no_xml_is_a_warning(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
     (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset>")
     assert "sidecar_unreadable" in codes(read_path(path))

@@ -54,8 +54,10 @@ def outcome(file: StoredFile, options: ReadOptions = ReadOptions()) -> Any:  # n
         raster = read(file, options)
     except RasterError as error:
         return error.code, error.message.replace(folder, "")
-    notices = tuple(replace(one, message=one.message.replace(folder, "")) for one in raster.notices)
-    return replace(raster, uri="", fingerprint="", notices=notices)
+    warnings = tuple(
+        replace(one, message=one.message.replace(folder, "")) for one in raster.warnings
+    )
+    return replace(raster, uri="", fingerprint="", warnings=warnings)
 
 
 def compare(bucket: Bucket, folder: Path) -> dict[str, Any]:

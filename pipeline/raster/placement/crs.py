@@ -58,7 +58,7 @@ class HorizontalCRS:
     cycle: Cycle | None = field(compare=False)
     area: tuple[float, float, float, float] | None = field(compare=False)
     """Area of use: west, south, east, north in degrees; None where the CRS names none."""
-    notices: tuple[RasterWarning, ...] = field(compare=False)
+    warnings: tuple[RasterWarning, ...] = field(compare=False)
 
     @property
     def linear(self) -> bool:
@@ -84,8 +84,8 @@ def horizontal_crs(wkt: str | None) -> HorizontalCRS:
             f"the CRS {part.name[:_MOST_SHOWN]!r} ({part.type_name}) has no place on earth; assign a "
             "geographic or projected CRS, for example with gdal_edit.py -a_srs EPSG:CODE FILE"
         )
-    code, notices = _epsg_code(plain)
-    return _frame(part if code is None else plain, code, notices)
+    code, warnings = _epsg_code(plain)
+    return _frame(part if code is None else plain, code, warnings)
 
 
 def _parse(wkt: str) -> CRS:
@@ -110,7 +110,7 @@ def _without_bound(crs: CRS) -> CRS:
     return crs.source_crs if crs.is_bound and crs.source_crs is not None else crs
 
 
-def _frame(crs: CRS, code: int | None, notices: tuple[RasterWarning, ...]) -> HorizontalCRS:
+def _frame(crs: CRS, code: int | None, warnings: tuple[RasterWarning, ...]) -> HorizontalCRS:
     own = crs if code is None else CRS.from_epsg(code)
     plain = _without_bound(own)
     area = plain.area_of_use
@@ -126,7 +126,7 @@ def _frame(crs: CRS, code: int | None, notices: tuple[RasterWarning, ...]) -> Ho
         central_longitude=central,
         cycle=_geographic_cycle(plain) if geographic else _projected_cycle(plain, central),
         area=None if area is None else (area.west, area.south, area.east, area.north),
-        notices=notices,
+        warnings=warnings,
     )
 
 

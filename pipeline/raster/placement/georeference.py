@@ -43,12 +43,12 @@ def georeference_grid(
     _check_grid(grid, crs)
     _check_crs(crs)
     frame = horizontal_crs(crs.wkt)
-    transform, notices = _transform(grid, frame, gcp_residual_pixels)
+    transform, warnings = _transform(grid, frame, gcp_residual_pixels)
     surface = _surface(grid, transform, frame, policy)
     extent, footprint, more = _on_earth(surface)
     bounds = normalize_extent(extent)
-    notices = (*frame.notices, *notices, *more, *_doubts(surface, bounds))
-    return _georeference(surface, bounds, footprint, notices)
+    warnings = (*frame.warnings, *warnings, *more, *_doubts(surface, bounds))
+    return _georeference(surface, bounds, footprint, warnings)
 
 
 def georeference_stored_grid(
@@ -92,10 +92,10 @@ def _transform(
     if grid.transform is not None and grid.transform != Affine.identity():
         if not grid.control_points:
             return grid.transform, ()
-        notice = RasterWarning(
+        warning = RasterWarning(
             "control_points_ignored", "the geotransform was used, not the ground control points"
         )
-        return grid.transform, (notice,)
+        return grid.transform, (warning,)
     turn = 360.0 / frame.degrees_per_unit if frame.degrees_per_unit else None
     found = fit_grid(grid.control_points, turn)
     text = (
@@ -153,13 +153,13 @@ def _check_degrees(surface: Projector) -> None:
 
 def _on_earth(surface: Projector) -> tuple[Extent, MultiPolygon, tuple[RasterWarning, ...]]:
     try:
-        extent, footprint, notices = _whole_or_part(surface)
+        extent, footprint, warnings = _whole_or_part(surface)
     except GEOSException as error:
         # Only grids that are torn into slivers by a projection far from its home come here.
         raise OutsideCRSDomain(_NO_MEANING.format(surface.crs.crs.name)) from error
     if footprint.is_empty:
         raise NoGrid(_NO_AREA)
-    return extent, footprint, notices
+    return extent, footprint, warnings
 
 
 def _whole_or_part(surface: Projector) -> tuple[Extent, MultiPolygon, tuple[RasterWarning, ...]]:
@@ -234,7 +234,7 @@ def _georeference(
     surface: Projector,
     bounds: Bounds,
     footprint: MultiPolygon,
-    notices: tuple[RasterWarning, ...],
+    warnings: tuple[RasterWarning, ...],
 ) -> Georeference:
     left, lower, right, upper = _envelope(surface)
     pixelsize_x, pixelsize_y = _pixelsize(surface.transform)
@@ -252,7 +252,7 @@ def _georeference(
         bounds=bounds,
         footprint=footprint,
         operation=surface.candidate.operation,
-        notices=notices,
+        warnings=warnings,
     )
 
 

@@ -74,17 +74,17 @@ def add_statistics(
     options: ReadOptions,
     progress: Callable[[Progress], None],
 ) -> RasterFile:
-    """The facts with statistics; where these cannot be had or cost too much, a notice says so.
+    """The facts with statistics; where these cannot be had or cost too much, a warning says so.
 
     Raises a RasterError where the pixels cannot be read.
     """
     try:
         return replace(facts, statistics=measure(file, facts, options, progress))
     except (OverBudget, UnsupportedDtype) as error:
-        notice = RasterWarning(
+        warning = RasterWarning(
             "no_statistics", f"there are no statistics of its pixels: {error.message}"
         )
-        return replace(facts, notices=(*facts.notices, notice))
+        return replace(facts, warnings=(*facts.warnings, warning))
 
 
 def measure(
@@ -220,7 +220,7 @@ def _check_block(image: _Image, budget: Budget) -> None:
 
 def _is_assigned(facts: RasterFile) -> bool:
     """Whether its nodata is not its own, so that GDAL fills holes with zeros."""
-    return any(notice.code == "nodata_assigned" for notice in facts.notices)
+    return any(warning.code == "nodata_assigned" for warning in facts.warnings)
 
 
 def _nodata(facts: RasterFile) -> tuple[float | None, ...]:

@@ -81,7 +81,7 @@ def draw_outline(cells: ValidCells, facts: RasterFile, policy: str) -> tuple[Mul
     pixels = max(1, round(cells.step * max(scale)))
     if cells.cells.all():
         return facts.georeference.footprint, pixels
-    if any(notice.code == "partly_off_earth" for notice in facts.georeference.notices):
+    if any(warning.code == "partly_off_earth" for warning in facts.georeference.warnings):
         return _of_part(cells, facts, policy)
     drawn, step = _drawn(cells)
     limit = shapely.box(0, 0, cells.width, cells.height)

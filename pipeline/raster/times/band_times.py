@@ -24,7 +24,7 @@ class TimeText:
 
     text: str | None = None
     """What may be a time, as ISO 8601 with an offset where it was a number; None: nothing."""
-    notices: tuple[RasterWarning, ...] = ()
+    warnings: tuple[RasterWarning, ...] = ()
 
 
 def band_time(
@@ -88,7 +88,7 @@ def _joined(metadata: Mapping[str, str], pair: tuple[str, str]) -> TimeText | No
     if re.match(r"\d\d:?\d\d", padded) and looks_like_time(text):
         return TimeText(text)
     message = f"{pair[0]} {date[:40]!r} and {pair[1]} {time[:40]!r} are not the parts of one time"
-    return TimeText(notices=(RasterWarning("unreadable_time", message),))
+    return TimeText(warnings=(RasterWarning("unreadable_time", message),))
 
 
 def _grib_time(metadata: Mapping[str, str]) -> TimeText | None:
@@ -105,13 +105,13 @@ def _netcdf_time(metadata: Mapping[str, str], dataset: Mapping[str, str]) -> Tim
     times = _times_among([name for name in dimensions if f"{name}#units" in dataset], dataset)
     if len(times) > 1:
         message = f"the dimensions {' and '.join(times)} are all times; name one of them time"
-        return TimeText(notices=(RasterWarning("ambiguous_time", message),))
+        return TimeText(warnings=(RasterWarning("ambiguous_time", message),))
     if times:
         units, calendar = (dataset.get(f"{times[0]}#{what}", "") for what in ("units", "calendar"))
         return _by_cf(metadata[_DIMENSION + times[0]], units, calendar)
     if "time" in dimensions:
         message = f"{_DIMENSION}time is a number without units; write time#units as CF does"
-        return TimeText(notices=(RasterWarning("unreadable_time", message),))
+        return TimeText(warnings=(RasterWarning("unreadable_time", message),))
     return None
 
 
@@ -127,7 +127,7 @@ def _times_among(names: Sequence[str], dataset: Mapping[str, str]) -> Sequence[s
 
 def _by_cf(value: str, units: str, calendar: str) -> TimeText:
     try:
-        time, notices = parse_cf_time(value, units, calendar)
+        time, warnings = parse_cf_time(value, units, calendar)
     except InvalidTime as error:
-        return TimeText(notices=(RasterWarning(error.code, str(error)),))
-    return TimeText(time.isoformat(), notices)
+        return TimeText(warnings=(RasterWarning(error.code, str(error)),))
+    return TimeText(time.isoformat(), warnings)

@@ -53,7 +53,7 @@ def parse_cf_time(
     """The instant, in UTC, and what a person should know of it; exact to the microsecond where the value is.
 
     The zone is that of the units, UTC where they name none. Dates before 1582-10-15 in the calendar `standard`, and
-    all in `julian`, are given in the Gregorian calendar, with a notice. Raises NotATime.
+    all in `julian`, are given in the Gregorian calendar, with a warning. Raises NotATime.
     """
     known = _CALENDARS.get(calendar.strip().lower())
     if known is None:
@@ -73,11 +73,11 @@ def parse_cf_time(
             "impossible_time",
             f"{value.strip()[:40]} {units[:60]!r} lies outside the years 1 to 9999",
         ) from error
-    notices: tuple[RasterWarning, ...] = ()
+    warnings: tuple[RasterWarning, ...] = ()
     if known == "julian" or (known == "standard" and local < _GREGORIAN_BEGINS):
         text = f"its times are in the Julian part of the calendar {known!r}; they are shown in the Gregorian calendar"
-        notices = (RasterWarning("calendar_converted", text),)
-    return instant.replace(tzinfo=UTC), notices
+        warnings = (RasterWarning("calendar_converted", text),)
+    return instant.replace(tzinfo=UTC), warnings
 
 
 def _parts(units: str) -> dict[str, str | None]:

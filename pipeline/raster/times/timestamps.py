@@ -27,7 +27,7 @@ class TimeTags:
     """What may be the time of each band; a description that is no time is left alone."""
     file: str | None = None
     """DATE and TIME of the file's own metadata."""
-    notices: tuple[RasterWarning, ...] = ()
+    warnings: tuple[RasterWarning, ...] = ()
     """Of what the metadata say in vain."""
 
 
@@ -44,32 +44,32 @@ class FileTimes:
     """What TIFFTAG_DATETIME says."""
     origin: str | None
     """Which source gave `times`; None where none did."""
-    notices: tuple[RasterWarning, ...]
+    warnings: tuple[RasterWarning, ...]
 
 
 def date_file(path: Path, tags: TimeTags, rule: TimeRule) -> FileTimes:
     """The times of the first that says any: argument, pattern, acquisition, bands, the file's metadata, DATETIME.
 
     DATETIME only where the rule allows it. What looks like a time but is impossible or ambiguous
-    becomes a notice. Raises CatalogueError for a rule that cannot work.
+    becomes a warning. Raises CatalogueError for a rule that cannot work.
     """
     zone = _zone(rule.time_zone)
-    notices = [*tags.notices]
-    written = _read(tags.datetime, "TIFFTAG_DATETIME", zone, notices)
-    acquired = _read(tags.acquisition, "ACQUISITIONDATETIME", UTC, notices)
-    bands = _band_times(tags.bands, zone, notices)
+    warnings = [*tags.warnings]
+    written = _read(tags.datetime, "TIFFTAG_DATETIME", zone, warnings)
+    acquired = _read(tags.acquisition, "ACQUISITIONDATETIME", UTC, warnings)
+    bands = _band_times(tags.bands, zone, warnings)
     sources = {
         "argument": (_fixed(rule),),
-        "pattern of the file name": (_by_pattern(path, rule, zone, notices),),
+        "pattern of the file name": (_by_pattern(path, rule, zone, warnings),),
         "ACQUISITIONDATETIME": (acquired,),
         "times of the bands": bands,
-        "DATE and TIME": (_read(tags.file, "DATE and TIME", zone, notices),),
+        "DATE and TIME": (_read(tags.file, "DATE and TIME", zone, warnings),),
         "TIFFTAG_DATETIME": (written if rule.from_tag else None,),
     }
     for origin, found in sources.items():
         if times := tuple(sorted({time for time in found if time is not None})):
-            return FileTimes(times, bands, interval_of(times), written, origin, tuple(notices))
-    return FileTimes((), bands, None, written, None, tuple(notices))
+            return FileTimes(times, bands, interval_of(times), written, origin, tuple(warnings))
+    return FileTimes((), bands, None, written, None, tuple(warnings))
 
 
 def interval_of(times: Sequence[datetime]) -> timedelta | None:
@@ -92,7 +92,7 @@ def _fixed(rule: TimeRule) -> datetime | None:
 
 
 def _read(
-    text: str | None, what: str, zone: tzinfo, notices: list[RasterWarning]
+    text: str | None, what: str, zone: tzinfo, warnings: list[RasterWarning]
 ) -> datetime | None:
     """The time of a text that ought to be one; blanks and zeros are none."""
     if text is None or not re.search("[1-9]", text):
@@ -100,28 +100,28 @@ def _read(
     try:
         return parse_time_or_epoch(text, zone)
     except InvalidTime as error:
-        notices.append(RasterWarning(error.code, f"{what} {text.strip()[:40]!r}: {error}"))
+        warnings.append(RasterWarning(error.code, f"{what} {text.strip()[:40]!r}: {error}"))
         return None
 
 
 def _band_times(
-    texts: tuple[str | None, ...], zone: tzinfo, notices: list[RasterWarning]
+    texts: tuple[str | None, ...], zone: tzinfo, warnings: list[RasterWarning]
 ) -> tuple[datetime | None, ...]:
     times = tuple(
-        _read(text, "the time of a band", zone, notices)
+        _read(text, "the time of a band", zone, warnings)
         if text is not None and looks_like_time(text)
         else None
         for text in texts
     )
     if any(times) and not all(times):
-        notices.append(
+        warnings.append(
             RasterWarning("band_times_incomplete", "some bands say a time and others do not")
         )
     return times
 
 
 def _by_pattern(
-    path: Path, rule: TimeRule, zone: tzinfo, notices: list[RasterWarning]
+    path: Path, rule: TimeRule, zone: tzinfo, warnings: list[RasterWarning]
 ) -> datetime | None:
     """The one time that the pattern finds."""
     if rule.pattern is None:
@@ -130,16 +130,16 @@ def _by_pattern(
     try:
         times = set(find_times(pattern, text_to_search(pattern, path), rule.time_format, zone))
     except InvalidTime as error:
-        notices.append(RasterWarning(error.code, f"the file name's time: {error}"))
+        warnings.append(RasterWarning(error.code, f"the file name's time: {error}"))
         return None
     if len(times) == 1:
         return times.pop()
     if times:
-        notices.append(
+        warnings.append(
             RasterWarning("ambiguous_time", "the pattern finds several times in the file name")
         )
     else:
-        notices.append(
+        warnings.append(
             RasterWarning("unmatched_pattern", "the pattern finds no time in the file name")
         )
     return None

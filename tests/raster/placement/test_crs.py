@@ -90,7 +90,7 @@ def test_a_code_whose_parameters_the_file_overrides_is_not_its_projection(
     assert right in wkt
     crs = horizontal_crs(wkt.replace(right, wrong))
     assert crs.projection is None
-    assert [notice.code for notice in crs.notices] == ["crs_differs_from_code"]
+    assert [warning.code for warning in crs.warnings] == ["crs_differs_from_code"]
 
 
 @pytest.mark.parametrize(

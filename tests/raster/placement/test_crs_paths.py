@@ -156,7 +156,7 @@ def test_xml_that_gdal_sees_otherwise_is_not_shown_to_it(trap: Trap, declared: s
     trap.arm()
     (outcome,) = read_all(trap.files(), ReadOptions(), 1)
     assert isinstance(outcome, RasterFile)
-    assert "sidecar_unreadable" in {notice.code for notice in outcome.notices}
+    assert "sidecar_unreadable" in {warning.code for warning in outcome.warnings}
 
 
 def test_a_path_alone_is_not_a_crs(trap: Trap) -> None:

@@ -47,7 +47,7 @@ def box(bounds: Bounds) -> tuple[float, float, float, float]:
 
 
 def codes(result: Georeference) -> list[str]:
-    return [notice.code for notice in result.notices]
+    return [warning.code for warning in result.warnings]
 
 
 def assert_whole(result: Georeference) -> None:
@@ -113,7 +113,7 @@ def test_the_records_of_the_existing_catalogue_are_exact(
     assert (result.pixelsize_x, result.pixelsize_y) == (0.5, -0.5)
     assert (result.projection, result.operation.code) == ("EPSG:28992", "EPSG:15934")
     assert not result.rotated
-    assert not result.notices
+    assert not result.warnings
     assert_whole(result)
 
 
@@ -222,7 +222,7 @@ def test_a_raster_thinner_than_a_hair_covers_no_area() -> None:
         placed(28992, north_up(155_000, 463_000, 1e-9))
 
 
-def test_outside_the_area_of_use_is_a_notice() -> None:
+def test_outside_the_area_of_use_is_a_warning() -> None:
     result = placed(32633, north_up(500_000, -3_000_000, 10))
     assert codes(result) == ["outside_area_of_use"]
     assert result.bounds.south < -27
@@ -274,7 +274,7 @@ def test_a_tile_with_one_side_off_the_earth_has_the_rest() -> None:
     assert_whole(result)
 
 
-def test_an_unknown_datum_is_a_notice() -> None:
+def test_an_unknown_datum_is_a_warning() -> None:
     result = placed(SPHERE, north_up(0, 1_000_000, 1000))
     assert codes(result) == ["unknown_datum"]
     assert result.projection is None
@@ -311,7 +311,7 @@ def control_points(miss: float) -> tuple[ControlPoint, ...]:
     return (*exact[:3], ControlPoint(100, 100, 156_000 + 10 * miss, 462_000))
 
 
-def test_control_points_place_a_raster_with_a_notice() -> None:
+def test_control_points_place_a_raster_with_a_warning() -> None:
     crs = FileCRS(CRS.from_epsg(28992).to_wkt())
     fitted = georeference_grid(Grid(100, 100, None, control_points(0.0)), crs)
     plain = georeference_grid(Grid(100, 100, north_up(155_000, 463_000, 10)), crs)

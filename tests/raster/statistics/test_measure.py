@@ -312,7 +312,7 @@ def test_more_pixels_than_the_budget_are_said_to_be_too_many(tmp_path: Path) -> 
     (outcome,) = read_all([find_file(path, [tmp_path])], options, 1)
     assert isinstance(outcome, RasterFile)
     assert outcome.statistics is None
-    assert [notice.code for notice in outcome.notices] == ["no_statistics"]
+    assert [warning.code for warning in outcome.warnings] == ["no_statistics"]
 
 
 def test_a_block_larger_than_the_budget_is_not_unpacked(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_units_are_read_in_every_usual_spelling(
 ) -> None:
     raster = cf_raster(tmp_path, value, units)
     assert raster.times == (time.replace(tzinfo=UTC),)
-    assert [notice.code for notice in raster.notices] == []
+    assert [warning.code for warning in raster.warnings] == []
 
 
 def test_units_without_a_zone_are_utc_whatever_the_zone_of_the_definition(tmp_path: Path) -> None:
@@ -85,9 +85,9 @@ def test_a_calendar_without_civil_days_gives_no_time_and_a_warning_that_names_it
 ) -> None:
     raster = cf_raster(tmp_path, "100", "days since 2000-01-01", calendar)
     assert raster.times == ()
-    (notice,) = raster.notices
-    assert notice.code == "no_civil_time"
-    assert repr(calendar) in notice.message
+    (warning,) = raster.warnings
+    assert warning.code == "no_civil_time"
+    assert repr(calendar) in warning.message
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_julian_days_are_given_in_the_gregorian_calendar_with_a_warning(
 ) -> None:
     raster = cf_raster(tmp_path, value, units, calendar)
     assert raster.times == (time.replace(tzinfo=UTC),)
-    assert [notice.code for notice in raster.notices] == ["calendar_converted"]
+    assert [warning.code for warning in raster.warnings] == ["calendar_converted"]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_what_is_not_a_time_gives_none_and_a_warning(
 ) -> None:
     raster = cf_raster(tmp_path, value, units, calendar)
     assert raster.times == ()
-    assert [notice.code for notice in raster.notices] == [code]
+    assert [warning.code for warning in raster.warnings] == [code]
 
 
 @pytest.mark.filterwarnings("ignore::cftime.CFWarning")  # of years before Christ
@@ -180,7 +180,7 @@ def test_each_band_has_its_time_and_one_warning_does_for_all(tmp_path: Path) -> 
     assert series.interval == timedelta(days=1)
     tags["time#calendar"] = "noleap"
     refused = read_path(write_raster(tmp_path / "b.tif", count=3, band_tags=bands, tags=tags))
-    assert [notice.code for notice in refused.notices] == ["no_civil_time"]
+    assert [warning.code for warning in refused.warnings] == ["no_civil_time"]
 
 
 def test_the_dimension_of_time_may_have_another_name(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_of_two_times_the_one_that_is_called_so_counts_and_none_of_two_others(
     assert one.times == (NEW_YEAR,)
     del band["NETCDF_DIM_time"]
     both = read_path(write_raster(tmp_path / "b.tif", band_tags=[band], tags=units))
-    assert (both.times, [notice.code for notice in both.notices]) == ((), ["ambiguous_time"])
+    assert (both.times, [warning.code for warning in both.warnings]) == ((), ["ambiguous_time"])
     units["run#standard_name"] = "time"
     named = read_path(write_raster(tmp_path / "c.tif", band_tags=[band], tags=units))
     assert named.times == (datetime(2023, 3, 17, tzinfo=UTC),)
@@ -207,7 +207,10 @@ def test_of_two_times_the_one_that_is_called_so_counts_and_none_of_two_others(
 def test_a_number_without_units_is_not_a_time(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", band_tags=[{"NETCDF_DIM_time": "45290"}])
     raster = read_path(path)
-    assert (raster.times, [notice.code for notice in raster.notices]) == ((), ["unreadable_time"])
+    assert (raster.times, [warning.code for warning in raster.warnings]) == (
+        (),
+        ["unreadable_time"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -218,7 +221,7 @@ def test_times_of_grib_are_seconds_since_1970(tmp_path: Path, value: str, time: 
     path = write_raster(tmp_path / "a.tif", band_tags=[{"GRIB_VALID_TIME": value}])
     assert read_path(path).times == (time,)
     path = write_raster(tmp_path / "b.tif", band_tags=[{"GRIB_VALID_TIME": "9" * 12}])
-    assert [notice.code for notice in read_path(path).notices] == ["impossible_time"]
+    assert [warning.code for warning in read_path(path).warnings] == ["impossible_time"]
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_a_format_that_names_a_date_is_read(
 ) -> None:
     rule = TimeRule(pattern=r"^x_(?P<time>.+)\.tif$", time_format=time_format)
     dating = date_file(Path(f"/data/x_{text}.tif"), TimeTags(), rule)
-    assert (dating.times, dating.notices) == ((time,), ())
+    assert (dating.times, dating.warnings) == ((time,), ())
     path = tmp_path / "sources.toml"
     path.write_text(SOURCE + f"pattern = '(?P<time>.+)'\ntime_format = '{time_format}'\n")
     assert load_config(path).source[0].time_rule().time_format == time_format
@@ -169,7 +169,10 @@ def test_digits_of_no_century_of_files_are_not_a_date_without_a_format(text: str
     dating = date_file(
         Path(f"/data/x_{text}.tif"), TimeTags(), TimeRule(pattern=r"_(?P<time>\w+)\.tif")
     )
-    assert (dating.times, [notice.code for notice in dating.notices]) == ((), ["unreadable_time"])
+    assert (dating.times, [warning.code for warning in dating.warnings]) == (
+        (),
+        ["unreadable_time"],
+    )
 
 
 def test_a_format_or_separators_date_files_to_any_century() -> None:

@@ -19,7 +19,7 @@ def dated(name: str = "a.tif", tags: TimeTags | None = None, **rule: object) -> 
 
 
 def codes(dating: FileTimes | RasterFile) -> list[str]:
-    return [notice.code for notice in dating.notices]
+    return [warning.code for warning in dating.warnings]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_pattern_that_does_not_fit_the_name_is_searched_in_the_whole_path() ->
         ("x.tif", "unmatched_pattern"),
     ],
 )
-def test_two_dates_and_numbers_that_are_no_date_are_notices(name: str, code: str) -> None:
+def test_two_dates_and_numbers_that_are_no_date_are_warnings(name: str, code: str) -> None:
     found = dated(name, pattern=r"(?P<time>\d{8})")
     assert (found.times, found.origin, codes(found)) == ((), None, [code])
 
@@ -168,7 +168,7 @@ def test_blanks_and_zeros_say_no_time(tmp_path: Path, text: str) -> None:
     assert (raster.datetime, raster.times, codes(raster)) == (None, (), [])
 
 
-def test_an_impossible_time_of_writing_is_a_notice(tmp_path: Path) -> None:
+def test_an_impossible_time_of_writing_is_a_warning(tmp_path: Path) -> None:
     tags = {"TIFFTAG_DATETIME": "2017:08:21 15:08:70"}
     raster = read_path(write_raster(tmp_path / "a.tif", tags=tags))
     assert (raster.datetime, codes(raster)) == (None, ["impossible_time"])
