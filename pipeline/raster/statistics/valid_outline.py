@@ -19,199 +19,171 @@ from pipeline.raster.statistics.windows import BlockGrid
 Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
-_SIDE = 1024
-"""Cells along the longer side of the raster, at most."""
-_MOST_POINTS = 5_000
-"""Of an outline; scattered pixels are drawn in larger squares until they take no more."""
-_STEPS = 64
-"""A straight edge is followed on the earth in steps of this part of the raster's longer side."""
-
-_PART_SIDE = 128
-"""The same of a raster of which some lies off the earth, where each square is drawn for itself."""
-_BESIDE = 1e-6
+_MAX_SIDE = 1024
+"""Cells along the longer side of the raster."""
+_MAX_SIDE_OFF_EARTH = 128
+"""The same for a raster that lies partly off the earth, where each cell is placed for itself."""
+_MAX_POINTS = 5_000
+"""Of an outline; scattered pixels are drawn in larger cells."""
+_SEGMENTS = 64
+"""Straight edges are cut into segments of this part of the raster's longer side, as they bend on the earth."""
+_POLE_TOLERANCE = 1e-6
 """Pixels; a point that is nearer to a pole is the pole."""
 
 
 class ValidCells:
-    """Squares of pixels of an image, and which of them hold a valid pixel."""
+    """Square cells of pixels of an image, and which of them have a valid pixel."""
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
-        self.step = ceil(max(width, height) / _SIDE)
-        """Pixels of the image along the side of a square."""
-        self.cells: Flags = np.zeros((ceil(height / self.step), ceil(width / self.step)), np.bool_)
+        self.step = ceil(max(width, height) / _MAX_SIDE)
+        """Pixels of the image along the side of a cell."""
+        self.flags: Flags = np.zeros((ceil(height / self.step), ceil(width / self.step)), np.bool_)
 
     def mark(self, row: int, column: int, valid: Flags) -> None:
-        """Take in the valid pixels of a window, whose first pixel is at this row and column."""
-        if not valid.any():
-            return
+        """Mark the cells of valid pixels in a window, whose first pixel is at this row and column."""
         rows, columns = (
             np.union1d([0], np.arange(-first % self.step, length, self.step))
             for first, length in zip((row, column), valid.shape, strict=True)
         )
-        found = np.logical_or.reduceat(np.logical_or.reduceat(valid, rows, 0), columns, 1)
+        cells = np.logical_or.reduceat(np.logical_or.reduceat(valid, rows, 0), columns, 1)
         top, left = row // self.step, column // self.step
-        self.cells[top : top + len(rows), left : left + len(columns)] |= found
+        self.flags[top : top + len(rows), left : left + len(columns)] |= cells
 
-    def mark_holes(self, grid: BlockGrid) -> None:
-        """Take all pixels in holes for valid: they read as zero where zero is not missing."""
-        rows, columns = self.cells.shape
-        changes = np.zeros((rows + 1, columns + 1), np.int64)
-        for start, filled in grid.chunks():
-            top, bottom, left, right = grid.corners(np.flatnonzero(~filled) + start)
-            top, left = top // self.step, left // self.step
-            bottom, right = -(-bottom // self.step), -(-right // self.step)
-            for sign, row, column in (
-                (1, top, left),
-                (-1, bottom, left),
-                (-1, top, right),
-                (1, bottom, right),
-            ):
-                np.add.at(changes, (row, column), sign)
-        # Sums of the changes at corners fill each rectangle between them.
-        self.cells |= changes.cumsum(axis=0).cumsum(axis=1)[:rows, :columns] > 0
+    def mark_all(self, grid: BlockGrid) -> None:
+        """Mark the cells of all pixels in the filled blocks of a grid."""
+        for window in grid.windows(grid.width * grid.height):
+            (top, bottom), (left, right) = window.toranges()
+            self.flags[
+                top // self.step : ceil(bottom / self.step),
+                left // self.step : ceil(right / self.step),
+            ] = True
 
 
-def draw_outline(cells: ValidCells, facts: RasterFile, policy: str) -> tuple[MultiPolygon, int]:
-    """The outline in degrees, and the side of its squares in pixels of the raster.
+def draw_outline(cells: ValidCells, raster: RasterFile, policy: str) -> tuple[MultiPolygon, int]:
+    """Return the outline in degrees, and the side of its squares in pixels of the raster.
 
-    It goes the way that the file's footprint went: by the operation that is recorded with it.
+    It is placed by the operation that is recorded with the file.
     """
-    scale = facts.width / cells.width, facts.height / cells.height
-    pixels = max(1, round(cells.step * max(scale)))
-    if cells.cells.all():
-        return facts.georeference.footprint, pixels
-    if any(warning.code == "partly_off_earth" for warning in facts.georeference.warnings):
-        return _of_part(cells, facts, policy)
-    drawn, step = _drawn(cells)
-    limit = shapely.box(0, 0, cells.width, cells.height)
-    flat = shapely.transform(
-        shapely.transform(drawn, lambda points: points * step).intersection(limit),
-        lambda points: points * scale,
-    )
-    even = shapely.segmentize(flat, max(facts.width, facts.height) / _STEPS)
-    return _on_earth(even, _surface(facts, policy)), pixels * step // cells.step
+    place = raster.georeference
+    scale = raster.width / cells.width, raster.height / cells.height
+    flags, step = cells.flags, cells.step
+    if flags.all():
+        return place.footprint, _side(step, scale)
+    off_earth = any(warning.code == "partly_off_earth" for warning in place.warnings)
+    max_side = _MAX_SIDE_OFF_EARTH if off_earth else _MAX_SIDE
+    while max(flags.shape) > max_side or _count_corners(flags) > _MAX_POINTS:
+        flags, step = _halve(flags), 2 * step
+    projector = _projector(raster, policy)
+
+    def to_pixels(points: Floats) -> Floats:
+        """Cells, the last of which end with the image, to pixels of the raster."""
+        return np.minimum(points * step, (cells.width, cells.height)) * scale
+
+    if off_earth:
+        lattice = np.arange(max(flags.shape) + 1)
+        columns, rows = to_pixels(np.column_stack([lattice, lattice])).T
+        down, across = flags.shape
+        outline = outline_cells(projector, columns[: across + 1], rows[: down + 1], flags)
+    else:
+        polygons = shapely.transform(np.array(trace_polygons(flags)), to_pixels)
+        longest = max(raster.width, raster.height) / _SEGMENTS
+        outline = _place(shapely.segmentize(polygons, longest), projector)
+    return outline, _side(step, scale)
 
 
-def _of_part(cells: ValidCells, facts: RasterFile, policy: str) -> tuple[MultiPolygon, int]:
-    """The outline where some of the raster lies off the earth: square by square."""
-    flags, step = cells.cells, cells.step
-    while max(flags.shape) > _PART_SIDE or _corners(flags) > _MOST_POINTS:
-        flags, step = _coarser(flags), 2 * step
-    rows, columns = (
-        np.minimum(np.arange(count + 1) * step, size) * (whole / size)
-        for count, size, whole in zip(
-            flags.shape, (cells.height, cells.width), (facts.height, facts.width), strict=True
-        )
-    )
-    outline = outline_cells(_surface(facts, policy), columns, rows, flags)
-    return outline, max(
-        1, round(step * max(facts.width / cells.width, facts.height / cells.height))
-    )
-
-
-def _drawn(cells: ValidCells) -> tuple[BaseGeometry, int]:
-    """The outline in squares, and how many pixels of the image they have to a side."""
-    flags, step = cells.cells, cells.step
-    while _corners(flags) > _MOST_POINTS:
-        flags, step = _coarser(flags), 2 * step
-    return shapely.MultiPolygon(trace_polygons(flags)), step
+def _side(step: int, scale: tuple[float, float]) -> int:
+    return max(1, round(step * max(scale)))
 
 
 def trace_polygons(flags: Flags) -> list[Polygon]:
-    """The outlines of squares that share sides, with their holes; a square's side is 1.
+    """Return the outlines of square cells of side 1 that share sides, with their holes.
 
-    Lines between squares of different flags enclose them. GDAL's own way takes drivers that a process which
-    reads files does not have.
+    They are enclosed by the lines between cells of different flags. GDAL can trace them too, but only with drivers
+    that a process that reads files does not have.
     """
     padded = np.pad(flags, 1)
     rows = padded[1:] != padded[:-1]
     columns = padded[:, 1:] != padded[:, :-1]
-    corners = _corner_flags(padded)
-    across = _runs(rows[:, 1:-1], corners)
-    down = _runs(columns[1:-1].T, corners.T)[..., ::-1]
-    faces = shapely.get_parts(
-        shapely.polygonize(shapely.linestrings(np.concatenate([across, down])))
-    )
+    corners = _corners(padded)
+    lines = [_lines(rows[:, 1:-1], corners), _lines(columns[1:-1].T, corners.T)[..., ::-1]]
+    faces = shapely.get_parts(shapely.polygonize(shapely.linestrings(np.concatenate(lines))))
     inside = shapely.get_coordinates(shapely.point_on_surface(faces)).astype(int)
     return [face for face, (x, y) in zip(faces, inside, strict=True) if flags[y, x]]
 
 
-def _runs(sides: Flags, corners: Flags) -> Floats:
-    """Lines along the marked sides of squares, from corner to corner; as (x, y) of both ends."""
-    before = np.pad(sides, ((0, 0), (1, 0)))
-    after = np.pad(sides, ((0, 0), (0, 1)))
-    starts = np.argwhere(after & corners)
-    ends = np.argwhere(before & corners)
+def _lines(sides: Flags, corners: Flags) -> Floats:
+    """Return the lines along marked sides of cells, from corner to corner, as (x, y) of both ends."""
+    starts = np.argwhere(np.pad(sides, ((0, 0), (0, 1))) & corners)
+    ends = np.argwhere(np.pad(sides, ((0, 0), (1, 0))) & corners)
     return np.stack([starts[:, ::-1], ends[:, ::-1]], axis=1).astype(np.float64)
 
 
-def _corners(flags: Flags) -> int:
-    """How many points the outline has, told by the four squares around each point."""
-    return int(np.count_nonzero(_corner_flags(np.pad(flags, 1))))
+def _count_corners(flags: Flags) -> int:
+    return int(np.count_nonzero(_corners(np.pad(flags, 1))))
 
 
-def _corner_flags(padded: Flags) -> Flags:
-    """Which points between the squares are corners of the outline."""
+def _corners(padded: Flags) -> Flags:
+    """Return which points between the cells are corners of the outline."""
     rows = padded[:-1].astype(np.int8) - padded[1:]
     corners: Flags = rows[:, :-1] != rows[:, 1:]
     return corners
 
 
-def _coarser(flags: Flags) -> Flags:
-    """Two by two squares as one."""
+def _halve(flags: Flags) -> Flags:
+    """Return flags for cells of twice the side."""
     rows, columns = flags.shape
     padded = np.pad(flags, ((0, rows % 2), (0, columns % 2)))
     halves = padded[::2] | padded[1::2]
-    coarse: Flags = halves[:, ::2] | halves[:, 1::2]
-    return coarse
+    larger: Flags = halves[:, ::2] | halves[:, 1::2]
+    return larger
 
 
-def _surface(facts: RasterFile, policy: str) -> Projector:
-    place = facts.georeference
-    frame = horizontal_crs(place.crs_wkt)
-    found = next(c for c in list_candidates(frame, policy) if c.operation == place.operation)
-    return Projector(place.transform, facts.width, facts.height, frame, found, INEXACT_METRES)
+def _projector(raster: RasterFile, policy: str) -> Projector:
+    place = raster.georeference
+    crs = horizontal_crs(place.crs_wkt)
+    candidate = next(c for c in list_candidates(crs, policy) if c.operation == place.operation)
+    return Projector(place.transform, raster.width, raster.height, crs, candidate, INEXACT_METRES)
 
 
-def _on_earth(flat: BaseGeometry, surface: Projector) -> MultiPolygon:
-    """A shape in pixels on the earth, without what lies off it."""
-    parts = [part for part in shapely.get_parts(flat) if isinstance(part, Polygon)]
-    placed = [_placed(part, surface) for part in parts]
-    drawn = shapely.union_all(placed, grid_size=1e-9)
-    west, south, east, north = drawn.bounds if not drawn.is_empty else (0.0, 0.0, 0.0, 0.0)
-    # A part of the smallest square that there may be.
-    return cut_at_antimeridian(shapely.simplify(drawn, 1e-5 * max(east - west, north - south)))
+def _place(polygons: npt.NDArray[np.object_], projector: Projector) -> MultiPolygon:
+    """Return polygons in pixels as polygons on the earth, without what lies off it."""
+    outline = shapely.union_all(
+        [_place_polygon(polygon, projector) for polygon in polygons], grid_size=1e-9
+    )
+    west, south, east, north = outline.bounds if not outline.is_empty else (0.0, 0.0, 0.0, 0.0)
+    # The tolerance is smaller than the smallest cell.
+    return cut_at_antimeridian(shapely.simplify(outline, 1e-5 * max(east - west, north - south)))
 
 
-def _placed(part: Polygon, surface: Projector) -> BaseGeometry:
-    outer = _ring(part.exterior, surface)
-    inner = [_ring(ring, surface) for ring in part.interiors]
-    return outer.difference(shapely.union_all(inner)) if inner else outer
+def _place_polygon(polygon: Polygon, projector: Projector) -> BaseGeometry:
+    shell = _place_ring(polygon.exterior, projector)
+    holes = [_place_ring(ring, projector) for ring in polygon.interiors]
+    return shell.difference(shapely.union_all(holes)) if holes else shell
 
 
-def _ring(ring: shapely.LinearRing, surface: Projector) -> MultiPolygon:
-    """What a ring of pixels encloses on the earth."""
-    points, pole = _from_pole(np.asarray(ring.coords), surface)
-    longitude, latitude = surface.locate(points[:, 0], points[:, 1])
-    on = np.isfinite(longitude)
-    longitude, latitude = longitude[on], latitude[on]
+def _place_ring(ring: shapely.LinearRing, projector: Projector) -> MultiPolygon:
+    """Return the area on the earth that a ring in pixels encloses."""
+    points, pole = _cut_at_pole(np.asarray(ring.coords), projector)
+    longitude, latitude = projector.locate(points[:, 0], points[:, 1])
+    on_earth = np.isfinite(longitude)
+    longitude, latitude = longitude[on_earth], latitude[on_earth]
     if len(longitude) < 4:
         return MultiPolygon()
-    if surface.crs.linear:
+    if projector.crs.linear:
         return cut_at_antimeridian(close_ring(longitude, latitude, None))
     longitude = np.unwrap(longitude, period=360.0)
     turn = 360.0 * np.rint((longitude[-1] - longitude[0]) / 360.0)
     if turn and pole is None:
-        return _around_pole(longitude, latitude, turn)
+        return _area_around_pole(longitude, latitude, turn)
     return cut_at_antimeridian(close_ring(longitude, latitude, pole))
 
 
-def _around_pole(longitude: Floats, latitude: Floats, turn: float) -> MultiPolygon:
-    """What lies between a ring and the pole that it goes around, one turn of 360 or -360 degrees.
+def _area_around_pole(longitude: Floats, latitude: Floats, turn: float) -> MultiPolygon:
+    """Return the area between a pole and a ring that goes around it once, by a turn of 360 or -360 degrees.
 
-    The ring may go back and forth where it begins, so that it cannot be cut open there: it is
-    followed for three turns, of which the one in the middle counts.
+    The ring may go back and forth where it begins and cannot be cut open there. So it is followed for three turns,
+    and the middle one is cut out.
     """
     turns = np.concatenate([longitude[:-1] - turn, longitude[:-1], longitude + turn])
     pole = float(np.sign(latitude.sum()) * 90.0)
@@ -221,20 +193,22 @@ def _around_pole(longitude: Floats, latitude: Floats, turn: float) -> MultiPolyg
     return cut_at_antimeridian(band.intersection(shapely.box(first, -90.0, last, 90.0)))
 
 
-def _from_pole(points: Floats, surface: Projector) -> tuple[Floats, float | None]:
-    """The points of a ring; of one that runs through a pole, those from there to there, and its latitude.
+def _cut_at_pole(points: Floats, projector: Projector) -> tuple[Floats, float | None]:
+    """Return the points of a ring, and the latitude of the pole that it runs through, if any.
 
-    At the pole itself there is no longitude.
+    The points then begin and end beside the pole, which has no longitude itself.
     """
-    if surface.crs.linear:
+    if projector.crs.linear:
         return points, None
-    for latitude, column, row in surface.poles():
+    for latitude, column, row in projector.poles():
         line, pole = shapely.LineString(points), shapely.Point(column, row)
-        if line.distance(pole) > _BESIDE:
+        if line.distance(pole) > _POLE_TOLERANCE:
             continue
-        way = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
-        beyond = (way - line.project(pole)) % way[-1]
+        distance = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
+        beyond = (distance - line.project(pole)) % distance[-1]
         order = np.argsort(beyond[:-1], kind="stable")
-        order = order[(beyond[order] > _BESIDE) & (beyond[order] < way[-1] - _BESIDE)]
-        return points[order], latitude
+        near = (beyond[order] <= _POLE_TOLERANCE) | (
+            beyond[order] >= distance[-1] - _POLE_TOLERANCE
+        )
+        return points[order[~near]], latitude
     return points, None

@@ -33,8 +33,9 @@ from pipeline.raster import (
     read,
     read_all,
 )
-from pipeline.raster.statistics.band import PERCENTILES, BandCounter
+from pipeline.raster.statistics.band import BandCounter
 from pipeline.raster.statistics.measure import measure
+from pipeline.raster.statistics.percentiles import PERCENTILES
 from pipeline.raster.statistics.windows import BlockGrid
 from pipeline.storage import find_file, list_files, literal_location
 from tests.support.commands import CORPUS, RASTERSOURCES, environment, shown_in
@@ -205,12 +206,12 @@ def test_values_near_the_end_of_doubles_are_no_failure(tmp_path: Path) -> None:
 
 def test_a_small_spread_about_a_large_mean_is_not_lost() -> None:
     values = 1e9 + RANDOM.normal(size=100_000)
-    tally = BandCounter(values.dtype)
-    for _ in range(tally.passes):
+    counter = BandCounter(values.dtype)
+    for _ in range(counter.passes):
         for chunk in np.array_split(values, 37):
-            tally.take(chunk)
-        tally.end_pass()
-    assert tally.result(values.size).standard_deviation == pytest.approx(values.std(), rel=1e-9)
+            counter.add(chunk)
+        counter.end_pass()
+    assert counter.result(values.size).standard_deviation == pytest.approx(values.std(), rel=1e-9)
 
 
 @given(
@@ -222,12 +223,12 @@ def test_percentiles_are_those_of_numpy_however_values_arrive(
     numbers: list[float], chunks: int
 ) -> None:
     values = np.array(numbers, "f4")
-    tally = BandCounter(values.dtype)
-    for _ in range(tally.passes):
+    counter = BandCounter(values.dtype)
+    for _ in range(counter.passes):
         for chunk in np.array_split(values, chunks):
-            tally.take(chunk)
-        tally.end_pass()
-    found = list(tally.result(values.size).percentiles.values())
+            counter.add(chunk)
+        counter.end_pass()
+    found = list(counter.result(values.size).percentiles.values())
     expected = np.percentile(values.astype("f8"), PERCENTILES)
     assert found == pytest.approx(
         expected, rel=1e-9, abs=1e-9 * float(np.abs(values).max()) + 1e-300
@@ -248,7 +249,7 @@ def test_windows_cover_each_pixel_outside_holes_once(
     columns, rows = min(columns, width), min(rows, height)
     shape = (-(-height // rows), -(-width // columns))
     full = np.random.default_rng(seed).integers(0, 2, shape).astype(bool)
-    grid = BlockGrid(width, height, columns, rows, lambda start, stop: full.ravel()[start:stop])
+    grid = BlockGrid(width, height, columns, rows, full)
     seen = np.zeros((height, width), int)
     for window in grid.windows(most):
         assert window.width * window.height <= max(most, columns * rows)
