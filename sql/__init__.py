@@ -1,12 +1,18 @@
-"""The schema: plain SQL migrations in `versions/`, run by Alembic."""
+"""The schema as it is now (`schema/`), its migrations and the named statements (`queries/`)."""
 
 from pathlib import Path
 
 from alembic import op
 
 
-def run_file(path: Path) -> None:
-    """Run a file of SQL statements as it stands: by the driver itself, to which a % is no placeholder."""
+def execute(statements: str) -> None:
+    """Run SQL statements as they stand: on the driver's connection, where % and : have no meaning."""
     connection = op.get_bind().connection.driver_connection
     assert connection is not None
-    connection.execute(path.read_text())
+    connection.execute(statements)
+
+
+def execute_folder(folder: Path) -> None:
+    """Run all SQL files of a folder in the order of their names."""
+    for file in sorted(folder.glob("*.sql")):
+        execute(file.read_text())

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection, in the transaction, that the caller hands in."""
+"""Alembic's entry: run the migrations on the caller's connection, in the caller's transaction."""
 
 from alembic import context
 

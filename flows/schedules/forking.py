@@ -11,7 +11,7 @@ from prefect import flow_engine
 
 IMPORTED = [
     "flows.sync",
-    "pipeline.database.migrations",
+    "pipeline.database.schema_version",
     "pipeline.raster",
     "prefect.client.orchestration",
     "prefect.flow_engine",

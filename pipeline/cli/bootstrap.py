@@ -71,17 +71,26 @@ def database_url(configured: Settings) -> Iterator[str]:
 
 @contextmanager
 def open_catalogue(configured: Settings) -> Iterator["Engine"]:
-    """An engine on the catalogue, its schema brought up to date."""
-    from pipeline.database.engine import make_engine
-    from pipeline.database.migrations import migrate
+    """Yield an engine on the catalogue, with its schema at the newest revision."""
+    with database_url(configured) as url, migrated_engine(url, configured) as engine:
+        yield engine
 
-    with database_url(configured) as url:
-        engine = make_engine(url, prepare=configured.prepare)
-        try:
+
+@contextmanager
+def migrated_engine(url: str, configured: Settings) -> Iterator["Engine"]:
+    """Yield an engine on a database, with its schema at the newest revision."""
+    from pipeline.database.engine import make_engine
+    from pipeline.database.schema_version import is_up_to_date
+
+    engine = make_engine(url, prepare=configured.prepare)
+    try:
+        if not is_up_to_date(engine):
+            from pipeline.database.migrations import migrate
+
             migrate(engine)
-            yield engine
-        finally:
-            engine.dispose()
+        yield engine
+    finally:
+        engine.dispose()
 
 
 @contextmanager
@@ -122,13 +131,7 @@ def run_options(configured: Settings, *, create: bool) -> "RunOptions":
     return RunOptions(configured.roots or EVERYWHERE, options, configured.batch_size, create)
 
 
-def migrate_database(where: str, configured: Settings) -> None:
-    """Migrate the schema of a database."""
-    from pipeline.database.engine import make_engine
-    from pipeline.database.migrations import migrate
-
-    engine = make_engine(where, prepare=configured.prepare)
-    try:
-        migrate(engine)
-    finally:
-        engine.dispose()
+def migrate_database(url: str, configured: Settings) -> None:
+    """Bring the schema of a database to the newest revision."""
+    with migrated_engine(url, configured):
+        pass

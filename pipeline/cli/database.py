@@ -1,5 +1,6 @@
 """The commands of the command line that look after the database: the private cluster, the schema, who may read it."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +11,9 @@ from pipeline.errors import CatalogueError
 from pipeline.settings import Settings, settings
 
 if TYPE_CHECKING:
-    from pipeline.database.migrations import Step
+    from sqlalchemy import Engine
+
+    from pipeline.database.migrations import Revisions
     from pipeline.database.private_cluster.cluster import Cluster
 
 database = typer.Typer(
@@ -152,7 +155,7 @@ def reproject(
     print_reprojection(summary, dry_run=dry_run)
 
 
-def move(configured: Settings, step: "Step", revision: str) -> None:
+def move(configured: Settings, step: "Callable[[Engine, str], Revisions]", revision: str) -> None:
     """Take the schema to a revision and say so."""
     from pipeline.database.engine import make_engine
 

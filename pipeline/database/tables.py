@@ -1,4 +1,4 @@
-"""The tables of sql/versions in SQLAlchemy, for composing queries; the SQL files are what makes them.
+"""The tables of sql/schema in SQLAlchemy, for composing queries; the SQL files are what makes them.
 
 Indexes, checks and comments stand in SQL only. A test compares columns, types and keys both ways on a live database.
 """

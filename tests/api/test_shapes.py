@@ -1,18 +1,14 @@
 """The shapes that published clients read: tasks, wms_info, contracts, scenarios, and what rasters are ordered by."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from httpx import Client
 from sqlalchemy import Engine
 
-from pipeline.database.engine import make_engine
-from pipeline.database.migrations import downgrade, migrate
 from tests.api.conftest import SOURCES, Add, As, base, names
-from tests.conftest import new_database
-from tests.support.database import execute, rows
+from tests.support.database import execute
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 RASTERS, SCENARIOS = "/api/v4/rasters/", "/api/v4/scenarios/"
@@ -62,40 +58,6 @@ def test_the_result_of_a_task_is_a_url_that_can_be_fetched(
     assert task["result"] == f"{base(client)}{SOURCES}{source.uuid}/{query}"
     assert client.get(task["result"]).json()["uuid"] == str(source.uuid)
     assert task["detail"] == "Files replaced: 2."
-
-
-@pytest.fixture
-def before(server: str, template: str) -> Iterator[Engine]:
-    """A database of the release before."""
-    with new_database(server, template) as url:
-        engine = make_engine(url)
-        downgrade(engine, "0009")
-        yield engine
-        engine.dispose()
-
-
-def test_tasks_of_the_release_before_keep_what_they_told(before: Engine) -> None:
-    told = [
-        {"raster_source": UUID, "replaced": 3},
-        {"code": "missing_crs", "message": "x"},
-        None,
-    ]
-    details = [None, "missing_crs: x", None]
-    for number, (result, detail) in enumerate(zip(told, details, strict=True)):
-        values = {"result": None if result is None else json.dumps(result), "detail": detail}
-        execute(
-            before,
-            "INSERT INTO tasks (uuid, status, result, detail) "
-            "VALUES (gen_random_uuid(), 'SUCCESS', CAST(:result AS jsonb), :detail)",
-            **values,
-        )
-        assert number < len(told)
-    migrate(before)
-    assert [tuple(row) for row in rows(before, "SELECT result, detail FROM tasks ORDER BY id")] == [
-        (f"rastersources/{UUID}", "Files replaced: 3."),
-        (None, "missing_crs: x"),
-        (None, None),
-    ]
 
 
 def test_contracts_are_of_organisations_with_a_quota_only(

@@ -1,24 +1,25 @@
 """The schema: SQL and SQLAlchemy agree, migrations go down and up, constraints keep wrong data out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from shutil import copytree
 
+import psycopg
 import pytest
-from affine import Affine
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.exc import IntegrityError
 
+from pipeline.database import migrations, schema_version
 from pipeline.database.engine import make_engine
-from pipeline.database.migrations import downgrade, migrate
+from pipeline.database.migrations import Revisions, downgrade, migrate
+from pipeline.database.schema_version import SCRIPTS, newest_revision
 from pipeline.database.tables import Geometry, metadata
-from pipeline.raster import ProcessReader
+from pipeline.errors import CatalogueError
 from tests.conftest import new_database
-from tests.support.factory import write_raster
-from tests.support.ingestion import registered, work_of
 
 
 @pytest.fixture
@@ -76,44 +77,141 @@ def test_every_table_and_column_has_a_comment(connection: Connection) -> None:
     assert without == []
 
 
+OBJECTS = """
+WITH ours AS (
+    SELECT oid, relname, relkind, relrowsecurity, reloptions FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE 'alembic_version%'
+      AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e')
+), functions AS (
+    SELECT oid FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+      AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')
+)
+SELECT 'relation', relname, concat_ws(' ', relkind, relrowsecurity, reloptions) FROM ours
+UNION ALL
+SELECT 'column', format('%s.%s', relname, attname), concat_ws(' ', format_type(atttypid, atttypmod), attnotnull,
+       attidentity, attgenerated, pg_get_expr(adbin, adrelid))
+FROM ours JOIN pg_attribute ON attrelid = ours.oid AND attnum > 0 AND NOT attisdropped
+LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+WHERE relkind IN ('r', 'v')
+UNION ALL SELECT 'index', relname, pg_get_indexdef(oid) FROM ours WHERE relkind = 'i'
+UNION ALL SELECT 'view', relname, pg_get_viewdef(oid) FROM ours WHERE relkind = 'v'
+UNION ALL SELECT 'constraint', format('%s.%s', relname, conname), pg_get_constraintdef(pg_constraint.oid)
+FROM ours JOIN pg_constraint ON conrelid = ours.oid
+UNION ALL SELECT 'trigger', format('%s.%s', relname, tgname), pg_get_triggerdef(pg_trigger.oid)
+FROM ours JOIN pg_trigger ON tgrelid = ours.oid AND NOT tgisinternal
+UNION ALL SELECT 'policy', format('%s.%s', tablename, policyname), qual FROM pg_policies
+UNION ALL SELECT 'function', oid::regprocedure::text, pg_get_functiondef(oid) FROM functions
+UNION ALL SELECT 'comment', pg_describe_object(classoid, objoid, objsubid), description
+FROM pg_description WHERE objoid IN (SELECT oid FROM ours UNION ALL SELECT oid FROM functions)
+"""
+"""Kind, name and definition of everything that the schema makes; where a column stands in its table does not count."""
+
+
 def objects(engine: Engine) -> set[tuple[str, ...]]:
-    """Everything in the schema that is ours: tables, columns, indexes, constraints, functions, triggers."""
     with engine.connect() as connection:
-        rows = connection.execute(
-            text("""
-                SELECT 'column', attrelid::regclass::text, attname, format_type(atttypid, atttypmod) FROM pg_attribute
-                JOIN pg_class ON pg_class.oid = attrelid
-                WHERE relnamespace = 'public'::regnamespace AND attnum > 0 AND NOT attisdropped
-                UNION ALL SELECT 'index', indexname, indexdef, '' FROM pg_indexes WHERE schemaname = 'public'
-                UNION ALL SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid)
-                FROM pg_constraint WHERE connamespace = 'public'::regnamespace
-                UNION ALL SELECT 'function', oid::regprocedure::text, prosrc, '' FROM pg_proc
-                WHERE pronamespace = 'public'::regnamespace
-                  AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')
-                UNION ALL SELECT 'trigger', tgrelid::regclass::text, tgname, '' FROM pg_trigger WHERE NOT tgisinternal
-            """)
-        )
-        return {tuple(row) for row in rows}
+        return {tuple(row) for row in connection.execute(text(OBJECTS))}
 
 
 def test_every_migration_goes_down_and_up_again(server: str) -> None:
     with new_database(server, "template1") as url:
         engine = make_engine(url)
         empty = objects(engine)
-        migrate(engine)
+        assert migrate(engine) == (None, newest_revision())
         full = objects(engine)
-        downgrade(engine, "base")
-        left = {
-            row
-            for row in objects(engine) - empty
-            if row[1] not in ("alembic_version", "alembic_version_pkc")
-        }
+        assert downgrade(engine, "base") == (newest_revision(), None)
+        left = objects(engine)
         migrate(engine)
         again = objects(engine)
         engine.dispose()
-    assert len(full) > len(empty)
-    assert {row for row in left if "alembic_version" not in row[1]} == set()
+    assert len(full) > 500
+    assert left == empty
     assert again == full
+
+
+def objects_of_files(server: str, folder: Path) -> set[tuple[str, ...]]:
+    """The objects of a new database that was made by the files of a schema, without migrations."""
+    with new_database(server, "template1") as url:
+        with psycopg.connect(url) as connection:
+            for file in sorted(folder.glob("*.sql")):
+                connection.execute(file.read_bytes())
+        engine = make_engine(url)
+        found = objects(engine)
+        engine.dispose()
+    return found
+
+
+def test_the_migrations_lead_to_the_schema_of_the_files(server: str, engine: Engine) -> None:
+    assert objects(engine) == objects_of_files(server, SCRIPTS / "schema")
+
+
+COLUMN = "city text NOT NULL DEFAULT '' CHECK (length(city) <= 9)"
+COMMENT = "COMMENT ON COLUMN organisations.city IS 'Where it is.';"
+MIGRATION = f"""
+from sql import execute
+revision, down_revision = "0002_city", "0001_initial"
+def upgrade(): execute("ALTER TABLE organisations ADD {COLUMN}; {{comment}}")
+def downgrade(): execute("ALTER TABLE organisations DROP city")
+"""
+
+
+@pytest.mark.parametrize(
+    ("comment", "difference"),
+    [
+        (COMMENT, set()),
+        ("", {("comment", "column city of table organisations", "Where it is.")}),
+    ],
+    ids=["whole", "without its comment"],
+)
+def test_a_second_migration_is_compared_with_the_schema_of_the_files(
+    server: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    comment: str,
+    difference: set[tuple[str, ...]],
+) -> None:
+    scripts = tmp_path / "a folder" / "sql"
+    copytree(SCRIPTS, scripts)
+    copytree(scripts / "schema", scripts / "migrations" / "0001_initial")
+    people = scripts / "schema" / "02_people.sql"
+    with_column = people.read_text().replace(
+        "CREATE TABLE organisations (", f"CREATE TABLE organisations ({COLUMN},"
+    )
+    people.write_text(with_column + COMMENT)
+    (scripts / "migrations" / "0002_city.py").write_text(MIGRATION.format(comment=comment))
+    for module in (migrations, schema_version):
+        monkeypatch.setattr(module, "SCRIPTS", scripts)
+    with new_database(server, "template1") as url:
+        engine = make_engine(url)
+        assert migrate(engine, "0001_initial") == (None, "0001_initial")
+        with engine.begin() as connection:
+            connection.execute(text("INSERT INTO organisations (name) VALUES ('Owner')"))
+        assert migrate(engine) == ("0001_initial", "0002_city")
+        migrated = objects(engine)
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT name, city FROM organisations")).one() == (
+                "Owner",
+                "",
+            )
+        downgrade(engine, "-1")
+        assert objects(engine) == objects_of_files(server, SCRIPTS / "schema")
+        engine.dispose()
+    fresh = objects_of_files(server, scripts / "schema")
+    assert fresh - migrated == difference
+    assert migrated <= fresh
+
+
+@pytest.mark.parametrize("step", [migrate, downgrade])
+def test_a_schema_from_before_the_first_release_is_refused(
+    server: str, step: Callable[[Engine, str], Revisions]
+) -> None:
+    with new_database(server, "template1") as url:
+        engine = make_engine(url)
+        with engine.begin() as connection:
+            connection.execute(text("CREATE TABLE alembic_version (version_num varchar(32))"))
+            connection.execute(text("INSERT INTO alembic_version VALUES ('0015')"))
+        with pytest.raises(CatalogueError, match=r"revision 0015.*make a new database"):
+            step(engine, "head")
+        engine.dispose()
 
 
 WRONG = {
@@ -192,35 +290,3 @@ def test_pixel_sizes_of_one_class_fit(connection: Connection, step: float) -> No
     """)
     # the millionth part within which REFUSE_MISFITS takes them for equal
     assert max(connection.execute(query, {"step": step}).scalars()) <= 1e-6
-
-
-def test_an_upgrade_closes_gaps_of_rounding_and_has_refused_grids_read_again(
-    server: str, pool: ProcessReader, tmp_path: Path
-) -> None:
-    for number in range(7):
-        place = Affine(360 / 70, 0, number * 360 / 7 - 180, 0, -1, 5)
-        write_raster(tmp_path / f"tile{number}.tif", crs="EPSG:4326", transform=place)
-    write_raster(tmp_path / "z.tif")
-    query = text("SELECT file_count, west, east, last_modified FROM raster_sources ORDER BY 1")
-    with new_database(server, "template1") as url:
-        engine = make_engine(url)
-        migrate(engine, "0006")
-        registered(engine, pool.read, work_of([tmp_path / "z.tif"], id="other"))
-        report = registered(engine, pool.read, work_of([tmp_path], group="all", name="mosaic"))
-        with engine.connect() as connection:
-            other, mosaic = connection.execute(query).all()
-        migrate(engine)
-        with engine.connect() as connection:
-            other_now, mosaic_now = connection.execute(query).all()
-            changed = connection.scalar(
-                text("SELECT count(*) FROM changes WHERE was_access_modifier IS NOT NULL")
-            )
-            refused = connection.execute(text("SELECT uri, fingerprint FROM rejected_files")).all()
-        engine.dispose()
-    assert [one.code for one in report.rejected] == ["projection_mismatch"]
-    assert (mosaic.file_count, mosaic.west > mosaic.east) == (7, True)
-    assert (mosaic_now.file_count, mosaic_now.west, mosaic_now.east) == (7, -180, 180)
-    assert mosaic_now.last_modified > mosaic.last_modified
-    assert other_now == other
-    assert changed == 1
-    assert [tuple(one) for one in refused] == [(report.rejected[0].uri, None)]

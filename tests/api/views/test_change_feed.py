@@ -16,8 +16,6 @@ from httpx import Client
 from sqlalchemy import Engine, text
 
 from pipeline.api.config import ApiConfig
-from pipeline.database.engine import make_engine
-from pipeline.database.migrations import downgrade, migrate
 from pipeline.raster import ProcessReader
 from tests.api.conftest import SOURCES, Add, As, client_of
 from tests.conftest import new_database
@@ -324,24 +322,6 @@ def test_a_cursor_outlives_the_server_and_the_feed_begins_without_one(
         for params in ({}, {"since": ""}):
             (first,) = another.get(FEED, params={**params, "page_size": 1}).json()["results"]
             assert first["uuid"] == everything[0]["uuid"]
-
-
-def test_the_feed_begins_with_what_was_there_before_it(server: str) -> None:
-    with new_database(server, "template1") as url:
-        engine = make_engine(url)
-        migrate(engine, "0004")
-        with engine.begin() as connection:
-            connection.execute(text("INSERT INTO organisations (name) VALUES ('Owner')"))
-            statement = text(INSERT.replace("%s", ":access"))
-            (uuid, _) = (
-                connection.execute(statement, {"access": access}).scalar_one()
-                for access in (0, 200)
-            )
-        migrate(engine)
-        with client_of(ApiConfig(url)) as client:
-            assert kinds(client, "") == [("created", uuid)]
-        downgrade(engine, "0004")
-        engine.dispose()
 
 
 def test_an_empty_feed_has_an_empty_cursor(server: str, template: str) -> None:

@@ -135,8 +135,3 @@ CREATE TRIGGER raster_sources_deleted AFTER DELETE ON raster_sources REFERENCING
     FOR EACH STATEMENT EXECUTE FUNCTION note_changes();
 CREATE TRIGGER raster_sources_truncated BEFORE TRUNCATE ON raster_sources
     FOR EACH STATEMENT EXECUTE FUNCTION note_changes();
-
--- The feed begins with all that is there, and so tells everything to whoever reads it from the beginning.
-INSERT INTO changes (commit_id, source_uuid, is_organisation_id, is_access_modifier, is_supplier_id)
-SELECT (SELECT this_commit()), uuid, organisation_id, access_modifier, supplier_id FROM raster_sources;
-SET CONSTRAINTS commits_finish IMMEDIATE; -- later migrations may alter the table in the same transaction

@@ -1,0 +1,46 @@
+"""Find the revision of a database's schema, without Alembic: nearly every command starts with this."""
+
+import re
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, text
+
+from pipeline.database.engine import begin, driver_connection
+from pipeline.database.privileges import require_owner
+from pipeline.errors import CatalogueError
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "sql"
+UNRELEASED = re.compile(r"\d{4}")
+"""Revisions before the first release. They had a number only; released ones have a number and a name."""
+
+
+def is_up_to_date(engine: Engine) -> bool:
+    """Return whether the schema has the newest revision.
+
+    Raises CatalogueError for a role that does not own the tables, and for a schema that cannot be migrated.
+    """
+    with begin(engine) as connection:
+        revision = current_revision(connection)
+        require_owner(driver_connection(connection))
+    return revision == newest_revision()
+
+
+def newest_revision() -> str:
+    """Return the newest revision of `sql/migrations`: each file there is named by its own."""
+    return max(path.stem for path in (SCRIPTS / "migrations").glob("*.py"))
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Return the revision of the schema; None for a database without one.
+
+    Raises CatalogueError for a schema that was made before the first release.
+    """
+    if connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
+        return None
+    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    if revision and UNRELEASED.fullmatch(revision):
+        raise CatalogueError(
+            f"the schema of this database (revision {revision}) is older than the first release and cannot be "
+            "migrated; make a new database, or set RASTERSOURCES_HOME to a new folder, and register the files again"
+        )
+    return revision

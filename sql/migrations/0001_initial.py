@@ -1,0 +1,36 @@
+"""The schema of the first release."""
+
+from pathlib import Path
+
+from sql import execute, execute_folder
+
+revision = "0001_initial"
+down_revision = None
+
+SCHEMA = Path(__file__).resolve().parents[1] / "schema"
+COPY = Path(__file__).with_suffix("")
+"""A copy of the schema of the first release. It is made when the second migration is written; see CONTRIBUTING.md."""
+
+DROP = """
+DROP VIEW public_raster_sources;
+DROP TABLE
+    served_configs, moves, sync_runs, tombstones, rejected_files, definitions,
+    upload_files, catalogue_identity, uploads, tasks,
+    scenario_sources, label_type_sources, layer_sources, scenarios, label_types, layers,
+    changes, commits, raster_files, coordinate_systems, raster_sources,
+    sign_in_failures, sessions, api_keys, roles, users, organisations;
+DROP FUNCTION
+    revoke_task, move_last_modified, keep_label_type_sources, keep_layer_sources, graph_sources,
+    number_commits, finish_commit, note_changes, this_commit, derive_sources, union_longitudes,
+    file_name, grid_class, touch_raster_source, bounds_geometry, touch_last_modified;
+"""
+
+
+def upgrade() -> None:
+    """Run the files of the schema."""
+    execute_folder(COPY if COPY.is_dir() else SCHEMA)
+
+
+def downgrade() -> None:
+    """Drop everything but the extensions and the role of readers: other schemas may use them."""
+    execute(DROP)

@@ -1,1 +1,0 @@
--- union_longitudes and grid_class keep their repairs: the versions before had the same results but for rounding.

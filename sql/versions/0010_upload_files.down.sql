@@ -1,1 +1,0 @@
-DROP TABLE upload_files, catalogue_identity;
