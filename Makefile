@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHON
+FAST := tests/definitions tests/raster/placement tests/raster/times tests/storage tests/catalogue tests/project/test_architecture.py
 
 run: ## set up, start the database, register sample_data/, serve the API until Ctrl-C
 	@./setup.sh requirements.lock
@@ -10,6 +11,14 @@ run: ## set up, start the database, register sample_data/, serve the API until C
 
 test: lint ## set up, then lint, types and the whole test suite on a real PostGIS
 	tests/run.sh --numprocesses 2 --dist loadfile
+
+test-fast: ## the tests that need no database, in half a minute
+	@./setup.sh requirements-dev.lock
+	tests/run.sh --numprocesses 2 --dist loadfile --without-servers $(FAST)
+
+coverage: ## the whole test suite, with the lines that no test reaches
+	@./setup.sh requirements-dev.lock
+	tests/run.sh --numprocesses 2 --dist loadfile --cov --cov-report term-missing:skip-covered
 
 lint: ## set up, then check style and types
 	@./setup.sh requirements-dev.lock
@@ -40,6 +49,6 @@ lock: ## resolve the lock files anew (needs uv)
 	  --no-header --no-annotate --extra build -c requirements-dev.lock pyproject.toml -o requirements.lock
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
-.PHONY: run test lint format soak fuzz schema lock help
+.PHONY: run test test-fast coverage lint format soak fuzz schema lock help

@@ -25,7 +25,12 @@ from tests.support.s3 import Bucket, Server, new_bucket, seaweed
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="Also run what takes minutes.")
-    parser.addoption("--seed", type=int, help="Take the random steps of a failure again.")
+    parser.addoption("--seed", type=int, help="Repeat the random steps of a failure.")
+    parser.addoption(
+        "--without-servers",
+        action="store_true",
+        help="Leave out what needs PostGIS, S3 or a browser.",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -33,8 +38,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("soak"):
                 item.add_marker(pytest.mark.skip(reason="takes minutes; make soak runs it"))
+    if config.getoption("--without-servers"):
+        needy = [item for item in items if SERVERS.intersection(getattr(item, "fixturenames", ()))]
+        config.hook.pytest_deselected(items=needy)
+        items[:] = [item for item in items if item not in needy]
 
 
+SERVERS = {"server", "s3_server", "browser"}
+"""The fixtures behind which a server or a browser is started."""
 REPOSITORY = Path(__file__).resolve().parent.parent
 PATIENCE = 600
 """Tenths of a second, after which a database is left to whoever is connected to it."""

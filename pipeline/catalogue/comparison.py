@@ -360,7 +360,7 @@ class Comparison:
 def open_comparison(
     engine: Engine, definition: ComparedDefinition, *, alone: bool
 ) -> Iterator[Comparison]:
-    """A listing on a connection of its own; `alone` takes the lock, and raises RunInProgress where another run has it."""
+    """Open a comparison on a connection of its own; `alone` takes the lock, or raises RunInProgress."""
     with translate_errors():
         pooled = engine.raw_connection()
         connection = pooled.driver_connection

@@ -10,13 +10,13 @@ from tests.support.commands import environment
 
 PROGRAM = """
 import os, threading
-from pipeline.cli.shutdown import ended_in_order_by_signals
+from pipeline.cli.shutdown import exit_on_signals
 
 def end():
     os.kill(os.getpid(), {number})
 
 try:
-    with ended_in_order_by_signals():
+    with exit_on_signals():
         {during}
 finally:
     print("stopped what was started", flush=True)

@@ -8,7 +8,14 @@ import pytest
 from sqlalchemy import Engine, text
 
 from pipeline.storage.uploads import open_upload_store
-from tests.support.commands import FLOWS, REPOSITORY, but_progress, environment, processes_of, run
+from tests.support.commands import (
+    FLOWS,
+    REPOSITORY,
+    environment,
+    processes_of,
+    run,
+    without_progress,
+)
 from tests.support.dask_cluster import local_cluster
 from tests.support.factory import write_raster
 from tests.support.prefect_server import Prefect
@@ -50,7 +57,7 @@ def test_it_runs_without_a_server_of_the_users_and_without_noise(
     write_raster(folder / "files" / "nowhere.tif", crs=None)
     done = flow(folder, database_url, 3, "--create")
     assert done.stdout.startswith("1 registered, 0 unchanged, 1 refused")
-    (refused,) = but_progress(done.stderr)
+    (refused,) = without_progress(done.stderr)
     assert refused.endswith("[missing_crs]")
     row = last_run(engine)
     assert (row.state, row.listed, row.registered, row.rejected, row.definition) == (
@@ -102,7 +109,7 @@ def test_register_and_sync_read_on_a_dask_cluster(
         write_raster(folder / "files" / "more.tif")
         done = run([*FLOWS, "sync", *options], **where)
         assert done.stdout.startswith("1 registered, 1 unchanged")
-    assert but_progress(done.stderr) == []
+    assert without_progress(done.stderr) == []
 
 
 def test_a_run_that_fails_says_why_in_one_sentence(
@@ -126,12 +133,12 @@ def test_a_database_that_is_away_is_no_traceback(folder: Path, prefect_api: str)
 
 def test_states_that_are_no_success_tell_prefect_of_no_type_error() -> None:
     code = """
-from flows.shared import Unfinished
+from flows.shared import UnfinishedRun
 from prefect.states import Cancelled, Failed
-for state in (Cancelled(data=Unfinished("at work", [])), Failed(data=Unfinished("missing", []))):
+for state in (Cancelled(data=UnfinishedRun("at work", [])), Failed(data=UnfinishedRun("missing", []))):
     try:
         state.result()
-    except Unfinished as error:
+    except UnfinishedRun as error:
         print(error)
 """
     assert in_python(code) == ["at work", "missing"]
@@ -147,11 +154,11 @@ def in_python(code: str) -> list[str]:
 def test_a_batch_is_tried_again_only_for_what_may_pass() -> None:
     # In a process of its own: Prefect reads its environment when it is imported.
     code = """
-from flows.shared import may_pass
+from flows.shared import is_transient
 from pipeline.errors import CatalogueError, MissingCRS, TransientError
 from prefect.states import Failed
 for error in (TransientError("away"), CatalogueError("wrong"), MissingCRS("none"), ValueError("bug")):
-    print(type(error).__name__, may_pass(None, None, Failed(data=error)))
+    print(type(error).__name__, is_transient(None, None, Failed(data=error)))
 """
     assert in_python(code) == [
         "TransientError True",

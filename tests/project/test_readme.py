@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.cli.ports import free_port
 from pipeline.cli.prefect_password import server_password
-from tests.support.commands import RASTERSOURCES, REPOSITORY, but_progress, environment, run
+from tests.support.commands import RASTERSOURCES, REPOSITORY, environment, run, without_progress
 from tests.support.prefect_server import Prefect
 
 README = (REPOSITORY / "README.md").read_text()
@@ -80,7 +80,7 @@ class Reader:
         """Run commands, which print what is expected, and whose status is the one that goes with it."""
         for command, expected in steps:
             process = self.start(command)
-            printed, _ = process.communicate()
+            printed = "\n".join(without_progress(process.communicate()[0]))
             assert matches(self.here(expected), printed), f"{command}\n{printed}"
             assert process.returncode == (3 if "[truncated]" in expected else 0)
 
@@ -162,7 +162,7 @@ def until_registered(process: "subprocess.Popen[str]") -> str:
     while "registered" not in printed:
         line = process.stdout.readline()
         assert line, printed
-        printed += line if but_progress(line) else ""
+        printed += line if without_progress(line) else ""
     return printed
 
 

@@ -25,10 +25,10 @@ READER = """
     import sys, time
     from pathlib import Path
     from pipeline.raster import ReadOptions, TimeRule, read_all
-    from pipeline.storage import list_files, named_place
+    from pipeline.storage import list_files, literal_location
 
     folder = Path(sys.argv[1])
-    files = list_files([named_place(folder)], [folder])
+    files = list_files([literal_location(folder)], [folder])
     print(len(list(read_all(files, ReadOptions(), 2))), flush=True)
 """
 

@@ -45,8 +45,8 @@ def run(
     return done
 
 
-def but_progress(printed: str) -> list[str]:
-    """The lines without those that tell on a slow machine how far a run is."""
+def without_progress(printed: str) -> list[str]:
+    """Return the lines without the progress that a slow machine prints."""
     return [
         line for line in printed.splitlines() if not line.endswith((" files done", " files listed"))
     ]

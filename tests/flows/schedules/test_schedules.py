@@ -20,7 +20,14 @@ import pytest
 from cronsim import CronSim
 from sqlalchemy import Engine, text
 
-from tests.support.commands import FLOWS, RASTERSOURCES, REPOSITORY, but_progress, environment, run
+from tests.support.commands import (
+    FLOWS,
+    RASTERSOURCES,
+    REPOSITORY,
+    environment,
+    run,
+    without_progress,
+)
 from tests.support.factory import write_raster
 from tests.support.prefect_server import Prefect
 
@@ -128,7 +135,7 @@ def test_a_file_that_is_put_into_the_folder_is_taken_up_and_nothing_is_left_behi
     serving.end()
     assert prefect.deployments()["arriving"]["paused"]
     assert not prefect.runs("arriving", "Pending", "Running", "Cancelling")
-    (summary,) = but_progress(serving.log.read_text())  # of the first sync
+    (summary,) = without_progress(serving.log.read_text())  # of the first sync
     assert "1 registered" in summary
     assert serving.process.returncode == 143
 

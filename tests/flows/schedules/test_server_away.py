@@ -16,7 +16,7 @@ from pipeline.cli.ports import free_port
 from pipeline.database.engine import make_engine
 from tests.conftest import new_database
 from tests.flows.conftest import server_of_the_user
-from tests.support.commands import FLOWS, but_progress, environment, processes_of, run
+from tests.support.commands import FLOWS, environment, processes_of, run, without_progress
 from tests.support.factory import write_raster
 from tests.support.prefect_server import Prefect
 
@@ -139,7 +139,7 @@ def test_ctrl_c_ends_a_flow_and_its_own_server_without_a_traceback(
                 60
             )  # or else the lock goes, and the flow may be through before it sees the signal
     _, printed = process.communicate()
-    assert but_progress(printed) == []
+    assert without_progress(printed) == []
     assert process.returncode == 130
     assert processes_of(tmp_path / "home") == {}
 
@@ -148,7 +148,7 @@ def test_one_that_goes_away_leaves_the_catalogue_right_and_one_sentence(
     syncing: "subprocess.Popen[str]", engine: Engine, changes: dict[str, str]
 ) -> None:
     _, printed = syncing.communicate()
-    assert but_progress(printed) == [SENTENCE.format(changes["PREFECT_API_URL"])]
+    assert without_progress(printed) == [SENTENCE.format(changes["PREFECT_API_URL"])]
     assert syncing.returncode == 1
     with engine.connect() as connection:
         assert connection.execute(text("SELECT name FROM raster_sources")).scalars().all() == [

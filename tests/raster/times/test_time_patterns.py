@@ -95,8 +95,8 @@ def test_neither_language_nor_zone_of_the_machine_changes_what_is_read(
 ) -> None:
     text = "02May2024_0230PM"
     program = (
-        "from pathlib import Path; from pipeline.raster import TimeRule, TimeTags, date; "
-        f"rule = TimeRule(pattern='(?P<time>.+)', time_format='%d%b%Y_%I%M%p'); print(date(Path({text!r}), "
+        "from pathlib import Path; from pipeline.raster import TimeRule, TimeTags, date_file; "
+        f"rule = TimeRule(pattern='(?P<time>.+)', time_format='%d%b%Y_%I%M%p'); print(date_file(Path({text!r}), "
         "TimeTags(), rule).times[0].isoformat())"
     )
     environment = {**os.environ, "TZ": zone, "LC_ALL": language, "LANG": language}

@@ -178,11 +178,11 @@ PARENT = """
     import signal, sys, time
     from pathlib import Path
     from pipeline.raster import ReadOptions, read_all
-    from pipeline.storage import list_files, named_place
+    from pipeline.storage import list_files, literal_location
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell in the background has ignored
     folder = Path(sys.argv[1])
-    for number, _ in enumerate(read_all(list_files([named_place(folder)], [folder]), ReadOptions(), 2)):
+    for number, _ in enumerate(read_all(list_files([literal_location(folder)], [folder]), ReadOptions(), 2)):
         print(number, flush=True)
         time.sleep(0.1)
 """

@@ -22,7 +22,9 @@ pytestmark = pytest.mark.usefixtures("empty", "people")
 HANGING = """
     import time
     from pathlib import Path
-    from pipeline.raster import reading
+    import sys
+    import pipeline.raster.read
+    reading = sys.modules["pipeline.raster.read"]
 
     def read(file, *rest, really=reading.read):
         if file.size == {size}:
