@@ -1,19 +1,27 @@
-"""Where the files of a raster source leave holes: in the whole extent, and at single steps of a series of tiles.
+"""Holes in the extent of a raster source, and steps of a series that miss tiles.
 
-Everything is computed in pixels along the axes of the files, where files that share their axes are boxes. Edges count
-as one when less than half a pixel lies between them: outlines are grown, and what must be covered is shrunk, by a
-quarter.
+All geometry is in pixels along the axes of the files. Edges that lie less than half a pixel apart count as one:
+outlines are grown by a quarter of a pixel, and what they must cover is shrunk by a quarter.
 """
 
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from itertools import groupby
 from math import ceil, hypot
+from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import shapely
 from affine import Affine
+from numpy.typing import NDArray
+from shapely import STRtree
+from sqlalchemy import Connection, Row
 
-from pipeline.catalogue.staging import Connection
+from pipeline.database.queries import queries
 from pipeline.errors import RasterError
 from pipeline.raster import Bounds
 from pipeline.raster.placement.crs import horizontal_crs
@@ -22,133 +30,18 @@ from pipeline.raster.placement.georeference import georeference_stored_grid
 Ring = tuple[tuple[float, float], ...]
 Box = tuple[float, float, float, float]
 """Lowest x and y, highest x and y."""
+Floats = NDArray[np.float64]
+Polygons = NDArray[np.object_]
 
-MOST_HOLES = 1_000
-"""That are described; the largest ones. All are counted."""
+QUERIES = queries("gaps")
 
-LEAST_FILLED = 0.25
-"""Share of all steps x tiles that must be there for steps to be compared: a moving picture is no series of tiles."""
-
-_DIGITS = 6
-"""Of a pixel: what remains of rounding is less."""
-
-# The axes of the first file, and whether all have the same.
-AXES = """
-    WITH files AS (SELECT * FROM raster_files WHERE source_id = %(source)s),
-    first AS (SELECT * FROM files ORDER BY id LIMIT 1), others AS (
-        SELECT min(file.origin_x) AS low, max(file.upper_bound_x) AS high, bool_and(greatest(
-            abs(file.transform[1] - first.transform[1]), abs(file.transform[2] - first.transform[2]),
-            abs(file.transform[4] - first.transform[4]), abs(file.transform[5] - first.transform[5])
-        ) <= 1e-6 * sqrt(first.transform[1] ^ 2 + first.transform[4] ^ 2)) AS alike
-        FROM files AS file, first
-    )
-    SELECT first.transform, system.wkt, others.*
-    FROM first JOIN coordinate_systems AS system ON system.id = first.coordinate_system_id, others
-"""
-
-# The widest part of the x axis, between the files, that none of them reaches into.
-WIDEST = """
-    SELECT gap, origin_x FROM (
-        SELECT origin_x, origin_x - max(upper_bound_x) OVER (
-            ORDER BY origin_x ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS gap
-        FROM (SELECT DISTINCT origin_x, upper_bound_x FROM raster_files WHERE source_id = %(source)s) AS spans
-    ) AS between_files ORDER BY gap DESC NULLS LAST LIMIT 1
-"""
-
-# Files of one outline, to a pixel, are one tile. m: from pixels of the file to those of the common axes.
-PLACE_FILES = """
-    CREATE TEMPORARY TABLE placed ON COMMIT DROP AS
-    SELECT file.id, file.state = 'present' AS present, file.times, file.width, file.height,
-           file.west, file.south, file.east, file.north, linear.*, start.*,
-           dense_rank() OVER (ORDER BY array[
-               start.x, start.y, linear.m11 * file.width, linear.m21 * file.width,
-               linear.m12 * file.height, linear.m22 * file.height]::bigint[]) AS tile
-    FROM raster_files AS file, LATERAL (
-        SELECT file.transform[3] - %(c)s + CASE WHEN file.origin_x < %(seam)s THEN %(period)s ELSE 0 END AS x,
-               file.transform[6] - %(f)s AS y
-    ) AS shift, LATERAL (
-        SELECT %(i11)s * shift.x + %(i12)s * shift.y AS x, %(i21)s * shift.x + %(i22)s * shift.y AS y
-    ) AS start, LATERAL (
-        SELECT CASE WHEN %(alike)s THEN 1 ELSE %(i11)s * file.transform[1] + %(i12)s * file.transform[4] END AS m11,
-               CASE WHEN %(alike)s THEN 0 ELSE %(i11)s * file.transform[2] + %(i12)s * file.transform[5] END AS m12,
-               CASE WHEN %(alike)s THEN 0 ELSE %(i21)s * file.transform[1] + %(i22)s * file.transform[4] END AS m21,
-               CASE WHEN %(alike)s THEN 1 ELSE %(i21)s * file.transform[2] + %(i22)s * file.transform[5] END AS m22
-    ) AS linear WHERE file.source_id = %(source)s
-"""
-MAKE_TILES = """
-    CREATE TEMPORARY TABLE tiles ON COMMIT DROP AS
-    SELECT *, round(ST_Area(outline)) AS pixels, ST_Buffer(outline, 0.25, 'join=mitre') AS grown,
-           ST_Buffer(outline, -0.25, 'join=mitre') AS core
-    FROM (
-        SELECT DISTINCT ON (tile) tile, west, south, east, north, bool_or(present) OVER (PARTITION BY tile) AS there,
-               ST_Affine(ST_MakeEnvelope(0, 0, width, height), m11, m12, m21, m22, x, y) AS outline
-        FROM placed ORDER BY tile, id
-    ) AS distinct_tiles
-"""
-
-HOLES = """
-    WITH extent AS (
-        SELECT ST_Expand(ST_SetSRID(ST_Extent(outline)::geometry, 0), -0.25) AS area FROM tiles
-    ), pieces AS (
-        SELECT (ST_Dump(ST_Difference(extent.area, covered.area))).geom AS piece, ST_Boundary(extent.area) AS edge
-        FROM extent, (
-            SELECT coalesce(ST_Union(grown), ST_GeomFromText('POLYGON EMPTY')) AS area FROM tiles WHERE there
-        ) AS covered
-    ), holes AS (
-        SELECT ST_Buffer(piece, 0.25, 'join=mitre') AS hole, ST_Intersects(piece, edge) AS at_edge FROM pieces
-        WHERE ST_Dimension(piece) = 2
-    )
-    SELECT ST_AsBinary(hole), at_edge, ST_Area(hole), count(*) OVER (), sum(ST_Area(hole)) OVER ()
-    FROM holes ORDER BY ST_Area(hole) DESC, ST_XMin(hole), ST_YMin(hole) LIMIT %(most)s
-"""
-
-HOLD = """
-    CREATE TEMPORARY TABLE held ON COMMIT DROP AS
-    SELECT DISTINCT step, tile FROM placed CROSS JOIN LATERAL unnest(times) AS step WHERE present
-"""
-COUNT_HELD = "SELECT count(DISTINCT step), count(DISTINCT tile), count(*) FROM held"
-MISS = """
-    CREATE TEMPORARY TABLE absent ON COMMIT DROP AS
-    SELECT step, tile
-    FROM (SELECT DISTINCT step FROM held) AS steps CROSS JOIN (SELECT DISTINCT tile FROM held) AS own_tiles
-    EXCEPT SELECT step, tile FROM held
-"""
-# A tile is not missing where others cover it: those of the step, and smaller ones, which are told of themselves
-# where they are missing. Each set of others is judged once.
-FORGIVE = """
-    WITH neighbours AS (
-        SELECT one.tile, other.tile AS other, (other.pixels, other.tile) < (one.pixels, one.tile) AS smaller
-        FROM tiles AS one
-        JOIN tiles AS other ON other.tile <> one.tile AND ST_Intersects(one.core, other.outline)
-        WHERE one.tile IN (SELECT tile FROM absent)
-    ), cases AS (
-        SELECT absent.step, absent.tile, array_agg(neighbours.other ORDER BY neighbours.other) AS others
-        FROM absent JOIN neighbours USING (tile)
-        LEFT JOIN held ON held.step = absent.step AND held.tile = neighbours.other
-        WHERE neighbours.smaller OR held.tile IS NOT NULL
-        GROUP BY absent.step, absent.tile
-    ), covered AS (
-        SELECT alike.tile, alike.others FROM (SELECT DISTINCT tile, others FROM cases) AS alike
-        JOIN tiles USING (tile)
-        WHERE ST_Covers((SELECT ST_Union(grown) FROM tiles WHERE tile = ANY (alike.others)), core)
-    )
-    DELETE FROM absent USING cases JOIN covered USING (tile, others)
-    WHERE absent.step = cases.step AND absent.tile = cases.tile
-"""
-# Successive steps that miss the same tiles are one row.
-RUNS = """
-    SELECT min(step), max(step), count(*), missing FROM (
-        SELECT step, missing,
-               row_number() OVER (ORDER BY step) - row_number() OVER (PARTITION BY missing ORDER BY step) AS run
-        FROM (
-            SELECT step, array_remove(array_agg(absent.tile ORDER BY absent.tile), NULL) AS missing
-            FROM (SELECT DISTINCT step FROM held) AS steps LEFT JOIN absent USING (step) GROUP BY step
-        ) AS by_step
-    ) AS numbered WHERE missing <> '{}' GROUP BY missing, run ORDER BY 1
-"""
-PLACES = """
-    SELECT tile, ST_AsBinary(outline), west, south, east, north FROM tiles WHERE tile = ANY (%(tiles)s)
-"""
+MAX_HOLES = 1_000
+"""The number of holes that are described, the largest first. All are counted."""
+MIN_FILLED = 0.25
+"""The share of all steps x tiles that must exist for steps to be compared. Scenes of a moving picture have less."""
+QUARTER = 0.25
+DIGITS = 6
+"""Decimals of a pixel to which coordinates are rounded."""
 
 
 @dataclass(frozen=True)
@@ -156,9 +49,9 @@ class Area:
     """A part of the extent."""
 
     box: Box
-    """In the CRS of the source; of what is no box, the one around it."""
+    """Its bounding box in the CRS of the source."""
     bounds: Bounds | None
-    """In WGS 84 degrees; None where the CRS has no meaning there."""
+    """The same in WGS 84 degrees; None where the box has no place on earth."""
 
 
 @dataclass(frozen=True)
@@ -166,21 +59,21 @@ class Hole(Area):
     """A part of the extent that no file covers."""
 
     rings: tuple[Ring, ...]
-    """Its outline in the CRS of the source, closed, and those of what is covered inside of it."""
+    """Closed rings in the CRS of the source: the outline first, then covered parts inside it."""
     pixels: float
     """Its area."""
     at_edge: bool
-    """Whether it reaches the edge of the extent, as beside a coast; otherwise files lie all around it."""
+    """Whether it touches the edge of the extent, as beside a coast."""
 
 
 @dataclass(frozen=True)
 class Holes:
-    """All that no file covers."""
+    """All parts of the extent that no file covers."""
 
     count: int
     pixels: float
     largest: tuple[Hole, ...]
-    """All, or the largest MOST_HOLES, by their area."""
+    """At most MAX_HOLES, by descending area."""
 
 
 @dataclass(frozen=True)
@@ -195,11 +88,11 @@ class IncompleteSteps:
 
 @dataclass(frozen=True)
 class Tiles:
-    """The tiles of a series, and the steps that do not have them all."""
+    """The tiles of a series, and the steps that miss some of them."""
 
     count: int
     comparable: bool
-    """False where files lie at other places at each step, so that no step can be said to miss one."""
+    """False where files lie elsewhere at each step, so that no step misses a tile."""
     incomplete: tuple[IncompleteSteps, ...]
 
 
@@ -208,120 +101,163 @@ class Frame:
     """The common axes of the files, in pixels."""
 
     axes: Affine
-    """From pixels to the CRS of the source."""
-    alike: bool
-    """Whether all files lie along these axes."""
+    """Pixels to the CRS of the source."""
     wkt: str
-    seam: float
-    period: float
-    """Files to the left of the seam are moved right by one period, so that both sides of the antimeridian meet."""
-
-    def parameters(self) -> dict[str, Any]:
-        """Those of PLACE_FILES."""
-        i11, i12, _, i21, i22, *_ = ~self.axes
-        _, _, c, _, _, f, *_ = self.axes
-        return {
-            "i11": i11, "i12": i12, "i21": i21, "i22": i22, "c": c, "f": f,
-            "alike": self.alike, "seam": self.seam, "period": self.period,
-        }  # fmt: skip
 
     def ring(self, pixels: Any) -> Ring:
-        """Points in pixels as points in the CRS."""
-        rounded = [(round(x, _DIGITS), round(y, _DIGITS)) for x, y in pixels]
-        return tuple(self.axes @ point for point in rounded)
+        """Return points given in pixels as points in the CRS."""
+        return tuple(self.axes @ (round(x, DIGITS), round(y, DIGITS)) for x, y in pixels)
+
+    def bounds(self, pixels: Box, policy: str) -> Bounds | None:
+        """Return a box given in pixels, which need not be whole, in degrees."""
+        left, top, right, bottom = (round(edge, DIGITS) for edge in pixels)
+        width, height = ceil(right - left), ceil(bottom - top)
+        scale = Affine.scale((right - left) / width, (bottom - top) / height)
+        transform = self.axes @ Affine.translation(left, top) @ scale
+        try:
+            return georeference_stored_grid(transform, width, height, self.wkt, policy).bounds
+        except RasterError:
+            return None
 
 
-def coverage(connection: Connection, source: int, policy: str) -> tuple[Holes, Tiles | None]:
-    """The holes of the source of this id, and of a series of several tiles how its steps fill them.
+def measure_coverage(
+    connection: Connection, source_id: int, policy: str
+) -> tuple[Holes, Tiles | None]:
+    """Return the holes of a source that has files, and the tiles of a series of several tiles."""
+    grids = connection.execute(QUERIES["list_grids"], {"source": source_id}).all()
+    wkt = connection.execute(QUERIES["select_first_wkt"], {"source": source_id}).scalar_one()
+    frame, corners = _locate_grids(grids, wkt)
+    # Grids of the same origin and size, to a pixel, are one tile. It has the outline of the first of them.
+    shapes = np.rint(np.diff(corners[:, :3], axis=1, prepend=0)).astype(np.int64).reshape(-1, 6)
+    _, first, tiles = np.unique(shapes, axis=0, return_index=True, return_inverse=True)
+    outlines = shapely.polygons(corners[first])
+    present, tiles_at = set(), defaultdict(set)
+    for grid, tile in zip(grids, tiles.ravel().tolist(), strict=True):
+        if grid.present:
+            present.add(tile)
+        for step in grid.steps or ():
+            tiles_at[step].add(tile)
 
-    The source has files. Must be called once in a transaction that sees one state of the catalogue.
+    @cache
+    def area_of(tile: int) -> Area:
+        grid, ring = grids[first[tile]], frame.ring(outlines[tile].exterior.coords)
+        return Area(_box(ring), Bounds(grid.west, grid.south, grid.east, grid.north))
+
+    holes = _find_holes(outlines, outlines[sorted(present)], frame, policy)
+    return holes, _compare_steps(tiles_at, outlines, area_of)
+
+
+def _locate_grids(grids: Sequence[Row[Any]], wkt: str) -> tuple[Frame, Floats]:
+    """Return the common axes of grids, and their corners in pixels: grids x 4 corners x (x, y)."""
+    a, b, c, d, e, f = transforms = np.array([grid.transform for grid in grids]).T
+    width, height, left, right = np.array(
+        [(grid.width, grid.height, grid.origin_x, grid.upper_bound_x) for grid in grids]
+    ).T
+    axes = _find_axes(transforms)
+    x0, y0 = c + _find_shifts(wkt, left, right) - axes.c, f - axes.f
+    to_pixels = ~Affine(axes.a, axes.b, 0, axes.d, axes.e, 0)
+    corners = [
+        to_pixels @ (a * x + b * y + x0, d * x + e * y + y0)
+        for x, y in ((0, 0), (width, 0), (width, height), (0, height))
+    ]
+    return Frame(axes, wkt), np.round(np.moveaxis(np.array(corners), 2, 0), DIGITS)
+
+
+def _find_axes(transforms: Floats) -> Affine:
+    """Return the axes of the first file; without its rotation where not all files share it."""
+    first = Affine(*transforms[:, 0])
+    linear = transforms[[0, 1, 3, 4]]
+    if (abs(linear - linear[:, :1]) <= 1e-6 * hypot(first.a, first.d)).all():
+        return first
+    return Affine(hypot(first.a, first.d), 0, first.c, 0, -hypot(first.b, first.e), first.f)
+
+
+def _find_shifts(wkt: str, left: Floats, right: Floats) -> Floats:
+    """Return what to add to each x so that files on both sides of the antimeridian meet.
+
+    The x axis is cut at its widest gap, if that makes the extent narrower.
     """
-    frame = _frame(connection, source)
-    connection.execute(PLACE_FILES, {"source": source, **frame.parameters()})
-    connection.execute(MAKE_TILES)
-    connection.execute("CREATE INDEX ON tiles USING gist (outline)")
-    connection.execute("ANALYZE tiles")
-    return _holes(connection, frame, policy), _tiles(connection, frame)
+    cycle, order = horizontal_crs(wkt).cycle, left.argsort()
+    gaps = left[order][1:] - np.maximum.accumulate(right[order])[:-1]
+    if cycle is None or not gaps.size or cycle.period - gaps.max() >= right.max() - left.min():
+        return np.zeros_like(left)
+    seam = left[order][1:][gaps.argmax()]
+    return np.where(left < seam, cycle.period, 0.0)
 
 
-def _frame(connection: Connection, source: int) -> Frame:
-    found = connection.execute(AXES, {"source": source}).fetchone()
-    assert found is not None
-    transform, wkt, low, high, alike = found
-    own = Affine(*transform)
-    upright = Affine(hypot(own.a, own.d), 0, own.c, 0, -hypot(own.b, own.e), own.f)
-    seam, period = _seam(connection, source, wkt, high - low)
-    return Frame(own if alike else upright, alike, wkt, seam, period)
-
-
-def _seam(connection: Connection, source: int, wkt: str, width: float) -> tuple[float, float]:
-    """Where the x axis is cut, and one turn around the earth; without a cut where that makes nothing narrower."""
-    uncut = float("-inf"), 0.0
-    cycle = horizontal_crs(wkt).cycle
-    if cycle is None or width <= cycle.period / 2:
-        return uncut
-    gap, seam = connection.execute(WIDEST, {"source": source}).fetchone() or (None, None)
-    return (seam, cycle.period) if gap is not None and cycle.period - gap < width else uncut
-
-
-def _holes(connection: Connection, frame: Frame, policy: str) -> Holes:
-    rows = connection.execute(HOLES, {"most": MOST_HOLES}).fetchall()
-    if not rows:
-        return Holes(0, 0.0, ())
-    *_, count, pixels = rows[0]
-    largest = (
-        _hole(shapely.from_wkb(bytes(wkb)), area, at_edge, frame, policy)
-        for wkb, at_edge, area, *_ in rows
+def _find_holes(outlines: Polygons, present: Polygons, frame: Frame, policy: str) -> Holes:
+    """Return the parts of the box around all outlines that no present one covers."""
+    extent = _grow(shapely.box(*shapely.total_bounds(outlines)), -QUARTER)
+    covered = shapely.union_all(_grow(present, QUARTER))
+    pieces = shapely.get_parts(shapely.difference(extent, covered))
+    pieces = pieces[shapely.area(pieces) > 0]
+    at_edge = shapely.intersects(pieces, extent.boundary)
+    holes = _grow(pieces, QUARTER)
+    areas, (left, bottom, *_) = shapely.area(holes), shapely.bounds(holes).T
+    largest = np.lexsort((bottom, left, -areas))[:MAX_HOLES]
+    described = (
+        _describe_hole(holes[hole], bool(at_edge[hole]), frame, policy) for hole in largest
     )
-    return Holes(count, round(pixels, 3), tuple(largest))
+    return Holes(len(holes), round(float(areas.sum()), 3), tuple(described))
 
 
-def _hole(polygon: shapely.Polygon, area: float, at_edge: bool, frame: Frame, policy: str) -> Hole:
-    rings = tuple(frame.ring(ring.coords) for ring in (polygon.exterior, *polygon.interiors))
-    bounds = _bounds(polygon.bounds, frame, policy)
-    return Hole(_box(rings[0]), bounds, rings, round(area, 3), at_edge)
+def _describe_hole(hole: shapely.Polygon, at_edge: bool, frame: Frame, policy: str) -> Hole:
+    rings = tuple(frame.ring(ring.coords) for ring in (hole.exterior, *hole.interiors))
+    bounds = frame.bounds(hole.bounds, policy)
+    return Hole(_box(rings[0]), bounds, rings, round(hole.area, 3), at_edge)
 
 
-def _bounds(pixels: Box, frame: Frame, policy: str) -> Bounds | None:
-    """Those of a box in pixels, which need not be whole ones."""
-    left, top, right, bottom = (round(edge, _DIGITS) for edge in pixels)
-    width, height = ceil(right - left), ceil(bottom - top)
-    scale = Affine.scale((right - left) / width, (bottom - top) / height)
-    transform = frame.axes @ Affine.translation(left, top) @ scale
-    try:
-        return georeference_stored_grid(transform, width, height, frame.wkt, policy).bounds
-    except RasterError:
-        return None
+def _grow(geometries: Any, distance: float) -> Any:
+    return shapely.buffer(geometries, distance, join_style="mitre")
 
 
 def _box(ring: Ring) -> Box:
-    xs, ys = [x for x, _ in ring], [y for _, y in ring]
+    xs, ys = zip(*ring, strict=True)
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def _tiles(connection: Connection, frame: Frame) -> Tiles | None:
-    connection.execute(HOLD)
-    connection.execute("ANALYZE held")
-    steps, count, held = connection.execute(COUNT_HELD).fetchone() or (0, 0, 0)
-    if steps < 2 or count < 2:
+def _compare_steps(
+    tiles_at: Mapping[datetime, set[int]], outlines: Polygons, area_of: Callable[[int], Area]
+) -> Tiles | None:
+    """Return which steps miss tiles that others have; None for fewer than two steps or tiles."""
+    tiles = sorted(set().union(*tiles_at.values()))
+    if len(tiles_at) < 2 or len(tiles) < 2:
         return None
-    if held < LEAST_FILLED * steps * count:
-        return Tiles(count, False, ())
-    connection.execute(MISS)
-    connection.execute("ANALYZE absent")
-    connection.execute(FORGIVE)
-    runs = connection.execute(RUNS).fetchall()
-    places = _places(connection, frame, {tile for *_, missing in runs for tile in missing})
-    incomplete = (
-        IncompleteSteps(first, last, number, tuple(places[tile] for tile in missing))
-        for first, last, number, missing in runs
+    if sum(map(len, tiles_at.values())) < MIN_FILLED * len(tiles_at) * len(tiles):
+        return Tiles(len(tiles), False, ())
+    covers = _cover_test(outlines)
+    missing_at = (
+        (step, tuple(tile for tile in tiles if tile not in there and not covers(there, tile)))
+        for step, there in sorted(tiles_at.items())
     )
-    return Tiles(count, True, tuple(incomplete))
+    runs = []
+    for missing, group in groupby(missing_at, key=itemgetter(1)):
+        steps = [step for step, _ in group]
+        if missing:
+            runs.append(
+                IncompleteSteps(steps[0], steps[-1], len(steps), tuple(map(area_of, missing)))
+            )
+    return Tiles(len(tiles), True, tuple(runs))
 
 
-def _places(connection: Connection, frame: Frame, tiles: set[int]) -> dict[int, Area]:
-    rows = connection.execute(PLACES, {"tiles": sorted(tiles)}).fetchall()
-    return {
-        tile: Area(_box(frame.ring(shapely.from_wkb(bytes(wkb)).exterior.coords)), Bounds(*bounds))
-        for tile, wkb, *bounds in rows
-    }
+def _cover_test(outlines: Polygons) -> Callable[[set[int], int], bool]:
+    """Return a test of whether the tiles of a step cover another tile, together with smaller tiles.
+
+    Smaller tiles that the step misses as well are reported themselves.
+    """
+    grown, cores, tree = _grow(outlines, QUARTER), _grow(outlines, -QUARTER), STRtree(outlines)
+    sizes = [(round(area), tile) for tile, area in enumerate(shapely.area(outlines))]
+
+    @cache
+    def neighbours(tile: int) -> list[int]:
+        return [int(other) for other in tree.query(cores[tile], predicate="intersects")]
+
+    @cache
+    def is_covered(tile: int, others: frozenset[int]) -> bool:
+        return bool(shapely.union_all(grown[sorted(others)]).covers(cores[tile]))
+
+    def covers(there: set[int], tile: int) -> bool:
+        others = (o for o in neighbours(tile) if o in there or sizes[o] < sizes[tile])
+        return is_covered(tile, frozenset(others))
+
+    return covers

@@ -6,35 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from psycopg.rows import dict_row
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, Row, text
 
-from pipeline.catalogue.coverage import Holes, Tiles, coverage
-from pipeline.catalogue.staging import Connection
-from pipeline.database.engine import transaction
+from pipeline.catalogue.coverage import Holes, Tiles, measure_coverage
+from pipeline.database.engine import begin
+from pipeline.database.queries import queries
 from pipeline.definitions.time_series import Series, compare_steps
 from pipeline.errors import CatalogueError
 from pipeline.raster import RasterWarning
 
-# Anyone may choose the name of a source: one that is called like the uuid or the definition of others is not meant.
-FIND = """
-    SELECT id, uuid::text, name, definition, declared_interval, projection, notices FROM raster_sources
-    WHERE CASE WHEN EXISTS (SELECT FROM raster_sources WHERE uuid = %(uuid)s) THEN uuid = %(uuid)s
-               WHEN EXISTS (SELECT FROM raster_sources WHERE definition = %(name)s) THEN definition = %(name)s
-               ELSE name = %(name)s END
-    ORDER BY id
-"""
-COUNT_FILES = """
-    SELECT count(*), count(*) FILTER (WHERE state = 'missing') FROM raster_files WHERE source_id = %s
-"""
-STEPS = """
-    SELECT step, bool_or(state = 'present') FROM raster_files CROSS JOIN LATERAL unnest(times) AS step
-    WHERE source_id = %s GROUP BY step ORDER BY step
-"""
-# All that is said of a source is about one moment.
-ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+QUERIES = queries("gaps")
+ONE_SNAPSHOT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 NO_HOLES = Holes(0, 0.0, ())
-SHOWN_NOTICES = ("interval_contradicted",)
+REPEATED_WARNINGS = ("interval_contradicted",)
 
 
 @dataclass(frozen=True)
@@ -48,73 +32,77 @@ class Gaps:
     """`EPSG:n`; None where the CRS has no code."""
     files: int
     missing_files: int
-    """Those of them that the last sync did not find: they count for the extent and the times, and cover nothing."""
+    """Files that the last sync did not find. They count for the extent and the times, and cover nothing."""
     steps: int
-    """Distinct times of the files that are there."""
+    """Distinct times of the files that are present."""
     series: Series | None
-    """None where nothing can be said: without an interval, or with too few steps."""
+    """None without an interval or with too few steps to compare."""
     holes: Holes
     tiles: Tiles | None
-    """None for a source that is no series."""
-    notices: tuple[RasterWarning, ...]
+    """None for a source that is not a series of tiles."""
+    warnings: tuple[RasterWarning, ...]
 
     @property
     def complete(self) -> bool:
         """Whether there is nothing to report."""
-        lacking = self.series and (self.series.missing or self.series.off_grid)
         return not (
-            lacking
-            or self.missing_files
+            self.missing_files
             or self.holes.count
+            or self.warnings
+            or (self.series and (self.series.missing or self.series.off_grid))
             or (self.tiles and self.tiles.incomplete)
-            or self.notices
         )
 
 
 def find_gaps(engine: Engine, name: str, policy: str) -> Iterator[Gaps]:
-    """What the sources of this name, uuid or definition lack; raises CatalogueError where there is none."""
-    with transaction(engine) as connection:
-        cursor = connection.cursor(row_factory=dict_row)
-        found = cursor.execute(FIND, {"name": name, "uuid": _uuid(name)}).fetchall()
-    if not found:
+    """Yield what the sources of this name, uuid or definition lack.
+
+    Raises CatalogueError where there is none.
+    """
+    with begin(engine) as connection:
+        parameters = {"name": name, "uuid": _parse_uuid(name)}
+        sources = connection.execute(QUERIES["find_sources"], parameters).all()
+    if not sources:
         raise CatalogueError(
-            f"no raster source and no definition is called {name!r}; give a name, a uuid or the id of a definition"
+            f"no raster source or definition is called {name!r}; give a name, a uuid or the id of a definition"
         )
-    for source in found:
-        with transaction(engine) as connection:
-            connection.execute(ONE_MOMENT)
-            one = _gaps(connection, source, policy)
-        yield one
+    for source in sources:
+        with begin(engine) as connection:
+            connection.execute(ONE_SNAPSHOT)
+            gaps = _report(connection, source, policy)
+        yield gaps
 
 
-def _uuid(name: str) -> UUID | None:
+def _parse_uuid(name: str) -> UUID | None:
     with suppress(ValueError):
         return UUID(name)
     return None
 
 
-def _gaps(connection: Connection, source: dict[str, Any], policy: str) -> Gaps:
-    files, missing = connection.execute(COUNT_FILES, [source["id"]]).fetchone() or (0, 0)
-    alone = (
-        files - missing == files <= 1
-    )  # which is quick, for definitions with a source for each file
-    holes, tiles = (NO_HOLES, None) if alone else coverage(connection, source["id"], policy)
-    steps = connection.execute(STEPS, [source["id"]]).fetchall()
-    known = [step for step, _ in steps]
-    present = [step for step, there in steps if there]
-    notices = (
-        RasterWarning(**notice) for notice in source["notices"] if notice["code"] in SHOWN_NOTICES
+def _report(connection: Connection, source: Row[Any], policy: str) -> Gaps:
+    parameters = {"source": source.id}
+    files, missing = connection.execute(QUERIES["count_files"], parameters).one()
+    # A definition may have thousands of sources of one file, which has no holes in its own extent.
+    is_single = files - missing == files <= 1
+    holes, tiles = (
+        (NO_HOLES, None) if is_single else measure_coverage(connection, source.id, policy)
     )
+    steps = connection.execute(QUERIES["list_steps"], parameters).all()
+    present = [step for step, is_present in steps if is_present]
     return Gaps(
-        uuid=source["uuid"],
-        name=source["name"],
-        definition=source["definition"],
-        projection=source["projection"],
+        uuid=source.uuid,
+        name=source.name,
+        definition=source.definition,
+        projection=source.projection,
         files=files,
         missing_files=missing,
         steps=len(present),
-        series=compare_steps(known, present, source["declared_interval"]),
+        series=compare_steps([step for step, _ in steps], present, source.declared_interval),
         holes=holes,
         tiles=tiles,
-        notices=tuple(notices),
+        warnings=tuple(
+            RasterWarning(**warning)
+            for warning in source.notices
+            if warning["code"] in REPEATED_WARNINGS
+        ),
     )

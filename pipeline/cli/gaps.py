@@ -1,4 +1,4 @@
-"""The command that tells what raster sources lack, as tables for people and as JSON."""
+"""The command that reports what raster sources lack, as tables or as JSON."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -11,14 +11,13 @@ from pipeline.cli.terminal import echo, strip_control_characters
 from pipeline.settings import settings
 
 if TYPE_CHECKING:
-    from pipeline.catalogue.coverage import Area, Hole
+    from pipeline.catalogue.coverage import Area
     from pipeline.catalogue.gaps import Gaps
 
-SHOWN = 20
-"""Lines of each kind in a table; --json has all."""
-
+MAX_LINES = 20
+"""Lines of each kind in a table; --json prints all."""
 UNBROKEN = 10_000
-"""Columns where no person looks: programs want each line in one piece."""
+"""Columns where the output is not a terminal. Programs want each line in one piece."""
 
 Line = tuple[str, str, str]
 """What it is, where or when, and how much."""
@@ -31,13 +30,11 @@ def gaps(
             metavar="NAME", help="Name or uuid of raster sources, or the id of a definition."
         ),
     ],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object with all of it.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Tell which steps of a series are missing, and where no file covers the extent.
+    """Report the missing steps of a series, and where no file covers the extent.
 
-    Exit status 0, also where something is missing.
+    The exit status is 0, also where something is missing.
     """
     import orjson
 
@@ -45,30 +42,31 @@ def gaps(
 
     configured = settings()
     with open_catalogue(configured) as engine:
-        found = list(find_gaps(engine, name, configured.crs_policy))
+        sources = list(find_gaps(engine, name, configured.crs_policy))
     if as_json:
-        documents = {"sources": [document(one) for one in found]}
-        typer.echo(orjson.dumps(documents, option=orjson.OPT_UTC_Z))
+        document = {"sources": [json_object(source) for source in sources]}
+        typer.echo(orjson.dumps(document, option=orjson.OPT_UTC_Z))
     else:
-        show(found)
+        print_tables(sources)
 
 
-def document(one: "Gaps") -> dict[str, object]:
-    """What a source lacks, as JSON."""
+def json_object(source: "Gaps") -> dict[str, object]:
+    """Return what a source lacks, ready for JSON."""
     from dataclasses import asdict
 
     from pipeline.definitions.durations import format_interval
 
-    series = one.series and {
-        **asdict(one.series),
-        "interval": format_interval(one.series.interval),
-        "missing_steps": one.series.missing_steps,
+    series = source.series and {
+        **asdict(source.series),
+        "interval": format_interval(source.series.interval),
+        "missing_steps": source.series.missing_steps,
     }
-    return {**asdict(one), "series": series, "complete": one.complete}
+    fields = {**asdict(source), "series": series, "complete": source.complete}
+    return {"notices": fields.pop("warnings"), **fields}
 
 
-def show(found: "Sequence[Gaps]") -> None:
-    """A table for each source that lacks something, or for the only one, and how many are complete."""
+def print_tables(sources: "Sequence[Gaps]") -> None:
+    """Print a table for each source that lacks something, or for the only one, and count the complete ones."""
     from rich.console import Console
     from rich.table import Table
 
@@ -77,95 +75,93 @@ def show(found: "Sequence[Gaps]") -> None:
     console = Console(highlight=False, soft_wrap=True, markup=False)
     if not console.is_terminal:
         console.width = UNBROKEN
-    for one in found:
-        if len(found) > 1 and one.complete:
+    for source in sources:
+        if len(sources) > 1 and source.complete:
             continue
-        crs = one.projection or "a CRS without code"
-        echo(f"{one.name}  {one.uuid}  {crs}  {pluralize(one.files, 'file')}")
+        crs = source.projection or "a CRS without code"
+        echo(f"{source.name}  {source.uuid}  {crs}  {pluralize(source.files, 'file')}")
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2))
-        for line in lines_of(one):
+        for line in lines_of(source):
             table.add_row("", *map(strip_control_characters, line))
         console.print(table)
-    if complete := sum(one.complete for one in found):
+    if complete := sum(source.complete for source in sources):
         echo(f"{pluralize(complete, 'source')} without gaps")
 
 
-def lines_of(one: "Gaps") -> Iterator[Line]:
-    """All that there is to say of a source."""
-    yield from series_lines(one)
-    holes = [hole_line(hole) for hole in one.holes.largest]
-    yield from first_of(holes, one.holes.count)
-    if one.tiles and not one.tiles.comparable:
+def lines_of(source: "Gaps") -> Iterator[Line]:
+    """Yield the lines of the table of a source."""
+    yield from series_lines(source)
+    holes = [
+        (
+            "hole",
+            format_area(hole),
+            f"{hole.pixels:,.0f} pixels, {'at the edge' if hole.at_edge else 'files all around'}",
+        )
+        for hole in source.holes.largest
+    ]
+    yield from first_lines(holes, source.holes.count)
+    if source.tiles and not source.tiles.comparable:
         yield ("tiles", "not compared", "the files lie at other places at each step")
-    elif one.tiles:
-        incomplete = [
+    elif source.tiles:
+        yield from first_lines([
             (
                 "tiles missing",
-                between(run.first, run.last),
-                f"{len(run.missing)} of {one.tiles.count} tiles: {'; '.join(map(place, run.missing))}",
+                format_period(run.first, run.last),
+                f"{len(run.missing)} of {source.tiles.count} tiles: {'; '.join(map(format_area, run.missing))}",
             )
-            for run in one.tiles.incomplete
-        ]
-        yield from first_of(incomplete, len(incomplete))
-    if one.missing_files:
-        yield ("files missing", str(one.missing_files), "the last sync did not find them")
-    for notice in one.notices:
-        yield ("warning", notice.code, notice.message)
+            for run in source.tiles.incomplete
+        ])  # fmt: skip
+    if source.missing_files:
+        yield ("files missing", str(source.missing_files), "the last sync did not find them")
+    for warning in source.warnings:
+        yield ("warning", warning.code, warning.message)
 
 
-def series_lines(one: "Gaps") -> Iterator[Line]:
-    """What there is to say of the steps."""
+def series_lines(source: "Gaps") -> Iterator[Line]:
+    """Yield the lines about the steps of a source."""
     from pipeline.cli.output import pluralize
     from pipeline.definitions.durations import format_interval
 
-    series = one.series
+    series = source.series
     if series is None:
-        if one.steps:
-            few = "fewer than three, and no interval is declared: nothing can be said of the others"
-            yield ("steps", str(one.steps), few)
+        if source.steps:
+            reason = "fewer than three steps and no declared interval: they cannot be compared"
+            yield ("steps", str(source.steps), reason)
         return
-    origin = "declared" if series.declared else "the most frequent one, as none is declared"
-    amounts = f"{pluralize(series.steps, 'step')}, {series.missing_steps} missing"
-    yield ("interval", f"{format_interval(series.interval)} ({origin})", amounts)
-    missing = [
-        ("steps missing", between(run.first, run.last), pluralize(run.steps, "step"))
+    origin = "declared" if series.declared else "the most frequent one; none is declared"
+    counts = f"{pluralize(series.steps, 'step')}, {series.missing_steps} missing"
+    yield ("interval", f"{format_interval(series.interval)} ({origin})", counts)
+    yield from first_lines([
+        ("steps missing", format_period(run.first, run.last), pluralize(run.steps, "step"))
         for run in series.missing
-    ]
-    yield from first_of(missing, len(missing))
-    beside = [("off the grid", instant(step), "") for step in series.off_grid]
-    yield from first_of(beside, len(beside))
+    ])  # fmt: skip
+    yield from first_lines([("off the grid", format_time(step), "") for step in series.off_grid])
 
 
-def first_of(lines: Sequence[Line], count: int) -> Iterator[Line]:
-    """Some of the lines, and how many more there are."""
-    yield from lines[:SHOWN]
-    if count > SHOWN:
-        yield (lines[0][0], f"... and {count - SHOWN} more", "--json has more of them")
+def first_lines(lines: Sequence[Line], count: int | None = None) -> Iterator[Line]:
+    """Yield the first lines, and how many of `count` were left out."""
+    yield from lines[:MAX_LINES]
+    if (left := (count or len(lines)) - MAX_LINES) > 0:
+        yield (lines[0][0], f"... and {left} more", "--json prints more of them")
 
 
-def hole_line(hole: "Hole") -> Line:
-    """A hole, where it is and how large."""
-    where = "at the edge" if hole.at_edge else "files all around"
-    return ("hole", place(hole), f"{hole.pixels:,.0f} pixels, {where}")
+def format_area(area: "Area") -> str:
+    """Return a box in the CRS of the source, and in degrees where it has a place on earth."""
+    box = " ".join(f"{edge:.10g}" for edge in area.box)
+    if area.bounds is None:
+        return box
+    return f"{box} ({' '.join(f'{edge:.6f}' for edge in vars(area.bounds).values())})"
 
 
-def place(one: "Area") -> str:
-    """A box in the CRS of the source and in degrees."""
-    own = " ".join(f"{edge:.10g}" for edge in one.box)
-    if one.bounds is None:
-        return own
-    west, south, east, north = (f"{edge:.6f}" for edge in vars(one.bounds).values())
-    return f"{own} ({west} {south} {east} {north})"
-
-
-def between(first: datetime, last: datetime) -> str:
-    """Two times, the second without its date where that is the same."""
+def format_period(first: datetime, last: datetime) -> str:
+    """Return two times; the second without its date where that is the same."""
     if first == last:
-        return instant(first)
-    end = instant(last)
-    return f"{instant(first)} .. {end.partition('T')[2] if first.date() == last.date() else end}"
+        return format_time(first)
+    end = format_time(last)
+    same_day = first.date() == last.date()
+    return f"{format_time(first)} .. {end.partition('T')[2] if same_day else end}"
 
 
-def instant(time: datetime) -> str:
-    """ISO 8601 with Z."""
+def format_time(time: datetime) -> str:
+    """Return a time in UTC as ISO 8601 with Z."""
     return time.isoformat().replace("+00:00", "Z")

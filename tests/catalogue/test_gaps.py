@@ -174,7 +174,7 @@ def test_steps_beside_the_grid_that_most_have_are_named(engine: Engine) -> None:
     assert found.series is not None
     assert list(found.series.off_grid) == at(0.5, 14.5, 25.5)
     assert runs(found) == [(15, 15, 1), (25, 25, 1)]
-    assert [notice.code for notice in found.notices] == ["interval_contradicted"]
+    assert [warning.code for warning in found.warnings] == ["interval_contradicted"]
 
 
 def test_a_step_whose_files_are_gone_is_missing(engine: Engine) -> None:

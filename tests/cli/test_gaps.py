@@ -72,4 +72,4 @@ def test_gaps_are_told_to_people_and_as_json(command: Any) -> None:
 
 def test_an_unknown_name_is_one_sentence(command: Any) -> None:
     (sentence,) = command("sources", "gaps", "snow", status=1).splitlines()
-    assert sentence.startswith("rastersources: no raster source and no definition is called 'snow'")
+    assert sentence.startswith("rastersources: no raster source or definition is called 'snow'")
