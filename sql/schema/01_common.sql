@@ -1,10 +1,9 @@
 -- Extensions, and the trigger function that several tables share.
 
--- An ordinary role may not make them: pipeline/database/privileges.py has said so before it comes to this.
+-- An ordinary role may not create extensions. pipeline/database/privileges.py checks that before this runs.
 CREATE EXTENSION IF NOT EXISTS postgis;
 CREATE EXTENSION IF NOT EXISTS pg_trgm;
 
--- Sets last_modified when anything else in the row changed, and only then.
 CREATE FUNCTION touch_last_modified() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.last_modified := OLD.last_modified;

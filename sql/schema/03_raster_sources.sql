@@ -1,6 +1,5 @@
 -- Raster sources: the records of the catalogue.
 
--- A box in degrees as geometry; west > east crosses the antimeridian and gives two boxes.
 CREATE FUNCTION bounds_geometry(west double precision, south double precision, east double precision, north double precision)
 RETURNS geometry(MultiPolygon, 4326) LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE
@@ -10,7 +9,6 @@ RETURNS geometry(MultiPolygon, 4326) LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 $$;
 COMMENT ON FUNCTION bounds_geometry IS 'A box in WGS 84 degrees as a MultiPolygon: one box, or two where west > east.';
 
--- One record of the catalogue: 0..n raster files that share a projection, a pixel size and a dtype.
 CREATE TABLE raster_sources (
     id                    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     uuid                  uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE,
@@ -22,11 +20,11 @@ CREATE TABLE raster_sources (
     supplier_code         text CHECK (length(supplier_code) <= 255),
     temporal              boolean NOT NULL DEFAULT false,
     declared_interval     interval CHECK (declared_interval > interval '0'),
-    -- where it comes from
+    -- origin
     definition            text,
     group_key             text,
     definition_hash       text,
-    -- derived from its files by derive_sources(), never edited
+    -- derived by derive_sources(), never edited
     file_count            integer NOT NULL DEFAULT 0 CHECK (file_count >= 0),
     "interval"            interval CHECK ("interval" > interval '0'),
     first_value_timestamp timestamptz,
@@ -47,7 +45,7 @@ CREATE TABLE raster_sources (
     dtype                 text CHECK (dtype ~ '^[iufcb][0-9]+$'),
     fill_value            text,
     notices               jsonb NOT NULL DEFAULT '[]' CHECK (jsonb_typeof(notices) = 'array'),
-    -- moved by a trigger, only when something else in the row changed
+    -- last_modified is set by a trigger
     created               timestamptz NOT NULL DEFAULT now(),
     last_modified         timestamptz NOT NULL DEFAULT now(),
     CHECK (south <= north),
@@ -61,7 +59,7 @@ CREATE TABLE raster_sources (
     CHECK ((definition IS NULL) = (group_key IS NULL)),
     UNIQUE (definition, group_key)
 );
--- One index or two for each filter and order of the contract.
+-- Each filter and order of the API has an index of its own.
 CREATE INDEX raster_sources_extent ON raster_sources USING gist (extent);
 CREATE INDEX raster_sources_name ON raster_sources (name, id);
 CREATE INDEX raster_sources_name_trigram ON raster_sources USING gin (name gin_trgm_ops);
@@ -87,27 +85,27 @@ CREATE INDEX raster_sources_size_down ON raster_sources (size DESC NULLS LAST, i
 COMMENT ON TABLE raster_sources IS 'One record of the catalogue: 0..n raster files that share a projection, a pixel size and a dtype.';
 COMMENT ON COLUMN raster_sources.id IS 'Stable, ascending number; the default order.';
 COMMENT ON COLUMN raster_sources.uuid IS 'Public identity, as in the API.';
-COMMENT ON COLUMN raster_sources.name IS 'Name, need not be unique.';
+COMMENT ON COLUMN raster_sources.name IS 'Name; need not be unique.';
 COMMENT ON COLUMN raster_sources.description IS 'Free text; null and the empty text differ.';
 COMMENT ON COLUMN raster_sources.organisation_id IS 'The owner.';
 COMMENT ON COLUMN raster_sources.access_modifier IS '0 Public, 100 Common, 200 Private, 300 Hidden.';
 COMMENT ON COLUMN raster_sources.supplier_id IS 'The user who supplies the data.';
 COMMENT ON COLUMN raster_sources.supplier_code IS 'The name that the supplier gives it.';
-COMMENT ON COLUMN raster_sources.temporal IS 'Whether the files are time steps; declared by people or definitions.';
-COMMENT ON COLUMN raster_sources.declared_interval IS 'The time between steps that somebody declared; null where nobody did.';
-COMMENT ON COLUMN raster_sources.definition IS 'Id of the source definition that made it; null when made by hand.';
-COMMENT ON COLUMN raster_sources.group_key IS 'Which group of files of its definition this is.';
+COMMENT ON COLUMN raster_sources.temporal IS 'Whether the files are steps of a series in time; declared by users or definitions.';
+COMMENT ON COLUMN raster_sources.declared_interval IS 'The declared time between steps; null: not declared.';
+COMMENT ON COLUMN raster_sources.definition IS 'Id of the source definition that created it; null: a user created it.';
+COMMENT ON COLUMN raster_sources.group_key IS 'The group of files of its definition that it consists of.';
 COMMENT ON COLUMN raster_sources.definition_hash IS 'Hash of the fields of the definition as they were last applied.';
-COMMENT ON COLUMN raster_sources.file_count IS 'How many raster files it consists of. Derived.';
-COMMENT ON COLUMN raster_sources."interval" IS 'The declared interval, or the one between three or more equidistant steps. Derived.';
+COMMENT ON COLUMN raster_sources.file_count IS 'Number of raster files. Derived.';
+COMMENT ON COLUMN raster_sources."interval" IS 'The declared interval, or the interval between three or more equidistant steps. Derived.';
 COMMENT ON COLUMN raster_sources.first_value_timestamp IS 'First time of its files; 1970-01-01 for a static source whose files have no time. Derived.';
 COMMENT ON COLUMN raster_sources.last_value_timestamp IS 'Last time of its files; 1970-01-01 for a static source whose files have no time. Derived.';
 COMMENT ON COLUMN raster_sources.west IS 'Western bound, WGS 84 degrees; west > east crosses the antimeridian. Derived.';
 COMMENT ON COLUMN raster_sources.south IS 'Southern bound, WGS 84 degrees. Derived.';
 COMMENT ON COLUMN raster_sources.east IS 'Eastern bound, WGS 84 degrees. Derived.';
 COMMENT ON COLUMN raster_sources.north IS 'Northern bound, WGS 84 degrees. Derived.';
-COMMENT ON COLUMN raster_sources.extent IS 'The bounds as geometry (longitude, latitude): one box, or two across the antimeridian. Query this one.';
-COMMENT ON COLUMN raster_sources.projection IS 'EPSG:n of the files; null when their CRS has no code. Derived.';
+COMMENT ON COLUMN raster_sources.extent IS 'The bounds as geometry (longitude, latitude): one box, or two across the antimeridian. Use this column in spatial queries.';
+COMMENT ON COLUMN raster_sources.projection IS 'CRS of the files as EPSG:n; null: their CRS has no code. Derived.';
 COMMENT ON COLUMN raster_sources.origin_x IS 'Lowest x of the grid, in its own CRS. Derived.';
 COMMENT ON COLUMN raster_sources.origin_y IS 'Lowest y of the grid, in its own CRS. Derived.';
 COMMENT ON COLUMN raster_sources.upper_bound_x IS 'Highest x of the grid, in its own CRS. Derived.';
@@ -117,11 +115,11 @@ COMMENT ON COLUMN raster_sources.pixelsize_y IS 'Height of a pixel in units of t
 COMMENT ON COLUMN raster_sources.size IS 'Bytes of its TIFF files, without sidecars. Derived.';
 COMMENT ON COLUMN raster_sources.dtype IS 'numpy code of the pixels, such as f4. Derived.';
 COMMENT ON COLUMN raster_sources.fill_value IS 'Nodata as text, formatted by dtype. Derived.';
-COMMENT ON COLUMN raster_sources.notices IS 'What a person should know: [{"code", "message"}]. Derived.';
-COMMENT ON COLUMN raster_sources.created IS 'When the record was made.';
-COMMENT ON COLUMN raster_sources.last_modified IS 'When the record last changed.';
+COMMENT ON COLUMN raster_sources.notices IS 'Warnings: [{"code", "message"}]. Derived.';
+COMMENT ON COLUMN raster_sources.created IS 'When the raster source was created.';
+COMMENT ON COLUMN raster_sources.last_modified IS 'When the raster source last changed.';
 
--- The same for raster_sources, whose generated column is not yet made when the trigger runs.
+-- PostgreSQL computes the generated column after the trigger: so the old extent is compared with itself.
 CREATE FUNCTION touch_raster_source() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.last_modified := OLD.last_modified;
@@ -132,6 +130,6 @@ BEGIN
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION touch_raster_source IS 'As touch_last_modified, for raster_sources, whose extent is generated after the trigger ran.';
+COMMENT ON FUNCTION touch_raster_source IS 'Does what touch_last_modified does, for raster_sources, whose extent is generated after the trigger.';
 CREATE TRIGGER raster_sources_touch BEFORE UPDATE ON raster_sources
     FOR EACH ROW EXECUTE FUNCTION touch_raster_source();

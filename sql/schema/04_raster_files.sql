@@ -1,6 +1,6 @@
 -- Raster files: the GeoTIFFs that raster sources consist of.
 
--- CRSs are few and their WKT is long: each is stored once.
+-- There are few CRSs, and their WKT is long.
 CREATE TABLE coordinate_systems (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     wkt        text NOT NULL,
@@ -10,10 +10,9 @@ CREATE TABLE coordinate_systems (
 COMMENT ON TABLE coordinate_systems IS 'The CRSs of raster files, each stored once.';
 COMMENT ON COLUMN coordinate_systems.id IS 'Internal number.';
 COMMENT ON COLUMN coordinate_systems.wkt IS 'WKT 2 (2019) of the horizontal CRS.';
-COMMENT ON COLUMN coordinate_systems.wkt_md5 IS 'Hash by which a WKT is found.';
+COMMENT ON COLUMN coordinate_systems.wkt_md5 IS 'Hash of wkt, which an index can hold.';
 COMMENT ON COLUMN coordinate_systems.projection IS 'EPSG:n; null when the CRS has no code.';
 
--- One GeoTIFF at a URI, with its fingerprint and the facts of its header.
 CREATE TABLE raster_files (
     id                   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     source_id            bigint NOT NULL REFERENCES raster_sources ON DELETE CASCADE,
@@ -64,22 +63,22 @@ CREATE INDEX raster_files_uri ON raster_files (uri);
 CREATE UNIQUE INDEX raster_files_definition ON raster_files (definition, uri) WHERE definition IS NOT NULL;
 CREATE INDEX raster_files_footprint ON raster_files USING gist (footprint);
 CREATE INDEX raster_files_coordinate_system ON raster_files (coordinate_system_id);
-COMMENT ON TABLE raster_files IS 'One GeoTIFF at a URI, with its fingerprint and the facts of its header.';
+COMMENT ON TABLE raster_files IS 'GeoTIFFs, each with its URI, its fingerprint and the facts from its header.';
 COMMENT ON COLUMN raster_files.id IS 'Internal number.';
 COMMENT ON COLUMN raster_files.source_id IS 'The raster source that it is part of.';
-COMMENT ON COLUMN raster_files.uri IS 'Where the file is: file:// or s3://.';
-COMMENT ON COLUMN raster_files.definition IS 'Id of the definition that registered it; null for files that clients sent.';
-COMMENT ON COLUMN raster_files.fingerprint IS 'Size and time of a local file, ETag and size of an object; sidecars included. Unchanged means not read again.';
-COMMENT ON COLUMN raster_files.reading_hash IS 'Hash of what the definition says about reading; another one means that the file is read again.';
-COMMENT ON COLUMN raster_files.state IS 'present, or missing when the last run did not find it.';
-COMMENT ON COLUMN raster_files.sidecars IS 'Names of the files beside it that were used.';
+COMMENT ON COLUMN raster_files.uri IS 'URI of the file: file:// or s3://.';
+COMMENT ON COLUMN raster_files.definition IS 'Id of the definition that registered it; null: a client uploaded it.';
+COMMENT ON COLUMN raster_files.fingerprint IS 'Size and time of a local file, ETag and size of an object; sidecars included. The file is read again when it changes.';
+COMMENT ON COLUMN raster_files.reading_hash IS 'Hash of the fields of the definition that reading depends on. The file is read again when it changes.';
+COMMENT ON COLUMN raster_files.state IS 'present, or missing: the last run did not find the file.';
+COMMENT ON COLUMN raster_files.sidecars IS 'Names of the sidecars that were used.';
 COMMENT ON COLUMN raster_files.size IS 'Bytes of the TIFF, without sidecars.';
-COMMENT ON COLUMN raster_files.width IS 'Pixels in a row.';
-COMMENT ON COLUMN raster_files.height IS 'Rows.';
-COMMENT ON COLUMN raster_files.band_count IS 'Bands.';
-COMMENT ON COLUMN raster_files.transform IS 'Affine order a, b, c, d, e, f: x = a*column + b*row + c, y = d*column + e*row + f, for pixel corners.';
+COMMENT ON COLUMN raster_files.width IS 'Number of columns.';
+COMMENT ON COLUMN raster_files.height IS 'Number of rows.';
+COMMENT ON COLUMN raster_files.band_count IS 'Number of bands.';
+COMMENT ON COLUMN raster_files.transform IS 'Affine coefficients a, b, c, d, e, f: x = a*column + b*row + c, y = d*column + e*row + f, for pixel corners.';
 COMMENT ON COLUMN raster_files.coordinate_system_id IS 'The CRS of the grid.';
-COMMENT ON COLUMN raster_files.rotated IS 'True when the axes of the grid are not those of its CRS.';
+COMMENT ON COLUMN raster_files.rotated IS 'Whether the axes of the grid differ from the axes of its CRS.';
 COMMENT ON COLUMN raster_files.origin_x IS 'Lowest x of the grid, in its own CRS.';
 COMMENT ON COLUMN raster_files.origin_y IS 'Lowest y of the grid, in its own CRS.';
 COMMENT ON COLUMN raster_files.upper_bound_x IS 'Highest x of the grid, in its own CRS.';
@@ -91,28 +90,28 @@ COMMENT ON COLUMN raster_files.south IS 'Southern bound, WGS 84 degrees.';
 COMMENT ON COLUMN raster_files.east IS 'Eastern bound, WGS 84 degrees.';
 COMMENT ON COLUMN raster_files.north IS 'Northern bound, WGS 84 degrees.';
 COMMENT ON COLUMN raster_files.footprint IS 'Outline of the pixel grid (longitude, latitude), densified, cut at the antimeridian.';
-COMMENT ON COLUMN raster_files.operation_code IS 'Authority and code of the coordinate operation to WGS 84; null when it has none.';
+COMMENT ON COLUMN raster_files.operation_code IS 'Authority and code of the coordinate operation to WGS 84; null: it has none.';
 COMMENT ON COLUMN raster_files.operation_name IS 'Name of the coordinate operation to WGS 84.';
-COMMENT ON COLUMN raster_files.operation_accuracy IS 'Accuracy of the coordinate operation in metres; null when unknown.';
+COMMENT ON COLUMN raster_files.operation_accuracy IS 'Accuracy of the coordinate operation in metres; null: unknown.';
 COMMENT ON COLUMN raster_files.proj_version IS 'Version of PROJ that placed the file.';
 COMMENT ON COLUMN raster_files.dtype IS 'numpy code of the pixels, such as f4.';
 COMMENT ON COLUMN raster_files.fill_value IS 'Nodata of the first band as text, formatted by dtype.';
-COMMENT ON COLUMN raster_files.bands IS 'Per band: dtype, nodata, description, time.';
-COMMENT ON COLUMN raster_files.times IS 'Times of its steps, UTC, ascending; empty when nothing says a time.';
-COMMENT ON COLUMN raster_files.datetime IS 'TIFFTAG_DATETIME, often the time of writing.';
-COMMENT ON COLUMN raster_files.area_or_point IS 'Area or Point: what the file says that a pixel stands for.';
-COMMENT ON COLUMN raster_files.layout IS 'Compression, block size, overviews, mask, COG or why not.';
-COMMENT ON COLUMN raster_files.notices IS 'What a person should know: [{"code", "message"}].';
-COMMENT ON COLUMN raster_files.provenance IS 'Field -> where its value came from.';
-COMMENT ON COLUMN raster_files.registered IS 'When these facts were written.';
+COMMENT ON COLUMN raster_files.bands IS 'For each band: dtype, nodata, description, time.';
+COMMENT ON COLUMN raster_files.times IS 'Times of its steps, UTC, ascending; empty: no time is known.';
+COMMENT ON COLUMN raster_files.datetime IS 'TIFFTAG_DATETIME; often the time when the file was written.';
+COMMENT ON COLUMN raster_files.area_or_point IS 'AREA_OR_POINT of the file: whether a pixel value is for its area or its centre.';
+COMMENT ON COLUMN raster_files.layout IS 'Compression, block size, overviews, mask, and whether it is a COG, with the reason if not.';
+COMMENT ON COLUMN raster_files.notices IS 'Warnings: [{"code", "message"}].';
+COMMENT ON COLUMN raster_files.provenance IS 'Field -> origin of its value.';
+COMMENT ON COLUMN raster_files.registered IS 'When the file was last registered.';
 
--- As before, but of seven digits: a class is no wider than the millionth part within which pixel sizes fit.
+-- Pixel sizes fit when they differ by less than a millionth. So a class has seven digits.
 CREATE OR REPLACE FUNCTION grid_class(projection text, wkt text, pixelsize_x double precision,
                                       pixelsize_y double precision, dtype text)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT concat_ws(' ', coalesce(projection, md5(wkt)), to_char(pixelsize_x, '9.999999EEEE'), to_char(pixelsize_y, '9.999999EEEE'), dtype)
 $$;
-COMMENT ON FUNCTION grid_class IS 'Projection, pixel size and dtype as one text: files of one raster source agree in it.';
+COMMENT ON FUNCTION grid_class IS 'Projection, pixel size and dtype as one text. Files with the same text fit into one raster source.';
 
 CREATE FUNCTION file_name(uri text) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT AS $$
 DECLARE
@@ -130,4 +129,4 @@ EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
     RETURN name;
 END
 $$;
-COMMENT ON FUNCTION file_name IS 'The name of the file at the end of a URI without percent-encoding; with it where that is no text.';
+COMMENT ON FUNCTION file_name IS 'The name of the file at the end of a URI, percent-decoded if that is valid UTF-8.';

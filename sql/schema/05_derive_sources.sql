@@ -1,17 +1,17 @@
 -- The derived fields of raster sources, made from their raster files.
 
--- As before, but tiles that end and begin within 1e-9 degrees of each other meet: edges are sums of pixels, and round.
+-- Tiles that end and begin within 1e-9 degrees of each other meet: their edges are rounded sums of pixel sizes.
 CREATE FUNCTION union_longitudes(wests double precision[], easts double precision[],
                                  OUT west double precision, OUT east double precision)
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    WITH pieces AS ( -- cut at the antimeridian, so that each runs from a lower to a higher longitude
+    WITH pieces AS ( -- cut at the antimeridian: low <= high
         SELECT w AS low, e AS high FROM unnest(wests, easts) AS box (w, e) WHERE w <= e
         UNION ALL SELECT w, 180 FROM unnest(wests, easts) AS box (w, e) WHERE w > e
         UNION ALL SELECT -180, e FROM unnest(wests, easts) AS box (w, e) WHERE w > e
     ), reached AS (
         SELECT low, max(high) OVER (ORDER BY low, high ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
         FROM pieces
-    ), gaps AS ( -- between the pieces, and the one that holds the antimeridian
+    ), gaps AS ( -- between the pieces, and across the antimeridian
         SELECT before AS starts, low AS ends, low - before AS width, 1 AS rank FROM reached WHERE low - before > 1e-9
         UNION ALL SELECT max(high), min(low), min(low) + 360 - max(high), 0 FROM pieces HAVING count(*) > 0
     )
@@ -20,8 +20,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 $$;
 COMMENT ON FUNCTION union_longitudes IS 'The smallest interval of longitudes that holds all given ones; west > east crosses the antimeridian.';
 
--- As before, but the first file of a source is the first by URI, not the first that came: so the derived fields follow
--- from the files alone, whatever the order in which they were registered.
+-- The first file of a source is the first by URI. So the derived fields do not depend on the order of registering.
 CREATE FUNCTION derive_sources(source_ids bigint[]) RETURNS SETOF bigint LANGUAGE sql AS $$
     WITH steps AS (
         SELECT source_id, step, step - lag(step) OVER (PARTITION BY source_id ORDER BY step) AS gap
@@ -51,13 +50,13 @@ CREATE FUNCTION derive_sources(source_ids bigint[]) RETURNS SETOF bigint LANGUAG
                system.projection, files.origin_x, files.origin_y, files.upper_bound_x, files.upper_bound_y,
                first_file.pixelsize_x, first_file.pixelsize_y, files.size, first_file.dtype, first_file.fill_value,
                CASE WHEN files.nodata_differs THEN jsonb_build_array(jsonb_build_object(
-                   'code', 'nodata_differs', 'message', 'The files of this source declare different nodata values; that of the first by name is shown.'))
+                   'code', 'nodata_differs', 'message', 'The files of this source declare different nodata values; the value of the first file by name is shown.'))
                    ELSE '[]' END
                || CASE WHEN EXISTS (
                    SELECT FROM unnest(temporal_extent.gaps) AS gap
                    WHERE mod(gap, extract(epoch FROM source.declared_interval)) <> 0
                ) THEN jsonb_build_array(jsonb_build_object(
-                   'code', 'interval_contradicted', 'message', 'The times of the files are no multiples of the declared interval apart.'))
+                   'code', 'interval_contradicted', 'message', 'The times between the files are not multiples of the declared interval.'))
                    ELSE '[]' END AS notices
         FROM raster_sources AS source
         LEFT JOIN files ON files.source_id = source.id
@@ -87,4 +86,4 @@ CREATE FUNCTION derive_sources(source_ids bigint[]) RETURNS SETOF bigint LANGUAG
            derived.pixelsize_x, derived.pixelsize_y, derived.size, derived.dtype, derived.fill_value, derived.notices)
     RETURNING source.id
 $$;
-COMMENT ON FUNCTION derive_sources IS 'Makes the derived fields of these raster sources from their raster files; returns the ids of those that changed.';
+COMMENT ON FUNCTION derive_sources IS 'Computes the derived fields of raster sources from their raster files; returns the ids of the sources that changed.';

@@ -1,12 +1,12 @@
--- The change feed: which raster sources were created, updated and deleted, in the order in which it was committed.
+-- The change feed: raster sources that were created, updated and deleted, in the order of the commits.
 --
--- A transaction notes what it changes, and as its last act takes a ticket. Whoever reads the feed first gives those
--- transactions a place that are seen to be committed and have none, in the order of their tickets. So no place ever
--- appears below one that was seen, a transaction that commits late comes late, and writers wait for nobody: a lock that
--- gave them their places at the commit would have every one of them wait for the disk alone.
+-- A transaction records what it changes. As its last act it draws a ticket from a sequence. A reader of the feed first
+-- calls number_commits(): committed transactions without a position get one, in the order of their tickets. So no
+-- position ever appears below one that a reader has seen. Writers do not wait for each other: with positions given at
+-- the commit, under a lock, every writer would wait for the disk writes of all others.
 
 CREATE SEQUENCE tickets;
-COMMENT ON SEQUENCE tickets IS 'Drawn as the last act of a transaction: whatever begins to commit later draws a higher one.';
+COMMENT ON SEQUENCE tickets IS 'Numbers that transactions draw as their last act: a transaction that begins to commit later draws a higher one.';
 
 CREATE TABLE commits (
     id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -23,13 +23,13 @@ CREATE INDEX commits_waiting ON commits (ticket) WHERE seq IS NULL;
 ALTER SEQUENCE tickets OWNED BY commits.ticket;
 COMMENT ON TABLE commits IS 'Transactions that changed raster sources; deleting old ones shortens the change feed.';
 COMMENT ON COLUMN commits.id IS 'Internal number.';
-COMMENT ON COLUMN commits.uuid IS 'Random, so that cursors of the API say nothing of what lies between them.';
-COMMENT ON COLUMN commits.xact IS 'The transaction while it runs; null afterwards, for its number may come again in a restored database.';
-COMMENT ON COLUMN commits.ticket IS 'Drawn when the transaction was about to commit.';
-COMMENT ON COLUMN commits.seq IS 'Place in the feed, given by number_commits(); null until then.';
+COMMENT ON COLUMN commits.uuid IS 'Random, so that cursors of the API do not show how many commits lie between them.';
+COMMENT ON COLUMN commits.xact IS 'Number of the transaction while it runs; null afterwards, because a restored database may use the number again.';
+COMMENT ON COLUMN commits.ticket IS 'Drawn from the sequence just before the commit.';
+COMMENT ON COLUMN commits.seq IS 'Position in the feed, set by number_commits(); null until then.';
 COMMENT ON COLUMN commits.at IS 'When it was committed.';
 
--- Without foreign keys to people and organisations, which may be deleted, and whose rows a commit must not have to lock.
+-- There are no foreign keys to users and organisations: they may be deleted, and a commit must not lock their rows.
 CREATE TABLE changes (
     commit_id           bigint NOT NULL REFERENCES commits ON DELETE CASCADE,
     source_uuid         uuid NOT NULL,
@@ -43,14 +43,14 @@ CREATE TABLE changes (
     CHECK ((was_organisation_id IS NULL) = (was_access_modifier IS NULL)),
     CHECK ((is_organisation_id IS NULL) = (is_access_modifier IS NULL))
 );
-COMMENT ON TABLE changes IS 'The raster sources that a transaction changed, and who could see each before and after it.';
+COMMENT ON TABLE changes IS 'The raster sources that a transaction changed, and who could see each before and after.';
 COMMENT ON COLUMN changes.commit_id IS 'The transaction.';
-COMMENT ON COLUMN changes.source_uuid IS 'The raster source, which may be gone.';
-COMMENT ON COLUMN changes.was_organisation_id IS 'Its owner before; null when the transaction created it.';
-COMMENT ON COLUMN changes.was_access_modifier IS 'Its access_modifier before; null when the transaction created it.';
+COMMENT ON COLUMN changes.source_uuid IS 'The raster source; it may not exist any more.';
+COMMENT ON COLUMN changes.was_organisation_id IS 'Its owner before; null: the transaction created it.';
+COMMENT ON COLUMN changes.was_access_modifier IS 'Its access_modifier before; null: the transaction created it.';
 COMMENT ON COLUMN changes.was_supplier_id IS 'Its supplier before.';
-COMMENT ON COLUMN changes.is_organisation_id IS 'Its owner after; null when the transaction deleted it.';
-COMMENT ON COLUMN changes.is_access_modifier IS 'Its access_modifier after; null when the transaction deleted it.';
+COMMENT ON COLUMN changes.is_organisation_id IS 'Its owner after; null: the transaction deleted it.';
+COMMENT ON COLUMN changes.is_access_modifier IS 'Its access_modifier after; null: the transaction deleted it.';
 COMMENT ON COLUMN changes.is_supplier_id IS 'Its supplier after.';
 
 CREATE FUNCTION this_commit() RETURNS bigint LANGUAGE sql AS $$
@@ -58,10 +58,10 @@ CREATE FUNCTION this_commit() RETURNS bigint LANGUAGE sql AS $$
     ON CONFLICT (xact) WHERE xact IS NOT NULL DO UPDATE SET xact = excluded.xact
     RETURNING id
 $$;
-COMMENT ON FUNCTION this_commit IS 'The row of commits of the current transaction, made when it is the first time.';
+COMMENT ON FUNCTION this_commit IS 'Returns the row of the current transaction in commits; inserts it at the first call.';
 
--- Of a source that a transaction changes more than once, the first `was` and the last `is` stay. The subquery around
--- this_commit() is run when there is a first row to note, and once. A row was changed when its last_modified moved.
+-- A transaction may change a source more than once: the first `was` and the last `is` are kept. PostgreSQL runs the
+-- subquery around this_commit() once, and only if there is a row to record. A row has changed if last_modified has.
 CREATE FUNCTION note_changes() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'INSERT' THEN
@@ -71,7 +71,8 @@ BEGIN
         SET (is_organisation_id, is_access_modifier, is_supplier_id)
           = (excluded.is_organisation_id, excluded.is_access_modifier, excluded.is_supplier_id);
     ELSIF TG_OP = 'UPDATE' THEN
-        INSERT INTO changes
+        INSERT INTO changes (commit_id, source_uuid, was_organisation_id, was_access_modifier, was_supplier_id,
+                             is_organisation_id, is_access_modifier, is_supplier_id)
         SELECT (SELECT this_commit()), uuid, before.organisation_id, before.access_modifier, before.supplier_id,
                after.organisation_id, after.access_modifier, after.supplier_id
         FROM old_rows AS before FULL JOIN new_rows AS after USING (uuid)
@@ -84,30 +85,30 @@ BEGIN
         SELECT (SELECT this_commit()), uuid, organisation_id, access_modifier, supplier_id FROM old_rows
         ON CONFLICT (commit_id, source_uuid) DO UPDATE
         SET (is_organisation_id, is_access_modifier, is_supplier_id) = (NULL, NULL, NULL);
-    ELSE -- TRUNCATE, before it is done
+    ELSE -- before TRUNCATE
         DELETE FROM raster_sources;
     END IF;
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION note_changes IS 'Notes the raster sources that a statement changed.';
+COMMENT ON FUNCTION note_changes IS 'Records the raster sources that a statement changed.';
 
 CREATE FUNCTION finish_commit() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     DELETE FROM changes WHERE commit_id = NEW.id AND num_nonnulls(was_access_modifier, is_access_modifier) = 0;
     IF EXISTS (SELECT FROM changes WHERE commit_id = NEW.id) THEN
         UPDATE commits SET ticket = nextval('tickets'), xact = NULL, at = clock_timestamp() WHERE id = NEW.id;
-    ELSE -- all that it changed it had made itself
+    ELSE -- it changed only what it created and deleted itself
         DELETE FROM commits WHERE id = NEW.id;
     END IF;
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION finish_commit IS 'Draws the ticket of a transaction that is about to commit, and drops what it made and deleted again.';
+COMMENT ON FUNCTION finish_commit IS 'Draws the ticket of a transaction that is about to commit; forgets sources that it created and deleted itself.';
 CREATE CONSTRAINT TRIGGER commits_finish AFTER INSERT ON commits DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW EXECUTE FUNCTION finish_commit();
 
--- One at a time, until its own commit is done; the second statement sees what was committed while it waited.
+-- The lock is held until the caller commits. The UPDATE sees what was committed while this call waited for the lock.
 CREATE FUNCTION number_commits(most integer) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE numbered integer;
 BEGIN
@@ -125,7 +126,7 @@ BEGIN
     RETURN numbered;
 END
 $$;
-COMMENT ON FUNCTION number_commits IS 'Gives committed transactions that have none their place in the feed, at most so many; returns how many.';
+COMMENT ON FUNCTION number_commits IS 'Sets the positions of at most `most` committed transactions that have none; returns the number set.';
 
 CREATE TRIGGER raster_sources_created AFTER INSERT ON raster_sources REFERENCING NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION note_changes();

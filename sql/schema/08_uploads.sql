@@ -1,6 +1,5 @@
 -- Uploads: files that clients sent, and the storage that they are kept in.
 
--- Asynchronous work that a client waits for.
 CREATE TABLE tasks (
     id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     uuid    uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE,
@@ -11,16 +10,15 @@ CREATE TABLE tasks (
     created timestamptz NOT NULL DEFAULT now(),
     updated timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE tasks IS 'Asynchronous work that a client waits for; readable by whoever knows the uuid.';
+COMMENT ON TABLE tasks IS 'Asynchronous work that a client waits for; everyone who has the uuid may read it.';
 COMMENT ON COLUMN tasks.id IS 'Internal number.';
 COMMENT ON COLUMN tasks.uuid IS 'Public identity, as in the API.';
 COMMENT ON COLUMN tasks.status IS 'PENDING, STARTED, RETRY, SUCCESS, FAILURE or REVOKED.';
-COMMENT ON COLUMN tasks.result IS 'Path below /api/v4/ of what can be fetched, such as rastersources/UUID; null when there is nothing.';
-COMMENT ON COLUMN tasks.detail IS 'One sentence, for example why it failed.';
-COMMENT ON COLUMN tasks.created IS 'When the task was made.';
+COMMENT ON COLUMN tasks.result IS 'Path of the result below /api/v4/, such as rastersources/UUID; null: there is none.';
+COMMENT ON COLUMN tasks.detail IS 'One sentence, for example the reason of a failure.';
+COMMENT ON COLUMN tasks.created IS 'When the task was created.';
 COMMENT ON COLUMN tasks.updated IS 'When its status last changed.';
 
--- Files that clients sent.
 CREATE TABLE uploads (
     id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     source_id      bigint NOT NULL REFERENCES raster_sources ON DELETE CASCADE,
@@ -44,24 +42,23 @@ CREATE INDEX uploads_source ON uploads (source_id, id DESC);
 CREATE INDEX uploads_open ON uploads (id) WHERE state IN ('received', 'processing', 'retry');
 CREATE INDEX uploads_task ON uploads (task_id);
 CREATE INDEX uploads_user ON uploads (user_id);
-COMMENT ON TABLE uploads IS 'Files that clients sent to a raster source, and what became of them.';
+COMMENT ON TABLE uploads IS 'Files that clients sent to a raster source, and their state.';
 COMMENT ON COLUMN uploads.id IS 'Stable, ascending number.';
 COMMENT ON COLUMN uploads.source_id IS 'The raster source that it was sent to.';
-COMMENT ON COLUMN uploads.task_id IS 'The task that the client watches.';
-COMMENT ON COLUMN uploads.user_id IS 'Who sent it.';
-COMMENT ON COLUMN uploads.filename IS 'The name that the client gave.';
-COMMENT ON COLUMN uploads.uri IS 'Where the bytes are in our own storage.';
-COMMENT ON COLUMN uploads.size IS 'Bytes received.';
-COMMENT ON COLUMN uploads."timestamp" IS 'The time that the client gave for the file.';
-COMMENT ON COLUMN uploads.crs IS 'CRS that the client gave for a file without one, as AUTHORITY:CODE; null: none.';
-COMMENT ON COLUMN uploads.nodata IS 'Nodata value that the client gave for a file without one: a number, inf, -inf or nan; null: none.';
+COMMENT ON COLUMN uploads.task_id IS 'The task that the client can watch.';
+COMMENT ON COLUMN uploads.user_id IS 'The user who sent it.';
+COMMENT ON COLUMN uploads.filename IS 'File name that the client gave.';
+COMMENT ON COLUMN uploads.uri IS 'URI of the file in the storage of uploads.';
+COMMENT ON COLUMN uploads.size IS 'Number of bytes received.';
+COMMENT ON COLUMN uploads."timestamp" IS 'Time that the client gave for the file.';
+COMMENT ON COLUMN uploads.crs IS 'CRS that the client gave for a file without one, as AUTHORITY:CODE; null: not given.';
+COMMENT ON COLUMN uploads.nodata IS 'Nodata value that the client gave for a file without one: a number, inf, -inf or nan; null: not given.';
 COMMENT ON COLUMN uploads.state IS 'requested, received, processing, committed, rejected or retry.';
-COMMENT ON COLUMN uploads.state_detail IS 'One sentence on the state, for example why it was rejected.';
-COMMENT ON COLUMN uploads.attempts IS 'How often it was taken up to be read.';
+COMMENT ON COLUMN uploads.state_detail IS 'One sentence on the state, for example the reason of a rejection.';
+COMMENT ON COLUMN uploads.attempts IS 'Number of attempts to read it.';
 COMMENT ON COLUMN uploads.created_at IS 'When the upload began.';
 COMMENT ON COLUMN uploads.updated_at IS 'When its state last changed.';
 
--- The task of an upload that goes, because its raster source does, before it was processed.
 CREATE FUNCTION revoke_task() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE tasks SET status = 'REVOKED', detail = 'The raster source was deleted.', updated = now()
@@ -69,16 +66,16 @@ BEGIN
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION revoke_task IS 'Revokes the task of an upload that is deleted before it was processed.';
+COMMENT ON FUNCTION revoke_task IS 'Revokes the task of an upload that is deleted, with its raster source, before it was processed.';
 CREATE TRIGGER uploads_revoke AFTER DELETE ON uploads FOR EACH ROW EXECUTE FUNCTION revoke_task();
 
 CREATE TABLE catalogue_identity (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     uuid     uuid NOT NULL DEFAULT gen_random_uuid()
 );
-COMMENT ON TABLE catalogue_identity IS 'Which catalogue this is; its row is made before the storage of uploads is marked with it.';
-COMMENT ON COLUMN catalogue_identity.only_row IS 'True; there is one row at most.';
-COMMENT ON COLUMN catalogue_identity.uuid IS 'Stands in the file or object .catalogue of the storage of uploads too.';
+COMMENT ON TABLE catalogue_identity IS 'The identity of this catalogue; it is committed before the storage of uploads is marked with it.';
+COMMENT ON COLUMN catalogue_identity.only_row IS 'Always true: there is at most one row.';
+COMMENT ON COLUMN catalogue_identity.uuid IS 'The same uuid is in the file or object .catalogue of the storage of uploads.';
 
 CREATE TABLE upload_files (
     uri       text PRIMARY KEY,
@@ -90,9 +87,9 @@ CREATE TABLE upload_files (
 );
 CREATE INDEX upload_files_source ON upload_files (source_id);
 CREATE INDEX upload_files_receiver ON upload_files (receiver) WHERE receiver IS NOT NULL;
-COMMENT ON TABLE upload_files IS 'Files in the storage of uploads: recorded before they are written; only what stands here is ever deleted there, and then its row.';
-COMMENT ON COLUMN upload_files.uri IS 'Where the file is, or may be.';
-COMMENT ON COLUMN upload_files.source_id IS 'The raster source that it was sent to; null when that is gone.';
-COMMENT ON COLUMN upload_files.receiver IS 'The server that is receiving it, which holds an advisory lock of this number; null once it was received or given up.';
-COMMENT ON COLUMN upload_files.reserved IS 'Bytes that are kept free for it while it is received.';
-COMMENT ON COLUMN upload_files.changed IS 'When it began to be received, was received, or was given up.';
+COMMENT ON TABLE upload_files IS 'Files in the storage of uploads. Each is recorded before its first byte is written; only recorded files are ever deleted.';
+COMMENT ON COLUMN upload_files.uri IS 'URI of the file, which may not exist yet.';
+COMMENT ON COLUMN upload_files.source_id IS 'The raster source that it was sent to; null: the source was deleted.';
+COMMENT ON COLUMN upload_files.receiver IS 'Number of the server that receives it, which is its advisory lock; null: received or abandoned.';
+COMMENT ON COLUMN upload_files.reserved IS 'Bytes of quota and disk that are reserved for it while it is received.';
+COMMENT ON COLUMN upload_files.changed IS 'When receiving it began, was finished or was abandoned.';

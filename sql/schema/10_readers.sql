@@ -1,7 +1,7 @@
--- People who query by SQL: what the role rastersources_reader sees.
+-- People who query by SQL: what the role rastersources_reader sees. privileges.py grants it the SELECTs.
 
--- Those with the role rastersources_reader see Public rows only, whatever they are granted; the owner of the tables,
--- as whom our programs connect, is not bound by this.
+-- Other roles than the owner of the tables see Public rows only, whatever they are granted. The programs of this project
+-- connect as the owner.
 ALTER TABLE raster_sources ENABLE ROW LEVEL SECURITY;
 ALTER TABLE raster_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE layers ENABLE ROW LEVEL SECURITY;
@@ -19,7 +19,7 @@ CREATE POLICY public_rows ON users FOR SELECT USING (EXISTS (
     SELECT FROM raster_sources AS source WHERE source.supplier_id = users.id AND source.access_modifier = 0
 ));
 
--- Programs such as GDAL and QGIS read a PostgreSQL interval as 0: the view gives it as a number and as text too.
+-- GDAL and QGIS read a PostgreSQL interval as 0. So the view has it as a number and as text too.
 CREATE VIEW public_raster_sources WITH (security_invoker = true) AS
 SELECT source.id, source.uuid, source.name, source.description, organisation.name AS organisation,
        supplier.username AS supplier, source.supplier_code, source.temporal, source."interval",
@@ -40,7 +40,7 @@ WHERE source.access_modifier = 0;
 COMMENT ON VIEW public_raster_sources IS 'The raster sources that everyone may see, with the names of their organisation and supplier.';
 DO $$
 DECLARE field record;
-BEGIN -- the columns of the view are explained as in the tables that they come from
+BEGIN -- the columns of the view have the comments of their tables
     FOR field IN
         SELECT view.attname AS name, coalesce(col_description('raster_sources'::regclass, source.attnum),
                CASE view.attname WHEN 'organisation' THEN 'Name of the owner.' WHEN 'supplier' THEN 'Username of the supplier.' END) AS text
@@ -52,5 +52,5 @@ BEGIN -- the columns of the view are explained as in the tables that they come f
     END LOOP;
 END
 $$;
-COMMENT ON COLUMN public_raster_sources.interval_seconds IS 'The interval as a number of seconds, for programs that know no intervals.';
+COMMENT ON COLUMN public_raster_sources.interval_seconds IS 'The interval as a number of seconds, for programs that cannot read intervals.';
 COMMENT ON COLUMN public_raster_sources.interval_text IS 'The interval as the API writes it: [D ]HH:MM:SS[.ffffff].';
