@@ -6,13 +6,16 @@ import re
 from itertools import accumulate
 from typing import Any
 
+import shapely
+from geoalchemy2.shape import from_shape
+from shapely import affinity
 from sqlalchemy import ColumnElement, FromClause, and_, func, or_
 
 from pipeline.catalogue.access import Caller
 from pipeline.catalogue.lookups import BLANK, BadValue, any_case_pattern, optional_pattern
 
 NUMBER = "[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?"
-"""How a number is written, in all languages of regular expressions."""
+"""A number, as a regular expression that all languages understand."""
 COORDINATE = f"{BLANK}*{NUMBER}{BLANK}*"
 POLYGON = re.compile(
     r"(?:(?:SRID=|EPSG:)?4326;)?\s*(POLYGON.*)", re.IGNORECASE | re.DOTALL | re.ASCII
@@ -22,44 +25,43 @@ BOX_PATTERN = optional_pattern(
     f"{','.join([COORDINATE] * 4)}|(({any_case_pattern('SRID')}=|{any_case_pattern('EPSG')}:)?4326;)?"
     f"{BLANK}*{any_case_pattern('POLYGON')}[^\\u0000]*"
 )
-"""What points and boxes look like, as regular expressions of JSON Schema; they know no limits of numbers."""
+"""Points and boxes as regular expressions of JSON Schema. They do not check the range of numbers."""
 CURVED = re.compile("CIRCULARSTRING|CURVE|SURFACE", re.IGNORECASE)
 MAX_DEPTH = 32
-"""Levels of brackets in a geometry; a plain one has at most five."""
+"""Levels of brackets in a geometry; an ordinary one has at most five."""
 TURNS = (-720.0, -360.0, 0.0, 360.0, 720.0)
-"""By how many degrees a geometry may have to be moved to lie where bounds do."""
+"""Degrees by which a geometry may have to be shifted into -180..180."""
 
 
 def in_bbox(source: FromClause, value: str, caller: Caller) -> ColumnElement[bool]:
-    """Sources that intersect west,south,east,north; west > east crosses the antimeridian.
+    """Find the sources that intersect west,south,east,north; west > east crosses the antimeridian.
 
     lizard-connector writes a box as a polygon in WKT, with or without its SRID.
     """
-    polygon = POLYGON.fullmatch(value)
-    if polygon:
+    if polygon := POLYGON.fullmatch(value):
         return in_geometry(source, polygon[1], caller)
     west, south, east, north = _numbers(value, 4, "west,south,east,north")
     _check_latitudes(south, north)
     if south > north:
         raise BadValue("The south of the box lies above its north.")
-    return _intersects(source, _pieces(west, east), south, north)
+    return _intersects(source, west, south, east, north)
 
 
 def at_point(source: FromClause, value: str, _: Caller) -> ColumnElement[bool]:
-    """Sources that hold lon,lat."""
+    """Find the sources that contain longitude,latitude."""
     longitude, latitude = _numbers(value, 2, "longitude,latitude")
     _check_latitudes(latitude)
-    return _intersects(source, _pieces(longitude, longitude), latitude, latitude)
+    return _intersects(source, longitude, latitude, longitude, latitude)
 
 
 def in_geometry(source: FromClause, value: str, _: Caller) -> ColumnElement[bool]:
-    """Sources that intersect a geometry in GeoJSON or WKT, whose longitudes may lie as far off as those of a box."""
-    shapes = [func.ST_GeomFromWKB(shape, 4326) for shape in _brought_home(_parse_geometry(value))]
-    return or_(*(func.ST_Intersects(source.c.extent, shape) for shape in shapes))
+    """Find the sources that intersect a geometry in GeoJSON or WKT; its longitudes may lie in -540..540."""
+    shapes = _shift_into_range(_parse_geometry(value))
+    return or_(*(source.c.extent.ST_Intersects(from_shape(shape, srid=4326)) for shape in shapes))
 
 
 def _numbers(value: str, count: int, names: str) -> list[float]:
-    """So many finite numbers between commas."""
+    """Parse `count` finite numbers between commas."""
     parts = [part.strip() for part in value.split(",")]
     if len(parts) == count and all(re.fullmatch(NUMBER, part) for part in parts):
         numbers = [float(part) for part in parts]
@@ -74,57 +76,59 @@ def _check_latitudes(*latitudes: float) -> None:
 
 
 def _check_longitudes(*longitudes: float) -> None:
-    """Maps that were panned around the world ask for longitudes up to a turn beyond it."""
+    """Raise BadValue beyond 540 degrees: a map that was panned around the world asks for up to one turn more."""
     if any(abs(longitude) > 540 for longitude in longitudes):
         raise BadValue("Longitudes lie between -180 and 180 degrees.")
 
 
-def _pieces(west: float, east: float) -> list[tuple[float, float]]:
-    """Intervals of longitudes within -180..180, none of which crosses the antimeridian."""
+def _intersects(
+    source: FromClause, west: float, south: float, east: float, north: float
+) -> ColumnElement[bool]:
     _check_longitudes(west, east)
+    pieces = _cut_at_antimeridian(west, east)
+    return or_(*(_intersects_piece(source, low, high, south, north) for low, high in pieces))
+
+
+def _cut_at_antimeridian(west: float, east: float) -> list[tuple[float, float]]:
+    """Return intervals of longitudes within -180..180 that do not cross the antimeridian."""
     if east - west >= 360:
         return [(-180.0, 180.0)]
     west, east = math.remainder(west, 360), math.remainder(east, 360)  # exact, within -180..180
     pieces = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-    if any(high == 180 for _, high in pieces):  # both names of the one meridian
+    if any(high == 180 for _, high in pieces):  # -180 and 180 are the same meridian
         pieces.append((-180.0, -180.0))
     if any(low == -180 for low, _ in pieces):
         pieces.append((180.0, 180.0))
     return pieces
 
 
-def _intersects(
-    source: FromClause, pieces: list[tuple[float, float]], south: float, north: float
-) -> ColumnElement[bool]:
-    """By index on the extent, then exactly on the numbers: the index knows a box across the antimeridian
-    as the whole turn, and ST_Intersects says nothing of boxes without area."""
-    return or_(*(_meets(source, low, high, south, north) for low, high in pieces))
-
-
-def _meets(
+def _intersects_piece(
     source: FromClause, low: float, high: float, south: float, north: float
 ) -> ColumnElement[bool]:
+    """Test the extent by its index first, and then the bounds exactly.
+
+    The index has float32 boxes, and the box of a source across the antimeridian is the whole turn. ST_Intersects
+    is not usable for boxes without an area.
+    """
     columns = source.c
     west_of_end, east_of_start = columns.west <= high, columns.east >= low
-    turns = columns.west > columns.east
+    crosses = columns.west > columns.east
     return and_(
-        columns.extent.bool_op("&&")(func.ST_MakeEnvelope(low, south, high, north, 4326)),
+        columns.extent.intersects(func.ST_MakeEnvelope(low, south, high, north, 4326)),
         columns.south <= north,
         columns.north >= south,
-        or_(and_(west_of_end, east_of_start), and_(turns, or_(west_of_end, east_of_start))),
+        or_(and_(west_of_end, east_of_start), and_(crosses, or_(west_of_end, east_of_start))),
     )
 
 
-def _parse_geometry(value: str) -> Any:
-    """The shape that GeoJSON or WKT says, in two dimensions; raises BadValue unless it is valid and on earth."""
-    import shapely  # costs 0.1 s, and few ask for it
-
+def _parse_geometry(value: str) -> shapely.Geometry:
+    """Parse GeoJSON or WKT into a geometry in two dimensions; raise BadValue unless it is valid and on earth."""
     text = value.strip()
     try:
-        shape: Any = (
+        shape = (
             shapely.from_geojson(_geojson_of(text))
             if text.startswith("{")
-            else shapely.from_wkt(_checked_wkt(text))
+            else shapely.from_wkt(_check_wkt(text))
         )
     except (shapely.errors.ShapelyError, ValueError) as error:
         raise BadValue("Must be a geometry in GeoJSON or WKT, in degrees.") from error
@@ -138,22 +142,20 @@ def _parse_geometry(value: str) -> Any:
     return shapely.force_2d(shape)
 
 
-def _brought_home(shape: Any) -> list[bytes]:
-    """WKB of a shape as often as it has to be moved by a turn for all of it to lie within -180..180 once.
+def _shift_into_range(shape: shapely.Geometry) -> list[shapely.Geometry]:
+    """Return copies of a shape, shifted by whole turns, that together have all of it within -180..180.
 
-    One that touches the antimeridian lies on both sides of it.
+    A shape that touches the antimeridian has a copy on each side of it.
     """
-    from shapely import affinity, to_wkb
-
     west, _, east, _ = shape.bounds
     turns = [turn for turn in TURNS if west + turn <= 180 and east + turn >= -180]
-    return [to_wkb(affinity.translate(shape, turn)) for turn in turns]
+    return [affinity.translate(shape, turn) for turn in turns]
 
 
-def _checked_wkt(text: str) -> str:
-    """WKT as it is; raises BadValue where it is nested too deep, or has curves, which shapely cannot hold."""
+def _check_wkt(text: str) -> str:
+    """Return WKT as it is; raise BadValue for curves, which shapely cannot hold, and for too many levels."""
     if CURVED.search(text):
-        raise BadValue("Curves and surfaces are not read; write lines and polygons instead.")
+        raise BadValue("Curves and surfaces are not supported; write lines and polygons instead.")
     steps = (1 if bracket == "(" else -1 for bracket in re.findall("[()]", text))
     if max(accumulate(steps), default=0) > MAX_DEPTH:
         raise _too_deep()
@@ -161,29 +163,24 @@ def _checked_wkt(text: str) -> str:
 
 
 def _geojson_of(text: str) -> str:
-    """The geometry of GeoJSON, also of a Feature; raises ValueError, and BadValue where it is nested too deep."""
+    """Return the geometry of GeoJSON, which may be a Feature; raise ValueError, and BadValue for too many levels."""
     try:
-        geometry = _geometry_of(json.loads(text))
+        document = json.loads(text)
     except RecursionError as error:
         raise _too_deep() from error
-    _check_depth(geometry, MAX_DEPTH)
-    return json.dumps(geometry)
+    if isinstance(document, dict) and document.get("type") == "Feature":
+        document = document.get("geometry")
+    _check_depth(document, MAX_DEPTH)
+    return json.dumps(document)
 
 
 def _check_depth(part: Any, levels: int) -> None:
     if isinstance(part, dict | list):
         if levels == 0:
             raise _too_deep()
-        for one in part.values() if isinstance(part, dict) else part:
-            _check_depth(one, levels - 1)
+        for child in part.values() if isinstance(part, dict) else part:
+            _check_depth(child, levels - 1)
 
 
 def _too_deep() -> BadValue:
-    return BadValue(f"The geometry is nested deeper than {MAX_DEPTH} levels.")
-
-
-def _geometry_of(document: Any) -> Any:
-    """The geometry of a Feature, or the geometry itself."""
-    if isinstance(document, dict) and document.get("type") == "Feature":
-        return document.get("geometry")
-    return document
+    return BadValue(f"The geometry has more than {MAX_DEPTH} levels of brackets.")

@@ -1,10 +1,11 @@
-"""The tables of sql/schema in SQLAlchemy, for composing queries; the SQL files are what makes them.
+"""The tables of sql/schema in SQLAlchemy, for composing queries.
 
-Indexes, checks and comments stand in SQL only. A test compares columns, types and keys both ways on a live database.
+Indexes, checks and comments are in SQL only. A test compares columns, types and keys both ways on a live database.
 """
 
 from typing import Any
 
+from geoalchemy2 import Geometry
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -26,114 +27,100 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.types import UserDefinedType
 
 metadata = MetaData()
 
 
-class Geometry(UserDefinedType[str]):
-    """A column of PostGIS for queries to compose with; no query brings its values to Python."""
-
-    cache_ok = True
-
-    def __init__(self, kind: str, srid: int) -> None:
-        self.kind, self.srid = kind, srid
-
-    def get_col_spec(self, **_: Any) -> str:
-        """Its type in SQL."""
-        return f"geometry({self.kind},{self.srid})"
+MULTIPOLYGON = Geometry("MULTIPOLYGON", 4326, spatial_index=False)
+"""Polygons in WGS 84, x = longitude. The index is in SQL, as all indexes are."""
+TIME = DateTime(timezone=True)
 
 
-def multipolygon() -> Geometry:
-    """Polygons in WGS 84, x = longitude."""
-    return Geometry("MultiPolygon", 4326)
-
-
-def number() -> Column[int]:
-    """The internal number of a row."""
+def id_column() -> Column[int]:
+    """Return the column of the internal number of a row."""
     return Column("id", BigInteger, Identity(always=True), primary_key=True)
 
 
-def identity() -> Column[Any]:
-    """The public identity of a row."""
+def uuid_column() -> Column[Any]:
+    """Return the column of the public identity of a row."""
     return Column(
         "uuid", Uuid, nullable=False, unique=True, server_default=text("gen_random_uuid()")
     )
 
 
-def moment(name: str) -> Column[Any]:
-    """A time that the database sets when the row is made."""
-    return Column(name, DateTime(timezone=True), nullable=False, server_default=text("now()"))
+def now_column(name: str) -> Column[Any]:
+    """Return a column of a time that the database sets when the row is inserted."""
+    return Column(name, TIME, nullable=False, server_default=text("now()"))
 
 
 def required(name: str, kind: Any, default: str | None = None) -> Column[Any]:
-    """A column of an SQL type that is never null; `default` is SQL."""
-    return Column(
-        name, kind, nullable=False, server_default=None if default is None else text(default)
-    )
+    """Return a column that is never null; `default` is SQL."""
+    return Column(name, kind, nullable=False, server_default=text(default) if default else None)
 
 
 def reference(
     name: str, target: str, *, nullable: bool = False, ondelete: str | None = None
 ) -> Column[int]:
-    """A foreign key."""
+    """Return a foreign key to the ids of another table."""
     return Column(
         name, BigInteger, ForeignKey(f"{target}.id", ondelete=ondelete), nullable=nullable
+    )
+
+
+def key(name: str, target: str) -> Column[int]:
+    """Return a foreign key that is a part of the primary key; the row ends with the row that it names."""
+    return Column(
+        name, BigInteger, ForeignKey(f"{target}.id", ondelete="CASCADE"), primary_key=True
     )
 
 
 organisations = Table(
     "organisations",
     metadata,
-    number(),
-    identity(),
+    id_column(),
+    uuid_column(),
     Column("name", Text, nullable=False, unique=True),
     Column("raster_storage_capacity", BigInteger),
-    moment("created"),
+    now_column("created"),
 )
 
 users = Table(
     "users",
     metadata,
-    number(),
+    id_column(),
     Column("username", Text, nullable=False, unique=True),
     required("first_name", Text, "''"),
     required("last_name", Text, "''"),
     required("email", Text, "''"),
     Column("password_hash", Text),
     required("active", Boolean, "true"),
-    moment("created"),
+    now_column("created"),
 )
 
 roles = Table(
     "roles",
     metadata,
-    Column("user_id", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
-    Column(
-        "organisation_id",
-        BigInteger,
-        ForeignKey("organisations.id", ondelete="CASCADE"),
-        primary_key=True,
-    ),
+    key("user_id", "users"),
+    key("organisation_id", "organisations"),
     Column("role", Text, primary_key=True),
 )
 
 api_keys = Table(
     "api_keys",
     metadata,
-    number(),
+    id_column(),
     reference("user_id", "users", ondelete="CASCADE"),
     Column("prefix", Text, nullable=False, unique=True),
     required("secret_hash", LargeBinary),
-    moment("created"),
-    Column("revoked", DateTime(timezone=True)),
+    now_column("created"),
+    Column("revoked", TIME),
 )
 
 raster_sources = Table(
     "raster_sources",
     metadata,
-    number(),
-    identity(),
+    id_column(),
+    uuid_column(),
     required("name", Text),
     Column("description", Text),
     reference("organisation_id", "organisations"),
@@ -147,15 +134,15 @@ raster_sources = Table(
     Column("definition_hash", Text),
     required("file_count", Integer, "0"),
     Column("interval", Interval),
-    Column("first_value_timestamp", DateTime(timezone=True)),
-    Column("last_value_timestamp", DateTime(timezone=True)),
+    Column("first_value_timestamp", TIME),
+    Column("last_value_timestamp", TIME),
     Column("west", Double),
     Column("south", Double),
     Column("east", Double),
     Column("north", Double),
     Column(
         "extent",
-        multipolygon(),
+        MULTIPOLYGON,
         Computed("bounds_geometry(west, south, east, north)", persisted=True),
     ),
     Column("projection", Text),
@@ -169,15 +156,15 @@ raster_sources = Table(
     Column("dtype", Text),
     Column("fill_value", Text),
     required("notices", JSONB, "'[]'::jsonb"),
-    moment("created"),
-    moment("last_modified"),
+    now_column("created"),
+    now_column("last_modified"),
     UniqueConstraint("definition", "group_key"),
 )
 
 coordinate_systems = Table(
     "coordinate_systems",
     metadata,
-    number(),
+    id_column(),
     required("wkt", Text),
     Column("wkt_md5", Text, Computed("md5(wkt)", persisted=True), unique=True),
     Column("projection", Text),
@@ -186,9 +173,10 @@ coordinate_systems = Table(
 raster_files = Table(
     "raster_files",
     metadata,
-    number(),
+    id_column(),
     reference("source_id", "raster_sources", ondelete="CASCADE"),
     required("uri", Text),
+    Column("definition", Text),
     required("fingerprint", Text),
     Column("reading_hash", Text),
     required("state", Text, "'present'"),
@@ -210,7 +198,7 @@ raster_files = Table(
     required("south", Double),
     required("east", Double),
     required("north", Double),
-    required("footprint", multipolygon()),
+    required("footprint", MULTIPOLYGON),
     Column("operation_code", Text),
     required("operation_name", Text),
     Column("operation_accuracy", Double),
@@ -218,22 +206,21 @@ raster_files = Table(
     required("dtype", Text),
     Column("fill_value", Text),
     required("bands", JSONB),
-    required("times", ARRAY(DateTime(timezone=True)), "'{}'::timestamptz[]"),
-    Column("datetime", DateTime(timezone=True)),
+    required("times", ARRAY(TIME), "'{}'::timestamptz[]"),
+    Column("datetime", TIME),
     required("area_or_point", Text),
     required("layout", JSONB),
     required("notices", JSONB, "'[]'::jsonb"),
     required("provenance", JSONB, "'{}'::jsonb"),
-    moment("registered"),
-    Column("definition", Text),
+    now_column("registered"),
     UniqueConstraint("source_id", "uri"),
 )
 
 layers = Table(
     "layers",
     metadata,
-    number(),
-    identity(),
+    id_column(),
+    uuid_column(),
     required("name", Text),
     Column("description", Text),
     reference("organisation_id", "organisations"),
@@ -251,15 +238,15 @@ layers = Table(
     Column("wms_info", JSONB),
     required("layer_collections", JSONB, "'[]'::jsonb"),
     Column("weight", Double),
-    moment("created"),
-    moment("last_modified"),
+    now_column("created"),
+    now_column("last_modified"),
 )
 
 label_types = Table(
     "label_types",
     metadata,
-    number(),
-    identity(),
+    id_column(),
+    uuid_column(),
     required("name", Text),
     Column("description", Text),
     reference("organisation_id", "organisations"),
@@ -267,70 +254,70 @@ label_types = Table(
     reference("supplier_id", "users", nullable=True),
     Column("object_type", Text),
     Column("source", JSONB),
-    moment("created"),
-    moment("last_modified"),
+    now_column("created"),
+    now_column("last_modified"),
 )
 
 scenarios = Table(
     "scenarios",
     metadata,
-    number(),
-    identity(),
+    id_column(),
+    uuid_column(),
     required("name", Text),
     reference("organisation_id", "organisations"),
     required("access_modifier", SmallInteger, "200"),
     reference("supplier_id", "users", nullable=True),
-    moment("created"),
-    moment("last_modified"),
     Column("model_name", Text),
     Column("total_size", BigInteger),
+    now_column("created"),
+    now_column("last_modified"),
 )
 
 
-def uses(table: str, owner: str, owners: str) -> Table:
-    """Which raster sources the rows of `owners` use."""
+def links(table: str, owner: str, owners: str) -> Table:
+    """Return the table of the raster sources that the rows of `owners` use."""
     return Table(
         table,
         metadata,
-        Column(owner, BigInteger, ForeignKey(f"{owners}.id", ondelete="CASCADE"), primary_key=True),
+        key(owner, owners),
         Column("source_uuid", Uuid, primary_key=True),
     )
 
 
-layer_sources = uses("layer_sources", "layer_id", "layers")
-label_type_sources = uses("label_type_sources", "label_type_id", "label_types")
-scenario_sources = uses("scenario_sources", "scenario_id", "scenarios")
+layer_sources = links("layer_sources", "layer_id", "layers")
+label_type_sources = links("label_type_sources", "label_type_id", "label_types")
+scenario_sources = links("scenario_sources", "scenario_id", "scenarios")
 
 tasks = Table(
     "tasks",
     metadata,
-    number(),
-    identity(),
+    id_column(),
+    uuid_column(),
     required("status", Text, "'PENDING'"),
     Column("result", Text),
     Column("detail", Text),
-    moment("created"),
-    moment("updated"),
+    now_column("created"),
+    now_column("updated"),
 )
 
 uploads = Table(
     "uploads",
     metadata,
-    number(),
+    id_column(),
     reference("source_id", "raster_sources", ondelete="CASCADE"),
     reference("task_id", "tasks", nullable=True),
     reference("user_id", "users", nullable=True, ondelete="SET NULL"),
     required("filename", Text),
     Column("uri", Text),
     Column("size", BigInteger),
-    Column("timestamp", DateTime(timezone=True)),
+    Column("timestamp", TIME),
     Column("crs", Text),
     Column("nodata", Text),
     required("state", Text, "'requested'"),
     Column("state_detail", Text),
-    moment("created_at"),
-    moment("updated_at"),
     required("attempts", Integer, "0"),
+    now_column("created_at"),
+    now_column("updated_at"),
 )
 
 catalogue_identity = Table(
@@ -347,21 +334,21 @@ upload_files = Table(
     reference("source_id", "raster_sources", nullable=True, ondelete="SET NULL"),
     Column("receiver", Integer),
     required("reserved", BigInteger, "0"),
-    moment("changed"),
+    now_column("changed"),
 )
 
 rejected_files = Table(
     "rejected_files",
     metadata,
-    number(),
+    id_column(),
     required("definition", Text),
     required("uri", Text),
     reference("organisation_id", "organisations", nullable=True, ondelete="CASCADE"),
     Column("fingerprint", Text),
     required("code", Text),
     required("message", Text),
-    moment("first_seen"),
-    moment("last_seen"),
+    now_column("first_seen"),
+    now_column("last_seen"),
     required("attempts", Integer, "1"),
     Column("reading_hash", Text),
     Column("group_key", Text),
@@ -372,12 +359,12 @@ rejected_files = Table(
 sync_runs = Table(
     "sync_runs",
     metadata,
-    number(),
-    identity(),
+    id_column(),
+    uuid_column(),
     Column("definition", Text),
     required("state", Text, "'running'"),
-    moment("started"),
-    Column("finished", DateTime(timezone=True)),
+    now_column("started"),
+    Column("finished", TIME),
     required("listed", BigInteger, "0"),
     required("registered", BigInteger, "0"),
     required("unchanged", BigInteger, "0"),
@@ -404,7 +391,7 @@ definitions = Table(
     metadata,
     Column("id", Text, primary_key=True),
     required("config", Text),
-    moment("synced"),
+    now_column("synced"),
     Column("uuid", Uuid),
 )
 
@@ -413,13 +400,13 @@ served_configs = Table(
     metadata,
     Column("path", Text, primary_key=True),
     required("may_create", Boolean),
-    moment("served"),
+    now_column("served"),
 )
 
 tombstones = Table(
     "tombstones",
     metadata,
-    number(),
+    id_column(),
     required("definition", Text),
     required("source_uuid", Uuid),
     required("name", Text),
@@ -427,44 +414,44 @@ tombstones = Table(
     Column("group_key", Text),
     Column("uri", Text),
     Column("fingerprint", Text),
-    moment("created"),
+    now_column("created"),
 )
 
 sessions = Table(
     "sessions",
     metadata,
-    number(),
+    id_column(),
     reference("user_id", "users", ondelete="CASCADE"),
     Column("token_hash", LargeBinary, nullable=False, unique=True),
-    moment("created"),
-    required("expires", DateTime(timezone=True)),
+    now_column("created"),
+    required("expires", TIME),
     reference("key_id", "api_keys", nullable=True, ondelete="CASCADE"),
 )
 
 sign_in_failures = Table(
     "sign_in_failures",
     metadata,
-    number(),
+    id_column(),
     required("username", Text),
     required("address", Text),
-    moment("at"),
+    now_column("at"),
 )
 
 commits = Table(
     "commits",
     metadata,
-    number(),
-    identity(),
+    id_column(),
+    uuid_column(),
     Column("xact", BigInteger),
     Column("ticket", BigInteger),
     Column("seq", BigInteger, unique=True),
-    moment("at"),
+    now_column("at"),
 )
 
 changes = Table(
     "changes",
     metadata,
-    Column("commit_id", BigInteger, ForeignKey("commits.id", ondelete="CASCADE"), primary_key=True),
+    key("commit_id", "commits"),
     Column("source_uuid", Uuid, primary_key=True),
     Column("was_organisation_id", BigInteger),
     Column("was_access_modifier", SmallInteger),
@@ -477,7 +464,7 @@ changes = Table(
 moves = Table(
     "moves",
     metadata,
-    number(),
+    id_column(),
     required("definition", Text),
     required("uri", Text),
     Column("target", Text, nullable=False, unique=True),

@@ -9,22 +9,21 @@ import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from geoalchemy2 import Geometry
 from sqlalchemy import Connection, Engine, inspect, text
-from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.exc import IntegrityError
 
 from pipeline.database import migrations, schema_version
 from pipeline.database.engine import make_engine
 from pipeline.database.migrations import Revisions, downgrade, migrate
 from pipeline.database.schema_version import SCRIPTS, newest_revision
-from pipeline.database.tables import Geometry, metadata
+from pipeline.database.tables import metadata
 from pipeline.errors import CatalogueError
 from tests.conftest import new_database
 
 
 @pytest.fixture
-def connection(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
-    monkeypatch.setitem(ischema_names, "geometry", Geometry)  # which SQLAlchemy does not know
+def connection(engine: Engine) -> Iterator[Connection]:
     with engine.connect() as connection:
         yield connection
 
@@ -50,7 +49,7 @@ def test_the_geometries_of_sqlalchemy_are_those_of_postgis(connection: Connectio
         if table in metadata.tables
     }
     assert live == {
-        (table.name, column.name): column.type.get_col_spec().upper()
+        (table.name, column.name): f"GEOMETRY({column.type.geometry_type},{column.type.srid})"
         for table in metadata.sorted_tables
         for column in table.columns
         if isinstance(column.type, Geometry)
