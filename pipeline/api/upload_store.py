@@ -30,7 +30,7 @@ async def discard_ended(config: ApiConfig, database: Database, uris: Sequence[st
 async def discard_unneeded(database: Database, store: UploadStore, uris: Sequence[str]) -> None:
     """Delete the files that are in this storage and that the catalogue no longer needs."""
     rows = await database.rows(upload_files.select_unneeded(uris))
-    unneeded = [row.uri for row in rows if store.holds(row.uri)]
+    unneeded = [row.uri for row in rows if store.owns(row.uri)]
     if unneeded:
         with suppress(TransientError):  # the sweep deletes what stays
             await asyncio.to_thread(store.discard, unneeded)

@@ -4,14 +4,12 @@ The listing goes into a temporary table of a connection that also holds the defi
 some hundred files at a time, however many there are.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Literal, Protocol
-from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -20,7 +18,7 @@ from sqlalchemy import Engine
 from pipeline.database.engine import translate_errors
 from pipeline.database.poolers import require_session
 from pipeline.errors import UNSEEN_CODES, Rejection, RunInProgress, TransientError, Unmatched
-from pipeline.storage import StoredFile, path_of
+from pipeline.storage import StoredFile, decode_name, encode_name, path_of
 
 Verdict = Literal["add", "update", "moved", "outdated", "refused", "withheld", "settling"]
 TO_READ: tuple[Verdict, ...] = ("add", "update", "moved")
@@ -416,7 +414,7 @@ def reject_long_uri(file: StoredFile | Rejection, target: int = 0) -> StoredFile
 
 def row_of(file: StoredFile) -> tuple[str, int, str, int, list[str]]:
     """A file as a row; names of sidecars may be no UTF-8, which the database does not take."""
-    sidecars = [quote_from_bytes(os.fsencode(name)) for name in file.sidecars]
+    sidecars = [encode_name(name) for name in file.sidecars]
     return file.uri, file.size, file.fingerprint, file.modified_ns, sidecars
 
 
@@ -424,5 +422,5 @@ def file_of(
     uri: str, size: int, fingerprint: str, modified_ns: int, sidecars: Sequence[str]
 ) -> StoredFile:
     """The file of a row."""
-    names = tuple(os.fsdecode(unquote_to_bytes(name)) for name in sidecars)
+    names = tuple(decode_name(name) for name in sidecars)
     return StoredFile(uri, path_of(uri), size, fingerprint, modified_ns, names)

@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from os import fsdecode, fsencode
 from typing import Any
-from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
 from sqlalchemy import Engine
 
 from pipeline.catalogue.staging import Connection
 from pipeline.database.engine import transaction
 from pipeline.errors import TransientError
+from pipeline.storage import decode_name, encode_name
 
 BEGIN = """
     INSERT INTO moves (definition, uri, target, fingerprint, sidecars)
@@ -64,7 +63,7 @@ class FileMove:
         """From where to where its sidecars go."""
         below, above = (uri.rpartition("/")[0] for uri in (self.uri, self.target))
         for name in self.sidecars:
-            encoded = quote_from_bytes(fsencode(name))
+            encoded = encode_name(name)
             yield f"{below}/{encoded}", f"{above}/{encoded}"
 
 
@@ -78,9 +77,7 @@ def pending(engine: Engine, definition: str) -> list[FileMove]:
     """The moves that a run has begun and not ended."""
     with transaction(engine) as connection:
         return [
-            FileMove(
-                uri, target, fingerprint, tuple(fsdecode(unquote_to_bytes(name)) for name in names)
-            )
+            FileMove(uri, target, fingerprint, tuple(decode_name(name) for name in names))
             for uri, target, fingerprint, names in connection.execute(PENDING, (definition,))
         ]
 
@@ -123,5 +120,5 @@ def values(definition: str, move: FileMove) -> dict[str, Any]:
         "uri": move.uri,
         "target": move.target,
         "fingerprint": move.fingerprint,
-        "sidecars": [quote(fsencode(name)) for name in move.sidecars],
+        "sidecars": [encode_name(name) for name in move.sidecars],
     }

@@ -394,7 +394,7 @@ def require_time(
 
 def renamed(file: StoredFile, uri: str) -> StoredFile:
     """The file as it was called before."""
-    return replace(file, uri=uri, location=path_of(uri))
+    return replace(file, uri=uri, real_path=path_of(uri))
 
 
 def refusal(item: ReadItem, error: RasterError) -> Rejection:

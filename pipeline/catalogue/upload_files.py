@@ -162,7 +162,7 @@ def discard_unneeded(
     """Delete those files that are recorded, ours and not needed any more: of these, or of all; their URIs."""
     with begin(engine) as connection:
         found = connection.execute(select_unneeded(uris)).scalars().all()
-    unused = [uri for uri in found if deposit.holds(uri)]
+    unused = [uri for uri in found if deposit.owns(uri)]
     for some in in_batches(unused):
         deposit.discard(some)
         with begin(engine) as connection:

@@ -8,6 +8,7 @@ import typer
 
 from pipeline.cli.bootstrap import open_catalogue
 from pipeline.cli.terminal import echo, strip_control_characters
+from pipeline.definitions.durations import format_time
 from pipeline.settings import settings
 
 if TYPE_CHECKING:
@@ -160,8 +161,3 @@ def format_period(first: datetime, last: datetime) -> str:
     end = format_time(last)
     same_day = first.date() == last.date()
     return f"{format_time(first)} .. {end.partition('T')[2] if same_day else end}"
-
-
-def format_time(time: datetime) -> str:
-    """Return a time in UTC as ISO 8601 with Z."""
-    return time.isoformat().replace("+00:00", "Z")

@@ -16,7 +16,7 @@ from shapely import MultiPolygon
 from shapely.geometry import mapping
 
 from pipeline.cli.terminal import strip_control_characters
-from pipeline.definitions.durations import format_interval
+from pipeline.definitions.durations import format_interval, format_time
 from pipeline.errors import Rejection
 from pipeline.raster import BandStatistics, Operation, Progress, RasterFile, Statistics
 
@@ -121,7 +121,7 @@ def geojson(outline: MultiPolygon) -> dict[str, Any] | None:
 
 def moment(when: datetime | None) -> str | None:
     """ISO 8601 with Z."""
-    return when.isoformat().replace("+00:00", "Z") if when else None
+    return format_time(when) if when else None
 
 
 def operation(one: Operation) -> dict[str, Any]:

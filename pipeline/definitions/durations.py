@@ -1,7 +1,7 @@
-"""Durations as the contract reads and writes them."""
+"""Durations and times as the contract writes them."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 CLOCK = (
     r"((?P<days>[0-9]{1,8}) (days?,? )?)?"
@@ -50,3 +50,8 @@ def format_interval(interval: timedelta | None) -> str | None:
     days = f"{interval.days} " if interval.days else ""
     micro = f".{interval.microseconds:06d}" if interval.microseconds else ""
     return f"{days}{hours:02d}:{minutes:02d}:{seconds:02d}{micro}"
+
+
+def format_time(time: datetime, timespec: str = "auto") -> str:
+    """Return a UTC time in ISO 8601 with Z. `timespec` is that of `datetime.isoformat`."""
+    return time.isoformat(timespec=timespec).replace("+00:00", "Z")

@@ -136,7 +136,7 @@ def judge_upload(worker: UploadWorker, upload: DryRunUpload) -> int:
     )
     (outcome,) = worker.pool.read([upload.file], how_to_read(worker, claimed))
     if isinstance(outcome, Rejection):
-        message = outcome.message.replace(upload.file.location, "the file")
+        message = outcome.message.replace(upload.file.real_path, "the file")
         raise RasterError(hide_folders(message), outcome.code)
     return try_upload(worker.engine, claimed, outcome)
 

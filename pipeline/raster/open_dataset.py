@@ -111,5 +111,5 @@ def _told(text: str, opened: OpenFile) -> str:
     """What GDAL says, with the name by which people know the file."""
     folder, _, name = opened.gdal_path.rpartition("/")
     if name != opened.file.name:
-        return text.replace(opened.gdal_path, opened.file.location)
-    return text.replace(folder, opened.file.location.rpartition("/")[0])
+        return text.replace(opened.gdal_path, opened.file.real_path)
+    return text.replace(folder, opened.file.real_path.rpartition("/")[0])

@@ -154,7 +154,7 @@ class OpenObject:
     def _copy(self, name: str) -> SparseCopy:
         if name not in self._copies:
             first = self._parts.first(self.file, name)
-            location = f"{self.file.location.rpartition('/')[0]}/{name}"
+            location = f"{self.file.real_path.rpartition('/')[0]}/{name}"
             copy = SparseCopy(self._parts, location, first, self._budget)
             self._held.callback(copy.close)
             self._copies[name] = copy

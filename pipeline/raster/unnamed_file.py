@@ -20,7 +20,7 @@ class OpenUnnamedFile(OpenLocalFile):
 def open_unnamed_file(file: StoredFile) -> Iterator[OpenUnnamedFile]:
     """The file behind a descriptor of another process of this user; raises TransientError where that has ended."""
     try:
-        descriptor = os.open(file.location, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(file.real_path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise TransientError(
             f"what was sent cannot be read ({error.strerror}); send it again"

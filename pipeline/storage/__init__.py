@@ -1,10 +1,11 @@
-"""Raster files in folders and in buckets: lists them with what identifies their content, reads parts of objects."""
+"""Raster files in folders and in buckets: listing them, reading ranges of objects, storing uploads."""
 
 from pipeline.storage.allowed_roots import EVERYWHERE, Root
 from pipeline.storage.files import (
-    RASTER_SUFFIXES,
     UNNAMED_SCHEME,
     StoredFile,
+    decode_name,
+    encode_name,
     file_uri,
     path_of,
     rejection,
@@ -20,7 +21,6 @@ __all__ = [
     "EVERYWHERE",
     "FIRST_BYTES",
     "PIXEL_SIDECARS",
-    "RASTER_SUFFIXES",
     "UNNAMED_SCHEME",
     "ByteRange",
     "Location",
@@ -30,6 +30,8 @@ __all__ = [
     "StoredFile",
     "add_sidecars",
     "current_fingerprint",
+    "decode_name",
+    "encode_name",
     "file_uri",
     "find_file",
     "list_files",

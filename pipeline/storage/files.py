@@ -1,4 +1,4 @@
-"""What a stored file is: one file at rest, known by its URI and by what identifies its present content."""
+"""A stored file: its URI, its path and the fingerprint of its content."""
 
 import errno
 import os
@@ -7,82 +7,112 @@ from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from pipeline.errors import NotAFile, NotFound, PermissionDenied, RasterError, Rejection, Unreadable
-from pipeline.storage.s3 import S3
 
+S3 = "s3://"
 UNNAMED_SCHEME = "fd:"
-"""Begins the URI of a file without a name."""
+"""Start of the URI of a temporary file without a name."""
 RASTER_SUFFIXES = (".tif", ".tiff")
-"""What is picked up from folders, in any case; a file that is named outright may have any name."""
+"""Suffixes of the files that are listed in a folder, in any case. A file that is named itself may have any suffix."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One file or object, as it was when it was listed."""
+    """A file or object as it was when it was listed."""
 
     uri: str
-    """`file:///absolute/path` or `s3://bucket/key`, percent-encoded; the one name under which it is known."""
-    location: str
-    """The absolute path, without symlinks; of an object `/bucket/key`, where nothing may be opened."""
+    """`file:///absolute/path` or `s3://bucket/key`, percent-encoded. It identifies the file in the catalogue."""
+    real_path: str
+    """The absolute path without symlinks. Of an object: `/bucket/key`, which cannot be opened."""
     size: int
     """Bytes of the file itself, without its sidecars."""
     fingerprint: str
-    """Changes when the file or one of its sidecars changes: size and modification time, or size and ETag."""
+    """Changes with the file and its sidecars: size and modification time, or size and ETag."""
     modified_ns: int
-    """When it was last written, in nanoseconds since 1970."""
+    """Time of the last modification, in nanoseconds since 1970."""
     sidecars: tuple[str, ...] = ()
     """Names of the files beside it from which GDAL may take metadata, sorted."""
 
     @property
     def name(self) -> str:
-        """The last part of the location."""
-        return self.location.rpartition("/")[2]
+        """The last part of the path."""
+        return self.real_path.rpartition("/")[2]
 
     @property
     def in_bucket(self) -> bool:
-        """Whether it is an object, and no file of this machine."""
+        """Whether it is an object in a bucket."""
         return self.uri.startswith(S3)
 
     @property
     def is_unnamed(self) -> bool:
-        """Whether it has no name in any folder: its location leads to a descriptor of the process that holds it."""
+        """Whether it has no name in any folder. Its path then leads to an open descriptor of another process."""
         return self.uri.startswith(UNNAMED_SCHEME)
 
     @property
     def path(self) -> Path:
-        """The location as a path: for its name and its parts."""
-        return Path(self.location)
+        """The real path as a Path."""
+        return Path(self.real_path)
 
     @property
     def own_fingerprint(self) -> str:
-        """The part of the fingerprint that is the file's own; a digest of the sidecars' may follow it."""
+        """The fingerprint without the digest of the sidecars."""
         return self.fingerprint.partition("+")[0]
 
 
+def is_raster(name: str) -> bool:
+    """Whether a file of this name is listed in a folder."""
+    return name.lower().endswith(RASTER_SUFFIXES)
+
+
+def encode_name(name: str | Path) -> str:
+    """Percent-encode a name or path, so that every byte of it survives."""
+    return quote_from_bytes(os.fsencode(name))
+
+
+def decode_name(text: str) -> str:
+    """Return the name or path that `encode_name` encoded."""
+    return os.fsdecode(unquote_to_bytes(text))
+
+
 def file_uri(path: str | Path) -> str:
-    """The `file://` URI of an absolute path; every byte of the name survives."""
-    return "file://" + quote_from_bytes(os.fsencode(path))
+    """Return the `file://` URI of an absolute path."""
+    return f"file://{encode_name(path)}"
 
 
 def path_of(uri: str) -> str:
-    """The location of a file with this URI: what `file_uri` was given, or `/bucket/key`."""
+    """Return the path of a `file://` URI, or `/bucket/key` of an `s3://` URI."""
     scheme, _, rest = uri.partition("://")
-    return os.fsdecode(unquote_to_bytes(rest if scheme == "file" else f"/{rest}"))
+    return decode_name(rest if scheme == "file" else f"/{rest}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Write the names in a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def translate_os_error(error: OSError) -> RasterError:
-    """What an error of the file system means for the file."""
+    """Return the RasterError for an error of the file system."""
     match error:
         case FileNotFoundError() | NotADirectoryError():
-            return NotFound("the file is not there (any more); check its name or list again")
+            return NotFound("the file does not exist (any more); check its name or list again")
         case PermissionError():
             return PermissionDenied("this user may not read it; change its permissions")
         case IsADirectoryError():
             return NotAFile("this is a folder; name a file")
     if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
-        return NotFound("the name leads nowhere: a loop of links, or too long; mend the link")
+        return NotFound("the link is in a loop, or the name is too long; correct the link")
     return Unreadable(f"the file system reports {error.strerror or error}; check the disk")
 
 
 def rejection(file: StoredFile, error: RasterError) -> Rejection:
-    """The refusal of a listed file as a fact."""
+    """Return the rejection of a listed file."""
     return Rejection(file.uri, error.code, error.message, file.fingerprint, file.size)
+
+
+def reject_unlisted(uri: str, error: RasterError | OSError) -> Rejection:
+    """Return the rejection of a file or folder that cannot be listed."""
+    problem = translate_os_error(error) if isinstance(error, OSError) else error
+    return Rejection(uri, problem.code, problem.message)

@@ -1,53 +1,49 @@
-"""Lists what places hold: files of folders and objects of buckets, each once."""
+"""Lists the files of folders and the objects of buckets, each once."""
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
-from pipeline.errors import RasterError, Rejection
+from pipeline.errors import RasterError
 from pipeline.storage.allowed_roots import AllowedRoots, Root
-from pipeline.storage.files import StoredFile
-from pipeline.storage.local import FolderLister, reject_unlisted
+from pipeline.storage.files import reject_unlisted
+from pipeline.storage.local import FolderLister, ListedItem
 from pipeline.storage.locations import Location
 from pipeline.storage.s3_listing import list_bucket_files
 
 
 def list_files(
-    places: Sequence[Location], roots: Sequence[Root], *, repeat: bool = False
-) -> Iterator[StoredFile | Rejection]:
-    """The raster files of `places`: files as named, folders and prefixes with all that is below them.
+    locations: Sequence[Location], roots: Sequence[Root], *, repeat: bool = False
+) -> Iterator[ListedItem]:
+    """Yield the raster files at `locations`: a named file, or all rasters below a folder or prefix.
 
-    Lazy; in the order of `places`, and by name within a folder. A file is known by its real path,
-    which must lie in one of `roots`, and comes once, however many places or links lead to it;
-    where `repeat`, once for each place that names it outright. What cannot be listed is a rejection
-    of the folder itself: nothing is known of what is below it. Raises CatalogueError or
-    TransientError where object storage does not list.
+    Lazy, in the order of `locations`, and by name within a folder. A file is identified by its real path. It comes
+    once, even if several locations or links lead to it; with `repeat`, once for each location that names it. A folder
+    that cannot be listed yields a Rejection of that folder: the files below it are unknown. A path outside of `roots`
+    yields a Rejection too. Raises CatalogueError or TransientError if a bucket cannot be listed.
     """
-    allowed = AllowedRoots(roots)
-    folders = FolderLister(allowed)
-    once = _Once()
-    # Only then can more than one way lead to a file, which a walk does not see by itself.
-    several = not repeat and (
-        len(places) > 1 or any(place.pattern and not place.in_bucket for place in places)
-    )
-    for place in places:
+    items = _list_all(locations, AllowedRoots(roots))
+    # One folder or prefix never yields a file twice, so that no memory is spent on it.
+    several = len(locations) > 1 or any(item.pattern and not item.in_bucket for item in locations)
+    return _unique(items) if several and not repeat else items
+
+
+def _list_all(locations: Sequence[Location], roots: AllowedRoots) -> Iterator[ListedItem]:
+    folders = FolderLister(roots)
+    for location in locations:
         try:
-            found = (
-                list_bucket_files(place, allowed) if place.in_bucket else folders.files_at(place)
-            )
-            yield from filter(once, found) if several else found
+            if location.in_bucket:
+                yield from list_bucket_files(location, roots)
+            else:
+                yield from folders.files_at(location)
         except (RasterError, OSError) as error:
-            yield reject_unlisted(place.real_uri, error)
+            yield reject_unlisted(location.real_uri, error)
 
 
-class _Once:
-    """Whether a file comes for the first time; digests of names, as a million names are many bytes."""
-
-    def __init__(self) -> None:
-        self._seen: set[bytes] = set()
-
-    def __call__(self, item: StoredFile | Rejection) -> bool:
+def _unique(items: Iterator[ListedItem]) -> Iterator[ListedItem]:
+    """Yield each URI once. Digests take less memory than a million names."""
+    seen: set[bytes] = set()
+    for item in items:
         digest = blake2b(item.uri.encode(), digest_size=16).digest()
-        if digest in self._seen:
-            return False
-        self._seen.add(digest)
-        return True
+        if digest not in seen:
+            seen.add(digest)
+            yield item

@@ -1,4 +1,4 @@
-"""Lists the files of folders: each once by its real path, with its sidecars, inside the roots."""
+"""Lists the files of folders with their sidecars, each once by its real path."""
 
 import os
 import re
@@ -7,95 +7,99 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.errors import NotAFile, NotAllowed, RasterError, Rejection
+from pipeline.errors import NotAFile, RasterError, Rejection
 from pipeline.storage.allowed_roots import AllowedRoots, Root
-from pipeline.storage.files import RASTER_SUFFIXES, StoredFile, file_uri, translate_os_error
+from pipeline.storage.files import (
+    StoredFile,
+    file_uri,
+    is_raster,
+    reject_unlisted,
+    translate_os_error,
+)
 from pipeline.storage.locations import Glob, Location
 from pipeline.storage.sidecars import SidecarNames, add_sidecars
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
-"""Names that look the same in a URI."""
+"""Names that need no encoding in a URI."""
 
 ListedItem = StoredFile | Rejection
 State = frozenset[int] | None
-"""That of a glob in a folder; None where all rasters below are meant."""
+"""The state of a glob in a folder; None if all rasters below the folder are listed."""
 Visit = tuple[str, State]
-"""A folder to be listed."""
+"""A folder to list."""
 
 
 class FolderLister:
-    """The files of places in folders; a folder that is meant whole is walked once for all of them."""
+    """Lists the files of locations in folders. A folder is walked once, even if several locations contain it."""
 
-    def __init__(self, allowed: AllowedRoots) -> None:
-        self._allowed = allowed
+    def __init__(self, roots: AllowedRoots) -> None:
+        self._roots = roots
         self._walked: set[str] = set()
         self._siblings = _Folder("/", ())
 
-    def files_at(self, place: Location) -> Iterator[ListedItem]:
-        """The files of a place, and what could not be listed below it.
+    def files_at(self, location: Location) -> Iterator[ListedItem]:
+        """Yield the files of a location, and a rejection of each file or folder that cannot be listed.
 
-        Raises RasterError or OSError where the place itself cannot be looked at.
+        Raises RasterError or OSError if the location itself cannot be read.
         """
-        real = self._allowed.resolve(place.base)
-        if place.pattern or os.path.isdir(real):
-            glob = place.glob if place.pattern else None
-            yield from _Walk(self._allowed, self._walked, real, glob).files()
+        real = self._roots.resolve(location.base)
+        if location.pattern or os.path.isdir(real):
+            yield from _Walk(self._roots, self._walked, real, location.glob).files()
             return
         folder, _, name = real.rpartition("/")
         if self._siblings.path != (folder or "/"):
-            self._siblings = _listed(folder or "/")
-        yield self._siblings.file(name, os.stat(real), self._allowed)
+            self._siblings = _read_folder(folder)
+        yield self._siblings.file(name, os.stat(real), self._roots)
 
 
 def find_file(path: Path, roots: Sequence[Root]) -> StoredFile:
-    """The one file at `path`, whatever its name.
+    """Return the file at `path`, whatever its suffix.
 
     Raises NotFound, PermissionDenied, NotAFile, NotAllowed or Unreadable.
     """
     allowed = AllowedRoots(roots)
     try:
-        return _named(allowed.resolve(path), allowed)
+        return _named_file(allowed.resolve(path), allowed)
     except OSError as error:
         raise translate_os_error(error) from error
 
 
 def current_fingerprint(file: StoredFile) -> str:
-    """The fingerprint of the file and its known sidecars as they are now.
+    """Return the fingerprint of the file and its listed sidecars as they are now.
 
     Raises NotFound, PermissionDenied or Unreadable.
     """
     try:
-        status = os.lstat(file.location)
-        return _fingerprint(status, file.location.rpartition("/")[0] + "/", file.sidecars)
+        status = os.lstat(file.real_path)
+        return _fingerprint(status, file.real_path.rpartition("/")[0] + "/", file.sidecars)
     except OSError as error:
         raise translate_os_error(error) from error
 
 
 def own_fingerprint(status: os.stat_result) -> str:
-    """The part of a fingerprint that is the file's own; the sidecars' follows after a plus sign."""
+    """Return the fingerprint of a file without sidecars: its size and modification time."""
     return f"{status.st_size:x}.{status.st_mtime_ns:x}"
 
 
 class _Walk:
-    """All raster files below one folder, or what a glob matches there."""
+    """The files below a folder that a glob takes.
 
-    def __init__(
-        self, allowed: AllowedRoots, walked: set[str], top: str, glob: Glob | None
-    ) -> None:
-        self._allowed = allowed
+    Links to folders are not followed. A link to a file stands for that file.
+    """
+
+    def __init__(self, roots: AllowedRoots, walked: set[str], top: str, glob: Glob) -> None:
+        self._roots = roots
         self._walked = walked
         self._top = top
         self._glob = glob
         self._linked: set[str] = set()
 
     def files(self) -> Iterator[ListedItem]:
-        """The files, and what could not be listed."""
-        glob = self._glob
-        tops: list[Visit] = [] if glob else [(self._top, None)]
-        if glob:
-            tops = self._visits(self._top, glob.start, glob)
-        pending: list[Iterator[ListedItem | Visit]] = [iter(tops)]
-        # A stack, as folders can be nested more deeply than Python may recurse.
+        """Yield the files, and a rejection of each file or folder that cannot be listed."""
+        # A stack, because folders can be nested more deeply than Python may recurse.
+        pending: list[Iterator[ListedItem | Visit]] = [
+            iter(self._visits(self._top, self._glob.start))
+        ]
         while pending:
             item = next(pending[-1], None)
             if item is None:
@@ -109,7 +113,7 @@ class _Walk:
                 pending.append(self._entries(*item))
 
     def _entries(self, path: str, state: State) -> Iterator[ListedItem | Visit]:
-        """The files of one folder, and the folders in it."""
+        """Yield the files of one folder, and the folders in it."""
         try:
             with os.scandir(path) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name, reverse=True)
@@ -118,101 +122,53 @@ class _Walk:
             return
         folder = _Folder(path, (entry.name for entry in entries))
         while entries:
-            entry = entries.pop()  # with the status that it keeps: a folder may hold a million
-            try:
-                if state is None:
-                    yield from self._entry(entry, folder)
-                elif self._glob and (after := self._glob.after(state, entry.name)):
-                    yield from self._matched(entry, folder, state, after, self._glob)
-            except (RasterError, OSError) as error:
-                yield reject_unlisted(file_uri(self._unseen(entry.path)), error)
+            entry = entries.pop()  # frees its status: a folder may hold a million files
+            after = None if state is None else self._glob.after(state, entry.name)
+            if after is None or after:
+                try:
+                    yield from self._entry(entry, folder, after)
+                except (RasterError, OSError) as error:
+                    yield reject_unlisted(file_uri(self._rejected_path(entry.path)), error)
 
-    def _entry(self, entry: os.DirEntry[str], folder: "_Folder") -> Iterable[ListedItem | Visit]:
+    def _entry(
+        self, entry: os.DirEntry[str], folder: "_Folder", state: State
+    ) -> Iterable[ListedItem | Visit]:
+        wanted = is_raster(entry.name) if state is None else self._glob.takes_file(state)
         if entry.is_symlink():
-            return self._link(entry)
+            return self._link(entry.path) if wanted else ()
         if entry.is_dir(follow_symlinks=False):
-            return ((entry.path, None),)
-        if not entry.name.lower().endswith(RASTER_SUFFIXES) or entry.path in self._linked:
+            return [(entry.path, None)] if state is None else self._visits(entry.path, state)
+        if not wanted:
             return ()
-        return (folder.file(entry.name, entry.stat(follow_symlinks=False), self._allowed),)
+        return (folder.file(entry.name, entry.stat(follow_symlinks=False), self._roots),)
 
-    def _link(self, entry: os.DirEntry[str]) -> Iterable[ListedItem | Visit]:
-        """What a symlink leads to, unless the walk comes there by itself."""
-        named = entry.name.lower().endswith(RASTER_SUFFIXES)
-        real = self._resolved(entry, file=named, folder=True)
-        if real is None:
-            return ()
-        if os.path.isdir(real):
-            return () if self._comes_by(f"{real}/") else ((real, None),)
-        by_itself = real.lower().endswith(RASTER_SUFFIXES) and self._comes_by(real)
-        if not named or by_itself or real in self._linked:
+    def _link(self, path: str) -> Iterable[StoredFile]:
+        """Return the file that a link leads to, unless the walk lists it anyway."""
+        real = self._roots.resolve(path)
+        if os.path.isdir(real) or real in self._linked or self._lists(real):
             return ()
         self._linked.add(real)
-        return (_named(real, self._allowed),)
+        return (_named_file(real, self._roots),)
 
-    def _resolved(self, entry: os.DirEntry[str], *, file: bool, folder: bool) -> str | None:
-        """Where a symlink leads; None where that cannot be said and neither a file nor a folder is meant.
+    def _rejected_path(self, path: str) -> str:
+        """Return the path under which the catalogue may know an unreadable entry: where its link leads.
 
-        Raises NotAllowed or OSError. A link that leads nowhere may have led to a folder, unless the walk comes to where
-        that was.
-        """
-        try:
-            return self._allowed.resolve(entry.path)
-        except NotAllowed:
-            if file or (folder and entry.is_dir()):
-                raise
-        except OSError:
-            if file or (folder and not self._sees(os.path.realpath(entry.path), entry.path)):
-                raise
-        return None
-
-    def _unseen(self, path: str) -> str:
-        """The path under which that is known which could not be looked at: where a link leads.
-
-        It is the link's own where the walk sees by itself whether anything is there.
+        If the walk lists that path anyway, return the link's own: a file that is gone there is missing.
         """
         real = os.path.realpath(path)
-        return path if self._sees(real, path) else real
+        return path if self._lists(real) else real
 
-    def _sees(self, real: str, path: str) -> bool:
-        """Whether the walk sees what is at a real path, or in the folder of the link that leads there."""
-        return os.path.dirname(real) == os.path.dirname(path) or self._comes_by(real)
+    def _lists(self, real: str) -> bool:
+        """Whether the walk comes to a file without following a link."""
+        below = self._top.rstrip("/") + "/"
+        *folders, name = real.removeprefix(below).split("/")
+        return real.startswith(below) and self._glob.takes(self._glob.reach(folders), name)
 
-    def _comes_by(self, real: str) -> bool:
-        """Whether the walk comes to a file, or to a folder that ends with a slash: one above it is walked whole."""
-        while len(real) > 1:
-            real = os.path.dirname(real)
-            if real in self._walked:
-                return True
-        return False
-
-    def _matched(
-        self,
-        entry: os.DirEntry[str],
-        folder: "_Folder",
-        before: frozenset[int],
-        after: frozenset[int],
-        glob: Glob,
-    ) -> Iterable[ListedItem | Visit]:
-        """What an entry adds whose name brings the glob from one state to the other."""
-        meant = glob.takes_file(after)
-        if entry.is_symlink():
-            linked = glob.after(before, entry.name, linked=True)
-            real = self._resolved(entry, file=meant, folder=bool(linked))
-            if real and os.path.isdir(real):
-                return self._visits(real, linked, glob)
-            return (_named(real, self._allowed),) if real and meant else ()
-        if entry.is_dir(follow_symlinks=False):
-            return self._visits(entry.path, after, glob)
-        if not meant:
-            return ()
-        return (folder.file(entry.name, entry.stat(follow_symlinks=False), self._allowed),)
-
-    def _visits(self, path: str, state: frozenset[int], glob: Glob) -> list[Visit]:
-        """A folder that is meant is walked whole; a glob that goes on below it is followed too."""
-        below = glob.below(state)
+    def _visits(self, path: str, state: frozenset[int]) -> list[Visit]:
+        """Return how to walk a folder: as a whole, by the rest of the glob, or both."""
+        below = self._glob.below(state)
         return [
-            *([(path, None)] if glob.takes_folder(state) else []),
+            *([(path, None)] if self._glob.takes_folder(state) else []),
             *([(path, below)] if below else []),
         ]
 
@@ -226,33 +182,32 @@ class _Folder:
         self._uri_below = file_uri(self._below)
         self._sidecars = SidecarNames(names)
 
-    def file(self, name: str, status: os.stat_result, allowed: AllowedRoots) -> StoredFile:
-        """The file of this name and status; raises NotAFile or, for its sidecars, NotAllowed."""
-        location = self._below + name
+    def file(self, name: str, status: os.stat_result, roots: AllowedRoots) -> StoredFile:
+        """Return the file with this name and status. Raises NotAFile, or NotAllowed for a sidecar."""
+        path = self._below + name
         _require_regular(status)
-        uri = self._uri_below + name if _PLAIN.fullmatch(name) else file_uri(location)
+        uri = self._uri_below + name if _PLAIN.fullmatch(name) else file_uri(path)
         sidecars = self._sidecars.of(name)
         for sidecar in sidecars:
-            _check_sidecar(self._below + sidecar, allowed)
+            _check_sidecar(self._below + sidecar, roots)
         fingerprint = _fingerprint(status, self._below, sidecars)
-        return StoredFile(uri, location, status.st_size, fingerprint, status.st_mtime_ns, sidecars)
+        return StoredFile(uri, path, status.st_size, fingerprint, status.st_mtime_ns, sidecars)
 
 
-def _named(real: str, allowed: AllowedRoots) -> StoredFile:
-    """The file of a real path, whatever its name."""
+def _named_file(real: str, roots: AllowedRoots) -> StoredFile:
     folder, _, name = real.rpartition("/")
-    return _listed(folder or "/").file(name, os.stat(real), allowed)
+    return _read_folder(folder).file(name, os.stat(real), roots)
 
 
-def _listed(folder: str) -> _Folder:
-    return _Folder(folder, os.listdir(folder))
+def _read_folder(path: str) -> _Folder:
+    return _Folder(path or "/", os.listdir(path or "/"))
 
 
-def _check_sidecar(path: str, allowed: AllowedRoots) -> None:
-    """GDAL opens sidecars by itself, so that they must be as harmless as the file."""
+def _check_sidecar(path: str, roots: AllowedRoots) -> None:
+    """Check a sidecar like the file itself, because GDAL opens it."""
     status = os.lstat(path)
     if stat.S_ISLNK(status.st_mode):
-        status = os.stat(allowed.resolve(path))
+        status = os.stat(roots.resolve(path))
     _require_regular(status)
 
 
@@ -264,19 +219,10 @@ def _require_regular(status: os.stat_result) -> None:
 
 
 def _fingerprint(status: os.stat_result, below: str, sidecars: Sequence[str]) -> str:
-    """Of the file, and of the sidecars that are still there; one that went away changes it."""
-    own = own_fingerprint(status)
-    if not sidecars:
-        return own
+    """Return the fingerprint of a file and the sidecars that still exist."""
     parts = []
     for name in sidecars:
         with suppress(FileNotFoundError):
-            beside = os.stat(below + name)
-            parts.append((name, beside.st_size, beside.st_mtime_ns))
-    return add_sidecars(own, parts)
-
-
-def reject_unlisted(uri: str, error: RasterError | OSError) -> Rejection:
-    """A file or folder that cannot be listed, as a fact."""
-    problem = translate_os_error(error) if isinstance(error, OSError) else error
-    return Rejection(uri, problem.code, problem.message)
+            sidecar = os.stat(below + name)
+            parts.append((name, sidecar.st_size, sidecar.st_mtime_ns))
+    return add_sidecars(own_fingerprint(status), parts)

@@ -1,4 +1,4 @@
-"""Moves files to where nothing is: never over another file, and completed by the same call when it was cut short."""
+"""Moves files and objects, never over another one. The same call again completes a move that was interrupted."""
 
 import asyncio
 import errno
@@ -10,51 +10,53 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
-from urllib.parse import quote, unquote_to_bytes
+
+import obstore
+from obstore.exceptions import BaseError
 
 from pipeline.errors import CatalogueError, RasterError, TransientError
-from pipeline.storage.files import path_of
+from pipeline.storage.files import S3, path_of, sync_folder
 from pipeline.storage.local import own_fingerprint
-from pipeline.storage.s3 import S3, bucket_and_key, open_bucket, translate_obstore_error
+from pipeline.storage.s3 import bucket_and_key, encode_etag, open_bucket, translate_obstore_error
 
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS})
-"""What a file system says that cannot give this file a second name there."""
-_MAY_PASS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ETIMEDOUT, errno.ESTALE})
+"""Errors of a file system that cannot make a hard link there."""
+_TRANSIENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ETIMEDOUT, errno.ESTALE})
 _PIECE = 8 * 2**20
 _LARGEST_COPY = 5 * 2**30
-"""What S3 copies within a bucket by itself; a larger object passes through this machine."""
+"""Largest object that S3 copies itself. A larger one is streamed through this machine."""
+Key = tuple[str, str]
+"""Bucket and key of an object."""
 
 
 def fingerprint_at(uri: str) -> str | None:
-    """The own part of the fingerprint of what is at a URI now; None where nothing is.
+    """Return the fingerprint of the file at a URI, without sidecars; None if there is no file.
 
-    Raises CatalogueError or TransientError where the storage does not say.
+    Raises CatalogueError or TransientError if the storage does not answer.
     """
-    with _translate_errors(uri, "cannot be looked at"):
-        if uri.startswith(S3):
-            return _version(*_bucket_and_key(uri))
+    with _translate_errors(uri, "cannot be read"):
         try:
+            if uri.startswith(S3):
+                return _version(_key(uri))
             return own_fingerprint(os.lstat(path_of(uri)))
         except FileNotFoundError:
             return None
 
 
 def move_file(uri: str, target: str) -> bool:
-    """Move a file; False where another file is at the target. The same content there means that it was moved.
+    """Move a file or object to the URI `target`; return False if another file is there.
 
-    Both are URIs of files of this machine, or of objects; folders above the target are there but
-    for the last. Raises CatalogueError or TransientError.
+    A file with the same content at the target counts as moved. All folders above the target exist, except the last.
+    Raises CatalogueError or TransientError.
     """
     with _translate_errors(uri, f"cannot be moved to {target}"):
         if uri.startswith(S3):
-            return _move_object(_bucket_and_key(uri), _bucket_and_key(target))
+            return _move_object(_key(uri), _key(target))
         return _move_local(Path(path_of(uri)), Path(path_of(target)))
 
 
 @contextmanager
 def _translate_errors(uri: str, what: str) -> Iterator[None]:
-    from obstore.exceptions import BaseError
-
     try:
         yield
     except BaseError as error:
@@ -62,10 +64,10 @@ def _translate_errors(uri: str, what: str) -> Iterator[None]:
         kind = CatalogueError if isinstance(problem, RasterError) else type(problem)
         raise kind(f"{uri} {what}: {str(problem).removeprefix(f'{uri}: ')}") from error
     except OSError as error:
-        sentence = f"{uri} {what}: {error.strerror or error}; see to the folder and run it again"
-        if error.errno in _MAY_PASS:
-            raise TransientError(sentence) from error
-        raise CatalogueError(sentence) from error
+        kind = TransientError if error.errno in _TRANSIENT else CatalogueError
+        raise kind(
+            f"{uri} {what}: {error.strerror or error}; check the folder and run it again"
+        ) from error
 
 
 # Files -----------------------------------------------------------------------------------------------------------
@@ -74,9 +76,9 @@ def _translate_errors(uri: str, what: str) -> Iterator[None]:
 def _move_local(source: Path, target: Path) -> bool:
     with suppress(FileExistsError):
         target.parent.mkdir()
-        _sync(target.parent.parent)
+        sync_folder(target.parent.parent)
     try:
-        os.link(source, target, follow_symlinks=False)  # unlike a renaming it spares what is there
+        os.link(source, target, follow_symlinks=False)  # unlike rename, it never overwrites
     except FileExistsError:
         if not _same_files(source, target):
             return False
@@ -85,30 +87,27 @@ def _move_local(source: Path, target: Path) -> bool:
             raise
         if not _copy_file(source, target):
             return False
-    _sync(target.parent)
+    sync_folder(target.parent)
     source.unlink()
     return True
 
 
-def _same_files(one: Path, other: Path) -> bool:
-    """Whether two names are of one file, or of two with the same bytes; what a link leads to does not count."""
-    here, there = one.lstat(), other.lstat()
-    if os.path.samestat(here, there):
+def _same_files(file: Path, other: Path) -> bool:
+    """Whether two names have the same inode or the same bytes. Symlinks are not followed."""
+    status, other_status = file.lstat(), other.lstat()
+    if os.path.samestat(status, other_status):
         return True
-    regular = stat.S_ISREG(here.st_mode) and stat.S_ISREG(there.st_mode)
-    return regular and filecmp.cmp(one, other, shallow=False)
+    regular = stat.S_ISREG(status.st_mode) and stat.S_ISREG(other_status.st_mode)
+    return regular and filecmp.cmp(file, other, shallow=False)
 
 
 def _copy_file(source: Path, target: Path) -> bool:
-    """A copy with the same times, complete before it bears its name; False where another file is there.
+    """Copy a file with its times, and name the copy when it is complete. Return False if another file is there.
 
-    Also False, without a copy, where the file changed meanwhile, since whoever writes it may not be done, or where it
-    became a link.
+    Also return False, without a copy, if the file changed meanwhile, because it may still be written, or became a link.
     """
     digest = blake2b(os.fsencode(source), digest_size=8).hexdigest()
-    part = (
-        target.parent / f".{digest}.part"
-    )  # of the same name the next time, so that it is no litter
+    part = target.parent / f".{digest}.part"  # the same name each time, so that none is left behind
     before = own_fingerprint(source.lstat())
     try:
         shutil.copy2(source, part, follow_symlinks=False)
@@ -122,7 +121,7 @@ def _copy_file(source: Path, target: Path) -> bool:
 
 
 def _name(part: Path, target: Path) -> bool:
-    """Give the copy its name."""
+    """Give a copy its name; return False if another file has it."""
     try:
         os.link(part, target)
     except FileExistsError:
@@ -130,88 +129,71 @@ def _name(part: Path, target: Path) -> bool:
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise
-        # A file system without second names; here alone another file may slip in unseen.
+        # Without hard links, a file that appears between these two calls is overwritten.
         if target.exists():
             return _same_files(part, target)
         part.rename(target)
     return True
 
 
-def _sync(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 # Objects ---------------------------------------------------------------------------------------------------------
 
 
-def _bucket_and_key(uri: str) -> tuple[str, str]:
-    return bucket_and_key(S3 + os.fsdecode(unquote_to_bytes(uri.removeprefix(S3))))
+def _key(uri: str) -> Key:
+    return bucket_and_key(S3 + path_of(uri)[1:])
 
 
-def _version(bucket: str, key: str) -> str | None:
-    """Size and ETag of an object, as in fingerprints; None where there is none."""
-    import obstore
+def _version(key: Key) -> str:
+    """Return the size and ETag of an object, as in fingerprints. Raises FileNotFoundError."""
+    meta = obstore.head(open_bucket(key[0]), key[1])
+    return f"{meta['size']:x}.{encode_etag(meta)}"
 
+
+def _delete(key: Key) -> None:
+    obstore.delete(open_bucket(key[0]), key[1])
+
+
+def _move_object(source: Key, target: Key) -> bool:
+    before = _version(source)
     try:
-        meta = obstore.head(open_bucket(bucket), key)
+        existing = _version(target)
     except FileNotFoundError:
-        return None
-    return f"{meta['size']:x}.{quote((meta['e_tag'] or '').strip(chr(34)), safe='')}"
-
-
-def _move_object(source: tuple[str, str], target: tuple[str, str]) -> bool:
-    import obstore
-
-    before, there = _version(*source), _version(*target)
-    if there is None:
         _copy_object(source, target)
-        if _version(*source) != before:
-            obstore.delete(open_bucket(target[0]), target[1])  # one or the other of two objects
+        if _version(source) != before:
+            _delete(target)  # it may be a mixture of two versions
             return False
-    elif there != before and not _same_objects(source, target):
-        return False
-    obstore.delete(open_bucket(source[0]), source[1])
+    else:
+        if existing != before and not _same_objects(source, target):
+            return False
+    _delete(source)
     return True
 
 
-def _copy_object(source: tuple[str, str], target: tuple[str, str]) -> None:
-    import obstore
-
-    store, key = open_bucket(source[0]), source[1]
-    size = obstore.head(store, key)["size"]
-    if source[0] == target[0] and size <= _LARGEST_COPY:
-        obstore.copy(store, key, target[1])
+def _copy_object(source: Key, target: Key) -> None:
+    store = open_bucket(source[0])
+    if source[0] == target[0] and obstore.head(store, source[1])["size"] <= _LARGEST_COPY:
+        obstore.copy(store, source[1], target[1])
     else:
         asyncio.run(_stream_object(source, target))
 
 
-async def _stream_object(source: tuple[str, str], target: tuple[str, str]) -> None:
-    import obstore
-
-    found = await obstore.get_async(open_bucket(source[0]), source[1])
-    await obstore.put_async(open_bucket(target[0]), target[1], found.stream(_PIECE))
+async def _stream_object(source: Key, target: Key) -> None:
+    result = await obstore.get_async(open_bucket(source[0]), source[1])
+    await obstore.put_async(open_bucket(target[0]), target[1], result.stream(_PIECE))
 
 
-def _same_objects(one: tuple[str, str], other: tuple[str, str]) -> bool:
-    """Whether two objects hold the same bytes, whose ETags may differ with the way in which they came."""
-    import obstore
-
-    sizes = {obstore.head(open_bucket(bucket), key)["size"] for bucket, key in (one, other)}
-    if len(sizes) > 1:
+def _same_objects(source: Key, target: Key) -> bool:
+    """Whether two objects hold the same bytes. Their ETags may differ if they were sent in other parts."""
+    objects = [(open_bucket(bucket), key) for bucket, key in (source, target)]
+    size, other_size = (obstore.head(store, key)["size"] for store, key in objects)
+    if size != other_size:
         return False
-    return all(
-        len({
-            bytes(obstore.get_range(open_bucket(bucket), key, start=at, length=length))
-            for bucket, key in (one, other)
-        }) == 1
-        for at, length in _ranges(sizes.pop())
-    )  # fmt: skip
-
-
-def _ranges(size: int) -> Iterator[tuple[int, int]]:
-    return ((at, min(_PIECE, size - at)) for at in range(0, size, _PIECE))
+    for start in range(0, size, _PIECE):
+        length = min(_PIECE, size - start)
+        pieces = [
+            bytes(obstore.get_range(store, key, start=start, length=length))
+            for store, key in objects
+        ]
+        if pieces[0] != pieces[1]:
+            return False
+    return True

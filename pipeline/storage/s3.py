@@ -1,4 +1,4 @@
-"""Buckets of object storage (S3): names, URIs, connections, and what their errors mean."""
+"""Buckets of object storage (S3): names, URIs, connections and errors."""
 
 import os
 import re
@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING
-from urllib.parse import quote, quote_from_bytes
+from urllib.parse import quote
+
+from obstore.exceptions import BaseError, InvalidPathError
+from obstore.store import S3Store
 
 from pipeline.errors import (
     CatalogueError,
@@ -17,88 +20,83 @@ from pipeline.errors import (
     RastersourcesError,
     TransientError,
 )
+from pipeline.storage.files import S3, encode_name
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
-    from obstore.store import S3Store
 
-# obstore is imported where it is used: whoever has no bucket does not wait for it.
-
-S3 = "s3://"
+OBSTORE_ERRORS = (BaseError, OSError, ValueError)
+"""What obstore raises: its own errors, and Python's for missing objects and wrong arguments."""
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _STATUS = re.compile(r"status code: (\d{3})")
 _RETRIES = 10
 _SECONDS = 60.0
-_NAMELESS = "no key that obstore can name: an empty part, `.`, `..` or a control character"
+_BAD_KEY = "not a key that obstore accepts: an empty part, `.`, `..` or a control character"
 
 
 def bucket_and_key(base: str) -> tuple[str, str]:
-    """The two parts of `s3://bucket/key`, which is not percent-encoded.
+    """Split `s3://bucket/key`, which is not percent-encoded.
 
-    Raises CatalogueError where it cannot be the name of an object or prefix.
+    Raises CatalogueError if it cannot name an object or prefix.
     """
     bucket, _, key = base.removeprefix(S3).partition("/")
     key = key.rstrip("/")
     if not _BUCKET.fullmatch(bucket):
-        raise CatalogueError(f'"{base}" names no bucket; write s3://bucket/prefix')
+        raise CatalogueError(f'"{base}" does not name a bucket; write s3://bucket/prefix')
     parts = key.split("/") if key else []
     if any(part in ("", ".", "..") for part in parts) or re.search(r"[\0-\x1f\x7f]", key):
-        raise CatalogueError(f'"{base}" is {_NAMELESS}; copy the objects to other keys')
+        raise CatalogueError(f'"{base}" is {_BAD_KEY}; copy the objects to other keys')
     return bucket, key
 
 
 def object_uri(bucket: str, key: str) -> str:
-    """The `s3://` URI of an object or prefix; every character of the key survives."""
-    return f"{S3}{bucket}/{quote_from_bytes(os.fsencode(key))}"
+    """Return the `s3://` URI of an object or prefix."""
+    return f"{S3}{bucket}/{encode_name(key)}"
 
 
 @cache
-def open_bucket(bucket: str, seconds: float = _SECONDS) -> "S3Store":
-    """A connection to a bucket, by the AWS_* variables of the environment; opened when it is used.
+def open_bucket(bucket: str, seconds: float = _SECONDS) -> S3Store:
+    """Return a connection to a bucket, by the AWS_* variables of the environment. It connects when it is used.
 
-    One request may take `seconds`, and is tried again for as long. Raises CatalogueError where the
-    variables cannot be used.
+    A request may take `seconds`, and its retries as long together. Raises CatalogueError if the variables are unusable.
     """
-    from obstore.exceptions import BaseError
-    from obstore.store import S3Store
-
+    limit = timedelta(seconds=seconds)
     try:
         return S3Store(
             bucket,
-            client_options={"allow_http": _allow_http(), "timeout": timedelta(seconds=seconds)},
-            retry_config={"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=seconds)},
+            client_options={"allow_http": _allow_http(), "timeout": limit},
+            retry_config={"max_retries": _RETRIES, "retry_timeout": limit},
         )
     except (BaseError, ValueError) as error:
+        brief = str(error).partition("\n")[0][:200]
         raise CatalogueError(
-            f"the AWS_ variables for object storage cannot be used: {_brief(error)}"
+            f"the AWS_ variables for object storage are not usable: {brief}"
         ) from error
 
 
 def _allow_http() -> bool:
-    """Whether the endpoint is one of plain http, which has to be said in full. Raises CatalogueError."""
+    """Whether the endpoint uses plain http, which obstore must be told. Raises CatalogueError for an invalid URL."""
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"):
         if endpoint := os.environ.get(name):
             if not re.match(r"https?://[^/]", endpoint):
-                raise CatalogueError(f"{name} is no URL; write https://host or http://host:port")
+                raise CatalogueError(f"{name} is not a URL; write https://host or http://host:port")
             return endpoint.startswith("http://")
     return False
 
 
 @contextmanager
 def translate_listing_errors(uri: str) -> Iterator[None]:
-    """Turns what goes wrong in a listing into CatalogueError or TransientError."""
-    from obstore.exceptions import BaseError
-
+    """Raise CatalogueError or TransientError for errors of a listing."""
     try:
         yield
-    except (BaseError, OSError, ValueError) as error:
+    except OBSTORE_ERRORS as error:
         raise _listing_error(uri, error) from error
 
 
 def _listing_error(uri: str, error: Exception) -> RastersourcesError:
     match translate_obstore_error(error, uri):
         case NotFound():
-            return CatalogueError(f"{uri}: the bucket is not there; check its name")
+            return CatalogueError(f"{uri}: the bucket does not exist; check its name")
         case PermissionDenied():
             return CatalogueError(
                 f"{uri} may not be listed; check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and their rights"
@@ -108,12 +106,12 @@ def _listing_error(uri: str, error: Exception) -> RastersourcesError:
 
 
 def translate_obstore_error(error: Exception, uri: str) -> RastersourcesError:
-    """What an error of obstore means; nothing of the storage's answer is repeated, which may hold keys."""
+    """Return our error for an error of obstore. It repeats nothing of the answer, which may hold keys."""
     text = str(error)
-    found = _STATUS.search(text)
-    status = int(found[1]) if found else None
+    match = _STATUS.search(text)
+    status = int(match[1]) if match else None
     if isinstance(error, FileNotFoundError) or status == 404:
-        return NotFound("the object is not there (any more); check its name or list again")
+        return NotFound("the object does not exist (any more); check its name or list again")
     if status in (412, 416):
         return FileChanged("the object changed since it was listed; list and read it again")
     if fault := _fault_of_set_up(error, status):
@@ -123,25 +121,21 @@ def translate_obstore_error(error: Exception, uri: str) -> RastersourcesError:
             "these credentials may not read it; check AWS_ACCESS_KEY_ID and its rights"
         )
     reason = short_reason(error)
-    return TransientError(
-        f"{uri}: the storage does not answer as it should ({reason}); try again later"
-    )
+    return TransientError(f"{uri}: the storage does not work now ({reason}); try again later")
 
 
 def short_reason(error: Exception) -> str:
-    """What went wrong, in three words that name no key."""
-    found = _STATUS.search(str(error))
-    return f"it answers {found[1]}" if found else "the connection fails"
+    """Say in three words what went wrong, without any key."""
+    match = _STATUS.search(str(error))
+    return f"it answers {match[1]}" if match else "the connection fails"
 
 
 def _fault_of_set_up(error: Exception, status: int | None) -> str:
-    """What is wrong with a name or a variable; nothing where that is not at fault."""
-    from obstore.exceptions import InvalidPathError
-
+    """Say what is wrong with a name or a variable; return "" if they are not the cause."""
     text = str(error)
     if isinstance(error, InvalidPathError):
         key = text.partition('Path "')[2].partition('"')[0]
-        return f"{key[:200]!r} is {_NAMELESS}; copy the object to another key"
+        return f"{key[:200]!r} is {_BAD_KEY}; copy the object to another key"
     if "/latest/api/token" in text or "/latest/meta-data" in text:
         return "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     if "BadScheme" in text:
@@ -152,14 +146,10 @@ def _fault_of_set_up(error: Exception, status: int | None) -> str:
 
 
 def encode_etag(meta: "ObjectMeta") -> str:
-    """The ETag without its quotes, as part of a fingerprint. Raises CatalogueError where there is none."""
+    """Return the ETag as it stands in fingerprints. Raises CatalogueError if there is none."""
     etag = meta["e_tag"]
     if not etag:
         raise CatalogueError(
-            "the storage gives no ETags, without which changes stay unseen; use another one"
+            "the storage sends no ETags, so that changes cannot be seen; use another storage"
         )
     return quote(etag.strip('"'), safe="")
-
-
-def _brief(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200]

@@ -1,15 +1,18 @@
-"""Lists the objects of a bucket: sorted as the bucket sorts them, page by page, each with its sidecars."""
+"""Lists the objects of a bucket with their sidecars, page by page, in the order of their keys."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.errors import CatalogueError, NotFound, Rejection
+import obstore
+
+from pipeline.errors import CatalogueError, NotFound
 from pipeline.storage.allowed_roots import AllowedRoots
-from pipeline.storage.files import RASTER_SUFFIXES, StoredFile
+from pipeline.storage.files import StoredFile, is_raster
 from pipeline.storage.locations import Location
 from pipeline.storage.s3 import (
+    OBSTORE_ERRORS,
     bucket_and_key,
     encode_etag,
     object_uri,
@@ -30,12 +33,12 @@ if TYPE_CHECKING:
 
 _PAGE = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_BEHIND = "`"
-"""Follows "." and "_", with which a sidecar goes on behind the stem, and precedes all small letters."""
+_AFTER_SIDECARS = "`"
+"""Sorts after "." and "_", which follow the stem in the names of sidecars, and before all small letters."""
 
 
 class StoredObject(NamedTuple):
-    """What a listing says of one object."""
+    """One object of a listing."""
 
     name: str
     """The last part of its key."""
@@ -49,63 +52,66 @@ class StoredObject(NamedTuple):
         return f"{self.size:x}.{self.etag}"
 
 
-def list_bucket_files(place: Location, allowed: AllowedRoots) -> Iterator[StoredFile | Rejection]:
-    """The objects of a place. Raises CatalogueError or TransientError where the listing fails.
+def list_bucket_files(location: Location, roots: AllowedRoots) -> Iterator[StoredFile]:
+    """Yield the rasters at a location in a bucket, roughly in the order of their keys.
 
-    Lazy, in the order of the bucket; a file may come behind those whose names begin with its own.
+    Lazy. A file may come after files whose names begin with its own. Raises NotFound or NotAllowed; CatalogueError or
+    TransientError if the bucket cannot be listed.
     """
-    allowed.check(place.base)
-    bucket, prefix = bucket_and_key(place.base)
-    if place.pattern:
-        yield from _below(bucket, prefix, place)
+    roots.check(location.base)
+    bucket, prefix = bucket_and_key(location.base)
+    if location.pattern:
+        yield from _below(bucket, prefix, location)
         return
-    # A name that ends as a raster's does is looked up first, any other one is a folder's first.
-    looks = [_named, _below] if prefix.lower().endswith(RASTER_SUFFIXES) else [_below, _named]
-    for look in looks:
-        found = look(bucket, prefix, place)
-        first = next(found, None)
+    # A name with the suffix of a raster is more likely an object, any other one a folder.
+    ways = [_named, _below] if is_raster(prefix) else [_below, _named]
+    for way in ways:
+        files = way(bucket, prefix, location)
+        first = next(files, None)
         if first is not None:
             yield first
-            yield from found
+            yield from files
             return
-    raise NotFound("nothing lies there (any more); check its name or list again")
+    raise NotFound("no object has this name or prefix (any more); check it or list again")
 
 
-def _below(bucket: str, prefix: str, place: Location) -> Iterator[StoredFile]:
-    wanted = _Wanted(place, prefix)
+def _below(bucket: str, prefix: str, location: Location) -> Iterator[StoredFile]:
+    glob, depth = location.glob, len(prefix.split("/")) if prefix else 0
+
+    @lru_cache(64)
+    def reach(folder: str) -> tuple[frozenset[int], bool]:
+        return glob.reach(folder.split("/")[depth:] if folder else ())
+
     open_folders: list[_Folder] = []
-    for folder, found in list_objects(bucket, prefix):
+    for folder, item in list_objects(bucket, prefix):
         while open_folders and not f"{folder}/".startswith(open_folders[-1].below):
             yield from open_folders.pop().rest()
         if not open_folders or open_folders[-1].path != folder:
             open_folders.append(_Folder(bucket, folder))
-        yield from open_folders[-1].add(found, wanted(folder, found.name))
+        yield from open_folders[-1].add(item, glob.takes(reach(folder), item.name))
     while open_folders:
         yield from open_folders.pop().rest()
 
 
-def _named(bucket: str, key: str, _place: Location) -> Iterator[StoredFile]:
-    """The one object of this key, found by listing its folder from just before its name."""
+def _named(bucket: str, key: str, _location: Location) -> Iterator[StoredFile]:
+    """Yield the object with this key. Its folder is listed from just before its stem, for its sidecars."""
     folder, _, name = key.rpartition("/")
-    start = key[: len(key) - len(name) + len(stem_of(name)) - 1]
+    stem = stem_of(name)
     waiting = _Folder(bucket, folder)
-    for where, found in list_objects(bucket, folder, start):
-        if where == folder:
-            if found.name > stem_of(name) + _BEHIND:
+    for parent, item in list_objects(bucket, folder, key[: len(key) - len(name) + len(stem) - 1]):
+        if parent == folder:
+            if item.name > stem + _AFTER_SIDECARS:
                 break
-            yield from waiting.add(found, found.name == name)
+            yield from waiting.add(item, item.name == name)
     yield from waiting.rest()
 
 
 def list_objects(bucket: str, prefix: str, start: str = "") -> Iterator[tuple[str, StoredObject]]:
-    """Folder and object, for all that lies below a prefix, or those of them that follow `start`.
+    """Yield the folder and the object of each key below a prefix, or of the keys after `start`.
 
-    Raises CatalogueError or TransientError where the listing fails.
+    Raises CatalogueError or TransientError if the bucket cannot be listed.
     """
-    import obstore
-
-    uri = object_uri(bucket, prefix)
-    with translate_listing_errors(uri):
+    with translate_listing_errors(object_uri(bucket, prefix)):
         pages = obstore.list(
             open_bucket(bucket), prefix or None, offset=start or None, chunk_size=_PAGE
         )
@@ -116,19 +122,16 @@ def list_objects(bucket: str, prefix: str, start: str = "") -> Iterator[tuple[st
 
 
 def find_object(bucket: str, key: str) -> StoredFile:
-    """One object as it is now, without what may lie beside it.
+    """Return one object as it is now, without its sidecars.
 
     Raises NotFound, PermissionDenied, CatalogueError or TransientError.
     """
-    import obstore
-    from obstore.exceptions import BaseError
-
     uri = object_uri(bucket, key)
     try:
-        found = _object(key, obstore.head(open_bucket(bucket), key))
-    except (BaseError, OSError, ValueError) as error:
+        item = _object(key, obstore.head(open_bucket(bucket), key))
+    except OBSTORE_ERRORS as error:
         raise translate_obstore_error(error, uri) from error
-    return StoredFile(uri, f"/{bucket}/{key}", found.size, found.version, found.modified_ns)
+    return StoredFile(uri, f"/{bucket}/{key}", item.size, item.version, item.modified_ns)
 
 
 def _object(name: str, meta: "ObjectMeta") -> StoredObject:
@@ -136,39 +139,10 @@ def _object(name: str, meta: "ObjectMeta") -> StoredObject:
     return StoredObject(name, meta["size"], encode_etag(meta), modified)
 
 
-class _Wanted:
-    """Whether an object is meant by a place, by the folder that it lies in and its name."""
-
-    def __init__(self, place: Location, prefix: str) -> None:
-        self._glob = place.glob if place.pattern else None
-        self._depth = len(prefix.split("/")) if prefix else 0
-        self._reached = lru_cache(64)(self._reach)
-
-    def __call__(self, folder: str, name: str) -> bool:
-        if self._glob is None:
-            return name.lower().endswith(RASTER_SUFFIXES)
-        state, whole = self._reached(folder)
-        if whole and name.lower().endswith(RASTER_SUFFIXES):
-            return True
-        return bool(state) and self._glob.takes_file(self._glob.after(state, name))
-
-    def _reach(self, folder: str) -> tuple[frozenset[int], bool]:
-        """The state of the glob in a folder, and whether the folder is meant with all below it."""
-        glob = self._glob
-        assert glob is not None
-        state, whole = glob.start, glob.takes_folder(glob.start)
-        for name in folder.split("/")[self._depth :] if folder else ():
-            after = glob.after(state, name)
-            whole = whole or glob.takes_folder(after)
-            state = glob.below(after)
-        return state, whole
-
-
 class _Folder:
     """Objects of one folder that wait until no sidecar of theirs can follow.
 
-    In the order of names a sidecar lies near its file, so that few wait at a time, however many
-    objects the folder has.
+    Sorted by name, a sidecar is near its file. So only few objects wait at a time, however large the folder is.
     """
 
     def __init__(self, bucket: str, path: str) -> None:
@@ -179,50 +153,52 @@ class _Folder:
         self._waiting: list[StoredObject] = []
         self._sidecars: list[StoredObject] = []
 
-    def add(self, found: StoredObject, wanted: bool) -> Iterator[StoredFile]:
-        """Take the next object; those that need not wait longer."""
-        name = found.name
+    def add(self, item: StoredObject, wanted: bool) -> Iterator[StoredFile]:
+        """Take the next object, and yield the files that need not wait any longer."""
+        name = item.name
         if name < self._last:
             raise CatalogueError(
-                f"{object_uri(self._bucket, self.path)}: the storage does not list keys in their order, "
-                "as S3 does; sidecars could be missed"
+                f"{object_uri(self._bucket, self.path)}: the storage does not list keys in order, as S3 does, so that "
+                "sidecars could be missed; use another storage"
             )
         self._last = name
         if self._waiting or self._sidecars:
-            yield from self._released(name)
+            yield from self._complete(name)
         if wanted:
-            self._waiting.append(found)
+            self._waiting.append(item)
         if name.lower().endswith(SIDECAR_SUFFIXES):
-            self._sidecars.append(found)
+            self._sidecars.append(item)
 
-    def _released(self, name: str) -> list[StoredFile]:
-        done = [one for one in self._waiting if name > stem_of(one.name) + _BEHIND]
-        files = [self._file(one) for one in done]
+    def _complete(self, name: str) -> list[StoredFile]:
+        """Return the files whose sidecars all come before `name`, and forget sidecars that no later file can have."""
+        done = [item for item in self._waiting if name > stem_of(item.name) + _AFTER_SIDECARS]
+        files = [self._file(item) for item in done]
         if done:
-            self._waiting = [one for one in self._waiting if one not in done]
+            self._waiting = [item for item in self._waiting if item not in done]
         if self._sidecars:
             self._sidecars = [
-                one for one in self._sidecars if name <= shortest_stem(one.name) + _BEHIND
+                item
+                for item in self._sidecars
+                if name <= shortest_stem(item.name) + _AFTER_SIDECARS
             ]
         return files
 
     def rest(self) -> Iterator[StoredFile]:
-        """Those that still wait, when the folder is at its end."""
-        return (self._file(one) for one in self._waiting)
+        """Yield the files that still wait at the end of the folder."""
+        return (self._file(item) for item in self._waiting)
 
-    def _file(self, found: StoredObject) -> StoredFile:
-        key = f"{self.below}{found.name}"
-        sidecars = self._beside(found.name) if self._sidecars else ()
-        parts = [(one.name, one.size, one.etag) for one in sidecars]
+    def _file(self, item: StoredObject) -> StoredFile:
+        key = f"{self.below}{item.name}"
+        sidecars = self._beside(item.name) if self._sidecars else ()
         return StoredFile(
             object_uri(self._bucket, key),
             f"/{self._bucket}/{key}",
-            found.size,
-            add_sidecars(found.version, parts),
-            found.modified_ns,
-            tuple(one.name for one in sidecars),
+            item.size,
+            add_sidecars(item.version, [sidecar[:3] for sidecar in sidecars]),
+            item.modified_ns,
+            tuple(sidecar.name for sidecar in sidecars),
         )
 
     def _beside(self, name: str) -> Sequence[StoredObject]:
-        by_name = {one.name: one for one in self._sidecars}
+        by_name = {item.name: item for item in self._sidecars}
         return [by_name[sidecar] for sidecar in SidecarNames(by_name).of(name)]

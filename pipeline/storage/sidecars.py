@@ -1,22 +1,21 @@
-"""Which files beside a raster GDAL may take metadata from, by their names, and what they add to its fingerprint."""
+"""Sidecars: the files beside a raster from which GDAL may take metadata."""
 
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-# What GDAL looks for beside x.tif, in any case: x.tif.ovr, x.tfw, x_RPC.TXT and so on
-# (its GTiff driver, gcore/gdalpamdataset.cpp and gcore/mdreader).
+# The names that GDAL looks for beside x.tif, in any case: x.tif.ovr, x.tfw, x_RPC.TXT and so on.
+# Source: GDAL's GTiff driver, gcore/gdalpamdataset.cpp and gcore/mdreader.
 APPENDED = (".aux.xml", ".ovr", ".msk", ".msk.ovr", ".ovr.msk", ".aux")
 _REPLACING = (".tfw", ".tifw", ".tiffw", ".wld", ".tab", ".xml", ".aux", ".rpb", ".imd")
-_AFTER_STEM = ("_rpc.txt", "_metadata.txt")
-AFTER_STEM = (*_REPLACING, *_AFTER_STEM)
+AFTER_STEM = (*_REPLACING, "_rpc.txt", "_metadata.txt")
 SIDECAR_SUFFIXES = (*APPENDED, *AFTER_STEM)
 PIXEL_SIDECARS = (".ovr", ".msk", ".msk.ovr", ".ovr.msk")
-"""Sidecars that are TIFFs themselves."""
+"""Suffixes of sidecars that are TIFF files."""
 
 
 class SidecarNames:
-    """The names of the sidecars in one folder, found by the file that they belong to."""
+    """The names of the sidecars in one folder, by the file that they belong to."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._by_name: defaultdict[str, list[str]] = defaultdict(list)
@@ -25,7 +24,6 @@ class SidecarNames:
             lower = name.lower()
             if lower.endswith(SIDECAR_SUFFIXES):
                 self._index(name, lower)
-        self.none = not self._by_name and not self._by_stem
 
     def _index(self, name: str, lower: str) -> None:
         for suffix in APPENDED:
@@ -36,21 +34,22 @@ class SidecarNames:
                 self._by_stem[lower.removesuffix(suffix)].append(name)
 
     def of(self, name: str) -> tuple[str, ...]:
-        """Those of the file of this name, sorted."""
-        if self.none:
+        """Return the sidecars of the file with this name, sorted."""
+        if not self._by_name and not self._by_stem:
             return ()
         lower = name.lower()
-        found = {*self._by_name.get(lower, ()), *self._by_stem.get(stem_of(lower), ())}
-        return tuple(sorted(found))
+        return tuple(
+            sorted({*self._by_name.get(lower, ()), *self._by_stem.get(stem_of(lower), ())})
+        )
 
 
 def stem_of(name: str) -> str:
-    """A name without its ending."""
+    """Return a name without its last suffix."""
     return name.rpartition(".")[0] or name
 
 
 def add_sidecars(own: str, parts: Sequence[tuple[str, int, int | str]]) -> str:
-    """A fingerprint that also changes with the sidecars: their names, sizes and times or ETags."""
+    """Add a digest of the sidecars to the fingerprint of a file: of their names, sizes, and times or ETags."""
     if not parts:
         return own
     text = "".join(f"{name}\0{size}\0{version}\0" for name, size, version in parts)
@@ -59,7 +58,7 @@ def add_sidecars(own: str, parts: Sequence[tuple[str, int, int | str]]) -> str:
 
 
 def shortest_stem(sidecar: str) -> str:
-    """The stem of the files that a sidecar of this name may belong to; the shortest where there are several."""
+    """Return the shortest stem of the files that a sidecar may belong to."""
     lower = sidecar.lower()
     stems = [
         *(stem_of(sidecar[: -len(suffix)]) for suffix in APPENDED if lower.endswith(suffix)),

@@ -156,19 +156,23 @@ WRONG = [
     (ABSOLUTE + 'done = "FILE:///data/./in/done"', 8, "done: lies in the watched folder"),
     (ABSOLUTE + 'done = "file:///data/%69n/done"', 8, "done: lies in the watched folder"),
     (DROP + 'done = "S3://bucket/done"', 8, "done: must be of the same kind as folder"),
-    (DROP + 'done = "file://host/done"', 8, 'done: "file://host/done" names no local path'),
+    (DROP + 'done = "file://host/done"', 8, 'done: "file://host/done" is not a local path'),
     (DROP + 'done = "s3://bucket/done"', 8, "done: must be of the same kind as folder"),
-    (DROP.replace('folder = "in"', 'folder = "s3://"'), 7, 'folder: "s3://" names no bucket'),
+    (
+        DROP.replace('folder = "in"', 'folder = "s3://"'),
+        7,
+        'folder: "s3://" does not name a bucket',
+    ),
 ]
 
 
 @pytest.mark.parametrize(
     ("entry", "sentence"),
     [
-        ("s3:///rain/*.tif", "names no bucket"),
-        ("s3://bucket//rain.tif", "no key that obstore can name"),
-        ("file://host/rain", "names no local path"),
-        ("*/../rain.tif", "goes up behind a wildcard"),
+        ("s3:///rain/*.tif", "does not name a bucket"),
+        ("s3://bucket//rain.tif", "not a key that obstore accepts"),
+        ("file://host/rain", "is not a local path"),
+        ("*/../rain.tif", 'has ".." behind a wildcard'),
         ("ftp://host/rain.tif", "ftp:/ cannot be read; write a path, file:///path or s3://"),
         ("s3:/bucket/rain.tif", "s3:/ cannot be read"),
     ],

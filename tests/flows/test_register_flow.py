@@ -174,9 +174,9 @@ def add_upload(engine: Engine, home: Path, path: Path) -> None:
     uri = deposit.new_uri()
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO upload_files (uri) VALUES (:uri)"), {"uri": uri})
-    incoming = deposit.receive(uri)
+    incoming = deposit.open_upload(uri)
     incoming.write(path.read_bytes())
-    incoming.keep()
+    incoming.commit()
     incoming.close()
     statement = """
         WITH task AS (INSERT INTO tasks DEFAULT VALUES RETURNING id), source AS (

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline.catalogue.upload_files import sweep
+from pipeline.storage import path_of
 from pipeline.storage.uploads import FolderUploadStore
 from tests.api.conftest import until
 from tests.support.database import execute
@@ -115,8 +116,8 @@ def quota(engine: Engine, size: int | None) -> None:
 
 def written(deposit: FolderUploadStore, before: set[str]) -> int:
     """Bytes of the files that were not there before."""
-    paths = [deposit.path(uri) for uri in set(deposit.uris()) - before]
-    return sum(path.stat().st_size for path in paths if path is not None and path.exists())
+    paths = [Path(path_of(uri)) for uri in set(deposit.uris()) - before]
+    return sum(path.stat().st_size for path in paths if path.exists())
 
 
 def send_zeros(serving: Serving, url: str, size: int) -> int:

@@ -65,7 +65,7 @@ def compare(bucket: Bucket, folder: Path) -> dict[str, Any]:
     put_folder(bucket, folder)
     here = {str(file.path.relative_to(folder)): file for file in stored(str(folder))}
     there = {
-        file.location.removeprefix(f"/{bucket.name}/"): file
+        file.real_path.removeprefix(f"/{bucket.name}/"): file
         for file in stored(f"s3://{bucket.name}")
     }
     assert here.keys() == there.keys()

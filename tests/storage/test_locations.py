@@ -111,24 +111,25 @@ def test_a_file_that_several_entries_match_comes_once(tmp_path: Path) -> None:
     assert sorted(names(found, tmp_path)) == ["a.tif", "s/b.tif", "s/c.tif"]
 
 
-def test_a_glob_follows_links_to_folders_but_not_below_two_stars(tmp_path: Path) -> None:
+def test_a_link_to_a_folder_is_followed_only_before_the_first_wildcard(tmp_path: Path) -> None:
     touch(tmp_path, "real/x.tif", "in/y.tif")
     (tmp_path / "in" / "link").symlink_to(tmp_path / "real")
     (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
-    assert names(listed("in/*/x.tif", folder=tmp_path), tmp_path) == ["real/x.tif"]
+    assert listed("in/*/x.tif", folder=tmp_path) == []
     assert names(listed("in/**/*.tif", folder=tmp_path), tmp_path) == ["in/y.tif"]
+    assert names(listed("in/link/*.tif", folder=tmp_path), tmp_path) == ["real/x.tif"]
 
 
 @pytest.mark.parametrize("entry", ["d/a*", "d/a1", "d/*1/"])
-def test_links_out_of_a_folder_are_followed_whatever_names_it(tmp_path: Path, entry: str) -> None:
+def test_links_to_files_out_of_a_folder_are_followed_whatever_names_it(
+    tmp_path: Path, entry: str
+) -> None:
     touch(tmp_path, "d/a1/own.tif", "d/a1/s/x.tif", "d/b/z.tif", "d/c/y.tif")
     (tmp_path / "d/a1/file.tif").symlink_to("../b/z.tif")
     (tmp_path / "d/a1/folder").symlink_to("../c")
     (tmp_path / "d/a1/again.tif").symlink_to("s/x.tif")
     found = listed(entry, folder=tmp_path)
-    assert sorted(names(found, tmp_path)) == [
-        "d/a1/own.tif", "d/a1/s/x.tif", "d/b/z.tif", "d/c/y.tif",
-    ]  # fmt: skip
+    assert sorted(names(found, tmp_path)) == ["d/a1/own.tif", "d/a1/s/x.tif", "d/b/z.tif"]
 
 
 def test_the_folder_before_a_wildcard_must_be_there(tmp_path: Path) -> None:
@@ -180,11 +181,11 @@ def test_a_glob_looks_only_where_it_can_lead(tmp_path: Path) -> None:
     assert names(listed("2*/tiles/*.tif", folder=tmp_path), tmp_path) == ["2024/tiles/x.tif"]
 
 
-def test_a_glob_refuses_links_that_lead_nowhere_where_it_would_follow_them(tmp_path: Path) -> None:
+def test_a_glob_rejects_the_broken_links_that_it_matches(tmp_path: Path) -> None:
     touch(tmp_path, "in/x.tif")
     (tmp_path / "in" / "sub").symlink_to(tmp_path / "away")
     assert names(listed("in/*.tif", "in/**/*.tif", folder=tmp_path), tmp_path) == ["in/x.tif"]
-    for glob in ("in/*/x.tif", "i*/sub", "in/s*"):
+    for glob in ("i*/sub", "in/s*"):
         (found,) = listed(glob, folder=tmp_path)
         assert isinstance(found, Rejection)
         assert (found.uri, found.code) == (file_uri(tmp_path / "away"), "not_found")

@@ -140,7 +140,7 @@ def test_roots_restrict_buckets_too(bucket: Bucket) -> None:
 
 
 def test_a_bucket_that_is_not_there_ends_the_listing(bucket: Bucket) -> None:
-    with pytest.raises(CatalogueError, match=r"s3://no-such-bucket.*not there"):
+    with pytest.raises(CatalogueError, match=r"s3://no-such-bucket.*does not exist"):
         listed("s3://no-such-bucket/a/*.tif")
 
 

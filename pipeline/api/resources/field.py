@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from pipeline.api.links import Links
 from pipeline.catalogue.lookups import BOOLEAN_PATTERN, TEXT_PATTERN, BadValue
+from pipeline.definitions.durations import format_time
 
 Json = Any
 Schema = Mapping[str, Any]
@@ -119,15 +119,10 @@ MAX_DEPTH = 64
 """Levels of nesting of stored JSON."""
 
 
-def format_timestamp(timestamp: datetime, timespec: str = "auto") -> str:
-    """Return ISO 8601 with Z; the session of the database has the time zone UTC."""
-    return f"{timestamp.isoformat(timespec=timespec)[:-6]}Z"
-
-
 def timestamp_field(name: str, help: str = "") -> Field:
     """Return a read-only timestamp with microseconds."""
     return Field(name, "datetime", TIMESTAMP, help,
-                 lambda row, _: format_timestamp(getattr(row, name), "microseconds"))  # fmt: skip
+                 lambda row, _: format_time(getattr(row, name), "microseconds"))  # fmt: skip
 
 
 def derived_timestamp(name: str, help: str) -> Field:
@@ -135,7 +130,7 @@ def derived_timestamp(name: str, help: str) -> Field:
 
     def show(row: Any, _: Links) -> str | None:
         timestamp = getattr(row, name)
-        return None if timestamp is None else format_timestamp(timestamp)
+        return None if timestamp is None else format_time(timestamp)
 
     return derived(name, "datetime", TIMESTAMP, help, show)
 

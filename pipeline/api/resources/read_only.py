@@ -20,7 +20,6 @@ from pipeline.api.resources.field import (
     Json,
     derived,
     derived_timestamp,
-    format_timestamp,
     nullable,
     timestamp_field,
 )
@@ -28,6 +27,7 @@ from pipeline.api.resources.resource import Resource
 from pipeline.catalogue import lists
 from pipeline.catalogue.users import ROLES
 from pipeline.database.tables import organisations
+from pipeline.definitions.durations import format_time
 
 ROLES_FIELD = Field(
     "roles",
@@ -170,7 +170,7 @@ FILES = Resource(
         derived("projection", "string", STRING, "EPSG:n."),
         Field("bounds", "field", BOUNDS, "WGS 84 degrees.", show_bounds),
         Field("times", "list", {"type": "array", "items": TIMESTAMP}, "Times of its steps.",
-              lambda row, _: list(map(format_timestamp, row.times))),
+              lambda row, _: list(map(format_time, row.times))),
         derived_timestamp("datetime", "TIFFTAG_DATETIME."),
         Field("operation", "field", OPERATION,
               "The coordinate operation to WGS 84, with its accuracy in metres.", show_operation),

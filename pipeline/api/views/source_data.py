@@ -184,7 +184,7 @@ async def dry_run(call: Call, source: Any, destination: Destination, expected: i
     try:
         await reservation.begin(expected)
         sent = read_fields(await receive_form(call, upload, reservation))
-        await asyncio.to_thread(upload.keep)
+        await asyncio.to_thread(upload.commit)
         values = (sent.timestamp, sent.crs, sent.nodata)
         judged = DryRunUpload(upload.stored(), source.id, source.temporal, *values)
         async with call.api.dry_runs.reader(source.organisation_id, call.request):
@@ -221,10 +221,10 @@ def read_fields(form: UploadForm) -> SentFields:
 
 async def receive(call: Call, reservation: Reservation) -> UUID:
     """Receive the form and return the uuid of its task, once all is durable. Raises Problem or TransientError."""
-    upload = await asyncio.to_thread(reservation.store.receive, reservation.uri)
+    upload = await asyncio.to_thread(reservation.store.open_upload, reservation.uri)
     try:
         sent = read_fields(await receive_form(call, upload, reservation))
-        await asyncio.to_thread(upload.keep)
+        await asyncio.to_thread(upload.commit)
     finally:
         await asyncio.to_thread(upload.close)
     work = partial(record, call, {**asdict(sent), "size": upload.size, "uri": upload.uri})

@@ -1,4 +1,4 @@
-"""Our own storage of uploaded files, in a folder or a bucket: each under our own name, durable before it counts."""
+"""Storage of uploaded files, in a folder or a bucket. An upload is durable before the catalogue counts on it."""
 
 from pathlib import Path
 
@@ -19,14 +19,12 @@ __all__ = [
 ]
 
 
-def open_upload_store(where: str | Path) -> UploadStore:
-    """The deposit in a folder, which is made with the first file, or at `s3://bucket/prefix`.
+def open_upload_store(name: str | Path) -> UploadStore:
+    """Return the storage in a folder, which is made with the first upload, or at `s3://bucket/prefix`.
 
-    Raises CatalogueError for a name that is none.
+    Raises CatalogueError for an invalid name.
     """
-    place = literal_location(where)
-    return (
-        BucketUploadStore.at(place)
-        if place.in_bucket
-        else FolderUploadStore(Path(place.base).resolve())
-    )
+    location = literal_location(name)
+    if location.in_bucket:
+        return BucketUploadStore.at(location)
+    return FolderUploadStore(Path(location.base).resolve())

@@ -1,81 +1,81 @@
-"""Uploaded files in a folder of this machine: each in a folder of its own, on the disk before it counts."""
+"""Uploads in a folder of this machine."""
 
-import errno
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from uuid import uuid4
 
-from pipeline.errors import DiskFull, NotAllowed, TransientError
 from pipeline.storage import StoredFile, file_uri, find_file
-from pipeline.storage.uploads.store import FILE_NAME, MARK_NAME, UPLOAD_ID, mark_text, parse_mark
-
-DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
-"""No room on the disk, or within the quota of this user."""
+from pipeline.storage.files import sync_folder
+from pipeline.storage.uploads.store import (
+    FILE_NAME,
+    MARK_NAME,
+    UploadStore,
+    mark_text,
+    parse_mark,
+    translate_errors,
+)
 
 
 class OpenFolderUpload:
-    """A file that is being received."""
+    """An upload that is being written."""
 
-    def __init__(self, path: Path, uri: str) -> None:
-        self.path, self.uri, self.size = path, uri, 0
+    def __init__(self, path: Path) -> None:
+        self.path, self.uri, self.size = path, file_uri(path), 0
         self._writing = Lock()
         with translate_errors():
-            self.path.parent.mkdir(mode=0o700)
-            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            path.parent.mkdir(mode=0o700)
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append; raises TransientError when the disk is full, or when it was closed meanwhile."""
+        """Append bytes. Raises TransientError, also if the upload was closed meanwhile."""
         self.size += len(data)
         rest = memoryview(data)
         with self._writing, translate_errors():
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
 
-    def keep(self) -> None:
-        """Return when the file and the way to it are on the disk."""
+    def commit(self) -> None:
+        """Return when the file and the names that lead to it are on the disk."""
         with self._writing, translate_errors():
             os.fsync(self._descriptor)
-            _sync_folder(self.path.parent)
-            _sync_folder(self.path.parent.parent)
+            sync_folder(self.path.parent)
+            sync_folder(self.path.parent.parent)
 
     def close(self) -> None:
-        """Give it out of hand, also while a thread writes to it: the number may become that of another file."""
+        """Close the file. Its descriptor's number is forgotten, because another file may get it."""
         with self._writing:
             os.close(self._descriptor)
             self._descriptor = -1
 
 
 @dataclass(frozen=True)
-class FolderUploadStore:
-    """A folder, absolute and without symlinks."""
+class FolderUploadStore(UploadStore):
+    """A folder with one folder for each upload."""
 
     folder: Path
+    """Absolute, without symlinks."""
 
     @property
     def name(self) -> str:
-        """Its path."""
+        """The path of the folder."""
         return str(self.folder)
 
     def owner(self) -> str | None:
-        """By the file `.catalogue`."""
-        with (
-            translate_errors(),
-            suppress(FileNotFoundError),
-            (self.folder / MARK_NAME).open("rb") as file,
-        ):
-            fcntl.flock(file, fcntl.LOCK_SH)  # whoever writes it now is waited for
+        """Read the file `.catalogue`."""
+        path = self.folder / MARK_NAME
+        with translate_errors(), suppress(FileNotFoundError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)  # waits for a process that is writing it
             return parse_mark(file.read()) or None
         return None
 
     def mark(self, identity: str, *, replace: bool = False) -> None:
-        """Under a lock of the file, which a killed process leaves empty at worst: of several that want to, one does."""
+        """Write the file `.catalogue` while holding a lock on it. A killed process leaves it empty at worst."""
         with translate_errors():
-            _make(self.folder)
+            _make_folder(self.folder)
             with (self.folder / MARK_NAME).open("ab+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 if replace:
@@ -84,102 +84,63 @@ class FolderUploadStore:
                     file.write(mark_text(identity))
                     file.flush()
                     os.fsync(file.fileno())
-            _sync_folder(self.folder)
-
-    def new_uri(self) -> str:
-        """In a folder of its own."""
-        return file_uri(self.folder / uuid4().hex / FILE_NAME)
-
-    def receive(self, uri: str) -> OpenFolderUpload:
-        """A new, empty file of a new URI; raises TransientError when it cannot be made."""
-        path = self.path(uri)
-        assert path is not None, uri
-        with translate_errors():
-            _make(self.folder)
-        return OpenFolderUpload(path, uri)
+            sync_folder(self.folder)
 
     def bytes_free(self, announced: Mapping[str, int], ahead: int | None = None) -> int:
-        """What users other than root may write, without what these files are still to get."""
-        # Their sizes first: what is written meanwhile counts twice, never not at all.
-        to_come = (max(0, size - self._size(uri)) for uri, size in announced.items())
-        missing = sum(size if ahead is None else min(size, ahead) for size in to_come)
+        """Count what users other than root may write."""
+        # Sizes are read before the disk: bytes that arrive in between count twice, not never.
+        to_come = [max(0, size - self._size(uri)) for uri, size in announced.items()]
+        reserved = sum(size if ahead is None else min(size, ahead) for size in to_come)
         with translate_errors():
             disk = os.statvfs(_nearest(self.folder))
-        return disk.f_bavail * disk.f_frsize - missing
+        return disk.f_bavail * disk.f_frsize - reserved
 
     def _size(self, uri: str) -> int:
-        path = self.path(uri)
+        upload_id = self.upload_id(uri)
         with suppress(OSError):
-            return path.stat().st_size if path else 0
+            return self._path(upload_id).stat().st_size if upload_id else 0
         return 0
 
-    def path(self, uri: str) -> Path | None:
-        """Where a file is, if it is one of ours."""
-        name = uri.removesuffix(f"/{FILE_NAME}").rpartition("/")[2]
-        path = self.folder / name / FILE_NAME
-        return path if UPLOAD_ID.fullmatch(name) and file_uri(path) == uri else None
+    def _path(self, upload_id: str) -> Path:
+        return self.folder / upload_id / FILE_NAME
 
-    def holds(self, uri: str) -> bool:
-        """By its folder and name."""
-        return self.path(uri) is not None
+    def _uri(self, upload_id: str) -> str:
+        return file_uri(self._path(upload_id))
 
-    def file(self, uri: str) -> StoredFile:
-        """As it is on the disk."""
-        path = self.path(uri)
-        if path is None:
-            raise NotAllowed("it lies outside the storage of uploads; send it again")
-        return find_file(path, [self.folder])
+    def _open(self, upload_id: str) -> OpenFolderUpload:
+        with translate_errors():
+            _make_folder(self.folder)
+        return OpenFolderUpload(self._path(upload_id))
 
-    def uris(self) -> Iterator[str]:
-        """All that is here, whole or not."""
+    def _find(self, upload_id: str) -> StoredFile:
+        return find_file(self._path(upload_id), [self.folder])
+
+    def _names(self) -> Iterator[str]:
         with suppress(FileNotFoundError), os.scandir(self.folder) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False) and UPLOAD_ID.fullmatch(entry.name):
-                    yield file_uri(self.folder / entry.name / FILE_NAME)
+                if entry.is_dir(follow_symlinks=False):
+                    yield entry.name
 
-    def discard(self, uris: Iterable[str]) -> None:
-        """Delete those that lie here; files elsewhere are left alone."""
-        for uri in uris:
-            path = self.path(uri)
-            if path is not None:
-                with translate_errors():
-                    path.unlink(missing_ok=True)
-                with suppress(OSError):  # something that is not ours lies beside it
-                    path.parent.rmdir()
+    def _delete(self, upload_ids: list[str]) -> None:
+        for upload_id in upload_ids:
+            path = self._path(upload_id)
+            with translate_errors():
+                path.unlink(missing_ok=True)
+            with suppress(OSError):  # the folder may hold another file
+                path.parent.rmdir()
 
 
-def _make(folder: Path) -> None:
-    """Make a folder and those above it that are missing, on the disk before they count."""
+def _make_folder(folder: Path) -> None:
+    """Make a folder and its missing parents durable."""
     if folder.is_dir():
         return
-    _make(folder.parent)
+    _make_folder(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
-    _sync_folder(folder.parent)
+    sync_folder(folder.parent)
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there: its disk is the one that would be written to."""
+    """Return the folder or its nearest existing parent, which lies on the same disk."""
     while not folder.exists():
         folder = folder.parent
     return folder
-
-
-@contextmanager
-def translate_errors() -> Iterator[None]:
-    """Turns errors of the file system into TransientError: the client can do nothing about them."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in DISK_FULL_ERRNOS:
-            raise DiskFull("the disk of the uploads is full") from error
-        raise TransientError(
-            f"the storage of uploads does not work now ({error.strerror}); try again later"
-        ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,82 +1,142 @@
-"""What a storage of uploaded files must be able to do."""
+"""The storage of uploaded files: what a folder and a bucket have in common."""
 
+import errno
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
+from uuid import uuid4
 
+from pipeline.errors import DiskFull, NotAllowed, TransientError
 from pipeline.storage import StoredFile
+from pipeline.storage.s3 import OBSTORE_ERRORS, short_reason
 
 FILE_NAME = "raster.tif"
-"""Of every file; the folder or prefix that it lies in has a name of its own."""
+"""The name of every upload. The folder or prefix that holds it is named by the upload's id."""
 UPLOAD_ID = re.compile("[0-9a-f]{32}")
-"""That name; whatever else lies in the storage is left alone."""
+"""Folders and prefixes with another name are never touched."""
 MARK_NAME = ".catalogue"
-"""The file or object that names the catalogue which the storage belongs to."""
-
-
-def mark_text(identity: str) -> bytes:
-    """What the mark holds."""
-    explained = (
-        "the rastersources catalogue that this storage of uploads belongs to; see docs/uploads.md"
-    )
-    return f"{identity}\n({explained})\n".encode()
-
-
-def parse_mark(text: bytes) -> str:
-    """The identity in a mark; whatever stands there in its place belongs to no catalogue of ours."""
-    return text.partition(b"\n")[0][:100].decode(errors="replace").strip()
+"""The file or object that names the catalogue to which the storage belongs."""
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 
 
 class OpenUpload(Protocol):
-    """A file that is being received."""
+    """An upload that is being received."""
 
     uri: str
     size: int
     """Bytes so far."""
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append; raises TransientError where the storage takes no more, or when it was closed meanwhile."""
+        """Append bytes. Raises TransientError if the storage takes no more, or if the upload was closed meanwhile."""
 
-    def keep(self) -> None:
-        """Return when the file is whole and durable; raises TransientError."""
+    def commit(self) -> None:
+        """Return when the file is complete and durable. Raises TransientError."""
 
     def close(self) -> None:
-        """Give it out of hand, also while a thread writes to it; what was not kept may vanish."""
+        """Release the file, even while a thread writes to it. A file that was not committed may disappear."""
 
 
-class UploadStore(Protocol):
-    """A storage that holds uploaded files and nothing else."""
+class UploadStore(ABC):
+    """A folder or a prefix of a bucket that holds uploads and nothing else."""
 
     @property
+    @abstractmethod
     def name(self) -> str:
-        """Where it is, for people."""
+        """The path or URI, for people."""
 
+    @abstractmethod
     def owner(self) -> str | None:
-        """The identity that the storage is marked with; None without a mark. Raises TransientError."""
+        """Return the identity of the catalogue in the mark; None without a mark. Raises TransientError."""
 
+    @abstractmethod
     def mark(self, identity: str, *, replace: bool = False) -> None:
-        """Mark the storage with an identity unless it has a mark, or in its place; raises TransientError."""
+        """Mark the storage with the identity of a catalogue. An existing mark stays unless `replace`.
 
-    def new_uri(self) -> str:
-        """The URI of a file that is not there yet."""
-
-    def receive(self, uri: str) -> OpenUpload:
-        """A new, empty file of a new URI; raises TransientError when it cannot be made."""
-
-    def bytes_free(self, announced: Mapping[str, int], ahead: int | None = None) -> int | None:
-        """Bytes that the disk has left once these files have so many bytes; None without a disk of ours.
-
-        With `ahead` each counts for no more than this beyond what it has now.
+        Of several callers at once, one succeeds. Raises TransientError.
         """
 
-    def holds(self, uri: str) -> bool:
-        """Whether a file is one of ours, by its name."""
+    @abstractmethod
+    def bytes_free(self, announced: Mapping[str, int], ahead: int | None = None) -> int | None:
+        """Return the bytes that stay free on the disk once the uploads `announced` have their sizes; None in a bucket.
+
+        With `ahead`, an upload counts for at most so many bytes more than it has now.
+        """
+
+    def new_uri(self) -> str:
+        """Return the URI of a new upload."""
+        return self._uri(uuid4().hex)
+
+    def open_upload(self, uri: str) -> OpenUpload:
+        """Create the file of a new URI. Raises TransientError."""
+        upload_id = self.upload_id(uri)
+        assert upload_id, uri
+        return self._open(upload_id)
+
+    def owns(self, uri: str) -> bool:
+        """Whether a URI is that of an upload in this storage."""
+        return self.upload_id(uri) is not None
 
     def file(self, uri: str) -> StoredFile:
-        """A file of ours as it is now. Raises RasterError, for one elsewhere NotAllowed, or TransientError."""
+        """Return an upload as it is now. Raises NotAllowed for another URI; RasterError or TransientError."""
+        upload_id = self.upload_id(uri)
+        if upload_id is None:
+            raise NotAllowed("it lies outside the storage of uploads; send it again")
+        return self._find(upload_id)
 
     def uris(self) -> Iterator[str]:
-        """All that is here, whole or not; raises TransientError."""
+        """Yield the URIs of all uploads, complete or not. Raises TransientError."""
+        return (self._uri(name) for name in self._names() if UPLOAD_ID.fullmatch(name))
 
     def discard(self, uris: Iterable[str]) -> None:
-        """Delete those that lie here; files elsewhere are left alone. Raises TransientError."""
+        """Delete uploads. Other URIs are ignored. Raises TransientError."""
+        self._delete([upload_id for uri in uris if (upload_id := self.upload_id(uri))])
+
+    def upload_id(self, uri: str) -> str | None:
+        """Return the id of an upload in this storage, or None."""
+        name = uri.removesuffix(f"/{FILE_NAME}").rpartition("/")[2]
+        return name if UPLOAD_ID.fullmatch(name) and self._uri(name) == uri else None
+
+    @abstractmethod
+    def _uri(self, upload_id: str) -> str: ...
+
+    @abstractmethod
+    def _open(self, upload_id: str) -> OpenUpload: ...
+
+    @abstractmethod
+    def _find(self, upload_id: str) -> StoredFile: ...
+
+    @abstractmethod
+    def _names(self) -> Iterator[str]:
+        """Yield the names of the folders or prefixes in the storage."""
+
+    @abstractmethod
+    def _delete(self, upload_ids: list[str]) -> None: ...
+
+
+def mark_text(identity: str) -> bytes:
+    """Return the content of a mark."""
+    note = (
+        "the rastersources catalogue that this storage of uploads belongs to; see docs/uploads.md"
+    )
+    return f"{identity}\n({note})\n".encode()
+
+
+def parse_mark(text: bytes) -> str:
+    """Return the identity in a mark. Other content is an identity that no catalogue has."""
+    return text.partition(b"\n")[0][:100].decode(errors="replace").strip()
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Raise TransientError or DiskFull for errors of the storage, because clients cannot solve them."""
+    try:
+        yield
+    except OBSTORE_ERRORS as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
+            raise DiskFull("the disk of the uploads is full") from error
+        reason = getattr(error, "strerror", None) or short_reason(error)
+        raise TransientError(
+            f"the storage of uploads does not work now ({reason}); try again later"
+        ) from error

@@ -155,14 +155,13 @@ def test_nothing_below_a_place_that_cannot_be_listed_is_missing(
     assert rows(engine, "SELECT FROM rejected_files") == []
 
 
-@pytest.mark.parametrize("way", ["conf/../disk", "conf/link", "conf/inside"])
+@pytest.mark.parametrize("way", ["conf/../disk", "conf/link"])
 def test_nothing_below_a_place_that_is_named_by_a_detour_is_missing_when_it_is_away(
     tmp_path: Path, engine: Engine, pool: ProcessReader, way: str
 ) -> None:
     (tmp_path / "conf" / "inside").mkdir(parents=True)
     (tmp_path / "disk").mkdir()
     (tmp_path / "conf" / "link").symlink_to(tmp_path / "disk", target_is_directory=True)
-    (tmp_path / "conf" / "inside" / "sub").symlink_to("../../disk", target_is_directory=True)
     write_raster(tmp_path / "conf" / "inside" / "own.tif")
     write_raster(tmp_path / "disk" / "a.tif", width=12)
     work = work_of([tmp_path / "conf" / "inside", tmp_path / way], missing="remove")

@@ -122,7 +122,7 @@ def receiving(engine: Engine, deposit: UploadStore, receiver: int = 1) -> OpenUp
         uri=uri,
         receiver=receiver,
     )
-    return deposit.receive(uri)
+    return deposit.open_upload(uri)
 
 
 @contextmanager

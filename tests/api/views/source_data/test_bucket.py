@@ -127,7 +127,7 @@ def test_a_file_that_is_too_large_or_breaks_off_leaves_nothing(
 
 
 def test_parts_of_a_file_that_is_given_up_are_taken_back(deposit: UploadStore, own: Bucket) -> None:
-    incoming = deposit.receive(deposit.new_uri())
+    incoming = deposit.open_upload(deposit.new_uri())
     for _ in range(3):
         incoming.write(bytes(PART_BYTES))
     assert len(own.unfinished()) == 1
@@ -139,12 +139,12 @@ def test_parts_of_a_file_that_is_given_up_are_taken_back(deposit: UploadStore, o
 
 
 def test_a_file_of_many_parts_is_whole(deposit: UploadStore, own: Bucket) -> None:
-    incoming = deposit.receive(deposit.new_uri())
+    incoming = deposit.open_upload(deposit.new_uri())
     pieces = [bytes([number]) * (PART_BYTES // 2) for number in range(5)]
     for piece in pieces:
         incoming.write(memoryview(piece))
     assert stored(deposit) == []
-    incoming.keep()
+    incoming.commit()
     incoming.close()
     assert incoming.size == len(b"".join(pieces)) == deposit.file(incoming.uri).size
     assert own.get(key_of(incoming.uri)) == b"".join(pieces)
@@ -164,7 +164,7 @@ def test_only_files_of_our_own_are_read_or_deleted(deposit: UploadStore, own: Bu
     assert own.keys() == before
     assert stored(deposit) == []
     for uri in strange:
-        assert not deposit.holds(uri)
+        assert not deposit.owns(uri)
         with pytest.raises(NotAllowed):
             deposit.file(uri)
     own.delete(*before)
@@ -175,10 +175,10 @@ def test_a_sweep_deletes_what_nothing_needs(
 ) -> None:
     accepted(as_("admin"), source(), tif)
     (needed,) = stored(deposit)
-    forgotten, strange = receiving(engine, deposit), deposit.receive(deposit.new_uri())
+    forgotten, strange = receiving(engine, deposit), deposit.open_upload(deposit.new_uri())
     for incoming in (forgotten, strange):
         incoming.write(b"x")
-        incoming.keep()
+        incoming.commit()
     with living(engine, 1):
         assert forgotten.uri not in sweep(engine, deposit)
     assert forgotten.uri in sweep(engine, deposit)
@@ -209,15 +209,15 @@ def test_a_storage_that_is_away_is_told_to_clients_and_waited_for_by_the_worker(
 
 
 def test_a_name_that_is_no_bucket_is_refused() -> None:
-    with pytest.raises(CatalogueError, match="names no bucket"):
+    with pytest.raises(CatalogueError, match="does not name a bucket"):
         open_upload_store("s3:///uploads")
 
 
 def test_a_whole_bucket_may_hold_uploads(own: Bucket) -> None:
     whole = open_upload_store(f"s3://{own.name}")
     assert isinstance(whole, BucketUploadStore)
-    incoming = whole.receive(whole.new_uri())
-    incoming.keep()
+    incoming = whole.open_upload(whole.new_uri())
+    incoming.commit()
     assert incoming.uri in list(whole.uris())
     whole.discard([incoming.uri])
     until(lambda: incoming.uri not in list(whole.uris()))

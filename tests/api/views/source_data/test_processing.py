@@ -19,7 +19,7 @@ from pipeline.catalogue.upload_files import sweep
 from pipeline.catalogue.uploads import claim, held
 from pipeline.errors import TransientError
 from pipeline.ingest.uploads import UploadWorker, process_until, process_waiting
-from pipeline.storage import StoredFile
+from pipeline.storage import StoredFile, path_of
 from pipeline.storage.uploads import FolderUploadStore
 from tests.api.conftest import As, until
 from tests.api.views.source_data.conftest import (
@@ -285,10 +285,8 @@ def test_what_others_put_into_the_storage_is_left_alone_and_in_nobodys_way(
     worker: UploadWorker,
 ) -> None:
     dead = receiving(engine, deposit)
-    ours = deposit.path(dead.uri)
-    assert ours
-    stranger = deposit.path(deposit.new_uri())
-    assert stranger
+    ours = Path(path_of(dead.uri))
+    stranger = Path(path_of(deposit.new_uri()))
     others = [
         deposit.folder / "2024" / "raster.tif", ours.with_name("raster.tif.aux.xml"), stranger
     ]  # fmt: skip
@@ -342,8 +340,7 @@ def test_a_sidecar_that_a_person_made_is_in_no_deletions_way(
     accepted(as_("admin"), url, tif)
     process()
     (uri,) = stored(deposit)
-    path = deposit.path(uri)
-    assert path
+    path = Path(path_of(uri))
     sidecar = path.with_name("raster.tif.aux.xml")
     sidecar.write_text("<PAMDataset/>")
     assert as_("admin").request("DELETE", f"{url}data/").status_code == 200

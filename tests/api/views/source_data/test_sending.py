@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.users import grant_role
+from pipeline.storage import path_of
 from pipeline.storage.uploads import FolderUploadStore
 from tests.api.conftest import As, client_of, until
 from tests.api.views.source_data.conftest import (
@@ -45,8 +46,7 @@ def test_an_upload_is_durable_before_it_is_answered_and_then_becomes_data(
     waiting = only(admin, url, "uploads")
     assert (waiting["filename"], waiting["state"]) == ("given name.tif", "received")
     (uri,) = stored(deposit)
-    path = deposit.path(uri)
-    assert path
+    path = Path(path_of(uri))
     assert path.read_bytes() == tif.read_bytes()
 
     process()
@@ -106,8 +106,7 @@ def test_a_hostile_name_is_data_and_never_a_path(
     assert (upload["filename"], upload["state"]) == (name, "committed")
     (uri,) = stored(deposit)
     added = set(deposit.folder.parent.parent.rglob("*")) - set(before)
-    path = deposit.path(uri)
-    assert path
+    path = Path(path_of(uri))
     assert added - {deposit.folder, deposit.folder / ".catalogue"} == {path, path.parent}
 
 
