@@ -1,120 +1,161 @@
-"""The settings of the environment, `RASTERSOURCES_*`; read once, by entry points."""
+"""The settings of the environment, `RASTERSOURCES_*`; entry points read them, once.
+
+Without pydantic, whose import takes longer than most commands run.
+"""
 
 import os
 import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pipeline.errors import CatalogueError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+PREFIX = "RASTERSOURCES_"
+
+Runner = Literal["processes", "threads", "dask"]
+CRSPolicy = Literal["lizard", "best-available"]
 
 
-def split_paths(value: object) -> object:
-    """The paths of a text with colons between them, as in PATH; the colon of s3:// is none of them."""
-    return (
-        [part for part in re.split(":(?!//)", value) if part] if isinstance(value, str) else value
-    )
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Return a parser of whole numbers within limits."""
+    limits = f"of {least} or more" if most is None else f"from {least} to {most}"
+
+    def parse(text: str) -> int:
+        number = int(text) if text.isdecimal() else -1
+        if number < least or (most is not None and number > most):
+            raise ValueError(f"write a whole number {limits}")
+        return number
+
+    return parse
 
 
-def split_words(value: object) -> object:
-    """The words of a text."""
-    return value.split() if isinstance(value, str) else value
+def positive_number(text: str) -> float:
+    """Return a number above zero."""
+    with suppress(ValueError):
+        if (number := float(text)) > 0:
+            return number
+    raise ValueError("write a number above 0")
 
 
-def check_public_url(value: str) -> str:
-    """An absolute URL that paths can be appended to."""
-    if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", value):
+def true_or_false(text: str) -> bool:
+    """Return a boolean."""
+    for value, names in ((True, ("true", "1", "yes", "on")), (False, ("false", "0", "no", "off"))):
+        if text.lower() in names:
+            return value
+    raise ValueError("write true or false")
+
+
+def choice(names: Any) -> Callable[[str], str]:
+    """Return a parser of the names of a Literal."""
+
+    def parse(text: str) -> str:
+        if text not in get_args(names):
+            raise ValueError(f"write {' or '.join(get_args(names))}")
+        return text
+
+    return parse
+
+
+def split_paths(text: str) -> tuple[str, ...]:
+    """Return the paths of a text with colons between them, as in PATH; the colon of s3:// stays."""
+    return tuple(part for part in re.split(":(?!//)", text) if part)
+
+
+def split_words(text: str) -> tuple[str, ...]:
+    """Return the words of a text."""
+    return tuple(text.split())
+
+
+def check_public_url(text: str) -> str:
+    """Return an absolute URL that paths can be appended to."""
+    if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", text):
         raise ValueError("write it in full, for example https://example.org/maps")
-    return value
+    return text
 
 
-def check_networks(value: list[str]) -> list[str]:
-    """Addresses, and networks as 10.0.0.0/8."""
-    for one in value:
-        ip_network(one)  # raises ValueError that says what is wrong
-    return value
+def check_networks(text: str) -> tuple[str, ...]:
+    """Return addresses, and networks such as 10.0.0.0/8."""
+    for network in text.split():
+        ip_network(network)
+    return split_words(text)
 
 
-class Settings(BaseSettings):
+@dataclass(frozen=True)
+class Settings:
     """Each field is read from `RASTERSOURCES_` and its name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="RASTERSOURCES_", env_ignore_empty=True)
-
-    home: Path | None = None
+    home: Annotated[Path | None, Path] = None
     """Folder of the private cluster, logs and uploads; None: `.rastersources` in the checkout where PostgreSQL
     can work there, see `pipeline.database.private_cluster.cluster`."""
     database_url: str | None = None
     """postgresql://...; None: the private cluster."""
-    prepare: bool = True
+    prepare: Annotated[bool, true_or_false] = True
     """Whether statements may be prepared on the database's side; false for a pooler of transactions."""
     host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=1, le=65535)
-    prefect_port: int | None = Field(default=None, ge=1, le=65535)
+    port: Annotated[int, whole_number(1, 65535)] = 8000
+    prefect_port: Annotated[int | None, whole_number(1, 65535)] = None
     """Port of the Prefect server that `up` starts; None: 4200, or another where that is taken."""
-    base_url: Annotated[str, AfterValidator(check_public_url)] | None = None
+    base_url: Annotated[str | None, check_public_url] = None
     """Public base URL of hyperlinks, such as https://example.org/rasters; None: that of the request."""
-    workers: int = Field(default=2, ge=1, le=256)
+    workers: Annotated[int, whole_number(1, 256)] = 2
     """Processes that read files."""
-    runner: Literal["processes", "threads", "dask"] = "processes"
+    runner: Annotated[Runner, choice(Runner)] = "processes"
     """Where files are read; see `pipeline.cli.runners`."""
     scheduler: str | None = None
     """Address of the Dask scheduler, such as tcp://10.0.0.5:8786."""
-    batch_size: int = Field(default=500, ge=1, le=100_000)
+    batch_size: Annotated[int, whole_number(1, 100_000)] = 500
     """Files in one transaction."""
-    roots: Annotated[list[str], NoDecode, BeforeValidator(split_paths)] = []
+    roots: Annotated[tuple[str, ...], split_paths] = ()
     """Folders and s3:// prefixes that files may be registered from, with colons between; empty: all."""
-    crs_policy: Literal["lizard", "best-available"] = "lizard"
-    file_seconds: float = Field(default=20.0, gt=0)
+    crs_policy: Annotated[CRSPolicy, choice(CRSPolicy)] = "lizard"
+    file_seconds: Annotated[float, positive_number] = 20.0
     """Time that reading one file may take."""
-    max_header_bytes: int = Field(default=64 * 2**20, ge=1)
+    max_header_bytes: Annotated[int, whole_number(1)] = 64 * 2**20
     """What may be read of one file's header."""
-    max_tag_bytes: int = Field(default=16 * 2**20, ge=1)
-    max_ifds: int = Field(default=1_000, ge=1)
-    max_bands: int = Field(default=10_000, ge=1)
-    max_pixels: int = Field(default=10**14, ge=1)
-    max_statistics_pixels: int = Field(default=4 * 10**9, ge=1)
+    max_tag_bytes: Annotated[int, whole_number(1)] = 16 * 2**20
+    max_ifds: Annotated[int, whole_number(1)] = 1_000
+    max_bands: Annotated[int, whole_number(1)] = 10_000
+    max_pixels: Annotated[int, whole_number(1)] = 10**14
+    max_statistics_pixels: Annotated[int, whole_number(1)] = 4 * 10**9
     """Pixels that statistics on demand may read of one file."""
-    max_block_bytes: int = Field(default=256 * 2**20, ge=1)
+    max_block_bytes: Annotated[int, whole_number(1)] = 256 * 2**20
     """Bytes of one strip or tile, unpacked, that statistics may read."""
-    gcp_residual_pixels: float = Field(default=2.0, gt=0)
+    gcp_residual_pixels: Annotated[float, positive_number] = 2.0
     """Largest root-mean-square residual of fitted ground control points."""
     uploads: str | None = None
     """Folder or s3:// prefix of uploaded files; None: `uploads` in the home folder."""
-    upload_bytes: int = Field(default=10 * 2**30, ge=1)
+    upload_bytes: Annotated[int, whole_number(1)] = 10 * 2**30
     """Longest file that may be uploaded."""
-    upload_reserve_bytes: int = Field(default=2**30, ge=0)
+    upload_reserve_bytes: Annotated[int, whole_number(0)] = 2**30
     """What uploads leave free on the disk of their folder; a bucket has none."""
-    statement_timeout_seconds: float = Field(default=30.0, gt=0)
+    statement_timeout_seconds: Annotated[float, positive_number] = 30.0
     """Time that one query of the API may take."""
-    body_bytes: int = Field(default=2**20, ge=1)
+    body_bytes: Annotated[int, whole_number(1)] = 2**20
     """Longest JSON body of a request."""
-    clients: int = Field(default=500, ge=1, le=100_000)
+    clients: Annotated[int, whole_number(1, 100_000)] = 500
     """Most connections of clients at once."""
-    cors_origins: Annotated[list[str], NoDecode, BeforeValidator(split_words)] = []
+    cors_origins: Annotated[tuple[str, ...], split_words] = ()
     """Origins whose pages may call the API, with spaces between; `*` stands for all, without sessions."""
-    proxies: Annotated[
-        list[str], NoDecode, AfterValidator(check_networks), BeforeValidator(split_words)
-    ] = []
-    """Addresses and networks, with spaces between, that are believed in whom they ask for."""
+    proxies: Annotated[tuple[str, ...], check_networks] = ()
+    """Addresses and networks of trusted proxies, with spaces between: what they say of their clients is believed."""
 
 
 def pop_unknown_settings() -> list[str]:
-    """A sentence for each variable that looks like a setting and is none.
+    """Return a sentence for each variable that looks like a setting and is not one.
 
-    They are taken out of the environment, so that processes that this one starts do not say it again.
+    They are removed from the environment, so that processes that this one starts do not repeat it.
     """
-    prefix = str(Settings.model_config["env_prefix"])
-    known = [f"{prefix}{name.upper()}" for name in Settings.model_fields]
+    known = [PREFIX + name.upper() for name in Settings.__dataclass_fields__]
     sentences = []
     for name in sorted(os.environ):
-        if name.upper().startswith(prefix) and name.upper() not in known:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
             (nearest,) = get_close_matches(name.upper(), known, 1, cutoff=0)
             sentences.append(
                 f"{name} is not a setting and is ignored; the nearest one is {nearest}"
@@ -123,14 +164,22 @@ def pop_unknown_settings() -> list[str]:
     return sentences
 
 
+def read_settings() -> Settings:
+    """Read the environment; raise CatalogueError that names the wrong setting."""
+    variables = {name.upper(): text for name, text in os.environ.items() if text}
+    values: dict[str, Any] = {}
+    for field, annotation in get_type_hints(Settings, include_extras=True).items():
+        name = PREFIX + field.upper()
+        parse, *_ = getattr(annotation, "__metadata__", (str,))
+        if name in variables:
+            try:
+                values[field] = parse(variables[name])
+            except ValueError as error:
+                raise CatalogueError(f"{name} is not usable: {error}") from error
+    return Settings(**values)
+
+
 @cache
 def settings() -> Settings:
-    """The settings of this process; raises CatalogueError that names the wrong one."""
-    try:
-        return Settings()
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        name = f"RASTERSOURCES_{wrong['loc'][0]}".upper()
-        boolean = wrong["type"].startswith("bool_")
-        reason = "write true or false" if boolean else wrong["msg"]
-        raise CatalogueError(f"{name} is not usable: {reason}") from error
+    """Return the settings of this process; see `read_settings`."""
+    return read_settings()

@@ -23,7 +23,7 @@ from pipeline.raster import AssignedValues, OptionsByFile, RasterFile, ReadOptio
 from pipeline.raster.workers.chunks import ThreadReader
 from pipeline.raster.workers.dask import DaskReader
 from pipeline.raster.workers.versions import package_versions
-from pipeline.settings import Settings
+from pipeline.settings import Settings, read_settings
 from pipeline.storage import StoredFile, list_files, literal_location
 from tests.support.commands import RASTERSOURCES, run
 from tests.support.dask_cluster import FATAL, UNSEEN, Cluster, local_cluster
@@ -319,12 +319,12 @@ def test_the_runner_of_the_settings_is_taken_where_no_other_is_named(
     tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RASTERSOURCES_RUNNER", "dask")
-    with pytest.raises(CatalogueError, match="say where"), open_reader(Settings()):
+    with pytest.raises(CatalogueError, match="say where"), open_reader(read_settings()):
         pass
     monkeypatch.setenv("RASTERSOURCES_SCHEDULER", cluster.address)
-    with open_reader(Settings()) as reader:
+    with open_reader(read_settings()) as reader:
         assert isinstance(reader.__self__, DaskReader)  # type: ignore[attr-defined]
-    with open_reader(Settings(), "threads") as reader:
+    with open_reader(read_settings(), "threads") as reader:
         assert isinstance(reader.__self__, ThreadReader)  # type: ignore[attr-defined]
 
 
