@@ -151,7 +151,7 @@ def reproject(
 
     configured = settings()
     with open_catalogue(configured) as engine:
-        summary = reproject(engine, configured.crs_policy, dry_run=dry_run, tell=print_moved)
+        summary = reproject(engine, configured.crs_policy, dry_run=dry_run, report=print_moved)
     print_reprojection(summary, dry_run=dry_run)
 
 

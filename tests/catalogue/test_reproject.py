@@ -77,7 +77,7 @@ def do(
     engine: Engine, *, dry_run: bool = False, policy: str = "lizard"
 ) -> tuple[ReprojectSummary, list[MovedSource | Rejection]]:
     told: list[MovedSource | Rejection] = []
-    summary = reproject(engine, policy, dry_run=dry_run, tell=told.append)
+    summary = reproject(engine, policy, dry_run=dry_run, report=told.append)
     return summary, told
 
 
@@ -187,7 +187,7 @@ def test_an_interrupted_run_changes_nothing(folder: Path, engine: Engine) -> Non
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        reproject(engine, "lizard", dry_run=False, tell=interrupt)
+        reproject(engine, "lizard", dry_run=False, report=interrupt)
     assert versions(engine) == before
 
 
@@ -196,7 +196,7 @@ def test_a_file_that_is_registered_anew_in_the_meantime_is_left_alone(
 ) -> None:
     falsify(engine, "tiles")
     anew = "UPDATE raster_files SET transform = '{1,0,0,0,-1,0}', west = 1 WHERE uri LIKE '%tiles_1.tif'"
-    reproject(engine, "lizard", dry_run=False, tell=lambda _: execute(engine, anew))
+    reproject(engine, "lizard", dry_run=False, report=lambda _: execute(engine, anew))
     found = rows(engine, "SELECT west, operation_code FROM raster_files ORDER BY uri")
     assert [(row.west == 1, row.operation_code) for row in found][1:] == [
         (False, "EPSG:15934"),
