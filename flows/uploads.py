@@ -32,8 +32,8 @@ def uploads_flow() -> State[object]:
     """Process the uploads that wait now; Completed, or Failed with the reason, and an artifact that tells more."""
     configured = settings()
     with open_catalogue(configured) as engine, upload_worker(configured, engine) as worker:
-        claim_storage(engine, worker.deposit)
-        sweep(engine, worker.deposit)
+        claim_storage(engine, worker.store)
+        sweep(engine, worker.store)
         settled = process_all(worker)
     return conclude(settled)
 

@@ -1,7 +1,7 @@
-"""The files in the storage of uploads: each is recorded before its first byte is written, and no other is ever deleted.
+"""The files in the storage of uploads. Each is recorded before its first byte is written; no other file is deleted.
 
-A server that receives files holds an advisory lock of its number in a transaction that stays open: so the lock ends
-with the server, however that ends, and what the server was receiving is given up then.
+A server that receives files holds an advisory lock of its number in an open transaction. The lock ends with the
+server, and the files that it was receiving are given up then.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,6 @@ from sqlalchemy import (
     Executable,
     Select,
     TextClause,
-    bindparam,
     delete,
     func,
     insert,
@@ -23,51 +22,42 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.types import ARRAY, Text
+from sqlalchemy.dialects.postgresql import insert as insert_or_ignore
 
+from pipeline.catalogue.upload_states import OPEN_STATES
 from pipeline.database.engine import begin
+from pipeline.database.queries import queries
 from pipeline.database.tables import catalogue_identity, raster_sources, upload_files
 from pipeline.errors import CatalogueError
 from pipeline.storage.uploads import UploadStore
 
+QUERIES = queries("upload_files")
 RECEIVER_LOCK = 0x52435644
 """First number of the locks of servers that receive files ("RCVD"); the second is the server's."""
-IN_TURN = 0
-"""The number that is no server's: reservations are made one after the other."""
-FILES_AT_ONCE = 1000
+RESERVATION_LOCK = 0
+"""Second number of the lock of reservations; no server has it."""
+BATCH_SIZE = 1000
 MINUTES_TO_FORGET = 10
-"""For so long a file that was received or given up is deleted again at each sweep: a bucket may complete it late."""
+"""A file is deleted again at each sweep until it is this old, because a bucket may complete it late."""
+ADVICE = (
+    "give this catalogue a storage of its own by RASTERSOURCES_UPLOADS, or set RASTERSOURCES_DATABASE_URL to the "
+    "database of the other one; if the other catalogue is gone for good, run: rastersources uploads take-over"
+)
 
-ALIVE = f"""
+# Whether the server that receives a file is alive.
+RECEIVER_IS_ALIVE: ColumnElement[bool] = literal_column(f"""
     EXISTS (SELECT FROM pg_locks AS held
             WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 2
               AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
               AND held.classid = {RECEIVER_LOCK} AND held.objid = upload_files.receiver::oid)
-"""  # noqa: S608 - the part is a constant
-
-# Recorded files that no raster source consists of, that no upload waits with, and that nobody is receiving.
-UNNEEDED = """
-    SELECT uri FROM upload_files AS kept
-    WHERE receiver IS NULL AND (CAST(:uris AS text[]) IS NULL OR uri = ANY (CAST(:uris AS text[])))
-      AND NOT EXISTS (SELECT FROM raster_files AS file WHERE file.uri = kept.uri)
-      AND NOT EXISTS (SELECT FROM uploads AS upload WHERE upload.uri = kept.uri
-                      AND upload.state IN ('requested', 'received', 'processing', 'retry'))
-"""
-
-
-def receiver_is_alive() -> ColumnElement[bool]:
-    """Whether the server that receives a file is at work."""
-    return literal_column(ALIVE)
+""")  # noqa: S608 - the part is a constant
+IS_RECEIVED = upload_files.c.receiver.is_not(None)
+NOT_RECEIVED = {"receiver": None, "reserved": 0, "changed": func.now()}
 
 
 def hold_receiver(number: int) -> TextClause:
-    """Hold the lock of a server until the transaction ends, which nothing but the server may end."""
-    statement = text(f"""
-        SELECT set_config('idle_in_transaction_session_timeout', '0', true),
-               set_config('tcp_keepalives_idle', '30', true), set_config('tcp_keepalives_interval', '10', true),
-               pg_advisory_xact_lock_shared({RECEIVER_LOCK}, :number)
-    """)
-    return statement.bindparams(number=number)
+    """Hold the lock of a server until its transaction ends."""
+    return QUERIES["hold_receiver"].bindparams(lock=RECEIVER_LOCK, receiver=number)
 
 
 def limit_lock_wait(milliseconds: int) -> TextClause:
@@ -77,39 +67,38 @@ def limit_lock_wait(milliseconds: int) -> TextClause:
 
 
 def lock_source(source_id: int) -> Select[Any]:
-    """Keep a raster source from being deleted until the transaction ends; no row where it is gone."""
-    found = select(raster_sources.c.id).where(raster_sources.c.id == source_id)
-    return found.with_for_update(key_share=True, read=True)
+    """Keep a raster source from being deleted until the transaction ends; no row if it is gone."""
+    source = select(raster_sources.c.id).where(raster_sources.c.id == source_id)
+    return source.with_for_update(key_share=True, read=True)
 
 
 def lock_file(uri: str, receiver: int) -> Select[Any]:
-    """Keep the row of a file on its way; no row where it was given up meanwhile."""
+    """Lock the row of a file that this server receives; no row if it was given up."""
     return select(upload_files.c.uri).where(*_received_by(uri, receiver)).with_for_update()
 
 
 def lock_reservations() -> TextClause:
-    """Wait until no other reservation is being made; until the end of the transaction.
+    """Wait until no other reservation is being made, and hold others off until the transaction ends.
 
-    It is the last lock that a transaction takes: whoever waits for a row with it would stop all uploads.
+    It must be the last lock that a transaction takes. One that waits for a row while holding it stops all uploads.
     """
-    return text(f"SELECT pg_advisory_xact_lock({RECEIVER_LOCK}, {IN_TURN})")
+    return text(f"SELECT pg_advisory_xact_lock({RECEIVER_LOCK}, {RESERVATION_LOCK})")
 
 
 def begin_receiving(uri: str, source_id: int, receiver: int, reserved: int) -> Executable:
-    """Record a file that is going to be written, and the bytes that it needs; its source is locked."""
+    """Record a file before it is written, and reserve bytes for it. Its source must be locked."""
     values = {"uri": uri, "source_id": source_id, "receiver": receiver, "reserved": reserved}
     return insert(upload_files).values(values)
 
 
 def update_reservation(uri: str, receiver: int, reserved: int) -> Executable:
-    """Need more bytes than before; its row is locked."""
+    """Reserve another number of bytes for a file. Its row must be locked."""
     return update(upload_files).where(*_received_by(uri, receiver)).values(reserved=reserved)
 
 
 def end_receiving(uri: str, receiver: int) -> Executable:
-    """Nobody writes the file any more; no row where it was given up before."""
-    changed = {"receiver": None, "reserved": 0, "changed": func.now()}
-    statement = update(upload_files).where(*_received_by(uri, receiver)).values(changed)
+    """Record that a file is no longer being written; return no row if it was given up before."""
+    statement = update(upload_files).where(*_received_by(uri, receiver)).values(NOT_RECEIVED)
     return statement.returning(upload_files.c.uri)
 
 
@@ -118,74 +107,70 @@ def _received_by(uri: str, receiver: int) -> tuple[ColumnElement[bool], ...]:
 
 
 def select_receiving() -> Select[Any]:
-    """`uri` and `reserved` of the files that are on their way."""
-    return select(upload_files.c.uri, upload_files.c.reserved).where(
-        upload_files.c.receiver.is_not(None), receiver_is_alive()
-    )
+    """Select `uri` and `reserved` of the files that living servers receive."""
+    return select(upload_files.c.uri, upload_files.c.reserved).where(IS_RECEIVED, RECEIVER_IS_ALIVE)
 
 
 def reserved_bytes(*where: ColumnElement[bool]) -> Select[Any]:
-    """Bytes that are reserved for files on their way to some raster sources."""
+    """Select the bytes reserved for files that are being sent to some raster sources."""
     return (
         select(func.coalesce(func.sum(upload_files.c.reserved), 0))
         .join(raster_sources, raster_sources.c.id == upload_files.c.source_id)
-        .where(upload_files.c.receiver.is_not(None), receiver_is_alive(), *where)
+        .where(IS_RECEIVED, RECEIVER_IS_ALIVE, *where)
     )
 
 
 def select_unneeded(uris: Sequence[str] | None = None) -> TextClause:
-    """`uri` of the files that can be deleted; of these, or of all."""
-    value = None if uris is None else list(uris)
-    return text(UNNEEDED).bindparams(bindparam("uris", value, ARRAY(Text)))
+    """Select the `uri` of files that can be deleted; of these files, or of all."""
+    wanted = None if uris is None else list(uris)
+    return QUERIES["select_unneeded"].bindparams(uris=wanted, open_states=OPEN_STATES)
 
 
 def forget(uris: Sequence[str]) -> Executable:
-    """Drop the rows of deleted files; those of young ones stay for a later sweep."""
-    young = func.now() - text(f"interval '{MINUTES_TO_FORGET} minutes'")
+    """Delete the rows of deleted files. Rows of young files stay for a later sweep."""
     return delete(upload_files).where(
         upload_files.c.uri.in_(uris),
-        upload_files.c.receiver.is_(None),
-        upload_files.c.changed < young,
+        ~IS_RECEIVED,
+        upload_files.c.changed < func.now() - text(f"interval '{MINUTES_TO_FORGET} minutes'"),
     )
 
 
 def give_up_receiving() -> Executable:
-    """End the receiving of files whose server is gone."""
-    changed = {"receiver": None, "reserved": 0, "changed": func.now()}
-    is_on_its_way = upload_files.c.receiver.is_not(None)
-    return update(upload_files).where(is_on_its_way, ~receiver_is_alive()).values(changed)
+    """Record that files whose server is gone are no longer being written."""
+    return update(upload_files).where(IS_RECEIVED, ~RECEIVER_IS_ALIVE).values(NOT_RECEIVED)
 
 
 def discard_unneeded(
-    engine: Engine, deposit: UploadStore, uris: Sequence[str] | None = None
+    engine: Engine, store: UploadStore, uris: Sequence[str] | None = None
 ) -> list[str]:
-    """Delete those files that are recorded, ours and not needed any more: of these, or of all; their URIs."""
+    """Delete recorded files of this storage that nothing needs; return their URIs. `uris` limits them to some."""
     with begin(engine) as connection:
-        found = connection.execute(select_unneeded(uris)).scalars().all()
-    unused = [uri for uri in found if deposit.owns(uri)]
-    for some in in_batches(unused):
-        deposit.discard(some)
+        unneeded = connection.execute(select_unneeded(uris)).scalars().all()
+    discarded = [uri for uri in unneeded if store.owns(uri)]
+    for batch in in_batches(discarded):
+        store.discard(batch)
         with begin(engine) as connection:
-            connection.execute(forget(some))
-    return unused
+            connection.execute(forget(batch))
+    return discarded
 
 
 def in_batches(uris: Iterable[str]) -> Iterator[list[str]]:
-    """Some of them at a time."""
+    """Yield URIs BATCH_SIZE at a time."""
     rest = iter(uris)
-    return iter(lambda: list(islice(rest, FILES_AT_ONCE)), [])
+    return iter(lambda: list(islice(rest, BATCH_SIZE)), [])
 
 
-def sweep(engine: Engine, deposit: UploadStore) -> list[str]:
-    """Delete files that nothing needs, such as those that a killed server was receiving; their URIs."""
+def sweep(engine: Engine, store: UploadStore) -> list[str]:
+    """Delete files that nothing needs, such as those that a killed server was receiving; return their URIs."""
     with begin(engine) as connection:
         connection.execute(give_up_receiving())
-    return discard_unneeded(engine, deposit)
+    return discard_unneeded(engine, store)
 
 
-def unknown(engine: Engine, deposit: UploadStore) -> list[str]:
-    """The files in the storage that this catalogue did not record, and so never deletes."""
-    return [uri for some in in_batches(deposit.uris()) for uri in _unrecorded(engine, some)]
+def list_unrecorded(engine: Engine, store: UploadStore) -> Iterator[str]:
+    """Yield the files in the storage that this catalogue did not record, and so never deletes."""
+    for batch in in_batches(store.uris()):
+        yield from _unrecorded(engine, batch)
 
 
 def _unrecorded(engine: Engine, uris: Sequence[str]) -> list[str]:
@@ -195,55 +180,47 @@ def _unrecorded(engine: Engine, uris: Sequence[str]) -> list[str]:
     return [uri for uri in uris if uri not in recorded]
 
 
-def claim_storage(engine: Engine, deposit: UploadStore, *, by_force: bool = False) -> None:
-    """Mark the storage as that of this catalogue, unless it is marked so; `by_force` replaces the mark of another one.
+def claim_storage(engine: Engine, store: UploadStore, *, by_force: bool = False) -> None:
+    """Mark the storage as that of this catalogue; `by_force` replaces the mark of another one.
 
-    A storage without a mark is taken when nothing lies there, or when a file there is recorded here. Raises
-    CatalogueError for the storage of another catalogue, and TransientError.
+    A storage without a mark is claimed if it is empty or if a file there is recorded here. Raises CatalogueError for
+    the storage of another catalogue, and TransientError.
     """
     identity = get_identity(engine)
-    owner = deposit.owner()
+    owner = store.owner()
     if owner is None and not by_force:
-        _require_recorded_files(engine, deposit)
+        _require_recorded_file(engine, store)
     if owner is None or (by_force and owner != identity):
-        deposit.mark(identity, replace=by_force)
-        owner = deposit.owner()
+        store.mark(identity, replace=by_force)
+        owner = store.owner()
     if owner != identity:
         raise CatalogueError(
-            f"the storage of uploads {deposit.name} belongs to another catalogue (its mark says {owner}, this one is "
+            f"the storage of uploads {store.name} belongs to another catalogue (its mark says {owner}, this one is "
             f"{identity}); {ADVICE}"
         )
 
 
-ADVICE = (
-    "give this catalogue a storage of its own by RASTERSOURCES_UPLOADS, or set RASTERSOURCES_DATABASE_URL to the "
-    "database of that one; where that catalogue is gone for good, run: rastersources uploads take-over"
-)
-
-
 def get_identity(engine: Engine) -> str:
-    """The identity of this catalogue, which is made when it is asked for first."""
+    """Return the identity of this catalogue; create it at the first call."""
+    query = select(catalogue_identity.c.uuid)
     with begin(engine) as connection:
-        query = select(catalogue_identity.c.uuid)
-        found = connection.execute(query).scalar_one_or_none()
-        if found is None:
-            connection.execute(
-                text("INSERT INTO catalogue_identity DEFAULT VALUES ON CONFLICT DO NOTHING")
-            )
-            found = connection.execute(query).scalar_one()
-        return str(found)
+        identity = connection.execute(query).scalar_one_or_none()
+        if identity is None:
+            connection.execute(insert_or_ignore(catalogue_identity).on_conflict_do_nothing())
+            identity = connection.execute(query).scalar_one()
+        return str(identity)
 
 
-def _require_recorded_files(engine: Engine, deposit: UploadStore) -> None:
-    """Raises CatalogueError where files lie in the storage of which this catalogue recorded none."""
-    strange = None
-    for some in in_batches(deposit.uris()):
-        unrecorded = _unrecorded(engine, some)
-        if len(unrecorded) < len(some):
+def _require_recorded_file(engine: Engine, store: UploadStore) -> None:
+    """Raise CatalogueError if the storage holds files and this catalogue recorded none of them."""
+    unrecorded = None
+    for batch in in_batches(store.uris()):
+        strange = _unrecorded(engine, batch)
+        if len(strange) < len(batch):
             return
-        strange = strange or unrecorded[0]
-    if strange:
+        unrecorded = unrecorded or strange[0]
+    if unrecorded:
         raise CatalogueError(
-            f"the storage of uploads {deposit.name} holds files of which this catalogue recorded none, such as "
-            f"{strange}; {ADVICE}"
+            f"the storage of uploads {store.name} holds files, such as {unrecorded}, and this catalogue recorded none "
+            f"of them; {ADVICE}"
         )

@@ -96,15 +96,15 @@ def migrated_engine(url: str, configured: Settings) -> Iterator["Engine"]:
 @contextmanager
 def upload_worker(configured: Settings, engine: "Engine") -> Iterator["UploadWorker"]:
     """Who processes uploads, with processes that read them."""
-    from pipeline.ingest.uploads import MOST_READERS, UploadWorker
+    from pipeline.ingest.uploads import MAX_READERS, UploadWorker
     from pipeline.raster import ProcessReader
     from pipeline.storage.uploads import open_upload_store
 
-    deposit = open_upload_store(uploads_location(configured))
+    store = open_upload_store(uploads_location(configured))
     options = run_options(configured, create=False).options
-    readers = min(configured.workers + 1, MOST_READERS)
+    readers = min(configured.workers + 1, MAX_READERS)
     with ProcessReader(1) as pool:
-        yield UploadWorker(engine, deposit, options, pool, readers)
+        yield UploadWorker(engine, store, options, pool, readers)
 
 
 def run_options(configured: Settings, *, create: bool) -> "RunOptions":

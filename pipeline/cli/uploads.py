@@ -1,4 +1,4 @@
-"""The commands of the command line that look after the storage of uploads."""
+"""The commands for the storage of uploads."""
 
 import typer
 
@@ -11,28 +11,28 @@ uploads = typer.Typer(help="The storage of uploaded files.", no_args_is_help=Tru
 
 @uploads.command("unknown")
 def list_unknown() -> None:
-    """List the files in the storage of uploads that this catalogue did not record, and so never deletes.
+    """List the files in the storage that this catalogue did not record. It never deletes them.
 
-    There are some after an older dump was restored: those that were received after it was made.
+    After an older dump was restored, files that came after the dump are unknown.
     """
-    from pipeline.catalogue.upload_files import unknown
+    from pipeline.catalogue.upload_files import list_unrecorded
     from pipeline.storage.uploads import open_upload_store
 
     with open_catalogue(settings()) as engine:
-        for uri in unknown(engine, open_upload_store(uploads_location(settings()))):
+        for uri in list_unrecorded(engine, open_upload_store(uploads_location(settings()))):
             typer.echo(uri)
 
 
 @uploads.command("take-over")
 def take_over() -> None:
-    """Make a storage of uploads that another catalogue has used the storage of this one; the other must be gone.
+    """Make the storage of another catalogue the storage of this one. The other catalogue must be gone.
 
-    No file is deleted: those of the other catalogue stay, and `rastersources uploads unknown` lists them.
+    No file is deleted. `rastersources uploads unknown` lists the files of the other catalogue.
     """
     from pipeline.catalogue.upload_files import claim_storage
     from pipeline.storage.uploads import open_upload_store
 
-    deposit = open_upload_store(uploads_location(settings()))
+    store = open_upload_store(uploads_location(settings()))
     with open_catalogue(settings()) as engine:
-        claim_storage(engine, deposit, by_force=True)
-    echo(f"the storage of uploads {deposit.name} belongs to this catalogue now")
+        claim_storage(engine, store, by_force=True)
+    echo(f"the storage of uploads {store.name} belongs to this catalogue now")

@@ -1,4 +1,4 @@
-"""Whose upload comes next: organisations take turns, and none of them occupies all readers."""
+"""Which upload comes next: organisations take turns, and none of them occupies all readers."""
 
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -14,72 +14,68 @@ from sqlalchemy import Engine
 from pipeline.catalogue.uploads import waiting
 
 SECONDS_BETWEEN_LOOKS = 0.5
-"""After which uploads that came meanwhile are looked for, if not all that were known are taken up before."""
+"""Time after which the database is asked for new uploads, even if known ones still wait."""
 MOST_KNOWN = 64
 """Uploads of each organisation that are looked up at a time, as thousands may wait."""
 
 
 @dataclass
 class Turns:
-    """Shared by the readers of one server; each server has its own."""
+    """The turns of the organisations, shared by the readers of one server."""
 
     engine: Engine
     most: int
     """Uploads of one organisation that are read at a time."""
     _known: dict[int, deque[int]] = field(default_factory=dict)
+    """The ids of waiting uploads by organisation."""
     _looked_at: float = -inf
     _more: bool = False
+    """Whether an organisation has more waiting uploads than are known."""
     _under_way: dict[int, int] = field(default_factory=dict)
-    """Upload to organisation."""
+    """The organisations of the uploads that are being processed."""
     _turns: Iterator[int] = field(default_factory=count)
     _last_turn: dict[int, int] = field(default_factory=dict)
-    """Of each organisation, for those that had one."""
     _lock: Lock = field(default_factory=Lock)
 
     @contextmanager
     def next(self) -> Iterator[int | None]:
-        """The id of the upload whose turn it is, under way until the end of the block; None: nothing to do now.
+        """Yield the id of the next upload, which counts as under way during the block; None if there is none now.
 
-        Another server may have taken it up.
+        Another server may have claimed the upload.
         """
         with self._lock:
-            number = self._take()
+            upload_id = self._take()
         try:
-            yield number
+            yield upload_id
         finally:
             with self._lock:
-                self._under_way.pop(number or 0, None)
+                self._under_way.pop(upload_id or 0, None)
 
     def _take(self) -> int | None:
-        organisation = None if self._is_old() else self._chosen()
-        if organisation is None and self._may_look():
+        is_old = monotonic() - self._looked_at >= SECONDS_BETWEEN_LOOKS
+        organisation = None if is_old else self._choose()
+        if organisation is None and (is_old or (self._more and not any(self._known.values()))):
             self._look()
-            organisation = self._chosen()
+            organisation = self._choose()
         if organisation is None:
             return None
-        number = self._known[organisation].popleft()
-        self._under_way[number] = organisation
+        upload_id = self._known[organisation].popleft()
+        self._under_way[upload_id] = organisation
         self._last_turn[organisation] = next(self._turns)
-        return number
+        return upload_id
 
-    def _chosen(self) -> int | None:
-        """The organisation that had its last turn longest ago, of those that have an upload and a reader left."""
+    def _choose(self) -> int | None:
+        """Return the organisation with a waiting upload and a free reader whose last turn is the longest ago."""
         busy = Counter(self._under_way.values())
-        able = [one for one, known in self._known.items() if known and busy[one] < self.most]
-        return min(able, key=lambda one: (self._last_turn.get(one, -1), one), default=None)
-
-    def _is_old(self) -> bool:
-        return monotonic() - self._looked_at >= SECONDS_BETWEEN_LOOKS
-
-    def _may_look(self) -> bool:
-        """Before it is time for it only where there were more than could be known."""
-        return self._is_old() or (self._more and not any(self._known.values()))
+        able = [id_ for id_, known in self._known.items() if known and busy[id_] < self.most]
+        return min(able, key=lambda id_: (self._last_turn.get(id_, -1), id_), default=None)
 
     def _look(self) -> None:
-        found = waiting(self.engine, MOST_KNOWN)
+        """Ask the database which uploads wait."""
+        waiting_ids = waiting(self.engine, MOST_KNOWN)
         self._looked_at = monotonic()
-        self._more = any(len(numbers) == MOST_KNOWN for numbers in found.values())
+        self._more = any(len(ids) == MOST_KNOWN for ids in waiting_ids.values())
         self._known = {
-            organisation: deque(number for number in numbers if number not in self._under_way)
-            for organisation, numbers in found.items()
+            organisation: deque(upload_id for upload_id in ids if upload_id not in self._under_way)
+            for organisation, ids in waiting_ids.items()
         }

@@ -1,13 +1,15 @@
-"""From uploads to raster files: take up what waits, read it, register it; the one order in which that is done.
+"""Process uploads: claim the next one, read it, register or reject it, delete files that nothing needs.
 
-The server does this beside itself, and a flow for those who orchestrate with Prefect.
+The server does this in threads of its own. The flow `uploads` does it once.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from threading import Event, Lock, Thread, get_ident
+from itertools import chain
+from threading import Event, Thread, get_ident
 from time import monotonic
 
 import psycopg
@@ -31,98 +33,133 @@ from pipeline.raster import AssignedValues, ProcessReader, RasterFile, ReadOptio
 from pipeline.storage import StoredFile
 from pipeline.storage.uploads import DryRunUpload, UploadStore
 
-MOST_READERS = 6
-"""Uploads that one server reads at a time, whatever the number of processes: each takes two connections."""
-MOST_ATTEMPTS = 3
-"""Readings of a file whose refusal may pass."""
-PASSING = frozenset({"permission_denied", "changing"})
-"""Codes of refusals that may be no fault of the file, and cost no time to look at again."""
+MAX_READERS = 6
+"""Uploads that one server reads at a time, whatever the number of processes. Each takes two connections."""
+MAX_ATTEMPTS = 3
+"""Readings of a file whose rejection may be temporary."""
+TEMPORARY_CODES = frozenset({"permission_denied", "changing"})
+"""Rejections that may not be the fault of the file, and that are quick to check again."""
 SECONDS_BETWEEN_SWEEPS = 300.0
-SECONDS_AFTER_TROUBLE = 2.0
+SECONDS_AFTER_ERROR = 2.0
 
 logger = logging.getLogger("rastersources.uploads")
 
 
 @dataclass(frozen=True)
 class UploadWorker:
-    """Who processes uploads, and with what."""
+    """What uploads are processed with."""
 
     engine: Engine
-    deposit: UploadStore
+    store: UploadStore
     options: ReadOptions
-    """Their time rule, and what is assigned, are replaced by those of each upload."""
+    """Each upload replaces the time rule and the assigned values."""
     pool: ProcessReader
     readers: int = 2
-    """Uploads that are read at a time, of one organisation one less: so no file that hangs keeps others waiting."""
+    """Uploads that are read at a time; of one organisation one less, so that its files cannot hold up others."""
 
     def turns(self) -> Turns:
-        """For all that read for this worker."""
+        """Return new turns, to be shared by the readers of this worker."""
         return Turns(self.engine, max(1, self.readers - 1))
+
+    @contextmanager
+    def own_process(self) -> Iterator["UploadWorker"]:
+        """Yield the same worker with a reading process of its own, for one thread."""
+        with ProcessReader(1) as pool:
+            yield replace(self, pool=pool)
 
 
 def process_until(stop: Event, worker: UploadWorker) -> None:
-    """Process uploads as they come; while the database or the storage is away, or another catalogue's, wait for it.
+    """Process uploads as they come, until `stop` is set.
 
-    Raises what is a fault of ours in one of the threads, once the others were told to end.
+    While the database or the storage is away, or the storage belongs to another catalogue, wait for it. Raises any
+    other error of a thread, after all threads have ended.
     """
-    turns, crew, storage = worker.turns(), _Crew(stop), _Storage(worker)
-    for _ in range(worker.readers):
-        crew.start(lambda: _read(crew, worker, turns, storage))
-    crew.start(lambda: crew.repeat(storage.sweep, SECONDS_BETWEEN_SWEEPS))
+    turns, crew = worker.turns(), _Crew(stop)
+
+    def read() -> None:
+        with worker.own_process() as reader:
+            crew.repeat(lambda: bool(process_waiting(reader, turns)), SECONDS_BETWEEN_LOOKS)
+
+    def delete_unneeded() -> bool:
+        sweep(worker.engine, worker.store)
+        return False
+
+    def claim_store() -> bool:
+        claim_storage(worker.engine, worker.store)
+        return True
+
+    if crew.retry(claim_store):
+        for _ in range(worker.readers):
+            crew.start(read)
+        crew.start(lambda: crew.repeat(delete_unneeded, SECONDS_BETWEEN_SWEEPS))
     crew.wait()
 
 
 def process_all(worker: UploadWorker) -> list[UploadOutcome]:
-    """Process the uploads that wait now, by all readers; what became of them."""
+    """Process all uploads that wait now, in as many threads as the worker has readers; return the outcomes."""
     turns = worker.turns()
 
     def process(_: int) -> list[UploadOutcome]:
-        with ProcessReader(1) as pool:
-            reader = replace(worker, pool=pool)
-            return [
-                one for some in iter(lambda: process_waiting(reader, turns), []) for one in some
-            ]
+        with worker.own_process() as reader:
+            return list(chain.from_iterable(iter(lambda: process_waiting(reader, turns), [])))
 
     with ThreadPoolExecutor(worker.readers, "reads uploads") as threads:
-        return [one for some in threads.map(process, range(worker.readers)) for one in some]
+        return list(chain.from_iterable(threads.map(process, range(worker.readers))))
 
 
 def process_waiting(worker: UploadWorker, turns: Turns | None = None) -> list[UploadOutcome]:
-    """Process an upload that waits, of the organisation whose turn it is; what became of it, if there was one."""
+    """Process the upload whose turn it is; return its outcome, or nothing if no upload waits."""
     turns = turns or worker.turns()
     while True:
-        with turns.next() as number:
-            if number is None:
+        with turns.next() as upload_id:
+            if upload_id is None:
                 return []
-            if settled := _process(worker, number):
-                return [settled]
+            if outcome := _process(worker, upload_id):
+                return [outcome]
 
 
-def _process(worker: UploadWorker, number: int) -> UploadOutcome | None:
-    """What became of an upload; None where another server has it, or it was ended."""
-    with held(worker.engine, number) as alone:
-        upload = claim(worker.engine, number) if alone else None
+def _process(worker: UploadWorker, upload_id: int) -> UploadOutcome | None:
+    """Process one upload; return None if another server has it or it was ended."""
+    with held(worker.engine, upload_id) as is_held:
+        upload = claim(worker.engine, upload_id) if is_held else None
         return conclude(worker, upload, read_upload(worker, upload)) if upload else None
 
 
 def read_upload(worker: UploadWorker, upload: ClaimedUpload) -> RasterFile | Rejection:
-    """What reading makes of its file."""
-    file = look_up(worker.deposit, upload)
-    (outcome,) = worker.pool.read([file], how_to_read(worker, upload))
+    """Read the file of an upload."""
+    try:
+        file: StoredFile | Rejection = worker.store.file(upload.uri)
+    except RasterError as error:
+        file = Rejection(upload.uri, error.code, error.message)
+    (outcome,) = worker.pool.read([file], reading_options(worker, upload))
     return outcome
 
 
-def how_to_read(worker: UploadWorker, upload: ClaimedUpload) -> ReadOptions:
-    """How the file of an upload is read: by what the client said of it."""
+def reading_options(worker: UploadWorker, upload: ClaimedUpload) -> ReadOptions:
+    """Return the options with what the client stated about the file."""
     rule = TimeRule(time=upload.time, from_tag=upload.temporal)
     assigned = AssignedValues(crs=upload.crs, nodata=upload.nodata, by="the upload")
     return replace(worker.options, time_rule=rule, assigned=assigned)
 
 
-def judge_upload(worker: UploadWorker, upload: DryRunUpload) -> int:
-    """How many files an upload would replace; nothing is stored.
+def conclude(
+    worker: UploadWorker, upload: ClaimedUpload, reading: RasterFile | Rejection
+) -> UploadOutcome:
+    """Register or reject an upload, and delete the files that nothing needs any more."""
+    if isinstance(reading, Rejection):
+        again = reading.code in TEMPORARY_CODES and upload.attempts < MAX_ATTEMPTS
+        outcome = reject_upload(worker.engine, upload, reading, again=again)
+    else:
+        outcome = register_upload(worker.engine, upload, reading)
+    if outcome.unused:
+        discard_unneeded(worker.engine, worker.store, outcome.unused)
+    return outcome
 
-    Raises RasterError where the upload would be refused, TransientError where that cannot be said now.
+
+def judge_upload(worker: UploadWorker, upload: DryRunUpload) -> int:
+    """Return how many files an upload would replace; store nothing.
+
+    Raises RasterError if the upload would be rejected, TransientError if that cannot be determined now.
     """
     claimed = ClaimedUpload(
         id=0,
@@ -134,118 +171,70 @@ def judge_upload(worker: UploadWorker, upload: DryRunUpload) -> int:
         crs=upload.crs,
         nodata=upload.nodata,
     )
-    (outcome,) = worker.pool.read([upload.file], how_to_read(worker, claimed))
-    if isinstance(outcome, Rejection):
-        message = outcome.message.replace(upload.file.real_path, "the file")
-        raise RasterError(hide_folders(message), outcome.code)
-    return try_upload(worker.engine, claimed, outcome)
+    (reading,) = worker.pool.read([upload.file], reading_options(worker, claimed))
+    if isinstance(reading, Rejection):
+        message = reading.message.replace(upload.file.real_path, "the file")
+        raise RasterError(hide_folders(message), reading.code)
+    return try_upload(worker.engine, claimed, reading)
 
 
 class _Crew:
-    """Threads that work until they are told to stop, or until one of them breaks."""
+    """Threads that work until they are stopped, or until one of them fails."""
 
     def __init__(self, stop: Event) -> None:
         self._stop = stop
         self._threads: list[Thread] = []
-        self._faults: list[BaseException] = []
-        self._troubles: dict[int, str] = {}
-        """What keeps a thread from working now, by the thread."""
+        self._failures: list[BaseException] = []
+        self._warnings: dict[int, str] = {}
+        """What keeps a thread waiting now, by the id of the thread."""
 
     def start(self, work: Callable[[], None]) -> None:
-        """A daemon, as a file that hangs does not keep a server from stopping."""
+        """Start a thread. It is a daemon, so that a file that hangs does not keep the server from stopping."""
 
         def guarded() -> None:
             try:
                 work()
-            except BaseException as fault:  # noqa: BLE001 - raised by who waits
-                self._faults.append(fault)
+            except BaseException as error:  # noqa: BLE001 - wait() raises it
+                self._failures.append(error)
 
         self._threads.append(Thread(target=guarded, name="uploads", daemon=True))
         self._threads[-1].start()
 
     def wait(self) -> None:
-        """Until all have ended; raises what one of them broke with."""
+        """Wait until all threads have ended; raise the error of one that failed."""
         for thread in self._threads:
             thread.join()
-        for fault in self._faults:
-            raise fault
+        for error in self._failures:
+            raise error
 
     def repeat(self, work: Callable[[], bool], seconds: float) -> None:
-        """Do it again at once while there is something to do, otherwise after some seconds."""
-        while not self._stop.is_set() and not self._faults:
+        """Run work again and again; pause for some seconds each time that it returns False."""
+        while (busy := self.retry(work)) is not None:
+            if not busy:
+                self._pause(seconds)
+
+    def retry(self, work: Callable[[], bool]) -> bool | None:
+        """Run work until it succeeds, with pauses; return its result, or None when the threads are to end."""
+        while not self._stop.is_set() and not self._failures:
             try:
-                busy = work()
+                result = work()
             except (RastersourcesError, psycopg.Error, SQLAlchemyError, OSError) as error:
                 self._warn(str(error))
-                self._pause(SECONDS_AFTER_TROUBLE)
+                self._pause(SECONDS_AFTER_ERROR)
             else:
-                self._troubles.pop(get_ident(), None)
-                if not busy:
-                    self._pause(seconds)
+                self._warnings.pop(get_ident(), None)
+                return result
+        return None
 
-    def _warn(self, trouble: str) -> None:
-        """Log each trouble once, however long it lasts and however many threads have it."""
-        if trouble not in self._troubles.values():
-            logger.warning("uploads wait: %s", trouble)
-        self._troubles[get_ident()] = trouble
+    def _warn(self, warning: str) -> None:
+        """Log a warning once, however long it lasts and however many threads have it."""
+        if warning not in self._warnings.values():
+            logger.warning("uploads wait: %s", warning)
+        self._warnings[get_ident()] = warning
 
     def _pause(self, seconds: float) -> None:
-        """Also short when another thread breaks."""
-        until = monotonic() + seconds
-        while not self._faults and (left := until - monotonic()) > 0:
+        """Pause until the time is over, `stop` is set or another thread fails."""
+        end = monotonic() + seconds
+        while not self._failures and (left := end - monotonic()) > 0:
             if self._stop.wait(min(left, SECONDS_BETWEEN_LOOKS)):
                 return
-
-
-class _Storage:
-    """The storage of uploads, which is taken up once before anything in it is read or deleted."""
-
-    def __init__(self, worker: UploadWorker) -> None:
-        self._engine, self._deposit = worker.engine, worker.deposit
-        self._lock, self._taken_up = Lock(), False
-
-    def take_up(self) -> None:
-        """Raises CatalogueError where it is that of another catalogue, and TransientError."""
-        with self._lock:
-            if not self._taken_up:
-                claim_storage(self._engine, self._deposit)
-                self._taken_up = True
-
-    def sweep(self) -> bool:
-        """Delete what nothing needs; False, as there is nothing more to do."""
-        self.take_up()
-        sweep(self._engine, self._deposit)
-        return False
-
-
-def _read(crew: _Crew, worker: UploadWorker, turns: Turns, storage: _Storage) -> None:
-    with ProcessReader(1) as pool:
-        reader = replace(worker, pool=pool)
-
-        def process() -> bool:
-            storage.take_up()
-            return bool(process_waiting(reader, turns))
-
-        crew.repeat(process, SECONDS_BETWEEN_LOOKS)
-
-
-def look_up(deposit: UploadStore, upload: ClaimedUpload) -> StoredFile | Rejection:
-    """The file of an upload as it is now."""
-    try:
-        return deposit.file(upload.uri)
-    except RasterError as error:
-        return Rejection(upload.uri, error.code, error.message)
-
-
-def conclude(
-    worker: UploadWorker, upload: ClaimedUpload, outcome: RasterFile | Rejection
-) -> UploadOutcome:
-    """Register or refuse one upload, and delete what is not needed any more."""
-    if isinstance(outcome, Rejection):
-        again = outcome.code in PASSING and upload.attempts < MOST_ATTEMPTS
-        settled = reject_upload(worker.engine, upload, outcome, again=again)
-    else:
-        settled = register_upload(worker.engine, upload, outcome)
-    if settled.unused:
-        discard_unneeded(worker.engine, worker.deposit, settled.unused)
-    return settled

@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.owners import add_organisation
-from pipeline.catalogue.upload_files import claim_storage, get_identity, sweep, unknown
+from pipeline.catalogue.upload_files import claim_storage, get_identity, list_unrecorded, sweep
 from pipeline.catalogue.users import add_user, create_key, grant_role
 from pipeline.database.engine import make_engine
 from pipeline.errors import CatalogueError
@@ -161,7 +161,7 @@ def test_a_storage_is_taken_over_on_request_and_no_file_of_the_other_catalogue_g
         assert second.send(second.new_source(), tif).status_code == 200
         second.work(reader)
         assert set(second.deposit.uris()) == first.files() | second.files()
-        assert set(unknown(second.engine, second.deposit)) == first.files()
+        assert set(list_unrecorded(second.engine, second.deposit)) == first.files()
         with pytest.raises(CatalogueError, match="take-over"):
             first.work(reader)
 
@@ -186,7 +186,7 @@ def test_an_older_dump_leaves_newer_files_alone_and_lists_them(
             missing = older.files() - newer
             older.work(reader)
             assert set(older.deposit.uris()) == newer
-            assert set(unknown(older.engine, older.deposit)) == newer - older.files()
+            assert set(list_unrecorded(older.engine, older.deposit)) == newer - older.files()
             assert (len(missing), len(newer - older.files())) == (1, 2)
             assert older.send(older.new_source(), tif).status_code == 200
             older.work(reader)
@@ -200,9 +200,7 @@ def test_a_storage_without_a_mark_is_that_of_whoever_knows_a_file_in_it(
         assert first.send(first.new_source(), tif).status_code == 200
         first.work(reader)
         remove_mark(place)
-        with pytest.raises(
-            CatalogueError, match="holds files of which this catalogue recorded none"
-        ):
+        with pytest.raises(CatalogueError, match="this catalogue recorded none of them"):
             second.work(reader)
         assert second.deposit.owner() is None
         first.work(reader)

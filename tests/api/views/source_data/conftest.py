@@ -58,7 +58,7 @@ def process(worker: UploadWorker) -> Process:
 def clean(engine: Engine, worker: UploadWorker) -> Iterator[None]:
     """Whatever a test leaves is deleted; a source that is gone needs no files."""
     yield
-    worker.deposit.discard(list(worker.deposit.uris()))
+    worker.store.discard(list(worker.store.uris()))
     run(engine, "DELETE FROM upload_files")
     run(engine, "UPDATE organisations SET raster_storage_capacity = NULL")
 

@@ -87,7 +87,7 @@ def test_what_was_said_for_a_file_without_crs_and_nodata_holds_for_every_reading
     url, admin = source(), as_("admin")
     bare = write_raster(tmp_path / "b.tif", crs=None, nodata=None)
     task = accepted(admin, url, bare, fields={"crs": " epsg:28992", "nodata": "-9999"})
-    unsettled = replace(worker, deposit=Unsettled(deposit.folder))
+    unsettled = replace(worker, store=Unsettled(deposit.folder))
     assert [one.state for one in process_waiting(unsettled)] == ["retry"]
     run(engine, "UPDATE uploads SET updated_at = now() - interval '1 hour'")
     assert [one.state for one in process_waiting(worker)] == ["committed"]
@@ -250,7 +250,7 @@ def test_a_file_that_changes_is_looked_at_again(
 ) -> None:
     url = source()
     task = accepted(as_("admin"), url, tif)
-    unsettled = replace(worker, deposit=Unsettled(deposit.folder))
+    unsettled = replace(worker, store=Unsettled(deposit.folder))
     assert [one.state for one in process_waiting(unsettled)] == ["retry"]
     assert as_("admin").get(task).json()["status"] == "RETRY"
     assert only(as_("admin"), url, "uploads")["state"] == "retry"
@@ -320,7 +320,7 @@ def test_a_storage_that_cannot_be_swept_keeps_no_upload_waiting(
     receiving(engine, deposit)
     task = accepted(as_("admin"), source(), tif)
     working = Thread(
-        target=process_until, args=(stop, replace(worker, deposit=Unswept(deposit.folder)))
+        target=process_until, args=(stop, replace(worker, store=Unswept(deposit.folder)))
     )
     working.start()
     try:
