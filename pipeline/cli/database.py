@@ -133,10 +133,10 @@ def downgrade(
 @database.command("reader")
 def reader() -> None:
     """Make the role rastersources_reader, which sees Public rows only, for people who query by SQL."""
-    from pipeline.database.engine import transaction
+    from pipeline.database.engine import begin
     from pipeline.database.privileges import READER_ROLE, create_reader_role
 
-    with open_catalogue(settings()) as engine, transaction(engine) as connection:
+    with open_catalogue(settings()) as engine, begin(engine) as connection:
         create_reader_role(connection)
     echo(f"grant it to those who may read: GRANT {READER_ROLE} TO name")
 

@@ -1,4 +1,4 @@
-"""What a database says when it lets nobody in or takes no changes, as a sentence that says what to do about it."""
+"""Translate errors of the connection to the database into sentences that say what to do."""
 
 import re
 
@@ -13,11 +13,11 @@ READ_ONLY = (
     "name the primary in RASTERSOURCES_DATABASE_URL"
 )
 TRANSACTION_POOLING = (
-    "this needs a session of its own, and the pooler before the database gives each transaction another: "
-    "name the database itself, or a pooler of sessions, in RASTERSOURCES_DATABASE_URL"
+    "this needs a session of its own, but the pooler in front of the database uses another session for each "
+    "transaction: name the database itself, or a pooler of sessions, in RASTERSOURCES_DATABASE_URL"
 )
-REFUSALS = {
-    r'database "(.*)" does not exist|no such database: (\S+)': f'there is no database "{{}}"; make it, or {CORRECT}',
+CONNECTION_PROBLEMS = {
+    r'database "(.*)" does not exist|no such database: (\S+)': f'there is no database "{{}}"; create it, or {CORRECT}',
     r'role "(.*)" does not exist|no such user: (\S+)': (
         f'there is no role "{{}}"; let an administrator run CREATE ROLE "{{}}" LOGIN, or {CORRECT}'
     ),
@@ -30,84 +30,87 @@ REFUSALS = {
     ),
     r"no password supplied": f"the database asks for a password; {CORRECT}, or add a line to ~/.pgpass",
     r'(?:[Pp]eer|Ident) authentication failed for user "(.*)"': (
-        f'the database lets only the user of this machine with that name in as "{{}}"; {CORRECT}, '
-        "or let an administrator change its pg_hba.conf"
+        'only the user "{}" of the operating system may connect to the database as "{}"; '
+        f"{CORRECT}, or let an administrator change pg_hba.conf"
     ),
     r'(?:no pg_hba.conf entry for|pg_hba.conf rejects connection for) host "[^"]*", user "([^"]*)"': (
-        'the database lets nobody in as "{}" from this machine; let an administrator add a line to its pg_hba.conf'
+        'the database accepts no connection as "{}" from this machine; let an administrator add a line to pg_hba.conf'
     ),
     r'permission denied for database "(.*)"': (
         'this role may not connect to the database "{}"; let an administrator run GRANT CONNECT ON DATABASE "{}" TO '
         "and the name of the role"
     ),
     r'could not translate host name "(.*?)" to address|failed to resolve host \'(.*?)\'': (
-        f'the name "{{}}" of the machine of the database is not known; {CORRECT}'
+        f'the host name "{{}}" of the database is unknown; {CORRECT}'
     ),
     r"Name or service not known|No address associated|Temporary failure in name resolution|nodename nor servname": (
-        f"the name of the machine of the database is not known; {CORRECT}"
+        f"the host name of the database is unknown; {CORRECT}"
     ),
     r'invalid (?:connection|URI) (?:option|query parameter:?) "(.*?)"': (
-        f'a database knows no option "{{}}" of a connection; {CORRECT}'
+        f'a connection has no option "{{}}"; {CORRECT}'
     ),
     r"bad value for|invalid integer value|invalid port number|invalid sslmode value": (
-        f"an option of the connection is not usable; {CORRECT}"
+        f"an option of the connection has an invalid value; {CORRECT}"
     ),
 }
-"""Pattern -> sentence, with what the pattern found. They are the English words of PostgreSQL, psycopg or PgBouncer."""
-FULL = re.compile(
+"""Pattern -> sentence, in which the groups of the pattern are inserted.
+
+The patterns are the English messages of PostgreSQL, psycopg and PgBouncer.
+"""
+NO_CONNECTION_LEFT = re.compile(
     r"too many clients|remaining connection slots|too many connections for|no more connections allowed"
 )
-
-
-FULL_FOR = re.compile(r'too many connections for (role|database) "(.*)"')
-TEMPORARY = re.compile(r'permission denied to create temporary tables in database "(.*)"')
+NO_CONNECTION_LEFT_FOR = re.compile(r'too many connections for (role|database) "(.*)"')
+NO_TEMPORARY_TABLES = re.compile(r'permission denied to create temporary tables in database "(.*)"')
 
 
 def translate_error(error: psycopg.Error | DBAPIError) -> RastersourcesError | None:
-    """The error of ours that says what to do; None for what is not about reaching the database."""
+    """Return the error that says what to do; None if the database was reached and accepts changes."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, psycopg.errors.ReadOnlySqlTransaction):
         return CatalogueError(READ_ONLY)
     if isinstance(cause, psycopg.errors.InsufficientPrivilege):
         return CatalogueError(explain_missing_privilege(str(cause)))
-    of_the_url = isinstance(cause, psycopg.ProgrammingError) and cause.sqlstate is None
-    if not (of_the_url or isinstance(cause, psycopg.OperationalError)):
+    is_of_url = isinstance(cause, psycopg.ProgrammingError) and cause.sqlstate is None
+    if not (is_of_url or isinstance(cause, psycopg.OperationalError)):
         return None
-    said = str(cause)
-    if found := FULL_FOR.search(said):
-        kind, name = found.groups()
+    message = str(cause)
+    if match := NO_CONNECTION_LEFT_FOR.search(message):
+        kind, name = match.groups()
         return TransientError(
             f'the {kind} "{name}" has no free connection; try again later, or let an administrator run '
             f'ALTER {kind.upper()} "{name}" CONNECTION LIMIT and a larger number'
         )
-    if FULL.search(said):
+    if NO_CONNECTION_LEFT.search(message):
         return TransientError(
             "the database has no free connection; try again later, or let an administrator raise max_connections"
         )
-    for pattern, sentence in REFUSALS.items():
-        if found := re.search(pattern, said):
-            # of a URL whose password holds an @ the rest of it is taken for the name of the machine
-            name = next(filter(None, found.groups()), "").rpartition("@")[2]
+    for pattern, sentence in CONNECTION_PROBLEMS.items():
+        if match := re.search(pattern, message):
+            # If the password in a URL holds an @, the name of the host begins with a part of the password.
+            name = next(filter(None, match.groups()), "").rpartition("@")[2]
             return CatalogueError(sentence.replace("{}", name))
-    if of_the_url:
-        return None  # a fault of ours
-    return TransientError(f"the database does not answer; try again when it does ({reason(said)})")
-
-
-def explain_missing_privilege(said: str) -> str:
-    """What to do where the role lacks a right."""
-    if found := TEMPORARY.search(said):
-        return (
-            "this role may not make temporary tables, which a comparison of files needs; let an administrator run "
-            f'GRANT TEMPORARY ON DATABASE "{found[1]}" TO and the name of the role'
-        )
-    return (
-        f"the role of RASTERSOURCES_DATABASE_URL lacks a right ({reason(said)}); connect as the role that owns the "
-        "tables, or let an administrator grant it"
+    if is_of_url:
+        return None  # a mistake in this program
+    return TransientError(
+        f"the database does not answer; try again when it does ({first_line(message)})"
     )
 
 
-def reason(said: str) -> str:
-    """The first line of what the database says, without the address that it was asked at."""
-    lines = said.strip().splitlines()
+def explain_missing_privilege(message: str) -> str:
+    """Return what to do if the role lacks a privilege."""
+    if match := NO_TEMPORARY_TABLES.search(message):
+        return (
+            "this role may not create temporary tables, which a comparison of files needs; let an administrator run "
+            f'GRANT TEMPORARY ON DATABASE "{match[1]}" TO and the name of the role'
+        )
+    return (
+        f"the role of RASTERSOURCES_DATABASE_URL lacks a right ({first_line(message)}); connect as the role that owns "
+        "the tables, or let an administrator grant it"
+    )
+
+
+def first_line(message: str) -> str:
+    """Return the first line of a message of the database, without the address of the server."""
+    lines = message.strip().splitlines()
     return lines[0].rpartition("failed: ")[2] if lines else "no reason given"

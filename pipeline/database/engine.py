@@ -1,4 +1,4 @@
-"""Connections: engines from a URL, with our dialect and time zone."""
+"""Make engines and transactions, with the driver, the time zone and the errors of this project."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,72 +17,64 @@ SESSION_OPTIONS = {"timezone": "UTC", "jit": "off"}
 
 
 def make_engine(url: str, *, prepare: bool = True) -> Engine:
-    """An engine for the command line and the flows, on psycopg; `prepare` allows statements prepared on the server."""
+    """Return an engine on psycopg for the command line and the flows.
+
+    `prepare` allows statements that are prepared on the server.
+    """
     engine = create_engine(sqlalchemy_url(url), pool_pre_ping=True)
     SessionSettings(engine, SESSION_OPTIONS, prepare=prepare)
     return engine
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[psycopg.Connection[TupleRow]]:
-    """One transaction on the driver's own connection, which can COPY; TransientError when the database is away."""
-    with translate_errors():
-        pooled = engine.raw_connection()
-        try:
-            connection = pooled.driver_connection
-            assert isinstance(connection, psycopg.Connection)
-            with connection.transaction():
-                yield connection
-        except psycopg.OperationalError as error:
-            if not pooled.driver_connection or pooled.driver_connection.closed:
-                pooled.invalidate(error)  # nothing can be rolled back on it
-            raise
-        finally:
-            pooled.close()
-
-
-@contextmanager
 def begin(engine: Engine) -> Iterator[Connection]:
-    """One transaction; TransientError when the database is away, CatalogueError when it lets nobody in."""
+    """Run a transaction; raise as translate_errors does."""
     with translate_errors(), engine.begin() as connection:
         yield connection
 
 
 @contextmanager
+def transaction(engine: Engine) -> Iterator[psycopg.Connection[TupleRow]]:
+    """Run a transaction on psycopg's own connection, which can COPY; raise as translate_errors does."""
+    with begin(engine) as connection:
+        yield driver_connection(connection)
+
+
+@contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turn what keeps us from using the database into errors of ours: TransientError where it may pass."""
+    """Raise TransientError when the database is away, and CatalogueError when it accepts no connection or no change."""
     try:
         yield
     except (psycopg.Error, DBAPIError) as error:
-        if (explanation := translate_error(error)) is None:
-            raise
-        raise explanation from error
+        if translated := translate_error(error):
+            raise translated from error
+        raise
 
 
 def driver_connection(connection: Connection) -> psycopg.Connection[TupleRow]:
-    """The driver's own connection, in the same transaction."""
+    """Return psycopg's own connection, which is in the same transaction."""
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
     return driver
 
 
 def sqlalchemy_url(url: str) -> URL:
-    """A postgresql:// URL for the driver that we use; raises CatalogueError for any other."""
+    """Return a postgresql:// URL with the driver psycopg; raise CatalogueError for any other URL."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
         raise CatalogueError(
-            "RASTERSOURCES_DATABASE_URL is no URL; it reads postgresql://user@host/database"
+            "RASTERSOURCES_DATABASE_URL is not a URL; write postgresql://user@host/database"
         ) from error
     if parsed.get_backend_name() not in ("postgresql", "postgres"):
         raise CatalogueError(
-            "RASTERSOURCES_DATABASE_URL must begin with postgresql://, for PostGIS is the one database"
+            "RASTERSOURCES_DATABASE_URL must begin with postgresql://, because the database must be PostGIS"
         )
     return parsed.set(drivername="postgresql+psycopg")
 
 
 def is_storable(text: str) -> bool:
-    """Whether the database can hold a text at all: names of files may be no UTF-8."""
+    """Return whether a text is valid Unicode; the name of a file need not be."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from pipeline.database.connection_errors import translate_error
-from pipeline.database.engine import begin, driver_connection
+from pipeline.database.engine import begin
 from pipeline.database.privileges import grant_to_readers, prepare_database
 from pipeline.database.schema_version import (
     SCRIPTS,
@@ -50,13 +50,12 @@ def _run(engine: Engine, step: Callable[[Config, str], None], revision: str) -> 
             "path_separator": "newline",
         }.items():
             config.set_main_option(option, str(value).replace("%", "%%"))
-        driver = driver_connection(connection)
         try:
             if step is command.upgrade:
-                prepare_database(driver)
+                prepare_database(connection)
             step(config, revision)
             if current_revision(connection) == newest_revision():
-                grant_to_readers(driver)
+                grant_to_readers(connection)
         except CommandError as error:
             raise CatalogueError(f"the schema cannot be taken to {revision}: {error}") from error
         except (psycopg.Error, DBAPIError) as error:

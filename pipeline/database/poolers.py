@@ -1,7 +1,7 @@
-"""What a connection is told, also through a pooler such as PgBouncer, which gives each transaction another session.
+"""Set up sessions, also through a pooler such as PgBouncer that uses another session for each transaction.
 
-A pooler names itself as the process of the session, or refuses options; by either it is found out. Then nothing is
-prepared on the server, and settings hold for one transaction.
+A pooler is recognised in two ways: it reports a process id that is not the session's, or it rejects options of the
+connection. From then on nothing is prepared on the server, and the settings are made in each transaction.
 """
 
 from collections.abc import Mapping
@@ -14,28 +14,28 @@ from pipeline.database.connection_errors import TRANSACTION_POOLING
 from pipeline.errors import CatalogueError
 
 TIME_ZONE = "SET timezone TO 'UTC'"
-"""The one setting that PgBouncer itself keeps for a client, whatever session that gets."""
-PROCESS = "SELECT pg_backend_pid()"
-LOOKS = 3
-"""By a busy pooler two transactions may get the same session by chance."""
+"""PgBouncer keeps this setting for a client in all its sessions; it keeps no other one that is needed."""
+PROCESS_ID = "SELECT pg_backend_pid()"
+ATTEMPTS = 3
+"""Comparisons of two transactions; a busy pooler may give both the same session by chance."""
 
 
 class SessionSettings:
-    """Sees to the connections of an engine."""
+    """Listeners that set up the connections of an engine."""
 
     def __init__(self, engine: Engine, options: Mapping[str, str], *, prepare: bool) -> None:
         self.pooled = not prepare
-        """Whether a pooler is between us and the database, as far as is known."""
+        """Whether a pooler of transactions was recognised, or is expected by the settings."""
         self._options = options
         event.listen(engine, "do_connect", self._connect)
-        event.listen(engine, "connect", self._look)
-        event.listen(engine, "begin", self._begin)
+        event.listen(engine, "connect", self._recognise_pooler)
+        event.listen(engine, "begin", self._set_options)
 
     def _connect(self, dialect: Dialect, _: object, cargs: Any, parameters: dict[str, Any]) -> Any:
-        """Connect with options, unless they are refused."""
+        """Connect with the options, or without them if they are rejected."""
         if not self.pooled:
-            ours = [f"-c {name}={value}" for name, value in self._options.items()]
-            options = " ".join([parameters.get("options", ""), *ours]).strip()
+            settings = [f"-c {name}={value}" for name, value in self._options.items()]
+            options = " ".join([parameters.get("options", ""), *settings]).strip()
             try:
                 return dialect.connect(*cargs, **{**parameters, "options": options})
             except psycopg.OperationalError as error:
@@ -44,11 +44,11 @@ class SessionSettings:
                 self.pooled = True
         return dialect.connect(*cargs, **parameters)
 
-    def _look(self, adapted: Any, _: object) -> None:
-        """See whether the session has the process that the other side named."""
+    def _recognise_pooler(self, adapted: Any, _: object) -> None:
+        """Compare the process id of the session with the reported one."""
         driver = getattr(adapted, "driver_connection", adapted)
         cursor = adapted.cursor()
-        cursor.execute(PROCESS)
+        cursor.execute(PROCESS_ID)
         self.pooled |= cursor.fetchone() != (driver.info.backend_pid,)
         if self.pooled:
             driver.prepare_threshold = None
@@ -56,8 +56,8 @@ class SessionSettings:
         cursor.close()
         adapted.commit()
 
-    def _begin(self, connection: Connection) -> None:
-        """Set for this transaction what no option has set."""
+    def _set_options(self, connection: Connection) -> None:
+        """Make the settings for one transaction, if the connection has no options."""
         if self.pooled and connection.get_execution_options().get("isolation_level") is None:
             settings = "; ".join(
                 f"SET LOCAL {name} = '{value}'" for name, value in self._options.items()
@@ -66,27 +66,22 @@ class SessionSettings:
 
 
 def require_session(engine: Engine, connection: psycopg.Connection[Any]) -> None:
-    """Raises CatalogueError where each transaction of a connection has another session.
+    """Raise CatalogueError if each transaction of a connection gets another session.
 
     The connection is in autocommit mode.
     """
     if backend_pid(connection) == connection.info.backend_pid:
         return
-    pooled = engine.raw_connection()
-    another = pooled.driver_connection
-    assert isinstance(another, psycopg.Connection)
-    try:
-        for _ in range(LOOKS):
-            process = backend_pid(connection)
-            with another.transaction():
-                if backend_pid(another) == process or backend_pid(connection) != process:
-                    raise CatalogueError(TRANSACTION_POOLING)
-    finally:
-        pooled.close()
+    for _ in range(ATTEMPTS):
+        process = backend_pid(connection)
+        with engine.begin() as another:
+            other_process = another.exec_driver_sql(PROCESS_ID).scalar_one()
+            if other_process == process or backend_pid(connection) != process:
+                raise CatalogueError(TRANSACTION_POOLING)
 
 
 def backend_pid(connection: psycopg.Connection[Any]) -> int:
-    """The number of the database's process that a session has."""
-    row = connection.execute(PROCESS).fetchone()
+    """Return the id of the server process of a session."""
+    row = connection.execute(PROCESS_ID).fetchone()
     assert row is not None
     return int(row[0])

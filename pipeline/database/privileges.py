@@ -1,147 +1,127 @@
-"""What a database must have that an ordinary role cannot make, and the SQL by which an administrator makes it."""
-
-from typing import Any
+"""Check what a database must have, and say by which SQL an administrator adds what an ordinary role cannot."""
 
 import psycopg
-from psycopg import sql
+from sqlalchemy import Connection, Row, text
+from sqlalchemy.exc import DBAPIError
 
+from pipeline.database.queries import queries
 from pipeline.errors import CatalogueError
 
+QUERIES = queries("privileges")
 EXTENSIONS = ("postgis", "pg_trgm")
 OLDEST_SERVER = 15
-"""The first PostgreSQL whose views can keep to the row-level security of those who ask."""
+"""The first PostgreSQL whose views apply the row-level security of the role that asks (security_invoker)."""
 READER_ROLE = "rastersources_reader"
-FACTS = """
-    SELECT current_setting('server_version_num')::integer / 10000, current_setting('server_encoding'),
-           current_database(), current_user, current_schema(),
-           current_schema() IS NOT NULL AND has_schema_privilege(current_schema(), 'CREATE'),
-           has_database_privilege(current_database(), 'TEMPORARY')
-"""
-INSTALLED = """
-    SELECT extname, nspname, nspname = ANY (current_schemas(true))
-    FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace WHERE extname = ANY (%s)
-"""
-STRANGER = """
-    SELECT pg_get_userbyid(relowner), current_user FROM pg_class
-    WHERE oid = to_regclass('raster_sources') AND row_security_active(oid)
-"""
 GRANTS = (
-    "GRANT SELECT ON public_raster_sources, raster_sources, layers, label_types, scenarios TO {reader}",
-    "GRANT SELECT (id, uuid, name) ON organisations TO {reader}",
-    "GRANT SELECT (id, username) ON users TO {reader}",
+    f"GRANT SELECT ON public_raster_sources, raster_sources, layers, label_types, scenarios TO {READER_ROLE}",
+    f"GRANT SELECT (id, uuid, name) ON organisations TO {READER_ROLE}",
+    f"GRANT SELECT (id, username) ON users TO {READER_ROLE}",
 )
-"""What readers by SQL may ask; row-level security shows them Public rows only."""
-
-Connection = psycopg.Connection[Any]
+"""What people who query by SQL may read. Row-level security shows them Public rows only."""
 
 
 def prepare_database(connection: Connection) -> None:
-    """Make the extensions that are missing; raises CatalogueError with the SQL for what this role may not make."""
-    version, encoding, database, role, schema, may_create, may_temporary = _one(connection, FACTS)
-    if version < OLDEST_SERVER:
+    """Create the missing extensions; raise CatalogueError with the SQL for what this role cannot do."""
+    facts = connection.execute(QUERIES["describe_database"]).one()
+    if facts.version < OLDEST_SERVER:
         raise CatalogueError(
-            f"the database is a PostgreSQL {version}; {OLDEST_SERVER} or newer is needed"
+            f"the database is PostgreSQL {facts.version}; {OLDEST_SERVER} or newer is needed"
         )
-    if encoding != "UTF8":
+    if facts.encoding != "UTF8":
         raise CatalogueError(
-            f'the database "{database}" stores text as {encoding}; make one with: '
+            f'the database "{facts.database}" stores text as {facts.encoding}; create one with: '
             f"CREATE DATABASE name TEMPLATE template0 ENCODING 'UTF8'"
         )
-    lacking: list[sql.Composable] = []
-    if schema is None:
-        names = _statement("ALTER ROLE {} IN DATABASE {}", role, database)
-        lacking.append(names + sql.SQL(' SET search_path = "$user", public'))
-    elif not may_create:
-        lacking.append(_statement("GRANT CREATE, USAGE ON SCHEMA {} TO {}", schema, role))
-    if not may_temporary:
-        lacking.append(_statement("GRANT TEMPORARY ON DATABASE {} TO {}", database, role))
-    lacking += _extensions(connection, database, role)
-    if lacking:
-        statements = "; ".join(one.as_string(connection) for one in lacking)
+    if statements := [*_missing_grants(facts), *_missing_extensions(connection, facts)]:
         raise CatalogueError(
-            f'the role "{role}" cannot set up the database; let an administrator run in the database "{database}": '
-            f"{statements}; then run this again"
+            f'the role "{facts.role}" cannot set up the database; let an administrator run in the database '
+            f'"{facts.database}": {"; ".join(statements)}; then run this again'
         )
 
 
 def require_owner(connection: Connection) -> None:
-    """Raises CatalogueError for a role that would see Public rows only, as row-level security binds it."""
-    if found := connection.execute(STRANGER).fetchone():
-        owner, role = found
+    """Raise CatalogueError for a role that would see Public rows only, because of row-level security."""
+    if facts := connection.execute(QUERIES["find_other_owner"]).one_or_none():
+        owner, role = facts
         raise CatalogueError(
-            f'the tables belong to the role "{owner}", and as "{role}" Public rows only are to be seen; '
-            f'connect as "{owner}", or let an administrator run: '
-            + _statement("GRANT {} TO {}", owner, role).as_string(connection)
+            f'the tables belong to the role "{owner}", and the role "{role}" sees Public rows only; '
+            f'connect as "{owner}", or let an administrator run: GRANT {_quote(owner)} TO {_quote(role)}'
         )
 
 
 def grant_to_readers(connection: Connection) -> bool:
-    """Let the role of the readers see what it may, where there is such a role; whether there is."""
-    if (
-        connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (READER_ROLE,)).fetchone()
-        is None
-    ):
+    """Grant the role of readers what it may read; return whether the role exists."""
+    query = text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :name)")
+    if not connection.scalar(query, {"name": READER_ROLE}):
         return False
     for statement in GRANTS:
-        connection.execute(sql.SQL(statement).format(reader=sql.Identifier(READER_ROLE)))
+        connection.execute(text(statement))
     return True
 
 
 def create_reader_role(connection: Connection) -> None:
-    """The role for people who query by SQL; raises CatalogueError with the SQL where this one may make no roles."""
+    """Create the role for people who query by SQL; raise CatalogueError with the SQL if this role cannot."""
     if grant_to_readers(connection):
         return
-    try:
-        with connection.transaction():
-            connection.execute(_statement("CREATE ROLE {} NOLOGIN", READER_ROLE))
-    except psycopg.errors.InsufficientPrivilege as error:
+    statement = f"CREATE ROLE {READER_ROLE} NOLOGIN"
+    if not _is_permitted(connection, statement):
         raise CatalogueError(
-            f"this role may make no roles; let an administrator run: "
-            f"CREATE ROLE {READER_ROLE} NOLOGIN; then run this again"
-        ) from error
+            f"this role may not create roles; let an administrator run: {statement}; then run this again"
+        )
     grant_to_readers(connection)
 
 
-def _extensions(connection: Connection, database: str, role: str) -> list[sql.Composable]:
-    """Make those that are missing; the SQL for those that this role cannot make or does not find."""
-    installed = {
-        name: (schema, seen)
-        for name, schema, seen in connection.execute(INSTALLED, [list(EXTENSIONS)])
-    }
-    lacking: list[sql.Composable] = [
-        _statement("CREATE EXTENSION {}", name)
-        for name in EXTENSIONS
-        if name not in installed and not _made(connection, name)
+def _missing_grants(facts: Row[tuple[object, ...]]) -> list[str]:
+    role, database = _quote(facts.role), _quote(facts.database)
+    statements = []
+    if facts.schema is None:
+        statements.append(
+            f'ALTER ROLE {role} IN DATABASE {database} SET search_path = "$user", public'
+        )
+    elif not facts.may_create:
+        statements.append(f"GRANT CREATE, USAGE ON SCHEMA {_quote(facts.schema)} TO {role}")
+    if not facts.may_create_temporary:
+        statements.append(f"GRANT TEMPORARY ON DATABASE {database} TO {role}")
+    return statements
+
+
+def _missing_extensions(connection: Connection, facts: Row[tuple[object, ...]]) -> list[str]:
+    """Create the missing extensions; return the SQL for those that this role cannot create or does not see."""
+    installed = connection.execute(QUERIES["list_extensions"], {"names": list(EXTENSIONS)}).all()
+    names = {extension.name for extension in installed}
+    statements = [
+        statement
+        for extension in EXTENSIONS
+        if extension not in names
+        and not _is_permitted(connection, statement := f"CREATE EXTENSION {_quote(extension)}")
     ]
-    hidden = sorted({schema for schema, seen in installed.values() if not seen})
-    if hidden:
-        (path,) = _one(connection, "SHOW search_path")
-        path_and = sql.SQL(", ").join([sql.SQL(path or "public"), *map(sql.Identifier, hidden)])
-        names = _statement("ALTER ROLE {} IN DATABASE {} SET search_path = ", role, database)
-        lacking.append(names + path_and)
-    return lacking
+    if hidden := sorted({row.schema for row in installed if not row.is_in_path}):
+        path = connection.scalar(text("SHOW search_path")) or "public"
+        statements.append(
+            f"ALTER ROLE {_quote(facts.role)} IN DATABASE {_quote(facts.database)} "
+            f"SET search_path = {', '.join([path, *map(_quote, hidden)])}"
+        )
+    return statements
 
 
-def _made(connection: Connection, extension: str) -> bool:
-    """Whether an extension could be made; raises CatalogueError where the server does not have it."""
+def _is_permitted(connection: Connection, statement: str) -> bool:
+    """Run a statement; return False if the role may not. Raise CatalogueError for an extension that is missing."""
     try:
-        with connection.transaction():
-            connection.execute(_statement("CREATE EXTENSION {}", extension))
-    except psycopg.errors.InsufficientPrivilege:
-        return False
-    except (psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile) as error:
+        with connection.begin_nested():
+            connection.exec_driver_sql(statement)
+    except DBAPIError as error:
+        if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            return False
+        missing = psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile
+        if not isinstance(error.orig, missing):
+            raise
         raise CatalogueError(
-            f"the machine of the database does not have the extension {extension}; let an administrator install it "
-            "there (Debian and Ubuntu: apt install postgresql-postgis postgresql-contrib)"
+            f"the machine of the database cannot run {statement}; let an administrator install the extension there "
+            "(Debian and Ubuntu: apt install postgresql-postgis postgresql-contrib)"
         ) from error
     return True
 
 
-def _statement(text: str, *names: str) -> sql.Composed:
-    return sql.SQL(text).format(*map(sql.Identifier, names))
-
-
-def _one(connection: Connection, query: str) -> tuple[Any, ...]:
-    row: tuple[Any, ...] | None = connection.execute(query).fetchone()
-    assert row is not None
-    return row
+def _quote(name: str) -> str:
+    """Return a name as an SQL identifier in quotes."""
+    return '"' + name.replace('"', '""') + '"'

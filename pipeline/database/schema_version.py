@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
 
-from pipeline.database.engine import begin, driver_connection
+from pipeline.database.engine import begin
 from pipeline.database.privileges import require_owner
 from pipeline.errors import CatalogueError
 
@@ -21,7 +21,7 @@ def is_up_to_date(engine: Engine) -> bool:
     """
     with begin(engine) as connection:
         revision = current_revision(connection)
-        require_owner(driver_connection(connection))
+        require_owner(connection)
     return revision == newest_revision()
 
 

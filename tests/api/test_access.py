@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 import pytest
 from httpx import Client
 from hypothesis import HealthCheck, given, settings
@@ -213,9 +212,9 @@ def test_a_scenario_tells_everyone_of_those_of_its_raster_sources_that_they_may_
 
 
 @pytest.fixture
-def reader_role(database_url: str) -> None:
+def reader_role(engine: Engine) -> None:
     """The role for people who query by SQL, as `rastersources db reader` makes it."""
-    with psycopg.connect(database_url) as connection:
+    with engine.begin() as connection:
         create_reader_role(connection)
 
 

@@ -1,4 +1,4 @@
-"""A database that lets nobody in is not said to be away: each reason has its sentence, without the password."""
+"""Each reason why a database refuses a connection has its own sentence, without the password."""
 
 import os
 import socket
@@ -48,7 +48,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         cluster.stop()
 
 
-AWAY = "the machine of the database is not known"
+AWAY = "of the database is unknown"
 CASES = {
     "database": ("known:hush-hush@127.0.0.1:{port}/nothing", 'no database "nothing"'),
     "password": ("known:wr0ng-w0rd@127.0.0.1:{port}/rastersources", 'password of "known" is wrong'),
@@ -60,7 +60,7 @@ CASES = {
     "name": ("known:hush-hush@nowhere.invalid/rastersources", AWAY),
     "rest of a password": ("known:hush@hush-hush@nowhere.invalid/rastersources", AWAY),
     "option": ("known:hush-hush@127.0.0.1/x?colour=red", 'no option "colour"'),
-    "number": ("known:hush-hush@127.0.0.1/x?connect_timeout=soon", "an option of the connection is not usable"),
+    "number": ("known:hush-hush@127.0.0.1/x?connect_timeout=soon", "an option of the connection has an invalid value"),
 }  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def test_a_role_that_is_not_there(port: int, tmp_path: Path) -> None:
             connection.execute("SELECT pg_reload_conf()")
         for user, words in (
             ("nobody_of_that_name", 'no role "nobody_of_that_name"'),
-            ("stranger", 'in as "stranger"'),
+            ("stranger", 'to the database as "stranger"'),
         ):
             url = home.url(user=user)
             done = run(

@@ -35,11 +35,11 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connect
     try:
         engine = make_engine(cluster.url())
         migrate(engine)
-        engine.dispose()
-        with psycopg.connect(cluster.url()) as owner:
+        with engine.begin() as owner:
             create_reader_role(owner)
-            owner.execute("CREATE ROLE reader LOGIN")
-            owner.execute(ROWS)
+            owner.exec_driver_sql("CREATE ROLE reader LOGIN")
+            owner.exec_driver_sql(ROWS)
+        engine.dispose()
         with (cluster.data / "pg_ident.conf").open("a") as file:
             file.write(f'rastersources "{pwd.getpwuid(os.geteuid()).pw_name}" reader\n')
         with psycopg.connect(cluster.url("postgres", "postgres")) as superuser:
