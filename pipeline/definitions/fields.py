@@ -286,7 +286,7 @@ class Assigning(Watched):
         """The fields that do not go with the others."""
         yield from super().disagreements(context)
         if self.crs_override and self.crs is None:
-            yield "crs_override", "says that crs counts; say crs too"
+            yield "crs_override", "works only together with crs; give crs too"
 
     @property
     def assigned(self) -> AssignedValues:

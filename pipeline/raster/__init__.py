@@ -1,18 +1,18 @@
-"""One GeoTIFF: from its header to facts that can be registered."""
+"""Reads one GeoTIFF: from its header to a record that can be registered."""
 
-from pipeline.raster.assigned import (
+from pipeline.raster.assigned_values import (
     CRS_PATTERN,
     NODATA_PATTERN,
     check_assigned_values,
     normalize_crs,
     normalize_nodata,
 )
+from pipeline.raster.budget import Budget
 from pipeline.raster.models import (
     AssignedValues,
     Band,
     BandStatistics,
     Bounds,
-    Budget,
     Georeference,
     Layout,
     Operation,

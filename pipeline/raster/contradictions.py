@@ -1,7 +1,7 @@
-"""Finds what a file and its sidecars say twice, and not alike: what was not used is a warning.
+"""Finds contradictions between a file and its sidecars, and warns about the values that were not used.
 
-What GDAL would say of the other place or CRS is asked of GDAL itself, by opening the file again without the sidecar, or
-by its world file alone. Files without sidecars are not opened again.
+GDAL itself computes the other place or CRS: the file is opened again without the sidecar, or with its world file
+alone. Files without sidecars are not opened again.
 """
 
 from collections.abc import Iterator
@@ -13,156 +13,143 @@ import numpy.typing as npt
 from affine import Affine
 
 from pipeline.errors import RasterError
-from pipeline.raster.crs_cache import Placement
-from pipeline.raster.describe import read_file_crs
+from pipeline.raster.aux_xml import AuxXML
+from pipeline.raster.describe import read_file_crs, read_transform
 from pipeline.raster.file_access import OpenFile
-from pipeline.raster.geo_keys import is_point, read_keys
-from pipeline.raster.grid import FileCRS
-from pipeline.raster.grid_tags import MATRIX, SCALE, grid_origin, matrix_transform, tie_points
-from pipeline.raster.models import Georeference, RasterWarning
+from pipeline.raster.grid_tags import (
+    MATRIX,
+    SCALE,
+    WORLD_FILES,
+    grid_origin,
+    matrix_transform,
+    pixel_shift,
+    tie_points,
+)
+from pipeline.raster.models import FileCRS, Georeference, Placement, RasterWarning
 from pipeline.raster.open_dataset import open_dataset
-from pipeline.raster.placement.crs import HorizontalCRS, horizontal_crs
-from pipeline.raster.sidecars import WORLD_FILES, AuxXML
+from pipeline.raster.placement.crs import horizontal_crs
 from pipeline.raster.tiff import MODEL_TRANSFORMATION, Directory
 
-Places = npt.NDArray[np.float64]
+Points = npt.NDArray[np.float64]
 
 _TOLERANCE = 0.1
-"""Pixels by which two grids may differ anywhere: less is rounding."""
+"""Pixels by which two grids may differ anywhere; less is rounding."""
 
 
 @dataclass(frozen=True)
 class PlacedFile:
-    """What a file is said to be, and by whom."""
+    """An open file with its tags and sidecar, and the place that was used."""
 
-    opened: OpenFile
+    open_file: OpenFile
     main: Directory
-    auxiliary: AuxXML
+    aux_xml: AuxXML
     placement: Placement
-    """As it was used."""
     georeference: Georeference
     origin: str
-    """Where the grid came from, as in the provenance."""
-
-
-def find_contradictions(told: PlacedFile) -> list[RasterWarning]:
-    """What was said of place and pixels, and not used."""
-    known = {warning.code for warning in told.georeference.warnings}
-    own = _own(told) if told.auxiliary.places else None
-    found = [
-        *_grids(told, own),
-        *_tie_points(told, own),
-        *_control_points(told),
-        *_crss(told, own),
-    ]
-    return [warning for warning in dict.fromkeys(found) if warning.code not in known]
+    """Origin of the grid, as in the provenance."""
 
 
 @dataclass(frozen=True)
-class _Own:
-    """What the file says without its .aux.xml, or its world file alone."""
+class _Alternative:
+    """What GDAL reads of a file from a limited choice of sources."""
 
     transform: Affine | None
     crs: FileCRS
 
 
-def _own(told: PlacedFile, sources: str = "INTERNAL") -> _Own:
+def find_contradictions(file: PlacedFile) -> list[RasterWarning]:
+    """Return warnings about the grids, points and CRSs that were not used."""
+    known = {warning.code for warning in file.georeference.warnings}
+    aux_xml = file.aux_xml
+    places = aux_xml.crs or aux_xml.transform or aux_xml.control_points
+    own = _read_alternative(file, "INTERNAL") if places else None
+    warnings = [
+        *_grid_warnings(file, own),
+        *_tie_point_warnings(file, own),
+        *_control_point_warnings(file),
+        *_crs_warnings(file, own),
+    ]
+    return [warning for warning in dict.fromkeys(warnings) if warning.code not in known]
+
+
+def _read_alternative(file: PlacedFile, sources: str) -> _Alternative:
+    """Read grid and CRS again from some of GDAL's GDAL_GEOREF_SOURCES."""
     with (
         suppress(RasterError),
-        open_dataset(told.opened, sources=sources) as (dataset, _),
+        open_dataset(file.open_file, sources=sources) as (dataset, _),
     ):
-        transform = None if dataset.transform == Affine.identity() else dataset.transform
-        return _Own(transform, read_file_crs(dataset, named=True))
-    return _Own(None, FileCRS(None))
+        return _Alternative(read_transform(dataset), read_file_crs(dataset, named=True))
+    return _Alternative(None, FileCRS(None))
 
 
-def _grids(told: PlacedFile, own: _Own | None) -> Iterator[RasterWarning]:
-    """Other places of the grid: in the file's own tags, another of them, or a world file."""
-    if told.auxiliary.transform and own:
-        yield from _other_grid(told, grid_origin(told.main) or "own tags", own.transform)
-    elif grid_origin(told.main) == SCALE and MODEL_TRANSFORMATION in told.main:
-        yield from _other_grid(told, MATRIX, matrix_transform(told.main, _shift(told)))
-    for name in told.opened.file.sidecars:
-        if name.lower().endswith(WORLD_FILES) and name not in told.origin:
+def _grid_warnings(file: PlacedFile, own: _Alternative | None) -> Iterator[RasterWarning]:
+    """Warn about other grids: in the file's tags, in a second tag or in a world file."""
+    if file.aux_xml.transform and own:
+        yield from _other_grid(file, grid_origin(file.main) or "own tags", own.transform)
+    elif grid_origin(file.main) == SCALE and MODEL_TRANSFORMATION in file.main:
+        yield from _other_grid(file, MATRIX, matrix_transform(file.main))
+    for name in file.open_file.stored.sidecars:
+        if name.lower().endswith(WORLD_FILES) and name not in file.origin:
             sources = "TABFILE" if name.lower().endswith(".tab") else "WORLDFILE"
-            yield from _other_grid(told, f"sidecar {name}", _own(told, sources).transform)
+            other = _read_alternative(file, sources)
+            yield from _other_grid(file, f"sidecar {name}", other.transform)
 
 
-def _other_grid(told: PlacedFile, what: str, other: Affine | None) -> Iterator[RasterWarning]:
+def _other_grid(file: PlacedFile, origin: str, other: Affine | None) -> Iterator[RasterWarning]:
     if other is None or other.is_degenerate:
         return
-    width, height = told.placement.grid.width, told.placement.grid.height
+    width, height = file.placement.grid.width, file.placement.grid.height
     corners = np.array([(0, 0), (width, 0), (0, height), (width, height)], np.float64)
-    apart = _apart(~told.georeference.transform @ other, corners, corners)
-    if not apart <= _TOLERANCE:
-        text = f"its {what} would place it {apart:,.2f} pixels elsewhere, and was not used"
-        yield RasterWarning("transform_ignored", f"{text}: its place is from {told.origin}")
+    distance = _largest_distance(~file.georeference.transform @ other, corners, corners)
+    if not distance <= _TOLERANCE:
+        text = f"its {origin} would place it {distance:,.2f} pixels elsewhere, and was not used"
+        yield RasterWarning("transform_ignored", f"{text}: its place is from {file.origin}")
 
 
-def _apart(transform: Affine, places: Places, targets: Places) -> float:
-    """The farthest that places end up from their targets; NaN where numbers are not finite."""
+def _largest_distance(transform: Affine, points: Points, targets: Points) -> float:
+    """Return the largest distance of transformed points from their targets; NaN where one is not finite."""
     a, b, c, d, e, f = transform[:6]
-    x, y = places.T
+    x, y = points.T
     with np.errstate(all="ignore"):
-        apart = np.hypot(a * x + b * y + c - targets[:, 0], d * x + e * y + f - targets[:, 1])
-    return float(apart.max())
+        distance = np.hypot(a * x + b * y + c - targets[:, 0], d * x + e * y + f - targets[:, 1])
+    return float(distance.max())
 
 
-def _shift(told: PlacedFile) -> float:
-    return 0.5 if is_point(read_keys(told.main)) else 0.0
-
-
-def _tie_points(told: PlacedFile, own: _Own | None) -> Iterator[RasterWarning]:
-    """Whether all tie points lie on the grid of the file's own tags."""
-    points = tie_points(told.main)
-    origin = grid_origin(told.main)
-    grid = own.transform if own and told.auxiliary.transform else told.georeference.transform
-    if (
-        origin is None
-        or grid is None
-        or grid.is_degenerate
-        or len(points) < (2 if origin == SCALE else 1)
-    ):
+def _tie_point_warnings(file: PlacedFile, own: _Alternative | None) -> Iterator[RasterWarning]:
+    """Warn where tie points do not lie on the grid of the file's own tags."""
+    points = tie_points(file.main)
+    origin = grid_origin(file.main)
+    grid = own.transform if own and file.aux_xml.transform else file.georeference.transform
+    # A scale takes its place from the first tie point.
+    if origin is None or len(points) < (2 if origin == SCALE else 1):
         return
-    apart = _apart(~grid, points[:, 2:], points[:, :2] + _shift(told))
-    if not apart <= _TOLERANCE:
-        text = f"its {len(points)} tie points lie up to {apart:,.2f} pixels off the grid of its {origin}"
+    if grid is None or grid.is_degenerate:
+        return
+    distance = _largest_distance(~grid, points[:, 2:], points[:, :2] + pixel_shift(file.main))
+    if not distance <= _TOLERANCE:
+        text = f"its {len(points)} tie points lie up to {distance:,.2f} pixels off the grid of its {origin}"
         yield RasterWarning("tie_points_disagree", text)
 
 
-def _control_points(told: PlacedFile) -> Iterator[RasterWarning]:
-    """Control points beside what placed the grid, which GDAL does not always tell of."""
-    placed = told.placement.grid.transform is not None
-    own = grid_origin(told.main) is None and len(tie_points(told.main)) > 0
-    if told.auxiliary.control_points and placed:
-        yield _unused_points("of its sidecar .aux.xml", told.origin)
-    elif own and (placed or told.auxiliary.control_points):
-        yield _unused_points("in its tag ModelTiepoint", told.origin)
+def _control_point_warnings(file: PlacedFile) -> Iterator[RasterWarning]:
+    """Warn about control points beside the used grid, which GDAL does not always report."""
+    placed = file.placement.grid.transform is not None
+    has_own = grid_origin(file.main) is None and len(tie_points(file.main)) > 0
+    if file.aux_xml.control_points and placed:
+        where = "of its sidecar .aux.xml"
+    elif has_own and (placed or file.aux_xml.control_points):
+        where = "in its tag ModelTiepoint"
+    else:
+        return
+    text = f"the ground control points {where} were not used: its place is from {file.origin}"
+    yield RasterWarning("control_points_ignored", text)
 
 
-def _unused_points(where: str, origin: str) -> RasterWarning:
-    text = f"the ground control points {where} were not used: its place is from {origin}"
-    return RasterWarning("control_points_ignored", text)
-
-
-def _crss(told: PlacedFile, own: _Own | None) -> Iterator[RasterWarning]:
-    if told.auxiliary.crs and told.placement.crs.wkt and own:
-        yield from _other_crs(told.placement.crs, own.crs)
-
-
-def _other_crs(used: FileCRS, own: FileCRS) -> Iterator[RasterWarning]:
-    with suppress(RasterError):  # a sidecar may well give a CRS to a file that has none of use
-        one, other = horizontal_crs(used.wkt), horizontal_crs(own.wkt)
-        if not _alike(one, other):
-            text = f"its own keys name {_label(other)}, its sidecar .aux.xml {_label(one)}, which was used"
+def _crs_warnings(file: PlacedFile, own: _Alternative | None) -> Iterator[RasterWarning]:
+    if not (file.aux_xml.crs and file.placement.crs.wkt and own):
+        return
+    with suppress(RasterError):  # the file's own CRS may be missing or unusable
+        used, other = horizontal_crs(file.placement.crs.wkt), horizontal_crs(own.crs.wkt)
+        if not used.is_same(other):
+            text = f"its own keys name {other.label}, its sidecar .aux.xml {used.label}, which was used"
             yield RasterWarning("crs_ignored", text)
-
-
-def _alike(one: HorizontalCRS, other: HorizontalCRS) -> bool:
-    if one.projection or other.projection:
-        return one.projection == other.projection
-    return one.crs.equals(other.crs, ignore_axis_order=True)
-
-
-def _label(crs: HorizontalCRS) -> str:
-    return crs.projection or f"{crs.crs.name[:80]!r}"

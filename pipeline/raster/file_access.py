@@ -1,4 +1,4 @@
-"""Stored files at hand: their bytes by position, and a path where GDAL finds them and what it may see beside them."""
+"""Opens files of this machine for our own reading and for GDAL, which sees the file and its listed sidecars only."""
 
 import os
 import stat
@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.errors import FileChanged, NotAFile, OverBudget, RasterError
+from pipeline.errors import FileChanged, NotAFile, OverBudget, RasterError, TransientError
+from pipeline.raster.budget import Budget
 from pipeline.raster.linked_folder import descriptor_path, gdal_file_name, linked_folder
-from pipeline.raster.models import Budget
 from pipeline.raster.tiff import ByteReader, Directory
 from pipeline.storage import (
     PIXEL_SIDECARS,
@@ -22,43 +22,43 @@ from pipeline.storage import (
 
 
 class OpenFile(Protocol):
-    """A stored file that is open for its header."""
+    """A stored file that is open for reading its header."""
 
     @property
-    def file(self) -> StoredFile:
+    def stored(self) -> StoredFile:
         """The file as it was listed."""
 
     @property
-    def bytes(self) -> ByteReader:
-        """Its own bytes."""
+    def reader(self) -> ByteReader:
+        """The bytes of the file."""
 
     @property
     def gdal_path(self) -> str:
-        """A path at which GDAL finds the file, and nothing beside it but the shown sidecars."""
+        """The path under which GDAL finds the file, with nothing beside it but the visible sidecars."""
 
     @property
-    def shown(self) -> tuple[str, ...]:
-        """Names of the sidecars that GDAL may look at, once it is prepared."""
+    def visible_sidecars(self) -> tuple[str, ...]:
+        """Names of the sidecars that GDAL sees; empty before `prepare_for_gdal`."""
 
-    def beside(self, sidecar: str) -> AbstractContextManager[ByteReader]:
-        """The bytes of a sidecar. Raises NotFound, PermissionDenied, NotAFile or Unreadable."""
+    def open_sidecar(self, name: str) -> AbstractContextManager[ByteReader]:
+        """Open the bytes of a sidecar. Raises NotFound, PermissionDenied, NotAFile or Unreadable."""
 
-    def hide(self, sidecar: str) -> None:
-        """Keep GDAL from seeing a sidecar; call it before `prepare`."""
+    def hide_sidecar(self, name: str) -> None:
+        """Hide a sidecar from GDAL; call it before `prepare_for_gdal`."""
 
-    def sidecar_gdal_path(self, sidecar: str) -> str:
-        """A path at which GDAL finds a sidecar, and nothing beside it."""
+    def sidecar_gdal_path(self, name: str) -> str:
+        """Return a path under which GDAL finds a sidecar, with nothing beside it."""
 
-    def prepare(
+    def prepare_for_gdal(
         self, directories: Sequence[Directory], budget: Budget, *, mask: bool = False
     ) -> None:
-        """Have at hand what GDAL reads of a file with these directories and, with `mask`, of its .msk.
+        """Make available what GDAL reads for these directories and, with `mask`, of the .msk sidecar.
 
-        Raises OverBudget and the like.
+        Raises OverBudget, and the errors of opening a file.
         """
 
     def require_unchanged(self) -> None:
-        """Raises Changing where the file or a sidecar is not as it was listed, or NotFound."""
+        """Raise FileChanged where the file or a sidecar is not as it was listed, or NotFound."""
 
 
 class LocalByteReader:
@@ -68,126 +68,149 @@ class LocalByteReader:
         self.descriptor = descriptor
         self.size = os.fstat(descriptor).st_size
 
-    def read(self, position: int, least: int, most: int) -> bytes:  # noqa: ARG002 - more costs nothing here
-        """Up to `most` bytes."""
+    def read(self, position: int, least: int, most: int) -> bytes:  # noqa: ARG002 - reading more is free here
+        """Read up to `most` bytes."""
         return os.pread(self.descriptor, most, position)
 
 
 class OpenLocalFile:
-    """A file of this machine, which is read where it lies."""
+    """A file of this machine, read in place."""
 
-    shown: tuple[str, ...] = ()
+    visible_sidecars: tuple[str, ...] = ()
 
-    def __init__(self, file: StoredFile, descriptor: int, held: ExitStack) -> None:
-        self.file = file
-        self.bytes = LocalByteReader(descriptor)
+    def __init__(self, stored: StoredFile, descriptor: int, stack: ExitStack) -> None:
+        """`stack` closes what is opened later. Raises FileChanged where a sidecar is not as it was listed."""
+        self.stored = stored
+        self.reader = LocalByteReader(descriptor)
         self.gdal_path = descriptor_path(descriptor)
-        self._held = held
+        self._stack = stack
         self._hidden: set[str] = set()
-        self._beside = {name: self._opened(name) for name in file.sidecars}
+        # The sidecars are opened once, so that each of their readers sees the same file.
+        self._sidecars = {name: self._open(name) for name in stored.sidecars}
         self._require_as_listed()
 
     @contextmanager
-    def beside(self, sidecar: str) -> Iterator[ByteReader]:
-        """As the listing named it; it may be a link inside the roots."""
-        yield LocalByteReader(self._descriptor(sidecar))
+    def open_sidecar(self, name: str) -> Iterator[ByteReader]:
+        """Open a sidecar as it was listed; it may be a link within the allowed folders."""
+        yield LocalByteReader(self._descriptor(name))
 
-    def hide(self, sidecar: str) -> None:
-        """There will be no link to it."""
-        self._hidden.add(sidecar)
+    def hide_sidecar(self, name: str) -> None:
+        """Leave out the link to a sidecar."""
+        self._hidden.add(name)
 
-    def sidecar_gdal_path(self, sidecar: str) -> str:
-        """By its descriptor, so that GDAL finds nothing beside it."""
-        return descriptor_path(self._descriptor(sidecar))
+    def sidecar_gdal_path(self, name: str) -> str:
+        """Return the path of its descriptor, beside which GDAL finds nothing."""
+        return descriptor_path(self._descriptor(name))
 
-    def prepare(
+    def prepare_for_gdal(
         self,
-        directories: Sequence[Directory],  # noqa: ARG002 - more of the file need not be fetched
+        directories: Sequence[Directory],  # noqa: ARG002 - a local file needs no download
         budget: Budget,
         *,
         mask: bool = False,
     ) -> None:
-        """Only links to what is open already: no second look at a path, no copy."""
-        shown = {
-            name: found
-            for name, found in self._beside.items()
-            if isinstance(found, int)
+        """Link what is already open; no path is looked up again, and nothing is copied."""
+        visible = {
+            name: descriptor
+            for name, descriptor in self._sidecars.items()
+            if isinstance(descriptor, int)
             and name not in self._hidden
-            and is_visible_to_gdal(self.file, name, mask=mask)
+            and is_visible_to_gdal(self.stored, name, mask=mask)
         }
-        for name, descriptor in shown.items():
+        for name, descriptor in visible.items():
             require_small_sidecar(name, os.fstat(descriptor).st_size, budget)
-        if shown:
-            self.shown = tuple(shown)
-            links = {self.file.name: self.bytes.descriptor, **shown}
-            folder = self._held.enter_context(linked_folder(links))
-            self.gdal_path = f"{folder}/{gdal_file_name(self.file.name)}"
+        if visible:
+            self.visible_sidecars = tuple(visible)
+            links = {self.stored.name: self.reader.descriptor, **visible}
+            folder = self._stack.enter_context(linked_folder(links))
+            self.gdal_path = f"{folder}/{gdal_file_name(self.stored.name)}"
 
     def require_unchanged(self) -> None:
         """Compare all fingerprints again."""
-        if current_fingerprint(self.file) != self.file.fingerprint:
+        # A file without a name cannot change: only the process that holds it can write it.
+        if self.stored.is_unnamed:
+            return
+        if current_fingerprint(self.stored) != self.stored.fingerprint:
             raise FileChanged(
                 "the file changed since it was listed; read it again once it is complete"
             )
 
-    def _opened(self, sidecar: str) -> int | RasterError:
+    def _open(self, name: str) -> int | RasterError:
         try:
-            return self._held.enter_context(open_descriptor(self._path(sidecar).resolve()))
+            return self._stack.enter_context(open_descriptor(self._path(name).resolve()))
         except RasterError as error:
             return error
 
-    def _descriptor(self, sidecar: str) -> int:
-        found = self._beside[sidecar]
-        if isinstance(found, RasterError):
-            raise found
-        return found
+    def _descriptor(self, name: str) -> int:
+        descriptor = self._sidecars[name]
+        if isinstance(descriptor, RasterError):
+            raise descriptor
+        return descriptor
 
-    def _path(self, sidecar: str) -> Path:
-        return self.file.path.with_name(sidecar)
+    def _path(self, name: str) -> Path:
+        return self.stored.path.with_name(name)
 
     def _require_as_listed(self) -> None:
-        """What is open is what was listed: a link may lead elsewhere since."""
+        """Compare the open sidecars with the listing: a link may point elsewhere since."""
         parts = []
-        for name, found in self._beside.items():
+        for name, descriptor in self._sidecars.items():
             with suppress(OSError):
-                there = self._path(name).stat
-                status = there() if isinstance(found, RasterError) else os.fstat(found)
+                status = (
+                    os.fstat(descriptor) if isinstance(descriptor, int) else self._path(name).stat()
+                )
                 parts.append((name, status.st_size, status.st_mtime_ns))
-        if add_sidecars(self.file.own_fingerprint, parts) != self.file.fingerprint:
+        if add_sidecars(self.stored.own_fingerprint, parts) != self.stored.fingerprint:
             raise FileChanged("a sidecar changed since it was listed; list and read it again")
 
 
 @contextmanager
-def open_local_file(file: StoredFile) -> Iterator[OpenLocalFile]:
-    """A file of this machine; raises Changing where it is not the one that was listed."""
-    with ExitStack() as held:
-        descriptor = held.enter_context(open_descriptor(file.path))
-        if own_fingerprint(os.fstat(descriptor)) != file.own_fingerprint:
+def open_local_file(stored: StoredFile) -> Iterator[OpenLocalFile]:
+    """Open a file of this machine; raise FileChanged where it is not the one that was listed."""
+    with ExitStack() as stack:
+        descriptor = stack.enter_context(open_descriptor(stored.path))
+        if own_fingerprint(os.fstat(descriptor)) != stored.own_fingerprint:
             raise FileChanged("the file changed since it was listed; list and read it again")
-        yield OpenLocalFile(file, descriptor, held)
+        yield OpenLocalFile(stored, descriptor, stack)
 
 
-def is_visible_to_gdal(file: StoredFile, sidecar: str, *, mask: bool) -> bool:
-    """Whether GDAL may see a sidecar.
+@contextmanager
+def open_unnamed_file(stored: StoredFile) -> Iterator[OpenLocalFile]:
+    """Open a file that has no name, through the descriptor of the process that holds it.
 
-    Of TIFFs beside the file that is a mask at most, as GDAL would open what the metadata of the others
-    name; the .aux of ERDAS needs a driver of its own.
+    Raises TransientError where that process, which must be of this user, has ended.
+    """
+    try:
+        descriptor = os.open(stored.real_path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise TransientError(
+            f"what was sent cannot be read ({error.strerror}); send it again"
+        ) from error
+    with ExitStack() as stack:
+        stack.callback(os.close, descriptor)
+        yield OpenLocalFile(stored, descriptor, stack)
+
+
+def is_visible_to_gdal(stored: StoredFile, sidecar: str, *, mask: bool) -> bool:
+    """Return whether GDAL may see a sidecar.
+
+    Of the TIFFs beside the file it sees the mask at most, since it would open the files that their metadata
+    name. The .aux of ERDAS needs a driver of its own.
     """
     name = sidecar.lower()
-    if mask and name == f"{file.name}.msk".lower():
+    if mask and name == f"{stored.name}.msk".lower():
         return True
     return not name.endswith((*PIXEL_SIDECARS, ".aux"))
 
 
 def require_small_sidecar(name: str, size: int, budget: Budget) -> None:
-    """Raises OverBudget for metadata beside a file that are larger than a tag may be."""
+    """Raise OverBudget for a sidecar with metadata that is larger than a tag may be."""
     if size > budget.tag_bytes and not name.lower().endswith(PIXEL_SIDECARS):
         raise OverBudget(f"its sidecar {name} is too large; raise the budget for one tag")
 
 
 @contextmanager
 def open_descriptor(path: Path) -> Iterator[int]:
-    """A descriptor of the file, for reading; closed afterwards.
+    """Open a file for reading and close it afterwards.
 
     Never waits for a pipe and follows no link. Raises NotFound, PermissionDenied, NotAFile or
     Unreadable.

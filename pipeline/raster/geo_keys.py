@@ -1,4 +1,4 @@
-"""Reads what the GeoTIFF keys of a file say of its CRS, where GDAL says nothing or something else."""
+"""Reads the GeoTIFF keys of a file, for what GDAL does not report of the CRS."""
 
 import struct
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ from pipeline.raster.tiff import (
     Directory,
 )
 
-# GeoTIFF 1.1, annex B. Keys from here on describe geographic and projected CRSs, up to the vertical ones.
+# Keys of GeoTIFF 1.1, annex B; those from GEODETIC_CRS up to _VERTICAL describe geographic and projected CRSs.
 MODEL_TYPE = 1024
 RASTER_TYPE = 1025
 GEODETIC_CRS = 2048
@@ -28,58 +28,74 @@ PROJECTED_CRS = 3072
 LINEAR_UNIT = 3076
 _VERTICAL = 4096
 
-PIXEL_IS_POINT = 2
-_SHORT = 3
-"""Type code of TIFF 6.0."""
+# Values of keys, and the TIFF type of the directory.
+_PIXEL_IS_POINT = 2
 _PROJECTED, _GEOGRAPHIC = 1, 2
 _UNDEFINED = 0
-_LARGEST_CODE = 32_766
-"""Greater numbers are user-defined or of other authorities."""
+_SHORT = 3
+_MAX_EPSG_CODE = 32_766
+"""Greater codes are user-defined or of other authorities."""
+
+_PARAMETER_WORDS = {
+    3078: "latitude", 3079: "latitude", 3080: "longitude", 3081: "latitude", 3082: "easting", 3083: "northing",
+    3084: "longitude", 3085: "latitude", 3086: "easting", 3087: "northing", 3088: "longitude", 3089: "latitude",
+    3090: "easting", 3091: "northing", 3092: "scale", 3093: "scale", 3095: "longitude",
+}  # fmt: skip
+"""Keys of a projection's parameters to a word in the EPSG name of the same parameter."""
+_RADIANS = {9101: 1.0, 9102: pi / 180, 9105: pi / 200}
+_METRES = {9001: 1.0, 9002: 0.3048, 9003: 1200 / 3937}
+"""EPSG codes of units to their size in radians or metres."""
+_DEGREE = 9102
+_TOLERANCES = {
+    "easting": 0.01,
+    "northing": 0.01,
+    "scale": 1e-6,
+    "latitude": 1e-6,
+    "longitude": 1e-6,
+}
+"""Rounding of parameters: metres, a ratio and radians. A millionth of a radian is six metres."""
 
 Keys = Mapping[int, float | str]
-"""Key to value; an int where the directory itself holds it."""
+"""Key to value; an int where the value is in the directory itself."""
 
 
 def read_keys(main: Directory) -> Keys:
-    """All keys whose values are there; of doubles the first."""
-    rows = main.entries.get(GEO_KEY_DIRECTORY)
-    if rows is None or rows.kind != _SHORT:  # GDAL leaves a directory of another type aside
+    """Return all keys with a value; of several doubles the first."""
+    entry = main.entries.get(GEO_KEY_DIRECTORY)
+    if entry is None or entry.kind != _SHORT:  # GDAL ignores a directory of another type
         return {}
-    order, raw = main.source.order, main.raw(GEO_KEY_DIRECTORY)
-    return _parsed(
-        order, raw, main.raw(GEO_DOUBLE_PARAMETERS), main.text(GEO_ASCII_PARAMETERS) or ""
-    )
+    doubles, text = main.raw(GEO_DOUBLE_PARAMETERS), main.text(GEO_ASCII_PARAMETERS)
+    return _parse_keys(main.reader.order, main.raw(GEO_KEY_DIRECTORY), doubles, text or "")
 
 
 @lru_cache(maxsize=256)
-def _parsed(order: str, raw: bytes, raw_doubles: bytes, text: str) -> Keys:
-    """Rows of four follow a header of four: key, where its value is, how many there are, value or index."""
+def _parse_keys(order: str, raw: bytes, raw_doubles: bytes, text: str) -> Keys:
+    """Parse rows of four after a header of four: key, tag of its value, number of values, value or index."""
     rows = struct.unpack(f"{order}{len(raw) // 2}H", raw)
-    doubles = struct.unpack(
-        f"{order}{len(raw_doubles) // 8}d", raw_doubles[: len(raw_doubles) // 8 * 8]
-    )
+    count = len(raw_doubles) // 8
+    doubles = struct.unpack(f"{order}{count}d", raw_doubles[: count * 8])
     keys: dict[int, float | str] = {}
-    for key, place, count, value in zip(
+    for key, tag, length, value in zip(
         rows[4::4], rows[5::4], rows[6::4], rows[7::4], strict=False
     ):
-        if place == 0:
+        if tag == 0:
             keys[key] = value
-        elif place == GEO_DOUBLE_PARAMETERS and value < len(doubles):
+        elif tag == GEO_DOUBLE_PARAMETERS and value < len(doubles):
             keys[key] = doubles[value]
-        elif place == GEO_ASCII_PARAMETERS:
-            keys[key] = text[value : value + count]
+        elif tag == GEO_ASCII_PARAMETERS:
+            keys[key] = text[value : value + length]
     return MappingProxyType(keys)
 
 
 def require_no_path_in_keys(main: Directory) -> None:
-    """Raises UnsupportedCRS where a text, in which GDAL may find WKT, names a path."""
+    """Raise UnsupportedCRS where the text of the keys, in which GDAL may find WKT, names a path."""
     require_no_path(main.raw(GEO_ASCII_PARAMETERS).replace(b"\0", b"").decode("latin-1"))
 
 
 def names_crs(keys: Keys) -> bool:
-    """Whether they name or describe a geographic or projected CRS, be it one that nobody understands.
+    """Return whether the keys name or describe a geographic or projected CRS, readable or not.
 
-    GDAL makes a local CRS without a name of keys that only tell areas from points.
+    Keys that only tell areas from points do not, although GDAL makes an unnamed local CRS of them.
     """
     if any(GEODETIC_CRS <= key < _VERTICAL for key in keys):
         return True
@@ -87,40 +103,28 @@ def names_crs(keys: Keys) -> bool:
 
 
 def epsg_code(keys: Keys) -> int | None:
-    """The EPSG code that the file gives to its CRS; None where it gives none."""
+    """Return the EPSG code of the CRS; None where the keys have none."""
     model = keys.get(MODEL_TYPE)
     geographic = model == _GEOGRAPHIC or PROJECTED_CRS not in keys
-    code = keys.get(GEODETIC_CRS) if geographic and model != _PROJECTED else keys.get(PROJECTED_CRS)
-    return code if isinstance(code, int) and 0 < code <= _LARGEST_CODE else None
+    code = keys.get(GEODETIC_CRS if geographic and model != _PROJECTED else PROJECTED_CRS)
+    return code if isinstance(code, int) and 0 < code <= _MAX_EPSG_CODE else None
 
 
 def is_point(keys: Keys) -> bool:
-    """Whether the pixels are points, in the middle of which their coordinates are."""
-    return keys.get(RASTER_TYPE) == PIXEL_IS_POINT
-
-
-_WORDS = {
-    3078: "latitude", 3079: "latitude", 3080: "longitude", 3081: "latitude", 3082: "easting", 3083: "northing",
-    3084: "longitude", 3085: "latitude", 3086: "easting", 3087: "northing", 3088: "longitude", 3089: "latitude",
-    3090: "easting", 3091: "northing", 3092: "scale", 3093: "scale", 3095: "longitude",
-}  # fmt: skip
-"""Keys of a projection's parameters, and what the names of such parameters have in EPSG."""
-_ANGULAR = {9101: 1.0, 9102: pi / 180, 9105: pi / 200}
-_LINEAR = {9001: 1.0, 9002: 0.3048, 9003: 1200 / 3937}
-"""Codes of units to radians or metres."""
-_ROUNDING = {"easting": 0.01, "northing": 0.01, "scale": 1e-6}
-"""In metres, and by itself; of angles a millionth of a radian, which is six metres."""
+    """Return whether pixels are points: the coordinates are those of the middle of a pixel."""
+    return keys.get(RASTER_TYPE) == _PIXEL_IS_POINT
 
 
 def find_ignored_keys(keys: Keys, code: int) -> Iterator[RasterWarning]:
-    """What the keys say beside the code of the CRS, and GDAL passes over without a word."""
+    """Yield a warning for keys that contradict the code of the CRS and that GDAL ignores silently."""
     if keys.get(MODEL_TYPE) == _GEOGRAPHIC and PROJECTED_CRS in keys:
         text = (
             f"its keys call its CRS geographic, and name a projected one too; EPSG:{code} was used"
         )
         yield RasterWarning("crs_keys_ignored", text)
     elif PROJECTED_CRS in keys:
-        wrong = [key for key in sorted(_WORDS.keys() & keys.keys()) if not _agrees(keys, key, code)]
+        parameters = sorted(_PARAMETER_WORDS.keys() & keys.keys())
+        wrong = [key for key in parameters if not _agrees(keys, key, code)]
         if wrong:
             text = (
                 f"its keys {', '.join(map(str, wrong))} give the projection other parameters than EPSG:{code} has; "
@@ -130,45 +134,47 @@ def find_ignored_keys(keys: Keys, code: int) -> Iterator[RasterWarning]:
 
 
 def _agrees(keys: Keys, key: int, code: int) -> bool:
-    """Whether a parameter is one of the code's, or nothing is known to compare it with."""
-    value, word = keys[key], _WORDS[key]
+    """Return whether a parameter is one of the code's; also true where it cannot be compared."""
+    value, word = keys[key], _PARAMETER_WORDS[key]
     if not isinstance(value, float):
         return True
-    official, unit = _parameters(code)
+    official, unit = _official_parameters(code)
     if word == "scale":
         factors = [1.0]
     elif word in ("easting", "northing"):
-        factors = [unit, 1.0] if LINEAR_UNIT not in keys else _factors(_LINEAR, keys[LINEAR_UNIT])
+        factors = [unit, 1.0] if LINEAR_UNIT not in keys else _factors(_METRES, keys[LINEAR_UNIT])
     else:
-        factors = _factors(_ANGULAR, keys.get(ANGULAR_UNIT, 9102))
+        factors = _factors(_RADIANS, keys.get(ANGULAR_UNIT, _DEGREE))
     if not factors or word not in official:
         return True
-    rounding = _ROUNDING.get(word, 1e-6)
-    return any(abs(value * f - right) <= rounding for f in factors for right in official[word])
+    tolerance = _TOLERANCES[word]
+    return any(
+        abs(value * factor - parameter) <= tolerance
+        for factor in factors
+        for parameter in official[word]
+    )
 
 
 def _factors(units: Mapping[int, float], code: float | str) -> list[float]:
-    return [units[int(code)]] if isinstance(code, int) and code in units else []
+    return [units[code]] if isinstance(code, int) and code in units else []
 
 
 @lru_cache(maxsize=256)
-def _parameters(code: int) -> tuple[dict[str, list[float]], float]:
-    """The parameters of the projection of an EPSG code by word, in metres and radians, and its unit in metres."""
-    found: dict[str, list[float]] = {}
+def _official_parameters(code: int) -> tuple[dict[str, list[float]], float]:
+    """Return the projection's parameters of an EPSG code by word, in metres and radians, and its unit in metres."""
+    parameters: dict[str, list[float]] = {}
     with suppress(CRSError):
         crs = CRS.from_epsg(code)
         meridian = crs.prime_meridian
-        east = (
+        shift = (
             float(meridian.longitude) * float(meridian.unit_conversion_factor) if meridian else 0.0
         )
-        for one in crs.coordinate_operation.params if crs.coordinate_operation else ():
-            value = float(one.value) * one.unit_conversion_factor
-            for word in set(_WORDS.values()):
-                if word in one.name.lower():
-                    found.setdefault(word, []).append(value)
-                    if (
-                        word == "longitude"
-                    ):  # some programs count from Greenwich whatever the prime meridian is
-                        found[word].append(value + east)
-        return found, crs.axis_info[0].unit_conversion_factor
-    return found, 1.0
+        for parameter in crs.coordinate_operation.params if crs.coordinate_operation else ():
+            value = float(parameter.value) * parameter.unit_conversion_factor
+            for word in _TOLERANCES:
+                if word in parameter.name.lower():
+                    # Some programs count longitudes from Greenwich whatever the prime meridian is.
+                    values = [value, value + shift] if word == "longitude" else [value]
+                    parameters.setdefault(word, []).extend(values)
+        return parameters, crs.axis_info[0].unit_conversion_factor
+    return parameters, 1.0

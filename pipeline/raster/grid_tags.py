@@ -1,22 +1,28 @@
-"""Reads what the tags of a GeoTIFF say of its grid, and which of them GDAL goes by."""
+"""Reads the grid from the tags of a GeoTIFF, in the order of preference of GDAL."""
 
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
+from pipeline.raster.geo_keys import RASTER_TYPE, is_point, read_keys
+from pipeline.raster.models import FileCRS, Grid, Placement, RasterWarning
 from pipeline.raster.tiff import (
+    GDAL_METADATA,
     MODEL_PIXEL_SCALE,
     MODEL_TIEPOINT,
     MODEL_TRANSFORMATION,
+    RPC_COEFFICIENTS,
     Directory,
 )
 
 SCALE = "tags ModelPixelScale and ModelTiepoint"
 MATRIX = "tag ModelTransformation"
+WORLD_FILES = (".tfw", ".tifw", ".tiffw", ".wld", ".tab")
+"""Suffixes of the sidecars that GDAL takes the grid from where no tag has it."""
 
 
 def grid_origin(main: Directory) -> str | None:
-    """The tags that place the grid, in GDAL's order; None where there are control points at most."""
+    """Return the name of the tags that place the grid; None where there are at most control points."""
     scale = main.doubles(MODEL_PIXEL_SCALE)
     if len(scale) >= 2 and scale[0] != 0 and scale[1] != 0:
         return SCALE
@@ -24,23 +30,46 @@ def grid_origin(main: Directory) -> str | None:
 
 
 def lacks_tie_point(main: Directory) -> bool:
-    """Whether there is a scale alone, for which GDAL takes the origin of the CRS as the place."""
+    """Return whether a scale has no tie point; GDAL would place such a raster at the origin of its CRS."""
     return grid_origin(main) == SCALE and not len(tie_points(main))
 
 
 def tie_points(main: Directory) -> npt.NDArray[np.float64]:
-    """A row for each: column, row, x and y. The numbers of a part of a point are left out."""
+    """Return a row for each tie point: column, row, x and y. An incomplete last point is left out."""
     values = main.doubles(MODEL_TIEPOINT)
-    if len(values) == 6:
-        return np.array([[*values[:2], *values[3:5]]])
-    whole = np.array(values[: len(values) // 6 * 6]).reshape(-1, 6)
-    return whole[:, [0, 1, 3, 4]]
+    points = np.array(values[: len(values) // 6 * 6]).reshape(-1, 6)
+    return points[:, [0, 1, 3, 4]]
 
 
-def matrix_transform(main: Directory, shift: float) -> Affine | None:
-    """The grid of ModelTransformation; `shift` is that of a point to the corner of its pixel, in pixels."""
+def pixel_shift(main: Directory) -> float:
+    """Return the distance from the corner of a pixel to its coordinates, in pixels."""
+    return 0.5 if is_point(read_keys(main)) else 0.0
+
+
+def matrix_transform(main: Directory) -> Affine | None:
+    """Return the grid of ModelTransformation, for pixel corners; None without the tag."""
     values = main.doubles(MODEL_TRANSFORMATION)
     if len(values) != 16:
         return None
     a, b, _, c, d, e, _, f = values[:8]
+    shift = pixel_shift(main)
     return Affine(a, b, c, d, e, f) @ Affine.translation(-shift, -shift)
+
+
+def placement_from_tags(
+    main: Directory, crs: FileCRS, warnings: tuple[RasterWarning, ...] = ()
+) -> Placement | None:
+    """Return the placement of a raster with one scale and one tie point, computed as in GDAL; None for others."""
+    scale, tie = main.doubles(MODEL_PIXEL_SCALE), main.doubles(MODEL_TIEPOINT)
+    if len(scale) != 3 or len(tie) != 6 or not (scale[0] > 0 and scale[1] > 0):
+        return None
+    if MODEL_TRANSFORMATION in main or RPC_COEFFICIENTS in main:
+        return None
+    keys = read_keys(main)
+    if RASTER_TYPE not in keys and b"AREA_OR_POINT" in main.raw(GDAL_METADATA):
+        return None
+    shift = pixel_shift(main)
+    x = tie[3] - tie[0] * scale[0] - shift * scale[0]
+    y = tie[4] + tie[1] * scale[1] + shift * scale[1]
+    grid = Grid(main.width, main.height, Affine(scale[0], 0.0, x, 0.0, -scale[1], y))
+    return Placement(grid, crs, "Point" if is_point(keys) else "Area", warnings)

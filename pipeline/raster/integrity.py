@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import MultipleImages, OverBudget, Truncated, Unreadable
-from pipeline.raster.models import Budget, RasterWarning
+from pipeline.raster.budget import Budget
+from pipeline.raster.models import RasterWarning
 from pipeline.raster.tiff import (
     BITS_PER_SAMPLE,
     STRIP_BYTE_COUNTS,
@@ -16,14 +17,16 @@ from pipeline.raster.tiff import (
     Directory,
 )
 
-_AT_ONCE = 2**20
-"""Blocks whose offsets are held in memory together."""
-_MOST_SHOWN = 5
-_MOST_BYTES = 2**63
+_BLOCKS_AT_ONCE = 2**20
+"""Blocks whose offsets are held in memory together: 8 MiB."""
+_MAX_TAGS_SHOWN = 5
+"""In the message of a warning."""
+_MAX_BLOCK_BYTES = 2**63
+"""Keeps sizes within uint64."""
 
 
 def check_integrity(directories: Sequence[Directory], budget: Budget) -> None:
-    """Raises MultipleImages, OverBudget, Truncated or Unreadable."""
+    """Raise MultipleImages, OverBudget, Truncated or Unreadable unless the file is one whole raster."""
     main = directories[0]
     _check_size(main, budget)
     for directory in directories[1:]:
@@ -34,17 +37,16 @@ def check_integrity(directories: Sequence[Directory], budget: Budget) -> None:
 
 
 def is_separate_image(directory: Directory, main: Directory) -> bool:
-    """Whether a further directory is neither overview nor mask.
+    """Return whether a further directory is neither an overview nor a mask.
 
-    Some programs forget to say that an overview is one: a smaller image of the same proportions
-    counts as an overview.
+    Some programs do not mark their overviews: a smaller image of the same proportions counts as one.
     """
     if directory.reduced or directory.mask:
         return False
     smaller = directory.width < main.width and directory.height < main.height
-    across = main.width / max(directory.width, 1)
-    # An overview's sides are rounded to whole pixels, up or down.
-    return not (smaller and abs(main.height / across - directory.height) <= 1)
+    factor = main.width / max(directory.width, 1)
+    # The sides of an overview are rounded up or down to whole pixels.
+    return not (smaller and abs(main.height / factor - directory.height) <= 1)
 
 
 def _check_size(main: Directory, budget: Budget) -> None:
@@ -60,7 +62,7 @@ def _check_size(main: Directory, budget: Budget) -> None:
 
 
 def _check_blocks(directory: Directory) -> None:
-    """Every tile or strip lies inside the file; offset or length 0 is a hole, as GDAL writes them."""
+    """Check that every block lies inside the file; offset or length 0 is a hole, as GDAL writes it."""
     offsets, lengths = block_index_tags(directory)
     expected = directory.block_count
     listed = directory.entries[offsets].values
@@ -69,12 +71,12 @@ def _check_blocks(directory: Directory) -> None:
             f"it lists {listed} of {expected} blocks of pixels; copy or write the file again"
         )
     _require_lengths(directory, lengths, expected)
-    for start in range(0, expected, _AT_ONCE):
-        _check_some_blocks(directory, start, min(start + _AT_ONCE, expected))
+    for start in range(0, expected, _BLOCKS_AT_ONCE):
+        _check_some_blocks(directory, start, min(start + _BLOCKS_AT_ONCE, expected))
 
 
 def block_index_tags(directory: Directory) -> tuple[int, int]:
-    """The tags of the offsets and lengths of its blocks. Raises Unreadable."""
+    """Return the tags of the offsets and lengths of the blocks. Raises Unreadable."""
     tiles = (TILE_OFFSETS, TILE_BYTE_COUNTS)
     strips = (STRIP_OFFSETS, STRIP_BYTE_COUNTS)
     for tags in (tiles, strips) if directory.tiled else (strips, tiles):
@@ -84,7 +86,7 @@ def block_index_tags(directory: Directory) -> tuple[int, int]:
 
 
 def block_lengths(directory: Directory, start: int, stop: int) -> NDArray[np.uint64]:
-    """Bytes of some blocks as the file lists them; 1 where it is implied by the size of the image."""
+    """Return the bytes of the blocks from `start` to `stop` as listed; 1 where the size of the image implies them."""
     entry = directory.entries.get(block_index_tags(directory)[1])
     if entry is None or entry.values < stop:
         return np.ones(stop - start, np.uint64)
@@ -93,15 +95,15 @@ def block_lengths(directory: Directory, start: int, stop: int) -> NDArray[np.uin
 
 
 def _is_one_strip(directory: Directory) -> bool:
-    """Whether a length of 0 says nothing: libtiff works out that of a single strip, and keeps others as holes."""
+    """Return whether a length of 0 is no hole: libtiff computes the length of a single strip."""
     return not directory.tiled and directory.block_count == 1
 
 
 def _require_lengths(directory: Directory, tag: int, expected: int) -> None:
-    """Raises Unreadable where nothing says how long the blocks are.
+    """Raise Unreadable where the lengths of the blocks are neither listed nor implied.
 
-    Without the tag, libtiff opens images of one strip for each plane only. Whether a compressed one is whole cannot be
-    told then.
+    Without the tag, libtiff opens only images with one strip for each plane. A compressed strip is rejected, since
+    nothing shows whether it is whole.
     """
     entry = directory.entries.get(tag)
     missing = entry is None or entry.values < expected
@@ -117,17 +119,17 @@ def _require_lengths(directory: Directory, tag: int, expected: int) -> None:
 
 
 def _check_some_blocks(directory: Directory, start: int, stop: int) -> None:
-    size = np.uint64(directory.source.size)
-    offsets = directory.entries[block_index_tags(directory)[0]]
-    begins = directory.array(offsets, start, stop).astype(np.uint64)
+    size = np.uint64(directory.reader.size)
+    entry = directory.entries[block_index_tags(directory)[0]]
+    offsets = directory.array(entry, start, stop).astype(np.uint64)
     lengths = block_lengths(directory, start, stop)
-    there = (begins > 0) & (lengths > 0)
+    filled = (offsets > 0) & (lengths > 0)
     if directory.uncompressed:
         pixels = _pixel_bytes(directory, start, stop)
-        # libtiff reads a strip by the size of the image, whatever its length says, but a tile by its length.
+        # libtiff reads a strip by the size of the image, whatever its listed length, but a tile by its length.
         lengths = np.maximum(lengths, pixels) if directory.tiled else pixels
-    # Subtracting keeps away from the overflow of begins + lengths.
-    outside = there & ((begins > size) | (lengths > size - np.minimum(begins, size)))
+    # offsets + lengths could overflow.
+    outside = filled & ((offsets > size) | (lengths > size - np.minimum(offsets, size)))
     if outside.any():
         raise Truncated(
             f"{int(outside.sum())} of its blocks of pixels lie beyond the end of the file, of "
@@ -136,24 +138,25 @@ def _check_some_blocks(directory: Directory, start: int, stop: int) -> None:
 
 
 def _pixel_bytes(directory: Directory, start: int, stop: int) -> NDArray[np.uint64]:
-    """Bytes that the pixels of some uncompressed blocks take; the last strip of a plane ends with the image."""
+    """Return the bytes of the pixels in some uncompressed blocks; the last strip of a plane ends with the image."""
     width, height = directory.block_size
     samples = directory.samples // directory.planes
-    row = -(-width * samples * directory.integer(BITS_PER_SAMPLE, 1) // 8)
+    row_bytes = -(-width * samples * directory.integer(BITS_PER_SAMPLE, 1) // 8)
     rows = np.full(stop - start, height, np.uint64)
     if not directory.tiled:
         strips = -(-directory.height // height)
         last = np.arange(start, stop) % strips == strips - 1
         rows[last] = directory.height - (strips - 1) * height
-    return rows * np.uint64(min(row, _MOST_BYTES // height))
+    return rows * np.uint64(min(row_bytes, _MAX_BLOCK_BYTES // height))
 
 
 def find_lost_tags(directories: Sequence[Directory]) -> list[RasterWarning]:
-    """What lies beyond the end of the file though nothing depends on it."""
-    tags = sorted({tag for directory in directories for tag in directory.lost})
+    """Return a warning about the tags that lie beyond the end of the file although nothing depends on them."""
+    tags = sorted({tag for directory in directories for tag in directory.lost_tags})
     if not tags:
         return []
-    more = f" and {len(tags) - _MOST_SHOWN} more" if len(tags) > _MOST_SHOWN else ""
-    shown = ", ".join(map(str, tags[:_MOST_SHOWN])) + more
+    shown = ", ".join(map(str, tags[:_MAX_TAGS_SHOWN]))
+    if len(tags) > _MAX_TAGS_SHOWN:
+        shown += f" and {len(tags) - _MAX_TAGS_SHOWN} more"
     text = f"tags that nothing depends on lie beyond the end of the file, and are left out: {shown}"
     return [RasterWarning("tag_beyond_end", text)]

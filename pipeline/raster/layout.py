@@ -1,4 +1,4 @@
-"""Says how the pixels lie in a file: blocks, compression, overviews, masks, and whether it is a COG."""
+"""Describes how pixels are stored: blocks, compression, overviews, masks, and whether the file is a COG."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -12,7 +12,7 @@ from pipeline.raster.tiff import (
     Directory,
 )
 
-# TIFF 6.0, and the numbers registered since that libtiff knows; GDAL's names.
+# The values of TIFF 6.0, and those registered since that libtiff knows, with GDAL's names.
 _COMPRESSIONS = {
     2: "CCITTRLE", 3: "CCITTFAX3", 4: "CCITTFAX4", 5: "LZW", 6: "OJPEG", 7: "JPEG",
     8: "DEFLATE", 32773: "PACKBITS", 32946: "DEFLATE", 34676: "SGILOG", 34677: "SGILOG24",
@@ -20,11 +20,11 @@ _COMPRESSIONS = {
 }  # fmt: skip
 
 _UNTILED_UP_TO = 512
-"""Pixels a side: a COG needs tiles only beyond it (GDAL's validate_cloud_optimized_geotiff.py)."""
+"""Pixels a side: a larger COG needs tiles (GDAL's validate_cloud_optimized_geotiff.py)."""
 
 _GHOST = b"GDAL_STRUCTURAL_METADATA_SIZE="
-_GHOST_SIZE = len(_GHOST) + len(b"000140 bytes\n")
-# "Cloud Optimized GeoTIFF", GDAL's driver documentation: the header of the ghost area.
+"""Begins the header of the ghost area ("Cloud Optimized GeoTIFF" in the documentation of GDAL's drivers)."""
+_GHOST_HEADER_BYTES = len(_GHOST) + len(b"000140 bytes\n")
 
 _ALPHA = {1, 2}
 """Values of ExtraSamples: associated and unassociated alpha (TIFF 6.0)."""
@@ -33,7 +33,7 @@ _ALPHA = {1, 2}
 def describe_layout(
     directories: Sequence[Directory], external: Sequence[Directory], sidecar_mask: bool
 ) -> Layout:
-    """The layout of the first image; `external` are the images in its .ovr sidecar."""
+    """Describe the first image; `external` are the images in its .ovr sidecar."""
     main = directories[0]
     inside = _without_masks(directories[1:])
     reasons = tuple(_not_cog_because(main, inside, external))
@@ -42,7 +42,11 @@ def describe_layout(
         compression=_compression(main),
         block_width=width,
         block_height=height,
-        overviews=tuple(_factor(main, each) for each in inside or _without_masks(external)),
+        # rasterio computes the decimation factor in the same way.
+        overviews=tuple(
+            round(main.width / max(overview.width, 1))
+            for overview in inside or _without_masks(external)
+        ),
         cog=not reasons,
         not_cog_because=reasons,
         mask=_mask(directories, sidecar_mask),
@@ -58,11 +62,6 @@ def _without_masks(directories: Sequence[Directory]) -> list[Directory]:
     return [directory for directory in directories if not directory.mask]
 
 
-def _factor(main: Directory, overview: Directory) -> int:
-    """How many columns of the image one of the overview stands for, as rasterio counts."""
-    return round(main.width / max(overview.width, 1))
-
-
 def _mask(directories: Sequence[Directory], sidecar_mask: bool) -> str | None:
     main = directories[0]
     if any(d.mask and (d.width, d.height) == (main.width, main.height) for d in directories[1:]):
@@ -75,10 +74,10 @@ def _mask(directories: Sequence[Directory], sidecar_mask: bool) -> str | None:
 def _not_cog_because(
     main: Directory, overviews: Sequence[Directory], external: Sequence[Directory]
 ) -> Iterator[str]:
-    """What keeps it from being cloud-optimised, by the rules of GDAL's validator."""
+    """Yield the rules of GDAL's COG validator that the file breaks."""
     if external:
         yield "its overviews lie in a file of their own"
-    if main.offset != _first_place(main):
+    if main.offset != _cog_header_offset(main):
         yield "its header is not at the start of the file"
     levels = (main, *overviews)
     if any(not d.tiled and max(d.width, d.height) > _UNTILED_UP_TO for d in levels):
@@ -87,24 +86,25 @@ def _not_cog_because(
         yield "its overviews are not in the order of their size"
     if any(after.offset < before.offset for before, after in pairwise(levels)):
         yield "the headers of its overviews are not in order"
-    starts = [start for d in levels if (start := _first_pixels(d))]
+    starts = [start for d in levels if (start := _first_block_offset(d))]
     if any(before < after for before, after in pairwise(starts)):
         yield "the pixels of its overviews do not come before its own"
     if starts and starts[-1] < levels[-1].offset:
         yield "its pixels come before its headers"
 
 
-def _first_place(main: Directory) -> int:
-    """Where the first directory of a COG lies: after the file's header and GDAL's ghost area."""
-    start = main.source.header_size
-    ghost = main.source.read(start, min(_GHOST_SIZE, main.source.size - start))
+def _cog_header_offset(main: Directory) -> int:
+    """Return the offset of a COG's first directory: after the file's header and GDAL's ghost area."""
+    reader = main.reader
+    start = reader.header_size
+    ghost = reader.read(start, min(_GHOST_HEADER_BYTES, reader.size - start))
     if not ghost.startswith(_GHOST) or not (digits := ghost[len(_GHOST) :][:6]).isdigit():
         return start
-    end = start + _GHOST_SIZE + int(digits)
+    end = start + _GHOST_HEADER_BYTES + int(digits)
     return end + end % 2
 
 
-def _first_pixels(directory: Directory) -> int:
-    """The offset of the first block; 0 for a hole."""
+def _first_block_offset(directory: Directory) -> int:
+    """Return the offset of the first block; 0 for a hole."""
     tag = TILE_OFFSETS if TILE_OFFSETS in directory else STRIP_OFFSETS
     return directory.integer(tag, 0)

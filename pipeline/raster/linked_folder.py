@@ -1,7 +1,7 @@
-"""Folders that hold nothing but links to open files: GDAL finds a file and its listed sidecars there, and nothing else.
+"""Private folders that hold only links to open files, so that GDAL finds a file and its listed sidecars there.
 
-A folder is locked as long as its process lives, so that one that a killed process left is known, and removed, by
-the next one that reads files.
+A process locks its folders while it lives. So the next process that reads can recognise and remove the folders of a
+killed process.
 """
 
 import fcntl
@@ -21,9 +21,9 @@ _PREFIX = "rastersources-read-"
 
 @contextmanager
 def linked_folder(descriptors: Mapping[str, int]) -> Iterator[Path]:
-    """A folder with a link to each open file, by the name that it is to have; removed afterwards.
+    """Make a folder with a link to each open file, by file name, and remove it afterwards.
 
-    A link leads to the open file itself, whatever has taken its place meanwhile. Raises TransientError.
+    A link leads to the open file itself, even where another file has taken its place. Raises TransientError.
     """
     with translate_disk_errors():
         folder, lock = _locked_folder()
@@ -38,17 +38,17 @@ def linked_folder(descriptors: Mapping[str, int]) -> Iterator[Path]:
 
 
 def gdal_file_name(name: str) -> str:
-    """The name of a link for GDAL, which can be told UTF-8 only; other bytes become underscores."""
+    """Return the name of the link for GDAL: bytes that are not UTF-8 become underscores."""
     return re.sub("[\udc80-\udcff]", "_", name)
 
 
 def descriptor_path(descriptor: int) -> str:
-    """A path that opens the same file again, in this process only."""
+    """Return a path that opens the same file again, in this process only."""
     return f"/proc/self/fd/{descriptor}"
 
 
 def remove_dead_folders() -> None:
-    """Remove the folders of this user whose processes were killed; those of others and of the living stay."""
+    """Remove the folders of this user's killed processes, and no others."""
     with suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
         for entry in entries:
             if entry.name.startswith(_PREFIX):
@@ -58,7 +58,7 @@ def remove_dead_folders() -> None:
 
 @contextmanager
 def translate_disk_errors() -> Iterator[None]:
-    """A file can do nothing about a temporary folder that does not work."""
+    """Turn an OSError of the temporary folder into TransientError, since the file is not at fault."""
     try:
         yield
     except OSError as error:
@@ -71,14 +71,15 @@ def translate_disk_errors() -> Iterator[None]:
 def _locked_folder() -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        with suppress(FileNotFoundError):  # taken for a dead one before it could be locked
-            lock = _locked(folder)
+        # Another process may remove the folder before it is locked.
+        with suppress(FileNotFoundError):
+            lock = _lock(folder)
             if lock is not None:
                 return folder, lock
 
 
-def _locked(folder: Path) -> int | None:
-    """A descriptor that holds the lock of the folder at this path; None where another process holds it."""
+def _lock(folder: Path) -> int | None:
+    """Return a descriptor that holds the lock of the folder; None where another process holds it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,7 +99,7 @@ def _remove_if_dead(folder: Path) -> None:
     ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
     if not ours or stat.S_IMODE(status.st_mode) != 0o700:
         return
-    lock = _locked(folder)
+    lock = _lock(folder)
     if lock is not None:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)

@@ -1,4 +1,4 @@
-"""The facts that one GeoTIFF yields: what `read` returns and the rest of the system passes on."""
+"""The values that reading a GeoTIFF takes and returns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,10 +8,12 @@ from typing import Literal
 from affine import Affine
 from shapely import MultiPolygon
 
+from pipeline.raster.budget import Budget
+
 
 @dataclass(frozen=True)
 class Bounds:
-    """A box in WGS 84 degrees; `west > east` means that it crosses the antimeridian."""
+    """A box in WGS 84 degrees; it crosses the antimeridian where `west > east`."""
 
     west: float
     south: float
@@ -21,19 +23,19 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Operation:
-    """The coordinate operation that brought a raster to WGS 84."""
+    """The coordinate operation from the CRS of a raster to WGS 84."""
 
     code: str | None
-    """Authority and code, such as `EPSG:15934`; None for an operation without one."""
+    """Authority and code, such as `EPSG:15934`; None where it has none."""
     name: str
     accuracy: float | None
-    """In metres; None when PROJ does not know it."""
+    """In metres; None where PROJ does not know it."""
     proj_version: str
 
 
 @dataclass(frozen=True)
 class RasterWarning:
-    """Something that a person should know of a file that was read all the same."""
+    """A problem of a file that was read nevertheless."""
 
     code: str
     """Stable, lower case with underscores, such as `outside_area_of_use`."""
@@ -42,19 +44,19 @@ class RasterWarning:
 
 @dataclass(frozen=True)
 class Band:
-    """What differs between the bands of one file."""
+    """One band of a file."""
 
     dtype: str
     """numpy code, such as `f4`."""
     nodata: str | None
-    """Formatted as `RasterFile.fill_value`; None means that no marker is set."""
+    """Formatted as `RasterFile.fill_value`; None where there is none."""
     description: str | None
     time: datetime | None
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the pixels lie in the file."""
+    """How the pixels are stored in the file."""
 
     compression: str | None
     block_width: int
@@ -63,23 +65,70 @@ class Layout:
     """Decimation factors of the first band, such as (2, 4, 8)."""
     cog: bool
     not_cog_because: tuple[str, ...]
-    """Why this is no cloud-optimised GeoTIFF; empty when it is one."""
+    """Why the file is not a cloud-optimised GeoTIFF; empty where it is one."""
     mask: str | None
-    """`internal`, `alpha` or `sidecar`; None means that there is no mask."""
+    """`internal`, `alpha` or `sidecar`; None where there is none."""
+
+
+@dataclass(frozen=True)
+class ControlPoint:
+    """A ground control point: a place in the image with known coordinates."""
+
+    column: float
+    """Pixels from the left edge of the image; 0.5 is the middle of the first column."""
+    row: float
+    """Pixels from the upper edge of the image."""
+    x: float
+    """In the CRS of the control points; easting or longitude."""
+    y: float
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The size of an image, and where its pixels lie in the CRS of the file."""
+
+    width: int
+    height: int
+    transform: Affine | None
+    """Pixel (column, row) to CRS (x, y), for pixel corners; None where the file has no geotransform."""
+    control_points: tuple[ControlPoint, ...] = ()
+    has_rpcs: bool = False
+    """Whether there are rational polynomial coefficients, which cannot place a raster without a height model."""
+
+
+@dataclass(frozen=True)
+class FileCRS:
+    """The CRS of a file as GDAL reports it; that of the control points where there is no geotransform."""
+
+    wkt: str | None
+    """WKT, preferably WKT 2 (2019) with its IDs; None where the file names no usable CRS."""
+    unusable: bool = False
+    """Whether the file or a sidecar names a CRS that GDAL cannot read; `wkt` is then None."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The grid and the CRS of a file, before they are located on the earth."""
+
+    grid: Grid
+    crs: FileCRS
+    area_or_point: str
+    warnings: tuple[RasterWarning, ...] = ()
+    """Contradictions between the keys and the CRS."""
 
 
 @dataclass(frozen=True)
 class Georeference:
-    """Where a raster lies: in its own CRS and on the earth."""
+    """The location of a raster, in its own CRS and on the earth."""
 
     projection: str | None
-    """`EPSG:n`; None when the CRS is no EPSG CRS (the WKT is kept)."""
+    """`EPSG:n`; None where the CRS is not one of EPSG."""
     crs_wkt: str
     """WKT 2 (2019) of the horizontal CRS."""
     transform: Affine
     """Pixel (column, row) to CRS (x, y), for pixel corners."""
     rotated: bool
-    """True when the grid's axes are not those of its CRS; origin and upper bound are then the envelope's."""
+    """Whether the axes of the grid differ from those of the CRS; origin and upper bound are then of the envelope."""
     origin_x: float
     origin_y: float
     upper_bound_x: float
@@ -89,73 +138,73 @@ class Georeference:
     """Negative for a north-up raster."""
     bounds: Bounds
     footprint: MultiPolygon
-    """The outline of the grid in WGS 84 (x = longitude), densified, cut at the antimeridian."""
+    """The outline of the grid in WGS 84 (x = longitude), densified and cut at the antimeridian."""
     operation: Operation
     warnings: tuple[RasterWarning, ...] = ()
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many valid pixels there are in each of some equal steps of the value."""
+    """The number of valid pixels in each of several equal steps of the value."""
 
     low: float
     """Lower edge of the first step: the smallest value."""
     high: float
-    """Upper edge of the last step, which belongs to it: the largest value."""
+    """Upper edge of the last step, which includes it: the largest value."""
     counts: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class BandStatistics:
-    """What the valid, finite pixels of one band are like; None where there are none."""
+    """Statistics of the valid, finite pixels of one band; None where there are no such pixels."""
 
     valid: int
-    """Pixels that were looked at and are neither masked, nodata, NaN nor infinite."""
+    """Number of pixels that are neither masked, nodata, NaN nor infinite."""
     valid_share: float
-    """`valid` as a part of all pixels that were looked at, 0 to 1."""
+    """`valid` divided by the number of pixels that were read, 0 to 1."""
     minimum: float | None
-    """An int for integer pixels, exact at any size; so are `maximum` and whole percentiles."""
+    """An int for integer pixels, exact at any size. The same holds for `maximum` and whole percentiles."""
     maximum: float | None
     mean: float | None
-    """None also where it is beyond float64; so is the deviation."""
+    """None also where it exceeds float64. The same holds for the deviation."""
     standard_deviation: float | None
-    """Of the whole population: divided by the number of pixels."""
+    """Of the whole population: the divisor is the number of pixels."""
     percentiles: Mapping[int, float]
-    """Percent -> value, linear between the two nearest pixels, as numpy's default."""
+    """Percent to value, linear between the two nearest pixels, as in numpy."""
     histogram: Histogram | None
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the pixels of one file say."""
+    """Statistics of the pixels of one file."""
 
     overview: int | None
-    """Decimation factor of the overview that was read; None means that every pixel was."""
+    """Decimation factor of the overview that was read; None where all pixels were."""
     bands: tuple[BandStatistics, ...]
     valid_outline: MultiPolygon
     """Where any band has valid pixels, in WGS 84 (x = longitude); empty where none has."""
     outline_pixels: int
-    """Side of the squares, in pixels, that the outline is made of; 1 means that it is exact."""
+    """Side of the squares in the outline, in pixels; 1 for an exact outline."""
 
     @property
     def approximate(self) -> bool:
-        """Whether an overview stood for the pixels."""
+        """Whether an overview was read instead of the pixels."""
         return self.overview is not None
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the reading of a file's pixels is."""
+    """Progress of reading the pixels of a file."""
 
     uri: str
     done: int
-    """Values that were looked at, counting each pass over the pixels."""
+    """Values that were read, counted anew in each pass over the pixels."""
     total: int
 
 
 @dataclass(frozen=True)
 class RasterFile:
-    """One GeoTIFF: its header's facts, their provenance and the warnings that stay with it."""
+    """One GeoTIFF: the facts in its header, their provenance and the warnings about it."""
 
     uri: str
     fingerprint: str
@@ -163,88 +212,71 @@ class RasterFile:
     size: int
     """Bytes of the TIFF itself, without its sidecars."""
     sidecars: tuple[str, ...]
-    """Names of the files beside it that were used, such as `x.tif.aux.xml`."""
+    """Names of the sidecars that were used, such as `x.tif.aux.xml`."""
     width: int
     height: int
     count: int
     dtype: str
-    """numpy code of the bands, such as `f4`; the widest when they differ."""
+    """numpy code of the bands, such as `f4`."""
     fill_value: str | None
-    """The first band's nodata, formatted by dtype: `-9999.0`, `0`, `nan`."""
+    """Nodata of the first band, formatted by dtype: `-9999.0`, `0`, `nan`."""
     bands: tuple[Band, ...]
     georeference: Georeference
     times: tuple[datetime, ...]
-    """UTC, ascending, distinct; empty where nothing says a time."""
+    """UTC, ascending, distinct; empty where no time is known."""
     interval: timedelta | None
-    """Between three or more equidistant times of this file; None otherwise."""
+    """The interval of three or more equidistant times in this file; None otherwise."""
     datetime: datetime | None
-    """The time in the file's own TIFFTAG_DATETIME, which is often the time of writing."""
+    """The time in TIFFTAG_DATETIME, often the time of writing."""
     area_or_point: str
     layout: Layout
     warnings: tuple[RasterWarning, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
-    """Field name -> where its value came from, such as `times` -> `pattern of the file name`."""
+    """Field name to the origin of its value, such as `times` to `pattern of the file name`."""
     statistics: Statistics | None = None
-    """Only where `ReadOptions.statistics` asks for them and they can be had."""
+    """None unless `ReadOptions.statistics` requests them and they can be computed."""
 
 
 @dataclass(frozen=True)
 class TimeRule:
-    """How a definition or an argument dates files; all None means that only the file's own tags do."""
+    """How a definition or an argument dates files; by default only the tags of the file do."""
 
     time: datetime | None = None
-    """One fixed time for all files; has an offset."""
+    """One fixed time for all files, with an offset."""
     pattern: str | None = None
     """Regular expression with a named group `time`, or `year`, `month`, ...; searched in the name, then in the path."""
     time_format: str | None = None
-    """strptime format of the group `time`; None means that ISO 8601 and its compact forms are tried."""
+    """strptime format of the group `time`; None for ISO 8601 and its compact forms."""
     time_zone: str = "UTC"
-    """IANA name of the zone of times that carry no offset."""
+    """IANA name of the zone of times without an offset."""
     from_tag: bool = False
-    """TIFFTAG_DATETIME dates the file when nothing better does (declared temporal, or `time = "tag"`)."""
+    """Whether TIFFTAG_DATETIME dates a file that has no other time (declared temporal, or `time = "tag"`)."""
 
 
 @dataclass(frozen=True)
 class AssignedValues:
-    """What is said for files that do not say it themselves; nothing by default."""
+    """A CRS and a nodata value for files that lack them; none by default."""
 
     crs: str | None = None
-    """Authority and code of a CRS that can be used, such as `EPSG:28992`."""
+    """Authority and code of a usable CRS, such as `EPSG:28992`."""
     crs_override: bool = False
-    """Whether this CRS counts for files that have another one, or one that cannot be used, too."""
+    """Whether the CRS also replaces another or an unusable CRS of a file."""
     nodata: str | None = None
     """A number, `nan`, `inf` or `-inf`."""
     by: str = "the command line"
-    """Who says so, for provenance and warnings, such as `definition "rain"`."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What one file may cost; beyond it the file is refused with `over_budget` or `timeout`."""
-
-    header_bytes: int = 64 * 2**20
-    ifds: int = 1_000
-    tag_bytes: int = 16 * 2**20
-    bands: int = 10_000
-    pixels: int = 10**14
-    seconds: float = 20.0
-    """For the header; and, where pixels are read, without any progress."""
-    statistics_pixels: int = 4 * 10**9
-    """Values that are read for statistics, over all bands: minutes of work."""
-    block_bytes: int = 256 * 2**20
-    """What has to be unpacked for one block, with the bands that it holds, where pixels are read."""
+    """Their origin, for provenance and warnings, such as `definition "rain"`."""
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What reading a file depends on besides the file."""
+    """Everything besides the file that its record depends on."""
 
     time_rule: TimeRule = TimeRule()
     assigned: AssignedValues = AssignedValues()
     crs_policy: str = "lizard"
-    """`lizard`: pinned operations and no grids; `best-available`: with the grids that are installed."""
+    """`lizard`: pinned operations without grid files; `best-available`: also those with installed grid files."""
     gcp_residual_pixels: float = 2.0
     """The largest root-mean-square residual of fitted ground control points, in pixels."""
-    budget: Budget = Budget()
+    budget: Budget = field(default_factory=Budget)
     statistics: Literal["overview", "exact"] | None = None
-    """Whether pixels are read too: those of an overview where there is one, or all."""
+    """Whether pixels are read too: those of an overview, if there is one, or all."""

@@ -1,4 +1,4 @@
-"""Reads the marker of missing pixels from what a file says, exactly and by the pixels' type."""
+"""Reads the nodata value from its text, exactly and by the type of the pixels."""
 
 import math
 import re
@@ -10,87 +10,77 @@ from pipeline.raster.models import RasterWarning
 
 _NUMBER = re.compile(r"[+-]?(\d++\.?+\d*+|\.\d++)([eE][+-]?\d++)?+(?=$|[\s;,/.])")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d")
-_NOT_A_NUMBER = re.compile(r"[+-]?(nan\b|nan\(|1\.#(qnan|snan|ind))", re.IGNORECASE)
-_INFINITE = re.compile(r"([+-]?)(inf|infinity|1\.#inf)(?![a-z])", re.IGNORECASE)
 # Microsoft's C library writes nan as 1.#QNAN or -1.#IND and infinity as 1.#INF.
+_NAN = re.compile(r"[+-]?(nan\b|nan\(|1\.#(qnan|snan|ind))", re.IGNORECASE)
+_INFINITY = re.compile(r"([+-]?)(inf|infinity|1\.#inf)(?![a-z])", re.IGNORECASE)
 
-_MOST_DIGITS = 20
-"""Of a 64-bit integer; longer ones are read as floating-point numbers."""
+_MAX_INTEGER_DIGITS = 20
+"""Of a 64-bit integer; a longer number is read as floating-point."""
+_MAX_TEXT_SHOWN = 40
+"""Characters of an unreadable value in a message."""
 
 
 @dataclass(frozen=True)
 class Nodata:
-    """The marker, and what a person should know of it."""
+    """The nodata value of a band, and the warnings about it."""
 
     value: str | None
-    """`str(float)` for floating-point and complex pixels, `str(int)` for integers; None: no marker."""
+    """`str(float)` for floating-point and complex pixels, `str(int)` for integers; None where there is none."""
     warnings: tuple[RasterWarning, ...] = ()
 
 
 def parse_nodata(text: str | None, dtype: str) -> Nodata:
-    """The marker that `text` (GDAL's tag 42113, or a sidecar's) sets for pixels of `dtype`.
+    """Parse the text of GDAL's tag 42113, or of a sidecar, for pixels of `dtype`.
 
-    For floating-point pixels it is the nearest value that a pixel can have: the text -3.4e+38
+    For floating-point pixels the value is the nearest one that a pixel can have: the text -3.4e+38
     marks the float32 pixels -3.3999999521443642e+38. A value that no pixel can have is kept as
-    the text says it, with a warning.
+    written, with a warning.
     """
-    if text is None or not text.strip():
+    text = (text or "").strip()
+    if not text:
         return Nodata(None)
-    number = _number(_with_point(text.strip()))
+    shown_text = repr(text[:_MAX_TEXT_SHOWN])
+    decimal_comma = _DECIMAL_COMMA.match(text)
+    # As in GDAL's CPLAtof, the first comma or point is the decimal one.
+    number = _parse_number(text.replace(",", ".", 1) if decimal_comma else text)
     if number is None:
-        return Nodata(
-            None, (_warning("unreadable", f"the nodata value {text[:40]!r} is no number"),)
-        )
-    shown, possible = _formatted(number, np.dtype(dtype))
+        message = f"the nodata value {shown_text} is not a number"
+        return Nodata(None, (RasterWarning("nodata_unreadable", message),))
+    value, possible = _format(number, np.dtype(dtype))
     warnings = []
-    if _DECIMAL_COMMA.match(text.strip()):
-        message = f"the nodata value {text[:40]!r} has a decimal comma, and is read as {shown}"
-        warnings.append(_warning("decimal_comma", message))
+    if decimal_comma:
+        message = f"the nodata value {shown_text} has a decimal comma, and is read as {value}"
+        warnings.append(RasterWarning("nodata_decimal_comma", message))
     if not possible:
-        message = f"no pixel of type {dtype} can have the nodata value {shown}"
-        warnings.append(_warning("out_of_range", message))
-    return Nodata(shown, tuple(warnings))
+        message = f"no pixel of type {dtype} can have the nodata value {value}"
+        warnings.append(RasterWarning("nodata_out_of_range", message))
+    return Nodata(value, tuple(warnings))
 
 
-def _with_point(text: str) -> str:
-    """As GDAL's CPLAtof: the first of comma and point is the one of the number."""
-    return text.replace(",", ".", 1) if _DECIMAL_COMMA.match(text) else text
-
-
-def _warning(kind: str, message: str) -> RasterWarning:
-    return RasterWarning(f"nodata_{kind}", message)
-
-
-def _number(text: str) -> int | float | None:
-    """The number at the start of the text; an int where it is written as one, exact at any size."""
-    if _NOT_A_NUMBER.match(text):
+def _parse_number(text: str) -> int | float | None:
+    """Return the number at the start of the text: an int, exact at any size, where it is written as one."""
+    if _NAN.match(text):
         return math.nan
-    if infinite := _INFINITE.match(text):
-        return -math.inf if infinite[1] == "-" else math.inf
-    found = _NUMBER.match(text)
-    if found is None:
+    if infinity := _INFINITY.match(text):
+        return -math.inf if infinity[1] == "-" else math.inf
+    match = _NUMBER.match(text)
+    if match is None:
         return None
-    if found[0].lstrip("+-").isdigit() and len(found[0]) <= _MOST_DIGITS:
-        return int(found[0])
-    number = float(found[0])
+    if match[0].lstrip("+-").isdigit() and len(match[0]) <= _MAX_INTEGER_DIGITS:
+        return int(match[0])
+    number = float(match[0])
     return None if math.isinf(number) else number
 
 
-def _formatted(number: int | float, dtype: np.dtype[np.generic]) -> tuple[str, bool]:
-    """The value as text, and whether a pixel of `dtype` can have it."""
+def _format(number: int | float, dtype: np.dtype[np.generic]) -> tuple[str, bool]:
+    """Return the value as text, and whether a pixel of `dtype` can have it."""
     if dtype.kind in "iu":
-        return _as_integer(number, np.iinfo(dtype.str))
-    return _as_float(float(number), np.empty(0, dtype).real.dtype)
-
-
-def _as_integer(number: int | float, limits: "np.iinfo[np.integer]") -> tuple[str, bool]:
-    possible = limits.min <= number <= limits.max and number == int(number)
-    return str(int(number) if possible else number), possible
-
-
-def _as_float(number: float, dtype: np.dtype[np.generic]) -> tuple[str, bool]:
+        limits = np.iinfo(dtype.str)
+        possible = limits.min <= number <= limits.max and number == int(number)
+        return str(int(number) if possible else number), possible
     with np.errstate(over="ignore"):
-        stored = float(np.array(number).astype(dtype))
+        # The real type of complex pixels.
+        stored = float(np.array(float(number)).astype(np.empty(0, dtype).real.dtype))
     if math.isinf(stored) and not math.isinf(number):
-        return str(number), False
+        return str(float(number)), False
     return str(stored), True

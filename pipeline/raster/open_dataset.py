@@ -1,4 +1,4 @@
-"""Opens a file through GDAL's GeoTIFF driver, and no other, for its header."""
+"""Opens a file with GDAL's GeoTIFF driver, and no other, for its header."""
 
 import logging
 import threading
@@ -13,72 +13,75 @@ from rasterio.io import DatasetReader
 from pipeline.errors import Unreadable, UnsupportedCRS
 from pipeline.raster.file_access import OpenFile
 
-# GDAL reports through the first; the second tells of metadata that are no UTF-8.
-_LOGGERS = (logging.getLogger("rasterio._env"), logging.getLogger("rasterio._base"))
+_LOGGERS = (
+    logging.getLogger("rasterio._env"),  # what GDAL reports
+    logging.getLogger("rasterio._base"),  # metadata that are not UTF-8
+)
 
 _GDAL_OPTIONS = {
-    # A pixel that is a point is shifted by half of itself, as the GeoTIFF standard says.
+    # The coordinates of a point are those of the middle of its pixel, as the GeoTIFF standard says.
     "GTIFF_POINT_GEO_IGNORE": "FALSE",
-    # Nothing that metadata name is fetched from a network, also where nobody has taken GDAL's means away.
+    # Metadata cannot make GDAL use a network, even where GDAL is not restricted.
     "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",
     "GDAL_PAM_PROXY_DIR": "",
     "PROJ_NETWORK": "OFF",
 }
+_MAX_REASON_SHOWN = 200
+"""Characters of GDAL's error in a message."""
 
 
 @contextmanager
 def open_dataset(
-    opened: OpenFile,
+    open_file: OpenFile,
     placed: bool = False,
     overview: int | None = None,
     sources: str = "",
     sidecar: str | None = None,
 ) -> Iterator[tuple[DatasetReader, list[str]]]:
-    """The dataset as rasterio sees it, and what GDAL warns of, so far, while it is open.
+    """Open a file; return the dataset, and the list to which GDAL's warnings are added while it is open.
 
-    GDAL sees no sidecar but those that are shown to it, whatever their case. Where `placed`, its place is known
-    already, and the dataset has none; `sources` limits what GDAL takes it from. `overview` is the index of the
-    one to open in place of the image, `sidecar` a TIFF beside the file to open in its place. Raises Unreadable
-    or UnsupportedCRS.
+    GDAL sees only the visible sidecars. With `placed` the dataset has no grid and no CRS; otherwise `sources`
+    limits where GDAL takes them from. `overview` is the index of an overview to open instead of the image,
+    `sidecar` a TIFF beside the file to open instead of it. Raises Unreadable or UnsupportedCRS.
     """
-    name = opened.sidecar_gdal_path(sidecar) if sidecar else opened.gdal_path
-    looked_for = "FALSE" if opened.shown and not sidecar else "EMPTY_DIR"
-    options = {**_GDAL_OPTIONS, "GDAL_DISABLE_READDIR_ON_OPEN": looked_for}
+    path = open_file.sidecar_gdal_path(sidecar) if sidecar else open_file.gdal_path
+    listing = "FALSE" if open_file.visible_sidecars and not sidecar else "EMPTY_DIR"
+    options = {**_GDAL_OPTIONS, "GDAL_DISABLE_READDIR_ON_OPEN": listing}
     if placed or sources:
         options["GDAL_GEOREF_SOURCES"] = "NONE" if placed else sources
     choice = {} if overview is None else {"overview_level": overview}
     with (
-        _collected_warnings(opened) as collected,
+        _collect_warnings(open_file) as gdal_warnings,
         rasterio.Env(**options),
         warnings.catch_warnings(),
     ):
-        # It is a fact of the file, not a matter for a log.
+        # A missing grid is a fact of the file, reported as no_grid.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with _open(opened, name, choice) as dataset:
-            yield dataset, collected
+        with _open(open_file, path, choice) as dataset:
+            yield dataset, gdal_warnings
 
 
-def names_overview_file(dataset: DatasetReader, warned: list[str]) -> bool:
-    """Whether the metadata name a file of overviews, which GDAL opens where it is asked for overviews or files.
+def names_overview_file(dataset: DatasetReader, gdal_warnings: list[str]) -> bool:
+    """Return whether the metadata name a file of overviews; GDAL opens it when asked for overviews or files.
 
-    `warned` are the warnings of the open dataset: one more tells of a name that is not UTF-8.
+    `gdal_warnings` are the warnings of the open dataset. A name that is not UTF-8 shows only as one more warning.
     """
-    before = len(warned)
-    return bool(dataset.tags(ns="OVERVIEWS")) or len(warned) > before
+    before = len(gdal_warnings)
+    return bool(dataset.tags(ns="OVERVIEWS")) or len(gdal_warnings) > before
 
 
-def _open(opened: OpenFile, name: str, choice: dict[str, int]) -> DatasetReader:
+def _open(open_file: OpenFile, path: str, choice: dict[str, int]) -> DatasetReader:
     try:
-        return rasterio.open(name, driver="GTiff", sharing=False, **choice)
+        return rasterio.open(path, driver="GTiff", sharing=False, **choice)
     except (CRSError, UnicodeDecodeError) as error:
         raise unreadable_crs_error() from error
     except RasterioError as error:
-        reason = _told(str(error), opened).partition("\n")[0][:200]
+        reason = _public_text(str(error), open_file).partition("\n")[0][:_MAX_REASON_SHOWN]
         raise Unreadable(f"GDAL cannot open it: {reason}; write it again") from error
 
 
 def unreadable_crs_error() -> UnsupportedCRS:
-    """For definitions that GDAL does not understand, or whose names are no UTF-8 text."""
+    """Return the error for a CRS that GDAL does not understand, or whose name is not UTF-8."""
     return UnsupportedCRS(
         "its coordinate reference system cannot be read; set one, for example with "
         "gdal_edit.py -a_srs EPSG:CODE FILE"
@@ -86,30 +89,30 @@ def unreadable_crs_error() -> UnsupportedCRS:
 
 
 @contextmanager
-def _collected_warnings(opened: OpenFile) -> Iterator[list[str]]:
-    """What GDAL warns of in this thread; kept from logs, as it belongs to the file."""
-    collected: list[str] = []
+def _collect_warnings(open_file: OpenFile) -> Iterator[list[str]]:
+    """Collect GDAL's warnings of this thread and keep them out of the logs, since they belong to the file."""
+    gdal_warnings: list[str] = []
     thread = threading.get_ident()
 
     def collect(record: logging.LogRecord) -> bool:
         if record.thread != thread:
             return True
         if record.levelno == logging.WARNING:
-            collected.append(_told(record.getMessage(), opened))
+            gdal_warnings.append(_public_text(record.getMessage(), open_file))
         return False
 
     for logger in _LOGGERS:
         logger.addFilter(collect)
     try:
-        yield collected
+        yield gdal_warnings
     finally:
         for logger in _LOGGERS:
             logger.removeFilter(collect)
 
 
-def _told(text: str, opened: OpenFile) -> str:
-    """What GDAL says, with the name by which people know the file."""
-    folder, _, name = opened.gdal_path.rpartition("/")
-    if name != opened.file.name:
-        return text.replace(opened.gdal_path, opened.file.real_path)
-    return text.replace(folder, opened.file.real_path.rpartition("/")[0])
+def _public_text(text: str, open_file: OpenFile) -> str:
+    """Replace the path that GDAL sees by the location of the file."""
+    folder, _, name = open_file.gdal_path.rpartition("/")
+    if name != open_file.stored.name:
+        return text.replace(open_file.gdal_path, open_file.stored.real_path)
+    return text.replace(folder, open_file.stored.real_path.rpartition("/")[0])

@@ -1,7 +1,7 @@
-"""Objects at hand: sparse copies, temporary files without a name that hold no more of them than was asked for.
+"""Opens objects through sparse copies: temporary files without a name that hold only the bytes that were requested.
 
-GDAL opens such a copy as it opens a file of this machine: it learns of no bucket, and no reading of its own
-reaches one. What it will look at is fetched before, by our own reading of the tags.
+GDAL opens such a copy as a local file: it never sees the bucket, and does no networking itself. Our own reading of
+the tags fetches, in advance, what GDAL will read.
 """
 
 import os
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from pipeline.errors import FileChanged, NotFound, OverBudget, TransientError, Unreadable
+from pipeline.raster.budget import Budget
 from pipeline.raster.file_access import is_visible_to_gdal, require_small_sidecar
 from pipeline.raster.linked_folder import (
     descriptor_path,
@@ -17,167 +18,172 @@ from pipeline.raster.linked_folder import (
     linked_folder,
     translate_disk_errors,
 )
-from pipeline.raster.models import Budget
-from pipeline.raster.tiff import BLOCK_INDEX, ByteReader, Directory
+from pipeline.raster.tiff import BLOCK_INDEX_TAGS, ByteReader, Directory
 from pipeline.storage import ByteRange, RangeReader, StoredFile, add_sidecars
 
-_LONGEST_NAME = 255
-"""Bytes, in the file systems of Linux."""
-_CHANGED = "a sidecar changed since it was listed; list and read it again"
+_MAX_NAME_BYTES = 255
+"""Of a link in the file systems of Linux."""
+_SIDECAR_CHANGED = "a sidecar changed since it was listed; list and read it again"
 
 
 class SparseCopy:
-    """A local file of an object's size, filled where it is read."""
+    """A local file with the size of an object, filled as it is read."""
 
-    def __init__(self, parts: RangeReader, location: str, first: ByteRange, budget: Budget) -> None:
+    def __init__(
+        self, ranges: RangeReader, location: str, first: ByteRange, budget: Budget
+    ) -> None:
+        """Make a copy; `location` is `/bucket/key`; `first` holds the first bytes of the object."""
         self.size = first.size
         self.etag = first.etag
-        self._parts = parts
+        self._ranges = ranges
         self._location = location
-        self._left = budget.header_bytes
-        self._known: list[tuple[int, int]] = []
-        """Where there are bytes: starts and stops in order, which do not touch."""
+        self._version = first.version
+        self._bytes_left = budget.header_bytes
+        self._filled: list[tuple[int, int]] = []
+        """(start, stop) of the ranges that hold bytes, ascending; they do not touch each other."""
         with translate_disk_errors():
-            self._copy = tempfile.TemporaryFile()  # noqa: SIM115 - gone when it is closed, or its process killed
+            self._copy = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
             self.descriptor = self._copy.fileno()
             os.ftruncate(self.descriptor, self.size)
         self._fill(0, first.data)
 
     def close(self) -> None:
-        """That removes the copy."""
+        """Remove the copy."""
         self._copy.close()
 
     def read(self, position: int, least: int, most: int) -> bytes:
-        """At least `least` bytes, or all up to the end; more only where they are here already."""
+        """Read at least `least` bytes, or all up to the end; more only where they need no download."""
         stop = min(position + least, self.size)
-        while (start := self._known_from(position)) < stop:
-            end = min(position + most, self.size, self._known_after(start))
-            self._fill(start, self._fetched(start, end))
-        length = min(most, self._known_from(position) - position)
+        while (start := self._filled_up_to(position)) < stop:
+            end = min(position + most, self.size, self._next_filled(start))
+            self._fill(start, self._fetch(start, end))
+        length = min(most, self._filled_up_to(position) - position)
         return os.pread(self.descriptor, length, position)
 
-    def _fetched(self, start: int, stop: int) -> bytes:
-        self._left -= stop - start
-        if self._left < 0:
+    def _fetch(self, start: int, stop: int) -> bytes:
+        self._bytes_left -= stop - start
+        if self._bytes_left < 0:
             raise OverBudget(
                 "reading its header takes too many bytes; raise the budget for header bytes"
             )
-        version = f"{self.size:x}.{self.etag}"
-        data = self._parts.get(self._location, start, stop, version).data
+        data = self._ranges.get(self._location, start, stop, self._version).data
         if len(data) < stop - start:
             raise TransientError(
-                "the storage gives fewer bytes than the object has; try again later"
+                "the storage returned fewer bytes than the object has; try again later"
             )
         return data
 
     def _fill(self, start: int, data: bytes) -> None:
         with translate_disk_errors():
-            written = os.pwrite(self.descriptor, data, start)
-            if written < len(data):
+            if os.pwrite(self.descriptor, data, start) < len(data):
                 raise OSError("the disk is full")
-        self._known = _merged([*self._known, (start, start + len(data))])
+        self._filled = _merge_ranges([*self._filled, (start, start + len(data))])
 
-    def _known_from(self, position: int) -> int:
-        """Up to where the bytes from `position` on are known; `position` itself where they are not."""
-        return next((stop for start, stop in self._known if start <= position < stop), position)
+    def _filled_up_to(self, position: int) -> int:
+        """Return the end of the filled range around `position`; `position` itself outside one."""
+        return next((stop for start, stop in self._filled if start <= position < stop), position)
 
-    def _known_after(self, position: int) -> int:
-        """Where the next known bytes begin."""
-        return min((start for start, _ in self._known if start > position), default=self.size)
+    def _next_filled(self, position: int) -> int:
+        """Return the start of the next filled range, or the end of the file."""
+        return min((start for start, _ in self._filled if start > position), default=self.size)
 
 
 class OpenObject:
-    """An object that is open for its header, and its sidecars."""
+    """An object and its sidecars, open for reading the header."""
 
-    shown: tuple[str, ...] = ()
+    visible_sidecars: tuple[str, ...] = ()
 
     def __init__(
-        self, file: StoredFile, parts: RangeReader, budget: Budget, held: ExitStack
+        self, stored: StoredFile, ranges: RangeReader, budget: Budget, stack: ExitStack
     ) -> None:
-        self.file = file
-        self._parts = parts
+        """`stack` removes the copies."""
+        self.stored = stored
+        self._ranges = ranges
         self._budget = budget
-        self._held = held
+        self._stack = stack
         self._hidden: set[str] = set()
         self._copies: dict[str, SparseCopy] = {}
-        self.bytes = self._copy(file.name)
-        self.gdal_path = descriptor_path(self.bytes.descriptor)
+        self.reader = self._copy(stored.name)
+        self.gdal_path = descriptor_path(self.reader.descriptor)
 
     @contextmanager
-    def beside(self, sidecar: str) -> Iterator[ByteReader]:
-        """Its first bytes, and the rest as it is read."""
-        yield self._sidecar(sidecar)
+    def open_sidecar(self, name: str) -> Iterator[ByteReader]:
+        """Fetch its first bytes, and the rest as it is read."""
+        yield self._sidecar(name)
 
-    def hide(self, sidecar: str) -> None:
-        """There will be no link to its copy."""
-        self._hidden.add(sidecar)
+    def hide_sidecar(self, name: str) -> None:
+        """Leave out the link to the copy of a sidecar."""
+        self._hidden.add(name)
 
-    def sidecar_gdal_path(self, sidecar: str) -> str:
-        """The path of its copy."""
-        return descriptor_path(self._sidecar(sidecar).descriptor)
+    def sidecar_gdal_path(self, name: str) -> str:
+        """Return the path of the copy of a sidecar."""
+        return descriptor_path(self._sidecar(name).descriptor)
 
-    def prepare(
+    def prepare_for_gdal(
         self, directories: Sequence[Directory], budget: Budget, *, mask: bool = False
     ) -> None:
-        """Fetch all values of tags but where the blocks are, and the sidecars that GDAL may see."""
+        """Fetch the values of all tags except the block index, and the visible sidecars."""
         for directory in directories:
-            for tag in directory.entries.keys() - BLOCK_INDEX:
+            for tag in directory.entries.keys() - BLOCK_INDEX_TAGS:
                 directory.raw(tag)
-        self.shown = tuple(
+        self.visible_sidecars = tuple(
             name
-            for name in self.file.sidecars
-            if name not in self._hidden and is_visible_to_gdal(self.file, name, mask=mask)
+            for name in self.stored.sidecars
+            if name not in self._hidden and is_visible_to_gdal(self.stored, name, mask=mask)
         )
-        links = {self.file.name: self.bytes.descriptor}
-        for name in self.shown:
+        links = {self.stored.name: self.reader.descriptor}
+        for name in self.visible_sidecars:
             copy = self._sidecar(name)
             require_small_sidecar(name, copy.size, budget)
             copy.read(0, copy.size, copy.size)
             links[name] = copy.descriptor
-        if self.shown:
-            folder = self._held.enter_context(linked_folder(links))
-            self.gdal_path = f"{folder}/{gdal_file_name(self.file.name)}"
+        if self.visible_sidecars:
+            folder = self._stack.enter_context(linked_folder(links))
+            self.gdal_path = f"{folder}/{gdal_file_name(self.stored.name)}"
 
     def require_unchanged(self) -> None:
-        """Each part was of the version that was listed; of the sidecars it is known together."""
-        copies = [(name, self._sidecar(name)) for name in self.file.sidecars]
-        found = [(name, copy.size, copy.etag) for name, copy in copies]
-        if add_sidecars(self.file.own_fingerprint, found) != self.file.fingerprint:
-            raise FileChanged(_CHANGED)
+        """Compare the sidecars with the listing; each range of the object was compared when it was fetched."""
+        copies = [(name, self._sidecar(name)) for name in self.stored.sidecars]
+        parts = [(name, copy.size, copy.etag) for name, copy in copies]
+        if add_sidecars(self.stored.own_fingerprint, parts) != self.stored.fingerprint:
+            raise FileChanged(_SIDECAR_CHANGED)
 
     def _sidecar(self, name: str) -> SparseCopy:
         try:
             return self._copy(name)
         except NotFound as error:
-            raise FileChanged(_CHANGED) from error
+            raise FileChanged(_SIDECAR_CHANGED) from error
 
     def _copy(self, name: str) -> SparseCopy:
         if name not in self._copies:
-            first = self._parts.first(self.file, name)
-            location = f"{self.file.real_path.rpartition('/')[0]}/{name}"
-            copy = SparseCopy(self._parts, location, first, self._budget)
-            self._held.callback(copy.close)
+            first = self._ranges.first(self.stored, name)
+            location = f"{self.stored.real_path.rpartition('/')[0]}/{name}"
+            copy = SparseCopy(self._ranges, location, first, self._budget)
+            self._stack.callback(copy.close)
             self._copies[name] = copy
         return self._copies[name]
 
 
 @contextmanager
-def open_object(file: StoredFile, budget: Budget, parts: RangeReader) -> Iterator[OpenObject]:
-    """An object, as listed; its copies are removed afterwards.
+def open_object(stored: StoredFile, budget: Budget, ranges: RangeReader) -> Iterator[OpenObject]:
+    """Open an object as it was listed; remove its copies afterwards.
 
-    Raises Changing, NotFound, PermissionDenied, Unreadable or TransientError.
+    Raises FileChanged, NotFound, PermissionDenied, Unreadable or TransientError.
     """
-    if max(len(name.encode()) for name in (file.name, *file.sidecars)) > _LONGEST_NAME:
-        raise Unreadable(f"its name has more than {_LONGEST_NAME} bytes; copy it to a shorter key")
-    with ExitStack() as held:
-        yield OpenObject(file, parts, budget, held)
+    if max(len(name.encode()) for name in (stored.name, *stored.sidecars)) > _MAX_NAME_BYTES:
+        raise Unreadable(
+            f"its name has more than {_MAX_NAME_BYTES} bytes; copy it to a shorter key"
+        )
+    with ExitStack() as stack:
+        yield OpenObject(stored, ranges, budget, stack)
 
 
-def _merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def _merge_ranges(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sort (start, stop) ranges, join those that touch and leave out empty ones."""
     merged: list[tuple[int, int]] = []
-    for start, stop in sorted(span for span in spans if span[0] < span[1]):
+    for start, stop in sorted(ranges):
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
-        else:
+        elif start < stop:
             merged.append((start, stop))
     return merged

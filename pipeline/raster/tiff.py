@@ -1,4 +1,4 @@
-"""Reads the directories (IFDs) and tags of a TIFF file itself: within a budget, without pixels."""
+"""Reads the directories (IFDs) and tags of a TIFF file by itself, within a budget and without pixels."""
 
 import struct
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import EmptyFile, NotAGeoTIFF, OverBudget, Truncated, Unreadable
-from pipeline.raster.models import Budget
+from pipeline.raster.budget import Budget
 
-# TIFF 6.0, the GeoTIFF 1.1 standard and GDAL's own tags.
+# Tags of TIFF 6.0, of the GeoTIFF 1.1 standard and of GDAL.
 NEW_SUBFILE_TYPE = 254
 SUBFILE_TYPE = 255
 IMAGE_WIDTH = 256
@@ -42,38 +42,42 @@ GDAL_METADATA = 42112
 GDAL_NODATA = 42113
 RPC_COEFFICIENTS = 50844
 
-BLOCK_INDEX = frozenset({STRIP_OFFSETS, STRIP_BYTE_COUNTS, TILE_OFFSETS, TILE_BYTE_COUNTS})
+BLOCK_INDEX_TAGS = frozenset({STRIP_OFFSETS, STRIP_BYTE_COUNTS, TILE_OFFSETS, TILE_BYTE_COUNTS})
+"""Tags with a value per block. They are read in pieces, since they may be larger than the budget for one tag."""
 
-# What the pixels are decoded by besides: order of bits, options of fax codecs, predictor, colour map, inks, range of
-# samples, tables and colour subsampling of JPEG, parameters of LERC.
-_DECODING = frozenset(
+# Order of bits, options of fax codecs, predictor, colour map, inks, range of samples, tables and colour subsampling
+# of JPEG, parameters of LERC.
+_DECODING_TAGS = frozenset(
     {266, 292, 293, 317, 320, 330, 332, 340, 341, 347, *range(512, 522), *range(529, 533), 50674}
 )
-NEEDED = BLOCK_INDEX | _DECODING | {
+_REQUIRED_TAGS = BLOCK_INDEX_TAGS | _DECODING_TAGS | {
     NEW_SUBFILE_TYPE, SUBFILE_TYPE, IMAGE_WIDTH, IMAGE_LENGTH, BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC,
     SAMPLES_PER_PIXEL, ROWS_PER_STRIP, PLANAR_CONFIGURATION, DATETIME, TILE_WIDTH, TILE_LENGTH, EXTRA_SAMPLES,
     SAMPLE_FORMAT, MODEL_PIXEL_SCALE, MODEL_TIEPOINT, MODEL_TRANSFORMATION, GEO_KEY_DIRECTORY, GEO_DOUBLE_PARAMETERS,
     GEO_ASCII_PARAMETERS, GDAL_METADATA, GDAL_NODATA, RPC_COEFFICIENTS,
 }  # fmt: skip
-"""Tags that pixels or facts depend on; of any other one the values may be missing."""
+"""Tags that pixels or facts depend on; the values of any other tag may lie beyond the end of the file."""
 
-# Type codes of TIFF 6.0 and BigTIFF: numpy code of one value; rationals are pairs.
+# Type codes of TIFF 6.0 and BigTIFF to the numpy code of one value; rationals are pairs.
 _NUMPY_CODES = {
     1: "u1", 2: "S1", 3: "u2", 4: "u4", 5: "u8", 6: "i1", 7: "u1", 8: "i2", 9: "i4",
     10: "i8", 11: "f4", 12: "f8", 13: "u4", 16: "u8", 17: "i8", 18: "u8",
 }  # fmt: skip
 _SIZES = {code: int(numpy_code[1:]) for code, numpy_code in _NUMPY_CODES.items()}
-_INTEGERS = frozenset({1, 3, 4, 6, 8, 9, 13, 16, 17, 18})
+_INTEGER_TYPES = frozenset({1, 3, 4, 6, 8, 9, 13, 16, 17, 18})
+_TEXT_TYPES = frozenset({1, 2, 7})
+_FLOAT_CODES = {11: "f", 12: "d"}
+"""Type code to the code of `struct`."""
 
-_YCBCR = 6
-"""Value of PhotometricInterpretation (TIFF 6.0)."""
+_VERSIONS = {b"II": (b"\x2a\0", b"\x2b\0"), b"MM": (b"\0\x2a", b"\0\x2b")}
+"""Byte order to the version numbers 42 (classic TIFF) and 43 (BigTIFF)."""
+_YCBCR, _MASK = 6, 4
+"""Values of PhotometricInterpretation (TIFF 6.0)."""
 
-_FLOATING = {11: "f", 12: "d"}
-"""Types of floating-point numbers to struct's codes."""
-
-_READ_AHEAD = 32 * 1024
-_MOST_ENTRIES = 65_535
-"""Of one directory: the limit of classic TIFF, which libtiff applies to BigTIFF too."""
+_READ_AHEAD_BYTES = 32 * 1024
+"""One read holds the whole header of nearly every cloud-optimised GeoTIFF."""
+_MAX_TAGS_PER_DIRECTORY = 65_535
+"""The limit of classic TIFF, which libtiff applies to BigTIFF too."""
 
 
 class Entry(NamedTuple):
@@ -82,7 +86,7 @@ class Entry(NamedTuple):
     kind: int
     """TIFF type code."""
     values: int
-    """How many values of that type."""
+    """Number of values of that type."""
     position: int
     """Offset in the file of the first value."""
 
@@ -98,44 +102,42 @@ class Directory:
 
     offset: int
     entries: dict[int, Entry]
-    source: "HeaderReader"
-    lost: tuple[int, ...] = ()
-    """Tags that nothing depends on and whose values lie beyond the end of the file; not in `entries`."""
+    reader: "HeaderReader"
+    lost_tags: tuple[int, ...] = ()
+    """Tags left out of `entries`: nothing depends on them, and their values lie beyond the end of the file."""
 
     def __contains__(self, tag: int) -> bool:
         return tag in self.entries
 
     def integers(self, tag: int) -> tuple[int, ...]:
-        """All values of an integer tag; empty where it is missing. Raises Unreadable."""
+        """Return all values of an integer tag; none where it is missing. Raises Unreadable."""
         entry = self.entries.get(tag)
-        if entry is None:
-            return ()
-        return tuple(int(value) for value in self.array(entry, 0, entry.values))
+        return () if entry is None else tuple(self.array(entry, 0, entry.values).tolist())
 
     def integer(self, tag: int, default: int) -> int:
-        """The first value of an integer tag. Raises Unreadable where it is no integer."""
+        """Return the first value of an integer tag. Raises Unreadable for a tag of another type."""
         entry = self.entries.get(tag)
         if entry is None or entry.values == 0:
             return default
         return int(self.array(entry, 0, 1)[0])
 
     def doubles(self, tag: int) -> tuple[float, ...]:
-        """All values of a tag of floating-point numbers; empty where it is missing or of another type."""
+        """Return all values of a floating-point tag; none where it is missing or of another type."""
         entry = self.entries.get(tag)
-        if entry is None or entry.kind not in _FLOATING:
+        if entry is None or entry.kind not in _FLOAT_CODES:
             return ()
-        code = _FLOATING[entry.kind]
-        return struct.unpack(f"{self.source.order}{entry.values}{code}", self.raw(tag))
+        code = _FLOAT_CODES[entry.kind]
+        return struct.unpack(f"{self.reader.order}{entry.values}{code}", self.raw(tag))
 
     def raw(self, tag: int) -> bytes:
-        """The bytes of a tag's values; none where it is missing."""
+        """Return the bytes of a tag's values; none where it is missing."""
         entry = self.entries.get(tag)
-        return self.source.read(entry.position, entry.size) if entry else b""
+        return self.reader.read(entry.position, entry.size) if entry else b""
 
     def text(self, tag: int) -> str | None:
-        """The text of an ASCII tag up to its first NUL; bytes that are no UTF-8 as Latin 1."""
+        """Return the text of an ASCII tag up to its first NUL, as Latin 1 where it is not UTF-8."""
         entry = self.entries.get(tag)
-        if entry is None or entry.kind not in (1, 2, 7):
+        if entry is None or entry.kind not in _TEXT_TYPES:
             return None
         raw = self.raw(tag).partition(b"\0")[0]
         try:
@@ -144,12 +146,15 @@ class Directory:
             return raw.decode("latin-1")
 
     def array(self, entry: Entry, start: int, stop: int) -> NDArray[Any]:
-        """The values from `start` up to `stop` of an integer tag, in the file's byte order."""
-        if entry.kind not in _INTEGERS:
+        """Return the values from `start` up to `stop` of an integer tag, in the byte order of the file.
+
+        Raises Unreadable for a tag of another type.
+        """
+        if entry.kind not in _INTEGER_TYPES:
             raise Unreadable("a tag that must hold integers does not; write the file again")
         width = _SIZES[entry.kind]
-        raw = self.source.read(entry.position + start * width, (stop - start) * width)
-        return np.frombuffer(raw, self.source.order + _NUMPY_CODES[entry.kind])
+        raw = self.reader.read(entry.position + start * width, (stop - start) * width)
+        return np.frombuffer(raw, self.reader.order + _NUMPY_CODES[entry.kind])
 
     @cached_property
     def width(self) -> int:
@@ -168,17 +173,17 @@ class Directory:
 
     @cached_property
     def planes(self) -> int:
-        """Parts that hold the values of one band each; one where the values of a pixel lie together."""
+        """Number of parts stored one after another: 1, or the number of bands where each is stored by itself."""
         return self.samples if self.integer(PLANAR_CONFIGURATION, 1) == 2 else 1
 
     @cached_property
     def uncompressed(self) -> bool:
-        """Whether the size of the image tells the length of each block; not of colours that share pixels."""
+        """Whether the size of the image determines the length of each block; not so where pixels share colours."""
         return self.integer(COMPRESSION, 1) == 1 and self.integer(PHOTOMETRIC, 0) != _YCBCR
 
     @cached_property
     def block_count(self) -> int:
-        """Tiles or strips, over all its planes. Raises Unreadable."""
+        """Number of tiles or strips in all planes. Raises Unreadable."""
         width, height = self.block_size
         if width <= 0 or height <= 0 or self.samples <= 0:
             raise Unreadable("its blocks or pixels have no size; write the file again")
@@ -186,7 +191,7 @@ class Directory:
 
     @cached_property
     def tiled(self) -> bool:
-        """Whether the pixels lie in tiles; otherwise in strips."""
+        """Whether the pixels are stored in tiles; otherwise in strips."""
         return TILE_WIDTH in self.entries
 
     @cached_property
@@ -198,14 +203,16 @@ class Directory:
 
     @cached_property
     def reduced(self) -> bool:
-        """Whether it calls itself a smaller version of another image."""
+        """Whether it is marked as a smaller version of another image."""
         subfile = self.integer(NEW_SUBFILE_TYPE, 0)
         return bool(subfile & 1) or self.integer(SUBFILE_TYPE, 0) == 2
 
     @cached_property
     def mask(self) -> bool:
-        """Whether it calls itself a transparency mask of another image."""
-        return bool(self.integer(NEW_SUBFILE_TYPE, 0) & 4) or self.integer(PHOTOMETRIC, 0) == 4
+        """Whether it is marked as a transparency mask of another image."""
+        if self.integer(NEW_SUBFILE_TYPE, 0) & 4:
+            return True
+        return self.integer(PHOTOMETRIC, 0) == _MASK
 
 
 class ByteReader(Protocol):
@@ -213,18 +220,19 @@ class ByteReader(Protocol):
 
     @property
     def size(self) -> int:
-        """Of the whole file."""
+        """Bytes of the whole file."""
 
     def read(self, position: int, least: int, most: int) -> bytes:
-        """At least `least` and at most `most` bytes from a position on, or fewer where the file ends."""
+        """Return at least `least` and at most `most` bytes from a position on, or fewer where the file ends."""
 
 
 class HeaderReader:
-    """Bytes of an open file, counted against the budget."""
+    """The bytes of an open file, counted against the budget, in the file's byte order."""
 
     order = "<"
-    header_size = 8
-    """Bytes before anything else; 16 in a BigTIFF."""
+    """Byte order, as in `struct`."""
+    is_big = False
+    """Whether it is a BigTIFF, with offsets of 8 bytes instead of 4."""
 
     def __init__(self, file: ByteReader, budget: Budget) -> None:
         self._file = file
@@ -232,10 +240,20 @@ class HeaderReader:
         self.budget = budget
         self._spent = 0
         self._window_start = 0
-        self._window = file.read(0, 0, _READ_AHEAD)
+        self._window = file.read(0, 0, _READ_AHEAD_BYTES)
+
+    @property
+    def header_size(self) -> int:
+        """Bytes before anything else."""
+        return 16 if self.is_big else 8
+
+    @property
+    def offset_size(self) -> int:
+        """Bytes of an offset."""
+        return 8 if self.is_big else 4
 
     def read(self, position: int, length: int) -> bytes:
-        """Raises Truncated beyond the end of the file."""
+        """Read exactly `length` bytes. Raises Truncated beyond the end of the file."""
         start = position - self._window_start
         if start >= 0 and start + length <= len(self._window):
             return self._window[start : start + length]
@@ -244,15 +262,24 @@ class HeaderReader:
                 f"the header needs bytes up to {position + length} of a file of {self.size}; "
                 "copy or download it again"
             )
-        data = self._file.read(position, length, max(length, _READ_AHEAD))
+        data = self._file.read(position, length, max(length, _READ_AHEAD_BYTES))
         if len(data) < length:
             raise Truncated("the file became shorter while it was read; read it again")
-        if length <= _READ_AHEAD:
+        if length <= _READ_AHEAD_BYTES:
             self._window, self._window_start = data, position
         return data[:length]
 
+    def unpack(self, codes: str, position: int) -> tuple[Any, ...]:
+        """Read values of these codes of `struct`. Raises Truncated."""
+        layout = struct.Struct(self.order + codes)
+        return layout.unpack(self.read(position, layout.size))
+
+    def read_offset(self, position: int) -> int:
+        """Read an offset. Raises Truncated."""
+        return int(self.unpack("Q" if self.is_big else "I", position)[0])
+
     def spend(self, length: int) -> None:
-        """Counts bytes of the header. Raises OverBudget."""
+        """Count bytes of the header. Raises OverBudget."""
         self._spent += length
         if self._spent > self.budget.header_bytes:
             raise OverBudget(
@@ -262,111 +289,101 @@ class HeaderReader:
 
 
 def read_directories(file: ByteReader, budget: Budget) -> tuple[Directory, ...]:
-    """The main chain of directories of a classic or big TIFF, in the order of the chain.
+    """Read the main chain of directories of a classic TIFF or BigTIFF, in the order of the chain.
 
-    Every tag's values lie inside the file, but for those in `lost`. Raises EmptyFile, NotAGeoTIFF,
+    The values of every tag lie inside the file, except those in `lost_tags`. Raises EmptyFile, NotAGeoTIFF,
     Truncated, Unreadable or OverBudget.
     """
     if file.size == 0:
         raise EmptyFile("the file has no bytes; copy or download it again")
-    source = HeaderReader(file, budget)
-    directories = tuple(_chain(source))
+    directories = tuple(_read_chain(HeaderReader(file, budget)))
     if not directories:
         raise Unreadable("the TIFF has a header and no image; write the file again")
     return directories
 
 
-def _chain(source: HeaderReader) -> Iterator[Directory]:
-    big, offset = _header(source)
+def _read_chain(reader: HeaderReader) -> Iterator[Directory]:
+    offset = _read_header(reader)
     seen: set[int] = set()
     while offset:
         if offset in seen:
             raise Unreadable("the chain of its images is a loop; write the file again")
-        if len(seen) >= source.budget.ifds:
-            raise OverBudget(f"it has more than {source.budget.ifds} images; raise the budget")
+        if len(seen) >= reader.budget.ifds:
+            raise OverBudget(f"it has more than {reader.budget.ifds} images; raise the budget")
         seen.add(offset)
-        directory, offset = _directory(source, offset, big)
+        directory, offset = _read_directory(reader, offset)
         yield directory
 
 
-def _header(source: HeaderReader) -> tuple[bool, int]:
-    """Whether it is a BigTIFF, and the offset of the first directory; sets the byte order."""
-    magic = source.read(0, min(4, source.size))
-    if magic[:2] not in (b"II", b"MM") or magic[2:] not in _VERSIONS[magic[:2]]:
+def _read_header(reader: HeaderReader) -> int:
+    """Set byte order and kind of TIFF; return the offset of the first directory."""
+    magic = reader.read(0, min(4, reader.size))
+    if magic[:2] not in _VERSIONS or magic[2:] not in _VERSIONS[magic[:2]]:
         raise NotAGeoTIFF("it does not begin as a TIFF file does; give a GeoTIFF")
-    source.order = "<" if magic[:2] == b"II" else ">"
+    reader.order = "<" if magic[:2] == b"II" else ">"
     if 42 in magic[2:]:
-        return False, _unpack(source, "I", 4)[0]
-    offset_size, zero, offset = _unpack(source, "HHQ", 4)
+        return reader.read_offset(4)
+    offset_size, zero, offset = reader.unpack("HHQ", 4)
     if (offset_size, zero) != (8, 0):
         raise Unreadable("its BigTIFF header is not valid; write the file again")
-    source.header_size = 16
-    return True, offset
+    reader.is_big = True
+    return int(offset)
 
 
-_VERSIONS = {b"II": (b"\x2a\0", b"\x2b\0"), b"MM": (b"\0\x2a", b"\0\x2b")}
-"""Version 42 is classic TIFF, 43 BigTIFF."""
-
-
-def _directory(source: HeaderReader, offset: int, big: bool) -> tuple[Directory, int]:
-    """The directory at `offset`, and the offset of the next one."""
-    count_code, entry_code = ("Q", "HHQ8s") if big else ("H", "HHI4s")
-    (count,) = _unpack(source, count_code, offset)
-    if not 0 < count <= _MOST_ENTRIES:
+def _read_directory(reader: HeaderReader, offset: int) -> tuple[Directory, int]:
+    """Return the directory at `offset`, and the offset of the next one."""
+    count_code, entry_code = ("Q", "HHQ8s") if reader.is_big else ("H", "HHI4s")
+    (count,) = reader.unpack(count_code, offset)
+    if not 0 < count <= _MAX_TAGS_PER_DIRECTORY:
         raise Unreadable(f"one of its images has {count} tags; write the file again")
-    layout = struct.Struct(source.order + entry_code)
+    layout = struct.Struct(reader.order + entry_code)
     start = offset + struct.calcsize("=" + count_code)
-    source.spend(count * layout.size)
-    raw = source.read(start, count * layout.size)
+    reader.spend(count * layout.size)
+    raw = reader.read(start, count * layout.size)
     entries: dict[int, Entry] = {}
-    lost = []
-    inline = 8 if big else 4
+    lost_tags = []
     for index, (tag, kind, values, _) in enumerate(layout.iter_unpack(raw)):
-        if tag in entries or tag in lost or kind not in _SIZES:
-            continue  # as libtiff: the first of a tag counts, types from the future are left alone
-        position = start + (index + 1) * layout.size - inline
-        entry = _entry(source, tag, Entry(kind, values, position), big)
+        # As in libtiff, the first entry of a tag counts, and unknown types are skipped.
+        if tag in entries or tag in lost_tags or kind not in _SIZES:
+            continue
+        position = start + (index + 1) * layout.size - reader.offset_size
+        entry = _locate_values(reader, tag, Entry(kind, values, position))
         if entry is None:
-            lost.append(tag)
+            lost_tags.append(tag)
         else:
             entries[tag] = entry
-    following = _following(source, start + len(raw), big)
-    return Directory(offset, entries, source, tuple(lost)), following
+    following = _next_offset(reader, start + len(raw))
+    return Directory(offset, entries, reader, tuple(lost_tags)), following
 
 
-def _following(source: HeaderReader, position: int, big: bool) -> int:
-    """The offset of the next directory; 0 where there is none.
+def _next_offset(reader: HeaderReader, position: int) -> int:
+    """Return the offset of the next directory; 0 where there is none.
 
-    Some programs end the file without it, which libtiff takes for 0 too.
+    Some programs end the file without it; libtiff takes that for 0 too.
     """
-    left = source.size - position
-    if left < (8 if big else 4) and not any(source.read(position, left)):
+    left = reader.size - position
+    if left < reader.offset_size and not any(reader.read(position, left)):
         return 0
-    return int(_unpack(source, "Q" if big else "I", position)[0])
+    return reader.read_offset(position)
 
 
-def _entry(source: HeaderReader, tag: int, entry: Entry, big: bool) -> Entry | None:
-    """The entry with the true place of its values, which are inside the file and the budget.
+def _locate_values(reader: HeaderReader, tag: int, entry: Entry) -> Entry | None:
+    """Return the entry with the true position of its values, checked against the file and the budget.
 
-    None where they are beyond the end of the file and nothing depends on them.
+    None where nothing depends on the tag and its values lie beyond the end of the file.
     """
     size = entry.size
-    if size <= (8 if big else 4):
+    if size <= reader.offset_size:
         return entry
-    entry = entry._replace(position=_unpack(source, "Q" if big else "I", entry.position)[0])
-    if entry.position + size > source.size:
-        if tag not in NEEDED:
+    entry = entry._replace(position=reader.read_offset(entry.position))
+    if entry.position + size > reader.size:
+        if tag not in _REQUIRED_TAGS:
             return None
         raise Truncated(
-            f"tag {tag} lies beyond the end of the file, of {source.size} bytes; "
+            f"tag {tag} lies beyond the end of the file, of {reader.size} bytes; "
             "copy or download it again"
         )
-    if tag not in BLOCK_INDEX and size > source.budget.tag_bytes:
+    if tag not in BLOCK_INDEX_TAGS and size > reader.budget.tag_bytes:
         raise OverBudget(f"tag {tag} takes {size} bytes; raise the budget for one tag")
-    source.spend(size)
+    reader.spend(size)
     return entry
-
-
-def _unpack(source: HeaderReader, code: str, position: int) -> tuple[Any, ...]:
-    layout = struct.Struct(source.order + code)
-    return layout.unpack(source.read(position, layout.size))

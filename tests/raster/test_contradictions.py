@@ -372,6 +372,6 @@ def test_every_warning_about_a_file_is_documented() -> None:
     root = REPOSITORY
     page = (root / "docs" / "metadata.md").read_text()
     source = "".join(path.read_text() for path in (root / "pipeline" / "raster").rglob("*.py"))
-    codes = set(re.findall(r'RasterWarning\(\s*"([a-z_]+)"', source))
+    codes = set(re.findall(r'(?:RasterWarning|_warn)\((?:description, )?\s*"([a-z_]+)"', source))
     assert len(codes) > 25
     assert {code for code in codes if f"`{code}`" not in page} == set()

@@ -15,8 +15,8 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from pipeline.errors import RasterError, Truncated, Unreadable
 from pipeline.raster import RasterFile
+from pipeline.raster.budget import Budget
 from pipeline.raster.file_access import open_local_file
-from pipeline.raster.models import Budget
 from pipeline.raster.statistics.windows import block_grid
 from pipeline.raster.tiff import read_directories
 from pipeline.storage import find_file
@@ -261,7 +261,7 @@ def test_whether_one_compressed_strip_without_a_length_is_whole_cannot_be_told(
 def test_a_strip_whose_length_is_worked_out_is_no_hole_for_statistics(tmp_path: Path) -> None:
     path = one_strip("none", [0]).write(tmp_path / "a.tif")
     with open_local_file(find_file(path, [tmp_path])) as opened:
-        main = read_directories(opened.bytes, Budget())[0]
+        main = read_directories(opened.reader, Budget())[0]
         assert block_grid(main, skip_holes=True).pixels() == 10_000
 
 

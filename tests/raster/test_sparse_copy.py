@@ -100,7 +100,7 @@ def parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     """Small headers come whole with the first part; parts of some bytes leave holes wherever nothing is asked for."""
     if request.param == "in smallest parts":
         monkeypatch.setattr("pipeline.storage.s3_ranges.FIRST_BYTES", 16)
-        monkeypatch.setattr("pipeline.raster.tiff._READ_AHEAD", 16)
+        monkeypatch.setattr("pipeline.raster.tiff._READ_AHEAD_BYTES", 16)
 
 
 @pytest.mark.usefixtures("parts")

@@ -1,4 +1,4 @@
-"""The box around a raster in WGS 84 degrees."""
+"""Computes the box around a raster in WGS 84 degrees."""
 
 from dataclasses import dataclass
 from math import floor
@@ -13,17 +13,20 @@ from pipeline.raster.placement.projector import Projector
 
 Floats = npt.NDArray[np.float64]
 
-PRECISION = 1e-9
-"""Degrees that the extremum of an edge may still move when it is looked at more closely."""
-
 ANTIMERIDIAN_TOLERANCE = 1e-7
-"""Degrees past 180 that are rounding, a centimetre, and do not make a raster cross it."""
+"""Degrees past 180, a centimetre, that are rounding: such a raster does not cross the antimeridian."""
+_PRECISION = 1e-10
+"""Degrees by which a closer search may still move the extremum of an edge; a tenth of the documented 1e-9."""
+_SMALLEST_STEP = 1e-12
+"""Sides of the raster: below this a search ends, since positions up to 8 have no more digits."""
+_FULL_TURN = 360.0 - 1e-6
+"""Degrees; a tenth of a metre less than a turn is a whole turn."""
 _ELLIPSOID = Geod(ellps="WGS84")
 
 
 @dataclass(frozen=True)
 class Extent:
-    """A box in degrees before it is brought home: west may lie below -180, east above 180."""
+    """A box in degrees; west may lie below -180, east above 180."""
 
     west: float
     south: float
@@ -31,37 +34,36 @@ class Extent:
     north: float
 
 
-def compute_extent(surface: Projector, outline: Outline) -> Extent:
-    """The extent of a raster that lies on the earth entirely.
+def compute_extent(projector: Projector, outline: Outline) -> Extent:
+    """Return the extent of a raster that lies entirely on the earth.
 
-    Inside a raster neither longitude nor latitude has an extremum but at a pole: they are
-    continuous there and no other point is higher or lower than all around it. So the edge and
-    the poles suffice.
+    The edge and the poles suffice: inside a raster longitude and latitude are continuous, and no place but a pole is
+    higher or lower than all places around it.
     """
-    east, minus_west, north, minus_south = _highest(surface, outline)
+    east, minus_west, north, minus_south = _edge_maxima(projector, outline)
     poles = (*outline.inside, *(() if outline.corner is None else (outline.corner,)))
-    turn = _pole_of_turn(outline)
-    if turn is not None:
-        poles = (*poles, turn)
-    around = bool(outline.inside) or turn is not None
+    hidden_pole = _hidden_pole(outline)
+    if hidden_pole is not None:
+        poles = (*poles, hidden_pole)
+    around = bool(outline.inside) or hidden_pole is not None
     west, east = (-180.0, 180.0) if around else (-minus_west, east)
     return Extent(west, min((-minus_south, *poles)), east, max((north, *poles)))
 
 
-def _pole_of_turn(outline: Outline) -> float | None:
-    """The pole that the outline went around though the CRS does not show it as a point."""
+def _hidden_pole(outline: Outline) -> float | None:
+    """Return the latitude of the pole that the outline winds around, where the CRS does not show it as a point."""
     if outline.inside or not outline.winding:
         return None
     return 90.0 if outline.latitude.sum() > 0 else -90.0
 
 
 def normalize_extent(extent: Extent) -> Bounds:
-    """Longitudes within -180..180, west > east across the antimeridian; latitudes within -90..90.
+    """Move longitudes into -180..180, with west > east across the antimeridian, and clip latitudes to -90..90.
 
-    360 degrees or more, within a tenth of a metre, are -180..180.
+    360 degrees or more, within a tenth of a metre, become -180..180.
     """
     south, north = max(extent.south, -90.0), min(extent.north, 90.0)
-    if extent.east - extent.west >= 360.0 - 1e-6:
+    if extent.east - extent.west >= _FULL_TURN:
         return Bounds(-180.0, south, 180.0, north)
     west = extent.west - 360.0 * floor((extent.west + 180.0 + ANTIMERIDIAN_TOLERANCE) / 360.0)
     east = extent.east - 360.0 * floor((extent.east + 180.0 - ANTIMERIDIAN_TOLERANCE) / 360.0)
@@ -69,36 +71,35 @@ def normalize_extent(extent: Extent) -> Bounds:
 
 
 def corner_shift_metres(old: Bounds, new: Bounds) -> float:
-    """The longest way that a corner moved, in metres along the WGS 84 ellipsoid."""
-    before, after = _corners(old), _corners(new)
-    _, _, distance = _ELLIPSOID.inv(before[0], before[1], after[0], after[1])
-    return float(max(distance))
+    """Return the longest distance that a corner moved, in metres along the WGS 84 ellipsoid."""
+    _, _, distances = _ELLIPSOID.inv(*_corners(old), *_corners(new))
+    return float(max(distances))
 
 
 def _corners(bounds: Bounds) -> tuple[list[float], list[float]]:
-    """Longitudes and latitudes."""
+    """Return longitudes and latitudes."""
     west, south, east, north = bounds.west, bounds.south, bounds.east, bounds.north
     return [west, west, east, east], [south, north, south, north]
 
 
-def _highest(surface: Projector, outline: Outline) -> list[float]:
-    """The largest longitude, -longitude, latitude and -latitude along the edge."""
+def _edge_maxima(projector: Projector, outline: Outline) -> list[float]:
+    """Return the largest longitude, -longitude, latitude and -latitude along the edge."""
     values = np.array([outline.longitude, -outline.longitude, outline.latitude, -outline.latitude])
-    best: list[float] = values.max(axis=1).tolist()
-    heights = _summits(outline.position, values)
-    for which, row in enumerate(heights):
-        while row.max() > best[which] + PRECISION / 10:
+    maxima: list[float] = values.max(axis=1).tolist()
+    estimates = _estimate_summits(outline.position, values)
+    for which, row in enumerate(estimates):
+        while row.max() > maxima[which] + _PRECISION:
             index = int(np.argmax(row))
-            best[which] = max(best[which], _climb(surface, outline, index, which))
+            maxima[which] = max(maxima[which], _find_summit(projector, outline, index, which))
             row[index] = -np.inf
-    return best
+    return maxima
 
 
-def _summits(position: Floats, values: Floats) -> Floats:
-    """The height of the parabola through each three neighbours, -inf where it has no summit there.
+def _estimate_summits(position: Floats, values: Floats) -> Floats:
+    """Return the maximum of the parabola through each three neighbours; -inf where it has none near them.
 
-    The neighbours must lie on one side of the raster. The summit may lie half a step outside
-    them, since on an edge that is no parabola it is elsewhere.
+    The neighbours must lie on one side of the raster. The maximum may lie half a step beyond them, since an edge is
+    not exactly a parabola.
     """
     steps = position[1:] - position[:-1]
     before, after = steps[:-1], steps[1:]
@@ -109,21 +110,20 @@ def _summits(position: Floats, values: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         summit = slope / (-2 * bend)
         height = values[:, 1:-1] + slope * summit / 2
-    hit = (bend < 0) & (summit > -1.5 * before) & (summit < 1.5 * after)
-    return np.where(hit & (position[1:-1] % 1.0 != 0.0), height, -np.inf)
+    near = (bend < 0) & (summit > -1.5 * before) & (summit < 1.5 * after)
+    return np.where(near & (position[1:-1] % 1.0 != 0.0), height, -np.inf)
 
 
-def _climb(surface: Projector, outline: Outline, index: int, which: int) -> float:
-    """The summit between three neighbours of the outline, by ever smaller steps."""
+def _find_summit(projector: Projector, outline: Outline, index: int, which: int) -> float:
+    """Search the maximum between three neighbours of the outline with ever smaller steps."""
     low, high = outline.position[index], outline.position[index + 2]
     sign = 1.0 if which % 2 == 0 else -1.0
     while True:
         steps = np.linspace(low, high, 9)
-        values = sign * locate_on_edge(surface, outline, steps)[which // 2]
+        values = sign * locate_on_edge(projector, outline, steps)[which // 2]
         top = int(np.argmax(values))
         low, high = steps[max(top - 1, 0)], steps[min(top + 1, 8)]
-        # On a parabola the summit is higher than the best step by a quarter of this at most.
-        if values[top] - values[max(top - 1, 0) : top + 2].min() < PRECISION / 10:
-            return float(values[top])
-        if high - low < 1e-12:
+        # On a parabola the summit exceeds the best step by a quarter of this difference at most.
+        difference = values[top] - values[max(top - 1, 0) : top + 2].min()
+        if difference < _PRECISION or high - low < _SMALLEST_STEP:
             return float(values[top])

@@ -7,15 +7,15 @@ import numpy as np
 from affine import Affine
 
 from pipeline.errors import NoGrid
-from pipeline.raster.grid import ControlPoint
+from pipeline.raster.models import ControlPoint
 
-_LARGEST = 1e15
-"""In pixels or units of the CRS: far beyond any raster and any planet."""
+_MAX_COORDINATE = 1e15
+"""Pixels or units of the CRS; far beyond any raster and any planet."""
 
 
 @dataclass(frozen=True)
 class GridFit:
-    """An affine grid through control points."""
+    """An affine grid fitted to control points."""
 
     transform: Affine
     """(column, row) of pixel corners to (x, y)."""
@@ -24,21 +24,21 @@ class GridFit:
 
 
 def fit_grid(points: tuple[ControlPoint, ...], turn: float | None = None) -> GridFit:
-    """The least-squares affine transform of the points.
+    """Return the least-squares affine transform of the points.
 
-    `turn` is the x of one turn around the earth (360 degrees in the CRS's unit) for a CRS whose
-    x repeats: points on both sides of the antimeridian are then brought together.
-    Raises NoGrid for fewer than three points, for points on one line and for endless numbers.
+    `turn` is the x of one turn around the earth (360 degrees in the unit of the CRS) for a CRS with a repeating x. It
+    joins points on both sides of the antimeridian. Raises NoGrid for fewer than three points, for points on one line
+    and for numbers that are not finite.
     """
     if len(points) < 3:
         raise NoGrid(
             f"{len(points)} ground control points do not place a raster; "
             "give it three or more, or a geotransform"
         )
-    pixel = np.array([(point.column, point.row, 1.0) for point in points])
+    pixel = np.array([(point.column, point.row) for point in points])
     place = np.array([(point.x, point.y) for point in points])
-    # Numbers that no grid has, and NaN, would overflow in the fit, where LAPACK may never return.
-    if not ((np.abs(pixel) < _LARGEST).all() and (np.abs(place) < _LARGEST).all()):
+    # Larger numbers and NaN would overflow in the fit, where LAPACK may never return.
+    if not ((np.abs(pixel) < _MAX_COORDINATE).all() and (np.abs(place) < _MAX_COORDINATE).all()):
         raise NoGrid("some ground control points are not finite, or beyond measure; correct them")
     if turn is not None:
         place[:, 0] -= turn * np.rint((place[:, 0] - place[0, 0]) / turn)
@@ -46,9 +46,9 @@ def fit_grid(points: tuple[ControlPoint, ...], turn: float | None = None) -> Gri
 
 
 def _solve(pixel: np.ndarray, place: np.ndarray) -> GridFit:
-    # Centred and scaled, so that large eastings do not cost digits.
-    origin, middle = pixel[:, :2].mean(axis=0), place.mean(axis=0)
-    centred = np.column_stack([pixel[:, :2] - origin, np.ones(len(pixel))])
+    # Large eastings would cost digits, so both are centred.
+    origin, middle = pixel.mean(axis=0), place.mean(axis=0)
+    centred = np.column_stack([pixel - origin, np.ones(len(pixel))])
     matrix, _, rank, _ = np.linalg.lstsq(centred, place - middle, rcond=1e-12)
     linear = matrix[:2].T
     if rank < 3 or np.linalg.det(linear) == 0.0:

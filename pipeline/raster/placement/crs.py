@@ -1,4 +1,4 @@
-"""Understands a file's CRS: its horizontal part, its EPSG code where it truly has one, its axes."""
+"""Interprets the CRS of a file: its horizontal part, its EPSG code where that is exact, and its axes."""
 
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -12,80 +12,91 @@ from pipeline.errors import MissingCRS, UnsupportedCRS
 from pipeline.raster.models import RasterWarning
 from pipeline.raster.placement.crs_paths import require_no_path
 
-_BLANK_NAMES = (
-    "unknown",
-    "unnamed",
-    "undefined",
-    "undetermined",
-    "custom",
-    "user",
-    "not available",
+_BLANK_DATUM_NAMES = (
+    *("unknown", "unnamed", "undefined", "undetermined"),
+    *("custom", "user", "not available"),
 )
-"""How programs call a datum that nobody specified; PROJ takes such a datum for equal to any other."""
-
-_MOST_SHOWN = 80
-"""Characters of a name; some programs put a whole definition there."""
+"""Begin the names that programs give to a datum that nobody specified; PROJ takes it for equal to any other."""
+_MAX_NAME_SHOWN = 80
+"""Characters; some programs store a whole definition in a name."""
+_METRES_PER_DEGREE = 111_195.0
+"""Of latitude, on a sphere of the earth's mean radius."""
+_MIN_SIMILARITY = 20
+"""Confidence, 0 to 100, of the EPSG CRSs that PROJ proposes and that are then compared exactly."""
+_LINEAR_TURNS = 1e-9
+"""Turns around the earth by which x may deviate from a linear function of longitude."""
 
 
 @dataclass(frozen=True)
 class Cycle:
-    """How a CRS whose x runs around the earth repeats itself."""
+    """The period of a CRS with an x that repeats around the earth."""
 
     start: float
-    """The x at which one turn begins, in the CRS's unit."""
+    """The x at which a turn begins, in the unit of the CRS."""
     period: float
-    """One turn, in the CRS's unit."""
+    """One turn, in the unit of the CRS."""
     longitude: float | None
-    """Degrees east of Greenwich at `start` where longitude grows linearly with x, else None."""
+    """Degrees east of Greenwich at `start` where longitude grows linearly with x; otherwise None."""
 
 
 @dataclass(frozen=True)
 class HorizontalCRS:
-    """The two-dimensional CRS that a raster's x and y belong to."""
+    """The two-dimensional CRS of a raster's x and y."""
 
     wkt: str
-    """WKT 2 (2019), without a vertical axis; a bound CRS stays bound when nothing better is known."""
+    """WKT 2 (2019) without a vertical axis; a bound CRS stays bound unless it is one of EPSG."""
     projection: str | None
-    """`EPSG:n`, or None when no EPSG CRS has exactly these parameters and this datum."""
+    """`EPSG:n`; None where no EPSG CRS has exactly these parameters and this datum."""
     crs: CRS = field(compare=False)
-    """What operations start from: EPSG's own definition where `projection` says so."""
+    """Where operations start: EPSG's own definition if there is a `projection`."""
     degrees_per_unit: float | None = field(compare=False)
-    """Of a geographic CRS, also a derived one such as a rotated pole; None when it is projected."""
+    """Of a geographic CRS, including a derived one such as a rotated pole; None where it is projected."""
     metres_per_unit: float = field(compare=False)
-    """Of a projected CRS; the length of a degree of latitude stands in for geographic units."""
+    """Of a projected CRS; for geographic units, of a degree of latitude."""
     central_longitude: float = field(compare=False)
-    """Degrees east of Greenwich; the CRS's own longitudes run from 180 west to 180 east of it."""
+    """Degrees east of Greenwich; the longitudes of the CRS run from 180 west to 180 east of it."""
     cycle: Cycle | None = field(compare=False)
     area: tuple[float, float, float, float] | None = field(compare=False)
-    """Area of use: west, south, east, north in degrees; None where the CRS names none."""
+    """Area of use: west, south, east, north in degrees; None where the CRS has none."""
     warnings: tuple[RasterWarning, ...] = field(compare=False)
 
     @property
     def linear(self) -> bool:
-        """Whether longitude grows linearly with x, so that x tells how often it went around."""
+        """Whether longitude grows linearly with x, so that x determines the number of turns."""
         return self.cycle is not None and self.cycle.longitude is not None
+
+    @property
+    def label(self) -> str:
+        """The EPSG code, or the quoted name."""
+        return self.projection or repr(self.crs.name[:_MAX_NAME_SHOWN])
+
+    def is_same(self, other: "HorizontalCRS") -> bool:
+        """Return whether the two are one CRS, whatever the order of their axes."""
+        if self.projection or other.projection:
+            return self.projection == other.projection
+        return bool(self.crs.equals(other.crs, ignore_axis_order=True))
 
 
 @lru_cache(maxsize=512)
 def horizontal_crs(wkt: str | None) -> HorizontalCRS:
-    """The horizontal part of a CRS given as WKT of any kind.
+    """Return the horizontal part of a CRS given as WKT of any kind.
 
-    Raises MissingCRS, and UnsupportedCRS when PROJ does not understand it or it has no earth.
+    Raises MissingCRS for None, and UnsupportedCRS where PROJ does not understand it or it is not tied to the earth.
     """
     if not wkt:
         raise MissingCRS(
-            "the raster has no CRS; say the right one, EPSG:CODE, as crs of its definition, of the command line or "
-            "of the upload, or set it, for example with gdal_edit.py -a_srs EPSG:CODE FILE"
+            "the raster has no CRS; give the right one, EPSG:CODE, as crs of its definition, of the command line or "
+            "of the upload, or set it in the file, for example with gdal_edit.py -a_srs EPSG:CODE FILE"
         )
     part = _horizontal_part(_parse(wkt))
-    plain = _without_bound(part)
-    if not (plain.is_geographic or plain.is_projected):
+    unbound = _unbound(part)
+    if not (unbound.is_geographic or unbound.is_projected):
         raise UnsupportedCRS(
-            f"the CRS {part.name[:_MOST_SHOWN]!r} ({part.type_name}) has no place on earth; assign a "
+            f"the CRS {part.name[:_MAX_NAME_SHOWN]!r} ({part.type_name}) has no place on earth; assign a "
             "geographic or projected CRS, for example with gdal_edit.py -a_srs EPSG:CODE FILE"
         )
-    code, warnings = _epsg_code(plain)
-    return _frame(part if code is None else plain, code, warnings)
+    code, warnings = _epsg_code(unbound)
+    return _describe_crs(part if code is None else unbound, code, warnings)
 
 
 def _parse(wkt: str) -> CRS:
@@ -105,69 +116,70 @@ def _horizontal_part(crs: CRS) -> CRS:
     return crs.to_2d() if len(crs.axis_info) == 3 and not crs.is_geocentric else crs
 
 
-def _without_bound(crs: CRS) -> CRS:
-    """A CRS without the datum shift that the file attaches to it."""
+def _unbound(crs: CRS) -> CRS:
+    """Return the CRS without the datum shift that the file attaches to it."""
     return crs.source_crs if crs.is_bound and crs.source_crs is not None else crs
 
 
-def _frame(crs: CRS, code: int | None, warnings: tuple[RasterWarning, ...]) -> HorizontalCRS:
-    own = crs if code is None else CRS.from_epsg(code)
-    plain = _without_bound(own)
-    area = plain.area_of_use
-    unit = plain.axis_info[0].unit_conversion_factor
-    geographic = plain.is_geographic
-    central = _central_longitude(plain)
+def _describe_crs(crs: CRS, code: int | None, warnings: tuple[RasterWarning, ...]) -> HorizontalCRS:
+    exact = crs if code is None else CRS.from_epsg(code)
+    unbound = _unbound(exact)
+    area = unbound.area_of_use
+    unit = unbound.axis_info[0].unit_conversion_factor
+    geographic = unbound.is_geographic
+    central = _central_longitude(unbound)
     return HorizontalCRS(
         wkt=crs.to_wkt(),
         projection=None if code is None else f"EPSG:{code}",
-        crs=own,
+        crs=exact,
         degrees_per_unit=degrees(unit) if geographic else None,
-        metres_per_unit=degrees(unit) * 111_195.0 if geographic else unit,
+        metres_per_unit=degrees(unit) * _METRES_PER_DEGREE if geographic else unit,
         central_longitude=central,
-        cycle=_geographic_cycle(plain) if geographic else _projected_cycle(plain, central),
+        cycle=_geographic_cycle(unbound) if geographic else _projected_cycle(unbound, central),
         area=None if area is None else (area.west, area.south, area.east, area.north),
         warnings=warnings,
     )
 
 
 def _epsg_code(crs: CRS) -> tuple[int | None, tuple[RasterWarning, ...]]:
-    """The EPSG code that the CRS names and keeps to, or that agrees with it in every parameter."""
+    """Return the EPSG code that the CRS names and keeps to, or that equals it in every parameter."""
     named = crs.to_json_dict().get("id")
     if named is not None and named["authority"] == "EPSG":
         code = int(named["code"])
-        return (code, ()) if _is_epsg(crs, code) else (None, (_differs(code),))
+        return (code, ()) if _equals_epsg(crs, code) else (None, (_differs_warning(code),))
     if named is not None and named["authority"] != "OGC":
         return None, ()
-    # Without a code the name may still be another authority's, whose parameters equal those of
-    # an EPSG CRS, such as ESRI:102039 and EPSG:5070: the file then says that it is the former.
+    # Without a code the name may be another authority's. The file then means that CRS, even where the parameters
+    # equal those of an EPSG CRS, as with ESRI:102039 and EPSG:5070.
     exact = {match.auth_name for match in crs.list_authority(min_confidence=100)}
     if exact - {"OGC"} and "EPSG" not in exact:
         return None, ()
-    return next((code for code in _similar(crs) if _is_epsg(crs, code)), None), ()
+    return next((code for code in _similar_codes(crs) if _equals_epsg(crs, code)), None), ()
 
 
-def _similar(crs: CRS) -> list[int]:
-    """Codes of the EPSG CRSs that PROJ finds similar, best first; some are similar in name only."""
-    found = crs.list_authority("EPSG", min_confidence=20)
-    if not found and crs.is_geographic:
-        # PROJ does not look behind longitude before latitude, which EPSG does not have.
+def _similar_codes(crs: CRS) -> list[int]:
+    """Return codes of the EPSG CRSs that PROJ finds similar, best first; some are similar in name only."""
+    matches = crs.list_authority("EPSG", min_confidence=_MIN_SIMILARITY)
+    if not matches and crs.is_geographic:
+        # EPSG has no CRS with longitude first, and PROJ does not look for the other order.
         definition = crs.to_json_dict()
         definition["coordinate_system"]["axis"].reverse()
         definition.pop("id", None)
-        found = CRS.from_json_dict(definition).list_authority("EPSG", min_confidence=20)
-    return [int(match.code) for match in found]
+        swapped = CRS.from_json_dict(definition)
+        matches = swapped.list_authority("EPSG", min_confidence=_MIN_SIMILARITY)
+    return [int(match.code) for match in matches]
 
 
 @lru_cache(maxsize=512)
 def code_warnings(wkt: str, code: int) -> tuple[RasterWarning, ...]:
-    """For a file that names an EPSG code of which GDAL, which made the WKT of it, found other parameters there."""
+    """Return a warning where the WKT that GDAL made of the keys differs from the EPSG code in them."""
     if not _exists(code):
         return ()
     projection, named = horizontal_crs(wkt).projection, CRS.from_epsg(code)
     if projection == f"EPSG:{code}" or (projection and named.is_deprecated):
-        return ()  # GDAL takes the successor of a deprecated code
-    found = _without_bound(_horizontal_part(_parse(wkt)))
-    return () if _is_same(found, _horizontal_part(named)) else (_differs(code),)
+        return ()  # GDAL replaces a deprecated code by its successor
+    own = _unbound(_horizontal_part(_parse(wkt)))
+    return () if _equals_official(own, _horizontal_part(named)) else (_differs_warning(code),)
 
 
 def _exists(code: int) -> bool:
@@ -178,7 +190,7 @@ def _exists(code: int) -> bool:
     return True
 
 
-def _differs(code: int) -> RasterWarning:
+def _differs_warning(code: int) -> RasterWarning:
     return RasterWarning(
         "crs_differs_from_code",
         f"the file names EPSG:{code}, but its parameters are not those of EPSG:{code}; "
@@ -186,35 +198,35 @@ def _differs(code: int) -> RasterWarning:
     )
 
 
-def _is_epsg(crs: CRS, code: int) -> bool:
-    """Whether every parameter is that of the EPSG CRS; the order of the axes does not matter.
+def _equals_epsg(crs: CRS, code: int) -> bool:
+    """Return whether every parameter is that of the EPSG CRS.
 
-    Rasters keep x before y whatever their CRS says.
+    The order of the axes does not count, since rasters keep x before y whatever their CRS says.
     """
-    return _exists(code) and _is_same(crs, CRS.from_epsg(code))
+    return _exists(code) and _equals_official(crs, CRS.from_epsg(code))
 
 
-def _is_same(crs: CRS, official: CRS) -> bool:
-    if _datum_is_blank(crs):
+def _equals_official(crs: CRS, official: CRS) -> bool:
+    if _has_blank_datum(crs):
         return False
-    return crs.equals(official, ignore_axis_order=True) or _same_projection(crs, official)
+    return crs.equals(official, ignore_axis_order=True) or _is_same_projection(crs, official)
 
 
-def _datum_is_blank(crs: CRS) -> bool:
+def _has_blank_datum(crs: CRS) -> bool:
     name = "" if crs.datum is None else crs.datum.name
-    return not name or name.lower().replace("_", " ").startswith(_BLANK_NAMES)
+    return not name or name.lower().replace("_", " ").startswith(_BLANK_DATUM_NAMES)
 
 
-def _same_projection(one: CRS, other: CRS) -> bool:
-    """Equality of projected CRSs that list their axes in another order."""
-    if not (one.type_name == other.type_name == "Projected CRS"):
+def _is_same_projection(crs: CRS, other: CRS) -> bool:
+    """Return whether two projected CRSs are equal except for the order of their axes."""
+    if not (crs.type_name == other.type_name == "Projected CRS"):
         return False
-    base = one.geodetic_crs
+    base = crs.geodetic_crs
     return (
         base is not None
         and base.equals(other.geodetic_crs, ignore_axis_order=True)
-        and one.coordinate_operation == other.coordinate_operation
-        and _axes(one) == _axes(other)
+        and crs.coordinate_operation == other.coordinate_operation
+        and _axes(crs) == _axes(other)
     )
 
 
@@ -223,32 +235,31 @@ def _axes(crs: CRS) -> set[tuple[str, float]]:
 
 
 def _central_longitude(crs: CRS) -> float:
-    """Degrees east of Greenwich of the projection's central meridian; 0 where it has none."""
+    """Return the central meridian of the projection in degrees east of Greenwich; the prime meridian without one."""
     prime = 0.0
     if crs.prime_meridian is not None:
         meridian = crs.prime_meridian
         prime = degrees(float(meridian.longitude) * float(meridian.unit_conversion_factor))
-    conversion = crs.coordinate_operation
-    if conversion is None:
+    if crs.coordinate_operation is None or not crs.is_projected:
         return prime
-    for parameter in conversion.params:
-        if parameter.name.lower().startswith("longitude of") and crs.is_projected:
+    for parameter in crs.coordinate_operation.params:
+        if parameter.name.lower().startswith("longitude of"):
             return prime + degrees(float(parameter.value) * parameter.unit_conversion_factor)
     return prime
 
 
 def _geographic_cycle(crs: CRS) -> Cycle:
-    """One turn from 180 west to 180 east of the prime meridian."""
+    """Return the turn from 180 west to 180 east of the prime meridian."""
     half = 180.0 / degrees(crs.axis_info[0].unit_conversion_factor)
-    # On a rotated pole x repeats as well, but longitude does not follow it.
+    # On a rotated pole x repeats too, but longitude does not follow it.
     longitude = None if crs.is_derived else _central_longitude(crs) - 180.0
     return Cycle(-half, 2 * half, longitude)
 
 
 def _projected_cycle(crs: CRS, central: float) -> Cycle | None:
-    """One turn of a cylindrical projection with straight meridians; None for the others.
+    """Return the turn of a cylindrical projection with straight meridians; None for other projections.
 
-    Found by trying: x must grow by the same amount for every 45 degrees on two parallels.
+    A trial decides: x must grow by the same amount for every 45 degrees on two parallels.
     """
     base = crs.geodetic_crs
     if base is None:
@@ -266,10 +277,10 @@ def _projected_cycle(crs: CRS, central: float) -> Cycle | None:
     x, _ = forward.transform(((longitudes + 180) % 360 - 180) / to_degrees, latitudes / to_degrees)
     if not np.isfinite(x).all():
         return None
-    # A longitude that passed 180 degrees may come back on the other side of the map.
+    # A longitude beyond 180 degrees may lie on the other side of the map.
     step = x[1] - x[0]
     expected = x[0] + np.array([0, 1, 2, 3] * 2) * step
     turns = np.abs(x - expected) / (8 * abs(step)) if step else np.full(8, 0.5)
-    if np.abs(turns - np.rint(turns)).max() > 1e-9:
+    if np.abs(turns - np.rint(turns)).max() > _LINEAR_TURNS:
         return None
     return Cycle(float(x[0] - 4 * step), float(8 * step), central - 180.0)

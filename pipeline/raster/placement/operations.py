@@ -1,4 +1,4 @@
-"""Chooses the coordinate operation that takes a raster to WGS 84, and says which one it was."""
+"""Chooses the coordinate operation from the CRS of a raster to WGS 84."""
 
 import re
 import warnings
@@ -20,92 +20,91 @@ from pipeline.errors import UnsupportedCRS
 from pipeline.raster.models import Operation
 from pipeline.raster.placement.crs import HorizontalCRS
 
+Area = tuple[float, float, float, float]
+"""West, south, east, north in degrees; west may be greater than east."""
 Floats = npt.NDArray[np.float64]
 
 POLICIES = ("lizard", "best-available")
 
 PINNED_OPERATIONS = {
-    # Amersfoort to WGS 84 (3). PROJ itself takes EPSG:4833, number (4), which has the same
-    # accuracy and area and lies 6 mm beside it; the existing Lizard records were made with (3):
-    # it reproduces them to 7e-15 degrees.
+    # Amersfoort to WGS 84 (3). PROJ itself takes (4), EPSG:4833, of the same accuracy and area, 6 mm away. The
+    # existing Lizard records were made with (3), which reproduces them to 7e-15 degrees.
     "EPSG:28992": "EPSG:15934",
 }
-"""CRS -> the operation that is used for it, whatever PROJ would choose."""
+"""CRS to the operation that is used for it, whatever PROJ prefers."""
 
 _WGS84 = "EPSG:4326"
 _AXES = "axis order change"
+"""Begins the name of a step that only swaps axes."""
+_POLE_LONGITUDES = (-120.0, -60.0, 0.0, 60.0, 120.0)
+"""Degrees; where these meet in one point, the CRS shows the pole as a point."""
+_MAX_POLE_COORDINATE = 1e12
+"""PROJ returns infinity, or a larger number, for a pole that is not on the map."""
+_POLE_METRES = 1.0
+_POLE_DEGREES = 1e-6
+"""Distances within which the points of a pole are one, and the way back leads to the pole."""
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One way from a CRS to WGS 84."""
+    """One operation from a CRS to WGS 84."""
 
     transformer: Transformer
     """(x, y) to (longitude, latitude) in degrees."""
     operation: Operation
-    area: tuple[float, float, float, float] | None
-    """Where it is meant for: west, south, east, north in degrees; None means everywhere."""
+    area: Area | None
+    """Where the operation is meant to be used; None for everywhere."""
     grids: bool
     """Whether it reads a grid file, which not every machine has."""
     ballpark: bool
-    """Whether it only takes longitude and latitude over because the datum is not known."""
-
+    """Whether it copies longitude and latitude unchanged because the datum is unknown."""
     poles: tuple[tuple[float, float, float], ...]
     """(latitude, x, y) of each pole that the CRS shows as one point, x and y in its unit."""
-
-    @property
-    def spread(self) -> float:
-        """Size of the area in square degrees."""
-        if self.area is None:
-            return 360.0 * 180.0
-        west, south, east, north = self.area
-        return ((east - west) % 360 or 360.0) * (north - south)
 
 
 def choose_candidate(
     crs: HorizontalCRS, policy: str, longitude: Floats, latitude: Floats
 ) -> Candidate:
-    """The best operation for a raster of which these are some points, in degrees.
+    """Return the best operation for a raster with these points, in degrees.
 
-    The one that covers most of them; of those the most accurate, then the one made for the
-    smallest area. Where none was made for any of the points, longitude and latitude are taken
-    over as they are if PROJ offers that, and else the operation with the largest area is used.
+    It is the one that covers most of them; of those the most accurate, then the one with the smallest area. Where none
+    covers any point, it is the ballpark operation if PROJ offers one, otherwise the first, which
+    has the largest area.
     """
-    found = list_candidates(crs, policy)
-    exact = [candidate for candidate in found if not candidate.ballpark]
+    candidates = list_candidates(crs, policy)
+    exact = [candidate for candidate in candidates if not candidate.ballpark]
     shares = [_share_inside(candidate.area, longitude, latitude) for candidate in exact]
     if any(shares):
         return min(zip(exact, shares, strict=True), key=_rank)[0]
-    return next((candidate for candidate in found if candidate.ballpark), found[0])
+    return next((candidate for candidate in candidates if candidate.ballpark), candidates[0])
 
 
 @lru_cache(maxsize=256)
 def list_candidates(crs: HorizontalCRS, policy: str) -> tuple[Candidate, ...]:
-    """Every operation that this machine can do under the policy, in PROJ's order.
+    """Return every operation that this machine can do under the policy, in PROJ's order.
 
-    A pinned operation takes the place of all that need no grid.
-    Raises UnsupportedCRS when there is no way to the earth, as from the CRS of another planet.
+    A pinned operation replaces all that need no grid file. Raises UnsupportedCRS where no operation leads to the
+    earth, as from the CRS of another planet.
     """
     if policy not in POLICIES:
         raise ValueError(f"the CRS policy is {policy!r}; take one of {', '.join(POLICIES)}")
-    # A grid from the network would make the outcome depend on the machine and on the day.
+    # With a grid from the network the outcome would depend on the machine and on the day.
     set_network_enabled(False)
-    found = [c for c in _list(crs) if policy != "lizard" or not c.grids]
-    if not found:
+    candidates = [c for c in _all_candidates(crs) if policy != "lizard" or not c.grids]
+    if not candidates:
         raise UnsupportedCRS(
             f"PROJ knows no way from {crs.crs.name!r} to WGS 84, it may belong to another "
             "celestial body; assign a CRS of the earth"
         )
-    pinned = PINNED_OPERATIONS.get(crs.projection or "")
-    rest = [c for c in found if c.grids]
-    ours = [c for c in found if pinned is not None and c.operation.code == pinned]
-    return (*ours, *rest) if ours else tuple(found)
+    code = PINNED_OPERATIONS.get(crs.projection or "")
+    pinned = [c for c in candidates if code is not None and c.operation.code == code]
+    return (*pinned, *(c for c in candidates if c.grids)) if pinned else tuple(candidates)
 
 
-def _list(crs: HorizontalCRS) -> list[Candidate]:
+def _all_candidates(crs: HorizontalCRS) -> list[Candidate]:
     try:
         with warnings.catch_warnings():
-            # It tells of grids that are not installed, which is no news here.
+            # pyproj warns of grids that are not installed.
             warnings.simplefilter("ignore", UserWarning)
             group = TransformerGroup(crs.crs, _WGS84, always_xy=True)
     except (ProjError, CRSError) as error:
@@ -129,25 +128,27 @@ def _candidate(crs: HorizontalCRS, transformer: Transformer) -> Candidate:
 
 
 def _poles(crs: HorizontalCRS, transformer: Transformer) -> Iterator[tuple[float, float, float]]:
-    longitudes = np.array([-120.0, -60.0, 0.0, 60.0, 120.0])
+    longitudes = np.array(_POLE_LONGITUDES)
     for latitude in (-90.0, 90.0):
-        found = transformer.transform(
-            longitudes, np.full(5, latitude), direction=TransformDirection.INVERSE
+        points = np.array(
+            transformer.transform(
+                longitudes,
+                np.full(len(longitudes), latitude),
+                direction=TransformDirection.INVERSE,
+            )
         )
-        points = np.array(found)
-        # PROJ gives inf, or numbers beyond all measure, for a pole that is not on the map.
-        if not (np.abs(points) < 1e12).all():
+        if not (np.abs(points) < _MAX_POLE_COORDINATE).all():
             continue
-        if np.ptp(points, axis=1).max() * crs.metres_per_unit > 1.0:
+        if np.ptp(points, axis=1).max() * crs.metres_per_unit > _POLE_METRES:
             continue
         x, y = points.mean(axis=1).tolist()
         _, back = transformer.transform(x, y)
-        if abs(back - latitude) < 1e-6:
+        if abs(back - latitude) < _POLE_DEGREES:
             yield latitude, x, y
 
 
 def _operation(transformer: Transformer) -> Operation:
-    """Named by its steps from datum to datum, or by the projection where the datum stays."""
+    """Return the operation, named by its steps from datum to datum, or by the projection where the datum stays."""
     steps = [s for s in transformer.operations or () if not s.name.startswith(_AXES)]
     shifts = [s for s in steps if s.type_name != "Conversion"]
     codes = [code for code in map(_code, shifts) if code]
@@ -163,7 +164,7 @@ def _code(step: object) -> str | None:
     identity = step.to_json_dict().get("id")  # type: ignore[attr-defined]
     if identity is None:
         return None
-    # PROJ writes INVERSE(EPSG) for an operation that is used backwards.
+    # PROJ writes INVERSE(EPSG) for the inverse of an operation.
     authority = re.sub(r"^INVERSE\((.*)\)$", r"\1", identity["authority"])
     return f"{authority}:{identity['code']}"
 
@@ -171,21 +172,22 @@ def _code(step: object) -> str | None:
 def _rank(pair: tuple[Candidate, float]) -> tuple[float, float, float]:
     candidate, share = pair
     accuracy = candidate.operation.accuracy
-    return -share, inf if accuracy is None else accuracy, candidate.spread
+    return -share, inf if accuracy is None else accuracy, _square_degrees(candidate.area)
 
 
-def _share_inside(
-    area: tuple[float, float, float, float] | None, longitude: Floats, latitude: Floats
-) -> float:
+def _square_degrees(area: Area | None) -> float:
+    west, south, east, north = area or (-180.0, -90.0, 180.0, 90.0)
+    return ((east - west) % 360 or 360.0) * (north - south)
+
+
+def _share_inside(area: Area | None, longitude: Floats, latitude: Floats) -> float:
     if area is None:
         return 1.0
     return np.count_nonzero(lies_within(area, longitude, latitude)) / max(len(longitude), 1)
 
 
-def lies_within(
-    area: tuple[float, float, float, float], longitude: Floats, latitude: Floats
-) -> npt.NDArray[np.bool_]:
-    """Which points lie in a box of degrees; its west may be greater than its east."""
+def lies_within(area: Area, longitude: Floats, latitude: Floats) -> npt.NDArray[np.bool_]:
+    """Return which points, in degrees, lie in an area."""
     west, south, east, north = area
     width = (east - west) % 360 or 360.0
     return ((longitude - west) % 360 <= width) & (latitude >= south) & (latitude <= north)

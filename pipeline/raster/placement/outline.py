@@ -1,4 +1,4 @@
-"""Walks along the edge of a raster on the earth: its outline in degrees, without breaks."""
+"""Traces the outline of a raster on the earth, in degrees and without breaks."""
 
 from dataclasses import dataclass, replace
 
@@ -9,104 +9,107 @@ from pipeline.raster.placement.projector import Projector
 
 Floats = npt.NDArray[np.float64]
 
-INTERVALS = 20
-"""Of each side at first: 21 points."""
+INTERVALS_PER_SIDE = 20
+"""At first: 21 points on each side."""
+POLE_TOLERANCE = 1e-6
+"""Pixels within which a pole lies on the edge; rounding in tiles that have the pole as a corner."""
 
-_BESIDE = 1e-7
+_NEAR_POLE = 1e-7
 """Parts of a side; a point of the edge that is nearer to a pole counts as the pole."""
-
-_STRIDE = 30.0
-"""Degrees of longitude between neighbours above which the walk takes smaller steps."""
+_MAX_STEP = 30.0
+"""Degrees of longitude between neighbours; a longer step is halved."""
+_MAX_HALVINGS = 40
+_INNER_POINTS = 5
+"""Places inside, in each direction, that must lie on the earth and within the outline."""
 
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """Points along the edge of a raster that lies on the earth entirely, in order."""
+    """Points along the edge of a raster that lies entirely on the earth, in order."""
 
     position: Floats
-    """0 at the first pixel's corner, then one unit per side: 1 after the first row, up to 4; it
-    goes on up to 8 where the walk starts elsewhere, at a pole."""
+    """0 at the corner of the first pixel, then one unit per side: 1 after the first row, up to 4. It goes up to 8
+    where the outline starts elsewhere, at a pole."""
     longitude: Floats
     """Degrees; not cut at the antimeridian, so that neighbours are always close."""
     latitude: Floats
     inside: tuple[float, ...]
-    """The latitudes of the poles that lie inside the raster: -90, 90, both or none."""
+    """Latitudes of the poles inside the raster: -90, 90, both or none."""
     corner: float | None
-    """The latitude of a pole that lies on the edge; the outline begins and ends beside it."""
+    """Latitude of a pole on the edge; the outline begins and ends beside it."""
 
     @property
     def winding(self) -> float:
-        """Degrees of longitude that the walk went around: 0, or 360 either way about a pole."""
+        """Degrees of longitude that the outline turns: 0, or 360 either way around a pole."""
         if self.corner is not None:
             return 0.0
         return float(360.0 * np.rint((self.longitude[-1] - self.longitude[0]) / 360.0))
 
 
-def trace_outline(surface: Projector, intervals: int = INTERVALS) -> Outline | None:
-    """The outline of a raster, or None where some of it lies off the earth.
-
-    The edge and a few places inside are looked at.
-    """
+def trace_outline(projector: Projector, intervals: int = INTERVALS_PER_SIDE) -> Outline | None:
+    """Return the outline of a raster; None where a part of its edge, or of a few places inside, is off the earth."""
     position = np.linspace(0.0, 4.0, 4 * intervals + 1)
-    inner = (np.arange(5) + 0.5) / 5
-    columns, rows = edge_pixels(surface, position)
-    longitude, latitude = surface.locate(
-        np.concatenate([columns, np.repeat(inner * surface.width, 5)]),
-        np.concatenate([rows, np.tile(inner * surface.height, 5)]),
+    inner = (np.arange(_INNER_POINTS) + 0.5) / _INNER_POINTS
+    columns, rows = edge_pixels(projector, position)
+    longitude, latitude = projector.locate(
+        np.concatenate([columns, np.repeat(inner * projector.width, _INNER_POINTS)]),
+        np.concatenate([rows, np.tile(inner * projector.height, _INNER_POINTS)]),
     )
     if not np.isfinite(longitude).all():
         return None
     edge = len(position)
-    found = Outline(position, longitude[:edge], latitude[:edge], (), None)
-    if not surface.crs.linear:
-        found = _unbroken(surface, found)
-    if not np.isfinite(found.longitude).all():
+    outline = Outline(position, longitude[:edge], latitude[:edge], (), None)
+    if not projector.crs.linear:
+        outline = _join_longitudes(projector, outline)
+    if not np.isfinite(outline.longitude).all():
         return None
-    return found if _encloses(found, longitude[edge:], latitude[edge:]) else None
+    return outline if _encloses(outline, longitude[edge:], latitude[edge:]) else None
 
 
-def edge_pixels(surface: Projector, position: Floats) -> tuple[Floats, Floats]:
-    """(columns, rows) of positions along the edge."""
-    turn = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
-    width, height = float(surface.width), float(surface.height)
+def edge_pixels(projector: Projector, position: Floats) -> tuple[Floats, Floats]:
+    """Return (columns, rows) of positions along the edge."""
+    corners = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
+    width, height = float(projector.width), float(projector.height)
     around = np.mod(position, 4.0)
-    columns = np.interp(around, turn, np.array([0.0, width, width, 0.0, 0.0]))
-    return columns, np.interp(around, turn, np.array([0.0, 0.0, height, height, 0.0]))
+    columns = np.interp(around, corners, np.array([0.0, width, width, 0.0, 0.0]))
+    return columns, np.interp(around, corners, np.array([0.0, 0.0, height, height, 0.0]))
 
 
-def locate_on_edge(surface: Projector, outline: Outline, position: Floats) -> tuple[Floats, Floats]:
-    """Longitudes, as near as can be to those of the outline, and latitudes on the edge."""
-    longitude, latitude = surface.locate(*edge_pixels(surface, position))
-    if not surface.crs.linear:
+def locate_on_edge(
+    projector: Projector, outline: Outline, position: Floats
+) -> tuple[Floats, Floats]:
+    """Return longitudes, without a break to those of the outline, and latitudes of positions along the edge."""
+    longitude, latitude = projector.locate(*edge_pixels(projector, position))
+    if not projector.crs.linear:
         near = np.interp(position, outline.position, outline.longitude)
         longitude = longitude + 360.0 * np.rint((near - longitude) / 360.0)
     return longitude, latitude
 
 
-def _unbroken(surface: Projector, outline: Outline) -> Outline:
+def _join_longitudes(projector: Projector, outline: Outline) -> Outline:
     """Join longitudes over the antimeridian, with smaller steps where they change fast."""
-    inside, edge = _poles(surface)
+    inside, edge = _poles(projector)
     if edge:
-        outline = _from_pole(outline, edge[0][1])
-    for _ in range(40):
+        outline = _start_beside_pole(outline, edge[0][1])
+    for _ in range(_MAX_HALVINGS):
         step = np.abs(np.diff(outline.longitude))
-        if (step <= _STRIDE).all():
+        if (step <= _MAX_STEP).all():
             break
         longitude = np.unwrap(outline.longitude, period=360.0)
         outline = replace(outline, longitude=longitude)
-        wide = np.abs(np.diff(longitude)) > _STRIDE
+        wide = np.abs(np.diff(longitude)) > _MAX_STEP
         if not wide.any():
             break
-        outline = _insert(surface, outline, wide)
+        outline = _halve_steps(projector, outline, wide)
     corner = edge[0][0] if edge else None
     return replace(outline, inside=inside, corner=corner)
 
 
-def _insert(surface: Projector, outline: Outline, wide: npt.NDArray[np.bool_]) -> Outline:
+def _halve_steps(projector: Projector, outline: Outline, wide: npt.NDArray[np.bool_]) -> Outline:
     """Add a point in the middle of each of these steps."""
     after = np.flatnonzero(wide) + 1
     middle = (outline.position[after - 1] + outline.position[after]) / 2
-    longitude, latitude = surface.locate(*edge_pixels(surface, middle))
+    longitude, latitude = projector.locate(*edge_pixels(projector, middle))
     return replace(
         outline,
         position=np.insert(outline.position, after, middle),
@@ -115,33 +118,31 @@ def _insert(surface: Projector, outline: Outline, wide: npt.NDArray[np.bool_]) -
     )
 
 
-def _poles(surface: Projector) -> tuple[tuple[float, ...], list[tuple[float, float]]]:
-    """Latitudes of the poles inside, and (latitude, position) of those on the edge."""
+def _poles(projector: Projector) -> tuple[tuple[float, ...], list[tuple[float, float]]]:
+    """Return latitudes of the poles inside, and (latitude, position) of those on the edge."""
     inside, edge = [], []
-    width, height = surface.width, surface.height
-    for latitude, column, row in surface.poles():
-        # A millionth of a pixel absorbs rounding in tiles that have the pole as a corner.
-        depth = min(column, width - column, row, height - row)
-        if depth > 1e-6:
+    for latitude, column, row, depth in projector.poles():
+        if depth > POLE_TOLERANCE:
             inside.append(latitude)
-        elif depth >= -1e-6:
-            edge.append((latitude, _position(column / width, row / height)))
+        elif depth >= -POLE_TOLERANCE:
+            position = _nearest_position(column / projector.width, row / projector.height)
+            edge.append((latitude, position))
     return tuple(inside), edge
 
 
-def _position(across: float, down: float) -> float:
-    """The position on the edge that is nearest to a place in parts of the raster's size."""
-    sides = {0: down, 1: 1 - across, 2: 1 - down, 3: across}
-    side = min(sides, key=lambda number: abs(sides[number]))
+def _nearest_position(across: float, down: float) -> float:
+    """Return the position on the edge nearest to a place, given in parts of the raster's size."""
+    distances = (down, 1 - across, 1 - down, across)
+    side = min(range(4), key=lambda index: abs(distances[index]))
     return side + (across, down, 1 - across, 1 - down)[side]
 
 
-def _from_pole(outline: Outline, start: float) -> Outline:
-    """Begin after the pole and end before it: at the pole itself there is no longitude."""
-    position = np.where(outline.position <= start, outline.position + 4.0, outline.position)
+def _start_beside_pole(outline: Outline, pole: float) -> Outline:
+    """Begin after the pole and end before it, since the pole itself has no longitude."""
+    position = np.where(outline.position <= pole, outline.position + 4.0, outline.position)
     order = np.argsort(position, kind="stable")
-    beside = position[order] - start
-    order = order[(beside > _BESIDE) & (beside < 4.0 - _BESIDE)]
+    beside = position[order] - pole
+    order = order[(beside > _NEAR_POLE) & (beside < 4.0 - _NEAR_POLE)]
     order = order[np.insert(np.diff(position[order]) > 0, 0, True)]
     return replace(
         outline,
@@ -152,15 +153,15 @@ def _from_pole(outline: Outline, start: float) -> Outline:
 
 
 def _encloses(outline: Outline, longitude: Floats, latitude: Floats) -> bool:
-    """Whether places inside the raster lie within the outline's box, as they must.
+    """Return whether places inside the raster lie within the outline's box.
 
     They do not where the CRS tears the earth apart inside the raster.
     """
-    if outline.inside or outline.winding:
+    if outline.inside or outline.winding or outline.corner is not None:
         return True
     slack = 1e-6 + 0.01 * max(np.ptp(outline.longitude), np.ptp(outline.latitude))
     west, south = outline.longitude.min() - slack, outline.latitude.min() - slack
     width = np.ptp(outline.longitude) + 2 * slack
     fits = np.mod(longitude - west, 360.0) <= width
     fits &= (latitude >= south) & (latitude <= outline.latitude.max() + slack)
-    return bool(fits.all() or outline.corner is not None)
+    return bool(fits.all())

@@ -74,8 +74,8 @@ def measure(
     if file.in_bucket:
         raise CatalogueError("statistics look at all pixels; copy the object to a folder for them")
     with open_local_file(file) as opened, rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE_BYTES):
-        main = read_directories(opened.bytes, options.budget)[0]
-        opened.prepare((main,), options.budget, mask=raster.layout.mask == "sidecar")
+        main = read_directories(opened.reader, options.budget)[0]
+        opened.prepare_for_gdal((main,), options.budget, mask=raster.layout.mask == "sidecar")
         statistics = None
         if options.statistics != "exact":
             statistics = _measure_overview(opened, raster, options, progress)
@@ -134,8 +134,8 @@ def _usable_overviews(opened: OpenLocalFile, raster: RasterFile) -> list[_Overvi
         factors = dataset.overviews(1)
     if factors:
         return [_Overview(factor, level, None, any(masks)) for level, factor in enumerate(factors)]
-    name = f"{opened.file.name}.ovr".lower()
-    sidecar = next((each for each in opened.file.sidecars if each.lower() == name), None)
+    name = f"{opened.stored.name}.ovr".lower()
+    sidecar = next((each for each in opened.stored.sidecars if each.lower() == name), None)
     if sidecar is None or not raster.layout.overviews:
         return []
     with open_dataset(opened, placed=True, sidecar=sidecar) as (dataset, warned):

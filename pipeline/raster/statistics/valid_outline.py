@@ -200,7 +200,7 @@ def _cut_at_pole(points: Floats, projector: Projector) -> tuple[Floats, float | 
     """
     if projector.crs.linear:
         return points, None
-    for latitude, column, row in projector.poles():
+    for latitude, column, row, _ in projector.poles():
         line, pole = shapely.LineString(points), shapely.Point(column, row)
         if line.distance(pole) > _POLE_TOLERANCE:
             continue

@@ -8,8 +8,8 @@ from multiprocessing.connection import Connection
 from time import monotonic
 
 from pipeline.errors import CatalogueError, RasterError, RastersourcesError, Rejection
+from pipeline.raster.gdal_restrictions import restrict_gdal
 from pipeline.raster.models import Progress, RasterFile, ReadOptions
-from pipeline.raster.only_geotiff import restrict_gdal
 from pipeline.raster.read import read
 from pipeline.raster.statistics.measure import add_statistics
 from pipeline.storage import PrefetchingRangeReader, RangeReader, StoredFile, rejection

@@ -4,7 +4,7 @@ import pytest
 from affine import Affine
 
 from pipeline.errors import NoGrid
-from pipeline.raster.grid import ControlPoint
+from pipeline.raster.models import ControlPoint
 from pipeline.raster.placement.control_points import fit_grid
 
 GRID = Affine(2.0, 0.5, 4_302_000.0, -0.25, -3.0, 2_811_000.0)

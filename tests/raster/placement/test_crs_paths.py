@@ -8,7 +8,7 @@ from pipeline.errors import Rejection, UnsupportedCRS
 from pipeline.raster import RasterFile, ReadOptions, read_all
 from pipeline.raster.models import AssignedValues
 from pipeline.raster.placement.crs import horizontal_crs
-from tests.raster.test_only_geotiff import Trap, trap
+from tests.raster.test_gdal_restrictions import Trap, trap
 from tests.support.factory import ascii_tag
 
 __all__ = ["trap"]

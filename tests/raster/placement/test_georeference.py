@@ -21,8 +21,7 @@ from pipeline.errors import (
     RasterError,
     ResidualTooLarge,
 )
-from pipeline.raster.grid import ControlPoint, FileCRS, Grid
-from pipeline.raster.models import Bounds, Georeference
+from pipeline.raster.models import Bounds, ControlPoint, FileCRS, Georeference, Grid
 from pipeline.raster.placement.bounds import corner_shift_metres
 from pipeline.raster.placement.georeference import georeference_grid, georeference_stored_grid
 from tests.support.commands import CORPUS

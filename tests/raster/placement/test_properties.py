@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import CRS, Transformer
 
-from pipeline.raster.grid import FileCRS, Grid
-from pipeline.raster.models import Bounds, Georeference
+from pipeline.raster.models import Bounds, FileCRS, Georeference, Grid
 from pipeline.raster.placement.georeference import georeference_grid
 
 Floats = npt.NDArray[np.float64]

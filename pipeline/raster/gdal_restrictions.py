@@ -1,4 +1,4 @@
-"""Leaves GDAL in this process its GeoTIFF driver and the files of this machine, and nothing else to open with."""
+"""Restricts GDAL in this process to its GeoTIFF driver and to files of this machine."""
 
 import ctypes
 from collections.abc import Iterator
@@ -10,31 +10,35 @@ from rasterio.env import Env
 
 from pipeline.errors import CatalogueError
 
-_GEOTIFF = "GTiff"
+_ALLOWED_DRIVERS = {"GTiff"}
 
 
 @contextmanager
 def restrict_gdal() -> Iterator[None]:
-    """GDAL has no other driver and no virtual file system, of the network least of all, until the end of the block.
+    """Remove all other drivers and all virtual file systems, such as those of the network, within the block.
 
-    For a process of one thread that only reads: GDAL registers all drivers again for an environment of
+    Use it in a process with one thread that only reads: GDAL registers all drivers again for an `Env` of
     rasterio that is not inside another one. Raises CatalogueError where GDAL keeps more than that.
     """
-    # rasterio's own library finds the GDAL that it is linked to, wherever that is.
+    # rasterio's own library is linked to the right GDAL, wherever that is.
     gdal = ctypes.CDLL(_env.__file__)
     with Env() as environment:
         try:
-            _forget_drivers(gdal, set(environment.drivers()) - {_GEOTIFF})
+            _remove_drivers(gdal, set(environment.drivers()) - _ALLOWED_DRIVERS)
             for prefix in _file_systems(gdal):
                 gdal.VSIRemovePluginHandler(ctypes.c_char_p(prefix))
-        except AttributeError as error:  # of a GDAL before 3.6
-            raise CatalogueError(_refusal()) from error
-        if set(environment.drivers()) != {_GEOTIFF} or _file_systems(gdal):
-            raise CatalogueError(_refusal())
+            restricted = set(environment.drivers()) == _ALLOWED_DRIVERS and not _file_systems(gdal)
+        except AttributeError:  # GDAL before 3.6
+            restricted = False
+        if not restricted:
+            raise CatalogueError(
+                f"GDAL {rasterio.__gdal_version__} cannot be kept to GeoTIFF files of this machine, so nothing is "
+                "read; install rasterio as the lock file says"
+            )
         yield
 
 
-def _forget_drivers(gdal: ctypes.CDLL, names: set[str]) -> None:
+def _remove_drivers(gdal: ctypes.CDLL, names: set[str]) -> None:
     gdal.GDALGetDriverByName.restype = ctypes.c_void_p
     for name in names:
         driver = gdal.GDALGetDriverByName(ctypes.c_char_p(name.encode()))
@@ -42,7 +46,7 @@ def _forget_drivers(gdal: ctypes.CDLL, names: set[str]) -> None:
 
 
 def _file_systems(gdal: ctypes.CDLL) -> list[bytes]:
-    """Prefixes such as /vsicurl/ and /vsizip/ under which GDAL opens what is not a file of this machine."""
+    """Return the prefixes of GDAL's virtual file systems, such as /vsicurl/ and /vsizip/."""
     gdal.VSIGetFileSystemsPrefixes.restype = ctypes.POINTER(ctypes.c_char_p)
     listed = gdal.VSIGetFileSystemsPrefixes()
     prefixes: list[bytes] = []
@@ -50,10 +54,3 @@ def _file_systems(gdal: ctypes.CDLL) -> list[bytes]:
         prefixes.append(prefix)
     gdal.CSLDestroy(listed)
     return prefixes
-
-
-def _refusal() -> str:
-    return (
-        f"GDAL {rasterio.__gdal_version__} cannot be kept to GeoTIFF files of this machine, so nothing is "
-        "read; install rasterio as the lock file says"
-    )

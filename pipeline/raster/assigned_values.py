@@ -1,0 +1,145 @@
+"""Assigns a CRS and a nodata value, from a definition, the command line or an upload, to files without them."""
+
+import re
+from contextlib import suppress
+from dataclasses import replace
+from functools import lru_cache
+
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+
+from pipeline.errors import CatalogueError, UnsupportedCRS
+from pipeline.raster.describe import Description
+from pipeline.raster.models import AssignedValues, FileCRS, RasterWarning
+from pipeline.raster.nodata import Nodata, parse_nodata
+from pipeline.raster.placement.crs import horizontal_crs
+from pipeline.raster.placement.operations import list_candidates
+
+CRS_PATTERN = r"[A-Za-z][A-Za-z0-9_.]{0,30}:[A-Za-z0-9_.-]{1,60}"
+"""Authority and code."""
+NODATA_PATTERN = (
+    r"[+-]?([0-9]{1,40}([.][0-9]{0,40})?|[.][0-9]{1,40})([eE][+-]?[0-9]{1,4})?"
+    r"|[+-]?([nN][aA][nN]|[iI][nN][fF])"
+)
+"""A number that pixels can be compared with."""
+
+
+def check_assigned_values(
+    crs: str | None, nodata: str | None, by: str, *, override: bool = False
+) -> AssignedValues:
+    """Return checked values. Raises CatalogueError, beginning with the name of the wrong value."""
+    if override and crs is None:
+        raise CatalogueError("crs_override: works only together with crs; give crs too")
+    values: dict[str, str | None] = {"crs": crs, "nodata": nodata}
+    for name, normalize in (("crs", normalize_crs), ("nodata", normalize_nodata)):
+        value = values[name]
+        try:
+            values[name] = None if value is None else normalize(value)
+        except CatalogueError as error:
+            raise CatalogueError(f"{name}: {error}") from error
+    return AssignedValues(values["crs"], override, values["nodata"], by)
+
+
+@lru_cache(maxsize=64)
+def normalize_crs(text: str) -> str:
+    """Return `AUTHORITY:CODE` in capitals. Raises CatalogueError for a CRS that does not lead to the earth."""
+    code = text.strip().upper()
+    if not re.fullmatch(CRS_PATTERN, code):
+        raise CatalogueError("is not a CRS; write its authority and code, such as EPSG:CODE")
+    try:
+        list_candidates(horizontal_crs(_wkt(code)), "lizard")
+    except CRSError as error:
+        raise CatalogueError(
+            f"{code} is not a CRS that PROJ knows; check its authority and its code"
+        ) from error
+    except UnsupportedCRS as error:
+        raise CatalogueError(f"{code} cannot be used: {error.message}") from error
+    return code
+
+
+@lru_cache(maxsize=64)
+def _wkt(code: str) -> str:
+    return CRS.from_authority(*code.split(":", 1)).to_wkt()
+
+
+def normalize_nodata(text: str) -> str:
+    """Return the number as written, or `nan`, `inf` or `-inf`. Raises CatalogueError."""
+    number = text.strip().lower()
+    if not re.fullmatch(NODATA_PATTERN, number):
+        raise CatalogueError("is not a number; write for example -9999 or nan")
+    if number.lstrip("+-") == "nan":
+        return "nan"
+    if "inf" not in number and abs(float(number)) == float("inf"):
+        raise CatalogueError("is larger than any pixel; write for example -9999 or nan")
+    return number.removeprefix("+")
+
+
+def assign_values(description: Description, assigned: AssignedValues) -> Description:
+    """Return the description with the assigned values that the file lacks, and with warnings about them.
+
+    A CRS of the file, usable or not, is replaced only where the assigned one overrides it.
+    """
+    if assigned.crs is not None:
+        description = _assign_crs(description, assigned, assigned.crs)
+    if assigned.nodata is not None:
+        description = _assign_nodata(description, assigned, assigned.nodata)
+    return description
+
+
+def _assign_crs(description: Description, assigned: AssignedValues, code: str) -> Description:
+    own, wkt = description.placement.crs, _wkt(code)
+    if own.wkt is None and not own.unusable:
+        warning = "crs_assigned", f"the file has no CRS; {code} is that of {assigned.by}"
+    elif own.wkt is not None and _are_same(own.wkt, wkt):
+        return description
+    elif assigned.crs_override:
+        text = f"the CRS of the file, {_label(own)}, is replaced by {code} of {assigned.by}"
+        warning = "crs_overridden", text
+    elif own.wkt is None:
+        return description  # the file is rejected when it is placed
+    else:
+        text = f"the file keeps its own CRS, {_label(own)}; that of {assigned.by} is {code}"
+        return _warn(description, "crs_kept", text)
+    placement = replace(description.placement, crs=FileCRS(wkt))
+    provenance = {**description.provenance, "projection": f"crs of {assigned.by}"}
+    description = replace(description, placement=placement, provenance=provenance)
+    return _warn(description, *warning)
+
+
+def _are_same(own: str, assigned: str) -> bool:
+    """Return whether the two are one CRS; false where one cannot be used."""
+    try:
+        return horizontal_crs(own).is_same(horizontal_crs(assigned))
+    except UnsupportedCRS:
+        return False
+
+
+def _label(crs: FileCRS) -> str:
+    with suppress(UnsupportedCRS):
+        if crs.wkt:
+            return horizontal_crs(crs.wkt).label
+    return "which cannot be used"
+
+
+def _assign_nodata(description: Description, assigned: AssignedValues, text: str) -> Description:
+    nodata = parse_nodata(text, description.dtype)
+    own = {band.value for band in description.nodata} - {None}
+    if own:
+        if own == {nodata.value}:
+            return description
+        message = f"the file keeps its own nodata; that of {assigned.by} is {nodata.value}"
+        return _warn(description, "nodata_kept", message)
+    if any(band.warnings for band in description.nodata):
+        return description  # a warning tells that the file's own nodata is unreadable
+    if nodata.warnings:
+        message = f"{nodata.warnings[0].message}, which is that of {assigned.by}; the file has none"
+        return _warn(description, "nodata_not_assigned", message)
+    provenance = {**description.provenance, "fill_value": f"nodata of {assigned.by}"}
+    bands = tuple(Nodata(nodata.value) for _ in description.nodata)
+    message = f"the file has no nodata; {nodata.value} is that of {assigned.by}"
+    description = replace(description, nodata=bands, provenance=provenance)
+    return _warn(description, "nodata_assigned", message)
+
+
+def _warn(description: Description, code: str, message: str) -> Description:
+    return replace(description, warnings=(*description.warnings, RasterWarning(code, message)))
