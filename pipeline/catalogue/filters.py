@@ -29,6 +29,7 @@ from pipeline.catalogue.lookups import (
     is_null,
     parse_boolean,
 )
+from pipeline.catalogue.upload_states import UploadState
 from pipeline.catalogue.users import ROLES
 from pipeline.database.tables import (
     label_type_sources,
@@ -292,9 +293,8 @@ def role_filter(organisation_id: int) -> Filter:
                   lambda test: equals_any(users.c.id, select(roles.c.user_id).where(held, test)))  # fmt: skip
 
 
-UPLOAD_STATES = ("requested", "received", "processing", "committed", "rejected", "retry")
 UPLOADS: tuple[Filter, ...] = (
-    Filter("state", choice_kind(*UPLOAD_STATES), uploads.c.state, "What became of it."),
+    Filter("state", choice_kind(*UploadState), uploads.c.state, "What became of it."),
 )
 
 

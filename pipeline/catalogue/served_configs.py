@@ -1,41 +1,43 @@
-"""Which sources.toml files an operator serves: the runs of deployments may read no other."""
+"""The sources.toml files that an operator serves. Runs of deployments may read no others."""
 
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, delete, func, select
+from sqlalchemy.dialects.postgresql import insert
 
-from pipeline.database.engine import transaction
+from pipeline.database.engine import begin
+from pipeline.database.tables import served_configs
 from pipeline.errors import CatalogueError
-
-RECORD = """
-    INSERT INTO served_configs (path, may_create) VALUES (%s, %s)
-    ON CONFLICT (path) DO UPDATE SET may_create = excluded.may_create, served = now()
-"""
 
 
 def record_config(engine: Engine, config: Path, *, create: bool) -> None:
-    """Let deployments' runs read a sources.toml; `create` says whether they add organisations and suppliers."""
-    with transaction(engine) as connection:
-        connection.execute(RECORD, (str(config), create))
+    """Let runs of deployments read a sources.toml; `create` lets them add organisations and suppliers."""
+    statement = insert(served_configs).values(path=str(config), may_create=create)
+    with begin(engine) as connection:
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["path"], set_={"may_create": create, "served": func.now()}
+            )
+        )
 
 
 def forget_config(engine: Engine, config: Path) -> None:
-    """Let deployments' runs no longer read a sources.toml."""
-    with transaction(engine) as connection:
-        connection.execute("DELETE FROM served_configs WHERE path = %s", (str(config),))
+    """Let runs of deployments no longer read a sources.toml."""
+    with begin(engine) as connection:
+        connection.execute(delete(served_configs).where(served_configs.c.path == str(config)))
 
 
 def may_create(engine: Engine, config: Path) -> bool:
-    """Whether runs of this sources.toml add organisations and suppliers.
+    """Return whether runs of a sources.toml may add organisations and suppliers.
 
-    Raises CatalogueError when nobody serves the file. Paths are compared as texts: the file is not looked at.
+    Paths are compared as texts, and the file is not opened. Raises CatalogueError if no operator serves it.
     """
-    query = "SELECT may_create FROM served_configs WHERE path = %s"
-    with transaction(engine) as connection:
-        row = connection.execute(query, (str(config),)).fetchone()
-    if row is None:
+    query = select(served_configs.c.may_create).where(served_configs.c.path == str(config))
+    with begin(engine) as connection:
+        may = connection.execute(query).scalar_one_or_none()
+    if may is None:
         raise CatalogueError(
             f"no operator serves {config}; serve it with `rastersources up`, `python -m flows schedule` or "
             "`rastersources deploy`, or sync it by hand with `rastersources sync --config FILE`"
         )
-    return bool(row[0])
+    return bool(may)

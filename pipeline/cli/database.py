@@ -1,4 +1,4 @@
-"""The commands of the command line that look after the database: the private cluster, the schema, who may read it."""
+"""The commands for the database: the private cluster, its schema, and the role for readers."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
@@ -20,17 +20,19 @@ database = typer.Typer(
     help="The database: the private cluster and its schema.", no_args_is_help=True
 )
 
-Force = Annotated[bool, typer.Option("--force", help="Also while others use it.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Do it even while other programs use the cluster.")
+]
 
 
 def private(configured: Settings) -> "Cluster":
-    """The private cluster; raises CatalogueError where the settings name another database."""
+    """Return the private cluster; raise CatalogueError if the settings name another database."""
     from pipeline.database.private_cluster.cluster import Cluster
 
     if configured.database_url:
         raise CatalogueError(
-            "RASTERSOURCES_DATABASE_URL names the database, which is not ours to start or stop; "
-            "without it there is a private cluster"
+            "RASTERSOURCES_DATABASE_URL names a database that this program does not start or stop; "
+            "unset it to use the private cluster"
         )
     return Cluster(home_folder(configured))
 
@@ -70,7 +72,10 @@ def stop(force: Force = False) -> None:
 
 @database.command("status")
 def status() -> None:
-    """Say whether the private cluster runs, where, and who uses it. Exit status 0: it runs; 1: it does not."""
+    """Print whether and where the private cluster runs, and which programs use it.
+
+    The exit status is 0 if it runs, and 1 if it does not.
+    """
     cluster = private(settings())
     if not cluster.running():
         echo(f"the private cluster in {cluster.home} is not running")
@@ -81,7 +86,7 @@ def status() -> None:
 
 
 def tell_where(cluster: "Cluster") -> None:
-    """Say where a private cluster that runs listens."""
+    """Print where a running private cluster listens."""
     echo(f"the private cluster in {cluster.home} runs: {cluster.url()}")
     if cluster.tcp_port is not None:
         echo(f"for programs without unix sockets: {cluster.tcp_url()}")
@@ -91,12 +96,15 @@ def tell_where(cluster: "Cluster") -> None:
 @database.command("url")
 def url(
     tcp: Annotated[
-        bool, typer.Option("--tcp", help="Its TCP port, as `db start --tcp PORT` opened it.")
+        bool,
+        typer.Option(
+            "--tcp", help="Print the URL of the TCP port that `db start --tcp PORT` opened."
+        ),
     ] = False,
 ) -> None:
     """Print the URL of the database, for psql and other programs.
 
-    A private cluster that is not running is started, and runs until `rastersources db stop`.
+    If the private cluster does not run, it is started and runs until `rastersources db stop`.
     """
     configured = settings()
     if configured.database_url:
@@ -107,7 +115,7 @@ def url(
         cluster.tcp_url()  # raises where there is no port
     if not cluster.running():
         cluster.start()
-        echo("the private cluster runs now, until: rastersources db stop", err=True)
+        echo("started the private cluster; stop it with: rastersources db stop", err=True)
     migrate_database(cluster.url(), configured)
     typer.echo(cluster.tcp_url() if tcp else cluster.url())
 
@@ -124,7 +132,7 @@ def migrate(revision: Annotated[str, typer.Argument(metavar="[REVISION]")] = "he
 def downgrade(
     revision: Annotated[str, typer.Argument(metavar="REVISION", help="Such as -1, 0001 or base.")],
 ) -> None:
-    """Take the schema back to REVISION; what it does not know is lost."""
+    """Take the schema back to REVISION. Data that REVISION has no place for is lost."""
     from pipeline.database import migrations
 
     move(settings(), migrations.downgrade, revision)
@@ -132,20 +140,22 @@ def downgrade(
 
 @database.command("reader")
 def reader() -> None:
-    """Make the role rastersources_reader, which sees Public rows only, for people who query by SQL."""
+    """Create the role rastersources_reader, which sees only Public rows, for people who query by SQL."""
     from pipeline.database.engine import begin
     from pipeline.database.privileges import READER_ROLE, create_reader_role
 
     with open_catalogue(settings()) as engine, begin(engine) as connection:
         create_reader_role(connection)
-    echo(f"grant it to those who may read: GRANT {READER_ROLE} TO name")
+    echo(f"grant the role to each reader: GRANT {READER_ROLE} TO name")
 
 
 @database.command("reproject")
 def reproject(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change only.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would change, and change nothing.")
+    ] = False,
 ) -> None:
-    """Place all registered files again, under the present PROJ and RASTERSOURCES_CRS_POLICY; opens no file."""
+    """Place all registered files again, under the present PROJ and RASTERSOURCES_CRS_POLICY. No file is opened."""
     from pipeline.catalogue.reproject import reproject
     from pipeline.cli.output import print_moved, print_reprojection
 
@@ -156,7 +166,7 @@ def reproject(
 
 
 def move(configured: Settings, step: "Callable[[Engine, str], Revisions]", revision: str) -> None:
-    """Take the schema to a revision and say so."""
+    """Take the schema to a revision and print both revisions."""
     from pipeline.database.engine import make_engine
 
     with database_url(configured) as where:

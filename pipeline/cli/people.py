@@ -1,4 +1,4 @@
-"""The commands of the command line that look after people, keys and layers."""
+"""The commands for organisations, users, roles, API keys and layers."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -10,13 +10,15 @@ from pipeline.cli.terminal import echo
 from pipeline.settings import settings
 
 organisation = typer.Typer(help="The organisations that own raster sources.", no_args_is_help=True)
-user = typer.Typer(help="The people and programs that log in or supply.", no_args_is_help=True)
-role = typer.Typer(help="What users may do in an organisation.", no_args_is_help=True)
+user = typer.Typer(
+    help="The people and programs that sign in or supply data.", no_args_is_help=True
+)
+role = typer.Typer(help="What a user may do in an organisation.", no_args_is_help=True)
 key = typer.Typer(help="API keys.", no_args_is_help=True)
 layer = typer.Typer(help="How raster sources are shown.", no_args_is_help=True)
 GROUPS = {"organisation": organisation, "user": user, "role": role, "key": key, "layer": layer}
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 Username = Annotated[str, typer.Argument(metavar="USERNAME")]
 Organisation = Annotated[str, typer.Argument(metavar="ORGANISATION", help="Name or uuid.")]
 Role = Annotated[str, typer.Argument(metavar="ROLE", help="user, supplier, admin or manager.")]
@@ -36,9 +38,9 @@ def add_user(
     username: Username,
     first_name: Annotated[str, typer.Option(help="Given name.")] = "",
     last_name: Annotated[str, typer.Option(help="Family name.")] = "",
-    email: Annotated[str, typer.Option(help="Address.")] = "",
+    email: Annotated[str, typer.Option(help="Email address.")] = "",
 ) -> None:
-    """Add a user, who logs in by a key or, once there is one, by a password."""
+    """Add a user. They sign in with an API key, or with a password once they have one."""
     from pipeline.catalogue import users
 
     with open_catalogue(settings()) as engine:
@@ -47,7 +49,7 @@ def add_user(
 
 @user.command("password")
 def set_password(username: Username) -> None:
-    """Ask for a password for the sign-in page, which ends the user's sessions."""
+    """Ask for a new password of a user, and end their sessions."""
     from pipeline.catalogue import users
 
     password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
@@ -57,7 +59,7 @@ def set_password(username: Username) -> None:
 
 @user.command("list")
 def list_users(as_json: AsJson = False) -> None:
-    """List the users with their roles and the number of their keys."""
+    """List the users with their roles and the number of their valid keys."""
     from pipeline.catalogue import users
 
     with open_catalogue(settings()) as engine:
@@ -67,13 +69,13 @@ def list_users(as_json: AsJson = False) -> None:
                 continue
             name = " ".join(filter(None, (row.first_name, row.last_name, row.email)))
             state = "" if row.active else ", deactivated"
-            can = f"{row.valid_keys} keys{', a password' if row.password else ''}{state}"
-            echo(f"{row.username}: {'; '.join([*filter(None, [name]), can, *row.roles])}")
+            access = f"{row.valid_keys} keys{', a password' if row.password else ''}{state}"
+            echo(f"{row.username}: {'; '.join([*filter(None, [name]), access, *row.roles])}")
 
 
 @user.command("deactivate")
 def deactivate_user(username: Username) -> None:
-    """Keep a user out: their sessions and keys stop at once, and all that is theirs stays."""
+    """Deactivate a user: their sessions and keys stop working at once, and their data stays."""
     from pipeline.catalogue import users
 
     with open_catalogue(settings()) as engine:
@@ -82,7 +84,7 @@ def deactivate_user(username: Username) -> None:
 
 @user.command("activate")
 def activate_user(username: Username) -> None:
-    """Let a user in again, by password and by the keys that were not revoked."""
+    """Activate a user again, with their password and the keys that were not revoked."""
     from pipeline.catalogue import users
 
     with open_catalogue(settings()) as engine:
@@ -100,7 +102,7 @@ def grant_role(username: Username, organisation: Organisation, role: Role) -> No
 
 @role.command("revoke")
 def revoke_role(username: Username, organisation: Organisation, role: Role) -> None:
-    """Take a role away."""
+    """Take a role of a user in an organisation away."""
     from pipeline.catalogue import users
 
     with open_catalogue(settings()) as engine:
@@ -109,7 +111,7 @@ def revoke_role(username: Username, organisation: Organisation, role: Role) -> N
 
 @key.command("create")
 def create_key(username: Username) -> None:
-    """Print a new key of a user. It is shown this once: only its hash is stored."""
+    """Create an API key and print it. It is not shown again: only its hash is stored."""
     from pipeline.catalogue import users
 
     with open_catalogue(settings()) as engine:
@@ -118,9 +120,11 @@ def create_key(username: Username) -> None:
 
 @key.command("revoke")
 def revoke_key(
-    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="The key up to its dot.")],
+    prefix: Annotated[
+        str, typer.Argument(metavar="PREFIX", help="The part of the key before the dot.")
+    ],
 ) -> None:
-    """End a key, and the sessions of browsers that signed in by it."""
+    """Revoke a key, and end the sessions of browsers that signed in with it."""
     from pipeline.catalogue import users
 
     with open_catalogue(settings()) as engine:
@@ -132,7 +136,7 @@ def list_keys(
     username: Annotated[str | None, typer.Argument(metavar="[USERNAME]")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the keys of all users or of one, by what they begin with; the secrets are not stored."""
+    """List the keys of all users or of one by their prefixes. The secrets are not stored."""
     from pipeline.catalogue import users
 
     with open_catalogue(settings()) as engine:
@@ -142,8 +146,8 @@ def list_keys(
                 continue
             state = f"revoked {row.revoked:%Y-%m-%d}" if row.revoked else "valid"
             if not (row.revoked or row.works):
-                state = "its user is deactivated"
-            echo(f"{row.prefix}: {row.username}, made {row.created:%Y-%m-%d}, {state}")
+                state = "the user is deactivated"
+            echo(f"{row.prefix}: {row.username}, created {row.created:%Y-%m-%d}, {state}")
 
 
 def print_json(row: Any) -> None:
@@ -156,9 +160,11 @@ def print_json(row: Any) -> None:
 @layer.command("add")
 def add_layer(
     name: Annotated[str, typer.Argument(metavar="NAME")],
-    source: Annotated[UUID, typer.Option(help="The raster source that it shows.", metavar="UUID")],
+    source: Annotated[
+        UUID, typer.Option(help="The raster source that the layer shows.", metavar="UUID")
+    ],
 ) -> None:
-    """Add a layer of one raster source, with its organisation and access, and print its uuid."""
+    """Add a layer of one raster source, with its organisation and access, and print the uuid."""
     from pipeline.catalogue import layers
 
     with open_catalogue(settings()) as engine:
