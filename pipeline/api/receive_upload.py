@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from secrets import randbelow
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -122,7 +122,7 @@ class UploadReceiver:
             await self._engine.dispose()
 
     @asynccontextmanager
-    async def reservation(self, source: "Destination", size: int) -> AsyncIterator["Reservation"]:
+    async def reservation(self, source: Any, size: int) -> AsyncIterator["Reservation"]:
         """Record a file and reserve bytes for it; delete it if the block fails. Raises Problem."""
         store = await self.open()
         reservation = Reservation(self, self._database, self._config, store, source)
@@ -177,14 +177,6 @@ async def _limit_lock_wait(
     return await work(connection)
 
 
-@dataclass(frozen=True)
-class Destination:
-    """The raster source that receives a file."""
-
-    id: int
-    organisation_id: int
-
-
 @dataclass
 class Reservation:
     """A file that is being received, and the bytes of the quota and of the disk that are reserved for it."""
@@ -193,7 +185,8 @@ class Reservation:
     database: Database
     config: ApiConfig
     store: UploadStore
-    source: Destination
+    source: Any
+    """The row of the raster source that receives the file."""
     uri: str = field(init=False)
     size: int = 0
     """Bytes reserved of the quota."""

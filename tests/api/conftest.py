@@ -1,4 +1,4 @@
-"""A client of the API on the database of the module, and rows to ask for."""
+"""A client of the API on the database of the module, and rows to read."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ SOURCES = "/api/v4/rastersources/"
 
 @contextmanager
 def serving(config: ApiConfig, protocol: type[LimitedProtocol] = LimitedProtocol) -> Iterator[str]:
-    """A real server on a free port; its address."""
+    """Run a real server on a free port and yield its address."""
     server = uvicorn.Server(server_config(config, log_level="critical", protocol=protocol))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -47,7 +47,7 @@ def serving(config: ApiConfig, protocol: type[LimitedProtocol] = LimitedProtocol
 
 @contextmanager
 def client_of(config: ApiConfig) -> Iterator[Client]:
-    """A client of a real server."""
+    """Run a real server and yield a client."""
     with serving(config) as address, Client(base_url=address, timeout=60) as client:
         yield client
 
@@ -60,7 +60,7 @@ def client(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def base(client: Client) -> str:
-    """The address of its server."""
+    """Return the address of a client's server."""
     return str(client.base_url).rstrip("/")
 
 
@@ -70,14 +70,14 @@ As = Callable[[str], Client]
 
 @pytest.fixture(scope="module", params=["with scripts", "without scripts"])
 def browser(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A real one, of which the pages want no scripts."""
+    """A real browser, with and without scripts."""
     with chromium(scripts=request.param == "with scripts") as browser:
         yield browser
 
 
 @pytest.fixture(scope="module")
 def add_organisation(engine: Engine) -> Callable[[str], int]:
-    """Adds an organisation unless it is there; its internal number."""
+    """Add an organisation unless it exists, and return its id."""
 
     def add(name: str = "Owner") -> int:
         with engine.begin() as connection:
@@ -93,7 +93,7 @@ def add_organisation(engine: Engine) -> Callable[[str], int]:
 
 @pytest.fixture(scope="module")
 def add_user(engine: Engine) -> Callable[[str], int]:
-    """Adds a user unless there is one; the internal number."""
+    """Add a user unless it exists, and return its id."""
 
     def add(username: str) -> int:
         with engine.begin() as connection:
@@ -109,7 +109,7 @@ def add_user(engine: Engine) -> Callable[[str], int]:
 
 @pytest.fixture(scope="module")
 def add_source(engine: Engine, add_organisation: Callable[[str], int]) -> Add:
-    """Adds a public raster source of one file, or one with other columns; its row."""
+    """Add a public raster source of one file, or one with other columns, and return its row."""
 
     def add(name: str, organisation: str = "Owner", **columns: Any) -> Any:
         values = FULL | {"name": name, "organisation_id": add_organisation(organisation)} | columns
@@ -123,7 +123,7 @@ def add_source(engine: Engine, add_organisation: Callable[[str], int]) -> Add:
 
 @pytest.fixture(scope="module")
 def people(engine: Engine, add_organisation: Callable[[str], int]) -> dict[str, str]:
-    """Username -> key, of one for each role in Owner, and of one who has none."""
+    """Add a user for each role in Owner and one without a role, and return the key of each."""
     add_organisation("Owner")
     keys = {}
     for username in ("user", "supplier", "admin", "manager", "stranger"):
@@ -136,7 +136,7 @@ def people(engine: Engine, add_organisation: Callable[[str], int]) -> dict[str, 
 
 @pytest.fixture(scope="module")
 def as_(client: Client, people: dict[str, str]) -> Iterator[As]:
-    """A client that logs in as one of them."""
+    """Return a client that logs in as one of the people."""
     with ExitStack() as clients:
         made = {
             username: clients.enter_context(
@@ -160,7 +160,7 @@ def owner(engine: Engine, people: dict[str, str]) -> str:
 
 @pytest.fixture
 def things(as_: As, owner: str) -> dict[str, str]:
-    """One of everything that a URL can name: its list -> its uuid or number. All use the raster source."""
+    """Add one of everything that a URL can name, and return its uuid or id by list. All use the raster source."""
     admin = as_("admin")
 
     def make(name: str, **fields: Any) -> str:
@@ -187,7 +187,7 @@ def things(as_: As, owner: str) -> dict[str, str]:
 
 @contextmanager
 def callers(engine: Engine, client: Client, count: int) -> Iterator[tuple[list[int], list[Client]]]:
-    """So many users without a role, by their numbers; a client of each, and at the end one of nobody."""
+    """Add users without a role; yield their ids and their clients, and last an anonymous client."""
     names = [f"user {number}" for number in range(count)]
     numbers = [make_user(engine, name) for name in names]
     with ExitStack() as stack:
@@ -204,20 +204,20 @@ OWNED = ("layers", "label_types", "scenarios", "raster_sources")
 
 
 def clear(connection: Connection) -> None:
-    """No layers, label types, scenarios and raster sources; for a few rows quicker than TRUNCATE."""
+    """Delete all layers, label types, scenarios and raster sources; for a few rows faster than TRUNCATE."""
     for table in OWNED:
         connection.execute(text(f"DELETE FROM {table}"))
 
 
 @pytest.fixture
 def empty(engine: Engine) -> None:
-    """No raster sources but those that the test adds."""
+    """Delete the raster sources of earlier tests."""
     with engine.begin() as connection:
         clear(connection)
 
 
 def until(holds: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait until it holds; fails when it does not in time."""
+    """Wait until the condition holds; fail after `seconds`."""
     for _ in range(int(seconds * 100)):
         if holds():
             return
@@ -226,6 +226,6 @@ def until(holds: Callable[[], bool], seconds: float = 10) -> None:
 
 
 def names(page: Any) -> list[str]:
-    """The names on a page."""
+    """Return the names on a page."""
     assert page.status_code == 200, page.text
     return [one["name"] for one in page.json()["results"]]

@@ -1,4 +1,4 @@
-"""What one may see and write, by any route, is what section 6 of the contract says and no more."""
+"""Every route lets a caller see and write exactly what section 6 of the contract says."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ LISTS = {SOURCES: raster_sources, "/api/v4/rasters/": layers, "/api/v4/labeltype
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that belongs to an organisation."""
+    """A row that belongs to an organisation."""
 
     organisation: int
     supplier: int | None
@@ -34,7 +34,7 @@ class Row:
 
 @dataclass(frozen=True)
 class World:
-    """Who has which role where, and what there is."""
+    """Roles of people, and rows."""
 
     roles: frozenset[tuple[int, int, str]]
     rows: tuple[Row, ...]
@@ -43,7 +43,7 @@ class World:
         return any((user, organisation, name) in self.roles for name in names)
 
     def sees(self, user: int | None, row: Row) -> bool:
-        """Section 6, word by word; None is someone who is not logged in."""
+        """Apply section 6 of the contract; None is a caller who is not logged in."""
         if row.modifier == 0:
             return True
         if user is None:
@@ -81,7 +81,7 @@ worlds = st.builds(
 
 @dataclass
 class Stage:
-    """The people and organisations that every world has, and who asks as whom."""
+    """The people and organisations of every world, and their clients."""
 
     engine: Engine
     organisations: list[int]
@@ -89,7 +89,7 @@ class Stage:
     clients: list[Client]
 
     def play(self, world: World) -> dict[str, list[str]]:
-        """Make a world; the uuids of its rows, list by list."""
+        """Make a world and return the uuids of its rows, list by list."""
         with self.engine.begin() as connection:
             clear(connection)
             connection.execute(text("DELETE FROM roles"))
@@ -116,7 +116,7 @@ class Stage:
         return uuids
 
     def use(self, uuids: dict[str, list[str]], uses: dict[int, set[int]]) -> None:
-        """Have each scenario use the raster sources with these places in their list."""
+        """Let each scenario use the raster sources at these positions of their list."""
         pairs = [{"scenario": uuids["/api/v4/scenarios/"][one], "source": uuids[SOURCES][other]}
                  for one, others in uses.items() for other in others]  # fmt: skip
         statement = (
@@ -126,7 +126,7 @@ class Stage:
             connection.execute(text(statement), pairs)
 
     def used(self, uuids: dict[str, list[str]]) -> dict[int, set[int]]:
-        """The same as it is stored."""
+        """Return the row as it is stored."""
         query = "SELECT uuid, source_uuid FROM scenario_sources JOIN scenarios ON id = scenario_id"
         with self.engine.connect() as connection:
             rows = connection.execute(text(query)).all()
@@ -147,9 +147,7 @@ def stage(engine: Engine, client: Client, add_organisation: Any) -> Iterator[Sta
     max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(world=worlds, path=st.sampled_from(list(LISTS)))
-def test_everyone_sees_and_writes_what_the_rules_say_by_every_route(
-    stage: Stage, world: World, path: str
-) -> None:
+def test_every_route_follows_the_access_rules(stage: Stage, world: World, path: str) -> None:
     uuids = stage.play(world)[path]
     for user, client in zip([*range(USERS), None], stage.clients, strict=True):
         seen = [uuid for uuid, row in zip(uuids, world.rows, strict=True) if world.sees(user, row)]
@@ -183,9 +181,7 @@ def test_everyone_sees_and_writes_what_the_rules_say_by_every_route(
     max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(world=worlds)
-def test_a_scenario_tells_everyone_of_those_of_its_raster_sources_that_they_may_read(
-    stage: Stage, world: World
-) -> None:
+def test_a_scenario_shows_only_readable_raster_sources(stage: Stage, world: World) -> None:
     uuids, path = stage.play(world), "/api/v4/scenarios/"
     sources, places = uuids[SOURCES], range(len(world.rows))
     uses = {one: {one, (one + 1) % len(world.rows)} for one in places}
@@ -213,7 +209,7 @@ def test_a_scenario_tells_everyone_of_those_of_its_raster_sources_that_they_may_
 
 @pytest.fixture
 def reader_role(engine: Engine) -> None:
-    """The role for people who query by SQL, as `rastersources db reader` makes it."""
+    """Make the role for people who query by SQL, as `rastersources db reader` makes it."""
     with engine.begin() as connection:
         create_reader_role(connection)
 
@@ -240,7 +236,7 @@ def test_the_sql_role_for_readers_sees_public_rows_only(
     ["SELECT password_hash FROM users", "SELECT * FROM api_keys", "DELETE FROM raster_sources"],
 )
 @pytest.mark.usefixtures("reader_role")
-def test_the_sql_role_for_readers_may_do_no_more(engine: Engine, statement: str) -> None:
+def test_the_sql_role_for_readers_has_no_other_privileges(engine: Engine, statement: str) -> None:
     with engine.begin() as connection:
         connection.execute(text("GRANT rastersources_reader TO CURRENT_USER"))
     with engine.begin() as connection:

@@ -1,4 +1,4 @@
-"""No body is read before its sender is known and may send it; connections have a limit, and slow ones an end."""
+"""Bodies are read only from senders who may write; connections are limited, and slow ones are ended."""
 
 import socket
 from base64 import b64encode
@@ -25,7 +25,7 @@ VISIT, SESSION = {"Cookie": "rastersources_visit=x"}, {"Cookie": "rastersources_
 
 @pytest.fixture
 def sources(add_source: Add) -> dict[str, str]:
-    """Paths of what one may see, may not see, and of what is not there."""
+    """Return paths of a visible, a hidden and a missing object."""
     return {
         "{public}": f"{SOURCES}{add_source('a').uuid}/",
         "{private}": f"{SOURCES}{add_source('b', organisation='Other', access_modifier=200).uuid}/",
@@ -34,7 +34,7 @@ def sources(add_source: Add) -> dict[str, str]:
 
 
 def head(method: str, path: str, **headers: str) -> bytes:
-    """That of a request with a body of gigabytes."""
+    """Return the head of a request with a body of gigabytes."""
     fields = {"Host": "localhost", "Content-Length": str(GIBIBYTES), **headers}
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
     return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode()
@@ -45,7 +45,7 @@ def basic(key: str) -> dict[str, str]:
 
 
 def first_line(connection: socket.socket) -> str:
-    """Of the answer, without the protocol."""
+    """Return the status line of the answer without the protocol."""
     answer = b""
     while b"\r\n" not in answer:
         arrived = connection.recv(2**16)
@@ -85,7 +85,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("expect", [{"Expect": "100-continue"}, {}], ids=["asks first", "sends"])
 @pytest.mark.parametrize(("who", "method", "path", "kind", "headers", "status"), REFUSED)
-def test_a_sender_is_refused_before_anything_is_read(
+def test_a_sender_is_rejected_before_the_body_is_read(
     client: Client, people: dict[str, str], sources: dict[str, str],
     who: str, method: str, path: str, kind: str, headers: dict[str, str], status: int,
     expect: dict[str, str],
@@ -103,7 +103,7 @@ def test_a_sender_is_refused_before_anything_is_read(
     ("path", "kind"),
     [(SOURCES, "application/json"), (SOURCES, FORM), ("{public}data/", MULTIPART)],
 )
-def test_who_may_write_is_asked_for_the_body(
+def test_a_sender_who_may_write_gets_100_continue(
     client: Client, people: dict[str, str], sources: dict[str, str], path: str, kind: str
 ) -> None:
     asked = head(
@@ -119,7 +119,7 @@ def test_who_may_write_is_asked_for_the_body(
 
 
 @pytest.mark.parametrize("size", [FORM_BYTES, FORM_BYTES + 1])
-def test_a_form_to_sign_in_has_eight_kibibytes(client: Client, size: int) -> None:
+def test_a_sign_in_form_may_have_eight_kibibytes(client: Client, size: int) -> None:
     with at("127.0.0.1", base(client)) as browser:
         browser.get(LOGIN)
         body = b"username=".ljust(size, b"x")
@@ -128,7 +128,7 @@ def test_a_form_to_sign_in_has_eight_kibibytes(client: Client, size: int) -> Non
     assert answer.status_code == (403 if size == FORM_BYTES else 413)
 
 
-def test_an_upload_that_trickles_has_an_end(
+def test_an_upload_that_trickles_is_ended(
     database_url: str, people: dict[str, str], add_source: Add, tmp_path: Path
 ) -> None:
     config = ApiConfig(database_url, uploads=str(tmp_path / "uploads"), body_seconds=1)
@@ -145,7 +145,7 @@ def test_an_upload_that_trickles_has_an_end(
 
 
 class Patient(LimitedProtocol):
-    """Keeps idle connections for as long as there is room."""
+    """A protocol that keeps idle connections while there is room."""
 
     def timeout_keep_alive_handler(self) -> None:
         pass
@@ -153,20 +153,20 @@ class Patient(LimitedProtocol):
 
 @pytest.fixture
 def small(database_url: str) -> Iterator[tuple[str, int]]:
-    """Host and port of a server of four clients at once."""
+    """Host and port of a server for four clients."""
     with serving(ApiConfig(database_url, clients=4), Patient) as address:
         host, _, port = address.removeprefix("http://").partition(":")
         yield host, int(port)
 
 
 ESTABLISHED = "01"
-"""As /proc/net/tcp writes it."""
+"""An address in the format of /proc/net/tcp."""
 ASK = b"GET /api/v4/" + HOST + b"\r\n"
 
 
 @contextmanager
 def busy(server: tuple[str, int], count: int, key: str) -> Iterator[list[socket.socket]]:
-    """So many clients in the middle of a request: the server waits for their bodies."""
+    """Open connections in the middle of a request, so that the server waits for their bodies."""
     head = (
         f"POST {SOURCES} HTTP/1.1\r\nHost: x\r\nusername: __key__\r\npassword: {key}\r\n"
         "Content-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
@@ -190,9 +190,7 @@ def test_half_sent_heads_make_room_for_new_clients(small: tuple[str, int]) -> No
         assert is_served(small)
 
 
-def test_clients_beyond_the_limit_are_told_to_come_later(
-    small: tuple[str, int], people: dict[str, str]
-) -> None:
+def test_clients_beyond_the_limit_are_503(small: tuple[str, int], people: dict[str, str]) -> None:
     with busy(small, 4, people["admin"]) as connections:
         with socket.create_connection(small, timeout=60) as fifth:
             fifth.sendall(ASK)
@@ -237,7 +235,7 @@ def test_connections_far_beyond_the_limit_are_cut_off(
     assert set(answers) == {b"HTTP/1.1 503", b""}
 
 
-def test_a_client_that_does_not_read_is_sent_away(database_url: str, add_source: Add) -> None:
+def test_a_client_that_does_not_read_is_disconnected(database_url: str, add_source: Add) -> None:
     for number in range(200):
         add_source(f"s{number}")
     ask = b"GET " + SOURCES.encode() + b"?page_size=1000" + HOST + b"\r\n"
@@ -257,7 +255,7 @@ def client_of_impatient(database_url: str) -> Iterator[tuple[str, int]]:
 
 
 def is_served_to(connection: socket.socket) -> bool:
-    """Whether the server still has its end of a connection."""
+    """Return whether the server still has its end of a connection."""
     _, mine = connection.getsockname()
     _, theirs = connection.getpeername()
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]

@@ -1,4 +1,4 @@
-"""The pages in a real browser: no console error, no request that leaves the machine, and all of it without scripts."""
+"""The pages in a real browser: no console error, no request to another host, and no need for scripts."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.support.chromium import assert_quiet, await_text, fill, needs_chromiu
 pytestmark = [needs_chromium, pytest.mark.usefixtures("empty", "people")]
 
 
-def test_one_finds_signs_in_adds_changes_and_deletes(
+def test_a_person_finds_signs_in_adds_changes_and_deletes(
     browser: Any, client: Client, people: dict[str, str], owner: str, add_source: Add
 ) -> None:
     for number in range(12):
@@ -25,7 +25,7 @@ def test_one_finds_signs_in_adds_changes_and_deletes(
     browser.find_element("xpath", "//summary[.='Filter']").click()
     fill(browser, "name__icontains", "S7")
     press(browser, "Filter")
-    await_text(browser, "1 in all")
+    await_text(browser, "1 in total")
     press(browser, "OPTIONS")
     await_text(browser, "display_name")
 

@@ -1,4 +1,4 @@
-"""Clients that others wrote work unchanged."""
+"""Existing clients work unchanged."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("empty", "people")
 
 @pytest.fixture
 def connector(client: Client, people: dict[str, str]) -> Any:
-    """lizard-connector, which takes http only with `localhost` in the URL."""
+    """Return lizard-connector, which accepts http only with `localhost` in the URL."""
     lizard = pytest.importorskip("lizard_connector")
     address = f"http://localhost:{client.base_url.port}"
     return lizard.Client(

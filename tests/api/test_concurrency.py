@@ -1,4 +1,4 @@
-"""Many clients at once: nothing is lost, nothing is half done, no error reaches a client."""
+"""Many clients at once: no change is lost or incomplete, and no client gets an error."""
 
 import random
 import time
@@ -57,7 +57,7 @@ def test_concurrent_changes_of_different_fields_lose_nothing(
     assert [found[name] for name in fields] == ["n4", "d4", "c4", "Private", "user"]
 
 
-def test_a_source_is_never_deleted_under_a_layer_that_is_being_made(
+def test_a_source_is_never_deleted_while_a_layer_is_added(
     client: Client, people: dict[str, str], add_source: Add, owner: str
 ) -> None:
     def layer(uuid: object) -> int:
@@ -78,7 +78,7 @@ def test_a_source_is_never_deleted_under_a_layer_that_is_being_made(
 
 
 def work(client: Client, people: dict[str, str], owner: str, seed: int, seconds: float) -> set[int]:
-    """Read, write and delete at random; the statuses that came."""
+    """Read, write and delete at random; return the statuses."""
     chance, statuses, end = random.Random(seed), set(), time.monotonic() + seconds
     with as_admin(client, people) as mine:
         while time.monotonic() < end:
@@ -113,7 +113,7 @@ def work(client: Client, people: dict[str, str], owner: str, seed: int, seconds:
 def hammer(
     client: Client, people: dict[str, str], engine: Engine, owner: str, clients: int, seconds: float
 ) -> set[int]:
-    """All statuses of many clients at work; raises AssertionError when derived fields are not what the files say."""
+    """Return all statuses of many clients; raise AssertionError if derived fields differ from the files."""
     with ThreadPoolExecutor(clients) as pool:
         done = pool.map(lambda seed: work(client, people, owner, seed, seconds), range(clients))
         statuses = set().union(*done)
@@ -140,7 +140,7 @@ def filled(engine: Engine, add_source: Add) -> None:
 
 
 @pytest.mark.usefixtures("filled")
-def test_many_clients_reading_writing_and_deleting_meet_no_error(
+def test_many_clients_get_no_error(
     client: Client, people: dict[str, str], engine: Engine, owner: str
 ) -> None:
     assert hammer(client, people, engine, owner, 16, 3) <= {200, 201, 204, 404}
@@ -148,7 +148,7 @@ def test_many_clients_reading_writing_and_deleting_meet_no_error(
 
 @pytest.mark.soak
 @pytest.mark.usefixtures("filled")
-def test_sixty_four_clients_for_a_minute_meet_no_error(
+def test_sixty_four_clients_get_no_error_for_a_minute(
     client: Client, people: dict[str, str], engine: Engine, owner: str
 ) -> None:
     assert hammer(client, people, engine, owner, 64, 60) <= {200, 201, 204, 404}

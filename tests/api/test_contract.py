@@ -1,4 +1,4 @@
-"""The contract, from its objects to its reason codes: what a line says that no other file proves."""
+"""The contract, from its objects to its reason codes, as far as no other file tests it."""
 
 import re
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ def test_a_uuid_in_a_path_may_be_undashed_and_in_capitals(client: Client, add_so
     ("asked", "given"), [("0", 10), ("", 10), ("3", 3), ("1000", 1000), ("5000", 1000)]
 )
 @pytest.mark.parametrize("name", ["page_size", "limit"])
-def test_a_page_holds_ten_or_what_is_asked_up_to_a_thousand(
+def test_a_page_has_ten_rows_or_up_to_a_thousand_on_request(
     client: Client, engine: Engine, add_source: Add, name: str, asked: str, given: int
 ) -> None:
     add_source("a")
@@ -85,7 +85,7 @@ def test_every_hyperlink_carries_the_format_of_the_request(
         assert f"{row.uuid}/?format=api" in answer.text
 
 
-def test_nothing_carries_a_format_that_the_request_does_not(
+def test_hyperlinks_carry_no_format_without_one_in_the_request(
     client: Client, add_source: Add
 ) -> None:
     add_source("a")
@@ -97,7 +97,7 @@ BLANKS = " \t\n\u3000\x1f\x85"
 
 @pytest.mark.parametrize("blank", ["", BLANKS], ids=ascii)
 @pytest.mark.parametrize("entity", [RASTER_SOURCES, LAYERS], ids=["rastersources", "rasters"])
-def test_parameters_that_are_empty_but_for_blanks_are_no_filters(
+def test_blank_parameters_are_not_filters(
     client: Client, add_source: Add, engine: Engine, entity: Entity, blank: str
 ) -> None:
     row = add_source("a")
@@ -115,7 +115,7 @@ def test_parameters_that_are_empty_but_for_blanks_are_no_filters(
     assert client.get(path, params=dict.fromkeys(known, blank)).json() == client.get(path).json()
 
 
-def test_blanks_around_a_value_do_not_count(client: Client, add_source: Add) -> None:
+def test_blanks_around_a_value_are_ignored(client: Client, add_source: Add) -> None:
     row = add_source("an a")
     for name, value in {
         "name": "an a", "name__startswith": "an", "name__in": "b, an a", "name__regex": "^an", "uuid": str(row.uuid),
@@ -127,7 +127,7 @@ def test_blanks_around_a_value_do_not_count(client: Client, add_source: Add) -> 
         assert names(page) == ["an a"], name
 
 
-def test_a_form_is_read_as_json_is(as_: As, owner: str) -> None:
+def test_a_form_is_equivalent_to_json(as_: As, owner: str) -> None:
     answer = as_("admin").post(
         SOURCES, data={"name": "by form", "organisation": owner, "temporal": "true", "interval": ""}
     )
@@ -140,7 +140,7 @@ def test_a_form_is_read_as_json_is(as_: As, owner: str) -> None:
     )
 
 
-def test_what_is_read_only_or_unknown_is_ignored_in_a_body(as_: As, owner: str) -> None:
+def test_read_only_and_unknown_fields_are_ignored(as_: As, owner: str) -> None:
     body: dict[str, Any] = {
         "name": "a",
         "organisation": owner,
@@ -169,7 +169,7 @@ def test_an_access_modifier_is_written_as_name_or_number(
     assert as_("admin").post(SOURCES, json=body).json()["access_modifier"] == read
 
 
-def test_a_supplier_moves_no_source_to_where_they_are_none(
+def test_a_supplier_cannot_move_a_source_to_a_foreign_organisation(
     as_: As, owner: str, add_organisation: Any, engine: Engine
 ) -> None:
     add_organisation("Other")
@@ -186,7 +186,7 @@ def test_a_supplier_moves_no_source_to_where_they_are_none(
 
 
 @pytest.mark.parametrize("path", LISTS)
-def test_every_resource_can_be_made_read_changed_and_deleted(
+def test_every_resource_can_be_added_read_changed_and_deleted(
     as_: As, owner: str, path: str
 ) -> None:
     admin = as_("admin")
@@ -216,7 +216,7 @@ ENVELOPES: dict[str, tuple[int, int, str, str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("what", ENVELOPES)
-def test_every_refusal_has_the_one_envelope(as_: As, add_source: Add, what: str) -> None:
+def test_every_problem_has_the_envelope(as_: As, add_source: Add, what: str) -> None:
     status, code, method, url, options = ENVELOPES[what]
     if status == 403:
         url += f"{add_source('a', organisation='Other').uuid}/"
@@ -249,7 +249,7 @@ def test_a_program_that_guesses_passwords_gets_429_in_the_envelope(
 
 @pytest.fixture
 def everything(as_: As, owner: str, things: dict[str, str]) -> dict[str, str]:
-    """Path in the OpenAPI document -> that of something that is there, for all that can be read."""
+    """Return, for each readable path of the OpenAPI document, the path of an existing object."""
     admin = as_("admin")
     admin.post(SOURCES, json={"name": "b", "organisation": owner})  # a page of one row has a next
     paths = admin.get("/api/v4/openapi.json").json()["paths"]
@@ -260,7 +260,7 @@ def everything(as_: As, owner: str, things: dict[str, str]) -> dict[str, str]:
     }
 
 
-def test_every_path_answers_with_and_without_its_slash_and_head_as_get_without_a_body(
+def test_every_path_works_with_and_without_its_slash_and_with_head(
     as_: As, everything: dict[str, str]
 ) -> None:
     for path in everything.values():
@@ -276,7 +276,7 @@ def test_every_path_answers_with_and_without_its_slash_and_head_as_get_without_a
 
 
 @pytest.mark.parametrize("wanted", ["", "json"])
-def test_every_hyperlink_of_every_answer_is_absolute_and_carries_the_format(
+def test_every_hyperlink_is_absolute_and_carries_the_format(
     as_: As, everything: dict[str, str], wanted: str
 ) -> None:
     here = base(as_("admin"))
@@ -291,7 +291,7 @@ def test_every_hyperlink_of_every_answer_is_absolute_and_carries_the_format(
 
 
 def links_in(data: Any) -> Iterator[str]:
-    """All texts that look like a URL."""
+    """Yield all texts that look like a URL."""
     if isinstance(data, str) and (data.startswith("/") or "://" in data):
         yield data
     parts = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
@@ -320,7 +320,7 @@ def test_a_list_knows_every_parameter_of_the_contract(client: Client) -> None:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_list_is_ordered_by_every_field_of_the_contract_and_ties_by_id(
+def test_a_list_can_be_ordered_by_every_field_of_the_contract(
     client: Client, add_source: Add, order: str
 ) -> None:
     rows = [add_source("same", size=1, created="2024-01-01T00:00:00Z") for _ in range(5)]
@@ -333,7 +333,7 @@ def test_a_list_is_ordered_by_every_field_of_the_contract_and_ties_by_id(
             assert [one["id"] for one in found] == [row.id for row in rows]
 
 
-def test_a_new_source_has_nothing_that_is_derived(as_: As, owner: str) -> None:
+def test_the_derived_fields_of_a_new_source_are_null(as_: As, owner: str) -> None:
     found = as_("admin").post(SOURCES, json={"name": "a", "organisation": owner}).json()
     given = ("id", "uuid", "url", "organisation", "created", "last_modified")
     assert {name: value for name, value in found.items() if name not in given and value is not None} == {
@@ -357,7 +357,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_a_neighbour_has_the_fields_of_the_contract_in_their_order(
+def test_other_resources_have_the_fields_of_the_contract_in_order(
     as_: As, everything: dict[str, str], name: str
 ) -> None:
     expected = SHAPES[name].split()
@@ -365,7 +365,7 @@ def test_a_neighbour_has_the_fields_of_the_contract_in_their_order(
     assert list(found)[: len(expected)] == expected
 
 
-def test_a_page_of_uploads_holds_at_most_a_hundred(
+def test_a_page_of_uploads_has_at_most_a_hundred(
     client: Client, engine: Engine, add_source: Add
 ) -> None:
     row = add_source("a")
@@ -385,7 +385,7 @@ projection_mismatch pixelsize_mismatch dtype_mismatch missing_time unmatched not
 """
 
 
-def test_every_reason_code_is_documented_and_none_went_away() -> None:
+def test_every_reason_code_is_documented_and_none_is_gone() -> None:
     documented = re.findall(
         r"^\| `(\w+)` \|", (REPOSITORY / "docs/reason-codes.md").read_text(), re.M
     )

@@ -1,4 +1,4 @@
-"""Filters that may cost as long as one likes: they have a time of their own, few run at once, others do not wait."""
+"""Costly filters: they have their own time limit, two run at once, and other requests do not wait."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,9 +18,9 @@ from tests.api.conftest import SOURCES, Add, As, client_of, names, until
 from tests.support.database import rows
 
 HEAVY = "(?=([^a]{0,100}){0,99}x)" * 8
-"""PostgreSQL is at work on it for many seconds before it looks at the first name."""
+"""PostgreSQL compiles it for many seconds before it compares the first name."""
 SLOW = "(?=(.{0,100}){0,100}x)(?!(.{0,100}){0,100}y)z"
-"""It is read quickly, and takes minutes to say that it does not match a few long names."""
+"""It compiles quickly, and takes minutes to compare a few long names."""
 TOO_LONG = ["Takes longer than 2 seconds; write a simpler expression, or add other filters."]
 POINTS = ",".join(f"{4 + n / 1000} 51.5" for n in range(300))
 LOCKED = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = {LOCK_KIND} AND granted"
@@ -34,14 +34,14 @@ def sixteen(empty: None, add_source: Add) -> None:
 
 
 def count(engine: Engine, query: str) -> int:
-    """Of the server's processes; only those of this database."""
+    """Count the server's processes for this database."""
     found: int = rows(engine, query)[0][0]
     return found
 
 
 @contextmanager
 def places_taken(engine: Engine) -> Iterator[None]:
-    """All places for costly queries are taken, as by other servers."""
+    """Hold all slots for costly queries, as other servers do."""
     with engine.connect() as connection:
         for place in range(SLOTS):
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK_KIND}, {place})"))
@@ -95,7 +95,7 @@ def test_two_expressions_run_at_once_in_all_servers_and_lists_do_not_wait_for_th
     assert {one.result().status_code for one in asked} <= {400, 503}
 
 
-def test_an_expression_leaves_no_memory_with_a_connection(client: Client, engine: Engine) -> None:
+def test_an_expression_leaves_no_memory_in_the_pool(client: Client, engine: Engine) -> None:
     assert len(names(client.get(SOURCES, params={"name__regex": "(.{0,30}){0,30}"}))) == 10
     until(lambda: count(engine, MATCHING) == 0)
 
@@ -120,14 +120,14 @@ def test_costly_filters_wait_their_turn(
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_try_advisory_xact_lock(%'"
 
 
-def test_who_waits_too_long_gets_a_sentence(client: Client, engine: Engine) -> None:
+def test_a_request_that_waits_too_long_is_503(client: Client, engine: Engine) -> None:
     with places_taken(engine):
         answer = client.get(SOURCES, params={"name__regex": "a"})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert answer.json()["detail"].startswith("Other costly filters are at work")
 
 
-def test_places_are_free_again_after_a_refusal(client: Client, engine: Engine) -> None:
+def test_a_rejected_request_frees_its_slot(client: Client, engine: Engine) -> None:
     assert client.get(SOURCES, params={"name__regex": "("}).status_code == 400
     until(lambda: count(engine, LOCKED) == 0)
 
@@ -142,12 +142,12 @@ def test_an_order_names_each_column_once() -> None:
 
 
 @pytest.mark.parametrize("parameter", ["name__in", "organisation__name__in"])
-def test_a_list_of_many_names_is_one_value(client: Client, parameter: str) -> None:
+def test_a_list_of_many_names_is_one_parameter(client: Client, parameter: str) -> None:
     wanted = ",".join([*(f"{n}" for n in range(7000)), "Owner", "0 " + "abc" * 80])
     found = client.get(SOURCES, params={parameter: wanted}).json()["count"]
     assert found == (1 if parameter == "name__in" else 16)
 
 
 def ask(client: Client, expression: str) -> Any:
-    """A list by an expression."""
+    """GET a list by a regular expression."""
     return client.get(SOURCES, params={"name__regex": expression})

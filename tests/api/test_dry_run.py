@@ -1,4 +1,4 @@
-"""`?dry-run` on every write: answered as the write would be, and nothing is stored."""
+"""`?dry-run` on every write: it answers like the write and stores nothing."""
 
 import json
 import re
@@ -60,7 +60,7 @@ def client(database_url: str, folder: Path) -> Iterator[Client]:
 
 
 def fingerprint(engine: Engine, folder: Path) -> dict[str, Any]:
-    """A digest of the rows of each table, and every file with its size."""
+    """Return a digest of the rows of each table, and every file with its size."""
     found: dict[str, Any] = {}
     with engine.connect() as connection:
         tables = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
@@ -72,7 +72,7 @@ def fingerprint(engine: Engine, folder: Path) -> dict[str, Any]:
 
 
 def sent(things: dict[str, str], path: str, method: str, tif: Path) -> tuple[str, dict[str, Any]]:
-    """A URL and a body by which a write succeeds."""
+    """Return a URL and a body with which a write succeeds."""
     url = path.format(uuid=things.get(path.split("/")[3], ""))
     if path.endswith("/data/"):
         return url, {"files": {"file": ("a.tif", tif.read_bytes())}} if method == "POST" else {
@@ -90,14 +90,14 @@ VOLATILE = re.compile(
 
 
 def essence(answer: Response) -> str:
-    """An answer without what is different each time."""
+    """Return an answer without values that differ each time."""
     return VOLATILE.sub("", answer.text)
 
 
 @pytest.mark.parametrize(
     ("path", "method"), WRITES, ids=[f"{method} {path}" for path, method in WRITES]
 )
-def test_a_dry_run_answers_as_the_write_does_and_stores_nothing(
+def test_a_dry_run_answers_like_the_write_and_stores_nothing(
     as_: As, things: dict[str, str], engine: Engine, folder: Path, tmp_path: Path, path: str, method: str
 ) -> None:  # fmt: skip
     tif = write_raster(tmp_path / "a.tif")
@@ -112,7 +112,7 @@ def test_a_dry_run_answers_as_the_write_does_and_stores_nothing(
         assert {essence(one) for one in dry} == {essence(real)}
 
 
-def test_every_url_that_writes_is_walked() -> None:
+def test_every_url_that_writes_is_covered() -> None:
     lists = ("rastersources", "rasters", "labeltypes", "scenarios")
     details = [(f"/api/v4/{name}/{{uuid}}/", method) for name in lists for method in METHODS[2:]]
     data = [(f"{SOURCES}{{uuid}}/data/", method) for method in ("POST", "DELETE")]
@@ -122,7 +122,7 @@ def test_every_url_that_writes_is_walked() -> None:
 
 
 def refusals(owner: str, source: str) -> dict[str, tuple[str, str, dict[str, Any], str, int]]:
-    """Name -> who, method, body, URL and status of a write that is refused."""
+    """Return caller, method, body, URL and status of writes that are rejected, by name."""
     unknown = str(uuid4())
     named = {"name": "n", "organisation": owner}
     return {
@@ -140,7 +140,7 @@ def refusals(owner: str, source: str) -> dict[str, tuple[str, str, dict[str, Any
 
 
 @pytest.mark.parametrize("name", refusals("", ""))
-def test_a_dry_run_is_refused_as_the_write_is(
+def test_a_dry_run_is_rejected_like_the_write(
     client: Client, as_: As, things: dict[str, str], engine: Engine, folder: Path, name: str
 ) -> None:
     who, method, body, url, status = refusals(things["organisations"], things["rastersources"])[
@@ -164,7 +164,7 @@ def try_out(client: Client, url: str, content: bytes, **fields: str) -> Response
     return client.post(f"{url}data/?dry-run", files={"file": ("a.tif", content)}, data=fields)
 
 
-def test_a_file_of_a_dry_run_is_judged_by_itself_and_by_what_its_source_holds(
+def test_the_file_of_a_dry_run_is_compared_with_its_source(
     as_: As, source: str, engine: Engine, folder: Path, tmp_path: Path, pool: ProcessReader
 ) -> None:
     admin = as_("admin")
@@ -195,16 +195,14 @@ def test_a_file_of_a_dry_run_is_judged_by_itself_and_by_what_its_source_holds(
     assert fingerprint(engine, folder) == before
 
 
-def test_a_series_wants_to_know_the_time_of_a_tried_file(
-    as_: As, source: str, tmp_path: Path
-) -> None:
+def test_a_dry_run_for_a_series_needs_a_time(as_: As, source: str, tmp_path: Path) -> None:
     admin, tif = as_("admin"), write_raster(tmp_path / "a.tif").read_bytes()
     admin.patch(source, json={"temporal": True})
     assert try_out(admin, source, tif).json()["detail"]["file"][0].startswith("missing_time: ")
     assert try_out(admin, source, tif, timestamp="2024-01-01").status_code == 200
 
 
-def test_a_file_of_a_dry_run_has_to_fit_into_the_quota(
+def test_the_file_of_a_dry_run_must_fit_into_the_quota(
     as_: As, source: str, engine: Engine, tmp_path: Path
 ) -> None:
     tif = write_raster(tmp_path / "a.tif").read_bytes()
@@ -219,7 +217,7 @@ def test_a_file_of_a_dry_run_has_to_fit_into_the_quota(
             connection.execute(text("UPDATE organisations SET raster_storage_capacity = NULL"))
 
 
-def test_an_organisation_whose_files_take_long_does_not_hold_up_another(
+def test_slow_dry_runs_of_one_organisation_do_not_delay_another(
     database_url: str,
     folder: Path,
     people: dict[str, str],
@@ -255,7 +253,7 @@ def test_an_organisation_whose_files_take_long_does_not_hold_up_another(
         assert [one.result().status_code for one in waiting] == [200] * 3
 
 
-def test_dry_runs_of_an_organisation_are_few_and_end_with_their_clients(
+def test_dry_runs_of_an_organisation_are_limited_and_end_with_their_clients(
     database_url: str, folder: Path, people: dict[str, str], owner: str
 ) -> None:
     reading, ended = Event(), Event()
@@ -292,7 +290,7 @@ def test_dry_runs_of_an_organisation_are_few_and_end_with_their_clients(
 
 
 def trying(client: Client, url: str, key: str) -> socket.socket:
-    """A connection on which a whole dry run was sent."""
+    """Return a connection on which a complete dry run was sent."""
     connection = socket.create_connection((client.base_url.host, client.base_url.port or 0))
     body = HEAD + b"x\r\n--b--\r\n"
     head = (
@@ -304,7 +302,7 @@ def trying(client: Client, url: str, key: str) -> socket.socket:
 
 
 def nameless(folder: Path) -> int:
-    """How many files without a name this process, whose thread the server is, has open in a folder."""
+    """Count the unnamed files that this process, which runs the server, has open in a folder."""
     links = []
     for one in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):  # closed meanwhile
@@ -343,7 +341,7 @@ def test_signing_in_has_no_dry_run_by_which_passwords_could_be_guessed(
         assert fingerprint(engine, folder) == before
 
 
-def test_a_dry_run_that_is_not_for_writing_reads(client: Client) -> None:
+def test_a_dry_run_of_a_read_is_a_read(client: Client) -> None:
     for method in ("GET", "HEAD", "OPTIONS"):
         answer = client.request(method, f"{SOURCES}?dry-run")
         assert (answer.status_code, "warning" in answer.headers) == (200, False)

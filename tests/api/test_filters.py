@@ -1,4 +1,4 @@
-"""The parameters of lists: what each finds, what is no filter, what is refused; attacks find nothing."""
+"""The parameters of lists: what they find, ignore and reject; attacks find nothing."""
 
 from typing import Any
 from urllib.parse import quote
@@ -108,7 +108,7 @@ def test_a_point_a_box_and_a_geometry_agree_at_the_edge_of_the_map(
 
 
 @pytest.mark.parametrize("depth", [33, 200, 400, 2000, 3000])
-def test_a_geometry_that_is_nested_deep_is_400_at_any_depth(client: Client, depth: int) -> None:
+def test_a_deeply_nested_geometry_is_400(client: Client, depth: int) -> None:
     for opening, inside, closing in (
         ("GEOMETRYCOLLECTION(", "POINT(1 1)", ")"), ("(", "", ")"), ("GEOMETRYCOLLECTION(", "", ""),
         ('{"type":"GeometryCollection","geometries":[', '{"type":"Point","coordinates":[1,1]}', "]}"),
@@ -124,7 +124,7 @@ def test_a_geometry_that_is_nested_deep_is_400_at_any_depth(client: Client, dept
             assert (answer.status_code, list(answer.json()["detail"])) == (400, ["geometry"])
 
 
-def test_deep_properties_of_a_feature_do_not_count(client: Client, add_source: Add) -> None:
+def test_deep_properties_of_a_feature_are_ignored(client: Client, add_source: Add) -> None:
     add_source("a")
     deep = "[" * 100 + "]" * 100
     point = '{"type": "Point", "coordinates": [4.5, 51.5]}'
@@ -150,11 +150,11 @@ CURVED = {
     "ELLIPTICALCURVE": "(0 0, 1 1)", "NURBSCURVE": "(0 0, 1 1)", "CLOTHOID": "(0 0, 1 1)", "SPIRALCURVE": "(0 0, 1 1)",
     "BREPSOLID": "(((0 0, 1 0, 1 1, 0 0)))", "GEOMETRY": "(0 0)",
 }  # fmt: skip
-"""All that ISO 13249-3 has beside those of simple features."""
+"""The geometry types of ISO 13249-3 beyond simple features."""
 
 
 @pytest.mark.parametrize("kind", FLAT)
-def test_every_flat_kind_of_wkt_is_understood(client: Client, add_source: Add, kind: str) -> None:
+def test_every_flat_kind_of_wkt_is_accepted(client: Client, add_source: Add, kind: str) -> None:
     add_source("a")
     for value in (f"{kind} {FLAT[kind]}", f"{kind.lower()}{FLAT[kind]}"):
         assert find(client, geometry=value) == ["a"]
@@ -230,7 +230,7 @@ def test_a_known_parameter_with_a_bad_value_is_400(client: Client, name: str, va
     assert list(answer.json()) == ["status", "code", "message", "detail"]
 
 
-def test_each_regular_expression_that_is_none_is_named(client: Client) -> None:
+def test_each_invalid_regular_expression_is_named(client: Client) -> None:
     query = {"name__regex": "(", "supplier_code__iregex": "[a", "organisation__name__regex": "a+"}
     answer = client.get(SOURCES, params=query)
     assert (answer.status_code, answer.json()["code"]) == (400, 20)
@@ -238,7 +238,7 @@ def test_each_regular_expression_that_is_none_is_named(client: Client) -> None:
 
 
 @pytest.mark.parametrize("name", [*BAD, "unknown", "name__nonsense", "limit", "offset", "supplier"])
-def test_an_empty_value_and_an_unknown_parameter_are_no_filter(
+def test_an_empty_value_and_an_unknown_parameter_are_not_filters(
     client: Client, add_source: Add, name: str
 ) -> None:
     add_source("a")
@@ -272,7 +272,7 @@ def test_times_are_read_in_every_form_of_iso_8601(
     for name, moment in (("a", "2024-01-01T01:00:00Z"), ("b", "2024-01-02T00:00:00Z")):
         add_source(name, first_value_timestamp=moment, last_value_timestamp=moment)
     assert find(client, first_value_timestamp=text) == expected
-    # a + that nobody escaped arrives as a space
+    # an unescaped + arrives as a space
     answer = client.get(f"{SOURCES}?first_value_timestamp={text}")
     assert names(answer) == expected
 
@@ -314,9 +314,7 @@ PARAMETERS = (
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_attacks_in_parameters_paths_and_headers_are_refused_or_find_nothing(
-    client: Client, add_source: Add, attack: str
-) -> None:
+def test_attacks_are_rejected_or_find_nothing(client: Client, add_source: Add, attack: str) -> None:
     add_source("a")
     for parameter in PARAMETERS:
         answer = client.get(SOURCES, params={parameter: attack})
@@ -332,7 +330,7 @@ def test_attacks_in_parameters_paths_and_headers_are_refused_or_find_nothing(
     assert find(client) == ["a"]
 
 
-def test_a_host_that_is_none_gets_into_no_hyperlink(client: Client, add_source: Add) -> None:
+def test_an_invalid_host_is_not_in_hyperlinks(client: Client, add_source: Add) -> None:
     add_source("a")
     for host in ('x"><script>', "a b", "x/../y", "evil.example#", "user@evil.example"):
         answer = client.get(SOURCES, headers={"Host": host})

@@ -1,4 +1,4 @@
-"""The form of an upload: its file arrives byte by byte as it was sent, however the network cuts it."""
+"""The form of an upload: its file arrives unchanged, however the network splits it."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ CUTS = st.lists(st.integers(1, 12), max_size=200)
 
 
 def parsed(body: bytes, cuts: list[int]) -> bytes:
-    """The file in a form that arrives in pieces of these sizes, and the rest at once."""
+    """Parse a form in pieces of these sizes, then the rest at once, and return its file."""
     received = bytearray()
     form = UploadForm(KIND, lambda _: None, received.extend)
     for size in cuts:
@@ -29,13 +29,13 @@ def parsed(body: bytes, cuts: list[int]) -> bytes:
 
 
 @given(CONTENTS, CUTS)
-def test_the_file_is_exactly_what_was_sent(content: bytes, cuts: list[int]) -> None:
+def test_the_received_file_equals_the_sent_one(content: bytes, cuts: list[int]) -> None:
     assume(b"\r\n--b" not in b"\r\n" + content + b"\r\n-")
     assert parsed(HEAD + content + b"\r\n--b--\r\n", cuts) == content
 
 
 @given(st.data())
-def test_a_damaged_form_is_refused_or_understood(data: st.DataObject) -> None:
+def test_a_damaged_form_is_accepted_or_400(data: st.DataObject) -> None:
     body = bytearray(HEAD + b"content" + b"\r\n--b--\r\n")
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.integers(0, len(body) - 1))
@@ -48,7 +48,7 @@ def test_a_damaged_form_is_refused_or_understood(data: st.DataObject) -> None:
     assert status in (200, 400)
 
 
-def test_a_form_in_one_piece_less_is_not_whole() -> None:
+def test_a_truncated_form_is_rejected() -> None:
     body = HEAD + b"content" + b"\r\n--b--"
     assert parsed(body, []) == b"content"
     for length in range(len(body)):
@@ -78,9 +78,7 @@ FIELDS = "The fields beside the file may be 65536 bytes together."
     ],
     ids=["empty", "nameless", "bare", "files", "header", "name of a header", "headers", "names", "values"],
 )  # fmt: skip
-def test_a_form_of_too_much_is_refused_as_soon_as_it_is(
-    piece: bytes, count: int, sentence: str
-) -> None:
+def test_a_form_beyond_a_limit_is_rejected_at_once(piece: bytes, count: int, sentence: str) -> None:
     form = UploadForm(KIND, lambda _: None, lambda _: None)
     pieces = iter([piece] * count)
     with pytest.raises(Problem) as refused:
@@ -94,7 +92,7 @@ def write_all(form: UploadForm, pieces: Iterator[bytes]) -> None:
         form.write(piece)
 
 
-def test_a_form_has_room_for_what_clients_send() -> None:
+def test_a_form_within_the_limits_is_accepted() -> None:
     form = UploadForm(KIND, lambda _: None, lambda _: None)
     form.write(FIELD % (b"name", b"x" * 60_000))
     form.write((FIELD % (b"", b"")) * 90)

@@ -1,4 +1,4 @@
-"""The OpenAPI document says the truth: schemathesis, with all its checks, finds no request answered otherwise."""
+"""The server follows its OpenAPI document: schemathesis finds no difference with all its checks."""
 
 import json
 import os
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.usefixtures("empty", "people")
 CONFIGURATION = """
 hooks = "tests.support.schemathesis_hooks"
 
-# What no schema can say: that a layer uses the source.
+# No schema can express that a layer uses the source.
 [[operations]]
 include-name = "DELETE /api/v4/rastersources/{uuid}/"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "412"]
 
-# Removing the data leaves its URL, to which more can be sent.
+# The URL of the data stays after its removal.
 [[operations]]
 include-path = "/api/v4/rastersources/{uuid}/data/"
 checks.use_after_free.enabled = false
@@ -34,7 +34,7 @@ checks.use_after_free.enabled = false
 
 @pytest.fixture
 def there(as_: As, things: dict[str, str]) -> dict[str, str]:
-    """One of everything, as the hooks of schemathesis want to know it."""
+    """Return one of everything for the hooks of schemathesis."""
     paths = as_("admin").get("/api/v4/openapi.json").json()["paths"]
     existing = {path: things[path.split("/")[3]] for path in paths if "{" in path}
     return {
@@ -60,7 +60,7 @@ def run_schemathesis(
     )  # fmt: skip
 
 
-def test_the_api_does_what_its_document_says(
+def test_the_api_follows_its_document(
     client: Client, people: dict[str, str], there: dict[str, str], tmp_path: Path
 ) -> None:
     login = ["--auth", f"__key__:{people['admin']}"]
@@ -71,7 +71,7 @@ def test_the_api_does_what_its_document_says(
 
 @pytest.mark.soak
 @pytest.mark.parametrize("who", ["anyone", "administrator"])
-def test_the_api_does_what_its_document_says_at_length(
+def test_the_api_follows_its_document_at_length(
     client: Client, people: dict[str, str], there: dict[str, str], tmp_path: Path, who: str
 ) -> None:
     login = ["--auth", f"__key__:{people['admin']}"] if who == "administrator" else []
@@ -83,7 +83,7 @@ def test_the_api_does_what_its_document_says_at_length(
     assert int(cases[1]) > 5000
 
 
-def test_the_document_names_every_parameter_and_the_docs_need_nothing_from_elsewhere(
+def test_the_document_names_every_parameter_and_its_page_is_self_contained(
     client: Client,
 ) -> None:
     document = client.get("/api/v4/openapi.json").json()
@@ -156,11 +156,11 @@ ORDINARY: dict[str, tuple[str, ...]] = {
     "page": ("1", "01"), "page_size": (*NUMBERS, "0"), "limit": NUMBERS, "offset": ("0", *NUMBERS),
     "format": ("json", "api"),
 }  # fmt: skip
-"""What clients of the contract's section 3 ask a list for."""
+"""Queries from section 3 of the contract."""
 
 
 def documented_examples() -> list[tuple[str, str]]:
-    """Parameter and value of every query string of README and docs, and of the examples in their sentences."""
+    """Yield parameter and value of every query string in README and docs."""
     texts = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
     text = "\n".join(path.read_text() for path in texts)
     queries = re.findall(r"/rastersources/[?]([^'\"`\s]+)", text)
@@ -171,7 +171,7 @@ def documented_examples() -> list[tuple[str, str]]:
 
 
 def schemas(client: Client) -> dict[str, Any]:
-    """Parameter of the list of raster sources -> its schema."""
+    """Return the schema of each parameter of the list of raster sources."""
     document = client.get("/api/v4/openapi.json").json()
     parameters = document["paths"][SOURCES]["get"]["parameters"]
     return {one["name"]: one["schema"] for one in parameters}
@@ -200,7 +200,9 @@ def test_the_document_allows_every_ordinary_request(client: Client) -> None:
         ("page_size", "-1"), ("temporal", "maybe"), ("uuid", "x"), ("ordering", "--name"), ("format", "xml"),
     ],
 )  # fmt: skip
-def test_the_document_forbids_what_is_refused(client: Client, name: str, value: str) -> None:
+def test_the_document_forbids_what_the_server_rejects(
+    client: Client, name: str, value: str
+) -> None:
     assert client.get(SOURCES, params={name: value}).status_code == 400
     assert not Draft202012Validator(schemas(client)[name]).is_valid(value)
 
@@ -224,9 +226,7 @@ def test_the_document_allows_ordinary_times_in_bodies(
 
 
 @pytest.mark.parametrize("written", ["Public", "public", "PRIVATE", "100", 300])
-def test_the_document_allows_every_access_modifier_that_is_read(
-    as_: As, owner: str, written: str | int
-) -> None:
+def test_the_document_allows_every_access_modifier(as_: As, owner: str, written: str | int) -> None:
     document = as_("admin").get("/api/v4/openapi.json").json()
     content = document["paths"][SOURCES]["post"]["requestBody"]["content"]
     body = {"name": "a", "organisation": owner, "access_modifier": written}
@@ -238,7 +238,7 @@ def test_the_document_allows_every_access_modifier_that_is_read(
     )
 
 
-def test_the_document_names_every_url_of_programs_and_the_refusals_of_each(client: Client) -> None:
+def test_the_document_names_every_url_and_its_problems(client: Client) -> None:
     document = client.get("/api/v4/openapi.json").json()
     paths = document["paths"]
     assert {"/api/v3/", "/bootstrap/lizard/", "/health/"} <= paths.keys()

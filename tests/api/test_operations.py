@@ -1,4 +1,4 @@
-"""Running it: the database that goes away and comes back, time limits, base URL, CORS, headers, health and metrics."""
+"""Operation: restarts of the database, time limits, base URL, CORS, headers, health and metrics."""
 
 import time
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         cluster.stop()
 
 
-def test_the_api_outlives_the_database(cluster: Cluster) -> None:
+def test_the_api_survives_a_restart_of_the_database(cluster: Cluster) -> None:
     with client_of(ApiConfig(cluster.url())) as client:
         assert client.get(SOURCES).status_code == 200
         cluster.stop()
@@ -74,7 +74,7 @@ def test_a_restart_under_load_gives_503_and_nothing_worse(cluster: Cluster) -> N
 
 
 def load(address: str, key: str, owner: str, stop: Event) -> list[int]:
-    """Read and write by turns until told to stop; the statuses."""
+    """Read and write in turns until `stop` is set; return the statuses."""
     found = []
     with Client(base_url=address, auth=("__key__", key), timeout=60) as client:
         while not stop.is_set():
@@ -111,7 +111,7 @@ def test_a_query_beyond_its_time_is_503(database_url: str, engine: Engine, add_s
 @pytest.mark.parametrize(
     "base", ["https://example.org", "https://example.org/maps/", "http://localhost:9/a/b"]
 )
-def test_hyperlinks_begin_with_the_public_base_url_and_its_path_is_taken_off(
+def test_hyperlinks_begin_with_the_public_base_url(
     database_url: str, add_source: Add, base: str
 ) -> None:
     row = add_source("a")
@@ -132,7 +132,7 @@ def test_hyperlinks_begin_with_the_public_base_url_and_its_path_is_taken_off(
 
 
 @pytest.mark.parametrize("believed", [True, False], ids=["believed", "not believed"])
-def test_a_proxy_tells_that_its_client_came_by_https_where_it_is_believed(
+def test_the_forwarded_scheme_counts_only_from_a_trusted_proxy(
     database_url: str, add_source: Add, believed: bool
 ) -> None:
     row = add_source("a")
@@ -178,7 +178,7 @@ def test_every_answer_has_security_headers(client: Client) -> None:
 
 @pytest.fixture
 def broken(engine: Engine, empty: None) -> Iterator[None]:
-    """A database that is not as we know it."""
+    """A database with another schema than the code expects."""
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE scenarios RENAME TO away"))
     yield
@@ -187,7 +187,7 @@ def broken(engine: Engine, empty: None) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("broken")
-def test_a_fault_of_ours_is_500_in_the_envelope_with_the_headers_of_every_answer(
+def test_an_unforeseen_error_is_500_in_the_envelope_with_all_headers(
     database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with client_of(ApiConfig(database_url, cors_origins=("https://maps.example",))) as client:
@@ -214,7 +214,7 @@ def test_metrics_count_by_route_and_not_by_path(client: Client) -> None:
     assert "00000000-0000" not in text
 
 
-def test_metrics_count_by_route_where_a_proxy_passes_the_path_of_the_base_url_on(
+def test_metrics_count_by_route_when_a_proxy_keeps_the_base_path(
     database_url: str,
 ) -> None:
     with client_of(ApiConfig(database_url, base_url="https://example.org/maps")) as client:
@@ -231,5 +231,5 @@ def test_health_is_ok_while_the_database_answers(client: Client) -> None:
     assert client.get("/health").json() == {"status": "ok"}
 
 
-def test_the_way_to_the_api_is_shown(client: Client) -> None:
+def test_the_home_page_redirects_to_the_api(client: Client) -> None:
     assert client.get("/").headers["location"].endswith("/api/v4/")

@@ -33,7 +33,7 @@ ORDERS = ("name", "supplier_code", "size", "last_modified", "created", "id")
 
 @pytest.fixture(scope="module")
 def rows(add_source: Add) -> list[Any]:
-    """Names, codes and times in which lookups differ."""
+    """Names, codes and times for which lookups differ."""
     return [
         add_source(
             name,
@@ -50,7 +50,7 @@ def rows(add_source: Add) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def oracle(database_url: str, rows: list[Any]) -> Callable[[dict[str, str]], list[str]]:
-    """Names of what django-filter finds for a query."""
+    """Return the names that django-filter finds for a query."""
     url = make_url(database_url)
     from django.conf import settings as configured
 
@@ -71,7 +71,7 @@ def oracle(database_url: str, rows: list[Any]) -> Callable[[dict[str, str]], lis
 
 
 def make_model() -> Any:
-    """Our table as Django sees it."""
+    """Our table as a Django model."""
     from django.db import models
 
     class Organisation(models.Model):
@@ -99,7 +99,7 @@ def make_model() -> Any:
 
 
 def make_filterset() -> Any:
-    """django-filter's filters for our table."""
+    """The filters of django-filter for our table."""
     from django.db.models import F
 
     class Texts(filters.BaseInFilter, filters.CharFilter):
@@ -140,7 +140,7 @@ def make_filterset() -> Any:
 
 
 def ours(client: Client, query: dict[str, str]) -> list[str]:
-    """Names of what the API finds for a query."""
+    """Return the names that the API finds for a query."""
     page = client.get(SOURCES, params={"page_size": "1000", **query})
     assert page.status_code == 200, page.text
     return [one["name"] for one in page.json()["results"]]
@@ -162,7 +162,7 @@ moments = st.sampled_from([START + timedelta(minutes=minutes) for minutes in ran
 fields = st.sampled_from(["name", "supplier_code", "organisation__name"])
 text_queries = st.builds(lambda field, lookup, value: {f"{field}__{lookup}": value},
                          fields, st.sampled_from(TEXT_LOOKUPS), texts).filter(
-    # Nothing between two commas is the empty text to Django, and nothing to us, whose uuids may end with a comma.
+    # Django reads an empty part between commas as an empty text; we ignore it, because uuids may end with a comma.
     lambda query: all(part.strip() for name, text in query.items() if name.endswith("__in") for part in text.split(","))
 )  # fmt: skip
 time_queries = st.builds(lambda field, lookup, value: {f"{field}__{lookup}": value},

@@ -1,4 +1,4 @@
-"""Forms of pages: a deletion asks first, what was refused keeps what was typed, and every path has a page."""
+"""Forms of pages: a deletion asks first, a rejected form keeps the typed text, and every path has a page."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def visitor(client: Client, people: dict[str, str]) -> Iterator[Client]:
 
 
 def submit(visitor: Client, url: str, method: str, content: str = "", **fields: str) -> Response:
-    """Send a form of the page of a URL."""
+    """Send a form of a page."""
     form = {
         "_method": method,
         "_content": content,
@@ -41,7 +41,7 @@ def submit(visitor: Client, url: str, method: str, content: str = "", **fields: 
 
 
 def forms(page: Response) -> dict[str, str]:
-    """Method -> what stands in its form."""
+    """Return the content of the form of each method."""
     form = (
         r'name="_method" value="(\w+)">\s*<label>Content, as JSON\s*<textarea[^>]*>(.*?)</textarea>'
     )
@@ -50,20 +50,20 @@ def forms(page: Response) -> dict[str, str]:
 
 
 def confirm(visitor: Client, url: str, page: Response) -> Response:
-    """Send the form of the page that asks."""
+    """Send the form of the page that asks before a deletion."""
     fields = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page.text)
     fields = [(name, unescape(value)) for name, value in fields]
     return visitor.post(url, data=dict(fields))
 
 
 def plain(page: Response) -> str:
-    """The words of a page."""
+    """Return the text of a page."""
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", page.text)))
 
 
 @pytest.fixture
 def used(as_: As, add_source: Add, owner: str, engine: Engine, add_organisation: Any) -> Any:
-    """A raster source that a layer, a label type and a scenario use, and others of somebody else."""
+    """Make a raster source that a layer, a label type and scenarios use, some of them of another owner."""
     row = add_source("Rain & snow")
     execute(engine, UPLOADED, source=row.id)
     body = {"organisation": owner, "access_modifier": "Private"}
@@ -99,7 +99,7 @@ THEIR_SCENARIO = """
 """
 
 
-def test_a_deletion_asks_first_and_names_what_depends_on_it(visitor: Client, used: Any) -> None:
+def test_a_deletion_asks_first_and_names_the_dependents(visitor: Client, used: Any) -> None:
     source, theirs = used
     url = f"{SOURCES}{source.uuid}/"
     page = submit(visitor, url, "DELETE", "{}")
@@ -122,7 +122,7 @@ def test_a_deletion_asks_first_and_names_what_depends_on_it(visitor: Client, use
     assert visitor.get(url).status_code == 404
 
 
-def test_what_nobody_uses_is_deleted_without_force(visitor: Client, add_source: Add) -> None:
+def test_an_unused_source_is_deleted_without_force(visitor: Client, add_source: Add) -> None:
     url = f"{SOURCES}{add_source('a').uuid}/"
     page = submit(visitor, url, "DELETE")
     assert "Used by" not in page.text
@@ -130,9 +130,7 @@ def test_what_nobody_uses_is_deleted_without_force(visitor: Client, add_source: 
     assert "HTTP 204 No Content" in confirm(visitor, url, page).text
 
 
-def test_a_deletion_is_not_asked_about_where_it_would_be_refused(
-    visitor: Client, add_source: Add
-) -> None:
+def test_a_deletion_that_would_fail_is_not_asked_about(visitor: Client, add_source: Add) -> None:
     mine, theirs = add_source("a"), add_source("b", organisation="Others")
     assert submit(visitor, f"{SOURCES}{theirs.uuid}/", "DELETE").status_code == 403
     broken = submit(visitor, f"{SOURCES}{mine.uuid}/", "DELETE", '{"force": "perhaps"}')
@@ -140,9 +138,7 @@ def test_a_deletion_is_not_asked_about_where_it_would_be_refused(
 
 
 @pytest.mark.parametrize("path", ["rasters", "labeltypes", "scenarios"])
-def test_what_uses_raster_sources_is_asked_about_too(
-    visitor: Client, as_: As, owner: str, path: str
-) -> None:
+def test_deleting_a_dependent_asks_too(visitor: Client, as_: As, owner: str, path: str) -> None:
     url = (
         as_("admin")
         .post(f"/api/v4/{path}/", json={"name": "mine", "organisation": owner})
@@ -162,7 +158,7 @@ def test_a_question_needs_the_token_of_the_session(visitor: Client, add_source: 
     )
 
 
-def test_programs_are_not_asked(as_: As, visitor: Client, add_source: Add) -> None:
+def test_programs_delete_without_a_question(as_: As, visitor: Client, add_source: Add) -> None:
     first, second = (f"{SOURCES}{add_source(name).uuid}/" for name in "ab")
     assert as_("admin").delete(first).status_code == 204
     token = token_of(visitor.get(SOURCES))
@@ -180,7 +176,7 @@ def test_programs_are_not_asked(as_: As, visitor: Client, add_source: Add) -> No
         ("[1]", "Expected a dictionary"),
     ],
 )  # fmt: skip
-def test_a_refused_form_holds_what_was_typed_and_the_others_what_is_stored(
+def test_a_rejected_form_keeps_the_typed_text(
     visitor: Client, add_source: Add, method: str, content: str, error: str
 ) -> None:
     url = f"{SOURCES}{add_source('stored', description='there').uuid}/"
@@ -198,7 +194,7 @@ def test_a_refused_form_holds_what_was_typed_and_the_others_what_is_stored(
 
 
 @pytest.mark.parametrize("how", ["OPTIONS", "PATCH"])
-def test_a_form_that_writes_all_fields_begins_with_what_is_stored_on_every_page(
+def test_the_form_of_put_starts_with_the_stored_values(
     visitor: Client, add_source: Add, how: str
 ) -> None:
     url = f"{SOURCES}{add_source('stored').uuid}/"
@@ -209,7 +205,7 @@ def test_a_form_that_writes_all_fields_begins_with_what_is_stored_on_every_page(
     assert written["description"] == ("new" if how == "PATCH" else None)
 
 
-def test_a_form_of_someone_who_may_not_write_is_not_read(
+def test_a_form_without_permission_to_write_is_not_read(
     client: Client, people: dict[str, str], add_source: Add
 ) -> None:
     url = f"{SOURCES}{add_source('a').uuid}/"
@@ -219,7 +215,7 @@ def test_a_form_of_someone_who_may_not_write_is_not_read(
     assert (page.status_code, forms(page)) == (403, {})
 
 
-def test_what_was_typed_outlives_a_database_that_takes_too_long(
+def test_a_form_keeps_the_typed_text_when_the_database_is_too_slow(
     database_url: str, people: dict[str, str], add_source: Add, engine: Engine
 ) -> None:
     row = add_source("a")
@@ -235,7 +231,7 @@ def test_what_was_typed_outlives_a_database_that_takes_too_long(
     assert (page.status_code, forms(page)["PATCH"]) == (503, '{"name": "long work"}')
 
 
-def test_a_refused_upload_keeps_its_other_fields(visitor: Client, add_source: Add) -> None:
+def test_a_rejected_upload_keeps_its_other_fields(visitor: Client, add_source: Add) -> None:
     url = f"{SOURCES}{add_source('a').uuid}/data/"
     token = token_of(visitor.get(url))
     fields = [("csrfmiddlewaretoken", (None, token)), ("timestamp", (None, 'yester"day'))]
@@ -244,7 +240,7 @@ def test_a_refused_upload_keeps_its_other_fields(visitor: Client, add_source: Ad
     assert 'name="timestamp" value="yester&#34;day"' in page.text
 
 
-def test_a_refused_sign_in_keeps_the_name_and_not_the_password(client: Client) -> None:
+def test_a_failed_sign_in_keeps_the_name_and_not_the_password(client: Client) -> None:
     with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as browser:
         page = sign_in(browser, 'some"one', "wrong secret")
     assert page.status_code == 400
@@ -271,7 +267,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("what", ERRORS)
-def test_every_refusal_is_a_page_for_people_and_the_envelope_for_programs(
+def test_every_problem_is_a_page_for_people_and_the_envelope_for_programs(
     client: Client, what: str
 ) -> None:
     method, path, status = ERRORS[what]
@@ -303,7 +299,7 @@ def test_a_page_of_an_unknown_path_needs_no_database() -> None:
         assert client.get(SOURCES, headers=BROWSER).status_code == 503
 
 
-def test_a_fault_of_ours_is_a_page_for_people(database_url: str, engine: Engine) -> None:
+def test_an_unforeseen_error_is_a_page_for_people(database_url: str, engine: Engine) -> None:
     with client_of(ApiConfig(database_url)) as client:
         execute(engine, "ALTER TABLE raster_sources RENAME TO away")
         try:
@@ -317,7 +313,7 @@ def test_a_fault_of_ours_is_a_page_for_people(database_url: str, engine: Engine)
 
 @needs_chromium
 @pytest.mark.parametrize("path", [SOURCES, "/api/v4/docs/", "/nothing/"])
-def test_one_can_sign_out_on_a_narrow_screen(
+def test_the_button_to_sign_out_is_visible_on_a_narrow_screen(
     browser: Any, client: Client, engine: Engine, people: dict[str, str], path: str
 ) -> None:
     execute(engine, "UPDATE users SET username = :name WHERE username = 'admin'", name=LONG_NAME)

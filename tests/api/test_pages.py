@@ -1,4 +1,4 @@
-"""The browsable form: pages for every URL, signing in, writing by forms, nothing that is not escaped."""
+"""The pages: one for every URL, signing in, writing by forms, and escaping of all values."""
 
 import json
 import re
@@ -21,7 +21,7 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 @pytest.fixture
 def browser(client: Client, engine: Engine) -> Iterator[Client]:
-    """A client that asks as browsers do and keeps cookies; limits on sign-ins are forgotten."""
+    """A client that sends headers like a browser and keeps cookies; earlier failed sign-ins are deleted."""
     with engine.begin() as connection:
         connection.exec_driver_sql("TRUNCATE sign_in_failures")
     with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as browser:
@@ -29,7 +29,7 @@ def browser(client: Client, engine: Engine) -> Iterator[Client]:
 
 
 def token_of(page: Response) -> str:
-    """The CSRF token in the forms of a page."""
+    """Return the CSRF token in the forms of a page."""
     found = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
     assert found, page.text
     return found[1]
@@ -61,7 +61,7 @@ def test_a_page_shows_title_request_answer_and_links(
     suffix = "?format=api" if how == "format" else ""
     assert f'"url": "<a href="{base(client)}{SOURCES}' in text
     assert f'/{suffix}" rel' in text
-    assert "1 in all" in text
+    assert "1 in total" in text
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_errors_are_pages_too(client: Client) -> None:
     assert (refused.status_code, "HTTP 400" in refused.text) == (400, True)
 
 
-def test_one_signs_in_with_a_password_or_a_key_and_out_again(
+def test_a_person_signs_in_with_a_password_or_a_key_and_out_again(
     browser: Client, engine: Engine, people: dict[str, str]
 ) -> None:
     set_password(engine, "admin", "correct horse")
@@ -134,7 +134,7 @@ def test_one_signs_in_with_a_password_or_a_key_and_out_again(
         assert "Sign in" in browser.get(SOURCES).text
 
 
-def test_a_session_ends_with_the_key_that_opened_it_and_with_the_password(
+def test_a_session_ends_with_its_key_or_a_new_password(
     browser: Client, engine: Engine, people: dict[str, str]
 ) -> None:
     def signed_in(secret: str) -> Client:
@@ -162,7 +162,7 @@ def test_a_session_ends_with_the_key_that_opened_it_and_with_the_password(
         assert who(signed_in(second))
 
 
-def test_a_sign_out_of_a_page_from_before_another_sign_in_is_refused_by_a_page_that_can_do_it(
+def test_a_sign_out_with_an_old_token_gets_a_page_with_a_new_one(
     browser: Client, people: dict[str, str]
 ) -> None:
     sign_in(browser, "user", people["user"])
@@ -195,7 +195,9 @@ def test_cookies_are_for_the_path_of_the_base_url_only(
         assert [cookie.name for cookie in browser.cookies.jar] == ["rastersources_visit"]
 
 
-def test_nobody_is_sent_elsewhere_after_signing_in(browser: Client, people: dict[str, str]) -> None:
+def test_signing_in_redirects_to_our_own_pages_only(
+    browser: Client, people: dict[str, str]
+) -> None:
     for following in (
         "https://evil.example/",
         "//evil.example/",
@@ -206,11 +208,13 @@ def test_nobody_is_sent_elsewhere_after_signing_in(browser: Client, people: dict
         assert answer.headers["location"].endswith("/api/v4/?format=api")
 
 
-def test_signing_in_often_is_no_failure(browser: Client, people: dict[str, str]) -> None:
+def test_successful_sign_ins_do_not_count_as_failures(
+    browser: Client, people: dict[str, str]
+) -> None:
     assert {sign_in(browser, "admin", people["admin"]).status_code for _ in range(30)} == {303}
 
 
-def test_a_form_writes_with_the_token_and_not_without(
+def test_a_form_writes_only_with_the_token(
     browser: Client, people: dict[str, str], owner: str
 ) -> None:
     sign_in(browser, "admin", people["admin"])
@@ -239,7 +243,7 @@ def test_a_form_writes_with_the_token_and_not_without(
 
 
 @pytest.mark.parametrize("path", ["rastersources", "rasters", "labeltypes", "scenarios"])
-def test_a_form_to_add_begins_with_what_is_accepted_once_name_and_organisation_are_filled_in(
+def test_the_form_of_post_is_valid_with_name_and_organisation(
     browser: Client, people: dict[str, str], owner: str, path: str
 ) -> None:
     url = f"/api/v4/{path}/"
@@ -261,7 +265,7 @@ def test_a_form_to_add_begins_with_what_is_accepted_once_name_and_organisation_a
     assert first == second
 
 
-def test_a_form_that_is_refused_keeps_what_was_written(
+def test_a_rejected_form_is_shown_again(
     browser: Client, people: dict[str, str], owner: str
 ) -> None:
     sign_in(browser, "admin", people["admin"])
@@ -279,7 +283,7 @@ def test_a_form_that_is_refused_keeps_what_was_written(
     ("username", "expected"),
     [("admin", True), ("supplier", False), ("user", False), ("stranger", False), (None, False)],
 )
-def test_forms_are_for_those_who_may_write(
+def test_only_callers_who_may_write_see_forms(
     browser: Client, people: dict[str, str], add_source: Add, username: str | None, expected: bool
 ) -> None:
     url = f"{SOURCES}{add_source('a').uuid}/"
@@ -291,7 +295,7 @@ def test_forms_are_for_those_who_may_write(
     assert ('class="raw"' in browser.get(SOURCES).text) == may_add
 
 
-def test_a_page_links_what_is_below_it(client: Client, add_source: Add) -> None:
+def test_a_page_links_its_subpaths(client: Client, add_source: Add) -> None:
     url = f"{base(client)}{SOURCES}{add_source('a').uuid}/"
     page = client.get(url, params={"format": "api"}).text
     for part in ("data/", "uploads/", "files/"):
@@ -318,7 +322,7 @@ def test_a_url_without_get_has_a_page_that_shows_its_options(
         ("/static/pages.css", "GET, HEAD"),
     ],
 )
-def test_pages_beside_the_api_take_no_other_methods(
+def test_pages_beside_the_api_allow_no_other_methods(
     client: Client, path: str, allowed: str
 ) -> None:
     for method in ("GET", "HEAD"):
@@ -341,7 +345,7 @@ def test_a_static_file_is_sent_as_a_whole(client: Client, wanted: str) -> None:
     assert client.get("/static/pages.css", headers=etag).status_code == 304
 
 
-def test_a_script_of_our_own_origin_writes_and_one_of_another_does_not(
+def test_only_scripts_of_our_own_origin_write(
     browser: Client, people: dict[str, str], owner: str
 ) -> None:
     sign_in(browser, "admin", people["admin"])
@@ -363,12 +367,12 @@ def test_options_has_a_button_that_needs_no_sign_in(browser: Client) -> None:
     assert "display_name" in page.text
 
 
-def test_options_tells_clients_what_to_write(client: Client) -> None:
+def test_options_describes_the_fields(client: Client) -> None:
     found = client.options(SOURCES).json()
     assert list(found) == ["name", "description", "renders", "parses", "actions"]
     name = found["actions"]["POST"]["name"]
     assert name == {"type": "string", "required": True, "read_only": False, "label": "Name",
-                    "help_text": "Name, need not be unique.", "max_length": 255}  # fmt: skip
+                    "help_text": "Name; need not be unique.", "max_length": 255}  # fmt: skip
     access = found["actions"]["POST"]["access_modifier"]
     assert [one["value"] for one in access["choices"]] == ["Public", "Common", "Private", "Hidden"]
     assert found["actions"]["POST"]["size"]["read_only"] is True

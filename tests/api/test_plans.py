@@ -1,4 +1,4 @@
-"""Every single filter with a selective value is answered by an index, on 100,000 rows."""
+"""Every filter with a selective value uses an index, on 100,000 rows."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -83,7 +83,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def filled(engine: Engine) -> Iterator[Connection]:
-    """A hundred thousand rows; the indexes are made anew afterwards, which takes a third of the time."""
+    """Add 100,000 rows; rebuilding the indexes afterwards takes a third of the time."""
     with engine.begin() as connection:
         indexes = connection.execute(text(SECONDARY)).all()
         for index in indexes:
@@ -115,7 +115,7 @@ def caller(filled: Connection) -> Caller:
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A node of a plan, and all below it; but for what is never run, as Public and Private at once."""
+    """Yield a node of a plan and all below it, except nodes that never run."""
     if plan.get("One-Time Filter") == "false":
         return
     yield plan
@@ -124,7 +124,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def scanned(connection: Connection, caller: Caller, parameter: str, value: str) -> list[str]:
-    """How the plan of a list reads raster_sources."""
+    """Return the nodes that read raster_sources in the plan of a list."""
     one, lookup = filters_by_parameter(RASTER_SOURCES.filters)[parameter]
     where = [one.predicate(lookup, value, caller)]
     statement = page_statement(RASTER_SOURCES, caller, where, "", 10, 0)
@@ -140,7 +140,7 @@ def scanned(connection: Connection, caller: Caller, parameter: str, value: str) 
 
 @pytest.mark.parametrize(("parameter", "value"), CASES, ids=[name for name, _ in CASES])
 @pytest.mark.parametrize("who", ["anyone", "administrator"])
-def test_a_selective_filter_reads_no_table_from_end_to_end(
+def test_a_selective_filter_scans_no_whole_table(
     filled: Connection, caller: Caller, who: str, parameter: str, value: str
 ) -> None:
     read = scanned(filled, caller if who == "administrator" else ANONYMOUS, parameter, value)

@@ -1,4 +1,4 @@
-"""What may stand in a query string: explained on the page of the list, and told where nobody knows it."""
+"""Help with the query string: parameters are explained on pages, and unknown ones are named."""
 
 import re
 from html import unescape
@@ -49,7 +49,7 @@ def test_an_unknown_parameter_is_ignored_and_named_with_the_nearest_known_one(
         ("fromat", "format"),
     ],
 )
-def test_the_nearest_parameter_is_the_one_that_was_meant(
+def test_a_misspelt_parameter_has_the_right_nearest_one(
     client: Client, asked: str, nearest: str
 ) -> None:
     sentence = client.get(SOURCES, params={asked: "x"}).headers["warning"]
@@ -117,7 +117,7 @@ def test_many_and_long_names_make_a_short_header(client: Client) -> None:
     assert warned.endswith('"195 more parameters are not known."')
 
 
-def test_a_refusal_warns_too(client: Client) -> None:
+def test_a_problem_warns_too(client: Client) -> None:
     answer = client.get(SOURCES, params={"page": "x", "nmae": "y"})
     assert (answer.status_code, "nmae" in answer.headers["warning"]) == (400, True)
 
@@ -153,7 +153,7 @@ def test_the_list_shows_all_examples_of_the_original_and_each_works(
 
 NAMED = ("name", "uuid", "organisation", "first_value_timestamp", "last_value_timestamp", "layers__uuid",
          "scenario__isnull", "ordering", "access_modifier", "created", "last_modified")  # fmt: skip
-"""The parameters that the original explains."""
+"""The parameters that the original service explains."""
 
 
 @needs_chromium

@@ -1,4 +1,4 @@
-"""What reaches no endpoint: requests that are no HTTP, have no end or never come are refused in the envelope."""
+"""Requests that reach no endpoint: invalid, endless or missing ones are rejected in the envelope."""
 
 import json
 import re
@@ -18,21 +18,21 @@ HOST = b" HTTP/1.1\r\nHost: localhost\r\n"
 
 
 class Impatient(LimitedProtocol):
-    """Waits a moment only."""
+    """A protocol with short time limits."""
 
     head_seconds, seconds_to_read = 2.0, 0.3
 
 
 @pytest.fixture(scope="module")
 def impatient(database_url: str) -> Iterator[tuple[str, int]]:
-    """Host and port of a server that does not wait for long."""
+    """Host and port of a server with short time limits."""
     with serving(ApiConfig(database_url), Impatient) as address:
         host, _, port = address.removeprefix("http://").partition(":")
         yield host, int(port)
 
 
 def talk(place: tuple[str, int], *pieces: bytes) -> bytes:
-    """What a server says to these bytes until it closes the connection."""
+    """Send bytes and return all that the server answers before it closes the connection."""
     with socket.create_connection(place, timeout=20) as connection:
         for piece in pieces:
             connection.sendall(piece)
@@ -46,7 +46,7 @@ def place(client: Client) -> tuple[str, int]:
 
 
 def envelope(answer: bytes) -> dict[str, object]:
-    """The body of a refusal, which has our headers."""
+    """Return the body of an error answer, after a check of its headers."""
     head, _, body = answer.partition(b"\r\n\r\n")
     lines = head.decode().lower().split("\r\n")
     assert "content-type: application/json" in lines
@@ -59,7 +59,7 @@ def envelope(answer: bytes) -> dict[str, object]:
 
 @pytest.mark.parametrize("length", [62_000, 66_000, 1_000_000, 10_000_000])
 @pytest.mark.parametrize("path", [f"{SOURCES}?name=", "/"])
-def test_a_url_without_end_is_414(client: Client, path: str, length: int) -> None:
+def test_an_endless_url_is_414(client: Client, path: str, length: int) -> None:
     connection = HTTPConnection(*place(client), timeout=60)
     connection.request("GET", f"{path}{'x' * length}")
     answer = connection.getresponse()
@@ -70,7 +70,7 @@ def test_a_url_without_end_is_414(client: Client, path: str, length: int) -> Non
 
 
 @pytest.mark.parametrize("name", [b"X-Long", b"Cookie"])
-def test_headers_without_end_are_431(client: Client, name: bytes) -> None:
+def test_endless_headers_are_431(client: Client, name: bytes) -> None:
     for headers in (name + b": " + b"x" * 10**7, b"".join(b"X%d: y\r\n" % n for n in range(10**5))):
         request = b"GET /api/v4/" + HOST + headers
         assert envelope(talk(place(client), request))["message"] == "Headers too long. #431.10"
@@ -89,7 +89,7 @@ NO_HTTP = {
 
 
 @pytest.mark.parametrize("request_", NO_HTTP.values(), ids=NO_HTTP.keys())
-def test_what_is_no_http_is_400(client: Client, request_: bytes) -> None:
+def test_input_that_is_not_http_is_400(client: Client, request_: bytes) -> None:
     assert envelope(talk(place(client), request_))["message"] == "Bad request. #400.10"
 
 
@@ -112,7 +112,7 @@ ANSWERED_EARLY = b"POST /api/v4/rastersources/" + HOST + b"Content-Length: 10000
 
 
 def read_answer(connection: socket.socket) -> bytes:
-    """An answer whose body is one object, as it begins a connection."""
+    """Return the first answer on a connection, whose body is one object."""
     answer = b""
     while not answer.endswith(b"}"):
         answer += connection.recv(2**16)
@@ -124,7 +124,7 @@ def read_answer(connection: socket.socket) -> bytes:
     [(ANSWERED_EARLY, b"x"), (ANSWERED_EARLY, bytes(100_000)), (b"GET /api/v4/" + HOST + b"\r\n", b"\r\n")],
     ids=["a byte of a body", "a body", "an empty line"],
 )  # fmt: skip
-def test_a_client_that_goes_silent_after_its_answer_is_sent_away(
+def test_a_client_that_is_silent_after_its_answer_is_disconnected(
     impatient: tuple[str, int], request_: bytes, rest: bytes
 ) -> None:
     with socket.create_connection(impatient, timeout=20) as connection:
@@ -135,7 +135,7 @@ def test_a_client_that_goes_silent_after_its_answer_is_sent_away(
         assert connection.recv(2**16) == b""
 
 
-def test_a_client_that_sends_on_after_its_answer_may_end_and_ask_again(
+def test_a_client_may_finish_its_body_after_an_early_answer(
     impatient: tuple[str, int],
 ) -> None:
     piece = bytes(Impatient.head_bytes + 1)
@@ -150,7 +150,9 @@ def test_a_client_that_sends_on_after_its_answer_may_end_and_ask_again(
         assert read_answer(connection).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_body_that_breaks_after_its_answer_gets_no_other(impatient: tuple[str, int]) -> None:
+def test_a_body_that_breaks_after_its_answer_gets_no_second_answer(
+    impatient: tuple[str, int],
+) -> None:
     with socket.create_connection(impatient, timeout=20) as connection:
         connection.sendall(
             ANSWERED_EARLY.replace(b"Content-Length: 100000", b"Transfer-Encoding: chunked")
@@ -163,7 +165,7 @@ def test_a_body_that_breaks_after_its_answer_gets_no_other(impatient: tuple[str,
 @pytest.mark.parametrize(
     "behind", [b"no HTTP\r\n\r\n", b"GET /api/v4/" + HOST + b"X: " + b"x" * 2**18]
 )
-def test_requests_before_one_that_is_refused_are_answered(client: Client, behind: bytes) -> None:
+def test_requests_before_a_rejected_one_are_answered(client: Client, behind: bytes) -> None:
     one = b"GET /api/v4/rastersources/%s/" + HOST + b"\r\n"
     asked = [one % (b"00000000-0000-0000-0000-%012d" % number) for number in range(3)]
     with socket.create_connection(place(client), timeout=60) as connection:
@@ -174,7 +176,7 @@ def test_requests_before_one_that_is_refused_are_answered(client: Client, behind
     assert set(statuses[3:]) <= {b"431"}
 
 
-def test_a_client_that_never_ends_its_head_is_sent_away(impatient: tuple[str, int]) -> None:
+def test_a_client_that_never_ends_its_head_is_disconnected(impatient: tuple[str, int]) -> None:
     with socket.create_connection(impatient, timeout=20) as connection:
         connection.sendall(b"GET /api/v4/" + HOST)
         answer = b"".join(iter(lambda: connection.recv(2**16), b""))
@@ -182,7 +184,7 @@ def test_a_client_that_never_ends_its_head_is_sent_away(impatient: tuple[str, in
     assert talk(impatient) == b""  # a browser that only opened a connection
 
 
-def test_a_client_that_has_its_answer_may_come_again_later(impatient: tuple[str, int]) -> None:
+def test_an_idle_connection_can_be_used_again(impatient: tuple[str, int]) -> None:
     connection = HTTPConnection(*impatient, timeout=20)
     for _ in range(2):
         connection.request("GET", "/api/v4/")
@@ -192,6 +194,6 @@ def test_a_client_that_has_its_answer_may_come_again_later(impatient: tuple[str,
 
 
 @pytest.mark.parametrize("what", ["websocket", "h2c"])
-def test_an_offer_of_another_protocol_is_let_be(client: Client, what: str) -> None:
+def test_an_offer_of_another_protocol_is_ignored(client: Client, what: str) -> None:
     headers = {"Connection": "Upgrade", "Upgrade": what, "Sec-WebSocket-Version": "13"}
     assert client.get("/api/v4/", headers=headers).status_code == 200

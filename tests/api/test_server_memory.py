@@ -1,4 +1,4 @@
-"""What anyone may send takes no memory of the server."""
+"""Input from anonymous senders takes no memory of the server."""
 
 import socket
 from contextlib import ExitStack
@@ -11,7 +11,9 @@ from tests.api.test_body import ESTABLISHED, FORM, GIBIBYTES, LOGIN, VISIT, head
 from tests.support.serving import serving_for
 
 
-def test_bodies_of_anyone_take_no_memory(engine: Engine, database_url: str, tmp_path: Path) -> None:
+def test_bodies_of_anonymous_senders_take_no_memory(
+    engine: Engine, database_url: str, tmp_path: Path
+) -> None:
     with serving_for(engine, database_url, tmp_path) as server, ExitStack() as stack:
         before = server.peak()
         address = ("127.0.0.1", server.port)
@@ -30,7 +32,7 @@ def test_bodies_of_anyone_take_no_memory(engine: Engine, database_url: str, tmp_
 
 
 def unread(port: int) -> int:
-    """Bytes that have arrived at a port and that the server has not taken, as /proc/net/tcp says."""
+    """Return the bytes that arrived at a port and that the server has not read, from /proc/net/tcp."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return sum(
         int(line[4].split(":")[1], 16)

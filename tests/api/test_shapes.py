@@ -1,4 +1,4 @@
-"""The shapes that published clients read: tasks, wms_info, contracts, scenarios, and what rasters are ordered by."""
+"""The formats that published clients read: tasks, wms_info, contracts, scenarios, and orders of rasters."""
 
 import json
 from typing import Any
@@ -44,7 +44,7 @@ def test_wms_info_is_an_object_with_two_texts_whatever_is_stored(
 
 
 @pytest.mark.parametrize("query", ["", "?format=json"])
-def test_the_result_of_a_task_is_a_url_that_can_be_fetched(
+def test_the_result_of_a_task_can_be_fetched(
     client: Client, engine: Engine, add_source: Add, query: str
 ) -> None:
     source = add_source("a")
@@ -78,7 +78,7 @@ def test_contracts_are_of_organisations_with_a_quota_only(
 
 
 def make(as_: As, path: str, owner: str, **fields: Any) -> dict[str, Any]:
-    """One of a list, as it is answered."""
+    """Return one object of a list."""
     made = as_("admin").post(
         path, json={"organisation": owner, "access_modifier": "Public", **fields}
     )
@@ -107,7 +107,7 @@ def test_rasters_are_ordered_by_supplier_temporal_and_name_of_the_organisation(
     assert ordered(client, RASTERS, "-organisation__name") == ["a", "c", "b"]
 
 
-def test_rasters_are_ordered_by_whether_their_sources_are_temporal_as_the_caller_sees_it(
+def test_rasters_are_ordered_by_temporal_as_the_caller_sees_it(
     as_: As, client: Client, owner: str, add_source: Add
 ) -> None:
     for name, access in (("hidden", 300), ("shown", 0), ("static", 0)):
@@ -122,7 +122,7 @@ def test_rasters_are_ordered_by_whether_their_sources_are_temporal_as_the_caller
 
 @pytest.fixture
 def three(empty: None, as_: As, owner: str) -> None:
-    """Scenarios with different facts, and one with none."""
+    """Add scenarios with different values, and one without any."""
     make(
         as_, SCENARIOS, owner, name="a", model_name="Rotterdam", total_size=10, supplier="supplier"
     )
@@ -145,9 +145,7 @@ def three(empty: None, as_: As, owner: str) -> None:
         ("total_size", "acb"), ("-total_size", "cab"), ("supplier", "cab"), ("-supplier", "acb"),
     ],
 )  # fmt: skip
-def test_scenarios_are_ordered_by_what_is_known_of_them(
-    client: Client, order: str, expected: str
-) -> None:
+def test_scenarios_are_ordered_by_their_fields(client: Client, order: str, expected: str) -> None:
     assert ordered(client, SCENARIOS, order) == list(expected)
 
 
@@ -161,16 +159,12 @@ def test_scenarios_are_ordered_by_what_is_known_of_them(
         ("total_size__isnull=true", "b"), ("total_size=", "abc"), ("total_size__exact=2000000000000", "c"),
     ],
 )  # fmt: skip
-def test_scenarios_are_filtered_by_what_is_known_of_them(
-    client: Client, query: str, expected: str
-) -> None:
+def test_scenarios_are_filtered_by_their_fields(client: Client, query: str, expected: str) -> None:
     assert names(client.get(f"{SCENARIOS}?{query}")) == list(expected)
 
 
 @pytest.mark.usefixtures("three")
-def test_a_scenario_shows_null_where_nothing_is_known_and_usage_sums_the_rest(
-    as_: As, owner: str
-) -> None:
+def test_a_scenario_without_a_size_shows_null_and_usage_ignores_it(as_: As, owner: str) -> None:
     shown = as_("admin").get(SCENARIOS).json()["results"]
     facts = [(one["model_name"], one["supplier"], one["total_size"]) for one in shown]
     assert facts == [
@@ -185,13 +179,13 @@ def test_a_scenario_shows_null_where_nothing_is_known_and_usage_sums_the_rest(
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, True, "x", "1" * 16, [], 2**53 + 1, 1e300])
-def test_a_size_that_is_no_number_of_bytes_is_refused(as_: As, owner: str, value: object) -> None:
+def test_an_invalid_size_is_rejected(as_: As, owner: str, value: object) -> None:
     body = {"name": "n", "organisation": owner, "total_size": value}
     answer = as_("admin").post(SCENARIOS, content=json.dumps(body))
     assert (answer.status_code, list(answer.json()["detail"])) == (400, ["total_size"])
 
 
 @pytest.mark.parametrize("value", ["x", "-1", "1.5", "1" * 19, "\u0661"])
-def test_a_filter_by_a_size_that_is_no_number_is_refused(client: Client, value: str) -> None:
+def test_a_filter_by_an_invalid_size_is_rejected(client: Client, value: str) -> None:
     answer = client.get(SCENARIOS, params={"total_size__gt": value})
     assert (answer.status_code, list(answer.json()["detail"])) == (400, ["total_size__gt"])

@@ -6,7 +6,6 @@ from typing import Any
 
 from sqlalchemy import and_
 
-from pipeline.api.file_messages import show_message, show_warnings
 from pipeline.api.links import Links
 from pipeline.api.resources.common_fields import BOUNDS, OWNER, show_bounds, show_organisation
 from pipeline.api.resources.field import (
@@ -25,6 +24,7 @@ from pipeline.api.resources.field import (
 )
 from pipeline.api.resources.resource import Resource
 from pipeline.catalogue import lists
+from pipeline.catalogue.hide_paths import hide_folders
 from pipeline.catalogue.users import ROLES
 from pipeline.database.tables import organisations
 from pipeline.definitions.durations import format_time
@@ -131,6 +131,23 @@ UPLOADS = Resource(
     examples=("state=processing",),
     max_page_size=100,
 )
+
+
+def show_message(row: Any, _: Links) -> Json:
+    """Return the sentence about a rejected file."""
+    return hide_for_others(row, row.message)
+
+
+def show_warnings(row: Any, _: Links) -> Json:
+    """Return the warnings about a file."""
+    return [
+        {**warning, "message": hide_for_others(row, warning["message"])} for warning in row.notices
+    ]
+
+
+def hide_for_others(row: Any, text: str) -> str:
+    """Return a message, without folders unless the caller sees the file's `uri`."""
+    return text if row.uri is not None else hide_folders(text, row.place, row.name)
 
 
 def show_operation(row: Any, _: Links) -> Json:

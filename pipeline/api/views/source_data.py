@@ -20,7 +20,6 @@ from pipeline.api.multipart import FILE, UploadForm
 from pipeline.api.problems import Problem, forbidden, invalid, unavailable
 from pipeline.api.quota import check_quota, lock_bytes_left
 from pipeline.api.receive_upload import (
-    Destination,
     DryRunReservation,
     Reservation,
     given_up,
@@ -125,12 +124,12 @@ class SourceData(Endpoint):
         source = await read_writable(call)
         declared = int_header(call.request, "content-length") - FORM_BYTES
         check_length(declared, call.api.config.upload_bytes)
-        destination, expected = Destination(source.id, source.organisation_id), max(0, declared)
+        expected = max(0, declared)
         try:
             if call.dry_run:
                 with call.api.dry_runs.slot(source.organisation_id):
-                    return await dry_run(call, source, destination, expected)
-            async with call.api.receiver.reservation(destination, expected) as reservation:
+                    return await dry_run(call, source, expected)
+            async with call.api.receiver.reservation(source, expected) as reservation:
                 task = await receive(call, reservation)
         except TransientError as error:
             raise storage_problem(error) from error
@@ -168,7 +167,7 @@ async def read_writable(call: Call) -> Any:
     return source
 
 
-async def dry_run(call: Call, source: Any, destination: Destination, expected: int) -> Answer:
+async def dry_run(call: Call, source: Any, expected: int) -> Answer:
     """Read the file as an upload and answer like its task, but store nothing.
 
     Raises Problem or TransientError.
@@ -177,7 +176,7 @@ async def dry_run(call: Call, source: Any, destination: Destination, expected: i
     if judge is None:
         raise unavailable("This server reads no files; ask one that does.")
     folder = store.folder if isinstance(store, FolderUploadStore) else None
-    shared = (call.api.receiver, call.api.database, call.api.config, store, destination)
+    shared = (call.api.receiver, call.api.database, call.api.config, store, source)
     announced = call.api.dry_runs.announced
     upload = await asyncio.to_thread(UnnamedUpload, folder)
     reservation = DryRunReservation(*shared, upload=upload, announced=announced)
@@ -185,8 +184,7 @@ async def dry_run(call: Call, source: Any, destination: Destination, expected: i
         await reservation.begin(expected)
         sent = read_fields(await receive_form(call, upload, reservation))
         await asyncio.to_thread(upload.commit)
-        values = (sent.timestamp, sent.crs, sent.nodata)
-        judged = DryRunUpload(upload.stored(), source.id, source.temporal, *values)
+        judged = DryRunUpload(upload.stored(), source.id, source.temporal, **asdict(sent))
         async with call.api.dry_runs.reader(source.organisation_id, call.request):
             replaced = await asyncio.to_thread(judge, judged)
     except RasterError as error:
@@ -200,9 +198,8 @@ async def dry_run(call: Call, source: Any, destination: Destination, expected: i
 
 @dataclass(frozen=True)
 class SentFields:
-    """The fields of an upload form, with the name of its file."""
+    """What a client says about a file that it sends."""
 
-    filename: str | None
     timestamp: datetime | None
     crs: str | None
     nodata: str | None
@@ -210,12 +207,10 @@ class SentFields:
 
 def read_fields(form: UploadForm) -> SentFields:
     """Return the fields of a form; raise Problem 400 that names an invalid one."""
-    fields = form.fields
     return SentFields(
-        form.filename,
-        read_timestamp(fields.get("timestamp"), "timestamp"),
-        read_assigned(fields.get("crs"), "crs"),
-        read_assigned(fields.get("nodata"), "nodata"),
+        read_timestamp(form.fields.get("timestamp"), "timestamp"),
+        read_assigned(form.fields.get("crs"), "crs"),
+        read_assigned(form.fields.get("nodata"), "nodata"),
     )
 
 
@@ -223,11 +218,12 @@ async def receive(call: Call, reservation: Reservation) -> UUID:
     """Receive the form and return the uuid of its task, once all is durable. Raises Problem or TransientError."""
     upload = await asyncio.to_thread(reservation.store.open_upload, reservation.uri)
     try:
-        sent = read_fields(await receive_form(call, upload, reservation))
+        form = await receive_form(call, upload, reservation)
+        values = {"filename": form.filename, **asdict(read_fields(form))}
         await asyncio.to_thread(upload.commit)
     finally:
         await asyncio.to_thread(upload.close)
-    work = partial(record, call, {**asdict(sent), "size": upload.size, "uri": upload.uri})
+    work = partial(record, call, {**values, "size": upload.size, "uri": upload.uri})
     return await call.api.receiver.transaction(call.api.database, work)
 
 

@@ -1,4 +1,4 @@
-"""Layers, label types and scenarios: what they use, what they show of it, and what becomes of them."""
+"""Layers, label types and scenarios: their raster sources, what they show, and deletions."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("empty", "people")
 
 
 def graph(*uuids: object) -> dict[str, Any]:
-    """A graph that adds up raster sources, some of them deep inside."""
+    """Return a graph that adds raster sources, some of them nested deeply."""
     blocks: dict[str, Any] = {f"r{number}": [BLOCK, str(uuid)] for number, uuid in enumerate(uuids)}
     if len(blocks) == 1:
         return {"graph": {"r0": blocks["r0"]}, "name": "r0"}
@@ -25,7 +25,7 @@ def graph(*uuids: object) -> dict[str, Any]:
     return {"graph": blocks, "name": "sum"}
 
 
-def test_a_layer_shows_when_and_where_its_source_has_data(
+def test_a_layer_shows_the_times_and_bounds_of_its_source(
     as_: As, add_source: Add, owner: str
 ) -> None:
     row = add_source("a", interval="5 minutes", temporal=True)
@@ -59,7 +59,7 @@ def test_a_nested_graph_unites_its_sources(as_: As, add_source: Add, owner: str)
     assert (layer["projection"], layer["dtype"], layer["is_geoblock"]) == ("EPSG:28992", None, True)
 
 
-def test_a_layer_shows_no_value_that_one_of_its_sources_does_not_have(
+def test_a_layer_shows_only_values_that_all_its_sources_share(
     as_: As, add_source: Add, owner: str, engine: Engine
 ) -> None:
     first = add_source("a", interval="5 minutes", temporal=True)
@@ -83,7 +83,7 @@ def test_a_layer_shows_no_value_that_one_of_its_sources_does_not_have(
     assert shown(first.uuid, without.uuid) == (none, None, None, *alone[3:])
 
 
-def test_a_layer_tells_nothing_of_sources_that_the_caller_may_not_read(
+def test_a_layer_hides_unreadable_sources(
     as_: As, client: Client, add_source: Add, owner: str
 ) -> None:
     row = add_source("a", access_modifier=200)
@@ -103,15 +103,13 @@ def test_a_layer_tells_nothing_of_sources_that_the_caller_may_not_read(
 
 
 @pytest.mark.parametrize("written", ["WNS1400", 7, {"code": "x", "unit": "m"}])
-def test_an_observation_type_is_written_in_three_ways_and_read_as_an_object(
-    as_: As, owner: str, written: Any
-) -> None:
+def test_an_observation_type_is_written_in_three_forms(as_: As, owner: str, written: Any) -> None:
     body = {"name": "l", "organisation": owner, "observation_type": written}
     assert isinstance(as_("admin").post(RASTERS, json=body).json()["observation_type"], dict)
 
 
 @pytest.mark.parametrize("written", [True, 1.5, 2**60, [], ["WNS1400"]])
-def test_another_observation_type_is_400(as_: As, owner: str, written: Any) -> None:
+def test_an_invalid_observation_type_is_400(as_: As, owner: str, written: Any) -> None:
     body = {"name": "l", "organisation": owner, "observation_type": written}
     answer = as_("admin").post(RASTERS, json=body)
     assert (answer.status_code, list(answer.json()["detail"])) == (400, ["observation_type"])
@@ -130,7 +128,7 @@ def test_the_sources_of_a_scenario_are_written_as_uuids_or_hyperlinks(
 
 
 @pytest.mark.parametrize("written", ["x", ["x"], [1], [f"x{'0' * 32}"], ["0" * 32]])
-def test_a_scenario_names_sources_that_are_there(as_: As, owner: str, written: Any) -> None:
+def test_a_scenario_can_name_only_existing_sources(as_: As, owner: str, written: Any) -> None:
     body = {"name": "s", "organisation": owner, "raster_sources": written}
     answer = as_("admin").post(SCENARIOS, json=body)
     assert (answer.status_code, list(answer.json()["detail"])) == (400, ["raster_sources"])
@@ -147,15 +145,13 @@ NO_GRAPHS: tuple[Any, ...] = (
 
 
 @pytest.mark.parametrize("source", NO_GRAPHS)
-def test_a_graph_that_is_none_or_names_what_is_not_there_is_400(
-    as_: As, owner: str, source: Any
-) -> None:
+def test_an_invalid_graph_or_missing_source_is_400(as_: As, owner: str, source: Any) -> None:
     answer = as_("admin").post(RASTERS, json={"name": "l", "organisation": owner, "source": source})
     assert (answer.status_code, list(answer.json()["detail"])) == (400, ["source"])
 
 
 @pytest.mark.parametrize(("path", "field"), [(RASTERS, "layers"), (LABELS, "labeltypes")])
-def test_a_source_in_use_is_deleted_by_force_only_and_leaves_its_dependents_broken(
+def test_a_source_in_use_is_deleted_by_force_only(
     as_: As, add_source: Add, owner: str, path: str, field: str
 ) -> None:
     admin = as_("admin")
@@ -173,7 +169,7 @@ def test_a_source_in_use_is_deleted_by_force_only_and_leaves_its_dependents_brok
     assert admin.delete(dependent["url"]).status_code == 204
 
 
-def test_sources_used_in_a_scenario_are_found_and_those_of_unreadable_ones_are_not(
+def test_scenario_isnull_considers_readable_scenarios_only(
     as_: As, client: Client, add_source: Add, owner: str
 ) -> None:
     row, _ = add_source("used"), add_source("unused")
@@ -190,7 +186,7 @@ def test_sources_used_in_a_scenario_are_found_and_those_of_unreadable_ones_are_n
     assert sent_back.json()["raster_sources"] == scenario["raster_sources"]
 
 
-def test_whoever_writes_a_scenario_leaves_those_of_its_sources_that_they_may_not_read(
+def test_writing_a_scenario_keeps_its_unreadable_sources(
     as_: As, client: Client, add_source: Add, owner: str
 ) -> None:
     admin, supplier = as_("admin"), as_("supplier")
@@ -221,7 +217,7 @@ def test_whoever_writes_a_scenario_leaves_those_of_its_sources_that_they_may_not
     assert admin.patch(url, json={"raster_sources": []}).json()["raster_sources"] == []
 
 
-def test_a_scenario_whose_source_was_deleted_meanwhile_can_be_written_as_it_was_read(
+def test_a_scenario_with_a_deleted_source_can_be_sent_back(
     as_: As, add_source: Add, owner: str
 ) -> None:
     admin, source = as_("admin"), add_source("a").uuid
@@ -245,7 +241,7 @@ def test_layers_are_found_by_their_sources_and_sources_by_their_layers(
     }
 
 
-def test_a_layer_that_is_sent_back_as_it_was_read_goes_on_to_follow_its_sources(
+def test_a_layer_that_is_sent_back_still_follows_its_sources(
     as_: As, add_source: Add, owner: str
 ) -> None:
     admin, source = as_("admin"), add_source("a", temporal=False).uuid
@@ -272,7 +268,7 @@ EVERYTHING: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("path", EVERYTHING)
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("source", [False, True])
-def test_nothing_changes_when_an_object_is_sent_back_as_it_was_read(
+def test_sending_an_object_back_changes_nothing(
     as_: As, add_source: Add, owner: str, path: str, full: bool, source: bool
 ) -> None:
     admin, body = as_("admin"), {"name": "n", "organisation": owner}
@@ -291,14 +287,14 @@ def test_nothing_changes_when_an_object_is_sent_back_as_it_was_read(
     assert admin.get(made["url"]).json() == made
 
 
-def test_what_differs_in_type_alone_is_written(as_: As, owner: str) -> None:
+def test_a_value_that_differs_only_in_type_is_written(as_: As, owner: str) -> None:
     body = {"name": "l", "organisation": owner, "options": {"a": 1}}
     url = as_("admin").post(RASTERS, json=body).json()["url"]
     changed = as_("admin").patch(url, json={"options": {"a": True}}).json()
     assert changed["options"]["a"] is True
 
 
-def test_last_modified_of_a_scenario_moves_when_its_sources_do_and_only_then(
+def test_last_modified_of_a_scenario_moves_only_with_its_sources(
     as_: As, add_source: Add, owner: str
 ) -> None:
     admin = as_("admin")
@@ -327,7 +323,7 @@ def test_last_modified_of_a_scenario_moves_when_its_sources_do_and_only_then(
 
 
 @pytest.mark.parametrize("path", [RASTERS, LABELS])
-def test_last_modified_of_what_has_a_graph_moves_when_that_changes(
+def test_last_modified_moves_when_a_graph_changes(
     as_: As, add_source: Add, owner: str, path: str
 ) -> None:
     admin = as_("admin")

@@ -40,7 +40,7 @@ KEYS = [
 pytestmark = pytest.mark.usefixtures("empty")
 
 
-def test_an_object_has_the_29_fields_in_order_and_their_formats(
+def test_a_source_has_its_29_fields_in_order_and_format(
     client: Client, add_source: Add, add_user: Add
 ) -> None:
     row = add_source("a", supplier_id=add_user("remo"), temporal=True, interval="5 minutes",
@@ -102,7 +102,7 @@ def test_pages_are_linked(client: Client, add_source: Add) -> None:
         ("offset=3&limit=3", 3, 3), ("offset=1&limit=3", 1, 3),
     ],
 )  # fmt: skip
-def test_links_lead_to_the_rows_before_and_behind_however_pages_and_rows_are_mixed(
+def test_links_lead_to_the_next_and_previous_rows_for_any_paging(
     client: Client, add_source: Add, query: str, first: int, size: int
 ) -> None:
     everything = [str(number) for number in range(7)]
@@ -139,13 +139,13 @@ def test_a_page_beyond_the_end_is_404(client: Client) -> None:
 
 
 @pytest.mark.parametrize("size", ["-1", "x", "1.5"])
-def test_a_page_size_that_is_no_number_is_refused(client: Client, size: str) -> None:
+def test_a_page_size_that_is_not_a_number_is_rejected(client: Client, size: str) -> None:
     answer = client.get(SOURCES, params={"page_size": size})
     assert (answer.status_code, answer.json()["code"]) == (400, 20)
     assert list(answer.json()["detail"]) == ["page_size"]
 
 
-def test_what_is_not_there_is_404_in_the_envelope(client: Client) -> None:
+def test_a_missing_object_is_404_in_the_envelope(client: Client) -> None:
     for path in (f"{SOURCES}00000000-0000-0000-0000-000000000000/", f"{SOURCES}nonsense/"):
         assert client.get(path).json() == {
             "status": 404,
@@ -156,7 +156,7 @@ def test_what_is_not_there_is_404_in_the_envelope(client: Client) -> None:
     assert client.get("/api/v4/nothing/").json()["status"] == 404
 
 
-def test_a_method_that_is_not_there_is_405(client: Client) -> None:
+def test_an_unknown_method_is_405(client: Client) -> None:
     answer = client.delete(SOURCES)
     assert answer.status_code == 405
     assert answer.json()["detail"] == 'Method "DELETE" not allowed.'

@@ -23,7 +23,7 @@ def run(engine: Engine, statement: str, **values: object) -> None:
         connection.execute(text(statement), values)
 
 
-def test_organisations_are_listed_and_found_by_a_fraction_of_their_uuid(
+def test_organisations_are_found_by_a_part_of_their_uuid(
     client: Client, owner: str, add_organisation: Callable[[str], int]
 ) -> None:
     add_organisation("Other")
@@ -37,9 +37,7 @@ def test_organisations_are_listed_and_found_by_a_fraction_of_their_uuid(
     ]
 
 
-def test_the_users_of_an_organisation_are_shown_to_its_own(
-    as_: As, client: Client, owner: str
-) -> None:
+def test_only_members_see_the_users_of_an_organisation(as_: As, client: Client, owner: str) -> None:
     url = f"{V4}/organisations/{owner}/users/"
     assert client.get(url).status_code == 401
     assert as_("stranger").get(url).status_code == 403
@@ -73,13 +71,13 @@ def test_a_user_finds_their_organisations_and_roles(
     assert as_("stranger").get(url).status_code == 404
 
 
-def test_someone_unknown_is_told_so(client: Client) -> None:
+def test_bootstrap_shows_an_anonymous_caller(client: Client) -> None:
     found = client.get("/bootstrap/lizard/").json()
     assert found["user"] == {"id": None, "username": None, "first_name": "", "authenticated": False}
     assert set(found["sso"]) == {"login", "logout"}
 
 
-def test_contracts_are_those_of_ones_own_organisations(
+def test_contracts_are_those_of_the_callers_organisations(
     as_: As, client: Client, engine: Engine, owner: str
 ) -> None:
     run(engine, "UPDATE organisations SET raster_storage_capacity = 1000 WHERE name = 'Owner'")
@@ -107,7 +105,7 @@ def test_usage_counts_what_the_caller_may_see(
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_a_task_is_readable_by_whoever_knows_its_uuid(
+def test_anyone_who_knows_the_uuid_may_read_a_task(
     client: Client, engine: Engine, slash: str
 ) -> None:
     uuid = "7a9ed96e-3a44-4501-ad41-a440f59df104"
@@ -143,7 +141,7 @@ def test_uploads_are_listed_newest_first_and_by_state(
     assert client.get(f"{SOURCES}{private.uuid}/uploads/").status_code == 404
 
 
-def test_files_show_where_they_are_to_those_who_may_write(
+def test_only_callers_who_may_write_see_the_uri_of_files(
     as_: As, client: Client, engine: Engine, add_source: Add
 ) -> None:
     row = add_source("a")
@@ -175,13 +173,13 @@ def test_files_show_where_they_are_to_those_who_may_write(
 
 
 @pytest.mark.parametrize("version", ["v3", "v4"])
-def test_a_root_names_the_lists(client: Client, version: str) -> None:
+def test_the_root_names_the_lists(client: Client, version: str) -> None:
     found = client.get(f"/api/{version}/").json()
     assert found["rastersources"] == f"{base(client)}{SOURCES}"
     assert [client.get(url).status_code for url in found.values()] == [200] * len(found)
 
 
-def test_the_name_of_a_file_is_shown_as_it_is_and_its_uri_as_a_uri(
+def test_a_file_has_its_plain_name_and_an_encoded_uri(
     as_: As, engine: Engine, pool: ProcessReader, tmp_path: Path, add_organisation: Any
 ) -> None:
     path = write_raster(tmp_path / "my é %41.tif")

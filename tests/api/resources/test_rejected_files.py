@@ -1,4 +1,4 @@
-"""The list of rejected files: to those who read there, with the place of each file to those who write there."""
+"""The list of rejected files: members see it, writers also see where each file is."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ URI = "file:///data/secret%20client/rain.tif"
 
 @pytest.fixture
 def refuse(engine: Engine, people: dict[str, str], add_organisation: Callable[[str], int]) -> Any:
-    """Adds a rejected file of an organisation; begins with none."""
+    """Add rejected files of organisations; starts with none."""
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM rejected_files"))
 
@@ -32,7 +32,7 @@ def refuse(engine: Engine, people: dict[str, str], add_organisation: Callable[[s
 
 
 def names(client: Client, **query: str) -> list[str]:
-    """The names on the page, whose count must be theirs."""
+    """Return the names on a page, after a check of its count."""
     answer = client.get(LIST, params=query)
     assert answer.status_code == 200, answer.text
     page = answer.json()
@@ -40,7 +40,7 @@ def names(client: Client, **query: str) -> list[str]:
     return [one["name"] for one in page["results"]]
 
 
-def test_a_rejected_file_says_what_is_wrong_since_when_and_whose_it_is(
+def test_a_rejected_file_shows_reason_times_and_organisation(
     as_: As, refuse: Any, owner: str
 ) -> None:
     refuse(first_seen="2024-01-01T00:00:00Z", last_seen="2024-01-02T03:04:05.6Z", attempts=3)
@@ -72,7 +72,7 @@ def test_a_rejected_file_says_what_is_wrong_since_when_and_whose_it_is(
         (None, []),
     ],
 )
-def test_it_is_shown_to_those_who_read_there_and_its_place_to_those_who_write(
+def test_members_see_rejected_files_and_writers_their_uri(
     client: Client, as_: As, refuse: Any, who: str | None, seen: list[Any]
 ) -> None:
     refuse()
@@ -99,7 +99,7 @@ def test_it_is_shown_to_those_who_read_there_and_its_place_to_those_who_write(
         ("either / or", None),
     ],
 )  # fmt: skip
-def test_a_message_tells_the_place_to_those_alone_who_see_the_uri(
+def test_only_callers_who_see_the_uri_see_folders_in_messages(
     as_: As, refuse: Any, message: str, shown: str | None
 ) -> None:
     refuse(message=message)
@@ -118,9 +118,7 @@ def test_a_message_tells_the_place_to_those_alone_who_see_the_uri(
         {"uri__startswith": "file:///data"},
     ],
 )
-def test_no_filter_tells_the_place_to_those_who_may_not_see_it(
-    as_: As, refuse: Any, query: dict[str, str]
-) -> None:
+def test_filters_do_not_reveal_a_hidden_uri(as_: As, refuse: Any, query: dict[str, str]) -> None:
     refuse()
     assert names(as_("admin"), **query) == names(as_("supplier"), **query) == ["rain.tif"]
     assert names(as_("user"), **query) == []
@@ -143,7 +141,7 @@ def test_no_filter_tells_the_place_to_those_who_may_not_see_it(
         ({}, ["b.tif", "rain.tif"]),
     ],
 )
-def test_the_list_is_filtered_and_ordered_with_the_last_refused_first(
+def test_the_list_is_filtered_and_begins_with_the_latest_rejection(
     as_: As, refuse: Any, query: dict[str, str], found: list[str]
 ) -> None:
     refuse(first_seen="2024-01-01T00:00:00Z", last_seen="2024-05-01T00:00:00Z")
@@ -152,7 +150,7 @@ def test_the_list_is_filtered_and_ordered_with_the_last_refused_first(
     assert names(as_("admin"), **query) == found
 
 
-def test_a_name_is_shown_and_found_as_people_write_it(as_: As, refuse: Any) -> None:
+def test_a_name_is_shown_and_found_without_percent_encoding(as_: As, refuse: Any) -> None:
     refuse(uri="file:///data/my%20%C3%A9%20%2541.tif")
     for query in ({}, {"name": "my é %41.tif"}, {"name__startswith": "my É".lower()}):
         assert names(as_("admin"), **query) == ["my é %41.tif"]
@@ -160,7 +158,7 @@ def test_a_name_is_shown_and_found_as_people_write_it(as_: As, refuse: Any) -> N
     assert names(as_("admin"), uri__contains="%20") == ["my é %41.tif"]
 
 
-def test_the_list_has_all_the_forms_of_an_endpoint(client: Client, as_: As, refuse: Any) -> None:
+def test_the_list_has_options_a_page_and_a_document(client: Client, as_: As, refuse: Any) -> None:
     refuse(uri="file:///<b>.tif")
     assert client.get("/api/v4/").json()["rejectedfiles"].endswith(LIST)
     assert client.options(LIST).json()["name"] == "Rejected File List"

@@ -1,4 +1,4 @@
-"""The change feed tells every change once, in the order of commits, to those who may know of it."""
+"""The change feed has every change once, in the order of commits, for callers who may see it."""
 
 import random
 import threading
@@ -34,18 +34,18 @@ SELECT 'n', id, %s FROM organisations WHERE name = 'Owner' RETURNING uuid::text
 
 @pytest.fixture
 def session(database_url: str) -> Iterator[Callable[[], psycopg.Connection[Any]]]:
-    """Opens connections that are closed after the test."""
+    """Open connections that are closed after the test."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(psycopg.connect(database_url))
 
 
 def create(connection: psycopg.Connection[Any], access: int = 0) -> str:
-    """A new raster source, not committed yet; its uuid."""
+    """Add a raster source without a commit and return its uuid."""
     (uuid,) = connection.execute(INSERT, [access]).fetchone() or ("",)
     return str(uuid)
 
 
-def test_the_api_tells_what_was_created_updated_and_deleted(
+def test_the_feed_has_created_updated_and_deleted_sources(
     client: Client, as_: As, owner: str
 ) -> None:
     since = end(client)
@@ -61,7 +61,7 @@ def test_the_api_tells_what_was_created_updated_and_deleted(
 
 
 @pytest.mark.parametrize("read_between", [True, False])
-def test_a_transaction_that_began_early_and_commits_late_comes_late(
+def test_a_transaction_that_commits_late_comes_late(
     client: Client, session: Callable[[], psycopg.Connection[Any]], read_between: bool
 ) -> None:
     since = end(client)
@@ -79,7 +79,7 @@ def test_a_transaction_that_began_early_and_commits_late_comes_late(
     assert kinds(client, since) == [("created", second), ("created", first)]
 
 
-def test_a_run_of_register_tells_what_it_made_and_what_changed_and_nothing_else(
+def test_a_run_of_register_adds_its_changes_and_nothing_else(
     client: Client, engine: Engine, tmp_path: Path
 ) -> None:
     work = work_of([tmp_path], access_modifier="Public")
@@ -116,7 +116,7 @@ def test_a_run_of_register_tells_what_it_made_and_what_changed_and_nothing_else(
           "DELETE FROM raster_sources WHERE uuid = %s"], ["deleted"]),
     ],
 )  # fmt: skip
-def test_what_a_transaction_did_to_a_source_is_one_change_or_none(
+def test_a_transaction_makes_at_most_one_change_of_a_source(
     client: Client, add_source: Add, session: Callable[[], psycopg.Connection[Any]],
     statements: list[str], told: list[str],
 ) -> None:  # fmt: skip
@@ -128,7 +128,7 @@ def test_what_a_transaction_did_to_a_source_is_one_change_or_none(
     assert kinds(client, since) == [(kind, str(uuid)) for kind in told]
 
 
-def test_what_a_transaction_made_is_created_however_often_it_changed_it(
+def test_a_source_that_its_transaction_also_changed_is_created(
     client: Client, session: Callable[[], psycopg.Connection[Any]]
 ) -> None:
     since, connection = end(client), session()
@@ -140,7 +140,7 @@ def test_what_a_transaction_made_is_created_however_often_it_changed_it(
     assert kinds(client, since) == [("created", uuid)]
 
 
-def test_what_came_and_went_within_a_transaction_or_was_rolled_back_is_not_told(
+def test_a_source_that_is_gone_at_the_commit_is_not_in_the_feed(
     client: Client, session: Callable[[], psycopg.Connection[Any]]
 ) -> None:
     since, connection = end(client), session()
@@ -161,7 +161,7 @@ def test_what_came_and_went_within_a_transaction_or_was_rolled_back_is_not_told(
     assert commits == 0
 
 
-def test_a_source_changed_in_several_transactions_is_told_of_each(
+def test_each_transaction_that_changes_a_source_is_in_the_feed(
     client: Client, add_source: Add, session: Callable[[], psycopg.Connection[Any]]
 ) -> None:
     since, connection = end(client), session()
@@ -172,7 +172,7 @@ def test_a_source_changed_in_several_transactions_is_told_of_each(
     assert kinds(client, since) == [("created", uuid), ("updated", uuid), ("updated", uuid)]
 
 
-def test_emptying_the_table_is_told(
+def test_emptying_the_table_is_in_the_feed(
     client: Client, add_source: Add, session: Callable[[], psycopg.Connection[Any]]
 ) -> None:
     uuids = {str(add_source("a").uuid), str(add_source("b").uuid)}
@@ -184,7 +184,7 @@ def test_emptying_the_table_is_told(
     assert uuids <= {uuid for _, uuid in found}
 
 
-def test_a_repeatable_read_takes_its_place_as_any_other(
+def test_a_repeatable_read_transaction_is_in_commit_order(
     client: Client, session: Callable[[], psycopg.Connection[Any]]
 ) -> None:
     since, old, new = end(client), session(), session()
@@ -199,7 +199,7 @@ def test_a_repeatable_read_takes_its_place_as_any_other(
 
 @dataclass
 class Commit:
-    """One commit of a writer, with the moments between which it happened."""
+    """One commit of a writer, with the times before and after it."""
 
     uuids: frozenset[str]
     kind: str
@@ -208,7 +208,7 @@ class Commit:
 
 
 def write(connection: psycopg.Connection[Any], seed: int, transactions: int) -> list[Commit]:
-    """Transactions that overlap those of others: sources made, and of these some updated and some deleted."""
+    """Run transactions that overlap those of others, and add, update and delete sources."""
     chance, commits = random.Random(seed), []
     made: list[str] = []
     for _ in range(transactions):
@@ -231,7 +231,7 @@ def write(connection: psycopg.Connection[Any], seed: int, transactions: int) -> 
 
 
 def poll(client: Client, since: str, stop: threading.Event, page_size: int) -> list[Any]:
-    """What a reader sees who reads all the while, and once more when all is done."""
+    """Return what a reader sees who reads all the time, and once more at the end."""
     found: list[Any] = []
     while True:
         last = stop.is_set()
@@ -241,7 +241,7 @@ def poll(client: Client, since: str, stop: threading.Event, page_size: int) -> l
             return found
 
 
-def test_readers_see_each_change_of_many_writers_once_and_in_the_order_of_commits(
+def test_readers_see_each_change_once_in_the_order_of_commits(
     client: Client, session: Callable[[], psycopg.Connection[Any]]
 ) -> None:
     seed = random.SystemRandom().randrange(2**32)
@@ -263,7 +263,7 @@ def test_readers_see_each_change_of_many_writers_once_and_in_the_order_of_commit
 
 
 def assert_in_order(told: list[tuple[str, str]], commits: list[Commit]) -> None:
-    """No commit may be told before one that had ended when it began, and its changes are told together."""
+    """Check that no commit comes before one that ended when it began, and that its changes come together."""
     waiting, latest = list(told), 0.0
     by_change: dict[tuple[str, str], list[Commit]] = {}
     for commit in sorted(commits, key=lambda one: one.began):
@@ -282,7 +282,7 @@ def assert_in_order(told: list[tuple[str, str]], commits: list[Commit]) -> None:
         latest = max(latest, commit.began)
 
 
-def test_a_source_that_is_hidden_and_shown_again_is_deleted_and_created_for_those_outside(
+def test_hiding_and_showing_a_source_deletes_and_creates_it_for_others(
     client: Client, as_: As, add_source: Add
 ) -> None:
     uuid = str(add_source("a").uuid)
@@ -311,7 +311,7 @@ def test_hidden_changes_do_not_move_the_cursor(client: Client, as_: As, add_sour
 # Cursors and forms -----------------------------------------------------------------------------------------------
 
 
-def test_a_cursor_outlives_the_server_and_the_feed_begins_without_one(
+def test_a_cursor_survives_a_restart_of_the_server(
     client: Client, database_url: str, add_source: Add
 ) -> None:
     add_source("a")
@@ -330,13 +330,13 @@ def test_an_empty_feed_has_an_empty_cursor(server: str, template: str) -> None:
 
 
 @pytest.mark.parametrize("since", ["x", "0", "-1", "00" * 32, "ab" * 31, "%27", "é" * 64])
-def test_a_cursor_that_the_feed_did_not_give_is_refused(client: Client, since: str) -> None:
+def test_an_invented_cursor_is_rejected(client: Client, since: str) -> None:
     answer = client.get(FEED, params={"since": since})
     assert (answer.status_code, answer.json()["code"]) == (400, 20)
     assert list(answer.json()["detail"]) == ["since"]
 
 
-def test_a_cursor_that_was_cut_off_is_refused_and_the_rest_of_the_feed_stays(
+def test_a_cursor_before_the_start_of_the_feed_is_rejected(
     client: Client, engine: Engine, add_source: Add
 ) -> None:
     add_source("a")
@@ -354,7 +354,7 @@ def test_a_cursor_that_was_cut_off_is_refused_and_the_rest_of_the_feed_stays(
 @pytest.mark.parametrize(
     ("asked", "given"), [("", 100), ("0", 100), ("3", 3), ("1000", 1000), ("5000", 1000)]
 )
-def test_a_page_holds_a_hundred_changes_or_what_is_asked_up_to_a_thousand(
+def test_a_page_has_a_hundred_changes_or_up_to_a_thousand_on_request(
     client: Client, engine: Engine, asked: str, given: int
 ) -> None:
     since = end(client)
@@ -374,11 +374,11 @@ def test_a_page_holds_a_hundred_changes_or_what_is_asked_up_to_a_thousand(
 
 
 @pytest.mark.parametrize("size", ["-1", "x", "1.5"])
-def test_a_page_size_that_is_no_number_is_refused(client: Client, size: str) -> None:
+def test_a_page_size_that_is_not_a_number_is_rejected(client: Client, size: str) -> None:
     assert list(client.get(FEED, params={"page_size": size}).json()["detail"]) == ["page_size"]
 
 
-def test_the_feed_has_all_the_forms_of_an_endpoint(client: Client, add_source: Add) -> None:
+def test_the_feed_has_options_a_page_and_a_document(client: Client, add_source: Add) -> None:
     since, uuid = end(client), str(add_source("a").uuid)
     assert client.get("/api/v4/").json()["changes"].endswith(FEED)
     assert client.get(FEED.rstrip("/")).status_code == 200

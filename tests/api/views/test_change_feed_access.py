@@ -1,4 +1,4 @@
-"""The change feed tells everyone what section 6 of the contract lets them know, whatever happened, and no more."""
+"""The change feed shows every caller exactly the changes that section 6 of the contract lets them see."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ states = st.none() | st.tuples(
     st.none() | st.integers(0, USERS - 1),
 )
 histories = st.lists(st.dictionaries(st.integers(0, 2), states, max_size=3), max_size=6)
-"""Transaction by transaction: number of a source -> what becomes of it."""
+"""For each transaction: the new state of each changed source."""
 held_roles = st.frozensets(
     st.tuples(
         st.integers(0, USERS - 1),
@@ -36,7 +36,7 @@ Roles = frozenset[tuple[int, int, str]]
 
 
 def sees(held: Roles, user: int | None, state: State) -> bool:
-    """Section 6, word by word; None is someone who is not logged in."""
+    """Apply section 6 of the contract; None is a caller who is not logged in."""
     if state is None:
         return False
     organisation, modifier, supplier = state
@@ -51,7 +51,7 @@ def sees(held: Roles, user: int | None, state: State) -> bool:
 
 @dataclass
 class Stage:
-    """The people and organisations of every history, and who asks as whom."""
+    """The people and organisations of every history, and their clients."""
 
     engine: Engine
     organisations: list[int]
@@ -66,7 +66,7 @@ class Stage:
                 connection.execute(insert(roles).values(**values, role=role))
 
     def play(self, history: list[dict[int, State]]) -> list[tuple[str, State, State]]:
-        """Do it; uuid, state before and state after of all that changed, in the order of the feed."""
+        """Run the history and return uuid, state before and state after of each change, in the order of the feed."""
         names, now, done = {}, dict[int, State](), []
         for step in history:
             changed = []
@@ -114,7 +114,7 @@ def stage(engine: Engine, client: Client, add_organisation: Any) -> Iterator[Sta
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(held=held_roles, history=histories, page_size=st.sampled_from([1, 2, 1000]))
-def test_everyone_is_told_what_the_rules_say(
+def test_the_feed_follows_the_access_rules(
     stage: Stage, held: Roles, history: list[dict[int, State]], page_size: int
 ) -> None:
     stage.grant(held)

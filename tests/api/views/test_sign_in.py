@@ -1,4 +1,4 @@
-"""Guessing passwords: each further guess has to wait longer, and nobody is locked out elsewhere."""
+"""Guessing passwords: each guess must wait longer, and nobody is locked out elsewhere."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ FAILED = "INSERT INTO sign_in_failures (username, address, at) SELECT {}, :addre
 
 @pytest.fixture(autouse=True)
 def password(engine: Engine, people: dict[str, str]) -> str:
-    """That of the administrator; nobody has failed yet."""
+    """The password of the administrator, with no failures yet."""
     execute(engine, "TRUNCATE sign_in_failures")
     set_password(engine, "admin", "the right one")
     return "the right one"
@@ -28,7 +28,7 @@ def password(engine: Engine, people: dict[str, str]) -> str:
 
 @contextmanager
 def at(address: str, url: str) -> Iterator[Client]:
-    """A browser on another address of this machine."""
+    """A browser at another address of this machine."""
     transport = HTTPTransport(local_address=address)
     with Client(base_url=url, headers=BROWSER, timeout=60, transport=transport) as browser:
         yield browser
@@ -37,12 +37,12 @@ def at(address: str, url: str) -> Iterator[Client]:
 def fail(
     engine: Engine, count: int, name: str = "'admin'", address: str = "127.0.0.1", ago: int = 0
 ) -> None:
-    """So many failures, as of so many seconds ago."""
+    """Add failures at a time in the past."""
     query = FAILED.format(name) + " FROM generate_series(1, :count) AS n"
     execute(engine, query, count=count, address=address, ago=ago)
 
 
-def test_after_some_failures_a_name_waits_at_that_address_and_nowhere_else(
+def test_after_some_failures_a_name_waits_at_that_address_only(
     client: Client, engine: Engine, password: str
 ) -> None:
     with at("127.0.0.1", base(client)) as guessing, at("127.0.0.2", base(client)) as owner:
@@ -72,7 +72,7 @@ def test_the_wait_doubles_with_each_failure(
         assert wait - 2 <= int(answer.headers["retry-after"]) <= wait
 
 
-def test_a_refused_attempt_does_not_prolong_the_wait(
+def test_a_rejected_attempt_does_not_prolong_the_wait(
     client: Client, engine: Engine, password: str
 ) -> None:
     fail(engine, 8)
@@ -102,7 +102,7 @@ def test_an_address_that_tries_many_names_waits_a_minute_at_most(
         assert sign_in(owner, "admin", password).status_code == 303
 
 
-def test_guesses_at_the_same_moment_are_limited_as_well(client: Client, engine: Engine) -> None:
+def test_concurrent_guesses_are_limited_too(client: Client, engine: Engine) -> None:
     fail(engine, 11, ago=70)
 
     def guess(number: int) -> int:
@@ -114,7 +114,7 @@ def test_guesses_at_the_same_moment_are_limited_as_well(client: Client, engine: 
     assert sorted(answers) == [400] + [429] * 15
 
 
-def test_an_address_that_is_forwarded_counts_where_the_proxy_is_believed(
+def test_a_forwarded_address_counts_only_from_a_trusted_proxy(
     client: Client, database_url: str, engine: Engine, password: str
 ) -> None:
     fail(engine, 20, address="192.0.2.1")
@@ -148,7 +148,7 @@ def test_an_address_that_is_forwarded_counts_where_the_proxy_is_believed(
         ("x" * 1000, "x" * 64),
     ],
 )
-def test_a_client_is_known_by_its_network(address: str, network: str) -> None:
+def test_a_client_is_identified_by_its_network(address: str, network: str) -> None:
     assert network_of(address) == network
 
 
@@ -157,7 +157,7 @@ def test_the_wait_has_an_end() -> None:
     assert waits == [0, 0, 1, 2, 512, 900, 900]
 
 
-def test_only_so_many_failures_are_remembered(client: Client, engine: Engine) -> None:
+def test_only_the_latest_failures_are_stored(client: Client, engine: Engine) -> None:
     fail(engine, MAX_FAILURES + 500, name="'name ' || n", address="192.0.2.77")
     with at("127.0.0.1", base(client)) as browser:
         assert sign_in(browser, "admin", "wrong").status_code == 400

@@ -1,4 +1,4 @@
-"""Logging in, and writing raster sources: who may, what is refused, what follows."""
+"""Logging in and writing raster sources."""
 
 import base64
 from datetime import timedelta
@@ -18,7 +18,7 @@ def new(owner: str, **fields: Any) -> dict[str, Any]:
     return {"name": "new", "organisation": owner, **fields}
 
 
-def test_a_new_source_is_empty_private_and_its_makers(as_: As, owner: str) -> None:
+def test_a_new_source_is_empty_private_and_belongs_to_its_creator(as_: As, owner: str) -> None:
     answer = as_("supplier").post(SOURCES, json=new(owner.replace("-", "")))
     found = answer.json()
     assert answer.status_code == 201
@@ -46,7 +46,7 @@ def test_a_new_source_is_empty_private_and_its_makers(as_: As, owner: str) -> No
     ("username", "status"),
     [("user", 403), ("supplier", 201), ("admin", 201), ("manager", 403), ("stranger", 403)],
 )
-def test_suppliers_and_administrators_may_make_sources(
+def test_suppliers_and_administrators_may_add_sources(
     as_: As, owner: str, username: str, status: int
 ) -> None:
     assert as_(username).post(SOURCES, json=new(owner)).status_code == status
@@ -75,7 +75,7 @@ def test_a_key_logs_in_by_basic_and_by_headers(
 
 @pytest.mark.parametrize("scheme", ["Basic", "basic", "Bearer"])
 @pytest.mark.parametrize("given", ["é", "ÿÿ==", "w6k=", "/w==", "Zm9v", "Zm9v=Zm9v", ""])
-def test_a_basic_header_that_is_none_is_401_and_other_schemes_are_not_ours(
+def test_an_invalid_basic_header_is_401_and_other_schemes_are_ignored(
     client: Client, scheme: str, given: str
 ) -> None:
     headers = {b"Authorization": f"{scheme} {given}".strip().encode("latin-1")}
@@ -86,7 +86,7 @@ def test_a_basic_header_that_is_none_is_401_and_other_schemes_are_not_ours(
 
 
 @pytest.mark.parametrize("name", [b"username", b"password", b"Accept", b"Cookie", b"X-CSRFToken"])
-def test_a_byte_above_127_in_a_header_is_no_fault(client: Client, name: bytes) -> None:
+def test_a_byte_above_127_in_a_header_causes_no_error(client: Client, name: bytes) -> None:
     headers = {b"username": b"__key__", b"password": b"a.b", name: b"\xe9\xff"}
     assert client.get(SOURCES, headers=headers).status_code == 401
     cookie = {b"Cookie": b"rastersources_session=\xe9", name: b"\xe9\xff"}
@@ -145,7 +145,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
         ([None], "Must be a name or a number."),
     ],
 )
-def test_a_faulty_access_modifier_is_named_as_it_was_written(
+def test_an_invalid_access_modifier_is_quoted_as_written(
     as_: As, owner: str, written: object, sentence: str
 ) -> None:
     answer = as_("admin").post(SOURCES, json=new(owner, access_modifier=written))
@@ -153,7 +153,7 @@ def test_a_faulty_access_modifier_is_named_as_it_was_written(
 
 
 @pytest.mark.parametrize(("fault", "field"), FAULTS, ids=str)
-def test_a_faulty_field_is_400_and_named(
+def test_an_invalid_field_is_400_and_named(
     as_: As, owner: str, fault: dict[str, Any], field: str
 ) -> None:
     answer = as_("admin").post(SOURCES, json=new(owner) | fault)
@@ -162,7 +162,7 @@ def test_a_faulty_field_is_400_and_named(
 
 
 @pytest.mark.parametrize("depth", [100, 300, 1000])
-def test_what_is_nested_deeply_is_understood_or_refused(as_: As, owner: str, depth: int) -> None:
+def test_deeply_nested_json_is_accepted_or_rejected(as_: As, owner: str, depth: int) -> None:
     url, deep = as_("admin").post(SOURCES, json=new(owner)).json()["url"], "[" * depth + "]" * depth
     headers = {"Content-Type": "application/json"}
     for body, statuses in (
@@ -192,7 +192,7 @@ def test_all_missing_fields_are_named_at_once(as_: As) -> None:
     ],
     ids=str,
 )
-def test_a_broken_body_is_refused_in_the_envelope(
+def test_an_invalid_body_is_rejected_in_the_envelope(
     as_: As, body: bytes, kind: str, status: int
 ) -> None:
     answer = as_("admin").post(SOURCES, content=body, headers={"Content-Type": kind})
@@ -224,9 +224,7 @@ def test_intervals_are_read_in_three_forms(
     assert as_("admin").post(SOURCES, json=new(owner, interval=written)).json()["interval"] == read
 
 
-def test_every_field_can_be_sent_back_and_nothing_moves(
-    as_: As, add_source: Add, add_user: Add
-) -> None:
+def test_sending_a_source_back_changes_nothing(as_: As, add_source: Add, add_user: Add) -> None:
     row = add_source(
         "a", temporal=True, interval="5 minutes", declared_interval="5 minutes", description=""
     )
@@ -234,14 +232,14 @@ def test_every_field_can_be_sent_back_and_nothing_moves(
     for call in (as_("admin").put, as_("admin").patch):
         answer = call(f"{SOURCES}{row.uuid}/", json=before)
         assert answer.status_code == 200
-        # the row was made by hand without files: what is derived goes, the rest stays
+        # the row has no files, so its derived fields become null
         kept = ("description", "interval", "temporal", "name", "organisation", "supplier")
         assert {name: answer.json()[name] for name in kept} == {name: before[name] for name in kept}
     again = as_("admin").get(f"{SOURCES}{row.uuid}/").json()
     assert as_("admin").patch(f"{SOURCES}{row.uuid}/", json=again).json() == again
 
 
-def test_a_text_that_ingestion_stored_with_blanks_stays_when_it_is_sent_back(
+def test_a_stored_text_with_blanks_stays_when_it_is_sent_back(
     as_: As, engine: Engine, owner: str
 ) -> None:
     url = as_("admin").post(SOURCES, json=new(owner)).json()["url"]
@@ -256,7 +254,7 @@ def test_a_text_that_ingestion_stored_with_blanks_stays_when_it_is_sent_back(
     ("written", "declared"),
     [("1 00:00:00", None), ("PT24H", timedelta(1)), (86400, timedelta(1)), (None, None)],
 )
-def test_an_interval_that_is_derived_is_declared_by_writing_it_in_another_form_than_it_is_shown(
+def test_writing_a_derived_interval_in_another_form_declares_it(
     as_: As, engine: Engine, add_source: Add, written: object, declared: timedelta | None
 ) -> None:
     row = add_source("daily", temporal=True, interval="1 day")
@@ -273,14 +271,14 @@ def test_a_change_moves_last_modified(as_: As, owner: str) -> None:
     assert {name for name in after if after[name] != before[name]} == {"name", "last_modified"}
 
 
-def test_whoever_may_read_but_not_write_gets_403_and_the_rest_404(as_: As, owner: str) -> None:
+def test_a_write_is_403_for_readers_and_404_for_others(as_: As, owner: str) -> None:
     url = as_("admin").post(SOURCES, json=new(owner)).json()["url"]
     for username, status in (("user", 403), ("supplier", 403), ("stranger", 404), ("manager", 404)):
         assert as_(username).patch(url, json={"name": "mine"}).status_code == status
         assert as_(username).delete(url).status_code == status
 
 
-def test_put_wants_what_is_required(as_: As, owner: str) -> None:
+def test_put_needs_the_required_fields(as_: As, owner: str) -> None:
     url = as_("admin").post(SOURCES, json=new(owner)).json()["url"]
     assert list(as_("admin").put(url, json={"description": "x"}).json()["detail"]) == [
         "name",
@@ -299,7 +297,7 @@ def test_a_source_without_dependents_is_deleted(as_: As, owner: str, body: str |
 @pytest.mark.parametrize(
     "written", ["2024-01-31T01:00:00z", "1850-02-28", "2024-02-29T03:00+02", " 2024-01-01 ", ""]
 )
-def test_the_time_of_an_upload_is_read_as_those_of_filters_are(
+def test_the_time_of_an_upload_has_the_formats_of_filters(
     as_: As, things: dict[str, str], written: str
 ) -> None:
     url = f"{SOURCES}{things['rastersources']}/data/"

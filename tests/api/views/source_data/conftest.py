@@ -1,4 +1,4 @@
-"""A server that takes uploads, a worker that processes them, and sources to send to; all real."""
+"""A real server that accepts uploads, a worker that processes them, and sources to send to."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from tests.api.conftest import SOURCES, As, client_of
 from tests.support.factory import write_raster
 
 LIMIT = 100_000
-"""Bytes of the longest file that the server takes."""
+"""Longest file that the server accepts, in bytes."""
 NOON, ONE, TWO = (f"2024-01-01T{hour}:00:00Z" for hour in (12, 13, 14))
 
 Source = Callable[..., str]
@@ -46,7 +46,7 @@ def worker(engine: Engine, deposit: UploadStore) -> Iterator[UploadWorker]:
 
 @pytest.fixture
 def process(worker: UploadWorker) -> Process:
-    """Processes all that waits."""
+    """Process all waiting uploads."""
 
     def process() -> list[UploadOutcome]:
         return [one for some in iter(lambda: process_waiting(worker), []) for one in some]
@@ -56,7 +56,7 @@ def process(worker: UploadWorker) -> Process:
 
 @pytest.fixture(autouse=True)
 def clean(engine: Engine, worker: UploadWorker) -> Iterator[None]:
-    """Whatever a test leaves is deleted; a source that is gone needs no files."""
+    """Delete what a test leaves; a deleted source needs no files."""
     yield
     worker.store.discard(list(worker.store.uris()))
     run(engine, "DELETE FROM upload_files")
@@ -65,7 +65,7 @@ def clean(engine: Engine, worker: UploadWorker) -> Iterator[None]:
 
 @pytest.fixture
 def source(as_: As, owner: str) -> Source:
-    """Makes a raster source; its URL."""
+    """Add raster sources and return their URLs."""
 
     def make(**fields: Any) -> str:
         body = {"name": "a", "organisation": owner, "access_modifier": "Public", **fields}
@@ -100,7 +100,7 @@ def send(
 
 
 def accepted(client: Client, url: str, path: Path, **options: Any) -> str:
-    """POST a file; the URL of its task."""
+    """POST a file and return the URL of its task."""
     answer = send(client, url, path, **options)
     assert answer.status_code == 200, answer.text
     task: str = answer.json()["url"]
@@ -108,13 +108,13 @@ def accepted(client: Client, url: str, path: Path, **options: Any) -> str:
 
 
 def only(client: Client, url: str, part: str) -> Any:
-    """The one row of a list of a source."""
+    """Return the only row of a list of a source."""
     (row,) = client.get(f"{url}{part}/").json()["results"]
     return row
 
 
 def receiving(engine: Engine, deposit: UploadStore, receiver: int = 1) -> OpenUpload:
-    """A file that a server of this number has recorded and receives; the server is dead unless its lock is held."""
+    """Record a file as received by the server with this number, which is dead unless it holds its lock."""
     uri = deposit.new_uri()
     run(
         engine,
@@ -127,7 +127,7 @@ def receiving(engine: Engine, deposit: UploadStore, receiver: int = 1) -> OpenUp
 
 @contextmanager
 def living(engine: Engine, receiver: int) -> Iterator[None]:
-    """A server of this number is alive."""
+    """Hold the lock of the server with this number."""
     with engine.connect() as connection:
         connection.execute(hold_receiver(receiver))
         yield

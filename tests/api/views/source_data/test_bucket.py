@@ -36,14 +36,14 @@ NOON, ONE = "2024-01-01T12:00:00Z", "2024-01-01T13:00:00Z"
 
 @pytest.fixture(scope="module")
 def between(s3_server: Server) -> Iterator[Proxy]:
-    """What stands between us and the storage, and can fail."""
+    """A proxy in front of the storage, which can fail."""
     with proxy(s3_server.endpoint) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def own(s3_server: Server, between: Proxy) -> Iterator[Bucket]:
-    """The bucket of the uploads, which this process finds by its environment."""
+    """The bucket for uploads, which this process finds by its environment."""
     found = new_bucket(s3_server)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**found.environment, "AWS_ENDPOINT_URL": between.endpoint}.items():
@@ -84,7 +84,7 @@ def test_a_file_is_in_the_bucket_before_the_answer_and_becomes_part_of_its_sourc
     assert as_("admin").get(url).json()["projection"] == "EPSG:28992"
 
 
-def test_what_replaces_a_file_deletes_it_and_deleting_the_data_deletes_all(
+def test_replacing_a_file_and_deleting_the_data_delete_the_object(
     as_: As, source: Source, tif: Path, deposit: UploadStore, process: Process
 ) -> None:
     url = source(temporal=True)
@@ -96,7 +96,7 @@ def test_what_replaces_a_file_deletes_it_and_deleting_the_data_deletes_all(
     assert stored(deposit) == []
 
 
-def test_a_refused_file_is_not_kept(
+def test_a_rejected_file_is_deleted(
     as_: As, source: Source, tmp_path: Path, deposit: UploadStore, process: Process
 ) -> None:
     (tmp_path / "x.tif").write_bytes(b"no raster")
@@ -126,7 +126,7 @@ def test_a_file_that_is_too_large_or_breaks_off_leaves_nothing(
     assert own.unfinished() == []
 
 
-def test_parts_of_a_file_that_is_given_up_are_taken_back(deposit: UploadStore, own: Bucket) -> None:
+def test_the_parts_of_a_given_up_file_are_removed(deposit: UploadStore, own: Bucket) -> None:
     incoming = deposit.open_upload(deposit.new_uri())
     for _ in range(3):
         incoming.write(bytes(PART_BYTES))
@@ -150,7 +150,7 @@ def test_a_file_of_many_parts_is_whole(deposit: UploadStore, own: Bucket) -> Non
     assert own.get(key_of(incoming.uri)) == b"".join(pieces)
 
 
-def test_only_files_of_our_own_are_read_or_deleted(deposit: UploadStore, own: Bucket) -> None:
+def test_only_our_own_files_are_read_or_deleted(deposit: UploadStore, own: Bucket) -> None:
     strange = [
         own.put("our uploads/raster.tif").replace(" ", "%20"),
         own.put("elsewhere.tif"),
@@ -170,7 +170,7 @@ def test_only_files_of_our_own_are_read_or_deleted(deposit: UploadStore, own: Bu
     own.delete(*before)
 
 
-def test_a_sweep_deletes_what_nothing_needs(
+def test_a_sweep_deletes_unneeded_files(
     as_: As, source: Source, tif: Path, engine: Engine, deposit: UploadStore
 ) -> None:
     accepted(as_("admin"), source(), tif)
@@ -185,7 +185,7 @@ def test_a_sweep_deletes_what_nothing_needs(
     assert sorted(stored(deposit)) == sorted([needed, strange.uri])
 
 
-def test_a_storage_that_is_away_is_told_to_clients_and_waited_for_by_the_worker(
+def test_while_the_storage_is_away_clients_get_503_and_the_worker_waits(
     as_: As, source: Source, tif: Path, worker: UploadWorker, process: Process, between: Proxy, own: Bucket,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -208,7 +208,7 @@ def test_a_storage_that_is_away_is_told_to_clients_and_waited_for_by_the_worker(
     assert as_("admin").get(task).json()["status"] == "SUCCESS"
 
 
-def test_a_name_that_is_no_bucket_is_refused() -> None:
+def test_an_invalid_bucket_name_is_rejected() -> None:
     with pytest.raises(CatalogueError, match="does not name a bucket"):
         open_upload_store("s3:///uploads")
 

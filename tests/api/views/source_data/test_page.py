@@ -1,4 +1,4 @@
-"""The page of a source's data: files are sent and removed by forms, in a real browser, and never for another site."""
+"""The page of a source's data: people send and remove files by forms in a real browser, and other sites cannot."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("empty", "people")
 
 @pytest.fixture
 def working(worker: UploadWorker) -> Iterator[None]:
-    """Uploads are processed as they come."""
+    """Process uploads as they come."""
     stop = Event()
     thread = Thread(target=process_until, args=(stop, worker))
     thread.start()
@@ -33,7 +33,7 @@ def working(worker: UploadWorker) -> Iterator[None]:
 
 @needs_chromium
 @pytest.mark.usefixtures("working")
-def test_one_sends_a_geotiff_follows_its_task_and_removes_the_data(
+def test_a_person_sends_a_geotiff_follows_its_task_and_removes_the_data(
     browser: Any, client: Client, people: dict[str, str], source: Source, tif: Path
 ) -> None:
     url, here = source(temporal=True), base(client)
@@ -91,14 +91,14 @@ def test_a_deletion_of_a_source_says_how_many_files_go(
 
 
 def client_sees(client: Client, url: str) -> tuple[int, int]:
-    """How many files and uploads a source has."""
+    """Return the number of files and uploads of a source."""
     files, uploads = (client.get(f"{url}{part}/").json()["count"] for part in ("files", "uploads"))
     return files, uploads
 
 
 @pytest.fixture
 def visitor(client: Client, people: dict[str, str]) -> Iterator[Client]:
-    """Someone who signed in to the pages and may write, with a browser that says nothing of where a request is from."""
+    """A signed-in user who may write, whose browser does not say where a request comes from."""
     with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as visitor:
         sign_in_by_http(visitor, "admin", people["admin"])
         yield visitor
@@ -120,7 +120,7 @@ FILE = ("file", ("a.tif", b"x"))
     ],
     ids=["right", "none", "wrong", "empty", "too late", "as a file"],
 )
-def test_a_file_by_session_needs_the_token_of_the_form_before_it(
+def test_a_file_by_session_needs_a_token_before_the_file(
     visitor: Client, source: Source, deposit: FolderUploadStore, parts: Parts, status: int
 ) -> None:
     url = source()
@@ -141,7 +141,7 @@ def test_data_is_not_removed_by_a_form_without_the_token(visitor: Client, source
         assert visitor.post(f"{url}data/", data=data).status_code == 403
 
 
-def test_a_file_from_another_site_is_refused_whatever_it_carries(
+def test_a_file_from_another_site_is_rejected(
     visitor: Client, source: Source, deposit: FolderUploadStore
 ) -> None:
     url = source()

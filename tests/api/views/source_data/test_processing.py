@@ -1,4 +1,4 @@
-"""What becomes of uploads: registered or refused, in the place of what, whatever dies meanwhile."""
+"""Processing of uploads: they are registered or rejected and replace files, even if a process dies meanwhile."""
 
 import os
 import struct
@@ -50,7 +50,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("features", "code"), REFUSED, ids=[code for _, code in REFUSED])
-def test_a_refused_file_fails_with_its_reason_code_and_changes_nothing(
+def test_a_rejected_file_fails_with_its_reason_code_and_changes_nothing(
     as_: As, source: Source, tif: Path, tmp_path: Path, deposit: FolderUploadStore, process: Process,
     features: dict[str, Any], code: str,
 ) -> None:  # fmt: skip
@@ -70,13 +70,13 @@ def test_a_refused_file_fails_with_its_reason_code_and_changes_nothing(
 
 
 class Unsettled(FolderUploadStore):
-    """Its files have changed whenever they are read."""
+    """A storage whose files have always changed when they are read."""
 
     def file(self, uri: str) -> StoredFile:
         return replace(super().file(uri), fingerprint="1.1")
 
 
-def test_what_was_said_for_a_file_without_crs_and_nodata_holds_for_every_reading_of_it(
+def test_sent_crs_and_nodata_apply_to_every_reading_of_the_file(
     as_: As,
     source: Source,
     tmp_path: Path,
@@ -120,7 +120,7 @@ def test_a_file_keeps_its_own_crs_whatever_is_sent_with_it(
         ("nodata", "9" * 60_000, "Is not a number; write for example -9999 or nan."),
     ],
 )
-def test_a_crs_or_nodata_that_cannot_be_used_is_refused_at_once(
+def test_an_unusable_crs_or_nodata_is_rejected_at_once(
     as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderUploadStore,
     name: str, value: str, sentence: str,
 ) -> None:  # fmt: skip
@@ -130,7 +130,7 @@ def test_a_crs_or_nodata_that_cannot_be_used_is_refused_at_once(
     assert (stored(deposit), run(engine, "SELECT count(*) FROM uploads").scalar_one()) == ([], 0)
 
 
-def test_blank_fields_say_nothing(as_: As, source: Source, tif: Path, engine: Engine) -> None:
+def test_blank_fields_are_ignored(as_: As, source: Source, tif: Path, engine: Engine) -> None:
     accepted(as_("admin"), source(), tif, fields={"crs": "", "nodata": " "})
     assert run(engine, "SELECT crs, nodata FROM uploads").all() == [(None, None)]
 
@@ -153,7 +153,7 @@ def test_a_damaged_file_fails_with_its_reason_code(
     assert as_("admin").get(task).json()["detail"].startswith(f"{code}: ")
 
 
-def test_what_is_said_of_an_upload_does_not_tell_where_it_lies(
+def test_messages_about_an_upload_do_not_say_where_it_is_stored(
     as_: As, client: Client, source: Source, tif: Path, deposit: FolderUploadStore, process: Process
 ) -> None:
     whole = bytearray(tif.read_bytes())
@@ -176,7 +176,7 @@ def test_what_is_said_of_an_upload_does_not_tell_where_it_lies(
     assert Path(unquote(settled.rejection.uri)).name not in shown
 
 
-def test_a_given_time_dates_a_file_and_a_series_needs_one(
+def test_a_sent_time_dates_a_file_and_a_series_needs_one(
     as_: As, source: Source, tif: Path, process: Process
 ) -> None:
     url, admin = source(temporal=True), as_("admin")
@@ -189,7 +189,7 @@ def test_a_given_time_dates_a_file_and_a_series_needs_one(
     assert (found["first_value_timestamp"], found["last_value_timestamp"]) == (NOON, NOON)
 
 
-def test_a_step_takes_the_place_of_the_one_of_its_time(
+def test_a_step_replaces_the_one_of_the_same_time(
     as_: As, source: Source, tif: Path, tmp_path: Path, deposit: FolderUploadStore, process: Process
 ) -> None:
     url, admin = source(temporal=True), as_("admin")
@@ -207,7 +207,7 @@ def test_a_step_takes_the_place_of_the_one_of_its_time(
     assert sorted(stored(deposit)) == sorted(file["uri"] for file in files)
 
 
-def test_a_static_file_takes_the_place_of_what_it_covers_and_lies_beside_the_rest(
+def test_a_static_file_replaces_only_what_it_covers(
     as_: As, source: Source, tif: Path, tmp_path: Path, process: Process, deposit: FolderUploadStore
 ) -> None:
     url, admin = source(), as_("admin")
@@ -225,7 +225,7 @@ def test_a_static_file_takes_the_place_of_what_it_covers_and_lies_beside_the_res
     assert len(stored(deposit)) == 1
 
 
-def test_what_a_dead_worker_held_is_taken_up_again(
+def test_the_uploads_of_a_dead_worker_are_processed(
     as_: As, source: Source, tif: Path, engine: Engine, process: Process
 ) -> None:
     url = source()
@@ -240,7 +240,7 @@ def test_what_a_dead_worker_held_is_taken_up_again(
     assert as_("admin").get(task).json()["status"] == "SUCCESS"
 
 
-def test_a_file_that_changes_is_looked_at_again(
+def test_a_file_that_changes_is_read_again(
     as_: As,
     source: Source,
     tif: Path,
@@ -260,7 +260,7 @@ def test_a_file_that_changes_is_looked_at_again(
     assert as_("admin").get(task).json()["status"] == "SUCCESS"
 
 
-def test_a_sweep_deletes_what_nothing_needs_and_nobody_receives(
+def test_a_sweep_deletes_files_that_nothing_needs_and_nobody_receives(
     as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderUploadStore
 ) -> None:
     accepted(as_("admin"), source(), tif)
@@ -276,7 +276,7 @@ def test_a_sweep_deletes_what_nothing_needs_and_nobody_receives(
     assert run(engine, "SELECT uri FROM upload_files").scalars().all() == [needed]
 
 
-def test_what_others_put_into_the_storage_is_left_alone_and_in_nobodys_way(
+def test_foreign_files_in_the_storage_are_left_alone(
     as_: As,
     source: Source,
     tif: Path,
@@ -302,7 +302,7 @@ def test_what_others_put_into_the_storage_is_left_alone_and_in_nobodys_way(
         path.parent.rmdir()
 
 
-def test_a_storage_that_cannot_be_swept_keeps_no_upload_waiting(
+def test_a_failing_sweep_delays_no_upload(
     as_: As,
     source: Source,
     tif: Path,
@@ -333,7 +333,7 @@ def test_a_storage_that_cannot_be_swept_keeps_no_upload_waiting(
         working.join()
 
 
-def test_a_sidecar_that_a_person_made_is_in_no_deletions_way(
+def test_a_foreign_sidecar_does_not_prevent_a_deletion(
     as_: As, source: Source, tif: Path, deposit: FolderUploadStore, process: Process
 ) -> None:
     url = source()
@@ -350,7 +350,7 @@ def test_a_sidecar_that_a_person_made_is_in_no_deletions_way(
     sidecar.parent.rmdir()
 
 
-def test_uploads_and_deletions_at_the_same_time_leave_a_consistent_catalogue(
+def test_concurrent_uploads_and_deletions_leave_a_consistent_catalogue(
     as_: As,
     source: Source,
     tif: Path,

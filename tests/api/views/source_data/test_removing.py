@@ -1,4 +1,4 @@
-"""Data is removed: all of it or a range of time, and what waits with it."""
+"""Removing data: all of it or a period, with the waiting uploads."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,7 +34,7 @@ DERIVED = (
 
 
 @pytest.mark.parametrize("body", [None, "{}", '{"start": null, "stop": ""}'])
-def test_all_data_is_removed_and_what_is_derived_is_null(
+def test_removing_all_data_makes_derived_fields_null(
     as_: As,
     source: Source,
     tif: Path,
@@ -76,7 +76,7 @@ RANGES: list[tuple[dict[str, str], str | None, str | None]] = [
 
 
 @pytest.mark.parametrize(("body", "first", "last"), RANGES, ids=str)
-def test_a_range_of_time_is_removed_with_both_its_ends(
+def test_a_removed_period_includes_both_ends(
     as_: As, source: Source, tif: Path, engine: Engine, process: Process,
     body: dict[str, str], first: str | None, last: str | None,
 ) -> None:  # fmt: skip
@@ -106,7 +106,7 @@ def test_a_file_with_steps_on_both_sides_of_an_end_stays(
     ("body", "field"),
     [({"start": "x"}, "start"), ({"stop": 5}, "stop"), ({"start": TWO, "stop": NOON}, "stop")],
 )
-def test_a_range_that_is_none_is_400(
+def test_an_invalid_period_is_400(
     as_: As, source: Source, body: dict[str, Any], field: str
 ) -> None:
     answer = as_("admin").request("DELETE", f"{source()}data/", json=body)
@@ -114,7 +114,7 @@ def test_a_range_that_is_none_is_400(
 
 
 @pytest.mark.parametrize("body", [{"end": ONE}, {"Start": ONE}, {"force": True}])
-def test_a_body_without_a_range_removes_nothing(
+def test_a_body_without_a_period_removes_nothing(
     as_: As, source: Source, tif: Path, process: Process, body: dict[str, Any]
 ) -> None:
     url, admin = source(temporal=True), as_("admin")
@@ -125,7 +125,7 @@ def test_a_body_without_a_range_removes_nothing(
     assert admin.get(f"{url}files/").json()["count"] == 1
 
 
-def test_uploads_that_wait_are_revoked_with_the_data(
+def test_waiting_uploads_are_revoked_with_the_data(
     as_: As, source: Source, tif: Path, deposit: FolderUploadStore, process: Process
 ) -> None:
     url, admin = source(temporal=True), as_("admin")
@@ -150,7 +150,7 @@ def test_deleting_a_source_revokes_the_tasks_of_its_uploads(
 
 
 @pytest.mark.parametrize("target", ["", "data/"], ids=["the source", "its data"])
-def test_deleting_waits_while_an_upload_is_processed_or_the_upload_yields(
+def test_a_deletion_waits_for_an_upload_that_is_processed_or_ends_it(
     as_: As, client: Client, source: Source, tif: Path, engine: Engine, deposit: FolderUploadStore, process: Process,
     target: str,
 ) -> None:  # fmt: skip

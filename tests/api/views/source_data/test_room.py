@@ -1,4 +1,4 @@
-"""Room for uploads: what a disk keeps free, and a quota, hold while files stream in at the same time."""
+"""Room for uploads: concurrent files exceed neither the reserve of a disk nor a quota."""
 
 import os
 import shutil
@@ -71,12 +71,12 @@ def free(disk: Path) -> int:
 
 
 def path_of(url: str) -> str:
-    """The path of a URL: its server is another one."""
+    """Return the path of a URL, for another server."""
     return url[url.index("/api") :]
 
 
 def stream(size: int) -> Iterator[bytes]:
-    """A form whose file has so many bytes, of which no length is declared."""
+    """Yield a form with a file of this size, without declaring its length."""
     yield HEAD
     for start in range(0, size, MIB):
         yield bytes(min(MIB, size - start))
@@ -84,7 +84,7 @@ def stream(size: int) -> Iterator[bytes]:
 
 
 def post(client: Client, url: str, size: int, *, declared: bool = True) -> Any:
-    """Send a file of so many bytes."""
+    """Send a file of this size."""
     body = b"".join(stream(size)) if declared else stream(size)
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
     return client.post(f"{path_of(url)}data/", content=body, headers=headers)
@@ -92,7 +92,7 @@ def post(client: Client, url: str, size: int, *, declared: bool = True) -> Any:
 
 @contextmanager
 def lowest_free(disk: Path) -> Iterator[list[int]]:
-    """What the disk had free at least, while the block ran."""
+    """Record the least free space of the disk during the block."""
     seen, stop = [free(disk)], Event()
 
     def watch() -> None:
@@ -109,7 +109,7 @@ def lowest_free(disk: Path) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "not declared"])
-def test_a_file_that_the_disk_has_no_room_for_is_507_and_leaves_nothing(
+def test_a_file_too_large_for_the_disk_is_507_and_leaves_nothing(
     source: Source, small: Client, disk: Path, *, declared: bool
 ) -> None:
     url = source()
@@ -129,7 +129,7 @@ def test_a_file_that_the_disk_has_no_room_for_is_507_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "not declared"])
-def test_files_that_are_sent_at_the_same_time_leave_the_reserve_free_together(
+def test_concurrent_files_leave_the_reserve_free(
     source: Source, small: Client, disk: Path, *, declared: bool
 ) -> None:
     sources = [source() for _ in range(12)]
@@ -147,7 +147,7 @@ def test_files_that_are_sent_at_the_same_time_leave_the_reserve_free_together(
     )
 
 
-def test_a_disk_that_somebody_else_fills_ends_an_upload_before_the_reserve_is_gone(
+def test_an_upload_ends_when_others_fill_the_disk_up_to_the_reserve(
     source: Source, small: Client, disk: Path, engine: Engine, people: dict[str, str]
 ) -> None:
     with sending(small, source(), people["admin"], 8 * MIB) as connection:
@@ -166,7 +166,7 @@ def test_a_disk_that_somebody_else_fills_ends_an_upload_before_the_reserve_is_go
     )
 
 
-def test_a_disk_that_takes_no_more_files_is_507(
+def test_a_disk_without_inodes_is_507(
     source: Source, small: Client, disk: Path, engine: Engine
 ) -> None:
     url, folder = source(), disk / "others"
@@ -181,7 +181,7 @@ def test_a_disk_that_takes_no_more_files_is_507(
 
 @contextmanager
 def sending(client: Client, url: str, key: str, size: int) -> Iterator[socket.socket]:
-    """A connection on which an upload of so many bytes has begun."""
+    """Return a connection on which an upload of this size has begun."""
     with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as connection:
         length = len(HEAD) + size + len(TAIL)
         head = (
@@ -193,7 +193,7 @@ def sending(client: Client, url: str, key: str, size: int) -> Iterator[socket.so
 
 
 def answer_of(connection: socket.socket) -> bytes:
-    """The first line of the answer."""
+    """Return the first line of the answer."""
     return connection.recv(2**16).partition(b"\r\n")[0]
 
 
@@ -208,13 +208,13 @@ def on_their_way(engine: Engine) -> int:
 def large(
     database_url: str, deposit: FolderUploadStore, people: dict[str, str]
 ) -> Iterator[Client]:
-    """A client of a server that takes larger files."""
+    """A client of a server that accepts larger files."""
     with client_of(ApiConfig(database_url, uploads=str(deposit.folder))) as client:
         client.auth = ("__key__", people["admin"])
         yield client
 
 
-def test_a_quota_is_kept_for_files_while_they_stream(
+def test_the_quota_is_reserved_for_files_while_they_stream(
     source: Source, large: Client, engine: Engine, people: dict[str, str]
 ) -> None:
     url, key, size = source(temporal=True), people["admin"], 2 * MIB
@@ -237,7 +237,7 @@ def test_a_quota_is_kept_for_files_while_they_stream(
     assert send(large, path_of(url), Path(__file__)).status_code == 200
 
 
-def test_a_source_moves_with_what_is_on_its_way_to_it(
+def test_a_source_moves_with_the_files_being_received(
     as_: As, source: Source, large: Client, engine: Engine, people: dict[str, str],
     add_organisation: Any,
 ) -> None:  # fmt: skip
@@ -253,7 +253,7 @@ def test_a_source_moves_with_what_is_on_its_way_to_it(
     assert as_("admin").patch(url, json={"organisation": str(uuid)}).status_code == 200
 
 
-def test_what_one_server_receives_the_sweep_of_another_one_leaves_alone(
+def test_a_sweep_spares_the_files_that_another_server_receives(
     source: Source, large: Client, engine: Engine, deposit: UploadStore, people: dict[str, str]
 ) -> None:
     with sending(large, source(), people["admin"], MIB) as connection:
@@ -265,7 +265,7 @@ def test_what_one_server_receives_the_sweep_of_another_one_leaves_alone(
     assert len(stored(deposit)) == 1
 
 
-def test_a_file_that_was_given_up_while_the_database_was_away_is_refused_and_gone(
+def test_a_file_given_up_while_the_database_was_away_is_rejected(
     source: Source, large: Client, engine: Engine, deposit: UploadStore, people: dict[str, str]
 ) -> None:
     locks = f"""
@@ -288,14 +288,14 @@ def test_a_file_that_was_given_up_while_the_database_was_away_is_refused_and_gon
 
 @contextmanager
 def locked(engine: Engine, url: str) -> Iterator[None]:
-    """Something changes a raster source, as an ingestion of many files does."""
+    """Lock a raster source, as an ingestion of many files does."""
     with engine.begin() as connection:
         query = text("SELECT FROM raster_sources WHERE uuid = CAST(:uuid AS uuid) FOR UPDATE")
         connection.execute(query, {"uuid": url.rstrip("/").rpartition("/")[2]})
         yield
 
 
-def test_a_locked_source_stops_neither_other_uploads_nor_those_who_read(
+def test_a_locked_source_blocks_neither_other_uploads_nor_readers(
     source: Source, large: Client, engine: Engine
 ) -> None:
     changing, other = source(), source()
@@ -316,7 +316,7 @@ def test_a_locked_source_stops_neither_other_uploads_nor_those_who_read(
     assert on_their_way(engine) == 0
 
 
-def test_what_was_sent_waits_for_a_locked_source_and_no_other_upload_waits_with_it(
+def test_only_the_uploads_of_a_locked_source_wait_for_it(
     source: Source, large: Client, engine: Engine, people: dict[str, str]
 ) -> None:
     changing, other = source(), source()
@@ -345,7 +345,7 @@ def wait_for_locks(engine: Engine) -> int:
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "not declared"])
-def test_a_dry_run_leaves_the_reserve_of_the_disk_that_its_file_lies_on(
+def test_a_dry_run_leaves_the_reserve_of_its_own_disk_free(
     source: Source, disk: Path, database_url: str, deposit: FolderUploadStore,
     people: dict[str, str], monkeypatch: pytest.MonkeyPatch, *, declared: bool,
 ) -> None:  # fmt: skip
@@ -372,7 +372,7 @@ def test_a_dry_run_leaves_the_reserve_of_the_disk_that_its_file_lies_on(
     assert seen[0] >= RESERVE
 
 
-def test_who_announces_much_and_sends_little_keeps_the_disk_from_nobody(
+def test_a_large_announced_size_does_not_block_the_disk(
     source: Source, small: Client, disk: Path, engine: Engine, people: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -389,7 +389,7 @@ def test_who_announces_much_and_sends_little_keeps_the_disk_from_nobody(
     assert seen[0] >= RESERVE
 
 
-def test_files_that_are_longer_than_what_is_kept_ahead_leave_the_reserve_free_together(
+def test_concurrent_long_files_leave_the_reserve_free(
     source: Source, small: Client, disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.api.receive_upload.AHEAD", 2 * MIB, raising=False)

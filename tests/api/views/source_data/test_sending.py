@@ -1,4 +1,4 @@
-"""Files are sent to a raster source: what is taken in and what is refused; all is durable before it is answered."""
+"""Sending files to a raster source: accepted files are durable before the answer, others are rejected."""
 
 import socket
 from collections.abc import Callable
@@ -31,7 +31,7 @@ from tests.api.views.source_data.conftest import (
 pytestmark = pytest.mark.usefixtures("empty", "people")
 
 
-def test_an_upload_is_durable_before_it_is_answered_and_then_becomes_data(
+def test_an_upload_is_durable_before_the_answer_and_then_becomes_data(
     as_: As, source: Source, tif: Path, deposit: FolderUploadStore, process: Process
 ) -> None:
     url, admin = source(), as_("admin")
@@ -63,7 +63,7 @@ def test_an_upload_is_durable_before_it_is_answered_and_then_becomes_data(
     }  # fmt: skip
 
 
-def test_where_a_file_is_is_shown_to_those_who_may_write_alone(
+def test_only_callers_who_may_write_see_where_a_file_is(
     as_: As, client: Client, source: Source, tif: Path, process: Process
 ) -> None:
     url = source()
@@ -127,7 +127,7 @@ def part(disposition: str, content: bytes = b"x") -> bytes:
     )
 
 
-def test_a_form_in_which_no_file_was_chosen_is_400(
+def test_a_form_without_a_chosen_file_is_400(
     as_: As, source: Source, tif: Path, deposit: FolderUploadStore
 ) -> None:
     """Browsers send a file without name and bytes then."""
@@ -186,7 +186,7 @@ def test_a_broken_form_is_400_and_leaves_nothing(
     assert admin.get(f"{url}uploads/").json()["count"] == 0
 
 
-def test_a_connection_that_breaks_off_leaves_nothing(
+def test_a_broken_connection_leaves_nothing(
     as_: As, source: Source, deposit: FolderUploadStore, people: dict[str, str]
 ) -> None:
     url, admin = source(), as_("admin")
@@ -201,7 +201,7 @@ def test_a_connection_that_breaks_off_leaves_nothing(
     assert admin.get(f"{url}uploads/").json()["count"] == 0
 
 
-def test_only_those_who_may_write_send_and_remove_data(
+def test_only_callers_who_may_write_send_and_remove_data(
     as_: As, client: Client, source: Source, tif: Path, deposit: FolderUploadStore
 ) -> None:
     public, private = source(), source(access_modifier="Private")
@@ -234,7 +234,7 @@ def test_a_file_beyond_the_limit_is_413_whether_its_length_is_declared_or_not(
     assert stored(deposit) == []
 
 
-def test_a_quota_counts_what_is_stored_and_what_waits(
+def test_a_quota_counts_stored_and_waiting_files(
     as_: As, source: Source, tif: Path, engine: Engine, process: Process
 ) -> None:
     url, admin, size = source(temporal=True), as_("admin"), tif.stat().st_size
@@ -251,7 +251,7 @@ def test_a_quota_counts_what_is_stored_and_what_waits(
     accepted(admin, url, tif, time=TWO)
 
 
-def test_uploads_at_the_same_time_do_not_exceed_a_quota_together(
+def test_concurrent_uploads_do_not_exceed_a_quota(
     as_: As, source: Source, tif: Path, engine: Engine
 ) -> None:
     sources = [source(), source(), source()]
@@ -263,7 +263,7 @@ def test_uploads_at_the_same_time_do_not_exceed_a_quota_together(
 
 @pytest.fixture
 def other(engine: Engine, add_organisation: Callable[[str], int]) -> Callable[[int], str]:
-    """Another organisation, to which the administrator of Owner supplies, with a quota; its uuid."""
+    """Add another organisation with a quota, which the administrator of Owner supplies, and return its uuid."""
 
     def make(capacity: int) -> str:
         add_organisation("Other")
@@ -278,7 +278,7 @@ def other(engine: Engine, add_organisation: Callable[[str], int]) -> Callable[[i
     return make
 
 
-def test_a_source_moves_to_another_organisation_within_its_quota_alone(
+def test_a_source_moves_only_within_the_quota_of_the_other_organisation(
     as_: As,
     source: Source,
     tif: Path,
@@ -306,7 +306,7 @@ def test_a_source_moves_to_another_organisation_within_its_quota_alone(
     assert admin.patch(source(), json={"organisation": other(0)}).status_code == 200
 
 
-def test_sources_that_move_at_the_same_time_do_not_exceed_a_quota_together(
+def test_sources_that_move_at_once_do_not_exceed_a_quota(
     as_: As, source: Source, tif: Path, other: Callable[[int], str], process: Process
 ) -> None:
     urls = [source() for _ in range(6)]
@@ -319,7 +319,7 @@ def test_sources_that_move_at_the_same_time_do_not_exceed_a_quota_together(
     assert sorted(answer.status_code for answer in answers) == [200] * 2 + [413] * 4
 
 
-def test_it_is_described_by_options(client: Client, source: Source) -> None:
+def test_options_describes_the_upload_form(client: Client, source: Source) -> None:
     answer = client.options(f"{source()}data/")
     assert answer.headers["allow"] == "POST, DELETE, OPTIONS"
     assert answer.json()["parses"] == [

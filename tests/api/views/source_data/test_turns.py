@@ -1,4 +1,4 @@
-"""Organisations take turns in the work on uploads, and a file that hangs keeps no other organisation waiting."""
+"""Organisations take turns with their uploads, and a file that hangs delays no other organisation."""
 
 import textwrap
 from collections.abc import Callable, Iterator
@@ -36,14 +36,14 @@ HANGING = """
 
     reading.read = read
 """
-"""Makes the processes that read hang at files of one size, as GDAL does at some."""
+"""Makes the reading processes hang at files of one size, as GDAL does at some files."""
 
 Ended = Callable[[str], list[str]]
 
 
 @pytest.fixture
 def other(engine: Engine, people: dict[str, str]) -> str:
-    """The uuid of another organisation, of which admin is the administrator too."""
+    """Add another organisation that admin administers too, and return its uuid."""
     statement = (
         "INSERT INTO organisations (name) VALUES ('Other') "
         "ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING uuid"
@@ -55,7 +55,7 @@ def other(engine: Engine, people: dict[str, str]) -> str:
 
 @pytest.fixture
 def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file at which reading hangs until `released` is beside it; `log` tells of each time."""
+    """A file at which reading hangs until `released` is beside it; `log` records each reading."""
     path = write_raster(tmp_path / "hanging.tif", tags={"NOTE": "x" * 1000})
     names = {"log": str(tmp_path / "log"), "released": str(tmp_path / "released")}
     (tmp_path / "log").touch()
@@ -68,7 +68,7 @@ def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextmanager
 def at_work(*workers: UploadWorker) -> Iterator[None]:
-    """Servers that process uploads beside us."""
+    """Other servers that process uploads."""
     stop = Event()
     threads = [Thread(target=process_until, args=(stop, worker)) for worker in workers]
     for thread in threads:
@@ -90,7 +90,7 @@ def states(engine: Engine, source_url: str) -> list[str]:
     return [state for (state,) in run(engine, statement, uuid=uuid)]
 
 
-def test_six_files_that_hang_keep_no_other_organisation_waiting(
+def test_six_files_that_hang_delay_no_other_organisation(
     as_: As,
     source: Source,
     tif: Path,
@@ -130,7 +130,7 @@ def test_a_file_that_hangs_is_read_once(
     assert len(hanging.with_name("log").read_text().splitlines()) == 1
 
 
-def test_an_organisation_that_sent_little_comes_before_the_rest_of_one_that_sent_much(
+def test_an_organisation_with_few_uploads_does_not_wait_for_one_with_many(
     as_: As, source: Source, tif: Path, other: str, engine: Engine, worker: UploadWorker
 ) -> None:
     much, little, admin = source(), source(organisation=other), as_("admin")
@@ -143,7 +143,7 @@ def test_an_organisation_that_sent_little_comes_before_the_rest_of_one_that_sent
     assert states(engine, much).count("committed") == 2
 
 
-def test_servers_that_work_at_once_take_turns_too(
+def test_organisations_take_turns_with_several_servers_too(
     as_: As, source: Source, tif: Path, other: str, engine: Engine, worker: UploadWorker
 ) -> None:
     much, little, admin = source(), source(organisation=other), as_("admin")
