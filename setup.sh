@@ -43,7 +43,7 @@ has_postgis() {
     return 1
 }
 
-# Install the packages of the lock file from wheels: building others would run code of theirs.
+# Install the packages of the lock file, which is complete, from wheels: building others would run code of theirs.
 install_lock() {
     only="--only-binary :all:"
     if [ "$lock" = requirements-dev.lock ]; then
@@ -52,7 +52,7 @@ install_lock() {
         done
     fi
     # shellcheck disable=SC2086 # several options
-    .venv/bin/python -m pip install $install $only --require-hashes -r "$lock"
+    .venv/bin/python -m pip install $install $only --no-deps --require-hashes -r "$lock"
 }
 
 make_venv() {
