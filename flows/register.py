@@ -13,7 +13,7 @@ from time import monotonic
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.shared import conclude, end, with_reason, write_as_task
+from flows.shared import conclude, end, register_batch, with_reason
 from pipeline.cli.bootstrap import open_catalogue, run_options
 from pipeline.cli.runners import Runner, open_reader
 from pipeline.ingest.progress import show_progress
@@ -37,7 +37,7 @@ def run(
             open_reader(configured, runner, scheduler) as reader,
             show_progress() as watcher,
         ):
-            outcomes = register_all(RunContext(engine, how, reader, watcher, write_as_task), works)
+            outcomes = register_all(RunContext(engine, how, reader, watcher, register_batch), works)
         return conclude("register", outcomes, monotonic() - began, configured)
 
     began = monotonic()

@@ -11,11 +11,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
-from pipeline.catalogue.register import BatchItem
-from pipeline.catalogue.run_report import RunReport
+from pipeline.catalogue.sync_runs import RunReport
 from pipeline.cli.output import SHOWN_REJECTIONS, print_outcomes, summary, total_report
 from pipeline.errors import CatalogueError, RastersourcesError, RunInProgress, TransientError
-from pipeline.ingest.register import DefinitionRun, RunOutcome
+from pipeline.ingest.register import RunOutcome
 from pipeline.settings import Settings
 
 Parameters = ParamSpec("Parameters")
@@ -55,17 +54,6 @@ def end(state: State[Any], began: float) -> int:
     return print_outcomes(outcomes, monotonic() - began)
 
 
-class Batch:
-    """One batch as the argument of a task; Prefect looks into lists and dataclasses, but not into this."""
-
-    def __init__(
-        self, ingestion: DefinitionRun, items: Sequence[BatchItem], evicted: Sequence[str]
-    ) -> None:
-        self.ingestion = ingestion
-        self.items = items
-        self.evicted = evicted
-
-
 def is_transient(_task: object, _run: object, state: State[Any]) -> bool:
     """Whether to try again: only for what may pass."""
     return isinstance(state.result(raise_on_failure=False), TransientError)
@@ -79,16 +67,9 @@ def is_transient(_task: object, _run: object, state: State[Any]) -> bool:
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def register_batch(batch: Batch) -> RunReport:
-    """Bring one batch into the catalogue, in one transaction."""
-    return batch.ingestion.write(batch.items, batch.evicted)
-
-
-def write_as_task(
-    ingestion: DefinitionRun, items: Sequence[BatchItem], evicted: Sequence[str] = ()
-) -> RunReport:
-    """Write one batch as a task."""
-    return register_batch(Batch(ingestion, items, evicted))
+def register_batch(write: Callable[[], RunReport]) -> RunReport:
+    """Write one batch, in one transaction."""
+    return write()
 
 
 def conclude(

@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State
 from sqlalchemy import Engine
 
 from flows.schedules.missed import skip_missed
-from flows.shared import conclude, end, with_reason, write_as_task
+from flows.shared import conclude, end, register_batch, with_reason
 from pipeline.catalogue.served_configs import may_create
 from pipeline.cli.bootstrap import open_catalogue, run_options
 from pipeline.cli.output import print_pruned
@@ -64,7 +64,7 @@ def sync(engine: Engine, config: Path, names: list[str], options: Options) -> St
         if options.prune:
             print_pruned(prune_all(engine, config, works))
         with show_progress() as watcher:
-            run = RunContext(engine, how, reader, watcher, write_as_task)
+            run = RunContext(engine, how, reader, watcher, register_batch)
             outcomes = sync_all(
                 run, select_items(works, names), config, accept_missing=options.accept_missing
             )

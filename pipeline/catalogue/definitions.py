@@ -1,47 +1,22 @@
-"""Which definitions were synced from which sources.toml, and what to do with those that left it."""
+"""The definitions that were synced, from which sources.toml; what becomes of those that left it or changed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
+from pipeline.catalogue.comparison import Comparison
 from pipeline.catalogue.empty_sources import delete_removable
-from pipeline.catalogue.staging import Connection
-from pipeline.database.engine import transaction
+from pipeline.catalogue.register import Owner, source_parameters
+from pipeline.catalogue.write_sources import lock_sources
+from pipeline.database.engine import begin
+from pipeline.database.queries import queries
 from pipeline.definitions.definition import Definition
 from pipeline.errors import CatalogueError, RunInProgress
 
-REMEMBER = """
-    INSERT INTO definitions (id, config, uuid) VALUES (%s, %s, %s)
-    ON CONFLICT (id) DO UPDATE SET config = excluded.config, uuid = excluded.uuid, synced = now()
-"""
-CONFIG_OF = "SELECT config FROM definitions WHERE id = %s"
-FIND = """
-    SELECT config, id, (SELECT count(*) FROM raster_sources AS source WHERE source.definition = definitions.id)
-    FROM definitions WHERE NOT id = ANY (%s) ORDER BY id
-"""
-
-# A source that people made becomes that of a definition which names its uuid.
-ADOPT = """
-    UPDATE raster_sources SET definition = %(definition)s, group_key = 'all'
-    WHERE uuid = %(uuid)s AND definition IS NULL AND NOT EXISTS (
-        SELECT FROM raster_sources WHERE definition = %(definition)s AND group_key = 'all')
-"""
-OWNER_OF = "SELECT definition FROM raster_sources WHERE uuid = %(uuid)s"
-UUID_OF = "SELECT uuid FROM raster_sources WHERE definition = %(definition)s AND group_key = 'all'"
-
-LOCK = "SELECT pg_try_advisory_xact_lock(hashtextextended(%(id)s, 0))"
-LOCK_SOURCES = """
-    SELECT id, uuid = (SELECT uuid FROM definitions WHERE id = %(id)s) FROM raster_sources WHERE definition = %(id)s
-    ORDER BY id FOR UPDATE
-"""
-# What a drop folder brought is in sources of others, and stays.
-REMOVE_FILES = """
-    DELETE FROM raster_files AS file USING raster_sources AS source
-    WHERE file.source_id = source.id AND source.definition = %(id)s AND file.definition = %(id)s
-"""
+QUERIES = queries("definitions")
 
 
 @dataclass(frozen=True)
@@ -50,95 +25,113 @@ class Orphan:
 
     id: str
     sources: int
-    """Raster sources that it made and that are still there."""
+    """Raster sources that it made and that still exist."""
     kept: int = 0
-    """Those of them that were emptied but not removed: something depends on them or was sent to them, or the definition
+    """Those of them that were emptied but not deleted: something depends on them or was sent to them, or the definition
     named them by their uuid."""
 
 
 def record_definition(engine: Engine, name: str, config: Path, uuid: UUID | None = None) -> None:
-    """Keep where a definition or drop folder stands, before a sync brings anything in: what that leaves is its own.
+    """Record the sources.toml of a definition or drop folder.
 
-    `uuid` is that of the raster source that a definition names.
+    A sync records it before it writes anything, so that whatever it leaves can be pruned. `uuid` is that of the raster
+    source that the definition names.
     """
-    with transaction(engine) as connection:
-        connection.execute(REMEMBER, (name, str(config.absolute()), uuid))
+    parameters = {"id": name, "config": str(config.absolute()), "uuid": uuid}
+    with begin(engine) as connection:
+        connection.execute(QUERIES["record"], parameters)
 
 
 def other_config(engine: Engine, definition: Definition, config: Path) -> str | None:
-    """The path of another sources.toml from which a definition of this id was synced last, if it is still there."""
-    with transaction(engine) as connection:
-        (known,) = connection.execute(CONFIG_OF, (definition.id,)).fetchone() or (None,)
+    """Return the path of another sources.toml that a definition of this id was synced from, if that file exists."""
+    with begin(engine) as connection:
+        known = connection.execute(QUERIES["get_config"], {"id": definition.id}).scalar()
     return known if known and Path(known).exists() and not is_same(known, config) else None
 
 
 def find_orphans(engine: Engine, config: Path, ids: Sequence[str]) -> list[Orphan]:
-    """The definitions that were synced from this file and are not among these."""
-    with transaction(engine) as connection:
-        rows = connection.execute(FIND, (list(ids),)).fetchall()
+    """Return the definitions that were synced from this file, except those with these ids."""
+    with begin(engine) as connection:
+        rows = connection.execute(QUERIES["find_orphans"], {"ids": list(ids)}).all()
     return [Orphan(*row) for known, *row in rows if is_same(known, config)]
 
 
 def is_same(known: str, config: Path) -> bool:
-    """Whether two paths are those of one file, also where a link on the way to it leads elsewhere by now."""
+    """Return whether two paths lead to one file, or did before a link on the way changed."""
     return known == str(config.absolute()) or Path(known).resolve() == config.resolve()
 
 
 def prune(engine: Engine, orphan: Orphan) -> Orphan:
-    """Take the files of a definition out of its sources, and with them the sources that nothing is left of.
+    """Remove the files of a definition from its sources, and delete the sources that are empty then.
 
-    Raises RunInProgress where a run of the definition is at work.
+    Sources that something uses stay, without a definition. Raises RunInProgress when a run of the definition is at
+    work.
     """
     name = {"id": orphan.id}
-    with transaction(engine) as connection:
-        if connection.execute(LOCK, name).fetchone() != (True,):
+    with begin(engine) as connection:
+        if not connection.execute(QUERIES["lock"], name).scalar_one():
             raise RunInProgress(f'a run of "{orphan.id}" is at work; wait for it')
-        own: dict[int, bool | None] = dict(connection.execute(LOCK_SOURCES, name).fetchall())
-        connection.execute(REMOVE_FILES, name)
-        connection.execute("SELECT derive_sources(%s)", (list(own),))
-        for table in ("rejected_files", "tombstones"):
-            connection.execute(f"DELETE FROM {table} WHERE definition = %(id)s", name)  # noqa: S608
-        kept = [number for number, named in own.items() if named]
-        kept += delete_removable(connection, [number for number in own if number not in kept])
-        # What stays is nobody's but that of the people who use it.
-        connection.execute(
-            "UPDATE raster_sources SET definition = NULL, group_key = NULL, definition_hash = NULL"
-            " WHERE definition = %(id)s",
-            name,
-        )
-        connection.execute("DELETE FROM definitions WHERE id = %(id)s", name)
-    return replace(orphan, kept=len(kept))
+        named = connection.execute(QUERIES["get_uuid"], name).scalar()
+        ids = connection.execute(QUERIES["find_sources"], name).scalars()
+        with lock_sources(connection, ids) as sources:
+            connection.execute(QUERIES["remove_files"], name)
+        connection.execute(QUERIES["forget"], name)
+        unnamed = [id for id, source in sources.items() if source.uuid != named]
+        kept = len(sources) - len(unnamed) + len(delete_removable(connection, unnamed))
+        connection.execute(QUERIES["release_sources"], name)
+    return replace(orphan, kept=kept)
 
 
 def claim_source(engine: Engine, definition: Definition) -> None:
-    """Make the source that a definition names by its uuid that of the definition, if it is there.
+    """Give the source whose uuid a definition names to that definition, if a user created it.
 
     Raises CatalogueError as `check_uuid` does.
     """
     if definition.uuid is None:
         return
-    with transaction(engine) as connection:
-        connection.execute(ADOPT, {"definition": definition.id, "uuid": definition.uuid})
-        refuse_wrong_uuid(connection, definition)
+    with begin(engine) as connection:
+        names = {"id": definition.id, "uuid": definition.uuid}
+        connection.execute(QUERIES["claim_source"], names)
+        _check_uuid(connection, definition)
 
 
 def check_uuid(engine: Engine, definition: Definition) -> None:
-    """Raises CatalogueError when a source is another definition's, or when the definition has one of another uuid."""
+    """Raise CatalogueError when the uuid is that of another definition's source, or the definition has another one."""
     if definition.uuid is not None:
-        with transaction(engine) as connection:
-            refuse_wrong_uuid(connection, definition)
+        with begin(engine) as connection:
+            _check_uuid(connection, definition)
 
 
-def refuse_wrong_uuid(connection: Connection, definition: Definition) -> None:
-    """The same, in a transaction."""
-    names = {"definition": definition.id, "uuid": definition.uuid}
-    own = connection.execute(UUID_OF, names).fetchone()
-    if own is not None and own[0] != definition.uuid:
+def _check_uuid(connection: Connection, definition: Definition) -> None:
+    names = {"id": definition.id, "uuid": definition.uuid}
+    own = connection.execute(QUERIES["get_uuid_of_source"], names).scalar()
+    if own not in (None, definition.uuid):
         raise CatalogueError(
-            f'"{definition.id}" has a raster source already, {own[0]}; delete that one first, or name its uuid'
+            f'"{definition.id}" has a raster source already, {own}; delete that one first, or name its uuid'
         )
-    owner = connection.execute(OWNER_OF, names).fetchone()
-    if owner is not None and owner[0] not in (None, definition.id):
+    owner = connection.execute(QUERIES["get_definition_of_source"], names).scalar()
+    if owner not in (None, definition.id):
         raise CatalogueError(
-            f'raster source {definition.uuid} is that of the definition "{owner[0]}"; give another uuid'
+            f'raster source {definition.uuid} is that of the definition "{owner}"; give another uuid'
         )
+
+
+def count_outdated_sources(comparison: Comparison, definition: Definition) -> int:
+    """Return how many sources have the fields of an earlier version of their definition, and no unchanged file."""
+    parameters = {"definition": definition.id, "hash": definition.hash()}
+    with comparison.transaction() as connection:
+        return int(connection.execute(QUERIES["count_outdated_sources"], parameters).scalar_one())
+
+
+def update_outdated_sources(engine: Engine, definition: Definition, owner: Owner) -> None:
+    """Set the fields of a changed definition, except the name, on sources that no file of the run led to.
+
+    Call it after all files are written.
+    """
+    parameters = source_parameters(definition, owner)
+    with begin(engine) as connection:
+        ids = connection.execute(QUERIES["find_outdated_sources"], parameters).scalars()
+        with lock_sources(connection, ids) as sources:
+            connection.execute(
+                QUERIES["update_outdated_sources"], {**parameters, "ids": list(sources)}
+            )

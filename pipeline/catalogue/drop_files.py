@@ -5,15 +5,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-import psycopg
 from sqlalchemy import Engine, Table
 
 from pipeline.catalogue.drop_moves import FileMove, begin_move
 from pipeline.catalogue.lookups import BadValue, parse_uuid
 from pipeline.catalogue.owners import find_or_create
-from pipeline.catalogue.register import UPSERT_REJECTIONS
-from pipeline.catalogue.uploads import write
-from pipeline.database.engine import begin, is_storable, transaction
+from pipeline.catalogue.register import upsert_rejections
+from pipeline.catalogue.uploads import stored_facts, write_upload
+from pipeline.catalogue.write_sources import lock_sources
+from pipeline.database.engine import begin, is_storable
+from pipeline.database.queries import queries
 from pipeline.database.tables import organisations, users
 from pipeline.definitions.drop_folder import DropFolder
 from pipeline.definitions.file_names import Interpretation
@@ -22,47 +23,11 @@ from pipeline.errors import (
     MissingTime,
     Rejection,
     Unmatched,
-    Unreadable,
     WrongSupplier,
 )
 from pipeline.raster import RasterFile
 
-# All raster sources with these codes or uuids. Anyone may choose a code: it counts in the named organisations alone.
-MATCH = """
-    SELECT wanted.key, source.id, source.temporal, source.organisation_id, source.supplier_id,
-           coalesce(source.uuid = wanted.uuid, false)
-    FROM unnest(%(keys)s::text[], %(uuids)s::uuid[]) AS wanted (key, uuid)
-    CROSS JOIN LATERAL (
-        SELECT id FROM raster_sources AS coded
-        WHERE coded.supplier_code = wanted.key AND coded.organisation_id = ANY (%(organisations)s::bigint[])
-        UNION SELECT id FROM raster_sources AS named WHERE named.uuid = wanted.uuid
-    ) AS found
-    JOIN raster_sources AS source ON source.id = found.id
-    WHERE %(organisations)s::bigint[] IS NULL OR source.organisation_id = ANY (%(organisations)s::bigint[])
-    ORDER BY source.id
-"""
-REFUSED = "SELECT uri FROM rejected_files WHERE definition = %s AND uri = ANY (%s)"
-
-# The source that a file goes to, and those that it was in before; in the order in which everyone locks.
-LOCK_SOURCES = """
-    SELECT id, temporal FROM raster_sources WHERE id IN (
-        SELECT %(source)s::bigint
-        UNION SELECT source_id FROM raster_files WHERE definition = %(definition)s AND uri = ANY (%(uris)s))
-    ORDER BY id FOR UPDATE
-"""
-LEAVE = """
-    DELETE FROM raster_files WHERE definition = %(definition)s AND uri = ANY (%(uris)s)
-      AND (source_id <> %(source)s OR uri <> %(target)s)
-"""
-FORGET_REFUSALS = """
-    DELETE FROM rejected_files WHERE definition = %(definition)s AND uri = ANY (%(uris)s)
-"""
-# Of the file itself, which came in again, and of files that were moved away: nobody would bring these in again.
-FORGET_TOMBSTONES = """
-    DELETE FROM tombstones WHERE definition = %(definition)s
-      AND (uri = ANY (%(uris)s) OR NOT starts_with(uri, %(folder)s))
-"""
-DERIVE = "SELECT derive_sources(%s)"
+QUERIES = queries("drop_files")
 
 
 @dataclass(frozen=True)
@@ -123,8 +88,8 @@ def match(
         "organisations": None if scope.organisation_ids is None else list(scope.organisation_ids),
     }
     found: dict[str, list[CandidateSource]] = {}
-    with transaction(engine) as connection:
-        for key, *row in connection.execute(MATCH, parameters):
+    with begin(engine) as connection:
+        for key, *row in connection.execute(QUERIES["match"], parameters):
             found.setdefault(key, []).append(CandidateSource(*row))
     return found
 
@@ -172,8 +137,9 @@ def choose(
 
 def refused_before(engine: Engine, definition: str, uris: Sequence[str]) -> set[str]:
     """Those of the files that are on the list of rejected files."""
-    with transaction(engine) as connection:
-        return {uri for (uri,) in connection.execute(REFUSED, (definition, list(uris)))}
+    with begin(engine) as connection:
+        parameters = {"definition": definition, "uris": list(uris)}
+        return set(connection.execute(QUERIES["find_rejected"], parameters).scalars())
 
 
 def record(
@@ -181,26 +147,21 @@ def record(
 ) -> None:
     """Make a file part of its source, under its target; `folder` is what URIs of dropped files begin with.
 
-    Raises RasterError where it does not fit, or where the source is gone.
+    Raises RasterError when the file does not fit the source, or the source is gone.
     """
     parameters = {**parameters_of(drop, move), "source": source, "folder": folder}
-    try:
-        with transaction(engine) as connection:
-            locked = dict(connection.execute(LOCK_SOURCES, parameters).fetchall())
-            if source not in locked:
+    with stored_facts(), begin(engine) as connection:
+        former = connection.execute(QUERIES["find_sources"], parameters).scalars()
+        with lock_sources(connection, [source, *former]) as sources:
+            if source not in sources:
                 raise Unmatched("its raster source was deleted just now; drop it again")
-            connection.execute(LEAVE, parameters)
+            connection.execute(QUERIES["leave_sources"], parameters)
             moved = replace(facts, uri=move.target)
-            write(connection, source, locked[source], moved, drop.id, drop.reading_hash())
-            connection.execute(FORGET_REFUSALS, parameters)
-            connection.execute(FORGET_TOMBSTONES, parameters)
-            connection.execute(DERIVE, [[number for number in locked if number != source]])
-            begin_move(connection, drop.id, move)
-    except psycopg.DatabaseError as error:  # not that it is away, which is a TransientError by now
-        reason = str(error).partition("\n")[0]
-        raise Unreadable(
-            f"the catalogue cannot hold what it says ({reason}); write it again"
-        ) from error
+            temporal = sources[source].temporal
+            write_upload(connection, source, temporal, moved, drop.id, drop.reading_hash())
+            connection.execute(QUERIES["forget_rejections"], parameters)
+            connection.execute(QUERIES["forget_tombstones"], parameters)
+        begin_move(connection, drop.id, move)
 
 
 def refuse(
@@ -210,26 +171,22 @@ def refuse(
     move: FileMove,
     organisation_id: int | None,
 ) -> None:
-    """Keep a refusal under the target of the file, which leaves the source that it was in, if it could be looked at."""
+    """Record a rejection under the target of the file; a file that was looked at leaves its source."""
     parameters = {
         **parameters_of(drop, move),
         "source": -1,
         "organisation_id": organisation_id,
         "reading_hash": drop.reading_hash(),
-        "codes": [rejection.code],
-        "messages": [rejection.message],
-        "fingerprints": [rejection.fingerprint],
-        "group_keys": [None],
-        "grids": [None],
     }
-    with transaction(engine) as connection:
+    with begin(engine) as connection:
         if rejection.seen:
-            locked = [number for number, _ in connection.execute(LOCK_SOURCES, parameters)]
-            connection.execute(LEAVE, parameters)
-            connection.execute(DERIVE, [locked])
+            former = connection.execute(QUERIES["find_sources"], parameters).scalars()
+            with lock_sources(connection, former):
+                connection.execute(QUERIES["leave_sources"], parameters)
         if not move.stays:
-            connection.execute(FORGET_REFUSALS, {**parameters, "uris": [move.uri]})
-        connection.execute(UPSERT_REJECTIONS, {**parameters, "uris": [move.target]})
+            connection.execute(QUERIES["forget_rejections"], {**parameters, "uris": [move.uri]})
+        moved = replace(rejection, uri=move.target)
+        upsert_rejections(connection, parameters, [(moved, None)])
         begin_move(connection, drop.id, move)
 
 

@@ -1,30 +1,25 @@
-"""Raster sources that nothing is left of, and their end."""
+"""Raster sources that no file is left of, and their deletion."""
 
-from pipeline.catalogue.staging import Connection
+from collections.abc import Iterable
 
-# Sources that nothing is left of: no files, none that may be mended or brought back, and nobody who uses them.
-FIND_UNUSED = """
-    SELECT source.id FROM raster_sources AS source
-    WHERE source.id = ANY (%(ids)s) AND source.file_count = 0
-      AND NOT EXISTS (SELECT FROM rejected_files AS refused
-                      WHERE refused.definition = source.definition AND refused.group_key = source.group_key)
-      AND NOT EXISTS (SELECT FROM tombstones WHERE tombstones.source_uuid = source.uuid)
-      AND NOT EXISTS (SELECT FROM layer_sources AS used WHERE used.source_uuid = source.uuid)
-      AND NOT EXISTS (SELECT FROM label_type_sources AS used WHERE used.source_uuid = source.uuid)
-      AND NOT EXISTS (SELECT FROM scenario_sources AS used WHERE used.source_uuid = source.uuid)
-      AND NOT EXISTS (SELECT FROM uploads WHERE uploads.source_id = source.id
-                      AND uploads.state IN ('requested', 'received', 'processing', 'retry'))
-"""
+from sqlalchemy import Connection
+
+from pipeline.database.queries import queries
+
+QUERIES = queries("missing_files")
 
 
-def delete_removable(connection: Connection, locked: list[int]) -> list[int]:
-    """Delete those of the locked sources that nothing is left of; the ids of the others."""
-    # Looked up once they are locked: what began to use them meanwhile is seen.
-    unused = find_removable(connection, locked)
-    connection.execute("DELETE FROM raster_sources WHERE id = ANY (%s)", (unused,))
-    return sorted(set(locked) - set(unused))
+def delete_removable(connection: Connection, locked: Iterable[int]) -> list[int]:
+    """Delete the locked sources that are removable; return the ids of the others.
+
+    Once they are locked, what began to use them meanwhile is seen.
+    """
+    ids = set(locked)
+    removable = find_removable(connection, ids)
+    connection.execute(QUERIES["delete_sources"], {"ids": removable})
+    return sorted(ids.difference(removable))
 
 
-def find_removable(connection: Connection, ids: list[int]) -> list[int]:
-    """Those of the sources that nothing is left of."""
-    return [number for (number,) in connection.execute(FIND_UNUSED, {"ids": ids})]
+def find_removable(connection: Connection, ids: Iterable[int]) -> list[int]:
+    """Return the sources that are empty, that nothing uses, and that no file may come back to."""
+    return list(connection.execute(QUERIES["find_removable"], {"ids": list(ids)}).scalars())

@@ -1,78 +1,59 @@
-"""What follows for the catalogue from files that are not there any more; each function is one transaction."""
+"""What follows for the catalogue from files that are gone; each function is one transaction."""
 
 from pipeline.catalogue.comparison import Comparison
-from pipeline.catalogue.empty_sources import delete_removable, find_removable
+from pipeline.catalogue.empty_sources import QUERIES, delete_removable, find_removable
 from pipeline.catalogue.register import group_key_of
-from pipeline.database.engine import translate_errors
+from pipeline.catalogue.write_sources import lock_rows, lock_sources
 from pipeline.definitions.definition import Definition
 
-MARK = """
-    UPDATE raster_files AS file SET state = 'missing' FROM absent
-    WHERE file.definition = %(definition)s AND file.uri = absent.uri AND file.state = 'present'
-"""
 
-# The sources of files, before the files: everyone locks in this order.
-LOCK_SOURCES = """
-    SELECT id FROM raster_sources WHERE id IN (
-        SELECT source_id FROM raster_files AS file JOIN absent USING (uri) WHERE file.definition = %(definition)s
-    ) ORDER BY id FOR UPDATE
-"""
-REMOVE = """
-    DELETE FROM raster_files AS file USING absent WHERE file.definition = %(definition)s AND file.uri = absent.uri
-    RETURNING absent.state
-"""
-
-FIND_EMPTY = (
-    "SELECT id, group_key FROM raster_sources WHERE definition = %s AND file_count = 0 ORDER BY id"
-)
-LOCK_EMPTY = f"{FIND_EMPTY} FOR UPDATE"
+def mark_missing(comparison: Comparison) -> int:
+    """Mark absent files, which stay in their sources; return how many were not marked before."""
+    with comparison.transaction() as connection:
+        names = {"definition": comparison.definition.id}
+        return connection.execute(QUERIES["mark"], names).rowcount
 
 
-def mark_missing(listing: Comparison) -> int:
-    """Keep absent files in their sources and mark them; how many were not marked before."""
-    with translate_errors():
-        marked = listing.connection.execute(MARK, {"definition": listing.definition.id})
-        return marked.rowcount
+def remove_missing(comparison: Comparison) -> int:
+    """Remove absent files from their sources; return how many were present at the last run."""
+    names = {"definition": comparison.definition.id}
+    with (
+        comparison.transaction() as connection,
+        lock_sources(connection, connection.execute(QUERIES["find_sources"], names).scalars()),
+    ):
+        states = connection.execute(QUERIES["remove"], names).scalars()
+        return list(states).count("present")
 
 
-def remove_missing(listing: Comparison) -> int:
-    """Take absent files out of their sources; how many were thought to be there."""
-    parameters = {"definition": listing.definition.id}
-    with translate_errors(), listing.connection.transaction():
-        sources = [number for (number,) in listing.connection.execute(LOCK_SOURCES, parameters)]
-        states = [state for (state,) in listing.connection.execute(REMOVE, parameters)]
-        listing.connection.execute("SELECT derive_sources(%s)", [sources])
-    return states.count("present")
+def remove_empty_sources(comparison: Comparison, definition: Definition) -> None:
+    """Delete empty sources, except those that a user created or that may get files."""
+    with comparison.transaction() as connection:
+        ids = removable_sources(comparison, definition)
+        delete_removable(connection, lock_rows(connection, ids))
 
 
-def remove_empty_sources(listing: Comparison, definition: Definition) -> None:
-    """Delete the sources of a definition that nothing is left of, but for one that people made and it only fills."""
-    with translate_errors(), listing.connection.transaction():
-        delete_removable(listing.connection, removable_sources(listing, definition, LOCK_EMPTY))
+def count_empty_sources(comparison: Comparison, definition: Definition) -> int:
+    """Return how many sources `remove_empty_sources` would delete."""
+    with comparison.transaction() as connection:
+        return len(find_removable(connection, removable_sources(comparison, definition)))
 
 
-def count_empty_sources(listing: Comparison, definition: Definition) -> int:
-    """How many sources of a definition nothing is left of."""
-    with translate_errors():
-        return len(
-            find_removable(listing.connection, removable_sources(listing, definition, FIND_EMPTY))
-        )
+def removable_sources(comparison: Comparison, definition: Definition) -> list[int]:
+    """Return the empty sources of a definition, except those whose files may exist but were not registered.
 
-
-def removable_sources(listing: Comparison, definition: Definition, query: str) -> list[int]:
-    """The empty sources that `query` finds, without those whose files may be there and were not brought in.
-
-    A source that was restored is empty until then, and nothing else says that it has files.
+    A restored source is empty until its files are registered, and nothing else shows that it has files.
     """
-    by_file, hidden = definition.group == "file", listing.hidden
+    by_file, hidden = definition.group == "file", comparison.hidden
     if definition.missing == "keep" or definition.uuid or (hidden and not by_file):
         return []
-    empty: dict[int, str] = dict(listing.connection.execute(query, (definition.id,)).fetchall())
+    names = {"definition": definition.id}
+    rows = comparison.connection.execute(QUERIES["find_empty"], names)
+    empty: dict[int, str] = {row.id: row.group_key for row in rows}
     if not empty:
         return []
     keys, below = set(empty.values()), tuple(uri.rstrip("/") + "/" for uri in hidden)
-    waited_for = keys.intersection(
-        group_key_of(definition, file) for file in listing.changed_files()
+    expected = keys.intersection(
+        group_key_of(definition, file) for file in comparison.changed_files()
     )
-    waited_for |= {key for key in keys if f"{key}/".startswith(below)}
-    return [number for number, key in empty.items() if key not in waited_for]
+    expected |= {key for key in keys if f"{key}/".startswith(below)}
+    return [id for id, key in empty.items() if key not in expected]

@@ -1,33 +1,16 @@
-"""The files that runs could not register: the list of them, and reading them again though they did not change."""
+"""The files that runs could not register: list them, or have the next run read them again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from psycopg.rows import class_row
 from sqlalchemy import Engine
 
-from pipeline.database.engine import transaction
+from pipeline.database.engine import begin
+from pipeline.database.queries import queries
 from pipeline.errors import CatalogueError
 
-# Each condition is left out by a null.
-CHOSEN = """
-    (%(code)s::text IS NULL OR rejected.code = %(code)s)
-    AND (%(definition)s::text IS NULL OR rejected.definition = %(definition)s)
-"""
-LIST = f"""
-    SELECT rejected.id, rejected.uri, rejected.definition, organisation.name AS organisation, rejected.code,
-           rejected.message, rejected.fingerprint, rejected.first_seen, rejected.last_seen, rejected.attempts
-    FROM rejected_files AS rejected
-    LEFT JOIN organisations AS organisation ON organisation.id = rejected.organisation_id
-    WHERE {CHOSEN} ORDER BY rejected.definition, rejected.uri COLLATE "C"
-"""  # noqa: S608 - the condition is a constant
-# Runs leave out what is as it was when it was refused: nothing is as it was when that is not known.
-RETRY = f"""
-    UPDATE rejected_files AS rejected SET fingerprint = NULL
-    WHERE {CHOSEN} AND (%(uris)s::text[] IS NULL OR rejected.uri = ANY (%(uris)s) OR rejected.id = ANY (%(ids)s))
-    RETURNING rejected.id, rejected.uri
-"""  # noqa: S608 - the condition is a constant
+QUERIES = queries("rejected_files")
 
 
 @dataclass(frozen=True)
@@ -37,26 +20,26 @@ class RejectedFile:
     id: int
     uri: str
     definition: str
-    """Id of the definition whose run refused it."""
+    """Id of the definition whose run rejected it."""
     organisation: str | None
     """Name of the owner of that definition."""
     code: str
     message: str
     fingerprint: str | None
-    """As it was when it was refused; None when it is to be read again."""
+    """As it was when it was rejected; None when it is to be read again."""
     first_seen: datetime
     last_seen: datetime
     attempts: int
-    """How often it was read and refused."""
+    """How often it was read and rejected."""
 
 
 def list_rejected_files(
     engine: Engine, *, code: str | None = None, definition: str | None = None
 ) -> list[RejectedFile]:
-    """All of them, or those with a code, or of a definition."""
-    with transaction(engine) as connection:
-        cursor = connection.cursor(row_factory=class_row(RejectedFile))
-        return cursor.execute(LIST, {"code": code, "definition": definition}).fetchall()
+    """Return all rejected files, or those with a code or of a definition."""
+    with begin(engine) as connection:
+        rows = connection.execute(QUERIES["list"], {"code": code, "definition": definition})
+        return [RejectedFile(*row) for row in rows]
 
 
 def retry(
@@ -67,19 +50,18 @@ def retry(
     code: str | None = None,
     definition: str | None = None,
 ) -> int:
-    """Have the next runs read files again, by URI or number, or all; how many. Raises CatalogueError."""
-    parameters = {
-        "uris": None if uris is None else list(uris),
-        "ids": list(ids),
-        "code": code,
-        "definition": definition,
-    }
-    with transaction(engine) as connection:
-        found = connection.execute(RETRY, parameters).fetchall()
-        unknown = [str(one) for one in ids if one not in {number for number, _ in found}]
-        unknown += [uri for uri in uris or () if uri not in {uri for _, uri in found}]
+    """Let the next runs read rejected files again, all or by URI or number, and return how many.
+
+    Raises CatalogueError when a file is not among the rejected files.
+    """
+    parameters = {"uris": uris, "ids": list(ids), "code": code, "definition": definition}
+    with begin(engine) as connection:
+        rows = connection.execute(QUERIES["retry"], parameters).all()
+        known_ids, known_uris = {row.id for row in rows}, {row.uri for row in rows}
+        unknown = [str(id) for id in ids if id not in known_ids]
+        unknown += [uri for uri in uris or () if uri not in known_uris]
         if unknown:
             raise CatalogueError(
                 f"{unknown[0]} is not among the rejected files; see: rastersources rejected list"
             )
-    return len(found)
+    return len(rows)

@@ -1,75 +1,105 @@
-"""The rows of sync_runs: what each ingestion run did."""
+"""What each run of a definition did: its report, and its row of sync_runs."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Set
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Engine, func, insert, update
 
-from pipeline.catalogue.run_report import RunReport
 from pipeline.database.engine import begin
 from pipeline.database.tables import sync_runs
-from pipeline.errors import RunInProgress, TransientError
+from pipeline.errors import Rejection, RunInProgress, TransientError
+
+SUMS = "registered", "unchanged", "moved", "missing", "withheld", "settling", "bytes"
+
+
+@dataclass
+class RunReport:
+    """What a run did, or a step of it."""
+
+    registered: int = 0
+    """Files read and written, moved ones included."""
+    unchanged: int = 0
+    moved: int = 0
+    """Files that were known under another URI."""
+    missing: int = 0
+    """Known files that are gone: marked as missing or removed by this run."""
+    withheld: int = 0
+    """Files that a user deleted from the catalogue; the run leaves them out."""
+    settling: int = 0
+    """Files that are too young to be read."""
+    bytes: int = 0
+    """Total size of the registered files."""
+    rejected: list[Rejection] = field(default_factory=list)
+    """Files that were rejected now, or earlier and are unchanged."""
+    revised: Set[str] = frozenset()
+    """URIs of files that an earlier step of the run rejected, and this step decided anew."""
+
+    @property
+    def listed(self) -> int:
+        """All files that were looked at."""
+        counted = self.registered + self.unchanged + self.withheld + self.settling
+        return counted + len(self.rejected) - len(self.revised)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Reason code -> number of rejected files, the most frequent first."""
+        return dict(Counter(rejection.code for rejection in self.rejected).most_common())
+
+    def add(self, step: "RunReport") -> None:
+        """Add what another step did."""
+        for name in SUMS:
+            setattr(self, name, getattr(self, name) + getattr(step, name))
+        if step.revised:
+            self.rejected = [one for one in self.rejected if one.uri not in step.revised]
+        self.rejected += step.rejected
 
 
 @dataclass(frozen=True)
 class SyncRun:
-    """The row of a run that is at work."""
+    """The row of a run in progress."""
 
     engine: Engine
     id: int
     definition: str
+    report: RunReport = field(default_factory=RunReport)
+    """What the run did so far."""
 
     def mark_killed_runs(self) -> None:
-        """Say of earlier runs that still seem to be at work that they were killed: whoever got the lock was alone."""
-        others = (
+        """Mark earlier 'running' runs as killed; call only while holding the lock."""
+        statement = update(sync_runs).where(
             sync_runs.c.definition == self.definition,
             sync_runs.c.state == "running",
             sync_runs.c.id < self.id,
         )
+        detail = "it was killed before it ended; the next run completed the work"
         with begin(self.engine) as connection:
             connection.execute(
-                update(sync_runs)
-                .where(*others)
-                .values(
-                    state="failed",
-                    finished=func.clock_timestamp(),
-                    detail="it was killed before it ended; the next run completed the work",
-                )
+                statement.values(state="failed", finished=func.clock_timestamp(), detail=detail)
             )
 
-    def finish(self, report: RunReport, state: str, detail: str | None) -> None:
-        """Say how the run ended."""
-        counts = {
-            name: getattr(report, name)
-            for name in ("listed", "registered", "unchanged", "moved", "missing", "withheld", "settling", "bytes")
-        }  # fmt: skip
-        statement = update(sync_runs).where(sync_runs.c.id == self.id)
+    def finish(self, state: str, detail: str | None) -> None:
+        """Write how the run ended."""
+        values = {name: getattr(self.report, name) for name in ("listed", *SUMS)}
+        values |= {"rejected": len(self.report.rejected), "reasons": self.report.reasons}
+        values |= {"state": state, "detail": detail, "finished": func.clock_timestamp()}
         with begin(self.engine) as connection:
-            connection.execute(
-                statement.values(
-                    state=state,
-                    finished=func.clock_timestamp(),
-                    detail=detail,
-                    rejected=len(report.rejected),
-                    reasons=report.reasons,
-                    **counts,
-                )
-            )
+            connection.execute(update(sync_runs).where(sync_runs.c.id == self.id).values(values))
 
 
 @contextmanager
-def record_run(engine: Engine, definition: str, report: RunReport) -> Iterator[SyncRun]:
-    """A row for a run, finished with what the report holds at the end of the block, also when that raises."""
+def record_run(engine: Engine, definition: str) -> Iterator[SyncRun]:
+    """Insert the row of a run, and finish it at the end of the block, also when the block raises."""
     with begin(engine) as connection:
         statement = insert(sync_runs).values(definition=definition).returning(sync_runs.c.id)
-        row = SyncRun(engine, connection.execute(statement).scalar_one(), definition)
+        run = SyncRun(engine, connection.execute(statement).scalar_one(), definition)
     try:
-        yield row
+        yield run
     except BaseException as error:
         state = "overlapping" if isinstance(error, RunInProgress) else "failed"
-        # A database that is away cannot be told; the next run sees to the row.
+        # When the database is away the row stays 'running'; the next run marks it as killed.
         with suppress(TransientError):
-            row.finish(report, state, str(error) or "it was stopped")
+            run.finish(state, str(error) or "it was stopped")
         raise
-    row.finish(report, "rejections" if report.rejected else "completed", None)
+    run.finish("rejections" if run.report.rejected else "completed", None)

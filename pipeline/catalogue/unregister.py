@@ -5,43 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine
+from sqlalchemy import CursorResult, Engine
 
 from pipeline.catalogue.empty_sources import delete_removable
-from pipeline.database.engine import transaction
+from pipeline.catalogue.write_sources import lock_sources
+from pipeline.database.engine import begin
+from pipeline.database.queries import queries
 from pipeline.definitions.fields import REGISTER_ID
 from pipeline.errors import CatalogueError
 
-# Files of these URIs or below them, of these sources; never those that clients sent.
-CHOSEN = """
-    file.definition IS NOT NULL AND (
-        file.uri = ANY (%(uris)s)
-        OR EXISTS (SELECT FROM unnest(%(uris)s::text[]) AS folder (uri)
-                   WHERE starts_with(file.uri, rtrim(folder.uri, '/') || '/'))
-        OR file.source_id IN (SELECT id FROM raster_sources WHERE uuid = ANY (%(uuids)s)))
-"""
-LOCK_SOURCES = f"""
-    SELECT id, uuid FROM raster_sources WHERE id IN (
-        SELECT id FROM raster_sources WHERE uuid = ANY (%(uuids)s)
-        UNION SELECT source_id FROM raster_files AS file WHERE {CHOSEN})
-    ORDER BY id FOR UPDATE
-"""  # noqa: S608 - the part is the one above
-
-# What was registered by hand comes back only by hand; a definition would bring its files back by itself.
-BURY = f"""
-    INSERT INTO tombstones (definition, source_uuid, name, organisation_id, uri, fingerprint)
-    SELECT file.definition, source.uuid, source.name, source.organisation_id, file.uri, file.fingerprint
-    FROM raster_files AS file JOIN raster_sources AS source ON source.id = file.source_id
-    WHERE file.definition <> %(by_hand)s AND {CHOSEN}
-    ON CONFLICT (definition, uri) WHERE uri IS NOT NULL DO UPDATE SET fingerprint = excluded.fingerprint
-"""  # noqa: S608
-REMOVE = f"DELETE FROM raster_files AS file WHERE {CHOSEN}"  # noqa: S608
-FORGET = """
-    DELETE FROM rejected_files AS file WHERE file.definition = %(by_hand)s AND (
-        file.uri = ANY (%(uris)s)
-        OR EXISTS (SELECT FROM unnest(%(uris)s::text[]) AS folder (uri)
-                   WHERE starts_with(file.uri, rtrim(folder.uri, '/') || '/')))
-"""
+QUERIES = queries("unregister")
 
 
 @dataclass(frozen=True)
@@ -60,24 +33,20 @@ def unregister(engine: Engine, uris: Sequence[str], uuids: Sequence[UUID]) -> Un
 
     Raises CatalogueError when nothing of these names is registered.
     """
-    parameters: dict[str, Any] = {"uris": list(uris), "uuids": list(uuids), "by_hand": REGISTER_ID}
-    with transaction(engine) as connection:
-        locked = connection.execute(LOCK_SOURCES, parameters).fetchall()
-        unknown = set(uuids) - {uuid for _, uuid in locked}
-        if unknown:
-            raise CatalogueError(f"there is no raster source {min(map(str, unknown))}")
-        connection.execute(BURY, parameters)
-        files = connection.execute(REMOVE, parameters).rowcount
-        forgotten = connection.execute(FORGET, parameters).rowcount
-        if not files and not forgotten and not uuids:
-            raise CatalogueError("nothing of that name is registered; see `rastersources plan`")
-        ids = [number for number, _ in locked]
-        connection.execute("SELECT derive_sources(%s)", (ids,))
-        empty = [
-            number
-            for (number,) in connection.execute(
-                "SELECT id FROM raster_sources WHERE id = ANY (%s) AND file_count = 0", (ids,)
-            )
-        ]
+    parameters = {"uris": list(uris), "uuids": list(uuids), "by_hand": REGISTER_ID}
+    with begin(engine) as connection:
+
+        def execute(name: str, **more: object) -> CursorResult[Any]:
+            return connection.execute(QUERIES[name], {**parameters, **more})
+
+        with lock_sources(connection, execute("find_sources").scalars()) as sources:
+            unknown = set(uuids).difference(source.uuid for source in sources.values())
+            if unknown:
+                raise CatalogueError(f"there is no raster source {min(map(str, unknown))}")
+            files = execute("remove_files").scalar_one()
+            forgotten = execute("forget_rejections").rowcount
+            if not files and not forgotten and not uuids:
+                raise CatalogueError("nothing of that name is registered; see `rastersources plan`")
+        empty = execute("find_empty", ids=list(sources)).scalars().all()
         kept = delete_removable(connection, empty)
     return UnregisterResult(files, len(empty) - len(kept), len(kept))

@@ -4,23 +4,24 @@ Whoever works on an upload holds an advisory lock, which ends with its connectio
 state `processing` is taken up again. Only the transaction that finds the upload still in that state settles it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import psycopg
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
-from pipeline.catalogue.grid_consistency import REJECT_MISFITS
+from pipeline.catalogue.grid_consistency import check_upload
 from pipeline.catalogue.hide_paths import hide_folders
-from pipeline.catalogue.register import UPSERT_FILES, UPSERT_SYSTEMS, require_time
-from pipeline.catalogue.staging import Connection, stage
-from pipeline.catalogue.tombstones import ADD_FILE_TOMBSTONES
+from pipeline.catalogue.register import require_time
+from pipeline.catalogue.staging import database_reason, stage, write_staged
+from pipeline.catalogue.write_sources import LockedSource, lock_rows, lock_sources
 from pipeline.database.connection_errors import READ_ONLY
-from pipeline.database.engine import transaction
+from pipeline.database.engine import begin, translate_errors
+from pipeline.database.queries import queries
 from pipeline.errors import CatalogueError, NotFound, RasterError, Rejection, Unreadable
 from pipeline.raster import RasterFile
 
@@ -29,63 +30,7 @@ LOCK_KIND = 0x55504C44
 SECONDS_TO_RETRY = 2
 """Before the first repetition; twice as long before each further one."""
 
-# The oldest uploads of each organisation that wait, or whose worker died.
-WAITING = """
-    SELECT organisation_id, array_agg(id ORDER BY id) FROM (
-        SELECT upload.id, source.organisation_id,
-               row_number() OVER (PARTITION BY source.organisation_id ORDER BY upload.id) AS place
-        FROM uploads AS upload JOIN raster_sources AS source ON source.id = upload.source_id
-        WHERE upload.state IN ('received', 'processing', 'retry')
-          AND (upload.state <> 'retry'
-               OR upload.updated_at < now() - %(delay)s * interval '1 second' * 2 ^ (upload.attempts - 1))
-    ) AS waiting WHERE place <= %(most)s GROUP BY organisation_id
-"""
-
-HOLD = "SELECT pg_try_advisory_xact_lock(%(kind)s, (%(id)s %% 2147483648)::integer)"
-
-CLAIM = """
-    WITH claimed AS (
-        UPDATE uploads SET state = 'processing', state_detail = NULL, attempts = attempts + 1, updated_at = now()
-        WHERE id IN (
-            SELECT id FROM uploads WHERE id = %(id)s AND state IN ('received', 'processing', 'retry')
-            FOR UPDATE SKIP LOCKED
-        ) RETURNING id, source_id, task_id, uri, "timestamp", attempts, crs, nodata
-    ), started AS (
-        UPDATE tasks SET status = 'STARTED', updated = now() WHERE id IN (SELECT task_id FROM claimed)
-    )
-    SELECT claimed.id, claimed.source_id, claimed.uri, claimed."timestamp", claimed.attempts, source.temporal,
-           claimed.crs, claimed.nodata
-    FROM claimed JOIN raster_sources AS source ON source.id = claimed.source_id
-"""
-
-# The source first: a client that deletes it, or its data, locks in the same order.
-LOCK_SOURCE = "SELECT uuid, temporal FROM raster_sources WHERE id = %(source)s FOR UPDATE"
-LOCK_UPLOAD = "SELECT FROM uploads WHERE id = %(id)s AND state = 'processing' FOR UPDATE"
-
-# What an upload takes the place of: files of no other time that lie within it, to half a pixel.
-# Files that ingestion brought leave tombstones, so that its next run does not put them beside what replaced them.
-REPLACE_FILES = f"""
-    WITH removed AS (
-        DELETE FROM raster_files AS file USING staged
-        WHERE file.source_id = staged.source_id AND file.uri <> staged.uri
-          AND (NOT %(temporal)s OR (file.times <@ staged.times AND cardinality(file.times) > 0))
-          AND file.origin_x >= staged.origin_x - abs(staged.pixelsize_x) / 2
-          AND file.origin_y >= staged.origin_y - abs(staged.pixelsize_y) / 2
-          AND file.upper_bound_x <= staged.upper_bound_x + abs(staged.pixelsize_x) / 2
-          AND file.upper_bound_y <= staged.upper_bound_y + abs(staged.pixelsize_y) / 2
-        RETURNING file.source_id, file.definition, file.uri, file.fingerprint
-    ), buried AS ({ADD_FILE_TOMBSTONES})
-    SELECT uri FROM removed
-"""  # noqa: S608 - the part is a constant
-
-SETTLE = """
-    WITH settled AS (
-        UPDATE uploads SET state = %(state)s, state_detail = %(detail)s, updated_at = now()
-        WHERE id = %(id)s RETURNING task_id
-    )
-    UPDATE tasks SET status = %(status)s, result = %(result)s, detail = %(task_detail)s, updated = now()
-    WHERE id IN (SELECT task_id FROM settled)
-"""
+QUERIES = queries("uploads")
 
 
 @dataclass(frozen=True)
@@ -123,38 +68,42 @@ def waiting(engine: Engine, most: int) -> dict[int, list[int]]:
 
     Raises CatalogueError on a read-only standby, which also lags behind what it would have to delete by.
     """
-    with transaction(engine) as connection:
-        if connection.execute("SHOW transaction_read_only").fetchone() == ("on",):
+    with begin(engine) as connection:
+        if connection.execute(text("SHOW transaction_read_only")).scalar_one() == "on":
             raise CatalogueError(READ_ONLY)
-        return dict(
-            connection.execute(WAITING, {"delay": SECONDS_TO_RETRY, "most": most}).fetchall()
-        )
+        parameters = {"delay": SECONDS_TO_RETRY, "most": most}
+        rows = connection.execute(QUERIES["find_waiting"], parameters)
+        return {row.organisation_id: row.ids for row in rows}
 
 
 @contextmanager
 def held(engine: Engine, number: int) -> Iterator[bool]:
     """Whether an upload is this worker's alone until the end of the block: another one may have taken it."""
-    with transaction(engine) as connection:
-        row = connection.execute(HOLD, {"kind": LOCK_KIND, "id": number}).fetchone()
-        yield row is not None and row[0]
+    with begin(engine) as connection:
+        parameters = {"kind": LOCK_KIND, "id": number}
+        yield bool(connection.execute(QUERIES["hold"], parameters).scalar_one())
 
 
 def claim(engine: Engine, number: int) -> ClaimedUpload | None:
     """Take up an upload that is held, if it still waits."""
-    with transaction(engine) as connection:
-        row = connection.execute(CLAIM, {"id": number}).fetchone()
+    with begin(engine) as connection:
+        row = connection.execute(QUERIES["claim"], {"id": number}).first()
         return ClaimedUpload(*row) if row else None
 
 
 def register_upload(engine: Engine, upload: ClaimedUpload, facts: RasterFile) -> UploadOutcome:
     """Write what was read into the source; refuse it where it does not fit."""
     try:
-        with stored_facts(), transaction(engine) as connection:
-            found = lock(connection, upload)
-            if found is None:
+        with (
+            stored_facts(),
+            begin(engine) as connection,
+            lock_sources(connection, [upload.source_id]) as sources,
+        ):
+            if not is_pending(connection, upload, sources):
                 return UploadOutcome("gone", unused=[upload.uri])
-            replaced = write(connection, upload.source_id, found[1], facts)
-            settle(connection, upload, found[0], replaced)
+            source = sources[upload.source_id]
+            replaced = write_upload(connection, upload.source_id, source.temporal, facts)
+            settle(connection, upload, source.uuid, replaced)
     except RasterError as error:
         return reject_upload(engine, upload, Rejection(upload.uri, error.code, error.message))
     return UploadOutcome("committed", unused=replaced)
@@ -162,14 +111,16 @@ def register_upload(engine: Engine, upload: ClaimedUpload, facts: RasterFile) ->
 
 def try_upload(engine: Engine, upload: ClaimedUpload, facts: RasterFile) -> int:
     """How many files `register_upload` would replace; nothing is stored. Raises RasterError where it would refuse."""
-    replaced: Sequence[str] = ()
-    with stored_facts(), transaction(engine) as connection:
-        source = connection.execute(LOCK_SOURCE, {"source": upload.source_id}).fetchone()
-        if source is None:
+    with (
+        stored_facts(),
+        translate_errors(),
+        engine.connect() as connection,  # without a commit
+        lock_sources(connection, [upload.source_id]) as sources,
+    ):
+        if not sources:
             raise NotFound("the raster source is not there any more; send it to another one")
-        replaced = write(connection, upload.source_id, source[1], facts)
-        raise psycopg.Rollback
-    return len(replaced)
+        temporal = sources[upload.source_id].temporal
+        return len(write_upload(connection, upload.source_id, temporal, facts))
 
 
 @contextmanager
@@ -177,8 +128,8 @@ def stored_facts() -> Iterator[None]:
     """Raises Unreadable for facts that the database cannot hold; that it is away is a TransientError by now."""
     try:
         yield
-    except psycopg.DatabaseError as error:
-        reason = str(error).partition("\n")[0]
+    except (psycopg.DatabaseError, DBAPIError) as error:
+        reason = database_reason(error)
         raise Unreadable(
             f"the catalogue cannot hold what it says ({reason}); write it again"
         ) from error
@@ -198,23 +149,24 @@ def reject_upload(
         "result": None,
         "task_detail": f"{rejection.code}: {message}",
     }
-    with transaction(engine) as connection:
-        if lock(connection, upload) is None:
+    with begin(engine) as connection:
+        # the source first: a client that deletes it, or its data, locks in the same order
+        if not is_pending(connection, upload, lock_rows(connection, [upload.source_id])):
             return UploadOutcome("gone", unused=[upload.uri])
-        connection.execute(SETTLE, settled)
+        connection.execute(QUERIES["settle"], settled)
     return UploadOutcome(state, rejection, [] if again else [upload.uri])
 
 
-def lock(connection: Connection, upload: ClaimedUpload) -> tuple[UUID, bool] | None:
-    """Uuid of the source and whether it is temporal, both rows locked; None where the upload has been ended."""
-    numbers = {"id": upload.id, "source": upload.source_id}
-    source = connection.execute(LOCK_SOURCE, numbers).fetchone()
-    if source is None or connection.execute(LOCK_UPLOAD, numbers).fetchone() is None:
-        return None
-    return source[0], source[1]
+def is_pending(
+    connection: Connection, upload: ClaimedUpload, sources: Mapping[int, LockedSource]
+) -> bool:
+    """Lock the upload; return whether its source exists and the upload still waits for this worker."""
+    if upload.source_id not in sources:
+        return False
+    return connection.execute(QUERIES["lock_upload"], {"id": upload.id}).first() is not None
 
 
-def write(
+def write_upload(
     connection: Connection,
     source: int,
     temporal: bool,
@@ -222,26 +174,17 @@ def write(
     definition: str | None = None,
     reading_hash: str | None = None,
 ) -> list[str]:
-    """The file as part of its source, which is locked, in the place of others, whose URIs are returned.
+    """Write a file into its locked source, in the place of others; return the URIs of these.
 
-    `definition` is the id of the drop folder that brought it, None for what clients sent. Raises RasterError.
+    `definition` is the id of the drop folder that brought it, None for a client's file. Raises RasterError.
     """
     require_time(temporal, facts, "give it a timestamp")
-    parameters: dict[str, Any] = {
-        "source": source,
-        "uris": [facts.uri],
-        "temporal": temporal,
-        "missing_count": True,  # what a client sends has to fit what the source says of itself
-    }
     stage(connection, [(None, facts)], definition, reading_hash)
-    connection.execute("UPDATE staged SET source_id = %(source)s", parameters)
-    for _, code, message, *_ in connection.execute(REJECT_MISFITS, parameters):
-        raise RasterError(message, code)
-    connection.execute(UPSERT_SYSTEMS)
-    replaced = [uri for (uri,) in connection.execute(REPLACE_FILES, parameters)]
-    connection.execute(UPSERT_FILES)
-    connection.execute("SELECT derive_sources(%s)", [[source]])
-    return replaced
+    connection.execute(QUERIES["assign_source"], {"source": source})
+    check_upload(connection)
+    replaced = connection.execute(QUERIES["replace_files"], {"temporal": temporal}).scalars().all()
+    write_staged(connection)
+    return list(replaced)
 
 
 def settle(
@@ -249,7 +192,7 @@ def settle(
 ) -> None:
     """Say that it is part of its source now."""
     connection.execute(
-        SETTLE,
+        QUERIES["settle"],
         {
             "id": upload.id,
             "state": "committed",

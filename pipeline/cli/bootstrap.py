@@ -101,7 +101,7 @@ def upload_worker(configured: Settings, engine: "Engine") -> Iterator["UploadWor
     from pipeline.storage.uploads import open_upload_store
 
     store = open_upload_store(uploads_location(configured))
-    options = run_options(configured, create=False).options
+    options = run_options(configured, create=False).reading
     readers = min(configured.workers + 1, MAX_READERS)
     with ProcessReader(1) as pool:
         yield UploadWorker(engine, store, options, pool, readers)

@@ -224,7 +224,7 @@ def inspect(
     assigned = check_assigned_values(crs, nodata, "the command line", override=crs_override)
     how = run_options(settings(), create=False)
     look: Literal["overview", "exact"] | None = "exact" if exact else "overview" if stats else None
-    options = replace(how.options, statistics=look, assigned=assigned)
+    options = replace(how.reading, statistics=look, assigned=assigned)
     refused = False
     files = list_files([literal_location(path) for path in paths], how.roots, repeat=True)
     with ProgressBar() as bar:

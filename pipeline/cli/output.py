@@ -11,13 +11,13 @@ from rich.table import Table
 
 from pipeline.catalogue.definitions import Orphan
 from pipeline.catalogue.reproject import MovedSource, ReprojectSummary
-from pipeline.catalogue.run_report import RunReport
+from pipeline.catalogue.sync_runs import RunReport
 from pipeline.catalogue.tombstones import Tombstone
 from pipeline.catalogue.unregister import UnregisterResult
 from pipeline.cli.terminal import echo, echo_error
 from pipeline.errors import Rejection
+from pipeline.ingest.plan import PLANNED_KINDS, SOURCE_COUNTS, Plan
 from pipeline.ingest.register import RunOutcome
-from pipeline.ingest.sync import PLANNED_KINDS, SOURCE_COUNTS, Plan
 
 PROGRAM = "rastersources"
 WORTH_ASKING = "-c 'SELECT name, extent FROM public_raster_sources'"

@@ -38,21 +38,23 @@ def plan(
     import orjson
 
     from pipeline.cli.output import plan_document, print_plans
-    from pipeline.ingest import sync
+    from pipeline.ingest.plan import plan_all
     from pipeline.ingest.progress import show_progress
+    from pipeline.ingest.sync import list_orphans, load_sync_items, select_items
 
-    works, how = sync.load_sync_items(config), run_options(settings(), create=False)
-    with open_catalogue(settings()) as engine, show_progress(lists_only=True) as watcher:
-        found = sync.plan_all(engine, sync.select_items(works, names or ()), config, how, watcher)
-        orphans = sync.list_orphans(engine, config, works)
+    items, options = load_sync_items(config), run_options(settings(), create=False)
+    with open_catalogue(settings()) as engine, show_progress(lists_only=True) as progress:
+        chosen = select_items(items, names or ())
+        plans = plan_all(engine, chosen, config, options, progress)
+        orphans = list_orphans(engine, config, items)
     if as_json:
-        for one in found:
-            typer.echo(orjson.dumps(plan_document(one)))
+        for plan in plans:
+            typer.echo(orjson.dumps(plan_document(plan)))
     else:
-        print_plans(found, orphans)
-    if any(one.refusal for one in found):
+        print_plans(plans, orphans)
+    if any(plan.refusal for plan in plans):
         raise SystemExit(1)
-    raise SystemExit(2 if any(one.changes for one in found) else 0)
+    raise SystemExit(2 if any(plan.changes for plan in plans) else 0)
 
 
 def sync(

@@ -53,7 +53,7 @@ def translate_errors() -> Iterator[None]:
 
 def driver_connection(connection: Connection) -> psycopg.Connection[TupleRow]:
     """Return psycopg's own connection, which is in the same transaction."""
-    driver = connection.connection.driver_connection
+    driver = connection.connection.dbapi_connection  # also of a detached connection
     assert isinstance(driver, psycopg.Connection)
     return driver
 

@@ -352,7 +352,7 @@ rejected_files = Table(
     required("attempts", Integer, "1"),
     Column("reading_hash", Text),
     Column("group_key", Text),
-    Column("grid", Text),
+    Column("facts", JSONB),
     UniqueConstraint("definition", "uri"),
 )
 

@@ -25,8 +25,7 @@ from pipeline.catalogue.drop_files import (
     refused_before,
 )
 from pipeline.catalogue.drop_moves import FileMove, end_move, pending, relocate, taken, void
-from pipeline.catalogue.run_report import RunReport
-from pipeline.catalogue.sync_runs import record_run
+from pipeline.catalogue.sync_runs import RunReport, SyncRun
 from pipeline.definitions.definition import short_hash
 from pipeline.definitions.drop_folder import KEEP, DropFolder
 from pipeline.definitions.file_names import interpret_name
@@ -39,7 +38,14 @@ from pipeline.errors import (
     RasterError,
     Rejection,
 )
-from pipeline.ingest.register import ProgressReporter, Reader, RunContext, RunOptions, count_listed
+from pipeline.ingest.register import (
+    ProgressReporter,
+    Reader,
+    RunContext,
+    RunOptions,
+    Steps,
+    count_listed,
+)
 from pipeline.raster import OptionsByFile, RasterFile, TimeRule
 from pipeline.storage import Location, StoredFile, list_files, literal_location, rejection
 from pipeline.storage.allowed_roots import AllowedRoots
@@ -87,37 +93,31 @@ def located(text: str, folder: Path) -> Location:
     return literal_location(text if "://" in text else folder / text)
 
 
-def sync_drop_folder(run: RunContext, work: DropFolderFiles, report: RunReport) -> None:
+def sync_drop_folder(context: RunContext, work: DropFolderFiles, row: SyncRun) -> Steps:
     """Bring what was dropped into its raster sources; raises CatalogueError, TransientError or RunInProgress."""
-    with (
-        record_run(run.engine, work.id, report) as row,
-        open_comparison(run.engine, work.drop, alone=True) as listing,
-    ):
+    with open_comparison(context.engine, work.drop, exclusive=True) as comparison:
         row.mark_killed_runs()
-        reception = open_drop_folder(run.engine, run.conditions, work)
-        for move in pending(run.engine, work.id):
-            reception.finish(move)
-        reception.fill(listing, run.watcher)
-        listing.update_rejections(None, complete=True)
-        report.unchanged = listing.counts()["unchanged"]
-        run.watcher.tell(report)
-        for rejection in listing.unlisted:
-            reception.refuse(rejection, FileMove(rejection.uri, rejection.uri, ""), None, report)
-        for batch in listing.batches(run.conditions.batch_size):
-            part = RunReport()
+        run = open_drop_folder(context.engine, context.options, work)
+        for move in pending(context.engine, work.id):
+            run.finish(move)
+        run.fill(comparison, context.progress)
+        comparison.update_rejections(None, complete=True)
+        report = RunReport(unchanged=comparison.counts()["unchanged"])
+        for rejection in comparison.unlisted:
+            run.refuse(rejection, FileMove(rejection.uri, rejection.uri, ""), None, report)
+        yield report
+        for batch in comparison.batches(context.options.batch_size):
+            report = RunReport()
             try:
-                reception.take_in(batch, run.reader, part)
+                run.take_in(batch, context.reader, report)
             finally:
-                report.add(part)
-                run.watcher.tell(part)
-        listing.check_lock()
+                yield report
+        comparison.check_lock()
 
 
-def open_drop_folder(
-    engine: Engine, conditions: RunOptions, work: DropFolderFiles
-) -> "DropFolderRun":
+def open_drop_folder(engine: Engine, options: RunOptions, work: DropFolderFiles) -> "DropFolderRun":
     """A drop folder, ready to be run; raises CatalogueError where something that it names is not there."""
-    reception = DropFolderRun(engine, conditions, work, find_scope(engine, work.drop))
+    reception = DropFolderRun(engine, options, work, find_scope(engine, work.drop))
     reception.check_places()
     return reception
 
@@ -137,13 +137,13 @@ class DropFolderRun:
     """One run of one drop folder."""
 
     engine: Engine
-    conditions: RunOptions
+    options: RunOptions
     work: DropFolderFiles
     scope: DropScope
 
     def check_places(self) -> None:
         """Raises CatalogueError for a folder that is not there, or that may not be used."""
-        roots = AllowedRoots(self.conditions.roots)
+        roots = AllowedRoots(self.options.roots)
         for place in (self.work.folder, self.work.done, self.work.refused):
             if place is None:
                 continue
@@ -163,7 +163,7 @@ class DropFolderRun:
 
     def fill(self, listing: Comparison, watcher: ProgressReporter) -> None:
         """List the files and compare them with what is known."""
-        files = filter(self._is_no_empty_prefix, list_files(self.places, self.conditions.roots))
+        files = filter(self._is_no_empty_prefix, list_files(self.places, self.options.roots))
         places = (place for place in (self.work.done, self.work.refused) if place)
         longest = max((len(below(place)) + FOLDER_NAME_LENGTH for place in places), default=0)
 
@@ -195,7 +195,7 @@ class DropFolderRun:
                 report.rejected.append(one.rejection)
         rules = {parcel.file.uri: self.time_rule(parcel) for parcel in parcels}
         files = [parcel.file for parcel in parcels]
-        assigned = replace(self.conditions.options, assigned=self.work.drop.assigned)
+        assigned = replace(self.options.reading, assigned=self.work.drop.assigned)
         options = OptionsByFile(assigned, rules)
         outcomes = list(reader(files, options)) if files else []
         for parcel, outcome in zip(parcels, outcomes, strict=True):
@@ -344,7 +344,7 @@ class DropFolderRun:
         place = literal_location(move.target)
         if not place.in_bucket:
             return move.fingerprint
-        (found,) = list_files([place], self.conditions.roots)
+        (found,) = list_files([place], self.options.roots)
         return move.fingerprint if isinstance(found, Rejection) else found.fingerprint
 
 

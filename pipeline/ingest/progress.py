@@ -1,4 +1,4 @@
-"""What people see while a run is at work: a progress bar in a terminal, log lines elsewhere."""
+"""Show the progress of a run: a bar in a terminal, log lines elsewhere."""
 
 import time
 from collections.abc import Iterator
@@ -14,7 +14,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipeline.catalogue.run_report import RunReport
 from pipeline.ingest.register import ProgressReporter
 
 SECONDS_BETWEEN_LINES = 5
@@ -22,7 +21,7 @@ SECONDS_BETWEEN_LINES = 5
 
 @contextmanager
 def show_progress(*, lists_only: bool = False) -> Iterator[ProgressReporter]:
-    """Whoever shows on standard error how far a run is, or how many files a plan has listed."""
+    """Show on standard error how far a run is; with `lists_only` how many files a plan has listed."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield LogLines(console)
@@ -41,21 +40,21 @@ def show_progress(*, lists_only: bool = False) -> Iterator[ProgressReporter]:
 
 
 class Bar:
-    """A bar with the number of files and the time that is left."""
+    """A progress bar with the number of files and the remaining time."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._task = progress.add_task("", total=0)
         self._total = 0
 
-    def found(self, files: int) -> None:
-        """So many more files were listed."""
+    def add_total(self, files: int) -> None:
+        """Show that more files were listed."""
         self._total += files
         self._progress.update(self._task, total=self._total)
 
-    def tell(self, report: RunReport) -> None:
-        """So much more was done."""
-        self._progress.advance(self._task, report.listed)
+    def advance(self, files: int) -> None:
+        """Show that more files are done."""
+        self._progress.advance(self._task, files)
 
 
 class LogLines:
@@ -64,19 +63,19 @@ class LogLines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._listed = self._done = 0
-        self._told = time.monotonic()
+        self._last_line = time.monotonic()
 
-    def found(self, files: int) -> None:
-        """So many more files were listed."""
+    def add_total(self, files: int) -> None:
+        """Log that more files were listed."""
         self._listed += files
-        self._say(f"{self._listed} files listed")
+        self._log(f"{self._listed} files listed")
 
-    def tell(self, report: RunReport) -> None:
-        """So much more was done."""
-        self._done += report.listed
-        self._say(f"{self._done} files done")
+    def advance(self, files: int) -> None:
+        """Log that more files are done."""
+        self._done += files
+        self._log(f"{self._done} files done")
 
-    def _say(self, line: str) -> None:
-        if time.monotonic() - self._told >= SECONDS_BETWEEN_LINES:
+    def _log(self, line: str) -> None:
+        if time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._console.print(line, highlight=False)
-            self._told = time.monotonic()
+            self._last_line = time.monotonic()

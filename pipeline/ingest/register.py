@@ -1,24 +1,23 @@
-"""From files to records: list, compare with what is known, read the rest, write; the one order in which that is done.
+"""From files to records: list, compare, read, write. This is the order in which a run works.
 
-The command line and the flows both call this: batch by batch, each batch one transaction.
+The command line and the flows call this. A definition is written batch by batch, each batch in one transaction.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Protocol, Self
+from typing import Protocol
 
 from sqlalchemy import Engine
 
 from pipeline.catalogue.comparison import TO_READ, ChangedFile, Comparison, open_comparison
-from pipeline.catalogue.definitions import claim_source
+from pipeline.catalogue.definitions import claim_source, update_outdated_sources
 from pipeline.catalogue.owners import find_owner
-from pipeline.catalogue.redefinition import update_outdated_sources
 from pipeline.catalogue.register import (
     BatchItem,
     OutdatedItem,
@@ -27,8 +26,7 @@ from pipeline.catalogue.register import (
     RejectedItem,
     register_batch,
 )
-from pipeline.catalogue.run_report import RunReport
-from pipeline.catalogue.sync_runs import record_run
+from pipeline.catalogue.sync_runs import RunReport, SyncRun, record_run
 from pipeline.catalogue.tombstones import find_deleted_groups
 from pipeline.definitions.definition import Definition, locations_of, make_definition
 from pipeline.definitions.fields import REGISTER_ID
@@ -40,268 +38,242 @@ from pipeline.storage import EVERYWHERE, Location, Root, StoredFile, list_files,
 
 Reader = Callable[[Sequence[StoredFile], FileOptions], Iterable[RasterFile | Rejection]]
 """Reads files in their order, such as the `read` of a pool of processes."""
-DEFAULT_OPTIONS = ReadOptions()
+BatchWriter = Callable[[Callable[[], RunReport]], RunReport]
+"""Calls a function that writes one batch; a flow does it in a task with retries."""
+Steps = Generator[RunReport, None, None]
+"""The steps of a run; each says what it did."""
 
 
 class ProgressReporter(Protocol):
-    """Whoever shows how far a run is."""
+    """Shows the progress of a run."""
 
-    def found(self, files: int) -> None:
-        """So many more files were listed."""
+    def add_total(self, files: int) -> None:
+        """Show that more files were listed."""
 
-    def tell(self, report: RunReport) -> None:
-        """So much more was done."""
+    def advance(self, files: int) -> None:
+        """Show that more files are done."""
 
 
 @dataclass(frozen=True)
 class DefinitionFiles:
-    """A definition and the places at which its files are."""
+    """A definition and the locations of its files."""
 
     definition: Definition
-    places: Sequence[Location]
+    locations: Sequence[Location]
 
     @property
     def id(self) -> str:
-        """The name of the definition."""
+        """The id of the definition."""
         return self.definition.id
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run reads and writes, whatever the definition."""
+    """How a run reads and writes, for all definitions."""
 
     roots: Sequence[Root] = EVERYWHERE
-    options: ReadOptions = DEFAULT_OPTIONS
-    """As a definition changes them."""
+    reading: ReadOptions = field(default_factory=ReadOptions)
+    """A definition may change them for its own files."""
     batch_size: int = 500
     create: bool = False
-    """Add organisations and suppliers that are not there."""
-
-
-@dataclass(frozen=True)
-class DefinitionRun:
-    """One definition, ready to be run batch by batch."""
-
-    engine: Engine
-    definition: Definition
-    owner: Owner
-    options: ReadOptions
-    reader: Reader
-
-    def read(self, found: Sequence[ChangedFile]) -> list[BatchItem]:
-        """Read those of the files that have to be read."""
-        reading = [one for one in found if one.verdict in TO_READ]
-        files = [one.file for one in reading]
-        results = self.reader(files, self.options) if files else ()
-        read = [
-            RejectedItem(result, one.file)
-            if isinstance(result, Rejection)
-            else ReadItem(one.file, result, one.moved_from)
-            for one, result in zip(reading, results, strict=True)
-        ]
-        return [*read, *(OutdatedItem(one.file) for one in found if one.verdict == "outdated")]
-
-    def write(self, items: Sequence[BatchItem], evicted: Sequence[str] = ()) -> RunReport:
-        """Bring what was read into the catalogue, in one transaction; see `register_batch`."""
-        return register_batch(self.engine, self.definition, self.owner, items, evicted)
-
-
-Write = Callable[..., RunReport]
-"""`Ingestion.write`, or what wraps it."""
+    """Whether to add organisations and suppliers that do not exist."""
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What the works of one run share."""
+    """What the definitions of a run share."""
 
     engine: Engine
-    conditions: RunOptions
+    options: RunOptions
     reader: Reader
-    watcher: ProgressReporter
-    write: Write = DefinitionRun.write
-
-    def ingestion(self, definition: Definition) -> DefinitionRun:
-        """Ready to be run; raises CatalogueError where an organisation or supplier is missing."""
-        owner = find_owner(self.engine, definition, create=self.conditions.create)
-        options = definition.options(self.conditions.options)
-        return DefinitionRun(self.engine, definition, owner, options, self.reader)
+    progress: ProgressReporter
+    write: BatchWriter = lambda batch: batch()
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunOutcome:
     """How the run of one definition ended."""
 
     definition: str
-    report: RunReport = field(default_factory=RunReport)
-    failure: RastersourcesError | None = None
-    """Why it ended before it was through."""
-    seconds: float = 0.0
+    report: RunReport
+    failure: RastersourcesError | None
+    """Why the run stopped before its end."""
+    seconds: float
 
 
-def files_from_arguments(places: Sequence[str], fields: dict[str, object]) -> list[DefinitionFiles]:
-    """One source per file; `fields` are those of a definition. Raises CatalogueError that names a wrong one."""
+@dataclass(frozen=True)
+class DefinitionRun:
+    """The run of one definition, whose files are listed and compared."""
+
+    context: RunContext
+    definition: Definition
+    owner: Owner
+    comparison: Comparison
+
+    def read_and_write(self) -> Steps:
+        """Read and write what is new or changed, batch by batch."""
+        yield RunReport(unchanged=self.comparison.counts()["unchanged"])
+        with ThreadPoolExecutor(1, "write") as thread:
+            writing: Future[RunReport] | None = None
+            try:
+                for skipped, items in self._batches():
+                    yield skipped
+                    if writing is not None:
+                        yield writing.result()
+                        writing = None
+                    if items:
+                        write = partial(
+                            register_batch, self.context.engine, self.definition, self.owner, items
+                        )
+                        writing = thread.submit(copy_context().run, self.context.write, write)
+            except (Exception, KeyboardInterrupt):
+                with suppress(Exception):  # the first failure is the one to report
+                    if writing is not None:
+                        yield writing.result()
+                raise
+            if writing is not None:
+                yield writing.result()
+        if self.definition.id != REGISTER_ID:  # by hand, the fields are those of the named files
+            update_outdated_sources(self.context.engine, self.definition, self.owner)
+
+    def _batches(self) -> Iterator[tuple[RunReport, list[BatchItem]]]:
+        """Yield what is not written of each batch, and what is to be written."""
+        deleted = find_deleted_groups(self.context.engine, self.definition.id)
+        yield RunReport(), [RejectedItem(rejection) for rejection in self.comparison.unlisted]
+        for batch in self.comparison.batches(self.context.options.batch_size):
+            changed, skipped = split_batch(self.definition, batch, deleted)
+            yield skipped, self._read(changed)
+
+    def _read(self, changed: Sequence[ChangedFile]) -> list[BatchItem]:
+        to_read = [one for one in changed if one.verdict in TO_READ]
+        files = [one.file for one in to_read]
+        options = self.definition.options(self.context.options.reading)
+        results = self.context.reader(files, options) if files else ()
+        read = [
+            RejectedItem(result, one.file)
+            if isinstance(result, Rejection)
+            else ReadItem(one.file, result, one.moved_from)
+            for one, result in zip(to_read, results, strict=True)
+        ]
+        return [*read, *(OutdatedItem(one.file) for one in changed if one.verdict == "outdated")]
+
+
+def files_from_arguments(
+    locations: Sequence[str], fields: dict[str, object]
+) -> list[DefinitionFiles]:
+    """Return a definition with one source per file; `fields` are fields of a definition, None for those not given.
+
+    Raises CatalogueError that names a wrong field.
+    """
     given = {name: value for name, value in fields.items() if value is not None}
     definition = make_definition({**given, "id": REGISTER_ID, "files": ["."]}, "arguments")
-    return [DefinitionFiles(definition, [literal_location(place) for place in places])]
+    return [DefinitionFiles(definition, [literal_location(location) for location in locations])]
 
 
 def files_from_config(path: Path, *, empty: bool = False) -> list[DefinitionFiles]:
-    """The definitions of a sources.toml and their files; raises CatalogueError that says what is wrong in it."""
+    """Return the definitions of a sources.toml; with `empty` there may be none.
+
+    Raises CatalogueError that says what is wrong in the file.
+    """
     folder, config = path.absolute().parent, load_config(path, empty=empty)
+    return [DefinitionFiles(source, locations_of(source, folder)) for source in config.source]
+
+
+def register_all(context: RunContext, definitions: Sequence[DefinitionFiles]) -> list[RunOutcome]:
+    """Add and update the listed files; leave alone what is not listed."""
     return [
-        DefinitionFiles(definition, locations_of(definition, folder))
-        for definition in config.source
+        run_steps(context, files.id, partial(register, context, files)) for files in definitions
     ]
 
 
-def register_all(run: RunContext, works: Sequence[DefinitionFiles]) -> list[RunOutcome]:
-    """Add and update what is listed, and leave alone what is not."""
-    return [run_definition(work.id, partial(register, run, work)) for work in works]
-
-
-def run_definition(name: str, act: Callable[[RunReport], None]) -> RunOutcome:
-    """Run one definition: what goes wrong with it does not keep others from being run."""
-    outcome, began = RunOutcome(name), monotonic()
+def run_steps(context: RunContext, name: str, steps: Callable[[SyncRun], Steps]) -> RunOutcome:
+    """Run the steps of one definition and record what they did; a failure does not stop the other definitions."""
+    began, report, failure = monotonic(), RunReport(), None
     try:
-        act(outcome.report)
+        with record_run(context.engine, name) as run, closing(steps(run)) as reports:
+            report = run.report
+            for step in reports:
+                report.add(step)
+                context.progress.advance(step.listed)
     except RastersourcesError as error:
-        outcome.failure = error
-    outcome.seconds = monotonic() - began
-    return outcome
+        failure = error
+    return RunOutcome(name, report, failure, monotonic() - began)
 
 
-def register(run: RunContext, work: DefinitionFiles, report: RunReport) -> None:
+def register(context: RunContext, files: DefinitionFiles, row: SyncRun) -> Steps:
     """Add and update the files of one definition."""
-    with open_run(run, work, report, complete=False) as (ingestion, listing):
-        claim_source(run.engine, work.definition)
-        read_and_write(run, ingestion, listing, report)
-        listing.update_rejections(ingestion.owner.organisation_id, complete=False)
+    with open_run(context, files, row, complete=False) as run:
+        claim_source(context.engine, files.definition)
+        yield from run.read_and_write()
+        run.comparison.update_rejections(run.owner.organisation_id, complete=False)
 
 
 @contextmanager
 def open_run(
-    run: RunContext, work: DefinitionFiles, report: RunReport, *, complete: bool
-) -> Iterator[tuple[DefinitionRun, Comparison]]:
-    """A definition, ready to be run, and its files, compared; meanwhile a row of sync_runs keeps the report.
+    context: RunContext, files: DefinitionFiles, row: SyncRun, *, complete: bool
+) -> Iterator[DefinitionRun]:
+    """List and compare the files of a definition, under its lock. Runs of `register PATH` share their lock.
 
-    Raises RunInProgress where another run of the definition is at work, CatalogueError where an organisation or
-    supplier is missing.
+    Raises RunInProgress when another run of the definition is at work, CatalogueError when an organisation or supplier
+    is missing.
     """
-    alone = work.definition.id != REGISTER_ID
-    with (
-        record_run(run.engine, work.definition.id, report) as row,
-        open_comparison(run.engine, work.definition, alone=alone) as listing,
-    ):
-        if alone or listing.join():
+    definition, options = files.definition, context.options
+    exclusive = definition.id != REGISTER_ID
+    with open_comparison(context.engine, definition, exclusive=exclusive) as comparison:
+        if exclusive or comparison.share_lock():
             row.mark_killed_runs()
-        ingestion = run.ingestion(work.definition)
-        fill(listing, work, run.conditions, run.watcher)
-        compare(listing, work.definition, complete=complete)
-        yield ingestion, listing
+        owner = find_owner(context.engine, definition, create=options.create)
+        list_and_compare(comparison, files, options, context.progress, complete=complete)
+        yield DefinitionRun(context, definition, owner, comparison)
 
 
-def fill(
-    listing: Comparison, work: DefinitionFiles, conditions: RunOptions, watcher: ProgressReporter
+def list_and_compare(
+    comparison: Comparison,
+    files: DefinitionFiles,
+    options: RunOptions,
+    progress: ProgressReporter,
+    *,
+    complete: bool,
 ) -> None:
-    """List the files of a definition."""
-    listing.fill(count_listed(list_files(work.places, conditions.roots), watcher))
-
-
-def compare(listing: Comparison, definition: Definition, *, complete: bool) -> None:
-    """Compare what was listed with what is known."""
-    apart = partial(are_different_steps, definition)
-    listing.compare(definition.settle_seconds, complete=complete, apart=apart)
+    """List the files of a definition, and compare them with the catalogue."""
+    definition = files.definition
+    comparison.fill(count_listed(list_files(files.locations, options.roots), progress))
+    is_other_step = partial(are_different_steps, definition)
+    comparison.compare(definition.settle_seconds, complete=complete, is_other_step=is_other_step)
 
 
 def count_listed(
-    files: Iterable[StoredFile | Rejection], watcher: ProgressReporter
+    files: Iterable[StoredFile | Rejection], progress: ProgressReporter
 ) -> Iterator[StoredFile | Rejection]:
-    """The files, of which a watcher hears now and then."""
+    """Yield the files, and report every thousand of them."""
     count = 0
     for count, file in enumerate(files, 1):
         if count % 1000 == 0:
-            watcher.found(1000)
+            progress.add_total(1000)
         yield file
-    watcher.found(count % 1000)
-
-
-def read_and_write(
-    run: RunContext, ingestion: DefinitionRun, listing: Comparison, report: RunReport
-) -> None:
-    """Read and write what is new or changed, batch by batch; what was done is in the report, also when it fails."""
-    known = RunReport(unchanged=listing.counts()["unchanged"])
-    report.add(known)
-    run.watcher.tell(known)
-    buried = find_deleted_groups(run.engine, ingestion.definition.id)
-    with BatchWriter(run, ingestion, report) as writer:
-        writer.write([RejectedItem(rejection) for rejection in listing.unlisted])
-        for batch in listing.batches(run.conditions.batch_size):
-            found, passed = split_batch(ingestion.definition, batch, buried)
-            report.add(passed)
-            run.watcher.tell(passed)
-            writer.write(ingestion.read(found))
-    if ingestion.definition.id != REGISTER_ID:  # by hand, fields are those of what was named
-        update_outdated_sources(run.engine, ingestion.definition, ingestion.owner)
+    progress.add_total(count % 1000)
 
 
 def split_batch(
-    definition: Definition, batch: Sequence[ChangedFile], buried: frozenset[str]
+    definition: Definition, batch: Sequence[ChangedFile], deleted: frozenset[str]
 ) -> tuple[list[ChangedFile], RunReport]:
-    """The files that are to be read or written, and the report of the others."""
+    """Return the files to read or write, and the report of the others; `deleted` are keys of deleted groups."""
     report, rest = RunReport(), []
-    for one in batch:
-        if one.verdict == "settling":
+    for changed in batch:
+        if changed.verdict == "settling":
             report.settling += 1
-        elif one.verdict == "withheld" or (
-            buried and is_deleted_group(definition, one.file, buried)
-        ):
+        elif changed.verdict == "withheld" or is_deleted_group(definition, changed.file, deleted):
             report.withheld += 1
-        elif one.rejection is not None:
-            report.rejected.append(one.rejection)
+        elif changed.rejection is not None:
+            report.rejected.append(changed.rejection)
         else:
-            rest.append(one)
+            rest.append(changed)
     return rest, report
 
 
-def is_deleted_group(definition: Definition, file: StoredFile, buried: frozenset[str]) -> bool:
-    """Whether people deleted the whole group of a file."""
+def is_deleted_group(definition: Definition, file: StoredFile, deleted: frozenset[str]) -> bool:
+    """Return whether a user deleted the whole group of a file."""
     try:
-        return group_of(definition, file).key in buried
+        return bool(deleted) and group_of(definition, file).key in deleted
     except RasterError:
         return False
-
-
-class BatchWriter:
-    """Writes one batch, in a thread, while the next one is read."""
-
-    def __init__(self, run: RunContext, ingestion: DefinitionRun, report: RunReport) -> None:
-        self._run, self._ingestion, self._report = run, ingestion, report
-        self._thread = ThreadPoolExecutor(1, "write")
-        self._writing: Future[RunReport] | None = None
-
-    def write(self, items: Sequence[BatchItem]) -> None:
-        """Write when the batch before is written; raises what that one raised."""
-        self._conclude()
-        if items:
-            self._writing = self._thread.submit(
-                copy_context().run, self._run.write, self._ingestion, items
-            )
-
-    def _conclude(self) -> None:
-        if self._writing is not None:
-            writing, self._writing = self._writing, None
-            written = writing.result()
-            self._report.add(written)
-            self._run.watcher.tell(written)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            self._conclude()
-        except Exception:
-            if kind is None:  # the first failure is the one to tell
-                raise
-        finally:
-            self._thread.shutdown()

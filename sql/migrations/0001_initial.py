@@ -13,6 +13,8 @@ COPY = Path(__file__).with_suffix("")
 
 DROP = """
 DROP VIEW public_raster_sources;
+DROP FUNCTION grid_message, grid_mismatch, grid_of;
+DROP TYPE grid;
 DROP TABLE
     served_configs, moves, sync_runs, tombstones, rejected_files, definitions,
     upload_files, catalogue_identity, uploads, tasks,
@@ -22,7 +24,7 @@ DROP TABLE
 DROP FUNCTION
     revoke_task, move_last_modified, keep_label_type_sources, keep_layer_sources, graph_sources,
     number_commits, finish_commit, note_changes, this_commit, derive_sources, union_longitudes,
-    file_name, grid_class, touch_raster_source, bounds_geometry, touch_last_modified;
+    file_name, touch_raster_source, bounds_geometry, touch_last_modified;
 """
 
 

@@ -20,7 +20,7 @@ CREATE TABLE rejected_files (
     fingerprint     text,
     reading_hash    text,
     group_key       text,
-    grid            text,
+    facts           jsonb,
     code            text NOT NULL,
     message         text NOT NULL,
     first_seen      timestamptz NOT NULL DEFAULT now(),
@@ -37,7 +37,7 @@ COMMENT ON COLUMN rejected_files.organisation_id IS 'The organisation of that de
 COMMENT ON COLUMN rejected_files.fingerprint IS 'Fingerprint when it was rejected; the file is read again when it changes. Null: it could not be determined.';
 COMMENT ON COLUMN rejected_files.reading_hash IS 'Hash of the fields of the definition that reading depends on. The file is read again when it changes.';
 COMMENT ON COLUMN rejected_files.group_key IS 'The group of files that it would belong to; null: not known.';
-COMMENT ON COLUMN rejected_files.grid IS 'Its grid_class(), if it was rejected because it does not fit its raster source.';
+COMMENT ON COLUMN rejected_files.facts IS 'What was read from it, as a row of raster_files, if it was rejected because it does not fit its raster source.';
 COMMENT ON COLUMN rejected_files.code IS 'Stable reason code, such as missing_crs.';
 COMMENT ON COLUMN rejected_files.message IS 'One sentence that says what is wrong and what to do.';
 COMMENT ON COLUMN rejected_files.first_seen IS 'When it was rejected for the first time.';

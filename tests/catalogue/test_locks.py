@@ -106,21 +106,24 @@ FILL = """
     ANALYZE raster_sources, raster_files
 """
 LOCKING = {
-    "a batch": (register.LOCK_SOURCES, {"keys": ["7", "8"], "uris": ["file:///7", "file:///8"]}),
-    "a dropped file": (drop_files.LOCK_SOURCES, {"source": 7, "uris": ["file:///7"]}),
+    "a batch": (
+        register.QUERIES["find_sources"].text,
+        {"keys": ["7", "8"], "uris": ["file:///7", "file:///8"]},
+    ),
+    "a dropped file": (drop_files.QUERIES["find_sources"].text, {"uris": ["file:///7"]}),
 }
 
 
 @pytest.mark.parametrize(("statement", "names"), LOCKING.values(), ids=LOCKING.keys())
 def test_sources_are_found_by_an_index(
-    other: Session, statement: str, names: dict[str, Any]
+    engine: Engine, statement: str, names: dict[str, Any]
 ) -> None:
-    for part in FILL.split(";"):
-        other.execute(part)
-    (row,) = other.execute(
-        f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", {"definition": "test", **names}
-    ).fetchall()
-    assert max(looked_at(row[0][0]["Plan"])) < 100
+    with engine.connect() as connection:  # without a commit
+        for part in FILL.split(";"):
+            connection.execute(text(part))
+        explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}")
+        plan = connection.execute(explain, {"definition": "test", **names}).scalar_one()
+    assert max(looked_at(plan[0]["Plan"])) < 100
 
 
 def looked_at(plan: dict[str, Any]) -> Iterator[float]:

@@ -16,7 +16,7 @@ TOPICS = sorted(path.stem for path in FOLDER.glob("*.sql"))
 STATEMENTS = [(topic, name) for topic in TOPICS for name in queries(topic)]
 NUMBERED = dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 COMMENTS = re.compile(r"--.*$", re.MULTILINE)
-UTILITY = ("CREATE", "ANALYZE", "TRUNCATE", "DROP", "LOCK", "SET", "COPY")
+UTILITY = ("CREATE", "ALTER", "ANALYZE", "TRUNCATE", "DROP", "LOCK", "SET", "COPY")
 """What PREPARE does not take; it is run instead, COPY without any rows."""
 
 

@@ -72,7 +72,7 @@ def test_the_flow_syncs_and_leaves_states_rows_and_an_artifact(
 def test_a_run_that_overlaps_another_ends_as_such(
     folder: Path, database_url: str, engine: Engine, prefect_api: str
 ) -> None:
-    with open_comparison(engine, work_of([], id="flow").definition, alone=True):
+    with open_comparison(engine, work_of([], id="flow").definition, exclusive=True):
         done = sync(folder, database_url, prefect_api, 1)
     assert 'another run of "flow" is at work' in done.stderr
     assert last_state(prefect_api) == ("CANCELLED", "Overlapping")

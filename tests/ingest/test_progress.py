@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.catalogue.run_report import RunReport
 from pipeline.ingest import progress
 from tests.support.commands import RASTERSOURCES, run_in_terminal
 from tests.support.factory import write_raster
@@ -45,8 +44,8 @@ def test_elsewhere_there_is_a_line_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with progress.show_progress() as watcher:
-        watcher.found(1000)  # too soon for a line
+        watcher.add_total(1000)  # too soon for a line
         monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
-        watcher.found(500)
-        watcher.tell(RunReport(unchanged=1200, registered=30))
+        watcher.add_total(500)
+        watcher.advance(1230)
     assert capsys.readouterr().err == "1500 files listed\n1230 files done\n"

@@ -10,7 +10,7 @@ import pytest
 from affine import Affine
 from sqlalchemy import Engine, text
 
-from pipeline.catalogue.run_report import RunReport
+from pipeline.catalogue.sync_runs import RunReport
 from pipeline.errors import CatalogueError
 from pipeline.raster import ProcessReader
 from tests.support.database import rows

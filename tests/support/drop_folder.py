@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from pipeline.catalogue.run_report import RunReport
+from pipeline.catalogue.sync_runs import RunReport
 from pipeline.ingest.drop_folders import DropFolderFiles, load_drop_folders
 from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri

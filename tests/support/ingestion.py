@@ -7,8 +7,9 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine
 
-from pipeline.catalogue.run_report import RunReport
+from pipeline.catalogue.sync_runs import RunReport
 from pipeline.definitions.definition import make_definition
+from pipeline.ingest.plan import Plan, plan
 from pipeline.ingest.register import (
     DefinitionFiles,
     Reader,
@@ -17,19 +18,19 @@ from pipeline.ingest.register import (
     RunOutcome,
     register_all,
 )
-from pipeline.ingest.sync import Plan, SyncItem, plan, sync_all
+from pipeline.ingest.sync import SyncItem, sync_all
 from pipeline.storage import literal_location
 
 CONFIG = Path("/config/sources.toml")
 
 
 class Quiet:
-    """A watcher that shows nothing."""
+    """A progress reporter that shows nothing."""
 
-    def found(self, files: int) -> None:
+    def add_total(self, files: int) -> None:
         pass
 
-    def tell(self, report: RunReport) -> None:
+    def advance(self, files: int) -> None:
         pass
 
 

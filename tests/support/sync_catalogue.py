@@ -3,7 +3,7 @@
 from sqlalchemy import Engine, text
 
 from pipeline.catalogue import tombstones
-from pipeline.ingest.sync import Plan
+from pipeline.ingest.plan import Plan
 
 NAMES = "SELECT name FROM raster_sources ORDER BY name"
 COUNTS = """

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from pipeline.catalogue.run_report import RunReport
+from pipeline.catalogue.sync_runs import RunReport
 from pipeline.raster import ProcessReader
 from tests.support.ingestion import synced, work_of
 

@@ -8,11 +8,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine
 
-from pipeline.catalogue.run_report import RunReport
+from pipeline.catalogue.sync_runs import RunReport
 from pipeline.errors import CatalogueError
+from pipeline.ingest.plan import plan as plan_of
 from pipeline.ingest.register import RunOptions
 from pipeline.ingest.sync import list_orphans, prune_all, sync_all
-from pipeline.ingest.sync import plan as plan_of
 from pipeline.raster import ProcessReader
 from tests.support.database import execute, rows
 from tests.support.factory import write_raster

@@ -9,8 +9,8 @@ from sqlalchemy import Engine
 
 from pipeline.catalogue.unregister import unregister
 from pipeline.errors import CatalogueError
+from pipeline.ingest.plan import plan as plan_of
 from pipeline.ingest.register import RunOptions
-from pipeline.ingest.sync import plan as plan_of
 from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri
 from tests.support.database import execute, rows
@@ -132,7 +132,7 @@ def test_a_plan_does_not_stand_in_the_way_of_a_sync(
     class Syncing(Quiet):
         """Syncs while the plan lists."""
 
-        def found(self, files: int) -> None:
+        def add_total(self, files: int) -> None:
             assert synced(engine, pool.read, work).registered == 1
 
     assert changes(plan_of(engine, work, CONFIG, RunOptions(), Syncing())) == {"unchanged": 1}

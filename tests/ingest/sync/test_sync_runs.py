@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline.catalogue.comparison import open_comparison
-from pipeline.catalogue.run_report import RunReport
+from pipeline.catalogue.sync_runs import record_run
 from pipeline.errors import CatalogueError, RunInProgress, TransientError
 from pipeline.ingest.register import open_run
 from pipeline.ingest.sync import sync_all
@@ -107,7 +107,7 @@ def test_a_second_run_of_a_definition_stops_and_says_so(
     write_raster(tmp_path / "a.tif")
     work = work_of([tmp_path])
     with (
-        open_comparison(engine, work.definition, alone=True),
+        open_comparison(engine, work.definition, exclusive=True),
         pytest.raises(RunInProgress, match='another run of "test" is at work'),
     ):
         sync(tmp_path)
@@ -121,8 +121,8 @@ def test_a_register_by_hand_that_was_killed_is_told_apart_from_one_that_is_at_wo
     work = work_of([write_raster(tmp_path / "a.tif")], id="register")
     states = "SELECT state FROM sync_runs ORDER BY id"
     execute(engine, "INSERT INTO sync_runs (definition) VALUES ('register')")
-    run, report = run_of(engine, pool.read), RunReport()
-    with open_run(run, work, report, complete=False):
+    run = run_of(engine, pool.read)
+    with record_run(engine, "register") as row, open_run(run, work, row, complete=False):
         assert rows(engine, states) == [("failed",), ("running",)]
         registered(engine, pool.read, work)
         assert rows(engine, states) == [("failed",), ("running",), ("completed",)]

@@ -1,0 +1,192 @@
+"""What a sync would do. A plan opens no file, changes nothing, and takes no lock."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from pipeline.catalogue.comparison import ChangedFile, Comparison, open_comparison
+from pipeline.catalogue.definitions import check_uuid, count_outdated_sources
+from pipeline.catalogue.grid_consistency import find_grid_conflict
+from pipeline.catalogue.missing_files import count_empty_sources
+from pipeline.catalogue.owners import find_owner
+from pipeline.catalogue.tombstones import find_deleted_groups
+from pipeline.errors import CatalogueError, RastersourcesError, Rejection
+from pipeline.ingest.drop_folders import DropFolderFiles, open_drop_folder
+from pipeline.ingest.register import (
+    DefinitionFiles,
+    ProgressReporter,
+    RunOptions,
+    is_deleted_group,
+    list_and_compare,
+)
+from pipeline.ingest.sync import SyncItem, require_few_missing
+
+PLANNED_KINDS = (
+    "add",
+    "update",
+    "moved",
+    "outdated",
+    "missing",
+    "refused",
+    "withheld",
+    "settling",
+)
+"""What can become of a file that is not simply unchanged, in the order in which plans show it."""
+SOURCE_COUNTS = ("outdated_sources", "empty_sources")
+"""What can become of raster sources that no file leads to."""
+CHANGES = ("add", "update", "moved", "outdated", "missing", "cleared", *SOURCE_COUNTS)
+"""What makes a sync necessary."""
+
+
+@dataclass
+class Plan:
+    """What a sync of one definition would do."""
+
+    definition: str
+    unchanged: int = 0
+    files: dict[str, list[str]] = field(
+        default_factory=lambda: {kind: [] for kind in PLANNED_KINDS}
+    )
+    """Kind -> URIs of the files."""
+    moved_from: dict[str, str] = field(default_factory=dict)
+    """URI of each moved file -> its earlier URI."""
+    reasons: dict[str, Rejection] = field(default_factory=dict)
+    """URI -> why the file was rejected before, or cannot be listed now."""
+    cleared: int = 0
+    """Rejected files that are gone, and would be forgotten."""
+    outdated_sources: int = 0
+    """Raster sources without an unchanged file, which would get the new fields of their definition."""
+    empty_sources: int = 0
+    """Empty raster sources, which would be deleted."""
+    refusal: str | None = None
+    """Why a sync would stop."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Kind -> number of files or sources."""
+        kinds = {kind: len(uris) for kind, uris in self.files.items()}
+        further = {name: getattr(self, name) for name in ("cleared", *SOURCE_COUNTS)}
+        return {"unchanged": self.unchanged, **kinds, **further}
+
+    @property
+    def changes(self) -> int:
+        """How many changes a sync would make."""
+        return sum(self.counts[name] for name in CHANGES)
+
+    def add(self, changed: ChangedFile, verdict: str) -> None:
+        """Add a file under a verdict."""
+        uri, old_uri = changed.file.uri, changed.moved_from
+        self.files[verdict].append(uri)
+        if old_uri is not None and verdict == "withheld":
+            self.files["missing"].append(old_uri)
+        elif old_uri is not None:
+            self.moved_from[uri] = old_uri
+        if changed.rejection is not None:
+            self.reasons.setdefault(uri, changed.rejection)
+
+    def add_unlisted(self, comparison: Comparison) -> None:
+        """Add what could not be listed; a registered file in its place would leave its source."""
+        replaced = comparison.replaced()
+        for rejection in comparison.unlisted:
+            self.files["update" if rejection.uri in replaced else "refused"].append(rejection.uri)
+            self.reasons[rejection.uri] = rejection
+
+    def vote(self, comparison: Comparison) -> None:
+        """Exchange rejected and registered files as a vote on their grids would."""
+        conflict = find_grid_conflict(comparison)
+        accepted = set(conflict.accepted).intersection(self.files["refused"])
+        self.files["refused"] = [uri for uri in self.files["refused"] if uri not in accepted]
+        self.files["add"] += sorted(accepted)
+        for uri in accepted:
+            del self.reasons[uri]
+        evicted = set(conflict.evicted).difference(*self.files.values())
+        self.files["refused"] += sorted(evicted)
+        self.unchanged -= len(evicted)
+
+
+def plan_all(
+    engine: Engine,
+    items: Sequence[SyncItem],
+    config: Path,
+    options: RunOptions,
+    progress: ProgressReporter,
+) -> list[Plan]:
+    """Plan all items; one that fails does not stop the others."""
+
+    def plan_one(item: SyncItem) -> Plan:
+        try:
+            return plan(engine, item, config, options, progress)
+        except RastersourcesError as error:
+            return Plan(item.id, refusal=str(error))
+
+    return [plan_one(item) for item in items]
+
+
+def plan(
+    engine: Engine,
+    item: SyncItem,
+    config: Path,
+    options: RunOptions,
+    progress: ProgressReporter,
+) -> Plan:
+    """Return what a sync of a definition or drop folder would do."""
+    if isinstance(item, DropFolderFiles):
+        return _plan_drop_folder(engine, item, options, progress)
+    return _plan_definition(engine, item, config, options, progress)
+
+
+def _plan_definition(
+    engine: Engine,
+    files: DefinitionFiles,
+    config: Path,
+    options: RunOptions,
+    progress: ProgressReporter,
+) -> Plan:
+    definition, result = files.definition, Plan(files.id)
+    deleted = find_deleted_groups(engine, definition.id)
+    with open_comparison(engine, definition, exclusive=False) as comparison:
+        list_and_compare(comparison, files, options, progress, complete=True)
+        result.unchanged = comparison.counts()["unchanged"]
+        for batch in comparison.batches(options.batch_size):
+            for changed in batch:
+                withheld = is_deleted_group(definition, changed.file, deleted)
+                result.add(changed, "withheld" if withheld else changed.verdict)
+        result.add_unlisted(comparison)
+        result.files["missing"] += comparison.missing_uris(marked=definition.missing == "remove")
+        result.vote(comparison)
+        result.cleared = comparison.cleared()
+        result.outdated_sources = count_outdated_sources(comparison, definition)
+        result.empty_sources = count_empty_sources(comparison, definition)
+        try:
+            if not options.create:
+                find_owner(engine, definition)
+            require_few_missing(engine, definition, config, comparison.count_missing())
+            check_uuid(engine, definition)
+        except CatalogueError as error:
+            result.refusal = str(error)
+    return result
+
+
+def _plan_drop_folder(
+    engine: Engine, files: DropFolderFiles, options: RunOptions, progress: ProgressReporter
+) -> Plan:
+    """Return which files would be read, and which no raster source is meant for."""
+    result, run = Plan(files.id), open_drop_folder(engine, options, files)
+    with open_comparison(engine, files.drop, exclusive=False) as comparison:
+        run.fill(comparison, progress)
+        result.unchanged = comparison.counts()["unchanged"]
+        for batch in comparison.batches(options.batch_size):
+            to_read, others = run.sorted_out(batch)
+            for changed in others:
+                result.add(changed, changed.verdict)
+            for changed, match in run.addressed(to_read):
+                if isinstance(match, Rejection):
+                    result.reasons[match.uri] = match
+                    result.add(changed, "refused")
+                else:
+                    result.add(changed, "update" if changed.verdict == "update" else "add")
+        result.add_unlisted(comparison)
+        result.cleared = comparison.cleared()
+    return result

@@ -1,0 +1,39 @@
+-- name: begin
+INSERT INTO moves (definition, uri, target, fingerprint, sidecars)
+VALUES (:definition, :uri, :target, :fingerprint, :sidecars)
+ON CONFLICT DO NOTHING;
+
+-- name: list_pending
+SELECT uri, target, fingerprint, sidecars FROM moves WHERE definition = :definition ORDER BY id;
+
+-- name: find_taken
+SELECT target FROM moves WHERE target = ANY (:targets);
+
+-- name: end
+DELETE FROM moves WHERE definition = :definition AND uri = :uri;
+
+-- name: renew_fingerprint
+-- An object may get another ETag when it is copied.
+WITH registered AS (
+    UPDATE raster_files SET fingerprint = :now WHERE definition = :definition AND uri = :target
+)
+UPDATE rejected_files SET fingerprint = :now WHERE definition = :definition AND uri = :target;
+
+-- name: relocate
+WITH registered AS (
+    UPDATE raster_files SET uri = :new WHERE definition = :definition AND uri = :target
+), rejected AS (
+    UPDATE rejected_files SET uri = :new WHERE definition = :definition AND uri = :target
+)
+UPDATE moves SET target = :new WHERE definition = :definition AND uri = :uri;
+
+-- name: find_sources
+SELECT source_id FROM raster_files WHERE definition = :definition AND uri = :target;
+
+-- name: forget
+WITH registered AS (
+    DELETE FROM raster_files WHERE definition = :definition AND uri = :target
+), rejected AS (
+    DELETE FROM rejected_files WHERE definition = :definition AND uri = :target
+)
+DELETE FROM moves WHERE definition = :definition AND uri = :uri;

@@ -1,0 +1,114 @@
+-- name: find_model
+-- The grid that the files of each source share: that of the files which were there before, else that of the first
+-- file of the batch.
+CREATE TEMPORARY TABLE elected ON COMMIT DROP AS
+SELECT source_id, grid_of(file) AS grid FROM (
+    SELECT DISTINCT ON (file.source_id) file.source_id, file FROM raster_files AS file
+    WHERE file.source_id = ANY (:sources) AND file.state = 'present'
+    ORDER BY file.source_id, file.uri = ANY (:uris), file.id
+) AS first;
+
+-- name: find_misfit_of_upload
+-- Why a staged file does not fit the files of its source, missing ones included; no row when it fits.
+SELECT code, grid_message(own, model)
+FROM (
+    SELECT ROW(coalesce(staged.projection, md5(staged.wkt)), staged.pixelsize_x, staged.pixelsize_y,
+               staged.dtype)::grid AS own, grid_of(first.file) AS model
+    FROM staged CROSS JOIN LATERAL (
+        SELECT file FROM raster_files AS file WHERE file.source_id = staged.source_id AND file.uri <> staged.uri
+        ORDER BY file.id LIMIT 1) AS first
+) AS pair CROSS JOIN LATERAL grid_mismatch(own, model) AS code
+WHERE code IS NOT NULL;
+
+-- name: find_contested
+-- The sources of the definition with rejected files that only their grid keeps out.
+SELECT DISTINCT source.id FROM rejected_files AS rejected
+JOIN raster_sources AS source USING (definition, group_key)
+WHERE rejected.definition = :definition AND rejected.facts IS NOT NULL;
+
+-- name: find_misfits
+-- Rejected files that only their grid keeps out and that are as they were read.
+CREATE TEMPORARY TABLE misfits ON COMMIT DROP AS
+SELECT rejected.id AS rejected_id, source.id AS source_id,
+       jsonb_populate_record(NULL::raster_files, rejected.facts || jsonb_build_object('source_id', source.id)) AS file
+FROM rejected_files AS rejected
+JOIN listed ON listed.uri = rejected.uri AND listed.fingerprint = rejected.fingerprint
+JOIN raster_sources AS source USING (definition, group_key)
+WHERE rejected.definition = :definition AND rejected.facts IS NOT NULL;
+
+-- name: elect_grids
+-- The grid that most present files of a source fit; with as many, that of the file with the lowest URI. Files of other
+-- definitions and of clients are not up for choice, so their grid wins. Only grids with neighbouring pixel sizes are
+-- compared with each other, of which there may be many.
+CREATE TEMPORARY TABLE elected ON COMMIT DROP AS
+WITH voter AS (
+    SELECT source_id, grid_of(file) AS grid, (file).uri, false AS fixed FROM misfits
+    UNION ALL
+    SELECT file.source_id, grid_of(file), file.uri, file.definition IS DISTINCT FROM :definition
+    FROM raster_files AS file
+    WHERE file.source_id IN (SELECT source_id FROM misfits) AND file.state = 'present'
+), candidate AS (
+    SELECT source_id, grid, floor(ln(abs((grid).pixelsize_x)) * 5e5) AS bucket, bool_or(fixed) AS fixed,
+           count(*) AS files, min(uri COLLATE "C") AS first
+    FROM voter GROUP BY source_id, grid
+)
+SELECT DISTINCT ON (own.source_id) own.source_id, own.grid
+FROM candidate AS own CROSS JOIN generate_series(-1, 1) AS step
+JOIN candidate AS other ON other.source_id = own.source_id AND other.bucket = own.bucket + step
+WHERE grid_mismatch(other.grid, own.grid) IS NULL
+GROUP BY own.source_id, own.grid, own.first
+ORDER BY own.source_id, bool_or(other.fixed) DESC, sum(other.files) DESC, min(other.first), own.first;
+
+-- name: get_accepted
+SELECT (misfits.file).uri FROM misfits JOIN elected USING (source_id)
+WHERE grid_mismatch(grid_of(misfits.file), elected.grid) IS NULL;
+
+-- name: get_evicted
+SELECT file.uri FROM raster_files AS file JOIN elected USING (source_id)
+WHERE file.definition = :definition AND file.state = 'present'
+  AND grid_mismatch(grid_of(file), elected.grid) IS NOT NULL;
+
+-- name: evict
+-- Files of the definition that do not fit the elected grid leave their source. The present ones among them become
+-- rejected files, which keep what was read from them.
+WITH judged AS (
+    SELECT file.id, grid_mismatch(grid_of(file), elected.grid) AS code,
+           grid_message(grid_of(file), elected.grid) AS message
+    FROM raster_files AS file JOIN elected USING (source_id)
+    WHERE file.definition = :definition
+      AND (:everything OR file.state = 'missing' OR file.uri = ANY (:uris))
+), evicted AS (
+    DELETE FROM raster_files AS file USING judged
+    WHERE file.id = judged.id AND judged.code IS NOT NULL
+    RETURNING judged.code, judged.message, file
+)
+INSERT INTO rejected_files AS rejected (definition, organisation_id, uri, code, message, fingerprint, group_key, facts,
+                                        reading_hash)
+SELECT :definition, :organisation_id, (file).uri, code, message, (file).fingerprint, source.group_key,
+       to_jsonb(file) || jsonb_build_object('footprint', ((file).footprint)::text), (file).reading_hash
+FROM evicted JOIN raster_sources AS source ON source.id = (file).source_id
+WHERE (file).state = 'present' ORDER BY (file).uri
+ON CONFLICT (definition, uri) DO UPDATE SET
+    organisation_id = excluded.organisation_id, code = excluded.code, message = excluded.message,
+    fingerprint = excluded.fingerprint, group_key = excluded.group_key, facts = excluded.facts,
+    reading_hash = excluded.reading_hash, last_seen = now(), attempts = rejected.attempts + 1
+RETURNING rejected.uri, rejected.code, rejected.message, rejected.fingerprint, (rejected.facts ->> 'size')::bigint;
+
+-- name: accept
+WITH accepted AS (
+    DELETE FROM rejected_files AS rejected USING misfits JOIN elected USING (source_id)
+    WHERE rejected.id = misfits.rejected_id AND grid_mismatch(grid_of(misfits.file), elected.grid) IS NULL
+    RETURNING misfits.file
+)
+INSERT INTO raster_files OVERRIDING SYSTEM VALUE SELECT (accepted.file).* FROM accepted
+RETURNING uri, size;
+
+-- name: count_evicted
+-- What evicted files count less than before, by what the run had done with them.
+SELECT -count(*) FILTER (WHERE verdict IN ('add', 'update', 'moved')) AS registered,
+       -count(*) FILTER (WHERE verdict = 'moved') AS moved,
+       -count(*) FILTER (WHERE verdict IS NULL OR verdict = 'outdated') AS unchanged,
+       -count(*) FILTER (WHERE verdict = 'withheld') AS withheld,
+       -count(*) FILTER (WHERE verdict = 'settling') AS settling,
+       -coalesce(sum(listed.size) FILTER (WHERE verdict IN ('add', 'update', 'moved')), 0)::bigint AS bytes
+FROM listed LEFT JOIN changed USING (position) WHERE listed.uri = ANY (:uris);
