@@ -14,16 +14,6 @@ from pipeline.errors import CatalogueError
 
 QUERIES = queries("tombstones")
 
-# For the files of a common table expression `removed`: source_id, definition, uri, fingerprint.
-ADD_FILE_TOMBSTONES = """
-    INSERT INTO tombstones (definition, source_uuid, name, organisation_id, uri, fingerprint)
-    SELECT removed.definition, source.uuid, source.name, source.organisation_id, removed.uri, removed.fingerprint
-    FROM removed JOIN raster_sources AS source ON source.id = removed.source_id
-    WHERE removed.definition IS NOT NULL
-    ON CONFLICT (definition, uri) WHERE uri IS NOT NULL DO UPDATE SET
-        source_uuid = excluded.source_uuid, name = excluded.name, fingerprint = excluded.fingerprint
-"""
-
 
 @dataclass(frozen=True)
 class Tombstone:

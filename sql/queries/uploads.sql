@@ -10,7 +10,7 @@ SELECT organisation_id, array_agg(id ORDER BY id) AS ids FROM (
 ) AS waiting WHERE place <= :most GROUP BY organisation_id;
 
 -- name: hold
-SELECT pg_try_advisory_xact_lock(:kind, (:id % 2147483648)::integer);
+SELECT pg_try_advisory_xact_lock(:kind, mod(:id, 2147483648)::integer);
 
 -- name: claim
 WITH claimed AS (
