@@ -1,6 +1,7 @@
-"""Reads files chunk by chunk, for readers in other threads and on other machines; GDAL and PROJ work in processes only.
+"""Reads files chunk by chunk with threads that have a worker process each.
 
-Threads that share PROJ crash, sooner or later, and gain nothing: it is Python that is busy while a header is read.
+GDAL and PROJ work in these processes only: threads that share PROJ crash, and gain nothing, as Python is busy while a
+header is read.
 """
 
 from collections import deque
@@ -18,45 +19,45 @@ from pipeline.storage import StoredFile
 Chunk = Sequence[StoredFile]
 
 MAX_FILES_IN_CHUNK = 32
-"""Files: enough to make up for the milliseconds that handing out a chunk takes."""
+"""Of a thread; `workers.dask` has its own."""
 
 
-def split_into_chunks(files: Chunk, readers: int) -> Iterator[Chunk]:
-    """The files in their order, so that each of the readers gets a few chunks."""
-    size = min(MAX_FILES_IN_CHUNK, max(1, len(files) // (4 * readers)))
+def split_into_chunks(files: Chunk, readers: int, max_files: int) -> Iterator[Chunk]:
+    """Yield chunks of up to `max_files` files, in order, so that each reader gets a few."""
+    size = min(max_files, max(1, len(files) // (4 * readers)))
     return (files[start : start + size] for start in range(0, len(files), size))
 
 
 class ReusedProcesses:
-    """One reading process for each chunk that is under way, kept for the chunks to come."""
+    """A worker process for each chunk that is being read, kept for later chunks."""
 
     def __init__(self) -> None:
         self._idle: deque[ProcessReader] = deque()
 
     def read(self, chunk: Chunk, options: FileOptions) -> list[RasterFile | Rejection]:
-        """What `ReadingPool.read` makes of each file; raises what that raises."""
+        """Return the outcomes of `ProcessReader.read`."""
         with ExitStack() as stack:
-            pool = stack.enter_context(self._taken())
-            outcomes = list(pool.read(chunk, options))
+            reader = stack.enter_context(self._idle_process())
+            outcomes = list(reader.read(chunk, options))
             stack.pop_all()
-        self._idle.append(pool)
+        self._idle.append(reader)
         return outcomes
 
-    def _taken(self) -> ProcessReader:
+    def _idle_process(self) -> ProcessReader:
         try:
             return self._idle.pop()
         except IndexError:
             return ProcessReader(1)
 
     def close(self) -> None:
-        """End the processes that nobody uses."""
+        """End the idle processes."""
         with ExitStack() as stack:
             while self._idle:
                 stack.enter_context(self._idle.pop())
 
 
 class ThreadReader:
-    """Threads that each have one chunk after the other read by a process of their own."""
+    """Threads that each read one chunk after the other in a worker process."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
@@ -71,10 +72,8 @@ class ThreadReader:
         self._processes.close()
 
     def read(self, files: Chunk, options: FileOptions) -> Iterable[RasterFile | Rejection]:
-        """As `ReadingPool.read`."""
+        """Return the outcomes of `ProcessReader.read`."""
+        chunks = split_into_chunks(files, self._threads, MAX_FILES_IN_CHUNK)
         return chain.from_iterable(
-            self._executor.map(
-                lambda chunk: self._processes.read(chunk, options),
-                split_into_chunks(files, self._threads),
-            )
+            self._executor.map(lambda chunk: self._processes.read(chunk, options), chunks)
         )

@@ -1,4 +1,4 @@
-"""Reads many GeoTIFFs in worker processes that may hang or crash without harm to the rest."""
+"""Reads many GeoTIFFs in worker processes, which may hang or crash without harm to the rest."""
 
 import os
 import signal
@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from multiprocessing.connection import Pipe, wait
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, TypeVar
 
+import pipeline
 from pipeline.errors import (
-    RasterError,
     RastersourcesError,
     Rejection,
     TimedOut,
@@ -27,40 +27,40 @@ from pipeline.raster.linked_folder import remove_dead_folders
 from pipeline.raster.models import AssignedValues, Progress, RasterFile, ReadOptions, TimeRule
 from pipeline.storage import StoredFile, rejection
 
-Outcome = RasterFile | Rejection
+MAX_FILES_IN_WORKER = 64
+"""Files that a worker has at once, so that it reads on while its caller is busy with earlier ones."""
 
-_MOST_AT_ONCE = 64
-"""Files that a worker holds: enough to read on while their reader is busy with earlier ones."""
+MAX_FILES_AHEAD = 4 * MAX_FILES_IN_WORKER
+"""Files for each worker that are ahead of the one whose outcome is due next."""
 
-_WINDOW = 4 * _MOST_AT_ONCE
-"""Files per worker, at most, that are ahead of the one that is due next."""
-
-_MOST_FAILED_STARTS = 3
+MAX_FAILED_STARTS = 3
 """Processes that may end before they are ready."""
 
-_GRACE = 5.0
-"""Seconds after which a worker that did not stop itself in time is stopped."""
+GRACE_SECONDS = 5.0
+"""A worker that does not stop itself in time is killed after so many seconds more."""
 
-_OPTIONS_OF_GDAL = ("GDAL_", "OGR_", "CPL_", "VSI", "GTIFF_", "TIFF_", "OSR_", "PROJ_")
-_DATA_FOLDERS = ("GDAL_DATA", "PROJ_DATA", "PROJ_LIB")
+GDAL_VARIABLES = ("GDAL_", "OGR_", "CPL_", "VSI", "GTIFF_", "TIFF_", "OSR_", "PROJ_")
+DATA_FOLDER_VARIABLES = ("GDAL_DATA", "PROJ_DATA", "PROJ_LIB")
 
 FileOptions = ReadOptions | Callable[[StoredFile], ReadOptions]
-"""How files are read: all in one way, or each in its own; picklable where other machines read."""
+"""Options for all files, or a function of the file; picklable where other machines read."""
+
+ShowProgress = Callable[[Progress], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class OptionsByFile:
-    """Reads each file as of a time of its own, and with what is assigned to it."""
+    """Options with a time rule and assigned values of each file, by its URI."""
 
     options: ReadOptions
-    """But for their time rule."""
     rules: Mapping[str, TimeRule]
-    """By URI."""
+    """For every file."""
     assigned: Mapping[str, AssignedValues] = field(default_factory=dict)
-    """By URI; for others that of the options."""
+    """For files whose values are not those of `options`."""
 
     def __call__(self, file: StoredFile) -> ReadOptions:
-        """How to read a file."""
+        """Return the options for a file."""
         assigned = self.assigned.get(file.uri, self.options.assigned)
         return replace(self.options, time_rule=self.rules[file.uri], assigned=assigned)
 
@@ -69,124 +69,112 @@ def read_all(
     files: Iterable[StoredFile | Rejection],
     options: FileOptions,
     workers: int,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: ShowProgress = lambda _: None,
 ) -> Iterator[RasterFile | Rejection]:
-    """What `read` makes of each file, in their order; what was refused before passes through.
-
-    Lazy: only some hundred files for each worker are under way. A file that takes longer than its
-    budget is refused as `timeout`, one that twice ends the process that reads it as `unreadable`.
-    `progress` hears of files whose pixels are read for statistics, a few times a second.
-    Raises CatalogueError for a time rule that cannot work, TransientError where no worker starts.
-    """
-    with ProcessReader(workers) as pool:
-        yield from pool.read(files, options, progress)
+    """Read files with processes that end with the iteration; see `ProcessReader.read`."""
+    with ProcessReader(workers) as reader:
+        yield from reader.read(files, options, progress)
 
 
 class ProcessReader:
-    """Worker processes for one reading after the other, started when they are needed."""
+    """Worker processes that start when they are needed, and stay for the next reading."""
 
     def __init__(self, workers: int) -> None:
-        self._pool = _Pool(max(1, workers))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.__exit__()
-
-    def read(
-        self,
-        files: Iterable[StoredFile | Rejection],
-        options: FileOptions,
-        progress: Callable[[Progress], None] = lambda _: None,
-    ) -> Iterator[RasterFile | Rejection]:
-        """As `read_all`; one that was left half-way ends when the next begins."""
-        options_for = options if callable(options) else lambda _: options
-        return self._pool.outcomes((_Task.of(item, options_for) for item in files), progress)
-
-
-@dataclass
-class _Task:
-    """A file on its way."""
-
-    file: StoredFile
-    options: ReadOptions
-    outcome: Outcome | None = None
-    crashes: int = 0
-
-    @staticmethod
-    def of(
-        item: StoredFile | Rejection, options_for: Callable[[StoredFile], ReadOptions]
-    ) -> "_Task | Rejection":
-        return item if isinstance(item, Rejection) else _Task(item, options_for(item))
-
-    def refuse(self, error: RasterError) -> None:
-        self.outcome = rejection(self.file, error)
-
-
-class _Pool:
-    """The workers, and the tasks that they gave back."""
-
-    def __init__(self, size: int) -> None:
-        _remove_folders_of_before()
-        self._size = size
+        _remove_dead_folders_once()
+        self._size = max(1, workers)
         self._workers: list[_Worker] = []
-        self._again: deque[_Task] = deque()
-        self._appetite = 1
+        self._unfinished: deque[_Task] = deque()
+        """Tasks of workers that ended."""
+        self._files_at_once = 1
         self._failed_starts = 0
 
-    def __enter__(self) -> "_Pool":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         for worker in self._workers:
             worker.end(patience=0)
 
-    def outcomes(
-        self, source: Iterator[_Task | Rejection], progress: Callable[[Progress], None]
-    ) -> Iterator[Outcome]:
-        """One for each task, in their order."""
-        self._end_what_was_left()
+    def read(
+        self,
+        files: Iterable[StoredFile | Rejection],
+        options: FileOptions,
+        progress: ShowProgress = lambda _: None,
+    ) -> Iterator[RasterFile | Rejection]:
+        """Yield the outcome of `read` for each file, in order; rejections among the files pass through.
+
+        Lazy: only some hundred files for each worker are ahead. A file that takes longer than its budget is rejected
+        as `timeout`, and one that twice ends the process that reads it as `unreadable`. `progress` is called a few
+        times a second while pixels are read for statistics. An unfinished reading ends when the next begins. Raises
+        CatalogueError for a time rule that cannot work, TransientError where no worker starts.
+        """
+        return self._outcomes(files, options, progress, None)
+
+    def read_as(
+        self,
+        convert: Callable[[RasterFile], T],
+        files: Iterable[StoredFile | Rejection],
+        options: FileOptions,
+        progress: ShowProgress = lambda _: None,
+    ) -> Iterator[T | Rejection]:
+        """Like `read`, with each raster converted in the worker.
+
+        So this process need not import the libraries that a raster needs. `convert` must be picklable.
+        """
+        return self._outcomes(files, options, progress, convert)
+
+    def _outcomes(
+        self,
+        files: Iterable[StoredFile | Rejection],
+        options: FileOptions,
+        progress: ShowProgress,
+        convert: Callable[[RasterFile], Any] | None,
+    ) -> Iterator[Any]:
+        self._end_busy_workers()
+        source = (_task(item, options, convert) for item in files)
         due: deque[_Task | Rejection] = deque()
         while True:
-            self._feed(source, due)
+            self._assign_tasks(source, due)
             if not due:
                 return
             while due and (outcome := _outcome(due[0])) is not None:
                 due.popleft()
                 yield outcome
             if due:
-                self._listen(progress)
+                self._receive(progress)
 
-    def _end_what_was_left(self) -> None:
-        """Ends workers that still read for who no longer listens, after an error or without interest."""
+    def _end_busy_workers(self) -> None:
+        """Kill workers whose caller stopped iterating."""
         for worker in [worker for worker in self._workers if worker.tasks]:
             worker.end(patience=0)
             self._workers.remove(worker)
-        self._again.clear()
+        self._unfinished.clear()
 
-    def _feed(self, source: Iterator[_Task | Rejection], due: deque[_Task | Rejection]) -> None:
-        """Gives tasks to the workers that have none, and starts workers up to the size."""
+    def _assign_tasks(
+        self, source: "Iterator[_Task | Rejection]", due: "deque[_Task | Rejection]"
+    ) -> None:
+        """Give tasks to idle workers, and start workers while there are fewer than wanted."""
         idle = [worker for worker in self._workers if not worker.tasks]
         while idle or len(self._workers) < self._size:
-            tasks = self._take(source, due)
+            tasks = self._next_tasks(source, due)
             if not tasks:
                 return
             if not idle:
                 idle.append(_Worker())
                 self._workers.append(idle[0])
-            idle.pop().give(tasks)
-            if not tasks[-1].options.statistics:  # which take long: each to whoever is free
-                self._appetite = min(2 * self._appetite, _MOST_AT_ONCE)
+            idle.pop().assign(tasks)
+            # Statistics take long: such files are assigned one by one.
+            if not tasks[-1].options.statistics:
+                self._files_at_once = min(2 * self._files_at_once, MAX_FILES_IN_WORKER)
 
-    def _take(
-        self, source: Iterator[_Task | Rejection], due: deque[_Task | Rejection]
-    ) -> list[_Task]:
-        """Tasks for one worker: those that another gave back first; as many as the window has."""
+    def _next_tasks(
+        self, source: "Iterator[_Task | Rejection]", due: "deque[_Task | Rejection]"
+    ) -> "list[_Task]":
+        """Return tasks for one worker, unfinished ones first."""
         tasks: list[_Task] = []
-        while self._again and len(tasks) < self._appetite:
-            tasks.append(self._again.popleft())
-        while len(tasks) < self._appetite and len(due) < self._size * _WINDOW:
+        while self._unfinished and len(tasks) < self._files_at_once:
+            tasks.append(self._unfinished.popleft())
+        while len(tasks) < self._files_at_once and len(due) < self._size * MAX_FILES_AHEAD:
             item = next(source, None)
             if item is None:
                 break
@@ -195,8 +183,8 @@ class _Pool:
                 tasks.append(item)
         return tasks
 
-    def _listen(self, progress: Callable[[Progress], None]) -> None:
-        """Waits for outcomes, and replaces workers that ended or hang."""
+    def _receive(self, progress: ShowProgress) -> None:
+        """Wait for outcomes, and remove workers that ended or hang."""
         busy = [worker for worker in self._workers if worker.tasks]
         ready = wait([worker.connection for worker in busy], timeout=1.0)
         for worker in busy:
@@ -204,42 +192,67 @@ class _Pool:
                 try:
                     worker.receive(progress)
                 except (EOFError, OSError):
-                    self._bury(worker, worker.end(patience=_GRACE) == -signal.SIGALRM)
-            elif worker.overdue():
+                    status = worker.end(patience=GRACE_SECONDS)
+                    self._remove(worker, timed_out=status == -signal.SIGALRM)
+            elif worker.is_overdue():
                 worker.end(patience=0)
-                self._bury(worker, timed_out=True)
+                self._remove(worker, timed_out=True)
 
-    def _bury(self, worker: "_Worker", timed_out: bool) -> None:
-        """Sees to the tasks of a worker that ended while it read the first of them."""
+    def _remove(self, worker: "_Worker", *, timed_out: bool) -> None:
+        """Remove a worker that ended, and decide about the file that it was reading."""
         self._workers.remove(worker)
         remove_dead_folders()
-        if not worker.ready:
-            self._give_up_or_start_again(worker)
-            return
-        task = worker.tasks.popleft()
+        if worker.ready:
+            self._judge(worker, timed_out=timed_out)
+        else:
+            # No file is at fault where a process ends before it reads.
+            self._failed_starts += 1
+            if self._failed_starts > MAX_FAILED_STARTS:
+                raise TransientError(f"no process to read files starts: {worker.last_words}")
+        self._unfinished.extend(worker.tasks)
+
+    def _judge(self, worker: "_Worker", *, timed_out: bool) -> None:
+        """Reject the file that a worker was reading, or leave it among its tasks for a second try."""
+        task = worker.tasks[0]
         task.crashes += 1
         if timed_out:
             seconds = task.options.budget.seconds
-            task.refuse(TimedOut(f"reading takes over {seconds:g} s; raise the budget for time"))
-        elif task.crashes > 1:
-            task.refuse(
-                Unreadable(f"reading it ends the process ({worker.last_words}); write it again")
-            )
-        else:
-            # Once may be the fault of the machine: of memory running out, or of a person.
-            worker.tasks.appendleft(task)
-        self._again.extend(worker.tasks)
+            error = TimedOut(f"reading takes over {seconds:g} s; raise the budget for time")
+            task.outcome = rejection(task.file, error)
+        elif task.crashes > 1:  # once may be chance, such as a lack of memory
+            sentence = f"reading it ends the process ({worker.last_words}); write it again"
+            task.outcome = rejection(task.file, Unreadable(sentence))
+        if task.outcome is not None:
+            worker.tasks.popleft()
 
-    def _give_up_or_start_again(self, worker: "_Worker") -> None:
-        """No file is at fault where a process ends before it reads; some such ends are chance."""
-        self._failed_starts += 1
-        if self._failed_starts > _MOST_FAILED_STARTS:
-            raise TransientError(f"no process to read files starts: {worker.last_words}")
-        self._again.extend(worker.tasks)
+
+@dataclass
+class _Task:
+    """A file that is to be read."""
+
+    file: StoredFile
+    options: ReadOptions
+    convert: Callable[[RasterFile], Any] | None
+    outcome: Any = None
+    crashes: int = 0
+
+
+def _task(
+    item: StoredFile | Rejection,
+    options: FileOptions,
+    convert: Callable[[RasterFile], Any] | None,
+) -> _Task | Rejection:
+    if isinstance(item, Rejection):
+        return item
+    return _Task(item, options(item) if callable(options) else options, convert)
+
+
+def _outcome(item: _Task | Rejection) -> Any:
+    return item if isinstance(item, Rejection) else item.outcome
 
 
 class _Worker:
-    """A process that reads files, one after the other, and the tasks that it has."""
+    """A process that reads files one after the other, and its tasks."""
 
     def __init__(self) -> None:
         self.tasks: deque[_Task] = deque()
@@ -247,17 +260,12 @@ class _Worker:
         self.last_words = ""
         self.connection, its_end = Pipe()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        # Ctrl-C is for the parent, also in the instant before the process could say so itself.
+        # Ctrl-C is for this process only, also before the worker has its own process group.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        module = ["-P", "-m", "pipeline.raster.workers.process", str(its_end.fileno())]
         try:
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "pipeline.raster.workers.process",
-                    str(its_end.fileno()),
-                ],
+                [sys.executable, *module],
                 env=_environment(),
                 pass_fds=[its_end.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -272,21 +280,21 @@ class _Worker:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             its_end.close()
-        self._heard = time.monotonic()
+        self._last_message = time.monotonic()
 
-    def give(self, tasks: list[_Task]) -> None:
-        """Only to a worker without tasks, which is listening."""
+    def assign(self, tasks: list[_Task]) -> None:
+        """Send tasks to a worker that has none."""
         self.tasks.extend(tasks)
-        self._heard = time.monotonic()
-        # A worker that ended meanwhile is noticed when it is listened to.
+        self._last_message = time.monotonic()
+        # The end of a worker is noticed when its outcomes are received.
         with suppress(BrokenPipeError):
-            self.connection.send([(task.file, task.options) for task in tasks])
+            self.connection.send([(task.file, task.options, task.convert) for task in tasks])
 
-    def receive(self, progress: Callable[[Progress], None]) -> None:
-        """Takes the outcomes that are there. Raises EOFError or OSError where the process ended."""
+    def receive(self, progress: ShowProgress) -> None:
+        """Receive the outcomes that have arrived. Raises EOFError or OSError where the process ended."""
         while self.connection.poll():
             message = self.connection.recv()
-            self._heard = time.monotonic()
+            self._last_message = time.monotonic()
             if isinstance(message, RastersourcesError):
                 self.tasks.popleft()
                 raise message
@@ -297,13 +305,13 @@ class _Worker:
             else:
                 self.tasks.popleft().outcome = message
 
-    def overdue(self) -> bool:
-        """Whether it should have stopped itself by now, and does not."""
-        limit = self.tasks[0].options.budget.seconds + _GRACE
-        return self.ready and time.monotonic() - self._heard > limit
+    def is_overdue(self) -> bool:
+        """Return whether it should have stopped itself by now."""
+        limit = self.tasks[0].options.budget.seconds + GRACE_SECONDS
+        return self.ready and time.monotonic() - self._last_message > limit
 
     def end(self, patience: float) -> int:
-        """The process's exit status, as subprocess gives it; killed after `patience` seconds."""
+        """Return the process's exit status, as subprocess does; kill it after `patience` seconds."""
         self.connection.close()
         try:
             status = self._process.wait(patience)
@@ -313,35 +321,27 @@ class _Worker:
         with self._errors as errors:
             errors.seek(0)
             lines = errors.read().decode(errors="replace").split("\n")
-        self.last_words = next((line for line in reversed(lines) if line), _meaning(status))
+        reason = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+        self.last_words = next((line for line in reversed(lines) if line), reason)
         return status
 
 
 @cache
-def _remove_folders_of_before() -> None:
-    """Once for a process: what processes left that were killed."""
+def _remove_dead_folders_once() -> None:
     remove_dead_folders()
 
 
-def _outcome(item: _Task | Rejection) -> Outcome | None:
-    return item if isinstance(item, Rejection) else item.outcome
-
-
-def _meaning(status: int) -> str:
-    return f"exit status {status}" if status >= 0 else signal.Signals(-status).name
-
-
 def _environment() -> dict[str, str]:
-    """The parent's, with this package where Python finds it, and without threads for algebra.
+    """Return the environment of workers, in which they find this package and use one thread for algebra.
 
-    No variable tells GDAL or PROJ what to open or to load, but for where their own data are.
+    No variable tells GDAL or PROJ what to open or to load, except where their own data are.
     """
-    root = str(Path(__file__).parents[2])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    root = Path(pipeline.__file__).parents[1]
+    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name in _DATA_FOLDERS or not name.startswith(_OPTIONS_OF_GDAL)
+        if name in DATA_FOLDER_VARIABLES or not name.startswith(GDAL_VARIABLES)
     }
     return {
         **kept,

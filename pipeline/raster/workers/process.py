@@ -1,11 +1,13 @@
-"""The process behind `read_all`: reads the files that it is sent, and answers one by one."""
+"""The program of a worker process: it reads the files that it is sent, and sends the outcomes one by one."""
 
 import signal
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from multiprocessing.connection import Connection
 from time import monotonic
+from typing import Any
 
 from pipeline.errors import CatalogueError, RasterError, RastersourcesError, Rejection
 from pipeline.raster.gdal_restrictions import restrict_gdal
@@ -14,47 +16,50 @@ from pipeline.raster.read import read
 from pipeline.raster.statistics.measure import add_statistics
 from pipeline.storage import PrefetchingRangeReader, RangeReader, StoredFile, rejection
 
-_Batch = list[tuple[StoredFile, ReadOptions]]
-
-_SECONDS_BETWEEN_NEWS = 0.2
-_PARTS_AT_ONCE = 32
+SECONDS_BETWEEN_PROGRESS = 0.2
+REQUESTS_AT_ONCE = 32
 """Requests to object storage that one process waits for."""
+
+_Task = tuple[StoredFile, ReadOptions, Callable[[RasterFile], Any] | None]
+"""The last one converts the raster before it is sent."""
 
 
 def serve(connection: Connection) -> None:
-    """Says that it is ready with None, then answers until the other side is gone."""
+    """Send None when ready, then read files until the other side has ended."""
     try:
         connection.send(None)
         while True:
-            batch: _Batch = connection.recv()
-            parts = _parts_of(batch)
-            for file, options in batch:
-                connection.send(_answer(connection, file, options, parts))
+            tasks: list[_Task] = connection.recv()
+            ranges = _range_reader(tasks)
+            for task in tasks:
+                connection.send(_outcome(connection, task, ranges))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
 
-def _parts_of(batch: _Batch) -> RangeReader | None:
-    """Has the first parts of objects fetched side by side: a bucket answers slowly, but many at once."""
-    objects = [file for file, _ in batch if file.in_bucket]
-    return (
-        PrefetchingRangeReader(batch[0][1].budget.seconds, objects, _threads()) if objects else None
-    )
+def _range_reader(tasks: list[_Task]) -> RangeReader | None:
+    """Fetch the first bytes of objects side by side: a bucket answers slowly, but many requests at once."""
+    objects = [file for file, _, _ in tasks if file.in_bucket]
+    seconds = tasks[0][1].budget.seconds
+    return PrefetchingRangeReader(seconds, objects, _threads()) if objects else None
 
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_PARTS_AT_ONCE, "parts")
+    return ThreadPoolExecutor(REQUESTS_AT_ONCE, "parts")
 
 
-def _answer(
-    connection: Connection, file: StoredFile, options: ReadOptions, parts: RangeReader | None
-) -> RasterFile | Rejection | RastersourcesError:
-    """What is not the file's fault is sent as it is, to be raised by the other side."""
-    news = _News(connection, options.budget.seconds)
+def _outcome(
+    connection: Connection, task: _Task, ranges: RangeReader | None
+) -> Any | Rejection | RastersourcesError:
+    """Return a raster or a rejection; an error that is not the file's is returned for the other side to raise."""
+    file, options, convert = task
+    timer = _Timer(connection, options.budget.seconds)
     try:
-        facts = read(file, options, parts)
-        return add_statistics(file, facts, options, news.tell) if options.statistics else facts
+        raster = read(file, options, ranges)
+        if options.statistics:
+            raster = add_statistics(file, raster, options, timer.send_progress)
+        return convert(raster) if convert else raster
     except RasterError as error:
         return rejection(file, error)
     except RastersourcesError as error:
@@ -63,23 +68,23 @@ def _answer(
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-class _News:
-    """Tells the other side how far the pixels are, and puts off the alarm as long as they go on."""
+class _Timer:
+    """An alarm that ends the process where a file takes too long, and is reset while pixels are read."""
 
     def __init__(self, connection: Connection, seconds: float) -> None:
         self._connection = connection
         self._seconds = seconds
-        self._wind()
+        self._reset()
 
-    def tell(self, progress: Progress) -> None:
-        if monotonic() - self._told >= _SECONDS_BETWEEN_NEWS:
+    def send_progress(self, progress: Progress) -> None:
+        if monotonic() - self._began >= SECONDS_BETWEEN_PROGRESS:
             self._connection.send(progress)
-            self._wind()
+            self._reset()
 
-    def _wind(self) -> None:
-        # The alarm ends the process, also where GDAL holds on to it: nothing else would.
+    def _reset(self) -> None:
+        # Only a signal without a Python handler ends the process while GDAL is busy.
         signal.setitimer(signal.ITIMER_REAL, self._seconds)
-        self._told = monotonic()
+        self._began = monotonic()
 
 
 if __name__ == "__main__":

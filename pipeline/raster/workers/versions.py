@@ -1,4 +1,4 @@
-"""The versions of what decides on the outcome of a reading, by which machines that read together are compared."""
+"""The versions of what the outcome of reading a file depends on; machines that read together compare them."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,12 +9,14 @@ from pathlib import Path
 import pyproj
 import rasterio
 
+import pipeline
+
 
 @cache
 def package_versions() -> Mapping[str, str]:
-    """Name -> version; of this package a digest of its modules, as they were at the first call."""
+    """Return name -> version; for this package a digest of its modules, as they were at the first call."""
     digest = hashlib.sha256()
-    root = Path(__file__).parents[1]
+    root = Path(pipeline.__file__).parent
     for module in sorted(root.rglob("*.py")):
         digest.update(f"{module.relative_to(root)}\0".encode() + module.read_bytes())
     packages = ("numpy", "pyproj", "rasterio", "shapely")

@@ -239,7 +239,7 @@ def test_a_worker_without_this_package_says_so(
     )
     with (
         reader_of("dask", cluster.address) as reader,
-        pytest.raises(CatalogueError, match=r"has not this package .*not_over_there"),
+        pytest.raises(CatalogueError, match=r"does not have this package .*not_over_there"),
     ):
         list(reader(copies(tmp_path, 1), OPTIONS))
 
