@@ -18,7 +18,8 @@ from register import make_files
 
 from pipeline.cli.runners import Runner, open_reader
 from pipeline.ingest.register import Reader
-from pipeline.raster import ReadOptions, read
+from pipeline.raster import ReadOptions
+from pipeline.raster.read import read
 from pipeline.settings import Settings
 from pipeline.storage import StoredFile, list_files, literal_location
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pipeline.ingest.register import RunOptions
     from pipeline.ingest.uploads import UploadWorker
+    from pipeline.raster import ReadOptions
 
 # Each function imports what it needs: the command line starts in a tenth of a second that way.
 
@@ -101,7 +102,7 @@ def upload_worker(configured: Settings, engine: "Engine") -> Iterator["UploadWor
     from pipeline.storage.uploads import open_upload_store
 
     store = open_upload_store(uploads_location(configured))
-    options = run_options(configured, create=False).reading
+    options = read_options(configured)
     readers = min(configured.workers + 1, MAX_READERS)
     with ProcessReader(1) as pool:
         yield UploadWorker(engine, store, options, pool, readers)
@@ -110,8 +111,15 @@ def upload_worker(configured: Settings, engine: "Engine") -> Iterator["UploadWor
 def run_options(configured: Settings, *, create: bool) -> "RunOptions":
     """How the settings want files to be read and written."""
     from pipeline.ingest.register import RunOptions
-    from pipeline.raster import Budget, ReadOptions
     from pipeline.storage import EVERYWHERE
+
+    roots, options = configured.roots or EVERYWHERE, read_options(configured)
+    return RunOptions(roots, options, configured.batch_size, create)
+
+
+def read_options(configured: Settings) -> "ReadOptions":
+    """Return the settings for reading files."""
+    from pipeline.raster import Budget, ReadOptions
 
     budget = Budget(
         header_bytes=configured.max_header_bytes,
@@ -123,12 +131,11 @@ def run_options(configured: Settings, *, create: bool) -> "RunOptions":
         statistics_pixels=configured.max_statistics_pixels,
         block_bytes=configured.max_block_bytes,
     )
-    options = ReadOptions(
+    return ReadOptions(
         crs_policy=configured.crs_policy,
         gcp_residual_pixels=configured.gcp_residual_pixels,
         budget=budget,
     )
-    return RunOptions(configured.roots or EVERYWHERE, options, configured.batch_size, create)
 
 
 def migrate_database(url: str, configured: Settings) -> None:

@@ -3,6 +3,8 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
@@ -15,6 +17,7 @@ from pipeline.cli.bootstrap import (
     open_catalogue,
     prefect_address,
     prefect_password_file,
+    read_options,
     run_options,
 )
 from pipeline.cli.database import database
@@ -37,7 +40,7 @@ from pipeline.cli.sources import sources
 from pipeline.cli.sync import COMMANDS
 from pipeline.cli.terminal import echo, echo_error
 from pipeline.cli.uploads import uploads
-from pipeline.errors import CatalogueError, RastersourcesError
+from pipeline.errors import CatalogueError, RastersourcesError, Rejection
 from pipeline.settings import Settings, pop_unknown_settings, settings
 
 if TYPE_CHECKING:
@@ -214,24 +217,30 @@ def inspect(
     nodata: Nodata = None,
     jobs: Annotated[int, typer.Option("-j", help="Processes that read.", min=1, max=256)] = 1,
 ) -> None:
-    """Print what reading finds in files, without a database; exit status 1 when any was refused."""
-    from dataclasses import replace
-
+    """Print what reading finds in files, without a database; exit status 1 when any was rejected."""
     from pipeline.cli.inspect import ProgressBar, print_json, print_table
-    from pipeline.raster import check_assigned_values, read_all
-    from pipeline.storage import list_files, literal_location
+    from pipeline.cli.inspection import inspect_raster
+    from pipeline.raster import AssignedValues, ProcessReader
+    from pipeline.storage import EVERYWHERE, list_files, literal_location
 
-    assigned = check_assigned_values(crs, nodata, "the command line", override=crs_override)
-    how = run_options(settings(), create=False)
+    configured = settings()
+    assigned = AssignedValues()
+    if crs is not None or nodata is not None or crs_override:
+        from pipeline.raster.assigned_values import check_assigned_values
+
+        assigned = check_assigned_values(crs, nodata, "the command line", override=crs_override)
     look: Literal["overview", "exact"] | None = "exact" if exact else "overview" if stats else None
-    options = replace(how.reading, statistics=look, assigned=assigned)
-    refused = False
-    files = list_files([literal_location(path) for path in paths], how.roots, repeat=True)
-    with ProgressBar() as bar:
-        for outcome in read_all(files, options, jobs, bar.tell):
+    options = replace(read_options(configured), statistics=look, assigned=assigned)
+    locations = [literal_location(path) for path in paths]
+    files = list_files(locations, configured.roots or EVERYWHERE, repeat=True)
+    convert = partial(inspect_raster, stats=look is not None)
+    rejected = False
+    with ProcessReader(jobs) as reader, ProgressBar() as bar:
+        for outcome in reader.read_as(convert, files, options, bar.update):
             bar.hide()
-            refused |= print_json(outcome, stats=bool(look)) if as_json else print_table(outcome)
-    raise SystemExit(1 if refused else 0)
+            (print_json if as_json else print_table)(outcome)
+            rejected |= isinstance(outcome, Rejection)
+    raise SystemExit(1 if rejected else 0)
 
 
 Host = Annotated[

@@ -24,10 +24,10 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.definitions.durations import DURATION, parse_interval
 from pipeline.errors import CatalogueError
-from pipeline.raster import (
+from pipeline.raster import AssignedValues
+from pipeline.raster.assigned_values import (
     CRS_PATTERN,
     NODATA_PATTERN,
-    AssignedValues,
     normalize_crs,
     normalize_nodata,
 )

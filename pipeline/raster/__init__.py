@@ -1,12 +1,8 @@
-"""Reads one GeoTIFF: from its header to a record that can be registered."""
+"""Reads one GeoTIFF, from its header to a `RasterFile` that can be registered.
 
-from pipeline.raster.assigned_values import (
-    CRS_PATTERN,
-    NODATA_PATTERN,
-    check_assigned_values,
-    normalize_crs,
-    normalize_nodata,
-)
+These names import neither rasterio nor pyproj nor shapely.
+"""
+
 from pipeline.raster.budget import Budget
 from pipeline.raster.models import (
     AssignedValues,
@@ -23,7 +19,6 @@ from pipeline.raster.models import (
     Statistics,
     TimeRule,
 )
-from pipeline.raster.read import read
 from pipeline.raster.times.time_forms import InvalidTime, parse_time
 from pipeline.raster.times.time_patterns import (
     check_format,
@@ -35,8 +30,6 @@ from pipeline.raster.times.timestamps import TimeTags, date_file, interval_of, t
 from pipeline.raster.workers.pool import FileOptions, OptionsByFile, ProcessReader, read_all
 
 __all__ = [
-    "CRS_PATTERN",
-    "NODATA_PATTERN",
     "AssignedValues",
     "Band",
     "BandStatistics",
@@ -56,17 +49,13 @@ __all__ = [
     "Statistics",
     "TimeRule",
     "TimeTags",
-    "check_assigned_values",
     "check_format",
     "compile_pattern",
     "conflicting_zone",
     "date_file",
     "has_time_groups",
     "interval_of",
-    "normalize_crs",
-    "normalize_nodata",
     "parse_time",
-    "read",
     "read_all",
     "text_to_search",
 ]

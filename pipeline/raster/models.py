@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
-
-from affine import Affine
-from shapely import MultiPolygon
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.raster.budget import Budget
+
+if TYPE_CHECKING:
+    from affine import Affine
+    from shapely import MultiPolygon
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Grid:
 
     width: int
     height: int
-    transform: Affine | None
+    transform: "Affine | None"
     """Pixel (column, row) to CRS (x, y), for pixel corners; None where the file has no geotransform."""
     control_points: tuple[ControlPoint, ...] = ()
     has_rpcs: bool = False
@@ -125,7 +126,7 @@ class Georeference:
     """`EPSG:n`; None where the CRS is not one of EPSG."""
     crs_wkt: str
     """WKT 2 (2019) of the horizontal CRS."""
-    transform: Affine
+    transform: "Affine"
     """Pixel (column, row) to CRS (x, y), for pixel corners."""
     rotated: bool
     """Whether the axes of the grid differ from those of the CRS; origin and upper bound are then of the envelope."""
@@ -137,7 +138,7 @@ class Georeference:
     pixelsize_y: float
     """Negative for a north-up raster."""
     bounds: Bounds
-    footprint: MultiPolygon
+    footprint: "MultiPolygon"
     """The outline of the grid in WGS 84 (x = longitude), densified and cut at the antimeridian."""
     operation: Operation
     warnings: tuple[RasterWarning, ...] = ()
@@ -181,7 +182,7 @@ class Statistics:
     overview: int | None
     """Decimation factor of the overview that was read; None where all pixels were."""
     bands: tuple[BandStatistics, ...]
-    valid_outline: MultiPolygon
+    valid_outline: "MultiPolygon"
     """Where any band has valid pixels, in WGS 84 (x = longitude); empty where none has."""
     outline_pixels: int
     """Side of the squares in the outline, in pixels; 1 for an exact outline."""

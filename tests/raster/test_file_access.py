@@ -20,7 +20,8 @@ from pipeline.errors import (
     Rejection,
     UnsupportedCRS,
 )
-from pipeline.raster import RasterFile, ReadOptions, read, read_all
+from pipeline.raster import RasterFile, ReadOptions, read_all
+from pipeline.raster.read import read
 from pipeline.storage import StoredFile, file_uri, find_file
 from tests.support.factory import ascii_tag, read_path, write_raster, write_tagged
 

@@ -22,7 +22,8 @@ from pipeline.errors import (
     TransientError,
     Unreadable,
 )
-from pipeline.raster import Budget, RasterFile, ReadOptions, read, read_all
+from pipeline.raster import Budget, RasterFile, ReadOptions, read_all
+from pipeline.raster.read import read
 from pipeline.storage import EVERYWHERE, StoredFile, list_files, literal_location
 from pipeline.storage.s3 import open_bucket
 from tests.support.commands import CORPUS

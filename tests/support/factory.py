@@ -15,7 +15,8 @@ from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetWriter
 
-from pipeline.raster import RasterFile, ReadOptions, read
+from pipeline.raster import RasterFile, ReadOptions
+from pipeline.raster.read import read
 from pipeline.storage import find_file
 
 RD = "EPSG:28992"

@@ -44,7 +44,12 @@ from pipeline.api.views.write import lock_row
 from pipeline.catalogue import source_data, upload_files, writes
 from pipeline.catalogue.lookups import BLANK, TIMESTAMP_PATTERN, BadValue, parse_timestamp
 from pipeline.errors import CatalogueError, RasterError, TransientError
-from pipeline.raster import CRS_PATTERN, NODATA_PATTERN, normalize_crs, normalize_nodata
+from pipeline.raster.assigned_values import (
+    CRS_PATTERN,
+    NODATA_PATTERN,
+    normalize_crs,
+    normalize_nodata,
+)
 from pipeline.storage.uploads import DryRunUpload, FolderUploadStore, OpenUpload, UnnamedUpload
 
 CHUNK_BYTES = 2**20

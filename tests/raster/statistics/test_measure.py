@@ -24,15 +24,8 @@ from numpy.typing import NDArray
 
 from pipeline.cli.inspect import SECONDS_UNTIL_PROGRESS
 from pipeline.errors import FileChanged, OverBudget, Rejection, Unreadable, UnsupportedDtype
-from pipeline.raster import (
-    Budget,
-    Progress,
-    RasterFile,
-    ReadOptions,
-    Statistics,
-    read,
-    read_all,
-)
+from pipeline.raster import Budget, Progress, RasterFile, ReadOptions, Statistics, read_all
+from pipeline.raster.read import read
 from pipeline.raster.statistics.band import BandCounter
 from pipeline.raster.statistics.measure import measure
 from pipeline.raster.statistics.percentiles import PERCENTILES

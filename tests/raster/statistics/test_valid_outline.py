@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 from rasterio.features import shapes
 
-from pipeline.raster import RasterFile, ReadOptions, Statistics, read
+from pipeline.raster import RasterFile, ReadOptions, Statistics
+from pipeline.raster.read import read
 from pipeline.raster.statistics.measure import measure
 from pipeline.raster.statistics.valid_outline import trace_polygons
 from pipeline.storage import find_file

@@ -10,15 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import CatalogueError, Rejection, TransientError
-from pipeline.raster import (
-    Budget,
-    ProcessReader,
-    RasterFile,
-    ReadOptions,
-    TimeRule,
-    read,
-    read_all,
-)
+from pipeline.raster import Budget, ProcessReader, RasterFile, ReadOptions, TimeRule, read_all
+from pipeline.raster.read import read
 from pipeline.storage import StoredFile, find_file, list_files, literal_location
 from tests.support.commands import REPOSITORY
 from tests.support.factory import write_raster
