@@ -1,36 +1,36 @@
-"""Every error that callers can act on.
+"""All errors that callers can act on.
 
 RastersourcesError
-├── RasterError        fix the file: has a stable reason code
-├── CatalogueError     fix the request, the definition or the set-up
-└── TransientError     try again: the database or the storage is away
+├── RasterError        correct the file; has a stable reason code
+├── CatalogueError     correct the request, the definition or the set-up
+└── TransientError     try again: the database or the storage does not answer
 """
 
 from dataclasses import dataclass
 
 
 class RastersourcesError(Exception):
-    """An error with one sentence that says what to do."""
+    """An error whose text is a sentence that says what to do."""
 
 
 class CatalogueError(RastersourcesError):
-    """The request, the definition or the set-up must change before this can work."""
+    """Correct the request, the definition, a setting or the set-up."""
 
 
 class TransientError(RastersourcesError):
-    """The same call may work later: the database or the storage did not answer."""
+    """Try the same call again later: the database or the storage did not answer."""
 
 
 class DiskFull(TransientError):
-    """The disk of the uploads has no room left."""
+    """Free space on the disk of the uploads."""
 
 
 class RunInProgress(TransientError):
-    """Another run of the same definition is at work."""
+    """Wait for the other run of the same definition."""
 
 
 class RasterError(RastersourcesError):
-    """A file that is not registered, and why; `code` is stable, docs/reason-codes.md lists it."""
+    """Correct the file, which is not registered. docs/reason-codes.md lists the stable codes."""
 
     code: str = "unreadable"
 
@@ -41,156 +41,155 @@ class RasterError(RastersourcesError):
 
     @property
     def message(self) -> str:
-        """The sentence that a person reads."""
+        """The sentence for people."""
         return str(self)
 
 
 class MissingCRS(RasterError):
-    """The file names no coordinate reference system."""
+    """Assign a CRS to the file, which has none."""
 
     code = "missing_crs"
 
 
 class UnsupportedCRS(RasterError):
-    """The file's coordinate reference system is not tied to the earth, or cannot be understood."""
+    """Give the file another CRS: this one is not tied to the earth, or is not understood."""
 
     code = "unsupported_crs"
 
 
 class NoGrid(RasterError):
-    """Nothing in the file says where its pixels lie."""
+    """Give the file a geotransform or more control points: its pixels have no place."""
 
     code = "no_grid"
 
 
 class ResidualTooLarge(RasterError):
-    """No straight grid fits the file's ground control points."""
+    """Warp the file: no straight grid fits its control points."""
 
     code = "gcp_residual"
 
 
 class OutsideCRSDomain(RasterError):
-    """The raster lies where its coordinate reference system has no meaning."""
+    """Check the CRS and the coordinates: the raster lies where the CRS is not valid."""
 
     code = "outside_crs_domain"
 
 
 class NotFound(RasterError):
-    """There is no file of this name, or it went away before it was read."""
+    """Check the name or list again: the file does not exist, or not any more."""
 
     code = "not_found"
 
 
 class PermissionDenied(RasterError):
-    """This user may not read the file or list the folder."""
+    """Let this user read the file or list the folder."""
 
     code = "permission_denied"
 
 
 class NotAFile(RasterError):
-    """The name is that of a folder, pipe, socket or device."""
+    """Name a file instead of a folder, pipe, socket or device."""
 
     code = "not_a_file"
 
 
 class NotAllowed(RasterError):
-    """The file lies outside the folders that may be read."""
+    """Allow the folder of the file, or move the file."""
 
     code = "not_allowed"
 
 
 class EmptyFile(RasterError):
-    """The file has no bytes."""
+    """Copy the file again: it has no bytes."""
 
     code = "empty_file"
 
 
 class NotAGeoTIFF(RasterError):
-    """The bytes are not those of a TIFF file."""
+    """Convert the file: it is not a TIFF file."""
 
     code = "not_a_geotiff"
 
 
 class Unreadable(RasterError):
-    """The file's header contradicts itself, or reading it failed."""
+    """Write the file again: its header contradicts itself, or reading it failed."""
 
     code = "unreadable"
 
 
 class Truncated(RasterError):
-    """The header speaks of bytes that the file does not have."""
+    """Copy the file again: its header names bytes beyond its end."""
 
     code = "truncated"
 
 
 class OverBudget(RasterError):
-    """Reading the header would cost more than the budget allows."""
+    """Raise the budget if the file is right: reading its header costs more."""
 
     code = "over_budget"
 
 
 class TimedOut(RasterError):
-    """Reading took longer than the budget allows."""
+    """Check the disk or raise the time limit: reading the file took longer."""
 
     code = "timeout"
 
 
 class FileChanged(RasterError):
-    """The file is not the one that was listed, or changed while it was read."""
+    """List and read the file again: it changed since it was listed."""
 
     code = "changing"
 
 
 class MultipleImages(RasterError):
-    """The file holds several rasters."""
+    """Split the file: it holds several rasters."""
 
     code = "multiple_images"
 
 
 class UnsupportedDtype(RasterError):
-    """The pixels are numbers that numpy has no type for."""
+    """Convert the pixels: numpy has no type for them."""
 
     code = "unsupported_dtype"
 
 
 class MissingTime(RasterError):
-    """The source is declared temporal and nothing says the time of the file."""
+    """Say how the files are dated: the source is temporal, and this file has no time."""
 
     code = "missing_time"
 
 
 class Unmatched(RasterError):
-    """No raster source is meant for the file."""
+    """Correct the pattern or the name: the file belongs to no raster source."""
 
     code = "unmatched"
 
 
 class WrongSupplier(RasterError):
-    """The raster source that the file is meant for belongs to another supplier."""
+    """Ask the supplier: the raster source of the file belongs to another one."""
 
     code = "not_the_supplier"
 
 
 UNSEEN_CODES = frozenset({"not_found", "permission_denied", "not_allowed", "timeout", "changing"})
-"""Codes of files that could not be looked at: what is known of them stays, while every other refusal
-means that the file is no longer what the catalogue says."""
+"""Codes of files whose content is unknown: the catalogue keeps what it has. Any other rejection removes it."""
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """A refused file as a fact that can be stored, where an exception would stop the others."""
+    """A file that is not registered, and why. Unlike an exception it does not stop the other files."""
 
     uri: str
     code: str
-    """Stable; listed in docs/reason-codes.md."""
+    """A stable code of docs/reason-codes.md."""
     message: str
     fingerprint: str | None = None
-    """None where the file could not even be looked at."""
+    """None if the file could not be listed."""
     size: int | None = None
-    """Bytes; None where the file could not even be looked at."""
+    """Bytes; None if the file could not be listed."""
 
     @property
     def seen(self) -> bool:
-        """Whether the file was looked at, and so is no longer what the catalogue says."""
-        looked_at = self.fingerprint is not None or self.code == NotAFile.code
-        return looked_at and self.code not in UNSEEN_CODES
+        """Whether the content of the file is known, so that the catalogue must not keep the former one."""
+        listed = self.fingerprint is not None or self.code == NotAFile.code
+        return listed and self.code not in UNSEEN_CODES

@@ -1,6 +1,6 @@
-"""The settings of the environment, `RASTERSOURCES_*`; entry points read them, once.
+"""The settings, from `RASTERSOURCES_*` variables of the environment. Only entry points read them.
 
-Without pydantic, whose import takes longer than most commands run.
+They do not use pydantic, because its import takes longer than most commands run.
 """
 
 import os
@@ -64,24 +64,24 @@ def choice(names: Any) -> Callable[[str], str]:
 
 
 def split_paths(text: str) -> tuple[str, ...]:
-    """Return the paths of a text with colons between them, as in PATH; the colon of s3:// stays."""
+    """Split a text at colons, as PATH is, but not at the colon of s3://."""
     return tuple(part for part in re.split(":(?!//)", text) if part)
 
 
 def split_words(text: str) -> tuple[str, ...]:
-    """Return the words of a text."""
+    """Split a text at spaces."""
     return tuple(text.split())
 
 
 def check_public_url(text: str) -> str:
-    """Return an absolute URL that paths can be appended to."""
+    """Require an absolute URL to which paths can be appended."""
     if not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", text):
         raise ValueError("write it in full, for example https://example.org/maps")
     return text
 
 
 def check_networks(text: str) -> tuple[str, ...]:
-    """Return addresses, and networks such as 10.0.0.0/8."""
+    """Split a text into addresses, and networks such as 10.0.0.0/8."""
     for network in text.split():
         ip_network(network)
     return split_words(text)
@@ -89,68 +89,68 @@ def check_networks(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Settings:
-    """Each field is read from `RASTERSOURCES_` and its name in capitals."""
+    """Each field is the variable `RASTERSOURCES_` plus its name in capitals."""
 
     home: Annotated[Path | None, Path] = None
-    """Folder of the private cluster, logs and uploads; None: `.rastersources` in the checkout where PostgreSQL
-    can work there, see `pipeline.database.private_cluster.cluster`."""
+    """Folder of the private cluster, logs and uploads. None: `.rastersources` in the checkout, if PostgreSQL
+    can work there; see `pipeline.database.private_cluster.cluster`."""
     database_url: str | None = None
-    """postgresql://...; None: the private cluster."""
+    """postgresql://... None: the private cluster."""
     prepare: Annotated[bool, true_or_false] = True
-    """Whether statements may be prepared on the database's side; false for a pooler of transactions."""
+    """Whether statements may be prepared in the database; false for a transaction pooler."""
     host: str = "127.0.0.1"
     port: Annotated[int, whole_number(1, 65535)] = 8000
     prefect_port: Annotated[int | None, whole_number(1, 65535)] = None
-    """Port of the Prefect server that `up` starts; None: 4200, or another where that is taken."""
+    """Port of the Prefect server that `up` starts. None: 4200, or another if that is in use."""
     base_url: Annotated[str | None, check_public_url] = None
-    """Public base URL of hyperlinks, such as https://example.org/rasters; None: that of the request."""
+    """Public base URL of hyperlinks, such as https://example.org/rasters. None: that of the request."""
     workers: Annotated[int, whole_number(1, 256)] = 2
-    """Processes that read files."""
+    """Number of processes that read files."""
     runner: Annotated[Runner, choice(Runner)] = "processes"
     """Where files are read; see `pipeline.cli.runners`."""
     scheduler: str | None = None
     """Address of the Dask scheduler, such as tcp://10.0.0.5:8786."""
     batch_size: Annotated[int, whole_number(1, 100_000)] = 500
-    """Files in one transaction."""
+    """Number of files in one transaction."""
     roots: Annotated[tuple[str, ...], split_paths] = ()
-    """Folders and s3:// prefixes that files may be registered from, with colons between; empty: all."""
+    """Folders and s3:// prefixes from which files may be registered, separated by colons. Empty: all."""
     crs_policy: Annotated[CRSPolicy, choice(CRSPolicy)] = "lizard"
     file_seconds: Annotated[float, positive_number] = 20.0
-    """Time that reading one file may take."""
+    """Seconds that reading one file may take."""
     max_header_bytes: Annotated[int, whole_number(1)] = 64 * 2**20
-    """What may be read of one file's header."""
+    """Bytes of one file's header that are read at most."""
     max_tag_bytes: Annotated[int, whole_number(1)] = 16 * 2**20
     max_ifds: Annotated[int, whole_number(1)] = 1_000
     max_bands: Annotated[int, whole_number(1)] = 10_000
     max_pixels: Annotated[int, whole_number(1)] = 10**14
     max_statistics_pixels: Annotated[int, whole_number(1)] = 4 * 10**9
-    """Pixels that statistics on demand may read of one file."""
+    """Pixels of one file that `inspect --stats` reads at most."""
     max_block_bytes: Annotated[int, whole_number(1)] = 256 * 2**20
-    """Bytes of one strip or tile, unpacked, that statistics may read."""
+    """Bytes of one unpacked strip or tile that `inspect --stats` reads at most."""
     gcp_residual_pixels: Annotated[float, positive_number] = 2.0
-    """Largest root-mean-square residual of fitted ground control points."""
+    """Largest root-mean-square residual of a fit to ground control points, in pixels."""
     uploads: str | None = None
-    """Folder or s3:// prefix of uploaded files; None: `uploads` in the home folder."""
+    """Folder or s3:// prefix of uploaded files. None: `uploads` in the home folder."""
     upload_bytes: Annotated[int, whole_number(1)] = 10 * 2**30
-    """Longest file that may be uploaded."""
+    """Bytes of the largest file that may be uploaded."""
     upload_reserve_bytes: Annotated[int, whole_number(0)] = 2**30
-    """What uploads leave free on the disk of their folder; a bucket has none."""
+    """Bytes that uploads leave free on the disk of their folder. Ignored for a bucket."""
     statement_timeout_seconds: Annotated[float, positive_number] = 30.0
-    """Time that one query of the API may take."""
+    """Seconds that one query of the API may take."""
     body_bytes: Annotated[int, whole_number(1)] = 2**20
-    """Longest JSON body of a request."""
+    """Bytes of the largest JSON body of a request."""
     clients: Annotated[int, whole_number(1, 100_000)] = 500
-    """Most connections of clients at once."""
+    """Largest number of simultaneous client connections."""
     cors_origins: Annotated[tuple[str, ...], split_words] = ()
-    """Origins whose pages may call the API, with spaces between; `*` stands for all, without sessions."""
+    """Origins whose pages may call the API, separated by spaces; `*` for all. They cannot use sessions."""
     proxies: Annotated[tuple[str, ...], check_networks] = ()
-    """Addresses and networks of trusted proxies, with spaces between: what they say of their clients is believed."""
+    """Addresses and networks of trusted proxies, separated by spaces: they may name their clients."""
 
 
 def pop_unknown_settings() -> list[str]:
-    """Return a sentence for each variable that looks like a setting and is not one.
+    """Return a sentence for each variable that looks like a setting but is not one.
 
-    They are removed from the environment, so that processes that this one starts do not repeat it.
+    The variables are removed from the environment, so that child processes do not repeat the warning.
     """
     known = [PREFIX + name.upper() for name in Settings.__dataclass_fields__]
     sentences = []
@@ -165,7 +165,7 @@ def pop_unknown_settings() -> list[str]:
 
 
 def read_settings() -> Settings:
-    """Read the environment; raise CatalogueError that names the wrong setting."""
+    """Read the environment. Raises CatalogueError with the name of a wrong setting."""
     variables = {name.upper(): text for name, text in os.environ.items() if text}
     values: dict[str, Any] = {}
     for field, annotation in get_type_hints(Settings, include_extras=True).items():

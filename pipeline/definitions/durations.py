@@ -12,37 +12,34 @@ ISO = (
     r"(T((?P<hours>[0-9]{1,8})H)?((?P<minutes>[0-9]{1,10})M)?((?P<seconds>[0-9]{1,12}([.][0-9]{1,6})?)S)?)?"
 )
 SECONDS = r"(?P<seconds>[0-9]{1,12}([.][0-9]{1,6})?)"
-"""So many digits that no sum of parts is longer than a timedelta, or an interval of PostgreSQL, can be."""
 FORMS = (CLOCK, ISO, SECONDS)
+"""The number of digits is limited, so that every sum fits into a timedelta and into an interval of PostgreSQL."""
 DURATION = "(" + "|".join(re.sub(r"\?P<\w+>", "", form) for form in FORMS) + ")"
-"""All that is understood as text, as a regular expression of JSON Schema, which has no named groups."""
+"""All forms as one regular expression of JSON Schema, which has no named groups."""
 MAX_SECONDS = 10**12
 
 
 def parse_interval(value: str | float) -> timedelta | None:
-    """`[D ]HH:MM:SS[.ffffff]`, ISO 8601 without years and months, or seconds; empty and zero mean None.
+    """Read `[D ]HH:MM:SS[.ffffff]`, ISO 8601 without years and months, or seconds. Empty and zero mean None.
 
-    Raises ValueError with a sentence for anything else.
+    Raises ValueError with a sentence for other values.
     """
-    if isinstance(value, str):
-        return parse_text(value) if value else None
-    if not 0 <= value <= MAX_SECONDS:
-        raise ValueError(f"lies between 0 and {MAX_SECONDS} seconds")
-    return timedelta(seconds=value) or None
-
-
-def parse_text(value: str) -> timedelta | None:
-    """The sum of the parts of a duration; None for zero."""
-    found = next(filter(None, (re.fullmatch(form, value) for form in FORMS)), None)
-    if found is None:
+    if not isinstance(value, str):
+        if not 0 <= value <= MAX_SECONDS:
+            raise ValueError(f"lies between 0 and {MAX_SECONDS} seconds")
+        return timedelta(seconds=value) or None
+    if not value:
+        return None
+    match = next(filter(None, (re.fullmatch(form, value) for form in FORMS)), None)
+    if match is None:
         raise ValueError("is not a duration; write for example 00:05:00, PT5M or 300")
-    parts = {name: part for name, part in found.groupdict().items() if part}
+    parts = {name: part for name, part in match.groupdict().items() if part}
     numbers = {name: float(part) if "." in part else int(part) for name, part in parts.items()}
     return timedelta(**numbers) or None
 
 
 def format_interval(interval: timedelta | None) -> str | None:
-    """`[D ]HH:MM:SS[.ffffff]`, as the contract writes it."""
+    """Return `[D ]HH:MM:SS[.ffffff]`, as the contract writes it."""
     if interval is None:
         return None
     minutes, seconds = divmod(interval.seconds, 60)

@@ -1,7 +1,8 @@
-"""The kinds of values that the tables of a `sources.toml` hold, and what all of these tables share."""
+"""The types of the values in a `sources.toml`, and the fields that `[[source]]` and `[[drop]]` share."""
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from pathlib import Path
@@ -35,28 +36,42 @@ from pipeline.storage import parse_location
 
 ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 REGISTER_ID = "register"
-"""The id under which `rastersources register PATH...` keeps its sources; no definition may bear it."""
-NO_TIME = 'is not a time; write for example 2024-01-01T00:00:00Z, or "tag"'
-Disagreement = tuple[str, str]
-"""A field, and what is wrong with it beside the others."""
+"""The id of sources that `rastersources register PATH...` made. No definition may have it."""
+MACHINE_ZONES = {"localtime", "Factory"}
+"""Names of time zones that differ from machine to machine."""
+ASSIGNED_FIELDS = ("crs", "crs_override", "nodata")
+INVALID_TIME = 'is not a time; write for example 2024-01-01T00:00:00Z, or "tag"'
+INVALID_DURATION = "is not a duration; write for example 00:05:00, PT5M or 300"
+INVALID_NODATA = "is not a number; write for example -9999 or nan"
+Conflict = tuple[str, str]
+"""A field, and a sentence about its conflict with another field."""
 
 
-def an_id(text: str) -> str:
-    """A name that stays readable in file names, addresses and logs."""
+@contextmanager
+def value_errors() -> Iterator[None]:
+    """Raise ValueError for CatalogueError, as pydantic expects."""
+    try:
+        yield
+    except CatalogueError as error:
+        raise ValueError(str(error)) from error
+
+
+def check_id(text: str) -> str:
+    """Require a name that is readable in file names, URLs and logs."""
     if not re.fullmatch(ID, text) or len(text) > 100:
         raise ValueError('is 1 to 100 letters, digits, ".", "_" and "-", a letter or digit first')
     return text
 
 
-def a_text(text: str) -> str:
-    """What the database can hold."""
+def check_text(text: str) -> str:
+    """Require a text that the database can store."""
     if "\0" in text:
         raise ValueError("must not hold the character NUL")
     return text
 
 
-def a_pattern(text: str) -> str:
-    """A regular expression that compiles."""
+def check_pattern(text: str) -> str:
+    """Require a valid regular expression."""
     try:
         re.compile(text)
     except re.error as error:
@@ -64,37 +79,33 @@ def a_pattern(text: str) -> str:
     return text
 
 
-OF_THE_MACHINE = {"localtime", "Factory"}
-"""Zones by name, which are others on other machines, or none."""
-
-
-def a_zone(name: str) -> str:
-    """An IANA time zone."""
-    if name not in known_zones():
+def check_zone(name: str) -> str:
+    """Require an IANA time zone."""
+    if name not in zone_names():
         raise ValueError("is not a time zone; write for example Europe/Amsterdam or UTC")
     return name
 
 
 @cache
-def known_zones() -> frozenset[str]:
-    """The names of all zones, which are read off a folder of files."""
-    return frozenset(available_timezones()) - OF_THE_MACHINE
+def zone_names() -> frozenset[str]:
+    """Return the names of all time zones; reading them from disk takes time."""
+    return frozenset(available_timezones()) - MACHINE_ZONES
 
 
-def a_time(value: object) -> object:
-    """A time with its offset, or "tag"."""
+def parse_time_field(value: object) -> object:
+    """Read a time with an offset, or "tag"."""
     if isinstance(value, str) and value != "tag":
         try:
             value = datetime.fromisoformat(value)
         except ValueError as error:
-            raise ValueError(NO_TIME) from error
+            raise ValueError(INVALID_TIME) from error
     if isinstance(value, int | float):
-        raise ValueError(NO_TIME)
+        raise ValueError(INVALID_TIME)
     if isinstance(value, time) or (isinstance(value, date) and not isinstance(value, datetime)):
         raise ValueError("needs a date and a time of day, for example 2024-01-01T00:00:00Z")
-    if isinstance(value, datetime) and value.tzinfo is None:
-        raise ValueError("needs an offset, for example 2024-01-01T00:00:00Z")
     if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError("needs an offset, for example 2024-01-01T00:00:00Z")
         try:
             value.astimezone(UTC)
         except OverflowError as error:
@@ -102,25 +113,25 @@ def a_time(value: object) -> object:
     return value
 
 
-def a_duration(value: object) -> timedelta | None:
-    """A duration as the contract reads it; TOML reads an unquoted 00:05:00 as a time of day."""
+def parse_duration(value: object) -> timedelta | None:
+    """Read a duration. TOML reads an unquoted 00:05:00 as a time of day."""
     if value is None or isinstance(value, timedelta):
         return value
     if isinstance(value, bool) or not isinstance(value, str | int | float | time):
-        raise ValueError("is not a duration; write for example 00:05:00, PT5M or 300")
+        raise ValueError(INVALID_DURATION)
     return parse_interval(str(value))
 
 
-def a_period(value: object) -> timedelta | None:
-    """A duration after which something is done again."""
-    duration = a_duration(value)
+def parse_period(value: object) -> timedelta | None:
+    """Read a duration of at least one second."""
+    duration = parse_duration(value)
     if value is not None and (duration is None or duration < timedelta(seconds=1)):
         raise ValueError("must be at least one second, for example 00:00:10")
     return duration
 
 
-def a_cron_line(text: str) -> str:
-    """Five fields, as cron knows them, that come true some day."""
+def check_cron_line(text: str) -> str:
+    """Require five fields of cron that match some time."""
     if len(text.split()) != 5:
         raise ValueError(
             'has five fields: minute, hour, day of month, month, day of week; for example "0 6 * * *"'
@@ -128,7 +139,7 @@ def a_cron_line(text: str) -> str:
     if re.search("[LW#]", re.sub("[A-Z]{3}", "", text.upper())):
         raise ValueError("holds L, W or #, which cron does not know; write numbers or names")
     try:
-        # days of the month must come true by themselves: Prefect plans both kinds of days
+        # The day of the month must match without the day of the week too, because Prefect requires both.
         for line in (text, re.sub(r"\S+\s*$", "*", text)):
             next(CronSim(line, datetime.now(UTC)))
     except CronSimError as error:
@@ -136,167 +147,153 @@ def a_cron_line(text: str) -> str:
             f'is not a cron line: {str(error).lower()}; for example "0 6 * * *"'
         ) from error
     except StopIteration:
-        raise ValueError("never comes true") from None
+        raise ValueError("matches no time; correct the day and the month") from None
     return text
 
 
-def a_list(value: object) -> object:
-    """One text stands for a list of one."""
+def to_list(value: object) -> object:
+    """Read one text as a list of one."""
     return [value] if isinstance(value, str) else value
 
 
-def one_or_several(names: list[str]) -> list[str]:
-    """At least one organisation."""
+def check_names(names: list[str]) -> list[str]:
+    """Require at least one organisation."""
     if not names:
         raise ValueError("must name at least one organisation")
     return names
 
 
-def as_written(names: list[str]) -> str | list[str]:
-    """A text for a list of one, as it stood before lists were possible: hashes of definitions stay the same."""
+def dump_names(names: list[str]) -> str | list[str]:
+    """Write a list of one as a text, so that the hashes of older definitions stay the same."""
     return names[0] if len(names) == 1 else names
 
 
-def an_entry(text: str) -> str:
-    """The name of a place, wherever it is relative to."""
+def check_entry(text: str) -> str:
+    """Require a path, a glob or a URL."""
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", text)
     if scheme and not text.lower().startswith(("file://", "s3://")):
         raise ValueError(
             f"{scheme[0]} cannot be read; write a path, file:///path or s3://bucket/key"
         )
-    try:
+    with value_errors():
         parse_location(text, Path("/"))
-    except CatalogueError as error:
-        raise ValueError(str(error)) from error
     return text
 
 
-def a_crs(text: str) -> str:
-    """A CRS that can be used."""
-    try:
+def check_crs(text: str) -> str:
+    """Require a CRS that PROJ can use."""
+    with value_errors():
         return normalize_crs(text)
-    except CatalogueError as error:
-        raise ValueError(str(error)) from error
 
 
-def a_nodata(value: object) -> str | None:
-    """A number, or "nan", as its text."""
+def parse_nodata(value: object) -> str | None:
+    """Read a number or "nan" as its text."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError("is not a number; write for example -9999 or nan")
-    try:
+        raise ValueError(INVALID_NODATA)
+    with value_errors():
         return normalize_nodata(str(value))
-    except CatalogueError as error:
-        raise ValueError(str(error)) from error
+
+
+def _one_or_list(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "array", "items": schema, "minItems": 1}]}
 
 
 DURATION_TEXT = {"type": "string", "pattern": f"^{DURATION}$"}
 DURATION_SCHEMA = {"anyOf": [DURATION_TEXT, {"type": "number", "minimum": 0}]}
 PERIOD_SCHEMA = {"anyOf": [DURATION_TEXT, {"type": "number", "minimum": 1}]}
-TEXT_SCHEMA = {"type": "string", "minLength": 1}
 NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"\S"}
-NAMES_SCHEMA = {"anyOf": [NAME_SCHEMA, {"type": "array", "items": NAME_SCHEMA, "minItems": 1}]}
-TEXTS_SCHEMA = {"anyOf": [TEXT_SCHEMA, {"type": "array", "items": TEXT_SCHEMA, "minItems": 1}]}
 CRON_SCHEMA = {"type": "string", "pattern": r"^\s*\S+(?:\s+\S+){4}\s*$"}
+NODATA_SCHEMA = {
+    "anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^({NODATA_PATTERN})$"}]
+}
 
 Id = Annotated[
     str,
-    AfterValidator(an_id),
-    WithJsonSchema(
-        {"type": "string", "pattern": ID, "maxLength": 100, "not": {"const": REGISTER_ID}}
-    ),
+    AfterValidator(check_id),
+    WithJsonSchema({"type": "string", "pattern": ID, "maxLength": 100, "not": {"const": REGISTER_ID}}),
+]  # fmt: skip
+Text = Annotated[str, AfterValidator(check_text)]
+Name = Annotated[
+    str, Field(min_length=1, max_length=255, pattern=r"\S"), AfterValidator(check_text)
 ]
-Text = Annotated[str, AfterValidator(a_text)]
-Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"\S"), AfterValidator(a_text)]
 Names = Annotated[
     list[Name],
-    BeforeValidator(a_list),
-    AfterValidator(one_or_several),
-    PlainSerializer(as_written),
-    WithJsonSchema(NAMES_SCHEMA),
+    BeforeValidator(to_list),
+    AfterValidator(check_names),
+    PlainSerializer(dump_names),
+    WithJsonSchema(_one_or_list(NAME_SCHEMA)),
 ]
 Username = Annotated[
-    str, Field(min_length=1, max_length=150, pattern=r"\S"), AfterValidator(a_text)
+    str, Field(min_length=1, max_length=150, pattern=r"\S"), AfterValidator(check_text)
 ]
-Code = Annotated[str, Field(max_length=255), AfterValidator(a_text)]
-Pattern = Annotated[str, AfterValidator(a_pattern), Field(json_schema_extra={"format": "regex"})]
-Zone = Annotated[str, AfterValidator(a_zone)]
-Duration = Annotated[timedelta | None, BeforeValidator(a_duration), WithJsonSchema(DURATION_SCHEMA)]
+Code = Annotated[str, Field(max_length=255), AfterValidator(check_text)]
+Pattern = Annotated[
+    str, AfterValidator(check_pattern), Field(json_schema_extra={"format": "regex"})
+]
+ZoneName = Annotated[str, AfterValidator(check_zone)]
+Duration = Annotated[
+    timedelta | None, BeforeValidator(parse_duration), WithJsonSchema(DURATION_SCHEMA)
+]
 Crs = Annotated[
-    str, AfterValidator(a_crs), WithJsonSchema({"type": "string", "pattern": f"^{CRS_PATTERN}$"})
+    str,
+    AfterValidator(check_crs),
+    WithJsonSchema({"type": "string", "pattern": f"^{CRS_PATTERN}$"}),
 ]
-Nodata = Annotated[
-    str | None,
-    BeforeValidator(a_nodata),
-    WithJsonSchema(
-        {"anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^({NODATA_PATTERN})$"}]}
-    ),
-]
-Settle = Annotated[float, Field(strict=True, ge=0, le=86400)]
-Period = Annotated[timedelta, BeforeValidator(a_period), WithJsonSchema(PERIOD_SCHEMA)]
-CronLine = Annotated[str, AfterValidator(a_cron_line), WithJsonSchema(CRON_SCHEMA)]
+Nodata = Annotated[str | None, BeforeValidator(parse_nodata), WithJsonSchema(NODATA_SCHEMA)]
+SettleSeconds = Annotated[float, Field(strict=True, ge=0, le=86400)]
+Every = Annotated[timedelta, BeforeValidator(parse_period), WithJsonSchema(PERIOD_SCHEMA)]
+Schedule = Annotated[str, AfterValidator(check_cron_line), WithJsonSchema(CRON_SCHEMA)]
 Entries = Annotated[
-    list[Annotated[str, Field(min_length=1), AfterValidator(an_entry)]],
-    BeforeValidator(a_list),
+    list[Annotated[str, Field(min_length=1), AfterValidator(check_entry)]],
+    BeforeValidator(to_list),
     Field(min_length=1),
-    WithJsonSchema(TEXTS_SCHEMA),
+    WithJsonSchema(_one_or_list({"type": "string", "minLength": 1})),
 ]
 
 
-class Watched(BaseModel):
-    """What a `[[source]]` and a `[[drop]]` share."""
+class CommonFields(BaseModel):
+    """The fields that `[[source]]` and `[[drop]]` share."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     id: Id
-    """Stable name of the definition, unique in the file: what it made is found again by it."""
-    settle_seconds: Settle = 0
-    """Files that changed less than so many seconds ago wait for a later run; for folders into which files
+    """Stable name of the definition, unique in the file. Its sources are found again by it."""
+    settle_seconds: SettleSeconds = 0
+    """Files that changed less than this many seconds ago wait for a later run; for folders into which files
     are copied slowly."""
-    schedule: CronLine | None = None
-    """When to run: a cron line of five fields, in the zone `time_zone`; excludes `every`."""
-    every: Period | None = None
-    """How often to run, such as "00:05:00", "PT5M" or 300; at least one second; excludes `schedule`."""
-
-    @model_validator(mode="after")
-    def fields_agree(self, info: ValidationInfo) -> Self:
-        """Refuse what cannot work together."""
-        if found := tuple(self.disagreements(info.context)):
-            raise PydanticCustomError("disagreement", "fields do not agree", {"found": found})
-        return self
-
-    def disagreements(self, _context: Any) -> Iterator[Disagreement]:
-        """The fields that do not go with the others."""
-        if self.schedule is not None and self.every is not None:
-            yield "every", "says when to run, as schedule does; leave one of them out"
-
-
-class Assigning(Watched):
-    """What can be said for files that do not say it themselves."""
-
+    schedule: Schedule | None = None
+    """When to run: a cron line of five fields, in the zone `time_zone`; not together with `every`."""
+    every: Every | None = None
+    """How often to run, such as "00:05:00", "PT5M" or 300; at least one second; not together with `schedule`."""
     crs: Crs | None = None
     """CRS of files that have none, as authority and code, such as "EPSG:28992"."""
     crs_override: Annotated[bool, Field(strict=True)] = False
-    """`crs` counts for files that have another CRS, or one that cannot be used, too."""
+    """Use `crs` also for files that have another CRS, or one that is not usable."""
     nodata: Nodata = None
     """Nodata value of files that have none, such as -9999 or "nan"."""
 
-    def disagreements(self, context: Any) -> Iterator[Disagreement]:
-        """The fields that do not go with the others."""
-        yield from super().disagreements(context)
+    @model_validator(mode="after")
+    def check_conflicts(self, info: ValidationInfo) -> Self:
+        """Raise a validation error that lists the conflicts between fields."""
+        if conflicts := tuple(self.conflicts(info.context)):
+            raise PydanticCustomError("conflict", "fields conflict", {"conflicts": conflicts})
+        return self
+
+    def conflicts(self, _context: Any) -> Iterator[Conflict]:
+        """Yield the conflicts between fields. The context is the folder of the sources.toml."""
+        if self.schedule is not None and self.every is not None:
+            yield "every", "says when to run, as schedule does; leave one of them out"
         if self.crs_override and self.crs is None:
             yield "crs_override", "works only together with crs; give crs too"
 
     @property
     def assigned(self) -> AssignedValues:
-        """The same, for reading."""
+        """The values for files that lack them."""
         by = "the command line" if self.id == REGISTER_ID else f'definition "{self.id}"'
         return AssignedValues(self.crs, self.crs_override, self.nodata, by)
 
-    def assigning(self) -> set[str]:
-        """The fields of these that say something; the others must not change the hash of older definitions."""
-        return {name for name in ASSIGNING if getattr(self, name)}
-
-
-ASSIGNING = ("crs", "crs_override", "nodata")
+    def assigned_fields(self) -> set[str]:
+        """Return the assigned fields that are set. The others must not change the hashes of older definitions."""
+        return {name for name in ASSIGNED_FIELDS if getattr(self, name)}

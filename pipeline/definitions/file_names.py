@@ -1,4 +1,4 @@
-"""What the name of a dropped file may say: `<uuid or supplier_code>[_<timestamp>]`."""
+"""The name of a dropped file: `<uuid or supplier_code>[_<timestamp>]`."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,30 +9,31 @@ from pipeline.raster import InvalidTime, parse_time
 
 @dataclass(frozen=True)
 class Interpretation:
-    """One way to understand a name."""
+    """One way to read a name."""
 
     key: str
     """Uuid or supplier_code of a raster source."""
     time: datetime | None = None
-    """UTC; None where the name says none."""
+    """In UTC; None if the name has no valid time."""
     fault: str | None = None
-    """Why the timestamp is none, although it looks like one."""
+    """Why the timestamp is invalid."""
 
 
 def interpret_name(stem: str, time_zone: str) -> list[Interpretation]:
-    """All ways to understand the name of a file, without its ending; the likeliest first.
+    """Return all ways to read the stem of a file name, the likeliest first.
 
-    Codes may hold underscores and what looks like a time, timestamps may hold underscores: the name as a
-    whole is a code, or else ends in a timestamp, the shortest one first.
+    Codes and timestamps may hold underscores, and a code may look like a time. So the whole name may be a code;
+    otherwise it ends in a timestamp, and the shortest one comes first.
     """
     zone = ZoneInfo(time_zone)
-    found = [Interpretation(stem)]
+    interpretations = [Interpretation(stem)]
     cut = stem.rfind("_")
     while cut > 0:
+        key, text = stem[:cut], stem[cut + 1 :]
         try:
-            found.append(Interpretation(stem[:cut], parse_time(stem[cut + 1 :], zone)))
+            interpretations.append(Interpretation(key, parse_time(text, zone)))
         except InvalidTime as error:
             if error.code != "unreadable_time":
-                found.append(Interpretation(stem[:cut], fault=f"{stem[cut + 1 :]}: {error}"))
+                interpretations.append(Interpretation(key, fault=f"{text}: {error}"))
         cut = stem.rfind("_", 0, cut)
-    return found
+    return interpretations

@@ -1,4 +1,4 @@
-"""Which raster source a file belongs to, by its definition."""
+"""Finds the raster source of a file, by its definition."""
 
 import re
 from dataclasses import dataclass
@@ -12,42 +12,44 @@ from pipeline.storage import StoredFile, path_of
 
 @dataclass(frozen=True)
 class SourceGroup:
-    """The raster source that a file belongs to."""
+    """The files of a definition that form one raster source."""
 
     key: str
-    """Stable within the definition."""
+    """Identifies the source within the definition."""
     name: str
 
 
 def group_of(definition: Definition, file: StoredFile) -> SourceGroup:
-    """The group of one file; raises Unmatched when the pattern that groups does not fit its path."""
-    parts = named_parts(definition.pattern, file.path)
+    """Return the group of a file. Raises Unmatched if its path does not match the pattern that groups."""
+    parts = _named_parts(definition.pattern, file.path)
     key = {"file": file.uri, "all": "all"}.get(definition.group) or parts.get(definition.group)
     if not key:
         raise Unmatched(
-            f'its path does not fit the pattern of "{definition.id}"; mend the pattern or the glob'
+            f'its path does not match the pattern of "{definition.id}"; correct the pattern or the glob'
         )
     parts["stem"] = file.path.stem
-    name = PLACEHOLDER.sub(lambda found: parts.get(found[1], ""), definition.name)[:255]
-    return SourceGroup(storable(key), storable(name if name.strip() else file.path.name)[:255])
+    name = PLACEHOLDER.sub(lambda match: parts.get(match[1], ""), definition.name)[:255]
+    return SourceGroup(_encodable(key), _encodable(name if name.strip() else file.path.name)[:255])
 
 
-def are_different_steps(definition: Definition, one: str, other: str) -> bool:
-    """Whether two URIs name different steps of one source, which keeps its files also when they are missing."""
+def are_different_steps(definition: Definition, uri: str, other: str) -> bool:
+    """Whether two files are different time steps of one source that keeps missing files."""
     if definition.group == "file" or definition.missing != "keep":
         return False
     rule = definition.time_rule()
-    times = [date_file(Path(path_of(uri)), TimeTags(), rule).times for uri in (one, other)]
-    return all(times) and times[0] != times[1]
+    times, other_times = (
+        date_file(Path(path_of(name)), TimeTags(), rule).times for name in (uri, other)
+    )
+    return bool(times and other_times) and times != other_times
 
 
-def named_parts(pattern: str | None, path: Path) -> dict[str, str]:
-    """The named groups of a pattern in a path; empty where it does not fit."""
+def _named_parts(pattern: str | None, path: Path) -> dict[str, str]:
+    """Return the named groups of a pattern that matches a path; empty if it does not match."""
     expression = re.compile(pattern or "")
-    found = expression.search(text_to_search(expression, path))
-    return {name: part or "" for name, part in found.groupdict().items()} if found else {}
+    match = expression.search(text_to_search(expression, path))
+    return {name: part or "" for name, part in match.groupdict().items()} if match else {}
 
 
-def storable(text: str) -> str:
-    """The text as the database can hold it: bytes that are no UTF-8 become question marks."""
+def _encodable(text: str) -> str:
+    """Replace bytes that are not UTF-8 with question marks, because the database cannot store them."""
     return text.encode("utf-8", "replace").decode()

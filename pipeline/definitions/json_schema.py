@@ -1,4 +1,4 @@
-"""The JSON Schema of a `sources.toml`, made from the models that check it."""
+"""The JSON Schema of a `sources.toml`, generated from the models."""
 
 import json
 from typing import Any
@@ -7,70 +7,67 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from pipeline.definitions.sources_toml import Config
 
-NEEDS_CRS = {
+CRS_RULE = {
     "if": {"required": ["crs_override"], "properties": {"crs_override": {"const": True}}},
     "then": {"required": ["crs"]},
 }
-AGREEMENTS: dict[str, list[dict[str, Any]]] = {
+SCHEDULE_RULE = {"not": {"required": ["schedule", "every"]}}
+RULES: dict[str, list[dict[str, Any]]] = {
     "Definition": [
-        {"not": {"required": ["schedule", "every"]}},
-        NEEDS_CRS,
+        SCHEDULE_RULE,
+        CRS_RULE,
         {"if": {"required": ["uuid"]}, "then": {"properties": {"group": {"const": "all"}}, "required": ["group"]}},
     ],
-    "DropFolder": [{"not": {"required": ["schedule", "every"]}}, NEEDS_CRS],
+    "DropFolder": [SCHEDULE_RULE, CRS_RULE],
 }  # fmt: skip
-"""What fields owe each other, which models say in Python."""
+"""The conflicts between fields that the models check in Python."""
 
 
-class Schema(GenerateJsonSchema):
-    """Draft 2020-12, without what TOML has not: there is no null, and titles repeat the keys."""
+class SchemaGenerator(GenerateJsonSchema):
+    """Generates draft 2020-12 without null, which TOML does not have, and without titles that repeat the keys."""
 
     def nullable_schema(self, schema: Any) -> JsonSchemaValue:
-        """An optional key is left out, never null."""
+        """Omit null: an optional key is left out."""
         return self.generate_inner(schema["schema"])
 
     def default_schema(self, schema: Any) -> JsonSchemaValue:
-        """The default, where it says something."""
-        found = super().default_schema(schema)
-        if found.get("default") is None:
-            found.pop("default", None)
-        return found
+        """Omit the default null."""
+        result = super().default_schema(schema)
+        if result.get("default") is None:
+            result.pop("default", None)
+        return result
 
     def field_title_should_be_set(self, _schema: Any) -> bool:
-        """Keys are their own titles."""
+        """Omit titles."""
         return False
 
 
 def schema_text() -> str:
-    """The schema as it is kept in docs/."""
-    return json.dumps(on_one_line(schema()), indent=2, ensure_ascii=False) + "\n"
-
-
-def schema() -> dict[str, Any]:
-    """The schema as a value."""
-    found = Config.model_json_schema(schema_generator=Schema)
-    for name, agreements in AGREEMENTS.items():
-        found["$defs"][name]["allOf"] = agreements
-    for table in found["properties"].values():
+    """Return the schema as docs/sources.schema.json holds it."""
+    schema = Config.model_json_schema(schema_generator=SchemaGenerator)
+    for name, rules in RULES.items():
+        schema["$defs"][name]["allOf"] = rules
+    for table in schema["properties"].values():
         table.pop("default")
         table["minItems"] = 1
-    return {
-        "$schema": Schema.schema_dialect,
-        **found,
+    document = {
+        "$schema": SchemaGenerator.schema_dialect,
+        **schema,
         "title": "sources.toml of rastersources",
         "minProperties": 1,
     }
+    return json.dumps(_unwrap_descriptions(document), indent=2, ensure_ascii=False) + "\n"
 
 
-def on_one_line(value: Any) -> Any:
-    """The value with its descriptions on one line each, however they are wrapped in the code."""
+def _unwrap_descriptions(value: Any) -> Any:
+    """Put each description on one line, however it is wrapped in the code."""
     if isinstance(value, list):
-        return [on_one_line(one) for one in value]
+        return [_unwrap_descriptions(item) for item in value]
     if not isinstance(value, dict):
         return value
     return {
-        key: " ".join(one.split())
-        if key == "description" and isinstance(one, str)
-        else on_one_line(one)
-        for key, one in value.items()
+        key: " ".join(item.split())
+        if key == "description" and isinstance(item, str)
+        else _unwrap_descriptions(item)
+        for key, item in value.items()
     }

@@ -1,10 +1,11 @@
-"""When a definition runs: each tick of a cron line or a period, as an instant, also when clocks change.
+"""The times at which a definition runs, also when clocks change.
 
-- A period is counted from each local midnight anew: ticks lie whole periods of real time after it. Whole days are
-  ticks at local midnights, counted from 2020-01-01. A longer period of other length is counted from there alone.
-- A cron line with "*" or "/" in minute or hour runs at every real minute that matches, in both of two hours of one
-  name. Any other line runs once for each of its times, in the first of two hours; a time that a day does not have
-  is the first moment after the gap.
+- A period is counted from each local midnight: its ticks lie whole periods of real time after it. A period of whole
+  days has its ticks at local midnights, counted from 2020-01-01. Any other period of more than a day is counted from
+  there alone.
+- A cron line with "*" or "/" in minute or hour runs at every real minute that matches, also in an hour that comes
+  twice. Any other line runs once for each of its times: in the first of two equal hours, and at the first moment after
+  a gap.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,49 +18,44 @@ from cronsim import CronSim
 
 DAY = timedelta(days=1)
 EPOCH = date(2020, 1, 1)
-"""The day from which whole days are counted."""
+"""The day from which periods of whole days are counted."""
 
 
 @dataclass(frozen=True)
 class Period:
-    """A duration after which something is done again, in a time zone."""
+    """A fixed time between runs, in a time zone."""
 
     every: timedelta
     zone: ZoneInfo
 
     @property
     def days(self) -> int | None:
-        """How many days it is; None when it is not whole days."""
+        """The number of days; None if the period is not whole days."""
         return self.every // DAY if self.every % DAY == timedelta() else None
 
     @property
-    def restarts(self) -> bool:
-        """Whether it is counted from each midnight anew."""
-        return self.every < DAY
-
-    @property
     def step(self) -> timedelta | None:
-        """The time between two ticks where no clocks change, if it is always the same."""
+        """The time between ticks without a change of clocks; None if it varies."""
         return self.every if not self.days and (self.every > DAY or not DAY % self.every) else None
 
     @property
     def has_clock_times(self) -> bool:
-        """Whether it comes at the same full hours of each of its days."""
+        """Whether its ticks have the same clock times on each of its days."""
         return bool(self.days) or not (DAY % self.every or self.every % timedelta(hours=1))
 
     def times(self, day: date) -> list[datetime]:
-        """What the clock shows at its ticks on a day without a change of clocks, if it has clock times."""
+        """Return the clock times of its ticks on a day without a change of clocks, if it has clock times."""
         midnight = datetime.combine(day, time())
         if self.days:
             return [midnight] if (day - EPOCH).days % self.days == 0 else []
         return [midnight + n * self.every for n in range(DAY // self.every)]
 
     def on(self, day: date) -> list[datetime]:
-        """The ticks that belong to a local day, in order."""
+        """Return the ticks of a local day, in order."""
         begin, end = start_of_day(day, self.zone), start_of_day(day + DAY, self.zone)
         if self.days:
             return [begin] if (day - EPOCH).days % self.days == 0 and begin < end else []
-        if not self.restarts:
+        if self.every > DAY:
             anchor = start_of_day(EPOCH, self.zone)
             begin += -((begin - anchor) % -self.every)
         return [begin + n * self.every for n in range(-((begin - end) // self.every))]
@@ -74,33 +70,32 @@ class CronLine:
 
     @cached_property
     def parsed(self) -> CronSim:
-        """Its fields, and which days match: what cronsim makes of them."""
+        """The fields as cronsim reads them."""
         return CronSim(self.line, datetime(2020, 1, 1))
 
     @property
     def is_fixed(self) -> bool:
-        """Whether it names times of day, each of which comes once a day."""
+        """Whether it names times of day, which come once a day."""
         minute, hour, *_ = self.line.split()
         return not set("*/") & set(minute + hour)
 
     @property
     def step(self) -> timedelta | None:
-        """The time between two ticks where no clocks change, if it is always the same and short."""
+        """The time between ticks without a change of clocks; None if it varies or is more than an hour."""
         fields, minutes = self.parsed, sorted(self.parsed.minutes)
-        apart = 60 // len(minutes)
-        full = (len(fields.hours), len(fields.days), len(fields.months)) == (24, 31, 12)
-        even = minutes == list(range(minutes[0], 60, apart)) and 60 % len(minutes) == 0
-        all_week = len(self.weekdays) == 7
-        regular = full and even and all_week and not self.is_fixed
-        return timedelta(minutes=apart) if regular else None
+        step = 60 // len(minutes)
+        lengths = (len(fields.hours), len(fields.days), len(fields.months), len(self.weekdays))
+        even = minutes == list(range(minutes[0], 60, step)) and 60 % len(minutes) == 0
+        regular = even and lengths == (24, 31, 12, 7) and not self.is_fixed
+        return timedelta(minutes=step) if regular else None
 
     @property
     def weekdays(self) -> set[int]:
-        """The days of the week, Sunday as 0."""
+        """The days of the week; Sunday is 0."""
         return {day % 7 for day in self.parsed.weekdays if isinstance(day, int)}
 
     def times(self, day: date) -> list[datetime]:
-        """What the clock shows at its ticks on a day without a change of clocks."""
+        """Return the clock times of its ticks on a day without a change of clocks."""
         fields = self.parsed
         if day.month not in fields.months or not fields.match_day(day):
             return []
@@ -111,22 +106,19 @@ class CronLine:
         ]
 
     def on(self, day: date) -> list[datetime]:
-        """The ticks that belong to a local day, in order."""
+        """Return the ticks of a local day, in order."""
         if self.is_fixed:
-            return sorted({first_instant(one, self.zone) for one in self.times(day)})
-        return sorted({moment for one in self.times(day) for moment in instants(one, self.zone)})
+            return sorted({first_instant(clock, self.zone) for clock in self.times(day)})
+        return sorted({tick for clock in self.times(day) for tick in instants(clock, self.zone)})
 
 
 Recurrence = Period | CronLine
 
 
 def ticks(when: Recurrence, start: datetime, end: datetime) -> Iterator[datetime]:
-    """The ticks from one instant on and before another, in UTC, in order."""
-    last, day = (
-        start.astimezone(UTC) - timedelta(microseconds=1),
-        start.astimezone(when.zone).date(),
-    )
-    day -= DAY  # a gap may move a tick into the next day
+    """Yield the ticks from `start` to before `end`, in UTC, in order."""
+    last = start.astimezone(UTC) - timedelta(microseconds=1)
+    day = start.astimezone(when.zone).date() - DAY  # a gap may move a tick into the next day
     while day <= end.astimezone(when.zone).date():
         for tick in when.on(day):
             if last < tick < end:
@@ -136,16 +128,18 @@ def ticks(when: Recurrence, start: datetime, end: datetime) -> Iterator[datetime
 
 
 def instants(clock: datetime, zone: ZoneInfo) -> list[datetime]:
-    """The instants, in UTC, at which the clock shows a time: none in a gap, two where an hour comes twice."""
-    found = {clock.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)}
-    return sorted(one for one in found if one.astimezone(zone).replace(tzinfo=None) == clock)
+    """Return the instants, in UTC, of a clock time: none in a gap, two in an hour that comes twice."""
+    candidates = {clock.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)}
+    return sorted(
+        instant for instant in candidates if instant.astimezone(zone).replace(tzinfo=None) == clock
+    )
 
 
 def first_instant(clock: datetime, zone: ZoneInfo) -> datetime:
-    """The first instant, in UTC, at which the clock shows a time, or the first moment after the gap that it is in."""
-    if found := instants(clock, zone):
-        return found[0]
-    # in a gap the offset after it gives an instant before it, and the other way round
+    """Return the first instant, in UTC, of a clock time; in a gap the first moment after it."""
+    if existing := instants(clock, zone):
+        return existing[0]
+    # In a gap, the offset after the gap yields an instant before it, and the other way round.
     before, after = (
         clock.replace(tzinfo=zone, fold=fold).astimezone(UTC).timestamp() for fold in (1, 0)
     )
@@ -161,10 +155,10 @@ def first_instant(clock: datetime, zone: ZoneInfo) -> datetime:
 
 
 def start_of_day(day: date, zone: ZoneInfo) -> datetime:
-    """The first instant of a local day, in UTC."""
+    """Return the first instant of a local day, in UTC."""
     return first_instant(datetime.combine(day, time()), zone)
 
 
 def clock_change_days(zone: ZoneInfo, days: Iterable[date]) -> list[date]:
-    """Those of the days on which the clocks of a zone change."""
+    """Return the days on which the clocks of a zone change."""
     return [day for day in days if start_of_day(day + DAY, zone) - start_of_day(day, zone) != DAY]

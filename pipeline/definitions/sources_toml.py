@@ -1,4 +1,4 @@
-"""Reads a `sources.toml`; every wrong field is named with its line."""
+"""Reads a `sources.toml`. Errors name each wrong field with its line."""
 
 import re
 import tomllib
@@ -12,38 +12,38 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.definitions.definition import Definition
 from pipeline.definitions.drop_folder import DropFolder
-from pipeline.definitions.fields import REGISTER_ID, Watched
+from pipeline.definitions.fields import REGISTER_ID, CommonFields
 from pipeline.definitions.toml_lines import KeyPath, line_of, lines_of
 from pipeline.definitions.validation_errors import Fault, faults_of
 from pipeline.errors import CatalogueError
 
-TABLES: dict[str, type[Watched]] = {"source": Definition, "drop": DropFolder}
+TABLES: dict[str, type[CommonFields]] = {"source": Definition, "drop": DropFolder}
 
 
 class Config(BaseModel):
-    """What a `sources.toml` says: which files make which raster sources."""
+    """A `sources.toml`: which files make which raster sources."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     source: tuple[Definition, ...] = ()
     """Which files make which raster source."""
     drop: tuple[DropFolder, ...] = ()
-    """Folders into which suppliers put files for sources that exist."""
+    """Folders into which suppliers put files for existing sources."""
 
     @property
     def scheduled(self) -> list[Definition | DropFolder]:
-        """Those that say when they are to run."""
+        """The tables with a schedule."""
         tables: list[Definition | DropFolder] = [*self.source, *self.drop]
         return [table for table in tables if table.schedule or table.every]
 
 
 @dataclass(frozen=True)
 class Table:
-    """One `[[source]]` or `[[drop]]` as it stands in the file."""
+    """One `[[source]]` or `[[drop]]` of the file."""
 
     kind: str
     number: int
-    """Among those of its kind, from 0."""
+    """Position among the tables of its kind, from 0."""
     fields: dict[str, object]
 
     def __str__(self) -> str:
@@ -53,64 +53,67 @@ class Table:
 
 
 def load_config(path: Path, *, empty: bool = False) -> Config:
-    """The definitions of a sources.toml; raises CatalogueError, each line of which says what is wrong where.
+    """Return the definitions of a sources.toml. `empty` allows a file without definitions.
 
-    `empty` says that there may be none.
+    Raises CatalogueError with one line for each wrong field.
     """
-    text = text_of(path)
-    document = document_of(text, path)
+    text = _read_text(path)
+    document = _parse_toml(text, path)
     lines = lines_of(text)
-    tables = tables_of(document, lines, path)
+    tables = _tables(document, lines, path)
     if not tables and not empty:
         raise CatalogueError(
             f"{path} holds no [[source]]; docs/sources.md shows what to write, "
             "`sync --prune` removes what it held before"
         )
-    found: dict[str, list[Watched]] = {kind: [] for kind in TABLES}
-    faults = [*taken_ids(tables)]
+    models: dict[str, list[CommonFields]] = {kind: [] for kind in TABLES}
+    faults = [*_wrong_ids(tables)]
     for table in tables:
+        model = TABLES[table.kind]
         try:
-            found[table.kind].append(
-                TABLES[table.kind].model_validate(table.fields, context=path.absolute().parent)
+            models[table.kind].append(
+                model.model_validate(table.fields, context=path.absolute().parent)
             )
         except ValidationError as error:
-            faults += [(table, fault) for fault in faults_of(error, TABLES[table.kind])]
+            faults += [(table, fault) for fault in faults_of(error, model)]
     if faults:
-        raise CatalogueError("\n".join(sentences(path, lines, faults)))
-    return Config.model_validate(found)
+        raise CatalogueError("\n".join(_sentences(path, lines, faults)))
+    return Config.model_validate(models)
 
 
-def text_of(path: Path) -> str:
-    """The text of the file, also one that an editor began with a byte order mark."""
+def _read_text(path: Path) -> str:
+    """Return the text of the file without a byte order mark."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise CatalogueError(f"{path} is not there; name a sources.toml with --config") from error
+        raise CatalogueError(f"{path} does not exist; name a sources.toml with --config") from error
     except IsADirectoryError as error:
         raise CatalogueError(f"{path} is a folder; name the sources.toml in it") from error
     except UnicodeDecodeError as error:
-        sentence = f"{path} is no UTF-8 from byte {error.start + 1} on; save it as UTF-8"
-        raise CatalogueError(sentence) from error
+        raise CatalogueError(
+            f"{path} is not UTF-8 from byte {error.start + 1} on; save it as UTF-8"
+        ) from error
     except OSError as error:
         raise CatalogueError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def document_of(text: str, path: Path) -> dict[str, Any]:
-    """The TOML document; raises CatalogueError that names the line where it ends to be one."""
+def _parse_toml(text: str, path: Path) -> dict[str, Any]:
+    """Return the TOML document. Raises CatalogueError with the line of the error."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        found = re.fullmatch(r"(.*?) \(at line (\d+), column (\d+)\)", str(error), re.DOTALL)
-        line, column = (found[2], found[3]) if found else (text.count("\n") + 1, 1)
-        what = found[1] if found else str(error).removesuffix(" (at end of document)")
-        sentence = f"{path}, line {line}: is no TOML at column {column}: {what}"
-        raise CatalogueError(sentence) from error
+        match = re.fullmatch(r"(.*?) \(at line (\d+), column (\d+)\)", str(error), re.DOTALL)
+        line, column = (match[2], match[3]) if match else (text.count("\n") + 1, 1)
+        reason = match[1] if match else str(error).removesuffix(" (at end of document)")
+        raise CatalogueError(
+            f"{path}, line {line}: is not TOML at column {column}: {reason}"
+        ) from error
     except RecursionError as error:
-        raise CatalogueError(f"{path} is nested too deeply to be a sources.toml") from error
+        raise CatalogueError(f"{path} is nested too deeply for a sources.toml") from error
 
 
-def tables_of(document: dict[str, Any], lines: dict[KeyPath, int], path: Path) -> list[Table]:
-    """The tables of the file; raises CatalogueError when it holds something else."""
+def _tables(document: dict[str, Any], lines: dict[KeyPath, int], path: Path) -> list[Table]:
+    """Return the tables of the file. Raises CatalogueError for anything else in it."""
     for name, value in document.items():
         where = f"{path}, line {line_of((name, 0) if (name, 0) in lines else (name,), lines)}"
         if name not in TABLES:
@@ -126,8 +129,8 @@ def tables_of(document: dict[str, Any], lines: dict[KeyPath, int], path: Path) -
     ]
 
 
-def taken_ids(tables: list[Table]) -> Iterator[tuple[Table, Fault]]:
-    """Ids that cannot be used, over all tables."""
+def _wrong_ids(tables: list[Table]) -> Iterator[tuple[Table, Fault]]:
+    """Yield the ids that are reserved or used twice."""
     seen = set()
     for table in tables:
         name = table.fields.get("id")
@@ -140,13 +143,13 @@ def taken_ids(tables: list[Table]) -> Iterator[tuple[Table, Fault]]:
         seen.add(name)
 
 
-def sentences(
+def _sentences(
     path: Path, lines: dict[KeyPath, int], faults: list[tuple[Table, Fault]]
 ) -> Iterator[str]:
-    """What is wrong in the order of the lines, each in one sentence."""
+    """Yield one sentence for each fault, in the order of the lines."""
     placed = [
-        (line_of((table.kind, table.number, *fault.place), lines), table, fault)
+        (line_of((table.kind, table.number, *fault.path), lines), table, fault)
         for table, fault in faults
     ]
-    for line, table, fault in sorted(placed, key=lambda one: one[0]):
+    for line, table, fault in sorted(placed, key=lambda item: item[0]):
         yield f"{path}, line {line}: {table}: {fault}"

@@ -1,4 +1,4 @@
-"""Compares the steps of a series with its interval: which are missing, and which lie beside the grid of the others."""
+"""Compares the steps of a time series with its interval: missing steps, and steps off the grid."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 FEWEST_STEPS = 3
-"""Without a declared interval; two steps are always one interval apart."""
+"""Fewest steps from which an interval is derived. Two steps are always one interval apart."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
@@ -15,7 +15,7 @@ _TICK = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class MissingSteps:
-    """Steps without a file, one after the other."""
+    """Successive steps without a file."""
 
     first: datetime
     last: datetime
@@ -24,69 +24,69 @@ class MissingSteps:
 
 @dataclass(frozen=True)
 class Series:
-    """What there is of the steps that the interval asks for."""
+    """The steps of a series, compared with its interval."""
 
     interval: timedelta
     declared: bool
-    """Whether somebody declared the interval; otherwise it is the most frequent one."""
+    """Whether the interval is declared; otherwise it is the most frequent one."""
     steps: int
-    """Steps that there are."""
+    """Number of present steps."""
     missing: tuple[MissingSteps, ...]
-    """Between the first and the last step that are known, in order."""
+    """Missing steps between the first and the last known step, in order."""
     off_grid: tuple[datetime, ...]
-    """Steps that there are, beside the grid."""
+    """Present steps that are not on the grid."""
 
     @property
     def missing_steps(self) -> int:
-        """How many are missing in all."""
-        return sum(one.steps for one in self.missing)
+        """The number of all missing steps."""
+        return sum(run.steps for run in self.missing)
 
 
 def compare_steps(
     known: Sequence[datetime], present: Collection[datetime], declared: timedelta | None
 ) -> Series | None:
-    """Compares the steps that are `present` with a grid through those that are `known`.
+    """Compare the `present` steps with a grid through the `known` ones.
 
-    `known` is in order and without repetition, with the steps of files that are gone. The grid has the declared
-    interval, or the most frequent time between two steps, and goes through as many steps as it can. None where
-    nothing can be said: without steps, or with fewer than three and no declared interval.
+    `known` is sorted and without duplicates, and includes the steps of missing files. The interval of the grid is the
+    declared one, or the most frequent time between two steps. The grid goes through as many steps as possible. Return
+    None without any step, or with fewer than three and no declared interval.
     """
     if not known or (declared is None and len(known) < FEWEST_STEPS):
         return None
     ticks = [_ticks(step) for step in known]
-    interval = declared // _TICK if declared else _most_frequent(_differences(ticks))
+    interval = (
+        declared // _TICK
+        if declared
+        else _most_frequent(later - earlier for earlier, later in pairwise(ticks))
+    )
     phase = _most_frequent(tick % interval for tick in ticks)
-    there = sorted(_ticks(step) for step in present)
-    numbers = [tick // interval for tick in there if tick % interval == phase]
+    present_ticks = sorted(_ticks(step) for step in present)
+    on_grid = [tick // interval for tick in present_ticks if tick % interval == phase]
     low, high = -((phase - ticks[0]) // interval), (ticks[-1] - phase) // interval
     missing = (
         MissingSteps(
             _time(phase + first * interval), _time(phase + last * interval), last - first + 1
         )
-        for first, last in _gaps(numbers, low, high)
+        for first, last in _gaps(on_grid, low, high)
     )
     return Series(
         interval=interval * _TICK,
         declared=declared is not None,
-        steps=len(there),
+        steps=len(present_ticks),
         missing=tuple(missing),
-        off_grid=tuple(_time(tick) for tick in there if tick % interval != phase),
+        off_grid=tuple(_time(tick) for tick in present_ticks if tick % interval != phase),
     )
 
 
 def _gaps(numbers: Sequence[int], low: int, high: int) -> Iterator[tuple[int, int]]:
-    """The first and last of the numbers from `low` to `high` that are not there, run by run."""
+    """Yield the first and last of each run of numbers from `low` to `high` that are missing."""
     for before, after in pairwise([low - 1, *numbers, high + 1]):
         if after - before > 1:
             yield before + 1, after - 1
 
 
-def _differences(ticks: Sequence[int]) -> Iterator[int]:
-    return (later - earlier for earlier, later in pairwise(ticks))
-
-
 def _most_frequent(numbers: Iterable[int]) -> int:
-    """Of several, the one that comes first."""
+    """Return the most frequent number; of several, the first."""
     return Counter(numbers).most_common(1)[0][0]
 
 

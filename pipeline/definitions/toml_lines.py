@@ -1,11 +1,11 @@
-"""On which line of a TOML document each key stands, which tomllib does not tell."""
+"""Finds the line of each key of a TOML document, because tomllib does not report lines."""
 
 import re
 import tomllib
 from collections.abc import Iterator
 
 KeyPath = tuple[str | int, ...]
-"""How to get to a value: keys, and positions in arrays of tables, from 0."""
+"""The way to a value: keys, and positions in arrays of tables, from 0."""
 Token = tuple[str, str, int]
 """Kind, text and line."""
 
@@ -22,33 +22,33 @@ TOKENS = re.compile(
 
 
 def lines_of(document: str) -> dict[KeyPath, int]:
-    """The line of each table and key of a document that tomllib can read, but not of keys in inline tables."""
+    """Return the line of each table and key of a valid document, except keys in inline tables."""
     lines: dict[KeyPath, int] = {}
     lengths: dict[KeyPath, int] = {}
     table: KeyPath = ()
-    for statement in statements(document):
+    for statement in _statements(document):
         first, line = statement[0][0], statement[0][2]
         if first == "open":
-            table = opened(statement, lengths)
+            table = _open_table(statement, lengths)
             lines.setdefault(table, line)
         else:
-            lines.setdefault((*table, *keys(statement)), line)
+            lines.setdefault((*table, *_keys(statement)), line)
     return lines
 
 
-def line_of(place: KeyPath, lines: dict[KeyPath, int]) -> int:
-    """The line of a value, or of the nearest that holds it; 1 where none does."""
-    while place and place not in lines:
-        place = place[:-1]
-    return lines.get(place, 1)
+def line_of(path: KeyPath, lines: dict[KeyPath, int]) -> int:
+    """Return the line of a value, or of the nearest table around it, or 1."""
+    while path and path not in lines:
+        path = path[:-1]
+    return lines.get(path, 1)
 
 
-def statements(document: str) -> Iterator[list[Token]]:
-    """The tokens of each header and of each key with its value, however many lines it takes."""
+def _statements(document: str) -> Iterator[list[Token]]:
+    """Yield the tokens of each header, and of each key with its value."""
     statement: list[Token] = []
     depth, line = 0, 1
-    for found in TOKENS.finditer(document):
-        kind, text = found.lastgroup or "", found[0]
+    for match in TOKENS.finditer(document):
+        kind, text = match.lastgroup or "", match[0]
         depth += {"open": 1, "close": -1}.get(kind, 0)
         if kind == "newline" and not depth and statement:
             yield statement
@@ -60,23 +60,23 @@ def statements(document: str) -> Iterator[list[Token]]:
         yield statement
 
 
-def opened(statement: list[Token], lengths: dict[KeyPath, int]) -> KeyPath:
-    """The table that a header opens; `lengths` are those of the arrays of tables so far, and are kept up."""
-    *parents, last = keys(statement)
-    place: KeyPath = ()
+def _open_table(statement: list[Token], lengths: dict[KeyPath, int]) -> KeyPath:
+    """Return the path of a table from its header, and count it in `lengths` if it is in an array of tables."""
+    *parents, last = _keys(statement)
+    path: KeyPath = ()
     for key in parents:
-        place = (*place, key)
-        if place in lengths:
-            place = (*place, lengths[place] - 1)
-    place = (*place, last)
+        path = (*path, key)
+        if path in lengths:
+            path = (*path, lengths[path] - 1)
+    path = (*path, last)
     if statement[1][0] != "open":
-        return place
-    lengths[place] = lengths.get(place, 0) + 1
-    return (*place, lengths[place] - 1)
+        return path
+    lengths[path] = lengths.get(path, 0) + 1
+    return (*path, lengths[path] - 1)
 
 
-def keys(statement: list[Token]) -> list[str]:
-    """The names of a header, or those before the equals sign."""
+def _keys(statement: list[Token]) -> list[str]:
+    """Return the keys of a header, or those before the equals sign."""
     names = []
     for kind, text, _ in statement:
         if kind == "equals":

@@ -28,7 +28,7 @@ from pipeline.catalogue.register import (
 )
 from pipeline.catalogue.sync_runs import RunReport, SyncRun, record_run
 from pipeline.catalogue.tombstones import find_deleted_groups
-from pipeline.definitions.definition import Definition, locations_of, make_definition
+from pipeline.definitions.definition import Definition, make_definition
 from pipeline.definitions.fields import REGISTER_ID
 from pipeline.definitions.grouping import are_different_steps, group_of
 from pipeline.definitions.sources_toml import load_config
@@ -147,7 +147,7 @@ class DefinitionRun:
     def _read(self, changed: Sequence[ChangedFile]) -> list[BatchItem]:
         to_read = [one for one in changed if one.verdict in TO_READ]
         files = [one.file for one in to_read]
-        options = self.definition.options(self.context.options.reading)
+        options = self.definition.read_options(self.context.options.reading)
         results = self.context.reader(files, options) if files else ()
         read = [
             RejectedItem(result, one.file)

@@ -126,7 +126,7 @@ def test_register_tells_what_it_did_and_ends_with_0_3_or_1(
     ("arguments", "sentence"),
     [
         (["register", "."], "--organisation NAME"),
-        (["register"], "sources.toml is not there"),
+        (["register"], "sources.toml does not exist"),
         (
             ["register", ".", "--organisation", "X", "--access-modifier", "Secret"],
             "access_modifier",

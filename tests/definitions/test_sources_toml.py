@@ -102,7 +102,7 @@ WRONG = [
     ("settle_seconds = nan", 5, "settle_seconds: must be "),
     ('temporal = "yes"', 5, "temporal: must be a valid boolean"),
     ('group = "all"\nuuid = "x"', 6, "uuid: must be a valid UUID"),
-    ('uuid = "4f3b1fd6-2bd6-4a55-8a3c-d3ca1af7bb7a"', 5, "uuid: is that of one source"),
+    ('uuid = "4f3b1fd6-2bd6-4a55-8a3c-d3ca1af7bb7a"', 5, 'uuid: needs group = "all"'),
     ('group = "month"', 5, 'group: "month" is neither'),
     ('name = "{month}"', 5, "name: {month} is neither"),
     ('pattern = "("', 5, "pattern: is not a regular expression"),
@@ -217,15 +217,15 @@ def test_all_that_is_wrong_is_said_at_once_in_the_order_of_the_lines(write: Writ
     [
         (b"", "holds no [[source]]"),
         (b"\xef\xbb\xbf", "holds no [[source]]"),
-        (b"# caf\xe9\n", "is no UTF-8 from byte 6 on"),
+        (b"# caf\xe9\n", "is not UTF-8 from byte 6 on"),
         (b"\n[source]\nid = 1\n", "line 2: write [[source]], with two brackets"),
         (b"source = 1\n", "line 1: write [[source]], with two brackets"),
         (
             b"\n\n[[sources]]\n",
             'line 3: "sources" is neither [[source]] nor [[drop]]; did you mean [[source]]?',
         ),
-        (b"a = 1\nb = \n", "line 2: is no TOML at column 5: Invalid value"),
-        (b'[[source]]\nid = "rain', "line 2: is no TOML"),
+        (b"a = 1\nb = \n", "line 2: is not TOML at column 5: Invalid value"),
+        (b'[[source]]\nid = "rain', "line 2: is not TOML"),
         (b"a = " + b"[" * 100_000, ""),
     ],
 )
@@ -242,7 +242,7 @@ def test_a_file_that_is_none_is_one_sentence(tmp_path: Path, content: bytes, sen
 def test_a_folder_and_a_file_that_is_not_there_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match="is a folder"):
         load_config(tmp_path)
-    with pytest.raises(CatalogueError, match="is not there"):
+    with pytest.raises(CatalogueError, match="does not exist"):
         load_config(tmp_path / "sources.toml")
 
 
@@ -297,7 +297,7 @@ def test_what_is_not_assigned_leaves_the_hashes_of_earlier_releases() -> None:
 def test_limits_take_the_place_of_those_of_the_settings(write: Write) -> None:
     (source,) = load_config(write(SOURCE + "limits = { pixels = 7, seconds = 1.5 }\n")).source
     given = ReadOptions(budget=Budget(bands=3))
-    assert source.options(given).budget == replace(given.budget, pixels=7, seconds=1.5)
+    assert source.read_options(given).budget == replace(given.budget, pixels=7, seconds=1.5)
 
 
 def test_check_counts_what_is_right_and_warns_of_what_is_odd(write: Write) -> None:
@@ -310,8 +310,8 @@ def test_check_counts_what_is_right_and_warns_of_what_is_odd(write: Write) -> No
     done = run(check)
     assert done.stdout == "3 definitions are right\n"
     assert done.stderr.splitlines() == [
-        f'warning: "snow": there is no {path.parent}/gone/a',
-        f'warning: "in": there is no {path.parent}/in',
+        f'warning: "snow": {path.parent}/gone/a does not exist',
+        f'warning: "in": {path.parent}/in does not exist',
         f'warning: "rain" and "snow" take the same files: {path.parent}/*.tif',
     ]
     path.write_text(SOURCE + "a = 1\nb = 2\n")
@@ -327,8 +327,8 @@ def test_check_warns_of_sources_of_several_files_that_are_named_by_one_of_them(
     (path.parent / "a.tif").touch()
     check = [*RASTERSOURCES, "sources", "check", "--config", path]
     assert run(check).stderr == (
-        'warning: "rain": {stem} is the name of one file, and its sources have several: which one depends on what '
-        "came first; give a name without it\n"
+        'warning: "rain": {stem} in name is the name of one file, but its sources have several files, and the first '
+        "one would name them; use a name without {stem}\n"
     )
     path.write_text(path.read_text() + 'name = "Rain"\n')
     assert run(check).stderr == ""
