@@ -176,7 +176,7 @@ def files_from_config(path: Path, *, empty: bool = False) -> list[DefinitionFile
     Raises CatalogueError that says what is wrong in the file.
     """
     folder, config = path.absolute().parent, load_config(path, empty=empty)
-    return [DefinitionFiles(source, locations_of(source, folder)) for source in config.source]
+    return [DefinitionFiles(source, source.locations(folder)) for source in config.source]
 
 
 def register_all(context: RunContext, definitions: Sequence[DefinitionFiles]) -> list[RunOutcome]:
