@@ -1,7 +1,8 @@
-"""Who may see and write what: one predicate over the caller, for lists, details, counts and related objects alike.
+"""Who may read and write what: one predicate over the caller, for lists, details, counts and related objects.
 
-Section 6 of the API's contract: Public is for everyone, Common for anyone logged in, Private for the users, suppliers
-and administrators of the organisation, Hidden for its supplier and the organisation's administrators.
+The rules are in section 6 of the API's contract. Everyone may read Public objects, and everyone who is logged in Common
+ones. Users, suppliers and administrators of the organisation may read Private objects. The supplier and the
+administrators of the organisation may read Hidden ones.
 """
 
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from sqlalchemy import ColumnElement, FromClause, and_, false, func, or_
 
 
 class Access(IntEnum):
-    """The numbers of the database and their names in the API."""
+    """Access modifiers: their names in the API and their numbers in the database."""
 
     Public = 0
     Common = 100
@@ -21,27 +22,27 @@ class Access(IntEnum):
     Hidden = 300
 
 
-READERS = frozenset({"user", "supplier", "admin"})
-"""A manager grants roles and sees no data by it."""
+READING_ROLES = ("user", "supplier", "admin")
+"""The fourth role, manager, grants roles and gives no access to data."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Whoever asks, and the organisations (internal numbers) in which their roles allow something."""
+    """The user of a request, with the ids of the organisations in which their roles allow something."""
 
     user_id: int | None = None
-    """None for someone who is not logged in."""
+    """None: not logged in."""
     username: str = ""
     first_name: str = ""
     reads: frozenset[int] = frozenset()
     supplies: frozenset[int] = frozenset()
     administers: frozenset[int] = frozenset()
     belongs_to: frozenset[int] = frozenset()
-    """Where they have any role."""
+    """Organisations in which the user has any role."""
 
     @property
     def logged_in(self) -> bool:
-        """Whether anyone is known to ask."""
+        """Whether the user is known."""
         return self.user_id is not None
 
 
@@ -51,25 +52,28 @@ ANONYMOUS = Caller()
 def make_caller(
     user_id: int, username: str, first_name: str, roles: Iterable[tuple[int, str]]
 ) -> Caller:
-    """The caller whose roles are these pairs of organisation and role."""
-    held = list(roles)
+    """Return a caller; `roles` are pairs of an organisation's id and a role."""
+    pairs = list(roles)
 
     def where(*names: str) -> frozenset[int]:
-        return frozenset(organisation for organisation, role in held if role in names)
+        return frozenset(organisation for organisation, role in pairs if role in names)
 
     return Caller(
         user_id=user_id,
         username=username,
         first_name=first_name,
-        reads=where(*READERS),
+        reads=where(*READING_ROLES),
         supplies=where("supplier"),
         administers=where("admin"),
-        belongs_to=frozenset(organisation for organisation, _ in held),
+        belongs_to=frozenset(organisation for organisation, _ in pairs),
     )
 
 
 def readable(owned: FromClause, caller: Caller) -> ColumnElement[bool]:
-    """What the caller may see of a table with organisation_id, supplier_id and access_modifier."""
+    """Return the condition for rows that the caller may read.
+
+    The table has the columns organisation_id, supplier_id and access_modifier.
+    """
     columns = owned.c
     return readable_as(
         columns.access_modifier, columns.organisation_id, columns.supplier_id, caller
@@ -82,21 +86,22 @@ def readable_as(
     supplier: ColumnElement[Any],
     caller: Caller,
 ) -> ColumnElement[bool]:
-    """Whether the caller may see what has this access modifier, owner and supplier; null where it has none."""
+    """Return the condition for an access modifier, owner and supplier; it is null if they are."""
     if not caller.logged_in:
         return access == int(Access.Public)
-    ways: list[ColumnElement[bool]] = [access.in_([int(Access.Public), int(Access.Common)])]
+    conditions: list[ColumnElement[bool]] = [access.in_([int(Access.Public), int(Access.Common)])]
     if caller.reads:
-        ways.append(and_(access == int(Access.Private), _in(organisation, caller.reads)))
-    of_hidden = or_(_in(organisation, caller.administers), supplier == caller.user_id)
-    ways.append(and_(access == int(Access.Hidden), of_hidden))
-    return or_(*ways)
+        conditions.append(and_(access == int(Access.Private), _in(organisation, caller.reads)))
+    owns_hidden = or_(_in(organisation, caller.administers), supplier == caller.user_id)
+    conditions.append(and_(access == int(Access.Hidden), owns_hidden))
+    return or_(*conditions)
 
 
 def writable(owned: FromClause, caller: Caller) -> ColumnElement[bool]:
-    """What the caller may write: an administrator everything of the organisation, a supplier what is theirs there.
+    """Return the condition for rows that the caller may write.
 
-    Null for what has no supplier: good for searching by it.
+    An administrator may write everything of the organisation, a supplier what they supply there. The condition can be
+    null for rows without a supplier: use it in WHERE only.
     """
     if not caller.administers and not caller.supplies:
         return false()
@@ -105,7 +110,7 @@ def writable(owned: FromClause, caller: Caller) -> ColumnElement[bool]:
 
 
 def may_write(owned: FromClause, caller: Caller) -> ColumnElement[bool]:
-    """The same as true or false, never null: for showing it and for its opposite."""
+    """Return the same condition as true or false, never null: use it in columns, and for its opposite."""
     return func.coalesce(writable(owned, caller), false())
 
 

@@ -1,4 +1,4 @@
-"""What was created, updated and deleted in the order of commits, as statements: to each what is theirs to know."""
+"""Statements of the change feed: raster sources that were created, updated and deleted, in the order of commits."""
 
 import re
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from pipeline.catalogue.lookups import BadValue, optional_pattern
 from pipeline.database.tables import changes, commits
 
 BATCH_SIZE = 10_000
-"""Transactions that are given their place in the feed at once."""
+"""Transactions that get their position in the feed in one call."""
 CURSOR = re.compile(r"([0-9a-f]{32})([0-9a-f]{32})")
 CURSOR_PATTERN = optional_pattern("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """The last change that somebody has read."""
+    """The last change that a client has read."""
 
     commit: UUID
     source: UUID
@@ -29,39 +29,39 @@ class Cursor:
 
 
 def parse_cursor(value: str) -> Cursor | None:
-    """The cursor that a client gives back; None from the beginning. Raises BadValue."""
+    """Parse a cursor; return None for an empty one, which is the beginning of the feed. Raises BadValue."""
     if not value:
         return None
-    found = CURSOR.fullmatch(value)
-    if not found:
-        raise BadValue("Must be a cursor that this feed gave, or empty.")
-    return Cursor(UUID(found[1]), UUID(found[2]))
+    match = CURSOR.fullmatch(value)
+    if not match:
+        raise BadValue("Must be a cursor from this feed, or empty.")
+    return Cursor(UUID(match[1]), UUID(match[2]))
 
 
 def number_commits() -> Select[Any]:
-    """Give transactions that were committed since the last time their place; how many, at most MOST_AT_ONCE.
+    """Set the positions of committed transactions that have none; select their number, at most BATCH_SIZE.
 
-    A standby shows what was numbered on the primary.
+    A standby cannot do this: it shows the transactions that got their positions on the primary.
     """
     read_only = func.current_setting("transaction_read_only") == "on"
     return select(case((read_only, 0), else_=func.number_commits(BATCH_SIZE)))
 
 
 def position_of(cursor: Cursor) -> Select[Any]:
-    """The place of a cursor's transaction in the feed; no row when it is not there."""
+    """Select the position of a cursor's transaction in the feed; no row if the transaction is not in it."""
     return select(commits.c.seq).where(commits.c.uuid == cursor.commit, commits.c.seq.is_not(None))
 
 
-def changes_after(caller: Caller, place: int, source: UUID | None, limit: int) -> Select[Any]:
-    """The first changes that the caller may know of, behind a source in the transaction at a place; 0 and None: all.
+def changes_after(caller: Caller, position: int, source: UUID | None, limit: int) -> Select[Any]:
+    """Select the first `limit` changes that the caller may know of, after a source of the transaction at a position.
 
-    What one transaction changed comes in the order of uuids.
+    Position 0 and no source select from the beginning. The changes of a transaction are in the order of uuids.
     """
     now, before = _readable("is", caller), _readable("was", caller)
     kind = case((now, case((before, "updated"), else_="created")), else_="deleted")
-    behind = commits.c.seq > place
+    after = commits.c.seq > position
     if source is not None:
-        behind = or_(behind, changes.c.source_uuid > source) & (commits.c.seq >= place)
+        after = or_(after, changes.c.source_uuid > source) & (commits.c.seq >= position)
     return (
         select(
             commits.c.uuid.label("commit"),
@@ -70,14 +70,14 @@ def changes_after(caller: Caller, place: int, source: UUID | None, limit: int) -
             kind.label("kind"),
         )
         .join_from(commits, changes, changes.c.commit_id == commits.c.id)
-        .where(behind, or_(now, before))
+        .where(after, or_(now, before))
         .order_by(commits.c.seq, changes.c.source_uuid)
         .limit(limit)
     )
 
 
 def _readable(when: str, caller: Caller) -> ColumnElement[bool]:
-    """Whether the caller may see the source as it `is` after the change, or `was` before; null where there was none."""
+    """Return the condition for a source as it `is` after the change or `was` before; null if it did not exist."""
     access, organisation, supplier = (
         changes.c[f"{when}_{name}"]
         for name in ("access_modifier", "organisation_id", "supplier_id")

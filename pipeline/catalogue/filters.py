@@ -1,4 +1,4 @@
-"""The filters of each list as one table: name, type with its lookups, and what it filters."""
+"""The filters of each list as one table: name, type with its lookups, and column."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +29,7 @@ from pipeline.catalogue.lookups import (
     is_null,
     parse_boolean,
 )
+from pipeline.catalogue.source_links import LAYER_LINKS, SCENARIO_LINKS, SourceLinks
 from pipeline.catalogue.upload_states import UploadState
 from pipeline.catalogue.users import ROLES
 from pipeline.database.tables import (
@@ -47,7 +48,7 @@ from pipeline.database.tables import (
 )
 
 Predicate = ColumnElement[bool]
-WRITTEN_TIME = "Written as ISO 8601, YYYY-MM-DDThh:mm:ssZ."
+TIME_FORMAT = "A time in ISO 8601, YYYY-MM-DDThh:mm:ssZ."
 
 
 @dataclass(frozen=True)
@@ -57,38 +58,38 @@ class Filter:
     name: str
     kind: FilterKind
     target: Any
-    """The column that the lookups test, or what a filter of its own kind makes of it."""
+    """The column that the lookups test; a filter of its own kind may use something else."""
     help: str = ""
     through: Callable[[Predicate], Predicate] | None = None
-    """From a predicate on a related table to one on the list's own."""
+    """Turns a condition on a related table into one on the table of the list."""
 
     def predicate(self, lookup: str, value: str, caller: Caller) -> Predicate:
-        """The SQL of one parameter; raises BadValue."""
+        """Return the condition of one parameter; raise BadValue."""
         if "\x00" in value:
             raise BadValue("Null characters are not allowed.")
-        found = self.kind.lookups[lookup](self.target, value, caller)
-        return self.through(found) if self.through else found
+        condition = self.kind.lookups[lookup](self.target, value, caller)
+        return self.through(condition) if self.through else condition
 
 
 def filters_by_parameter(filters: tuple[Filter, ...]) -> Mapping[str, tuple[Filter, str]]:
-    """Name of a query parameter -> filter and lookup, for all lookups of all filters."""
+    """Return query parameter -> filter and lookup, for all lookups of all filters."""
     return {
-        f"{one.name}__{lookup}" if lookup else one.name: (one, lookup)
-        for one in filters
-        for lookup in one.kind.lookups
+        f"{field.name}__{lookup}" if lookup else field.name: (field, lookup)
+        for field in filters
+        for lookup in field.kind.lookups
     }
 
 
 def equals_any(column: ColumnElement[Any], of: Select[Any]) -> Predicate:
-    """`column = ANY (ARRAY (subquery))`: unlike IN it never makes the planner read the outer table from end to end."""
+    """Return `column = ANY (ARRAY (subquery))`. Unlike IN, it never makes PostgreSQL scan the whole outer table."""
     return column == any_(func.array(of.scalar_subquery()))
 
 
 def _related(
     column: ColumnElement[Any], key: ColumnElement[Any]
 ) -> Callable[[Predicate], Predicate]:
-    """Rows whose `column` is the key of a row that matches."""
-    return lambda test: equals_any(column, select(key).where(test))
+    """Turn a condition on a related table into: `column` is the key of a row that fulfils it."""
+    return lambda condition: equals_any(column, select(key).where(condition))
 
 
 SUPPLIER = FilterKind(
@@ -100,7 +101,7 @@ SUPPLIER = FilterKind(
 
 
 def _of_organisation(table: Table) -> tuple[Filter, ...]:
-    """By the organisation that it belongs to."""
+    """Return the filters by organisation."""
     of_organisation = _related(table.c.organisation_id, organisations.c.id)
     return (
         Filter("organisation", ANY_UUIDS, organisations.c.uuid, "Uuids of organisations.", of_organisation),
@@ -110,11 +111,11 @@ def _of_organisation(table: Table) -> tuple[Filter, ...]:
 
 
 def _owned(table: Table) -> tuple[Filter, ...]:
-    """What everything that belongs to an organisation can be filtered by."""
+    """Return the filters of everything that belongs to an organisation."""
     return (
         Filter("name", TEXT, table.c.name, "Text filter on the name."),
         Filter("uuid", UUIDS, table.c.uuid,
-               "Uuids in canonical form (8-4-4-4-12), in capitals or small letters, separated by commas."),
+               "Uuids in canonical form (8-4-4-4-12), in upper or lower case, separated by commas."),
         *_of_organisation(table),
         Filter("access_modifier", ACCESS, table.c.access_modifier,
                "Who may see it: Public, Common, Private or Hidden, or its number."),
@@ -122,8 +123,8 @@ def _owned(table: Table) -> tuple[Filter, ...]:
                _related(table.c.supplier_id, users.c.id)),
         Filter("supplier__isnull", custom_kind(is_null, "true", BOOLEAN_PATTERN), table.c.supplier_id,
                "Whether it has no supplier."),
-        Filter("created", TIME, table.c.created, f"When it was made. {WRITTEN_TIME}"),
-        Filter("last_modified", TIME, table.c.last_modified, f"When it last changed. {WRITTEN_TIME}"),
+        Filter("created", TIME, table.c.created, f"When it was created. {TIME_FORMAT}"),
+        Filter("last_modified", TIME, table.c.last_modified, f"When it last changed. {TIME_FORMAT}"),
         Filter("writable", custom_kind(partial(_is_writable, table), "true", BOOLEAN_PATTERN), None,
                "Whether you may write it."),
     )  # fmt: skip
@@ -134,7 +135,7 @@ def _is_writable(table: Table, _: Any, value: str, caller: Caller) -> Predicate:
 
 
 def _used_in_scenario(_: Any, value: str, caller: Caller) -> Predicate:
-    """Used in a scenario that the caller may see: of others nothing is told, not even that they are."""
+    """Test for use in a scenario that the caller may read. Other scenarios must not show, not even by their number."""
     using = (
         select(scenario_sources.c.source_uuid)
         .join(scenarios, scenarios.c.id == scenario_sources.c.scenario_id)
@@ -153,8 +154,8 @@ RASTER_SOURCES: tuple[Filter, ...] = (
     *_owned(raster_sources),
     Filter("supplier_code", TEXT, raster_sources.c.supplier_code, "The supplier's own name for it."),
     Filter("temporal", BOOLEAN, raster_sources.c.temporal, "Whether it is a series in time."),
-    Filter("first_value_timestamp", TIME, raster_sources.c.first_value_timestamp, f"Its first time. {WRITTEN_TIME}"),
-    Filter("last_value_timestamp", TIME, raster_sources.c.last_value_timestamp, f"Its last time. {WRITTEN_TIME}"),
+    Filter("first_value_timestamp", TIME, raster_sources.c.first_value_timestamp, f"Its first time. {TIME_FORMAT}"),
+    Filter("last_value_timestamp", TIME, raster_sources.c.last_value_timestamp, f"Its last time. {TIME_FORMAT}"),
     Filter(
         "layers__uuid",
         ANY_UUIDS,
@@ -180,36 +181,37 @@ RASTER_SOURCES: tuple[Filter, ...] = (
 )  # fmt: skip
 
 
-def _of_sources(uses: Table, owner: str, test: Predicate, *, via: Table) -> Predicate:
-    """Rows that use a raster source that matches."""
+def _uses_source(links: SourceLinks, condition: Predicate) -> Predicate:
+    """Test for use of a raster source that fulfils a condition."""
     return equals_any(
-        via.c.id,
-        select(uses.c[owner])
-        .join(raster_sources, raster_sources.c.uuid == uses.c.source_uuid)
-        .where(test),
+        links.owners.c.id,
+        select(links.owner_id)
+        .join(raster_sources, raster_sources.c.uuid == links.source_uuid)
+        .where(condition),
     )
 
 
-def _places_of(one: Filter) -> Filter:
-    """A spatial filter on raster sources as one on layers: those with a source that the caller may read there."""
+def _spatial_filter_of_layers(field: Filter) -> Filter:
+    """Turn a spatial filter of raster sources into one of layers, by the sources that the caller may read."""
 
     def test(_: Any, value: str, caller: Caller) -> Predicate:
-        found = one.predicate("", value, caller) & readable(raster_sources, caller)
-        return _of_sources(layer_sources, "layer_id", found, via=layers)
+        condition = field.predicate("", value, caller) & readable(raster_sources, caller)
+        return _uses_source(LAYER_LINKS, condition)
 
-    return Filter(one.name, custom_kind(test, one.kind.example, one.kind.pattern), None, one.help)
+    kind = custom_kind(test, field.kind.example, field.kind.pattern)
+    return Filter(field.name, kind, None, field.help)
 
 
-def _times_of(one: Filter) -> Filter:
-    """A temporal filter on what layers show, which is derived from their sources."""
+def _time_filter_of_layers(field: Filter) -> Filter:
+    """Turn a filter by a time of raster sources into one by the time that layers derive from them."""
 
     def through(lookup: str) -> Lookup:
-        return lambda _, value, caller: one.kind.lookups[lookup](
-            derived_layer_fields(caller)[one.name], value, caller
+        return lambda _, value, caller: field.kind.lookups[lookup](
+            derived_layer_fields(caller)[field.name], value, caller
         )
 
-    lookups = {lookup: through(lookup) for lookup in one.kind.lookups}
-    return Filter(one.name, replace(one.kind, lookups=lookups), None, one.help)
+    lookups = {lookup: through(lookup) for lookup in field.kind.lookups}
+    return Filter(field.name, replace(field.kind, lookups=lookups), None, field.help)
 
 
 def _layer_is_temporal(_: Any, value: str, caller: Caller) -> Predicate:
@@ -218,20 +220,20 @@ def _layer_is_temporal(_: Any, value: str, caller: Caller) -> Predicate:
 
 def _layer_in_scenario(_: Any, value: str, caller: Caller) -> Predicate:
     used = _used_in_scenario(None, "false", caller) & readable(raster_sources, caller)
-    found = _of_sources(layer_sources, "layer_id", used, via=layers)
-    return ~found if parse_boolean(value) else found
+    condition = _uses_source(LAYER_LINKS, used)
+    return ~condition if parse_boolean(value) else condition
 
 
-TIMES = ("first_value_timestamp", "last_value_timestamp")
-PLACES = ("in_bbox", "bbox", "point", "geometry")
+TIME_FILTERS = ("first_value_timestamp", "last_value_timestamp")
+SPATIAL_FILTERS = ("in_bbox", "bbox", "point", "geometry")
 
 LAYERS: tuple[Filter, ...] = (
     *_owned(layers),
     Filter("supplier_code", TEXT, layers.c.supplier_code, "The supplier's own name for it."),
     Filter("temporal", custom_kind(_layer_is_temporal, "true", BOOLEAN_PATTERN), None,
            "Whether it is a series in time."),
-    *(_times_of(one) for one in RASTER_SOURCES if one.name in TIMES),
-    *(_places_of(one) for one in RASTER_SOURCES if one.name in PLACES),
+    *(_time_filter_of_layers(field) for field in RASTER_SOURCES if field.name in TIME_FILTERS),
+    *(_spatial_filter_of_layers(field) for field in RASTER_SOURCES if field.name in SPATIAL_FILTERS),
     Filter(
         "raster_sources__uuid",
         ANY_UUIDS,
@@ -257,12 +259,12 @@ LABEL_TYPES: tuple[Filter, ...] = (
 
 
 def _scenario_uses(lookup: str) -> Lookup:
-    """Scenarios that use a raster source, as far as the caller may read that: of others they do not tell."""
+    """Return a lookup of scenarios by the raster sources that they use and the caller may read."""
 
     def test(_: Any, value: str, caller: Caller) -> Predicate:
-        found = ANY_UUIDS.lookups[lookup](raster_sources.c.uuid, value, caller)
-        found &= readable(raster_sources, caller)
-        return _of_sources(scenario_sources, "scenario_id", found, via=scenarios)
+        condition = ANY_UUIDS.lookups[lookup](raster_sources.c.uuid, value, caller)
+        condition &= readable(raster_sources, caller)
+        return _uses_source(SCENARIO_LINKS, condition)
 
     return test
 
@@ -287,26 +289,26 @@ USERS: tuple[Filter, ...] = (
 
 
 def role_filter(organisation_id: int) -> Filter:
-    """Users by a role that they have in an organisation."""
+    """Return the filter of users by a role that they have in an organisation."""
     held = roles.c.organisation_id == organisation_id
     return Filter("role", choice_kind(*ROLES), roles.c.role, "A role that they have there.",
-                  lambda test: equals_any(users.c.id, select(roles.c.user_id).where(held, test)))  # fmt: skip
+                  lambda condition: equals_any(users.c.id, select(roles.c.user_id).where(held, condition)))  # fmt: skip
 
 
 UPLOADS: tuple[Filter, ...] = (
-    Filter("state", choice_kind(*UploadState), uploads.c.state, "What became of it."),
+    Filter("state", choice_kind(*UploadState), uploads.c.state, "The state of the upload."),
 )
 
 
 def file_name(uri: ColumnElement[Any]) -> ColumnElement[Any]:
-    """The name of the file at the end of a URI, as people write it."""
+    """Return the name of the file at the end of a URI, percent-decoded."""
     return func.file_name(uri)
 
 
 def visible_uri(caller: Caller) -> ColumnElement[Any]:
-    """Where a rejected file is, for suppliers and administrators of its organisation; null for others."""
-    where = sorted(caller.supplies | caller.administers)
-    return case((rejected_files.c.organisation_id.in_(where), rejected_files.c.uri))
+    """Return the URI of a rejected file for suppliers and administrators of its organisation; null for others."""
+    visible_in = sorted(caller.supplies | caller.administers)
+    return case((rejected_files.c.organisation_id.in_(visible_in), rejected_files.c.uri))
 
 
 def _of_shown_uri(lookup: str) -> Lookup:
@@ -316,10 +318,10 @@ def _of_shown_uri(lookup: str) -> Lookup:
 REJECTED_FILES: tuple[Filter, ...] = (
     Filter("name", TEXT, file_name(rejected_files.c.uri), "Text filter on the name of the file."),
     Filter("uri", replace(TEXT, lookups={lookup: _of_shown_uri(lookup) for lookup in TEXT.lookups}), None,
-           "Text filter on where it is, for those who see it."),
+           "Text filter on its URI, for users who may see it."),
     Filter("code", TEXT, rejected_files.c.code, "Reason code."),
     Filter("definition", TEXT, rejected_files.c.definition, "Id of the definition."),
     *_of_organisation(rejected_files),
-    Filter("first_seen", TIME, rejected_files.c.first_seen, "When it was refused for the first time."),
-    Filter("last_seen", TIME, rejected_files.c.last_seen, "When it was refused for the last time."),
+    Filter("first_seen", TIME, rejected_files.c.first_seen, "When it was rejected for the first time."),
+    Filter("last_seen", TIME, rejected_files.c.last_seen, "When it was rejected for the last time."),
 )  # fmt: skip

@@ -1,6 +1,6 @@
-"""Messages about files, for people who must not learn where those lie: the one place that takes paths out of texts.
+"""Take folders out of messages about files, for users who must not know where the files are.
 
-What GDAL, the file system or a storage says of a file may name it with its folders.
+A message of GDAL, the file system or a storage may name a file with its folders.
 """
 
 import re
@@ -9,18 +9,18 @@ from urllib.parse import unquote, urlsplit
 FOLDERS = re.compile(
     r"(?:\b[a-z][a-z0-9+.-]*://|(?<![\w.</)])/)(?:[^\s/'\"<>]+/)*(?=[^\s/])", re.IGNORECASE
 )
-"""What stands before the name of a file in an absolute path or a URI; not the slash of m/s or Europe/Amsterdam."""
+"""The part of an absolute path or a URI before the name of the file; not the slash in m/s or Europe/Amsterdam."""
 
 
 def hide_folders(text: str, uri: str | None = None, name: str = "the file") -> str:
-    """A text that names files without their folders, and the one at the URI by its name alone."""
-    for form in uri_spellings(uri or ""):
-        text = text.replace(form, name)
+    """Return a text in which files have no folders, and in which the file at `uri` is called `name`."""
+    for spelling in uri_spellings(uri or ""):
+        text = text.replace(spelling, name)
     return FOLDERS.sub("", text)
 
 
 def uri_spellings(uri: str) -> list[str]:
-    """How a text may write a URI, its path and its name, the longest first."""
+    """Return the ways in which a text may write a URI, its path and its name, the longest first."""
     path = unquote(urlsplit(uri).path)
-    places = {uri, unquote(uri), path, path.removeprefix("/"), path.rpartition("/")[2]}
-    return sorted(places - {""}, key=len, reverse=True)
+    spellings = {uri, unquote(uri), path, path.removeprefix("/"), path.rpartition("/")[2]}
+    return sorted(spellings - {""}, key=len, reverse=True)

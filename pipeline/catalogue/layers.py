@@ -1,4 +1,4 @@
-"""What a layer shows of the raster sources that its graph names, as far as the caller may read them."""
+"""Layers: the fields that they derive from raster sources that the caller may read, and how to add one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from pipeline.database.tables import layer_sources, layers, raster_sources
 from pipeline.errors import CatalogueError
 
 SOURCE_BLOCK = "lizard_nxt.blocks.LizardRasterSource"
-"""The block of a graph that names a raster source."""
+"""The kind of block that names a raster source in a graph."""
 GRID = (
     "projection",
     "origin_x",
@@ -25,16 +25,15 @@ GRID = (
     "dtype",
     "fill_value",
 )
-LONGITUDES = ("west", "east")
 
 
 def derived_layer_fields(caller: Caller) -> Mapping[str, ColumnElement[Any]]:
-    """Each derived field of a layer as a subquery that is correlated with the row of `layers`.
+    """Return the derived fields of a layer, each as a subquery that is correlated with the row of `layers`.
 
-    Times and places are the union of the sources'; the grid is that of the only source, or null where several differ.
+    Times and bounds are the union over the sources. A field of the grid is null if the sources differ in it.
     """
     source = raster_sources.c
-    spans: dict[str, ColumnElement[Any]] = {
+    values: dict[str, ColumnElement[Any]] = {
         "first_value_timestamp": func.min(source.first_value_timestamp),
         "last_value_timestamp": func.max(source.last_value_timestamp),
         "interval": _common(source.interval),
@@ -42,11 +41,11 @@ def derived_layer_fields(caller: Caller) -> Mapping[str, ColumnElement[Any]]:
         "north": func.max(source.north),
         **{name: _common(source[name]) for name in GRID},
     }
-    found = {name: _of_layer(span, caller) for name, span in spans.items()}
-    found["temporal"] = func.coalesce(
+    fields = {name: _of_layer(value, caller) for name, value in values.items()}
+    fields["temporal"] = func.coalesce(
         layers.c.temporal, _of_layer(func.bool_or(source.temporal), caller), False
     )
-    return found | {name: _longitude(name, caller) for name in LONGITUDES}
+    return fields | {name: _longitude(name, caller) for name in ("west", "east")}
 
 
 def _of_layer(
@@ -63,13 +62,15 @@ def _of_layer(
 
 
 def _common(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """The value that all sources share; null where they differ, as one does that has files and no value."""
-    without = func.bool_or(and_(column.is_(None), raster_sources.c.file_count > 0))
-    return case((and_(func.min(column) == func.max(column), without.is_(False)), func.max(column)))
+    """Return the value that all sources share; null if they differ, or if one with files has no value."""
+    lacks_value = func.bool_or(and_(column.is_(None), raster_sources.c.file_count > 0))
+    return case(
+        (and_(func.min(column) == func.max(column), lacks_value.is_(False)), func.max(column))
+    )
 
 
 def _longitude(name: str, caller: Caller) -> ColumnElement[Any]:
-    """The western or eastern end of the smallest interval that holds all sources'."""
+    """Return the western or eastern end of the smallest interval that contains all sources."""
     source = raster_sources.c
     ends = [
         func.array(_of_layer(end, caller, source.west.is_not(None)))
@@ -80,7 +81,7 @@ def _longitude(name: str, caller: Caller) -> ColumnElement[Any]:
 
 
 def add_layer(engine: Engine, name: str, source: UUID) -> UUID:
-    """A new layer that shows a raster source as it is, of the same organisation and access; its uuid.
+    """Add a layer that shows a raster source, with the same organisation, supplier and access; return its uuid.
 
     Raises CatalogueError when there is no such source, or the name is blank or too long.
     """

@@ -1,4 +1,4 @@
-"""The lists of the catalogue: what each shows of a row, from which tables, to whom."""
+"""The lists of the catalogue: the columns and tables of each, and who may read its rows."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,19 +23,22 @@ from pipeline.catalogue import filters
 from pipeline.catalogue.access import Caller, may_write, readable, writable
 from pipeline.catalogue.filters import file_name, visible_uri
 from pipeline.catalogue.layers import derived_layer_fields
-from pipeline.catalogue.select_rows import Entity, SourceLinks
+from pipeline.catalogue.select_rows import Entity
+from pipeline.catalogue.source_links import (
+    LABEL_TYPE_LINKS,
+    LAYER_LINKS,
+    SCENARIO_LINKS,
+    SourceLinks,
+)
 from pipeline.database.tables import (
     coordinate_systems,
-    label_type_sources,
     label_types,
-    layer_sources,
     layers,
     organisations,
     raster_files,
     raster_sources,
     rejected_files,
     roles,
-    scenario_sources,
     scenarios,
     tasks,
     uploads,
@@ -46,12 +49,12 @@ Columns = Sequence[ColumnElement[Any]]
 
 
 def _own(table: Table, *without: str) -> list[ColumnElement[Any]]:
-    """The columns of the table itself."""
+    """Return the columns of the table itself."""
     return [column for column in table.c if column.name not in without]
 
 
 def _owner(table: Table, caller: Caller) -> list[ColumnElement[Any]]:
-    """What is shown of the organisation and the supplier, and whether the caller may write the row."""
+    """Return the columns of the organisation, the supplier and the right to write the row."""
     return [
         organisations.c.uuid.label("organisation_uuid"),
         organisations.c.name.label("organisation_name"),
@@ -66,36 +69,34 @@ def _with_owner(table: FromClause) -> FromClause:
     )
 
 
-def _dependents(uses: Table, owner: str, owners: Table, name: str) -> ColumnElement[Any]:
-    """The uuids of all that use a raster source, oldest first; also of those that the caller may not read."""
-    found = (
-        select(owners.c.uuid)
-        .join(uses, uses.c[owner] == owners.c.id)
-        .where(uses.c.source_uuid == raster_sources.c.uuid)
-        .order_by(owners.c.id)
+def _dependents(links: SourceLinks, name: str) -> ColumnElement[Any]:
+    """Return the uuids of the owners that use a raster source, oldest first, whoever may read them."""
+    uuids = (
+        select(links.owners.c.uuid)
+        .join(links.table, links.owner_id == links.owners.c.id)
+        .where(links.source_uuid == raster_sources.c.uuid)
+        .order_by(links.owners.c.id)
         .correlate(raster_sources)
         .scalar_subquery()
     )
-    return func.array(found).label(name)
+    return func.array(uuids).label(name)
 
 
-def _used(
-    uses: Table,
-    owner: str,
-    owners: Table,
-    *where: ColumnElement[bool],
-    deleted: bool = False,
+def _used_sources(
+    links: SourceLinks, *where: ColumnElement[bool], deleted: bool = False
 ) -> ColumnElement[Any]:
-    """The uuids of the raster sources that a row uses: those that exist, or those that were deleted by force."""
-    there = select(raster_sources.c.id).where(raster_sources.c.uuid == uses.c.source_uuid, *where)
-    found = (
-        select(uses.c.source_uuid)
-        .where(uses.c[owner] == owners.c.id, ~there.exists() if deleted else there.exists())
-        .order_by(uses.c.source_uuid)
-        .correlate(owners)
+    """Return the uuids of the raster sources that a row uses: existing ones, or those deleted by force."""
+    source = select(raster_sources.c.id).where(raster_sources.c.uuid == links.source_uuid, *where)
+    uuids = (
+        select(links.source_uuid)
+        .where(
+            links.owner_id == links.owners.c.id, ~source.exists() if deleted else source.exists()
+        )
+        .order_by(links.source_uuid)
+        .correlate(links.owners)
         .scalar_subquery()
     )
-    return func.array(found).label("deleted_sources" if deleted else "raster_sources")
+    return func.array(uuids).label("deleted_sources" if deleted else "raster_sources")
 
 
 def _raster_source_columns(caller: Caller) -> Columns:
@@ -110,8 +111,8 @@ def _raster_source_columns(caller: Caller) -> Columns:
     return [
         *_own(raster_sources, *hidden),
         *_owner(raster_sources, caller),
-        _dependents(layer_sources, "layer_id", layers, "layers"),
-        _dependents(label_type_sources, "label_type_id", label_types, "labeltypes"),
+        _dependents(LAYER_LINKS, "layers"),
+        _dependents(LABEL_TYPE_LINKS, "labeltypes"),
     ]
 
 
@@ -120,8 +121,8 @@ def _layer_columns(caller: Caller) -> Columns:
         *_own(layers, "temporal"),
         *_owner(layers, caller),
         *(fact.label(name) for name, fact in derived_layer_fields(caller).items()),
-        _used(layer_sources, "layer_id", layers),
-        _used(layer_sources, "layer_id", layers, deleted=True),
+        _used_sources(LAYER_LINKS),
+        _used_sources(LAYER_LINKS, deleted=True),
     ]
 
 
@@ -129,8 +130,8 @@ def _label_type_columns(caller: Caller) -> Columns:
     return [
         *_own(label_types),
         *_owner(label_types, caller),
-        _used(label_type_sources, "label_type_id", label_types),
-        _used(label_type_sources, "label_type_id", label_types, deleted=True),
+        _used_sources(LABEL_TYPE_LINKS),
+        _used_sources(LABEL_TYPE_LINKS, deleted=True),
     ]
 
 
@@ -138,7 +139,7 @@ def _scenario_columns(caller: Caller) -> Columns:
     return [
         *_own(scenarios),
         *_owner(scenarios, caller),
-        _used(scenario_sources, "scenario_id", scenarios, readable(raster_sources, caller)),
+        _used_sources(SCENARIO_LINKS, readable(raster_sources, caller)),
     ]
 
 
@@ -151,15 +152,15 @@ def _orders(table: Table, *names: str) -> dict[str, ColumnElement[Any]]:
 
 
 def _supplier(table: Table) -> ColumnElement[Any]:
-    """The username of the supplier, to order by."""
-    found = select(users.c.username).where(users.c.id == table.c.supplier_id)
-    return found.correlate(table).scalar_subquery()
+    """Return the username of the supplier, to order by."""
+    username = select(users.c.username).where(users.c.id == table.c.supplier_id)
+    return username.correlate(table).scalar_subquery()
 
 
 def _organisation_name(table: Table) -> ColumnElement[Any]:
-    """The name of the organisation, to order by."""
-    found = select(organisations.c.name).where(organisations.c.id == table.c.organisation_id)
-    return found.correlate(table).scalar_subquery()
+    """Return the name of the organisation, to order by."""
+    name = select(organisations.c.name).where(organisations.c.id == table.c.organisation_id)
+    return name.correlate(table).scalar_subquery()
 
 
 RASTER_SOURCES = Entity(
@@ -184,7 +185,7 @@ LAYERS = Entity(
         "temporal": lambda caller: derived_layer_fields(caller)["temporal"],
         "organisation__name": _organisation_name(layers),
     },
-    uses=SourceLinks(layer_sources, "layer_id"),
+    links=LAYER_LINKS,
 )
 LABEL_TYPES = Entity(
     label_types,
@@ -193,7 +194,7 @@ LABEL_TYPES = Entity(
     _readable(label_types),
     filters.LABEL_TYPES,
     _orders(label_types),
-    uses=SourceLinks(label_type_sources, "label_type_id"),
+    links=LABEL_TYPE_LINKS,
 )
 SCENARIOS = Entity(
     scenarios,
@@ -202,22 +203,22 @@ SCENARIOS = Entity(
     _readable(scenarios),
     filters.SCENARIOS,
     {**_orders(scenarios, "model_name", "total_size"), "supplier": _supplier(scenarios)},
-    uses=SourceLinks(scenario_sources, "scenario_id", from_graph=False),
+    links=SCENARIO_LINKS,
 )
 
 
-def _given_name() -> ColumnElement[Any]:
-    """The name that the client gave to an uploaded file; ours says nothing."""
-    found = select(uploads.c.filename).where(uploads.c.uri == raster_files.c.uri)
-    return found.correlate(raster_files).scalar_subquery()
+def _upload_name() -> ColumnElement[Any]:
+    """Return the name that the client gave to an uploaded file; its stored name is a uuid."""
+    name = select(uploads.c.filename).where(uploads.c.uri == raster_files.c.uri)
+    return name.correlate(raster_files).scalar_subquery()
 
 
 def _file_columns(caller: Caller) -> Columns:
     return [
         *_own(raster_files, "footprint", "uri"),
         case((writable(raster_sources, caller), raster_files.c.uri)).label("uri"),
-        raster_files.c.uri.label("place"),
-        func.coalesce(_given_name(), file_name(raster_files.c.uri)).label("name"),
+        raster_files.c.uri.label("full_uri"),
+        func.coalesce(_upload_name(), file_name(raster_files.c.uri)).label("name"),
         coordinate_systems.c.projection.label("projection"),
     ]
 
@@ -228,8 +229,8 @@ def _with_source_and_system(table: FromClause) -> FromClause:
     )
 
 
-def _of_readable_source(table: Table) -> Callable[[Caller], ColumnElement[bool]]:
-    """Rows of the raster sources that the caller may see."""
+def _has_readable_source(table: Table) -> Callable[[Caller], ColumnElement[bool]]:
+    """Return the condition for rows of raster sources that the caller may read."""
     return lambda caller: (
         select(raster_sources.c.id)
         .where(raster_sources.c.id == table.c.source_id, readable(raster_sources, caller))
@@ -242,48 +243,51 @@ def _user_columns(_: Caller) -> Columns:
 
 
 def _colleagues(caller: Caller) -> ColumnElement[bool]:
-    """The caller, and everyone who has a role where the caller has one."""
-    shared = select(roles.c.user_id).where(roles.c.organisation_id.in_(sorted(caller.belongs_to)))
-    return (
-        or_(users.c.id == caller.user_id, users.c.id.in_(shared)) if caller.logged_in else false()
-    )
+    """Return the condition for the caller and everyone who has a role in one of the caller's organisations."""
+    if not caller.logged_in:
+        return false()
+    members = select(roles.c.user_id).where(roles.c.organisation_id.in_(sorted(caller.belongs_to)))
+    return or_(users.c.id == caller.user_id, users.c.id.in_(members))
 
 
-def held_roles(user: ColumnElement[Any], organisation: ColumnElement[Any]) -> ColumnElement[Any]:
-    """The roles of a user in an organisation."""
-    held = (
+def _roles_in(user: ColumnElement[Any], organisation: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return the roles of a user in an organisation."""
+    names = (
         select(roles.c.role)
         .where(roles.c.user_id == user, roles.c.organisation_id == organisation)
         .order_by(roles.c.role)
     )
-    return func.array(held.scalar_subquery()).label("roles")
+    return func.array(names.scalar_subquery()).label("roles")
 
 
 def users_of(organisation_id: int) -> Entity:
-    """Those who have a role in an organisation, with their roles there; filtered by `role` too."""
-    held = select(roles.c.user_id).where(roles.c.organisation_id == organisation_id)
+    """Return the list of users who have a role in an organisation, with their roles there and a filter by `role`."""
+    members = select(roles.c.user_id).where(roles.c.organisation_id == organisation_id)
     return replace(
         USERS,
         columns=lambda caller: [
             *_user_columns(caller),
-            held_roles(users.c.id, literal(organisation_id)),
+            _roles_in(users.c.id, literal(organisation_id)),
         ],
-        visible=lambda caller: and_(_colleagues(caller), users.c.id.in_(held)),
+        visible=lambda caller: and_(_colleagues(caller), users.c.id.in_(members)),
         filters=(*filters.USERS, filters.role_filter(organisation_id)),
     )
 
 
 def organisations_of(user_id: int) -> Entity:
-    """Where a user has a role, with their roles there; as far as the caller belongs there too, or is the user."""
+    """Return the list of organisations in which a user has a role, with their roles there.
+
+    Other callers than the user see the organisations in which they have a role themselves.
+    """
 
     def visible(caller: Caller) -> ColumnElement[bool]:
-        held = select(roles.c.organisation_id).where(roles.c.user_id == user_id)
+        of_user = select(roles.c.organisation_id).where(roles.c.user_id == user_id)
         shared = organisations.c.id.in_(sorted(caller.belongs_to))
-        return organisations.c.id.in_(held) & (shared if caller.user_id != user_id else true())
+        return organisations.c.id.in_(of_user) & (shared if caller.user_id != user_id else true())
 
     return replace(
         ORGANISATIONS,
-        columns=lambda _: [*_own(organisations), held_roles(literal(user_id), organisations.c.id)],
+        columns=lambda _: [*_own(organisations), _roles_in(literal(user_id), organisations.c.id)],
         visible=visible,
     )
 
@@ -292,7 +296,7 @@ def _rejected_columns(caller: Caller) -> Columns:
     return [
         *_own(rejected_files, "uri"),
         visible_uri(caller).label("uri"),
-        rejected_files.c.uri.label("place"),
+        rejected_files.c.uri.label("full_uri"),
         file_name(rejected_files.c.uri).label("name"),
         organisations.c.uuid.label("organisation_uuid"),
         organisations.c.name.label("organisation_name"),
@@ -315,14 +319,14 @@ RASTER_FILES = Entity(
     raster_files,
     _file_columns,
     _with_source_and_system,
-    _of_readable_source(raster_files),
+    _has_readable_source(raster_files),
     orders={"id": raster_files.c.id},
 )
 UPLOADS = Entity(
     uploads,
     lambda _: _own(uploads, "uri"),
     lambda table: table,
-    _of_readable_source(uploads),
+    _has_readable_source(uploads),
     filters.UPLOADS,
     {"id": uploads.c.id},
     default_order="-id",
@@ -347,29 +351,17 @@ ORGANISATIONS = Entity(
 
 
 def usage_statement(organisation_id: int, caller: Caller) -> Select[Any]:
-    """How much of an organisation the caller may see: raster sources and scenarios with their bytes."""
-    sources = (
-        raster_sources.c.organisation_id == organisation_id,
-        readable(raster_sources, caller),
-    )
-    held = (scenarios.c.organisation_id == organisation_id, readable(scenarios, caller))
-    return select(
-        select(func.count())
-        .select_from(raster_sources)
-        .where(*sources)
-        .scalar_subquery()
-        .label("rasters"),
-        select(func.coalesce(func.sum(raster_sources.c.size), 0))
-        .where(*sources)
-        .scalar_subquery()
-        .label("bytes"),
-        select(func.count())
-        .select_from(scenarios)
-        .where(*held)
-        .scalar_subquery()
-        .label("scenarios"),
-        select(func.coalesce(func.sum(scenarios.c.total_size), 0))
-        .where(*held)
-        .scalar_subquery()
-        .label("scenario_bytes"),
-    )
+    """Count the raster sources and scenarios of an organisation that the caller may read, and add up their bytes."""
+    totals = []
+    for table, size, count_name, size_name in (
+        (raster_sources, raster_sources.c.size, "rasters", "bytes"),
+        (scenarios, scenarios.c.total_size, "scenarios", "scenario_bytes"),
+    ):
+        where = (table.c.organisation_id == organisation_id, readable(table, caller))
+        count = select(func.count()).select_from(table).where(*where)
+        total = select(func.coalesce(func.sum(size), 0)).where(*where)
+        totals += [
+            count.scalar_subquery().label(count_name),
+            total.scalar_subquery().label(size_name),
+        ]
+    return select(*totals)

@@ -1,9 +1,11 @@
-"""How the words of a query string become SQL: for each type of field, its lookups; all values are bound parameters."""
+"""Lookups of query strings as SQL conditions, for each type of field. All values are bound parameters."""
 
+import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,16 +17,16 @@ from pipeline.errors import CatalogueError
 
 TEXT_PATTERN = r"^[^\u0000]*$"
 BLANK = r"[\s\u001c-\u001f\u0085]"
-"""What str.strip takes away, in all languages of regular expressions."""
+"""A character that str.strip removes, as a regular expression that all languages understand."""
 
 
 def optional_pattern(pattern: str) -> str:
-    """Regular expression of a parameter that matches a pattern or is empty; blanks around it do not count."""
+    """Return the regular expression of a parameter that matches a pattern or is empty, with blanks around it."""
     return f"^{BLANK}*({pattern})?{BLANK}*$"
 
 
 def any_case_pattern(word: str) -> str:
-    """Regular expression of a word in capitals, small letters or both."""
+    """Return the regular expression of a word in upper, lower or mixed case."""
     return "".join(f"[{letter.upper()}{letter.lower()}]" for letter in word)
 
 
@@ -42,52 +44,52 @@ TIMESTAMP = re.compile(
     f"([Zz]| ?(?P<sign>[+ -])(?P<offset>{HOUR}(:?{SIXTIETH})?))?)?"
 )
 TIMESTAMP_PATTERN = re.sub(r"\?P<\w+>", "", TIMESTAMP.pattern)
-"""What every time looks like, as a regular expression of JSON Schema; it knows no lengths of months."""
+"""A time, as a regular expression of JSON Schema. It does not check the lengths of months."""
 
 
 class BadValue(CatalogueError):
-    """A value that a parameter or field cannot have; one sentence that says what it can."""
+    """A value that a parameter or field cannot have. The message says which values it can have."""
 
 
 Lookup = Callable[[Any, str, Caller], ColumnElement[bool]]
-"""(what is filtered, the value as it came, who asks) -> predicate; raises BadValue."""
+"""(column, value of the parameter, caller) -> condition; raises BadValue."""
 
 
 @dataclass(frozen=True)
 class FilterKind:
-    """A type of filter."""
+    """The type of a filter: its lookups and the form of its values."""
 
     lookups: Mapping[str, Lookup]
-    """Suffix -> test; the suffix "" is the name alone."""
+    """Suffix -> lookup; the suffix "" is the name alone."""
     pattern: str
-    """Regular expression of a value; the empty one is no filter."""
+    """Regular expression of a value. An empty value does not filter."""
     example: str
     patterns: Mapping[str, str] = field(default_factory=dict)
-    """Suffix -> pattern, where a lookup has another."""
+    """Suffix -> pattern, for lookups with values of another form."""
 
     def schema(self, lookup: str) -> dict[str, Any]:
-        """JSON Schema of the values of a lookup; one with a pattern of its own has no example."""
+        """Return the JSON Schema of the values of a lookup."""
         if lookup in self.patterns:
             return {"type": "string", "pattern": self.patterns[lookup]}
         return {"type": "string", "pattern": self.pattern, "examples": [self.example]}
 
 
 def split_list(value: str) -> list[str]:
-    """The parts between commas, without blanks around them; nothing between two commas is no part."""
+    """Return the parts between commas that are not empty, without blanks around them."""
     return [stripped for part in value.split(",") if (stripped := part.strip())]
 
 
 def list_pattern(pattern: str) -> str:
-    """Regular expression of what `split_list` splits into parts that match."""
+    """Return the regular expression of a list that `split_list` splits into parts that match."""
     part = f"{BLANK}*(({pattern}){BLANK}*)?"
     return f"^{part}(,{part})*$"
 
 
 def parse_boolean(value: str) -> bool:
-    """true, false, 1 or 0 in any case."""
-    known = {"true": True, "1": True, "false": False, "0": False}
+    """Parse true, false, 1 or 0, in any case."""
+    values = {"true": True, "1": True, "false": False, "0": False}
     try:
-        return known[value.lower()]
+        return values[value.lower()]
     except KeyError as error:
         raise BadValue("Must be true or false.") from error
 
@@ -97,14 +99,14 @@ CANONICAL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECA
 
 
 def parse_canonical_uuid(value: str) -> UUID:
-    """A uuid in its 8-4-4-4-12 form, in any case."""
+    """Parse a uuid in its 8-4-4-4-12 form, in any case."""
     if not CANONICAL.fullmatch(value):
         raise BadValue("Must be uuids in their canonical form (8-4-4-4-12), separated by commas.")
     return UUID(value)
 
 
 def parse_uuid(value: str) -> UUID:
-    """A uuid, dashed or undashed."""
+    """Parse a uuid, with or without dashes."""
     if not (CANONICAL.fullmatch(value) or UNDASHED.fullmatch(value)):
         raise BadValue("Must be a valid UUID.")
     return UUID(value)
@@ -114,12 +116,15 @@ NOT_A_TIMESTAMP = "Must be a time such as 2016-06-21T06:05:00Z, with an offset, 
 
 
 def parse_timestamp(value: str) -> datetime:
-    """ISO 8601 with Z, an offset (whose + may have become a space) or neither (UTC), or a bare date (midnight, UTC)."""
-    found = TIMESTAMP.fullmatch(value.strip())
-    if not found:
+    """Parse a time in ISO 8601, or a date, which is midnight in UTC.
+
+    A time without Z or an offset is UTC. A + that was decoded as a space is accepted.
+    """
+    match = TIMESTAMP.fullmatch(value.strip())
+    if not match:
         raise BadValue(NOT_A_TIMESTAMP)
-    sign = "-" if found["sign"] == "-" else "+"
-    text = f"{found['day']}T{found['time'] or '00:00'}{sign}{found['offset'] or '00'}"
+    sign = "-" if match["sign"] == "-" else "+"
+    text = f"{match['day']}T{match['time'] or '00:00'}{sign}{match['offset'] or '00'}"
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as error:
@@ -127,7 +132,7 @@ def parse_timestamp(value: str) -> datetime:
 
 
 def parse_access(value: str) -> Access:
-    """A name or a number of an access modifier."""
+    """Parse the name or the number of an access modifier."""
     names = {name.lower(): access for name, access in Access.__members__.items()}
     numbers = {str(int(access)): access for access in Access}
     try:
@@ -139,37 +144,52 @@ def parse_access(value: str) -> Access:
 
 
 def escape_like(value: str) -> str:
-    """A value as a literal part of a LIKE pattern."""
+    """Return a LIKE pattern that matches the value literally."""
     return re.sub(r"([\\%_])", r"\\\1", value)
 
 
+def comparisons(parse: Callable[[str], Any]) -> dict[str, Lookup]:
+    """Return the lookups that compare the field with a parsed value."""
+
+    def compare(test: Callable[[Any, Any], Any], column: Any, value: str, _: Caller) -> Any:
+        return test(column, parse(value))
+
+    tests = {
+        "": operator.eq, "exact": operator.eq, "lt": operator.lt, "lte": operator.le, "gt": operator.gt,
+        "gte": operator.ge,
+    }  # fmt: skip
+    return {suffix: partial(compare, test) for suffix, test in tests.items()}
+
+
 def like_lookup(before: str, after: str) -> Lookup:
-    """Case-sensitive match of the value with anything before, after or both."""
+    """Return a case-sensitive match, with the wildcards `before` and `after` the value."""
     return lambda column, value, _: column.like(before + escape_like(value) + after)
 
 
 def ilike_lookup(before: str, after: str) -> Lookup:
-    """The same in any case; in the form that the trigram indexes on upper(...) are made for."""
+    """Return the same match in any case, in the form of the trigram indexes on upper(...)."""
     return lambda column, value, _: func.upper(column).like(
         func.upper(before + escape_like(value) + after)
     )
 
 
 def is_null(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
-    """Whether the field is null."""
-    found: ColumnElement[bool] = column.is_(None) if parse_boolean(value) else column.is_not(None)
-    return found
+    """Test whether the field is null."""
+    condition: ColumnElement[bool] = (
+        column.is_(None) if parse_boolean(value) else column.is_not(None)
+    )
+    return condition
 
 
-def regex_lookup(operator: str) -> Lookup:
-    """A POSIX regular expression, as PostgreSQL understands it."""
-    return lambda column, value, _: column.bool_op(operator)(literal(value))
+def regex_lookup(symbol: str) -> Lookup:
+    """Return a match of a POSIX regular expression; PostgreSQL defines its syntax."""
+    return lambda column, value, _: column.bool_op(symbol)(literal(value))
 
 
 def one_of(column: Any, values: list[Any], kind: TypeEngine[Any]) -> ColumnElement[bool]:
-    """Whether it is one of the values, which are one parameter of the statement, however many they are."""
-    found: ColumnElement[bool] = column == any_(literal(values, ARRAY(kind)))
-    return found if values else false()
+    """Test for one of several values. They are one parameter of the statement, whatever their number."""
+    condition: ColumnElement[bool] = column == any_(literal(values, ARRAY(kind)))
+    return condition if values else false()
 
 
 TEXT = FilterKind(
@@ -195,7 +215,7 @@ TEXT = FilterKind(
 
 
 def one_of_uuids(parse: Callable[[str], UUID]) -> Lookup:
-    """Any of the uuids that stand between the commas."""
+    """Return a lookup of any of the uuids between the commas."""
 
     def test(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
         return one_of(column, [parse(part) for part in split_list(value)], Uuid())
@@ -207,12 +227,12 @@ PART = f"-*({HEX}-*){{1,32}}"
 
 
 def part_of_uuid(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
-    """A fraction of a uuid, dashed or not."""
+    """Match a part of a uuid, with or without dashes."""
     if not re.fullmatch(PART, value):
         raise BadValue("Must be a uuid or a part of one.")
     digits = value.replace("-", "").lower()
-    found: ColumnElement[bool] = func.replace(func.text(column), "-", "").like(f"%{digits}%")
-    return found
+    condition: ColumnElement[bool] = func.replace(func.text(column), "-", "").like(f"%{digits}%")
+    return condition
 
 
 UUIDS = FilterKind(
@@ -229,26 +249,21 @@ PART_OF_UUID = FilterKind({"": part_of_uuid}, optional_pattern(PART), "61f5a464"
 
 
 def between(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
-    """Two times, both included."""
+    """Test for a time between two times, both included."""
     times = [parse_timestamp(part) for part in split_list(value)]
     if len(times) != 2:
         raise BadValue("Must be two times, separated by a comma.")
-    found: ColumnElement[bool] = column.between(*times)
-    return found
+    condition: ColumnElement[bool] = column.between(*times)
+    return condition
 
 
 GAP = f"{BLANK[:-1]},]*"
 ONE_OF_TWO = TIMESTAMP_PATTERN.replace("[.,]", "[.]")
 RANGE = f"^({BLANK}*|{GAP}{ONE_OF_TWO}{BLANK}*,{GAP}{ONE_OF_TWO}{GAP})$"
-"""What `split_list` splits into two times; a comma within a time ends it."""
+"""Two times between commas. So a comma cannot be the decimal separator of seconds here."""
 TIME = FilterKind(
     {
-        "": lambda column, value, _: column == parse_timestamp(value),
-        "exact": lambda column, value, _: column == parse_timestamp(value),
-        "lt": lambda column, value, _: column < parse_timestamp(value),
-        "lte": lambda column, value, _: column <= parse_timestamp(value),
-        "gt": lambda column, value, _: column > parse_timestamp(value),
-        "gte": lambda column, value, _: column >= parse_timestamp(value),
+        **comparisons(parse_timestamp),
         "range": between,
         "isnull": is_null,
     },
@@ -262,7 +277,7 @@ SIZE_PATTERN = "[0-9]{1,18}"
 
 
 def parse_size(value: str) -> int:
-    """A number of bytes."""
+    """Parse a number of bytes."""
     if not re.fullmatch(SIZE_PATTERN, value):
         raise BadValue("Must be a whole number of at most 18 digits.")
     return int(value)
@@ -270,12 +285,7 @@ def parse_size(value: str) -> int:
 
 SIZE = FilterKind(
     {
-        "": lambda column, value, _: column == parse_size(value),
-        "exact": lambda column, value, _: column == parse_size(value),
-        "lt": lambda column, value, _: column < parse_size(value),
-        "lte": lambda column, value, _: column <= parse_size(value),
-        "gt": lambda column, value, _: column > parse_size(value),
-        "gte": lambda column, value, _: column >= parse_size(value),
+        **comparisons(parse_size),
         "isnull": is_null,
     },
     optional_pattern(SIZE_PATTERN),
@@ -285,22 +295,22 @@ SIZE = FilterKind(
 
 
 def same_boolean(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
-    """true or false."""
-    found: ColumnElement[bool] = column.is_(parse_boolean(value))
-    return found
+    """Test for true or false."""
+    condition: ColumnElement[bool] = column.is_(parse_boolean(value))
+    return condition
 
 
 BOOLEAN = FilterKind({"": same_boolean, "exact": same_boolean}, BOOLEAN_PATTERN, "true")
 
 ACCESS_PATTERN = "|".join(
-    [*map(any_case_pattern, Access.__members__), *(str(int(one)) for one in Access)]
+    [*map(any_case_pattern, Access.__members__), *(str(int(access)) for access in Access)]
 )
 ACCESS = FilterKind(
     {
         "": lambda column, value, _: column == int(parse_access(value)),
         "exact": lambda column, value, _: column == int(parse_access(value)),
         "in": lambda column, value, _: column.in_(
-            [int(parse_access(one)) for one in split_list(value)]
+            [int(parse_access(part)) for part in split_list(value)]
         ),
     },
     optional_pattern(ACCESS_PATTERN),
@@ -310,17 +320,17 @@ ACCESS = FilterKind(
 
 
 def choice_kind(*names: str) -> FilterKind:
-    """One of a few words."""
+    """Return the type of a filter with a few possible words."""
 
     def test(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
         if value not in names:
             raise BadValue(f"Must be one of {', '.join(names)}.")
-        found: ColumnElement[bool] = column == value
-        return found
+        condition: ColumnElement[bool] = column == value
+        return condition
 
     return FilterKind({"": test, "exact": test}, optional_pattern("|".join(names)), names[0])
 
 
 def custom_kind(test: Lookup, example: str, pattern: str) -> FilterKind:
-    """A filter of its own kind, without suffixes."""
+    """Return the type of a filter with one lookup, without a suffix."""
     return FilterKind({"": test}, pattern, example)

@@ -1,4 +1,4 @@
-"""Organisations and suppliers: found by name, made only when asked to."""
+"""Organisations and suppliers of definitions: find them by name, and create them only on request."""
 
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from pipeline.errors import CatalogueError
 
 
 def add_organisation(engine: Engine, name: str) -> UUID:
-    """A new organisation; its uuid. Raises CatalogueError when the name is taken or blank."""
+    """Add an organisation and return its uuid; raise CatalogueError when the name is taken, blank or too long."""
     if not name.strip() or len(name) > 255:
         raise CatalogueError("an organisation needs a name of 1 to 255 characters")
     statement = (
@@ -30,7 +30,10 @@ def add_organisation(engine: Engine, name: str) -> UUID:
 
 
 def find_owner(engine: Engine, definition: Definition, *, create: bool = False) -> Owner:
-    """The organisation and supplier of a definition; raises CatalogueError that says what to add."""
+    """Return the organisation and the supplier of a definition; `create` adds them if they are missing.
+
+    Raises CatalogueError that says what to add.
+    """
     with begin(engine) as connection:
         organisation = find_or_create(
             connection, organisations, "name", definition.organisation, create
@@ -38,14 +41,14 @@ def find_owner(engine: Engine, definition: Definition, *, create: bool = False) 
         if organisation is None:
             raise CatalogueError(
                 f'there is no organisation "{definition.organisation}"; '
-                f'add it with: rastersources organisation add "{definition.organisation}", or say --create'
+                f'add it with: rastersources organisation add "{definition.organisation}", or use --create'
             )
         if definition.supplier is None:
             return Owner(organisation, None)
         supplier = find_or_create(connection, users, "username", definition.supplier, create)
         if supplier is None:
             raise CatalogueError(
-                f'there is no user "{definition.supplier}" to be the supplier; add it by saying --create'
+                f'there is no user "{definition.supplier}", who is to be the supplier; use --create to add the user'
             )
         return Owner(organisation, supplier)
 
@@ -53,10 +56,10 @@ def find_owner(engine: Engine, definition: Definition, *, create: bool = False) 
 def find_or_create(
     connection: Connection, table: Table, column: str, name: str, create: bool
 ) -> int | None:
-    """The id of the row of this name; made where it is missing and `create` says so."""
+    """Return the id of the row with a name; insert the row if it is missing and `create` is true."""
     query = select(table.c.id).where(table.c[column] == name)
-    found = connection.execute(query).scalar_one_or_none()
-    if found is None and create:
+    row_id = connection.scalar(query)
+    if row_id is None and create:
         connection.execute(upsert(table).values({column: name}).on_conflict_do_nothing())
-        found = connection.execute(query).scalar_one()
-    return found
+        row_id = connection.scalar(query)
+    return row_id

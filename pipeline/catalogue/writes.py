@@ -1,4 +1,4 @@
-"""What changes the catalogue, as statements: rows are locked before they are judged, sources before they are used."""
+"""Statements of the API that change the catalogue, or lock what is about to change."""
 
 from collections.abc import Collection
 from typing import Any
@@ -8,22 +8,18 @@ from sqlalchemy import Delete, Select, case, cast, delete, false, func, literal,
 from sqlalchemy.dialects.postgresql import JSONB
 
 from pipeline.catalogue.access import Caller, may_write, readable
-from pipeline.catalogue.select_rows import Entity, SourceLinks
-from pipeline.database.tables import (
-    label_type_sources,
-    label_types,
-    layer_sources,
-    layers,
-    organisations,
-    raster_sources,
-    scenario_sources,
-    scenarios,
-    users,
+from pipeline.catalogue.select_rows import Entity
+from pipeline.catalogue.source_links import (
+    LABEL_TYPE_LINKS,
+    LAYER_LINKS,
+    SCENARIO_LINKS,
+    SourceLinks,
 )
+from pipeline.database.tables import organisations, raster_sources, users
 
 
 def locked_row(entity: Entity, caller: Caller, uuid: UUID) -> Select[Any]:
-    """The row as it is stored, with `may_write`, locked until the transaction ends; if the caller may see it."""
+    """Select a stored row with `may_write`, if the caller may read it, and lock it until the transaction ends."""
     table = entity.table
     return (
         select(table, may_write(table, caller).label("may_write"))
@@ -33,22 +29,22 @@ def locked_row(entity: Entity, caller: Caller, uuid: UUID) -> Select[Any]:
 
 
 def organisation_id_by_uuid(uuid: UUID) -> Select[Any]:
-    """The id of an organisation."""
+    """Select the id of an organisation."""
     return select(organisations.c.id).where(organisations.c.uuid == uuid)
 
 
 def user_id_by_name(username: str) -> Select[Any]:
-    """The id of a user."""
+    """Select the id of a user."""
     return select(users.c.id).where(users.c.username == username)
 
 
 def graph_sources(graph: Any) -> Select[Any]:
-    """The uuids of the raster sources that a graph names, also deep inside it."""
+    """Select the uuids of the raster sources that a graph names, at any depth."""
     return select(func.graph_sources(cast(graph, JSONB)).label("uuid"))
 
 
 def usable_sources(caller: Caller, uuids: Collection[UUID]) -> Select[Any]:
-    """Those of the raster sources that exist for the caller, kept from being deleted until the transaction ends."""
+    """Select those of the raster sources that the caller may read; nobody can delete them in this transaction."""
     return (
         select(raster_sources.c.uuid)
         .where(raster_sources.c.uuid.in_(uuids), readable(raster_sources, caller))
@@ -57,61 +53,62 @@ def usable_sources(caller: Caller, uuids: Collection[UUID]) -> Select[Any]:
     )
 
 
-def used_sources(uses: SourceLinks, number: int) -> Select[Any]:
-    """The raster sources that a row uses already, deleted ones included."""
-    used = uses.table.c
-    return select(used.source_uuid.label("uuid")).where(used[uses.owner] == number)
+def used_sources(links: SourceLinks, owner_id: int) -> Select[Any]:
+    """Select the raster sources that a row uses now, deleted ones included."""
+    return select(links.source_uuid.label("uuid")).where(links.owner_id == owner_id)
 
 
-def deleted_sources(uses: SourceLinks, number: int) -> Select[Any]:
-    """Those of them that were deleted."""
-    there = select(raster_sources.c.id).where(raster_sources.c.uuid == uses.table.c.source_uuid)
-    return used_sources(uses, number).where(~there.exists())
+def deleted_sources(links: SourceLinks, owner_id: int) -> Select[Any]:
+    """Select the raster sources that a row uses and that were deleted."""
+    source = select(raster_sources.c.id).where(raster_sources.c.uuid == links.source_uuid)
+    return used_sources(links, owner_id).where(~source.exists())
 
 
 def unreadable_sources(caller: Caller, uuids: Collection[UUID]) -> Select[Any]:
-    """Those of the raster sources that exist, yet not for the caller."""
-    read = func.coalesce(readable(raster_sources, caller), false())
-    return select(raster_sources.c.uuid).where(raster_sources.c.uuid.in_(uuids), ~read)
+    """Select those of the raster sources that exist and that the caller may not read."""
+    may_read = func.coalesce(readable(raster_sources, caller), false())
+    return select(raster_sources.c.uuid).where(raster_sources.c.uuid.in_(uuids), ~may_read)
 
 
-def delete_links(uses: SourceLinks, number: int, uuids: Collection[UUID]) -> Delete:
-    """A row uses these raster sources no more."""
-    used = uses.table.c
-    return delete(uses.table).where(used[uses.owner] == number, used.source_uuid.in_(uuids))
+def delete_links(links: SourceLinks, owner_id: int, uuids: Collection[UUID]) -> Delete:
+    """Delete the links of a row to raster sources."""
+    return delete(links.table).where(links.owner_id == owner_id, links.source_uuid.in_(uuids))
 
 
 def count_dependents(uuid: UUID) -> Select[Any]:
-    """How many layers and label types use a raster source."""
-    counts = (
-        select(func.count()).where(uses.c.source_uuid == uuid).scalar_subquery()
-        for uses in (layer_sources, label_type_sources)
-    )
+    """Count the layers and label types that use a raster source, as `layers` and `labeltypes`."""
     return select(
-        *(count.label(name) for count, name in zip(counts, ("layers", "labeltypes"), strict=True))
+        *(
+            select(func.count()).where(links.source_uuid == uuid).scalar_subquery().label(name)
+            for name, links in (("layers", LAYER_LINKS), ("labeltypes", LABEL_TYPE_LINKS))
+        )
     )
 
 
 def list_dependents(caller: Caller, uuid: UUID) -> Select[Any]:
-    """`kind`, `uuid` and `name` of what uses a raster source; the name is null where the caller may not read it.
+    """Select `kind`, `uuid` and `name` of everything that uses a raster source.
 
-    Of scenarios those only that the caller may read: of others nothing is told.
+    The name is null if the caller may not read the row; scenarios that the caller may not read are left out.
     """
-    owners = (
-        ("layer", layers, layer_sources.c.layer_id),
-        ("label type", label_types, label_type_sources.c.label_type_id),
-        ("scenario", scenarios, scenario_sources.c.scenario_id),
-    )
-    found = [
-        select(literal(kind).label("kind"), table.c.uuid, case((readable(table, caller), table.c.name)).label("name"))
-        .join(key.table, key == table.c.id)
-        .where(key.table.c.source_uuid == uuid, *([readable(table, caller)] if table is scenarios else []))
-        for kind, table, key in owners
-    ]  # fmt: skip
-    union = union_all(*found).subquery()
+    kinds = (("layer", LAYER_LINKS), ("label type", LABEL_TYPE_LINKS), ("scenario", SCENARIO_LINKS))
+    selects = []
+    for kind, links in kinds:
+        owners = links.owners
+        may_read = readable(owners, caller)
+        rows = (
+            select(
+                literal(kind).label("kind"),
+                owners.c.uuid,
+                case((may_read, owners.c.name)).label("name"),
+            )
+            .join(links.table, links.owner_id == owners.c.id)
+            .where(links.source_uuid == uuid)
+        )
+        selects.append(rows.where(may_read) if links is SCENARIO_LINKS else rows)
+    union = union_all(*selects).subquery()
     return select(union).order_by(union.c.kind, union.c.name, union.c.uuid)
 
 
-def derive_source(number: int) -> Select[Any]:
-    """Make the derived fields of a raster source."""
-    return select(func.derive_sources([number]))
+def derive_source(source_id: int) -> Select[Any]:
+    """Compute the derived fields of a raster source."""
+    return select(func.derive_sources([source_id]))

@@ -147,7 +147,7 @@ def show_warnings(row: Any, _: Links) -> Json:
 
 def hide_for_others(row: Any, text: str) -> str:
     """Return a message, without folders unless the caller sees the file's `uri`."""
-    return text if row.uri is not None else hide_folders(text, row.place, row.name)
+    return text if row.uri is not None else hide_folders(text, row.full_uri, row.name)
 
 
 def show_operation(row: Any, _: Links) -> Json:

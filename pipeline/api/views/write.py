@@ -179,7 +179,7 @@ class Write:
 
         A row may keep sources that were deleted by force, so that it can still be written.
         """
-        links = self.resource.entity.uses
+        links = self.resource.entity.links
         field = "source" if links and links.from_graph else "raster_sources"
         if links is None or values.get(field) is None:
             return
@@ -196,7 +196,7 @@ class Write:
 
     async def _replace_sources(self, row_id: int, named: Collection[UUID]) -> None:
         """Replace the raster sources of a row, except those that the caller may not read."""
-        links = self.resource.entity.uses
+        links = self.resource.entity.links
         assert links
         before = await self._uuids(writes.used_sources(links, row_id))
         unreadable = await self._uuids(writes.unreadable_sources(self.call.caller, before))
@@ -209,9 +209,9 @@ class Write:
         await self.connection.execute(touched.values(last_modified=func.now()))
 
     async def _add_sources(self, row_id: int, named: Collection[UUID]) -> None:
-        links = self.resource.entity.uses
+        links = self.resource.entity.links
         assert links
-        rows = [{links.owner: row_id, "source_uuid": uuid} for uuid in set(named)]
+        rows = [{links.owner_id.name: row_id, "source_uuid": uuid} for uuid in set(named)]
         if rows:
             await self.connection.execute(insert(links.table), rows)
 
