@@ -1,4 +1,4 @@
-"""Reads texts that say one time: ISO 8601, the forms of TIFF and of file names, seconds since 1970."""
+"""Reads texts with one time: ISO 8601, the forms of TIFF and of file names, seconds since 1970."""
 
 import re
 from collections.abc import Mapping
@@ -16,35 +16,34 @@ _TIME = re.compile(
 _EPOCH = re.compile(r"1\d{9}(\d{3})?")
 """Seconds, or milliseconds, since 1970 from September 2001 to May 2033."""
 _DIGITS = re.compile(r"(\d{9,13})(?:\s*(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?))?")
-"""So many digits may be a date or a count of seconds."""
+"""So many digits may be a date or a number of seconds."""
 CENTURIES = ("19", "20")
-"""With these, so many digits are a date; with others they would be one of a year that nobody meant."""
+"""Digits that begin with these are a date."""
 
 
 class InvalidTime(ValueError):
-    """A text that says no time, or no single one."""
+    """A text that is not a time, or not a single one."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
-        """`unreadable_time` where it does not even look like one; `impossible_time`, `ambiguous_time` or
-        `no_civil_time`."""
+        """`unreadable_time` where it does not look like one; `impossible_time`, `ambiguous_time` or `no_civil_time`."""
 
 
 def looks_like_time(text: str) -> bool:
-    """Whether a text has one of the forms of times, possible or not."""
+    """Return whether a text has one of the forms of times, possible or not."""
     return _TIME.fullmatch(text.strip()) is not None or looks_like_epoch(text.strip())
 
 
 def looks_like_epoch(text: str) -> bool:
-    """Whether a text is a number of seconds or milliseconds since 1970, or a date of ten digits."""
+    """Return whether a text is a number of seconds or milliseconds since 1970, or a date of ten digits."""
     return _EPOCH.fullmatch(text) is not None
 
 
 def parse_time_or_epoch(text: str, zone: tzinfo = UTC) -> datetime:
-    """As `parse_time`; ten or thirteen digits from 1 on, but for 19, are seconds or milliseconds since 1970.
+    """Like `parse_time`, for texts that should be a time: in others such a number may be anything.
 
-    For texts that ought to be a time; elsewhere such a number may be anything.
+    Ten or thirteen digits that begin with 1 but not with 19 are seconds or milliseconds since 1970.
     """
     text = text.strip()
     if looks_like_epoch(text) and not text.startswith(CENTURIES):
@@ -53,14 +52,13 @@ def parse_time_or_epoch(text: str, zone: tzinfo = UTC) -> datetime:
 
 
 def parse_time(text: str, zone: tzinfo = UTC) -> datetime:
-    """The time that a text in ISO 8601, TIFF's or a compact form says, as UTC.
+    """Return the UTC time of a text in ISO 8601, the form of TIFF or a compact form.
 
-    `zone` is that of times without an offset. Raises NotATime, a ValueError, where it is no time,
-    impossible, or ambiguous in its zone.
+    `zone` is that of times without an offset. Raises InvalidTime, a ValueError.
     """
     text = text.strip()
     if _DIGITS.fullmatch(text) and not text.startswith(CENTURIES):
-        message = f"{text} is neither a date nor seconds since 1970; say its form with time_format"
+        message = f"{text} is neither a date nor seconds since 1970; give its form with time_format"
         raise InvalidTime("unreadable_time", message)
     match = _TIME.fullmatch(text)
     if match is None:
@@ -69,7 +67,7 @@ def parse_time(text: str, zone: tzinfo = UTC) -> datetime:
 
 
 def parse_epoch(text: str) -> datetime:
-    """The time of up to eleven digits, seconds since 1970, or of thirteen, milliseconds. Raises NotATime."""
+    """Return the time of up to eleven digits, seconds since 1970, or of thirteen, milliseconds. Raises InvalidTime."""
     if not re.fullmatch(r"\d{1,11}|\d{13}", text):
         message = f"{text[:40]!r} is not seconds or milliseconds since 1970"
         raise InvalidTime("unreadable_time", message)
@@ -78,7 +76,10 @@ def parse_epoch(text: str) -> datetime:
 
 
 def time_from_parts(parts: Mapping[str, str | None], zone: tzinfo) -> datetime:
-    """UTC of year, month, day or yday, hour, minute, second, fraction, zone; missing are lowest."""
+    """Return the UTC time of year, month, day or yday, hour, minute, second, fraction and zone.
+
+    Missing parts have their lowest value. Raises InvalidTime.
+    """
     try:
         local = datetime(
             int(parts.get("year") or 0),
@@ -117,7 +118,7 @@ def _offset(text: str | None, zone: tzinfo) -> tzinfo:
 
 
 def to_utc(local: datetime, zone: tzinfo) -> datetime:
-    """Raises NotATime where the clocks of the zone show this time twice or never."""
+    """Return the UTC time. Raises InvalidTime where the clocks of the zone show it twice or never."""
     try:
         early, late = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     except OverflowError as error:

@@ -1,4 +1,4 @@
-"""Patterns and strptime formats that date files; those that name no date are refused when they are given."""
+"""Checks and applies the patterns and strptime formats that date files."""
 
 import re
 from collections.abc import Iterable, Iterator, Set
@@ -25,69 +25,67 @@ _DIRECTIVES = {
     "U": "week", "W": "week", "V": "ISO week", "a": "weekday", "A": "weekday", "w": "weekday", "u": "weekday",
     "H": "hour", "I": "hour", "p": "half", "M": "minute", "S": "second", "f": "fraction", "z": "zone", "%": "sign",
 }  # fmt: skip
-"""The parts of a time that strptime reads; names of months, days and halves are English, as in the C locale."""
+"""Parts of a time that strptime reads; names are English, as in the C locale."""
 _NEEDS = {"minute": "hour", "second": "minute", "fraction": "second"}
 _PARTS = ("year", "month", "day", "yday", "hour", "minute", "second", "fraction", "zone")
-"""Named groups of a pattern that spells a time out; `yday` is the day of the year."""
+"""Named groups of a pattern without a group `time`; `yday` is the day of the year."""
 _TIME_PARTS = {*_PARTS} - {"fraction", "zone"}
-"""The parts that cannot stand without a year; the other two may be words of the files' own."""
+"""Groups that mean that the pattern dates files; `fraction` and `zone` may mean something else."""
 _SHORTEST = len("2024001")
-"""Of the times that are read without a format: a year and its day."""
-_REFUSED = {
-    "Z": "depends on the zone of the machine; write %z for an offset or Z, or say time_zone",
+"""Of times without a format: a year and its day."""
+_REJECTED = {
+    "Z": "depends on the zone of the machine; write %z for an offset or Z, or set time_zone",
     **dict.fromkeys("cxX", "depends on the language of the machine; spell the parts out"),
-    "s": "cannot stand beside others; write it alone",
+    "s": "cannot be combined with others; write it alone",
 }
 _UTC_NAMES = {"UTC", "UCT", "GMT", "GMT0", "GMT+0", "GMT-0", "Greenwich", "Universal", "Zulu"}
 """The IANA names of UTC, alone or after `Etc/`."""
-_SAID_UTC = re.compile(r"(?<![^\W\d_])(Z|UTC|GMT)(?![^\W\d_])", re.IGNORECASE)
-_SAID_OFFSET = re.compile(r"(?<!\d)[+-](0\d|1[0-4]):?[0-5]\d(?!\d)")
+_LITERAL_UTC = re.compile(r"(?<![^\W\d_])(Z|UTC|GMT)(?![^\W\d_])", re.IGNORECASE)
+_LITERAL_OFFSET = re.compile(r"(?<!\d)[+-](0\d|1[0-4]):?[0-5]\d(?!\d)")
 
 
 def find_times(
     pattern: re.Pattern[str], text: str, time_format: str | None, zone: tzinfo
 ) -> Iterator[datetime]:
-    """The times of all matches. Raises NotATime."""
+    """Yield the times of all matches. Raises InvalidTime."""
     for match in pattern.finditer(text):
         parts = match.groupdict()
         if "time" not in parts:
-            yield _spelled(parts, zone)
+            yield _time_of_groups(parts, zone)
         elif parts["time"] is not None:
-            yield _formatted(parts["time"], time_format, zone)
+            yield _time_by_format(parts["time"], time_format, zone)
 
 
-def _spelled(parts: dict[str, str | None], zone: tzinfo) -> datetime:
+def _time_of_groups(parts: dict[str, str | None], zone: tzinfo) -> datetime:
     if not re.fullmatch(r"\d{4}", parts["year"] or ""):
-        raise InvalidTime(
-            "unreadable_time", f"the year {parts['year']!r} does not have four digits"
-        )
+        message = f"the year {parts['year']!r} does not have four digits"
+        raise InvalidTime("unreadable_time", message)
     return time_from_parts(parts, zone)
 
 
-def _formatted(text: str, time_format: str | None, zone: tzinfo) -> datetime:
+def _time_by_format(text: str, time_format: str | None, zone: tzinfo) -> datetime:
     if time_format is None:
-        return _unformatted(text.strip(), zone)
+        return _time_without_format(text.strip(), zone)
     if check_format(time_format) == _EPOCH_FORMAT:
         return parse_epoch(text)
     try:
         local = datetime.strptime(text, time_format)
     except ValueError as error:
-        raise InvalidTime(
-            "impossible_time", f"{text!r} is not of the form {time_format}"
-        ) from error
+        message = f"{text!r} is not of the form {time_format}"
+        raise InvalidTime("impossible_time", message) from error
     return to_utc(local.replace(tzinfo=None), local.tzinfo or zone)
 
 
-def _unformatted(text: str, zone: tzinfo) -> datetime:
+def _time_without_format(text: str, zone: tzinfo) -> datetime:
     if re.match(r"\d{7}", text) and not text.startswith(CENTURIES) and not looks_like_epoch(text):
-        message = f"{text[:40]} does not begin with 19 or 20; say its form with time_format"
+        message = f"{text[:40]} does not begin with 19 or 20; give its form with time_format"
         raise InvalidTime("unreadable_time", message)
     return parse_time_or_epoch(text, zone)
 
 
 @lru_cache(maxsize=64)
 def check_format(time_format: str) -> str:
-    """The strptime format itself. Raises CatalogueError where what it reads is no date, or no certain one."""
+    """Return the strptime format. Raises CatalogueError where it does not read a date, or not a certain one."""
     if time_format == _EPOCH_FORMAT:
         return time_format
     if fault := _format_fault(re.findall("%(.?)", time_format, re.DOTALL)):
@@ -96,14 +94,14 @@ def check_format(time_format: str) -> str:
 
 
 def conflicting_zone(time_format: str, zone: str) -> str | None:
-    """What the literal text of a format says of the zone, where that is not the zone of this name."""
+    """Return the zone in the literal text of a format, where it differs from the zone of this name."""
     directives = re.findall("%(.)", time_format, re.DOTALL)
     if "z" in directives:
         return None
     literal = re.sub("%.", " ", time_format, flags=re.DOTALL)
-    offset = _SAID_OFFSET.search(literal)
+    offset = _LITERAL_OFFSET.search(literal)
     if zone.removeprefix("Etc/") not in _UTC_NAMES:
-        return "UTC" if _SAID_UTC.search(literal) else offset and offset[0]
+        return "UTC" if _LITERAL_UTC.search(literal) else offset and offset[0]
     # Without an hour, such a text may be a month and a day: %Y-0101.
     if offset and re.search("[1-9]", offset[0]) and {"H", "I"} & set(directives):
         return offset[0]
@@ -111,69 +109,67 @@ def conflicting_zone(time_format: str, zone: str) -> str | None:
 
 
 def _format_fault(directives: list[str]) -> str | None:
-    """What is wrong with a format, as the rest of a sentence; None: nothing."""
+    """Return what is wrong with a format, as the rest of a sentence."""
     for directive in directives:
-        if directive in _REFUSED:
-            return f"holds %{directive}, which {_REFUSED[directive]}"
+        if directive in _REJECTED:
+            return f"holds %{directive}, which {_REJECTED[directive]}"
         if directive not in _DIRECTIVES:
             return f"holds %{directive}, which strptime does not know; write %% for a per cent sign"
         if directive != "%" and directives.count(directive) > 1:
             return f"holds %{directive} twice; leave one of them out"
     if ("I" in directives) != ("p" in directives) or {"H", "I"} <= set(directives):
-        return "does not say which half of the day it is; write %H, or %I with %p"
-    said: dict[str, str] = {}
+        return "leaves the half of the day open; write %H, or %I with %p"
+    read: dict[str, str] = {}
     for directive in directives:
         part = _DIRECTIVES[directive]
-        if part != "sign" and (other := said.setdefault(part, directive)) != directive:
-            return f"says the {part} twice, with %{other} and %{directive}; leave one of them out"
-    return _parts_fault(said.keys())
+        if part != "sign" and (other := read.setdefault(part, directive)) != directive:
+            return f"has the {part} twice, with %{other} and %{directive}; leave one of them out"
+    return _parts_fault(read.keys())
 
 
 def _parts_fault(parts: Set[str]) -> str | None:
-    """Why these parts are not those of a date, and of a time of day at most."""
-    iso = {"ISO year", "ISO week"} & parts
-    if iso:
-        if (
-            not {"ISO year", "ISO week", "weekday"} <= parts
-            or {"year", "month", "day", "yday", "week"} & parts
-        ):
-            return "names no date: %G, %V and %u go together, without other parts of a date"
-    elif "year" not in parts:
-        return "names no date: the year is missing"
-    if {"month", "day"} & parts and "yday" in parts:
-        return "says the day twice: as day of the year and by its month"
-    whole = bool(iso) or {"month", "day"} <= parts or "yday" in parts
-    if not whole and {"week", "weekday"} & parts:
-        if not {"week", "weekday"} <= parts or {"month", "day"} & parts:
-            return "names no date: a week needs a day of the week, as in %Y%W%w"
-        whole = True
-    if "day" in parts and "month" not in parts:
-        return "names no date: the month is missing"
-    if "hour" in parts and not whole:
-        return "names no date: an hour without its day"
-    missing = next((part for part in _NEEDS if part in parts and _NEEDS[part] not in parts), None)
-    return f"names no time: the {_NEEDS[missing]} of its {missing} is missing" if missing else None
+    """Return why these parts are not a date with or without a time of day, as the rest of a sentence."""
+    iso = {"ISO year", "ISO week"}
+    by_iso, by_month, by_week = iso & parts, {"month", "day"}, {"week", "weekday"}
+    has_day = by_iso or by_month <= parts or "yday" in parts
+    faults = {
+        "does not name a date: %G, %V and %u go together, without other parts of a date": by_iso
+        and (not iso | {"weekday"} <= parts or {"year", "month", "day", "yday", "week"} & parts),
+        "does not name a date: the year is missing": not by_iso and "year" not in parts,
+        "has the day twice: as day of the year and by its month": by_month & parts
+        and "yday" in parts,
+        "does not name a date: a week needs a day of the week, as in %Y%W%w": not has_day
+        and by_week & parts
+        and (not by_week <= parts or by_month & parts),
+        "does not name a date: the month is missing": "day" in parts and "month" not in parts,
+        "does not name a date: an hour needs its day": "hour" in parts
+        and not (has_day or by_week <= parts),
+        **{
+            f"does not name a time: the {needed} of its {part} is missing": part in parts
+            and needed not in parts
+            for part, needed in _NEEDS.items()
+        },
+    }
+    return next((fault for fault, applies in faults.items() if applies), None)
 
 
 @lru_cache(maxsize=64)
 def compile_pattern(pattern: str, time_format: str | None = None) -> re.Pattern[str]:
-    """The expression of a time rule; beside a group `time`, groups of other names are for others.
+    """Compile the pattern of a time rule; beside a group `time` there may be any other groups.
 
     Raises CatalogueError where it cannot date files.
     """
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise CatalogueError(
-            f"the pattern {pattern!r} is not a regular expression: {error}"
-        ) from error
+        message = f"the pattern {pattern!r} is not a regular expression: {error}"
+        raise CatalogueError(message) from error
     groups = compiled.groupindex
     if "time" in groups:
         _, longest = _width(pattern, groups["time"])
         if time_format is None and longest < _SHORTEST:
-            raise CatalogueError(
-                "the pattern's group time is too short for a date; say time_format"
-            )
+            message = "the pattern's group time is too short for a date; set time_format"
+            raise CatalogueError(message)
         return compiled
     if "year" not in groups:
         raise CatalogueError(
@@ -181,10 +177,9 @@ def compile_pattern(pattern: str, time_format: str | None = None) -> re.Pattern[
             "give groups such as month that only name files another name"
         )
     if unknown := groups.keys() - {*_PARTS}:
-        # Most likely a part that is misspelt, which must not date files to the first of the year.
-        raise CatalogueError(
-            f"the pattern's groups {sorted(unknown)} go with a group named time only"
-        )
+        # Probably a misspelt part, without which all files would be of the first day of the year.
+        message = f"the pattern's groups {sorted(unknown)} go with a group named time only"
+        raise CatalogueError(message)
     if fault := _parts_fault(groups.keys()):
         raise CatalogueError(f"the pattern {pattern!r} {fault}")
     if _width(pattern, groups["year"]) != (4, 4):
@@ -196,18 +191,18 @@ def compile_pattern(pattern: str, time_format: str | None = None) -> re.Pattern[
 
 
 def has_time_groups(groups: Iterable[str]) -> bool:
-    """Whether a pattern with these groups is meant to date files; another one only names and groups them."""
+    """Return whether a pattern with these groups dates files; another one only names and groups them."""
     return not {"time", *_TIME_PARTS}.isdisjoint(groups)
 
 
 def _width(pattern: str, group: int) -> tuple[int, int]:
-    """The lengths of the shortest and the longest text that a group can match."""
+    """Return the lengths of the shortest and the longest text that a group can match."""
     least, most = _inside(_parser.parse(pattern), group).getwidth()
     return int(least), int(most)
 
 
 def _inside(node: Any, group: int) -> Any:
-    """What stands between the brackets of a group, in an expression that `re` has parsed; None: not in this part."""
+    """Return the content of a group in an expression that `re` has parsed; None where it is not in this part."""
     if not isinstance(node, tuple | list | _parser.SubPattern):
         return None
     if len(node) == 2 and node[0] is _parser.SUBPATTERN and node[1][0] == group:
