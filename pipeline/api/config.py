@@ -2,10 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pipeline.storage.uploads import DryRunUpload
+from pipeline.storage.uploads import DryRunUpload
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class ApiConfig:
     """Time in which a client must send a JSON body."""
     uploads: str | None = None
     """Folder or `s3://` prefix for uploaded files; None: the server accepts none."""
-    try_upload: Callable[["DryRunUpload"], int] | None = None
+    try_upload: Callable[[DryRunUpload], int] | None = None
     """Counts the files that an upload would replace; raises RasterError or TransientError. None: no dry runs."""
     upload_bytes: int = 10 * 2**30
     """Longest uploaded file; beyond it 413."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import orjson
+from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,8 +25,6 @@ from pipeline.catalogue.access import ANONYMOUS, Caller
 from pipeline.catalogue.filters import Filter
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
-
     from pipeline.api.endpoint import Call, Endpoint
     from pipeline.api.resources.field import Field
 
@@ -41,10 +40,8 @@ FORM_LOOKUPS = ("", "icontains", "gte", "lte")
 
 
 @cache
-def environment() -> "Environment":
+def environment() -> Environment:
     """Return the templates, which escape every value."""
-    from jinja2 import Environment, FileSystemLoader  # loaded with the first page
-
     return Environment(
         loader=FileSystemLoader(FOLDER / "templates"),
         autoescape=True,

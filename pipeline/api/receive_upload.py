@@ -46,6 +46,10 @@ FOREIGN_STORE = (
     "its messages tell the operator what to do."
 )
 
+BEING_CHANGED = (
+    "The raster source or the quota of its organisation is being changed just now; send it again."
+)
+
 
 class UploadReceiver:
     """This server process as a receiver of files: it has a number, and holds the lock of that number while it lives."""
@@ -151,23 +155,20 @@ class UploadReceiver:
                 if sqlstate(error) != LOCKED:
                     raise
                 if monotonic() > deadline:
-                    raise being_changed() from error
+                    raise unavailable(BEING_CHANGED) from error
             await asyncio.sleep(SECONDS_BETWEEN_ATTEMPTS)
 
-    async def _release(self, store: UploadStore, uri: str) -> None:
+    async def _release(self, store: UploadStore, uri: str, delay: float = 0) -> None:
         """Delete a file that did not become an upload; try again later while the database is away."""
+        await asyncio.sleep(delay)
         try:
             ended = upload_files.end_receiving(uri, self.number)
             await self.transaction(self._database, lambda connection: connection.execute(ended))
             await discard_unneeded(self._database, store, [uri])
         except Problem:
-            task = asyncio.create_task(self._release_later(store, uri))
+            task = asyncio.create_task(self._release(store, uri, SECONDS_BETWEEN_CHECKS))
             self._releases.add(task)
             task.add_done_callback(self._releases.discard)
-
-    async def _release_later(self, store: UploadStore, uri: str) -> None:
-        await asyncio.sleep(SECONDS_BETWEEN_CHECKS)
-        await self._release(store, uri)
 
 
 async def _limit_lock_wait(
@@ -313,13 +314,6 @@ def storage_problem(error: TransientError) -> Problem:
 def given_up() -> Problem:
     """Return Problem 503 for a file that another server deleted, because this one had lost its lock."""
     return unavailable("The file was given up while the database was away; send it again.")
-
-
-def being_changed() -> Problem:
-    """Return Problem 503 for locks that an ingestion or a deletion holds."""
-    return unavailable(
-        "The raster source or the quota of its organisation is being changed just now; send it again."
-    )
 
 
 def disk_full() -> Problem:

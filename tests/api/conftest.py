@@ -228,4 +228,4 @@ def until(holds: Callable[[], bool], seconds: float = 10) -> None:
 def names(page: Any) -> list[str]:
     """Return the names on a page."""
     assert page.status_code == 200, page.text
-    return [one["name"] for one in page.json()["results"]]
+    return [row["name"] for row in page.json()["results"]]

@@ -117,8 +117,8 @@ class Stage:
 
     def use(self, uuids: dict[str, list[str]], uses: dict[int, set[int]]) -> None:
         """Let each scenario use the raster sources at these positions of their list."""
-        pairs = [{"scenario": uuids["/api/v4/scenarios/"][one], "source": uuids[SOURCES][other]}
-                 for one, others in uses.items() for other in others]  # fmt: skip
+        pairs = [{"scenario": uuids["/api/v4/scenarios/"][item], "source": uuids[SOURCES][other]}
+                 for item, others in uses.items() for other in others]  # fmt: skip
         statement = (
             "INSERT INTO scenario_sources SELECT id, :source FROM scenarios WHERE uuid = :scenario"
         )
@@ -131,7 +131,7 @@ class Stage:
         with self.engine.connect() as connection:
             rows = connection.execute(text(query)).all()
         return {
-            place: {uuids[SOURCES].index(str(one)) for other, one in rows if str(other) == uuid}
+            place: {uuids[SOURCES].index(str(item)) for other, item in rows if str(other) == uuid}
             for place, uuid in enumerate(uuids["/api/v4/scenarios/"])
         }
 
@@ -157,13 +157,13 @@ def test_every_route_follows_the_access_rules(stage: Stage, world: World, path: 
         for query in ({}, {"name__icontains": "ROW"}, {"ordering": "-name"}, {"uuid": ",".join(uuids)},
                       {"page_size": "1"}, {"in_bbox": "4,51,5,52"} if path == SOURCES else {}):  # fmt: skip
             page = client.get(path, params=query).json()
-            found = [one["uuid"] for one in page["results"]]
+            found = [item["uuid"] for item in page["results"]]
             expected = seen[::-1] if query.get("ordering") else seen
             assert page["count"] == len(seen)
             assert found == (expected[:1] if "page_size" in query else expected)
             assert (page["next"] is None) == (len(found) == len(seen))
         assert {
-            one["uuid"] for one in client.get(path, params={"writable": "true"}).json()["results"]
+            item["uuid"] for item in client.get(path, params={"writable": "true"}).json()["results"]
         } == writes & set(seen)
         for uuid in uuids:
             detail = client.get(f"{path}{uuid}/")
@@ -184,18 +184,20 @@ def test_every_route_follows_the_access_rules(stage: Stage, world: World, path: 
 def test_a_scenario_shows_only_readable_raster_sources(stage: Stage, world: World) -> None:
     uuids, path = stage.play(world), "/api/v4/scenarios/"
     sources, places = uuids[SOURCES], range(len(world.rows))
-    uses = {one: {one, (one + 1) % len(world.rows)} for one in places}
+    uses = {item: {item, (item + 1) % len(world.rows)} for item in places}
     stage.use(uuids, uses)
     for user, client in zip([*range(USERS), None], stage.clients, strict=True):
-        seen = [one for one in places if world.sees(user, world.rows[one])]
+        seen = [item for item in places if world.sees(user, world.rows[item])]
         for row in client.get(path).json()["results"]:
             shown = {link.split("/")[-2] for link in row["raster_sources"]}
             number = uuids[path].index(row["uuid"])
-            assert shown == {sources[one] for one in uses[number] if one in seen}
+            assert shown == {sources[item] for item in uses[number] if item in seen}
         for source in places:
             page = client.get(path, params={"raster_sources__uuid": sources[source]}).json()
-            found = [one for one in seen if source in uses[one] and source in seen]
-            assert [one["uuid"] for one in page["results"]] == [uuids[path][one] for one in found]
+            found = [item for item in seen if source in uses[item] and source in seen]
+            assert [item["uuid"] for item in page["results"]] == [
+                uuids[path][item] for item in found
+            ]
             assert page["count"] == len(found)
     for user, client in zip(range(USERS), stage.clients, strict=False):
         for number in places:
@@ -203,7 +205,7 @@ def test_a_scenario_shows_only_readable_raster_sources(stage: Stage, world: Worl
             if world.sees(user, row) and world.writes(user, row):
                 answer = client.patch(f"{path}{uuids[path][number]}/", json={"raster_sources": []})
                 assert answer.json()["raster_sources"] == []
-                uses[number] -= {one for one in places if world.sees(user, world.rows[one])}
+                uses[number] -= {item for item in places if world.sees(user, world.rows[item])}
     assert stage.used(uuids) == uses
 
 

@@ -30,7 +30,7 @@ def test_lizard_connector_finds_by_box(connector: Any, add_source: Add, srid: st
     add_source("holland")
     add_source("fiji", west=177.0, south=-19.0, east=-178.0, north=-16.0)
     box = lizard.queries.in_bbox((51.5, 4.5), (51.6, 4.6), srid=srid)  # latitude first
-    assert [one["name"] for one in connector.rastersources.get(**box)] == ["holland"]
+    assert [row["name"] for row in connector.rastersources.get(**box)] == ["holland"]
 
 
 def test_lizard_connector_lists_pages_details_and_creates(
@@ -38,7 +38,7 @@ def test_lizard_connector_lists_pages_details_and_creates(
 ) -> None:
     for number in range(7):
         add_source(f"s{number}")
-    assert [one["name"] for one in connector.rastersources.get(name__startswith="s")] == [
+    assert [row["name"] for row in connector.rastersources.get(name__startswith="s")] == [
         f"s{n}" for n in range(7)
     ]
     pages = connector.rastersources.get_paginated(page_size=3)

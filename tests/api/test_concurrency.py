@@ -87,7 +87,7 @@ def work(client: Client, people: dict[str, str], owner: str, seed: int, seconds:
                 params={"page_size": "20", "ordering": chance.choice(["name", "-size", ""])},
             )
             statuses.add(page.status_code)
-            uuids: list[Any] = [one["uuid"] for one in page.json().get("results", [])]
+            uuids: list[Any] = [element["uuid"] for element in page.json().get("results", [])]
             if not uuids or chance.random() < 0.2:
                 statuses.add(
                     mine.post(

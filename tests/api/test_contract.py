@@ -63,7 +63,7 @@ def test_a_page_has_ten_rows_or_up_to_a_thousand_on_request(
         )  # fmt: skip
     page = client.get(SOURCES, params={name: asked}).json()
     assert (page["count"], len(page["results"])) == (1002, given)
-    ids = [one["id"] for one in page["results"]]
+    ids = [element["id"] for element in page["results"]]
     assert ids == sorted(ids)
 
 
@@ -77,8 +77,8 @@ def test_every_hyperlink_carries_the_format_of_the_request(
     answer = client.get(SOURCES, params={"format": wanted, "page_size": 1})
     if wanted == "json":
         page = answer.json()
-        (one,) = page["results"]
-        links = [one["url"], one["organisation"]["url"], *one["layers"]]
+        (element,) = page["results"]
+        links = [element["url"], element["organisation"]["url"], *element["layers"]]
         assert [link.endswith("/?format=json") for link in links] == [True] * 3
         assert "format=json" in page["next"]
     else:
@@ -285,9 +285,11 @@ def test_every_hyperlink_is_absolute_and_carries_the_format(
             continue
         answer = as_("admin").get(path, params={"format": wanted, "page_size": 1})
         links = list(links_in(answer.json()))
-        assert [one for one in links if not one.startswith(f"{here}/")] == []
-        resources = [one for one in links if "/api/v4/" in one]
-        assert [("format=json" in one) for one in resources] == [wanted == "json"] * len(resources)
+        assert [element for element in links if not element.startswith(f"{here}/")] == []
+        resources = [element for element in links if "/api/v4/" in element]
+        assert [("format=json" in element) for element in resources] == [wanted == "json"] * len(
+            resources
+        )
 
 
 def links_in(data: Any) -> Iterator[str]:
@@ -315,7 +317,7 @@ ORDERS = ("name", "supplier_code", "size", "last_modified", "created", "first_va
 
 def test_a_list_knows_every_parameter_of_the_contract(client: Client) -> None:
     document = client.get("/api/v4/openapi.json").json()
-    known = {one["name"] for one in document["paths"][SOURCES]["get"]["parameters"]}
+    known = {element["name"] for element in document["paths"][SOURCES]["get"]["parameters"]}
     assert PARAMETERS - known == set()
 
 
@@ -326,11 +328,11 @@ def test_a_list_can_be_ordered_by_every_field_of_the_contract(
     rows = [add_source("same", size=1, created="2024-01-01T00:00:00Z") for _ in range(5)]
     for direction in ("", "-"):
         found = client.get(SOURCES, params={"ordering": f"{direction}{order}"}).json()["results"]
-        values = [one[order] for one in found]
+        values = [element[order] for element in found]
         if None not in values:
             assert values == sorted(values, reverse=direction == "-")
         if order in ("name", "size", "created"):
-            assert [one["id"] for one in found] == [row.id for row in rows]
+            assert [element["id"] for element in found] == [row.id for row in rows]
 
 
 def test_the_derived_fields_of_a_new_source_are_null(as_: As, owner: str) -> None:
@@ -390,7 +392,7 @@ def test_every_reason_code_is_documented_and_none_is_gone() -> None:
         r"^\| `(\w+)` \|", (REPOSITORY / "docs/reason-codes.md").read_text(), re.M
     )
     assert set(CODES.split()) <= set(documented)
-    assert {one.code for one in kinds_of(RasterError)} <= set(documented)
+    assert {element.code for element in kinds_of(RasterError)} <= set(documented)
 
 
 def kinds_of(error: type[RasterError]) -> Iterator[type[RasterError]]:

@@ -85,14 +85,14 @@ def test_two_expressions_run_at_once_in_all_servers_and_lists_do_not_wait_for_th
 ) -> None:
     most = 0
     with client_of(ApiConfig(database_url)) as other, ThreadPoolExecutor(12) as threads:
-        asked = [threads.submit(ask, one, HEAVY) for one in (client, other) for _ in range(6)]
+        asked = [threads.submit(ask, row, HEAVY) for row in (client, other) for _ in range(6)]
         until(lambda: count(engine, MATCHING) > 0)
-        while not all(one.done() for one in asked):
+        while not all(row.done() for row in asked):
             most = max(most, count(engine, MATCHING))
             assert names(client.get(SOURCES, params={"name__startswith": "7"})) != []
             assert other.get("/health/").status_code == 200
     assert 1 <= most <= SLOTS
-    assert {one.result().status_code for one in asked} <= {400, 503}
+    assert {future.result().status_code for future in asked} <= {400, 503}
 
 
 def test_an_expression_leaves_no_memory_in_the_pool(client: Client, engine: Engine) -> None:
@@ -134,7 +134,7 @@ def test_a_rejected_request_frees_its_slot(client: Client, engine: Engine) -> No
 
 def test_an_order_names_each_column_once() -> None:
     names = ["name", "-name", "-size"] * 5000
-    assert [str(one) for one in order_by(RASTER_SOURCES, ",".join(names), ANONYMOUS)] == [
+    assert [str(row) for row in order_by(RASTER_SOURCES, ",".join(names), ANONYMOUS)] == [
         "raster_sources.name ASC",
         "raster_sources.size DESC NULLS LAST",
         "raster_sources.id",

@@ -107,9 +107,9 @@ def test_a_dry_run_answers_like_the_write_and_stores_nothing(
     assert fingerprint(engine, folder) == before
     real = admin.request(method, f"{url}?dry-run=False", **request)
     assert fingerprint(engine, folder) != before
-    assert [one.status_code for one in dry] == [real.status_code] * len(FORMS)
+    assert [row.status_code for row in dry] == [real.status_code] * len(FORMS)
     if (path.endswith("/data/"), method) != (True, "POST"):  # which has no task to tell
-        assert {essence(one) for one in dry} == {essence(real)}
+        assert {essence(row) for row in dry} == {essence(real)}
 
 
 def test_every_url_that_writes_is_covered() -> None:
@@ -173,7 +173,7 @@ def test_the_file_of_a_dry_run_is_compared_with_its_source(
     assert answer.json() == {"status": "SUCCESS", "result": source, "detail": "Files replaced: 0."}
     assert admin.post(f"{source}data/", files={"file": ("a.tif", in_utm)}).status_code == 200
     worker = UploadWorker(engine, FolderUploadStore(folder.resolve()), ReadOptions(), pool)
-    assert [one.state for one in process_waiting(worker)] == ["committed"]
+    assert [row.state for row in process_waiting(worker)] == ["committed"]
     assert try_out(admin, source, in_utm).json()["detail"] == "Files replaced: 1."
     good = write_raster(tmp_path / "a.tif").read_bytes()
     before = fingerprint(engine, folder)
@@ -248,9 +248,9 @@ def test_slow_dry_runs_of_one_organisation_do_not_delay_another(
         waiting = [threads.submit(try_out, client, slow, b"x") for _ in range(3)]
         reading.wait()
         assert try_out(client, quick, b"x").status_code == 200
-        assert not any(one.done() for one in waiting)
+        assert not any(row.done() for row in waiting)
         ended.set()
-        assert [one.result().status_code for one in waiting] == [200] * 3
+        assert [future.result().status_code for future in waiting] == [200] * 3
 
 
 def test_dry_runs_of_an_organisation_are_limited_and_end_with_their_clients(
@@ -304,9 +304,9 @@ def trying(client: Client, url: str, key: str) -> socket.socket:
 def nameless(folder: Path) -> int:
     """Count the unnamed files that this process, which runs the server, has open in a folder."""
     links = []
-    for one in Path("/proc/self/fd").iterdir():
+    for row in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):  # closed meanwhile
-            links.append(str(one.readlink()))
+            links.append(str(row.readlink()))
     return sum(link.startswith(f"{folder}/") and link.endswith("(deleted)") for link in links)
 
 

@@ -89,7 +89,7 @@ def test_the_document_names_every_parameter_and_its_page_is_self_contained(
     document = client.get("/api/v4/openapi.json").json()
     assert document["openapi"] == "3.1.0"
     operation = document["paths"][SOURCES]["get"]
-    named = {one["name"] for one in operation["parameters"]}
+    named = {row["name"] for row in operation["parameters"]}
     assert {
         "name__icontains",
         "uuid",
@@ -174,14 +174,14 @@ def schemas(client: Client) -> dict[str, Any]:
     """Return the schema of each parameter of the list of raster sources."""
     document = client.get("/api/v4/openapi.json").json()
     parameters = document["paths"][SOURCES]["get"]["parameters"]
-    return {one["name"]: one["schema"] for one in parameters}
+    return {row["name"]: row["schema"] for row in parameters}
 
 
 def test_the_document_allows_every_ordinary_request(client: Client) -> None:
     known = schemas(client)
     examples = documented_examples()
     assert {"in_bbox", "name__icontains", "ordering", "created__gte"} <= {
-        one for one, _ in examples
+        row for row, _ in examples
     }
     asked = [(name, value) for name, values in ORDINARY.items() for value in ("", *values)]
     said = [(name, value) for name, schema in known.items() for value in schema.get("examples", [])]
@@ -243,14 +243,14 @@ def test_the_document_names_every_url_and_its_problems(client: Client) -> None:
     paths = document["paths"]
     assert {"/api/v3/", "/bootstrap/lizard/", "/health/"} <= paths.keys()
     operations = {
-        (path, method): one
+        (path, method): row
         for path, item in paths.items()
-        for method, one in item.items()
+        for method, row in item.items()
         if method != "parameters"
     }
-    assert [key for key, one in operations.items() if "412" in one["responses"]] == [
+    assert [key for key, row in operations.items() if "412" in row["responses"]] == [
         (f"{SOURCES}{{uuid}}/", "delete")
     ]
-    assert [key for key, one in operations.items() if "431" not in one["responses"]] == []
+    assert [key for key, row in operations.items() if "431" not in row["responses"]] == []
     referred = set(re.findall(r"#/components/responses/(\d+)", json.dumps(paths)))
     assert referred == document["components"]["responses"].keys()

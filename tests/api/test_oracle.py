@@ -112,8 +112,8 @@ def make_filterset() -> Any:
         def filter(self, qs: Any, value: Any) -> Any:
             by = [F(name.lstrip("-")) for name in value or ["id"]]
             directed = [
-                one.desc(nulls_last=True) if name.startswith("-") else one.asc(nulls_last=True)
-                for one, name in zip(by, value or ["id"], strict=True)
+                item.desc(nulls_last=True) if name.startswith("-") else item.asc(nulls_last=True)
+                for item, name in zip(by, value or ["id"], strict=True)
             ]
             return qs.order_by(*directed, "id")
 
@@ -143,7 +143,7 @@ def ours(client: Client, query: dict[str, str]) -> list[str]:
     """Return the names that the API finds for a query."""
     page = client.get(SOURCES, params={"page_size": "1000", **query})
     assert page.status_code == 200, page.text
-    return [one["name"] for one in page.json()["results"]]
+    return [item["name"] for item in page.json()["results"]]
 
 
 parts = st.sampled_from([*NAMES, "Organisation 1 %"]).flatmap(
@@ -225,5 +225,5 @@ def test_uuids_find_what_django_finds(
     client: Client, oracle: Callable[[dict[str, str]], list[str]], rows: list[Any]
 ) -> None:
     for chosen in ([rows[0].uuid], [rows[3].uuid, rows[1].uuid], [UUID(int=0)]):
-        for text in (",".join(map(str, chosen)), ",".join(str(one).upper() for one in chosen)):
+        for text in (",".join(map(str, chosen)), ",".join(str(item).upper() for item in chosen)):
             assert ours(client, {"uuid": text}) == oracle({"uuid": text})

@@ -153,12 +153,12 @@ def test_a_session_ends_with_its_key_or_a_new_password(
     first, second = create_key(engine, "user"), create_key(engine, "user")
     with ExitStack() as stack:
         sessions = [signed_in(secret) for secret in (first, first, second, "correct horse")]
-        assert [who(one) for one in sessions] == [True, True, True, True]
+        assert [who(item) for item in sessions] == [True, True, True, True]
         revoke_key(engine, first.partition(".")[0])
-        assert [who(one) for one in sessions] == [False, False, True, True]
+        assert [who(item) for item in sessions] == [False, False, True, True]
         assert sign_in(browser, "user", first).status_code == 400
         set_password(engine, "user", "battery staple")
-        assert [who(one) for one in sessions] == [False, False, False, False]
+        assert [who(item) for item in sessions] == [False, False, False, False]
         assert who(signed_in(second))
 
 
@@ -255,7 +255,7 @@ def test_the_form_of_post_is_valid_with_name_and_organisation(
     assert (begun["name"], begun["organisation"]) == ("", "")
     headers = {"Accept": "application/json", "X-CSRFToken": token_of(page)}
     body = {"name": "n", "organisation": owner}
-    made, plain = (browser.post(url, json=one, headers=headers) for one in (begun | body, body))
+    made, plain = (browser.post(url, json=item, headers=headers) for item in (begun | body, body))
     assert (made.status_code, plain.status_code) == (201, 201), made.text
     own = ("id", "uuid", "url", "created", "last_modified")
     first, second = (
@@ -374,7 +374,12 @@ def test_options_describes_the_fields(client: Client) -> None:
     assert name == {"type": "string", "required": True, "read_only": False, "label": "Name",
                     "help_text": "Name; need not be unique.", "max_length": 255}  # fmt: skip
     access = found["actions"]["POST"]["access_modifier"]
-    assert [one["value"] for one in access["choices"]] == ["Public", "Common", "Private", "Hidden"]
+    assert [item["value"] for item in access["choices"]] == [
+        "Public",
+        "Common",
+        "Private",
+        "Hidden",
+    ]
     assert found["actions"]["POST"]["size"]["read_only"] is True
     assert client.options(f"{SOURCES}nothing/").status_code == 404
 

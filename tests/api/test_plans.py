@@ -125,8 +125,8 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def scanned(connection: Connection, caller: Caller, parameter: str, value: str) -> list[str]:
     """Return the nodes that read raster_sources in the plan of a list."""
-    one, lookup = filters_by_parameter(RASTER_SOURCES.filters)[parameter]
-    where = [one.predicate(lookup, value, caller)]
+    row, lookup = filters_by_parameter(RASTER_SOURCES.filters)[parameter]
+    where = [row.predicate(lookup, value, caller)]
     statement = page_statement(RASTER_SOURCES, caller, where, "", 10, 0)
     compiled = statement.compile(
         dialect=connection.dialect, compile_kwargs={"render_postcompile": True}
@@ -148,4 +148,4 @@ def test_a_selective_filter_scans_no_whole_table(
 
 
 def test_every_filter_has_a_case() -> None:
-    assert {one.name for one in RASTER_SOURCES.filters} == set(VALUES)
+    assert {row.name for row in RASTER_SOURCES.filters} == set(VALUES)

@@ -61,7 +61,7 @@ def test_no_list_warns_of_a_parameter_that_its_document_names(
 ) -> None:
     paths = as_("admin").get(f"{V4}/openapi.json").json()["paths"]
     for path, item in paths.items():
-        names = [one["name"] for one in item.get("get", {}).get("parameters", ())]
+        names = [row["name"] for row in item.get("get", {}).get("parameters", ())]
         if not names:
             continue
         url = re.sub(r"{\w+}", lambda _: str(things[path.split("/")[3]]), path)  # noqa: B023 - it is called here
@@ -164,11 +164,11 @@ def test_the_page_of_the_list_has_the_headings_of_the_original_and_explains_each
     with chromium(scripts=False) as browser:
         browser.get(f"{base(client)}{path}")
         await_text(browser, "Raster Source List")
-        headings = [one.text for one in browser.find_elements("css selector", "h2")]
-        assert [one for one in headings if one in ("Deletion", "Query parameters", "Examples")] == [
+        headings = [row.text for row in browser.find_elements("css selector", "h2")]
+        assert [row for row in headings if row in ("Deletion", "Query parameters", "Examples")] == [
             "Deletion", "Query parameters", "Examples"]  # fmt: skip
-        terms = [one.text for one in browser.find_elements("css selector", "dt")]
-        meanings = [one.text for one in browser.find_elements("css selector", "dd")]
+        terms = [row.text for row in browser.find_elements("css selector", "dt")]
+        meanings = [row.text for row in browser.find_elements("css selector", "dd")]
         explained = dict(zip(terms, meanings, strict=True))
     assert set(NAMED) <= explained.keys()
     assert all(explained.values())

@@ -166,8 +166,8 @@ def test_a_body_that_breaks_after_its_answer_gets_no_second_answer(
     "behind", [b"no HTTP\r\n\r\n", b"GET /api/v4/" + HOST + b"X: " + b"x" * 2**18]
 )
 def test_requests_before_a_rejected_one_are_answered(client: Client, behind: bytes) -> None:
-    one = b"GET /api/v4/rastersources/%s/" + HOST + b"\r\n"
-    asked = [one % (b"00000000-0000-0000-0000-%012d" % number) for number in range(3)]
+    row = b"GET /api/v4/rastersources/%s/" + HOST + b"\r\n"
+    asked = [row % (b"00000000-0000-0000-0000-%012d" % number) for number in range(3)]
     with socket.create_connection(place(client), timeout=60) as connection:
         connection.sendall(b"".join(asked) + behind)
         answers = b"".join(iter(lambda: connection.recv(2**16), b""))

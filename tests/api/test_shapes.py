@@ -117,7 +117,7 @@ def test_rasters_are_ordered_by_temporal_as_the_caller_sees_it(
     assert ordered(client, RASTERS, "-temporal") == ["shown", "hidden", "static"]
     assert ordered(as_("admin"), RASTERS, "-temporal") == ["hidden", "shown", "static"]
     shown = as_("admin").get(RASTERS, params={"ordering": "temporal"}).json()["results"]
-    assert [one["temporal"] for one in shown] == [False, True, True]
+    assert [row["temporal"] for row in shown] == [False, True, True]
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_scenarios_are_filtered_by_their_fields(client: Client, query: str, expe
 @pytest.mark.usefixtures("three")
 def test_a_scenario_without_a_size_shows_null_and_usage_ignores_it(as_: As, owner: str) -> None:
     shown = as_("admin").get(SCENARIOS).json()["results"]
-    facts = [(one["model_name"], one["supplier"], one["total_size"]) for one in shown]
+    facts = [(row["model_name"], row["supplier"], row["total_size"]) for row in shown]
     assert facts == [
         ("Rotterdam", "supplier", 10),
         (None, None, None),
@@ -174,8 +174,8 @@ def test_a_scenario_without_a_size_shows_null_and_usage_ignores_it(as_: As, owne
     ]
     usage = as_("admin").get(f"/api/v4/organisations/{owner}/usage/").json()
     assert usage["scenario_total_size"] == 2 * 10**12 + 10
-    for one in shown:
-        assert as_("admin").put(one["url"], json=one).json() == one
+    for row in shown:
+        assert as_("admin").put(row["url"], json=row).json() == row
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, True, "x", "1" * 16, [], 2**53 + 1, 1e300])

@@ -11,13 +11,12 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import ClientDisconnect, Request
 
-from pipeline.api.auth import require_login
 from pipeline.api.body import CSRF_FIELD, FORM, JSON, MULTIPART, media_type, read_object
 from pipeline.api.endpoint import Call, Endpoint
 from pipeline.api.links import API
 from pipeline.api.media_types import body_content
 from pipeline.api.multipart import FILE, UploadForm
-from pipeline.api.problems import Problem, forbidden, invalid, unavailable
+from pipeline.api.problems import Problem, invalid, unavailable
 from pipeline.api.quota import check_quota, lock_bytes_left
 from pipeline.api.receive_upload import (
     DryRunReservation,
@@ -126,7 +125,7 @@ class SourceData(Endpoint):
 
     async def post(self, call: Call) -> Answer:
         """Receive a file; it is stored and in the catalogue before this returns."""
-        source = await read_writable(call)
+        source = await read_row(call, RASTER_SOURCES)
         declared = int_header(call.request, "content-length") - FORM_BYTES
         check_length(declared, call.api.config.upload_bytes)
         expected = max(0, declared)
@@ -142,7 +141,6 @@ class SourceData(Endpoint):
 
     async def delete(self, call: Call) -> Answer:
         """Remove all data or that of a period."""
-        await read_writable(call)
         body = await read_object(call.body)
         if body and not {"start", "stop"} & body.keys():
             sentence = "Give start, stop or both; an empty body removes all data."
@@ -161,15 +159,6 @@ def check_length(size: int, limit: int) -> None:
     """Raise Problem 413 if a file is longer than the limit."""
     if size > limit:
         raise Problem(413, f"A file may be {limit} bytes long.")
-
-
-async def read_writable(call: Call) -> Any:
-    """Return the source, which the caller may write; raise Problem 401, 403 or 404."""
-    require_login(call.caller)
-    source = await read_row(call, RASTER_SOURCES)
-    if not source.writable:
-        raise forbidden()
-    return source
 
 
 async def dry_run(call: Call, source: Any, expected: int) -> Answer:

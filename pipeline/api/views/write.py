@@ -10,7 +10,6 @@ from sqlalchemy import Table, delete, func, insert, null, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import Executable
 
-from pipeline.api.auth import require_login
 from pipeline.api.body import read_object
 from pipeline.api.endpoint import Call
 from pipeline.api.problems import forbidden, invalid, not_found
@@ -46,7 +45,6 @@ def validate(fields: Sequence[Field], body: Mapping[str, Any], *, partial: bool)
 
 async def create(call: Call, resource: Resource) -> Answer:
     """Answer a POST with 201 and the whole object."""
-    require_login(call.caller)
     values = validate(resource.fields, await read_object(call.body), partial=False)
     shown = await call.api.database.transaction(
         lambda connection: Write(call, resource, connection).insert(values)
@@ -56,7 +54,6 @@ async def create(call: Call, resource: Resource) -> Answer:
 
 async def change(call: Call, resource: Resource, *, partial: bool) -> Answer:
     """Answer a PUT or PATCH with the whole object."""
-    require_login(call.caller)
     body, uuid = await read_object(call.body), call.uuid(resource.model)
     shown = await call.api.database.transaction(
         lambda connection: Write(call, resource, connection).update(uuid, body, partial)
@@ -66,7 +63,6 @@ async def change(call: Call, resource: Resource, *, partial: bool) -> Answer:
 
 async def remove(call: Call, resource: Resource) -> Answer:
     """Answer a DELETE with 204."""
-    require_login(call.caller)
     force = (await read_object(call.body)).get("force", False)
     if not isinstance(force, bool) and force not in ("true", "false"):
         raise invalid({"force": ["Must be a valid boolean."]})

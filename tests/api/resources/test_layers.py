@@ -203,10 +203,10 @@ def test_writing_a_scenario_keeps_its_unreadable_sources(
 
     assert seen(admin) == sorted(link.values())
     assert seen(supplier) == seen(client) == [link[shown]]
-    for one, count in ((client, 0), (supplier, 0), (admin, 1)):
-        answer = one.get(SCENARIOS, params={"raster_sources__uuid": str(hidden)})
+    for caller, count in ((client, 0), (supplier, 0), (admin, 1)):
+        answer = caller.get(SCENARIOS, params={"raster_sources__uuid": str(hidden)})
         assert answer.json()["count"] == count
-        assert names(one.get(SCENARIOS, params={"raster_sources__uuid": shown.hex})) == ["s"]
+        assert names(caller.get(SCENARIOS, params={"raster_sources__uuid": shown.hex})) == ["s"]
     before = supplier.get(url).json()
     for written in (before, {"raster_sources": [str(shown)]}):
         assert supplier.patch(url, json=written).json() == before
@@ -314,7 +314,7 @@ def test_last_modified_of_a_scenario_moves_only_with_its_sources(
     ):
         found = admin.patch(url, json={"raster_sources": written}).json()
         assert (found["last_modified"] > last) == moves, written
-        assert len(found["raster_sources"]) == len({one.lower() for one in written})
+        assert len(found["raster_sources"]) == len({item.lower() for item in written})
         last = found["last_modified"]
     made = admin.post(
         SCENARIOS, json={"name": "s", "organisation": owner, "raster_sources": [first]}

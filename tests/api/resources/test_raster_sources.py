@@ -122,7 +122,7 @@ def test_limit_and_offset_are_aliases(client: Client, add_source: Add) -> None:
     for number in range(5):
         add_source(f"s{number}")
     page = client.get(SOURCES, params={"limit": 2, "offset": 2}).json()
-    assert [one["name"] for one in page["results"]] == ["s2", "s3"]
+    assert [item["name"] for item in page["results"]] == ["s2", "s3"]
     assert page["next"] == f"{base(client)}{SOURCES}?limit=2&offset=4"
     assert page["previous"] == f"{base(client)}{SOURCES}?limit=2"
 

@@ -46,7 +46,7 @@ def test_only_members_see_the_users_of_an_organisation(as_: As, client: Client, 
         .get(url, params={"role": "supplier", "username__icontains": "SUPP"})
         .json()["results"]
     )
-    assert [list(one) for one in found] == [
+    assert [list(item) for item in found] == [
         ["url", "id", "username", "first_name", "last_name", "email", "roles"]
     ]
     assert (found[0]["username"], found[0]["roles"]) == ("supplier", ["supplier"])
@@ -66,7 +66,7 @@ def test_a_user_finds_their_organisations_and_roles(
     }
     url = f"{V4}/users/{me['user']['id']}/organisations/"
     found = as_("admin").get(url).json()["results"]
-    assert [(one["uuid"], sorted(one["roles"])) for one in found] == [(owner, ["admin", "user"])]
+    assert [(item["uuid"], sorted(item["roles"])) for item in found] == [(owner, ["admin", "user"])]
     assert client.get(url).status_code == 404
     assert as_("stranger").get(url).status_code == 404
 
@@ -134,7 +134,7 @@ def test_uploads_are_listed_newest_first_and_by_state(
             id=source.id, state=state)  # fmt: skip
     url = f"{SOURCES}{row.uuid}/uploads/"
     found = client.get(url).json()["results"]
-    assert [one["state"] for one in found] == ["committed", "rejected", "received"]
+    assert [item["state"] for item in found] == ["committed", "rejected", "received"]
     assert list(found[0]) == ["id", "filename", "created_at", "updated_at", "state", "state_detail"]
     assert client.get(url, params={"state": "rejected"}).json()["count"] == 1
     assert client.get(url, params={"state": "lost"}).status_code == 400

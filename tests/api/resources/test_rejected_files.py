@@ -37,7 +37,7 @@ def names(client: Client, **query: str) -> list[str]:
     assert answer.status_code == 200, answer.text
     page = answer.json()
     assert page["count"] == len(page["results"])
-    return [one["name"] for one in page["results"]]
+    return [row["name"] for row in page["results"]]
 
 
 def test_a_rejected_file_shows_reason_times_and_organisation(
@@ -80,7 +80,7 @@ def test_members_see_rejected_files_and_writers_their_uri(
     refuse(uri="file:///c.tif", organisation=None)
     asking = as_(who) if who else client
     page = asking.get(LIST).json()
-    assert [(one["name"], one["uri"]) for one in page["results"]] == seen
+    assert [(row["name"], row["uri"]) for row in page["results"]] == seen
     assert page["count"] == len(seen)
 
 
@@ -167,5 +167,5 @@ def test_the_list_has_options_a_page_and_a_document(client: Client, as_: As, ref
     assert "&lt;b&gt;.tif" in page
     assert "<b>.tif" not in page
     document = client.get("/api/v4/openapi.json").json()
-    named = {one["name"] for one in document["paths"][LIST]["get"]["parameters"]}
+    named = {row["name"] for row in document["paths"][LIST]["get"]["parameters"]}
     assert {"code", "definition", "last_seen__gte", "uri__icontains", "page_size"} <= named

@@ -54,8 +54,8 @@ def test_the_feed_has_created_updated_and_deleted_sources(
     changed = as_("admin").patch(made["url"], json={"name": "b"}).json()
     as_("admin").delete(made["url"])
     found, _ = read(client, since)
-    assert [one["kind"] for one in found] == ["created", "updated", "deleted"]
-    assert {(one["uuid"], one["url"]) for one in found} == {(made["uuid"], made["url"])}
+    assert [row["kind"] for row in found] == ["created", "updated", "deleted"]
+    assert {(row["uuid"], row["url"]) for row in found} == {(made["uuid"], made["url"])}
     assert list(found[0]) == ["kind", "uuid", "url", "at"]
     assert made["last_modified"] <= found[0]["at"] <= changed["last_modified"] <= found[1]["at"]
 
@@ -89,7 +89,7 @@ def test_a_run_of_register_adds_its_changes_and_nothing_else(
         with ProcessReader(1) as pool:
             registered(engine, pool.read, work, batch_size=2)
         uuids = {
-            one["uuid"]: one["name"] for one in client.get(SOURCES, params=newest).json()["results"]
+            row["uuid"]: row["name"] for row in client.get(SOURCES, params=newest).json()["results"]
         }
         return [(kind, uuids[uuid]) for kind, uuid in kinds(client, since)]
 
@@ -249,14 +249,14 @@ def test_readers_see_each_change_once_in_the_order_of_commits(
     connections = [session() for _ in range(6)]
     with ThreadPoolExecutor(9) as pool:
         readers = [pool.submit(poll, client, since, stop, size) for size in (1, 7, 1000)]
-        writers = [pool.submit(write, one, seed + n, 25) for n, one in enumerate(connections)]
+        writers = [pool.submit(write, row, seed + n, 25) for n, row in enumerate(connections)]
         try:
             commits = [commit for writer in writers for commit in writer.result()]
         finally:
             stop.set()
         seen = [reader.result() for reader in readers]
     assert seen[0] == seen[1] == seen[2] == read(client, since)[0]
-    told = [(one["kind"], one["uuid"]) for one in seen[0]]
+    told = [(row["kind"], row["uuid"]) for row in seen[0]]
     expected = [(commit.kind, uuid) for commit in commits for uuid in commit.uuids]
     assert sorted(told) == sorted(expected), f"seed {seed}"
     assert_in_order(told, commits)
@@ -266,7 +266,7 @@ def assert_in_order(told: list[tuple[str, str]], commits: list[Commit]) -> None:
     """Check that no commit comes before one that ended when it began, and that its changes come together."""
     waiting, latest = list(told), 0.0
     by_change: dict[tuple[str, str], list[Commit]] = {}
-    for commit in sorted(commits, key=lambda one: one.began):
+    for commit in sorted(commits, key=lambda row: row.began):
         for uuid in commit.uuids:
             by_change.setdefault((commit.kind, uuid), []).append(commit)
     ordered = []
@@ -370,7 +370,7 @@ def test_a_page_has_a_hundred_changes_or_up_to_a_thousand_on_request(
     assert f"since={page['cursor']}" in page["next"]
     assert "format=json" in page["next"]
     rest, _ = read(client, page["cursor"])
-    assert len({one["uuid"] for one in page["results"] + rest}) == 1001
+    assert len({row["uuid"] for row in page["results"] + rest}) == 1001
 
 
 @pytest.mark.parametrize("size", ["-1", "x", "1.5"])
@@ -389,5 +389,5 @@ def test_the_feed_has_options_a_page_and_a_document(client: Client, add_source: 
     page = client.get(FEED, params={"format": "api", "since": since}).text
     assert f"{SOURCES}{uuid}/?format=api" in page
     operation = client.get("/api/v4/openapi.json").json()["paths"][FEED]["get"]
-    named = {one["name"] for one in operation["parameters"]}
+    named = {row["name"] for row in operation["parameters"]}
     assert named == {"format", "since", "page_size"}

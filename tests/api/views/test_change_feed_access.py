@@ -130,6 +130,6 @@ def test_the_feed_follows_the_access_rules(
             if any(seen := (sees(held, user, before), sees(held, user, after)))
         ]
         found, cursor = read(client, since, page_size)
-        assert [(one["kind"], one["uuid"]) for one in found] == expected
+        assert [(row["kind"], row["uuid"]) for row in found] == expected
         assert (cursor == since) == (expected == [])
         assert read(client, cursor) == ([], cursor)

@@ -49,7 +49,7 @@ def process(worker: UploadWorker) -> Process:
     """Process all waiting uploads."""
 
     def process() -> list[UploadOutcome]:
-        return [one for some in iter(lambda: process_waiting(worker), []) for one in some]
+        return [item for some in iter(lambda: process_waiting(worker), []) for item in some]
 
     return process
 

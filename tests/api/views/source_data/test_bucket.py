@@ -77,7 +77,7 @@ def test_a_file_is_in_the_bucket_before_the_answer_and_becomes_part_of_its_sourc
     (uri,) = stored(deposit)
     assert uri.startswith(f"s3://{own.name}/our%20uploads/")
     assert own.get(key_of(uri)) == tif.read_bytes()
-    assert [one.state for one in process()] == ["committed"]
+    assert [row.state for row in process()] == ["committed"]
     assert as_("admin").get(task).json()["status"] == "SUCCESS"
     file = only(as_("admin"), url, "files")
     assert (file["uri"], file["name"], file["size"]) == (uri, "a.tif", tif.stat().st_size)
@@ -204,7 +204,7 @@ def test_while_the_storage_is_away_clients_get_503_and_the_worker_waits(
     assert as_("admin").get(task).json()["status"] == "STARTED"
     monkeypatch.undo()
     open_bucket.cache_clear()
-    assert [one.state for one in process_waiting(worker)] == ["committed"]
+    assert [row.state for row in process_waiting(worker)] == ["committed"]
     assert as_("admin").get(task).json()["status"] == "SUCCESS"
 
 

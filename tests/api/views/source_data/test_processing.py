@@ -88,9 +88,9 @@ def test_sent_crs_and_nodata_apply_to_every_reading_of_the_file(
     bare = write_raster(tmp_path / "b.tif", crs=None, nodata=None)
     task = accepted(admin, url, bare, fields={"crs": " epsg:28992", "nodata": "-9999"})
     unsettled = replace(worker, store=Unsettled(deposit.folder))
-    assert [one.state for one in process_waiting(unsettled)] == ["retry"]
+    assert [row.state for row in process_waiting(unsettled)] == ["retry"]
     run(engine, "UPDATE uploads SET updated_at = now() - interval '1 hour'")
-    assert [one.state for one in process_waiting(worker)] == ["committed"]
+    assert [row.state for row in process_waiting(worker)] == ["committed"]
     assert admin.get(task).json()["status"] == "SUCCESS"
     shown = admin.get(url).json()
     assert (shown["projection"], shown["fill_value"]) == ("EPSG:28992", "-9999.0")
@@ -106,7 +106,7 @@ def test_a_file_keeps_its_own_crs_whatever_is_sent_with_it(
     process()
     shown = admin.get(url).json()
     assert (shown["projection"], shown["fill_value"]) == ("EPSG:28992", "-9999.0")
-    codes = [one["code"] for one in only(admin, url, "files")["warnings"]]
+    codes = [row["code"] for row in only(admin, url, "files")["warnings"]]
     assert codes == ["crs_kept", "nodata_kept"]
 
 
@@ -236,7 +236,7 @@ def test_the_uploads_of_a_dead_worker_are_processed(
         assert claim(engine, number)
         assert process() == []  # while the first one lives, nobody else takes it
         assert only(as_("admin"), url, "uploads")["state"] == "processing"
-    assert [one.state for one in process()] == ["committed"]
+    assert [row.state for row in process()] == ["committed"]
     assert as_("admin").get(task).json()["status"] == "SUCCESS"
 
 
@@ -251,12 +251,12 @@ def test_a_file_that_changes_is_read_again(
     url = source()
     task = accepted(as_("admin"), url, tif)
     unsettled = replace(worker, store=Unsettled(deposit.folder))
-    assert [one.state for one in process_waiting(unsettled)] == ["retry"]
+    assert [row.state for row in process_waiting(unsettled)] == ["retry"]
     assert as_("admin").get(task).json()["status"] == "RETRY"
     assert only(as_("admin"), url, "uploads")["state"] == "retry"
     assert process_waiting(worker) == []  # not at once
     run(engine, "UPDATE uploads SET updated_at = now() - interval '1 hour'")
-    assert [one.state for one in process_waiting(worker)] == ["committed"]
+    assert [row.state for row in process_waiting(worker)] == ["committed"]
     assert as_("admin").get(task).json()["status"] == "SUCCESS"
 
 

@@ -309,10 +309,10 @@ def test_a_locked_source_blocks_neither_other_uploads_nor_readers(
             until(lambda: wait_for_locks(engine) >= 4)
             assert post(large, other, MIB).status_code == 200
             assert large.get("/health/").status_code == 200
-            refused = [one.result() for one in waiting]
-        assert [one.result().status_code for one in writing] == [200] * 12
-    assert [one.status_code for one in refused] == [503] * 12
-    assert all(one.headers["Retry-After"] and "changed just now" in one.text for one in refused)
+            refused = [future.result() for future in waiting]
+        assert [future.result().status_code for future in writing] == [200] * 12
+    assert [row.status_code for row in refused] == [503] * 12
+    assert all(row.headers["Retry-After"] and "changed just now" in row.text for row in refused)
     assert on_their_way(engine) == 0
 
 
@@ -332,7 +332,7 @@ def test_only_the_uploads_of_a_locked_source_wait_for_it(
             assert post(large, other, MIB).status_code == 200
             assert large.get("/health/").status_code == 200
             assert on_their_way(engine) == 12
-        assert [answer_of(one) for one in sent] == [b"HTTP/1.1 200 OK"] * 12
+        assert [answer_of(row) for row in sent] == [b"HTTP/1.1 200 OK"] * 12
 
 
 def wait_for_locks(engine: Engine) -> int:

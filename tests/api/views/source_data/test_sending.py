@@ -69,7 +69,7 @@ def test_only_callers_who_may_write_see_where_a_file_is(
     url = source()
     accepted(as_("admin"), url, tif)
     process()
-    assert [only(one, url, "files")["uri"] for one in (client, as_("user"))] == [None, None]
+    assert [only(row, url, "files")["uri"] for row in (client, as_("user"))] == [None, None]
 
 
 NAMES = [
@@ -328,7 +328,7 @@ def test_options_describes_the_upload_form(client: Client, source: Source) -> No
         "application/x-www-form-urlencoded",
     ]
     fields = answer.json()["actions"]["POST"]
-    assert {name: (one["type"], one["required"]) for name, one in fields.items()} == {
+    assert {name: (row["type"], row["required"]) for name, row in fields.items()} == {
         "file": ("file upload", True),
         "timestamp": ("datetime", False),
         "crs": ("string", False),

@@ -121,7 +121,7 @@ def test_a_file_that_hangs_is_read_once(
     task = accepted(admin, url, hanging)
     with ProcessReader(1) as pool:
         hurried = replace(worker, pool=pool, options=ReadOptions(budget=Budget(seconds=0.5)))
-        assert [one.state for one in process_waiting(hurried)] == ["rejected"]
+        assert [row.state for row in process_waiting(hurried)] == ["rejected"]
         run(engine, "UPDATE uploads SET updated_at = now() - interval '1 hour'")
         assert process_waiting(hurried) == []
     failed = admin.get(task).json()
@@ -138,7 +138,7 @@ def test_an_organisation_with_few_uploads_does_not_wait_for_one_with_many(
         accepted(admin, url, tif)
     turns = worker.turns()
     for _ in range(4):
-        assert [one.state for one in process_waiting(worker, turns)] == ["committed"]
+        assert [row.state for row in process_waiting(worker, turns)] == ["committed"]
     assert states(engine, little) == ["committed"] * 2
     assert states(engine, much).count("committed") == 2
 
