@@ -1,9 +1,8 @@
-"""Dropped files: which raster source each is meant for, and what became of it, recorded in one transaction each."""
+"""Dropped files: the raster source of each, and what became of it, recorded in one transaction per file."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Engine, Table
 
@@ -18,13 +17,7 @@ from pipeline.database.queries import queries
 from pipeline.database.tables import organisations, users
 from pipeline.definitions.drop_folder import DropFolder
 from pipeline.definitions.file_names import Interpretation
-from pipeline.errors import (
-    CatalogueError,
-    MissingTime,
-    Rejection,
-    Unmatched,
-    WrongSupplier,
-)
+from pipeline.errors import CatalogueError, MissingTime, Rejection, Unmatched, WrongSupplier
 from pipeline.raster import RasterFile
 
 QUERIES = queries("drop_files")
@@ -32,16 +25,16 @@ QUERIES = queries("drop_files")
 
 @dataclass(frozen=True)
 class DropScope:
-    """Whose raster sources files may be dropped for; None: everyone's."""
+    """The owners of the raster sources that files may be dropped for; None: everyone."""
 
     organisation_ids: Sequence[int] | None = None
     supplier_id: int | None = None
 
     @property
     def owner(self) -> int | None:
-        """The organisation of a refused file that no source is known for; None where that may be another one."""
-        ids = self.organisation_ids
-        return ids[0] if ids is not None and len(ids) == 1 else None
+        """The organisation of a rejected file without a source; None where there may be several."""
+        ids = self.organisation_ids or ()
+        return ids[0] if len(ids) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -53,22 +46,22 @@ class CandidateSource:
     """Whether it is a series in time."""
     organisation_id: int
     supplier_id: int | None
-    named: bool
-    """Whether it was found by its uuid."""
+    by_uuid: bool
+    """Whether the name gives its uuid, not its supplier code."""
 
 
 def find_scope(engine: Engine, drop: DropFolder) -> DropScope:
-    """Whose sources a drop folder is for; raises CatalogueError where they are not there."""
+    """Return the scope of a drop folder; raise CatalogueError if its organisation or supplier does not exist."""
     with begin(engine) as connection:
 
-        def id_of(table: Table, column: str, name: str, what: str) -> int:
-            number = find_or_create(connection, table, column, name, create=False)
-            if number is None:
+        def id_of(table: Table, column: str, name: str, kind: str) -> int:
+            row_id = find_or_create(connection, table, column, name, create=False)
+            if row_id is None:
                 raise CatalogueError(
-                    f'there is no {what} "{name}", whom "{drop.id}" names; '
-                    f'add it with: rastersources {what} add "{name}"'
+                    f'"{drop.id}" names the {kind} "{name}", which does not exist; '
+                    f'add it with: rastersources {kind} add "{name}"'
                 )
-            return number
+            return row_id
 
         ids = [
             id_of(organisations, "name", name, "organisation") for name in drop.organisation or ()
@@ -77,54 +70,59 @@ def find_scope(engine: Engine, drop: DropFolder) -> DropScope:
     return DropScope(ids or None, supplier or None)
 
 
-def match(
+def find_candidates(
     engine: Engine, scope: DropScope, keys: Iterable[str]
 ) -> dict[str, list[CandidateSource]]:
-    """Uuid or code -> the raster sources that have it; codes in the organisations of the scope alone."""
+    """Return the raster sources with these uuids or supplier codes, by key.
+
+    Codes count only in the organisations of the scope.
+    """
     wanted = sorted({key for key in keys if is_storable(key)})
     parameters = {
         "keys": wanted,
-        "uuids": [uuid_of(key) for key in wanted],
-        "organisations": None if scope.organisation_ids is None else list(scope.organisation_ids),
+        "uuids": [_canonical_uuid(key) for key in wanted],
+        "organisations": scope.organisation_ids,
     }
-    found: dict[str, list[CandidateSource]] = {}
+    candidates: dict[str, list[CandidateSource]] = {}
     with begin(engine) as connection:
-        for key, *row in connection.execute(QUERIES["match"], parameters):
-            found.setdefault(key, []).append(CandidateSource(*row))
-    return found
+        for key, *row in connection.execute(QUERIES["find_candidates"], parameters):
+            candidates.setdefault(key, []).append(CandidateSource(*row))
+    return candidates
 
 
-def uuid_of(key: str) -> str | None:
-    """The uuid that a text is, in its canonical form."""
+def _canonical_uuid(key: str) -> str | None:
     try:
         return str(parse_uuid(key))
     except BadValue:
         return None
 
 
-def choose(
-    meanings: Sequence[Interpretation],
-    known: Mapping[str, Sequence[CandidateSource]],
+def choose_source(
+    interpretations: Sequence[Interpretation],
+    candidates: Mapping[str, Sequence[CandidateSource]],
     scope: DropScope,
 ) -> tuple[CandidateSource, datetime | None]:
-    """Which source a file is meant for, and the time in its name; raises Unmatched, NotTheSupplier or MissingTime."""
-    for meaning in meanings:
-        found = known.get(meaning.key, ())
-        found = [one for one in found if one.named] or found  # a uuid may be another one's code
-        if not found:
+    """Return the source of a file, and the time in its name. Raises Unmatched, WrongSupplier or MissingTime."""
+    for name in interpretations:
+        sources = candidates.get(name.key, ())
+        # A uuid may be the supplier code of another source.
+        sources = [source for source in sources if source.by_uuid] or sources
+        if not sources:
             continue
-        own = [one for one in found if scope.supplier_id in (None, one.supplier_id)]
+        own = [source for source in sources if scope.supplier_id in (None, source.supplier_id)]
         if not own:
             raise WrongSupplier(
-                f'the raster source "{meaning.key}" has another supplier; ask them, or an administrator'
+                f'the raster source "{name.key}" has another supplier; ask them, or an administrator'
             )
         if len(own) > 1:
             raise Unmatched(
-                f'{len(own)} raster sources have the code "{meaning.key}"; name the file by the uuid of one of them'
+                f'{len(own)} raster sources have the code "{name.key}"; name the file by the uuid of one of them'
             )
-        if meaning.fault:
-            raise MissingTime(f"the time in its name is none: {meaning.fault}; rename it")
-        return own[0], meaning.time
+        if name.fault:
+            raise MissingTime(
+                f"the time in the file name is not valid: {name.fault}; rename the file"
+            )
+        return own[0], name.time
     if scope.organisation_ids is None:
         raise Unmatched(
             "no raster source has the uuid in its name; name it <uuid>[_<timestamp>].tif (a supplier_code counts only "
@@ -135,45 +133,45 @@ def choose(
     )
 
 
-def refused_before(engine: Engine, definition: str, uris: Sequence[str]) -> set[str]:
-    """Those of the files that are on the list of rejected files."""
+def find_rejected(engine: Engine, definition: str, uris: Sequence[str]) -> set[str]:
+    """Return which of the files are on the list of rejected files."""
     with begin(engine) as connection:
-        parameters = {"definition": definition, "uris": list(uris)}
+        parameters = {"definition": definition, "uris": uris}
         return set(connection.execute(QUERIES["find_rejected"], parameters).scalars())
 
 
-def record(
-    engine: Engine, drop: DropFolder, folder: str, move: FileMove, source: int, facts: RasterFile
+def register_dropped_file(
+    engine: Engine, drop: DropFolder, folder: str, move: FileMove, source_id: int, file: RasterFile
 ) -> None:
-    """Make a file part of its source, under its target; `folder` is what URIs of dropped files begin with.
+    """Add a file to its source under its target, and begin its move.
 
-    Raises RasterError when the file does not fit the source, or the source is gone.
+    URIs of dropped files begin with `folder`. Raises RasterError if the file does not fit the source, or if the
+    source is gone.
     """
-    parameters = {**parameters_of(drop, move), "source": source, "folder": folder}
+    parameters = {**_parameters(drop, move), "source": source_id, "folder": folder}
     with stored_facts(), begin(engine) as connection:
         former = connection.execute(QUERIES["find_sources"], parameters).scalars()
-        with lock_sources(connection, [source, *former]) as sources:
-            if source not in sources:
+        with lock_sources(connection, [source_id, *former]) as sources:
+            if source_id not in sources:
                 raise Unmatched("its raster source was deleted just now; drop it again")
             connection.execute(QUERIES["leave_sources"], parameters)
-            moved = replace(facts, uri=move.target)
-            temporal = sources[source].temporal
-            write_upload(connection, source, temporal, moved, drop.id, drop.reading_hash())
+            moved, temporal = replace(file, uri=move.target), sources[source_id].temporal
+            write_upload(connection, source_id, temporal, moved, drop.id, drop.reading_hash())
             connection.execute(QUERIES["forget_rejections"], parameters)
             connection.execute(QUERIES["forget_tombstones"], parameters)
         begin_move(connection, drop.id, move)
 
 
-def refuse(
+def reject_dropped_file(
     engine: Engine,
     drop: DropFolder,
     rejection: Rejection,
     move: FileMove,
     organisation_id: int | None,
 ) -> None:
-    """Record a rejection under the target of the file; a file that was looked at leaves its source."""
+    """Record a rejection under the target of the file, and begin its move. A file that was read leaves its source."""
     parameters = {
-        **parameters_of(drop, move),
+        **_parameters(drop, move),
         "source": -1,
         "organisation_id": organisation_id,
         "reading_hash": drop.reading_hash(),
@@ -185,11 +183,9 @@ def refuse(
                 connection.execute(QUERIES["leave_sources"], parameters)
         if not move.stays:
             connection.execute(QUERIES["forget_rejections"], {**parameters, "uris": [move.uri]})
-        moved = replace(rejection, uri=move.target)
-        upsert_rejections(connection, parameters, [(moved, None)])
+        upsert_rejections(connection, parameters, [(replace(rejection, uri=move.target), None)])
         begin_move(connection, drop.id, move)
 
 
-def parameters_of(drop: DropFolder, move: FileMove) -> dict[str, Any]:
-    """What the statements on one file share."""
+def _parameters(drop: DropFolder, move: FileMove) -> dict[str, object]:
     return {"definition": drop.id, "uris": [move.uri, move.target], "target": move.target}

@@ -1,8 +1,7 @@
-"""Files on their way from where they were dropped: a row of `moves` each, until the file is where it is recorded."""
+"""The table `moves`: dropped files that are recorded under a target and not yet known to be there."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection, Engine
 
@@ -10,7 +9,6 @@ from pipeline.catalogue.write_sources import lock_sources
 from pipeline.database.engine import begin
 from pipeline.database.queries import queries
 from pipeline.errors import TransientError
-from pipeline.storage import decode_name, encode_name
 
 QUERIES = queries("drop_moves")
 
@@ -21,81 +19,68 @@ class FileMove:
 
     uri: str
     target: str
-    """The same for a file that stays."""
+    """The new URI; the same as `uri` for a file that stays."""
     fingerprint: str
-    """As it was read."""
+    """The fingerprint with which it was read."""
     sidecars: tuple[str, ...] = ()
-    """Names of the files beside it, which go with it."""
+    """Names of the sidecars that move with it, encoded as in URIs."""
 
     @property
     def stays(self) -> bool:
         """Whether there is nothing to move."""
         return self.uri == self.target
 
-    def beside(self) -> Iterator[tuple[str, str]]:
-        """From where to where its sidecars go."""
-        below, above = (uri.rpartition("/")[0] for uri in (self.uri, self.target))
+    def sidecar_moves(self) -> Iterator[tuple[str, str]]:
+        """Yield the present and the new URI of each sidecar."""
+        source, target = (uri.rpartition("/")[0] for uri in (self.uri, self.target))
         for name in self.sidecars:
-            encoded = encode_name(name)
-            yield f"{below}/{encoded}", f"{above}/{encoded}"
+            yield f"{source}/{name}", f"{target}/{name}"
 
 
 def begin_move(connection: Connection, definition: str, move: FileMove) -> None:
-    """Say that a file is going to be moved; raises TransientError where another one is on its way to the same place."""
-    if (
-        not move.stays
-        and connection.execute(QUERIES["begin"], values(definition, move)).rowcount == 0
-    ):
+    """Record that a file will be moved; raise TransientError if another file is on its way to the same target."""
+    if move.stays:
+        return
+    parameters = {**vars(move), "sidecars": list(move.sidecars), "definition": definition}
+    if connection.execute(QUERIES["begin"], parameters).rowcount == 0:
         raise TransientError(f"another file is being moved to {move.target}; run it again")
 
 
-def pending(engine: Engine, definition: str) -> list[FileMove]:
-    """The moves that a run has begun and not ended."""
+def list_pending_moves(engine: Engine, definition: str) -> list[FileMove]:
+    """Return the moves that a run has begun and not ended."""
     with begin(engine) as connection:
-        return [
-            FileMove(uri, target, fingerprint, tuple(decode_name(name) for name in names))
-            for uri, target, fingerprint, names in connection.execute(
-                QUERIES["list_pending"], {"definition": definition}
-            )
-        ]
+        rows = connection.execute(QUERIES["list_pending"], {"definition": definition})
+        return [FileMove(row.uri, row.target, row.fingerprint, tuple(row.sidecars)) for row in rows]
 
 
-def taken(engine: Engine, targets: Sequence[str]) -> set[str]:
-    """Those of the places that files are on their way to."""
+def is_target_taken(engine: Engine, target: str) -> bool:
+    """Return whether a file is on its way to a URI."""
     with begin(engine) as connection:
-        return set(connection.execute(QUERIES["find_taken"], {"targets": list(targets)}).scalars())
+        return connection.execute(QUERIES["find_target"], {"target": target}).first() is not None
 
 
 def end_move(engine: Engine, definition: str, move: FileMove, fingerprint: str) -> None:
-    """Say that the file is where it is recorded, with this fingerprint."""
+    """Record that a file is at its target, with this fingerprint."""
+    parameters = {"definition": definition, "uri": move.uri, "target": move.target}
     with begin(engine) as connection:
         if fingerprint != move.fingerprint:
-            parameters = {**values(definition, move), "now": fingerprint}
-            connection.execute(QUERIES["renew_fingerprint"], parameters)
-        connection.execute(QUERIES["end"], values(definition, move))
+            connection.execute(
+                QUERIES["update_fingerprint"], {**parameters, "fingerprint": fingerprint}
+            )
+        connection.execute(QUERIES["end"], parameters)
 
 
-def relocate(engine: Engine, definition: str, move: FileMove, target: str) -> None:
-    """Record the file under another target."""
+def change_target(engine: Engine, definition: str, move: FileMove, target: str) -> None:
+    """Record a file and its move under another target."""
+    parameters = {"definition": definition, "uri": move.uri, "target": move.target, "new": target}
     with begin(engine) as connection:
-        connection.execute(QUERIES["relocate"], {**values(definition, move), "new": target})
+        connection.execute(QUERIES["change_target"], parameters)
 
 
-def void(engine: Engine, definition: str, move: FileMove) -> None:
-    """Forget what was recorded of a file that went away, or became another, before it was moved."""
-    parameters = values(definition, move)
+def cancel_move(engine: Engine, definition: str, move: FileMove) -> None:
+    """Delete what was recorded of a file that disappeared or changed before it was moved."""
+    parameters = {"definition": definition, "uri": move.uri, "target": move.target}
     with begin(engine) as connection:
-        ids = connection.execute(QUERIES["find_sources"], parameters).scalars()
-        with lock_sources(connection, ids):
-            connection.execute(QUERIES["forget"], parameters)
-
-
-def values(definition: str, move: FileMove) -> dict[str, Any]:
-    """The columns of a move."""
-    return {
-        "definition": definition,
-        "uri": move.uri,
-        "target": move.target,
-        "fingerprint": move.fingerprint,
-        "sidecars": [encode_name(name) for name in move.sidecars],
-    }
+        source_ids = connection.execute(QUERIES["find_sources"], parameters).scalars()
+        with lock_sources(connection, source_ids):
+            connection.execute(QUERIES["cancel"], parameters)

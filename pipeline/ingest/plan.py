@@ -175,14 +175,13 @@ def _plan_drop_folder(
     """Return which files would be read, and which no raster source is meant for."""
     result, run = Plan(files.id), open_drop_folder(engine, options, files)
     with open_comparison(engine, files.drop, exclusive=False) as comparison:
-        run.fill(comparison, progress)
+        run.list_and_compare(comparison, progress)
         result.unchanged = comparison.counts()["unchanged"]
         for batch in comparison.batches(options.batch_size):
-            to_read, others = run.sorted_out(batch)
-            for changed in others:
-                result.add(changed, changed.verdict)
-            for changed, match in run.addressed(to_read):
-                if isinstance(match, Rejection):
+            for changed, match in run.match_files(batch):
+                if match is None:
+                    result.add(changed, changed.verdict)
+                elif isinstance(match, Rejection):
                     result.reasons[match.uri] = match
                     result.add(changed, "refused")
                 else:

@@ -1,4 +1,4 @@
--- name: match
+-- name: find_candidates
 -- All raster sources with these supplier codes or uuids. Anyone may choose a code, so it counts only in the named
 -- organisations.
 SELECT wanted.key, source.id, source.temporal, source.organisation_id, source.supplier_id,
@@ -27,6 +27,6 @@ WHERE definition = :definition AND uri = ANY (:uris) AND (source_id <> :source O
 DELETE FROM rejected_files WHERE definition = :definition AND uri = ANY (:uris);
 
 -- name: forget_tombstones
--- Of the file itself, which came in again, and of files that were moved away: nobody would bring these in again.
+-- Of the file itself, which came in again, and of files that were moved away. No run could bring these in again.
 DELETE FROM tombstones
 WHERE definition = :definition AND (uri = ANY (:uris) OR NOT starts_with(uri, :folder));

@@ -6,20 +6,20 @@ ON CONFLICT DO NOTHING;
 -- name: list_pending
 SELECT uri, target, fingerprint, sidecars FROM moves WHERE definition = :definition ORDER BY id;
 
--- name: find_taken
-SELECT target FROM moves WHERE target = ANY (:targets);
+-- name: find_target
+SELECT id FROM moves WHERE target = :target;
 
 -- name: end
 DELETE FROM moves WHERE definition = :definition AND uri = :uri;
 
--- name: renew_fingerprint
+-- name: update_fingerprint
 -- An object may get another ETag when it is copied.
 WITH registered AS (
-    UPDATE raster_files SET fingerprint = :now WHERE definition = :definition AND uri = :target
+    UPDATE raster_files SET fingerprint = :fingerprint WHERE definition = :definition AND uri = :target
 )
-UPDATE rejected_files SET fingerprint = :now WHERE definition = :definition AND uri = :target;
+UPDATE rejected_files SET fingerprint = :fingerprint WHERE definition = :definition AND uri = :target;
 
--- name: relocate
+-- name: change_target
 WITH registered AS (
     UPDATE raster_files SET uri = :new WHERE definition = :definition AND uri = :target
 ), rejected AS (
@@ -30,7 +30,7 @@ UPDATE moves SET target = :new WHERE definition = :definition AND uri = :uri;
 -- name: find_sources
 SELECT source_id FROM raster_files WHERE definition = :definition AND uri = :target;
 
--- name: forget
+-- name: cancel
 WITH registered AS (
     DELETE FROM raster_files WHERE definition = :definition AND uri = :target
 ), rejected AS (

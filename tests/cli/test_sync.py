@@ -114,7 +114,10 @@ def test_one_definition_that_fails_does_not_keep_the_others_from_being_planned(
     plans = command("plan", "--json", status=1).stdout
     assert counts(plans) == {"one": {"add": 6}, "two": {"add": 6}, "in": {}}
     refusals = {plan["definition"]: plan["refusal"] for plan in map(json.loads, plans.splitlines())}
-    advice = 'there is no organisation "Nobody", whom "in" names; add it with: rastersources organisation add "Nobody"'
+    advice = (
+        '"in" names the organisation "Nobody", which does not exist; '
+        'add it with: rastersources organisation add "Nobody"'
+    )
     assert refusals == {"one": None, "two": None, "in": advice}
 
 

@@ -105,9 +105,11 @@ def begun(site: Site, code: str) -> Path:
     file = find_file(path, ["/"])
     move = FileMove(file.uri, file_uri(site.done / path.name), file.fingerprint, file.sidecars)
     scope = drop_files.find_scope(site.engine, work.drop)
-    (source,) = drop_files.match(site.engine, scope, [code])[code]
+    (source,) = drop_files.find_candidates(site.engine, scope, [code])[code]
     folder = file_uri(site.folder) + "/"
-    drop_files.record(site.engine, work.drop, folder, move, source.id, read_path(path))
+    drop_files.register_dropped_file(
+        site.engine, work.drop, folder, move, source.id, read_path(path)
+    )
     assert site.files() == [(code, f"done/{code}.tif")]
     return path
 
