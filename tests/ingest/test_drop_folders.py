@@ -388,7 +388,7 @@ def test_a_folder_that_is_not_there_is_a_sentence_and_nothing_is_moved(
 
 @pytest.mark.parametrize("field", ["organisation", "supplier"])
 def test_whom_the_catalogue_does_not_know_is_a_sentence(site: Site, field: str) -> None:
-    with pytest.raises(CatalogueError, match='"drop" names the (organisation|user) "Nobody"'):
+    with pytest.raises(CatalogueError, match=r'"drop" names the (organisation|user) "Nobody"'):
         site.sync(**{field: "Nobody"})
 
 
