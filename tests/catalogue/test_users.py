@@ -63,7 +63,9 @@ WRONG: dict[str, Callable[[Engine], object]] = {
         engine, "member", "Owner", "king"
     ),
     "no valid key": lambda engine: revoke_key(engine, "AAAAAAAA"),
-    "does not have the role manager": lambda engine: revoke_role(engine, "member", "Owner", "manager"),
+    "does not have the role manager": lambda engine: revoke_role(
+        engine, "member", "Owner", "manager"
+    ),
 }
 
 

@@ -34,7 +34,7 @@ def test_json_has_statistics_and_outline_only_when_asked(tmp_path: Path) -> None
     assert ring[0] == ring[-1]
 
 
-def test_what_has_no_statistics_reads_null_and_says_why(tmp_path: Path) -> None:
+def test_missing_statistics_are_null_with_a_warning(tmp_path: Path) -> None:
     empty = write_raster(tmp_path / "a.tif", values=np.full((1, 10, 10), -9999))
     complex_numbers = write_raster(tmp_path / "b.tif", dtype="complex64", nodata=None)
     lines = inspect("--json", "--stats", empty, complex_numbers).splitlines()
@@ -63,7 +63,7 @@ def test_many_processes_keep_the_order_of_statistics(tmp_path: Path) -> None:
     assert [band["min"] for band in bands] == list(range(12))
 
 
-def test_broken_pixels_are_a_refusal_and_not_a_traceback(tmp_path: Path) -> None:
+def test_broken_pixels_reject_the_file_without_a_traceback(tmp_path: Path) -> None:
     path = write_raster(
         tmp_path / "a.tif", values=np.random.default_rng(1).random((1, 10, 10)), compress="deflate"
     )

@@ -108,7 +108,7 @@ class ProcessReader:
         times a second while pixels are read for statistics. An unfinished reading ends when the next begins. Raises
         CatalogueError for a time rule that cannot work, TransientError where no worker starts.
         """
-        return self._outcomes(files, options, progress, None)
+        return self.read_as(_unchanged, files, options, progress)
 
     def read_as(
         self,
@@ -117,31 +117,28 @@ class ProcessReader:
         options: FileOptions,
         progress: ShowProgress = lambda _: None,
     ) -> Iterator[T | Rejection]:
-        """Like `read`, with each raster converted in the worker.
+        """Like `read`, with each raster converted in the worker by a function that can be pickled.
 
-        So this process need not import the libraries that a raster needs. `convert` must be picklable.
+        So this process need not import the libraries that a raster needs.
         """
-        return self._outcomes(files, options, progress, convert)
-
-    def _outcomes(
-        self,
-        files: Iterable[StoredFile | Rejection],
-        options: FileOptions,
-        progress: ShowProgress,
-        convert: Callable[[RasterFile], Any] | None,
-    ) -> Iterator[Any]:
         self._end_busy_workers()
-        source = (_task(item, options, convert) for item in files)
+        options_for = options if callable(options) else lambda _: options
+        source = (
+            item if isinstance(item, Rejection) else _Task(item, options_for(item), convert)
+            for item in files
+        )
         due: deque[_Task | Rejection] = deque()
         while True:
             self._assign_tasks(source, due)
             if not due:
                 return
-            while due and (outcome := _outcome(due[0])) is not None:
+            while due:
+                outcome = due[0].outcome if isinstance(due[0], _Task) else due[0]
+                if outcome is None:
+                    self._receive(progress)
+                    break
                 due.popleft()
                 yield outcome
-            if due:
-                self._receive(progress)
 
     def _end_busy_workers(self) -> None:
         """Kill workers whose caller stopped iterating."""
@@ -232,23 +229,13 @@ class _Task:
 
     file: StoredFile
     options: ReadOptions
-    convert: Callable[[RasterFile], Any] | None
+    convert: Callable[[RasterFile], Any]
     outcome: Any = None
     crashes: int = 0
 
 
-def _task(
-    item: StoredFile | Rejection,
-    options: FileOptions,
-    convert: Callable[[RasterFile], Any] | None,
-) -> _Task | Rejection:
-    if isinstance(item, Rejection):
-        return item
-    return _Task(item, options(item) if callable(options) else options, convert)
-
-
-def _outcome(item: _Task | Rejection) -> Any:
-    return item if isinstance(item, Rejection) else item.outcome
+def _unchanged(raster: RasterFile) -> RasterFile:
+    return raster
 
 
 class _Worker:

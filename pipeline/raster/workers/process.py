@@ -13,14 +13,13 @@ from pipeline.errors import CatalogueError, RasterError, RastersourcesError, Rej
 from pipeline.raster.gdal_restrictions import restrict_gdal
 from pipeline.raster.models import Progress, RasterFile, ReadOptions
 from pipeline.raster.read import read
-from pipeline.raster.statistics.measure import add_statistics
 from pipeline.storage import PrefetchingRangeReader, RangeReader, StoredFile, rejection
 
 SECONDS_BETWEEN_PROGRESS = 0.2
 REQUESTS_AT_ONCE = 32
 """Requests to object storage that one process waits for."""
 
-_Task = tuple[StoredFile, ReadOptions, Callable[[RasterFile], Any] | None]
+_Task = tuple[StoredFile, ReadOptions, Callable[[RasterFile], Any]]
 """The last one converts the raster before it is sent."""
 
 
@@ -58,8 +57,11 @@ def _outcome(
     try:
         raster = read(file, options, ranges)
         if options.statistics:
+            # Most files are read without.
+            from pipeline.raster.statistics.measure import add_statistics
+
             raster = add_statistics(file, raster, options, timer.send_progress)
-        return convert(raster) if convert else raster
+        return convert(raster)
     except RasterError as error:
         return rejection(file, error)
     except RastersourcesError as error:

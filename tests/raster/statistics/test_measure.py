@@ -189,7 +189,7 @@ def test_a_single_pixel_has_statistics(tmp_path: Path) -> None:
     assert band.histogram.counts == (1,)
 
 
-def test_values_near_the_end_of_doubles_are_no_failure(tmp_path: Path) -> None:
+def test_values_near_the_limits_of_doubles_do_not_fail(tmp_path: Path) -> None:
     values = np.array([[[-1.7e308, 1.7e308], [1.7e308, 1.7e308]]])
     path = write_raster(tmp_path / "a.tif", dtype="float64", width=2, height=2, values=values)
     (band,) = measured(path).bands
@@ -298,7 +298,7 @@ def test_a_huge_sparse_raster_is_counted_and_not_read(tmp_path: Path) -> None:
     assert sum(band.histogram.counts) == 10**12
 
 
-def test_more_pixels_than_the_budget_are_said_to_be_too_many(tmp_path: Path) -> None:
+def test_more_pixels_than_the_budget_give_a_warning(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", width=101, height=100)
     with pytest.raises(OverBudget, match="10100 values are more than the 10000"):
         measured(path, replace(EXACT, budget=Budget(statistics_pixels=10_000)))
@@ -354,13 +354,13 @@ def test_empty_overviews_are_passed_over(tmp_path: Path) -> None:
 
 def test_progress_grows_to_its_total(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", width=300, height=300, count=20, nodata=None)
-    told: list[Progress] = []
-    measured(path, EXACT, told.append)
-    assert [one.done for one in told] == sorted({one.done for one in told})
-    assert {one.total for one in told} == {told[-1].done} == {2 * 20 * 300 * 300}
+    updates: list[Progress] = []
+    measured(path, EXACT, updates.append)
+    assert [each.done for each in updates] == sorted({each.done for each in updates})
+    assert {each.total for each in updates} == {updates[-1].done} == {2 * 20 * 300 * 300}
 
 
-def test_a_broken_block_refuses_the_file(tmp_path: Path) -> None:
+def test_a_broken_block_rejects_the_file(tmp_path: Path) -> None:
     values = random_values("float32", (1, 64, 64))
     path = write_raster(
         tmp_path / "a.tif", width=64, height=64, values=values, compress="deflate", tiled=True,

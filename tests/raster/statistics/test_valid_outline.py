@@ -115,7 +115,7 @@ def test_a_raster_without_missing_pixels_has_its_footprint_as_outline(tmp_path: 
 
 
 @pytest.mark.parametrize("missing", range(1, 15))
-def test_pixels_that_meet_at_a_pole_are_told_apart(tmp_path: Path, missing: int) -> None:
+def test_pixels_that_meet_at_a_pole_are_separate(tmp_path: Path, missing: int) -> None:
     valid = np.ones((20, 20), bool)
     for bit, (top, left) in enumerate([(7, 7), (7, 10), (10, 10), (10, 7)]):
         valid[top : top + 3, left : left + 3] = not missing >> bit & 1

@@ -179,8 +179,8 @@ def test_each_band_has_its_time_and_one_warning_does_for_all(tmp_path: Path) -> 
     assert series.times == tuple(NEW_YEAR + timedelta(days=day) for day in range(3))
     assert series.interval == timedelta(days=1)
     tags["time#calendar"] = "noleap"
-    refused = read_path(write_raster(tmp_path / "b.tif", count=3, band_tags=bands, tags=tags))
-    assert [warning.code for warning in refused.warnings] == ["no_civil_time"]
+    raster = read_path(write_raster(tmp_path / "b.tif", count=3, band_tags=bands, tags=tags))
+    assert [warning.code for warning in raster.warnings] == ["no_civil_time"]
 
 
 def test_the_dimension_of_time_may_have_another_name(tmp_path: Path) -> None:

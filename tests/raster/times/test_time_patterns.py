@@ -67,7 +67,7 @@ def test_a_format_that_names_a_date_is_read(
 
 
 @pytest.mark.parametrize("time_format", NO_DATES)
-def test_a_format_that_names_no_date_is_refused_where_the_definition_is_read(
+def test_a_format_without_a_date_is_an_error_of_the_definition(
     tmp_path: Path, time_format: str
 ) -> None:
     with pytest.raises(CatalogueError):
@@ -80,12 +80,12 @@ def test_a_format_that_names_no_date_is_refused_where_the_definition_is_read(
         load_config(path)
 
 
-def test_every_directive_of_strptime_is_known_or_refused() -> None:
+def test_every_directive_of_strptime_is_read_or_rejected() -> None:
     """All that Python's documentation lists for strptime, without those that only strftime has."""
     for directive in "aAwdbBmyYHIpMSfzZjUWcxX%GuV":
         asked = {known for format_, *_ in DATES for known in re.findall("%(.)", format_)}
-        refused = {known for format_ in NO_DATES for known in re.findall("%(.?)", format_)}
-        assert directive in asked | refused, directive
+        rejected = {known for format_ in NO_DATES for known in re.findall("%(.?)", format_)}
+        assert directive in asked | rejected, directive
 
 
 @pytest.mark.parametrize("zone", ["Europe/Amsterdam", "Asia/Tokyo"])
@@ -130,7 +130,7 @@ def test_neither_language_nor_zone_of_the_machine_changes_what_is_read(
         (r"(?P<year>\d{4})(?P<month>\d\d)(?P<yday>\d{3})", "has the day twice"),
     ],
 )
-def test_groups_that_name_no_date_are_refused_where_the_definition_is_read(
+def test_groups_without_a_date_are_an_error_of_the_definition(
     tmp_path: Path, pattern: str, sentence: str
 ) -> None:
     with pytest.raises(CatalogueError, match=sentence):
@@ -155,7 +155,7 @@ def test_groups_that_name_a_date_are_read(pattern: str) -> None:
 
 
 @pytest.mark.parametrize("pattern", [r"_(?P<zone>\d\d)\.", r"(?P<fraction>[a-z]+)_"])
-def test_words_that_are_no_date_by_themselves_name_files(tmp_path: Path, pattern: str) -> None:
+def test_groups_that_are_not_a_date_by_themselves_name_files(tmp_path: Path, pattern: str) -> None:
     path = tmp_path / "sources.toml"
     path.write_text(SOURCE + f"pattern = '{pattern}'\n")
     assert load_config(path).source[0].time_rule().pattern is None
@@ -187,7 +187,7 @@ def test_a_format_or_separators_date_files_to_any_century() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["", r"pattern = '(?P<year>\d{4})'", "pattern = '(?P<area>x)'"])
-def test_a_format_without_a_group_time_is_refused(tmp_path: Path, pattern: str) -> None:
+def test_a_format_without_a_group_time_is_rejected(tmp_path: Path, pattern: str) -> None:
     path = tmp_path / "sources.toml"
     path.write_text(SOURCE + f"{pattern}\ntime_format = '%Y%m%d'\n")
     with pytest.raises(

@@ -49,7 +49,7 @@ def test_times_are_read_in_the_forms_that_files_use(text: str, time: datetime) -
     ["2017:08:21 15:08:70", "2023366", "2023-02-29", "20241301", "2024-01-01T25:00", "20240101x",
      "2024", "1234567890123456", "0001-01-01T00:00+05:00", "2024-01-01T00:00+99:00"],
 )  # fmt: skip
-def test_what_is_no_time_is_never_a_value(text: str) -> None:
+def test_a_text_that_is_not_a_time_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         parse_time(text)
 
@@ -118,7 +118,7 @@ def test_a_pattern_that_does_not_fit_the_name_is_searched_in_the_whole_path() ->
         ("x.tif", "unmatched_pattern"),
     ],
 )
-def test_two_dates_and_numbers_that_are_no_date_are_warnings(name: str, code: str) -> None:
+def test_two_dates_and_numbers_that_are_not_dates_give_warnings(name: str, code: str) -> None:
     found = dated(name, pattern=r"(?P<time>\d{8})")
     assert (found.times, found.origin, codes(found)) == ((), None, [code])
 
@@ -163,7 +163,7 @@ def test_the_time_of_writing_dates_a_file_only_where_the_rule_says_so(tmp_path: 
 
 
 @pytest.mark.parametrize("text", ["0000:00:00 00:00:00", "    :  :     :  :  ", " " * 19])
-def test_blanks_and_zeros_say_no_time(tmp_path: Path, text: str) -> None:
+def test_blanks_and_zeros_are_not_times(tmp_path: Path, text: str) -> None:
     raster = read_path(write_raster(tmp_path / "a.tif", tags={"TIFFTAG_DATETIME": text}))
     assert (raster.datetime, raster.times, codes(raster)) == (None, (), [])
 
@@ -187,7 +187,7 @@ def test_a_fixed_time_may_have_any_offset() -> None:
 
 
 @pytest.mark.parametrize("time", ["0001-01-01T00:00:00+12:00", "9999-12-31T23:00:00-12:00"])
-def test_times_that_their_offset_takes_out_of_the_calendar_are_told(time: str) -> None:
+def test_times_that_their_offset_takes_out_of_the_calendar_are_errors(time: str) -> None:
     with pytest.raises(CatalogueError, match="lies outside the years 1 to 9999"):
         dated(time=datetime.fromisoformat(time))
     compact = time.replace(":", "")
@@ -221,7 +221,7 @@ def test_bands_whose_times_are_partly_missing_are_noted() -> None:
     assert [time is not None for time in dating.bands] == [True, False, False]
 
 
-def test_descriptions_that_only_contain_numbers_are_no_times() -> None:
+def test_descriptions_that_only_contain_numbers_are_not_times() -> None:
     dating = dated(tags=TimeTags(bands=("B04", "NDVI 2024-01-01 to 2024-02-01", "1000")))
     assert (dating.times, codes(dating)) == ((), [])
 
@@ -289,8 +289,8 @@ def test_a_date_and_a_time_of_day_make_one_time(tmp_path: Path, metadata: dict[s
 
 
 def test_an_hour_of_one_digit_is_read() -> None:
-    told = band_time(None, {"DATE": "2024-01-01", "TIME": "9:30"}, {})
-    assert told.text == "2024-01-01 09:30"
+    found = band_time(None, {"DATE": "2024-01-01", "TIME": "9:30"}, {})
+    assert found.text == "2024-01-01 09:30"
 
 
 def test_a_date_alone_is_its_midnight_and_a_time_of_day_alone_is_not_a_date(tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def test_an_acquisition_that_is_not_a_time_is_a_warning(tmp_path: Path) -> None:
         ("202401011230", datetime(2024, 1, 1, 12, 30)),
     ],
 )
-def test_ten_and_thirteen_digits_are_an_epoch_unless_they_are_a_date_of_our_centuries(
+def test_ten_or_thirteen_digits_are_an_epoch_unless_they_begin_with_19_or_20(
     text: str, time: datetime
 ) -> None:
     assert parse_time_or_epoch(text) == time.replace(tzinfo=UTC)

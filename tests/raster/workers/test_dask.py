@@ -109,7 +109,7 @@ def test_every_runner_reads_the_same_in_the_same_order(
 
 
 @pytest.mark.parametrize("runner", ["processes", "threads", "dask"])
-def test_every_runner_assigns_to_each_file_what_it_is_told(
+def test_every_runner_assigns_values_by_file(
     runner: Runner, tmp_path: Path, cluster: Cluster
 ) -> None:
     for number in range(20):
@@ -129,7 +129,7 @@ def test_every_runner_assigns_to_each_file_what_it_is_told(
 
 
 @pytest.mark.parametrize("runner", ["processes", "threads", "dask"])
-def test_every_runner_dates_each_file_as_it_is_told(
+def test_every_runner_dates_each_file_by_its_own_rule(
     runner: Runner, tmp_path: Path, cluster: Cluster
 ) -> None:
     files = copies(tmp_path, 50)
@@ -182,7 +182,7 @@ def test_a_file_that_crashes_its_process_costs_no_worker(tmp_path: Path, cluster
     assert all(isinstance(outcome, RasterFile) for outcome in after)
 
 
-def test_a_file_that_ends_worker_after_worker_is_refused_alone(tmp_path: Path) -> None:
+def test_a_file_that_ends_worker_after_worker_is_rejected_alone(tmp_path: Path) -> None:
     copies(tmp_path, 40)
     (tmp_path / "0017.tif").rename(tmp_path / f"0017 {FATAL}.tif")
     files = listed(tmp_path)
@@ -193,11 +193,11 @@ def test_a_file_that_ends_worker_after_worker_is_refused_alone(tmp_path: Path) -
     ):
         outcomes = list(reader(files, OPTIONS))
     assert [outcome.uri for outcome in outcomes] == [file.uri for file in files]
-    refused = {i: o for i, o in enumerate(outcomes) if isinstance(o, Rejection)}
-    assert list(refused) == [17]
-    assert refused[17].code == "unreadable"
-    assert "ends the Dask worker that tries (1 did)" in refused[17].message
-    assert refused[17].fingerprint == files[17].fingerprint
+    rejected = {i: o for i, o in enumerate(outcomes) if isinstance(o, Rejection)}
+    assert list(rejected) == [17]
+    assert rejected[17].code == "unreadable"
+    assert "ends the Dask worker that tries (1 did)" in rejected[17].message
+    assert rejected[17].fingerprint == files[17].fingerprint
 
 
 def test_what_this_machine_sees_and_a_worker_does_not_is_an_error_of_the_machines(
@@ -277,7 +277,7 @@ def test_a_scheduler_without_workers_is_one_sentence(
 
 
 @pytest.mark.parametrize("address", ["here", "http://localhost:8786", "tcp://:1", "tcp://a:b", ""])
-def test_an_address_that_is_none_is_said(address: str) -> None:
+def test_an_invalid_address_is_an_error(address: str) -> None:
     with pytest.raises(CatalogueError, match="Dask scheduler"), reader_of("dask", address):
         pass
 
@@ -305,8 +305,8 @@ def test_register_on_a_cluster_says_what_it_says_elsewhere(
     (tmp_path / "tmp").mkdir()
     done = run([*command, "--scheduler", cluster.address], status=3, **where)
     assert done.stdout.startswith("30 registered, 0 unchanged, 1 refused")
-    (refused,) = done.stderr.splitlines()
-    assert refused.endswith("[missing_crs]")
+    (rejection,) = done.stderr.splitlines()
+    assert rejection.endswith("[missing_crs]")
     assert list((tmp_path / "tmp").iterdir()) == []
     again = run([*command, "--runner", "threads"], status=3, **where)
     assert again.stdout.startswith("0 registered, 30 unchanged, 1 refused")

@@ -53,15 +53,15 @@ def test_what_many_processes_read_is_what_one_reads_and_in_order(tmp_path: Path)
     assert list(read_all(files, ReadOptions(), 2)) == [read(file) for file in files]
 
 
-def test_refusals_come_in_their_place(tmp_path: Path) -> None:
+def test_rejections_keep_their_place(tmp_path: Path) -> None:
     files: list[StoredFile | Rejection] = [*rasters(tmp_path, 5)]
     (tmp_path / "bad.tif").write_bytes(b"no")
     files.insert(2, find_file(tmp_path / "bad.tif", [tmp_path]))
     files.insert(4, Rejection("file:///gone.tif", "not_found", "it is gone"))
     outcomes = list(read_all(files, ReadOptions(), 2))
     assert [outcome.uri for outcome in outcomes] == [file.uri for file in files]
-    refused = {i: o.code for i, o in enumerate(outcomes) if isinstance(o, Rejection)}
-    assert refused == {2: "not_a_geotiff", 4: "not_found"}
+    rejected = {i: o.code for i, o in enumerate(outcomes) if isinstance(o, Rejection)}
+    assert rejected == {2: "not_a_geotiff", 4: "not_found"}
     bad = outcomes[2]
     assert isinstance(bad, Rejection)
     assert (bad.size, bad.fingerprint) == (2, files[2].fingerprint)
@@ -77,14 +77,14 @@ def test_options_may_depend_on_the_file(tmp_path: Path) -> None:
     assert codes == ["ok", "ok", "over_budget", "ok"]
 
 
-def test_a_file_that_takes_too_long_is_refused_alone(tmp_path: Path) -> None:
+def test_a_file_that_takes_too_long_is_rejected_alone(tmp_path: Path) -> None:
     rasters(tmp_path, 8)
     slow = tmp_path / f"0003{'1' * 60}.tif"
     (tmp_path / "0003.tif").rename(slow)
     options = ReadOptions(time_rule=ENDLESS, budget=Budget(seconds=0.5))
     outcomes = list(read_all(list_files([literal_location(tmp_path)], [tmp_path]), options, 1))
-    refused = [outcome for outcome in outcomes if isinstance(outcome, Rejection)]
-    assert [(item.uri.endswith(slow.name), item.code) for item in refused] == [(True, "timeout")]
+    rejected = [outcome for outcome in outcomes if isinstance(outcome, Rejection)]
+    assert [(item.uri.endswith(slow.name), item.code) for item in rejected] == [(True, "timeout")]
     assert len(outcomes) == 8
 
 
@@ -111,7 +111,7 @@ def test_a_file_that_ends_its_process_again_is_unreadable_and_the_rest_is_read(
     assert "AttributeError" in getattr(outcomes[2], "message", "")
 
 
-def test_processes_that_never_start_are_an_error_of_the_machine(
+def test_processes_that_never_start_are_a_transient_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
@@ -159,7 +159,7 @@ def test_files_are_taken_only_a_little_ahead(tmp_path: Path) -> None:
     assert taken < 1000 + 500
 
 
-def test_no_process_is_left_when_the_reading_is_given_up(tmp_path: Path) -> None:
+def test_no_process_is_left_when_the_reading_stops(tmp_path: Path) -> None:
     reading = read_all(rasters(tmp_path, 50), ReadOptions(), 2)
     next(reading)
     assert children() != []
