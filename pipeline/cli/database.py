@@ -81,7 +81,7 @@ def status() -> None:
         echo(f"the private cluster in {cluster.home} is not running")
         raise SystemExit(1)
     tell_where(cluster)
-    for program in cluster.users():
+    for program in cluster.clients():
         echo(f"used by {program}")
 
 

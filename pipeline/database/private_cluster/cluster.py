@@ -1,10 +1,10 @@
-"""The private PostGIS cluster: made, started, shared between our processes and stopped by the last of them.
+"""The private PostGIS cluster: the first process that needs it starts it, and the last one stops it.
 
-It listens on a unix socket, in a runtime folder of mode 0700, and lets in the user who made it by peer
-authentication; by TCP only where `rastersources db start --tcp` asked for it. Every process that uses it holds a
-shared lock on `lease`; whoever leaves last stops it, unless `db start` said that it stays. A killed process loses
-its lock with its life. Files of the home: `kept` says that it stays, and its TCP port; `stopped` that it was
-stopped on purpose, so that nobody revives it.
+It listens on a unix socket in a folder of mode 0700. The user who created it connects by peer authentication, and by
+TCP only after `rastersources db start --tcp`. Every process that uses the cluster holds a shared lock on the file
+`lease` of the home; the kernel releases the lock of a killed process. The last process that leaves stops the cluster,
+unless the file `kept` exists: `db start` creates it, and it holds the TCP port. The file `stopped` marks a cluster that
+was stopped on purpose and must not be revived.
 """
 
 import fcntl
@@ -48,26 +48,26 @@ from pipeline.database.private_cluster.runtime_folder import (
 from pipeline.errors import CatalogueError
 
 STANDARD_PORT = 5432
-"""The port in the name of the socket."""
+"""The port in the name of the socket file."""
 SECONDS_TO_ANSWER = 120
 ATTEMPTS = 20
-"""Starts, half a second apart."""
-PASSING = ("shared memory", "lock file")
-"""Words of reasons for which a start fails that may work half a second later."""
+"""Attempts to start, half a second apart."""
+TEMPORARY_REASONS = ("shared memory", "lock file")
+"""A start that fails for these reasons may succeed half a second later."""
 LOG_BYTES = 2**14
-"""Of the end of the server's log, in which the reason of a failed start stands."""
+"""Bytes at the end of the server's log in which the reason of a failed start is looked for."""
 
 
 @contextmanager
 def private_cluster(home: Path) -> Iterator[str]:
-    """The URL of the database in the private cluster of this home, started if need be and held while in use."""
+    """Yield the URL of the database in the private cluster of a home; the cluster runs in the meantime."""
     cluster = Cluster(home)
     with cluster.lease():
         yield cluster.url()
 
 
 def default_home(checkout: Path) -> Path:
-    """`.rastersources` in the checkout; for an installed package the user's data folder."""
+    """Return `.rastersources` in the checkout, or the user's data folder for an installed package."""
     if (checkout / "pyproject.toml").is_file():
         return checkout / ".rastersources"
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
@@ -76,7 +76,7 @@ def default_home(checkout: Path) -> Path:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A PostgreSQL cluster under `home/postgres`."""
+    """A PostgreSQL cluster in `home/postgres`."""
 
     home: Path
 
@@ -86,7 +86,7 @@ class Cluster:
         return self.home / "postgres"
 
     def url(self, database: str = DATABASE, user: str = DATABASE) -> str:
-        """Where to connect; raises CatalogueError when the cluster is not running."""
+        """Return the URL of a database; raise CatalogueError when the cluster is not running."""
         folder = self._socket_folder()
         if folder is None:
             raise CatalogueError(
@@ -95,7 +95,10 @@ class Cluster:
         return f"postgresql://{user}@/{database}?host={quote(str(folder), safe='')}"
 
     def running(self) -> bool:
-        """Whether it answers; waits for one that is busy or still starting, and raises CatalogueError in the end."""
+        """Return whether the cluster answers.
+
+        It waits for a cluster that is busy or still starting, and raises CatalogueError after two minutes.
+        """
         for _ in range(SECONDS_TO_ANSWER):
             if not self._listens():
                 return False
@@ -108,13 +111,13 @@ class Cluster:
         raise CatalogueError(f"the private cluster does not answer; see {self.data / 'server.log'}")
 
     def alive(self) -> bool:
-        """Whether its server is there and has its socket; does not ask whether it answers."""
+        """Return whether the server runs and has its socket; it need not answer."""
         folder = self._socket_folder()
         return folder is not None and (folder / SOCKET).exists() and self._is_there()
 
     @property
     def tcp_port(self) -> int | None:
-        """The port on the loopback interface that `start` was asked for."""
+        """The port on the loopback interface that `start` was called with."""
         try:
             return int((self.home / "kept").read_text())
         except (FileNotFoundError, ValueError):
@@ -122,11 +125,11 @@ class Cluster:
 
     @property
     def password_file(self) -> Path:
-        """Where the password for TCP is, once there is one."""
+        """The file with the password for TCP; it exists after the first start with TCP."""
         return self.home / "pgpass"
 
     def tcp_url(self) -> str:
-        """Where programs connect that know no unix sockets; raises CatalogueError when it has no TCP port."""
+        """Return the URL for programs without unix sockets; raise CatalogueError when there is no TCP port."""
         if self.tcp_port is None:
             raise CatalogueError(
                 "the private cluster has no TCP port; stop it and run: rastersources db start --tcp PORT"
@@ -135,43 +138,46 @@ class Cluster:
         return f"postgresql://{DATABASE}@{LOOPBACK}:{self.tcp_port}/{DATABASE}?passfile={password}"
 
     def start(self, tcp_port: int | None = None, *, force: bool = False) -> None:
-        """Start it and let it run until `stop`, whoever leaves; with a port also on the loopback interface.
+        """Start the cluster, which then runs until `stop`; with a port it listens on the loopback interface too.
 
-        Raises CatalogueError where it would have to start anew, for that port, under those who use it, unless by force.
+        Raises CatalogueError when the port needs a restart and programs use the cluster, unless `force` is true.
         """
         with self._mutex():
             if tcp_port not in (None, self.tcp_port):
                 if not force:
-                    self._refuse_when_used("it has to start anew for a TCP port")
+                    self._require_unused("a restart is needed for the TCP port")
                 self._stop()
                 (self.home / "kept").write_text(str(tcp_port))
             try:
                 self._start_if_needed()
             except CatalogueError:
-                (self.home / "kept").unlink(missing_ok=True)  # the next start does without the port
+                (self.home / "kept").unlink(missing_ok=True)  # the next start has no port
                 raise
             (self.home / "kept").touch()
 
     def stop(self, *, force: bool = True) -> bool:
-        """Stop it; False when it was not running. Raises CatalogueError when others use it, unless by force."""
+        """Stop the cluster; return False when it was not running.
+
+        Raises CatalogueError when programs use the cluster, unless `force` is true.
+        """
         if not self.data.exists():
             return False
         with self._mutex():
             if not force:
-                self._refuse_when_used("it was not stopped")
+                self._require_unused("it was not stopped")
             (self.home / "kept").unlink(missing_ok=True)
             (self.home / "stopped").touch()
             return self._stop()
 
     def revive(self) -> bool:
-        """Start it again after it was killed; False when it runs, or was stopped on purpose.
+        """Start the cluster again after it was killed; return False when it runs or was stopped on purpose.
 
-        Raises CatalogueError when it does not start. It makes no new cluster: people must know that theirs is gone.
+        Raises CatalogueError when it does not start. It never creates a new cluster: users must notice a lost one.
         """
         if not (self.data / "PG_VERSION").exists():
             raise CatalogueError(
                 f"the data of the private cluster, {self.data}, are gone; put them back, or stop this program: "
-                "the next start makes a new and empty database"
+                "the next start creates a new and empty database"
             )
         with self._mutex():
             if (self.home / "stopped").exists() or self.running():
@@ -179,16 +185,16 @@ class Cluster:
             self._start_if_needed()
             return True
 
-    def users(self) -> list[str]:
-        """The programs that use it, as far as this process may know them."""
+    def clients(self) -> list[str]:
+        """Return descriptions of the programs that use the cluster, if this process can see them."""
         lease = self.home / "lease"
         holders = (
-            [number for number in lock_holders(lease) if number != os.getpid()]
+            [process for process in lock_holders(lease) if process != os.getpid()]
             if lease.exists()
             else []
         )
         if holders:
-            return [f"process {number} ({command_line(number)})" for number in holders]
+            return [f"process {process} ({command_line(process)})" for process in holders]
         if not self._listens():
             return []
         query = (
@@ -202,20 +208,20 @@ class Cluster:
             return [f"a session of {name}" for (name,) in connection.execute(query)]
         return []
 
-    def _refuse_when_used(self, what: str) -> None:
-        """Raises CatalogueError that names who uses it."""
-        if users := self.users():
+    def _require_unused(self, consequence: str) -> None:
+        """Raise CatalogueError that names the programs that use the cluster."""
+        if clients := self.clients():
             raise CatalogueError(
-                f"the private cluster is in use, so that {what}: {', '.join(users)}; end them first, or say --force"
+                f"the private cluster is in use, and {consequence}; end {', '.join(clients)} first, or use --force"
             )
 
     @contextmanager
     def lease(self) -> Iterator[None]:
-        """Keep it running while this is held."""
+        """Keep the cluster running during the block."""
         make_folder(self.home)
         with (self.home / "lease").open("a") as lease:
             fcntl.flock(lease, fcntl.LOCK_SH)
-            try:  # whoever is ended while it starts does not leave it behind
+            try:  # also a process that is interrupted during the start stops the cluster
                 with self._mutex():
                     self._start_if_needed()
                 yield
@@ -228,13 +234,13 @@ class Cluster:
             try:
                 fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return  # others use it
+                return  # other processes use it
             if not (self.home / "kept").exists():
                 self._stop()
 
     @contextmanager
     def _mutex(self) -> Iterator[None]:
-        """One process at a time starts or stops."""
+        """Let one process at a time start or stop the cluster."""
         make_folder(self.home)
         with (self.home / "mutex").open("a") as mutex:
             fcntl.flock(mutex, fcntl.LOCK_EX)
@@ -252,27 +258,29 @@ class Cluster:
         make_runtime_folder(folder)
         self._write_configuration(folder)
         self._launch(programs)
-        if self.tcp_port not in (None, STANDARD_PORT):  # the same URL, with TCP and without
+        if self.tcp_port not in (None, STANDARD_PORT):  # the URL is the same with TCP and without
             (folder / SOCKET).symlink_to(SOCKET.replace(str(STANDARD_PORT), str(self.tcp_port)))
         self._prepare()
         (self.home / "stopped").unlink(missing_ok=True)
 
     def _end_unreachable(self) -> None:
-        """Clear what would keep it from starting: a server whose socket was removed, or the lock of none."""
+        """Clear what would prevent a start: a server without its socket, or the lock file of a dead server."""
         if self._is_there():
             self._shut_down()
-        # Not where processes are hidden from us: a child of a killed postmaster may still write.
+        # If processes are hidden from this one, nothing is cleared: a child of a killed postmaster may still write.
         with suppress(PermissionError):
             kill_orphans(self.data)
             if not cluster_processes(self.data):
                 (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _is_there(self) -> bool:
-        """Whether a server of this cluster runs, reachable or not."""
+        """Return whether a server of this cluster runs, reachable or not."""
         postmaster = postmaster_pid(self.data)
         try:
             return postmaster is not None and belongs_to_cluster(postmaster, self.data)
-        except PermissionError:  # as in a container whose root may not look at processes of others
+        except (
+            PermissionError
+        ):  # such as in a container whose root cannot see other users' processes
             return self._listens()
 
     def _listens(self) -> bool:
@@ -280,7 +288,7 @@ class Cluster:
         return folder is not None and is_listening(folder / SOCKET)
 
     def _make(self, programs: Path) -> None:
-        new = self.data.with_suffix(".new")  # whole before it bears its name, however initdb ends
+        new = self.data.with_suffix(".new")  # it gets its name when it is complete
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
         give_to_owner(new)
@@ -289,7 +297,7 @@ class Cluster:
         if done.returncode != 0:
             shutil.rmtree(new, ignore_errors=True)
             raise CatalogueError(
-                f"initdb could not make a cluster in {self.home}: {last_line(done.stderr)}"
+                f"initdb did not create a cluster in {self.home}: {last_line(done.stderr)}"
             )
         with (new / "postgresql.conf").open("a") as file:
             file.write("include_if_exists = 'rastersources.conf'\n")
@@ -311,14 +319,14 @@ class Cluster:
             done = self._run(programs / "pg_ctl", "-w", "-t", "120", "-l", log.name, "start")
             if done.returncode == 0:
                 return
-            # The children of a postmaster that was killed hold its memory for a while.
-            if not any(words in (why := reason_in(log)) for words in PASSING):
+            # The children of a killed postmaster keep its shared memory for a while.
+            if not any(words in (reason := failure_reason(log)) for words in TEMPORARY_REASONS):
                 break
             time.sleep(0.5)
-        raise CatalogueError(f"the private cluster does not start ({why}); see {log}")
+        raise CatalogueError(f"the private cluster does not start ({reason}); see {log}")
 
     def _prepare(self) -> None:
-        """Make role, extensions and database where they are missing; run before anyone else connects."""
+        """Create the role, the extensions and the database if they are missing, before other programs connect."""
         with psycopg.connect(self.url(SUPERUSER, SUPERUSER), autocommit=True) as connection:
             if not exists(connection, "SELECT FROM pg_roles WHERE rolname = %s"):
                 role = sql.Identifier(DATABASE)
@@ -328,7 +336,7 @@ class Cluster:
             if exists(connection, "SELECT FROM pg_database WHERE datname = %s"):
                 return
             with psycopg.connect(self.url("template1", SUPERUSER), autocommit=True) as template:
-                # a role that is no superuser cannot install PostGIS: databases get it from their template
+                # Only a superuser can install PostGIS. So new databases get it from their template.
                 template.execute("CREATE EXTENSION IF NOT EXISTS postgis")
                 template.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
             name = sql.Identifier(DATABASE)
@@ -353,25 +361,25 @@ class Cluster:
     def _run(
         self, program: Path, *arguments: str, folder: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run one of PostgreSQL's programs on the data folder, or on another, as the user who may.
+        """Run one of PostgreSQL's programs on the data folder, or on another folder, as the user of the cluster.
 
-        The folder is handed over as an open descriptor: so neither a quote in its path reaches the shell that
-        pg_ctl starts, nor need the user postgres be able to enter the folders above it.
+        The program gets the folder as an open descriptor. So no quote in its path reaches the shell that pg_ctl
+        starts, and the user postgres needs no access to the folders above it.
         """
-        opened = os.open(folder or self.data, os.O_PATH | os.O_DIRECTORY)
+        descriptor = os.open(folder or self.data, os.O_PATH | os.O_DIRECTORY)
         try:
-            path = f"/proc/self/fd/{opened}"
+            path = f"/proc/self/fd/{descriptor}"
             logs = [f"{path}/{word}" if word.endswith(".log") else word for word in arguments]
             return subprocess.run(
                 [program, "-D", path, *logs],
-                check=False, cwd="/", pass_fds=(opened,), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                check=False, cwd="/", pass_fds=(descriptor,), stdin=subprocess.DEVNULL, capture_output=True, text=True,
                 env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"}, **run_as(),
             )  # fmt: skip
         finally:
-            os.close(opened)
+            os.close(descriptor)
 
     def _socket_folder(self) -> Path | None:
-        """Line 5 of postmaster.pid; None when there is no such file, or no socket yet."""
+        """Return line 5 of postmaster.pid; None when there is no such file, or no socket yet."""
         try:
             lines = (self.data / "postmaster.pid").read_text().split("\n")
         except FileNotFoundError:
@@ -390,17 +398,17 @@ class Cluster:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a private folder; raises CatalogueError when it cannot be made."""
+    """Create a private folder; raise CatalogueError when that fails."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise CatalogueError(
-            f"{folder} cannot be made ({error.strerror}); set RASTERSOURCES_HOME to a folder that can"
+            f"{folder} cannot be created ({error.strerror}); set RASTERSOURCES_HOME to a folder that can"
         ) from error
 
 
 def set_password(connection: psycopg.Connection[Any], password: str) -> None:
-    """Let our role in with this password; only its hash is sent."""
+    """Set the password of the role of the programs; only its hash is sent."""
     verifier = connection.pgconn.encrypt_password(
         password.encode(), DATABASE.encode(), b"scram-sha-256"
     )
@@ -410,24 +418,26 @@ def set_password(connection: psycopg.Connection[Any], password: str) -> None:
     connection.execute(statement)
 
 
-def reason_in(log: Path) -> str:
-    """What the last message in a server's log says about a failed start."""
+def failure_reason(log: Path) -> str:
+    """Return the last message in a server's log about a failed start."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - LOG_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError as error:
-        return f"and its log cannot be read: {error.strerror}"
+        return f"its log cannot be read: {error.strerror}"
     levels = ("FATAL:", "PANIC:", "postgres:")
-    said = [line for line in lines if any(level in line for level in levels)]
-    return said[-1].partition("] ")[2] or said[-1] if said else last_line("\n".join(lines))
+    messages = [line for line in lines if any(level in line for level in levels)]
+    if not messages:
+        return last_line("\n".join(lines))
+    return messages[-1].partition("] ")[2] or messages[-1]
 
 
 def exists(connection: psycopg.Connection[Any], query: str) -> bool:
-    """Whether the query finds a row for our name."""
+    """Return whether the query finds a row for the name of the database and its role."""
     return connection.execute(query.encode(), (DATABASE,)).fetchone() is not None
 
 
 def last_line(text: str) -> str:
-    """The last line that says something."""
+    """Return the last line that is not blank."""
     return next((line for line in reversed(text.splitlines()) if line.strip()), "no reason given")

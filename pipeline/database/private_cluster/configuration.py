@@ -1,4 +1,4 @@
-"""The configuration of the private cluster: who gets in by its socket and, where that is asked for, by TCP."""
+"""The configuration of the private cluster: who may connect by its socket, and by TCP if that is asked for."""
 
 import os
 import pwd
@@ -7,7 +7,7 @@ from pathlib import Path
 
 SUPERUSER = "postgres"
 DATABASE = "rastersources"
-"""The name of the database and of its owner, as whom our programs connect."""
+"""The name of the database and of its owner; the programs of this project connect as the owner."""
 LOOPBACK = "127.0.0.1"
 CONFIGURATION = """\
 # Written by rastersources before each start.
@@ -33,7 +33,7 @@ host all all {LOOPBACK}/32 scram-sha-256
 
 
 def configuration_files(socket_folder: Path, port: int, *, tcp: bool) -> dict[str, str]:
-    """Name -> content of the files that are written into the data folder."""
+    """Return name -> content of the files that are written into the data folder."""
     person = pwd.getpwuid(os.geteuid()).pw_name
     roles = (SUPERUSER, DATABASE)
     return {
@@ -46,15 +46,15 @@ def configuration_files(socket_folder: Path, port: int, *, tcp: bool) -> dict[st
 
 
 def read_or_create_password(file: Path) -> str:
-    """The password for TCP, made when it is first asked for.
+    """Return the password for TCP; create it at the first call.
 
-    The file has mode 0600 and is one line as in ~/.pgpass.
+    The file has mode 0600 and one line, in the format of ~/.pgpass.
     """
     try:
-        opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return file.read_text().strip().rpartition(":")[2]
     password = secrets.token_urlsafe(32)
-    with os.fdopen(opened, "w") as new:
+    with os.fdopen(descriptor, "w") as new:
         new.write(f"{LOOPBACK}:*:*:{DATABASE}:{password}\n")
     return password

@@ -1,7 +1,7 @@
-"""Which processes are those of a PostgreSQL cluster, and whether its socket is open, as Linux says.
+"""Find the processes of a PostgreSQL cluster and look at its socket, through Linux.
 
-PostgreSQL's processes have their data folder as working folder. Its own lock file says less: the number in it may
-be another program's by now, as after a crash of the machine.
+The working folder of PostgreSQL's processes is their data folder. Its own lock file is less certain: after a crash of
+the machine, another program may have the process id in it.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def postmaster_pid(data: Path) -> int | None:
-    """The process that postmaster.pid names; None without one."""
+    """Return the process id in postmaster.pid; None if there is none."""
     try:
         return int((data / "postmaster.pid").read_text().partition("\n")[0])
     except (FileNotFoundError, ValueError):
@@ -20,7 +20,7 @@ def postmaster_pid(data: Path) -> int | None:
 
 
 def belongs_to_cluster(process: int, data: Path) -> bool:
-    """Whether a process is a PostgreSQL of this cluster; raises PermissionError where that is not to be seen."""
+    """Return whether a process is a PostgreSQL of this cluster; raise PermissionError if it cannot be seen."""
     folder = Path(f"/proc/{process}")
     try:
         same = folder.stat().st_uid == data.stat().st_uid and (folder / "cwd").samefile(data)
@@ -30,18 +30,18 @@ def belongs_to_cluster(process: int, data: Path) -> bool:
 
 
 def cluster_processes(data: Path) -> list[int]:
-    """All processes of this cluster, such as those that outlive a postmaster that was killed.
+    """Return all processes of this cluster, also those that outlive a killed postmaster.
 
-    Raises PermissionError where those of its user are not to be seen.
+    Raises PermissionError if the processes of its user cannot be seen.
     """
-    numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
-    return [number for number in numbers if belongs_to_cluster(number, data)]
+    processes = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+    return [process for process in processes if belongs_to_cluster(process, data)]
 
 
 def kill_orphans(data: Path) -> None:
-    """End the processes of a cluster whose postmaster is gone: one in a long query would keep it from starting.
+    """Kill the processes of a cluster whose postmaster is gone: a process in a long query prevents a new start.
 
-    SIGQUIT is how a postmaster itself has them end at once.
+    A postmaster sends SIGQUIT too, to end its processes at once.
     """
     for process in cluster_processes(data):
         with suppress(ProcessLookupError):
@@ -49,30 +49,25 @@ def kill_orphans(data: Path) -> None:
 
 
 def lock_holders(file: Path) -> list[int]:
-    """The processes that hold a lock (flock) on a file, as far as this one may know."""
+    """Return the processes that hold a lock (flock) on a file, if this process can see them."""
     inode = file.stat().st_ino
     lines = (line.split() for line in Path("/proc/locks").read_text().splitlines())
-    # such as `1: FLOCK  ADVISORY  READ 1234 fe:01:5678 0 EOF`; `->` marks those who wait
+    # A line is `1: FLOCK  ADVISORY  READ 1234 fe:01:5678 0 EOF`; `->` marks waiting processes.
     held = {int(line[4]) for line in lines if line[1] == "FLOCK" and line[5].endswith(f":{inode}")}
     return sorted(held - {0})
 
 
 def command_line(process: int) -> str:
-    """The command line of a process; empty when it is gone."""
+    """Return the command line of a process; an empty text when it is gone."""
     try:
-        return (
-            Path(f"/proc/{process}/cmdline")
-            .read_bytes()
-            .replace(b"\0", b" ")
-            .decode(errors="replace")
-            .strip()
-        )
+        words = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return ""
+    return b" ".join(words).decode(errors="replace").strip()
 
 
 def is_listening(path: Path) -> bool:
-    """Whether anybody listens at a unix socket."""
+    """Return whether a server listens at a unix socket."""
     with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
         client.connect(str(path))
         return True

@@ -1,4 +1,4 @@
-"""PostgreSQL's own programs, and the user as whom they run."""
+"""PostgreSQL's own programs, and the user who runs them."""
 
 import os
 import pwd
@@ -14,7 +14,7 @@ INSTALL = (
 
 
 def find_programs(version: str | None = None) -> Path:
-    """The folder of initdb and pg_ctl of a PostgreSQL that has PostGIS: the newest, or that of one version."""
+    """Return the folder with initdb and pg_ctl of a PostgreSQL with PostGIS: of the newest one, or of a version."""
     folders = sorted(
         Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: float(folder.parent.name)
     )
@@ -29,13 +29,13 @@ def find_programs(version: str | None = None) -> Path:
         return usable[-1]
     if version:
         raise CatalogueError(
-            f"the private cluster is of PostgreSQL {version}, which is not there with PostGIS: {INSTALL}"
+            f"the private cluster needs PostgreSQL {version} with PostGIS, which is not installed: {INSTALL}"
         )
-    raise CatalogueError(f"PostgreSQL with PostGIS is not there: {INSTALL}")
+    raise CatalogueError(f"PostgreSQL with PostGIS is not installed: {INSTALL}")
 
 
 def run_as() -> dict[str, Any]:
-    """Arguments for subprocess: root hands over to the user postgres, for PostgreSQL refuses to run as root."""
+    """Return arguments for subprocess: for root, the user postgres, because PostgreSQL does not run as root."""
     if os.geteuid() != 0:
         return {}
     owner = cluster_owner()
@@ -43,17 +43,17 @@ def run_as() -> dict[str, Any]:
 
 
 def give_to_owner(path: Path) -> None:
-    """As root, hand a path to the user postgres."""
+    """Make the user postgres the owner of a path, if this process is root."""
     if os.geteuid() == 0:
         owner = cluster_owner()
         os.chown(path, owner.pw_uid, owner.pw_gid)
 
 
 def cluster_owner() -> pwd.struct_passwd:
-    """The user who runs the cluster when root starts it."""
+    """Return the user who runs the cluster when root starts it."""
     try:
         return pwd.getpwnam("postgres")
     except KeyError as error:
         raise CatalogueError(
-            f"there is no user postgres to run the private cluster as: {INSTALL}"
+            f"root needs the user postgres to run the private cluster, and there is none: {INSTALL}"
         ) from error

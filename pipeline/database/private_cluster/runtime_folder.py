@@ -1,4 +1,4 @@
-"""The folder of a private cluster's socket: the same for a home each time, and for its owner alone."""
+"""The folder with the socket of a private cluster: always the same for a home, and for its owner only."""
 
 import hashlib
 import os
@@ -13,15 +13,15 @@ from pipeline.errors import CatalogueError
 
 SOCKET = ".s.PGSQL.5432"
 SOCKET_PATH_BYTES = 107
-"""Longest path of a unix socket on Linux (sun_path less its closing NUL)."""
-UNQUOTED = set("\"'\\\n")
-"""What the configuration would take for more than a character of a path."""
+"""Longest path of a unix socket on Linux (sun_path without its closing NUL)."""
+SPECIAL_CHARACTERS = set("\"'\\\n")
+"""Characters that would end or change a path in the configuration."""
 
 
 def runtime_folder(home: Path) -> Path:
-    """The folder for a home; its name depends on nothing but the user and the path of the home.
+    """Return the folder for a home; its name depends on the user and the path of the home only.
 
-    Raises CatalogueError where there is no place for it.
+    Raises CatalogueError when no folder is usable.
     """
     resolved = os.fsencode(home.resolve())
     name = f"rastersources-{os.geteuid()}-{hashlib.sha256(resolved).hexdigest()[:12]}"
@@ -30,7 +30,7 @@ def runtime_folder(home: Path) -> Path:
         if (
             len(os.fsencode(folder / SOCKET)) <= SOCKET_PATH_BYTES
             and os.access(place, os.W_OK)
-            and not UNQUOTED & set(place)
+            and not SPECIAL_CHARACTERS & set(place)
             and can_enter(Path(place))
         ):
             return folder
@@ -40,7 +40,7 @@ def runtime_folder(home: Path) -> Path:
 
 
 def can_enter(place: Path) -> bool:
-    """Whether the user of the cluster can enter; its own user always can."""
+    """Return whether the user of the cluster can enter a folder; a user can always enter their own."""
     if os.geteuid() != 0:
         return True
     return all(
@@ -49,41 +49,41 @@ def can_enter(place: Path) -> bool:
 
 
 def make_runtime_folder(folder: Path) -> None:
-    """Make it anew, with mode 0700, also where a killed server left it.
+    """Create the folder with mode 0700; one that a killed server left is replaced.
 
-    Raises CatalogueError where somebody else has made it.
+    Raises CatalogueError when another user has created it.
     """
     remove_runtime_folder(folder)
     try:
         folder.mkdir(mode=0o700)
     except OSError as error:
         raise CatalogueError(
-            f"{folder}, the folder for the socket of the private cluster, cannot be made ({why_not(folder, error)})"
+            f"{folder}, the folder for the socket of the private cluster, cannot be created ({obstacle(folder, error)})"
         ) from error
     give_to_owner(folder)
 
 
 def remove_runtime_folder(folder: Path) -> None:
-    """Remove it if it is ours; what belongs to somebody else stays."""
+    """Remove the folder, unless it belongs to another user."""
     if is_ours(folder):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether it is a folder, not a link, that belongs to our user or to that of the cluster."""
+    """Return whether this is a folder, not a link, of this user or of the user of the cluster."""
     try:
-        found = folder.lstat()
+        status = folder.lstat()
     except OSError:
         return False
-    ours = {os.geteuid()} | ({cluster_owner().pw_uid} if os.geteuid() == 0 else set())
-    return stat.S_ISDIR(found.st_mode) and found.st_uid in ours
+    owners = {os.geteuid()} | ({cluster_owner().pw_uid} if os.geteuid() == 0 else set())
+    return stat.S_ISDIR(status.st_mode) and status.st_uid in owners
 
 
-def why_not(folder: Path, error: OSError) -> str:
-    """What is in the way, and what to do about it."""
+def obstacle(folder: Path, error: OSError) -> str:
+    """Return why the folder cannot be created, and what to do."""
     with suppress(OSError):
         return (
-            f"something of the user number {folder.lstat().st_uid} has its name, and may be a trap: "
+            f"user {folder.lstat().st_uid} has created something of this name, which may be a trap: "
             "remove it, or let an administrator remove it"
         )
     return error.strerror or str(error)

@@ -67,7 +67,7 @@ def test_what_a_killed_server_left_is_made_anew_for_its_owner_alone(tmp_path: Pa
     assert folder.stat().st_uid == (os.geteuid() or cluster_owner().pw_uid)
 
 
-def test_a_folder_that_somebody_else_made_first_is_refused_and_left(tmp_path: Path) -> None:
+def test_a_folder_of_another_user_is_refused_and_not_changed(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can make a folder for somebody else")
     folder = runtime_folder(tmp_path)
@@ -78,7 +78,7 @@ def test_a_folder_that_somebody_else_made_first_is_refused_and_left(tmp_path: Pa
         done = run([*RASTERSOURCES, "db", "start"], status=1, RASTERSOURCES_HOME=tmp_path)
         (sentence,) = done.stderr.splitlines()
         assert str(folder) in sentence
-        assert "user number 65534" in sentence
+        assert "user 65534 has created" in sentence
         assert (folder / ".s.PGSQL.5432").read_text() == "bait"
     finally:
         Cluster(tmp_path).stop()
@@ -87,7 +87,7 @@ def test_a_folder_that_somebody_else_made_first_is_refused_and_left(tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", ["link", "file"])
-def test_what_is_no_folder_is_refused(tmp_path: Path, kind: str) -> None:
+def test_a_link_or_a_file_of_that_name_is_refused(tmp_path: Path, kind: str) -> None:
     target, folder = tmp_path / "target", tmp_path / "runtime"
     target.mkdir()
     (target / "kept").write_text("")
@@ -95,7 +95,7 @@ def test_what_is_no_folder_is_refused(tmp_path: Path, kind: str) -> None:
         folder.symlink_to(target)
     else:
         folder.write_text("")
-    with pytest.raises(CatalogueError, match="has its name"):
+    with pytest.raises(CatalogueError, match="something of this name"):
         make_runtime_folder(folder)
     assert (target / "kept").exists()
 
