@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
+from pipeline.catalogue.upload_states import OPEN_STATES
 from pipeline.database.queries import queries
 
 QUERIES = queries("missing_files")
@@ -22,4 +23,5 @@ def delete_removable(connection: Connection, locked: Iterable[int]) -> list[int]
 
 def find_removable(connection: Connection, ids: Iterable[int]) -> list[int]:
     """Return the sources that are empty, that nothing uses, and that no file may come back to."""
-    return list(connection.execute(QUERIES["find_removable"], {"ids": list(ids)}).scalars())
+    parameters = {"ids": list(ids), "open_states": OPEN_STATES}
+    return list(connection.execute(QUERIES["find_removable"], parameters).scalars())

@@ -1,4 +1,4 @@
-"""Take raster files and raster sources out of the catalogue; the files themselves stay where they are."""
+"""Remove raster files and raster sources from the catalogue. The files themselves stay."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,19 +19,20 @@ QUERIES = queries("unregister")
 
 @dataclass(frozen=True)
 class UnregisterResult:
-    """What was taken out."""
+    """What was removed."""
 
     files: int
     sources: int
-    """Raster sources that went with their last file."""
+    """Raster sources that were deleted with their last file."""
     emptied: int
-    """Raster sources that stay, with nothing in them: something depends on them, was sent to them, or may come back."""
+    """Raster sources that stay without files, because they are used, or files may come back to them."""
 
 
 def unregister(engine: Engine, uris: Sequence[str], uuids: Sequence[UUID]) -> UnregisterResult:
-    """Take out the files of these URIs or below them, and all files of these raster sources.
+    """Remove the files with these URIs or below them, and all files of these raster sources.
 
-    Raises CatalogueError when nothing of these names is registered.
+    Files of a definition leave tombstones, so that its next run does not bring them back. Raises CatalogueError if
+    nothing matches.
     """
     parameters = {"uris": list(uris), "uuids": list(uuids), "by_hand": REGISTER_ID}
     with begin(engine) as connection:

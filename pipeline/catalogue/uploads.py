@@ -1,14 +1,13 @@
-"""Uploads on their way into the catalogue: taken up by one worker at a time, registered or refused in one transaction.
+"""Uploads on their way into the catalogue: one worker at a time claims an upload, and registers or rejects it.
 
-Whoever works on an upload holds an advisory lock, which ends with its connection: what a dead worker left in the
-state `processing` is taken up again. Only the transaction that finds the upload still in that state settles it.
+A worker holds an advisory lock that ends with its connection. So an upload that a dead worker left in the state
+`processing` can be claimed again. Only the transaction that finds the upload still in that state settles it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
 import psycopg
 from sqlalchemy import Connection, Engine, text
@@ -18,6 +17,7 @@ from pipeline.catalogue.grid_consistency import check_upload
 from pipeline.catalogue.hide_paths import hide_folders
 from pipeline.catalogue.register import require_time
 from pipeline.catalogue.staging import database_reason, stage, write_staged
+from pipeline.catalogue.upload_states import WAITING_STATES, UploadState
 from pipeline.catalogue.write_sources import LockedSource, lock_rows, lock_sources
 from pipeline.database.connection_errors import READ_ONLY
 from pipeline.database.engine import begin, translate_errors
@@ -25,139 +25,145 @@ from pipeline.database.queries import queries
 from pipeline.errors import CatalogueError, NotFound, RasterError, Rejection, Unreadable
 from pipeline.raster import RasterFile
 
-LOCK_KIND = 0x55504C44
-"""First number of our advisory locks ("UPLD"); the second is the upload's."""
-SECONDS_TO_RETRY = 2
-"""Before the first repetition; twice as long before each further one."""
-
 QUERIES = queries("uploads")
+LOCK_KIND = 0x55504C44
+"""First number of the advisory locks of uploads ("UPLD"); the second is the id of the upload."""
+SECONDS_TO_RETRY = 2
+"""Pause before the first retry. It doubles with each further one."""
 
 
 @dataclass(frozen=True)
 class ClaimedUpload:
-    """An upload that this worker has taken up."""
+    """An upload that this worker has claimed."""
 
     id: int
     source_id: int
     uri: str
-    time: datetime | None
-    """What the client said; None where the file itself must say it."""
+    timestamp: datetime | None
+    """The time that the client stated; None if the file itself must tell it."""
     attempts: int
-    """This one included."""
+    """Readings, this one included."""
     temporal: bool
     """Whether its source is a series in time."""
-    crs: str | None = None
-    """What the client said for a file without a CRS."""
-    nodata: str | None = None
-    """The same for one without nodata."""
+    crs: str | None
+    """The CRS that the client stated for a file without one."""
+    nodata: str | None
+    """The nodata value that the client stated for a file without one."""
 
 
 @dataclass(frozen=True)
 class UploadOutcome:
     """What became of an upload."""
 
-    state: str
-    """committed, rejected, retry; or gone, where somebody else ended it meanwhile."""
+    state: UploadState | None
+    """None if it was ended by someone else meanwhile."""
     rejection: Rejection | None = None
     unused: Sequence[str] = ()
-    """URIs of files that may not be needed any more."""
+    """URIs of files that may no longer be needed."""
 
 
-def waiting(engine: Engine, most: int) -> dict[int, list[int]]:
-    """The ids of uploads that may be taken up, by organisation: of each the oldest, `most` at most.
+def list_waiting(engine: Engine, most: int) -> dict[int, list[int]]:
+    """Return the ids of the oldest uploads that may be claimed, at most `most` of each organisation.
 
-    Raises CatalogueError on a read-only standby, which also lags behind what it would have to delete by.
+    Raises CatalogueError on a read-only standby, whose data may be too old to delete files by.
     """
     with begin(engine) as connection:
         if connection.execute(text("SHOW transaction_read_only")).scalar_one() == "on":
             raise CatalogueError(READ_ONLY)
-        parameters = {"delay": SECONDS_TO_RETRY, "most": most}
-        rows = connection.execute(QUERIES["find_waiting"], parameters)
+        parameters = {"delay": SECONDS_TO_RETRY, "most": most, "waiting_states": WAITING_STATES}
+        rows = connection.execute(QUERIES["list_waiting"], parameters)
         return {row.organisation_id: row.ids for row in rows}
 
 
 @contextmanager
-def held(engine: Engine, number: int) -> Iterator[bool]:
-    """Whether an upload is this worker's alone until the end of the block: another one may have taken it."""
+def hold_upload(engine: Engine, upload_id: int) -> Iterator[bool]:
+    """Hold the lock of an upload during the block; yield False if another worker has it."""
     with begin(engine) as connection:
-        parameters = {"kind": LOCK_KIND, "id": number}
+        parameters = {"kind": LOCK_KIND, "id": upload_id}
         yield bool(connection.execute(QUERIES["hold"], parameters).scalar_one())
 
 
-def claim(engine: Engine, number: int) -> ClaimedUpload | None:
-    """Take up an upload that is held, if it still waits."""
+def claim_upload(engine: Engine, upload_id: int) -> ClaimedUpload | None:
+    """Claim an upload whose lock is held; return None if it no longer waits."""
     with begin(engine) as connection:
-        row = connection.execute(QUERIES["claim"], {"id": number}).first()
+        parameters = {"id": upload_id, "waiting_states": WAITING_STATES}
+        row = connection.execute(QUERIES["claim"], parameters).first()
         return ClaimedUpload(*row) if row else None
 
 
-def register_upload(engine: Engine, upload: ClaimedUpload, facts: RasterFile) -> UploadOutcome:
-    """Write what was read into the source; refuse it where it does not fit."""
+def register_upload(engine: Engine, upload: ClaimedUpload, file: RasterFile) -> UploadOutcome:
+    """Write the file of an upload into its source; reject it if it does not fit."""
     try:
         with (
             stored_facts(),
             begin(engine) as connection,
             lock_sources(connection, [upload.source_id]) as sources,
         ):
-            if not is_pending(connection, upload, sources):
-                return UploadOutcome("gone", unused=[upload.uri])
+            if not _is_pending(connection, upload, sources):
+                return UploadOutcome(None, unused=[upload.uri])
             source = sources[upload.source_id]
-            replaced = write_upload(connection, upload.source_id, source.temporal, facts)
-            settle(connection, upload, source.uuid, replaced)
+            replaced = write_upload(connection, upload.source_id, source.temporal, file)
+            settled = {
+                "id": upload.id,
+                "state": UploadState.COMMITTED,
+                "status": "SUCCESS",
+                "result": f"rastersources/{source.uuid}",
+                "detail": None,
+                "task_detail": f"Files replaced: {len(replaced)}.",
+            }
+            connection.execute(QUERIES["settle"], settled)
     except RasterError as error:
         return reject_upload(engine, upload, Rejection(upload.uri, error.code, error.message))
-    return UploadOutcome("committed", unused=replaced)
+    return UploadOutcome(UploadState.COMMITTED, unused=replaced)
 
 
-def try_upload(engine: Engine, upload: ClaimedUpload, facts: RasterFile) -> int:
-    """How many files `register_upload` would replace; nothing is stored. Raises RasterError where it would refuse."""
+def try_upload(engine: Engine, source_id: int, file: RasterFile) -> int:
+    """Return how many files an upload would replace, and roll back. Raises RasterError if it would be rejected."""
     with (
         stored_facts(),
         translate_errors(),
         engine.connect() as connection,  # without a commit
-        lock_sources(connection, [upload.source_id]) as sources,
+        lock_sources(connection, [source_id]) as sources,
     ):
         if not sources:
-            raise NotFound("the raster source is not there any more; send it to another one")
-        temporal = sources[upload.source_id].temporal
-        return len(write_upload(connection, upload.source_id, temporal, facts))
+            raise NotFound("the raster source was deleted; send the file to another one")
+        return len(write_upload(connection, source_id, sources[source_id].temporal, file))
 
 
 @contextmanager
 def stored_facts() -> Iterator[None]:
-    """Raises Unreadable for facts that the database cannot hold; that it is away is a TransientError by now."""
+    """Turn errors about values that the database cannot hold into Unreadable."""
     try:
         yield
-    except (psycopg.DatabaseError, DBAPIError) as error:
-        reason = database_reason(error)
+    except (psycopg.DatabaseError, DBAPIError) as error:  # COPY raises the driver's own errors
         raise Unreadable(
-            f"the catalogue cannot hold what it says ({reason}); write it again"
+            f"the catalogue cannot hold what the file says ({database_reason(error)}); write the file again"
         ) from error
 
 
 def reject_upload(
     engine: Engine, upload: ClaimedUpload, rejection: Rejection, *, again: bool = False
 ) -> UploadOutcome:
-    """Say why it is not registered, not where our storage lies; `again` says that it will be tried again."""
-    state = "retry" if again else "rejected"
-    message = hide_folders(rejection.message, upload.uri)
+    """Record why an upload is not registered, without our folders; `again` lets a worker retry it."""
+    state = UploadState.RETRY if again else UploadState.REJECTED
+    detail = f"{rejection.code}: {hide_folders(rejection.message, upload.uri)}"
     settled = {
         "id": upload.id,
         "state": state,
         "status": "RETRY" if again else "FAILURE",
-        "detail": f"{rejection.code}: {message}",
         "result": None,
-        "task_detail": f"{rejection.code}: {message}",
+        "detail": detail,
+        "task_detail": detail,
     }
     with begin(engine) as connection:
-        # the source first: a client that deletes it, or its data, locks in the same order
-        if not is_pending(connection, upload, lock_rows(connection, [upload.source_id])):
-            return UploadOutcome("gone", unused=[upload.uri])
+        # A client that deletes the source or its data locks the source first, too.
+        if not _is_pending(connection, upload, lock_rows(connection, [upload.source_id])):
+            return UploadOutcome(None, unused=[upload.uri])
         connection.execute(QUERIES["settle"], settled)
     return UploadOutcome(state, rejection, [] if again else [upload.uri])
 
 
-def is_pending(
+def _is_pending(
     connection: Connection, upload: ClaimedUpload, sources: Mapping[int, LockedSource]
 ) -> bool:
     """Lock the upload; return whether its source exists and the upload still waits for this worker."""
@@ -168,37 +174,20 @@ def is_pending(
 
 def write_upload(
     connection: Connection,
-    source: int,
+    source_id: int,
     temporal: bool,
-    facts: RasterFile,
+    file: RasterFile,
     definition: str | None = None,
     reading_hash: str | None = None,
 ) -> list[str]:
-    """Write a file into its locked source, in the place of others; return the URIs of these.
+    """Write a file into its locked source; return the URIs of the files that it replaces.
 
     `definition` is the id of the drop folder that brought it, None for a client's file. Raises RasterError.
     """
-    require_time(temporal, facts, "give it a timestamp")
-    stage(connection, [(None, facts)], definition, reading_hash)
-    connection.execute(QUERIES["assign_source"], {"source": source})
+    require_time(temporal, file, "give it a timestamp")
+    stage(connection, [(None, file)], definition, reading_hash)
+    connection.execute(QUERIES["assign_source"], {"source": source_id})
     check_upload(connection)
     replaced = connection.execute(QUERIES["replace_files"], {"temporal": temporal}).scalars().all()
     write_staged(connection)
     return list(replaced)
-
-
-def settle(
-    connection: Connection, upload: ClaimedUpload, source: UUID, replaced: Sequence[str]
-) -> None:
-    """Say that it is part of its source now."""
-    connection.execute(
-        QUERIES["settle"],
-        {
-            "id": upload.id,
-            "state": "committed",
-            "status": "SUCCESS",
-            "detail": None,
-            "result": f"rastersources/{source}",
-            "task_detail": f"Files replaced: {len(replaced)}.",
-        },
-    )

@@ -11,7 +11,7 @@ from time import monotonic
 
 from sqlalchemy import Engine
 
-from pipeline.catalogue.uploads import waiting
+from pipeline.catalogue.uploads import list_waiting
 
 SECONDS_BETWEEN_LOOKS = 0.5
 """Time after which the database is asked for new uploads, even if known ones still wait."""
@@ -72,7 +72,7 @@ class Turns:
 
     def _look(self) -> None:
         """Ask the database which uploads wait."""
-        waiting_ids = waiting(self.engine, MOST_KNOWN)
+        waiting_ids = list_waiting(self.engine, MOST_KNOWN)
         self._looked_at = monotonic()
         self._more = any(len(ids) == MOST_KNOWN for ids in waiting_ids.values())
         self._known = {

@@ -21,8 +21,8 @@ from pipeline.catalogue.upload_files import claim_storage, discard_unneeded, swe
 from pipeline.catalogue.uploads import (
     ClaimedUpload,
     UploadOutcome,
-    claim,
-    held,
+    claim_upload,
+    hold_upload,
     register_upload,
     reject_upload,
     try_upload,
@@ -120,8 +120,8 @@ def process_waiting(worker: UploadWorker, turns: Turns | None = None) -> list[Up
 
 def _process(worker: UploadWorker, upload_id: int) -> UploadOutcome | None:
     """Process one upload; return None if another server has it or it was ended."""
-    with held(worker.engine, upload_id) as is_held:
-        upload = claim(worker.engine, upload_id) if is_held else None
+    with hold_upload(worker.engine, upload_id) as is_held:
+        upload = claim_upload(worker.engine, upload_id) if is_held else None
         return conclude(worker, upload, read_upload(worker, upload)) if upload else None
 
 
@@ -135,9 +135,9 @@ def read_upload(worker: UploadWorker, upload: ClaimedUpload) -> RasterFile | Rej
     return outcome
 
 
-def reading_options(worker: UploadWorker, upload: ClaimedUpload) -> ReadOptions:
+def reading_options(worker: UploadWorker, upload: ClaimedUpload | DryRunUpload) -> ReadOptions:
     """Return the options with what the client stated about the file."""
-    rule = TimeRule(time=upload.time, from_tag=upload.temporal)
+    rule = TimeRule(time=upload.timestamp, from_tag=upload.temporal)
     assigned = AssignedValues(crs=upload.crs, nodata=upload.nodata, by="the upload")
     return replace(worker.options, time_rule=rule, assigned=assigned)
 
@@ -161,21 +161,11 @@ def judge_upload(worker: UploadWorker, upload: DryRunUpload) -> int:
 
     Raises RasterError if the upload would be rejected, TransientError if that cannot be determined now.
     """
-    claimed = ClaimedUpload(
-        id=0,
-        source_id=upload.source_id,
-        uri=upload.file.uri,
-        time=upload.timestamp,
-        attempts=1,
-        temporal=upload.temporal,
-        crs=upload.crs,
-        nodata=upload.nodata,
-    )
-    (reading,) = worker.pool.read([upload.file], reading_options(worker, claimed))
+    (reading,) = worker.pool.read([upload.file], reading_options(worker, upload))
     if isinstance(reading, Rejection):
         message = reading.message.replace(upload.file.real_path, "the file")
         raise RasterError(hide_folders(message), reading.code)
-    return try_upload(worker.engine, claimed, reading)
+    return try_upload(worker.engine, upload.source_id, reading)
 
 
 class _Crew:

@@ -24,7 +24,7 @@ WHERE source.id = ANY (:ids) AND source.file_count = 0
   AND NOT EXISTS (SELECT FROM label_type_sources AS used WHERE used.source_uuid = source.uuid)
   AND NOT EXISTS (SELECT FROM scenario_sources AS used WHERE used.source_uuid = source.uuid)
   AND NOT EXISTS (SELECT FROM uploads WHERE uploads.source_id = source.id
-                  AND uploads.state IN ('requested', 'received', 'processing', 'retry'));
+                  AND uploads.state = ANY (:open_states));
 
 -- name: delete_sources
 DELETE FROM raster_sources WHERE id = ANY (:ids);

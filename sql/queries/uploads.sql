@@ -1,10 +1,10 @@
--- name: find_waiting
+-- name: list_waiting
 -- The oldest uploads of each organisation that wait, or whose worker died.
 SELECT organisation_id, array_agg(id ORDER BY id) AS ids FROM (
     SELECT upload.id, source.organisation_id,
            row_number() OVER (PARTITION BY source.organisation_id ORDER BY upload.id) AS place
     FROM uploads AS upload JOIN raster_sources AS source ON source.id = upload.source_id
-    WHERE upload.state IN ('received', 'processing', 'retry')
+    WHERE upload.state = ANY (:waiting_states)
       AND (upload.state <> 'retry'
            OR upload.updated_at < now() - :delay * interval '1 second' * 2 ^ (upload.attempts - 1))
 ) AS waiting WHERE place <= :most GROUP BY organisation_id;
@@ -16,7 +16,7 @@ SELECT pg_try_advisory_xact_lock(:kind, mod(:id, 2147483648)::integer);
 WITH claimed AS (
     UPDATE uploads SET state = 'processing', state_detail = NULL, attempts = attempts + 1, updated_at = now()
     WHERE id IN (
-        SELECT id FROM uploads WHERE id = :id AND state IN ('received', 'processing', 'retry')
+        SELECT id FROM uploads WHERE id = :id AND state = ANY (:waiting_states)
         FOR UPDATE SKIP LOCKED
     ) RETURNING id, source_id, task_id, uri, "timestamp", attempts, crs, nodata
 ), started AS (

@@ -16,7 +16,7 @@ from httpx import Client
 from sqlalchemy import Engine
 
 from pipeline.catalogue.upload_files import sweep
-from pipeline.catalogue.uploads import claim, held
+from pipeline.catalogue.uploads import claim_upload, hold_upload
 from pipeline.errors import TransientError
 from pipeline.ingest.uploads import UploadWorker, process_until, process_waiting
 from pipeline.storage import StoredFile, path_of
@@ -231,9 +231,9 @@ def test_the_uploads_of_a_dead_worker_are_processed(
     url = source()
     task = accepted(as_("admin"), url, tif)
     number = run(engine, "SELECT max(id) FROM uploads").scalar_one()
-    with held(engine, number) as alone:
+    with hold_upload(engine, number) as alone:
         assert alone
-        assert claim(engine, number)
+        assert claim_upload(engine, number)
         assert process() == []  # while the first one lives, nobody else takes it
         assert only(as_("admin"), url, "uploads")["state"] == "processing"
     assert [row.state for row in process()] == ["committed"]
