@@ -34,13 +34,6 @@ def begin(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def transaction(engine: Engine) -> Iterator[psycopg.Connection[TupleRow]]:
-    """Run a transaction on psycopg's own connection, which can COPY; raise as translate_errors does."""
-    with begin(engine) as connection:
-        yield driver_connection(connection)
-
-
-@contextmanager
 def translate_errors() -> Iterator[None]:
     """Raise TransientError when the database is away, and CatalogueError when it accepts no connection or no change."""
     try:

@@ -34,6 +34,8 @@ metadata = MetaData()
 MULTIPOLYGON = Geometry("MULTIPOLYGON", 4326, spatial_index=False)
 """Polygons in WGS 84, x = longitude. The index is in SQL, as all indexes are."""
 TIME = DateTime(timezone=True)
+BOUNDS = "west south east north"
+GRID = "origin_x origin_y upper_bound_x upper_bound_y pixelsize_x pixelsize_y"
 
 
 def id_column() -> Column[int]:
@@ -58,6 +60,16 @@ def required(name: str, kind: Any, default: str | None = None) -> Column[Any]:
     return Column(name, kind, nullable=False, server_default=text(default) if default else None)
 
 
+def nullable(kind: Any, names: str) -> list[Column[Any]]:
+    """Return columns of a type that may be null; the names have spaces between them."""
+    return [Column(name, kind) for name in names.split()]
+
+
+def not_null(kind: Any, names: str) -> list[Column[Any]]:
+    """Return columns of a type that are never null; the names have spaces between them."""
+    return [required(name, kind) for name in names.split()]
+
+
 def reference(
     name: str, target: str, *, nullable: bool = False, ondelete: str | None = None
 ) -> Column[int]:
@@ -72,6 +84,20 @@ def key(name: str, target: str) -> Column[int]:
     return Column(
         name, BigInteger, ForeignKey(f"{target}.id", ondelete="CASCADE"), primary_key=True
     )
+
+
+def owned_columns() -> list[Column[Any]]:
+    """Return the columns of a table whose rows belong to an organisation."""
+    return [
+        id_column(),
+        uuid_column(),
+        required("name", Text),
+        reference("organisation_id", "organisations"),
+        required("access_modifier", SmallInteger, "200"),
+        reference("supplier_id", "users", nullable=True),
+        now_column("created"),
+        now_column("last_modified"),
+    ]
 
 
 organisations = Table(
@@ -119,45 +145,28 @@ api_keys = Table(
 raster_sources = Table(
     "raster_sources",
     metadata,
-    id_column(),
-    uuid_column(),
-    required("name", Text),
+    *owned_columns(),
     Column("description", Text),
-    reference("organisation_id", "organisations"),
-    required("access_modifier", SmallInteger, "200"),
-    reference("supplier_id", "users", nullable=True),
     Column("supplier_code", Text),
     required("temporal", Boolean, "false"),
     Column("declared_interval", Interval),
-    Column("definition", Text),
-    Column("group_key", Text),
-    Column("definition_hash", Text),
+    *nullable(Text, "definition group_key definition_hash"),
     required("file_count", Integer, "0"),
     Column("interval", Interval),
     Column("first_value_timestamp", TIME),
     Column("last_value_timestamp", TIME),
-    Column("west", Double),
-    Column("south", Double),
-    Column("east", Double),
-    Column("north", Double),
+    *nullable(Double, BOUNDS),
     Column(
         "extent",
         MULTIPOLYGON,
         Computed("bounds_geometry(west, south, east, north)", persisted=True),
     ),
     Column("projection", Text),
-    Column("origin_x", Double),
-    Column("origin_y", Double),
-    Column("upper_bound_x", Double),
-    Column("upper_bound_y", Double),
-    Column("pixelsize_x", Double),
-    Column("pixelsize_y", Double),
+    *nullable(Double, GRID),
     Column("size", BigInteger),
     Column("dtype", Text),
     Column("fill_value", Text),
     required("notices", JSONB, "'[]'::jsonb"),
-    now_column("created"),
-    now_column("last_modified"),
     UniqueConstraint("definition", "group_key"),
 )
 
@@ -181,23 +190,12 @@ raster_files = Table(
     Column("reading_hash", Text),
     required("state", Text, "'present'"),
     required("sidecars", ARRAY(Text), "'{}'::text[]"),
-    required("size", BigInteger),
-    required("width", BigInteger),
-    required("height", BigInteger),
+    *not_null(BigInteger, "size width height"),
     required("band_count", Integer),
     required("transform", ARRAY(Double)),
     reference("coordinate_system_id", "coordinate_systems"),
     required("rotated", Boolean),
-    required("origin_x", Double),
-    required("origin_y", Double),
-    required("upper_bound_x", Double),
-    required("upper_bound_y", Double),
-    required("pixelsize_x", Double),
-    required("pixelsize_y", Double),
-    required("west", Double),
-    required("south", Double),
-    required("east", Double),
-    required("north", Double),
+    *not_null(Double, f"{GRID} {BOUNDS}"),
     required("footprint", MULTIPOLYGON),
     Column("operation_code", Text),
     required("operation_name", Text),
@@ -219,13 +217,8 @@ raster_files = Table(
 layers = Table(
     "layers",
     metadata,
-    id_column(),
-    uuid_column(),
-    required("name", Text),
+    *owned_columns(),
     Column("description", Text),
-    reference("organisation_id", "organisations"),
-    required("access_modifier", SmallInteger, "200"),
-    reference("supplier_id", "users", nullable=True),
     Column("supplier_code", Text),
     Column("temporal", Boolean),
     required("shared_with", JSONB, "'[]'::jsonb"),
@@ -238,39 +231,23 @@ layers = Table(
     Column("wms_info", JSONB),
     required("layer_collections", JSONB, "'[]'::jsonb"),
     Column("weight", Double),
-    now_column("created"),
-    now_column("last_modified"),
 )
 
 label_types = Table(
     "label_types",
     metadata,
-    id_column(),
-    uuid_column(),
-    required("name", Text),
+    *owned_columns(),
     Column("description", Text),
-    reference("organisation_id", "organisations"),
-    required("access_modifier", SmallInteger, "200"),
-    reference("supplier_id", "users", nullable=True),
     Column("object_type", Text),
     Column("source", JSONB),
-    now_column("created"),
-    now_column("last_modified"),
 )
 
 scenarios = Table(
     "scenarios",
     metadata,
-    id_column(),
-    uuid_column(),
-    required("name", Text),
-    reference("organisation_id", "organisations"),
-    required("access_modifier", SmallInteger, "200"),
-    reference("supplier_id", "users", nullable=True),
+    *owned_columns(),
     Column("model_name", Text),
     Column("total_size", BigInteger),
-    now_column("created"),
-    now_column("last_modified"),
 )
 
 
@@ -411,9 +388,7 @@ tombstones = Table(
     required("source_uuid", Uuid),
     required("name", Text),
     reference("organisation_id", "organisations", ondelete="CASCADE"),
-    Column("group_key", Text),
-    Column("uri", Text),
-    Column("fingerprint", Text),
+    *nullable(Text, "group_key uri fingerprint"),
     now_column("created"),
 )
 
