@@ -45,9 +45,9 @@ def read_aux_xml(open_file: OpenFile, budget: Budget) -> AuxXML:
 
 def _parse_sidecar(open_file: OpenFile, name: str, budget: Budget) -> AuxXML:
     try:
-        with open_file.open_sidecar(name) as reader:
-            require_small_sidecar(name, reader.size, budget)
-            text = reader.read(0, reader.size, reader.size)
+        reader = open_file.sidecar(name)
+        require_small_sidecar(name, reader.size, budget)
+        text = reader.read(0, reader.size, reader.size)
         # expat limits the growth of entities, and the budget limits the rest.
         root = ElementTree.fromstring(text)  # noqa: S314
         crs_texts = [*_crs_texts(text)]

@@ -13,9 +13,7 @@ import numpy.typing as npt
 from affine import Affine
 
 from pipeline.errors import RasterError
-from pipeline.raster.aux_xml import AuxXML
-from pipeline.raster.describe import read_file_crs, read_transform
-from pipeline.raster.file_access import OpenFile
+from pipeline.raster.describe import Description, read_file_crs, read_transform
 from pipeline.raster.grid_tags import (
     MATRIX,
     SCALE,
@@ -25,10 +23,11 @@ from pipeline.raster.grid_tags import (
     pixel_shift,
     tie_points,
 )
-from pipeline.raster.models import FileCRS, Georeference, Placement, RasterWarning
+from pipeline.raster.header import Header
+from pipeline.raster.models import FileCRS, Georeference, RasterWarning
 from pipeline.raster.open_dataset import open_dataset
 from pipeline.raster.placement.crs import horizontal_crs
-from pipeline.raster.tiff import MODEL_TRANSFORMATION, Directory
+from pipeline.raster.tiff import MODEL_TRANSFORMATION
 
 Points = npt.NDArray[np.float64]
 
@@ -38,15 +37,17 @@ _TOLERANCE = 0.1
 
 @dataclass(frozen=True)
 class PlacedFile:
-    """An open file with its tags and sidecar, and the place that was used."""
+    """An open file, and the place that was used."""
 
-    open_file: OpenFile
-    main: Directory
-    aux_xml: AuxXML
-    placement: Placement
+    header: Header
+    description: Description
+    """From the file and its sidecars, without assigned values."""
     georeference: Georeference
-    origin: str
-    """Origin of the grid, as in the provenance."""
+
+    @property
+    def origin(self) -> str:
+        """The origin of the grid, as in the provenance."""
+        return self.description.provenance.get("transform", "GDAL")
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class _Alternative:
 def find_contradictions(file: PlacedFile) -> list[RasterWarning]:
     """Return warnings about the grids, points and CRSs that were not used."""
     known = {warning.code for warning in file.georeference.warnings}
-    aux_xml = file.aux_xml
+    aux_xml = file.header.aux_xml
     places = aux_xml.crs or aux_xml.transform or aux_xml.control_points
     own = _read_alternative(file, "INTERNAL") if places else None
     warnings = [
@@ -76,7 +77,7 @@ def _read_alternative(file: PlacedFile, sources: str) -> _Alternative:
     """Read grid and CRS again from some of GDAL's GDAL_GEOREF_SOURCES."""
     with (
         suppress(RasterError),
-        open_dataset(file.open_file, sources=sources) as (dataset, _),
+        open_dataset(file.header.open_file, sources=sources) as (dataset, _),
     ):
         return _Alternative(read_transform(dataset), read_file_crs(dataset, named=True))
     return _Alternative(None, FileCRS(None))
@@ -84,11 +85,11 @@ def _read_alternative(file: PlacedFile, sources: str) -> _Alternative:
 
 def _grid_warnings(file: PlacedFile, own: _Alternative | None) -> Iterator[RasterWarning]:
     """Warn about other grids: in the file's tags, in a second tag or in a world file."""
-    if file.aux_xml.transform and own:
-        yield from _other_grid(file, grid_origin(file.main) or "own tags", own.transform)
-    elif grid_origin(file.main) == SCALE and MODEL_TRANSFORMATION in file.main:
-        yield from _other_grid(file, MATRIX, matrix_transform(file.main))
-    for name in file.open_file.stored.sidecars:
+    if file.header.aux_xml.transform and own:
+        yield from _other_grid(file, grid_origin(file.header.main) or "own tags", own.transform)
+    elif grid_origin(file.header.main) == SCALE and MODEL_TRANSFORMATION in file.header.main:
+        yield from _other_grid(file, MATRIX, matrix_transform(file.header.main))
+    for name in file.header.open_file.stored.sidecars:
         if name.lower().endswith(WORLD_FILES) and name not in file.origin:
             sources = "TABFILE" if name.lower().endswith(".tab") else "WORLDFILE"
             other = _read_alternative(file, sources)
@@ -98,7 +99,7 @@ def _grid_warnings(file: PlacedFile, own: _Alternative | None) -> Iterator[Raste
 def _other_grid(file: PlacedFile, origin: str, other: Affine | None) -> Iterator[RasterWarning]:
     if other is None or other.is_degenerate:
         return
-    width, height = file.placement.grid.width, file.placement.grid.height
+    width, height = file.header.main.width, file.header.main.height
     corners = np.array([(0, 0), (width, 0), (0, height), (width, height)], np.float64)
     distance = _largest_distance(~file.georeference.transform @ other, corners, corners)
     if not distance <= _TOLERANCE:
@@ -117,15 +118,17 @@ def _largest_distance(transform: Affine, points: Points, targets: Points) -> flo
 
 def _tie_point_warnings(file: PlacedFile, own: _Alternative | None) -> Iterator[RasterWarning]:
     """Warn where tie points do not lie on the grid of the file's own tags."""
-    points = tie_points(file.main)
-    origin = grid_origin(file.main)
-    grid = own.transform if own and file.aux_xml.transform else file.georeference.transform
+    points = tie_points(file.header.main)
+    origin = grid_origin(file.header.main)
+    grid = own.transform if own and file.header.aux_xml.transform else file.georeference.transform
     # A scale takes its place from the first tie point.
     if origin is None or len(points) < (2 if origin == SCALE else 1):
         return
     if grid is None or grid.is_degenerate:
         return
-    distance = _largest_distance(~grid, points[:, 2:], points[:, :2] + pixel_shift(file.main))
+    distance = _largest_distance(
+        ~grid, points[:, 2:], points[:, :2] + pixel_shift(file.header.main)
+    )
     if not distance <= _TOLERANCE:
         text = f"its {len(points)} tie points lie up to {distance:,.2f} pixels off the grid of its {origin}"
         yield RasterWarning("tie_points_disagree", text)
@@ -133,11 +136,11 @@ def _tie_point_warnings(file: PlacedFile, own: _Alternative | None) -> Iterator[
 
 def _control_point_warnings(file: PlacedFile) -> Iterator[RasterWarning]:
     """Warn about control points beside the used grid, which GDAL does not always report."""
-    placed = file.placement.grid.transform is not None
-    has_own = grid_origin(file.main) is None and len(tie_points(file.main)) > 0
-    if file.aux_xml.control_points and placed:
+    placed = file.description.placement.grid.transform is not None
+    has_own = grid_origin(file.header.main) is None and len(tie_points(file.header.main)) > 0
+    if file.header.aux_xml.control_points and placed:
         where = "of its sidecar .aux.xml"
-    elif has_own and (placed or file.aux_xml.control_points):
+    elif has_own and (placed or file.header.aux_xml.control_points):
         where = "in its tag ModelTiepoint"
     else:
         return
@@ -146,10 +149,13 @@ def _control_point_warnings(file: PlacedFile) -> Iterator[RasterWarning]:
 
 
 def _crs_warnings(file: PlacedFile, own: _Alternative | None) -> Iterator[RasterWarning]:
-    if not (file.aux_xml.crs and file.placement.crs.wkt and own):
+    if not (file.header.aux_xml.crs and file.description.placement.crs.wkt and own):
         return
     with suppress(RasterError):  # the file's own CRS may be missing or unusable
-        used, other = horizontal_crs(file.placement.crs.wkt), horizontal_crs(own.crs.wkt)
+        used, other = (
+            horizontal_crs(file.description.placement.crs.wkt),
+            horizontal_crs(own.crs.wkt),
+        )
         if not used.is_same(other):
             text = f"its own keys name {other.label}, its sidecar .aux.xml {used.label}, which was used"
             yield RasterWarning("crs_ignored", text)

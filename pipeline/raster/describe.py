@@ -17,6 +17,7 @@ from pipeline.raster.aux_xml import AuxXML
 from pipeline.raster.gdal_metadata import read_gdal_metadata
 from pipeline.raster.geo_keys import Keys, epsg_code, find_ignored_keys, names_crs, read_keys
 from pipeline.raster.grid_tags import WORLD_FILES, grid_origin, lacks_tie_point
+from pipeline.raster.header import Header
 from pipeline.raster.models import ControlPoint, FileCRS, Grid, Placement, RasterWarning
 from pipeline.raster.nodata import Nodata, parse_nodata
 from pipeline.raster.open_dataset import unreadable_crs_error
@@ -44,8 +45,7 @@ _DTYPES = {
 _WHOLE_BITS = (8, 16, 32, 64, 128)
 """Bits per sample that a numpy type has."""
 _FLOAT = 3
-_COMPLEX_INTEGER = 5
-"""Values of SampleFormat (TIFF 6.0 and its technical note on complex numbers)."""
+"""Value of SampleFormat (TIFF 6.0)."""
 
 _ACQUIRED = "ACQUISITIONDATETIME"
 _EPOCH = "1970-01-01 00:00:00"
@@ -70,8 +70,7 @@ class Description:
 
 def describe(
     dataset: DatasetReader,
-    main: Directory,
-    aux_xml: AuxXML,
+    header: Header,
     sidecars: Sequence[str],
     placement: Placement | None,
 ) -> Description:
@@ -80,6 +79,7 @@ def describe(
     `sidecars` are the names of those that GDAL used. `placement` is the placement where it was known before, and the
     dataset was opened without one. Raises UnsupportedDtype or UnsupportedCRS.
     """
+    main, aux_xml = header.main, header.aux_xml
     dtype = _dtype(dataset, main)
     placement = placement or _placement(dataset, main, aux_xml)
     tags = _Tags(dataset, main, bool(sidecars) or GDAL_METADATA in main)
@@ -134,15 +134,6 @@ class _Tags:
             del self.imagery[_ACQUIRED]
             text = "a time in a sidecar is not in a form that GDAL reads, and is left out"
             self.warnings.append(RasterWarning("unreadable_time", text))
-
-
-def require_numpy_type(main: Directory) -> None:
-    """Raise UnsupportedDtype for pixels without a numpy type, before GDAL opens the file and fails."""
-    bits, formats = main.integers(BITS_PER_SAMPLE), main.integers(SAMPLE_FORMAT)
-    if len(set(bits)) > 1 or len(set(formats)) > 1:
-        raise UnsupportedDtype("its bands differ in type; write one file for each type")
-    if _COMPLEX_INTEGER in formats:
-        raise UnsupportedDtype("numpy has no complex integers; convert it to complex64")
 
 
 def _dtype(dataset: DatasetReader, main: Directory) -> str:

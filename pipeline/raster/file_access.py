@@ -2,8 +2,9 @@
 
 import os
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -21,44 +22,64 @@ from pipeline.storage import (
 )
 
 
-class OpenFile(Protocol):
-    """A stored file that is open for reading its header."""
+class FileReader(ByteReader, Protocol):
+    """Bytes that GDAL can read too, through a descriptor of this process."""
 
-    @property
-    def stored(self) -> StoredFile:
-        """The file as it was listed."""
+    descriptor: int
 
-    @property
-    def reader(self) -> ByteReader:
-        """The bytes of the file."""
 
-    @property
-    def gdal_path(self) -> str:
-        """The path under which GDAL finds the file, with nothing beside it but the visible sidecars."""
+class OpenFile(ABC):
+    """A stored file that is open for reading its header, and its sidecars."""
 
-    @property
-    def visible_sidecars(self) -> tuple[str, ...]:
-        """Names of the sidecars that GDAL sees; empty before `prepare_for_gdal`."""
+    visible_sidecars: tuple[str, ...] = ()
+    """Names of the sidecars that GDAL sees; empty before `prepare_for_gdal`."""
 
-    def open_sidecar(self, name: str) -> AbstractContextManager[ByteReader]:
-        """Open the bytes of a sidecar. Raises NotFound, PermissionDenied, NotAFile or Unreadable."""
+    def __init__(self, stored: StoredFile, reader: FileReader, stack: ExitStack) -> None:
+        """`stored` is the file as it was listed; `stack` closes what is opened later."""
+        self.stored = stored
+        self.reader = reader
+        self.gdal_path = descriptor_path(reader.descriptor)
+        """Where GDAL finds the file, with nothing beside it but the visible sidecars."""
+        self._stack = stack
+        self._hidden: set[str] = set()
 
-    def hide_sidecar(self, name: str) -> None:
-        """Hide a sidecar from GDAL; call it before `prepare_for_gdal`."""
+    @abstractmethod
+    def sidecar(self, name: str) -> FileReader:
+        """Return the bytes of a sidecar. Raises NotFound, PermissionDenied, NotAFile or Unreadable."""
+
+    @abstractmethod
+    def require_unchanged(self) -> None:
+        """Raise FileChanged where the file or a sidecar is not as it was listed, or NotFound."""
 
     def sidecar_gdal_path(self, name: str) -> str:
         """Return a path under which GDAL finds a sidecar, with nothing beside it."""
+        return descriptor_path(self.sidecar(name).descriptor)
+
+    def hide_sidecar(self, name: str) -> None:
+        """Hide a sidecar from GDAL; call it before `prepare_for_gdal`."""
+        self._hidden.add(name)
 
     def prepare_for_gdal(
-        self, directories: Sequence[Directory], budget: Budget, *, mask: bool = False
+        self,
+        directories: Sequence[Directory],  # noqa: ARG002 - a local file needs no download
+        budget: Budget,
+        *,
+        mask: bool = False,
     ) -> None:
         """Make available what GDAL reads for these directories and, with `mask`, of the .msk sidecar.
 
         Raises OverBudget, and the errors of opening a file.
         """
-
-    def require_unchanged(self) -> None:
-        """Raise FileChanged where the file or a sidecar is not as it was listed, or NotFound."""
+        links = {self.stored.name: self.reader.descriptor}
+        for name in self.stored.sidecars:
+            if name not in self._hidden and is_visible_to_gdal(self.stored, name, mask=mask):
+                reader = self.sidecar(name)
+                require_small_sidecar(name, reader.size, budget)
+                links[name] = reader.descriptor
+                self.visible_sidecars += (name,)
+        if self.visible_sidecars:
+            folder = self._stack.enter_context(linked_folder(links))
+            self.gdal_path = f"{folder}/{gdal_file_name(self.stored.name)}"
 
 
 class LocalByteReader:
@@ -73,57 +94,21 @@ class LocalByteReader:
         return os.pread(self.descriptor, most, position)
 
 
-class OpenLocalFile:
+class OpenLocalFile(OpenFile):
     """A file of this machine, read in place."""
 
-    visible_sidecars: tuple[str, ...] = ()
-
     def __init__(self, stored: StoredFile, descriptor: int, stack: ExitStack) -> None:
-        """`stack` closes what is opened later. Raises FileChanged where a sidecar is not as it was listed."""
-        self.stored = stored
-        self.reader = LocalByteReader(descriptor)
-        self.gdal_path = descriptor_path(descriptor)
-        self._stack = stack
-        self._hidden: set[str] = set()
-        # The sidecars are opened once, so that each of their readers sees the same file.
+        """Open the sidecars once, so that all readers see the same. Raises FileChanged unless they are as listed."""
+        super().__init__(stored, LocalByteReader(descriptor), stack)
         self._sidecars = {name: self._open(name) for name in stored.sidecars}
         self._require_as_listed()
 
-    @contextmanager
-    def open_sidecar(self, name: str) -> Iterator[ByteReader]:
-        """Open a sidecar as it was listed; it may be a link within the allowed folders."""
-        yield LocalByteReader(self._descriptor(name))
-
-    def hide_sidecar(self, name: str) -> None:
-        """Leave out the link to a sidecar."""
-        self._hidden.add(name)
-
-    def sidecar_gdal_path(self, name: str) -> str:
-        """Return the path of its descriptor, beside which GDAL finds nothing."""
-        return descriptor_path(self._descriptor(name))
-
-    def prepare_for_gdal(
-        self,
-        directories: Sequence[Directory],  # noqa: ARG002 - a local file needs no download
-        budget: Budget,
-        *,
-        mask: bool = False,
-    ) -> None:
-        """Link what is already open; no path is looked up again, and nothing is copied."""
-        visible = {
-            name: descriptor
-            for name, descriptor in self._sidecars.items()
-            if isinstance(descriptor, int)
-            and name not in self._hidden
-            and is_visible_to_gdal(self.stored, name, mask=mask)
-        }
-        for name, descriptor in visible.items():
-            require_small_sidecar(name, os.fstat(descriptor).st_size, budget)
-        if visible:
-            self.visible_sidecars = tuple(visible)
-            links = {self.stored.name: self.reader.descriptor, **visible}
-            folder = self._stack.enter_context(linked_folder(links))
-            self.gdal_path = f"{folder}/{gdal_file_name(self.stored.name)}"
+    def sidecar(self, name: str) -> FileReader:
+        """Return the bytes of a sidecar, which may be a link within the allowed folders."""
+        reader = self._sidecars[name]
+        if isinstance(reader, RasterError):
+            raise reader
+        return reader
 
     def require_unchanged(self) -> None:
         """Compare all fingerprints again."""
@@ -135,17 +120,13 @@ class OpenLocalFile:
                 "the file changed since it was listed; read it again once it is complete"
             )
 
-    def _open(self, name: str) -> int | RasterError:
+    def _open(self, name: str) -> LocalByteReader | RasterError:
         try:
-            return self._stack.enter_context(open_descriptor(self._path(name).resolve()))
+            path = self._path(name).resolve()
+            return LocalByteReader(self._stack.enter_context(open_descriptor(path)))
         except RasterError as error:
+            self.hide_sidecar(name)
             return error
-
-    def _descriptor(self, name: str) -> int:
-        descriptor = self._sidecars[name]
-        if isinstance(descriptor, RasterError):
-            raise descriptor
-        return descriptor
 
     def _path(self, name: str) -> Path:
         return self.stored.path.with_name(name)
@@ -153,10 +134,12 @@ class OpenLocalFile:
     def _require_as_listed(self) -> None:
         """Compare the open sidecars with the listing: a link may point elsewhere since."""
         parts = []
-        for name, descriptor in self._sidecars.items():
+        for name, reader in self._sidecars.items():
             with suppress(OSError):
                 status = (
-                    os.fstat(descriptor) if isinstance(descriptor, int) else self._path(name).stat()
+                    self._path(name).stat()
+                    if isinstance(reader, RasterError)
+                    else os.fstat(reader.descriptor)
                 )
                 parts.append((name, status.st_size, status.st_mtime_ns))
         if add_sidecars(self.stored.own_fingerprint, parts) != self.stored.fingerprint:

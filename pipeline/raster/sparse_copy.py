@@ -7,18 +7,14 @@ the tags fetches, in advance, what GDAL will read.
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import cache
 
 from pipeline.errors import FileChanged, NotFound, OverBudget, TransientError, Unreadable
 from pipeline.raster.budget import Budget
-from pipeline.raster.file_access import is_visible_to_gdal, require_small_sidecar
-from pipeline.raster.linked_folder import (
-    descriptor_path,
-    gdal_file_name,
-    linked_folder,
-    translate_disk_errors,
-)
-from pipeline.raster.tiff import BLOCK_INDEX_TAGS, ByteReader, Directory
+from pipeline.raster.file_access import OpenFile
+from pipeline.raster.linked_folder import translate_disk_errors
+from pipeline.raster.tiff import BLOCK_INDEX_TAGS, Directory
 from pipeline.storage import ByteRange, RangeReader, StoredFile, add_sidecars
 
 _MAX_NAME_BYTES = 255
@@ -88,36 +84,27 @@ class SparseCopy:
         return min((start for start, _ in self._filled if start > position), default=self.size)
 
 
-class OpenObject:
+class OpenObject(OpenFile):
     """An object and its sidecars, open for reading the header."""
-
-    visible_sidecars: tuple[str, ...] = ()
 
     def __init__(
         self, stored: StoredFile, ranges: RangeReader, budget: Budget, stack: ExitStack
     ) -> None:
-        """`stack` removes the copies."""
-        self.stored = stored
-        self._ranges = ranges
-        self._budget = budget
-        self._stack = stack
-        self._hidden: set[str] = set()
-        self._copies: dict[str, SparseCopy] = {}
-        self.reader = self._copy(stored.name)
-        self.gdal_path = descriptor_path(self.reader.descriptor)
+        @cache
+        def open_copy(name: str) -> SparseCopy:
+            first = ranges.first(stored, name)
+            location = f"{stored.real_path.rpartition('/')[0]}/{name}"
+            return stack.enter_context(closing(SparseCopy(ranges, location, first, budget)))
 
-    @contextmanager
-    def open_sidecar(self, name: str) -> Iterator[ByteReader]:
-        """Fetch its first bytes, and the rest as it is read."""
-        yield self._sidecar(name)
+        super().__init__(stored, open_copy(stored.name), stack)
+        self._open_copy = open_copy
 
-    def hide_sidecar(self, name: str) -> None:
-        """Leave out the link to the copy of a sidecar."""
-        self._hidden.add(name)
-
-    def sidecar_gdal_path(self, name: str) -> str:
-        """Return the path of the copy of a sidecar."""
-        return descriptor_path(self._sidecar(name).descriptor)
+    def sidecar(self, name: str) -> SparseCopy:
+        """Return the copy of a sidecar: its first bytes, and the rest as it is read."""
+        try:
+            return self._open_copy(name)
+        except NotFound as error:
+            raise FileChanged(_SIDECAR_CHANGED) from error
 
     def prepare_for_gdal(
         self, directories: Sequence[Directory], budget: Budget, *, mask: bool = False
@@ -126,42 +113,17 @@ class OpenObject:
         for directory in directories:
             for tag in directory.entries.keys() - BLOCK_INDEX_TAGS:
                 directory.raw(tag)
-        self.visible_sidecars = tuple(
-            name
-            for name in self.stored.sidecars
-            if name not in self._hidden and is_visible_to_gdal(self.stored, name, mask=mask)
-        )
-        links = {self.stored.name: self.reader.descriptor}
+        super().prepare_for_gdal(directories, budget, mask=mask)
         for name in self.visible_sidecars:
-            copy = self._sidecar(name)
-            require_small_sidecar(name, copy.size, budget)
+            copy = self.sidecar(name)
             copy.read(0, copy.size, copy.size)
-            links[name] = copy.descriptor
-        if self.visible_sidecars:
-            folder = self._stack.enter_context(linked_folder(links))
-            self.gdal_path = f"{folder}/{gdal_file_name(self.stored.name)}"
 
     def require_unchanged(self) -> None:
         """Compare the sidecars with the listing; each range of the object was compared when it was fetched."""
-        copies = [(name, self._sidecar(name)) for name in self.stored.sidecars]
+        copies = [(name, self.sidecar(name)) for name in self.stored.sidecars]
         parts = [(name, copy.size, copy.etag) for name, copy in copies]
         if add_sidecars(self.stored.own_fingerprint, parts) != self.stored.fingerprint:
             raise FileChanged(_SIDECAR_CHANGED)
-
-    def _sidecar(self, name: str) -> SparseCopy:
-        try:
-            return self._copy(name)
-        except NotFound as error:
-            raise FileChanged(_SIDECAR_CHANGED) from error
-
-    def _copy(self, name: str) -> SparseCopy:
-        if name not in self._copies:
-            first = self._ranges.first(self.stored, name)
-            location = f"{self.stored.real_path.rpartition('/')[0]}/{name}"
-            copy = SparseCopy(self._ranges, location, first, self._budget)
-            self._stack.callback(copy.close)
-            self._copies[name] = copy
-        return self._copies[name]
 
 
 @contextmanager

@@ -1,0 +1,112 @@
+"""Reads the header of a file by our own code: tags, sidecars and layout, before GDAL opens the file."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from pipeline.errors import RasterError, UnsupportedDtype
+from pipeline.raster.aux_xml import AuxXML, read_aux_xml
+from pipeline.raster.budget import Budget
+from pipeline.raster.file_access import OpenFile
+from pipeline.raster.grid_tags import WORLD_FILES, grid_origin
+from pipeline.raster.integrity import check_integrity, find_lost_tags
+from pipeline.raster.layout import describe_layout
+from pipeline.raster.models import Layout, RasterWarning
+from pipeline.raster.tiff import BITS_PER_SAMPLE, SAMPLE_FORMAT, Directory, read_directories
+
+_COMPLEX_INTEGER = 5
+"""Value of SampleFormat (technical note to TIFF 6.0 on complex numbers)."""
+_ERDAS_MAGIC = b"EHFA_HEADER_TAG"
+
+
+@dataclass(frozen=True)
+class Header:
+    """An open file with everything that our own code reads in it and its sidecars."""
+
+    open_file: OpenFile
+    main: Directory
+    aux_xml: AuxXML
+    layout: Layout
+    pixel_sidecars: Sequence[str]
+    """Names of the readable sidecars with overviews and masks."""
+    warnings: Sequence[RasterWarning]
+    georeference_sources: str
+    """Where GDAL may take the grid and the CRS from, as its GDAL_GEOREF_SOURCES; everywhere if empty."""
+
+
+def read_header(open_file: OpenFile, budget: Budget) -> Header:
+    """Read the header, check that the file is whole, and prepare it for GDAL. Raises a RasterError."""
+    directories = read_directories(open_file.reader, budget)
+    main = directories[0]
+    check_integrity(directories, budget)
+    _require_numpy_type(main)
+    aux_xml = read_aux_xml(open_file, budget)
+    layout, warnings, pixel_sidecars = _read_layout(open_file, directories, budget)
+    warnings += find_lost_tags(directories)
+    open_file.prepare_for_gdal(directories, budget)
+    sources = _georeference_sources(main, aux_xml, open_file.stored.sidecars)
+    aux_xml = replace(aux_xml, crs=aux_xml.crs and not sources)
+    return Header(open_file, main, aux_xml, layout, pixel_sidecars, warnings, sources)
+
+
+def _require_numpy_type(main: Directory) -> None:
+    """Raise UnsupportedDtype for pixels without a numpy type, before GDAL opens the file and fails."""
+    bits, formats = main.integers(BITS_PER_SAMPLE), main.integers(SAMPLE_FORMAT)
+    if len(set(bits)) > 1 or len(set(formats)) > 1:
+        raise UnsupportedDtype("its bands differ in type; write one file for each type")
+    if _COMPLEX_INTEGER in formats:
+        raise UnsupportedDtype("numpy has no complex integers; convert it to complex64")
+
+
+def _read_layout(
+    open_file: OpenFile, directories: Sequence[Directory], budget: Budget
+) -> tuple[Layout, list[RasterWarning], list[str]]:
+    """Return the layout, warnings about broken .ovr and .msk sidecars, and the names of the readable ones."""
+    by_name = {sidecar.lower(): sidecar for sidecar in open_file.stored.sidecars}
+    warnings: list[RasterWarning] = []
+    readable: list[str] = []
+    external: dict[str, tuple[Directory, ...]] = {}
+    for suffix, code in ((".ovr", "broken_overviews"), (".msk", "sidecar_unreadable")):
+        if sidecar := by_name.get(f"{open_file.stored.name}{suffix}".lower()):
+            try:
+                images = read_directories(open_file.sidecar(sidecar), budget)
+                check_integrity(images[:1], budget)
+            except RasterError as error:
+                text = f"its sidecar {sidecar} is not read: {error.message}"
+                warnings.append(RasterWarning(code, text))
+            else:
+                external[suffix] = images
+                readable.append(sidecar)
+    layout = describe_layout(directories, external.get(".ovr", ()), ".msk" in external)
+    if layout.mask:
+        text = f"a mask ({layout.mask}) marks its valid pixels"
+        warnings.append(RasterWarning("mask", text))
+    return layout, warnings, readable
+
+
+def _georeference_sources(main: Directory, aux_xml: AuxXML, sidecars: Sequence[str]) -> str:
+    """Return GDAL_GEOREF_SOURCES for a file.
+
+    GDAL would hide the CRS of the file's own grid where the .aux.xml has control points but no grid.
+    """
+    has_world_file = any(name.lower().endswith(WORLD_FILES) for name in sidecars)
+    has_grid = grid_origin(main) is not None or has_world_file
+    if has_grid and aux_xml.control_points and not aux_xml.transform:
+        return "INTERNAL,TABFILE,WORLDFILE"
+    return ""
+
+
+def find_erdas_sidecars(open_file: OpenFile) -> list[RasterWarning]:
+    """Return a warning for each .aux sidecar of ERDAS, which needs another driver."""
+    warnings = []
+    for name in open_file.stored.sidecars:
+        if name.lower().endswith(".aux") and _starts_with(open_file, name, _ERDAS_MAGIC):
+            text = f"the sidecar {name} is not read, since it is of ERDAS; save it as .aux.xml"
+            warnings.append(RasterWarning("sidecar_unreadable", text))
+    return warnings
+
+
+def _starts_with(open_file: OpenFile, sidecar: str, magic: bytes) -> bool:
+    with suppress(RasterError):
+        return open_file.sidecar(sidecar).read(0, len(magic), len(magic)) == magic
+    return False
