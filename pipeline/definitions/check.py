@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from pipeline.definitions.definition import PLACEHOLDER
 from pipeline.definitions.drop_folder import absolute_path
 from pipeline.definitions.sources_toml import Config
-from pipeline.storage import Location, parse_location
+from pipeline.storage import parse_location
 
 
 def config_warnings(config: Config, folder: Path) -> Iterator[str]:
@@ -19,18 +19,13 @@ def config_warnings(config: Config, folder: Path) -> Iterator[str]:
                 f'"{definition.id}": {{stem}} in name is the name of one file, but its sources have several files, '
                 "and the first one would name them; use a name without {stem}"
             )
-        for entry in definition.files:
-            users[absolute_path(entry, folder)].append(definition.id)
-            yield from _warn_if_absent(definition.id, parse_location(entry, folder))
-    for drop in config.drop:
-        users[absolute_path(drop.folder, folder)].append(drop.id)
-        yield from _warn_if_absent(drop.id, parse_location(drop.folder, folder))
+    entries = [(source.id, entry) for source in config.source for entry in source.files]
+    for name, entry in [*entries, *((drop.id, drop.folder) for drop in config.drop)]:
+        users[absolute_path(entry, folder)].append(name)
+        location = parse_location(entry, folder)
+        if not location.in_bucket and not Path(location.base).exists():
+            yield f'"{name}": {location.base} does not exist'
     for path, ids in users.items():
         if len(ids) > 1:
             names = " and ".join(f'"{name}"' for name in ids)
             yield f"{names} take the same files: {path}"
-
-
-def _warn_if_absent(name: str, location: Location) -> Iterator[str]:
-    if not location.in_bucket and not Path(location.base).exists():
-        yield f'"{name}": {location.base} does not exist'

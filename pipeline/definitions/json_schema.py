@@ -56,18 +56,5 @@ def schema_text() -> str:
         "title": "sources.toml of rastersources",
         "minProperties": 1,
     }
-    return json.dumps(_unwrap_descriptions(document), indent=2, ensure_ascii=False) + "\n"
-
-
-def _unwrap_descriptions(value: Any) -> Any:
-    """Put each description on one line, however it is wrapped in the code."""
-    if isinstance(value, list):
-        return [_unwrap_descriptions(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        key: " ".join(item.split())
-        if key == "description" and isinstance(item, str)
-        else _unwrap_descriptions(item)
-        for key, item in value.items()
-    }
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    return text.replace(r"\n", " ") + "\n"  # descriptions are wrapped in the code

@@ -85,16 +85,15 @@ def _read_text(path: Path) -> str:
     """Return the text of the file without a byte order mark."""
     try:
         return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise CatalogueError(f"{path} does not exist; name a sources.toml with --config") from error
-    except IsADirectoryError as error:
-        raise CatalogueError(f"{path} is a folder; name the sources.toml in it") from error
     except UnicodeDecodeError as error:
-        raise CatalogueError(
-            f"{path} is not UTF-8 from byte {error.start + 1} on; save it as UTF-8"
-        ) from error
+        reason = f"is not UTF-8 from byte {error.start + 1} on; save it as UTF-8"
+        raise CatalogueError(f"{path} {reason}") from error
     except OSError as error:
-        raise CatalogueError(f"{path} cannot be read: {error.strerror}") from error
+        reason = {
+            FileNotFoundError: "does not exist; name a sources.toml with --config",
+            IsADirectoryError: "is a folder; name the sources.toml in it",
+        }.get(type(error), f"cannot be read: {error.strerror}")
+        raise CatalogueError(f"{path} {reason}") from error
 
 
 def _parse_toml(text: str, path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the names of dropped files may mean."""
+"""Interpretations of the names of dropped files."""
 
 from datetime import UTC, datetime
 
@@ -25,13 +25,13 @@ MIDNIGHT = datetime(2024, 1, 2, tzinfo=UTC)
         ("rain_20240101_20240102", [("rain_20240101_20240102", None), ("rain_20240101", MIDNIGHT)]),
     ],
 )
-def test_a_name_is_a_code_as_a_whole_or_a_code_and_a_time(
+def test_a_name_is_a_code_or_a_code_and_a_time(
     stem: str, understood: list[tuple[str, datetime | None]]
 ) -> None:
     assert [(one.key, one.time) for one in interpret_name(stem, "UTC")] == understood
 
 
-def test_a_time_without_offset_is_one_of_the_zone() -> None:
+def test_a_time_without_offset_is_in_the_zone() -> None:
     found = interpret_name("rain_20240701T1200", "Europe/Amsterdam")[1]
     assert found.time == datetime(2024, 7, 1, 10, tzinfo=UTC)
 
@@ -44,7 +44,7 @@ def test_a_time_without_offset_is_one_of_the_zone() -> None:
         ("rain_20240331T0230", "skip it"),
     ],
 )
-def test_what_looks_like_a_time_and_is_none_says_why(stem: str, fault: str) -> None:
+def test_an_impossible_time_has_a_fault(stem: str, fault: str) -> None:
     found = interpret_name(stem, "Europe/Amsterdam")[1]
     assert (found.key, found.time) == ("rain", None)
     assert found.fault is not None

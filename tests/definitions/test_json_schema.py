@@ -1,4 +1,4 @@
-"""The JSON Schema of sources.toml: what editors say agrees with what we say."""
+"""The JSON Schema of sources.toml: editors and the program agree."""
 
 import json
 import re
@@ -25,7 +25,7 @@ DROP = '[[drop]]\nid = "in"\nfolder = "in"\n'
 
 
 def as_json(value: Any) -> Any:
-    """A TOML value as editors see it: times are texts."""
+    """Return a TOML value as editors see it: times are texts."""
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, dict):
@@ -47,7 +47,7 @@ def is_read(text: str, folder: Path) -> bool:
     return True
 
 
-def test_the_schema_is_one_and_is_that_of_the_program() -> None:
+def test_the_schema_is_valid_and_up_to_date() -> None:
     Draft202012Validator.check_schema(SCHEMA)
     assert json.loads(run([*RASTERSOURCES, "sources", "schema"]).stdout) == SCHEMA
 
@@ -87,7 +87,7 @@ def test_the_samples_name_the_schema() -> None:
         DROP + 'organisation = ["A", "B"]\n',
     ],
 )
-def test_what_is_right_fits_both(text: str, tmp_path: Path) -> None:
+def test_right_files_are_right_for_both(text: str, tmp_path: Path) -> None:
     assert fits_the_schema(text)
     assert is_read(text, tmp_path)
 
@@ -133,6 +133,6 @@ def test_what_is_right_fits_both(text: str, tmp_path: Path) -> None:
         DROP.replace('folder = "in"\n', ""),
     ],
 )
-def test_what_is_wrong_fits_neither(text: str, tmp_path: Path) -> None:
+def test_wrong_files_are_wrong_for_both(text: str, tmp_path: Path) -> None:
     assert not fits_the_schema(text)
     assert not is_read(text, tmp_path)

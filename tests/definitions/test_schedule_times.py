@@ -1,4 +1,4 @@
-"""When definitions run while clocks change, against instants worked out by hand and a walk over real minutes."""
+"""Ticks around changes of clocks, compared with instants by hand and with a walk over real minutes."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
@@ -25,8 +25,8 @@ def every(zone: ZoneInfo = AMSTERDAM, **duration: int) -> Period:
     return Period(timedelta(**duration), zone)
 
 
-def found(when: Recurrence, start: str, end: str) -> list[str]:
-    """The ticks between two instants, without the year, the seconds and the Z."""
+def ticks_between(when: Recurrence, start: str, end: str) -> list[str]:
+    """Return the ticks between two instants, without the year, the seconds and the Z."""
     begin, stop = (datetime.fromisoformat(f"2027-{one}:00+00:00") for one in (start, end))
     return [f"{tick:%m-%dT%H:%M}" for tick in ticks(when, begin, stop)]
 
@@ -58,7 +58,7 @@ def found(when: Recurrence, start: str, end: str) -> list[str]:
 def test_cron_lines_when_the_clocks_of_amsterdam_change(
     when: Recurrence, start: str, end: str, expected: list[str]
 ) -> None:
-    assert found(when, start, end) == expected
+    assert ticks_between(when, start, end) == expected
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_cron_lines_when_the_clocks_of_amsterdam_change(
 def test_periods_restart_at_each_local_midnight(
     when: Recurrence, start: str, end: str, expected: list[str]
 ) -> None:
-    assert found(when, start, end) == expected
+    assert ticks_between(when, start, end) == expected
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_periods_restart_at_each_local_midnight(
 def test_half_hours_and_midnights_that_do_not_exist(
     when: Recurrence, start: str, end: str, expected: list[str]
 ) -> None:
-    assert found(when, start, end) == expected
+    assert ticks_between(when, start, end) == expected
 
 
 # The walk: what a clock on the wall shows at each real minute, and nothing else.
@@ -139,7 +139,7 @@ CHANGES = [date(2027, 3, 28), date(2027, 10, 31), date(2027, 4, 4), date(2027, 9
 
 
 def walk(zone: ZoneInfo, begin: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Each real minute with what the clock shows."""
+    """Yield each real minute with its clock time."""
     while begin < end:
         yield begin, begin.astimezone(zone).replace(tzinfo=None)
         begin += MINUTE
@@ -148,7 +148,7 @@ def walk(zone: ZoneInfo, begin: datetime, end: datetime) -> Iterator[tuple[datet
 def by_walking(
     zone: ZoneInfo, minutes: set[int], hours: set[int], *, fixed: bool, day: date
 ) -> list[datetime]:
-    """The ticks from a day before to a day after, found minute by minute."""
+    """Return the ticks from a day before to a day after, minute by minute."""
     begin = datetime.combine(day, time(), UTC) - 2 * DAY
     shown = list(walk(zone, begin - 2 * DAY, begin + 4 * DAY))
     if not fixed:
@@ -157,13 +157,13 @@ def by_walking(
             for at, clock in shown
             if clock.minute in minutes and clock.hour in hours and at >= begin
         ]
-    found, names = set(), {clock.date() for _, clock in shown} | {day}
+    hits, names = set(), {clock.date() for _, clock in shown} | {day}
     for name in names:
         for clock in (datetime.combine(name, time(h, m)) for h in hours for m in minutes):
             exact = [at for at, seen in shown if seen == clock]
             past = [at for (_, one), (at, two) in pairwise(shown) if one < clock < two]
-            found |= set((exact or past)[:1])
-    return sorted(at for at in found if at >= begin)
+            hits |= set((exact or past)[:1])
+    return sorted(at for at in hits if at >= begin)
 
 
 SETS = st.sets(st.integers(0, 59), min_size=1, max_size=3)
@@ -175,7 +175,7 @@ HOURS = st.sets(st.sampled_from([0, 1, 2, 3, 12, 22, 23]), min_size=1, max_size=
 @example("Australia/Lord_Howe", date(2027, 4, 4), {0, 30}, {1, 2})
 @example("America/Havana", date(2027, 11, 7), {30}, {0})
 @example("Pacific/Apia", date(2011, 12, 30), {30}, {12})
-def test_fixed_times_are_those_of_a_walk_over_real_minutes(
+def test_fixed_times_match_a_walk_over_real_minutes(
     name: str, day: date, minutes: set[int], hours: set[int]
 ) -> None:
     zone, begin = ZoneInfo(name), datetime.combine(day, time(), UTC) - 2 * DAY
@@ -183,12 +183,12 @@ def test_fixed_times_are_those_of_a_walk_over_real_minutes(
     expected = by_walking(zone, minutes, hours, fixed=True, day=day)
     got = list(ticks(CronLine(line, zone), begin, begin + 4 * DAY))
     last = begin + 3 * DAY  # the walk ends before it can see where a gap at its very end leads
-    assert [one for one in got if one < last] == [one for one in expected if one < last]
+    assert [tick for tick in got if tick < last] == [tick for tick in expected if tick < last]
 
 
 @settings(deadline=None)
 @given(st.sampled_from(ZONES), st.sampled_from(CHANGES), st.integers(1, 40), st.integers(1, 9))
-def test_lines_with_steps_are_those_of_a_walk_over_real_minutes(
+def test_cron_lines_with_steps_match_a_walk_over_real_minutes(
     name: str, day: date, minute: int, hour: int
 ) -> None:
     zone, begin = ZoneInfo(name), datetime.combine(day, time(), UTC) - 2 * DAY
@@ -200,7 +200,7 @@ def test_lines_with_steps_are_those_of_a_walk_over_real_minutes(
 
 @settings(deadline=None)
 @given(st.sampled_from(ZONES), st.sampled_from(CHANGES), st.integers(1, 1440))
-def test_periods_are_those_of_a_walk_over_real_minutes(name: str, day: date, minutes: int) -> None:
+def test_periods_match_a_walk_over_real_minutes(name: str, day: date, minutes: int) -> None:
     zone, begin = ZoneInfo(name), datetime.combine(day, time(), UTC) - 2 * DAY
     midnights: dict[date, datetime] = {}
     expected = []

@@ -1,4 +1,4 @@
-"""What a sources.toml may say, and what is said of one that is wrong."""
+"""Reading a sources.toml, and the sentences about a wrong one."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,16 +32,16 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-def complaints(path: Path) -> list[tuple[int, str]]:
-    """Line and sentence of each thing that is wrong, without the file and the table."""
+def faults(path: Path) -> list[tuple[int, str]]:
+    """Return the line and sentence of each fault, without the file and the table."""
     with pytest.raises(CatalogueError) as caught:
         load_config(path)
-    found = []
+    lines = []
     for sentence in str(caught.value).splitlines():
         assert sentence.startswith(f"{path}, line ")
         line, _, rest = sentence.removeprefix(f"{path}, line ").partition(": ")
-        found.append((int(line), rest.partition(": ")[2]))
-    return found
+        lines.append((int(line), rest.partition(": ")[2]))
+    return lines
 
 
 def test_every_key_is_read(write: Write) -> None:
@@ -68,7 +68,7 @@ def test_every_key_is_read(write: Write) -> None:
     assert (drop.done, drop.refused, drop.every) == ("done", "../no", timedelta(seconds=10))
 
 
-def test_what_is_left_out_has_the_documented_default(write: Write) -> None:
+def test_omitted_keys_have_the_documented_default(write: Write) -> None:
     config = load_config(write(SOURCE + DROP))
     (source,), (drop,) = config.source, config.drop
     assert (source.missing, source.max_missing_percent, source.settle_seconds) == ("keep", 20, 0)
@@ -177,32 +177,30 @@ WRONG = [
         ("s3:/bucket/rain.tif", "s3:/ cannot be read"),
     ],
 )
-def test_an_entry_that_names_no_place_is_named_with_its_line(
-    write: Write, entry: str, sentence: str
-) -> None:
-    ((line, said),) = complaints(write(SOURCE.replace("*.tif", entry)))
+def test_an_invalid_entry_is_named_with_its_line(write: Write, entry: str, sentence: str) -> None:
+    ((line, message),) = faults(write(SOURCE.replace("*.tif", entry)))
     assert line == 1 + SOURCE.splitlines().index('files = "*.tif"')
-    assert said.startswith("files: ")
-    assert sentence in said
+    assert message.startswith("files: ")
+    assert sentence in message
 
 
 @pytest.mark.parametrize(("text", "line", "sentence"), WRONG, ids=[text for text, _, _ in WRONG])
 def test_a_wrong_field_is_named_with_its_line(
     write: Write, text: str, line: int, sentence: str
 ) -> None:
-    ((found, said),) = complaints(write(SOURCE + text + "\n"))
-    assert found == line
-    assert said.startswith(sentence), said
+    ((found_line, message),) = faults(write(SOURCE + text + "\n"))
+    assert found_line == line
+    assert message.startswith(sentence), message
 
 
-def test_all_that_is_wrong_is_said_at_once_in_the_order_of_the_lines(write: Write) -> None:
+def test_all_faults_are_reported_at_once_in_the_order_of_lines(write: Write) -> None:
     text = (
         SOURCE
         + 'every = "x"\n'
         + DROP.replace("folder", "fodler")
         + '[[source]]\nid = "register"\n'
     )
-    assert complaints(write(text)) == [
+    assert faults(write(text)) == [
         (5, "every: is not a duration; write for example 00:05:00, PT5M or 300"),
         (6, "folder: is missing"),
         (8, 'fodler: is not a key here; did you mean "folder"?'),
@@ -229,7 +227,9 @@ def test_all_that_is_wrong_is_said_at_once_in_the_order_of_the_lines(write: Writ
         (b"a = " + b"[" * 100_000, ""),
     ],
 )
-def test_a_file_that_is_none_is_one_sentence(tmp_path: Path, content: bytes, sentence: str) -> None:
+def test_a_file_that_is_not_a_sources_toml_is_one_sentence(
+    tmp_path: Path, content: bytes, sentence: str
+) -> None:
     path = tmp_path / "sources.toml"
     path.write_bytes(content)
     with pytest.raises(CatalogueError) as caught:
@@ -239,7 +239,7 @@ def test_a_file_that_is_none_is_one_sentence(tmp_path: Path, content: bytes, sen
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_and_a_file_that_is_not_there_are_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_and_a_missing_file_are_one_sentence_each(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match="is a folder"):
         load_config(tmp_path)
     with pytest.raises(CatalogueError, match="does not exist"):
@@ -249,8 +249,8 @@ def test_a_folder_and_a_file_that_is_not_there_are_one_sentence(tmp_path: Path) 
 def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
     path = tmp_path / "sources.toml"
     path.write_bytes(b"\xef\xbb\xbf" + SOURCE.replace("\n", "\r\n").encode() + b"zone = 1\r\n")
-    ((line, said),) = complaints(path)
-    assert (line, said) == (5, 'zone: is not a key here; did you mean "time_zone"?')
+    ((line, message),) = faults(path)
+    assert (line, message) == (5, 'zone: is not a key here; did you mean "time_zone"?')
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> Non
         ({"temporal": True}, True, True),
     ],
 )
-def test_only_what_is_said_of_sources_is_applied_again_and_only_how_files_are_read_reads_them_again(
+def test_hashes_change_with_fields_of_sources_and_fields_of_reading(
     fields: dict[str, Any], of_sources: bool, reading: bool
 ) -> None:
     plain = {"id": "a", "files": ["*"], "organisation": "A", "group": fields.get("group", "file")}
@@ -279,28 +279,28 @@ def test_only_what_is_said_of_sources_is_applied_again_and_only_how_files_are_re
     assert (before.reading_hash() != after.reading_hash()) is reading
 
 
-def test_a_crs_that_counts_for_all_files_is_another_way_to_read_them() -> None:
+def test_the_reading_hash_of_a_drop_folder_depends_on_crs_and_override() -> None:
     plain = DropFolder(id="in", folder="in")
     said = DropFolder(id="in", folder="in", crs="EPSG:28992")
     overriding = DropFolder(id="in", folder="in", crs="EPSG:28992", crs_override=True)
     assert len({one.reading_hash() for one in (plain, said, overriding)}) == 3
 
 
-def test_what_is_not_assigned_leaves_the_hashes_of_earlier_releases() -> None:
-    """Another hash would have every file of every catalogue read again."""
+def test_hashes_without_assigned_values_are_those_of_earlier_releases() -> None:
+    """With another hash every catalogue would read all its files again."""
     plain = make_definition({"id": "a", "files": ["*"], "organisation": "A"}, "test")
     assert plain.hash() == "70e28dddb5a1b260272ce7ad763b43b5.5733e811478d082b9483c7d74eb6e0f5"
     assert plain.reading_hash() == "e9a1685aa2c9e0514b5b9a8dbe9a3d7e"
     assert DropFolder(id="in", folder="in").reading_hash() == "586b517deec4af91d61c106974181a46"
 
 
-def test_limits_take_the_place_of_those_of_the_settings(write: Write) -> None:
+def test_limits_replace_those_of_the_settings(write: Write) -> None:
     (source,) = load_config(write(SOURCE + "limits = { pixels = 7, seconds = 1.5 }\n")).source
     given = ReadOptions(budget=Budget(bands=3))
     assert source.read_options(given).budget == replace(given.budget, pixels=7, seconds=1.5)
 
 
-def test_check_counts_what_is_right_and_warns_of_what_is_odd(write: Write) -> None:
+def test_check_counts_definitions_and_prints_warnings(write: Write) -> None:
     path = write(
         SOURCE
         + SOURCE.replace("rain", "snow").replace('"*.tif"', '["./*.tif", "gone/a/*.tif"]')
@@ -320,7 +320,7 @@ def test_check_counts_what_is_right_and_warns_of_what_is_odd(write: Write) -> No
     assert len(done.stderr.splitlines()) == 2
 
 
-def test_check_warns_of_sources_of_several_files_that_are_named_by_one_of_them(
+def test_check_warns_of_sources_of_several_files_named_after_one_file(
     write: Write,
 ) -> None:
     path = write(SOURCE + 'group = "all"\n')
@@ -334,7 +334,7 @@ def test_check_warns_of_sources_of_several_files_that_are_named_by_one_of_them(
     assert run(check).stderr == ""
 
 
-def test_the_samples_are_right_and_nothing_is_odd() -> None:
+def test_the_samples_are_right_without_warnings() -> None:
     config = REPOSITORY / "sample_data" / "sources.toml"
     done = run([*RASTERSOURCES, "sources", "check", "--config", config])
     assert (done.stdout, done.stderr) == ("10 definitions are right\n", "")

@@ -1,4 +1,4 @@
-"""The lines of keys in TOML documents, which are also read by tomllib."""
+"""The lines of keys in TOML documents that tomllib can read."""
 
 import tomllib
 
@@ -32,7 +32,7 @@ id = ''\'''two'\'''
 '''
 
 
-def test_each_key_has_the_line_that_it_stands_on() -> None:
+def test_each_key_has_its_line() -> None:
     assert lines_of(DOCUMENT) == {
         ("title",): 2,
         ("source", 0): 4,
@@ -49,7 +49,7 @@ def test_each_key_has_the_line_that_it_stands_on() -> None:
     }
 
 
-def test_what_has_no_line_of_its_own_has_that_of_what_holds_it() -> None:
+def test_a_value_without_its_own_line_has_that_of_its_table() -> None:
     lines = lines_of(DOCUMENT)
     assert line_of(("source", 1, "limits", "seconds"), lines) == 18
     assert line_of(("source", 1, "id"), lines) == 13
@@ -73,7 +73,7 @@ TABLES = st.lists(
 
 
 @given(TABLES)
-def test_any_mixture_of_values_and_comments_is_counted_as_tomllib_reads_it(tables: list) -> None:  # type: ignore[type-arg]
+def test_lines_of_any_document_agree_with_tomllib(tables: list) -> None:  # type: ignore[type-arg]
     text = ""
     expected: dict[KeyPath, int] = {}
     for number, (fields, blanks, end) in enumerate(tables):

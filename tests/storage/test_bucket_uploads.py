@@ -1,4 +1,4 @@
-"""Uploads to `rastersources serve` that are kept in a bucket: small in memory, and safe from being killed."""
+"""Uploads to a bucket through `rastersources serve`: they take little memory and survive kills."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ from tests.support.serving import (
 
 @pytest.fixture(scope="module")
 def own(s3_server: Server) -> Iterator[Bucket]:
-    """The bucket of the uploads, which this process finds by its environment."""
+    """Return the bucket of the uploads; the environment of this process names it."""
     found = new_bucket(s3_server)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in found.environment.items():
@@ -44,18 +44,16 @@ def serving(
 
 
 @LARGE
-def test_a_large_file_is_handed_on_in_little_memory(
-    serving: Serving, own: Bucket, mebibytes: int
-) -> None:
+def test_a_large_upload_takes_little_memory(serving: Serving, own: Bucket, mebibytes: int) -> None:
     assert_taken_in_little_memory(serving, mebibytes)
     assert own.keys() == ["uploads/.catalogue"]
 
 
 @KILLS
-def test_a_killed_server_loses_nothing_and_doubles_nothing(
+def test_a_killed_server_loses_and_doubles_no_upload(
     serving: Serving, engine: Engine, own: Bucket, tmp_path: Path, kills: int
 ) -> None:
     assert_nothing_lost_or_doubled(serving, engine, write_raster(tmp_path / "a.tif"), kills)
-    deposit = open_upload_store(f"s3://{own.name}/uploads")
-    sweep(engine, deposit)
-    assert set(deposit.uris()) == set(rows(engine, "SELECT uri FROM raster_files"))
+    store = open_upload_store(f"s3://{own.name}/uploads")
+    sweep(engine, store)
+    assert set(store.uris()) == set(rows(engine, "SELECT uri FROM raster_files"))

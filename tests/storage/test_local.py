@@ -35,18 +35,18 @@ def touch(path: Path, content: bytes = b"x") -> Path:
     return path
 
 
-def test_a_folder_yields_its_tif_and_tiff_files_in_any_case_and_in_order(tmp_path: Path) -> None:
+def test_a_folder_yields_tif_and_tiff_files_in_any_case_and_in_order(tmp_path: Path) -> None:
     for name in ("b.TIFF", "a.tif", "sub/c.Tif", "note.txt", "tif", "z.tif.part"):
         touch(tmp_path / name)
     assert names(listed(tmp_path, root=tmp_path)) == ["a.tif", "b.TIFF", "c.Tif"]
 
 
-def test_a_file_that_is_named_outright_may_have_any_name(tmp_path: Path) -> None:
+def test_a_file_that_is_named_itself_may_have_any_name(tmp_path: Path) -> None:
     file = touch(tmp_path / "raster.dat")
     assert names(listed(file, root=tmp_path)) == ["raster.dat"]
 
 
-def test_files_come_once_in_the_order_in_which_they_are_named(tmp_path: Path) -> None:
+def test_files_come_once_in_the_order_of_the_arguments(tmp_path: Path) -> None:
     c, a = touch(tmp_path / "c.tif"), touch(tmp_path / "a.tif")
     touch(tmp_path / "b.tif")
     assert names(listed(c, a, c, root=tmp_path)) == ["c.tif", "a.tif"]
@@ -63,20 +63,20 @@ def test_the_uri_keeps_every_byte_of_a_name(tmp_path: Path, name: str) -> None:
     assert unquote_to_bytes(found.uri.removeprefix("file://")) == os.fsencode(file.resolve())
 
 
-def test_a_name_that_is_no_utf_8_is_listed(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf_8_is_listed(tmp_path: Path) -> None:
     raw = os.fsencode(tmp_path.resolve()) + b"/caf\xe9.tif"
     Path(os.fsdecode(raw)).write_bytes(b"x")
     (found,) = listed(tmp_path, root=tmp_path)
     assert found.uri.endswith("/caf%E9.tif")
 
 
-def test_names_that_differ_in_unicode_form_alone_are_two_files(tmp_path: Path) -> None:
+def test_names_in_two_unicode_forms_are_two_files(tmp_path: Path) -> None:
     touch(tmp_path / "caf\u00e9.tif")
     touch(tmp_path / "cafe\u0301.tif")
     assert len({item.uri for item in listed(tmp_path, root=tmp_path)}) == 2
 
 
-def test_a_link_is_known_by_what_it_leads_to(tmp_path: Path) -> None:
+def test_a_link_has_the_uri_of_its_target(tmp_path: Path) -> None:
     target = touch(tmp_path / "data" / "x.tif")
     link = tmp_path / "link.tif"
     link.symlink_to(target)
@@ -84,7 +84,7 @@ def test_a_link_is_known_by_what_it_leads_to(tmp_path: Path) -> None:
     assert found.uri == file_uri(target.resolve())
 
 
-def test_a_file_that_several_links_lead_to_is_listed_once_for_a_folder(tmp_path: Path) -> None:
+def test_a_file_with_several_links_is_listed_once(tmp_path: Path) -> None:
     outside, folder = tmp_path / "outside", tmp_path / "folder"
     target, own = touch(outside / "x.tif"), touch(folder / "own.tif")
     for name in ("1.tif", "2.tif"):
@@ -117,7 +117,7 @@ def test_a_link_out_of_the_roots_is_not_allowed(tmp_path: Path) -> None:
     assert not names(found)
 
 
-def test_a_root_does_not_allow_its_neighbour_with_a_longer_name(tmp_path: Path) -> None:
+def test_a_root_does_not_allow_a_folder_with_a_longer_name(tmp_path: Path) -> None:
     file = touch(tmp_path / "data2" / "x.tif")
     (tmp_path / "data").mkdir()
     assert codes(listed(file, root=tmp_path / "data")) == ["not_allowed"]
@@ -131,7 +131,7 @@ def test_loops_of_links_end(tmp_path: Path) -> None:
     assert (names(found), codes(found)) == (["x.tif"], ["not_found"])
 
 
-def test_folders_deeper_than_python_recurses_are_walked(tmp_path: Path) -> None:
+def test_folders_deeper_than_the_recursion_limit_are_walked(tmp_path: Path) -> None:
     folders = [f"{tmp_path}{'/d' * depth}" for depth in range(1, 1200)]
     for folder in folders:
         Path(folder).mkdir()
@@ -162,14 +162,14 @@ def test_a_folder_called_x_tif_is_walked_as_a_folder(tmp_path: Path) -> None:
     assert names(listed(tmp_path, root=tmp_path)) == ["y.tif"]
 
 
-def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
+def test_a_missing_name_is_not_found(tmp_path: Path) -> None:
     (tmp_path / "gone.tif").symlink_to(tmp_path / "nothing.tif")
     assert codes(listed(tmp_path / "no.tif", tmp_path, root=tmp_path)) == ["not_found"] * 2
     with pytest.raises(NotFound):
         find_file(tmp_path / "no.tif", [tmp_path])
 
 
-def test_a_broken_link_is_rejected_under_the_path_it_leads_to_unless_the_walk_lists_that(
+def test_a_broken_link_is_rejected_under_its_target_unless_the_walk_lists_that(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "folder"
@@ -187,13 +187,13 @@ def test_a_broken_link_is_rejected_under_the_path_it_leads_to_unless_the_walk_li
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list everything")
-def test_a_folder_that_may_not_be_listed_is_reported(tmp_path: Path) -> None:
+def test_a_folder_without_permission_is_rejected(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0)
     assert codes(listed(tmp_path, root=tmp_path)) == ["permission_denied"]
 
 
-def test_sidecars_are_found_in_any_case_and_belong_to_their_file_alone(tmp_path: Path) -> None:
+def test_sidecars_are_found_in_any_case_and_belong_to_one_file(tmp_path: Path) -> None:
     beside = ["x.tif.aux.xml", "x.TFW", "x.tif.ovr", "x.tif.msk", "x.RPB", "x_rpc.txt"]
     for name in ("x.tif", "xy.tif", "x.txt", *beside):
         touch(tmp_path / name)
@@ -205,14 +205,14 @@ def test_sidecars_are_found_in_any_case_and_belong_to_their_file_alone(tmp_path:
     assert find_file(tmp_path / "x.tif", [tmp_path]) == x
 
 
-def test_a_sidecar_that_leads_out_of_the_roots_refuses_its_file(tmp_path: Path) -> None:
+def test_a_sidecar_outside_the_roots_rejects_its_file(tmp_path: Path) -> None:
     root = tmp_path / "root"
     touch(root / "x.tif")
     (root / "x.tif.aux.xml").symlink_to(touch(tmp_path / "secret.xml"))
     assert codes(listed(root, root=root)) == ["not_allowed"]
 
 
-def test_a_sidecar_that_is_a_pipe_refuses_its_file(tmp_path: Path) -> None:
+def test_a_sidecar_that_is_a_pipe_rejects_its_file(tmp_path: Path) -> None:
     touch(tmp_path / "x.tif")
     os.mkfifo(tmp_path / "x.tif.msk")
     assert codes(listed(tmp_path, root=tmp_path)) == ["not_a_file"]
@@ -230,7 +230,7 @@ def test_the_fingerprint_changes_with_the_file_and_with_its_sidecars(
     assert current_fingerprint(before) != before.fingerprint
 
 
-def test_a_sidecar_that_comes_or_goes_changes_the_fingerprint(tmp_path: Path) -> None:
+def test_a_new_or_deleted_sidecar_changes_the_fingerprint(tmp_path: Path) -> None:
     touch(tmp_path / "x.tif")
     alone = find_file(tmp_path / "x.tif", [tmp_path])
     touch(tmp_path / "x.tif.ovr")
@@ -239,7 +239,7 @@ def test_a_sidecar_that_comes_or_goes_changes_the_fingerprint(tmp_path: Path) ->
     assert together.fingerprint != alone.fingerprint == current_fingerprint(together)
 
 
-def test_a_file_outside_the_roots_is_not_stored(tmp_path: Path) -> None:
+def test_a_file_outside_the_roots_is_not_found(tmp_path: Path) -> None:
     file = touch(tmp_path / "x.tif")
     with pytest.raises(NotAllowed):
         find_file(file, [tmp_path / "elsewhere"])

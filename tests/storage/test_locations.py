@@ -1,4 +1,4 @@
-"""What the entries of a definition and the arguments of the command line name."""
+"""Locations of entries in definitions and of arguments of the command line."""
 
 import os
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def touch(folder: Path, *files: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
+    ("text", "location"),
     [
         ("rain", Location("/data/rain")),
         ("rain/*.tif", Location("/data/rain", "*.tif")),
@@ -55,11 +55,11 @@ def touch(folder: Path, *files: str) -> None:
         (".", Location("/data")),
     ],
 )
-def test_an_entry_of_a_definition_names_a_place(text: str, place: Location) -> None:
-    assert parse_location(text, Path("/data")) == place
+def test_an_entry_is_parsed_as_a_location(text: str, location: Location) -> None:
+    assert parse_location(text, Path("/data")) == location
 
 
-def test_arguments_are_taken_as_they_are_unless_they_are_urls(
+def test_arguments_are_literal_paths_or_urls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -70,7 +70,7 @@ def test_arguments_are_taken_as_they_are_unless_they_are_urls(
 
 
 @pytest.mark.parametrize("text", ["*/../x", "file://host/x", "file:///x%00", "s3:///x"])
-def test_what_names_no_place_is_refused(text: str) -> None:
+def test_an_invalid_location_is_an_error(text: str) -> None:
     with pytest.raises(CatalogueError):
         parse_location(text, Path("/data"))
 
@@ -103,7 +103,7 @@ def test_globs_match_what_pathlib_finds(
     assert not wild or not expected or not [item for item in found if isinstance(item, Rejection)]
 
 
-def test_a_file_that_several_entries_match_comes_once(tmp_path: Path) -> None:
+def test_a_file_of_several_entries_comes_once(tmp_path: Path) -> None:
     touch(tmp_path, "a.tif", "s/b.tif", "s/c.tif")
     (tmp_path / "link.tif").symlink_to(tmp_path / "s" / "c.tif")
     (tmp_path / "z").symlink_to(tmp_path / "s")
@@ -121,9 +121,7 @@ def test_a_link_to_a_folder_is_followed_only_before_the_first_wildcard(tmp_path:
 
 
 @pytest.mark.parametrize("entry", ["d/a*", "d/a1", "d/*1/"])
-def test_links_to_files_out_of_a_folder_are_followed_whatever_names_it(
-    tmp_path: Path, entry: str
-) -> None:
+def test_links_to_files_are_followed_in_folders_and_globs(tmp_path: Path, entry: str) -> None:
     touch(tmp_path, "d/a1/own.tif", "d/a1/s/x.tif", "d/b/z.tif", "d/c/y.tif")
     (tmp_path / "d/a1/file.tif").symlink_to("../b/z.tif")
     (tmp_path / "d/a1/folder").symlink_to("../c")
@@ -132,7 +130,7 @@ def test_links_to_files_out_of_a_folder_are_followed_whatever_names_it(
     assert sorted(names(found, tmp_path)) == ["d/a1/own.tif", "d/a1/s/x.tif", "d/b/z.tif"]
 
 
-def test_the_folder_before_a_wildcard_must_be_there(tmp_path: Path) -> None:
+def test_the_folder_before_a_wildcard_must_exist(tmp_path: Path) -> None:
     (found,) = listed("gone/*.tif", folder=tmp_path)
     assert isinstance(found, Rejection)
     assert (found.uri, found.code) == (file_uri(tmp_path / "gone"), "not_found")
@@ -140,7 +138,7 @@ def test_the_folder_before_a_wildcard_must_be_there(tmp_path: Path) -> None:
     assert listed("here/*/x.tif", "*.tif", folder=tmp_path) == []
 
 
-def test_a_folder_that_a_glob_cannot_look_into_is_reported() -> None:
+def test_a_folder_that_a_glob_cannot_list_is_rejected() -> None:
     with unprivileged_folder() as folder:
         touch(folder, "open/x.tif")
         (folder / "closed").mkdir(mode=0)
@@ -153,7 +151,7 @@ def test_a_folder_that_a_glob_cannot_look_into_is_reported() -> None:
 
 @contextmanager
 def unprivileged_folder() -> Iterator[Path]:
-    """A folder that anyone may enter, unlike those of pytest."""
+    """Make a folder that every user may enter, unlike those of pytest."""
     with TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
@@ -161,7 +159,7 @@ def unprivileged_folder() -> Iterator[Path]:
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """Root may read everything: for a moment this is somebody else."""
+    """Run as another user than root, because root may read everything."""
     if os.geteuid() != 0:
         yield
         return
@@ -172,7 +170,7 @@ def unprivileged() -> Iterator[None]:
         os.seteuid(0)
 
 
-def test_a_glob_looks_only_where_it_can_lead(tmp_path: Path) -> None:
+def test_a_glob_lists_only_folders_that_can_match(tmp_path: Path) -> None:
     touch(tmp_path, "2024/tiles/x.tif")
     deep = tmp_path / "2024" / "other" / "gone"
     deep.parent.mkdir()
@@ -191,7 +189,7 @@ def test_a_glob_rejects_the_broken_links_that_it_matches(tmp_path: Path) -> None
         assert (found.uri, found.code) == (file_uri(tmp_path / "away"), "not_found")
 
 
-def test_a_folder_of_definitions_may_have_wildcards_in_its_name(tmp_path: Path) -> None:
+def test_the_folder_of_the_sources_toml_may_have_wildcards_in_its_name(tmp_path: Path) -> None:
     folder = tmp_path / "[x] *"
     touch(folder, "a.tif")
     assert names(listed("*.tif", folder=folder), folder) == ["a.tif"]

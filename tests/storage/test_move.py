@@ -1,4 +1,4 @@
-"""Moving files: to where nothing is, over no other file, and to the end when it was cut short."""
+"""Moving files and objects: never over another one, and completed after an interruption."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ SHARED_MEMORY = Path("/dev/shm")
 
 @pytest.fixture(params=["same file system", "another file system"])
 def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """A folder to move to."""
+    """Return a folder to move to."""
     if request.param == "same file system":
         yield tmp_path / "elsewhere"
         return
@@ -31,7 +31,7 @@ def elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def dropped(tmp_path: Path, elsewhere: Path) -> Callable[[bytes], tuple[Path, Path]]:
-    """Makes a file, and says where it shall go."""
+    """Return a function that makes a file and returns its path and its target."""
     elsewhere.mkdir()
 
     def drop(content: bytes) -> tuple[Path, Path]:
@@ -54,7 +54,7 @@ def test_a_file_keeps_its_content_and_its_fingerprint(
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
-def test_a_link_to_the_file_itself_is_another_file(
+def test_a_link_to_the_file_itself_counts_as_another_file(
     dropped: Callable[..., tuple[Path, Path]],
 ) -> None:
     source, target = dropped(b"content")
@@ -63,7 +63,7 @@ def test_a_link_to_the_file_itself_is_another_file(
     assert source.read_bytes() == b"content"
 
 
-def test_of_a_link_no_copy_is_made_of_what_it_leads_to(
+def test_the_target_of_a_link_is_not_copied(
     dropped: Callable[..., tuple[Path, Path]], tmp_path: Path
 ) -> None:
     source, target = dropped(b"")
@@ -76,7 +76,7 @@ def test_of_a_link_no_copy_is_made_of_what_it_leads_to(
     assert not [path for path in target.parent.iterdir() if not path.is_symlink()]
 
 
-def test_a_file_goes_into_a_folder_that_is_made_for_it(
+def test_the_folder_of_the_target_is_made(
     dropped: Callable[..., tuple[Path, Path]],
 ) -> None:
     source, target = dropped(b"content")
@@ -96,7 +96,7 @@ def test_another_file_is_never_overwritten(
     assert len(list(target.parent.iterdir())) == 1
 
 
-def test_the_same_content_at_the_target_means_that_it_was_moved(
+def test_the_same_content_at_the_target_counts_as_moved(
     dropped: Callable[..., tuple[Path, Path]],
 ) -> None:
     source, target = dropped(b"content")
@@ -105,7 +105,7 @@ def test_the_same_content_at_the_target_means_that_it_was_moved(
     assert (source.exists(), target.read_bytes()) == (False, b"content")
 
 
-def test_a_file_that_bears_both_names_already_loses_the_first(tmp_path: Path) -> None:
+def test_a_file_that_has_both_names_loses_the_first(tmp_path: Path) -> None:
     source, target = tmp_path / "a.tif", tmp_path / "b.tif"
     source.write_bytes(b"content")
     os.link(source, target)
@@ -113,7 +113,7 @@ def test_a_file_that_bears_both_names_already_loses_the_first(tmp_path: Path) ->
     assert (source.exists(), target.read_bytes()) == (False, b"content")
 
 
-def test_what_is_left_of_a_copy_that_was_cut_short_is_no_obstacle_and_no_litter(
+def test_an_interrupted_copy_is_completed_and_leaves_no_file(
     dropped: Callable[..., tuple[Path, Path]],
 ) -> None:
     source, target = dropped(b"content")
@@ -126,7 +126,7 @@ def test_what_is_left_of_a_copy_that_was_cut_short_is_no_obstacle_and_no_litter(
     assert target.read_bytes() == b"content"
 
 
-def test_what_cannot_be_moved_is_a_sentence(tmp_path: Path) -> None:
+def test_moving_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match=r"cannot be moved to .*No such file"):
         move_file(file_uri(tmp_path / "nothing.tif"), file_uri(tmp_path / "b.tif"))
     assert fingerprint_at(file_uri(tmp_path / "nothing.tif")) is None
@@ -150,7 +150,7 @@ def test_an_object_is_moved(bucket: Bucket) -> None:
     assert content(bucket, "done/a b.tif") == b"content"
 
 
-def test_an_object_at_the_target_is_not_overwritten_unless_it_is_the_same(bucket: Bucket) -> None:
+def test_another_object_at_the_target_is_not_overwritten(bucket: Bucket) -> None:
     bucket.put("in/a.tif", b"content")
     bucket.put("done/a.tif", b"differs")
     bucket.put("done/b.tif", b"content")
@@ -160,7 +160,7 @@ def test_an_object_at_the_target_is_not_overwritten_unless_it_is_the_same(bucket
     assert bucket.keys() == ["done/a.tif", "done/b.tif"]
 
 
-def test_an_object_that_was_sent_in_parts_is_the_same_as_its_copy(bucket: Bucket) -> None:
+def test_an_object_sent_in_parts_equals_its_copy(bucket: Bucket) -> None:
     whole = os.urandom(11 * 2**20)
     obstore.put(bucket.store, "in/a.tif", whole, use_multipart=True, chunk_size=5 * 2**20)
     bucket.put("done/a.tif", whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -170,7 +170,7 @@ def test_an_object_that_was_sent_in_parts_is_the_same_as_its_copy(bucket: Bucket
     assert bucket.keys() == ["done/a.tif"]
 
 
-def test_an_object_goes_into_another_through_this_machine(
+def test_an_object_moves_to_another_bucket_through_this_machine(
     bucket: Bucket, s3_server: Server
 ) -> None:
     another, whole = new_bucket(s3_server), os.urandom(9 * 2**20)
@@ -180,7 +180,7 @@ def test_an_object_goes_into_another_through_this_machine(
     assert content(another, "b/a.tif") == whole
 
 
-def test_an_object_that_is_not_there_is_a_sentence(bucket: Bucket) -> None:
+def test_moving_a_missing_object_is_one_sentence(bucket: Bucket) -> None:
     assert fingerprint_at(uri(bucket, "nothing.tif")) is None
     with pytest.raises(CatalogueError, match="cannot be moved to"):
         move_file(uri(bucket, "nothing.tif"), uri(bucket, "b.tif"))

@@ -24,7 +24,7 @@ def listed(*entries: str, roots: tuple[str, ...] = ("s3://",)) -> list[StoredFil
 
 
 def keys(found: list[StoredFile | Rejection]) -> list[str]:
-    """What follows the bucket in the URIs of files, decoded."""
+    """Return the keys of the files, decoded."""
     return [unquote(item.uri).split("/", 3)[3] for item in found if isinstance(item, StoredFile)]
 
 
@@ -32,7 +32,7 @@ def codes(found: list[StoredFile | Rejection]) -> list[tuple[str, str]]:
     return [(item.uri, item.code) for item in found if isinstance(item, Rejection)]
 
 
-def test_a_prefix_yields_the_rasters_below_it_and_nothing_else(bucket: Bucket) -> None:
+def test_a_prefix_yields_only_the_rasters_below_it(bucket: Bucket) -> None:
     for key in ("a/1.tif", "a/2.TIFF", "a/deep/er/3.tif", "a/note.txt", "ab/4.tif", "a/x.tif.part"):
         bucket.put(key)
     obstore.put(bucket.store, "a/folder/", b"")
@@ -70,7 +70,7 @@ def test_every_key_survives(bucket: Bucket, name: str) -> None:
     assert again == [found]
 
 
-def test_an_object_that_is_named_outright_may_have_any_name(bucket: Bucket) -> None:
+def test_an_object_that_is_named_itself_may_have_any_name(bucket: Bucket) -> None:
     for name in ("raster.dat", "raster.tif", "x", "x.tfw", "xy.tif", "raster.tif.aux.xml"):
         bucket.put(f"a/{name}")
     found = listed(*(f"s3://{bucket.name}/a/{name}" for name in ("raster.dat", "x", "raster.tif")))
@@ -83,7 +83,7 @@ def test_an_object_that_is_named_outright_may_have_any_name(bucket: Bucket) -> N
     assert found[2] in listed(f"s3://{bucket.name}/a")
 
 
-def test_what_is_not_there_is_not_found(bucket: Bucket) -> None:
+def test_a_missing_name_is_not_found(bucket: Bucket) -> None:
     bucket.put("a/1.tif")
     names = [f"s3://{bucket.name}/{key}" for key in ("b", "a/2.tif", "a/1", "a/1.tif/x")]
     assert codes(listed(*names)) == [(name, "not_found") for name in names]
@@ -105,14 +105,14 @@ def test_globs_match_whole_keys(bucket: Bucket) -> None:
     assert matched("r/*.dat") == ["r/a.dat"]
 
 
-def test_an_object_that_several_entries_match_comes_once(bucket: Bucket) -> None:
+def test_an_object_of_several_entries_comes_once(bucket: Bucket) -> None:
     bucket.put("r/a.tif")
     bucket.put("r/b.tif")
     name = f"s3://{bucket.name}/r"
     assert keys(listed(f"{name}/b.tif", f"{name}/*.tif", name)) == ["r/b.tif", "r/a.tif"]
 
 
-def test_sidecars_belong_to_their_object_alone_and_count_in_its_fingerprint(bucket: Bucket) -> None:
+def test_sidecars_belong_to_one_object_and_to_its_fingerprint(bucket: Bucket) -> None:
     beside = ["x.TFW", "x.aux", "x.tif.aux.xml", "x.tif.msk", "x.tif.ovr", "x_RPC.TXT"]
     others = ["x-1.tif", "x.txt", "x/x.tif", "x0.tif", "xa.tif", "xa.tfw", "w.tfw"]
     for name in ("x.tif", *beside, *others):
@@ -139,12 +139,12 @@ def test_roots_restrict_buckets_too(bucket: Bucket) -> None:
         assert [code for _, code in codes(listed(f"{name}/ab", roots=roots))] == ["not_allowed"]
 
 
-def test_a_bucket_that_is_not_there_ends_the_listing(bucket: Bucket) -> None:
+def test_a_missing_bucket_ends_the_listing(bucket: Bucket) -> None:
     with pytest.raises(CatalogueError, match=r"s3://no-such-bucket.*does not exist"):
         listed("s3://no-such-bucket/a/*.tif")
 
 
-def test_wrong_credentials_end_the_listing_and_are_not_told(
+def test_wrong_credentials_end_the_listing_and_are_not_printed(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put("a/1.tif")
@@ -156,7 +156,7 @@ def test_wrong_credentials_end_the_listing_and_are_not_told(
     assert SECRET_KEY not in str(caught.value)
 
 
-def test_an_endpoint_that_nobody_answers_is_a_matter_of_trying_again(
+def test_an_endpoint_without_an_answer_is_a_transient_error(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.storage.s3._RETRIES", 1)
@@ -168,7 +168,7 @@ def test_an_endpoint_that_nobody_answers_is_a_matter_of_trying_again(
 
 
 @pytest.mark.parametrize("endpoint", ["nonsense", "http://", "ftp://x"])
-def test_an_endpoint_that_is_no_url_is_named(
+def test_an_invalid_endpoint_is_named(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch, endpoint: str
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
@@ -180,12 +180,12 @@ def test_an_endpoint_that_is_no_url_is_named(
 @pytest.mark.parametrize(
     "name", ["s3://", "s3:///a", "s3://b", "s3://bucket/a//b.tif", "s3://bucket/../x.tif", "s3://bucket/a%0Ab.tif"]
 )  # fmt: skip
-def test_what_names_no_object_is_refused_with_a_sentence(name: str) -> None:
+def test_an_invalid_object_name_is_one_sentence(name: str) -> None:
     with pytest.raises(CatalogueError, match=r"bucket|key"):
         literal_location(name)
 
 
-def test_a_key_that_cannot_be_named_ends_the_listing(bucket: Bucket) -> None:
+def test_an_invalid_key_ends_the_listing(bucket: Bucket) -> None:
     bucket.put("a/1.tif")
     url = f"{bucket.server.filer}/buckets/{bucket.name}/a/new%0Aline.tif"
     httpx.post(url, files={"file": b"x"}).raise_for_status()
@@ -193,9 +193,7 @@ def test_a_key_that_cannot_be_named_ends_the_listing(bucket: Bucket) -> None:
         listed(f"s3://{bucket.name}/a")
 
 
-def test_plain_http_needs_an_endpoint_that_says_so(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plain_http_needs_an_http_endpoint(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.endpoint.replace("http://", "https://"))
     monkeypatch.setattr("pipeline.storage.s3._RETRIES", 0)
     open_bucket.cache_clear()
@@ -204,7 +202,7 @@ def test_plain_http_needs_an_endpoint_that_says_so(
 
 
 @pytest.mark.parametrize("fault", [0, 503, 403])
-def test_a_listing_that_fails_half_way_is_no_shorter_listing(
+def test_a_listing_that_fails_half_way_raises_an_error(
     bucket: Bucket, counted: Proxy, monkeypatch: pytest.MonkeyPatch, fault: int
 ) -> None:
     monkeypatch.setattr("pipeline.storage.s3._RETRIES", 2)
@@ -219,7 +217,7 @@ def test_a_listing_that_fails_half_way_is_no_shorter_listing(
 
 
 def test_a_listing_of_many_objects_takes_little_memory(bucket: Bucket) -> None:
-    """A million would take more minutes than a test has; what is held does not grow with their number."""
+    """A million objects would take too long; the memory does not depend on their number."""
     bucket.put_many(f"in/{number % 7}/{number:05d}.tif" for number in range(5000))
     place = [literal_location(f"s3://{bucket.name}/in")]
     deque(list_files(place, EVERYWHERE), maxlen=0)

@@ -1,4 +1,4 @@
-"""Whose a storage of uploads is, in a folder and in a bucket: no catalogue deletes the files of another one."""
+"""The owner of a storage of uploads, in a folder and in a bucket: no catalogue deletes the files of another one."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,12 +37,12 @@ from tests.support.serving import serving_for
 
 @dataclass(frozen=True)
 class Catalogue:
-    """A catalogue with a server that keeps uploads at a place."""
+    """A catalogue with a server and a storage of uploads."""
 
     url: str
     engine: Engine
     client: Client
-    deposit: UploadStore
+    store: UploadStore
     organisation: str
 
     def new_source(self) -> str:
@@ -56,10 +56,10 @@ class Catalogue:
             return self.client.post(f"{source}data/", files={"file": file}, data=data)
 
     def work(self, pool: ProcessReader) -> None:
-        """What a server does with uploads beside the API."""
-        claim_storage(self.engine, self.deposit)
-        sweep(self.engine, self.deposit)
-        while process_waiting(UploadWorker(self.engine, self.deposit, ReadOptions(), pool)):
+        """Process uploads as a server does."""
+        claim_storage(self.engine, self.store)
+        sweep(self.engine, self.store)
+        while process_waiting(UploadWorker(self.engine, self.store, ReadOptions(), pool)):
             pass
 
     def files(self) -> set[str]:
@@ -70,7 +70,7 @@ Open = Callable[[str, str], AbstractContextManager[Catalogue]]
 
 
 @pytest.fixture(params=["a folder", "a bucket"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "a folder":
         return str(tmp_path / "uploads")
     bucket: Bucket = request.getfixturevalue("bucket")
@@ -78,8 +78,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @contextmanager
-def serving(url: str, place: str) -> Iterator[Catalogue]:
-    """A server on a catalogue, and its administrator."""
+def serving(url: str, location: str) -> Iterator[Catalogue]:
+    """Run a server on a catalogue, with an administrator."""
     engine = make_engine(url)
     try:
         found = rows(engine, "SELECT uuid FROM organisations")
@@ -88,23 +88,23 @@ def serving(url: str, place: str) -> Iterator[Catalogue]:
             add_user(engine, "admin")
             grant_role(engine, "admin", "Owner", "admin")
             found = rows(engine, "SELECT uuid FROM organisations")
-        with client_of(ApiConfig(url, uploads=place)) as client:
+        with client_of(ApiConfig(url, uploads=location)) as client:
             client.auth = ("__key__", create_key(engine, "admin"))
-            yield Catalogue(url, engine, client, open_upload_store(place), str(found[0].uuid))
+            yield Catalogue(url, engine, client, open_upload_store(location), str(found[0].uuid))
     finally:
         engine.dispose()
 
 
 @pytest.fixture
 def database(server: str, template: str) -> Iterator[Callable[[], str]]:
-    """Makes empty catalogues; their URLs."""
+    """Return a function that makes an empty catalogue and returns its URL."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(new_database(server, template))
 
 
 @pytest.fixture
-def reader(place: str) -> Iterator[ProcessReader]:
-    """A process that reads files, begun when the environment names the place."""
+def reader(location: str) -> Iterator[ProcessReader]:
+    """Start a reading process after the environment names the bucket."""
     with ProcessReader(1) as pool:
         yield pool
 
@@ -115,7 +115,7 @@ def tif(tmp_path: Path) -> Path:
 
 
 def restored(server: str, url: str, stack: ExitStack) -> str:
-    """A copy of a database that nobody uses now, as a dump that is restored is; its URL."""
+    """Copy a database without connections, like restoring a dump; return its URL."""
     name = f"rastersources_test_{uuid4().hex[:12]}"
     copy, original = sql.Identifier(name), sql.Identifier(make_url(url).database or "")
 
@@ -128,10 +128,10 @@ def restored(server: str, url: str, stack: ExitStack) -> str:
     return make_url(server).set(database=name).render_as_string(hide_password=False)
 
 
-def test_a_catalogue_leaves_the_storage_of_another_one_alone(
-    database: Callable[[], str], place: str, tif: Path, reader: ProcessReader
+def test_a_catalogue_does_not_touch_the_storage_of_another_one(
+    database: Callable[[], str], location: str, tif: Path, reader: ProcessReader
 ) -> None:
-    with serving(database(), place) as first, serving(database(), place) as second:
+    with serving(database(), location) as first, serving(database(), location) as second:
         assert first.send(first.new_source(), tif).status_code == 200
         first.work(reader)
         files = first.files()
@@ -142,80 +142,80 @@ def test_a_catalogue_leaves_the_storage_of_another_one_alone(
             "Service unavailable. #503.10",
         )
         assert "belongs to another catalogue" in refused.json()["detail"]
-        assert place not in refused.text
+        assert location not in refused.text
         with pytest.raises(CatalogueError, match="RASTERSOURCES_UPLOADS"):
             second.work(reader)
-        assert sweep(second.engine, second.deposit) == []
+        assert sweep(second.engine, second.store) == []
         assert second.client.get(SOURCES).status_code == 200
-        assert set(first.deposit.uris()) == files
+        assert set(first.store.uris()) == files
         assert first.send(first.new_source(), tif).status_code == 200
 
 
-def test_a_storage_is_taken_over_on_request_and_no_file_of_the_other_catalogue_goes(
-    database: Callable[[], str], place: str, tif: Path, reader: ProcessReader
+def test_a_take_over_deletes_no_file_of_the_other_catalogue(
+    database: Callable[[], str], location: str, tif: Path, reader: ProcessReader
 ) -> None:
-    with serving(database(), place) as first, serving(database(), place) as second:
+    with serving(database(), location) as first, serving(database(), location) as second:
         assert first.send(first.new_source(), tif).status_code == 200
         first.work(reader)
-        claim_storage(second.engine, second.deposit, by_force=True)
+        claim_storage(second.engine, second.store, by_force=True)
         assert second.send(second.new_source(), tif).status_code == 200
         second.work(reader)
-        assert set(second.deposit.uris()) == first.files() | second.files()
-        assert set(list_unrecorded(second.engine, second.deposit)) == first.files()
+        assert set(second.store.uris()) == first.files() | second.files()
+        assert set(list_unrecorded(second.engine, second.store)) == first.files()
         with pytest.raises(CatalogueError, match="take-over"):
             first.work(reader)
 
 
 def test_an_older_dump_leaves_newer_files_alone_and_lists_them(
-    database: Callable[[], str], server: str, place: str, tif: Path, reader: ProcessReader
+    database: Callable[[], str], server: str, location: str, tif: Path, reader: ProcessReader
 ) -> None:
     with ExitStack() as stack:
         original = database()
-        with serving(original, place) as before:
+        with serving(original, location) as before:
             source = before.new_source()
             for hour in (0, 1):
                 assert before.send(source, tif, hour).status_code == 200
             before.work(reader)
         copy = restored(server, original, stack)
-        with serving(original, place) as after:
+        with serving(original, location) as after:
             assert after.send(source, tif, 2).status_code == 200
             assert after.send(source, tif, 0).status_code == 200  # takes the place of an older one
             after.work(reader)
             newer = after.files()
-        with serving(copy, place) as older:
+        with serving(copy, location) as older:
             missing = older.files() - newer
             older.work(reader)
-            assert set(older.deposit.uris()) == newer
-            assert set(list_unrecorded(older.engine, older.deposit)) == newer - older.files()
+            assert set(older.store.uris()) == newer
+            assert set(list_unrecorded(older.engine, older.store)) == newer - older.files()
             assert (len(missing), len(newer - older.files())) == (1, 2)
             assert older.send(older.new_source(), tif).status_code == 200
             older.work(reader)
-            assert newer < set(older.deposit.uris())
+            assert newer < set(older.store.uris())
 
 
-def test_a_storage_without_a_mark_is_that_of_whoever_knows_a_file_in_it(
-    database: Callable[[], str], place: str, tif: Path, reader: ProcessReader
+def test_a_storage_without_a_mark_belongs_to_the_catalogue_of_its_files(
+    database: Callable[[], str], location: str, tif: Path, reader: ProcessReader
 ) -> None:
-    with serving(database(), place) as first, serving(database(), place) as second:
+    with serving(database(), location) as first, serving(database(), location) as second:
         assert first.send(first.new_source(), tif).status_code == 200
         first.work(reader)
-        remove_mark(place)
+        remove_mark(location)
         with pytest.raises(CatalogueError, match="this catalogue recorded none of them"):
             second.work(reader)
-        assert second.deposit.owner() is None
+        assert second.store.owner() is None
         first.work(reader)
-        assert first.deposit.owner() == get_identity(first.engine)
-        assert set(first.deposit.uris()) == first.files()
+        assert first.store.owner() == get_identity(first.engine)
+        assert set(first.store.uris()) == first.files()
 
 
-def test_of_several_catalogues_that_take_an_empty_storage_one_succeeds(
-    database: Callable[[], str], place: str
+def test_only_one_of_several_catalogues_gets_an_empty_storage(
+    database: Callable[[], str], location: str
 ) -> None:
     engines = [make_engine(database()) for _ in range(6)]
 
     def take(engine: Engine) -> bool:
         try:
-            claim_storage(engine, open_upload_store(place))
+            claim_storage(engine, open_upload_store(location))
         except CatalogueError:
             return False
         return True
@@ -224,12 +224,12 @@ def test_of_several_catalogues_that_take_an_empty_storage_one_succeeds(
         taken = list(threads.map(take, engines))
     assert taken.count(True) == 1
     owner = engines[taken.index(True)]
-    assert open_upload_store(place).owner() == get_identity(owner)
+    assert open_upload_store(location).owner() == get_identity(owner)
     for engine in engines:
         engine.dispose()
 
 
-def test_a_mark_that_a_killed_server_left_empty_is_written_anew(
+def test_an_empty_mark_of_a_killed_server_is_written_again(
     database: Callable[[], str], tmp_path: Path
 ) -> None:
     engine = make_engine(database())
@@ -239,29 +239,29 @@ def test_a_mark_that_a_killed_server_left_empty_is_written_anew(
     engine.dispose()
 
 
-def test_uploads_of_before_are_recorded_when_the_schema_is_migrated(
-    database: Callable[[], str], place: str, tif: Path, reader: ProcessReader
+def test_a_migration_records_older_uploads(
+    database: Callable[[], str], location: str, tif: Path, reader: ProcessReader
 ) -> None:
     url = database()
-    with serving(url, place) as catalogue:
+    with serving(url, location) as catalogue:
         assert catalogue.send(catalogue.new_source(), tif).status_code == 200
         catalogue.work(reader)
-    remove_mark(place)
+    remove_mark(location)
     run([*RASTERSOURCES, "db", "downgrade", "0009"], RASTERSOURCES_DATABASE_URL=url)
     run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=url)
-    with serving(url, place) as catalogue:
+    with serving(url, location) as catalogue:
         catalogue.work(reader)
-        assert set(catalogue.deposit.uris()) == catalogue.files() != set()
+        assert set(catalogue.store.uris()) == catalogue.files() != set()
         execute(catalogue.engine, "DELETE FROM raster_sources")
         catalogue.work(reader)
-        assert list(catalogue.deposit.uris()) == []
+        assert list(catalogue.store.uris()) == []
 
 
-def test_commands_and_the_flow_say_whose_the_storage_is(
+def test_commands_and_the_flow_report_a_foreign_storage(
     database: Callable[[], str], tmp_path: Path, tif: Path, pool: ProcessReader
 ) -> None:
-    place = str(tmp_path / "home" / "uploads")
-    with serving(database(), place) as first:
+    location = str(tmp_path / "home" / "uploads")
+    with serving(database(), location) as first:
         assert first.send(first.new_source(), tif).status_code == 200
         first.work(pool)
         (uri,) = first.files()
@@ -269,16 +269,16 @@ def test_commands_and_the_flow_say_whose_the_storage_is(
             "RASTERSOURCES_DATABASE_URL": database(),
             "RASTERSOURCES_HOME": str(tmp_path / "home"),
         }
-        told = run([*FLOWS, "uploads"], status=1, **changes)
-        assert "belongs to another catalogue" in told.stderr
-        assert "rastersources uploads take-over" in told.stderr
+        done = run([*FLOWS, "uploads"], status=1, **changes)
+        assert "belongs to another catalogue" in done.stderr
+        assert "rastersources uploads take-over" in done.stderr
         assert run([*RASTERSOURCES, "uploads", "unknown"], **changes).stdout == f"{uri}\n"
         run([*RASTERSOURCES, "uploads", "take-over"], **changes)
         assert run([*FLOWS, "uploads"], **changes).stdout == "0 registered, 0 refused\n"
-        assert set(first.deposit.uris()) == {uri}
+        assert set(first.store.uris()) == {uri}
 
 
-def test_a_server_says_at_its_start_whose_the_storage_is_and_goes_on_once_it_is_its_own(
+def test_a_server_reports_a_foreign_storage_and_works_after_a_take_over(
     database: Callable[[], str], tmp_path: Path, tif: Path
 ) -> None:
     url, mark = database(), tmp_path / "uploads" / ".catalogue"
@@ -299,11 +299,11 @@ def test_a_server_says_at_its_start_whose_the_storage_is_and_goes_on_once_it_is_
     engine.dispose()
 
 
-def remove_mark(place: str) -> None:
-    """As a storage was before storages had marks."""
-    deposit = open_upload_store(place)
-    if place.startswith("s3://"):
-        assert isinstance(deposit, BucketUploadStore)
-        obstore.delete(open_bucket(deposit.bucket), f"{deposit.prefix}.catalogue")
+def remove_mark(location: str) -> None:
+    """Remove the mark, as in a storage of an older release."""
+    store = open_upload_store(location)
+    if location.startswith("s3://"):
+        assert isinstance(store, BucketUploadStore)
+        obstore.delete(open_bucket(store.bucket), f"{store.prefix}.catalogue")
     else:
-        (Path(place) / ".catalogue").unlink()
+        (Path(location) / ".catalogue").unlink()
