@@ -1,4 +1,4 @@
-"""In which order raster sources and refusals are locked, and how many rows are looked at to find them."""
+"""The order in which raster sources and rejections are locked, and the number of rows that are read to find them."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -31,14 +31,14 @@ def empty(engine: Engine) -> None:
 
 @pytest.fixture
 def other(database_url: str) -> Iterator[Session]:
-    """Another session, which holds what it locks until it is told to commit."""
+    """A session that keeps its locks until it commits."""
     with psycopg.connect(database_url) as connection:
         yield connection
 
 
 @contextmanager
 def waiting(other: Session, act: Callable[[], object]) -> Iterator[None]:
-    """Run the block while `act`, in a thread, waits for what the other session has locked; then let it end."""
+    """Run the block while `act`, in a thread, waits for the locks of the other session; then release them."""
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(act)
         try:
@@ -52,11 +52,11 @@ def waiting(other: Session, act: Callable[[], object]) -> Iterator[None]:
 
 
 def lock(other: Session, statement: str, path: Path) -> None:
-    """Raises LockNotAvailable where somebody else has the row."""
+    """Lock a row; raise LockNotAvailable if another session has it."""
     assert other.execute(statement, (file_uri(path),)).rowcount == 1
 
 
-def test_a_batch_locks_its_sources_in_the_order_of_their_numbers(
+def test_a_batch_locks_its_sources_in_the_order_of_their_ids(
     tmp_path: Path, engine: Engine, pool: ProcessReader, other: Session
 ) -> None:
     for name in "ba":
@@ -67,7 +67,7 @@ def test_a_batch_locks_its_sources_in_the_order_of_their_numbers(
         lock(other, SOURCE, tmp_path / "a.tif")
 
 
-def test_files_that_moved_lock_their_sources_in_the_order_of_their_numbers(
+def test_moved_files_lock_their_sources_in_the_order_of_their_ids(
     tmp_path: Path, engine: Engine, pool: ProcessReader, other: Session
 ) -> None:
     for width, name in enumerate("ba", 20):
@@ -85,7 +85,7 @@ def test_files_that_moved_lock_their_sources_in_the_order_of_their_numbers(
         other.execute(by_number, second)
 
 
-def test_refusals_are_kept_in_the_order_of_their_names(
+def test_rejections_are_written_in_the_order_of_their_uris(
     tmp_path: Path, engine: Engine, pool: ProcessReader, other: Session
 ) -> None:
     paths = [tmp_path / "b.tif", tmp_path / "a.tif"]
@@ -127,7 +127,7 @@ def test_sources_are_found_by_an_index(
 
 
 def looked_at(plan: dict[str, Any]) -> Iterator[float]:
-    """How many rows each part of a plan has seen."""
+    """Return the number of rows that each node of a plan has read."""
     yield plan["Actual Loops"] * (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0))
     for part in plan.get("Plans", ()):
         yield from looked_at(part)

@@ -1,4 +1,4 @@
-"""Users, roles, keys and passwords: made once, found by name or uuid, told apart in constant time."""
+"""Users with their roles, keys and passwords."""
 
 import json
 from collections.abc import Callable
@@ -31,7 +31,7 @@ from tests.support.commands import RASTERSOURCES, run
 
 @pytest.fixture(scope="module")
 def organisation(engine: Engine) -> str:
-    """The uuid of the organisation Owner, where `member` is known."""
+    """The uuid of the organisation Owner; there is a user `member`."""
     add_user(engine, "member")
     return str(add_organisation(engine, "Owner"))
 
@@ -71,7 +71,7 @@ WRONG: dict[str, Callable[[Engine], object]] = {
 
 @pytest.mark.usefixtures("organisation")
 @pytest.mark.parametrize("sentence", WRONG)
-def test_what_cannot_be_done_is_said_in_a_sentence(engine: Engine, sentence: str) -> None:
+def test_each_mistake_has_a_sentence(engine: Engine, sentence: str) -> None:
     with pytest.raises(CatalogueError, match=sentence):
         WRONG[sentence](engine)
 
@@ -92,7 +92,7 @@ def test_a_key_is_prefix_and_secret_and_only_its_hash_is_stored(engine: Engine) 
 
 
 @pytest.mark.usefixtures("organisation")
-def test_a_user_who_was_deactivated_is_let_in_by_no_key(engine: Engine) -> None:
+def test_the_keys_of_a_deactivated_user_do_not_work(engine: Engine) -> None:
     add_user(engine, "gone")
     prefix = create_key(engine, "gone").split(".")[0]
     with engine.begin() as connection:
@@ -100,7 +100,7 @@ def test_a_user_who_was_deactivated_is_let_in_by_no_key(engine: Engine) -> None:
         assert connection.execute(caller_by_key(prefix)).all() == []
 
 
-def test_a_password_is_salted_and_matches_itself_alone() -> None:
+def test_a_password_is_salted_and_matches_only_itself() -> None:
     first, second = hash_password("correct horse"), hash_password("correct horse")
     assert first != second
     assert password_matches("correct horse", first)
@@ -108,7 +108,7 @@ def test_a_password_is_salted_and_matches_itself_alone() -> None:
     assert not password_matches("", None)
 
 
-def test_a_user_who_is_deactivated_is_kept_out_at_once_and_let_in_again(
+def test_a_deactivated_user_is_locked_out_until_activated_again(
     database_url: str, engine: Engine
 ) -> None:
     number = add_user(engine, "leaver", password="a long password")

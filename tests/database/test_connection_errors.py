@@ -21,7 +21,7 @@ SECRET = "hush-hush"
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A server on a port of this machine, with roles of all kinds whose password is SECRET."""
+    """The port of a server with roles of all kinds, whose password is SECRET."""
     cluster, port = Cluster(tmp_path_factory.mktemp("home")), free_port()
     cluster.start(port)
     try:
@@ -65,7 +65,9 @@ CASES = {
 
 
 @pytest.mark.parametrize(("where", "words"), CASES.values(), ids=CASES)
-def test_each_reason_has_its_sentence(port: int, where: str, words: str) -> None:
+def test_each_reason_of_a_failed_connection_has_its_own_sentence(
+    port: int, where: str, words: str
+) -> None:
     url = "postgresql://" + where.format(port=port)
     done = run([*RASTERSOURCES, "rejected", "list"], status=1, RASTERSOURCES_DATABASE_URL=url)
     (sentence,) = done.stderr.splitlines()
@@ -75,8 +77,8 @@ def test_each_reason_has_its_sentence(port: int, where: str, words: str) -> None
         assert secret not in sentence
 
 
-def test_a_role_that_is_not_there(port: int, tmp_path: Path) -> None:
-    """By a socket: over TCP a server does not tell it from a wrong password."""
+def test_unknown_roles_have_their_own_sentence(port: int, tmp_path: Path) -> None:
+    """Connect by the socket: over TCP a server reports an unknown role as a wrong password."""
     home = Cluster(tmp_path)
     home.start()
     try:
@@ -99,7 +101,7 @@ def test_a_role_that_is_not_there(port: int, tmp_path: Path) -> None:
         home.stop()
 
 
-def test_a_server_that_is_not_there_does_not_answer() -> None:
+def test_a_stopped_server_is_reported_as_not_answering() -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     url = f"postgresql://known:{SECRET}@127.0.0.1:{port}/rastersources"

@@ -1,4 +1,4 @@
-"""Through a pooler of transactions the API works, and what needs a session of its own says so."""
+"""The API works through a pooler of transactions, and commands that need a session of their own report it."""
 
 import os
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def engine(cluster: Cluster) -> Iterator[Engine]:
-    """Directly to the database."""
+    """An engine on the database itself, without the pooler."""
     engine = make_engine(cluster.url())
     migrate(engine)
     yield engine
@@ -76,7 +76,7 @@ def test_the_api_and_uploads_work_through_a_pooler_of_transactions(
     ):
 
         def use(number: int) -> set[int]:
-            """Requests that a server would prepare, as they come again and again."""
+            """Send requests that a server would prepare, because they are repeated."""
             with httpx.Client(
                 base_url=serving.client.base_url, auth=("__key__", serving.key), timeout=60
             ) as client:
@@ -100,9 +100,7 @@ def test_the_api_and_uploads_work_through_a_pooler_of_transactions(
     assert "Traceback" not in (tmp_path / "errors").read_text()
 
 
-def test_the_time_of_a_query_is_limited_through_a_pooler_too(
-    cluster: Cluster, engine: Engine
-) -> None:
+def test_the_time_limit_of_queries_works_through_a_pooler(cluster: Cluster, engine: Engine) -> None:
     with (
         pooler(cluster, "transaction") as url,
         client_of(ApiConfig(url, statement_timeout_seconds=0.3)) as client,
@@ -152,7 +150,7 @@ def test_commands_work_or_say_that_they_need_a_session(cluster: Cluster, tmp_pat
 
 
 @pytest.mark.usefixtures("empty")
-def test_a_pooler_of_sessions_serves_for_everything(cluster: Cluster, tmp_path: Path) -> None:
+def test_everything_works_through_a_pooler_of_sessions(cluster: Cluster, tmp_path: Path) -> None:
     write_raster(tmp_path / "a.tif")
     with pooler(cluster, "session") as url:
         command = [*RASTERSOURCES, "register", "a.tif", "--organisation", "Owner", "--create"]

@@ -1,4 +1,4 @@
-"""A PostGIS of one's own and an ordinary role: all works, or one sentence holds the SQL for the administrator."""
+"""An ordinary role on a given PostGIS: everything works, or one sentence has the SQL for the administrator."""
 
 import os
 import pwd
@@ -22,7 +22,7 @@ READER = "rastersources_reader"
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A server with the role `ordinary`, who may log in and no more."""
+    """A server with the role `ordinary`, which may only log in."""
     cluster = Cluster(tmp_path_factory.mktemp("home"))
     cluster.start()
     try:
@@ -46,7 +46,7 @@ def administer(cluster: Cluster, database: str, *statements: str) -> None:
 
 @pytest.fixture
 def new(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Callable[..., str]]:
-    """Makes the database `own` without extensions; the URL of the role `ordinary`."""
+    """A function that creates the database `own` without extensions, and returns the URL for the role `ordinary`."""
 
     def make(options: str = "") -> str:
         administer(cluster, "postgres", f"CREATE DATABASE own TEMPLATE template0 {options}")
@@ -63,7 +63,7 @@ def new(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Callable[.
 
 
 def sentence(url: str, *command: str) -> str:
-    """The one line that a command ends with."""
+    """Run a command that fails and return its only line of output."""
     done = run([*RASTERSOURCES, *command], status=1, RASTERSOURCES_DATABASE_URL=url)
     (line,) = done.stderr.splitlines()
     return line
@@ -74,7 +74,7 @@ def rows(url: str, query: str) -> list[Any]:
         return connection.execute(query.encode()).fetchall()
 
 
-def test_what_is_missing_is_one_sentence_with_the_sql_that_helps(
+def test_one_sentence_has_the_sql_for_everything_that_is_missing(
     cluster: Cluster, new: Callable[..., str], tmp_path: Path
 ) -> None:
     url = new()
@@ -95,7 +95,7 @@ def test_what_is_missing_is_one_sentence_with_the_sql_that_helps(
 
 
 def registers(url: str, folder: Path) -> None:
-    """A file comes in, is found again, and is unregistered from."""
+    """Register a file twice; the second time it is unchanged."""
     write_raster(folder / "a.tif")
     command: list[str | Path] = ["register", folder, "--organisation", "Owner", "--create"]
     for said in ("1 registered, 0 unchanged", "0 registered, 1 unchanged"):
@@ -104,7 +104,7 @@ def registers(url: str, folder: Path) -> None:
     assert rows(url, "SELECT name FROM raster_sources") == [("a",)]
 
 
-def test_an_owner_of_the_database_needs_no_more_than_postgis(
+def test_the_owner_of_a_database_needs_only_postgis(
     cluster: Cluster, new: Callable[..., str], tmp_path: Path
 ) -> None:
     url = new("OWNER ordinary")
@@ -116,9 +116,7 @@ def test_an_owner_of_the_database_needs_no_more_than_postgis(
     registers(url, tmp_path)
 
 
-def test_the_role_of_readers_is_made_by_its_own_command(
-    cluster: Cluster, new: Callable[..., str]
-) -> None:
+def test_db_reader_creates_the_role_of_readers(cluster: Cluster, new: Callable[..., str]) -> None:
     url = new("OWNER ordinary")
     administer(cluster, "own", "CREATE EXTENSION postgis")
     run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=url)
@@ -143,7 +141,7 @@ def test_the_role_of_readers_is_made_by_its_own_command(
         rows(reading, "SELECT email FROM users")
 
 
-def test_a_migration_lets_readers_see_where_their_role_is_there_already(
+def test_a_migration_grants_to_an_existing_role_of_readers(
     cluster: Cluster, new: Callable[..., str]
 ) -> None:
     url = new("OWNER ordinary")
@@ -158,7 +156,7 @@ def test_a_migration_lets_readers_see_where_their_role_is_there_already(
     assert rows(cluster.url("own", "another"), "SELECT name FROM public_raster_sources") == []
 
 
-def test_a_role_that_does_not_own_the_tables_is_told_so(
+def test_a_role_that_does_not_own_the_tables_is_refused(
     cluster: Cluster, new: Callable[..., str]
 ) -> None:
     url = new("OWNER ordinary")
@@ -172,7 +170,7 @@ def test_a_role_that_does_not_own_the_tables_is_told_so(
     run([*RASTERSOURCES, "rejected", "list"], RASTERSOURCES_DATABASE_URL=stranger)
 
 
-def test_a_right_that_the_role_lacks_is_one_sentence(
+def test_a_missing_right_is_reported_in_one_sentence(
     cluster: Cluster, new: Callable[..., str], tmp_path: Path
 ) -> None:
     url = new("OWNER ordinary")
@@ -187,7 +185,7 @@ def test_a_right_that_the_role_lacks_is_one_sentence(
     assert 'GRANT TEMPORARY ON DATABASE "own" TO' in told
 
 
-def test_extensions_and_tables_in_schemas_of_their_own(
+def test_extensions_and_tables_may_be_in_other_schemas(
     cluster: Cluster, new: Callable[..., str], tmp_path: Path
 ) -> None:
     url = new()

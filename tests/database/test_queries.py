@@ -1,4 +1,4 @@
-"""The named statements of sql/queries: a live database parses each of them."""
+"""A live database parses each named statement of sql/queries."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ STATEMENTS = [(topic, name) for topic in TOPICS for name in queries(topic)]
 NUMBERED = dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 COMMENTS = re.compile(r"--.*$", re.MULTILINE)
 UTILITY = ("CREATE", "ALTER", "ANALYZE", "TRUNCATE", "DROP", "LOCK", "SET", "COPY")
-"""What PREPARE does not take; it is run instead, COPY without any rows."""
+"""Statements that PREPARE does not accept. They are run instead, COPY without rows."""
 
 
 def verb(statement: TextClause) -> str:
@@ -25,7 +25,7 @@ def verb(statement: TextClause) -> str:
 
 
 def make_temporary_tables(connection: Connection, topic: str) -> None:
-    """Make those of the topic, then those of others that its statements may use, in any order that works."""
+    """Create the temporary tables of a topic, then those of other topics, in any order that works."""
     waiting = [
         queries(other)[name]
         for other, name in sorted(STATEMENTS, key=lambda pair: (pair[0] != topic, pair))
@@ -47,7 +47,7 @@ def make_temporary_tables(connection: Connection, topic: str) -> None:
 
 
 def run(connection: Connection, statement: TextClause) -> None:
-    """Run a statement that PREPARE does not take, with null for its parameters."""
+    """Run a statement that PREPARE does not accept, with null for its parameters."""
     connection.execute(text(re.sub(r"(?<![:\w\\]):\w+", "NULL", statement.text)))
 
 
@@ -58,7 +58,9 @@ def connection(engine: Engine) -> Iterator[Connection]:
 
 
 @pytest.mark.parametrize(("topic", "name"), STATEMENTS, ids=map("-".join, STATEMENTS))
-def test_a_database_parses_the_statement(connection: Connection, topic: str, name: str) -> None:
+def test_a_database_parses_each_named_statement(
+    connection: Connection, topic: str, name: str
+) -> None:
     statement = queries(topic)[name]
     make_temporary_tables(connection, topic)
     if verb(statement) == "COPY":
@@ -80,7 +82,7 @@ def test_a_database_parses_the_statement(connection: Connection, topic: str, nam
     ["SELECT 1;\n", "-- name: one\nSELECT 1;\n\n-- name: one\nSELECT 2;\n"],
     ids=["without a name", "with a name twice"],
 )
-def test_statements_without_names_of_their_own_are_refused(
+def test_each_statement_needs_a_name_of_its_own(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, written: str
 ) -> None:
     folder = tmp_path_factory.mktemp("queries")

@@ -1,4 +1,4 @@
-"""People who query by SQL: what a login with the role rastersources_reader sees."""
+"""The rights of people who query by SQL with the role rastersources_reader."""
 
 import os
 import pwd
@@ -29,7 +29,7 @@ GRANT rastersources_reader TO reader;
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connection[Any]]:
-    """A connection of somebody who was granted the role, to a cluster with rows of all kinds."""
+    """A connection of a user with the role, to a cluster with rows of all kinds."""
     cluster = Cluster(tmp_path_factory.mktemp("home"))
     cluster.start()
     try:
@@ -66,7 +66,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connect
         ),
     ],
 )
-def test_a_reader_sees_public_rows_and_whose_they_are(
+def test_a_reader_sees_public_rows_with_their_owners(
     reader: psycopg.Connection[Any], query: str, rows: list[Any]
 ) -> None:
     assert reader.execute(query).fetchall() == rows

@@ -1,4 +1,4 @@
-"""The schema: SQL and SQLAlchemy agree, migrations go down and up, constraints keep wrong data out."""
+"""The schema: SQL and SQLAlchemy agree, migrations go down and up, and constraints reject wrong data."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -41,7 +41,7 @@ def test_the_tables_of_sqlalchemy_and_of_the_database_agree_both_ways(
     assert [one for one in differences if "comment" not in str(one[0])] == []
 
 
-def test_the_geometries_of_sqlalchemy_are_those_of_postgis(connection: Connection) -> None:
+def test_sqlalchemy_and_postgis_agree_on_the_geometry_columns(connection: Connection) -> None:
     query = "SELECT f_table_name, f_geometry_column, type, srid FROM geometry_columns"
     live = {
         (table, column): f"geometry({kind},{srid})".upper()
@@ -103,7 +103,7 @@ UNION ALL SELECT 'function', oid::regprocedure::text, pg_get_functiondef(oid) FR
 UNION ALL SELECT 'comment', pg_describe_object(classoid, objoid, objsubid), description
 FROM pg_description WHERE objoid IN (SELECT oid FROM ours UNION ALL SELECT oid FROM functions)
 """
-"""Kind, name and definition of everything that the schema makes; where a column stands in its table does not count."""
+"""Selects kind, name and definition of everything in the schema, without the order of the columns of a table."""
 
 
 def objects(engine: Engine) -> set[tuple[str, ...]]:
@@ -128,7 +128,7 @@ def test_every_migration_goes_down_and_up_again(server: str) -> None:
 
 
 def objects_of_files(server: str, folder: Path) -> set[tuple[str, ...]]:
-    """The objects of a new database that was made by the files of a schema, without migrations."""
+    """Return the objects of a new database that was made by the files of a schema, without migrations."""
     with new_database(server, "template1") as url:
         with psycopg.connect(url) as connection:
             for file in sorted(folder.glob("*.sql")):
@@ -231,7 +231,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("assignment", WRONG.values(), ids=WRONG.keys())
-def test_the_database_refuses(connection: Connection, assignment: str) -> None:
+def test_a_constraint_rejects(connection: Connection, assignment: str) -> None:
     connection.execute(
         text("""
             WITH owner AS (INSERT INTO organisations (name) VALUES ('Owner') RETURNING id)

@@ -1,4 +1,4 @@
-"""On a read-only standby the API answers reads, and what writes says why it cannot."""
+"""On a read-only standby the API answers reads, and writes are refused with the reason."""
 
 import os
 import shutil
@@ -83,7 +83,7 @@ def standby(primary: Cluster, key: str) -> Iterator[str]:
 
 @pytest.fixture(params=["standby", "setting"])
 def read_only(request: pytest.FixtureRequest, primary: Cluster, key: str) -> Iterator[str]:
-    """The URL of a standby, and of a database that is read-only by its setting."""
+    """The URL of a standby, or of a database that is read-only by a setting."""
     if request.param == "standby":
         yield request.getfixturevalue("standby")
     else:
@@ -102,7 +102,9 @@ def test_the_api_answers_reads_and_refuses_writes(read_only: str, key: str) -> N
         assert "read-only standby" in answer.json()["detail"]
 
 
-def test_the_feed_of_a_standby_waits_for_its_primary(standby: str, primary: Cluster) -> None:
+def test_a_standby_serves_the_feed_without_numbering_commits(
+    standby: str, primary: Cluster
+) -> None:
     with psycopg.connect(primary.url()) as connection:
         connection.execute("""
             INSERT INTO raster_sources (name, organisation_id, access_modifier)
@@ -116,7 +118,7 @@ def test_the_feed_of_a_standby_waits_for_its_primary(standby: str, primary: Clus
         assert client.get("/api/v4/changes/").status_code == 200
 
 
-def test_commands_that_write_say_it_in_a_sentence(read_only: str, tmp_path: Path) -> None:
+def test_commands_that_write_fail_with_one_sentence(read_only: str, tmp_path: Path) -> None:
     write_raster(tmp_path / "a.tif")
     commands = (
         ["user", "add", "ann"],

@@ -1,4 +1,4 @@
-"""The private cluster: made anywhere, shared, stopped by the last, and started again after a crash."""
+"""The private cluster starts in any folder, is shared, is stopped by the last process, and restarts after a crash."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home with a space, a quote and more bytes than a socket's path may have, below a folder closed to others."""
+    """A home with a space, a quote and a path too long for a socket, below a folder that other users cannot enter."""
     closed = tmp_path_factory.mktemp("closed")
     closed.chmod(0o700)
     home = closed / 'it\'s "a" home $HOME' / "/".join(["x" * 40] * 4)
@@ -45,7 +45,7 @@ def socket_folder(url: str) -> Path:
         return Path(connection.info.host)
 
 
-def test_it_runs_while_it_is_in_use_and_is_gone_afterwards(home: Path) -> None:
+def test_it_runs_only_while_it_is_in_use(home: Path) -> None:
     with private_cluster(home) as url:
         folder = socket_folder(url)
         assert answer(url) == 42
@@ -64,7 +64,7 @@ def test_it_runs_while_it_is_in_use_and_is_gone_afterwards(home: Path) -> None:
         Cluster(home).url()
 
 
-def test_the_last_one_out_stops_it(home: Path) -> None:
+def test_the_last_process_that_leaves_stops_it(home: Path) -> None:
     with private_cluster(home) as url:
         with private_cluster(home) as same:
             assert same == url
@@ -72,7 +72,7 @@ def test_the_last_one_out_stops_it(home: Path) -> None:
     assert not Cluster(home).running()
 
 
-def test_what_db_start_started_stays_until_db_stop(home: Path) -> None:
+def test_after_db_start_it_runs_until_db_stop(home: Path) -> None:
     run([*RASTERSOURCES, "db", "start"], RASTERSOURCES_HOME=home)
     url = run([*RASTERSOURCES, "db", "url"], RASTERSOURCES_HOME=home).stdout.strip()
     with private_cluster(home) as same:
@@ -83,7 +83,7 @@ def test_what_db_start_started_stays_until_db_stop(home: Path) -> None:
     assert "was not running" in run([*RASTERSOURCES, "db", "stop"], RASTERSOURCES_HOME=home).stderr
 
 
-def test_db_url_starts_it_to_stay(home: Path) -> None:
+def test_after_db_url_it_runs_until_db_stop(home: Path) -> None:
     done = run([*RASTERSOURCES, "db", "url"], RASTERSOURCES_HOME=home)
     assert "rastersources db stop" in done.stderr
     with psycopg.connect(done.stdout.strip()) as connection:
@@ -93,7 +93,7 @@ def test_db_url_starts_it_to_stay(home: Path) -> None:
     run([*RASTERSOURCES, "db", "stop"], RASTERSOURCES_HOME=home)
 
 
-def test_the_lease_of_a_killed_process_ends_with_it(home: Path) -> None:
+def test_a_killed_process_loses_its_lease(home: Path) -> None:
     holder = [
         *RASTERSOURCES[:1], "-c",
         "import sys, time, pathlib; from pipeline.database.private_cluster.cluster import private_cluster\n"
@@ -129,28 +129,28 @@ def test_it_starts_again_after_its_postmaster_was_killed(home: Path) -> None:
 
 
 def left_running(home: Path) -> Path:
-    """A cluster that its user was killed under, and its socket's folder."""
+    """A running cluster whose only process was killed, and the folder of its socket."""
     run([*RASTERSOURCES, "db", "start"], RASTERSOURCES_HOME=home)
     folder = socket_folder(Cluster(home).url())
     (home / "kept").unlink()
     return folder
 
 
-def test_it_starts_again_when_its_socket_was_tidied_away(home: Path) -> None:
+def test_it_starts_again_after_its_socket_was_removed(home: Path) -> None:
     shutil.rmtree(left_running(home))
     with private_cluster(home) as url:
         assert answer(url) == 42
     assert not Cluster(home).running()
 
 
-def test_it_stops_also_when_its_socket_was_tidied_away(home: Path) -> None:
+def test_it_stops_after_its_socket_was_removed(home: Path) -> None:
     shutil.rmtree(left_running(home))
     assert cluster_processes(Cluster(home).data)
     assert Cluster(home).stop()
     assert cluster_processes(Cluster(home).data) == []
 
 
-def test_a_lock_whose_number_is_another_programs_by_now_is_no_hindrance(home: Path) -> None:
+def test_it_starts_although_another_program_has_the_process_id_of_its_lock_file(home: Path) -> None:
     with private_cluster(home):
         lock = (Cluster(home).data / "postmaster.pid").read_text()
     with subprocess.Popen(["sleep", "600"], **run_as()) as other:
@@ -165,7 +165,7 @@ def test_a_lock_whose_number_is_another_programs_by_now_is_no_hindrance(home: Pa
             other.kill()
 
 
-def test_a_server_that_is_slow_to_answer_is_waited_for(home: Path) -> None:
+def test_it_waits_for_a_server_that_answers_slowly(home: Path) -> None:
     with private_cluster(home) as url:
         (postmaster, *_) = (Cluster(home).data / "postmaster.pid").read_text().split("\n")
         os.kill(int(postmaster), signal.SIGSTOP)
@@ -177,7 +177,7 @@ def test_a_server_that_is_slow_to_answer_is_waited_for(home: Path) -> None:
         waker.join()
 
 
-def test_the_remains_of_an_initdb_that_was_killed_are_no_hindrance(tmp_path: Path) -> None:
+def test_it_starts_after_a_killed_initdb(tmp_path: Path) -> None:
     data = tmp_path / "postgres"
     data.mkdir()
     (data / "half").write_text("")
@@ -185,7 +185,7 @@ def test_the_remains_of_an_initdb_that_was_killed_are_no_hindrance(tmp_path: Pat
         assert answer(url) == 42
 
 
-def test_a_first_start_that_was_killed_is_begun_again(tmp_path: Path) -> None:
+def test_it_starts_after_a_first_start_was_killed(tmp_path: Path) -> None:
     starting = subprocess.Popen(
         [*RASTERSOURCES, "db", "start"], start_new_session=True,
         env=environment(RASTERSOURCES_HOME=tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -199,7 +199,7 @@ def test_a_first_start_that_was_killed_is_begun_again(tmp_path: Path) -> None:
         assert answer(url) == 42
 
 
-def test_who_is_ended_while_it_starts_does_not_leave_it_behind(home: Path) -> None:
+def test_a_process_that_is_interrupted_during_the_start_stops_it(home: Path) -> None:
     with private_cluster(home):
         pass  # it is made
     starting = subprocess.Popen(
@@ -214,7 +214,7 @@ def test_who_is_ended_while_it_starts_does_not_leave_it_behind(home: Path) -> No
     assert cluster_processes(Cluster(home).data) == []
 
 
-def test_a_configuration_of_which_nothing_is_left_is_no_hindrance(home: Path) -> None:
+def test_it_starts_without_its_configuration_file(home: Path) -> None:
     with private_cluster(home):
         pass
     (Cluster(home).data / "rastersources.conf").write_text("")
@@ -223,7 +223,7 @@ def test_a_configuration_of_which_nothing_is_left_is_no_hindrance(home: Path) ->
         assert answer(url) == 42
 
 
-def test_others_are_not_let_in(home: Path) -> None:
+def test_other_users_cannot_connect(home: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can try as somebody else")
     with private_cluster(home) as url:

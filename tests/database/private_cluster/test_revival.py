@@ -1,4 +1,4 @@
-"""A private cluster that is killed under `serve` or `up` runs again by itself, and what they do goes on."""
+"""`serve` and `up` restart a private cluster that is killed, and continue."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ SOURCES = "/api/v4/rastersources/"
 
 
 class Running:
-    """`serve` or `up` in a process of its own, with what it says on standard error."""
+    """`serve` or `up` in a process of its own, and its standard error."""
 
     def __init__(self, home: Path, *command: str, cwd: Path) -> None:
         port = free_port()
@@ -54,7 +54,7 @@ class Running:
             self.times.append(time.monotonic())
 
     def status(self) -> int:
-        """Of the list; 0 while nothing listens."""
+        """Return the HTTP status of the list; 0 while no server listens."""
         assert self.process.poll() is None, self.lines
         try:
             return self.client.get(SOURCES).status_code
@@ -62,7 +62,7 @@ class Running:
             return 0
 
     def said(self, words: str) -> int:
-        """How many lines hold these words."""
+        """Return the number of lines with these words."""
         return sum(words in line for line in list(self.lines))
 
     def __enter__(self) -> Self:
@@ -88,7 +88,7 @@ def postmaster(home: Path) -> int:
 
 
 def kill(data: Path, *, all_of_them: bool = True) -> None:
-    """SIGKILL, as the kernel does when memory runs out."""
+    """Send SIGKILL, as the kernel does when memory runs out."""
     first = int((data / "postmaster.pid").read_text().split()[0])
     for number in [first, *cluster_processes(data)] if all_of_them else [first]:
         with suppress(ProcessLookupError):
@@ -114,7 +114,7 @@ def key_of(home: Path) -> tuple[str, str]:
     return key, str(owner)
 
 
-def test_a_killed_cluster_is_back_by_itself_and_uploads_go_on(home: Path, tmp_path: Path) -> None:
+def test_a_killed_cluster_is_restarted_and_uploads_continue(home: Path, tmp_path: Path) -> None:
     tif = write_raster(tmp_path / "a.tif")
     with Running(home, "serve", cwd=tmp_path) as serving:
         key, owner = key_of(home)
@@ -134,9 +134,7 @@ def test_a_killed_cluster_is_back_by_itself_and_uploads_go_on(home: Path, tmp_pa
     assert cluster_processes(Cluster(home).data) == []
 
 
-def test_a_session_in_a_long_query_does_not_keep_it_from_starting(
-    home: Path, tmp_path: Path
-) -> None:
+def test_it_restarts_while_a_session_runs_a_long_query(home: Path, tmp_path: Path) -> None:
     with Running(home, "serve", cwd=tmp_path) as serving:
 
         def sleep() -> None:
@@ -156,7 +154,7 @@ def test_a_session_in_a_long_query_does_not_keep_it_from_starting(
         sleeper.join()
 
 
-def test_servers_of_one_home_start_it_once(home: Path, tmp_path: Path) -> None:
+def test_two_servers_of_one_home_restart_it_once(home: Path, tmp_path: Path) -> None:
     with (
         Running(home, "serve", cwd=tmp_path) as one,
         Running(home, "serve", cwd=tmp_path) as another,
@@ -171,7 +169,7 @@ def test_servers_of_one_home_start_it_once(home: Path, tmp_path: Path) -> None:
         assert one.said(said) + another.said(said) == 1
 
 
-def test_a_cluster_that_people_stopped_stays_stopped(home: Path, tmp_path: Path) -> None:
+def test_a_cluster_that_was_stopped_on_purpose_is_not_restarted(home: Path, tmp_path: Path) -> None:
     with Running(home, "serve", cwd=tmp_path) as serving:
         refused = run([*RASTERSOURCES, "db", "stop"], status=1, RASTERSOURCES_HOME=home)
         (sentence,) = refused.stderr.splitlines()
@@ -188,7 +186,7 @@ def test_a_cluster_that_people_stopped_stays_stopped(home: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("damage", ["gone", "broken"])
-def test_data_that_are_gone_or_broken_are_a_sentence_with_growing_pauses(
+def test_missing_or_broken_data_are_reported_with_growing_pauses(
     home: Path, tmp_path: Path, damage: str
 ) -> None:
     data, aside = Cluster(home).data, tmp_path / "aside"
@@ -210,7 +208,7 @@ def test_data_that_are_gone_or_broken_are_a_sentence_with_growing_pauses(
     assert "Traceback" not in "".join(serving.lines)
 
 
-def test_schedules_go_on_after_it_was_killed(home: Path, tmp_path: Path) -> None:
+def test_schedules_continue_after_it_was_killed(home: Path, tmp_path: Path) -> None:
     incoming = tmp_path / "incoming"
     incoming.mkdir()
     (tmp_path / "sources.toml").write_text(

@@ -1,4 +1,4 @@
-"""Where the private cluster listens: the same for a home each time, and never where others laid a trap."""
+"""The private cluster listens in a folder that is always the same for a home, and never in one of another user."""
 
 import os
 import socket
@@ -47,7 +47,7 @@ def test_a_home_has_the_same_url_at_each_start(
         assert answer(first) == 42
 
 
-def test_homes_of_the_same_name_have_folders_of_their_own(tmp_path: Path) -> None:
+def test_homes_of_the_same_name_have_different_folders(tmp_path: Path) -> None:
     assert runtime_folder(tmp_path / "a" / "home") != runtime_folder(tmp_path / "b" / "home")
 
 
@@ -56,7 +56,7 @@ def test_a_path_of_any_length_leaves_room_for_the_socket(tmp_path: Path) -> None
     assert len(os.fsencode(runtime_folder(home) / ".s.PGSQL.5432")) <= 107
 
 
-def test_what_a_killed_server_left_is_made_anew_for_its_owner_alone(tmp_path: Path) -> None:
+def test_a_folder_that_a_killed_server_left_is_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "runtime"
     make_runtime_folder(folder)
     folder.chmod(0o777)
@@ -100,7 +100,7 @@ def test_a_link_or_a_file_of_that_name_is_refused(tmp_path: Path, kind: str) -> 
     assert (target / "kept").exists()
 
 
-def test_a_tcp_port_is_open_on_loopback_alone_and_asks_for_the_password(home: Path) -> None:
+def test_a_tcp_port_is_open_on_loopback_only_and_needs_the_password(home: Path) -> None:
     port = free_port()
     with private_cluster(home) as usual:
         pass
@@ -141,7 +141,7 @@ def test_a_tcp_port_stays_open_until_db_stop(home: Path) -> None:
             Cluster(home).tcp_url()
 
 
-def test_a_tcp_port_that_is_taken_is_one_sentence_and_forgotten(home: Path) -> None:
+def test_a_taken_tcp_port_is_reported_and_not_kept(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         command = [*RASTERSOURCES, "db", "start", "--tcp", str(port)]

@@ -1,4 +1,4 @@
-"""What desktop programs make of the view for people who query by SQL: GDAL's own ogr2ogr reads it."""
+"""GDAL's ogr2ogr reads the view for people who query by SQL."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ INTERVALS = {
 
 @pytest.fixture
 def features(database_url: str, engine: Engine, tmp_path: Path) -> dict[str, Any]:
-    """Name -> what is in the GeoPackage that ogr2ogr makes of the view."""
+    """The rows of the GeoPackage that ogr2ogr makes of the view, by name."""
     folder = tmp_path / "in"
     folder.mkdir()
     for name in INTERVALS:

@@ -1,4 +1,4 @@
-"""Names of files at the end of URIs: as the bytes that they stand for say, where those are text."""
+"""The SQL function file_name: the name of the file at the end of a URI, percent-decoded."""
 
 from urllib.parse import quote_from_bytes
 
@@ -15,7 +15,7 @@ def shown(engine: Engine, uri: str) -> str:
 
 
 def decoded(name: bytes) -> str | None:
-    """The text of a name, None where PostgreSQL could not hold it."""
+    """Return a name as text; None if PostgreSQL cannot store it."""
     try:
         found = name.decode()
     except UnicodeDecodeError:
@@ -28,7 +28,7 @@ NAMES = st.text(st.characters(exclude_characters="/", codec="utf-8"), max_size=2
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=NAMES | st.binary(max_size=8).filter(lambda name: b"/" not in name))
-def test_a_name_is_the_text_of_its_bytes_or_stays_encoded(engine: Engine, name: bytes) -> None:
+def test_a_name_is_percent_decoded_if_it_is_valid_utf8(engine: Engine, name: bytes) -> None:
     written = quote_from_bytes(name)
     expected = decoded(name)
     found = shown(engine, f"s3://bucket/a%20b/{written}")
