@@ -1,0 +1,20 @@
+"""The docs name files that exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import REPOSITORY
+
+PAGES = [*sorted((REPOSITORY / "docs").glob("*.md")), *sorted(REPOSITORY.glob("*.md"))]
+PATH = re.compile(r"`((?:pipeline|flows|sql|tests|benchmarks)/[\w./*-]*)`")
+LINK = re.compile(r"\]\((?!https?:)([\w./-]+)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_and_link_of_a_page_leads_somewhere(page: Path) -> None:
+    text = page.read_text()
+    named = [path for path in PATH.findall(text) if "NNNN" not in path]
+    assert [path for path in named if not list(REPOSITORY.glob(path))] == []
+    assert [link for link in LINK.findall(text) if not (page.parent / link).exists()] == []
