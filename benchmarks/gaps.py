@@ -1,9 +1,9 @@
-"""Telling what a source of 100,000 files lacks: seconds, against counting its files.
+"""Measure the report of gaps on sources of 100,000 files, in seconds and against counting their files.
 
     .venv/bin/python benchmarks/gaps.py [FILES]
 
-Makes rows of FILES (100,000) raster files by SQL in a new private cluster, one in a hundred of them left out: as a
-series of 100 tiles, as a mosaic, as a series of one tile, and as a series of tiles that is three quarters empty.
+Inserts the rows of FILES (100,000) raster files into a new private cluster, and leaves out one in a hundred. The
+sources are a series of 100 tiles, a mosaic, a series of one tile, and a series of tiles that is three quarters empty.
 """
 
 import sys
@@ -28,7 +28,7 @@ ADD_SOURCE = """
     INSERT INTO raster_sources (name, organisation_id, temporal, declared_interval)
     SELECT :name, id, :temporal, CASE WHEN :temporal THEN interval '5 minutes' END FROM organisations RETURNING id
 """
-# As many steps of columns x rows tiles, of 1,000 x 1,000 pixels of half a metre.
+# Steps of columns x rows tiles, each of 1,000 x 1,000 pixels of half a metre.
 ADD_FILES = """
     INSERT INTO raster_files (
         source_id, uri, fingerprint, size, width, height, band_count, transform, coordinate_system_id, rotated,
@@ -83,11 +83,13 @@ def add(engine: Engine, name: str, **values: int) -> None:
 
 def measure(engine: Engine, name: str) -> None:
     counting, files = timed(lambda: count_files(engine, name))
-    seconds, found = timed(lambda: next(find_gaps(engine, name, "lizard")))
-    said = f"{found.series.missing_steps if found.series else 0} steps missing, {found.holes.count} holes"
-    if found.tiles:
-        said += f", {sum(run.steps for run in found.tiles.incomplete)} incomplete steps"
-    print(f"{name:32} {files:7} files {seconds:6.1f} s {seconds / counting:7.0f} x; {said}")
+    seconds, gaps = timed(lambda: next(find_gaps(engine, name, "lizard")))
+    result = (
+        f"{gaps.series.missing_steps if gaps.series else 0} steps missing, {gaps.holes.count} holes"
+    )
+    if gaps.tiles:
+        result += f", {sum(run.steps for run in gaps.tiles.incomplete)} incomplete steps"
+    print(f"{name:32} {files:7} files {seconds:6.1f} s {seconds / counting:7.0f} x; {result}")
 
 
 def count_files(engine: Engine, name: str) -> int:
