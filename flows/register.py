@@ -1,19 +1,14 @@
-"""The flow that registers files: adds and updates what a sources.toml names, and leaves alone what is missing."""
+"""The flow that registers files: it adds and updates what a sources.toml names, and keeps what is missing."""
 
 import os
 import sys
-
-# Prefect reads its environment when it is imported: `python -m flows` prepares that first.
-if __name__ == "__main__":
-    os.execv(sys.executable, [sys.executable, "-m", "flows", "register", *sys.argv[1:]])
-
 from pathlib import Path
 from time import monotonic
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.shared import conclude, end, register_batch, with_reason
+from flows.shared import fail_with_message, finish, print_result, register_batch
 from pipeline.cli.bootstrap import open_catalogue, run_options
 from pipeline.cli.runners import Runner, open_reader
 from pipeline.ingest.progress import show_progress
@@ -21,24 +16,28 @@ from pipeline.ingest.register import RunContext, files_from_config, register_all
 from pipeline.settings import settings
 
 
-def run(
-    config: Path, *, create: bool, runner: Runner | None = None, scheduler: str | None = None
-) -> int:
-    """Run the flow by hand and say how it went; exit status 0: all good, 1: failed, 3: some were refused."""
+def run(config: Path, *, create: bool, runner: Runner | None, scheduler: str | None) -> int:
+    """Run the flow and print how it went; return its exit status: 0 all good, 1 failed, 3 files were rejected."""
 
-    # The options are the operator's: a run that someone asks Prefect's server for could choose its parameters.
+    # the options are no parameters of the flow: whoever reaches Prefect's server can choose those
     @flow(name="register", persist_result=False)
-    @with_reason
+    @fail_with_message
     def register_by_hand(config: Path) -> State[object]:
         began, configured = monotonic(), settings()
-        works, how = files_from_config(config), run_options(configured, create=create)
+        files, options = files_from_config(config), run_options(configured, create=create)
         with (
             open_catalogue(configured) as engine,
             open_reader(configured, runner, scheduler) as reader,
-            show_progress() as watcher,
+            show_progress() as progress,
         ):
-            outcomes = register_all(RunContext(engine, how, reader, watcher, register_batch), works)
-        return conclude("register", outcomes, monotonic() - began, configured)
+            context = RunContext(engine, options, reader, progress, register_batch)
+            outcomes = register_all(context, files)
+        return finish("register", outcomes, monotonic() - began, configured)
 
     began = monotonic()
-    return end(register_by_hand(config, return_state=True), began)
+    return print_result(register_by_hand(config, return_state=True), began)
+
+
+if __name__ == "__main__":  # the command line prepares Prefect's environment
+    command = [sys.executable, "-m", "pipeline.cli", "flow", "register", *sys.argv[1:]]
+    os.execv(sys.executable, command)

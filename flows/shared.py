@@ -1,6 +1,6 @@
-"""What the flows that bring files in share: batches as tasks, the artifact, the state that says how it went."""
+"""What the flows share: batches as tasks, the artifact of a run, and the state and exit status that report it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from time import monotonic
 from typing import Any, ParamSpec
@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from pipeline.catalogue.sync_runs import RunReport
-from pipeline.cli.output import SHOWN_REJECTIONS, print_outcomes, summary, total_report
+from pipeline.cli.output import SHOWN_REJECTIONS, print_outcomes, summarize, total_report
 from pipeline.errors import CatalogueError, RastersourcesError, RunInProgress, TransientError
 from pipeline.ingest.register import RunOutcome
 from pipeline.settings import Settings
@@ -20,42 +20,8 @@ from pipeline.settings import Settings
 Parameters = ParamSpec("Parameters")
 
 
-class UnfinishedRun(Exception):
-    """What became of each definition, in a state that is no success: of those Prefect takes exceptions only."""
-
-    def __init__(self, sentence: str, outcomes: list[RunOutcome]) -> None:
-        super().__init__(sentence)
-        self.outcomes = outcomes
-
-
-def with_reason(
-    body: Callable[Parameters, State[object]],
-) -> Callable[Parameters, State[object]]:
-    """Have the body of a flow end as Failed, with the sentence alone, where an error of ours ends it."""
-
-    @wraps(body)
-    def told(*args: Parameters.args, **kwargs: Parameters.kwargs) -> State[object]:
-        try:
-            return body(*args, **kwargs)
-        except RastersourcesError as error:
-            return Failed(message=str(error), data=error)
-
-    return told
-
-
-def end(state: State[Any], began: float) -> int:
-    """Say how a flow went; exit status 0: all good, 1: failed, 3: some were refused."""
-    result = state.result(raise_on_failure=False)
-    outcomes = result.outcomes if isinstance(result, UnfinishedRun) else result
-    if isinstance(outcomes, RastersourcesError):
-        raise outcomes
-    if not isinstance(outcomes, list):
-        raise CatalogueError(state.message or "the run failed, and Prefect knows no reason")
-    return print_outcomes(outcomes, monotonic() - began)
-
-
 def is_transient(_task: object, _run: object, state: State[Any]) -> bool:
-    """Whether to try again: only for what may pass."""
+    """Return whether a task failed with an error that another attempt may not meet."""
     return isinstance(state.result(raise_on_failure=False), TransientError)
 
 
@@ -72,79 +38,113 @@ def register_batch(write: Callable[[], RunReport]) -> RunReport:
     return write()
 
 
-def conclude(
+class UnfinishedRun(Exception):
+    """The outcomes of a run that failed or was cancelled: Prefect takes only exceptions as data of such a state."""
+
+    def __init__(self, message: str, outcomes: list[RunOutcome]) -> None:
+        super().__init__(message)
+        self.outcomes = outcomes
+
+
+def fail_with_message(
+    body: Callable[Parameters, State[object]],
+) -> Callable[Parameters, State[object]]:
+    """Turn errors of ours into a Failed state with the message alone, without a traceback in Prefect's logs."""
+
+    @wraps(body)
+    def flow(*args: Parameters.args, **kwargs: Parameters.kwargs) -> State[object]:
+        try:
+            return body(*args, **kwargs)
+        except RastersourcesError as error:
+            return Failed(message=str(error), data=error)
+
+    return flow
+
+
+def finish(
     key: str, outcomes: list[RunOutcome], seconds: float, configured: Settings
 ) -> State[object]:
-    """Leave the artifact; the state that says how it went."""
+    """Create the artifact of a run, and return the state that reports its outcomes."""
     total = total_report(outcomes)
-    text = summary(total, seconds)
+    summary = summarize(total, seconds)
     create_markdown_artifact(
-        key=key, markdown=markdown(outcomes, api_of(configured)), description=text
+        key=key, markdown=markdown_of(outcomes, api_url(configured)), description=summary
     )
     failures = [outcome.failure for outcome in outcomes if outcome.failure is not None]
     if failures:
-        sentence = "; ".join(map(str, failures))
-        unfinished = UnfinishedRun(sentence, outcomes)
+        message = "; ".join(map(str, failures))
+        unfinished = UnfinishedRun(message, outcomes)
         if all(isinstance(failure, RunInProgress) for failure in failures):
-            return Cancelled(name="Overlapping", message=sentence, data=unfinished)
-        return Failed(message=sentence, data=unfinished)
+            return Cancelled(name="Overlapping", message=message, data=unfinished)
+        return Failed(message=message, data=unfinished)
     name = "Rejections" if total.rejected else "Completed"
-    return Completed(name=name, message=text, data=outcomes)
+    return Completed(name=name, message=summary, data=outcomes)
 
 
-def api_of(configured: Settings) -> str:
-    """Where people find the API."""
+def result_of(state: State[Any]) -> list[Any]:
+    """Return the data of a flow that was run by hand; raise the error that ended it."""
+    result = state.result(raise_on_failure=False)
+    if isinstance(result, UnfinishedRun):
+        return result.outcomes
+    if isinstance(result, RastersourcesError):
+        raise result
+    if not isinstance(result, list):
+        raise CatalogueError(state.message or "the run failed without a message from Prefect")
+    return result
+
+
+def print_result(state: State[Any], began: float) -> int:
+    """Print how a flow went; return its exit status, 0: all good, 1: failed, 3: some files were rejected."""
+    return print_outcomes(result_of(state), monotonic() - began)
+
+
+def api_url(configured: Settings) -> str:
+    """Return the address of the API."""
     base = configured.base_url or f"http://{configured.host}:{configured.port}"
     return f"{base.rstrip('/')}/api/v4/rastersources/"
 
 
-COLUMNS = ("registered", "unchanged", "moved", "missing", "withheld", "settling", "bytes")
+COUNTS = ("registered", "unchanged", "moved", "missing", "withheld", "settling", "bytes")
 
 
-def markdown(outcomes: Sequence[RunOutcome], api: str) -> str:
-    """What was done, a row for each definition, what was refused, with its reasons, and where to look."""
-    head = ["definition", *COLUMNS, "rejected", "seconds", "files per second", "outcome"]
-    table = line(head) + line(["---"] * len(head)) + "".join(map(row_of, outcomes))
-    return f"{table}\n{refusals(total_report(outcomes))}\nThe API: [{api}]({api})\n"
+def markdown_of(outcomes: Sequence[RunOutcome], api: str) -> str:
+    """Return a table with a row for each definition, the rejected files with their reasons, and the API's address."""
+    head = ["definition", *COUNTS, "rejected", "seconds", "files per second", "outcome"]
+    rejections = markdown_of_rejections(total_report(outcomes))
+    return f"{table(head, map(row_of, outcomes))}\n{rejections}\nThe API: [{api}]({api})\n"
 
 
-def row_of(outcome: RunOutcome) -> str:
-    """One definition."""
+def row_of(outcome: RunOutcome) -> list[str]:
+    """Return the cells of one definition."""
     report = outcome.report
     speed = report.listed / outcome.seconds if outcome.seconds else 0
-    ended = str(outcome.failure) if outcome.failure else "done"
-    return line(
-        [
-            outcome.definition,
-            *(str(getattr(report, name)) for name in COLUMNS),
-            str(len(report.rejected)),
-            f"{outcome.seconds:.1f}",
-            f"{speed:.0f}",
-            ended,
-        ]
-    )
+    return [
+        outcome.definition,
+        *(str(getattr(report, name)) for name in COUNTS),
+        str(len(report.rejected)),
+        f"{outcome.seconds:.1f}",
+        f"{speed:.0f}",
+        str(outcome.failure or "done"),
+    ]
 
 
-def refusals(report: RunReport) -> str:
-    """The refused files with their reasons, and how many there are of each."""
+def markdown_of_rejections(report: RunReport) -> str:
+    """Return how many files were rejected for each reason, and the first of them."""
     if not report.rejected:
         return ""
-    counts = "".join(line([code, str(count)]) for code, count in report.reasons.items())
-    shown = report.rejected[:SHOWN_REJECTIONS]
-    files = "".join(line([one.uri, one.code, one.message]) for one in shown)
-    more = len(report.rejected) - len(shown)
+    counts = [[code, str(count)] for code, count in report.reasons.items()]
+    files = [[file.uri, file.code, file.message] for file in report.rejected[:SHOWN_REJECTIONS]]
+    more = len(report.rejected) - len(files)
     rest = f"\n... and {more} more, all of them in the table rejected_files\n" if more else ""
-    return (
-        f"{line(['code', 'files'])}{line(['---', '---'])}{counts}\n"
-        f"{line(['file', 'code', 'reason'])}{line(['---', '---', '---'])}{files}{rest}"
-    )
+    return f"{table(['code', 'files'], counts)}\n{table(['file', 'code', 'reason'], files)}{rest}"
 
 
-def line(cells: Sequence[str]) -> str:
-    """A row of a markdown table."""
-    return f"| {' | '.join(map(escape, cells))} |\n"
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(map(escape, cells))} |\n" for cells in lines)
 
 
 def escape(text: str) -> str:
-    """Text for a cell of a markdown table."""
+    """Return text for a cell of a table in markdown."""
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

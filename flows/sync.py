@@ -1,4 +1,4 @@
-"""The flow that keeps the catalogue at what the files of a sources.toml are."""
+"""The flow that syncs: it makes the catalogue agree with the files of a sources.toml."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +8,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from sqlalchemy import Engine
 
-from flows.schedules.missed import skip_missed
-from flows.shared import conclude, end, register_batch, with_reason
+from flows.shared import fail_with_message, finish, print_result, register_batch
 from pipeline.catalogue.served_configs import may_create
 from pipeline.cli.bootstrap import open_catalogue, run_options
 from pipeline.cli.output import print_pruned
@@ -21,7 +20,7 @@ from pipeline.settings import settings
 
 
 @dataclass(frozen=True)
-class Options:
+class SyncOptions:
     """What only an operator may choose: no parameter of a flow sets it."""
 
     create: bool
@@ -32,40 +31,42 @@ class Options:
     scheduler: str | None = None
 
 
-def run(config: Path, names: list[str], options: Options) -> int:
-    """Run the flow by hand and say how it went; exit status 0: all good, 1: failed, 3: some were refused."""
+@flow(name="sync", persist_result=False)
+@fail_with_message
+def sync_flow(config: Path, names: list[str] | None = None) -> State[object]:
+    """Sync definitions of a sources.toml that an operator serves; without names, sync all of them."""
+    with open_catalogue(settings()) as engine:
+        # before the file is opened: whoever reaches Prefect's server may name any path
+        options = SyncOptions(create=may_create(engine, config))
+        return sync(engine, config, names or [], options)
+
+
+def run(config: Path, names: list[str], options: SyncOptions) -> int:
+    """Run the flow and print how it went; return its exit status: 0 all good, 1 failed, 3 files were rejected."""
 
     @flow(name="sync", persist_result=False)
-    @with_reason
+    @fail_with_message
     def sync_by_hand(config: Path, names: list[str]) -> State[object]:
         with open_catalogue(settings()) as engine:
             return sync(engine, config, names, options)
 
     began = monotonic()
-    return end(sync_by_hand(config, names, return_state=True), began)
+    return print_result(sync_by_hand(config, names, return_state=True), began)
 
 
-@flow(name="sync", persist_result=False, on_running=[skip_missed])
-@with_reason
-def sync_flow(config: Path, names: list[str] | None = None) -> State[object]:
-    """The flow of deployments: sync definitions of a sources.toml that an operator serves, all without names."""
-    with open_catalogue(settings()) as engine:
-        # before anything is read of the file: whoever reaches Prefect's server may name any path
-        options = Options(create=may_create(engine, config))
-        return sync(engine, config, names or [], options)
-
-
-def sync(engine: Engine, config: Path, names: list[str], options: Options) -> State[object]:
-    """Sync definitions; Completed, Failed, or Cancelled where another run is at work."""
+def sync(engine: Engine, config: Path, names: list[str], options: SyncOptions) -> State[object]:
+    """Sync definitions; the state is Completed, Failed, or Cancelled if another run is at work."""
     began, configured = monotonic(), settings()
-    works = load_sync_items(config, empty=options.prune)
+    items = load_sync_items(config, empty=options.prune)
     how = run_options(configured, create=options.create)
     with open_reader(configured, options.runner, options.scheduler) as reader:
         if options.prune:
-            print_pruned(prune_all(engine, config, works))
-        with show_progress() as watcher:
-            run = RunContext(engine, how, reader, watcher, register_batch)
+            print_pruned(prune_all(engine, config, items))
+        with show_progress() as progress:
             outcomes = sync_all(
-                run, select_items(works, names), config, accept_missing=options.accept_missing
+                RunContext(engine, how, reader, progress, register_batch),
+                select_items(items, names),
+                config,
+                accept_missing=options.accept_missing,
             )
-    return conclude("sync", outcomes, monotonic() - began, configured)
+    return finish("sync", outcomes, monotonic() - began, configured)

@@ -10,11 +10,13 @@ from zoneinfo import ZoneInfo
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import DeploymentSort
 from prefect.exceptions import ObjectNotFound
 
 from flows.schedules.planning import Plan, plan_of
+from flows.sync import sync_flow
 from pipeline.catalogue.served_configs import forget_config, record_config
 from pipeline.cli.bootstrap import open_catalogue
 from pipeline.definitions.definition import Definition
@@ -26,135 +28,136 @@ from pipeline.errors import CatalogueError
 from pipeline.settings import settings
 
 TAG = "rastersources"
-"""Of all deployments that are ours."""
-AT_ONCE = 200
-"""As many deployments as a server lists in one answer."""
+"""The tag of all our deployments."""
+ONE_AT_A_TIME = ConcurrencyLimitConfig(
+    limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW, grace_period_seconds=60
+)
+"""Prefect cancels runs that begin during another run of the deployment: after a pause one run does the work of all."""
+PAGE = 200
+"""Deployments that a server lists in one answer."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """One deployment: a definition that has a schedule."""
+class ScheduledDefinition:
+    """A definition with a schedule, and the deployment that it becomes."""
 
     definition: str
     name: str
-    """Of the deployment: the id of the definition, unless another sources.toml has that."""
+    """The name of the deployment: the id of the definition, unless another sources.toml uses that."""
     plan: Plan
-    says: str
+    schedule: str
     """When it runs, for people."""
-    parameters: dict[str, object]
-    """What the flow is called with."""
-
-    @property
-    def description(self) -> str:
-        """What people read on Prefect's pages."""
-        return f"`{self.definition}` of `{self.parameters['config']}`, {self.says}"
+    config: Path
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What Prefect makes a deployment of, whoever runs it."""
+        """Return the arguments of Prefect's `to_deployment` and `add_flow`."""
         return {
             "name": self.name,
             "schedules": self.plan.schedules,
-            "parameters": self.parameters,
-            "description": self.description,
+            "parameters": {"config": str(self.config), "names": [self.definition]},
+            "description": f"`{self.definition}` of `{self.config}`, {self.schedule}",
             "tags": [TAG],
             "paused": False,
+            "concurrency_limit": ONE_AT_A_TIME,
         }
 
 
-def wanted(
-    client: SyncPrefectClient, flow: str, config: Config, path: Path, *, renewed: bool
-) -> list[Wanted]:
-    """The deployments of a sources.toml, which lies at an absolute path, on a server.
+def list_scheduled(
+    client: SyncPrefectClient, config: Config, path: Path, *, renewed: bool
+) -> list[ScheduledDefinition]:
+    """Return the definitions of a sources.toml that have a schedule, with names that are free on the server.
 
-    `renewed` says that they are made anew before their plans end. Raises CatalogueError when the names that one could
-    have are taken.
+    `path` is absolute. `renewed` means that the caller deploys again before the plans end. Raises CatalogueError when
+    other deployments use both names of a definition.
     """
     return [
-        Wanted(
+        ScheduledDefinition(
             definition.id,
-            free_name(client, flow, definition.id, str(path)),
-            plan_now(ticks_of(definition), renewed=renewed),
-            when(definition),
-            {"config": str(path), "names": [definition.id]},
+            free_name(client, definition.id, path),
+            plan_from_today(recurrence_of(definition), renewed=renewed),
+            describe_schedule(definition),
+            path,
         )
         for definition in config.scheduled
     ]
 
 
-def plan_now(ticks: Recurrence, *, renewed: bool) -> Plan:
-    """The plan from today on."""
-    return plan_of(ticks, datetime.now(ticks.zone).date(), renewed=renewed)
+def plan_from_today(recurrence: Recurrence, *, renewed: bool) -> Plan:
+    """Return the plan that begins today."""
+    return plan_of(recurrence, datetime.now(recurrence.zone).date(), renewed=renewed)
 
 
-def record(path: Path, deployments: list[Wanted], *, create: bool) -> None:
-    """Let the runs of these deployments read their sources.toml; without deployments no run may."""
-    with open_catalogue(settings()) as engine:
-        if deployments:
-            record_config(engine, path, create=create)
-        else:
-            forget_config(engine, path)
-
-
-def ticks_of(definition: Definition | DropFolder) -> Recurrence:
-    """When it runs."""
+def recurrence_of(definition: Definition | DropFolder) -> Recurrence:
+    """Return the recurrence of a definition."""
     zone = ZoneInfo(definition.time_zone)
     if definition.every:
         return Period(definition.every, zone)
     return CronLine(definition.schedule or "", zone)
 
 
-def when(definition: Definition | DropFolder) -> str:
-    """When it runs, in words."""
+def describe_schedule(definition: Definition | DropFolder) -> str:
+    """Return when a definition runs, in words."""
     if definition.every:
         return f"every {format_interval(definition.every)}"
     return f"at {definition.schedule} in {definition.time_zone}"
 
 
-def free_name(client: SyncPrefectClient, flow: str, definition: str, path: str) -> str:
-    """The name of a deployment: the id, or the id and a hash of the path where another sources.toml has the id.
+def allow_runs(path: Path, scheduled: list[ScheduledDefinition], *, create: bool) -> None:
+    """Let runs of deployments read this sources.toml if it has schedules, and no longer if it has none."""
+    with open_catalogue(settings()) as engine:
+        if scheduled:
+            record_config(engine, path, create=create)
+        else:
+            forget_config(engine, path)
 
-    A deployment keeps its name. Raises CatalogueError when others have both names.
+
+def free_name(client: SyncPrefectClient, definition: str, path: Path) -> str:
+    """Return the name of a deployment: the id, or the id and a hash of the path if another sources.toml has the id.
+
+    A deployment keeps its name. Raises CatalogueError when others use both names.
     """
-    names = (definition, f"{definition}-{sha256(path.encode()).hexdigest()[:8]}")
-    found = {name: find(client, f"{flow}/{name}") for name in names}
-    for name, deployment in found.items():
-        if deployment is not None and ours(deployment, path):
-            return name
-    for name, deployment in found.items():
-        if deployment is None:
-            return name
-    sentence = f"the deployments {flow}/{names[0]} and {flow}/{names[1]} are not ours; give the definition another id"
-    raise CatalogueError(sentence)
+    names = (definition, f"{definition}-{sha256(str(path).encode()).hexdigest()[:8]}")
+    deployments = {name: find_deployment(client, name) for name in names}
+    own = [
+        name for name, deployment in deployments.items() if deployment and is_of(deployment, path)
+    ]
+    free = [name for name, deployment in deployments.items() if deployment is None]
+    if not own and not free:
+        raise CatalogueError(
+            f"the deployments {sync_flow.name}/{names[0]} and {sync_flow.name}/{names[1]} are not ours; "
+            "give the definition another id"
+        )
+    return (own + free)[0]
 
 
-def find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
-    """A deployment by the name of its flow and its own."""
+def find_deployment(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
+    """Return a deployment of our flow by its name."""
     try:
-        return client.read_deployment_by_name(name)
+        return client.read_deployment_by_name(f"{sync_flow.name}/{name}")
     except ObjectNotFound:
         return None
 
 
-def remove_left(client: SyncPrefectClient, path: Path, names: set[str]) -> list[str]:
-    """Delete our deployments of this sources.toml that are not among these; their names."""
-    left = [one for one in tagged(client) if ours(one, str(path)) and one.name not in names]
+def delete_others(client: SyncPrefectClient, path: Path, names: set[str]) -> list[str]:
+    """Delete the deployments of this sources.toml that have none of these names; return the names of the deleted."""
+    left = [one for one in list_tagged(client) if is_of(one, path) and one.name not in names]
     for deployment in left:
         client.delete_deployment(deployment.id)
     return [deployment.name for deployment in left]
 
 
-def ours(deployment: DeploymentResponse, path: str) -> bool:
-    """Whether a deployment is one of this sources.toml."""
-    return TAG in deployment.tags and deployment.parameters.get("config") == path
+def is_of(deployment: DeploymentResponse, path: Path) -> bool:
+    """Return whether we made a deployment for this sources.toml."""
+    return TAG in deployment.tags and deployment.parameters.get("config") == str(path)
 
 
-def tagged(client: SyncPrefectClient) -> Iterator[DeploymentResponse]:
-    """All deployments that bear our tag."""
-    wanted = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
+def list_tagged(client: SyncPrefectClient) -> Iterator[DeploymentResponse]:
+    """Yield all deployments with our tag."""
+    tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
     offset, order = 0, DeploymentSort.NAME_ASC
-    while some := client.read_deployments(
-        deployment_filter=wanted, limit=AT_ONCE, offset=offset, sort=order
+    while page := client.read_deployments(
+        deployment_filter=tagged, limit=PAGE, offset=offset, sort=order
     ):
-        yield from some
-        offset += len(some)
+        yield from page
+        offset += len(page)

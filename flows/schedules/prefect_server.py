@@ -1,10 +1,7 @@
-"""Prefect servers of our own: one for a single run, and one with pages for as long as schedules are served.
+"""Prefect servers that we start: one for a single flow run, and one with pages while schedules are served.
 
-Prefect's temporary server prints a traceback when it ends and takes a port among those of the API. With
-PREFECT_API_URL set, runs go to that server instead; a single run goes to the one with pages while that runs, as two
-would write one SQLite file. Each of our servers asks for the password of its home (`pipeline/cli/prefect_password.py`),
-as whoever reaches a server without one can start runs. Nothing here imports Prefect, which reads its environment when
-it is imported.
+Nothing here imports Prefect: it reads its environment on import, and this module prepares that environment.
+docs/design.md says why we start servers ourselves ("What we supervise ourselves, and why").
 """
 
 import fcntl
@@ -20,85 +17,96 @@ from urllib.request import urlopen
 
 from pipeline.cli.ports import LOOPBACK, free_port, is_own_port, prefect_port
 from pipeline.cli.prefect_password import server_password
+from pipeline.cli.shutdown import exit_when_input_closes, stop_process
+from pipeline.database.private_cluster.cluster import make_folder
 from pipeline.errors import TransientError
 
+Process = subprocess.Popen[bytes]
+
 SECONDS_TO_START = 90
+SECONDS_TO_STOP = 10
 SECONDS_TO_DRAIN = 2
-"""The server still writes events when a run has ended."""
+"""The server still writes events for a moment after a run has ended."""
 DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    # or each event that is lost while a server is away is a screen of text
+    # otherwise Prefect prints a traceback for each event that it loses while a server is away
     "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
-    # runs are made a few minutes ahead, not an hour: as many are late after a pause
+    # plan runs a few minutes ahead instead of an hour: as many are late after a pause
     "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "PT3M",
-    # what runs did is in sync_runs: Prefect forgets it after a week
+    # delete runs after a week; the table sync_runs keeps what they did
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(7 * 24 * 3600),
 }
-PAGES = "prefect-pages"
-"""The file of the home that holds the port of the server with pages, locked while that runs."""
+PORT_FILE = "prefect-pages"
+"""A file of the home with the port of the server that has pages; locked while that server runs."""
 FOR_ONE_RUN = ["--no-ui", "--no-scheduler", "--no-late-runs"]
 
 
 class ServerAway(TransientError):
-    """Prefect's server does not answer, or no longer."""
+    """Prefect's server does not answer."""
 
 
 def prepare_environment(home: Path) -> None:
-    """Set the environment in which Prefect may be imported, where the user did not."""
+    """Make the home folder, and set what Prefect reads on import where the user did not set it."""
+    make_folder(home)
     os.environ.setdefault("PREFECT_HOME", str(home / "prefect"))
     os.environ.setdefault("PREFECT_SERVER_UI_STATIC_DIRECTORY", str(home / "prefect" / "pages"))
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
-    for name in ("NO_PROXY", "no_proxy"):  # a proxy knows no server of this machine
+    for name in ("NO_PROXY", "no_proxy"):  # a proxy cannot reach a server of this machine
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), LOOPBACK]))
 
 
 @contextmanager
-def prefect_server(home: Path) -> Iterator[None]:
-    """A server for one flow run: the user's, the one whose pages are served in this home, or a new one."""
+def server_for_run(home: Path) -> Iterator[None]:
+    """Provide a server for one flow run: the user's, the one with pages of this home, or a new one."""
     prepare_environment(home)
     if not os.environ.get("PREFECT_API_URL") and (port := served_port(home)):
-        use(port, server_password(home))
+        use_server(port, server_password(home))
     if os.environ.get("PREFECT_API_URL"):
         yield
         return
-    port, password = free_port(), server_password(home)
-    with start_server(port, home / "prefect-server.log", *FOR_ONE_RUN, password=password):
-        # nobody reads the logs of a server that goes
+    with start_own_server(home, free_port(), *FOR_ONE_RUN):
+        # nobody can read the logs after this server has stopped
         os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = "false"
-        with reached(port, password):
-            yield
+        yield
 
 
 @contextmanager
-def prefect_pages(home: Path, port: int) -> Iterator["subprocess.Popen[bytes] | None"]:
-    """A server with pages and a scheduler; None where it is the user's, for others to look after.
+def server_with_pages(home: Path, port: int) -> Iterator[Process | None]:
+    """Provide a server with pages and a scheduler; yields None when it is the user's.
 
-    Raises CatalogueError when the port is taken, or when others could know the password.
+    Raises CatalogueError when the port is taken, or when others could have read the password.
     """
     prepare_environment(home)
     if os.environ.get("PREFECT_API_URL"):
         yield None
         return
-    prefect_port(port)  # or else the server of someone else would answer for ours
-    password, log = server_password(home), home / "prefect-server.log"
-    with (
-        start_server(port, log, password=password) as server,
-        reached(port, password),
-        publish_port(home, port),
-    ):
+    prefect_port(port)  # otherwise another server could answer in place of ours
+    with start_own_server(home, port) as server, publish_port(home, port):
         yield server
 
 
 @contextmanager
+def start_own_server(home: Path, port: int, *options: str) -> Iterator[Process]:
+    """Start a server with the password of its home, and have Prefect's clients use it."""
+    password = server_password(home)
+    with start_server(port, home / "prefect-server.log", *options, password=password) as server:
+        use_server(port, password)
+        try:
+            yield server
+        finally:
+            time.sleep(SECONDS_TO_DRAIN)
+
+
+@contextmanager
 def publish_port(home: Path, port: int) -> Iterator[None]:
-    """Tell others where the pages are for as long as the block holds the lock, which also a kill lets go."""
-    with (home / PAGES).open("a") as file:
-        with suppress(BlockingIOError):  # those of another process are told already
+    """Write the port to a locked file, for flows that are run by hand; a kill releases the lock too."""
+    with (home / PORT_FILE).open("a") as file:
+        with suppress(BlockingIOError):  # another process of this home has published its own
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.truncate(0)
             file.write(str(port))
@@ -107,51 +115,38 @@ def publish_port(home: Path, port: int) -> Iterator[None]:
 
 
 def served_port(home: Path) -> int | None:
-    """The port of the server that another process of this user serves with pages; None where nobody does."""
-    try:
-        with (home / PAGES).open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                port = int(file.read() or 0)
-                return port if port and is_own_port(port) else None
-    except FileNotFoundError:
-        pass
+    """Return the port of the server with pages that another process of this user runs for this home."""
+    with suppress(FileNotFoundError), (home / PORT_FILE).open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            port = int(file.read() or 0)
+            return port if port and is_own_port(port) else None
     return None
 
 
-def api_at(port: int) -> str:
-    """The URL of the API of a server of our own."""
-    return f"http://{LOOPBACK}:{port}/api"
-
-
-def use(port: int, password: str) -> None:
-    """Have Prefect's clients in this process, and in those that it starts, use a server of our own."""
-    os.environ["PREFECT_API_URL"] = api_at(port)
+def use_server(port: int, password: str) -> None:
+    """Have Prefect's clients in this process and its children use a server of ours."""
+    os.environ["PREFECT_API_URL"] = api_url(port)
     os.environ["PREFECT_API_AUTH_STRING"] = password
 
 
-@contextmanager
-def reached(port: int, password: str) -> Iterator[None]:
-    """Have Prefect use the server on this port, and leave it time to write what it knows afterwards."""
-    use(port, password)
-    try:
-        yield
-    finally:
-        time.sleep(SECONDS_TO_DRAIN)
+def api_url(port: int) -> str:
+    """Return the URL of the API of a server of ours."""
+    return f"http://{LOOPBACK}:{port}/api"
 
 
 @contextmanager
 def start_server(
     port: int, log: Path, *options: str, password: str | None = None
-) -> Iterator["subprocess.Popen[bytes]"]:
-    """A server on this port, until the end of the block; it asks for the password, or is as the environment says."""
+) -> Iterator[Process]:
+    """Run a server on a port until the end of the block; without a password, the environment sets its access."""
     command = [
-        sys.executable, "-m", "flows.schedules.prefect_program", "--end-with-input",
+        sys.executable, "-m", "flows.schedules.prefect_server",
         "server", "start", "--host", LOOPBACK, "--port", str(port), *options,
     ]  # fmt: skip
-    # the pages ask it for themselves, at the default port unless told
-    environment = {"PREFECT_SERVER_UI_API_URL": api_at(port), **os.environ}
+    # the pages call the API at the default port unless told otherwise
+    environment = {"PREFECT_SERVER_UI_API_URL": api_url(port), **os.environ}
     if password:
         origin = f"http://{LOOPBACK}:{port}"
         environment.setdefault("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", origin)
@@ -163,31 +158,36 @@ def start_server(
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
-            process_group=0,  # Ctrl-C is for us: whoever still talks to it ends before it does
+            process_group=0,  # Ctrl-C must not reach the server before its clients have ended
         )
     try:
-        wait_for(server, port, log)
+        wait_for_server(server, port, log)
         yield server
     finally:
-        server.terminate()
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-        if server.stdin:
-            server.stdin.close()
+        stop_process(server, SECONDS_TO_STOP)
 
 
-def wait_for(server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
-    """Return when it answers, and not another user's program that took the port; raises TransientError otherwise."""
-    patience = time.monotonic() + SECONDS_TO_START
-    while server.poll() is None and time.monotonic() < patience:
-        try:
-            with urlopen(f"http://{LOOPBACK}:{port}/api/health", timeout=5):
-                if is_own_port(port):
-                    return
-        except (URLError, OSError):
-            pass
+def wait_for_server(server: Process, port: int, log: Path) -> None:
+    """Wait until our server answers on the port; raise TransientError when it does not start."""
+    deadline = time.monotonic() + SECONDS_TO_START
+    while server.poll() is None and time.monotonic() < deadline:
+        with (
+            suppress(URLError, OSError),
+            urlopen(f"http://{LOOPBACK}:{port}/api/health", timeout=5),
+        ):
+            if is_own_port(port):  # and not a program of another user
+                return
         time.sleep(0.1)
     raise TransientError(f"Prefect's server does not start; see {log}")
+
+
+def main() -> None:
+    """Run Prefect's command line in a process that ends with the process that started it."""
+    exit_when_input_closes()
+    from prefect.cli import app
+
+    app()
+
+
+if __name__ == "__main__":
+    main()

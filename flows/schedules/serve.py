@@ -1,8 +1,9 @@
-"""Serves the schedules of a sources.toml: a thread polls Prefect's server and starts a process for each run."""
+"""Serves the schedules of a sources.toml: Prefect's Runner polls the server and starts a process for each run."""
 
 import asyncio
 import multiprocessing
 import tempfile
+import time
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -12,136 +13,150 @@ from threading import Thread
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 from prefect.settings import PREFECT_HOME
+from prefect.states import Crashed
 from prefect.types.entrypoint import EntrypointType
 
-from flows.schedules.deployments import Wanted, record, remove_left, wanted
-from flows.schedules.forking import fork_runs
-from flows.schedules.missed import bury, call_off
-from flows.schedules.server_errors import prefect
+from flows.schedules.deployments import (
+    ScheduledDefinition,
+    allow_runs,
+    delete_others,
+    list_scheduled,
+)
+from flows.schedules.server_errors import prefect_client
 from flows.sync import sync_flow
 from pipeline.definitions.sources_toml import Config
 from pipeline.errors import TransientError
 
 SECONDS_BETWEEN_POLLS = 2
-SECONDS_AHEAD = 5
-"""A process takes some seconds to start: it is started before its time, and waits for it."""
 TIME_TO_RENEW = timedelta(days=3)
-"""Plans are made anew so long before they end."""
+"""How long before its end a plan is replaced."""
 SECONDS_TO_CANCEL = 5
 SECONDS_TO_END = 5
 SECONDS_TO_PAUSE = 5
+MOST_RUNS = 200
+"""Runs that a server lists in one answer; a deployment has one at a time."""
+STARTED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 
 
-class Schedules:
-    """Deployments on Prefect's server, and the thread that serves them."""
+class ScheduleRunner:
+    """The deployments of a sources.toml, and the thread in which Prefect's Runner serves them."""
 
     def __init__(self, path: Path, *, create: bool) -> None:
-        fork_runs()
         self._path, self._create = path, create
         self._served: dict[str, UUID] = {}
         self._renew: datetime | None = None
-        self._runner: Runner | None = None
-        self._loop = asyncio.new_event_loop()
-        self._thread: Thread | None = None
+        self._runner = new_runner()
+        self._thread = Thread()
 
     def serve(self, config: Config) -> None:
-        """Make the deployments those of the file, and serve them from now on.
+        """Deploy the schedules of the file, and serve them from now on.
 
         Raises CatalogueError when names are taken, TransientError when Prefect's server or the database is away.
         """
-        if self._runner is None or not self.alive():
-            self._runner = new_runner()
-            self._served = {}  # what the one before had started ended with it
-        with prefect() as client:
-            self._deploy(client, self._runner, config)
-        if not self.alive():
-            self._thread = Thread(
-                target=self._poll, args=(self._runner,), name="schedules", daemon=True
-            )
+        if not self.is_alive():
+            self._runner, self._served = (
+                new_runner(),
+                {},
+            )  # the runs of the last Runner ended with it
+        with prefect_client() as client:
+            self._deploy(client, config)
+        if self._served and not self.is_alive():
+            # Runner handles SIGTERM only in a main thread; our own handler stops more than the Runner
+            self._thread = Thread(target=asyncio.run, args=(self._runner.start(),), daemon=True)
             self._thread.start()
 
-    def alive(self) -> bool:
-        """Whether it polls; it ends when Prefect's server is away for long."""
-        return self._thread is not None and self._thread.is_alive()
+    def is_alive(self) -> bool:
+        """Return whether the Runner polls; it ends when Prefect's server is away for long."""
+        return self._thread.is_alive()
 
-    def must_renew(self) -> bool:
-        """Whether the plans of the deployments soon end."""
-        return self._renew is not None and datetime.now(UTC) > self._renew
+    def must_serve(self) -> bool:
+        """Return whether the Runner has ended, or a plan ends soon."""
+        renew = self._renew is not None and datetime.now(UTC) > self._renew
+        return renew or bool(self._served and not self.is_alive())
 
     def stop(self) -> None:
-        """Cancel the runs that are going on, and pause the schedules until someone serves them again."""
-        if self._runner is not None and self._thread is not None and self._thread.is_alive():
-            stopping = asyncio.run_coroutine_threadsafe(stop(self._runner), self._loop)
+        """Cancel the runs, and pause the schedules until someone serves them again."""
+        if self.is_alive():
+            while self.is_alive() and not self._runner.started:
+                time.sleep(0.05)
+            stopping = self._runner.execute_in_background(self._runner.astop)
             with suppress(CancelledError, TimeoutError):
                 stopping.result(SECONDS_TO_CANCEL)
             end_runs(self._thread)
-        # a server that is too busy to answer has its client wait for minutes
+        # the client waits for minutes if the server is too busy to answer
         pausing = Thread(target=self._pause, daemon=True)
         pausing.start()
         pausing.join(SECONDS_TO_PAUSE)
 
     def _pause(self) -> None:
-        """Have the server plan no runs, and forget those that it planned."""
-        with suppress(TransientError), prefect() as client:
+        """Pause the deployments; the server deletes the runs that it planned."""
+        with suppress(TransientError), prefect_client() as client:
             for deployment in self._served.values():
                 with suppress(ObjectNotFound):
                     client.pause_deployment(deployment)
 
-    def _deploy(self, client: SyncPrefectClient, runner: Runner, config: Config) -> None:
-        """Bring the server's deployments to what the file says."""
-        deployments = wanted(client, sync_flow.name, config, self._path, renewed=True)
-        record(self._path, deployments, create=self._create)
-        served = {one.name: add(runner, one) for one in deployments}
-        remove_left(client, self._path, set(served))
+    def _deploy(self, client: SyncPrefectClient, config: Config) -> None:
+        """Make the deployments on the server those of the file."""
+        scheduled = list_scheduled(client, config, self._path, renewed=True)
+        allow_runs(self._path, scheduled, create=self._create)
+        served = {definition.name: self._add(definition) for definition in scheduled}
+        delete_others(client, self._path, set(served))
         for name in served.keys() - self._served.keys():
-            bury(client, served[name])
-            call_off(client, served[name])
+            mark_dead_runs(client, served[name])
         self._served = served
-        ends = [one.plan.until for one in deployments if one.plan.until]
+        ends = [definition.plan.until for definition in scheduled if definition.plan.until]
         self._renew = min(ends) - TIME_TO_RENEW if ends else None
 
-    def _poll(self, runner: Runner) -> None:
-        """Run Prefect's runner, which minds signals when it is in the main thread only: they are ours."""
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(runner.start())
+    def _add(self, definition: ScheduledDefinition) -> UUID:
+        """Create or change one deployment; the Runner starts its runs."""
+        deployment = self._runner.add_flow(
+            sync_flow, **definition.fields, entrypoint_type=EntrypointType.MODULE_PATH
+        )
+        assert isinstance(deployment, UUID)  # a coroutine only in a thread with a running loop
+        return deployment
 
 
 def new_runner() -> Runner:
-    """Who polls and starts processes; its temporary folder lies beside what else Prefect keeps."""
+    """Return a Runner whose temporary folder lies in Prefect's home: /tmp/runner_storage may belong to another user."""
     tempfile.tempdir = str(PREFECT_HOME.value())
     try:
+        # a run that is fetched ahead of its time would take the slot of its deployment
         return Runner(
             "rastersources",
             query_seconds=SECONDS_BETWEEN_POLLS,
-            prefetch_seconds=SECONDS_AHEAD,
-            pause_on_shutdown=False,
+            prefetch_seconds=0,
+            pause_on_shutdown=False,  # it would fail for deployments that are deleted by now
         )
     finally:
         tempfile.tempdir = None
 
 
 def end_runs(thread: Thread) -> None:
-    """End all runs at once, of which Prefect cancels one in three seconds; then the thread has nothing to wait for."""
+    """End all runs at once: Prefect cancels one after the other, and takes three seconds for each."""
     for end in (BaseProcess.terminate, BaseProcess.kill):
         for run in multiprocessing.active_children():
             end(run)
         thread.join(SECONDS_TO_END)
 
 
-async def stop(runner: Runner) -> None:
-    """Stop a runner, also one that has only just begun to start."""
-    while not runner.started:
-        await asyncio.sleep(0.05)
-    await runner.astop()
-
-
-def add(runner: Runner, one: Wanted) -> UUID:
-    """Make or change one deployment, and have its runs started by the runner."""
-    deployment = runner.add_flow(
-        sync_flow, **one.fields, entrypoint_type=EntrypointType.MODULE_PATH
+def mark_dead_runs(client: SyncPrefectClient, deployment: UUID) -> None:
+    """Mark runs as crashed that a killed process left at work; otherwise they would hold the slot of the deployment."""
+    started = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[deployment]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=STARTED)),
     )
-    assert isinstance(deployment, UUID)  # and no coroutine, as in a thread with a running loop
-    return deployment
+    order = FlowRunSort.EXPECTED_START_TIME_ASC
+    for run in client.read_flow_runs(flow_run_filter=started, sort=order, limit=MOST_RUNS):
+        message = "the process that served the deployment was killed"
+        client.set_flow_run_state(run.id, Crashed(message=message), force=True)

@@ -1,4 +1,4 @@
-"""Talking to Prefect's server, in such a way that what it does not answer becomes a sentence."""
+"""Clients of Prefect's server, whose errors become sentences."""
 
 import os
 from collections.abc import Iterator
@@ -13,58 +13,63 @@ from pipeline.errors import CatalogueError, TransientError
 
 
 @contextmanager
-def prefect() -> Iterator[SyncPrefectClient]:
-    """A client of Prefect's server; raises what `answering` does."""
-    with answering(), get_client(sync_client=True) as client:
+def prefect_client() -> Iterator[SyncPrefectClient]:
+    """Open a client of Prefect's server; raises what `translate_errors` raises."""
+    with translate_errors(), get_client(sync_client=True) as client:
         yield client
 
 
 @contextmanager
-def answering() -> Iterator[None]:
-    """Raises ServerAway when Prefect's server does not answer, TransientError when it answers that it cannot.
+def translate_errors() -> Iterator[None]:
+    """Turn errors of Prefect's client into ours.
 
-    Raises CatalogueError when the password is missing or wrong.
+    Raises ServerAway when the server does not answer, CatalogueError when the password is missing or wrong, and
+    TransientError for every other status.
     """
     try:
         yield
     except HTTPStatusError as error:
-        if error.response.status_code == UNAUTHORIZED:
-            sentence = (
-                f"Prefect's server at {server_url()} asks for another password; give it as "
-                "PREFECT_API_AUTH_STRING=user:password"
-            )
-            raise CatalogueError(sentence) from error
-        request = f"{error.request.method} {without_password(error.request.url)}"
-        sentence = f"Prefect's server answers {error.response.status_code} to {request}"
-        raise TransientError(sentence) from error
+        raise status_error(error) from error
     except HTTPError as error:
-        raise away() from error
+        raise server_away() from error
     except RuntimeError as error:
-        if isinstance(error.__cause__, HTTPError):  # of the client that asks for the version first
-            raise away() from error
+        if isinstance(error.__cause__, HTTPError):  # the client asks for the server's version first
+            raise server_away() from error
         raise
 
 
-def away() -> ServerAway:
-    """That it does not answer."""
+def status_error(error: HTTPStatusError) -> CatalogueError | TransientError:
+    """Return our error for an HTTP status of the server."""
+    status = error.response.status_code
+    if status == UNAUTHORIZED:
+        return CatalogueError(
+            f"Prefect's server at {server_url()} asks for another password; set "
+            "PREFECT_API_AUTH_STRING=user:password"
+        )
+    request = f"{error.request.method} {without_password(error.request.url)}"
+    return TransientError(f"Prefect's server answers {status} to {request}")
+
+
+def server_away() -> ServerAway:
+    """Return the error that names the server."""
     return ServerAway(f"Prefect's server does not answer at {server_url()}")
 
 
 def server_url() -> str:
-    """Where the server is, for people to read."""
+    """Return the address of the server for a message."""
     return without_password(URL(os.environ.get("PREFECT_API_URL", "")))
 
 
+def without_password(url: URL) -> str:
+    """Return a URL for a message."""
+    return str(url.copy_with(userinfo=b""))
+
+
 def require_server() -> None:
-    """Raises ServerAway, or CatalogueError when its version does not go with ours."""
-    with prefect() as client:
+    """Raise ServerAway, or CatalogueError when the server's version does not go with ours."""
+    with prefect_client() as client:
         client.hello()
         try:
             client.raise_for_api_version_mismatch()
         except RuntimeError as error:
             raise CatalogueError(f"Prefect's server cannot be used: {error}") from error
-
-
-def without_password(url: URL) -> str:
-    """A URL for people to read."""
-    return str(url.copy_with(userinfo=b""))

@@ -37,7 +37,7 @@ def may_create(engine: Engine, config: Path) -> bool:
         may = connection.execute(query).scalar_one_or_none()
     if may is None:
         raise CatalogueError(
-            f"no operator serves {config}; serve it with `rastersources up`, `python -m flows schedule` or "
-            "`rastersources deploy`, or sync it by hand with `rastersources sync --config FILE`"
+            f"no operator serves {config}; serve it with `rastersources up`, `rastersources flow schedule` or "
+            "`rastersources flow deploy`, or sync it by hand with `rastersources sync --config FILE`"
         )
     return bool(may)

@@ -1,4 +1,4 @@
-"""What the entry points share: from the settings to an open catalogue and the conditions of a run."""
+"""From the settings to an open catalogue: what the entry points share."""
 
 import os
 from collections.abc import Iterator
@@ -19,40 +19,40 @@ if TYPE_CHECKING:
 
 
 def home_folder(configured: Settings) -> Path:
-    """RASTERSOURCES_HOME, or its default."""
+    """Return RASTERSOURCES_HOME, or its default."""
     from pipeline.database.private_cluster.cluster import default_home
 
     return (configured.home or default_home(CHECKOUT)).absolute()
 
 
 def uploads_location(configured: Settings) -> str:
-    """RASTERSOURCES_UPLOADS, or its default; raises CatalogueError where that names no place."""
+    """Return RASTERSOURCES_UPLOADS, or its default; raise CatalogueError if it names no location."""
     from pipeline.errors import CatalogueError
     from pipeline.storage import literal_location
 
-    place = configured.uploads or str(home_folder(configured) / "uploads")
+    location = configured.uploads or str(home_folder(configured) / "uploads")
     try:
-        literal_location(place)
+        literal_location(location)
     except CatalogueError as error:
         raise CatalogueError(f"RASTERSOURCES_UPLOADS is not usable: {error}") from error
-    return place
+    return location
 
 
 def prefect_address(configured: Settings) -> tuple[int, str]:
-    """The port of a Prefect server of our own, and where its pages are, or those of the server of PREFECT_API_URL.
+    """Return the port for a Prefect server of ours, and the URL of the pages of ours or of PREFECT_API_URL.
 
     Raises CatalogueError when RASTERSOURCES_PREFECT_PORT is taken.
     """
     from pipeline.cli.ports import LOOPBACK, PREFECT_PORT, prefect_port
 
-    if given := os.environ.get("PREFECT_API_URL"):
-        return PREFECT_PORT, given.rstrip("/").removesuffix("/api")
+    if api := os.environ.get("PREFECT_API_URL"):
+        return PREFECT_PORT, api.rstrip("/").removesuffix("/api")
     port = prefect_port(configured.prefect_port)
     return port, f"http://{LOOPBACK}:{port}"
 
 
 def prefect_password_file(configured: Settings) -> Path | None:
-    """The file with the password of a Prefect server of our own; None with the server of PREFECT_API_URL."""
+    """Return the file with the password of a Prefect server of ours; None with the server of PREFECT_API_URL."""
     from pipeline.cli.prefect_password import password_file
 
     return None if os.environ.get("PREFECT_API_URL") else password_file(home_folder(configured))
@@ -60,7 +60,7 @@ def prefect_password_file(configured: Settings) -> Path | None:
 
 @contextmanager
 def database_url(configured: Settings) -> Iterator[str]:
-    """The database of the settings; without one the private cluster, started if need be."""
+    """Yield the database of the settings, or the private cluster, which is started if need be."""
     if configured.database_url:
         yield configured.database_url
         return
@@ -96,7 +96,7 @@ def migrated_engine(url: str, configured: Settings) -> Iterator["Engine"]:
 
 @contextmanager
 def upload_worker(configured: Settings, engine: "Engine") -> Iterator["UploadWorker"]:
-    """Who processes uploads, with processes that read them."""
+    """Yield a worker that processes uploads, and the processes with which it reads them."""
     from pipeline.ingest.uploads import MAX_READERS, UploadWorker
     from pipeline.raster import ProcessReader
     from pipeline.storage.uploads import open_upload_store
@@ -109,7 +109,7 @@ def upload_worker(configured: Settings, engine: "Engine") -> Iterator["UploadWor
 
 
 def run_options(configured: Settings, *, create: bool) -> "RunOptions":
-    """How the settings want files to be read and written."""
+    """Return the settings for reading and writing files."""
     from pipeline.ingest.register import RunOptions
     from pipeline.storage import EVERYWHERE
 

@@ -1,21 +1,166 @@
-"""The command that makes schedules elsewhere; `up` serves those of its own."""
+"""The commands that run and schedule Prefect's flows.
 
-import subprocess
+Each command imports what it needs: Prefect takes seconds to import, and reads its environment only then.
+"""
+
+import logging
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Annotated
 
-from pipeline.cli.options import DEFAULT_CONFIG, ConfigFile, Create, Pool
+import typer
+
+from pipeline.cli.bootstrap import home_folder, prefect_address
+from pipeline.cli.options import (
+    DEFAULT_CONFIG,
+    AcceptMissing,
+    ConfigFile,
+    Create,
+    Names,
+    Pool,
+    Prune,
+    ReadBy,
+    Scheduler,
+)
+from pipeline.cli.shutdown import exit_when_input_closes
+from pipeline.cli.terminal import echo_error
+from pipeline.errors import CatalogueError
+from pipeline.settings import settings
+
+flow = typer.Typer(help="Register, sync and schedule with Prefect.", no_args_is_help=True)
 
 
-def deploy(
-    pool: Pool,
+@flow.command("register")
+def register(
     config: ConfigFile = DEFAULT_CONFIG,
     create: Create = False,
+    runner: ReadBy = None,
+    scheduler: Scheduler = None,
 ) -> None:
-    """Make the schedules of a sources.toml on the Prefect server of PREFECT_API_URL, for the workers of a pool.
+    """Register the files of a sources.toml.
 
-    Those of definitions that left the file are removed; others are left alone.
+    Exit status 0: all are registered; 3: some were rejected, each with its reason; 1: the run failed.
     """
-    # In a process of its own: the command line imports no Prefect, which takes seconds.
-    command = [sys.executable, "-m", "flows", "deploy", "--pool", pool, "--config", str(config)]
-    done = subprocess.run(command + (["--create"] if create else []), check=False)
-    raise SystemExit(done.returncode)
+    with connect_prefect():
+        from flows.register import run
+
+        status = run(config, create=create, runner=runner, scheduler=scheduler)
+    raise SystemExit(status)
+
+
+@flow.command("sync")
+def sync(
+    names: Names = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    create: Create = False,
+    accept_missing: AcceptMissing = False,
+    prune: Prune = False,
+    runner: ReadBy = None,
+    scheduler: Scheduler = None,
+) -> None:
+    """Make the catalogue agree with the files of a sources.toml.
+
+    Exit status 0: all good; 3: some files were rejected, each with its reason; 1: the run failed.
+    """
+    with connect_prefect():
+        from flows.sync import SyncOptions, run
+
+        options = SyncOptions(create, accept_missing, prune, runner, scheduler)
+        status = run(config, names or [], options)
+    raise SystemExit(status)
+
+
+@flow.command("uploads")
+def uploads() -> None:
+    """Process the uploads that wait now; a server does this by itself.
+
+    Exit status 0: all are registered; 3: some were rejected, each with its reason; 1: the run failed.
+    """
+    with connect_prefect():
+        from flows.uploads import run
+
+        status = run()
+    raise SystemExit(status)
+
+
+@flow.command("schedule")
+def schedule(
+    config: ConfigFile = DEFAULT_CONFIG,
+    create: Create = False,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            help="Port of Prefect's server; RASTERSOURCES_PREFECT_PORT, or 4200 if it is free."
+        ),
+    ] = None,
+    end_with_input: Annotated[bool, typer.Option("--end-with-input", hidden=True)] = False,
+) -> None:
+    """Sync a sources.toml, then each definition by its schedule, until Ctrl-C or SIGTERM.
+
+    The schedules are deployments on the Prefect server of PREFECT_API_URL, or on one that this command starts.
+    """
+    from flows.schedules.prefect_server import server_with_pages
+    from pipeline.definitions.sources_toml import load_config
+
+    if end_with_input:
+        exit_when_input_closes()
+    path, configured = config.absolute(), settings()
+    definitions, home = load_config(path), home_folder(configured)
+    with (
+        suppress(KeyboardInterrupt),
+        exit_if_server_is_away(),
+        server_with_pages(home, port or prefect_address(configured)[0]) as server,
+    ):
+        from flows.schedules.schedule import serve_schedules
+
+        serve_schedules(path, definitions, home, server, create=create)
+
+
+@flow.command("deploy")
+def deploy(pool: Pool, config: ConfigFile = DEFAULT_CONFIG, create: Create = False) -> None:
+    """Deploy the schedules of a sources.toml to a work pool of the Prefect server of PREFECT_API_URL.
+
+    Deployments of definitions that left the file are removed; others are left alone.
+    """
+    from flows.schedules.prefect_server import prepare_environment
+
+    if not os.environ.get("PREFECT_API_URL"):
+        raise CatalogueError(
+            "set PREFECT_API_URL to your Prefect server, for example http://127.0.0.1:4200/api"
+        )
+    prepare_environment(home_folder(settings()))
+    from flows.schedules.deploy import deploy
+
+    with exit_if_server_is_away():
+        deploy(config.absolute(), pool, create=create)
+
+
+@contextmanager
+def connect_prefect() -> Iterator[None]:
+    """Provide a Prefect server for the run of a flow."""
+    from flows.schedules.prefect_server import server_for_run
+
+    with exit_if_server_is_away(), server_for_run(home_folder(settings())):
+        from flows.schedules.server_errors import require_server, translate_errors
+
+        # while a server is away Prefect's logging prints its own tracebacks between our lines
+        logging.raiseExceptions = False
+        require_server()
+        with translate_errors():
+            yield
+
+
+@contextmanager
+def exit_if_server_is_away() -> Iterator[None]:
+    """End the process at once if Prefect's server is away: Prefect tries for hours to send it the last events."""
+    from flows.schedules.prefect_server import ServerAway
+
+    try:
+        yield
+    except ServerAway as error:
+        echo_error(f"{error}; start it, then run this again")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)

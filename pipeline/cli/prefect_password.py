@@ -1,4 +1,4 @@
-"""The password of the Prefect servers that we start: made once per home, in a file that only its owner can read."""
+"""The password of the Prefect servers that we start: one for each home, in a file that only its owner can read."""
 
 import os
 import secrets
@@ -13,36 +13,39 @@ USER = "rastersources"
 
 
 def password_file(home: Path) -> Path:
-    """The file whose one line Prefect's pages ask for."""
+    """Return the file whose one line Prefect's pages ask for."""
     return home / "prefect-password"
 
 
 def server_password(home: Path) -> str:
-    """The line of the file, `user:password`; the first caller makes it.
+    """Return the line of the file, `user:password`; the first caller creates the file.
 
     Raises CatalogueError when others could have read or written the file.
     """
     path = password_file(home)
     if not path.is_symlink() and not path.exists():
-        _make(path)
+        _create(path)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise CatalogueError(f"{path} cannot be read: {error.strerror}; delete it") from error
     with open(descriptor, encoding="utf-8") as file:  # noqa: PTH123 - a descriptor has no path
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-            sentence = f"{path} is not a file that only you can read; delete it, a new password is made then"
-            raise CatalogueError(sentence)
+        status = os.fstat(descriptor)
+        private = stat.S_ISREG(status.st_mode) and not status.st_mode & 0o077
+        if not private or status.st_uid != os.geteuid():
+            message = (
+                f"{path} is not a file that only you can read; delete it to get a new password"
+            )
+            raise CatalogueError(message)
         line = file.read().strip()
     user, _, password = line.partition(":")
     if not user or not password:
-        raise CatalogueError(f"{path} does not hold a password; delete it, a new one is made then")
+        raise CatalogueError(f"{path} does not hold a password; delete it to get a new one")
     return line
 
 
-def _make(path: Path) -> None:
-    """Write a new password beside the file and link it there: others see all of it or nothing."""
+def _create(path: Path) -> None:
+    """Write a new password beside the file and link it into place: others see all of it or nothing."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
     try:
         with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123

@@ -1,4 +1,4 @@
-"""Where files are read: in processes of this machine, by threads that have a process each, or on a Dask cluster."""
+"""The three runners that read files: processes of this machine, threads with a process each, a Dask cluster."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 Runner = Literal["processes", "threads", "dask"]
 
-# Each function imports what it needs: the command line starts in a tenth of a second that way.
+# Each branch imports what it needs: the command line starts in a tenth of a second that way.
 
 
 @contextmanager
 def open_reader(
     configured: Settings, runner: Runner | None = None, scheduler: str | None = None
 ) -> Iterator["Reader"]:
-    """Who reads files; what is None is as the settings say. All read the same, in the same order.
+    """Open the reader of a runner; None means the value of the settings. All read the same, in the same order.
 
-    Raises CatalogueError where runner and scheduler do not go together.
+    Raises CatalogueError if runner and scheduler do not go together.
     """
     match runner or ("dask" if scheduler else configured.runner):
         case "processes" if not scheduler:
@@ -35,19 +35,20 @@ def open_reader(
             with ThreadReader(configured.workers) as threads:
                 yield threads.read
         case "dask":
-            with _cluster(scheduler or configured.scheduler) as reader:
-                yield reader
+            from pipeline.raster.workers.dask import connect_to_cluster
+
+            with connect_to_cluster(
+                require_scheduler(scheduler or configured.scheduler)
+            ) as cluster:
+                yield cluster.read
         case other:
-            raise CatalogueError(f"the runner {other} has no scheduler; say --runner dask")
+            raise CatalogueError(f"the runner {other} has no scheduler; use --runner dask")
 
 
-@contextmanager
-def _cluster(address: str | None) -> Iterator["Reader"]:
+def require_scheduler(address: str | None) -> str:
+    """Return the address of the Dask scheduler; raise CatalogueError if it is not set."""
     if not address:
         raise CatalogueError(
-            "say where the Dask scheduler is, with --scheduler ADDRESS or RASTERSOURCES_SCHEDULER"
+            "set the Dask scheduler with --scheduler ADDRESS or RASTERSOURCES_SCHEDULER"
         )
-    from pipeline.raster.workers.dask import connect_to_cluster
-
-    with connect_to_cluster(address) as cluster:
-        yield cluster.read
+    return address

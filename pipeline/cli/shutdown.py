@@ -1,23 +1,24 @@
-"""What ends a process: signals, and the end of the one that started it, of which a pipe tells, also of a kill."""
+"""How processes end: by signals, with the process that started them, and with a limit in seconds."""
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, by an exception: everything that was started is stopped.
+    """Turn SIGTERM and SIGHUP into an exception inside the block, so that all that was started is stopped.
 
-    After it Python itself shuts down, where an exception would be printed and change nothing.
+    Afterwards the signals end the process: an exception while Python shuts down is only printed.
     """
-    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGTERM, raise_exit)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not below nohup
-        signal.signal(signal.SIGHUP, hang_up)
+        signal.signal(signal.SIGHUP, pass_on)
     try:
         yield
     finally:
@@ -25,23 +26,34 @@ def exit_on_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def stop(_number: int, _frame: FrameType | None) -> NoReturn:
-    """End with the exit status of a process that SIGTERM ended."""
+def raise_exit(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Raise SystemExit with the status of a process that SIGTERM ended."""
     raise SystemExit(128 + signal.SIGTERM)
 
 
-def hang_up(_number: int, _frame: FrameType | None) -> None:
-    """The terminal is gone: end as by SIGTERM, whoever handles that now."""
+def pass_on(_number: int, _frame: FrameType | None) -> None:
+    """Treat a closed terminal as SIGTERM, whatever handles that by then."""
     signal.raise_signal(signal.SIGTERM)
 
 
 def exit_when_input_closes() -> None:
-    """From now on end, as by SIGTERM, as soon as nobody holds the other end of standard input."""
-    Thread(target=wait, daemon=True).start()
+    """Send SIGTERM to this process when standard input closes, as it does when the parent ends or is killed."""
+    Thread(target=_wait_for_end_of_input, daemon=True).start()
 
 
-def wait() -> None:
-    """Wait for the end of standard input."""
+def _wait_for_end_of_input() -> None:
     while os.read(0, 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def stop_process(process: "subprocess.Popen[Any]", seconds: float) -> None:
+    """Terminate a process, and kill it if it has not ended after some seconds."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdin:
+        process.stdin.close()

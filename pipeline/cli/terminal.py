@@ -1,24 +1,24 @@
-"""Lines for people: whatever texts of others say, they do not steer the terminal that shows them."""
+"""Lines on the terminal, without control characters: the names of files and sources cannot steer it."""
 
 import re
 
 import typer
 
-CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-"""C0, DEL and C1 of Unicode; a name of a raster source may hold all but NUL."""
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""C0, DEL and C1 of Unicode; the name of a raster source may hold all but NUL."""
 
 
 def echo(line: str, *, err: bool = False) -> None:
-    """Print one line, on standard error if so wanted."""
+    """Print one line, on standard error if `err`."""
     typer.echo(strip_control_characters(line), err=err)
 
 
-def echo_error(sentence: str) -> None:
-    """Say what is wrong, on a line for each thing."""
-    for line in sentence.splitlines():
+def echo_error(message: str) -> None:
+    """Print an error or a warning on standard error, each line with the name of the program."""
+    for line in message.splitlines():
         echo(f"rastersources: {line}", err=True)
 
 
 def strip_control_characters(text: str) -> str:
-    """The text with `?` for each control character, line breaks included, as `ls` shows names."""
-    return CONTROLS.sub("?", text)
+    """Return the text with `?` for each control character, line breaks included, as `ls` shows names."""
+    return CONTROL_CHARACTERS.sub("?", text)

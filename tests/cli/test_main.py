@@ -114,11 +114,11 @@ def test_register_tells_what_it_did_and_ends_with_0_3_or_1(
     assert 'there is no organisation "Statuses"' in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
     done = run([*register, "--create"], RASTERSOURCES_DATABASE_URL=database_url)
-    assert "1 registered, 0 unchanged, 0 refused" in done.stdout
+    assert "1 registered, 0 unchanged, 0 rejected" in done.stdout
     write_raster(tmp_path / "bad.tif", crs=None)
     some = run(register, status=3, RASTERSOURCES_DATABASE_URL=database_url)
-    assert "0 registered, 1 unchanged, 1 refused" in some.stdout
-    assert f"refused {(tmp_path / 'bad.tif').as_uri()}: " in some.stderr
+    assert "0 registered, 1 unchanged, 1 rejected" in some.stdout
+    assert f"rejected {(tmp_path / 'bad.tif').as_uri()}: " in some.stderr
     assert "[missing_crs]" in some.stderr
 
 
@@ -275,7 +275,7 @@ COMMANDS = [
 def test_an_argument_that_is_no_text_is_told(database_url: str, arguments: list[str]) -> None:
     done = run([*RASTERSOURCES, *arguments], status=1, RASTERSOURCES_DATABASE_URL=database_url)
     (sentence,) = done.stderr.splitlines()
-    assert sentence.startswith('rastersources: "caf\\xe9" is no UTF-8')
+    assert sentence.startswith('rastersources: "caf\\xe9" is not UTF-8')
 
 
 def test_what_has_a_name_that_is_no_text_can_be_restored(database_url: str) -> None:

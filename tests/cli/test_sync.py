@@ -68,7 +68,7 @@ def test_plan_ends_with_2_while_there_is_something_to_do_and_with_0_afterwards(
         assert 'there is no organisation "Owner"' in json.loads(line)["refusal"]
     command("organisation", "add", "Owner")
     assert counts(command("plan", "--json", status=2).stdout) == counts(unknown)
-    assert "12 registered, 0 unchanged, 0 refused" in command("sync").stdout
+    assert "12 registered, 0 unchanged, 0 rejected" in command("sync").stdout
     assert counts(command("plan", "--json").stdout) == {
         "one": {"unchanged": 6}, "two": {"unchanged": 6},
     }  # fmt: skip
@@ -124,10 +124,10 @@ def test_one_definition_that_fails_does_not_keep_the_others_from_being_planned(
 def test_refused_files_are_named_and_give_3(folder: Path, command: Any) -> None:
     (folder / "one" / "bad.tif").write_bytes(b"no TIFF")
     done = command("sync", "--create", status=3)
-    assert "12 registered, 0 unchanged, 1 refused" in done.stdout
-    assert f"refused {file_uri(folder / 'one' / 'bad.tif')}: " in done.stderr
+    assert "12 registered, 0 unchanged, 1 rejected" in done.stdout
+    assert f"rejected {file_uri(folder / 'one' / 'bad.tif')}: " in done.stderr
     assert "[not_a_geotiff]" in done.stderr
-    assert "0 registered, 12 unchanged, 1 refused" in command("sync", status=3).stdout
+    assert "0 registered, 12 unchanged, 1 rejected" in command("sync", status=3).stdout
     assert "[not_a_geotiff]" in command("plan").stdout  # nothing to do
 
 
@@ -138,15 +138,15 @@ def test_unregister_takes_out_and_restore_brings_back(folder: Path, command: Any
         done.stdout == "7 files and 0 sources taken out of the catalogue; 2 sources stayed, empty\n"
     )
     kept = command("sync")
-    assert "0 registered, 5 unchanged, 0 refused, 7 withheld" in kept.stdout
+    assert "0 registered, 5 unchanged, 0 rejected, 7 withheld" in kept.stdout
     assert "`rastersources restore` lists them" in kept.stderr
     listed = command("restore").stdout
     assert len(listed.splitlines()) == 7
     assert file_uri(folder / "one" / "0.tif") in listed
     assert "1 deletion lifted" in command("restore", "one/0.tif").stdout
-    assert "1 registered, 5 unchanged, 0 refused, 6 withheld" in command("sync").stdout
+    assert "1 registered, 5 unchanged, 0 rejected, 6 withheld" in command("sync").stdout
     assert "6 deletions lifted" in command("restore", "two").stdout
-    assert "6 registered, 6 unchanged, 0 refused" in command("sync").stdout
+    assert "6 registered, 6 unchanged, 0 rejected" in command("sync").stdout
     unknown = command("restore", "two", status=1)
     assert "nothing of that name was deleted" in unknown.stderr
 

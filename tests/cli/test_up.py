@@ -167,11 +167,11 @@ def test_what_ends_too_early_is_told_and_started_again_and_ends_when_it_is_kille
     home: Path, running: Running, tmp_path: Path
 ) -> None:
     running.wait_for_pages()
-    servers = pids_of(home, "flows.schedules.prefect_program")
+    servers = pids_of(home, "flows.schedules.prefect_server")
     a_flow_beside_it_goes_to_its_server(home, running, tmp_path)
-    for schedules in pids_of(home, "flows schedule"):
+    for schedules in pids_of(home, "flow schedule"):
         os.kill(schedules, signal.SIGKILL)
-    while not pids_of(home, "flows.schedules.prefect_program") - servers:
+    while not pids_of(home, "flows.schedules.prefect_server") - servers:
         time.sleep(0.1)
     (told,) = [line for line in running.lines if "ended" in line]
     assert told.startswith("rastersources: the schedules have ended (status -9)")

@@ -56,7 +56,7 @@ def test_it_runs_without_a_server_of_the_users_and_without_noise(
 ) -> None:
     write_raster(folder / "files" / "nowhere.tif", crs=None)
     done = flow(folder, database_url, 3, "--create")
-    assert done.stdout.startswith("1 registered, 0 unchanged, 1 refused")
+    assert done.stdout.startswith("1 registered, 0 unchanged, 1 rejected")
     (refused,) = without_progress(done.stderr)
     assert refused.endswith("[missing_crs]")
     row = last_run(engine)
@@ -205,7 +205,7 @@ def test_the_flow_of_uploads_processes_what_waits(
         RASTERSOURCES_HOME=folder / "home",
         PREFECT_API_URL=prefect_api,
     )
-    assert done.stdout == "1 registered, 1 refused\n"
+    assert done.stdout == "1 registered, 1 rejected\n"
     with engine.connect() as connection:
         states = connection.execute(text("SELECT state FROM uploads ORDER BY id")).scalars().all()
         ended = connection.execute(text("SELECT status FROM tasks ORDER BY id")).scalars().all()

@@ -53,7 +53,7 @@ def test_the_flow_syncs_and_leaves_states_rows_and_an_artifact(
     (folder / "files" / "0.tif").unlink()
     (folder / "files" / "1.tif").write_bytes(b"no TIFF")
     done = sync(folder, database_url, prefect_api, 3, "flow")
-    assert "0 registered, 8 unchanged, 1 refused, 1 missing" in done.stdout
+    assert "0 registered, 8 unchanged, 1 rejected, 1 missing" in done.stdout
     assert last_state(prefect_api) == ("COMPLETED", "Rejections")
     with engine.connect() as connection:
         query = "SELECT state, registered, missing, rejected, reasons FROM sync_runs ORDER BY id"

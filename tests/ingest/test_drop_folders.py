@@ -429,9 +429,9 @@ def test_a_drop_folder_is_planned_and_synced_by_its_name(site: Site, database_ur
 
     assert "rain.tif" in command("plan", "drop", status=2)
     said = command("sync", "drop", status=3)
-    assert f"refused {file_uri(site.refused / 'unknown.tif')}: no raster source" in said
-    assert "1 registered, 0 unchanged, 1 refused" in said
-    assert "0 registered, 0 unchanged, 0 refused" in command("sync", status=0)
+    assert f"rejected {file_uri(site.refused / 'unknown.tif')}: no raster source" in said
+    assert "1 registered, 0 unchanged, 1 rejected" in said
+    assert "0 registered, 0 unchanged, 0 rejected" in command("sync", status=0)
     assert 'there is no definition "x"; there are: drop' in command("sync", "x", status=1)
     states = rows(
         site.engine, "SELECT definition, state, registered, reasons FROM sync_runs ORDER BY id"

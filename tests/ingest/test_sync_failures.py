@@ -198,5 +198,5 @@ def test_a_listing_of_a_bucket_that_fails_half_way_takes_nothing_for_missing(
     (tmp_path / "sources.toml").write_text(
         (tmp_path / "sources.toml").read_text() + "max_missing_percent = 50\n"
     )
-    assert "0 registered, 1 unchanged, 0 refused, 1 missing" in sync().stdout
+    assert "0 registered, 1 unchanged, 0 rejected, 1 missing" in sync().stdout
     assert states(engine) == [("a.tif", "missing"), ("z.tif", "present")]

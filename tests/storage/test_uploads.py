@@ -274,7 +274,7 @@ def test_commands_and_the_flow_report_a_foreign_storage(
         assert "rastersources uploads take-over" in done.stderr
         assert run([*RASTERSOURCES, "uploads", "unknown"], **changes).stdout == f"{uri}\n"
         run([*RASTERSOURCES, "uploads", "take-over"], **changes)
-        assert run([*FLOWS, "uploads"], **changes).stdout == "0 registered, 0 refused\n"
+        assert run([*FLOWS, "uploads"], **changes).stdout == "0 registered, 0 rejected\n"
         assert set(first.store.uris()) == {uri}
 
 

@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = REPOSITORY.parent / "shared"
 CORPUS = SHARED / "corpus"
 RASTERSOURCES: list[str | Path] = [sys.executable, "-m", "pipeline.cli"]
-FLOWS: list[str | Path] = [sys.executable, "-m", "flows"]
+FLOWS: list[str | Path] = [*RASTERSOURCES, "flow"]
 
 
 def environment(**changes: str | Path) -> dict[str, str]:

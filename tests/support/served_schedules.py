@@ -1,4 +1,4 @@
-"""A running `python -m flows schedule` with a Prefect server of its own."""
+"""A running `rastersources flow schedule` with a Prefect server of its own."""
 
 import subprocess
 import time

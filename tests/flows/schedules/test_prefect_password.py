@@ -164,7 +164,7 @@ def test_another_user_of_the_machine_can_do_nothing_and_finds_no_password(runnin
         env={"PATH": "/usr/local/bin:/usr/bin:/bin"}, cwd="/", capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.split()[:2] == [str(NOBODY), "401"]
-    assert "flows.schedules.prefect_program" in done.stdout  # it does see the command lines
+    assert "flows.schedules.prefect_server" in done.stdout  # it does see the command lines
     assert "read " not in done.stdout
     assert running.password.split(":")[1] not in done.stdout
 

@@ -304,12 +304,12 @@ def test_register_on_a_cluster_says_what_it_says_elsewhere(
     where: dict[str, Any] = {"RASTERSOURCES_DATABASE_URL": database_url, "TMPDIR": tmp_path / "tmp"}
     (tmp_path / "tmp").mkdir()
     done = run([*command, "--scheduler", cluster.address], status=3, **where)
-    assert done.stdout.startswith("30 registered, 0 unchanged, 1 refused")
+    assert done.stdout.startswith("30 registered, 0 unchanged, 1 rejected")
     (rejection,) = done.stderr.splitlines()
     assert rejection.endswith("[missing_crs]")
     assert list((tmp_path / "tmp").iterdir()) == []
     again = run([*command, "--runner", "threads"], status=3, **where)
-    assert again.stdout.startswith("0 registered, 30 unchanged, 1 refused")
+    assert again.stdout.startswith("0 registered, 30 unchanged, 1 rejected")
     with engine.connect() as connection:
         count = connection.execute(text("SELECT count(*) FROM raster_files")).scalar_one()
     assert count == 30

@@ -1,0 +1,107 @@
+"""The command that registers files without a sync: it adds and updates, and keeps what is missing."""
+
+from time import monotonic
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.bootstrap import open_catalogue, run_options
+from pipeline.cli.options import (
+    DEFAULT_CONFIG,
+    ConfigFile,
+    Create,
+    Crs,
+    CrsOverride,
+    Nodata,
+    ReadBy,
+    Scheduler,
+)
+from pipeline.cli.runners import open_reader
+from pipeline.errors import CatalogueError
+from pipeline.settings import settings
+
+Paths = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PATH...]", help="Files, folders or s3:// URLs; without any, what --config names."
+    ),
+]
+Organisation = Annotated[str | None, typer.Option(help="The owner of the files.", metavar="NAME")]
+Name = Annotated[
+    str, typer.Option(help="Name of each source; {stem} is the file's name without its ending.")
+]
+AccessModifier = Annotated[str, typer.Option(help="Public, Common, Private or Hidden.")]
+Supplier = Annotated[
+    str | None, typer.Option(help="The supplier of the files.", metavar="USERNAME")
+]
+SupplierCode = Annotated[str | None, typer.Option(help="The supplier's own name for the source.")]
+Description = Annotated[str | None, typer.Option(help="Free text.")]
+Temporal = Annotated[bool, typer.Option("--temporal", help="The files are time steps.")]
+Time = Annotated[
+    str | None, typer.Option(help='The time of the files, such as 2024-01-01T00:00:00Z, or "tag".')
+]
+Pattern = Annotated[
+    str | None, typer.Option(help="Regular expression on the path; its group `time` is the time.")
+]
+
+
+def register(
+    paths: Paths = None,
+    organisation: Organisation = None,
+    name: Name = "{stem}",
+    access_modifier: AccessModifier = "Private",
+    supplier: Supplier = None,
+    supplier_code: SupplierCode = None,
+    description: Description = None,
+    temporal: Temporal = False,
+    time: Time = None,
+    pattern: Pattern = None,
+    crs: Crs = None,
+    crs_override: CrsOverride = False,
+    nodata: Nodata = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    create: Create = False,
+    runner: ReadBy = None,
+    scheduler: Scheduler = None,
+) -> None:
+    """Register files: one raster source for each, or the sources of a sources.toml.
+
+    Exit status 0: all are registered; 3: some were rejected, each with its reason; 1: the run failed.
+    """
+    from pipeline.cli.output import print_outcomes
+    from pipeline.ingest.progress import show_progress
+    from pipeline.ingest.register import (
+        RunContext,
+        files_from_arguments,
+        files_from_config,
+        register_all,
+    )
+
+    fields: dict[str, object] = {
+        "organisation": organisation, "name": name, "access_modifier": access_modifier, "supplier": supplier,
+        "supplier_code": supplier_code, "description": description, "temporal": temporal, "time": time,
+        "pattern": pattern, "crs": crs, "crs_override": crs_override, "nodata": nodata,
+    }  # fmt: skip
+    require_matching_options(paths, fields)
+    files = files_from_arguments(paths, fields) if paths else files_from_config(config)
+    began, configured = monotonic(), settings()
+    options = run_options(configured, create=create)
+    with (
+        open_reader(configured, runner, scheduler) as reader,
+        open_catalogue(configured) as engine,
+        show_progress() as progress,
+    ):
+        outcomes = register_all(RunContext(engine, options, reader, progress), files)
+    raise SystemExit(print_outcomes(outcomes, monotonic() - began))
+
+
+def require_matching_options(paths: list[str] | None, fields: dict[str, object]) -> None:
+    """Raise CatalogueError if PATH lacks its owner, or a definition is to have options of PATH."""
+    if paths and fields["organisation"] is None:
+        raise CatalogueError("name the owner of these files with --organisation NAME")
+    if not paths and any(
+        fields[name] not in (None, False) for name in ("crs", "crs_override", "nodata")
+    ):
+        raise CatalogueError(
+            "--crs, --crs-override and --nodata go with PATH; a definition of --config has its own"
+        )
