@@ -1,8 +1,8 @@
-"""Ticks as schedules that Prefect's own scheduler keeps exactly, also when clocks change.
+"""Turns cron lines and periods into schedules that Prefect keeps exactly, also when clocks change.
 
-Prefect's cron loses the second of two hours of one name and moves a time in a gap to before it; its intervals do
-not restart at midnight. So what a change of clocks touches becomes a calendar rule (RFC 5545) without the times
-that would be wrong, beside a list of the instants that are right. Both reach years ahead.
+Prefect's cron loses the second of two hours of one name, and moves a time in a gap to before the gap; its intervals
+do not restart at midnight. So a recurrence that a change of clocks touches becomes a calendar rule (RFC 5545) without
+the wrong times, and a list of the right instants. Both reach years ahead.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,11 +26,11 @@ from pipeline.definitions.schedule_times import (
 )
 
 YEARS = 10
-"""How far changes of clocks are looked for; nobody knows the rules of the years after."""
+"""How far ahead changes of clocks are planned; the rules of later years are unknown."""
 LONGEST = 6000
-"""Characters of one calendar rule; Prefect takes 6,500."""
+"""Characters of one calendar rule; Prefect accepts 6,500."""
 DAYS_BY_DAY = 7
-"""How many days ahead a period gets a schedule for each day, where it fits no rule."""
+"""For how many days a period that fits no rule gets a schedule for each day."""
 WEEKDAYS = ["SU", "MO", "TU", "WE", "TH", "FR", "SA"]
 
 
@@ -40,14 +40,14 @@ class Plan:
 
     schedules: list[Schedule]
     until: datetime | None = None
-    """They are exact until then, and must be made anew before; None: for ever, as far as the zone is known."""
+    """The schedules are exact until then, and must be replaced before; None: for all years that are planned."""
 
 
 def plan_of(when: Recurrence, today: date, *, renewed: bool) -> Plan:
-    """The schedules of a cron line or a period from a day on.
+    """Return the schedules of a cron line or a period from a day on.
 
-    `renewed` says that someone makes them anew before they end. Where nobody does, a period that fits no rule becomes
-    an interval of Prefect's, which does not restart at midnight; so does any period with parts of a second.
+    `renewed` means that the caller replaces them before they end. Otherwise a period that fits no rule becomes
+    an interval of Prefect, which does not restart at midnight; so does any period with parts of a second.
     """
     changes = changes_ahead(when.zone, today)
     if when.step and (when.step > DAY or is_even(when.zone, when.step, changes)):
@@ -67,19 +67,19 @@ def plan_of(when: Recurrence, today: date, *, renewed: bool) -> Plan:
 
 @cache
 def changes_ahead(zone: ZoneInfo, today: date) -> tuple[date, ...]:
-    """The days on which the clocks of a zone change, which all definitions of the zone ask for."""
+    """Return the days on which the clocks of a zone change; the definitions of a zone share the answer."""
     return tuple(clock_change_days(zone, (today + n * DAY for n in range(-1, YEARS * 366))))
 
 
 def is_even(zone: ZoneInfo, step: timedelta, changes: Sequence[date]) -> bool:
-    """Whether all days are whole steps, those of changes too."""
+    """Return whether all days are multiples of a step, also the days of changes."""
     return not any(
         (start_of_day(day + DAY, zone) - start_of_day(day, zone)) % step for day in changes
     )
 
 
 def interval(when: Recurrence, every: timedelta) -> Schedule:
-    """An interval from one of the ticks on, which clocks do not touch."""
+    """Return an interval that begins at a tick, and that clocks do not touch."""
     first = next(
         ticks(when, start_of_day(EPOCH, when.zone), start_of_day(EPOCH + 2 * DAY, when.zone))
     )
@@ -87,19 +87,19 @@ def interval(when: Recurrence, every: timedelta) -> Schedule:
 
 
 def rule_of_period(when: Period) -> str:
-    """The rule that makes its clock times."""
+    """Return the rule for the clock times of a period."""
     if when.days:
         return f"FREQ=DAILY;INTERVAL={when.days}"
-    hours = numbers({one.hour for one in when.times(EPOCH)})
+    hours = join_numbers({time.hour for time in when.times(EPOCH)})
     return f"FREQ=DAILY;BYHOUR={hours};BYMINUTE=0;BYSECOND=0"
 
 
 def rules_of_line(when: CronLine) -> Iterator[str]:
-    """The rules that make its clock times."""
+    """Yield the rules for the clock times of a cron line."""
     fields = when.parsed
-    clock = f"BYHOUR={numbers(when.parsed.hours)};BYMINUTE={numbers(fields.minutes)};BYSECOND=0"
-    rule = f"FREQ=DAILY;BYMONTH={numbers(fields.months)};{clock}"
-    of_month = f"BYMONTHDAY={numbers(fields.days)}"
+    clock = f"BYHOUR={join_numbers(when.parsed.hours)};BYMINUTE={join_numbers(fields.minutes)};BYSECOND=0"
+    rule = f"FREQ=DAILY;BYMONTH={join_numbers(fields.months)};{clock}"
+    of_month = f"BYMONTHDAY={join_numbers(fields.days)}"
     of_week = f"BYDAY={','.join(WEEKDAYS[day] for day in sorted(when.weekdays))}"
     if fields.day_and:
         yield f"{rule};{of_month};{of_week}"
@@ -108,13 +108,13 @@ def rules_of_line(when: CronLine) -> Iterator[str]:
         yield f"{rule};{of_week}"
 
 
-def numbers(found: set[int]) -> str:
-    """Numbers with commas between."""
-    return ",".join(map(str, sorted(found)))
+def join_numbers(values: set[int]) -> str:
+    """Return numbers with commas between them."""
+    return ",".join(map(str, sorted(values)))
 
 
 def corrections(when: Recurrence, day: date) -> tuple[list[datetime], list[datetime]]:
-    """The clock times that a rule must leave out on a day, and the instants that it lacks."""
+    """Return the clock times that a rule must leave out on a day, and the instants that it lacks."""
     right, wrong = set(when.on(day)), []
     for clock in when.times(day):
         found = instants(clock, when.zone)
@@ -128,7 +128,7 @@ def corrections(when: Recurrence, day: date) -> tuple[list[datetime], list[datet
 def with_corrections(
     when: Recurrence, today: date, rules: list[str], touched: Sequence[date]
 ) -> Plan:
-    """The rules without what is wrong on days of changes, beside what they lack; for as many years as fit."""
+    """Return rules without the wrong times of days of changes, and the instants that they lack, for years that fit."""
     cycle = (isinstance(when, Period) and when.days) or 1
     first = today - (today - EPOCH) % (cycle * DAY)
     head = "\n".join([f"DTSTART:{first:%Y%m%d}T000000", *(f"RRULE:{rule}" for rule in rules)])
@@ -149,7 +149,7 @@ def with_corrections(
 
 
 def day_of(when: Period, day: date) -> Schedule:
-    """The ticks of one day."""
+    """Return a schedule with the ticks of one day."""
     begin, end = when.on(day)[0], when.on(day)[-1]
     rule = f"FREQ=SECONDLY;INTERVAL={when.every // timedelta(seconds=1)};UNTIL={end:%Y%m%dT%H%M%S}"
     return RRule(f"DTSTART:{begin:%Y%m%dT%H%M%S}\nRRULE:{rule}", timezone="UTC")

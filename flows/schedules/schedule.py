@@ -68,7 +68,8 @@ class ScheduleKeeper:
             self._attempt(self.serve)
 
     def _must_serve(self) -> bool:
-        return self._behind or self.runner.must_serve()
+        ended = bool(self._config.scheduled) and not self.runner.is_alive()
+        return self._behind or ended or self.runner.must_renew()
 
     def _read_and_serve(self) -> None:
         self._config = load_config(self._path)

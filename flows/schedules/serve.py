@@ -65,10 +65,7 @@ class ScheduleRunner:
         Raises CatalogueError when names are taken, TransientError when Prefect's server or the database is away.
         """
         if not self.is_alive():
-            self._runner, self._served = (
-                new_runner(),
-                {},
-            )  # the runs of the last Runner ended with it
+            self._runner, self._served = new_runner(), {}  # no run of the last Runner is left
         with prefect_client() as client:
             self._deploy(client, config)
         if self._served and not self.is_alive():
@@ -80,18 +77,17 @@ class ScheduleRunner:
         """Return whether the Runner polls; it ends when Prefect's server is away for long."""
         return self._thread.is_alive()
 
-    def must_serve(self) -> bool:
-        """Return whether the Runner has ended, or a plan ends soon."""
-        renew = self._renew is not None and datetime.now(UTC) > self._renew
-        return renew or bool(self._served and not self.is_alive())
+    def must_renew(self) -> bool:
+        """Return whether a plan ends soon."""
+        return self._renew is not None and datetime.now(UTC) > self._renew
 
     def stop(self) -> None:
         """Cancel the runs, and pause the schedules until someone serves them again."""
         if self.is_alive():
             while self.is_alive() and not self._runner.started:
                 time.sleep(0.05)
-            stopping = self._runner.execute_in_background(self._runner.astop)
-            with suppress(CancelledError, TimeoutError):
+            with suppress(CancelledError, TimeoutError, RuntimeError):  # its loop may have ended
+                stopping = self._runner.execute_in_background(self._runner.astop)
                 stopping.result(SECONDS_TO_CANCEL)
             end_runs(self._thread)
         # the client waits for minutes if the server is too busy to answer

@@ -1,4 +1,4 @@
-"""Work pools of a Prefect server: whether runs of ours can go to one, and choose nothing there."""
+"""Checks that a work pool of a Prefect server can run our flow, and that its runs can choose nothing else."""
 
 import json
 from typing import Any
@@ -11,15 +11,11 @@ from pipeline.errors import CatalogueError
 from pipeline.settings import CHECKOUT
 
 TEMPLATE = CHECKOUT / "docs" / "work-pool.json"
-"""A base job template for pools of type process that leaves runs nothing to choose."""
+"""A base job template for pools of type process in which a run can choose nothing."""
 
 
 def require_pool(client: SyncPrefectClient, name: str) -> None:
-    """Raise CatalogueError when runs of ours cannot go to a pool.
-
-    There may be no such pool, its workers may run elsewhere than in this checkout, or its runs may choose what
-    the workers start.
-    """
+    """Raise CatalogueError if there is no such pool, its type is not process, or its runs can choose a program."""
     try:
         pool = client.read_work_pool(name)
     except ObjectNotFound as error:
@@ -39,7 +35,7 @@ def require_pool(client: SyncPrefectClient, name: str) -> None:
 
 
 def chosen_by_runs(template: dict[str, Any]) -> list[str]:
-    """The fields of a job that a base job template takes from the job variables of a run.
+    """Return the fields of a job that a base job template takes from the job variables of a run.
 
     A pool without a template gets Prefect's own from its first worker.
     """
@@ -47,6 +43,6 @@ def chosen_by_runs(template: dict[str, Any]) -> list[str]:
     return sorted(
         field
         for field, value in job.items()
-        # Prefect adds the variables of a run to an `env` that is a table, also without a placeholder in it.
+        # Prefect adds the variables of a run to an `env` that is a table, even without a placeholder in it
         if (field == "env" and isinstance(value, dict)) or "{{" in json.dumps(value)
     )

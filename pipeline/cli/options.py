@@ -15,19 +15,19 @@ Create = Annotated[
 ]
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME...]", help="Ids of definitions; all of them without any."),
+    typer.Argument(metavar="[NAME...]", help="Ids of definitions; without any, all of them."),
 ]
 DEFAULT_CONFIG = Path("sources.toml")
 ReadBy = Annotated[
     Runner | None,
-    typer.Option("--runner", help="Who reads files; RASTERSOURCES_RUNNER or processes."),
+    typer.Option("--runner", help="What reads files; RASTERSOURCES_RUNNER or processes."),
 ]
 Scheduler = Annotated[
     str | None,
     typer.Option(help="The Dask scheduler, such as tcp://10.0.0.5:8786.", metavar="ADDRESS"),
 ]
 AcceptMissing = Annotated[
-    bool, typer.Option("--accept-missing", help="Go on also when very many files are missing.")
+    bool, typer.Option("--accept-missing", help="Go on even if very many files are missing.")
 ]
 Prune = Annotated[
     bool,
@@ -36,17 +36,17 @@ Prune = Annotated[
 Pool = Annotated[str, typer.Option(help="A work pool of type process.", metavar="NAME")]
 Crs = Annotated[
     str | None,
-    typer.Option("--crs", help="CRS of files that have none, such as EPSG:CODE.", metavar="CRS"),
+    typer.Option("--crs", help="CRS of files without one, such as EPSG:CODE.", metavar="CRS"),
 ]
 CrsOverride = Annotated[
     bool,
-    typer.Option("--crs-override", help="Let --crs count for files that have another CRS, too."),
+    typer.Option("--crs-override", help="Use --crs for files with another CRS too."),
 ]
 Nodata = Annotated[
     str | None,
     typer.Option(
         "--nodata",
-        help="Nodata value of files that have none, such as -9999 or nan.",
+        help="Nodata value of files without one, such as -9999 or nan.",
         metavar="VALUE",
     ),
 ]

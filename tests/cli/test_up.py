@@ -24,7 +24,7 @@ from tests.support.commands import (
     processes_of,
     run,
 )
-from tests.support.prefect_server import Prefect
+from tests.support.prefect_server import Prefect, add_database
 
 pytestmark = pytest.mark.skipif(
     "RASTERSOURCES_DATABASE_URL" in os.environ,
@@ -89,7 +89,9 @@ class Running:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("up")
+    home = tmp_path_factory.mktemp("up")
+    add_database(home / "prefect")
+    return home
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 
 from flows.schedules.prefect_server import start_server
 from pipeline.cli.ports import free_port
+from tests.support.prefect_server import add_database
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,8 @@ def server_of_the_user(home: Path, port: int | None = None) -> Iterator[str]:
     }
     before = dict(os.environ)
     os.environ.update(changes)
+    if not (home / "prefect.db").exists():
+        add_database(home)
     with start_server(port, home / "server.log"):
         os.environ.clear()
         os.environ.update(before)

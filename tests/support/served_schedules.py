@@ -11,7 +11,7 @@ from flows.schedules.prefect_server import served_port
 from pipeline.cli.ports import free_port
 from pipeline.cli.prefect_password import server_password
 from tests.support.commands import FLOWS, environment
-from tests.support.prefect_server import Prefect
+from tests.support.prefect_server import Prefect, add_database
 
 
 class Served:
@@ -43,6 +43,7 @@ class Served:
 def served(folder: Path, database_url: str, **changes: str) -> Iterator[Served]:
     """Serve the sources.toml of a folder until the end of the block."""
     home, port = folder / "home", free_port()
+    add_database(home / "prefect")
     settings = environment(
         RASTERSOURCES_DATABASE_URL=database_url, RASTERSOURCES_HOME=home, **changes
     )

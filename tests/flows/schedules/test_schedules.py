@@ -400,25 +400,37 @@ def test_a_pool_that_cannot_run_it_is_one_sentence(
     assert f'the work pool "{containers}" is one of type docker' in sentence
 
 
-@pytest.mark.parametrize(
-    ("job", "named"),
-    [
-        (None, "command, env, labels, name, stream_output, working_dir"),
-        ({"command": "{{ command }}"}, "command"),
-        ({"command": "echo {{ labels }}"}, "command"),
-        ({"env": {}}, "env"),
-        ({"env": {"A": "{{ a }}"}}, "env"),
-    ],
-    ids=["Prefect's own", "a variable", "a part of a text", "a table of variables", "a value"],
-)
+JOBS: list[tuple[Any, str]] = [
+    (None, "command, env, labels, name, stream_output, working_dir"),  # Prefect's own
+    ({"command": "{{ command }}"}, "command"),
+    ({"command": "echo {{ labels }}"}, "command"),
+    ({"env": {}}, "env"),  # a table to which Prefect adds the variables of a run
+    ({"env": {"A": "{{ a }}"}}, "env"),
+]
+DEPLOY_TO_EACH = """
+import sys
+from pathlib import Path
+from flows.schedules.deploy import deploy
+from pipeline.errors import CatalogueError
+for pool in sys.argv[1:]:
+    try:
+        deploy(Path("sources.toml").absolute(), pool, create=False)
+    except CatalogueError as error:
+        print(error)
+"""
+
+
 def test_a_pool_whose_runs_may_choose_a_program_is_refused(
-    tmp_path: Path, prefect: Prefect, changes: dict[str, str], job: Any, named: str
+    tmp_path: Path, prefect: Prefect, changes: dict[str, str]
 ) -> None:
     write_config(tmp_path, SOURCE.format("in"), "every = 60\n")
     properties = {name: {"title": name} for name in ("command", "labels", "a")}
     variables = {"type": "object", "properties": properties}
-    template = job and {"variables": variables, "job_configuration": job}
-    (sentence,) = deploy(tmp_path, new_pool(prefect, "process", template), changes, status=1)
-    assert f"a run may choose {named}, and so any program" in sentence
-    assert "prefect work-pool update" in sentence
+    templates = [job and {"variables": variables, "job_configuration": job} for job, _ in JOBS]
+    pools = [new_pool(prefect, "process", template) for template in templates]
+    python = [sys.executable, "-W", "ignore", "-c", DEPLOY_TO_EACH]
+    done = run([*python, *pools], cwd=tmp_path, PREFECT_HOME=tmp_path, **changes)
+    for sentence, (_, named) in zip(done.stdout.splitlines(), JOBS, strict=True):
+        assert f"a run may choose {named}, and so any program" in sentence
+        assert "prefect work-pool update" in sentence
     assert prefect.deployments() == {}
