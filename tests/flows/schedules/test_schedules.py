@@ -429,7 +429,8 @@ def test_a_pool_whose_runs_may_choose_a_program_is_refused(
     templates = [job and {"variables": variables, "job_configuration": job} for job, _ in JOBS]
     pools = [new_pool(prefect, "process", template) for template in templates]
     python = [sys.executable, "-W", "ignore", "-c", DEPLOY_TO_EACH]
-    done = run([*python, *pools], cwd=tmp_path, PREFECT_HOME=tmp_path, **changes)
+    settings: dict[str, Any] = {**changes, "PREFECT_HOME": tmp_path}
+    done = run([*python, *pools], cwd=tmp_path, **settings)
     for sentence, (_, named) in zip(done.stdout.splitlines(), JOBS, strict=True):
         assert f"a run may choose {named}, and so any program" in sentence
         assert "prefect work-pool update" in sentence
