@@ -80,35 +80,33 @@ def document(endpoints: Iterable[tuple[str, Endpoint]], server: str) -> Schema:
         },
         "servers": [{"url": server}],
         "security": [{}, {"key": []}, {"username": [], "password": []}],
-        "paths": {path: path_item(path, endpoint, by_path) for path, endpoint in by_path.items()},
+        "paths": {path: _path_item(path, endpoint, by_path) for path, endpoint in by_path.items()},
         "components": {
             "securitySchemes": SECURITY_SCHEMES,
             "schemas": SCHEMAS,
             "responses": {
-                str(status): problem_response(status) for status in (*COMMON_PROBLEMS, 412, 507)
+                str(status): _problem_response(status) for status in (*COMMON_PROBLEMS, 412, 507)
             },
         },
     }
 
 
-def problem_response(status: int) -> Schema:
-    """Return the response with the envelope."""
+def _problem_response(status: int) -> Schema:
     return {
         "description": f"{REASONS[status]}.",
         "content": answer_content({"$ref": "#/components/schemas/Problem"}),
     }
 
 
-def path_item(path: str, endpoint: Endpoint, by_path: Mapping[str, Endpoint]) -> Schema:
-    """Return all operations of a path."""
+def _path_item(path: str, endpoint: Endpoint, by_path: Mapping[str, Endpoint]) -> Schema:
     item: Schema = {
-        method.lower(): operation(path, endpoint, method) for method in documented(endpoint)
+        method.lower(): _operation(path, endpoint, method) for method in documented(endpoint)
     }
     if "post" in item:
         responses = item["post"]["responses"]
         success = responses.get("201") or responses["200"]
         success["links"] = links(path, by_path)
-    parameters = [path_parameter(part[1:-1]) for part in path.split("/") if part.startswith("{")]
+    parameters = [_path_parameter(part[1:-1]) for part in path.split("/") if part.startswith("{")]
     return {**item, "parameters": parameters} if parameters else item
 
 
@@ -138,14 +136,12 @@ def operation_id(path: str, method: str) -> str:
     return method.lower() + words.replace("{", "").replace("}", "")
 
 
-def path_parameter(name: str) -> Schema:
-    """Return the uuid or number in a path."""
+def _path_parameter(name: str) -> Schema:
     schema = UUID if name == "uuid" else {"type": "integer", "minimum": 1, "maximum": 2**53}
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-def operation(path: str, endpoint: Endpoint, method: str) -> Schema:
-    """Return one method of a path."""
+def _operation(path: str, endpoint: Endpoint, method: str) -> Schema:
     operation: Schema = {
         "operationId": operation_id(path, method),
         "summary": f"{SUMMARIES[method]}: {endpoint.title}",
@@ -165,11 +161,11 @@ def operation(path: str, endpoint: Endpoint, method: str) -> Schema:
 def query_parameters(endpoint: Endpoint, method: str) -> list[Schema]:
     """Return the parameters of a method: GET has filters with all lookups, a write can be a dry run."""
     if method == "OPTIONS":
-        return [parameter(*FORMAT)]
+        return [_parameter(*FORMAT)]
     if method != "GET":
-        return [parameter(*FORMAT), parameter(*DRY_RUN)]
+        return [_parameter(*FORMAT), _parameter(*DRY_RUN)]
     filters = [
-        parameter(
+        _parameter(
             f"{filter.name}__{lookup}" if lookup else filter.name,
             filter.kind.schema(lookup),
             filter.help,
@@ -177,11 +173,10 @@ def query_parameters(endpoint: Endpoint, method: str) -> list[Schema]:
         for filter in endpoint.filters
         for lookup in filter.kind.lookups
     ]
-    return [*(parameter(*known) for known in (FORMAT, *endpoint.parameters)), *filters]
+    return [*(_parameter(*known) for known in (FORMAT, *endpoint.parameters)), *filters]
 
 
-def parameter(name: str, schema: Mapping[str, Any], help: str) -> Schema:
-    """Return one query parameter."""
+def _parameter(name: str, schema: Mapping[str, Any], help: str) -> Schema:
     return {"name": name, "in": "query", "description": help, "schema": schema}
 
 
@@ -196,12 +191,11 @@ def responses(endpoint: Endpoint, method: str) -> Schema:
     elif method == "DELETE":
         return {"204": {"description": "Deleted."}, **problems}
     else:
-        status, schema = "201" if method == "POST" else "200", answer_schema(endpoint, method)
+        status, schema = "201" if method == "POST" else "200", _answer_schema(endpoint, method)
     return {status: {"description": "Done.", "content": answer_content(schema)}, **problems}
 
 
-def answer_schema(endpoint: Endpoint, method: str) -> Mapping[str, Any]:
-    """Return the schema of a success."""
+def _answer_schema(endpoint: Endpoint, method: str) -> Mapping[str, Any]:
     if method == "OPTIONS":
         return {"$ref": "#/components/schemas/Metadata"}
     if not isinstance(endpoint, ReadList | ReadDetail):
@@ -209,11 +203,10 @@ def answer_schema(endpoint: Endpoint, method: str) -> Mapping[str, Any]:
     shown = object_schema(
         **{field.name: {**field.schema, "description": field.help} for field in endpoint.fields}
     )
-    return page_schema(shown) if method == "GET" and isinstance(endpoint, ReadList) else shown
+    return _page_schema(shown) if method == "GET" and isinstance(endpoint, ReadList) else shown
 
 
-def page_schema(shown: Schema) -> Schema:
-    """Return the schema of a page of objects."""
+def _page_schema(shown: Schema) -> Schema:
     link = nullable(LINK)
     results = {"type": "array", "items": shown}
     return object_schema(count=INTEGER, next=link, previous=link, results=results)

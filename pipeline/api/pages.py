@@ -58,15 +58,14 @@ def page(request: Request, template: str, config_base: str | None, *, caller: Ca
         "base": base_of(request, config_base),
         "caller": caller,
         "csrf": csrf_token(session) if session and caller.logged_in else "",
-        "here": path_and_query(request),
+        "here": _path_and_query(request),
     }
     html = environment().get_template(template).render({**shared, **context})
     headers = {"Content-Security-Policy": POLICY, **(headers or {})}
     return Response(html, code, headers, "text/html; charset=utf-8")
 
 
-def path_and_query(request: Request) -> str:
-    """Return path and query string of the request."""
+def _path_and_query(request: Request) -> str:
     query = request.scope["query_string"].decode("latin-1")
     return request.url.path + (f"?{query}" if query else "")
 
@@ -83,7 +82,7 @@ def show_answer(
     headers = {"Allow": endpoint.allowed, "Vary": "Accept", **answer.headers}
     if call and call.dry_run:
         notes = ["This was a dry run: nothing was stored.", *notes]
-    controls = filter_controls(endpoint.filters, query)
+    controls = _filter_controls(endpoint.filters, query)
     return page(
         request,
         "endpoint.html",
@@ -98,7 +97,7 @@ def show_answer(
         phrase=HTTPStatus(answer.status).phrase,
         shown_headers={**headers, "Content-Type": "application/json"},
         body=link_urls(answer.data),
-        pager=answer.data if is_page(answer.data) else None,
+        pager=answer.data if _is_page(answer.data) else None,
         controls=controls,
         active=any(control.value for control in controls),
         query={"ordering": "", "page_size": "", **query},
@@ -144,8 +143,7 @@ def link_urls(data: Any) -> Markup:
     return Markup(LINK.sub(r'&#34;<a href="\1" rel="nofollow">\1</a>&#34;', text))  # noqa: S704 - it is escaped
 
 
-def is_page(data: Any) -> bool:
-    """Return whether an answer is one page of a list."""
+def _is_page(data: Any) -> bool:
     return isinstance(data, dict) and {"count", "next", "previous"} <= data.keys()
 
 
@@ -159,8 +157,7 @@ class Control:
     help: str
 
 
-def filter_controls(filters: Sequence[Filter], query: Mapping[str, str]) -> list[Control]:
-    """Return the inputs of the filter form."""
+def _filter_controls(filters: Sequence[Filter], query: Mapping[str, str]) -> list[Control]:
     names = [
         (filter, f"{filter.name}__{lookup}" if lookup else filter.name)
         for filter in filters
@@ -187,8 +184,7 @@ class Form:
     """The values with which these start."""
 
 
-def json_form(method: str, text: str) -> Form:
-    """Return a form of JSON."""
+def _json_form(method: str, text: str) -> Form:
     return Form(method, text, min(24, text.count("\n") + 3))
 
 
@@ -196,7 +192,7 @@ def rejected_form(rejected: Body | None) -> list[Form]:
     """Return a rejected form with the typed text."""
     if rejected is None or rejected.method in (None, *SAFE):
         return []
-    return [json_form(rejected.method, rejected.typed)]
+    return [_json_form(rejected.method, rejected.typed)]
 
 
 def write_forms(
@@ -217,10 +213,10 @@ def write_forms(
             typed = getattr(request.state, "fields", {}) if rejected else {}
             yield Form(method, inputs=writable, values=typed)
         elif rejected and method == rejected.method:
-            yield json_form(method, rejected.typed)
+            yield _json_form(method, rejected.typed)
         else:
             content = orjson.dumps(contents[method], option=orjson.OPT_INDENT_2)
-            yield json_form(method, content.decode())
+            yield _json_form(method, content.decode())
 
 
 def accepted_types(endpoint: "Endpoint", method: str) -> Collection[str]:

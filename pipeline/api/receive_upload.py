@@ -271,7 +271,7 @@ class Reservation:
         except TransientError as error:
             raise storage_problem(error) from error
         if free is not None and free < self.config.upload_reserve_bytes:
-            raise disk_full()
+            raise _disk_full()
 
 
 @dataclass
@@ -303,12 +303,12 @@ class DryRunReservation(Reservation):
         missing = sum(min(AHEAD, max(0, size)) for size in to_come.values())
         missing = max(missing, to_come[self.upload])  # all of it, without the others
         if self.upload.bytes_free() - missing < self.config.upload_reserve_bytes:
-            raise disk_full()
+            raise _disk_full()
 
 
 def storage_problem(error: TransientError) -> Problem:
     """Return Problem 507 for a full disk, 503 for any other error of the storage."""
-    return disk_full() if isinstance(error, DiskFull) else unavailable(f"{error}.")
+    return _disk_full() if isinstance(error, DiskFull) else unavailable(f"{error}.")
 
 
 def given_up() -> Problem:
@@ -316,8 +316,7 @@ def given_up() -> Problem:
     return unavailable("The file was given up while the database was away; send it again.")
 
 
-def disk_full() -> Problem:
-    """Return Problem 507."""
+def _disk_full() -> Problem:
     return Problem(
         507,
         "The server's disk has no room for this file beside what others are sending and what it keeps free; "

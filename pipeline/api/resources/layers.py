@@ -109,20 +109,17 @@ def read_observation_type(value: Json) -> Json:
     raise BadValue("Must be a code, an id or an object.")
 
 
-def read_nullable_text(value: Json) -> str | None:
-    """Return a text or null."""
+def _read_nullable_text(value: Json) -> str | None:
     if value is not None and not isinstance(value, str):
         raise BadValue("Not a valid string.")
     return read_json(value)  # type: ignore[no-any-return]
 
 
-def read_nullable_boolean(value: Json) -> bool | None:
-    """Return a boolean or null."""
+def _read_nullable_boolean(value: Json) -> bool | None:
     return None if value is None else read_boolean(value)
 
 
-def read_nullable_number(value: Json) -> float | None:
-    """Return a finite number or null."""
+def _read_nullable_number(value: Json) -> float | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise BadValue("A valid number is required.")
     return value
@@ -185,12 +182,12 @@ those that you may read. This server draws no maps: it stores and returns the fi
                    schema=nullable(OBJECT), show=show_observation_type, read=read_observation_type,
                    accepts={"anyOf": [WRITTEN_TEXT, ANY_INTEGER, WRITTEN_OBJECT, {"type": "null"}]}),
         json_field("aggregation_type", "How values are aggregated.", kind="string", schema=nullable(STRING),
-                   accepts=nullable(WRITTEN_TEXT), read=read_nullable_text),
+                   accepts=nullable(WRITTEN_TEXT), read=_read_nullable_text),
         json_field("options", "How it is drawn.", initial={}),
         json_field("colormap", "How it is coloured."),
         boolean_field("rescalable", "Whether its colours can be rescaled."),
         json_field("temporal", "Whether it is a time series; null means as its sources.", kind="boolean",
-                   schema=BOOLEAN, accepts=nullable(WRITTEN_BOOLEAN), read=read_nullable_boolean),
+                   schema=BOOLEAN, accepts=nullable(WRITTEN_BOOLEAN), read=_read_nullable_boolean),
         derived("interval", "string", STRING, "Time between steps, if its sources agree.", common.show_interval),
         *common.TIMES,
         GRAPH,
@@ -208,7 +205,7 @@ those that you may read. This server draws no maps: it stores and returns the fi
         Field("is_geoblock", "boolean", BOOLEAN, "Whether the graph does more than show one raster source.",
               lambda row, _: is_geoblock(row.source)),
         json_field("weight", "Position among other layers.", kind="float", schema=nullable(NUMBER),
-                   accepts=nullable(NUMBER), read=read_nullable_number),
+                   accepts=nullable(NUMBER), read=_read_nullable_number),
     ),
     examples=("name__icontains=depth", "raster_sources__uuid=10415ccb-ec31-4d43-bdb3-db597061527b"),
 )  # fmt: skip

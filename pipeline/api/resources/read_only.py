@@ -64,8 +64,7 @@ USERS = Resource(
 )  # fmt: skip
 
 
-def show_contract_organisation(row: Any, links: Links) -> Json:
-    """Return the organisation of a contract."""
+def _show_contract_organisation(row: Any, links: Links) -> Json:
     return {"url": links.to("organisations", row.uuid), "uuid": row.uuid, "name": row.name}
 
 
@@ -82,7 +81,7 @@ CONTRACTS = Resource(
         ),
     ),
     fields=(
-        Field("organisation", "nested object", OWNER, show=show_contract_organisation),
+        Field("organisation", "nested object", OWNER, show=_show_contract_organisation),
         Field("raster_storage_capacity", "integer", nullable(INTEGER)),
         Field("scenario_storage_capacity", "integer", nullable(INTEGER), show=lambda _, __: None),
         Field("timeseries_storage_capacity", "integer", nullable(INTEGER), show=lambda _, __: 0),
@@ -90,8 +89,7 @@ CONTRACTS = Resource(
 )
 
 
-def show_result(row: Any, links: Links) -> Json:
-    """Return the URL of the result of a task."""
+def _show_result(row: Any, links: Links) -> Json:
     return None if row.result is None else links.to(row.result)
 
 
@@ -105,7 +103,7 @@ TASKS = Resource(
         Field("uuid", "string", UUID, label="UUID"),
         Field("url", "field", LINK, show=lambda row, links: links.to("tasks", row.uuid), label="URL"),
         Field("status", "string", STRING, "PENDING, STARTED, RETRY, SUCCESS, FAILURE or REVOKED."),
-        derived("result", "field", LINK, "The URL of the result, if any.", show_result),
+        derived("result", "field", LINK, "The URL of the result, if any.", _show_result),
         derived("detail", "string", STRING, "One sentence."),
     ),
 )  # fmt: skip
@@ -133,13 +131,11 @@ UPLOADS = Resource(
 )
 
 
-def show_message(row: Any, _: Links) -> Json:
-    """Return the sentence about a rejected file."""
+def _show_message(row: Any, _: Links) -> Json:
     return hide_for_others(row, row.message)
 
 
-def show_warnings(row: Any, _: Links) -> Json:
-    """Return the warnings about a file."""
+def _show_warnings(row: Any, _: Links) -> Json:
     return [
         {**warning, "message": hide_for_others(row, warning["message"])} for warning in row.notices
     ]
@@ -150,8 +146,7 @@ def hide_for_others(row: Any, text: str) -> str:
     return text if row.uri is not None else hide_folders(text, row.full_uri, row.name)
 
 
-def show_operation(row: Any, _: Links) -> Json:
-    """Return the coordinate operation to WGS 84."""
+def _show_operation(row: Any, _: Links) -> Json:
     return {
         "code": row.operation_code,
         "name": row.operation_name,
@@ -190,9 +185,9 @@ FILES = Resource(
               lambda row, _: list(map(format_time, row.times))),
         derived_timestamp("datetime", "TIFFTAG_DATETIME."),
         Field("operation", "field", OPERATION,
-              "The coordinate operation to WGS 84, with its accuracy in metres.", show_operation),
+              "The coordinate operation to WGS 84, with its accuracy in metres.", _show_operation),
         Field("warnings", "list", {"type": "array", "items": {"type": "object"}},
-              "Doubtful facts about the file.", show_warnings),
+              "Doubtful facts about the file.", _show_warnings),
         Field("state", "string", STRING, "present or missing."),
     ),
 )  # fmt: skip
@@ -209,7 +204,7 @@ stays in this list until it is fixed or deleted. Suppliers and administrators se
                 label="URI"),
         Field("name", "string", STRING, "The name at the end of its URI."),
         Field("code", "string", STRING, "Stable reason code, such as missing_crs."),
-        Field("message", "string", STRING, "What was found, and what to do.", show_message),
+        Field("message", "string", STRING, "What was found, and what to do.", _show_message),
         Field("definition", "string", STRING, "Id of the definition whose run rejected it."),
         Field("organisation", "nested object", OWNER, "The organisation whose run rejected it.", show_organisation),
         timestamp_field("first_seen", "When it was first rejected."),

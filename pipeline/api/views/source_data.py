@@ -126,8 +126,8 @@ class SourceData(Endpoint):
     async def post(self, call: Call) -> Answer:
         """Receive a file; it is stored and in the catalogue before this returns."""
         source = await read_row(call, RASTER_SOURCES)
-        declared = int_header(call.request, "content-length") - FORM_BYTES
-        check_length(declared, call.api.config.upload_bytes)
+        declared = _int_header(call.request, "content-length") - FORM_BYTES
+        _check_length(declared, call.api.config.upload_bytes)
         expected = max(0, declared)
         try:
             if call.dry_run:
@@ -155,7 +155,7 @@ class SourceData(Endpoint):
         return Answer({"detail": f"Files removed: {len(removed)}.", **counts})
 
 
-def check_length(size: int, limit: int) -> None:
+def _check_length(size: int, limit: int) -> None:
     """Raise Problem 413 if a file is longer than the limit."""
     if size > limit:
         raise Problem(413, f"A file may be {limit} bytes long.")
@@ -232,10 +232,10 @@ async def receive_form(call: Call, upload: OpenUpload, reservation: Reservation)
     call.request.state.fields = form.fields  # a page shows them again
     async for chunk in read_chunks(call.request, config.body_seconds):
         total += len(chunk)
-        check_length(total - FORM_BYTES, config.upload_bytes)
+        _check_length(total - FORM_BYTES, config.upload_bytes)
         await asyncio.to_thread(form.write, chunk)
         if arrived:
-            check_length(upload.size + len(arrived), config.upload_bytes)
+            _check_length(upload.size + len(arrived), config.upload_bytes)
             await reservation.extend(upload.size + len(arrived))
             await asyncio.to_thread(upload.write, bytes(arrived))
             arrived.clear()
@@ -320,7 +320,7 @@ def read_assigned(value: str | None, name: str) -> str | None:
         raise invalid({name: [f"{sentence[0].upper()}{sentence[1:]}."]}) from error
 
 
-def int_header(request: Request, name: str) -> int:
+def _int_header(request: Request, name: str) -> int:
     """Return a header as a number, or 0 if it is not a number."""
     text = request.headers.get(name, "")
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
