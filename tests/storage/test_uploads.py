@@ -29,7 +29,7 @@ from pipeline.storage.uploads import BucketUploadStore, UploadStore, open_upload
 from tests.api.conftest import SOURCES, client_of, until
 from tests.conftest import new_database
 from tests.support.commands import FLOWS, RASTERSOURCES, run
-from tests.support.database import execute, rows
+from tests.support.database import rows
 from tests.support.factory import write_raster
 from tests.support.s3 import Bucket
 from tests.support.serving import serving_for
@@ -237,24 +237,6 @@ def test_an_empty_mark_of_a_killed_server_is_written_again(
     claim_storage(engine, open_upload_store(tmp_path))
     assert (tmp_path / ".catalogue").read_text().startswith(f"{get_identity(engine)}\n")
     engine.dispose()
-
-
-def test_a_migration_records_older_uploads(
-    database: Callable[[], str], location: str, tif: Path, reader: ProcessReader
-) -> None:
-    url = database()
-    with serving(url, location) as catalogue:
-        assert catalogue.send(catalogue.new_source(), tif).status_code == 200
-        catalogue.work(reader)
-    remove_mark(location)
-    run([*RASTERSOURCES, "db", "downgrade", "0009"], RASTERSOURCES_DATABASE_URL=url)
-    run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=url)
-    with serving(url, location) as catalogue:
-        catalogue.work(reader)
-        assert set(catalogue.store.uris()) == catalogue.files() != set()
-        execute(catalogue.engine, "DELETE FROM raster_sources")
-        catalogue.work(reader)
-        assert list(catalogue.store.uris()) == []
 
 
 def test_commands_and_the_flow_report_a_foreign_storage(
