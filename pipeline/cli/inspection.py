@@ -41,44 +41,23 @@ def inspect_raster(raster: RasterFile, *, stats: bool) -> Inspection:
 def json_object(raster: RasterFile) -> dict[str, Any]:
     """Return the fields of a raster, without statistics."""
     place = raster.georeference
-    bounds, operation = place.bounds, place.operation
     first, last = (raster.times[0], raster.times[-1]) if raster.times else (None, None)
     return {
-        "uri": raster.uri,
-        "driver": raster.driver,
-        "width": raster.width,
-        "height": raster.height,
-        "count": raster.count,
+        **_attributes(raster, "uri", "driver", "width", "height", "count"),
         "transform": list(place.transform[:6]),
-        "projection": place.projection,
-        "origin_x": place.origin_x,
-        "origin_y": place.origin_y,
-        "upper_bound_x": place.upper_bound_x,
-        "upper_bound_y": place.upper_bound_y,
-        "pixelsize_x": place.pixelsize_x,
-        "pixelsize_y": place.pixelsize_y,
-        "dtype": raster.dtype,
-        "fill_value": raster.fill_value,
-        "size": raster.size,
+        **_attributes(
+            place, "projection", "origin_x", "origin_y", "upper_bound_x", "upper_bound_y"
+        ),
+        **_attributes(place, "pixelsize_x", "pixelsize_y"),
+        **_attributes(raster, "dtype", "fill_value", "size"),
         "temporal": len(raster.times) > 1,
         "interval": format_interval(raster.interval),
         "first_value_timestamp": _time(first),
         "last_value_timestamp": _time(last),
         "datetime": _time(raster.datetime),
-        "spatial_bounds": {
-            "west": bounds.west,
-            "east": bounds.east,
-            "north": bounds.north,
-            "south": bounds.south,
-        },
-        "operation": {
-            "code": operation.code,
-            "name": operation.name,
-            "accuracy": operation.accuracy,
-        },
-        "warnings": [
-            {"code": warning.code, "message": warning.message} for warning in raster.warnings
-        ],
+        "spatial_bounds": _attributes(place.bounds, "west", "east", "north", "south"),
+        "operation": _attributes(place.operation, "code", "name", "accuracy"),
+        "warnings": [_attributes(warning, "code", "message") for warning in raster.warnings],
     }
 
 
@@ -89,9 +68,7 @@ def statistics_object(statistics: Statistics | None) -> dict[str, Any]:
     outline = statistics.valid_outline
     return {
         "statistics": {
-            "approximate": statistics.approximate,
-            "overview": statistics.overview,
-            "outline_pixels": statistics.outline_pixels,
+            **_attributes(statistics, "approximate", "overview", "outline_pixels"),
             "bands": [band_object(number, band) for number, band in enumerate(statistics.bands, 1)],
         },
         # RFC 7946: longitude first.
@@ -150,6 +127,10 @@ def field_texts(raster: RasterFile) -> dict[str, str]:
         "mask": layout.mask or "none",
         "sidecars": strip_control_characters(", ".join(raster.sidecars)) or "none",
     }
+
+
+def _attributes(record: object, *names: str) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in names}
 
 
 def _time(time: datetime | None) -> str | None:

@@ -53,7 +53,7 @@ from pipeline.ingest.register import (
     Steps,
     count_listed,
 )
-from pipeline.raster import OptionsByFile, RasterFile, TimeRule
+from pipeline.raster import RasterFile, TimeRule
 from pipeline.storage import (
     Location,
     StoredFile,
@@ -232,13 +232,15 @@ class DropFolderRun:
     ) -> Iterable[RasterFile | Rejection]:
         """Read files. The name dates a file; TIFFTAG_DATETIME does only in a series."""
         zone = self.files.drop.time_zone
-        rules = {
-            match.file.uri: TimeRule(match.time, time_zone=zone, from_tag=match.source.temporal)
+        shared = replace(self.options.reading, assigned=self.files.drop.assigned)
+        options = {
+            match.file.uri: replace(
+                shared,
+                time_rule=TimeRule(match.time, time_zone=zone, from_tag=match.source.temporal),
+            )
             for match in matched
         }
-        options = replace(self.options.reading, assigned=self.files.drop.assigned)
-        files = [match.file for match in matched]
-        return list(reader(files, OptionsByFile(options, rules))) if files else []
+        return list(reader([match.file for match in matched], options)) if matched else []
 
     def _require_own(self, file: StoredFile) -> None:
         """Raise NotAllowed if a link leads to the file or to a sidecar. Such files are not moved."""

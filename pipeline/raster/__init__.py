@@ -26,8 +26,8 @@ from pipeline.raster.times.time_patterns import (
     conflicting_zone,
     has_time_groups,
 )
-from pipeline.raster.times.timestamps import TimeTags, date_file, interval_of, text_to_search
-from pipeline.raster.workers.pool import FileOptions, OptionsByFile, ProcessReader, read_all
+from pipeline.raster.times.timestamps import TimeTags, date_file, text_to_search
+from pipeline.raster.workers.pool import FileOptions, ProcessReader
 
 __all__ = [
     "AssignedValues",
@@ -40,7 +40,6 @@ __all__ = [
     "InvalidTime",
     "Layout",
     "Operation",
-    "OptionsByFile",
     "ProcessReader",
     "Progress",
     "RasterFile",
@@ -54,8 +53,6 @@ __all__ = [
     "conflicting_zone",
     "date_file",
     "has_time_groups",
-    "interval_of",
     "parse_time",
-    "read_all",
     "text_to_search",
 ]

@@ -20,10 +20,11 @@ from pipeline.errors import (
     Rejection,
     UnsupportedCRS,
 )
-from pipeline.raster import RasterFile, ReadOptions, read_all
+from pipeline.raster import RasterFile, ReadOptions
 from pipeline.raster.read import read
 from pipeline.storage import StoredFile, file_uri, find_file
 from tests.support.factory import ascii_tag, read_path, write_raster, write_tagged
+from tests.support.reading import read_all
 
 
 @contextmanager

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 
 from pipeline.errors import Rejection, TransientError
-from pipeline.raster import ProcessReader, RasterFile, ReadOptions, read_all
+from pipeline.raster import ProcessReader, RasterFile, ReadOptions
 from pipeline.raster.workers.chunks import ThreadReader
 from pipeline.storage import EVERYWHERE, StoredFile, find_file, list_files, literal_location
 from tests.raster.test_file_access import recorded_requests
 from tests.support.factory import ascii_tag, write_raster, write_tagged
+from tests.support.reading import read_all
 from tests.support.s3 import Bucket
 from tests.support.watch import OpenedFiles, opened_files
 

@@ -24,8 +24,9 @@ HOLDER = """
 READER = """
     import sys, time
     from pathlib import Path
-    from pipeline.raster import ReadOptions, TimeRule, read_all
+    from pipeline.raster import ReadOptions
     from pipeline.storage import list_files, literal_location
+    from tests.support.reading import read_all
 
     folder = Path(sys.argv[1])
     files = list_files([literal_location(folder)], [folder])

@@ -22,13 +22,14 @@ from pipeline.errors import (
     TransientError,
     Unreadable,
 )
-from pipeline.raster import Budget, RasterFile, ReadOptions, read_all
+from pipeline.raster import Budget, RasterFile, ReadOptions
 from pipeline.raster.read import read
 from pipeline.storage import EVERYWHERE, StoredFile, list_files, literal_location
 from pipeline.storage.s3 import open_bucket
 from tests.support.commands import CORPUS
 from tests.support.factory import RD, RD_TRANSFORM, ascii_tag, write_raster, write_tagged
 from tests.support.proxy import Proxy, every
+from tests.support.reading import read_all
 from tests.support.s3 import Bucket
 
 HALF = 32 * 1024

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.raster import Budget, RasterFile, ReadOptions, read_all
+from pipeline.raster import Budget, RasterFile, ReadOptions
 from pipeline.storage import StoredFile, find_file
 from tests.support.commands import CORPUS
 from tests.support.factory import write_raster
+from tests.support.reading import read_all
 
 _LARGEST_SEED = 40_000
 _SECONDS = 5.0

@@ -69,11 +69,11 @@ def date_file(path: Path, tags: TimeTags, rule: TimeRule) -> FileTimes:
     }
     for origin, found in candidates.items():
         if times := tuple(sorted({time for time in found if time is not None})):
-            return FileTimes(times, bands, interval_of(times), written, origin, tuple(warnings))
+            return FileTimes(times, bands, _interval(times), written, origin, tuple(warnings))
     return FileTimes((), bands, None, written, None, tuple(warnings))
 
 
-def interval_of(times: Sequence[datetime]) -> timedelta | None:
+def _interval(times: Sequence[datetime]) -> timedelta | None:
     """Return the step between three or more ascending times; None where it varies or there are fewer."""
     steps = {after - before for before, after in pairwise(times)}
     return steps.pop() if len(times) >= 3 and len(steps) == 1 else None

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Pipe, wait
 from pathlib import Path
@@ -24,7 +24,7 @@ from pipeline.errors import (
     Unreadable,
 )
 from pipeline.raster.linked_folder import remove_dead_folders
-from pipeline.raster.models import AssignedValues, Progress, RasterFile, ReadOptions, TimeRule
+from pipeline.raster.models import Progress, RasterFile, ReadOptions
 from pipeline.storage import StoredFile, rejection
 
 MAX_FILES_IN_WORKER = 64
@@ -42,38 +42,11 @@ GRACE_SECONDS = 5.0
 GDAL_VARIABLES = ("GDAL_", "OGR_", "CPL_", "VSI", "GTIFF_", "TIFF_", "OSR_", "PROJ_")
 DATA_FOLDER_VARIABLES = ("GDAL_DATA", "PROJ_DATA", "PROJ_LIB")
 
-FileOptions = ReadOptions | Callable[[StoredFile], ReadOptions]
-"""Options for all files, or a function of the file; picklable where other machines read."""
+FileOptions = ReadOptions | Mapping[str, ReadOptions]
+"""Options for all files, or for each by its URI."""
 
 ShowProgress = Callable[[Progress], None]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class OptionsByFile:
-    """Options with a time rule and assigned values of each file, by its URI."""
-
-    options: ReadOptions
-    rules: Mapping[str, TimeRule]
-    """For every file."""
-    assigned: Mapping[str, AssignedValues] = field(default_factory=dict)
-    """For files whose values are not those of `options`."""
-
-    def __call__(self, file: StoredFile) -> ReadOptions:
-        """Return the options for a file."""
-        assigned = self.assigned.get(file.uri, self.options.assigned)
-        return replace(self.options, time_rule=self.rules[file.uri], assigned=assigned)
-
-
-def read_all(
-    files: Iterable[StoredFile | Rejection],
-    options: FileOptions,
-    workers: int,
-    progress: ShowProgress = lambda _: None,
-) -> Iterator[RasterFile | Rejection]:
-    """Read files with processes that end with the iteration; see `ProcessReader.read`."""
-    with ProcessReader(workers) as reader:
-        yield from reader.read(files, options, progress)
 
 
 class ProcessReader:
@@ -122,9 +95,12 @@ class ProcessReader:
         So this process need not import the libraries that a raster needs.
         """
         self._end_busy_workers()
-        options_for = options if callable(options) else lambda _: options
         source = (
-            item if isinstance(item, Rejection) else _Task(item, options_for(item), convert)
+            item
+            if isinstance(item, Rejection)
+            else _Task(
+                item, options if isinstance(options, ReadOptions) else options[item.uri], convert
+            )
             for item in files
         )
         due: deque[_Task | Rejection] = deque()

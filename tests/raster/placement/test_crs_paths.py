@@ -5,11 +5,12 @@ from xml.sax.saxutils import escape, quoteattr
 import pytest
 
 from pipeline.errors import Rejection, UnsupportedCRS
-from pipeline.raster import RasterFile, ReadOptions, read_all
+from pipeline.raster import RasterFile, ReadOptions
 from pipeline.raster.models import AssignedValues
 from pipeline.raster.placement.crs import horizontal_crs
 from tests.raster.test_gdal_restrictions import Trap, trap
 from tests.support.factory import ascii_tag
+from tests.support.reading import read_all
 
 __all__ = ["trap"]
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from pipeline.cli.inspect import SECONDS_UNTIL_PROGRESS
 from pipeline.errors import FileChanged, OverBudget, Rejection, Unreadable, UnsupportedDtype
-from pipeline.raster import Budget, Progress, RasterFile, ReadOptions, Statistics, read_all
+from pipeline.raster import Budget, Progress, RasterFile, ReadOptions, Statistics
 from pipeline.raster.read import read
 from pipeline.raster.statistics.band import BandCounter
 from pipeline.raster.statistics.measure import measure
@@ -33,6 +33,7 @@ from pipeline.raster.statistics.windows import BlockGrid
 from pipeline.storage import find_file, list_files, literal_location
 from tests.support.commands import CORPUS, RASTERSOURCES, environment, shown_in
 from tests.support.factory import RD_TRANSFORM, write_raster, write_tagged
+from tests.support.reading import read_all
 
 RANDOM = np.random.default_rng(20240229)
 EXACT = ReadOptions(statistics="exact")

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -19,7 +20,7 @@ from sqlalchemy import Engine, text
 from pipeline.cli.runners import Runner, open_reader
 from pipeline.errors import CatalogueError, Rejection, TransientError
 from pipeline.ingest.register import Reader
-from pipeline.raster import AssignedValues, OptionsByFile, RasterFile, ReadOptions, TimeRule
+from pipeline.raster import AssignedValues, RasterFile, ReadOptions, TimeRule
 from pipeline.raster.workers.chunks import ThreadReader
 from pipeline.raster.workers.dask import DaskReader
 from pipeline.raster.workers.versions import package_versions
@@ -119,8 +120,10 @@ def test_every_runner_assigns_values_by_file(
     said = [
         AssignedValues(f"EPSG:326{31 + number % 20}", nodata=str(number)) for number in range(20)
     ]
-    assigned = {file.uri: one for file, one in zip(files, said, strict=True)}
-    options = OptionsByFile(OPTIONS, {file.uri: TimeRule() for file in files}, assigned)
+    options = {
+        file.uri: replace(OPTIONS, assigned=assigned)
+        for file, assigned in zip(files, said, strict=True)
+    }
     with reader_of(runner, cluster.address if runner == "dask" else None) as reader:
         outcomes = [one for one in reader(files, options) if isinstance(one, RasterFile)]
     assert [(one.georeference.projection, one.fill_value) for one in outcomes] == [
@@ -134,9 +137,12 @@ def test_every_runner_dates_each_file_by_its_own_rule(
 ) -> None:
     files = copies(tmp_path, 50)
     times = [datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=hour) for hour in range(50)]
-    rules = {file.uri: TimeRule(time) for file, time in zip(files, times, strict=True)}
+    options = {
+        file.uri: replace(OPTIONS, time_rule=TimeRule(time))
+        for file, time in zip(files, times, strict=True)
+    }
     with reader_of(runner, cluster.address if runner == "dask" else None) as reader:
-        outcomes = list(reader(files, OptionsByFile(OPTIONS, rules)))
+        outcomes = list(reader(files, options))
     assert [outcome.times for outcome in outcomes if isinstance(outcome, RasterFile)] == [
         (time,) for time in times
     ]

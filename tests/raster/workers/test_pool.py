@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import CatalogueError, Rejection, TransientError
-from pipeline.raster import Budget, ProcessReader, RasterFile, ReadOptions, TimeRule, read_all
+from pipeline.raster import Budget, ProcessReader, RasterFile, ReadOptions, TimeRule
 from pipeline.raster.read import read
 from pipeline.storage import StoredFile, find_file, list_files, literal_location
 from tests.support.commands import REPOSITORY
 from tests.support.factory import write_raster
+from tests.support.reading import read_all
 
 ENDLESS = TimeRule(pattern=r"(?P<time>(\d+)+)x\d")
 """On a name of many digits its search takes longer than the universe has left."""
@@ -70,9 +71,10 @@ def test_rejections_keep_their_place(tmp_path: Path) -> None:
 def test_options_may_depend_on_the_file(tmp_path: Path) -> None:
     files = rasters(tmp_path, 4)
 
-    def options(file: StoredFile) -> ReadOptions:
-        return ReadOptions(budget=Budget(pixels=1 if file.path.name == "0002.tif" else 1000))
-
+    options = {
+        file.uri: ReadOptions(budget=Budget(pixels=1 if file.path.name == "0002.tif" else 1000))
+        for file in files
+    }
     codes = [getattr(outcome, "code", "ok") for outcome in read_all(files, options, 2)]
     assert codes == ["ok", "ok", "over_budget", "ok"]
 
@@ -104,8 +106,8 @@ def test_a_file_that_ends_its_process_again_is_unreadable_and_the_rest_is_read(
 ) -> None:
     files = rasters(tmp_path, 6)
     fatal = ReadOptions(time_rule=None)  # type: ignore[arg-type]
-    plain = ReadOptions()
-    outcomes = list(read_all(files, lambda file: fatal if file is files[2] else plain, 2))
+    options = {file.uri: fatal if file is files[2] else ReadOptions() for file in files}
+    outcomes = list(read_all(files, options, 2))
     codes = [getattr(outcome, "code", "ok") for outcome in outcomes]
     assert codes == ["ok", "ok", "unreadable", "ok", "ok", "ok"]
     assert "AttributeError" in getattr(outcomes[2], "message", "")
@@ -170,8 +172,9 @@ def test_no_process_is_left_when_the_reading_stops(tmp_path: Path) -> None:
 PARENT = """
     import signal, sys, time
     from pathlib import Path
-    from pipeline.raster import ReadOptions, read_all
+    from pipeline.raster import ReadOptions
     from pipeline.storage import list_files, literal_location
+    from tests.support.reading import read_all
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell in the background has ignored
     folder = Path(sys.argv[1])
