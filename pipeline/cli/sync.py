@@ -1,4 +1,4 @@
-"""The commands that keep the catalogue at what the files are: plan, sync, unregister, restore."""
+"""The commands plan, sync, unregister and restore, which bring the catalogue to what the files are now."""
 
 from collections.abc import Callable
 from time import monotonic
@@ -31,9 +31,9 @@ def plan(
         bool, typer.Option("--json", help="One JSON object per definition.")
     ] = False,
 ) -> None:
-    """Say what a sync would do: which files are new, changed, moved, missing or refused; change nothing.
+    """Show what a sync would do: which files are new, changed, moved, missing or rejected. Change nothing.
 
-    Exit status 0: nothing to do; 2: there are changes; 1: it failed, or sync would refuse.
+    Exit status 0: nothing to do; 2: there are changes; 1: it failed, or a sync would stop.
     """
     import orjson
 
@@ -66,9 +66,9 @@ def sync(
     runner: ReadBy = None,
     scheduler: Scheduler = None,
 ) -> None:
-    """Bring the catalogue to what the files of a sources.toml are: add, update, move, and see to missing ones.
+    """Bring the catalogue to what the files of a sources.toml are now: add, update, move, mark or remove.
 
-    Exit status 0: all good; 3: some files were refused, each with its reason; 1: the run failed.
+    Exit status 0: all files are registered; 3: some files were rejected, each with its reason; 1: the run failed.
     """
     from pipeline.cli.output import print_outcomes, print_pruned
     from pipeline.ingest.progress import show_progress
@@ -76,16 +76,15 @@ def sync(
     from pipeline.ingest.sync import load_sync_items, prune_all, select_items, sync_all
 
     began, configured = monotonic(), settings()
-    works = load_sync_items(config, empty=prune)
-    how = run_options(configured, create=create)
+    items = load_sync_items(config, empty=prune)
+    options = run_options(configured, create=create)
     with open_reader(configured, runner, scheduler) as reader, open_catalogue(configured) as engine:
         if prune:
-            print_pruned(prune_all(engine, config, works))
-        with show_progress() as watcher:
-            run = RunContext(engine, how, reader, watcher)
-            outcomes = sync_all(
-                run, select_items(works, names or ()), config, accept_missing=accept_missing
-            )
+            print_pruned(prune_all(engine, config, items))
+        with show_progress() as progress:
+            context = RunContext(engine, options, reader, progress)
+            chosen = select_items(items, names or ())
+            outcomes = sync_all(context, chosen, config, accept_missing=accept_missing)
     raise SystemExit(print_outcomes(outcomes, monotonic() - began))
 
 
@@ -93,13 +92,14 @@ def unregister(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="PATH|UUID...", help="Files, folders with all below them, or raster sources."
+            metavar="PATH|UUID...",
+            help="Files, folders with everything below them, or raster sources.",
         ),
     ],
 ) -> None:
     """Take files out of the catalogue, and sources with their last file. The files themselves stay where they are.
 
-    What a sources.toml names stays out also at the next sync, until `rastersources restore`.
+    The next sync leaves out what was unregistered, until `rastersources restore`.
     """
     from pipeline.catalogue.unregister import unregister
     from pipeline.cli.output import print_unregistered
@@ -116,9 +116,9 @@ def restore(
             metavar="[PATH|UUID|ID...]", help="Files, folders, raster sources or definitions."
         ),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that was deleted.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Everything that was deleted.")] = False,
 ) -> None:
-    """Let the next sync bring back what was deleted through the API or unregistered; without names, list it."""
+    """Let the next sync bring back what was deleted through the API or unregistered. Without names, list it."""
     from pipeline.catalogue import tombstones
     from pipeline.cli.output import pluralize, print_tombstones
 
@@ -136,7 +136,7 @@ def restore(
 
 
 def split_names(names: list[str]) -> tuple[list[str], list[UUID]]:
-    """The URIs of files and folders, and the uuids of raster sources."""
+    """Return the URIs of files and folders, and the uuids of raster sources; raise CatalogueError for an empty name."""
     from pipeline.storage import literal_location
 
     uris, uuids = [], []
@@ -145,12 +145,10 @@ def split_names(names: list[str]) -> tuple[list[str], list[UUID]]:
             uuids.append(UUID(name))
         except ValueError:
             if not name.strip():
-                raise CatalogueError(
-                    "an empty name stands for nothing; name a path or a uuid"
-                ) from None
-            place = literal_location(name)
-            # where a link is by now, the file itself may have been
-            uris += [place.uri, place.real_uri]
+                raise CatalogueError("the name is empty; give a path or a uuid") from None
+            location = literal_location(name)
+            # a link may have taken the place of a registered file
+            uris += [location.uri, location.real_uri]
     return uris, uuids
 
 
