@@ -77,6 +77,7 @@ def reproject(
             with lock_sources(connection, connection.execute(QUERIES["find_sources"]).scalars()):
                 codes = Jsonb({"codes": PLACE_WARNINGS})
                 connection.execute(QUERIES["update_files"], {"codes": codes})
+            connection.execute(QUERIES["reread_misfits"])
     return ReprojectSummary(moved, outdated, unplaced, metres)
 
 

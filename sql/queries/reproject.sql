@@ -64,3 +64,7 @@ FROM placed JOIN grids USING (number) CROSS JOIN unnest(grids.files) AS member (
 WHERE file.id = member.id AND placed.code IS NULL
   AND (file.coordinate_system_id, file.transform, file.width, file.height)
     = (grids.coordinate_system_id, grids.transform, grids.width, grids.height);
+
+-- name: reread_misfits
+-- Files that do not fit their source keep what was read from them, their old place too. So they are read again.
+UPDATE rejected_files SET fingerprint = NULL WHERE facts IS NOT NULL;
