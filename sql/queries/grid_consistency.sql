@@ -38,8 +38,8 @@ WHERE rejected.definition = :definition AND rejected.facts IS NOT NULL;
 
 -- name: elect_grids
 -- The grid that most present files of a source fit; with as many, that of the file with the lowest URI. Files of other
--- definitions and of clients are not up for choice, so their grid wins. Only grids with neighbouring pixel sizes are
--- compared with each other, of which there may be many.
+-- definitions and of clients are not up for choice, so their grid wins. There may be many grids: those that differ by
+-- rounding alone are counted as one, and only those with neighbouring pixel sizes are compared.
 CREATE TEMPORARY TABLE elected ON COMMIT DROP AS
 WITH voter AS (
     SELECT source_id, grid_of(file) AS grid, (file).uri, false AS fixed FROM misfits
@@ -47,10 +47,14 @@ WITH voter AS (
     SELECT file.source_id, grid_of(file), file.uri, file.definition IS DISTINCT FROM :definition
     FROM raster_files AS file
     WHERE file.source_id IN (SELECT source_id FROM misfits) AND file.state = 'present'
+), measured AS (
+    SELECT *, ln(abs((grid).pixelsize_x)) AS log_x, ln(abs((grid).pixelsize_y)) AS log_y FROM voter
 ), candidate AS (
-    SELECT source_id, grid, floor(ln(abs((grid).pixelsize_x)) * 5e5) AS bucket, bool_or(fixed) AS fixed,
-           count(*) AS files, min(uri COLLATE "C") AS first
-    FROM voter GROUP BY source_id, grid
+    SELECT source_id, (array_agg(grid ORDER BY uri COLLATE "C"))[1] AS grid, floor(min(log_x) * 5e5) AS bucket,
+           bool_or(fixed) AS fixed, count(*) AS files, min(uri COLLATE "C") AS first
+    FROM measured
+    GROUP BY source_id, (grid).crs, (grid).dtype, sign((grid).pixelsize_x), sign((grid).pixelsize_y),
+             round(log_x * 1e8), round(log_y * 1e8)
 )
 SELECT DISTINCT ON (own.source_id) own.source_id, own.grid
 FROM candidate AS own CROSS JOIN generate_series(-1, 1) AS step

@@ -7,10 +7,11 @@ import pytest
 from affine import Affine
 from sqlalchemy import Engine
 
+from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri
-from tests.support.database import rows
+from tests.support.database import execute, rows
 from tests.support.factory import write_raster
-from tests.support.ingestion import planned, work_of
+from tests.support.ingestion import planned, synced, work_of
 from tests.support.sync_catalogue import COUNTS
 
 
@@ -154,3 +155,31 @@ def test_refused_files_come_in_when_those_that_they_did_not_fit_have_changed(
     report = sync(tmp_path, **fields)
     assert report.rejected == []
     assert rows(engine, "SELECT dtype, file_count FROM raster_sources") == [("f4", 4)]
+
+
+def test_a_file_that_a_vote_takes_in_is_not_read_again_and_has_the_facts_of_its_reading(
+    tmp_path: Path, engine: Engine, pool: ProcessReader
+) -> None:
+    facts = """
+        SELECT to_jsonb(file) - '{id,source_id,registered,footprint}'::text[], ST_AsHEXEWKB(footprint)
+        FROM raster_files AS file WHERE uri LIKE '%b.tif'
+    """
+    read: list[str] = []
+
+    def reader(files: Any, options: Any) -> Any:
+        read.extend(file.name for file in files)
+        return pool.read(files, options)
+
+    work = work_of(
+        [tmp_path], group="all", name="all", temporal=True, time="2024-03-01T12:00:00.123456Z"
+    )
+    write_raster(tmp_path / "a.tif", dtype="uint8", nodata=0)
+    write_raster(tmp_path / "b.tif")
+    assert [one.code for one in synced(engine, reader, work).rejected] == ["dtype_mismatch"]
+    write_raster(tmp_path / "c.tif", width=30)
+    assert synced(engine, reader, work).registered == 2
+    assert sorted(read) == ["a.tif", "b.tif", "c.tif"]
+    kept = rows(engine, facts)
+    execute(engine, "TRUNCATE raster_sources, rejected_files CASCADE")
+    assert synced(engine, reader, work).registered == 2
+    assert rows(engine, facts) == kept != []
