@@ -30,39 +30,27 @@ def translate_errors() -> Iterator[None]:
         yield
     except HTTPStatusError as error:
         raise status_error(error) from error
-    except HTTPError as error:
-        raise server_away() from error
-    except RuntimeError as error:
-        if isinstance(error.__cause__, HTTPError):  # the client asks for the server's version first
-            raise server_away() from error
+    except (HTTPError, RuntimeError) as error:
+        # the client raises RuntimeError if the server does not tell its version
+        if isinstance(error, HTTPError) or isinstance(error.__cause__, HTTPError):
+            raise ServerAway(f"Prefect's server does not answer at {server_url()}") from error
         raise
 
 
 def status_error(error: HTTPStatusError) -> CatalogueError | TransientError:
     """Return our error for an HTTP status of the server."""
-    status = error.response.status_code
-    if status == UNAUTHORIZED:
+    if error.response.status_code == UNAUTHORIZED:
         return CatalogueError(
             f"Prefect's server at {server_url()} asks for another password; set "
             "PREFECT_API_AUTH_STRING=user:password"
         )
-    request = f"{error.request.method} {without_password(error.request.url)}"
-    return TransientError(f"Prefect's server answers {status} to {request}")
+    request = f"{error.request.method} {error.request.url.copy_with(userinfo=b'')}"
+    return TransientError(f"Prefect's server answers {error.response.status_code} to {request}")
 
 
-def server_away() -> ServerAway:
-    """Return the error that names the server."""
-    return ServerAway(f"Prefect's server does not answer at {server_url()}")
-
-
-def server_url() -> str:
-    """Return the address of the server for a message."""
-    return without_password(URL(os.environ.get("PREFECT_API_URL", "")))
-
-
-def without_password(url: URL) -> str:
-    """Return a URL for a message."""
-    return str(url.copy_with(userinfo=b""))
+def server_url() -> URL:
+    """Return the address of the server without its password."""
+    return URL(os.environ.get("PREFECT_API_URL", "")).copy_with(userinfo=b"")
 
 
 def require_server() -> None:

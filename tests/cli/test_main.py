@@ -105,7 +105,7 @@ def test_inspect_and_register_import_neither_prefect_nor_fastapi(
     assert run(register, RASTERSOURCES_DATABASE_URL=database_url).stdout.splitlines()[-1] == "[]"
 
 
-def test_register_tells_what_it_did_and_ends_with_0_3_or_1(
+def test_register_prints_a_summary_and_exits_with_0_3_or_1(
     tmp_path: Path, database_url: str
 ) -> None:
     write_raster(tmp_path / "good.tif")
@@ -181,7 +181,7 @@ def test_organisation_add_prints_its_uuid_and_refuses_a_name_that_is_taken(
     assert "already" in run(add, status=1, RASTERSOURCES_DATABASE_URL=database_url).stderr
 
 
-def test_people_keys_and_layers_are_looked_after(tmp_path: Path, database_url: str) -> None:
+def test_commands_manage_people_keys_and_layers(tmp_path: Path, database_url: str) -> None:
     def command(*words: str | Path, status: int = 0) -> str:
         done = run([*RASTERSOURCES, *words], status=status, RASTERSOURCES_DATABASE_URL=database_url)
         return done.stdout.strip() or done.stderr.strip()
@@ -210,7 +210,7 @@ def test_people_keys_and_layers_are_looked_after(tmp_path: Path, database_url: s
     assert len(command("key", "revoke", prefix, status=1).splitlines()) == 1
 
 
-def test_db_migrate_and_downgrade_say_where_the_schema_is(database_url: str) -> None:
+def test_db_migrate_and_downgrade_print_the_revision(database_url: str) -> None:
     migrate = run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=database_url)
     assert migrate.stdout.startswith("the schema is at ")
     down = run([*RASTERSOURCES, "db", "downgrade", "base"], RASTERSOURCES_DATABASE_URL=database_url)
@@ -224,7 +224,7 @@ def test_db_migrate_and_downgrade_say_where_the_schema_is(database_url: str) -> 
     assert len(unknown.stderr.splitlines()) == 1
 
 
-def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
+def test_a_closed_pipe_prints_no_traceback(tmp_path: Path) -> None:
     paths = [write_raster(tmp_path / f"{number}.tif") for number in range(50)]
     command = [*RASTERSOURCES, "inspect", "--json", *paths]
     process = subprocess.Popen(
@@ -272,13 +272,13 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: " ".join(arguments[:2]))
-def test_an_argument_that_is_no_text_is_told(database_url: str, arguments: list[str]) -> None:
+def test_an_argument_that_is_not_utf_8_is_one_sentence(database_url: str, arguments: list[str]) -> None:
     done = run([*RASTERSOURCES, *arguments], status=1, RASTERSOURCES_DATABASE_URL=database_url)
     (sentence,) = done.stderr.splitlines()
     assert sentence.startswith('rastersources: "caf\\xe9" is not UTF-8')
 
 
-def test_what_has_a_name_that_is_no_text_can_be_restored(database_url: str) -> None:
+def test_a_deletion_with_a_name_that_is_not_utf_8_is_looked_up(database_url: str) -> None:
     done = run(
         [*RASTERSOURCES, "restore", NO_UTF_8], status=1, RASTERSOURCES_DATABASE_URL=database_url
     )

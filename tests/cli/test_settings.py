@@ -1,4 +1,4 @@
-"""A setting that nobody knows is told at the start, once, with the nearest one that there is."""
+"""An unknown setting is reported once at the start, with the nearest known one."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tests.support.factory import write_raster
         ("RASTERSOURCES_X", "RASTERSOURCES_"),
     ],
 )
-def test_a_setting_that_nobody_knows_is_told_with_the_nearest_one(
+def test_an_unknown_setting_is_reported_with_the_nearest_one(
     tmp_path: Path, name: str, nearest: str
 ) -> None:
     command = [*RASTERSOURCES, "inspect", "--json", write_raster(tmp_path / "a.tif")]
@@ -32,7 +32,7 @@ def test_a_setting_that_nobody_knows_is_told_with_the_nearest_one(
     assert nearest in sentence.partition("the nearest one is ")[2]
 
 
-def test_the_flows_tell_it_too(tmp_path: Path) -> None:
+def test_the_flows_report_it_too(tmp_path: Path) -> None:
     done = run(
         [*FLOWS, "sync", "--config", tmp_path / "none.toml"], status=1, cwd=tmp_path,
         RASTERSOURCES_HOME=tmp_path, RASTERSOURCES_HOMES="x",

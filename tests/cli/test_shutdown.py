@@ -1,4 +1,4 @@
-"""What ends a process, tried on processes."""
+"""How signals end a process."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ def run_with(number: Signals, during: str) -> "subprocess.CompletedProcess[str]"
 
 
 @pytest.mark.parametrize("number", [SIGTERM, SIGHUP])
-def test_who_is_asked_to_end_ends_in_order(number: Signals) -> None:
+def test_a_signal_ends_a_process_in_order(number: Signals) -> None:
     done = run_with(number, "end()")
     assert (done.returncode, done.stdout, done.stderr) == (143, "stopped what was started\n", "")
 

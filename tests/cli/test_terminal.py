@@ -1,4 +1,4 @@
-"""Texts of others, such as the names that clients give to raster sources, do not steer the terminal that shows them."""
+"""Names of files and raster sources cannot steer the terminal that shows them."""
 
 import unicodedata
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_each_control_character_is_shown_as_a_question_mark_and_nothing_else() -
         )
 
 
-def test_what_is_wrong_has_a_line_for_each_thing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_two_lines_is_printed_on_two_lines(capsys: pytest.CaptureFixture[str]) -> None:
     echo_error("one \x1b[2J\ntwo")
     assert capsys.readouterr().err == "rastersources: one ?[2J\nrastersources: two\n"
 

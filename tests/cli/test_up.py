@@ -165,7 +165,7 @@ def a_flow_beside_it_goes_to_its_server(home: Path, running: Running, folder: Pa
     assert beside["state_name"] == "Completed"
 
 
-def test_what_ends_too_early_is_told_and_started_again_and_ends_when_it_is_killed(
+def test_a_part_that_ends_too_early_is_started_again_and_ends_with_a_kill(
     home: Path, running: Running, tmp_path: Path
 ) -> None:
     running.wait_for_pages()
@@ -234,7 +234,7 @@ def test_a_port_that_is_taken_is_one_sentence(home: Path) -> None:
 
 @pytest.mark.parametrize("command", [["up", "--config", SAMPLES], ["serve"]], ids=["up", "serve"])
 @pytest.mark.parametrize("uploads", ["s3://", "s3://bucket/../up", "file://up"])
-def test_a_place_of_uploads_that_is_none_is_one_sentence(
+def test_a_wrong_location_of_uploads_is_one_sentence(
     home: Path, command: list[str | Path], uploads: str
 ) -> None:
     changes: dict[str, Any] = {

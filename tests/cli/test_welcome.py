@@ -1,4 +1,4 @@
-"""What `up` says is worth trying can be copied into a shell, wherever things are."""
+"""The commands that `up` prints can be copied into a shell."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ def lines_of(capsys: pytest.CaptureFixture[str], config: Path) -> list[str]:
 @pytest.mark.parametrize("found", [True, False], ids=["on the PATH", "elsewhere"])
 @pytest.mark.parametrize("module", [True, False], ids=["by python -m", "as a program"])
 @pytest.mark.parametrize("below", [True, False], ids=["from above it", "from elsewhere"])
-def test_what_is_worth_trying_works_in_a_shell(
+def test_the_printed_commands_work_in_a_shell(
     programs: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -123,7 +123,7 @@ def test_a_run_that_fails_says_why_in_one_sentence(
     assert Prefect(prefect_api).last_run()["state"]["type"] == "FAILED"
 
 
-def test_a_database_that_is_away_is_no_traceback(folder: Path, prefect_api: str) -> None:
+def test_a_database_that_is_away_is_one_sentence(folder: Path, prefect_api: str) -> None:
     done = flow(folder, "postgresql://nobody@127.0.0.1:1/none", 1, PREFECT_API_URL=prefect_api)
     (sentence,) = done.stderr.splitlines()
     assert sentence.startswith("rastersources: the database does not answer")
@@ -131,7 +131,7 @@ def test_a_database_that_is_away_is_no_traceback(folder: Path, prefect_api: str)
     assert (state["type"], f"rastersources: {state['message']}") == ("FAILED", sentence)
 
 
-def test_states_that_are_no_success_tell_prefect_of_no_type_error() -> None:
+def test_unfinished_runs_raise_their_own_error() -> None:
     code = """
 from flows.shared import UnfinishedRun
 from prefect.states import Cancelled, Failed
