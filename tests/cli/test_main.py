@@ -272,7 +272,9 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: " ".join(arguments[:2]))
-def test_an_argument_that_is_not_utf_8_is_one_sentence(database_url: str, arguments: list[str]) -> None:
+def test_an_argument_that_is_not_utf_8_is_one_sentence(
+    database_url: str, arguments: list[str]
+) -> None:
     done = run([*RASTERSOURCES, *arguments], status=1, RASTERSOURCES_DATABASE_URL=database_url)
     (sentence,) = done.stderr.splitlines()
     assert sentence.startswith('rastersources: "caf\\xe9" is not UTF-8')
