@@ -1,4 +1,4 @@
-"""What a definition, the command line or an upload says for files that do not say it themselves."""
+"""A CRS and a nodata value from a definition, the command line or an upload, for files without them."""
 
 import json
 from dataclasses import replace
@@ -16,12 +16,12 @@ from tests.support.commands import RASTERSOURCES, run
 from tests.support.factory import RD, ascii_tag, read_path, write_raster, write_tagged
 
 NO_KEYS = (1, 1, 0, 1, 1025, 0, 1, 1)
-"""GeoTIFF keys that say only that pixels are areas."""
+"""GeoTIFF keys that only tell that pixels are areas."""
 MERCATOR_TO_THE_POLE = (
     1, 1, 0, 11, 1024, 0, 1, 1, 1025, 0, 1, 1, 2048, 0, 1, 4267, 3072, 0, 1, 32767, 3074, 0, 1, 32767, 3075, 0, 1, 7,
     3076, 0, 1, 9001, 3080, 34736, 1, 1, 3081, 34736, 1, 0, 3092, 34736, 1, 2, 3082, 34736, 1, 3,
 )  # fmt: skip
-"""A user-defined CRS of which GDAL makes nothing: its natural origin is the pole."""
+"""A user-defined CRS that GDAL cannot read: its natural origin is the pole."""
 
 
 def given(path: Path, **assigned: Any) -> RasterFile:
@@ -32,7 +32,7 @@ def codes(raster: RasterFile) -> list[str]:
     return [warning.code for warning in raster.warnings]
 
 
-def test_a_file_without_crs_lies_where_one_with_that_crs_does(tmp_path: Path) -> None:
+def test_an_assigned_crs_places_a_file_like_its_own(tmp_path: Path) -> None:
     bare = given(write_raster(tmp_path / "a.tif", crs=None), crs=RD)
     own = read_path(write_raster(tmp_path / "b.tif", crs=RD))
     assert replace(bare.georeference, crs_wkt="") == replace(
@@ -47,7 +47,7 @@ def test_a_file_without_crs_lies_where_one_with_that_crs_does(tmp_path: Path) ->
     assert 'definition "rain"' in warning.message
 
 
-def test_the_same_crs_is_not_worth_a_warning(tmp_path: Path) -> None:
+def test_assigning_the_same_crs_gives_no_warning(tmp_path: Path) -> None:
     raster = given(write_raster(tmp_path / "a.tif"), crs=RD, crs_override=True)
     assert (codes(raster), raster.provenance["projection"]) == ([], "GeoKeys")
 
@@ -67,7 +67,7 @@ def test_a_file_keeps_another_crs_unless_it_is_overridden(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", ["engineering", "unintelligible", "no text"])
-def test_a_crs_that_cannot_be_used_is_not_a_missing_one(tmp_path: Path, kind: str) -> None:
+def test_an_unusable_crs_does_not_count_as_missing(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.tif"
     if kind == "engineering":
         write_raster(path, crs='LOCAL_CS["harbour",UNIT["metre",1]]')
@@ -108,15 +108,15 @@ def test_a_crs_that_cannot_be_used_is_not_a_missing_one(tmp_path: Path, kind: st
         given(path, crs=RD)
 
 
-def test_keys_that_name_no_crs_are_a_missing_one(tmp_path: Path) -> None:
-    """GDAL writes such keys for every raster of points without a CRS, and shows an unnamed local one."""
+def test_keys_without_a_crs_count_as_missing(tmp_path: Path) -> None:
+    """GDAL writes such keys for every raster of points without a CRS, and reads an unnamed local CRS."""
     point = write_raster(tmp_path / "b.tif", crs=None, tags={"AREA_OR_POINT": "Point"})
     for path in (write_tagged(tmp_path / "a.tif", keys=NO_KEYS), point):
         raster = given(path, crs=RD)
         assert (raster.georeference.projection, codes(raster)) == (RD, ["crs_assigned"])
 
 
-def test_what_is_assigned_to_one_file_is_not_remembered_for_the_next(tmp_path: Path) -> None:
+def test_an_assigned_crs_is_not_cached_for_the_next_file(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", crs=None)
     given(path, crs=RD)
     assert given(path, crs="EPSG:32631").georeference.projection == "EPSG:32631"
@@ -124,7 +124,7 @@ def test_what_is_assigned_to_one_file_is_not_remembered_for_the_next(tmp_path: P
         read_path(path)
 
 
-def test_a_file_without_a_transform_has_no_grid_whatever_its_crs(tmp_path: Path) -> None:
+def test_a_file_without_a_transform_has_no_grid_with_any_crs(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", crs=None, transform=None)
     with pytest.raises(NoGrid):
         given(path, crs=RD, crs_override=True)
@@ -149,7 +149,7 @@ def test_a_world_file_and_an_assigned_crs_place_a_file(tmp_path: Path) -> None:
         ("IGNF:LAMB93", "IGNF:LAMB93"),
     ],
 )
-def test_every_authority_that_proj_knows_can_be_named(text: str, code: str) -> None:
+def test_every_authority_of_proj_is_accepted(text: str, code: str) -> None:
     assert normalize_crs(text) == code
 
 
@@ -170,7 +170,7 @@ def test_every_authority_that_proj_knows_can_be_named(text: str, code: str) -> N
         ("EPSG:" + "1" * 5000, "is not a CRS; write its authority and code"),
     ],
 )
-def test_a_crs_that_cannot_be_used_is_refused_with_a_sentence(text: str, sentence: str) -> None:
+def test_an_unusable_crs_is_rejected_with_a_message(text: str, sentence: str) -> None:
     with pytest.raises(CatalogueError, match=f"^{sentence}"):
         normalize_crs(text)
     with pytest.raises(CatalogueError, match=f"^crs: {sentence}"):
@@ -218,14 +218,14 @@ def test_a_file_keeps_its_own_nodata(tmp_path: Path) -> None:
     assert (same.fill_value, codes(same)) == ("-1.0", [])
 
 
-def test_nodata_that_cannot_be_read_is_not_a_missing_one(tmp_path: Path) -> None:
+def test_unreadable_nodata_does_not_count_as_missing(tmp_path: Path) -> None:
     path = write_tagged(tmp_path / "a.tif", "f4", ascii_tag(42113, "none"))
     raster = given(path, nodata="0")
     assert (raster.fill_value, codes(raster)) == (None, ["nodata_unreadable"])
 
 
 @pytest.mark.parametrize("text", ["", "none", "1,5", "--1", "0x10", "1e999", "9" * 50, "infinite"])
-def test_what_is_not_a_number_is_refused(text: str) -> None:
+def test_nodata_that_is_not_a_number_is_rejected(text: str) -> None:
     with pytest.raises(CatalogueError, match=r"is not a number|is larger than any pixel"):
         normalize_nodata(text)
 
@@ -233,7 +233,7 @@ def test_what_is_not_a_number_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "value"), [("-NaN", "nan"), ("+inf", "inf"), (" -9999 ", "-9999"), ("+1E3", "1e3")]
 )
-def test_numbers_are_kept_as_they_are_written(text: str, value: str) -> None:
+def test_nodata_keeps_its_spelling(text: str, value: str) -> None:
     assert normalize_nodata(text) == value
 
 
@@ -242,26 +242,29 @@ def inspected(*arguments: str | Path, status: int = 0) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_inspect_takes_them_and_its_statistics_too(tmp_path: Path) -> None:
+def test_inspect_and_its_statistics_use_assigned_values(tmp_path: Path) -> None:
     values = np.full((1, 10, 10), 5.0)
     values[0, :4] = -1
     path = write_raster(tmp_path / "a.tif", crs=None, nodata=None, values=values)
-    (found,) = inspected(path, "--crs", "epsg:28992", "--nodata", "-1", "--stats")
-    assert (found["projection"], found["fill_value"]) == (RD, "-1.0")
-    assert [one["code"] for one in found["warnings"]] == ["crs_assigned", "nodata_assigned"]
-    (band,) = found["statistics"]["bands"]
+    (record,) = inspected(path, "--crs", "epsg:28992", "--nodata", "-1", "--stats")
+    assert (record["projection"], record["fill_value"]) == (RD, "-1.0")
+    assert [warning["code"] for warning in record["warnings"]] == [
+        "crs_assigned",
+        "nodata_assigned",
+    ]
+    (band,) = record["statistics"]["bands"]
     assert (band["valid_count"], band["min"]) == (60, 5.0)
     assert (inspected(path, status=1)[0]["error"]["code"]) == "missing_crs"
     other = write_raster(tmp_path / "b.tif", crs="EPSG:28991")
-    (found,) = inspected(other, "--crs", RD, "--crs-override")
-    assert found["projection"] == RD
+    (record,) = inspected(other, "--crs", RD, "--crs-override")
+    assert record["projection"] == RD
 
 
-def test_holes_of_a_sparse_file_are_zeros_as_gdal_reads_them(tmp_path: Path) -> None:
+def test_holes_of_a_sparse_file_are_zeros_as_in_gdal(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", nodata=None, SPARSE_OK=True)
     for nodata, valid in (("-1", 100), ("0", 0)):
-        (found,) = inspected(path, "--nodata", nodata, "--exact")
-        assert found["statistics"]["bands"][0]["valid_count"] == valid
+        (record,) = inspected(path, "--nodata", nodata, "--exact")
+        assert record["statistics"]["bands"][0]["valid_count"] == valid
 
 
 @pytest.mark.parametrize(
@@ -273,7 +276,7 @@ def test_holes_of_a_sparse_file_are_zeros_as_gdal_reads_them(tmp_path: Path) -> 
         (["--crs-override"], "crs_override: works only together with crs; give crs too"),
     ],
 )
-def test_wrong_arguments_are_one_sentence(
+def test_wrong_arguments_give_one_sentence(
     tmp_path: Path, arguments: list[str], sentence: str
 ) -> None:
     path = write_raster(tmp_path / "a.tif")
@@ -285,7 +288,7 @@ def test_wrong_arguments_are_one_sentence(
     assert "go with PATH" in done.stderr
 
 
-def test_reading_refuses_with_the_codes_of_ever(tmp_path: Path) -> None:
+def test_rejection_codes_stay_the_same_with_assigned_values(tmp_path: Path) -> None:
     with pytest.raises(RasterError) as caught:
         given(write_raster(tmp_path / "a.tif", crs=None), nodata="0")
     assert caught.value.code == "missing_crs"

@@ -1,4 +1,4 @@
-"""What a file says twice and not alike is told; what is used is what GDAL uses, and the provenance names it."""
+"""Contradictions in a file give a warning; the value that GDAL uses is used, and the provenance names it."""
 
 import re
 from pathlib import Path
@@ -59,7 +59,7 @@ def write_aux(path: Path, content: str) -> None:
     path.with_name(f"{path.name}.aux.xml").write_text(f"<PAMDataset>{content}</PAMDataset>")
 
 
-def told(raster: RasterFile) -> set[str]:
+def contradictions(raster: RasterFile) -> set[str]:
     """The codes of contradictions."""
     every = {warning.code for warning in raster.warnings}
     return {
@@ -70,7 +70,7 @@ def told(raster: RasterFile) -> set[str]:
 
 
 def read_as_gdal(path: Path) -> RasterFile:
-    """Our reading, whose grid is that of GDAL."""
+    """Read a file, and check that the grid is that of GDAL."""
     raster = read_path(path)
     with rasterio.open(path) as dataset:
         assert raster.georeference.transform == dataset.transform
@@ -81,48 +81,46 @@ def read_as_gdal(path: Path) -> RasterFile:
 
 
 @pytest.mark.parametrize("point", [False, True])
-def test_a_matrix_that_contradicts_the_scale_is_told_and_not_named(
-    tmp_path: Path, point: bool
-) -> None:
+def test_a_matrix_that_contradicts_the_scale_gives_a_warning(tmp_path: Path, point: bool) -> None:
     image = with_grid(TEN_METRES, ORIGIN, matrix_of(ELSEWHERE))
     if point:
         image.tags[KEYS] = (3, (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 2, 3072, 0, 1, 28992))
     raster = read_as_gdal(image.write(tmp_path / "a.tif"))
     assert raster.provenance["transform"] == SCALE_ORIGIN
-    assert told(raster) == {"transform_ignored"}
+    assert contradictions(raster) == {"transform_ignored"}
     image.tags[MATRIX] = (12, matrix_of(RD_TRANSFORM))
-    assert told(read_as_gdal(image.write(tmp_path / "b.tif"))) == set()
+    assert contradictions(read_as_gdal(image.write(tmp_path / "b.tif"))) == set()
 
 
-def test_a_matrix_alone_is_what_is_used(tmp_path: Path) -> None:
+def test_a_matrix_alone_is_used(tmp_path: Path) -> None:
     path = with_grid(matrix=matrix_of(ELSEWHERE)).write(tmp_path / "a.tif")
     raster = read_as_gdal(path)
     assert raster.provenance["transform"] == "tag ModelTransformation"
-    assert told(raster) == set()
+    assert contradictions(raster) == set()
 
 
 @pytest.mark.parametrize(
     ("scale", "matrix"), [(TEN_METRES, None), (None, matrix_of(RD_TRANSFORM))], ids=["scale", "matrix"]
 )  # fmt: skip
-def test_tie_points_that_do_not_lie_on_the_grid_are_told(
+def test_tie_points_off_the_grid_give_a_warning(
     tmp_path: Path, scale: Values | None, matrix: Values | None
 ) -> None:
     off = Affine(20.0, 0.0, 155_000.0, 0.0, -20.0, 463_000.0)
     raster = read_as_gdal(with_grid(scale, ties_on(off), matrix).write(tmp_path / "a.tif"))
     assert raster.georeference.transform == RD_TRANSFORM
-    assert told(raster) == {"tie_points_disagree"}
+    assert contradictions(raster) == {"tie_points_disagree"}
     on = with_grid(scale, ties_on(RD_TRANSFORM), matrix).write(tmp_path / "b.tif")
-    assert told(read_as_gdal(on)) == set()
+    assert contradictions(read_as_gdal(on)) == set()
 
 
-def test_a_tie_point_that_is_not_finite_is_told(tmp_path: Path) -> None:
+def test_a_tie_point_that_is_not_finite_gives_a_warning(tmp_path: Path) -> None:
     ties = [*ORIGIN, 1.0, 1.0, 0.0, float("nan"), 463_000.0, 0.0]
     path = with_grid(TEN_METRES, ties).write(tmp_path / "a.tif")
-    assert told(read_as_gdal(path)) == {"tie_points_disagree"}
+    assert contradictions(read_as_gdal(path)) == {"tie_points_disagree"}
 
 
 @pytest.mark.parametrize("matrix", [None, matrix_of(ELSEWHERE)])
-def test_a_scale_without_a_tie_point_places_nothing(
+def test_a_scale_without_a_tie_point_does_not_place_a_file(
     tmp_path: Path, matrix: tuple[float, ...] | None
 ) -> None:
     path = with_grid(TEN_METRES, matrix=matrix).write(tmp_path / "a.tif")
@@ -133,24 +131,24 @@ def test_a_scale_without_a_tie_point_places_nothing(
             read_path(path)
 
 
-def test_a_world_file_that_contradicts_the_tags_is_told(tmp_path: Path) -> None:
+def test_a_world_file_that_contradicts_the_tags_gives_a_warning(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
     (tmp_path / "a.tfw").write_text(WORLD)
     raster = read_as_gdal(path)
     assert raster.provenance["transform"] == SCALE_ORIGIN
-    assert told(raster) == {"transform_ignored"}
+    assert contradictions(raster) == {"transform_ignored"}
     (tmp_path / "a.tfw").write_text("10.0000001\n0\n0\n-10\n155005.0001\n462995\n")
-    assert told(read_as_gdal(path)) == set()
+    assert contradictions(read_as_gdal(path)) == set()
 
 
-def test_a_geotransform_of_a_sidecar_that_contradicts_the_tags_is_told(tmp_path: Path) -> None:
+def test_a_sidecar_geotransform_that_contradicts_the_tags_gives_a_warning(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
     write_aux(path, "<GeoTransform>155000, 20, 0, 463000, 0, -20</GeoTransform>")
     raster = read_as_gdal(path)
     assert raster.provenance["transform"] == "sidecar .aux.xml"
-    assert told(raster) == {"transform_ignored"}
+    assert contradictions(raster) == {"transform_ignored"}
     write_aux(path, "<GeoTransform>155000, 10, 0, 463000, 0, -10</GeoTransform>")
-    assert told(read_as_gdal(path)) == set()
+    assert contradictions(read_as_gdal(path)) == set()
 
 
 def points_of(crs: str, transform: Affine) -> str:
@@ -165,7 +163,7 @@ def points_of(crs: str, transform: Affine) -> str:
 UTM = Affine(10.0, 0.0, 500_000.0, 0.0, -10.0, 5_800_000.0)
 
 
-def test_control_points_of_a_sidecar_do_not_move_a_grid_into_their_crs(tmp_path: Path) -> None:
+def test_control_points_of_a_sidecar_do_not_change_the_crs_of_a_grid(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", width=100, height=100)
     alone = read_path(path)
     write_aux(path, points_of("EPSG:32631", UTM))
@@ -173,7 +171,7 @@ def test_control_points_of_a_sidecar_do_not_move_a_grid_into_their_crs(tmp_path:
     assert raster.georeference.projection == "EPSG:28992"
     assert raster.georeference.bounds == alone.georeference.bounds
     assert raster.provenance["projection"] == "GeoKeys"
-    assert told(raster) == {"control_points_ignored"}
+    assert contradictions(raster) == {"control_points_ignored"}
 
 
 def test_control_points_of_a_sidecar_place_a_file_without_a_grid(tmp_path: Path) -> None:
@@ -183,13 +181,11 @@ def test_control_points_of_a_sidecar_place_a_file_without_a_grid(tmp_path: Path)
     assert raster.georeference.transform.almost_equals(UTM, 1e-6)
     assert raster.georeference.projection == "EPSG:32631"
     assert raster.provenance["transform"] == "ground control points of sidecar .aux.xml"
-    assert told(raster) == set()
+    assert contradictions(raster) == set()
 
 
 @pytest.mark.parametrize("beside", ["world", "points"])
-def test_control_points_of_a_file_that_something_beside_it_replaces_are_told(
-    tmp_path: Path, beside: str
-) -> None:
+def test_control_points_that_a_sidecar_replaces_give_a_warning(tmp_path: Path, beside: str) -> None:
     path = with_grid(tie=ties_on(RD_TRANSFORM)).write(tmp_path / "a.tif")
     if beside == "world":
         (tmp_path / "a.tfw").write_text(WORLD)
@@ -197,29 +193,29 @@ def test_control_points_of_a_file_that_something_beside_it_replaces_are_told(
         write_aux(path, points_of("EPSG:28992", ELSEWHERE))
     raster = read_path(path)
     assert raster.georeference.transform.almost_equals(ELSEWHERE, 1e-6)
-    assert told(raster) == {"control_points_ignored"}
+    assert contradictions(raster) == {"control_points_ignored"}
 
 
 # The CRS
 
 
-def test_a_crs_of_a_sidecar_that_contradicts_the_keys_is_told(tmp_path: Path) -> None:
+def test_a_sidecar_crs_that_contradicts_the_keys_gives_a_warning(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
     write_aux(path, "<SRS>EPSG:32631</SRS>")
     raster = read_path(path)
     assert raster.georeference.projection == "EPSG:32631"
-    assert told(raster) == {"crs_ignored"}
+    assert contradictions(raster) == {"crs_ignored"}
     assert any("EPSG:28992" in warning.message for warning in raster.warnings)
     write_aux(path, "<SRS>EPSG:28992</SRS>")
-    assert told(read_path(path)) == set()
+    assert contradictions(read_path(path)) == set()
 
 
-def test_a_crs_of_a_sidecar_for_keys_that_nobody_understands_is_no_contradiction(
+def test_a_sidecar_crs_beside_unreadable_keys_gives_no_warning(
     tmp_path: Path,
 ) -> None:
     path = write_keys(tmp_path / "a.tif", (1024, 1), (1025, 1), (3072, USER))
     write_aux(path, "<SRS>EPSG:28992</SRS>")
-    assert told(read_path(path)) == set()
+    assert contradictions(read_path(path)) == set()
 
 
 PROJECTED: tuple[Row, ...] = ((1024, 1), (1025, 1), (3072, 28992))
@@ -238,14 +234,16 @@ PROJECTED: tuple[Row, ...] = ((1024, 1), (1025, 1), (3072, 28992))
     ],
     ids=["foot", "US foot", "a unit of its own", "ellipsoid", "datum", "base CRS", "method"],
 )
-def test_what_gdal_applies_over_a_code_is_told(tmp_path: Path, rows: list[Row]) -> None:
+def test_parameters_that_gdal_applies_over_a_code_give_a_warning(
+    tmp_path: Path, rows: list[Row]
+) -> None:
     path = write_keys(tmp_path / "a.tif", *PROJECTED, *rows)
     with rasterio.open(path) as dataset:
         assert dataset.crs.to_wkt() != rasterio.CRS.from_epsg(28992).to_wkt()
     for _ in range(2):  # the second time by what is known of these keys
         raster = read_path(path)
         assert raster.georeference.projection is None
-        assert told(raster) == {"crs_differs_from_code"}
+        assert contradictions(raster) == {"crs_differs_from_code"}
 
 
 @pytest.mark.parametrize(
@@ -253,14 +251,16 @@ def test_what_gdal_applies_over_a_code_is_told(tmp_path: Path, rows: list[Row]) 
     [(3082, 0.0), (3083, 5.0), (3081, 51.0), (3080, 4.0), (3092, 1.0), (3088, 5.0)],
     ids=["easting", "northing", "latitude", "longitude", "scale", "central longitude"],
 )
-def test_what_gdal_passes_over_beside_a_code_is_told(tmp_path: Path, row: Row) -> None:
+def test_parameters_that_gdal_ignores_beside_a_code_give_a_warning(
+    tmp_path: Path, row: Row
+) -> None:
     path = write_keys(tmp_path / "a.tif", *PROJECTED, row)
     with rasterio.open(path) as dataset:
         assert dataset.crs.to_epsg() == 28992
     for _ in range(2):
         raster = read_path(path)
         assert raster.georeference.projection == "EPSG:28992"
-        assert told(raster) == {"crs_keys_ignored"}
+        assert contradictions(raster) == {"crs_keys_ignored"}
 
 
 @pytest.mark.parametrize(
@@ -280,28 +280,28 @@ def test_what_gdal_passes_over_beside_a_code_is_told(tmp_path: Path, row: Row) -
     ],
     ids=str,
 )  # fmt: skip
-def test_parameters_that_are_those_of_the_code_contradict_nothing(
+def test_parameters_equal_to_those_of_the_code_give_no_warning(
     tmp_path: Path, rows: list[Row]
 ) -> None:
     path = write_keys(tmp_path / "a.tif", (1024, 1), (1025, 1), *rows)
     raster = read_path(path)
     assert raster.georeference.projection == f"EPSG:{rows[0][1]}"
-    assert told(raster) == set()
+    assert contradictions(raster) == set()
 
 
-def test_a_deprecated_code_that_gdal_replaces_contradicts_nothing(tmp_path: Path) -> None:
+def test_a_deprecated_code_that_gdal_replaces_gives_no_warning(tmp_path: Path) -> None:
     path = write_keys(tmp_path / "a.tif", (1024, 1), (1025, 1), (3072, 3349))
     raster = read_path(path)
     assert raster.georeference.projection == "EPSG:3832"
-    assert told(raster) == set()
+    assert contradictions(raster) == set()
 
 
-def test_keys_of_a_geographic_and_of_a_projected_crs_contradict(tmp_path: Path) -> None:
+def test_keys_of_a_geographic_and_a_projected_crs_give_a_warning(tmp_path: Path) -> None:
     image = with_grid((0.1, 0.1, 0.0), (0.0, 0.0, 0.0, 5.0, 52.0, 0.0))
     rows = [(1024, 2), (1025, 1), (2048, 4258), (3072, 32631)]
     raster = read_path(write_keys(tmp_path / "a.tif", *rows, image=image))
     assert raster.georeference.projection == "EPSG:4258"
-    assert told(raster) == {"crs_keys_ignored"}
+    assert contradictions(raster) == {"crs_keys_ignored"}
 
 
 # Metadata and pixels
@@ -316,28 +316,28 @@ def test_keys_of_a_geographic_and_of_a_projected_crs_contradict(tmp_path: Path) 
         '<GDALMetadata><Item name="A">a & b</Item></GDALMetadata>',
     ],
 )
-def test_metadata_that_are_not_gdals_xml_are_told(tmp_path: Path, text: str) -> None:
+def test_metadata_that_are_not_gdals_xml_give_a_warning(tmp_path: Path, text: str) -> None:
     image = handmade()
     image.tags[METADATA] = (2, text.encode() + b"\0")
     raster = read_path(image.write(tmp_path / "a.tif"))
     assert raster.times == ()
-    assert told(raster) == {"metadata_unreadable"}
+    assert contradictions(raster) == {"metadata_unreadable"}
 
 
 @pytest.mark.parametrize(
     "text",
     ["", " ", "<GDALMetadata/>", '<GDALMetadata><Item name="TIME" sample="0">2024</Item></GDALMetadata>'],
 )  # fmt: skip
-def test_metadata_that_gdal_reads_are_not(tmp_path: Path, text: str) -> None:
+def test_metadata_that_gdal_reads_give_no_warning(tmp_path: Path, text: str) -> None:
     image = handmade()
     image.tags[METADATA] = (2, text.encode() + b"\0")
-    assert told(read_path(image.write(tmp_path / "a.tif"))) == set()
+    assert contradictions(read_path(image.write(tmp_path / "a.tif"))) == set()
 
 
 @pytest.mark.parametrize("own", ["Area", "Point"])
 @pytest.mark.parametrize("other", ["Area", "Point"])
 @pytest.mark.parametrize("beside", [False, True])
-def test_another_kind_of_pixels_in_the_metadata_is_told(
+def test_area_or_point_that_contradicts_the_keys_gives_a_warning(
     tmp_path: Path, own: str, other: str, beside: bool
 ) -> None:
     image = handmade()
@@ -352,10 +352,10 @@ def test_another_kind_of_pixels_in_the_metadata_is_told(
     for _ in range(2):
         raster = read_as_gdal(path)
         assert raster.area_or_point == own
-        assert told(raster) == (set() if own == other else {"area_or_point_ignored"})
+        assert contradictions(raster) == (set() if own == other else {"area_or_point_ignored"})
 
 
-def test_pixels_that_only_the_metadata_call_points_are_so_each_time(tmp_path: Path) -> None:
+def test_points_in_the_metadata_alone_are_not_lost_in_the_cache(tmp_path: Path) -> None:
     image = handmade()
     image.tags[KEYS] = (3, (1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 28992))
     plain = image.write(tmp_path / "plain.tif")

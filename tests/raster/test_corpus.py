@@ -1,4 +1,4 @@
-"""Real files of others, with metadata that were derived by other means than ours."""
+"""Real files, with metadata that others derived by other means."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ def named(truth: dict[str, Any]) -> str:
 
 
 def facts(raster: RasterFile) -> dict[str, Any]:
-    """The fields of a truth, as we read them."""
+    """Return the fields of a truth from our record."""
     place = raster.georeference
     bounds = place.bounds
     return {
@@ -56,11 +56,11 @@ def test_a_file_of_the_corpus_agrees_with_its_truth(truth: dict[str, Any]) -> No
     for name, value in facts(read_path(path)).items():
         if name not in truth.get("debatable_fields", ()):
             right = truth.get("accept", {}).get(name, [truth[name]])
-            assert any(value == expected(one, truth["bounds_tol"]) for one in right), name
+            assert any(value == expected(choice, truth["bounds_tol"]) for choice in right), name
 
 
 DECISIONS = {
-    # Whatever has no CRS or no geotransform is refused: nothing is guessed.
+    # A file without a CRS or a geotransform is rejected: nothing is guessed.
     "missing_crs": {"pumpcap.tif", "no_crs_ds.tif", "float_nan.tif"},
     "no_grid": {
         "be_cog.tiff", "test_rpcs_ext_file.tif", "cmyk-3c-32b-float.tiff",

@@ -1,4 +1,4 @@
-"""What we read compared with what gdalinfo and rasterio say, on real and on generated files."""
+"""Our records compared with gdalinfo and rasterio, on real and on generated files."""
 
 import json
 import shutil
@@ -31,8 +31,8 @@ needs_gdalinfo = pytest.mark.skipif(GDALINFO is None, reason="gdalinfo is not in
 
 
 def corpus() -> list[Path]:
-    found = sorted(CORPUS.glob("*/*.[tT][iI][fF]*")) if CORPUS.is_dir() else []
-    return [path for path in found if path.suffix.lower() in (".tif", ".tiff")]
+    paths = sorted(CORPUS.glob("*/*.[tT][iI][fF]*")) if CORPUS.is_dir() else []
+    return [path for path in paths if path.suffix.lower() in (".tif", ".tiff")]
 
 
 def read_or_none(path: Path) -> RasterFile | None:
@@ -48,8 +48,8 @@ def gdalinfo(path: Path) -> dict[str, Any]:
         [GDALINFO, "-json", "-nofl", "-noct", "-norat", path],
         capture_output=True, text=True, check=True, timeout=20,
     )  # fmt: skip
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    facts: dict[str, Any] = json.loads(done.stdout)
+    return facts
 
 
 def assert_as_gdalinfo(raster: RasterFile, info: dict[str, Any]) -> None:
@@ -76,20 +76,20 @@ def assert_same_nodata(ours: str | None, theirs: Any) -> None:
 
 @needs_gdalinfo
 @pytest.mark.parametrize("path", corpus(), ids=lambda path: path.name)
-def test_gdalinfo_says_the_same_of_the_corpus(path: Path) -> None:
+def test_gdalinfo_agrees_on_the_corpus(path: Path) -> None:
     raster = read_or_none(path)
     if raster is not None:
         assert_as_gdalinfo(raster, gdalinfo(path))
 
 
 @pytest.mark.parametrize("path", corpus(), ids=lambda path: path.name)
-def test_what_is_known_of_a_crs_changes_nothing(path: Path) -> None:
+def test_the_crs_cache_changes_no_record(path: Path) -> None:
     first = read_or_none(path)
     assert read_or_none(path) == first
 
 
 @pytest.mark.parametrize("path", corpus(), ids=lambda path: path.name)
-def test_rasterio_says_the_same_of_the_corpus(path: Path) -> None:
+def test_rasterio_agrees_on_the_corpus(path: Path) -> None:
     raster = read_or_none(path)
     if raster is None:
         return
@@ -111,7 +111,7 @@ def assert_as_rasterio(raster: RasterFile, dataset: rasterio.DatasetReader) -> N
     assert [band.description for band in raster.bands] == list(dataset.descriptions)
     height, width = dataset.block_shapes[0]
     assert raster.layout.block_width == width
-    # GDAL cuts very tall strips into lines for itself.
+    # GDAL splits very tall strips into lines internally.
     assert raster.layout.block_height == height or height == 1
     for band, nodata in zip(raster.bands, dataset.nodatavals, strict=True):
         assert_same_nodata(band.nodata, nodata)
@@ -124,7 +124,7 @@ CRSES = {
     "EPSG:3857": (-1.9e7, -1.5e7, 1.9e7, 1.5e7),
     "EPSG:3035": (2_600_000.0, 1_500_000.0, 6_500_000.0, 5_000_000.0),
 }
-"""Boxes well inside the CRS's area: west, south, east, north."""
+"""Boxes well inside the area of use of each CRS: west, south, east, north."""
 
 NODATA = {
     "uint8": st.integers(0, 255),
@@ -165,7 +165,7 @@ def rasters(draw: st.DrawFn) -> dict[str, Any]:
 
 @settings(max_examples=60, deadline=None)
 @given(rasters())
-def test_rasterio_says_the_same_of_generated_rasters(options: dict[str, Any]) -> None:
+def test_rasterio_agrees_on_generated_rasters(options: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = write_raster(Path(folder) / "a.tif", **options)
         raster = read_path(path)
@@ -186,7 +186,7 @@ def test_rasterio_says_the_same_of_generated_rasters(options: dict[str, Any]) ->
 @needs_gdalinfo
 @settings(max_examples=15, deadline=None)
 @given(rasters())
-def test_gdalinfo_says_the_same_of_generated_rasters(options: dict[str, Any]) -> None:
+def test_gdalinfo_agrees_on_generated_rasters(options: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = write_raster(Path(folder) / "a.tif", **options)
         assert_as_gdalinfo(read_path(path), gdalinfo(path))

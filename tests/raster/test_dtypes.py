@@ -19,7 +19,7 @@ def test_dtypes_are_numpy_codes(tmp_path: Path, dtype: str) -> None:
     assert [band.dtype for band in raster.bands] == [raster.dtype]
 
 
-def test_float16_is_what_is_stored(tmp_path: Path) -> None:
+def test_the_dtype_of_float16_is_f2(tmp_path: Path) -> None:
     assert read_path(write_tagged(tmp_path / "a.tif", "f2")).dtype == "f2"
 
 
@@ -38,7 +38,7 @@ def test_values_of_few_bits_are_read_into_the_next_type_with_a_warning(
     assert "bit_depth" in [warning.code for warning in raster.warnings]
 
 
-def test_bands_of_different_types_are_refused(tmp_path: Path) -> None:
+def test_bands_of_different_types_are_rejected(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", count=3, dtype="uint8", nodata=None)
     with tifffile.TiffFile(path, mode="r+") as tiff:
         tiff.pages.first.tags["BitsPerSample"].overwrite((8, 8, 16))

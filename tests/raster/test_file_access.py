@@ -29,7 +29,7 @@ from tests.support.reading import read_all
 
 @contextmanager
 def recorded_requests() -> Iterator[tuple[str, list[str]]]:
-    """A web server on this machine, and the paths that it is asked for."""
+    """Run a web server on this machine; return its URL and the list of requested paths."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -60,12 +60,12 @@ VRT = """<VRTDataset rasterXSize="10" rasterYSize="10"><SRS>EPSG:28992</SRS>
 
 
 def read_elsewhere(path: Path) -> RasterFile | Rejection:
-    """In a process of its own, as GDAL keeps Python's threads from answering while it waits."""
+    """Read in another process, since GDAL blocks Python's threads while it waits."""
     (outcome,) = read_all([find_file(path, [path.parent])], ReadOptions(), 1)
     return outcome
 
 
-def test_a_vrt_named_tif_is_no_geotiff_and_fetches_nothing(tmp_path: Path) -> None:
+def test_a_vrt_named_tif_is_not_a_geotiff_and_fetches_nothing(tmp_path: Path) -> None:
     with recorded_requests() as (url, asked):
         (tmp_path / "a.tif").write_text(VRT.format(url=url))
         outcome = read_elsewhere(tmp_path / "a.tif")
@@ -76,7 +76,7 @@ def test_a_vrt_named_tif_is_no_geotiff_and_fetches_nothing(tmp_path: Path) -> No
 
 def test_a_sidecar_that_names_an_address_is_not_followed(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
-    left_alone = "import rasterio, sys; rasterio.open(sys.argv[1]).overviews(1)"
+    unrestricted = "import rasterio, sys; rasterio.open(sys.argv[1]).overviews(1)"
     with recorded_requests() as (url, asked):
         (tmp_path / "a.tif.aux.xml").write_text(
             '<PAMDataset><Metadata domain="OVERVIEWS">'
@@ -84,7 +84,7 @@ def test_a_sidecar_that_names_an_address_is_not_followed(tmp_path: Path) -> None
         )
         raster = read_elsewhere(path)
         assert asked == []
-        subprocess.run([sys.executable, "-c", left_alone, path], check=True, timeout=20)
+        subprocess.run([sys.executable, "-c", unrestricted, path], check=True, timeout=20)
         assert asked != []
     assert isinstance(raster, RasterFile)
     assert raster.layout.overviews == ()
@@ -103,25 +103,25 @@ def test_names_are_never_interpreted(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["/vsicurl/http://127.0.0.1/x.tif", "/vsimem/x.tif"])
-def test_a_path_that_gdal_would_interpret_is_one_of_the_file_system(name: str) -> None:
+def test_virtual_paths_of_gdal_are_ordinary_paths(name: str) -> None:
     with rasterio.MemoryFile(filename="x.tif"), pytest.raises(NotFound):
         read(StoredFile(file_uri(name), name, 1, "1.1", 1))
 
 
-def test_a_name_that_is_no_utf_8_is_read(tmp_path: Path) -> None:
+def test_a_file_with_a_name_that_is_not_utf_8_is_read(tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.tif"))
     write_raster(tmp_path / "plain.tif").rename(path)
     assert read_path(path).uri.endswith("/caf%E9.tif")
 
 
-def test_a_file_that_vanished_since_it_was_listed_is_not_found(tmp_path: Path) -> None:
+def test_a_file_deleted_after_the_listing_is_not_found(tmp_path: Path) -> None:
     file = find_file(write_raster(tmp_path / "a.tif"), [tmp_path])
     file.path.unlink()
     with pytest.raises(NotFound):
         read(file)
 
 
-def test_a_file_that_grew_since_it_was_listed_is_changing(tmp_path: Path) -> None:
+def test_a_file_that_grew_after_the_listing_is_changing(tmp_path: Path) -> None:
     file = find_file(write_raster(tmp_path / "a.tif"), [tmp_path])
     with file.path.open("ab") as stream:
         stream.write(b"more")
@@ -130,7 +130,7 @@ def test_a_file_that_grew_since_it_was_listed_is_changing(tmp_path: Path) -> Non
 
 
 class GrowingWhileRead:
-    """Options that touch the file when they are used: in the middle of reading it."""
+    """Options that touch the file when they are used, in the middle of reading it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -166,7 +166,7 @@ def test_a_file_that_became_a_link_or_a_pipe_is_not_followed(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_denied(tmp_path: Path) -> None:
+def test_a_file_without_read_permission_is_denied(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
     path.chmod(0)
     with pytest.raises(PermissionDenied):
@@ -180,7 +180,7 @@ def test_a_file_that_may_not_be_read_is_denied(tmp_path: Path) -> None:
         ("name='D' sample='0' role='description'", "undecodable_descriptions"),
     ],
 )
-def test_metadata_that_are_no_utf_8_are_a_warning(tmp_path: Path, item: str, code: str) -> None:
+def test_metadata_that_are_not_utf_8_give_a_warning(tmp_path: Path, item: str, code: str) -> None:
     xml = f"<GDALMetadata><Item {item}>Caf@</Item></GDALMetadata>"
     path = write_tagged(tmp_path / "a.tif", "u1", ascii_tag(42112, xml))
     path.write_bytes(path.read_bytes().replace(b"Caf@", b"Caf\xe9"))
@@ -188,7 +188,7 @@ def test_metadata_that_are_no_utf_8_are_a_warning(tmp_path: Path, item: str, cod
     assert [warning.code for warning in raster.warnings] == [code]
 
 
-def test_a_crs_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+def test_an_unreadable_crs_is_rejected(tmp_path: Path) -> None:
     name = "M\xe9tres|".encode("latin-1")
     keys = (1, 1, 0, 3, 1024, 0, 1, 1, 3072, 0, 1, 32767, 3073, 34737, len(name), 0)
     path = tmp_path / "a.tif"
@@ -198,7 +198,7 @@ def test_a_crs_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         read_path(path)
 
 
-def test_what_gdal_warns_of_stays_with_the_file(
+def test_warnings_of_gdal_stay_with_the_file(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write_raster(tmp_path / "a.tif")

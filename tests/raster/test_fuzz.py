@@ -4,8 +4,8 @@ import sys
 from tests.support.commands import run
 
 
-def test_mutated_headers_give_a_record_or_a_clean_refusal() -> None:
-    # In a process of its own, whose children are the readers alone: their peak memory is measured.
+def test_mutated_headers_give_a_record_or_a_rejection() -> None:
+    # Another process, with the readers as its only children, so that their peak memory can be measured.
     findings = json.loads(
         run([sys.executable, "-m", "tests.support.fuzz", "600", "20240101"]).stdout
     )

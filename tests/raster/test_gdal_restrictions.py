@@ -1,6 +1,6 @@
-"""What a file names is not opened: neither an address nor a path, by whichever way it gets at GDAL.
+"""Addresses and paths that a file names are not opened, whatever way they reach GDAL.
 
-A web server and a folder of canaries tell what was asked for; the kernel tells which files were opened.
+A web server records requests; the kernel records which files were opened.
 """
 
 import json
@@ -43,12 +43,12 @@ TARGETS = (
     *("/vsicached?file={path}", "/vsisparse/{path}", "/vsistdin/", "/vsihdfs/{url}/x", "/vsiwebhdfs/{url}/x"),
     *('NETCDF:"{path}":x', 'HDF5:"{path}"://x', "COG:{path}", "/vsimem/x.tif", "/dev/fd/0", "/proc/self/environ"),
 )  # fmt: skip
-"""What an OVERVIEW_FILE may say."""
+"""Values of OVERVIEW_FILE."""
 
 
 @dataclass(frozen=True)
 class Trap:
-    """Where hostile files lie, and what they name."""
+    """A folder of hostile files, and the targets that they name."""
 
     folder: Path
     names: dict[str, str]
@@ -57,49 +57,49 @@ class Trap:
     beside: OpenedFiles
 
     def text(self, template: str) -> str:
-        """With the addresses and paths of the canaries."""
+        """Return the template with the addresses and paths of the canaries."""
         for name, value in self.names.items():
             template = template.replace("{" + name + "}", value)
         return template
 
     def tagged(self, target: str, name: str = "OVERVIEW_FILE", domain: str = "OVERVIEWS") -> Any:
-        """GDAL_METADATA with an OVERVIEW_FILE."""
+        """Return GDAL_METADATA with an OVERVIEW_FILE."""
         return ascii_tag(
             GDAL_METADATA, f"<GDALMetadata>{self.item(target, name, domain)}</GDALMetadata>"
         )
 
     def item(self, target: str, name: str = "OVERVIEW_FILE", domain: str = "OVERVIEWS") -> str:
-        """One item of GDAL_METADATA."""
+        """Return one item of GDAL_METADATA."""
         escaped = (
             self.text(target).replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
         )
         return f'<Item name="{name}" domain="{domain}">{escaped}</Item>'
 
     def pam(self, target: str) -> str:
-        """An .aux.xml with an OVERVIEW_FILE."""
+        """Return an .aux.xml with an OVERVIEW_FILE."""
         item = self.item(target).replace("<Item name", "<MDI key").replace("</Item>", "</MDI>")
         return f'<PAMDataset><Metadata domain="OVERVIEWS">{item}</Metadata></PAMDataset>'
 
     def raster(self, name: str, *tags: Any, size: int = SIZE, **options: Any) -> Path:
-        """A GeoTIFF of this folder."""
+        """Write a GeoTIFF in this folder."""
         return write_tagged(self.folder / name, "u1", *tags, size=size, **options)
 
     def write(self, name: str, text: str) -> None:
-        """A sidecar of text."""
+        """Write a sidecar of text."""
         (self.folder / name).write_text(self.text(text))
 
     def files(self) -> list[StoredFile]:
-        """The rasters as a listing finds them."""
-        found = list_files([literal_location(self.folder)], [self.folder])
-        return [item for item in found if isinstance(item, StoredFile)]
+        """List the rasters of this folder."""
+        items = list_files([literal_location(self.folder)], [self.folder])
+        return [item for item in items if isinstance(item, StoredFile)]
 
     def arm(self) -> None:
-        """Forget what the test itself opened so far."""
+        """Forget the files that the test itself opened so far."""
         self.canaries.names()
         self.beside.names()
 
     def assert_untouched(self) -> None:
-        """No request, no canary opened, and beside the files nothing but their listed sidecars."""
+        """Assert that there was no request, and that only the files and their listed sidecars were opened."""
         assert self.requests == []
         assert self.canaries.names() == set()
         opened = self.beside.names()
@@ -125,22 +125,22 @@ def trap(tmp_path: Path) -> Iterator[Trap]:
 
 
 def read_in_workers(trap: Trap) -> list[RasterFile]:
-    """Header, overview and all pixels of each file, as the program reads them."""
+    """Read header, overview and all pixels of each file, as the program does."""
     trap.arm()
-    found: list[RasterFile] = []
+    rasters: list[RasterFile] = []
     for statistics in (None, "overview", "exact"):
         options = ReadOptions(statistics=statistics)
         for outcome in read_all(trap.files(), options, 1):
             assert isinstance(outcome, RasterFile), outcome
-            found.append(outcome)
-    return found
+            rasters.append(outcome)
+    return rasters
 
 
 def codes(raster: RasterFile) -> set[str]:
     return {warning.code for warning in raster.warnings}
 
 
-def test_an_overview_file_that_the_metadata_name_is_not_opened(trap: Trap) -> None:
+def test_an_overview_file_in_the_metadata_is_not_opened(trap: Trap) -> None:
     for number, target in enumerate(TARGETS):
         trap.raster(f"{number}.tif", trap.tagged(target))
     for raster in read_in_workers(trap):
@@ -149,7 +149,7 @@ def test_an_overview_file_that_the_metadata_name_is_not_opened(trap: Trap) -> No
         assert raster.layout.overviews == ()
 
 
-def test_an_overview_file_that_an_aux_xml_names_is_not_opened(trap: Trap) -> None:
+def test_an_overview_file_in_an_aux_xml_is_not_opened(trap: Trap) -> None:
     for number, target in enumerate(TARGETS):
         trap.raster(f"{number}.tif")
         (trap.folder / f"{number}.tif.aux.xml").write_text(trap.pam(target))
@@ -158,7 +158,7 @@ def test_an_overview_file_that_an_aux_xml_names_is_not_opened(trap: Trap) -> Non
         assert raster.sidecars == (f"{raster.uri.rpartition('/')[2]}.aux.xml",)
 
 
-def test_no_spelling_of_the_item_gets_through(trap: Trap) -> None:
+def test_no_spelling_of_overview_file_is_followed(trap: Trap) -> None:
     trap.raster("lower.tif", trap.tagged("{path}", "overview_file", "overviews"))
     trap.raster("reference.tif", trap.tagged("{path}", "&#79;VERVIEW&#x5f;FILE", "OVERVIEW&#83;"))
     text = f"<GDALMetadata>{trap.item('{path}')}</GDALMetadata>"
@@ -173,7 +173,7 @@ def test_no_spelling_of_the_item_gets_through(trap: Trap) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".ovr", ".msk"])
-def test_a_sidecar_that_is_not_a_tiff_is_not_what_it_says(trap: Trap, suffix: str) -> None:
+def test_a_sidecar_that_is_not_a_tiff_is_not_read(trap: Trap, suffix: str) -> None:
     for number, text in enumerate((WMS, WCS, WMTS, VRT, "{path}", "{url}")):
         trap.raster(f"{number}.tif")
         trap.write(f"{number}.tif{suffix}", text)
@@ -184,7 +184,7 @@ def test_a_sidecar_that_is_not_a_tiff_is_not_what_it_says(trap: Trap, suffix: st
 
 
 @pytest.mark.parametrize("suffix", [".ovr", ".msk", ".msk.ovr", ".ovr.msk"])
-def test_what_a_tiff_beside_the_file_names_is_not_opened(trap: Trap, suffix: str) -> None:
+def test_overview_files_named_in_sidecar_tiffs_are_not_opened(trap: Trap, suffix: str) -> None:
     for number, target in enumerate(TARGETS):
         trap.raster(f"{number}.tif")
         if suffix != ".ovr":
@@ -207,7 +207,7 @@ def test_sidecars_of_sidecars_are_not_opened(trap: Trap, suffix: str) -> None:
     read_in_workers(trap)
 
 
-def test_metadata_of_vendors_beside_the_file_name_nothing_that_is_opened(trap: Trap) -> None:
+def test_files_named_in_vendor_metadata_are_not_opened(trap: Trap) -> None:
     for number, suffix in enumerate(
         (".xml", ".imd", ".rpb", "_rpc.txt", "_metadata.txt", ".tab", ".wld")
     ):
@@ -220,7 +220,7 @@ def test_metadata_of_vendors_beside_the_file_name_nothing_that_is_opened(trap: T
         assert outcome.width == SIZE
 
 
-def test_variables_of_the_user_open_nothing_again(
+def test_environment_variables_of_the_user_have_no_effect(
     trap: Trap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (options := trap.folder.parent / "gdalrc").write_text("[configoptions]\nGDAL_SKIP=GTiff\n")
@@ -236,7 +236,7 @@ def test_variables_of_the_user_open_nothing_again(
     assert len(read_in_workers(trap)) == 6
 
 
-def test_threads_read_in_the_same_way(trap: Trap) -> None:
+def test_threads_open_nothing_else(trap: Trap) -> None:
     for number, target in enumerate(TARGETS):
         trap.raster(f"{number}.tif", trap.tagged(target))
     trap.arm()
@@ -254,12 +254,12 @@ def test_inspect_with_statistics_opens_nothing_else(trap: Trap) -> None:
         [sys.executable, "-m", "pipeline.cli", "inspect", "--json", "--stats", trap.folder],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(found) == len(TARGETS)
-    assert all(one["statistics"]["bands"][0]["valid_count"] for one in found)
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(records) == len(TARGETS)
+    assert all(record["statistics"]["bands"][0]["valid_count"] for record in records)
 
 
-def test_objects_are_read_in_the_same_way(trap: Trap, bucket: Bucket) -> None:
+def test_reading_objects_opens_nothing_else(trap: Trap, bucket: Bucket) -> None:
     for number, target in enumerate(TARGETS):
         trap.raster(f"{number}.tif", trap.tagged(target))
         trap.raster(f"{number}.tif.ovr", trap.tagged(target), size=SIZE // 2)
@@ -279,9 +279,7 @@ def test_objects_are_read_in_the_same_way(trap: Trap, bucket: Bucket) -> None:
 
 @pytest.mark.parametrize("became", ["a pipe", "a link to a canary"])
 @pytest.mark.parametrize("name", ["a.tif", "a.tif.aux.xml", "a.tif.ovr", "a.tif.msk"])
-def test_what_takes_the_place_of_a_listed_file_is_not_read(
-    trap: Trap, name: str, became: str
-) -> None:
+def test_a_file_that_replaces_a_listed_one_is_not_read(trap: Trap, name: str, became: str) -> None:
     trap.raster("a.tif")
     for sidecar in ("a.tif.ovr", "a.tif.msk"):
         trap.raster(sidecar, size=SIZE)
@@ -296,14 +294,14 @@ def test_what_takes_the_place_of_a_listed_file_is_not_read(
     (outcome,) = read_all([file], ReadOptions(statistics="overview"), 1)
     assert isinstance(outcome, Rejection)
     assert outcome.code in ("changing", "not_a_file", "not_found")
-    # It is opened to compare it with what was listed; nothing reads it.
+    # It is opened to compare it with the listing; nothing reads it.
     assert trap.canaries.read() == set()
     assert name not in trap.beside.read()
     (trap.folder / name).unlink()
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.tif.aux.xml", "a.tfw", "a.tif.ovr"])
-def test_a_pipe_is_refused_where_it_is_listed(trap: Trap, name: str) -> None:
+def test_a_listed_pipe_is_rejected(trap: Trap, name: str) -> None:
     trap.raster("a.tif")
     (trap.folder / name).unlink(missing_ok=True)
     os.mkfifo(trap.folder / name)
@@ -316,10 +314,10 @@ def test_a_pipe_is_refused_where_it_is_listed(trap: Trap, name: str) -> None:
     (trap.folder / name).unlink()
 
 
-def test_a_process_that_cannot_give_up_other_drivers_reads_nothing(
+def test_a_process_that_cannot_remove_drivers_reads_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A library without GDAL's functions stands for a GDAL without the ones that are needed.
+    # A library without GDAL's functions stands for a GDAL that lacks the necessary ones.
     (tmp_path / "sitecustomize.py").write_text(
         "import rasterio._env, rasterio._version; rasterio._env.__file__ = 'libc.so.6'"
     )

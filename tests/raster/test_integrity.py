@@ -31,7 +31,7 @@ def cut(path: Path, size: int) -> Path:
 
 
 def tiff(*directories: tuple[int, list[tuple[int, int, int, int]]], size: int = 0) -> bytes:
-    """A little-endian classic TIFF of hand-made directories: (next offset, its short tags)."""
+    """Return a little-endian classic TIFF of directories: (next offset, its short tags)."""
     data = struct.pack("<2sHI", b"II", 42, 8)
     for following, entries in directories:
         data += struct.pack("<H", len(entries))
@@ -42,7 +42,7 @@ def tiff(*directories: tuple[int, list[tuple[int, int, int, int]]], size: int = 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
 @pytest.mark.parametrize("layout", [{}, {"tiled": True, "blockxsize": 64, "blockysize": 64}])
-def test_part_of_a_file_is_truncated_though_gdal_opens_it(
+def test_a_part_of_a_file_is_truncated_although_gdal_opens_it(
     tmp_path: Path, share: float, layout: dict[str, Any]
 ) -> None:
     path = write_raster(tmp_path / "a.tif", width=256, height=256, **layout)
@@ -60,7 +60,7 @@ def test_the_first_300_bytes_of_a_file_are_truncated(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("big", ["YES", "NO"])
 @pytest.mark.parametrize("endianness", ["LITTLE", "BIG"])
-def test_every_cut_is_noticed_in_classic_and_big_tiff_of_both_byte_orders(
+def test_every_cut_is_detected_in_classic_and_big_tiff_of_both_byte_orders(
     tmp_path: Path, big: str, endianness: str
 ) -> None:
     path = write_raster(tmp_path / "a.tif", width=8, height=8, BIGTIFF=big, ENDIANNESS=endianness)
@@ -72,33 +72,33 @@ def test_every_cut_is_noticed_in_classic_and_big_tiff_of_both_byte_orders(
             read_path(path)
 
 
-def test_an_overview_that_is_cut_off_is_noticed_too(tmp_path: Path) -> None:
+def test_a_cut_overview_is_detected(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", width=256, height=256, overviews=(2, 4))
     cut(path, path.stat().st_size - 1)
     with pytest.raises(Truncated):
         read_path(path)
 
 
-def test_a_file_of_no_bytes_is_empty(tmp_path: Path) -> None:
+def test_a_file_without_bytes_is_empty(tmp_path: Path) -> None:
     (tmp_path / "a.tif").touch()
     with pytest.raises(EmptyFile):
         read_path(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("content", [b"\0", b"hello", b"PK\3\4" + bytes(99), b"GIF89a", b"II*"])
-def test_other_files_are_no_geotiff(tmp_path: Path, content: bytes) -> None:
+def test_other_formats_are_not_a_geotiff(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.tif").write_bytes(content)
     with pytest.raises(NotAGeoTIFF):
         read_path(tmp_path / "a.tif")
 
 
-def test_a_header_alone_is_refused(tmp_path: Path) -> None:
+def test_a_header_without_an_image_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(struct.pack("<2sHI", b"II", 42, 0))
     with pytest.raises(Unreadable, match="no image"):
         read_path(tmp_path / "a.tif")
 
 
-def test_a_cycle_of_directories_is_refused(tmp_path: Path) -> None:
+def test_a_cycle_of_directories_is_rejected(tmp_path: Path) -> None:
     sides = [(256, 3, 1, 1), (257, 3, 1, 1)]
     (tmp_path / "a.tif").write_bytes(tiff((8, sides), size=100))
     with pytest.raises(Unreadable, match="loop"):
@@ -133,7 +133,7 @@ def test_a_gigabyte_in_one_tag_is_over_the_budget(tmp_path: Path) -> None:
         ({"header_bytes": 100}, "header"),
     ],
 )
-def test_each_budget_refuses_what_exceeds_it(
+def test_a_file_beyond_any_budget_is_rejected(
     tmp_path: Path, budget: dict[str, float], message: str
 ) -> None:
     path = write_raster(tmp_path / "a.tif", count=3, overviews=(2,), tags={"a": "b" * 50})
@@ -148,7 +148,7 @@ def test_holes_of_a_sparse_file_are_not_missing(tmp_path: Path) -> None:
     assert read_path(path).width == 4096
 
 
-def test_an_enormous_sparse_file_costs_little_whether_read_or_refused(tmp_path: Path) -> None:
+def test_an_enormous_sparse_file_costs_little(tmp_path: Path) -> None:
     side = 10**6
     path = write_raster(
         tmp_path / "a.tif", width=side, height=side, dtype="uint8", nodata=0, tiled=True,
@@ -162,7 +162,7 @@ def test_an_enormous_sparse_file_costs_little_whether_read_or_refused(tmp_path: 
     assert time.process_time() - started < 5.0
 
 
-def test_several_full_size_images_are_refused(tmp_path: Path) -> None:
+def test_several_full_size_images_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     with tifffile.TiffWriter(path) as writer:
         for _ in range(2):
@@ -172,7 +172,7 @@ def test_several_full_size_images_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flagged", [True, False])
-def test_overviews_and_masks_are_no_images_of_their_own(tmp_path: Path, flagged: bool) -> None:
+def test_overviews_and_masks_are_not_separate_images(tmp_path: Path, flagged: bool) -> None:
     path = tmp_path / "a.tif"
     with tifffile.TiffWriter(path) as writer:
         writer.write(np.zeros((10, 20), "u1"), extratags=place_tags(), metadata=None)
@@ -182,7 +182,7 @@ def test_overviews_and_masks_are_no_images_of_their_own(tmp_path: Path, flagged:
     assert (raster.layout.overviews, raster.layout.mask) == ((2,), "internal")
 
 
-def test_a_smaller_image_of_other_proportions_is_one_of_its_own(tmp_path: Path) -> None:
+def test_a_smaller_image_of_other_proportions_is_a_separate_image(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     with tifffile.TiffWriter(path) as writer:
         writer.write(np.zeros((100, 100), "u1"), extratags=place_tags(), metadata=None)

@@ -9,14 +9,14 @@ from tests.support.factory import read_path, write_raster
 
 
 def cog(path: Path, size: int = 1024, **options: Any) -> Path:
-    """What GDAL's own COG driver makes."""
+    """Write a file with GDAL's own COG driver."""
     source = write_raster(path.with_name("source.tif"), width=size, height=size)
     copy(source, path, driver="COG", **options)
     return path
 
 
 @pytest.mark.parametrize("options", [{}, {"BIGTIFF": "YES"}, {"OVERVIEWS": "NONE"}])
-def test_what_gdal_writes_as_a_cog_is_one(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_a_cog_written_by_gdal_is_a_cog(tmp_path: Path, options: dict[str, Any]) -> None:
     layout = read_path(cog(tmp_path / "a.tif", BLOCKSIZE=256, **options)).layout
     assert (layout.cog, layout.not_cog_because) == (True, ())
     assert (layout.block_width, layout.block_height) == (256, 256)
@@ -26,19 +26,19 @@ def test_a_small_raster_in_strips_is_a_cog(tmp_path: Path) -> None:
     assert read_path(write_raster(tmp_path / "a.tif")).layout.cog
 
 
-def test_a_large_raster_in_strips_is_no_cog(tmp_path: Path) -> None:
+def test_a_large_raster_in_strips_is_not_a_cog(tmp_path: Path) -> None:
     layout = read_path(write_raster(tmp_path / "a.tif", width=600, height=600)).layout
     assert layout.not_cog_because == ("its pixels lie in strips, not in tiles",)
 
 
-def test_overviews_that_were_added_later_lie_behind_the_pixels(tmp_path: Path) -> None:
+def test_a_raster_with_overviews_added_later_is_not_a_cog(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", width=1024, height=1024, tiled=True, overviews=(2, 4))
     layout = read_path(path).layout
     assert layout.overviews == (2, 4)
     assert not layout.cog
 
 
-def test_overviews_in_a_sidecar_are_counted_and_make_no_cog(tmp_path: Path) -> None:
+def test_a_raster_with_overviews_in_a_sidecar_is_not_a_cog(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", width=64, height=64)
     with rasterio.Env(TIFF_USE_OVR=True), rasterio.open(path, "r+") as dataset:
         dataset.build_overviews([2, 4])
@@ -49,7 +49,7 @@ def test_overviews_in_a_sidecar_are_counted_and_make_no_cog(tmp_path: Path) -> N
     assert raster.layout.not_cog_because == ("its overviews lie in a file of their own",)
 
 
-def test_a_broken_sidecar_of_overviews_is_a_warning(tmp_path: Path) -> None:
+def test_a_broken_sidecar_of_overviews_gives_a_warning(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
     (tmp_path / "a.tif.ovr").write_bytes(b"II*\0")
     raster = read_path(path)
@@ -61,7 +61,7 @@ def test_a_broken_sidecar_of_overviews_is_a_warning(tmp_path: Path) -> None:
     [("lzw", "LZW"), ("deflate", "DEFLATE"), ("zstd", "ZSTD"), ("packbits", "PACKBITS"),
      ("lerc", "LERC"), ("none", None)],
 )  # fmt: skip
-def test_compression_has_gdals_name(tmp_path: Path, option: str, name: str | None) -> None:
+def test_compression_has_the_name_of_gdal(tmp_path: Path, option: str, name: str | None) -> None:
     raster = read_path(write_raster(tmp_path / "a.tif", compress=option))
     assert raster.layout.compression == name
 
@@ -93,6 +93,6 @@ def test_an_alpha_band_is_reported(tmp_path: Path) -> None:
     assert read_path(path).layout.mask == "alpha"
 
 
-def test_a_raster_without_any_mask_says_so(tmp_path: Path) -> None:
+def test_a_raster_without_a_mask_reports_none(tmp_path: Path) -> None:
     raster = read_path(write_raster(tmp_path / "a.tif", count=2, nodata=0))
     assert raster.layout.mask is None

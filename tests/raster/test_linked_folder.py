@@ -36,7 +36,7 @@ READER = """
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The temporary folder of everything that is started here."""
+    """Set the temporary folder of this process and its children."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
@@ -46,7 +46,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextmanager
 def holder() -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A process that has a file with sidecars open, and its folder."""
+    """Start a process with an open file and sidecars; return it and its folder."""
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(HOLDER)], stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, text=True, cwd=REPOSITORY,
@@ -58,7 +58,7 @@ def holder() -> Iterator[tuple[subprocess.Popen[str], Path]]:
             process.kill()
 
 
-def test_a_folder_leads_to_the_open_file_and_goes_with_its_block(tmp_path: Path) -> None:
+def test_a_folder_links_to_the_open_file_and_is_removed_after_its_block(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("as it was")
     with (tmp_path / "a").open() as file, linked_folder({"b.tif": file.fileno()}) as folder:
         (tmp_path / "a").unlink()
@@ -68,7 +68,7 @@ def test_a_folder_leads_to_the_open_file_and_goes_with_its_block(tmp_path: Path)
     assert not folder.exists()
 
 
-def test_folders_of_killed_processes_are_removed_and_those_of_the_living_stay() -> None:
+def test_only_folders_of_killed_processes_are_removed() -> None:
     with holder() as (living, used), holder() as (killed, left):
         killed.kill()
         killed.wait()
@@ -79,7 +79,7 @@ def test_folders_of_killed_processes_are_removed_and_those_of_the_living_stay() 
 
 
 @pytest.mark.parametrize("kind", ["another name", "another mode", "a link", "another user"])
-def test_what_is_not_ours_is_not_removed(tmp_path: Path, temporary: Path, kind: str) -> None:
+def test_folders_of_others_are_not_removed(tmp_path: Path, temporary: Path, kind: str) -> None:
     folder = temporary / (
         "rastersources-other" if kind == "another name" else "rastersources-read-x"
     )
@@ -96,9 +96,7 @@ def test_what_is_not_ours_is_not_removed(tmp_path: Path, temporary: Path, kind: 
     assert (folder / "kept").exists()
 
 
-def test_nothing_is_left_of_readers_that_are_killed_at_any_moment(
-    tmp_path: Path, temporary: Path
-) -> None:
+def test_killed_readers_leave_no_folders(tmp_path: Path, temporary: Path) -> None:
     (files := tmp_path / "files").mkdir()
     for file in rasters(files, 300):
         file.path.with_name(f"{file.name}.aux.xml").write_text("<PAMDataset/>")

@@ -70,7 +70,7 @@ def test_nodata_that_no_pixel_can_have_is_kept_with_a_warning(
 
 
 @pytest.mark.parametrize("text", ["none", "n/a", "--", "nano", "1" * 5000, "e5", "infinite"])
-def test_nodata_that_is_no_number_is_missing_with_a_warning(text: str) -> None:
+def test_nodata_that_is_not_a_number_is_ignored_with_a_warning(text: str) -> None:
     nodata = parse_nodata(text, "f4")
     assert nodata.value is None
     assert [warning.code for warning in nodata.warnings] == ["nodata_unreadable"]
@@ -90,7 +90,7 @@ def test_nodata_that_is_no_number_is_missing_with_a_warning(text: str) -> None:
         "1,234.5",
     ],
 )
-def test_a_decimal_comma_is_read_as_gdal_reads_it(tmp_path: Path, text: str) -> None:
+def test_a_decimal_comma_is_read_as_in_gdal(tmp_path: Path, text: str) -> None:
     path = write_tagged(tmp_path / "a.tif", "f8", ascii_tag(42113, text))
     with rasterio.open(path) as dataset:
         expected = dataset.nodata
@@ -107,7 +107,7 @@ def test_a_number_is_never_cut_at_its_comma(text: str) -> None:
 
 
 @pytest.mark.parametrize(("beside", "ignored"), [("-1", True), ("-9999.0", False)])
-def test_nodata_of_the_tag_that_a_sidecar_replaces_is_told(
+def test_nodata_that_a_sidecar_replaces_gives_a_warning(
     tmp_path: Path, beside: str, ignored: bool
 ) -> None:
     path = write_raster(tmp_path / "a.tif", nodata=-9999)
@@ -135,7 +135,7 @@ def test_no_nodata_stays_missing(text: str | None) -> None:
         ("int64", -(2**63), "-9223372036854775808"),  # rasterio reads it back as -9.0
     ],
 )
-def test_nodata_of_a_file_is_that_of_its_tag(
+def test_nodata_of_a_file_comes_from_its_tag(
     tmp_path: Path, dtype: str, nodata: float, value: str
 ) -> None:
     assert (
@@ -152,7 +152,7 @@ def test_nodata_of_a_file_is_that_of_its_tag(
         ("u1", "-99"),
     ],
 )
-def test_nodata_is_exact_where_gdal_or_rasterio_lose_it(
+def test_nodata_is_exact_where_gdal_or_rasterio_lose_digits(
     tmp_path: Path, dtype: str, value: str
 ) -> None:
     path = write_tagged(tmp_path / "a.tif", dtype, ascii_tag(42113, value))
@@ -179,7 +179,7 @@ def test_nodata_values_of_the_bands_are_kept_apart(tmp_path: Path) -> None:
     assert "nodata_differs" in [warning.code for warning in raster.warnings]
 
 
-def test_nodata_is_the_value_that_the_pixels_have(tmp_path: Path) -> None:
+def test_nodata_equals_the_value_of_the_pixels(tmp_path: Path) -> None:
     raster = read_path(write_raster(tmp_path / "a.tif", nodata=-9999.9))
     assert raster.fill_value is not None
     assert np.float32(-9999.9) == float(raster.fill_value)

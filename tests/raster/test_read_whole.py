@@ -1,4 +1,4 @@
-"""Whether a file is whole: our verdict, from its header, beside what GDAL says when it reads all pixels."""
+"""Whether a file is whole: our verdict from its header, compared with GDAL reading all pixels."""
 
 import logging
 import struct
@@ -32,32 +32,32 @@ LAYOUTS = [
 
 
 @contextmanager
-def gdal_warnings() -> Iterator[list[str]]:
-    heard: list[str] = []
+def collect_gdal_warnings() -> Iterator[list[str]]:
+    gdal_warnings: list[str] = []
     handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: gdal_warnings.append(record.getMessage())  # type: ignore[method-assign]
     logger = logging.getLogger("rasterio._env")
     logger.addHandler(handler)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            yield heard
+            yield gdal_warnings
     finally:
         logger.removeHandler(handler)
 
 
 def read_by_gdal(path: Path) -> tuple[Any, list[str]]:
-    """All pixels, None where GDAL fails, and what it warns of."""
-    with gdal_warnings() as heard:
+    """Return all pixels, None where GDAL fails, and its warnings."""
+    with collect_gdal_warnings() as gdal_warnings:
         try:
             with rasterio.open(path, driver="GTiff") as dataset:
-                return dataset.read(), heard
+                return dataset.read(), gdal_warnings
         except RasterioError:
-            return None, heard
+            return None, gdal_warnings
 
 
 def verdict(path: Path) -> str:
-    """`registered`, or the code of the refusal."""
+    """Return `registered`, or the code of the rejection."""
     try:
         read_path(path)
     except RasterError as error:
@@ -70,19 +70,19 @@ def codes(raster: RasterFile) -> list[str]:
 
 
 def assert_as_gdal(path: Path, pixels: Any) -> None:
-    """What GDAL reads whole without a warning is registered; where it fails the file is refused."""
-    found, heard = read_by_gdal(path)
+    """Assert that a file is registered if GDAL reads it without a warning, and rejected if GDAL fails."""
+    gdal_pixels, gdal_warnings = read_by_gdal(path)
     ours = verdict(path)
-    if found is None:
+    if gdal_pixels is None:
         assert ours in ("truncated", "unreadable", "not_a_geotiff", "empty_file"), path.stat()
-    elif not heard:
-        assert (found == pixels).all()
+    elif not gdal_warnings:
+        assert (gdal_pixels == pixels).all()
         assert ours == "registered", path.stat()
 
 
 @pytest.mark.parametrize(("compress", "tiled", "big"), LAYOUTS)
 @pytest.mark.parametrize("header_last", [False, True])
-def test_a_file_cut_anywhere_is_judged_as_gdal_judges_its_pixels(
+def test_a_cut_file_is_registered_only_if_gdal_reads_all_pixels(
     tmp_path: Path, compress: str, tiled: bool, big: bool, header_last: bool
 ) -> None:
     image = handmade(compress, tiled)
@@ -102,7 +102,7 @@ def test_a_file_cut_anywhere_is_judged_as_gdal_judges_its_pixels(
      {"compress": "jpeg", "photometric": "ycbcr"}, {"compress": "zstd", "predictor": 2}],
     ids=str,
 )  # fmt: skip
-def test_a_file_of_gdal_that_is_cut_is_judged_as_gdal_judges_its_pixels(
+def test_a_cut_file_of_gdal_is_registered_only_if_gdal_reads_all_pixels(
     tmp_path: Path, layout: dict[str, Any]
 ) -> None:
     pixels = (pixels_of((3, 70, 90)) > 120).astype("uint8")
@@ -117,7 +117,7 @@ def test_a_file_of_gdal_that_is_cut_is_judged_as_gdal_judges_its_pixels(
 
 @pytest.mark.parametrize(("compress", "tiled", "big"), LAYOUTS)
 @pytest.mark.parametrize("extra", [-1, 1, 2000, 10**9])
-def test_a_last_block_counted_too_long_or_short_is_judged_as_gdal_judges_its_pixels(
+def test_a_wrong_length_of_the_last_block_is_judged_as_in_gdal(
     tmp_path: Path, compress: str, tiled: bool, big: bool, extra: int
 ) -> None:
     image = handmade(compress, tiled)
@@ -125,16 +125,16 @@ def test_a_last_block_counted_too_long_or_short_is_judged_as_gdal_judges_its_pix
     image.counts = [len(block) for block in image.blocks]
     image.counts[-1] += extra
     path = image.write(tmp_path / "a.tif")
-    found, _ = read_by_gdal(path)
+    gdal_pixels, _ = read_by_gdal(path)
     if extra > 0:
-        assert (verdict(path) == "registered") == (found is not None)
-        assert (found is not None) == (compress == "none" and not tiled)
+        assert (verdict(path) == "registered") == (gdal_pixels is not None)
+        assert (gdal_pixels is not None) == (compress == "none" and not tiled)
     else:  # it is there, if not whole; and no header tells what a compressed block lacks
         assert verdict(path) == "registered"
 
 
 @pytest.mark.parametrize("extra", [1, 2000])
-def test_a_last_strip_counted_as_a_whole_one_is_registered_when_its_pixels_are_there(
+def test_a_last_strip_listed_as_a_whole_one_is_registered_if_its_pixels_are_there(
     tmp_path: Path, extra: int
 ) -> None:
     image = handmade()
@@ -147,7 +147,7 @@ def test_a_last_strip_counted_as_a_whole_one_is_registered_when_its_pixels_are_t
 
 @pytest.mark.parametrize("bands", [1, 3])
 @pytest.mark.parametrize("interleave", ["pixel", "band"])
-def test_pixels_that_are_missing_are_noticed_though_a_count_hides_it(
+def test_missing_pixels_are_detected_although_a_length_hides_them(
     tmp_path: Path, bands: int, interleave: str
 ) -> None:
     pixels = pixels_of((bands, 100, 100))
@@ -169,13 +169,13 @@ def test_the_last_directory_may_lack_its_pointer_to_the_next(
     image = handmade()
     image.big, image.order, image.header_last, image.pointer = big, order, True, pointer
     path = image.write(tmp_path / "a.tif")
-    found, heard = read_by_gdal(path)
-    assert (found == pixels_of()).all()
-    assert heard == []
+    gdal_pixels, gdal_warnings = read_by_gdal(path)
+    assert (gdal_pixels == pixels_of()).all()
+    assert gdal_warnings == []
     assert codes(read_path(path)) == []
 
 
-def test_a_part_of_a_pointer_to_a_further_image_is_truncated(tmp_path: Path) -> None:
+def test_a_partial_pointer_to_a_further_image_is_truncated(tmp_path: Path) -> None:
     image = handmade()
     image.header_last, image.pointer = True, b"\0\1\0"
     with pytest.raises(Truncated):
@@ -187,7 +187,7 @@ NEEDED = {258: 3, 306: 2, 338: 3, 33550: 12, 34735: 3, 42112: 2, 42113: 2, 50844
 
 
 def with_lost_tag(path: Path, tag: int, kind: int) -> Path:
-    """A file in which the values of one tag lie beyond the end."""
+    """Write a file with the values of one tag beyond its end."""
     image = handmade(pixels=pixels_of((3, 100, 100)))
     image.tags[tag] = (kind, b"x" * 40 if kind in (1, 2, 7) else (1,) * 40)
     data = bytearray(image.data())
@@ -220,7 +220,7 @@ def test_a_tag_that_something_depends_on_may_not_lie_beyond_the_end(
 @pytest.mark.parametrize("counts", [[], [3000, 3000, 3000]])
 @pytest.mark.parametrize("compress", ["none", "lzw"])
 @pytest.mark.parametrize("tiled", [False, True])
-def test_a_file_that_does_not_say_how_long_its_blocks_are_is_unreadable(
+def test_a_file_without_block_lengths_is_unreadable(
     tmp_path: Path, counts: list[int], compress: str, tiled: bool
 ) -> None:
     image = handmade(compress, tiled)
@@ -236,13 +236,13 @@ def one_strip(compress: str, counts: list[int]) -> HandMade:
 
 
 @pytest.mark.parametrize("counts", [[], [0], [17], [10**6]])
-def test_libtiff_works_out_the_length_of_one_uncompressed_strip(
+def test_libtiff_computes_the_length_of_one_uncompressed_strip(
     tmp_path: Path, counts: list[int]
 ) -> None:
     path = one_strip("none", counts).write(tmp_path / "a.tif")
-    found, heard = read_by_gdal(path)
-    assert (found == pixels_of()).all()
-    assert heard
+    gdal_pixels, gdal_warnings = read_by_gdal(path)
+    assert (gdal_pixels == pixels_of()).all()
+    assert gdal_warnings
     assert codes(read_path(path)) == ["gdal_warning"]
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
@@ -251,14 +251,14 @@ def test_libtiff_works_out_the_length_of_one_uncompressed_strip(
 
 
 @pytest.mark.parametrize("counts", [[], [0]])
-def test_whether_one_compressed_strip_without_a_length_is_whole_cannot_be_told(
+def test_one_compressed_strip_without_a_length_is_unreadable(
     tmp_path: Path, counts: list[int]
 ) -> None:
     with pytest.raises(Unreadable, match="StripByteCounts"):
         read_path(one_strip("lzw", counts).write(tmp_path / "a.tif"))
 
 
-def test_a_strip_whose_length_is_worked_out_is_no_hole_for_statistics(tmp_path: Path) -> None:
+def test_a_strip_with_a_computed_length_is_not_a_hole_for_statistics(tmp_path: Path) -> None:
     path = one_strip("none", [0]).write(tmp_path / "a.tif")
     with open_local_file(find_file(path, [tmp_path])) as opened:
         main = read_directories(opened.reader, Budget())[0]

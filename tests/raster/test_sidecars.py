@@ -20,7 +20,7 @@ def codes(raster: RasterFile) -> list[str]:
     return [warning.code for warning in raster.warnings]
 
 
-def test_an_aux_xml_replaces_crs_and_transform_and_is_named(tmp_path: Path) -> None:
+def test_an_aux_xml_replaces_crs_and_transform_and_gives_warnings(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
     (tmp_path / "a.tif.aux.xml").write_text(
         "<PAMDataset><SRS>EPSG:32631</SRS>"
@@ -36,7 +36,7 @@ def test_an_aux_xml_replaces_crs_and_transform_and_is_named(tmp_path: Path) -> N
     assert {"sidecar_transform", "sidecar_projection"} <= set(codes(raster))
 
 
-def test_an_aux_xml_that_replaces_nothing_is_no_reason_for_a_warning(tmp_path: Path) -> None:
+def test_an_aux_xml_that_replaces_nothing_gives_no_warning(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
     (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")
     raster = read_path(path)
@@ -56,7 +56,7 @@ def test_a_world_file_places_a_file_without_tags(tmp_path: Path, suffix: str) ->
     assert "sidecar_transform" in codes(raster)
 
 
-def test_the_tags_of_a_file_go_before_its_world_file(tmp_path: Path) -> None:
+def test_the_tags_of_a_file_precede_its_world_file(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
     (tmp_path / "a.tfw").write_text("1\n0\n0\n-1\n0\n0\n")
     raster = read_path(path)
@@ -64,14 +64,14 @@ def test_the_tags_of_a_file_go_before_its_world_file(tmp_path: Path) -> None:
     assert raster.provenance["transform"] == "tags ModelPixelScale and ModelTiepoint"
 
 
-def test_a_sidecar_without_its_tags_is_still_no_crs(tmp_path: Path) -> None:
+def test_a_world_file_does_not_give_a_crs(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", crs=None, transform=None)
     (tmp_path / "a.tfw").write_text(WORLD_FILE)
     with pytest.raises(MissingCRS):
         read_path(path)
 
 
-def test_an_aux_xml_that_is_no_xml_is_a_warning(tmp_path: Path) -> None:
+def test_an_aux_xml_that_is_not_xml_gives_a_warning(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
     (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset>")
     assert "sidecar_unreadable" in codes(read_path(path))
@@ -84,7 +84,7 @@ def test_an_aux_xml_larger_than_a_tag_may_be_is_over_the_budget(tmp_path: Path) 
         read_path(path, ReadOptions(budget=Budget(tag_bytes=1000)))
 
 
-def test_sidecars_are_no_part_of_the_size(tmp_path: Path) -> None:
+def test_sidecars_do_not_count_in_the_size(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
     alone = read_path(path)
     (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")
@@ -106,7 +106,7 @@ def test_points_are_shifted_by_half_a_pixel(tmp_path: Path, again: bool) -> None
 
 
 @pytest.mark.parametrize("identity", [(1.0, 0, 0, 0, 0, 1.0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1.0)])
-def test_an_identity_transform_is_none_even_where_tags_spell_it_out(
+def test_an_identity_transform_in_the_tags_counts_as_none(
     tmp_path: Path, identity: tuple[float, ...]
 ) -> None:
     path = tmp_path / "a.tif"
@@ -139,7 +139,7 @@ PRODUCT_FILES = {
 
 
 @pytest.mark.parametrize("aux", ["", "<Metadata><MDI key='LAYER_TYPE'>athematic</MDI></Metadata>"])
-def test_what_the_listing_does_not_know_is_read_for_no_file(tmp_path: Path, aux: str) -> None:
+def test_an_unlisted_product_file_is_never_read(tmp_path: Path, aux: str) -> None:
     path = write_raster(tmp_path / f"{SCENE}_B5.TIF")
     if aux:
         (tmp_path / f"{path.name}.aux.xml").write_text(f"<PAMDataset>{aux}</PAMDataset>")
@@ -152,9 +152,7 @@ def test_what_the_listing_does_not_know_is_read_for_no_file(tmp_path: Path, aux:
 
 
 @pytest.mark.parametrize("with_aux", [False, True])
-def test_a_product_file_that_the_listing_knows_is_read_for_every_file(
-    tmp_path: Path, with_aux: bool
-) -> None:
+def test_a_listed_product_file_is_read_for_every_file(tmp_path: Path, with_aux: bool) -> None:
     path = write_raster(tmp_path / "a.tif")
     imd = tmp_path / "a.IMD"
     text = 'BEGIN_GROUP = IMAGE_1\n\tsatId = "QB02";\n\tfirstLineTime = {};\nEND_GROUP = IMAGE_1\nEND;\n'
@@ -172,9 +170,7 @@ def test_a_product_file_that_the_listing_knows_is_read_for_every_file(
 
 
 @pytest.mark.parametrize("time", ['"2008-05-01T10:00:00Z"', "2008-05-01 10:00"])
-def test_a_time_in_a_product_file_that_gdal_cannot_read_is_not_1970(
-    tmp_path: Path, time: str
-) -> None:
+def test_an_unreadable_time_in_a_product_file_is_not_1970(tmp_path: Path, time: str) -> None:
     path = write_raster(tmp_path / "a.tif")
     (tmp_path / "a.IMD").write_text(
         f"BEGIN_GROUP = IMAGE_1\n\tfirstLineTime = {time};\nEND_GROUP = IMAGE_1\nEND;\n"
@@ -187,7 +183,7 @@ def test_a_time_in_a_product_file_that_gdal_cannot_read_is_not_1970(
 
 
 @pytest.mark.parametrize("name", ["a.Tfw", "A.TFW", "a.tFW"])
-def test_a_sidecar_is_used_whatever_the_case_of_its_name(tmp_path: Path, name: str) -> None:
+def test_a_sidecar_is_used_with_its_name_in_any_case(tmp_path: Path, name: str) -> None:
     path = write_raster(tmp_path / "a.tif", transform=None)
     (tmp_path / name).write_text(WORLD_FILE)
     raster = read_path(path)
@@ -195,7 +191,7 @@ def test_a_sidecar_is_used_whatever_the_case_of_its_name(tmp_path: Path, name: s
     assert raster.sidecars == (name,)
 
 
-def test_a_file_whose_name_is_no_utf_8_has_its_sidecars(tmp_path: Path) -> None:
+def test_a_file_with_a_name_that_is_not_utf_8_has_its_sidecars(tmp_path: Path) -> None:
     plain = write_raster(tmp_path / "a.tif", transform=None)
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.tif"))
     plain.rename(path)
@@ -205,7 +201,7 @@ def test_a_file_whose_name_is_no_utf_8_has_its_sidecars(tmp_path: Path) -> None:
     assert [os.fsencode(name) for name in raster.sidecars] == [b"\xff\xfe.tfw"]
 
 
-def test_an_aux_xml_that_is_no_xml_is_not_read_in_part(tmp_path: Path) -> None:
+def test_an_aux_xml_that_is_not_xml_is_not_read_in_part(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif")
     (tmp_path / "a.tif.aux.xml").write_text(
         "<PAMDataset><SRS>EPSG:32631</SRS><Metadata><MDI key=A>x</MDI></Metadata></PAMDataset>"

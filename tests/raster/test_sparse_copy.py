@@ -1,4 +1,4 @@
-"""Reading objects of a real S3 server: as files of this machine, and no more of them than their headers."""
+"""Reading objects of a real S3 server gives the records of local files, and fetches only their headers."""
 
 import struct
 from dataclasses import replace
@@ -38,49 +38,49 @@ AUXILIARY = """<PAMDataset><SRS>EPSG:4326</SRS><GeoTransform> 5.0, 0.1, 0.0, 52.
 
 
 def stored(*names: str) -> list[StoredFile]:
-    found = list_files([literal_location(name) for name in names], EVERYWHERE)
-    return [item for item in found if isinstance(item, StoredFile)]
+    items = list_files([literal_location(name) for name in names], EVERYWHERE)
+    return [item for item in items if isinstance(item, StoredFile)]
 
 
 def put_folder(bucket: Bucket, folder: Path) -> None:
-    """All files of a folder, under their relative names."""
+    """Upload all files of a folder under their relative names."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             bucket.put(str(path.relative_to(folder)), path)
 
 
 def outcome(file: StoredFile, options: ReadOptions = ReadOptions()) -> Any:  # noqa: B008
-    """What reading says, without the names of this file."""
+    """Return the outcome of reading, without the names of this file."""
     folder = f"{file.path.parent}/"
     try:
         raster = read(file, options)
     except RasterError as error:
         return error.code, error.message.replace(folder, "")
     warnings = tuple(
-        replace(one, message=one.message.replace(folder, "")) for one in raster.warnings
+        replace(warning, message=warning.message.replace(folder, "")) for warning in raster.warnings
     )
     return replace(raster, uri="", fingerprint="", warnings=warnings)
 
 
 def compare(bucket: Bucket, folder: Path) -> dict[str, Any]:
-    """Read all rasters of a folder here and from the bucket, which must agree; by relative name."""
+    """Read all rasters of a folder locally and from the bucket, and compare them; return outcomes by relative name."""
     put_folder(bucket, folder)
-    here = {str(file.path.relative_to(folder)): file for file in stored(str(folder))}
-    there = {
+    local = {str(file.path.relative_to(folder)): file for file in stored(str(folder))}
+    objects = {
         file.real_path.removeprefix(f"/{bucket.name}/"): file
         for file in stored(f"s3://{bucket.name}")
     }
-    assert here.keys() == there.keys()
-    found = {}
-    for name, file in here.items():
-        found[name] = outcome(there[name])
-        assert found[name] == outcome(file), name
-        assert there[name].sidecars == file.sidecars, name
-    return found
+    assert local.keys() == objects.keys()
+    outcomes = {}
+    for name, file in local.items():
+        outcomes[name] = outcome(objects[name])
+        assert outcomes[name] == outcome(file), name
+        assert objects[name].sidecars == file.sidecars, name
+    return outcomes
 
 
 def write_cog(path: Path, size: int, **creation: Any) -> Path:
-    """A realistic cloud-optimised GeoTIFF of zeros: its header is that of a real one, its pixels are small."""
+    """Write a cloud-optimised GeoTIFF of zeros, with a realistic header."""
     source = path.with_suffix(".source")
     profile = {"driver": "GTiff", "width": size, "height": size, "count": 1, "dtype": "uint8"}
     with rasterio.open(
@@ -99,14 +99,14 @@ def write_cog(path: Path, size: int, **creation: Any) -> Path:
 
 @pytest.fixture(params=["as always", "in smallest parts"])
 def parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small headers come whole with the first part; parts of some bytes leave holes wherever nothing is asked for."""
+    """The first range holds a small header; ranges of some bytes leave holes in the copy."""
     if request.param == "in smallest parts":
         monkeypatch.setattr("pipeline.storage.s3_ranges.FIRST_BYTES", 16)
         monkeypatch.setattr("pipeline.raster.tiff._READ_AHEAD_BYTES", 16)
 
 
 @pytest.mark.usefixtures("parts")
-def test_odd_and_broken_objects_are_read_as_files_are(bucket: Bucket, tmp_path: Path) -> None:
+def test_odd_and_broken_objects_are_read_like_files(bucket: Bucket, tmp_path: Path) -> None:
     write_raster(tmp_path / "plain.tif")
     write_raster(tmp_path / "again.tif")
     write_raster(tmp_path / "big.tif", BIGTIFF="YES", dtype="float64", ENDIANNESS="BIG")
@@ -154,23 +154,23 @@ def test_odd_and_broken_objects_are_read_as_files_are(bucket: Bucket, tmp_path: 
     )
     (tmp_path / "empty.tif").touch()
     (tmp_path / "text.tif").write_text("no raster")
-    found = compare(bucket, tmp_path)
-    assert {name: item[0] for name, item in found.items() if isinstance(item, tuple)} == {
+    outcomes = compare(bucket, tmp_path)
+    assert {name: item[0] for name, item in outcomes.items() if isinstance(item, tuple)} == {
         "no_crs.tif": "missing_crs", "no_grid.tif": "no_grid", "empty.tif": "empty_file", "text.tif": "not_a_geotiff",
         "cut_0.tif": "not_a_geotiff", "cut_1.tif": "truncated", "cut_2.tif": "truncated", "cut_3.tif": "truncated",
         "cut_4.tif": "truncated", "wrong.tif": "unreadable",
     }  # fmt: skip
-    assert "wrong.tif: Bad value 77" in found["wrong.tif"][1]
-    assert "/" not in found["wrong.tif"][1]
-    assert found["aux.tif"].sidecars == ("aux.tif.aux.xml",)
-    assert found["world.tif"].georeference.pixelsize_x == 1.0
-    assert found["outside.tif"].layout.overviews == (2, 4)
-    assert found["outside.tif"].layout.mask == "sidecar"
+    assert "wrong.tif: Bad value 77" in outcomes["wrong.tif"][1]
+    assert "/" not in outcomes["wrong.tif"][1]
+    assert outcomes["aux.tif"].sidecars == ("aux.tif.aux.xml",)
+    assert outcomes["world.tif"].georeference.pixelsize_x == 1.0
+    assert outcomes["outside.tif"].layout.overviews == (2, 4)
+    assert outcomes["outside.tif"].layout.mask == "sidecar"
 
 
 @pytest.mark.usefixtures("parts")
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus is not here")
-def test_the_corpus_is_read_as_files_are(bucket: Bucket) -> None:
+def test_the_corpus_is_read_like_files(bucket: Bucket) -> None:
     assert (
         sum(isinstance(item, RasterFile) for item in compare(bucket, CORPUS.resolve()).values())
         > 50
@@ -179,7 +179,7 @@ def test_the_corpus_is_read_as_files_are(bucket: Bucket) -> None:
 
 @pytest.mark.parametrize("size", [2048, 8192])
 @pytest.mark.parametrize("creation", [{}, {"BIGTIFF": "YES"}], ids=["classic", "big"])
-def test_an_ordinary_cog_costs_one_request_and_half_of_64_kib(
+def test_an_ordinary_cog_costs_one_request_of_32_kib(
     bucket: Bucket, counted: Proxy, tmp_path: Path, size: int, creation: dict[str, str]
 ) -> None:
     cog = write_cog(tmp_path / "cog.tif", size, **creation)
@@ -202,9 +202,7 @@ def test_no_large_object_is_fetched_whole(bucket: Bucket, counted: Proxy, tmp_pa
         assert 0 < sum(one.body for one in counted.passed) <= 3 * HALF < file.size / 10
 
 
-def test_an_object_that_changed_since_it_was_listed_is_changing(
-    bucket: Bucket, tmp_path: Path
-) -> None:
+def test_an_object_changed_after_the_listing_is_changing(bucket: Bucket, tmp_path: Path) -> None:
     raster, other = write_raster(tmp_path / "a.tif"), write_raster(tmp_path / "b.tif", nodata=-8888)
     (file,) = stored(bucket.put("a.tif", raster))
     assert other.stat().st_size == file.size
@@ -236,7 +234,7 @@ def test_an_object_that_changes_while_it_is_read_is_changing(
 
 
 @pytest.mark.parametrize("change", ["other", "gone", "new"])
-def test_a_sidecar_that_changed_since_the_listing_makes_its_object_changing(
+def test_a_sidecar_changed_after_the_listing_makes_its_object_changing(
     bucket: Bucket, tmp_path: Path, change: str
 ) -> None:
     bucket.put("a.tif.aux.xml", AUXILIARY.encode())
@@ -261,7 +259,7 @@ def test_a_sidecar_beyond_the_budget_is_not_fetched(
     assert sum(one.body for one in counted.passed) < 2 * HALF
 
 
-def test_an_object_that_these_credentials_may_not_read_is_denied(
+def test_an_object_without_read_permission_is_denied(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (file,) = stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
@@ -272,7 +270,7 @@ def test_an_object_that_these_credentials_may_not_read_is_denied(
     assert "another-secret" not in str(caught.value)
 
 
-def test_a_storage_that_is_away_ends_the_reading_within_the_time_of_a_file(
+def test_an_unreachable_storage_ends_the_reading_within_the_time_of_a_file(
     bucket: Bucket, counted: Proxy, tmp_path: Path
 ) -> None:
     (file,) = stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
@@ -282,16 +280,16 @@ def test_a_storage_that_is_away_ends_the_reading_within_the_time_of_a_file(
         list(read_all([file], options, 1))
 
 
-def test_a_storage_that_answers_503_to_one_request_in_five_is_read_all_the_same(
+def test_a_storage_with_a_503_for_one_request_in_five_is_read(
     bucket: Bucket, counted: Proxy, tmp_path: Path
 ) -> None:
     raster = write_raster(tmp_path / "a.tif")
     for number in range(60):
         bucket.put(f"in/{number:02d}.tif", raster)
     counted.fault = every(5, 503)
-    found = list_files([literal_location(f"s3://{bucket.name}/in")], EVERYWHERE)
-    outcomes = list(read_all(found, ReadOptions(), 2))
-    assert [one.uri for one in outcomes] == [
+    items = list_files([literal_location(f"s3://{bucket.name}/in")], EVERYWHERE)
+    outcomes = list(read_all(items, ReadOptions(), 2))
+    assert [outcome.uri for outcome in outcomes] == [
         f"s3://{bucket.name}/in/{n:02d}.tif" for n in range(60)
     ]
     assert all(isinstance(one, RasterFile) for one in outcomes)
@@ -331,7 +329,7 @@ def test_the_first_parts_of_many_objects_are_fetched_side_by_side(
     assert most > 4
 
 
-def test_nothing_is_left_of_the_copies(
+def test_copies_of_objects_are_removed(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
@@ -346,13 +344,13 @@ def test_nothing_is_left_of_the_copies(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_statistics_of_an_object_are_refused(bucket: Bucket, tmp_path: Path) -> None:
+def test_statistics_of_an_object_are_rejected(bucket: Bucket, tmp_path: Path) -> None:
     (file,) = stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
     with pytest.raises(CatalogueError, match="copy the object to a folder"):
         list(read_all([file], ReadOptions(statistics="overview"), 1))
 
 
-def test_a_key_that_is_longer_than_file_names_is_refused() -> None:
+def test_a_key_longer_than_a_file_name_is_rejected() -> None:
     key = "x" * 252 + ".tif"
     with pytest.raises(Unreadable, match="255"):
         read(StoredFile(f"s3://bucket/{key}", f"/bucket/{key}", 10, "a.etag", 1))

@@ -14,10 +14,10 @@ def points_on(transform: Affine, places: list[tuple[float, float]]) -> tuple[Con
     return tuple(ControlPoint(*place, *(transform @ place)) for place in places)
 
 
-def test_points_on_a_grid_give_that_grid_without_residual() -> None:
-    found = fit_grid(points_on(GRID, [(0, 0), (500, 3), (7, 190), (507, 188), (200, 80)]))
-    assert found.transform.almost_equals(GRID, precision=1e-6)
-    assert found.residual < 1e-6
+def test_points_on_a_grid_give_it_without_a_residual() -> None:
+    fit = fit_grid(points_on(GRID, [(0, 0), (500, 3), (7, 190), (507, 188), (200, 80)]))
+    assert fit.transform.almost_equals(GRID, precision=1e-6)
+    assert fit.residual < 1e-6
 
 
 def test_the_residual_is_in_pixels() -> None:
@@ -29,7 +29,7 @@ def test_the_residual_is_in_pixels() -> None:
     assert fit_grid(tuple(points)).residual == pytest.approx(0.01, rel=1e-3)
 
 
-def test_points_on_both_sides_of_the_antimeridian_are_brought_together() -> None:
+def test_points_on_both_sides_of_the_antimeridian_are_joined() -> None:
     places = [(0.0, 0.0), (10.0, 0.0), (0.0, 10.0), (10.0, 10.0)]
     transform = Affine(0.2, 0, 179.0, 0, -0.2, 10.0)
     points = tuple(
@@ -50,6 +50,6 @@ def test_points_on_both_sides_of_the_antimeridian_are_brought_together() -> None
     ],
     ids=["two", "on one line", "all at one place", "not finite", "beyond measure"],
 )
-def test_points_that_span_no_plane_place_nothing(points: tuple[ControlPoint, ...]) -> None:
+def test_points_that_do_not_span_a_plane_are_rejected(points: tuple[ControlPoint, ...]) -> None:
     with pytest.raises(NoGrid, match="control points"):
         fit_grid(points)

@@ -1,4 +1,4 @@
-"""What CRS a raster is in, by its WKT."""
+"""The CRS of a raster, by its WKT."""
 
 import re
 
@@ -11,7 +11,7 @@ from pipeline.raster.placement.crs import horizontal_crs
 
 
 def gdal_wkt(definition: object) -> str:
-    """The WKT that reading a file with this CRS gives."""
+    """Return the WKT of a file with this CRS."""
     wkt: str = rasterio.CRS.from_user_input(definition).to_wkt(version="WKT2_2019")
     return wkt
 
@@ -29,12 +29,12 @@ def test_a_code_that_the_file_names_is_its_projection(code: int, version: str) -
 
 
 @pytest.mark.parametrize("code", [28992, 4326, 3857, 2193, 3035, 31370, 32633])
-def test_a_definition_without_code_gets_it_when_every_parameter_agrees(code: int) -> None:
+def test_a_definition_without_a_code_gets_it_if_every_parameter_agrees(code: int) -> None:
     assert horizontal_crs(without_codes(gdal_wkt(code))).projection == f"EPSG:{code}"
 
 
 @pytest.mark.parametrize("code", [28992, 26946, 2193, 31467, 3035, 4326])
-def test_esri_wkt_is_matched_whatever_the_order_of_its_axes(code: int) -> None:
+def test_esri_wkt_is_matched_with_any_order_of_axes(code: int) -> None:
     esri = CRS.from_epsg(code).to_wkt("WKT1_ESRI")
     assert horizontal_crs(esri).projection == f"EPSG:{code}"
     morphed = rasterio.CRS.from_wkt(esri, morph_from_esri_dialect=True)
@@ -56,19 +56,19 @@ def test_a_proj_definition_with_a_known_datum_is_matched(definition: str, projec
 @pytest.mark.parametrize(
     "definition",
     [
-        # EPSG:3035 and EPSG:3411 but for the datum, which is only an ellipsoid here.
+        # EPSG:3035 and EPSG:3411 with another datum, which is only an ellipsoid.
         "+proj=laea +lat_0=52 +lon_0=10 +x_0=4321000 +y_0=3210000 +ellps=GRS80 +units=m",
         "+proj=stere +lat_0=90 +lat_ts=70 +lon_0=-45 +a=6378273 +b=6356889.449 +units=m",
         # The Netherlands by parameters: the datum is known by its shift only.
         "+proj=sterea +lat_0=52.15616055555555 +lon_0=5.38763888888889 +k=0.9999079 +x_0=155000 "
         "+y_0=463000 +ellps=bessel +towgs84=565.2369,50.0087,465.658,-0.406857,0.350733,"
         "-1.87035,4.0812 +units=m",
-        # EPSG:5070 by its parameters, but it carries the name or the code of another authority.
+        # EPSG:5070 by its parameters, with the name or the code of another authority.
         "ESRI:102039",
         "ESRI:54030",
     ],
 )
-def test_what_is_only_similar_to_an_epsg_crs_has_no_projection(definition: str) -> None:
+def test_a_crs_only_similar_to_an_epsg_crs_has_no_projection(definition: str) -> None:
     crs = horizontal_crs(gdal_wkt(definition))
     assert crs.projection is None
     assert crs.wkt
@@ -131,7 +131,7 @@ def test_a_missing_crs_is_rejected(wkt: str | None) -> None:
     ],
     ids=["engineering", "geocentric", "vertical", "not WKT"],
 )
-def test_a_crs_without_place_on_earth_is_rejected(wkt: str | None) -> None:
+def test_a_crs_that_is_not_tied_to_the_earth_is_rejected(wkt: str | None) -> None:
     with pytest.raises(UnsupportedCRS):
         horizontal_crs(wkt)
 

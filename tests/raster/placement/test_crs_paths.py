@@ -1,4 +1,4 @@
-"""A CRS may name files, which PROJ and GDAL would open as soon as they see it; none with a path is opened."""
+"""PROJ and GDAL open the files that a CRS names; a CRS with a path is not passed to them."""
 
 from xml.sax.saxutils import escape, quoteattr
 
@@ -90,7 +90,7 @@ TARGETS = ("{path}", "../canaries/canary.tif", "{fifo}", "{url}/x.gsb", "/not/th
 
 
 def write_keys(trap: Trap, name: str, wkt: str) -> None:
-    """A GeoTIFF whose citation is a definition of ESRI's, as GDAL writes those that have no keys."""
+    """Write a GeoTIFF with a definition of ESRI's as its citation, as GDAL does for those without keys."""
     text = f"ESRI PE String = {trap.text(wkt)}|"
     citation = (3073, 34737, len(text), 0)
     keys = (1, 1, 0, 3, 1024, 0, 1, 32767, 3072, 0, 1, 32767, *citation)
@@ -99,27 +99,27 @@ def write_keys(trap: Trap, name: str, wkt: str) -> None:
 
 def refusals(trap: Trap) -> list[Rejection]:
     trap.arm()
-    found = list(read_all(trap.files(), ReadOptions(), 1))
-    assert all(isinstance(outcome, Rejection) for outcome in found), found
-    return [outcome for outcome in found if isinstance(outcome, Rejection)]
+    outcomes = list(read_all(trap.files(), ReadOptions(), 1))
+    assert all(isinstance(outcome, Rejection) for outcome in outcomes), outcomes
+    return [outcome for outcome in outcomes if isinstance(outcome, Rejection)]
 
 
-def assert_all_alike(found: list[Rejection]) -> None:
-    """The same sentence for each, so that it does not tell which files exist."""
-    assert {one.code for one in found} == {"unsupported_crs"}
-    assert len({one.message for one in found}) == 1
-    assert "names a file by its path" in found[0].message
+def assert_all_alike(rejections: list[Rejection]) -> None:
+    """Assert that all messages are equal, so that they do not reveal which files exist."""
+    assert {rejection.code for rejection in rejections} == {"unsupported_crs"}
+    assert len({rejection.message for rejection in rejections}) == 1
+    assert "names a file by its path" in rejections[0].message
 
 
 @pytest.mark.parametrize("wkt", WKT.values(), ids=WKT)
-def test_a_file_that_the_crs_of_the_keys_names_is_not_opened(trap: Trap, wkt: str) -> None:
+def test_a_file_named_in_the_crs_of_the_keys_is_not_opened(trap: Trap, wkt: str) -> None:
     for number, target in enumerate(TARGETS):
         write_keys(trap, f"{number}.tif", wkt.replace("{}", target))
     assert_all_alike(refusals(trap))
 
 
 @pytest.mark.parametrize("text", [*WKT.values(), *PROJ.values()], ids=[*WKT, *PROJ])
-def test_a_file_that_the_crs_of_an_aux_xml_names_is_not_opened(trap: Trap, text: str) -> None:
+def test_a_file_named_in_the_crs_of_an_aux_xml_is_not_opened(trap: Trap, text: str) -> None:
     for number, target in enumerate(TARGETS):
         trap.raster(f"{number}.tif")
         definition = escape(trap.text(text.replace("{}", target)))
@@ -139,7 +139,7 @@ def test_a_file_that_the_crs_of_an_aux_xml_names_is_not_opened(trap: Trap, text:
         "</SpatialReference></GeodataXform></Metadata></PAMDataset>",
     ],
 )
-def test_no_place_of_an_aux_xml_gets_through(trap: Trap, xml: str) -> None:
+def test_a_path_anywhere_in_an_aux_xml_is_rejected(trap: Trap, xml: str) -> None:
     for number, target in enumerate(TARGETS):
         trap.raster(f"{number}.tif")
         wkt = trap.text(WKT["the grid of a projected CRS"].replace("{}", target))
@@ -149,7 +149,7 @@ def test_no_place_of_an_aux_xml_gets_through(trap: Trap, xml: str) -> None:
 
 
 @pytest.mark.parametrize("declared", ["", '<?xml version="1.0" encoding="cp037"?>'])
-def test_xml_that_gdal_sees_otherwise_is_not_shown_to_it(trap: Trap, declared: str) -> None:
+def test_xml_that_gdal_would_read_differently_is_hidden_from_it(trap: Trap, declared: str) -> None:
     trap.raster("a.tif")
     wkt = escape(trap.text(WKT["a bound CRS"].replace("{}", "{fifo}")))
     hidden = f"<!DOCTYPE PAMDataset [<!ENTITY e ']><PAMDataset><SRS>{wkt}</SRS></PAMDataset>'>]>"
@@ -169,14 +169,14 @@ def test_a_path_alone_is_not_a_crs(trap: Trap) -> None:
 
 
 @pytest.mark.parametrize("text", [*WKT.values(), *PROJ.values()], ids=[*WKT, *PROJ])
-def test_a_file_that_a_stored_crs_names_is_not_opened(trap: Trap, text: str) -> None:
+def test_a_file_named_in_a_stored_crs_is_not_opened(trap: Trap, text: str) -> None:
     trap.arm()
     for target in TARGETS:
         with pytest.raises(UnsupportedCRS, match="names a file by its path"):
             horizontal_crs(trap.text(text.replace("{}", target)))
 
 
-def test_a_crs_that_overrides_it_is_used_and_opens_nothing(trap: Trap) -> None:
+def test_a_crs_that_overrides_one_with_a_path_opens_nothing(trap: Trap) -> None:
     for number, target in enumerate(TARGETS):
         write_keys(trap, f"{number}.tif", WKT["a bound CRS"].replace("{}", target))
     trap.arm()
@@ -186,7 +186,7 @@ def test_a_crs_that_overrides_it_is_used_and_opens_nothing(trap: Trap) -> None:
         assert outcome.georeference.projection == "EPSG:28992"
 
 
-def test_names_of_crss_have_slashes_and_grids_have_names() -> None:
+def test_slashes_in_names_and_grids_without_paths_are_accepted() -> None:
     null = "+proj=merc +a=6378137 +b=6378137 +lat_ts=0 +lon_0=0 +x_0=0 +y_0=0 +k=1 +units=m +nadgrids=@null +wktext"
     wkt = projected(geographic(), f',EXTENSION["PROJ4","{null}"]')
     assert horizontal_crs(wkt.replace('"p"', '"WGS 84 / Pseudo-Mercator"')).crs.is_projected

@@ -1,4 +1,4 @@
-"""Where rasters lie: bounds, footprint and grid, against values from elsewhere."""
+"""Bounds, footprint and grid of rasters, compared with values from elsewhere."""
 
 import json
 import shutil
@@ -50,7 +50,7 @@ def codes(result: Georeference) -> list[str]:
 
 
 def assert_whole(result: Georeference) -> None:
-    """The footprint is valid, at home on the globe and has the extent of the bounds."""
+    """Assert that the footprint is valid, within the globe, and has the extent of the bounds."""
     footprint, bounds = result.footprint, result.bounds
     assert footprint.is_valid
     assert not footprint.is_empty
@@ -126,7 +126,7 @@ def test_south_up_lies_where_north_up_lies() -> None:
     assert_whole(south)
 
 
-def test_a_rotated_grid_has_its_envelope_and_its_true_outline() -> None:
+def test_a_rotated_grid_has_an_envelope_and_its_true_outline() -> None:
     # A square of 100 x 100 degrees-thousandths on its corner: the envelope is sqrt(2) wide and
     # the outline covers half of it.
     turned = Affine.translation(10.0, 50.0) @ Affine.rotation(45) @ Affine.scale(0.001, -0.001)
@@ -139,7 +139,7 @@ def test_a_rotated_grid_has_its_envelope_and_its_true_outline() -> None:
     assert result.footprint.area == pytest.approx(0.01)
 
 
-def test_the_pixel_size_of_a_turned_grid_is_that_along_the_axes() -> None:
+def test_the_pixel_size_of_a_turned_grid_is_measured_along_the_axes() -> None:
     sheared = placed(32611, Affine(14.0, 9.0, 305_000, 9.0, -14.0, 5_223_000))
     assert (sheared.pixelsize_x, sheared.pixelsize_y) == (14.0, -14.0)
     quarter = placed(32611, Affine(0, 3.0, 305_000, -2.0, 0, 5_223_000))
@@ -168,7 +168,7 @@ def test_one_pixel_and_a_billion_lie_alike(size: int) -> None:
     ],
 )
 @pytest.mark.parametrize("code", [4326, 4258])
-def test_longitudes_are_brought_home(
+def test_longitudes_are_normalized(
     code: int, west: float, width: float, expected: tuple[float, float]
 ) -> None:
     result = placed(code, north_up(west, 60.0, width / 100, 0.1))
@@ -184,7 +184,7 @@ def test_a_footprint_over_the_antimeridian_is_cut_there() -> None:
     assert_whole(result)
 
 
-def test_a_pixel_past_the_pole_is_cut_off_and_said() -> None:
+def test_a_pixel_past_the_pole_is_cut_off_with_a_warning() -> None:
     result = placed(4326, north_up(-180.0, 90.5, 3.6, 1.81))
     assert box(result.bounds) == (-180.0, -90.0, 180.0, 90.0)
     assert codes(result) == ["latitude_clamped"]
@@ -196,7 +196,7 @@ def test_a_pixel_past_the_pole_is_cut_off_and_said() -> None:
     [north_up(133_613, 500_677, 0.5), north_up(0, 300, 1.0), north_up(500, 50, 1.0)],
     ids=["RD in metres", "latitudes up to 300", "longitudes up to 600"],
 )
-def test_metres_that_are_called_degrees_are_rejected(transform: Affine) -> None:
+def test_metres_labelled_as_degrees_are_rejected(transform: Affine) -> None:
     with pytest.raises(OutsideCRSDomain, match="degrees"):
         placed(4326, transform)
 
@@ -221,7 +221,7 @@ def test_a_raster_thinner_than_a_hair_covers_no_area() -> None:
         placed(28992, north_up(155_000, 463_000, 1e-9))
 
 
-def test_outside_the_area_of_use_is_a_warning() -> None:
+def test_a_raster_outside_the_area_of_use_gets_a_warning() -> None:
     result = placed(32633, north_up(500_000, -3_000_000, 10))
     assert codes(result) == ["outside_area_of_use"]
     assert result.bounds.south < -27
@@ -248,7 +248,7 @@ def test_a_pole_in_the_raster_is_covered(
     assert_whole(result)
 
 
-def test_a_full_disk_has_the_bounds_of_the_earth_that_is_seen() -> None:
+def test_a_full_disk_has_the_bounds_of_the_visible_earth() -> None:
     result = placed(GOES, north_up(-5_434_894, 5_434_894, 108_697.88))
     # Seen from h above the equator the limb is at the angle acos(a / (a + h)).
     assert (result.bounds.west, result.bounds.east) == pytest.approx((-156.3, 6.3), abs=0.01)
@@ -273,7 +273,7 @@ def test_a_tile_with_one_side_off_the_earth_has_the_rest() -> None:
     assert_whole(result)
 
 
-def test_an_unknown_datum_is_a_warning() -> None:
+def test_an_unknown_datum_gives_a_warning() -> None:
     result = placed(SPHERE, north_up(0, 1_000_000, 1000))
     assert codes(result) == ["unknown_datum"]
     assert result.projection is None
@@ -310,7 +310,7 @@ def control_points(miss: float) -> tuple[ControlPoint, ...]:
     return (*exact[:3], ControlPoint(100, 100, 156_000 + 10 * miss, 462_000))
 
 
-def test_control_points_place_a_raster_with_a_warning() -> None:
+def test_control_points_place_a_raster_and_give_a_warning() -> None:
     crs = FileCRS(CRS.from_epsg(28992).to_wkt())
     fitted = georeference_grid(Grid(100, 100, None, control_points(0.0)), crs)
     plain = georeference_grid(Grid(100, 100, north_up(155_000, 463_000, 10)), crs)
@@ -328,7 +328,7 @@ def test_control_points_that_fit_badly_are_rejected() -> None:
     assert georeference_grid(grid, crs, gcp_residual_pixels=10.0)
 
 
-def test_a_geotransform_beats_control_points() -> None:
+def test_a_geotransform_precedes_control_points() -> None:
     crs = FileCRS(CRS.from_epsg(28992).to_wkt())
     result = georeference_grid(
         Grid(100, 100, north_up(99_000, 463_000, 10), control_points(0.0)), crs
@@ -338,7 +338,7 @@ def test_a_geotransform_beats_control_points() -> None:
 
 
 @pytest.mark.parametrize("definition", ["EPSG:28992", "EPSG:7415", "EPSG:2193", SPHERE])
-def test_what_is_stored_of_a_raster_places_it_again(definition: str) -> None:
+def test_a_stored_grid_is_placed_as_before(definition: str) -> None:
     first = placed(definition, north_up(150_000, 5_000_000, 10))
     again = georeference_stored_grid(first.transform, 100, 100, first.crs_wkt)
     assert (again.projection, again.bounds) == (first.projection, first.bounds)
@@ -346,7 +346,7 @@ def test_what_is_stored_of_a_raster_places_it_again(definition: str) -> None:
     assert shapely.equals_exact(again.footprint, first.footprint)
 
 
-def test_a_shift_is_the_longest_way_of_a_corner_in_metres() -> None:
+def test_a_shift_is_the_longest_distance_of_a_corner_in_metres() -> None:
     old = Bounds(0.0, 0.0, 1.0, 1.0)
     # One degree of longitude on the equator of WGS 84 is 2 pi 6378137 / 360 metres.
     assert corner_shift_metres(old, Bounds(0.0, 0.0, 2.0, 1.0)) == pytest.approx(
@@ -418,7 +418,7 @@ def test_corners_lie_where_gdaltransform_puts_them(code: int) -> None:
     assert box(result.bounds) == pytest.approx(expected, abs=1e-6)
 
 
-def test_every_refusal_is_a_raster_error_with_a_code() -> None:
+def test_every_rejection_is_a_raster_error_with_a_code() -> None:
     assert issubclass(OutsideCRSDomain, RasterError)
     for kind, code in ((NoGrid, "no_grid"), (MissingCRS, "missing_crs")):
         assert kind("message").code == code

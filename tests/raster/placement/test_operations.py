@@ -1,4 +1,4 @@
-"""Which coordinate operation takes a raster to WGS 84."""
+"""The coordinate operation from a raster's CRS to WGS 84."""
 
 import numpy as np
 import pyproj
@@ -28,12 +28,12 @@ def chosen(
 
 
 @pytest.mark.parametrize("policy", ["lizard", "best-available"])
-def test_rd_goes_by_the_pinned_operation(policy: str) -> None:
-    found = chosen(28992, 5.4, 52.1, policy)
-    assert found.operation.code == PINNED_OPERATIONS["EPSG:28992"] == "EPSG:15934"
-    assert found.operation.name == "Amersfoort to WGS 84 (3)"
-    assert found.operation.accuracy == 1.0
-    assert found.operation.proj_version == pyproj.proj_version_str
+def test_rd_uses_the_pinned_operation(policy: str) -> None:
+    candidate = chosen(28992, 5.4, 52.1, policy)
+    assert candidate.operation.code == PINNED_OPERATIONS["EPSG:28992"] == "EPSG:15934"
+    assert candidate.operation.name == "Amersfoort to WGS 84 (3)"
+    assert candidate.operation.accuracy == 1.0
+    assert candidate.operation.proj_version == pyproj.proj_version_str
 
 
 @pytest.mark.parametrize(
@@ -54,12 +54,12 @@ def test_the_most_accurate_operation_for_the_area_is_chosen(
 
 def test_an_operation_that_covers_all_points_is_better_than_an_accurate_one_for_some() -> None:
     crs = horizontal_crs(CRS.from_epsg(4267).to_wkt())
-    found = choose_candidate(crs, "lizard", np.array([-117.0, -75.0]), np.array([34.0, 41.0]))
+    candidate = choose_candidate(crs, "lizard", np.array([-117.0, -75.0]), np.array([34.0, 41.0]))
     # NAD27 to WGS 84 (4), for the conterminous United States.
-    assert found.operation.code == "EPSG:1173"
+    assert candidate.operation.code == "EPSG:1173"
 
 
-def test_policy_lizard_needs_no_grid() -> None:
+def test_policy_lizard_needs_no_grid_file() -> None:
     for code in (4267, 27700, 28992, 31467):
         crs = horizontal_crs(CRS.from_epsg(code).to_wkt())
         assert not any(candidate.grids for candidate in list_candidates(crs, "lizard"))
@@ -72,20 +72,20 @@ def test_the_network_stays_off() -> None:
     assert not is_network_enabled()
 
 
-def test_ballpark_is_used_only_where_no_operation_was_made_for_the_place() -> None:
+def test_the_ballpark_operation_is_used_only_without_another_one() -> None:
     assert not chosen(4267, -117.6, 33.9).ballpark
     assert chosen(4267, 100.0, 0.0).ballpark
 
 
-def test_an_unknown_datum_takes_longitude_and_latitude_over() -> None:
-    found = chosen("+proj=sinu +R=6371007.181 +type=crs", 5.0, 52.0)
-    assert found.ballpark
-    assert (found.operation.code, found.operation.accuracy) == (None, None)
+def test_an_unknown_datum_copies_longitude_and_latitude() -> None:
+    candidate = chosen("+proj=sinu +R=6371007.181 +type=crs", 5.0, 52.0)
+    assert candidate.ballpark
+    assert (candidate.operation.code, candidate.operation.accuracy) == (None, None)
 
 
 def test_a_chain_of_operations_is_recorded_with_all_its_codes() -> None:
-    found = chosen(27572, 2.0, 47.0)
-    assert found.operation.code == "EPSG:1763+EPSG:1193"
+    candidate = chosen(27572, 2.0, 47.0)
+    assert candidate.operation.code == "EPSG:1763+EPSG:1193"
 
 
 def test_another_planet_is_rejected() -> None:

@@ -1,4 +1,4 @@
-"""Bounds against brute force: no place in a raster lies outside, and nothing is left over."""
+"""Bounds compared with brute force: no place in a raster lies outside, and the bounds are tight."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ from pipeline.raster.placement.georeference import georeference_grid
 
 Floats = npt.NDArray[np.float64]
 
-# Where rasters of each CRS lie: x and y of the middle in its unit, and their largest size.
-# All have the datum of WGS 84, so that brute force needs no choice of an operation.
+# For each CRS: x and y of the middle of rasters in its unit, and their largest size.
+# All have the datum of WGS 84, so that brute force needs no operation.
 PLACES: dict[str, tuple[tuple[float, float], tuple[float, float], float]] = {
     "EPSG:32601": ((2e5, 8e5), (1e4, 9e6), 8e5),
     "EPSG:32760": ((2e5, 8e5), (2e6, 9.9e6), 8e5),
@@ -44,7 +44,7 @@ PLACES: dict[str, tuple[tuple[float, float], tuple[float, float], float]] = {
 
 @st.composite
 def rasters(draw: st.DrawFn) -> tuple[str, Grid]:
-    """A raster somewhere, of any size up to the largest, turned or not, north- or south-up."""
+    """Draw a raster of any size up to the largest, rotated or not, north-up or south-up."""
     definition = draw(st.sampled_from(sorted(PLACES)))
     (left, right), (low, high), largest = PLACES[definition]
     middle = draw(st.floats(left, right)), draw(st.floats(low, high))
@@ -62,7 +62,7 @@ def rasters(draw: st.DrawFn) -> tuple[str, Grid]:
 
 
 def brute(definition: str, grid: Grid, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
-    """Longitudes and latitudes of a lattice, in parts of the raster's size, by PROJ alone."""
+    """Return longitudes and latitudes of a lattice, in parts of the raster's size, by PROJ alone."""
     assert grid.transform is not None
     across, down = np.meshgrid(columns * grid.width, rows * grid.height)
     a, b, c, d, e, f = grid.transform[:6]
@@ -76,7 +76,7 @@ def brute(definition: str, grid: Grid, columns: Floats, rows: Floats) -> tuple[F
 
 
 def one_turn(definition: str) -> float:
-    """360 degrees in the CRS's unit, for those here that go on after it, else 0."""
+    """Return 360 degrees in the unit of a CRS that repeats; 0 for others."""
     if definition == "EPSG:4326":
         return 360.0
     centre = {"EPSG:3832": 150.0, "EPSG:3857": 0.0, "EPSG:6933": 0.0}.get(definition)
@@ -87,7 +87,7 @@ def one_turn(definition: str) -> float:
 
 
 def overshoot(bounds: Bounds, longitude: Floats, latitude: Floats) -> tuple[Floats, float]:
-    """How far west, south, east and north of the bounds the farthest points lie, in degrees."""
+    """Return how far the points reach beyond the bounds to the west, south, east and north, in degrees."""
     free = np.abs(latitude) < 90.0 - 1e-6
     width = (bounds.east - bounds.west) % 360.0 or 360.0
     middle = bounds.west + width / 2
@@ -154,7 +154,7 @@ def test_footprints_are_valid_and_hold_the_raster(raster: tuple[str, Grid]) -> N
 
 
 def assert_holds(result: Georeference, longitude: Floats, latitude: Floats) -> None:
-    """Places well inside the raster lie in the footprint, those of its outline near its edge."""
+    """Assert that places inside the raster lie in the footprint, and its outline near the edge."""
     points: Any = shapely.points(np.mod(longitude + 180.0, 360.0) - 180.0, latitude)
     size = max(np.ptp(np.asarray(result.footprint.bounds).reshape(2, 2), axis=0))
     assert shapely.distance(result.footprint, points).max() < 2e-5 * size + 1e-9

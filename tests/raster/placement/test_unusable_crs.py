@@ -1,4 +1,4 @@
-"""A CRS that is there but cannot be used is told from one that is missing."""
+"""An unusable CRS differs from a missing one."""
 
 from pathlib import Path
 
@@ -20,10 +20,10 @@ MERCATOR: tuple[Row, ...] = (
     (1024, 1), (1025, 1), (2048, 4267), (3072, USER), (3074, USER), (3075, 7), (3076, 9001),
     (3080, 30.0), (3081, -90.0), (3082, 0.0), (3083, 0.0), (3092, 0.83),
 )  # fmt: skip
-"""Mercator with a latitude of origin at a pole, for which GDAL gives no CRS."""
+"""Mercator with a latitude of origin at a pole, which GDAL cannot read."""
 
 
-def test_keys_of_which_gdal_makes_nothing_are_an_unsupported_crs(tmp_path: Path) -> None:
+def test_keys_that_gdal_cannot_read_are_an_unsupported_crs(tmp_path: Path) -> None:
     path = write_keys(tmp_path / "a.tif", *MERCATOR)
     with rasterio.open(path) as dataset:
         assert dataset.crs is None
@@ -55,7 +55,7 @@ def test_a_crs_that_is_described_badly_is_unsupported(tmp_path: Path, rows: list
 
 @pytest.mark.parametrize("srs", ["nonsense", 'LOCAL_CS["x",UNIT["metre",1]]', "EPSG:999999"])
 @pytest.mark.parametrize("own", ["EPSG:28992", None])
-def test_a_crs_in_a_sidecar_that_cannot_be_used_is_unsupported(
+def test_an_unusable_crs_in_a_sidecar_is_unsupported(
     tmp_path: Path, srs: str, own: str | None
 ) -> None:
     path = write_aux(write_raster(tmp_path / "a.tif", crs=own), f"<SRS>{srs}</SRS>")
@@ -63,7 +63,7 @@ def test_a_crs_in_a_sidecar_that_cannot_be_used_is_unsupported(
         read_path(path)
 
 
-def test_a_crs_of_arcgis_in_a_sidecar_that_cannot_be_used_is_unsupported(tmp_path: Path) -> None:
+def test_an_unusable_crs_of_arcgis_in_a_sidecar_is_unsupported(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", crs=None)
     wkt = '<SpatialReference><WKT>PROJCS["x",GEOGCS[</WKT></SpatialReference>'
     write_aux(
@@ -79,7 +79,7 @@ def test_a_crs_of_arcgis_in_a_sidecar_that_cannot_be_used_is_unsupported(tmp_pat
     [[], [(1025, 1)], [(1025, 2)], [(1024, 0)], [(1025, 1), (1026, "a title")], [(1025, 1), (4096, 5709)]],
     ids=str,
 )  # fmt: skip
-def test_keys_that_name_no_crs_are_a_missing_one(tmp_path: Path, rows: list[Row]) -> None:
+def test_keys_without_a_crs_count_as_missing(tmp_path: Path, rows: list[Row]) -> None:
     path = write_keys(tmp_path / "a.tif", *rows)
     with pytest.raises(MissingCRS, match="EPSG:CODE"):
         read_path(path)
@@ -99,7 +99,7 @@ def test_no_advice_names_the_code_of_one_country() -> None:
         assert "a_srs EPSG:2" not in path.read_text(), path
 
 
-def test_keys_of_another_type_are_left_aside_as_gdal_does(tmp_path: Path) -> None:
+def test_keys_of_another_type_are_ignored_as_in_gdal(tmp_path: Path) -> None:
     image = handmade()
     image.tags[KEYS] = (12, [float(key) for key in RD_KEYS])
     with pytest.raises(MissingCRS):
