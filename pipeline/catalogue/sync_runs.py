@@ -52,7 +52,7 @@ class RunReport:
         for name in SUMS:
             setattr(self, name, getattr(self, name) + getattr(step, name))
         if step.revised:
-            self.rejected = [one for one in self.rejected if one.uri not in step.revised]
+            self.rejected = [file for file in self.rejected if file.uri not in step.revised]
         self.rejected += step.rejected
 
 

@@ -145,17 +145,17 @@ class DefinitionRun:
             yield skipped, self._read(changed)
 
     def _read(self, changed: Sequence[ChangedFile]) -> list[BatchItem]:
-        to_read = [one for one in changed if one.verdict in TO_READ]
-        files = [one.file for one in to_read]
+        to_read = [item for item in changed if item.verdict in TO_READ]
+        files = [item.file for item in to_read]
         options = self.definition.read_options(self.context.options.reading)
         results = self.context.reader(files, options) if files else ()
         read = [
-            RejectedItem(result, one.file)
+            RejectedItem(result, item.file)
             if isinstance(result, Rejection)
-            else ReadItem(one.file, result, one.moved_from)
-            for one, result in zip(to_read, results, strict=True)
+            else ReadItem(item.file, result, item.moved_from)
+            for item, result in zip(to_read, results, strict=True)
         ]
-        return [*read, *(OutdatedItem(one.file) for one in changed if one.verdict == "outdated")]
+        return [*read, *(OutdatedItem(item.file) for item in changed if item.verdict == "outdated")]
 
 
 def files_from_arguments(

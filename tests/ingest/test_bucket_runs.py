@@ -73,7 +73,7 @@ def test_a_storage_that_fails_now_and_then_is_registered_whole(
     assert len(uris(engine)) == 100
 
 
-def test_a_storage_that_goes_away_ends_the_run_with_a_sentence_and_the_next_one_completes_it(
+def test_a_run_without_storage_ends_with_a_sentence_and_the_next_completes_it(
     bucket: Bucket, counted: Proxy, engine: Engine, database_url: str, tmp_path: Path
 ) -> None:
     names = [f"in/{number:03d}.tif" for number in range(40)]

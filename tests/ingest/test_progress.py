@@ -40,7 +40,7 @@ def shown_of(words: list[str], folder: Path, database_url: str) -> str:
     )
 
 
-def test_elsewhere_there_is_a_line_now_and_then(
+def test_without_a_terminal_there_is_a_line_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with progress.show_progress() as watcher:

@@ -118,7 +118,7 @@ def test_a_definition_that_left_the_file_is_orphaned_and_pruned_when_asked(
     assert list_orphans(engine, CONFIG, present) == []
 
 
-def test_what_a_sync_left_that_was_stopped_is_orphaned_by_whatever_path_its_file_was_named(
+def test_a_stopped_sync_leaves_an_orphan_by_whatever_path_its_file_was_named(
     tmp_path: Path, engine: Engine, pool: ProcessReader
 ) -> None:
     config = tmp_path / "conf" / "sources.toml"
@@ -138,7 +138,7 @@ def test_what_a_sync_left_that_was_stopped_is_orphaned_by_whatever_path_its_file
     assert list_orphans(engine, tmp_path / "sources.toml", []) == []
 
 
-def test_a_definition_of_the_same_id_in_another_file_is_told_so_instead_of_missing_files(
+def test_an_error_names_another_config_with_a_definition_of_the_same_id(
     tmp_path: Path, engine: Engine, pool: ProcessReader
 ) -> None:
     configs = [tmp_path / name / "sources.toml" for name in ("one", "two")]

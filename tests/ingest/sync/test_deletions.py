@@ -40,7 +40,7 @@ def test_what_was_deleted_on_purpose_is_not_brought_back_until_it_is_restored(
 
 
 @pytest.mark.parametrize("place", ["a.tif", ""])
-def test_a_deleted_source_of_one_file_is_restored_by_the_path_of_that_file_or_of_its_folder(
+def test_a_single_file_source_is_restored_by_the_path_of_its_file_or_folder(
     tmp_path: Path, engine: Engine, sync: Any, place: str
 ) -> None:
     write_raster(tmp_path / "a.tif")

@@ -15,7 +15,7 @@ from tests.support.ingestion import planned, synced, work_of
 from tests.support.sync_catalogue import COUNTS
 
 
-def test_files_that_fit_each_other_outvote_those_that_do_not_whatever_came_first(
+def test_the_larger_group_of_files_wins_whatever_came_first(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     write_raster(tmp_path / "a.tif", dtype="uint8", nodata=0)
@@ -82,7 +82,7 @@ def test_files_that_are_gone_have_no_vote_on_those_that_are_there(
 
 
 @pytest.mark.parametrize("marked", [False, True])
-def test_of_the_files_that_give_way_those_that_are_gone_are_not_called_refused(
+def test_evicted_files_that_are_gone_are_not_called_rejected(
     tmp_path: Path, engine: Engine, sync: Any, marked: bool
 ) -> None:
     fields = {"group": "all", "name": "all"}
@@ -141,7 +141,7 @@ def test_files_that_are_outvoted_count_once(tmp_path: Path, engine: Engine, sync
     assert rows(engine, "SELECT count(*) FROM rejected_files") == [(4,)]
 
 
-def test_refused_files_come_in_when_those_that_they_did_not_fit_have_changed(
+def test_rejected_files_come_in_when_the_others_changed_to_fit_them(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     fields = {"group": "all", "name": "all"}
@@ -157,7 +157,7 @@ def test_refused_files_come_in_when_those_that_they_did_not_fit_have_changed(
     assert rows(engine, "SELECT dtype, file_count FROM raster_sources") == [("f4", 4)]
 
 
-def test_a_file_that_a_vote_takes_in_is_not_read_again_and_has_the_facts_of_its_reading(
+def test_a_file_that_a_vote_accepts_keeps_its_facts_and_is_not_read_again(
     tmp_path: Path, engine: Engine, pool: ProcessReader
 ) -> None:
     facts = """

@@ -82,7 +82,7 @@ AREAS = {"group": "area", "name": "{area}", "pattern": r"(?P<area>[a-z])_\d"}
 FILLED = "SELECT name, file_count FROM raster_sources ORDER BY name"
 
 
-def test_a_source_that_lost_its_files_to_another_one_goes_also_when_missing_files_are_kept(
+def test_a_source_whose_files_went_to_another_is_deleted_also_with_missing_keep(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     for width, name in enumerate(("a_0", "b_0", "c_0"), 20):
@@ -100,7 +100,7 @@ def test_a_source_that_lost_its_files_to_another_one_goes_also_when_missing_file
     assert planned(engine, work_of([tmp_path], **whole)).changes == 0
 
 
-def test_a_source_that_lost_its_files_to_another_one_stays_while_something_depends_on_it(
+def test_a_source_whose_files_went_to_another_stays_while_something_uses_it(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     write_raster(tmp_path / "a_0.tif")

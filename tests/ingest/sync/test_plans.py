@@ -71,7 +71,7 @@ def test_a_plan_says_that_a_uuid_cannot_be_given(tmp_path: Path, engine: Engine,
     assert planned(engine, work_of([tmp_path], uuid=uuids[0], **fields)).refusal is None
 
 
-def test_a_plan_does_not_adopt(tmp_path: Path, engine: Engine) -> None:
+def test_a_plan_does_not_claim_a_source(tmp_path: Path, engine: Engine) -> None:
     uuid = UUID(int=7)
     execute(engine, "INSERT INTO organisations (name) VALUES ('Owner')")
     made = f"SELECT '{uuid}', 'by hand', id FROM organisations"
@@ -82,7 +82,7 @@ def test_a_plan_does_not_adopt(tmp_path: Path, engine: Engine) -> None:
     assert rows(engine, "SELECT definition FROM raster_sources") == [(None,)]
 
 
-def test_a_plan_says_that_refused_files_come_in_since_others_were_taken_out(
+def test_a_plan_accepts_rejected_files_when_others_were_unregistered(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     fields = {"group": "all", "name": "all"}

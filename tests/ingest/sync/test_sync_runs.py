@@ -22,7 +22,7 @@ from tests.support.ingestion import CONFIG, registered, run_of, synced, work_of
 from tests.support.sync_catalogue import COUNTS, NAMES
 
 
-def test_what_the_database_does_not_take_keeps_no_other_definition_from_being_synced(
+def test_a_definition_that_the_database_rejects_does_not_stop_the_others(
     tmp_path: Path, engine: Engine, pool: ProcessReader
 ) -> None:
     write_raster(tmp_path / "odd.tif")
@@ -74,7 +74,7 @@ def long_path(folder: Path, length: int, name: str = "long.tif") -> Path:
 
 @pytest.mark.parametrize("act", [synced, registered])
 @pytest.mark.parametrize("group", ["file", "all"])
-def test_a_path_that_the_catalogue_cannot_hold_is_refused_alone(
+def test_a_path_that_is_too_long_for_the_catalogue_is_rejected_alone(
     tmp_path: Path, engine: Engine, pool: ProcessReader, act: Any, group: str
 ) -> None:
     short = write_raster(tmp_path / "z.tif")
@@ -115,7 +115,7 @@ def test_a_second_run_of_a_definition_stops_and_says_so(
     assert sync(tmp_path).registered == 1
 
 
-def test_a_register_by_hand_that_was_killed_is_told_apart_from_one_that_is_at_work(
+def test_a_killed_register_is_marked_and_one_at_work_is_not(
     tmp_path: Path, engine: Engine, pool: ProcessReader
 ) -> None:
     work = work_of([write_raster(tmp_path / "a.tif")], id="register")
@@ -129,7 +129,7 @@ def test_a_register_by_hand_that_was_killed_is_told_apart_from_one_that_is_at_wo
     assert rows(engine, states) == [("failed",), ("completed",), ("completed",)]
 
 
-def test_every_run_leaves_a_row_and_one_that_was_killed_is_told_apart(
+def test_every_run_leaves_a_row_and_a_killed_one_is_marked(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     write_raster(tmp_path / "a.tif")
