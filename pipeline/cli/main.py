@@ -114,10 +114,10 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     stats: Annotated[
         bool,
-        typer.Option("--stats", help="Look at the pixels too, at an overview if there is one."),
+        typer.Option("--stats", help="Read the pixels too, of an overview if there is one."),
     ] = False,
     exact: Annotated[
-        bool, typer.Option("--exact", help="As --stats, and look at every pixel.")
+        bool, typer.Option("--exact", help="Like --stats, but read every pixel.")
     ] = False,
     crs: Crs = None,
     crs_override: CrsOverride = False,

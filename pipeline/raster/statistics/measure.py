@@ -220,6 +220,8 @@ class _Scan:
         self._nodata = _nodata_values(self.raster)
         self._holes = self.grid.holes()
         self._cells = ValidCells(self.grid.width, self.grid.height)
+        if None in self._nodata:
+            self._cells.mark_all(self._holes)
         self._done = 0
         count, passes = self.dataset.count, BandCounter(np.dtype(self.dataset.dtypes[0])).passes
         self._total = self.grid.pixels() * count * passes
@@ -283,15 +285,9 @@ class _Scan:
     def _count_holes(self, counters: Sequence[BandCounter], bands: Sequence[int]) -> None:
         """Count the pixels in holes: missing in bands with nodata, otherwise zero, as GDAL reads them."""
         pixels = self._holes.pixels()
-        of_zeros = [
-            counter
-            for counter, band in zip(counters, bands, strict=True)
-            if pixels and self._nodata[band - 1] is None
-        ]
-        for counter in of_zeros:
-            counter.add(np.zeros(1, counter.dtype), pixels)
-        if of_zeros:
-            self._cells.mark_all(self._holes)
+        for counter, band in zip(counters, bands, strict=True):
+            if pixels and self._nodata[band - 1] is None:
+                counter.add(np.zeros(1, counter.dtype), pixels)
 
 
 def _valid_values(values: npt.NDArray[Any], nodata: float | None) -> Flags:

@@ -52,12 +52,17 @@ class ValidCells:
 
     def mark_all(self, grid: BlockGrid) -> None:
         """Mark the cells of all pixels in the filled blocks of a grid."""
-        for window in grid.windows(grid.width * grid.height):
-            (top, bottom), (left, right) = window.toranges()
-            self.flags[
-                top // self.step : ceil(bottom / self.step),
-                left // self.step : ceil(right / self.step),
-            ] = True
+        in_rows = self._join_blocks(grid.filled, self.height, grid.block_height)
+        self.flags |= self._join_blocks(in_rows.T, self.width, grid.block_width).T
+
+    def _join_blocks(self, flags: Flags, size: int, block: int) -> Flags:
+        """Return for each row of cells whether any of the rows of blocks that it meets is filled."""
+        first = np.arange(0, size, self.step)
+        last = np.minimum(first + self.step, size) - 1
+        ranges = np.column_stack([first // block, last // block + 1]).ravel()
+        padded = np.pad(flags, ((0, 1), (0, 0)))  # a range must not begin at the end
+        cells: Flags = np.logical_or.reduceat(padded, ranges)[::2]
+        return cells
 
 
 def draw_outline(cells: ValidCells, raster: RasterFile, policy: str) -> tuple[MultiPolygon, int]:
