@@ -30,6 +30,11 @@ class FileMove:
         """Whether there is nothing to move."""
         return self.uri == self.target
 
+    @property
+    def own_fingerprint(self) -> str:
+        """The fingerprint without the digest of the sidecars."""
+        return self.fingerprint.partition("+")[0]
+
     def sidecar_moves(self) -> Iterator[tuple[str, str]]:
         """Yield the present and the new URI of each sidecar."""
         source, target = (uri.rpartition("/")[0] for uri in (self.uri, self.target))

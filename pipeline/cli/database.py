@@ -57,7 +57,7 @@ def start(
     if tcp not in (None, cluster.tcp_port):
         bind(LOOPBACK, tcp, "--tcp").close()
     cluster.start(tcp, force=force)
-    tell_where(cluster)
+    print_addresses(cluster)
 
 
 @database.command("stop")
@@ -80,12 +80,12 @@ def status() -> None:
     if not cluster.running():
         echo(f"the private cluster in {cluster.home} is not running")
         raise SystemExit(1)
-    tell_where(cluster)
+    print_addresses(cluster)
     for program in cluster.clients():
         echo(f"used by {program}")
 
 
-def tell_where(cluster: "Cluster") -> None:
+def print_addresses(cluster: "Cluster") -> None:
     """Print where a running private cluster listens."""
     echo(f"the private cluster in {cluster.home} runs: {cluster.url()}")
     if cluster.tcp_port is not None:
@@ -112,7 +112,7 @@ def url(
         return
     cluster = private(configured)
     if tcp:
-        cluster.tcp_url()  # raises where there is no port
+        cluster.tcp_url()  # raises CatalogueError without a port
     if not cluster.running():
         cluster.start()
         echo("started the private cluster; stop it with: rastersources db stop", err=True)

@@ -195,7 +195,7 @@ class DropFolderRun:
                 )
             elif changed.rejection is None or changed.rejection.code != match.code:
                 yield self.reject(changed.file, match)
-            elif not self._is_among_refused(match.uri):
+            elif not self._is_in_refused(match.uri):
                 yield RunReport(rejected=[changed.rejection])
         yield from map(self.settle, matched, self._read(matched, reader))
 
@@ -204,13 +204,11 @@ class DropFolderRun:
     ) -> Iterator[tuple[ChangedFile, MatchedFile | Rejection | None]]:
         """Yield each file with its match, or why no source matches; with None if this run does not read it.
 
-        Other people's files among the refused ones are left out.
+        Files in the `refused` folder that no run put there are left out.
         """
         zone = self.files.drop.time_zone
-        aside = sorted(one.file.uri for one in batch if self._is_among_refused(one.file.uri))
-        foreign = set(aside) - (
-            find_rejected(self.engine, self.files.id, aside) if aside else set()
-        )
+        aside = {file.file.uri for file in batch if self._is_in_refused(file.file.uri)}
+        foreign = aside - find_rejected(self.engine, self.files.id, list(aside))
         names = [interpret_name(changed.file.path.stem, zone) for changed in batch]
         keys = (name.key for interpretations in names for name in interpretations)
         candidates = find_candidates(self.engine, self.scope, keys)
@@ -250,7 +248,7 @@ class DropFolderRun:
             if file.path.with_name(name).is_symlink():
                 raise NotAllowed(f"its sidecar {name} is a link; put the file itself there")
 
-    def _is_among_refused(self, uri: str) -> bool:
+    def _is_in_refused(self, uri: str) -> bool:
         refused, inside = self.files.refused, uri.startswith(uri_prefix(self.files.folder))
         return refused is not None and not inside and uri.startswith(uri_prefix(refused))
 
@@ -271,8 +269,8 @@ class DropFolderRun:
     def reject(
         self, file: StoredFile, reason: Rejection, source: CandidateSource | None = None
     ) -> RunReport:
-        """Record a rejection, and move the file unless it could not be read or lies among the refused ones."""
-        stays = reason.code in UNSEEN_CODES or self._is_among_refused(file.uri)
+        """Record a rejection, and move the file unless it could not be read or lies in `refused`."""
+        stays = reason.code in UNSEEN_CODES or self._is_in_refused(file.uri)
         move = self.plan_move(file, None if stays else self.files.refused)
         return self.record_rejection(reason, move, source)
 
@@ -307,7 +305,7 @@ class DropFolderRun:
             return False
         present = fingerprint_at(move.target)
         if present is not None:
-            return present == own_fingerprint(move.fingerprint)
+            return present == move.own_fingerprint
         return all(fingerprint_at(target) is None for _, target in move.sidecar_moves())
 
     def finish_move(self, move: FileMove) -> None:
@@ -315,7 +313,7 @@ class DropFolderRun:
         if move.stays:
             return
         engine, name = self.engine, self.files.id
-        while fingerprint_at(move.uri) == own_fingerprint(move.fingerprint):
+        while fingerprint_at(move.uri) == move.own_fingerprint:
             if move_with_sidecars(move):
                 break
             other = self.find_free_target(move, move.target.rpartition("/")[0] + "/")
@@ -347,11 +345,6 @@ def move_with_sidecars(move: FileMove) -> bool:
 def uri_prefix(location: Location) -> str:
     """Return the beginning of the URIs of all files below a folder or prefix."""
     return location.real_uri.rstrip("/") + "/"
-
-
-def own_fingerprint(fingerprint: str) -> str:
-    """Return the part of a fingerprint that does not depend on sidecars."""
-    return fingerprint.partition("+")[0]
 
 
 def size_part(fingerprint: str) -> str:

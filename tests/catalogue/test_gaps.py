@@ -1,4 +1,4 @@
-"""What sources lack, on rows whose gaps are known: worked out by hand, and by counting pixels."""
+"""The report of gaps, on rows whose gaps are known by hand or by counting pixels."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -50,7 +50,7 @@ def _empty(engine: Engine) -> Iterator[None]:
 
 
 class Source:
-    """A raster source of which files are added as rows."""
+    """A raster source whose files are added as rows."""
 
     def __init__(
         self, engine: Engine, name: str = "Source", *, interval: timedelta | None = None,
@@ -74,7 +74,7 @@ class Source:
     def add(
         self, column: float, row: float, width: int, height: int, *times: datetime, state: str = "present"
     ) -> None:  # fmt: skip
-        """A file whose upper left corner is so many pixels from CORNER."""
+        """Add a file whose upper left corner is this many pixels from CORNER."""
         x, y = CORNER[0] + 10 * column, CORNER[1] - 10 * row
         self.place(Affine(10, 0, x, 0, -10, y), width, height, *times, state=state)
 
@@ -82,7 +82,7 @@ class Source:
         self, transform: Affine, width: int, height: int, *times: datetime, state: str = "present",
         wkt: str = RD, projection: str = "EPSG:28992",
     ) -> None:  # fmt: skip
-        """A file of any grid."""
+        """Add a file with any grid."""
         self.count += 1
         place = georeference_stored_grid(transform, width, height, wkt)
         fields = (
@@ -101,7 +101,7 @@ class Source:
         })  # fmt: skip
 
     def gaps(self) -> Gaps:
-        """The report on it."""
+        """Return the report of its gaps."""
         with self.engine.begin() as connection:
             connection.execute(text(ADD_SYSTEM), self._files)
             connection.execute(text(ADD_FILE), self._files)
@@ -118,7 +118,7 @@ def at(*minutes: float) -> list[datetime]:
 
 
 def runs(found: Gaps) -> list[tuple[float, float, int]]:
-    """Minutes after noon of the first and last missing step of each run, and how many they are."""
+    """Return the first and last missing step of each run in minutes after noon, and their number."""
     assert found.series is not None
     return [
         ((one.first - NOON) / timedelta(minutes=1), (one.last - NOON) / timedelta(minutes=1), one.steps)
@@ -127,12 +127,12 @@ def runs(found: Gaps) -> list[tuple[float, float, int]]:
 
 
 def box(column: float, row: float, width: float, height: float) -> tuple[float, ...]:
-    """A box in pixels in the coordinates of the CRS."""
+    """Return a box given in pixels in coordinates of the CRS."""
     x, y = CORNER[0] + 10 * column, CORNER[1] - 10 * row
     return (x, y - 10 * height, x + 10 * width, y)
 
 
-def test_steps_without_a_file_are_told_run_by_run(engine: Engine) -> None:
+def test_missing_steps_are_reported_run_by_run(engine: Engine) -> None:
     source = Source(engine, interval=timedelta(minutes=5), temporal=True)
     for step in at(0, 5, 30, 35, 45):
         source.add(0, 0, 10, 10, step)
@@ -144,7 +144,7 @@ def test_steps_without_a_file_are_told_run_by_run(engine: Engine) -> None:
     assert not found.complete
 
 
-def test_without_a_declared_interval_the_most_frequent_one_counts(engine: Engine) -> None:
+def test_the_most_frequent_interval_counts_if_none_is_declared(engine: Engine) -> None:
     source = Source(engine, temporal=True)
     source.add(0, 0, 10, 10, *at(0, 10, 20, 50))
     source.add(0, 0, 10, 10, *at(50, 60, 90))
@@ -154,20 +154,20 @@ def test_without_a_declared_interval_the_most_frequent_one_counts(engine: Engine
     assert runs(found) == [(30, 40, 2), (70, 80, 2)]
 
 
-def test_of_two_steps_without_a_declared_interval_nothing_is_said(engine: Engine) -> None:
+def test_two_steps_without_a_declared_interval_are_not_compared(engine: Engine) -> None:
     source = Source(engine, temporal=True)
     source.add(0, 0, 10, 10, *at(0))
     source.add(0, 0, 10, 10, *at(60))
     assert source.gaps().series is None
 
 
-def test_a_declared_interval_tells_what_lies_between_two_steps(engine: Engine) -> None:
+def test_a_declared_interval_gives_the_missing_steps_between_two(engine: Engine) -> None:
     source = Source(engine, interval=timedelta(minutes=20), temporal=True)
     source.add(0, 0, 10, 10, *at(0, 60))
     assert runs(source.gaps()) == [(20, 40, 2)]
 
 
-def test_steps_beside_the_grid_that_most_have_are_named(engine: Engine) -> None:
+def test_steps_off_the_most_common_grid_are_listed(engine: Engine) -> None:
     source = Source(engine, interval=timedelta(minutes=5), temporal=True)
     source.add(0, 0, 10, 10, *at(0.5, 5, 10, 14.5, 20, 25.5))
     found = source.gaps()
@@ -177,7 +177,7 @@ def test_steps_beside_the_grid_that_most_have_are_named(engine: Engine) -> None:
     assert [warning.code for warning in found.warnings] == ["interval_contradicted"]
 
 
-def test_a_step_whose_files_are_gone_is_missing(engine: Engine) -> None:
+def test_a_step_with_only_missing_files_is_missing(engine: Engine) -> None:
     source = Source(engine, interval=timedelta(minutes=5), temporal=True)
     for minute in (0, 5, 10):
         source.add(0, 0, 10, 10, *at(minute), state="present" if minute < 10 else "missing")
@@ -194,7 +194,7 @@ def test_a_static_source_of_one_file_is_complete(engine: Engine) -> None:
     assert (found.series, found.holes.count, found.tiles) == (None, 0, None)
 
 
-def test_a_tile_that_is_not_there_is_a_hole_with_files_all_around(engine: Engine) -> None:
+def test_a_missing_tile_is_a_hole_with_files_all_around(engine: Engine) -> None:
     source = Source(engine)
     for column in range(3):
         for row in range(3):
@@ -229,7 +229,7 @@ def test_holes_at_the_edge_may_have_any_outline(engine: Engine) -> None:
     ]
 
 
-def test_what_lies_within_a_hole_is_a_ring_of_it(engine: Engine) -> None:
+def test_a_file_inside_a_hole_is_a_ring_of_it(engine: Engine) -> None:
     source = Source(engine)
     for column, row, width, height in (
         (0, 0, 30, 10),
@@ -253,7 +253,7 @@ def test_a_missing_file_leaves_a_hole(engine: Engine) -> None:
     assert hole.box == box(10, 0, 10, 10)
 
 
-def test_a_source_whose_files_are_all_gone_is_one_hole(engine: Engine) -> None:
+def test_a_source_with_only_missing_files_is_one_hole(engine: Engine) -> None:
     source = Source(engine)
     source.add(0, 0, 10, 10, state="missing")
     (hole,) = source.gaps().holes.largest
@@ -277,7 +277,7 @@ def test_a_shorter_neighbour_at_the_edge_leaves_no_sliver(engine: Engine) -> Non
     assert source.gaps().holes.count == 0
 
 
-def test_rotated_files_have_the_holes_of_their_own_grid(engine: Engine) -> None:
+def test_rotated_files_have_holes_along_their_own_grid(engine: Engine) -> None:
     turned = Affine.translation(*CORNER) @ Affine.rotation(30) @ Affine.scale(10, -10)
     source = Source(engine)
     for column in (0, 2):
@@ -290,7 +290,7 @@ def test_rotated_files_have_the_holes_of_their_own_grid(engine: Engine) -> None:
         assert told == pytest.approx(expected)
 
 
-def test_files_that_are_rotated_each_in_its_own_way_lie_in_one_box(engine: Engine) -> None:
+def test_files_with_different_rotations_share_one_box(engine: Engine) -> None:
     source = Source(engine)
     for angle in (20, -20):
         around = Affine.translation(*CORNER) @ Affine.rotation(angle) @ Affine.scale(10, -10)
@@ -318,7 +318,7 @@ def test_both_sides_of_the_antimeridian_meet(engine: Engine) -> None:
 
 
 def series_of_tiles(source: Source, steps: int, missing: set[tuple[int, int]]) -> None:
-    """Four tiles of 10 x 10 pixels beside each other at every five minutes."""
+    """Add four tiles of 10 x 10 pixels beside each other, every five minutes."""
     for step in range(steps):
         for tile in range(4):
             if (step, tile) not in missing:
@@ -338,7 +338,7 @@ def incomplete(found: Gaps) -> list[tuple[float, float, int, list[tuple[float, .
     ]
 
 
-def test_steps_that_miss_tiles_which_others_have_are_told_run_by_run(engine: Engine) -> None:
+def test_steps_that_miss_tiles_are_reported_run_by_run(engine: Engine) -> None:
     source = Source(engine, temporal=True)
     series_of_tiles(source, 6, {(1, 0), (1, 2), (3, 3), (4, 3)})
     found = source.gaps()
@@ -353,7 +353,7 @@ def test_steps_that_miss_tiles_which_others_have_are_told_run_by_run(engine: Eng
     assert found.tiles.incomplete[1].missing[0].bounds == bounds
 
 
-def test_a_step_that_other_files_cover_misses_no_tile(engine: Engine) -> None:
+def test_a_step_covered_by_other_files_misses_no_tile(engine: Engine) -> None:
     source = Source(engine, temporal=True)
     series_of_tiles(source, 4, {(2, 0), (2, 1), (2, 2), (3, 1), (3, 2)})
     source.add(0, 0, 30, 10, *at(10))  # in one piece
@@ -378,7 +378,7 @@ def test_a_moving_picture_is_not_compared(engine: Engine) -> None:
     assert (found.tiles.comparable, found.tiles.incomplete) == (False, ())
 
 
-def test_names_uuids_and_definitions_name_sources(engine: Engine) -> None:
+def test_sources_are_found_by_name_uuid_or_definition(engine: Engine) -> None:
     for number in range(3):
         source = Source(engine, f"Tile {number}", definition="mosaic" if number else None)
         source.add(0, 0, 10, 10)
@@ -390,7 +390,7 @@ def test_names_uuids_and_definitions_name_sources(engine: Engine) -> None:
         list(find_gaps(engine, "Tile", "lizard"))
 
 
-def test_a_source_that_is_called_like_the_uuid_or_definition_of_others_is_not_meant(
+def test_uuids_and_definitions_come_before_names(
     engine: Engine,
 ) -> None:
     Source(engine, "Tile", definition="mosaic")
@@ -440,7 +440,7 @@ def test_holes_are_the_pixels_that_no_file_covers(engine: Engine, seed: int) -> 
 
 
 def connected(cells: set[tuple[int, int]]) -> Sequence[set[tuple[int, int]]]:
-    """Pieces whose cells share edges."""
+    """Return the groups of cells that share edges."""
     pieces, left = [], set(cells)
     while left:
         piece, edge = set(), [left.pop()]

@@ -81,15 +81,13 @@ def do(
     return summary, told
 
 
-def test_what_was_just_registered_lies_where_it_should(folder: Path, engine: Engine) -> None:
+def test_files_just_registered_do_not_move(folder: Path, engine: Engine) -> None:
     before = versions(engine)
     assert do(engine) == (ReprojectSummary(0, 0, 0, 0.0), [])
     assert versions(engine) == before
 
 
-def test_a_dry_run_tells_how_far_sources_move_and_changes_no_row(
-    folder: Path, engine: Engine
-) -> None:
+def test_a_dry_run_reports_moved_sources_and_changes_no_row(folder: Path, engine: Engine) -> None:
     falsify(engine, "tiles")
     falsify(engine, "other", 1e-6)
     before = versions(engine)
@@ -104,7 +102,7 @@ def test_a_dry_run_tells_how_far_sources_move_and_changes_no_row(
     assert (summary.sources, summary.files, summary.unplaced) == (2, 4, 0)
 
 
-def test_a_run_restores_what_registering_gives_and_leaves_other_sources_alone(
+def test_a_run_restores_registered_places_and_leaves_other_sources_alone(
     folder: Path, engine: Engine
 ) -> None:
     fresh = facts(engine)
@@ -131,7 +129,7 @@ def test_another_proj_with_the_same_outcome_changes_files_and_no_source(
     assert rows(engine, "SELECT id, last_modified FROM raster_sources") == modified
 
 
-def test_rounding_that_another_proj_brings_moves_neither_files_nor_sources(
+def test_rounding_by_another_proj_moves_neither_files_nor_sources(
     folder: Path, engine: Engine
 ) -> None:
     execute(
@@ -148,7 +146,7 @@ def test_rounding_that_another_proj_brings_moves_neither_files_nor_sources(
     assert rows(engine, "SELECT FROM raster_files WHERE proj_version = '9.1.1'") == []
 
 
-def test_a_file_that_cannot_be_placed_any_more_is_told_and_left(
+def test_a_file_without_a_place_is_reported_and_stays_as_it_is(
     folder: Path, engine: Engine
 ) -> None:
     falsify(engine, "tiles")
@@ -167,7 +165,9 @@ def test_a_file_that_cannot_be_placed_any_more_is_told_and_left(
     assert rows(engine, stored) == before
 
 
-def test_notices_about_the_place_follow_it_and_others_stay(folder: Path, engine: Engine) -> None:
+def test_warnings_about_the_place_are_replaced_and_others_stay(
+    folder: Path, engine: Engine
+) -> None:
     own = '{"code": "mask", "message": "own"}'
     execute(
         engine,
@@ -191,9 +191,7 @@ def test_an_interrupted_run_changes_nothing(folder: Path, engine: Engine) -> Non
     assert versions(engine) == before
 
 
-def test_a_file_that_is_registered_anew_in_the_meantime_is_left_alone(
-    folder: Path, engine: Engine
-) -> None:
+def test_a_file_registered_again_meanwhile_is_left_alone(folder: Path, engine: Engine) -> None:
     falsify(engine, "tiles")
     anew = "UPDATE raster_files SET transform = '{1,0,0,0,-1,0}', west = 1 WHERE uri LIKE '%tiles_1.tif'"
     reproject(engine, "lizard", dry_run=False, report=lambda _: execute(engine, anew))

@@ -1,4 +1,4 @@
-"""`rastersources sources gaps` on registered files, as a user runs it."""
+"""`rastersources sources gaps` on registered files."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def command(tmp_path: Path, database_url: str, engine: Engine) -> Any:
     return command
 
 
-def test_gaps_are_told_to_people_and_as_json(command: Any) -> None:
+def test_gaps_are_printed_as_a_table_and_as_json(command: Any) -> None:
     lines = [" ".join(line.split()) for line in command("sources", "gaps", "rain").splitlines()]
     heading, interval, steps, hole, tiles = lines
     assert heading.startswith("Rain [radar] ")
@@ -70,6 +70,6 @@ def test_gaps_are_told_to_people_and_as_json(command: Any) -> None:
     assert (source["complete"], source["missing_files"], source["files"]) == (False, 0, 8)
 
 
-def test_an_unknown_name_is_one_sentence(command: Any) -> None:
+def test_an_unknown_name_gives_one_sentence(command: Any) -> None:
     (sentence,) = command("sources", "gaps", "snow", status=1).splitlines()
     assert sentence.startswith("rastersources: no raster source or definition is called 'snow'")

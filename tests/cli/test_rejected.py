@@ -53,7 +53,7 @@ def test_the_list_names_each_file_with_its_reason(
     assert lines[0].endswith(f"(1x) {half.as_uri()}: {found[0]['message']} [truncated]")
 
 
-def test_retry_forgets_how_files_were(refused: tuple[Path, Path], database_url: str) -> None:
+def test_retry_forgets_the_fingerprints(refused: tuple[Path, Path], database_url: str) -> None:
     half, nowhere = refused
     number = listed(database_url)[-1]["id"]
 
@@ -69,7 +69,7 @@ def test_retry_forgets_how_files_were(refused: tuple[Path, Path], database_url: 
     assert remembered() == []
 
 
-def test_retry_says_what_it_does_not_know_and_changes_nothing(
+def test_retry_names_unknown_files_and_changes_nothing(
     refused: tuple[Path, Path], database_url: str
 ) -> None:
     half, _ = refused
@@ -81,7 +81,7 @@ def test_retry_says_what_it_does_not_know_and_changes_nothing(
     assert "say which files" in rejected(database_url, "rejected", "retry", status=1)
 
 
-def test_sync_leaves_a_refused_file_unread_until_it_is_to_be_retried(
+def test_sync_skips_a_rejected_file_until_it_is_retried(
     tmp_path: Path, database_url: str, engine: Engine
 ) -> None:
     with engine.begin() as connection:

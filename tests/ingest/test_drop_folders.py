@@ -1,4 +1,4 @@
-"""Drop folders: a file goes to the source that its name says, and then to where it is kept."""
+"""Drop folders: a file is registered in the source that its name gives, and then moved."""
 
 import os
 import random
@@ -24,7 +24,7 @@ from tests.support.ingestion import CONFIG, planned, synced
 # Which source, which time ------------------------------------------------------------------------------------------
 
 
-def test_a_file_goes_to_the_source_of_its_code_and_then_where_done_ones_are_kept(
+def test_a_file_goes_to_the_source_of_its_code_and_then_to_done(
     site: Site,
 ) -> None:
     site.source("rain")
@@ -40,7 +40,7 @@ def test_a_file_goes_to_the_source_of_its_code_and_then_where_done_ones_are_kept
     assert (site.sync().listed, site.files()) == (0, [("rain", "done/rain.tif")])
 
 
-def test_names_that_the_catalogue_cannot_hold_are_refused_and_stay(site: Site) -> None:
+def test_names_too_long_for_the_catalogue_are_rejected_and_stay(site: Site) -> None:
     site.source("rain")
     path = site.drop("rain.tif")
     letters = random.Random(1).choices(ascii_letters, k=2600)
@@ -74,7 +74,7 @@ def test_a_file_goes_to_the_source_of_its_uuid(
     assert times == ([datetime(2024, 1, 2, 3, tzinfo=UTC)] if tail else [],)
 
 
-def test_a_uuid_is_that_of_one_source_also_where_it_is_the_code_of_another(site: Site) -> None:
+def test_a_uuid_counts_before_the_same_text_as_a_code(site: Site) -> None:
     uuid = site.source("rain")
     site.source(str(uuid))
     site.drop(f"{uuid}.tif")
@@ -82,7 +82,7 @@ def test_a_uuid_is_that_of_one_source_also_where_it_is_the_code_of_another(site:
     assert site.files() == [("rain", f"done/{uuid}.tif")]
 
 
-def test_codes_may_hold_underscores_and_what_looks_like_a_time(site: Site) -> None:
+def test_codes_may_contain_underscores_and_times(site: Site) -> None:
     site.source("rain_nl", temporal=True)
     site.source("rain_20240101")
     site.drop("rain_nl_20240101T0100.tif")
@@ -95,7 +95,7 @@ def test_codes_may_hold_underscores_and_what_looks_like_a_time(site: Site) -> No
     assert found == [("rain_20240101", []), ("rain_nl", [datetime(2024, 1, 1, tzinfo=UTC)])]
 
 
-def test_the_tag_dates_a_file_of_a_series_whose_name_says_no_time(site: Site) -> None:
+def test_the_tag_dates_a_file_of_a_series_without_a_time_in_its_name(site: Site) -> None:
     site.source("rain", temporal=True)
     site.source("land")
     tags = {"TIFFTAG_DATETIME": "2024:06:18 14:14:24"}
@@ -124,7 +124,7 @@ def test_the_tag_dates_a_file_of_a_series_whose_name_says_no_time(site: Site) ->
         ("elsewhere.tif", {}, "unmatched"),
     ],
 )
-def test_a_file_that_does_not_fit_is_refused_and_kept_apart(
+def test_a_file_that_does_not_fit_is_rejected_and_moved_to_refused(
     site: Site, name: str, raster: dict[str, Any], code: str
 ) -> None:
     for source in ("own", "twice", "twice", "full"):
@@ -146,7 +146,7 @@ def test_a_file_that_does_not_fit_is_refused_and_kept_apart(
     assert site.refusals() == [(code, f"refused/{name}")]
 
 
-def test_of_several_sources_of_a_code_that_of_the_supplier_is_meant(site: Site) -> None:
+def test_the_supplier_decides_between_sources_with_one_code(site: Site) -> None:
     mine = site.source("rain", supplier="me")
     site.source("rain", supplier="another")
     site.source("rain")
@@ -155,7 +155,7 @@ def test_of_several_sources_of_a_code_that_of_the_supplier_is_meant(site: Site) 
     assert rows(site.engine, "SELECT uuid FROM raster_sources WHERE file_count > 0") == [(mine,)]
 
 
-def test_a_refusal_belongs_to_the_organisation_of_the_source_or_of_the_drop_folder(
+def test_a_rejection_belongs_to_the_organisation_of_source_or_drop_folder(
     site: Site,
 ) -> None:
     site.source("elsewhere", organisation="Another")
@@ -175,7 +175,7 @@ def test_a_refusal_belongs_to_the_organisation_of_the_source_or_of_the_drop_fold
 
 
 @pytest.mark.parametrize("supplier", [None, "me"], ids=["of anyone", "of a supplier"])
-def test_a_code_that_another_organisation_takes_changes_nothing(
+def test_the_same_code_in_another_organisation_changes_nothing(
     site: Site, supplier: str | None
 ) -> None:
     site.source("rain", supplier=supplier)
@@ -194,7 +194,7 @@ def test_a_code_that_another_organisation_takes_changes_nothing(
 
 
 @pytest.mark.parametrize("supplier", [None, "me"], ids=["of anyone", "of a supplier"])
-def test_without_an_organisation_uuids_count_alone(site: Site, supplier: str | None) -> None:
+def test_without_an_organisation_only_uuids_count(site: Site, supplier: str | None) -> None:
     uuid = site.source("rain", supplier=supplier)
     site.source(str(uuid), supplier=supplier, organisation="Squatter")
     site.source("snow", supplier=supplier, organisation="Squatter")
@@ -266,7 +266,7 @@ def test_a_file_that_stays_and_changes_is_read_again(site: Site) -> None:
     assert (site.files(), site.refusals()) == ([("rain", "incoming/rain.tif")], [])
 
 
-def test_a_file_that_stays_leaves_the_source_whose_code_another_one_got(site: Site) -> None:
+def test_a_file_that_stays_leaves_a_source_that_lost_its_code(site: Site) -> None:
     site.source("rain")
     path = site.drop("rain.tif")
     site.sync(**KEEP)
@@ -277,7 +277,7 @@ def test_a_file_that_stays_leaves_the_source_whose_code_another_one_got(site: Si
     assert site.files() == [("rain", "incoming/rain.tif")]
 
 
-def test_what_people_deleted_is_not_brought_back_by_a_file_that_stays(site: Site) -> None:
+def test_a_file_that_stays_does_not_bring_deleted_data_back(site: Site) -> None:
     site.source("rain")
     path = site.drop("rain.tif")
     site.sync(**KEEP)
@@ -295,7 +295,7 @@ def test_what_people_deleted_is_not_brought_back_by_a_file_that_stays(site: Site
     assert site.sync(**KEEP).registered == 1
 
 
-def test_a_refused_file_that_is_gone_is_forgotten(site: Site) -> None:
+def test_the_rejection_of_a_file_that_is_gone_is_deleted(site: Site) -> None:
     for fields in (KEEP, {}):
         site.drop("unknown.tif")
         site.sync(**fields)
@@ -307,7 +307,7 @@ def test_a_refused_file_that_is_gone_is_forgotten(site: Site) -> None:
 
 
 @pytest.mark.parametrize("fields", [KEEP, {}], ids=["where it stays", "among the refused ones"])
-def test_a_file_that_no_source_was_meant_for_is_taken_when_one_comes(
+def test_an_unmatched_file_is_registered_when_its_source_is_created(
     site: Site, fields: dict[str, str]
 ) -> None:
     site.drop("rain.tif")
@@ -320,7 +320,7 @@ def test_a_file_that_no_source_was_meant_for_is_taken_when_one_comes(
     assert (site.files(), site.refusals()) == ([("rain", kept)], [])
 
 
-def test_a_refused_file_can_be_mended_where_it_lies_or_retried(site: Site) -> None:
+def test_a_rejected_file_can_be_corrected_in_place_or_retried(site: Site) -> None:
     site.source("rain", temporal=True)
     site.drop("rain_20240101.tif", crs=None)
     site.drop("rain.tif", transform=RD_TRANSFORM @ RD_TRANSFORM.translation(50, 0))
@@ -340,7 +340,7 @@ def test_a_refused_file_can_be_mended_where_it_lies_or_retried(site: Site) -> No
 # What must not happen ------------------------------------------------------------------------------------------------
 
 
-def test_what_only_a_link_leads_to_stays_where_it_is(site: Site) -> None:
+def test_a_file_behind_a_link_stays(site: Site) -> None:
     site.source("rain")
     path = write_raster(site.base / "rain.tif")
     (site.folder / "rain.tif").symlink_to(path)
@@ -349,7 +349,7 @@ def test_what_only_a_link_leads_to_stays_where_it_is(site: Site) -> None:
     assert (tree(site.done), tree(site.refused)) == ([], [])
 
 
-def test_a_sidecar_that_is_a_link_keeps_the_file_where_it_is(site: Site) -> None:
+def test_a_file_with_a_linked_sidecar_stays(site: Site) -> None:
     site.source("rain")
     site.drop("rain.tif")
     secret = site.base / "secret"
@@ -373,9 +373,7 @@ def test_young_files_wait(site: Site) -> None:
 
 
 @pytest.mark.parametrize("name", ["incoming", "done", "refused"])
-def test_a_folder_that_is_not_there_is_a_sentence_and_nothing_is_moved(
-    site: Site, name: str
-) -> None:
+def test_a_missing_folder_is_one_sentence_and_nothing_is_moved(site: Site, name: str) -> None:
     (site.base / name).rmdir()
     if name != "incoming":
         site.drop("unknown.tif")
@@ -387,19 +385,19 @@ def test_a_folder_that_is_not_there_is_a_sentence_and_nothing_is_moved(
 
 
 @pytest.mark.parametrize("field", ["organisation", "supplier"])
-def test_whom_the_catalogue_does_not_know_is_a_sentence(site: Site, field: str) -> None:
+def test_an_unknown_owner_is_one_sentence(site: Site, field: str) -> None:
     with pytest.raises(CatalogueError, match=r'"drop" names the (organisation|user) "Nobody"'):
         site.sync(**{field: "Nobody"})
 
 
-def test_a_folder_outside_the_roots_is_a_sentence(site: Site) -> None:
+def test_a_folder_outside_the_roots_is_one_sentence(site: Site) -> None:
     site.drop("unknown.tif")
     work = site.work(done="done")
     with pytest.raises(CatalogueError, match=r"done: it lies outside the folders that may be read"):
         synced(site.engine, site.pool.read, work, roots=[site.folder])
 
 
-def test_a_plan_says_what_would_become_of_files_and_changes_nothing(site: Site) -> None:
+def test_a_plan_lists_the_files_and_changes_nothing(site: Site) -> None:
     site.source("rain")
     good, unknown = site.drop("rain.tif"), site.drop("unknown.tif")
     work = site.work(done="done", refused="refused")
@@ -441,7 +439,7 @@ def test_a_drop_folder_is_planned_and_synced_by_its_name(site: Site, database_ur
     assert site.files() == [("rain", "done/rain.tif")]
 
 
-def test_of_a_drop_folder_that_left_the_file_refusals_go_and_files_stay(site: Site) -> None:
+def test_pruning_a_drop_folder_deletes_rejections_and_keeps_files(site: Site) -> None:
     site.source("rain")
     site.drop("rain.tif")
     site.drop("unknown.tif")

@@ -1,4 +1,4 @@
-"""A run of a drop folder that is killed at any instant loses no file, doubles none and overwrites none."""
+"""A killed run of a drop folder loses no file, registers none twice and overwrites none."""
 
 import hashlib
 import random
@@ -140,9 +140,7 @@ def run_and_check(site: Site, kept: Path, dropped: Counter[str], seed: str) -> N
     assert rows(site.engine, "SELECT * FROM moves") == []
 
 
-def test_a_run_that_is_killed_now_and_then_loses_nothing_and_doubles_nothing(
-    site: Site, kept: Path
-) -> None:
+def test_a_few_kills_lose_nothing_and_duplicate_nothing(site: Site, kept: Path) -> None:
     seed = random.SystemRandom().randrange(2**32)
     chance, kills = random.Random(seed), Kills()
     for number in range(3):
@@ -151,7 +149,7 @@ def test_a_run_that_is_killed_now_and_then_loses_nothing_and_doubles_nothing(
 
 
 @pytest.mark.soak
-def test_fifty_kills_lose_nothing_and_double_nothing(site: Site, kept: Path) -> None:
+def test_fifty_kills_lose_nothing_and_duplicate_nothing(site: Site, kept: Path) -> None:
     seed = random.SystemRandom().randrange(2**32)
     chance, kills = random.Random(seed), Kills()
     for number in range(500):

@@ -17,7 +17,7 @@ from tests.support.factory import read_path, write_raster
 from tests.support.s3 import Bucket
 
 
-def test_files_of_one_name_are_all_kept(site: Site) -> None:
+def test_all_files_with_one_name_are_kept(site: Site) -> None:
     site.source("rain")
     widths = (10, 11, 12)
     for width in widths:
@@ -29,7 +29,7 @@ def test_files_of_one_name_are_all_kept(site: Site) -> None:
     assert rows(site.engine, "SELECT * FROM tombstones") == []
 
 
-def test_a_file_that_nobody_knows_is_not_overwritten(site: Site) -> None:
+def test_a_foreign_file_is_not_overwritten(site: Site) -> None:
     site.source("rain")
     for folder in (site.done, site.refused):
         (folder / "rain.tif").write_bytes(b"not ours")
@@ -42,7 +42,7 @@ def test_a_file_that_nobody_knows_is_not_overwritten(site: Site) -> None:
         assert len(tree(folder)) == 2
 
 
-def test_the_same_file_once_more_is_kept_once(site: Site) -> None:
+def test_the_same_file_dropped_twice_is_kept_once(site: Site) -> None:
     site.source("rain")
     path = site.drop("rain.tif")
     content, times = path.read_bytes(), path.stat().st_mtime_ns
@@ -54,7 +54,7 @@ def test_the_same_file_once_more_is_kept_once(site: Site) -> None:
     assert site.files() == [("rain", "done/rain.tif")]
 
 
-def test_a_file_of_the_same_size_and_time_but_another_content_is_kept_too(site: Site) -> None:
+def test_other_content_with_the_same_size_and_time_is_kept_too(site: Site) -> None:
     site.source("rain")
     path = site.drop("rain.tif")
     content, times = path.read_bytes(), path.stat().st_mtime_ns
@@ -114,7 +114,7 @@ def begun(site: Site, code: str) -> Path:
     return path
 
 
-def test_a_move_that_was_begun_is_finished_before_anything_else(site: Site) -> None:
+def test_a_move_that_was_begun_is_finished_first(site: Site) -> None:
     site.source("rain")
     begun(site, "rain")
     assert site.sync().listed == 0
@@ -122,7 +122,7 @@ def test_a_move_that_was_begun_is_finished_before_anything_else(site: Site) -> N
     assert site.files() == [("rain", "done/rain.tif")]
 
 
-def test_a_move_that_was_finished_but_for_its_row_is_ended(site: Site) -> None:
+def test_a_finished_move_with_a_row_is_ended(site: Site) -> None:
     site.source("rain")
     path = begun(site, "rain")
     path.rename(site.done / "rain.tif")
@@ -131,7 +131,7 @@ def test_a_move_that_was_finished_but_for_its_row_is_ended(site: Site) -> None:
     assert tree(site.done) == ["rain.tif", "rain_20240101.tif"]
 
 
-def test_a_file_that_became_another_before_it_was_moved_is_a_new_one(site: Site) -> None:
+def test_a_file_that_changed_before_its_move_is_a_new_one(site: Site) -> None:
     site.source("rain")
     path = begun(site, "rain")
     write_raster(path, width=12)
@@ -140,14 +140,14 @@ def test_a_file_that_became_another_before_it_was_moved_is_a_new_one(site: Site)
     assert rows(site.engine, "SELECT width FROM raster_files") == [(12,)]
 
 
-def test_a_file_that_went_away_before_it_was_moved_is_no_part_of_its_source(site: Site) -> None:
+def test_a_file_that_disappeared_before_its_move_leaves_its_source(site: Site) -> None:
     site.source("rain")
     begun(site, "rain").unlink()
     site.sync()
     assert (site.files(), tree(site.done)) == ([], [])
 
 
-def test_a_name_that_was_taken_in_the_meantime_is_not_overwritten(site: Site) -> None:
+def test_a_name_taken_meanwhile_is_not_overwritten(site: Site) -> None:
     site.source("rain")
     begun(site, "rain")
     (site.done / "rain.tif").write_bytes(b"not ours")
@@ -158,7 +158,7 @@ def test_a_name_that_was_taken_in_the_meantime_is_not_overwritten(site: Site) ->
     assert tree(site.folder) == []
 
 
-def test_objects_are_taken_and_moved_as_files_are(
+def test_objects_are_registered_and_moved_like_files(
     engine: Engine, tmp_path: Path, bucket: Bucket
 ) -> None:
     with ProcessReader(1) as pool:  # its processes take the bucket from their environment

@@ -33,7 +33,7 @@ def open_files(pid: int, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("end", ["the client goes away", "the server is killed"])
-def test_nothing_is_left_of_a_tried_file_when_either_side_dies(serving: Serving, end: str) -> None:
+def test_a_dry_run_leaves_nothing_when_either_side_dies(serving: Serving, end: str) -> None:
     folder = serving.home.resolve() / "uploads"
     path = serving.source().partition(str(serving.port))[2] + "data/?dry-run"
     with socket.create_connection(("127.0.0.1", serving.port)) as connection:
@@ -52,7 +52,7 @@ def test_nothing_is_left_of_a_tried_file_when_either_side_dies(serving: Serving,
     assert [path.name for path in folder.rglob("*")] == [".catalogue"]
 
 
-def test_a_server_tells_what_would_become_of_a_file(serving: Serving, tmp_path: Path) -> None:
+def test_a_server_answers_a_dry_run(serving: Serving, tmp_path: Path) -> None:
     url = serving.source()
     with write_raster(tmp_path / "a.tif").open("rb") as file:
         moment = {"timestamp": "2024-01-01"}

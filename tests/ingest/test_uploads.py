@@ -56,12 +56,12 @@ def test_95_percent_of_uploads_are_processed_within_five_seconds(
 
 
 @LARGE
-def test_a_large_file_is_taken_in_in_little_memory(serving: Serving, mebibytes: int) -> None:
+def test_a_large_file_is_received_in_little_memory(serving: Serving, mebibytes: int) -> None:
     assert_taken_in_little_memory(serving, mebibytes)
 
 
 @KILLS
-def test_a_killed_server_loses_nothing_and_doubles_nothing(
+def test_a_killed_server_loses_nothing_and_duplicates_nothing(
     serving: Serving, engine: Engine, home: Path, tif: Path, kills: int
 ) -> None:
     assert_nothing_lost_or_doubled(serving, engine, tif, kills)
@@ -74,9 +74,7 @@ def test_a_killed_server_loses_nothing_and_doubles_nothing(
     assert set(rows(engine, "SELECT uri FROM upload_files")) == files
 
 
-def test_a_server_that_is_killed_takes_the_processes_that_read_with_it(
-    serving: Serving, tif: Path
-) -> None:
+def test_reading_processes_end_with_a_killed_server(serving: Serving, tif: Path) -> None:
     url = serving.source()
     serving.wait_for(serving.send(url, tif, 0))
     readers = children(serving.process.pid)
@@ -89,7 +87,7 @@ def test_a_server_that_is_killed_takes_the_processes_that_read_with_it(
     serving.start()
 
 
-def test_a_server_that_is_killed_while_it_receives_leaves_no_file_and_no_reservation(
+def test_a_server_killed_while_receiving_leaves_no_file_or_reservation(
     serving: Serving, engine: Engine, home: Path
 ) -> None:
     url, half = serving.source(), 2**20
@@ -146,7 +144,7 @@ def children(pid: int) -> list[int]:
     return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
 
-def test_a_server_that_is_stopped_says_so_to_who_is_sending(serving: Serving) -> None:
+def test_a_stopped_server_tells_senders(serving: Serving) -> None:
     url = serving.source()
     with begun(serving, url, 50_000) as connection:
         time.sleep(0.5)
