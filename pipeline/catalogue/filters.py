@@ -23,11 +23,11 @@ from pipeline.catalogue.lookups import (
     UUIDS,
     BadValue,
     FilterKind,
-    Lookup,
     choice_kind,
     custom_kind,
     is_null,
     parse_boolean,
+    same_boolean,
 )
 from pipeline.catalogue.source_links import LAYER_LINKS, SCENARIO_LINKS, SourceLinks
 from pipeline.catalogue.upload_states import UploadState
@@ -48,6 +48,7 @@ from pipeline.database.tables import (
 )
 
 Predicate = ColumnElement[bool]
+Through = Callable[[Predicate, Caller], Predicate]
 TIME_FORMAT = "A time in ISO 8601, YYYY-MM-DDThh:mm:ssZ."
 
 
@@ -58,17 +59,18 @@ class Filter:
     name: str
     kind: FilterKind
     target: Any
-    """The column that the lookups test; a filter of its own kind may use something else."""
+    """What the lookups test: a column, a function that returns it for a caller, or what the kind of filter needs."""
     help: str = ""
-    through: Callable[[Predicate], Predicate] | None = None
+    through: Through | None = None
     """Turns a condition on a related table into one on the table of the list."""
 
     def predicate(self, lookup: str, value: str, caller: Caller) -> Predicate:
         """Return the condition of one parameter; raise BadValue."""
         if "\x00" in value:
             raise BadValue("Null characters are not allowed.")
-        condition = self.kind.lookups[lookup](self.target, value, caller)
-        return self.through(condition) if self.through else condition
+        target = self.target(caller) if callable(self.target) else self.target
+        condition = self.kind.lookups[lookup](target, value, caller)
+        return self.through(condition, caller) if self.through else condition
 
 
 def filters_by_parameter(filters: tuple[Filter, ...]) -> Mapping[str, tuple[Filter, str]]:
@@ -85,11 +87,9 @@ def equals_any(column: ColumnElement[Any], of: Select[Any]) -> Predicate:
     return column == any_(func.array(of.scalar_subquery()))
 
 
-def _related(
-    column: ColumnElement[Any], key: ColumnElement[Any]
-) -> Callable[[Predicate], Predicate]:
+def _related(column: ColumnElement[Any], key: ColumnElement[Any], *where: Predicate) -> Through:
     """Turn a condition on a related table into: `column` is the key of a row that fulfils it."""
-    return lambda condition: equals_any(column, select(key).where(condition))
+    return lambda condition, _: equals_any(column, select(key).where(*where, condition))
 
 
 SUPPLIER = FilterKind(
@@ -156,18 +156,8 @@ RASTER_SOURCES: tuple[Filter, ...] = (
     Filter("temporal", BOOLEAN, raster_sources.c.temporal, "Whether it is a series in time."),
     Filter("first_value_timestamp", TIME, raster_sources.c.first_value_timestamp, f"Its first time. {TIME_FORMAT}"),
     Filter("last_value_timestamp", TIME, raster_sources.c.last_value_timestamp, f"Its last time. {TIME_FORMAT}"),
-    Filter(
-        "layers__uuid",
-        ANY_UUIDS,
-        layers.c.uuid,
-        "The raster sources that the layers with these uuids use.",
-        lambda test: equals_any(
-            raster_sources.c.uuid,
-            select(layer_sources.c.source_uuid)
-            .join(layers, layers.c.id == layer_sources.c.layer_id)
-            .where(test),
-        ),
-    ),
+    Filter("layers__uuid", ANY_UUIDS, layers.c.uuid, "The raster sources that the layers with these uuids use.",
+           _related(raster_sources.c.uuid, LAYER_LINKS.source_uuid, LAYER_LINKS.owner_id == layers.c.id)),
     Filter(
         "scenario__isnull",
         custom_kind(_used_in_scenario, "true", BOOLEAN_PATTERN),
@@ -181,46 +171,24 @@ RASTER_SOURCES: tuple[Filter, ...] = (
 )  # fmt: skip
 
 
-def _uses_source(links: SourceLinks, condition: Predicate) -> Predicate:
-    """Test for use of a raster source that fulfils a condition."""
-    return equals_any(
+def _using_source(links: SourceLinks) -> Through:
+    """Turn a condition on raster sources into: the row uses a source that fulfils it and that the caller may read."""
+    return lambda condition, caller: equals_any(
         links.owners.c.id,
         select(links.owner_id)
         .join(raster_sources, raster_sources.c.uuid == links.source_uuid)
-        .where(condition),
+        .where(condition, readable(raster_sources, caller)),
     )
 
 
-def _spatial_filter_of_layers(field: Filter) -> Filter:
-    """Turn a spatial filter of raster sources into one of layers, by the sources that the caller may read."""
-
-    def test(_: Any, value: str, caller: Caller) -> Predicate:
-        condition = field.predicate("", value, caller) & readable(raster_sources, caller)
-        return _uses_source(LAYER_LINKS, condition)
-
-    kind = custom_kind(test, field.kind.example, field.kind.pattern)
-    return Filter(field.name, kind, None, field.help)
-
-
-def _time_filter_of_layers(field: Filter) -> Filter:
-    """Turn a filter by a time of raster sources into one by the time that layers derive from them."""
-
-    def through(lookup: str) -> Lookup:
-        return lambda _, value, caller: field.kind.lookups[lookup](
-            derived_layer_fields(caller)[field.name], value, caller
-        )
-
-    lookups = {lookup: through(lookup) for lookup in field.kind.lookups}
-    return Filter(field.name, replace(field.kind, lookups=lookups), None, field.help)
-
-
-def _layer_is_temporal(_: Any, value: str, caller: Caller) -> Predicate:
-    return derived_layer_fields(caller)["temporal"].is_(parse_boolean(value))
+def _derived(name: str) -> Callable[[Caller], ColumnElement[Any]]:
+    """Return the function that returns a derived field of layers for a caller."""
+    return lambda caller: derived_layer_fields(caller)[name]
 
 
 def _layer_in_scenario(_: Any, value: str, caller: Caller) -> Predicate:
-    used = _used_in_scenario(None, "false", caller) & readable(raster_sources, caller)
-    condition = _uses_source(LAYER_LINKS, used)
+    used = _used_in_scenario(None, "false", caller)
+    condition = _using_source(LAYER_LINKS)(used, caller)
     return ~condition if parse_boolean(value) else condition
 
 
@@ -230,10 +198,10 @@ SPATIAL_FILTERS = ("in_bbox", "bbox", "point", "geometry")
 LAYERS: tuple[Filter, ...] = (
     *_owned(layers),
     Filter("supplier_code", TEXT, layers.c.supplier_code, "The supplier's own name for it."),
-    Filter("temporal", custom_kind(_layer_is_temporal, "true", BOOLEAN_PATTERN), None,
+    Filter("temporal", custom_kind(same_boolean, "true", BOOLEAN_PATTERN), _derived("temporal"),
            "Whether it is a series in time."),
-    *(_time_filter_of_layers(field) for field in RASTER_SOURCES if field.name in TIME_FILTERS),
-    *(_spatial_filter_of_layers(field) for field in RASTER_SOURCES if field.name in SPATIAL_FILTERS),
+    *(replace(field, target=_derived(field.name)) for field in RASTER_SOURCES if field.name in TIME_FILTERS),
+    *(replace(field, through=_using_source(LAYER_LINKS)) for field in RASTER_SOURCES if field.name in SPATIAL_FILTERS),
     Filter(
         "raster_sources__uuid",
         ANY_UUIDS,
@@ -258,24 +226,12 @@ LABEL_TYPES: tuple[Filter, ...] = (
 )
 
 
-def _scenario_uses(lookup: str) -> Lookup:
-    """Return a lookup of scenarios by the raster sources that they use and the caller may read."""
-
-    def test(_: Any, value: str, caller: Caller) -> Predicate:
-        condition = ANY_UUIDS.lookups[lookup](raster_sources.c.uuid, value, caller)
-        condition &= readable(raster_sources, caller)
-        return _uses_source(SCENARIO_LINKS, condition)
-
-    return test
-
-
 SCENARIOS: tuple[Filter, ...] = (
     *_owned(scenarios),
     Filter("model_name", TEXT, scenarios.c.model_name, "The model that was run."),
     Filter("total_size", SIZE, scenarios.c.total_size, "Bytes of its results."),
-    Filter("raster_sources__uuid",
-           replace(ANY_UUIDS, lookups={lookup: _scenario_uses(lookup) for lookup in ANY_UUIDS.lookups}), None,
-           "Scenarios that use the raster sources with these uuids."),
+    Filter("raster_sources__uuid", ANY_UUIDS, raster_sources.c.uuid,
+           "Scenarios that use the raster sources with these uuids.", _using_source(SCENARIO_LINKS)),
 )  # fmt: skip
 
 ORGANISATIONS: tuple[Filter, ...] = (
@@ -290,9 +246,9 @@ USERS: tuple[Filter, ...] = (
 
 def role_filter(organisation_id: int) -> Filter:
     """Return the filter of users by a role that they have in an organisation."""
-    held = roles.c.organisation_id == organisation_id
+    there = roles.c.organisation_id == organisation_id
     return Filter("role", choice_kind(*ROLES), roles.c.role, "A role that they have there.",
-                  lambda condition: equals_any(users.c.id, select(roles.c.user_id).where(held, condition)))  # fmt: skip
+                  _related(users.c.id, roles.c.user_id, there))  # fmt: skip
 
 
 UPLOADS: tuple[Filter, ...] = (
@@ -311,14 +267,9 @@ def visible_uri(caller: Caller) -> ColumnElement[Any]:
     return case((rejected_files.c.organisation_id.in_(visible_in), rejected_files.c.uri))
 
 
-def _of_shown_uri(lookup: str) -> Lookup:
-    return lambda _, value, caller: TEXT.lookups[lookup](visible_uri(caller), value, caller)
-
-
 REJECTED_FILES: tuple[Filter, ...] = (
     Filter("name", TEXT, file_name(rejected_files.c.uri), "Text filter on the name of the file."),
-    Filter("uri", replace(TEXT, lookups={lookup: _of_shown_uri(lookup) for lookup in TEXT.lookups}), None,
-           "Text filter on its URI, for users who may see it."),
+    Filter("uri", TEXT, visible_uri, "Text filter on its URI, for users who may see it."),
     Filter("code", TEXT, rejected_files.c.code, "Reason code."),
     Filter("definition", TEXT, rejected_files.c.definition, "Id of the definition."),
     *_of_organisation(rejected_files),
