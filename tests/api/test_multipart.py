@@ -57,9 +57,10 @@ def test_a_truncated_form_is_rejected() -> None:
 
 
 FIELD = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
-PARTS = "The form may have 100 parts; send the file and its fields."
-LONG = "The form is broken: Maximum header size exceeded."
-MANY = "The form is broken: Maximum header count exceeded."
+PARTS = "The form is not valid: Maximum segment count exceeded."
+LONG = "The form is not valid: Maximum segment header length exceeded."
+MANY = "The form is not valid: Maximum segment header count exceeded."
+BARE = "The form is not valid: Missing Content-Disposition segment header."
 FIELDS = "The fields beside the file may be 65536 bytes together."
 
 
@@ -68,7 +69,7 @@ FIELDS = "The fields beside the file may be 65536 bytes together."
     [
         (FIELD % (b"a", b""), 300_000, PARTS),
         (FIELD % (b"", b""), 300_000, PARTS),
-        (b"--b\r\n\r\n\r\n", 300_000, PARTS),
+        (b"--b\r\n\r\n\r\n", 300_000, BARE),
         (HEAD.replace(b'"file"', b'"other"') + b"x\r\n", 300_000, PARTS),
         (b"--b\r\n" + b"X: " + b"x" * 9000, 1, LONG),
         (b"--b\r\n" + b"x" * 9000, 1, LONG),
