@@ -70,7 +70,7 @@ def _with_owner(table: FromClause) -> FromClause:
 
 
 def _dependents(links: SourceLinks, name: str) -> ColumnElement[Any]:
-    """Return the uuids of the owners that use a raster source, oldest first, whoever may read them."""
+    """Return the uuids of all owners that use a raster source, oldest first, readable by the caller or not."""
     uuids = (
         select(links.owners.c.uuid)
         .join(links.table, links.owner_id == links.owners.c.id)

@@ -173,12 +173,9 @@ def ilike_lookup(before: str, after: str) -> Lookup:
     )
 
 
-def is_null(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
+def is_null(column: ColumnElement[Any], value: str, _: Caller) -> ColumnElement[bool]:
     """Test whether the field is null."""
-    condition: ColumnElement[bool] = (
-        column.is_(None) if parse_boolean(value) else column.is_not(None)
-    )
-    return condition
+    return column.is_(None) if parse_boolean(value) else column.is_not(None)
 
 
 def regex_lookup(symbol: str) -> Lookup:
@@ -186,10 +183,11 @@ def regex_lookup(symbol: str) -> Lookup:
     return lambda column, value, _: column.bool_op(symbol)(literal(value))
 
 
-def one_of(column: Any, values: list[Any], kind: TypeEngine[Any]) -> ColumnElement[bool]:
+def one_of(
+    column: ColumnElement[Any], values: list[Any], kind: TypeEngine[Any]
+) -> ColumnElement[bool]:
     """Test for one of several values. They are one parameter of the statement, whatever their number."""
-    condition: ColumnElement[bool] = column == any_(literal(values, ARRAY(kind)))
-    return condition if values else false()
+    return column == any_(literal(values, ARRAY(kind))) if values else false()
 
 
 TEXT = FilterKind(
@@ -217,7 +215,7 @@ TEXT = FilterKind(
 def one_of_uuids(parse: Callable[[str], UUID]) -> Lookup:
     """Return a lookup of any of the uuids between the commas."""
 
-    def test(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
+    def test(column: ColumnElement[Any], value: str, _: Caller) -> ColumnElement[bool]:
         return one_of(column, [parse(part) for part in split_list(value)], Uuid())
 
     return test
@@ -226,13 +224,12 @@ def one_of_uuids(parse: Callable[[str], UUID]) -> Lookup:
 PART = f"-*({HEX}-*){{1,32}}"
 
 
-def part_of_uuid(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
+def part_of_uuid(column: ColumnElement[Any], value: str, _: Caller) -> ColumnElement[bool]:
     """Match a part of a uuid, with or without dashes."""
     if not re.fullmatch(PART, value):
         raise BadValue("Must be a uuid or a part of one.")
     digits = value.replace("-", "").lower()
-    condition: ColumnElement[bool] = func.replace(func.text(column), "-", "").like(f"%{digits}%")
-    return condition
+    return func.replace(func.text(column), "-", "").like(f"%{digits}%")
 
 
 UUIDS = FilterKind(
@@ -248,13 +245,12 @@ ANY_UUIDS = FilterKind(
 PART_OF_UUID = FilterKind({"": part_of_uuid}, optional_pattern(PART), "61f5a464")
 
 
-def between(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
+def between(column: ColumnElement[Any], value: str, _: Caller) -> ColumnElement[bool]:
     """Test for a time between two times, both included."""
     times = [parse_timestamp(part) for part in split_list(value)]
     if len(times) != 2:
         raise BadValue("Must be two times, separated by a comma.")
-    condition: ColumnElement[bool] = column.between(*times)
-    return condition
+    return column.between(times[0], times[1])
 
 
 GAP = f"{BLANK[:-1]},]*"
@@ -294,10 +290,9 @@ SIZE = FilterKind(
 )
 
 
-def same_boolean(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
+def same_boolean(column: ColumnElement[Any], value: str, _: Caller) -> ColumnElement[bool]:
     """Test for true or false."""
-    condition: ColumnElement[bool] = column.is_(parse_boolean(value))
-    return condition
+    return column.is_(parse_boolean(value))
 
 
 BOOLEAN = FilterKind({"": same_boolean, "exact": same_boolean}, BOOLEAN_PATTERN, "true")
@@ -322,11 +317,10 @@ ACCESS = FilterKind(
 def choice_kind(*names: str) -> FilterKind:
     """Return the type of a filter with a few possible words."""
 
-    def test(column: Any, value: str, _: Caller) -> ColumnElement[bool]:
+    def test(column: ColumnElement[Any], value: str, _: Caller) -> ColumnElement[bool]:
         if value not in names:
             raise BadValue(f"Must be one of {', '.join(names)}.")
-        condition: ColumnElement[bool] = column == value
-        return condition
+        return column == value
 
     return FilterKind({"": test, "exact": test}, optional_pattern("|".join(names)), names[0])
 

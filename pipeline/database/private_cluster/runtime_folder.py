@@ -25,13 +25,13 @@ def runtime_folder(home: Path) -> Path:
     """
     resolved = os.fsencode(home.resolve())
     name = f"rastersources-{os.geteuid()}-{hashlib.sha256(resolved).hexdigest()[:12]}"
-    for place in ("/tmp", tempfile.gettempdir()):  # noqa: S108 - make_runtime_folder checks whose it is
-        folder = Path(place, name)
+    for parent in ("/tmp", tempfile.gettempdir()):  # noqa: S108 - make_runtime_folder checks whose it is
+        folder = Path(parent, name)
         if (
             len(os.fsencode(folder / SOCKET)) <= SOCKET_PATH_BYTES
-            and os.access(place, os.W_OK)
-            and not SPECIAL_CHARACTERS & set(place)
-            and can_enter(Path(place))
+            and os.access(parent, os.W_OK)
+            and not SPECIAL_CHARACTERS & set(parent)
+            and can_enter(Path(parent))
         ):
             return folder
     raise CatalogueError(
@@ -39,12 +39,12 @@ def runtime_folder(home: Path) -> Path:
     )
 
 
-def can_enter(place: Path) -> bool:
+def can_enter(folder: Path) -> bool:
     """Return whether the user of the cluster can enter a folder; a user can always enter their own."""
     if os.geteuid() != 0:
         return True
     return all(
-        folder.stat().st_mode & 0o001 for folder in [place.resolve(), *place.resolve().parents]
+        parent.stat().st_mode & 0o001 for parent in [folder.resolve(), *folder.resolve().parents]
     )
 
 
