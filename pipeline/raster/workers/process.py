@@ -13,6 +13,7 @@ from pipeline.errors import CatalogueError, RasterError, RastersourcesError, Rej
 from pipeline.raster.gdal_restrictions import restrict_gdal
 from pipeline.raster.models import Progress, RasterFile, ReadOptions
 from pipeline.raster.read import read
+from pipeline.raster.statistics.measure import add_statistics
 from pipeline.storage import PrefetchingRangeReader, RangeReader, StoredFile, rejection
 
 SECONDS_BETWEEN_PROGRESS = 0.2
@@ -57,9 +58,6 @@ def _outcome(
     try:
         raster = read(file, options, ranges)
         if options.statistics:
-            # Most files are read without.
-            from pipeline.raster.statistics.measure import add_statistics
-
             raster = add_statistics(file, raster, options, timer.send_progress)
         return convert(raster)
     except RasterError as error:
