@@ -64,7 +64,8 @@ class Prefect:
 
 def add_database(home: Path) -> None:
     """Copy a migrated database into a PREFECT_HOME: the migration of a new one takes a server seven seconds."""
-    home.mkdir(parents=True, exist_ok=True)
+    for folder in (home.parent, home):
+        folder.mkdir(mode=0o700, exist_ok=True)  # as our program and Prefect make them
     template = Path(tempfile.gettempdir()) / "prefect-template"
     template.mkdir(exist_ok=True)
     with (template / "lock").open("w") as lock:
