@@ -89,7 +89,7 @@ def assign_values(description: Description, assigned: AssignedValues) -> Descrip
 def _assign_crs(description: Description, assigned: AssignedValues, code: str) -> Description:
     own, wkt = description.placement.crs, _wkt(code)
     if own.wkt is None and not own.unusable:
-        warning = "crs_assigned", f"the file has no CRS; {code} is that of {assigned.by}"
+        warning = "crs_assigned", f"the file has no CRS; {code} of {assigned.by} is used"
     elif own.wkt is not None and _are_same(own.wkt, wkt):
         return description
     elif assigned.crs_override:
@@ -98,7 +98,7 @@ def _assign_crs(description: Description, assigned: AssignedValues, code: str) -
     elif own.wkt is None:
         return description  # the file is rejected when it is placed
     else:
-        text = f"the file keeps its own CRS, {_label(own)}; that of {assigned.by} is {code}"
+        text = f"the file keeps its own CRS, {_label(own)}; {code} of {assigned.by} is not used"
         return _warn(description, "crs_kept", text)
     placement = replace(description.placement, crs=FileCRS(wkt))
     provenance = {**description.provenance, "projection": f"crs of {assigned.by}"}
@@ -127,16 +127,16 @@ def _assign_nodata(description: Description, assigned: AssignedValues, text: str
     if own:
         if own == {nodata.value}:
             return description
-        message = f"the file keeps its own nodata; that of {assigned.by} is {nodata.value}"
+        message = f"the file keeps its own nodata; {nodata.value} of {assigned.by} is not used"
         return _warn(description, "nodata_kept", message)
     if any(band.warnings for band in description.nodata):
         return description  # a warning tells that the file's own nodata is unreadable
     if nodata.warnings:
-        message = f"{nodata.warnings[0].message}, which is that of {assigned.by}; the file has none"
+        message = f"the file has no nodata; that of {assigned.by} is not used: {nodata.warnings[0].message}"
         return _warn(description, "nodata_not_assigned", message)
     provenance = {**description.provenance, "fill_value": f"nodata of {assigned.by}"}
     bands = tuple(Nodata(nodata.value) for _ in description.nodata)
-    message = f"the file has no nodata; {nodata.value} is that of {assigned.by}"
+    message = f"the file has no nodata; {nodata.value} of {assigned.by} is used"
     description = replace(description, nodata=bands, provenance=provenance)
     return _warn(description, "nodata_assigned", message)
 

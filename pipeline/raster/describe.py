@@ -180,7 +180,7 @@ def _area_or_point_warnings(
 ) -> list[RasterWarning]:
     return [
         RasterWarning(
-            "area_or_point_ignored", f"{origin} says {value!r} of its pixels; {used} was used"
+            "area_or_point_ignored", f"{origin} has {value!r} for its pixels; {used} was used"
         )
         for origin, value in (("its sidecar .aux.xml", sidecar), ("its GDAL_METADATA", metadata))
         if value and value.lower() != used.lower()
@@ -259,7 +259,7 @@ def _unused_nodata_warnings(
     if own is None or others <= {own}:
         return []
     shown = ", ".join(sorted(map(str, others)))
-    text = f"its tag GDAL_NODATA says {own}, its sidecar .aux.xml {shown}; that of the sidecar was used for its bands"
+    text = f"its tag GDAL_NODATA has {own}, its sidecar .aux.xml {shown}; the sidecar was used for its bands"
     return [RasterWarning("nodata_ignored", text)]
 
 

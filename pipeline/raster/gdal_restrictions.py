@@ -33,7 +33,7 @@ def restrict_gdal() -> Iterator[None]:
         if not restricted:
             raise CatalogueError(
                 f"GDAL {rasterio.__gdal_version__} cannot be kept to GeoTIFF files of this machine, so nothing is "
-                "read; install rasterio as the lock file says"
+                "read; install the version of rasterio in requirements.lock"
             )
         yield
 

@@ -64,7 +64,7 @@ def translate_disk_errors() -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or error
         raise TransientError(
-            f"{tempfile.gettempdir()} takes no temporary files ({reason}); make room there"
+            f"cannot write temporary files to {tempfile.gettempdir()} ({reason}); make room there"
         ) from error
 
 

@@ -199,7 +199,7 @@ class Progress:
 
     uri: str
     done: int
-    """Values that were read, counted anew in each pass over the pixels."""
+    """Values that were read, counted again in each pass over the pixels."""
     total: int
 
 

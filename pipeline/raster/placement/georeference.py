@@ -93,7 +93,7 @@ def _check_grid(grid: Grid, crs: FileCRS) -> None:
         raise NoGrid(f"the raster has {grid.width} x {grid.height} pixels; write it again")
     if grid.transform is not None and grid.transform != Affine.identity():
         if not np.isfinite(grid.transform[:6]).all() or grid.transform.is_degenerate:
-            raise NoGrid("the geotransform gives pixels without area; set the right one")
+            raise NoGrid("the pixels of the geotransform have no area; set the right one")
         if not (grid.has_rpcs and not crs.wkt):
             return
     elif grid.control_points:
@@ -228,7 +228,7 @@ def _place_warnings(projector: Projector, bounds: Bounds) -> Iterator[RasterWarn
     if projector.candidate.ballpark:
         text = (
             f"no operation is known from the datum of {crs.crs.name!r} to WGS 84; "
-            "longitude and latitude were taken over unchanged"
+            "longitude and latitude were copied unchanged"
         )
         yield RasterWarning("unknown_datum", text)
 

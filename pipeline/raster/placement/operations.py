@@ -93,7 +93,7 @@ def list_candidates(crs: HorizontalCRS, policy: str) -> tuple[Candidate, ...]:
     candidates = [c for c in _all_candidates(crs) if policy != "lizard" or not c.grids]
     if not candidates:
         raise UnsupportedCRS(
-            f"PROJ knows no way from {crs.crs.name!r} to WGS 84, it may belong to another "
+            f"PROJ has no operation from {crs.crs.name!r} to WGS 84, as for a CRS of another "
             "celestial body; assign a CRS of the earth"
         )
     code = PINNED_OPERATIONS.get(crs.projection or "")
@@ -109,7 +109,7 @@ def _all_candidates(crs: HorizontalCRS) -> list[Candidate]:
             group = TransformerGroup(crs.crs, _WGS84, always_xy=True)
     except (ProjError, CRSError) as error:
         raise UnsupportedCRS(
-            f"PROJ cannot take {crs.crs.name!r} to WGS 84; assign another CRS"
+            f"PROJ cannot convert {crs.crs.name!r} to WGS 84; assign another CRS"
         ) from error
     return [_candidate(crs, transformer) for transformer in group.transformers]
 
