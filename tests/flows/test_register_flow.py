@@ -170,11 +170,11 @@ for error in (TransientError("away"), CatalogueError("wrong"), MissingCRS("none"
 
 def add_upload(engine: Engine, home: Path, path: Path) -> None:
     """An upload to a new source, as a server leaves it that is killed after it answered."""
-    deposit = open_upload_store(home / "uploads")
-    uri = deposit.new_uri()
+    store = open_upload_store(home / "uploads")
+    uri = store.new_uri()
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO upload_files (uri) VALUES (:uri)"), {"uri": uri})
-    incoming = deposit.open_upload(uri)
+    incoming = store.open_upload(uri)
     incoming.write(path.read_bytes())
     incoming.commit()
     incoming.close()

@@ -65,12 +65,12 @@ def test_a_killed_server_loses_nothing_and_duplicates_nothing(
     serving: Serving, engine: Engine, home: Path, tif: Path, kills: int
 ) -> None:
     assert_nothing_lost_or_doubled(serving, engine, tif, kills)
-    deposit = FolderUploadStore(home.resolve() / "uploads")
-    sweep(engine, deposit)
+    store = FolderUploadStore(home.resolve() / "uploads")
+    sweep(engine, store)
     files = set(rows(engine, "SELECT uri FROM raster_files"))
-    assert set(deposit.uris()) == files
+    assert set(store.uris()) == files
     execute(engine, "UPDATE upload_files SET changed = now() - interval '1 hour'")
-    sweep(engine, deposit)
+    sweep(engine, store)
     assert set(rows(engine, "SELECT uri FROM upload_files")) == files
 
 
@@ -91,20 +91,20 @@ def test_a_server_killed_while_receiving_leaves_no_file_or_reservation(
     serving: Serving, engine: Engine, home: Path
 ) -> None:
     url, half = serving.source(), 2**20
-    deposit = FolderUploadStore(home.resolve() / "uploads")
+    store = FolderUploadStore(home.resolve() / "uploads")
     serving.settle(engine)
     used = rows(engine, "SELECT coalesce(sum(size), 0) FROM raster_sources")[0]
     quota(engine, int(used) + 3 * half)
-    before = set(deposit.uris())
+    before = set(store.uris())
     with begun(serving, url, 2 * half) as connection:
         connection.sendall(bytes(half + half // 2))
-        until(lambda: written(deposit, before) > half // 2)
+        until(lambda: written(store, before) > half // 2)
         assert send_zeros(serving, url, 2 * half) == 413
         serving.kill()
     serving.start()
     assert send_zeros(serving, url, 2 * half) == 200
     serving.settle(engine)
-    until(lambda: set(deposit.uris()) == set(rows(engine, "SELECT uri FROM raster_files")))
+    until(lambda: set(store.uris()) == set(rows(engine, "SELECT uri FROM raster_files")))
     quota(engine, None)
 
 
@@ -112,9 +112,9 @@ def quota(engine: Engine, size: int | None) -> None:
     execute(engine, "UPDATE organisations SET raster_storage_capacity = :size", size=size)
 
 
-def written(deposit: FolderUploadStore, before: set[str]) -> int:
+def written(store: FolderUploadStore, before: set[str]) -> int:
     """Bytes of the files that were not there before."""
-    paths = [Path(path_of(uri)) for uri in set(deposit.uris()) - before]
+    paths = [Path(path_of(uri)) for uri in set(store.uris()) - before]
     return sum(path.stat().st_size for path in paths if path.exists())
 
 

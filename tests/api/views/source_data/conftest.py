@@ -27,21 +27,21 @@ Process = Callable[[], list[UploadOutcome]]
 
 
 @pytest.fixture(scope="module")
-def deposit(tmp_path_factory: pytest.TempPathFactory) -> FolderUploadStore:
+def store(tmp_path_factory: pytest.TempPathFactory) -> FolderUploadStore:
     return FolderUploadStore(tmp_path_factory.mktemp("home").resolve() / "uploads")
 
 
 @pytest.fixture(scope="module")
-def client(database_url: str, deposit: FolderUploadStore) -> Iterator[Client]:
-    config = ApiConfig(database_url, uploads=str(deposit.folder), upload_bytes=LIMIT)
+def client(database_url: str, store: FolderUploadStore) -> Iterator[Client]:
+    config = ApiConfig(database_url, uploads=str(store.folder), upload_bytes=LIMIT)
     with client_of(config) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def worker(engine: Engine, deposit: UploadStore) -> Iterator[UploadWorker]:
+def worker(engine: Engine, store: UploadStore) -> Iterator[UploadWorker]:
     with ProcessReader(1) as pool:
-        yield UploadWorker(engine, deposit, ReadOptions(), pool)
+        yield UploadWorker(engine, store, ReadOptions(), pool)
 
 
 @pytest.fixture
@@ -113,16 +113,16 @@ def only(client: Client, url: str, part: str) -> Any:
     return row
 
 
-def receiving(engine: Engine, deposit: UploadStore, receiver: int = 1) -> OpenUpload:
+def receiving(engine: Engine, store: UploadStore, receiver: int = 1) -> OpenUpload:
     """Record a file as received by the server with this number, which is dead unless it holds its lock."""
-    uri = deposit.new_uri()
+    uri = store.new_uri()
     run(
         engine,
         "INSERT INTO upload_files (uri, receiver) VALUES (:uri, :receiver)",
         uri=uri,
         receiver=receiver,
     )
-    return deposit.open_upload(uri)
+    return store.open_upload(uri)
 
 
 @contextmanager
@@ -133,5 +133,5 @@ def living(engine: Engine, receiver: int) -> Iterator[None]:
         yield
 
 
-def stored(deposit: UploadStore) -> list[str]:
-    return list(deposit.uris())
+def stored(store: UploadStore) -> list[str]:
+    return list(store.uris())

@@ -54,12 +54,12 @@ def own(s3_server: Server, between: Proxy) -> Iterator[Bucket]:
 
 
 @pytest.fixture(scope="module")
-def deposit(own: Bucket) -> UploadStore:
+def store(own: Bucket) -> UploadStore:
     return open_upload_store(f"s3://{own.name}/our uploads")
 
 
 @pytest.fixture(scope="module")
-def client(database_url: str, deposit: UploadStore, own: Bucket) -> Iterator[Client]:
+def client(database_url: str, store: UploadStore, own: Bucket) -> Iterator[Client]:
     config = ApiConfig(database_url, uploads=f"s3://{own.name}/our%20uploads", upload_bytes=LIMIT)
     with client_of(config) as client:
         yield client
@@ -70,11 +70,11 @@ def key_of(uri: str) -> str:
 
 
 def test_a_file_is_in_the_bucket_before_the_answer_and_becomes_part_of_its_source(
-    as_: As, source: Source, tif: Path, deposit: UploadStore, own: Bucket, process: Process
+    as_: As, source: Source, tif: Path, store: UploadStore, own: Bucket, process: Process
 ) -> None:
     url = source()
     task = accepted(as_("admin"), url, tif)
-    (uri,) = stored(deposit)
+    (uri,) = stored(store)
     assert uri.startswith(f"s3://{own.name}/our%20uploads/")
     assert own.get(key_of(uri)) == tif.read_bytes()
     assert [row.state for row in process()] == ["committed"]
@@ -85,19 +85,19 @@ def test_a_file_is_in_the_bucket_before_the_answer_and_becomes_part_of_its_sourc
 
 
 def test_replacing_a_file_and_deleting_the_data_delete_the_object(
-    as_: As, source: Source, tif: Path, deposit: UploadStore, process: Process
+    as_: As, source: Source, tif: Path, store: UploadStore, process: Process
 ) -> None:
     url = source(temporal=True)
     for time_ in (NOON, ONE, NOON):
         accepted(as_("admin"), url, tif, time=time_)
         process()
-    assert len(stored(deposit)) == 2
+    assert len(stored(store)) == 2
     assert as_("admin").request("DELETE", f"{url}data/").json()["removed"] == 2
-    assert stored(deposit) == []
+    assert stored(store) == []
 
 
 def test_a_rejected_file_is_deleted(
-    as_: As, source: Source, tmp_path: Path, deposit: UploadStore, process: Process
+    as_: As, source: Source, tmp_path: Path, store: UploadStore, process: Process
 ) -> None:
     (tmp_path / "x.tif").write_bytes(b"no raster")
     (tmp_path / "empty.tif").touch()
@@ -113,44 +113,44 @@ def test_a_rejected_file_is_deleted(
     details = [as_("admin").get(task).json()["detail"] for task in tasks]
     codes = [detail.partition(":")[0] for detail in details]
     assert codes == ["not_a_geotiff", "empty_file", "missing_crs"]
-    assert stored(deposit) == []
+    assert stored(store) == []
 
 
 def test_a_file_that_is_too_large_or_breaks_off_leaves_nothing(
-    as_: As, source: Source, tmp_path: Path, deposit: UploadStore, own: Bucket
+    as_: As, source: Source, tmp_path: Path, store: UploadStore, own: Bucket
 ) -> None:
     large = tmp_path / "large.tif"
     large.write_bytes(bytes(LIMIT + 1))
     assert send(as_("admin"), source(), large).status_code == 413
-    assert stored(deposit) == []
+    assert stored(store) == []
     assert own.unfinished() == []
 
 
-def test_the_parts_of_a_given_up_file_are_removed(deposit: UploadStore, own: Bucket) -> None:
-    incoming = deposit.open_upload(deposit.new_uri())
+def test_the_parts_of_a_given_up_file_are_removed(store: UploadStore, own: Bucket) -> None:
+    incoming = store.open_upload(store.new_uri())
     for _ in range(3):
         incoming.write(bytes(PART_BYTES))
     assert len(own.unfinished()) == 1
     incoming.close()
     assert own.unfinished() == []
-    assert stored(deposit) == []
+    assert stored(store) == []
     with pytest.raises(TransientError, match="send it again"):
         incoming.write(b"x")
 
 
-def test_a_file_of_many_parts_is_whole(deposit: UploadStore, own: Bucket) -> None:
-    incoming = deposit.open_upload(deposit.new_uri())
+def test_a_file_of_many_parts_is_whole(store: UploadStore, own: Bucket) -> None:
+    incoming = store.open_upload(store.new_uri())
     pieces = [bytes([number]) * (PART_BYTES // 2) for number in range(5)]
     for piece in pieces:
         incoming.write(memoryview(piece))
-    assert stored(deposit) == []
+    assert stored(store) == []
     incoming.commit()
     incoming.close()
-    assert incoming.size == len(b"".join(pieces)) == deposit.file(incoming.uri).size
+    assert incoming.size == len(b"".join(pieces)) == store.file(incoming.uri).size
     assert own.get(key_of(incoming.uri)) == b"".join(pieces)
 
 
-def test_only_our_own_files_are_read_or_deleted(deposit: UploadStore, own: Bucket) -> None:
+def test_only_our_own_files_are_read_or_deleted(store: UploadStore, own: Bucket) -> None:
     strange = [
         own.put("our uploads/raster.tif").replace(" ", "%20"),
         own.put("elsewhere.tif"),
@@ -160,29 +160,29 @@ def test_only_our_own_files_are_read_or_deleted(deposit: UploadStore, own: Bucke
         f"s3://other/our%20uploads/{'a' * 32}/raster.tif",
     ]
     before = own.keys()
-    deposit.discard(strange)
+    store.discard(strange)
     assert own.keys() == before
-    assert stored(deposit) == []
+    assert stored(store) == []
     for uri in strange:
-        assert not deposit.owns(uri)
+        assert not store.owns(uri)
         with pytest.raises(NotAllowed):
-            deposit.file(uri)
+            store.file(uri)
     own.delete(*before)
 
 
 def test_a_sweep_deletes_unneeded_files(
-    as_: As, source: Source, tif: Path, engine: Engine, deposit: UploadStore
+    as_: As, source: Source, tif: Path, engine: Engine, store: UploadStore
 ) -> None:
     accepted(as_("admin"), source(), tif)
-    (needed,) = stored(deposit)
-    forgotten, strange = receiving(engine, deposit), deposit.open_upload(deposit.new_uri())
+    (needed,) = stored(store)
+    forgotten, strange = receiving(engine, store), store.open_upload(store.new_uri())
     for incoming in (forgotten, strange):
         incoming.write(b"x")
         incoming.commit()
     with living(engine, 1):
-        assert forgotten.uri not in sweep(engine, deposit)
-    assert forgotten.uri in sweep(engine, deposit)
-    assert sorted(stored(deposit)) == sorted([needed, strange.uri])
+        assert forgotten.uri not in sweep(engine, store)
+    assert forgotten.uri in sweep(engine, store)
+    assert sorted(stored(store)) == sorted([needed, strange.uri])
 
 
 def test_while_the_storage_is_away_clients_get_503_and_the_worker_waits(

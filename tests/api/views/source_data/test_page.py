@@ -121,13 +121,13 @@ FILE = ("file", ("a.tif", b"x"))
     ids=["right", "none", "wrong", "empty", "too late", "as a file"],
 )
 def test_a_file_by_session_needs_a_token_before_the_file(
-    visitor: Client, source: Source, deposit: FolderUploadStore, parts: Parts, status: int
+    visitor: Client, source: Source, store: FolderUploadStore, parts: Parts, status: int
 ) -> None:
     url = source()
     token = token_of(visitor.get(f"{url}data/")).encode()
     sent = [(name, (kind, content.replace(b"TOKEN", token))) for name, (kind, content) in parts]
     answer = visitor.post(f"{url}data/", files=sent)
-    assert (answer.status_code, len(stored(deposit))) == (status, int(status == 200))
+    assert (answer.status_code, len(stored(store))) == (status, int(status == 200))
     assert f"HTTP {status} " in answer.text
 
 
@@ -142,7 +142,7 @@ def test_data_is_not_removed_by_a_form_without_the_token(visitor: Client, source
 
 
 def test_a_file_from_another_site_is_rejected(
-    visitor: Client, source: Source, deposit: FolderUploadStore
+    visitor: Client, source: Source, store: FolderUploadStore
 ) -> None:
     url = source()
     token = token_of(visitor.get(f"{url}data/"))
@@ -152,4 +152,4 @@ def test_a_file_from_another_site_is_rejected(
         files={"file": ("a.tif", b"x")},
         headers={"Sec-Fetch-Site": "cross-site"},
     )
-    assert (answer.status_code, stored(deposit)) == (403, [])
+    assert (answer.status_code, stored(store)) == (403, [])

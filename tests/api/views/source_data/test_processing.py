@@ -51,13 +51,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("features", "code"), REFUSED, ids=[code for _, code in REFUSED])
 def test_a_rejected_file_fails_with_its_reason_code_and_changes_nothing(
-    as_: As, source: Source, tif: Path, tmp_path: Path, deposit: FolderUploadStore, process: Process,
+    as_: As, source: Source, tif: Path, tmp_path: Path, store: FolderUploadStore, process: Process,
     features: dict[str, Any], code: str,
 ) -> None:  # fmt: skip
     url, admin = source(), as_("admin")
     accepted(admin, url, tif)
     process()
-    before, kept = admin.get(url).json(), stored(deposit)
+    before, kept = admin.get(url).json(), stored(store)
     task = admin.get(accepted(admin, url, write_raster(tmp_path / "b.tif", **features)))
     process()
     failed = admin.get(task.json()["url"]).json()
@@ -66,7 +66,7 @@ def test_a_rejected_file_fails_with_its_reason_code_and_changes_nothing(
     newest, _ = admin.get(f"{url}uploads/").json()["results"]
     assert (newest["state"], newest["state_detail"]) == ("rejected", failed["detail"])
     assert admin.get(url).json() == before
-    assert stored(deposit) == kept
+    assert stored(store) == kept
 
 
 class Unsettled(FolderUploadStore):
@@ -81,13 +81,13 @@ def test_sent_crs_and_nodata_apply_to_every_reading_of_the_file(
     source: Source,
     tmp_path: Path,
     engine: Engine,
-    deposit: FolderUploadStore,
+    store: FolderUploadStore,
     worker: UploadWorker,
 ) -> None:
     url, admin = source(), as_("admin")
     bare = write_raster(tmp_path / "b.tif", crs=None, nodata=None)
     task = accepted(admin, url, bare, fields={"crs": " epsg:28992", "nodata": "-9999"})
-    unsettled = replace(worker, store=Unsettled(deposit.folder))
+    unsettled = replace(worker, store=Unsettled(store.folder))
     assert [row.state for row in process_waiting(unsettled)] == ["retry"]
     run(engine, "UPDATE uploads SET updated_at = now() - interval '1 hour'")
     assert [row.state for row in process_waiting(worker)] == ["committed"]
@@ -121,13 +121,13 @@ def test_a_file_keeps_its_own_crs_whatever_is_sent_with_it(
     ],
 )
 def test_an_unusable_crs_or_nodata_is_rejected_at_once(
-    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderUploadStore,
+    as_: As, source: Source, tif: Path, engine: Engine, store: FolderUploadStore,
     name: str, value: str, sentence: str,
 ) -> None:  # fmt: skip
     answer = send(as_("admin"), source(), tif, fields={name: value})
     assert (answer.status_code, answer.json()["code"]) == (400, 20)
     assert answer.json()["detail"] == {name: [sentence]}
-    assert (stored(deposit), run(engine, "SELECT count(*) FROM uploads").scalar_one()) == ([], 0)
+    assert (stored(store), run(engine, "SELECT count(*) FROM uploads").scalar_one()) == ([], 0)
 
 
 def test_blank_fields_are_ignored(as_: As, source: Source, tif: Path, engine: Engine) -> None:
@@ -154,7 +154,7 @@ def test_a_damaged_file_fails_with_its_reason_code(
 
 
 def test_messages_about_an_upload_do_not_say_where_it_is_stored(
-    as_: As, client: Client, source: Source, tif: Path, deposit: FolderUploadStore, process: Process
+    as_: As, client: Client, source: Source, tif: Path, store: FolderUploadStore, process: Process
 ) -> None:
     whole = bytearray(tif.read_bytes())
     (first,) = struct.unpack_from("<I", whole, 4)
@@ -169,10 +169,10 @@ def test_messages_about_an_upload_do_not_say_where_it_is_stored(
     task = accepted(as_("admin"), url, tif)
     (settled,) = process()
     assert settled.rejection
-    assert str(deposit.folder) in settled.rejection.message
+    assert str(store.folder) in settled.rejection.message
     shown = client.get(task).text + as_("admin").get(f"{url}uploads/").text
     assert 'the file: Bad value 9 for \\"PlanarConfiguration\\" tag' in shown
-    assert not [part for part in deposit.folder.parts[1:] if part in shown]
+    assert not [part for part in store.folder.parts[1:] if part in shown]
     assert Path(unquote(settled.rejection.uri)).name not in shown
 
 
@@ -190,7 +190,7 @@ def test_a_sent_time_dates_a_file_and_a_series_needs_one(
 
 
 def test_a_step_replaces_the_one_of_the_same_time(
-    as_: As, source: Source, tif: Path, tmp_path: Path, deposit: FolderUploadStore, process: Process
+    as_: As, source: Source, tif: Path, tmp_path: Path, store: FolderUploadStore, process: Process
 ) -> None:
     url, admin = source(temporal=True), as_("admin")
     larger = write_raster(tmp_path / "b.tif", tags={"NOTE": "x" * 100})
@@ -204,11 +204,11 @@ def test_a_step_replaces_the_one_of_the_same_time(
     assert found["size"] == tif.stat().st_size + larger.stat().st_size
     assert (found["first_value_timestamp"], found["last_value_timestamp"]) == (NOON, ONE)
     files = admin.get(f"{url}files/").json()["results"]
-    assert sorted(stored(deposit)) == sorted(file["uri"] for file in files)
+    assert sorted(stored(store)) == sorted(file["uri"] for file in files)
 
 
 def test_a_static_file_replaces_only_what_it_covers(
-    as_: As, source: Source, tif: Path, tmp_path: Path, process: Process, deposit: FolderUploadStore
+    as_: As, source: Source, tif: Path, tmp_path: Path, process: Process, store: FolderUploadStore
 ) -> None:
     url, admin = source(), as_("admin")
     beside = write_raster(tmp_path / "b.tif", transform=Affine.translation(100, 0) @ RD_TRANSFORM)
@@ -216,13 +216,13 @@ def test_a_static_file_replaces_only_what_it_covers(
     accepted(admin, url, beside)
     process()
     assert admin.get(url).json()["upper_bound_x"] == 155_200.0
-    assert len(stored(deposit)) == 2
+    assert len(stored(store)) == 2
     whole = write_raster(tmp_path / "c.tif", width=20)
     accepted(admin, url, whole)
     process()
     found = admin.get(url).json()
     assert (found["size"], found["upper_bound_x"]) == (whole.stat().st_size, 155_200.0)
-    assert len(stored(deposit)) == 1
+    assert len(stored(store)) == 1
 
 
 def test_the_uploads_of_a_dead_worker_are_processed(
@@ -245,12 +245,12 @@ def test_a_file_that_changes_is_read_again(
     source: Source,
     tif: Path,
     engine: Engine,
-    deposit: FolderUploadStore,
+    store: FolderUploadStore,
     worker: UploadWorker,
 ) -> None:
     url = source()
     task = accepted(as_("admin"), url, tif)
-    unsettled = replace(worker, store=Unsettled(deposit.folder))
+    unsettled = replace(worker, store=Unsettled(store.folder))
     assert [row.state for row in process_waiting(unsettled)] == ["retry"]
     assert as_("admin").get(task).json()["status"] == "RETRY"
     assert only(as_("admin"), url, "uploads")["state"] == "retry"
@@ -261,18 +261,18 @@ def test_a_file_that_changes_is_read_again(
 
 
 def test_a_sweep_deletes_files_that_nothing_needs_and_nobody_receives(
-    as_: As, source: Source, tif: Path, engine: Engine, deposit: FolderUploadStore
+    as_: As, source: Source, tif: Path, engine: Engine, store: FolderUploadStore
 ) -> None:
     accepted(as_("admin"), source(), tif)
-    (needed,) = stored(deposit)
-    dead, received = receiving(engine, deposit, 1), receiving(engine, deposit, 2)
+    (needed,) = stored(store)
+    dead, received = receiving(engine, store, 1), receiving(engine, store, 2)
     with living(engine, 2):
-        assert sweep(engine, deposit) == [dead.uri]
-    assert sorted(stored(deposit)) == sorted([needed, received.uri])
-    assert received.uri in sweep(engine, deposit)
-    assert stored(deposit) == [needed]
+        assert sweep(engine, store) == [dead.uri]
+    assert sorted(stored(store)) == sorted([needed, received.uri])
+    assert received.uri in sweep(engine, store)
+    assert stored(store) == [needed]
     run(engine, "UPDATE upload_files SET changed = now() - interval '1 hour'")
-    sweep(engine, deposit)
+    sweep(engine, store)
     assert run(engine, "SELECT uri FROM upload_files").scalars().all() == [needed]
 
 
@@ -281,21 +281,21 @@ def test_foreign_files_in_the_storage_are_left_alone(
     source: Source,
     tif: Path,
     engine: Engine,
-    deposit: FolderUploadStore,
+    store: FolderUploadStore,
     worker: UploadWorker,
 ) -> None:
-    dead = receiving(engine, deposit)
+    dead = receiving(engine, store)
     ours = Path(path_of(dead.uri))
-    stranger = Path(path_of(deposit.new_uri()))
+    stranger = Path(path_of(store.new_uri()))
     others = [
-        deposit.folder / "2024" / "raster.tif", ours.with_name("raster.tif.aux.xml"), stranger
+        store.folder / "2024" / "raster.tif", ours.with_name("raster.tif.aux.xml"), stranger
     ]  # fmt: skip
     for path in others:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"theirs")
         os.utime(path, (0, 0))
-    assert dead.uri in sweep(engine, deposit)
-    assert dead.uri in sweep(engine, deposit)  # its folder is there still
+    assert dead.uri in sweep(engine, store)
+    assert dead.uri in sweep(engine, store)  # its folder is there still
     assert [path.read_bytes() for path in others] == [b"theirs"] * 3
     for path in others:
         path.unlink()
@@ -307,7 +307,7 @@ def test_a_failing_sweep_delays_no_upload(
     source: Source,
     tif: Path,
     engine: Engine,
-    deposit: FolderUploadStore,
+    store: FolderUploadStore,
     worker: UploadWorker,
 ) -> None:
     tried, stop = Event(), Event()
@@ -317,10 +317,10 @@ def test_a_failing_sweep_delays_no_upload(
             tried.set()
             raise TransientError("the storage does not delete files")
 
-    receiving(engine, deposit)
+    receiving(engine, store)
     task = accepted(as_("admin"), source(), tif)
     working = Thread(
-        target=process_until, args=(stop, replace(worker, store=Unswept(deposit.folder)))
+        target=process_until, args=(stop, replace(worker, store=Unswept(store.folder)))
     )
     working.start()
     try:
@@ -334,12 +334,12 @@ def test_a_failing_sweep_delays_no_upload(
 
 
 def test_a_foreign_sidecar_does_not_prevent_a_deletion(
-    as_: As, source: Source, tif: Path, deposit: FolderUploadStore, process: Process
+    as_: As, source: Source, tif: Path, store: FolderUploadStore, process: Process
 ) -> None:
     url = source()
     accepted(as_("admin"), url, tif)
     process()
-    (uri,) = stored(deposit)
+    (uri,) = stored(store)
     path = Path(path_of(uri))
     sidecar = path.with_name("raster.tif.aux.xml")
     sidecar.write_text("<PAMDataset/>")
@@ -355,7 +355,7 @@ def test_concurrent_uploads_and_deletions_leave_a_consistent_catalogue(
     source: Source,
     tif: Path,
     engine: Engine,
-    deposit: FolderUploadStore,
+    store: FolderUploadStore,
     worker: UploadWorker,
 ) -> None:
     sources, admin, stop = [source(temporal=True) for _ in range(3)], as_("admin"), Event()
@@ -379,6 +379,6 @@ def test_concurrent_uploads_and_deletions_leave_a_consistent_catalogue(
     assert statuses <= {200, 204, 404}
     assert_derived(engine)
     files = set(run(engine, "SELECT uri FROM raster_files").scalars())
-    assert set(stored(deposit)) == files
+    assert set(stored(store)) == files
     ended = run(engine, "SELECT DISTINCT status FROM tasks").scalars()
     assert set(ended) <= {"SUCCESS", "REVOKED", "FAILURE"}

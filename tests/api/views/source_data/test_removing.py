@@ -38,7 +38,7 @@ def test_removing_all_data_makes_derived_fields_null(
     as_: As,
     source: Source,
     tif: Path,
-    deposit: FolderUploadStore,
+    store: FolderUploadStore,
     process: Process,
     body: str | None,
 ) -> None:
@@ -49,7 +49,7 @@ def test_removing_all_data_makes_derived_fields_null(
     assert (answer.status_code, answer.json()["removed"]) == (200, 1)
     found = admin.get(url).json()
     assert {found[name] for name in ("size", *(name for name in DERIVED))} == {None}
-    assert stored(deposit) == []
+    assert stored(store) == []
     assert admin.delete(f"{url}data/").json()["removed"] == 0
 
 
@@ -126,7 +126,7 @@ def test_a_body_without_a_period_removes_nothing(
 
 
 def test_waiting_uploads_are_revoked_with_the_data(
-    as_: As, source: Source, tif: Path, deposit: FolderUploadStore, process: Process
+    as_: As, source: Source, tif: Path, store: FolderUploadStore, process: Process
 ) -> None:
     url, admin = source(temporal=True), as_("admin")
     early, late = accepted(admin, url, tif, time=NOON), accepted(admin, url, tif, time=TWO)
@@ -134,24 +134,24 @@ def test_waiting_uploads_are_revoked_with_the_data(
     assert [admin.get(task).json()["status"] for task in (early, late)] == ["REVOKED", "PENDING"]
     assert admin.delete(f"{url}data/").json()["revoked"] == 1
     assert admin.get(late).json()["status"] == "REVOKED"
-    assert stored(deposit) == []
+    assert stored(store) == []
     assert process() == []
 
 
 def test_deleting_a_source_revokes_the_tasks_of_its_uploads(
-    as_: As, client: Client, source: Source, tif: Path, deposit: FolderUploadStore, process: Process
+    as_: As, client: Client, source: Source, tif: Path, store: FolderUploadStore, process: Process
 ) -> None:
     url, admin = source(), as_("admin")
     task = accepted(admin, url, tif)
     assert admin.delete(url).status_code == 204
     assert client.get(task).json()["status"] == "REVOKED"
-    assert stored(deposit) == []
+    assert stored(store) == []
     assert process() == []
 
 
 @pytest.mark.parametrize("target", ["", "data/"], ids=["the source", "its data"])
 def test_a_deletion_waits_for_an_upload_that_is_processed_or_ends_it(
-    as_: As, client: Client, source: Source, tif: Path, engine: Engine, deposit: FolderUploadStore, process: Process,
+    as_: As, client: Client, source: Source, tif: Path, engine: Engine, store: FolderUploadStore, process: Process,
     target: str,
 ) -> None:  # fmt: skip
     url, admin = source(), as_("admin")
@@ -169,5 +169,5 @@ def test_a_deletion_waits_for_an_upload_that_is_processed_or_ends_it(
         processing.result()
     assert client.get(task).json()["status"] in ("SUCCESS", "REVOKED")
     assert client.get(url).status_code == (200 if target else 404)
-    assert stored(deposit) == []
+    assert stored(store) == []
     assert_derived(engine)

@@ -205,11 +205,9 @@ def on_their_way(engine: Engine) -> int:
 
 
 @pytest.fixture
-def large(
-    database_url: str, deposit: FolderUploadStore, people: dict[str, str]
-) -> Iterator[Client]:
+def large(database_url: str, store: FolderUploadStore, people: dict[str, str]) -> Iterator[Client]:
     """A client of a server that accepts larger files."""
-    with client_of(ApiConfig(database_url, uploads=str(deposit.folder))) as client:
+    with client_of(ApiConfig(database_url, uploads=str(store.folder))) as client:
         client.auth = ("__key__", people["admin"])
         yield client
 
@@ -254,19 +252,19 @@ def test_a_source_moves_with_the_files_being_received(
 
 
 def test_a_sweep_spares_the_files_that_another_server_receives(
-    source: Source, large: Client, engine: Engine, deposit: UploadStore, people: dict[str, str]
+    source: Source, large: Client, engine: Engine, store: UploadStore, people: dict[str, str]
 ) -> None:
     with sending(large, source(), people["admin"], MIB) as connection:
-        until(lambda: stored(deposit) != [])
-        claim_storage(engine, deposit)
-        assert sweep(engine, deposit) == []
+        until(lambda: stored(store) != [])
+        claim_storage(engine, store)
+        assert sweep(engine, store) == []
         connection.sendall(bytes(MIB) + TAIL)
         assert answer_of(connection) == b"HTTP/1.1 200 OK"
-    assert len(stored(deposit)) == 1
+    assert len(stored(store)) == 1
 
 
 def test_a_file_given_up_while_the_database_was_away_is_rejected(
-    source: Source, large: Client, engine: Engine, deposit: UploadStore, people: dict[str, str]
+    source: Source, large: Client, engine: Engine, store: UploadStore, people: dict[str, str]
 ) -> None:
     locks = f"""
         SELECT pg_terminate_backend(pid) FROM pg_locks
@@ -275,15 +273,15 @@ def test_a_file_given_up_while_the_database_was_away_is_rejected(
     """
     url = source()
     with sending(large, url, people["admin"], MIB) as connection:
-        until(lambda: stored(deposit) != [])
+        until(lambda: stored(store) != [])
         assert all(run(engine, locks).scalars())
-        until(lambda: sweep(engine, deposit) != [])
+        until(lambda: sweep(engine, store) != [])
         connection.sendall(bytes(MIB) + TAIL)
         assert answer_of(connection) == b"HTTP/1.1 503 Service Unavailable"
-    assert stored(deposit) == []
+    assert stored(store) == []
     assert post(large, url, MIB).status_code == 200  # the lock is held again
-    assert sweep(engine, deposit) != stored(deposit)
-    assert len(stored(deposit)) == 1
+    assert sweep(engine, store) != stored(store)
+    assert len(stored(store)) == 1
 
 
 @contextmanager
@@ -346,14 +344,14 @@ def wait_for_locks(engine: Engine) -> int:
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "not declared"])
 def test_a_dry_run_leaves_the_reserve_of_its_own_disk_free(
-    source: Source, disk: Path, database_url: str, deposit: FolderUploadStore,
+    source: Source, disk: Path, database_url: str, store: FolderUploadStore,
     people: dict[str, str], monkeypatch: pytest.MonkeyPatch, *, declared: bool,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("tempfile.tempdir", str(disk))
     url = f"{path_of(source())}data/?dry-run"
     config = ApiConfig(
         database_url,
-        uploads=str(deposit.folder),
+        uploads=str(store.folder),
         upload_reserve_bytes=RESERVE,
         try_upload=lambda _: 0,
     )
@@ -366,7 +364,7 @@ def test_a_dry_run_leaves_the_reserve_of_its_own_disk_free(
             return client.post(url, content=body, headers=headers).status_code
 
         assert sent(MIB) == 200
-        shutil.rmtree(deposit.folder)  # so that the file lies among the temporary ones
+        shutil.rmtree(store.folder)  # so that the file lies among the temporary ones
         assert sent(DISK - RESERVE + MIB) == 507
         assert sent(DISK - RESERVE - MIB) == 200
     assert seen[0] >= RESERVE

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("empty", "people")
 
 
 def test_an_upload_is_durable_before_the_answer_and_then_becomes_data(
-    as_: As, source: Source, tif: Path, deposit: FolderUploadStore, process: Process
+    as_: As, source: Source, tif: Path, store: FolderUploadStore, process: Process
 ) -> None:
     url, admin = source(), as_("admin")
     answer = send(admin, url, tif, "given name.tif")
@@ -45,7 +45,7 @@ def test_an_upload_is_durable_before_the_answer_and_then_becomes_data(
     assert admin.get(answer.json()["url"]).json()["status"] == "PENDING"
     waiting = only(admin, url, "uploads")
     assert (waiting["filename"], waiting["state"]) == ("given name.tif", "received")
-    (uri,) = stored(deposit)
+    (uri,) = stored(store)
     path = Path(path_of(uri))
     assert path.read_bytes() == tif.read_bytes()
 
@@ -91,7 +91,7 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_hostile_name_is_data_and_never_a_path(
-    as_: As, source: Source, tif: Path, deposit: FolderUploadStore, process: Process, name: str
+    as_: As, source: Source, tif: Path, store: FolderUploadStore, process: Process, name: str
 ) -> None:
     body = (
         b'--b\r\nContent-Disposition: form-data; name="file"; filename="' + name.encode() + b'"\r\n\r\n'
@@ -99,15 +99,15 @@ def test_a_hostile_name_is_data_and_never_a_path(
     )  # fmt: skip
     url, admin = source(), as_("admin")
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
-    before = sorted(deposit.folder.parent.parent.rglob("*"))
+    before = sorted(store.folder.parent.parent.rglob("*"))
     assert admin.post(f"{url}data", content=body, headers=headers).status_code == 200
     process()
     upload = only(admin, url, "uploads")
     assert (upload["filename"], upload["state"]) == (name, "committed")
-    (uri,) = stored(deposit)
-    added = set(deposit.folder.parent.parent.rglob("*")) - set(before)
+    (uri,) = stored(store)
+    added = set(store.folder.parent.parent.rglob("*")) - set(before)
     path = Path(path_of(uri))
-    assert added - {deposit.folder, deposit.folder / ".catalogue"} == {path, path.parent}
+    assert added - {store.folder, store.folder / ".catalogue"} == {path, path.parent}
 
 
 def test_a_name_in_the_extended_form_is_understood(as_: As, source: Source, tif: Path) -> None:
@@ -128,7 +128,7 @@ def part(disposition: str, content: bytes = b"x") -> bytes:
 
 
 def test_a_form_without_a_chosen_file_is_400(
-    as_: As, source: Source, tif: Path, deposit: FolderUploadStore
+    as_: As, source: Source, tif: Path, store: FolderUploadStore
 ) -> None:
     """Browsers send a file without name and bytes then."""
     url, admin, nothing = source(), as_("admin"), part('name="file"; filename=""', b"")
@@ -137,7 +137,7 @@ def test_a_form_without_a_chosen_file_is_400(
         400,
         {"file": ["No file was submitted."]},
     )
-    assert stored(deposit) == []
+    assert stored(store) == []
     assert admin.get(f"{url}uploads/").json()["count"] == 0
     body = nothing + part('name="file"; filename="a.tif"', tif.read_bytes()) + END
     answer = admin.post(f"{url}data/", content=body, headers={"Content-Type": FORM})
@@ -176,18 +176,18 @@ BROKEN: dict[str, tuple[str, bytes]] = {
 
 @pytest.mark.parametrize(("kind", "body"), BROKEN.values(), ids=BROKEN.keys())
 def test_a_broken_form_is_400_and_leaves_nothing(
-    as_: As, source: Source, deposit: FolderUploadStore, kind: str, body: bytes
+    as_: As, source: Source, store: FolderUploadStore, kind: str, body: bytes
 ) -> None:
     url, admin = source(), as_("admin")
     answer = admin.post(f"{url}data/", content=body, headers={"Content-Type": kind})
     assert answer.status_code == 400, answer.text
     assert list(answer.json()) == ["status", "code", "message", "detail"]
-    assert stored(deposit) == []
+    assert stored(store) == []
     assert admin.get(f"{url}uploads/").json()["count"] == 0
 
 
 def test_a_broken_connection_leaves_nothing(
-    as_: As, source: Source, deposit: FolderUploadStore, people: dict[str, str]
+    as_: As, source: Source, store: FolderUploadStore, people: dict[str, str]
 ) -> None:
     url, admin = source(), as_("admin")
     with socket.create_connection((admin.base_url.host, admin.base_url.port or 0)) as connection:
@@ -196,13 +196,13 @@ def test_a_broken_connection_leaves_nothing(
             f"password: {people['admin']}\r\nContent-Type: {FORM}\r\nContent-Length: 50000\r\n\r\n"
         )
         connection.sendall(head.encode() + FILE)
-        until(lambda: stored(deposit) != [])
-    until(lambda: stored(deposit) == [])
+        until(lambda: stored(store) != [])
+    until(lambda: stored(store) == [])
     assert admin.get(f"{url}uploads/").json()["count"] == 0
 
 
 def test_only_callers_who_may_write_send_and_remove_data(
-    as_: As, client: Client, source: Source, tif: Path, deposit: FolderUploadStore
+    as_: As, client: Client, source: Source, tif: Path, store: FolderUploadStore
 ) -> None:
     public, private = source(), source(access_modifier="Private")
     for caller, url, status in (
@@ -215,11 +215,11 @@ def test_only_callers_who_may_write_send_and_remove_data(
     ):
         assert send(caller, url, tif).status_code == status
         assert caller.delete(f"{url}data/").status_code == status
-    assert stored(deposit) == []
+    assert stored(store) == []
 
 
 def test_a_file_beyond_the_limit_is_413_whether_its_length_is_declared_or_not(
-    as_: As, source: Source, tmp_path: Path, deposit: FolderUploadStore
+    as_: As, source: Source, tmp_path: Path, store: FolderUploadStore
 ) -> None:
     url, admin = source(), as_("admin")
     (tmp_path / "a.tif").write_bytes(bytes(LIMIT + 1))
@@ -231,7 +231,7 @@ def test_a_file_beyond_the_limit_is_413_whether_its_length_is_declared_or_not(
     ]
     assert [answer.status_code for answer in answers] == [413] * 3
     assert {answer.json()["message"] for answer in answers} == {"Request too large. #413.10"}
-    assert stored(deposit) == []
+    assert stored(store) == []
 
 
 def test_a_quota_counts_stored_and_waiting_files(
