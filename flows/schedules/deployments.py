@@ -30,9 +30,11 @@ from pipeline.settings import settings
 TAG = "rastersources"
 """The tag of all our deployments."""
 ONE_AT_A_TIME = ConcurrencyLimitConfig(
-    limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW, grace_period_seconds=60
+    limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW, grace_period_seconds=180
 )
-"""Prefect cancels runs that begin during another run of the deployment: after a pause one run does the work of all."""
+"""Prefect cancels runs that begin during another run of the deployment: after a pause one run does the work of all.
+
+A run has so many seconds to start; if it never does, Prefect frees the slot then."""
 PAGE = 200
 """Deployments that a server lists in one answer."""
 
