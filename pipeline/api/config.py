@@ -23,8 +23,6 @@ class ApiConfig:
     """Maximum number of connections to the database."""
     clients: int = 500
     """Maximum number of client connections; idle ones are closed for new ones, beyond that 503."""
-    page_size: int = 10
-    max_page_size: int = 1000
     query_bytes: int = 60_000
     """Longest query string; beyond it 414. The HTTP parser stops at 65,535 bytes."""
     body_bytes: int = 2**20

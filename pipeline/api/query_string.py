@@ -29,6 +29,9 @@ DRY_RUN: Parameter = (
     {"type": "string", "pattern": TEXT_PATTERN},
     "Any value except false: validate and answer as the write would, but store nothing.",
 )
+PAGE_SIZE = 10
+"""Rows on a page of a list, where the request does not say."""
+MAX_PAGE_SIZE = 1000
 MAX_PARAMETERS = 1000
 MAX_OFFSET = 2**63 - 1
 NUMBER = re.compile(r"[0-9]{1,1000}")
@@ -94,7 +97,6 @@ def parse_selection(
     query: Mapping[str, str],
     entity: Entity,
     caller: Caller,
-    config: ApiConfig,
     *,
     max_size: int | None = None,
 ) -> Selection:
@@ -114,7 +116,7 @@ def parse_selection(
         order_by(entity, ordering, caller)
     except BadValue as error:
         errors["ordering"] = [str(error)]
-    paging = _parse_paging(query, config.page_size, max_size or config.max_page_size, errors)
+    paging = _parse_paging(query, max_size or MAX_PAGE_SIZE, errors)
     if errors:
         raise invalid(errors)
     return Selection(where, ordering, paging)
@@ -142,7 +144,11 @@ def number_schema(least: int) -> dict[str, Any]:
 
 PAGING: tuple[Parameter, ...] = (
     ("page", number_schema(1), "The number of the page, from 1."),
-    ("page_size", number_schema(0), "Rows on a page; 0 means 10, at most 1000."),
+    (
+        "page_size",
+        number_schema(0),
+        f"Rows on a page; 0 means {PAGE_SIZE}, at most {MAX_PAGE_SIZE}.",
+    ),
     ("limit", number_schema(0), "The same as page_size."),
     ("offset", number_schema(0), "Rows to skip; replaces page."),
 )
@@ -155,14 +161,12 @@ def ordering_parameter(orders: Sequence[str]) -> Parameter:
     return ("ordering", schema, meaning)
 
 
-def _parse_paging(
-    query: Mapping[str, str], default: int, most: int, errors: dict[str, list[str]]
-) -> Paging:
+def _parse_paging(query: Mapping[str, str], most: int, errors: dict[str, list[str]]) -> Paging:
     page_size, limit, offset = (
         parse_number(query, name, errors) for name in ("page_size", "limit", "offset")
     )
     page = parse_number(query, "page", errors, least=1)
-    size = min(page_size or limit or default, most)
+    size = min(page_size or limit or PAGE_SIZE, most)
     if page is None and (offset is not None or ("limit" in query and "page_size" not in query)):
         return Paging(size, min(offset or 0, MAX_OFFSET), by_offset=True)
     return Paging(size, min(((page or 1) - 1) * size, MAX_OFFSET), by_offset=False)

@@ -30,7 +30,7 @@ def open_reader(
             with ProcessReader(configured.workers) as pool:
                 yield pool.read
         case "threads" if not scheduler:
-            from pipeline.raster.workers.chunks import ThreadReader
+            from pipeline.raster.workers.threads import ThreadReader
 
             with ThreadReader(configured.workers) as threads:
                 yield threads.read

@@ -18,7 +18,7 @@ import pytest
 
 from pipeline.errors import Rejection, TransientError
 from pipeline.raster import ProcessReader, RasterFile, ReadOptions
-from pipeline.raster.workers.chunks import ThreadReader
+from pipeline.raster.workers.threads import ThreadReader
 from pipeline.storage import EVERYWHERE, StoredFile, find_file, list_files, literal_location
 from tests.raster.test_file_access import recorded_requests
 from tests.support.factory import ascii_tag, write_raster, write_tagged

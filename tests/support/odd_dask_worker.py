@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pipeline.errors import NotFound, Rejection
 from pipeline.raster import FileOptions, RasterFile
 from pipeline.raster.workers import dask
-from pipeline.raster.workers.chunks import ReusedProcesses
+from pipeline.raster.workers.threads import ReusedProcesses
 from pipeline.storage import StoredFile, rejection
 from tests.support.dask_cluster import FATAL, UNSEEN
 

@@ -2,7 +2,7 @@
 
 from pipeline.api.endpoint import Call, Endpoint
 from pipeline.api.problems import invalid
-from pipeline.api.query_string import number_schema, parse_number
+from pipeline.api.query_string import MAX_PAGE_SIZE, number_schema, parse_number
 from pipeline.api.resources.field import (
     LINK,
     STRING,
@@ -84,7 +84,7 @@ def parse_parameters(call: Call) -> tuple[Cursor | None, int]:
         errors["since"] = [str(error)]
     if errors:
         raise invalid(errors)
-    return cursor, min(size, call.api.config.max_page_size)
+    return cursor, min(size, MAX_PAGE_SIZE)
 
 
 async def number_all_commits(call: Call) -> None:

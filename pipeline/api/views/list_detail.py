@@ -110,7 +110,7 @@ async def read_list(
 ) -> dict[str, Any]:
     """Return the page that the query string asks for, of the rows `within`; raise Problem 400 or 404."""
     entity, max_size = resource.entity, resource.max_page_size
-    selection = parse_selection(call.query, entity, call.caller, call.api.config, max_size=max_size)
+    selection = parse_selection(call.query, entity, call.caller, max_size=max_size)
     work = partial(read_page, call, entity, selection, [*selection.where, *within])
     costly = costly_in(call.query, entity.filters)
     if costly:
