@@ -325,7 +325,10 @@ def test_the_runner_of_the_settings_is_taken_where_no_other_is_named(
     tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RASTERSOURCES_RUNNER", "dask")
-    with pytest.raises(CatalogueError, match="set the Dask scheduler"), open_reader(read_settings()):
+    with (
+        pytest.raises(CatalogueError, match="set the Dask scheduler"),
+        open_reader(read_settings()),
+    ):
         pass
     monkeypatch.setenv("RASTERSOURCES_SCHEDULER", cluster.address)
     with open_reader(read_settings()) as reader:
