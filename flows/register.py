@@ -19,7 +19,7 @@ from pipeline.settings import settings
 def run(config: Path, *, create: bool, runner: Runner | None, scheduler: str | None) -> int:
     """Run the flow and print how it went; return its exit status: 0 all good, 1 failed, 3 files were rejected."""
 
-    # the options are no parameters of the flow: whoever reaches Prefect's server can choose those
+    # the options are not parameters of the flow: anyone who reaches Prefect's server can choose parameters
     @flow(name="register", persist_result=False)
     @fail_with_message
     def register_by_hand(config: Path) -> State[object]:

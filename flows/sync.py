@@ -36,7 +36,7 @@ class SyncOptions:
 def sync_flow(config: Path, names: list[str] | None = None) -> State[object]:
     """Sync definitions of a sources.toml that an operator serves; without names, sync all of them."""
     with open_catalogue(settings()) as engine:
-        # before the file is opened: whoever reaches Prefect's server may name any path
+        # before the file is opened: anyone who reaches Prefect's server can name any path
         options = SyncOptions(create=may_create(engine, config))
         return sync(engine, config, names or [], options)
 

@@ -81,7 +81,7 @@ def insert_upload(**values: Any) -> Executable:
 def remove_files(source_id: int, start: datetime | None, stop: datetime | None) -> TextClause:
     """Remove the files of a source whose steps all lie between two times, inclusive; return their URIs.
 
-    None is no limit. A file without a time counts as of 1970-01-01, which its source shows.
+    None: there is no limit. A file without a time counts as of 1970-01-01, which its source shows.
     """
     return QUERIES["remove_files"].bindparams(source=source_id, start=start, stop=stop)
 

@@ -95,7 +95,7 @@ def block_lengths(directory: Directory, start: int, stop: int) -> NDArray[np.uin
 
 
 def _is_one_strip(directory: Directory) -> bool:
-    """Return whether a length of 0 is no hole: libtiff computes the length of a single strip."""
+    """Return whether a length of 0 is not a hole: libtiff computes the length of a single strip."""
     return not directory.tiled and directory.block_count == 1
 
 
