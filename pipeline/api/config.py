@@ -41,9 +41,5 @@ class ApiConfig:
     """Origins whose pages may call the API with a key, never with a session; `*` stands for all."""
     session_hours: float = 12.0
     """How long a sign-in lasts."""
-    sign_in_failures: int = 5
-    """Failed sign-ins of a name from an address, within `sign_in_minutes`, before further ones must wait."""
-    sign_in_minutes: float = 15.0
-    """How long failures count, and the longest wait."""
     proxies: tuple[str, ...] = ()
     """Addresses and networks of trusted proxies (X-Forwarded-For, X-Forwarded-Proto)."""

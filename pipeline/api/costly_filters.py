@@ -37,6 +37,10 @@ OPERATORS = {"regex": "~", "iregex": "~*"}
 GEOMETRIES = ("geometry", "in_bbox", "bbox")
 SIMPLE_COMMAS = 200
 """A geometry with more commas, about one for each point, is costly."""
+EXPRESSION_SECONDS = 2.0
+"""Time limit of a query with a regular expression."""
+GEOMETRY_SECONDS = 10.0
+"""Time limit of a query with a costly geometry."""
 SLOTS = 2
 """Costly requests that run at once, in all processes that serve this database."""
 SECONDS_TO_WAIT = 10.0
@@ -72,9 +76,11 @@ def costly_in(query: Mapping[str, str], filters: tuple[Filter, ...]) -> dict[str
         if filter is None or not text:
             continue
         if lookup in OPERATORS:
-            costly[name] = Costly(text, 2.0, "write a simpler expression", OPERATORS[lookup])
+            costly[name] = Costly(
+                text, EXPRESSION_SECONDS, "write a simpler expression", OPERATORS[lookup]
+            )
         elif filter.name in GEOMETRIES and text.count(",") > SIMPLE_COMMAS:
-            costly[name] = Costly(text, 10.0, "simplify the geometry")
+            costly[name] = Costly(text, GEOMETRY_SECONDS, "simplify the geometry")
     return costly
 
 

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from math import ceil
 
-from pipeline.api.config import ApiConfig
 from pipeline.api.database import Database
 from pipeline.api.problems import too_many_sign_ins
 from pipeline.catalogue import users
 
+FREE_FAILURES = 5
+"""Failed sign-ins of a name from an address, within `MINUTES`, before further ones must wait."""
+MINUTES = 15.0
+"""How long failures count, and the longest wait."""
 MAX_ADDRESS_WAIT = 60.0
 """Longest wait in seconds of an address after failures with several names: many people may share it."""
 ADDRESS_FACTOR = 4
@@ -26,18 +29,16 @@ class SignInAttempts:
     """Failed sign-ins, stored in the database for all server processes."""
 
     database: Database
-    config: ApiConfig
 
     async def begin(self, username: str, address: str) -> int:
         """Record an attempt as failed until it succeeds and return its id; raise Problem 429 if it is too early."""
         network = network_of(address)
         (attempt,) = await self.database.rows(users.record_failure(username, network))
         attempt_id: int = attempt.id
-        minutes, free = self.config.sign_in_minutes, self.config.sign_in_failures
-        earlier = users.count_failures(attempt_id, username, network, minutes)
+        earlier = users.count_failures(attempt_id, username, network, MINUTES)
         (failed,) = await self.database.rows(earlier)
-        name_wait = delay(failed.by_name, free, 60 * minutes)
-        address_wait = delay(failed.by_address, ADDRESS_FACTOR * free, MAX_ADDRESS_WAIT)
+        name_wait = delay(failed.by_name, FREE_FAILURES, 60 * MINUTES)
+        address_wait = delay(failed.by_address, ADDRESS_FACTOR * FREE_FAILURES, MAX_ADDRESS_WAIT)
         wait = max(name_wait - failed.since_name, address_wait - failed.since_address)
         if wait > 0:
             await self.cancel(attempt_id)
@@ -50,8 +51,7 @@ class SignInAttempts:
 
     async def fail(self) -> None:
         """Delete failures that are too old to count, and the oldest beyond `MAX_FAILURES`."""
-        minutes = self.config.sign_in_minutes
-        await self.database.execute(users.prune_failures(minutes, MAX_FAILURES))
+        await self.database.execute(users.prune_failures(MINUTES, MAX_FAILURES))
 
     async def succeed(self, username: str, address: str) -> None:
         """Delete the failures of a name at an address."""

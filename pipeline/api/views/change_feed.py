@@ -1,8 +1,9 @@
 """The change feed: which raster sources were created, updated and deleted, in the order of commits."""
 
 from pipeline.api.endpoint import Call, Endpoint
+from pipeline.api.pagination import MAX_PAGE_SIZE
 from pipeline.api.problems import invalid
-from pipeline.api.query_string import MAX_PAGE_SIZE, number_schema, parse_number
+from pipeline.api.query_string import number_schema, parse_number
 from pipeline.api.resources.field import (
     LINK,
     STRING,

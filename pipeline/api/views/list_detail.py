@@ -8,17 +8,12 @@ from sqlalchemy import ColumnElement
 
 from pipeline.api.costly_filters import ReadRows, costly_in
 from pipeline.api.endpoint import Api, Call, Endpoint
+from pipeline.api.pagination import PAGING, list_page
 from pipeline.api.problems import not_found
-from pipeline.api.query_string import (
-    PAGING,
-    Selection,
-    list_page,
-    ordering_parameter,
-    parse_selection,
-)
 from pipeline.api.resources.field import represent
 from pipeline.api.resources.resource import Resource
 from pipeline.api.responses import Answer, Question
+from pipeline.api.selection import Selection, ordering_parameter, parse_selection
 from pipeline.api.views.write import change, create, remove
 from pipeline.catalogue.select_rows import Entity, count_statement, page_statement, row_statement
 

@@ -38,7 +38,7 @@ class SignIn:
 
     def __init__(self, api: Api) -> None:
         self.api = api
-        self.attempts = SignInAttempts(api.database, api.config)
+        self.attempts = SignInAttempts(api.database)
         self.comparing = asyncio.Semaphore(CONCURRENT_COMPARISONS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

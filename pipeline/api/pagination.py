@@ -1,0 +1,73 @@
+"""The pages of a list: their size, the parameters that choose one, and the links from one to the next."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.api.links import Links
+from pipeline.api.problems import Problem
+from pipeline.api.query_string import Parameter, number_schema, parse_number
+
+PAGE_SIZE = 10
+"""Rows on a page of a list, where the request does not say."""
+MAX_PAGE_SIZE = 1000
+MAX_OFFSET = 2**63 - 1
+
+PAGING: tuple[Parameter, ...] = (
+    ("page", number_schema(1), "The number of the page, from 1."),
+    (
+        "page_size",
+        number_schema(0),
+        f"Rows on a page; 0 means {PAGE_SIZE}, at most {MAX_PAGE_SIZE}.",
+    ),
+    ("limit", number_schema(0), "The same as page_size."),
+    ("offset", number_schema(0), "Rows to skip; replaces page."),
+)
+
+
+@dataclass(frozen=True)
+class Paging:
+    """The part of a list that a request asks for."""
+
+    size: int
+    offset: int
+    by_offset: bool
+    """Whether the client counts in rows (`offset`) instead of pages."""
+
+    def at(self, offset: int) -> dict[str, int | None]:
+        """Return the parameters of the page at another offset; the first page needs none."""
+        if self.by_offset:
+            return {"offset": offset or None}
+        return {"page": offset // self.size + 1 if offset else None, "offset": None}
+
+
+def parse_paging(query: Mapping[str, str], most: int, errors: dict[str, list[str]]) -> Paging:
+    """Return the page that a query asks for, of at most `most` rows; add a sentence to `errors` for a bad value."""
+    page_size, limit, offset = (
+        parse_number(query, name, errors) for name in ("page_size", "limit", "offset")
+    )
+    page = parse_number(query, "page", errors, least=1)
+    size = min(page_size or limit or PAGE_SIZE, most)
+    if page is None and (offset is not None or ("limit" in query and "page_size" not in query)):
+        return Paging(size, min(offset or 0, MAX_OFFSET), by_offset=True)
+    return Paging(size, min(((page or 1) - 1) * size, MAX_OFFSET), by_offset=False)
+
+
+def list_page(
+    paging: Paging,
+    count: int,
+    results: list[Any],
+    links: Links,
+    path: str,
+    query: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return a page with links to the next and previous one; raise Problem 404 beyond the last page."""
+    if not results and paging.offset and not paging.by_offset:
+        raise Problem(404, "Invalid page.")
+    next, previous = paging.offset + paging.size, max(0, paging.offset - paging.size)
+    return {
+        "count": count,
+        "next": links.page(path, query, **paging.at(next)) if next < count else None,
+        "previous": links.page(path, query, **paging.at(previous)) if paging.offset else None,
+        "results": results,
+    }

@@ -1,0 +1,59 @@
+"""The rows that a list request asks for: its filters, order and page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement
+
+from pipeline.api.pagination import MAX_PAGE_SIZE, Paging, parse_paging
+from pipeline.api.problems import invalid
+from pipeline.api.query_string import Parameter
+from pipeline.catalogue.access import Caller
+from pipeline.catalogue.filters import filters_by_parameter
+from pipeline.catalogue.lookups import BadValue, list_pattern
+from pipeline.catalogue.select_rows import Entity, order_by
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The rows that a list request asks for."""
+
+    where: Sequence[ColumnElement[bool]]
+    ordering: str
+    paging: Paging
+
+
+def parse_selection(
+    query: Mapping[str, str],
+    entity: Entity,
+    caller: Caller,
+    *,
+    max_size: int | None = None,
+) -> Selection:
+    """Return filters, order and page; raise Problem 400 that names every parameter with a bad value."""
+    errors: dict[str, list[str]] = {}
+    known = filters_by_parameter(entity.filters)
+    where = []
+    for name, value in query.items():
+        if name in known and value:
+            filter, lookup = known[name]
+            try:
+                where.append(filter.predicate(lookup, value, caller))
+            except BadValue as error:
+                errors[name] = [str(error)]
+    ordering = query.get("ordering", "")
+    try:
+        order_by(entity, ordering, caller)
+    except BadValue as error:
+        errors["ordering"] = [str(error)]
+    paging = parse_paging(query, max_size or MAX_PAGE_SIZE, errors)
+    if errors:
+        raise invalid(errors)
+    return Selection(where, ordering, paging)
+
+
+def ordering_parameter(orders: Sequence[str]) -> Parameter:
+    """Return the parameter that orders a list."""
+    schema = {"type": "string", "pattern": list_pattern(f"-?({'|'.join(orders) or 'id'})")}
+    meaning = f"by {', '.join(orders)}; - in front reverses the order, commas separate several."
+    return ("ordering", schema, meaning)
