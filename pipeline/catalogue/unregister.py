@@ -11,7 +11,7 @@ from pipeline.catalogue.empty_sources import delete_removable
 from pipeline.catalogue.write_sources import lock_sources
 from pipeline.database.engine import begin
 from pipeline.database.queries import queries
-from pipeline.definitions.fields import REGISTER_ID
+from pipeline.definitions.field_types import REGISTER_ID
 from pipeline.errors import CatalogueError
 
 QUERIES = queries("unregister")

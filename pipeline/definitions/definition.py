@@ -6,20 +6,35 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
-from pipeline.definitions.fields import (
+from pipeline.definitions.field_types import (
     ASSIGNED_FIELDS,
+    REGISTER_ID,
     Code,
-    CommonFields,
     Conflict,
+    Crs,
     Duration,
     Entries,
+    Every,
+    Id,
     Name,
+    Nodata,
     Pattern,
+    Schedule,
+    SettleSeconds,
     Text,
     Username,
     ZoneName,
@@ -28,6 +43,7 @@ from pipeline.definitions.fields import (
 from pipeline.definitions.validation_errors import faults_of
 from pipeline.errors import CatalogueError
 from pipeline.raster import (
+    AssignedValues,
     ReadOptions,
     TimeRule,
     check_format,
@@ -40,6 +56,52 @@ from pipeline.storage import Location, parse_location
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 """A part of a name that is filled in, such as `{stem}`."""
 Count = Annotated[int, Field(strict=True, ge=1)]
+
+
+class CommonFields(BaseModel):
+    """The fields that `[[source]]` and `[[drop]]` share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    id: Id
+    """Stable name of the definition, unique in the file. Its sources are found again by it."""
+    settle_seconds: SettleSeconds = 0
+    """Files that changed less than this many seconds ago wait for a later run; for folders into which files
+    are copied slowly."""
+    schedule: Schedule | None = None
+    """When to run: a cron line of five fields, in the zone `time_zone`; not together with `every`."""
+    every: Every | None = None
+    """How often to run, such as "00:05:00", "PT5M" or 300; at least one second; not together with `schedule`."""
+    crs: Crs | None = None
+    """CRS of files that have none, as authority and code, such as "EPSG:28992"."""
+    crs_override: Annotated[bool, Field(strict=True)] = False
+    """Use `crs` also for files that have another CRS, or one that is not usable."""
+    nodata: Nodata = None
+    """Nodata value of files that have none, such as -9999 or "nan"."""
+
+    @model_validator(mode="after")
+    def check_conflicts(self, info: ValidationInfo) -> Self:
+        """Raise a validation error that lists the conflicts between fields."""
+        if conflicts := tuple(self.conflicts(info.context)):
+            raise PydanticCustomError("conflict", "fields conflict", {"conflicts": conflicts})
+        return self
+
+    def conflicts(self, _context: Any) -> Iterator[Conflict]:
+        """Yield the conflicts between fields. The context is the folder of the sources.toml."""
+        if self.schedule is not None and self.every is not None:
+            yield "every", "says when to run, as schedule does; leave one of them out"
+        if self.crs_override and self.crs is None:
+            yield "crs_override", "works only together with crs; give crs too"
+
+    @property
+    def assigned(self) -> AssignedValues:
+        """The values for files that lack them."""
+        by = "the command line" if self.id == REGISTER_ID else f'definition "{self.id}"'
+        return AssignedValues(self.crs, self.crs_override, self.nodata, by)
+
+    def assigned_fields(self) -> set[str]:
+        """Return the assigned fields that are set. The others must not change the hashes of older definitions."""
+        return {name for name in ASSIGNED_FIELDS if getattr(self, name)}
 
 
 class Limits(BaseModel):

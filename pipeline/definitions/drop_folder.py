@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from pipeline.definitions.definition import short_hash
-from pipeline.definitions.fields import (
-    CommonFields,
+from pipeline.definitions.definition import CommonFields, short_hash
+from pipeline.definitions.field_types import (
     Conflict,
     Names,
     SettleSeconds,

@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline.definitions.definition import Definition
+from pipeline.definitions.definition import CommonFields, Definition
 from pipeline.definitions.drop_folder import DropFolder
-from pipeline.definitions.fields import REGISTER_ID, CommonFields
+from pipeline.definitions.field_types import REGISTER_ID
 from pipeline.definitions.toml_lines import KeyPath, line_of, lines_of
 from pipeline.definitions.validation_errors import Fault, faults_of
 from pipeline.errors import CatalogueError

@@ -29,7 +29,7 @@ from pipeline.catalogue.register import (
 from pipeline.catalogue.sync_runs import RunReport, SyncRun, record_run
 from pipeline.catalogue.tombstones import find_deleted_groups
 from pipeline.definitions.definition import Definition, make_definition
-from pipeline.definitions.fields import REGISTER_ID
+from pipeline.definitions.field_types import REGISTER_ID
 from pipeline.definitions.grouping import are_different_steps, group_of
 from pipeline.definitions.sources_toml import load_config
 from pipeline.errors import RasterError, RastersourcesError, Rejection

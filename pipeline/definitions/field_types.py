@@ -1,4 +1,4 @@
-"""The types of the values in a `sources.toml`, and the fields that `[[source]]` and `[[drop]]` share."""
+"""The types of the values in a `sources.toml`."""
 
 import re
 from collections.abc import Iterator
@@ -6,26 +6,20 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 from zoneinfo import available_timezones
 
 from cronsim import CronSim, CronSimError
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
-    ValidationInfo,
     WithJsonSchema,
-    model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from pipeline.definitions.durations import DURATION, parse_interval
 from pipeline.errors import CatalogueError
-from pipeline.raster import AssignedValues
 from pipeline.raster.assigned_values import (
     CRS_PATTERN,
     NODATA_PATTERN,
@@ -251,49 +245,3 @@ Entries = Annotated[
     Field(min_length=1),
     WithJsonSchema(_one_or_list({"type": "string", "minLength": 1})),
 ]
-
-
-class CommonFields(BaseModel):
-    """The fields that `[[source]]` and `[[drop]]` share."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    id: Id
-    """Stable name of the definition, unique in the file. Its sources are found again by it."""
-    settle_seconds: SettleSeconds = 0
-    """Files that changed less than this many seconds ago wait for a later run; for folders into which files
-    are copied slowly."""
-    schedule: Schedule | None = None
-    """When to run: a cron line of five fields, in the zone `time_zone`; not together with `every`."""
-    every: Every | None = None
-    """How often to run, such as "00:05:00", "PT5M" or 300; at least one second; not together with `schedule`."""
-    crs: Crs | None = None
-    """CRS of files that have none, as authority and code, such as "EPSG:28992"."""
-    crs_override: Annotated[bool, Field(strict=True)] = False
-    """Use `crs` also for files that have another CRS, or one that is not usable."""
-    nodata: Nodata = None
-    """Nodata value of files that have none, such as -9999 or "nan"."""
-
-    @model_validator(mode="after")
-    def check_conflicts(self, info: ValidationInfo) -> Self:
-        """Raise a validation error that lists the conflicts between fields."""
-        if conflicts := tuple(self.conflicts(info.context)):
-            raise PydanticCustomError("conflict", "fields conflict", {"conflicts": conflicts})
-        return self
-
-    def conflicts(self, _context: Any) -> Iterator[Conflict]:
-        """Yield the conflicts between fields. The context is the folder of the sources.toml."""
-        if self.schedule is not None and self.every is not None:
-            yield "every", "says when to run, as schedule does; leave one of them out"
-        if self.crs_override and self.crs is None:
-            yield "crs_override", "works only together with crs; give crs too"
-
-    @property
-    def assigned(self) -> AssignedValues:
-        """The values for files that lack them."""
-        by = "the command line" if self.id == REGISTER_ID else f'definition "{self.id}"'
-        return AssignedValues(self.crs, self.crs_override, self.nodata, by)
-
-    def assigned_fields(self) -> set[str]:
-        """Return the assigned fields that are set. The others must not change the hashes of older definitions."""
-        return {name for name in ASSIGNED_FIELDS if getattr(self, name)}
