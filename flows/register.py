@@ -10,8 +10,8 @@ from prefect.client.schemas.objects import State
 
 from flows.shared import fail_with_message, finish, print_result, register_batch
 from pipeline.cli.bootstrap import open_catalogue, run_options
+from pipeline.cli.progress import show_progress
 from pipeline.cli.runners import Runner, open_reader
-from pipeline.ingest.progress import show_progress
 from pipeline.ingest.register import RunContext, files_from_config, register_all
 from pipeline.settings import settings
 

@@ -12,8 +12,8 @@ from flows.shared import fail_with_message, finish, print_result, register_batch
 from pipeline.catalogue.served_configs import may_create
 from pipeline.cli.bootstrap import open_catalogue, run_options
 from pipeline.cli.output import print_pruned
+from pipeline.cli.progress import show_progress
 from pipeline.cli.runners import Runner, open_reader
-from pipeline.ingest.progress import show_progress
 from pipeline.ingest.register import RunContext
 from pipeline.ingest.sync import load_sync_items, prune_all, select_items, sync_all
 from pipeline.settings import settings

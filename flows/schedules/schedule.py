@@ -98,10 +98,12 @@ def file_version(path: Path) -> tuple[int, int] | None:
 @contextmanager
 def first_sync(path: Path, *, create: bool) -> Iterator[None]:
     """Sync all definitions in another process: the schedules do not wait for it."""
-    command = [sys.executable, "-m", "pipeline.cli", "flow", "sync", "--config", str(path)]
-    command += ["--create"] if create else []
+    command = [
+        sys.executable, "-m", "pipeline.cli", "flow", "sync", "--config", str(path),
+        "--end-with-input", *(["--create"] if create else []),
+    ]  # fmt: skip
     # in a process group of its own: Ctrl-C ends this process, which ends the sync
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0)
     Thread(target=process.wait, daemon=True).start()  # leaves no zombie when it ends first
     try:
         yield

@@ -18,6 +18,7 @@ from pipeline.cli.options import (
     AcceptMissing,
     ConfigFile,
     Create,
+    EndWithInput,
     Names,
     Pool,
     Prune,
@@ -28,6 +29,8 @@ from pipeline.cli.shutdown import exit_when_input_closes
 from pipeline.cli.terminal import echo_error
 from pipeline.errors import CatalogueError
 from pipeline.settings import settings
+
+SECONDS_TO_STOP_SYNC = 5
 
 flow = typer.Typer(help="Register, sync and schedule with Prefect.", no_args_is_help=True)
 
@@ -59,11 +62,15 @@ def sync(
     prune: Prune = False,
     runner: ReadBy = None,
     scheduler: Scheduler = None,
+    end_with_input: EndWithInput = False,
 ) -> None:
     """Make the catalogue agree with the files of a sources.toml.
 
     Exit status 0: all good; 3: some files were rejected, each with its reason; 1: the run failed.
     """
+    if end_with_input:
+        # Prefect's server may have ended too, and Prefect tries for minutes to reach it
+        exit_when_input_closes(kill_after=SECONDS_TO_STOP_SYNC)
     with connect_prefect():
         from flows.sync import SyncOptions, run
 
@@ -95,7 +102,7 @@ def schedule(
             help="Port of Prefect's server; RASTERSOURCES_PREFECT_PORT, or 4200 if it is free."
         ),
     ] = None,
-    end_with_input: Annotated[bool, typer.Option("--end-with-input", hidden=True)] = False,
+    end_with_input: EndWithInput = False,
 ) -> None:
     """Sync a sources.toml, then each definition by its schedule, until Ctrl-C or SIGTERM.
 

@@ -2,8 +2,7 @@
 
 import json
 import sys
-import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -12,16 +11,10 @@ from rich.text import Text
 from pipeline.cli.inspection import Inspection
 from pipeline.cli.terminal import strip_control_characters
 from pipeline.errors import Rejection
-from pipeline.raster.models import Progress
-
-if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
 
 SHOWN_BANDS = 16
 BARS = " ▁▂▃▄▅▆▇█"
 BAR_LINES = 7
-SECONDS_UNTIL_PROGRESS = 2.0
 
 
 def print_json(outcome: Inspection | Rejection) -> None:
@@ -119,42 +112,3 @@ def bars(band: dict[str, Any]) -> str:
         "".join(BARS[min(max(step - 8 * line, 0), 8)] for step in steps)
         for line in reversed(range(BAR_LINES))
     )
-
-
-class ProgressBar:
-    """Progress bars of files whose pixels are read, on standard error if that is a terminal, and after some seconds."""
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
-        self._bar: RichProgress | None = None
-        self._rows: dict[str, TaskID] = {}
-        self._began = time.monotonic()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.hide()
-
-    def update(self, progress: Progress) -> None:
-        """Show how far the reading of a file is."""
-        from rich.markup import escape
-        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as RichProgress
-
-        if not self._console.is_terminal or time.monotonic() - self._began < SECONDS_UNTIL_PROGRESS:
-            return
-        if self._bar is None:
-            columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-            self._bar = RichProgress(*columns, console=self._console, transient=True)
-            self._bar.start()
-        if progress.uri not in self._rows:
-            name = escape(progress.uri.rpartition("/")[2])
-            self._rows[progress.uri] = self._bar.add_task(name, total=progress.total)
-        self._bar.update(self._rows[progress.uri], completed=progress.done, total=progress.total)
-
-    def hide(self) -> None:
-        """Clear the terminal for something else to be printed."""
-        if self._bar is not None:
-            self._bar.stop()
-        self._bar, self._rows, self._began = None, {}, time.monotonic()

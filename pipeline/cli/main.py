@@ -125,8 +125,9 @@ def inspect(
     jobs: Annotated[int, typer.Option("-j", help="Processes that read.", min=1, max=256)] = 1,
 ) -> None:
     """Print what reading finds in files, without a database; exit status 1 if any was rejected."""
-    from pipeline.cli.inspect import ProgressBar, print_json, print_table
+    from pipeline.cli.inspect import print_json, print_table
     from pipeline.cli.inspection import inspect_raster
+    from pipeline.cli.progress import PixelBars
     from pipeline.raster import AssignedValues, ProcessReader
     from pipeline.storage import EVERYWHERE, list_files, literal_location
 
@@ -142,9 +143,9 @@ def inspect(
     files = list_files(locations, configured.roots or EVERYWHERE, repeat=True)
     convert = partial(inspect_raster, stats=look is not None)
     rejected = False
-    with ProcessReader(jobs) as reader, ProgressBar() as bar:
-        for outcome in reader.read_as(convert, files, options, bar.update):
-            bar.hide()
+    with ProcessReader(jobs) as reader, PixelBars() as bars:
+        for outcome in reader.read_as(convert, files, options, bars.update):
+            bars.hide()
             (print_json if as_json else print_table)(outcome)
             rejected |= isinstance(outcome, Rejection)
     raise SystemExit(1 if rejected else 0)

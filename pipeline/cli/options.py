@@ -13,6 +13,8 @@ ConfigFile = Annotated[
 Create = Annotated[
     bool, typer.Option("--create", help="Add organisations and suppliers that are not there yet.")
 ]
+EndWithInput = Annotated[bool, typer.Option("--end-with-input", hidden=True)]
+"""For a process that must not outlive the one that started it."""
 Names = Annotated[
     list[str] | None,
     typer.Argument(metavar="[NAME...]", help="Ids of definitions; without any, all of them."),

@@ -69,7 +69,7 @@ def register(
     Exit status 0: all are registered; 3: some were rejected, each with its reason; 1: the run failed.
     """
     from pipeline.cli.output import print_outcomes
-    from pipeline.ingest.progress import show_progress
+    from pipeline.cli.progress import show_progress
     from pipeline.ingest.register import (
         RunContext,
         files_from_arguments,

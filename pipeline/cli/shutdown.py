@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
@@ -36,15 +37,21 @@ def pass_on(_number: int, _frame: FrameType | None) -> None:
     signal.raise_signal(signal.SIGTERM)
 
 
-def exit_when_input_closes() -> None:
-    """Send SIGTERM to this process when standard input closes, as it does when the parent ends or is killed."""
-    Thread(target=_wait_for_end_of_input, daemon=True).start()
+def exit_when_input_closes(kill_after: float | None = None) -> None:
+    """Send SIGTERM to this process when standard input closes, as it does when the parent ends or is killed.
+
+    With `kill_after`, kill it if it has not ended after some seconds.
+    """
+    Thread(target=_wait_for_end_of_input, args=(kill_after,), daemon=True).start()
 
 
-def _wait_for_end_of_input() -> None:
+def _wait_for_end_of_input(kill_after: float | None) -> None:
     while os.read(0, 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def stop_process(process: "subprocess.Popen[Any]", seconds: float) -> None:

@@ -38,8 +38,8 @@ def plan(
     import orjson
 
     from pipeline.cli.output import plan_document, print_plans
+    from pipeline.cli.progress import show_progress
     from pipeline.ingest.plan import plan_all
-    from pipeline.ingest.progress import show_progress
     from pipeline.ingest.sync import list_orphans, load_sync_items, select_items
 
     items, options = load_sync_items(config), run_options(settings(), create=False)
@@ -71,7 +71,7 @@ def sync(
     Exit status 0: all files are registered; 3: some files were rejected, each with its reason; 1: the run failed.
     """
     from pipeline.cli.output import print_outcomes, print_pruned
-    from pipeline.ingest.progress import show_progress
+    from pipeline.cli.progress import show_progress
     from pipeline.ingest.register import RunContext
     from pipeline.ingest.sync import load_sync_items, prune_all, select_items, sync_all
 

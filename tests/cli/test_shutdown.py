@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from signal import SIGHUP, SIGINT, SIGTERM, Signals
+from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, Signals
 
 import pytest
 
@@ -50,3 +50,22 @@ def test_a_signal_while_python_shuts_down_prints_nothing(number: Signals) -> Non
     done = run_with(number, "pass")
     assert (done.returncode, done.stderr) == (-number, "")
     assert done.stdout == "stopped what was started\n"
+
+
+WITHOUT_PARENT = """
+import signal
+from pipeline.cli.shutdown import exit_when_input_closes
+
+signal.signal(signal.SIGTERM, lambda *_: print("asked to end", flush=True))
+exit_when_input_closes(kill_after=0.1)
+while True:
+    signal.pause()
+"""
+
+
+def test_a_process_whose_input_closes_is_killed_if_it_does_not_end() -> None:
+    command = [sys.executable, "-c", WITHOUT_PARENT]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, env=environment(), capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (-SIGKILL, "asked to end\n")

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.cli.inspect import SECONDS_UNTIL_PROGRESS
+from pipeline.cli.progress import SECONDS_UNTIL_BARS
 from pipeline.errors import FileChanged, OverBudget, Rejection, Unreadable, UnsupportedDtype
 from pipeline.raster import Budget, Progress, RasterFile, ReadOptions, Statistics
 from pipeline.raster.read import read
@@ -469,7 +469,7 @@ def hold_up(command: subprocess.Popen[bytes], path: Path) -> None:
     while command.poll() is None and not being_read(path, command.pid):
         time.sleep(0.001)
     os.killpg(command.pid, signal.SIGSTOP)
-    time.sleep(SECONDS_UNTIL_PROGRESS + 0.5)
+    time.sleep(SECONDS_UNTIL_BARS + 0.5)
     os.killpg(command.pid, signal.SIGCONT)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ingest import progress
+from pipeline.cli import progress
 from tests.support.commands import RASTERSOURCES, run_in_terminal
 from tests.support.factory import write_raster
 

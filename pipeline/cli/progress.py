@@ -1,27 +1,33 @@
-"""Show the progress of a run: a bar in a terminal, log lines elsewhere."""
+"""Show progress on standard error: of a run, and of reading the pixels of files."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
 
-from pipeline.ingest.register import ProgressReporter
+if TYPE_CHECKING:  # `inspect` needs no database, and would wait for these imports
+    from pipeline.ingest.register import ProgressReporter
+    from pipeline.raster.models import Progress as PixelProgress
 
 SECONDS_BETWEEN_LINES = 5
+SECONDS_UNTIL_BARS = 2.0
 
 
 @contextmanager
-def show_progress(*, lists_only: bool = False) -> Iterator[ProgressReporter]:
-    """Show on standard error how far a run is; with `lists_only` how many files a plan has listed."""
+def show_progress(*, lists_only: bool = False) -> "Iterator[ProgressReporter]":
+    """Show how far a run is, in a bar or in log lines; with `lists_only` how many files a plan has listed."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield LogLines(console)
@@ -79,3 +85,38 @@ class LogLines:
         if time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._console.print(line, highlight=False)
             self._last_line = time.monotonic()
+
+
+class PixelBars:
+    """A bar for each file whose pixels are read, in a terminal and after some seconds."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.hide()
+
+    def update(self, progress: "PixelProgress") -> None:
+        """Show how much of a file was read."""
+        if not self._console.is_terminal or time.monotonic() - self._began < SECONDS_UNTIL_BARS:
+            return
+        if self._bars is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+            self._bars = Progress(*columns, console=self._console, transient=True)
+            self._bars.start()
+        if progress.uri not in self._tasks:
+            name = escape(progress.uri.rpartition("/")[2])
+            self._tasks[progress.uri] = self._bars.add_task(name, total=progress.total)
+        self._bars.update(self._tasks[progress.uri], completed=progress.done, total=progress.total)
+
+    def hide(self) -> None:
+        """Clear the terminal for something else to be printed."""
+        if self._bars is not None:
+            self._bars.stop()
+        self._bars, self._tasks, self._began = None, {}, time.monotonic()
