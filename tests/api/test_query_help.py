@@ -158,7 +158,7 @@ NAMED = ("name", "uuid", "organisation", "first_value_timestamp", "last_value_ti
 
 @needs_chromium
 @pytest.mark.parametrize("path", [SOURCES, f"{SOURCES}?format=api"])
-def test_the_page_of_the_list_has_the_headings_of_the_original_and_explains_each_parameter(
+def test_the_page_of_the_list_has_the_original_headings_and_all_parameters(
     client: Client, path: str
 ) -> None:
     with chromium(scripts=False) as browser:

@@ -125,7 +125,7 @@ def test_a_file_put_into_a_folder_with_a_schedule_is_in_the_api_after_the_next_r
 
 
 @pytest.mark.soak  # measures seconds, which fails on a machine that has too much to do
-def test_a_file_put_into_a_folder_with_a_schedule_is_in_the_api_when_the_readme_says(
+def test_a_file_in_a_scheduled_folder_is_in_the_api_when_the_readme_says(
     reader: Reader,
 ) -> None:
     with reader_of_schedules(reader) as after:

@@ -52,7 +52,7 @@ def test_the_most_accurate_operation_for_the_area_is_chosen(
     assert chosen(4267, longitude, latitude).operation.code == code
 
 
-def test_an_operation_that_covers_all_points_is_better_than_an_accurate_one_for_some() -> None:
+def test_an_operation_for_all_points_is_better_than_an_accurate_one_for_some() -> None:
     crs = horizontal_crs(CRS.from_epsg(4267).to_wkt())
     candidate = choose_candidate(crs, "lizard", np.array([-117.0, -75.0]), np.array([34.0, 41.0]))
     # NAD27 to WGS 84 (4), for the conterminous United States.
