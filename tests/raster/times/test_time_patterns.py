@@ -191,7 +191,7 @@ def test_a_format_without_a_group_time_is_rejected(tmp_path: Path, pattern: str)
     path = tmp_path / "sources.toml"
     path.write_text(SOURCE + f"{pattern}\ntime_format = '%Y%m%d'\n")
     with pytest.raises(
-        CatalogueError, match=r"line 6: .*time_format: is the form of a group named"
+        CatalogueError, match=r"line 6: .*time_format: needs a group named time"
     ):
         load_config(path)
 
