@@ -73,7 +73,7 @@ def reproject(
             unplaced += 1
             report(Rejection(*row))
         outdated = connection.execute(QUERIES["count_outdated_files"]).scalar_one()
-        if outdated and not dry_run:
+        if not dry_run:
             with lock_sources(connection, connection.execute(QUERIES["find_sources"]).scalars()):
                 codes = Jsonb({"codes": PLACE_WARNINGS})
                 connection.execute(QUERIES["update_files"], {"codes": codes})

@@ -20,7 +20,7 @@ CREATE TABLE rejected_files (
     fingerprint     text,
     reading_hash    text,
     group_key       text,
-    facts           jsonb,
+    facts           jsonb, -- A migration that changes raster_files must set fingerprint = NULL where facts IS NOT NULL.
     code            text NOT NULL,
     message         text NOT NULL,
     first_seen      timestamptz NOT NULL DEFAULT now(),

@@ -179,6 +179,19 @@ def test_warnings_about_the_place_are_replaced_and_others_stay(
     assert row.notices == [{"code": "mask", "message": "own"}]
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_rejected_files_with_kept_facts_are_read_again_even_where_no_registered_file_moves(
+    folder: Path, engine: Engine, pool: ProcessReader, dry_run: bool
+) -> None:
+    write_raster(folder / "tiles_3.tif", dtype="uint8", nodata=0)
+    work = work_of([folder], name="{part}", group="part", pattern=r"(?P<part>[a-z]+)_\d")
+    (rejected,) = registered(engine, pool.read, work).rejected
+    assert rejected.code == "dtype_mismatch"
+    assert do(engine, dry_run=dry_run) == (ReprojectSummary(0, 0, 0, 0.0), [])
+    assert registered(engine, pool.read, work).unchanged == 5
+    assert rows(engine, "SELECT attempts FROM rejected_files") == [(1 if dry_run else 2,)]
+
+
 def test_an_interrupted_run_changes_nothing(folder: Path, engine: Engine) -> None:
     falsify(engine, "tiles")
     before = versions(engine)
