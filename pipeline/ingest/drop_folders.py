@@ -197,7 +197,8 @@ class DropFolderRun:
                 yield self.reject(changed.file, match)
             elif not self._is_in_refused(match.uri):
                 yield RunReport(rejected=[changed.rejection])
-        yield from map(self.settle, matched, self._read(matched, reader))
+        for match, reading in zip(matched, self._read(matched, reader), strict=True):
+            yield self.settle(match, reading)
 
     def match_files(
         self, batch: Sequence[ChangedFile]

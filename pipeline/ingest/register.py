@@ -126,7 +126,9 @@ class DefinitionRun:
                             register_batch, self.context.engine, self.definition, self.owner, items
                         )
                         writing = thread.submit(copy_context().run, self.context.write, write)
-            except (Exception, KeyboardInterrupt):
+            except GeneratorExit:  # a closed generator cannot yield
+                raise
+            except BaseException:  # also KeyboardInterrupt and SystemExit
                 with suppress(Exception):  # the first failure is the one to report
                     if writing is not None:
                         yield writing.result()

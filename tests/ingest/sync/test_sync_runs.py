@@ -39,6 +39,27 @@ def test_a_definition_that_the_database_rejects_does_not_stop_the_others(
     assert rows(engine, NAMES) == [("good",)]
 
 
+@pytest.mark.parametrize("stop", [SystemExit(143), KeyboardInterrupt()], ids=repr)
+def test_a_run_that_is_stopped_reports_the_batch_that_it_wrote(
+    tmp_path: Path, engine: Engine, pool: ProcessReader, stop: BaseException
+) -> None:
+    for number in range(4):
+        write_raster(tmp_path / f"{number}.tif", width=10 + number)
+    readings = []
+
+    def reader(files: Any, options: Any) -> Any:
+        readings.append(len(files))
+        if len(readings) == 2:
+            raise stop
+        return pool.read(files, options)
+
+    with pytest.raises(type(stop)):
+        synced(engine, reader, work_of([tmp_path]), batch_size=2)
+    runs = rows(engine, "SELECT state, registered, listed FROM sync_runs")
+    assert runs == [("failed", 2, 2)]
+    assert rows(engine, "SELECT count(*) FROM raster_files") == [(2,)]
+
+
 def test_a_run_that_fails_says_what_it_had_done(
     tmp_path: Path, engine: Engine, pool: ProcessReader
 ) -> None:
