@@ -34,7 +34,8 @@ def evict_misfits(
 ) -> list[Rejection]:
     """Reject the files of a batch that do not fit the other files of their locked sources.
 
-    `parameters` has definition, organisation_id and the uris of the batch. Missing files that do not fit leave too.
+    `parameters` has definition, organisation_id and `uris`, the files that were read. Missing files that do not fit
+    leave too. Other files stay.
     """
     connection.execute(QUERIES["find_model"], {**parameters, "sources": sources})
     evicted = connection.execute(QUERIES["evict"], {**parameters, "everything": False})
@@ -50,8 +51,8 @@ def check_upload(connection: Connection) -> None:
 
 
 def find_grid_conflict(comparison: Comparison) -> GridConflict:
-    """Return what `elect_grids` would do."""
-    names = {"definition": comparison.definition.id}
+    """Return what `elect_grids` would do; lock nothing."""
+    names = _definition_parameters(comparison)
     with comparison.transaction() as connection:
         connection.execute(QUERIES["find_misfits"], names)
         connection.execute(QUERIES["elect_grids"], names)
@@ -67,9 +68,13 @@ def elect_grids(
 ) -> RunReport:
     """Let the largest group of files that fit each other have each source of the definition.
 
-    `rejected` are the URIs that the run rejected so far. Returns what changes in the report of the run.
+    `rejected` are the URIs that the run rejected so far. Returns what changes in the report of the run. Locks no
+    source when nothing changes, so that uploads need not wait.
     """
-    names = {"definition": comparison.definition.id, "organisation_id": organisation_id}
+    conflict = find_grid_conflict(comparison)
+    if not conflict.accepted and not conflict.evicted:
+        return RunReport()
+    names = {**_definition_parameters(comparison), "organisation_id": organisation_id}
     with comparison.transaction() as connection:
 
         def execute(name: str, **more: Any) -> Any:
@@ -88,3 +93,8 @@ def elect_grids(
     report.add(RunReport(**counts._mapping))
     report.add(RunReport(registered=len(accepted), bytes=sum(row.size for row in accepted)))
     return report
+
+
+def _definition_parameters(comparison: Comparison) -> dict[str, str]:
+    definition = comparison.definition
+    return {"definition": definition.id, "reading_hash": definition.reading_hash()}

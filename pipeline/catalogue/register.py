@@ -194,7 +194,8 @@ def _write(connection: Connection, owner: Owner, batch: Batch) -> tuple[set[str]
         gone += [move.old_uri for move in batch.moves]
         execute("remove_files", withdrawn=gone)
         write_staged(connection)
-        misfits = evict_misfits(connection, parameters, list(sources))
+        read = [facts.uri for _, facts in batch.facts if facts.uri not in withheld]
+        misfits = evict_misfits(connection, {**parameters, "uris": read}, list(sources))
         misfit_uris = [rejection.uri for rejection in misfits]
         execute("forget_rejections", misfits=misfit_uris)
         execute("forget_tombstones", misfits=misfit_uris)

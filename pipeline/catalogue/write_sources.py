@@ -1,7 +1,7 @@
 """The one write path: lock raster sources, change their files, derive their fields.
 
-Every writer locks raster sources before it touches their files, and in the order of their ids. So two writers cannot
-block each other.
+A writer locks raster sources before it changes their files, and in the order of their ids. So two writers cannot block
+each other. Only marking files as missing and moving a dropped file lock no source.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,6 +1,6 @@
 -- name: find_model
--- The grid that the files of each source share: that of the files which were there before, else that of the first
--- file of the batch.
+-- The grid that the files of each source share: that of the first file that the batch did not read, else that of the
+-- first file. `uris` are the files that it read.
 CREATE TEMPORARY TABLE elected ON COMMIT DROP AS
 SELECT source_id, grid_of(file) AS grid FROM (
     SELECT DISTINCT ON (file.source_id) file.source_id, file FROM raster_files AS file
@@ -9,14 +9,15 @@ SELECT source_id, grid_of(file) AS grid FROM (
 ) AS first;
 
 -- name: find_misfit_of_upload
--- Why a staged file does not fit the files of its source, missing ones included; no row when it fits.
+-- Why a staged file does not fit the files of its source, missing ones included; no row when it fits. `+ 0` keeps
+-- PostgreSQL from a scan of all files in the order of their ids.
 SELECT code, grid_message(own, model)
 FROM (
     SELECT ROW(coalesce(staged.projection, md5(staged.wkt)), staged.pixelsize_x, staged.pixelsize_y,
                staged.dtype)::grid AS own, grid_of(first.file) AS model
     FROM staged CROSS JOIN LATERAL (
         SELECT file FROM raster_files AS file WHERE file.source_id = staged.source_id AND file.uri <> staged.uri
-        ORDER BY file.id LIMIT 1) AS first
+        ORDER BY file.id + 0 LIMIT 1) AS first
 ) AS pair CROSS JOIN LATERAL grid_mismatch(own, model) AS code
 WHERE code IS NOT NULL;
 
@@ -24,22 +25,25 @@ WHERE code IS NOT NULL;
 -- The sources of the definition with rejected files that only their grid keeps out.
 SELECT DISTINCT source.id FROM rejected_files AS rejected
 JOIN raster_sources AS source USING (definition, group_key)
-WHERE rejected.definition = :definition AND rejected.facts IS NOT NULL;
+WHERE rejected.definition = :definition AND rejected.reading_hash = :reading_hash AND rejected.facts IS NOT NULL;
 
 -- name: find_misfits
--- Rejected files that only their grid keeps out and that are as they were read.
+-- Rejected files that only their grid keeps out. They are as they were read, and the definition would read them and
+-- group them in the same way now.
 CREATE TEMPORARY TABLE misfits ON COMMIT DROP AS
 SELECT rejected.id AS rejected_id, source.id AS source_id,
-       jsonb_populate_record(NULL::raster_files, rejected.facts || jsonb_build_object('source_id', source.id)) AS file
+       jsonb_populate_record(NULL::raster_files, rejected.facts || jsonb_build_object(
+           'source_id', source.id, 'registered', now())) AS file
 FROM rejected_files AS rejected
 JOIN listed ON listed.uri = rejected.uri AND listed.fingerprint = rejected.fingerprint
 JOIN raster_sources AS source USING (definition, group_key)
-WHERE rejected.definition = :definition AND rejected.facts IS NOT NULL;
+WHERE rejected.definition = :definition AND rejected.reading_hash = :reading_hash AND rejected.facts IS NOT NULL;
 
 -- name: elect_grids
--- The grid that most present files of a source fit; with as many, that of the file with the lowest URI. Files of other
--- definitions and of clients are not up for choice, so their grid wins. There may be many grids: those that differ by
--- rounding alone are counted as one, and only those with neighbouring pixel sizes are compared.
+-- The grid that most files of a source fit; with as many, that of the file with the lowest URI. Files that are missing,
+-- or that this run did not find, have no vote. Files of other definitions and of clients are not up for choice, so their
+-- grid wins. There may be many grids: those that differ by rounding alone are counted as one, and only those with
+-- neighbouring pixel sizes are compared.
 CREATE TEMPORARY TABLE elected ON COMMIT DROP AS
 WITH voter AS (
     SELECT source_id, grid_of(file) AS grid, (file).uri, false AS fixed FROM misfits
@@ -47,6 +51,7 @@ WITH voter AS (
     SELECT file.source_id, grid_of(file), file.uri, file.definition IS DISTINCT FROM :definition
     FROM raster_files AS file
     WHERE file.source_id IN (SELECT source_id FROM misfits) AND file.state = 'present'
+      AND NOT EXISTS (SELECT FROM absent WHERE absent.uri = file.uri AND file.definition = :definition)
 ), measured AS (
     SELECT *, ln(abs((grid).pixelsize_x)) AS log_x, ln(abs((grid).pixelsize_y)) AS log_y FROM voter
 ), candidate AS (
@@ -74,7 +79,7 @@ WHERE file.definition = :definition AND file.state = 'present'
 
 -- name: evict
 -- Files of the definition that do not fit the elected grid leave their source. The present ones among them become
--- rejected files, which keep what was read from them.
+-- rejected files, which keep what was read from them. Without `everything`, only missing files and `uris` are judged.
 WITH judged AS (
     SELECT file.id, grid_mismatch(grid_of(file), elected.grid) AS code,
            grid_message(grid_of(file), elected.grid) AS message

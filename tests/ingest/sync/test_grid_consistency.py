@@ -5,14 +5,18 @@ from typing import Any
 
 import pytest
 from affine import Affine
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
+from pipeline.catalogue.grid_consistency import QUERIES
+from pipeline.database.engine import make_engine
+from pipeline.errors import Rejection
+from pipeline.ingest.register import Reader
 from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri
 from tests.support.database import execute, rows
 from tests.support.factory import write_raster
-from tests.support.ingestion import planned, synced, work_of
-from tests.support.sync_catalogue import COUNTS
+from tests.support.ingestion import planned, registered, synced, work_of
+from tests.support.sync_catalogue import COUNTS, changes
 
 
 def test_the_larger_group_of_files_wins_whatever_came_first(
@@ -183,3 +187,135 @@ def test_a_file_that_a_vote_accepts_keeps_its_facts_and_is_not_read_again(
     execute(engine, "TRUNCATE raster_sources, rejected_files CASCADE")
     assert synced(engine, reader, work).registered == 2
     assert rows(engine, facts) == kept != []
+
+
+@pytest.fixture
+def fail_b(pool: ProcessReader) -> Reader:
+    """A reader that may not open b.tif."""
+
+    def read(files: Any, options: Any) -> Any:
+        for file, result in zip(files, pool.read(files, options), strict=True):
+            unseen = file.name == "b.tif"
+            yield Rejection(file.uri, "permission_denied", "test") if unseen else result
+
+    return read
+
+
+def test_a_registered_file_that_cannot_be_read_is_not_evicted_by_its_own_batch(
+    tmp_path: Path, engine: Engine, pool: ProcessReader, fail_b: Reader
+) -> None:
+    work = work_of([tmp_path], group="all", name="all")
+    write_classes(tmp_path, floats="ab")
+    registered(engine, pool.read, work)
+    write_classes(tmp_path, integers="ab")
+    report = registered(engine, fail_b, work)
+    rejected = {Path(file.uri).name: file.code for file in report.rejected}
+    assert rejected == {"a.tif": "dtype_mismatch", "b.tif": "permission_denied"}
+    assert (len(report.rejected), report.listed) == (2, 2)
+    assert rows(engine, "SELECT right(uri, 5), dtype FROM raster_files") == [("b.tif", "f4")]
+    codes = "SELECT right(uri, 5), code, facts IS NULL FROM rejected_files ORDER BY uri"
+    assert rows(engine, codes) == [
+        ("a.tif", "dtype_mismatch", False),
+        ("b.tif", "permission_denied", True),
+    ]
+
+
+def test_a_sync_counts_a_registered_file_that_cannot_be_read_once(
+    tmp_path: Path, engine: Engine, fail_b: Reader, sync: Any
+) -> None:
+    fields = {"group": "all", "name": "all"}
+    write_classes(tmp_path, floats="ab")
+    sync(tmp_path, **fields)
+    write_classes(tmp_path, integers="ab")
+    report = synced(engine, fail_b, work_of([tmp_path], **fields))
+    assert (report.listed, report.registered, len(report.rejected)) == (2, 1, 1)
+    assert rows(engine, "SELECT right(uri, 5), dtype FROM raster_files") == [("a.tif", "u1")]
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"temporal": True, "time": "2024-01-01T00:00:00Z"},
+        {"group": "kind", "name": "{kind}", "pattern": r"(?P<kind>[ab])\.tif$"},
+    ],
+    ids=["another time", "another group"],
+)
+def test_kept_facts_of_earlier_reading_rules_are_not_accepted(
+    tmp_path: Path, engine: Engine, sync: Any, rules: dict[str, Any]
+) -> None:
+    fields = {"group": "all", "name": "all", "missing": "remove"}
+    write_classes(tmp_path, floats="a", integers="b")
+    sync(tmp_path, **fields)
+    (tmp_path / "a.tif").unlink()
+    report = sync(tmp_path, **{**fields, **rules, "settle_seconds": 3600})
+    assert (report.registered, report.settling, report.listed) == (0, 1, 1)
+    assert rows(engine, "SELECT FROM raster_files") == []
+    assert sync(tmp_path, **{**fields, **rules}).registered == 1
+
+
+def test_an_accepted_file_is_registered_now(tmp_path: Path, engine: Engine, sync: Any) -> None:
+    fields = {"group": "all", "name": "all", "missing": "remove"}
+    write_classes(tmp_path, floats="a", integers="b")
+    sync(tmp_path, **fields)
+    ((now,),) = rows(engine, "SELECT clock_timestamp()")
+    (tmp_path / "a.tif").unlink()
+    sync(tmp_path, **fields)
+    since = "SELECT right(uri, 5), registered > :now FROM raster_files"
+    assert rows(engine, since, now=now) == [("b.tif", True)]
+
+
+def test_a_sync_that_moves_no_file_does_not_wait_for_a_locked_source(
+    tmp_path: Path, engine: Engine, database_url: str, pool: ProcessReader, sync: Any
+) -> None:
+    fields = {"group": "all", "name": "all"}
+    write_classes(tmp_path, floats="a", integers="b")
+    sync(tmp_path, **fields)
+    mark = "&" if "?" in database_url else "?"
+    impatient = make_engine(f"{database_url}{mark}options=-c%20lock_timeout%3D5s")
+    with engine.begin() as connection:
+        connection.execute(text("SELECT FROM raster_sources FOR UPDATE"))
+        report = synced(impatient, pool.read, work_of([tmp_path], **fields))
+    impatient.dispose()
+    assert (report.unchanged, len(report.rejected)) == (1, 1)
+
+
+def test_a_plan_votes_without_the_files_that_are_gone(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    fields = {"group": "all", "name": "all"}
+    write_classes(tmp_path, floats="abc", integers="xy")
+    sync(tmp_path, **fields)
+    for name in "ab":
+        (tmp_path / f"{name}.tif").unlink()
+    plan = planned(engine, work_of([tmp_path], **fields))
+    assert changes(plan) == {"add": 2, "missing": 2, "refused": 1}
+    report = sync(tmp_path, **fields)
+    assert (report.registered, report.missing, len(report.rejected)) == (2, 2, 1)
+
+
+def test_the_check_of_an_upload_reads_the_files_of_its_source_only(
+    tmp_path: Path, engine: Engine, sync: Any
+) -> None:
+    write_classes(tmp_path, floats="a")
+    sync(tmp_path, group="all", name="all")
+    with engine.connect() as connection:
+        for statement in (
+            """INSERT INTO raster_sources (name, organisation_id)
+               SELECT n, organisation_id FROM raster_sources, generate_series(1, 10) AS n""",
+            "CREATE TEMPORARY TABLE copy AS SELECT * FROM raster_files",
+            "UPDATE copy SET definition = NULL",
+            "INSERT INTO copy SELECT copy.* FROM copy, generate_series(2, 10000)",
+            """UPDATE copy SET id = number + 1000000, uri = number, source_id = source.id
+               FROM (SELECT ctid, row_number() OVER () AS number FROM copy) AS row
+               JOIN raster_sources AS source ON source.name = (1 + row.number / 1001)::text
+               WHERE row.ctid = copy.ctid""",
+            "INSERT INTO raster_files OVERRIDING SYSTEM VALUE SELECT * FROM copy",
+            "ANALYZE raster_files",
+            """CREATE TEMPORARY TABLE staged AS
+               SELECT NULL::text AS wkt, 'EPSG:28992' AS projection, * FROM copy ORDER BY id DESC LIMIT 1""",
+        ):
+            connection.execute(text(statement))
+        query = f"EXPLAIN (FORMAT JSON) {QUERIES['find_misfit_of_upload'].text}"
+        plan = str(connection.execute(text(query)).scalar_one())
+    assert "raster_files" in plan
+    assert "raster_files_pkey" not in plan
