@@ -190,9 +190,7 @@ def test_a_format_or_separators_date_files_to_any_century() -> None:
 def test_a_format_without_a_group_time_is_rejected(tmp_path: Path, pattern: str) -> None:
     path = tmp_path / "sources.toml"
     path.write_text(SOURCE + f"{pattern}\ntime_format = '%Y%m%d'\n")
-    with pytest.raises(
-        CatalogueError, match=r"line 6: .*time_format: needs a group named time"
-    ):
+    with pytest.raises(CatalogueError, match=r"line 6: .*time_format: needs a group named time"):
         load_config(path)
 
 
