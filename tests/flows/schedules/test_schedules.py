@@ -235,12 +235,15 @@ def test_after_a_pause_one_run_does_the_work_of_all_that_were_missed(
     again = serve()
     again.until(lambda: "meanwhile" in names(engine))
     again.until(lambda: any(at(one) > back for one in prefect.runs("paused", "Completed")))
-    runs = [run for run in prefect.runs("paused") if at(run) < back]
-    completed = [run for run in runs if run["state_name"] == "Completed" and begin_of(run) > killed]
-    assert len(completed) == 1
-    missed = [run for run in runs if at(run) > killed and run not in completed]
+    runs = prefect.runs("paused")
+    begun = [run for run in runs if run["state_name"] in ("Completed", "Overlapping", "Failed")]
+    first = min((run for run in begun if begin_of(run) > killed), key=begin_of)
+    # on a busy machine it may meet the first sync, which does the work then, or be due only after the restart
+    assert first["state_name"] in ("Completed", "Overlapping")
+    missed = [run for run in runs if killed < at(run) < back and run["id"] != first["id"]]
+    assert len(missed) >= 3
     assert {run["state_name"] for run in missed} == {"Cancelled"}
-    assert {run["state_name"] for run in runs} <= set(ENDED)
+    assert {run["state_name"] for run in runs if at(run) < back} <= set(ENDED)
 
 
 def begin_of(run: dict[str, Any]) -> datetime:
