@@ -3,7 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHON
-FAST := tests/definitions tests/raster/placement tests/raster/times tests/storage tests/catalogue tests/project/test_architecture.py
+FAST := tests/definitions tests/raster/placement tests/raster/times tests/storage tests/catalogue tests/project/test_architecture.py \
+  --ignore tests/raster/placement/test_properties.py
 
 run: ## set up, start the database, register sample_data/, serve the API until Ctrl-C
 	@./setup.sh requirements.lock
