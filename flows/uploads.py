@@ -38,7 +38,9 @@ def finish(settled: list[UploadOutcome]) -> State[object]:
     rejections = [upload.rejection for upload in settled if upload.rejection]
     committed = sum(upload.state == "committed" for upload in settled)
     summary = f"{committed} registered, {len(rejections)} rejected"
-    reasons = table(["code", "reason"], ([one.code, one.message] for one in rejections))
+    reasons = table(
+        ["code", "reason"], ([rejection.code, rejection.message] for rejection in rejections)
+    )
     markdown = f"{summary}\n\n{reasons}" if rejections else summary
     create_markdown_artifact(key="uploads", markdown=markdown, description=summary)
     name = "Rejections" if rejections else "Completed"

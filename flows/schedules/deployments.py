@@ -143,7 +143,11 @@ def find_deployment(client: SyncPrefectClient, name: str) -> DeploymentResponse 
 
 def delete_others(client: SyncPrefectClient, path: Path, names: set[str]) -> list[str]:
     """Delete the deployments of this sources.toml that have none of these names; return the names of the deleted."""
-    left = [one for one in list_tagged(client) if is_of(one, path) and one.name not in names]
+    left = [
+        deployment
+        for deployment in list_tagged(client)
+        if is_of(deployment, path) and deployment.name not in names
+    ]
     for deployment in left:
         client.delete_deployment(deployment.id)
     return [deployment.name for deployment in left]

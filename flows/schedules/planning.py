@@ -117,9 +117,9 @@ def corrections(when: Recurrence, day: date) -> tuple[list[datetime], list[datet
     """Return the clock times that a rule must leave out on a day, and the instants that it lacks."""
     right, wrong = set(when.on(day)), []
     for clock in when.times(day):
-        found = instants(clock, when.zone)
-        if found and found[0] in right:
-            right.remove(found[0])
+        ticks = instants(clock, when.zone)
+        if ticks and ticks[0] in right:
+            right.remove(ticks[0])
         else:
             wrong.append(clock)
     return wrong, sorted(right)
@@ -140,8 +140,8 @@ def with_corrections(
         if len(head) + 17 * (max(len(left_out), len(added)) + len(wrong) + len(right)) > LONGEST:
             until = start_of_day(day - DAY, when.zone)
             break
-        left_out += [f"{one:%Y%m%dT%H%M%S}" for one in wrong]
-        added += [f"{one:%Y%m%dT%H%M%SZ}" for one in right]
+        left_out += [f"{clock:%Y%m%dT%H%M%S}" for clock in wrong]
+        added += [f"{tick:%Y%m%dT%H%M%SZ}" for tick in right]
     except_for = f"\nEXDATE:{','.join(left_out)}" if left_out else ""
     schedules = [RRule(f"{head}{except_for}", timezone=when.zone.key)]
     schedules += [RRule(f"RDATE:{','.join(added)}", timezone="UTC")] if added else []

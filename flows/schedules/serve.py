@@ -124,7 +124,7 @@ class ScheduleRunner:
 
 
 def new_runner() -> Runner:
-    """Return a Runner whose temporary folder lies in Prefect's home: /tmp/runner_storage may belong to another user."""
+    """Return a Runner whose temporary folder is in Prefect's home: another user may own the default one."""
     tempfile.tempdir = str(PREFECT_HOME.value())
     try:
         # a run that is fetched ahead of its time would take the slot of its deployment

@@ -79,7 +79,7 @@ def add_layer(engine: Engine, name: str, source: UUID) -> UUID:
         raise CatalogueError("a layer needs a name of 1 to 255 characters")
     graph = {"graph": {"raster": [SOURCE_BLOCK, str(source)]}, "name": "raster"}
     shared = ("organisation_id", "access_modifier", "supplier_id")
-    found = (
+    values = (
         select(
             literal(name), literal(graph, JSONB), *(raster_sources.c[column] for column in shared)
         )
@@ -87,7 +87,7 @@ def add_layer(engine: Engine, name: str, source: UUID) -> UUID:
         .with_for_update(key_share=True, read=True)
     )
     statement = (
-        insert(layers).from_select(["name", "source", *shared], found).returning(layers.c.uuid)
+        insert(layers).from_select(["name", "source", *shared], values).returning(layers.c.uuid)
     )
     with begin(engine) as connection:
         made = connection.execute(statement).scalar_one_or_none()

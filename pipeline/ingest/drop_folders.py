@@ -295,9 +295,9 @@ class DropFolderRun:
         name, own = move.uri.rpartition("/")[2], short_hash(move.fingerprint)[:16]
         for number in count():
             folder = "" if number == 0 else f"{own}/" if number == 1 else f"{own}-{number}/"
-            found = replace(move, target=f"{prefix}{folder}{name}")
-            if found.target != move.target and self._is_free(found):
-                return found
+            candidate = replace(move, target=f"{prefix}{folder}{name}")
+            if candidate.target != move.target and self._is_free(candidate):
+                return candidate
         raise AssertionError("unreachable")
 
     def _is_free(self, move: FileMove) -> bool:

@@ -207,5 +207,5 @@ def _inside(node: Any, group: int) -> Any:
         return None
     if len(node) == 2 and node[0] is _parser.SUBPATTERN and node[1][0] == group:
         return node[1][3]
-    found = (_inside(part, group) for part in node)
-    return next((inside for inside in found if inside is not None), None)
+    contents = (_inside(part, group) for part in node)
+    return next((content for content in contents if content is not None), None)

@@ -128,4 +128,6 @@ class BucketUploadStore(UploadStore):
     def _delete(self, upload_ids: list[str]) -> None:
         if upload_ids:
             with translate_errors():
-                obstore.delete(open_bucket(self.bucket), [self._key(one) for one in upload_ids])
+                obstore.delete(
+                    open_bucket(self.bucket), [self._key(upload_id) for upload_id in upload_ids]
+                )
