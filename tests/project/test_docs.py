@@ -1,4 +1,4 @@
-"""The docs name files that exist."""
+"""The docs name files that exist, and the design page shows every room."""
 
 import re
 from pathlib import Path
@@ -18,3 +18,17 @@ def test_every_path_and_link_of_a_page_leads_somewhere(page: Path) -> None:
     named = [path for path in PATH.findall(text) if "NNNN" not in path]
     assert [path for path in named if not list(REPOSITORY.glob(path))] == []
     assert [link for link in LINK.findall(text) if not (page.parent / link).exists()] == []
+
+
+def test_the_design_page_shows_every_room() -> None:
+    tree = (REPOSITORY / "docs" / "design.md").read_text().split("```")[1]
+    rooms = {
+        path.parent.relative_to(REPOSITORY)
+        for top in ("pipeline", "flows", "sql")
+        for pattern in ("*.py", "*.sql")
+        for path in (REPOSITORY / top).rglob(pattern)
+    }
+    assert len(rooms) > 20
+    assert [
+        str(room) for room in sorted(rooms) if f"{room.name}/ " not in tree.replace("\n", " ")
+    ] == []
