@@ -11,9 +11,9 @@ from prefect.client.schemas.objects import State
 from flows.shared import fail_with_message, finish, print_result, register_batch
 from pipeline.cli.bootstrap import open_catalogue, run_options
 from pipeline.cli.progress import show_progress
-from pipeline.cli.runners import Runner, open_reader
+from pipeline.cli.runners import open_reader
 from pipeline.ingest.register import RunContext, files_from_config, register_all
-from pipeline.settings import settings
+from pipeline.settings import Runner, settings
 
 
 def run(config: Path, *, create: bool, runner: Runner | None, scheduler: str | None) -> int:

@@ -13,10 +13,10 @@ from pipeline.catalogue.served_configs import may_create
 from pipeline.cli.bootstrap import open_catalogue, run_options
 from pipeline.cli.output import print_pruned
 from pipeline.cli.progress import show_progress
-from pipeline.cli.runners import Runner, open_reader
+from pipeline.cli.runners import open_reader
 from pipeline.ingest.register import RunContext
 from pipeline.ingest.sync import load_sync_items, prune_all, select_items, sync_all
-from pipeline.settings import settings
+from pipeline.settings import Runner, settings
 
 
 @dataclass(frozen=True)

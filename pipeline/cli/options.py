@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.runners import Runner
+from pipeline.settings import Runner
 
 ConfigFile = Annotated[
     Path, typer.Option("--config", help="The source definitions.", metavar="FILE")

@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pipeline.errors import CatalogueError
-from pipeline.settings import Settings
+from pipeline.settings import Runner, Settings
 
 if TYPE_CHECKING:
     from pipeline.ingest.register import Reader
-
-Runner = Literal["processes", "threads", "dask"]
 
 # Each branch imports what it needs: the command line starts in a tenth of a second that way.
 

@@ -17,14 +17,14 @@ from affine import Affine
 from distributed import Client
 from sqlalchemy import Engine, text
 
-from pipeline.cli.runners import Runner, open_reader
+from pipeline.cli.runners import open_reader
 from pipeline.errors import CatalogueError, Rejection, TransientError
 from pipeline.ingest.register import Reader
 from pipeline.raster import AssignedValues, RasterFile, ReadOptions, TimeRule
 from pipeline.raster.workers.dask import DaskReader
 from pipeline.raster.workers.threads import ThreadReader
 from pipeline.raster.workers.versions import package_versions
-from pipeline.settings import Settings, read_settings
+from pipeline.settings import Runner, Settings, read_settings
 from pipeline.storage import StoredFile, list_files, literal_location
 from tests.support.commands import RASTERSOURCES, run
 from tests.support.dask_cluster import FATAL, UNSEEN, Cluster, local_cluster
