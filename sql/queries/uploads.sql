@@ -41,7 +41,7 @@ WITH removed AS (
       AND file.upper_bound_x <= staged.upper_bound_x + abs(staged.pixelsize_x) / 2
       AND file.upper_bound_y <= staged.upper_bound_y + abs(staged.pixelsize_y) / 2
     RETURNING file.source_id, file.definition, file.uri, file.fingerprint
-), buried AS (
+), deleted AS (
     INSERT INTO tombstones (definition, source_uuid, name, organisation_id, uri, fingerprint)
     SELECT removed.definition, source.uuid, source.name, source.organisation_id, removed.uri, removed.fingerprint
     FROM removed JOIN raster_sources AS source ON source.id = removed.source_id
