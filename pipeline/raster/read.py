@@ -1,13 +1,13 @@
 """Reads one GeoTIFF: opens it safely, checks that it is whole, and describes, places and dates it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from rasterio.io import DatasetReader
 
-from pipeline.errors import UnsupportedCRS
+from pipeline.errors import RasterError, Rejection, UnsupportedCRS
 from pipeline.raster.assigned_values import assign_values
 from pipeline.raster.budget import Budget
 from pipeline.raster.contradictions import PlacedFile, find_contradictions
@@ -31,7 +31,7 @@ from pipeline.raster.open_dataset import names_overview_file, open_dataset
 from pipeline.raster.placement.georeference import georeference_grid
 from pipeline.raster.sparse_copy import open_object
 from pipeline.raster.times.timestamps import FileTimes, date_file
-from pipeline.storage import RangeReader, StoredFile
+from pipeline.storage import RangeReader, StoredFile, rejection
 
 _DEFAULTS = ReadOptions()
 _CRS_CACHE = CRSCache()
@@ -85,6 +85,26 @@ def read(
         warnings=tuple(dict.fromkeys(every)),
         provenance=_provenance(description, times),
     )
+
+
+def read_files(
+    files: Sequence[StoredFile],
+    options: Sequence[ReadOptions],
+    ranges: RangeReader | None = None,
+    start_step: Callable[[ReadOptions], None] = lambda _: None,
+) -> list[RasterFile | Rejection]:
+    """Read a chunk of files, each with its options; return what became of each.
+
+    `start_step` is called before each step that may take the time of one file. Raises as `read`, but for a RasterError.
+    """
+    outcomes: list[RasterFile | Rejection] = []
+    for file, own_options in zip(files, options, strict=True):
+        start_step(own_options)
+        try:
+            outcomes.append(read(file, own_options, ranges))
+        except RasterError as error:
+            outcomes.append(rejection(file, error))
+    return outcomes
 
 
 def open_stored_file(

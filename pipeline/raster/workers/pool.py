@@ -143,10 +143,10 @@ class ProcessReader:
     def _next_tasks(
         self, source: "Iterator[_Task | Rejection]", due: "deque[_Task | Rejection]"
     ) -> "list[_Task]":
-        """Return tasks for one worker, unfinished ones first."""
+        """Return tasks for one worker: an unfinished one, or the next ones."""
+        if self._unfinished:  # alone, to find the one that ends the process
+            return [self._unfinished.popleft()]
         tasks: list[_Task] = []
-        while self._unfinished and len(tasks) < self._files_at_once:
-            tasks.append(self._unfinished.popleft())
         while len(tasks) < self._files_at_once and len(due) < self._size * MAX_FILES_AHEAD:
             item = next(source, None)
             if item is None:
@@ -185,9 +185,12 @@ class ProcessReader:
         self._unfinished.extend(worker.tasks)
 
     def _judge(self, worker: "_Worker", *, timed_out: bool) -> None:
-        """Reject the file that a worker was reading, or leave it among its tasks for a second try."""
+        """Reject the only file that a worker was reading, or leave its files for a second try, each alone."""
+        for task in worker.tasks:
+            task.crashes += 1
+        if len(worker.tasks) > 1:
+            return
         task = worker.tasks[0]
-        task.crashes += 1
         if timed_out:
             seconds = task.options.budget.seconds
             error = TimedOut(f"reading takes over {seconds:g} s; raise the budget for time")
@@ -196,7 +199,7 @@ class ProcessReader:
             sentence = f"reading it ends the process ({worker.last_words}); write it again"
             task.outcome = rejection(task.file, Unreadable(sentence))
         if task.outcome is not None:
-            worker.tasks.popleft()
+            worker.tasks.clear()
 
 
 @dataclass
@@ -215,10 +218,10 @@ def _unchanged(raster: RasterFile) -> RasterFile:
 
 
 class _Worker:
-    """A process that reads files one after the other, and its tasks."""
+    """A process that reads a chunk of files at once, and its tasks."""
 
     def __init__(self) -> None:
-        self.tasks: deque[_Task] = deque()
+        self.tasks: list[_Task] = []
         self.ready = False
         self.last_words = ""
         self.connection, its_end = Pipe()
@@ -247,7 +250,7 @@ class _Worker:
 
     def assign(self, tasks: list[_Task]) -> None:
         """Send tasks to a worker that has none."""
-        self.tasks.extend(tasks)
+        self.tasks = tasks
         self._last_message = time.monotonic()
         # The end of a worker is noticed when its outcomes are received.
         with suppress(BrokenPipeError):
@@ -258,15 +261,16 @@ class _Worker:
         while self.connection.poll():
             message = self.connection.recv()
             self._last_message = time.monotonic()
-            if isinstance(message, RastersourcesError):
-                self.tasks.popleft()
-                raise message
             if message is None:
                 self.ready = True
             elif isinstance(message, Progress):
                 progress(message)
             else:
-                self.tasks.popleft().outcome = message
+                tasks, self.tasks = self.tasks, []
+                if isinstance(message, RastersourcesError):
+                    raise message
+                for task, outcome in zip(tasks, message, strict=True):
+                    task.outcome = outcome
 
     def is_overdue(self) -> bool:
         """Return whether it should have stopped itself by now."""

@@ -1,4 +1,4 @@
-"""The program of a worker process: it reads the files that it is sent, and sends the outcomes one by one."""
+"""The program of a worker process: it reads the chunks of files that it is sent, and sends the outcomes of each."""
 
 import signal
 import sys
@@ -12,11 +12,12 @@ from typing import Any
 from pipeline.errors import CatalogueError, RasterError, RastersourcesError, Rejection
 from pipeline.raster.gdal_restrictions import restrict_gdal
 from pipeline.raster.models import Progress, RasterFile, ReadOptions
-from pipeline.raster.read import read
+from pipeline.raster.read import read_files
 from pipeline.raster.statistics.measure import add_statistics
 from pipeline.storage import PrefetchingRangeReader, RangeReader, StoredFile, rejection
 
 SECONDS_BETWEEN_PROGRESS = 0.2
+SECONDS_BETWEEN_SIGNS_OF_LIFE = 1.0
 REQUESTS_AT_ONCE = 32
 """Requests to object storage that one process waits for."""
 
@@ -25,14 +26,12 @@ _Task = tuple[StoredFile, ReadOptions, Callable[[RasterFile], Any]]
 
 
 def serve(connection: Connection) -> None:
-    """Send None when ready, then read files until the other side has ended."""
+    """Send None when ready, then read chunks of files until the other side has ended."""
     try:
         connection.send(None)
         while True:
             tasks: list[_Task] = connection.recv()
-            ranges = _range_reader(tasks)
-            for task in tasks:
-                connection.send(_outcome(connection, task, ranges))
+            connection.send(_outcomes(connection, tasks))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
@@ -49,37 +48,62 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(REQUESTS_AT_ONCE, "parts")
 
 
-def _outcome(
-    connection: Connection, task: _Task, ranges: RangeReader | None
-) -> Any | Rejection | RastersourcesError:
-    """Return a raster or a rejection; an error that is not the file's is returned for the other side to raise."""
-    file, options, convert = task
-    timer = _Timer(connection, options.budget.seconds)
+def _outcomes(
+    connection: Connection, tasks: list[_Task]
+) -> list[Any | Rejection] | RastersourcesError:
+    """Return what became of each file; an error that is not a file's is returned for the other side to raise."""
+    files, options, _ = zip(*tasks, strict=True)
+    timer = _Timer(connection)
     try:
-        raster = read(file, options, ranges)
-        if options.statistics:
-            raster = add_statistics(file, raster, options, timer.send_progress)
-        return convert(raster)
-    except RasterError as error:
-        return rejection(file, error)
+        outcomes = read_files(files, options, _range_reader(tasks), timer.start)
+        return [
+            outcome if isinstance(outcome, Rejection) else _convert(timer, task, outcome)
+            for task, outcome in zip(tasks, outcomes, strict=True)
+        ]
     except RastersourcesError as error:
         return error
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-class _Timer:
-    """An alarm that ends the process where a file takes too long, and is reset while pixels are read."""
+def _convert(timer: "_Timer", task: _Task, raster: RasterFile) -> Any | Rejection:
+    """Return the raster with its statistics, where they are wanted, as it is to be sent."""
+    file, options, convert = task
+    try:
+        if options.statistics:
+            timer.start(options)
+            raster = add_statistics(file, raster, options, timer.send_progress)
+        return convert(raster)
+    except RasterError as error:
+        return rejection(file, error)
 
-    def __init__(self, connection: Connection, seconds: float) -> None:
+
+class _Timer:
+    """An alarm that ends the process where a file takes too long, and is reset while pixels are read.
+
+    The other side hears of it from time to time that the process is not stuck.
+    """
+
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._seconds = seconds
+        self._last_message = monotonic()
+
+    def start(self, options: ReadOptions) -> None:
+        """Give a file, or a step of the work on several, its time."""
+        self._seconds = options.budget.seconds
         self._reset()
+        if self._began - self._last_message >= SECONDS_BETWEEN_SIGNS_OF_LIFE:
+            self._send(None)
 
     def send_progress(self, progress: Progress) -> None:
+        """Send the progress of the statistics, at most a few times a second, and reset the alarm."""
         if monotonic() - self._began >= SECONDS_BETWEEN_PROGRESS:
-            self._connection.send(progress)
+            self._send(progress)
             self._reset()
+
+    def _send(self, message: Progress | None) -> None:
+        self._connection.send(message)
+        self._last_message = monotonic()
 
     def _reset(self) -> None:
         # Only a signal without a Python handler ends the process while GDAL is busy.
