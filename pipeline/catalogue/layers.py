@@ -9,12 +9,15 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from pipeline.catalogue.access import Caller, readable
 from pipeline.database.engine import begin
-from pipeline.database.tables import GRID, layer_sources, layers, raster_sources
+from pipeline.database.tables import layer_sources, layers, raster_sources
 from pipeline.errors import CatalogueError
 
 SOURCE_BLOCK = "lizard_nxt.blocks.LizardRasterSource"
 """The kind of block that names a raster source in a graph."""
-GRID_FIELDS = ("projection", *GRID.split(), "dtype", "fill_value")
+GRID_FIELDS = (
+    "projection", "origin_x", "origin_y", "upper_bound_x", "upper_bound_y", "pixelsize_x", "pixelsize_y",
+    "dtype", "fill_value",
+)  # fmt: skip
 
 
 def derived_layer_fields(caller: Caller) -> Mapping[str, ColumnElement[Any]]:
