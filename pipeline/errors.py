@@ -32,7 +32,10 @@ class RunInProgress(TransientError):
 class RasterError(RastersourcesError):
     """Correct the file, which is not registered. docs/reason-codes.md lists the stable codes."""
 
-    code: str = "unreadable"
+    code = "unreadable"
+
+    def __init_subclass__(cls, code: str) -> None:
+        cls.code = code
 
     def __init__(self, message: str, code: str | None = None) -> None:
         super().__init__(message)
@@ -45,130 +48,88 @@ class RasterError(RastersourcesError):
         return str(self)
 
 
-class MissingCRS(RasterError):
+class MissingCRS(RasterError, code="missing_crs"):
     """Assign a CRS to the file, which has none."""
 
-    code = "missing_crs"
 
-
-class UnsupportedCRS(RasterError):
+class UnsupportedCRS(RasterError, code="unsupported_crs"):
     """Give the file another CRS: this one is not tied to the earth, or is not understood."""
 
-    code = "unsupported_crs"
 
-
-class NoGrid(RasterError):
+class NoGrid(RasterError, code="no_grid"):
     """Give the file a geotransform or more control points: its pixels have no place."""
 
-    code = "no_grid"
 
-
-class ResidualTooLarge(RasterError):
+class ResidualTooLarge(RasterError, code="gcp_residual"):
     """Warp the file: no straight grid fits its control points."""
 
-    code = "gcp_residual"
 
-
-class OutsideCRSDomain(RasterError):
+class OutsideCRSDomain(RasterError, code="outside_crs_domain"):
     """Check the CRS and the coordinates: the raster lies where the CRS is not valid."""
 
-    code = "outside_crs_domain"
 
-
-class NotFound(RasterError):
+class NotFound(RasterError, code="not_found"):
     """Check the name or list again: the file does not exist, or not any more."""
 
-    code = "not_found"
 
-
-class PermissionDenied(RasterError):
+class PermissionDenied(RasterError, code="permission_denied"):
     """Let this user read the file or list the folder."""
 
-    code = "permission_denied"
 
-
-class NotAFile(RasterError):
+class NotAFile(RasterError, code="not_a_file"):
     """Name a file instead of a folder, pipe, socket or device."""
 
-    code = "not_a_file"
 
-
-class NotAllowed(RasterError):
+class NotAllowed(RasterError, code="not_allowed"):
     """Allow the folder of the file, or move the file."""
 
-    code = "not_allowed"
 
-
-class EmptyFile(RasterError):
+class EmptyFile(RasterError, code="empty_file"):
     """Copy the file again: it has no bytes."""
 
-    code = "empty_file"
 
-
-class NotAGeoTIFF(RasterError):
+class NotAGeoTIFF(RasterError, code="not_a_geotiff"):
     """Convert the file: it is not a TIFF file."""
 
-    code = "not_a_geotiff"
 
-
-class Unreadable(RasterError):
+class Unreadable(RasterError, code="unreadable"):
     """Write the file again: its header contradicts itself, or reading it failed."""
 
-    code = "unreadable"
 
-
-class Truncated(RasterError):
+class Truncated(RasterError, code="truncated"):
     """Copy the file again: its header names bytes beyond its end."""
 
-    code = "truncated"
 
-
-class OverBudget(RasterError):
+class OverBudget(RasterError, code="over_budget"):
     """Raise the budget if the file is right: reading its header costs more."""
 
-    code = "over_budget"
 
-
-class TimedOut(RasterError):
+class TimedOut(RasterError, code="timeout"):
     """Check the disk or raise the time limit: reading the file took longer."""
 
-    code = "timeout"
 
-
-class FileChanged(RasterError):
+class FileChanged(RasterError, code="changing"):
     """List and read the file again: it changed since it was listed."""
 
-    code = "changing"
 
-
-class MultipleImages(RasterError):
+class MultipleImages(RasterError, code="multiple_images"):
     """Split the file: it holds several rasters."""
 
-    code = "multiple_images"
 
-
-class UnsupportedDtype(RasterError):
+class UnsupportedDtype(RasterError, code="unsupported_dtype"):
     """Convert the pixels: numpy has no type for them."""
 
-    code = "unsupported_dtype"
 
-
-class MissingTime(RasterError):
+class MissingTime(RasterError, code="missing_time"):
     """Say how the files are dated: the source is temporal, and this file has no time."""
 
-    code = "missing_time"
 
-
-class Unmatched(RasterError):
+class Unmatched(RasterError, code="unmatched"):
     """Correct the pattern or the name: the file belongs to no raster source."""
 
-    code = "unmatched"
 
-
-class WrongSupplier(RasterError):
+class WrongSupplier(RasterError, code="not_the_supplier"):
     """Ask the supplier: the raster source of the file belongs to another one."""
-
-    code = "not_the_supplier"
 
 
 UNSEEN_CODES = frozenset({"not_found", "permission_denied", "not_allowed", "timeout", "changing"})
