@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 from pipeline.api.config import ApiConfig
 from pipeline.api.problems import Problem, invalid
-from pipeline.catalogue.lookups import TEXT_PATTERN, optional_pattern
+from pipeline.catalogue.lookups import optional_pattern
 
 FORMATS = ("json", "api")
 Parameter = tuple[str, Mapping[str, Any], str]
@@ -19,7 +19,7 @@ FORMAT: Parameter = (
 )
 DRY_RUN: Parameter = (
     "dry-run",
-    {"type": "string", "pattern": TEXT_PATTERN},
+    {"type": "string"},
     "Any value except false: validate and answer as the write would, but store nothing.",
 )
 MAX_PARAMETERS = 1000

@@ -238,6 +238,38 @@ def test_the_document_allows_every_access_modifier(as_: As, owner: str, written:
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "accepted"),
+    [
+        *((value, True) for value in (True, False, 0, 1, *BOOLEANS)),
+        *((value, False) for value in ("", " ", " true", "yes", 2, None, [], {})),
+    ],
+)
+def test_a_boolean_in_a_body_is_read_as_the_document_says(
+    as_: As, things: dict[str, str], written: Any, accepted: bool
+) -> None:
+    document = as_("admin").get("/api/v4/openapi.json").json()
+    for resource, field in (("rastersources", "temporal"), ("rasters", "rescalable")):
+        path = f"/api/v4/{resource}/{{uuid}}/"
+        content = document["paths"][path]["patch"]["requestBody"]["content"]
+        schema = content["application/json"]["schema"]
+        assert Draft202012Validator(schema).is_valid({field: written}) == accepted
+        url = path.format(uuid=things[resource])
+        answer = as_("admin").patch(f"{url}?dry-run", json={field: written})
+        assert (answer.status_code == 200) == accepted, answer.text
+
+
+def test_any_value_of_dry_run_is_documented(as_: As, things: dict[str, str]) -> None:
+    path = f"{SOURCES}{{uuid}}/"
+    item = as_("admin").get("/api/v4/openapi.json").json()["paths"][path]
+    (schema,) = (row["schema"] for row in item["patch"]["parameters"] if row["name"] == "dry-run")
+    url = path.format(uuid=things["rastersources"])
+    for value in ("", "true", "no", "\x00"):
+        assert Draft202012Validator(schema).is_valid(value)
+        sent = as_("admin").patch(url, params={"dry-run": value}, json={"name": "other"})
+        assert (sent.status_code, as_("admin").get(url).json()["name"]) == (200, "a")
+
+
 def test_the_document_names_every_url_and_its_problems(client: Client) -> None:
     document = client.get("/api/v4/openapi.json").json()
     paths = document["paths"]

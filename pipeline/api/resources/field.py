@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.api.links import Links
-from pipeline.catalogue.lookups import BOOLEAN_PATTERN, TEXT_PATTERN, BadValue
+from pipeline.catalogue.lookups import TEXT_PATTERN, TRUE_OR_FALSE, BadValue
 from pipeline.definitions.durations import format_time
 
 Json = Any
@@ -112,7 +112,7 @@ WRITTEN_BOOLEAN = {
     "anyOf": [
         BOOLEAN,
         {"type": "integer", "minimum": 0, "maximum": 1},
-        {"type": "string", "pattern": f"^({BOOLEAN_PATTERN})$"},
+        {"type": "string", "pattern": f"^({TRUE_OR_FALSE})$"},
     ]
 }
 MAX_DEPTH = 64
