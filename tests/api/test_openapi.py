@@ -241,8 +241,8 @@ def test_the_document_allows_every_access_modifier(as_: As, owner: str, written:
 @pytest.mark.parametrize(
     ("written", "accepted"),
     [
-        *((value, True) for value in (True, False, 0, 1, *BOOLEANS)),
-        *((value, False) for value in ("", " ", " true", "yes", 2, None, [], {})),
+        *((written, True) for written in (True, False, 0, 1, *BOOLEANS)),
+        *((written, False) for written in ("", " ", " true", "yes", 2, None)),
     ],
 )
 def test_a_boolean_in_a_body_is_read_as_the_document_says(
