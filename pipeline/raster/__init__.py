@@ -28,31 +28,3 @@ from pipeline.raster.times.time_patterns import (
 )
 from pipeline.raster.times.timestamps import TimeTags, date_file, text_to_search
 from pipeline.raster.workers.pool import FileOptions, ProcessReader
-
-__all__ = [
-    "AssignedValues",
-    "Band",
-    "BandStatistics",
-    "Bounds",
-    "Budget",
-    "FileOptions",
-    "Georeference",
-    "InvalidTime",
-    "Layout",
-    "Operation",
-    "ProcessReader",
-    "Progress",
-    "RasterFile",
-    "RasterWarning",
-    "ReadOptions",
-    "Statistics",
-    "TimeRule",
-    "TimeTags",
-    "check_format",
-    "compile_pattern",
-    "conflicting_zone",
-    "date_file",
-    "has_time_groups",
-    "parse_time",
-    "text_to_search",
-]

@@ -16,29 +16,3 @@ from pipeline.storage.local import current_fingerprint, find_file, own_fingerpri
 from pipeline.storage.locations import Location, literal_location, parse_location
 from pipeline.storage.s3_ranges import FIRST_BYTES, ByteRange, PrefetchingRangeReader, RangeReader
 from pipeline.storage.sidecars import PIXEL_SIDECARS, add_sidecars
-
-__all__ = [
-    "EVERYWHERE",
-    "FIRST_BYTES",
-    "PIXEL_SIDECARS",
-    "UNNAMED_SCHEME",
-    "ByteRange",
-    "Location",
-    "PrefetchingRangeReader",
-    "RangeReader",
-    "Root",
-    "StoredFile",
-    "add_sidecars",
-    "current_fingerprint",
-    "decode_name",
-    "encode_name",
-    "file_uri",
-    "find_file",
-    "list_files",
-    "literal_location",
-    "own_fingerprint",
-    "parse_location",
-    "path_of",
-    "rejection",
-    "translate_os_error",
-]

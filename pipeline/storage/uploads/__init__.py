@@ -8,16 +8,6 @@ from pipeline.storage.uploads.folder import FolderUploadStore
 from pipeline.storage.uploads.store import OpenUpload, UploadStore
 from pipeline.storage.uploads.unnamed import DryRunUpload, UnnamedUpload
 
-__all__ = [
-    "BucketUploadStore",
-    "DryRunUpload",
-    "FolderUploadStore",
-    "OpenUpload",
-    "UnnamedUpload",
-    "UploadStore",
-    "open_upload_store",
-]
-
 
 def open_upload_store(name: str | Path) -> UploadStore:
     """Return the storage in a folder, which is made with the first upload, or at `s3://bucket/prefix`.
