@@ -12,44 +12,46 @@ from pipeline.storage.allowed_roots import AllowedRoots, Root
 from pipeline.storage.files import (
     StoredFile,
     file_uri,
-    is_raster,
     reject_unlisted,
     translate_os_error,
 )
-from pipeline.storage.locations import Glob, Location
+from pipeline.storage.locations import Glob, Location, State
 from pipeline.storage.sidecars import SidecarNames, add_sidecars
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
 """Names that need no encoding in a URI."""
 
 ListedItem = StoredFile | Rejection
-State = frozenset[int] | None
-"""The state of a glob in a folder; None if all rasters below the folder are listed."""
 Visit = tuple[str, State]
-"""A folder to list."""
+"""A folder to list, and the state of the glob in it."""
 
 
 class FolderLister:
     """Lists the files of locations in folders. A folder is walked once, even if several locations contain it."""
 
     def __init__(self, roots: AllowedRoots) -> None:
-        self._roots = roots
-        self._walked: set[str] = set()
-        self._siblings = _Folder("/", ())
+        self.roots = roots
+        self.walked: set[str] = set()
+        """Folders whose rasters were all listed."""
+        self._siblings = _Folder("", ())
 
     def files_at(self, location: Location) -> Iterator[ListedItem]:
         """Yield the files of a location, and a rejection of each file or folder that cannot be listed.
 
         Raises RasterError or OSError if the location itself cannot be read.
         """
-        real = self._roots.resolve(location.base)
+        real = self.roots.resolve(location.base)
         if location.pattern or os.path.isdir(real):
-            yield from _Walk(self._roots, self._walked, real, location.glob).files()
-            return
+            yield from _Walk(self, real, location.glob).files()
+        else:
+            yield self.file(real)
+
+    def file(self, real: str) -> StoredFile:
+        """Return the file with a real path. Raises NotAFile, NotAllowed or OSError."""
         folder, _, name = real.rpartition("/")
         if self._siblings.path != (folder or "/"):
-            self._siblings = _read_folder(folder)
-        yield self._siblings.file(name, os.stat(real), self._roots)
+            self._siblings = _Folder(folder or "/", os.listdir(folder or "/"))
+        return self._siblings.file(name, os.stat(real), self.roots)
 
 
 def find_file(path: Path, roots: Sequence[Root]) -> StoredFile:
@@ -59,7 +61,7 @@ def find_file(path: Path, roots: Sequence[Root]) -> StoredFile:
     """
     allowed = AllowedRoots(roots)
     try:
-        return _named_file(allowed.resolve(path), allowed)
+        return FolderLister(allowed).file(allowed.resolve(path))
     except OSError as error:
         raise translate_os_error(error) from error
 
@@ -87,9 +89,8 @@ class _Walk:
     Links to folders are not followed. A link to a file stands for that file.
     """
 
-    def __init__(self, roots: AllowedRoots, walked: set[str], top: str, glob: Glob) -> None:
-        self._roots = roots
-        self._walked = walked
+    def __init__(self, lister: FolderLister, top: str, glob: Glob) -> None:
+        self._lister = lister
         self._top = top
         self._glob = glob
         self._linked: set[str] = set()
@@ -97,23 +98,22 @@ class _Walk:
     def files(self) -> Iterator[ListedItem]:
         """Yield the files, and a rejection of each file or folder that cannot be listed."""
         # A stack, because folders can be nested more deeply than Python may recurse.
-        pending: list[Iterator[ListedItem | Visit]] = [
-            iter(self._visits(self._top, self._glob.start))
-        ]
+        pending = [self._entries(self._top, self._glob.start)]
         while pending:
             item = next(pending[-1], None)
             if item is None:
                 pending.pop()
-            elif not isinstance(item, tuple):
+            elif isinstance(item, tuple):
+                pending.append(self._entries(*item))
+            else:
                 yield item
-            elif item[1] is not None:
-                pending.append(self._entries(*item))
-            elif item[0] not in self._walked:
-                self._walked.add(item[0])
-                pending.append(self._entries(*item))
 
     def _entries(self, path: str, state: State) -> Iterator[ListedItem | Visit]:
         """Yield the files of one folder, and the folders in it."""
+        if state == self._glob.whole:
+            if path in self._lister.walked:
+                return
+            self._lister.walked.add(path)
         try:
             with os.scandir(path) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name, reverse=True)
@@ -123,32 +123,31 @@ class _Walk:
         folder = _Folder(path, (entry.name for entry in entries))
         while entries:
             entry = entries.pop()  # frees its status: a folder may hold a million files
-            after = None if state is None else self._glob.after(state, entry.name)
-            if after is None or after:
-                try:
-                    yield from self._entry(entry, folder, after)
-                except (RasterError, OSError) as error:
-                    yield reject_unlisted(file_uri(self._rejected_path(entry.path)), error)
+            try:
+                yield from self._entry(entry, folder, state)
+            except (RasterError, OSError) as error:
+                yield reject_unlisted(file_uri(self._rejected_path(entry.path)), error)
 
     def _entry(
         self, entry: os.DirEntry[str], folder: "_Folder", state: State
     ) -> Iterable[ListedItem | Visit]:
-        wanted = is_raster(entry.name) if state is None else self._glob.takes_file(state)
-        if entry.is_symlink():
-            return self._link(entry.path) if wanted else ()
-        if entry.is_dir(follow_symlinks=False):
-            return [(entry.path, None)] if state is None else self._visits(entry.path, state)
-        if not wanted:
-            return ()
-        return (folder.file(entry.name, entry.stat(follow_symlinks=False), self._roots),)
+        wanted, inside = self._glob.takes(state, entry.name), self._glob.inside(state, entry.name)
+        if wanted and entry.is_symlink():
+            return self._link(entry.path)
+        if inside and entry.is_dir(follow_symlinks=False):
+            return ((entry.path, inside),)
+        if wanted and not entry.is_dir(follow_symlinks=False):
+            status = entry.stat(follow_symlinks=False)
+            return (folder.file(entry.name, status, self._lister.roots),)
+        return ()
 
     def _link(self, path: str) -> Iterable[StoredFile]:
         """Return the file that a link leads to, unless the walk lists it anyway."""
-        real = self._roots.resolve(path)
+        real = self._lister.roots.resolve(path)
         if os.path.isdir(real) or real in self._linked or self._lists(real):
             return ()
         self._linked.add(real)
-        return (_named_file(real, self._roots),)
+        return (self._lister.file(real),)
 
     def _rejected_path(self, path: str) -> str:
         """Return the path under which the catalogue may know an unreadable entry: where its link leads.
@@ -163,14 +162,6 @@ class _Walk:
         below = self._top.rstrip("/") + "/"
         *folders, name = real.removeprefix(below).split("/")
         return real.startswith(below) and self._glob.takes(self._glob.reach(folders), name)
-
-    def _visits(self, path: str, state: frozenset[int]) -> list[Visit]:
-        """Return how to walk a folder: as a whole, by the rest of the glob, or both."""
-        below = self._glob.below(state)
-        return [
-            *([(path, None)] if self._glob.takes_folder(state) else []),
-            *([(path, below)] if below else []),
-        ]
 
 
 class _Folder:
@@ -192,15 +183,6 @@ class _Folder:
             _check_sidecar(self._below + sidecar, roots)
         fingerprint = _fingerprint(status, self._below, sidecars)
         return StoredFile(uri, path, status.st_size, fingerprint, status.st_mtime_ns, sidecars)
-
-
-def _named_file(real: str, roots: AllowedRoots) -> StoredFile:
-    folder, _, name = real.rpartition("/")
-    return _read_folder(folder).file(name, os.stat(real), roots)
-
-
-def _read_folder(path: str) -> _Folder:
-    return _Folder(path or "/", os.listdir(path or "/"))
 
 
 def _check_sidecar(path: str, roots: AllowedRoots) -> None:

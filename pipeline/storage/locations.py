@@ -2,10 +2,10 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import translate
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 
 from pipeline.errors import CatalogueError
@@ -15,6 +15,7 @@ from pipeline.storage.s3 import bucket_and_key, object_uri
 _WILDCARDS = re.compile(r"[*?\[]")
 _SCHEMES = {"file://": "", S3: S3}
 """Schemes of URLs, and the start of their decoded paths."""
+State = frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -99,57 +100,46 @@ class Glob:
     """A glob that is matched name by name, so that a walk enters only folders that can hold a match.
 
     The rules are those of pathlib: `**` stands for any number of folders, a wildcard matches a leading dot too, and
-    case counts. A state is the set of parts of the pattern that may match the next name.
-    The empty glob takes the whole folder.
+    case counts. The state of a folder is the set of parts of the pattern that may match a name in it. The end of the
+    pattern is in the state of a matched folder and all below it, whose rasters are taken.
     """
 
     def __init__(self, pattern: str) -> None:
         parts = [part for part in pattern.split("/") if part not in ("", ".")]
         self._parts = [None if part == "**" else re.compile(translate(part)) for part in parts]
         self._end = len(parts)
+        self.whole = frozenset({self._end})
+        """The state of a folder in which all rasters are taken, and no other files."""
         self.start = self._with_empty_matches({0})
 
-    def after(self, state: frozenset[int], name: str) -> frozenset[int]:
-        """Return the state after a file or folder of this name."""
+    def takes(self, state: State, name: str) -> bool:
+        """Whether a file in a folder with this state is taken. `**` matches folders only."""
+        in_matched_folder = self._end in state and is_raster(name)
+        return in_matched_folder or self._end in self._after(state, name)
+
+    def inside(self, state: State, name: str) -> State:
+        """Return the state of a folder in a folder with `state`; empty if nothing in it can be taken."""
+        if state == self.whole:
+            return state
+        return self._with_empty_matches(self._after(state, name) | (state & self.whole))
+
+    def reach(self, folders: Sequence[str]) -> State:
+        """Return the state of nested folders."""
+        return reduce(self.inside, folders, self.start)
+
+    def _after(self, state: State, name: str) -> set[int]:
         following = set()
-        for index in state:
-            if index < self._end:
-                part = self._parts[index]
-                if part is None:
-                    following.add(index)
-                elif part.match(name):
-                    following.add(index + 1)
-        return frozenset(following)
+        for index in state - self.whole:
+            part = self._parts[index]
+            if part is None:
+                following.add(index)
+            elif part.match(name):
+                following.add(index + 1)
+        return following
 
-    def takes_file(self, state: frozenset[int]) -> bool:
-        """Whether a file with this state matches. `**` matches folders only."""
-        return self._end in state
-
-    def takes_folder(self, state: frozenset[int]) -> bool:
-        """Whether a folder with this state matches, with all rasters below it."""
-        return self._end in self._with_empty_matches(state)
-
-    def below(self, state: frozenset[int]) -> frozenset[int]:
-        """Return the state inside a folder with `state`; empty if nothing in it can match."""
-        return self._with_empty_matches(state) - {self._end}
-
-    def reach(self, folders: Sequence[str]) -> tuple[frozenset[int], bool]:
-        """Return the state inside nested folders, and whether all rasters there are taken."""
-        state, whole = self.start, self.takes_folder(self.start)
-        for name in folders:
-            after = self.after(state, name)
-            whole = whole or self.takes_folder(after)
-            state = self.below(after)
-        return state, whole
-
-    def takes(self, reached: tuple[frozenset[int], bool], name: str) -> bool:
-        """Whether a file in folders that `reach` describes is taken."""
-        state, whole = reached
-        return (whole and is_raster(name)) or self.takes_file(self.after(state, name))
-
-    def _with_empty_matches(self, state: Iterable[int]) -> frozenset[int]:
+    def _with_empty_matches(self, state: set[int]) -> State:
         reached = set(state)
-        for index in sorted(reached):
+        for index in state:
             while index < self._end and self._parts[index] is None:
                 index += 1
                 reached.add(index)

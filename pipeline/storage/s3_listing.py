@@ -10,7 +10,7 @@ import obstore
 from pipeline.errors import CatalogueError, NotFound
 from pipeline.storage.allowed_roots import AllowedRoots
 from pipeline.storage.files import StoredFile, is_raster
-from pipeline.storage.locations import Location
+from pipeline.storage.locations import Location, State
 from pipeline.storage.s3 import (
     OBSTORE_ERRORS,
     bucket_and_key,
@@ -79,7 +79,7 @@ def _below(bucket: str, prefix: str, location: Location) -> Iterator[StoredFile]
     glob, depth = location.glob, len(prefix.split("/")) if prefix else 0
 
     @lru_cache(64)
-    def reach(folder: str) -> tuple[frozenset[int], bool]:
+    def reach(folder: str) -> State:
         return glob.reach(folder.split("/")[depth:] if folder else ())
 
     open_folders: list[_Folder] = []
