@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from pipeline.catalogue.comparison import Comparison
 from pipeline.catalogue.empty_sources import delete_removable
@@ -82,34 +82,23 @@ def prune(engine: Engine, orphan: Orphan) -> Orphan:
     return replace(orphan, kept=kept)
 
 
-def claim_source(engine: Engine, definition: Definition) -> None:
-    """Give the source whose uuid a definition names to that definition, if a user created it.
+def check_uuid(engine: Engine, definition: Definition, *, claim: bool = False) -> None:
+    """Raise CatalogueError when the uuid is that of another definition's source, or the definition has another one.
 
-    Raises CatalogueError as `check_uuid` does.
+    With `claim`, the definition first gets the source that it names, if a user created that.
     """
     if definition.uuid is None:
         return
-    with begin(engine) as connection:
-        names = {"id": definition.id, "uuid": definition.uuid}
-        connection.execute(QUERIES["claim_source"], names)
-        _check_uuid(connection, definition)
-
-
-def check_uuid(engine: Engine, definition: Definition) -> None:
-    """Raise CatalogueError when the uuid is that of another definition's source, or the definition has another one."""
-    if definition.uuid is not None:
-        with begin(engine) as connection:
-            _check_uuid(connection, definition)
-
-
-def _check_uuid(connection: Connection, definition: Definition) -> None:
     names = {"id": definition.id, "uuid": definition.uuid}
-    own = connection.execute(QUERIES["get_uuid_of_source"], names).scalar()
+    with begin(engine) as connection:
+        if claim:
+            connection.execute(QUERIES["claim_source"], names)
+        own = connection.execute(QUERIES["get_uuid_of_source"], names).scalar()
+        owner = connection.execute(QUERIES["get_definition_of_source"], names).scalar()
     if own not in (None, definition.uuid):
         raise CatalogueError(
             f'"{definition.id}" has a raster source already, {own}; delete that one first, or name its uuid'
         )
-    owner = connection.execute(QUERIES["get_definition_of_source"], names).scalar()
     if owner not in (None, definition.id):
         raise CatalogueError(
             f'raster source {definition.uuid} is that of the definition "{owner}"; give another uuid'

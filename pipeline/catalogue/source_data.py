@@ -3,20 +3,13 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Executable, Select, TextClause, cast, func, insert, select
+from sqlalchemy import ColumnElement, Executable, Select, TextClause, cast, func, insert, select
 from sqlalchemy.types import BigInteger
 
 from pipeline.catalogue.upload_files import reserved_bytes
 from pipeline.catalogue.upload_states import OPEN_STATES, UploadState
 from pipeline.database.queries import queries
-from pipeline.database.tables import (
-    organisations,
-    raster_files,
-    raster_sources,
-    tasks,
-    upload_files,
-    uploads,
-)
+from pipeline.database.tables import organisations, raster_files, raster_sources, tasks, uploads
 
 QUERIES = queries("source_data")
 
@@ -26,46 +19,40 @@ def select_storage_use(organisation_id: int) -> Select[Any]:
 
     Its raster sources, its open uploads and the files that it is sending count.
     """
-    stored = select(func.coalesce(func.sum(raster_sources.c.size), 0)).where(
-        raster_sources.c.organisation_id == organisation_id
-    )
-    waiting = (
-        select(func.coalesce(func.sum(uploads.c.size), 0))
-        .join(raster_sources, raster_sources.c.id == uploads.c.source_id)
-        .where(
-            raster_sources.c.organisation_id == organisation_id, uploads.c.state.in_(OPEN_STATES)
-        )
-    )
-    receiving = reserved_bytes(raster_sources.c.organisation_id == organisation_id)
-    used = stored.scalar_subquery() + waiting.scalar_subquery() + receiving.scalar_subquery()
-    return select(
-        organisations.c.raster_storage_capacity.label("capacity"), used.label("used")
-    ).where(
-        organisations.c.id == organisation_id, organisations.c.raster_storage_capacity.is_not(None)
-    )
+    owned = raster_sources.c.organisation_id == organisation_id
+    stored = select(func.coalesce(func.sum(raster_sources.c.size), 0)).where(owned)
+    used = stored.scalar_subquery() + _bytes_to_come(owned)
+    capacity = organisations.c.raster_storage_capacity.label("capacity")
+    return select(capacity, used.label("used")).where(*_with_quota(organisation_id))
 
 
 def select_size(source_id: int) -> Select[Any]:
     """Select the bytes of a raster source, of its open uploads and of the files that are being sent to it."""
-    waiting = select(func.coalesce(func.sum(uploads.c.size), 0)).where(
-        uploads.c.source_id == source_id, uploads.c.state.in_(OPEN_STATES)
+    this = raster_sources.c.id == source_id
+    return select(func.coalesce(raster_sources.c.size, 0) + _bytes_to_come(this)).where(this)
+
+
+def _bytes_to_come(sources: ColumnElement[bool]) -> ColumnElement[Any]:
+    """Return the bytes of the open uploads of some raster sources, and of the files that are being sent to them."""
+    waiting = (
+        select(func.coalesce(func.sum(uploads.c.size), 0))
+        .join(raster_sources, raster_sources.c.id == uploads.c.source_id)
+        .where(sources, uploads.c.state.in_(OPEN_STATES))
     )
-    stored = func.coalesce(raster_sources.c.size, 0)
-    receiving = reserved_bytes(upload_files.c.source_id == source_id)
-    size = stored + waiting.scalar_subquery() + receiving.correlate(None).scalar_subquery()
-    return select(size).where(raster_sources.c.id == source_id)
+    both = (waiting, reserved_bytes(sources))
+    waiting_bytes, receiving_bytes = (part.correlate(None).scalar_subquery() for part in both)
+    return waiting_bytes + receiving_bytes
 
 
 def lock_organisation(organisation_id: int) -> Select[Any]:
     """Lock an organisation that has a quota, so that additions are checked one after the other."""
-    return (
-        select(organisations.c.id)
-        .where(
-            organisations.c.id == organisation_id,
-            organisations.c.raster_storage_capacity.is_not(None),
-        )
-        .with_for_update(key_share=True)
-    )
+    organisation = select(organisations.c.id).where(*_with_quota(organisation_id))
+    return organisation.with_for_update(key_share=True)
+
+
+def _with_quota(organisation_id: int) -> tuple[ColumnElement[bool], ...]:
+    has_quota = organisations.c.raster_storage_capacity.is_not(None)
+    return organisations.c.id == organisation_id, has_quota
 
 
 def insert_task() -> Executable:

@@ -103,15 +103,8 @@ def register_upload(engine: Engine, upload: ClaimedUpload, file: RasterFile) -> 
                 return UploadOutcome(None, unused=[upload.uri])
             source = sources[upload.source_id]
             replaced = write_upload(connection, upload.source_id, source.temporal, file)
-            settled = {
-                "id": upload.id,
-                "state": UploadState.COMMITTED,
-                "status": "SUCCESS",
-                "result": f"rastersources/{source.uuid}",
-                "detail": None,
-                "task_detail": f"Files replaced: {len(replaced)}.",
-            }
-            connection.execute(QUERIES["settle"], settled)
+            detail, result = f"Files replaced: {len(replaced)}.", f"rastersources/{source.uuid}"
+            _settle(connection, upload, UploadState.COMMITTED, detail, result)
     except RasterError as error:
         return reject_upload(engine, upload, Rejection(upload.uri, error.code, error.message))
     return UploadOutcome(UploadState.COMMITTED, unused=replaced)
@@ -147,20 +140,24 @@ def reject_upload(
     """Record why an upload is not registered, without our folders; `again` lets a worker retry it."""
     state = UploadState.RETRY if again else UploadState.REJECTED
     detail = f"{rejection.code}: {hide_folders(rejection.message, upload.uri)}"
-    settled = {
-        "id": upload.id,
-        "state": state,
-        "status": "RETRY" if again else "FAILURE",
-        "result": None,
-        "detail": detail,
-        "task_detail": detail,
-    }
     with begin(engine) as connection:
         # A client that deletes the source or its data locks the source first, too.
         if not _is_pending(connection, upload, lock_rows(connection, [upload.source_id])):
             return UploadOutcome(None, unused=[upload.uri])
-        connection.execute(QUERIES["settle"], settled)
+        _settle(connection, upload, state, detail)
     return UploadOutcome(state, rejection, [] if again else [upload.uri])
+
+
+def _settle(
+    connection: Connection,
+    upload: ClaimedUpload,
+    state: UploadState,
+    detail: str,
+    result: str | None = None,
+) -> None:
+    """Write what became of a locked upload, and of its task."""
+    parameters = {"id": upload.id, "state": state, "detail": detail, "result": result}
+    connection.execute(QUERIES["settle"], parameters)
 
 
 def _is_pending(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, TextClause
 
 from pipeline.database.queries import queries
 
@@ -34,7 +34,12 @@ def lock_sources(connection: Connection, ids: Iterable[int]) -> Iterator[dict[in
     """
     sources = lock_rows(connection, ids)
     yield sources
-    connection.execute(QUERIES["derive"], {"ids": list(sources)})
+    connection.execute(derive_sources(sources))
+
+
+def derive_sources(ids: Iterable[int]) -> TextClause:
+    """Compute the derived fields of locked raster sources."""
+    return QUERIES["derive"].bindparams(ids=list(ids))
 
 
 def lock_rows(connection: Connection, ids: Iterable[int]) -> dict[int, LockedSource]:

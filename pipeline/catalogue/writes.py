@@ -107,8 +107,3 @@ def list_dependents(caller: Caller, uuid: UUID) -> Select[Any]:
         selects.append(rows.where(may_read) if links is SCENARIO_LINKS else rows)
     union = union_all(*selects).subquery()
     return select(union).order_by(union.c.kind, union.c.name, union.c.uuid)
-
-
-def derive_source(source_id: int) -> Select[Any]:
-    """Compute the derived fields of a raster source."""
-    return select(func.derive_sources([source_id]))

@@ -16,7 +16,7 @@ from typing import Protocol
 from sqlalchemy import Engine
 
 from pipeline.catalogue.comparison import TO_READ, ChangedFile, Comparison, open_comparison
-from pipeline.catalogue.definitions import claim_source, update_outdated_sources
+from pipeline.catalogue.definitions import check_uuid, update_outdated_sources
 from pipeline.catalogue.owners import find_owner
 from pipeline.catalogue.register import (
     BatchItem,
@@ -205,7 +205,7 @@ def run_steps(context: RunContext, name: str, steps: Callable[[SyncRun], Steps])
 def register(context: RunContext, files: DefinitionFiles, row: SyncRun) -> Steps:
     """Add and update the files of one definition."""
     with open_run(context, files, row, complete=False) as run:
-        claim_source(context.engine, files.definition)
+        check_uuid(context.engine, files.definition, claim=True)
         yield from run.read_and_write()
         run.comparison.update_rejections(run.owner.organisation_id, complete=False)
 

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from pipeline.catalogue.comparison import MissingCounts
 from pipeline.catalogue.definitions import (
     Orphan,
-    claim_source,
+    check_uuid,
     find_orphans,
     other_config,
     prune,
@@ -78,7 +78,7 @@ def sync(
         if not accept_missing:
             require_few_missing(engine, definition, config, comparison.count_missing())
         record_definition(engine, definition.id, config, definition.uuid)
-        claim_source(engine, definition)
+        check_uuid(engine, definition, claim=True)
         yield from run.read_and_write()
         comparison.check_lock()
         comparison.add_left_behind()

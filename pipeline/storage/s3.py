@@ -90,19 +90,13 @@ def translate_listing_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except OBSTORE_ERRORS as error:
-        raise _listing_error(uri, error) from error
-
-
-def _listing_error(uri: str, error: Exception) -> RastersourcesError:
-    match translate_obstore_error(error, uri):
-        case NotFound():
-            return CatalogueError(f"{uri}: the bucket does not exist; check its name")
-        case PermissionDenied():
-            return CatalogueError(
-                f"{uri} may not be listed; check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and their rights"
-            )
-        case problem:
-            return problem
+        problem = translate_obstore_error(error, uri)
+        if isinstance(problem, NotFound):
+            problem = CatalogueError(f"{uri}: the bucket does not exist; check its name")
+        elif isinstance(problem, PermissionDenied):
+            rights = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and their rights"
+            problem = CatalogueError(f"{uri} may not be listed; {rights}")
+        raise problem from error
 
 
 def translate_obstore_error(error: Exception, uri: str) -> RastersourcesError:

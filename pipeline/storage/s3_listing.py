@@ -1,8 +1,9 @@
 """Lists the objects of a bucket with their sidecars, page by page, in the order of their keys."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 import obstore
@@ -175,12 +176,8 @@ class _Folder:
         files = [self._file(item) for item in done]
         if done:
             self._waiting = [item for item in self._waiting if item not in done]
-        if self._sidecars:
-            self._sidecars = [
-                item
-                for item in self._sidecars
-                if name <= shortest_stem(item.name) + _AFTER_SIDECARS
-            ]
+        near = (name <= shortest_stem(item.name) + _AFTER_SIDECARS for item in self._sidecars)
+        self._sidecars = list(compress(self._sidecars, near))
         return files
 
     def rest(self) -> Iterator[StoredFile]:
@@ -189,7 +186,8 @@ class _Folder:
 
     def _file(self, item: StoredObject) -> StoredFile:
         key = f"{self.below}{item.name}"
-        sidecars = self._beside(item.name) if self._sidecars else ()
+        by_name = {sidecar.name: sidecar for sidecar in self._sidecars}
+        sidecars = [by_name[name] for name in SidecarNames(by_name).of(item.name)]
         return StoredFile(
             object_uri(self._bucket, key),
             f"/{self._bucket}/{key}",
@@ -198,7 +196,3 @@ class _Folder:
             item.modified_ns,
             tuple(sidecar.name for sidecar in sidecars),
         )
-
-    def _beside(self, name: str) -> Sequence[StoredObject]:
-        by_name = {item.name: item for item in self._sidecars}
-        return [by_name[sidecar] for sidecar in SidecarNames(by_name).of(name)]

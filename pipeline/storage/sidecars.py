@@ -23,15 +23,10 @@ class SidecarNames:
         for name in names:
             lower = name.lower()
             if lower.endswith(SIDECAR_SUFFIXES):
-                self._index(name, lower)
-
-    def _index(self, name: str, lower: str) -> None:
-        for suffix in APPENDED:
-            if lower.endswith(suffix):
-                self._by_name[lower.removesuffix(suffix)].append(name)
-        for suffix in AFTER_STEM:
-            if lower.endswith(suffix):
-                self._by_stem[lower.removesuffix(suffix)].append(name)
+                for raster in _without_suffixes(lower, APPENDED):
+                    self._by_name[raster].append(name)
+                for stem in _without_suffixes(lower, AFTER_STEM):
+                    self._by_stem[stem].append(name)
 
     def of(self, name: str) -> tuple[str, ...]:
         """Return the sidecars of the file with this name, sorted."""
@@ -59,9 +54,10 @@ def add_sidecars(own: str, parts: Sequence[tuple[str, int, int | str]]) -> str:
 
 def shortest_stem(sidecar: str) -> str:
     """Return the shortest stem of the files that a sidecar may belong to."""
-    lower = sidecar.lower()
-    stems = [
-        *(stem_of(sidecar[: -len(suffix)]) for suffix in APPENDED if lower.endswith(suffix)),
-        *(sidecar[: -len(suffix)] for suffix in AFTER_STEM if lower.endswith(suffix)),
-    ]
-    return min(stems, key=len)
+    rasters = _without_suffixes(sidecar, APPENDED)
+    return min([*map(stem_of, rasters), *_without_suffixes(sidecar, AFTER_STEM)], key=len)
+
+
+def _without_suffixes(name: str, suffixes: Sequence[str]) -> list[str]:
+    """Return the name without each of the suffixes that it has, in any case."""
+    return [name[: -len(suffix)] for suffix in suffixes if name.lower().endswith(suffix)]

@@ -53,10 +53,13 @@ SELECT uri FROM removed;
 
 -- name: settle
 WITH settled AS (
-    UPDATE uploads SET state = :state, state_detail = :detail, updated_at = now()
+    UPDATE uploads
+    SET state = :state, state_detail = CASE WHEN CAST(:result AS text) IS NULL THEN :detail END, updated_at = now()
     WHERE id = :id RETURNING task_id
 )
-UPDATE tasks SET status = :status, result = :result, detail = :task_detail, updated = now()
+UPDATE tasks
+SET status = CASE :state WHEN 'committed' THEN 'SUCCESS' WHEN 'retry' THEN 'RETRY' ELSE 'FAILURE' END,
+    result = :result, detail = :detail, updated = now()
 WHERE id IN (SELECT task_id FROM settled);
 
 -- name: assign_source

@@ -20,6 +20,7 @@ from pipeline.api.resources.field import (
 from pipeline.api.resources.resource import Resource
 from pipeline.catalogue import lists, source_data, writes
 from pipeline.catalogue.tombstones import add_source_tombstones
+from pipeline.catalogue.write_sources import derive_sources
 from pipeline.definitions.durations import DURATION, MAX_SECONDS
 
 
@@ -51,7 +52,7 @@ class RasterSourceResource(Resource):
 
     async def after_write(self, source_id: int, connection: AsyncConnection) -> None:
         """Update the derived fields."""
-        await connection.execute(writes.derive_source(source_id))
+        await connection.execute(derive_sources([source_id]))
 
 
 RASTER_SOURCES = RasterSourceResource(

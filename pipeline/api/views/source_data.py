@@ -40,8 +40,9 @@ from pipeline.api.upload_store import discard_ended
 from pipeline.api.views.confirm_delete import ask_about_data
 from pipeline.api.views.list_detail import read_row
 from pipeline.api.views.write import lock_row
-from pipeline.catalogue import source_data, upload_files, writes
+from pipeline.catalogue import source_data, upload_files
 from pipeline.catalogue.lookups import BLANK, TIMESTAMP_PATTERN, BadValue, parse_timestamp
+from pipeline.catalogue.write_sources import derive_sources
 from pipeline.errors import CatalogueError, RasterError, TransientError
 from pipeline.raster.assigned_values import (
     CRS_PATTERN,
@@ -290,7 +291,7 @@ async def remove(
     removed = (await connection.execute(source_data.remove_files(*period))).scalars().all()
     revoked = (await connection.execute(source_data.revoke_uploads(*period))).scalars().all()
     partly = (await connection.execute(source_data.count_partly_inside(*period))).scalar_one()
-    await connection.execute(writes.derive_source(source.id))
+    await connection.execute(derive_sources([source.id]))
     return list(removed), list(revoked), partly
 
 
