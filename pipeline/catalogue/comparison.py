@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from sqlalchemy import Connection, CursorResult, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,6 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from pipeline.database.engine import driver_connection, translate_errors
 from pipeline.database.poolers import require_session
 from pipeline.database.queries import queries
+from pipeline.definitions.definition import Definition
+from pipeline.definitions.drop_folder import DropFolder
 from pipeline.errors import (
     UNSEEN_CODES,
     RastersourcesError,
@@ -63,24 +65,10 @@ class MissingCounts:
         return 100 * self.missing / self.known if self.known else 0.0
 
 
-class ComparedDefinition(Protocol):
-    """A definition or a drop folder."""
-
-    @property
-    def id(self) -> str:
-        """The stable name."""
-
-    def hash(self) -> str:
-        """Return a hash that changes with the fields of the raster sources."""
-
-    def reading_hash(self) -> str:
-        """Return a hash that changes when unchanged files must be read again."""
-
-
 class Comparison:
-    """The files of one definition, listed and compared."""
+    """The files of one definition or drop folder, listed and compared."""
 
-    def __init__(self, connection: Connection, definition: ComparedDefinition) -> None:
+    def __init__(self, connection: Connection, definition: Definition | DropFolder) -> None:
         self.definition = definition
         self.unlisted: list[Rejection] = []
         """Files that could not be listed, and folders of which nothing could be listed."""
@@ -220,7 +208,7 @@ class Comparison:
 
 @contextmanager
 def open_comparison(
-    engine: Engine, definition: ComparedDefinition, *, exclusive: bool
+    engine: Engine, definition: Definition | DropFolder, *, exclusive: bool
 ) -> Iterator[Comparison]:
     """Yield an empty comparison on a connection of its own.
 

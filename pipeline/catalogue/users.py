@@ -11,15 +11,14 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Delete,
     Engine,
     Executable,
-    Float,
     Insert,
     Row,
     Select,
+    TextClause,
     delete,
     func,
     insert,
@@ -30,6 +29,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from pipeline.catalogue.access import Caller, make_caller
 from pipeline.database.engine import begin
+from pipeline.database.queries import queries
 from pipeline.database.tables import (
     api_keys,
     organisations,
@@ -40,6 +40,7 @@ from pipeline.database.tables import (
 )
 from pipeline.errors import CatalogueError
 
+QUERIES = queries("users")
 ROLES = ("user", "supplier", "admin", "manager")
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PREFIX_LENGTH = 8
@@ -95,40 +96,15 @@ def set_active(engine: Engine, username: str, *, active: bool) -> None:
 
 def list_users(engine: Engine) -> Sequence[Row[Any]]:
     """Return all users by name, with their roles as `role of organisation` and the number of valid keys."""
-    role_texts = (
-        select(func.concat(roles.c.role, " of ", organisations.c.name))
-        .join_from(roles, organisations)
-        .where(roles.c.user_id == users.c.id)
-        .order_by(organisations.c.name, roles.c.role)
-    )
-    valid = select(func.count()).where(
-        api_keys.c.user_id == users.c.id, api_keys.c.revoked.is_(None)
-    )
-    shown = ("username", "first_name", "last_name", "email", "active", "created")
-    statement: Select[Any] = select(
-        *(users.c[name] for name in shown),
-        users.c.password_hash.is_not(None).label("password"),
-        valid.scalar_subquery().label("valid_keys"),
-        func.array(role_texts.scalar_subquery()).label("roles"),
-    )
     with begin(engine) as connection:
-        return connection.execute(statement.order_by(users.c.username)).all()
+        return connection.execute(QUERIES["list_users"]).all()
 
 
 def list_keys(engine: Engine, username: str | None = None) -> Sequence[Row[Any]]:
     """Return all keys, or the keys of one user, by user and age: their prefixes, and whether they work."""
-    works = api_keys.c.revoked.is_(None) & users.c.active
-    statement = select(
-        users.c.username,
-        api_keys.c.prefix,
-        api_keys.c.created,
-        api_keys.c.revoked,
-        works.label("works"),
-    ).join_from(api_keys, users)
     with begin(engine) as connection:
-        if username is not None:
-            statement = statement.where(users.c.id == find_user(connection, username))
-        return connection.execute(statement.order_by(users.c.username, api_keys.c.id)).all()
+        user_id = None if username is None else find_user(connection, username)
+        return connection.execute(QUERIES["list_keys"], {"user_id": user_id}).all()
 
 
 def grant_role(engine: Engine, username: str, organisation: str, role: str) -> None:
@@ -231,40 +207,14 @@ def password_matches(password: str, hashed: str | None) -> bool:
     return secrets.compare_digest(actual, expected)
 
 
-def _caller_columns() -> list[ColumnElement[Any]]:
-    role_texts = select(func.concat(roles.c.organisation_id, " ", roles.c.role)).where(
-        roles.c.user_id == users.c.id
-    )
-    return [
-        users.c.id,
-        users.c.username,
-        users.c.first_name,
-        func.array(role_texts.scalar_subquery()).label("roles"),
-    ]
-
-
-def caller_by_key(prefix: str) -> Select[Any]:
+def caller_by_key(prefix: str) -> TextClause:
     """Select the active user of a valid key, and the hash of its secret."""
-    return (
-        select(*_caller_columns(), api_keys.c.secret_hash, api_keys.c.id.label("key_id"))
-        .join_from(api_keys, users, users.c.id == api_keys.c.user_id)
-        .where(api_keys.c.prefix == prefix, api_keys.c.revoked.is_(None), users.c.active)
-    )
+    return QUERIES["find_caller_by_key"].bindparams(prefix=prefix)
 
 
-def caller_by_session(token: str) -> Select[Any]:
-    """Select the active user of a session by its cookie; the key that opened it must still be valid."""
-    return (
-        select(*_caller_columns())
-        .join_from(sessions, users, users.c.id == sessions.c.user_id)
-        .outerjoin(api_keys, api_keys.c.id == sessions.c.key_id)
-        .where(
-            sessions.c.token_hash == hash_secret(token),
-            sessions.c.expires > func.now(),
-            users.c.active,
-            api_keys.c.revoked.is_(None),
-        )
-    )
+def caller_by_session(token: str) -> TextClause:
+    """Select the active user of a session by its cookie."""
+    return QUERIES["find_caller_by_session"].bindparams(token_hash=hash_secret(token))
 
 
 def user_by_name(username: str) -> Select[Any]:
@@ -304,25 +254,14 @@ def close_session(token: str) -> Delete:
     )
 
 
-def count_failures(attempt: int, username: str, address: str, minutes: float) -> Select[Any]:
+def count_failures(attempt: int, username: str, address: str, minutes: float) -> TextClause:
     """Count the failures before an attempt, of the name at the address and of all names there.
 
     Selects each number, and the seconds since the last of those failures.
     """
-    failure = sign_in_failures.c
-    recent = failure.at > datetime.now(UTC) - timedelta(minutes=minutes)
-    named = failure.username == username
-
-    def since(last: ColumnElement[Any]) -> ColumnElement[Any]:
-        seconds = func.extract("epoch", func.clock_timestamp() - last).cast(Float)
-        return func.coalesce(seconds, 0.0)
-
-    return select(
-        func.count().filter(named).label("by_name"),
-        since(func.max(failure.at).filter(named)).label("since_name"),
-        func.count().label("by_address"),
-        since(func.max(failure.at)).label("since_address"),
-    ).where(recent, failure.address == address, failure.id < attempt)
+    return QUERIES["count_failures"].bindparams(
+        attempt=attempt, username=username, address=address, minutes=minutes
+    )
 
 
 def record_failure(username: str, address: str) -> Executable:
@@ -341,9 +280,6 @@ def clear_failures(username: str, address: str) -> Delete:
     return delete(sign_in_failures).filter_by(username=username, address=address)
 
 
-def prune_failures(minutes: float, most: int) -> Delete:
+def prune_failures(minutes: float, most: int) -> TextClause:
     """Delete failures that are too old to count, and all but the newest `most`."""
-    failure = sign_in_failures.c
-    beyond = select(failure.id).order_by(failure.id.desc()).offset(most).limit(1)
-    too_old = failure.at < datetime.now(UTC) - timedelta(minutes=minutes)
-    return delete(sign_in_failures).where(too_old | (failure.id <= beyond.scalar_subquery()))
+    return QUERIES["prune_failures"].bindparams(minutes=minutes, most=most)

@@ -76,19 +76,19 @@ def measure(
     with open_local_file(file) as opened, rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE_BYTES):
         main = read_directories(opened.reader, options.budget)[0]
         opened.prepare_for_gdal((main,), options.budget, mask=raster.layout.mask == "sidecar")
+        scan = _Scan(raster, options, progress)
         statistics = None
         if options.statistics != "exact":
-            statistics = _measure_overview(opened, raster, options, progress)
+            statistics = _measure_overview(opened, scan)
         if statistics is None:
-            statistics = _measure_image(opened, main, raster, options, progress)
+            statistics = _measure_image(opened, main, scan)
         opened.require_unchanged()
     return statistics
 
 
-def _measure_overview(
-    opened: OpenLocalFile, raster: RasterFile, options: ReadOptions, progress: ShowProgress
-) -> Statistics | None:
+def _measure_overview(opened: OpenLocalFile, scan: "_Scan") -> Statistics | None:
     """Return statistics of the smallest overview with enough pixels; None where no overview can be used."""
+    raster = scan.raster
     overviews = _usable_overviews(opened, raster)
     if not overviews:
         return None
@@ -103,10 +103,9 @@ def _measure_overview(
     with open_dataset(opened, placed=True, overview=level, sidecar=sidecar) as (dataset, _):
         rows, columns = dataset.block_shapes[0]
         grid = BlockGrid.without_holes(dataset.width, dataset.height, columns, rows)
-        if grid.pixels() * raster.count > options.budget.statistics_pixels:
+        if grid.pixels() * raster.count > scan.options.budget.statistics_pixels:
             return None
-        scan = _Scan(dataset, grid, masked, raster, options, progress)
-        statistics = replace(scan.statistics(), overview=factor)
+        statistics = replace(scan.statistics(dataset, grid, masked), overview=factor)
     return statistics if any(band.valid for band in statistics.bands) else None
 
 
@@ -149,23 +148,17 @@ def _usable_overviews(opened: OpenLocalFile, raster: RasterFile) -> list[_Overvi
     return [_Overview(factor, level, sidecar, any(masks)) for factor, level in pairs]
 
 
-def _measure_image(
-    opened: OpenLocalFile,
-    main: Directory,
-    raster: RasterFile,
-    options: ReadOptions,
-    progress: ShowProgress,
-) -> Statistics:
+def _measure_image(opened: OpenLocalFile, main: Directory, scan: "_Scan") -> Statistics:
     with open_dataset(opened, placed=True) as (dataset, _):
         masked = any(_masked_bands(dataset))
-        grid = block_grid(main, skip_holes=not masked and _has_known_holes(raster))
-        values, limit = grid.pixels() * raster.count, options.budget.statistics_pixels
+        grid = block_grid(main, skip_holes=not masked and _has_known_holes(scan.raster))
+        values, limit = grid.pixels() * scan.raster.count, scan.options.budget.statistics_pixels
         if values > limit:
             raise OverBudget(
                 f"{values} values are more than the {limit} that may be read; "
                 "add overviews, for example with gdaladdo"
             )
-        return _Scan(dataset, grid, masked, raster, options, progress).statistics()
+        return scan.statistics(dataset, grid, masked)
 
 
 def _masked_bands(dataset: DatasetReader) -> list[bool]:
@@ -207,37 +200,34 @@ def _possible_nodata(text: str | None, dtype: np.dtype[Any]) -> float | None:
 class _Scan:
     """Reads an image window by window, once for each pass of its counters."""
 
-    dataset: DatasetReader
-    grid: BlockGrid
-    masked: bool
     raster: RasterFile
     options: ReadOptions
     progress: ShowProgress
 
-    def statistics(self) -> Statistics:
+    def statistics(self, dataset: DatasetReader, grid: BlockGrid, masked: bool) -> Statistics:
         """Read all bands. Raises OverBudget where one block takes too much memory, and Unreadable."""
+        self._dataset, self._grid, self._masked = dataset, grid, masked
         block_bytes = self._block_bytes()
         self._nodata = _nodata_values(self.raster)
-        self._holes = self.grid.holes()
-        self._cells = ValidCells(self.grid.width, self.grid.height)
+        self._cells = ValidCells(grid.width, grid.height)
         if None in self._nodata:
-            self._cells.mark_all(self._holes)
+            self._cells.mark_all(grid.holes())
         self._done = 0
-        count, passes = self.dataset.count, BandCounter(np.dtype(self.dataset.dtypes[0])).passes
-        self._total = self.grid.pixels() * count * passes
+        count, passes = dataset.count, BandCounter(np.dtype(dataset.dtypes[0])).passes
+        self._total = grid.pixels() * count * passes
         together = min(_BANDS_AT_ONCE, max(1, _GDAL_CACHE_BYTES // block_bytes))
         bands: list[BandStatistics] = []
         for first in range(0, count, together):
-            bands += self._measure_bands(list(self.dataset.indexes)[first : first + together])
+            bands += self._measure_bands(list(dataset.indexes)[first : first + together])
         outline, side = draw_outline(self._cells, self.raster, self.options.crs_policy)
         return Statistics(None, tuple(bands), outline, side)
 
     def _block_bytes(self) -> int:
         """Return the size of an unpacked block of one band. Raises OverBudget."""
-        rows, columns = self.dataset.block_shapes[0]
-        size = int(rows * columns * np.dtype(self.dataset.dtypes[0]).itemsize)
-        by_pixel = self.dataset.interleaving == Interleaving.pixel
-        unpacked = size * (self.dataset.count if by_pixel else 1)
+        rows, columns = self._dataset.block_shapes[0]
+        size = int(rows * columns * np.dtype(self._dataset.dtypes[0]).itemsize)
+        by_pixel = self._dataset.interleaving == Interleaving.pixel
+        unpacked = size * (self._dataset.count if by_pixel else 1)
         if unpacked > self.options.budget.block_bytes:
             raise OverBudget(
                 f"each of its blocks takes {unpacked} bytes; write it in tiles, "
@@ -246,24 +236,27 @@ class _Scan:
         return size
 
     def _measure_bands(self, bands: Sequence[int]) -> list[BandStatistics]:
-        counters = [BandCounter(np.dtype(self.dataset.dtypes[band - 1])) for band in bands]
+        counters = [BandCounter(np.dtype(self._dataset.dtypes[band - 1])) for band in bands]
+        holes = self._grid.holes().pixels()
         for _ in range(counters[0].passes):
-            for window in self.grid.windows(_VALUES_AT_ONCE // len(bands)):
+            for window in self._grid.windows(_VALUES_AT_ONCE // len(bands)):
                 self._count_window(counters, bands, window)
-            self._count_holes(counters, bands)
-            for counter in counters:
+            for counter, band in zip(counters, bands, strict=True):
+                # Pixels in holes are missing in bands with nodata, otherwise zero, as GDAL reads them.
+                if holes and self._nodata[band - 1] is None:
+                    counter.add(np.zeros(1, counter.dtype), holes)
                 counter.end_pass()
-        pixels = self.grid.width * self.grid.height
+        pixels = self._grid.width * self._grid.height
         return [counter.result(pixels) for counter in counters]
 
     def _count_window(
         self, counters: Sequence[BandCounter], bands: Sequence[int], window: Window
     ) -> None:
-        values = self._read(self.dataset.read, bands, window)
+        values = self._read(self._dataset.read, bands, window)
         layers = zip(values, bands, strict=True)
         valid = np.stack([_valid_values(layer, self._nodata[band - 1]) for layer, band in layers])
-        if self.masked:
-            valid &= self._read(self.dataset.read_masks, bands, window) != 0
+        if self._masked:
+            valid &= self._read(self._dataset.read_masks, bands, window) != 0
         for counter, layer, flags in zip(counters, values, valid, strict=True):
             counter.add(layer.ravel() if flags.all() else layer[flags])
         self._cells.mark(window.row_off, window.col_off, np.logical_or.reduce(valid))
@@ -282,17 +275,9 @@ class _Scan:
                 f"({reason}); copy or write it again"
             ) from error
 
-    def _count_holes(self, counters: Sequence[BandCounter], bands: Sequence[int]) -> None:
-        """Count the pixels in holes: missing in bands with nodata, otherwise zero, as GDAL reads them."""
-        pixels = self._holes.pixels()
-        for counter, band in zip(counters, bands, strict=True):
-            if pixels and self._nodata[band - 1] is None:
-                counter.add(np.zeros(1, counter.dtype), pixels)
-
 
 def _valid_values(values: npt.NDArray[Any], nodata: float | None) -> Flags:
-    is_float = values.dtype.kind == "f"
-    valid: Flags = np.isfinite(values) if is_float else np.ones(values.shape, np.bool_)
+    valid: Flags = np.isfinite(values)
     if nodata is not None and isfinite(nodata):
         valid &= values != nodata
     return valid
