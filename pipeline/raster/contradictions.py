@@ -24,7 +24,7 @@ from pipeline.raster.grid_tags import (
     tie_points,
 )
 from pipeline.raster.header import Header
-from pipeline.raster.models import FileCRS, Georeference, RasterWarning
+from pipeline.raster.models import Georeference, RasterWarning
 from pipeline.raster.open_dataset import open_dataset
 from pipeline.raster.placement.crs import horizontal_crs
 from pipeline.raster.tiff import MODEL_TRANSFORMATION
@@ -54,8 +54,8 @@ class PlacedFile:
 class _Alternative:
     """What GDAL reads of a file from a limited choice of sources."""
 
-    transform: Affine | None
-    crs: FileCRS
+    transform: Affine | None = None
+    wkt: str | None = None
 
 
 def find_contradictions(file: PlacedFile) -> list[RasterWarning]:
@@ -63,7 +63,7 @@ def find_contradictions(file: PlacedFile) -> list[RasterWarning]:
     known = {warning.code for warning in file.georeference.warnings}
     aux_xml = file.header.aux_xml
     places = aux_xml.crs or aux_xml.transform or aux_xml.control_points
-    own = _read_alternative(file, "INTERNAL") if places else None
+    own = _read_alternative(file, "INTERNAL") if places else _Alternative()
     warnings = [
         *_grid_warnings(file, own),
         *_tie_point_warnings(file, own),
@@ -75,17 +75,15 @@ def find_contradictions(file: PlacedFile) -> list[RasterWarning]:
 
 def _read_alternative(file: PlacedFile, sources: str) -> _Alternative:
     """Read grid and CRS again from some of GDAL's GDAL_GEOREF_SOURCES."""
-    with (
-        suppress(RasterError),
-        open_dataset(file.header.open_file, sources=sources) as (dataset, _),
-    ):
-        return _Alternative(read_transform(dataset), read_file_crs(dataset, named=True))
-    return _Alternative(None, FileCRS(None))
+    open_file = file.header.open_file
+    with suppress(RasterError), open_dataset(open_file, sources=sources) as (dataset, _):
+        return _Alternative(read_transform(dataset), read_file_crs(dataset, named=True).wkt)
+    return _Alternative()
 
 
-def _grid_warnings(file: PlacedFile, own: _Alternative | None) -> Iterator[RasterWarning]:
+def _grid_warnings(file: PlacedFile, own: _Alternative) -> Iterator[RasterWarning]:
     """Warn about other grids: in the file's tags, in a second tag or in a world file."""
-    if file.header.aux_xml.transform and own:
+    if file.header.aux_xml.transform:
         yield from _other_grid(file, grid_origin(file.header.main) or "own tags", own.transform)
     elif grid_origin(file.header.main) == SCALE and MODEL_TRANSFORMATION in file.header.main:
         yield from _other_grid(file, MATRIX, matrix_transform(file.header.main))
@@ -109,26 +107,23 @@ def _other_grid(file: PlacedFile, origin: str, other: Affine | None) -> Iterator
 
 def _largest_distance(transform: Affine, points: Points, targets: Points) -> float:
     """Return the largest distance of transformed points from their targets; NaN where one is not finite."""
-    a, b, c, d, e, f = transform[:6]
-    x, y = points.T
     with np.errstate(all="ignore"):
-        distance = np.hypot(a * x + b * y + c - targets[:, 0], d * x + e * y + f - targets[:, 1])
-    return float(distance.max())
+        x, y = transform @ tuple(points.T)
+        return float(np.hypot(x - targets[:, 0], y - targets[:, 1]).max())
 
 
-def _tie_point_warnings(file: PlacedFile, own: _Alternative | None) -> Iterator[RasterWarning]:
+def _tie_point_warnings(file: PlacedFile, own: _Alternative) -> Iterator[RasterWarning]:
     """Warn where tie points do not lie on the grid of the file's own tags."""
     points = tie_points(file.header.main)
     origin = grid_origin(file.header.main)
-    grid = own.transform if own and file.header.aux_xml.transform else file.georeference.transform
+    grid = own.transform if file.header.aux_xml.transform else file.georeference.transform
     # A scale takes its place from the first tie point.
     if origin is None or len(points) < (2 if origin == SCALE else 1):
         return
     if grid is None or grid.is_degenerate:
         return
-    distance = _largest_distance(
-        ~grid, points[:, 2:], points[:, :2] + pixel_shift(file.header.main)
-    )
+    pixels = points[:, :2] + pixel_shift(file.header.main)
+    distance = _largest_distance(~grid, points[:, 2:], pixels)
     if not distance <= _TOLERANCE:
         text = f"its {len(points)} tie points lie up to {distance:,.2f} pixels off the grid of its {origin}"
         yield RasterWarning("tie_points_disagree", text)
@@ -148,14 +143,12 @@ def _control_point_warnings(file: PlacedFile) -> Iterator[RasterWarning]:
     yield RasterWarning("control_points_ignored", text)
 
 
-def _crs_warnings(file: PlacedFile, own: _Alternative | None) -> Iterator[RasterWarning]:
-    if not (file.header.aux_xml.crs and file.description.placement.crs.wkt and own):
+def _crs_warnings(file: PlacedFile, own: _Alternative) -> Iterator[RasterWarning]:
+    wkt = file.description.placement.crs.wkt
+    if not (file.header.aux_xml.crs and wkt):
         return
     with suppress(RasterError):  # the file's own CRS may be missing or unusable
-        used, other = (
-            horizontal_crs(file.description.placement.crs.wkt),
-            horizontal_crs(own.crs.wkt),
-        )
+        used, other = horizontal_crs(wkt), horizontal_crs(own.wkt)
         if not used.is_same(other):
             text = f"its own keys name {other.label}, its sidecar .aux.xml {used.label}, which was used"
             yield RasterWarning("crs_ignored", text)

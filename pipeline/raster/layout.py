@@ -4,13 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from pipeline.raster.models import Layout
-from pipeline.raster.tiff import (
-    COMPRESSION,
-    EXTRA_SAMPLES,
-    STRIP_OFFSETS,
-    TILE_OFFSETS,
-    Directory,
-)
+from pipeline.raster.tiff import COMPRESSION, EXTRA_SAMPLES, STRIP_OFFSETS, TILE_OFFSETS, Directory
 
 # The values of TIFF 6.0, and those registered since that libtiff knows, with GDAL's names.
 _COMPRESSIONS = {

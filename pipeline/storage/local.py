@@ -9,12 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import NotAFile, RasterError, Rejection
 from pipeline.storage.allowed_roots import AllowedRoots, Root
-from pipeline.storage.files import (
-    StoredFile,
-    file_uri,
-    reject_unlisted,
-    translate_os_error,
-)
+from pipeline.storage.files import StoredFile, file_uri, reject_unlisted, translate_os_error
 from pipeline.storage.locations import Glob, Location, State
 from pipeline.storage.sidecars import SidecarNames, add_sidecars
 

@@ -25,9 +25,6 @@ from pipeline.storage import StoredFile, rejection
 
 Outcomes = list[RasterFile | Rejection]
 
-MAX_FILES_IN_CHUNK = 32
-"""Files that are sent together: enough to make up for the milliseconds that Dask takes for a task."""
-
 CHUNKS_AHEAD_PER_THREAD = 4
 """Chunks for each thread of the cluster that are being read or wait."""
 
@@ -85,7 +82,7 @@ class DaskReader:
         version of this package or cannot read what this machine can.
         """
         threads = self._threads()
-        chunks = split_into_chunks(files, threads, MAX_FILES_IN_CHUNK)
+        chunks = split_into_chunks(files, threads)
         sent: deque[tuple[Chunk, Future[Outcomes]]] = deque()
         while True:
             for chunk in islice(chunks, CHUNKS_AHEAD_PER_THREAD * threads - len(sent)):

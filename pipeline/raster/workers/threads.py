@@ -19,12 +19,12 @@ from pipeline.storage import StoredFile
 Chunk = Sequence[StoredFile]
 
 MAX_FILES_IN_CHUNK = 32
-"""Of a thread; `workers.dask` has its own."""
+"""Enough to make up for the milliseconds that Dask takes for a task."""
 
 
-def split_into_chunks(files: Chunk, readers: int, max_files: int) -> Iterator[Chunk]:
-    """Yield chunks of up to `max_files` files, in order, so that each reader gets a few."""
-    size = min(max_files, max(1, len(files) // (4 * readers)))
+def split_into_chunks(files: Chunk, readers: int) -> Iterator[Chunk]:
+    """Yield chunks of files, in order, so that each reader gets a few."""
+    size = min(MAX_FILES_IN_CHUNK, max(1, len(files) // (4 * readers)))
     return (files[start : start + size] for start in range(0, len(files), size))
 
 
@@ -73,7 +73,7 @@ class ThreadReader:
 
     def read(self, files: Chunk, options: FileOptions) -> Iterable[RasterFile | Rejection]:
         """Return the outcomes of `ProcessReader.read`."""
-        chunks = split_into_chunks(files, self._threads, MAX_FILES_IN_CHUNK)
+        chunks = split_into_chunks(files, self._threads)
         return chain.from_iterable(
             self._executor.map(lambda chunk: self._processes.read(chunk, options), chunks)
         )

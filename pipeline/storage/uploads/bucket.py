@@ -1,6 +1,6 @@
 """Uploads in a bucket: sent in parts as they arrive, so that an object appears complete or not at all."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
@@ -104,9 +104,6 @@ class BucketUploadStore(UploadStore):
             obstore.put(
                 open_bucket(self.bucket), key, text, mode="overwrite" if replace else "create"
             )
-
-    def bytes_free(self, announced: Mapping[str, int], ahead: int | None = None) -> None:
-        """Return None: a bucket has no disk that could be full."""
 
     def _key(self, upload_id: str) -> str:
         return f"{self.prefix}{upload_id}/{FILE_NAME}"
