@@ -3,13 +3,12 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, Select, TextClause, cast, func, insert, select
-from sqlalchemy.types import BigInteger
+from sqlalchemy import ColumnElement, Executable, Select, TextClause, func, insert, select
 
 from pipeline.catalogue.upload_files import reserved_bytes
 from pipeline.catalogue.upload_states import OPEN_STATES, UploadState
 from pipeline.database.queries import queries
-from pipeline.database.tables import organisations, raster_files, raster_sources, tasks, uploads
+from pipeline.database.tables import organisations, raster_sources, tasks, uploads
 
 QUERIES = queries("source_data")
 
@@ -92,15 +91,6 @@ def select_uploaded_uris(source_id: int) -> Select[Any]:
     return select(uploads.c.uri).where(uploads.c.source_id == source_id, uploads.c.uri.is_not(None))
 
 
-def select_file_counts(source_id: int) -> Select[Any]:
+def select_file_counts(source_id: int) -> TextClause:
     """Select the `files` and `bytes` of a source, how many of its files were `uploaded`, and its `waiting` uploads."""
-    sent = select(uploads.c.id).where(uploads.c.uri == raster_files.c.uri).exists()
-    waiting = select(func.count(uploads.c.id)).where(
-        uploads.c.source_id == source_id, uploads.c.state.in_(OPEN_STATES)
-    )
-    return select(
-        func.count().label("files"),
-        cast(func.coalesce(func.sum(raster_files.c.size), 0), BigInteger).label("bytes"),
-        func.count().filter(sent).label("uploaded"),
-        waiting.scalar_subquery().label("waiting"),
-    ).where(raster_files.c.source_id == source_id)
+    return QUERIES["count_files"].bindparams(source=source_id, open_states=OPEN_STATES)

@@ -70,8 +70,10 @@ class RangeReader:
 
     def first(self, file: StoredFile, name: str) -> ByteRange:
         """Return the first bytes of an object, or of its sidecar with this name."""
-        path, version = listed_version(file, name)
-        return self.get(path, 0, FIRST_BYTES, version)
+        if name == file.name:
+            return self.get(file.real_path, 0, FIRST_BYTES, file.own_fingerprint)
+        folder = file.real_path.rpartition("/")[0]
+        return self.get(f"{folder}/{name}", 0, FIRST_BYTES, None)
 
 
 class PrefetchingRangeReader(RangeReader):
@@ -79,23 +81,18 @@ class PrefetchingRangeReader(RangeReader):
 
     def __init__(self, seconds: float, files: Iterable[StoredFile], threads: Executor) -> None:
         super().__init__(seconds)
-        self._running: dict[str, Future[ByteRange]] = {}
-        for file in files:
-            for name in (file.name, *file.sidecars) if file.in_bucket else ():
-                path, _ = listed_version(file, name)
-                self._running[path] = threads.submit(super().first, file, name)
+        first = super().first
+        self._running: dict[tuple[str, str], Future[ByteRange]] = {
+            (file.uri, name): threads.submit(first, file, name)
+            for file in files
+            if file.in_bucket
+            for name in (file.name, *file.sidecars)
+        }
 
     def first(self, file: StoredFile, name: str) -> ByteRange:
         """Return the range that was read ahead, or raise its error; read it anew the second time."""
-        future = self._running.pop(listed_version(file, name)[0], None)
+        future = self._running.pop((file.uri, name), None)
         return super().first(file, name) if future is None else future.result()
-
-
-def listed_version(file: StoredFile, name: str) -> tuple[str, str | None]:
-    """Return the path of an object or of its sidecar, and its listed version, which is None for a sidecar."""
-    if name == file.name:
-        return file.real_path, file.own_fingerprint
-    return f"{file.real_path.rpartition('/')[0]}/{name}", None
 
 
 def _get_range(store: S3Store, key: str, start: int, stop: int, version: str | None) -> ByteRange:

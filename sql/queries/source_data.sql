@@ -37,3 +37,9 @@ WITH revoked AS (
     WHERE id IN (SELECT task_id FROM revoked)
 )
 SELECT uri FROM revoked;
+
+-- name: count_files
+SELECT count(*) AS files, coalesce(sum(size), 0)::bigint AS bytes,
+       count(*) FILTER (WHERE EXISTS (SELECT FROM uploads AS upload WHERE upload.uri = file.uri)) AS uploaded,
+       (SELECT count(*) FROM uploads WHERE source_id = :source AND state = ANY (:open_states)) AS waiting
+FROM raster_files AS file WHERE source_id = :source;

@@ -146,7 +146,7 @@ class DaskReader:
                 with self._translate_errors():
                     error: BaseException | None = future.exception(timeout=SECONDS_WITHOUT_WORKERS)
                     return error
-            except _TimedOut:
+            except TimeoutError:
                 self._threads()
 
     def _threads(self) -> int:
@@ -156,7 +156,7 @@ class DaskReader:
                 if not self._client.nthreads():
                     self._client.wait_for_workers(1, timeout=SECONDS_WITHOUT_WORKERS)
                 return sum(self._client.nthreads().values())
-        except _TimedOut as error:
+        except TimeoutError as error:
             raise TransientError(
                 f"the Dask scheduler at {self._address} has no workers; start some and try again"
             ) from error
@@ -165,8 +165,8 @@ class DaskReader:
     def _translate_errors(self) -> Iterator[None]:
         try:
             yield
-        except TimeoutError as error:  # a kind of OSError
-            raise _TimedOut from error
+        except TimeoutError:  # a kind of OSError
+            raise
         except (CancelledError, OSError) as error:
             raise _no_answer(self._address) from error
 
@@ -198,10 +198,6 @@ def read_chunk(versions: Mapping[str, str], job: bytes) -> Outcomes:
                 f"{wanted}; {SAME_VERSIONS_ADVICE}"
             )
     return _PROCESSES.read(*pickle.loads(job))  # noqa: S301 - who reaches a worker can run programs anyway
-
-
-class _TimedOut(Exception):
-    """Dask did not answer in time."""
 
 
 def _require_listener(address: str) -> None:
