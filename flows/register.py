@@ -9,11 +9,9 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.shared import fail_with_message, finish, print_result, register_batch
-from pipeline.cli.bootstrap import open_catalogue, run_options
-from pipeline.cli.progress import show_progress
-from pipeline.cli.runners import open_reader
-from pipeline.ingest.register import RunContext, files_from_config, register_all
-from pipeline.settings import Runner, settings
+from pipeline.cli.bootstrap import open_run
+from pipeline.ingest.register import files_from_config, register_all
+from pipeline.settings import Runner
 
 
 def run(config: Path, *, create: bool, runner: Runner | None, scheduler: str | None) -> int:
@@ -23,16 +21,12 @@ def run(config: Path, *, create: bool, runner: Runner | None, scheduler: str | N
     @flow(name="register", persist_result=False)
     @fail_with_message
     def register_by_hand(config: Path) -> State[object]:
-        began, configured = monotonic(), settings()
-        files, options = files_from_config(config), run_options(configured, create=create)
-        with (
-            open_catalogue(configured) as engine,
-            open_reader(configured, runner, scheduler) as reader,
-            show_progress() as progress,
-        ):
-            context = RunContext(engine, options, reader, progress, register_batch)
+        began, files = monotonic(), files_from_config(config)
+        with open_run(
+            create=create, runner=runner, scheduler=scheduler, write=register_batch
+        ) as context:
             outcomes = register_all(context, files)
-        return finish("register", outcomes, monotonic() - began, configured)
+        return finish("register", outcomes, monotonic() - began)
 
     began = monotonic()
     return print_result(register_by_hand(config, return_state=True), began)

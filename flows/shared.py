@@ -15,7 +15,7 @@ from pipeline.catalogue.sync_runs import RunReport
 from pipeline.cli.output import SHOWN_REJECTIONS, print_outcomes, summarize, total_report
 from pipeline.errors import CatalogueError, RastersourcesError, RunInProgress, TransientError
 from pipeline.ingest.register import RunOutcome
-from pipeline.settings import Settings
+from pipeline.settings import Settings, settings
 
 Parameters = ParamSpec("Parameters")
 
@@ -61,15 +61,12 @@ def fail_with_message(
     return flow
 
 
-def finish(
-    key: str, outcomes: list[RunOutcome], seconds: float, configured: Settings
-) -> State[object]:
+def finish(key: str, outcomes: list[RunOutcome], seconds: float) -> State[object]:
     """Create the artifact of a run, and return the state that reports its outcomes."""
     total = total_report(outcomes)
     summary = summarize(total, seconds)
-    create_markdown_artifact(
-        key=key, markdown=markdown_of(outcomes, api_url(configured)), description=summary
-    )
+    markdown = markdown_of(outcomes, api_url(settings()))
+    create_markdown_artifact(key=key, markdown=markdown, description=summary)
     failures = [outcome.failure for outcome in outcomes if outcome.failure is not None]
     if failures:
         message = "; ".join(map(str, failures))

@@ -3,15 +3,16 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.settings import CHECKOUT, Settings
+from pipeline.settings import CHECKOUT, Runner, Settings, settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from pipeline.ingest.register import RunOptions
+    from pipeline.ingest.register import BatchWriter, RunContext, RunOptions
     from pipeline.ingest.uploads import UploadWorker
     from pipeline.raster import ReadOptions
 
@@ -115,6 +116,30 @@ def run_options(configured: Settings, *, create: bool) -> "RunOptions":
 
     roots, options = configured.roots or EVERYWHERE, read_options(configured)
     return RunOptions(roots, options, configured.batch_size, create)
+
+
+@contextmanager
+def open_run(
+    *,
+    create: bool,
+    runner: Runner | None,
+    scheduler: str | None,
+    write: "BatchWriter | None" = None,
+) -> Iterator["RunContext"]:
+    """Open the catalogue and what reads files, and show the progress; None means as the settings say."""
+    from pipeline.cli.progress import show_progress
+    from pipeline.cli.runners import open_reader
+    from pipeline.ingest.register import RunContext
+
+    configured = settings()
+    options = run_options(configured, create=create)
+    with (
+        open_reader(configured, runner, scheduler) as reader,
+        open_catalogue(configured) as engine,
+        show_progress() as progress,
+    ):
+        context = RunContext(engine, options, reader, progress)
+        yield replace(context, write=write) if write else context
 
 
 def read_options(configured: Settings) -> "ReadOptions":

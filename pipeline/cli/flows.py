@@ -12,20 +12,10 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import options
 from pipeline.cli.bootstrap import home_folder, prefect_address
-from pipeline.cli.options import (
-    DEFAULT_CONFIG,
-    AcceptMissing,
-    ConfigFile,
-    Create,
-    EndWithInput,
-    Names,
-    Pool,
-    Prune,
-    ReadBy,
-    Scheduler,
-)
 from pipeline.cli.shutdown import exit_when_input_closes
+from pipeline.cli.sync import SyncOptions
 from pipeline.cli.terminal import echo_error
 from pipeline.errors import CatalogueError
 from pipeline.settings import settings
@@ -37,10 +27,10 @@ flow = typer.Typer(help="Register, sync and schedule with Prefect.", no_args_is_
 
 @flow.command("register")
 def register(
-    config: ConfigFile = DEFAULT_CONFIG,
-    create: Create = False,
-    runner: ReadBy = None,
-    scheduler: Scheduler = None,
+    config: options.ConfigFile = options.DEFAULT_CONFIG,
+    create: options.Create = False,
+    runner: options.ReadBy = None,
+    scheduler: options.Scheduler = None,
 ) -> None:
     """Register the files of a sources.toml.
 
@@ -55,14 +45,14 @@ def register(
 
 @flow.command("sync")
 def sync(
-    names: Names = None,
-    config: ConfigFile = DEFAULT_CONFIG,
-    create: Create = False,
-    accept_missing: AcceptMissing = False,
-    prune: Prune = False,
-    runner: ReadBy = None,
-    scheduler: Scheduler = None,
-    end_with_input: EndWithInput = False,
+    names: options.Names = None,
+    config: options.ConfigFile = options.DEFAULT_CONFIG,
+    create: options.Create = False,
+    accept_missing: options.AcceptMissing = False,
+    prune: options.Prune = False,
+    runner: options.ReadBy = None,
+    scheduler: options.Scheduler = None,
+    end_with_input: options.EndWithInput = False,
 ) -> None:
     """Make the catalogue agree with the files of a sources.toml.
 
@@ -72,10 +62,10 @@ def sync(
         # Prefect's server may have ended too, and Prefect tries for minutes to reach it
         exit_when_input_closes(kill_after=SECONDS_TO_STOP_SYNC)
     with connect_prefect():
-        from flows.sync import SyncOptions, run
+        from flows.sync import run
 
-        options = SyncOptions(create, accept_missing, prune, runner, scheduler)
-        status = run(config, names or [], options)
+        chosen = SyncOptions(create, accept_missing, prune, runner, scheduler)
+        status = run(config, names or [], chosen)
     raise SystemExit(status)
 
 
@@ -94,15 +84,15 @@ def uploads() -> None:
 
 @flow.command("schedule")
 def schedule(
-    config: ConfigFile = DEFAULT_CONFIG,
-    create: Create = False,
+    config: options.ConfigFile = options.DEFAULT_CONFIG,
+    create: options.Create = False,
     port: Annotated[
         int | None,
         typer.Option(
             help="Port of Prefect's server; RASTERSOURCES_PREFECT_PORT, or 4200 if it is free."
         ),
     ] = None,
-    end_with_input: EndWithInput = False,
+    end_with_input: options.EndWithInput = False,
 ) -> None:
     """Sync a sources.toml, then each definition by its schedule, until Ctrl-C or SIGTERM.
 
@@ -126,7 +116,11 @@ def schedule(
 
 
 @flow.command("deploy")
-def deploy(pool: Pool, config: ConfigFile = DEFAULT_CONFIG, create: Create = False) -> None:
+def deploy(
+    pool: options.Pool,
+    config: options.ConfigFile = options.DEFAULT_CONFIG,
+    create: options.Create = False,
+) -> None:
     """Deploy the schedules of a sources.toml to a work pool of the Prefect server of PREFECT_API_URL.
 
     Deployments of definitions that left the file are removed; others are left alone.

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
+from pipeline.cli import options
 from pipeline.cli.bootstrap import (
     database_url,
     migrate_database,
@@ -18,13 +19,12 @@ from pipeline.cli.bootstrap import (
 )
 from pipeline.cli.database import database
 from pipeline.cli.flows import flow
-from pipeline.cli.options import DEFAULT_CONFIG, ConfigFile, Create, Crs, CrsOverride, Nodata
 from pipeline.cli.people import GROUPS
 from pipeline.cli.register import register
 from pipeline.cli.rejected import rejected
 from pipeline.cli.shutdown import exit_on_signals
 from pipeline.cli.sources import sources
-from pipeline.cli.sync import COMMANDS
+from pipeline.cli.sync import plan, restore, sync, unregister
 from pipeline.cli.terminal import echo, echo_error
 from pipeline.cli.uploads import uploads
 from pipeline.errors import RastersourcesError, Rejection
@@ -36,9 +36,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(register)
-for name, command in COMMANDS.items():
-    app.command(name)(command)
+for command in (register, plan, sync, unregister, restore):
+    app.command()(command)
 for group, commands in {
     **GROUPS,
     "db": database,
@@ -119,9 +118,9 @@ def inspect(
     exact: Annotated[
         bool, typer.Option("--exact", help="Like --stats, but read every pixel.")
     ] = False,
-    crs: Crs = None,
-    crs_override: CrsOverride = False,
-    nodata: Nodata = None,
+    crs: options.Crs = None,
+    crs_override: options.CrsOverride = False,
+    nodata: options.Nodata = None,
     jobs: Annotated[int, typer.Option("-j", help="Processes that read.", min=1, max=256)] = 1,
 ) -> None:
     """Print what reading finds in files, without a database; exit status 1 if any was rejected."""
@@ -179,8 +178,8 @@ def serve(host: Host = None, port: Port = None) -> None:
 
 @app.command()
 def up(
-    config: ConfigFile = DEFAULT_CONFIG,
-    create: Create = False,
+    config: options.ConfigFile = options.DEFAULT_CONFIG,
+    create: options.Create = False,
     host: Host = None,
     port: Port = None,
 ) -> None:

@@ -27,11 +27,8 @@ SECONDS_UNTIL_BARS = 2.0
 
 @contextmanager
 def show_progress(*, lists_only: bool = False) -> "Iterator[ProgressReporter]":
-    """Show how far a run is, in a bar or in log lines; with `lists_only` how many files a plan has listed."""
+    """Show how far a run is; with `lists_only` how many files a plan has listed."""
     console = Console(stderr=True)
-    if not console.is_terminal:
-        yield LogLines(console)
-        return
     columns: tuple[ProgressColumn, ...] = (
         TextColumn("Registering"),
         BarColumn(),
@@ -41,48 +38,33 @@ def show_progress(*, lists_only: bool = False) -> "Iterator[ProgressReporter]":
     )
     if lists_only:
         columns = (TextColumn("{task.total} files listed"),)
-    with Progress(*columns, console=console) as progress:
-        yield Bar(progress)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        yield FileCounter(console, bar)
 
 
-class Bar:
-    """A progress bar with the number of files and the remaining time."""
+class FileCounter:
+    """Counts files in a bar, or where there is no terminal in a line every few seconds."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._task = progress.add_task("", total=0)
-        self._total = 0
-
-    def add_total(self, files: int) -> None:
-        """Show that more files were listed."""
-        self._total += files
-        self._progress.update(self._task, total=self._total)
-
-    def advance(self, files: int) -> None:
-        """Show that more files are done."""
-        self._progress.advance(self._task, files)
-
-
-class LogLines:
-    """A line every few seconds."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, bar: Progress) -> None:
+        self._console, self._bar = console, bar
+        self._task = bar.add_task("", total=0)
         self._listed = self._done = 0
         self._last_line = time.monotonic()
 
     def add_total(self, files: int) -> None:
-        """Log that more files were listed."""
+        """Show that more files were listed."""
         self._listed += files
-        self._log(f"{self._listed} files listed")
+        self._show(f"{self._listed} files listed")
 
     def advance(self, files: int) -> None:
-        """Log that more files are done."""
+        """Show that more files are done."""
         self._done += files
-        self._log(f"{self._done} files done")
+        self._show(f"{self._done} files done")
 
-    def _log(self, line: str) -> None:
-        if time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+    def _show(self, line: str) -> None:
+        self._bar.update(self._task, total=self._listed, completed=self._done)
+        is_due = time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES
+        if is_due and not self._console.is_terminal:
             self._console.print(line, highlight=False)
             self._last_line = time.monotonic()
 

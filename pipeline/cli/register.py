@@ -5,20 +5,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.bootstrap import open_catalogue, run_options
-from pipeline.cli.options import (
-    DEFAULT_CONFIG,
-    ConfigFile,
-    Create,
-    Crs,
-    CrsOverride,
-    Nodata,
-    ReadBy,
-    Scheduler,
-)
-from pipeline.cli.runners import open_reader
+from pipeline.cli import options
+from pipeline.cli.bootstrap import open_run
 from pipeline.errors import CatalogueError
-from pipeline.settings import settings
 
 Paths = Annotated[
     list[str] | None,
@@ -56,26 +45,20 @@ def register(
     temporal: Temporal = False,
     time: Time = None,
     pattern: Pattern = None,
-    crs: Crs = None,
-    crs_override: CrsOverride = False,
-    nodata: Nodata = None,
-    config: ConfigFile = DEFAULT_CONFIG,
-    create: Create = False,
-    runner: ReadBy = None,
-    scheduler: Scheduler = None,
+    crs: options.Crs = None,
+    crs_override: options.CrsOverride = False,
+    nodata: options.Nodata = None,
+    config: options.ConfigFile = options.DEFAULT_CONFIG,
+    create: options.Create = False,
+    runner: options.ReadBy = None,
+    scheduler: options.Scheduler = None,
 ) -> None:
     """Register files: one raster source for each, or the sources of a sources.toml.
 
     Exit status 0: all are registered; 3: some were rejected, each with its reason; 1: the run failed.
     """
     from pipeline.cli.output import print_outcomes
-    from pipeline.cli.progress import show_progress
-    from pipeline.ingest.register import (
-        RunContext,
-        files_from_arguments,
-        files_from_config,
-        register_all,
-    )
+    from pipeline.ingest.register import files_from_arguments, files_from_config, register_all
 
     fields: dict[str, object] = {
         "organisation": organisation, "name": name, "access_modifier": access_modifier, "supplier": supplier,
@@ -84,14 +67,9 @@ def register(
     }  # fmt: skip
     require_matching_options(paths, fields)
     files = files_from_arguments(paths, fields) if paths else files_from_config(config)
-    began, configured = monotonic(), settings()
-    options = run_options(configured, create=create)
-    with (
-        open_reader(configured, runner, scheduler) as reader,
-        open_catalogue(configured) as engine,
-        show_progress() as progress,
-    ):
-        outcomes = register_all(RunContext(engine, options, reader, progress), files)
+    began = monotonic()
+    with open_run(create=create, runner=runner, scheduler=scheduler) as context:
+        outcomes = register_all(context, files)
     raise SystemExit(print_outcomes(outcomes, monotonic() - began))
 
 

@@ -2,8 +2,8 @@
 
 import typer
 
+from pipeline.cli import options
 from pipeline.cli.gaps import gaps
-from pipeline.cli.options import DEFAULT_CONFIG, ConfigFile
 from pipeline.cli.terminal import echo
 
 sources = typer.Typer(
@@ -14,7 +14,7 @@ sources.command("gaps")(gaps)
 
 
 @sources.command("check")
-def check(config: ConfigFile = DEFAULT_CONFIG) -> None:
+def check(config: options.ConfigFile = options.DEFAULT_CONFIG) -> None:
     """Check a sources.toml; if it is wrong, print each wrong field with its line, and exit with 1."""
     from pipeline.definitions.check import config_warnings
     from pipeline.definitions.sources_toml import load_config

@@ -1,32 +1,39 @@
 """The commands plan, sync, unregister and restore, which bring the catalogue to what the files are now."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
-from pipeline.cli.bootstrap import open_catalogue, run_options
-from pipeline.cli.options import (
-    DEFAULT_CONFIG,
-    AcceptMissing,
-    ConfigFile,
-    Create,
-    Names,
-    Prune,
-    ReadBy,
-    Scheduler,
-)
-from pipeline.cli.runners import open_reader
+from pipeline.cli import options
+from pipeline.cli.bootstrap import open_catalogue, open_run, run_options
 from pipeline.cli.terminal import echo
 from pipeline.errors import CatalogueError
-from pipeline.settings import settings
+from pipeline.settings import Runner, settings
+
+if TYPE_CHECKING:
+    from pipeline.ingest.register import BatchWriter, RunOutcome
+
+
+@dataclass(frozen=True)
+class SyncOptions:
+    """What only an operator may choose: no parameter of a flow sets it."""
+
+    create: bool
+    accept_missing: bool = False
+    prune: bool = False
+    runner: Runner | None = None
+    """None: as the settings say."""
+    scheduler: str | None = None
 
 
 def plan(
-    names: Names = None,
-    config: ConfigFile = DEFAULT_CONFIG,
+    names: options.Names = None,
+    config: options.ConfigFile = options.DEFAULT_CONFIG,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object per definition.")
     ] = False,
@@ -42,10 +49,9 @@ def plan(
     from pipeline.ingest.plan import plan_all
     from pipeline.ingest.sync import list_orphans, load_sync_items, select_items
 
-    items, options = load_sync_items(config), run_options(settings(), create=False)
+    items, how = load_sync_items(config), run_options(settings(), create=False)
     with open_catalogue(settings()) as engine, show_progress(lists_only=True) as progress:
-        chosen = select_items(items, names or ())
-        plans = plan_all(engine, chosen, config, options, progress)
+        plans = plan_all(engine, select_items(items, names or ()), config, how, progress)
         orphans = list_orphans(engine, config, items)
     if as_json:
         for plan in plans:
@@ -58,34 +64,41 @@ def plan(
 
 
 def sync(
-    names: Names = None,
-    config: ConfigFile = DEFAULT_CONFIG,
-    create: Create = False,
-    accept_missing: AcceptMissing = False,
-    prune: Prune = False,
-    runner: ReadBy = None,
-    scheduler: Scheduler = None,
+    names: options.Names = None,
+    config: options.ConfigFile = options.DEFAULT_CONFIG,
+    create: options.Create = False,
+    accept_missing: options.AcceptMissing = False,
+    prune: options.Prune = False,
+    runner: options.ReadBy = None,
+    scheduler: options.Scheduler = None,
 ) -> None:
     """Bring the catalogue to what the files of a sources.toml are now: add, update, move, mark or remove.
 
     Exit status 0: all files are registered; 3: some files were rejected, each with its reason; 1: the run failed.
     """
-    from pipeline.cli.output import print_outcomes, print_pruned
-    from pipeline.cli.progress import show_progress
-    from pipeline.ingest.register import RunContext
+    from pipeline.cli.output import print_outcomes
+
+    began = monotonic()
+    chosen = SyncOptions(create, accept_missing, prune, runner, scheduler)
+    outcomes = run_sync(config, names or (), chosen)
+    raise SystemExit(print_outcomes(outcomes, monotonic() - began))
+
+
+def run_sync(
+    config: Path, names: Sequence[str], chosen: SyncOptions, write: "BatchWriter | None" = None
+) -> list["RunOutcome"]:
+    """Sync definitions of a sources.toml, all without names; `write` writes a batch of files."""
+    from pipeline.cli.output import print_pruned
     from pipeline.ingest.sync import load_sync_items, prune_all, select_items, sync_all
 
-    began, configured = monotonic(), settings()
-    items = load_sync_items(config, empty=prune)
-    options = run_options(configured, create=create)
-    with open_reader(configured, runner, scheduler) as reader, open_catalogue(configured) as engine:
-        if prune:
-            print_pruned(prune_all(engine, config, items))
-        with show_progress() as progress:
-            context = RunContext(engine, options, reader, progress)
-            chosen = select_items(items, names or ())
-            outcomes = sync_all(context, chosen, config, accept_missing=accept_missing)
-    raise SystemExit(print_outcomes(outcomes, monotonic() - began))
+    items = load_sync_items(config, empty=chosen.prune)
+    with open_run(
+        create=chosen.create, runner=chosen.runner, scheduler=chosen.scheduler, write=write
+    ) as context:
+        if chosen.prune:
+            print_pruned(prune_all(context.engine, config, items))
+        selected = select_items(items, names)
+        return sync_all(context, selected, config, accept_missing=chosen.accept_missing)
 
 
 def unregister(
@@ -150,11 +163,3 @@ def split_names(names: list[str]) -> tuple[list[str], list[UUID]]:
             # a link may have taken the place of a registered file
             uris += [location.uri, location.real_uri]
     return uris, uuids
-
-
-COMMANDS: dict[str, Callable[..., None]] = {
-    "plan": plan,
-    "sync": sync,
-    "unregister": unregister,
-    "restore": restore,
-}
