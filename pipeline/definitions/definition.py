@@ -20,26 +20,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from pipeline.definitions.field_types import (
-    ASSIGNED_FIELDS,
-    REGISTER_ID,
-    Code,
-    Conflict,
-    Crs,
-    Duration,
-    Entries,
-    Every,
-    Id,
-    Name,
-    Nodata,
-    Pattern,
-    Schedule,
-    SettleSeconds,
-    Text,
-    Username,
-    ZoneName,
-    parse_time_field,
-)
+from pipeline.definitions import field_types
+from pipeline.definitions.field_types import Conflict
 from pipeline.definitions.validation_errors import faults_of
 from pipeline.errors import CatalogueError
 from pipeline.raster import (
@@ -63,20 +45,20 @@ class CommonFields(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    id: Id
+    id: field_types.Id
     """Stable name of the definition, unique in the file. Its sources are found again by it."""
-    settle_seconds: SettleSeconds = 0
+    settle_seconds: field_types.SettleSeconds = 0
     """Files that changed less than this many seconds ago wait for a later run; for folders into which files
     are copied slowly."""
-    schedule: Schedule | None = None
+    schedule: field_types.Schedule | None = None
     """When to run: a cron line of five fields, in the zone `time_zone`; not together with `every`."""
-    every: Every | None = None
+    every: field_types.Every | None = None
     """How often to run, such as "00:05:00", "PT5M" or 300; at least one second; not together with `schedule`."""
-    crs: Crs | None = None
+    crs: field_types.Crs | None = None
     """CRS of files that have none, as authority and code, such as "EPSG:28992"."""
     crs_override: Annotated[bool, Field(strict=True)] = False
     """Use `crs` also for files that have another CRS, or one that is not usable."""
-    nodata: Nodata = None
+    nodata: field_types.Nodata = None
     """Nodata value of files that have none, such as -9999 or "nan"."""
 
     @model_validator(mode="after")
@@ -96,12 +78,12 @@ class CommonFields(BaseModel):
     @property
     def assigned(self) -> AssignedValues:
         """The values for files that lack them."""
-        by = "the command line" if self.id == REGISTER_ID else f'definition "{self.id}"'
+        by = "the command line" if self.id == field_types.REGISTER_ID else f'definition "{self.id}"'
         return AssignedValues(self.crs, self.crs_override, self.nodata, by)
 
     def assigned_fields(self) -> set[str]:
         """Return the assigned fields that are set. The others must not change the hashes of older definitions."""
-        return {name for name in ASSIGNED_FIELDS if getattr(self, name)}
+        return {name for name in field_types.ASSIGNED_FIELDS if getattr(self, name)}
 
 
 class Limits(BaseModel):
@@ -126,33 +108,35 @@ class Limits(BaseModel):
 class Definition(CommonFields):
     """One `[[source]]` of a `sources.toml`."""
 
-    files: Entries
+    files: field_types.Entries
     """Globs, folders or files, relative to the sources.toml, or URLs such as "s3://bucket/rain/*.tif"."""
-    name: Name = "{stem}"
+    name: field_types.Name = "{stem}"
     """Name of the source; `{stem}` and the named groups of `pattern` are filled in."""
-    organisation: Name
+    organisation: field_types.Name
     """Organisation that owns the sources. It must exist, unless the run may create it."""
     access_modifier: Literal["Public", "Common", "Private", "Hidden"] = "Private"
     """Who may see the sources."""
-    supplier: Username | None = None
+    supplier: field_types.Username | None = None
     """Username of the supplier of the files. It must exist, unless the run may create it."""
-    supplier_code: Code | None = None
+    supplier_code: field_types.Code | None = None
     """The supplier's own name for the source."""
-    description: Text | None = None
+    description: field_types.Text | None = None
     """Free text."""
     temporal: Annotated[bool, Field(strict=True)] = False
     """The files are time steps. A file without a time is rejected."""
-    time: Annotated[datetime | Literal["tag"] | None, BeforeValidator(parse_time_field)] = None
+    time: Annotated[
+        datetime | Literal["tag"] | None, BeforeValidator(field_types.parse_time_field)
+    ] = None
     """One time for all files; or "tag" for the time in TIFFTAG_DATETIME."""
     group: str = "file"
     """`file`: one source per file. `all`: one source. A named group of `pattern`: one source per value of the group."""
-    pattern: Pattern | None = None
+    pattern: field_types.Pattern | None = None
     """Regular expression searched in the path; its group `time` is the time of the file."""
     time_format: str | None = None
     """strptime format of the group `time`."""
-    time_zone: ZoneName = "UTC"
+    time_zone: field_types.ZoneName = "UTC"
     """Zone of times without an offset, and of `schedule`; an IANA name such as "Europe/Amsterdam"."""
-    interval: Duration | None = None
+    interval: field_types.Duration | None = None
     """Declared time between steps, such as "00:05:00", "PT5M" or 300."""
     uuid: UUID | None = None
     """The uuid of the source when it is created; only with group = "all"."""
@@ -236,7 +220,7 @@ class Definition(CommonFields):
 
 NOT_IN_SOURCES = {
     "files", "settle_seconds", "schedule", "every", "uuid", "missing", "max_missing_percent", "limits",
-    *ASSIGNED_FIELDS,
+    *field_types.ASSIGNED_FIELDS,
 }  # fmt: skip
 """Fields that are not written to an existing source."""
 READING_FIELDS = {"temporal", "time", "group", "pattern", "time_format", "time_zone"}

@@ -7,15 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from pipeline.definitions import field_types
 from pipeline.definitions.definition import CommonFields, short_hash
-from pipeline.definitions.field_types import (
-    Conflict,
-    Names,
-    SettleSeconds,
-    Username,
-    ZoneName,
-    value_errors,
-)
+from pipeline.definitions.field_types import Conflict
 from pipeline.storage import literal_location
 
 KEEP = "keep"
@@ -24,7 +18,7 @@ KEEP = "keep"
 
 def check_folder(text: str) -> str:
     """Require a folder, or a prefix of a bucket."""
-    with value_errors():
+    with field_types.value_errors():
         absolute_path(text, "/")
     return text
 
@@ -38,15 +32,15 @@ class DropFolder(CommonFields):
 
     folder: Folder
     """The watched folder, relative to the sources.toml, or a prefix such as "s3://bucket/incoming/"."""
-    organisation: Names | None = None
+    organisation: field_types.Names | None = None
     """Look only for sources of this organisation, or of one of these, by uuid or supplier_code. Without it, look for
     sources of all organisations, by uuid only: anybody may give a source any supplier_code."""
-    supplier: Username | None = None
+    supplier: field_types.Username | None = None
     """Look only for sources of this supplier, by username; files for other sources are rejected. Without it, look for
     sources of all suppliers."""
-    settle_seconds: SettleSeconds = 10
+    settle_seconds: field_types.SettleSeconds = 10
     """Files that changed less than this many seconds ago wait for a later run, because they may not be complete."""
-    time_zone: ZoneName = "UTC"
+    time_zone: field_types.ZoneName = "UTC"
     """Zone of times without an offset, and of `schedule`; an IANA name such as "Europe/Amsterdam"."""
     done: Folder = KEEP
     """Where registered files are moved to: a folder or prefix outside the watched one. "keep": they stay."""

@@ -13,25 +13,10 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from pipeline.catalogue import drop_files, drop_moves
 from pipeline.catalogue.comparison import ChangedFile, Comparison, open_comparison, reject_long_uri
-from pipeline.catalogue.drop_files import (
-    CandidateSource,
-    DropScope,
-    choose_source,
-    find_candidates,
-    find_rejected,
-    find_scope,
-    register_dropped_file,
-    reject_dropped_file,
-)
-from pipeline.catalogue.drop_moves import (
-    FileMove,
-    cancel_move,
-    change_target,
-    end_move,
-    is_target_taken,
-    list_pending_moves,
-)
+from pipeline.catalogue.drop_files import CandidateSource, DropScope
+from pipeline.catalogue.drop_moves import FileMove
 from pipeline.catalogue.sync_runs import RunReport, SyncRun
 from pipeline.definitions.definition import short_hash
 from pipeline.definitions.drop_folder import KEEP, DropFolder
@@ -116,7 +101,7 @@ def sync_drop_folder(context: RunContext, files: DropFolderFiles, row: SyncRun) 
     with open_comparison(context.engine, files.drop, exclusive=True) as comparison:
         row.mark_killed_runs()
         run = open_drop_folder(context.engine, context.options, files)
-        for move in list_pending_moves(context.engine, files.id):
+        for move in drop_moves.list_pending_moves(context.engine, files.id):
             run.finish_move(move)
         run.list_and_compare(comparison, context.progress)
         comparison.update_rejections(None, complete=True)
@@ -142,7 +127,7 @@ def open_drop_folder(
             roots.check(location.base if location.in_bucket else realpath(location.base))
         except NotAllowed as error:
             raise CatalogueError(f"{location.base}: {error}") from error
-    return DropFolderRun(engine, options, files, find_scope(engine, files.drop))
+    return DropFolderRun(engine, options, files, drop_files.find_scope(engine, files.drop))
 
 
 @dataclass(frozen=True)
@@ -209,10 +194,10 @@ class DropFolderRun:
         """
         zone = self.files.drop.time_zone
         aside = {file.file.uri for file in batch if self._is_in_refused(file.file.uri)}
-        foreign = aside - find_rejected(self.engine, self.files.id, list(aside))
+        foreign = aside - drop_files.find_rejected(self.engine, self.files.id, list(aside))
         names = [interpret_name(changed.file.path.stem, zone) for changed in batch]
         keys = (name.key for interpretations in names for name in interpretations)
-        candidates = find_candidates(self.engine, self.scope, keys)
+        candidates = drop_files.find_candidates(self.engine, self.scope, keys)
         for changed, interpretations in zip(batch, names, strict=True):
             stays_rejected = changed.rejection and changed.rejection.code not in RETRIED_CODES
             if changed.verdict in ("settling", "withheld") or stays_rejected:
@@ -221,7 +206,7 @@ class DropFolderRun:
             elif changed.file.uri not in foreign:
                 try:
                     self._require_own(changed.file)
-                    source, time = choose_source(interpretations, candidates, self.scope)
+                    source, time = drop_files.choose_source(interpretations, candidates, self.scope)
                     yield changed, MatchedFile(changed.file, source, time)
                 except RasterError as error:
                     yield changed, rejection(changed.file, error)
@@ -259,7 +244,7 @@ class DropFolderRun:
             return self.reject(match.file, reading, match.source)
         move, folder = self.plan_move(match.file, self.files.done), uri_prefix(self.files.folder)
         try:
-            register_dropped_file(
+            drop_files.register_dropped_file(
                 self.engine, self.files.drop, folder, move, match.source.id, reading
             )
         except RasterError as error:
@@ -280,7 +265,7 @@ class DropFolderRun:
     ) -> RunReport:
         """Record a rejection, and make the move."""
         owner = source.organisation_id if source else self.scope.owner
-        reject_dropped_file(self.engine, self.files.drop, reason, move, owner)
+        drop_files.reject_dropped_file(self.engine, self.files.drop, reason, move, owner)
         self.finish_move(move)
         return RunReport(rejected=[replace(reason, uri=move.target)])
 
@@ -302,7 +287,7 @@ class DropFolderRun:
 
     def _is_free(self, move: FileMove) -> bool:
         """Return whether the target has nothing, or what seems to be the file itself."""
-        if is_target_taken(self.engine, move.target):
+        if drop_moves.is_target_taken(self.engine, move.target):
             return False
         present = fingerprint_at(move.target)
         if present is not None:
@@ -318,12 +303,12 @@ class DropFolderRun:
             if move_with_sidecars(move):
                 break
             other = self.find_free_target(move, move.target.rpartition("/")[0] + "/")
-            change_target(engine, name, move, other.target)
+            drop_moves.change_target(engine, name, move, other.target)
             move = other
         if size_part(fingerprint_at(move.target) or "") == size_part(move.fingerprint):
-            end_move(engine, name, move, self._moved_fingerprint(move))
+            drop_moves.end_move(engine, name, move, self._moved_fingerprint(move))
         else:  # it disappeared or changed before it was moved
-            cancel_move(engine, name, move)
+            drop_moves.cancel_move(engine, name, move)
 
     def _moved_fingerprint(self, move: FileMove) -> str:
         """Return the fingerprint of a moved file. A moved object may have another ETag."""

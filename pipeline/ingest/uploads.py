@@ -16,17 +16,10 @@ import psycopg
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline.catalogue import uploads
 from pipeline.catalogue.hide_paths import hide_folders
 from pipeline.catalogue.upload_files import claim_storage, discard_unneeded, sweep
-from pipeline.catalogue.uploads import (
-    ClaimedUpload,
-    UploadOutcome,
-    claim_upload,
-    hold_upload,
-    register_upload,
-    reject_upload,
-    try_upload,
-)
+from pipeline.catalogue.uploads import ClaimedUpload, UploadOutcome
 from pipeline.errors import RasterError, RastersourcesError, Rejection
 from pipeline.ingest.upload_turns import SECONDS_BETWEEN_LOOKS, Turns
 from pipeline.raster import AssignedValues, ProcessReader, RasterFile, ReadOptions, TimeRule
@@ -120,8 +113,8 @@ def process_waiting(worker: UploadWorker, turns: Turns | None = None) -> list[Up
 
 def _process(worker: UploadWorker, upload_id: int) -> UploadOutcome | None:
     """Process one upload; return None if another server has it or it was ended."""
-    with hold_upload(worker.engine, upload_id) as is_held:
-        upload = claim_upload(worker.engine, upload_id) if is_held else None
+    with uploads.hold_upload(worker.engine, upload_id) as is_held:
+        upload = uploads.claim_upload(worker.engine, upload_id) if is_held else None
         return conclude(worker, upload, read_upload(worker, upload)) if upload else None
 
 
@@ -148,9 +141,9 @@ def conclude(
     """Register or reject an upload, and delete the files that nothing needs any more."""
     if isinstance(reading, Rejection):
         again = reading.code in TEMPORARY_CODES and upload.attempts < MAX_ATTEMPTS
-        outcome = reject_upload(worker.engine, upload, reading, again=again)
+        outcome = uploads.reject_upload(worker.engine, upload, reading, again=again)
     else:
-        outcome = register_upload(worker.engine, upload, reading)
+        outcome = uploads.register_upload(worker.engine, upload, reading)
     if outcome.unused:
         discard_unneeded(worker.engine, worker.store, outcome.unused)
     return outcome
@@ -165,7 +158,7 @@ def judge_upload(worker: UploadWorker, upload: DryRunUpload) -> int:
     if isinstance(reading, Rejection):
         message = reading.message.replace(upload.file.real_path, "the file")
         raise RasterError(hide_folders(message), reading.code)
-    return try_upload(worker.engine, upload.source_id, reading)
+    return uploads.try_upload(worker.engine, upload.source_id, reading)
 
 
 class _Crew:

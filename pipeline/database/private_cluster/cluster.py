@@ -22,21 +22,13 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
+from pipeline.database.private_cluster import postmaster
 from pipeline.database.private_cluster.configuration import (
     DATABASE,
     LOOPBACK,
     SUPERUSER,
     configuration_files,
     read_or_create_password,
-)
-from pipeline.database.private_cluster.postmaster import (
-    belongs_to_cluster,
-    cluster_processes,
-    command_line,
-    is_listening,
-    kill_orphans,
-    lock_holders,
-    postmaster_pid,
 )
 from pipeline.database.private_cluster.programs import find_programs, give_to_owner, run_as
 from pipeline.database.private_cluster.runtime_folder import (
@@ -188,13 +180,9 @@ class Cluster:
     def clients(self) -> list[str]:
         """Return descriptions of the programs that use the cluster, if this process can see them."""
         lease = self.home / "lease"
-        holders = (
-            [process for process in lock_holders(lease) if process != os.getpid()]
-            if lease.exists()
-            else []
-        )
+        holders = set(postmaster.lock_holders(lease) if lease.exists() else ()) - {os.getpid()}
         if holders:
-            return [f"process {process} ({command_line(process)})" for process in holders]
+            return [f"process {pid} ({postmaster.command_line(pid)})" for pid in sorted(holders)]
         if not self._listens():
             return []
         query = (
@@ -269,23 +257,21 @@ class Cluster:
             self._shut_down()
         # If processes are hidden from this one, nothing is cleared: a child of a killed postmaster may still write.
         with suppress(PermissionError):
-            kill_orphans(self.data)
-            if not cluster_processes(self.data):
+            postmaster.kill_orphans(self.data)
+            if not postmaster.cluster_processes(self.data):
                 (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _is_there(self) -> bool:
         """Return whether a server of this cluster runs, reachable or not."""
-        postmaster = postmaster_pid(self.data)
+        process = postmaster.postmaster_pid(self.data)
         try:
-            return postmaster is not None and belongs_to_cluster(postmaster, self.data)
-        except (
-            PermissionError
-        ):  # such as in a container whose root cannot see other users' processes
+            return process is not None and postmaster.belongs_to_cluster(process, self.data)
+        except PermissionError:  # root of a container may not see other users' processes
             return self._listens()
 
     def _listens(self) -> bool:
         folder = self._socket_folder()
-        return folder is not None and is_listening(folder / SOCKET)
+        return folder is not None and postmaster.is_listening(folder / SOCKET)
 
     def _make(self, programs: Path) -> None:
         new = self.data.with_suffix(".new")  # it gets its name when it is complete
