@@ -61,10 +61,7 @@ def rastersources(
     version: Annotated[
         bool,
         typer.Option(
-            "--version",
-            help="Print the version and exit.",
-            callback=print_version,
-            is_eager=True,
+            "--version", help="Print the version and exit.", callback=print_version, is_eager=True
         ),
     ] = False,
 ) -> None:
@@ -112,8 +109,7 @@ def inspect(
     paths: Paths,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     stats: Annotated[
-        bool,
-        typer.Option("--stats", help="Read the pixels too, of an overview if there is one."),
+        bool, typer.Option("--stats", help="Read the pixels too, of an overview if there is one.")
     ] = False,
     exact: Annotated[
         bool, typer.Option("--exact", help="Like --stats, but read every pixel.")

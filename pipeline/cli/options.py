@@ -41,14 +41,11 @@ Crs = Annotated[
     typer.Option("--crs", help="CRS of files without one, such as EPSG:CODE.", metavar="CRS"),
 ]
 CrsOverride = Annotated[
-    bool,
-    typer.Option("--crs-override", help="Use --crs for files with another CRS too."),
+    bool, typer.Option("--crs-override", help="Use --crs for files with another CRS too.")
 ]
 Nodata = Annotated[
     str | None,
     typer.Option(
-        "--nodata",
-        help="Nodata value of files without one, such as -9999 or nan.",
-        metavar="VALUE",
+        "--nodata", help="Nodata value of files without one, such as -9999 or nan.", metavar="VALUE"
     ),
 ]

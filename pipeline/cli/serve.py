@@ -54,10 +54,7 @@ class Server(uvicorn.Server):
 
 
 def run_server(
-    database_url: str,
-    configured: Settings,
-    listening: socket.socket,
-    ready: Callable[[str], None],
+    database_url: str, configured: Settings, listening: socket.socket, ready: Callable[[str], None]
 ) -> None:
     """Serve until SIGINT or SIGTERM; `ready` gets the address as soon as the server answers."""
     config = api_config(database_url, configured)

@@ -10,13 +10,7 @@ from typing import Annotated, Any
 from zoneinfo import available_timezones
 
 from cronsim import CronSim, CronSimError
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    PlainSerializer,
-    WithJsonSchema,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from pipeline.definitions.durations import DURATION, parse_interval
 from pipeline.errors import CatalogueError

@@ -23,16 +23,7 @@ from pipeline.ingest.register import (
 )
 from pipeline.ingest.sync import SyncItem, require_few_missing
 
-PLANNED_KINDS = (
-    "add",
-    "update",
-    "moved",
-    "outdated",
-    "missing",
-    "refused",
-    "withheld",
-    "settling",
-)
+PLANNED_KINDS = ("add", "update", "moved", "outdated", "missing", "refused", "withheld", "settling")
 """What can become of a file that is not simply unchanged, in the order in which plans show it."""
 SOURCE_COUNTS = ("outdated_sources", "empty_sources")
 """What can become of raster sources that no file leads to."""
@@ -125,11 +116,7 @@ def plan_all(
 
 
 def plan(
-    engine: Engine,
-    item: SyncItem,
-    config: Path,
-    options: RunOptions,
-    progress: ProgressReporter,
+    engine: Engine, item: SyncItem, config: Path, options: RunOptions, progress: ProgressReporter
 ) -> Plan:
     """Return what a sync of a definition or drop folder would do."""
     if isinstance(item, DropFolderFiles):
