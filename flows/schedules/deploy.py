@@ -6,12 +6,7 @@ from uuid import UUID
 from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import Flow
 
-from flows.schedules.deployments import (
-    ScheduledDefinition,
-    allow_runs,
-    delete_others,
-    list_scheduled,
-)
+from flows.schedules import deployments
 from flows.schedules.server_errors import prefect_client
 from flows.schedules.work_pools import require_pool
 from flows.sync import sync_flow
@@ -30,18 +25,20 @@ def deploy(path: Path, pool: str, *, create: bool) -> None:
     config = load_config(path)
     with prefect_client() as client:
         require_pool(client, pool)
-        scheduled = list_scheduled(client, config, path, renewed=False)
-        allow_runs(path, scheduled, create=create)
+        scheduled = deployments.list_scheduled(client, config, path, renewed=False)
+        deployments.allow_runs(path, scheduled, create=create)
         for definition in scheduled:
             apply(definition, pool)
             echo(f"{sync_flow.name}/{definition.name}: {definition.schedule}")
-        for name in delete_others(client, path, {definition.name for definition in scheduled}):
+        for name in deployments.delete_others(
+            client, path, {definition.name for definition in scheduled}
+        ):
             echo(f"{sync_flow.name}/{name}: removed")
     if not scheduled:
         echo("no definition has a schedule; add schedule or every to a definition")
 
 
-def apply(definition: ScheduledDefinition, pool: str) -> None:
+def apply(definition: deployments.ScheduledDefinition, pool: str) -> None:
     """Create or change one deployment, whose runs import the flow from this checkout."""
     flow = Flow.from_source(str(CHECKOUT), ENTRYPOINT)
     assert isinstance(flow, Flow)  # a coroutine only in a thread with a running loop

@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
+from prefect.client.schemas.filters import DeploymentFilter
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import DeploymentSort
@@ -21,7 +21,6 @@ from pipeline.catalogue.served_configs import forget_config, record_config
 from pipeline.cli.bootstrap import open_catalogue
 from pipeline.definitions.definition import Definition
 from pipeline.definitions.drop_folder import DropFolder
-from pipeline.definitions.durations import format_interval
 from pipeline.definitions.schedule_times import CronLine, Period, Recurrence
 from pipeline.definitions.sources_toml import Config
 from pipeline.errors import CatalogueError
@@ -73,21 +72,12 @@ def list_scheduled(
     `path` is absolute. `renewed` means that the caller deploys again before the plans end. Raises CatalogueError when
     other deployments use both names of a definition.
     """
-    return [
-        ScheduledDefinition(
-            definition.id,
-            free_name(client, definition.id, path),
-            plan_from_today(recurrence_of(definition), renewed=renewed),
-            describe_schedule(definition),
-            path,
-        )
-        for definition in config.scheduled
-    ]
-
-
-def plan_from_today(recurrence: Recurrence, *, renewed: bool) -> Plan:
-    """Return the plan that begins today."""
-    return plan_of(recurrence, datetime.now(recurrence.zone).date(), renewed=renewed)
+    scheduled = []
+    for definition in config.scheduled:
+        name, when = free_name(client, definition.id, path), recurrence_of(definition)
+        plan = plan_of(when, datetime.now(when.zone).date(), renewed=renewed)
+        scheduled.append(ScheduledDefinition(definition.id, name, plan, str(when), path))
+    return scheduled
 
 
 def recurrence_of(definition: Definition | DropFolder) -> Recurrence:
@@ -96,13 +86,6 @@ def recurrence_of(definition: Definition | DropFolder) -> Recurrence:
     if definition.every:
         return Period(definition.every, zone)
     return CronLine(definition.schedule or "", zone)
-
-
-def describe_schedule(definition: Definition | DropFolder) -> str:
-    """Return when a definition runs, in words."""
-    if definition.every:
-        return f"every {format_interval(definition.every)}"
-    return f"at {definition.schedule} in {definition.time_zone}"
 
 
 def allow_runs(path: Path, scheduled: list[ScheduledDefinition], *, create: bool) -> None:
@@ -160,7 +143,7 @@ def is_of(deployment: DeploymentResponse, path: Path) -> bool:
 
 def list_tagged(client: SyncPrefectClient) -> Iterator[DeploymentResponse]:
     """Yield all deployments with our tag."""
-    tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
+    tagged = DeploymentFilter.model_validate({"tags": {"all_": [TAG]}})
     offset, order = 0, DeploymentSort.NAME_ASC
     while page := client.read_deployments(
         deployment_filter=tagged, limit=PAGE, offset=offset, sort=order

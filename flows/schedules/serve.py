@@ -13,12 +13,7 @@ from threading import Thread
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterDeploymentId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
@@ -27,12 +22,7 @@ from prefect.settings import PREFECT_HOME
 from prefect.states import Crashed
 from prefect.types.entrypoint import EntrypointType
 
-from flows.schedules.deployments import (
-    ScheduledDefinition,
-    allow_runs,
-    delete_others,
-    list_scheduled,
-)
+from flows.schedules import deployments
 from flows.schedules.server_errors import prefect_client
 from flows.sync import sync_flow
 from pipeline.definitions.sources_toml import Config
@@ -104,17 +94,17 @@ class ScheduleRunner:
 
     def _deploy(self, client: SyncPrefectClient, config: Config) -> None:
         """Make the deployments on the server those of the file."""
-        scheduled = list_scheduled(client, config, self._path, renewed=True)
-        allow_runs(self._path, scheduled, create=self._create)
+        scheduled = deployments.list_scheduled(client, config, self._path, renewed=True)
+        deployments.allow_runs(self._path, scheduled, create=self._create)
         served = {definition.name: self._add(definition) for definition in scheduled}
-        delete_others(client, self._path, set(served))
+        deployments.delete_others(client, self._path, set(served))
         for name in served.keys() - self._served.keys():
             mark_dead_runs(client, served[name])
         self._served = served
         ends = [definition.plan.until for definition in scheduled if definition.plan.until]
         self._renew = min(ends) - TIME_TO_RENEW if ends else None
 
-    def _add(self, definition: ScheduledDefinition) -> UUID:
+    def _add(self, definition: deployments.ScheduledDefinition) -> UUID:
         """Create or change one deployment; the Runner starts its runs."""
         deployment = self._runner.add_flow(
             sync_flow, **definition.fields, entrypoint_type=EntrypointType.MODULE_PATH
@@ -148,9 +138,8 @@ def end_runs(thread: Thread) -> None:
 
 def mark_dead_runs(client: SyncPrefectClient, deployment: UUID) -> None:
     """Mark runs as crashed that a killed process left at work; otherwise they would hold the slot of the deployment."""
-    started = FlowRunFilter(
-        deployment_id=FlowRunFilterDeploymentId(any_=[deployment]),
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=STARTED)),
+    started = FlowRunFilter.model_validate(
+        {"deployment_id": {"any_": [deployment]}, "state": {"type": {"any_": STARTED}}}
     )
     order = FlowRunSort.EXPECTED_START_TIME_ASC
     for run in client.read_flow_runs(flow_run_filter=started, sort=order, limit=MOST_RUNS):

@@ -9,14 +9,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from pipeline.cli import options
-from pipeline.cli.bootstrap import (
-    database_url,
-    migrate_database,
-    prefect_address,
-    prefect_password_file,
-    read_options,
-)
+from pipeline.cli import bootstrap, options
 from pipeline.cli.database import database
 from pipeline.cli.flows import flow
 from pipeline.cli.people import GROUPS
@@ -133,13 +126,13 @@ def inspect(
 
         assigned = check_assigned_values(crs, nodata, "the command line", override=crs_override)
     look: Literal["overview", "exact"] | None = "exact" if exact else "overview" if stats else None
-    options = replace(read_options(configured), statistics=look, assigned=assigned)
+    reading = replace(bootstrap.read_options(configured), statistics=look, assigned=assigned)
     locations = [literal_location(path) for path in paths]
     files = list_files(locations, configured.roots or EVERYWHERE, repeat=True)
     convert = partial(inspect_raster, stats=look is not None)
     rejected = False
     with ProcessReader(jobs) as reader, PixelBars() as bars:
-        for outcome in reader.read_as(convert, files, options, bars.update):
+        for outcome in reader.read_as(convert, files, reading, bars.update):
             bars.hide()
             (print_json if as_json else print_table)(outcome)
             rejected |= isinstance(outcome, Rejection)
@@ -161,9 +154,9 @@ def serve(host: Host = None, port: Port = None) -> None:
     configured = settings()
     with (
         bind(host or configured.host, port or configured.port, "RASTERSOURCES_PORT") as socket,
-        database_url(configured) as url,
+        bootstrap.database_url(configured) as url,
     ):
-        migrate_database(url, configured)
+        bootstrap.migrate_database(url, configured)
         run_server(
             url,
             configured,
@@ -192,14 +185,14 @@ def up(
     load_config(config)
     with (
         bind(host or configured.host, port or configured.port, "RASTERSOURCES_PORT") as socket,
-        database_url(configured) as url,
+        bootstrap.database_url(configured) as url,
     ):
-        prefect_port, pages = prefect_address(configured)
-        migrate_database(url, configured)
+        prefect_port, pages = bootstrap.prefect_address(configured)
+        bootstrap.migrate_database(url, configured)
         with SchedulesProcess(config, configured, create=create) as schedules:
 
             def ready(address: str) -> None:
-                print_welcome(address, pages, config, prefect_password_file(configured))
+                print_welcome(address, pages, config, bootstrap.prefect_password_file(configured))
                 schedules.start(address, prefect_port)
 
             run_server(url, configured, socket, ready)

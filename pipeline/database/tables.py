@@ -8,40 +8,25 @@ import re
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from geoalchemy2 import Geometry
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    DateTime,
-    Double,
-    ForeignKey,
-    Integer,
-    Interval,
-    LargeBinary,
-    MetaData,
-    SmallInteger,
-    Table,
-    Text,
-    Uuid,
-)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import TypeEngine
 
 FOLDER = Path(__file__).resolve().parents[2] / "sql" / "schema"
 TYPES: dict[str, TypeEngine[Any]] = {
-    "bigint": BigInteger(),
-    "boolean": Boolean(),
-    "bytea": LargeBinary(),
-    "double precision": Double(),
+    "bigint": sa.BigInteger(),
+    "boolean": sa.Boolean(),
+    "bytea": sa.LargeBinary(),
+    "double precision": sa.Double(),
     "geometry(MultiPolygon, 4326)": Geometry("MULTIPOLYGON", 4326, spatial_index=False),
-    "integer": Integer(),
-    "interval": Interval(),
+    "integer": sa.Integer(),
+    "interval": sa.Interval(),
     "jsonb": JSONB(),
-    "smallint": SmallInteger(),
-    "text": Text(),
-    "timestamptz": DateTime(timezone=True),
-    "uuid": Uuid(),
+    "smallint": sa.SmallInteger(),
+    "text": sa.Text(),
+    "timestamptz": sa.DateTime(timezone=True),
+    "uuid": sa.Uuid(),
 }
 _TABLE = re.compile(r"^CREATE TABLE (\w+) \(\n(.*?)^\);", re.MULTILINE | re.DOTALL)
 _COLUMN = re.compile(
@@ -52,18 +37,18 @@ _COLUMN = re.compile(
 )
 
 
-def read_tables(schema: str) -> MetaData:
+def read_tables(schema: str) -> sa.MetaData:
     """Return the tables that the statements CREATE TABLE of a schema make."""
-    metadata = MetaData()
+    metadata = sa.MetaData()
     for name, body in _TABLE.findall(schema):
-        Table(name, metadata, *map(_column, _COLUMN.finditer(body)))
+        sa.Table(name, metadata, *map(_column, _COLUMN.finditer(body)))
     return metadata
 
 
-def _column(line: re.Match[str]) -> Column[Any]:
-    kind = TYPES[line["type"]]
-    keys = [ForeignKey(f"{line['target']}.id", ondelete=line["ondelete"])] if line["target"] else []
-    return Column(
+def _column(line: re.Match[str]) -> sa.Column[Any]:
+    kind, target = TYPES[line["type"]], line["target"]
+    keys = [sa.ForeignKey(f"{target}.id", ondelete=line["ondelete"])] if target else []
+    return sa.Column(
         line["name"], ARRAY(kind) if line["array"] else kind, *keys, nullable=not line["required"]
     )
 

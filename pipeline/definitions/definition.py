@@ -20,19 +20,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from pipeline import raster
 from pipeline.definitions import field_types
 from pipeline.definitions.field_types import Conflict
 from pipeline.definitions.validation_errors import faults_of
 from pipeline.errors import CatalogueError
-from pipeline.raster import (
-    AssignedValues,
-    ReadOptions,
-    TimeRule,
-    check_format,
-    compile_pattern,
-    conflicting_zone,
-    has_time_groups,
-)
 from pipeline.storage import Location, parse_location
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -76,10 +68,10 @@ class CommonFields(BaseModel):
             yield "crs_override", "works only together with crs; give crs too"
 
     @property
-    def assigned(self) -> AssignedValues:
+    def assigned(self) -> raster.AssignedValues:
         """The values for files that lack them."""
         by = "the command line" if self.id == field_types.REGISTER_ID else f'definition "{self.id}"'
-        return AssignedValues(self.crs, self.crs_override, self.nodata, by)
+        return raster.AssignedValues(self.crs, self.crs_override, self.nodata, by)
 
     def assigned_fields(self) -> set[str]:
         """Return the assigned fields that are set. The others must not change the hashes of older definitions."""
@@ -158,9 +150,9 @@ class Definition(CommonFields):
             )
         if unknown := set(PLACEHOLDER.findall(self.name)) - {"stem", *groups}:
             yield "name", f"{{{min(unknown)}}} is neither {{stem}} nor a named group of pattern"
-        if has_time_groups(groups):
+        if raster.has_time_groups(groups):
             try:
-                compile_pattern(self.pattern or "", self.time_format)
+                raster.compile_pattern(self.pattern or "", self.time_format)
             except CatalogueError as error:
                 yield "pattern", f"cannot date files: {error}"
         if self.time_format is not None:
@@ -172,10 +164,10 @@ class Definition(CommonFields):
         if not has_time:
             yield "time_format", "needs a group named time in pattern"
         try:
-            check_format(time_format)
+            raster.check_format(time_format)
         except CatalogueError as error:
             yield "time_format", f"cannot date files: {error}"
-        if zone := conflicting_zone(time_format, self.time_zone):
+        if zone := raster.conflicting_zone(time_format, self.time_zone):
             sentence = (
                 f"says {zone} and time_zone is {self.time_zone}; "
                 "write %z to read Z or an offset, or correct time_zone"
@@ -186,10 +178,10 @@ class Definition(CommonFields):
         """Return the locations of the files, relative to a folder."""
         return [parse_location(entry, folder) for entry in self.files]
 
-    def time_rule(self) -> TimeRule:
+    def time_rule(self) -> raster.TimeRule:
         """Return the rule that dates the files."""
-        dated = has_time_groups(re.compile(self.pattern or "").groupindex)
-        return TimeRule(
+        dated = raster.has_time_groups(re.compile(self.pattern or "").groupindex)
+        return raster.TimeRule(
             time=self.time if isinstance(self.time, datetime) else None,
             pattern=self.pattern if dated else None,
             time_format=self.time_format,
@@ -197,7 +189,7 @@ class Definition(CommonFields):
             from_tag=self.temporal or self.time == "tag",
         )
 
-    def read_options(self, options: ReadOptions) -> ReadOptions:
+    def read_options(self, options: raster.ReadOptions) -> raster.ReadOptions:
         """Return the options of a run with the limits, time rule and assigned values of this definition."""
         limits = self.limits.model_dump(exclude_none=True) if self.limits else {}
         budget = replace(options.budget, **limits)

@@ -16,6 +16,8 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
+from pipeline.definitions.durations import format_interval
+
 DAY = timedelta(days=1)
 EPOCH = date(2020, 1, 1)
 """The day from which periods of whole days are counted."""
@@ -27,6 +29,9 @@ class Period:
 
     every: timedelta
     zone: ZoneInfo
+
+    def __str__(self) -> str:
+        return f"every {format_interval(self.every)}"
 
     @property
     def days(self) -> int | None:
@@ -67,6 +72,9 @@ class CronLine:
 
     line: str
     zone: ZoneInfo
+
+    def __str__(self) -> str:
+        return f"at {self.line} in {self.zone.key}"
 
     @cached_property
     def parsed(self) -> CronSim:
