@@ -69,7 +69,7 @@ def server_for_run(home: Path) -> Iterator[None]:
     if os.environ.get("PREFECT_API_URL"):
         yield
         return
-    with start_own_server(home, free_port(), *FOR_ONE_RUN):
+    with start_server(home, free_port(), *FOR_ONE_RUN):
         # nobody can read the logs after this server has stopped
         os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = "false"
         yield
@@ -86,20 +86,8 @@ def server_with_pages(home: Path, port: int) -> Iterator[Process | None]:
         yield None
         return
     prefect_port(port)  # otherwise another server could answer in place of ours
-    with start_own_server(home, port) as server, publish_port(home, port):
+    with start_server(home, port) as server, publish_port(home, port):
         yield server
-
-
-@contextmanager
-def start_own_server(home: Path, port: int, *options: str) -> Iterator[Process]:
-    """Start a server with the password of its home, and have Prefect's clients use it."""
-    password = server_password(home)
-    with start_server(port, home / "prefect-server.log", *options, password=password) as server:
-        use_server(port, password)
-        try:
-            yield server
-        finally:
-            time.sleep(SECONDS_TO_DRAIN)
 
 
 @contextmanager
@@ -137,20 +125,20 @@ def api_url(port: int) -> str:
 
 
 @contextmanager
-def start_server(
-    port: int, log: Path, *options: str, password: str | None = None
-) -> Iterator[Process]:
-    """Run a server on a port until the end of the block; without a password, the environment sets its access."""
+def start_server(home: Path, port: int, *options: str) -> Iterator[Process]:
+    """Run a server with the password of its home until the end of the block, and have Prefect's clients use it."""
+    password, log = server_password(home), home / "prefect-server.log"
     command = [
         sys.executable, "-m", "flows.schedules.prefect_server",
         "server", "start", "--host", LOOPBACK, "--port", str(port), *options,
     ]  # fmt: skip
-    # the pages call the API at the default port unless told otherwise
-    environment = {"PREFECT_SERVER_UI_API_URL": api_url(port), **os.environ}
-    if password:
-        origin = f"http://{LOOPBACK}:{port}"
-        environment.setdefault("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", origin)
-        environment["PREFECT_SERVER_API_AUTH_STRING"] = password
+    environment = {
+        # the pages call the API at the default port unless told otherwise
+        "PREFECT_SERVER_UI_API_URL": api_url(port),
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://{LOOPBACK}:{port}",
+        **os.environ,
+        "PREFECT_SERVER_API_AUTH_STRING": password,
+    }
     with log.open("ab") as output:
         server = subprocess.Popen(
             command,
@@ -162,7 +150,11 @@ def start_server(
         )
     try:
         wait_for_server(server, port, log)
-        yield server
+        use_server(port, password)
+        try:
+            yield server
+        finally:
+            time.sleep(SECONDS_TO_DRAIN)
     finally:
         stop_process(server, SECONDS_TO_STOP)
 

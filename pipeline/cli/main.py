@@ -196,7 +196,3 @@ def up(
                 schedules.start(address, prefect_port)
 
             run_server(url, configured, socket, ready)
-
-
-if __name__ == "__main__":
-    main()

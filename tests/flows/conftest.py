@@ -1,14 +1,17 @@
 """A Prefect server of the user's, for the tests of a module."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from flows.schedules.prefect_server import start_server
+from flows.schedules.prefect_server import SECONDS_TO_STOP, wait_for_server
 from pipeline.cli.ports import free_port
+from pipeline.cli.shutdown import stop_process
 from tests.support.prefect_server import add_database
 
 
@@ -26,14 +29,19 @@ def server_of_the_user(home: Path, port: int | None = None) -> Iterator[str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
-    before = dict(os.environ)
-    os.environ.update(changes)
     if not (home / "prefect.db").exists():
         add_database(home)
-    with start_server(port, home / "server.log"):
-        os.environ.clear()
-        os.environ.update(before)
+    log = home / "server.log"
+    with log.open("ab") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "flows.schedules.prefect_server", "server", "start", "--port", str(port)],
+            env={**os.environ, **changes}, stdin=subprocess.PIPE, stdout=output, stderr=output, process_group=0,
+        )  # fmt: skip
+    try:
+        wait_for_server(server, port, log)
         yield f"http://127.0.0.1:{port}/api"
+    finally:
+        stop_process(server, SECONDS_TO_STOP)
 
 
 @pytest.fixture(scope="module")
