@@ -3,36 +3,29 @@
 import re
 import tomllib
 from collections.abc import Iterator
+from typing import Any
 
 KeyPath = tuple[str | int, ...]
 """The way to a value: keys, and positions in arrays of tables, from 0."""
-Token = tuple[str, str, int]
-"""Kind, text and line."""
-
-TOKENS = re.compile(
-    r"""  (?P<text>\"{3}(?:\\.|[^\\])*?\"{3,5} | '{3}.*?'{3,5} | "(?:\\.|[^"\\\n])*" | '[^'\n]*')
-        | (?P<comment>\#[^\n]*)
-        | (?P<newline>\n)
-        | (?P<open>[\[{]) | (?P<close>[\]}])
-        | (?P<equals>=)
-        | (?P<bare>[A-Za-z0-9_-]+)
-        | (?P<rest>.)""",
-    re.VERBOSE | re.DOTALL,
-)
+_LAST_LINE = re.compile(r"(\]|\}|\"{3}|'{3})\s*(#.*)?$")
+"""The end of the last line of a value of several lines."""
 
 
 def lines_of(document: str) -> dict[KeyPath, int]:
-    """Return the line of each table and key of a valid document, except keys in inline tables."""
+    """Return the line of each table and key of a valid document, except keys of inline tables with several keys."""
     lines: dict[KeyPath, int] = {}
     lengths: dict[KeyPath, int] = {}
     table: KeyPath = ()
-    for statement in _statements(document):
-        first, line = statement[0][0], statement[0][2]
-        if first == "open":
-            table = _open_table(statement, lengths)
+    for line, text, value in _statements(document):
+        if text.lstrip().startswith("["):
+            table = _open_table(value, lengths)
             lines.setdefault(table, line)
-        else:
-            lines.setdefault((*table, *_keys(statement)), line)
+            continue
+        path = table
+        while isinstance(value, dict) and len(value) == 1:
+            ((key, value),) = value.items()
+            path = (*path, key)
+            lines.setdefault(path, line)
     return lines
 
 
@@ -43,46 +36,32 @@ def line_of(path: KeyPath, lines: dict[KeyPath, int]) -> int:
     return lines.get(path, 1)
 
 
-def _statements(document: str) -> Iterator[list[Token]]:
-    """Yield the tokens of each header, and of each key with its value."""
-    statement: list[Token] = []
-    depth, line = 0, 1
-    for match in TOKENS.finditer(document):
-        kind, text = match.lastgroup or "", match[0]
-        depth += {"open": 1, "close": -1}.get(kind, 0)
-        if kind == "newline" and not depth and statement:
-            yield statement
-            statement = []
-        elif kind not in ("newline", "comment") and not text.isspace():
-            statement.append((kind, text, line))
-        line += text.count("\n")
-    if statement:
-        yield statement
+def _statements(document: str) -> Iterator[tuple[int, str, Any]]:
+    """Yield line, text and value of each header, and of each key: the first lines that are valid TOML together."""
+    text, first = "", 1
+    for number, line in enumerate(document.split("\n"), 1):
+        is_inside = bool(text) and not _LAST_LINE.search(line)
+        text += f"{line}\n"
+        try:
+            value = None if is_inside else tomllib.loads(text)
+        except tomllib.TOMLDecodeError:
+            value = None
+        if value:
+            yield first, text, value
+        if value is not None:
+            text, first = "", number + 1
 
 
-def _open_table(statement: list[Token], lengths: dict[KeyPath, int]) -> KeyPath:
-    """Return the path of a table from its header, and count it in `lengths` if it is in an array of tables."""
-    *parents, last = _keys(statement)
+def _open_table(header: dict[str, Any], lengths: dict[KeyPath, int]) -> KeyPath:
+    """Return the path of the table of a header, and count it in `lengths` if it is in an array of tables."""
     path: KeyPath = ()
-    for key in parents:
+    while header:
+        ((key, value),) = header.items()
         path = (*path, key)
+        if isinstance(value, list):
+            lengths[path] = lengths.get(path, 0) + 1
+            (value,) = value
         if path in lengths:
             path = (*path, lengths[path] - 1)
-    path = (*path, last)
-    if statement[1][0] != "open":
-        return path
-    lengths[path] = lengths.get(path, 0) + 1
-    return (*path, lengths[path] - 1)
-
-
-def _keys(statement: list[Token]) -> list[str]:
-    """Return the keys of a header, or those before the equals sign."""
-    names = []
-    for kind, text, _ in statement:
-        if kind == "equals":
-            break
-        if kind == "bare":
-            names.append(text)
-        elif kind == "text":
-            names.append(next(iter(tomllib.loads(f"{text} = 0"))))
-    return names
+        header = value
+    return path

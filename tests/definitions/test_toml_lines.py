@@ -43,6 +43,8 @@ def test_each_key_has_its_line() -> None:
         ("source", 1): 13,
         ("source", 1, "files"): 14,
         ("source", 1, "limits"): 18,
+        ("source", 1, "a"): 19,
+        ("source", 1, "a", "b"): 19,
         ("source", 1, "a", "b", "c"): 19,
         ("drop", 0): 20,
         ("drop", 0, "id"): 21,
