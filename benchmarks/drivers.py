@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from pipeline.database.engine import make_engine
 from pipeline.database.migrations import migrate
-from pipeline.database.private_cluster.cluster import default_home, private_cluster
+from pipeline.database.private_cluster.cluster import Cluster, default_home
 from pipeline.database.tables import organisations, raster_sources
 
 CLIENTS = 8
@@ -63,7 +63,7 @@ def database() -> Iterator[str]:
     """URL of a migrated, empty database."""
     given = os.environ.get("RASTERSOURCES_DATABASE_URL")
     home = default_home(Path(__file__).resolve().parent.parent)
-    with nullcontext(given) if given else private_cluster(home) as server:
+    with nullcontext(given) if given else Cluster(home).lease() as server:
         with psycopg.connect(server, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(NAME)))
             connection.execute(

@@ -19,7 +19,7 @@ from sqlalchemy import Engine, text
 
 from pipeline.catalogue.gaps import find_gaps
 from pipeline.database.engine import make_engine
-from pipeline.database.private_cluster.cluster import private_cluster
+from pipeline.database.private_cluster.cluster import Cluster
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ def main() -> None:
     }
     with (
         private_home() as environment,
-        private_cluster(Path(environment["RASTERSOURCES_HOME"])) as url,
+        Cluster(Path(environment["RASTERSOURCES_HOME"])).lease() as url,
     ):
         engine = make_engine(url)
         with engine.begin() as connection:

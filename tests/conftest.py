@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 
 from pipeline.database.engine import make_engine
 from pipeline.database.migrations import migrate
-from pipeline.database.private_cluster.cluster import default_home, private_cluster
+from pipeline.database.private_cluster.cluster import Cluster, default_home
 from pipeline.raster import ProcessReader
 from pipeline.storage.s3 import open_bucket
 from tests.support.drop_folder import Site, new_site
@@ -59,7 +59,7 @@ def server() -> Iterator[str]:
         yield given
         return
     home = Path(os.environ.get("RASTERSOURCES_HOME") or default_home(REPOSITORY))
-    with private_cluster(home / "tests") as url:  # apart from that of `make run`
+    with Cluster(home / "tests").lease() as url:  # apart from that of `make run`
         yield url
 
 

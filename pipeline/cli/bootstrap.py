@@ -65,9 +65,9 @@ def database_url(configured: Settings) -> Iterator[str]:
     if configured.database_url:
         yield configured.database_url
         return
-    from pipeline.database.private_cluster.cluster import private_cluster
+    from pipeline.database.private_cluster.cluster import Cluster
 
-    with private_cluster(home_folder(configured)) as url:
+    with Cluster(home_folder(configured)).lease() as url:
         yield url
 
 

@@ -6,15 +6,9 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from pipeline.catalogue import definitions
 from pipeline.catalogue.comparison import MissingCounts
-from pipeline.catalogue.definitions import (
-    Orphan,
-    check_uuid,
-    find_orphans,
-    other_config,
-    prune,
-    record_definition,
-)
+from pipeline.catalogue.definitions import Orphan
 from pipeline.catalogue.grid_consistency import elect_grids
 from pipeline.catalogue.missing_files import mark_missing, remove_empty_sources, remove_missing
 from pipeline.catalogue.sync_runs import RunReport, SyncRun
@@ -60,7 +54,7 @@ def sync_all(
 
     def steps(item: SyncItem, row: SyncRun) -> Steps:
         if isinstance(item, DropFolderFiles):
-            record_definition(context.engine, item.id, config)
+            definitions.record_definition(context.engine, item.id, config)
             yield from sync_drop_folder(context, item, row)
         else:
             yield from sync(context, item, config, row, accept_missing=accept_missing)
@@ -77,8 +71,8 @@ def sync(
         comparison, organisation_id = run.comparison, run.owner.organisation_id
         if not accept_missing:
             require_few_missing(engine, definition, config, comparison.count_missing())
-        record_definition(engine, definition.id, config, definition.uuid)
-        check_uuid(engine, definition, claim=True)
+        definitions.record_definition(engine, definition.id, config, definition.uuid)
+        definitions.check_uuid(engine, definition, claim=True)
         yield from run.read_and_write()
         comparison.check_lock()
         comparison.add_left_behind()
@@ -98,7 +92,7 @@ def require_few_missing(
     if counts.percent <= percent:
         return
     missing = f'{counts.missing} of the {counts.known} files of "{name}" are missing, more than {percent:g}%'
-    other = other_config(engine, definition, config)
+    other = definitions.other_config(engine, definition, config)
     if other is not None:
         raise CatalogueError(
             f'{missing}: "{name}" was synced from {other}, which is still there; give one of the two another id'
@@ -110,7 +104,7 @@ def require_few_missing(
 
 def list_orphans(engine: Engine, config: Path, items: Sequence[SyncItem]) -> list[Orphan]:
     """Return the definitions and drop folders that left their sources.toml."""
-    return find_orphans(engine, config, [item.id for item in items])
+    return definitions.find_orphans(engine, config, [item.id for item in items])
 
 
 def prune_all(engine: Engine, config: Path, items: Sequence[SyncItem]) -> list[Orphan]:
@@ -118,4 +112,4 @@ def prune_all(engine: Engine, config: Path, items: Sequence[SyncItem]) -> list[O
 
     Call it before a sync, as a definition may have been renamed. Raises RunInProgress as `prune` does.
     """
-    return [prune(engine, orphan) for orphan in list_orphans(engine, config, items)]
+    return [definitions.prune(engine, orphan) for orphan in list_orphans(engine, config, items)]

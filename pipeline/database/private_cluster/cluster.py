@@ -50,14 +50,6 @@ LOG_BYTES = 2**14
 """Bytes at the end of the server's log in which the reason of a failed start is looked for."""
 
 
-@contextmanager
-def private_cluster(home: Path) -> Iterator[str]:
-    """Yield the URL of the database in the private cluster of a home; the cluster runs in the meantime."""
-    cluster = Cluster(home)
-    with cluster.lease():
-        yield cluster.url()
-
-
 def default_home(checkout: Path) -> Path:
     """Return `.rastersources` in the checkout, or the user's data folder for an installed package."""
     if (checkout / "pyproject.toml").is_file():
@@ -204,15 +196,15 @@ class Cluster:
             )
 
     @contextmanager
-    def lease(self) -> Iterator[None]:
-        """Keep the cluster running during the block."""
+    def lease(self) -> Iterator[str]:
+        """Keep the cluster running during the block; yield the URL of the database in it."""
         make_folder(self.home)
         with (self.home / "lease").open("a") as lease:
             fcntl.flock(lease, fcntl.LOCK_SH)
             try:  # also a process that is interrupted during the start stops the cluster
                 with self._mutex():
                     self._start_if_needed()
-                yield
+                yield self.url()
             finally:
                 self._leave(lease.fileno())
 

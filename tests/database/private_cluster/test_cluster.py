@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pipeline.database.private_cluster.cluster import Cluster, private_cluster
+from pipeline.database.private_cluster.cluster import Cluster
 from pipeline.database.private_cluster.postmaster import cluster_processes
 from pipeline.database.private_cluster.programs import give_to_owner, run_as
 from pipeline.errors import CatalogueError
@@ -46,7 +46,7 @@ def socket_folder(url: str) -> Path:
 
 
 def test_it_runs_only_while_it_is_in_use(home: Path) -> None:
-    with private_cluster(home) as url:
+    with Cluster(home).lease() as url:
         folder = socket_folder(url)
         assert answer(url) == 42
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -65,8 +65,8 @@ def test_it_runs_only_while_it_is_in_use(home: Path) -> None:
 
 
 def test_the_last_process_that_leaves_stops_it(home: Path) -> None:
-    with private_cluster(home) as url:
-        with private_cluster(home) as same:
+    with Cluster(home).lease() as url:
+        with Cluster(home).lease() as same:
             assert same == url
         assert answer(url) == 42
     assert not Cluster(home).running()
@@ -75,7 +75,7 @@ def test_the_last_process_that_leaves_stops_it(home: Path) -> None:
 def test_after_db_start_it_runs_until_db_stop(home: Path) -> None:
     run([*RASTERSOURCES, "db", "start"], RASTERSOURCES_HOME=home)
     url = run([*RASTERSOURCES, "db", "url"], RASTERSOURCES_HOME=home).stdout.strip()
-    with private_cluster(home) as same:
+    with Cluster(home).lease() as same:
         assert same == url
     assert answer(url) == 42
     run([*RASTERSOURCES, "db", "stop"], RASTERSOURCES_HOME=home)
@@ -96,8 +96,8 @@ def test_after_db_url_it_runs_until_db_stop(home: Path) -> None:
 def test_a_killed_process_loses_its_lease(home: Path) -> None:
     holder = [
         *RASTERSOURCES[:1], "-c",
-        "import sys, time, pathlib; from pipeline.database.private_cluster.cluster import private_cluster\n"
-        "with private_cluster(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(600)", home,
+        "import sys, time, pathlib; from pipeline.database.private_cluster.cluster import Cluster\n"
+        "with Cluster(pathlib.Path(sys.argv[1])).lease(): print('held', flush=True); time.sleep(600)", home,
     ]  # fmt: skip
     process = subprocess.Popen(holder, env=environment(), stdout=subprocess.PIPE)
     assert process.stdout
@@ -105,13 +105,13 @@ def test_a_killed_process_loses_its_lease(home: Path) -> None:
     process.kill()
     process.communicate()
     assert Cluster(home).running()  # nobody stopped it
-    with private_cluster(home) as url:
+    with Cluster(home).lease() as url:
         assert answer(url) == 42
     assert not Cluster(home).running()
 
 
 def test_it_starts_again_after_its_postmaster_was_killed(home: Path) -> None:
-    with private_cluster(home) as url:
+    with Cluster(home).lease() as url:
         with psycopg.connect(url) as connection:
             connection.execute("CREATE TABLE kept AS SELECT 7 AS value")
         old = socket_folder(url)
@@ -122,7 +122,7 @@ def test_it_starts_again_after_its_postmaster_was_killed(home: Path) -> None:
             and "Z" not in Path(f"/proc/{postmaster}/stat").read_text()
         ):
             time.sleep(0.01)
-        with private_cluster(home) as again, psycopg.connect(again) as connection:
+        with Cluster(home).lease() as again, psycopg.connect(again) as connection:
             assert connection.execute("SELECT value FROM kept").fetchone() == (7,)
             connection.execute("DROP TABLE kept")
     assert not old.exists()
@@ -138,7 +138,7 @@ def left_running(home: Path) -> Path:
 
 def test_it_starts_again_after_its_socket_was_removed(home: Path) -> None:
     shutil.rmtree(left_running(home))
-    with private_cluster(home) as url:
+    with Cluster(home).lease() as url:
         assert answer(url) == 42
     assert not Cluster(home).running()
 
@@ -151,14 +151,14 @@ def test_it_stops_after_its_socket_was_removed(home: Path) -> None:
 
 
 def test_it_starts_although_another_program_has_the_process_id_of_its_lock_file(home: Path) -> None:
-    with private_cluster(home):
+    with Cluster(home).lease():
         lock = (Cluster(home).data / "postmaster.pid").read_text()
     with subprocess.Popen(["sleep", "600"], **run_as()) as other:
         stale = Cluster(home).data / "postmaster.pid"
         stale.write_text("\n".join([str(other.pid), *lock.split("\n")[1:]]))
         give_to_owner(stale)
         try:
-            with private_cluster(home) as url:
+            with Cluster(home).lease() as url:
                 assert answer(url) == 42
             assert other.poll() is None  # nobody stopped that one
         finally:
@@ -166,12 +166,12 @@ def test_it_starts_although_another_program_has_the_process_id_of_its_lock_file(
 
 
 def test_it_waits_for_a_server_that_answers_slowly(home: Path) -> None:
-    with private_cluster(home) as url:
+    with Cluster(home).lease() as url:
         (postmaster, *_) = (Cluster(home).data / "postmaster.pid").read_text().split("\n")
         os.kill(int(postmaster), signal.SIGSTOP)
         waker = threading.Timer(6, os.kill, (int(postmaster), signal.SIGCONT))
         waker.start()
-        with private_cluster(home) as same:
+        with Cluster(home).lease() as same:
             assert same == url
             assert answer(same) == 42
         waker.join()
@@ -181,7 +181,7 @@ def test_it_starts_after_a_killed_initdb(tmp_path: Path) -> None:
     data = tmp_path / "postgres"
     data.mkdir()
     (data / "half").write_text("")
-    with private_cluster(tmp_path) as url:
+    with Cluster(tmp_path).lease() as url:
         assert answer(url) == 42
 
 
@@ -195,12 +195,12 @@ def test_it_starts_after_a_first_start_was_killed(tmp_path: Path) -> None:
         time.sleep(0.005)
     os.killpg(starting.pid, signal.SIGKILL)
     starting.wait()
-    with private_cluster(tmp_path) as url:
+    with Cluster(tmp_path).lease() as url:
         assert answer(url) == 42
 
 
 def test_a_process_that_is_interrupted_during_the_start_stops_it(home: Path) -> None:
-    with private_cluster(home):
+    with Cluster(home).lease():
         pass  # it is made
     starting = subprocess.Popen(
         [*RASTERSOURCES, "db", "reproject"], env=environment(RASTERSOURCES_HOME=home),
@@ -215,18 +215,18 @@ def test_a_process_that_is_interrupted_during_the_start_stops_it(home: Path) -> 
 
 
 def test_it_starts_without_its_configuration_file(home: Path) -> None:
-    with private_cluster(home):
+    with Cluster(home).lease():
         pass
     (Cluster(home).data / "rastersources.conf").write_text("")
     assert not Cluster(home).stop()
-    with private_cluster(home) as url:
+    with Cluster(home).lease() as url:
         assert answer(url) == 42
 
 
 def test_other_users_cannot_connect(home: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can try as somebody else")
-    with private_cluster(home) as url:
+    with Cluster(home).lease() as url:
         # even one who could reach the socket: peer authentication knows only the user who made it
         folder = socket_folder(url)
         folder.chmod(0o755)

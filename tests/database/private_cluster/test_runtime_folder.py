@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from pipeline.cli.ports import free_port
-from pipeline.database.private_cluster.cluster import Cluster, private_cluster
+from pipeline.database.private_cluster.cluster import Cluster
 from pipeline.database.private_cluster.programs import cluster_owner
 from pipeline.database.private_cluster.runtime_folder import make_runtime_folder, runtime_folder
 from pipeline.errors import CatalogueError
@@ -37,12 +37,12 @@ def answer(url: str, query: str = "SELECT 42") -> object:
 def test_a_home_has_the_same_url_at_each_start(
     home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with private_cluster(home) as first:
+    with Cluster(home).lease() as first:
         pass
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # what differs between sessions of a user
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     (tmp_path / "link").symlink_to(home)
-    with private_cluster(tmp_path / "link") as second:
+    with Cluster(tmp_path / "link").lease() as second:
         assert second == first
         assert answer(first) == 42
 
@@ -102,7 +102,7 @@ def test_a_link_or_a_file_of_that_name_is_refused(tmp_path: Path, kind: str) -> 
 
 def test_a_tcp_port_is_open_on_loopback_only_and_needs_the_password(home: Path) -> None:
     port = free_port()
-    with private_cluster(home) as usual:
+    with Cluster(home).lease() as usual:
         pass
     started = run([*RASTERSOURCES, "db", "start", "--tcp", str(port)], RASTERSOURCES_HOME=home)
     password_file = home / "pgpass"
@@ -131,11 +131,11 @@ def test_a_tcp_port_stays_open_until_db_stop(home: Path) -> None:
     Cluster(home).start(port)
     url = Cluster(home).tcp_url()
     os.kill(int((Cluster(home).data / "postmaster.pid").read_text().split()[0]), 9)
-    with private_cluster(home):
+    with Cluster(home).lease():
         assert answer(url) == 42
     assert answer(url) == 42
     Cluster(home).stop()
-    with private_cluster(home) as usual:
+    with Cluster(home).lease() as usual:
         assert answer(usual, "SHOW listen_addresses") == ""
         with pytest.raises(CatalogueError, match="--tcp PORT"):
             Cluster(home).tcp_url()
@@ -150,5 +150,5 @@ def test_a_taken_tcp_port_is_reported_and_not_kept(home: Path) -> None:
         assert f"port {port} of 127.0.0.1 is taken" in sentence
         with pytest.raises(CatalogueError, match="TCP/IP"):
             Cluster(home).start(port)
-        with private_cluster(home) as url:
+        with Cluster(home).lease() as url:
             assert answer(url) == 42
