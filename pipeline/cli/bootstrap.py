@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.cli.ports import LOOPBACK, PREFECT_PORT, prefect_port
+from pipeline.cli.runners import open_reader
+from pipeline.errors import CatalogueError
 from pipeline.settings import CHECKOUT, Runner, Settings, settings
 
 if TYPE_CHECKING:
@@ -28,7 +31,6 @@ def home_folder(configured: Settings) -> Path:
 
 def uploads_location(configured: Settings) -> str:
     """Return RASTERSOURCES_UPLOADS, or its default; raise CatalogueError if it names no location."""
-    from pipeline.errors import CatalogueError
     from pipeline.storage import literal_location
 
     location = configured.uploads or str(home_folder(configured) / "uploads")
@@ -44,8 +46,6 @@ def prefect_address(configured: Settings) -> tuple[int, str]:
 
     Raises CatalogueError when RASTERSOURCES_PREFECT_PORT is taken.
     """
-    from pipeline.cli.ports import LOOPBACK, PREFECT_PORT, prefect_port
-
     if api := os.environ.get("PREFECT_API_URL"):
         return PREFECT_PORT, api.rstrip("/").removesuffix("/api")
     port = prefect_port(configured.prefect_port)
@@ -128,7 +128,6 @@ def open_run(
 ) -> Iterator["RunContext"]:
     """Open the catalogue and what reads files, and show the progress; None means as the settings say."""
     from pipeline.cli.progress import show_progress
-    from pipeline.cli.runners import open_reader
     from pipeline.ingest.register import RunContext
 
     configured = settings()

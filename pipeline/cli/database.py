@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.bootstrap import database_url, home_folder, migrate_database, open_catalogue
+from pipeline.cli.ports import LOOPBACK, bind
 from pipeline.cli.terminal import echo
 from pipeline.errors import CatalogueError
 from pipeline.settings import Settings, settings
@@ -51,8 +52,6 @@ def start(
     force: Force = False,
 ) -> None:
     """Start the private cluster and let it run until `rastersources db stop`."""  # fmt: skip
-    from pipeline.cli.ports import LOOPBACK, bind
-
     cluster = private(settings())
     if tcp not in (None, cluster.tcp_port):
         bind(LOOPBACK, tcp, "--tcp").close()

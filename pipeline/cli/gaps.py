@@ -1,14 +1,15 @@
 """The command that reports what raster sources lack, as tables or as JSON."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.bootstrap import open_catalogue
-from pipeline.cli.terminal import echo, strip_control_characters
-from pipeline.definitions.durations import format_time
+from pipeline.cli.terminal import echo, pluralize, strip_control_characters
+from pipeline.definitions.durations import format_interval, format_time
 from pipeline.settings import settings
 
 if TYPE_CHECKING:
@@ -53,10 +54,6 @@ def gaps(
 
 def json_object(source: "Gaps") -> dict[str, object]:
     """Return what a source lacks, ready for JSON."""
-    from dataclasses import asdict
-
-    from pipeline.definitions.durations import format_interval
-
     series = source.series and {
         **asdict(source.series),
         "interval": format_interval(source.series.interval),
@@ -70,8 +67,6 @@ def print_tables(sources: "Sequence[Gaps]") -> None:
     """Print a table for each source that lacks something, or for the only one, and count the complete ones."""
     from rich.console import Console
     from rich.table import Table
-
-    from pipeline.cli.output import pluralize
 
     console = Console(highlight=False, soft_wrap=True, markup=False)
     if not console.is_terminal:
@@ -120,9 +115,6 @@ def lines_of(source: "Gaps") -> Iterator[Line]:
 
 def series_lines(source: "Gaps") -> Iterator[Line]:
     """Yield the lines about the steps of a source."""
-    from pipeline.cli.output import pluralize
-    from pipeline.definitions.durations import format_interval
-
     series = source.series
     if series is None:
         if source.steps:

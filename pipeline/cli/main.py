@@ -13,6 +13,7 @@ from pipeline.cli import bootstrap, options
 from pipeline.cli.database import database
 from pipeline.cli.flows import flow
 from pipeline.cli.people import GROUPS
+from pipeline.cli.ports import bind
 from pipeline.cli.register import register
 from pipeline.cli.rejected import rejected
 from pipeline.cli.shutdown import exit_on_signals
@@ -148,7 +149,6 @@ Port = Annotated[int | None, typer.Option(help="RASTERSOURCES_PORT or 8000.", mi
 @app.command()
 def serve(host: Host = None, port: Port = None) -> None:
     """Serve the API until Ctrl-C."""
-    from pipeline.cli.ports import bind
     from pipeline.cli.serve import run_server
 
     configured = settings()
@@ -177,7 +177,6 @@ def up(
     All definitions of --config are synced at once, then each by its schedule.
     """
     from pipeline.cli.output import print_welcome
-    from pipeline.cli.ports import bind
     from pipeline.cli.serve import SchedulesProcess, run_server
     from pipeline.definitions.sources_toml import load_config
 

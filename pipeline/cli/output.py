@@ -14,7 +14,7 @@ from pipeline.catalogue.reproject import MovedSource, ReprojectSummary
 from pipeline.catalogue.sync_runs import RunReport
 from pipeline.catalogue.tombstones import Tombstone
 from pipeline.catalogue.unregister import UnregisterResult
-from pipeline.cli.terminal import echo, echo_error
+from pipeline.cli.terminal import echo, echo_error, pluralize
 from pipeline.errors import Rejection
 from pipeline.ingest.plan import PLANNED_KINDS, SOURCE_COUNTS, Plan
 from pipeline.ingest.register import RunOutcome
@@ -186,11 +186,6 @@ def print_reprojection(summary: ReprojectSummary, *, dry_run: bool) -> None:
         verb = "would change" if dry_run else "changed"
         sources = pluralize(summary.sources, "source")
         echo(f"the bounds of {sources} {verb}, by up to {format_distance(summary.metres)}")
-
-
-def pluralize(count: int, noun: str) -> str:
-    """Return a count with its noun, such as `1 file` and `2 files`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def format_distance(metres: float) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.bootstrap import open_catalogue
-from pipeline.cli.terminal import echo
+from pipeline.cli.terminal import echo, pluralize
 from pipeline.errors import CatalogueError
 from pipeline.settings import settings
 
@@ -74,4 +74,4 @@ def retry(
         count = rejected_files.retry(
             engine, uris=uris if names else None, ids=ids, code=code, definition=definition
         )
-    echo(f"the next run reads {count} file{'' if count == 1 else 's'} again")
+    echo(f"the next run reads {pluralize(count, 'file')} again")

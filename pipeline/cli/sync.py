@@ -11,7 +11,7 @@ import typer
 
 from pipeline.cli import options
 from pipeline.cli.bootstrap import open_catalogue, open_run, run_options
-from pipeline.cli.terminal import echo
+from pipeline.cli.terminal import echo, pluralize
 from pipeline.errors import CatalogueError
 from pipeline.settings import Runner, settings
 
@@ -133,7 +133,7 @@ def restore(
 ) -> None:
     """Let the next sync bring back what was deleted through the API or unregistered. Without names, list it."""
     from pipeline.catalogue import tombstones
-    from pipeline.cli.output import pluralize, print_tombstones
+    from pipeline.cli.output import print_tombstones
 
     with open_catalogue(settings()) as engine:
         if not names and not everything:

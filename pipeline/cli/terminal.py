@@ -22,3 +22,8 @@ def echo_error(message: str) -> None:
 def strip_control_characters(text: str) -> str:
     """Return the text with `?` for each control character, line breaks included, as `ls` shows names."""
     return CONTROL_CHARACTERS.sub("?", text)
+
+
+def pluralize(count: int, noun: str) -> str:
+    """Return a count with its noun, such as `1 file` and `2 files`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
