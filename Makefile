@@ -40,6 +40,15 @@ fuzz: ## 20,000 mutated headers, each of which must give a record or a clean ref
 	@./setup.sh requirements-dev.lock
 	$(BIN)/python -m tests.support.fuzz 20000
 
+ROWS ?= 10000,100000,1000000
+bench: ## everything beside its peers, within 25 minutes (ROWS=1e5,1e7: other sizes of the catalogue); docs/performance.md anew
+	@./setup.sh requirements-dev.lock
+	$(BIN)/python -m benchmarks --rows $(ROWS) --page docs/performance.md
+
+bench-peers: ## what `make bench` compares with, into a cache folder of the user
+	@./setup.sh requirements-dev.lock
+	$(BIN)/python -m benchmarks.peers
+
 schema: ## docs/sources.schema.json anew, from the models
 	$(BIN)/python -m pipeline.cli sources schema > docs/sources.schema.json
 
@@ -48,8 +57,10 @@ lock: ## resolve the lock files anew (needs uv)
 	  --no-header --no-annotate --extra build --extra dev pyproject.toml -o requirements-dev.lock
 	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-strip-extras \
 	  --no-header --no-annotate --extra build -c requirements-dev.lock pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-strip-extras \
+	  --no-header --no-annotate benchmarks/requirements.in -o benchmarks/requirements.lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
-.PHONY: run test test-fast coverage lint format soak fuzz schema lock help
+.PHONY: run test test-fast coverage lint format soak fuzz bench bench-peers schema lock help

@@ -1,25 +1,20 @@
 """Lists while others ask for costly regular expressions: their time against the usual one, in turns of one run.
 
-    PYTHONPATH=. .venv/bin/python benchmarks/costly.py [SOURCES]
+    .venv/bin/python -m benchmarks.costly [SOURCES]
 
 A private cluster of SOURCES (100,000) public raster sources; four clients ask for an expression that takes minutes,
 over and over.
 """
 
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from statistics import median
 from threading import Event, Thread
 from time import perf_counter, sleep
 
 import httpx
-from register import COMMAND, private_home
-from sqlalchemy import text
 
-from pipeline.cli.ports import free_port
-from pipeline.database.engine import make_engine
+from benchmarks.cluster import private_database, serve_ours
 
 SLOW = "(?=(.{0,100}){0,100}x)(?!(.{0,100}){0,100}y)z"
 LIST = "/api/v4/rastersources/?in_bbox=4.1,51.1,4.11,51.11"
@@ -29,22 +24,18 @@ WITH owner AS (INSERT INTO organisations (name) VALUES ('Benchmark') RETURNING i
 INSERT INTO raster_sources (name, organisation_id, access_modifier, file_count, west, south, east, north, projection,
     origin_x, origin_y, upper_bound_x, upper_bound_y, pixelsize_x, pixelsize_y, size, dtype,
     first_value_timestamp, last_value_timestamp)
-SELECT repeat(md5(n::text), 1 + n % 7), owner.id, 0, 1, 4 + n % 1000 / 1000.0, 51 + n % 777 / 1000.0,
-    4.001 + n % 1000 / 1000.0, 51.001 + n % 777 / 1000.0, 'EPSG:28992', 1, 1, 2, 2, 0.5, -0.5, n, 'f4',
+SELECT repeat(md5(n::text), 1 + n %% 7), owner.id, 0, 1, 4 + n %% 1000 / 1000.0, 51 + n %% 777 / 1000.0,
+    4.001 + n %% 1000 / 1000.0, 51.001 + n %% 777 / 1000.0, 'EPSG:28992', 1, 1, 2, 2, 0.5, -0.5, n, 'f4',
     '1970-01-01Z', '1970-01-01Z'
-FROM owner, generate_series(1, :count) AS n
+FROM owner, generate_series(1, %s) AS n
 """
 
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    with private_home() as home:
-        url = subprocess.check_output([*COMMAND, "db", "url"], env=home, text=True).strip()
-        engine = make_engine(url)
-        with engine.begin() as connection:
-            connection.execute(text(FILL), {"count": count})
-        engine.dispose()
-        with serving(home) as address, httpx.Client(base_url=address, timeout=60) as client:
+    with private_database() as database:
+        database.execute(FILL, count)
+        with serve_ours(database) as address, httpx.Client(base_url=address, timeout=60) as client:
             ratios = list(compare(client))
     print(f"lists take {median(ratios):.2f} x their usual time")
 
@@ -85,27 +76,6 @@ def milliseconds(client: httpx.Client) -> float:
         client.get(LIST).raise_for_status()
         times.append(1000 * (perf_counter() - start))
     return median(times)
-
-
-@contextmanager
-def serving(home: dict[str, str]) -> Iterator[str]:
-    """The address of a server that answers."""
-    port = free_port()
-    process = subprocess.Popen(
-        [*COMMAND, "serve", "--port", str(port)], env=home, stdout=subprocess.DEVNULL
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        while True:
-            try:
-                httpx.get(f"{address}/health/").raise_for_status()
-                break
-            except httpx.HTTPError:
-                sleep(0.1)
-        yield address
-    finally:
-        process.terminate()
-        process.wait()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """psycopg 3 against asyncpg on our work: a page of ten records with its count, and bulk COPY; ratios within one run.
 
-    python benchmarks/drivers.py [rows]
+    .venv/bin/python -m benchmarks.drivers [ROWS]
 
 Makes a throw-away database in the private cluster, or in the one of RASTERSOURCES_DATABASE_URL.
 """

@@ -1,6 +1,6 @@
 """Measure the report of gaps on sources of 100,000 files, in seconds and against counting their files.
 
-    .venv/bin/python benchmarks/gaps.py [FILES]
+    .venv/bin/python -m benchmarks.gaps [FILES]
 
 Inserts the rows of FILES (100,000) raster files into a new private cluster, and leaves out one in a hundred. The
 sources are a series of 100 tiles, a mosaic, a series of one tile, and a series of tiles that is three quarters empty.
@@ -10,16 +10,14 @@ import sys
 import time
 from collections.abc import Callable
 from math import isqrt
-from pathlib import Path
 from typing import TypeVar
 
 from pyproj import CRS
-from register import private_home
 from sqlalchemy import Engine, text
 
+from benchmarks.cluster import private_database
 from pipeline.catalogue.gaps import find_gaps
 from pipeline.database.engine import make_engine
-from pipeline.database.private_cluster.cluster import Cluster
 
 T = TypeVar("T")
 
@@ -55,11 +53,8 @@ def main() -> None:
         "a series of one tile": (count, 1, 1, 10),
         "a series, three quarters empty": (count // 25, 10, 10, 760),
     }
-    with (
-        private_home() as environment,
-        Cluster(Path(environment["RASTERSOURCES_HOME"])).lease() as url,
-    ):
-        engine = make_engine(url)
+    with private_database() as database:
+        engine = make_engine(database.url)
         with engine.begin() as connection:
             connection.execute(text("INSERT INTO organisations (name) VALUES ('Owner')"))
             connection.execute(text(ADD_SYSTEM), {"wkt": CRS.from_epsg(28992).to_wkt()})

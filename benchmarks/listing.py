@@ -1,6 +1,6 @@
 """Listing many objects or files: peak memory and seconds, against the same at a tenth of their number.
 
-    PYTHONPATH=. .venv/bin/python benchmarks/listing.py [OBJECTS]
+    .venv/bin/python -m benchmarks.listing [OBJECTS]
 
 Fills a SeaweedFS of its own with OBJECTS (1,000,000) objects of one byte in prefixes of a thousand, which takes long,
 and one folder with as many empty files. `plan` lists them as new ones, a `sync` opens none, as all are too young.
@@ -14,8 +14,9 @@ from pathlib import Path
 
 import obstore
 from obstore.store import S3Store
-from register import COMMAND, measured, private_home
 
+from benchmarks.cluster import COMMAND, private_database
+from benchmarks.measure import measured
 from tests.support.s3 import Bucket, new_bucket, seaweed
 
 CONFIG = """
@@ -34,11 +35,11 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as name,
         seaweed(Path(name)) as server,
-        private_home() as home,
+        private_database() as database,
     ):
         folder, bucket = Path(name, "work"), new_bucket(server)
         (folder / "files").mkdir(parents=True)
-        environment = {**home, **bucket.environment}
+        environment = {**database.ours, **bucket.environment}
         measured([*COMMAND, "organisation", "add", "Benchmark"], environment)
         for start, end in [(0, count // 10), (count // 10, count)]:
             asyncio.run(fill_bucket(bucket, start, end))

@@ -1,6 +1,6 @@
 """Reading headers by each runner: files per second, against one process that reads them in a loop.
 
-    .venv/bin/python benchmarks/runners.py [FILES]
+    .venv/bin/python -m benchmarks.runners [FILES]
 
 Makes FILES (5,000) GeoTIFFs of 4 x 4 pixels in a temporary folder and reads them, in batches of 500 as `register` does,
 by two processes, by two threads with a process each, and on a Dask cluster of two worker processes of this machine.
@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from distributed import LocalCluster
-from register import make_files
 
+from benchmarks.tiffs import make_files
 from pipeline.cli.runners import Runner, open_reader
 from pipeline.ingest.register import Reader
 from pipeline.raster import ReadOptions
@@ -30,7 +30,7 @@ Files = list[StoredFile]
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000
     with tempfile.TemporaryDirectory() as folder:
-        make_files(Path(folder, "files"), count)
+        make_files(Path(folder, "files"), range(count))
         files = [
             item
             for item in list_files([literal_location(folder)], [Path("/")])

@@ -1,7 +1,10 @@
 """The benchmarks run to their end: in small, as at full size they take up to an hour."""
 
+import json
 import re
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,11 +18,34 @@ from tests.support.commands import REPOSITORY, run
         ("costly", 200),
         ("gaps", 400),
         ("listing", 200),
-        ("register", 40),
         ("runners", 40),
-        ("sync", 40),
     ],
 )
 def test_a_benchmark_runs_to_its_end(name: str, size: int) -> None:
-    done = run([sys.executable, REPOSITORY / "benchmarks" / f"{name}.py", str(size)])
+    done = run([sys.executable, "-m", f"benchmarks.{name}", str(size)])
     assert re.search(r"\d\.\d+ (s|x)\b|\d MiB", done.stdout)  # what was measured
+
+
+def test_make_bench_measures_each_section_and_writes_the_page(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    shutil.copy(REPOSITORY / "docs" / "performance.md", page)
+    places: list[str | Path] = ["--results", tmp_path, "--page", page]
+    sizes = {"rows": 200, "files": 20, "objects": 20, "unchanged": 200, "rounds": 1, "seconds": 0.1}
+    done = run(
+        [
+            sys.executable,
+            "-m",
+            "benchmarks",
+            *places,
+            *(f"--{name}={size}" for name, size in sizes.items()),
+        ]
+    )
+    (results,) = tmp_path.glob("*.json")
+    measured = json.loads(results.read_text())["cases"]
+    assert {case["section"] for case in measured} == {
+        "registration", "objects", "sync", "loading", "lists",
+    }  # fmt: skip
+    assert all("ours" in case["contenders"] for case in measured)
+    assert "pypgstac is skipped" in done.stdout
+    assert "| uuid | floor |" in page.read_text()
+    assert "| uuid | floor |" in done.stdout

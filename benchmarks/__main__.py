@@ -1,0 +1,80 @@
+"""`make bench`: everything beside its peers, in one run; figures, tables and charts.
+
+python -m benchmarks [--rows 10000,100000,1000000] [--files 5000] [--only registration,lists] ...
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from benchmarks.cluster import benchmark_cluster
+from benchmarks.lists import compare_lists
+from benchmarks.load import CONNECTIONS, DRIVER
+from benchmarks.measure import RESULTS, new_results
+from benchmarks.objects import compare_objects
+from benchmarks.peers import peer
+from benchmarks.registration import compare_registration
+from benchmarks.report import print_tables, write_page
+from benchmarks.syncing import compare_sync
+
+SECTIONS = ("registration", "objects", "sync", "lists")
+STAC_ROWS = 100_000
+"""The size of catalogue that stac-fastapi is measured with."""
+
+
+def main() -> None:
+    options = parse_options()
+    results = new_results()
+    results.note(f"{CONNECTIONS} connections by {DRIVER}.")
+    with tempfile.TemporaryDirectory() as name, benchmark_cluster() as cluster:
+        work = Path(name)
+        if "registration" in options.only:
+            compare_registration(results, cluster, work, options.files, options.rounds)
+        if "objects" in options.only:
+            compare_objects(results, cluster, work, options.objects, options.rounds)
+        if "sync" in options.only:
+            compare_sync(results, cluster, work, options.unchanged, options.rounds)
+        for rows in options.rows if "lists" in options.only else ():
+            stac = rows == STAC_ROWS and peer("pypgstac") is not None
+            compare_lists(
+                results, cluster, rows, rounds=options.rounds, duration=options.seconds, stac=stac
+            )
+    print_tables(results)
+    results.write(options.results / f"{results.commit}.json")
+    if options.page:
+        write_page(results, options.page)
+
+
+def parse_options() -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--rows", type=numbers, default=[10_000, 100_000, 1_000_000], help="sizes of catalogues"
+    )
+    parser.add_argument("--files", type=int, default=5_000, help="rasters that are registered")
+    parser.add_argument("--objects", type=int, default=1_000, help="rasters in a bucket")
+    parser.add_argument(
+        "--unchanged", type=int, default=100_000, help="files that are synced again"
+    )
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument(
+        "--seconds", type=float, default=5, help="of each case of lists in each round"
+    )
+    parser.add_argument(
+        "--only",
+        type=lambda text: text.split(","),
+        default=list(SECTIONS),
+        help=f"of {', '.join(SECTIONS)}",
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder for the figures")
+    parser.add_argument("--page", type=Path, help="the page whose tables and charts are made anew")
+    return parser.parse_args()
+
+
+def numbers(text: str) -> list[int]:
+    """Return the whole numbers in a text."""
+    return [int(float(word)) for word in text.split(",")]
+
+
+if __name__ == "__main__":
+    main()

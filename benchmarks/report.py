@@ -1,0 +1,71 @@
+"""Tables of a run: on the terminal, and with charts in docs/performance.md."""
+
+from pathlib import Path
+
+from benchmarks.measure import Case, Results
+
+BEGIN, END = "<!-- begin of the generated part -->", "<!-- end of the generated part -->"
+HEAD = """\
+| {section} | contender | {unit} | rounds | p50 ms | p99 ms | CPU s | used by others | ours is better by |
+|---|---|---|---|---|---|---|---|---|"""
+
+
+def print_tables(results: Results) -> None:
+    """Print medians, ratios, and the share of the machine that others used."""
+    print("\n" + "\n\n".join(tables(results)))
+
+
+def tables(results: Results) -> list[str]:
+    """Return a table of each section and size."""
+    groups: dict[tuple[str, str], list[Case]] = {}
+    for case in results.cases:
+        groups.setdefault((f"{case.section}, {case.rows:,}", case.unit), []).append(case)
+    return [
+        "\n".join(
+            [
+                HEAD.format(section=section, unit=unit),
+                *(row for case in cases for row in rows(case)),
+            ]
+        )
+        for (section, unit), cases in groups.items()
+    ]
+
+
+def rows(case: Case) -> list[str]:
+    """Return a row for each contender of a case."""
+    found = []
+    for name, rounds in case.contenders.items():
+        first, *others = rounds[0]
+        figures = [one[first] for one in rounds]
+        latencies = [
+            f"{case.median(name, key):,.1f}" if key in others else ""
+            for key in ("p50_ms", "p99_ms")
+        ]
+        ratio = (
+            f"{case.ratio('ours', name):.2f}"
+            if "ours" in case.contenders and name != "ours"
+            else ""
+        )
+        cells = [
+            case.name, name, show(case.median(name)), f"{show(min(figures))} to {show(max(figures))}", *latencies,
+            f"{case.median(name, 'cpu_s'):,.1f}", f"{max(one['others'] for one in rounds):.0%}", ratio,
+        ]  # fmt: skip
+        found.append(f"| {' | '.join(cells)} |")
+    return found
+
+
+def show(figure: float) -> str:
+    """Return a figure with three digits at least."""
+    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
+
+
+def write_page(results: Results, page: Path) -> None:
+    """Write the part of the page that is generated."""
+    text = page.read_text()
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    notes = "\n".join(f"- {note}" for note in results.notes)
+    made = "\n\n".join(
+        [f"Commit `{results.commit}`; {results.machine}.\n\n{notes}", *tables(results)]
+    )
+    page.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}")
