@@ -104,6 +104,8 @@ class Settings:
     """Port of the Prefect server that `up` starts. None: 4200, or another if that is in use."""
     base_url: Annotated[str | None, check_public_url] = None
     """Public base URL of hyperlinks, such as https://example.org/rasters. None: that of the request."""
+    api_workers: Annotated[int | None, whole_number(1, 64)] = None
+    """Number of processes that serve the API. None: as many as there are cores."""
     workers: Annotated[int, whole_number(1, 256)] = 2
     """Number of processes that read files."""
     runner: Annotated[Runner, choice(Runner)] = "processes"

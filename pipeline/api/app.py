@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -17,12 +16,12 @@ from pipeline.api.costly_filters import CostlyQueries
 from pipeline.api.database import new_database
 from pipeline.api.endpoint import Api
 from pipeline.api.links import prefix_of
+from pipeline.api.metrics import Metrics, MetricsPage, RequestCounts, SharedCounts
 from pipeline.api.middleware import (
     KNOWN_METHODS,
+    NO_ROUTE,
     AnswerErrors,
     Cors,
-    Metrics,
-    MetricsPage,
     PathPrefix,
     SecurityHeaders,
 )
@@ -34,10 +33,13 @@ from pipeline.api.routes import routes
 from pipeline.catalogue.access import ANONYMOUS
 
 
-def create_app(config: ApiConfig) -> Starlette:
+def create_app(config: ApiConfig, shared: SharedCounts | None = None) -> Starlette:
     """Return the API; it connects to the database when the first request needs it."""
-    api, registry = new_api(config), CollectorRegistry()
-    metrics = MetricsPage(registry)
+    api = new_api(config)
+    views = routes(api)
+    paths = (getattr(getattr(view, "endpoint", None), "path", NO_ROUTE) for view in views)
+    counts = RequestCounts(shared or SharedCounts(), paths)
+    metrics = MetricsPage(counts)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -47,8 +49,8 @@ def create_app(config: ApiConfig) -> Starlette:
         await api.costly.close()
 
     app = Starlette(
-        routes=[*routes(api), Route("/metrics", metrics), Route("/metrics/", metrics)],
-        middleware=middleware(config, registry),
+        routes=[*views, Route("/metrics", metrics), Route("/metrics/", metrics)],
+        middleware=middleware(config, counts),
         exception_handlers={HTTPException: answer_http_exception, Problem: answer_problem},
         lifespan=lifespan,
     )
@@ -63,7 +65,7 @@ def new_api(config: ApiConfig) -> Api:
     return Api(config, database, UploadReceiver(config, database), CostlyQueries(config))
 
 
-def middleware(config: ApiConfig, registry: CollectorRegistry) -> list[Middleware]:
+def middleware(config: ApiConfig, counts: RequestCounts) -> list[Middleware]:
     """Return the middleware, the outermost first."""
     origins = list(config.cors_origins)
     cors = Middleware(
@@ -75,7 +77,7 @@ def middleware(config: ApiConfig, registry: CollectorRegistry) -> list[Middlewar
         max_age=600,
     )
     return [
-        Middleware(Metrics, registry),
+        Middleware(Metrics, counts),
         Middleware(SecurityHeaders, cross_origin=bool(origins)),
         *([cors] if origins else []),
         Middleware(PathPrefix, prefix_of(config.base_url)),

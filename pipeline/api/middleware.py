@@ -1,10 +1,7 @@
-"""Middleware around every answer: security and CORS headers, unforeseen errors, and metrics for Prometheus."""
+"""Middleware around every answer: security and CORS headers, and answers to unforeseen errors."""
 
 import logging
-from time import perf_counter
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -12,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.api.pages import show_problem
-from pipeline.api.problems import Problem, check_method
+from pipeline.api.problems import Problem
 from pipeline.api.responses import wants_html
 
 logger = logging.getLogger("rastersources.api")
@@ -25,8 +22,8 @@ SECURITY_HEADERS = {
     # Answers depend on the caller, so shared caches must not store them.
     "Cache-Control": "private, no-cache",
 }
-BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-"""Upper bounds of the histogram of response times, in seconds."""
+NO_ROUTE = "none"
+"""Stands for the route of a path that matches none."""
 
 
 class SecurityHeaders:
@@ -111,55 +108,6 @@ class PathPrefix:
         await self.app(scope, receive, send)
 
 
-class Metrics:
-    """Counts requests by route, method and status, and measures their time."""
-
-    def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
-        self.app, prefix, names = app, "rastersources_request", ("method", "route", "status")
-        self.requests = Counter(f"{prefix}s", "Requests answered.", names, registry=registry)
-        self.seconds = Histogram(
-            f"{prefix}_seconds", "Time to answer.", names[:2], registry=registry, buckets=BUCKETS
-        )
-        self.running = Gauge(f"{prefix}s_running", "Requests being answered.", registry=registry)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on and count it."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        status, begin = "500", perf_counter()
-
-        async def send_and_record(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = str(message["status"])
-            await send(message)
-
-        with self.running.track_inprogress():
-            try:
-                await self.app(scope, receive, send_and_record)
-            finally:
-                # Clients must not be able to create labels.
-                method = scope["method"] if scope["method"] in KNOWN_METHODS else "other"
-                labels = (method, route_of(scope))
-                self.requests.labels(*labels, status).inc()
-                self.seconds.labels(*labels).observe(perf_counter() - begin)
-
-
 def route_of(scope: Scope) -> str:
-    """Return the path with names instead of values, or `none` if no route matched."""
-    return getattr(scope.get("endpoint"), "path", "none")
-
-
-class MetricsPage:
-    """The metrics in the text format of Prometheus."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; raise Problem 405."""
-        check_method(scope["method"], ("GET", "HEAD"))
-        headers = {"Content-Type": CONTENT_TYPE_LATEST}
-        response = Response(generate_latest(self.registry), headers=headers)
-        await response(scope, receive, send)
+    """Return the path with names instead of values, or `NO_ROUTE` if no route matched."""
+    return getattr(scope.get("endpoint"), "path", NO_ROUTE)

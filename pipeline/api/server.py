@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from pipeline.api.app import create_app
 from pipeline.api.config import ApiConfig
+from pipeline.api.metrics import SharedCounts
 from pipeline.api.middleware import SECURITY_HEADERS
 from pipeline.api.problems import Problem, unavailable
 
@@ -220,11 +221,15 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 def server_config(
-    config: ApiConfig, *, log_level: str, protocol: type[LimitedProtocol] = LimitedProtocol
+    config: ApiConfig,
+    shared: SharedCounts | None = None,
+    *,
+    log_level: str,
+    protocol: type[LimitedProtocol] = LimitedProtocol,
 ) -> uvicorn.Config:
-    """Return the configuration of uvicorn for the API."""
+    """Return the configuration of uvicorn for the API; processes of one server share the counts."""
     server = ServerConfig(
-        create_app(config),
+        create_app(config, shared),
         http=protocol,
         ws="none",
         log_level=log_level,

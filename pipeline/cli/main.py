@@ -22,7 +22,7 @@ from pipeline.cli.sync import plan, restore, sync, unregister
 from pipeline.cli.terminal import echo, echo_error
 from pipeline.cli.uploads import uploads
 from pipeline.errors import RastersourcesError, Rejection
-from pipeline.settings import pop_unknown_settings, settings
+from pipeline.settings import Settings, pop_unknown_settings, settings
 
 app = typer.Typer(
     name="rastersources",
@@ -144,14 +144,24 @@ Host = Annotated[
     str | None, typer.Option(help="Address to listen on; RASTERSOURCES_HOST or 127.0.0.1.")
 ]
 Port = Annotated[int | None, typer.Option(help="RASTERSOURCES_PORT or 8000.", min=1, max=65535)]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Processes; RASTERSOURCES_API_WORKERS or one for each core.", min=1, max=64),
+]
+
+
+def server_settings(workers: int | None) -> Settings:
+    """Return the settings, with another number of processes of the API."""
+    configured = settings()
+    return replace(configured, api_workers=workers or configured.api_workers)
 
 
 @app.command()
-def serve(host: Host = None, port: Port = None) -> None:
+def serve(host: Host = None, port: Port = None, workers: Workers = None) -> None:
     """Serve the API until Ctrl-C."""
     from pipeline.cli.serve import run_server
 
-    configured = settings()
+    configured = server_settings(workers)
     with (
         bind(host or configured.host, port or configured.port, "RASTERSOURCES_PORT") as socket,
         bootstrap.database_url(configured) as url,
@@ -171,6 +181,7 @@ def up(
     create: options.Create = False,
     host: Host = None,
     port: Port = None,
+    workers: Workers = None,
 ) -> None:
     """Start everything on this machine: the database, the API, and Prefect with its pages.
 
@@ -180,7 +191,7 @@ def up(
     from pipeline.cli.serve import SchedulesProcess, run_server
     from pipeline.definitions.sources_toml import load_config
 
-    configured = settings()
+    configured = server_settings(workers)
     load_config(config)
     with (
         bind(host or configured.host, port or configured.port, "RASTERSOURCES_PORT") as socket,

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from threading import Event, Lock, Thread
 from time import monotonic
@@ -17,9 +18,11 @@ import psycopg
 import uvicorn
 
 from pipeline.api.config import ApiConfig
+from pipeline.api.metrics import SharedCounts
 from pipeline.api.server import server_config
 from pipeline.cli.bootstrap import home_folder, prefect_address, upload_worker, uploads_location
 from pipeline.cli.ports import socket_url
+from pipeline.cli.server_processes import ServerProcesses
 from pipeline.cli.shutdown import stop_process
 from pipeline.cli.terminal import echo_error
 from pipeline.database.engine import make_engine
@@ -38,6 +41,8 @@ SECONDS_BETWEEN_ATTEMPTS = 5.0
 LONGEST_PAUSE_SECONDS = 300.0
 SECONDS_BETWEEN_CHECKS = 0.5
 """How often the private cluster is checked, which costs some 0.1 ms."""
+MIN_CONNECTIONS = 4
+"""Connections to the database of each process of the API: for a change, an upload and two readers."""
 CALM_SECONDS = 60.0
 """A private cluster that ran for this time since its last start is started again without a pause."""
 
@@ -45,7 +50,9 @@ CALM_SECONDS = 60.0
 class Server(uvicorn.Server):
     """Uvicorn, which calls `ready` when it serves."""
 
-    ready: Callable[[], None]
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then call `ready`."""
@@ -56,30 +63,39 @@ class Server(uvicorn.Server):
 def run_server(
     database_url: str, configured: Settings, listening: socket.socket, ready: Callable[[str], None]
 ) -> None:
-    """Serve until SIGINT or SIGTERM; `ready` gets the address as soon as the server answers."""
-    config = api_config(database_url, configured)
+    """Serve until SIGINT or SIGTERM; `ready` gets the address as soon as all processes of the server answer."""
+    count = configured.api_workers or len(os.sched_getaffinity(0))
+    config, shared = api_config(database_url, configured, count), SharedCounts(count)
     if os.environ.get("FORWARDED_ALLOW_IPS") and not config.proxies:
         echo_error("FORWARDED_ALLOW_IPS is ignored; name trusted proxies in RASTERSOURCES_PROXIES")
-    server = Server(server_config(config, log_level="warning"))
-    uploads = UploadThread(database_url, configured)
+    address, uploads = socket_url(listening), UploadThread(database_url, configured)
+    keeper = nullcontext() if configured.database_url else ClusterKeeper(home_folder(configured))
+
+    def serve(process: int, ready: Callable[[], None]) -> None:
+        shared.take_row(process)
+        Server(server_config(config, shared, log_level="warning"), ready).run(sockets=[listening])
 
     def begin() -> None:
-        ready(socket_url(listening))
+        ready(address)
         uploads.start()
 
-    server.ready = begin
-    keeper = nullcontext() if configured.database_url else ClusterKeeper(home_folder(configured))
-    with keeper, uploads:
+    processes = ServerProcesses(count, listening, serve) if count > 1 else nullcontext()
+    with processes as several, keeper, uploads:
         # uvicorn raises the signal again after its shutdown
         with suppress(KeyboardInterrupt, SystemExit):
-            server.run(sockets=[listening])
+            if several is None:
+                serve(0, begin)
+            else:
+                several.wait_until_ready()
+                begin()
+                several.wait()
         # a second Ctrl-C must not interrupt what stops the rest
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
 
 
-def api_config(database_url: str, configured: Settings) -> ApiConfig:
-    """Return the settings of the API."""
+def api_config(database_url: str, configured: Settings, processes: int) -> ApiConfig:
+    """Return the settings of one process of the API; the processes divide connections among them."""
     return ApiConfig(
         database_url=database_url,
         private_database=not configured.database_url,
@@ -91,7 +107,8 @@ def api_config(database_url: str, configured: Settings) -> ApiConfig:
         upload_bytes=configured.upload_bytes,
         upload_reserve_bytes=configured.upload_reserve_bytes,
         body_bytes=configured.body_bytes,
-        clients=configured.clients,
+        connections=max(MIN_CONNECTIONS, ApiConfig.connections // processes),
+        clients=ceil(configured.clients / processes),
         cors_origins=tuple(configured.cors_origins),
         proxies=tuple(configured.proxies),
     )

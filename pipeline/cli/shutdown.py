@@ -37,16 +37,16 @@ def pass_on(_number: int, _frame: FrameType | None) -> None:
     signal.raise_signal(signal.SIGTERM)
 
 
-def exit_when_input_closes(kill_after: float | None = None) -> None:
-    """Send SIGTERM to this process when standard input closes, as it does when the parent ends or is killed.
+def exit_when_input_closes(kill_after: float | None = None, descriptor: int = 0) -> None:
+    """Send SIGTERM to this process when its input closes, as it does when the parent ends or is killed.
 
     With `kill_after`, kill it if it has not ended after some seconds.
     """
-    Thread(target=_wait_for_end_of_input, args=(kill_after,), daemon=True).start()
+    Thread(target=_wait_for_end_of_input, args=(kill_after, descriptor), daemon=True).start()
 
 
-def _wait_for_end_of_input(kill_after: float | None) -> None:
-    while os.read(0, 1024):
+def _wait_for_end_of_input(kill_after: float | None, descriptor: int) -> None:
+    while os.read(descriptor, 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
     if kill_after is not None:

@@ -41,6 +41,7 @@ class Running:
         self.lines: list[str] = []
         changes = environment(
             RASTERSOURCES_HOME=home,
+            RASTERSOURCES_API_WORKERS="2",
             RASTERSOURCES_PORT=str(self.port),
             RASTERSOURCES_PREFECT_PORT=str(self.pages),
             TMPDIR=home,
@@ -126,7 +127,7 @@ def test_it_serves_the_samples_and_stops_all_that_it_started(
     assert httpx.get(f"{pages}/ui-settings", timeout=60).json()["api_url"] == f"{pages}/api"
     socket_folder = folder_of_the_socket(home)
     assert socket_folder.is_dir()
-    running.end(number)
+    assert running.end(number) == 0
     printed = "".join(running.lines)
     assert f"Prefect's pages are at {pages} " in printed
     assert f"the password in {password_file(home)}\n" in printed

@@ -18,7 +18,7 @@ FLOWS: list[str | Path] = [*RASTERSOURCES, "flow"]
 
 
 def environment(**changes: str | Path) -> dict[str, str]:
-    """The environment of the tests without settings of ours, with these."""
+    """The environment of the tests without settings of ours, with one process of the API, and with these."""
     clean = {
         name: value
         for name, value in os.environ.items()
@@ -27,6 +27,7 @@ def environment(**changes: str | Path) -> dict[str, str]:
     return {
         **clean,
         "PYTHONPATH": str(REPOSITORY),
+        "RASTERSOURCES_API_WORKERS": "1",
         **{name: str(value) for name, value in changes.items()},
     }
 

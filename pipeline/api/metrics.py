@@ -1,0 +1,123 @@
+"""Metrics for Prometheus, counted in memory that all processes of the server share.
+
+`prometheus_client` only writes the text: it shares numbers through files, which a killed server would leave behind.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from http import HTTPStatus
+from itertools import accumulate, product
+from mmap import mmap
+from time import perf_counter
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipeline.api.middleware import KNOWN_METHODS, NO_ROUTE, route_of
+from pipeline.api.problems import check_method
+
+METHODS = (*KNOWN_METHODS, "other")
+STATUSES = {int(status): index for index, status in enumerate(HTTPStatus)}
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+"""Upper bounds of the histogram of response times, in seconds."""
+BOUNDS = [*(str(float(bound)) for bound in BUCKETS), "+Inf"]
+BLOCK = len(STATUSES) + len(BOUNDS) + 1
+"""Numbers for a method and a route: a count for each status and each bucket, and the sum of seconds."""
+MAX_ROUTES = 200
+ROW = 1 + len(METHODS) * MAX_ROUTES * BLOCK
+"""Numbers for a process: its requests that are being answered, and the blocks."""
+
+
+class SharedCounts:
+    """Numbers that processes share: a row for each, which it alone changes; the next in its place continues it."""
+
+    def __init__(self, processes: int = 1) -> None:
+        memory = memoryview(mmap(-1, 8 * ROW * processes)).cast("d")
+        self.rows = [memory[ROW * number : ROW * (number + 1)] for number in range(processes)]
+        self.own = self.rows[0]
+
+    def take_row(self, process: int) -> None:
+        """Count in the row of a process, which has no request yet."""
+        self.own = self.rows[process]
+        self.own[0] = 0
+
+
+class RequestCounts(Collector):
+    """Requests by method, route and status, and their times."""
+
+    def __init__(self, shared: SharedCounts, routes: Iterable[str]) -> None:
+        self.shared = shared
+        keys = product(METHODS, sorted({*routes, NO_ROUTE}))
+        self._blocks = {key: 1 + BLOCK * number for number, key in enumerate(keys)}
+
+    def add(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request; clients cannot create labels."""
+        own = self.shared.own
+        begin = self._blocks[method if method in KNOWN_METHODS else "other", route]
+        own[begin + STATUSES[status]] += 1
+        own[begin + len(STATUSES) + bisect_left(BUCKETS, seconds)] += 1
+        own[begin + BLOCK - 1] += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics of all processes together."""
+        prefix, names = "rastersources_request", ("method", "route", "status")
+        requests = CounterMetricFamily(f"{prefix}s", "Requests answered.", labels=names)
+        seconds = HistogramMetricFamily(f"{prefix}_seconds", "Time to answer.", labels=names[:2])
+        for key, begin in self._blocks.items():
+            rows = [row[begin : begin + BLOCK] for row in self.shared.rows]
+            *counts, total = (sum(column) for column in zip(*rows, strict=True))
+            for status, index in STATUSES.items():
+                if counts[index]:
+                    requests.add_metric([*key, str(status)], counts[index])
+            if any(counts):
+                buckets = zip(BOUNDS, accumulate(counts[len(STATUSES) :]), strict=True)
+                seconds.add_metric(key, list(buckets), total)
+        running = sum(row[0] for row in self.shared.rows)
+        yield from (requests, seconds)
+        yield GaugeMetricFamily(f"{prefix}s_running", "Requests being answered.", running)
+
+
+class Metrics:
+    """Counts requests, and measures their time."""
+
+    def __init__(self, app: ASGIApp, counts: RequestCounts) -> None:
+        self.app, self.counts = app, counts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on and count it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status, begin = 500, perf_counter()
+
+        async def send_and_record(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        own = self.counts.shared.own
+        own[0] += 1
+        try:
+            await self.app(scope, receive, send_and_record)
+        finally:
+            own[0] -= 1
+            self.counts.add(scope["method"], route_of(scope), status, perf_counter() - begin)
+
+
+class MetricsPage:
+    """The metrics in the text format of Prometheus."""
+
+    def __init__(self, counts: RequestCounts) -> None:
+        self.counts = counts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; raise Problem 405."""
+        check_method(scope["method"], ("GET", "HEAD"))
+        headers = {"Content-Type": CONTENT_TYPE_LATEST}
+        response = Response(generate_latest(self.counts), headers=headers)
+        await response(scope, receive, send)

@@ -1,0 +1,94 @@
+"""Processes that serve on one port; when one of them ends, another takes its place."""
+
+import gc
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkProcess
+from time import sleep
+from typing import Self
+
+from pipeline.cli.shutdown import exit_when_input_closes
+from pipeline.cli.terminal import echo_error
+from pipeline.errors import CatalogueError
+
+FORK = multiprocessing.get_context("fork")
+SECONDS_TO_STOP = 10.0
+"""For open requests to be answered; uvicorn itself waits for 5 seconds."""
+SECONDS_BETWEEN_STARTS = 0.5
+
+Serve = Callable[[int, Callable[[], None]], None]
+"""Serves as the process of a number until SIGTERM, and calls the function when it answers."""
+
+
+class ServerProcesses:
+    """Some processes that serve, and one that starts them; all of them end with this process, even when it is killed.
+
+    They are forks, so that they share the memory of what was imported before. The one that starts them has no threads,
+    because a fork would copy the locks that threads hold, but not the threads.
+    """
+
+    def __init__(self, count: int, listening: socket.socket, serve: Serve) -> None:
+        self._count, self._listening, self._serve = count, listening, serve
+        self._started = FORK.Semaphore(0)
+        self._alive, self._end = os.pipe()
+        """Nothing is written; the reading end is at its end when this process has ended."""
+        self._starter = FORK.Process(target=self._keep_running)
+
+    def __enter__(self) -> Self:
+        """Start; this process must not have threads yet."""
+        self._starter.start()
+        os.close(self._alive)
+        self._listening.close()
+        return self
+
+    def wait_until_ready(self) -> None:
+        """Return when all processes answer."""
+        for _ in range(self._count):
+            self._started.acquire()
+
+    def wait(self) -> None:
+        """Wait for a signal, whose exception this raises; raise CatalogueError when the processes end by themselves."""
+        self._starter.join()
+        raise CatalogueError("the processes of the server were ended; start it again")
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._end)
+        self._starter.join(SECONDS_TO_STOP)
+        with suppress(ProcessLookupError):  # all have ended
+            os.killpg(self._starter.pid or 0, signal.SIGKILL)
+
+    def _keep_running(self) -> None:
+        """Start the processes, and others in place of those that end, until the parent has ended."""
+        os.close(self._end)
+        os.setpgrp()  # so that Ctrl-C reaches the parent only
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        gc.freeze()  # the collector would write to shared memory
+        running = [self._start(number) for number in range(self._count)]
+        while self._alive not in (ended := wait([self._alive, *(p.sentinel for p in running)])):
+            for number, process in enumerate(running):
+                if process.sentinel in ended:
+                    process.join()
+                    echo_error(
+                        f"a process of the server ended (status {process.exitcode}); another starts"
+                    )
+                    running[number] = self._start(number)
+            sleep(SECONDS_BETWEEN_STARTS)
+        self._listening.close()
+        for process in running:
+            process.join()
+
+    def _start(self, number: int) -> ForkProcess:
+        process = FORK.Process(target=self._work, args=(number,))
+        process.start()
+        return process
+
+    def _work(self, number: int) -> None:
+        """Serve until the parent has ended."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        exit_when_input_closes(kill_after=SECONDS_TO_STOP, descriptor=self._alive)
+        self._serve(number, self._started.release)

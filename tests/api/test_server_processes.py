@@ -1,0 +1,188 @@
+"""Several processes of one server: they share a port and all that is counted, and end together."""
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import Engine, text
+
+from pipeline.catalogue.owners import add_organisation
+from pipeline.catalogue.users import add_user, create_key, grant_role
+from tests.api.conftest import SOURCES, until
+from tests.support.commands import processes_of
+from tests.support.factory import write_raster
+from tests.support.serving import Serving, rows
+
+LOGIN = "/accounts/login/"
+FORM = re.compile('name="csrfmiddlewaretoken" value="([^"]+)"')
+
+
+@pytest.fixture(scope="module")
+def owner(engine: Engine) -> tuple[str, str]:
+    """The key of an administrator, and the organisation."""
+    organisation = str(add_organisation(engine, "Owner"))
+    add_user(engine, "admin")
+    grant_role(engine, "admin", "Owner", "admin")
+    return create_key(engine, "admin"), organisation
+
+
+@pytest.fixture(params=["1", "3"])
+def api(
+    request: pytest.FixtureRequest,
+    owner: tuple[str, str],
+    database_url: str,
+    empty: None,
+    tmp_path: Path,
+) -> Iterator[Serving]:
+    """A server of one process, and one of several."""
+    with Serving(database_url, tmp_path, *owner, RASTERSOURCES_API_WORKERS=request.param) as api:
+        yield api
+
+
+several = pytest.mark.parametrize("api", ["3"], indirect=True)
+
+
+def connected_to(api: Serving) -> dict[int, set[int]]:
+    """The processes that answer clients, with the numbers of the sockets of these clients."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    ours = f":{api.port:04X}"
+    inodes = {int(line[9]) for line in lines if line[1].endswith(ours) and line[3] == "01"}
+    found = {pid: sockets_of(pid) & inodes for pid in processes_of(api.home)}
+    return {pid: sockets for pid, sockets in found.items() if sockets}
+
+
+def sockets_of(pid: int) -> set[int]:
+    """The numbers of the sockets of a process."""
+    names = []
+    with suppress(FileNotFoundError):
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                names.append(str(file.readlink()))
+    return {int(name[8:-1]) for name in names if name.startswith("socket:")}
+
+
+def clients_of_all(api: Serving, stack: ExitStack) -> list[httpx.Client]:
+    """Clients whose open connections are spread over at least two processes, twelve of them."""
+    clients: list[httpx.Client] = []
+    while len(clients) < 12 or len(connected_to(api)) < 2:
+        client = httpx.Client(base_url=f"http://127.0.0.1:{api.port}", timeout=60)
+        clients.append(stack.enter_context(client))
+        assert client.get("/health").status_code == 200
+    return clients
+
+
+@several
+def test_a_killed_process_is_replaced_while_the_others_answer(api: Serving) -> None:
+    with ExitStack() as stack:
+        clients = clients_of_all(api, stack)
+        killed, survivor = list(connected_to(api))[:2]
+        before = processes_of(api.home)
+        os.kill(killed, signal.SIGKILL)
+        statuses = [status_of(client) for client in clients]
+        assert set(statuses) <= {200, None}
+        assert statuses.count(200) >= len(connected_to(api)[survivor])
+        until(lambda: len(processes_of(api.home)) == len(before))
+        assert [status_of(client) for client in clients] == [200] * len(clients)
+    assert killed not in processes_of(api.home)
+    errors = (api.home / "errors").read_text().splitlines()
+    assert errors == ["rastersources: a process of the server ended (status -9); another starts"]
+
+
+def status_of(client: httpx.Client) -> int | None:
+    """The status of a request; None if its connection was lost."""
+    try:
+        return client.get(SOURCES).status_code
+    except httpx.TransportError:
+        return None
+
+
+@several
+def test_metrics_are_of_all_processes_and_survive_a_kill(api: Serving) -> None:
+    with ExitStack() as stack:
+        clients = clients_of_all(api, stack)
+        for client in clients:
+            assert client.get(SOURCES).status_code == 200
+        killed, *_ = connected_to(api)
+        assert {counted(client) for client in clients} == {len(clients)}
+        os.kill(killed, signal.SIGKILL)
+        assert httpx.get(f"http://127.0.0.1:{api.port}{SOURCES}").status_code == 200
+        assert counted(api.client) == len(clients) + 1
+
+
+def counted(client: httpx.Client) -> int:
+    """How many requests for lists of raster sources were counted."""
+    page = client.get("/metrics").text
+    assert re.search(r"^rastersources_requests_running 1\.0$", page, re.M)
+    labels = f'{{method="GET",route="{SOURCES}",status="200"}}'
+    (number,) = re.findall(rf"^rastersources_requests_total{re.escape(labels)} (.*)$", page, re.M)
+    (timed,) = re.findall(
+        rf'^rastersources_request_seconds_count{{method="GET",route="{SOURCES}"}} (.*)$', page, re.M
+    )
+    assert number == timed
+    return int(float(number))
+
+
+@several
+def test_failed_sign_ins_count_in_all_processes(api: Serving) -> None:
+    with ExitStack() as stack:
+        clients = clients_of_all(api, stack)
+        statuses = [sign_in(client) for client in clients]
+        assert len(connected_to(api)) > 1
+    assert statuses[:5] == [400] * 5
+    assert 429 in statuses[5:]
+
+
+def sign_in(client: httpx.Client) -> int:
+    """The status of a sign-in with a wrong password."""
+    match = FORM.search(client.get(LOGIN, headers={"Accept": "text/html"}).text)
+    assert match
+    form = {"username": "admin", "password": "wrong", "csrfmiddlewaretoken": match[1]}
+    return client.post(LOGIN, data=form).status_code
+
+
+def test_uploads_are_processed_once(api: Serving, engine: Engine, tmp_path: Path) -> None:
+    tif, url = write_raster(tmp_path / "a.tif"), api.source()
+    tasks = [api.send(url, tif, step) for step in range(6)]
+    assert {api.wait_for(task) for task in tasks} == {"SUCCESS"}
+    assert rows(engine, "SELECT DISTINCT attempts FROM uploads") == [1]
+    assert rows(engine, "SELECT count(*) FROM raster_files") == [6]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_open_requests_are_answered_before_the_end(
+    api: Serving, engine: Engine, number: int
+) -> None:
+    with ThreadPoolExecutor(1) as thread, engine.connect() as other:
+        other.execute(text("LOCK TABLE raster_sources"))
+        answer = thread.submit(api.client.get, SOURCES)
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        until(lambda: rows(engine, waiting) != [0], 60)
+        api.process.send_signal(number)
+        until(lambda: not is_open(api.port))
+        other.rollback()
+        assert answer.result().status_code == 200
+    assert api.process.wait() == 0
+    assert processes_of(api.home) == {}
+    assert (api.home / "errors").read_text() == ""
+
+
+def is_open(port: int) -> bool:
+    try:
+        httpx.get(f"http://127.0.0.1:{port}/nothing", timeout=0.5)
+    except httpx.ConnectError:
+        return False
+    except httpx.TransportError:
+        return True
+    return True
+
+
+def test_a_kill_of_the_server_ends_all_its_processes(api: Serving) -> None:
+    api.kill()
+    until(lambda: processes_of(api.home) == {})
+    api.start()
