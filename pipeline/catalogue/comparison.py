@@ -145,8 +145,7 @@ class Comparison:
 
     def count_missing(self) -> MissingCounts:
         """Return how many files were not found."""
-        known = self.execute("count_present").scalar_one()
-        return MissingCounts(known, self.execute("count_absent").scalar_one())
+        return MissingCounts(*self.execute("count_missing").one())
 
     def missing_uris(self, *, marked: bool) -> list[str]:
         """Return the URIs of absent files; with `marked` also of those that an earlier run marked as missing."""

@@ -51,10 +51,6 @@ class OpenFile(ABC):
     def require_unchanged(self) -> None:
         """Raise FileChanged where the file or a sidecar is not as it was listed, or NotFound."""
 
-    def sidecar_gdal_path(self, name: str) -> str:
-        """Return a path under which GDAL finds a sidecar, with nothing beside it."""
-        return descriptor_path(self.sidecar(name).descriptor)
-
     def hide_sidecar(self, name: str) -> None:
         """Hide a sidecar from GDAL; call it before `prepare_for_gdal`."""
         self._hidden.add(name)

@@ -12,6 +12,7 @@ from rasterio.io import DatasetReader
 
 from pipeline.errors import Unreadable, UnsupportedCRS
 from pipeline.raster.file_access import OpenFile
+from pipeline.raster.linked_folder import descriptor_path
 
 _LOGGERS = (
     logging.getLogger("rasterio._env"),  # what GDAL reports
@@ -44,8 +45,9 @@ def open_dataset(
     limits where GDAL takes them from. `overview` is the index of an overview to open instead of the image,
     `sidecar` a TIFF beside the file to open instead of it. Raises Unreadable or UnsupportedCRS.
     """
-    path = open_file.sidecar_gdal_path(sidecar) if sidecar else open_file.gdal_path
-    listing = "FALSE" if open_file.visible_sidecars and not sidecar else "EMPTY_DIR"
+    path, listing = open_file.gdal_path, "FALSE" if open_file.visible_sidecars else "EMPTY_DIR"
+    if sidecar:
+        path, listing = descriptor_path(open_file.sidecar(sidecar).descriptor), "EMPTY_DIR"
     options = {**_GDAL_OPTIONS, "GDAL_DISABLE_READDIR_ON_OPEN": listing}
     if placed or sources:
         options["GDAL_GEOREF_SOURCES"] = "NONE" if placed else sources

@@ -111,11 +111,10 @@ FROM changed WHERE position > :position ORDER BY position LIMIT :size;
 -- name: count_verdicts
 SELECT verdict, count(*) AS files FROM changed GROUP BY verdict;
 
--- name: count_present
-SELECT count(*) FROM raster_files WHERE definition = :definition AND state = 'present';
-
--- name: count_absent
-SELECT count(*) FILTER (WHERE state = 'present') FROM absent;
+-- name: count_missing
+-- The files that were present at the last run, and those of them that are absent.
+SELECT (SELECT count(*) FROM raster_files WHERE definition = :definition AND state = 'present'),
+       (SELECT count(*) FROM absent WHERE state = 'present');
 
 -- name: get_absent
 SELECT uri FROM absent WHERE :marked OR state = 'present' ORDER BY uri COLLATE "C";

@@ -77,7 +77,7 @@ def draw_outline(cells: ValidCells, raster: RasterFile, policy: str) -> tuple[Mu
         return place.footprint, _side(step, scale)
     off_earth = any(warning.code == "partly_off_earth" for warning in place.warnings)
     max_side = _MAX_SIDE_OFF_EARTH if off_earth else _MAX_SIDE
-    while max(flags.shape) > max_side or _count_corners(flags) > _MAX_POINTS:
+    while max(flags.shape) > max_side or np.count_nonzero(_corners(flags)) > _MAX_POINTS:
         flags, step = _halve(flags), 2 * step
     projector = _projector(raster, policy)
 
@@ -107,10 +107,9 @@ def trace_polygons(flags: Flags) -> list[Polygon]:
     They are enclosed by the lines between cells of different flags. GDAL can trace them too, but only with drivers
     that a process that reads files does not have.
     """
-    padded = np.pad(flags, 1)
+    padded, corners = np.pad(flags, 1), _corners(flags)
     rows = padded[1:] != padded[:-1]
     columns = padded[:, 1:] != padded[:, :-1]
-    corners = _corners(padded)
     lines = [_lines(rows[:, 1:-1], corners), _lines(columns[1:-1].T, corners.T)[..., ::-1]]
     faces = shapely.get_parts(shapely.polygonize(shapely.linestrings(np.concatenate(lines))))
     inside = shapely.get_coordinates(shapely.point_on_surface(faces)).astype(int)
@@ -124,12 +123,9 @@ def _lines(sides: Flags, corners: Flags) -> Floats:
     return np.stack([starts[:, ::-1], ends[:, ::-1]], axis=1).astype(np.float64)
 
 
-def _count_corners(flags: Flags) -> int:
-    return int(np.count_nonzero(_corners(np.pad(flags, 1))))
-
-
-def _corners(padded: Flags) -> Flags:
-    """Return which points between the cells are corners of the outline."""
+def _corners(flags: Flags) -> Flags:
+    """Return which points between and around the cells are corners of the outline."""
+    padded = np.pad(flags, 1)
     rows = padded[:-1].astype(np.int8) - padded[1:]
     corners: Flags = rows[:, :-1] != rows[:, 1:]
     return corners
