@@ -16,14 +16,10 @@ def add_organisation(engine: Engine, name: str) -> UUID:
     """Add an organisation and return its uuid; raise CatalogueError when the name is taken, blank or too long."""
     if not name.strip() or len(name) > 255:
         raise CatalogueError("an organisation needs a name of 1 to 255 characters")
-    statement = (
-        upsert(organisations)
-        .values(name=name)
-        .on_conflict_do_nothing()
-        .returning(organisations.c.uuid)
-    )
+    statement = upsert(organisations).values(name=name).on_conflict_do_nothing()
     with begin(engine) as connection:
-        uuid: UUID | None = connection.execute(statement).scalar_one_or_none()
+        rows = connection.execute(statement.returning(organisations.c.uuid))
+        uuid: UUID | None = rows.scalar_one_or_none()
     if uuid is None:
         raise CatalogueError(f'there is an organisation "{name}" already')
     return uuid
@@ -35,13 +31,12 @@ def find_owner(engine: Engine, definition: Definition, *, create: bool = False) 
     Raises CatalogueError that says what to add.
     """
     with begin(engine) as connection:
-        organisation = find_or_create(
-            connection, organisations, "name", definition.organisation, create
-        )
+        name = definition.organisation
+        organisation = find_or_create(connection, organisations, "name", name, create)
         if organisation is None:
             raise CatalogueError(
-                f'there is no organisation "{definition.organisation}"; '
-                f'add it with: rastersources organisation add "{definition.organisation}", or use --create'
+                f'there is no organisation "{name}"; '
+                f'add it with: rastersources organisation add "{name}", or use --create'
             )
         if definition.supplier is None:
             return Owner(organisation, None)

@@ -13,12 +13,9 @@ from pipeline.errors import CatalogueError
 def record_config(engine: Engine, config: Path, *, create: bool) -> None:
     """Let runs of deployments read a sources.toml; `create` lets them add organisations and suppliers."""
     statement = insert(served_configs).values(path=str(config), may_create=create)
+    newer = {"may_create": create, "served": func.now()}
     with begin(engine) as connection:
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["path"], set_={"may_create": create, "served": func.now()}
-            )
-        )
+        connection.execute(statement.on_conflict_do_update(index_elements=["path"], set_=newer))
 
 
 def forget_config(engine: Engine, config: Path) -> None:

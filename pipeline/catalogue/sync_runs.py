@@ -68,16 +68,11 @@ class SyncRun:
 
     def mark_killed_runs(self) -> None:
         """Mark earlier 'running' runs as killed; call only while holding the lock."""
-        statement = update(sync_runs).where(
-            sync_runs.c.definition == self.definition,
-            sync_runs.c.state == "running",
-            sync_runs.c.id < self.id,
-        )
+        running = update(sync_runs).filter_by(definition=self.definition, state="running")
         detail = "it was killed before it ended; the next run completed the work"
+        values = {"state": "failed", "finished": func.clock_timestamp(), "detail": detail}
         with begin(self.engine) as connection:
-            connection.execute(
-                statement.values(state="failed", finished=func.clock_timestamp(), detail=detail)
-            )
+            connection.execute(running.where(sync_runs.c.id < self.id).values(values))
 
     def finish(self, state: str, detail: str | None) -> None:
         """Write how the run ended."""

@@ -23,6 +23,7 @@ from pipeline.raster.models import (
     ReadOptions,
     Statistics,
 )
+from pipeline.raster.nodata import parse_nodata
 from pipeline.raster.open_dataset import names_overview_file, open_dataset
 from pipeline.raster.statistics.band import BandCounter
 from pipeline.raster.statistics.valid_outline import ValidCells, draw_outline
@@ -182,18 +183,12 @@ def _nodata_values(raster: RasterFile) -> list[float | None]:
 
     None stands for a band without one, or with one that no pixel can have.
     """
-    return [_possible_nodata(band.nodata, np.dtype(raster.dtype)) for band in raster.bands]
-
-
-def _possible_nodata(text: str | None, dtype: np.dtype[Any]) -> float | None:
-    if text is None:
-        return None
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype.str)
-        number = int(text) if text.lstrip("-").isdecimal() else None
-        return number if number is not None and limits.min <= number <= limits.max else None
-    value = float(text)
-    return value if not isfinite(value) or abs(value) <= float(np.finfo(dtype).max) else None
+    number = int if np.dtype(raster.dtype).kind in "iu" else float
+    parsed = (parse_nodata(band.nodata, raster.dtype) for band in raster.bands)
+    return [
+        None if nodata.value is None or nodata.warnings else number(nodata.value)
+        for nodata in parsed
+    ]
 
 
 @dataclass
