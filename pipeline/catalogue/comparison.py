@@ -187,16 +187,15 @@ class Comparison:
     ) -> CursorResult[Any]:
         """Run a statement of sql/queries/comparison.sql."""
         options = {"yield_per": yield_per} if yield_per else {}
-        shared = {
+        every = {
             "definition": self.definition.id,
             "reading_hash": self.definition.reading_hash(),
             "unlisted": [rejection.uri for rejection in self.unlisted],
             "unseen": list(UNSEEN_CODES),
+            **parameters,
         }
         with translate_errors():
-            return self.connection.execute(
-                QUERIES[name], {**shared, **parameters}, execution_options=options
-            )
+            return self.connection.execute(QUERIES[name], every, execution_options=options)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

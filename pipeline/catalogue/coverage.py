@@ -195,9 +195,8 @@ def _find_holes(outlines: Polygons, present: Polygons, frame: Frame, policy: str
     holes = _grow(pieces, QUARTER)
     areas, (left, bottom, *_) = shapely.area(holes), shapely.bounds(holes).T
     largest = np.lexsort((bottom, left, -areas))[:MAX_HOLES]
-    described = (
-        _describe_hole(holes[hole], bool(at_edge[hole]), frame, policy) for hole in largest
-    )
+    touches = at_edge.tolist()
+    described = (_describe_hole(holes[hole], touches[hole], frame, policy) for hole in largest)
     return Holes(len(holes), round(float(areas.sum()), 3), tuple(described))
 
 
@@ -234,9 +233,8 @@ def _compare_steps(
     for missing, group in groupby(missing_at, key=itemgetter(1)):
         steps = [step for step, _ in group]
         if missing:
-            runs.append(
-                IncompleteSteps(steps[0], steps[-1], len(steps), tuple(map(area_of, missing)))
-            )
+            areas = tuple(map(area_of, missing))
+            runs.append(IncompleteSteps(steps[0], steps[-1], len(steps), areas))
     return Tiles(len(tiles), True, tuple(runs))
 
 

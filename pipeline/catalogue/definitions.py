@@ -121,6 +121,5 @@ def update_outdated_sources(engine: Engine, definition: Definition, owner: Owner
     with begin(engine) as connection:
         ids = connection.execute(QUERIES["find_outdated_sources"], parameters).scalars()
         with lock_sources(connection, ids) as sources:
-            connection.execute(
-                QUERIES["update_outdated_sources"], {**parameters, "ids": list(sources)}
-            )
+            parameters["ids"] = list(sources)
+            connection.execute(QUERIES["update_outdated_sources"], parameters)

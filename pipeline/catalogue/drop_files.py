@@ -63,9 +63,8 @@ def find_scope(engine: Engine, drop: DropFolder) -> DropScope:
                 )
             return row_id
 
-        ids = [
-            id_of(organisations, "name", name, "organisation") for name in drop.organisation or ()
-        ]
+        names = drop.organisation or ()
+        ids = [id_of(organisations, "name", name, "organisation") for name in names]
         supplier = drop.supplier and id_of(users, "username", drop.supplier, "user")
     return DropScope(ids or None, supplier or None)
 

@@ -69,9 +69,8 @@ def end_move(engine: Engine, definition: str, move: FileMove, fingerprint: str) 
     parameters = {"definition": definition, "uri": move.uri, "target": move.target}
     with begin(engine) as connection:
         if fingerprint != move.fingerprint:
-            connection.execute(
-                QUERIES["update_fingerprint"], {**parameters, "fingerprint": fingerprint}
-            )
+            changed = {**parameters, "fingerprint": fingerprint}
+            connection.execute(QUERIES["update_fingerprint"], changed)
         connection.execute(QUERIES["end"], parameters)
 
 

@@ -84,11 +84,11 @@ def _report(connection: Connection, source: Row[Any], policy: str) -> Gaps:
     files, missing = connection.execute(QUERIES["count_files"], parameters).one()
     # A definition may have thousands of sources of one file, which has no holes in its own extent.
     is_single = files - missing == files <= 1
-    holes, tiles = (
-        (NO_HOLES, None) if is_single else measure_coverage(connection, source.id, policy)
-    )
+    nothing = NO_HOLES, None
+    holes, tiles = nothing if is_single else measure_coverage(connection, source.id, policy)
     steps = connection.execute(QUERIES["list_steps"], parameters).all()
     present = [step for step, is_present in steps if is_present]
+    warnings = (RasterWarning(**warning) for warning in source.notices)
     return Gaps(
         uuid=source.uuid,
         name=source.name,
@@ -100,9 +100,5 @@ def _report(connection: Connection, source: Row[Any], policy: str) -> Gaps:
         series=compare_steps([step for step, _ in steps], present, source.declared_interval),
         holes=holes,
         tiles=tiles,
-        warnings=tuple(
-            RasterWarning(**warning)
-            for warning in source.notices
-            if warning["code"] in REPEATED_WARNINGS
-        ),
+        warnings=tuple(warning for warning in warnings if warning.code in REPEATED_WARNINGS),
     )

@@ -56,10 +56,8 @@ def find_grid_conflict(comparison: Comparison) -> GridConflict:
     with comparison.transaction() as connection:
         connection.execute(QUERIES["find_misfits"], names)
         connection.execute(QUERIES["elect_grids"], names)
-        accepted, evicted = (
-            connection.execute(QUERIES[name], names).scalars().all()
-            for name in ("get_accepted", "get_evicted")
-        )
+        accepted = connection.execute(QUERIES["get_accepted"], names).scalars().all()
+        evicted = connection.execute(QUERIES["get_evicted"], names).scalars().all()
     return GridConflict(accepted, evicted)
 
 
@@ -87,9 +85,8 @@ def elect_grids(
             accepted = execute("accept").all()
         uris = {rejection.uri for rejection in evicted}
         counts = execute("count_evicted", uris=sorted(uris.difference(rejected))).one()
-    report = RunReport(
-        rejected=evicted, revised={row.uri for row in accepted} | uris.intersection(rejected)
-    )
+    revised = {row.uri for row in accepted} | uris.intersection(rejected)
+    report = RunReport(rejected=evicted, revised=revised)
     report.add(RunReport(**counts._mapping))
     report.add(RunReport(registered=len(accepted), bytes=sum(row.size for row in accepted)))
     return report

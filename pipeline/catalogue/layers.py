@@ -35,9 +35,8 @@ def derived_layer_fields(caller: Caller) -> Mapping[str, ColumnElement[Any]]:
         **{name: _common(source[name]) for name in GRID_FIELDS},
     }
     fields = {name: _of_layer(value, caller) for name, value in values.items()}
-    fields["temporal"] = func.coalesce(
-        layers.c.temporal, _of_layer(func.bool_or(source.temporal), caller), False
-    )
+    any_temporal = _of_layer(func.bool_or(source.temporal), caller)
+    fields["temporal"] = func.coalesce(layers.c.temporal, any_temporal, False)
     return fields | {name: _longitude(name, caller) for name in ("west", "east")}
 
 
@@ -57,9 +56,8 @@ def _of_layer(
 def _common(column: ColumnElement[Any]) -> ColumnElement[Any]:
     """Return the value that all sources share; null if they differ, or if one with files has no value."""
     lacks_value = func.bool_or(and_(column.is_(None), raster_sources.c.file_count > 0))
-    return case(
-        (and_(func.min(column) == func.max(column), lacks_value.is_(False)), func.max(column))
-    )
+    is_shared = and_(func.min(column) == func.max(column), lacks_value.is_(False))
+    return case((is_shared, func.max(column)))
 
 
 def _longitude(name: str, caller: Caller) -> ColumnElement[Any]:
@@ -82,18 +80,14 @@ def add_layer(engine: Engine, name: str, source: UUID) -> UUID:
         raise CatalogueError("a layer needs a name of 1 to 255 characters")
     graph = {"graph": {"raster": [SOURCE_BLOCK, str(source)]}, "name": "raster"}
     shared = ("organisation_id", "access_modifier", "supplier_id")
-    values = (
-        select(
-            literal(name), literal(graph, JSONB), *(raster_sources.c[column] for column in shared)
-        )
-        .where(raster_sources.c.uuid == source)
-        .with_for_update(key_share=True, read=True)
+    columns = (raster_sources.c[column] for column in shared)
+    values = select(literal(name), literal(graph, JSONB), *columns)
+    locked = values.where(raster_sources.c.uuid == source).with_for_update(
+        key_share=True, read=True
     )
-    statement = (
-        insert(layers).from_select(["name", "source", *shared], values).returning(layers.c.uuid)
-    )
+    statement = insert(layers).from_select(["name", "source", *shared], locked)
     with begin(engine) as connection:
-        made = connection.execute(statement).scalar_one_or_none()
+        made = connection.execute(statement.returning(layers.c.uuid)).scalar_one_or_none()
     if made is None:
         raise CatalogueError(f"there is no raster source {source}")
     return UUID(str(made))

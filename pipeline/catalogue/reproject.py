@@ -98,9 +98,8 @@ def _place_grids(connection: Connection, policy: str) -> None:
                 try:
                     placed += _place(grid, policy)
                 except RasterError as error:
-                    unplaced.append(
-                        {"number": grid.number, "code": error.code, "message": error.message}
-                    )
+                    reason = {"code": error.code, "message": error.message}
+                    unplaced.append({"number": grid.number, **reason})
             for query, rows in (("insert_placed", placed), ("insert_unplaced", unplaced)):
                 if rows:
                     connection.execute(QUERIES[query], rows)

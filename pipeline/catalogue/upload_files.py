@@ -128,11 +128,8 @@ def select_unneeded(uris: Sequence[str] | None = None) -> TextClause:
 
 def forget(uris: Sequence[str]) -> Executable:
     """Delete the rows of deleted files. Rows of young files stay for a later sweep."""
-    return delete(upload_files).where(
-        upload_files.c.uri.in_(uris),
-        ~IS_RECEIVED,
-        upload_files.c.changed < func.now() - text(f"interval '{MINUTES_TO_FORGET} minutes'"),
-    )
+    young = upload_files.c.changed >= func.now() - text(f"interval '{MINUTES_TO_FORGET} minutes'")
+    return delete(upload_files).where(upload_files.c.uri.in_(uris), ~IS_RECEIVED, ~young)
 
 
 def give_up_receiving() -> Executable:

@@ -165,11 +165,8 @@ def create_key(engine: Engine, username: str) -> str:
     prefix = "".join(secrets.choice(ALPHABET) for _ in range(PREFIX_LENGTH))
     secret = secrets.token_urlsafe(32)
     with begin(engine) as connection:
-        values = {
-            "user_id": find_user(connection, username),
-            "prefix": prefix,
-            "secret_hash": hash_secret(secret),
-        }
+        user_id = find_user(connection, username)
+        values = {"user_id": user_id, "prefix": prefix, "secret_hash": hash_secret(secret)}
         connection.execute(insert(api_keys).values(values))
     return f"{prefix}.{secret}"
 
@@ -219,9 +216,8 @@ def caller_by_session(token: str) -> TextClause:
 
 def user_by_name(username: str) -> Select[Any]:
     """Select an active user with the hash of the password."""
-    return select(users.c.id, users.c.password_hash).where(
-        users.c.username == username, users.c.active
-    )
+    user = select(users.c.id, users.c.password_hash)
+    return user.where(users.c.username == username, users.c.active)
 
 
 def caller_from_row(row: Any) -> Caller:
@@ -249,9 +245,8 @@ def open_session(who: SignedInUser, token: str, hours: float) -> Insert:
 
 def close_session(token: str) -> Delete:
     """Delete a session, and all that have expired."""
-    return delete(sessions).where(
-        (sessions.c.token_hash == hash_secret(token)) | (sessions.c.expires <= func.now())
-    )
+    this = sessions.c.token_hash == hash_secret(token)
+    return delete(sessions).where(this | (sessions.c.expires <= func.now()))
 
 
 def count_failures(attempt: int, username: str, address: str, minutes: float) -> TextClause:

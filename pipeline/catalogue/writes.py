@@ -21,11 +21,8 @@ from pipeline.database.tables import organisations, raster_sources, users
 def locked_row(entity: Entity, caller: Caller, uuid: UUID) -> Select[Any]:
     """Select a stored row with `may_write`, if the caller may read it, and lock it until the transaction ends."""
     table = entity.table
-    return (
-        select(table, may_write(table, caller).label("may_write"))
-        .where(table.c.uuid == uuid, entity.visible(caller))
-        .with_for_update(of=table)
-    )
+    row = select(table, may_write(table, caller).label("may_write"))
+    return row.where(table.c.uuid == uuid, entity.visible(caller)).with_for_update(of=table)
 
 
 def organisation_id_by_uuid(uuid: UUID) -> Select[Any]:
@@ -77,12 +74,11 @@ def delete_links(links: SourceLinks, owner_id: int, uuids: Collection[UUID]) -> 
 
 def count_dependents(uuid: UUID) -> Select[Any]:
     """Count the layers and label types that use a raster source, as `layers` and `labeltypes`."""
-    return select(
-        *(
-            select(func.count()).where(links.source_uuid == uuid).scalar_subquery().label(name)
-            for name, links in (("layers", LAYER_LINKS), ("labeltypes", LABEL_TYPE_LINKS))
-        )
+    counts = (
+        select(func.count()).where(links.source_uuid == uuid).scalar_subquery().label(name)
+        for name, links in (("layers", LAYER_LINKS), ("labeltypes", LABEL_TYPE_LINKS))
     )
+    return select(*counts)
 
 
 def list_dependents(caller: Caller, uuid: UUID) -> Select[Any]:
@@ -95,12 +91,9 @@ def list_dependents(caller: Caller, uuid: UUID) -> Select[Any]:
     for kind, links in kinds:
         owners = links.owners
         may_read = readable(owners, caller)
+        name = case((may_read, owners.c.name)).label("name")
         rows = (
-            select(
-                literal(kind).label("kind"),
-                owners.c.uuid,
-                case((may_read, owners.c.name)).label("name"),
-            )
+            select(literal(kind).label("kind"), owners.c.uuid, name)
             .join(links.table, links.owner_id == owners.c.id)
             .where(links.source_uuid == uuid)
         )

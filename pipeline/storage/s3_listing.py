@@ -113,10 +113,8 @@ def list_objects(bucket: str, prefix: str, start: str = "") -> Iterator[tuple[st
     Raises CatalogueError or TransientError if the bucket cannot be listed.
     """
     with translate_listing_errors(object_uri(bucket, prefix)):
-        pages = obstore.list(
-            open_bucket(bucket), prefix or None, offset=start or None, chunk_size=_PAGE
-        )
-        for page in pages:
+        store, offset = open_bucket(bucket), start or None
+        for page in obstore.list(store, prefix or None, offset=offset, chunk_size=_PAGE):
             for meta in page:
                 folder, _, name = meta["path"].rpartition("/")
                 yield folder, _object(name, meta)

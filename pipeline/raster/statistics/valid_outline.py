@@ -149,9 +149,8 @@ def _projector(raster: RasterFile, policy: str) -> Projector:
 
 def _place(polygons: npt.NDArray[np.object_], projector: Projector) -> MultiPolygon:
     """Return polygons in pixels as polygons on the earth, without what lies off it."""
-    outline = shapely.union_all(
-        [_place_polygon(polygon, projector) for polygon in polygons], grid_size=1e-9
-    )
+    placed = [_place_polygon(polygon, projector) for polygon in polygons]
+    outline = shapely.union_all(placed, grid_size=1e-9)
     west, south, east, north = outline.bounds if not outline.is_empty else (0.0, 0.0, 0.0, 0.0)
     # The tolerance is smaller than the smallest cell.
     return cut_at_antimeridian(shapely.simplify(outline, 1e-5 * max(east - west, north - south)))
@@ -208,8 +207,6 @@ def _cut_at_pole(points: Floats, projector: Projector) -> tuple[Floats, float | 
         distance = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
         beyond = (distance - line.project(pole)) % distance[-1]
         order = np.argsort(beyond[:-1], kind="stable")
-        near = (beyond[order] <= _POLE_TOLERANCE) | (
-            beyond[order] >= distance[-1] - _POLE_TOLERANCE
-        )
-        return points[order[~near]], latitude
+        beside = np.minimum(beyond[order], distance[-1] - beyond[order])
+        return points[order[beside > _POLE_TOLERANCE]], latitude
     return points, None

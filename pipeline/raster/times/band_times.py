@@ -101,9 +101,8 @@ def _netcdf_time(metadata: Mapping[str, str], file_metadata: Mapping[str, str]) 
         message = f"the dimensions {' and '.join(times)} are all times; name one of them time"
         return _warn("ambiguous_time", message)
     if times:
-        units, calendar = (
-            file_metadata.get(f"{times[0]}#{key}", "") for key in ("units", "calendar")
-        )
+        units = file_metadata.get(f"{times[0]}#units", "")
+        calendar = file_metadata.get(f"{times[0]}#calendar", "")
         return _cf_time(metadata[_DIMENSION + times[0]], units, calendar)
     if "time" in dimensions:
         message = f"{_DIMENSION}time is a number without units; write time#units as CF does"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
+from typing import Literal
 
 import obstore
 from obstore.exceptions import AlreadyExistsError
@@ -101,9 +102,8 @@ class BucketUploadStore(UploadStore):
         """Write the object `.catalogue` by a conditional PUT (If-None-Match)."""
         key, text = f"{self.prefix}{MARK_NAME}", mark_text(identity)
         with translate_errors(), suppress(AlreadyExistsError):
-            obstore.put(
-                open_bucket(self.bucket), key, text, mode="overwrite" if replace else "create"
-            )
+            mode: Literal["overwrite", "create"] = "overwrite" if replace else "create"
+            obstore.put(open_bucket(self.bucket), key, text, mode=mode)
 
     def _key(self, upload_id: str) -> str:
         return f"{self.prefix}{upload_id}/{FILE_NAME}"
@@ -125,6 +125,4 @@ class BucketUploadStore(UploadStore):
     def _delete(self, upload_ids: list[str]) -> None:
         if upload_ids:
             with translate_errors():
-                obstore.delete(
-                    open_bucket(self.bucket), [self._key(upload_id) for upload_id in upload_ids]
-                )
+                obstore.delete(open_bucket(self.bucket), list(map(self._key, upload_ids)))
