@@ -14,9 +14,10 @@ from pipeline.api.auth import COOKIE, session_caller
 from pipeline.api.config import ApiConfig
 from pipeline.api.costly_filters import CostlyQueries
 from pipeline.api.database import new_database
+from pipeline.api.dry_run_uploads import DryRunSlots
 from pipeline.api.endpoint import Api
 from pipeline.api.links import prefix_of
-from pipeline.api.metrics import Metrics, MetricsPage, RequestCounts, SharedCounts
+from pipeline.api.metrics import Metrics, MetricsPage, RequestCounts
 from pipeline.api.middleware import (
     KNOWN_METHODS,
     NO_ROUTE,
@@ -30,15 +31,17 @@ from pipeline.api.problems import Problem
 from pipeline.api.receive_upload import UploadReceiver
 from pipeline.api.responses import json_response, problem_answer, wants_html
 from pipeline.api.routes import routes
+from pipeline.api.shared_memory import SharedMemory
 from pipeline.catalogue.access import ANONYMOUS
 
 
-def create_app(config: ApiConfig, shared: SharedCounts | None = None) -> Starlette:
+def create_app(config: ApiConfig, shared: SharedMemory | None = None) -> Starlette:
     """Return the API; it connects to the database when the first request needs it."""
-    api = new_api(config)
+    shared = shared or SharedMemory()
+    api = new_api(config, shared)
     views = routes(api)
     paths = (getattr(getattr(view, "endpoint", None), "path", NO_ROUTE) for view in views)
-    counts = RequestCounts(shared or SharedCounts(), paths)
+    counts = RequestCounts(shared, paths)
     metrics = MetricsPage(counts)
 
     @asynccontextmanager
@@ -59,10 +62,11 @@ def create_app(config: ApiConfig, shared: SharedCounts | None = None) -> Starlet
     return app
 
 
-def new_api(config: ApiConfig) -> Api:
+def new_api(config: ApiConfig, shared: SharedMemory) -> Api:
     """Return what the endpoints share; the first request that needs the database connects to it."""
     database = new_database(config)
-    return Api(config, database, UploadReceiver(config, database), CostlyQueries(config))
+    receiver = UploadReceiver(config, database)
+    return Api(config, database, receiver, CostlyQueries(config), DryRunSlots(shared))
 
 
 def middleware(config: ApiConfig, counts: RequestCounts) -> list[Middleware]:

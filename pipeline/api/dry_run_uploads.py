@@ -1,65 +1,77 @@
-"""Limits on files of dry runs: a few for each organisation, which take turns in having one read."""
+"""Limits on files of dry runs: a few for each organisation, of which one is read at a time, in all processes."""
 
 import asyncio
-from asyncio import Lock, Semaphore
-from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from starlette.requests import Request
 
 from pipeline.api.problems import Problem, unavailable
+from pipeline.api.shared_memory import TO_COME, SharedMemory
 from pipeline.storage.uploads import UnnamedUpload
 
 MAX_READERS = 2
 """Files that are read at once, each by its own process."""
 MAX_FILES = 4
 """Files of one organisation that are received, waiting or read."""
-SECONDS_BETWEEN_CHECKS = 0.5
-"""How often the server checks whether a waiting client is still connected."""
+READERS = range(MAX_READERS)
+"""The locks of the readers; those of the organisations follow."""
+SECONDS_BETWEEN_CHECKS = 0.1
+"""How often the server checks whether a reader is free and the waiting client still connected."""
+AHEAD = 64 * 2**20
+"""Bytes of the disk reserved for a file beyond those that arrived: a client may announce a size and never send it."""
 
 
 class DryRunSlots:
-    """Lets each organisation have one file read at a time, and two files in all."""
+    """Lets each organisation have one file read at a time, and a few files in all."""
 
-    def __init__(self) -> None:
-        self._readers = Semaphore(MAX_READERS)
-        self._reader_of: defaultdict[int, Lock] = defaultdict(Lock)
-        self._files_of: Counter[int] = Counter()
-        self.announced: dict[UnnamedUpload, int] = {}
-        """The size that each file will have, of all files that are being received."""
+    def __init__(self, shared: SharedMemory) -> None:
+        self._shared = shared
+        self._announced: dict[UnnamedUpload, int] = {}
+        """The size that each file will have, of all files that this process receives."""
 
     @contextmanager
     def slot(self, organisation_id: int) -> Iterator[None]:
         """Hold one of the slots of an organisation until the end of the block; raise Problem 503 if none is free."""
-        if self._files_of[organisation_id] >= MAX_FILES:
-            raise unavailable(
-                f"{MAX_FILES} dry runs of this organisation are under way; send the file again later."
-            )
-        self._files_of[organisation_id] += 1
-        try:
+        with self._shared.lock_one(_locks_of(organisation_id)[1:]) as is_held:
+            if not is_held:
+                raise unavailable(
+                    f"{MAX_FILES} dry runs of this organisation are under way; send the file again later."
+                )
             yield
-        finally:
-            self._files_of[organisation_id] -= 1
 
     @asynccontextmanager
     async def reader(self, organisation_id: int, request: Request) -> AsyncIterator[None]:
         """Wait for a reader and hold it until the end of the block; raise Problem 400 if the client disconnects."""
-        async with (
-            _hold_while_connected(self._reader_of[organisation_id], request),
-            _hold_while_connected(self._readers, request),
-        ):
-            yield
-
-
-@asynccontextmanager
-async def _hold_while_connected(lock: Lock | Semaphore, request: Request) -> AsyncIterator[None]:
-    waiting = asyncio.ensure_future(lock.acquire())
-    try:
-        while not (await asyncio.wait({waiting}, timeout=SECONDS_BETWEEN_CHECKS))[0]:
+        while True:
+            with (
+                self._shared.lock_one(_locks_of(organisation_id)[:1]) as is_turn,
+                self._shared.lock_one(READERS if is_turn else range(0)) as is_held,
+            ):
+                if is_held:
+                    yield
+                    return
+            await asyncio.sleep(SECONDS_BETWEEN_CHECKS)
             if await request.is_disconnected():
                 raise Problem(400, "The client disconnected.")
-        yield
-    finally:
-        if not waiting.cancel() and not waiting.cancelled():
-            lock.release()
+
+    def announce(self, upload: UnnamedUpload, size: int) -> None:
+        """Record the size that a file will have."""
+        self._announced[upload] = size
+
+    def forget(self, upload: UnnamedUpload) -> None:
+        """Remove a file that is no longer received."""
+        self._announced.pop(upload, None)
+        self.bytes_to_come()
+
+    def bytes_to_come(self) -> int:
+        """Return the bytes that the files of all processes will still need on the disk, `AHEAD` for each at most."""
+        to_come = [size - upload.size for upload, size in self._announced.copy().items()]
+        self._shared.own[TO_COME] = sum(min(AHEAD, max(0, size)) for size in to_come)
+        return int(self._shared.total(TO_COME))
+
+
+def _locks_of(organisation_id: int) -> range:
+    """Return the lock for reading a file of an organisation, and those of its slots."""
+    first = MAX_READERS + organisation_id * (1 + MAX_FILES)
+    return range(first, first + 1 + MAX_FILES)

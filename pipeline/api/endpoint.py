@@ -2,7 +2,7 @@
 
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -47,7 +47,7 @@ class Api:
     database: Database
     receiver: UploadReceiver
     costly: CostlyQueries
-    dry_runs: DryRunSlots = field(default_factory=DryRunSlots)
+    dry_runs: DryRunSlots
 
     @cached_property
     def dry_run(self) -> "Api":

@@ -7,7 +7,6 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from itertools import accumulate, product
-from mmap import mmap
 from time import perf_counter
 
 from prometheus_client import Metric
@@ -19,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.api.middleware import KNOWN_METHODS, NO_ROUTE, route_of
 from pipeline.api.problems import check_method
+from pipeline.api.shared_memory import COUNTS, RUNNING, SharedMemory
 
 METHODS = (*KNOWN_METHODS, "other")
 STATUSES = {int(status): index for index, status in enumerate(HTTPStatus)}
@@ -27,32 +27,15 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 BOUNDS = [*(str(float(bound)) for bound in BUCKETS), "+Inf"]
 BLOCK = len(STATUSES) + len(BOUNDS) + 1
 """Numbers for a method and a route: a count for each status and each bucket, and the sum of seconds."""
-MAX_ROUTES = 200
-ROW = 1 + len(METHODS) * MAX_ROUTES * BLOCK
-"""Numbers for a process: its requests that are being answered, and the blocks."""
-
-
-class SharedCounts:
-    """Numbers that processes share: a row for each, which it alone changes; the next in its place continues it."""
-
-    def __init__(self, processes: int = 1) -> None:
-        memory = memoryview(mmap(-1, 8 * ROW * processes)).cast("d")
-        self.rows = [memory[ROW * number : ROW * (number + 1)] for number in range(processes)]
-        self.own = self.rows[0]
-
-    def take_row(self, process: int) -> None:
-        """Count in the row of a process, which has no request yet."""
-        self.own = self.rows[process]
-        self.own[0] = 0
 
 
 class RequestCounts(Collector):
     """Requests by method, route and status, and their times."""
 
-    def __init__(self, shared: SharedCounts, routes: Iterable[str]) -> None:
+    def __init__(self, shared: SharedMemory, routes: Iterable[str]) -> None:
         self.shared = shared
         keys = product(METHODS, sorted({*routes, NO_ROUTE}))
-        self._blocks = {key: 1 + BLOCK * number for number, key in enumerate(keys)}
+        self._blocks = {key: COUNTS + BLOCK * number for number, key in enumerate(keys)}
 
     def add(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request; clients cannot create labels."""
@@ -76,7 +59,7 @@ class RequestCounts(Collector):
             if any(counts):
                 buckets = zip(BOUNDS, accumulate(counts[len(STATUSES) :]), strict=True)
                 seconds.add_metric(key, list(buckets), total)
-        running = sum(row[0] for row in self.shared.rows)
+        running = self.shared.total(RUNNING)
         yield from (requests, seconds)
         yield GaugeMetricFamily(f"{prefix}s_running", "Requests being answered.", running)
 
@@ -101,11 +84,11 @@ class Metrics:
             await send(message)
 
         own = self.counts.shared.own
-        own[0] += 1
+        own[RUNNING] += 1
         try:
             await self.app(scope, receive, send_and_record)
         finally:
-            own[0] -= 1
+            own[RUNNING] -= 1
             self.counts.add(scope["method"], route_of(scope), status, perf_counter() - begin)
 
 

@@ -23,6 +23,7 @@ from pipeline.api.database import (
     sqlstate,
     translate_errors,
 )
+from pipeline.api.dry_run_uploads import AHEAD, DryRunSlots
 from pipeline.api.problems import Problem, not_found, unavailable
 from pipeline.api.quota import check_quota, lock_bytes_left
 from pipeline.api.upload_store import discard_unneeded, open_store
@@ -39,8 +40,6 @@ LOCK_MILLISECONDS = 200
 SECONDS_BETWEEN_ATTEMPTS = 0.2
 SECONDS_BETWEEN_CHECKS = 2.0
 """How long the lock of this server counts as held after a check."""
-AHEAD = 64 * 2**20
-"""Bytes of the disk reserved for a file beyond those that arrived: a client may announce a size and never send it."""
 FOREIGN_STORE = (
     "This server takes no uploads, because its storage of uploads belongs to another catalogue; "
     "its messages tell the operator what to do."
@@ -279,12 +278,12 @@ class DryRunReservation(Reservation):
     """The same checks for a file of a dry run; nothing is recorded or reserved."""
 
     upload: UnnamedUpload = field(kw_only=True)
-    announced: dict[UnnamedUpload, int] = field(kw_only=True)
-    """The size that each file will have, of all dry runs that are being received."""
+    slots: DryRunSlots = field(kw_only=True)
 
     async def begin(self, size: int) -> None:
         """Raise Problem 413 or 507 if there is no room for `size` bytes."""
-        self.announced[self.upload] = self.size = size
+        self.size = size
+        self.slots.announce(self.upload, size)
         check = partial(self._check_room, size, size - self.upload.size, 0)
         await self.receiver.transaction(self.database, check, SECONDS_TO_BEGIN)
 
@@ -299,9 +298,8 @@ class DryRunReservation(Reservation):
         """Check the disk of the unnamed file too; it differs from that of the storage if that is a bucket."""
         super()._check_disk(announced, ahead)
         # The sizes are read before the free space: bytes written in between count twice rather than never.
-        to_come = {upload: size - upload.size for upload, size in self.announced.copy().items()}
-        missing = sum(min(AHEAD, max(0, size)) for size in to_come.values())
-        missing = max(missing, to_come[self.upload])  # all of it, without the others
+        whole = self.size - self.upload.size  # all of it, without the others
+        missing = max(self.slots.bytes_to_come(), whole)
         if self.upload.bytes_free() - missing < self.config.upload_reserve_bytes:
             raise _disk_full()
 

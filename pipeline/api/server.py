@@ -10,9 +10,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from pipeline.api.app import create_app
 from pipeline.api.config import ApiConfig
-from pipeline.api.metrics import SharedCounts
 from pipeline.api.middleware import SECURITY_HEADERS
 from pipeline.api.problems import Problem, unavailable
+from pipeline.api.shared_memory import SharedMemory
 
 MAX_TARGET_BYTES = 65_535
 """Longest path and query string that the parser accepts."""
@@ -222,12 +222,12 @@ class LimitedProtocol(HttpToolsProtocol):
 
 def server_config(
     config: ApiConfig,
-    shared: SharedCounts | None = None,
+    shared: SharedMemory | None = None,
     *,
     log_level: str,
     protocol: type[LimitedProtocol] = LimitedProtocol,
 ) -> uvicorn.Config:
-    """Return the configuration of uvicorn for the API; processes of one server share the counts."""
+    """Return the configuration of uvicorn for the API; processes of one server share memory."""
     server = ServerConfig(
         create_app(config, shared),
         http=protocol,

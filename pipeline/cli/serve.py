@@ -18,8 +18,8 @@ import psycopg
 import uvicorn
 
 from pipeline.api.config import ApiConfig
-from pipeline.api.metrics import SharedCounts
 from pipeline.api.server import server_config
+from pipeline.api.shared_memory import SharedMemory
 from pipeline.cli.bootstrap import home_folder, prefect_address, upload_worker, uploads_location
 from pipeline.cli.ports import socket_url
 from pipeline.cli.server_processes import ServerProcesses
@@ -65,7 +65,7 @@ def run_server(
 ) -> None:
     """Serve until SIGINT or SIGTERM; `ready` gets the address as soon as all processes of the server answer."""
     count = configured.api_workers or len(os.sched_getaffinity(0))
-    config, shared = api_config(database_url, configured, count), SharedCounts(count)
+    config, shared = api_config(database_url, configured, count), SharedMemory(count)
     if os.environ.get("FORWARDED_ALLOW_IPS") and not config.proxies:
         echo_error("FORWARDED_ALLOW_IPS is ignored; name trusted proxies in RASTERSOURCES_PROXIES")
     address, uploads = socket_url(listening), UploadThread(database_url, configured)

@@ -19,6 +19,7 @@ from pipeline.api.app import new_api
 from pipeline.api.config import ApiConfig
 from pipeline.api.endpoint import METHODS
 from pipeline.api.routes import endpoints
+from pipeline.api.shared_memory import SharedMemory
 from pipeline.catalogue.users import grant_role
 from pipeline.cli.serve import UploadDryRun
 from pipeline.ingest.uploads import UploadWorker, process_waiting
@@ -34,7 +35,7 @@ from tests.support.serving import HEAD
 pytestmark = pytest.mark.usefixtures("empty", "people")
 WRITES = [
     (path, method)
-    for path, endpoint in endpoints(new_api(ApiConfig("postgresql://")))
+    for path, endpoint in endpoints(new_api(ApiConfig("postgresql://"), SharedMemory()))
     for method in METHODS
     if method != "GET" and method in endpoint.methods
 ]  # fmt: skip

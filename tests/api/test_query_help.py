@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from pipeline.api.app import new_api
 from pipeline.api.config import ApiConfig
 from pipeline.api.routes import endpoints
+from pipeline.api.shared_memory import SharedMemory
 from tests.api.conftest import SOURCES, Add, As, base, client_of
 from tests.api.test_pages import BROWSER
 from tests.support.chromium import await_text, chromium, needs_chromium
@@ -70,7 +71,7 @@ def test_no_list_warns_of_a_parameter_that_its_document_names(
 
 
 def test_every_endpoint_warns(client: Client, database_url: str) -> None:
-    made = endpoints(new_api(ApiConfig(database_url)))
+    made = endpoints(new_api(ApiConfig(database_url), SharedMemory()))
     for path, _ in made:
         url = path.replace("{uuid}", "0" * 32).replace("{id}", "1")
         assert "nobody_knows" in client.get(url, params={"nobody_knows": ""}).headers["warning"], (

@@ -172,9 +172,8 @@ async def dry_run(call: Call, source: Any, expected: int) -> Answer:
         raise unavailable("This server reads no files; ask one that does.")
     folder = store.folder if isinstance(store, FolderUploadStore) else None
     shared = (call.api.receiver, call.api.database, call.api.config, store, source)
-    announced = call.api.dry_runs.announced
     upload = await asyncio.to_thread(UnnamedUpload, folder)
-    reservation = DryRunReservation(*shared, upload=upload, announced=announced)
+    reservation = DryRunReservation(*shared, upload=upload, slots=call.api.dry_runs)
     try:
         await reservation.begin(expected)
         sent = read_fields(await receive_form(call, upload, reservation))
@@ -185,7 +184,7 @@ async def dry_run(call: Call, source: Any, expected: int) -> Answer:
     except RasterError as error:
         raise invalid({FILE: [f"{error.code}: {error.message}"]}) from error
     finally:
-        announced.pop(upload, None)
+        call.api.dry_runs.forget(upload)
         await asyncio.to_thread(upload.close)
     result = call.links.to("rastersources", source.uuid)
     return Answer({"status": "SUCCESS", "result": result, "detail": f"Files replaced: {replaced}."})
