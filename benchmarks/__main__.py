@@ -15,9 +15,10 @@ from benchmarks.objects import compare_objects
 from benchmarks.peers import peer
 from benchmarks.registration import compare_registration
 from benchmarks.report import print_tables, write_page
+from benchmarks.start import compare_start
 from benchmarks.syncing import compare_sync
 
-SECTIONS = ("registration", "objects", "sync", "lists")
+SECTIONS = ("start", "registration", "objects", "sync", "lists")
 STAC_ROWS = 100_000
 """The size of catalogue that stac-fastapi is measured with."""
 
@@ -28,6 +29,8 @@ def main() -> None:
     results.note(f"{CONNECTIONS} connections by {DRIVER}.")
     with tempfile.TemporaryDirectory() as name, benchmark_cluster() as cluster:
         work = Path(name)
+        if "start" in options.only:
+            compare_start(results, cluster, work, options.rounds)
         if "registration" in options.only:
             compare_registration(results, cluster, work, options.files, options.rounds)
         if "objects" in options.only:

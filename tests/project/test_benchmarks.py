@@ -43,7 +43,7 @@ def test_make_bench_measures_each_section_and_writes_the_page(tmp_path: Path) ->
     (results,) = tmp_path.glob("*.json")
     measured = json.loads(results.read_text())["cases"]
     assert {case["section"] for case in measured} == {
-        "registration", "objects", "sync", "loading", "lists",
+        "start", "memory", "registration", "objects", "sync", "loading", "lists",
     }  # fmt: skip
     assert all("ours" in case["contenders"] for case in measured)
     assert "pypgstac is skipped" in done.stdout
