@@ -43,9 +43,10 @@ def main() -> None:
                 results, cluster, rows, rounds=options.rounds, duration=options.seconds, stac=stac
             )
     print_tables(results)
-    results.write(options.results / f"{results.commit}.json")
+    file = options.results / f"{results.commit}.json"
+    results.write(file)
     if options.page:
-        write_page(results, options.page)
+        write_page(results, file, options.page)
 
 
 def parse_options() -> argparse.Namespace:

@@ -1,8 +1,11 @@
 """Tables of a run: on the terminal, and with charts in docs/performance.md."""
 
+import os
 from pathlib import Path
 
+from benchmarks.cluster import run
 from benchmarks.measure import Case, Results
+from benchmarks.peers import PEERS, peer
 
 BEGIN, END = "<!-- begin of the generated part -->", "<!-- end of the generated part -->"
 HEAD = """\
@@ -59,13 +62,14 @@ def show(figure: float) -> str:
     return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
 
 
-def write_page(results: Results, page: Path) -> None:
-    """Write the part of the page that is generated."""
-    text = page.read_text()
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
+def write_page(results: Results, file: Path, page: Path) -> None:
+    """Write the part of the page that is generated, and the charts; the results are in a file."""
+    images, charts = page.parent / "images", ""
+    if peer("pypgstac"):
+        run([PEERS / "python", "-m", "benchmarks.charts", file, images], os.environ)
+        charts = "\n\n".join(f"![{name}](images/{name}.svg)" for name in ("throughput", "growth"))
     notes = "\n".join(f"- {note}" for note in results.notes)
-    made = "\n\n".join(
-        [f"Commit `{results.commit}`; {results.machine}.\n\n{notes}", *tables(results)]
-    )
-    page.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}")
+    head = f"Commit `{results.commit}`; {results.machine}.\n\n{notes}"
+    made = "\n\n".join(filter(None, [head, charts, *tables(results)]))
+    before, _, rest = page.read_text().partition(BEGIN)
+    page.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{rest.partition(END)[2]}")

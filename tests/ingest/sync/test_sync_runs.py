@@ -166,3 +166,16 @@ def test_every_run_leaves_a_row_and_a_killed_one_is_marked(
         ("other", "running", 0, 0, 0, {}),
         ("test", "rejections", 2, 1, 1, {"empty_file": 1}),
     ]
+
+
+def test_sidecars_of_odd_names_stay_with_their_file(
+    tmp_path: Path, engine: Engine, pool: ProcessReader
+) -> None:
+    stems = ["a,b", 'c"d', "{e}", "f\\g", "h\ti", "NULL", "é"]
+    for number, stem in enumerate(stems):
+        raster = write_raster(tmp_path / "new.tif", width=10 + number)
+        raster = raster.rename(tmp_path / f"{stem}.tif")
+        raster.with_suffix(".tfw").write_text("1\n0\n0\n-1\n0\n0\n")
+    work = work_of([tmp_path])
+    assert synced(engine, pool.read, work).registered == len(stems)
+    assert synced(engine, pool.read, work).unchanged == len(stems)
