@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float64]
 
 ANTIMERIDIAN_TOLERANCE = 1e-7
 """Degrees past 180, a centimetre, that are rounding: such a raster does not cross the antimeridian."""
-_PRECISION = 1e-10
+PRECISION = 1e-10
 """Degrees by which a closer search may still move the extremum of an edge; a tenth of the documented 1e-9."""
 _SMALLEST_STEP = 1e-12
 """Sides of the raster: below this a search ends, since positions up to 8 have no more digits."""
@@ -86,30 +86,30 @@ def _edge_maxima(projector: Projector, outline: Outline) -> list[float]:
     """Return the largest longitude, -longitude, latitude and -latitude along the edge."""
     values = np.array([outline.longitude, -outline.longitude, outline.latitude, -outline.latitude])
     maxima: list[float] = values.max(axis=1).tolist()
-    estimates = _estimate_summits(outline.position, values)
+    estimates = estimate_summits(outline.position, values)
     for which, row in enumerate(estimates):
-        while row.max() > maxima[which] + _PRECISION:
+        while row.max() > maxima[which] + PRECISION:
             index = int(np.argmax(row))
             maxima[which] = max(maxima[which], _find_summit(projector, outline, index, which))
             row[index] = -np.inf
     return maxima
 
 
-def _estimate_summits(position: Floats, values: Floats) -> Floats:
-    """Return the maximum of the parabola through each three neighbours; -inf where it has none near them.
+def estimate_summits(position: Floats, values: Floats) -> Floats:
+    """Return the maximum of the parabola through each three neighbours in rows; -inf where it has none near them.
 
     The neighbours must lie on one side of the raster. The maximum may lie half a step beyond them, since an edge is
     not exactly a parabola.
     """
     steps = position[1:] - position[:-1]
     before, after = steps[:-1], steps[1:]
-    slopes = (values[:, 1:] - values[:, :-1]) / steps
-    left, right = slopes[:, :-1], slopes[:, 1:]
+    slopes = (values[..., 1:] - values[..., :-1]) / steps
+    left, right = slopes[..., :-1], slopes[..., 1:]
     bend = (right - left) / (before + after)
     slope = (left * after + right * before) / (before + after)
     with np.errstate(divide="ignore", invalid="ignore"):
         summit = slope / (-2 * bend)
-        height = values[:, 1:-1] + slope * summit / 2
+        height = values[..., 1:-1] + slope * summit / 2
     near = (bend < 0) & (summit > -1.5 * before) & (summit < 1.5 * after)
     return np.where(near & (position[1:-1] % 1.0 != 0.0), height, -np.inf)
 
@@ -125,5 +125,5 @@ def _find_summit(projector: Projector, outline: Outline, index: int, which: int)
         low, high = steps[max(top - 1, 0)], steps[min(top + 1, 8)]
         # On a parabola the summit exceeds the best step by a quarter of this difference at most.
         difference = values[top] - values[max(top - 1, 0) : top + 2].min()
-        if difference < _PRECISION or high - low < _SMALLEST_STEP:
+        if difference < PRECISION or high - low < _SMALLEST_STEP:
             return float(values[top])

@@ -87,18 +87,28 @@ def _polygon(outline: Outline) -> Polygon:
     return close_ring(outline.longitude, outline.latitude, pole)
 
 
+def tolerance_of(width: Floats, height: Floats) -> Floats:
+    """Return the tolerance in degrees for rasters with these extents."""
+    wanted = np.maximum(_TOLERANCE, _SMALLEST_SHARE * np.maximum(width, height))
+    tolerance: Floats = np.minimum(wanted, _LARGEST_SHARE * np.minimum(width, height))
+    return tolerance
+
+
 def _tolerance(extent: Extent) -> float:
-    """Return the tolerance in degrees."""
-    width, height = extent.east - extent.west, extent.north - extent.south
-    wanted = max(_TOLERANCE, _SMALLEST_SHARE * max(width, height))
-    return min(wanted, _LARGEST_SHARE * min(width, height))
+    return float(tolerance_of(*np.array([extent.east - extent.west, extent.north - extent.south])))
+
+
+def largest_sagitta(position: Floats, points: Floats) -> Floats:
+    """Return the largest distance between an outline and its chords, in degrees; `points` are [..., position, 2]."""
+    bend = np.abs(points[..., :-2, :] - 2 * points[..., 1:-1, :] + points[..., 2:, :]).max(axis=-1)
+    sagitta: Floats = np.where(position[1:-1] % 1.0 == 0.0, 0.0, bend / 8).max(axis=-1)
+    return sagitta
 
 
 def _refine(projector: Projector, outline: Outline, tolerance: float) -> Outline:
     """Return the outline with enough points for its chords to stay within the tolerance."""
     points = np.column_stack([outline.longitude, outline.latitude])
-    bend = np.abs(points[:-2] - 2 * points[1:-1] + points[2:]).max(axis=1) / 8
-    sagitta = float(np.where(outline.position[1:-1] % 1.0 == 0.0, 0.0, bend).max())
+    sagitta = float(largest_sagitta(outline.position, points))
     if sagitta <= tolerance:
         return outline
     intervals = INTERVALS_PER_SIDE * ceil(sqrt(sagitta / tolerance))

@@ -1,15 +1,16 @@
 """Georeferences a raster: computes its place on the earth from its grid and its CRS."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from math import isfinite
 
 import numpy as np
 from affine import Affine
 from shapely import MultiPolygon
 from shapely.errors import GEOSException
 
-from pipeline.errors import NoGrid, OutsideCRSDomain, ResidualTooLarge, UnsupportedCRS
+from pipeline.errors import NoGrid, OutsideCRSDomain, RasterError, ResidualTooLarge, UnsupportedCRS
 from pipeline.raster.models import Bounds, FileCRS, Georeference, Grid, RasterWarning
 from pipeline.raster.placement.bounds import Extent, compute_extent, normalize_extent
 from pipeline.raster.placement.control_points import fit_grid
@@ -17,17 +18,22 @@ from pipeline.raster.placement.crs import HorizontalCRS, horizontal_crs
 from pipeline.raster.placement.footprint import draw_footprint
 from pipeline.raster.placement.operations import (
     Area,
-    choose_candidate,
+    Candidate,
+    choose_candidates,
     lies_within,
     list_candidates,
 )
 from pipeline.raster.placement.outline import trace_outline
 from pipeline.raster.placement.partly_off_earth import locate_part_on_earth
-from pipeline.raster.placement.projector import INEXACT_METRES, Projector
+from pipeline.raster.placement.projector import INEXACT_METRES, GridStack, Projector
+from pipeline.raster.placement.regular_grids import locate_regular_grids
 
 _NO_MEANING = "the grid lies where {!r} has no meaning; correct its CRS or its geotransform"
 _NO_AREA = "the raster covers no area on the earth; set the right geotransform"
 
+_NO_TRANSFORM = Affine.identity()
+"""What GDAL returns where there is no geotransform."""
+_THIRDS = np.linspace(0.0, 1.0, 4)
 _MIN_EXTENT = 1e-10
 """Degrees, a hundredth of a millimetre."""
 _MAX_COORDINATE = 1e11
@@ -43,30 +49,89 @@ _ROTATION_PIXELS = 1e-3
 _QUARTER_TURN = 1e-9
 """Ratio of the products of the diagonals of the transform; a smaller one is a grid turned by a quarter."""
 
+_MAX_CACHED = 256
+"""Places that are kept of one CRS."""
 
-@lru_cache(maxsize=256)
+
 def georeference_grid(
     grid: Grid, crs: FileCRS, policy: str = "lizard", gcp_residual_pixels: float = 2.0
 ) -> Georeference:
-    """Return the place of a raster in its own CRS and in WGS 84.
+    """Return the place of one raster. Raises the errors that `georeference_grids` returns."""
+    (place,) = georeference_grids([grid], crs, policy, gcp_residual_pixels)
+    if isinstance(place, RasterError):
+        raise place.with_traceback(None)
+    return place
+
+
+def georeference_grids(
+    grids: Sequence[Grid], crs: FileCRS, policy: str, gcp_residual_pixels: float
+) -> list[Georeference | RasterError]:
+    """Return the place of each raster in their common CRS and in WGS 84, or why it has none.
 
     `policy` is `lizard` (pinned operations, no grid files) or `best-available` (installed grid files too). The results
-    are cached, since the files of a series share their grid. Raises NoGrid, ResidualTooLarge, MissingCRS,
+    are cached, since the files of a series share their grid. The errors are NoGrid, ResidualTooLarge, MissingCRS,
     UnsupportedCRS or OutsideCRSDomain.
     """
-    _check_grid(grid, crs)
-    _check_crs(crs)
-    horizontal = horizontal_crs(crs.wkt)
-    transform, warnings = _transform(grid, horizontal, gcp_residual_pixels)
-    projector = _projector(grid, transform, horizontal, policy)
-    extent, footprint, more = _locate(projector)
-    bounds = normalize_extent(extent)
-    left, lower, right, upper = _envelope(projector)
-    pixelsize_x, pixelsize_y = _pixelsize(transform)
+    cache = _cache(crs, policy, gcp_residual_pixels)
+    if len(cache) > _MAX_CACHED:
+        cache.clear()
+    new = [*dict.fromkeys(grid for grid in grids if grid not in cache)]
+    cache.update(zip(new, _georeference(new, crs, policy, gcp_residual_pixels), strict=True))
+    return [cache[grid] for grid in grids]
+
+
+@lru_cache(maxsize=16)
+def _cache(
+    crs: FileCRS,  # noqa: ARG001 - each CRS, policy and limit has a cache of its own
+    policy: str,  # noqa: ARG001
+    limit: float,  # noqa: ARG001
+) -> "dict[Grid, Georeference | RasterError]":
+    return {}
+
+
+def georeference_stored_grid(
+    transform: Affine, width: int, height: int, crs_wkt: str, policy: str = "lizard"
+) -> Georeference:
+    """Place a raster again from the values in the catalogue. Raises as `georeference_grid`."""
+    return georeference_grid(Grid(width, height, transform), FileCRS(crs_wkt), policy)
+
+
+def _georeference(
+    grids: Sequence[Grid], crs: FileCRS, policy: str, limit: float
+) -> list[Georeference | RasterError]:
+    outcomes: dict[int, Georeference | RasterError] = {}
+    projectors: dict[int, Projector] = {}
+    warnings: dict[int, tuple[RasterWarning, ...]] = {}
+    for index, grid in enumerate(grids):
+        try:
+            projectors[index], warnings[index] = _projector(grid, crs, policy, limit)
+        except RasterError as error:
+            outcomes[index] = error
+    for same in _by_operation(projectors, policy):
+        places = locate_regular_grids([*same.values()])
+        for (index, projector), place in zip(same.items(), places, strict=True):
+            try:
+                extent, footprint, more = (*place, ()) if place else locate_alone(projector)
+            except RasterError as error:
+                outcomes[index] = error
+            else:
+                outcomes[index] = _result(projector, extent, footprint, (*warnings[index], *more))
+    return [outcomes[index] for index in range(len(grids))]
+
+
+def _result(
+    projector: Projector,
+    extent: Extent,
+    footprint: MultiPolygon,
+    warnings: tuple[RasterWarning, ...],
+) -> Georeference:
+    crs, bounds = projector.crs, normalize_extent(extent)
+    left, lower, right, upper = projector.envelope
+    pixelsize_x, pixelsize_y = _pixelsize(projector.transform)
     return Georeference(
-        projection=horizontal.projection,
-        crs_wkt=horizontal.wkt,
-        transform=transform,
+        projection=crs.projection,
+        crs_wkt=crs.wkt,
+        transform=projector.transform,
         rotated=_is_rotated(projector),
         origin_x=left,
         origin_y=lower,
@@ -77,22 +142,15 @@ def georeference_grid(
         bounds=bounds,
         footprint=footprint,
         operation=projector.candidate.operation,
-        warnings=(*horizontal.warnings, *warnings, *more, *_place_warnings(projector, bounds)),
+        warnings=(*crs.warnings, *warnings, *_place_warnings(projector, bounds)),
     )
-
-
-def georeference_stored_grid(
-    transform: Affine, width: int, height: int, crs_wkt: str, policy: str = "lizard"
-) -> Georeference:
-    """Place a raster again from the values in the catalogue. Raises as `georeference_grid`."""
-    return georeference_grid(Grid(width, height, transform), FileCRS(crs_wkt), policy)
 
 
 def _check_grid(grid: Grid, crs: FileCRS) -> None:
     if grid.width < 1 or grid.height < 1:
         raise NoGrid(f"the raster has {grid.width} x {grid.height} pixels; write it again")
-    if grid.transform is not None and grid.transform != Affine.identity():
-        if not np.isfinite(grid.transform[:6]).all() or grid.transform.is_degenerate:
+    if grid.transform is not None and grid.transform != _NO_TRANSFORM:
+        if not _has_area(grid.transform):
             raise NoGrid("the pixels of the geotransform have no area; set the right one")
         if not (grid.has_rpcs and not crs.wkt):
             return
@@ -108,6 +166,11 @@ def _check_grid(grid: Grid, crs: FileCRS) -> None:
     )
 
 
+def _has_area(transform: Affine) -> bool:
+    t = transform
+    return all(map(isfinite, (t.a, t.b, t.c, t.d, t.e, t.f))) and not t.is_degenerate
+
+
 def _check_crs(crs: FileCRS) -> None:
     if crs.unusable and not crs.wkt:
         raise UnsupportedCRS(
@@ -120,7 +183,7 @@ def _transform(
     grid: Grid, crs: HorizontalCRS, limit: float
 ) -> tuple[Affine, tuple[RasterWarning, ...]]:
     """Return the geotransform, or the one that fits the control points. Raises NoGrid or ResidualTooLarge."""
-    if grid.transform is not None and grid.transform != Affine.identity():
+    if grid.transform is not None and grid.transform != _NO_TRANSFORM:
         if not grid.control_points:
             return grid.transform, ()
         text = "the geotransform was used, not the ground control points"
@@ -136,26 +199,42 @@ def _transform(
     return fit.transform, (RasterWarning("fitted_to_control_points", text),)
 
 
-def _projector(grid: Grid, transform: Affine, crs: HorizontalCRS, policy: str) -> Projector:
-    """Return the grid with the operation that suits its place, which the first operation finds roughly."""
-    candidates = list_candidates(crs, policy)
-    projector = Projector(transform, grid.width, grid.height, crs, candidates[0])
+def _projector(
+    grid: Grid, crs: FileCRS, policy: str, limit: float
+) -> tuple[Projector, tuple[RasterWarning, ...]]:
+    """Return the grid with the first operation of its CRS, and warnings about its geotransform."""
+    _check_grid(grid, crs)
+    _check_crs(crs)
+    horizontal = horizontal_crs(crs.wkt)
+    transform, warnings = _transform(grid, horizontal, limit)
+    first, *_ = list_candidates(horizontal, policy)
+    projector = Projector(transform, grid.width, grid.height, horizontal, first)
     _check_size(projector)
     _check_degrees(projector)
-    if len(candidates) == 1:
-        return projector
-    thirds = np.linspace(0.0, 1.0, 4)
-    columns, rows = np.meshgrid(thirds * grid.width, thirds * grid.height)
-    rough = replace(projector, round_trip=INEXACT_METRES)
-    longitude, latitude = rough.locate(columns.ravel(), rows.ravel())
-    on_earth = np.isfinite(longitude)
-    candidate = choose_candidate(crs, policy, longitude[on_earth], latitude[on_earth])
-    return replace(projector, candidate=candidate)
+    return projector, warnings
+
+
+def _by_operation(projectors: dict[int, Projector], policy: str) -> Iterable[dict[int, Projector]]:
+    """Group grids by the operation that suits their place, which the first operation finds roughly."""
+    if not projectors:
+        return ()
+    grids = [*projectors.values()]
+    crs = grids[0].crs
+    if len(list_candidates(crs, policy)) == 1:
+        return (projectors,)
+    stack = GridStack(grids, INEXACT_METRES)
+    columns, rows = np.meshgrid(_THIRDS, _THIRDS)
+    rough = stack.locate(columns.ravel() * stack.width, rows.ravel() * stack.height)
+    groups: dict[Candidate, dict[int, Projector]] = {}
+    candidates = choose_candidates(crs, policy, *rough)
+    for (index, projector), candidate in zip(projectors.items(), candidates, strict=True):
+        groups.setdefault(candidate, {})[index] = replace(projector, candidate=candidate)
+    return groups.values()
 
 
 def _check_size(projector: Projector) -> None:
     """Reject coordinates that are not on earth in any unit, or that go around it too often."""
-    left, lower, right, upper = _envelope(projector)
+    left, lower, right, upper = projector.envelope
     cycle = None if projector.crs.degrees_per_unit else projector.crs.cycle
     farthest = _MAX_TURNS * cycle.period if cycle else _MAX_COORDINATE
     if not (max(-left, right) <= farthest and max(-lower, upper) <= _MAX_COORDINATE):
@@ -170,7 +249,7 @@ def _check_degrees(projector: Projector) -> None:
     unit = projector.crs.degrees_per_unit
     if unit is None:
         return
-    west, south, east, north = (value * unit for value in _envelope(projector))
+    west, south, east, north = (value * unit for value in projector.envelope)
     pixel = max(abs(projector.transform.d), abs(projector.transform.e)) * unit
     beyond = max(-90.0 - south, north - 90.0) > pixel
     if beyond or south >= 90.0 or north <= -90.0 or max(-west, east) > _MAX_LONGITUDE:
@@ -180,7 +259,8 @@ def _check_degrees(projector: Projector) -> None:
         )
 
 
-def _locate(projector: Projector) -> tuple[Extent, MultiPolygon, tuple[RasterWarning, ...]]:
+def locate_alone(projector: Projector) -> tuple[Extent, MultiPolygon, tuple[RasterWarning, ...]]:
+    """Return extent, footprint and warnings of any grid. Raises NoGrid or OutsideCRSDomain."""
     try:
         extent, footprint, warnings = _locate_whole_or_part(projector)
     except GEOSException as error:
@@ -213,7 +293,7 @@ def _place_warnings(projector: Projector, bounds: Bounds) -> Iterator[RasterWarn
     if _is_rotated(projector):
         text = "the grid is rotated or sheared; origin and upper bound are those of its envelope"
         yield RasterWarning("rotated_grid", text)
-    _, lower, _, upper = _envelope(projector)
+    _, lower, _, upper = projector.envelope
     if unit is not None and max(-lower, upper) * unit > 90.0 + _POLE_TOLERANCE:
         latitudes = f"latitudes {lower * unit:g}..{upper * unit:g}"
         text = f"{latitudes} reach past a pole; cut off at 90 degrees"
@@ -235,25 +315,15 @@ def _place_warnings(projector: Projector, bounds: Bounds) -> Iterator[RasterWarn
 
 def _is_middle_within(area: Area, bounds: Bounds) -> bool:
     width = (bounds.east - bounds.west) % 360.0 or 360.0
-    longitude = np.array([bounds.west + width / 2])
-    latitude = np.array([(bounds.south + bounds.north) / 2])
-    return bool(lies_within(area, longitude, latitude)[0])
-
-
-def _envelope(projector: Projector) -> tuple[float, float, float, float]:
-    """Return smallest x and y, largest x and y of the four corners, in the unit of the CRS."""
-    width, height = projector.width, projector.height
-    corners = [projector.transform @ c for c in ((0, 0), (width, 0), (0, height), (width, height))]
-    x, y = zip(*corners, strict=True)
-    # Adding zero turns -0.0 into 0.0.
-    return min(x) + 0.0, min(y) + 0.0, max(x) + 0.0, max(y) + 0.0
+    latitude = (bounds.south + bounds.north) / 2
+    return bool(lies_within(area, bounds.west + width / 2, latitude))
 
 
 def _is_rotated(projector: Projector) -> bool:
     """Return whether rows or columns drift by more than rounding over the raster."""
-    a, b, _, d, e, _ = projector.transform[:6]
-    drift = max(abs(b) * projector.height, abs(d) * projector.width)
-    return bool(drift > _ROTATION_PIXELS * max(map(abs, (a, b, d, e))))
+    t = projector.transform
+    drift = max(abs(t.b) * projector.height, abs(t.d) * projector.width)
+    return drift > _ROTATION_PIXELS * max(abs(t.a), abs(t.b), abs(t.d), abs(t.e))
 
 
 def _pixelsize(transform: Affine) -> tuple[float, float]:
@@ -261,5 +331,5 @@ def _pixelsize(transform: Affine) -> tuple[float, float]:
 
     Both are zero on a grid turned by a quarter; there it is what a row adds to x and a column to y.
     """
-    a, b, _, d, e, _ = transform[:6]
-    return (a, e) if abs(a * e) > _QUARTER_TURN * abs(b * d) else (b, d)
+    t = transform
+    return (t.a, t.e) if abs(t.a * t.e) > _QUARTER_TURN * abs(t.b * t.d) else (t.b, t.d)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from pipeline.raster.placement.crs import HorizontalCRS
 Area = tuple[float, float, float, float]
 """West, south, east, north in degrees; west may be greater than east."""
 Floats = npt.NDArray[np.float64]
+Number = float | Floats
 
 POLICIES = ("lizard", "best-available")
 
@@ -62,10 +64,10 @@ class Candidate:
     """(latitude, x, y) of each pole that the CRS shows as one point, x and y in its unit."""
 
 
-def choose_candidate(
+def choose_candidates(
     crs: HorizontalCRS, policy: str, longitude: Floats, latitude: Floats
-) -> Candidate:
-    """Return the best operation for a raster with these points, in degrees.
+) -> list[Candidate]:
+    """Return the best operation for each raster with a row of these points, in degrees, NaN off the earth.
 
     It is the one that covers most of them; of those the most accurate, then the one with the smallest area. Where none
     covers any point, it is the ballpark operation if PROJ offers one, otherwise the first, which
@@ -73,10 +75,12 @@ def choose_candidate(
     """
     candidates = list_candidates(crs, policy)
     exact = [candidate for candidate in candidates if not candidate.ballpark]
-    shares = [_share_inside(candidate.area, longitude, latitude) for candidate in exact]
-    if any(shares):
-        return min(zip(exact, shares, strict=True), key=_rank)[0]
-    return next((candidate for candidate in candidates if candidate.ballpark), candidates[0])
+    other = next((candidate for candidate in candidates if candidate.ballpark), candidates[0])
+    shares = [_shares_inside(candidate.area, longitude, latitude) for candidate in exact]
+    return [
+        min(zip(exact, row, strict=True), key=_rank)[0] if any(row) else other
+        for row in (zip(*shares, strict=True) if exact else [()] * len(longitude))
+    ]
 
 
 @lru_cache(maxsize=256)
@@ -180,14 +184,19 @@ def _square_degrees(area: Area | None) -> float:
     return ((east - west) % 360 or 360.0) * (north - south)
 
 
-def _share_inside(area: Area | None, longitude: Floats, latitude: Floats) -> float:
+def _shares_inside(area: Area | None, longitude: Floats, latitude: Floats) -> list[float]:
+    """Return for each row of points the share of those on the earth that lie in an area."""
     if area is None:
-        return 1.0
-    return np.count_nonzero(lies_within(area, longitude, latitude)) / max(len(longitude), 1)
+        return [1.0] * len(longitude)
+    with np.errstate(invalid="ignore"):  # NaN lies nowhere
+        inside = np.count_nonzero(lies_within(area, longitude, latitude), axis=1)
+    on_earth = np.count_nonzero(np.isfinite(longitude), axis=1)
+    shares: list[float] = (inside / np.maximum(on_earth, 1)).tolist()
+    return shares
 
 
-def lies_within(area: Area, longitude: Floats, latitude: Floats) -> npt.NDArray[np.bool_]:
-    """Return which points, in degrees, lie in an area."""
+def lies_within(area: Area, longitude: Number, latitude: Number) -> Any:
+    """Return whether a point, or which points, in degrees, lie in an area."""
     west, south, east, north = area
     width = (east - west) % 360 or 360.0
     return ((longitude - west) % 360 <= width) & (latitude >= south) & (latitude <= north)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.raster.placement.projector import Projector
+from pipeline.raster.placement.projector import GridStack, Projector
 
 Floats = npt.NDArray[np.float64]
 
@@ -21,6 +21,10 @@ _MAX_STEP = 30.0
 _MAX_HALVINGS = 40
 _INNER_POINTS = 5
 """Places inside, in each direction, that must lie on the earth and within the outline."""
+
+# Where each side begins, and where it leads, in parts of the raster's size.
+_COLUMNS, _ROWS = np.array([0.0, 1.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0, 1.0])
+_RIGHT, _DOWN = np.array([1.0, 0.0, -1.0, 0.0]), np.array([0.0, 1.0, 0.0, -1.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,13 +70,12 @@ def trace_outline(projector: Projector, intervals: int = INTERVALS_PER_SIDE) -> 
     return outline if _encloses(outline, longitude[edge:], latitude[edge:]) else None
 
 
-def edge_pixels(projector: Projector, position: Floats) -> tuple[Floats, Floats]:
-    """Return (columns, rows) of positions along the edge."""
-    corners = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
-    width, height = float(projector.width), float(projector.height)
-    around = np.mod(position, 4.0)
-    columns = np.interp(around, corners, np.array([0.0, width, width, 0.0, 0.0]))
-    return columns, np.interp(around, corners, np.array([0.0, 0.0, height, height, 0.0]))
+def edge_pixels(grid: Projector | GridStack, position: Floats) -> tuple[Floats, Floats]:
+    """Return (columns, rows) of positions along the edge; of a stack in rows."""
+    side, part = np.divmod(np.mod(position, 4.0), 1.0)
+    side = side.astype(int)
+    columns = part * (grid.width * _RIGHT[side]) + grid.width * _COLUMNS[side]
+    return columns, part * (grid.height * _DOWN[side]) + grid.height * _ROWS[side]
 
 
 def locate_on_edge(

@@ -1,7 +1,9 @@
 """Computes the longitude and latitude of any place in a raster, and finds places off the earth."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from math import inf
 
 import numpy as np
 import numpy.typing as npt
@@ -41,14 +43,18 @@ class Projector:
 
         Longitudes may exceed 180 where the CRS is linear in longitude; otherwise they lie within -180..180.
         """
-        a, b, c, d, e, f = self.transform[:6]
-        x, y = a * columns + b * rows + c, d * columns + e * rows + f
-        one_turn, y = self._remove_turns(x), self._clip(y)
-        longitude, latitude = self.candidate.transformer.transform(one_turn, y)
-        lost = self._is_lost(one_turn, y, longitude, latitude)
-        if lost.any():
-            longitude, latitude = np.where(lost, np.nan, (longitude, latitude))
-        return self._add_turns(x, longitude), latitude
+        longitude, latitude = self._stack.locate(columns, rows)
+        return longitude[0], latitude[0]
+
+    @cached_property
+    def envelope(self) -> tuple[float, float, float, float]:
+        """Smallest x and y, largest x and y of the four corners, in the unit of the CRS."""
+        t, width, height = self.transform, self.width, self.height
+        corners = (0, 0), (width, 0), (0, height), (width, height)
+        x = [column * t.a + row * t.b + t.c for column, row in corners]
+        y = [column * t.d + row * t.e + t.f for column, row in corners]
+        # Adding zero turns -0.0 into 0.0.
+        return min(x) + 0.0, min(y) + 0.0, max(x) + 0.0, max(y) + 0.0
 
     def poles(self) -> Iterator[tuple[float, float, float, float]]:
         """Yield (latitude, column, row, depth) of each pole that is a single point of the CRS.
@@ -60,15 +66,46 @@ class Projector:
             column, row = inverse @ (x, y)
             yield latitude, column, row, min(column, self.width - column, row, self.height - row)
 
+    @cached_property
+    def _stack(self) -> "GridStack":
+        return GridStack([self], self.round_trip)
+
+
+class GridStack:
+    """Several pixel grids with the same CRS and operation to WGS 84, one a row."""
+
+    def __init__(self, grids: Sequence[Projector], round_trip: float) -> None:
+        """With an infinite `round_trip` the way back is not tried."""
+        self.crs = grids[0].crs
+        self.candidate = grids[0].candidate
+        self.round_trip = round_trip
+        transforms = [grid.transform for grid in grids]
+        numbers = [
+            (g.width, g.height, t.a, t.b, t.c, t.d, t.e, t.f)
+            for g, t in zip(grids, transforms, strict=True)
+        ]
+        self.width, self.height, *self._coefficients = np.array(numbers, np.float64).T[..., None]
+
+    def locate(self, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
+        """Return what `Projector.locate` does, in rows; the places are the same for all grids, or in rows too."""
+        a, b, c, d, e, f = self._coefficients
+        x, y = a * columns + b * rows + c, d * columns + e * rows + f
+        one_turn, y = self._remove_turns(x), self._clip(y)
+        longitude, latitude = self.candidate.transformer.transform(one_turn, y)
+        lost = self._is_lost(one_turn, y, longitude, latitude)
+        if lost.any():
+            longitude, latitude = np.where(lost, np.nan, (longitude, latitude))
+        return self._add_turns(x, longitude), latitude
+
     def _remove_turns(self, x: Floats) -> Floats:
         """Subtract whole turns around the earth, since operations accept one turn only."""
         cycle = self.crs.cycle
         if cycle is None:
             return x
         slack = 1e-9 * cycle.period
-        if x.min() >= cycle.start - slack and x.max() <= cycle.start + cycle.period + slack:
-            return x
-        return x - cycle.period * np.floor((x - cycle.start) / cycle.period)
+        first, last = x.min(axis=1, keepdims=True), x.max(axis=1, keepdims=True)
+        inside = (first >= cycle.start - slack) & (last <= cycle.start + cycle.period + slack)
+        return np.where(inside, x, x - cycle.period * np.floor((x - cycle.start) / cycle.period))
 
     def _clip(self, y: Floats) -> Floats:
         """Clip y at the poles: a pixel centred on a pole reaches half a pixel past it."""
@@ -81,6 +118,8 @@ class Projector:
         self, x: Floats, y: Floats, longitude: Floats, latitude: Floats
     ) -> npt.NDArray[np.bool_]:
         """Return where the operation is not finite or does not lead back to (x, y)."""
+        if self.round_trip == inf:
+            return ~np.isfinite(longitude + latitude)
         x_back, y_back = self.candidate.transformer.transform(
             longitude, latitude, direction=TransformDirection.INVERSE
         )
@@ -95,11 +134,13 @@ class Projector:
             lost: npt.NDArray[np.bool_] = ~(np.maximum(off_x, off_y) <= self._tolerance())
             return lost
 
-    def _tolerance(self) -> float:
-        """Return the largest error of a round trip, in the unit of the CRS."""
-        a, b, _, d, e, _ = self.transform[:6]
-        pixel = float(max(abs(a), abs(b), abs(d), abs(e)))
-        return max(self.round_trip / self.crs.metres_per_unit, _ROUND_TRIP_PIXELS * pixel)
+    def _tolerance(self) -> Floats:
+        """Return the largest error of a round trip for each grid, in the unit of the CRS."""
+        a, b, _, d, e, _ = self._coefficients
+        pixel = np.abs([a, b, d, e]).max(axis=0)
+        smallest = self.round_trip / self.crs.metres_per_unit
+        tolerance: Floats = np.maximum(smallest, _ROUND_TRIP_PIXELS * pixel)
+        return tolerance
 
     def _add_turns(self, x: Floats, longitude: Floats) -> Floats:
         """Add the turns of x to the longitudes."""

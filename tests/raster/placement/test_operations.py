@@ -14,7 +14,7 @@ from pipeline.raster.placement.crs import horizontal_crs
 from pipeline.raster.placement.operations import (
     PINNED_OPERATIONS,
     Candidate,
-    choose_candidate,
+    choose_candidates,
     lies_within,
     list_candidates,
 )
@@ -24,7 +24,7 @@ def chosen(
     definition: object, longitude: float, latitude: float, policy: str = "lizard"
 ) -> Candidate:
     crs = horizontal_crs(CRS.from_user_input(definition).to_wkt())
-    return choose_candidate(crs, policy, np.array([longitude]), np.array([latitude]))
+    return choose_candidates(crs, policy, np.array([[longitude]]), np.array([[latitude]]))[0]
 
 
 @pytest.mark.parametrize("policy", ["lizard", "best-available"])
@@ -54,7 +54,9 @@ def test_the_most_accurate_operation_for_the_area_is_chosen(
 
 def test_an_operation_for_all_points_is_better_than_an_accurate_one_for_some() -> None:
     crs = horizontal_crs(CRS.from_epsg(4267).to_wkt())
-    candidate = choose_candidate(crs, "lizard", np.array([-117.0, -75.0]), np.array([34.0, 41.0]))
+    (candidate,) = choose_candidates(
+        crs, "lizard", np.array([[-117.0, -75.0]]), np.array([[34.0, 41.0]])
+    )
     # NAD27 to WGS 84 (4), for the conterminous United States.
     assert candidate.operation.code == "EPSG:1173"
 
