@@ -6,12 +6,7 @@ have the same keys.
 
 from pipeline.raster.grid_tags import placement_from_tags
 from pipeline.raster.models import FileCRS, Placement, RasterWarning
-from pipeline.raster.tiff import (
-    GEO_ASCII_PARAMETERS,
-    GEO_DOUBLE_PARAMETERS,
-    GEO_KEY_DIRECTORY,
-    Directory,
-)
+from pipeline.raster.tiff import Directory
 
 _MAX_ENTRIES = 256
 
@@ -20,21 +15,17 @@ class CRSCache:
     """The CRSs that GDAL made of GeoTIFF keys before."""
 
     def __init__(self) -> None:
-        self._by_keys: dict[bytes, tuple[FileCRS, tuple[RasterWarning, ...]]] = {}
+        self._by_keys: dict[
+            tuple[str, bytes, bytes, bytes], tuple[FileCRS, tuple[RasterWarning, ...]]
+        ] = {}
 
     def find(self, main: Directory) -> Placement | None:
         """Return the placement of a raster with a plain grid and cached keys; None for others."""
-        cached = self._by_keys.get(_key_bytes(main))
+        cached = self._by_keys.get(main.geo_tags)
         return None if cached is None else placement_from_tags(main, *cached)
 
     def store(self, main: Directory, placement: Placement) -> None:
         """Store the CRS and the warnings that belong to the keys of this file."""
         if len(self._by_keys) >= _MAX_ENTRIES:
             self._by_keys.clear()
-        self._by_keys[_key_bytes(main)] = (placement.crs, placement.warnings)
-
-
-def _key_bytes(main: Directory) -> bytes:
-    """Return all bytes that determine the CRS: the keys and their parameters."""
-    tags = (GEO_KEY_DIRECTORY, GEO_DOUBLE_PARAMETERS, GEO_ASCII_PARAMETERS)
-    return main.reader.order.encode() + b"|".join(main.raw(tag) for tag in tags)
+        self._by_keys[main.geo_tags] = (placement.crs, placement.warnings)

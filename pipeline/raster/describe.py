@@ -68,23 +68,50 @@ class Description:
     provenance: dict[str, str]
 
 
-def describe(
+@dataclass(frozen=True)
+class ImageFacts:
+    """What a file says of its pixels and bands, as GDAL reads it."""
+
+    dtype: str
+    """numpy code."""
+    nodata: Sequence[float | None]
+    """One for each band."""
+    metadata: dict[str, str]
+    """Of the file as a whole."""
+    imagery: dict[str, str]
+    """Those in the domain IMAGERY."""
+    bands: Sequence[dict[str, str]]
+    """Metadata of each band."""
+    descriptions: tuple[str | None, ...]
+    """One for each band."""
+    warnings: tuple[RasterWarning, ...] = ()
+
+
+def describe_dataset(
     dataset: DatasetReader,
     header: Header,
     sidecars: Sequence[str],
     placement: Placement | None,
 ) -> Description:
-    """Describe the first image.
+    """Describe the first image as GDAL reads it.
 
     `sidecars` are the names of those that GDAL used. `placement` is the placement where it was known before, and the
     dataset was opened without one. Raises UnsupportedDtype or UnsupportedCRS.
     """
-    main, aux_xml = header.main, header.aux_xml
+    main = header.main
     dtype = _dtype(dataset, main)
-    placement = placement or _placement(dataset, main, aux_xml)
-    tags = _Tags(dataset, main, bool(sidecars) or GDAL_METADATA in main)
+    placement = placement or _placement(dataset, main, header.aux_xml)
+    facts = _read_facts(dataset, main, dtype, bool(sidecars) or GDAL_METADATA in main)
+    return describe(facts, header, sidecars, placement)
+
+
+def describe(
+    facts: ImageFacts, header: Header, sidecars: Sequence[str], placement: Placement
+) -> Description:
+    """Describe the first image; `sidecars` are the names of those that GDAL used."""
+    main, aux_xml, dtype = header.main, header.aux_xml, facts.dtype
     metadata = read_gdal_metadata(main)
-    nodata = _nodata(dataset, main, aux_xml, dtype)
+    nodata = _nodata(facts, main, aux_xml)
     provenance = {
         "transform": _transform_origin(main, aux_xml, sidecars),
         "projection": _crs_origin(main, aux_xml, sidecars),
@@ -101,39 +128,39 @@ def describe(
         ),
         *metadata.warnings,
         *placement.warnings,
-        *tags.warnings,
+        *facts.warnings,
     )
     return Description(
         placement=placement,
         dtype=dtype,
         nodata=nodata,
-        descriptions=tags.descriptions,
-        times=_time_tags(main, tags),
+        descriptions=facts.descriptions,
+        times=_time_tags(main, facts),
         warnings=warnings,
         provenance={field: origin for field, origin in provenance.items() if origin},
     )
 
 
-class _Tags:
-    """The metadata of the file and its bands. rasterio leaves out what is not UTF-8."""
-
-    def __init__(self, dataset: DatasetReader, main: Directory, with_metadata: bool) -> None:
-        self.dataset: dict[str, str] = dataset.tags()
-        self.imagery: dict[str, str] = dataset.tags(ns="IMAGERY") if with_metadata else {}
-        self.bands: list[dict[str, str]] = [
-            dataset.tags(index) if with_metadata else {} for index in dataset.indexes
-        ]
-        self.warnings: list[RasterWarning] = []
-        self.descriptions: tuple[str | None, ...] = (None,) * dataset.count
-        try:
-            self.descriptions = dataset.descriptions
-        except UnicodeDecodeError:
-            text = "the descriptions of its bands are not UTF-8, and are left out"
-            self.warnings.append(RasterWarning("undecodable_descriptions", text))
-        if GDAL_METADATA not in main and self.imagery.get(_ACQUIRED) == _EPOCH:
-            del self.imagery[_ACQUIRED]
-            text = "a time in a sidecar is not in a form that GDAL reads, and is left out"
-            self.warnings.append(RasterWarning("unreadable_time", text))
+def _read_facts(
+    dataset: DatasetReader, main: Directory, dtype: str, with_metadata: bool
+) -> ImageFacts:
+    """Read facts from GDAL. rasterio leaves out metadata that are not UTF-8."""
+    metadata = dataset.tags()
+    imagery: dict[str, str] = dataset.tags(ns="IMAGERY") if with_metadata else {}
+    bands = [dataset.tags(index) if with_metadata else {} for index in dataset.indexes]
+    descriptions: tuple[str | None, ...] = (None,) * dataset.count
+    warnings = []
+    try:
+        descriptions = dataset.descriptions
+    except UnicodeDecodeError:
+        text = "the descriptions of its bands are not UTF-8, and are left out"
+        warnings.append(RasterWarning("undecodable_descriptions", text))
+    if GDAL_METADATA not in main and imagery.get(_ACQUIRED) == _EPOCH:
+        del imagery[_ACQUIRED]
+        text = "a time in a sidecar is not in a form that GDAL reads, and is left out"
+        warnings.append(RasterWarning("unreadable_time", text))
+    nodata = dataset.nodatavals
+    return ImageFacts(dtype, nodata, metadata, imagery, bands, descriptions, tuple(warnings))
 
 
 def _dtype(dataset: DatasetReader, main: Directory) -> str:
@@ -226,19 +253,17 @@ def _control_points(dataset: DatasetReader) -> tuple[list[GroundControlPoint], C
     return points, crs
 
 
-def _nodata(
-    dataset: DatasetReader, main: Directory, aux_xml: AuxXML, dtype: str
-) -> tuple[Nodata, ...]:
+def _nodata(facts: ImageFacts, main: Directory, aux_xml: AuxXML) -> tuple[Nodata, ...]:
     """Return the nodata of each band: from the .aux.xml, the file's own tag, or by GDAL from another sidecar."""
     own = main.text(GDAL_NODATA)
     by_text: dict[str | None, Nodata] = {}
     bands = []
-    for index, gdal_value in zip(dataset.indexes, dataset.nodatavals, strict=True):
+    for index, gdal_value in enumerate(facts.nodata, 1):
         text = aux_xml.nodata.get(index, own)
         if text is None and gdal_value is not None:
             text = repr(float(gdal_value))
         if text not in by_text:
-            by_text[text] = parse_nodata(text, dtype)
+            by_text[text] = parse_nodata(text, facts.dtype)
         bands.append(by_text[text])
     return tuple(bands)
 
@@ -263,12 +288,12 @@ def _unused_nodata_warnings(
     return [RasterWarning("nodata_ignored", text)]
 
 
-def _time_tags(main: Directory, tags: _Tags) -> TimeTags:
-    acquired = acquisition_time(tags.imagery) or acquisition_time(tags.dataset) or TimeText()
-    file = file_time(tags.dataset)
+def _time_tags(main: Directory, facts: ImageFacts) -> TimeTags:
+    acquired = acquisition_time(facts.imagery) or acquisition_time(facts.metadata) or TimeText()
+    file = file_time(facts.metadata)
     bands = [
-        band_time(description, metadata, tags.dataset)
-        for description, metadata in zip(tags.descriptions, tags.bands, strict=True)
+        band_time(description, metadata, facts.metadata)
+        for description, metadata in zip(facts.descriptions, facts.bands, strict=True)
     ]
     # The first of each code is enough: a file may have ten thousand bands.
     warnings = {

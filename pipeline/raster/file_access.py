@@ -21,6 +21,9 @@ from pipeline.storage import (
     translate_os_error,
 )
 
+_READ_AHEAD_BYTES = 16 * 1024
+"""Of a local file, of which a further read costs little."""
+
 
 class FileReader(ByteReader, Protocol):
     """Bytes that GDAL can read too, through a descriptor of this process."""
@@ -81,21 +84,21 @@ class OpenFile(ABC):
 class LocalByteReader:
     """The bytes of a file of this machine."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, size: int) -> None:
         self.descriptor = descriptor
-        self.size = os.fstat(descriptor).st_size
+        self.size = size
 
-    def read(self, position: int, least: int, most: int) -> bytes:  # noqa: ARG002 - reading more is free here
-        """Read up to `most` bytes."""
-        return os.pread(self.descriptor, most, position)
+    def read(self, position: int, least: int, most: int) -> bytes:
+        """Read at least `least` bytes, or all up to the end."""
+        return os.pread(self.descriptor, max(least, min(most, _READ_AHEAD_BYTES)), position)
 
 
 class OpenLocalFile(OpenFile):
     """A file of this machine, read in place."""
 
-    def __init__(self, stored: StoredFile, descriptor: int, stack: ExitStack) -> None:
+    def __init__(self, stored: StoredFile, reader: LocalByteReader, stack: ExitStack) -> None:
         """Open the sidecars once, so that all readers see the same. Raises FileChanged unless they are as listed."""
-        super().__init__(stored, LocalByteReader(descriptor), stack)
+        super().__init__(stored, reader, stack)
         self._sidecars = {name: self._open(name) for name in stored.sidecars}
         self._require_as_listed()
 
@@ -118,8 +121,7 @@ class OpenLocalFile(OpenFile):
 
     def _open(self, name: str) -> LocalByteReader | RasterError:
         try:
-            path = self._path(name).resolve()
-            return LocalByteReader(self._stack.enter_context(open_descriptor(path)))
+            return open_reader(self._path(name).resolve(), self._stack)[0]
         except RasterError as error:
             self.hide_sidecar(name)
             return error
@@ -146,10 +148,10 @@ class OpenLocalFile(OpenFile):
 def open_local_file(stored: StoredFile) -> Iterator[OpenLocalFile]:
     """Open a file of this machine; raise FileChanged where it is not the one that was listed."""
     with ExitStack() as stack:
-        descriptor = stack.enter_context(open_descriptor(stored.path))
-        if own_fingerprint(os.fstat(descriptor)) != stored.own_fingerprint:
+        reader, status = open_reader(stored.real_path, stack)
+        if own_fingerprint(status) != stored.own_fingerprint:
             raise FileChanged("the file changed since it was listed; list and read it again")
-        yield OpenLocalFile(stored, descriptor, stack)
+        yield OpenLocalFile(stored, reader, stack)
 
 
 @contextmanager
@@ -166,7 +168,8 @@ def open_unnamed_file(stored: StoredFile) -> Iterator[OpenLocalFile]:
         ) from error
     with ExitStack() as stack:
         stack.callback(os.close, descriptor)
-        yield OpenLocalFile(stored, descriptor, stack)
+        reader = LocalByteReader(descriptor, os.fstat(descriptor).st_size)
+        yield OpenLocalFile(stored, reader, stack)
 
 
 def is_visible_to_gdal(stored: StoredFile, sidecar: str, *, mask: bool) -> bool:
@@ -187,9 +190,8 @@ def require_small_sidecar(name: str, size: int, budget: Budget) -> None:
         raise OverBudget(f"its sidecar {name} is too large; raise the budget for one tag")
 
 
-@contextmanager
-def open_descriptor(path: Path) -> Iterator[int]:
-    """Open a file for reading and close it afterwards.
+def open_reader(path: str | Path, stack: ExitStack) -> tuple[LocalByteReader, os.stat_result]:
+    """Open a file for reading until the stack is closed; return its bytes and its status.
 
     Never waits for a pipe and follows no link. Raises NotFound, PermissionDenied, NotAFile or
     Unreadable.
@@ -199,9 +201,8 @@ def open_descriptor(path: Path) -> Iterator[int]:
         descriptor = os.open(path, flags)
     except OSError as error:
         raise translate_os_error(error) from error
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise NotAFile("this is a folder, pipe, socket or device; name a file")
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    stack.callback(os.close, descriptor)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise NotAFile("this is a folder, pipe, socket or device; name a file")
+    return LocalByteReader(descriptor, status.st_size), status

@@ -17,6 +17,7 @@ from pipeline.raster.tiff import (
     GEO_DOUBLE_PARAMETERS,
     GEO_KEY_DIRECTORY,
     Directory,
+    decode_text,
 )
 
 # Keys of GeoTIFF 1.1, annex B; those from GEODETIC_CRS up to _VERTICAL describe geographic and projected CRSs.
@@ -64,13 +65,14 @@ def read_keys(main: Directory) -> Keys:
     entry = main.entries.get(GEO_KEY_DIRECTORY)
     if entry is None or entry.kind != _SHORT:  # GDAL ignores a directory of another type
         return {}
-    doubles, text = main.raw(GEO_DOUBLE_PARAMETERS), main.text(GEO_ASCII_PARAMETERS)
-    return _parse_keys(main.reader.order, main.raw(GEO_KEY_DIRECTORY), doubles, text or "")
+    return _parse_keys(main.geo_tags)
 
 
 @lru_cache(maxsize=256)
-def _parse_keys(order: str, raw: bytes, raw_doubles: bytes, text: str) -> Keys:
+def _parse_keys(geo_tags: tuple[str, bytes, bytes, bytes]) -> Keys:
     """Parse rows of four after a header of four: key, tag of its value, number of values, value or index."""
+    order, raw, raw_doubles, raw_text = geo_tags
+    text = decode_text(raw_text)
     rows = struct.unpack(f"{order}{len(raw) // 2}H", raw)
     count = len(raw_doubles) // 8
     doubles = struct.unpack(f"{order}{count}d", raw_doubles[: count * 8])

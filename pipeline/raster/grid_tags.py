@@ -68,7 +68,7 @@ def placement_from_tags(
     keys = read_keys(main)
     if RASTER_TYPE not in keys and b"AREA_OR_POINT" in main.raw(GDAL_METADATA):
         return None
-    shift = pixel_shift(main)
+    shift = 0.5 if is_point(keys) else 0.0
     x = tie[3] - tie[0] * scale[0] - shift * scale[0]
     y = tie[4] + tie[1] * scale[1] + shift * scale[1]
     grid = Grid(main.width, main.height, Affine(scale[0], 0.0, x, 0.0, -scale[1], y))

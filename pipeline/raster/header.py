@@ -24,7 +24,8 @@ class Header:
     """An open file with everything that our own code reads in it and its sidecars."""
 
     open_file: OpenFile
-    main: Directory
+    directories: Sequence[Directory]
+    """The image, its overviews and its masks."""
     aux_xml: AuxXML
     layout: Layout
     pixel_sidecars: Sequence[str]
@@ -32,6 +33,11 @@ class Header:
     warnings: Sequence[RasterWarning]
     georeference_sources: str
     """Where GDAL may take the grid and the CRS from, as its GDAL_GEOREF_SOURCES; everywhere if empty."""
+
+    @property
+    def main(self) -> Directory:
+        """The image."""
+        return self.directories[0]
 
 
 def read_header(open_file: OpenFile, budget: Budget) -> Header:
@@ -46,7 +52,7 @@ def read_header(open_file: OpenFile, budget: Budget) -> Header:
     open_file.prepare_for_gdal(directories, budget)
     sources = _georeference_sources(main, aux_xml, open_file.stored.sidecars)
     aux_xml = replace(aux_xml, crs=aux_xml.crs and not sources)
-    return Header(open_file, main, aux_xml, layout, pixel_sidecars, warnings, sources)
+    return Header(open_file, directories, aux_xml, layout, pixel_sidecars, warnings, sources)
 
 
 def _require_numpy_type(main: Directory) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from pipeline.raster import tiff
 from pipeline.raster.models import Layout
-from pipeline.raster.tiff import COMPRESSION, EXTRA_SAMPLES, STRIP_OFFSETS, TILE_OFFSETS, Directory
 
 # The values of TIFF 6.0, and those registered since that libtiff knows, with GDAL's names.
 _COMPRESSIONS = {
@@ -19,13 +19,14 @@ _UNTILED_UP_TO = 512
 _GHOST = b"GDAL_STRUCTURAL_METADATA_SIZE="
 """Begins the header of the ghost area ("Cloud Optimized GeoTIFF" in the documentation of GDAL's drivers)."""
 _GHOST_HEADER_BYTES = len(_GHOST) + len(b"000140 bytes\n")
+_MAX_GHOST_BYTES = 1000
 
 _ALPHA = {1, 2}
 """Values of ExtraSamples: associated and unassociated alpha (TIFF 6.0)."""
 
 
 def describe_layout(
-    directories: Sequence[Directory], external: Sequence[Directory], sidecar_mask: bool
+    directories: Sequence[tiff.Directory], external: Sequence[tiff.Directory], sidecar_mask: bool
 ) -> Layout:
     """Describe the first image; `external` are the images in its .ovr sidecar."""
     main = directories[0]
@@ -47,26 +48,26 @@ def describe_layout(
     )
 
 
-def _compression(main: Directory) -> str | None:
-    code = main.integer(COMPRESSION, 1)
+def _compression(main: tiff.Directory) -> str | None:
+    code = main.integer(tiff.COMPRESSION, 1)
     return None if code == 1 else _COMPRESSIONS.get(code, str(code))
 
 
-def _without_masks(directories: Sequence[Directory]) -> list[Directory]:
+def _without_masks(directories: Sequence[tiff.Directory]) -> list[tiff.Directory]:
     return [directory for directory in directories if not directory.mask]
 
 
-def _mask(directories: Sequence[Directory], sidecar_mask: bool) -> str | None:
+def _mask(directories: Sequence[tiff.Directory], sidecar_mask: bool) -> str | None:
     main = directories[0]
     if any(d.mask and (d.width, d.height) == (main.width, main.height) for d in directories[1:]):
         return "internal"
     if sidecar_mask:
         return "sidecar"
-    return "alpha" if _ALPHA & set(main.integers(EXTRA_SAMPLES)) else None
+    return "alpha" if _ALPHA & set(main.integers(tiff.EXTRA_SAMPLES)) else None
 
 
 def _not_cog_because(
-    main: Directory, overviews: Sequence[Directory], external: Sequence[Directory]
+    main: tiff.Directory, overviews: Sequence[tiff.Directory], external: Sequence[tiff.Directory]
 ) -> Iterator[str]:
     """Yield the rules of GDAL's COG validator that the file breaks."""
     if external:
@@ -87,18 +88,28 @@ def _not_cog_because(
         yield "its pixels come before its headers"
 
 
-def _cog_header_offset(main: Directory) -> int:
+def _cog_header_offset(main: tiff.Directory) -> int:
     """Return the offset of a COG's first directory: after the file's header and GDAL's ghost area."""
-    reader = main.reader
-    start = reader.header_size
-    ghost = reader.read(start, min(_GHOST_HEADER_BYTES, reader.size - start))
-    if not ghost.startswith(_GHOST) or not (digits := ghost[len(_GHOST) :][:6]).isdigit():
-        return start
-    end = start + _GHOST_HEADER_BYTES + int(digits)
+    end = main.reader.header_size + _ghost_size(main.reader)
     return end + end % 2
 
 
-def _first_block_offset(directory: Directory) -> int:
+def ghost_area(reader: tiff.HeaderReader) -> bytes | None:
+    """Return what GDAL wrote about the layout of a COG; None where it is implausibly long."""
+    size = _ghost_size(reader)
+    start = reader.header_size
+    return reader.read(start, min(size, reader.size - start)) if size <= _MAX_GHOST_BYTES else None
+
+
+def _ghost_size(reader: tiff.HeaderReader) -> int:
+    start = reader.header_size
+    head = reader.read(start, min(_GHOST_HEADER_BYTES, reader.size - start))
+    if not head.startswith(_GHOST) or not (digits := head[len(_GHOST) :][:6]).isdigit():
+        return 0
+    return _GHOST_HEADER_BYTES + int(digits)
+
+
+def _first_block_offset(directory: tiff.Directory) -> int:
     """Return the offset of the first block; 0 for a hole."""
-    tag = TILE_OFFSETS if TILE_OFFSETS in directory else STRIP_OFFSETS
+    tag = tiff.TILE_OFFSETS if tiff.TILE_OFFSETS in directory else tiff.STRIP_OFFSETS
     return directory.integer(tag, 0)

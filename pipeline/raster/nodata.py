@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -29,6 +30,7 @@ class Nodata:
     warnings: tuple[RasterWarning, ...] = ()
 
 
+@lru_cache(maxsize=1024)
 def parse_nodata(text: str | None, dtype: str) -> Nodata:
     """Parse the text of GDAL's tag 42113, or of a sidecar, for pixels of `dtype`.
 

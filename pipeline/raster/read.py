@@ -1,4 +1,4 @@
-"""Reads one GeoTIFF: opens it safely, checks that it is whole, and describes, places and dates it."""
+"""Reads GeoTIFFs: opens each safely, checks that it is whole, and describes, places and dates it."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -12,7 +12,7 @@ from pipeline.raster.assigned_values import assign_values
 from pipeline.raster.budget import Budget
 from pipeline.raster.contradictions import PlacedFile, find_contradictions
 from pipeline.raster.crs_cache import CRSCache
-from pipeline.raster.describe import Description, describe
+from pipeline.raster.describe import Description, describe, describe_dataset
 from pipeline.raster.file_access import OpenFile, open_local_file, open_unnamed_file
 from pipeline.raster.geo_keys import require_no_path_in_keys
 from pipeline.raster.grid_tags import placement_from_tags
@@ -22,19 +22,29 @@ from pipeline.raster.models import (
     AssignedValues,
     Band,
     FileCRS,
+    Georeference,
+    Layout,
     Placement,
     RasterFile,
     RasterWarning,
     ReadOptions,
 )
 from pipeline.raster.open_dataset import names_overview_file, open_dataset
-from pipeline.raster.placement.georeference import georeference_grid
+from pipeline.raster.placement.georeference import georeference_grid, georeference_grids
+from pipeline.raster.plain_tiff import PlainFiles
 from pipeline.raster.sparse_copy import open_object
 from pipeline.raster.times.timestamps import FileTimes, date_file
 from pipeline.storage import RangeReader, StoredFile, rejection
 
 _DEFAULTS = ReadOptions()
 _CRS_CACHE = CRSCache()
+_PLAIN_FILES = PlainFiles()
+
+StartStep = Callable[[ReadOptions], None]
+
+
+def _go_on(_: ReadOptions) -> None:
+    """Start a step without a limit of time."""
 
 
 def read(
@@ -45,33 +55,117 @@ def read(
     Raises a RasterError for a file that cannot be registered, CatalogueError for a time rule that
     cannot work, TransientError where object storage does not answer.
     """
+    (outcome,) = _read([file], [options], ranges, _go_on)
+    if isinstance(outcome, RasterError):
+        raise outcome
+    return outcome
+
+
+def read_files(
+    files: Sequence[StoredFile],
+    options: Sequence[ReadOptions],
+    ranges: RangeReader | None = None,
+    start_step: StartStep = _go_on,
+) -> list[RasterFile | Rejection]:
+    """Read a chunk of files, each with its options; return what became of each.
+
+    `start_step` is called before each step that may take the time of one file. Raises as `read`, but for a RasterError.
+    """
+    return [
+        rejection(file, outcome) if isinstance(outcome, RasterError) else outcome
+        for file, outcome in zip(files, _read(files, options, ranges, start_step), strict=True)
+    ]
+
+
+def _read(
+    files: Sequence[StoredFile],
+    options: Sequence[ReadOptions],
+    ranges: RangeReader | None,
+    start_step: StartStep,
+) -> list[RasterFile | RasterError]:
+    """Describe each file, place those with the same CRS together, and date each."""
+    outcomes: dict[int, RasterFile | RasterError] = {}
+    groups: dict[tuple[FileCRS, str, float], dict[int, _DescribedFile]] = {}
+    for index, (file, its_options) in enumerate(zip(files, options, strict=True)):
+        start_step(its_options)
+        try:
+            described = _describe_file(file, its_options, ranges)
+        except RasterError as error:
+            outcomes[index] = error
+        else:
+            crs, policy = described.placement.crs, its_options.crs_policy
+            group = groups.setdefault((crs, policy, its_options.gcp_residual_pixels), {})
+            group[index] = described
+    for shared, group in groups.items():
+        start_step(next(iter(group.values())).options)
+        places = georeference_grids([d.placement.grid for d in group.values()], *shared)
+        for (index, described), place in zip(group.items(), places, strict=True):
+            start_step(described.options)
+            outcomes[index] = place if isinstance(place, RasterError) else _date(described, place)
+    return [outcomes[index] for index in range(len(files))]
+
+
+@dataclass(frozen=True)
+class _DescribedFile:
+    """A file that was opened and described, and is not yet placed and dated."""
+
+    file: StoredFile
+    options: ReadOptions
+    description: Description
+    layout: Layout
+    sidecars: tuple[str, ...]
+    """Names of those that were used."""
+    warnings: Sequence[RasterWarning]
+    """Those that are not in the description."""
+
+    @property
+    def placement(self) -> Placement:
+        """The grid and the CRS."""
+        return self.description.placement
+
+
+def _describe_file(
+    file: StoredFile, options: ReadOptions, ranges: RangeReader | None
+) -> _DescribedFile:
     with open_stored_file(file, options.budget, ranges) as open_file:
         header = read_header(open_file, options.budget)
         image = _describe_image(header, options.assigned)
         description = assign_values(image.description, options.assigned)
-        placement = description.placement
-        georeference = georeference_grid(
-            placement.grid, placement.crs, options.crs_policy, options.gcp_residual_pixels
-        )
         warnings = [*header.warnings]
         if not image.placement_known:
-            warnings += find_contradictions(PlacedFile(header, image.description, georeference))
+            warnings += _find_contradictions(header, image.description, description, options)
         if image.overviews_elsewhere:
             text = "its metadata name another file for its overviews, which is not opened"
             warnings.append(RasterWarning("overviews_elsewhere", text))
         warnings += find_erdas_sidecars(open_file)
-        times = date_file(file.path, description.times, options.time_rule)
         open_file.require_unchanged()
     warnings += [RasterWarning("gdal_warning", text) for text in image.gdal_warnings]
-    every = (*description.warnings, *georeference.warnings, *times.warnings, *warnings)
+    return _DescribedFile(file, options, description, header.layout, image.sidecars, warnings)
+
+
+def _find_contradictions(
+    header: Header, own: Description, used: Description, options: ReadOptions
+) -> list[RasterWarning]:
+    """Compare the place that is used with others in the file and its sidecars, while they are open."""
+    grid, crs = used.placement.grid, used.placement.crs
+    place = georeference_grid(grid, crs, options.crs_policy, options.gcp_residual_pixels)
+    return find_contradictions(PlacedFile(header, own, place))
+
+
+def _date(described: _DescribedFile, georeference: Georeference) -> RasterFile:
+    """Return the record of a file that is placed."""
+    file, description = described.file, described.description
+    grid = described.placement.grid
+    times = date_file(file.path, description.times, described.options.time_rule)
+    warnings = (*description.warnings, *georeference.warnings, *times.warnings, *described.warnings)
     return RasterFile(
         uri=file.uri,
         fingerprint=file.fingerprint,
         driver="GTiff",
         size=file.size,
-        sidecars=image.sidecars,
-        width=placement.grid.width,
-        height=placement.grid.height,
+        sidecars=described.sidecars,
+        width=grid.width,
+        height=grid.height,
         count=len(description.nodata),
         dtype=description.dtype,
         fill_value=description.nodata[0].value,
@@ -80,31 +174,11 @@ def read(
         times=times.times,
         interval=times.interval,
         datetime=times.datetime,
-        area_or_point=placement.area_or_point,
-        layout=header.layout,
-        warnings=tuple(dict.fromkeys(every)),
+        area_or_point=description.placement.area_or_point,
+        layout=described.layout,
+        warnings=tuple(dict.fromkeys(warnings)),
         provenance=_provenance(description, times),
     )
-
-
-def read_files(
-    files: Sequence[StoredFile],
-    options: Sequence[ReadOptions],
-    ranges: RangeReader | None = None,
-    start_step: Callable[[ReadOptions], None] = lambda _: None,
-) -> list[RasterFile | Rejection]:
-    """Read a chunk of files, each with its options; return what became of each.
-
-    `start_step` is called before each step that may take the time of one file. Raises as `read`, but for a RasterError.
-    """
-    outcomes: list[RasterFile | Rejection] = []
-    for file, own_options in zip(files, options, strict=True):
-        start_step(own_options)
-        try:
-            outcomes.append(read(file, own_options, ranges))
-        except RasterError as error:
-            outcomes.append(rejection(file, error))
-    return outcomes
 
 
 def open_stored_file(
@@ -118,15 +192,15 @@ def open_stored_file(
 
 @dataclass(frozen=True)
 class _Image:
-    """What GDAL reads of a file."""
+    """What GDAL reads of a file, or would read of a plain one."""
 
     description: Description
-    sidecars: tuple[str, ...]
+    sidecars: tuple[str, ...] = ()
     """Names of the sidecars that were used."""
-    gdal_warnings: Sequence[str]
-    placement_known: bool
+    gdal_warnings: Sequence[str] = ()
+    placement_known: bool = True
     """Whether the placement was known before GDAL opened the file."""
-    overviews_elsewhere: bool
+    overviews_elsewhere: bool = False
     """Whether the metadata name another file for the overviews."""
 
 
@@ -134,6 +208,8 @@ def _describe_image(header: Header, assigned: AssignedValues) -> _Image:
     """Describe the image, without its own CRS where it is unusable and an assigned one overrides it."""
     main, has_sidecars = header.main, bool(header.open_file.stored.sidecars)
     cached = None if has_sidecars else _CRS_CACHE.find(main)
+    if cached and (facts := _PLAIN_FILES.find_facts(header)):
+        return _Image(describe(facts, header, (), cached))
     try:
         image = _open_image(header, cached)
     except UnsupportedCRS:
@@ -145,6 +221,8 @@ def _describe_image(header: Header, assigned: AssignedValues) -> _Image:
     # A warning may be about the CRS, and each file with this CRS must have it.
     if not has_sidecars and not image.gdal_warnings:
         _CRS_CACHE.store(main, image.description.placement)
+        if not image.overviews_elsewhere:
+            _PLAIN_FILES.store(header, image.description.dtype)
     return image
 
 
@@ -159,7 +237,7 @@ def _open_image(header: Header, placement: Placement | None) -> _Image:
     ):
         elsewhere = names_overview_file(dataset, gdal_warnings)
         sidecars = _used_sidecars(header, dataset, elsewhere)
-        description = describe(dataset, header, sidecars, placement)
+        description = describe_dataset(dataset, header, sidecars, placement)
         return _Image(description, sidecars, gdal_warnings, placed, elsewhere)
 
 

@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -64,10 +64,22 @@ _NUMPY_CODES = {
     10: "i8", 11: "f4", 12: "f8", 13: "u4", 16: "u8", 17: "i8", 18: "u8",
 }  # fmt: skip
 _SIZES = {code: int(numpy_code[1:]) for code, numpy_code in _NUMPY_CODES.items()}
-_INTEGER_TYPES = frozenset({1, 3, 4, 6, 8, 9, 13, 16, 17, 18})
-_TEXT_TYPES = frozenset({1, 2, 7})
+_INTEGER_CODES = {
+    1: "B",
+    3: "H",
+    4: "I",
+    6: "b",
+    8: "h",
+    9: "i",
+    13: "I",
+    16: "Q",
+    17: "q",
+    18: "Q",
+}
+"""Type code to the code of `struct`; the same for the next."""
 _FLOAT_CODES = {11: "f", 12: "d"}
-"""Type code to the code of `struct`."""
+_UNSIGNED_TYPES = frozenset({1, 3, 4, 13, 16, 18})
+_TEXT_TYPES = frozenset({1, 2, 7})
 
 _VERSIONS = {b"II": (b"\x2a\0", b"\x2b\0"), b"MM": (b"\0\x2a", b"\0\x2b")}
 """Byte order to the version numbers 42 (classic TIFF) and 43 (BigTIFF)."""
@@ -89,6 +101,8 @@ class Entry(NamedTuple):
     """Number of values of that type."""
     position: int
     """Offset in the file of the first value."""
+    value: int | None = None
+    """The value of a tag with one unsigned integer."""
 
     @property
     def size(self) -> int:
@@ -101,6 +115,8 @@ class Directory:
     """One IFD: the tags of one image, overview or mask."""
 
     offset: int
+    listed: int
+    """Number of tags in the file, also of those that are not in `entries`."""
     entries: dict[int, Entry]
     reader: "HeaderReader"
     lost_tags: tuple[int, ...] = ()
@@ -112,22 +128,21 @@ class Directory:
     def integers(self, tag: int) -> tuple[int, ...]:
         """Return all values of an integer tag; none where it is missing. Raises Unreadable."""
         entry = self.entries.get(tag)
-        return () if entry is None else tuple(self.array(entry, 0, entry.values).tolist())
+        return () if entry is None else self._unpack_integers(entry, entry.values)
 
     def integer(self, tag: int, default: int) -> int:
         """Return the first value of an integer tag. Raises Unreadable for a tag of another type."""
         entry = self.entries.get(tag)
         if entry is None or entry.values == 0:
             return default
-        return int(self.array(entry, 0, 1)[0])
+        return self._unpack_integers(entry, 1)[0] if entry.value is None else entry.value
 
     def doubles(self, tag: int) -> tuple[float, ...]:
         """Return all values of a floating-point tag; none where it is missing or of another type."""
         entry = self.entries.get(tag)
         if entry is None or entry.kind not in _FLOAT_CODES:
             return ()
-        code = _FLOAT_CODES[entry.kind]
-        return struct.unpack(f"{self.reader.order}{entry.values}{code}", self.raw(tag))
+        return self.reader.unpack(f"{entry.values}{_FLOAT_CODES[entry.kind]}", entry.position)
 
     def raw(self, tag: int) -> bytes:
         """Return the bytes of a tag's values; none where it is missing."""
@@ -139,22 +154,28 @@ class Directory:
         entry = self.entries.get(tag)
         if entry is None or entry.kind not in _TEXT_TYPES:
             return None
-        raw = self.raw(tag).partition(b"\0")[0]
-        try:
-            return raw.decode()
-        except UnicodeDecodeError:
-            return raw.decode("latin-1")
+        return decode_text(self.raw(tag))
+
+    def _unpack_integers(self, entry: Entry, values: int) -> tuple[int, ...]:
+        _require_integers(entry)
+        return self.reader.unpack(f"{values}{_INTEGER_CODES[entry.kind]}", entry.position)
 
     def array(self, entry: Entry, start: int, stop: int) -> NDArray[Any]:
         """Return the values from `start` up to `stop` of an integer tag, in the byte order of the file.
 
         Raises Unreadable for a tag of another type.
         """
-        if entry.kind not in _INTEGER_TYPES:
-            raise Unreadable("a tag that must hold integers does not; write the file again")
+        _require_integers(entry)
         width = _SIZES[entry.kind]
         raw = self.reader.read(entry.position + start * width, (stop - start) * width)
         return np.frombuffer(raw, self.reader.order + _NUMPY_CODES[entry.kind])
+
+    @cached_property
+    def geo_tags(self) -> tuple[str, bytes, bytes, bytes]:
+        """All bytes that determine the CRS: byte order, GeoTIFF keys, and their parameters."""
+        tags = (GEO_KEY_DIRECTORY, GEO_DOUBLE_PARAMETERS, GEO_ASCII_PARAMETERS)
+        keys, doubles, text = map(self.raw, tags)
+        return self.reader.order, keys, doubles, text
 
     @cached_property
     def width(self) -> int:
@@ -215,6 +236,23 @@ class Directory:
         return self.integer(PHOTOMETRIC, 0) == _MASK
 
 
+def decode_text(raw: bytes) -> str:
+    """Return a text up to its first NUL, as Latin 1 where it is not UTF-8."""
+    raw = raw.partition(b"\0")[0]
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+_layout = lru_cache(maxsize=1024)(struct.Struct)
+
+
+def _require_integers(entry: Entry) -> None:
+    if entry.kind not in _INTEGER_CODES:
+        raise Unreadable("a tag that must hold integers does not; write the file again")
+
+
 class ByteReader(Protocol):
     """The bytes of an open file."""
 
@@ -239,8 +277,8 @@ class HeaderReader:
         self.size = file.size
         self.budget = budget
         self._spent = 0
-        self._window_start = 0
-        self._window = file.read(0, 0, _READ_AHEAD_BYTES)
+        self._head = file.read(0, 0, _READ_AHEAD_BYTES)
+        self._window_start, self._window = 0, self._head
 
     @property
     def header_size(self) -> int:
@@ -254,6 +292,9 @@ class HeaderReader:
 
     def read(self, position: int, length: int) -> bytes:
         """Read exactly `length` bytes. Raises Truncated beyond the end of the file."""
+        stop = position + length
+        if stop <= len(self._head):
+            return self._head[position:stop]
         start = position - self._window_start
         if start >= 0 and start + length <= len(self._window):
             return self._window[start : start + length]
@@ -271,7 +312,7 @@ class HeaderReader:
 
     def unpack(self, codes: str, position: int) -> tuple[Any, ...]:
         """Read values of these codes of `struct`. Raises Truncated."""
-        layout = struct.Struct(self.order + codes)
+        layout = _layout(self.order + codes)
         return layout.unpack(self.read(position, layout.size))
 
     def read_offset(self, position: int) -> int:
@@ -332,28 +373,35 @@ def _read_header(reader: HeaderReader) -> int:
 
 def _read_directory(reader: HeaderReader, offset: int) -> tuple[Directory, int]:
     """Return the directory at `offset`, and the offset of the next one."""
-    count_code, entry_code = ("Q", "HHQ8s") if reader.is_big else ("H", "HHI4s")
+    count_code, entry_code = ("Q", "HHQQ") if reader.is_big else ("H", "HHII")
     (count,) = reader.unpack(count_code, offset)
     if not 0 < count <= _MAX_TAGS_PER_DIRECTORY:
         raise Unreadable(f"one of its images has {count} tags; write the file again")
-    layout = struct.Struct(reader.order + entry_code)
+    layout = _layout(reader.order + entry_code)
     start = offset + struct.calcsize("=" + count_code)
     reader.spend(count * layout.size)
     raw = reader.read(start, count * layout.size)
+    inline, is_big_endian = reader.offset_size, reader.order == ">"
+    place = start + layout.size - inline
     entries: dict[int, Entry] = {}
     lost_tags = []
-    for index, (tag, kind, values, _) in enumerate(layout.iter_unpack(raw)):
+    for tag, kind, values, position in layout.iter_unpack(raw):
         # As in libtiff, the first entry of a tag counts, and unknown types are skipped.
-        if tag in entries or tag in lost_tags or kind not in _SIZES:
-            continue
-        position = start + (index + 1) * layout.size - reader.offset_size
-        entry = _locate_values(reader, tag, Entry(kind, values, position))
-        if entry is None:
-            lost_tags.append(tag)
-        else:
-            entries[tag] = entry
+        if tag not in entries and tag not in lost_tags and kind in _SIZES:
+            size = values * _SIZES[kind]
+            if size <= inline:
+                value = position >> (inline - size) * 8 if is_big_endian else position
+                single = values == 1 and kind in _UNSIGNED_TYPES
+                entries[tag] = Entry(
+                    kind, values, place, value & (1 << size * 8) - 1 if single else None
+                )
+            elif _is_within(reader, tag, position, size):
+                entries[tag] = Entry(kind, values, position)
+            else:
+                lost_tags.append(tag)
+        place += layout.size
     following = _next_offset(reader, start + len(raw))
-    return Directory(offset, entries, reader, tuple(lost_tags)), following
+    return Directory(offset, count, entries, reader, tuple(lost_tags)), following
 
 
 def _next_offset(reader: HeaderReader, position: int) -> int:
@@ -367,18 +415,14 @@ def _next_offset(reader: HeaderReader, position: int) -> int:
     return reader.read_offset(position)
 
 
-def _locate_values(reader: HeaderReader, tag: int, entry: Entry) -> Entry | None:
-    """Return the entry with the true position of its values, checked against the file and the budget.
+def _is_within(reader: HeaderReader, tag: int, position: int, size: int) -> bool:
+    """Check the values of a tag against the file and the budget.
 
-    None where nothing depends on the tag and its values lie beyond the end of the file.
+    Return False where nothing depends on the tag and its values lie beyond the end of the file.
     """
-    size = entry.size
-    if size <= reader.offset_size:
-        return entry
-    entry = entry._replace(position=reader.read_offset(entry.position))
-    if entry.position + size > reader.size:
+    if position + size > reader.size:
         if tag not in _REQUIRED_TAGS:
-            return None
+            return False
         raise Truncated(
             f"tag {tag} lies beyond the end of the file, of {reader.size} bytes; "
             "copy or download it again"
@@ -386,4 +430,4 @@ def _locate_values(reader: HeaderReader, tag: int, entry: Entry) -> Entry | None
     if tag not in BLOCK_INDEX_TAGS and size > reader.budget.tag_bytes:
         raise OverBudget(f"tag {tag} takes {size} bytes; raise the budget for one tag")
     reader.spend(size)
-    return entry
+    return True

@@ -31,6 +31,8 @@ def band_time(
     description: str | None, metadata: Mapping[str, str], file_metadata: Mapping[str, str]
 ) -> TimeText:
     """Return the time of a band; the file's metadata have the units of netCDF dimensions."""
+    if not metadata and description is None:
+        return TimeText()
     upper = _upper_keys(metadata)
     text = (
         _first_time(upper, _KEYS)
@@ -50,6 +52,8 @@ def band_time(
 
 def acquisition_time(metadata: Mapping[str, str]) -> TimeText | None:
     """Return the time of acquisition from metadata with keys in capitals, even if it is not a time."""
+    if not metadata:
+        return None
     if text := _first_time(metadata, _ACQUISITION_KEYS):
         return text
     for pair in _ACQUISITION_PAIRS:
@@ -60,7 +64,7 @@ def acquisition_time(metadata: Mapping[str, str]) -> TimeText | None:
 
 def file_time(metadata: Mapping[str, str]) -> TimeText:
     """Return the time of a file whose metadata have both DATE and TIME."""
-    return _join(_upper_keys(metadata), _PAIR) or TimeText()
+    return (_join(_upper_keys(metadata), _PAIR) if metadata else None) or TimeText()
 
 
 def _upper_keys(metadata: Mapping[str, str]) -> dict[str, str]:
