@@ -67,4 +67,5 @@ def small_file(origin: tuple[float, float]) -> bytes:
             crs="EPSG:28992", transform=from_origin(*origin, 0.5, 0.5),
         ):  # fmt: skip
             pass
-        return memory.read()
+        data: bytes = memory.read()
+        return data

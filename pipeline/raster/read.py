@@ -85,11 +85,11 @@ def _read(
 ) -> list[RasterFile | RasterError]:
     """Describe each file, place those with the same CRS together, and date each."""
     outcomes: dict[int, RasterFile | RasterError] = {}
-    groups: dict[tuple[FileCRS, str, float], dict[int, _DescribedFile]] = {}
+    groups: dict[tuple[FileCRS, str, float], dict[int, DescribedFile]] = {}
     for index, (file, its_options) in enumerate(zip(files, options, strict=True)):
         start_step(its_options)
         try:
-            described = _describe_file(file, its_options, ranges)
+            described = describe_file(file, its_options, ranges)
         except RasterError as error:
             outcomes[index] = error
         else:
@@ -106,7 +106,7 @@ def _read(
 
 
 @dataclass(frozen=True)
-class _DescribedFile:
+class DescribedFile:
     """A file that was opened and described, and is not yet placed and dated."""
 
     file: StoredFile
@@ -124,9 +124,10 @@ class _DescribedFile:
         return self.description.placement
 
 
-def _describe_file(
+def describe_file(
     file: StoredFile, options: ReadOptions, ranges: RangeReader | None
-) -> _DescribedFile:
+) -> DescribedFile:
+    """Open a file, check it and describe it. Raises as `read`."""
     with open_stored_file(file, options.budget, ranges) as open_file:
         header = read_header(open_file, options.budget)
         image = _describe_image(header, options.assigned)
@@ -140,7 +141,7 @@ def _describe_file(
         warnings += find_erdas_sidecars(open_file)
         open_file.require_unchanged()
     warnings += [RasterWarning("gdal_warning", text) for text in image.gdal_warnings]
-    return _DescribedFile(file, options, description, header.layout, image.sidecars, warnings)
+    return DescribedFile(file, options, description, header.layout, image.sidecars, warnings)
 
 
 def _find_contradictions(
@@ -152,7 +153,7 @@ def _find_contradictions(
     return find_contradictions(PlacedFile(header, own, place))
 
 
-def _date(described: _DescribedFile, georeference: Georeference) -> RasterFile:
+def _date(described: DescribedFile, georeference: Georeference) -> RasterFile:
     """Return the record of a file that is placed."""
     file, description = described.file, described.description
     grid = described.placement.grid
