@@ -23,7 +23,7 @@ from pipeline.errors import TransientError
 
 Process = subprocess.Popen[bytes]
 
-SECONDS_TO_START = 90
+SECONDS_TO_START = 300
 SECONDS_TO_STOP = 10
 SECONDS_TO_DRAIN = 2
 """The server still writes events for a moment after a run has ended."""

@@ -216,7 +216,7 @@ def empty(engine: Engine) -> None:
         clear(connection)
 
 
-def until(holds: Callable[[], bool], seconds: float = 10) -> None:
+def until(holds: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until the condition holds; fail after `seconds`."""
     for _ in range(int(seconds * 100)):
         if holds():

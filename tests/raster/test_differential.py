@@ -46,7 +46,7 @@ def gdalinfo(path: Path) -> dict[str, Any]:
     assert GDALINFO is not None
     done = subprocess.run(
         [GDALINFO, "-json", "-nofl", "-noct", "-norat", path],
-        capture_output=True, text=True, check=True, timeout=20,
+        capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     facts: dict[str, Any] = json.loads(done.stdout)
     return facts

@@ -43,7 +43,7 @@ def local_cluster(scratch: Path, workers: int = 2, allowed_failures: int = 3) ->
         yield Cluster(process, process.stdout.readline().strip())
         if process.poll() is None:
             process.communicate("stop\n")
-    patience = time.monotonic() + 20
+    patience = time.monotonic() + 60
     while marked(mark) and time.monotonic() < patience:
         time.sleep(0.1)
     assert marked(mark) == []

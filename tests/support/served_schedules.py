@@ -35,7 +35,7 @@ class Served:
         """Wait for something that is true."""
         while not (found := answer()):
             assert self.process.poll() is None
-            time.sleep(0.1)
+            time.sleep(0.3)
         return found
 
 
