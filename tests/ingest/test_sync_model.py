@@ -413,7 +413,7 @@ def seed(request: pytest.FixtureRequest) -> int | None:
 def test_after_random_steps_a_sync_equals_a_fresh_catalogue(
     made: Callable[[random.Random], Model], seed: int | None
 ) -> None:
-    explore(made, 60, seed)
+    explore(made, 40, seed)
 
 
 @pytest.mark.soak
