@@ -88,9 +88,9 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pool() -> Iterator[ProcessReader]:
-    """A process that reads files."""
+    """A process that reads files, in the environment in which the tests began."""
     with ProcessReader(1) as pool:
         yield pool
 

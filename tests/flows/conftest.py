@@ -1,4 +1,4 @@
-"""A Prefect server of the user's, for the tests of a module."""
+"""A Prefect server of the user's, for all tests that do not end it."""
 
 import os
 import subprocess
@@ -15,11 +15,6 @@ from pipeline.cli.shutdown import stop_process
 from tests.support.prefect_server import add_database
 
 
-@pytest.fixture(scope="module")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("prefect")
-
-
 @contextmanager
 def server_of_the_user(home: Path, port: int | None = None) -> Iterator[str]:
     """The API of a Prefect server that the user started, and ends with the block."""
@@ -34,7 +29,8 @@ def server_of_the_user(home: Path, port: int | None = None) -> Iterator[str]:
     log = home / "server.log"
     with log.open("ab") as output:
         server = subprocess.Popen(
-            [sys.executable, "-m", "flows.schedules.prefect_server", "server", "start", "--port", str(port)],
+            [sys.executable, "-m", "flows.schedules.prefect_server", "server", "start", "--port", str(port),
+             "--no-ui"],
             env={**os.environ, **changes}, stdin=subprocess.PIPE, stdout=output, stderr=output, process_group=0,
         )  # fmt: skip
     try:
@@ -44,8 +40,8 @@ def server_of_the_user(home: Path, port: int | None = None) -> Iterator[str]:
         stop_process(server, SECONDS_TO_STOP)
 
 
-@pytest.fixture(scope="module")
-def prefect_api(prefect_home: Path) -> Iterator[str]:
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prefect server that the user has."""
-    with server_of_the_user(prefect_home) as api:
+    with server_of_the_user(tmp_path_factory.mktemp("prefect")) as api:
         yield api

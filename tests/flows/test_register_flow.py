@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, text
@@ -77,7 +78,9 @@ def test_it_leaves_an_artifact_on_the_server_that_is_there(
     (folder / "files" / "bad|name.tif").write_bytes(b"no TIFF")
     flow(folder, database_url, 3, "--create", PREFECT_API_URL=prefect_api)
     prefect = Prefect(prefect_api)
-    (artifact,) = prefect.ask("artifacts")
+    flow_run = prefect.last_run()
+    of_the_run = {"flow_runs": {"id": {"any_": [flow_run["id"]]}}}
+    (artifact,) = prefect.ask("artifacts", **of_the_run)
     table = artifact["data"]
     head, _, row, *_ = table.splitlines()
     cells = dict(zip(head.split(" | "), row.split(" | "), strict=True))
@@ -86,9 +89,8 @@ def test_it_leaves_an_artifact_on_the_server_that_is_there(
     assert "/api/v4/rastersources/" in table
     assert "bad%7Cname.tif | not_a_geotiff |" in table
     assert "files per second" in table
-    (flow_run,) = prefect.ask("flow_runs")
     assert (flow_run["state"]["type"], flow_run["state"]["name"]) == ("COMPLETED", "Rejections")
-    (task_run,) = prefect.ask("task_runs")
+    (task_run,) = prefect.ask("task_runs", **of_the_run)
     assert task_run["state"]["type"] == "COMPLETED"
 
 
@@ -211,6 +213,23 @@ def test_the_flow_of_uploads_processes_what_waits(
         ended = connection.execute(text("SELECT status FROM tasks ORDER BY id")).scalars().all()
     assert states == ["committed", "rejected"]
     assert ended == ["SUCCESS", "FAILURE"]
+
+
+def test_the_flow_of_uploads_leaves_the_storage_of_another_catalogue_alone(
+    prefect_api: str, folder: Path, database_url: str
+) -> None:
+    mark = folder / "home" / "uploads" / ".catalogue"
+    mark.parent.mkdir(parents=True)
+    mark.write_text(f"{uuid4()}\n")
+    done = run(
+        [*FLOWS, "uploads"],
+        status=1,
+        RASTERSOURCES_DATABASE_URL=database_url,
+        RASTERSOURCES_HOME=folder / "home",
+        PREFECT_API_URL=prefect_api,
+    )
+    assert "belongs to another catalogue" in done.stderr
+    assert "rastersources uploads take-over" in done.stderr
 
 
 def test_the_module_of_the_flow_runs_as_a_program_too() -> None:

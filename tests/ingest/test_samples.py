@@ -14,7 +14,7 @@ from httpx import Client
 from pipeline.api.config import ApiConfig
 from tests.api.conftest import client_of
 from tests.conftest import new_database
-from tests.support.commands import FLOWS, RASTERSOURCES, REPOSITORY, run
+from tests.support.commands import RASTERSOURCES, REPOSITORY, run
 
 SEED = json.loads((REPOSITORY / "tests/data/seed.json").read_text())
 SAMPLES = REPOSITORY / "sample_data"
@@ -31,7 +31,7 @@ def served(database_url: str) -> Iterator[dict[str, dict[str, Any]]]:
 
 @pytest.fixture(scope="module")
 def records(database_url: str) -> Iterator[dict[str, dict[str, Any]]]:
-    command = [*FLOWS, "register", "--config", str(SAMPLES / "sources.toml"), "--create"]
+    command = [*RASTERSOURCES, "register", "--config", SAMPLES / "sources.toml", "--create"]
     run(command, RASTERSOURCES_DATABASE_URL=database_url)
     yield from served(database_url)
 

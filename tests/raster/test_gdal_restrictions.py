@@ -128,11 +128,11 @@ def read_in_workers(trap: Trap) -> list[RasterFile]:
     """Read header, overview and all pixels of each file, as the program does."""
     trap.arm()
     rasters: list[RasterFile] = []
-    for statistics in (None, "overview", "exact"):
-        options = ReadOptions(statistics=statistics)
-        for outcome in read_all(trap.files(), options, 1):
-            assert isinstance(outcome, RasterFile), outcome
-            rasters.append(outcome)
+    with ProcessReader(1) as reader:
+        for statistics in (None, "overview", "exact"):
+            for outcome in reader.read(trap.files(), ReadOptions(statistics=statistics)):
+                assert isinstance(outcome, RasterFile), outcome
+                rasters.append(outcome)
     return rasters
 
 
