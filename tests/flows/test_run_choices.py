@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from pipeline.catalogue.served_configs import may_create
+from pipeline.errors import CatalogueError
 from tests.support.factory import write_raster
 from tests.support.served_schedules import Served, served
 
@@ -21,7 +23,7 @@ def running(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("chosen")
     (folder / "sources.toml").write_text(CONFIG.format("in", "Owner"))
     write_raster(folder / "ours.tif")
-    with served(folder, database_url) as found:
+    with served(folder, database_url, PREFECT_SERVER_UI_ENABLED="false") as found:
         found.until(lambda: "in" in found.prefect.deployments())
         yield found
 
@@ -61,12 +63,16 @@ def test_a_sources_toml_that_nobody_serves_is_refused_and_not_read(
 ) -> None:
     (tmp_path / "sources.toml").write_text(CONFIG.format("evil", "Owner"))
     write_raster(tmp_path / "evil.tif")
-    folder = running.home.parent
-    for path in (tmp_path / "sources.toml", tmp_path / "none", folder / "x/../sources.toml"):
-        run = ended(running, parameters={"config": str(path), "names": []})
-        assert run["state_name"] == "Failed"
-        assert run["state"]["message"].startswith(f"no operator serves {Path(path)}; ")
+    path = tmp_path / "sources.toml"
+    run = ended(running, parameters={"config": str(path), "names": []})
+    assert run["state_name"] == "Failed"
+    assert run["state"]["message"].startswith(f"no operator serves {path}; ")
     assert names(engine) <= {"ours"}
+    folder = running.home.parent
+    may_create(engine, folder / "sources.toml")
+    for path in (tmp_path / "none", folder / "x/../sources.toml"):
+        with pytest.raises(CatalogueError, match="no operator serves "):
+            may_create(engine, path)
 
 
 def test_the_definitions_of_the_file_that_is_served_may_be_chosen(
@@ -78,28 +84,17 @@ def test_the_definitions_of_the_file_that_is_served_may_be_chosen(
     assert unknown["state_name"] == "Failed"
 
 
-def chosen() -> list[Any]:
-    return [
-        {"runner": "dask", "scheduler": "tcp://127.0.0.1:{port}"},
-        {"scheduler": "tcp://127.0.0.1:{port}"},
-        {"create": True},
-        {"prune": True},
-        {"accept_missing": True},
-    ]
+def test_a_deployment_has_no_parameter_for_the_options_of_the_operator(running: Served) -> None:
+    schema = running.prefect.deployments()["in"]["parameter_openapi_schema"]
+    assert set(schema["properties"]) == {"config", "names"}  # and not: create, prune, runner, ...
 
 
-@pytest.mark.parametrize("parameters", chosen(), ids=lambda chosen: "+".join(chosen))
 @pytest.mark.parametrize("enforced", [True, False], ids=["checked", "not checked"])
-def test_a_run_can_set_no_option_of_the_operator(
-    running: Served, parameters: dict[str, Any], enforced: bool
-) -> None:
+def test_a_run_cannot_set_what_is_not_a_parameter(running: Served, enforced: bool) -> None:
     with canary() as listening:
-        port = listening.getsockname()[1]
-        filled = {
-            name: one.format(port=port) if isinstance(one, str) else one
-            for name, one in parameters.items()
-        }
-        run = ended(running, parameters=filled, enforce_parameter_schema=enforced)
+        scheduler = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+        chosen = {"runner": "dask", "scheduler": scheduler, "create": True, "prune": True}
+        run = ended(running, parameters=chosen, enforce_parameter_schema=enforced)
         assert run["state_name"] in ("Failed", "Crashed")
         assert_nobody_called(listening)
 

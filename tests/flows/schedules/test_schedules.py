@@ -44,7 +44,7 @@ class Serving:
         """Wait for something that is true."""
         while not (found := answer()):
             assert self.process.poll() is None, self.log.read_text()
-            time.sleep(0.1)
+            time.sleep(0.3)
         return found
 
     def end(self) -> None:
@@ -103,7 +103,7 @@ def names(engine: Engine) -> set[str]:
 def test_a_file_that_is_put_into_the_folder_is_taken_up_and_nothing_is_left_behind(
     tmp_path: Path, engine: Engine, prefect: Prefect, serve: Callable[[], Serving]
 ) -> None:
-    write_config(tmp_path, SOURCE.format("arriving"), "every = 3\n", DROP, "every = 3\n")
+    write_config(tmp_path, SOURCE.format("arriving"), "every = 8\n", DROP, "every = 8\n")
     write_raster(tmp_path / "arriving" / "first.tif")
     serving = serve()
     serving.until(lambda: prefect.runs("arriving", "Completed"))
@@ -123,7 +123,7 @@ def test_a_file_that_is_put_into_the_folder_is_taken_up_and_nothing_is_left_behi
     serving.until(lambda: "second" in names(engine))
     deployment = prefect.deployments()["arriving"]
     assert deployment["parameters"]["names"] == ["arriving"]
-    assert deployment["description"].endswith("every 00:00:03")
+    assert deployment["description"].endswith("every 00:00:08")
     assert not deployment["paused"]
     serving.end()
     assert prefect.deployments()["arriving"]["paused"]
@@ -223,7 +223,7 @@ def test_plans_are_made_anew_before_they_end(
 def test_after_a_pause_one_run_does_the_work_of_all_that_were_missed(
     tmp_path: Path, engine: Engine, prefect: Prefect, serve: Callable[[], Serving]
 ) -> None:
-    write_config(tmp_path, SOURCE.format("paused"), "every = 2\n")
+    write_config(tmp_path, SOURCE.format("paused"), "every = 3\n")
     serving = serve()
     serving.until(lambda: prefect.runs("paused", "Completed"))
     serving.lose_power()

@@ -18,7 +18,7 @@ from tests.conftest import new_database
 from tests.flows.conftest import server_of_the_user
 from tests.support.commands import FLOWS, environment, processes_of, run, without_progress
 from tests.support.factory import write_raster
-from tests.support.prefect_server import Prefect
+from tests.support.prefect_server import Prefect, add_database
 
 SENTENCE = "rastersources: Prefect's server does not answer at {}; start it, then run this again"
 CONFIG = '[[source]]\nid = "away"\nfiles = "*.tif"\norganisation = "Owner"\n'
@@ -138,6 +138,7 @@ def until(true: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
 def test_ctrl_c_ends_a_flow_and_its_own_server_without_a_traceback(
     engine: Engine, tmp_path: Path, changes: dict[str, str]
 ) -> None:
+    add_database(tmp_path / "home" / "prefect")
     with at_work(engine, tmp_path, changes) as process:
         os.killpg(process.pid, SIGINT)  # as a terminal does: to all processes of the command
         with suppress(subprocess.TimeoutExpired):
