@@ -23,6 +23,7 @@ from pipeline.database.private_cluster.cluster import Cluster
 from pipeline.database.private_cluster.postmaster import cluster_processes
 from tests.support.commands import RASTERSOURCES, environment, run
 from tests.support.factory import write_raster
+from tests.support.prefect_server import add_database
 
 pytestmark = pytest.mark.skipif(
     "RASTERSOURCES_DATABASE_URL" in os.environ,
@@ -96,11 +97,16 @@ def kill(data: Path, *, all_of_them: bool = True) -> None:
     wait_until(lambda: first not in cluster_processes(data))
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home for all tests: making a cluster takes longer than most of them."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    home = tmp_path / "home"
-    yield home
-    Cluster(home).stop()
+def home(made: Path) -> Iterator[Path]:
+    yield made
+    Cluster(made).stop()
 
 
 def key_of(home: Path) -> tuple[str, str]:
@@ -209,6 +215,7 @@ def test_missing_or_broken_data_are_reported_with_growing_pauses(
 
 
 def test_schedules_continue_after_it_was_killed(home: Path, tmp_path: Path) -> None:
+    add_database(home / "prefect")
     incoming = tmp_path / "incoming"
     incoming.mkdir()
     (tmp_path / "sources.toml").write_text(
