@@ -223,27 +223,31 @@ def test_plans_are_made_anew_before_they_end(
 def test_after_a_pause_one_run_does_the_work_of_all_that_were_missed(
     tmp_path: Path, engine: Engine, prefect: Prefect, serve: Callable[[], Serving]
 ) -> None:
-    write_config(tmp_path, SOURCE.format("paused"), "every = 3\n")
+    write_config(tmp_path, SOURCE.format("paused"), "every = 6\n")
     serving = serve()
     serving.until(lambda: prefect.runs("paused", "Completed"))
     serving.lose_power()
     killed = datetime.now(ZoneInfo("UTC"))
     write_raster(tmp_path / "paused" / "meanwhile.tif")
-    while len(due_since(prefect, killed)) < 4:
-        time.sleep(0.2)
+    while len(due_since(prefect, killed)) < 3:
+        time.sleep(0.3)
     back = datetime.now(ZoneInfo("UTC"))
     again = serve()
     again.until(lambda: "meanwhile" in names(engine))
     again.until(lambda: any(at(one) > back for one in prefect.runs("paused", "Completed")))
+
+    def due_before() -> list[dict[str, Any]]:
+        return [run for run in prefect.runs("paused") if at(run) < back]
+
+    again.until(lambda: {run["state_name"] for run in due_before()} <= set(ENDED))
     runs = prefect.runs("paused")
     begun = [run for run in runs if run["state_name"] in ("Completed", "Overlapping", "Failed")]
     first = min((run for run in begun if begin_of(run) > killed), key=begin_of)
     # on a busy machine it may meet the first sync, which does the work then, or be due only after the restart
     assert first["state_name"] in ("Completed", "Overlapping")
     missed = [run for run in runs if killed < at(run) < back and run["id"] != first["id"]]
-    assert len(missed) >= 3
+    assert len(missed) >= 2
     assert {run["state_name"] for run in missed} == {"Cancelled"}
-    assert {run["state_name"] for run in runs if at(run) < back} <= set(ENDED)
 
 
 def begin_of(run: dict[str, Any]) -> datetime:
