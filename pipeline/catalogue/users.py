@@ -29,8 +29,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from pipeline.catalogue.access import Caller, make_caller
 from pipeline.database.engine import begin
-from pipeline.database.queries import queries
-from pipeline.database.tables import (
+from pipeline.database.people_tables import (
     api_keys,
     organisations,
     roles,
@@ -38,6 +37,7 @@ from pipeline.database.tables import (
     sign_in_failures,
     users,
 )
+from pipeline.database.queries import queries
 from pipeline.errors import CatalogueError
 
 QUERIES = queries("users")

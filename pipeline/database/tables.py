@@ -1,59 +1,12 @@
-"""The tables of `sql/schema` in SQLAlchemy, for composing queries.
+"""The tables of `sql/schema` in SQLAlchemy, for composing queries."""
 
-They are read from the statements CREATE TABLE there, each of which has one column on a line. Defaults, checks, indexes
-and comments matter to the database only. A test compares columns, types and keys with a live database.
-"""
-
-import re
-from pathlib import Path
-from typing import Any
-
-import sqlalchemy as sa
 from geoalchemy2 import Geometry
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.types import TypeEngine
 
-FOLDER = Path(__file__).resolve().parents[2] / "sql" / "schema"
-TYPES: dict[str, TypeEngine[Any]] = {
-    "bigint": sa.BigInteger(),
-    "boolean": sa.Boolean(),
-    "bytea": sa.LargeBinary(),
-    "double precision": sa.Double(),
-    "geometry(MultiPolygon, 4326)": Geometry("MULTIPOLYGON", 4326, spatial_index=False),
-    "integer": sa.Integer(),
-    "interval": sa.Interval(),
-    "jsonb": JSONB(),
-    "smallint": sa.SmallInteger(),
-    "text": sa.Text(),
-    "timestamptz": sa.DateTime(timezone=True),
-    "uuid": sa.Uuid(),
-}
-_TABLE = re.compile(r"^CREATE TABLE (\w+) \(\n(.*?)^\);", re.MULTILINE | re.DOTALL)
-_COLUMN = re.compile(
-    rf"""^[ ]{{4}} "?(?P<name>\w+)"? [ ]+ (?P<type>{"|".join(map(re.escape, TYPES))}) (?P<array>\[\])?
-         (?P<required>[ ]NOT[ ]NULL|.*[ ]PRIMARY[ ]KEY)?
-         (.*[ ]REFERENCES[ ](?P<target>\w+) ([ ]ON[ ]DELETE[ ](?P<ondelete>CASCADE|SET[ ]NULL))?)?""",
-    re.MULTILINE | re.VERBOSE,
-)
+from pipeline.database import people_tables
+from pipeline.database.table_reader import read_tables
 
-
-def read_tables(schema: str) -> sa.MetaData:
-    """Return the tables that the statements CREATE TABLE of a schema make."""
-    metadata = sa.MetaData()
-    for name, body in _TABLE.findall(schema):
-        sa.Table(name, metadata, *map(_column, _COLUMN.finditer(body)))
-    return metadata
-
-
-def _column(line: re.Match[str]) -> sa.Column[Any]:
-    kind, target = TYPES[line["type"]], line["target"]
-    keys = [sa.ForeignKey(f"{target}.id", ondelete=line["ondelete"])] if target else []
-    return sa.Column(
-        line["name"], ARRAY(kind) if line["array"] else kind, *keys, nullable=not line["required"]
-    )
-
-
-metadata = read_tables("".join(file.read_text() for file in sorted(FOLDER.glob("*.sql"))))
+GEOMETRY = Geometry("MULTIPOLYGON", 4326, spatial_index=False)
+metadata = read_tables(people_tables.metadata, "*.sql", geometry=GEOMETRY)
 
 api_keys = metadata.tables["api_keys"]
 catalogue_identity = metadata.tables["catalogue_identity"]

@@ -35,9 +35,9 @@ SERVING = {
 RUNNING = {"distributed", "prefect"}
 
 
-def start(*arguments: str | Path) -> tuple[int, set[str]]:
+def start(*arguments: str | Path, database: str = "") -> tuple[int, set[str]]:
     """The number of processes that a command starts, and the packages that it imports."""
-    done = run([sys.executable, "-c", PROGRAM, *arguments])
+    done = run([sys.executable, "-c", PROGRAM, *arguments], RASTERSOURCES_DATABASE_URL=database)
     processes, modules = json.loads(done.stderr.splitlines()[-1])
     return processes, {name.partition(".")[0] for name in modules}
 
@@ -56,3 +56,9 @@ def test_inspect_reads_a_file_in_one_process_and_imports_no_raster_library_itsel
     processes, packages = start("inspect", *form, write_raster(tmp_path / "a.tif"))
     assert processes == 1
     assert not packages & (READING | SERVING | RUNNING)
+
+
+def test_a_command_about_people_imports_no_geometries(database_url: str) -> None:
+    processes, packages = start("user", "list", database=database_url)
+    assert processes == 0
+    assert not packages & (READING | RUNNING | {"alembic", "geoalchemy2", "obstore", "starlette"})
