@@ -160,7 +160,7 @@ class Model:
 
     def truncate(self) -> None:
         if path := self.any_file():
-            os.truncate(path, self.chance.randrange(path.stat().st_size))
+            os.truncate(path, self.chance.randrange(path.stat().st_size or 1))
             self.date(path)
 
     def delete(self) -> None:
