@@ -27,6 +27,7 @@ from pipeline.api.middleware import (
     SecurityHeaders,
 )
 from pipeline.api.pages import show_problem
+from pipeline.api.prepared_reads import PreparedReads
 from pipeline.api.problems import Problem
 from pipeline.api.receive_upload import UploadReceiver
 from pipeline.api.responses import json_response, problem_answer, wants_html
@@ -48,6 +49,7 @@ def create_app(config: ApiConfig, shared: SharedMemory | None = None) -> Starlet
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
         await api.receiver.close()
+        await api.prepared.close()
         await api.database.close()
         await api.costly.close()
 
@@ -65,8 +67,9 @@ def create_app(config: ApiConfig, shared: SharedMemory | None = None) -> Starlet
 def new_api(config: ApiConfig, shared: SharedMemory) -> Api:
     """Return what the endpoints share; the first request that needs the database connects to it."""
     database = new_database(config)
-    receiver = UploadReceiver(config, database)
-    return Api(config, database, receiver, CostlyQueries(config), DryRunSlots(shared))
+    prepared = PreparedReads(database, config.readers, config.statement_timeout_seconds)
+    receiver, costly = UploadReceiver(config, database), CostlyQueries(config)
+    return Api(config, database, receiver, prepared, costly, DryRunSlots(shared))
 
 
 def middleware(config: ApiConfig, counts: RequestCounts) -> list[Middleware]:

@@ -20,7 +20,9 @@ class ApiConfig:
     statement_timeout_seconds: float = 30.0
     """Time limit of one query."""
     connections: int = 10
-    """Maximum number of connections to the database."""
+    """Maximum number of connections to the database, besides those for prepared reads."""
+    readers: int = 4
+    """Maximum number of connections for prepared reads of lists and details."""
     clients: int = 500
     """Maximum number of client connections; idle ones are closed for new ones, beyond that 503."""
     query_bytes: int = 60_000

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import orjson
+import psycopg
 from sqlalchemy import Row
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -53,14 +54,14 @@ class Database:
     ) -> None:
         self.engine, self.sessions = engine, sessions
         self._writers, self._seconds = writers, seconds
-        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
         """Return all rows of one query, in one round trip; raise Problem 503 when the database is away or slow.
 
         A pooler needs a transaction, because the time limit holds for one.
         """
-        engine = self.engine if self.sessions.pooled else self._autocommit
+        engine = self.engine if self.sessions.pooled else self.autocommit
         with translate_errors():
             async with engine.connect() as connection:
                 return (await connection.execute(statement)).all()
@@ -146,7 +147,7 @@ def new_database(config: ApiConfig, connections: int | None = None) -> Database:
     engine = create_async_engine(
         sqlalchemy_url(config.database_url),
         connect_args={"connect_timeout": 5},
-        pool_size=connections or config.connections,
+        pool_size=connections or config.connections + config.readers,
         max_overflow=0,
         pool_timeout=config.statement_timeout_seconds,
         pool_pre_ping=True,
@@ -169,9 +170,18 @@ def connection_slots(config: ApiConfig, share: float) -> asyncio.Semaphore:
     return asyncio.Semaphore(max(1, int(config.connections * share)))
 
 
-def sqlstate(error: DBAPIError) -> str:
+DatabaseError = DBAPIError | psycopg.Error
+"""An error of PostgreSQL: as SQLAlchemy raises it, or as psycopg does."""
+
+
+def original(error: DatabaseError) -> BaseException | None:
+    """Return the error of psycopg."""
+    return error.orig if isinstance(error, DBAPIError) else error
+
+
+def sqlstate(error: DatabaseError) -> str:
     """Return the five-letter code of an error; empty when the connection itself failed."""
-    return getattr(error.orig, "sqlstate", None) or ""
+    return getattr(original(error), "sqlstate", None) or ""
 
 
 @contextmanager
@@ -181,14 +191,14 @@ def translate_errors() -> Iterator[None]:
         yield
     except PoolTimeout as error:
         raise unavailable(POOL_IS_BUSY) from error
-    except DBAPIError as error:
+    except (DBAPIError, psycopg.Error) as error:
         problem = problem_of(error)
         if problem is None:
             raise
         raise problem from error
 
 
-def problem_of(error: DBAPIError) -> Problem | None:
+def problem_of(error: DatabaseError) -> Problem | None:
     """Return the answer to an error of the database; None for a fault of ours."""
     state = sqlstate(error)
     if state == CANCELLED:
@@ -206,14 +216,11 @@ def problem_of(error: DBAPIError) -> Problem | None:
     return None
 
 
-def is_connection_error(error: DBAPIError) -> bool:
+def is_connection_error(error: DatabaseError) -> bool:
     """Return whether the connection failed or broke during a query."""
-    return error.connection_invalidated or type(error).__name__ in (
-        "OperationalError",
-        "InterfaceError",
-    )
+    return isinstance(original(error), psycopg.OperationalError | psycopg.InterfaceError)
 
 
-def first_line(error: DBAPIError) -> str:
+def first_line(error: DatabaseError) -> str:
     """Return the message of PostgreSQL without the context, which contains our query."""
-    return str(error.orig).split("\n", 1)[0].rstrip(".")
+    return str(original(error)).split("\n", 1)[0].rstrip(".")

@@ -19,6 +19,7 @@ from pipeline.api.database import Database
 from pipeline.api.dry_run_uploads import DryRunSlots
 from pipeline.api.links import Links, base_of
 from pipeline.api.pages import Form, rejected_form, show_answer, show_question, write_forms
+from pipeline.api.prepared_reads import PreparedReads
 from pipeline.api.problems import Problem, forbidden, method_not_allowed, not_found, unavailable
 from pipeline.api.query_help import (
     PAGE_METHOD,
@@ -46,6 +47,7 @@ class Api:
     config: ApiConfig
     database: Database
     receiver: UploadReceiver
+    prepared: PreparedReads
     costly: CostlyQueries
     dry_runs: DryRunSlots
 
@@ -78,6 +80,11 @@ class Call:
     def method(self) -> str:
         """The method that the form of a page or the request asks for."""
         return self.body.method or self.request.method
+
+    @property
+    def wants_json(self) -> bool:
+        """Whether the answer is for a program."""
+        return not wants_html(self.request, self.query.get("format"))
 
     def check_token(self, token: str | None) -> None:
         """Raise Problem 403 for a write by session that may come from another site."""

@@ -28,8 +28,12 @@ class Links:
 
     def at(self, path: str) -> str:
         """Return the URL of a path of this server."""
-        query = f"?{urlencode({'format': self.format})}" if self.format else ""
-        return f"{self.base}{path}{query}"
+        return f"{self.base}{path}{self.query}"
+
+    @property
+    def query(self) -> str:
+        """The query string of a hyperlink."""
+        return f"?{urlencode({'format': self.format})}" if self.format else ""
 
     def page(self, path: str, query: Mapping[str, str], **changes: object) -> str:
         """Return the URL of a path with a changed query string; a change to None removes the parameter."""

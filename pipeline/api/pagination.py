@@ -56,13 +56,13 @@ def parse_paging(query: Mapping[str, str], most: int, errors: dict[str, list[str
 def list_page(
     paging: Paging,
     count: int,
-    results: list[Any],
+    results: Any,
     links: Links,
     path: str,
     query: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return a page with links to the next and previous one; raise Problem 404 beyond the last page."""
-    if not results and paging.offset and not paging.by_offset:
+    if paging.offset and paging.offset >= count and not paging.by_offset:
         raise Problem(404, "Invalid page.")
     next, previous = paging.offset + paging.size, max(0, paging.offset - paging.size)
     return {

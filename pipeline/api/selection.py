@@ -9,18 +9,22 @@ from pipeline.api.pagination import MAX_PAGE_SIZE, Paging, parse_paging
 from pipeline.api.problems import invalid
 from pipeline.api.query_string import Parameter
 from pipeline.catalogue.access import Caller
-from pipeline.catalogue.filters import filters_by_parameter
-from pipeline.catalogue.lookups import BadValue, list_pattern
-from pipeline.catalogue.select_rows import Entity, order_by
+from pipeline.catalogue.filters import Filter, filters_by_parameter
+from pipeline.catalogue.lookups import BadValue, BoundTest, list_pattern
+from pipeline.catalogue.select_rows import Entity, sort_keys
 
 
 @dataclass(frozen=True)
 class Selection:
     """The rows that a list request asks for."""
 
-    where: Sequence[ColumnElement[bool]]
+    tests: Sequence[tuple[Filter, BoundTest]]
     ordering: str
     paging: Paging
+
+    def where(self, caller: Caller) -> list[ColumnElement[bool]]:
+        """Return the conditions of the filters."""
+        return [filter.condition(bound, caller) for filter, bound in self.tests]
 
 
 def parse_selection(
@@ -33,23 +37,23 @@ def parse_selection(
     """Return filters, order and page; raise Problem 400 that names every parameter with a bad value."""
     errors: dict[str, list[str]] = {}
     known = filters_by_parameter(entity.filters)
-    where = []
+    tests = []
     for name, value in query.items():
         if name in known and value:
             filter, lookup = known[name]
             try:
-                where.append(filter.predicate(lookup, value, caller))
+                tests.append((filter, filter.parse(lookup, value)))
             except BadValue as error:
                 errors[name] = [str(error)]
     ordering = query.get("ordering", "")
     try:
-        order_by(entity, ordering, caller)
+        sort_keys(entity, ordering, caller)
     except BadValue as error:
         errors["ordering"] = [str(error)]
     paging = parse_paging(query, max_size or MAX_PAGE_SIZE, errors)
     if errors:
         raise invalid(errors)
-    return Selection(where, ordering, paging)
+    return Selection(tests, ordering, paging)
 
 
 def ordering_parameter(orders: Sequence[str]) -> Parameter:

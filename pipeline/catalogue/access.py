@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, and_, false, func, or_
+from sqlalchemy import ColumnElement, FromClause, and_, any_, false, func, or_
 
 
 class Access(IntEnum):
@@ -24,6 +24,10 @@ class Access(IntEnum):
 
 READING_ROLES = ("user", "supplier", "admin")
 """The fourth role, manager, grants roles and gives no access to data."""
+
+
+Organisations = frozenset[int] | ColumnElement[Any]
+"""Ids of organisations, or a parameter of a statement that stands for an array of them."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,7 @@ def readable_as(
     if not caller.logged_in:
         return access == int(Access.Public)
     conditions: list[ColumnElement[bool]] = [access.in_([int(Access.Public), int(Access.Common)])]
-    if caller.reads:
-        conditions.append(and_(access == int(Access.Private), _in(organisation, caller.reads)))
+    conditions.append(and_(access == int(Access.Private), _in(organisation, caller.reads)))
     owns_hidden = or_(_in(organisation, caller.administers), supplier == caller.user_id)
     conditions.append(and_(access == int(Access.Hidden), owns_hidden))
     return or_(*conditions)
@@ -103,8 +106,6 @@ def writable(owned: FromClause, caller: Caller) -> ColumnElement[bool]:
     An administrator may write everything of the organisation, a supplier what they supply there. The condition can be
     null for rows without a supplier: use it in WHERE only.
     """
-    if not caller.administers and not caller.supplies:
-        return false()
     own = and_(_in(owned.c.organisation_id, caller.supplies), owned.c.supplier_id == caller.user_id)
     return or_(_in(owned.c.organisation_id, caller.administers), own)
 
@@ -114,7 +115,9 @@ def may_write(owned: FromClause, caller: Caller) -> ColumnElement[bool]:
     return func.coalesce(writable(owned, caller), false())
 
 
-def _in(organisation: ColumnElement[Any], organisations: frozenset[int]) -> ColumnElement[bool]:
+def _in(organisation: ColumnElement[Any], organisations: Organisations) -> ColumnElement[bool]:
+    if isinstance(organisations, ColumnElement):
+        return organisation == any_(organisations)
     if not organisations:
         return false()
     return organisation.in_(sorted(organisations))

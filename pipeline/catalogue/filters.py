@@ -1,11 +1,22 @@
 """The filters of each list as one table: name, type with its lookups, and column."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, any_, case, func, select
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Table,
+    Uuid,
+    any_,
+    case,
+    func,
+    select,
+    type_coerce,
+)
 
 from pipeline.catalogue import spatial_filters
 from pipeline.catalogue.access import Caller, may_write, readable, writable
@@ -15,19 +26,22 @@ from pipeline.catalogue.lookups import (
     ANY_UUIDS,
     BOOLEAN,
     BOOLEAN_PATTERN,
+    IS_NULL,
     PART_OF_UUID,
+    SAME_BOOLEAN,
     SIZE,
     TEXT,
     TEXT_PATTERN,
     TIME,
     UUIDS,
     BadValue,
+    BoundTest,
     FilterKind,
     choice_kind,
     custom_kind,
-    is_null,
-    parse_boolean,
-    same_boolean,
+    parse_uuid,
+    split_list,
+    true_or_false,
 )
 from pipeline.catalogue.source_links import LAYER_LINKS, SCENARIO_LINKS, SourceLinks
 from pipeline.catalogue.upload_states import UploadState
@@ -52,7 +66,7 @@ Through = Callable[[Predicate, Caller], Predicate]
 TIME_FORMAT = "A time in ISO 8601, YYYY-MM-DDThh:mm:ssZ."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Filter:
     """One field that a list can be filtered by."""
 
@@ -64,15 +78,20 @@ class Filter:
     through: Through | None = None
     """Turns a condition on a related table into one on the table of the list."""
 
-    def predicate(self, lookup: str, value: str, caller: Caller) -> Predicate:
-        """Return the condition of one parameter; raise BadValue."""
-        if "\x00" in value:
+    def parse(self, lookup: str, text: str) -> BoundTest:
+        """Return the test that a parameter asks for; raise BadValue."""
+        if "\x00" in text:
             raise BadValue("Null characters are not allowed.")
+        return self.kind.lookups[lookup](text)
+
+    def condition(self, bound: BoundTest, caller: Caller) -> Predicate:
+        """Return the condition of a test."""
         target = self.target(caller) if callable(self.target) else self.target
-        condition = self.kind.lookups[lookup](target, value, caller)
+        condition = bound.test(target, bound.values, caller)
         return self.through(condition, caller) if self.through else condition
 
 
+@cache
 def filters_by_parameter(filters: tuple[Filter, ...]) -> Mapping[str, tuple[Filter, str]]:
     """Return query parameter -> filter and lookup, for all lookups of all filters."""
     return {
@@ -100,14 +119,49 @@ SUPPLIER = FilterKind(
 )
 
 
+def _owners(text: str) -> BoundTest:
+    """Test for one or more owners. One is found without ANY, with which PostgreSQL reads no index in its order."""
+    uuids = [parse_uuid(part) for part in split_list(text)]
+    return (
+        BoundTest(_has_owner, (uuids[0],))
+        if len(uuids) == 1
+        else BoundTest(_has_any_owner, (uuids,))
+    )
+
+
+def _has_owner(owner: Any, values: Sequence[Any], _: Caller) -> Predicate:
+    chosen = select(organisations.c.id).where(organisations.c.uuid == values[0])
+    condition: Predicate = owner == chosen.scalar_subquery()
+    return condition
+
+
+def _has_any_owner(owner: Any, values: Sequence[Any], _: Caller) -> Predicate:
+    uuids = any_(type_coerce(values[0], ARRAY(Uuid)))
+    return equals_any(owner, select(organisations.c.id).where(organisations.c.uuid == uuids))
+
+
+OWNERS = replace(ANY_UUIDS, lookups=dict.fromkeys(ANY_UUIDS.lookups, _owners))
+
+
 def _of_organisation(table: Table) -> tuple[Filter, ...]:
     """Return the filters by organisation."""
-    of_organisation = _related(table.c.organisation_id, organisations.c.id)
+    owner = table.c.organisation_id
     return (
-        Filter("organisation", ANY_UUIDS, organisations.c.uuid, "Uuids of organisations.", of_organisation),
-        Filter("organisation__uuid", ANY_UUIDS, organisations.c.uuid, "Uuids of organisations.", of_organisation),
-        Filter("organisation__name", TEXT, organisations.c.name, "Name of the organisation.", of_organisation),
+        Filter("organisation", OWNERS, owner, "Uuids of organisations."),
+        Filter("organisation__uuid", OWNERS, owner, "Uuids of organisations."),
+        Filter("organisation__name", TEXT, organisations.c.name, "Name of the organisation.",
+               _related(owner, organisations.c.id)),
     )  # fmt: skip
+
+
+WRITABLE = custom_kind(
+    true_or_false(
+        lambda table, _, caller: writable(table, caller),
+        lambda table, _, caller: ~may_write(table, caller),
+    ),
+    "true",
+    BOOLEAN_PATTERN,
+)
 
 
 def _owned(table: Table) -> tuple[Filter, ...]:
@@ -121,29 +175,35 @@ def _owned(table: Table) -> tuple[Filter, ...]:
                "Who may see it: Public, Common, Private or Hidden, or its number."),
         Filter("supplier", SUPPLIER, users.c.username, "Username of the supplier.",
                _related(table.c.supplier_id, users.c.id)),
-        Filter("supplier__isnull", custom_kind(is_null, "true", BOOLEAN_PATTERN), table.c.supplier_id,
+        Filter("supplier__isnull", custom_kind(IS_NULL, "true", BOOLEAN_PATTERN), table.c.supplier_id,
                "Whether it has no supplier."),
         Filter("created", TIME, table.c.created, f"When it was created. {TIME_FORMAT}"),
         Filter("last_modified", TIME, table.c.last_modified, f"When it last changed. {TIME_FORMAT}"),
-        Filter("writable", custom_kind(partial(_is_writable, table), "true", BOOLEAN_PATTERN), None,
+        Filter("writable", WRITABLE, table,
                "Whether you may write it."),
     )  # fmt: skip
 
 
-def _is_writable(table: Table, _: Any, value: str, caller: Caller) -> Predicate:
-    return writable(table, caller) if parse_boolean(value) else ~may_write(table, caller)
-
-
-def _used_in_scenario(_: Any, value: str, caller: Caller) -> Predicate:
-    """Test for use in a scenario that the caller may read. Other scenarios must not show, not even by their number."""
-    using = (
+def _uses_in_scenarios(caller: Caller) -> Select[Any]:
+    """Select the sources of scenarios that the caller may read. Other scenarios must not show, not even by number."""
+    return (
         select(scenario_sources.c.source_uuid)
         .join(scenarios, scenarios.c.id == scenario_sources.c.scenario_id)
         .where(readable(scenarios, caller))
     )
-    if parse_boolean(value):
-        return ~using.where(scenario_sources.c.source_uuid == raster_sources.c.uuid).exists()
-    return equals_any(raster_sources.c.uuid, using)
+
+
+def _used_in_scenario(source: Any, _: Sequence[Any], caller: Caller) -> Predicate:
+    return equals_any(source, _uses_in_scenarios(caller))
+
+
+def _in_no_scenario(source: Any, _: Sequence[Any], caller: Caller) -> Predicate:
+    return ~_uses_in_scenarios(caller).where(scenario_sources.c.source_uuid == source).exists()
+
+
+IN_NO_SCENARIO = custom_kind(
+    true_or_false(_in_no_scenario, _used_in_scenario), "true", BOOLEAN_PATTERN
+)
 
 
 BOX = custom_kind(spatial_filters.in_bbox, "4,51,5,52", spatial_filters.BOX_PATTERN)
@@ -160,8 +220,8 @@ RASTER_SOURCES: tuple[Filter, ...] = (
            _related(raster_sources.c.uuid, LAYER_LINKS.source_uuid, LAYER_LINKS.owner_id == layers.c.id)),
     Filter(
         "scenario__isnull",
-        custom_kind(_used_in_scenario, "true", BOOLEAN_PATTERN),
-        None,
+        IN_NO_SCENARIO,
+        raster_sources.c.uuid,
         "Whether no scenario uses it. false: only those used in a scenario; true: only the others.",
     ),
     Filter("in_bbox", BOX, raster_sources, "west,south,east,north in degrees."),
@@ -186,10 +246,16 @@ def _derived(name: str) -> Callable[[Caller], ColumnElement[Any]]:
     return lambda caller: derived_layer_fields(caller)[name]
 
 
-def _layer_in_scenario(_: Any, value: str, caller: Caller) -> Predicate:
-    used = _used_in_scenario(None, "false", caller)
-    condition = _using_source(LAYER_LINKS)(used, caller)
-    return ~condition if parse_boolean(value) else condition
+def _layer_in_scenario(_: Any, __: Sequence[Any], caller: Caller) -> Predicate:
+    used = _used_in_scenario(raster_sources.c.uuid, (), caller)
+    return _using_source(LAYER_LINKS)(used, caller)
+
+
+LAYER_IN_NO_SCENARIO = custom_kind(
+    true_or_false(lambda *test: ~_layer_in_scenario(*test), _layer_in_scenario),
+    "true",
+    BOOLEAN_PATTERN,
+)
 
 
 TIME_FILTERS = ("first_value_timestamp", "last_value_timestamp")
@@ -198,7 +264,7 @@ SPATIAL_FILTERS = ("in_bbox", "bbox", "point", "geometry")
 LAYERS: tuple[Filter, ...] = (
     *_owned(layers),
     Filter("supplier_code", TEXT, layers.c.supplier_code, "The supplier's own name for it."),
-    Filter("temporal", custom_kind(same_boolean, "true", BOOLEAN_PATTERN), _derived("temporal"),
+    Filter("temporal", custom_kind(SAME_BOOLEAN, "true", BOOLEAN_PATTERN), _derived("temporal"),
            "Whether it is a series in time."),
     *(replace(field, target=_derived(field.name)) for field in RASTER_SOURCES if field.name in TIME_FILTERS),
     *(replace(field, through=_using_source(LAYER_LINKS)) for field in RASTER_SOURCES if field.name in SPATIAL_FILTERS),
@@ -209,7 +275,7 @@ LAYERS: tuple[Filter, ...] = (
         "Layers that use the raster sources with these uuids.",
         _related(layers.c.id, layer_sources.c.layer_id),
     ),
-    Filter("scenario__isnull", custom_kind(_layer_in_scenario, "true", BOOLEAN_PATTERN), None,
+    Filter("scenario__isnull", LAYER_IN_NO_SCENARIO, None,
            "false: only those whose sources are used in a scenario; true: only the others."),
 )  # fmt: skip
 

@@ -20,10 +20,10 @@ from sqlalchemy import (
 )
 
 from pipeline.catalogue import filters
-from pipeline.catalogue.access import Caller, may_write, readable, writable
+from pipeline.catalogue.access import Caller, may_write, readable, readable_as, writable
 from pipeline.catalogue.filters import file_name, visible_uri
 from pipeline.catalogue.layers import derived_layer_fields
-from pipeline.catalogue.select_rows import Entity
+from pipeline.catalogue.select_rows import Counters, Entity
 from pipeline.catalogue.source_links import (
     LABEL_TYPE_LINKS,
     LAYER_LINKS,
@@ -40,6 +40,7 @@ from pipeline.database.tables import (
     rejected_files,
     roles,
     scenarios,
+    source_counts,
     tasks,
     uploads,
     users,
@@ -101,6 +102,7 @@ def _used_sources(
 
 def _raster_source_columns(caller: Caller) -> Columns:
     hidden = (
+        "name_upper",
         "extent",
         "notices",
         "definition",
@@ -163,6 +165,13 @@ def _organisation_name(table: Table) -> ColumnElement[Any]:
     return name.correlate(table).scalar_subquery()
 
 
+def _readable_counts(caller: Caller) -> ColumnElement[bool]:
+    counts = source_counts.c
+    return readable_as(
+        counts.access_modifier, counts.organisation_id, counts.hidden_supplier_id, caller
+    )
+
+
 RASTER_SOURCES = Entity(
     raster_sources,
     _raster_source_columns,
@@ -171,6 +180,9 @@ RASTER_SOURCES = Entity(
     filters.RASTER_SOURCES,
     _orders(
         raster_sources, "supplier_code", "size", "first_value_timestamp", "last_value_timestamp"
+    ),
+    counters=Counters(
+        source_counts, frozenset({"organisation_id", "access_modifier"}), _readable_counts
     ),
 )
 LAYERS = Entity(

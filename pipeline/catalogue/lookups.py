@@ -1,15 +1,17 @@
-"""Lookups of query strings as SQL conditions, for each type of field. All values are bound parameters."""
+"""Lookups of query strings as SQL conditions, for each type of field.
+
+A lookup reads a text into values and a test. Requests with the same tests get the same SQL, with other parameters.
+"""
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Text, Uuid, any_, false, func, literal
+from sqlalchemy import ARRAY, ColumnElement, SmallInteger, Text, Uuid, any_, func, type_coerce
 from sqlalchemy.types import TypeEngine
 
 from pipeline.catalogue.access import Access, Caller
@@ -51,8 +53,39 @@ class BadValue(CatalogueError):
     """A value that a parameter or field cannot have. The message says which values it can have."""
 
 
-Lookup = Callable[[Any, str, Caller], ColumnElement[bool]]
-"""(column, value of the parameter, caller) -> condition; raises BadValue."""
+Test = Callable[[Any, Sequence[Any], Caller], ColumnElement[bool]]
+"""(column, values or their parameters, caller) -> condition."""
+
+
+@dataclass(frozen=True)
+class BoundTest:
+    """A test with the values of a request. The condition depends on them by their number and as parameters only."""
+
+    test: Test
+    values: tuple[Any, ...] = ()
+    is_pattern: bool = False
+    """Whether PostgreSQL can estimate the number of rows only if it knows the values."""
+
+
+Lookup = Callable[[str], BoundTest]
+"""Reads the text of a parameter; raises BadValue."""
+
+
+def one_value(
+    parse: Callable[[str], Any], test: Callable[[Any, Any], Any], *, is_pattern: bool = False
+) -> Lookup:
+    """Return a lookup that compares the column with one parsed value."""
+
+    def compare(column: Any, values: Sequence[Any], _: Caller) -> ColumnElement[bool]:
+        condition: ColumnElement[bool] = test(column, values[0])
+        return condition
+
+    return lambda text: BoundTest(compare, (parse(text),), is_pattern)
+
+
+def true_or_false(when_true: Test, when_false: Test) -> Lookup:
+    """Return a lookup that has a test for each boolean."""
+    return lambda text: BoundTest(when_true if parse_boolean(text) else when_false)
 
 
 @dataclass(frozen=True)
@@ -131,10 +164,10 @@ def parse_timestamp(value: str) -> datetime:
         raise BadValue(NOT_A_TIMESTAMP) from error
 
 
-def parse_access(value: str) -> Access:
+def parse_access(value: str) -> int:
     """Parse the name or the number of an access modifier."""
-    names = {name.lower(): access for name, access in Access.__members__.items()}
-    numbers = {str(int(access)): access for access in Access}
+    names = {name.lower(): int(access) for name, access in Access.__members__.items()}
+    numbers = {str(int(access)): int(access) for access in Access}
     try:
         return (names | numbers)[value.strip().lower()]
     except KeyError as error:
@@ -150,61 +183,72 @@ def escape_like(value: str) -> str:
 
 def comparisons(parse: Callable[[str], Any]) -> dict[str, Lookup]:
     """Return the lookups that compare the field with a parsed value."""
-
-    def compare(test: Callable[[Any, Any], Any], column: Any, value: str, _: Caller) -> Any:
-        return test(column, parse(value))
-
     tests = {
         "": operator.eq, "exact": operator.eq, "lt": operator.lt, "lte": operator.le, "gt": operator.gt,
         "gte": operator.ge,
     }  # fmt: skip
-    return {suffix: partial(compare, test) for suffix, test in tests.items()}
+    return {suffix: one_value(parse, test) for suffix, test in tests.items()}
 
 
 def like_lookup(before: str, after: str) -> Lookup:
     """Return a case-sensitive match, with the wildcards `before` and `after` the value."""
-    return lambda column, value, _: column.like(before + escape_like(value) + after)
-
-
-def ilike_lookup(before: str, after: str) -> Lookup:
-    """Return the same match in any case, in the form of the trigram indexes on upper(...)."""
-    return lambda column, value, _: func.upper(column).like(
-        func.upper(before + escape_like(value) + after)
+    return one_value(
+        lambda text: before + escape_like(text) + after,
+        lambda column, pattern: column.like(pattern),
+        is_pattern=True,
     )
 
 
-def is_null(column: ColumnElement[Any], value: str, _: Caller) -> ColumnElement[bool]:
-    """Test whether the field is null."""
-    return column.is_(None) if parse_boolean(value) else column.is_not(None)
+def ilike_lookup(before: str, after: str) -> Lookup:
+    """Return the same match in any case, in the form of the trigram indexes."""
+    return one_value(
+        lambda text: before + escape_like(text) + after,
+        lambda column, pattern: upper(column).like(func.upper(pattern)),
+        is_pattern=True,
+    )
+
+
+def upper(column: Any) -> ColumnElement[str]:
+    """Return the upper case of a text: the column that stores it, if the table has one."""
+    table = getattr(column, "table", None)
+    stored = None if table is None else table.c.get(f"{column.name}_upper")
+    return func.upper(column) if stored is None else stored
+
+
+IS_NULL = true_or_false(
+    lambda column, _, __: column.is_(None), lambda column, _, __: column.is_not(None)
+)
+"""Whether the field is null."""
 
 
 def regex_lookup(symbol: str) -> Lookup:
     """Return a match of a POSIX regular expression; PostgreSQL defines its syntax."""
-    return lambda column, value, _: column.bool_op(symbol)(literal(value))
+    return one_value(str, lambda column, value: column.bool_op(symbol)(value))
 
 
-def one_of(
-    column: ColumnElement[Any], values: list[Any], kind: TypeEngine[Any]
-) -> ColumnElement[bool]:
-    """Test for one of several values. They are one parameter of the statement, whatever their number."""
-    return column == any_(literal(values, ARRAY(kind))) if values else false()
+def one_of(parse: Callable[[str], Any], kind: TypeEngine[Any]) -> Lookup:
+    """Return a test for one of several values. They are one parameter of the statement, whatever their number."""
+    return one_value(
+        lambda text: [parse(part) for part in split_list(text)],
+        lambda column, values: column == any_(type_coerce(values, ARRAY(kind))),
+    )
 
 
 TEXT = FilterKind(
     {
-        "": lambda column, value, _: column == value,
-        "exact": lambda column, value, _: column == value,
-        "iexact": lambda column, value, _: func.upper(column) == func.upper(value),
+        "": one_value(str, operator.eq),
+        "exact": one_value(str, operator.eq),
+        "iexact": one_value(str, lambda column, value: upper(column) == func.upper(value)),
         "contains": like_lookup("%", "%"),
         "icontains": ilike_lookup("%", "%"),
         "startswith": like_lookup("", "%"),
         "istartswith": ilike_lookup("", "%"),
         "endswith": like_lookup("%", ""),
         "iendswith": ilike_lookup("%", ""),
-        "in": lambda column, value, _: one_of(column, split_list(value), Text()),
+        "in": one_of(str, Text()),
         "regex": regex_lookup("~"),
         "iregex": regex_lookup("~*"),
-        "isnull": is_null,
+        "isnull": IS_NULL,
     },
     TEXT_PATTERN,
     "Elevation",
@@ -212,45 +256,49 @@ TEXT = FilterKind(
 )
 
 
-def one_of_uuids(parse: Callable[[str], UUID]) -> Lookup:
-    """Return a lookup of any of the uuids between the commas."""
-
-    def test(column: ColumnElement[Any], value: str, _: Caller) -> ColumnElement[bool]:
-        return one_of(column, [parse(part) for part in split_list(value)], Uuid())
-
-    return test
-
-
 PART = f"-*({HEX}-*){{1,32}}"
 
 
-def part_of_uuid(column: ColumnElement[Any], value: str, _: Caller) -> ColumnElement[bool]:
-    """Match a part of a uuid, with or without dashes."""
+def parse_part(value: str) -> str:
+    """Parse a part of a uuid, with or without dashes, into a pattern."""
     if not re.fullmatch(PART, value):
         raise BadValue("Must be a uuid or a part of one.")
-    digits = value.replace("-", "").lower()
-    return func.replace(func.text(column), "-", "").like(f"%{digits}%")
+    return f"%{value.replace('-', '').lower()}%"
 
 
 UUIDS = FilterKind(
-    dict.fromkeys(("", "exact", "in"), one_of_uuids(parse_canonical_uuid)),
+    dict.fromkeys(("", "exact", "in"), one_of(parse_canonical_uuid, Uuid())),
     list_pattern(CANONICAL_PATTERN),
     "10415ccb-ec31-4d43-bdb3-db597061527b",
 )
 ANY_UUIDS = FilterKind(
-    dict.fromkeys(("", "exact", "in"), one_of_uuids(parse_uuid)),
+    dict.fromkeys(("", "exact", "in"), one_of(parse_uuid, Uuid())),
     list_pattern(UUID_PATTERN),
     "61f5a464c35044c19bc7d4b42d7f58cb",
 )
-PART_OF_UUID = FilterKind({"": part_of_uuid}, optional_pattern(PART), "61f5a464")
+PART_OF_UUID = FilterKind(
+    {
+        "": one_value(
+            parse_part,
+            lambda column, pattern: func.replace(func.text(column), "-", "").like(pattern),
+        )
+    },
+    optional_pattern(PART),
+    "61f5a464",
+)
 
 
-def between(column: ColumnElement[Any], value: str, _: Caller) -> ColumnElement[bool]:
+def between(value: str) -> BoundTest:
     """Test for a time between two times, both included."""
-    times = [parse_timestamp(part) for part in split_list(value)]
+    times = tuple(parse_timestamp(part) for part in split_list(value))
     if len(times) != 2:
         raise BadValue("Must be two times, separated by a comma.")
-    return column.between(times[0], times[1])
+    return BoundTest(_is_between, times)
+
+
+def _is_between(column: Any, values: Sequence[Any], _: Caller) -> ColumnElement[bool]:
+    condition: ColumnElement[bool] = column.between(*values)
+    return condition
 
 
 GAP = f"{BLANK[:-1]},]*"
@@ -261,7 +309,7 @@ TIME = FilterKind(
     {
         **comparisons(parse_timestamp),
         "range": between,
-        "isnull": is_null,
+        "isnull": IS_NULL,
     },
     optional_pattern(TIMESTAMP_PATTERN),
     "2016-06-21T06:05:00Z",
@@ -282,7 +330,7 @@ def parse_size(value: str) -> int:
 SIZE = FilterKind(
     {
         **comparisons(parse_size),
-        "isnull": is_null,
+        "isnull": IS_NULL,
     },
     optional_pattern(SIZE_PATTERN),
     "1000000",
@@ -290,23 +338,20 @@ SIZE = FilterKind(
 )
 
 
-def same_boolean(column: ColumnElement[Any], value: str, _: Caller) -> ColumnElement[bool]:
-    """Test for true or false."""
-    return column.is_(parse_boolean(value))
-
-
-BOOLEAN = FilterKind({"": same_boolean, "exact": same_boolean}, BOOLEAN_PATTERN, "true")
+SAME_BOOLEAN = true_or_false(
+    lambda column, _, __: column.is_(True), lambda column, _, __: column.is_(False)
+)
+"""Whether the field is true, or false."""
+BOOLEAN = FilterKind({"": SAME_BOOLEAN, "exact": SAME_BOOLEAN}, BOOLEAN_PATTERN, "true")
 
 ACCESS_PATTERN = "|".join(
     [*map(any_case_pattern, Access.__members__), *(str(int(access)) for access in Access)]
 )
 ACCESS = FilterKind(
     {
-        "": lambda column, value, _: column == int(parse_access(value)),
-        "exact": lambda column, value, _: column == int(parse_access(value)),
-        "in": lambda column, value, _: column.in_(
-            [int(parse_access(part)) for part in split_list(value)]
-        ),
+        "": one_value(parse_access, operator.eq),
+        "exact": one_value(parse_access, operator.eq),
+        "in": one_of(parse_access, SmallInteger()),
     },
     optional_pattern(ACCESS_PATTERN),
     "Private",
@@ -317,11 +362,12 @@ ACCESS = FilterKind(
 def choice_kind(*names: str) -> FilterKind:
     """Return the type of a filter with a few possible words."""
 
-    def test(column: ColumnElement[Any], value: str, _: Caller) -> ColumnElement[bool]:
+    def parse(value: str) -> str:
         if value not in names:
             raise BadValue(f"Must be one of {', '.join(names)}.")
-        return column == value
+        return value
 
+    test = one_value(parse, operator.eq)
     return FilterKind({"": test, "exact": test}, optional_pattern("|".join(names)), names[0])
 
 

@@ -3,16 +3,22 @@
 import json
 import math
 import re
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
 import shapely
-from geoalchemy2.shape import from_shape
 from shapely import affinity
-from sqlalchemy import ColumnElement, FromClause, and_, func, or_
+from sqlalchemy import ColumnElement, FromClause, Text, and_, cast, func, or_
 
 from pipeline.catalogue.access import Caller
-from pipeline.catalogue.lookups import BLANK, BadValue, any_case_pattern, optional_pattern
+from pipeline.catalogue.lookups import (
+    BLANK,
+    BadValue,
+    BoundTest,
+    any_case_pattern,
+    optional_pattern,
+)
 
 NUMBER = "[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?"
 """A number, as a regular expression that all languages understand."""
@@ -33,31 +39,37 @@ TURNS = (-720.0, -360.0, 0.0, 360.0, 720.0)
 """Degrees by which a geometry may have to be shifted into -180..180."""
 
 
-def in_bbox(source: FromClause, value: str, caller: Caller) -> ColumnElement[bool]:
+def in_bbox(value: str) -> BoundTest:
     """Find the sources that intersect west,south,east,north; west > east crosses the antimeridian.
 
     lizard-connector writes a box as a polygon in WKT, with or without its SRID.
     """
     if polygon := POLYGON.fullmatch(value):
-        return in_geometry(source, polygon[1], caller)
+        return in_geometry(polygon[1])
     west, south, east, north = _numbers(value, 4, "west,south,east,north")
     _check_latitudes(south, north)
     if south > north:
         raise BadValue("The south of the box lies above its north.")
-    return _intersects(source, west, south, east, north)
+    return _box(west, south, east, north)
 
 
-def at_point(source: FromClause, value: str, _: Caller) -> ColumnElement[bool]:
+def at_point(value: str) -> BoundTest:
     """Find the sources that contain longitude,latitude."""
     longitude, latitude = _numbers(value, 2, "longitude,latitude")
     _check_latitudes(latitude)
-    return _intersects(source, longitude, latitude, longitude, latitude)
+    return _box(longitude, latitude, longitude, latitude)
 
 
-def in_geometry(source: FromClause, value: str, _: Caller) -> ColumnElement[bool]:
+def in_geometry(value: str) -> BoundTest:
     """Find the sources that intersect a geometry in GeoJSON or WKT; its longitudes may lie in -540..540."""
     shapes = _shift_into_range(_parse_geometry(value))
-    return or_(*(source.c.extent.ST_Intersects(from_shape(shape, srid=4326)) for shape in shapes))
+    texts = shapely.to_wkb(shapely.set_srid(shapes, 4326), hex=True, include_srid=True)
+    return BoundTest(_intersects_shapes, tuple(texts))
+
+
+def _intersects_shapes(source: FromClause, shapes: Sequence[Any], _: Caller) -> ColumnElement[bool]:
+    geometries = (func.geometry(cast(shape, Text)) for shape in shapes)
+    return or_(*map(source.c.extent.ST_Intersects, geometries))
 
 
 def _numbers(value: str, count: int, names: str) -> list[float]:
@@ -81,11 +93,16 @@ def _check_longitudes(*longitudes: float) -> None:
         raise BadValue("Longitudes lie between -180 and 180 degrees.")
 
 
-def _intersects(
-    source: FromClause, west: float, south: float, east: float, north: float
-) -> ColumnElement[bool]:
+def _box(west: float, south: float, east: float, north: float) -> BoundTest:
     _check_longitudes(west, east)
-    pieces = _cut_at_antimeridian(west, east)
+    ends = (end for piece in _cut_at_antimeridian(west, east) for end in piece)
+    return BoundTest(_intersects_box, (south, north, *ends))
+
+
+def _intersects_box(source: FromClause, values: Sequence[Any], _: Caller) -> ColumnElement[bool]:
+    """Test against a box, given as south, north, and the ends of each interval of longitudes."""
+    south, north, *ends = values
+    pieces = zip(ends[::2], ends[1::2], strict=True)
     return or_(*(_intersects_piece(source, low, high, south, north) for low, high in pieces))
 
 
@@ -103,7 +120,7 @@ def _cut_at_antimeridian(west: float, east: float) -> list[tuple[float, float]]:
 
 
 def _intersects_piece(
-    source: FromClause, low: float, high: float, south: float, north: float
+    source: FromClause, low: Any, high: Any, south: Any, north: Any
 ) -> ColumnElement[bool]:
     """Test the extent by its index first, and then the bounds exactly.
 

@@ -13,18 +13,18 @@ COPY = Path(__file__).with_suffix("")
 
 DROP = """
 DROP VIEW public_raster_sources;
-DROP FUNCTION grid_message, grid_mismatch, grid_of;
+DROP FUNCTION interval_text, grid_message, grid_mismatch, grid_of;
 DROP TYPE grid;
 DROP TABLE
     served_configs, moves, sync_runs, tombstones, rejected_files, definitions,
     upload_files, catalogue_identity, uploads, tasks,
     scenario_sources, label_type_sources, layer_sources, scenarios, label_types, layers,
-    changes, commits, raster_files, coordinate_systems, raster_sources,
+    changes, commits, raster_files, coordinate_systems, raster_sources, source_counts,
     sign_in_failures, sessions, api_keys, roles, users, organisations;
 DROP FUNCTION
     revoke_task, move_last_modified, keep_label_type_sources, keep_layer_sources, graph_sources,
     number_commits, finish_commit, note_changes, this_commit, derive_sources, union_longitudes,
-    file_name, touch_raster_source, bounds_geometry, touch_last_modified;
+    count_sources, sum_source_counts, file_name, touch_raster_source, bounds_geometry, touch_last_modified;
 """
 
 

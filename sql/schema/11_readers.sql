@@ -19,6 +19,16 @@ CREATE POLICY public_rows ON users FOR SELECT USING (EXISTS (
     SELECT FROM raster_sources AS source WHERE source.supplier_id = users.id AND source.access_modifier = 0
 ));
 
+-- It is STABLE, so that PostgreSQL inserts its body into the query that calls it.
+CREATE FUNCTION interval_text(value interval) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN value IS NOT NULL THEN
+        CASE WHEN extract(days FROM justify_hours(value)) <> 0 THEN extract(days FROM justify_hours(value)) || ' ' ELSE '' END
+        || to_char(justify_hours(value), 'HH24:MI:SS')
+        || CASE WHEN mod(extract(microseconds FROM value), 1000000) <> 0 THEN to_char(value, '.US') ELSE '' END
+    END
+$$;
+COMMENT ON FUNCTION interval_text IS 'An interval as the API writes it: [D ]HH:MM:SS[.ffffff].';
+
 -- GDAL and QGIS read a PostgreSQL interval as 0. So the view has it as a number and as text too.
 CREATE VIEW public_raster_sources WITH (security_invoker = true) AS
 SELECT source.id, source.uuid, source.name, source.description, organisation.name AS organisation,
@@ -28,11 +38,7 @@ SELECT source.id, source.uuid, source.name, source.description, organisation.nam
        source.pixelsize_x, source.pixelsize_y, source.size, source.dtype, source.fill_value,
        source.created, source.last_modified,
        extract(epoch FROM source."interval")::double precision AS interval_seconds,
-       CASE WHEN extract(days FROM justify_hours(source."interval")) <> 0
-            THEN extract(days FROM justify_hours(source."interval")) || ' ' ELSE '' END
-       || to_char(justify_hours(source."interval"), 'HH24:MI:SS')
-       || CASE WHEN mod(extract(microseconds FROM source."interval"), 1000000) <> 0
-               THEN to_char(source."interval", '.US') ELSE '' END AS interval_text
+       interval_text(source."interval") AS interval_text
 FROM raster_sources AS source
 JOIN organisations AS organisation ON organisation.id = source.organisation_id
 LEFT JOIN users AS supplier ON supplier.id = source.supplier_id

@@ -126,7 +126,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def scanned(connection: Connection, caller: Caller, parameter: str, value: str) -> list[str]:
     """Return the nodes that read raster_sources in the plan of a list."""
     row, lookup = filters_by_parameter(RASTER_SOURCES.filters)[parameter]
-    where = [row.predicate(lookup, value, caller)]
+    where = [row.condition(row.parse(lookup, value), caller)]
     statement = page_statement(RASTER_SOURCES, caller, where, "", 10, 0)
     compiled = statement.compile(
         dialect=connection.dialect, compile_kwargs={"render_postcompile": True}

@@ -4,6 +4,7 @@ from contextlib import suppress
 from typing import Any
 
 import orjson
+from sqlalchemy import ColumnElement, case
 
 from pipeline.api.links import Links
 from pipeline.api.resources.field import (
@@ -15,8 +16,11 @@ from pipeline.api.resources.field import (
     WRITTEN_TEXT,
     Field,
     Json,
+    SqlLinks,
     derived,
     derived_timestamp,
+    json_object,
+    json_text,
     nullable,
     object_schema,
     reject_null_characters,
@@ -49,11 +53,32 @@ def show_organisation(row: Any, links: Links) -> Json:
     }
 
 
+def organisation_sql(columns: Any, links: SqlLinks) -> ColumnElement[str]:
+    """Return the same in SQL."""
+    return json_object({
+        "url": links.to("organisations", columns.organisation_uuid),
+        "uuid": json_text(columns.organisation_uuid),
+        "name": json_text(columns.organisation_name),
+    })  # fmt: skip
+
+
 def show_bounds(row: Any, _: Links) -> Json:
     """Return the bounds in WGS 84 degrees, in the contract's order of sides."""
     if row.west is None:
         return None
     return {"west": row.west, "east": row.east, "north": row.north, "south": row.south}
+
+
+def bounds_sql(columns: Any, _: SqlLinks) -> ColumnElement[str]:
+    """Return the same in SQL."""
+    sides = {side: json_text(columns[side]) for side in ("west", "east", "north", "south")}
+    return case((columns.west.is_(None), "null"), else_=json_object(sides))
+
+
+def access_sql(columns: Any, _: SqlLinks) -> ColumnElement[str]:
+    """Return the name of an access modifier as JSON in SQL."""
+    names = {int(access): f'"{access.name}"' for access in Access}
+    return case(names, value=columns.access_modifier)
 
 
 def show_interval(row: Any, _: Links) -> str | None:
@@ -107,7 +132,8 @@ def identity(resource: str) -> tuple[Field, ...]:
         Field("id", "integer", INTEGER, "Stable, ascending number.", label="ID"),
         Field("uuid", "string", UUID, "Identity.", label="UUID"),
         Field("url", "field", LINK, "URL of this object.",
-              lambda row, links: links.to(resource, row.uuid), label="URL"),
+              lambda row, links: links.to(resource, row.uuid),
+              lambda columns, links: links.to(resource, columns.uuid), label="URL"),
     )  # fmt: skip
 
 
@@ -119,6 +145,7 @@ ORGANISATION = Field(
     OWNER,
     "The owner; written as a uuid.",
     show_organisation,
+    organisation_sql,
     read=read_organisation,
     accepts={"anyOf": [WRITTEN_UUID, object_schema(uuid=WRITTEN_UUID)]},
     required=True,
@@ -130,6 +157,7 @@ ACCESS = Field(
     {"type": "string", "enum": list(ACCESS_NAMES)},
     "Who may see it; written as a name or a number.",
     lambda row, _: Access(row.access_modifier).name,
+    access_sql,
     read=read_access,
     accepts={
         "anyOf": [
@@ -159,6 +187,7 @@ SPATIAL_BOUNDS = derived(
     BOUNDS,
     "Bounds in WGS 84 degrees; west > east crosses the antimeridian.",
     show_bounds,
+    bounds_sql,
 )
 GRID = (
     derived("projection", "string", STRING, "EPSG:n."),

@@ -4,6 +4,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    Double,
+    Interval,
+    Text,
+    Uuid,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+)
+
 from pipeline.api.links import Links
 from pipeline.catalogue.lookups import TEXT_PATTERN, TRUE_OR_FALSE, BadValue
 from pipeline.definitions.durations import format_time
@@ -12,6 +26,8 @@ Json = Any
 Schema = Mapping[str, Any]
 Show = Callable[[Any, Links], Json]
 """Takes a row and the hyperlinks, and returns the value in the answer."""
+ShowSql = Callable[[Any, "SqlLinks"], ColumnElement[Any]]
+"""Takes the columns of a row and the hyperlinks, and returns the JSON text of the value in SQL."""
 Read = Callable[[Json], Any]
 """Takes a value of the body and returns the value to store; raises BadValue."""
 
@@ -28,6 +44,8 @@ class Field:
     help: str = ""
     show: Show | None = None
     """None: the column with the name of the field."""
+    show_sql: ShowSql | None = None
+    """The same in SQL. None: the column, or not possible if there is `show`."""
     read: Read | None = None
     """None: read-only."""
     accepts: Schema | None = None
@@ -55,6 +73,15 @@ class Field:
         """Return the value in an answer."""
         return getattr(row, self.name) if self.show is None else self.show(row, links)
 
+    @property
+    def is_sql(self) -> bool:
+        """Whether PostgreSQL can write the value."""
+        return self.show is None or self.show_sql is not None
+
+    def to_sql(self, columns: Any, links: "SqlLinks") -> ColumnElement[Any]:
+        """Return the JSON text of the value in SQL."""
+        return (self.show_sql or json_column(self.name))(columns, links)
+
     def describe(self) -> dict[str, Any]:
         """Return the description in OPTIONS."""
         optional = {
@@ -74,6 +101,73 @@ class Field:
 def represent(fields: Sequence[Field], row: Any, links: Links) -> dict[str, Json]:
     """Return a row as it is shown in an answer."""
     return {field.name: field.represent(row, links) for field in fields}
+
+
+@dataclass(frozen=True)
+class SqlLinks:
+    """The hyperlinks of one answer in SQL."""
+
+    start: ColumnElement[str]
+    """The URL of the API, with a slash at its end, as in a JSON text."""
+    end: ColumnElement[str]
+    """What follows the last slash of a hyperlink: empty, or the query string with the format."""
+
+    def to(self, resource: str, key: ColumnElement[Any]) -> ColumnElement[str]:
+        """Return the JSON text of the URL of a resource."""
+        return func.concat('"', self.start, f"{resource}/", key, "/", self.end, '"')
+
+    def to_all(self, resource: str, uuids: ColumnElement[Any]) -> ColumnElement[str]:
+        """Return the JSON text of the URLs of an array of uuids."""
+        before, after = (
+            func.concat('"', self.start, f"{resource}/"),
+            func.concat("/", self.end, '"'),
+        )
+        links = func.array_to_string(uuids, func.concat(after, ",", before))
+        return func.concat("[", before.concat(func.nullif(links, "")).concat(after), "]")
+
+
+def json_column(name: str) -> ShowSql:
+    """Return the JSON text of a column."""
+    return lambda columns, _: json_text(columns[name])
+
+
+def json_text(column: ColumnElement[Any]) -> ColumnElement[str]:
+    """Return the JSON text of a column as Python writes its type; the text null for null.
+
+    They are expressions and not functions of the schema, because PostgreSQL parses a function whenever it plans.
+    """
+    kind = column.type
+    if isinstance(kind, Text):
+        return func.coalesce(cast(func.to_json(column), Text), "null")
+    if isinstance(
+        kind, Double
+    ):  # PostgreSQL writes the shortest digits, and an exponent from 1e15 on
+        is_number, is_whole = column - column == 0, column == func.trunc(column)
+        whole = and_(is_number, is_whole, func.abs(column) < 1e15)
+        return case(
+            (whole, func.concat(column, ".0")), (is_number, cast(column, Text)), else_="null"
+        )
+    if isinstance(kind, DateTime):
+        return func.replace(json_timestamp(column), ".000000", "")
+    quoted = func.interval_text(column) if isinstance(kind, Interval) else column
+    if isinstance(kind, Interval | Uuid):
+        return func.coalesce('"' + cast(quoted, Text) + '"', "null")
+    return func.coalesce(cast(column, Text), "null")  # whole numbers and booleans
+
+
+def json_timestamp(column: ColumnElement[Any]) -> ColumnElement[str]:
+    """Return the JSON text of a time in UTC, with microseconds."""
+    utc = func.to_char(func.timezone("UTC", column), 'YYYY-MM-DD"T"HH24:MI:SS.US')
+    return func.coalesce('"' + utc + 'Z"', "null")
+
+
+def json_object(parts: Mapping[str, ColumnElement[Any]]) -> ColumnElement[str]:
+    """Return the text of a JSON object of JSON texts."""
+    members = [
+        func.concat(f'{"," if number else "{"}"{name}":', part)
+        for number, (name, part) in enumerate(parts.items())
+    ]
+    return func.concat(*members, literal("}"))
 
 
 def nullable(schema: Schema) -> dict[str, Any]:
@@ -122,7 +216,8 @@ MAX_DEPTH = 64
 def timestamp_field(name: str, help: str = "") -> Field:
     """Return a read-only timestamp with microseconds."""
     return Field(name, "datetime", TIMESTAMP, help,
-                 lambda row, _: format_time(getattr(row, name), "microseconds"))  # fmt: skip
+                 lambda row, _: format_time(getattr(row, name), "microseconds"),
+                 lambda columns, _: json_timestamp(columns[name]))  # fmt: skip
 
 
 def derived_timestamp(name: str, help: str) -> Field:
@@ -132,19 +227,20 @@ def derived_timestamp(name: str, help: str) -> Field:
         timestamp = getattr(row, name)
         return None if timestamp is None else format_time(timestamp)
 
-    return derived(name, "datetime", TIMESTAMP, help, show)
+    return derived(name, "datetime", TIMESTAMP, help, show, json_column(name))
 
 
 def links_field(name: str, resource: str, help: str, **options: Any) -> Field:
     """Return a list of hyperlinks to the resources with the uuids in the column."""
     return Field(name, "list", LINK_LIST, help,
-                 lambda row, links: [links.to(resource, uuid) for uuid in getattr(row, name)], **options)  # fmt: skip
+                 lambda row, links: [links.to(resource, uuid) for uuid in getattr(row, name)],
+                 lambda columns, links: links.to_all(resource, columns[name]), **options)  # fmt: skip
 
 
-def derived(name: str, kind: str, schema: Schema, help: str, show: Show | None = None, *,
-            label: str | None = None) -> Field:  # fmt: skip
+def derived(name: str, kind: str, schema: Schema, help: str, show: Show | None = None,
+            show_sql: ShowSql | None = None, *, label: str | None = None) -> Field:  # fmt: skip
     """Return a read-only field that is null while nothing is known."""
-    return Field(name, kind, nullable(schema), help, show, label=label)
+    return Field(name, kind, nullable(schema), help, show, show_sql, label=label)
 
 
 def text_field(

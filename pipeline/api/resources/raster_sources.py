@@ -14,6 +14,7 @@ from pipeline.api.resources.field import (
     Field,
     boolean_field,
     derived,
+    json_column,
     links_field,
     nullable,
 )
@@ -87,6 +88,7 @@ To delete it anyway, send {"force": true} as the body. This breaks whatever uses
             nullable(STRING),
             "Time between steps as [D ]HH:MM:SS[.ffffff]; may be written in ISO 8601 or in seconds too.",
             common.show_interval,
+            json_column("interval"),
             read=common.read_interval,
             accepts={
                 "anyOf": [

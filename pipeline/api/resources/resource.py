@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -10,7 +11,7 @@ from pipeline.api.resources.field import Field
 from pipeline.catalogue.select_rows import Entity
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Resource:
     """One list; its hooks add to the writes of a row, and do nothing by default."""
 
@@ -30,6 +31,11 @@ class Resource:
     """None: that of the configuration."""
     delete_problems: tuple[int, ...] = ()
     """Further statuses of DELETE."""
+
+    @cached_property
+    def is_sql(self) -> bool:
+        """Whether PostgreSQL can write the rows as JSON."""
+        return all(field.is_sql for field in self.fields)
 
     async def check_move(
         self, row_id: int, organisation_id: int, connection: AsyncConnection

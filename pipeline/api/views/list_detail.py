@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import orjson
 from sqlalchemy import ColumnElement
 
 from pipeline.api.costly_filters import ReadRows, costly_in
@@ -11,6 +12,7 @@ from pipeline.api.endpoint import Api, Call, Endpoint
 from pipeline.api.pagination import PAGING, list_page
 from pipeline.api.problems import not_found
 from pipeline.api.resources.field import represent
+from pipeline.api.resources.json_rows import detail_query, list_query, list_values, shared_values
 from pipeline.api.resources.resource import Resource
 from pipeline.api.responses import Answer, Question
 from pipeline.api.selection import Selection, ordering_parameter, parse_selection
@@ -62,6 +64,8 @@ class ReadDetail(Endpoint):
 
     async def get(self, call: Call) -> Answer:
         """Return the row in the path."""
+        if self.resource.is_sql and call.wants_json:
+            return Answer(await read_json_row(call, self.resource))
         return Answer(await self.current(call))
 
     async def current(self, call: Call) -> dict[str, Any]:
@@ -106,14 +110,37 @@ async def read_list(
     """Return the page that the query string asks for, of the rows `within`; raise Problem 400 or 404."""
     entity, max_size = resource.entity, resource.max_page_size
     selection = parse_selection(call.query, entity, call.caller, max_size=max_size)
-    work = partial(read_page, call, entity, selection, [*selection.where, *within])
     costly = costly_in(call.query, entity.filters)
+    if resource.is_sql and call.wants_json and not (within or costly):
+        total, results = await read_json_page(call, resource, selection)
+        return list_page(selection.paging, total, results, call.links, call.path, call.query)
+    work = partial(read_page, call, entity, selection, [*selection.where(call.caller), *within])
     if costly:
         rows, total = await call.api.costly.run(costly, work)
     else:
         rows, total = await work(call.api.database.rows)
     shown = [represent(resource.fields, row, call.links) for row in rows]
     return list_page(selection.paging, total, shown, call.links, call.path, call.query)
+
+
+async def read_json_page(
+    call: Call, resource: Resource, selection: Selection
+) -> tuple[int, orjson.Fragment]:
+    """Return the number of rows on all pages, and the rows of a page as JSON."""
+    query = list_query(resource, selection, call.caller)
+    values = {**shared_values(call.links, call.caller), **list_values(selection)}
+    row = await call.api.prepared.row(query, values)
+    assert row
+    return row[0], orjson.Fragment(row[1])
+
+
+async def read_json_row(call: Call, resource: Resource) -> orjson.Fragment:
+    """Return the row in the path as JSON; raise Problem 404."""
+    values = {**shared_values(call.links, call.caller), "uuid": call.uuid(resource.model)}
+    row = await call.api.prepared.row(detail_query(resource, call.caller.logged_in), values)
+    if row is None:
+        raise not_found(resource.model)
+    return orjson.Fragment(row[0])
 
 
 async def read_page(

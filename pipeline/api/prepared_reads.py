@@ -1,0 +1,115 @@
+"""Connections that run prepared statements on psycopg itself: through SQLAlchemy each takes five times as long."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from psycopg import AsyncRawCursor
+from psycopg.rows import TupleRow
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pipeline.api.database import POOL_IS_BUSY, Database, translate_errors
+from pipeline.api.problems import unavailable
+from pipeline.api.resources.json_rows import JsonQuery
+
+
+class Reader:
+    """One connection of the pool, which is kept."""
+
+    def __init__(
+        self, connection: AsyncConnection, driver: psycopg.AsyncConnection[TupleRow]
+    ) -> None:
+        self.connection = connection
+        self.cursor = AsyncRawCursor(driver)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the connection is lost."""
+        return self.cursor.connection.closed
+
+
+class PreparedReads:
+    """A few readers; each is opened when all others are at work."""
+
+    def __init__(self, database: Database, size: int, seconds: float) -> None:
+        self._database, self._seconds = database, seconds
+        self._free: list[Reader] = []
+        self._slots = asyncio.Semaphore(size)
+
+    async def row(self, query: JsonQuery, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """Return the row of a query; raise Problem 503 when the database is away or slow."""
+        listed = [values[name] for name in query.names]
+        with translate_errors():
+            if self._database.sessions.pooled:
+                return await self._row_through_pooler(query, listed)
+            try:
+                async with asyncio.timeout(self._seconds if self._slots.locked() else None):
+                    await self._slots.acquire()
+            except TimeoutError as error:
+                raise unavailable(POOL_IS_BUSY) from error
+            try:
+                return await self._row(query, listed)
+            finally:
+                self._slots.release()
+
+    async def _row(self, query: JsonQuery, values: list[Any]) -> tuple[Any, ...] | None:
+        """Run a query; once more on a new connection if a kept one was lost, as by a restart of PostgreSQL."""
+        while self._free:
+            reader = self._free.pop()
+            try:
+                return await self._run(reader, query, values)
+            except psycopg.OperationalError:
+                if not reader.is_broken:
+                    raise
+        reader = await self._connect()
+        if self._database.sessions.pooled:  # which shows when the first connection is made
+            await reader.connection.close()
+            return await self._row_through_pooler(query, values)
+        return await self._run(reader, query, values)
+
+    async def _run(
+        self, reader: Reader, query: JsonQuery, values: list[Any]
+    ) -> tuple[Any, ...] | None:
+        """Run a query and keep the reader, unless its connection is lost or the request was cancelled."""
+        keep = False
+        try:
+            await reader.cursor.execute(query.text, values, prepare=query.prepare)
+            row = await reader.cursor.fetchone()
+            keep = True
+        except psycopg.Error:
+            keep = not reader.is_broken
+            raise
+        finally:
+            if keep:
+                self._free.append(reader)
+            else:
+                await reader.connection.invalidate()
+                await reader.connection.close()
+        return row
+
+    async def _connect(self) -> Reader:
+        connection = await self._database.autocommit.connect()
+        return Reader(connection, await _driver(connection))
+
+    async def _row_through_pooler(
+        self, query: JsonQuery, values: list[Any]
+    ) -> tuple[Any, ...] | None:
+        """Run a query in a transaction of its own, for which the pooler gives a session; nothing is prepared."""
+        async with self._database.engine.begin() as connection:
+            cursor = AsyncRawCursor(await _driver(connection))
+            await cursor.execute(query.text, values, prepare=False)
+            return await cursor.fetchone()
+
+    async def close(self) -> None:
+        """Give all connections back."""
+        while self._free:
+            await self._free.pop().connection.close()
+
+
+async def _driver(connection: AsyncConnection) -> psycopg.AsyncConnection[TupleRow]:
+    """Return psycopg's own connection."""
+    raw = await connection.get_raw_connection()
+    driver = raw.driver_connection
+    assert isinstance(driver, psycopg.AsyncConnection)
+    return driver

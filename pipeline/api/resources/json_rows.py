@@ -1,0 +1,135 @@
+"""Lists and details as JSON texts that PostgreSQL writes.
+
+The statement of a request depends on its filters, order and kind of caller only. It is composed once for each of these
+shapes; their values are its parameters. Rows that Python represents (`field.represent`) give the same answers, and
+tests compare both.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, cast
+
+import orjson
+from sqlalchemy import BigInteger, ColumnElement, Select, Text, Uuid, func, literal_column, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.types import NullType, TypeEngine
+
+from pipeline.api.links import API, Links
+from pipeline.api.resources.field import SqlLinks, json_object
+from pipeline.api.resources.resource import Resource
+from pipeline.api.selection import Selection
+from pipeline.catalogue.access import ANONYMOUS, Caller
+from pipeline.catalogue.lookups import BoundTest, Test, split_list
+from pipeline.catalogue.select_rows import choose_page, row_statement, rows_of_page
+
+PARAMETER = re.compile(r"%\((\w+)\)s")
+DIALECT = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]
+Shape = tuple[tuple[str, Test, int], ...]
+"""The name, the test and the number of values of each filter."""
+
+
+@dataclass(frozen=True)
+class JsonQuery:
+    """A statement with numbered parameters; it returns one row."""
+
+    text: str
+    names: Sequence[str]
+    """The name of each parameter, in the order of their numbers."""
+    prepare: bool = True
+    """Whether one plan suits all values."""
+
+
+def parameter(name: str, kind: TypeEngine[Any] | None = None) -> ColumnElement[Any]:
+    """Return a parameter; `number_parameters` gives it a number."""
+    return literal_column(f"%({name})s", kind or NullType())
+
+
+LINKS = SqlLinks(*(literal_column(f"%({name})s::text", Text()) for name in ("start", "end")))
+SIGNED_IN = Caller(
+    **{name: cast("Any", parameter(name)) for name in ("user_id", "reads", "supplies", "administers")}
+)  # fmt: skip
+"""A caller who is logged in, as parameters."""
+
+
+def list_query(resource: Resource, selection: Selection, caller: Caller) -> JsonQuery:
+    """Return the statement that selects the number of all rows, and a page as JSON."""
+    shape = tuple((field.name, bound.test, len(bound.values)) for field, bound in selection.tests)
+    ordering = ",".join(split_list(selection.ordering))
+    prepare = not any(bound.is_pattern for _, bound in selection.tests)
+    most = power_of_ten(selection.paging.offset + selection.paging.size)
+    return _compose_list(resource, shape, ordering, most, caller.logged_in, prepare)
+
+
+def power_of_ten(number: int) -> int:
+    """Return the next higher power of ten, of those that PostgreSQL takes as a limit."""
+    return int(min(10 ** len(str(number - 1)), 10**18))
+
+
+@lru_cache(maxsize=256)
+def _compose_list(
+    resource: Resource, shape: Shape, ordering: str, most: int, logged_in: bool, prepare: bool
+) -> JsonQuery:
+    entity, caller = resource.entity, SIGNED_IN if logged_in else ANONYMOUS
+    filters, where, used = {field.name: field for field in entity.filters}, [], 0
+    for name, test, count in shape:
+        values = tuple(parameter(f"value_{number}") for number in range(used, used + count))
+        where.append(filters[name].condition(BoundTest(test, values), caller))
+        used += count
+    # Where PostgreSQL does not know a limit and an offset, it plans for a tenth of the rows: `most` makes these few.
+    page = choose_page(entity, caller, where, ordering, most)
+    ids = page.ids.subquery("first_rows")
+    limit, offset = (parameter(name, BigInteger()) for name in ("limit", "offset"))
+    page = replace(page, ids=select(ids.c.id).limit(limit).offset(offset))
+    keys = [key.column.label(f"key_{number}") for number, key in enumerate(page.keys)]
+    shown = rows_of_page(entity, caller, page).add_columns(*keys).subquery("shown")
+    order = [key.sort(shown.c[column.name]) for key, column in zip(page.keys, keys, strict=True)]
+    rows = func.string_agg(
+        json_row(resource, shown.c), aggregate_order_by(literal_column("','"), *order)
+    )
+    results = select(func.concat("[", rows, "]")).select_from(shown).scalar_subquery()
+    return number_parameters(select(page.total, results), prepare)
+
+
+@lru_cache
+def detail_query(resource: Resource, logged_in: bool) -> JsonQuery:
+    """Return the statement that selects one row as JSON, by its uuid."""
+    entity, caller = resource.entity, SIGNED_IN if logged_in else ANONYMOUS
+    key = entity.table.c.uuid == parameter("uuid", Uuid())
+    shown = row_statement(entity, caller, key).subquery("shown")
+    return number_parameters(select(json_row(resource, shown.c)))
+
+
+def json_row(resource: Resource, columns: Any) -> ColumnElement[str]:
+    """Return the JSON text of a row in SQL."""
+    return json_object({field.name: field.to_sql(columns, LINKS) for field in resource.fields})
+
+
+def number_parameters(statement: Select[Any], prepare: bool = True) -> JsonQuery:
+    """Return a statement with $1, $2, ... instead of the names of its parameters, and with constants as they are."""
+    text = str(statement.compile(dialect=DIALECT, compile_kwargs={"literal_binds": True}))
+    names = list(dict.fromkeys(PARAMETER.findall(text)))
+    numbered = PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", text)
+    return JsonQuery(numbered, names, prepare)
+
+
+def shared_values(links: Links, caller: Caller) -> dict[str, Any]:
+    """Return the parameters of every query."""
+    start, end = f"{links.base}{API}/", links.query
+    return {
+        "start": orjson.dumps(start).decode()[1:-1],
+        "end": end,
+        "user_id": caller.user_id,
+        "reads": sorted(caller.reads),
+        "supplies": sorted(caller.supplies),
+        "administers": sorted(caller.administers),
+    }
+
+
+def list_values(selection: Selection) -> Mapping[str, Any]:
+    """Return the parameters of a list, besides the shared ones."""
+    values = [value for _, bound in selection.tests for value in bound.values]
+    numbered = {f"value_{number}": value for number, value in enumerate(values)}
+    return {**numbered, "limit": selection.paging.size, "offset": selection.paging.offset}

@@ -1,0 +1,157 @@
+"""The counters of raster sources are exact in every snapshot: while writers work, roll back and are killed."""
+
+from random import Random
+from threading import Thread
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, text
+
+from pipeline.catalogue.access import ANONYMOUS, Caller
+from pipeline.catalogue.lists import RASTER_SOURCES
+from pipeline.catalogue.select_rows import count_statement
+
+WRITERS, STATEMENTS = 4, 60
+GROUP = "organisation_id, access_modifier, CASE WHEN access_modifier = 300 THEN supplier_id END"
+COUNTED = f"SELECT {GROUP}, count(*) FROM raster_sources GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+SUMMED = """
+SELECT organisation_id, access_modifier, hidden_supplier_id, sum(amount)::bigint FROM source_counts
+GROUP BY 1, 2, 3 HAVING sum(amount) <> 0 ORDER BY 1, 2, 3
+"""
+
+
+@pytest.fixture(scope="module")
+def owners(engine: Engine) -> list[int]:
+    """Organisations and two suppliers; rows of other tests are gone."""
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE raster_sources CASCADE"))
+        connection.execute(text("INSERT INTO users (username) VALUES ('s 1'), ('s 2')"))
+        made = connection.execute(
+            text("INSERT INTO organisations (name) VALUES ('o 1'), ('o 2'), ('o 3') RETURNING id")
+        )
+        return list(made.scalars())
+
+
+def write(url: str, seed: int, victims: list[int]) -> None:
+    """Write at random, one to three statements in a transaction; a quarter of the transactions rolls back."""
+    random = Random(seed)
+    done = 0
+    while done < STATEMENTS:
+        try:
+            with psycopg.connect(url) as connection:
+                victims.append(connection.info.backend_pid)
+                while done < STATEMENTS:
+                    for _ in range(random.randint(1, 3)):
+                        connection.execute(random.choice(CHANGES), prepare=False)
+                        done += 1
+                    if random.random() < 0.25:
+                        connection.rollback()
+                    else:
+                        connection.commit()
+        except (
+            psycopg.OperationalError
+        ):  # killed, or a deadlock between two writers of the same rows
+            continue
+
+
+ANY_OWNER = "(SELECT id FROM organisations ORDER BY random() LIMIT 1)"
+ANY_SUPPLIER = "(SELECT id FROM users ORDER BY random() LIMIT 1)"
+ANY_ACCESS = "(ARRAY[0, 100, 200, 300])[1 + floor(random() * 4)::int]"
+SOME = "(SELECT id FROM raster_sources ORDER BY random() LIMIT 7 FOR UPDATE SKIP LOCKED)"
+CHANGES = [
+    f"""INSERT INTO raster_sources (name, organisation_id, access_modifier, supplier_id)
+        SELECT 'r', {ANY_OWNER}, {ANY_ACCESS}, {ANY_SUPPLIER} FROM generate_series(1, 9)""",
+    f"UPDATE raster_sources SET access_modifier = {ANY_ACCESS} WHERE id IN {SOME}",
+    f"UPDATE raster_sources SET organisation_id = {ANY_OWNER}, supplier_id = {ANY_SUPPLIER} WHERE id IN {SOME}",
+    f"UPDATE raster_sources SET name = name || '.' WHERE id IN {SOME}",
+    f"DELETE FROM raster_sources WHERE id IN {SOME}",
+]
+
+
+def test_counters_are_exact_while_writers_work_and_are_killed(
+    engine: Engine, database_url: str, owners: list[int]
+) -> None:
+    victims: list[int] = []
+    url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    writers = [Thread(target=write, args=(url, seed, victims)) for seed in range(WRITERS)]
+    for writer in writers:
+        writer.start()
+    compared, random = 0, Random(5)
+    while any(writer.is_alive() for writer in writers) or not compared:
+        with psycopg.connect(url) as reader:
+            reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            assert reader.execute(SUMMED).fetchall() == reader.execute(COUNTED).fetchall()
+            compared += 1
+        if victims and random.random() < 0.2:
+            with psycopg.connect(url, autocommit=True) as killer:
+                killer.execute("SELECT pg_terminate_backend(%s)", [random.choice(victims)])
+    for writer in writers:
+        writer.join()
+    with engine.connect() as connection:
+        assert connection.execute(text(SUMMED)).all() == connection.execute(text(COUNTED)).all()
+        rows = connection.execute(text("SELECT count(*) FROM source_counts")).scalar_one()
+        assert rows < 24 + 3 * 64, "old rows are summed"
+
+
+def test_a_writer_does_not_wait_for_the_counts_of_another(
+    engine: Engine, owners: list[int]
+) -> None:
+    insert = text("INSERT INTO raster_sources (name, organisation_id) VALUES ('r', :owner)")
+    with engine.connect() as first, engine.connect() as second:
+        for _ in range(70):  # more than are kept before they are summed
+            first.execute(insert, {"owner": owners[0]})
+        second.execute(text("SET LOCAL lock_timeout = '1s'"))
+        for _ in range(70):
+            second.execute(insert, {"owner": owners[0]})
+        first.rollback()
+        second.rollback()
+
+
+def test_a_list_is_counted_by_the_counters_for_every_caller(
+    engine: Engine, owners: list[int]
+) -> None:
+    with engine.begin() as connection:
+        for access in (0, 100, 200, 300):
+            for owner in owners:
+                connection.execute(
+                    text("""INSERT INTO raster_sources (name, organisation_id, access_modifier, supplier_id)
+                            SELECT 'r', :owner, :access, id FROM users WHERE username IN ('s 1', 's 2')"""),
+                    {"owner": owner, "access": access},
+                )
+        supplier = connection.execute(
+            text("SELECT id FROM users WHERE username = 's 1'")
+        ).scalar_one()
+    one = frozenset(owners[:1])
+    callers = [
+        ANONYMOUS,
+        Caller(user_id=supplier),
+        Caller(user_id=supplier, reads=one, supplies=one),
+        Caller(user_id=0, reads=one, administers=one),
+    ]
+    with engine.connect() as connection:
+        for caller in callers:
+            statement = count_statement(RASTER_SOURCES, caller, [])
+            assert "source_counts" in str(statement)
+            visible = RASTER_SOURCES.visible(caller)
+            rows = connection.execute(RASTER_SOURCES.table.select().where(visible)).all()
+            assert connection.execute(statement).scalar_one() == len(rows)
+
+
+def test_other_filters_are_not_counted_by_the_counters() -> None:
+    table = RASTER_SOURCES.table.c
+    for where, counted in (
+        (table.organisation_id == 1, True),
+        (table.access_modifier == 0, True),
+        (table.supplier_id.is_(None), False),
+        (table.temporal, False),
+        (table.id == 1, False),
+    ):
+        statement = str(count_statement(RASTER_SOURCES, ANONYMOUS, [where]))
+        assert ("source_counts" in statement) == counted
+
+
+def test_the_triggers_of_the_counters_are_never_off(engine: Engine) -> None:
+    """A session that restores rows switches triggers off; only administrators can."""
+    query = "SELECT tgenabled FROM pg_trigger WHERE tgrelid = 'raster_sources'::regclass AND tgname LIKE '%count%'"
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql(query.replace("%", "%%")).scalars().all() == ["A"] * 3
