@@ -1,4 +1,4 @@
-"""psycopg 3 against asyncpg on our work: a page of ten records with its count, and bulk COPY; ratios within one run.
+"""psycopg 3 against asyncpg on our work: a page of ten records as JSON, and bulk COPY; ratios within one run.
 
     .venv/bin/python -m benchmarks.drivers [ROWS]
 
@@ -6,24 +6,28 @@ Makes a throw-away database in the private cluster, or in the one of RASTERSOURC
 """
 
 import asyncio
+import itertools
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import psycopg
 from psycopg import sql
-from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from pipeline.api.links import Links
+from pipeline.api.resources.json_rows import list_query, list_values, shared_values
+from pipeline.api.resources.raster_sources import RASTER_SOURCES
+from pipeline.api.selection import parse_selection
+from pipeline.catalogue.access import ANONYMOUS
 from pipeline.database.engine import make_engine
 from pipeline.database.migrations import migrate
 from pipeline.database.private_cluster.cluster import Cluster, default_home
-from pipeline.database.tables import organisations, raster_sources
 
 CLIENTS = 8
 SECONDS = 3.0
@@ -32,6 +36,7 @@ COLUMNS = ("name", "organisation_id", "access_modifier", "file_count", "west", "
            "origin_x", "origin_y", "upper_bound_x", "upper_bound_y", "pixelsize_x", "pixelsize_y",
            "size", "dtype")  # fmt: skip
 Record = tuple[object, ...]
+Read = Callable[[int], Awaitable[None]]
 
 
 def main(rows: int) -> None:
@@ -47,7 +52,7 @@ def main(rows: int) -> None:
             connection.execute("VACUUM ANALYZE")
         for clients in (1, CLIENTS):
             report(
-                f"pages/s through SQLAlchemy, {clients} clients",
+                f"pages/s, {clients} clients",
                 asyncio.run(pages(url, clients)),
             )
 
@@ -119,55 +124,64 @@ async def copy_by_asyncpg(url: str, records: list[Record]) -> float:
 
 
 async def pages(url: str, clients: int) -> dict[str, float]:
-    """Pages per second of each driver, measured in turns."""
+    """Return pages per second of each driver, measured in turns."""
     found = {}
-    for driver in ("psycopg", "asyncpg", "psycopg", "asyncpg"):
-        engine = create_async_engine(make_url(url).set(drivername=f"postgresql+{driver}"), pool_size=clients,
-                                     isolation_level="AUTOCOMMIT")  # fmt: skip
-        found[driver] = await rate(lambda n, engine=engine: one_page(engine, n), clients)
-        await engine.dispose()
+    for driver, opened in (("psycopg", by_psycopg), ("asyncpg", by_asyncpg)) * 2:
+        async with AsyncExitStack() as stack:
+            reads = [await stack.enter_async_context(opened(url)) for _ in range(clients)]
+            found[driver] = await rate(reads)
     return found
 
 
-async def rate(call: Callable[[int], Awaitable[None]], clients: int) -> float:
-    """Calls per second of so many clients."""
-    await asyncio.gather(*(call(n) for n in range(clients)))
+@asynccontextmanager
+async def by_psycopg(url: str) -> AsyncIterator[Read]:
+    """Yield a function that reads a page."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        cursor = psycopg.AsyncRawCursor(connection)
+
+        async def read(number: int) -> None:
+            query, values = page(number)
+            await cursor.execute(query, values, prepare=True)
+            await cursor.fetchone()
+
+        yield read
+
+
+@asynccontextmanager
+async def by_asyncpg(url: str) -> AsyncIterator[Read]:
+    """Yield a function that reads a page."""
+    connection = await asyncpg.connect(url)
+    statement = await connection.prepare(page(0)[0])
+
+    async def read(number: int) -> None:
+        await statement.fetchrow(*page(number)[1])
+
+    yield read
+    await connection.close()
+
+
+async def rate(reads: list[Read]) -> float:
+    """Return calls per second of one client for each function."""
     end = time.perf_counter() + SECONDS
 
-    async def client(number: int) -> int:
+    async def client(number: int, read: Read) -> int:
         done = 0
         while time.perf_counter() < end:
-            await call(number * 7919 + done)
+            await read(number * 7919 + done)
             done += 1
         return done
 
-    return sum(await asyncio.gather(*(client(number) for number in range(clients)))) / SECONDS
+    return sum(await asyncio.gather(*itertools.starmap(client, enumerate(reads)))) / SECONDS
 
 
-async def one_page(engine: AsyncEngine, number: int) -> None:
-    """Fetch ten records and their count, in one round trip."""
+def page(number: int) -> tuple[str, list[Any]]:
+    """Return the API's statement of ten records in a box of a tenth of a degree, and its values."""
     west, south = 3 + number % 400 / 100, 50 + number % 300 / 100
-    async with engine.connect() as connection:
-        (await connection.execute(page_statement(west, south))).all()
-
-
-def page_statement(west: float, south: float) -> Select[tuple[object, ...]]:
-    """Ten records in a box of a tenth of a degree, and how many there are."""
-    box = raster_sources.c.extent.op("&&")(
-        func.ST_MakeEnvelope(west, south, west + 0.1, south + 0.1, 4326)
-    )
-    here: ColumnElement[bool] = (raster_sources.c.access_modifier == 0) & box
-    page = (
-        select(raster_sources.c.id).where(here).order_by(raster_sources.c.id).limit(10).subquery()
-    )
-    count = select(func.count()).select_from(raster_sources).where(here).scalar_subquery()
-    shown = [column for column in raster_sources.c if column.name not in ("extent", "notices")]
-    return (
-        select(count, *shown, organisations.c.uuid, organisations.c.name)
-        .join_from(page, raster_sources, page.c.id == raster_sources.c.id)
-        .join(organisations, organisations.c.id == raster_sources.c.organisation_id)
-        .order_by(page.c.id)
-    )
+    box = {"in_bbox": f"{west},{south},{west + 0.1},{south + 0.1}"}
+    selection = parse_selection(box, RASTER_SOURCES.entity, ANONYMOUS)
+    query = list_query(RASTER_SOURCES, selection, ANONYMOUS)
+    values = {**shared_values(Links("http://localhost"), ANONYMOUS), **list_values(selection)}
+    return query.text, [values[name] for name in query.names]
 
 
 if __name__ == "__main__":
