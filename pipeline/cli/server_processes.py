@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkProcess
 from time import sleep
@@ -59,8 +58,8 @@ class ServerProcesses:
     def __exit__(self, *_: object) -> None:
         os.close(self._end)
         self._starter.join(SECONDS_TO_STOP)
-        with suppress(ProcessLookupError):  # all have ended
-            os.killpg(self._starter.pid or 0, signal.SIGKILL)
+        if self._starter.is_alive() and self._starter.pid is not None:
+            os.killpg(self._starter.pid, signal.SIGKILL)
 
     def _keep_running(self) -> None:
         """Start the processes, and others in place of those that end, until the parent has ended."""
