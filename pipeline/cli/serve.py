@@ -41,8 +41,8 @@ SECONDS_BETWEEN_ATTEMPTS = 5.0
 LONGEST_PAUSE_SECONDS = 300.0
 SECONDS_BETWEEN_CHECKS = 0.5
 """How often the private cluster is checked, which costs some 0.1 ms."""
-MIN_CONNECTIONS = 4
-"""Connections to the database of each process of the API: for a change, an upload and two readers."""
+MIN_CONNECTIONS, MIN_READERS = 4, 2
+"""Connections of each process of the API: for a change, an upload and two others, and for prepared reads."""
 CALM_SECONDS = 60.0
 """A private cluster that ran for this time since its last start is started again without a pause."""
 
@@ -108,6 +108,7 @@ def api_config(database_url: str, configured: Settings, processes: int) -> ApiCo
         upload_reserve_bytes=configured.upload_reserve_bytes,
         body_bytes=configured.body_bytes,
         connections=max(MIN_CONNECTIONS, ApiConfig.connections // processes),
+        readers=max(MIN_READERS, ApiConfig.readers // processes),
         clients=ceil(configured.clients / processes),
         cors_origins=tuple(configured.cors_origins),
         proxies=tuple(configured.proxies),
