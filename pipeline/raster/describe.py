@@ -279,6 +279,8 @@ def _unused_nodata_warnings(
     main: Directory, aux_xml: AuxXML, nodata: Sequence[Nodata], dtype: str
 ) -> list[RasterWarning]:
     """Return a warning where a sidecar replaces the file's own nodata by another value."""
+    if not aux_xml.nodata:
+        return []
     own = parse_nodata(main.text(GDAL_NODATA), dtype).value
     others = {nodata[band - 1].value for band in aux_xml.nodata if 0 < band <= len(nodata)}
     if own is None or others <= {own}:

@@ -51,7 +51,8 @@ def read_header(open_file: OpenFile, budget: Budget) -> Header:
     warnings += find_lost_tags(directories)
     open_file.prepare_for_gdal(directories, budget)
     sources = _georeference_sources(main, aux_xml, open_file.stored.sidecars)
-    aux_xml = replace(aux_xml, crs=aux_xml.crs and not sources)
+    if sources:
+        aux_xml = replace(aux_xml, crs=False)
     return Header(open_file, directories, aux_xml, layout, pixel_sidecars, warnings, sources)
 
 
@@ -95,11 +96,11 @@ def _georeference_sources(main: Directory, aux_xml: AuxXML, sidecars: Sequence[s
 
     GDAL would hide the CRS of the file's own grid where the .aux.xml has control points but no grid.
     """
+    if not aux_xml.control_points or aux_xml.transform:
+        return ""
     has_world_file = any(name.lower().endswith(WORLD_FILES) for name in sidecars)
     has_grid = grid_origin(main) is not None or has_world_file
-    if has_grid and aux_xml.control_points and not aux_xml.transform:
-        return "INTERNAL,TABFILE,WORLDFILE"
-    return ""
+    return "INTERNAL,TABFILE,WORLDFILE" if has_grid else ""
 
 
 def find_erdas_sidecars(open_file: OpenFile) -> list[RasterWarning]:

@@ -197,7 +197,7 @@ class Directory:
         """Number of parts stored one after another: 1, or the number of bands where each is stored by itself."""
         return self.samples if self.integer(PLANAR_CONFIGURATION, 1) == 2 else 1
 
-    @cached_property
+    @property
     def uncompressed(self) -> bool:
         """Whether the size of the image determines the length of each block; not so where pixels share colours."""
         return self.integer(COMPRESSION, 1) == 1 and self.integer(PHOTOMETRIC, 0) != _YCBCR
@@ -210,7 +210,7 @@ class Directory:
             raise Unreadable("its blocks or pixels have no size; write the file again")
         return -(-self.width // width) * -(-self.height // height) * self.planes
 
-    @cached_property
+    @property
     def tiled(self) -> bool:
         """Whether the pixels are stored in tiles; otherwise in strips."""
         return TILE_WIDTH in self.entries
@@ -222,13 +222,13 @@ class Directory:
             return self.integer(TILE_WIDTH, 0), self.integer(TILE_LENGTH, 0)
         return self.width, min(self.integer(ROWS_PER_STRIP, self.height), self.height)
 
-    @cached_property
+    @property
     def reduced(self) -> bool:
         """Whether it is marked as a smaller version of another image."""
         subfile = self.integer(NEW_SUBFILE_TYPE, 0)
         return bool(subfile & 1) or self.integer(SUBFILE_TYPE, 0) == 2
 
-    @cached_property
+    @property
     def mask(self) -> bool:
         """Whether it is marked as a transparency mask of another image."""
         if self.integer(NEW_SUBFILE_TYPE, 0) & 4:
