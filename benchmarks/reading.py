@@ -22,11 +22,12 @@ from pipeline.raster.gdal_restrictions import restrict_gdal
 from pipeline.raster.header import read_header
 from pipeline.raster.models import FileCRS, Grid, ReadOptions
 from pipeline.raster.placement import georeference
+from pipeline.raster.workers.pool import MAX_FILES_IN_WORKER
 from pipeline.storage.files import StoredFile
 from pipeline.storage.local import find_file
 
 ROUNDS = 5
-CHUNK = 64
+CHUNK = MAX_FILES_IN_WORKER
 OPTIONS = ReadOptions()
 
 

@@ -45,9 +45,7 @@ def rows(case: Case) -> list[str]:
             for key in ("p50_ms", "p99_ms")
         ]
         ratio = (
-            f"{case.ratio('ours', name):.2f}"
-            if "ours" in case.contenders and name != "ours"
-            else ""
+            show(case.ratio("ours", name)) if "ours" in case.contenders and name != "ours" else ""
         )
         cells = [
             case.name, name, show(case.median(name)), f"{show(min(figures))} to {show(max(figures))}", *latencies,

@@ -27,8 +27,8 @@ from pipeline.raster.linked_folder import remove_dead_folders
 from pipeline.raster.models import Progress, RasterFile, ReadOptions
 from pipeline.storage import StoredFile, rejection
 
-MAX_FILES_IN_WORKER = 64
-"""Files that a worker has at once, so that it reads on while its caller is busy with earlier ones."""
+MAX_FILES_IN_WORKER = 128
+"""Files that a worker has at once: it waits once for a bucket, and reads on while its caller is busy."""
 
 MAX_FILES_AHEAD = 4 * MAX_FILES_IN_WORKER
 """Files for each worker that are ahead of the one whose outcome is due next."""

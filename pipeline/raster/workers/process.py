@@ -18,7 +18,7 @@ from pipeline.storage import PrefetchingRangeReader, RangeReader, StoredFile, re
 
 SECONDS_BETWEEN_PROGRESS = 0.2
 SECONDS_BETWEEN_SIGNS_OF_LIFE = 1.0
-REQUESTS_AT_ONCE = 32
+REQUESTS_AT_ONCE = 64
 """Requests to object storage that one process waits for."""
 
 _Task = tuple[StoredFile, ReadOptions, Callable[[RasterFile], Any]]

@@ -26,7 +26,7 @@ from pipeline.raster.workers.threads import ThreadReader
 from pipeline.raster.workers.versions import package_versions
 from pipeline.settings import Runner, Settings, read_settings
 from pipeline.storage import StoredFile, list_files, literal_location
-from tests.support.commands import RASTERSOURCES, run
+from tests.support.commands import RASTERSOURCES, run, without_progress
 from tests.support.dask_cluster import FATAL, UNSEEN, Cluster, local_cluster
 from tests.support.factory import write_raster
 
@@ -311,7 +311,7 @@ def test_register_on_a_cluster_says_what_it_says_elsewhere(
     (tmp_path / "tmp").mkdir()
     done = run([*command, "--scheduler", cluster.address], status=3, **where)
     assert done.stdout.startswith("30 registered, 0 unchanged, 1 rejected")
-    (rejection,) = done.stderr.splitlines()
+    (rejection,) = without_progress(done.stderr)
     assert rejection.endswith("[missing_crs]")
     assert list((tmp_path / "tmp").iterdir()) == []
     again = run([*command, "--runner", "threads"], status=3, **where)
