@@ -16,6 +16,7 @@ from pathlib import Path
 from distributed import LocalCluster
 
 from benchmarks.tiffs import make_files
+from pipeline.catalogue.file_row import file_row
 from pipeline.cli.runners import Runner, open_reader
 from pipeline.ingest.register import Reader
 from pipeline.raster import ReadOptions
@@ -48,7 +49,7 @@ def main() -> None:
 
 
 def show(runner: Runner, files: Files, alone: float, scheduler: str | None = None) -> None:
-    with open_reader(Settings(workers=2), runner, scheduler) as reader:
+    with open_reader(Settings(workers=2), file_row, runner, scheduler) as reader:
         found = rate(files, reader)
     print(f"--runner {runner:23} {found:6.0f} files/s {found / alone:6.2f} x")
 

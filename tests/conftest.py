@@ -13,6 +13,7 @@ from psycopg import sql
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
+from pipeline.catalogue.file_row import FileRow, file_row
 from pipeline.database.engine import make_engine
 from pipeline.database.migrations import migrate
 from pipeline.database.private_cluster.cluster import Cluster, default_home
@@ -89,14 +90,14 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def pool() -> Iterator[ProcessReader]:
+def pool() -> Iterator[ProcessReader[FileRow]]:
     """A process that reads files, in the environment in which the tests began."""
-    with ProcessReader(1) as pool:
+    with ProcessReader(1, file_row) as pool:
         yield pool
 
 
 @pytest.fixture
-def site(engine: Engine, pool: ProcessReader, tmp_path: Path) -> Site:
+def site(engine: Engine, pool: ProcessReader[FileRow], tmp_path: Path) -> Site:
     """A drop folder of its own."""
     return new_site(engine, pool, tmp_path)
 

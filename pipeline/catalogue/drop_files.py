@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Literal
 
-from sqlalchemy import Engine, Table
+from sqlalchemy import Engine
 
 from pipeline.catalogue.drop_moves import FileMove, begin_move
+from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.lookups import BadValue, parse_uuid
 from pipeline.catalogue.owners import find_or_create
 from pipeline.catalogue.register import upsert_rejections
@@ -14,11 +16,9 @@ from pipeline.catalogue.uploads import stored_facts, write_upload
 from pipeline.catalogue.write_sources import lock_sources
 from pipeline.database.engine import begin, is_storable
 from pipeline.database.queries import queries
-from pipeline.database.tables import organisations, users
 from pipeline.definitions.drop_folder import DropFolder
 from pipeline.definitions.file_names import Interpretation
 from pipeline.errors import CatalogueError, MissingTime, Rejection, Unmatched, WrongSupplier
-from pipeline.raster import RasterFile
 
 QUERIES = queries("drop_files")
 
@@ -54,8 +54,8 @@ def find_scope(engine: Engine, drop: DropFolder) -> DropScope:
     """Return the scope of a drop folder; raise CatalogueError if its organisation or supplier does not exist."""
     with begin(engine) as connection:
 
-        def id_of(table: Table, column: str, name: str, kind: str) -> int:
-            row_id = find_or_create(connection, table, column, name, create=False)
+        def id_of(kind: Literal["organisation", "user"], name: str) -> int:
+            row_id = find_or_create(connection, kind, name, create=False)
             if row_id is None:
                 raise CatalogueError(
                     f'"{drop.id}" names the {kind} "{name}", which does not exist; '
@@ -63,9 +63,8 @@ def find_scope(engine: Engine, drop: DropFolder) -> DropScope:
                 )
             return row_id
 
-        names = drop.organisation or ()
-        ids = [id_of(organisations, "name", name, "organisation") for name in names]
-        supplier = drop.supplier and id_of(users, "username", drop.supplier, "user")
+        ids = [id_of("organisation", name) for name in drop.organisation or ()]
+        supplier = drop.supplier and id_of("user", drop.supplier)
     return DropScope(ids or None, supplier or None)
 
 
@@ -140,7 +139,7 @@ def find_rejected(engine: Engine, definition: str, uris: Sequence[str]) -> set[s
 
 
 def register_dropped_file(
-    engine: Engine, drop: DropFolder, folder: str, move: FileMove, source_id: int, file: RasterFile
+    engine: Engine, drop: DropFolder, folder: str, move: FileMove, source_id: int, file: FileRow
 ) -> None:
     """Add a file to its source under its target, and begin its move.
 
@@ -154,7 +153,7 @@ def register_dropped_file(
             if source_id not in sources:
                 raise Unmatched("its raster source was deleted just now; drop it again")
             connection.execute(QUERIES["leave_sources"], parameters)
-            moved, temporal = replace(file, uri=move.target), sources[source_id].temporal
+            moved, temporal = file._replace(uri=move.target), sources[source_id].temporal
             write_upload(connection, source_id, temporal, moved, drop.id, drop.reading_hash())
             connection.execute(QUERIES["forget_rejections"], parameters)
             connection.execute(QUERIES["forget_tombstones"], parameters)

@@ -30,14 +30,16 @@ class GridConflict:
 
 
 def evict_misfits(
-    connection: Connection, parameters: dict[str, Any], sources: Sequence[int]
+    connection: Connection, parameters: dict[str, Any], sources: Collection[int]
 ) -> list[Rejection]:
     """Reject the files of a batch that do not fit the other files of their locked sources.
 
     `parameters` has definition, organisation_id and `uris`, the files that were read. Missing files that do not fit
     leave too. Other files stay.
     """
-    connection.execute(QUERIES["find_model"], {**parameters, "sources": sources})
+    if not sources:
+        return []
+    connection.execute(QUERIES["find_model"], {**parameters, "sources": list(sources)})
     evicted = connection.execute(QUERIES["evict"], {**parameters, "everything": False})
     return [Rejection(*row) for row in evicted]
 

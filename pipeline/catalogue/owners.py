@@ -1,25 +1,26 @@
 """Organisations and suppliers of definitions: find them by name, and create them only on request."""
 
+from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Table, select
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import Connection, Engine
 
 from pipeline.catalogue.register import Owner
 from pipeline.database.engine import begin
-from pipeline.database.tables import organisations, users
+from pipeline.database.queries import queries
 from pipeline.definitions.definition import Definition
 from pipeline.errors import CatalogueError
+
+QUERIES = queries("owners")
 
 
 def add_organisation(engine: Engine, name: str) -> UUID:
     """Add an organisation and return its uuid; raise CatalogueError when the name is taken, blank or too long."""
     if not name.strip() or len(name) > 255:
         raise CatalogueError("an organisation needs a name of 1 to 255 characters")
-    statement = upsert(organisations).values(name=name).on_conflict_do_nothing()
     with begin(engine) as connection:
-        rows = connection.execute(statement.returning(organisations.c.uuid))
-        uuid: UUID | None = rows.scalar_one_or_none()
+        added = connection.execute(QUERIES["add_organisation"], {"name": name})
+        uuid: UUID | None = added.scalar_one_or_none()
     if uuid is None:
         raise CatalogueError(f'there is an organisation "{name}" already')
     return uuid
@@ -32,7 +33,7 @@ def find_owner(engine: Engine, definition: Definition, *, create: bool = False) 
     """
     with begin(engine) as connection:
         name = definition.organisation
-        organisation = find_or_create(connection, organisations, "name", name, create)
+        organisation = find_or_create(connection, "organisation", name, create=create)
         if organisation is None:
             raise CatalogueError(
                 f'there is no organisation "{name}"; '
@@ -40,7 +41,7 @@ def find_owner(engine: Engine, definition: Definition, *, create: bool = False) 
             )
         if definition.supplier is None:
             return Owner(organisation, None)
-        supplier = find_or_create(connection, users, "username", definition.supplier, create)
+        supplier = find_or_create(connection, "user", definition.supplier, create=create)
         if supplier is None:
             raise CatalogueError(
                 f'there is no user "{definition.supplier}", who is to be the supplier; use --create to add the user'
@@ -49,12 +50,15 @@ def find_owner(engine: Engine, definition: Definition, *, create: bool = False) 
 
 
 def find_or_create(
-    connection: Connection, table: Table, column: str, name: str, create: bool
+    connection: Connection, kind: Literal["organisation", "user"], name: str, *, create: bool
 ) -> int | None:
     """Return the id of the row with a name; insert the row if it is missing and `create` is true."""
-    query = select(table.c.id).where(table.c[column] == name)
-    row_id = connection.scalar(query)
+
+    def find() -> int | None:
+        return connection.execute(QUERIES[f"find_{kind}"], {"name": name}).scalar()
+
+    row_id = find()
     if row_id is None and create:
-        connection.execute(upsert(table).values({column: name}).on_conflict_do_nothing())
-        row_id = connection.scalar(query)
+        connection.execute(QUERIES[f"add_{kind}"], {"name": name})
+        row_id = find()
     return row_id

@@ -1,6 +1,7 @@
 """Write what was read: one transaction per batch, set-based, idempotent by URI and fingerprint."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from pipeline.catalogue.access import Access
 from pipeline.catalogue.empty_sources import delete_removable
+from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.grid_consistency import evict_misfits
 from pipeline.catalogue.staging import database_reason, stage, write_staged
 from pipeline.catalogue.sync_runs import RunReport
@@ -19,12 +21,9 @@ from pipeline.database.queries import queries
 from pipeline.definitions.definition import Definition
 from pipeline.definitions.grouping import SourceGroup, group_of
 from pipeline.errors import CatalogueError, MissingTime, RasterError, Rejection
-from pipeline.raster import RasterFile
-from pipeline.storage import StoredFile, path_of
+from pipeline.storage import StoredFile, path_of, rejection
 
 QUERIES = queries("register")
-TIME_WARNINGS = {"unreadable_time", "impossible_time", "ambiguous_time", "unmatched_pattern"}
-"""Codes of warnings that say why a file has no time."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class ReadItem:
     """A file that was read."""
 
     file: StoredFile
-    facts: RasterFile
+    row: FileRow
     moved_from: str | None = None
     """The URI under which it was known before, if it moved."""
 
@@ -79,7 +78,8 @@ class Batch:
     """The items of a batch, sorted, with the groups that their files belong to."""
 
     definition: Definition
-    facts: list[tuple[SourceGroup, RasterFile]] = field(default_factory=list)
+    read: list[tuple[str, FileRow]] = field(default_factory=list)
+    """Files to write, with the key of their group."""
     rejected: list[tuple[Rejection, str | None]] = field(default_factory=list)
     """Rejections with the key of their group, None when the path does not say it."""
     names: dict[str, str] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Batch:
         """Sort an item in."""
         match item:
             case ReadItem():
-                self._add_facts(item)
+                self._add_row(item)
             case OutdatedItem(file):
                 group = group_of(self.definition, file)
                 self.names.setdefault(group.key, group.name)
@@ -99,18 +99,15 @@ class Batch:
             case RejectedItem(rejection, file):
                 self.rejected.append((rejection, group_key_of(self.definition, file)))
 
-    def _add_facts(self, item: ReadItem) -> None:
-        facts = item.facts
+    def _add_row(self, item: ReadItem) -> None:
         try:
-            require_time(self.definition.temporal, facts)
+            require_time(self.definition.temporal, item.row)
             group = group_of(self.definition, item.file)
         except RasterError as error:
-            rejection = Rejection(
-                facts.uri, error.code, error.message, facts.fingerprint, facts.size
-            )
-            self.rejected.append((rejection, group_key_of(self.definition, item.file)))
+            group_key = group_key_of(self.definition, item.file)
+            self.rejected.append((rejection(item.file, error), group_key))
             return
-        self.facts.append((group, facts))
+        self.read.append((group.key, item.row))
         self.names.setdefault(group.key, group.name)
         if item.moved_from is not None:
             # only single-file sources follow a rename, and the pattern need not fit the old name
@@ -120,12 +117,17 @@ class Batch:
                 before = group_of(self.definition, old)
             self.moves.append(GroupMove(before, group, item.moved_from, item.file.uri))
 
+    def alone_in_group(self) -> list[bool]:
+        """Return for each of the `names` whether the batch has exactly one file for it."""
+        files = Counter(key for key, _ in self.read)
+        return [files[key] == 1 for key in self.names]
+
     @property
     def group_keys(self) -> dict[str, str | None]:
         """URI of each file -> key of its group; moved files stand under both URIs."""
         return {
             **{rejection.uri: key for rejection, key in self.rejected},
-            **{facts.uri: group.key for group, facts in self.facts},
+            **{row.uri: key for key, row in self.read},
             **{move.old_uri: move.after.key for move in self.moves},
         }
 
@@ -150,7 +152,7 @@ def register_batch(
         ) from error
     rejected = [rejection for rejection, _ in batch.rejected] + misfits
     lost = {rejection.uri for rejection in rejected} | withheld
-    sizes = [facts.size for _, facts in batch.facts if facts.uri not in lost]
+    sizes = [row.size for _, row in batch.read if row.uri not in lost]
     return RunReport(
         registered=len(sizes),
         unchanged=batch.outdated,
@@ -163,45 +165,54 @@ def register_batch(
 
 def _write(connection: Connection, owner: Owner, batch: Batch) -> tuple[set[str], list[Rejection]]:
     """Write a batch; return the URIs that are withheld, and the files that do not fit their source."""
-    definition, group_keys = batch.definition, batch.group_keys
+    definition = batch.definition
     parameters: dict[str, Any] = {
         **source_parameters(definition, owner),
         "keys": list(batch.names),
         "names": list(batch.names.values()),
-        "uris": list(group_keys),
+        "uris": list(batch.group_keys),
     }
 
     def execute(name: str, **more: Any) -> Any:
         return connection.execute(QUERIES[name], {**parameters, **more})
 
-    stage(connection, batch.facts, definition.id, definition.reading_hash())
     with lock_sources(connection, execute("find_sources").scalars()) as sources:
-        if (
-            definition.group == "file"
-        ):  # in other sources a file that moves leaves other files behind
+        stage(connection, batch.read, definition.id, definition.reading_hash())
+        # in sources of several files a file that moves leaves other files behind
+        if batch.moves and definition.group == "file":
             execute("move_groups", **_move_parameters(batch.moves))
-        execute("upsert_sources")
-        sources |= lock_rows(connection, execute("find_sources").scalars())
+        new = set(execute("upsert_sources", alone=batch.alone_in_group()).scalars()) - {None}
+        if len(new) < len(batch.names) or batch.rejected:
+            sources |= lock_rows(connection, set(execute("find_sources").scalars()) - new)
         execute("withhold_groups")
         withheld = set(execute("withhold_files").scalars())
-        left = {
-            source
-            for uri, source, key in execute("find_former_sources")
-            if group_keys.get(uri) not in (None, key)
-        }
+        if withheld:
+            sources |= lock_rows(connection, new)
+        left = _leave_former_sources(execute, batch) if sources else set()
         execute("assign_sources")
-        gone = [rejection.uri for rejection, _ in batch.rejected if rejection.seen]
-        gone += [move.old_uri for move in batch.moves]
-        execute("remove_files", withdrawn=gone)
         write_staged(connection)
-        read = [facts.uri for _, facts in batch.facts if facts.uri not in withheld]
-        misfits = evict_misfits(connection, {**parameters, "uris": read}, list(sources))
+        read = [row.uri for _, row in batch.read if row.uri not in withheld]
+        misfits = evict_misfits(connection, {**parameters, "uris": read}, sources)
         misfit_uris = [rejection.uri for rejection in misfits]
         execute("forget_rejections", misfits=misfit_uris)
         execute("forget_tombstones", misfits=misfit_uris)
         upsert_rejections(connection, parameters, batch.rejected)
-    delete_removable(connection, left)
+    if left:
+        delete_removable(connection, left)
     return withheld, misfits
+
+
+def _leave_former_sources(execute: Callable[..., Any], batch: Batch) -> set[int]:
+    """Take files that moved, were rejected or changed their group out of their sources; return these sources."""
+    group_keys = batch.group_keys
+    left = {
+        source
+        for uri, source, key in execute("find_former_sources")
+        if group_keys.get(uri) not in (None, key)
+    }
+    gone = [rejection.uri for rejection, _ in batch.rejected if rejection.seen]
+    execute("remove_files", withdrawn=[*gone, *(move.old_uri for move in batch.moves)])
+    return left
 
 
 def _move_parameters(moves: Sequence[GroupMove]) -> dict[str, list[str]]:
@@ -219,6 +230,8 @@ def upsert_rejections(
     rejected: Sequence[tuple[Rejection, str | None]],
 ) -> None:
     """Keep rejections with their group keys; `parameters` has definition, organisation_id and reading_hash."""
+    if not rejected:
+        return
     by_uri = {rejection.uri: (rejection, key) for rejection, key in rejected}
     rejections = [rejection for rejection, _ in by_uri.values()]
     lists = {
@@ -233,13 +246,12 @@ def upsert_rejections(
 
 def require_time(
     temporal: bool,
-    facts: RasterFile,
+    file: FileRow,
     advice: str = "give a time, or a pattern that finds it in the path",
 ) -> None:
     """Raise MissingTime when the source is a series in time and the file has no time."""
-    if temporal and not facts.times:
-        reasons = [warning.message for warning in facts.warnings if warning.code in TIME_WARNINGS]
-        raise MissingTime("; ".join([*(reasons or ["nothing says its time"]), advice]))
+    if temporal and file.undated:
+        raise MissingTime(f"{file.undated}; {advice}")
 
 
 def group_key_of(definition: Definition, file: StoredFile | None) -> str | None:

@@ -1,121 +1,66 @@
 """The temporary table `staged`: facts of raster files, copied in and then written to raster_files by one statement."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-import shapely
-from psycopg.types import TypeInfo
-from psycopg.types.json import Jsonb
-from psycopg.types.shapely import register_shapely
-from sqlalchemy import Connection, column, func, select, table
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, text
 
+from pipeline.catalogue.file_row import COLUMNS, FileRow, copy_text
 from pipeline.database.engine import driver_connection
 from pipeline.database.queries import queries
-from pipeline.database.tables import raster_files
-from pipeline.definitions.grouping import SourceGroup
-from pipeline.raster import Band, RasterFile
 
 QUERIES = queries("staging")
-NOT_WRITTEN = {"id", "state", "registered"}
-WRITTEN = [column.name for column in raster_files.columns if column.name not in NOT_WRITTEN]
-"""The columns of raster_files that come from the staging table."""
+ADDED = ("coordinate_system_id", "definition", "reading_hash", "uri", "fingerprint")
+"""The columns that are added to those of a `FileRow`."""
+COPIED = ", ".join(("position", "group_key", *ADDED, *COLUMNS))
+WRITTEN = ", ".join(("source_id", *ADDED, *COLUMNS))
+EXCLUDED = ", ".join(f"excluded.{name}" for name in ("source_id", *ADDED, *COLUMNS))
+WRITE = text(f"""
+    INSERT INTO raster_files ({WRITTEN}) SELECT {WRITTEN} FROM staged ORDER BY position
+    ON CONFLICT (source_id, uri) DO UPDATE
+    SET (state, registered, {WRITTEN}) = ('present', now(), {EXCLUDED})
+""")  # noqa: S608 - names of columns
 
 
 def stage(
     connection: Connection,
-    facts: Sequence[tuple[SourceGroup | None, RasterFile]],
+    files: Sequence[tuple[str | None, FileRow]],
     definition: str | None,
     reading_hash: str | None,
 ) -> None:
-    """Create the table `staged` and copy the facts into it; it is dropped at the end of the transaction.
+    """Create the table `staged` and copy files with their group keys into it; it is dropped with the transaction.
 
     `definition` is the id of the definition or drop folder, None for files of clients. The caller sets
-    `source_id` next.
+    `source_id` next. Call it with the sources locked, since CRSs are written.
     """
     connection.execute(QUERIES["create_staged"])
-    driver = driver_connection(connection)
-    rows = [
-        {"position": position, "definition": definition, "reading_hash": reading_hash}
-        | _columns(group, file)
-        for position, (group, file) in enumerate(facts)
-    ]
-    if not rows:
+    if not files:
         return
-    geometry = TypeInfo.fetch(driver, "geometry")
-    assert geometry is not None
-    cursor = driver.cursor()
-    register_shapely(geometry, cursor)
-    with cursor.copy(f"COPY staged ({', '.join(rows[0])}) FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row(tuple(row.values()))
+    systems = _coordinate_systems(connection, (file for _, file in files))
+    same = f"{copy_text(definition)}\t{copy_text(reading_hash)}"
+    lines = [
+        f"{position}\t{copy_text(key)}\t{systems[file.wkt]}\t{same}\t{copy_text(file.uri)}"
+        f"\t{copy_text(file.fingerprint)}\t{file.values}\n"
+        for position, (key, file) in enumerate(files)
+    ]
+    cursor = driver_connection(connection).cursor()
+    with cursor.copy(f"COPY staged ({COPIED}) FROM STDIN") as copy:
+        copy.write("".join(lines))
+
+
+def _coordinate_systems(connection: Connection, files: Iterable[FileRow]) -> dict[str, int]:
+    """Return WKT -> id of the CRSs of files; add those that are new."""
+    projections = {file.wkt: file.projection for file in files}
+    systems = {"wkts": list(projections), "projections": list(projections.values())}
+    connection.execute(QUERIES["insert_coordinate_systems"], systems)
+    rows = connection.execute(QUERIES["find_coordinate_systems"], systems)
+    return {row.wkt: row.id for row in rows}
 
 
 def write_staged(connection: Connection) -> None:
     """Insert or update the raster files of the staged rows; each has its `source_id`."""
-    connection.execute(QUERIES["upsert_coordinate_systems"])
-    connection.execute(QUERIES["assign_coordinate_systems"])
-    staged = table("staged", *map(column, [*WRITTEN, "position"]))
-    rows = select(*(staged.c[name] for name in WRITTEN)).order_by(staged.c.position)
-    statement = insert(raster_files).from_select(WRITTEN, rows)
-    updated = {
-        name: statement.excluded[name] for name in WRITTEN if name not in ("source_id", "uri")
-    }
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["source_id", "uri"],
-            set_=updated | {"state": "present", "registered": func.now()},
-        )
-    )
+    connection.execute(WRITE)
 
 
 def database_reason(error: Exception) -> str:
     """Return the first line of what the database says about facts that it cannot hold."""
     return str(getattr(error, "orig", error)).partition("\n")[0]
-
-
-def _columns(group: SourceGroup | None, file: RasterFile) -> dict[str, Any]:
-    """Return column -> value of a staged row."""
-    georeference, operation = file.georeference, file.georeference.operation
-    return {
-        "group_key": group.key if group else None,
-        "wkt": georeference.crs_wkt,
-        "projection": georeference.projection,
-        "uri": file.uri,
-        "fingerprint": file.fingerprint,
-        "sidecars": list(file.sidecars),
-        "size": file.size,
-        "width": file.width,
-        "height": file.height,
-        "band_count": file.count,
-        "transform": list(georeference.transform[:6]),
-        "rotated": georeference.rotated,
-        "origin_x": georeference.origin_x,
-        "origin_y": georeference.origin_y,
-        "upper_bound_x": georeference.upper_bound_x,
-        "upper_bound_y": georeference.upper_bound_y,
-        "pixelsize_x": georeference.pixelsize_x,
-        "pixelsize_y": georeference.pixelsize_y,
-        "west": georeference.bounds.west,
-        "south": georeference.bounds.south,
-        "east": georeference.bounds.east,
-        "north": georeference.bounds.north,
-        "footprint": shapely.set_srid(georeference.footprint, 4326),
-        "operation_code": operation.code,
-        "operation_name": operation.name,
-        "operation_accuracy": operation.accuracy,
-        "proj_version": operation.proj_version,
-        "dtype": file.dtype,
-        "fill_value": file.fill_value,
-        "bands": Jsonb([_band(band) for band in file.bands]),
-        "times": list(file.times),
-        "datetime": file.datetime,
-        "area_or_point": file.area_or_point,
-        "layout": Jsonb(vars(file.layout)),
-        "notices": Jsonb([vars(warning) for warning in file.warnings]),
-        "provenance": Jsonb(dict(file.provenance)),
-    }
-
-
-def _band(band: Band) -> dict[str, Any]:
-    return {**vars(band), "time": band.time.isoformat() if band.time else None}

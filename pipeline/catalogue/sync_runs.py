@@ -5,12 +5,14 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from sqlalchemy import Engine, func, insert, update
+from psycopg.types.json import Jsonb
+from sqlalchemy import Engine
 
 from pipeline.database.engine import begin
-from pipeline.database.tables import sync_runs
+from pipeline.database.queries import queries
 from pipeline.errors import Rejection, RunInProgress, TransientError
 
+QUERIES = queries("sync_runs")
 SUMS = "registered", "unchanged", "moved", "missing", "withheld", "settling", "bytes"
 
 
@@ -68,27 +70,26 @@ class SyncRun:
 
     def mark_killed_runs(self) -> None:
         """Mark earlier 'running' runs as killed; call only while holding the lock."""
-        running = update(sync_runs).filter_by(definition=self.definition, state="running")
-        detail = "it was killed before it ended; the next run completed the work"
-        values = {"state": "failed", "finished": func.clock_timestamp(), "detail": detail}
         with begin(self.engine) as connection:
-            connection.execute(running.where(sync_runs.c.id < self.id).values(values))
+            connection.execute(
+                QUERIES["mark_killed"], {"definition": self.definition, "id": self.id}
+            )
 
     def finish(self, state: str, detail: str | None) -> None:
         """Write how the run ended."""
         values = {name: getattr(self.report, name) for name in ("listed", *SUMS)}
-        values |= {"rejected": len(self.report.rejected), "reasons": self.report.reasons}
-        values |= {"state": state, "detail": detail, "finished": func.clock_timestamp()}
+        values |= {"rejected": len(self.report.rejected), "reasons": Jsonb(self.report.reasons)}
+        values |= {"id": self.id, "state": state, "detail": detail}
         with begin(self.engine) as connection:
-            connection.execute(update(sync_runs).where(sync_runs.c.id == self.id).values(values))
+            connection.execute(QUERIES["finish"], values)
 
 
 @contextmanager
 def record_run(engine: Engine, definition: str) -> Iterator[SyncRun]:
     """Insert the row of a run, and finish it at the end of the block, also when the block raises."""
     with begin(engine) as connection:
-        statement = insert(sync_runs).values(definition=definition).returning(sync_runs.c.id)
-        run = SyncRun(engine, connection.execute(statement).scalar_one(), definition)
+        row_id = connection.execute(QUERIES["begin"], {"definition": definition}).scalar_one()
+    run = SyncRun(engine, row_id, definition)
     try:
         yield run
     except BaseException as error:

@@ -13,6 +13,7 @@ import psycopg
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.grid_consistency import check_upload
 from pipeline.catalogue.hide_paths import hide_folders
 from pipeline.catalogue.register import require_time
@@ -23,7 +24,6 @@ from pipeline.database.connection_errors import READ_ONLY
 from pipeline.database.engine import begin, translate_errors
 from pipeline.database.queries import queries
 from pipeline.errors import CatalogueError, NotFound, RasterError, Rejection, Unreadable
-from pipeline.raster import RasterFile
 
 QUERIES = queries("uploads")
 LOCK_KIND = 0x55504C44
@@ -91,7 +91,7 @@ def claim_upload(engine: Engine, upload_id: int) -> ClaimedUpload | None:
         return ClaimedUpload(*row) if row else None
 
 
-def register_upload(engine: Engine, upload: ClaimedUpload, file: RasterFile) -> UploadOutcome:
+def register_upload(engine: Engine, upload: ClaimedUpload, file: FileRow) -> UploadOutcome:
     """Write the file of an upload into its source; reject it if it does not fit."""
     try:
         with (
@@ -110,7 +110,7 @@ def register_upload(engine: Engine, upload: ClaimedUpload, file: RasterFile) -> 
     return UploadOutcome(UploadState.COMMITTED, unused=replaced)
 
 
-def try_upload(engine: Engine, source_id: int, file: RasterFile) -> int:
+def try_upload(engine: Engine, source_id: int, file: FileRow) -> int:
     """Return how many files an upload would replace, and roll back. Raises RasterError if it would be rejected."""
     with (
         stored_facts(),
@@ -173,7 +173,7 @@ def write_upload(
     connection: Connection,
     source_id: int,
     temporal: bool,
-    file: RasterFile,
+    file: FileRow,
     definition: str | None = None,
     reading_hash: str | None = None,
 ) -> list[str]:

@@ -98,6 +98,7 @@ def migrated_engine(url: str, configured: Settings) -> Iterator["Engine"]:
 @contextmanager
 def upload_worker(configured: Settings, engine: "Engine") -> Iterator["UploadWorker"]:
     """Yield a worker that processes uploads, and the processes with which it reads them."""
+    from pipeline.catalogue.file_row import file_row
     from pipeline.ingest.uploads import MAX_READERS, UploadWorker
     from pipeline.raster import ProcessReader
     from pipeline.storage.uploads import open_upload_store
@@ -105,7 +106,7 @@ def upload_worker(configured: Settings, engine: "Engine") -> Iterator["UploadWor
     store = open_upload_store(uploads_location(configured))
     options = read_options(configured)
     readers = min(configured.workers + 1, MAX_READERS)
-    with ProcessReader(1) as pool:
+    with ProcessReader(1, file_row) as pool:
         yield UploadWorker(engine, store, options, pool, readers)
 
 
@@ -127,13 +128,14 @@ def open_run(
     write: "BatchWriter | None" = None,
 ) -> Iterator["RunContext"]:
     """Open the catalogue and what reads files, and show the progress; None means as the settings say."""
+    from pipeline.catalogue.file_row import file_row
     from pipeline.cli.progress import show_progress
     from pipeline.ingest.register import RunContext
 
     configured = settings()
     options = run_options(configured, create=create)
     with (
-        open_reader(configured, runner, scheduler) as reader,
+        open_reader(configured, file_row, runner, scheduler) as reader,
         open_catalogue(configured) as engine,
         show_progress() as progress,
     ):

@@ -123,17 +123,17 @@ def inspect(
     configured = settings()
     assigned = AssignedValues()
     if crs is not None or nodata is not None or crs_override:
-        from pipeline.raster.assigned_values import check_assigned_values
+        from pipeline.raster.stated_values import check_assigned_values
 
         assigned = check_assigned_values(crs, nodata, "the command line", override=crs_override)
     look: Literal["overview", "exact"] | None = "exact" if exact else "overview" if stats else None
     reading = replace(bootstrap.read_options(configured), statistics=look, assigned=assigned)
     locations = [literal_location(path) for path in paths]
     files = list_files(locations, configured.roots or EVERYWHERE, repeat=True)
-    convert = partial(inspect_raster, stats=look is not None)
+    inspect = partial(inspect_raster, stats=look is not None)
     rejected = False
-    with ProcessReader(jobs) as reader, PixelBars() as bars:
-        for outcome in reader.read_as(convert, files, reading, bars.update):
+    with ProcessReader(jobs, inspect) as reader, PixelBars() as bars:
+        for outcome in reader.read(files, reading, bars.update):
             bars.hide()
             (print_json if as_json else print_table)(outcome)
             rejected |= isinstance(outcome, Rejection)

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from shutil import which
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.catalogue.definitions import Orphan
-from pipeline.catalogue.reproject import MovedSource, ReprojectSummary
 from pipeline.catalogue.sync_runs import RunReport
 from pipeline.catalogue.tombstones import Tombstone
 from pipeline.catalogue.unregister import UnregisterResult
@@ -18,6 +18,9 @@ from pipeline.cli.terminal import echo, echo_error, pluralize
 from pipeline.errors import Rejection
 from pipeline.ingest.plan import PLANNED_KINDS, SOURCE_COUNTS, Plan
 from pipeline.ingest.register import RunOutcome
+
+if TYPE_CHECKING:  # most commands would wait for the raster libraries
+    from pipeline.catalogue.reproject import MovedSource, ReprojectSummary
 
 PROGRAM = "rastersources"
 EXAMPLE_QUERY = "-c 'SELECT name, extent FROM public_raster_sources'"
@@ -165,7 +168,7 @@ def print_unregistered(counts: UnregisterResult) -> None:
     echo(f"{files} and {sources} taken out of the catalogue{kept}")
 
 
-def print_moved(moved: MovedSource | Rejection) -> None:
+def print_moved(moved: "MovedSource | Rejection") -> None:
     """Print a source whose bounds change, or a file that can no longer be placed."""
     if isinstance(moved, Rejection):
         echo(f"left as it is {describe_rejection(moved)}")
@@ -174,7 +177,7 @@ def print_moved(moved: MovedSource | Rejection) -> None:
         echo(f"{format_distance(moved.metres):>10}  {moved.uuid}  {moved.name} ({files})")
 
 
-def print_reprojection(summary: ReprojectSummary, *, dry_run: bool) -> None:
+def print_reprojection(summary: "ReprojectSummary", *, dry_run: bool) -> None:
     """Print the outcome of a reprojection."""
     if not summary.files:
         echo("nothing to change: every file lies where it would be placed now")

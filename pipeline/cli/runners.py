@@ -1,23 +1,31 @@
 """The three runners that read files: processes of this machine, threads with a process each, a Dask cluster."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from pipeline.errors import CatalogueError
+from pipeline.errors import CatalogueError, Rejection
 from pipeline.settings import Runner, Settings
 
 if TYPE_CHECKING:
-    from pipeline.ingest.register import Reader
+    from pipeline.raster import FileOptions, RasterFile
+    from pipeline.storage import StoredFile
+
+T = TypeVar("T")
 
 # Each branch imports what it needs: the command line starts in a tenth of a second that way.
 
 
 @contextmanager
 def open_reader(
-    configured: Settings, runner: Runner | None = None, scheduler: str | None = None
-) -> Iterator["Reader"]:
+    configured: Settings,
+    convert: "Callable[[RasterFile], T]",
+    runner: Runner | None = None,
+    scheduler: str | None = None,
+) -> "Iterator[Callable[[Sequence[StoredFile], FileOptions], Iterable[T | Rejection]]]":
     """Open the reader of a runner; None means the value of the settings. All read the same, in the same order.
+
+    They return what `convert` makes of each raster.
 
     Raises CatalogueError if runner and scheduler do not go together.
     """
@@ -25,18 +33,18 @@ def open_reader(
         case "processes" if not scheduler:
             from pipeline.raster import ProcessReader
 
-            with ProcessReader(configured.workers) as pool:
+            with ProcessReader(configured.workers, convert) as pool:
                 yield pool.read
         case "threads" if not scheduler:
             from pipeline.raster.workers.threads import ThreadReader
 
-            with ThreadReader(configured.workers) as threads:
+            with ThreadReader(configured.workers, convert) as threads:
                 yield threads.read
         case "dask":
             from pipeline.raster.workers.dask import connect_to_cluster
 
             with connect_to_cluster(
-                require_scheduler(scheduler or configured.scheduler)
+                require_scheduler(scheduler or configured.scheduler), convert
             ) as cluster:
                 yield cluster.read
         case other:

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Wi
 
 from pipeline.definitions.durations import DURATION, parse_interval
 from pipeline.errors import CatalogueError
-from pipeline.raster.assigned_values import (
+from pipeline.raster.stated_values import (
     CRS_PATTERN,
     NODATA_PATTERN,
     normalize_crs,

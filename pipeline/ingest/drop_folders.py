@@ -17,6 +17,7 @@ from pipeline.catalogue import drop_files, drop_moves
 from pipeline.catalogue.comparison import ChangedFile, Comparison, open_comparison, reject_long_uri
 from pipeline.catalogue.drop_files import CandidateSource, DropScope
 from pipeline.catalogue.drop_moves import FileMove
+from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.sync_runs import RunReport, SyncRun
 from pipeline.definitions.definition import short_hash
 from pipeline.definitions.drop_folder import KEEP, DropFolder
@@ -38,7 +39,7 @@ from pipeline.ingest.register import (
     Steps,
     count_listed,
 )
-from pipeline.raster import RasterFile, TimeRule
+from pipeline.raster import TimeRule
 from pipeline.storage import (
     Location,
     StoredFile,
@@ -213,7 +214,7 @@ class DropFolderRun:
 
     def _read(
         self, matched: Sequence[MatchedFile], reader: Reader
-    ) -> Iterable[RasterFile | Rejection]:
+    ) -> Iterable[FileRow | Rejection]:
         """Read files. The name dates a file; TIFFTAG_DATETIME does only in a series."""
         zone = self.files.drop.time_zone
         shared = replace(self.options.reading, assigned=self.files.drop.assigned)
@@ -238,7 +239,7 @@ class DropFolderRun:
         refused, inside = self.files.refused, uri.startswith(uri_prefix(self.files.folder))
         return refused is not None and not inside and uri.startswith(uri_prefix(refused))
 
-    def settle(self, match: MatchedFile, reading: RasterFile | Rejection) -> RunReport:
+    def settle(self, match: MatchedFile, reading: FileRow | Rejection) -> RunReport:
         """Register or reject one file that was read, and move it."""
         if isinstance(reading, Rejection):
             return self.reject(match.file, reading, match.source)

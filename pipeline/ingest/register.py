@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 
 from pipeline.catalogue.comparison import TO_READ, ChangedFile, Comparison, open_comparison
 from pipeline.catalogue.definitions import check_uuid, update_outdated_sources
+from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.owners import find_owner
 from pipeline.catalogue.register import (
     BatchItem,
@@ -33,10 +34,10 @@ from pipeline.definitions.field_types import REGISTER_ID
 from pipeline.definitions.grouping import are_different_steps, group_of
 from pipeline.definitions.sources_toml import load_config
 from pipeline.errors import RasterError, RastersourcesError, Rejection
-from pipeline.raster import FileOptions, RasterFile, ReadOptions
+from pipeline.raster import FileOptions, ReadOptions
 from pipeline.storage import EVERYWHERE, Location, Root, StoredFile, list_files, literal_location
 
-Reader = Callable[[Sequence[StoredFile], FileOptions], Iterable[RasterFile | Rejection]]
+Reader = Callable[[Sequence[StoredFile], FileOptions], Iterable[FileRow | Rejection]]
 """Reads files in their order, such as the `read` of a pool of processes."""
 BatchWriter = Callable[[Callable[[], RunReport]], RunReport]
 """Calls a function that writes one batch; a flow does it in a task with retries."""

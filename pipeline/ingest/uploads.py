@@ -17,12 +17,13 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.catalogue import uploads
+from pipeline.catalogue.file_row import FileRow, file_row
 from pipeline.catalogue.hide_paths import hide_folders
 from pipeline.catalogue.upload_files import claim_storage, discard_unneeded, sweep
 from pipeline.catalogue.uploads import ClaimedUpload, UploadOutcome
 from pipeline.errors import RasterError, RastersourcesError, Rejection
 from pipeline.ingest.upload_turns import SECONDS_BETWEEN_LOOKS, Turns
-from pipeline.raster import AssignedValues, ProcessReader, RasterFile, ReadOptions, TimeRule
+from pipeline.raster import AssignedValues, ProcessReader, ReadOptions, TimeRule
 from pipeline.storage import StoredFile
 from pipeline.storage.uploads import DryRunUpload, UploadStore
 
@@ -46,7 +47,7 @@ class UploadWorker:
     store: UploadStore
     options: ReadOptions
     """Each upload replaces the time rule and the assigned values."""
-    pool: ProcessReader
+    pool: ProcessReader[FileRow]
     readers: int = 2
     """Uploads that are read at a time; of one organisation one less, so that its files cannot hold up others."""
 
@@ -57,7 +58,7 @@ class UploadWorker:
     @contextmanager
     def own_process(self) -> Iterator["UploadWorker"]:
         """Yield the same worker with a reading process of its own, for one thread."""
-        with ProcessReader(1) as pool:
+        with ProcessReader(1, file_row) as pool:
             yield replace(self, pool=pool)
 
 
@@ -118,7 +119,7 @@ def _process(worker: UploadWorker, upload_id: int) -> UploadOutcome | None:
         return conclude(worker, upload, read_upload(worker, upload)) if upload else None
 
 
-def read_upload(worker: UploadWorker, upload: ClaimedUpload) -> RasterFile | Rejection:
+def read_upload(worker: UploadWorker, upload: ClaimedUpload) -> FileRow | Rejection:
     """Read the file of an upload."""
     try:
         file: StoredFile | Rejection = worker.store.file(upload.uri)
@@ -136,7 +137,7 @@ def reading_options(worker: UploadWorker, upload: ClaimedUpload | DryRunUpload) 
 
 
 def conclude(
-    worker: UploadWorker, upload: ClaimedUpload, reading: RasterFile | Rejection
+    worker: UploadWorker, upload: ClaimedUpload, reading: FileRow | Rejection
 ) -> UploadOutcome:
     """Register or reject an upload, and delete the files that nothing needs any more."""
     if isinstance(reading, Rejection):

@@ -1,6 +1,5 @@
 """Assigns a CRS and a nodata value, from a definition, the command line or an upload, to files without them."""
 
-import re
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -15,37 +14,9 @@ from pipeline.raster.nodata import Nodata, parse_nodata
 from pipeline.raster.placement.crs import horizontal_crs
 from pipeline.raster.placement.operations import list_candidates
 
-CRS_PATTERN = r"[A-Za-z][A-Za-z0-9_.]{0,30}:[A-Za-z0-9_.-]{1,60}"
-"""Authority and code."""
-NODATA_PATTERN = (
-    r"[+-]?([0-9]{1,40}([.][0-9]{0,40})?|[.][0-9]{1,40})([eE][+-]?[0-9]{1,4})?"
-    r"|[+-]?([nN][aA][nN]|[iI][nN][fF])"
-)
-"""A number that pixels can be compared with."""
 
-
-def check_assigned_values(
-    crs: str | None, nodata: str | None, by: str, *, override: bool = False
-) -> AssignedValues:
-    """Return checked values. Raises CatalogueError, beginning with the name of the wrong value."""
-    if override and crs is None:
-        raise CatalogueError("crs_override: works only together with crs; give crs too")
-    values: dict[str, str | None] = {"crs": crs, "nodata": nodata}
-    for name, normalize in (("crs", normalize_crs), ("nodata", normalize_nodata)):
-        value = values[name]
-        try:
-            values[name] = None if value is None else normalize(value)
-        except CatalogueError as error:
-            raise CatalogueError(f"{name}: {error}") from error
-    return AssignedValues(values["crs"], override, values["nodata"], by)
-
-
-@lru_cache(maxsize=64)
-def normalize_crs(text: str) -> str:
-    """Return `AUTHORITY:CODE` in capitals. Raises CatalogueError for a CRS that does not lead to the earth."""
-    code = text.strip().upper()
-    if not re.fullmatch(CRS_PATTERN, code):
-        raise CatalogueError("is not a CRS; write its authority and code, such as EPSG:CODE")
+def require_usable(code: str) -> None:
+    """Raise CatalogueError for the code of a CRS that does not lead to the earth."""
     try:
         list_candidates(horizontal_crs(_wkt(code)), "lizard")
     except CRSError as error:
@@ -54,24 +25,11 @@ def normalize_crs(text: str) -> str:
         ) from error
     except UnsupportedCRS as error:
         raise CatalogueError(f"{code} cannot be used: {error.message}") from error
-    return code
 
 
 @lru_cache(maxsize=64)
 def _wkt(code: str) -> str:
     return CRS.from_authority(*code.split(":", 1)).to_wkt()
-
-
-def normalize_nodata(text: str) -> str:
-    """Return the number as written, or `nan`, `inf` or `-inf`. Raises CatalogueError."""
-    number = text.strip().lower()
-    if not re.fullmatch(NODATA_PATTERN, number):
-        raise CatalogueError("is not a number; write for example -9999 or nan")
-    if number.lstrip("+-") == "nan":
-        return "nan"
-    if "inf" not in number and abs(float(number)) == float("inf"):
-        raise CatalogueError("is larger than any pixel; write for example -9999 or nan")
-    return number.removeprefix("+")
 
 
 def assign_values(description: Description, assigned: AssignedValues) -> Description:

@@ -9,15 +9,14 @@ SELECT source_id, grid_of(file) AS grid FROM (
 ) AS first;
 
 -- name: find_misfit_of_upload
--- Why a staged file does not fit the files of its source, missing ones included; no row when it fits. `+ 0` keeps
--- PostgreSQL from a scan of all files in the order of their ids.
+-- Why a staged file does not fit the files of its source, missing ones included; no row when it fits.
 SELECT code, grid_message(own, model)
 FROM (
-    SELECT ROW(coalesce(staged.projection, md5(staged.wkt)), staged.pixelsize_x, staged.pixelsize_y,
+    SELECT ROW(coalesce(system.projection, system.wkt_md5), staged.pixelsize_x, staged.pixelsize_y,
                staged.dtype)::grid AS own, grid_of(first.file) AS model
-    FROM staged CROSS JOIN LATERAL (
+    FROM staged JOIN coordinate_systems AS system ON system.id = staged.coordinate_system_id CROSS JOIN LATERAL (
         SELECT file FROM raster_files AS file WHERE file.source_id = staged.source_id AND file.uri <> staged.uri
-        ORDER BY file.id + 0 LIMIT 1) AS first
+        ORDER BY file.id LIMIT 1) AS first
 ) AS pair CROSS JOIN LATERAL grid_mismatch(own, model) AS code
 WHERE code IS NOT NULL;
 

@@ -19,12 +19,25 @@ WHERE source.definition = :definition AND source.group_key = moved.old_key
 
 -- name: upsert_sources
 -- One source per group. A source that exists is updated only when its definition changed, and its name only when the
--- part of the hash about names changed.
+-- part of the hash about names changed. New sources of one file get what derive_sources() would derive, and their ids
+-- are returned: deriving them later would write each of them, and its entries in all indexes, a second time.
 INSERT INTO raster_sources (uuid, definition, group_key, definition_hash, name, description, organisation_id,
-                            access_modifier, supplier_id, supplier_code, temporal, declared_interval)
+                            access_modifier, supplier_id, supplier_code, temporal, declared_interval, file_count,
+                            "interval", first_value_timestamp, last_value_timestamp, west, south, east, north,
+                            projection, origin_x, origin_y, upper_bound_x, upper_bound_y, pixelsize_x, pixelsize_y,
+                            size, dtype, fill_value)
 SELECT coalesce(:uuid, gen_random_uuid()), :definition, key, :hash, name, :description, :organisation_id,
-       :access_modifier, :supplier_id, :supplier_code, :temporal, :interval
-FROM unnest(CAST(:keys AS text[]), CAST(:names AS text[])) AS found (key, name) ORDER BY key
+       :access_modifier, :supplier_id, :supplier_code, :temporal, :interval, (file.uri IS NOT NULL)::integer,
+       CASE WHEN file.uri IS NOT NULL THEN CAST(:interval AS interval) END, first.step, first.step,
+       file.west, file.south, file.east, file.north,
+       system.projection, file.origin_x, file.origin_y, file.upper_bound_x, file.upper_bound_y, file.pixelsize_x,
+       file.pixelsize_y, file.size, file.dtype, file.fill_value
+FROM unnest(CAST(:keys AS text[]), CAST(:names AS text[]), CAST(:alone AS boolean[])) AS found (key, name, alone)
+LEFT JOIN staged AS file ON alone AND file.group_key = key AND cardinality(file.times) <= 1 AND file.west <= file.east
+LEFT JOIN coordinate_systems AS system ON system.id = file.coordinate_system_id
+CROSS JOIN LATERAL (SELECT coalesce(
+    file.times[1], CASE WHEN file.uri IS NOT NULL AND NOT :temporal THEN timestamptz 'epoch' END) AS step) AS first
+ORDER BY key
 ON CONFLICT (definition, group_key) DO UPDATE SET
     name = CASE split_part(raster_sources.definition_hash, '.', 2)
            WHEN split_part(excluded.definition_hash, '.', 2) THEN raster_sources.name ELSE excluded.name END,
@@ -32,7 +45,8 @@ ON CONFLICT (definition, group_key) DO UPDATE SET
     organisation_id = excluded.organisation_id, access_modifier = excluded.access_modifier,
     supplier_id = excluded.supplier_id, supplier_code = excluded.supplier_code,
     temporal = excluded.temporal, declared_interval = excluded.declared_interval
-WHERE raster_sources.definition_hash IS DISTINCT FROM excluded.definition_hash;
+WHERE raster_sources.definition_hash IS DISTINCT FROM excluded.definition_hash
+RETURNING CASE WHEN xmax = 0 AND file_count = 1 THEN id END; -- xmax is 0 where a row was inserted
 
 -- name: find_former_sources
 -- The sources of the definition that files belonged to, registered or rejected.

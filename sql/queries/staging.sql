@@ -1,14 +1,15 @@
 -- name: create_staged
--- Facts as rows of raster_files, with the group of each file and its coordinate reference system.
+-- Files as rows of raster_files, with the group of each.
 CREATE TEMPORARY TABLE staged ON COMMIT DROP AS
-SELECT NULL::bigint AS position, NULL::text AS group_key, NULL::text AS wkt, NULL::text AS projection, file.*
-FROM raster_files AS file WITH NO DATA;
+SELECT NULL::bigint AS position, NULL::text AS group_key, file.* FROM raster_files AS file WITH NO DATA;
 
--- name: upsert_coordinate_systems
+-- name: insert_coordinate_systems
+-- Most times all are known. Then nothing is inserted, which would use up numbers.
 INSERT INTO coordinate_systems (wkt, projection)
-SELECT DISTINCT ON (md5(wkt)) wkt, projection FROM staged ORDER BY md5(wkt)
+SELECT wkt, projection FROM unnest(CAST(:wkts AS text[]), CAST(:projections AS text[])) AS found (wkt, projection)
+WHERE NOT EXISTS (SELECT FROM coordinate_systems AS known WHERE known.wkt_md5 = md5(found.wkt))
+ORDER BY md5(wkt)
 ON CONFLICT (wkt_md5) DO NOTHING;
 
--- name: assign_coordinate_systems
-UPDATE staged SET coordinate_system_id = system.id FROM coordinate_systems AS system
-WHERE system.wkt_md5 = md5(staged.wkt);
+-- name: find_coordinate_systems
+SELECT id, wkt FROM coordinate_systems WHERE wkt_md5 IN (SELECT md5(wkt) FROM unnest(CAST(:wkts AS text[])) AS wkt);

@@ -57,12 +57,11 @@ CREATE TABLE raster_files (
     CHECK (south <= north),
     CHECK (upper_bound_x > origin_x),
     CHECK (upper_bound_y > origin_y),
-    UNIQUE (source_id, uri)
+    UNIQUE (uri, source_id)
 );
-CREATE INDEX raster_files_uri ON raster_files (uri);
+-- Two of the indexes hold URIs, which are long. That of a definition is in the order in which its files come in.
+CREATE INDEX raster_files_source ON raster_files (source_id, id);
 CREATE UNIQUE INDEX raster_files_definition ON raster_files (definition, uri) WHERE definition IS NOT NULL;
-CREATE INDEX raster_files_footprint ON raster_files USING gist (footprint);
-CREATE INDEX raster_files_coordinate_system ON raster_files (coordinate_system_id);
 COMMENT ON TABLE raster_files IS 'GeoTIFFs, each with its URI, its fingerprint and the facts from its header.';
 COMMENT ON COLUMN raster_files.id IS 'Internal number.';
 COMMENT ON COLUMN raster_files.source_id IS 'The raster source that it is part of.';

@@ -20,6 +20,7 @@ from pipeline.api.config import ApiConfig
 from pipeline.api.endpoint import METHODS
 from pipeline.api.routes import endpoints
 from pipeline.api.shared_memory import SharedMemory
+from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.users import grant_role
 from pipeline.cli.serve import UploadDryRun
 from pipeline.ingest.uploads import UploadWorker, process_waiting
@@ -166,7 +167,7 @@ def try_out(client: Client, url: str, content: bytes, **fields: str) -> Response
 
 
 def test_the_file_of_a_dry_run_is_compared_with_its_source(
-    as_: As, source: str, engine: Engine, folder: Path, tmp_path: Path, pool: ProcessReader
+    as_: As, source: str, engine: Engine, folder: Path, tmp_path: Path, pool: ProcessReader[FileRow]
 ) -> None:
     admin = as_("admin")
     in_utm = write_raster(tmp_path / "u.tif", crs="EPSG:32631").read_bytes()

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from pipeline.catalogue import drop_files, register
+from pipeline.catalogue.file_row import FileRow
 from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri
 from tests.support.factory import write_raster
@@ -57,7 +58,7 @@ def lock(other: Session, statement: str, path: Path) -> None:
 
 
 def test_a_batch_locks_its_sources_in_the_order_of_their_ids(
-    tmp_path: Path, engine: Engine, pool: ProcessReader, other: Session
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], other: Session
 ) -> None:
     for name in "ba":
         write_raster(tmp_path / f"{name}.tif")
@@ -68,7 +69,7 @@ def test_a_batch_locks_its_sources_in_the_order_of_their_ids(
 
 
 def test_moved_files_lock_their_sources_in_the_order_of_their_ids(
-    tmp_path: Path, engine: Engine, pool: ProcessReader, other: Session
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], other: Session
 ) -> None:
     for width, name in enumerate("ba", 20):
         write_raster(tmp_path / f"{name}.tif", width=width)
@@ -86,7 +87,7 @@ def test_moved_files_lock_their_sources_in_the_order_of_their_ids(
 
 
 def test_rejections_are_written_in_the_order_of_their_uris(
-    tmp_path: Path, engine: Engine, pool: ProcessReader, other: Session
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], other: Session
 ) -> None:
     paths = [tmp_path / "b.tif", tmp_path / "a.tif"]
     for content in (b"no TIFF", b"still no TIFF"):

@@ -8,6 +8,7 @@ import pytest
 from affine import Affine
 from sqlalchemy import Engine, text
 
+from pipeline.catalogue.file_row import FileRow, file_row
 from pipeline.catalogue.reproject import MovedSource, ReprojectSummary, reproject
 from pipeline.errors import Rejection
 from pipeline.raster import ProcessReader
@@ -21,13 +22,13 @@ SIX_MILLIMETRES = 5.4e-8
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[ProcessReader]:
-    with ProcessReader(1) as pool:
+def pool() -> Iterator[ProcessReader[FileRow]]:
+    with ProcessReader(1, file_row) as pool:
         yield pool
 
 
 @pytest.fixture
-def folder(tmp_path: Path, engine: Engine, pool: ProcessReader) -> Path:
+def folder(tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]) -> Path:
     """Sources `tiles` of three files, `utm` and `other` of one, registered."""
     with engine.begin() as connection:
         connection.execute(text("TRUNCATE raster_sources, organisations CASCADE"))
@@ -181,7 +182,7 @@ def test_warnings_about_the_place_are_replaced_and_others_stay(
 
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_rejected_files_with_kept_facts_are_read_again_even_where_no_registered_file_moves(
-    folder: Path, engine: Engine, pool: ProcessReader, dry_run: bool
+    folder: Path, engine: Engine, pool: ProcessReader[FileRow], dry_run: bool
 ) -> None:
     write_raster(folder / "tiles_3.tif", dtype="uint8", nodata=0)
     work = work_of([folder], name="{part}", group="part", pattern=r"(?P<part>[a-z]+)_\d")

@@ -62,3 +62,13 @@ def test_a_command_about_people_imports_no_geometries(database_url: str) -> None
     processes, packages = start("user", "list", database=database_url)
     assert processes == 0
     assert not packages & (READING | RUNNING | {"alembic", "geoalchemy2", "obstore", "starlette"})
+
+
+def test_register_leaves_the_raster_libraries_to_the_processes_that_read(
+    tmp_path: Path, database_url: str
+) -> None:
+    write_raster(tmp_path / "a.tif")
+    options = "--organisation", "Owner", "--create"
+    processes, packages = start("register", tmp_path, *options, database=database_url)
+    assert processes == 1
+    assert not packages & (READING | RUNNING | {"alembic", "geoalchemy2", "starlette"})

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from pipeline.catalogue import drop_files
 from pipeline.catalogue.drop_moves import FileMove
+from pipeline.catalogue.file_row import file_row
 from pipeline.raster import ProcessReader
 from pipeline.storage import EVERYWHERE, file_uri, find_file, list_files, literal_location
 from tests.support.database import rows
@@ -108,7 +109,7 @@ def begun(site: Site, code: str) -> Path:
     (source,) = drop_files.find_candidates(site.engine, scope, [code])[code]
     folder = file_uri(site.folder) + "/"
     drop_files.register_dropped_file(
-        site.engine, work.drop, folder, move, source.id, read_path(path)
+        site.engine, work.drop, folder, move, source.id, file_row(read_path(path))
     )
     assert site.files() == [(code, f"done/{code}.tif")]
     return path
@@ -161,7 +162,7 @@ def test_a_name_taken_meanwhile_is_not_overwritten(site: Site) -> None:
 def test_objects_are_registered_and_moved_like_files(
     engine: Engine, tmp_path: Path, bucket: Bucket
 ) -> None:
-    with ProcessReader(1) as pool:  # its processes take the bucket from their environment
+    with ProcessReader(1, file_row) as pool:  # its processes take the bucket from their environment
         take_objects(new_site(engine, pool, tmp_path), bucket)
 
 

@@ -10,6 +10,7 @@ import pytest
 from affine import Affine
 from sqlalchemy import Engine, text
 
+from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.sync_runs import RunReport
 from pipeline.errors import CatalogueError
 from pipeline.raster import ProcessReader
@@ -27,7 +28,7 @@ def empty(engine: Engine) -> None:
 
 
 @pytest.fixture
-def register(engine: Engine, pool: ProcessReader) -> Any:
+def register(engine: Engine, pool: ProcessReader[FileRow]) -> Any:
     """Registers paths under a definition of these fields; the report."""
 
     def register(

@@ -25,6 +25,7 @@ from sqlalchemy import Engine, text
 
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue import tombstones
+from pipeline.catalogue.file_row import FileRow, file_row
 from pipeline.catalogue.users import add_user, create_key, grant_role
 from pipeline.database.engine import make_engine
 from pipeline.errors import RunInProgress
@@ -86,7 +87,7 @@ class Model:
     url: str
     engine: Engine
     client: Client
-    pool: ProcessReader
+    pool: ProcessReader[FileRow]
     chance: random.Random
     hand: str
     """URL of a source to which files are only sent."""
@@ -303,7 +304,9 @@ class Model:
         return (kind, group) in self.buried_groups or (uri, fingerprint) in self.buried_files
 
 
-def synced_when_free(engine: Engine, pool: ProcessReader, folder: Path) -> list[RunOutcome]:
+def synced_when_free(
+    engine: Engine, pool: ProcessReader[FileRow], folder: Path
+) -> list[RunOutcome]:
     """Sync all definitions; the session of a killed run may hold its lock for a moment."""
     config = folder / "sources.toml"
     while True:
@@ -360,7 +363,7 @@ def made(
     with (
         new_database(server, template) as url,
         client_of(ApiConfig(url, uploads=str(uploads))) as client,
-        ProcessReader(1) as pool,
+        ProcessReader(1, file_row) as pool,
     ):
         engine = make_engine(url)
         with engine.begin() as connection:

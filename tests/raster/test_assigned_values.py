@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import CatalogueError, MissingCRS, NoGrid, RasterError, UnsupportedCRS
 from pipeline.raster import AssignedValues, RasterFile, ReadOptions
-from pipeline.raster.assigned_values import check_assigned_values, normalize_crs, normalize_nodata
+from pipeline.raster.stated_values import check_assigned_values, normalize_crs, normalize_nodata
 from tests.support.commands import RASTERSOURCES, run
 from tests.support.factory import RD, ascii_tag, read_path, write_raster, write_tagged
 

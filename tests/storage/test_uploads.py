@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from pipeline.api.config import ApiConfig
+from pipeline.catalogue.file_row import FileRow, file_row
 from pipeline.catalogue.owners import add_organisation
 from pipeline.catalogue.upload_files import claim_storage, get_identity, list_unrecorded, sweep
 from pipeline.catalogue.users import add_user, create_key, grant_role
@@ -55,7 +56,7 @@ class Catalogue:
             data = {"timestamp": f"2024-01-01T{hour:02d}:00:00Z"}
             return self.client.post(f"{source}data/", files={"file": file}, data=data)
 
-    def work(self, pool: ProcessReader) -> None:
+    def work(self, pool: ProcessReader[FileRow]) -> None:
         """Process uploads as a server does."""
         claim_storage(self.engine, self.store)
         sweep(self.engine, self.store)
@@ -103,9 +104,9 @@ def database(server: str, template: str) -> Iterator[Callable[[], str]]:
 
 
 @pytest.fixture
-def reader(location: str) -> Iterator[ProcessReader]:
+def reader(location: str) -> Iterator[ProcessReader[FileRow]]:
     """Start a reading process after the environment names the bucket."""
-    with ProcessReader(1) as pool:
+    with ProcessReader(1, file_row) as pool:
         yield pool
 
 
@@ -129,7 +130,7 @@ def restored(server: str, url: str, stack: ExitStack) -> str:
 
 
 def test_a_catalogue_does_not_touch_the_storage_of_another_one(
-    database: Callable[[], str], location: str, tif: Path, reader: ProcessReader
+    database: Callable[[], str], location: str, tif: Path, reader: ProcessReader[FileRow]
 ) -> None:
     with serving(database(), location) as first, serving(database(), location) as second:
         assert first.send(first.new_source(), tif).status_code == 200
@@ -152,7 +153,7 @@ def test_a_catalogue_does_not_touch_the_storage_of_another_one(
 
 
 def test_a_take_over_deletes_no_file_of_the_other_catalogue(
-    database: Callable[[], str], location: str, tif: Path, reader: ProcessReader
+    database: Callable[[], str], location: str, tif: Path, reader: ProcessReader[FileRow]
 ) -> None:
     with serving(database(), location) as first, serving(database(), location) as second:
         assert first.send(first.new_source(), tif).status_code == 200
@@ -167,7 +168,11 @@ def test_a_take_over_deletes_no_file_of_the_other_catalogue(
 
 
 def test_an_older_dump_leaves_newer_files_alone_and_lists_them(
-    database: Callable[[], str], server: str, location: str, tif: Path, reader: ProcessReader
+    database: Callable[[], str],
+    server: str,
+    location: str,
+    tif: Path,
+    reader: ProcessReader[FileRow],
 ) -> None:
     with ExitStack() as stack:
         original = database()
@@ -194,7 +199,7 @@ def test_an_older_dump_leaves_newer_files_alone_and_lists_them(
 
 
 def test_a_storage_without_a_mark_belongs_to_the_catalogue_of_its_files(
-    database: Callable[[], str], location: str, tif: Path, reader: ProcessReader
+    database: Callable[[], str], location: str, tif: Path, reader: ProcessReader[FileRow]
 ) -> None:
     with serving(database(), location) as first, serving(database(), location) as second:
         assert first.send(first.new_source(), tif).status_code == 200
@@ -240,7 +245,7 @@ def test_an_empty_mark_of_a_killed_server_is_written_again(
 
 
 def test_commands_list_the_files_of_a_foreign_storage_and_take_it_over(
-    database: Callable[[], str], tmp_path: Path, tif: Path, pool: ProcessReader
+    database: Callable[[], str], tmp_path: Path, tif: Path, pool: ProcessReader[FileRow]
 ) -> None:
     location = str(tmp_path / "home" / "uploads")
     with serving(database(), location) as first, serving(database(), location) as other:

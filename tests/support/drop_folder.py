@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
+from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.sync_runs import RunReport
 from pipeline.ingest.drop_folders import DropFolderFiles, load_drop_folders
 from pipeline.raster import ProcessReader
@@ -29,7 +30,7 @@ KEPT = (
 )
 
 
-def new_site(engine: Engine, pool: ProcessReader, base: Path) -> "Site":
+def new_site(engine: Engine, pool: ProcessReader[FileRow], base: Path) -> "Site":
     """Empty folders, an empty catalogue."""
     with engine.begin() as connection:
         for table in KEPT:  # for a few rows quicker than TRUNCATE
@@ -59,7 +60,7 @@ class Site:
     """A drop folder, its neighbours, and the catalogue."""
 
     engine: Engine
-    pool: ProcessReader
+    pool: ProcessReader[FileRow]
     base: Path
 
     @property

@@ -3,21 +3,22 @@
 import os
 import signal
 from collections.abc import Sequence
+from typing import TypeVar
 
 from pipeline.errors import NotFound, Rejection
-from pipeline.raster import FileOptions, RasterFile
+from pipeline.raster import FileOptions
 from pipeline.raster.workers import dask
 from pipeline.raster.workers.threads import ReusedProcesses
 from pipeline.storage import StoredFile, rejection
 from tests.support.dask_cluster import FATAL, UNSEEN
 
+T = TypeVar("T")
 
-class OddMachine(ReusedProcesses):
+
+class OddMachine(ReusedProcesses[T]):
     """Reads as ever, but for those files."""
 
-    def read(
-        self, chunk: Sequence[StoredFile], options: FileOptions
-    ) -> list[RasterFile | Rejection]:
+    def read(self, chunk: Sequence[StoredFile], options: FileOptions) -> list[T | Rejection]:
         if any(FATAL in file.uri for file in chunk):
             os.kill(os.getpid(), signal.SIGKILL)
         outcomes = super().read(chunk, options)
@@ -27,4 +28,4 @@ class OddMachine(ReusedProcesses):
         ]
 
 
-dask._PROCESSES = OddMachine()
+vars(dask)["ReusedProcesses"] = OddMachine

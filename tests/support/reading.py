@@ -11,5 +11,10 @@ def read_all(
     files: Iterable[StoredFile | Rejection], options: FileOptions, workers: int
 ) -> Iterator[RasterFile | Rejection]:
     """The outcomes of `ProcessReader.read`."""
-    with ProcessReader(workers) as reader:
+    with ProcessReader(workers, as_read) as reader:
         yield from reader.read(files, options)
+
+
+def as_read(raster: RasterFile) -> RasterFile:
+    """The raster itself, for processes that send what they read."""
+    return raster

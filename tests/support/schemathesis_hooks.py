@@ -16,7 +16,7 @@ from schemathesis.core.parameters import ParameterLocation
 
 from pipeline.catalogue.lookups import DAY, TIMESTAMP_PATTERN
 from pipeline.catalogue.spatial_filters import BOX_PATTERN, POINT_PATTERN
-from pipeline.raster.assigned_values import CRS_PATTERN, NODATA_PATTERN
+from pipeline.raster.stated_values import CRS_PATTERN, NODATA_PATTERN
 
 ANY_UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 CANONICAL = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

@@ -44,7 +44,7 @@ from pipeline.catalogue import source_data, upload_files
 from pipeline.catalogue.lookups import BLANK, TIMESTAMP_PATTERN, BadValue, parse_timestamp
 from pipeline.catalogue.write_sources import derive_sources
 from pipeline.errors import CatalogueError, RasterError, TransientError
-from pipeline.raster.assigned_values import (
+from pipeline.raster.stated_values import (
     CRS_PATTERN,
     NODATA_PATTERN,
     normalize_crs,

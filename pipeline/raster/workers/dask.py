@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import closing, contextmanager
+from functools import cache
 from itertools import islice
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from distributed import Client, Future, KilledWorker
@@ -23,7 +25,10 @@ from pipeline.raster.workers.threads import Chunk, ReusedProcesses, split_into_c
 from pipeline.raster.workers.versions import package_versions
 from pipeline.storage import StoredFile, rejection
 
-Outcomes = list[RasterFile | Rejection]
+T = TypeVar("T")
+Convert = Callable[[RasterFile], T]
+"""Makes of a raster what a worker sends, as in `ProcessReader`."""
+Outcomes = list[T | Rejection]
 
 CHUNKS_AHEAD_PER_THREAD = 4
 """Chunks for each thread of the cluster that are being read or wait."""
@@ -40,13 +45,9 @@ SAME_VERSIONS_ADVICE = (
     "give every machine the same checkout and lock file, and start its workers anew"
 )
 
-_PROCESSES = ReusedProcesses()
-"""Of a Dask worker; kept for later chunks and runs."""
-atexit.register(_PROCESSES.close)
-
 
 @contextmanager
-def connect_to_cluster(address: str) -> Iterator["DaskReader"]:
+def connect_to_cluster(address: str, convert: Convert[T]) -> Iterator["DaskReader[T]"]:
     """Yield a reader on the cluster whose scheduler is at `address`, such as tcp://10.0.0.5:8786.
 
     Raises CatalogueError for an address that is not one, TransientError where no scheduler answers.
@@ -63,19 +64,26 @@ def connect_to_cluster(address: str) -> Iterator["DaskReader"]:
         ) from error
     except (OSError, ImportError) as error:
         raise _no_answer(address) from error
-    with client, closing(ReusedProcesses()) as local_processes:
-        yield DaskReader(client, address, local_processes)
+    with client, closing(ReusedProcesses(convert)) as local_processes:
+        yield DaskReader(client, address, convert, local_processes)
 
 
-class DaskReader:
+class DaskReader(Generic[T]):
     """Reads files on a cluster."""
 
-    def __init__(self, client: Client, address: str, local_processes: ReusedProcesses) -> None:
+    def __init__(
+        self,
+        client: Client,
+        address: str,
+        convert: Convert[T],
+        local_processes: ReusedProcesses[T],
+    ) -> None:
         self._client = client
         self._address = address
+        self._convert = convert
         self._local_processes = local_processes
 
-    def read(self, files: Chunk, options: FileOptions) -> Iterator[RasterFile | Rejection]:
+    def read(self, files: Chunk, options: FileOptions) -> Iterator[T | Rejection]:
         """Yield the outcomes of `ProcessReader.read`; a file that ends worker after worker is `unreadable`.
 
         Raises TransientError where the scheduler or all workers have ended, CatalogueError where workers have another
@@ -83,7 +91,7 @@ class DaskReader:
         """
         threads = self._threads()
         chunks = split_into_chunks(files, threads)
-        sent: deque[tuple[Chunk, Future[Outcomes]]] = deque()
+        sent: deque[tuple[Chunk, Future[Outcomes[T]]]] = deque()
         while True:
             for chunk in islice(chunks, CHUNKS_AHEAD_PER_THREAD * threads - len(sent)):
                 sent.append((chunk, self._send(chunk, options)))
@@ -98,7 +106,7 @@ class DaskReader:
                     self._wait_for_error(other)
                 yield from (self._read_alone(file, options) for file in chunk)
 
-    def _read_alone(self, file: StoredFile, options: FileOptions) -> RasterFile | Rejection:
+    def _read_alone(self, file: StoredFile, options: FileOptions) -> T | Rejection:
         try:
             (outcome,) = self._outcomes([file], self._send([file], options), options)
         except KilledWorker as error:
@@ -107,11 +115,15 @@ class DaskReader:
             return rejection(file, Unreadable(sentence))
         return outcome
 
-    def _send(self, chunk: Chunk, options: FileOptions) -> Future[Outcomes]:
+    def _send(self, chunk: Chunk, options: FileOptions) -> Future[Outcomes[T]]:
         # Impure: a file that changed must not get an outcome that Dask remembers.
-        return self._client.submit(pickle.loads, pickle.dumps(_Call(chunk, options)), pure=False)
+        return self._client.submit(
+            pickle.loads, pickle.dumps(_Call(chunk, options, self._convert)), pure=False
+        )
 
-    def _outcomes(self, chunk: Chunk, future: Future[Outcomes], options: FileOptions) -> Outcomes:
+    def _outcomes(
+        self, chunk: Chunk, future: Future[Outcomes[T]], options: FileOptions
+    ) -> Outcomes[T]:
         """Wait for the outcomes of a chunk. Raises KilledWorker where it ended workers."""
         error = self._wait_for_error(future)
         if isinstance(error, ImportError):
@@ -122,7 +134,7 @@ class DaskReader:
         if error:
             raise error
         with self._translate_errors():
-            outcomes: Outcomes = future.result()
+            outcomes: Outcomes[T] = future.result()
         for file, outcome in zip(chunk, outcomes, strict=True):
             if isinstance(outcome, Rejection) and outcome.code in UNREACHABLE_CODES:
                 self._require_same_rejection_here(file, outcome, options)
@@ -139,7 +151,7 @@ class DaskReader:
                 "at the same paths"
             )
 
-    def _wait_for_error(self, future: Future[Outcomes]) -> BaseException | None:
+    def _wait_for_error(self, future: Future[Outcomes[T]]) -> BaseException | None:
         """Wait for a chunk, and return the error that it ended with."""
         while True:
             try:
@@ -178,14 +190,14 @@ class _Call:
     cannot decode would end it.
     """
 
-    def __init__(self, chunk: Chunk, options: FileOptions) -> None:
-        self._job = pickle.dumps((chunk, options))
+    def __init__(self, chunk: Chunk, options: FileOptions, convert: Convert[Any]) -> None:
+        self._job = pickle.dumps((chunk, options, convert))
 
-    def __reduce__(self) -> tuple[Callable[..., Outcomes], tuple[Mapping[str, str], bytes]]:
+    def __reduce__(self) -> tuple[Callable[..., Outcomes[Any]], tuple[Mapping[str, str], bytes]]:
         return read_chunk, (package_versions(), self._job)
 
 
-def read_chunk(versions: Mapping[str, str], job: bytes) -> Outcomes:
+def read_chunk(versions: Mapping[str, str], job: bytes) -> Outcomes[Any]:
     """Read a pickled chunk with its options; runs on a Dask worker.
 
     Raises CatalogueError where the worker has other versions, before it unpickles anything.
@@ -197,7 +209,16 @@ def read_chunk(versions: Mapping[str, str], job: bytes) -> Outcomes:
                 f"the Dask worker on {socket.gethostname()} has {name} {own_versions.get(name)}, and not "
                 f"{wanted}; {SAME_VERSIONS_ADVICE}"
             )
-    return _PROCESSES.read(*pickle.loads(job))  # noqa: S301 - who reaches a worker can run programs anyway
+    chunk, options, convert = pickle.loads(job)  # noqa: S301 - who reaches a worker can run programs anyway
+    return _processes(convert).read(chunk, options)
+
+
+@cache
+def _processes(convert: Convert[T]) -> ReusedProcesses[T]:
+    """Return processes of a Dask worker, which are kept for later chunks and runs."""
+    processes = ReusedProcesses(convert)
+    atexit.register(processes.close)
+    return processes
 
 
 def _require_listener(address: str) -> None:

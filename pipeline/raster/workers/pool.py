@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Pipe, wait
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import pipeline
 from pipeline.errors import (
@@ -49,12 +49,17 @@ ShowProgress = Callable[[Progress], None]
 T = TypeVar("T")
 
 
-class ProcessReader:
-    """Worker processes that start when they are needed, and stay for the next reading."""
+class ProcessReader(Generic[T]):
+    """Worker processes that start when they are needed, and stay for the next reading.
 
-    def __init__(self, workers: int) -> None:
+    They send what `convert` makes of each raster, a function that can be pickled. So this process need not import the
+    libraries that a raster needs.
+    """
+
+    def __init__(self, workers: int, convert: Callable[[RasterFile], T]) -> None:
         _remove_dead_folders_once()
         self._size = max(1, workers)
+        self._convert = convert
         self._workers: list[_Worker] = []
         self._unfinished: deque[_Task] = deque()
         """Tasks of workers that ended."""
@@ -73,7 +78,7 @@ class ProcessReader:
         files: Iterable[StoredFile | Rejection],
         options: FileOptions,
         progress: ShowProgress = lambda _: None,
-    ) -> Iterator[RasterFile | Rejection]:
+    ) -> Iterator[T | Rejection]:
         """Yield the outcome of `read` for each file, in order; rejections among the files pass through.
 
         Lazy: only some hundred files for each worker are ahead. A file that takes longer than its budget is rejected
@@ -81,26 +86,11 @@ class ProcessReader:
         times a second while pixels are read for statistics. An unfinished reading ends when the next begins. Raises
         CatalogueError for a time rule that cannot work, TransientError where no worker starts.
         """
-        return self.read_as(_unchanged, files, options, progress)
-
-    def read_as(
-        self,
-        convert: Callable[[RasterFile], T],
-        files: Iterable[StoredFile | Rejection],
-        options: FileOptions,
-        progress: ShowProgress = lambda _: None,
-    ) -> Iterator[T | Rejection]:
-        """Like `read`, with each raster converted in the worker by a function that can be pickled.
-
-        So this process need not import the libraries that a raster needs.
-        """
         self._end_busy_workers()
         source = (
             item
             if isinstance(item, Rejection)
-            else _Task(
-                item, options if isinstance(options, ReadOptions) else options[item.uri], convert
-            )
+            else _Task(item, options if isinstance(options, ReadOptions) else options[item.uri])
             for item in files
         )
         due: deque[_Task | Rejection] = deque()
@@ -133,7 +123,7 @@ class ProcessReader:
             if not tasks:
                 return
             if not idle:
-                idle.append(_Worker())
+                idle.append(_Worker(self._convert))
                 self._workers.append(idle[0])
             idle.pop().assign(tasks)
             # Statistics take long: such files are assigned one by one.
@@ -208,19 +198,14 @@ class _Task:
 
     file: StoredFile
     options: ReadOptions
-    convert: Callable[[RasterFile], Any]
     outcome: Any = None
     crashes: int = 0
-
-
-def _unchanged(raster: RasterFile) -> RasterFile:
-    return raster
 
 
 class _Worker:
     """A process that reads a chunk of files at once, and its tasks."""
 
-    def __init__(self) -> None:
+    def __init__(self, convert: Callable[[RasterFile], Any]) -> None:
         self.tasks: list[_Task] = []
         self.ready = False
         self.last_words = ""
@@ -247,14 +232,18 @@ class _Worker:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             its_end.close()
         self._last_message = time.monotonic()
+        self._send(convert)
 
     def assign(self, tasks: list[_Task]) -> None:
         """Send tasks to a worker that has none."""
         self.tasks = tasks
         self._last_message = time.monotonic()
+        self._send([(task.file, task.options) for task in tasks])
+
+    def _send(self, message: object) -> None:
         # The end of a worker is noticed when its outcomes are received.
         with suppress(BrokenPipeError):
-            self.connection.send([(task.file, task.options, task.convert) for task in tasks])
+            self.connection.send(message)
 
     def receive(self, progress: ShowProgress) -> None:
         """Receive the outcomes that have arrived. Raises EOFError or OSError where the process ended."""

@@ -4,7 +4,7 @@ import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from multiprocessing.connection import Connection
 from time import monotonic
 from typing import Any
@@ -21,24 +21,26 @@ SECONDS_BETWEEN_SIGNS_OF_LIFE = 1.0
 REQUESTS_AT_ONCE = 64
 """Requests to object storage that one process waits for."""
 
-_Task = tuple[StoredFile, ReadOptions, Callable[[RasterFile], Any]]
-"""The last one converts the raster before it is sent."""
+_Task = tuple[StoredFile, ReadOptions]
+_Convert = Callable[[RasterFile], Any]
+"""Makes of a raster what is sent."""
 
 
 def serve(connection: Connection) -> None:
     """Send None when ready, then read chunks of files until the other side has ended."""
     try:
+        convert: _Convert = connection.recv()
         connection.send(None)
         while True:
             tasks: list[_Task] = connection.recv()
-            connection.send(_outcomes(connection, tasks))
+            connection.send(_outcomes(connection, tasks, convert))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
 
 def _range_reader(tasks: list[_Task]) -> RangeReader | None:
     """Fetch the first bytes of objects side by side: a bucket answers slowly, but many requests at once."""
-    objects = [file for file, _, _ in tasks if file.in_bucket]
+    objects = [file for file, _ in tasks if file.in_bucket]
     seconds = tasks[0][1].budget.seconds
     return PrefetchingRangeReader(seconds, objects, _threads()) if objects else None
 
@@ -49,31 +51,31 @@ def _threads() -> ThreadPoolExecutor:
 
 
 def _outcomes(
-    connection: Connection, tasks: list[_Task]
+    connection: Connection, tasks: list[_Task], convert: _Convert
 ) -> list[Any | Rejection] | RastersourcesError:
     """Return what became of each file; an error that is not a file's is returned for the other side to raise."""
-    files, options, _ = zip(*tasks, strict=True)
+    files, options = zip(*tasks, strict=True)
     timer = _Timer(connection)
     try:
         outcomes = read_files(files, options, _range_reader(tasks), timer.start)
-        return [
-            outcome if isinstance(outcome, Rejection) else _convert(timer, task, outcome)
-            for task, outcome in zip(tasks, outcomes, strict=True)
-        ]
+        measured = map(partial(_add_statistics, timer), tasks, outcomes)
+        return [item if isinstance(item, Rejection) else convert(item) for item in measured]
     except RastersourcesError as error:
         return error
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _convert(timer: "_Timer", task: _Task, raster: RasterFile) -> Any | Rejection:
-    """Return the raster with its statistics, where they are wanted, as it is to be sent."""
-    file, options, convert = task
+def _add_statistics(
+    timer: "_Timer", task: _Task, outcome: RasterFile | Rejection
+) -> RasterFile | Rejection:
+    """Return an outcome with the statistics that are wanted, or the rejection of a file without them."""
+    file, options = task
+    if isinstance(outcome, Rejection) or not options.statistics:
+        return outcome
+    timer.start(options)
     try:
-        if options.statistics:
-            timer.start(options)
-            raster = add_statistics(file, raster, options, timer.send_progress)
-        return convert(raster)
+        return add_statistics(file, outcome, options, timer.send_progress)
     except RasterError as error:
         return rejection(file, error)
 

@@ -5,11 +5,11 @@ header is read.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import chain
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 from pipeline.errors import Rejection
 from pipeline.raster.models import RasterFile
@@ -17,6 +17,7 @@ from pipeline.raster.workers.pool import FileOptions, ProcessReader
 from pipeline.storage import StoredFile
 
 Chunk = Sequence[StoredFile]
+T = TypeVar("T")
 
 MAX_FILES_IN_CHUNK = 32
 """Enough to make up for the milliseconds that Dask takes for a task."""
@@ -28,13 +29,14 @@ def split_into_chunks(files: Chunk, readers: int) -> Iterator[Chunk]:
     return (files[start : start + size] for start in range(0, len(files), size))
 
 
-class ReusedProcesses:
+class ReusedProcesses(Generic[T]):
     """A worker process for each chunk that is being read, kept for later chunks."""
 
-    def __init__(self) -> None:
-        self._idle: deque[ProcessReader] = deque()
+    def __init__(self, convert: Callable[[RasterFile], T]) -> None:
+        self._convert = convert
+        self._idle: deque[ProcessReader[T]] = deque()
 
-    def read(self, chunk: Chunk, options: FileOptions) -> list[RasterFile | Rejection]:
+    def read(self, chunk: Chunk, options: FileOptions) -> list[T | Rejection]:
         """Return the outcomes of `ProcessReader.read`."""
         with ExitStack() as stack:
             reader = stack.enter_context(self._idle_process())
@@ -43,11 +45,11 @@ class ReusedProcesses:
         self._idle.append(reader)
         return outcomes
 
-    def _idle_process(self) -> ProcessReader:
+    def _idle_process(self) -> ProcessReader[T]:
         try:
             return self._idle.pop()
         except IndexError:
-            return ProcessReader(1)
+            return ProcessReader(1, self._convert)
 
     def close(self) -> None:
         """End the idle processes."""
@@ -56,13 +58,13 @@ class ReusedProcesses:
                 stack.enter_context(self._idle.pop())
 
 
-class ThreadReader:
+class ThreadReader(Generic[T]):
     """Threads that each read one chunk after the other in a worker process."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, convert: Callable[[RasterFile], T]) -> None:
         self._threads = threads
         self._executor = ThreadPoolExecutor(threads, "read")
-        self._processes = ReusedProcesses()
+        self._processes = ReusedProcesses(convert)
 
     def __enter__(self) -> Self:
         return self
@@ -71,7 +73,7 @@ class ThreadReader:
         self._executor.shutdown(cancel_futures=True)
         self._processes.close()
 
-    def read(self, files: Chunk, options: FileOptions) -> Iterable[RasterFile | Rejection]:
+    def read(self, files: Chunk, options: FileOptions) -> Iterable[T | Rejection]:
         """Return the outcomes of `ProcessReader.read`."""
         chunks = split_into_chunks(files, self._threads)
         return chain.from_iterable(

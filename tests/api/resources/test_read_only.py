@@ -8,6 +8,7 @@ import pytest
 from httpx import Client
 from sqlalchemy import Engine, text
 
+from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.users import grant_role
 from pipeline.raster import ProcessReader
 from tests.api.conftest import SOURCES, Add, As, base, names
@@ -180,7 +181,7 @@ def test_the_root_names_the_lists(client: Client, version: str) -> None:
 
 
 def test_a_file_has_its_plain_name_and_an_encoded_uri(
-    as_: As, engine: Engine, pool: ProcessReader, tmp_path: Path, add_organisation: Any
+    as_: As, engine: Engine, pool: ProcessReader[FileRow], tmp_path: Path, add_organisation: Any
 ) -> None:
     path = write_raster(tmp_path / "my é %41.tif")
     registered(engine, pool.read, work_of([path], access_modifier="Public"))

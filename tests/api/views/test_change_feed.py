@@ -16,6 +16,7 @@ from httpx import Client
 from sqlalchemy import Engine, text
 
 from pipeline.api.config import ApiConfig
+from pipeline.catalogue.file_row import file_row
 from pipeline.raster import ProcessReader
 from tests.api.conftest import SOURCES, Add, As, client_of
 from tests.conftest import new_database
@@ -86,7 +87,7 @@ def test_a_run_of_register_adds_its_changes_and_nothing_else(
 
     def run() -> list[tuple[str, str]]:
         since = end(client)
-        with ProcessReader(1) as pool:
+        with ProcessReader(1, file_row) as pool:
             registered(engine, pool.read, work, batch_size=2)
         uuids = {
             row["uuid"]: row["name"] for row in client.get(SOURCES, params=newest).json()["results"]

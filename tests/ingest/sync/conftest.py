@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.sync_runs import RunReport
 from pipeline.raster import ProcessReader
 from tests.support.ingestion import synced, work_of
@@ -19,7 +20,7 @@ def empty(engine: Engine) -> None:
 
 
 @pytest.fixture
-def sync(engine: Engine, pool: ProcessReader) -> Any:
+def sync(engine: Engine, pool: ProcessReader[FileRow]) -> Any:
     def sync(folder: Path, accept_missing: bool = True, **fields: Any) -> RunReport:
         return synced(engine, pool.read, work_of([folder], **fields), accept_missing=accept_missing)
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from pipeline.catalogue.file_row import FileRow
 from pipeline.raster import ProcessReader
 from tests.support.database import rows
 from tests.support.drop_folder import Site, new_site
@@ -36,7 +37,7 @@ def test_a_definition_says_the_crs_and_nodata_of_files_that_have_none(
 
 
 def test_a_definition_that_says_another_crs_has_all_steps_of_a_series_read_again(
-    tmp_path: Path, engine: Engine, pool: ProcessReader
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     """Also where they come in batches, of which the first does not fit the steps that are still as they were."""
     for step in range(5):
@@ -54,7 +55,7 @@ def test_a_definition_that_says_another_crs_has_all_steps_of_a_series_read_again
 
 
 @pytest.fixture
-def site(engine: Engine, pool: ProcessReader, tmp_path: Path) -> Site:
+def site(engine: Engine, pool: ProcessReader[FileRow], tmp_path: Path) -> Site:
     return new_site(engine, pool, tmp_path)
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine
 
+from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.sync_runs import RunReport
 from pipeline.errors import CatalogueError
 from pipeline.ingest.plan import plan as plan_of
@@ -94,7 +95,7 @@ def test_a_source_is_named_anew_only_when_its_definition_names_it_otherwise(
 
 
 def test_what_register_is_told_by_hand_is_said_of_its_files_alone(
-    tmp_path: Path, engine: Engine, pool: ProcessReader
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     for name in ("a", "b"):
         path = write_raster(tmp_path / f"{name}.tif")
@@ -119,7 +120,7 @@ def test_a_definition_that_left_the_file_is_orphaned_and_pruned_when_asked(
 
 
 def test_a_stopped_sync_leaves_an_orphan_by_whatever_path_its_file_was_named(
-    tmp_path: Path, engine: Engine, pool: ProcessReader
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     config = tmp_path / "conf" / "sources.toml"
     config.parent.mkdir()
@@ -139,7 +140,7 @@ def test_a_stopped_sync_leaves_an_orphan_by_whatever_path_its_file_was_named(
 
 
 def test_an_error_names_another_config_with_a_definition_of_the_same_id(
-    tmp_path: Path, engine: Engine, pool: ProcessReader
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     configs = [tmp_path / name / "sources.toml" for name in ("one", "two")]
     works = []
@@ -180,7 +181,7 @@ def test_a_source_that_people_made_outlives_the_definition_that_adopted_it(
 
 @pytest.mark.parametrize("act", [synced, registered])
 def test_a_definition_fills_the_source_that_it_names_by_uuid(
-    tmp_path: Path, engine: Engine, pool: ProcessReader, sync: Any, act: Any
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], sync: Any, act: Any
 ) -> None:
     uuid = UUID("0f6f5a4e-6c7d-4b67-9e0f-9d9c4c3f0a11")
     execute(engine, "INSERT INTO organisations (name) VALUES ('Owner')")

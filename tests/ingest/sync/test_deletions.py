@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline.catalogue import tombstones
+from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.unregister import unregister
 from pipeline.errors import CatalogueError
 from pipeline.raster import ProcessReader
@@ -68,7 +69,7 @@ def test_an_unregistered_file_stays_out_until_it_changes(
 
 
 def test_what_was_registered_by_hand_can_be_registered_again_after_unregister(
-    tmp_path: Path, engine: Engine, pool: ProcessReader
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     write_raster(tmp_path / "a.tif")
     work = work_of([tmp_path], id="register")

@@ -7,6 +7,7 @@ import pytest
 from affine import Affine
 from sqlalchemy import Engine, text
 
+from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.grid_consistency import QUERIES
 from pipeline.database.engine import make_engine
 from pipeline.errors import Rejection
@@ -162,7 +163,7 @@ def test_rejected_files_come_in_when_the_others_changed_to_fit_them(
 
 
 def test_a_file_that_a_vote_accepts_keeps_its_facts_and_is_not_read_again(
-    tmp_path: Path, engine: Engine, pool: ProcessReader
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     facts = """
         SELECT to_jsonb(file) - '{id,source_id,registered,footprint}'::text[], ST_AsHEXEWKB(footprint)
@@ -190,7 +191,7 @@ def test_a_file_that_a_vote_accepts_keeps_its_facts_and_is_not_read_again(
 
 
 @pytest.fixture
-def fail_b(pool: ProcessReader) -> Reader:
+def fail_b(pool: ProcessReader[FileRow]) -> Reader:
     """A reader that may not open b.tif."""
 
     def read(files: Any, options: Any) -> Any:
@@ -202,7 +203,7 @@ def fail_b(pool: ProcessReader) -> Reader:
 
 
 def test_a_registered_file_that_cannot_be_read_is_not_evicted_by_its_own_batch(
-    tmp_path: Path, engine: Engine, pool: ProcessReader, fail_b: Reader
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], fail_b: Reader
 ) -> None:
     work = work_of([tmp_path], group="all", name="all")
     write_classes(tmp_path, floats="ab")
@@ -265,7 +266,7 @@ def test_an_accepted_file_is_registered_now(tmp_path: Path, engine: Engine, sync
 
 
 def test_a_sync_that_moves_no_file_does_not_wait_for_a_locked_source(
-    tmp_path: Path, engine: Engine, database_url: str, pool: ProcessReader, sync: Any
+    tmp_path: Path, engine: Engine, database_url: str, pool: ProcessReader[FileRow], sync: Any
 ) -> None:
     fields = {"group": "all", "name": "all"}
     write_classes(tmp_path, floats="a", integers="b")
@@ -312,7 +313,7 @@ def test_the_check_of_an_upload_reads_the_files_of_its_source_only(
             "INSERT INTO raster_files OVERRIDING SYSTEM VALUE SELECT * FROM copy",
             "ANALYZE raster_files",
             """CREATE TEMPORARY TABLE staged AS
-               SELECT NULL::text AS wkt, 'EPSG:28992' AS projection, * FROM copy ORDER BY id DESC LIMIT 1""",
+               SELECT * FROM copy ORDER BY id DESC LIMIT 1""",
         ):
             connection.execute(text(statement))
         query = f"EXPLAIN (FORMAT JSON) {QUERIES['find_misfit_of_upload'].text}"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from pipeline.catalogue.file_row import FileRow
 from pipeline.errors import CatalogueError
 from pipeline.ingest.register import DefinitionFiles
 from pipeline.raster import ProcessReader
@@ -134,7 +135,7 @@ def test_sync_refuses_when_too_many_files_are_missing_and_changes_nothing(
 
 
 def test_nothing_below_a_place_that_cannot_be_listed_is_missing(
-    tmp_path: Path, engine: Engine, pool: ProcessReader
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     for folder in ("gone", "there"):
         (tmp_path / folder).mkdir()
@@ -157,7 +158,7 @@ def test_nothing_below_a_place_that_cannot_be_listed_is_missing(
 
 @pytest.mark.parametrize("way", ["conf/../disk", "conf/link"])
 def test_nothing_below_a_place_that_is_named_by_a_detour_is_missing_when_it_is_away(
-    tmp_path: Path, engine: Engine, pool: ProcessReader, way: str
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], way: str
 ) -> None:
     (tmp_path / "conf" / "inside").mkdir(parents=True)
     (tmp_path / "disk").mkdir()

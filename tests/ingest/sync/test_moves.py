@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from pipeline.catalogue.file_row import FileRow
 from pipeline.errors import Rejection, TimedOut
 from pipeline.raster import FileOptions, ProcessReader
 from pipeline.storage import StoredFile, file_uri, rejection
@@ -205,7 +206,7 @@ def test_files_that_only_moved_are_not_missing(tmp_path: Path, sync: Any) -> Non
 
 
 def test_a_file_that_moved_and_could_not_be_looked_at_is_neither_missing_nor_new(
-    tmp_path: Path, engine: Engine, pool: ProcessReader
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     for width in range(10, 15):
         write_raster(tmp_path / f"{width}.tif", width=width)

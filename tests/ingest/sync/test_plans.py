@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine
 
+from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.unregister import unregister
 from pipeline.errors import CatalogueError
 from pipeline.ingest.plan import plan as plan_of
@@ -124,7 +125,7 @@ def test_a_plan_counts_empty_sources_that_a_sync_would_delete(
 
 
 def test_a_plan_does_not_stand_in_the_way_of_a_sync(
-    tmp_path: Path, engine: Engine, pool: ProcessReader
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     write_raster(tmp_path / "a.tif")
     work = work_of([tmp_path])

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline.catalogue.comparison import open_comparison
+from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.sync_runs import record_run
 from pipeline.errors import CatalogueError, RunInProgress, TransientError
 from pipeline.ingest.register import open_run
@@ -23,7 +24,7 @@ from tests.support.sync_catalogue import COUNTS, NAMES
 
 
 def test_a_definition_that_the_database_rejects_does_not_stop_the_others(
-    tmp_path: Path, engine: Engine, pool: ProcessReader
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     write_raster(tmp_path / "odd.tif")
     write_raster(tmp_path / "good.tif")
@@ -41,7 +42,7 @@ def test_a_definition_that_the_database_rejects_does_not_stop_the_others(
 
 @pytest.mark.parametrize("stop", [SystemExit(143), KeyboardInterrupt()], ids=repr)
 def test_a_run_that_is_stopped_reports_the_batch_that_it_wrote(
-    tmp_path: Path, engine: Engine, pool: ProcessReader, stop: BaseException
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], stop: BaseException
 ) -> None:
     for number in range(4):
         write_raster(tmp_path / f"{number}.tif", width=10 + number)
@@ -61,7 +62,7 @@ def test_a_run_that_is_stopped_reports_the_batch_that_it_wrote(
 
 
 def test_a_run_that_fails_says_what_it_had_done(
-    tmp_path: Path, engine: Engine, pool: ProcessReader
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     sizes = [
         write_raster(tmp_path / f"{number}.tif", width=10 + number).stat().st_size
@@ -96,7 +97,7 @@ def long_path(folder: Path, length: int, name: str = "long.tif") -> Path:
 @pytest.mark.parametrize("act", [synced, registered])
 @pytest.mark.parametrize("group", ["file", "all"])
 def test_a_path_that_is_too_long_for_the_catalogue_is_rejected_alone(
-    tmp_path: Path, engine: Engine, pool: ProcessReader, act: Any, group: str
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], act: Any, group: str
 ) -> None:
     short = write_raster(tmp_path / "z.tif")
     for length, name in ((2600, "one.tif"), (3000, "two.tif"), (3000 - 1, "two.tif")):
@@ -137,7 +138,7 @@ def test_a_second_run_of_a_definition_stops_and_says_so(
 
 
 def test_a_killed_register_is_marked_and_one_at_work_is_not(
-    tmp_path: Path, engine: Engine, pool: ProcessReader
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     work = work_of([write_raster(tmp_path / "a.tif")], id="register")
     states = "SELECT state FROM sync_runs ORDER BY id"

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,8 +19,7 @@ from sqlalchemy import Engine, text
 
 from pipeline.cli.runners import open_reader
 from pipeline.errors import CatalogueError, Rejection, TransientError
-from pipeline.ingest.register import Reader
-from pipeline.raster import AssignedValues, RasterFile, ReadOptions, TimeRule
+from pipeline.raster import AssignedValues, FileOptions, RasterFile, ReadOptions, TimeRule
 from pipeline.raster.workers.dask import DaskReader
 from pipeline.raster.workers.threads import ThreadReader
 from pipeline.raster.workers.versions import package_versions
@@ -29,8 +28,10 @@ from pipeline.storage import StoredFile, list_files, literal_location
 from tests.support.commands import RASTERSOURCES, run, without_progress
 from tests.support.dask_cluster import FATAL, UNSEEN, Cluster, local_cluster
 from tests.support.factory import write_raster
+from tests.support.reading import as_read
 
 OPTIONS = ReadOptions()
+Reader = Callable[[Sequence[StoredFile], FileOptions], Iterable[RasterFile | Rejection]]
 CRASHING = ReadOptions(time_rule=None)  # type: ignore[arg-type]
 
 
@@ -42,7 +43,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @contextmanager
 def reader_of(runner: Runner, address: str | None = None) -> Iterator[Reader]:
-    with open_reader(Settings(workers=2), runner, address) as reader:
+    with open_reader(Settings(workers=2), as_read, runner, address) as reader:
         yield reader
 
 
@@ -327,13 +328,13 @@ def test_the_runner_of_the_settings_is_taken_where_no_other_is_named(
     monkeypatch.setenv("RASTERSOURCES_RUNNER", "dask")
     with (
         pytest.raises(CatalogueError, match="set the Dask scheduler"),
-        open_reader(read_settings()),
+        open_reader(read_settings(), as_read),
     ):
         pass
     monkeypatch.setenv("RASTERSOURCES_SCHEDULER", cluster.address)
-    with open_reader(read_settings()) as reader:
+    with open_reader(read_settings(), as_read) as reader:
         assert isinstance(reader.__self__, DaskReader)  # type: ignore[attr-defined]
-    with open_reader(read_settings(), "threads") as reader:
+    with open_reader(read_settings(), as_read, "threads") as reader:
         assert isinstance(reader.__self__, ThreadReader)  # type: ignore[attr-defined]
 
 

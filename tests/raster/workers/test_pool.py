@@ -15,7 +15,7 @@ from pipeline.raster.read import read
 from pipeline.storage import StoredFile, find_file, list_files, literal_location
 from tests.support.commands import REPOSITORY
 from tests.support.factory import write_raster
-from tests.support.reading import read_all
+from tests.support.reading import as_read, read_all
 
 ENDLESS = TimeRule(pattern=r"(?P<time>(\d+)+)x\d")
 """On a name of many digits its search takes longer than the universe has left."""
@@ -133,7 +133,7 @@ def test_a_rule_that_cannot_work_is_raised_to_the_reader(tmp_path: Path) -> None
 
 def test_a_reading_that_broke_off_leaves_nothing_to_the_next(tmp_path: Path) -> None:
     files = rasters(tmp_path, 40)
-    with ProcessReader(2) as pool:
+    with ProcessReader(2, as_read) as pool:
         for _ in range(3):
             with pytest.raises(CatalogueError):
                 list(pool.read(files, ReadOptions(time_rule=TimeRule(pattern="("))))
@@ -174,7 +174,7 @@ PARENT = """
     from pathlib import Path
     from pipeline.raster import ReadOptions
     from pipeline.storage import list_files, literal_location
-    from tests.support.reading import read_all
+    from tests.support.reading import as_read, read_all
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell in the background has ignored
     folder = Path(sys.argv[1])

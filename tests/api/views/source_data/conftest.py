@@ -10,6 +10,7 @@ from httpx import Client, Response
 from sqlalchemy import Engine, text
 
 from pipeline.api.config import ApiConfig
+from pipeline.catalogue.file_row import file_row
 from pipeline.catalogue.upload_files import hold_receiver
 from pipeline.catalogue.uploads import UploadOutcome
 from pipeline.ingest.uploads import UploadWorker, process_waiting
@@ -40,7 +41,7 @@ def client(database_url: str, store: FolderUploadStore) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def worker(engine: Engine, store: UploadStore) -> Iterator[UploadWorker]:
-    with ProcessReader(1) as pool:
+    with ProcessReader(1, file_row) as pool:
         yield UploadWorker(engine, store, ReadOptions(), pool)
 
 

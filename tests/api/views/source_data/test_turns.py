@@ -10,6 +10,7 @@ from threading import Event, Thread
 import pytest
 from sqlalchemy import Engine
 
+from pipeline.catalogue.file_row import file_row
 from pipeline.catalogue.users import grant_role
 from pipeline.ingest.uploads import UploadWorker, process_until, process_waiting
 from pipeline.raster import Budget, ProcessReader, ReadOptions
@@ -119,7 +120,7 @@ def test_a_file_that_hangs_is_read_once(
 ) -> None:
     url, admin = source(), as_("admin")
     task = accepted(admin, url, hanging)
-    with ProcessReader(1) as pool:
+    with ProcessReader(1, file_row) as pool:
         hurried = replace(worker, pool=pool, options=ReadOptions(budget=Budget(seconds=0.5)))
         assert [row.state for row in process_waiting(hurried)] == ["rejected"]
         run(engine, "UPDATE uploads SET updated_at = now() - interval '1 hour'")

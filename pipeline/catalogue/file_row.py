@@ -1,0 +1,114 @@
+"""Rows of the table `staged`, as the processes that read files send them.
+
+A row is made where its file was read: so the process that writes needs no raster library, and copies a text.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple
+
+from pipeline.raster.models import Band, RasterFile, RasterWarning
+
+TIME_WARNINGS = {"unreadable_time", "impossible_time", "ambiguous_time", "unmatched_pattern"}
+"""Codes of warnings that say why a file has no time."""
+COLUMNS = (
+    "sidecars", "size", "width", "height", "band_count", "transform", "rotated", "origin_x", "origin_y",
+    "upper_bound_x", "upper_bound_y", "pixelsize_x", "pixelsize_y", "west", "south", "east", "north", "footprint",
+    "operation_code", "operation_name", "operation_accuracy", "proj_version", "dtype", "fill_value", "bands", "times",
+    "datetime", "area_or_point", "layout", "notices", "provenance",
+)  # fmt: skip
+"""The columns in `FileRow.values`."""
+NULL = r"\N"
+_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+
+
+class FileRow(NamedTuple):
+    """A raster file as the catalogue stores it, without what the catalogue adds."""
+
+    uri: str
+    fingerprint: str
+    size: int
+    undated: str | None
+    """Why the file has no time; None where it has one."""
+    wkt: str
+    projection: str | None
+    values: str
+    """The columns of `COLUMNS`, in the text format of COPY."""
+
+
+def file_row(file: RasterFile) -> FileRow:
+    """Return the row of a raster that was read."""
+    georeference, operation = file.georeference, file.georeference.operation
+    bounds = georeference.bounds
+    values = (
+        _array(map(_quote, file.sidecars)),
+        *map(str, (file.size, file.width, file.height, file.count)),
+        _array(map(_number, georeference.transform[:6])),
+        "t" if georeference.rotated else "f",
+        *map(_number, (georeference.origin_x, georeference.origin_y)),
+        *map(_number, (georeference.upper_bound_x, georeference.upper_bound_y)),
+        *map(_number, (georeference.pixelsize_x, georeference.pixelsize_y)),
+        *map(_number, (bounds.west, bounds.south, bounds.east, bounds.north)),
+        georeference.footprint.wkb_hex,
+        copy_text(operation.code),
+        copy_text(operation.name),
+        NULL if operation.accuracy is None else _number(operation.accuracy),
+        copy_text(operation.proj_version),
+        file.dtype,
+        copy_text(file.fill_value),
+        _json_array(file.bands),
+        _array(time.isoformat() for time in file.times),
+        file.datetime.isoformat() if file.datetime else NULL,
+        copy_text(file.area_or_point),
+        _json_object(tuple(vars(file.layout).items())),
+        _json_array(file.warnings),
+        _json_object(tuple(file.provenance.items())),
+    )
+    return FileRow(
+        file.uri,
+        file.fingerprint,
+        file.size,
+        None if file.times else _why_undated(file),
+        georeference.crs_wkt,
+        georeference.projection,
+        "\t".join(values),
+    )
+
+
+def copy_text(text: str | None) -> str:
+    """Return a text in the format of COPY."""
+    return NULL if text is None else text.translate(_ESCAPES)
+
+
+def _number(number: float) -> str:
+    return repr(float(number))
+
+
+def _array(items: Iterable[str]) -> str:
+    return f"{{{','.join(items)}}}"
+
+
+def _quote(text: str) -> str:
+    """Return an item of an array."""
+    return copy_text('"' + text.replace("\\", r"\\").replace('"', r"\"") + '"')
+
+
+@lru_cache(maxsize=32)
+def _json_array(objects: Sequence[Band | RasterWarning]) -> str:
+    return _json([vars(item) for item in objects])
+
+
+@lru_cache(maxsize=32)
+def _json_object(items: Iterable[tuple[str, object]]) -> str:
+    return _json(dict(items))
+
+
+def _json(value: object) -> str:
+    return copy_text(json.dumps(value, default=datetime.isoformat))
+
+
+def _why_undated(file: RasterFile) -> str:
+    reasons = [warning.message for warning in file.warnings if warning.code in TIME_WARNINGS]
+    return "; ".join(reasons or ["nothing says its time"])
