@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sqlalchemy import Connection, CursorResult, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -31,7 +31,9 @@ from pipeline.storage import StoredFile, decode_name, encode_name, path_of
 
 QUERIES = queries("comparison")
 Verdict = Literal["add", "update", "moved", "outdated", "refused", "withheld", "settling"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 TO_READ: tuple[Verdict, ...] = ("add", "update", "moved")
+NOT_READ = tuple(verdict for verdict in VERDICTS if verdict not in TO_READ)
 LONGEST_URI = 2500
 """Bytes. An index entry holds 2,704, of which the id of a definition takes up to 100."""
 IsOtherStep = Callable[[str, str], bool]
@@ -126,10 +128,14 @@ class Comparison:
         counts = {row.verdict: row.files for row in self.execute("count_verdicts")}
         return {"unchanged": self.count - sum(counts.values()), **counts}
 
-    def batches(self, size: int) -> Iterator[list[ChangedFile]]:
-        """Yield all files except the unchanged ones, in the order of the listing."""
-        position = -1
-        while rows := self.execute("get_batch", position=position, size=size).all():
+    def batches(
+        self, size: int, verdicts: Sequence[Verdict] = VERDICTS
+    ) -> Iterator[list[ChangedFile]]:
+        """Yield the files with these verdicts, in the order of the listing."""
+        position, wanted = -1, list(verdicts)
+        while rows := self.execute(
+            "get_batch", position=position, size=size, verdicts=wanted
+        ).all():
             position = rows[-1].position
             yield [_changed_file(*row) for row in rows]
 

@@ -1,6 +1,6 @@
 """The three runners that read files: processes of this machine, threads with a process each, a Dask cluster."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,7 +22,7 @@ def open_reader(
     convert: "Callable[[RasterFile], T]",
     runner: Runner | None = None,
     scheduler: str | None = None,
-) -> "Iterator[Callable[[Sequence[StoredFile], FileOptions], Iterable[T | Rejection]]]":
+) -> "Iterator[Callable[[Iterable[StoredFile], FileOptions], Iterable[T | Rejection]]]":
     """Open the reader of a runner; None means the value of the settings. All read the same, in the same order.
 
     They return what `convert` makes of each raster.

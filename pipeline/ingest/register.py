@@ -3,19 +3,27 @@
 The command line and the flows call this. A definition is written batch by batch, each batch in one transaction.
 """
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
 from sqlalchemy import Engine
 
-from pipeline.catalogue.comparison import TO_READ, ChangedFile, Comparison, open_comparison
+from pipeline.catalogue.comparison import (
+    NOT_READ,
+    TO_READ,
+    ChangedFile,
+    Comparison,
+    open_comparison,
+)
 from pipeline.catalogue.definitions import check_uuid, update_outdated_sources
 from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.owners import find_owner
@@ -37,10 +45,12 @@ from pipeline.errors import RasterError, RastersourcesError, Rejection
 from pipeline.raster import FileOptions, ReadOptions
 from pipeline.storage import EVERYWHERE, Location, Root, StoredFile, list_files, literal_location
 
-Reader = Callable[[Sequence[StoredFile], FileOptions], Iterable[FileRow | Rejection]]
+Reader = Callable[[Iterable[StoredFile], FileOptions], Iterable[FileRow | Rejection]]
 """Reads files in their order, such as the `read` of a pool of processes."""
 BatchWriter = Callable[[Callable[[], RunReport]], RunReport]
 """Calls a function that writes one batch; a flow does it in a task with retries."""
+MAX_BATCHES_TO_WRITE = 2
+"""Batches that are being written or wait for that, so that the readers are seldom left without files."""
 Steps = Generator[RunReport, None, None]
 """The steps of a run; each says what it did."""
 
@@ -115,50 +125,65 @@ class DefinitionRun:
         """Read and write what is new or changed, batch by batch."""
         yield RunReport(unchanged=self.comparison.counts()["unchanged"])
         with ThreadPoolExecutor(1, "write") as thread:
-            writing: Future[RunReport] | None = None
+            writing: deque[Future[RunReport]] = deque()
             try:
                 for skipped, items in self._batches():
                     yield skipped
-                    if writing is not None:
-                        yield writing.result()
-                        writing = None
+                    if len(writing) == MAX_BATCHES_TO_WRITE:
+                        yield writing.popleft().result()
                     if items:
                         write = partial(
                             register_batch, self.context.engine, self.definition, self.owner, items
                         )
-                        writing = thread.submit(copy_context().run, self.context.write, write)
+                        writing.append(thread.submit(copy_context().run, self.context.write, write))
+                while writing:
+                    yield writing.popleft().result()
             except GeneratorExit:  # a closed generator cannot yield
                 raise
             except BaseException:  # also KeyboardInterrupt and SystemExit
                 with suppress(Exception):  # the first failure is the one to report
-                    if writing is not None:
-                        yield writing.result()
+                    if writing and not writing[0].cancel():
+                        yield writing[0].result()
                 raise
-            if writing is not None:
-                yield writing.result()
+            finally:
+                for batch in writing:
+                    batch.cancel()
         if self.definition.id != REGISTER_ID:  # by hand, the fields are those of the named files
             update_outdated_sources(self.context.engine, self.definition, self.owner)
 
     def _batches(self) -> Iterator[tuple[RunReport, list[BatchItem]]]:
-        """Yield what is not written of each batch, and what is to be written."""
+        """Yield batches to write, and reports of what is not written.
+
+        The readers get the files as one stream: they do not wait for each other at the end of a batch.
+        """
+        size, options = self.context.options.batch_size, self.context.options.reading
         deleted = find_deleted_groups(self.context.engine, self.definition.id)
         yield RunReport(), [RejectedItem(rejection) for rejection in self.comparison.unlisted]
-        for batch in self.comparison.batches(self.context.options.batch_size):
-            changed, skipped = split_batch(self.definition, batch, deleted)
-            yield skipped, self._read(changed)
+        for batch in self.comparison.batches(size, NOT_READ):
+            outdated, others = split_batch(self.definition, batch, deleted)
+            yield others, [OutdatedItem(item.file) for item in outdated]
+        reading: deque[ChangedFile] = deque()
+        skipped = RunReport()
 
-    def _read(self, changed: Sequence[ChangedFile]) -> list[BatchItem]:
-        to_read = [item for item in changed if item.verdict in TO_READ]
-        files = [item.file for item in to_read]
-        options = self.definition.read_options(self.context.options.reading)
-        results = self.context.reader(files, options) if files else ()
-        read = [
-            RejectedItem(result, item.file)
-            if isinstance(result, Rejection)
-            else ReadItem(item.file, result, item.moved_from)
-            for item, result in zip(to_read, results, strict=True)
-        ]
-        return [*read, *(OutdatedItem(item.file) for item in changed if item.verdict == "outdated")]
+        def files() -> Iterator[StoredFile]:
+            for batch in self.comparison.batches(size, TO_READ):
+                changed, others = split_batch(self.definition, batch, deleted)
+                skipped.add(others)
+                reading.extend(changed)
+                yield from (item.file for item in changed)
+
+        results = self.context.reader(files(), self.definition.read_options(options))
+        items = (read_item(reading.popleft(), result) for result in results)
+        while read := list(islice(items, size)):
+            yield RunReport(), read
+        yield skipped, []
+
+
+def read_item(changed: ChangedFile, result: FileRow | Rejection) -> BatchItem:
+    """Return what is written of a file that was read or rejected."""
+    if isinstance(result, Rejection):
+        return RejectedItem(result, changed.file)
+    return ReadItem(changed.file, result, changed.moved_from)
 
 
 def files_from_arguments(

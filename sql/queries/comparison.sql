@@ -106,7 +106,7 @@ WHERE changed.verdict = 'moved' AND NOT EXISTS (
 
 -- name: get_batch
 SELECT verdict, moved_from, code, message, position, uri, size, fingerprint, modified_ns, sidecars
-FROM changed WHERE position > :position ORDER BY position LIMIT :size;
+FROM changed WHERE position > :position AND verdict = ANY (:verdicts) ORDER BY position LIMIT :size;
 
 -- name: count_verdicts
 SELECT verdict, count(*) AS files FROM changed GROUP BY verdict;

@@ -8,7 +8,7 @@ import logging
 import pickle
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import closing, contextmanager
 from functools import cache
@@ -21,7 +21,12 @@ from distributed import Client, Future, KilledWorker
 from pipeline.errors import CatalogueError, Rejection, TransientError, Unreadable
 from pipeline.raster.models import RasterFile
 from pipeline.raster.workers.pool import FileOptions
-from pipeline.raster.workers.threads import Chunk, ReusedProcesses, split_into_chunks
+from pipeline.raster.workers.threads import (
+    Chunk,
+    ReusedProcesses,
+    split_into_batches,
+    split_into_chunks,
+)
 from pipeline.raster.workers.versions import package_versions
 from pipeline.storage import StoredFile, rejection
 
@@ -83,12 +88,16 @@ class DaskReader(Generic[T]):
         self._convert = convert
         self._local_processes = local_processes
 
-    def read(self, files: Chunk, options: FileOptions) -> Iterator[T | Rejection]:
+    def read(self, files: Iterable[StoredFile], options: FileOptions) -> Iterator[T | Rejection]:
         """Yield the outcomes of `ProcessReader.read`; a file that ends worker after worker is `unreadable`.
 
         Raises TransientError where the scheduler or all workers have ended, CatalogueError where workers have another
         version of this package or cannot read what this machine can.
         """
+        for batch in split_into_batches(files):
+            yield from self._read_batch(batch, options)
+
+    def _read_batch(self, files: Chunk, options: FileOptions) -> Iterator[T | Rejection]:
         threads = self._threads()
         chunks = split_into_chunks(files, threads)
         sent: deque[tuple[Chunk, Future[Outcomes[T]]]] = deque()

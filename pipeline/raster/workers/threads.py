@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from itertools import chain
+from itertools import chain, islice
 from typing import Generic, Self, TypeVar
 
 from pipeline.errors import Rejection
@@ -21,6 +21,16 @@ T = TypeVar("T")
 
 MAX_FILES_IN_CHUNK = 32
 """Enough to make up for the milliseconds that Dask takes for a task."""
+
+MAX_FILES_IN_BATCH = 1000
+"""Files that are divided among the readers, so that memory stays bounded."""
+
+
+def split_into_batches(files: Iterable[StoredFile]) -> Iterator[Chunk]:
+    """Yield the files in lists."""
+    source = iter(files)
+    while batch := list(islice(source, MAX_FILES_IN_BATCH)):
+        yield batch
 
 
 def split_into_chunks(files: Chunk, readers: int) -> Iterator[Chunk]:
@@ -73,9 +83,10 @@ class ThreadReader(Generic[T]):
         self._executor.shutdown(cancel_futures=True)
         self._processes.close()
 
-    def read(self, files: Chunk, options: FileOptions) -> Iterable[T | Rejection]:
-        """Return the outcomes of `ProcessReader.read`."""
-        chunks = split_into_chunks(files, self._threads)
-        return chain.from_iterable(
-            self._executor.map(lambda chunk: self._processes.read(chunk, options), chunks)
-        )
+    def read(self, files: Iterable[StoredFile], options: FileOptions) -> Iterator[T | Rejection]:
+        """Yield the outcomes of `ProcessReader.read`."""
+        for batch in split_into_batches(files):
+            chunks = split_into_chunks(batch, self._threads)
+            yield from chain.from_iterable(
+                self._executor.map(lambda chunk: self._processes.read(chunk, options), chunks)
+            )

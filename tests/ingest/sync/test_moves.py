@@ -1,7 +1,7 @@
 """Files that moved keep their sources; files that only look like it do not."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +217,7 @@ def test_a_file_that_moved_and_could_not_be_looked_at_is_neither_missing_nor_new
     for path in tmp_path.glob("*.tif"):
         path.rename(tmp_path / "moved" / path.name)
 
-    def too_slow(files: Sequence[StoredFile], _: FileOptions) -> list[Rejection]:
+    def too_slow(files: Iterable[StoredFile], _: FileOptions) -> list[Rejection]:
         return [rejection(file, TimedOut("reading took longer than 0 s")) for file in files]
 
     report = synced(engine, too_slow, work, accept_missing=False)
