@@ -10,6 +10,7 @@ from prefect.client.schemas.objects import State
 
 from flows.shared import fail_with_message, finish, print_result, register_batch
 from pipeline.cli.bootstrap import open_run
+from pipeline.cli.runners import open_row_reader
 from pipeline.ingest.register import files_from_config, register_all
 from pipeline.settings import Runner
 
@@ -22,9 +23,10 @@ def run(config: Path, *, create: bool, runner: Runner | None, scheduler: str | N
     @fail_with_message
     def register_by_hand(config: Path) -> State[object]:
         began, files = monotonic(), files_from_config(config)
-        with open_run(
-            create=create, runner=runner, scheduler=scheduler, write=register_batch
-        ) as context:
+        with (
+            open_row_reader(runner, scheduler) as reader,
+            open_run(reader, create=create, write=register_batch) as context,
+        ):
             outcomes = register_all(context, files)
         return finish("register", outcomes, monotonic() - began)
 

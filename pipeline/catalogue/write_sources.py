@@ -34,7 +34,8 @@ def lock_sources(connection: Connection, ids: Iterable[int]) -> Iterator[dict[in
     """
     sources = lock_rows(connection, ids)
     yield sources
-    connection.execute(derive_sources(sources))
+    if sources:
+        connection.execute(derive_sources(sources))
 
 
 def derive_sources(ids: Iterable[int]) -> TextClause:

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli.ports import LOOPBACK, PREFECT_PORT, prefect_port
-from pipeline.cli.runners import open_reader
 from pipeline.errors import CatalogueError
-from pipeline.settings import CHECKOUT, Runner, Settings, settings
+from pipeline.settings import CHECKOUT, Settings, settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from pipeline.ingest.register import BatchWriter, RunContext, RunOptions
+    from pipeline.ingest.register import BatchWriter, Reader, RunContext, RunOptions
     from pipeline.ingest.uploads import UploadWorker
     from pipeline.raster import ReadOptions
 
@@ -121,24 +120,15 @@ def run_options(configured: Settings, *, create: bool) -> "RunOptions":
 
 @contextmanager
 def open_run(
-    *,
-    create: bool,
-    runner: Runner | None,
-    scheduler: str | None,
-    write: "BatchWriter | None" = None,
+    reader: "Reader", *, create: bool, write: "BatchWriter | None" = None
 ) -> Iterator["RunContext"]:
-    """Open the catalogue and what reads files, and show the progress; None means as the settings say."""
-    from pipeline.catalogue.file_row import file_row
+    """Open the catalogue, and show the progress; None means as the settings say."""
     from pipeline.cli.progress import show_progress
     from pipeline.ingest.register import RunContext
 
     configured = settings()
     options = run_options(configured, create=create)
-    with (
-        open_reader(configured, file_row, runner, scheduler) as reader,
-        open_catalogue(configured) as engine,
-        show_progress() as progress,
-    ):
+    with open_catalogue(configured) as engine, show_progress() as progress:
         context = RunContext(engine, options, reader, progress)
         yield replace(context, write=write) if write else context
 

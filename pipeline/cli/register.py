@@ -7,6 +7,7 @@ import typer
 
 from pipeline.cli import options
 from pipeline.cli.bootstrap import open_run
+from pipeline.cli.runners import open_row_reader
 from pipeline.errors import CatalogueError
 
 Paths = Annotated[
@@ -57,19 +58,21 @@ def register(
 
     Exit status 0: all are registered; 3: some were rejected, each with its reason; 1: the run failed.
     """
-    from pipeline.cli.output import print_outcomes
-    from pipeline.ingest.register import files_from_arguments, files_from_config, register_all
-
     fields: dict[str, object] = {
         "organisation": organisation, "name": name, "access_modifier": access_modifier, "supplier": supplier,
         "supplier_code": supplier_code, "description": description, "temporal": temporal, "time": time,
         "pattern": pattern, "crs": crs, "crs_override": crs_override, "nodata": nodata,
     }  # fmt: skip
     require_matching_options(paths, fields)
-    files = files_from_arguments(paths, fields) if paths else files_from_config(config)
     began = monotonic()
-    with open_run(create=create, runner=runner, scheduler=scheduler) as context:
-        outcomes = register_all(context, files)
+    # The processes import their libraries while this one imports its own.
+    with open_row_reader(runner, scheduler, early=bool(paths)) as reader:
+        from pipeline.cli.output import print_outcomes
+        from pipeline.ingest.register import files_from_arguments, files_from_config, register_all
+
+        files = files_from_arguments(paths, fields) if paths else files_from_config(config)
+        with open_run(reader, create=create) as context:
+            outcomes = register_all(context, files)
     raise SystemExit(print_outcomes(outcomes, monotonic() - began))
 
 

@@ -1,13 +1,14 @@
 """The three runners that read files: processes of this machine, threads with a process each, a Dask cluster."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.errors import CatalogueError, Rejection
-from pipeline.settings import Runner, Settings
+from pipeline.settings import Runner, Settings, settings
 
 if TYPE_CHECKING:
+    from pipeline.ingest.register import Reader
     from pipeline.raster import FileOptions, RasterFile
     from pipeline.storage import StoredFile
 
@@ -22,10 +23,12 @@ def open_reader(
     convert: "Callable[[RasterFile], T]",
     runner: Runner | None = None,
     scheduler: str | None = None,
+    *,
+    early: bool = False,
 ) -> "Iterator[Callable[[Iterable[StoredFile], FileOptions], Iterable[T | Rejection]]]":
     """Open the reader of a runner; None means the value of the settings. All read the same, in the same order.
 
-    They return what `convert` makes of each raster.
+    They return what `convert` makes of each raster. With `early`, processes start before there is a file for them.
 
     Raises CatalogueError if runner and scheduler do not go together.
     """
@@ -34,6 +37,8 @@ def open_reader(
             from pipeline.raster import ProcessReader
 
             with ProcessReader(configured.workers, convert) as pool:
+                if early:
+                    pool.start()
                 yield pool.read
         case "threads" if not scheduler:
             from pipeline.raster.workers.threads import ThreadReader
@@ -49,6 +54,15 @@ def open_reader(
                 yield cluster.read
         case other:
             raise CatalogueError(f"the runner {other} has no scheduler; use --runner dask")
+
+
+def open_row_reader(
+    runner: Runner | None, scheduler: str | None, *, early: bool = False
+) -> "AbstractContextManager[Reader]":
+    """Open the reader of a runner, which returns rows of the catalogue; None means the value of the settings."""
+    from pipeline.catalogue.file_row import file_row
+
+    return open_reader(settings(), file_row, runner, scheduler, early=early)
 
 
 def require_scheduler(address: str | None) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from pipeline.cli import options
 from pipeline.cli.bootstrap import open_catalogue, open_run, run_options
+from pipeline.cli.runners import open_row_reader
 from pipeline.cli.terminal import echo, pluralize
 from pipeline.errors import CatalogueError
 from pipeline.settings import Runner, settings
@@ -92,9 +93,10 @@ def run_sync(
     from pipeline.ingest.sync import load_sync_items, prune_all, select_items, sync_all
 
     items = load_sync_items(config, empty=chosen.prune)
-    with open_run(
-        create=chosen.create, runner=chosen.runner, scheduler=chosen.scheduler, write=write
-    ) as context:
+    with (
+        open_row_reader(chosen.runner, chosen.scheduler) as reader,
+        open_run(reader, create=chosen.create, write=write) as context,
+    ):
         if chosen.prune:
             print_pruned(prune_all(context.engine, config, items))
         selected = select_items(items, names)

@@ -21,7 +21,7 @@ def make_engine(url: str, *, prepare: bool = True) -> Engine:
 
     `prepare` allows statements that are prepared on the server.
     """
-    engine = create_engine(sqlalchemy_url(url), pool_pre_ping=True)
+    engine = create_engine(sqlalchemy_url(url), pool_pre_ping=True, use_native_hstore=False)
     SessionSettings(engine, SESSION_OPTIONS, prepare=prepare)
     return engine
 

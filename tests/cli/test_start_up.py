@@ -70,5 +70,5 @@ def test_register_leaves_the_raster_libraries_to_the_processes_that_read(
     write_raster(tmp_path / "a.tif")
     options = "--organisation", "Owner", "--create"
     processes, packages = start("register", tmp_path, *options, database=database_url)
-    assert processes == 1
+    assert processes == 2
     assert not packages & (READING | RUNNING | {"alembic", "geoalchemy2", "starlette"})

@@ -73,6 +73,10 @@ class ProcessReader(Generic[T]):
         for worker in self._workers:
             worker.end(patience=0)
 
+    def start(self) -> None:
+        """Start the processes now; they import their libraries while this process does something else."""
+        self._workers += [_Worker(self._convert) for _ in range(self._size - len(self._workers))]
+
     def read(
         self,
         files: Iterable[StoredFile | Rejection],
