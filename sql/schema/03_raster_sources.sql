@@ -64,11 +64,11 @@ CREATE TABLE raster_sources (
 CREATE INDEX raster_sources_extent ON raster_sources USING gist (extent);
 CREATE INDEX raster_sources_name ON raster_sources (name, id);
 CREATE INDEX raster_sources_name_trigram ON raster_sources USING gin (name gin_trgm_ops);
-CREATE INDEX raster_sources_name_upper ON raster_sources (name_upper);
+CREATE INDEX raster_sources_name_upper ON raster_sources USING hash (name_upper);
 CREATE INDEX raster_sources_name_upper_trigram ON raster_sources USING gin (name_upper gin_trgm_ops);
 CREATE INDEX raster_sources_supplier_code ON raster_sources (supplier_code, id);
 CREATE INDEX raster_sources_supplier_code_down ON raster_sources (supplier_code DESC NULLS LAST, id);
-CREATE INDEX raster_sources_supplier_code_upper ON raster_sources (upper(supplier_code));
+CREATE INDEX raster_sources_supplier_code_upper ON raster_sources USING hash (upper(supplier_code));
 CREATE INDEX raster_sources_supplier_code_trigram ON raster_sources USING gin (supplier_code gin_trgm_ops);
 CREATE INDEX raster_sources_supplier_code_upper_trigram ON raster_sources USING gin (upper(supplier_code) gin_trgm_ops);
 CREATE INDEX raster_sources_organisation ON raster_sources (organisation_id, access_modifier, id);
