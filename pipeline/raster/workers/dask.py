@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import closing, contextmanager
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -94,12 +94,13 @@ class DaskReader(Generic[T]):
         Raises TransientError where the scheduler or all workers have ended, CatalogueError where workers have another
         version of this package or cannot read what this machine can.
         """
-        for batch in split_into_batches(files):
-            yield from self._read_batch(batch, options)
-
-    def _read_batch(self, files: Chunk, options: FileOptions) -> Iterator[T | Rejection]:
+        source = iter(files)
+        first = [*islice(source, 1)]
+        if not first:
+            return
         threads = self._threads()
-        chunks = split_into_chunks(files, threads)
+        batches = split_into_batches(chain(first, source), threads)
+        chunks = chain.from_iterable(split_into_chunks(batch, threads) for batch in batches)
         sent: deque[tuple[Chunk, Future[Outcomes[T]]]] = deque()
         while True:
             for chunk in islice(chunks, CHUNKS_AHEAD_PER_THREAD * threads - len(sent)):

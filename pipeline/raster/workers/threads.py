@@ -22,14 +22,14 @@ T = TypeVar("T")
 MAX_FILES_IN_CHUNK = 32
 """Enough to make up for the milliseconds that Dask takes for a task."""
 
-MAX_FILES_IN_BATCH = 1000
-"""Files that are divided among the readers, so that memory stays bounded."""
+CHUNKS_IN_BATCH = 16
+"""Chunks for each reader that are divided at a time, so that memory stays bounded."""
 
 
-def split_into_batches(files: Iterable[StoredFile]) -> Iterator[Chunk]:
-    """Yield the files in lists."""
+def split_into_batches(files: Iterable[StoredFile], readers: int) -> Iterator[Chunk]:
+    """Yield the files in lists that are divided among the readers."""
     source = iter(files)
-    while batch := list(islice(source, MAX_FILES_IN_BATCH)):
+    while batch := list(islice(source, CHUNKS_IN_BATCH * MAX_FILES_IN_CHUNK * readers)):
         yield batch
 
 
@@ -85,7 +85,7 @@ class ThreadReader(Generic[T]):
 
     def read(self, files: Iterable[StoredFile], options: FileOptions) -> Iterator[T | Rejection]:
         """Yield the outcomes of `ProcessReader.read`."""
-        for batch in split_into_batches(files):
+        for batch in split_into_batches(files, self._threads):
             chunks = split_into_chunks(batch, self._threads)
             yield from chain.from_iterable(
                 self._executor.map(lambda chunk: self._processes.read(chunk, options), chunks)
