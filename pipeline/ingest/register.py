@@ -142,8 +142,8 @@ class DefinitionRun:
                 raise
             except BaseException:  # also KeyboardInterrupt and SystemExit
                 with suppress(Exception):  # the first failure is the one to report
-                    if writing and not writing[0].cancel():
-                        yield writing[0].result()
+                    while writing:
+                        yield writing.popleft().result()
                 raise
             finally:
                 for batch in writing:

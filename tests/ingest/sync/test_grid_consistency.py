@@ -172,8 +172,9 @@ def test_a_file_that_a_vote_accepts_keeps_its_facts_and_is_not_read_again(
     read: list[str] = []
 
     def reader(files: Any, options: Any) -> Any:
-        read.extend(file.name for file in files)
-        return pool.read(files, options)
+        wanted = list(files)
+        read.extend(file.name for file in wanted)
+        return pool.read(wanted, options)
 
     work = work_of(
         [tmp_path], group="all", name="all", temporal=True, time="2024-03-01T12:00:00.123456Z"
@@ -195,7 +196,8 @@ def fail_b(pool: ProcessReader[FileRow]) -> Reader:
     """A reader that may not open b.tif."""
 
     def read(files: Any, options: Any) -> Any:
-        for file, result in zip(files, pool.read(files, options), strict=True):
+        wanted = list(files)
+        for file, result in zip(wanted, pool.read(wanted, options), strict=True):
             unseen = file.name == "b.tif"
             yield Rejection(file.uri, "permission_denied", "test") if unseen else result
 

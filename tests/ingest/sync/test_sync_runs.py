@@ -2,6 +2,7 @@
 
 import random
 import shutil
+from itertools import islice
 from pathlib import Path
 from string import ascii_letters
 from typing import Any
@@ -46,13 +47,10 @@ def test_a_run_that_is_stopped_reports_the_batch_that_it_wrote(
 ) -> None:
     for number in range(4):
         write_raster(tmp_path / f"{number}.tif", width=10 + number)
-    readings = []
 
     def reader(files: Any, options: Any) -> Any:
-        readings.append(len(files))
-        if len(readings) == 2:
-            raise stop
-        return pool.read(files, options)
+        yield from islice(pool.read(files, options), 2)
+        raise stop
 
     with pytest.raises(type(stop)):
         synced(engine, reader, work_of([tmp_path]), batch_size=2)
@@ -68,17 +66,13 @@ def test_a_run_that_fails_says_what_it_had_done(
         write_raster(tmp_path / f"{number}.tif", width=10 + number).stat().st_size
         for number in range(6)
     ]
-    readings = []
 
     def reader(files: Any, options: Any) -> Any:
-        readings.append(len(files))
-        if len(readings) == 3:
-            raise TransientError("the storage does not answer")
-        return pool.read(files, options)
+        yield from islice(pool.read(files, options), 4)
+        raise TransientError("the storage does not answer")
 
     for act in (synced, registered):
         execute(engine, "DELETE FROM raster_sources")
-        readings.clear()
         with pytest.raises(TransientError, match="the storage does not answer"):
             act(engine, reader, work_of([tmp_path]), batch_size=2)
         assert rows(engine, "SELECT count(*) FROM raster_files") == [(4,)]
@@ -170,7 +164,7 @@ def test_every_run_leaves_a_row_and_a_killed_one_is_marked(
 
 
 def test_sidecars_of_odd_names_stay_with_their_file(
-    tmp_path: Path, engine: Engine, pool: ProcessReader
+    tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     stems = ["a,b", 'c"d', "{e}", "f\\g", "h\ti", "NULL", "é"]
     for number, stem in enumerate(stems):
