@@ -128,7 +128,7 @@ def read_in_workers(trap: Trap) -> list[RasterFile]:
     """Read header, overview and all pixels of each file, as the program does."""
     trap.arm()
     rasters: list[RasterFile] = []
-    with ProcessReader(1) as reader:
+    with ProcessReader(1, as_read) as reader:
         for statistics in (None, "overview", "exact"):
             for outcome in reader.read(trap.files(), ReadOptions(statistics=statistics)):
                 assert isinstance(outcome, RasterFile), outcome
