@@ -112,7 +112,7 @@ class Settings:
     """Where files are read; see `pipeline.cli.runners`."""
     scheduler: str | None = None
     """Address of the Dask scheduler, such as tcp://10.0.0.5:8786."""
-    batch_size: Annotated[int, whole_number(1, 100_000)] = 500
+    batch_size: Annotated[int, whole_number(1, 100_000)] = 1000
     """Number of files in one transaction."""
     roots: Annotated[tuple[str, ...], split_paths] = ()
     """Folders and s3:// prefixes from which files may be registered, separated by colons. Empty: all."""

@@ -85,7 +85,7 @@ class RunOptions:
     roots: Sequence[Root] = EVERYWHERE
     reading: ReadOptions = field(default_factory=ReadOptions)
     """A definition may change them for its own files."""
-    batch_size: int = 500
+    batch_size: int = 1000
     create: bool = False
     """Whether to add organisations and suppliers that do not exist."""
 
