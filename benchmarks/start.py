@@ -16,6 +16,7 @@ import httpx
 from benchmarks.cluster import COMMAND, Database, new_database, serve_ours
 from benchmarks.measure import Figures, Results, descendants
 from benchmarks.tiffs import make_files
+from pipeline.catalogue.file_row import file_row
 from pipeline.database.private_cluster.cluster import Cluster
 from pipeline.raster import ProcessReader, ReadOptions
 from pipeline.storage import list_files, literal_location
@@ -65,7 +66,7 @@ def memory_of_reader(folder: Path) -> Figures:
     """Return the memory of a process that has read files."""
     make_files(folder, range(FILES))
     files = list_files([literal_location(str(folder))], [Path("/")])
-    with ProcessReader(1) as reader:
+    with ProcessReader(1, file_row) as reader:
         for _ in reader.read(files, ReadOptions()):
             pass
         return {"MiB": max(memory_of("pipeline.raster.workers.process"))}
