@@ -62,6 +62,7 @@ CREATE TABLE raster_files (
 -- Two of the indexes hold URIs, which are long. That of a definition is in the order in which its files come in.
 CREATE INDEX raster_files_source ON raster_files (source_id, id);
 CREATE UNIQUE INDEX raster_files_definition ON raster_files (definition, uri) WHERE definition IS NOT NULL;
+CREATE INDEX raster_files_footprint ON raster_files USING gist (footprint); -- for people who query by SQL
 COMMENT ON TABLE raster_files IS 'GeoTIFFs, each with its URI, its fingerprint and the facts from its header.';
 COMMENT ON COLUMN raster_files.id IS 'Internal number.';
 COMMENT ON COLUMN raster_files.source_id IS 'The raster source that it is part of.';
