@@ -58,7 +58,7 @@ def parse_options() -> argparse.Namespace:
         "--rows", type=numbers, default=[10_000, 100_000, 1_000_000], help="sizes of catalogues"
     )
     parser.add_argument("--files", type=int, default=5_000, help="rasters that are registered")
-    parser.add_argument("--objects", type=int, default=1_000, help="rasters in a bucket")
+    parser.add_argument("--objects", type=int, default=2_000, help="rasters in a bucket")
     parser.add_argument(
         "--unchanged", type=int, default=100_000, help="files that are synced again"
     )
