@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from pipeline.raster.models import Band, RasterFile, RasterWarning
+from pipeline.storage import storable_text
 
 TIME_WARNINGS = {"unreadable_time", "impossible_time", "ambiguous_time", "unmatched_pattern"}
 """Codes of warnings that say why a file has no time."""
@@ -73,7 +74,7 @@ def file_row(file: RasterFile) -> FileRow:
         None if file.times else _why_undated(file),
         georeference.crs_wkt,
         georeference.projection,
-        "\t".join(values),
+        storable_text("\t".join(values)),
     )
 
 
@@ -106,9 +107,9 @@ def _json_object(items: Iterable[tuple[str, object]]) -> str:
 
 
 def _json(value: object) -> str:
-    return copy_text(json.dumps(value, default=datetime.isoformat))
+    return copy_text(json.dumps(value, default=datetime.isoformat, ensure_ascii=False))
 
 
 def _why_undated(file: RasterFile) -> str:
     reasons = [warning.message for warning in file.warnings if warning.code in TIME_WARNINGS]
-    return "; ".join(reasons or ["nothing says its time"])
+    return storable_text("; ".join(reasons or ["nothing says its time"]))

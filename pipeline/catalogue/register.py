@@ -21,7 +21,7 @@ from pipeline.database.queries import queries
 from pipeline.definitions.definition import Definition
 from pipeline.definitions.grouping import SourceGroup, group_of
 from pipeline.errors import CatalogueError, MissingTime, RasterError, Rejection
-from pipeline.storage import StoredFile, path_of, rejection
+from pipeline.storage import StoredFile, path_of, rejection, storable_text
 
 QUERIES = queries("register")
 
@@ -237,7 +237,7 @@ def upsert_rejections(
     lists = {
         "uris": list(by_uri),
         "codes": [rejection.code for rejection in rejections],
-        "messages": [rejection.message for rejection in rejections],
+        "messages": [storable_text(rejection.message) for rejection in rejections],
         "fingerprints": [rejection.fingerprint for rejection in rejections],
         "group_keys": [key for _, key in by_uri.values()],
     }

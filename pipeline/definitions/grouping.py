@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.definitions.definition import PLACEHOLDER, Definition
 from pipeline.errors import Unmatched
 from pipeline.raster import TimeTags, date_file, text_to_search
-from pipeline.storage import StoredFile, path_of
+from pipeline.storage import StoredFile, path_of, storable_text
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,9 @@ def group_of(definition: Definition, file: StoredFile) -> SourceGroup:
         )
     parts["stem"] = file.path.stem
     name = PLACEHOLDER.sub(lambda match: parts.get(match[1], ""), definition.name)[:255]
-    return SourceGroup(_encodable(key), _encodable(name if name.strip() else file.path.name)[:255])
+    return SourceGroup(
+        storable_text(key), storable_text(name if name.strip() else file.path.name)[:255]
+    )
 
 
 def are_different_steps(definition: Definition, uri: str, other: str) -> bool:
@@ -48,8 +50,3 @@ def _named_parts(pattern: str | None, path: Path) -> dict[str, str]:
     expression = re.compile(pattern or "")
     match = expression.search(text_to_search(expression, path))
     return {name: part or "" for name, part in match.groupdict().items()} if match else {}
-
-
-def _encodable(text: str) -> str:
-    """Replace bytes that are not UTF-8 with question marks, because the database cannot store them."""
-    return text.encode("utf-8", "replace").decode()

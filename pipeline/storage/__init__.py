@@ -9,6 +9,7 @@ from pipeline.storage.files import (
     file_uri,
     path_of,
     rejection,
+    storable_text,
     translate_os_error,
 )
 from pipeline.storage.listing import list_files

@@ -73,6 +73,11 @@ def decode_name(text: str) -> str:
     return os.fsdecode(unquote_to_bytes(text))
 
 
+def storable_text(text: str) -> str:
+    """Return a text with ? for each byte of a name that is not UTF-8, because the database cannot store them."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def file_uri(path: str | Path) -> str:
     """Return the `file://` URI of an absolute path."""
     return f"file://{encode_name(path)}"

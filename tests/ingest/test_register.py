@@ -357,3 +357,28 @@ def test_names_that_are_no_utf8_or_hold_signs_are_registered(
     assert register([tmp_path]).registered == 6
     found = {row.name for row in rows(engine, "SELECT name FROM raster_sources")}
     assert found == {"a", "caf?", "café", "a\nb'\"\\", "100%_{x}", "a\tb"}
+
+
+def test_sidecars_whose_names_are_no_utf8_are_registered_and_warned_about(
+    tmp_path: Path, engine: Engine, register: Any
+) -> None:
+    placed = write_raster(tmp_path / "a.tif").read_bytes()
+    unplaced = write_raster(tmp_path / "b.tif", transform=None).read_bytes()
+    world_file = "100\n0\n0\n-100\n50\n-50\n"
+    folder = os.fsencode(tmp_path / "odd")
+    Path(os.fsdecode(folder)).mkdir()
+    for name, content in (
+        (b"caf\xe9.tif", placed),
+        (b"caf\xe9.tfw", world_file.encode()),
+        (b"\xff.tif", unplaced),
+        (b"\xff.tfw", world_file.encode()),
+        (b"\xfe.tif", unplaced),
+        (b"\xfe.tif.aux.xml", b"not XML"),
+    ):
+        Path(os.fsdecode(os.path.join(folder, name))).write_bytes(content)  # noqa: PTH118 - bytes
+    report = register([tmp_path / "odd"])
+    assert report.registered == 2
+    assert [rejection.code for rejection in report.rejected] == ["no_grid"]
+    found = rows(engine, "SELECT sidecars, notices FROM raster_files ORDER BY sidecars")
+    assert [row.sidecars for row in found] == [[], ["?.tfw"]]  # that of the first is not used
+    assert "sidecar caf?.tfw" in str(found[0].notices)
