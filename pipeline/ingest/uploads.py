@@ -57,8 +57,12 @@ class UploadWorker:
 
     @contextmanager
     def own_process(self) -> Iterator["UploadWorker"]:
-        """Yield the same worker with a reading process of its own, for one thread."""
+        """Yield the same worker with a reading process of its own, for one thread.
+
+        It is ready first, so that no upload waits for its start while others go ahead.
+        """
         with ProcessReader(1, file_row) as pool:
+            pool.wait_until_ready()
             yield replace(self, pool=pool)
 
 

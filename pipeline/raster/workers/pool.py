@@ -39,6 +39,8 @@ MAX_FAILED_STARTS = 3
 GRACE_SECONDS = 5.0
 """A worker that does not stop itself in time is killed after so many seconds more."""
 
+SECONDS_TO_START = 60
+
 GDAL_VARIABLES = ("GDAL_", "OGR_", "CPL_", "VSI", "GTIFF_", "TIFF_", "OSR_", "PROJ_")
 DATA_FOLDER_VARIABLES = ("GDAL_DATA", "PROJ_DATA", "PROJ_LIB")
 
@@ -76,6 +78,14 @@ class ProcessReader(Generic[T]):
     def start(self) -> None:
         """Start the processes now; they import their libraries while this process does something else."""
         self._workers += [_Worker(self._convert) for _ in range(self._size - len(self._workers))]
+
+    def wait_until_ready(self) -> None:
+        """Start the processes and wait until they can read. One that fails is left for `read` to find."""
+        self.start()
+        for worker in self._workers:
+            with suppress(EOFError, OSError):
+                if worker.connection.poll(SECONDS_TO_START):
+                    worker.receive(lambda _: None)
 
     def read(
         self,
