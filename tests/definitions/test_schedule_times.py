@@ -171,7 +171,7 @@ SETS = st.sets(st.integers(0, 59), min_size=1, max_size=3)
 HOURS = st.sets(st.sampled_from([0, 1, 2, 3, 12, 22, 23]), min_size=1, max_size=3)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None)
 @given(st.sampled_from(ZONES), st.sampled_from(CHANGES), SETS, HOURS)
 @example("Australia/Lord_Howe", date(2027, 4, 4), {0, 30}, {1, 2})
 @example("America/Havana", date(2027, 11, 7), {30}, {0})
@@ -187,7 +187,7 @@ def test_fixed_times_match_a_walk_over_real_minutes(
     assert [tick for tick in got if tick < last] == [tick for tick in expected if tick < last]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None)
 @given(st.sampled_from(ZONES), st.sampled_from(CHANGES), st.integers(1, 40), st.integers(1, 9))
 def test_cron_lines_with_steps_match_a_walk_over_real_minutes(
     name: str, day: date, minute: int, hour: int
@@ -199,7 +199,7 @@ def test_cron_lines_with_steps_match_a_walk_over_real_minutes(
     assert list(ticks(line, begin, begin + 4 * DAY)) == expected
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None)
 @given(st.sampled_from(ZONES), st.sampled_from(CHANGES), st.integers(1, 1440))
 def test_periods_match_a_walk_over_real_minutes(name: str, day: date, minutes: int) -> None:
     zone, begin = ZoneInfo(name), datetime.combine(day, time(), UTC) - 2 * DAY

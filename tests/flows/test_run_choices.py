@@ -89,12 +89,28 @@ def test_a_deployment_has_no_parameter_for_the_options_of_the_operator(running: 
     assert set(schema["properties"]) == {"config", "names"}  # and not: create, prune, runner, ...
 
 
+def chosen() -> list[Any]:
+    return [
+        {"runner": "dask", "scheduler": "tcp://127.0.0.1:{port}"},
+        {"scheduler": "tcp://127.0.0.1:{port}"},
+        {"create": True},
+        {"prune": True},
+        {"accept_missing": True},
+    ]
+
+
+@pytest.mark.parametrize("parameters", chosen(), ids=lambda chosen: "+".join(chosen))
 @pytest.mark.parametrize("enforced", [True, False], ids=["checked", "not checked"])
-def test_a_run_cannot_set_what_is_not_a_parameter(running: Served, enforced: bool) -> None:
+def test_a_run_can_set_no_option_of_the_operator(
+    running: Served, parameters: dict[str, Any], enforced: bool
+) -> None:
     with canary() as listening:
-        scheduler = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
-        chosen = {"runner": "dask", "scheduler": scheduler, "create": True, "prune": True}
-        run = ended(running, parameters=chosen, enforce_parameter_schema=enforced)
+        port = listening.getsockname()[1]
+        filled = {
+            name: one.format(port=port) if isinstance(one, str) else one
+            for name, one in parameters.items()
+        }
+        run = ended(running, parameters=filled, enforce_parameter_schema=enforced)
         assert run["state_name"] in ("Failed", "Crashed")
         assert_nobody_called(listening)
 

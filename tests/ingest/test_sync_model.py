@@ -416,7 +416,7 @@ def seed(request: pytest.FixtureRequest) -> int | None:
 def test_after_random_steps_a_sync_equals_a_fresh_catalogue(
     made: Callable[[random.Random], Model], seed: int | None
 ) -> None:
-    explore(made, 40, seed)
+    explore(made, 60, seed)
 
 
 @pytest.mark.soak

@@ -229,7 +229,7 @@ def test_after_a_pause_one_run_does_the_work_of_all_that_were_missed(
     serving.lose_power()
     killed = datetime.now(ZoneInfo("UTC"))
     write_raster(tmp_path / "paused" / "meanwhile.tif")
-    while len(due_since(prefect, killed)) < 3:
+    while len(due_since(prefect, killed)) < 4:
         time.sleep(0.3)
     back = datetime.now(ZoneInfo("UTC"))
     again = serve()
@@ -246,7 +246,7 @@ def test_after_a_pause_one_run_does_the_work_of_all_that_were_missed(
     # on a busy machine it may meet the first sync, which does the work then, or be due only after the restart
     assert first["state_name"] in ("Completed", "Overlapping")
     missed = [run for run in runs if killed < at(run) < back and run["id"] != first["id"]]
-    assert len(missed) >= 2
+    assert len(missed) >= 3
     assert {run["state_name"] for run in missed} == {"Cancelled"}
 
 
