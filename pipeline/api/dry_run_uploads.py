@@ -60,7 +60,7 @@ class DryRunSlots:
         self._announced[upload] = size
 
     def forget(self, upload: UnnamedUpload) -> None:
-        """Remove a file that is no longer received."""
+        """Forget a file after it was received or given up."""
         self._announced.pop(upload, None)
         self.bytes_to_come()
 

@@ -43,7 +43,7 @@ def show_progress(*, lists_only: bool = False) -> "Iterator[ProgressReporter]":
 
 
 class FileCounter:
-    """Counts files in a bar, or where there is no terminal in a line every few seconds."""
+    """Counts files in a bar on a terminal, and elsewhere in a line every few seconds."""
 
     def __init__(self, console: Console, bar: Progress) -> None:
         self._console, self._bar = console, bar

@@ -69,7 +69,7 @@ def read_files(
 ) -> list[RasterFile | Rejection]:
     """Read a chunk of files, each with its options; return what became of each.
 
-    `start_step` is called before each step that may take the time of one file. Raises as `read`, but for a RasterError.
+    `start_step` is called before each step that may take as long as one file. Raises the errors of `read`, except RasterError.
     """
     return [
         rejection(file, outcome) if isinstance(outcome, RasterError) else outcome
@@ -127,7 +127,7 @@ class DescribedFile:
 def describe_file(
     file: StoredFile, options: ReadOptions, ranges: RangeReader | None
 ) -> DescribedFile:
-    """Open a file, check it and describe it. Raises as `read`."""
+    """Open a file, check it and describe it. Raises the errors of `read`."""
     with open_stored_file(file, options.budget, ranges) as open_file:
         header = read_header(open_file, options.budget)
         image = _describe_image(header, options.assigned)

@@ -32,7 +32,7 @@ _NO_MEANING = "the grid lies where {!r} has no meaning; correct its CRS or its g
 _NO_AREA = "the raster covers no area on the earth; set the right geotransform"
 
 _NO_TRANSFORM = Affine.identity()
-"""What GDAL returns where there is no geotransform."""
+"""GDAL returns this for a file without a geotransform."""
 _THIRDS = np.linspace(0.0, 1.0, 4)
 _MIN_EXTENT = 1e-10
 """Degrees, a hundredth of a millimetre."""
