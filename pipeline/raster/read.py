@@ -69,7 +69,8 @@ def read_files(
 ) -> list[RasterFile | Rejection]:
     """Read a chunk of files, each with its options; return what became of each.
 
-    `start_step` is called before each step that may take as long as one file. Raises the errors of `read`, except RasterError.
+    `start_step` is called before each step that may take as long as one file. Raises the errors of `read`, except
+    RasterError.
     """
     return [
         rejection(file, outcome) if isinstance(outcome, RasterError) else outcome
