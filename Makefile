@@ -52,6 +52,9 @@ bench-peers: ## what `make bench` compares with, into a cache folder of the user
 schema: ## docs/sources.schema.json anew, from the models
 	$(BIN)/python -m pipeline.cli sources schema > docs/sources.schema.json
 
+assets: ## third-party files of the pages anew, from npm (needs node)
+	$(BIN)/python -m tests.support.assets
+
 lock: ## resolve the lock files anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-strip-extras \
 	  --no-header --no-annotate --extra build --extra dev pyproject.toml -o requirements-dev.lock
@@ -63,4 +66,4 @@ lock: ## resolve the lock files anew (needs uv)
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
-.PHONY: run test test-fast coverage lint format soak fuzz bench bench-peers schema lock help
+.PHONY: run test test-fast coverage lint format soak fuzz bench bench-peers schema assets lock help

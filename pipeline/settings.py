@@ -80,6 +80,15 @@ def check_public_url(text: str) -> str:
     return text
 
 
+def check_tile_url(text: str) -> str:
+    """Require the URL of map tiles, with a place for each coordinate."""
+    if not re.fullmatch(r"https?://[^/?#\s'\";,]+/\S*", text) or not all(
+        place in text for place in ("{z}", "{x}", "{y}")
+    ):
+        raise ValueError("write it as https://example.org/tiles/{z}/{x}/{y}.png")
+    return text
+
+
 def check_networks(text: str) -> tuple[str, ...]:
     """Split a text into addresses, and networks such as 10.0.0.0/8."""
     for network in text.split():
@@ -145,6 +154,10 @@ class Settings:
     """Largest number of simultaneous client connections."""
     cors_origins: Annotated[tuple[str, ...], split_words] = ()
     """Origins whose pages may call the API, separated by spaces; `*` for all. They cannot use sessions."""
+    map_tiles: Annotated[str | None, check_tile_url] = None
+    """URL of tiles behind the maps of the pages, with {z}, {x} and {y}. None: no request leaves the machine."""
+    map_attribution: str = ""
+    """Whom the maps name as the source of these tiles."""
     proxies: Annotated[tuple[str, ...], check_networks] = ()
     """Addresses and networks of trusted proxies, separated by spaces: they may name their clients."""
 

@@ -43,5 +43,9 @@ class ApiConfig:
     """Origins whose pages may call the API with a key, never with a session; `*` stands for all."""
     session_hours: float = 12.0
     """How long a sign-in lasts."""
+    map_tiles: str | None = None
+    """URL of the tiles behind the maps of the pages, with {z}, {x} and {y}; None: land outlines of our own."""
+    map_attribution: str = ""
+    """Whom the maps name as the source of these tiles."""
     proxies: tuple[str, ...] = ()
     """Addresses and networks of trusted proxies (X-Forwarded-For, X-Forwarded-Proto)."""

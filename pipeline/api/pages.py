@@ -21,6 +21,7 @@ from pipeline.api.links import base_of
 from pipeline.api.problems import Problem
 from pipeline.api.query_help import explain_parameters
 from pipeline.api.responses import Answer
+from pipeline.api.site.formats import FORMATS
 from pipeline.catalogue.access import ANONYMOUS, Caller
 from pipeline.catalogue.filters import Filter
 
@@ -42,12 +43,14 @@ FORM_LOOKUPS = ("", "icontains", "gte", "lte")
 @cache
 def environment() -> Environment:
     """Return the templates, which escape every value."""
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(FOLDER / "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters.update(FORMATS)
+    return made
 
 
 def page(request: Request, template: str, config_base: str | None, *, caller: Caller = ANONYMOUS,

@@ -20,6 +20,8 @@ from pipeline.api.resources.read_only import (
     UPLOADS,
     USERS,
 )
+from pipeline.api.site.routes import site_pages
+from pipeline.api.site.site_page import SitePage
 from pipeline.api.views.change_feed import Changes
 from pipeline.api.views.confirm_delete import RasterSourceDetail
 from pipeline.api.views.docs import Docs, OpenApi
@@ -34,6 +36,7 @@ from pipeline.api.views.root import Bootstrap, Health, Home, Root
 from pipeline.api.views.sign_in import SignIn, SignOut
 from pipeline.api.views.source_data import SourceData
 
+View = Endpoint | Docs | SignIn | SitePage
 LISTS = (
     "rastersources",
     "rasters",
@@ -82,13 +85,14 @@ def routes(api: Api) -> list[BaseRoute]:
     for path, endpoint in documented:
         endpoint.subpaths = subpaths(path, [other for other, _ in documented])
     openapi = OpenApi(api, documented)
-    views: list[tuple[str, Endpoint | Docs | SignIn]] = [
+    views: list[tuple[str, View]] = [
         *documented,
         ("/", Home(api)),
         (f"{API}/openapi.json/", openapi),
         (f"{API}/docs/", Docs(openapi)),
         (LOGIN, SignIn(api)),
         (LOGOUT, SignOut(api)),
+        *site_pages(api),
     ]
     static = Mount("/static", WholeFiles(directory=FOLDER / "static"))
     return [*(route for path, view in views for route in both_forms(path, view)), static]
@@ -100,7 +104,7 @@ def subpaths(path: str, paths: Iterable[str]) -> list[str]:
     return [rest for rest in longer if rest.count("/") == 1] if "{" in path else []
 
 
-def both_forms(path: str, view: Endpoint | Docs | SignIn) -> list[Route]:
+def both_forms(path: str, view: View) -> list[Route]:
     """Return routes for the path with and without its trailing slash."""
     view.path = path
     return [Route(form, view) for form in dict.fromkeys([path, path.rstrip("/") or "/"])]

@@ -1,0 +1,62 @@
+"""How the pages write sizes, numbers and times."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from markupsafe import Markup
+
+UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+NOTHING = "–"
+
+
+def show_size(size: int | None) -> str:
+    """Return a number of bytes with a unit, to three digits: 734 MB."""
+    if size is None:
+        return NOTHING
+    number, unit = float(size), 0
+    while number >= 999.5 and unit < len(UNITS) - 1:
+        number, unit = number / 1000, unit + 1
+    return f"{number:.3g} {UNITS[unit]}"
+
+
+def show_number(number: float | None) -> str:
+    """Return a number with at most ten digits, and thousands apart if it is whole."""
+    if number is None:
+        return NOTHING
+    whole = int(number) if number == int(number) and abs(number) < 1e15 else None
+    return f"{number:.10g}" if whole is None else f"{whole:,}"
+
+
+def show_day(moment: datetime | None) -> Markup:
+    """Return the day of a time in UTC; the whole time is in the tooltip."""
+    return _time(moment, "%Y-%m-%d")
+
+
+def show_time(moment: datetime | None) -> Markup:
+    """Return a time in UTC to the minute; the whole time is in the tooltip."""
+    return _time(moment, "%Y-%m-%d %H:%M")
+
+
+def _time(moment: datetime | None, form: str) -> Markup:
+    if moment is None:
+        return Markup("–")
+    utc = moment.astimezone(UTC)
+    exact = utc.isoformat().replace("+00:00", "Z")
+    shown = utc.strftime(form) if utc.year >= 1000 else exact[:10]
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(exact, exact, shown)
+
+
+def show_period(first: datetime | None, last: datetime | None) -> Markup:
+    """Return the first and the last day of a series, or a single time."""
+    if first == last or last is None:
+        return show_day(first)
+    return Markup("{} – {}").format(show_day(first), show_day(last))
+
+
+FORMATS: dict[str, Any] = {
+    "size": show_size,
+    "number": show_number,
+    "day": show_day,
+    "time": show_time,
+}
+"""Filters of the templates: {{ row.size | size }}."""

@@ -1,0 +1,131 @@
+"""A page for people: who calls, the answer of a method, and every error as a page.
+
+A new page extends `SitePage`, has a template that extends `site/base.html`, and joins `site_pages` in
+`pipeline/api/site/routes.py`; an entry of the navigation stands in `NAVIGATION`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from pipeline.api.auth import SAFE, authenticate, check_csrf, require_login
+from pipeline.api.body import CSRF_FIELD, Body, parse_form, read_bytes
+from pipeline.api.config import ApiConfig
+from pipeline.api.endpoint import Api, Call
+from pipeline.api.links import Links, base_of
+from pipeline.api.pages import page
+from pipeline.api.problems import Problem, check_method
+from pipeline.api.query_string import parse_query
+from pipeline.catalogue.access import ANONYMOUS, Caller
+
+NAVIGATION = (
+    ("Catalogue", "/"),
+    ("Documentation", "/api/v4/docs/"),
+    ("API", "/api/v4/?format=api"),
+)
+"""Name and path of the entries in the header of every page."""
+
+
+def content_policy(config: ApiConfig) -> str:
+    """Return the Content-Security-Policy: our own scripts and styles, and pictures of the background map."""
+    background = ""
+    if config.map_tiles:
+        parts = urlsplit(config.map_tiles)
+        background = f" {parts.scheme}://{parts.netloc}" if parts.netloc else ""
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        f"img-src 'self' data: blob:{background}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+
+
+class SitePage:
+    """One page; a subclass has a method for each HTTP method that it takes: get, post."""
+
+    path = "none"
+    """With names instead of values, such as /sources/{uuid}/; set by the routes."""
+    template = ""
+    """Below `templates/site`."""
+    section = ""
+    """Its entry in the navigation."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        response = await self.respond(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def respond(self, request: Request) -> Response:
+        """Return the response to a request; a problem becomes a page too."""
+        allowed = ["GET", "HEAD", *(["POST"] if hasattr(self, "post") else [])]
+        caller = ANONYMOUS
+        try:
+            check_method(request.method, allowed)
+            call = await self.identify(request)
+            caller = call.caller
+            if request.method in SAFE:
+                return await self.get(call)
+            return await self.submit(call)
+        except Problem as problem:
+            return self.show_problem(request, problem, caller)
+
+    async def identify(self, request: Request) -> Call:
+        """Return the call with its caller; raise Problem."""
+        api = self.api
+        query = parse_query(request.scope["query_string"], api.config)
+        login = await authenticate(request, api.database, api.config)
+        links = Links(base_of(request, api.config.base_url))
+        body = Body(request, api.config)
+        return Call(api, request, query, links, login.caller, body, login.session)
+
+    async def submit(self, call: Call) -> Response:
+        """Read a form, require its token, and hand it to `post`; raise Problem."""
+        require_login(call.caller)
+        form = parse_form(await read_bytes(call.request, self.api.config))
+        check_csrf(form.get(CSRF_FIELD, ""), call.session)
+        post: Any = self.post  # type: ignore[attr-defined]
+        response: Response = await post(call, form)
+        return response
+
+    async def get(self, call: Call) -> Response:
+        """Return the page."""
+        raise NotImplementedError
+
+    def show(self, call: Call, code: int = 200, json: str = "", **context: Any) -> Response:
+        """Return the rendered template; `json` is the path of the same for programs."""
+        return self.render(call.request, self.template, call.caller, code, json=json, **context)
+
+    def render(
+        self, request: Request, template: str, caller: Caller, code: int, json: str = "", **context: Any
+    ) -> Response:  # fmt: skip
+        """Return a rendered template with what every page of the site needs."""
+        config = self.api.config
+        headers = {"Content-Security-Policy": content_policy(config), "Vary": "Accept, Cookie"}
+        return page(
+            request, f"site/{template}", config.base_url, caller=caller, code=code, headers=headers,
+            navigation=NAVIGATION, section=self.section, json=json, map_tiles=config.map_tiles or "",
+            map_attribution=config.map_attribution, **context,
+        )  # fmt: skip
+
+    def show_problem(self, request: Request, problem: Problem, caller: Caller) -> Response:
+        """Return a problem as a page of the site."""
+        response = self.render(request, "problem.html", caller, problem.status, problem=problem)
+        kept = {name: text for name, text in problem.headers.items() if name != "WWW-Authenticate"}
+        response.headers.update(kept)
+        return response
+
+    def go_to(self, call: Call, path: str) -> Response:
+        """Return the redirect after a form was stored."""
+        return RedirectResponse(f"{call.links.base}{path}", 303)
+
+
+def changed_query(query: Mapping[str, str], **changes: Any) -> str:
+    """Return a query string with changed parameters, and without empty ones."""
+    changed = {**query, **changes}
+    kept = {name: str(value) for name, value in changed.items() if value not in (None, "")}
+    return f"?{urlencode(kept)}" if kept else ""

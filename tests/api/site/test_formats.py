@@ -1,0 +1,44 @@
+"""How the pages write sizes, numbers and times."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from pipeline.api.site.formats import show_day, show_number, show_period, show_size, show_time
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1 MB"),
+        (733_758_945, "734 MB"),
+        (12_345_678_901, "12.3 GB"),
+        (4 * 10**18, "4 EB"),
+        (None, "–"),
+    ],
+)
+def test_a_size_has_three_digits_and_a_unit(size: int | None, shown: str) -> None:
+    assert show_size(size) == shown
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(0.5, "0.5"), (-0.5, "-0.5"), (25.0, "25"), (1234567.0, "1,234,567"), (1 / 3, "0.3333333333"), (None, "–")],
+)  # fmt: skip
+def test_a_number_has_at_most_ten_digits(number: float | None, shown: str) -> None:
+    assert show_number(number) == shown
+
+
+def test_a_time_is_shown_in_utc_with_the_whole_time_in_its_tooltip() -> None:
+    moment = datetime(2024, 2, 3, 4, 5, 6, tzinfo=UTC)
+    exact = 'datetime="2024-02-03T04:05:06Z" title="2024-02-03T04:05:06Z"'
+    assert show_day(moment) == f"<time {exact}>2024-02-03</time>"
+    assert show_time(moment) == f"<time {exact}>2024-02-03 04:05</time>"
+    assert show_day(None) == "–"
+    assert show_period(moment, moment) == show_day(moment)
+    later = datetime(2025, 1, 1, tzinfo=UTC)
+    assert show_period(moment, later) == f"{show_day(moment)} – {show_day(later)}"

@@ -1,0 +1,59 @@
+"""The third-party files of the pages, copied from npm: `python -m tests.support.assets` (`make assets`)."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.support.commands import REPOSITORY
+
+STATIC = REPOSITORY / "pipeline" / "api" / "static"
+LICENCES = STATIC / "vendor" / "ol" / "LICENSES-of-its-parts.txt"
+
+
+def install(folder: Path) -> Path:
+    """Install the pinned packages below a folder; raises CalledProcessError."""
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(STATIC / name, folder)
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
+    return folder / "node_modules"
+
+
+def vendored(packages: Path) -> Iterator[tuple[Path, bytes]]:
+    """Each file that is kept in this repository, and its content in the packages."""
+    listed = json.loads((STATIC / "package.json").read_text())["vendored"]
+    for source, target in listed.items():
+        content = (packages / source).read_bytes()
+        # The map of a script would be asked for by the tools of browsers, and is not there.
+        yield (
+            REPOSITORY / target,
+            content.replace(b"//# sourceMappingURL=ol.js.map", b"").rstrip() + b"\n",
+        )
+    yield LICENCES, licences(packages).encode()
+
+
+def licences(packages: Path) -> str:
+    """The licences of the packages that are part of ol.js."""
+    lock = json.loads((STATIC / "package-lock.json").read_text())["packages"]
+    texts = []
+    for place, facts in sorted(lock.items()):
+        if not place or facts.get("dev") or place.endswith(("/ol", "/world-atlas")):
+            continue
+        name = place.removeprefix("node_modules/")
+        files = sorted(path for path in (packages / name).glob("*") if "licen" in path.name.lower())
+        text = files[0].read_text() if files else f"Licence: {facts.get('license', 'see package')}"
+        lines = "\n".join(line.rstrip() for line in text.strip().splitlines())
+        texts.append(f"{name} {facts['version']}\n\n{lines}\n")
+    return f"\n{'-' * 80}\n\n".join(texts)
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as temporary:
+        for target, content in vendored(install(Path(temporary))):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            sys.stdout.write(f"{target.relative_to(REPOSITORY)}\n")
