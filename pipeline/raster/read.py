@@ -40,10 +40,11 @@ _DEFAULTS = ReadOptions()
 _CRS_CACHE = CRSCache()
 _PLAIN_FILES = PlainFiles()
 
-StartStep = Callable[[ReadOptions], None]
+StartStep = Callable[[ReadOptions, int | None], None]
+"""Gets the options and the index of the file that comes next; None where several files are placed together."""
 
 
-def _go_on(_: ReadOptions) -> None:
+def _go_on(_: ReadOptions, _index: int | None) -> None:
     """Start a step without a limit of time."""
 
 
@@ -88,7 +89,7 @@ def _read(
     outcomes: dict[int, RasterFile | RasterError] = {}
     groups: dict[tuple[FileCRS, str, float], dict[int, DescribedFile]] = {}
     for index, (file, its_options) in enumerate(zip(files, options, strict=True)):
-        start_step(its_options)
+        start_step(its_options, index)
         try:
             described = describe_file(file, its_options, ranges)
         except RasterError as error:
@@ -98,10 +99,10 @@ def _read(
             group = groups.setdefault((crs, policy, its_options.gcp_residual_pixels), {})
             group[index] = described
     for shared, group in groups.items():
-        start_step(next(iter(group.values())).options)
+        start_step(next(iter(group.values())).options, None)
         places = georeference_grids([d.placement.grid for d in group.values()], *shared)
         for (index, described), place in zip(group.items(), places, strict=True):
-            start_step(described.options)
+            start_step(described.options, index)
             outcomes[index] = place if isinstance(place, RasterError) else _date(described, place)
     return [outcomes[index] for index in range(len(files))]
 

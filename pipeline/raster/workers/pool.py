@@ -25,6 +25,7 @@ from pipeline.errors import (
 )
 from pipeline.raster.linked_folder import remove_dead_folders
 from pipeline.raster.models import Progress, RasterFile, ReadOptions
+from pipeline.raster.workers.position import Position, open_shared_memory
 from pipeline.storage import StoredFile, rejection
 
 MAX_FILES_IN_WORKER = 128
@@ -63,8 +64,8 @@ class ProcessReader(Generic[T]):
         self._size = max(1, workers)
         self._convert = convert
         self._workers: list[_Worker] = []
-        self._unfinished: deque[_Task] = deque()
-        """Tasks of workers that ended."""
+        self._unfinished: deque[list[_Task]] = deque()
+        """Tasks of workers that ended; those of a list are read together."""
         self._files_at_once = 1
         self._failed_starts = 0
 
@@ -147,9 +148,9 @@ class ProcessReader(Generic[T]):
     def _next_tasks(
         self, source: "Iterator[_Task | Rejection]", due: "deque[_Task | Rejection]"
     ) -> "list[_Task]":
-        """Return tasks for one worker: an unfinished one, or the next ones."""
-        if self._unfinished:  # alone, to find the one that ends the process
-            return [self._unfinished.popleft()]
+        """Return tasks for one worker: unfinished ones, or the next ones."""
+        if self._unfinished:
+            return self._unfinished.popleft()
         tasks: list[_Task] = []
         while len(tasks) < self._files_at_once and len(due) < self._size * MAX_FILES_AHEAD:
             item = next(source, None)
@@ -176,37 +177,38 @@ class ProcessReader(Generic[T]):
                 self._remove(worker, timed_out=True)
 
     def _remove(self, worker: "_Worker", *, timed_out: bool) -> None:
-        """Remove a worker that ended, and decide about the file that it was reading."""
+        """Remove a worker that ended, and decide about the file that it was at; its other files are read again."""
         self._workers.remove(worker)
         remove_dead_folders()
+        suspects: list[_Task] = []
         if worker.ready:
-            self._judge(worker, timed_out=timed_out)
+            suspects = worker.suspects()
         else:
             # No file is at fault where a process ends before it reads.
             self._failed_starts += 1
             if self._failed_starts > MAX_FAILED_STARTS:
                 raise TransientError(f"no process to read files starts: {worker.last_words}")
-        self._unfinished.extend(worker.tasks)
-
-    def _judge(self, worker: "_Worker", *, timed_out: bool) -> None:
-        """Reject the only file that a worker was reading, or leave its files for a second try, each alone."""
-        for task in worker.tasks:
+        if others := [task for task in worker.tasks if task not in suspects]:
+            self._unfinished.append(others)
+        for task in suspects:
             task.crashes += 1
-        if len(worker.tasks) > 1:
-            return
-        task = worker.tasks[0]
-        if timed_out:
-            seconds = task.options.budget.seconds
-            error = TimedOut(f"reading takes over {seconds:g} s; raise the budget for time")
-            task.outcome = rejection(task.file, error)
-        elif task.crashes > 1:  # once may be chance, such as a lack of memory
-            sentence = f"reading it ends the process ({worker.last_words}); write it again"
-            task.outcome = rejection(task.file, Unreadable(sentence))
-        if task.outcome is not None:
-            worker.tasks.clear()
+        if len(suspects) == 1:
+            _judge(suspects[0], worker.last_words, timed_out=timed_out)
+        self._unfinished.extend([task] for task in suspects if task.outcome is None)
 
 
-@dataclass
+def _judge(task: "_Task", last_words: str, *, timed_out: bool) -> None:
+    """Reject a file that took too long, or that ended a process for the second time."""
+    if timed_out:
+        seconds = task.options.budget.seconds
+        error = TimedOut(f"reading takes over {seconds:g} s; raise the budget for time")
+        task.outcome = rejection(task.file, error)
+    elif task.crashes > 1:  # once may be chance, such as a lack of memory
+        sentence = f"reading it ends the process ({last_words}); write it again"
+        task.outcome = rejection(task.file, Unreadable(sentence))
+
+
+@dataclass(eq=False)
 class _Task:
     """A file that is to be read."""
 
@@ -227,12 +229,15 @@ class _Worker:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         # Ctrl-C is for this process only, also before the worker has its own process group.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        module = ["-P", "-m", "pipeline.raster.workers.process", str(its_end.fileno())]
+        memory = open_shared_memory()
+        self._position = Position(memory)
+        descriptors = [its_end.fileno(), memory]
+        module = ["-P", "-m", "pipeline.raster.workers.process", *map(str, descriptors)]
         try:
             self._process = subprocess.Popen(
                 [sys.executable, *module],
                 env=_environment(),
-                pass_fds=[its_end.fileno()],
+                pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
@@ -245,12 +250,14 @@ class _Worker:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             its_end.close()
+            os.close(memory)
         self._last_message = time.monotonic()
         self._send(convert)
 
     def assign(self, tasks: list[_Task]) -> None:
         """Send tasks to a worker that has none."""
         self.tasks = tasks
+        self._position.write(None)
         self._last_message = time.monotonic()
         self._send([(task.file, task.options) for task in tasks])
 
@@ -274,6 +281,11 @@ class _Worker:
                     raise message
                 for task, outcome in zip(tasks, message, strict=True):
                     task.outcome = outcome
+
+    def suspects(self) -> list[_Task]:
+        """Return the task that the process was at when it ended; all while it had no single one at work."""
+        index = self._position.read()
+        return self.tasks if index is None else [self.tasks[index]]
 
     def is_overdue(self) -> bool:
         """Return whether it should have stopped itself by now."""

@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache
 from multiprocessing.connection import Connection
 from time import monotonic
 from typing import Any
@@ -15,6 +15,7 @@ from pipeline.raster.gdal_restrictions import restrict_gdal
 from pipeline.raster.models import Progress, RasterFile, ReadOptions
 from pipeline.raster.read import read_files
 from pipeline.raster.statistics.measure import add_statistics
+from pipeline.raster.workers.position import Position
 from pipeline.storage import PrefetchingRangeReader, RangeReader, StoredFile, rejection
 
 FEW_COLLECTIONS = 100_000
@@ -29,14 +30,15 @@ _Convert = Callable[[RasterFile], Any]
 """Makes of a raster what is sent."""
 
 
-def serve(connection: Connection) -> None:
+def serve(connection: Connection, position: Position) -> None:
     """Send None when ready, then read chunks of files until the other side has ended."""
+    timer = _Timer(connection, position)
     try:
         convert: _Convert = connection.recv()
         connection.send(None)
         while True:
             tasks: list[_Task] = connection.recv()
-            connection.send(_outcomes(connection, tasks, convert))
+            connection.send(_outcomes(timer, tasks, convert))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
@@ -54,31 +56,31 @@ def _threads() -> ThreadPoolExecutor:
 
 
 def _outcomes(
-    connection: Connection, tasks: list[_Task], convert: _Convert
+    timer: "_Timer", tasks: list[_Task], convert: _Convert
 ) -> list[Any | Rejection] | RastersourcesError:
     """Return what became of each file; an error that is not a file's is returned for the other side to raise."""
     files, options = zip(*tasks, strict=True)
-    timer = _Timer(connection)
     try:
-        outcomes = read_files(files, options, _range_reader(tasks), timer.start)
-        measured = map(partial(_add_statistics, timer), tasks, outcomes)
-        return [item if isinstance(item, Rejection) else convert(item) for item in measured]
+        outcomes: list[Any] = read_files(files, options, _range_reader(tasks), timer.start)
+        for index, (file, outcome) in enumerate(zip(files, outcomes, strict=True)):
+            if isinstance(outcome, RasterFile):
+                timer.start(options[index], index)
+                outcomes[index] = _finish(timer, file, options[index], outcome, convert)
+        return outcomes
     except RastersourcesError as error:
         return error
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _add_statistics(
-    timer: "_Timer", task: _Task, outcome: RasterFile | Rejection
-) -> RasterFile | Rejection:
-    """Return an outcome with the statistics that are wanted, or the rejection of a file without them."""
-    file, options = task
-    if isinstance(outcome, Rejection) or not options.statistics:
-        return outcome
-    timer.start(options)
+def _finish(
+    timer: "_Timer", file: StoredFile, options: ReadOptions, raster: RasterFile, convert: _Convert
+) -> Any | Rejection:
+    """Return what is sent of a raster, with the statistics that are wanted."""
     try:
-        return add_statistics(file, outcome, options, timer.send_progress)
+        if options.statistics:
+            raster = add_statistics(file, raster, options, timer.send_progress)
+        return convert(raster)
     except RasterError as error:
         return rejection(file, error)
 
@@ -89,12 +91,14 @@ class _Timer:
     The other side hears of it from time to time that the process is not stuck.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, position: Position) -> None:
         self._connection = connection
+        self._position = position
         self._last_message = monotonic()
 
-    def start(self, options: ReadOptions) -> None:
-        """Give a file, or a step of the work on several, its time."""
+    def start(self, options: ReadOptions, index: int | None) -> None:
+        """Give a step of the work its time, on the file with this index or on several files together."""
+        self._position.write(index)
         self._seconds = options.budget.seconds
         self._reset()
         if self._began - self._last_message >= SECONDS_BETWEEN_SIGNS_OF_LIFE:
@@ -121,6 +125,6 @@ if __name__ == "__main__":
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     try:
         with restrict_gdal():
-            serve(Connection(int(sys.argv[1])))
+            serve(Connection(int(sys.argv[1])), Position(int(sys.argv[2])))
     except CatalogueError as error:
         sys.exit(str(error))

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,11 @@ import pytest
 from pipeline.errors import CatalogueError, Rejection, TransientError
 from pipeline.raster import Budget, ProcessReader, RasterFile, ReadOptions, TimeRule
 from pipeline.raster.read import read
+from pipeline.raster.workers.pool import _Task, _Worker
 from pipeline.storage import StoredFile, find_file, list_files, literal_location
 from tests.support.commands import REPOSITORY
 from tests.support.factory import write_raster
+from tests.support.odd_placing import ODD_WIDTH, OddPlacing, crash, hang, read_slowly
 from tests.support.reading import as_read, read_all
 
 ENDLESS = TimeRule(pattern=r"(?P<time>(\d+)+)x\d")
@@ -79,15 +81,77 @@ def test_options_may_depend_on_the_file(tmp_path: Path) -> None:
     assert codes == ["ok", "ok", "over_budget", "ok"]
 
 
-def test_a_file_that_takes_too_long_is_rejected_alone(tmp_path: Path) -> None:
+@pytest.fixture
+def chunks(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The names of the files in each chunk that a worker gets; chunks have 1, 2, 4, 8, ... files."""
+    chunks: list[list[str]] = []
+    assign = _Worker.assign
+
+    def assign_and_list(worker: _Worker, tasks: list[_Task]) -> None:
+        chunks.append([task.file.path.stem[:4] for task in tasks])
+        assign(worker, tasks)
+
+    monkeypatch.setattr(_Worker, "assign", assign_and_list)
+    return chunks
+
+
+def test_a_file_that_takes_too_long_is_rejected_at_once_and_alone(
+    tmp_path: Path, chunks: list[list[str]]
+) -> None:
     rasters(tmp_path, 8)
-    slow = tmp_path / f"0003{'1' * 60}.tif"
-    (tmp_path / "0003.tif").rename(slow)
+    slow = tmp_path / f"0004{'1' * 60}.tif"
+    (tmp_path / "0004.tif").rename(slow)
     options = ReadOptions(time_rule=ENDLESS, budget=Budget(seconds=0.5))
     outcomes = list(read_all(list_files([literal_location(tmp_path)], [tmp_path]), options, 1))
     rejected = [outcome for outcome in outcomes if isinstance(outcome, Rejection)]
     assert [(item.uri.endswith(slow.name), item.code) for item in rejected] == [(True, "timeout")]
     assert len(outcomes) == 8
+    first, rest = ["0003", "0004", "0005", "0006"], ["0003", "0005", "0006"]
+    assert chunks == [["0000"], ["0001", "0002"], first, rest, ["0007"]]
+
+
+@pytest.mark.parametrize(("mischief", "code"), [(hang, "timeout"), (crash, "unreadable")])
+def test_a_file_that_cannot_be_placed_is_rejected_and_the_rest_is_read(
+    mischief: Callable[[], None], code: str, tmp_path: Path, chunks: list[list[str]]
+) -> None:
+    files = odd_rasters(tmp_path)
+    with ProcessReader(1, OddPlacing(mischief)) as pool:
+        outcomes = list(pool.read(files, ReadOptions(budget=Budget(seconds=1.0))))
+    codes = [getattr(outcome, "code", "ok") for outcome in outcomes]
+    assert codes == ["ok", "ok", "ok", "ok", code, "ok", "ok", "ok"]
+    together = ["0003", "0004", "0005", "0006"]
+    assert chunks[2:] == [together, *([name] for name in together), ["0007"]]
+
+
+@pytest.mark.parametrize("mischief", [hang, crash])
+def test_files_that_cannot_be_placed_together_are_placed_alone(
+    mischief: Callable[[], None], tmp_path: Path
+) -> None:
+    files = odd_rasters(tmp_path)
+    with ProcessReader(1, OddPlacing(mischief, least=2)) as pool:
+        outcomes = list(pool.read(files, ReadOptions(budget=Budget(seconds=1.0))))
+    assert [outcome.uri for outcome in outcomes] == [file.uri for file in files]
+    assert all(isinstance(outcome, RasterFile) for outcome in outcomes)
+
+
+def odd_rasters(folder: Path) -> list[StoredFile]:
+    """Rasters of which one has the odd width."""
+    rasters(folder, 8)
+    write_raster(folder / "0004.tif", width=ODD_WIDTH)
+    found = list_files([literal_location(folder)], [folder])
+    return [file for file in found if isinstance(file, StoredFile)]
+
+
+def test_a_chunk_may_take_longer_than_one_file(
+    tmp_path: Path, chunks: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.raster.workers.pool.GRACE_SECONDS", 0.5)
+    files = rasters(tmp_path, 31)
+    with ProcessReader(1, read_slowly) as pool:
+        # The last chunk takes over two seconds, a file 0.15 seconds.
+        outcomes = list(pool.read(files, ReadOptions(budget=Budget(seconds=1.0))))
+    assert [getattr(outcome, "code", "ok") for outcome in outcomes] == ["ok"] * 31
+    assert [len(chunk) for chunk in chunks] == [1, 2, 4, 8, 16]
 
 
 def test_a_worker_that_is_killed_loses_no_file(tmp_path: Path) -> None:
@@ -102,15 +166,16 @@ def test_a_worker_that_is_killed_loses_no_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_ends_its_process_again_is_unreadable_and_the_rest_is_read(
-    tmp_path: Path,
+    tmp_path: Path, chunks: list[list[str]]
 ) -> None:
     files = rasters(tmp_path, 6)
     fatal = ReadOptions(time_rule=None)  # type: ignore[arg-type]
-    options = {file.uri: fatal if file is files[2] else ReadOptions() for file in files}
-    outcomes = list(read_all(files, options, 2))
+    options = {file.uri: fatal if file is files[4] else ReadOptions() for file in files}
+    outcomes = list(read_all(files, options, 1))
     codes = [getattr(outcome, "code", "ok") for outcome in outcomes]
-    assert codes == ["ok", "ok", "unreadable", "ok", "ok", "ok"]
-    assert "AttributeError" in getattr(outcomes[2], "message", "")
+    assert codes == ["ok", "ok", "ok", "ok", "unreadable", "ok"]
+    assert "AttributeError" in getattr(outcomes[4], "message", "")
+    assert chunks[2:] == [["0003", "0004", "0005"], ["0003", "0005"], ["0004"]]
 
 
 def test_processes_that_never_start_are_a_transient_error(
