@@ -36,12 +36,13 @@ class OddPlacing:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        place = read.georeference_grids
+        place = vars(read)["georeference_grids"]
 
         def place_oddly(grids: Sequence[Grid], *rest: Any) -> list[Georeference | RasterError]:
             if len(grids) >= self.least and any(grid.width == ODD_WIDTH for grid in grids):
                 self.mischief()
-            return place(grids, *rest)
+            placed: list[Georeference | RasterError] = place(grids, *rest)
+            return placed
 
         vars(read)["georeference_grids"] = place_oddly
 
