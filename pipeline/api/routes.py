@@ -32,7 +32,7 @@ from pipeline.api.views.related import (
     PartsOfSource,
     UserOrganisations,
 )
-from pipeline.api.views.root import Bootstrap, Health, Home, Root
+from pipeline.api.views.root import Bootstrap, Health, Root
 from pipeline.api.views.sign_in import SignIn, SignOut
 from pipeline.api.views.source_data import SourceData
 
@@ -87,7 +87,6 @@ def routes(api: Api) -> list[BaseRoute]:
     openapi = OpenApi(api, documented)
     views: list[tuple[str, View]] = [
         *documented,
-        ("/", Home(api)),
         (f"{API}/openapi.json/", openapi),
         (f"{API}/docs/", Docs(openapi)),
         (LOGIN, SignIn(api)),

@@ -23,7 +23,7 @@ from pipeline.api.resources.resource import Resource
 from pipeline.api.selection import Selection
 from pipeline.catalogue.access import ANONYMOUS, Caller
 from pipeline.catalogue.lookups import BoundTest, Test, split_list
-from pipeline.catalogue.select_rows import choose_page, row_statement, rows_of_page
+from pipeline.catalogue.select_rows import Entity, choose_page, row_statement, rows_of_page
 
 PARAMETER = re.compile(r"%\((\w+)\)s")
 DIALECT = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]
@@ -56,11 +56,31 @@ SIGNED_IN = Caller(
 
 def list_query(resource: Resource, selection: Selection, caller: Caller) -> JsonQuery:
     """Return the statement that selects the number of all rows, and a page as JSON."""
-    shape = tuple((field.name, bound.test, len(bound.values)) for field, bound in selection.tests)
+    shape = shape_of(selection)
     ordering = ",".join(split_list(selection.ordering))
     prepare = not any(bound.is_pattern for _, bound in selection.tests)
     most = power_of_ten(selection.paging.offset + selection.paging.size)
     return _compose_list(resource, shape, ordering, most, caller.logged_in, prepare)
+
+
+def shape_of(selection: Selection) -> Shape:
+    """Return what the text of a statement depends on."""
+    return tuple((field.name, bound.test, len(bound.values)) for field, bound in selection.tests)
+
+
+def stand_in(logged_in: bool) -> Caller:
+    """Return the caller in the text of a statement."""
+    return SIGNED_IN if logged_in else ANONYMOUS
+
+
+def conditions_of_shape(entity: Entity, shape: Shape, caller: Caller) -> list[ColumnElement[bool]]:
+    """Return the conditions of filters, with parameters for their values."""
+    filters, where, used = {field.name: field for field in entity.filters}, [], 0
+    for name, test, count in shape:
+        values = tuple(parameter(f"value_{number}") for number in range(used, used + count))
+        where.append(filters[name].condition(BoundTest(test, values), caller))
+        used += count
+    return where
 
 
 def power_of_ten(number: int) -> int:
@@ -72,12 +92,8 @@ def power_of_ten(number: int) -> int:
 def _compose_list(
     resource: Resource, shape: Shape, ordering: str, most: int, logged_in: bool, prepare: bool
 ) -> JsonQuery:
-    entity, caller = resource.entity, SIGNED_IN if logged_in else ANONYMOUS
-    filters, where, used = {field.name: field for field in entity.filters}, [], 0
-    for name, test, count in shape:
-        values = tuple(parameter(f"value_{number}") for number in range(used, used + count))
-        where.append(filters[name].condition(BoundTest(test, values), caller))
-        used += count
+    entity, caller = resource.entity, stand_in(logged_in)
+    where = conditions_of_shape(entity, shape, caller)
     # Where PostgreSQL does not know a limit and an offset, it plans for a tenth of the rows: `most` makes these few.
     page = choose_page(entity, caller, where, ordering, most)
     ids = page.ids.subquery("first_rows")
@@ -96,7 +112,7 @@ def _compose_list(
 @lru_cache
 def detail_query(resource: Resource, logged_in: bool) -> JsonQuery:
     """Return the statement that selects one row as JSON, by its uuid."""
-    entity, caller = resource.entity, SIGNED_IN if logged_in else ANONYMOUS
+    entity, caller = resource.entity, stand_in(logged_in)
     key = entity.table.c.uuid == parameter("uuid", Uuid())
     shown = row_statement(entity, caller, key).subquery("shown")
     return number_parameters(select(json_row(resource, shown.c)))
@@ -121,6 +137,13 @@ def shared_values(links: Links, caller: Caller) -> dict[str, Any]:
     return {
         "start": orjson.dumps(start).decode()[1:-1],
         "end": end,
+        **caller_values(caller),
+    }
+
+
+def caller_values(caller: Caller) -> dict[str, Any]:
+    """Return the parameters that stand for the caller."""
+    return {
         "user_id": caller.user_id,
         "reads": sorted(caller.reads),
         "supplies": sorted(caller.supplies),
@@ -130,6 +153,14 @@ def shared_values(links: Links, caller: Caller) -> dict[str, Any]:
 
 def list_values(selection: Selection) -> Mapping[str, Any]:
     """Return the parameters of a list, besides the shared ones."""
+    return {
+        **filter_values(selection),
+        "limit": selection.paging.size,
+        "offset": selection.paging.offset,
+    }
+
+
+def filter_values(selection: Selection) -> dict[str, Any]:
+    """Return the parameters of the filters."""
     values = [value for _, bound in selection.tests for value in bound.values]
-    numbered = {f"value_{number}": value for number, value in enumerate(values)}
-    return {**numbered, "limit": selection.paging.size, "offset": selection.paging.offset}
+    return {f"value_{number}": value for number, value in enumerate(values)}

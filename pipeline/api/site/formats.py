@@ -7,6 +7,8 @@ from markupsafe import Markup
 
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 NOTHING = "–"
+NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+"""What a static source has whose files have no time."""
 
 
 def show_size(size: int | None) -> str:
@@ -47,10 +49,11 @@ def _time(moment: datetime | None, form: str) -> Markup:
 
 
 def show_period(first: datetime | None, last: datetime | None) -> Markup:
-    """Return the first and the last day of a series, or a single time."""
-    if first == last or last is None:
+    """Return the first and the last day of a series, with hours if it is one day, or a single day."""
+    if first is None or last is None or first == last:
         return show_day(first)
-    return Markup("{} – {}").format(show_day(first), show_day(last))
+    show = show_time if first.astimezone(UTC).date() == last.astimezone(UTC).date() else show_day
+    return Markup("{}<br>{}").format(show(first), show(last))
 
 
 FORMATS: dict[str, Any] = {

@@ -108,7 +108,7 @@ class SitePage:
         headers = {"Content-Security-Policy": content_policy(config), "Vary": "Accept, Cookie"}
         return page(
             request, f"site/{template}", config.base_url, caller=caller, code=code, headers=headers,
-            navigation=NAVIGATION, section=self.section, json=json, map_tiles=config.map_tiles or "",
+            navigation=NAVIGATION, user=caller, section=self.section, json=json, map_tiles=config.map_tiles or "",
             map_attribution=config.map_attribution, **context,
         )  # fmt: skip
 

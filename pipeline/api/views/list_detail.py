@@ -110,17 +110,26 @@ async def read_list(
     """Return the page that the query string asks for, of the rows `within`; raise Problem 400 or 404."""
     entity, max_size = resource.entity, resource.max_page_size
     selection = parse_selection(call.query, entity, call.caller, max_size=max_size)
-    costly = costly_in(call.query, entity.filters)
-    if resource.is_sql and call.wants_json and not (within or costly):
+    if (
+        resource.is_sql
+        and call.wants_json
+        and not (within or costly_in(call.query, entity.filters))
+    ):
         total, results = await read_json_page(call, resource, selection)
         return list_page(selection.paging, total, results, call.links, call.path, call.query)
-    work = partial(read_page, call, entity, selection, [*selection.where(call.caller), *within])
-    if costly:
-        rows, total = await call.api.costly.run(costly, work)
-    else:
-        rows, total = await work(call.api.database.rows)
+    rows, total = await select_page(call, entity, selection, within)
     shown = [represent(resource.fields, row, call.links) for row in rows]
     return list_page(selection.paging, total, shown, call.links, call.path, call.query)
+
+
+async def select_page(
+    call: Call, entity: Entity, selection: Selection, within: Sequence[ColumnElement[bool]] = ()
+) -> tuple[Sequence[Any], int]:
+    """Return the rows of a page, and the number of rows on all pages; filters that are costly have a time limit."""
+    work = partial(read_page, call, entity, selection, [*selection.where(call.caller), *within])
+    if costly := costly_in(call.query, entity.filters):
+        return await call.api.costly.run(costly, work)
+    return await work(call.api.database.rows)
 
 
 async def read_json_page(

@@ -41,4 +41,6 @@ def test_a_time_is_shown_in_utc_with_the_whole_time_in_its_tooltip() -> None:
     assert show_day(None) == "–"
     assert show_period(moment, moment) == show_day(moment)
     later = datetime(2025, 1, 1, tzinfo=UTC)
-    assert show_period(moment, later) == f"{show_day(moment)} – {show_day(later)}"
+    assert show_period(moment, later) == f"{show_day(moment)}<br>{show_day(later)}"
+    noon = datetime(2024, 2, 3, 12, tzinfo=UTC)
+    assert show_period(moment, noon) == f"{show_time(moment)}<br>{show_time(noon)}"

@@ -1,0 +1,170 @@
+"""The catalogue: a table of raster sources, and beside it their map."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.api.costly_filters import costly_in
+from pipeline.api.endpoint import Api, Call
+from pipeline.api.links import API
+from pipeline.api.pagination import PAGING
+from pipeline.api.problems import Problem, check_method
+from pipeline.api.query_help import known_parameters, warn_of_unknown
+from pipeline.api.resources.raster_sources import RASTER_SOURCES
+from pipeline.api.responses import wants_html
+from pipeline.api.selection import Selection, ordering_parameter, parse_selection
+from pipeline.api.site.filter_bar import make_filter_bar
+from pipeline.api.site.formats import NO_TIME, show_period
+from pipeline.api.site.outlines import Extent, Outline, draw_outline, extent_of, join_extents
+from pipeline.api.site.site_page import SitePage, changed_query
+from pipeline.api.views.list_detail import select_page
+from pipeline.api.views.root import Home
+from pipeline.catalogue.filters import filters_by_parameter
+from pipeline.catalogue.footprints import extent_statement
+
+PAGE_SIZE = "25"
+ENTITY = RASTER_SOURCES.entity
+COLUMNS = (
+    ("name", "Name"),
+    (None, "Organisation"),
+    (None, "Kind"),
+    (None, "Extent"),
+    (None, "Pixel"),
+    (None, "Type"),
+    ("first_value_timestamp", "Times"),
+    ("size", "Size"),
+    ("last_modified", "Changed"),
+)
+"""Columns of the table: the order that a click on the head asks for, and the head."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A raster source, and its outline in the frame of the page."""
+
+    source: Any
+    outline: Outline | None
+
+    @property
+    def times(self) -> Markup:
+        """Its times; none for a static source whose files have no time, which is stored as 1970."""
+        first, last = self.source.first_value_timestamp, self.source.last_value_timestamp
+        return show_period(*((None, None) if first == last == NO_TIME else (first, last)))
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a column."""
+
+    text: str
+    link: str
+    """The query string that orders by this column; empty if it cannot."""
+    direction: str
+    """ascending, descending, or empty."""
+
+
+class Catalogue(SitePage):
+    """GET the catalogue; programs get the redirect to the API instead."""
+
+    template = "catalogue.html"
+    section = "Catalogue"
+
+    def __init__(self, api: Api) -> None:
+        super().__init__(api)
+        self.for_programs = Home(api)
+        self.known = known_parameters(
+            ENTITY.filters, (ordering_parameter(tuple(ENTITY.orders)), *PAGING)
+        )
+
+    async def respond(self, request: Request) -> Response:
+        """Return the page to people."""
+        if not wants_html(request, request.query_params.get("format")):
+            return await self.for_programs.respond(request)
+        return await super().respond(request)
+
+    async def get(self, call: Call) -> Response:
+        """Return the page; a filter that cannot be used is named above the empty table."""
+        check_method(call.request.method, ("GET", "HEAD"))
+        rows: Sequence[Any] = ()
+        errors, total, around = None, 0, None
+        query = {**call.query, "page_size": call.query.get("page_size") or PAGE_SIZE}
+        try:
+            selection = parse_selection(query, ENTITY, call.caller)
+            rows, total = await select_page(call, ENTITY, selection)
+            if selection.paging.offset and not rows:
+                raise Problem(404, "Invalid page.")
+            around = await self.find_extent(call, selection) if rows else None
+        except Problem as problem:
+            if problem.status != 400:
+                raise
+            errors = problem.detail
+            selection = parse_selection({}, ENTITY, call.caller)
+        extents = [extent_of(row) for row in rows]
+        frame = join_extents(extents)
+        return self.show(
+            call,
+            code=400 if errors else 200,
+            json=f"{API}/rastersources/{changed_query(call.query, format='json')}",
+            errors=errors,
+            notes=warn_of_unknown(call.query, self.known),
+            bar=make_filter_bar(ENTITY.filters, call.query),
+            heads=list(heads(call.query)),
+            rows=[
+                Row(row, draw_outline(extent, frame) if extent and frame else None)
+                for row, extent in zip(rows, extents, strict=True)
+            ],
+            total=total,
+            shown=shown_rows(selection, len(rows)),
+            pages=page_links(call.query, selection, total),
+            map_extent=around or frame,
+            map_query=changed_query(map_filters(call.query)),
+            may_create=bool(call.caller.administers or call.caller.supplies),
+        )
+
+    async def find_extent(self, call: Call, selection: Selection) -> Extent | None:
+        """Return the box around the first sources that the filters find; None for costly filters."""
+        if costly_in(call.query, ENTITY.filters):
+            return None
+        statement = extent_statement(call.caller, selection.where(call.caller))
+        (found,) = await call.api.database.rows(statement)
+        return extent_of(found)
+
+
+def map_filters(query: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters that filter the map as they filter the table."""
+    known = filters_by_parameter(ENTITY.filters)
+    return {name: text for name, text in query.items() if name in known and text}
+
+
+def heads(query: Mapping[str, str]) -> Sequence[Head]:
+    """Return the heads of the columns, each with the link that orders by it or reverses that order."""
+    ordering = query.get("ordering", "")
+    made = []
+    for order, text in COLUMNS:
+        if order is None:
+            made.append(Head(text, "", ""))
+            continue
+        direction = {order: "ascending", f"-{order}": "descending"}.get(ordering, "")
+        chosen = f"-{order}" if direction == "ascending" else order
+        made.append(Head(text, changed_query(query, ordering=chosen, page=None), direction))
+    return made
+
+
+def shown_rows(selection: Selection, count: int) -> str:
+    """Return which rows are shown: 26–50."""
+    first = selection.paging.offset + 1
+    return f"{first:,}–{selection.paging.offset + count:,}" if count else "0"
+
+
+def page_links(query: Mapping[str, str], selection: Selection, total: int) -> tuple[str, str]:
+    """Return the query strings of the previous and the next page, empty where there is none."""
+    paging = selection.paging
+    before, after = max(0, paging.offset - paging.size), paging.offset + paging.size
+    return (
+        (changed_query(query, **paging.at(before)) or "?") if paging.offset else "",
+        changed_query(query, **paging.at(after)) if after < total else "",
+    )

@@ -1,0 +1,122 @@
+"""The filter bar of the catalogue, made from the filters of the API: the same names, so that a URL works for both."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.api.site.site_page import changed_query
+from pipeline.catalogue.access import Access
+from pipeline.catalogue.filters import Filter, filters_by_parameter
+
+FIRST = {
+    "name__icontains": "Name contains",
+    "organisation__name__icontains": "Organisation contains",
+    "temporal": "Kind",
+    "access_modifier": "Who may see it",
+    "in_bbox": "Within a box (west,south,east,north)",
+}
+"""Parameters that the bar always shows, and their labels."""
+MORE_LOOKUPS = ("", "icontains", "gte", "lte")
+"""Lookups that stand below `More filters`; the URL takes all."""
+CHOICES: Mapping[str, Sequence[tuple[str, str]]] = {
+    "temporal": (("true", "Series in time"), ("false", "Without time")),
+    "access_modifier": tuple((name, name) for name in Access.__members__),
+    "writable": (("true", "yes"), ("false", "no")),
+    "scenario__isnull": (("false", "yes"), ("true", "no")),
+    "supplier__isnull": (("true", "yes"), ("false", "no")),
+}
+"""Parameters with few values, and the words for them."""
+WORDS = {"icontains": "contains", "gte": "from", "lte": "until", "isnull": "is empty"}
+LABELS = {"scenario__isnull": "Used in a scenario", "supplier__isnull": "Without a supplier"}
+NOT_SHOWN = ("bbox", "organisation__uuid")
+"""Second names of other filters."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """One input of the bar."""
+
+    name: str
+    label: str
+    value: str
+    example: str
+    help: str
+    choices: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class Chip:
+    """An active filter, and the URL without it."""
+
+    text: str
+    without: str
+
+
+@dataclass(frozen=True)
+class FilterBar:
+    """What the page shows above its table."""
+
+    first: Sequence[Control]
+    more: Sequence[Control]
+    kept: Mapping[str, str]
+    """Parameters without an input, which the form sends along."""
+    chips: Sequence[Chip]
+
+    @property
+    def more_is_active(self) -> bool:
+        """Whether a filter below `More filters` has a value."""
+        return any(control.value for control in self.more)
+
+
+def make_filter_bar(filters: tuple[Filter, ...], query: Mapping[str, str]) -> FilterBar:
+    """Return the bar for the query string of a page."""
+    known = filters_by_parameter(filters)
+    more = [name for name in _offered(filters) if name not in FIRST]
+    controls = {name: _control(name, *known[name], query) for name in (*FIRST, *more)}
+    given = {name: text for name, text in query.items() if text}
+    kept = {name: text for name, text in given.items() if name not in controls and name != "page"}
+    return FilterBar(
+        [controls[name] for name in FIRST],
+        [controls[name] for name in more],
+        kept,
+        [
+            Chip(_explain(name, *known[name], text), changed_query(given, page=None, **{name: None}) or "?")
+            for name, text in given.items()
+            if name in known
+        ],
+    )  # fmt: skip
+
+
+def _offered(filters: Sequence[Filter]) -> Iterator[str]:
+    for filter in filters:
+        for lookup in MORE_LOOKUPS:
+            if lookup in filter.kind.lookups and filter.name not in NOT_SHOWN:
+                yield f"{filter.name}__{lookup}" if lookup else filter.name
+
+
+def _control(name: str, filter: Filter, lookup: str, query: Mapping[str, str]) -> Control:
+    return Control(
+        name,
+        FIRST.get(name) or _label(name, filter, lookup),
+        query.get(name, ""),
+        filter.kind.example,
+        filter.help,
+        CHOICES.get(name, ()),
+    )
+
+
+def _label(name: str, filter: Filter, lookup: str) -> str:
+    if name in LABELS:
+        return LABELS[name]
+    words = filter.name.replace("__", " ").replace("_", " ")
+    return f"{words[:1].upper()}{words[1:]} {WORDS.get(lookup, lookup)}".rstrip()
+
+
+def _explain(name: str, filter: Filter, lookup: str, text: str) -> str:
+    """Return an active filter in words: Name contains depth."""
+    shown = dict(CHOICES.get(name, ())).get(text, text)
+    if len(shown) > 40:
+        shown = f"{shown[:39]}…"
+    label = "Box" if filter.name in ("in_bbox", "bbox") else _label(name, filter, lookup)
+    if name in ("temporal", "access_modifier"):
+        return shown
+    return f"{label} {shown}" if lookup in WORDS else f"{label}: {shown}"

@@ -1,0 +1,94 @@
+"""Vector tiles of the map: the raster sources that the filters of the API find, for the caller."""
+
+import re
+from functools import lru_cache, partial
+from typing import Any
+
+from sqlalchemy import Double, literal
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.api.costly_filters import ReadRows, costly_in
+from pipeline.api.endpoint import Call
+from pipeline.api.problems import Problem, check_method
+from pipeline.api.resources.json_rows import (
+    JsonQuery,
+    Shape,
+    caller_values,
+    conditions_of_shape,
+    filter_values,
+    number_parameters,
+    parameter,
+    shape_of,
+    stand_in,
+)
+from pipeline.api.resources.raster_sources import RASTER_SOURCES
+from pipeline.api.responses import json_response, problem_answer
+from pipeline.api.selection import Selection, parse_selection
+from pipeline.api.site.site_page import SitePage
+from pipeline.catalogue.access import Caller
+from pipeline.catalogue.footprints import DEEPEST, Box, tile_box, tile_statement
+
+ENTITY = RASTER_SOURCES.entity
+NUMBER = re.compile("[0-9]{1,8}")
+HEADERS = {
+    "Content-Type": "application/vnd.mapbox-vector-tile",
+    "Cache-Control": "private, max-age=60",
+    "Vary": "Cookie, Authorization, username, password",
+}
+"""A pan back within a minute asks for nothing; the answer depends on the caller."""
+
+
+class FootprintTile(SitePage):
+    """GET a vector tile with the footprints of raster sources."""
+
+    async def respond(self, request: Request) -> Response:
+        """Return the tile; a problem has the envelope of the API."""
+        try:
+            check_method(request.method, ("GET", "HEAD"))
+            tile = await self.read(await self.identify(request))
+        except Problem as problem:
+            return json_response(problem_answer(problem), request)
+        headers = {**HEADERS, "Content-Length": str(len(tile))}
+        return Response(b"" if request.method == "HEAD" else tile, headers=headers)
+
+    async def read(self, call: Call) -> bytes:
+        """Return the tile in the path; raise Problem 400 or 404."""
+        box = tile_box(*tile_numbers(call.request.path_params))
+        selection = parse_selection(call.query, ENTITY, call.caller)
+        if costly := costly_in(call.query, ENTITY.filters):
+            return await call.api.costly.run(costly, partial(read_plainly, call, selection, box))
+        query = tile_query(shape_of(selection), call.caller.logged_in)
+        values = {**caller_values(call.caller), **filter_values(selection), **box}
+        row = await call.api.prepared.row(query, values)
+        return bytes(row[0]) if row else b""
+
+
+def tile_numbers(path: dict[str, Any]) -> tuple[int, int, int]:
+    """Return z, x and y of a path; raise Problem 404 if there is no such tile."""
+    texts = [str(path[name]) for name in ("z", "x", "y")]
+    if all(map(NUMBER.fullmatch, texts)):
+        z, x, y = map(int, texts)
+        if z <= DEEPEST and max(x, y) < 2**z:
+            return z, x, y
+    raise Problem(404, "There is no such tile.")
+
+
+@lru_cache(maxsize=256)
+def tile_query(shape: Shape, logged_in: bool) -> JsonQuery:
+    """Return the statement of a tile for filters of this shape."""
+    caller = stand_in(logged_in)
+    box = {name: parameter(name, Double()) for name in tile_box(0, 0, 0)}
+    return number_parameters(
+        tile_statement(caller, conditions_of_shape(ENTITY, shape, caller), box)
+    )
+
+
+async def read_plainly(
+    call: Call, selection: Selection, box: dict[str, float], read_rows: ReadRows
+) -> bytes:
+    """Return the tile by a statement that is composed for this request."""
+    caller: Caller = call.caller
+    bound: Box = {name: literal(number, Double()) for name, number in box.items()}
+    (row,) = await read_rows(tile_statement(caller, selection.where(caller), bound))
+    return bytes(row.tile)

@@ -1,0 +1,68 @@
+"""Extents as small pictures: where the box of a row lies in the frame that holds all rows of a page."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import cos, radians
+from typing import Any
+
+WIDTH, HEIGHT = 48.0, 32.0
+"""Units of the picture."""
+LEAST = 2.5
+"""Width and height of the smallest box."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A box in WGS 84 degrees; east may lie beyond 180."""
+
+    west: float
+    south: float
+    east: float
+    north: float
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A box in the units of the picture, from its upper left corner."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def extent_of(row: Any) -> Extent | None:
+    """Return the extent of a raster source; None without files."""
+    if row.west is None:
+        return None
+    east = row.east if row.west <= row.east else row.east + 360
+    return Extent(row.west, row.south, east, row.north)
+
+
+def join_extents(extents: Iterable[Extent | None]) -> Extent | None:
+    """Return the box around extents."""
+    known = [extent for extent in extents if extent]
+    if not known:
+        return None
+    return Extent(
+        min(extent.west for extent in known),
+        min(extent.south for extent in known),
+        max(extent.east for extent in known),
+        max(extent.north for extent in known),
+    )
+
+
+def draw_outline(extent: Extent, frame: Extent) -> Outline:
+    """Return where an extent lies in the picture of a frame, which is centred and keeps its shape."""
+    stretch = cos(radians((frame.south + frame.north) / 2)) or 1e-6
+    wide, high = (frame.east - frame.west) * stretch, frame.north - frame.south
+    scale = min(WIDTH / max(wide, 1e-9), HEIGHT / max(high, 1e-9))
+    left, top = (WIDTH - wide * scale) / 2, (HEIGHT - high * scale) / 2
+    width, height = (
+        max(LEAST, (extent.east - extent.west) * stretch * scale),
+        max(LEAST, (extent.north - extent.south) * scale),
+    )
+    x = left + (extent.west - frame.west) * stretch * scale
+    y = top + (frame.north - extent.north) * scale
+    x, y = min(x, WIDTH - width), min(y, HEIGHT - height)
+    return Outline(*(round(number, 2) for number in (x, y, width, height)))

@@ -1,0 +1,137 @@
+"""Footprints of raster sources as vector tiles: outlines, or counts where a tile holds too many of them."""
+
+from collections.abc import Mapping, Sequence
+from math import atan, degrees, pi, sinh
+from typing import Any
+
+from sqlalchemy import ColumnElement, Integer, Select, Subquery, case, cast, func, select, text
+from sqlalchemy.sql.expression import CTE
+
+from pipeline.catalogue.access import Caller, readable
+from pipeline.database.tables import raster_sources
+
+Predicate = ColumnElement[bool]
+Box = Mapping[str, ColumnElement[Any]]
+"""The box of a tile as parameters, see `tile_box`."""
+
+DEEPEST = 24
+"""The last zoom level that has tiles."""
+MOST_OUTLINES = 1_000
+"""Sources that a tile shows as outlines; a tile with more of them shows counts."""
+CELLS = 32
+"""Rows and columns of counts in a tile."""
+SAMPLE = 10_000
+"""Sources whose extent stands for that of a list."""
+UNITS, BUFFER = 4096, 64
+"""Width of a tile in its own coordinates, and what outlines show beyond its edges."""
+LEAST = 12
+"""Width and height of the smallest outline in these coordinates."""
+EARTH = 20037508.342789244
+"""Half the circumference of the earth in web mercator, metres."""
+MERCATOR = "ST_MakeEnvelope(-180, -85.0511287798, 180, 85.0511287798, 4326)::box2d"
+"""The part of the earth that web mercator shows."""
+
+
+def tile_box(z: int, x: int, y: int) -> dict[str, float]:
+    """Return the box of a tile: left, bottom and side in web mercator, and its sides with the buffer in degrees."""
+    side = 2 * EARTH / 2**z
+    left, bottom = x * side - EARTH, EARTH - (y + 1) * side
+    beyond = side * BUFFER / UNITS
+    return {
+        "left": left,
+        "bottom": bottom,
+        "side": side,
+        "west": max(-180.0, (left - beyond) / EARTH * 180),
+        "east": min(180.0, (left + side + beyond) / EARTH * 180),
+        "south": _latitude(bottom - beyond) if y < 2**z - 1 else -90.0,
+        "north": _latitude(bottom + side + beyond) if y else 90.0,
+    }
+
+
+def _latitude(northing: float) -> float:
+    return degrees(atan(sinh(northing / EARTH * pi)))
+
+
+def extent_statement(caller: Caller, where: Sequence[Predicate]) -> Select[Any]:
+    """Select the box around the first `SAMPLE` sources, in degrees."""
+    own = raster_sources.c
+    crosses = own.west > own.east
+    first = (
+        select(
+            case((crosses, -180.0), else_=own.west).label("west"),
+            case((crosses, 180.0), else_=own.east).label("east"),
+            own.south,
+            own.north,
+        )
+        .where(readable(raster_sources, caller), own.west.is_not(None), *where)
+        .limit(SAMPLE)
+        .subquery()
+    )
+    sides: Mapping[str, Any] = {
+        "west": func.min,
+        "south": func.min,
+        "east": func.max,
+        "north": func.max,
+    }
+    return select(*(outermost(first.c[side]).label(side) for side, outermost in sides.items()))
+
+
+def tile_statement(caller: Caller, where: Sequence[Predicate], box: Box) -> Select[Any]:
+    """Select a vector tile in web mercator, with the layer `footprints` or the layer `cells`.
+
+    A source that crosses an edge is drawn in both tiles; it is counted in the tile that holds its centre.
+    """
+    own = raster_sources.c
+    around = func.ST_MakeEnvelope(box["west"], box["south"], box["east"], box["north"], 4326)
+    inside = (readable(raster_sources, caller), own.extent.intersects(around), *where)
+    few = select(own.id, own.extent).where(*inside).limit(MOST_OUTLINES + 1).cte("few")
+    crowded = select(func.count() > MOST_OUTLINES).select_from(few).scalar_subquery()
+    layers = {"footprints": (_outlines(few, box), "id"), "cells": (_cells(inside, box), None)}
+    outlines, cells = (
+        select(func.ST_AsMVT(text(name), name, UNITS, "geom", key)).select_from(rows)
+        for name, (rows, key) in layers.items()
+    )
+    return select(
+        case((crowded, cells.scalar_subquery()), else_=outlines.scalar_subquery()).label("tile")
+    )
+
+
+def _outlines(few: CTE, box: Box) -> Subquery:
+    """Select the outlines, large ones first, so that small ones lie above them."""
+    shape = func.ST_Transform(func.ST_ClipByBox2D(few.c.extent, text(MERCATOR)), 3857)
+    shapes = select(few.c.id, few.c.extent, shape.label("shape")).subquery("shapes").c
+    # PostGIS leaves out what is smaller than a unit of the tile.
+    least, drawn = box["side"] * LEAST / UNITS, shapes.shape
+    width = func.ST_XMax(drawn) - func.ST_XMin(drawn)
+    height = func.ST_YMax(drawn) - func.ST_YMin(drawn)
+    missing = (func.greatest((least - length) / 2, 0) for length in (width, height))
+    grown = case((func.least(width, height) < least, func.ST_Expand(drawn, *missing)), else_=drawn)
+    rows = select(shapes.id, _in_tile(grown, box, BUFFER).label("geom"))
+    return rows.order_by(func.ST_Area(shapes.extent).desc(), shapes.id).subquery("footprints")
+
+
+def _cells(inside: Sequence[Predicate], box: Box) -> Subquery:
+    """Select a square with the number of sources for each cell that holds the centre of one."""
+    own, width = raster_sources.c, box["side"] / CELLS
+    turn = case((own.west > own.east, 360), else_=0)
+    easting = ((own.west + own.east + turn) / 2) * (EARTH / 180)
+    latitude = func.greatest(func.least((own.south + own.north) / 2, 85.0511), -85.0511)
+    northing = func.ln(func.tan((latitude + 90) * (pi / 360))) * (EARTH / pi)
+    column = cast(func.floor((easting - box["left"]) / width), Integer).label("column")
+    row = cast(func.floor((northing - box["bottom"]) / width), Integer).label("row")
+    counted = select(column, row, func.count().label("amount")).where(*inside).group_by(column, row)
+    cells = counted.subquery("counted").c
+    west, south = box["left"] + cells.column * width, box["bottom"] + cells.row * width
+    square = func.ST_MakeEnvelope(west, south, west + width, south + width, 3857)
+    return (
+        select(cells.amount, _in_tile(square, box, 0).label("geom"))
+        .where(cells.column.between(0, CELLS - 1), cells.row.between(0, CELLS - 1))
+        .subquery("cells")
+    )
+
+
+def _in_tile(shape: ColumnElement[Any], box: Box, buffer: int) -> ColumnElement[Any]:
+    """Return a shape in web mercator in the coordinates of the tile."""
+    left, bottom, side = box["left"], box["bottom"], box["side"]
+    frame = func.ST_MakeEnvelope(left, bottom, left + side, bottom + side, 3857)
+    return func.ST_AsMVTGeom(shape, func.box2d(frame), UNITS, buffer, True)
