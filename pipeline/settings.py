@@ -138,6 +138,14 @@ class Settings:
     """Pixels of one file that `inspect --stats` reads at most."""
     max_block_bytes: Annotated[int, whole_number(1)] = 256 * 2**20
     """Bytes of one unpacked strip or tile that `inspect --stats` reads at most."""
+    pixel_seconds: Annotated[float, positive_number] = 20.0
+    """Seconds for one picture, statistics or window of data that the API answers at once."""
+    pixel_requests: Annotated[int, whole_number(1, 10_000)] = 64
+    """Requests for pixels that the API has at once."""
+    picture_files: Annotated[int, whole_number(1, 10_000)] = 200
+    """Files that are read at most for one picture or window of data."""
+    data_pixels: Annotated[int, whole_number(1)] = 25_000_000
+    """Pixels of the largest window of data that the API answers at once."""
     gcp_residual_pixels: Annotated[float, positive_number] = 2.0
     """Largest root-mean-square residual of a fit to ground control points, in pixels."""
     uploads: str | None = None

@@ -27,6 +27,7 @@ from pipeline.api.middleware import (
     SecurityHeaders,
 )
 from pipeline.api.pages import show_problem
+from pipeline.api.pixels import PixelService
 from pipeline.api.prepared_reads import PreparedReads
 from pipeline.api.problems import Problem
 from pipeline.api.receive_upload import UploadReceiver
@@ -48,6 +49,7 @@ def create_app(config: ApiConfig, shared: SharedMemory | None = None) -> Starlet
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
+        await api.pixels.close()
         await api.receiver.close()
         await api.prepared.close()
         await api.database.close()
@@ -69,7 +71,8 @@ def new_api(config: ApiConfig, shared: SharedMemory) -> Api:
     database = new_database(config)
     prepared = PreparedReads(database, config.readers, config.statement_timeout_seconds)
     receiver, costly = UploadReceiver(config, database), CostlyQueries(config)
-    return Api(config, database, receiver, prepared, costly, DryRunSlots(shared))
+    pixels = PixelService(config)
+    return Api(config, database, receiver, prepared, costly, DryRunSlots(shared), pixels)
 
 
 def middleware(config: ApiConfig, counts: RequestCounts) -> list[Middleware]:

@@ -1,8 +1,10 @@
 """The configuration of the API; entry points make it from the settings."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from pipeline.raster import Budget
+from pipeline.storage import Root
 from pipeline.storage.uploads import DryRunUpload
 
 
@@ -39,6 +41,18 @@ class ApiConfig:
     """Longest uploaded file; beyond it 413."""
     upload_reserve_bytes: int = 2**30
     """Bytes that uploads leave free on their disk; below it 507."""
+    roots: tuple[Root, ...] = ()
+    """Folders and prefixes whose files may be read for their pixels; empty: all."""
+    budget: Budget = field(default_factory=Budget)
+    """Limits of one file whose pixels are read."""
+    pixel_seconds: float = 20.0
+    """Time limit of one picture, statistics or window of data."""
+    pixel_requests: int = 32
+    """Requests for pixels that one process has at once; beyond that 503."""
+    picture_files: int = 200
+    """Most files that are read for one picture or window of data."""
+    data_pixels: int = 25_000_000
+    """Most pixels of a window of data that is answered at once."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call the API with a key, never with a session; `*` stands for all."""
     session_hours: float = 12.0

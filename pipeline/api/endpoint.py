@@ -19,6 +19,7 @@ from pipeline.api.database import Database
 from pipeline.api.dry_run_uploads import DryRunSlots
 from pipeline.api.links import Links, base_of
 from pipeline.api.pages import Form, rejected_form, show_answer, show_question, write_forms
+from pipeline.api.pixels import PixelService
 from pipeline.api.prepared_reads import PreparedReads
 from pipeline.api.problems import Problem, forbidden, method_not_allowed, not_found, unavailable
 from pipeline.api.query_help import (
@@ -31,7 +32,14 @@ from pipeline.api.query_help import (
 from pipeline.api.query_string import Parameter, is_dry_run, parse_format, parse_query
 from pipeline.api.receive_upload import UploadReceiver
 from pipeline.api.resources.field import Field
-from pipeline.api.responses import Answer, Question, json_response, problem_answer, wants_html
+from pipeline.api.responses import (
+    Answer,
+    Question,
+    binary_response,
+    json_response,
+    problem_answer,
+    wants_html,
+)
 from pipeline.catalogue.access import Caller
 from pipeline.catalogue.filters import Filter
 from pipeline.catalogue.lookups import BadValue, parse_uuid
@@ -50,6 +58,7 @@ class Api:
     prepared: PreparedReads
     costly: CostlyQueries
     dry_runs: DryRunSlots
+    pixels: PixelService
 
     @cached_property
     def dry_run(self) -> "Api":
@@ -133,6 +142,8 @@ class Endpoint:
     """Query strings for the page."""
     schema: Mapping[str, Any] = {"type": "object"}
     """JSON Schema of the answer to GET, where no resource defines it."""
+    media_type: str | None = None
+    """Of the answer to GET, where it is neither JSON nor a page."""
     parses: Sequence[str] = (JSON, FORM)
     """Media types of bodies."""
     bodies: Mapping[str, Mapping[str, Any]] = {}
@@ -179,6 +190,8 @@ class Endpoint:
             answer = problem_answer(unavailable("The server is stopping; send the request again."))
         unknown = warn_of_unknown(state.query, self.known_parameters)
         answer = replace(answer, headers={**answer.headers, **warning_header(unknown)})
+        if answer.media_type or answer.status == 304:
+            return binary_response(answer, request, self.allowed)
         deleted = answer.status == 204 and request.method == "DELETE"  # leaves nothing to show
         if deleted or not wants_html(request, state.query.get("format")):
             return json_response(answer, request, self.allowed)

@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document, made from the same tables as the answers."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -106,7 +107,7 @@ def _path_item(path: str, endpoint: Endpoint, by_path: Mapping[str, Endpoint]) -
         responses = item["post"]["responses"]
         success = responses.get("201") or responses["200"]
         success["links"] = links(path, by_path)
-    parameters = [_path_parameter(part[1:-1]) for part in path.split("/") if part.startswith("{")]
+    parameters = [_path_parameter(part[1:-1]) for part in re.findall(r"{\w+}", path)]
     return {**item, "parameters": parameters} if parameters else item
 
 
@@ -132,12 +133,13 @@ def links(path: str, by_path: Mapping[str, Endpoint]) -> Schema:
 
 def operation_id(path: str, method: str) -> str:
     """Return an id such as get_v4_rastersources_uuid."""
-    words = path.replace("/api/", "/").replace("/", "_").rstrip("_")
+    words = re.sub("[/.]", "_", path.replace("/api/", "/")).rstrip("_")
     return method.lower() + words.replace("{", "").replace("}", "")
 
 
 def _path_parameter(name: str) -> Schema:
-    schema = UUID if name == "uuid" else {"type": "integer", "minimum": 1, "maximum": 2**53}
+    least, most = (0, 2**24 - 1) if name in "zxy" else (1, 2**53)
+    schema = UUID if name == "uuid" else {"type": "integer", "minimum": least, "maximum": most}
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
@@ -192,7 +194,10 @@ def responses(endpoint: Endpoint, method: str) -> Schema:
         return {"204": {"description": "Deleted."}, **problems}
     else:
         status, schema = "201" if method == "POST" else "200", _answer_schema(endpoint, method)
-    return {status: {"description": "Done.", "content": answer_content(schema)}, **problems}
+    content = answer_content(schema)
+    if method == "GET" and endpoint.media_type:
+        content = {endpoint.media_type: {"schema": {"type": "string", "format": "binary"}}}
+    return {status: {"description": "Done.", "content": content}, **problems}
 
 
 def _answer_schema(endpoint: Endpoint, method: str) -> Mapping[str, Any]:

@@ -44,6 +44,8 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     question: Question | None = None
     """What a page asks before the method runs."""
+    media_type: str = ""
+    """Of data that are bytes, such as a picture, or an open file; empty for JSON or a page."""
 
 
 def problem_answer(problem: Problem) -> Answer:
@@ -74,6 +76,15 @@ def quality(accepted: str, kind: str) -> float:
         except ValueError:
             continue
     return best
+
+
+def binary_response(answer: Answer, request: Request, allowed: str) -> Response:
+    """Return bytes or an open file as they are; the response to HEAD has the headers and no body."""
+    headers = {"Allow": allowed, "Vary": "Accept", **answer.headers}
+    if answer.status == 304:
+        return Response(status_code=304, headers=headers)
+    headers |= {"Content-Type": answer.media_type, "Content-Length": str(len(answer.data))}
+    return Response(b"" if request.method == "HEAD" else answer.data, answer.status, headers)
 
 
 def json_response(answer: Answer, request: Request, allowed: str = "") -> Response:

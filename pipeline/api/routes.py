@@ -26,6 +26,7 @@ from pipeline.api.views.change_feed import Changes
 from pipeline.api.views.confirm_delete import RasterSourceDetail
 from pipeline.api.views.docs import Docs, OpenApi
 from pipeline.api.views.list_detail import ReadDetail, ReadList, WriteDetail, WriteList
+from pipeline.api.views.pictures import SourcePreview, SourceStatistics, SourceTile
 from pipeline.api.views.related import (
     OrganisationUsage,
     OrganisationUsers,
@@ -62,6 +63,9 @@ def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:
         yield f"{API}/{resource.path}/", WriteList(api, resource)
         yield f"{API}/{resource.path}/{{uuid}}/", WriteDetail(api, resource)
     yield f"{API}/rastersources/{{uuid}}/data/", SourceData(api)
+    yield f"{API}/rastersources/{{uuid}}/statistics/", SourceStatistics(api)
+    yield f"{API}/rastersources/{{uuid}}/preview.png", SourcePreview(api)
+    yield f"{API}/rastersources/{{uuid}}/tiles/{{z}}/{{x}}/{{y}}.png", SourceTile(api)
     for part in (UPLOADS, FILES):
         yield f"{API}/{part.path}/", PartsOfSource(api, part)
     yield f"{API}/organisations/", ReadList(api, ORGANISATIONS)
@@ -106,7 +110,8 @@ def subpaths(path: str, paths: Iterable[str]) -> list[str]:
 def both_forms(path: str, view: View) -> list[Route]:
     """Return routes for the path with and without its trailing slash."""
     view.path = path
-    return [Route(form, view) for form in dict.fromkeys([path, path.rstrip("/") or "/"])]
+    bare = path.rstrip("/")
+    return [Route(form, view) for form in dict.fromkeys([path, bare or "/", f"{bare}/"])]
 
 
 class WholeFiles(StaticFiles):

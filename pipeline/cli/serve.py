@@ -20,7 +20,13 @@ import uvicorn
 from pipeline.api.config import ApiConfig
 from pipeline.api.server import server_config
 from pipeline.api.shared_memory import SharedMemory
-from pipeline.cli.bootstrap import home_folder, prefect_address, upload_worker, uploads_location
+from pipeline.cli.bootstrap import (
+    home_folder,
+    prefect_address,
+    read_options,
+    upload_worker,
+    uploads_location,
+)
 from pipeline.cli.ports import socket_url
 from pipeline.cli.server_processes import ServerProcesses
 from pipeline.cli.shutdown import stop_process
@@ -107,6 +113,12 @@ def api_config(database_url: str, configured: Settings, processes: int) -> ApiCo
         upload_bytes=configured.upload_bytes,
         upload_reserve_bytes=configured.upload_reserve_bytes,
         body_bytes=configured.body_bytes,
+        roots=configured.roots,
+        budget=read_options(configured).budget,
+        pixel_seconds=configured.pixel_seconds,
+        pixel_requests=max(1, configured.pixel_requests // processes),
+        picture_files=configured.picture_files,
+        data_pixels=configured.data_pixels,
         connections=max(MIN_CONNECTIONS, ApiConfig.connections // processes),
         readers=max(MIN_READERS, ApiConfig.readers // processes),
         clients=ceil(configured.clients / processes),

@@ -59,6 +59,14 @@ def parse_nodata(text: str | None, dtype: str) -> Nodata:
     return Nodata(value, tuple(warnings))
 
 
+def nodata_number(text: str | None, dtype: str) -> int | float | None:
+    """Return the value of missing pixels, exact for integers; None where no pixel of `dtype` can have it."""
+    nodata = parse_nodata(text, dtype)
+    if nodata.value is None or nodata.warnings:
+        return None
+    return int(nodata.value) if np.dtype(dtype).kind in "iu" else float(nodata.value)
+
+
 def _parse_number(text: str) -> int | float | None:
     """Return the number at the start of the text: an int, exact at any size, where it is written as one."""
     if _NAN.match(text):

@@ -1,7 +1,6 @@
 """Reads GeoTIFFs: opens each safely, checks that it is whole, and describes, places and dates it."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -9,11 +8,9 @@ from rasterio.io import DatasetReader
 
 from pipeline.errors import RasterError, Rejection, UnsupportedCRS
 from pipeline.raster.assigned_values import assign_values
-from pipeline.raster.budget import Budget
 from pipeline.raster.contradictions import PlacedFile, find_contradictions
 from pipeline.raster.crs_cache import CRSCache
 from pipeline.raster.describe import Description, describe, describe_dataset
-from pipeline.raster.file_access import OpenFile, open_local_file, open_unnamed_file
 from pipeline.raster.geo_keys import require_no_path_in_keys
 from pipeline.raster.grid_tags import placement_from_tags
 from pipeline.raster.header import Header, find_erdas_sidecars, read_header
@@ -32,7 +29,7 @@ from pipeline.raster.models import (
 from pipeline.raster.open_dataset import names_overview_file, open_dataset
 from pipeline.raster.placement.georeference import georeference_grid, georeference_grids
 from pipeline.raster.plain_tiff import PlainFiles
-from pipeline.raster.sparse_copy import open_object
+from pipeline.raster.stored_file import open_stored_file
 from pipeline.raster.times.timestamps import FileTimes, date_file
 from pipeline.storage import RangeReader, StoredFile, rejection
 
@@ -182,15 +179,6 @@ def _date(described: DescribedFile, georeference: Georeference) -> RasterFile:
         warnings=tuple(dict.fromkeys(warnings)),
         provenance=_provenance(description, times),
     )
-
-
-def open_stored_file(
-    file: StoredFile, budget: Budget, ranges: RangeReader | None
-) -> AbstractContextManager[OpenFile]:
-    """Open a local file, an unnamed file or an object for its header."""
-    if file.in_bucket:
-        return open_object(file, budget, ranges or RangeReader(budget.seconds))
-    return open_unnamed_file(file) if file.is_unnamed else open_local_file(file)
 
 
 @dataclass(frozen=True)

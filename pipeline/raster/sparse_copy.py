@@ -7,6 +7,7 @@ the tags fetches, in advance, what GDAL will read.
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack, closing, contextmanager
 from functools import cache
 
@@ -19,6 +20,8 @@ from pipeline.storage import ByteRange, RangeReader, StoredFile, add_sidecars
 
 _MAX_NAME_BYTES = 255
 """Of a link in the file systems of Linux."""
+_SMALL_GAP = 32 * 1024
+"""Bytes that take less time than another request."""
 _SIDECAR_CHANGED = "a sidecar changed since it was listed; list and read it again"
 
 
@@ -56,12 +59,34 @@ class SparseCopy:
         length = min(most, self._filled_up_to(position) - position)
         return os.pread(self.descriptor, length, position)
 
+    @property
+    def bytes_held(self) -> int:
+        """The number of bytes that were filled in."""
+        return sum(stop - start for start, stop in self._filled)
+
+    def fill_ranges(self, ranges: Sequence[tuple[int, int]], threads: Executor) -> None:
+        """Fetch (start, stop) ranges side by side, which do not count as header. Small gaps are fetched too."""
+        missing = [
+            (start, stop)
+            for start, stop in _merge_ranges(ranges, _SMALL_GAP)
+            if not self._holds(start, min(stop, self.size))
+        ]
+        fetched = threads.map(lambda part: self._get(part[0], min(part[1], self.size)), missing)
+        for (start, _), data in zip(missing, fetched, strict=True):
+            self._fill(start, data)
+
+    def _holds(self, start: int, stop: int) -> bool:
+        return start >= stop or self._filled_up_to(start) >= stop
+
     def _fetch(self, start: int, stop: int) -> bytes:
         self._bytes_left -= stop - start
         if self._bytes_left < 0:
             raise OverBudget(
                 "reading its header takes too many bytes; raise the budget for header bytes"
             )
+        return self._get(start, stop)
+
+    def _get(self, start: int, stop: int) -> bytes:
         data = self._ranges.get(self._location, start, stop, self._version).data
         if len(data) < stop - start:
             raise TransientError(
@@ -96,7 +121,8 @@ class OpenObject(OpenFile):
             location = f"{stored.real_path.rpartition('/')[0]}/{name}"
             return stack.enter_context(closing(SparseCopy(ranges, location, first, budget)))
 
-        super().__init__(stored, open_copy(stored.name), stack)
+        self.copy = open_copy(stored.name)
+        super().__init__(stored, self.copy, stack)
         self._open_copy = open_copy
 
     def sidecar(self, name: str) -> SparseCopy:
@@ -140,11 +166,11 @@ def open_object(stored: StoredFile, budget: Budget, ranges: RangeReader) -> Iter
         yield OpenObject(stored, ranges, budget, stack)
 
 
-def _merge_ranges(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Sort (start, stop) ranges, join those that touch and leave out empty ones."""
+def _merge_ranges(ranges: Sequence[tuple[int, int]], gap: int = 0) -> list[tuple[int, int]]:
+    """Sort (start, stop) ranges, join those at most `gap` bytes apart and leave out empty ones."""
     merged: list[tuple[int, int]] = []
     for start, stop in sorted(ranges):
-        if merged and start <= merged[-1][1]:
+        if start < stop and merged and start <= merged[-1][1] + gap:
             merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
         elif start < stop:
             merged.append((start, stop))

@@ -12,7 +12,7 @@ from pipeline.storage.files import (
     storable_text,
     translate_os_error,
 )
-from pipeline.storage.listing import list_files
+from pipeline.storage.listing import find_registered_file, list_files
 from pipeline.storage.local import current_fingerprint, find_file, own_fingerprint
 from pipeline.storage.locations import Location, literal_location, parse_location
 from pipeline.storage.s3_ranges import FIRST_BYTES, ByteRange, PrefetchingRangeReader, RangeReader

@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
-from pipeline.errors import RasterError
+from pipeline.errors import FileChanged, RasterError, Rejection
 from pipeline.storage.allowed_roots import AllowedRoots, Root
-from pipeline.storage.files import reject_unlisted
+from pipeline.storage.files import StoredFile, path_of, reject_unlisted, translate_os_error
 from pipeline.storage.local import FolderLister, ListedItem
-from pipeline.storage.locations import Location
+from pipeline.storage.locations import Location, literal_location
 from pipeline.storage.s3_listing import list_bucket_files
+
+_CHANGED = "the file changed since it was registered; sync it, then ask again"
 
 
 def list_files(
@@ -25,6 +27,35 @@ def list_files(
     # One folder or prefix never yields a file twice, so that no memory is spent on it.
     several = len(locations) > 1 or any(item.pattern and not item.in_bucket for item in locations)
     return _unique(items) if several and not repeat else items
+
+
+def find_registered_file(uri: str, fingerprint: str, roots: Sequence[Root]) -> StoredFile:
+    """Return a file as it was registered, without looking at its content.
+
+    Its folder is listed only if it had sidecars. Raises RasterError, CatalogueError or TransientError.
+    """
+    if "+" not in fingerprint:
+        file = StoredFile(uri, path_of(uri), int(fingerprint.partition(".")[0], 16), fingerprint, 0)
+        _require_real_path(file, AllowedRoots(roots))
+        return file
+    (listed,) = list_files([literal_location(uri)], roots)
+    if isinstance(listed, Rejection):
+        raise RasterError(listed.message, listed.code)
+    if listed.fingerprint != fingerprint:
+        raise FileChanged(_CHANGED)
+    return listed
+
+
+def _require_real_path(file: StoredFile, roots: AllowedRoots) -> None:
+    """Raise FileChanged where a link leads elsewhere now, NotAllowed outside the roots."""
+    if file.in_bucket:
+        roots.check(f"s3:/{file.real_path}")
+        return
+    try:
+        if roots.resolve(file.real_path) != file.real_path:
+            raise FileChanged(_CHANGED)
+    except OSError as error:
+        raise translate_os_error(error) from error
 
 
 def _list_all(locations: Sequence[Location], roots: AllowedRoots) -> Iterator[ListedItem]:

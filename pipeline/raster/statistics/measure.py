@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
-from rasterio.enums import Interleaving, MaskFlags
+from rasterio.enums import Interleaving
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
@@ -23,8 +23,9 @@ from pipeline.raster.models import (
     ReadOptions,
     Statistics,
 )
-from pipeline.raster.nodata import parse_nodata
-from pipeline.raster.open_dataset import names_overview_file, open_dataset
+from pipeline.raster.nodata import nodata_number
+from pipeline.raster.open_dataset import open_dataset
+from pipeline.raster.overviews import Overview, masked_bands, usable_overviews
 from pipeline.raster.statistics.band import BandCounter
 from pipeline.raster.statistics.valid_outline import ValidCells, draw_outline
 from pipeline.raster.statistics.windows import BlockGrid, block_grid
@@ -90,11 +91,11 @@ def measure(
 def _measure_overview(opened: OpenLocalFile, scan: "_Scan") -> Statistics | None:
     """Return statistics of the smallest overview with enough pixels; None where no overview can be used."""
     raster = scan.raster
-    overviews = _usable_overviews(opened, raster)
+    overviews = usable_overviews(opened, raster.layout)
     if not overviews:
         return None
 
-    def pixels(overview: _Overview) -> int:
+    def pixels(overview: Overview) -> int:
         return raster.width // overview.factor * (raster.height // overview.factor)
 
     enough = [overview for overview in overviews if pixels(overview) >= _ENOUGH_OVERVIEW_PIXELS]
@@ -110,48 +111,9 @@ def _measure_overview(opened: OpenLocalFile, scan: "_Scan") -> Statistics | None
     return statistics if any(band.valid for band in statistics.bands) else None
 
 
-class _Overview(NamedTuple):
-    """An overview that GDAL can read without opening a further file."""
-
-    factor: int
-    """Decimation factor."""
-    level: int | None
-    """Among the overviews of the file or of the sidecar; None for the sidecar's own image."""
-    sidecar: str | None
-    masked: bool
-
-
-def _usable_overviews(opened: OpenLocalFile, raster: RasterFile) -> list[_Overview]:
-    """Return the overviews in the file, or else in its .ovr sidecar.
-
-    There are none where metadata name a file with overviews, as GDAL would open it, nor where the mask is a sidecar,
-    whose metadata may name one.
-    """
-    with open_dataset(opened, placed=True) as (dataset, warned):
-        if names_overview_file(dataset, warned) or raster.layout.mask == "sidecar":
-            return []
-        masks, dtypes = _masked_bands(dataset), dataset.dtypes
-        factors = dataset.overviews(1)
-    if factors:
-        return [_Overview(factor, level, None, any(masks)) for level, factor in enumerate(factors)]
-    name = f"{opened.stored.name}.ovr".lower()
-    sidecar = next((each for each in opened.stored.sidecars if each.lower() == name), None)
-    if sidecar is None or not raster.layout.overviews:
-        return []
-    with open_dataset(opened, placed=True, sidecar=sidecar) as (dataset, warned):
-        alike = (_masked_bands(dataset), dataset.dtypes) == (masks, dtypes)
-        if names_overview_file(dataset, warned) or not alike:
-            return []
-        levels = [None, *range(len(dataset.overviews(1)))]
-    if len(levels) != len(raster.layout.overviews):
-        return []
-    pairs = zip(raster.layout.overviews, levels, strict=True)
-    return [_Overview(factor, level, sidecar, any(masks)) for factor, level in pairs]
-
-
 def _measure_image(opened: OpenLocalFile, main: Directory, scan: "_Scan") -> Statistics:
     with open_dataset(opened, placed=True) as (dataset, _):
-        masked = any(_masked_bands(dataset))
+        masked = any(masked_bands(dataset))
         grid = block_grid(main, skip_holes=not masked and _has_known_holes(scan.raster))
         values, limit = grid.pixels() * scan.raster.count, scan.options.budget.statistics_pixels
         if values > limit:
@@ -160,11 +122,6 @@ def _measure_image(opened: OpenLocalFile, main: Directory, scan: "_Scan") -> Sta
                 "add overviews, for example with gdaladdo"
             )
         return scan.statistics(dataset, grid, masked)
-
-
-def _masked_bands(dataset: DatasetReader) -> list[bool]:
-    """Return for each band whether a mask or an alpha band marks its valid pixels."""
-    return [MaskFlags.per_dataset in flags for flags in dataset.mask_flag_enums]
 
 
 def _has_known_holes(raster: RasterFile) -> bool:
@@ -183,12 +140,7 @@ def _nodata_values(raster: RasterFile) -> list[float | None]:
 
     None stands for a band without one, or with one that no pixel can have.
     """
-    number = int if np.dtype(raster.dtype).kind in "iu" else float
-    parsed = (parse_nodata(band.nodata, raster.dtype) for band in raster.bands)
-    return [
-        None if nodata.value is None or nodata.warnings else number(nodata.value)
-        for nodata in parsed
-    ]
+    return [nodata_number(band.nodata, raster.dtype) for band in raster.bands]
 
 
 @dataclass

@@ -2,20 +2,15 @@
 
 import os
 import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing.connection import Pipe, wait
-from pathlib import Path
+from multiprocessing.connection import wait
 from typing import Any, Generic, Self, TypeVar
 
-import pipeline
 from pipeline.errors import (
     RastersourcesError,
     Rejection,
@@ -25,6 +20,7 @@ from pipeline.errors import (
 )
 from pipeline.raster.linked_folder import remove_dead_folders
 from pipeline.raster.models import Progress, RasterFile, ReadOptions
+from pipeline.raster.workers.child import ChildProcess
 from pipeline.raster.workers.position import Position, open_shared_memory
 from pipeline.storage import StoredFile, rejection
 
@@ -41,9 +37,6 @@ GRACE_SECONDS = 5.0
 """A worker that does not stop itself in time is killed after so many seconds more."""
 
 SECONDS_TO_START = 60
-
-GDAL_VARIABLES = ("GDAL_", "OGR_", "CPL_", "VSI", "GTIFF_", "TIFF_", "OSR_", "PROJ_")
-DATA_FOLDER_VARIABLES = ("GDAL_DATA", "PROJ_DATA", "PROJ_LIB")
 
 FileOptions = ReadOptions | Mapping[str, ReadOptions]
 """Options for all files, or for each by its URI."""
@@ -224,47 +217,22 @@ class _Worker:
     def __init__(self, convert: Callable[[RasterFile], Any]) -> None:
         self.tasks: list[_Task] = []
         self.ready = False
-        self.last_words = ""
-        self.connection, its_end = Pipe()
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        # Ctrl-C is for this process only, also before the worker has its own process group.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         memory = open_shared_memory()
         self._position = Position(memory)
-        descriptors = [its_end.fileno(), memory]
-        module = ["-P", "-m", "pipeline.raster.workers.process", *map(str, descriptors)]
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, *module],
-                env=_environment(),
-                pass_fds=descriptors,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._errors,
-                process_group=0,
-            )
-        except OSError as error:
-            self.connection.close()
-            self._errors.close()
-            raise TransientError(f"no process to read files starts: {error}") from error
+            self._child = ChildProcess("pipeline.raster.workers.process", memory)
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            its_end.close()
             os.close(memory)
+        self.connection = self._child.connection
         self._last_message = time.monotonic()
-        self._send(convert)
+        self._child.send(convert)
 
     def assign(self, tasks: list[_Task]) -> None:
         """Send tasks to a worker that has none."""
         self.tasks = tasks
         self._position.write(None)
         self._last_message = time.monotonic()
-        self._send([(task.file, task.options) for task in tasks])
-
-    def _send(self, message: object) -> None:
-        # The end of a worker is noticed when its outcomes are received.
-        with suppress(BrokenPipeError):
-            self.connection.send(message)
+        self._child.send([(task.file, task.options) for task in tasks])
 
     def receive(self, progress: ShowProgress) -> None:
         """Receive the outcomes that have arrived. Raises EOFError or OSError where the process ended."""
@@ -293,43 +261,15 @@ class _Worker:
         return self.ready and time.monotonic() - self._last_message > limit
 
     def end(self, patience: float) -> int:
-        """Return the process's exit status, as subprocess does; kill it after `patience` seconds."""
-        self.connection.close()
-        try:
-            status = self._process.wait(patience)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            status = self._process.wait()
-        with self._errors as errors:
-            errors.seek(0)
-            lines = errors.read().decode(errors="replace").split("\n")
-        reason = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
-        self.last_words = next((line for line in reversed(lines) if line), reason)
-        return status
+        """End the process as `ChildProcess.end` does."""
+        return self._child.end(patience)
+
+    @property
+    def last_words(self) -> str:
+        """Why the process ended."""
+        return self._child.last_words
 
 
 @cache
 def _remove_dead_folders_once() -> None:
     remove_dead_folders()
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment of workers, in which they find this package and use one thread for algebra.
-
-    No variable tells GDAL or PROJ what to open or to load, except where their own data are.
-    """
-    root = Path(pipeline.__file__).parents[1]
-    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name in DATA_FOLDER_VARIABLES or not name.startswith(GDAL_VARIABLES)
-    }
-    return {
-        **kept,
-        "GDAL_CONFIG_FILE": os.devnull,
-        "GDAL_DRIVER_PATH": "disable",
-        "PROJ_NETWORK": "OFF",
-        "PYTHONPATH": os.pathsep.join(paths),
-        "OPENBLAS_NUM_THREADS": "1",
-    }

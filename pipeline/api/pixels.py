@@ -1,0 +1,86 @@
+"""The pixels of raster sources as the API uses them: a process for pictures, limits, and errors as problems."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+
+from pipeline.api.config import ApiConfig
+from pipeline.api.problems import Problem, unavailable
+from pipeline.catalogue.hide_paths import hide_folders
+from pipeline.errors import (
+    UNSEEN_CODES,
+    CatalogueError,
+    RasterError,
+    RastersourcesError,
+    TransientError,
+)
+from pipeline.raster.pixels.client import PixelProcess
+from pipeline.raster.pixels.requests import PixelFile, PixelLimits, Request, SampleStatistics
+
+VALUES_READ = 64_000_000
+"""Values that may be unpacked for a picture, in whole blocks."""
+SAMPLED_FILES = 8
+MOST_STATISTICS = 1000
+"""Raster sources whose statistics are kept."""
+
+
+class PixelService:
+    """This server process as a reader of pixels: it has a process for them, which answers one request at a time."""
+
+    def __init__(self, config: ApiConfig) -> None:
+        self.config = config
+        self._process = PixelProcess(config.budget)
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+        self._statistics: OrderedDict[tuple[int, datetime], SampleStatistics] = OrderedDict()
+
+    async def ask(self, request: Request, values_read: int = VALUES_READ) -> Any:
+        """Return the answer to a request; raise Problem 400, or 503 if too many wait or a file cannot be read now."""
+        if self._waiting >= self.config.pixel_requests:
+            raise unavailable("Too many pictures are being drawn; try again later.")
+        limits = PixelLimits(self.config.pixel_seconds, values_read)
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return await asyncio.to_thread(self._process.ask, request, limits)
+        except RastersourcesError as error:
+            raise pixel_problem(error) from error
+        finally:
+            self._waiting -= 1
+
+    def known_statistics(self, source: Any) -> SampleStatistics | None:
+        """Return the statistics of a raster source, if they were computed since it changed."""
+        return self._statistics.get((source.id, source.last_modified))
+
+    def keep_statistics(self, source: Any, statistics: SampleStatistics) -> None:
+        """Keep the statistics of a raster source until it changes, or many others came after it."""
+        self._statistics[source.id, source.last_modified] = statistics
+        while len(self._statistics) > MOST_STATISTICS:
+            self._statistics.popitem(last=False)
+
+    async def close(self) -> None:
+        """End the process."""
+        await asyncio.to_thread(self._process.close)
+
+
+def pixel_problem(error: RastersourcesError) -> Problem:
+    """Return the problem for an error of the pixel process, without folders."""
+    sentence = hide_folders(str(error))
+    sentence = f"{sentence[:1].upper()}{sentence[1:]}."
+    changed = isinstance(error, RasterError) and error.code in UNSEEN_CODES - {"timeout"}
+    if changed or isinstance(error, TransientError):
+        return unavailable(sentence)
+    assert isinstance(error, RasterError | CatalogueError)
+    return Problem(400, sentence)
+
+
+def etag_of(files: Sequence[PixelFile], *parts: object) -> str:
+    """Return an ETag that changes with the files and with everything else that an answer depends on."""
+    digest = blake2b(digest_size=12)
+    for file in files:
+        digest.update(f"{file.uri}\0{file.fingerprint}\0{file.bands}\0{file.nodata}\0".encode())
+    digest.update(repr(parts).encode())
+    return f'"{digest.hexdigest()}"'

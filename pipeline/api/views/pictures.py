@@ -1,0 +1,307 @@
+"""The views of pictures of a raster source: preview.png, tiles and statistics."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from math import atan, degrees, isfinite, pi, sinh
+from typing import Any
+
+from pipeline.api.endpoint import Call, Endpoint
+from pipeline.api.pixels import SAMPLED_FILES, etag_of
+from pipeline.api.problems import Problem, invalid, not_found
+from pipeline.api.query_string import Parameter
+from pipeline.api.resources.field import INTEGER, NUMBER, nullable, object_schema
+from pipeline.api.resources.raster_sources import RASTER_SOURCES
+from pipeline.api.responses import Answer
+from pipeline.catalogue.access import Access
+from pipeline.catalogue.lookups import BadValue, optional_pattern, parse_timestamp
+from pipeline.catalogue.pixels import (
+    Bounds,
+    choose_files,
+    find_step,
+    pixel_files,
+    sample_files,
+    source_statement,
+)
+from pipeline.raster.pixels.requests import (
+    COLORMAPS,
+    Picture,
+    PixelFile,
+    Sample,
+    SampleStatistics,
+    Window,
+)
+from pipeline.storage import EVERYWHERE
+
+TILE_PIXELS = 256
+PREVIEW_PIXELS = 512
+"""The longer side of a preview."""
+MAX_ZOOM = 24
+HALF_EQUATOR = 6378137.0 * pi
+"""In metres: the edge of the map in web mercator."""
+WEB_MERCATOR = "EPSG:3857"
+DEFAULT_COLORMAP = "viridis"
+COLORMAP: Parameter = (
+    "colormap",
+    {"type": "string", "pattern": optional_pattern("|".join(COLORMAPS))},
+    f"The ramp of colours: {', '.join(COLORMAPS)}. Default: {DEFAULT_COLORMAP}.",
+)
+RESCALE: Parameter = (
+    "rescale",
+    {"type": "string"},
+    "min,max: the values of the first and last colour. Default: percentiles 2 and 98 of an overview.",
+)
+TIME: Parameter = (
+    "time",
+    {"type": "string"},
+    "The step at this time, else the last one before it. Default: the last step.",
+)
+HISTOGRAM = object_schema(low=NUMBER, high=NUMBER, counts={"type": "array", "items": INTEGER})
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a picture is drawn."""
+
+    colormap: str
+    rescale: tuple[float, float] | None
+    time: datetime | None
+
+
+class PictureOfSource(Endpoint):
+    """GET a picture of a raster source."""
+
+    media_type = "image/png"
+    parameters = (COLORMAP, RESCALE, TIME)
+
+    async def check_exists(self, call: Call) -> None:
+        """Raise Problem 404 if the raster source does not exist for the caller."""
+        await read_source(call)
+
+    async def picture(
+        self, call: Call, source: Any, style: Style, window: Window, degrees: Bounds | None
+    ) -> Answer:
+        """Return the picture of a window, or 304 where the client has it."""
+        step = await choose_step(call, source, style.time)
+        files: list[PixelFile] = []
+        if step is not None or not source.temporal:
+            most = call.api.config.picture_files
+            chosen = choose_files(source.id, most + 1, step=step, degrees=degrees)
+            rows = await call.api.database.rows(chosen)
+            if len(rows) > most:
+                raise Problem(400, f"It would show more than {most} files; zoom in.")
+            files = files_of(call, rows, step or style.time, picture=True)
+        low, high = style.rescale or await self.colour_range(call, source, files)
+        headers = caching(source, etag_of(files, window, style.colormap, low, high))
+        if is_known(call, headers):
+            return Answer(None, 304, headers)
+        request = Picture(files, window, style.colormap, low, high)
+        return Answer(await call.api.pixels.ask(request), headers=headers, media_type="image/png")
+
+    async def colour_range(
+        self, call: Call, source: Any, files: list[PixelFile]
+    ) -> tuple[float, float]:
+        """Return the values of the first and last colour."""
+        if not files or len(files[0].bands) > 1:
+            return 0.0, 1.0
+        statistics = await read_statistics(call, source)
+        low, high = statistics.percentiles.get(2, 0.0), statistics.percentiles.get(98, 0.0)
+        if low < high or statistics.minimum is None or statistics.maximum is None:
+            return low, high
+        return statistics.minimum, statistics.maximum
+
+
+class SourceTile(PictureOfSource):
+    """GET a tile of web mercator."""
+
+    title = "Raster Source Tile"
+    description = "A tile of 256 x 256 pixels in web mercator (EPSG:3857), transparent where there is no value."
+
+    async def get(self, call: Call) -> Answer:
+        """Return the tile; raise Problem 404 for one that does not exist."""
+        zoom, column, row = (tile_number(call, name) for name in "zxy")
+        if zoom > MAX_ZOOM or max(column, row) >= 2**zoom:
+            raise not_found("Tile")
+        style = parse_style(call.query)
+        source = await read_source(call)
+        window, bounds = tile_window(zoom, column, row)
+        return await self.picture(call, source, style, window, bounds)
+
+
+class SourcePreview(PictureOfSource):
+    """GET a picture of the whole raster source."""
+
+    title = "Raster Source Preview"
+    description = "The whole raster source in its own projection, at most 512 pixels wide and high."
+
+    async def get(self, call: Call) -> Answer:
+        """Return the picture; raise Problem 404 for a raster source without files."""
+        style = parse_style(call.query)
+        source = await read_source(call)
+        if source.size is None:
+            raise not_found("Preview")
+        return await self.picture(call, source, style, preview_window(source), None)
+
+
+class SourceStatistics(Endpoint):
+    """GET statistics of the values of a raster source."""
+
+    title = "Raster Source Statistics"
+    description = (
+        "Range, percentiles and histogram of the valid values in overviews of at most 8 files, evenly spread. Values "
+        "are as they are stored, without scale and offset."
+    )
+    schema = object_schema(
+        valid=INTEGER, valid_share=NUMBER, minimum=nullable(NUMBER), maximum=nullable(NUMBER),
+        mean=nullable(NUMBER), standard_deviation=nullable(NUMBER), percentiles={"type": "object"},
+        histogram=nullable(HISTOGRAM), approximate={"type": "boolean"},
+    )  # fmt: skip
+
+    async def check_exists(self, call: Call) -> None:
+        """Raise Problem 404 if the raster source does not exist for the caller."""
+        await read_source(call)
+
+    async def get(self, call: Call) -> Answer:
+        """Return the statistics; raise Problem 404 for a raster source without files."""
+        source = await read_source(call)
+        if source.size is None:
+            raise not_found("Statistics")
+        found = asdict(await read_statistics(call, source))
+        found["percentiles"] = {
+            str(percent): value for percent, value in found["percentiles"].items()
+        }
+        headers = caching(source, etag_of([], source.uuid, source.last_modified))
+        return Answer(found, headers=headers)
+
+
+async def read_source(call: Call) -> Any:
+    """Return the row of the raster source in the path; raise Problem 404."""
+    uuid = call.uuid(RASTER_SOURCES.model)
+    rows = await call.api.database.rows(source_statement(uuid, call.caller))
+    if not rows:
+        raise not_found(RASTER_SOURCES.model)
+    return rows[0]
+
+
+async def choose_step(call: Call, source: Any, time: datetime | None) -> datetime | None:
+    """Return the step of a series at a time, else the last before it; None for no step or no series."""
+    if not source.temporal:
+        return None
+    last: datetime | None = source.last_value_timestamp
+    if time is None or last is None:
+        time = last
+    if time is None:
+        return None
+    (row,) = await call.api.database.rows(find_step(source.id, time))
+    step: datetime | None = row.step
+    return step
+
+
+async def read_statistics(call: Call, source: Any) -> SampleStatistics:
+    """Return the statistics of a raster source, computed once for each of its changes."""
+    known = call.api.pixels.known_statistics(source)
+    if known is not None:
+        return known
+    rows = await call.api.database.rows(sample_files(source.id, SAMPLED_FILES))
+    if not rows:
+        raise not_found("Statistics")
+    files = files_of(call, rows, None, picture=True)
+    statistics: SampleStatistics = await call.api.pixels.ask(Sample(files))
+    call.api.pixels.keep_statistics(source, statistics)
+    return statistics
+
+
+def files_of(call: Call, rows: Any, time: datetime | None, *, picture: bool) -> list[PixelFile]:
+    """Return the files of rows, which may lie in the allowed folders and in the storage of uploads."""
+    config = call.api.config
+    uploads = (config.uploads,) if config.uploads else ()
+    roots = (*config.roots, *uploads) if config.roots else EVERYWHERE
+    return pixel_files(rows, time, roots, picture=picture)
+
+
+def caching(source: Any, etag: str) -> dict[str, str]:
+    """Return the headers by which browsers keep an answer; what is not Public stays out of shared caches."""
+    public = source.access_modifier == Access.Public
+    return {
+        "ETag": etag,
+        "Cache-Control": "public, max-age=60" if public else "private, no-cache",
+    }
+
+
+def is_known(call: Call, headers: Mapping[str, str]) -> bool:
+    """Return whether the client has the answer with this ETag."""
+    known = call.request.headers.get("if-none-match", "")
+    return headers["ETag"] in [tag.strip().removeprefix("W/") for tag in known.split(",")]
+
+
+def tile_number(call: Call, name: str) -> int:
+    """Return a number in the path; raise Problem 404 if it is none."""
+    text: str = call.request.path_params[name]
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise not_found("Tile")
+    return int(text)
+
+
+def tile_window(zoom: int, column: int, row: int) -> tuple[Window, Bounds]:
+    """Return a tile of web mercator, and its bounds in degrees."""
+    side = 2 * HALF_EQUATOR / 2**zoom
+    west, north = column * side - HALF_EQUATOR, HALF_EQUATOR - row * side
+    window = Window(west, north - side, west + side, north, TILE_PIXELS, TILE_PIXELS, WEB_MERCATOR)
+
+    def latitude(edge: int) -> float:
+        return degrees(atan(sinh(pi * (1 - 2 * edge / 2**zoom))))
+
+    longitudes = (360 * edge / 2**zoom - 180 for edge in (column, column + 1))
+    left, right = longitudes
+    return window, (left, latitude(row + 1), right, latitude(row))
+
+
+def preview_window(source: Any) -> Window:
+    """Return all of a raster source, in its own CRS."""
+    across = source.upper_bound_x - source.origin_x
+    down = source.upper_bound_y - source.origin_y
+    columns, rows = across / abs(source.pixelsize_x), down / abs(source.pixelsize_y)
+    share = min(1.0, PREVIEW_PIXELS / max(columns, rows))
+    width, height = (max(1, round(pixels * share)) for pixels in (columns, rows))
+    return Window(
+        source.origin_x, source.origin_y, source.upper_bound_x, source.upper_bound_y,
+        min(width, PREVIEW_PIXELS), min(height, PREVIEW_PIXELS), None,
+    )  # fmt: skip
+
+
+def parse_style(query: Mapping[str, str]) -> Style:
+    """Return how to draw; raise Problem 400."""
+    errors: dict[str, list[str]] = {}
+    colormap = query.get("colormap") or DEFAULT_COLORMAP
+    if colormap not in COLORMAPS:
+        errors["colormap"] = [f"Must be one of {', '.join(COLORMAPS)}."]
+    rescale = parse_rescale(query.get("rescale", ""), errors)
+    time = parse_time_parameter(query, "time", errors)
+    if errors:
+        raise invalid(errors)
+    return Style(colormap, rescale, time)
+
+
+def parse_rescale(text: str, errors: dict[str, list[str]]) -> tuple[float, float] | None:
+    """Return two numbers in ascending order, or None; add a sentence to `errors` for any other text."""
+    if not text:
+        return None
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        low = high = 0.0
+    if isfinite(low) and isfinite(high) and low < high:
+        return low, high
+    errors["rescale"] = ["Must be two numbers, min,max, the first one smaller."]
+    return None
+
+
+def parse_time_parameter(
+    query: Mapping[str, str], name: str, errors: dict[str, list[str]]
+) -> datetime | None:
+    """Return a time of the query string, or None; add a sentence to `errors` for any other text."""
+    try:
+        return parse_timestamp(query[name]) if query.get(name) else None
+    except BadValue as error:
+        errors[name] = [str(error)]
+        return None

@@ -1,0 +1,161 @@
+"""Reads areas of an image, of objects by the ranges of the blocks that hold them."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from math import isnan
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.windows import Window as PixelWindow
+
+from pipeline.errors import CatalogueError, Unreadable
+from pipeline.raster.integrity import block_index_tags, block_lengths, pixel_bytes
+from pipeline.raster.open_dataset import open_dataset
+from pipeline.raster.pixels.open_files import Image, OpenRaster
+from pipeline.raster.sparse_copy import OpenObject
+from pipeline.raster.tiff import Directory
+
+Values = npt.NDArray[Any]
+Flags = npt.NDArray[np.bool_]
+
+
+class Area(NamedTuple):
+    """Some pixels of an image."""
+
+    row: int
+    column: int
+    height: int
+    width: int
+
+    def blocks(self, image: Directory) -> tuple[range, range]:
+        """Return the rows and the columns of the blocks that hold the area."""
+        width, height = image.block_size
+        last_row, last_column = self.row + self.height - 1, self.column + self.width - 1
+        return (
+            range(self.row // height, last_row // height + 1),
+            range(self.column // width, last_column // width + 1),
+        )
+
+
+class Pixels(NamedTuple):
+    """Bands x rows x columns."""
+
+    values: Values
+    valid: Flags
+
+
+class ReadingLimit:
+    """What may still be read for a request."""
+
+    def __init__(self, values: int, block_bytes: int) -> None:
+        self._values, self._block_bytes = values, block_bytes
+
+    def spend(self, values: int, block_bytes: int) -> None:
+        """Count values that are to be unpacked. Raises CatalogueError beyond the limit."""
+        self._values -= values
+        if self._values < 0 or block_bytes > self._block_bytes:
+            raise CatalogueError(
+                "too many pixels of the files must be read for it; ask for a smaller or finer window, or add "
+                "overviews and tiles to the files"
+            )
+
+
+class ImageReader:
+    """Reads the wanted bands of an image."""
+
+    def __init__(
+        self,
+        raster: OpenRaster,
+        image: Image,
+        limit: ReadingLimit,
+        threads: Executor,
+        *,
+        alpha: bool,
+    ) -> None:
+        """With `alpha` an alpha band marks the valid pixels, as masks do."""
+        self._raster = raster
+        self._image = image
+        self._limit = limit
+        self._threads = threads
+        self._bands = list(raster.file.bands)
+        self._masked = raster.mask in ("internal", "sidecar") or (alpha and raster.mask == "alpha")
+
+    def read(self, areas: Sequence[Area]) -> Iterator[Pixels]:
+        """Yield the pixels of each area. Raises a RasterError, CatalogueError or TransientError."""
+        for area in areas:
+            self._spend(area)
+        self._fetch(areas)
+        with open_dataset(
+            self._raster.opened,
+            placed=True,
+            overview=self._image.level,
+            sidecar=self._image.sidecar,
+        ) as (dataset, _):
+            for area in areas:
+                yield self._read(dataset, area)
+
+    def _read(self, dataset: DatasetReader, area: Area) -> Pixels:
+        window = PixelWindow(area.column, area.row, area.width, area.height)
+        try:
+            values = dataset.read(self._bands, window=window)
+            masks = dataset.read_masks(self._bands, window=window) if self._masked else None
+        except RasterioError as error:
+            reason = str(error.__cause__ or error).partition("\n")[0][:200]
+            raise Unreadable(f"its pixels cannot be read ({reason}); write it again") from error
+        nodata = zip(values, self._raster.nodata, strict=True)
+        valid = np.stack([_is_valid(*band) for band in nodata])
+        return Pixels(values, valid if masks is None else valid & (masks != 0))
+
+    def _spend(self, area: Area) -> None:
+        """Count the values in the blocks of an area."""
+        image = self._image.directory
+        width, height = image.block_size
+        rows, columns = area.blocks(image)
+        planes = len(self._bands) if image.planes > 1 else image.samples
+        values = width * height * planes
+        item = np.dtype(self._raster.file.dtype).itemsize
+        self._limit.spend(len(rows) * len(columns) * values, values * item)
+
+    def _fetch(self, areas: Sequence[Area]) -> None:
+        """Fetch the blocks of an object that hold the areas."""
+        opened = self._raster.opened
+        if not isinstance(opened, OpenObject):
+            return
+        copy = opened.sidecar(self._image.sidecar) if self._image.sidecar else opened.copy
+        images = filter(None, (self._image.directory, self._image.mask))
+        ranges = [
+            block
+            for image in images
+            for area in areas
+            for block in _ranges(image, area, self._bands)
+        ]
+        copy.fill_ranges(ranges, self._threads)
+
+
+def _is_valid(values: Values, nodata: float | int | None) -> Flags:
+    """Return which values are not the nodata value."""
+    if nodata is None:
+        return np.ones(values.shape, np.bool_)
+    flags: Flags = ~np.isnan(values) if isnan(nodata) else values != nodata
+    return flags
+
+
+def _ranges(image: Directory, area: Area, bands: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of the blocks of an area, as they lie in the file."""
+    across = -(-image.width // image.block_size[0])
+    in_plane = image.block_count // image.planes
+    rows, columns = area.blocks(image)
+    for plane in [band - 1 for band in bands] if image.planes > 1 else [0]:
+        for row in rows:
+            start = plane * in_plane + row * across + columns.start
+            stop = start + len(columns)
+            offsets = image.array(image.entries[block_index_tags(image)[0]], start, stop)
+            lengths = block_lengths(image, start, stop)
+            if image.uncompressed:
+                lengths = np.maximum(lengths, pixel_bytes(image, start, stop))
+            for offset, length in zip(offsets.tolist(), lengths.tolist(), strict=True):
+                if offset and length:
+                    yield offset, offset + length

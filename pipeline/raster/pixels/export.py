@@ -1,0 +1,74 @@
+"""Writes the pixels of a window as a GeoTIFF."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as PixelWindow
+
+from pipeline.errors import TransientError
+from pipeline.raster.linked_folder import linked_folder, translate_disk_errors
+from pipeline.raster.pixels.mosaic import Mosaic
+from pipeline.raster.pixels.nearest import Grid, Part
+from pipeline.raster.pixels.requests import Export, ExportedFile, Window
+
+_BLOCK = 256
+_COLUMNS_AT_ONCE = 2048
+"""With 256 rows some 40 MB are in memory."""
+_open_descriptors: list[int] = []
+"""Of files that were written; the other side opens them before it sends its next request."""
+
+
+def export(request: Export, mosaic: Mosaic) -> ExportedFile:
+    """Write a window into a file without a name, block by block. Raises the errors of `Mosaic.read`."""
+    window, files = request.window, request.files
+    grids = {file.wkt: Grid(window, file.wkt, approximate=False) for file in files}
+    fill = 0 if request.nodata is None else request.nodata
+    with linked_folder({}) as folder:
+        path = folder / "data.tif"
+        try:
+            with rasterio.open(path, "w", **_profile(request)) as dataset:
+                for part in _parts(window):
+                    pixels = mosaic.read([grids[file.wkt] for file in files], part, fill)
+                    area = PixelWindow(part.column, part.row, part.width, part.height)
+                    dataset.write(pixels.values, window=area)
+            with translate_disk_errors():
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except RasterioError as error:
+            raise TransientError(
+                f"the answer cannot be written to the temporary folder ({error}); make room there"
+            ) from error
+    _open_descriptors.append(descriptor)
+    return ExportedFile(descriptor, os.fstat(descriptor).st_size)
+
+
+def close_exported() -> None:
+    """Close the files of earlier requests."""
+    while _open_descriptors:
+        os.close(_open_descriptors.pop())
+
+
+def _profile(request: Export) -> dict[str, Any]:
+    window, first = request.window, request.files[0]
+    dtype = np.dtype(first.dtype)
+    step_x = (window.east - window.west) / window.width
+    step_y = (window.south - window.north) / window.height
+    return {
+        "driver": "GTiff", "width": window.width, "height": window.height, "count": len(first.bands),
+        "dtype": dtype.name, "nodata": request.nodata, "crs": window.crs or first.wkt,
+        "transform": Affine(step_x, 0, window.west, 0, step_y, window.north),
+        "tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK,
+        "compress": "DEFLATE", "zlevel": 1, "bigtiff": "IF_SAFER",
+        **({"predictor": 2} if dtype.kind in "iu" else {}),
+    }  # fmt: skip
+
+
+def _parts(window: Window) -> Iterator[Part]:
+    for row in range(0, window.height, _BLOCK):
+        for column in range(0, window.width, _COLUMNS_AT_ONCE):
+            height, width = window.height - row, window.width - column
+            yield Part(row, column, min(_BLOCK, height), min(_COLUMNS_AT_ONCE, width))

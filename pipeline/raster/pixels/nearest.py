@@ -1,0 +1,163 @@
+"""Finds which pixel of a file each pixel of a window shows: the one in which its centre lies."""
+
+from functools import lru_cache
+from math import isfinite
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError
+
+from pipeline.errors import CatalogueError
+from pipeline.raster.pixels.requests import Window
+
+Numbers = npt.NDArray[np.floating[Any]]
+_ROUNDING = 1e-10
+"""Of a pixel: GDAL's warper adds it before it rounds down."""
+_STEP = 16
+"""Pixels between places that are transformed exactly, where an approximation is allowed."""
+_MAX_ERROR = 0.125
+"""Of an approximation, in pixels of the file; that of gdalwarp by default."""
+_OUTLINE_POINTS = 21
+
+
+class Part(NamedTuple):
+    """A part of a window, in its rows and columns."""
+
+    row: int
+    column: int
+    height: int
+    width: int
+
+
+def whole(window: Window) -> Part:
+    """Return the part that is all of a window."""
+    return Part(0, 0, window.height, window.width)
+
+
+class Grid:
+    """The pixels of a window, and where they lie in a file's CRS."""
+
+    def __init__(self, window: Window, wkt: str, *, approximate: bool) -> None:
+        """Raises CatalogueError where the window's CRS is not known."""
+        self._transformer = None if window.crs is None else _transformer(window.crs, wkt)
+        self._approximate = approximate
+        self.step_x = (window.east - window.west) / window.width
+        self.step_y = (window.south - window.north) / window.height
+        self._window = window
+
+    def pixels(self, part: Part, transform: Affine) -> tuple[Numbers, Numbers]:
+        """Return the column and row in the file of each pixel's centre; not finite where it has none."""
+        columns = np.arange(part.column, part.column + part.width) + 0.5
+        rows = np.arange(part.row, part.row + part.height) + 0.5
+        if self._transformer is None:
+            return self._exactly(columns, rows, transform)
+        if self._approximate and (found := self._nearly(columns, rows, transform)):
+            return found
+        return self._exactly(columns, rows, transform)
+
+    def pixels_of_file(self, part: Part, transform: Affine) -> float:
+        """Return how many pixels of the file lie between two neighbours in the window, about."""
+        small = Part(part.row, part.column, max(part.height, 2), max(part.width, 2))
+        columns = np.linspace(small.column, small.column + small.width, 9)
+        rows = np.linspace(small.row, small.row + small.height, 9)
+        x, y = self._exactly(columns, rows, transform)
+        across, down = small.width / 8, small.height / 8
+        steps = [
+            np.hypot(np.diff(x, axis=1), np.diff(y, axis=1)) / across,
+            np.hypot(np.diff(x, axis=0), np.diff(y, axis=0)) / down,
+        ]
+        finite = [values[np.isfinite(values)] for values in steps]
+        medians = [float(np.median(values)) for values in finite if values.size]
+        return min(medians, default=1.0)
+
+    def _exactly(
+        self, columns: Numbers, rows: Numbers, transform: Affine
+    ) -> tuple[Numbers, Numbers]:
+        x, y = np.meshgrid(
+            self._window.west + columns * self.step_x, self._window.north + rows * self.step_y
+        )
+        if self._transformer is not None:
+            x, y = self._transformer.transform(x, y)
+        # In GDAL's order, so that ties between two pixels end alike.
+        inverse = ~transform
+        with np.errstate(invalid="ignore", over="ignore"):
+            return (
+                inverse.c + x * inverse.a + y * inverse.b,
+                inverse.f + x * inverse.d + y * inverse.e,
+            )
+
+    def _nearly(
+        self, columns: Numbers, rows: Numbers, transform: Affine
+    ) -> tuple[Numbers, Numbers] | None:
+        """Interpolate between exact places; None where that is not exact enough."""
+        some_columns, some_rows = _some(columns), _some(rows)
+        exact = self._exactly(some_columns, some_rows, transform)
+        middle = _middles(some_columns), _middles(some_rows)
+        with np.errstate(invalid="ignore", over="ignore"):
+            errors = [
+                np.abs(_interpolate(values, some_columns, some_rows, *middle) - wanted)
+                for values, wanted in zip(exact, self._exactly(*middle, transform), strict=True)
+            ]
+            if not all((values <= _MAX_ERROR).all() for values in errors):
+                return None
+            x, y = (
+                _interpolate(values, some_columns, some_rows, columns, rows) for values in exact
+            )
+            return x, y
+
+
+def whole_pixels(values: Numbers, size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+    """Return the pixels in which places lie, and whether these are in a row or column of so many pixels."""
+    with np.errstate(invalid="ignore"):
+        inside = (values >= 0) & (values + _ROUNDING <= size)  # false where not finite
+        pixels = np.floor(np.where(inside, values, 0.0) + _ROUNDING).astype(np.intp)
+    return np.minimum(pixels, size - 1), inside
+
+
+def bounds_in(window: Window, wkt: str) -> tuple[float, float, float, float] | None:
+    """Return the bounds of a window in another CRS; None where it has none there."""
+    assert window.crs
+    edges = window.west, window.south, window.east, window.north
+    bounds = _transformer(window.crs, wkt).transform_bounds(*edges, densify_pts=_OUTLINE_POINTS)
+    return bounds if all(map(isfinite, bounds)) else None
+
+
+@lru_cache(maxsize=32)
+def _transformer(crs: str, wkt: str) -> Transformer:
+    try:
+        return Transformer.from_crs(CRS.from_authority(*crs.split(":")), wkt, always_xy=True)
+    except CRSError as error:
+        raise CatalogueError(
+            f"{crs} is not a known projection of the plane or the globe"
+        ) from error
+
+
+def _some(centres: Numbers) -> Numbers:
+    count = max(2, -(-len(centres) // _STEP) + 1)
+    return np.linspace(centres[0], centres[-1], count)
+
+
+def _middles(values: Numbers) -> Numbers:
+    return (values[1:] + values[:-1]) / 2
+
+
+def _interpolate(
+    values: Numbers, columns: Numbers, rows: Numbers, to_columns: Numbers, to_rows: Numbers
+) -> Numbers:
+    """Interpolate linearly between the places of a regular grid."""
+    column, across = _between(columns, to_columns)
+    row, down = _between(rows, to_rows)
+    lines = values[:, column] * (1 - across) + values[:, column + 1] * across
+    found: Numbers = lines[row] * (1 - down)[:, None] + lines[row + 1] * down[:, None]
+    return found
+
+
+def _between(places: Numbers, wanted: Numbers) -> tuple[Any, Numbers]:
+    """Return the number of the place before each wanted one, and how far it is to the next, from 0 to 1."""
+    step = places[1] - places[0] or 1.0
+    position = (wanted - places[0]) / step
+    before = np.clip(np.floor(position).astype(np.intp), 0, len(places) - 2)
+    return before, position - before

@@ -1,0 +1,153 @@
+"""Keeps the files open whose pixels were read last, with what reading them needs."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from affine import Affine
+
+from pipeline.errors import FileChanged
+from pipeline.raster.budget import Budget
+from pipeline.raster.file_access import OpenFile
+from pipeline.raster.header import Header, read_header
+from pipeline.raster.integrity import block_index_tags
+from pipeline.raster.nodata import nodata_number
+from pipeline.raster.open_dataset import open_dataset
+from pipeline.raster.overviews import usable_overviews
+from pipeline.raster.pixels.requests import PixelFile
+from pipeline.raster.sparse_copy import OpenObject, SparseCopy
+from pipeline.raster.stored_file import open_stored_file
+from pipeline.raster.tiff import Directory, read_directories
+from pipeline.storage import find_registered_file
+
+_MOST_OPEN = 48
+_MAX_COPY_BYTES = 256 * 2**20
+"""A sparse copy that holds more is removed after the request."""
+_CHANGED = "the file changed since it was registered; sync it, then ask again"
+
+
+@dataclass(frozen=True)
+class Image:
+    """The raster itself, or an overview."""
+
+    directory: Directory
+    mask: Directory | None
+    """Its internal mask."""
+    level: int | None = None
+    """As in `Overview`."""
+    sidecar: str | None = None
+    factor: int = 1
+    """Decimation factor; 1 for the raster itself."""
+
+
+class OpenRaster:
+    """A file that is open for reading pixels."""
+
+    def __init__(self, file: PixelFile, budget: Budget, stack: ExitStack) -> None:
+        """Raises a RasterError, TransientError or CatalogueError."""
+        self.file = file
+        stored = find_registered_file(file.uri, file.fingerprint, file.roots)
+        self.opened = stack.enter_context(open_stored_file(stored, budget, None))
+        header = read_header(self.opened, budget, pixels=True)
+        if (header.main.width, header.main.height) != (file.width, file.height):
+            raise FileChanged(_CHANGED)
+        self.nodata = [nodata_number(file.nodata[band - 1], file.dtype) for band in file.bands]
+        self.mask = header.layout.mask
+        """`internal`, `alpha`, `sidecar` or None."""
+        self.images = [*_images(self.opened, header, budget)]
+        """The raster itself, then its overviews, the smallest last."""
+
+    def image_for(self, pixels: float) -> Image:
+        """Return the smallest image that still has a pixel for each of a window; as gdalwarp chooses.
+
+        `pixels` is the number of pixels of the file between two neighbours in the window.
+        """
+        return [image for image in self.images if image.factor <= max(1.0, pixels + 0.1)][-1]
+
+    def transform_of(self, image: Image) -> Affine:
+        """Return pixel to CRS for the pixels of an image."""
+        main, own = self.images[0].directory, image.directory
+        scale = Affine.scale(main.width / own.width, main.height / own.height)
+        return (
+            Affine(*self.file.transform) @ scale
+            if image.factor > 1
+            else Affine(*self.file.transform)
+        )
+
+    def copies(self) -> list[SparseCopy]:
+        """Return the sparse copies that hold its blocks; none for a file of this machine."""
+        if not isinstance(self.opened, OpenObject):
+            return []
+        names = {image.sidecar for image in self.images if image.sidecar}
+        return [self.opened.copy, *map(self.opened.sidecar, names)]
+
+
+class OpenFiles:
+    """The files that were read last. Each is compared with its fingerprint again before it is read."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._open: OrderedDict[tuple[str, str], tuple[OpenRaster, ExitStack]] = OrderedDict()
+
+    def open(self, file: PixelFile) -> OpenRaster:
+        """Return the open file. Raises FileChanged where it is not the one that was registered; other errors."""
+        key = file.uri, file.fingerprint
+        if key in self._open and self._open[key][0].file == file:
+            raster, _ = self._open[key]
+            self._open.move_to_end(key)
+            try:
+                _require_unchanged(raster.opened)
+            except BaseException:
+                self._close(key)
+                raise
+            return raster
+        if key in self._open:
+            self._close(key)
+        with ExitStack() as stack:
+            raster = OpenRaster(file, self._budget, stack)
+            self._open[key] = raster, stack.pop_all()
+        return raster
+
+    def trim(self) -> None:
+        """Close the files that were not read lately, and objects of which much was read."""
+        for key, (raster, _) in list(self._open.items()):
+            if sum(copy.bytes_held for copy in raster.copies()) > _MAX_COPY_BYTES:
+                self._close(key)
+        while len(self._open) > _MOST_OPEN:
+            self._close(next(iter(self._open)))
+
+    def _close(self, key: tuple[str, str]) -> None:
+        _, stack = self._open.pop(key)
+        stack.close()
+
+
+def _require_unchanged(opened: OpenFile) -> None:
+    """Compare a file of this machine; each range of an object is compared when it is fetched."""
+    if not opened.stored.in_bucket:
+        opened.require_unchanged()
+
+
+def _images(opened: OpenFile, header: Header, budget: Budget) -> list[Image]:
+    images = [Image(header.main, _mask_of(header.main, header.directories))]
+    for overview in usable_overviews(opened, header.layout):
+        directories = header.directories
+        if overview.sidecar:
+            directories = read_directories(opened.sidecar(overview.sidecar), budget)
+        with open_dataset(
+            opened, placed=True, overview=overview.level, sidecar=overview.sidecar
+        ) as (dataset, _):
+            size = dataset.width, dataset.height
+        own = next((d for d in directories if not d.mask and (d.width, d.height) == size), None)
+        if own is None:
+            continue
+        for tag in block_index_tags(own) if overview.sidecar else ():  # for the copy of an object
+            own.array(own.entries[tag], 0, own.block_count)
+        mask = _mask_of(own, directories)
+        images.append(Image(own, mask, overview.level, overview.sidecar, overview.factor))
+    return sorted(images, key=lambda image: image.factor)
+
+
+def _mask_of(image: Directory, directories: Sequence[Directory]) -> Directory | None:
+    size = image.width, image.height
+    return next((d for d in directories if d.mask and (d.width, d.height) == size), None)

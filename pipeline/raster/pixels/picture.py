@@ -1,0 +1,66 @@
+"""Draws pictures: the values of one band by a ramp of colours, or three bands as they are."""
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import UnsupportedDtype
+from pipeline.raster.pixels.blocks import Pixels
+from pipeline.raster.pixels.mosaic import Mosaic
+from pipeline.raster.pixels.nearest import Grid, whole
+from pipeline.raster.pixels.png import write_palette_png, write_rgba_png
+from pipeline.raster.pixels.requests import COLORMAPS, Picture
+
+Bytes = npt.NDArray[np.uint8]
+COLOURS = 255
+"""Steps of a ramp. The index after the last one is transparent."""
+
+
+def draw(picture: Picture, mosaic: Mosaic) -> bytes:
+    """Return a picture as PNG. Raises UnsupportedDtype for complex numbers, and the errors of `Mosaic.read`."""
+    if not picture.files:
+        shape = picture.window.height, picture.window.width
+        return write_palette_png(np.full(shape, COLOURS, np.uint8), ramp(picture.colormap))
+    if picture.files[0].dtype.startswith("c"):
+        raise UnsupportedDtype("complex numbers have no colours; ask for the data")
+    wkts = {file.wkt: Grid(picture.window, file.wkt, approximate=True) for file in picture.files}
+    grids = [wkts[file.wkt] for file in picture.files]
+    pixels = mosaic.read(grids, whole(picture.window))
+    if len(picture.files[0].bands) >= 3:
+        return write_rgba_png(_colours_of(pixels))
+    return write_palette_png(indices_of(pixels, picture.low, picture.high), ramp(picture.colormap))
+
+
+def indices_of(pixels: Pixels, low: float, high: float) -> Bytes:
+    """Return the step of the ramp for each value of the first band; values beyond its ends get the colour there."""
+    values, valid = pixels.values[0], pixels.valid[0]
+    if values.dtype.kind == "f":
+        valid = valid & ~np.isnan(values)
+    numbers = np.where(valid, values, low).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Halves, since the distance of two numbers can be larger than any number.
+        share = (numbers / 2 - low / 2) / (high / 2 - low / 2) if high > low else numbers * 0 + 0.5
+    steps = np.clip(np.nan_to_num(share), 0, 1) * (COLOURS - 1)
+    return np.where(valid, np.rint(steps), COLOURS).astype(np.uint8)
+
+
+@lru_cache
+def ramp(colormap: str) -> Bytes:
+    """Return the RGBA colours of a ramp, and a transparent one."""
+    anchors = np.array(
+        [list(bytes.fromhex(colour)) for colour in COLORMAPS[colormap].split()], np.float64
+    )
+    places = np.linspace(0, len(anchors) - 1, COLOURS)
+    channels = [
+        np.interp(places, np.arange(len(anchors)), anchors[:, channel]) for channel in range(3)
+    ]
+    colours = np.zeros((COLOURS + 1, 4), np.uint8)
+    colours[:COLOURS, :3] = np.rint(np.stack(channels, axis=1))
+    colours[:COLOURS, 3] = 255
+    return colours
+
+
+def _colours_of(pixels: Pixels) -> Bytes:
+    alpha = np.where(pixels.valid.all(axis=0), 255, 0).astype(np.uint8)
+    return np.stack([*pixels.values[:3], alpha], axis=-1)

@@ -1,0 +1,82 @@
+"""The program of a pixel process: it answers one request after the other."""
+
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+import rasterio
+
+from pipeline.errors import CatalogueError, RastersourcesError
+from pipeline.raster.budget import Budget
+from pipeline.raster.gdal_restrictions import restrict_gdal
+from pipeline.raster.pixels.blocks import ReadingLimit
+from pipeline.raster.pixels.export import close_exported, export
+from pipeline.raster.pixels.mosaic import Mosaic
+from pipeline.raster.pixels.nearest import bounds_in
+from pipeline.raster.pixels.open_files import OpenFiles
+from pipeline.raster.pixels.picture import draw
+from pipeline.raster.pixels.requests import BoundsIn, Export, Picture, PixelLimits, Request, Sample
+from pipeline.raster.pixels.sample import measure_sample
+
+REQUESTS_AT_ONCE = 8
+"""Requests to object storage that the process waits for."""
+_GDAL_CACHE_BYTES = 32 * 2**20
+
+
+class Answers:
+    """Answers requests, and keeps the files open that they read."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._open_files = OpenFiles(budget)
+        self._threads = ThreadPoolExecutor(REQUESTS_AT_ONCE, "ranges")
+
+    def answer(self, request: Request, limits: PixelLimits) -> Any:
+        """Return the answer to a request, as its class describes it. Raises RastersourcesError."""
+        try:
+            return self._answer(request, ReadingLimit(limits.pixels_read, self._budget.block_bytes))
+        finally:
+            self._open_files.trim()
+
+    def _answer(self, request: Request, limit: ReadingLimit) -> Any:
+        match request:
+            case Picture():
+                files = self._open_files
+                return draw(request, Mosaic(request.files, files, limit, self._threads, alpha=True))
+            case Sample():
+                return measure_sample(request.files, self._open_files, limit, self._threads)
+            case Export():
+                return export(
+                    request, Mosaic(request.files, self._open_files, limit, self._threads)
+                )
+            case BoundsIn():
+                return bounds_in(request.window, request.wkt)
+
+
+def serve(connection: Connection) -> None:
+    """Answer requests until the other side has ended."""
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        answers = Answers(connection.recv())
+        while True:
+            request, limits = connection.recv()
+            close_exported()
+            # Only a signal without a Python handler ends the process while GDAL is busy.
+            signal.setitimer(signal.ITIMER_REAL, limits.seconds)
+            try:
+                answer = answers.answer(request, limits)
+            except RastersourcesError as error:
+                answer = error
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            connection.send(answer)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    try:
+        with restrict_gdal(), rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE_BYTES):
+            serve(Connection(int(sys.argv[1])))
+    except CatalogueError as error:
+        sys.exit(str(error))

@@ -1,0 +1,147 @@
+"""What the pixel process is asked for. It imports no raster library, so that the API can make requests."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.raster.models import Histogram
+from pipeline.storage import Root
+
+COLORMAPS = {
+    # From matplotlib, CC0.
+    "viridis": "440154 48186a 472d7b 424086 3b528b 33638d 2c728e 26828e 21918c 1fa088 28ae80 3fbc73 "
+    "5ec962 84d44b addc30 d8e219 fde725",
+    "magma": "000004 0b0924 20114b 3b0f70 57157e 721f81 8c2981 a8327d c43c75 de4968 f1605d fa7f5e "
+    "fe9f6d febf84 fddea0 fcfdbf",
+    # From ColorBrewer 2.0, Apache License 2.0.
+    "blues": "f7fbff deebf7 c6dbef 9ecae1 6baed6 4292c6 2171b5 08519c 08306b",
+    "greens": "f7fcf5 e5f5e0 c7e9c0 a1d99b 74c476 41ab5d 238b45 006d2c 00441b",
+    "reds": "fff5f0 fee0d2 fcbba1 fc9272 fb6a4a ef3b2c cb181d a50f15 67000d",
+    "spectral": "9e0142 d53e4f f46d43 fdae61 fee08b ffffbf e6f598 abdda4 66c2a5 3288bd 5e4fa2",
+    "rdylgn": "a50026 d73027 f46d43 fdae61 fee08b ffffbf d9ef8b a6d96a 66bd63 1a9850 006837",
+    "rdbu": "67001f b2182b d6604d f4a582 fddbc7 f7f7f7 d1e5f0 92c5de 4393c3 2166ac 053061",
+    "terrain": "333399 0294fa 24d36d 89e584 fefe98 c2b07c 9b7e6c c4b7ae ffffff",
+    "grey": "000000 ffffff",
+}
+"""Name -> colours of equal distance, from the lowest value to the highest."""
+_EPSG = re.compile(r"EPSG:[0-9]{4,6}")
+
+
+@dataclass(frozen=True)
+class PixelFile:
+    """A registered file, as the catalogue knows it."""
+
+    uri: str
+    fingerprint: str
+    transform: tuple[float, ...]
+    """Pixel to CRS: a, b, c, d, e, f of affine."""
+    wkt: str
+    width: int
+    height: int
+    dtype: str
+    nodata: tuple[str | None, ...]
+    """Of each band, as text."""
+    bands: tuple[int, ...]
+    """The bands to read, from 1."""
+    roots: tuple[Root, ...]
+    """Where it may lie."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A north-up grid of pixels, in a CRS."""
+
+    west: float
+    south: float
+    east: float
+    north: float
+    width: int
+    height: int
+    crs: str | None
+    """`EPSG:n`; None for that of the files."""
+
+
+@dataclass(frozen=True)
+class PixelLimits:
+    """Limits of one request."""
+
+    seconds: float
+    pixels_read: int
+    """Values that are unpacked, in whole blocks."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG of a window; the answer is its bytes."""
+
+    files: Sequence[PixelFile]
+    """The last one lies on top."""
+    window: Window
+    colormap: str
+    low: float
+    """The value of the first colour."""
+    high: float
+    """The value of the last colour."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """A GeoTIFF of a window; the answer is an `ExportedFile`."""
+
+    files: Sequence[PixelFile]
+    """At least one; the last one lies on top."""
+    window: Window
+    nodata: float | int | None
+    """The value where no file has a valid pixel; None where the files have none, then it is zero."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Statistics of the files' first bands to be read; the answer is a `SampleStatistics`."""
+
+    files: Sequence[PixelFile]
+
+
+@dataclass(frozen=True)
+class BoundsIn:
+    """The bounds of a window in another CRS; the answer is (west, south, east, north), or None if it has none."""
+
+    window: Window
+    wkt: str
+
+
+Request = Picture | Export | Sample | BoundsIn
+
+
+@dataclass(frozen=True)
+class SampleStatistics:
+    """Statistics of the valid pixels of overviews, or of some blocks of files without them."""
+
+    valid: int
+    """Number of valid pixels that were read."""
+    valid_share: float
+    minimum: float | None
+    maximum: float | None
+    mean: float | None
+    standard_deviation: float | None
+    percentiles: dict[int, float]
+    histogram: Histogram | None
+    approximate: bool
+    """Whether not all pixels of all files were read."""
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """A file without a name, which the pixel process holds open until it gets the next message."""
+
+    descriptor: int
+    """Of the pixel process."""
+    size: int
+
+
+def is_epsg_code(text: str) -> bool:
+    """Return whether a text has the form EPSG:n, the only one in which clients may name a CRS.
+
+    Other texts could make PROJ or GDAL open a file.
+    """
+    return bool(_EPSG.fullmatch(text))

@@ -1,0 +1,85 @@
+"""Computes statistics of the files' overviews, which pictures take their range of colours from."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import UnsupportedDtype
+from pipeline.raster.pixels.blocks import Area, ImageReader, ReadingLimit
+from pipeline.raster.pixels.open_files import Image, OpenFiles, OpenRaster
+from pipeline.raster.pixels.requests import PixelFile, SampleStatistics
+from pipeline.raster.statistics.band import BandCounter
+from pipeline.raster.tiff import Directory
+
+_ENOUGH_PIXELS = 2**20
+"""Of all files together."""
+
+
+def measure_sample(
+    files: Sequence[PixelFile], open_files: OpenFiles, limit: ReadingLimit, threads: Executor
+) -> SampleStatistics:
+    """Return statistics of the first wanted band of some files. Raises the errors of `ImageReader.read`.
+
+    Of each file the smallest image with enough pixels is read. Where even that has too many, evenly spread blocks of
+    it are.
+    """
+    dtype = np.dtype(files[0].dtype)
+    if dtype.kind == "c":
+        raise UnsupportedDtype("complex numbers have no order; ask for the data")
+    chunks: list[npt.NDArray[Any]] = []
+    pixels, approximate = 0, False
+    for file in files:
+        raster = open_files.open(file)
+        image = _image(raster, _ENOUGH_PIXELS // len(files))
+        areas = list(_areas(image.directory, _ENOUGH_PIXELS // len(files)))
+        pixels += sum(area.height * area.width for area in areas)
+        approximate |= sum(a.height * a.width for a in areas) < file.width * file.height
+        for read in ImageReader(raster, image, limit, threads, alpha=True).read(areas):
+            values = read.values[0][read.valid[0]]
+            chunks.append(values[np.isfinite(values)])
+    return _statistics(dtype, chunks, pixels, approximate)
+
+
+def _statistics(
+    dtype: np.dtype[Any], chunks: Sequence[npt.NDArray[Any]], pixels: int, approximate: bool
+) -> SampleStatistics:
+    counter = BandCounter(dtype)
+    for _ in range(counter.passes):
+        for chunk in chunks:
+            counter.add(chunk)
+        counter.end_pass()
+    band = counter.result(pixels)
+    return SampleStatistics(
+        band.valid,
+        band.valid_share,
+        band.minimum,
+        band.maximum,
+        band.mean,
+        band.standard_deviation,
+        dict(band.percentiles),
+        band.histogram,
+        approximate,
+    )
+
+
+def _image(raster: OpenRaster, enough: int) -> Image:
+    """Return the smallest image with enough pixels, or the raster itself."""
+    large = [
+        image for image in raster.images if image.directory.width * image.directory.height >= enough
+    ]
+    return (large or raster.images)[-1 if large else 0]
+
+
+def _areas(image: Directory, enough: int) -> Iterator[Area]:
+    """Yield all blocks of an image, or evenly spread ones with about as many pixels as are enough."""
+    width, height = image.block_size
+    across, down = -(-image.width // width), -(-image.height // height)
+    wanted = max(1, 4 * enough // (width * height))
+    step = max(1.0, across * down / wanted)
+    for number in range(min(across * down, wanted)):
+        row, column = divmod(int(number * step), across)
+        top, left = row * height, column * width
+        yield Area(top, left, min(height, image.height - top), min(width, image.width - left))

@@ -1,0 +1,93 @@
+"""A child process that runs one of our modules, and the connection to it."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from multiprocessing.connection import Pipe
+from pathlib import Path
+
+import pipeline
+from pipeline.errors import TransientError
+
+GDAL_VARIABLES = ("GDAL_", "OGR_", "CPL_", "VSI", "GTIFF_", "TIFF_", "OSR_", "PROJ_")
+DATA_FOLDER_VARIABLES = ("GDAL_DATA", "PROJ_DATA", "PROJ_LIB")
+
+
+class ChildProcess:
+    """A process that ends when the connection closes, as it does when this process ends."""
+
+    def __init__(self, module: str, *descriptors: int) -> None:
+        """Start the module with the numbers of its end of the connection and of open files. Raises TransientError."""
+        self.last_words = ""
+        self.connection, its_end = Pipe()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        # Ctrl-C is for this process only, also before the child has its own process group.
+        passed = [its_end.fileno(), *descriptors]
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", module, *map(str, passed)],
+                env=_environment(),
+                pass_fds=passed,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                process_group=0,
+            )
+        except OSError as error:
+            self.connection.close()
+            self._errors.close()
+            raise TransientError(f"no process to read files starts: {error}") from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            its_end.close()
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
+    def send(self, message: object) -> None:
+        """Send a message. That the process has ended shows when its answer is received."""
+        with suppress(BrokenPipeError):
+            self.connection.send(message)
+
+    def end(self, patience: float) -> int:
+        """Return the process's exit status, as subprocess does; kill it after `patience` seconds."""
+        self.connection.close()
+        try:
+            status = self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        with self._errors as errors:
+            errors.seek(0)
+            lines = errors.read().decode(errors="replace").split("\n")
+        reason = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+        self.last_words = next((line for line in reversed(lines) if line), reason)
+        return status
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of workers, in which they find this package and use one thread for algebra.
+
+    No variable tells GDAL or PROJ what to open or to load, except where their own data are.
+    """
+    root = Path(pipeline.__file__).parents[1]
+    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in DATA_FOLDER_VARIABLES or not name.startswith(GDAL_VARIABLES)
+    }
+    return {
+        **kept,
+        "GDAL_CONFIG_FILE": os.devnull,
+        "GDAL_DRIVER_PATH": "disable",
+        "PROJ_NETWORK": "OFF",
+        "PYTHONPATH": os.pathsep.join(paths),
+        "OPENBLAS_NUM_THREADS": "1",
+    }
