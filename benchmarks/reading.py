@@ -22,6 +22,7 @@ from pipeline.raster.gdal_restrictions import restrict_gdal
 from pipeline.raster.header import read_header
 from pipeline.raster.models import FileCRS, Grid, ReadOptions
 from pipeline.raster.placement import georeference
+from pipeline.raster.stored_file import open_stored_file
 from pipeline.raster.workers.pool import MAX_FILES_IN_WORKER
 from pipeline.storage.files import StoredFile
 from pipeline.storage.local import find_file
@@ -77,7 +78,7 @@ def open_by_rasterio(files: Sequence[StoredFile]) -> None:
 
 def read_headers(files: Sequence[StoredFile]) -> None:
     for file in files:
-        with read.open_stored_file(file, OPTIONS.budget, None) as open_file:
+        with open_stored_file(file, OPTIONS.budget, None) as open_file:
             read_header(open_file, OPTIONS.budget)
 
 
