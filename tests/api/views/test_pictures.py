@@ -124,7 +124,7 @@ def test_a_tile_of_a_large_raster_is_read_from_an_overview(
     other = expected_tile(path, tile_transform(10, *place), overview_level=1)
     inside = (expected != -9999) & (other != -9999)
     assert np.mean((shown != expected)[inside]) < 0.2
-    assert np.mean((shown != other)[inside]) > 0.8
+    assert np.mean((shown != other)[inside]) > 0.5
 
 
 def test_a_preview_is_the_raster_in_its_own_pixels(
