@@ -223,9 +223,7 @@ class Endpoint:
 
     def asks_first(self, call: Call) -> bool:
         """Return whether a page must ask before this deletion."""
-        by_page = call.body.method is not None and wants_html(
-            call.request, call.query.get("format")
-        )
+        by_page = call.body.method is not None and not call.wants_json
         return by_page and not (call.body.confirmed or call.dry_run)
 
     async def ask(self, call: Call, delete: Handler) -> Answer:
@@ -267,9 +265,7 @@ class Endpoint:
         if call.method not in ("GET", "HEAD"):
             return call.method
         described = "GET" not in self.methods or call.query.get(PAGE_METHOD) == "OPTIONS"
-        if described and wants_html(call.request, call.query.get("format")):
-            return "OPTIONS"
-        return call.method
+        return "OPTIONS" if described and not call.wants_json else call.method
 
     def reads_token(self, call: Call) -> bool:  # noqa: ARG002 - subclasses read it
         """Return whether the endpoint itself checks the CSRF token, in a form that it reads while it arrives."""

@@ -54,12 +54,7 @@ def parse_paging(query: Mapping[str, str], most: int, errors: dict[str, list[str
 
 
 def list_page(
-    paging: Paging,
-    count: int,
-    results: Any,
-    links: Links,
-    path: str,
-    query: Mapping[str, str],
+    paging: Paging, count: int, results: Any, links: Links, path: str, query: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return a page with links to the next and previous one; raise Problem 404 beyond the last page."""
     if paging.offset and paging.offset >= count and not paging.by_offset:

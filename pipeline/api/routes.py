@@ -38,23 +38,10 @@ from pipeline.api.views.sign_in import SignIn, SignOut
 from pipeline.api.views.source_data import SourceData
 
 View = Endpoint | Docs | SignIn | SitePage
-LISTS = (
-    "rastersources",
-    "rasters",
-    "labeltypes",
-    "scenarios",
-    "organisations",
-    "users",
-    "contracts",
-    "changes",
-    "rejectedfiles",
-)
-
 
 def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:
     """Yield each path, with its trailing slash, and its endpoint."""
     root = Root(api)
-    root.lists = LISTS
     yield f"{API}/", root
     yield "/api/v3/", root
     yield f"{API}/rastersources/", WriteList(api, RASTER_SOURCES)

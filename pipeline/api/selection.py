@@ -28,11 +28,7 @@ class Selection:
 
 
 def parse_selection(
-    query: Mapping[str, str],
-    entity: Entity,
-    caller: Caller,
-    *,
-    max_size: int | None = None,
+    query: Mapping[str, str], entity: Entity, caller: Caller, *, max_size: int | None = None
 ) -> Selection:
     """Return filters, order and page; raise Problem 400 that names every parameter with a bad value."""
     errors: dict[str, list[str]] = {}

@@ -11,7 +11,7 @@ from pipeline.catalogue.comparison import Comparison
 from pipeline.catalogue.empty_sources import delete_removable
 from pipeline.catalogue.register import Owner, source_parameters
 from pipeline.catalogue.write_sources import lock_sources
-from pipeline.database.engine import begin
+from pipeline.database.engine import begin, execute
 from pipeline.database.queries import queries
 from pipeline.definitions.definition import Definition
 from pipeline.errors import CatalogueError, RunInProgress
@@ -37,22 +37,19 @@ def record_definition(engine: Engine, name: str, config: Path, uuid: UUID | None
     A sync records it before it writes anything, so that whatever it leaves can be pruned. `uuid` is that of the raster
     source that the definition names.
     """
-    parameters = {"id": name, "config": str(config.absolute()), "uuid": uuid}
-    with begin(engine) as connection:
-        connection.execute(QUERIES["record"], parameters)
+    execute(engine, QUERIES["record"], id=name, config=str(config.absolute()), uuid=uuid)
 
 
 def other_config(engine: Engine, definition: Definition, config: Path) -> str | None:
     """Return the path of another sources.toml that a definition of this id was synced from, if that file exists."""
-    with begin(engine) as connection:
-        known = connection.execute(QUERIES["get_config"], {"id": definition.id}).scalar()
+    rows = execute(engine, QUERIES["get_config"], id=definition.id)
+    known = rows[0].config if rows else None
     return known if known and Path(known).exists() and not is_same(known, config) else None
 
 
 def find_orphans(engine: Engine, config: Path, ids: Sequence[str]) -> list[Orphan]:
     """Return the definitions that were synced from this file, except those with these ids."""
-    with begin(engine) as connection:
-        rows = connection.execute(QUERIES["find_orphans"], {"ids": list(ids)}).all()
+    rows = execute(engine, QUERIES["find_orphans"], ids=list(ids))
     return [Orphan(*row) for known, *row in rows if is_same(known, config)]
 
 

@@ -1,5 +1,6 @@
 """Dropped files: the raster source of each, and what became of it, recorded in one transaction per file."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,7 +15,7 @@ from pipeline.catalogue.owners import find_or_create
 from pipeline.catalogue.register import upsert_rejections
 from pipeline.catalogue.uploads import stored_facts, write_upload
 from pipeline.catalogue.write_sources import lock_sources
-from pipeline.database.engine import begin, is_storable
+from pipeline.database.engine import begin, execute, is_storable
 from pipeline.database.queries import queries
 from pipeline.definitions.drop_folder import DropFolder
 from pipeline.definitions.file_names import Interpretation
@@ -76,15 +77,10 @@ def find_candidates(
     Codes count only in the organisations of the scope.
     """
     wanted = sorted({key for key in keys if is_storable(key)})
-    parameters = {
-        "keys": wanted,
-        "uuids": [_canonical_uuid(key) for key in wanted],
-        "organisations": scope.organisation_ids,
-    }
-    candidates: dict[str, list[CandidateSource]] = {}
-    with begin(engine) as connection:
-        for key, *row in connection.execute(QUERIES["find_candidates"], parameters):
-            candidates.setdefault(key, []).append(CandidateSource(*row))
+    uuids, ids = [_canonical_uuid(key) for key in wanted], scope.organisation_ids
+    query, candidates = QUERIES["find_candidates"], defaultdict(list)
+    for key, *row in execute(engine, query, keys=wanted, uuids=uuids, organisations=ids):
+        candidates[key].append(CandidateSource(*row))
     return candidates
 
 
@@ -133,9 +129,10 @@ def choose_source(
 
 def find_rejected(engine: Engine, definition: str, uris: Sequence[str]) -> set[str]:
     """Return which of the files are on the list of rejected files."""
-    with begin(engine) as connection:
-        parameters = {"definition": definition, "uris": uris}
-        return set(connection.execute(QUERIES["find_rejected"], parameters).scalars())
+    return {
+        uri
+        for (uri,) in execute(engine, QUERIES["find_rejected"], definition=definition, uris=uris)
+    }
 
 
 def register_dropped_file(

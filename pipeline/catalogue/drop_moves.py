@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Engine
 
 from pipeline.catalogue.write_sources import lock_sources
-from pipeline.database.engine import begin
+from pipeline.database.engine import begin, execute
 from pipeline.database.queries import queries
 from pipeline.errors import TransientError
 
@@ -53,15 +53,13 @@ def begin_move(connection: Connection, definition: str, move: FileMove) -> None:
 
 def list_pending_moves(engine: Engine, definition: str) -> list[FileMove]:
     """Return the moves that a run has begun and not ended."""
-    with begin(engine) as connection:
-        rows = connection.execute(QUERIES["list_pending"], {"definition": definition})
-        return [FileMove(row.uri, row.target, row.fingerprint, tuple(row.sidecars)) for row in rows]
+    rows = execute(engine, QUERIES["list_pending"], definition=definition)
+    return [FileMove(row.uri, row.target, row.fingerprint, tuple(row.sidecars)) for row in rows]
 
 
 def is_target_taken(engine: Engine, target: str) -> bool:
     """Return whether a file is on its way to a URI."""
-    with begin(engine) as connection:
-        return connection.execute(QUERIES["find_target"], {"target": target}).first() is not None
+    return bool(execute(engine, QUERIES["find_target"], target=target))
 
 
 def end_move(engine: Engine, definition: str, move: FileMove, fingerprint: str) -> None:
@@ -76,9 +74,8 @@ def end_move(engine: Engine, definition: str, move: FileMove, fingerprint: str) 
 
 def change_target(engine: Engine, definition: str, move: FileMove, target: str) -> None:
     """Record a file and its move under another target."""
-    parameters = {"definition": definition, "uri": move.uri, "target": move.target, "new": target}
-    with begin(engine) as connection:
-        connection.execute(QUERIES["change_target"], parameters)
+    places = {"uri": move.uri, "target": move.target, "new": target}
+    execute(engine, QUERIES["change_target"], definition=definition, **places)
 
 
 def cancel_move(engine: Engine, definition: str, move: FileMove) -> None:

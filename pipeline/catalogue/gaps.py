@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, Row, text
 
 from pipeline.catalogue.coverage import Holes, Tiles, measure_coverage
-from pipeline.database.engine import begin
+from pipeline.database.engine import begin, execute
 from pipeline.database.queries import queries
 from pipeline.definitions.time_series import Series, compare_steps
 from pipeline.errors import CatalogueError
@@ -59,9 +59,7 @@ def find_gaps(engine: Engine, name: str, policy: str) -> Iterator[Gaps]:
 
     Raises CatalogueError where there is none.
     """
-    with begin(engine) as connection:
-        parameters = {"name": name, "uuid": _parse_uuid(name)}
-        sources = connection.execute(QUERIES["find_sources"], parameters).all()
+    sources = execute(engine, QUERIES["find_sources"], name=name, uuid=_parse_uuid(name))
     if not sources:
         raise CatalogueError(
             f"no raster source or definition is called {name!r}; give a name, a uuid or the id of a definition"

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Engine, and_, case, func, insert, literal,
 from sqlalchemy.dialects.postgresql import JSONB
 
 from pipeline.catalogue.access import Caller, readable
-from pipeline.database.engine import begin
+from pipeline.database.engine import execute
 from pipeline.database.tables import layer_sources, layers, raster_sources
 from pipeline.errors import CatalogueError
 
@@ -86,8 +86,7 @@ def add_layer(engine: Engine, name: str, source: UUID) -> UUID:
         key_share=True, read=True
     )
     statement = insert(layers).from_select(["name", "source", *shared], locked)
-    with begin(engine) as connection:
-        made = connection.execute(statement.returning(layers.c.uuid)).scalar_one_or_none()
-    if made is None:
+    rows = execute(engine, statement.returning(layers.c.uuid))
+    if not rows:
         raise CatalogueError(f"there is no raster source {source}")
-    return UUID(str(made))
+    return UUID(str(rows[0].uuid))

@@ -102,14 +102,8 @@ def _used_sources(
 
 def _raster_source_columns(caller: Caller) -> Columns:
     hidden = (
-        "name_upper",
-        "extent",
-        "notices",
-        "definition",
-        "group_key",
-        "definition_hash",
-        "declared_interval",
-    )
+        "name_upper", "extent", "notices", "definition", "group_key", "definition_hash", "declared_interval",
+    )  # fmt: skip
     return [
         *_own(raster_sources, *hidden),
         *_owner(raster_sources, caller),
@@ -250,10 +244,6 @@ def _has_readable_source(table: Table) -> Callable[[Caller], ColumnElement[bool]
     )
 
 
-def _user_columns(_: Caller) -> Columns:
-    return [column for column in users.c if column.name != "password_hash"]
-
-
 def _colleagues(caller: Caller) -> ColumnElement[bool]:
     """Return the condition for the caller and everyone who has a role in one of the caller's organisations."""
     if not caller.logged_in:
@@ -278,7 +268,7 @@ def users_of(organisation_id: int) -> Entity:
     return replace(
         USERS,
         columns=lambda caller: [
-            *_user_columns(caller),
+            *USERS.columns(caller),
             _roles_in(users.c.id, literal(organisation_id)),
         ],
         visible=lambda caller: and_(_colleagues(caller), users.c.id.in_(members)),
@@ -345,7 +335,7 @@ UPLOADS = Entity(
 )
 USERS = Entity(
     users,
-    _user_columns,
+    lambda _: _own(users, "password_hash"),
     lambda table: table,
     _colleagues,
     filters.USERS,

@@ -306,11 +306,7 @@ ONE_OF_TWO = TIMESTAMP_PATTERN.replace("[.,]", "[.]")
 RANGE = f"^({BLANK}*|{GAP}{ONE_OF_TWO}{BLANK}*,{GAP}{ONE_OF_TWO}{GAP})$"
 """Two times between commas. So a comma cannot be the decimal separator of seconds here."""
 TIME = FilterKind(
-    {
-        **comparisons(parse_timestamp),
-        "range": between,
-        "isnull": IS_NULL,
-    },
+    {**comparisons(parse_timestamp), "range": between, "isnull": IS_NULL},
     optional_pattern(TIMESTAMP_PATTERN),
     "2016-06-21T06:05:00Z",
     {"isnull": BOOLEAN_PATTERN, "range": RANGE},
@@ -328,10 +324,7 @@ def parse_size(value: str) -> int:
 
 
 SIZE = FilterKind(
-    {
-        **comparisons(parse_size),
-        "isnull": IS_NULL,
-    },
+    {**comparisons(parse_size), "isnull": IS_NULL},
     optional_pattern(SIZE_PATTERN),
     "1000000",
     {"isnull": BOOLEAN_PATTERN},

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine
 
 from pipeline.catalogue.register import Owner
-from pipeline.database.engine import begin
+from pipeline.database.engine import begin, execute
 from pipeline.database.queries import queries
 from pipeline.definitions.definition import Definition
 from pipeline.errors import CatalogueError
@@ -18,12 +18,10 @@ def add_organisation(engine: Engine, name: str) -> UUID:
     """Add an organisation and return its uuid; raise CatalogueError when the name is taken, blank or too long."""
     if not name.strip() or len(name) > 255:
         raise CatalogueError("an organisation needs a name of 1 to 255 characters")
-    with begin(engine) as connection:
-        added = connection.execute(QUERIES["add_organisation"], {"name": name})
-        uuid: UUID | None = added.scalar_one_or_none()
-    if uuid is None:
+    rows = execute(engine, QUERIES["add_organisation"], name=name)
+    if not rows:
         raise CatalogueError(f'there is an organisation "{name}" already')
-    return uuid
+    return UUID(str(rows[0].uuid))
 
 
 def find_owner(engine: Engine, definition: Definition, *, create: bool = False) -> Owner:

@@ -35,32 +35,15 @@ class Owner:
 
 
 @dataclass(frozen=True)
-class ReadItem:
-    """A file that was read."""
+class BatchItem:
+    """A file of a batch."""
 
-    file: StoredFile
-    row: FileRow
+    file: StoredFile | None
+    """None when it could not be listed."""
+    result: FileRow | Rejection | None
+    """What reading gave; None for an unchanged file whose source has the fields of an earlier definition."""
     moved_from: str | None = None
     """The URI under which it was known before, if it moved."""
-
-
-@dataclass(frozen=True)
-class RejectedItem:
-    """A file that was rejected when it was listed or read."""
-
-    rejection: Rejection
-    file: StoredFile | None = None
-    """None when it could not be listed."""
-
-
-@dataclass(frozen=True)
-class OutdatedItem:
-    """An unchanged file whose source has the fields of an earlier version of the definition."""
-
-    file: StoredFile
-
-
-BatchItem = ReadItem | RejectedItem | OutdatedItem
 
 
 @dataclass(frozen=True)
@@ -90,32 +73,31 @@ class Batch:
     def add(self, item: BatchItem) -> None:
         """Sort an item in."""
         match item:
-            case ReadItem():
-                self._add_row(item)
-            case OutdatedItem(file):
+            case BatchItem(StoredFile() as file, FileRow() as row):
+                self._add_row(file, row, item.moved_from)
+            case BatchItem(StoredFile() as file, None):
                 group = group_of(self.definition, file)
                 self.names.setdefault(group.key, group.name)
                 self.outdated += 1
-            case RejectedItem(rejection, file):
+            case BatchItem(file, Rejection() as rejection):
                 self.rejected.append((rejection, group_key_of(self.definition, file)))
 
-    def _add_row(self, item: ReadItem) -> None:
+    def _add_row(self, file: StoredFile, row: FileRow, moved_from: str | None) -> None:
         try:
-            require_time(self.definition.temporal, item.row)
-            group = group_of(self.definition, item.file)
+            require_time(self.definition.temporal, row)
+            group = group_of(self.definition, file)
         except RasterError as error:
-            group_key = group_key_of(self.definition, item.file)
-            self.rejected.append((rejection(item.file, error), group_key))
+            self.rejected.append((rejection(file, error), group_key_of(self.definition, file)))
             return
-        self.read.append((group.key, item.row))
+        self.read.append((group.key, row))
         self.names.setdefault(group.key, group.name)
-        if item.moved_from is not None:
+        if moved_from is not None:
             # only single-file sources follow a rename, and the pattern need not fit the old name
             before = group
             if self.definition.group == "file":
-                old = replace(item.file, uri=item.moved_from, real_path=path_of(item.moved_from))
+                old = replace(file, uri=moved_from, real_path=path_of(moved_from))
                 before = group_of(self.definition, old)
-            self.moves.append(GroupMove(before, group, item.moved_from, item.file.uri))
+            self.moves.append(GroupMove(before, group, moved_from, file.uri))
 
     def alone_in_group(self) -> list[bool]:
         """Return for each of the `names` whether the batch has exactly one file for it."""

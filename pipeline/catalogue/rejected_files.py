@@ -1,45 +1,22 @@
 """The files that runs could not register: list them, or have the next run read them again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, Row
 
-from pipeline.database.engine import begin
+from pipeline.database.engine import begin, execute
 from pipeline.database.queries import queries
 from pipeline.errors import CatalogueError
 
 QUERIES = queries("rejected_files")
 
 
-@dataclass(frozen=True)
-class RejectedFile:
-    """A file that could not be registered."""
-
-    id: int
-    uri: str
-    definition: str
-    """Id of the definition whose run rejected it."""
-    organisation: str | None
-    """Name of the owner of that definition."""
-    code: str
-    message: str
-    fingerprint: str | None
-    """As it was when it was rejected; None when it is to be read again."""
-    first_seen: datetime
-    last_seen: datetime
-    attempts: int
-    """How often it was read and rejected."""
-
-
 def list_rejected_files(
     engine: Engine, *, code: str | None = None, definition: str | None = None
-) -> list[RejectedFile]:
+) -> Sequence[Row[Any]]:
     """Return all rejected files, or those with a code or of a definition."""
-    with begin(engine) as connection:
-        rows = connection.execute(QUERIES["list"], {"code": code, "definition": definition})
-        return [RejectedFile(*row) for row in rows]
+    return execute(engine, QUERIES["list"], code=code, definition=definition)
 
 
 def retry(

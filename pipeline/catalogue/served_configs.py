@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlalchemy import Engine, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from pipeline.database.engine import begin
+from pipeline.database.engine import execute
 from pipeline.database.tables import served_configs
 from pipeline.errors import CatalogueError
 
@@ -14,14 +14,12 @@ def record_config(engine: Engine, config: Path, *, create: bool) -> None:
     """Let runs of deployments read a sources.toml; `create` lets them add organisations and suppliers."""
     statement = insert(served_configs).values(path=str(config), may_create=create)
     newer = {"may_create": create, "served": func.now()}
-    with begin(engine) as connection:
-        connection.execute(statement.on_conflict_do_update(index_elements=["path"], set_=newer))
+    execute(engine, statement.on_conflict_do_update(index_elements=["path"], set_=newer))
 
 
 def forget_config(engine: Engine, config: Path) -> None:
     """Let runs of deployments no longer read a sources.toml."""
-    with begin(engine) as connection:
-        connection.execute(delete(served_configs).where(served_configs.c.path == str(config)))
+    execute(engine, delete(served_configs).where(served_configs.c.path == str(config)))
 
 
 def may_create(engine: Engine, config: Path) -> bool:
@@ -30,11 +28,10 @@ def may_create(engine: Engine, config: Path) -> bool:
     Paths are compared as texts, and the file is not opened. Raises CatalogueError if no operator serves it.
     """
     query = select(served_configs.c.may_create).where(served_configs.c.path == str(config))
-    with begin(engine) as connection:
-        may = connection.execute(query).scalar_one_or_none()
-    if may is None:
+    rows = execute(engine, query)
+    if not rows:
         raise CatalogueError(
             f"no operator serves {config}; serve it with `rastersources up`, `rastersources flow schedule` or "
             "`rastersources flow deploy`, or sync it by hand with `rastersources sync --config FILE`"
         )
-    return bool(may)
+    return bool(rows[0].may_create)

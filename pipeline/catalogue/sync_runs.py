@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from psycopg.types.json import Jsonb
 from sqlalchemy import Engine
 
-from pipeline.database.engine import begin
+from pipeline.database.engine import execute
 from pipeline.database.queries import queries
 from pipeline.errors import Rejection, RunInProgress, TransientError
 
@@ -70,26 +70,20 @@ class SyncRun:
 
     def mark_killed_runs(self) -> None:
         """Mark earlier 'running' runs as killed; call only while holding the lock."""
-        with begin(self.engine) as connection:
-            connection.execute(
-                QUERIES["mark_killed"], {"definition": self.definition, "id": self.id}
-            )
+        execute(self.engine, QUERIES["mark_killed"], definition=self.definition, id=self.id)
 
     def finish(self, state: str, detail: str | None) -> None:
         """Write how the run ended."""
         values = {name: getattr(self.report, name) for name in ("listed", *SUMS)}
         values |= {"rejected": len(self.report.rejected), "reasons": Jsonb(self.report.reasons)}
-        values |= {"id": self.id, "state": state, "detail": detail}
-        with begin(self.engine) as connection:
-            connection.execute(QUERIES["finish"], values)
+        execute(self.engine, QUERIES["finish"], id=self.id, state=state, detail=detail, **values)
 
 
 @contextmanager
 def record_run(engine: Engine, definition: str) -> Iterator[SyncRun]:
     """Insert the row of a run, and finish it at the end of the block, also when the block raises."""
-    with begin(engine) as connection:
-        row_id = connection.execute(QUERIES["begin"], {"definition": definition}).scalar_one()
-    run = SyncRun(engine, row_id, definition)
+    (row,) = execute(engine, QUERIES["begin"], definition=definition)
+    run = SyncRun(engine, row.id, definition)
     try:
         yield run
     except BaseException as error:

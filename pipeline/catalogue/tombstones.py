@@ -1,51 +1,33 @@
 """What users deleted on purpose: ingestion leaves it out until it is restored, or until the file changes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from uuid import UUID
+from typing import Any
 
-from sqlalchemy import Engine, TextClause, bindparam
+from sqlalchemy import Engine, Row, TextClause, bindparam
 from sqlalchemy.types import BigInteger
 
-from pipeline.database.engine import begin, is_storable
+from pipeline.database.engine import begin, execute, is_storable
 from pipeline.database.queries import queries
 from pipeline.errors import CatalogueError
 
 QUERIES = queries("tombstones")
 
 
-@dataclass(frozen=True)
-class Tombstone:
-    """A raster source or a raster file that was deleted."""
-
-    definition: str
-    source: UUID
-    name: str
-    """Of the raster source."""
-    uri: str | None
-    """The file; None for the source as a whole."""
-    created: datetime
-
-
 def add_source_tombstones(source_id: int) -> TextClause:
     """Return the statement that leaves tombstones of a raster source that is about to be deleted."""
-    return QUERIES["add_source_tombstones"].bindparams(
-        bindparam("source", source_id, type_=BigInteger)
-    )
+    source = bindparam("source", source_id, type_=BigInteger)
+    return QUERIES["add_source_tombstones"].bindparams(source)
 
 
 def find_deleted_groups(engine: Engine, definition: str) -> frozenset[str]:
     """Return the keys of the groups of a definition that a user deleted as a whole."""
-    with begin(engine) as connection:
-        rows = connection.execute(QUERIES["find_deleted_groups"], {"definition": definition})
-        return frozenset(rows.scalars())
+    rows = execute(engine, QUERIES["find_deleted_groups"], definition=definition)
+    return frozenset(key for (key,) in rows)
 
 
-def list_tombstones(engine: Engine) -> list[Tombstone]:
-    """Return what was deleted and not restored, the oldest first."""
-    with begin(engine) as connection:
-        return [Tombstone(*row) for row in connection.execute(QUERIES["list"])]
+def list_tombstones(engine: Engine) -> Sequence[Row[Any]]:
+    """Return deleted files, and sources that were deleted as a whole (without `uri`), the oldest first."""
+    return execute(engine, QUERIES["list"])
 
 
 def restore(

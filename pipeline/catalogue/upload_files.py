@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as insert_or_ignore
 
 from pipeline.catalogue.upload_states import OPEN_STATES
-from pipeline.database.engine import begin
+from pipeline.database.engine import begin, execute
 from pipeline.database.queries import queries
 from pipeline.database.tables import catalogue_identity, raster_sources, upload_files
 from pipeline.errors import CatalogueError
@@ -141,13 +141,10 @@ def discard_unneeded(
     engine: Engine, store: UploadStore, uris: Sequence[str] | None = None
 ) -> list[str]:
     """Delete recorded files of this storage that nothing needs; return their URIs. `uris` limits them to some."""
-    with begin(engine) as connection:
-        unneeded = connection.execute(select_unneeded(uris)).scalars().all()
-    discarded = [uri for uri in unneeded if store.owns(uri)]
+    discarded = [row.uri for row in execute(engine, select_unneeded(uris)) if store.owns(row.uri)]
     for batch in in_batches(discarded):
         store.discard(batch)
-        with begin(engine) as connection:
-            connection.execute(forget(batch))
+        execute(engine, forget(batch))
     return discarded
 
 
@@ -159,8 +156,7 @@ def in_batches(uris: Iterable[str]) -> Iterator[list[str]]:
 
 def sweep(engine: Engine, store: UploadStore) -> list[str]:
     """Delete files that nothing needs, such as those that a killed server was receiving; return their URIs."""
-    with begin(engine) as connection:
-        connection.execute(give_up_receiving())
+    execute(engine, give_up_receiving())
     return discard_unneeded(engine, store)
 
 
@@ -171,9 +167,8 @@ def list_unrecorded(engine: Engine, store: UploadStore) -> Iterator[str]:
 
 
 def _unrecorded(engine: Engine, uris: Sequence[str]) -> list[str]:
-    with begin(engine) as connection:
-        query = select(upload_files.c.uri).where(upload_files.c.uri.in_(uris))
-        recorded = set(connection.execute(query).scalars())
+    query = select(upload_files.c.uri).where(upload_files.c.uri.in_(uris))
+    recorded = {row.uri for row in execute(engine, query)}
     return [uri for uri in uris if uri not in recorded]
 
 

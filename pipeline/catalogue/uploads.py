@@ -21,7 +21,7 @@ from pipeline.catalogue.staging import database_reason, stage, write_staged
 from pipeline.catalogue.upload_states import WAITING_STATES, UploadState
 from pipeline.catalogue.write_sources import LockedSource, lock_rows, lock_sources
 from pipeline.database.connection_errors import READ_ONLY
-from pipeline.database.engine import begin, translate_errors
+from pipeline.database.engine import begin, execute, translate_errors
 from pipeline.database.queries import queries
 from pipeline.errors import CatalogueError, NotFound, RasterError, Rejection, Unreadable
 
@@ -85,10 +85,8 @@ def hold_upload(engine: Engine, upload_id: int) -> Iterator[bool]:
 
 def claim_upload(engine: Engine, upload_id: int) -> ClaimedUpload | None:
     """Claim an upload whose lock is held; return None if it no longer waits."""
-    with begin(engine) as connection:
-        parameters = {"id": upload_id, "waiting_states": WAITING_STATES}
-        row = connection.execute(QUERIES["claim"], parameters).first()
-        return ClaimedUpload(*row) if row else None
+    rows = execute(engine, QUERIES["claim"], id=upload_id, waiting_states=WAITING_STATES)
+    return ClaimedUpload(*rows[0]) if rows else None
 
 
 def register_upload(engine: Engine, upload: ClaimedUpload, file: FileRow) -> UploadOutcome:

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from pipeline.catalogue.access import Caller, make_caller
-from pipeline.database.engine import begin
+from pipeline.database.engine import begin, execute
 from pipeline.database.people_tables import (
     api_keys,
     organisations,
@@ -66,20 +66,15 @@ def add_user(engine: Engine, username: str, *, password: str | None = None, firs
         "email": email,
     }
     statement = upsert(users).values(values).on_conflict_do_nothing().returning(users.c.id)
-    with begin(engine) as connection:
-        user_id = connection.execute(statement).scalar_one_or_none()
-    if user_id is None:
+    rows = execute(engine, statement)
+    if not rows:
         raise CatalogueError(f'there is a user "{username}" already')
-    return int(user_id)
+    return int(rows[0].id)
 
 
 def set_password(engine: Engine, username: str, password: str) -> None:
     """Set the password for the sign-in page and end the user's sessions."""
-    with begin(engine) as connection:
-        user_id = find_user(connection, username)
-        hashed = hash_password(password)
-        connection.execute(update(users).where(users.c.id == user_id).values(password_hash=hashed))
-        connection.execute(delete(sessions).where(sessions.c.user_id == user_id))
+    _change_user(engine, username, end_sessions=True, password_hash=hash_password(password))
 
 
 def set_active(engine: Engine, username: str, *, active: bool) -> None:
@@ -87,17 +82,20 @@ def set_active(engine: Engine, username: str, *, active: bool) -> None:
 
     A deactivated user has no sessions, and their keys do not work. What they supply stays.
     """
+    _change_user(engine, username, end_sessions=not active, active=active)
+
+
+def _change_user(engine: Engine, username: str, *, end_sessions: bool, **values: Any) -> None:
     with begin(engine) as connection:
         user_id = find_user(connection, username)
-        connection.execute(update(users).where(users.c.id == user_id).values(active=active))
-        if not active:
+        connection.execute(update(users).where(users.c.id == user_id).values(values))
+        if end_sessions:
             connection.execute(delete(sessions).where(sessions.c.user_id == user_id))
 
 
 def list_users(engine: Engine) -> Sequence[Row[Any]]:
     """Return all users by name, with their roles as `role of organisation` and the number of valid keys."""
-    with begin(engine) as connection:
-        return connection.execute(QUERIES["list_users"]).all()
+    return execute(engine, QUERIES["list_users"])
 
 
 def list_keys(engine: Engine, username: str | None = None) -> Sequence[Row[Any]]:
@@ -178,9 +176,8 @@ def revoke_key(engine: Engine, prefix: str) -> None:
     """
     valid = (api_keys.c.prefix == prefix.split(".")[0]) & api_keys.c.revoked.is_(None)
     statement = update(api_keys).where(valid).values(revoked=func.now()).returning(api_keys.c.id)
-    with begin(engine) as connection:
-        if connection.execute(statement).first() is None:
-            raise CatalogueError(f'no valid key begins with "{prefix}"')
+    if not execute(engine, statement):
+        raise CatalogueError(f'no valid key begins with "{prefix}"')
 
 
 def hash_secret(secret: str) -> bytes:

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from shutil import which
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.catalogue.definitions import Orphan
 from pipeline.catalogue.sync_runs import RunReport
-from pipeline.catalogue.tombstones import Tombstone
 from pipeline.catalogue.unregister import UnregisterResult
 from pipeline.cli.terminal import echo, echo_error, pluralize
 from pipeline.errors import Rejection
@@ -73,17 +72,12 @@ def describe_rejection(rejection: Rejection) -> str:
 def summarize(report: RunReport, seconds: float) -> str:
     """Return the counts of a run on one line."""
     speed = report.listed / seconds if seconds > 0 else 0
-    optional = {
-        "moved": report.moved,
-        "missing": report.missing,
-        "withheld": report.withheld,
-        "settling": report.settling,
-    }
+    counts = {name: getattr(report, name) for name in ("moved", "missing", "withheld", "settling")}
     parts = [
         f"{report.registered} registered",
         f"{report.unchanged} unchanged",
         f"{len(report.rejected)} rejected",
-        *(f"{count} {name}" for name, count in optional.items() if count),
+        *(f"{count} {name}" for name, count in counts.items() if count),
         f"{seconds:.1f} s",
         f"{speed:.0f} files/s",
     ]
@@ -144,13 +138,11 @@ def plan_document(plan: Plan) -> dict[str, object]:
     }
 
 
-def print_tombstones(tombstones: Sequence[Tombstone]) -> None:
+def print_tombstones(tombstones: Sequence[Any]) -> None:
     """Print what was deleted, one line each."""
-    for entry in tombstones:
-        deleted = entry.uri or "the whole source"
-        echo(
-            f"{entry.created:%Y-%m-%d %H:%M}  {entry.definition}  {entry.source}  {entry.name}  {deleted}"
-        )
+    for row in tombstones:
+        source = f"{row.definition}  {row.source}  {row.name}"
+        echo(f"{row.created:%Y-%m-%d %H:%M}  {source}  {row.uri or 'the whole source'}")
 
 
 def print_pruned(orphans: Sequence[Orphan]) -> None:

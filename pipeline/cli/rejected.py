@@ -1,6 +1,6 @@
 """The commands for files that could not be registered."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -8,9 +8,6 @@ from pipeline.cli.bootstrap import open_catalogue
 from pipeline.cli.terminal import echo, pluralize
 from pipeline.errors import CatalogueError
 from pipeline.settings import settings
-
-if TYPE_CHECKING:
-    from pipeline.catalogue.rejected_files import RejectedFile
 
 rejected = typer.Typer(help="The files that could not be registered.", no_args_is_help=True)
 
@@ -36,12 +33,12 @@ def list_rejected(
     with open_catalogue(settings()) as engine:
         for file in list_rejected_files(engine, code=code, definition=definition):
             if as_json:
-                typer.echo(orjson.dumps(file, option=orjson.OPT_UTC_Z))
+                typer.echo(orjson.dumps(file._asdict(), option=orjson.OPT_UTC_Z))
             else:
                 echo(format_line(file))
 
 
-def format_line(file: "RejectedFile") -> str:
+def format_line(file: Any) -> str:
     """Return number, definition, first date, attempts, URI and reason of a rejected file."""
     since = f"{file.first_seen:%Y-%m-%d %H:%M}Z"
     return (

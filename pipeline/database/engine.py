@@ -1,11 +1,12 @@
 """Make engines and transactions, with the driver, the time zone and the errors of this project."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 from psycopg.rows import TupleRow
-from sqlalchemy import URL, Connection, Engine, create_engine
+from sqlalchemy import URL, Connection, Engine, Executable, Row, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -27,10 +28,27 @@ def make_engine(url: str, *, prepare: bool = True) -> Engine:
 
 
 @contextmanager
+def open_engine(url: str, *, prepare: bool) -> Iterator[Engine]:
+    """Yield such an engine, and close its connections at the end."""
+    engine = make_engine(url, prepare=prepare)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
 def begin(engine: Engine) -> Iterator[Connection]:
     """Run a transaction; raise as translate_errors does."""
     with translate_errors(), engine.begin() as connection:
         yield connection
+
+
+def execute(engine: Engine, statement: Executable, **parameters: Any) -> Sequence[Row[Any]]:
+    """Run one statement in a transaction of its own, and return its rows; raise as translate_errors does."""
+    with begin(engine) as connection:
+        result = connection.execute(statement, parameters)
+        return result.all() if result.returns_rows else ()
 
 
 @contextmanager

@@ -27,14 +27,7 @@ from pipeline.catalogue.comparison import (
 from pipeline.catalogue.definitions import check_uuid, update_outdated_sources
 from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.owners import find_owner
-from pipeline.catalogue.register import (
-    BatchItem,
-    OutdatedItem,
-    Owner,
-    ReadItem,
-    RejectedItem,
-    register_batch,
-)
+from pipeline.catalogue.register import BatchItem, Owner, register_batch
 from pipeline.catalogue.sync_runs import RunReport, SyncRun, record_run
 from pipeline.catalogue.tombstones import find_deleted_groups
 from pipeline.definitions.definition import Definition, make_definition
@@ -158,10 +151,10 @@ class DefinitionRun:
         """
         size, options = self.context.options.batch_size, self.context.options.reading
         deleted = find_deleted_groups(self.context.engine, self.definition.id)
-        yield RunReport(), [RejectedItem(rejection) for rejection in self.comparison.unlisted]
+        yield RunReport(), [BatchItem(None, rejection) for rejection in self.comparison.unlisted]
         for batch in self.comparison.batches(size, NOT_READ):
             outdated, others = split_batch(self.definition, batch, deleted)
-            yield others, [OutdatedItem(item.file) for item in outdated]
+            yield others, [BatchItem(item.file, None) for item in outdated]
         reading: deque[ChangedFile] = deque()
         skipped = RunReport()
 
@@ -173,17 +166,11 @@ class DefinitionRun:
                 yield from (item.file for item in changed)
 
         results = self.context.reader(files(), self.definition.read_options(options))
-        items = (read_item(reading.popleft(), result) for result in results)
+        read_files = ((reading.popleft(), result) for result in results)
+        items = (BatchItem(item.file, result, item.moved_from) for item, result in read_files)
         while read := list(islice(items, size)):
             yield RunReport(), read
         yield skipped, []
-
-
-def read_item(changed: ChangedFile, result: FileRow | Rejection) -> BatchItem:
-    """Return what is written of a file that was read or rejected."""
-    if isinstance(result, Rejection):
-        return RejectedItem(result, changed.file)
-    return ReadItem(changed.file, result, changed.moved_from)
 
 
 def files_from_arguments(

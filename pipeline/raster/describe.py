@@ -88,10 +88,7 @@ class ImageFacts:
 
 
 def describe_dataset(
-    dataset: DatasetReader,
-    header: Header,
-    sidecars: Sequence[str],
-    placement: Placement | None,
+    dataset: DatasetReader, header: Header, sidecars: Sequence[str], placement: Placement | None
 ) -> Description:
     """Describe the first image as GDAL reads it.
 

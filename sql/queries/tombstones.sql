@@ -19,7 +19,7 @@ ON CONFLICT DO NOTHING;
 SELECT group_key FROM tombstones WHERE definition = :definition AND uri IS NULL;
 
 -- name: list
-SELECT definition, source_uuid, name, uri, created FROM tombstones ORDER BY created, id;
+SELECT definition, source_uuid AS source, name, uri, created FROM tombstones ORDER BY created, id;
 
 -- name: find
 -- By the uuid of the source, the definition, the file, or a folder or prefix above it. The group of a single-file source

@@ -38,16 +38,8 @@ MAX_INTEGER = 2**53
 """Integers up to it are exact in every JSON parser."""
 ANY_INTEGER = {"type": "integer", "minimum": -MAX_INTEGER, "maximum": MAX_INTEGER}
 OBSERVATION_TYPE_KEYS = (
-    "id",
-    "url",
-    "code",
-    "parameter",
-    "unit",
-    "scale",
-    "description",
-    "reference_frame",
-    "compartment",
-)
+    "id", "url", "code", "parameter", "unit", "scale", "description", "reference_frame", "compartment",
+)  # fmt: skip
 SOURCE_PATTERN = f"([!-~]*/)?{UUID_PATTERN}/?([?][!-~]*)?"
 """A uuid, or a hyperlink that ends in one."""
 MAX_SOURCES = 10_000

@@ -89,10 +89,6 @@ CONTRACTS = Resource(
 )
 
 
-def _show_result(row: Any, links: Links) -> Json:
-    return None if row.result is None else links.to(row.result)
-
-
 TASKS = Resource(
     path="tasks",
     model="Task",
@@ -103,7 +99,8 @@ TASKS = Resource(
         Field("uuid", "string", UUID, label="UUID"),
         Field("url", "field", LINK, show=lambda row, links: links.to("tasks", row.uuid), label="URL"),
         Field("status", "string", STRING, "PENDING, STARTED, RETRY, SUCCESS, FAILURE or REVOKED."),
-        derived("result", "field", LINK, "The URL of the result, if any.", _show_result),
+        derived("result", "field", LINK, "The URL of the result, if any.",
+                lambda row, links: row.result and links.to(row.result)),
         derived("detail", "string", STRING, "One sentence."),
     ),
 )  # fmt: skip
@@ -118,21 +115,12 @@ UPLOADS = Resource(
         Field("filename", "string", STRING),
         timestamp_field("created_at"),
         timestamp_field("updated_at"),
-        Field(
-            "state",
-            "string",
-            STRING,
-            "requested, received, processing, committed, rejected or retry.",
-        ),
+        Field("state", "string", STRING, "requested, received, processing, committed, rejected or retry."),
         derived("state_detail", "string", STRING, "One sentence."),
     ),
     examples=("state=processing",),
     max_page_size=100,
-)
-
-
-def _show_message(row: Any, _: Links) -> Json:
-    return hide_for_others(row, row.message)
+)  # fmt: skip
 
 
 def _show_warnings(row: Any, _: Links) -> Json:
@@ -204,7 +192,8 @@ stays in this list until it is fixed or deleted. Suppliers and administrators se
                 label="URI"),
         Field("name", "string", STRING, "The name at the end of its URI."),
         Field("code", "string", STRING, "Stable reason code, such as missing_crs."),
-        Field("message", "string", STRING, "What was found, and what to do.", _show_message),
+        Field("message", "string", STRING, "What was found, and what to do.",
+              lambda row, _: hide_for_others(row, row.message)),
         Field("definition", "string", STRING, "Id of the definition whose run rejected it."),
         Field("organisation", "nested object", OWNER, "The organisation whose run rejected it.", show_organisation),
         timestamp_field("first_seen", "When it was first rejected."),

@@ -10,6 +10,11 @@ from pipeline.api.links import LOGIN, LOGOUT
 from pipeline.api.resources.field import BOOLEAN, INTEGER, LINK, STRING, nullable, object_schema
 from pipeline.api.responses import Answer
 
+LISTS = (
+    "rastersources", "rasters", "labeltypes", "scenarios", "organisations", "users", "contracts", "changes",
+    "rejectedfiles",
+)  # fmt: skip
+
 
 class Root(Endpoint):
     """GET the names and URLs of all lists."""
@@ -17,12 +22,10 @@ class Root(Endpoint):
     title = "Api Root"
     description = "The lists of this API."
     schema: Mapping[str, Any] = {"type": "object", "additionalProperties": LINK}
-    lists: tuple[str, ...] = ()
-    """Set by the routes."""
 
     async def get(self, call: Call) -> Answer:
         """Return the URL of each list."""
-        return Answer({name: call.links.to(name) for name in self.lists})
+        return Answer({name: call.links.to(name) for name in LISTS})
 
 
 class Bootstrap(Endpoint):

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -18,21 +17,8 @@ from pipeline.api.media_types import body_content
 from pipeline.api.multipart import FILE, UploadForm
 from pipeline.api.problems import Problem, invalid, unavailable
 from pipeline.api.quota import check_quota, lock_bytes_left
-from pipeline.api.receive_upload import (
-    DryRunReservation,
-    Reservation,
-    given_up,
-    storage_problem,
-)
-from pipeline.api.resources.field import (
-    INTEGER,
-    LINK,
-    STRING,
-    Field,
-    Json,
-    nullable,
-    object_schema,
-)
+from pipeline.api.receive_upload import DryRunReservation, Reservation, given_up, storage_problem
+from pipeline.api.resources.field import INTEGER, LINK, STRING, Field, Json, nullable, object_schema
 from pipeline.api.resources.field import UUID as UUID_SCHEMA
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.responses import Answer, Question
@@ -178,7 +164,7 @@ async def dry_run(call: Call, source: Any, expected: int) -> Answer:
         await reservation.begin(expected)
         sent = read_fields(await receive_form(call, upload, reservation))
         await asyncio.to_thread(upload.commit)
-        judged = DryRunUpload(upload.stored(), source.id, source.temporal, **asdict(sent))
+        judged = DryRunUpload(upload.stored(), source.id, source.temporal, **sent)
         async with call.api.dry_runs.reader(source.organisation_id, call.request):
             replaced = await asyncio.to_thread(judge, judged)
     except RasterError as error:
@@ -190,22 +176,13 @@ async def dry_run(call: Call, source: Any, expected: int) -> Answer:
     return Answer({"status": "SUCCESS", "result": result, "detail": f"Files replaced: {replaced}."})
 
 
-@dataclass(frozen=True)
-class SentFields:
-    """What a client says about a file that it sends."""
-
-    timestamp: datetime | None
-    crs: str | None
-    nodata: str | None
-
-
-def read_fields(form: UploadForm) -> SentFields:
-    """Return the fields of a form; raise Problem 400 that names an invalid one."""
-    return SentFields(
-        read_timestamp(form.fields.get("timestamp"), "timestamp"),
-        read_assigned(form.fields.get("crs"), "crs"),
-        read_assigned(form.fields.get("nodata"), "nodata"),
-    )
+def read_fields(form: UploadForm) -> dict[str, Any]:
+    """Return what a client says about a file: `timestamp`, `crs` and `nodata`; raise Problem 400 for an invalid one."""
+    return {
+        "timestamp": read_timestamp(form.fields.get("timestamp"), "timestamp"),
+        "crs": read_assigned(form.fields.get("crs"), "crs"),
+        "nodata": read_assigned(form.fields.get("nodata"), "nodata"),
+    }
 
 
 async def receive(call: Call, reservation: Reservation) -> UUID:
@@ -213,7 +190,7 @@ async def receive(call: Call, reservation: Reservation) -> UUID:
     upload = await asyncio.to_thread(reservation.store.open_upload, reservation.uri)
     try:
         form = await receive_form(call, upload, reservation)
-        values = {"filename": form.filename, **asdict(read_fields(form))}
+        values = {"filename": form.filename, **read_fields(form)}
         await asyncio.to_thread(upload.commit)
     finally:
         await asyncio.to_thread(upload.close)

@@ -31,7 +31,7 @@ POLICIES = ("lizard", "best-available")
 PINNED_OPERATIONS = {
     # Amersfoort to WGS 84 (3). PROJ itself takes (4), EPSG:4833, of the same accuracy and area, 6 mm away. The
     # existing Lizard records were made with (3), which reproduces them to 7e-15 degrees.
-    "EPSG:28992": "EPSG:15934",
+    "EPSG:28992": "EPSG:15934"
 }
 """CRS to the operation that is used for it, whatever PROJ prefers."""
 
@@ -136,9 +136,7 @@ def _poles(crs: HorizontalCRS, transformer: Transformer) -> Iterator[tuple[float
     for latitude in (-90.0, 90.0):
         points = np.array(
             transformer.transform(
-                longitudes,
-                np.full(len(longitudes), latitude),
-                direction=TransformDirection.INVERSE,
+                longitudes, np.full(len(longitudes), latitude), direction=TransformDirection.INVERSE
             )
         )
         if not (np.abs(points) < _MAX_POLE_COORDINATE).all():

@@ -142,10 +142,7 @@ def _extent(projector: Projector, lattice: Lattice) -> Extent:
     south = min([-_maximum(projector, lattice, 1, -1.0), *latitudes])
     north = max([_maximum(projector, lattice, 1, 1.0), *latitudes])
     return Extent(
-        west,
-        -90.0 if south < -_NEAR_POLE else south,
-        east,
-        90.0 if north > _NEAR_POLE else north,
+        west, -90.0 if south < -_NEAR_POLE else south, east, 90.0 if north > _NEAR_POLE else north
     )
 
 
