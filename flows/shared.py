@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
-from pipeline.catalogue.sync_runs import RunReport
+from pipeline.catalogue.sync_runs import SUMS, RunReport
 from pipeline.cli.output import SHOWN_REJECTIONS, print_outcomes, summarize, total_report
 from pipeline.errors import CatalogueError, RastersourcesError, RunInProgress, TransientError
 from pipeline.ingest.register import RunOutcome
@@ -101,12 +101,9 @@ def api_url(configured: Settings) -> str:
     return f"{base.rstrip('/')}/api/v4/rastersources/"
 
 
-COUNTS = ("registered", "unchanged", "moved", "missing", "withheld", "settling", "bytes")
-
-
 def markdown_of(outcomes: Sequence[RunOutcome], api: str) -> str:
     """Return a table with a row for each definition, the rejected files with their reasons, and the API's address."""
-    head = ["definition", *COUNTS, "rejected", "seconds", "files per second", "outcome"]
+    head = ["definition", *SUMS, "rejected", "seconds", "files per second", "outcome"]
     rejections = markdown_of_rejections(total_report(outcomes))
     return f"{table(head, map(row_of, outcomes))}\n{rejections}\nThe API: [{api}]({api})\n"
 
@@ -117,7 +114,7 @@ def row_of(outcome: RunOutcome) -> list[str]:
     speed = report.listed / outcome.seconds if outcome.seconds else 0
     return [
         outcome.definition,
-        *(str(getattr(report, name)) for name in COUNTS),
+        *(str(getattr(report, name)) for name in SUMS),
         str(len(report.rejected)),
         f"{outcome.seconds:.1f}",
         f"{speed:.0f}",

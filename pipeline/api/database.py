@@ -56,7 +56,7 @@ class Database:
         self._writers, self._seconds = writers, seconds
         self.autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
 
-    async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
+    async def rows(self, statement: Executable, **parameters: Any) -> Sequence[Row[Any]]:
         """Return all rows of one query, in one round trip; raise Problem 503 when the database is away or slow.
 
         A pooler needs a transaction, because the time limit holds for one.
@@ -64,13 +64,13 @@ class Database:
         engine = self.engine if self.sessions.pooled else self.autocommit
         with translate_errors():
             async with engine.connect() as connection:
-                return (await connection.execute(statement)).all()
+                return (await connection.execute(statement, parameters)).all()
 
-    async def execute(self, statement: Executable) -> None:
+    async def execute(self, statement: Executable, **parameters: Any) -> None:
         """Run and commit one statement."""
         with translate_errors():
             async with self.begin() as connection:
-                await connection.execute(statement)
+                await connection.execute(statement, parameters)
 
     async def transaction(
         self,
@@ -126,11 +126,11 @@ class DryRunDatabase(Database):
 
     stores = False
 
-    async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
+    async def rows(self, statement: Executable, **parameters: Any) -> Sequence[Row[Any]]:
         """Return all rows of one statement and roll back its writes."""
 
         async def fetch(connection: AsyncConnection) -> Sequence[Row[Any]]:
-            return (await connection.execute(statement)).all()
+            return (await connection.execute(statement, parameters)).all()
 
         return await self.transaction(fetch)
 
@@ -207,18 +207,15 @@ def problem_of(error: DatabaseError) -> Problem | None:
         return unavailable(
             "The database takes no changes now, as on a read-only standby; try again later."
         )
-    if state.startswith(AWAY) or state in RETRIABLE or (not state and is_connection_error(error)):
+    connection_errors = psycopg.OperationalError | psycopg.InterfaceError
+    is_lost = not state and isinstance(original(error), connection_errors)
+    if state.startswith(AWAY) or state in RETRIABLE or is_lost:
         return unavailable()
     if state.startswith(CONFLICT):
         return Problem(400, "The change contradicts what is stored; read it again and repeat.")
     if state.startswith(DATA):
         return Problem(400, f"A value is not usable: {first_line(error)}.")
     return None
-
-
-def is_connection_error(error: DatabaseError) -> bool:
-    """Return whether the connection failed or broke during a query."""
-    return isinstance(original(error), psycopg.OperationalError | psycopg.InterfaceError)
 
 
 def first_line(error: DatabaseError) -> str:

@@ -3,7 +3,10 @@
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.api.problems import Problem
-from pipeline.catalogue import source_data
+from pipeline.catalogue.upload_states import OPEN_STATES
+from pipeline.database.queries import queries
+
+QUERIES = queries("source_data")
 
 
 def check_quota(size: int, left: int | None) -> None:
@@ -15,14 +18,15 @@ def check_quota(size: int, left: int | None) -> None:
 
 async def lock_bytes_left(organisation_id: int, connection: AsyncConnection) -> int | None:
     """Return the bytes left, locked until the transaction ends, or None without a quota."""
-    await connection.execute(source_data.lock_organisation(organisation_id))
-    result = await connection.execute(source_data.select_storage_use(organisation_id))
-    row = result.one_or_none()
+    owner = {"organisation": organisation_id, "open_states": OPEN_STATES}
+    await connection.execute(QUERIES["lock_organisation"], owner)
+    row = (await connection.execute(QUERIES["select_storage_use"], owner)).one_or_none()
     return int(row.capacity - row.used) if row else None
 
 
 async def check_move(source_id: int, organisation_id: int, connection: AsyncConnection) -> None:
     """Raise Problem 413 if an organisation has no room for a raster source and its open uploads."""
-    size = (await connection.execute(source_data.select_size(source_id))).scalar_one()
+    parameters = {"source": source_id, "open_states": OPEN_STATES}
+    size = (await connection.execute(QUERIES["select_size"], parameters)).scalar_one()
     if size:
         check_quota(size, await lock_bytes_left(organisation_id, connection))

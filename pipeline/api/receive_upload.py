@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.sql import Executable
 
 from pipeline.api.config import ApiConfig
 from pipeline.api.database import (
@@ -27,8 +26,8 @@ from pipeline.api.dry_run_uploads import AHEAD, DryRunSlots
 from pipeline.api.problems import Problem, not_found, unavailable
 from pipeline.api.quota import check_quota, lock_bytes_left
 from pipeline.api.upload_store import discard_unneeded, open_store
-from pipeline.catalogue import upload_files
-from pipeline.database.engine import make_engine
+from pipeline.catalogue.upload_files import QUERIES, RECEIVER_LOCK, claim_storage, hold_receiver
+from pipeline.database.engine import open_engine
 from pipeline.errors import CatalogueError, DiskFull, TransientError
 from pipeline.storage.uploads import UnnamedUpload, UploadStore
 
@@ -78,11 +77,8 @@ class UploadReceiver:
         return store
 
     def _claim(self, store: UploadStore) -> None:
-        engine = make_engine(self._config.database_url, prepare=self._config.prepare)
-        try:
-            upload_files.claim_storage(engine, store)
-        finally:
-            engine.dispose()
+        with open_engine(self._config.database_url, prepare=self._config.prepare) as engine:
+            claim_storage(engine, store)
 
     async def hold_lock(self) -> None:
         """Take the lock of this server, again if its connection broke; raise Problem 503."""
@@ -104,7 +100,7 @@ class UploadReceiver:
             self._engine = new_database(self._config, connections=1).engine
         connection = await self._engine.connect()
         try:
-            await connection.execute(upload_files.hold_receiver(self.number))
+            await connection.execute(hold_receiver(self.number))
         except BaseException:
             await connection.close()
             raise
@@ -161,7 +157,7 @@ class UploadReceiver:
         """Delete a file that did not become an upload; try again later while the database is away."""
         await asyncio.sleep(delay)
         try:
-            ended = upload_files.end_receiving(uri, self.number)
+            ended = QUERIES["end_receiving"].bindparams(uri=uri, receiver=self.number)
             await self.transaction(self._database, lambda connection: connection.execute(ended))
             await discard_unneeded(self._database, store, [uri])
         except Problem:
@@ -173,7 +169,7 @@ class UploadReceiver:
 async def _limit_lock_wait(
     work: Callable[[AsyncConnection], Awaitable[Result]], connection: AsyncConnection
 ) -> Result:
-    await connection.execute(upload_files.limit_lock_wait(LOCK_MILLISECONDS))
+    await connection.execute(QUERIES["limit_lock_wait"], {"limit": f"{LOCK_MILLISECONDS}ms"})
     return await work(connection)
 
 
@@ -199,10 +195,7 @@ class Reservation:
 
     async def begin(self, size: int) -> None:
         """Record the file; raise Problem 413 or 507 if there is no room for `size` bytes."""
-        number = self.receiver.number
-        lock = upload_files.lock_source(self.source.id)
-        record = upload_files.begin_receiving(self.uri, self.source.id, number, size)
-        work = partial(self._reserve, size, lock, record)
+        work = partial(self._reserve, size, "lock_source", "begin_receiving")
         if not await self.receiver.transaction(self.database, work, SECONDS_TO_BEGIN):
             raise not_found("RasterSource")  # deleted since the request began
         self.size, self.reserved_on_disk = size, min(size, AHEAD)
@@ -219,9 +212,7 @@ class Reservation:
             await asyncio.to_thread(self._check_disk, {self.uri: self.reserved_on_disk})
             return
         total = max(size, self.size)
-        lock = upload_files.lock_file(self.uri, self.receiver.number)
-        record = upload_files.update_reservation(self.uri, self.receiver.number, total)
-        work = partial(self._reserve, total, lock, record)
+        work = partial(self._reserve, total, "lock_file", "update_reservation")
         try:
             recorded = await self.receiver.transaction(self.database, work)
         except Problem as problem:
@@ -234,13 +225,14 @@ class Reservation:
         self.size, self.reserved_on_disk = total, min(total, max(size, self.arrived + AHEAD))
 
     async def _reserve(
-        self, size: int, lock: Executable, record: Executable, connection: AsyncConnection
+        self, size: int, lock: str, record: str, connection: AsyncConnection
     ) -> bool:
-        """Lock a row and record the reservation; return False if the row is gone. Raises Problem."""
-        if (await connection.execute(lock)).one_or_none() is None:
+        """Run the statements that lock a row and record `size`; return False if the row is gone. Raises Problem."""
+        this = {"uri": self.uri, "source": self.source.id, "receiver": self.receiver.number}
+        if (await connection.execute(QUERIES[lock], this)).one_or_none() is None:
             return False
         await self._check_room(size, size, self.size, connection)
-        await connection.execute(record)
+        await connection.execute(QUERIES[record], {**this, "reserved": size})
         return True
 
     async def _check_room(
@@ -252,12 +244,11 @@ class Reservation:
         """
         left = await lock_bytes_left(self.source.organisation_id, connection)
         check_quota(size, None if left is None else left + reserved)
-        await connection.execute(upload_files.lock_reservations())
-        others = (await connection.execute(upload_files.select_receiving())).all()
+        await connection.execute(QUERIES["lock_reservations"], {"lock": RECEIVER_LOCK})
+        others = (await connection.execute(QUERIES["select_receiving"])).all()
         announced = {row.uri: row.reserved for row in others} | {self.uri: to_come}
-        await asyncio.to_thread(
-            self._check_disk, {self.uri: to_come}
-        )  # all of it, without the others
+        # first all of it without the others, then with what others will need soon
+        await asyncio.to_thread(self._check_disk, {self.uri: to_come})
         await asyncio.to_thread(self._check_disk, announced, AHEAD)
 
     def _check_disk(self, announced: dict[str, int], ahead: int | None = None) -> None:

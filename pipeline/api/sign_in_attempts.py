@@ -10,7 +10,7 @@ from math import ceil
 
 from pipeline.api.database import Database
 from pipeline.api.problems import too_many_sign_ins
-from pipeline.catalogue import users
+from pipeline.catalogue.users import QUERIES
 
 FREE_FAILURES = 5
 """Failed sign-ins of a name from an address, within `MINUTES`, before further ones must wait."""
@@ -33,10 +33,12 @@ class SignInAttempts:
     async def begin(self, username: str, address: str) -> int:
         """Record an attempt as failed until it succeeds and return its id; raise Problem 429 if it is too early."""
         network = network_of(address)
-        (attempt,) = await self.database.rows(users.record_failure(username, network))
+        names = {"username": username, "address": network}
+        (attempt,) = await self.database.rows(QUERIES["record_failure"], **names)
         attempt_id: int = attempt.id
-        earlier = users.count_failures(attempt_id, username, network, MINUTES)
-        (failed,) = await self.database.rows(earlier)
+        (failed,) = await self.database.rows(
+            QUERIES["count_failures"], attempt=attempt_id, minutes=MINUTES, **names
+        )
         name_wait = delay(failed.by_name, FREE_FAILURES, 60 * MINUTES)
         address_wait = delay(failed.by_address, ADDRESS_FACTOR * FREE_FAILURES, MAX_ADDRESS_WAIT)
         wait = max(name_wait - failed.since_name, address_wait - failed.since_address)
@@ -47,15 +49,16 @@ class SignInAttempts:
 
     async def cancel(self, attempt_id: int) -> None:
         """Delete an attempt that must not count as failed."""
-        await self.database.execute(users.delete_failure(attempt_id))
+        await self.database.execute(QUERIES["delete_failure"], id=attempt_id)
 
     async def fail(self) -> None:
         """Delete failures that are too old to count, and the oldest beyond `MAX_FAILURES`."""
-        await self.database.execute(users.prune_failures(MINUTES, MAX_FAILURES))
+        await self.database.execute(QUERIES["prune_failures"], minutes=MINUTES, most=MAX_FAILURES)
 
     async def succeed(self, username: str, address: str) -> None:
         """Delete the failures of a name at an address."""
-        await self.database.execute(users.clear_failures(username, network_of(address)))
+        network = network_of(address)
+        await self.database.execute(QUERIES["clear_failures"], username=username, address=network)
 
 
 def delay(failures: int, free: int, longest: float) -> float:

@@ -34,4 +34,4 @@ async def discard_unneeded(database: Database, store: UploadStore, uris: Sequenc
     if unneeded:
         with suppress(TransientError):  # the sweep deletes what stays
             await asyncio.to_thread(store.discard, unneeded)
-            await database.execute(upload_files.forget(unneeded))
+            await database.execute(upload_files.QUERIES["forget"], uris=unneeded)

@@ -6,53 +6,24 @@ server, and the files that it was receiving are given up then.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Engine,
-    Executable,
-    Select,
-    TextClause,
-    delete,
-    func,
-    insert,
-    literal_column,
-    select,
-    text,
-    update,
-)
-from sqlalchemy.dialects.postgresql import insert as insert_or_ignore
+from sqlalchemy import Engine, TextClause
 
 from pipeline.catalogue.upload_states import OPEN_STATES
-from pipeline.database.engine import begin, execute
+from pipeline.database.engine import execute
 from pipeline.database.queries import queries
-from pipeline.database.tables import catalogue_identity, raster_sources, upload_files
 from pipeline.errors import CatalogueError
 from pipeline.storage.uploads import UploadStore
 
 QUERIES = queries("upload_files")
 RECEIVER_LOCK = 0x52435644
-"""First number of the locks of servers that receive files ("RCVD"); the second is the server's."""
-RESERVATION_LOCK = 0
-"""Second number of the lock of reservations; no server has it."""
+"""First number of the locks of servers that receive files ("RCVD"), as in the view `received_files`; the second is the
+server's, or 0 for the lock of reservations."""
 BATCH_SIZE = 1000
-MINUTES_TO_FORGET = 10
-"""A file is deleted again at each sweep until it is this old, because a bucket may complete it late."""
 ADVICE = (
     "give this catalogue a storage of its own by RASTERSOURCES_UPLOADS, or set RASTERSOURCES_DATABASE_URL to the "
     "database of the other one; if the other catalogue is gone for good, run: rastersources uploads take-over"
 )
-
-# Whether the server that receives a file is alive.
-RECEIVER_IS_ALIVE: ColumnElement[bool] = literal_column(f"""
-    EXISTS (SELECT FROM pg_locks AS held
-            WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 2
-              AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-              AND held.classid = {RECEIVER_LOCK} AND held.objid = upload_files.receiver::oid)
-""")  # noqa: S608 - the part is a constant
-IS_RECEIVED = upload_files.c.receiver.is_not(None)
-NOT_RECEIVED = {"receiver": None, "reserved": 0, "changed": func.now()}
 
 
 def hold_receiver(number: int) -> TextClause:
@@ -60,81 +31,10 @@ def hold_receiver(number: int) -> TextClause:
     return QUERIES["hold_receiver"].bindparams(lock=RECEIVER_LOCK, receiver=number)
 
 
-def limit_lock_wait(milliseconds: int) -> TextClause:
-    """Let the statements of a transaction wait no longer than this for a lock."""
-    statement = text("SELECT set_config('lock_timeout', :limit, true)")
-    return statement.bindparams(limit=f"{milliseconds}ms")
-
-
-def lock_source(source_id: int) -> Select[Any]:
-    """Keep a raster source from being deleted until the transaction ends; no row if it is gone."""
-    source = select(raster_sources.c.id).where(raster_sources.c.id == source_id)
-    return source.with_for_update(key_share=True, read=True)
-
-
-def lock_file(uri: str, receiver: int) -> Select[Any]:
-    """Lock the row of a file that this server receives; no row if it was given up."""
-    return select(upload_files.c.uri).where(*_received_by(uri, receiver)).with_for_update()
-
-
-def lock_reservations() -> TextClause:
-    """Wait until no other reservation is being made, and hold others off until the transaction ends.
-
-    It must be the last lock that a transaction takes. One that waits for a row while holding it stops all uploads.
-    """
-    return text(f"SELECT pg_advisory_xact_lock({RECEIVER_LOCK}, {RESERVATION_LOCK})")
-
-
-def begin_receiving(uri: str, source_id: int, receiver: int, reserved: int) -> Executable:
-    """Record a file before it is written, and reserve bytes for it. Its source must be locked."""
-    values = {"uri": uri, "source_id": source_id, "receiver": receiver, "reserved": reserved}
-    return insert(upload_files).values(values)
-
-
-def update_reservation(uri: str, receiver: int, reserved: int) -> Executable:
-    """Reserve another number of bytes for a file. Its row must be locked."""
-    return update(upload_files).where(*_received_by(uri, receiver)).values(reserved=reserved)
-
-
-def end_receiving(uri: str, receiver: int) -> Executable:
-    """Record that a file is no longer being written; return no row if it was given up before."""
-    statement = update(upload_files).where(*_received_by(uri, receiver)).values(NOT_RECEIVED)
-    return statement.returning(upload_files.c.uri)
-
-
-def _received_by(uri: str, receiver: int) -> tuple[ColumnElement[bool], ...]:
-    return upload_files.c.uri == uri, upload_files.c.receiver == receiver
-
-
-def select_receiving() -> Select[Any]:
-    """Select `uri` and `reserved` of the files that living servers receive."""
-    return select(upload_files.c.uri, upload_files.c.reserved).where(IS_RECEIVED, RECEIVER_IS_ALIVE)
-
-
-def reserved_bytes(*where: ColumnElement[bool]) -> Select[Any]:
-    """Select the bytes reserved for files that are being sent to some raster sources."""
-    return (
-        select(func.coalesce(func.sum(upload_files.c.reserved), 0))
-        .join(raster_sources, raster_sources.c.id == upload_files.c.source_id)
-        .where(IS_RECEIVED, RECEIVER_IS_ALIVE, *where)
-    )
-
-
 def select_unneeded(uris: Sequence[str] | None = None) -> TextClause:
     """Select the `uri` of files that can be deleted; of these files, or of all."""
     wanted = None if uris is None else list(uris)
     return QUERIES["select_unneeded"].bindparams(uris=wanted, open_states=OPEN_STATES)
-
-
-def forget(uris: Sequence[str]) -> Executable:
-    """Delete the rows of deleted files. Rows of young files stay for a later sweep."""
-    young = upload_files.c.changed >= func.now() - text(f"interval '{MINUTES_TO_FORGET} minutes'")
-    return delete(upload_files).where(upload_files.c.uri.in_(uris), ~IS_RECEIVED, ~young)
-
-
-def give_up_receiving() -> Executable:
-    """Record that files whose server is gone are no longer being written."""
-    return update(upload_files).where(IS_RECEIVED, ~RECEIVER_IS_ALIVE).values(NOT_RECEIVED)
 
 
 def discard_unneeded(
@@ -144,7 +44,7 @@ def discard_unneeded(
     discarded = [row.uri for row in execute(engine, select_unneeded(uris)) if store.owns(row.uri)]
     for batch in in_batches(discarded):
         store.discard(batch)
-        execute(engine, forget(batch))
+        execute(engine, QUERIES["forget"], uris=batch)
     return discarded
 
 
@@ -156,7 +56,7 @@ def in_batches(uris: Iterable[str]) -> Iterator[list[str]]:
 
 def sweep(engine: Engine, store: UploadStore) -> list[str]:
     """Delete files that nothing needs, such as those that a killed server was receiving; return their URIs."""
-    execute(engine, give_up_receiving())
+    execute(engine, QUERIES["give_up_receiving"])
     return discard_unneeded(engine, store)
 
 
@@ -167,8 +67,7 @@ def list_unrecorded(engine: Engine, store: UploadStore) -> Iterator[str]:
 
 
 def _unrecorded(engine: Engine, uris: Sequence[str]) -> list[str]:
-    query = select(upload_files.c.uri).where(upload_files.c.uri.in_(uris))
-    recorded = {row.uri for row in execute(engine, query)}
+    recorded = {row.uri for row in execute(engine, QUERIES["find_recorded"], uris=uris)}
     return [uri for uri in uris if uri not in recorded]
 
 
@@ -194,13 +93,11 @@ def claim_storage(engine: Engine, store: UploadStore, *, by_force: bool = False)
 
 def get_identity(engine: Engine) -> str:
     """Return the identity of this catalogue; create it at the first call."""
-    query = select(catalogue_identity.c.uuid)
-    with begin(engine) as connection:
-        identity = connection.execute(query).scalar_one_or_none()
-        if identity is None:
-            connection.execute(insert_or_ignore(catalogue_identity).on_conflict_do_nothing())
-            identity = connection.execute(query).scalar_one()
-        return str(identity)
+    rows = execute(engine, QUERIES["get_identity"])
+    if not rows:
+        execute(engine, QUERIES["create_identity"])
+        rows = execute(engine, QUERIES["get_identity"])
+    return str(rows[0].uuid)
 
 
 def _require_recorded_file(engine: Engine, store: UploadStore) -> None:

@@ -12,12 +12,9 @@ from uuid import UUID
 
 from sqlalchemy import (
     Connection,
-    Delete,
     Engine,
-    Executable,
     Insert,
     Row,
-    Select,
     TextClause,
     delete,
     func,
@@ -34,7 +31,6 @@ from pipeline.database.people_tables import (
     organisations,
     roles,
     sessions,
-    sign_in_failures,
     users,
 )
 from pipeline.database.queries import queries
@@ -211,12 +207,6 @@ def caller_by_session(token: str) -> TextClause:
     return QUERIES["find_caller_by_session"].bindparams(token_hash=hash_secret(token))
 
 
-def user_by_name(username: str) -> Select[Any]:
-    """Select an active user with the hash of the password."""
-    user = select(users.c.id, users.c.password_hash)
-    return user.where(users.c.username == username, users.c.active)
-
-
 def caller_from_row(row: Any) -> Caller:
     """Return the caller of a row of `caller_by_key` or `caller_by_session`."""
     pairs = [(int(organisation), role) for organisation, role in map(str.split, row.roles)]
@@ -238,40 +228,3 @@ def open_session(who: SignedInUser, token: str, hours: float) -> Insert:
     return insert(sessions).values(
         user_id=who.user_id, key_id=who.key_id, token_hash=hash_secret(token), expires=expires
     )
-
-
-def close_session(token: str) -> Delete:
-    """Delete a session, and all that have expired."""
-    this = sessions.c.token_hash == hash_secret(token)
-    return delete(sessions).where(this | (sessions.c.expires <= func.now()))
-
-
-def count_failures(attempt: int, username: str, address: str, minutes: float) -> TextClause:
-    """Count the failures before an attempt, of the name at the address and of all names there.
-
-    Selects each number, and the seconds since the last of those failures.
-    """
-    return QUERIES["count_failures"].bindparams(
-        attempt=attempt, username=username, address=address, minutes=minutes
-    )
-
-
-def record_failure(username: str, address: str) -> Executable:
-    """Insert a failed sign-in and return its id."""
-    values = {"username": username, "address": address}
-    return insert(sign_in_failures).values(values).returning(sign_in_failures.c.id)
-
-
-def delete_failure(failure_id: int) -> Delete:
-    """Delete a failure: the sign-in succeeded, or was not attempted."""
-    return delete(sign_in_failures).where(sign_in_failures.c.id == failure_id)
-
-
-def clear_failures(username: str, address: str) -> Delete:
-    """Delete the failures of a name at an address."""
-    return delete(sign_in_failures).filter_by(username=username, address=address)
-
-
-def prune_failures(minutes: float, most: int) -> TextClause:
-    """Delete failures that are too old to count, and all but the newest `most`."""
-    return QUERIES["prune_failures"].bindparams(minutes=minutes, most=most)

@@ -80,18 +80,15 @@ def open_catalogue(configured: Settings) -> Iterator["Engine"]:
 @contextmanager
 def migrated_engine(url: str, configured: Settings) -> Iterator["Engine"]:
     """Yield an engine on a database, with its schema at the newest revision."""
-    from pipeline.database.engine import make_engine
+    from pipeline.database.engine import open_engine
     from pipeline.database.schema_version import is_up_to_date
 
-    engine = make_engine(url, prepare=configured.prepare)
-    try:
+    with open_engine(url, prepare=configured.prepare) as engine:
         if not is_up_to_date(engine):
             from pipeline.database.migrations import migrate
 
             migrate(engine)
         yield engine
-    finally:
-        engine.dispose()
 
 
 @contextmanager
@@ -147,11 +144,8 @@ def read_options(configured: Settings) -> "ReadOptions":
         statistics_pixels=configured.max_statistics_pixels,
         block_bytes=configured.max_block_bytes,
     )
-    return ReadOptions(
-        crs_policy=configured.crs_policy,
-        gcp_residual_pixels=configured.gcp_residual_pixels,
-        budget=budget,
-    )
+    policy, residual = configured.crs_policy, configured.gcp_residual_pixels
+    return ReadOptions(crs_policy=policy, gcp_residual_pixels=residual, budget=budget)
 
 
 def migrate_database(url: str, configured: Settings) -> None:

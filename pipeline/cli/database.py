@@ -166,13 +166,9 @@ def reproject(
 
 def move(configured: Settings, step: "Callable[[Engine, str], Revisions]", revision: str) -> None:
     """Take the schema to a revision and print both revisions."""
-    from pipeline.database.engine import make_engine
+    from pipeline.database.engine import open_engine
 
-    with database_url(configured) as where:
-        engine = make_engine(where)
+    with database_url(configured) as where, open_engine(where) as engine:
         before, after = step(engine, revision)
-        engine.dispose()
-    echo(
-        f"the schema is at {after or 'base'}"
-        + ("" if before == after else f", it was at {before or 'base'}")
-    )
+    earlier = "" if before == after else f", it was at {before or 'base'}"
+    echo(f"the schema is at {after or 'base'}{earlier}")

@@ -45,10 +45,8 @@ def json_object(raster: RasterFile) -> dict[str, Any]:
     return {
         **_attributes(raster, "uri", "driver", "width", "height", "count"),
         "transform": list(place.transform[:6]),
-        **_attributes(
-            place, "projection", "origin_x", "origin_y", "upper_bound_x", "upper_bound_y"
-        ),
-        **_attributes(place, "pixelsize_x", "pixelsize_y"),
+        **_attributes(place, "projection", "origin_x", "origin_y", "upper_bound_x"),
+        **_attributes(place, "upper_bound_y", "pixelsize_x", "pixelsize_y"),
         **_attributes(raster, "dtype", "fill_value", "size"),
         "temporal": len(raster.times) > 1,
         "interval": format_interval(raster.interval),
@@ -78,7 +76,7 @@ def statistics_object(statistics: Statistics | None) -> dict[str, Any]:
 
 def band_object(number: int, band: BandStatistics) -> dict[str, Any]:
     """Return the statistics of a band, counted from 1."""
-    histogram = band.histogram
+    bars = band.histogram
     return {
         "band": number,
         "min": band.minimum,
@@ -88,9 +86,7 @@ def band_object(number: int, band: BandStatistics) -> dict[str, Any]:
         "percentiles": {str(percent): value for percent, value in band.percentiles.items()} or None,
         "valid_count": band.valid,
         "valid_share": band.valid_share,
-        "histogram": None
-        if histogram is None
-        else {"min": histogram.low, "max": histogram.high, "counts": list(histogram.counts)},
+        "histogram": bars and {"min": bars.low, "max": bars.high, "counts": list(bars.counts)},
     }
 
 

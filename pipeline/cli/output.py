@@ -35,10 +35,8 @@ def print_outcomes(outcomes: Sequence[RunOutcome], seconds: float) -> int:
         echo(f"rejected {describe_rejection(rejection)}", err=True)
     hidden = len(total.rejected) - SHOWN_REJECTIONS
     if hidden > 0:
-        echo(
-            f"... and {hidden} more; `rastersources rejected list` lists all rejected files",
-            err=True,
-        )
+        lists = "`rastersources rejected list` lists all rejected files"
+        echo(f"... and {hidden} more; {lists}", err=True)
     for outcome in outcomes:
         if outcome.failure is not None:
             echo_error(str(outcome.failure))
@@ -123,10 +121,7 @@ def describe_file(plan: Plan, uri: str) -> str:
 
 def plan_document(plan: Plan) -> dict[str, object]:
     """Return a plan as a JSON document."""
-    reasons = {
-        uri: {"code": reason.code, "message": reason.message}
-        for uri, reason in plan.reasons.items()
-    }
+    reasons = {uri: {"code": why.code, "message": why.message} for uri, why in plan.reasons.items()}
     return {
         "definition": plan.definition,
         "changes": plan.changes,

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -31,7 +31,7 @@ from pipeline.cli.ports import socket_url
 from pipeline.cli.server_processes import ServerProcesses
 from pipeline.cli.shutdown import stop_process
 from pipeline.cli.terminal import echo_error
-from pipeline.database.engine import make_engine
+from pipeline.database.engine import open_engine
 from pipeline.database.private_cluster.cluster import Cluster
 from pipeline.errors import CatalogueError
 from pipeline.ingest.uploads import judge_upload, process_until
@@ -109,7 +109,7 @@ def api_config(database_url: str, configured: Settings, processes: int) -> ApiCo
         base_url=configured.base_url,
         statement_timeout_seconds=configured.statement_timeout_seconds,
         uploads=uploads_location(configured),
-        try_upload=UploadDryRun(database_url, configured),
+        try_upload=partial(try_upload, database_url, configured),
         upload_bytes=configured.upload_bytes,
         upload_reserve_bytes=configured.upload_reserve_bytes,
         body_bytes=configured.body_bytes,
@@ -129,21 +129,16 @@ def api_config(database_url: str, configured: Settings, processes: int) -> ApiCo
     )
 
 
-@dataclass(frozen=True)
-class UploadDryRun:
-    """Reads an upload in a process of its own, and returns what would become of it."""
+def try_upload(database_url: str, configured: Settings, upload: "DryRunUpload") -> int:
+    """Read an upload in a process of its own; return how many files it would replace.
 
-    database_url: str
-    configured: Settings
-
-    def __call__(self, upload: "DryRunUpload") -> int:
-        """Return how many files the upload would replace; raises RasterError or TransientError."""
-        engine = make_engine(self.database_url, prepare=self.configured.prepare)
-        try:
-            with upload_worker(self.configured, engine) as worker:
-                return judge_upload(worker, upload)
-        finally:
-            engine.dispose()
+    Raises RasterError or TransientError.
+    """
+    with (
+        open_engine(database_url, prepare=configured.prepare) as engine,
+        upload_worker(configured, engine) as worker,
+    ):
+        return judge_upload(worker, upload)
 
 
 class ClusterKeeper:
@@ -213,12 +208,11 @@ class UploadThread:
             self._stop.wait(SECONDS_BETWEEN_ATTEMPTS)
 
     def _work(self) -> None:
-        engine = make_engine(self._database_url, prepare=self._configured.prepare)
-        try:
-            with upload_worker(self._configured, engine) as worker:
-                process_until(self._stop, worker)
-        finally:
-            engine.dispose()
+        with (
+            open_engine(self._database_url, prepare=self._configured.prepare) as engine,
+            upload_worker(self._configured, engine) as worker,
+        ):
+            process_until(self._stop, worker)
 
     def __enter__(self) -> Self:
         return self

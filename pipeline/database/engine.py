@@ -28,7 +28,7 @@ def make_engine(url: str, *, prepare: bool = True) -> Engine:
 
 
 @contextmanager
-def open_engine(url: str, *, prepare: bool) -> Iterator[Engine]:
+def open_engine(url: str, *, prepare: bool = True) -> Iterator[Engine]:
     """Yield such an engine, and close its connections at the end."""
     engine = make_engine(url, prepare=prepare)
     try:

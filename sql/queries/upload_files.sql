@@ -10,3 +10,56 @@ SELECT uri FROM upload_files AS kept
 WHERE receiver IS NULL AND (CAST(:uris AS text[]) IS NULL OR uri = ANY (CAST(:uris AS text[])))
   AND NOT EXISTS (SELECT FROM raster_files AS file WHERE file.uri = kept.uri)
   AND NOT EXISTS (SELECT FROM uploads AS upload WHERE upload.uri = kept.uri AND upload.state = ANY (:open_states));
+
+-- name: limit_lock_wait
+-- Statements of the transaction wait no longer than this for a lock.
+SELECT set_config('lock_timeout', :limit, true);
+
+-- name: lock_source
+-- Keeps a raster source from being deleted until the transaction ends; no row if it is gone.
+SELECT id FROM raster_sources WHERE id = :source FOR KEY SHARE;
+
+-- name: lock_file
+-- The row of a file that a server receives; no row if it was given up.
+SELECT uri FROM upload_files WHERE uri = :uri AND receiver = :receiver FOR UPDATE;
+
+-- name: lock_reservations
+-- Waits until no other reservation is being made, and holds others off until the transaction ends. It must be the last
+-- lock that a transaction takes: one that waits for a row while holding it stops all uploads. No server has number 0.
+SELECT pg_advisory_xact_lock(:lock, 0);
+
+-- name: begin_receiving
+-- Records a file before it is written, and reserves bytes for it. Its source must be locked.
+INSERT INTO upload_files (uri, source_id, receiver, reserved) VALUES (:uri, :source, :receiver, :reserved);
+
+-- name: update_reservation
+-- The row must be locked.
+UPDATE upload_files SET reserved = :reserved WHERE uri = :uri AND receiver = :receiver;
+
+-- name: end_receiving
+-- The file is no longer being written; no row if it was given up before.
+UPDATE upload_files SET receiver = NULL, reserved = 0, changed = now()
+WHERE uri = :uri AND receiver = :receiver RETURNING uri;
+
+-- name: select_receiving
+SELECT uri, reserved FROM received_files;
+
+-- name: give_up_receiving
+-- Files whose server is gone are no longer being written.
+UPDATE upload_files AS file SET receiver = NULL, reserved = 0, changed = now()
+WHERE receiver IS NOT NULL AND NOT EXISTS (SELECT FROM received_files AS received WHERE received.uri = file.uri);
+
+-- name: forget
+-- Deletes the rows of deleted files. A file is deleted again at each sweep until it is ten minutes old, because a bucket
+-- may complete it late.
+DELETE FROM upload_files
+WHERE uri = ANY (:uris) AND receiver IS NULL AND changed < now() - interval '10 minutes';
+
+-- name: find_recorded
+SELECT uri FROM upload_files WHERE uri = ANY (:uris);
+
+-- name: get_identity
+SELECT uuid FROM catalogue_identity;
+
+-- name: create_identity
+INSERT INTO catalogue_identity DEFAULT VALUES ON CONFLICT DO NOTHING;

@@ -28,6 +28,8 @@ LEFT JOIN api_keys AS key ON key.id = session.key_id
 WHERE session.token_hash = :token_hash AND session.expires > now() AND caller.active AND key.revoked IS NULL;
 
 -- name: count_failures
+-- The failures before an attempt, of the name at the address and of all names there, and the seconds since the last of
+-- each.
 WITH earlier AS (
     SELECT at, username = :username AS named FROM sign_in_failures
     WHERE at > now() - :minutes * interval '1 minute' AND address = :address AND id < :attempt
@@ -41,6 +43,24 @@ SELECT by_name, coalesce(extract(epoch FROM clock_timestamp() - last_by_name), 0
 FROM summary;
 
 -- name: prune_failures
+-- Deletes those that are too old to count, and all but the newest.
 DELETE FROM sign_in_failures
 WHERE at < now() - :minutes * interval '1 minute'
    OR id <= (SELECT id FROM sign_in_failures ORDER BY id DESC OFFSET :most LIMIT 1);
+
+-- name: find_active_user
+SELECT id, password_hash FROM users WHERE username = :username AND active;
+
+-- name: close_session
+-- And all sessions that have expired.
+DELETE FROM sessions WHERE token_hash = :token_hash OR expires <= now();
+
+-- name: record_failure
+INSERT INTO sign_in_failures (username, address) VALUES (:username, :address) RETURNING id;
+
+-- name: delete_failure
+-- The sign-in succeeded, or was not attempted.
+DELETE FROM sign_in_failures WHERE id = :id;
+
+-- name: clear_failures
+DELETE FROM sign_in_failures WHERE username = :username AND address = :address;

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -22,7 +23,7 @@ from pipeline.api.routes import endpoints
 from pipeline.api.shared_memory import SharedMemory
 from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.users import grant_role
-from pipeline.cli.serve import UploadDryRun
+from pipeline.cli.serve import try_upload
 from pipeline.ingest.uploads import UploadWorker, process_waiting
 from pipeline.raster import ProcessReader, ReadOptions
 from pipeline.settings import Settings
@@ -55,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def client(database_url: str, folder: Path) -> Iterator[Client]:
     settings = Settings(database_url=database_url, home=folder.parent)
-    judge = UploadDryRun(database_url, settings)
+    judge = partial(try_upload, database_url, settings)
     config = ApiConfig(database_url, uploads=str(folder), upload_bytes=LIMIT, try_upload=judge)
     with client_of(config) as client:
         yield client

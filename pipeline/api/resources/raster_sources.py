@@ -19,10 +19,13 @@ from pipeline.api.resources.field import (
     nullable,
 )
 from pipeline.api.resources.resource import Resource
-from pipeline.catalogue import lists, source_data, writes
+from pipeline.catalogue import lists, writes
 from pipeline.catalogue.tombstones import add_source_tombstones
 from pipeline.catalogue.write_sources import derive_sources
+from pipeline.database.queries import queries
 from pipeline.definitions.durations import DURATION, MAX_SECONDS
+
+QUERIES = queries("source_data")
 
 
 class RasterSourceResource(Resource):
@@ -46,7 +49,7 @@ class RasterSourceResource(Resource):
                     f"The raster source is used by {used.layers} layers and {used.labeltypes} label types; "
                     'delete those first, or send {"force": true} to break them.',
                 )
-        uploaded = await connection.execute(source_data.select_uploaded_uris(row.id))
+        uploaded = await connection.execute(QUERIES["select_uploaded_uris"], {"source": row.id})
         uris = uploaded.scalars().all()
         await connection.execute(add_source_tombstones(row.id))
         return uris

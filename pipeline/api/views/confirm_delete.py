@@ -8,8 +8,11 @@ from pipeline.api.body import read_object
 from pipeline.api.endpoint import Call
 from pipeline.api.responses import Answer, Dependent, Question
 from pipeline.api.views.list_detail import WriteDetail, read_row
-from pipeline.catalogue import source_data, writes
+from pipeline.catalogue import writes
+from pipeline.catalogue.upload_states import OPEN_STATES
+from pipeline.database.queries import queries
 
+QUERIES = queries("source_data")
 MAX_DEPENDENTS = 100
 PATHS = {"layer": "rasters", "label type": "labeltypes", "scenario": "scenarios"}
 
@@ -23,7 +26,8 @@ class RasterSourceDetail(WriteDetail):
         database = call.api.database
         (used,) = await database.rows(writes.count_dependents(source.uuid))
         rows = await database.rows(writes.list_dependents(call.caller, source.uuid))
-        (counts,) = await database.rows(source_data.select_file_counts(source.id))
+        parameters = {"source": source.id, "open_states": OPEN_STATES}
+        (counts,) = await database.rows(QUERIES["count_files"], **parameters)
         sentences = [f'The raster source "{source.name}" will be deleted.', *explain_files(counts)]
         content, label = await read_object(call.body), "Delete"
         if used.layers or used.labeltypes:

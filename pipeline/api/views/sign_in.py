@@ -118,7 +118,7 @@ class SignIn:
             right = rows and secrets.compare_digest(users.hash_secret(key[2]), rows[0].secret_hash)
             right = right and rows[0].username == username
             return SignedInUser(rows[0].id, rows[0].key_id) if right else None
-        rows = await database.rows(users.user_by_name(username))
+        rows = await database.rows(users.QUERIES["find_active_user"], username=username)
         right = await self.matches(password, rows[0].password_hash if rows else None)
         return SignedInUser(rows[0].id, None) if right and rows else None
 
@@ -165,7 +165,8 @@ class SignOut(SignIn):
             return await self.form(request)
         if (await session_caller(token, database)).logged_in:
             await self.read_form(request, token)
-            await database.execute(users.close_session(token))
+            token_hash = users.hash_secret(token)
+            await database.execute(users.QUERIES["close_session"], token_hash=token_hash)
         response = RedirectResponse(base_of(request, self.api.config.base_url) + LOGIN, 303)
         response.delete_cookie(COOKIE, self.cookie_path)
         return response

@@ -26,9 +26,11 @@ from pipeline.api.upload_store import discard_ended
 from pipeline.api.views.confirm_delete import ask_about_data
 from pipeline.api.views.list_detail import read_row
 from pipeline.api.views.write import lock_row
-from pipeline.catalogue import source_data, upload_files
+from pipeline.catalogue import upload_files
 from pipeline.catalogue.lookups import BLANK, TIMESTAMP_PATTERN, BadValue, parse_timestamp
+from pipeline.catalogue.upload_states import OPEN_STATES
 from pipeline.catalogue.write_sources import derive_sources
+from pipeline.database.queries import queries
 from pipeline.errors import CatalogueError, RasterError, TransientError
 from pipeline.raster.stated_values import (
     CRS_PATTERN,
@@ -38,6 +40,7 @@ from pipeline.raster.stated_values import (
 )
 from pipeline.storage.uploads import DryRunUpload, FolderUploadStore, OpenUpload, UnnamedUpload
 
+QUERIES = queries("source_data")
 CHUNK_BYTES = 2**20
 """Bytes that are gathered before a thread parses and writes them."""
 MIN_BYTES = 64 * 2**10
@@ -247,13 +250,14 @@ async def read_chunks(request: Request, seconds: float) -> AsyncIterator[bytes]:
 async def record(call: Call, values: dict[str, Any], connection: AsyncConnection) -> UUID:
     """Record an upload that waits for processing and return the uuid of its task; raise Problem."""
     source = await lock_row(call, RASTER_SOURCES, call.uuid(RASTER_SOURCES.model), connection)
-    ended = upload_files.end_receiving(values["uri"], call.api.receiver.number)
-    if (await connection.execute(ended)).one_or_none() is None:
+    received = {"uri": values["uri"], "receiver": call.api.receiver.number}
+    ended = await connection.execute(upload_files.QUERIES["end_receiving"], received)
+    if ended.one_or_none() is None:
         raise given_up()
     check_quota(values["size"], await lock_bytes_left(source.organisation_id, connection))
-    task = (await connection.execute(source_data.insert_task())).one()
+    task = (await connection.execute(QUERIES["insert_task"])).one()
     owner = {"source_id": source.id, "task_id": task.id, "user_id": call.caller.user_id}
-    await connection.execute(source_data.insert_upload(**values, **owner))
+    await connection.execute(QUERIES["insert_upload"], {**values, **owner})
     uuid: UUID = task.uuid
     return uuid
 
@@ -263,10 +267,10 @@ async def remove(
 ) -> tuple[list[str], list[str], int]:
     """Remove data; return the URIs of removed files and of ended uploads, and how many files lie partly inside."""
     source = await lock_row(call, RASTER_SOURCES, call.uuid(RASTER_SOURCES.model), connection)
-    period = (source.id, start, stop)
-    removed = (await connection.execute(source_data.remove_files(*period))).scalars().all()
-    revoked = (await connection.execute(source_data.revoke_uploads(*period))).scalars().all()
-    partly = (await connection.execute(source_data.count_partly_inside(*period))).scalar_one()
+    period = {"source": source.id, "start": start, "stop": stop, "open_states": OPEN_STATES}
+    removed = (await connection.execute(QUERIES["remove_files"], period)).scalars().all()
+    revoked = (await connection.execute(QUERIES["revoke_uploads"], period)).scalars().all()
+    partly = (await connection.execute(QUERIES["count_partly_inside"], period)).scalar_one()
     await connection.execute(derive_sources([source.id]))
     return list(removed), list(revoked), partly
 

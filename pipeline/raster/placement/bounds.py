@@ -4,14 +4,12 @@ from dataclasses import dataclass
 from math import floor
 
 import numpy as np
-import numpy.typing as npt
 from pyproj import Geod
 
 from pipeline.raster.models import Bounds
+from pipeline.raster.placement.operations import Floats
 from pipeline.raster.placement.outline import Outline, locate_on_edge
 from pipeline.raster.placement.projector import Projector
-
-Floats = npt.NDArray[np.float64]
 
 ANTIMERIDIAN_TOLERANCE = 1e-7
 """Degrees past 180, a centimetre, that are rounding: such a raster does not cross the antimeridian."""

@@ -3,16 +3,14 @@
 from math import ceil, floor, sqrt
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.raster.placement.bounds import ANTIMERIDIAN_TOLERANCE, Extent
+from pipeline.raster.placement.operations import Floats
 from pipeline.raster.placement.outline import INTERVALS_PER_SIDE, Outline, trace_outline
 from pipeline.raster.placement.projector import Projector
-
-Floats = npt.NDArray[np.float64]
 
 _TOLERANCE = 1e-6
 """Degrees that a footprint may deviate from its outline, 0.1 m."""

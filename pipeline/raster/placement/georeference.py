@@ -171,14 +171,6 @@ def _has_area(transform: Affine) -> bool:
     return all(map(isfinite, (t.a, t.b, t.c, t.d, t.e, t.f))) and not t.is_degenerate
 
 
-def _check_crs(crs: FileCRS) -> None:
-    if crs.unusable and not crs.wkt:
-        raise UnsupportedCRS(
-            "the raster names a CRS that GDAL and PROJ cannot use; find out which one is meant and assign "
-            "it, for example with gdal_edit.py -a_srs EPSG:CODE FILE"
-        )
-
-
 def _transform(
     grid: Grid, crs: HorizontalCRS, limit: float
 ) -> tuple[Affine, tuple[RasterWarning, ...]]:
@@ -204,7 +196,11 @@ def _projector(
 ) -> tuple[Projector, tuple[RasterWarning, ...]]:
     """Return the grid with the first operation of its CRS, and warnings about its geotransform."""
     _check_grid(grid, crs)
-    _check_crs(crs)
+    if crs.unusable and not crs.wkt:
+        raise UnsupportedCRS(
+            "the raster names a CRS that GDAL and PROJ cannot use; find out which one is meant and assign "
+            "it, for example with gdal_edit.py -a_srs EPSG:CODE FILE"
+        )
     horizontal = horizontal_crs(crs.wkt)
     transform, warnings = _transform(grid, horizontal, limit)
     first, *_ = list_candidates(horizontal, policy)

@@ -24,6 +24,7 @@ from pipeline.raster.placement.crs import HorizontalCRS
 Area = tuple[float, float, float, float]
 """West, south, east, north in degrees; west may be greater than east."""
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 Number = float | Floats
 
 POLICIES = ("lizard", "best-available")

@@ -3,11 +3,9 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.raster.placement.operations import Flags, Floats
 from pipeline.raster.placement.projector import GridStack, Projector
-
-Floats = npt.NDArray[np.float64]
 
 INTERVALS_PER_SIDE = 20
 """At first: 21 points on each side."""
@@ -108,7 +106,7 @@ def _join_longitudes(projector: Projector, outline: Outline) -> Outline:
     return replace(outline, inside=inside, corner=corner)
 
 
-def _halve_steps(projector: Projector, outline: Outline, wide: npt.NDArray[np.bool_]) -> Outline:
+def _halve_steps(projector: Projector, outline: Outline, wide: Flags) -> Outline:
     """Add a point in the middle of each of these steps."""
     after = np.flatnonzero(wide) + 1
     middle = (outline.position[after - 1] + outline.position[after]) / 2

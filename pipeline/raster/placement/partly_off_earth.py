@@ -3,17 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 from shapely import MultiPolygon, Polygon
 
 from pipeline.raster.placement.bounds import Extent
 from pipeline.raster.placement.footprint import close_ring, cut_at_antimeridian, merge_polygons
+from pipeline.raster.placement.operations import Flags, Floats
 from pipeline.raster.placement.outline import POLE_TOLERANCE
 from pipeline.raster.placement.projector import ROUND_TRIP_METRES, Projector
-
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 
 _CELLS_PER_SIDE = 64
 _HALVINGS = 45

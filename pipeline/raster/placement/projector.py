@@ -6,14 +6,11 @@ from functools import cached_property
 from math import inf
 
 import numpy as np
-import numpy.typing as npt
 from affine import Affine
 from pyproj.enums import TransformDirection
 
 from pipeline.raster.placement.crs import HorizontalCRS
-from pipeline.raster.placement.operations import Candidate
-
-Floats = npt.NDArray[np.float64]
+from pipeline.raster.placement.operations import Candidate, Flags, Floats
 
 ROUND_TRIP_METRES = 0.01
 """Largest error of the way to WGS 84 and back; a place with a larger error counts as off the earth."""
@@ -114,9 +111,7 @@ class GridStack:
         limit = 90.0 / self.crs.degrees_per_unit
         return np.clip(y, -limit, limit)
 
-    def _is_lost(
-        self, x: Floats, y: Floats, longitude: Floats, latitude: Floats
-    ) -> npt.NDArray[np.bool_]:
+    def _is_lost(self, x: Floats, y: Floats, longitude: Floats, latitude: Floats) -> Flags:
         """Return where the operation is not finite or does not lead back to (x, y)."""
         if self.round_trip == inf:
             return ~np.isfinite(longitude + latitude)
@@ -131,7 +126,7 @@ class GridStack:
             if self.crs.degrees_per_unit is not None:
                 # A pole has every longitude.
                 off_x = np.where(np.abs(latitude) > _AT_POLE, 0.0, off_x)
-            lost: npt.NDArray[np.bool_] = ~(np.maximum(off_x, off_y) <= self._tolerance())
+            lost: Flags = ~(np.maximum(off_x, off_y) <= self._tolerance())
             return lost
 
     def _tolerance(self) -> Floats:

@@ -16,11 +16,10 @@ from shapely import MultiPolygon
 
 from pipeline.raster.placement.bounds import PRECISION, Extent, estimate_summits
 from pipeline.raster.placement.footprint import largest_sagitta, tolerance_of
+from pipeline.raster.placement.operations import Flags, Floats
 from pipeline.raster.placement.outline import INTERVALS_PER_SIDE, edge_pixels
 from pipeline.raster.placement.projector import ROUND_TRIP_METRES, GridStack, Projector
 
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 Place = tuple[Extent, MultiPolygon]
 
 _QUARTERS = np.linspace(0.0, 4.0, 17)

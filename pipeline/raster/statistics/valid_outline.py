@@ -11,13 +11,10 @@ from shapely.geometry.base import BaseGeometry
 from pipeline.raster.models import RasterFile
 from pipeline.raster.placement.crs import horizontal_crs
 from pipeline.raster.placement.footprint import close_ring, cut_at_antimeridian
-from pipeline.raster.placement.operations import list_candidates
+from pipeline.raster.placement.operations import Flags, Floats, list_candidates
 from pipeline.raster.placement.partly_off_earth import outline_cells
 from pipeline.raster.placement.projector import INEXACT_METRES, Projector
 from pipeline.raster.statistics.windows import BlockGrid
-
-Flags = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
 
 _MAX_SIDE = 1024
 """Cells along the longer side of the raster."""
