@@ -62,13 +62,17 @@ class DryRunSlots:
     def forget(self, upload: UnnamedUpload) -> None:
         """Forget a file after it was received or given up."""
         self._announced.pop(upload, None)
-        self.bytes_to_come()
+        self._share_bytes_to_come()
 
     def bytes_to_come(self) -> int:
         """Return the bytes that the files of all processes will still need on the disk, `AHEAD` for each at most."""
+        self._share_bytes_to_come()
+        return int(self._shared.total(TO_COME))
+
+    def _share_bytes_to_come(self) -> None:
+        """Tell the other processes how many bytes the files of this one will still need."""
         to_come = [size - upload.size for upload, size in self._announced.copy().items()]
         self._shared.own[TO_COME] = sum(min(AHEAD, max(0, size)) for size in to_come)
-        return int(self._shared.total(TO_COME))
 
 
 def _locks_of(organisation_id: int) -> range:

@@ -22,6 +22,7 @@ from pipeline.api.resources.field import (
     object_schema,
 )
 from pipeline.api.views.list_detail import ReadDetail, ReadList
+from pipeline.catalogue.filters import filters_by_parameter
 
 Schema = dict[str, Any]
 TITLE = "rastersources"
@@ -166,14 +167,10 @@ def query_parameters(endpoint: Endpoint, method: str) -> list[Schema]:
         return [_parameter(*FORMAT)]
     if method != "GET":
         return [_parameter(*FORMAT), _parameter(*DRY_RUN)]
+    by_parameter = filters_by_parameter(tuple(endpoint.filters)).items()
     filters = [
-        _parameter(
-            f"{filter.name}__{lookup}" if lookup else filter.name,
-            filter.kind.schema(lookup),
-            filter.help,
-        )
-        for filter in endpoint.filters
-        for lookup in filter.kind.lookups
+        _parameter(name, filter.kind.schema(lookup), filter.help)
+        for name, (filter, lookup) in by_parameter
     ]
     return [*(_parameter(*known) for known in (FORMAT, *endpoint.parameters)), *filters]
 

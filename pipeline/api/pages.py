@@ -161,15 +161,12 @@ class Control:
 
 
 def _filter_controls(filters: Sequence[Filter], query: Mapping[str, str]) -> list[Control]:
-    names = [
-        (filter, f"{filter.name}__{lookup}" if lookup else filter.name)
+    return [
+        Control(name, query.get(name, ""), filter.kind.example, filter.help)
         for filter in filters
         for lookup in FORM_LOOKUPS
         if lookup in filter.kind.lookups
-    ]
-    return [
-        Control(name, query.get(name, ""), filter.kind.example, filter.help)
-        for filter, name in names
+        for name in [f"{filter.name}__{lookup}" if lookup else filter.name]
     ]
 
 

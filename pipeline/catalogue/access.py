@@ -93,11 +93,10 @@ def readable_as(
     """Return the condition for an access modifier, owner and supplier; it is null if they are."""
     if not caller.logged_in:
         return access == int(Access.Public)
-    conditions: list[ColumnElement[bool]] = [access.in_([int(Access.Public), int(Access.Common)])]
-    conditions.append(and_(access == int(Access.Private), _in(organisation, caller.reads)))
+    shared = access.in_([int(Access.Public), int(Access.Common)])
+    private = and_(access == int(Access.Private), _in(organisation, caller.reads))
     owns_hidden = or_(_in(organisation, caller.administers), supplier == caller.user_id)
-    conditions.append(and_(access == int(Access.Hidden), owns_hidden))
-    return or_(*conditions)
+    return or_(shared, private, and_(access == int(Access.Hidden), owns_hidden))
 
 
 def writable(owned: FromClause, caller: Caller) -> ColumnElement[bool]:

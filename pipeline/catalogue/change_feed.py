@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, case, func, or_, select
+from sqlalchemy import ColumnElement, Select, case, or_, select
 
 from pipeline.catalogue.access import Caller, readable_as
 from pipeline.catalogue.lookups import BadValue, optional_pattern
+from pipeline.database.queries import queries
 from pipeline.database.tables import changes, commits
 
+QUERIES = queries("change_feed")
 BATCH_SIZE = 10_000
 """Transactions that get their position in the feed in one call."""
 CURSOR = re.compile(r"([0-9a-f]{32})([0-9a-f]{32})")
@@ -36,20 +38,6 @@ def parse_cursor(value: str) -> Cursor | None:
     if not match:
         raise BadValue("Must be a cursor from this feed, or empty.")
     return Cursor(UUID(match[1]), UUID(match[2]))
-
-
-def number_commits() -> Select[Any]:
-    """Set the positions of committed transactions that have none; select their number, at most BATCH_SIZE.
-
-    A standby cannot do this: it shows the transactions that got their positions on the primary.
-    """
-    read_only = func.current_setting("transaction_read_only") == "on"
-    return select(case((read_only, 0), else_=func.number_commits(BATCH_SIZE)))
-
-
-def position_of(cursor: Cursor) -> Select[Any]:
-    """Select the position of a cursor's transaction in the feed; no row if the transaction is not in it."""
-    return select(commits.c.seq).where(commits.c.uuid == cursor.commit, commits.c.seq.is_not(None))
 
 
 def changes_after(caller: Caller, position: int, source: UUID | None, limit: int) -> Select[Any]:

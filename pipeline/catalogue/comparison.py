@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Connection, CursorResult, Engine
+from sqlalchemy import Connection, CursorResult, Engine, Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.database.engine import driver_connection, translate_errors
@@ -137,7 +137,7 @@ class Comparison:
             "get_batch", position=position, size=size, verdicts=wanted
         ).all():
             position = rows[-1].position
-            yield [_changed_file(*row) for row in rows]
+            yield list(map(_changed_file, rows))
 
     def changed_files(self) -> Iterator[StoredFile]:
         """Yield all files except the unchanged ones."""
@@ -239,19 +239,13 @@ def open_comparison(
         driver.close()  # SQLAlchemy does not close a detached connection that was lost
 
 
-def _changed_file(
-    verdict: Verdict,
-    moved_from: str | None,
-    code: str | None,
-    message: str | None,
-    _position: int,
-    *stored: Any,
-) -> ChangedFile:
-    file = _stored_file(*stored)
-    if verdict != "refused":
-        return ChangedFile(verdict, file, moved_from)
-    rejection = Rejection(file.uri, code or "", message or "", file.fingerprint, file.size)
-    return ChangedFile(verdict, file, rejection=rejection)
+def _changed_file(row: Row[Any]) -> ChangedFile:
+    names = tuple(map(decode_name, row.sidecars))
+    file = StoredFile(row.uri, path_of(row.uri), row.size, row.fingerprint, row.modified_ns, names)
+    if row.verdict != "refused":
+        return ChangedFile(row.verdict, file, row.moved_from)
+    rejection = Rejection(file.uri, row.code, row.message, file.fingerprint, file.size)
+    return ChangedFile(row.verdict, file, rejection=rejection)
 
 
 def reject_long_uri(file: StoredFile | Rejection, target: int = 0) -> StoredFile | Rejection:
@@ -276,10 +270,3 @@ def _row(file: StoredFile) -> tuple[str, int, str, int, str]:
     """
     sidecars = ",".join(map(encode_name, file.sidecars))
     return file.uri, file.size, file.fingerprint, file.modified_ns, f"{{{sidecars}}}"
-
-
-def _stored_file(
-    uri: str, size: int, fingerprint: str, modified_ns: int, sidecars: Sequence[str]
-) -> StoredFile:
-    names = tuple(decode_name(name) for name in sidecars)
-    return StoredFile(uri, path_of(uri), size, fingerprint, modified_ns, names)

@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Engine, and_, case, func, insert, literal, select
-from sqlalchemy.dialects.postgresql import JSONB
+from psycopg.types.json import Jsonb
+from sqlalchemy import ColumnElement, Engine, and_, case, func, select
 
 from pipeline.catalogue.access import Caller, readable
 from pipeline.database.engine import execute
+from pipeline.database.queries import queries
 from pipeline.database.tables import layer_sources, layers, raster_sources
 from pipeline.errors import CatalogueError
 
+QUERIES = queries("layers")
 SOURCE_BLOCK = "lizard_nxt.blocks.LizardRasterSource"
 """The kind of block that names a raster source in a graph."""
 GRID_FIELDS = (
@@ -79,14 +81,7 @@ def add_layer(engine: Engine, name: str, source: UUID) -> UUID:
     if not name.strip() or len(name) > 255:
         raise CatalogueError("a layer needs a name of 1 to 255 characters")
     graph = {"graph": {"raster": [SOURCE_BLOCK, str(source)]}, "name": "raster"}
-    shared = ("organisation_id", "access_modifier", "supplier_id")
-    columns = (raster_sources.c[column] for column in shared)
-    values = select(literal(name), literal(graph, JSONB), *columns)
-    locked = values.where(raster_sources.c.uuid == source).with_for_update(
-        key_share=True, read=True
-    )
-    statement = insert(layers).from_select(["name", "source", *shared], locked)
-    rows = execute(engine, statement.returning(layers.c.uuid))
+    rows = execute(engine, QUERIES["add"], name=name, graph=Jsonb(graph), source=source)
     if not rows:
         raise CatalogueError(f"there is no raster source {source}")
     return UUID(str(rows[0].uuid))

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Delete, Select, case, cast, delete, false, func, literal, select, union_all
+from sqlalchemy import Select, case, cast, false, func, literal, select, union_all
 from sqlalchemy.dialects.postgresql import JSONB
 
 from pipeline.catalogue.access import Caller, may_write, readable
@@ -15,7 +15,7 @@ from pipeline.catalogue.source_links import (
     SCENARIO_LINKS,
     SourceLinks,
 )
-from pipeline.database.tables import organisations, raster_sources, users
+from pipeline.database.tables import raster_sources
 
 
 def locked_row(entity: Entity, caller: Caller, uuid: UUID) -> Select[Any]:
@@ -23,16 +23,6 @@ def locked_row(entity: Entity, caller: Caller, uuid: UUID) -> Select[Any]:
     table = entity.table
     row = select(table, may_write(table, caller).label("may_write"))
     return row.where(table.c.uuid == uuid, entity.visible(caller)).with_for_update(of=table)
-
-
-def organisation_id_by_uuid(uuid: UUID) -> Select[Any]:
-    """Select the id of an organisation."""
-    return select(organisations.c.id).where(organisations.c.uuid == uuid)
-
-
-def user_id_by_name(username: str) -> Select[Any]:
-    """Select the id of a user."""
-    return select(users.c.id).where(users.c.username == username)
 
 
 def graph_sources(graph: Any) -> Select[Any]:
@@ -65,11 +55,6 @@ def unreadable_sources(caller: Caller, uuids: Collection[UUID]) -> Select[Any]:
     """Select those of the raster sources that exist and that the caller may not read."""
     may_read = func.coalesce(readable(raster_sources, caller), false())
     return select(raster_sources.c.uuid).where(raster_sources.c.uuid.in_(uuids), ~may_read)
-
-
-def delete_links(links: SourceLinks, owner_id: int, uuids: Collection[UUID]) -> Delete:
-    """Delete the links of a row to raster sources."""
-    return delete(links.table).where(links.owner_id == owner_id, links.source_uuid.in_(uuids))
 
 
 def count_dependents(uuid: UUID) -> Select[Any]:

@@ -33,10 +33,8 @@ def server_password(home: Path) -> str:
         status = os.fstat(descriptor)
         private = stat.S_ISREG(status.st_mode) and not status.st_mode & 0o077
         if not private or status.st_uid != os.geteuid():
-            message = (
-                f"{path} is not a file that only you can read; delete it to get a new password"
-            )
-            raise CatalogueError(message)
+            fault = "is not a file that only you can read; delete it to get a new password"
+            raise CatalogueError(f"{path} {fault}")
         line = file.read().strip()
     user, _, password = line.partition(":")
     if not user or not password:

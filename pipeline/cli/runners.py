@@ -48,9 +48,12 @@ def open_reader(
         case "dask":
             from pipeline.raster.workers.dask import connect_to_cluster
 
-            with connect_to_cluster(
-                require_scheduler(scheduler or configured.scheduler), convert
-            ) as cluster:
+            address = scheduler or configured.scheduler
+            if not address:
+                raise CatalogueError(
+                    "set the Dask scheduler with --scheduler ADDRESS or RASTERSOURCES_SCHEDULER"
+                )
+            with connect_to_cluster(address, convert) as cluster:
                 yield cluster.read
         case other:
             raise CatalogueError(f"the runner {other} has no scheduler; use --runner dask")
@@ -63,12 +66,3 @@ def open_row_reader(
     from pipeline.catalogue.file_row import file_row
 
     return open_reader(settings(), file_row, runner, scheduler, early=early)
-
-
-def require_scheduler(address: str | None) -> str:
-    """Return the address of the Dask scheduler; raise CatalogueError if it is not set."""
-    if not address:
-        raise CatalogueError(
-            "set the Dask scheduler with --scheduler ADDRESS or RASTERSOURCES_SCHEDULER"
-        )
-    return address

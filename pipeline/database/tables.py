@@ -8,8 +8,6 @@ from pipeline.database.table_reader import read_tables
 GEOMETRY = Geometry("MULTIPOLYGON", 4326, spatial_index=False)
 metadata = read_tables(people_tables.metadata, "*.sql", geometry=GEOMETRY)
 
-api_keys = metadata.tables["api_keys"]
-catalogue_identity = metadata.tables["catalogue_identity"]
 changes = metadata.tables["changes"]
 commits = metadata.tables["commits"]
 coordinate_systems = metadata.tables["coordinate_systems"]
@@ -25,11 +23,7 @@ roles = metadata.tables["roles"]
 scenario_sources = metadata.tables["scenario_sources"]
 scenarios = metadata.tables["scenarios"]
 served_configs = metadata.tables["served_configs"]
-sessions = metadata.tables["sessions"]
-sign_in_failures = metadata.tables["sign_in_failures"]
 source_counts = metadata.tables["source_counts"]
-sync_runs = metadata.tables["sync_runs"]
 tasks = metadata.tables["tasks"]
-upload_files = metadata.tables["upload_files"]
 uploads = metadata.tables["uploads"]
 users = metadata.tables["users"]

@@ -105,14 +105,13 @@ def plan_all(
     progress: ProgressReporter,
 ) -> list[Plan]:
     """Plan all items; one that fails does not stop the others."""
-
-    def plan_one(item: SyncItem) -> Plan:
+    plans = []
+    for item in items:
         try:
-            return plan(engine, item, config, options, progress)
+            plans.append(plan(engine, item, config, options, progress))
         except RastersourcesError as error:
-            return Plan(item.id, refusal=str(error))
-
-    return [plan_one(item) for item in items]
+            plans.append(Plan(item.id, refusal=str(error)))
+    return plans
 
 
 def plan(

@@ -47,13 +47,7 @@ _RADIANS = {9101: 1.0, 9102: pi / 180, 9105: pi / 200}
 _METRES = {9001: 1.0, 9002: 0.3048, 9003: 1200 / 3937}
 """EPSG codes of units to their size in radians or metres."""
 _DEGREE = 9102
-_TOLERANCES = {
-    "easting": 0.01,
-    "northing": 0.01,
-    "scale": 1e-6,
-    "latitude": 1e-6,
-    "longitude": 1e-6,
-}
+_TOLERANCES = {"easting": 0.01, "northing": 0.01, "scale": 1e-6, "latitude": 1e-6, "longitude": 1e-6}  # fmt: skip
 """Rounding of parameters: metres, a ratio and radians. A millionth of a radian is six metres."""
 
 Keys = Mapping[int, float | str]

@@ -18,11 +18,10 @@ from pipeline.api.responses import Answer
 from pipeline.catalogue.change_feed import (
     BATCH_SIZE,
     CURSOR_PATTERN,
+    QUERIES,
     Cursor,
     changes_after,
-    number_commits,
     parse_cursor,
-    position_of,
 )
 from pipeline.catalogue.lookups import BadValue
 
@@ -91,14 +90,14 @@ def parse_parameters(call: Call) -> tuple[Cursor | None, int]:
 async def number_all_commits(call: Call) -> None:
     """Give all commits their positions in batches, each committed on its own."""
     while True:
-        rows = await call.api.database.rows(number_commits())
-        if rows[0][0] < BATCH_SIZE:
+        (row,) = await call.api.database.rows(QUERIES["number_commits"], most=BATCH_SIZE)
+        if row.numbered < BATCH_SIZE:
             return
 
 
 async def find_position(call: Call, cursor: Cursor) -> int:
     """Return the position of a cursor; raise Problem 400 if the feed does not contain it."""
-    rows = await call.api.database.rows(position_of(cursor))
+    rows = await call.api.database.rows(QUERIES["find_position"], commit=cursor.commit)
     if not rows:
         sentence = "The feed does not reach back to this cursor; begin again without one."
         raise invalid({"since": [sentence]})

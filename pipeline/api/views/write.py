@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Table, delete, func, insert, null, update
+from sqlalchemy import Table, delete, func, insert, null, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import Executable
 
@@ -20,6 +20,7 @@ from pipeline.api.upload_store import discard_ended
 from pipeline.catalogue import writes
 from pipeline.catalogue.lookups import BadValue
 from pipeline.catalogue.select_rows import written_row_statement
+from pipeline.database.tables import organisations, users
 
 Values = dict[str, Any]
 
@@ -150,7 +151,7 @@ class Write:
         organisation_id = row.organisation_id if row is not None else None
         if "organisation" in values:
             uuid = values["organisation"]
-            organisation_id = await self._scalar(writes.organisation_id_by_uuid(uuid))
+            organisation_id = await self._scalar(select(organisations.c.id).filter_by(uuid=uuid))
             if organisation_id is None:
                 raise invalid({"organisation": [f"There is no organisation {uuid}."]})
         caller = self.call.caller
@@ -165,7 +166,7 @@ class Write:
             return {}
         username, user_id = values["supplier"], None
         if username is not None:
-            user_id = await self._scalar(writes.user_id_by_name(username))
+            user_id = await self._scalar(select(users.c.id).filter_by(username=username))
             if user_id is None:
                 raise invalid({"supplier": [f'There is no user "{username}".']})
         return {"supplier_id": user_id}
@@ -199,7 +200,8 @@ class Write:
         wanted = unreadable.union(named)
         if wanted == before:
             return
-        await self.connection.execute(writes.delete_links(links, row_id, before - wanted))
+        gone = links.owner_id == row_id, links.source_uuid.in_(before - wanted)
+        await self.connection.execute(delete(links.table).where(*gone))
         await self._add_sources(row_id, wanted - before)
         touched = update(self.table).where(self.table.c.id == row_id)
         await self.connection.execute(touched.values(last_modified=func.now()))
