@@ -12,7 +12,7 @@ COPY = Path(__file__).with_suffix("")
 """A copy of the schema of the first release. It is made when the second migration is written; see CONTRIBUTING.md."""
 
 DROP = """
-DROP VIEW public_raster_sources;
+DROP VIEW public_raster_sources, received_files;
 DROP FUNCTION interval_text, grid_message, grid_mismatch, grid_of;
 DROP TYPE grid;
 DROP TABLE
