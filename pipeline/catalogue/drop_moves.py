@@ -64,18 +64,14 @@ def is_target_taken(engine: Engine, target: str) -> bool:
 
 def end_move(engine: Engine, definition: str, move: FileMove, fingerprint: str) -> None:
     """Record that a file is at its target, with this fingerprint."""
-    parameters = {"definition": definition, "uri": move.uri, "target": move.target}
-    with begin(engine) as connection:
-        if fingerprint != move.fingerprint:
-            changed = {**parameters, "fingerprint": fingerprint}
-            connection.execute(QUERIES["update_fingerprint"], changed)
-        connection.execute(QUERIES["end"], parameters)
+    changed = {"uri": move.uri, "target": move.target, "fingerprint": fingerprint}
+    execute(engine, QUERIES["end"], definition=definition, **changed)
 
 
 def change_target(engine: Engine, definition: str, move: FileMove, target: str) -> None:
     """Record a file and its move under another target."""
-    places = {"uri": move.uri, "target": move.target, "new": target}
-    execute(engine, QUERIES["change_target"], definition=definition, **places)
+    changed = {"uri": move.uri, "target": move.target, "new": target}
+    execute(engine, QUERIES["change_target"], definition=definition, **changed)
 
 
 def cancel_move(engine: Engine, definition: str, move: FileMove) -> None:

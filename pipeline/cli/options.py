@@ -10,6 +10,7 @@ from pipeline.settings import Runner
 ConfigFile = Annotated[
     Path, typer.Option("--config", help="The source definitions.", metavar="FILE")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 Create = Annotated[
     bool, typer.Option("--create", help="Add organisations and suppliers that are not there yet.")
 ]

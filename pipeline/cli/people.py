@@ -6,6 +6,7 @@ from uuid import UUID
 import typer
 
 from pipeline.cli.bootstrap import open_catalogue
+from pipeline.cli.options import AsJson
 from pipeline.cli.terminal import echo
 from pipeline.settings import settings
 
@@ -18,7 +19,6 @@ key = typer.Typer(help="API keys.", no_args_is_help=True)
 layer = typer.Typer(help="How raster sources are shown.", no_args_is_help=True)
 GROUPS = {"organisation": organisation, "user": user, "role": role, "key": key, "layer": layer}
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 Username = Annotated[str, typer.Argument(metavar="USERNAME")]
 Organisation = Annotated[str, typer.Argument(metavar="ORGANISATION", help="Name or uuid.")]
 Role = Annotated[str, typer.Argument(metavar="ROLE", help="user, supplier, admin or manager.")]

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli.bootstrap import open_catalogue
+from pipeline.cli.options import AsJson
 from pipeline.cli.terminal import echo, pluralize
 from pipeline.errors import CatalogueError
 from pipeline.settings import settings
@@ -19,11 +20,7 @@ OfDefinition = Annotated[
 
 @rejected.command("list")
 def list_rejected(
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per line.")
-    ] = False,
-    code: Code = None,
-    definition: OfDefinition = None,
+    as_json: AsJson = False, code: Code = None, definition: OfDefinition = None
 ) -> None:
     """List the rejected files that still exist unchanged, each with its reason."""
     import orjson

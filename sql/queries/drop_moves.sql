@@ -10,14 +10,15 @@ SELECT uri, target, fingerprint, sidecars FROM moves WHERE definition = :definit
 SELECT id FROM moves WHERE target = :target;
 
 -- name: end
-DELETE FROM moves WHERE definition = :definition AND uri = :uri;
-
--- name: update_fingerprint
 -- An object may get another ETag when it is copied.
 WITH registered AS (
-    UPDATE raster_files SET fingerprint = :fingerprint WHERE definition = :definition AND uri = :target
+    UPDATE raster_files SET fingerprint = :fingerprint
+    WHERE definition = :definition AND uri = :target AND fingerprint <> :fingerprint
+), rejected AS (
+    UPDATE rejected_files SET fingerprint = :fingerprint
+    WHERE definition = :definition AND uri = :target AND fingerprint <> :fingerprint
 )
-UPDATE rejected_files SET fingerprint = :fingerprint WHERE definition = :definition AND uri = :target;
+DELETE FROM moves WHERE definition = :definition AND uri = :uri;
 
 -- name: change_target
 WITH registered AS (

@@ -99,8 +99,8 @@ SELECT uri, source_id, reserved FROM upload_files WHERE receiver IS NOT NULL AND
     SELECT FROM pg_locks AS held
     WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 2
       AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND held.classid = 1380140612 AND held.objid = upload_files.receiver::oid);
-COMMENT ON VIEW received_files IS 'Files whose server is alive: it holds the advisory lock (1380140612, receiver). 1380140612 is "RCVD" in ASCII.';
+      AND held.classid = x'52435644'::integer::oid AND held.objid = upload_files.receiver::oid);
+COMMENT ON VIEW received_files IS 'Files whose server is alive: it holds the advisory lock (x''52435644'', receiver), "RCVD" in ASCII.';
 COMMENT ON COLUMN received_files.uri IS 'URI of the file.';
 COMMENT ON COLUMN received_files.source_id IS 'The raster source that it is being sent to.';
 COMMENT ON COLUMN received_files.reserved IS 'Bytes of quota and disk that are reserved for it.';

@@ -150,7 +150,7 @@ def _check_grid(grid: Grid, crs: FileCRS) -> None:
     if grid.width < 1 or grid.height < 1:
         raise NoGrid(f"the raster has {grid.width} x {grid.height} pixels; write it again")
     if grid.transform is not None and grid.transform != _NO_TRANSFORM:
-        if not _has_area(grid.transform):
+        if not all(map(isfinite, grid.transform[:6])) or grid.transform.is_degenerate:
             raise NoGrid("the pixels of the geotransform have no area; set the right one")
         if not (grid.has_rpcs and not crs.wkt):
             return
@@ -164,11 +164,6 @@ def _check_grid(grid: Grid, crs: FileCRS) -> None:
     raise NoGrid(
         "the raster has no geotransform; set one, for example with gdal_edit.py -a_ullr FILE"
     )
-
-
-def _has_area(transform: Affine) -> bool:
-    t = transform
-    return all(map(isfinite, (t.a, t.b, t.c, t.d, t.e, t.f))) and not t.is_degenerate
 
 
 def _transform(

@@ -47,11 +47,13 @@ def locate_regular_grids(grids: Sequence[Projector]) -> list[Place | None]:
         curvature = _curvature(sides)
         regular = _are_regular(grids, sides, curvature)
         straight = regular & _are_straight(sides, curvature)
+    bent = regular & ~straight
     places: list[Place | None] = [None] * len(grids)
-    for indices, locate in ((straight, _place_corners), (regular & ~straight, _place_outlines)):
-        for index, place in zip(
-            np.flatnonzero(indices), locate(grids, sides, indices), strict=True
-        ):
+    for chosen, located in (
+        (straight, _place_corners(sides[straight])),
+        (bent, _place_outlines([*compress(grids, bent)])),
+    ):
+        for index, place in zip(np.flatnonzero(chosen), located, strict=True):
             places[index] = place
     return places
 
@@ -119,23 +121,15 @@ def _are_straight(sides: Floats, curvature: Floats) -> Flags:
     return straight
 
 
-def _place_corners(
-    grids: Sequence[Projector],  # noqa: ARG001 - the sides tell everything
-    sides: Floats,
-    chosen: Flags,
-) -> list[Place | None]:
-    corners = sides[chosen][:, :, 0]
+def _place_corners(sides: Floats) -> list[Place | None]:
+    corners = sides[:, :, 0]
     return _places(np.hstack([corners.min(axis=1), corners.max(axis=1)]), shapely.polygons(corners))
 
 
-def _place_outlines(
-    grids: Sequence[Projector],
-    sides: Floats,  # noqa: ARG001 - those of more places are traced
-    chosen: Flags,
-) -> list[Place | None]:
-    if not chosen.any():
+def _place_outlines(grids: Sequence[Projector]) -> list[Place | None]:
+    if not grids:
         return []
-    stack = GridStack([*compress(grids, chosen)], inf)
+    stack = GridStack(grids, inf)
     outlines = np.stack(stack.locate(*edge_pixels(stack, _EDGE)), axis=-1)
     west_south, east_north = outlines.min(axis=1), outlines.max(axis=1)
     tolerance = tolerance_of(*(east_north - west_south).T)
