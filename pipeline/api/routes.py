@@ -39,6 +39,7 @@ from pipeline.api.views.source_data import SourceData
 
 View = Endpoint | Docs | SignIn | SitePage
 
+
 def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:
     """Yield each path, with its trailing slash, and its endpoint."""
     root = Root(api)

@@ -17,8 +17,8 @@ from pipeline.storage.uploads import UploadStore
 
 QUERIES = queries("upload_files")
 RECEIVER_LOCK = 0x52435644
-"""First number of the locks of servers that receive files ("RCVD"), also in the view `received_files`. The second is the
-server's, or 0 for the lock of reservations."""
+"""First number of the locks of servers that receive files ("RCVD"), also in the view `received_files`. The second one
+is the server's, or 0 for the lock of reservations."""
 BATCH_SIZE = 1000
 ADVICE = (
     "give this catalogue a storage of its own by RASTERSOURCES_UPLOADS, or set RASTERSOURCES_DATABASE_URL to the "
