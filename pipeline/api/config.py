@@ -57,6 +57,8 @@ class ApiConfig:
     """Origins whose pages may call the API with a key, never with a session; `*` stands for all."""
     session_hours: float = 12.0
     """How long a sign-in lasts."""
+    crs_policy: str = "lizard"
+    """How the holes of a raster source are placed on the earth."""
     map_tiles: str | None = None
     """URL of the tiles behind the maps of the pages, with {z}, {x} and {y}; None: land outlines of our own."""
     map_attribution: str = ""

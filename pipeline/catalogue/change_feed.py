@@ -45,8 +45,7 @@ def changes_after(caller: Caller, position: int, source: UUID | None, limit: int
 
     Position 0 and no source select from the beginning. The changes of a transaction are in the order of uuids.
     """
-    now, before = _readable("is", caller), _readable("was", caller)
-    kind = case((now, case((before, "updated"), else_="created")), else_="deleted")
+    kind, known = _kind(caller)
     after = commits.c.seq > position
     if source is not None:
         after = or_(after, changes.c.source_uuid > source) & (commits.c.seq >= position)
@@ -55,13 +54,32 @@ def changes_after(caller: Caller, position: int, source: UUID | None, limit: int
             commits.c.uuid.label("commit"),
             commits.c.at,
             changes.c.source_uuid.label("uuid"),
-            kind.label("kind"),
+            kind,
         )
         .join_from(commits, changes, changes.c.commit_id == commits.c.id)
-        .where(after, or_(now, before))
+        .where(after, known)
         .order_by(commits.c.seq, changes.c.source_uuid)
         .limit(limit)
     )
+
+
+def history_of(caller: Caller, source: UUID, limit: int) -> Select[Any]:
+    """Select the last `limit` changes of a raster source that the caller may know of, the latest first."""
+    kind, known = _kind(caller)
+    return (
+        select(commits.c.at, kind)
+        .join_from(changes, commits, changes.c.commit_id == commits.c.id)
+        .where(changes.c.source_uuid == source, commits.c.ticket.is_not(None), known)
+        .order_by(commits.c.at.desc(), commits.c.id.desc())
+        .limit(limit)
+    )
+
+
+def _kind(caller: Caller) -> tuple[ColumnElement[str], ColumnElement[bool]]:
+    """Return what a change is for the caller, and whether the caller may know of it."""
+    now, before = _readable("is", caller), _readable("was", caller)
+    kind = case((now, case((before, "updated"), else_="created")), else_="deleted")
+    return kind.label("kind"), or_(now, before)
 
 
 def _readable(when: str, caller: Caller) -> ColumnElement[bool]:

@@ -85,3 +85,13 @@ def list_dependents(caller: Caller, uuid: UUID) -> Select[Any]:
         selects.append(rows.where(may_read) if links is SCENARIO_LINKS else rows)
     union = union_all(*selects).subquery()
     return select(union).order_by(union.c.kind, union.c.name, union.c.uuid)
+
+
+def organisations_to_write(caller: Caller) -> Select[Any]:
+    """Select the organisations in which the caller may own raster sources."""
+    ids = sorted(caller.administers | caller.supplies)
+    return (
+        select(organisations.c.uuid, organisations.c.name)
+        .where(organisations.c.id.in_(ids))
+        .order_by(organisations.c.name)
+    )

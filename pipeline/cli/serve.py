@@ -123,6 +123,7 @@ def api_config(database_url: str, configured: Settings, processes: int) -> ApiCo
         readers=max(MIN_READERS, ApiConfig.readers // processes),
         clients=ceil(configured.clients / processes),
         cors_origins=tuple(configured.cors_origins),
+        crs_policy=configured.crs_policy,
         map_tiles=configured.map_tiles,
         map_attribution=configured.map_attribution,
         proxies=tuple(configured.proxies),

@@ -43,6 +43,7 @@ CREATE TABLE changes (
     CHECK ((was_organisation_id IS NULL) = (was_access_modifier IS NULL)),
     CHECK ((is_organisation_id IS NULL) = (is_access_modifier IS NULL))
 );
+CREATE INDEX changes_source ON changes (source_uuid, commit_id); -- the history of one raster source
 COMMENT ON TABLE changes IS 'The raster sources that a transaction changed, and who could see each before and after.';
 COMMENT ON COLUMN changes.commit_id IS 'The transaction.';
 COMMENT ON COLUMN changes.source_uuid IS 'The raster source; it may not exist any more.';

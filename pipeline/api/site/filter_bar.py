@@ -12,7 +12,7 @@ FIRST = {
     "organisation__name__icontains": "Organisation contains",
     "temporal": "Kind",
     "access_modifier": "Who may see it",
-    "in_bbox": "Within a box (west,south,east,north)",
+    "in_bbox": "Within a box",
 }
 """Parameters that the bar always shows, and their labels."""
 MORE_LOOKUPS = ("", "icontains", "gte", "lte")

@@ -5,10 +5,18 @@ from collections.abc import Iterator
 from pipeline.api.endpoint import Api
 from pipeline.api.site.catalogue import Catalogue
 from pipeline.api.site.footprint_tile import FootprintTile
+from pipeline.api.site.gaps import SourceGaps
 from pipeline.api.site.site_page import SitePage
+from pipeline.api.site.source import SourcePage
+from pipeline.api.site.source_form import DeleteSource, EditSource, NewSource
 
 
 def site_pages(api: Api) -> Iterator[tuple[str, SitePage]]:
     """Yield each path and its page."""
     yield "/", Catalogue(api)
+    yield "/sources/new/", NewSource(api)
+    yield "/sources/{uuid}/", SourcePage(api)
+    yield "/sources/{uuid}/gaps/", SourceGaps(api)
+    yield "/sources/{uuid}/edit/", EditSource(api)
+    yield "/sources/{uuid}/delete/", DeleteSource(api)
     yield "/map/footprints/{z}/{x}/{y}.mvt", FootprintTile(api)

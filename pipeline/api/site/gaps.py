@@ -1,0 +1,49 @@
+"""What a raster source lacks, as a part of its page that is made on request: it can take seconds."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+from starlette.responses import Response
+
+from pipeline.api.endpoint import Api, Call
+from pipeline.api.problems import Problem
+from pipeline.api.resources.raster_sources import RASTER_SOURCES
+from pipeline.api.site.site_page import SitePage
+from pipeline.api.views.list_detail import read_row
+from pipeline.catalogue.gaps import Gaps, find_gaps
+from pipeline.database.engine import make_engine
+
+MOST_FILES = 20_000
+"""Files of a source whose coverage is compared in the server; `rastersources sources gaps` has no limit."""
+
+
+class SourceGaps(SitePage):
+    """GET the gaps of a raster source."""
+
+    template = "gaps.html"
+    section = "Catalogue"
+
+    def __init__(self, api: Api) -> None:
+        super().__init__(api)
+        self.thread = ThreadPoolExecutor(1, "gaps")
+        """One report is made at a time."""
+
+    async def get(self, call: Call) -> Response:
+        """Return the page; raise Problem 400 for too many files, 404 if the caller may not see the source."""
+        source = await read_row(call, RASTER_SOURCES)
+        if source.file_count > MOST_FILES:
+            sentence = f"This source has more than {MOST_FILES:,} files; ask rastersources sources gaps {source.uuid}."
+            raise Problem(400, sentence)
+        work = asyncio.get_running_loop().run_in_executor(
+            self.thread, self.report, str(source.uuid)
+        )
+        return self.show(call, source=source, gaps=await work)
+
+    def report(self, uuid: str) -> Gaps:
+        """Return what a raster source lacks."""
+        config = self.api.config
+        engine = make_engine(config.database_url, prepare=config.prepare)
+        try:
+            return next(iter(find_gaps(engine, uuid, config.crs_policy)))
+        finally:
+            engine.dispose()

@@ -1,0 +1,42 @@
+"""Code to copy: how other programs get at a raster source."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.api.links import Links
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A piece of code and its name."""
+
+    name: str
+    text: str
+
+
+def recipes(source: Any, links: Links, first_uri: str | None) -> Sequence[Recipe]:
+    """Return the recipes for a raster source; `first_uri` is a file that the caller may know of."""
+    url = links.to("rastersources", source.uuid)
+    login = "" if source.access_modifier == 0 else " \\\n  -u __key__:YOUR_KEY"
+    auth = "" if source.access_modifier == 0 else ', auth=("__key__", "YOUR_KEY")'
+    tiles = f"{url}tiles/{{z}}/{{x}}/{{y}}.png"
+    made = [
+        Recipe("curl", f"curl{login} \\\n  '{url}?format=json'"),
+        Recipe(
+            "Python",
+            f'import httpx\n\nsource = httpx.get("{url}"{auth}).raise_for_status().json()\n'
+            'print(source["name"], source["spatial_bounds"])',
+        ),
+        Recipe(
+            "SQL",
+            "SELECT file.uri, file.times, file.footprint\n"
+            "FROM raster_files AS file JOIN raster_sources AS source ON source.id = file.source_id\n"
+            f"WHERE source.uuid = '{source.uuid}';",
+        ),
+        Recipe("QGIS: Layer > Add Layer > Add XYZ Layer, URL", tiles),
+    ]
+    if first_uri:
+        path = first_uri.replace("s3://", "/vsis3/").removeprefix("file://")
+        made.append(Recipe("QGIS or GDAL: the first file itself", path))
+    return made

@@ -1,0 +1,182 @@
+"""The forms of a raster source: new, edit and delete. Inputs come from the fields of the resource."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from pipeline.api.auth import require_login
+from pipeline.api.body import JSON, Body
+from pipeline.api.endpoint import Api, Call
+from pipeline.api.links import API
+from pipeline.api.problems import Problem, forbidden
+from pipeline.api.resources.field import Field, represent
+from pipeline.api.resources.raster_sources import RASTER_SOURCES
+from pipeline.api.site.site_page import SitePage
+from pipeline.api.views.confirm_delete import RasterSourceDetail
+from pipeline.api.views.list_detail import read_row
+from pipeline.api.views.write import change, create
+from pipeline.catalogue.writes import organisations_to_write
+
+FIELDS = tuple(field for field in RASTER_SOURCES.fields if not field.read_only)
+BOOLEANS = (("true", "yes"), ("false", "no"))
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of the form."""
+
+    field: Field
+    value: str
+    choices: Sequence[tuple[str, str]] = ()
+
+
+def shown_texts(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return the text of each input for a row as the API shows it."""
+    texts = {}
+    for field in FIELDS:
+        value = row.get(field.name)
+        if isinstance(value, Mapping):
+            value = value["uuid"]
+        if isinstance(value, bool):
+            value = str(value).lower()
+        texts[field.name] = "" if value is None else str(value)
+    return texts
+
+
+def typed_values(form: Mapping[str, str], before: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of a form whose texts differ from those before, as values of a body in JSON."""
+    values: dict[str, Any] = {}
+    for field in FIELDS:
+        text = form.get(field.name, "").replace("\r\n", "\n")
+        if text == before.get(field.name):
+            continue
+        if field.kind == "boolean":
+            values[field.name] = text == "true"
+        else:
+            values[field.name] = text if text or field.required else None
+    return values
+
+
+class SourceForm(SitePage):
+    """A page with a form that stores a raster source."""
+
+    template = "source_form.html"
+    section = "Catalogue"
+
+    async def show_form(
+        self, call: Call, texts: Mapping[str, str], source: Any, errors: Any = None
+    ) -> Response:
+        """Return the form with texts in its inputs."""
+        owned = await call.api.database.rows(organisations_to_write(call.caller))
+        choices: dict[str, Sequence[tuple[str, str]]] = {
+            "organisation": [(str(row.uuid), row.name) for row in owned],
+            "temporal": BOOLEANS,
+        }
+        inputs = [
+            Input(
+                field,
+                texts[field.name],
+                choices.get(field.name) or [(name, name) for name in field.choices],
+            )
+            for field in FIELDS
+        ]
+        return self.show(
+            call, 400 if errors else 200, inputs=inputs, source=source, errors=errors,
+            json=f"{API}/rastersources/{source.uuid}/?format=json" if source else "",
+        )  # fmt: skip
+
+
+class NewSource(SourceForm):
+    """GET the form for a new raster source, POST it."""
+
+    async def get(self, call: Call) -> Response:
+        """Return the empty form; raise Problem 401 or 403 for callers who may not add one."""
+        self.check(call)
+        return await self.show_form(
+            call, shown_texts({field.name: field.initial for field in FIELDS}), None
+        )
+
+    async def post(self, call: Call, form: Mapping[str, str]) -> Response:
+        """Add the raster source and go to its page."""
+        self.check(call)
+        values = typed_values(form, {})
+        try:
+            made = await create(with_body(call, values), RASTER_SOURCES)
+        except Problem as problem:
+            if problem.status != 400:
+                raise
+            return await self.show_form(call, shown_texts(dict(form)), None, problem.detail)
+        return self.go_to(call, f"/sources/{made.data['uuid']}/")
+
+    def check(self, call: Call) -> None:
+        """Raise Problem 401 or 403 unless the caller supplies or administers an organisation."""
+        require_login(call.caller)
+        if not (call.caller.administers or call.caller.supplies):
+            raise forbidden()
+
+
+class EditSource(SourceForm):
+    """GET the form of a raster source, POST it."""
+
+    async def get(self, call: Call) -> Response:
+        """Return the form with the stored values; raise Problem 401, 403 or 404."""
+        source = await writable_source(call)
+        return await self.show_form(call, stored_texts(call, source), source)
+
+    async def post(self, call: Call, form: Mapping[str, str]) -> Response:
+        """Store what was changed and go to the page of the source."""
+        source = await writable_source(call)
+        values = typed_values(form, stored_texts(call, source))
+        try:
+            await change(with_body(call, values), RASTER_SOURCES, partial=True)
+        except Problem as problem:
+            if problem.status != 400:
+                raise
+            return await self.show_form(call, shown_texts(dict(form)), source, problem.detail)
+        return self.go_to(call, f"/sources/{source.uuid}/")
+
+
+class DeleteSource(SitePage):
+    """GET the question before a deletion, POST the deletion."""
+
+    template = "source_delete.html"
+    section = "Catalogue"
+
+    def __init__(self, api: Api) -> None:
+        super().__init__(api)
+        self.detail = RasterSourceDetail(api, RASTER_SOURCES)
+
+    async def get(self, call: Call) -> Response:
+        """Return the question, with what depends on the source; raise Problem 401, 403 or 404."""
+        source = await writable_source(call)
+        answer = await self.detail.ask(with_body(call, {}), self.detail.delete)
+        return self.show(call, source=source, question=answer.question)
+
+    async def post(self, call: Call, form: Mapping[str, str]) -> Response:
+        """Delete the source as the question said, and go to the catalogue."""
+        await writable_source(call)
+        await self.detail.delete(with_body(call, orjson.loads(form.get("_content") or "{}")))
+        return self.go_to(call, "/")
+
+
+async def writable_source(call: Call) -> Any:
+    """Return the raster source in the path; raise Problem 404, or 401 or 403 if the caller may not write it."""
+    source = await read_row(call, RASTER_SOURCES)
+    require_login(call.caller)
+    if not source.writable:
+        raise forbidden()
+    return source
+
+
+def stored_texts(call: Call, source: Any) -> dict[str, str]:
+    """Return the text of each input for a stored row."""
+    return shown_texts(represent(FIELDS, source, call.links))
+
+
+def with_body(call: Call, values: Mapping[str, Any]) -> Call:
+    """Return the call with values as its body."""
+    body = Body(call.request, call.api.config, orjson.dumps(values), JSON)
+    return replace(call, body=body)

@@ -1,0 +1,122 @@
+// The page of one raster source: its pixels and footprint on a map, the time, coverage, code to copy.
+/* global ol */
+import { colour, makeMap, onScheme, show, toExtent } from "./map.js";
+
+const element = document.getElementById("map");
+if (element) showMap();
+loadCoverage();
+addCopyButtons();
+
+function showMap() {
+  const { tiles, outline, extent, changed } = element.dataset;
+  const map = makeMap(element);
+  const style = document.getElementById("style");
+  const state = document.getElementById("map-state");
+  const within = toExtent(extent);
+
+  const pixels = new ol.layer.Tile({ opacity: 0.9, extent: within });
+  const shape = outline
+    ? new ol.format.GeoJSON({ featureProjection: "EPSG:3857" }).readFeatures(outline)
+    : [new ol.Feature(ol.geom.Polygon.fromExtent(within))];
+  const border = new ol.layer.Vector({ source: new ol.source.Vector({ features: shape }) });
+  const paint = () => border.setStyle(new ol.style.Style({ stroke: new ol.style.Stroke({ color: colour("--accent"), width: 1.6 }) }));
+  paint();
+  onScheme(paint);
+  map.addLayer(pixels);
+  map.addLayer(border);
+  // Fit before the tiles: those of the first view of the world are not asked for.
+  show(map, border.getSource().getExtent(), 19);
+
+  function draw() {
+    const parameters = new URLSearchParams({ colormap: style.querySelector("[name=colormap]").value, v: changed });
+    const time = document.querySelector(".time-form [name=time]")?.value;
+    if (time) parameters.set("time", time);
+    const source = new ol.source.XYZ({ url: `${tiles}?${parameters}`, maxZoom: 22, transition: 0 });
+    source.on("tileloaderror", () => { state.textContent = "Some tiles could not be drawn."; });
+    source.on("tileloadend", () => { element.dataset.tilesSeen = Number(element.dataset.tilesSeen ?? 0) + 1; });
+    element.dataset.tilesSeen = 0;
+    pixels.setSource(source);
+  }
+  style.hidden = false;
+  draw();
+  style.querySelector("[name=colormap]").addEventListener("change", draw);
+  style.querySelector("[name=opacity]").addEventListener("input", (event) => pixels.setOpacity(event.target.value / 100));
+  map.on("rendercomplete", () => { element.dataset.ready = "true"; });
+  followTime(draw);
+  showLegend();
+}
+
+// The slider moves through the steps; the map follows when it rests.
+function followTime(draw) {
+  const slider = document.getElementById("time");
+  if (!slider) return;
+  const input = document.querySelector(".time-form [name=time]");
+  const steps = slider.dataset.steps.split(" ");
+  slider.hidden = steps.length < 2;
+  slider.addEventListener("input", () => { document.getElementById("step").textContent = input.value = steps[slider.value]; });
+  const settle = () => {
+    document.getElementById("step").textContent = input.value;
+    const url = new URL(location.href);
+    url.searchParams.set("time", input.value);
+    history.replaceState(null, "", url);
+    draw();
+  };
+  slider.addEventListener("change", settle);
+  document.querySelector(".time-form").addEventListener("submit", (event) => {
+    const found = steps.indexOf(input.value);
+    if (found < 0) return;
+    event.preventDefault();
+    slider.value = found;
+    settle();
+  });
+}
+
+async function showLegend() {
+  const answer = await fetch(element.dataset.statistics, { headers: { Accept: "application/json" } });
+  if (!answer.ok) return;
+  const { minimum, maximum, percentiles } = await answer.json();
+  if (minimum === null || minimum === undefined) return;
+  const short = (number) => Number(number.toPrecision(4)).toString();
+  const low = percentiles?.["2"] ?? minimum;
+  const high = percentiles?.["98"] ?? maximum;
+  document.getElementById("legend").textContent = `Values ${short(minimum)} to ${short(maximum)}; colours from ${short(low)} to ${short(high)}`;
+}
+
+// Coverage takes its time, so it comes after the page.
+async function loadCoverage() {
+  const place = document.getElementById("coverage");
+  if (!place) return;
+  const answer = await fetch(place.dataset.url, { headers: { Accept: "text/html" } });
+  if (!answer.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const found = page.getElementById("gaps");
+  if (!found) return;
+  found.classList.remove("card");
+  place.replaceChildren(...found.childNodes);
+  const map = element?.map;
+  if (!map) return;
+  const holes = new ol.source.Vector();
+  map.addLayer(new ol.layer.Vector({ source: holes, style: () => new ol.style.Style({
+    fill: new ol.style.Fill({ color: colour("--bad", 0.15) }),
+    stroke: new ol.style.Stroke({ color: colour("--bad"), width: 1.2, lineDash: [4, 3] }),
+  }) }));
+  for (const row of place.querySelectorAll("[data-hole]")) {
+    holes.addFeature(new ol.Feature(ol.geom.Polygon.fromExtent(toExtent(row.dataset.hole))));
+  }
+}
+
+function addCopyButtons() {
+  for (const figure of document.querySelectorAll(".code")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "quiet";
+    button.textContent = "Copy";
+    button.setAttribute("aria-label", `Copy ${figure.querySelector("figcaption").textContent}`);
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(figure.querySelector("code").textContent);
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = "Copy"; }, 1500);
+    });
+    figure.append(button);
+  }
+}
