@@ -18,11 +18,11 @@ class Recipe:
 def recipes(source: Any, links: Links, first_uri: str | None) -> Sequence[Recipe]:
     """Return the recipes for a raster source; `first_uri` is a file that the caller may know of."""
     url = links.to("rastersources", source.uuid)
-    login = "" if source.access_modifier == 0 else " \\\n  -u __key__:YOUR_KEY"
+    login = "" if source.access_modifier == 0 else " -u __key__:YOUR_KEY"
     auth = "" if source.access_modifier == 0 else ', auth=("__key__", "YOUR_KEY")'
     tiles = f"{url}tiles/{{z}}/{{x}}/{{y}}.png"
     made = [
-        Recipe("curl", f"curl{login} \\\n  '{url}?format=json'"),
+        Recipe("curl", f"curl{login} '{url}?format=json'"),
         Recipe(
             "Python",
             f'import httpx\n\nsource = httpx.get("{url}"{auth}).raise_for_status().json()\n'

@@ -25,6 +25,7 @@ from pipeline.catalogue.access import Access
 from pipeline.catalogue.change_feed import history_of
 from pipeline.catalogue.lookups import BadValue, parse_timestamp
 from pipeline.database.queries import queries
+from pipeline.raster.pixels.requests import COLORMAPS
 
 QUERIES = queries("source_page")
 FILES_ON_PAGE = "20"
@@ -33,8 +34,6 @@ MOST_OUTLINES = 200
 """Different footprints of files that the map shows exactly."""
 MOST_STEPS = 2_000
 """Steps that the slider of a series knows; of a longer series the first ones."""
-COLORMAPS = ("viridis", "magma", "blues", "greens", "reds", "spectral", "rdylgn", "rdbu", "terrain",
-             "grey")  # fmt: skip
 
 
 class SourcePage(SitePage):
@@ -68,7 +67,7 @@ class SourcePage(SitePage):
             times=await self.find_times(call, source),
             steps=steps,
             step=chosen_step(call.query.get("time", ""), steps),
-            colormaps=COLORMAPS,
+            colormaps=list(COLORMAPS),
             colormap=call.query.get("colormap", ""),
             files=[show_file(call, row) for row in files],
             file_count=count,

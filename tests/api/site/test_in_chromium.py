@@ -1,0 +1,237 @@
+"""The pages for people in a real browser: found, seen, moved through time, edited and deleted."""
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from httpx import Client
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.io import MemoryFile
+from sqlalchemy import Engine, text
+
+from pipeline.catalogue.file_row import FileRow
+from pipeline.catalogue.layers import add_layer
+from pipeline.raster import ProcessReader
+from tests.api.conftest import SOURCES, Add, base, until
+from tests.support.axe import findings
+from tests.support.chromium import (
+    assert_quiet,
+    await_text,
+    chromium,
+    fill,
+    needs_chromium,
+    press,
+    requested,
+    sign_in,
+)
+from tests.support.factory import write_raster
+from tests.support.ingestion import registered, work_of
+
+pytestmark = [needs_chromium, pytest.mark.usefixtures("people")]
+LOOKS = [(1300, "light"), (1300, "dark"), (380, "light"), (380, "dark")]
+Look = Callable[[int, str], Any]
+
+
+@pytest.fixture(scope="module")
+def look() -> Iterator[Look]:
+    """A browser with scripts, as wide and as light as asked for."""
+    with chromium(scripts=True) as browser:
+
+        def prepare(width: int, scheme: str) -> Any:
+            size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+            browser.delete_all_cookies()
+            browser.get_log("browser")  # those of earlier tests
+            list(requested(browser))
+            return browser
+
+        yield prepare
+
+
+@pytest.fixture(scope="module")
+def rain(engine: Engine, pool: ProcessReader[FileRow], tmp_path_factory: Any) -> str:
+    """A series of two steps: west of its middle it is 0 and then 100, east of it the other way round."""
+    folder = tmp_path_factory.mktemp("rain")
+    values = np.zeros((1, 200, 400), "float32")
+    values[:, :, 200:] = 100
+    paths = [folder / "rain_20240101T000000Z.tif", folder / "rain_20240101T060000Z.tif"]
+    write_raster(paths[0], values=values, width=400, height=200)
+    write_raster(paths[1], values=100 - values, width=400, height=200)
+    work = work_of(paths, id="rain", name="Rain", group="all", access_modifier="Public", temporal=True,
+                   pattern=r"_(?P<time>\d{8}T\d{6}Z)\.tif$")  # fmt: skip
+    registered(engine, pool.read, work)
+    with engine.connect() as connection:
+        found = text("SELECT uuid FROM raster_sources WHERE name = 'Rain'")
+        return str(connection.execute(found).scalar_one())
+
+
+def ready(browser: Any) -> None:
+    """Wait until the map has drawn everything."""
+    script = "return document.getElementById('map')?.dataset.ready === 'true'"
+    until(lambda: bool(browser.execute_script(script)), 40)
+
+
+def place(browser: Any, longitude: float, latitude: float) -> tuple[int, int]:
+    """Where a place on earth is in the window."""
+    script = """
+        const element = document.getElementById("map"), {left, top} = element.getBoundingClientRect();
+        const [x, y] = element.map.getPixelFromCoordinate(ol.proj.fromLonLat([arguments[0], arguments[1]]));
+        return [Math.round(left + x), Math.round(top + y)];
+    """
+    x, y = browser.execute_script(script, longitude, latitude)
+    return int(x), int(y)
+
+
+def click(browser: Any, x: int, y: int) -> None:
+    """Click a place in the window, as a person does."""
+    for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+        event = {"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1}
+        browser.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+
+
+def colour_at(browser: Any, longitude: float, latitude: float) -> tuple[int, ...]:
+    """The colour that the window shows at a place on earth."""
+    x, y = place(browser, longitude, latitude)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with MemoryFile(browser.get_screenshot_as_png()) as png, png.open() as picture:
+            pixels = picture.read()
+    return tuple(int(part) for part in pixels[:3, y, x])
+
+
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+def test_every_page_fits_and_can_be_read_by_everyone(
+    look: Look, client: Client, people: dict[str, str], add_source: Add, rain: str, width: int, scheme: str,
+    engine: Engine,
+) -> None:  # fmt: skip
+    here, browser = base(client), look(width, scheme)
+    for number in range(30):
+        add_source(f"Depth of the water at high tide, run {number}", description="What it shows.")
+    add_layer(engine, "Rain of today", rain)  # type: ignore[arg-type]
+    browser.get(f"{here}/")
+    sign_in(browser, "admin", people["admin"])
+    pages = ["/", "/?name__icontains=high&temporal=false", "/?in_bbox=x", "/?name=nothing", f"/sources/{rain}/",
+             f"/sources/{rain}/gaps/", "/sources/new/", "/sources/nothing/"]  # fmt: skip
+    own = client.get(SOURCES, params={"name__startswith": "Depth"}).json()["results"][0]["uuid"]
+    pages += [f"/sources/{own}/edit/", f"/sources/{own}/delete/"]
+    problems = {}
+    for path in pages:
+        browser.get(f"{here}{path}")
+        if browser.find_elements("id", "map"):
+            ready(browser)
+        assert "– rastersources" in browser.title
+        wide = browser.execute_script("return document.documentElement.scrollWidth > innerWidth")
+        problems[path] = [*findings(browser), *(["too wide"] if wide else [])]
+    assert {path: found for path, found in problems.items() if found} == {}
+    assert_quiet_but_for_errors(browser, here)
+
+
+def assert_quiet_but_for_errors(browser: Any, here: str) -> None:
+    """Nothing leaves the machine, and the console has only the statuses of the pages that are meant to fail."""
+    loud = [entry["message"] for entry in browser.get_log("browser")]
+    assert [line for line in loud if "in_bbox=x" not in line and "/nothing/" not in line] == []
+    assert [url for url in requested(browser) if not url.startswith((here, "data:"))] == []
+
+
+def test_a_box_and_a_click_on_the_map_find_a_source(
+    look: Look, client: Client, add_source: Add
+) -> None:
+    here, browser = base(client), look(1300, "light")
+    add_source("Side: West", west=4.0, south=51.0, east=5.0, north=52.0)
+    add_source("Side: East", west=6.0, south=51.0, east=7.0, north=52.0)
+    browser.get(f"{here}/?name__startswith=Side")
+    ready(browser)
+    land = colour_at(browser, 5.5, 51.5)
+    assert colour_at(browser, 6.5, 51.5) != land, "the footprint is filled"
+    assert colour_at(browser, 4.5, 51.5) == colour_at(browser, 6.5, 51.5)
+
+    click(browser, *place(browser, 6.5, 51.5))
+    await_text(browser, "1 raster source here")
+    assert browser.find_element("css selector", ".popup a").text == "Side: East"
+
+    press(browser, "Draw a box")
+    click(browser, *place(browser, 3.9, 50.9))
+    click(browser, *place(browser, 5.2, 52.1))
+    await_text(browser, "1 found")
+    names = [row.text for row in browser.find_elements("css selector", "tbody th a")]
+    assert names == ["Side: West"]
+    west, south, east, north = map(
+        float, browser.find_element("id", "box").get_attribute("value").split(",")
+    )
+    assert (west, south, east, north) == pytest.approx((3.9, 50.9, 5.2, 52.1), abs=0.03)
+    assert "in_bbox=" in browser.current_url
+    ready(browser)
+    assert colour_at(browser, 5.1, 51.5) == land
+
+    browser.find_element("link text", "Side: West").click()
+    await_text(browser, "Used by")
+    assert browser.title == "Side: West – rastersources"
+    ready(browser)
+
+
+def test_the_raster_is_drawn_and_follows_the_time(look: Look, client: Client, rain: str) -> None:
+    here, browser = base(client), look(1300, "light")
+    bounds = client.get(f"{SOURCES}{rain}/").json()["spatial_bounds"]
+    wide, middle = bounds["east"] - bounds["west"], (bounds["south"] + bounds["north"]) / 2
+    west, east = bounds["west"] + wide / 4, bounds["east"] - wide / 4
+    browser.get(f"{here}/sources/{rain}/?colormap=grey")
+    ready(browser)
+
+    def shown() -> list[str]:
+        colours = [colour_at(browser, longitude, middle) for longitude in (west, east)]
+        return ["dark" if max(c) < 60 else "bright" if min(c) > 220 else str(c) for c in colours]
+
+    # The last step is shown first: it is 100 in the west and 0 in the east, and the ramp goes from black to white.
+    until(lambda: shown() == ["bright", "dark"], 20)
+    slider = browser.find_element("id", "time")
+    assert slider.get_attribute("max") == "1"
+    slider.send_keys("\ue012")  # the arrow to the left
+    until(lambda: shown() == ["dark", "bright"], 20)
+    assert browser.find_element("id", "step").text == "2024-01-01T00:00:00Z"
+    assert "time=2024-01-01T00%3A00%3A00Z" in browser.current_url
+    await_text(browser, "Values 0 to 100")
+    await_text(browser, "2 files, 2 steps: no step")
+    assert_quiet(browser, here)
+
+
+def test_a_person_adds_changes_and_deletes_a_source(
+    browser: Any, client: Client, people: dict[str, str], engine: Engine
+) -> None:
+    here = base(client)
+    browser.get(f"{here}/")
+    sign_in(browser, "admin", people["admin"])
+    browser.find_element("link text", "New raster source").click()
+    fill(browser, "name", "Made by hand")
+    press(browser, "Add")
+    await_text(browser, "Made by hand</h1>")
+    browser.find_element("link text", "Edit").click()
+    fill(browser, "interval", "soon")
+    press(browser, "Save")
+    await_text(browser, "Must be a duration")
+    assert browser.find_element("name", "interval").get_attribute("value") == "soon"
+    fill(browser, "interval", "PT5M")
+    fill(browser, "name", "Changed <by> hand")
+    press(browser, "Save")
+    await_text(browser, "Changed &lt;by&gt; hand</h1>")
+    uuid = browser.current_url.rstrip("/").rpartition("/")[2]
+    row = client.get(f"{SOURCES}{uuid}/", auth=("__key__", people["admin"])).json()
+    assert (row["name"], row["interval"]) == ("Changed <by> hand", "00:05:00")
+    assert row["organisation"]["name"] == "Owner"
+
+    add_layer(engine, "A layer of it", uuid)
+    browser.find_element("link text", "Delete").click()
+    await_text(browser, "A layer of it")
+    press(browser, "Delete and break what uses it")
+    await_text(browser, "Raster sources</h1>")
+    assert client.get(f"{SOURCES}{uuid}/", auth=("__key__", people["admin"])).status_code == 404
+    press(browser, "Sign out")
+    await_text(browser, "Password or API key")
+    loud = [
+        json.dumps(entry) for entry in browser.get_log("browser") if "400" not in entry["message"]
+    ]
+    assert loud == []
