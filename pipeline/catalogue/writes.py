@@ -15,7 +15,7 @@ from pipeline.catalogue.source_links import (
     SCENARIO_LINKS,
     SourceLinks,
 )
-from pipeline.database.tables import raster_sources
+from pipeline.database.tables import organisations, raster_sources
 
 
 def locked_row(entity: Entity, caller: Caller, uuid: UUID) -> Select[Any]:

@@ -91,7 +91,7 @@ async def read_plainly(
     """Return the tile by a statement that is composed for this request."""
     caller: Caller = call.caller
     around = func.ST_GeomFromEWKT(box.pop("around"))
-    numbers = {name: literal(number, Double()) for name, number in box.items()}
+    numbers: Box = {name: literal(number, Double()) for name, number in box.items()}
     (row,) = await read_rows(
         tile_statement(caller, selection.where(caller), {**numbers, "around": around})
     )

@@ -138,20 +138,26 @@ def form_of(page: Response) -> dict[str, str]:
 
 
 def test_a_form_that_comes_back_unchanged_changes_nothing(
-    visitor: Client, as_: As, add_source: Add
+    visitor: Client, as_: As, owner: str
 ) -> None:
-    row = add_source(
-        'a"<b>', description="first\nsecond", supplier_code=None, declared_interval="2 days"
-    )
-    before = as_("admin").get(f"{SOURCES}{row.uuid}/").json()
-    form = form_of(visit(visitor, row.uuid, "edit/"))
+    body = {
+        "name": 'a"<b>',
+        "organisation": owner,
+        "description": "first\nsecond",
+        "interval": "P2D",
+    }
+    before = as_("admin").post(SOURCES, json=body).json()
+    form = form_of(visit(visitor, before["uuid"], "edit/"))
     form["description"] = form["description"].replace("\n", "\r\n")  # as browsers send it
-    answer = visitor.post(f"/sources/{row.uuid}/edit/", data=form)
-    assert (answer.status_code, answer.headers["location"].endswith(f"/sources/{row.uuid}/")) == (
+    answer = visitor.post(f"/sources/{before['uuid']}/edit/", data=form)
+    assert (
+        answer.status_code,
+        answer.headers["location"].endswith(f"/sources/{before['uuid']}/"),
+    ) == (
         303,
         True,
     )
-    assert as_("admin").get(f"{SOURCES}{row.uuid}/").json() == before
+    assert as_("admin").get(f"{SOURCES}{before['uuid']}/").json() == before
 
 
 def test_a_form_stores_each_field_that_was_changed(
