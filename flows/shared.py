@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from time import monotonic
 from typing import Any, ParamSpec
+from uuid import UUID
 
-from prefect import task
+from prefect import runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
@@ -36,6 +37,11 @@ def is_transient(_task: object, _run: object, state: State[Any]) -> bool:
 def register_batch(write: Callable[[], RunReport]) -> RunReport:
     """Write one batch, in one transaction."""
     return write()
+
+
+def flow_run_id() -> UUID:
+    """Return the id of the flow run that calls this."""
+    return UUID(runtime.flow_run.id)
 
 
 class UnfinishedRun(Exception):

@@ -6,7 +6,7 @@ from time import monotonic
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.shared import fail_with_message, finish, print_result, register_batch
+from flows.shared import fail_with_message, finish, flow_run_id, print_result, register_batch
 from pipeline.catalogue.served_configs import may_create
 from pipeline.cli.bootstrap import open_catalogue
 from pipeline.cli.sync import SyncOptions, run_sync
@@ -38,5 +38,5 @@ def run(config: Path, names: list[str], options: SyncOptions) -> int:
 def sync(config: Path, names: list[str], options: SyncOptions) -> State[object]:
     """Sync definitions; the state is Completed, Failed, or Cancelled if another run is at work."""
     began = monotonic()
-    outcomes = run_sync(config, names, options, register_batch)
+    outcomes = run_sync(config, names, options, register_batch, flow_run_id())
     return finish("sync", outcomes, monotonic() - began)

@@ -154,6 +154,8 @@ class Settings:
     """Bytes of the largest file that may be uploaded."""
     upload_reserve_bytes: Annotated[int, whole_number(0)] = 2**30
     """Bytes that uploads leave free on the disk of their folder. Ignored for a bucket."""
+    run_days: Annotated[int, whole_number(1)] = 400
+    """Days for which the rows of runs are kept."""
     statement_timeout_seconds: Annotated[float, positive_number] = 30.0
     """Seconds that one query of the API may take."""
     body_bytes: Annotated[int, whole_number(1)] = 2**20

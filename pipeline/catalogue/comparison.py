@@ -226,6 +226,8 @@ def open_comparison(
     try:
         with translate_errors():
             require_session(engine, driver)
+            if run := engine.get_execution_options().get("run"):
+                comparison.execute("set_run", run=str(run))
         if exclusive and not comparison.execute("lock").scalar_one():
             raise RunInProgress(
                 f'another run of "{definition.id}" is at work; wait for it, or look for it in sync_runs'

@@ -13,6 +13,7 @@ from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.lookups import BadValue, parse_uuid
 from pipeline.catalogue.owners import find_or_create
 from pipeline.catalogue.register import upsert_rejections
+from pipeline.catalogue.sync_runs import RunReport, count_batch
 from pipeline.catalogue.uploads import stored_facts, write_upload
 from pipeline.catalogue.write_sources import lock_sources
 from pipeline.database.engine import begin, execute, is_storable
@@ -155,6 +156,7 @@ def register_dropped_file(
             connection.execute(QUERIES["forget_rejections"], parameters)
             connection.execute(QUERIES["forget_tombstones"], parameters)
         begin_move(connection, drop.id, move)
+        count_batch(connection, RunReport(registered=1, bytes=file.size))
 
 
 def reject_dropped_file(
@@ -180,6 +182,7 @@ def reject_dropped_file(
             connection.execute(QUERIES["forget_rejections"], {**parameters, "uris": [move.uri]})
         upsert_rejections(connection, parameters, [(replace(rejection, uri=move.target), None)])
         begin_move(connection, drop.id, move)
+        count_batch(connection, RunReport(rejected=[rejection]))
 
 
 def _parameters(drop: DropFolder, move: FileMove) -> dict[str, object]:

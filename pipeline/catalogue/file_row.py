@@ -37,6 +37,8 @@ class FileRow(NamedTuple):
     projection: str | None
     values: str
     """The columns of `COLUMNS`, in the text format of COPY."""
+    warnings: tuple[str, ...]
+    """The codes of its warnings, each once."""
 
 
 def file_row(file: RasterFile) -> FileRow:
@@ -75,6 +77,7 @@ def file_row(file: RasterFile) -> FileRow:
         georeference.crs_wkt,
         georeference.projection,
         storable_text("\t".join(values)),
+        tuple(dict.fromkeys(warning.code for warning in file.warnings)),
     )
 
 

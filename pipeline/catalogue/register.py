@@ -1,7 +1,7 @@
 """Write what was read: one transaction per batch, set-based, idempotent by URI and fingerprint."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from pipeline.catalogue.empty_sources import delete_removable
 from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.grid_consistency import evict_misfits
 from pipeline.catalogue.staging import database_reason, stage, write_staged
-from pipeline.catalogue.sync_runs import RunReport
+from pipeline.catalogue.sync_runs import RunReport, count_batch
 from pipeline.catalogue.write_sources import lock_rows, lock_sources
 from pipeline.database.engine import begin
 from pipeline.database.queries import queries
@@ -104,6 +104,21 @@ class Batch:
         files = Counter(key for key, _ in self.read)
         return [files[key] == 1 for key in self.names]
 
+    def report(self, withheld: Collection[str], misfits: Sequence[Rejection]) -> RunReport:
+        """Return what was written; `withheld` are URIs of files that were not, `misfits` files that do not fit."""
+        rejected = [*(rejection for rejection, _ in self.rejected), *misfits]
+        lost = {rejection.uri for rejection in rejected} | set(withheld)
+        written = [row for _, row in self.read if row.uri not in lost]
+        return RunReport(
+            registered=len(written),
+            unchanged=self.outdated,
+            moved=sum(move.new_uri not in lost for move in self.moves),
+            withheld=len(withheld),
+            bytes=sum(row.size for row in written),
+            rejected=rejected,
+            warnings=Counter(code for row in written for code in row.warnings),
+        )
+
     @property
     def group_keys(self) -> dict[str, str | None]:
         """URI of each file -> key of its group; moved files stand under both URIs."""
@@ -127,22 +142,14 @@ def register_batch(
     try:
         with begin(engine) as connection:
             withheld, misfits = _write(connection, owner, batch)
+            report = batch.report(withheld, misfits)
+            count_batch(connection, report)
     except (psycopg.DatabaseError, DBAPIError) as error:  # an absent one is a TransientError
         reason = database_reason(error)
         raise CatalogueError(
             f'the database does not take what "{definition.id}" says of its files ({reason})'
         ) from error
-    rejected = [rejection for rejection, _ in batch.rejected] + misfits
-    lost = {rejection.uri for rejection in rejected} | withheld
-    sizes = [row.size for _, row in batch.read if row.uri not in lost]
-    return RunReport(
-        registered=len(sizes),
-        unchanged=batch.outdated,
-        moved=sum(move.new_uri not in lost for move in batch.moves),
-        withheld=len(withheld),
-        bytes=sum(sizes),
-        rejected=rejected,
-    )
+    return report
 
 
 def _write(connection: Connection, owner: Owner, batch: Batch) -> tuple[set[str], list[Rejection]]:
@@ -170,9 +177,13 @@ def _write(connection: Connection, owner: Owner, batch: Batch) -> tuple[set[str]
         withheld = set(execute("withhold_files").scalars())
         if withheld:
             sources |= lock_rows(connection, new)
-        left = _leave_former_sources(execute, batch) if sources else set()
+        left, added_by = _leave_former_sources(execute, batch) if sources else (set(), {})
         execute("assign_sources")
         write_staged(connection)
+        if batch.moves:
+            moves = [move for move in batch.moves if move.old_uri in added_by]
+            runs = [added_by[move.old_uri] for move in moves]
+            execute("keep_added_by", moved=[move.new_uri for move in moves], runs=runs)
         read = [row.uri for _, row in batch.read if row.uri not in withheld]
         misfits = evict_misfits(connection, {**parameters, "uris": read}, sources)
         misfit_uris = [rejection.uri for rejection in misfits]
@@ -184,8 +195,13 @@ def _write(connection: Connection, owner: Owner, batch: Batch) -> tuple[set[str]
     return withheld, misfits
 
 
-def _leave_former_sources(execute: Callable[..., Any], batch: Batch) -> set[int]:
-    """Take files that moved, were rejected or changed their group out of their sources; return these sources."""
+def _leave_former_sources(
+    execute: Callable[..., Any], batch: Batch
+) -> tuple[set[int], dict[str, int | None]]:
+    """Take files that moved, were rejected or changed their group out of their sources.
+
+    Returns these sources, and URI -> the run that added the file.
+    """
     group_keys = batch.group_keys
     left = {
         source
@@ -193,8 +209,8 @@ def _leave_former_sources(execute: Callable[..., Any], batch: Batch) -> set[int]
         if group_keys.get(uri) not in (None, key)
     }
     gone = [rejection.uri for rejection, _ in batch.rejected if rejection.seen]
-    execute("remove_files", withdrawn=[*gone, *(move.old_uri for move in batch.moves)])
-    return left
+    removed = execute("remove_files", withdrawn=[*gone, *(move.old_uri for move in batch.moves)])
+    return left, {row.uri: row.added_by for row in removed}
 
 
 def _move_parameters(moves: Sequence[GroupMove]) -> dict[str, list[str]]:

@@ -17,7 +17,7 @@ EXCLUDED = ", ".join(f"excluded.{name}" for name in ("source_id", *ADDED, *COLUM
 WRITE = text(f"""
     INSERT INTO raster_files ({WRITTEN}) SELECT {WRITTEN} FROM staged ORDER BY position
     ON CONFLICT (source_id, uri) DO UPDATE
-    SET (state, registered, {WRITTEN}) = ('present', now(), {EXCLUDED})
+    SET (state, registered, registered_by, {WRITTEN}) = ('present', now(), current_run(), {EXCLUDED})
 """)  # noqa: S608 - names of columns
 
 

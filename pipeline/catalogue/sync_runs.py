@@ -1,14 +1,15 @@
 """What each run of a definition did: its report, and its row of sync_runs."""
 
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from pipeline.database.engine import execute
+from pipeline.database.engine import engine_of_run, execute
 from pipeline.database.queries import queries
 from pipeline.errors import Rejection, RunInProgress, TransientError
 
@@ -35,8 +36,12 @@ class RunReport:
     """Total size of the registered files."""
     rejected: list[Rejection] = field(default_factory=list)
     """Files that were rejected now, or earlier and are unchanged."""
+    repeated: set[str] = field(default_factory=set)
+    """URIs of those that an earlier run rejected."""
     revised: Set[str] = frozenset()
     """URIs of files that an earlier step of the run rejected, and this step decided anew."""
+    warnings: Counter[str] = field(default_factory=Counter)
+    """Warning code -> number of files that were registered with the warning."""
 
     @property
     def listed(self) -> int:
@@ -56,6 +61,8 @@ class RunReport:
         if step.revised:
             self.rejected = [file for file in self.rejected if file.uri not in step.revised]
         self.rejected += step.rejected
+        self.repeated |= step.repeated
+        self.warnings += step.warnings
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ class SyncRun:
     """The row of a run in progress."""
 
     engine: Engine
+    """Its transactions write the number of the run with each row."""
     id: int
     definition: str
     report: RunReport = field(default_factory=RunReport)
@@ -72,18 +80,26 @@ class SyncRun:
         """Mark earlier 'running' runs as killed; call only while holding the lock."""
         execute(self.engine, QUERIES["mark_killed"], definition=self.definition, id=self.id)
 
+    def add_organisations(self, ids: Iterable[int]) -> None:
+        """Record the organisations whose files the run looks at; their members may see the run."""
+        execute(self.engine, QUERIES["add_organisations"], id=self.id, ids=sorted(ids))
+
     def finish(self, state: str, detail: str | None) -> None:
         """Write how the run ended."""
         values = {name: getattr(self.report, name) for name in ("listed", *SUMS)}
         values |= {"rejected": len(self.report.rejected), "reasons": Jsonb(self.report.reasons)}
+        values |= {"warnings": Jsonb(dict(self.report.warnings.most_common()))}
         execute(self.engine, QUERIES["finish"], id=self.id, state=state, detail=detail, **values)
 
 
 @contextmanager
-def record_run(engine: Engine, definition: str) -> Iterator[SyncRun]:
-    """Insert the row of a run, and finish it at the end of the block, also when the block raises."""
-    (row,) = execute(engine, QUERIES["begin"], definition=definition)
-    run = SyncRun(engine, row.id, definition)
+def record_run(engine: Engine, definition: str, flow_run: UUID | None = None) -> Iterator[SyncRun]:
+    """Insert the row of a run, and finish it at the end of the block, also when the block raises.
+
+    `flow_run` is the run of Prefect that it is part of.
+    """
+    (row,) = execute(engine, QUERIES["begin"], definition=definition, flow_run=flow_run)
+    run = SyncRun(engine_of_run(engine, row.id), row.id, definition)
     try:
         yield run
     except BaseException as error:
@@ -93,3 +109,14 @@ def record_run(engine: Engine, definition: str) -> Iterator[SyncRun]:
             run.finish(state, str(error) or "it was stopped")
         raise
     run.finish("rejections" if run.report.rejected else "completed", None)
+
+
+def count_batch(connection: Connection, report: RunReport) -> None:
+    """Add a batch to the row of the run, in the transaction that writes it."""
+    values = {"files": report.listed, "registered": report.registered, "bytes": report.bytes}
+    connection.execute(QUERIES["advance"], {**values, "rejected": len(report.rejected)})
+
+
+def forget_old_runs(engine: Engine, days: int) -> None:
+    """Delete the rows of runs that began more than `days` days ago."""
+    execute(engine, QUERIES["forget_old"], days=days)

@@ -103,7 +103,7 @@ def upload_worker(configured: Settings, engine: "Engine") -> Iterator["UploadWor
     options = read_options(configured)
     readers = min(configured.workers + 1, MAX_READERS)
     with ProcessReader(1, file_row) as pool:
-        yield UploadWorker(engine, store, options, pool, readers)
+        yield UploadWorker(engine, store, options, pool, readers, configured.run_days)
 
 
 def run_options(configured: Settings, *, create: bool) -> "RunOptions":

@@ -20,6 +20,7 @@ from pipeline.cli.shutdown import exit_on_signals
 from pipeline.cli.sources import sources
 from pipeline.cli.sync import plan, restore, sync, unregister
 from pipeline.cli.terminal import echo, echo_error
+from pipeline.cli.undo import undo
 from pipeline.cli.uploads import uploads
 from pipeline.errors import RastersourcesError, Rejection
 from pipeline.settings import Settings, pop_unknown_settings, settings
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (register, plan, sync, unregister, restore):
+for command in (register, plan, sync, undo, unregister, restore):
     app.command()(command)
 for group, commands in {
     **GROUPS,

@@ -1,6 +1,7 @@
 """What commands print: the outcome of a run, the plan of a sync, and the addresses of the servers."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
@@ -17,6 +18,7 @@ from pipeline.cli.terminal import echo, echo_error, pluralize
 from pipeline.errors import Rejection
 from pipeline.ingest.plan import PLANNED_KINDS, SOURCE_COUNTS, Plan
 from pipeline.ingest.register import RunOutcome
+from pipeline.reasons import explain
 
 if TYPE_CHECKING:  # most commands would wait for the raster libraries
     from pipeline.catalogue.reproject import MovedSource, ReprojectSummary
@@ -24,27 +26,53 @@ if TYPE_CHECKING:  # most commands would wait for the raster libraries
 PROGRAM = "rastersources"
 EXAMPLE_QUERY = "-c 'SELECT name, extent FROM public_raster_sources'"
 SHOWN_REJECTIONS = 50
+SHOWN_OF_REASON = 10
+SHOWN_RUNS = 10
 SHOWN_FILES = 10
 """Files of each kind that a plan prints; --json prints all."""
 
 
 def print_outcomes(outcomes: Sequence[RunOutcome], seconds: float) -> int:
-    """Print rejected files with their reasons, failures, and a summary; return the exit status."""
+    """Print rejected files and warnings by reason, failures, and a summary; return the exit status."""
     total = total_report(outcomes)
-    for rejection in total.rejected[:SHOWN_REJECTIONS]:
-        echo(f"rejected {describe_rejection(rejection)}", err=True)
-    hidden = len(total.rejected) - SHOWN_REJECTIONS
-    if hidden > 0:
-        lists = "`rastersources rejected list` lists all rejected files"
-        echo(f"... and {hidden} more; {lists}", err=True)
+    print_rejections(total)
+    for code, count in total.warnings.most_common():
+        reason = explain(code).meaning
+        echo(f"warning: {pluralize(count, 'file')}: {reason} [{code}]", err=True)
     for outcome in outcomes:
         if outcome.failure is not None:
             echo_error(str(outcome.failure))
     if total.withheld:
         lists = "`rastersources restore` lists them"
         echo(f"withheld files were deleted from the catalogue; {lists}", err=True)
-    echo(summarize(total, seconds))
+    echo(f"{summarize(total, seconds)}, {name_runs(outcomes)}")
     return exit_status(outcomes)
+
+
+def print_rejections(report: RunReport) -> None:
+    """Print the files that were rejected now, by reason; count those that an earlier run rejected."""
+    new = [file for file in report.rejected if file.uri not in report.repeated]
+    for code, count in Counter(file.code for file in new).most_common():
+        files = [file for file in new if file.code == code]
+        for rejection in files[:SHOWN_OF_REASON]:
+            echo(f"rejected {describe_rejection(rejection)}", err=True)
+        if count > SHOWN_OF_REASON:
+            lists = f"`{PROGRAM} rejected list --code {code}` lists them"
+            echo(f"... and {count - SHOWN_OF_REASON} more [{code}]; {lists}", err=True)
+    old = Counter(file.code for file in report.rejected if file.uri in report.repeated)
+    if old:
+        reasons = ", ".join(f"{code} {count}" for code, count in old.most_common())
+        files_before = pluralize(old.total(), "file")
+        lists = f"`{PROGRAM} rejected list` lists them"
+        echo(f"rejected before and unchanged: {files_before} ({reasons}); {lists}", err=True)
+
+
+def name_runs(outcomes: Sequence[RunOutcome]) -> str:
+    """Return the numbers of the runs, which `undo` takes."""
+    numbers = [str(outcome.run) for outcome in outcomes if outcome.run is not None]
+    if len(numbers) > SHOWN_RUNS:
+        numbers = [*numbers[:SHOWN_RUNS], f"... {numbers[-1]}"]
+    return f"{'run' if len(numbers) == 1 else 'runs'} {', '.join(numbers) or '-'}"
 
 
 def total_report(outcomes: Sequence[RunOutcome]) -> RunReport:

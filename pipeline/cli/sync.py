@@ -1,7 +1,7 @@
 """The commands plan, sync, unregister and restore, which bring the catalogue to what the files are now."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
@@ -86,9 +86,16 @@ def sync(
 
 
 def run_sync(
-    config: Path, names: Sequence[str], chosen: SyncOptions, write: "BatchWriter | None" = None
+    config: Path,
+    names: Sequence[str],
+    chosen: SyncOptions,
+    write: "BatchWriter | None" = None,
+    flow_run: UUID | None = None,
 ) -> list["RunOutcome"]:
-    """Sync definitions of a sources.toml, all without names; `write` writes a batch of files."""
+    """Sync definitions of a sources.toml, all without names.
+
+    `write` writes a batch of files; `flow_run` is the run of Prefect that calls this.
+    """
     from pipeline.cli.output import print_pruned
     from pipeline.ingest.sync import load_sync_items, prune_all, select_items, sync_all
 
@@ -100,6 +107,7 @@ def run_sync(
         if chosen.prune:
             print_pruned(prune_all(context.engine, config, items))
         selected = select_items(items, names)
+        context = replace(context, flow_run=flow_run)
         return sync_all(context, selected, config, accept_missing=chosen.accept_missing)
 
 

@@ -27,6 +27,11 @@ def make_engine(url: str, *, prepare: bool = True) -> Engine:
     return engine
 
 
+def engine_of_run(engine: Engine, run: int) -> Engine:
+    """Return the same engine for a run: the database records the run with the rows that its transactions write."""
+    return engine.execution_options(run=run)
+
+
 @contextmanager
 def open_engine(url: str, *, prepare: bool = True) -> Iterator[Engine]:
     """Yield such an engine, and close its connections at the end."""

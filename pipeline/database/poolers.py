@@ -30,6 +30,7 @@ class SessionSettings:
         event.listen(engine, "do_connect", self._connect)
         event.listen(engine, "connect", self._recognise_pooler)
         event.listen(engine, "begin", self._set_options)
+        event.listen(engine, "begin", set_run)
 
     def _connect(self, dialect: Dialect, _: object, cargs: Any, parameters: dict[str, Any]) -> Any:
         """Connect with the options, or without them if they are rejected."""
@@ -63,6 +64,12 @@ class SessionSettings:
                 f"SET LOCAL {name} = '{value}'" for name, value in self._options.items()
             )
             connection.exec_driver_sql(settings)
+
+
+def set_run(connection: Connection) -> None:
+    """Tell the database which run a transaction belongs to, with an engine of `engine_of_run`."""
+    if run := connection.get_execution_options().get("run"):
+        connection.exec_driver_sql("SELECT set_config('rastersources.run', %s, true)", (str(run),))
 
 
 def require_session(engine: Engine, connection: psycopg.Connection[Any]) -> None:

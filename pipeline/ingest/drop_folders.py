@@ -4,6 +4,7 @@ What becomes of a file is recorded under its target before the file moves. So th
 run began: no file is lost, registered twice or overwritten.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -102,6 +103,7 @@ def sync_drop_folder(context: RunContext, files: DropFolderFiles, row: SyncRun) 
     with open_comparison(context.engine, files.drop, exclusive=True) as comparison:
         row.mark_killed_runs()
         run = open_drop_folder(context.engine, context.options, files)
+        row.add_organisations(run.scope.organisation_ids or ())
         for move in drop_moves.list_pending_moves(context.engine, files.id):
             run.finish_move(move)
         run.list_and_compare(comparison, context.progress)
@@ -110,7 +112,7 @@ def sync_drop_folder(context: RunContext, files: DropFolderFiles, row: SyncRun) 
         for unlisted in comparison.unlisted:
             yield run.record_rejection(unlisted, FileMove(unlisted.uri, unlisted.uri, ""))
         for batch in comparison.batches(context.options.batch_size):
-            yield from run.take_in(batch, context.reader)
+            yield from run.take_in(batch, context.reader, row)
         comparison.check_lock()
 
 
@@ -167,7 +169,7 @@ class DropFolderRun:
         comparison.fill(count_listed(movable_files(), progress))
         comparison.compare(self.files.drop.settle_seconds, complete=False)
 
-    def take_in(self, batch: Sequence[ChangedFile], reader: Reader) -> Steps:
+    def take_in(self, batch: Sequence[ChangedFile], reader: Reader, row: SyncRun) -> Steps:
         """Register or reject the files of a batch, one by one."""
         matched = []
         for changed, match in self.match_files(batch):
@@ -178,11 +180,13 @@ class DropFolderRun:
                     settling=int(changed.verdict == "settling"),
                     withheld=int(changed.verdict == "withheld"),
                     rejected=[changed.rejection] if changed.rejection else [],
+                    repeated={changed.file.uri} if changed.rejection else set(),
                 )
             elif changed.rejection is None or changed.rejection.code != match.code:
                 yield self.reject(changed.file, match)
             elif not self._is_in_refused(match.uri):
-                yield RunReport(rejected=[changed.rejection])
+                yield RunReport(rejected=[changed.rejection], repeated={changed.file.uri})
+        row.add_organisations({match.source.organisation_id for match in matched})
         for match, reading in zip(matched, self._read(matched, reader), strict=True):
             yield self.settle(match, reading)
 
@@ -251,7 +255,7 @@ class DropFolderRun:
         except RasterError as error:
             return self.reject(match.file, rejection(match.file, error), match.source)
         self.finish_move(move)
-        return RunReport(registered=1, bytes=reading.size)
+        return RunReport(registered=1, bytes=reading.size, warnings=Counter(reading.warnings))
 
     def reject(
         self, file: StoredFile, reason: Rejection, source: CandidateSource | None = None

@@ -8,12 +8,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import monotonic
 from typing import Protocol
+from uuid import UUID
 
 from sqlalchemy import Engine
 
@@ -92,6 +93,8 @@ class RunContext:
     reader: Reader
     progress: ProgressReporter
     write: BatchWriter = lambda batch: batch()
+    flow_run: UUID | None = None
+    """The run of Prefect that the runs are part of."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ class RunOutcome:
     failure: RastersourcesError | None
     """Why the run stopped before its end."""
     seconds: float
+    run: int | None = None
+    """The number of its row of sync_runs; None: it could not be written."""
 
 
 @dataclass(frozen=True)
@@ -196,26 +201,29 @@ def files_from_config(path: Path, *, empty: bool = False) -> list[DefinitionFile
 
 def register_all(context: RunContext, definitions: Sequence[DefinitionFiles]) -> list[RunOutcome]:
     """Add and update the listed files; leave alone what is not listed."""
-    return [
-        run_steps(context, files.id, partial(register, context, files)) for files in definitions
-    ]
+    return [run_steps(context, files.id, partial(register, files=files)) for files in definitions]
 
 
-def run_steps(context: RunContext, name: str, steps: Callable[[SyncRun], Steps]) -> RunOutcome:
+def run_steps(
+    context: RunContext, name: str, steps: Callable[[RunContext, SyncRun], Steps]
+) -> RunOutcome:
     """Run the steps of one definition and record what they did; a failure does not stop the other definitions."""
-    began, report, failure = monotonic(), RunReport(), None
+    began, report, failure, number = monotonic(), RunReport(), None, None
     try:
-        with record_run(context.engine, name) as run, closing(steps(run)) as reports:
-            report = run.report
+        with (
+            record_run(context.engine, name, context.flow_run) as run,
+            closing(steps(replace(context, engine=run.engine), run)) as reports,
+        ):
+            report, number = run.report, run.id
             for step in reports:
                 report.add(step)
                 context.progress.advance(step.listed)
     except RastersourcesError as error:
         failure = error
-    return RunOutcome(name, report, failure, monotonic() - began)
+    return RunOutcome(name, report, failure, monotonic() - began, number)
 
 
-def register(context: RunContext, files: DefinitionFiles, row: SyncRun) -> Steps:
+def register(context: RunContext, row: SyncRun, files: DefinitionFiles) -> Steps:
     """Add and update the files of one definition."""
     with open_run(context, files, row, complete=False) as run:
         check_uuid(context.engine, files.definition, claim=True)
@@ -238,6 +246,7 @@ def open_run(
         if exclusive or comparison.share_lock():
             row.mark_killed_runs()
         owner = find_owner(context.engine, definition, create=options.create)
+        row.add_organisations([owner.organisation_id])
         list_and_compare(comparison, files, options, context.progress, complete=complete)
         yield DefinitionRun(context, definition, owner, comparison)
 
@@ -281,6 +290,7 @@ def split_batch(
             report.withheld += 1
         elif changed.rejection is not None:
             report.rejected.append(changed.rejection)
+            report.repeated.add(changed.rejection.uri)
         else:
             rest.append(changed)
     return rest, report

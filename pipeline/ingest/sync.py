@@ -52,14 +52,14 @@ def sync_all(
 ) -> list[RunOutcome]:
     """Sync all items; one that fails does not stop the others."""
 
-    def steps(item: SyncItem, row: SyncRun) -> Steps:
+    def steps(context: RunContext, row: SyncRun, item: SyncItem) -> Steps:
         if isinstance(item, DropFolderFiles):
             definitions.record_definition(context.engine, item.id, config)
             yield from sync_drop_folder(context, item, row)
         else:
             yield from sync(context, item, config, row, accept_missing=accept_missing)
 
-    return [run_steps(context, item.id, partial(steps, item)) for item in items]
+    return [run_steps(context, item.id, partial(steps, item=item)) for item in items]
 
 
 def sync(

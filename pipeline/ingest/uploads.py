@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from pipeline.catalogue import uploads
 from pipeline.catalogue.file_row import FileRow, file_row
 from pipeline.catalogue.hide_paths import hide_folders
+from pipeline.catalogue.sync_runs import forget_old_runs
 from pipeline.catalogue.upload_files import claim_storage, discard_unneeded, sweep
 from pipeline.catalogue.uploads import ClaimedUpload, UploadOutcome
 from pipeline.errors import RasterError, RastersourcesError, Rejection
@@ -50,6 +51,8 @@ class UploadWorker:
     pool: ProcessReader[FileRow]
     readers: int = 2
     """Uploads that are read at a time; of one organisation one less, so that its files cannot hold up others."""
+    run_days: int = 400
+    """Days for which the rows of runs are kept."""
 
     def turns(self) -> Turns:
         """Return new turns, to be shared by the readers of this worker."""
@@ -80,6 +83,7 @@ def process_until(stop: Event, worker: UploadWorker) -> None:
 
     def delete_unneeded() -> bool:
         sweep(worker.engine, worker.store)
+        forget_old_runs(worker.engine, worker.run_days)
         return False
 
     def claim_store() -> bool:

@@ -1,3 +1,6 @@
+-- name: set_run
+SELECT set_config('rastersources.run', :run, false);
+
 -- name: create_listed
 CREATE TEMPORARY TABLE listed (
     position bigint GENERATED ALWAYS AS IDENTITY, uri text, size bigint, fingerprint text, modified_ns bigint,

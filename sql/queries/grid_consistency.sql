@@ -32,7 +32,8 @@ WHERE rejected.definition = :definition AND rejected.reading_hash = :reading_has
 CREATE TEMPORARY TABLE misfits ON COMMIT DROP AS
 SELECT rejected.id AS rejected_id, source.id AS source_id,
        jsonb_populate_record(NULL::raster_files, rejected.facts || jsonb_build_object(
-           'source_id', source.id, 'registered', now())) AS file
+           'source_id', source.id, 'registered', now(), 'added_by', current_run(),
+           'registered_by', current_run())) AS file
 FROM rejected_files AS rejected
 JOIN listed ON listed.uri = rejected.uri AND listed.fingerprint = rejected.fingerprint
 JOIN raster_sources AS source USING (definition, group_key)
@@ -99,7 +100,8 @@ WHERE (file).state = 'present' ORDER BY (file).uri
 ON CONFLICT (definition, uri) DO UPDATE SET
     organisation_id = excluded.organisation_id, code = excluded.code, message = excluded.message,
     fingerprint = excluded.fingerprint, group_key = excluded.group_key, facts = excluded.facts,
-    reading_hash = excluded.reading_hash, last_seen = now(), attempts = rejected.attempts + 1
+    reading_hash = excluded.reading_hash, last_seen = now(), attempts = rejected.attempts + 1,
+    rejected_by = excluded.rejected_by
 RETURNING rejected.uri, rejected.code, rejected.message, rejected.fingerprint, (rejected.facts ->> 'size')::bigint;
 
 -- name: accept

@@ -80,7 +80,14 @@ WHERE source.definition = :definition AND source.group_key = staged.group_key;
 DELETE FROM raster_files AS file USING raster_sources AS source
 WHERE source.id = file.source_id AND file.definition = :definition AND file.uri = ANY (:uris) AND (
     file.uri = ANY (:withdrawn) OR EXISTS (
-        SELECT FROM staged WHERE staged.uri = file.uri AND staged.group_key <> source.group_key));
+        SELECT FROM staged WHERE staged.uri = file.uri AND staged.group_key <> source.group_key))
+RETURNING file.uri, file.added_by;
+
+-- name: keep_added_by
+-- A file that moved was added by the run that added it at its former place.
+UPDATE raster_files AS file SET added_by = moved.run
+FROM unnest(CAST(:moved AS text[]), CAST(:runs AS integer[])) AS moved (uri, run)
+WHERE file.definition = :definition AND file.uri = moved.uri;
 
 -- name: forget_tombstones
 -- Of files that came in again because they changed.
@@ -100,4 +107,5 @@ FROM unnest(CAST(:uris AS text[]), CAST(:codes AS text[]), CAST(:messages AS tex
 ON CONFLICT (definition, uri) DO UPDATE SET
     organisation_id = excluded.organisation_id, code = excluded.code, message = excluded.message,
     fingerprint = excluded.fingerprint, group_key = excluded.group_key, facts = NULL,
-    reading_hash = excluded.reading_hash, last_seen = now(), attempts = rejected_files.attempts + 1;
+    reading_hash = excluded.reading_hash, last_seen = now(), attempts = rejected_files.attempts + 1,
+    rejected_by = excluded.rejected_by;

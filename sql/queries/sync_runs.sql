@@ -1,13 +1,30 @@
 -- name: begin
-INSERT INTO sync_runs (definition) VALUES (:definition) RETURNING id;
+INSERT INTO sync_runs (definition, flow_run) VALUES (:definition, :flow_run) RETURNING id;
 
 -- name: mark_killed
-UPDATE sync_runs SET state = 'failed', finished = clock_timestamp(),
+UPDATE sync_runs SET state = 'failed', finished = active,
     detail = 'it was killed before it ended; the next run completed the work'
 WHERE definition = :definition AND state = 'running' AND id < :id;
+
+-- name: add_organisations
+UPDATE sync_runs SET organisation_ids = ARRAY(SELECT DISTINCT unnest(organisation_ids || CAST(:ids AS bigint[])) ORDER BY 1)
+WHERE id = :id;
+
+-- name: advance
+-- Counts a batch in the transaction that writes it. Of 200 points of the progress every second one is kept.
+UPDATE sync_runs SET active = clock_timestamp(), listed = listed + :files, registered = registered + :registered,
+    rejected = rejected + :rejected, bytes = bytes + :bytes, progress = CASE
+        WHEN cardinality(progress) < 400 THEN progress
+        ELSE ARRAY(SELECT progress[place] FROM generate_subscripts(progress, 1) AS place
+                   WHERE mod(place, 4) IN (0, 3) ORDER BY place)
+    END || ARRAY[extract(epoch FROM clock_timestamp() - started)::double precision, listed + :files]
+WHERE id = current_run();
 
 -- name: finish
 UPDATE sync_runs SET state = :state, detail = :detail, finished = clock_timestamp(), listed = :listed,
     registered = :registered, moved = :moved, unchanged = :unchanged, rejected = :rejected, missing = :missing,
-    withheld = :withheld, settling = :settling, reasons = :reasons, bytes = :bytes
+    withheld = :withheld, settling = :settling, reasons = :reasons, warnings = :warnings, bytes = :bytes
 WHERE id = :id;
+
+-- name: forget_old
+DELETE FROM sync_runs WHERE started < now() - :days * interval '1 day' AND state <> 'running';

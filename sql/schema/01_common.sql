@@ -1,4 +1,4 @@
--- Extensions, and the trigger function that several tables share.
+-- Extensions, and the functions that several tables share.
 
 -- An ordinary role may not create extensions. pipeline/database/privileges.py checks that before this runs.
 CREATE EXTENSION IF NOT EXISTS postgis;
@@ -14,3 +14,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION touch_last_modified IS 'Sets last_modified when anything else in the row changed, and only then.';
+
+CREATE FUNCTION current_run() RETURNS integer LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT nullif(current_setting('rastersources.run', true), '')::integer
+$$;
+COMMENT ON FUNCTION current_run IS 'The run of ingestion that this transaction belongs to, as a number of sync_runs; null: none.';

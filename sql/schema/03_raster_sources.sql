@@ -25,6 +25,8 @@ CREATE TABLE raster_sources (
     definition            text,
     group_key             text,
     definition_hash       text,
+    created_by            integer DEFAULT current_run(),
+    described_by          integer DEFAULT current_run(),
     -- derived by derive_sources(), never edited
     file_count            integer NOT NULL DEFAULT 0 CHECK (file_count >= 0),
     "interval"            interval CHECK ("interval" > interval '0'),
@@ -99,6 +101,8 @@ COMMENT ON COLUMN raster_sources.declared_interval IS 'The declared time between
 COMMENT ON COLUMN raster_sources.definition IS 'Id of the source definition that created it; null: a user created it.';
 COMMENT ON COLUMN raster_sources.group_key IS 'The group of files of its definition that it consists of.';
 COMMENT ON COLUMN raster_sources.definition_hash IS 'Hash of the fields of the definition as they were last applied.';
+COMMENT ON COLUMN raster_sources.created_by IS 'The run that created it, as a number of sync_runs; null: no run did.';
+COMMENT ON COLUMN raster_sources.described_by IS 'The run that last set its name, owner or another field that is not derived; null: people did.';
 COMMENT ON COLUMN raster_sources.file_count IS 'Number of raster files. Derived.';
 COMMENT ON COLUMN raster_sources."interval" IS 'The declared interval, or the interval between three or more equidistant steps. Derived.';
 COMMENT ON COLUMN raster_sources.first_value_timestamp IS 'First time of its files; 1970-01-01 for a static source whose files have no time. Derived.';
@@ -131,9 +135,16 @@ BEGIN
     IF NEW IS DISTINCT FROM OLD THEN
         NEW.last_modified := greatest(clock_timestamp(), OLD.last_modified + interval '1 microsecond');
     END IF;
+    IF (NEW.name, NEW.description, NEW.organisation_id, NEW.access_modifier, NEW.supplier_id, NEW.supplier_code,
+        NEW.temporal, NEW.declared_interval)
+       IS DISTINCT FROM
+       (OLD.name, OLD.description, OLD.organisation_id, OLD.access_modifier, OLD.supplier_id, OLD.supplier_code,
+        OLD.temporal, OLD.declared_interval) THEN
+        NEW.described_by := current_run();
+    END IF;
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION touch_raster_source IS 'Does what touch_last_modified does, for raster_sources, which has columns that are generated after the trigger.';
+COMMENT ON FUNCTION touch_raster_source IS 'Does what touch_last_modified does, for raster_sources, which has columns that are generated after the trigger; sets described_by.';
 CREATE TRIGGER raster_sources_touch BEFORE UPDATE ON raster_sources
     FOR EACH ROW EXECUTE FUNCTION touch_raster_source();

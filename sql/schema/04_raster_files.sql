@@ -54,6 +54,8 @@ CREATE TABLE raster_files (
     notices              jsonb NOT NULL DEFAULT '[]' CHECK (jsonb_typeof(notices) = 'array'),
     provenance           jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(provenance) = 'object'),
     registered           timestamptz NOT NULL DEFAULT now(),
+    added_by             integer DEFAULT current_run(),
+    registered_by        integer DEFAULT current_run(),
     CHECK (south <= north),
     CHECK (upper_bound_x > origin_x),
     CHECK (upper_bound_y > origin_y),
@@ -104,6 +106,8 @@ COMMENT ON COLUMN raster_files.layout IS 'Compression, block size, overviews, ma
 COMMENT ON COLUMN raster_files.notices IS 'Warnings: [{"code", "message"}].';
 COMMENT ON COLUMN raster_files.provenance IS 'Field -> origin of its value.';
 COMMENT ON COLUMN raster_files.registered IS 'When the file was last registered.';
+COMMENT ON COLUMN raster_files.added_by IS 'The run that added it, as a number of sync_runs; null: no run did.';
+COMMENT ON COLUMN raster_files.registered_by IS 'The run that last registered it, as a number of sync_runs; null: no run did.';
 
 CREATE FUNCTION file_name(uri text) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT AS $$
 DECLARE

@@ -26,6 +26,7 @@ CREATE TABLE rejected_files (
     first_seen      timestamptz NOT NULL DEFAULT now(),
     last_seen       timestamptz NOT NULL DEFAULT now(),
     attempts        integer NOT NULL DEFAULT 1 CHECK (attempts > 0),
+    rejected_by     integer DEFAULT current_run(),
     UNIQUE (definition, uri)
 );
 CREATE INDEX rejected_files_organisation ON rejected_files (organisation_id, id);
@@ -43,6 +44,7 @@ COMMENT ON COLUMN rejected_files.message IS 'One sentence that says what is wron
 COMMENT ON COLUMN rejected_files.first_seen IS 'When it was rejected for the first time.';
 COMMENT ON COLUMN rejected_files.last_seen IS 'When it was rejected for the last time.';
 COMMENT ON COLUMN rejected_files.attempts IS 'Number of times that it was read and rejected.';
+COMMENT ON COLUMN rejected_files.rejected_by IS 'The run that last read and rejected it, as a number of sync_runs.';
 
 CREATE TABLE tombstones (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -73,13 +75,17 @@ COMMENT ON COLUMN tombstones.fingerprint IS 'Fingerprint of the deleted file; a 
 COMMENT ON COLUMN tombstones.created IS 'When it was deleted.';
 
 CREATE TABLE sync_runs (
-    id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id         integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     uuid       uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE,
     definition text,
+    organisation_ids bigint[] NOT NULL DEFAULT '{}',
+    flow_run   uuid,
     state      text NOT NULL DEFAULT 'running'
                CHECK (state IN ('running', 'completed', 'rejections', 'failed', 'overlapping')),
     started    timestamptz NOT NULL DEFAULT now(),
     finished   timestamptz,
+    active     timestamptz NOT NULL DEFAULT now(),
+    undone     timestamptz,
     listed     bigint NOT NULL DEFAULT 0 CHECK (listed >= 0),
     registered bigint NOT NULL DEFAULT 0 CHECK (registered >= 0),
     moved      bigint NOT NULL DEFAULT 0 CHECK (moved >= 0),
@@ -89,7 +95,9 @@ CREATE TABLE sync_runs (
     withheld   bigint NOT NULL DEFAULT 0 CHECK (withheld >= 0),
     settling   bigint NOT NULL DEFAULT 0 CHECK (settling >= 0),
     reasons    jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(reasons) = 'object'),
+    warnings   jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(warnings) = 'object'),
     bytes      bigint NOT NULL DEFAULT 0 CHECK (bytes >= 0),
+    progress   double precision[] NOT NULL DEFAULT '{}',
     detail     text,
     seconds    double precision GENERATED ALWAYS AS (extract(epoch FROM finished - started)) STORED,
     files_per_second double precision
@@ -100,12 +108,16 @@ CREATE TABLE sync_runs (
 CREATE INDEX sync_runs_definition ON sync_runs (definition, started DESC);
 CREATE INDEX sync_runs_started ON sync_runs (started DESC);
 COMMENT ON TABLE sync_runs IS 'Runs of ingestion, each with its counts.';
-COMMENT ON COLUMN sync_runs.id IS 'Internal number.';
+COMMENT ON COLUMN sync_runs.id IS 'The number of the run, as commands print it.';
 COMMENT ON COLUMN sync_runs.uuid IS 'Public identity.';
 COMMENT ON COLUMN sync_runs.definition IS 'Id of the source definition; null: the run had several.';
+COMMENT ON COLUMN sync_runs.organisation_ids IS 'The organisations whose files it looked at; no foreign key, for they may be deleted.';
+COMMENT ON COLUMN sync_runs.flow_run IS 'Id of the run of Prefect that it was part of; null: Prefect did not run it.';
 COMMENT ON COLUMN sync_runs.state IS 'running, completed, rejections (some files were rejected), failed, or overlapping (another run was running).';
 COMMENT ON COLUMN sync_runs.started IS 'When the run began.';
-COMMENT ON COLUMN sync_runs.finished IS 'When the run ended; null: it is running or was killed.';
+COMMENT ON COLUMN sync_runs.finished IS 'When the run ended; null: it is running, or was killed and no other run has noticed.';
+COMMENT ON COLUMN sync_runs.active IS 'When it last wrote a batch; a killed run ended then.';
+COMMENT ON COLUMN sync_runs.undone IS 'When what it created was taken back; null: it was not.';
 COMMENT ON COLUMN sync_runs.listed IS 'Number of files found.';
 COMMENT ON COLUMN sync_runs.registered IS 'Number of files read and written.';
 COMMENT ON COLUMN sync_runs.moved IS 'Number of registered files that were known at another URI.';
@@ -115,7 +127,9 @@ COMMENT ON COLUMN sync_runs.missing IS 'Number of known files that were not foun
 COMMENT ON COLUMN sync_runs.withheld IS 'Number of files that users deleted from the catalogue, which were not registered again.';
 COMMENT ON COLUMN sync_runs.settling IS 'Number of files that were too young to be read.';
 COMMENT ON COLUMN sync_runs.reasons IS 'Reason code -> number of files rejected for it.';
+COMMENT ON COLUMN sync_runs.warnings IS 'Warning code -> number of files that it registered with the warning.';
 COMMENT ON COLUMN sync_runs.bytes IS 'Total size of the registered files in bytes.';
+COMMENT ON COLUMN sync_runs.progress IS 'Seconds since the start, and files read until then, for at most 200 of its batches.';
 COMMENT ON COLUMN sync_runs.detail IS 'The reason of a failure.';
 COMMENT ON COLUMN sync_runs.seconds IS 'Duration of the run; null: it is running.';
 COMMENT ON COLUMN sync_runs.files_per_second IS 'Number of files found per second.';

@@ -1,0 +1,98 @@
+"""The command `undo`: it shows what it would take back, asks, and takes it back."""
+
+import re
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.support.commands import RASTERSOURCES, run
+from tests.support.database import execute, rows
+from tests.support.factory import write_raster
+
+
+@pytest.fixture
+def folder(tmp_path: Path, engine: Engine) -> Path:
+    execute(engine, "TRUNCATE raster_sources, rejected_files, sync_runs CASCADE")
+    for number, name in enumerate("abc"):
+        write_raster(tmp_path / f"{name}.tif", width=10 + number)
+    return tmp_path
+
+
+def command(url: str, *words: str | Path, status: int = 0) -> str:
+    done = run([*RASTERSOURCES, *words], status=status, RASTERSOURCES_DATABASE_URL=url)
+    return done.stdout + done.stderr
+
+
+def register(url: str, folder: Path, status: int = 0) -> str:
+    """Register a folder; return the number of the run that it prints."""
+    printed = command(url, "register", folder, "--organisation", "Owner", "--create", status=status)
+    found = re.search(r", run (\d+)$", printed, re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def test_a_mistaken_register_is_one_command_to_undo(
+    folder: Path, database_url: str, engine: Engine
+) -> None:
+    number = register(database_url, folder)
+    taken = command(database_url, "undo", number, "--yes")
+    assert taken.endswith(": 3 files, 3 raster sources and 0 rejections taken back\n")
+    assert taken.startswith(f"run {number} of register, ")
+    assert rows(engine, "SELECT count(*) FROM raster_sources") == [(0,)]
+    again = command(database_url, "undo", number, "--yes")
+    assert again == f"run {number} of register left nothing to take back\n"
+    assert register(database_url, folder) == str(int(number) + 1)
+    assert rows(engine, "SELECT count(*) FROM raster_sources") == [(3,)]
+
+
+def test_without_yes_undo_shows_and_changes_nothing(
+    folder: Path, database_url: str, engine: Engine
+) -> None:
+    number = register(database_url, folder)
+    execute(engine, "UPDATE raster_sources SET name = 'mine' WHERE name = 'a'")
+    preview = command(database_url, "undo", number, "--dry-run")
+    first, second = preview.splitlines()
+    assert first.endswith(": 2 files, 2 raster sources and 0 rejections would be taken back")
+    assert re.fullmatch(r"stays: raster source \S+ mine: people changed it since", second)
+    asked = command(database_url, "undo", number, status=1)
+    assert "say --yes" in asked
+    assert rows(engine, "SELECT count(*) FROM raster_sources") == [(3,)]
+
+
+def test_undo_of_an_unknown_run_says_where_the_numbers_are(database_url: str) -> None:
+    printed = command(database_url, "undo", "123456", "--yes", status=1)
+    assert printed == "rastersources: there is no run 123456; see: rastersources runs list\n"
+
+
+def test_rejections_are_grouped_by_reason_and_earlier_ones_only_counted(
+    folder: Path, database_url: str
+) -> None:
+    for number in range(12):
+        (folder / f"empty{number}.tif").write_bytes(b"")
+    write_raster(folder / "nowhere.tif", crs=None)
+    words = ("register", folder, "--organisation", "Owner", "--create")
+    printed = command(database_url, *words, status=3).splitlines()
+    assert sum(line.endswith("[empty_file]") for line in printed) == 10
+    assert sum(line.startswith("rejected file://") for line in printed) == 11
+    rest = "... and 2 more [empty_file]; `rastersources rejected list --code empty_file` lists them"
+    assert rest in printed
+    again = command(database_url, *words, status=3).splitlines()
+    assert not any(line.startswith("rejected file://") for line in again)
+    assert (
+        "rejected before and unchanged: 13 files (empty_file 12, missing_crs 1); "
+        "`rastersources rejected list` lists them"
+    ) in again
+
+
+def test_warnings_are_grouped_by_reason(folder: Path, database_url: str) -> None:
+    """Degrees in a file of the Dutch RD, whose coordinates are metres."""
+    for name in ("d", "e"):
+        write_raster(folder / f"{name}.tif", crs="EPSG:28992", transform=(0.1, 0, 4, 0, -0.1, 52))
+    words = ("register", folder, "--organisation", "Owner", "--create")
+    warnings = [line for line in command(database_url, *words).splitlines() if "warning" in line]
+    assert warnings == [
+        "warning: 2 files: the middle of the raster lies outside the CRS's area of use [outside_area_of_use]"
+    ]
+    again = command(database_url, *words)
+    assert "warning" not in again
