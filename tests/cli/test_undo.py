@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from affine import Affine
 from sqlalchemy import Engine
 
 from tests.support.commands import RASTERSOURCES, run
@@ -88,7 +89,9 @@ def test_rejections_are_grouped_by_reason_and_earlier_ones_only_counted(
 def test_warnings_are_grouped_by_reason(folder: Path, database_url: str) -> None:
     """Degrees in a file of the Dutch RD, whose coordinates are metres."""
     for name in ("d", "e"):
-        write_raster(folder / f"{name}.tif", crs="EPSG:28992", transform=(0.1, 0, 4, 0, -0.1, 52))
+        write_raster(
+            folder / f"{name}.tif", crs="EPSG:28992", transform=Affine(0.1, 0, 4, 0, -0.1, 52)
+        )
     words = ("register", folder, "--organisation", "Owner", "--create")
     warnings = [line for line in command(database_url, *words).splitlines() if "warning" in line]
     assert warnings == [

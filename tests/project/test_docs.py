@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import RasterError
+from pipeline.reasons import REASONS, WARNINGS
 from tests.support.commands import REPOSITORY
 
 PAGES = [*sorted((REPOSITORY / "docs").glob("*.md")), *sorted(REPOSITORY.glob("*.md"))]
@@ -32,3 +34,28 @@ def test_the_design_page_shows_every_room() -> None:
     assert [
         str(room) for room in sorted(rooms) if f"{room.name}/ " not in tree.replace("\n", " ")
     ] == []
+
+
+def test_the_page_of_reason_codes_has_the_table_of_reasons() -> None:
+    text = (REPOSITORY / "docs" / "reason-codes.md").read_text()
+    rows = re.findall(
+        r"^\| `(\w+)` \| (.*) \| (.*) \|$",
+        re.sub(r"\[([^]]+)]\([^)]+\)", r"\1", text),
+        re.MULTILINE,
+    )
+    assert rows == [(code, reason.meaning, reason.advice) for code, reason in REASONS.items()]
+    assert {error.code for error in RasterError.__subclasses__()} <= REASONS.keys()
+
+
+def test_each_warning_of_the_readers_is_explained_and_documented() -> None:
+    text = (REPOSITORY / "docs" / "metadata.md").read_text() + (
+        REPOSITORY / "docs" / "series.md"
+    ).read_text()
+    assert [code for code in WARNINGS if f"`{code}`" not in text] == []
+    used = {
+        code
+        for path in (REPOSITORY / "pipeline" / "raster").rglob("*.py")
+        for code in re.findall(r'RasterWarning\(\s*"(\w+)"', path.read_text())
+    }
+    assert len(used) > 20
+    assert used <= WARNINGS.keys()
