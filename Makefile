@@ -11,15 +11,15 @@ run: ## set up, start the database, register sample_data/, serve the API until C
 	@exec $(BIN)/python -m pipeline.cli up --config sample_data/sources.toml --create
 
 test: lint ## set up, then lint, types and the whole test suite on a real PostGIS
-	tests/run.sh --numprocesses 2 --dist loadfile
+	tests/run.sh --numprocesses 3 --dist loadfile
 
 test-fast: ## the tests that need no database, in half a minute
 	@./setup.sh requirements-dev.lock
-	tests/run.sh --numprocesses 2 --dist loadfile --without-servers $(FAST)
+	tests/run.sh --numprocesses 3 --dist loadfile --without-servers $(FAST)
 
 coverage: ## the whole test suite, with the lines that no test reaches
 	@./setup.sh requirements-dev.lock
-	tests/run.sh --numprocesses 2 --dist loadfile --cov --cov-report term-missing:skip-covered
+	tests/run.sh --numprocesses 3 --dist loadfile --cov --cov-report term-missing:skip-covered
 
 lint: ## set up, then check style and types
 	@./setup.sh requirements-dev.lock

@@ -60,7 +60,12 @@ def server() -> Iterator[str]:
         yield given
         return
     home = Path(os.environ.get("RASTERSOURCES_HOME") or default_home(REPOSITORY))
-    with Cluster(home / "tests").lease() as url:  # apart from that of `make run`
+    cluster = Cluster(home / "tests")  # apart from that of `make run`
+    with cluster.lease() as url:
+        with psycopg.connect(cluster.url("postgres", "postgres"), autocommit=True) as connection:
+            for setting in ("fsync", "full_page_writes"):  # its data need not outlive the machine
+                connection.execute(f"ALTER SYSTEM SET {setting} = off".encode())
+            connection.execute("SELECT pg_reload_conf()")
         yield url
 
 

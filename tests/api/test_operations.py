@@ -1,6 +1,5 @@
 """Operation: restarts of the database, time limits, base URL, CORS, headers, health and metrics."""
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +15,8 @@ from pipeline.catalogue.users import add_user, create_key, grant_role
 from pipeline.database.engine import make_engine
 from pipeline.database.migrations import migrate
 from pipeline.database.private_cluster.cluster import Cluster
-from tests.api.conftest import SOURCES, Add, client_of, serving
+from tests.api.conftest import SOURCES, Add, client_of, serving, until
+from tests.support.private_clusters import add_cluster
 
 pytestmark = pytest.mark.usefixtures("empty")
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("empty")
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     """A cluster that the test may stop, with a migrated database."""
-    cluster = Cluster(tmp_path)
+    cluster = add_cluster(tmp_path)
     cluster.start()
     try:
         engine = make_engine(cluster.url())
@@ -61,28 +61,30 @@ def test_a_restart_under_load_gives_503_and_nothing_worse(cluster: Cluster) -> N
     config = ApiConfig(cluster.url())
     with serving(config) as address, ThreadPoolExecutor(8) as pool:
         stop = Event()
-        workers = [pool.submit(load, address, key, str(owner), stop) for _ in range(8)]
-        time.sleep(0.5)
-        cluster.stop()
-        time.sleep(0.5)
-        cluster.start()
-        time.sleep(0.5)
-        stop.set()
-        statuses = [worker.result() for worker in workers]
+        statuses: list[list[int]] = [[] for _ in range(8)]
+        workers = [pool.submit(load, address, key, str(owner), stop, each) for each in statuses]
+        try:
+            until(lambda: all({200, 201} <= set(each) for each in statuses))
+            cluster.stop()
+            until(lambda: all(503 in each for each in statuses))
+            cluster.start()
+            until(lambda: all(each[-1] in (200, 201) for each in statuses))
+        finally:
+            stop.set()
+        for worker in workers:
+            worker.result()
     assert {status for each in statuses for status in each} == {200, 201, 503}
     assert all(each[-1] in (200, 201) for each in statuses)
 
 
-def load(address: str, key: str, owner: str, stop: Event) -> list[int]:
-    """Read and write in turns until `stop` is set; return the statuses."""
-    found = []
+def load(address: str, key: str, owner: str, stop: Event, found: list[int]) -> None:
+    """Read and write in turns until `stop` is set, and note the statuses."""
     with Client(base_url=address, auth=("__key__", key), timeout=60) as client:
         while not stop.is_set():
             found.append(client.get(SOURCES).status_code)
             found.append(
                 client.post(SOURCES, json={"name": "n", "organisation": owner}).status_code
             )
-    return found
 
 
 def test_the_api_starts_without_a_database() -> None:

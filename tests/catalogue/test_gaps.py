@@ -46,7 +46,7 @@ ADD_FILE = """
 def _empty(engine: Engine) -> Iterator[None]:
     yield
     with engine.begin() as connection:
-        connection.execute(text("TRUNCATE raster_sources CASCADE"))
+        connection.execute(text("DELETE FROM raster_sources"))
 
 
 class Source:

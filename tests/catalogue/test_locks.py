@@ -15,6 +15,7 @@ from pipeline.catalogue import drop_files, register
 from pipeline.catalogue.file_row import FileRow
 from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri
+from tests.support.database import empty_catalogue
 from tests.support.factory import write_raster
 from tests.support.ingestion import registered, synced, work_of
 
@@ -26,8 +27,7 @@ REFUSAL = "SELECT FROM rejected_files WHERE uri = %s FOR UPDATE NOWAIT"
 
 @pytest.fixture(autouse=True)
 def empty(engine: Engine) -> None:
-    with engine.begin() as connection:
-        connection.execute(text("TRUNCATE raster_sources, rejected_files, organisations CASCADE"))
+    empty_catalogue(engine)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from pipeline.catalogue.file_row import FileRow
 from pipeline.raster import ProcessReader
-from tests.support.database import execute, rows
+from tests.support.database import empty_catalogue, rows
 from tests.support.factory import write_raster
 from tests.support.ingestion import registered, work_of
 
@@ -18,7 +18,7 @@ NO_CODE = "+proj=tmerc +lat_0=1 +lon_0=5 +k=0.99 +x_0=0 +y_0=0 +ellps=GRS80 +uni
 
 @pytest.fixture(autouse=True)
 def empty(engine: Engine) -> None:
-    execute(engine, "TRUNCATE raster_sources, rejected_files, organisations, users CASCADE")
+    empty_catalogue(engine)
 
 
 def write_kinds(folder: Path) -> None:

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 from affine import Affine
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from pipeline.catalogue.file_row import FileRow, file_row
 from pipeline.catalogue.reproject import MovedSource, ReprojectSummary, reproject
 from pipeline.errors import Rejection
 from pipeline.raster import ProcessReader
 from tests.support.commands import RASTERSOURCES, run
-from tests.support.database import execute, rows
+from tests.support.database import empty_catalogue, execute, rows
 from tests.support.factory import RD_TRANSFORM, write_raster
 from tests.support.ingestion import registered, work_of
 
@@ -30,8 +30,7 @@ def pool() -> Iterator[ProcessReader[FileRow]]:
 @pytest.fixture
 def folder(tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]) -> Path:
     """Sources `tiles` of three files, `utm` and `other` of one, registered."""
-    with engine.begin() as connection:
-        connection.execute(text("TRUNCATE raster_sources, organisations CASCADE"))
+    empty_catalogue(engine)
     for number in range(3):
         place = RD_TRANSFORM @ Affine.translation(10 * number, 0)
         write_raster(tmp_path / f"tiles_{number}.tif", transform=place)

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text
 
 from pipeline.storage import file_uri
 from tests.support.commands import RASTERSOURCES, run
+from tests.support.database import empty_catalogue
 from tests.support.factory import write_raster
 
 CONFIG = """
@@ -30,8 +31,7 @@ missing = "remove"
 
 @pytest.fixture
 def folder(tmp_path: Path, engine: Engine) -> Path:
-    with engine.begin() as connection:
-        connection.execute(text("TRUNCATE raster_sources, rejected_files, organisations CASCADE"))
+    empty_catalogue(engine)
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         for number in range(6):

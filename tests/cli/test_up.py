@@ -25,12 +25,11 @@ from tests.support.commands import (
     processes_of,
     run,
 )
+from tests.support.needs import needs_own_cluster
 from tests.support.prefect_server import Prefect, add_database
+from tests.support.private_clusters import add_cluster
 
-pytestmark = pytest.mark.skipif(
-    "RASTERSOURCES_DATABASE_URL" in os.environ,
-    reason="a database is given, PostgreSQL's programs may be missing",
-)
+pytestmark = needs_own_cluster
 SAMPLES = REPOSITORY / "sample_data" / "sources.toml"
 
 
@@ -97,6 +96,7 @@ class Running:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("up")
+    add_cluster(home)
     add_database(home / "prefect")
     return home
 

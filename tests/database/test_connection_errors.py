@@ -1,6 +1,5 @@
 """Each reason why a database refuses a connection has its own sentence, without the password."""
 
-import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,20 +8,18 @@ import psycopg
 import pytest
 
 from pipeline.cli.ports import free_port
-from pipeline.database.private_cluster.cluster import Cluster
 from tests.support.commands import RASTERSOURCES, run
+from tests.support.needs import needs_own_cluster
+from tests.support.private_clusters import add_cluster
 
-pytestmark = pytest.mark.skipif(
-    "RASTERSOURCES_DATABASE_URL" in os.environ,
-    reason="a database is given, PostgreSQL's programs may be missing",
-)
+pytestmark = needs_own_cluster
 SECRET = "hush-hush"
 
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a server with roles of all kinds, whose password is SECRET."""
-    cluster, port = Cluster(tmp_path_factory.mktemp("home")), free_port()
+    cluster, port = add_cluster(tmp_path_factory.mktemp("home")), free_port()
     cluster.start(port)
     try:
         with psycopg.connect(cluster.url("postgres", "postgres"), autocommit=True) as connection:
@@ -79,7 +76,7 @@ def test_each_reason_of_a_failed_connection_has_its_own_sentence(
 
 def test_unknown_roles_have_their_own_sentence(port: int, tmp_path: Path) -> None:
     """Connect by the socket: over TCP a server reports an unknown role as a wrong password."""
-    home = Cluster(tmp_path)
+    home = add_cluster(tmp_path)
     home.start()
     try:
         url = home.url(user="nobody_of_that_name")

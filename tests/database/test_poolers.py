@@ -1,6 +1,5 @@
 """The API works through a pooler of transactions, and commands that need a session of their own report it."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,15 +16,15 @@ from pipeline.database.migrations import migrate
 from pipeline.database.private_cluster.cluster import Cluster
 from tests.api.conftest import SOURCES, client_of
 from tests.support.commands import RASTERSOURCES, run
+from tests.support.database import empty_catalogue
 from tests.support.factory import write_raster
+from tests.support.needs import needs_own_cluster
 from tests.support.poolers import PGBOUNCER, pooler
+from tests.support.private_clusters import add_cluster
 from tests.support.serving import serving_for
 
 pytestmark = [
-    pytest.mark.skipif(
-        "RASTERSOURCES_DATABASE_URL" in os.environ,
-        reason="a database is given, PostgreSQL's programs may be missing",
-    ),
+    needs_own_cluster,
     pytest.mark.skipif(
         PGBOUNCER is None, reason="PgBouncer is missing (Debian and Ubuntu: apt install pgbouncer)"
     ),
@@ -34,7 +33,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("home"))
+    cluster = add_cluster(tmp_path_factory.mktemp("home"))
     cluster.start(free_port())
     try:
         yield cluster
@@ -53,8 +52,7 @@ def engine(cluster: Cluster) -> Iterator[Engine]:
 
 @pytest.fixture
 def empty(engine: Engine) -> None:
-    with engine.begin() as connection:
-        connection.exec_driver_sql("TRUNCATE organisations, users, definitions CASCADE")
+    empty_catalogue(engine)
 
 
 @pytest.mark.usefixtures("empty")

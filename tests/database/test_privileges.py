@@ -12,18 +12,17 @@ import pytest
 from pipeline.database.private_cluster.cluster import Cluster
 from tests.support.commands import RASTERSOURCES, run
 from tests.support.factory import write_raster
+from tests.support.needs import needs_own_cluster
+from tests.support.private_clusters import add_cluster
 
-pytestmark = pytest.mark.skipif(
-    "RASTERSOURCES_DATABASE_URL" in os.environ,
-    reason="a database is given, PostgreSQL's programs may be missing",
-)
+pytestmark = needs_own_cluster
 READER = "rastersources_reader"
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A server with the role `ordinary`, which may only log in."""
-    cluster = Cluster(tmp_path_factory.mktemp("home"))
+    cluster = add_cluster(tmp_path_factory.mktemp("home"))
     cluster.start()
     try:
         administer(cluster, "postgres", "CREATE ROLE ordinary LOGIN", "CREATE ROLE another LOGIN")

@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.database.engine import make_engine
 from pipeline.database.migrations import migrate
-from pipeline.database.private_cluster.cluster import Cluster
 from pipeline.database.privileges import create_reader_role
+from tests.support.private_clusters import add_cluster
 
 ROWS = """
 INSERT INTO organisations (name, raster_storage_capacity) VALUES ('Owner', 1000), ('Other', 2000);
@@ -30,7 +30,7 @@ GRANT rastersources_reader TO reader;
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connection[Any]]:
     """A connection of a user with the role, to a cluster with rows of all kinds."""
-    cluster = Cluster(tmp_path_factory.mktemp("home"))
+    cluster = add_cluster(tmp_path_factory.mktemp("home"))
     cluster.start()
     try:
         engine = make_engine(cluster.url())

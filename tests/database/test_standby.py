@@ -22,17 +22,16 @@ from pipeline.database.private_cluster.programs import find_programs, give_to_ow
 from tests.api.conftest import SOURCES, client_of
 from tests.support.commands import RASTERSOURCES, run
 from tests.support.factory import write_raster
+from tests.support.needs import needs_own_cluster
+from tests.support.private_clusters import add_cluster
 from tests.support.serving import Serving
 
-pytestmark = pytest.mark.skipif(
-    "RASTERSOURCES_DATABASE_URL" in os.environ,
-    reason="a database is given, PostgreSQL's programs may be missing",
-)
+pytestmark = needs_own_cluster
 
 
 @pytest.fixture(scope="module")
 def primary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("primary"))
+    cluster = add_cluster(tmp_path_factory.mktemp("primary"))
     cluster.start()
     try:
         with (cluster.data / "pg_hba.conf").open("a") as file:

@@ -192,6 +192,15 @@ def add_upload(engine: Engine, home: Path, path: Path) -> None:
         connection.execute(text(statement), {"uri": incoming.uri, "size": incoming.size})
 
 
+def process_uploads(
+    folder: Path, url: str, api: str, status: int
+) -> subprocess.CompletedProcess[str]:
+    """Run the flow of uploads."""
+    home = folder / "home"
+    changes: dict[str, Any] = {"RASTERSOURCES_DATABASE_URL": url, "PREFECT_API_URL": api}
+    return run([*FLOWS, "uploads"], status=status, RASTERSOURCES_HOME=home, **changes)
+
+
 def test_the_flow_of_uploads_processes_what_waits(
     prefect_api: str, folder: Path, database_url: str, engine: Engine
 ) -> None:
@@ -200,13 +209,7 @@ def test_the_flow_of_uploads_processes_what_waits(
         connection.execute(text("INSERT INTO organisations (name) VALUES ('Uploader')"))
     for path in (folder / "files" / "good.tif", nowhere):
         add_upload(engine, folder / "home", path)
-    done = run(
-        [*FLOWS, "uploads"],
-        status=3,
-        RASTERSOURCES_DATABASE_URL=database_url,
-        RASTERSOURCES_HOME=folder / "home",
-        PREFECT_API_URL=prefect_api,
-    )
+    done = process_uploads(folder, database_url, prefect_api, 3)
     assert done.stdout == "1 registered, 1 rejected\n"
     with engine.connect() as connection:
         states = connection.execute(text("SELECT state FROM uploads ORDER BY id")).scalars().all()
@@ -221,13 +224,7 @@ def test_the_flow_of_uploads_leaves_the_storage_of_another_catalogue_alone(
     mark = folder / "home" / "uploads" / ".catalogue"
     mark.parent.mkdir(parents=True)
     mark.write_text(f"{uuid4()}\n")
-    done = run(
-        [*FLOWS, "uploads"],
-        status=1,
-        RASTERSOURCES_DATABASE_URL=database_url,
-        RASTERSOURCES_HOME=folder / "home",
-        PREFECT_API_URL=prefect_api,
-    )
+    done = process_uploads(folder, database_url, prefect_api, 1)
     assert "belongs to another catalogue" in done.stderr
     assert "rastersources uploads take-over" in done.stderr
 

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from tests.support.commands import RASTERSOURCES, run
+from tests.support.database import empty_catalogue
 from tests.support.factory import write_raster
 from tests.support.proxy import Proxy, every
 from tests.support.s3 import Bucket
@@ -15,8 +16,7 @@ from tests.support.s3 import Bucket
 
 @pytest.fixture(autouse=True)
 def empty(engine: Engine) -> None:
-    with engine.begin() as connection:
-        connection.execute(text("TRUNCATE raster_sources, rejected_files, organisations CASCADE"))
+    empty_catalogue(engine)
 
 
 def uris(engine: Engine) -> list[str]:

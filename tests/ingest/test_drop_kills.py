@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import psycopg
 import pytest
 
-from pipeline.catalogue.file_row import file_row
+from pipeline.catalogue.file_row import FileRow
 from pipeline.database.engine import make_engine
 from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri, find_file, path_of
@@ -28,9 +28,11 @@ MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture
-def site(server: str, template: str, tmp_path: Path) -> Iterator[Site]:
+def site(
+    server: str, template: str, pool: ProcessReader[FileRow], tmp_path: Path
+) -> Iterator[Site]:
     """Three series, and a file that is in the way of another one."""
-    with new_database(server, template) as url, ProcessReader(1, file_row) as pool:
+    with new_database(server, template) as url:
         engine = make_engine(url)
         site = new_site(engine, pool, tmp_path)
         for number in range(SOURCES):

@@ -14,17 +14,14 @@ from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.sync_runs import RunReport
 from pipeline.errors import CatalogueError
 from pipeline.raster import ProcessReader
-from tests.support.database import rows
+from tests.support.database import empty_catalogue, rows
 from tests.support.factory import RD_TRANSFORM, write_raster
 from tests.support.ingestion import registered, work_of
 
 
 @pytest.fixture(autouse=True)
 def empty(engine: Engine) -> None:
-    with engine.begin() as connection:
-        connection.execute(
-            text("TRUNCATE raster_sources, rejected_files, organisations, users CASCADE")
-        )
+    empty_catalogue(engine)
 
 
 @pytest.fixture

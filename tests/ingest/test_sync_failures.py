@@ -16,6 +16,7 @@ from sqlalchemy import Engine, text
 from pipeline.database.private_cluster.cluster import Cluster
 from tests.support.commands import RASTERSOURCES, environment, run
 from tests.support.factory import write_raster
+from tests.support.private_clusters import add_cluster
 from tests.support.proxy import Proxy, every
 from tests.support.s3 import Bucket
 
@@ -94,7 +95,7 @@ def assert_completed_by_the_next_run(folder: Path, cluster: Cluster) -> None:
 def test_a_database_that_goes_away_ends_the_run_with_a_sentence(
     folder: Path, tmp_path_factory: Any
 ) -> None:
-    cluster = Cluster(tmp_path_factory.mktemp("home"))
+    cluster = add_cluster(tmp_path_factory.mktemp("home"))
     cluster.start()
     try:
         run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_HOME=cluster.home)
@@ -143,7 +144,7 @@ def test_a_disk_that_is_full_ends_the_run_with_a_sentence(
     folder: Path, tmp_path_factory: Any
 ) -> None:
     with small_disk(tmp_path_factory.mktemp("disk"), 400) as home:
-        cluster = Cluster(home)
+        cluster = add_cluster(home)
         cluster.start()
         try:
             run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_HOME=home)

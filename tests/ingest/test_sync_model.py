@@ -25,7 +25,7 @@ from sqlalchemy import Engine, text
 
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue import tombstones
-from pipeline.catalogue.file_row import FileRow, file_row
+from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.users import add_user, create_key, grant_role
 from pipeline.database.engine import make_engine
 from pipeline.errors import RunInProgress
@@ -353,7 +353,11 @@ STEPS: dict[str, int] = {
 
 @pytest.fixture
 def made(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, server: str, template: str
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    server: str,
+    template: str,
+    pool: ProcessReader[FileRow],
 ) -> Iterator[Callable[[random.Random], Model]]:
     """Makes the model: an empty folder, a catalogue with one source by hand, and its API."""
     for name in (*FOLDERS, "stash", "kept/deep"):
@@ -363,7 +367,6 @@ def made(
     with (
         new_database(server, template) as url,
         client_of(ApiConfig(url, uploads=str(uploads))) as client,
-        ProcessReader(1, file_row) as pool,
     ):
         engine = make_engine(url)
         with engine.begin() as connection:

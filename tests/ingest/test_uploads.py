@@ -145,9 +145,10 @@ def children(pid: int) -> list[int]:
 
 
 def test_a_stopped_server_tells_senders(serving: Serving) -> None:
-    url = serving.source()
+    store = FolderUploadStore(serving.home.resolve() / "uploads")
+    url, before = serving.source(), set(store.uris())
     with begun(serving, url, 50_000) as connection:
-        time.sleep(0.5)
+        until(lambda: set(store.uris()) > before)
         serving.process.terminate()
         assert connection.recv(2**16).startswith(b"HTTP/1.1 503 ")
     assert serving.process.wait(60) == 0

@@ -25,13 +25,12 @@ from tests.support.commands import (
     run,
     without_progress,
 )
+from tests.support.needs import needs_own_cluster
 from tests.support.prefect_server import Prefect, add_database
+from tests.support.private_clusters import add_cluster
 
 README = (REPOSITORY / "README.md").read_text()
-pytestmark = pytest.mark.skipif(
-    "RASTERSOURCES_DATABASE_URL" in os.environ,
-    reason="a database is given, PostgreSQL's programs may be missing",
-)
+pytestmark = needs_own_cluster
 
 
 def steps(kind: str, text: str = README) -> list[tuple[str, str]]:
@@ -101,6 +100,7 @@ def reader(tmp_path: Path) -> Reader:
 
 
 def test_the_commands_print_what_the_readme_says(reader: Reader) -> None:
+    add_cluster(reader.home)
     server = subprocess.Popen(
         [*RASTERSOURCES, "serve"], env=reader.changes, stdout=subprocess.DEVNULL
     )
@@ -147,6 +147,7 @@ def reader_of_schedules(reader: Reader) -> Iterator[list[tuple[str, str]]]:
     """Someone who has everything running, and whom the first scheduled run has served; the steps that are left."""
     section = README.partition("\n## Schedules\n")[2].partition("\n## ")[0]
     before, (command, expected), *after = divided(steps("", section))
+    add_cluster(reader.home)
     reader.follow(before)
     up = reader.start(f"exec {command}")
     try:

@@ -9,8 +9,9 @@ from pipeline.errors import RasterError
 from pipeline.raster import RasterFile
 from tests.support.commands import CORPUS
 from tests.support.factory import read_path
+from tests.support.needs import needs_corpus
 
-pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus is not here")
+pytestmark = needs_corpus
 
 
 def truths() -> list[dict[str, Any]]:

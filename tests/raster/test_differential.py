@@ -19,6 +19,7 @@ from pipeline.errors import RasterError
 from pipeline.raster import RasterFile
 from tests.support.commands import CORPUS
 from tests.support.factory import read_path, write_raster
+from tests.support.needs import needs_gdal
 
 GDALINFO = shutil.which("gdalinfo")
 _GDAL_TYPES = {
@@ -26,8 +27,6 @@ _GDAL_TYPES = {
     "u8": "UInt64", "i8": "Int64", "f2": "Float32", "f4": "Float32", "f8": "Float64",
     "c8": "CFloat32", "c16": "CFloat64",
 }  # fmt: skip
-
-needs_gdalinfo = pytest.mark.skipif(GDALINFO is None, reason="gdalinfo is not installed")
 
 
 def corpus() -> list[Path]:
@@ -74,7 +73,7 @@ def assert_same_nodata(ours: str | None, theirs: Any) -> None:
     assert float(ours) == pytest.approx(value, rel=1e-7, nan_ok=True)
 
 
-@needs_gdalinfo
+@needs_gdal
 @pytest.mark.parametrize("path", corpus(), ids=lambda path: path.name)
 def test_gdalinfo_agrees_on_the_corpus(path: Path) -> None:
     raster = read_or_none(path)
@@ -183,7 +182,7 @@ def test_rasterio_agrees_on_generated_rasters(options: dict[str, Any]) -> None:
         assert float(str(raster.fill_value)) == pytest.approx(nodata, rel=0, nan_ok=True)
 
 
-@needs_gdalinfo
+@needs_gdal
 @settings(max_examples=15, deadline=None)
 @given(rasters())
 def test_gdalinfo_agrees_on_generated_rasters(options: dict[str, Any]) -> None:

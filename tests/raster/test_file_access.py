@@ -25,6 +25,7 @@ from pipeline.raster.read import read
 from pipeline.storage import StoredFile, file_uri, find_file
 from tests.support.factory import ascii_tag, read_path, write_raster, write_tagged
 from tests.support.reading import read_all
+from tests.support.unprivileged import unprivileged, unprivileged_folder
 
 
 @contextmanager
@@ -165,12 +166,12 @@ def test_a_file_that_became_a_link_or_a_pipe_is_not_followed(tmp_path: Path) -> 
         read(file)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_read_permission_is_denied(tmp_path: Path) -> None:
-    path = write_raster(tmp_path / "a.tif")
-    path.chmod(0)
-    with pytest.raises(PermissionDenied):
-        read_path(path)
+def test_a_file_without_read_permission_is_denied() -> None:
+    with unprivileged_folder() as folder:
+        path = write_raster(folder / "a.tif")
+        path.chmod(0)
+        with unprivileged(), pytest.raises(PermissionDenied):
+            read_path(path)
 
 
 @pytest.mark.parametrize(

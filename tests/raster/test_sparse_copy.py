@@ -28,6 +28,7 @@ from pipeline.storage import EVERYWHERE, StoredFile, list_files, literal_locatio
 from pipeline.storage.s3 import open_bucket
 from tests.support.commands import CORPUS
 from tests.support.factory import RD, RD_TRANSFORM, ascii_tag, write_raster, write_tagged
+from tests.support.needs import needs_corpus
 from tests.support.proxy import Proxy, every
 from tests.support.reading import read_all
 from tests.support.s3 import Bucket
@@ -169,7 +170,7 @@ def test_odd_and_broken_objects_are_read_like_files(bucket: Bucket, tmp_path: Pa
 
 
 @pytest.mark.usefixtures("parts")
-@pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus is not here")
+@needs_corpus
 def test_the_corpus_is_read_like_files(bucket: Bucket) -> None:
     assert (
         sum(isinstance(item, RasterFile) for item in compare(bucket, CORPUS.resolve()).values())

@@ -15,6 +15,7 @@ from pipeline.storage import (
     list_files,
     literal_location,
 )
+from tests.support.unprivileged import unprivileged, unprivileged_folder
 
 
 def listed(*paths: Path, root: Path) -> list[StoredFile | Rejection]:
@@ -186,11 +187,11 @@ def test_a_broken_link_is_rejected_under_its_target_unless_the_walk_lists_that(
     ]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may list everything")
-def test_a_folder_without_permission_is_rejected(tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0)
-    assert codes(listed(tmp_path, root=tmp_path)) == ["permission_denied"]
+def test_a_folder_without_permission_is_rejected() -> None:
+    with unprivileged_folder() as folder:
+        (folder / "closed").mkdir(mode=0)
+        with unprivileged():
+            assert codes(listed(folder, root=folder)) == ["permission_denied"]
 
 
 def test_sidecars_are_found_in_any_case_and_belong_to_one_file(tmp_path: Path) -> None:

@@ -1,10 +1,6 @@
 """Locations of entries in definitions and of arguments of the command line."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +15,7 @@ from pipeline.storage import (
     literal_location,
     parse_location,
 )
+from tests.support.unprivileged import unprivileged, unprivileged_folder
 
 
 def listed(*entries: str, folder: Path) -> list[StoredFile | Rejection]:
@@ -147,27 +144,6 @@ def test_a_folder_that_a_glob_cannot_list_is_rejected() -> None:
         assert isinstance(refused, Rejection)
         assert (refused.uri, refused.code) == (file_uri(folder / "closed"), "permission_denied")
         assert names([found], folder) == ["open/x.tif"]
-
-
-@contextmanager
-def unprivileged_folder() -> Iterator[Path]:
-    """Make a folder that every user may enter, unlike those of pytest."""
-    with TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
-
-
-@contextmanager
-def unprivileged() -> Iterator[None]:
-    """Run as another user than root, because root may read everything."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def test_a_glob_lists_only_folders_that_can_match(tmp_path: Path) -> None:

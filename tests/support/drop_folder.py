@@ -12,30 +12,18 @@ from pipeline.catalogue.sync_runs import RunReport
 from pipeline.ingest.drop_folders import DropFolderFiles, load_drop_folders
 from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri
-from tests.support.database import rows
+from tests.support.database import empty_catalogue, execute, rows
 from tests.support.derived import assert_derived
 from tests.support.factory import write_raster
 from tests.support.ingestion import synced
 
 Field = str | int | list[str] | None
 
-KEPT = (
-    "raster_sources",
-    "rejected_files",
-    "tombstones",
-    "moves",
-    "sync_runs",
-    "organisations",
-    "users",
-)
-
 
 def new_site(engine: Engine, pool: ProcessReader[FileRow], base: Path) -> "Site":
     """Empty folders, an empty catalogue."""
-    with engine.begin() as connection:
-        for table in KEPT:  # for a few rows quicker than TRUNCATE
-            connection.execute(text(f"DELETE FROM {table}"))
-        connection.execute(text("INSERT INTO organisations (name) VALUES ('Owner')"))
+    empty_catalogue(engine)
+    execute(engine, "INSERT INTO organisations (name) VALUES ('Owner')")
     site = Site(engine, pool, base)
     for folder in (site.folder, site.done, site.refused):
         folder.mkdir()

@@ -1,10 +1,8 @@
 """Prefect servers of tests: a client that asks as Prefect's own does, and databases that need no migration."""
 
-import fcntl
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import httpx
 
 from tests.support.commands import environment
+from tests.support.made_once import made_once
 
 PATIENCE = 100
 SERVER_IS_BUSY = 503
@@ -68,12 +67,10 @@ def add_database(home: Path) -> None:
     """Copy a migrated database into a PREFECT_HOME: the migration of a new one takes a server seven seconds."""
     for folder in (home.parent, home):
         folder.mkdir(mode=0o700, exist_ok=True)  # as our program and Prefect make them
-    template = Path(tempfile.gettempdir()) / "prefect-template"
-    template.mkdir(exist_ok=True)
-    with (template / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the first test of all processes makes it
-        if not (template / "prefect.db").exists():
-            command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
-            variables = environment(PREFECT_HOME=template, DO_NOT_TRACK="1")
-            subprocess.run(command, env=variables, check=True, capture_output=True)
-    shutil.copy(template / "prefect.db", home)
+    shutil.copy(made_once("prefect-template", migrate) / "prefect.db", home)
+
+
+def migrate(home: Path) -> None:
+    command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+    variables = environment(PREFECT_HOME=home, DO_NOT_TRACK="1")
+    subprocess.run(command, env=variables, check=True, capture_output=True)

@@ -18,11 +18,9 @@ from pipeline.database.private_cluster.postmaster import cluster_processes
 from pipeline.database.private_cluster.programs import give_to_owner, run_as
 from pipeline.errors import CatalogueError
 from tests.support.commands import RASTERSOURCES, environment, run
+from tests.support.needs import needs_own_cluster
 
-pytestmark = pytest.mark.skipif(
-    "RASTERSOURCES_DATABASE_URL" in os.environ,
-    reason="a database is given, PostgreSQL's programs may be missing",
-)
+pytestmark = needs_own_cluster
 
 
 @pytest.fixture(scope="module")

@@ -23,13 +23,13 @@ from pipeline.database.private_cluster.cluster import Cluster
 from pipeline.database.private_cluster.postmaster import cluster_processes
 from tests.support.commands import RASTERSOURCES, environment, run
 from tests.support.factory import write_raster
+from tests.support.needs import needs_own_cluster
 from tests.support.prefect_server import add_database
+from tests.support.private_clusters import add_cluster
 
-pytestmark = pytest.mark.skipif(
-    "RASTERSOURCES_DATABASE_URL" in os.environ,
-    reason="a database is given, PostgreSQL's programs may be missing",
-)
+pytestmark = needs_own_cluster
 SOURCES = "/api/v4/rastersources/"
+SECONDS_TO_WAIT = 300
 
 
 class Running:
@@ -80,7 +80,10 @@ class Running:
 
 
 def wait_until(happened: Callable[[], bool]) -> None:
+    """Wait until it has happened; fail after SECONDS_TO_WAIT."""
+    deadline = time.monotonic() + SECONDS_TO_WAIT
     while not happened():
+        assert time.monotonic() < deadline, "it does not happen"
         time.sleep(0.05)
 
 
@@ -99,8 +102,8 @@ def kill(data: Path, *, all_of_them: bool = True) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home for all tests: making a cluster takes longer than most of them."""
-    return tmp_path_factory.mktemp("home")
+    """A home for all tests."""
+    return add_cluster(tmp_path_factory.mktemp("home")).home
 
 
 @pytest.fixture

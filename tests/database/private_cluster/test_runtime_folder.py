@@ -15,16 +15,16 @@ from pipeline.database.private_cluster.programs import cluster_owner
 from pipeline.database.private_cluster.runtime_folder import make_runtime_folder, runtime_folder
 from pipeline.errors import CatalogueError
 from tests.support.commands import RASTERSOURCES, run
+from tests.support.needs import needs_own_cluster
+from tests.support.private_clusters import add_cluster
 
-pytestmark = pytest.mark.skipif(
-    "RASTERSOURCES_DATABASE_URL" in os.environ,
-    reason="a database is given, PostgreSQL's programs may be missing",
-)
+pytestmark = needs_own_cluster
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("home")
+    add_cluster(home)
     yield home
     Cluster(home).stop()
 

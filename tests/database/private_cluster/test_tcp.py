@@ -1,7 +1,6 @@
 """GDAL's ogr2ogr reads the view for people who query by SQL."""
 
 import json
-import shutil
 import subprocess
 from datetime import timedelta
 from pathlib import Path
@@ -14,11 +13,9 @@ from pipeline.definitions.durations import format_interval
 from tests.support.commands import RASTERSOURCES, run
 from tests.support.database import execute
 from tests.support.factory import write_raster
+from tests.support.needs import needs_gdal
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("ogr2ogr") is None,
-    reason="GDAL's programs are missing (Debian and Ubuntu: apt install gdal-bin)",
-)
+pytestmark = needs_gdal
 VIEW = "public_raster_sources"
 INTERVALS = {
     "none": None,

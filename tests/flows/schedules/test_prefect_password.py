@@ -23,6 +23,7 @@ from pipeline.errors import CatalogueError
 from tests.support.chromium import await_text, chromium, needs_chromium
 from tests.support.commands import FLOWS, environment, processes_of, run
 from tests.support.factory import write_raster
+from tests.support.needs import needs_root
 from tests.support.served_schedules import Served, served
 
 CONFIG = '[[source]]\nid = "{0}"\nfiles = "files/*.tif"\norganisation = "Owner"\nevery = 86400\n'
@@ -147,7 +148,7 @@ for pid in pids:
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+@needs_root
 def test_another_user_of_the_machine_can_do_nothing_and_finds_no_password(running: Served) -> None:
     for folder in (running.home, *running.home.parents):  # what keeps them out is the file itself
         if not folder.stat().st_mode & 0o001:
@@ -180,7 +181,7 @@ with socket.create_server(("127.0.0.1", 0)) as listening:
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+@needs_root
 def test_no_password_is_sent_to_a_port_that_another_user_took(running: Served) -> None:
     assert is_own_port(running.port)
     with subprocess.Popen(
@@ -289,7 +290,7 @@ def test_a_password_that_others_could_know_is_refused(tmp_path: Path) -> None:
     assert server_password(tmp_path) != kept
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@needs_root
 def test_a_password_of_another_user_is_refused(tmp_path: Path) -> None:
     server_password(tmp_path)
     os.chown(password_file(tmp_path), NOBODY, NOBODY)

@@ -4,19 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.sync_runs import RunReport
 from pipeline.raster import ProcessReader
+from tests.support.database import empty_catalogue
 from tests.support.ingestion import synced, work_of
 
 
 @pytest.fixture(autouse=True)
 def empty(engine: Engine) -> None:
-    with engine.begin() as connection:
-        tables = "raster_sources, rejected_files, organisations, users, definitions, sync_runs"
-        connection.execute(text(f"TRUNCATE {tables} CASCADE"))
+    empty_catalogue(engine)
 
 
 @pytest.fixture

@@ -186,7 +186,8 @@ def test_a_file_that_a_vote_accepts_keeps_its_facts_and_is_not_read_again(
     assert synced(engine, reader, work).registered == 2
     assert sorted(read) == ["a.tif", "b.tif", "c.tif"]
     kept = rows(engine, facts)
-    execute(engine, "TRUNCATE raster_sources, rejected_files CASCADE")
+    execute(engine, "DELETE FROM raster_sources")
+    execute(engine, "DELETE FROM rejected_files")
     assert synced(engine, reader, work).registered == 2
     assert rows(engine, facts) == kept != []
 

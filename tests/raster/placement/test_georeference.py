@@ -1,7 +1,6 @@
 """Bounds, footprint and grid of rasters, compared with values from elsewhere."""
 
 import json
-import shutil
 import subprocess
 import warnings
 from pathlib import Path
@@ -25,6 +24,7 @@ from pipeline.raster.models import Bounds, ControlPoint, FileCRS, Georeference, 
 from pipeline.raster.placement.bounds import corner_shift_metres
 from pipeline.raster.placement.georeference import georeference_grid, georeference_stored_grid
 from tests.support.commands import CORPUS
+from tests.support.needs import needs_corpus, needs_gdal
 
 SPHERE = "+proj=sinu +R=6371007.181 +type=crs"
 GOES = "+proj=geos +lon_0=-75 +h=35786023 +sweep=x +ellps=GRS80 +type=crs"
@@ -377,7 +377,7 @@ def by_rasterio(path: Path) -> Georeference:
             return georeference_grid(Grid(dataset.width, dataset.height, dataset.transform), crs)
 
 
-@pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus is not here")
+@needs_corpus
 @pytest.mark.parametrize("truth", corpus(), ids=lambda truth: Path(truth["file"]).name[-40:])
 def test_a_file_of_the_corpus_lies_where_it_is_known_to_lie(truth: dict[str, Any]) -> None:
     result = by_rasterio(CORPUS / truth["file"])
@@ -396,7 +396,7 @@ def test_a_file_of_the_corpus_lies_where_it_is_known_to_lie(truth: dict[str, Any
     assert_whole(result)
 
 
-@pytest.mark.skipif(shutil.which("gdaltransform") is None, reason="GDAL's tools are not here")
+@needs_gdal
 @pytest.mark.parametrize("code", [32631, 3035, 2154, 5070, 3413])
 def test_corners_lie_where_gdaltransform_puts_them(code: int) -> None:
     centre = {32631: (5e5, 5.7e6), 3035: (4e6, 3e6), 2154: (7e5, 6.6e6), 5070: (0.0, 2e6)}

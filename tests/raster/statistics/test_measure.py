@@ -3,7 +3,6 @@
 import json
 import os
 import pty
-import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from pipeline.raster.statistics.windows import BlockGrid
 from pipeline.storage import find_file, list_files, literal_location
 from tests.support.commands import CORPUS, RASTERSOURCES, environment, shown_in
 from tests.support.factory import RD_TRANSFORM, write_raster, write_tagged
+from tests.support.needs import needs_corpus, needs_gdal
 from tests.support.reading import read_all
 
 RANDOM = np.random.default_rng(20240229)
@@ -387,16 +387,14 @@ def test_a_file_that_changed_since_it_was_described_is_changing(tmp_path: Path) 
         measure(file, facts, EXACT)
 
 
-@pytest.mark.skipif(not shutil.which("gdalinfo"), reason="gdalinfo is not installed")
+@needs_gdal
+@needs_corpus
 def test_statistics_are_those_of_gdalinfo_over_the_corpus() -> None:
-    folder = CORPUS
-    if not folder.exists():
-        pytest.skip("the corpus is not here")
-    files = [path for path in folder.rglob("*.[tT][iI][fF]") if path.stat().st_size < 300_000]
+    files = [path for path in CORPUS.rglob("*.[tT][iI][fF]") if path.stat().st_size < 300_000]
     places = [literal_location(path) for path in files]
     options = replace(EXACT, budget=Budget(statistics_pixels=300_000))
     compared = 0
-    for outcome in read_all(list_files(places, [folder]), options, 1):
+    for outcome in read_all(list_files(places, [CORPUS]), options, 1):
         # Old versions of gdalinfo count masked pixels too.
         if isinstance(outcome, RasterFile) and outcome.statistics and not outcome.layout.mask:
             path = unquote(outcome.uri.removeprefix("file://"))

@@ -2,7 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 import pytest
@@ -26,6 +25,8 @@ from tests.support.derived import assert_derived
 from tests.support.factory import write_raster
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
+
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 DERIVED = (
     "first_value_timestamp", "last_value_timestamp", "spatial_bounds", "projection", "origin_x", "origin_y",
@@ -164,7 +165,7 @@ def test_a_deletion_waits_for_an_upload_that_is_processed_or_ends_it(
             processing = threads.submit(process)
             until(lambda: client.get(task).json()["status"] == "STARTED")
             deleting = threads.submit(admin.delete, f"{url}{target}")
-            sleep(0.2)
+            until(lambda: run(engine, WAITING).scalar_one() == 2)
         assert deleting.result().status_code == (200 if target else 204)
         processing.result()
     assert client.get(task).json()["status"] in ("SUCCESS", "REVOKED")

@@ -1,0 +1,21 @@
+"""What some tests need beside Python's packages; setup.sh installs it where it can."""
+
+import os
+import shutil
+
+import pytest
+
+from tests.support.commands import CORPUS
+
+needs_own_cluster = pytest.mark.skipif(
+    "RASTERSOURCES_DATABASE_URL" in os.environ,
+    reason="a database is given, PostgreSQL's programs may be missing",
+)
+needs_gdal = pytest.mark.skipif(
+    shutil.which("gdalinfo") is None,
+    reason="GDAL's programs are missing (Debian and Ubuntu: apt install gdal-bin)",
+)
+needs_corpus = pytest.mark.skipif(
+    not CORPUS.is_dir(), reason="the folder shared/corpus beside the checkout is missing"
+)
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
