@@ -166,7 +166,8 @@ def test_a_file_that_a_vote_accepts_keeps_its_facts_and_is_not_read_again(
     tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     facts = """
-        SELECT to_jsonb(file) - '{id,source_id,registered,footprint,added_by,registered_by}'::text[], ST_AsHEXEWKB(footprint)
+        SELECT to_jsonb(file) - '{id,source_id,registered,footprint,added_by,registered_by}'::text[],
+               ST_AsHEXEWKB(footprint)
         FROM raster_files AS file WHERE uri LIKE '%b.tif'
     """
     read: list[str] = []
