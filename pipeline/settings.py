@@ -111,6 +111,10 @@ class Settings:
     port: Annotated[int, whole_number(1, 65535)] = 8000
     prefect_port: Annotated[int | None, whole_number(1, 65535)] = None
     """Port of the Prefect server that `up` starts. None: 4200, or another if that is in use."""
+    prefect_pages: Annotated[str | None, check_public_url] = None
+    """Address of Prefect's pages, to which pages of runs link. None: those of `up`, or of PREFECT_API_URL."""
+    sources_toml: Annotated[Path | None, Path] = None
+    """The sources.toml whose schedules the pages show. None: in `up` that of --config, otherwise none."""
     base_url: Annotated[str | None, check_public_url] = None
     """Public base URL of hyperlinks, such as https://example.org/rasters. None: that of the request."""
     api_workers: Annotated[int | None, whole_number(1, 64)] = None

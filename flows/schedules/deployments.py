@@ -6,7 +6,6 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import DeploymentFilter
@@ -19,9 +18,7 @@ from flows.schedules.planning import Plan, plan_of
 from flows.sync import sync_flow
 from pipeline.catalogue.served_configs import forget_config, record_config
 from pipeline.cli.bootstrap import open_catalogue
-from pipeline.definitions.definition import Definition
-from pipeline.definitions.drop_folder import DropFolder
-from pipeline.definitions.schedule_times import CronLine, Period, Recurrence
+from pipeline.definitions.schedules import recurrence_of
 from pipeline.definitions.sources_toml import Config
 from pipeline.errors import CatalogueError
 from pipeline.settings import settings
@@ -78,14 +75,6 @@ def list_scheduled(
         plan = plan_of(when, datetime.now(when.zone).date(), renewed=renewed)
         scheduled.append(ScheduledDefinition(definition.id, name, plan, str(when), path))
     return scheduled
-
-
-def recurrence_of(definition: Definition | DropFolder) -> Recurrence:
-    """Return the recurrence of a definition."""
-    zone = ZoneInfo(definition.time_zone)
-    if definition.every:
-        return Period(definition.every, zone)
-    return CronLine(definition.schedule or "", zone)
 
 
 def allow_runs(path: Path, scheduled: list[ScheduledDefinition], *, create: bool) -> None:

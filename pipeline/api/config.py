@@ -1,8 +1,9 @@
 """The configuration of the API; entry points make it from the settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from pipeline.definitions.schedule_times import ScheduleEntry
 from pipeline.raster import Budget
 from pipeline.storage import Root
 from pipeline.storage.uploads import DryRunUpload
@@ -37,6 +38,10 @@ class ApiConfig:
     """Folder or `s3://` prefix for uploaded files; None: the server accepts none."""
     try_upload: Callable[[DryRunUpload], int] | None = None
     """Counts the files that an upload would replace; raises RasterError or TransientError. None: no dry runs."""
+    schedules: Callable[[], Sequence[ScheduleEntry]] | None = None
+    """Returns the definitions of a sources.toml with their schedules; raises CatalogueError. None: none is known."""
+    prefect_pages: str | None = None
+    """Address of Prefect's pages, to which pages of runs link; None: not known."""
     upload_bytes: int = 10 * 2**30
     """Longest uploaded file; beyond it 413."""
     upload_reserve_bytes: int = 2**30

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine
 
 from pipeline.database.engine import engine_of_run, execute
 from pipeline.database.queries import queries
+from pipeline.definitions.field_types import REGISTER_ID
 from pipeline.errors import Rejection, RunInProgress, TransientError
 
 QUERIES = queries("sync_runs")
@@ -89,6 +90,7 @@ class SyncRun:
         values = {name: getattr(self.report, name) for name in ("listed", *SUMS)}
         values |= {"rejected": len(self.report.rejected), "reasons": Jsonb(self.report.reasons)}
         values |= {"warnings": Jsonb(dict(self.report.warnings.most_common()))}
+        values |= {"by_hand": REGISTER_ID}
         execute(self.engine, QUERIES["finish"], id=self.id, state=state, detail=detail, **values)
 
 

@@ -45,10 +45,16 @@ def prefect_address(configured: Settings) -> tuple[int, str]:
 
     Raises CatalogueError when RASTERSOURCES_PREFECT_PORT is taken.
     """
-    if api := os.environ.get("PREFECT_API_URL"):
-        return PREFECT_PORT, api.rstrip("/").removesuffix("/api")
+    if pages := known_prefect_pages():
+        return PREFECT_PORT, pages
     port = prefect_port(configured.prefect_port)
     return port, f"http://{LOOPBACK}:{port}"
+
+
+def known_prefect_pages() -> str | None:
+    """Return the address of the pages of the server that PREFECT_API_URL names."""
+    api = os.environ.get("PREFECT_API_URL")
+    return api.rstrip("/").removesuffix("/api") if api else None
 
 
 def prefect_password_file(configured: Settings) -> Path | None:

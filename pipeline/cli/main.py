@@ -199,6 +199,11 @@ def up(
         bootstrap.database_url(configured) as url,
     ):
         prefect_port, pages = bootstrap.prefect_address(configured)
+        configured = replace(
+            configured,
+            sources_toml=configured.sources_toml or config.absolute(),
+            prefect_pages=configured.prefect_pages or pages,
+        )
         bootstrap.migrate_database(url, configured)
         with SchedulesProcess(config, configured, create=create) as schedules:
 

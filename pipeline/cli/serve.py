@@ -22,6 +22,7 @@ from pipeline.api.server import server_config
 from pipeline.api.shared_memory import SharedMemory
 from pipeline.cli.bootstrap import (
     home_folder,
+    known_prefect_pages,
     prefect_address,
     read_options,
     upload_worker,
@@ -33,6 +34,7 @@ from pipeline.cli.shutdown import stop_process
 from pipeline.cli.terminal import echo_error
 from pipeline.database.engine import open_engine
 from pipeline.database.private_cluster.cluster import Cluster
+from pipeline.definitions.schedules import list_schedules
 from pipeline.errors import CatalogueError
 from pipeline.ingest.uploads import judge_upload, process_until
 from pipeline.settings import Settings
@@ -124,6 +126,10 @@ def api_config(database_url: str, configured: Settings, processes: int) -> ApiCo
         clients=ceil(configured.clients / processes),
         cors_origins=tuple(configured.cors_origins),
         crs_policy=configured.crs_policy,
+        schedules=partial(list_schedules, configured.sources_toml)
+        if configured.sources_toml
+        else None,
+        prefect_pages=configured.prefect_pages or known_prefect_pages(),
         map_tiles=configured.map_tiles,
         map_attribution=configured.map_attribution,
         proxies=tuple(configured.proxies),

@@ -123,6 +123,21 @@ class CronLine:
 Recurrence = Period | CronLine
 
 
+@dataclass(frozen=True)
+class ScheduleEntry:
+    """A definition of a sources.toml, and when it runs."""
+
+    id: str
+    organisations: tuple[str, ...]
+    """Names of its owners."""
+    when: Recurrence | None
+    """None: it has no schedule."""
+
+    def next_run(self, now: datetime) -> datetime | None:
+        """Return when it runs next, within a year and a day."""
+        return next(ticks(self.when, now, now + 366 * DAY), None) if self.when else None
+
+
 def ticks(when: Recurrence, start: datetime, end: datetime) -> Iterator[datetime]:
     """Yield the ticks from `start` to before `end`, in UTC, in order."""
     last = start.astimezone(UTC) - timedelta(microseconds=1)

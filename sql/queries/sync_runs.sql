@@ -21,7 +21,14 @@ UPDATE sync_runs SET active = clock_timestamp(), listed = listed + :files, regis
 WHERE id = current_run();
 
 -- name: finish
-UPDATE sync_runs SET state = :state, detail = :detail, finished = clock_timestamp(), listed = :listed,
+-- A run of a definition that ended before its owner was found belongs to those of the run before.
+UPDATE sync_runs SET organisation_ids = CASE
+        WHEN organisation_ids <> '{}' OR definition = :by_hand THEN organisation_ids
+        ELSE coalesce((SELECT last.organisation_ids FROM sync_runs AS last
+                       WHERE last.definition = sync_runs.definition AND last.id < :id
+                       ORDER BY last.started DESC LIMIT 1), '{}')
+    END,
+    state = :state, detail = :detail, finished = clock_timestamp(), listed = :listed,
     registered = :registered, moved = :moved, unchanged = :unchanged, rejected = :rejected, missing = :missing,
     withheld = :withheld, settling = :settling, reasons = :reasons, warnings = :warnings, bytes = :bytes
 WHERE id = :id;

@@ -6,6 +6,7 @@ from pipeline.api.endpoint import Api
 from pipeline.api.site.catalogue import Catalogue
 from pipeline.api.site.footprint_tile import FootprintTile
 from pipeline.api.site.gaps import SourceGaps
+from pipeline.api.site.ingestion import Definitions, Rejected, Run, Runs, Warnings
 from pipeline.api.site.site_page import SitePage
 from pipeline.api.site.source import SourcePage
 from pipeline.api.site.source_form import DeleteSource, EditSource, NewSource
@@ -20,3 +21,8 @@ def site_pages(api: Api) -> Iterator[tuple[str, SitePage]]:
     yield "/sources/{uuid}/edit/", EditSource(api)
     yield "/sources/{uuid}/delete/", DeleteSource(api)
     yield "/map/footprints/{z}/{x}/{y}.mvt", FootprintTile(api)
+    yield "/ingestion/", Definitions(api)
+    yield "/ingestion/runs/", Runs(api)
+    yield "/ingestion/runs/{run}/", Run(api)
+    yield "/ingestion/rejected/", Rejected(api)
+    yield "/ingestion/warnings/", Warnings(api)

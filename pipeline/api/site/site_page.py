@@ -24,6 +24,7 @@ from pipeline.catalogue.access import ANONYMOUS, Caller
 
 NAVIGATION = (
     ("Catalogue", "/"),
+    ("Ingestion", "/ingestion/"),
     ("Documentation", "/api/v4/docs/"),
     ("API", "/api/v4/?format=api"),
 )

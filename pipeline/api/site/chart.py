@@ -1,0 +1,88 @@
+"""Charts of the speed of runs, as the numbers of an SVG that the server renders."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+WIDTH, HEIGHT = 640, 150
+"""Units of the drawing, without its labels."""
+STEPS = (1, 2, 2.5, 5, 10)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of a chart."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str
+    """What its tooltip says."""
+    link: str = ""
+    mark: bool = False
+    """Whether it is the one that the page is about."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Bars above an axis from zero."""
+
+    bars: Sequence[Bar]
+    top: float
+    """The value at the upper edge."""
+    left: str
+    right: str
+    """The labels of the two ends."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A bar before it has a place."""
+
+    value: float
+    label: str
+    share: float = 1.0
+    """Its width, in parts of the others."""
+    link: str = ""
+    mark: bool = False
+
+
+def make_chart(values: Sequence[Value], left: str, right: str) -> Chart | None:
+    """Return the chart of some values; None without any."""
+    total = sum(value.share for value in values)
+    if not total:
+        return None
+    top, x, bars = round_up(max(value.value for value in values)), 0.0, []
+    gap = min(2.0, WIDTH / len(values) / 5)
+    for value in values:
+        width, height = WIDTH * value.share / total, HEIGHT * value.value / top
+        size = (round(max(width - gap, 0.2), 2), round(height, 2))
+        bars.append(
+            Bar(round(x, 2), round(HEIGHT - height, 2), *size, value.label, value.link, value.mark)
+        )
+        x += width
+    return Chart(bars, top, left, right)
+
+
+def round_up(value: float) -> float:
+    """Return the next of 1, 2, 2.5, 5, 10, ... that is not below a value; 1 for 0."""
+    if value <= 0:
+        return 1.0
+    power = 1.0
+    while power * 10 < value:
+        power *= 10
+    while power > value:
+        power /= 10
+    return next(step * power for step in STEPS if step * power >= value * (1 - 1e-9))
+
+
+def speeds_within(progress: Sequence[float]) -> list[Value]:
+    """Return files per second between the points of a run; `progress` holds seconds and files in turns."""
+    values, before, done = [], 0.0, 0.0
+    for seconds, files in zip(progress[::2], progress[1::2], strict=True):
+        if seconds > before:
+            speed = (files - done) / (seconds - before)
+            label = f"{speed:,.0f} files/s until {seconds:,.1f} s, {files:,.0f} files"
+            values.append(Value(speed, label, seconds - before))
+            before, done = seconds, files
+    return values
