@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.catalogue.definitions import Orphan
+from pipeline.catalogue.reasons import explain
 from pipeline.catalogue.sync_runs import RunReport
 from pipeline.catalogue.unregister import UnregisterResult
 from pipeline.cli.terminal import echo, echo_error, pluralize
 from pipeline.errors import Rejection
 from pipeline.ingest.plan import PLANNED_KINDS, SOURCE_COUNTS, Plan
 from pipeline.ingest.register import RunOutcome
-from pipeline.reasons import explain
 
 if TYPE_CHECKING:  # most commands would wait for the raster libraries
     from pipeline.catalogue.reproject import MovedSource, ReprojectSummary

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.catalogue.reasons import REASONS, WARNINGS
 from pipeline.errors import RasterError
-from pipeline.reasons import REASONS, WARNINGS
 from tests.support.commands import REPOSITORY
 
 PAGES = [*sorted((REPOSITORY / "docs").glob("*.md")), *sorted(REPOSITORY.glob("*.md"))]

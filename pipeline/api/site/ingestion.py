@@ -19,8 +19,8 @@ from pipeline.api.site.chart import Value, make_chart, speeds_within
 from pipeline.api.site.site_page import SitePage, changed_query
 from pipeline.catalogue import ingestion
 from pipeline.catalogue.hide_paths import hide_folders
+from pipeline.catalogue.reasons import explain
 from pipeline.errors import CatalogueError
-from pipeline.reasons import explain
 
 PATH = "/ingestion/"
 PAGE_SIZE = 50
