@@ -10,6 +10,7 @@ from pipeline.api.site.ingestion import Definitions, Rejected, Run, Runs, Warnin
 from pipeline.api.site.site_page import SitePage
 from pipeline.api.site.source import SourcePage
 from pipeline.api.site.source_form import DeleteSource, EditSource, NewSource
+from pipeline.api.site.upload import UploadPage
 
 
 def site_pages(api: Api) -> Iterator[tuple[str, SitePage]]:
@@ -21,6 +22,7 @@ def site_pages(api: Api) -> Iterator[tuple[str, SitePage]]:
     yield "/sources/{uuid}/edit/", EditSource(api)
     yield "/sources/{uuid}/delete/", DeleteSource(api)
     yield "/map/footprints/{z}/{x}/{y}.mvt", FootprintTile(api)
+    yield "/sources/{uuid}/upload/", UploadPage(api)
     yield "/ingestion/", Definitions(api)
     yield "/ingestion/runs/", Runs(api)
     yield "/ingestion/runs/{run}/", Run(api)

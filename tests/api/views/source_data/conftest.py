@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from pipeline.api.config import ApiConfig
 from pipeline.catalogue.file_row import file_row
 from pipeline.catalogue.upload_files import hold_receiver
 from pipeline.catalogue.uploads import UploadOutcome
-from pipeline.ingest.uploads import UploadWorker, process_waiting
+from pipeline.ingest.uploads import UploadWorker, process_until, process_waiting
 from pipeline.raster import ProcessReader, ReadOptions
 from pipeline.storage.uploads import FolderUploadStore, OpenUpload, UploadStore
 from tests.api.conftest import SOURCES, As, client_of
@@ -53,6 +54,17 @@ def process(worker: UploadWorker) -> Process:
         return [item for some in iter(lambda: process_waiting(worker), []) for item in some]
 
     return process
+
+
+@pytest.fixture
+def working(worker: UploadWorker) -> Iterator[None]:
+    """Process uploads as they come."""
+    stop = Event()
+    thread = Thread(target=process_until, args=(stop, worker))
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
 
 
 @pytest.fixture(autouse=True)

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import pytest
 from httpx import Client
 
-from pipeline.ingest.uploads import UploadWorker, process_until
 from pipeline.storage.uploads import FolderUploadStore
 from tests.api.conftest import As, base, until
 from tests.api.test_pages import BROWSER, token_of
@@ -18,17 +16,6 @@ from tests.support.chromium import assert_quiet, await_text, fill, needs_chromiu
 from tests.support.factory import write_raster
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
-
-
-@pytest.fixture
-def working(worker: UploadWorker) -> Iterator[None]:
-    """Process uploads as they come."""
-    stop = Event()
-    thread = Thread(target=process_until, args=(stop, worker))
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
 
 
 @needs_chromium

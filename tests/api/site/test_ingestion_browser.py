@@ -1,0 +1,121 @@
+"""The pages about ingestion in a real browser, with and without scripts, at two widths, light and dark."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx import Client
+from sqlalchemy import Engine
+
+from pipeline.catalogue.file_row import FileRow
+from pipeline.raster import ProcessReader
+from tests.api.conftest import base
+from tests.api.site.test_ingestion import RD_IN_DEGREES
+from tests.support.chromium import (
+    assert_quiet,
+    await_text,
+    chromium,
+    needs_chromium,
+    press,
+    sign_in,
+)
+from tests.support.database import execute, rows
+from tests.support.factory import write_raster
+from tests.support.ingestion import registered, work_of
+
+pytestmark = needs_chromium
+AXE = Path(__file__).resolve().parents[2] / "support" / "vendor" / "axe-core" / "axe.min.js"
+
+
+@pytest.fixture
+def run(engine: Engine, pool: ProcessReader[FileRow], tmp_path: Path) -> int:
+    """A run with registered, doubtful and rejected files; return its number."""
+    execute(engine, "TRUNCATE raster_sources, rejected_files, sync_runs CASCADE")
+    for number in range(6):
+        write_raster(tmp_path / f"good{number}.tif", width=10 + number)
+    write_raster(tmp_path / "degrees.tif", crs="EPSG:28992", transform=RD_IN_DEGREES)
+    write_raster(tmp_path / "nowhere.tif", crs=None)
+    write_raster(tmp_path / "nowhere2.tif", crs=None)
+    (tmp_path / "empty.tif").write_bytes(b"")
+    for _ in range(2):
+        registered(engine, pool.read, work_of([tmp_path], id="rain"), batch_size=2)
+    execute(engine, "UPDATE rejected_files SET rejected_by = (SELECT min(id) FROM sync_runs)")
+    ((number,),) = rows(engine, "SELECT min(id) FROM sync_runs")
+    return int(number)
+
+
+def test_a_supplier_finds_what_went_wrong_and_tries_again(
+    browser: Any, client: Client, people: dict[str, str], engine: Engine, run: int
+) -> None:
+    here = base(client)
+    browser.get(f"{here}/ingestion/")
+    await_text(browser, "Members of an organisation see its ingestion")
+    sign_in(browser, "supplier", people["supplier"])
+    browser.find_element("link text", "rain").click()
+    browser.find_element("link text", str(run)).click()
+    assert f"Run {run} of rain" in browser.title
+    for words in ("Files per second during the run", "outside_area_of_use", "missing_crs"):
+        await_text(browser, words)
+    alarm = browser.find_element("class name", "alarming")
+    assert "outside_area_of_use" in alarm.text
+    assert alarm.value_of_css_property("border-left-width") == "5px"
+    browser.find_element("link text", "Rejected files").click()
+    buttons = browser.find_elements(
+        "xpath", "//button[starts-with(normalize-space(), 'Try all 2 again')]"
+    )
+    buttons[0].click()
+    await_text(browser, "The next run reads 2 files again.")
+    waiting = "SELECT code FROM rejected_files WHERE fingerprint IS NULL"
+    assert rows(engine, waiting) == [("missing_crs",)] * 2
+    browser.find_element("link text", "Warnings").click()
+    browser.find_element("link text", "1 file").click()
+    await_text(browser, "degrees.tif")
+    press(browser, "Sign out")
+    assert_quiet(browser, here)
+
+
+@pytest.fixture(scope="module")
+def scripted() -> Iterator[Any]:
+    """A browser with scripts, which axe-core needs."""
+    with chromium(scripts=True) as browser:
+        yield browser
+
+
+@pytest.mark.parametrize("width", [1300, 380])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pages_fit_and_axe_finds_nothing_serious(
+    scripted: Any, client: Client, people: dict[str, str], run: int, width: int, scheme: str
+) -> None:
+    here = base(client)
+    scripted.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia",
+        {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
+    )
+    scripted.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+    )
+    scripted.get(f"{here}/ingestion/")
+    if "Sign out" not in scripted.page_source:
+        sign_in(scripted, "admin", people["admin"])
+    pages = (
+        "",
+        "runs/",
+        f"runs/{run}/",
+        "rejected/",
+        "warnings/",
+        "warnings/?code=outside_area_of_use",
+    )
+    for page in pages:
+        scripted.get(f"{here}/ingestion/{page}")
+        wide = "return document.documentElement.scrollWidth"
+        assert scripted.execute_script(wide) <= width, page
+        scripted.execute_script(AXE.read_text())
+        found = scripted.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+        serious = [
+            (one["id"], [node["html"] for node in one["nodes"]][:3])
+            for one in found["violations"]
+            if one["impact"] in ("serious", "critical")
+        ]
+        assert serious == [], page

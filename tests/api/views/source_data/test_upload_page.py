@@ -1,0 +1,121 @@
+"""Sending files from a page: who may, by a plain form, and dropped in a real browser."""
+
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from httpx import Client
+from sqlalchemy import Engine
+
+from tests.api.conftest import As, base
+from tests.api.test_pages import BROWSER
+from tests.api.views.source_data.conftest import Process, Source
+from tests.support.chromium import await_text, needs_chromium, press, sign_in
+from tests.support.database import rows
+from tests.support.factory import write_raster
+
+DROP = """
+    const transfer = new DataTransfer();
+    for (const [name, text] of arguments[0]) {
+        const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+        transfer.items.add(new File([bytes], name, {type: "image/tiff"}));
+    }
+    const drop = document.querySelector(".drop");
+    for (const kind of ["dragenter", "dragover", "drop"])
+        drop.dispatchEvent(new DragEvent(kind, {dataTransfer: transfer, bubbles: true, cancelable: true}));
+"""
+
+
+def page_of(url: str) -> str:
+    return f"/sources/{url.rstrip('/').rpartition('/')[2]}/upload/"
+
+
+def test_only_those_who_may_write_a_source_see_its_form(
+    client: Client, as_: As, source: Source
+) -> None:
+    public, private = page_of(source()), page_of(source(access_modifier="Private"))
+    seen = {
+        name: [
+            (as_(name) if name else client).get(path, headers=BROWSER).status_code
+            for path in (public, private, f"/sources/{uuid4()}/upload/", "/sources/x/upload/")
+        ]
+        for name in (None, "stranger", "manager", "user", "admin")
+    }
+    assert seen == {
+        None: [403, 404, 404, 404],
+        "stranger": [403, 404, 404, 404],
+        "manager": [403, 404, 404, 404],
+        "user": [403, 403, 404, 404],
+        "admin": [200, 200, 404, 404],
+    }
+
+
+@needs_chromium
+def test_a_plain_form_sends_a_file_and_the_page_shows_the_outcome(
+    browser: Any,
+    client: Client,
+    people: dict[str, str],
+    source: Source,
+    process: Process,
+    tmp_path: Path,
+) -> None:
+    """With scripts the file that is chosen is sent at once."""
+    here, path = base(client), page_of(source())
+    browser.get(f"{here}/?format=api")
+    browser.get(f"{here}{path}")
+    sign_in(browser, "admin", people["admin"])
+    browser.get(f"{here}{path}")
+    browser.find_element("name", "file").send_keys(str(write_raster(tmp_path / "depth.tif")))
+    if browser.find_elements("xpath", "//button[.='Send' and not(@hidden)]"):
+        press(browser, "Send")
+        await_text(browser, "task_id")
+    else:
+        await_text(browser, "being read")
+    process()
+    browser.get(f"{here}{path}")
+    await_text(browser, "committed")
+    assert "depth.tif" in browser.page_source
+    press(browser, "Sign out")
+
+
+@needs_chromium
+@pytest.mark.usefixtures("working")
+def test_dropped_files_are_sent_with_progress_and_their_outcome(
+    browser: Any, client: Client, people: dict[str, str], source: Source,
+    tmp_path: Path, engine: Engine,
+) -> None:  # fmt: skip
+    here, path = base(client), page_of(source())
+    browser.get(f"{here}{path}")
+    sign_in(browser, "admin", people["admin"])
+    browser.get(f"{here}{path}")
+    if not browser.find_elements("css selector", "#upload button[hidden]"):
+        pytest.skip("this browser runs no scripts")
+    good = write_raster(tmp_path / "good.tif", width=33).read_bytes()
+    nowhere = write_raster(tmp_path / "nowhere.tif", crs=None).read_bytes()
+    files = [("good.tif", good), ("nowhere.tif", nowhere), ("large.tif", b"x" * 200_000)]
+    browser.execute_script(DROP, [(name, b64encode(data).decode()) for name, data in files])
+    for words in ("registered", "missing_crs: ", "A file may be 100000 bytes long."):
+        await_text(browser, words)
+    outcomes = {
+        row.find_element("tag name", "strong").text: row.find_element("class name", "badge").text
+        for row in browser.find_elements("css selector", "#sent li")
+    }
+    assert outcomes == {
+        "good.tif": "registered",
+        "nowhere.tif": "rejected",
+        "large.tif": "not sent",
+    }
+    assert rows(engine, "SELECT count(*) FROM raster_files WHERE size = :size", size=len(good)) == [
+        (1,)
+    ]
+    press(browser, "Sign out")
+    errors = [entry for entry in browser.get_log("browser") if "413" not in entry["message"]]
+    assert errors == []
+
+
+def test_a_page_loads_nothing_from_elsewhere(client: Client, as_: As, source: Source) -> None:
+    answer = as_("admin").get(page_of(source()), headers=BROWSER)
+    assert "script-src 'self'" in answer.headers["content-security-policy"]
+    assert "http" not in answer.text.replace(base(client), "")
