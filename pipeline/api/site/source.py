@@ -19,6 +19,7 @@ from pipeline.api.site.outlines import extent_of
 from pipeline.api.site.recipes import recipes
 from pipeline.api.site.site_page import SitePage
 from pipeline.api.site.time_bar import PARTS, TimeBar, make_time_bar
+from pipeline.api.site.upload import last_uploads
 from pipeline.api.views.list_detail import read_row, select_page
 from pipeline.catalogue import writes
 from pipeline.catalogue.access import Access
@@ -79,6 +80,7 @@ class SourcePage(SitePage):
             history=await call.api.database.rows(
                 history_of(call.caller, source.uuid, CHANGES_ON_PAGE)
             ),
+            uploads=await last_uploads(call, source) if source.writable else [],
             recipes=recipes(source, call.links, files[0].uri if files else None),
         )
 

@@ -116,6 +116,16 @@ def test_dropped_files_are_sent_with_progress_and_their_outcome(
     assert [message for message in errors if "413" not in message] == []
 
 
+def test_the_page_of_a_source_has_the_form_for_those_who_may_write_it(
+    client: Client, as_: As, source: Source
+) -> None:
+    path = page_of(source()).removesuffix("upload/")
+    for name, expected in ((None, False), ("user", False), ("admin", True)):
+        answer = (as_(name) if name else client).get(path, headers=BROWSER)
+        assert answer.status_code == 200
+        assert ("Send files" in answer.text) == ("upload.js" in answer.text) == expected
+
+
 def test_a_page_loads_nothing_from_elsewhere(client: Client, as_: As, source: Source) -> None:
     answer = as_("admin").get(page_of(source()), headers=BROWSER)
     assert "script-src 'self'" in answer.headers["content-security-policy"]
