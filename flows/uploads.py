@@ -38,9 +38,8 @@ def finish(settled: list[UploadOutcome]) -> State[object]:
     rejections = [upload.rejection for upload in settled if upload.rejection]
     committed = sum(upload.state == "committed" for upload in settled)
     summary = f"{committed} registered, {len(rejections)} rejected"
-    reasons = table(
-        ["code", "reason"], ([rejection.code, rejection.message] for rejection in rejections)
-    )
+    rows = ([rejection.code, rejection.message] for rejection in rejections)
+    reasons = table(["code", "reason"], rows)
     markdown = f"{summary}\n\n{reasons}" if rejections else summary
     create_markdown_artifact(key="uploads", markdown=markdown, description=summary)
     name = "Rejections" if rejections else "Completed"

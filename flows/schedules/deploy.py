@@ -30,9 +30,8 @@ def deploy(path: Path, pool: str, *, create: bool) -> None:
         for definition in scheduled:
             apply(definition, pool)
             echo(f"{sync_flow.name}/{definition.name}: {definition.schedule}")
-        for name in deployments.delete_others(
-            client, path, {definition.name for definition in scheduled}
-        ):
+        names = {definition.name for definition in scheduled}
+        for name in deployments.delete_others(client, path, names):
             echo(f"{sync_flow.name}/{name}: removed")
     if not scheduled:
         echo("no definition has a schedule; add schedule or every to a definition")

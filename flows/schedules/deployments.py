@@ -92,11 +92,9 @@ def free_name(client: SyncPrefectClient, definition: str, path: Path) -> str:
     A deployment keeps its name. Raises CatalogueError when others use both names.
     """
     names = (definition, f"{definition}-{sha256(str(path).encode()).hexdigest()[:8]}")
-    deployments = {name: find_deployment(client, name) for name in names}
-    own = [
-        name for name, deployment in deployments.items() if deployment and is_of(deployment, path)
-    ]
-    free = [name for name, deployment in deployments.items() if deployment is None]
+    present = {name: find_deployment(client, name) for name in names}
+    own = [name for name, deployed in present.items() if deployed and is_of(deployed, path)]
+    free = [name for name, deployed in present.items() if deployed is None]
     if not own and not free:
         raise CatalogueError(
             f"the deployments {sync_flow.name}/{names[0]} and {sync_flow.name}/{names[1]} are not ours; "
@@ -115,11 +113,8 @@ def find_deployment(client: SyncPrefectClient, name: str) -> DeploymentResponse 
 
 def delete_others(client: SyncPrefectClient, path: Path, names: set[str]) -> list[str]:
     """Delete the deployments of this sources.toml that have none of these names; return the names of the deleted."""
-    left = [
-        deployment
-        for deployment in list_tagged(client)
-        if is_of(deployment, path) and deployment.name not in names
-    ]
+    ours = (deployment for deployment in list_tagged(client) if is_of(deployment, path))
+    left = [deployment for deployment in ours if deployment.name not in names]
     for deployment in left:
         client.delete_deployment(deployment.id)
     return [deployment.name for deployment in left]

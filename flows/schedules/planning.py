@@ -73,17 +73,14 @@ def changes_ahead(zone: ZoneInfo, today: date) -> tuple[date, ...]:
 
 def is_even(zone: ZoneInfo, step: timedelta, changes: Sequence[date]) -> bool:
     """Return whether all days are multiples of a step, also the days of changes."""
-    return not any(
-        (start_of_day(day + DAY, zone) - start_of_day(day, zone)) % step for day in changes
-    )
+    lengths = (start_of_day(day + DAY, zone) - start_of_day(day, zone) for day in changes)
+    return not any(length % step for length in lengths)
 
 
 def interval(when: Recurrence, every: timedelta) -> Schedule:
     """Return an interval that begins at a tick, and that clocks do not touch."""
-    first = next(
-        ticks(when, start_of_day(EPOCH, when.zone), start_of_day(EPOCH + 2 * DAY, when.zone))
-    )
-    return Interval(every, anchor_date=first, timezone="UTC")
+    start, end = (start_of_day(day, when.zone) for day in (EPOCH, EPOCH + 2 * DAY))
+    return Interval(every, anchor_date=next(ticks(when, start, end)), timezone="UTC")
 
 
 def rule_of_period(when: Period) -> str:
@@ -97,7 +94,9 @@ def rule_of_period(when: Period) -> str:
 def rules_of_line(when: CronLine) -> Iterator[str]:
     """Yield the rules for the clock times of a cron line."""
     fields = when.parsed
-    clock = f"BYHOUR={join_numbers(when.parsed.hours)};BYMINUTE={join_numbers(fields.minutes)};BYSECOND=0"
+    clock = (
+        f"BYHOUR={join_numbers(fields.hours)};BYMINUTE={join_numbers(fields.minutes)};BYSECOND=0"
+    )
     rule = f"FREQ=DAILY;BYMONTH={join_numbers(fields.months)};{clock}"
     of_month = f"BYMONTHDAY={join_numbers(fields.days)}"
     of_week = f"BYDAY={','.join(WEEKDAYS[day] for day in sorted(when.weekdays))}"

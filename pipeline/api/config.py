@@ -28,8 +28,6 @@ class ApiConfig:
     """Maximum number of connections for prepared reads of lists and details."""
     clients: int = 500
     """Maximum number of client connections; idle ones are closed for new ones, beyond that 503."""
-    query_bytes: int = 60_000
-    """Longest query string; beyond it 414. The HTTP parser stops at 65,535 bytes."""
     body_bytes: int = 2**20
     """Longest JSON body; beyond it 413."""
     body_seconds: float = 30.0
@@ -60,8 +58,6 @@ class ApiConfig:
     """Most pixels of a window of data that is answered at once."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call the API with a key, never with a session; `*` stands for all."""
-    session_hours: float = 12.0
-    """How long a sign-in lasts."""
     crs_policy: str = "lizard"
     """How the holes of a raster source are placed on the earth."""
     map_tiles: str | None = None

@@ -203,7 +203,7 @@ class Endpoint:
     async def answer(self, request: Request) -> Answer:
         """Return the answer of the method; raise Problem."""
         api, state = self.api, request.state
-        query = state.query = parse_query(request.scope["query_string"], api.config)
+        query = state.query = parse_query(request.scope["query_string"])
         links = Links(base_of(request, api.config.base_url), parse_format(query))
         login = await authenticate(request, api.database, api.config)
         body = Body(request, api.config)
@@ -317,10 +317,8 @@ def describe(endpoint: Endpoint) -> dict[str, Any]:
 
 def explain_query(endpoint: Endpoint) -> Iterator[str]:
     """Yield a text about the query parameters and one with examples."""
-    parameters = [
-        f"{name}: {meaning}"
-        for name, meaning in explain_parameters(endpoint.filters, endpoint.parameters)
-    ]
+    explained = explain_parameters(endpoint.filters, endpoint.parameters)
+    parameters = [f"{name}: {meaning}" for name, meaning in explained]
     if parameters:
         yield "\n".join(["Query parameters", *parameters])
     if endpoint.examples:

@@ -77,9 +77,7 @@ class AnswerErrors:
 
         try:
             await self.app(scope, receive, send_and_record)
-        except (
-            Exception
-        ):  # the last resort for every fault of ours: it is logged and answered with 500
+        except Exception:  # the last resort: every fault of ours is logged and answered with 500
             if started or scope["type"] != "http":
                 raise
             logger.exception("%s %s failed", scope["method"], route_of(scope))

@@ -39,8 +39,7 @@ def register(
     with connect_prefect():
         from flows.register import run
 
-        status = run(config, create=create, runner=runner, scheduler=scheduler)
-    raise SystemExit(status)
+        raise SystemExit(run(config, create=create, runner=runner, scheduler=scheduler))
 
 
 @flow.command("sync")
@@ -65,8 +64,7 @@ def sync(
         from flows.sync import run
 
         chosen = SyncOptions(create, accept_missing, prune, runner, scheduler)
-        status = run(config, names or [], chosen)
-    raise SystemExit(status)
+        raise SystemExit(run(config, names or [], chosen))
 
 
 @flow.command("uploads")
@@ -78,8 +76,7 @@ def uploads() -> None:
     with connect_prefect():
         from flows.uploads import run
 
-        status = run()
-    raise SystemExit(status)
+        raise SystemExit(run())
 
 
 @flow.command("schedule")

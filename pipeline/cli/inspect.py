@@ -66,9 +66,8 @@ def statistics_table(statistics: dict[str, Any]) -> Table:
     table.add_column("percentiles", overflow="fold")
     table.add_column("from min to max", no_wrap=True)
     for band in statistics["bands"][:SHOWN_BANDS]:
-        percentiles = [
-            f"{percent}% {brief(value)}" for percent, value in (band["percentiles"] or {}).items()
-        ]
+        by_percent = band["percentiles"] or {}
+        percentiles = [f"{percent}% {brief(value)}" for percent, value in by_percent.items()]
         table.add_row(str(band["band"]), figures(band), "\n".join(percentiles), bars(band))
     hidden = len(statistics["bands"]) - SHOWN_BANDS
     if hidden > 0:

@@ -60,10 +60,8 @@ class SessionSettings:
     def _set_options(self, connection: Connection) -> None:
         """Make the settings for one transaction, if the connection has no options."""
         if self.pooled and connection.get_execution_options().get("isolation_level") is None:
-            settings = "; ".join(
-                f"SET LOCAL {name} = '{value}'" for name, value in self._options.items()
-            )
-            connection.exec_driver_sql(settings)
+            settings = (f"SET LOCAL {name} = '{value}'" for name, value in self._options.items())
+            connection.exec_driver_sql("; ".join(settings))
 
 
 def set_run(connection: Connection) -> None:

@@ -205,9 +205,8 @@ class Definition(CommonFields):
     def reading_hash(self) -> str:
         """Return a hash of the fields that reading depends on. If it changes, the files are read again."""
         limits = {"limits"} if self.limits else set()
-        return short_hash(
-            self.model_dump_json(include=READING_FIELDS | limits | self.assigned_fields())
-        )
+        fields = READING_FIELDS | limits | self.assigned_fields()
+        return short_hash(self.model_dump_json(include=fields))
 
 
 NOT_IN_SOURCES = {

@@ -29,9 +29,8 @@ def group_of(definition: Definition, file: StoredFile) -> SourceGroup:
         )
     parts["stem"] = file.path.stem
     name = PLACEHOLDER.sub(lambda match: parts.get(match[1], ""), definition.name)[:255]
-    return SourceGroup(
-        storable_text(key), storable_text(name if name.strip() else file.path.name)[:255]
-    )
+    name = storable_text(name if name.strip() else file.path.name)[:255]
+    return SourceGroup(storable_text(key), name)
 
 
 def are_different_steps(definition: Definition, uri: str, other: str) -> bool:

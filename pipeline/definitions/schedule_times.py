@@ -163,10 +163,7 @@ def first_instant(clock: datetime, zone: ZoneInfo) -> datetime:
     if existing := instants(clock, zone):
         return existing[0]
     # In a gap, the offset after the gap yields an instant before it, and the other way round.
-    before, after = (
-        clock.replace(tzinfo=zone, fold=fold).astimezone(UTC).timestamp() for fold in (1, 0)
-    )
-    low, high = int(before), int(after)
+    low, high = (int(clock.replace(tzinfo=zone, fold=fold).timestamp()) for fold in (1, 0))
     offset = datetime.fromtimestamp(low, zone).utcoffset()
     while high - low > 1:
         middle = (low + high) // 2

@@ -71,9 +71,8 @@ def load_config(path: Path, *, empty: bool = False) -> Config:
     for table in tables:
         model = TABLES[table.kind]
         try:
-            models[table.kind].append(
-                model.model_validate(table.fields, context=path.absolute().parent)
-            )
+            valid = model.model_validate(table.fields, context=path.absolute().parent)
+            models[table.kind].append(valid)
         except ValidationError as error:
             faults += [(table, fault) for fault in faults_of(error, model)]
     if faults:

@@ -6,7 +6,7 @@ import filecmp
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -77,18 +77,23 @@ def _move_local(source: Path, target: Path) -> bool:
     with suppress(FileExistsError):
         target.parent.mkdir()
         sync_folder(target.parent.parent)
+    if not _link(source, target, _copy_file):
+        return False
+    sync_folder(target.parent)
+    source.unlink()
+    return True
+
+
+def _link(file: Path, name: Path, without_links: Callable[[Path, Path], bool]) -> bool:
+    """Give a file a second name; return False if another file has that name."""
     try:
-        os.link(source, target, follow_symlinks=False)  # unlike rename, it never overwrites
+        os.link(file, name, follow_symlinks=False)  # unlike rename, it never overwrites
     except FileExistsError:
-        if not _same_files(source, target):
-            return False
+        return _same_files(file, name)
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise
-        if not _copy_file(source, target):
-            return False
-    sync_folder(target.parent)
-    source.unlink()
+        return without_links(file, name)
     return True
 
 
@@ -115,24 +120,16 @@ def _copy_file(source: Path, target: Path) -> bool:
             return False
         with part.open("rb") as written:
             os.fsync(written.fileno())
-        return own_fingerprint(source.lstat()) == before and _name(part, target)
+        return own_fingerprint(source.lstat()) == before and _link(part, target, _rename)
     finally:
         part.unlink(missing_ok=True)
 
 
-def _name(part: Path, target: Path) -> bool:
-    """Give a copy its name; return False if another file has it."""
-    try:
-        os.link(part, target)
-    except FileExistsError:
+def _rename(part: Path, target: Path) -> bool:
+    """Give a copy its name. A file that appears between these two calls is overwritten."""
+    if target.exists():
         return _same_files(part, target)
-    except OSError as error:
-        if error.errno not in _NO_LINK:
-            raise
-        # Without hard links, a file that appears between these two calls is overwritten.
-        if target.exists():
-            return _same_files(part, target)
-        part.rename(target)
+    part.rename(target)
     return True
 
 

@@ -139,9 +139,7 @@ def json_text(column: ColumnElement[Any]) -> ColumnElement[str]:
     kind = column.type
     if isinstance(kind, Text):
         return func.coalesce(cast(func.to_json(column), Text), "null")
-    if isinstance(
-        kind, Double
-    ):  # PostgreSQL writes the shortest digits, and an exponent from 1e15 on
+    if isinstance(kind, Double):  # PostgreSQL writes the shortest digits, with e from 1e15
         is_number, is_whole = column - column == 0, column == func.trunc(column)
         whole = and_(is_number, is_whole, func.abs(column) < 1e15)
         return case(

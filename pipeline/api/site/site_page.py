@@ -78,7 +78,7 @@ class SitePage:
     async def identify(self, request: Request) -> Call:
         """Return the call with its caller; raise Problem."""
         api = self.api
-        query = parse_query(request.scope["query_string"], api.config)
+        query = parse_query(request.scope["query_string"])
         login = await authenticate(request, api.database, api.config)
         links = Links(base_of(request, api.config.base_url))
         body = Body(request, api.config)

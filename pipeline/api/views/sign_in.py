@@ -23,6 +23,8 @@ from pipeline.catalogue.users import SignedInUser
 
 FORM_COOKIE = "rastersources_visit"
 """Identifies the browser that shows the sign-in form, before there is a session."""
+SESSION_HOURS = 12
+"""How long a sign-in lasts."""
 FORM_BYTES = 8 * 2**10
 """Longest form; anyone can send one."""
 CONCURRENT_COMPARISONS = 2
@@ -132,11 +134,11 @@ class SignIn:
 
     async def open_session(self, request: Request, user: SignedInUser, next: str) -> Response:
         """Open a session and redirect to `next`."""
-        hours, token = self.api.config.session_hours, secrets.token_urlsafe(32)
-        await self.api.database.execute(users.open_session(user, token, hours))
+        token = secrets.token_urlsafe(32)
+        await self.api.database.execute(users.open_session(user, token, SESSION_HOURS))
         base = base_of(request, self.api.config.base_url)
         response = RedirectResponse(base + local_path(next, base), 303)
-        self.set_cookie(response, request, COOKIE, token, int(hours * 3600))
+        self.set_cookie(response, request, COOKIE, token, SESSION_HOURS * 3600)
         return response
 
     def set_cookie(

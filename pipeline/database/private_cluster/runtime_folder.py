@@ -43,9 +43,8 @@ def can_enter(folder: Path) -> bool:
     """Return whether the user of the cluster can enter a folder; a user can always enter their own."""
     if os.geteuid() != 0:
         return True
-    return all(
-        parent.stat().st_mode & 0o001 for parent in [folder.resolve(), *folder.resolve().parents]
-    )
+    real = folder.resolve()
+    return all(parent.stat().st_mode & 0o001 for parent in [real, *real.parents])
 
 
 def make_runtime_folder(folder: Path) -> None:

@@ -75,10 +75,9 @@ def block_grid(image: Directory, *, skip_holes: bool) -> BlockGrid:
     grid = BlockGrid.without_holes(image.width, image.height, *image.block_size)
     if not skip_holes:
         return grid
-    starts = range(0, image.block_count, _BLOCKS_AT_ONCE)
-    parts = [
-        _filled(image, start, min(start + _BLOCKS_AT_ONCE, image.block_count)) for start in starts
-    ]
+    count = image.block_count
+    starts = range(0, count, _BLOCKS_AT_ONCE)
+    parts = [_filled(image, start, min(start + _BLOCKS_AT_ONCE, count)) for start in starts]
     planes = np.concatenate(parts).reshape(image.planes, *grid.filled.shape)
     return replace(grid, filled=np.logical_or.reduce(planes))
 
