@@ -32,8 +32,7 @@ class SignInAttempts:
 
     async def begin(self, username: str, address: str) -> int:
         """Record an attempt as failed until it succeeds and return its id; raise Problem 429 if it is too early."""
-        network = network_of(address)
-        names = {"username": username, "address": network}
+        names = {"username": username, "address": network_of(address)}
         (attempt,) = await self.database.rows(QUERIES["record_failure"], **names)
         attempt_id: int = attempt.id
         (failed,) = await self.database.rows(

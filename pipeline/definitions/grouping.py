@@ -37,10 +37,8 @@ def are_different_steps(definition: Definition, uri: str, other: str) -> bool:
     """Whether two files are different time steps of one source that keeps missing files."""
     if definition.group == "file" or definition.missing != "keep":
         return False
-    rule = definition.time_rule()
-    times, other_times = (
-        date_file(Path(path_of(name)), TimeTags(), rule).times for name in (uri, other)
-    )
+    rule, paths = definition.time_rule(), (Path(path_of(name)) for name in (uri, other))
+    times, other_times = (date_file(path, TimeTags(), rule).times for path in paths)
     return bool(times and other_times) and times != other_times
 
 

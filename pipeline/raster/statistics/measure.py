@@ -99,9 +99,8 @@ def _measure_overview(opened: OpenLocalFile, scan: "_Scan") -> Statistics | None
         return raster.width // overview.factor * (raster.height // overview.factor)
 
     enough = [overview for overview in overviews if pixels(overview) >= _ENOUGH_OVERVIEW_PIXELS]
-    factor, level, sidecar, masked = (
-        min(enough, key=pixels) if enough else max(overviews, key=pixels)
-    )
+    chosen = min(enough, key=pixels) if enough else max(overviews, key=pixels)
+    factor, level, sidecar, masked = chosen
     with open_dataset(opened, placed=True, overview=level, sidecar=sidecar) as (dataset, _):
         rows, columns = dataset.block_shapes[0]
         grid = BlockGrid.without_holes(dataset.width, dataset.height, columns, rows)
