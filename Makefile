@@ -52,6 +52,10 @@ bench-peers: ## what `make bench` compares with, into a cache folder of the user
 schema: ## docs/sources.schema.json anew, from the models
 	$(BIN)/python -m pipeline.cli sources schema > docs/sources.schema.json
 
+screenshots: ## the pictures of the pages in docs/images anew
+	@./setup.sh requirements-dev.lock
+	tests/run.sh --screenshots docs/images tests/api/site/test_screenshots.py
+
 assets: ## third-party files of the pages anew, from npm (needs node)
 	$(BIN)/python -m tests.support.assets
 
@@ -66,4 +70,4 @@ lock: ## resolve the lock files anew (needs uv)
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
-.PHONY: run test test-fast coverage lint format soak fuzz bench bench-peers schema assets lock help
+.PHONY: run test test-fast coverage lint format soak fuzz bench bench-peers schema screenshots assets lock help

@@ -26,6 +26,7 @@ from tests.support.s3 import Bucket, Server, new_bucket, seaweed
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="Also run what takes minutes.")
+    parser.addoption("--screenshots", help="Folder to which the pictures of the docs are copied.")
     parser.addoption("--seed", type=int, help="Repeat the random steps of a failure.")
     parser.addoption(
         "--without-servers",

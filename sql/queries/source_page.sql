@@ -17,9 +17,9 @@ LEFT JOIN coordinate_systems AS system ON system.id = file.coordinate_system_id
 WHERE source.id = :source
 
 -- name: count_steps
--- Steps of a series in as many equal parts of its time, from 1.
+-- Steps of a series in equal parts of its time, from 1.
 SELECT width_bucket(extract(epoch FROM step), extract(epoch FROM CAST(:first AS timestamptz)),
-                    extract(epoch FROM CAST(:last AS timestamptz)) + 1e-6, CAST(:parts AS integer)) AS part,
+                    extract(epoch FROM CAST(:until AS timestamptz)), CAST(:parts AS integer)) AS part,
        count(DISTINCT step) AS steps
 FROM raster_files CROSS JOIN LATERAL unnest(times) AS step
 WHERE source_id = :source AND state = 'present'

@@ -17,7 +17,7 @@ def test_a_person_finds_signs_in_adds_changes_and_deletes(
     for number in range(12):
         add_source(f"s{number}", description="<script>document.title = 'broken'</script>")
     here = base(client)
-    browser.get(f"{here}/api/v4/?format=api")
+    browser.get(f"{here}/api/v4/")
     browser.find_element("link text", f"{here}{SOURCES}").click()
     assert "Raster Source List" in browser.title
     browser.find_element("link text", "Next").click()

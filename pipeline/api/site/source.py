@@ -1,6 +1,7 @@
 """The page of one raster source: the raster on the map, its grid, times, files, users and history."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import TextClause
@@ -18,7 +19,7 @@ from pipeline.api.site.formats import NO_TIME
 from pipeline.api.site.outlines import extent_of
 from pipeline.api.site.recipes import recipes
 from pipeline.api.site.site_page import SitePage
-from pipeline.api.site.time_bar import PARTS, TimeBar, make_time_bar
+from pipeline.api.site.time_bar import TimeBar, divide_time, make_time_bar
 from pipeline.api.site.upload import last_uploads
 from pipeline.api.views.list_detail import read_row, select_page
 from pipeline.catalogue import writes
@@ -94,10 +95,9 @@ class SourcePage(SitePage):
         first, last = source.first_value_timestamp, source.last_value_timestamp
         if first is None or first == last:
             return None
-        counted = await read(
-            call, "count_steps", source=source.id, first=first, last=last, parts=PARTS
-        )
-        return make_time_bar(first, last, counted)
+        division = divide_time(first, last, source.interval)
+        counted = await read(call, "count_steps", source=source.id, **asdict(division))
+        return make_time_bar(division, last, counted)
 
     async def list_steps(self, call: Call, source: Any) -> list[str]:
         """Return the times of the slider in ISO 8601."""

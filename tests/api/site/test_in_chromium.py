@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,11 @@ from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.layers import add_layer
 from pipeline.raster import ProcessReader
 from tests.api.conftest import SOURCES, Add, base, until
+from tests.api.site.conftest import Look, ready
 from tests.support.axe import findings
 from tests.support.chromium import (
     assert_quiet,
     await_text,
-    chromium,
     fill,
     needs_chromium,
     press,
@@ -32,25 +31,6 @@ from tests.support.ingestion import registered, work_of
 
 pytestmark = [needs_chromium, pytest.mark.usefixtures("people")]
 LOOKS = [(1300, "light"), (1300, "dark"), (380, "light"), (380, "dark")]
-Look = Callable[[int, str], Any]
-
-
-@pytest.fixture(scope="module")
-def look() -> Iterator[Look]:
-    """A browser with scripts, as wide and as light as asked for."""
-    with chromium(scripts=True) as browser:
-
-        def prepare(width: int, scheme: str) -> Any:
-            size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
-            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-            media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-            browser.delete_all_cookies()
-            browser.get_log("browser")  # those of earlier tests
-            list(requested(browser))
-            return browser
-
-        yield prepare
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +48,6 @@ def rain(engine: Engine, pool: ProcessReader[FileRow], tmp_path_factory: Any) ->
     with engine.connect() as connection:
         found = text("SELECT uuid FROM raster_sources WHERE name = 'Rain'")
         return str(connection.execute(found).scalar_one())
-
-
-def ready(browser: Any) -> None:
-    """Wait until the map has drawn everything."""
-    script = "return document.getElementById('map')?.dataset.ready === 'true'"
-    until(lambda: bool(browser.execute_script(script)), 40)
 
 
 def place(browser: Any, longitude: float, latitude: float) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import pytest
 from httpx import Client, Response
 from sqlalchemy import Engine, text
 
-from pipeline.api.site.time_bar import HEIGHT, PARTS, WIDTH, make_time_bar
+from pipeline.api.site.time_bar import divide_time, make_time_bar
 from pipeline.catalogue.file_row import FileRow
 from pipeline.raster import ProcessReader
 from tests.api.conftest import SOURCES, Add, As
@@ -106,14 +106,22 @@ def test_a_page_without_scripts_shows_the_step_that_was_asked_for(
     assert (wrong.status_code, "<code>time</code>" in wrong.text) == (400, True)
 
 
-def test_the_time_bar_has_a_bar_for_each_part_with_steps() -> None:
+def test_the_time_bar_has_a_bar_for_each_interval_with_steps() -> None:
     first = datetime(2024, 1, 1, tzinfo=UTC)
-    counted = [SimpleNamespace(part=1, steps=4), SimpleNamespace(part=PARTS, steps=2)]
-    bar = make_time_bar(first, first + timedelta(days=1), counted)
+    division = divide_time(first, first + timedelta(hours=3), timedelta(hours=1))
+    assert (division.parts, division.until) == (4, first + timedelta(hours=4))
+    counted = [SimpleNamespace(part=1, steps=4), SimpleNamespace(part=4, steps=2)]
+    bar = make_time_bar(division, first + timedelta(hours=3), counted)
     assert bar.steps == 6
-    assert [part.x for part in bar.parts] == [0, (PARTS - 1) * WIDTH]
-    assert [part.height for part in bar.parts] == [HEIGHT, 24]
-    assert [part.y + part.height for part in bar.parts] == [HEIGHT, HEIGHT]
+    assert [(part.x, part.width) for part in bar.parts] == [(0, 178.5), (540, 178.5)]
+    assert [(part.y, part.height) for part in bar.parts] == [(0, 40), (16, 24)]
+
+
+def test_a_long_series_is_divided_into_120_parts() -> None:
+    first, last = datetime(2024, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)
+    for interval in (timedelta(minutes=5), None):
+        division = divide_time(first, last, interval)
+        assert (division.parts, division.until > last) == (120, True)
 
 
 @pytest.fixture

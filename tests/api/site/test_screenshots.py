@@ -1,0 +1,89 @@
+"""The pictures of the docs: `make screenshots` writes them, a test only looks whether they can be made."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from httpx import Client
+from numpy.typing import NDArray
+from sqlalchemy import Engine, text
+
+from pipeline.catalogue.file_row import FileRow
+from pipeline.raster import ProcessReader
+from tests.api.conftest import base
+from tests.api.site.conftest import Look, ready
+from tests.support.chromium import await_text, needs_chromium
+from tests.support.factory import RD_TRANSFORM, write_raster
+from tests.support.ingestion import registered, work_of
+
+pytestmark = needs_chromium
+PLACES = {
+    "Surface level Veluwe": (170_000, 500_000, 25),
+    "Surface level Utrecht": (120_000, 470_000, 25),
+    "Land use Gelderland": (175_000, 470_000, 100),
+    "Heat stress Zwolle": (197_000, 506_000, 5),
+    "Subsidence Flevoland": (150_000, 520_000, 50),
+    "Groundwater Achterhoek": (215_000, 460_000, 25),
+    "Evaporation IJssel": (200_000, 490_000, 25),
+}
+STEPS = (
+    "20240611T0000",
+    "20240611T0100",
+    "20240611T0200",
+    "20240611T0300",
+    "20240611T0600",
+    "20240611T0700",
+)
+
+
+@pytest.fixture(scope="module")
+def catalogue(engine: Engine, pool: ProcessReader[FileRow], tmp_path_factory: Any) -> str:
+    """Some maps, and a series of rain with a gap; return the uuid of the series."""
+    folder = tmp_path_factory.mktemp("maps")
+    for number, (name, (x, y, pixel)) in enumerate(PLACES.items()):
+        transform = RD_TRANSFORM.translation(x, y) @ RD_TRANSFORM.scale(pixel, -pixel)
+        path = write_raster(folder / f"{number}.tif", values=field(number, 600, 800), width=800, height=600,
+                            transform=transform, compress="deflate")  # fmt: skip
+        work = work_of([path], id=f"map{number}", name=name, access_modifier="Public")
+        registered(engine, pool.read, work)
+    transform = RD_TRANSFORM.translation(180_000, 500_000) @ RD_TRANSFORM.scale(50, -50)
+    paths = [
+        write_raster(folder / f"rain_{step}00Z.tif", values=field(9 + number / 3, 600, 800), width=800, height=600,
+                     transform=transform, compress="deflate")
+        for number, step in enumerate(STEPS)
+    ]  # fmt: skip
+    work = work_of(paths, id="rain", name="Rain, hourly radar composite", group="all", access_modifier="Public",
+                   temporal=True, interval="PT1H", pattern=r"_(?P<time>\d{8}T\d{6}Z)\.tif$")  # fmt: skip
+    registered(engine, pool.read, work)
+    with engine.connect() as connection:
+        found = text("SELECT uuid FROM raster_sources WHERE temporal")
+        return str(connection.execute(found).scalar_one())
+
+
+def field(seed: float, height: int, width: int) -> NDArray[Any]:
+    """Smooth hills, with nothing where they are lowest."""
+    y, x = np.mgrid[0:height, 0:width] / 90.0
+    hills = np.sin(x + seed) * np.cos(0.7 * y - seed) + 0.6 * np.sin(2.3 * x - y + 2 * seed)
+    values: NDArray[Any] = (10 * (hills + 1.6)).astype("float32")
+    values[values < 4] = -9999
+    shaped: NDArray[Any] = values[None]
+    return shaped
+
+
+def test_the_pictures_of_the_docs(
+    look: Look, client: Client, catalogue: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    here, browser = base(client), look(1300, "light")
+    pages = {"catalogue.png": "/", "source.png": f"/sources/{catalogue}/?time=2024-06-11T02:00Z"}
+    for name, path in pages.items():
+        browser.get(f"{here}{path}")
+        ready(browser)
+        if "sources" in path:
+            await_text(browser, "steps are missing")
+        picture = tmp_path / name
+        picture.write_bytes(browser.get_screenshot_as_png())
+        assert picture.stat().st_size > 20_000
+        if folder := request.config.getoption("--screenshots"):
+            shutil.copy(picture, folder)
