@@ -6,7 +6,7 @@ as in the API's list of them; warnings where the caller may read the raster sour
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, TextClause, cast, func, select, true
+from sqlalchemy import ColumnElement, Select, TextClause, cast, func, select, text, true
 from sqlalchemy.dialects.postgresql import JSONB
 
 from pipeline.catalogue.access import Caller, readable, writable
@@ -76,7 +76,7 @@ def retry_rejected(caller: Caller, **only: Any) -> TextClause:
 def _warned(caller: Caller) -> list[ColumnElement[bool]]:
     """Return the conditions for files with warnings that the caller may see."""
     return [
-        raster_files.c.notices != cast([], JSONB),
+        raster_files.c.notices != text("'[]'"),  # a literal, as in the index raster_files_warned
         readable(raster_sources, caller),
         raster_sources.c.organisation_id.in_(sorted(caller.reads)),
     ]
