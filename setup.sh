@@ -62,6 +62,8 @@ make_venv() {
     install_lock
     # shellcheck disable=SC2086
     .venv/bin/python -m pip install $install --no-deps --no-build-isolation --editable .
+    # Whoever runs it may not be allowed to keep compiled modules, and would compile them at each start.
+    .venv/bin/python -m compileall -q pipeline flows
 }
 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||

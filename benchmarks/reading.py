@@ -89,7 +89,7 @@ def place(grids: Sequence[Grid], crs: FileCRS, chunk: int) -> None:
 
 
 def describe_by_gdal(files: Sequence[StoredFile]) -> None:
-    with patch.object(read._PLAIN_FILES, "find_facts", return_value=None):
+    with patch.object(read._PLAIN_FILES, "describe", return_value=None):
         describe(files)
 
 

@@ -44,20 +44,28 @@ class FileRow(NamedTuple):
 def file_row(file: RasterFile) -> FileRow:
     """Return the row of a raster that was read."""
     georeference, operation = file.georeference, file.georeference.operation
-    bounds = georeference.bounds
+    bounds, t = georeference.bounds, georeference.transform
     values = (
         _array(map(_quote, file.sidecars)),
         *map(str, (file.size, file.width, file.height, file.count)),
-        _array(map(_number, georeference.transform[:6])),
+        _array(_numbers(t.a, t.b, t.c, t.d, t.e, t.f)),
         "t" if georeference.rotated else "f",
-        *map(_number, (georeference.origin_x, georeference.origin_y)),
-        *map(_number, (georeference.upper_bound_x, georeference.upper_bound_y)),
-        *map(_number, (georeference.pixelsize_x, georeference.pixelsize_y)),
-        *map(_number, (bounds.west, bounds.south, bounds.east, bounds.north)),
+        *_numbers(
+            georeference.origin_x,
+            georeference.origin_y,
+            georeference.upper_bound_x,
+            georeference.upper_bound_y,
+            georeference.pixelsize_x,
+            georeference.pixelsize_y,
+            bounds.west,
+            bounds.south,
+            bounds.east,
+            bounds.north,
+        ),
         georeference.footprint.wkb_hex,
         copy_text(operation.code),
         copy_text(operation.name),
-        NULL if operation.accuracy is None else _number(operation.accuracy),
+        NULL if operation.accuracy is None else repr(float(operation.accuracy)),
         copy_text(operation.proj_version),
         file.dtype,
         copy_text(file.fill_value),
@@ -86,8 +94,8 @@ def copy_text(text: str | None) -> str:
     return NULL if text is None else text.translate(_ESCAPES)
 
 
-def _number(number: float) -> str:
-    return repr(float(number))
+def _numbers(*numbers: float) -> Iterable[str]:
+    return map(repr, map(float, numbers))
 
 
 def _array(items: Iterable[str]) -> str:

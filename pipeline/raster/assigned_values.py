@@ -60,7 +60,7 @@ def _assign_crs(description: Description, assigned: AssignedValues, code: str) -
         return _warn(description, "crs_kept", text)
     placement = replace(description.placement, crs=FileCRS(wkt))
     provenance = {**description.provenance, "projection": f"crs of {assigned.by}"}
-    description = replace(description, placement=placement, provenance=provenance)
+    description = description._replace(placement=placement, provenance=provenance)
     return _warn(description, *warning)
 
 
@@ -95,9 +95,9 @@ def _assign_nodata(description: Description, assigned: AssignedValues, text: str
     provenance = {**description.provenance, "fill_value": f"nodata of {assigned.by}"}
     bands = tuple(Nodata(nodata.value) for _ in description.nodata)
     message = f"the file has no nodata; {nodata.value} of {assigned.by} is used"
-    description = replace(description, nodata=bands, provenance=provenance)
+    description = description._replace(nodata=bands, provenance=provenance)
     return _warn(description, "nodata_assigned", message)
 
 
 def _warn(description: Description, code: str, message: str) -> Description:
-    return replace(description, warnings=(*description.warnings, RasterWarning(code, message)))
+    return description._replace(warnings=(*description.warnings, RasterWarning(code, message)))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from affine import Affine
@@ -53,8 +54,7 @@ _EPOCH = "1970-01-01 00:00:00"
 _LOCAL_CRS = ("ENGCRS", "LOCAL_CS")
 
 
-@dataclass(frozen=True)
-class Description:
+class Description(NamedTuple):
     """The contents of a header, before the raster is placed and dated."""
 
     placement: Placement

@@ -28,21 +28,23 @@ _READ_AHEAD_BYTES = 16 * 1024
 class FileReader(ByteReader, Protocol):
     """Bytes that GDAL can read too, through a descriptor of this process."""
 
-    descriptor: int
+    @property
+    def descriptor(self) -> int:
+        """The descriptor."""
 
 
 class OpenFile(ABC):
     """A stored file that is open for reading its header, and its sidecars."""
 
     visible_sidecars: tuple[str, ...] = ()
-    """Names of the sidecars that GDAL sees; empty before `prepare_for_gdal`."""
+    """Names of the sidecars that GDAL sees."""
 
     def __init__(self, stored: StoredFile, reader: FileReader, stack: ExitStack) -> None:
         """`stored` is the file as it was listed; `stack` closes what is opened later."""
         self.stored = stored
         self.reader = reader
-        self.gdal_path = descriptor_path(reader.descriptor)
-        """Where GDAL finds the file, with nothing beside it but the visible sidecars."""
+        self.gdal_path = ""
+        """Where GDAL finds the file, with the visible sidecars alone beside it, after `prepare_for_gdal`."""
         self._stack = stack
         self._hidden: set[str] = set()
 
@@ -69,6 +71,7 @@ class OpenFile(ABC):
 
         Raises OverBudget, and the errors of opening a file.
         """
+        self.gdal_path = descriptor_path(self.reader.descriptor)
         links = {self.stored.name: self.reader.descriptor}
         for name in self.stored.sidecars:
             if name not in self._hidden and is_visible_to_gdal(self.stored, name, mask=mask):

@@ -56,8 +56,7 @@ Keys = Mapping[int, float | str]
 
 def read_keys(main: Directory) -> Keys:
     """Return all keys with a value; of several doubles the first."""
-    entry = main.entries.get(GEO_KEY_DIRECTORY)
-    if entry is None or entry.kind != _SHORT:  # GDAL ignores a directory of another type
+    if main.kind(GEO_KEY_DIRECTORY) != _SHORT:  # GDAL ignores a directory of another type
         return {}
     return _parse_keys(main.geo_tags)
 

@@ -40,11 +40,8 @@ class Header:
         return self.directories[0]
 
 
-def read_header(open_file: OpenFile, budget: Budget, *, pixels: bool = False) -> Header:
-    """Read the header, check that the file is whole, and prepare it for GDAL. Raises a RasterError.
-
-    With `pixels` GDAL will see a mask that lies in a sidecar.
-    """
+def read_header(open_file: OpenFile, budget: Budget) -> Header:
+    """Read the header, and check that the file is whole. Raises a RasterError."""
     directories = read_directories(open_file.reader, budget)
     main = directories[0]
     check_integrity(directories, budget)
@@ -52,7 +49,6 @@ def read_header(open_file: OpenFile, budget: Budget, *, pixels: bool = False) ->
     aux_xml = read_aux_xml(open_file, budget)
     layout, warnings, pixel_sidecars = _read_layout(open_file, directories, budget)
     warnings += find_lost_tags(directories)
-    open_file.prepare_for_gdal(directories, budget, mask=pixels and layout.mask == "sidecar")
     sources = _georeference_sources(main, aux_xml, open_file.stored.sidecars)
     if sources:
         aux_xml = replace(aux_xml, crs=False)

@@ -68,7 +68,7 @@ def _check_blocks(directory: Directory) -> None:
     """Check that every block lies inside the file; offset or length 0 is a hole, as GDAL writes it."""
     offsets, lengths = block_index_tags(directory)
     expected = directory.block_count
-    listed = directory.entries[offsets].values
+    listed = directory.count(offsets)
     if listed < expected:
         raise Truncated(
             f"it lists {listed} of {expected} blocks of pixels; copy or write the file again"
@@ -94,10 +94,10 @@ def block_index_tags(directory: Directory) -> tuple[int, int]:
 
 def block_lengths(directory: Directory, start: int, stop: int) -> NDArray[np.uint64]:
     """Return the bytes of the blocks from `start` to `stop` as listed; 1 where the size of the image implies them."""
-    entry = directory.entries.get(block_index_tags(directory)[1])
-    if entry is None or entry.values < stop:
+    tag = block_index_tags(directory)[1]
+    if directory.count(tag) < stop:
         return np.ones(stop - start, np.uint64)
-    lengths = directory.array(entry, start, stop).astype(np.uint64)
+    lengths = directory.array(tag, start, stop).astype(np.uint64)
     return np.maximum(lengths, 1) if _is_one_strip(directory) else lengths
 
 
@@ -112,8 +112,7 @@ def _require_lengths(directory: Directory, tag: int, expected: int) -> None:
     Without the tag, libtiff opens only images with one strip for each plane. A compressed strip is rejected, since
     nothing shows whether it is whole.
     """
-    entry = directory.entries.get(tag)
-    missing = entry is None or entry.values < expected
+    missing = directory.count(tag) < expected
     if _is_one_strip(directory) and not missing:
         missing = directory.integer(tag, 0) == 0 and directory.integer(STRIP_OFFSETS, 0) > 0
     implied = not directory.tiled and expected == directory.planes and directory.uncompressed
@@ -127,8 +126,7 @@ def _require_lengths(directory: Directory, tag: int, expected: int) -> None:
 
 def _check_some_blocks(directory: Directory, start: int, stop: int) -> None:
     size = np.uint64(directory.reader.size)
-    entry = directory.entries[block_index_tags(directory)[0]]
-    offsets = directory.array(entry, start, stop).astype(np.uint64)
+    offsets = directory.array(block_index_tags(directory)[0], start, stop).astype(np.uint64)
     lengths = block_lengths(directory, start, stop)
     filled = (offsets > 0) & (lengths > 0)
     if directory.uncompressed:

@@ -6,13 +6,17 @@ GDAL might read in another way is left to GDAL.
 """
 
 import re
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import itemgetter
 
 from pipeline.raster import tiff
-from pipeline.raster.describe import ImageFacts
+from pipeline.raster.describe import Description, ImageFacts, describe
 from pipeline.raster.header import Header
 from pipeline.raster.integrity import block_index_tags, block_lengths, pixel_bytes
 from pipeline.raster.layout import ghost_area
+from pipeline.raster.models import Placement
 from pipeline.raster.nodata import parse_nodata
 
 _PREDICTOR = 317
@@ -41,7 +45,11 @@ _COMPRESSIONS = frozenset({1, 5, 8, 32773, 32946, 50000})
 """None, LZW, Deflate, PackBits and Zstandard. Of others GDAL may look at the pixels."""
 _MAX_SIDE = 1_000_000
 """Pixels; GDAL has limits for the sizes of images and blocks."""
-_MAX_PROFILES = 256
+_MAX_KINDS = 256
+_MAX_DESCRIPTIONS = 16
+"""Of one kind."""
+_LONG_METADATA = 10_000
+"""Bytes; longer ones are not kept beside others."""
 
 _NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,20})?(e[+-]?\d{1,2})?|nan", re.ASCII)
 _ITEM = (
@@ -56,24 +64,47 @@ _RESERVED = ("AREA_OR_POINT", "TIFFTAG_", "NODATA", "OVERVIEW")
 """Begin names of metadata that mean something else to GDAL, in capitals."""
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What is known of the files with one profile."""
+
+    dtype: str
+    descriptions: dict[Hashable, Description | None] = field(default_factory=dict)
+    """By nodata and metadata; None where these are not simple. Files that share them differ in place and time only."""
+
+
 class PlainFiles:
-    """The profiles of files that GDAL opened, and the type of their pixels."""
+    """The kinds of files that GDAL opened."""
 
     def __init__(self) -> None:
-        self._dtypes: dict[Hashable, str] = {}
+        self._kinds: dict[Hashable, _Kind] = {}
 
-    def find_facts(self, header: Header) -> ImageFacts | None:
-        """Return what GDAL would read of a plain file; None for others."""
-        dtype = self._dtypes.get(_profile(header))
-        if dtype is None or not _is_simple(header, dtype):
+    def describe(self, header: Header, placement: Placement) -> Description | None:
+        """Return the description that GDAL would give a plain file at its place; None for others."""
+        kind, main = self._kinds.get(_profile(header)), header.main
+        if kind is None or not all(map(_is_simple, header.directories)):
             return None
-        return _read_facts(header.main, dtype)
+        texts = main.raw(tiff.GDAL_NODATA), main.raw(tiff.GDAL_METADATA)
+        if texts not in kind.descriptions:
+            if len(kind.descriptions) >= _MAX_DESCRIPTIONS or len(texts[1]) > _LONG_METADATA:
+                kind.descriptions.clear()
+            facts = _read_facts(main, kind.dtype)
+            kind.descriptions[texts] = describe(facts, header, (), placement) if facts else None
+        same = kind.descriptions[texts]
+        if same is None:
+            return None
+        times = same.times._replace(datetime=main.text(tiff.DATETIME))
+        return same._replace(placement=placement, times=times)
 
     def store(self, header: Header, dtype: str) -> None:
-        """Remember the profile of a file that GDAL opened without a warning."""
-        if len(self._dtypes) >= _MAX_PROFILES:
-            self._dtypes.clear()
-        self._dtypes[_profile(header)] = dtype
+        """Remember the profile of a file that GDAL opened without a warning, if such files may be plain."""
+        if ghost_area(header.main.reader) is None or not all(
+            map(_may_be_plain, header.directories)
+        ):
+            return
+        if len(self._kinds) >= _MAX_KINDS:
+            self._kinds.clear()
+        self._kinds[_profile(header)] = _Kind(dtype)
 
 
 def _profile(header: Header) -> Hashable:
@@ -84,43 +115,60 @@ def _profile(header: Header) -> Hashable:
 
 def _structure(directory: tiff.Directory) -> Hashable:
     """Return the tags of a directory with their types and numbers of values, and the values that tell the structure."""
-    tags = tuple(
-        [
-            (
-                tag,
-                _ANY_INTEGER if tag in tiff.BLOCK_INDEX_TAGS and kind in _INTEGERS else kind,
-                None if tag in _ANY_LENGTH else values,
-                value if tag in _STRUCTURE else None,
-            )
-            for tag, (kind, values, _, value) in directory.entries.items()
-        ]
+    shape = _shape(directory.shape)
+    values = map(directory.single, shape.structure)
+    bands = map(directory.raw, _STRUCTURE_OF_BANDS)
+    return shape.key, shape.fixed(directory.counts), *values, *bands
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What is looked at in directories with the same tags and types."""
+
+    key: Hashable
+    """Tags and types, the same for all types of integers in which the places of blocks may be listed."""
+    fixed: Callable[[Sequence[int]], Hashable]
+    """Takes the numbers of values that belong to the profile."""
+    structure: Sequence[int]
+    """Tags whose value belongs to it."""
+    texts: Sequence[int]
+    """Tags with texts."""
+
+
+@lru_cache(maxsize=_MAX_KINDS)
+def _shape(shape: tiff.Shape) -> _Shape:
+    pairs = [*zip(shape.tags, shape.kinds, strict=True)]
+    key = tuple(
+        (tag, _ANY_INTEGER if tag in tiff.BLOCK_INDEX_TAGS and kind in _INTEGERS else kind)
+        for tag, kind in pairs
     )
-    return tags, tuple([directory.raw(tag) for tag in _STRUCTURE_OF_BANDS])
-
-
-def _is_simple(header: Header, dtype: str) -> bool:
-    """Return whether what the profile leaves out is simple."""
-    nodata = header.main.text(tiff.GDAL_NODATA)
-    return (
-        (nodata is None or bool(_NUMBER.fullmatch(nodata)))
-        and not parse_nodata(nodata, dtype).warnings
-        and ghost_area(header.main.reader) is not None
-        and all(map(_is_simple_directory, header.directories))
+    fixed = [place for place, tag in enumerate(shape.tags) if tag not in _ANY_LENGTH]
+    return _Shape(
+        key,
+        itemgetter(*fixed),
+        [tag for tag in shape.tags if tag in _STRUCTURE],
+        [tag for tag in shape.tags if tag in _TEXTS],
     )
 
 
-def _is_simple_directory(directory: tiff.Directory) -> bool:
-    entries, count = directory.entries, directory.block_count
+def _may_be_plain(directory: tiff.Directory) -> bool:
+    """Return whether the profile of a directory lets it be plain."""
     return (
-        len(entries) == directory.listed
-        and max(directory.width, directory.height) <= _MAX_SIDE
+        len(directory.tags) == len(directory.counts)
         and directory.integer(tiff.COMPRESSION, 1) in _COMPRESSIONS
-        and all(
-            tag in entries and entries[tag].values == count for tag in block_index_tags(directory)
-        )
-        and all(entries[tag].value is not None for tag in _STRUCTURE & entries.keys())
+        and all(directory.single(tag) is not None for tag in _STRUCTURE & directory.tags)
+    )
+
+
+def _is_simple(directory: tiff.Directory) -> bool:
+    """Return whether what the profile leaves out is simple."""
+    count = directory.block_count
+    return (
+        not directory.lost_tags
+        and max(directory.width, directory.height) <= _MAX_SIDE
+        and all(directory.count(tag) == count for tag in block_index_tags(directory))
+        and all(_is_simple_text(directory.raw(tag)) for tag in _shape(directory.shape).texts)
         and (count > 2 or not directory.uncompressed or _has_true_lengths(directory))
-        and all(_is_simple_text(directory.raw(tag)) for tag in _TEXTS & entries.keys())
     )
 
 
@@ -135,7 +183,12 @@ def _is_simple_text(raw: bytes) -> bool:
 
 
 def _read_facts(main: tiff.Directory, dtype: str) -> ImageFacts | None:
-    """Return the facts in the tags; None where the metadata are not simple."""
+    """Return the facts in the tags; None where nodata or metadata are not simple."""
+    nodata = main.text(tiff.GDAL_NODATA)
+    if (nodata is not None and not _NUMBER.fullmatch(nodata)) or parse_nodata(
+        nodata, dtype
+    ).warnings:
+        return None
     text = (main.text(tiff.GDAL_METADATA) or "") if tiff.GDAL_METADATA in main else _NO_METADATA
     if not _METADATA.fullmatch(text):
         return None

@@ -10,7 +10,7 @@ from pipeline.errors import RasterError, Rejection, UnsupportedCRS
 from pipeline.raster.assigned_values import assign_values
 from pipeline.raster.contradictions import PlacedFile, find_contradictions
 from pipeline.raster.crs_cache import CRSCache
-from pipeline.raster.describe import Description, describe, describe_dataset
+from pipeline.raster.describe import Description, describe_dataset
 from pipeline.raster.geo_keys import require_no_path_in_keys
 from pipeline.raster.grid_tags import placement_from_tags
 from pipeline.raster.header import Header, find_erdas_sidecars, read_header
@@ -156,7 +156,7 @@ def _date(described: DescribedFile, georeference: Georeference) -> RasterFile:
     """Return the record of a file that is placed."""
     file, description = described.file, described.description
     grid = described.placement.grid
-    times = date_file(file.path, description.times, described.options.time_rule)
+    times = date_file(file.real_path, description.times, described.options.time_rule)
     warnings = (*description.warnings, *georeference.warnings, *times.warnings, *described.warnings)
     return RasterFile(
         uri=file.uri,
@@ -199,8 +199,9 @@ def _describe_image(header: Header, assigned: AssignedValues) -> _Image:
     """Describe the image, without its own CRS where it is unusable and an assigned one overrides it."""
     main, has_sidecars = header.main, bool(header.open_file.stored.sidecars)
     cached = None if has_sidecars else _CRS_CACHE.find(main)
-    if cached and (facts := _PLAIN_FILES.find_facts(header)):
-        return _Image(describe(facts, header, (), cached))
+    if cached and (description := _PLAIN_FILES.describe(header, cached)):
+        return _Image(description)
+    header.open_file.prepare_for_gdal(header.directories, main.reader.budget)
     try:
         image = _open_image(header, cached)
     except UnsupportedCRS:

@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, closing, contextmanager
-from functools import cache
+from functools import cache, cached_property
+from typing import IO
 
 from pipeline.errors import FileChanged, NotFound, OverBudget, TransientError, Unreadable
 from pipeline.raster.budget import Budget
@@ -26,7 +27,7 @@ _SIDECAR_CHANGED = "a sidecar changed since it was listed; list and read it agai
 
 
 class SparseCopy:
-    """A local file with the size of an object, filled as it is read."""
+    """A local file with the size of an object, filled as it is read; it is made when the first bytes are not enough."""
 
     def __init__(
         self, ranges: RangeReader, location: str, first: ByteRange, budget: Budget
@@ -38,34 +39,45 @@ class SparseCopy:
         self._location = location
         self._version = first.version
         self._bytes_left = budget.header_bytes
+        self._first = first.data
         self._filled: list[tuple[int, int]] = []
-        """(start, stop) of the ranges that hold bytes, ascending; they do not touch each other."""
+        """(start, stop) of the ranges in the file, ascending; they do not touch each other."""
+        self._copy: IO[bytes] | None = None
+
+    @cached_property
+    def descriptor(self) -> int:
+        """That of the file."""
         with translate_disk_errors():
             self._copy = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
-            self.descriptor = self._copy.fileno()
-            os.ftruncate(self.descriptor, self.size)
-        self._fill(0, first.data)
+            os.ftruncate(self._copy.fileno(), self.size)
+        self._write(self._copy.fileno(), 0, self._first)
+        return self._copy.fileno()
 
     def close(self) -> None:
-        """Remove the copy."""
-        self._copy.close()
+        """Remove the file."""
+        if self._copy is not None:
+            self._copy.close()
 
     def read(self, position: int, least: int, most: int) -> bytes:
         """Read at least `least` bytes, or all up to the end; more only where they need no download."""
         stop = min(position + least, self.size)
+        if stop <= len(self._first):
+            return self._first[position : position + most]
+        descriptor = self.descriptor
         while (start := self._filled_up_to(position)) < stop:
             end = min(position + most, self.size, self._next_filled(start))
-            self._fill(start, self._fetch(start, end))
+            self._write(descriptor, start, self._fetch(start, end))
         length = min(most, self._filled_up_to(position) - position)
-        return os.pread(self.descriptor, length, position)
+        return os.pread(descriptor, length, position)
 
     @property
     def bytes_held(self) -> int:
         """The number of bytes that were filled in."""
-        return sum(stop - start for start, stop in self._filled)
+        return sum(stop - start for start, stop in self._filled) or len(self._first)
 
     def fill_ranges(self, ranges: Sequence[tuple[int, int]], threads: Executor) -> None:
         """Fetch (start, stop) ranges side by side, which do not count as header. Small gaps are fetched too."""
+        descriptor = self.descriptor
         missing = [
             (start, stop)
             for start, stop in _merge_ranges(ranges, _SMALL_GAP)
@@ -73,7 +85,7 @@ class SparseCopy:
         ]
         fetched = threads.map(lambda part: self._get(part[0], min(part[1], self.size)), missing)
         for (start, _), data in zip(missing, fetched, strict=True):
-            self._fill(start, data)
+            self._write(descriptor, start, data)
 
     def _holds(self, start: int, stop: int) -> bool:
         return start >= stop or self._filled_up_to(start) >= stop
@@ -94,9 +106,9 @@ class SparseCopy:
             )
         return data
 
-    def _fill(self, start: int, data: bytes) -> None:
+    def _write(self, descriptor: int, start: int, data: bytes) -> None:
         with translate_disk_errors():
-            if os.pwrite(self.descriptor, data, start) < len(data):
+            if os.pwrite(descriptor, data, start) < len(data):
                 raise OSError("the disk is full")
         self._filled = _merge_ranges([*self._filled, (start, start + len(data))])
 
@@ -137,7 +149,7 @@ class OpenObject(OpenFile):
     ) -> None:
         """Fetch the values of all tags except the block index, and the visible sidecars."""
         for directory in directories:
-            for tag in directory.entries.keys() - BLOCK_INDEX_TAGS:
+            for tag in directory.tags - BLOCK_INDEX_TAGS:
                 directory.raw(tag)
         super().prepare_for_gdal(directories, budget, mask=mask)
         for name in self.visible_sidecars:

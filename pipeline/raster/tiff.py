@@ -1,16 +1,18 @@
 """Reads the directories (IFDs) and tags of a TIFF file by itself, within a budget and without pixels."""
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from functools import lru_cache
+from operator import mul
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import EmptyFile, NotAGeoTIFF, OverBudget, Truncated, Unreadable
 from pipeline.raster.budget import Budget
+
+T = TypeVar("T")
 
 # Tags of TIFF 6.0, of the GeoTIFF 1.1 standard and of GDAL.
 NEW_SUBFILE_TYPE = 254
@@ -81,6 +83,8 @@ _FLOAT_CODES = {11: "f", 12: "d"}
 _UNSIGNED_TYPES = frozenset({1, 3, 4, 13, 16, 18})
 _TEXT_TYPES = frozenset({1, 2, 7})
 
+_NOT_INTEGERS = "a tag that must hold integers does not; write the file again"
+
 _VERSIONS = {b"II": (b"\x2a\0", b"\x2b\0"), b"MM": (b"\0\x2a", b"\0\x2b")}
 """Byte order to the version numbers 42 (classic TIFF) and 43 (BigTIFF)."""
 _YCBCR, _MASK = 6, 4
@@ -88,111 +92,182 @@ _YCBCR, _MASK = 6, 4
 
 _READ_AHEAD_BYTES = 32 * 1024
 """One read holds the whole header of nearly every cloud-optimised GeoTIFF."""
+_MAX_TAGS_OF_KNOWN_SHAPES = 100
 _MAX_TAGS_PER_DIRECTORY = 65_535
 """The limit of classic TIFF, which libtiff applies to BigTIFF too."""
 
 
-class Entry(NamedTuple):
-    """One tag of a directory."""
+class Shape:
+    """The tags and types of a directory. Files of one program share them, so each shape is worked out once."""
 
-    kind: int
-    """TIFF type code."""
-    values: int
-    """Number of values of that type."""
-    position: int
-    """Offset in the file of the first value."""
-    value: int | None = None
-    """The value of a tag with one unsigned integer."""
+    def __init__(self, order: str, inline: int, tags: Sequence[int], kinds: Sequence[int]) -> None:
+        """`inline` is the number of bytes of a value in the directory itself."""
+        self.tags, self.kinds = tags, kinds
+        # As in libtiff, the first entry of a tag counts, and unknown types are skipped.
+        self.index: dict[int, int] = {}
+        """Tag to its place in the directory."""
+        for place, (tag, kind) in enumerate(zip(tags, kinds, strict=True)):
+            if kind in _SIZES:
+                self.index.setdefault(tag, place)
+        self.widths = [_SIZES.get(kind, 0) for kind in kinds]
+        """Bytes of one value of each tag."""
+        self.singles = [
+            (tag, place, 8 * (inline - width) if order == ">" else 0, (1 << 8 * width) - 1)
+            for tag, place in self.index.items()
+            if kinds[place] in _UNSIGNED_TYPES and (width := self.widths[place]) <= inline
+        ]
+        """Tag, place, shift and mask of what may be one integer in the directory itself."""
 
-    @property
-    def size(self) -> int:
-        """Bytes of all values."""
-        return self.values * _SIZES[self.kind]
+
+_shape = lru_cache(maxsize=256)(Shape)
 
 
-@dataclass(frozen=True)
+class _lazy(Generic[T]):  # noqa: N801 - a decorator
+    """`functools.cached_property` without its lock, which takes longer than most values (Python 3.12 has none)."""
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+
+    def __get__(self, instance: object, _: type) -> T:
+        value = instance.__dict__[self._compute.__name__] = self._compute(instance)
+        return value
+
+
 class Directory:
     """One IFD: the tags of one image, overview or mask."""
 
-    offset: int
-    listed: int
-    """Number of tags in the file, also of those that are not in `entries`."""
-    entries: dict[int, Entry]
-    reader: "HeaderReader"
-    lost_tags: tuple[int, ...] = ()
-    """Tags left out of `entries`: nothing depends on them, and their values lie beyond the end of the file."""
+    def __init__(
+        self, reader: "HeaderReader", offset: int, start: int, shape: Shape, counts: Sequence[int],
+        values: Sequence[int],
+    ) -> None:  # fmt: skip
+        """`start` is the position of the first entry; `values` are values of tags or offsets of values.
+
+        Raises Truncated or OverBudget where values lie beyond the end of the file, or are too large.
+        """
+        self.offset = offset
+        self.reader = reader
+        self.shape = shape
+        self.counts = counts
+        """Numbers of values of the tags, as they are listed."""
+        self._start = start
+        self._values = values
+        self._sizes = [*map(mul, counts, shape.widths)]
+        self._index = shape.index
+        self._singles = {
+            tag: values[place] >> shift & mask
+            for tag, place, shift, mask in shape.singles
+            if counts[place] == 1
+        }
+        self.lost_tags = tuple(
+            tag
+            for tag, place in shape.index.items()
+            if self._sizes[place] > reader.offset_size
+            and not _is_within(reader, tag, values[place], self._sizes[place])
+        )
+        """Tags that are left out: nothing depends on them, and their values lie beyond the end of the file."""
+        if self.lost_tags:
+            self._index = {t: p for t, p in shape.index.items() if t not in self.lost_tags}
+
+    @property
+    def tags(self) -> Set[int]:
+        """The tags that can be read."""
+        return self._index.keys()
+
+    def single(self, tag: int) -> int | None:
+        """Return the value of a tag with one unsigned integer; None for others."""
+        return self._singles.get(tag)
+
+    def count(self, tag: int) -> int:
+        """Return the number of values of a tag; 0 where it is missing."""
+        place = self._index.get(tag)
+        return 0 if place is None else self.counts[place]
+
+    def kind(self, tag: int) -> int | None:
+        """Return the type of a tag; None where it is missing."""
+        place = self._index.get(tag)
+        return None if place is None else self.shape.kinds[place]
+
+    def _position(self, place: int) -> int:
+        inline = self.reader.offset_size
+        if self._sizes[place] > inline:
+            return self._values[place]
+        return self._start + (place + 1) * (4 + 2 * inline) - inline
 
     def __contains__(self, tag: int) -> bool:
-        return tag in self.entries
+        return tag in self._index
 
     def integers(self, tag: int) -> tuple[int, ...]:
         """Return all values of an integer tag; none where it is missing. Raises Unreadable."""
-        entry = self.entries.get(tag)
-        return () if entry is None else self._unpack_integers(entry, entry.values)
+        value = self._singles.get(tag)
+        if value is not None:
+            return (value,)
+        return self._unpack(tag, _INTEGER_CODES, self.count(tag))
 
     def integer(self, tag: int, default: int) -> int:
         """Return the first value of an integer tag. Raises Unreadable for a tag of another type."""
-        entry = self.entries.get(tag)
-        if entry is None or entry.values == 0:
-            return default
-        return self._unpack_integers(entry, 1)[0] if entry.value is None else entry.value
+        value = self._singles.get(tag)
+        if value is not None:
+            return value
+        return self._unpack(tag, _INTEGER_CODES, 1)[0] if self.count(tag) else default
 
     def doubles(self, tag: int) -> tuple[float, ...]:
         """Return all values of a floating-point tag; none where it is missing or of another type."""
-        entry = self.entries.get(tag)
-        if entry is None or entry.kind not in _FLOAT_CODES:
-            return ()
-        return self.reader.unpack(f"{entry.values}{_FLOAT_CODES[entry.kind]}", entry.position)
+        is_float = self.kind(tag) in _FLOAT_CODES
+        return self._unpack(tag, _FLOAT_CODES, self.count(tag)) if is_float else ()
 
     def raw(self, tag: int) -> bytes:
         """Return the bytes of a tag's values; none where it is missing."""
-        entry = self.entries.get(tag)
-        return self.reader.read(entry.position, entry.size) if entry else b""
+        place = self._index.get(tag)
+        return b"" if place is None else self.reader.read(self._position(place), self._sizes[place])
 
     def text(self, tag: int) -> str | None:
         """Return the text of an ASCII tag up to its first NUL, as Latin 1 where it is not UTF-8."""
-        entry = self.entries.get(tag)
-        if entry is None or entry.kind not in _TEXT_TYPES:
-            return None
-        return decode_text(self.raw(tag))
+        return decode_text(self.raw(tag)) if self.kind(tag) in _TEXT_TYPES else None
 
-    def _unpack_integers(self, entry: Entry, values: int) -> tuple[int, ...]:
-        _require_integers(entry)
-        return self.reader.unpack(f"{values}{_INTEGER_CODES[entry.kind]}", entry.position)
+    def _unpack(self, tag: int, codes: Mapping[int, str], values: int) -> tuple[Any, ...]:
+        place = self._index.get(tag)
+        if place is None:
+            return ()
+        kind = self.shape.kinds[place]
+        if kind not in codes:
+            raise Unreadable(_NOT_INTEGERS)
+        return self.reader.unpack(f"{values}{codes[kind]}", self._position(place))
 
-    def array(self, entry: Entry, start: int, stop: int) -> NDArray[Any]:
-        """Return the values from `start` up to `stop` of an integer tag, in the byte order of the file.
+    def array(self, tag: int, start: int, stop: int) -> NDArray[Any]:
+        """Return the values from `start` up to `stop` of an integer tag that it has, in the byte order of the file.
 
         Raises Unreadable for a tag of another type.
         """
-        _require_integers(entry)
-        width = _SIZES[entry.kind]
-        raw = self.reader.read(entry.position + start * width, (stop - start) * width)
-        return np.frombuffer(raw, self.reader.order + _NUMPY_CODES[entry.kind])
+        place = self._index[tag]
+        kind, width = self.shape.kinds[place], self.shape.widths[place]
+        if kind not in _INTEGER_CODES:
+            raise Unreadable(_NOT_INTEGERS)
+        raw = self.reader.read(self._position(place) + start * width, (stop - start) * width)
+        return np.frombuffer(raw, self.reader.order + _NUMPY_CODES[kind])
 
-    @cached_property
+    @_lazy
     def geo_tags(self) -> tuple[str, bytes, bytes, bytes]:
         """All bytes that determine the CRS: byte order, GeoTIFF keys, and their parameters."""
         tags = (GEO_KEY_DIRECTORY, GEO_DOUBLE_PARAMETERS, GEO_ASCII_PARAMETERS)
         keys, doubles, text = map(self.raw, tags)
         return self.reader.order, keys, doubles, text
 
-    @cached_property
+    @_lazy
     def width(self) -> int:
         """In pixels."""
         return self.integer(IMAGE_WIDTH, 0)
 
-    @cached_property
+    @_lazy
     def height(self) -> int:
         """In pixels."""
         return self.integer(IMAGE_LENGTH, 0)
 
-    @cached_property
+    @_lazy
     def samples(self) -> int:
         """Values per pixel: the number of bands."""
         return self.integer(SAMPLES_PER_PIXEL, 1)
 
-    @cached_property
+    @_lazy
     def planes(self) -> int:
         """Number of parts stored one after another: 1, or the number of bands where each is stored by itself."""
         return self.samples if self.integer(PLANAR_CONFIGURATION, 1) == 2 else 1
@@ -202,7 +277,7 @@ class Directory:
         """Whether the size of the image determines the length of each block; not so where pixels share colours."""
         return self.integer(COMPRESSION, 1) == 1 and self.integer(PHOTOMETRIC, 0) != _YCBCR
 
-    @cached_property
+    @_lazy
     def block_count(self) -> int:
         """Number of tiles or strips in all planes. Raises Unreadable."""
         width, height = self.block_size
@@ -210,12 +285,12 @@ class Directory:
             raise Unreadable("its blocks or pixels have no size; write the file again")
         return -(-self.width // width) * -(-self.height // height) * self.planes
 
-    @property
+    @_lazy
     def tiled(self) -> bool:
         """Whether the pixels are stored in tiles; otherwise in strips."""
-        return TILE_WIDTH in self.entries
+        return TILE_WIDTH in self._index
 
-    @cached_property
+    @_lazy
     def block_size(self) -> tuple[int, int]:
         """Width and height of a tile or strip, in pixels."""
         if self.tiled:
@@ -228,7 +303,7 @@ class Directory:
         subfile = self.integer(NEW_SUBFILE_TYPE, 0)
         return bool(subfile & 1) or self.integer(SUBFILE_TYPE, 0) == 2
 
-    @property
+    @_lazy
     def mask(self) -> bool:
         """Whether it is marked as a transparency mask of another image."""
         if self.integer(NEW_SUBFILE_TYPE, 0) & 4:
@@ -248,11 +323,6 @@ def decode_text(raw: bytes) -> str:
 _layout = lru_cache(maxsize=1024)(struct.Struct)
 
 
-def _require_integers(entry: Entry) -> None:
-    if entry.kind not in _INTEGER_CODES:
-        raise Unreadable("a tag that must hold integers does not; write the file again")
-
-
 class ByteReader(Protocol):
     """The bytes of an open file."""
 
@@ -270,7 +340,9 @@ class HeaderReader:
     order = "<"
     """Byte order, as in `struct`."""
     is_big = False
-    """Whether it is a BigTIFF, with offsets of 8 bytes instead of 4."""
+    """Whether it is a BigTIFF."""
+    offset_size = 4
+    """Bytes of an offset; 8 in a BigTIFF."""
 
     def __init__(self, file: ByteReader, budget: Budget) -> None:
         self._file = file
@@ -284,11 +356,6 @@ class HeaderReader:
     def header_size(self) -> int:
         """Bytes before anything else."""
         return 16 if self.is_big else 8
-
-    @property
-    def offset_size(self) -> int:
-        """Bytes of an offset."""
-        return 8 if self.is_big else 4
 
     def read(self, position: int, length: int) -> bytes:
         """Read exactly `length` bytes. Raises Truncated beyond the end of the file."""
@@ -367,7 +434,7 @@ def _read_header(reader: HeaderReader) -> int:
     offset_size, zero, offset = reader.unpack("HHQ", 4)
     if (offset_size, zero) != (8, 0):
         raise Unreadable("its BigTIFF header is not valid; write the file again")
-    reader.is_big = True
+    reader.is_big, reader.offset_size = True, 8
     return int(offset)
 
 
@@ -379,29 +446,13 @@ def _read_directory(reader: HeaderReader, offset: int) -> tuple[Directory, int]:
         raise Unreadable(f"one of its images has {count} tags; write the file again")
     layout = _layout(reader.order + entry_code)
     start = offset + struct.calcsize("=" + count_code)
-    reader.spend(count * layout.size)
-    raw = reader.read(start, count * layout.size)
-    inline, is_big_endian = reader.offset_size, reader.order == ">"
-    place = start + layout.size - inline
-    entries: dict[int, Entry] = {}
-    lost_tags = []
-    for tag, kind, values, position in layout.iter_unpack(raw):
-        # As in libtiff, the first entry of a tag counts, and unknown types are skipped.
-        if tag not in entries and tag not in lost_tags and kind in _SIZES:
-            size = values * _SIZES[kind]
-            if size <= inline:
-                value = position >> (inline - size) * 8 if is_big_endian else position
-                single = values == 1 and kind in _UNSIGNED_TYPES
-                entries[tag] = Entry(
-                    kind, values, place, value & (1 << size * 8) - 1 if single else None
-                )
-            elif _is_within(reader, tag, position, size):
-                entries[tag] = Entry(kind, values, position)
-            else:
-                lost_tags.append(tag)
-        place += layout.size
-    following = _next_offset(reader, start + len(raw))
-    return Directory(offset, count, entries, reader, tuple(lost_tags)), following
+    size = count * layout.size
+    reader.spend(size)
+    tags, kinds, counts, values = zip(*layout.iter_unpack(reader.read(start, size)), strict=True)
+    find_shape = _shape if count <= _MAX_TAGS_OF_KNOWN_SHAPES else Shape
+    shape = find_shape(reader.order, reader.offset_size, tags, kinds)
+    directory = Directory(reader, offset, start, shape, counts, values)
+    return directory, _next_offset(reader, start + size)
 
 
 def _next_offset(reader: HeaderReader, position: int) -> int:

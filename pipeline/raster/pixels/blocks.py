@@ -152,7 +152,7 @@ def _ranges(image: Directory, area: Area, bands: Sequence[int]) -> Iterator[tupl
         for row in rows:
             start = plane * in_plane + row * across + columns.start
             stop = start + len(columns)
-            offsets = image.array(image.entries[block_index_tags(image)[0]], start, stop)
+            offsets = image.array(block_index_tags(image)[0], start, stop)
             lengths = block_lengths(image, start, stop)
             if image.uncompressed:
                 lengths = np.maximum(lengths, pixel_bytes(image, start, stop))

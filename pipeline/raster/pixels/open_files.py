@@ -49,7 +49,9 @@ class OpenRaster:
         self.file = file
         stored = find_registered_file(file.uri, file.fingerprint, file.roots)
         self.opened = stack.enter_context(open_stored_file(stored, budget, None))
-        header = read_header(self.opened, budget, pixels=True)
+        header = read_header(self.opened, budget)
+        seen_mask = header.layout.mask == "sidecar"
+        self.opened.prepare_for_gdal(header.directories, budget, mask=seen_mask)
         if (header.main.width, header.main.height) != (file.width, file.height):
             raise FileChanged(_CHANGED)
         self.nodata = [nodata_number(file.nodata[band - 1], file.dtype) for band in file.bands]
@@ -142,7 +144,7 @@ def _images(opened: OpenFile, header: Header, budget: Budget) -> list[Image]:
         if own is None:
             continue
         for tag in block_index_tags(own) if overview.sidecar else ():  # for the copy of an object
-            own.array(own.entries[tag], 0, own.block_count)
+            own.array(tag, 0, own.block_count)
         mask = _mask_of(own, directories)
         images.append(Image(own, mask, overview.level, overview.sidecar, overview.factor))
     return sorted(images, key=lambda image: image.factor)

@@ -75,9 +75,10 @@ def georeference_grids(
     cache = _cache(crs, policy, gcp_residual_pixels)
     if len(cache) > _MAX_CACHED:
         cache.clear()
-    new = [*dict.fromkeys(grid for grid in grids if grid not in cache)]
+    places = [cache.get(grid) for grid in grids]
+    new = [*dict.fromkeys(grid for grid, place in zip(grids, places, strict=True) if not place)]
     cache.update(zip(new, _georeference(new, crs, policy, gcp_residual_pixels), strict=True))
-    return [cache[grid] for grid in grids]
+    return [place or cache[grid] for grid, place in zip(grids, places, strict=True)]
 
 
 @lru_cache(maxsize=16)
@@ -313,6 +314,8 @@ def _is_middle_within(area: Area, bounds: Bounds) -> bool:
 def _is_rotated(projector: Projector) -> bool:
     """Return whether rows or columns drift by more than rounding over the raster."""
     t = projector.transform
+    if not (t.b or t.d):
+        return False
     drift = max(abs(t.b) * projector.height, abs(t.d) * projector.width)
     return drift > _ROTATION_PIXELS * max(abs(t.a), abs(t.b), abs(t.d), abs(t.e))
 

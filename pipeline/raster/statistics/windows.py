@@ -84,7 +84,6 @@ def block_grid(image: Directory, *, skip_holes: bool) -> BlockGrid:
 
 def _filled(image: Directory, start: int, stop: int) -> Flags:
     """Return which of some blocks have pixels; GDAL writes and reads offset or length 0 as a hole."""
-    offsets = image.entries[block_index_tags(image)[0]]
-    filled: Flags = image.array(offsets, start, stop) != 0
+    filled: Flags = image.array(block_index_tags(image)[0], start, stop) != 0
     filled &= block_lengths(image, start, stop) != 0
     return filled

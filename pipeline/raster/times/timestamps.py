@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from pipeline.errors import CatalogueError
@@ -15,8 +15,7 @@ from pipeline.raster.times.time_forms import InvalidTime, looks_like_time, parse
 from pipeline.raster.times.time_patterns import compile_pattern, find_times
 
 
-@dataclass(frozen=True)
-class TimeTags:
+class TimeTags(NamedTuple):
     """The texts of a file that may be times."""
 
     datetime: str | None = None
@@ -31,8 +30,7 @@ class TimeTags:
     """About metadata that cannot be used."""
 
 
-@dataclass(frozen=True)
-class FileTimes:
+class FileTimes(NamedTuple):
     """The times of one file and where they come from."""
 
     times: tuple[datetime, ...]
@@ -47,7 +45,7 @@ class FileTimes:
     warnings: tuple[RasterWarning, ...]
 
 
-def date_file(path: Path, tags: TimeTags, rule: TimeRule) -> FileTimes:
+def date_file(path: str | Path, tags: TimeTags, rule: TimeRule) -> FileTimes:
     """Return the times of a file.
 
     The first of these that has times dates it: a fixed time, the pattern, the acquisition, the bands, the file's
@@ -117,13 +115,15 @@ def _band_times(
 
 
 def _time_by_pattern(
-    path: Path, rule: TimeRule, zone: tzinfo, warnings: list[RasterWarning]
+    path: str | Path, rule: TimeRule, zone: tzinfo, warnings: list[RasterWarning]
 ) -> datetime | None:
     if rule.pattern is None:
         return None
     pattern = compile_pattern(rule.pattern, rule.time_format)
     try:
-        times = set(find_times(pattern, text_to_search(pattern, path), rule.time_format, zone))
+        times = set(
+            find_times(pattern, text_to_search(pattern, Path(path)), rule.time_format, zone)
+        )
     except InvalidTime as error:
         warnings.append(RasterWarning(error.code, f"the file name's time: {error}"))
         return None
