@@ -22,11 +22,10 @@ def show_size(size: int | None) -> str:
 
 
 def show_number(number: float | None) -> str:
-    """Return a number with at most ten digits, and thousands apart if it is whole."""
+    """Return a number with thousands apart, and at most ten digits unless it is whole."""
     if number is None:
         return NOTHING
-    whole = int(number) if number == int(number) and abs(number) < 1e15 else None
-    return f"{number:.10g}" if whole is None else f"{whole:,}"
+    return f"{number:,}" if isinstance(number, int) else f"{number:,.10g}"
 
 
 def show_day(moment: datetime | None) -> Markup:

@@ -69,7 +69,7 @@ class SourcePage(SitePage):
             times=await self.find_times(call, source),
             steps=steps,
             step=chosen_step(call.query.get("time", ""), steps),
-            colormaps=list(COLORMAPS),
+            colormaps=COLORMAPS,
             colormap=call.query.get("colormap", ""),
             files=[show_file(call, row) for row in files],
             file_count=count,

@@ -168,7 +168,9 @@ def test_the_raster_is_drawn_and_follows_the_time(look: Look, client: Client, ra
     until(lambda: shown() == ["dark", "bright"], 20)
     assert browser.find_element("id", "step").text == "2024-01-01T00:00:00Z"
     assert "time=2024-01-01T00%3A00%3A00Z" in browser.current_url
-    await_text(browser, "Values 0 to 100")
+    until(lambda: browser.find_element("id", "legend").is_displayed(), 20)
+    ends = [browser.find_element("id", name).text for name in ("low", "high")]
+    assert ends == ["0", "100"]
     await_text(browser, "2 files, 2 steps: no step")
     assert_quiet(browser, here)
 

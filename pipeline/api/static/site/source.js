@@ -32,10 +32,15 @@ function showMap() {
     const time = document.querySelector(".time-form [name=time]")?.value;
     if (time) parameters.set("time", time);
     const source = new ol.source.XYZ({ url: `${tiles}?${parameters}`, maxZoom: 22, transition: 0 });
-    source.on("tileloaderror", () => { state.textContent = "Some tiles could not be drawn."; });
+    state.textContent = "";
+    const urlOf = source.getTileUrlFunction();
+    source.once("tileloaderror", async (event) => {
+      state.textContent = await reasonOf(urlOf(event.tile.getTileCoord(), 1, map.getView().getProjection()));
+    });
     source.on("tileloadend", () => { element.dataset.tilesSeen = Number(element.dataset.tilesSeen ?? 0) + 1; });
     element.dataset.tilesSeen = 0;
     pixels.setSource(source);
+    drawRamp(style.querySelector("[name=colormap]").selectedOptions[0].dataset.colours.split(" "));
   }
   style.hidden = false;
   draw();
@@ -71,15 +76,33 @@ function followTime(draw) {
   });
 }
 
+/** The sentence of the server about a tile that it could not draw. */
+async function reasonOf(url) {
+  const answer = await fetch(url, { headers: { Accept: "application/json" } });
+  const { detail } = answer.ok ? {} : await answer.json().catch(() => ({}));
+  return `Some tiles could not be drawn. ${typeof detail === "string" ? detail : ""}`;
+}
+
 async function showLegend() {
   const answer = await fetch(element.dataset.statistics, { headers: { Accept: "application/json" } });
   if (!answer.ok) return;
   const { minimum, maximum, percentiles } = await answer.json();
   if (minimum === null || minimum === undefined) return;
   const short = (number) => Number(number.toPrecision(4)).toString();
-  const low = percentiles?.["2"] ?? minimum;
-  const high = percentiles?.["98"] ?? maximum;
-  document.getElementById("legend").textContent = `Values ${short(minimum)} to ${short(maximum)}; colours from ${short(low)} to ${short(high)}`;
+  const ends = percentiles?.["2"] < percentiles?.["98"] ? [percentiles["2"], percentiles["98"]] : [minimum, maximum];
+  [document.getElementById("low").textContent, document.getElementById("high").textContent] = ends.map(short);
+  const legend = document.getElementById("legend");
+  legend.title = `All values: ${short(minimum)} to ${short(maximum)}`;
+  legend.hidden = false;
+}
+
+function drawRamp(colours) {
+  const canvas = document.getElementById("ramp");
+  const context = canvas.getContext("2d");
+  const ramp = context.createLinearGradient(0, 0, canvas.width, 0);
+  colours.forEach((hex, number) => ramp.addColorStop(number / (colours.length - 1), `#${hex}`));
+  context.fillStyle = ramp;
+  context.fillRect(0, 0, canvas.width, canvas.height);
 }
 
 // Coverage takes its time, so it comes after the page.
