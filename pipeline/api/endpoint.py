@@ -29,7 +29,7 @@ from pipeline.api.query_help import (
     warn_of_unknown,
     warning_header,
 )
-from pipeline.api.query_string import Parameter, is_dry_run, parse_format, parse_query
+from pipeline.api.query_string import FORMATS, Parameter, is_dry_run, parse_format, parse_query
 from pipeline.api.receive_upload import UploadReceiver
 from pipeline.api.resources.field import Field
 from pipeline.api.responses import (
@@ -142,6 +142,8 @@ class Endpoint:
     """Query strings for the page."""
     schema: Mapping[str, Any] = {"type": "object"}
     """JSON Schema of the answer to GET, where no resource defines it."""
+    formats: Sequence[str] = FORMATS
+    """Values of the parameter format."""
     media_type: str | None = None
     """Of the answer to GET, where it is neither JSON nor a page."""
     parses: Sequence[str] = (JSON, FORM)
@@ -204,7 +206,8 @@ class Endpoint:
         """Return the answer of the method; raise Problem."""
         api, state = self.api, request.state
         query = state.query = parse_query(request.scope["query_string"])
-        links = Links(base_of(request, api.config.base_url), parse_format(query))
+        format = parse_format(query, self.formats)
+        links = Links(base_of(request, api.config.base_url), format if format in FORMATS else None)
         login = await authenticate(request, api.database, api.config)
         body = Body(request, api.config)
         call = state.call = Call(api, request, query, links, login.caller, body, login.session)

@@ -8,7 +8,7 @@ from pipeline.api.endpoint import Endpoint
 from pipeline.api.links import API
 from pipeline.api.media_types import body_content, json_content
 from pipeline.api.problems import REASONS
-from pipeline.api.query_string import DRY_RUN, FORMAT
+from pipeline.api.query_string import DRY_RUN, FORMAT, FORMATS
 from pipeline.api.resources.field import (
     INTEGER,
     LINK,
@@ -23,6 +23,7 @@ from pipeline.api.resources.field import (
 )
 from pipeline.api.views.list_detail import ReadDetail, ReadList
 from pipeline.catalogue.filters import filters_by_parameter
+from pipeline.catalogue.lookups import optional_pattern
 
 Schema = dict[str, Any]
 TITLE = "rastersources"
@@ -172,7 +173,12 @@ def query_parameters(endpoint: Endpoint, method: str) -> list[Schema]:
         _parameter(name, filter.kind.schema(lookup), filter.help)
         for name, (filter, lookup) in by_parameter
     ]
-    return [*(_parameter(*known) for known in (FORMAT, *endpoint.parameters)), *filters]
+    name, schema, meaning = FORMAT
+    if endpoint.formats != FORMATS:
+        pattern = optional_pattern("|".join(endpoint.formats))
+        schema, meaning = {**schema, "pattern": pattern}, f"{', '.join(endpoint.formats)}."
+    known = [(name, schema, meaning), *endpoint.parameters]
+    return [*(_parameter(*parameter) for parameter in known), *filters]
 
 
 def _parameter(name: str, schema: Mapping[str, Any], help: str) -> Schema:

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Any
 
 from pipeline.api.config import ApiConfig
-from pipeline.api.problems import Problem, unavailable
+from pipeline.api.problems import Problem, invalid, unavailable
 from pipeline.catalogue.hide_paths import hide_folders
 from pipeline.errors import (
     UNSEEN_CODES,
@@ -18,7 +18,13 @@ from pipeline.errors import (
     TransientError,
 )
 from pipeline.raster.pixels.client import PixelProcess
-from pipeline.raster.pixels.requests import PixelFile, PixelLimits, Request, SampleStatistics
+from pipeline.raster.pixels.requests import (
+    BadParameter,
+    PixelFile,
+    PixelLimits,
+    Request,
+    SampleStatistics,
+)
 
 VALUES_READ = 64_000_000
 """Values that may be unpacked for a picture, in whole blocks."""
@@ -73,6 +79,8 @@ def pixel_problem(error: RastersourcesError) -> Problem:
     changed = isinstance(error, RasterError) and error.code in UNSEEN_CODES - {"timeout"}
     if changed or isinstance(error, TransientError):
         return unavailable(sentence)
+    if isinstance(error, BadParameter):
+        return invalid({error.name: [sentence]})
     assert isinstance(error, RasterError | CatalogueError)
     return Problem(400, sentence)
 

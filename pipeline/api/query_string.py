@@ -1,7 +1,7 @@
 """The query string, read with limits; the parameters `format` and `dry-run`; numbers."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -40,11 +40,11 @@ def parse_query(query: bytes) -> dict[str, str]:
     return {name: value.strip() for name, value in pairs}  # as Django's forms read them
 
 
-def parse_format(query: Mapping[str, str]) -> str | None:
+def parse_format(query: Mapping[str, str], formats: Sequence[str] = FORMATS) -> str | None:
     """Return the format that the request asks for, or None; raise Problem 400 for an unknown one."""
     format = query.get("format")
-    if format and format not in FORMATS:
-        raise invalid({"format": [f"Must be one of {', '.join(FORMATS)}."]})
+    if format and format not in formats:
+        raise invalid({"format": [f"Must be one of {', '.join(formats)}."]})
     return format or None
 
 

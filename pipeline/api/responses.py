@@ -1,15 +1,18 @@
 """The form of an answer: JSON or a page, as the client prefers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from os import fstat
+from typing import Any, BinaryIO
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from pipeline.api.problems import Problem
 from pipeline.api.query_string import FORMATS
+
+CHUNK_BYTES = 2**18
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,21 @@ def binary_response(answer: Answer, request: Request, allowed: str) -> Response:
     headers = {"Allow": allowed, "Vary": "Accept", **answer.headers}
     if answer.status == 304:
         return Response(status_code=304, headers=headers)
-    headers |= {"Content-Type": answer.media_type, "Content-Length": str(len(answer.data))}
-    return Response(b"" if request.method == "HEAD" else answer.data, answer.status, headers)
+    headers["Content-Type"] = answer.media_type
+    if isinstance(answer.data, bytes):
+        headers["Content-Length"] = str(len(answer.data))
+        return Response(b"" if request.method == "HEAD" else answer.data, answer.status, headers)
+    headers["Content-Length"] = str(fstat(answer.data.fileno()).st_size)
+    if request.method == "HEAD":
+        answer.data.close()
+        return Response(status_code=answer.status, headers=headers)
+    return StreamingResponse(_chunks(answer.data), answer.status, headers)
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the bytes of a file, and close it."""
+    with file:
+        yield from iter(lambda: file.read(CHUNK_BYTES), b"")
 
 
 def json_response(answer: Answer, request: Request, allowed: str = "") -> Response:

@@ -25,6 +25,7 @@ from pipeline.api.site.site_page import SitePage
 from pipeline.api.views.change_feed import Changes
 from pipeline.api.views.confirm_delete import RasterSourceDetail
 from pipeline.api.views.docs import Docs, OpenApi
+from pipeline.api.views.layer_data import LayerData, LayerTimeSteps
 from pipeline.api.views.list_detail import ReadDetail, ReadList, WriteDetail, WriteList
 from pipeline.api.views.pictures import SourcePreview, SourceStatistics, SourceTile
 from pipeline.api.views.related import (
@@ -50,6 +51,8 @@ def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:
     for resource in (LAYERS, LABEL_TYPES, SCENARIOS):
         yield f"{API}/{resource.path}/", WriteList(api, resource)
         yield f"{API}/{resource.path}/{{uuid}}/", WriteDetail(api, resource)
+    yield f"{API}/rasters/{{uuid}}/data/", LayerData(api)
+    yield f"{API}/rasters/{{uuid}}/timesteps/", LayerTimeSteps(api)
     yield f"{API}/rastersources/{{uuid}}/data/", SourceData(api)
     yield f"{API}/rastersources/{{uuid}}/statistics/", SourceStatistics(api)
     yield f"{API}/rastersources/{{uuid}}/preview.png", SourcePreview(api)

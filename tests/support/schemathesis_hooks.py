@@ -14,6 +14,7 @@ from typing import Any
 import schemathesis
 from schemathesis.core.parameters import ParameterLocation
 
+from pipeline.api.views.pictures import RESCALE_PATTERN
 from pipeline.catalogue.lookups import DAY, TIMESTAMP_PATTERN
 from pipeline.catalogue.spatial_filters import BOX_PATTERN, POINT_PATTERN
 from pipeline.raster.stated_values import CRS_PATTERN, NODATA_PATTERN
@@ -33,6 +34,9 @@ TIMES = (
     "last_value_timestamp",
     "first_seen",
     "last_seen",
+    "time",
+    "start",
+    "end",
 )
 PLACES = {"in_bbox": BOX_PATTERN, "bbox": BOX_PATTERN, "point": POINT_PATTERN}
 GEOMETRIES = (
@@ -80,6 +84,8 @@ def understood(name: str, value: str) -> str:
         return re.sub(DAY, existing_day, value)
     if name in PLACES and value.strip() and re.search(PLACES[name], value):
         return existing_place(value)
+    if name == "rescale" and value.strip() and value.count(",") == 1 and "\0" not in value:
+        return "0,1" if re.fullmatch(RESCALE_PATTERN, value.strip()) else value
     if name == "geometry" and value.strip() and "\0" not in value:
         return GEOMETRIES[len(value) % len(GEOMETRIES)]
     return re.sub(r"([][\\^$.|?*+(){}])", r"\\\1", value) if name.endswith("regex") else value
@@ -172,7 +178,12 @@ def go_where_something_is(case: Any) -> None:
     """Half the requests for one thing are for one that is there."""
     existing = EXISTING.get(case.operation.path)
     for name, value in (case.path_parameters or {}).items():
-        if existing is not None and is_right(value) and ord(str(value)[-1]) % 2:
+        if (
+            name in ("uuid", "id")
+            and existing is not None
+            and is_right(value)
+            and ord(str(value)[-1]) % 2
+        ):
             case.path_parameters[name] = existing
 
 

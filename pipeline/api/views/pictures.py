@@ -14,7 +14,12 @@ from pipeline.api.resources.field import INTEGER, NUMBER, nullable, object_schem
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.responses import Answer
 from pipeline.catalogue.access import Access
-from pipeline.catalogue.lookups import BadValue, optional_pattern, parse_timestamp
+from pipeline.catalogue.lookups import (
+    TIMESTAMP_PATTERN,
+    BadValue,
+    optional_pattern,
+    parse_timestamp,
+)
 from pipeline.catalogue.pixels import (
     Bounds,
     choose_files,
@@ -41,19 +46,22 @@ HALF_EQUATOR = 6378137.0 * pi
 """In metres: the edge of the map in web mercator."""
 WEB_MERCATOR = "EPSG:3857"
 DEFAULT_COLORMAP = "viridis"
+NUMBER_PATTERN = r"[+-]?[0-9]{1,20}([.][0-9]{0,20})?(e[+-]?[0-9]{1,2})?"
 COLORMAP: Parameter = (
     "colormap",
     {"type": "string", "pattern": optional_pattern("|".join(COLORMAPS))},
     f"The ramp of colours: {', '.join(COLORMAPS)}. Default: {DEFAULT_COLORMAP}.",
 )
+RESCALE_PATTERN = optional_pattern(",".join([NUMBER_PATTERN] * 2))
 RESCALE: Parameter = (
     "rescale",
-    {"type": "string"},
+    {"type": "string", "pattern": RESCALE_PATTERN},
     "min,max: the values of the first and last colour. Default: percentiles 2 and 98 of an overview.",
 )
+TIME_SCHEMA = {"type": "string", "pattern": optional_pattern(TIMESTAMP_PATTERN)}
 TIME: Parameter = (
     "time",
-    {"type": "string"},
+    TIME_SCHEMA,
     "The step at this time, else the last one before it. Default: the last step.",
 )
 HISTOGRAM = object_schema(low=NUMBER, high=NUMBER, counts={"type": "array", "items": INTEGER})
@@ -117,11 +125,14 @@ class SourceTile(PictureOfSource):
     title = "Raster Source Tile"
     description = "A tile of 256 x 256 pixels in web mercator (EPSG:3857), transparent where there is no value."
 
+    async def check_exists(self, call: Call) -> None:
+        """Raise Problem 404 if the tile or the raster source does not exist for the caller."""
+        tile_place(call)
+        await read_source(call)
+
     async def get(self, call: Call) -> Answer:
         """Return the tile; raise Problem 404 for one that does not exist."""
-        zoom, column, row = (tile_number(call, name) for name in "zxy")
-        if zoom > MAX_ZOOM or max(column, row) >= 2**zoom:
-            raise not_found("Tile")
+        zoom, column, row = tile_place(call)
         style = parse_style(call.query)
         source = await read_source(call)
         window, bounds = tile_window(zoom, column, row)
@@ -232,6 +243,14 @@ def is_known(call: Call, headers: Mapping[str, str]) -> bool:
     """Return whether the client has the answer with this ETag."""
     known = call.request.headers.get("if-none-match", "")
     return headers["ETag"] in [tag.strip().removeprefix("W/") for tag in known.split(",")]
+
+
+def tile_place(call: Call) -> tuple[int, int, int]:
+    """Return zoom, column and row in the path; raise Problem 404 for a tile that does not exist."""
+    zoom, column, row = (tile_number(call, name) for name in "zxy")
+    if zoom > MAX_ZOOM or max(column, row) >= 2**zoom:
+        raise not_found("Tile")
+    return zoom, column, row
 
 
 def tile_number(call: Call, name: str) -> int:

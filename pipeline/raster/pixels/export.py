@@ -12,9 +12,10 @@ from rasterio.windows import Window as PixelWindow
 
 from pipeline.errors import TransientError
 from pipeline.raster.linked_folder import linked_folder, translate_disk_errors
+from pipeline.raster.nodata import nodata_number
 from pipeline.raster.pixels.mosaic import Mosaic
 from pipeline.raster.pixels.nearest import Grid, Part
-from pipeline.raster.pixels.requests import Export, ExportedFile, Window
+from pipeline.raster.pixels.requests import BadParameter, Export, ExportedFile, Window
 
 _BLOCK = 256
 _COLUMNS_AT_ONCE = 2048
@@ -27,11 +28,12 @@ def export(request: Export, mosaic: Mosaic) -> ExportedFile:
     """Write a window into a file without a name, block by block. Raises the errors of `Mosaic.read`."""
     window, files = request.window, request.files
     grids = {file.wkt: Grid(window, file.wkt, approximate=False) for file in files}
-    fill = 0 if request.nodata is None else request.nodata
+    nodata = _nodata(request)
+    fill = 0 if nodata is None else nodata
     with linked_folder({}) as folder:
         path = folder / "data.tif"
         try:
-            with rasterio.open(path, "w", **_profile(request)) as dataset:
+            with rasterio.open(path, "w", **_profile(request, nodata)) as dataset:
                 for part in _parts(window):
                     pixels = mosaic.read([grids[file.wkt] for file in files], part, fill)
                     area = PixelWindow(part.column, part.row, part.width, part.height)
@@ -52,14 +54,25 @@ def close_exported() -> None:
         os.close(_open_descriptors.pop())
 
 
-def _profile(request: Export) -> dict[str, Any]:
+def _nodata(request: Export) -> float | None:
+    """Return the value of missing pixels. Raises BadParameter where no pixel can have it."""
+    first = request.files[0]
+    if request.nodata is None:
+        return nodata_number(first.nodata[first.bands[0] - 1], first.dtype)
+    number = nodata_number(request.nodata, first.dtype)
+    if number is None:
+        raise BadParameter("nodata", f"no pixel of type {first.dtype} can have this value")
+    return number
+
+
+def _profile(request: Export, nodata: float | None) -> dict[str, Any]:
     window, first = request.window, request.files[0]
     dtype = np.dtype(first.dtype)
     step_x = (window.east - window.west) / window.width
     step_y = (window.south - window.north) / window.height
     return {
         "driver": "GTiff", "width": window.width, "height": window.height, "count": len(first.bands),
-        "dtype": dtype.name, "nodata": request.nodata, "crs": window.crs or first.wkt,
+        "dtype": dtype.name, "nodata": nodata, "crs": window.crs or first.wkt,
         "transform": Affine(step_x, 0, window.west, 0, step_y, window.north),
         "tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK,
         "compress": "DEFLATE", "zlevel": 1, "bigtiff": "IF_SAFER",

@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 from pyproj import CRS, Transformer
-from pyproj.exceptions import CRSError
+from pyproj.exceptions import ProjError
 
-from pipeline.errors import CatalogueError
-from pipeline.raster.pixels.requests import Window
+from pipeline.raster.pixels.requests import BadParameter, Window
 
 Numbers = npt.NDArray[np.floating[Any]]
 _ROUNDING = 1e-10
@@ -21,6 +20,7 @@ _STEP = 16
 _MAX_ERROR = 0.125
 """Of an approximation, in pixels of the file; that of gdalwarp by default."""
 _OUTLINE_POINTS = 21
+_UNKNOWN = "it is not a known projection, or not one of places on the earth"
 
 
 class Part(NamedTuple):
@@ -41,7 +41,7 @@ class Grid:
     """The pixels of a window, and where they lie in a file's CRS."""
 
     def __init__(self, window: Window, wkt: str, *, approximate: bool) -> None:
-        """Raises CatalogueError where the window's CRS is not known."""
+        """Raises BadParameter where the window's CRS is not known."""
         self._transformer = None if window.crs is None else _transformer(window.crs, wkt)
         self._approximate = approximate
         self.step_x = (window.east - window.west) / window.width
@@ -128,11 +128,12 @@ def bounds_in(window: Window, wkt: str) -> tuple[float, float, float, float] | N
 @lru_cache(maxsize=32)
 def _transformer(crs: str, wkt: str) -> Transformer:
     try:
-        return Transformer.from_crs(CRS.from_authority(*crs.split(":")), wkt, always_xy=True)
-    except CRSError as error:
-        raise CatalogueError(
-            f"{crs} is not a known projection of the plane or the globe"
-        ) from error
+        wanted = CRS.from_authority(*crs.split(":"))
+        if wanted.is_projected or wanted.is_geographic:
+            return Transformer.from_crs(wanted, wkt, always_xy=True)
+    except ProjError as error:
+        raise BadParameter("projection", _UNKNOWN) from error
+    raise BadParameter("projection", _UNKNOWN)
 
 
 def _some(centres: Numbers) -> Numbers:

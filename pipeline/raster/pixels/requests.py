@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.errors import CatalogueError
 from pipeline.raster.models import Histogram
 from pipeline.storage import Root
 
@@ -91,8 +92,8 @@ class Export:
     files: Sequence[PixelFile]
     """At least one; the last one lies on top."""
     window: Window
-    nodata: float | int | None
-    """The value where no file has a valid pixel; None where the files have none, then it is zero."""
+    nodata: str | None
+    """The value where no file has a valid pixel; None for that of the files, or zero where they have none."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,17 @@ class ExportedFile:
     descriptor: int
     """Of the pixel process."""
     size: int
+
+
+class BadParameter(CatalogueError):
+    """Correct a parameter of the request."""
+
+    def __init__(self, name: str, sentence: str) -> None:
+        super().__init__(name, sentence)
+        self.name, self.sentence = name, sentence
+
+    def __str__(self) -> str:
+        return self.sentence
 
 
 def is_epsg_code(text: str) -> bool:

@@ -1,0 +1,266 @@
+"""The views of the pixels of a layer that shows one raster source: data/ and timesteps/."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from math import ceil, isfinite
+from typing import Any
+
+from pipeline.api.endpoint import Call, Endpoint
+from pipeline.api.pixels import VALUES_READ
+from pipeline.api.problems import Problem, invalid, not_found
+from pipeline.api.query_string import Parameter
+from pipeline.api.resources.field import TIMESTAMP, nullable, object_schema
+from pipeline.api.resources.layers import LAYERS
+from pipeline.api.resources.raster_sources import RASTER_SOURCES
+from pipeline.api.responses import Answer
+from pipeline.api.views.list_detail import read_row
+from pipeline.api.views.pictures import (
+    NUMBER_PATTERN,
+    TIME_SCHEMA,
+    choose_step,
+    files_of,
+    parse_time_parameter,
+)
+from pipeline.catalogue.lookups import optional_pattern
+from pipeline.catalogue.pixels import (
+    Bounds,
+    choose_files,
+    list_steps,
+    shown_source,
+    source_statement,
+)
+from pipeline.definitions.durations import format_time
+from pipeline.raster.pixels.requests import BoundsIn, Export, Window, is_epsg_code
+
+GEOTIFF = "image/tiff; application=geotiff"
+DEGREES = "EPSG:4326"
+WHOLE = re.compile(r"[0-9]{1,9}(\.0*)?")
+ALMOST_WHOLE = 1e-6
+"""A window is this much of a pixel smaller than a whole number of pixels, by the rounding of clients."""
+VALUES_READ_FOR_PIXEL = 16
+"""Values that may be unpacked for each pixel of a window."""
+ONE_SOURCE = (
+    "The layer shows more than one raster source, or does more than show one; pixels are there for "
+    'layers with one block "lizard_nxt.blocks.LizardRasterSource" only.'
+)
+BOX = {"type": "string", "pattern": optional_pattern(",".join([NUMBER_PATTERN] * 4))}
+EPSG_CODE = {"type": "string", "pattern": optional_pattern("EPSG:[0-9]{4,6}")}
+NUMBER = {"type": "string", "pattern": optional_pattern(NUMBER_PATTERN)}
+SIZE = {"type": "string", "pattern": optional_pattern(WHOLE.pattern)}
+PARAMETERS: tuple[Parameter, ...] = (
+    ("bbox", BOX, "x1,y1,x2,y2 in the projection: west, south, east, north. Default: all."),
+    ("projection", EPSG_CODE, "EPSG:n. Default: that of the raster source."),
+    ("width", SIZE, "Number of columns; with height."),
+    ("height", SIZE, "Number of rows; with width."),
+    ("pixel_size", NUMBER, "Instead of width and height; x2 and y2 move up to whole pixels."),
+    ("start", TIME_SCHEMA, "The step at this time, else the last one before it. Default: the last step."),
+    ("time", TIME_SCHEMA, "The same as start."),
+    ("nodata", {"type": "string"}, "The value where there is none. Default: that of the raster source."),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class WantedData:
+    """What a client asks for."""
+
+    window: Window
+    time: datetime | None
+    nodata: str | None
+
+
+class LayerData(Endpoint):
+    """GET the pixels of a window as a GeoTIFF."""
+
+    title = "Raster Layer Data"
+    description = (
+        "A GeoTIFF of a window by the nearest neighbour, for a layer that shows one raster source."
+    )
+    media_type = GEOTIFF
+    formats = ("geotiff",)
+    parameters = PARAMETERS
+
+    async def check_exists(self, call: Call) -> None:
+        """Raise Problem 404 if the layer does not exist for the caller."""
+        await read_row(call, LAYERS)
+
+    async def get(self, call: Call) -> Answer:
+        """Return the file; raise Problem 400 or 404."""
+        layer = await read_row(call, LAYERS)
+        source = await source_of(call, layer)
+        if source.size is None:
+            raise not_found("Data")
+        wanted = parse_wanted(call.query, source)
+        limit = call.api.config.data_pixels
+        check_size(wanted.window, limit)
+        export = await choose_export(call, source, wanted)
+        file = await call.api.pixels.ask(export, values_to_read(wanted.window))
+        name = re.sub(r"[^A-Za-z0-9._-]+", "_", layer.name)[:100].strip("._") or "data"
+        headers = {"Content-Disposition": f'attachment; filename="{name}.tif"'}
+        return Answer(file, headers=headers, media_type=GEOTIFF)
+
+
+class LayerTimeSteps(Endpoint):
+    """GET the times of the steps of a layer."""
+
+    title = "Raster Layer Time Steps"
+    description = "The times of all steps, for a layer that shows one raster source."
+    parameters = (
+        ("start", TIME_SCHEMA, "Steps from this time on."),
+        ("end", TIME_SCHEMA, "Steps up to this time."),
+    )
+    schema = object_schema(
+        start=nullable(TIMESTAMP), end=nullable(TIMESTAMP),
+        steps={"type": "array", "items": TIMESTAMP},
+    )  # fmt: skip
+
+    async def check_exists(self, call: Call) -> None:
+        """Raise Problem 404 if the layer does not exist for the caller."""
+        await read_row(call, LAYERS)
+
+    async def get(self, call: Call) -> Answer:
+        """Return all steps; raise Problem 400 or 404."""
+        source = await source_of(call, await read_row(call, LAYERS))
+        errors: dict[str, list[str]] = {}
+        start = parse_time_parameter(call.query, "start", errors)
+        end = parse_time_parameter(call.query, "end", errors)
+        if errors:
+            raise invalid(errors)
+        first = start or datetime.min.replace(tzinfo=UTC)
+        last = end or datetime.max.replace(tzinfo=UTC)
+        rows = await call.api.database.rows(list_steps(source.id, first, last))
+        steps = [format_time(row.step) for row in rows]
+        ends = (steps[0], steps[-1]) if steps else (None, None)
+        return Answer({"start": ends[0], "end": ends[1], "steps": steps})
+
+
+async def source_of(call: Call, layer: Any) -> Any:
+    """Return the row of the raster source that a layer shows; raise Problem 400 or 404."""
+    uuid = shown_source(layer.source)
+    if uuid is None:
+        raise Problem(400, ONE_SOURCE)
+    rows = await call.api.database.rows(source_statement(uuid, call.caller))
+    if not rows:
+        raise not_found(RASTER_SOURCES.model)
+    return rows[0]
+
+
+async def choose_export(call: Call, source: Any, wanted: WantedData) -> Export:
+    """Return the request for the files that meet a window at a time; raise Problem 400."""
+    step = await choose_step(call, source, wanted.time)
+    if source.temporal and step is None:
+        first = format_time(source.first_value_timestamp)
+        raise invalid({"start": [f"There is no step at or before it; the first one is {first}."]})
+    rows = await call.api.database.rows(choose_files(source.id, 1, step=step))
+    if not rows:
+        raise Problem(400, "The files of the raster source are missing now; sync it.")
+    most = call.api.config.picture_files
+    bounds, degrees = await bounds_of(call, wanted.window, rows[0].wkt)
+    chosen = choose_files(source.id, most + 1, step=step, bounds=bounds, degrees=degrees)
+    # Where no file meets the window, any file tells what an empty one looks like.
+    rows = await call.api.database.rows(chosen) or rows
+    if len(rows) > most:
+        raise invalid({"bbox": [f"Meets more than {most} files; ask for a smaller window."]})
+    files = files_of(call, rows, step or wanted.time, picture=False)
+    common = min(len(file.bands) for file in files)
+    files = [replace(file, bands=file.bands[:common]) for file in files]
+    return Export(files, wanted.window, wanted.nodata)
+
+
+async def bounds_of(call: Call, window: Window, wkt: str) -> tuple[Bounds | None, Bounds | None]:
+    """Return the bounds of a window in the CRS of the files, or in degrees; neither where it has none."""
+    edges = window.west, window.south, window.east, window.north
+    if window.crs is None:
+        return edges, None
+    if window.crs == DEGREES and window.west >= -180 and window.east <= 180:
+        return None, edges
+    bounds: Bounds | None = await call.api.pixels.ask(BoundsIn(window, wkt))
+    return bounds, None
+
+
+def values_to_read(window: Window) -> int:
+    """Return how many values may be unpacked for a window."""
+    return max(VALUES_READ, VALUES_READ_FOR_PIXEL * window.width * window.height)
+
+
+def check_size(window: Window, limit: int) -> None:
+    """Raise Problem 400 for a window of more pixels than the limit."""
+    if window.width * window.height > limit:
+        sentence = f"The window has more than {limit} pixels; ask for fewer."
+        raise invalid({"width": [sentence], "height": [sentence]})
+
+
+def parse_wanted(query: Mapping[str, str], source: Any) -> WantedData:
+    """Return what a query string asks for; raise Problem 400 that names each wrong parameter."""
+    errors: dict[str, list[str]] = {}
+    projection = query.get("projection") or source.projection
+    if projection is not None and not is_epsg_code(projection.upper()):
+        errors["projection"] = ["Must be EPSG and a number, such as EPSG:28992."]
+    own = projection is None or projection.upper() == source.projection
+    bounds = _parse_bounds(query.get("bbox", ""), source if own else None, errors)
+    time = parse_time_parameter(query, "start" if query.get("start") else "time", errors)
+    width, height = (_parse_size(query.get(name, ""), name, errors) for name in ("width", "height"))
+    pixel = _parse_pixel_size(query.get("pixel_size", ""), errors)
+    if not errors and pixel is None and (width is None) != (height is None):
+        errors["height" if width else "width"] = ["Required with the other one."]
+    if not errors and not own and width is None and pixel is None:
+        errors["width"] = [
+            "Required, with height or instead of them pixel_size: the projection is another."
+        ]
+    if errors or bounds is None:
+        raise invalid(errors)
+    west, south, east, north = bounds
+    if width is None or height is None:
+        across, down = pixel or abs(source.pixelsize_x), pixel or abs(source.pixelsize_y)
+        width, height = _pixels(east - west, across), _pixels(north - south, down)
+        east, north = west + width * across, south + height * down
+    crs = None if own else projection.upper()
+    window = Window(west, south, east, north, width, height, crs)
+    return WantedData(window, time, query.get("nodata") or None)
+
+
+def _pixels(length: float, size: float) -> int:
+    return max(1, ceil(min(length / size, 1e18) - ALMOST_WHOLE))
+
+
+def _parse_bounds(text: str, source: Any, errors: dict[str, list[str]]) -> Bounds | None:
+    """Return four numbers, or the bounds of the source; add a sentence to `errors` for any other text."""
+    if not text:
+        if source is None:
+            errors["bbox"] = ["Required where the projection is not that of the raster source."]
+            return None
+        return source.origin_x, source.origin_y, source.upper_bound_x, source.upper_bound_y
+    try:
+        west, south, east, north = map(float, text.split(","))
+    except ValueError:
+        errors["bbox"] = ["Must be four numbers: x1,y1,x2,y2."]
+        return None
+    if not all(isfinite(edge) and abs(edge) <= 1e12 for edge in (west, south, east, north)):
+        errors["bbox"] = ["Must be finite numbers of at most 1e12."]
+    elif west >= east or south >= north:
+        errors["bbox"] = ["Is empty: x1 must be less than x2, and y1 less than y2."]
+    return west, south, east, north
+
+
+def _parse_size(text: str, name: str, errors: dict[str, list[str]]) -> int | None:
+    """Return a whole number, also written as 100.0; add a sentence to `errors` for any other text."""
+    if not text:
+        return None
+    if WHOLE.fullmatch(text) and (number := int(float(text))) > 0:
+        return number
+    errors[name] = ["Must be a whole number, 1 or higher."]
+    return None
+
+
+def _parse_pixel_size(text: str, errors: dict[str, list[str]]) -> float | None:
+    if not text:
+        return None
+    try:
+        size = float(text)
+    except ValueError:
+        size = 0.0
+    if isfinite(size) and size > 0:
+        return size
+    errors["pixel_size"] = ["Must be a number above 0."]
+    return None
