@@ -90,7 +90,7 @@ def test_the_pixels_are_those_that_gdal_warps(
     values = numbered(300, 400)
     values[:, 10:20, 30:50] = -9999
     path = write_raster(tmp_path / "a.tif", width=400, height=300, values=values)
-    query = {"bbox": ",".join(map(str, bounds)), "projection": crs, "width": width,
+    query: dict[str, str | int] = {"bbox": ",".join(map(str, bounds)), "projection": crs, "width": width,
              "height": f"{height}.0", "format": "geotiff"}  # fmt: skip
     found, profile = data_of(client.get(f"{LAYERS}{show(path)}/data/", params=query))
     np.testing.assert_array_equal(found, warped(path, bounds, crs, width, height))
@@ -214,7 +214,7 @@ def test_a_file_with_a_band_for_each_step_gives_the_band(
     assert steps == [f"2024-01-01T0{hour}:00:00Z" for hour in (1, 2, 3)]
     for query, value in (("", 30), ("start=2024-01-01T02:59:00Z", 20)):
         found, _ = data_of(client.get(f"{LAYERS}{uuid}/data/?{query}"))
-        assert (found.shape[0], np.unique(found)) == (1, [value])
+        assert (found.shape[0], np.unique(found).tolist()) == (1, [value])
 
 
 def test_timesteps_are_all_steps(client: Client, show: Show, tmp_path: Path) -> None:
