@@ -8,7 +8,7 @@ python=${PYTHON:-python3}
 
 install="--quiet --quiet --no-cache-dir --disable-pip-version-check --root-user-action=ignore"
 # Packages for the tests that are published as source only.
-sdists="lizard-connector"
+sdists="lizard-connector threedi-scenario-downloader"
 
 fail() {
     echo "rastersources: $1" >&2

@@ -150,6 +150,10 @@ class Settings:
     """Files that are read at most for one picture or window of data."""
     data_pixels: Annotated[int, whole_number(1)] = 25_000_000
     """Pixels of the largest window of data that the API answers at once."""
+    task_pixels: Annotated[int, whole_number(1)] = 1_000_000_000
+    """Pixels of the largest window of data that is written for a task."""
+    task_seconds: Annotated[float, positive_number] = 600.0
+    """Seconds for a window of data that is written for a task."""
     gcp_residual_pixels: Annotated[float, positive_number] = 2.0
     """Largest root-mean-square residual of a fit to ground control points, in pixels."""
     uploads: str | None = None

@@ -16,6 +16,7 @@ from pipeline.api.costly_filters import CostlyQueries
 from pipeline.api.database import new_database
 from pipeline.api.dry_run_uploads import DryRunSlots
 from pipeline.api.endpoint import Api
+from pipeline.api.exports import ExportService
 from pipeline.api.links import prefix_of
 from pipeline.api.metrics import Metrics, MetricsPage, RequestCounts
 from pipeline.api.middleware import (
@@ -50,6 +51,7 @@ def create_app(config: ApiConfig, shared: SharedMemory | None = None) -> Starlet
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
         await api.pixels.close()
+        await api.exports.close()
         await api.receiver.close()
         await api.prepared.close()
         await api.database.close()
@@ -72,7 +74,8 @@ def new_api(config: ApiConfig, shared: SharedMemory) -> Api:
     prepared = PreparedReads(database, config.readers, config.statement_timeout_seconds)
     receiver, costly = UploadReceiver(config, database), CostlyQueries(config)
     pixels = PixelService(config)
-    return Api(config, database, receiver, prepared, costly, DryRunSlots(shared), pixels)
+    exports = ExportService(config, database, receiver)
+    return Api(config, database, receiver, prepared, costly, DryRunSlots(shared), pixels, exports)
 
 
 def middleware(config: ApiConfig, counts: RequestCounts) -> list[Middleware]:

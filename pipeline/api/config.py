@@ -56,6 +56,10 @@ class ApiConfig:
     """Most files that are read for one picture or window of data."""
     data_pixels: int = 25_000_000
     """Most pixels of a window of data that is answered at once."""
+    task_pixels: int = 1_000_000_000
+    """Most pixels of a window of data that is written for a task."""
+    task_seconds: float = 600.0
+    """Time limit of a window of data that is written for a task."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call the API with a key, never with a session; `*` stands for all."""
     crs_policy: str = "lizard"

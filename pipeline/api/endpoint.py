@@ -17,6 +17,7 @@ from pipeline.api.config import ApiConfig
 from pipeline.api.costly_filters import CostlyQueries
 from pipeline.api.database import Database
 from pipeline.api.dry_run_uploads import DryRunSlots
+from pipeline.api.exports import ExportService
 from pipeline.api.links import Links, base_of
 from pipeline.api.pages import Form, rejected_form, show_answer, show_question, write_forms
 from pipeline.api.pixels import PixelService
@@ -59,6 +60,7 @@ class Api:
     costly: CostlyQueries
     dry_runs: DryRunSlots
     pixels: PixelService
+    exports: ExportService
 
     @cached_property
     def dry_run(self) -> "Api":

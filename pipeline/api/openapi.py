@@ -199,7 +199,8 @@ def responses(endpoint: Endpoint, method: str) -> Schema:
         status, schema = "201" if method == "POST" else "200", _answer_schema(endpoint, method)
     content = answer_content(schema)
     if method == "GET" and endpoint.media_type:
-        content = {endpoint.media_type: {"schema": {"type": "string", "format": "binary"}}}
+        binary = {endpoint.media_type: {"schema": {"type": "string", "format": "binary"}}}
+        content = binary if endpoint.schema is Endpoint.schema else {**content, **binary}
     return {status: {"description": "Done.", "content": content}, **problems}
 
 

@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from pipeline.api.problems import Problem
 from pipeline.api.query_string import FORMATS
 
-CHUNK_BYTES = 2**18
+PART_BYTES = 2**18
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,14 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Stream:
+    """Bytes that are sent in parts."""
+
+    size: int
+    parts: Iterator[bytes]
+
+
+@dataclass(frozen=True)
 class Answer:
     """The answer of a method, before its form is chosen."""
 
@@ -48,7 +56,7 @@ class Answer:
     question: Question | None = None
     """What a page asks before the method runs."""
     media_type: str = ""
-    """Of data that are bytes, such as a picture, or an open file; empty for JSON or a page."""
+    """Of data that are bytes or a Stream, such as a picture; empty for JSON or a page."""
 
 
 def problem_answer(problem: Problem) -> Answer:
@@ -82,7 +90,7 @@ def quality(accepted: str, kind: str) -> float:
 
 
 def binary_response(answer: Answer, request: Request, allowed: str) -> Response:
-    """Return bytes or an open file as they are; the response to HEAD has the headers and no body."""
+    """Return bytes or a stream as they are; the response to HEAD has the headers and no body."""
     headers = {"Allow": allowed, "Vary": "Accept", **answer.headers}
     if answer.status == 304:
         return Response(status_code=304, headers=headers)
@@ -90,17 +98,20 @@ def binary_response(answer: Answer, request: Request, allowed: str) -> Response:
     if isinstance(answer.data, bytes):
         headers["Content-Length"] = str(len(answer.data))
         return Response(b"" if request.method == "HEAD" else answer.data, answer.status, headers)
-    headers["Content-Length"] = str(fstat(answer.data.fileno()).st_size)
+    headers["Content-Length"] = str(answer.data.size)
     if request.method == "HEAD":
-        answer.data.close()
         return Response(status_code=answer.status, headers=headers)
-    return StreamingResponse(_chunks(answer.data), answer.status, headers)
+    return StreamingResponse(answer.data.parts, answer.status, headers)
 
 
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the bytes of a file, and close it."""
-    with file:
-        yield from iter(lambda: file.read(CHUNK_BYTES), b"")
+def stream_file(file: BinaryIO) -> Stream:
+    """Return the bytes of an open file, which is closed at their end."""
+
+    def parts() -> Iterator[bytes]:
+        with file:
+            yield from iter(lambda: file.read(PART_BYTES), b"")
+
+    return Stream(fstat(file.fileno()).st_size, parts())
 
 
 def json_response(answer: Answer, request: Request, allowed: str = "") -> Response:

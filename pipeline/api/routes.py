@@ -25,7 +25,7 @@ from pipeline.api.site.site_page import SitePage
 from pipeline.api.views.change_feed import Changes
 from pipeline.api.views.confirm_delete import RasterSourceDetail
 from pipeline.api.views.docs import Docs, OpenApi
-from pipeline.api.views.layer_data import LayerData, LayerTimeSteps
+from pipeline.api.views.layer_data import DownloadFile, LayerData, LayerTimeSteps
 from pipeline.api.views.list_detail import ReadDetail, ReadList, WriteDetail, WriteList
 from pipeline.api.views.pictures import SourcePreview, SourceStatistics, SourceTile
 from pipeline.api.views.related import (
@@ -70,6 +70,7 @@ def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:
     yield f"{API}/changes/", Changes(api)
     yield f"{API}/rejectedfiles/", ReadList(api, REJECTED_FILES)
     yield f"{API}/tasks/{{uuid}}/", ReadDetail(api, TASKS)
+    yield f"{API}/downloads/{{uuid}}/", DownloadFile(api)
     yield "/bootstrap/lizard/", Bootstrap(api)
     yield "/health/", Health(api)
 

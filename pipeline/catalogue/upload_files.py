@@ -9,6 +9,7 @@ from itertools import islice
 
 from sqlalchemy import Engine, TextClause
 
+from pipeline.catalogue import downloads
 from pipeline.catalogue.upload_states import OPEN_STATES
 from pipeline.database.engine import execute
 from pipeline.database.queries import queries
@@ -57,6 +58,7 @@ def in_batches(uris: Iterable[str]) -> Iterator[list[str]]:
 def sweep(engine: Engine, store: UploadStore) -> list[str]:
     """Delete files that nothing needs, such as those that a killed server was receiving; return their URIs."""
     execute(engine, QUERIES["give_up_receiving"])
+    execute(engine, downloads.QUERIES["sweep"])
     return discard_unneeded(engine, store)
 
 

@@ -121,6 +121,8 @@ def api_config(database_url: str, configured: Settings, processes: int) -> ApiCo
         pixel_requests=max(1, configured.pixel_requests // processes),
         picture_files=configured.picture_files,
         data_pixels=configured.data_pixels,
+        task_pixels=configured.task_pixels,
+        task_seconds=configured.task_seconds,
         connections=max(MIN_CONNECTIONS, ApiConfig.connections // processes),
         readers=max(MIN_READERS, ApiConfig.readers // processes),
         clients=ceil(configured.clients / processes),

@@ -11,6 +11,7 @@ metadata = read_tables(people_tables.metadata, "*.sql", geometry=GEOMETRY)
 changes = metadata.tables["changes"]
 commits = metadata.tables["commits"]
 coordinate_systems = metadata.tables["coordinate_systems"]
+downloads = metadata.tables["downloads"]
 label_type_sources = metadata.tables["label_type_sources"]
 label_types = metadata.tables["label_types"]
 layer_sources = metadata.tables["layer_sources"]

@@ -5,10 +5,11 @@ SELECT set_config('idle_in_transaction_session_timeout', '0', true),
        pg_advisory_xact_lock_shared(:lock, :receiver);
 
 -- name: select_unneeded
--- Recorded files that no raster source has, no open upload waits with, and no server receives.
+-- Recorded files that no raster source has, no open upload waits with, no client may download, and no server receives.
 SELECT uri FROM upload_files AS kept
 WHERE receiver IS NULL AND (CAST(:uris AS text[]) IS NULL OR uri = ANY (CAST(:uris AS text[])))
   AND NOT EXISTS (SELECT FROM raster_files AS file WHERE file.uri = kept.uri)
+  AND NOT EXISTS (SELECT FROM downloads AS download WHERE download.uri = kept.uri AND download.expires > now())
   AND NOT EXISTS (SELECT FROM uploads AS upload WHERE upload.uri = kept.uri AND upload.state = ANY (:open_states));
 
 -- name: limit_lock_wait

@@ -104,3 +104,20 @@ COMMENT ON VIEW received_files IS 'Files whose server is alive: it holds the adv
 COMMENT ON COLUMN received_files.uri IS 'URI of the file.';
 COMMENT ON COLUMN received_files.source_id IS 'The raster source that it is being sent to.';
 COMMENT ON COLUMN received_files.reserved IS 'Bytes of quota and disk that are reserved for it.';
+
+CREATE TABLE downloads (
+    id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    uuid      uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE,
+    task_id   bigint NOT NULL UNIQUE REFERENCES tasks ON DELETE CASCADE,
+    uri       text NOT NULL UNIQUE,
+    filename  text NOT NULL,
+    expires   timestamptz
+);
+CREATE INDEX downloads_expires ON downloads (expires);
+COMMENT ON TABLE downloads IS 'Files that were written for clients, each of a task; everyone who has the uuid may read one until it expires.';
+COMMENT ON COLUMN downloads.id IS 'Internal number.';
+COMMENT ON COLUMN downloads.uuid IS 'In the URL of the file; random, so that it cannot be guessed.';
+COMMENT ON COLUMN downloads.task_id IS 'The task that the client watches.';
+COMMENT ON COLUMN downloads.uri IS 'URI of the file in the storage of uploads; upload_files has it too.';
+COMMENT ON COLUMN downloads.filename IS 'File name that browsers suggest.';
+COMMENT ON COLUMN downloads.expires IS 'When the file may be deleted; null while it is being written.';

@@ -1,5 +1,6 @@
 """The views of the pixels of a layer that shows one raster source: data/ and timesteps/."""
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,13 +9,15 @@ from math import ceil, isfinite
 from typing import Any
 
 from pipeline.api.endpoint import Call, Endpoint
+from pipeline.api.links import API
 from pipeline.api.pixels import VALUES_READ
-from pipeline.api.problems import Problem, invalid, not_found
+from pipeline.api.problems import Problem, invalid, not_found, unavailable
 from pipeline.api.query_string import Parameter
-from pipeline.api.resources.field import TIMESTAMP, nullable, object_schema
+from pipeline.api.resources.field import LINK, TIMESTAMP, UUID, nullable, object_schema
 from pipeline.api.resources.layers import LAYERS
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
-from pipeline.api.responses import Answer
+from pipeline.api.responses import Answer, Stream, stream_file
+from pipeline.api.upload_store import open_store
 from pipeline.api.views.list_detail import read_row
 from pipeline.api.views.pictures import (
     NUMBER_PATTERN,
@@ -23,7 +26,8 @@ from pipeline.api.views.pictures import (
     files_of,
     parse_time_parameter,
 )
-from pipeline.catalogue.lookups import optional_pattern
+from pipeline.catalogue.downloads import QUERIES
+from pipeline.catalogue.lookups import BOOLEAN_PATTERN, BadValue, optional_pattern, parse_boolean
 from pipeline.catalogue.pixels import (
     Bounds,
     choose_files,
@@ -32,6 +36,7 @@ from pipeline.catalogue.pixels import (
     source_statement,
 )
 from pipeline.definitions.durations import format_time
+from pipeline.errors import TransientError
 from pipeline.raster.pixels.requests import BoundsIn, Export, Window, is_epsg_code
 
 GEOTIFF = "image/tiff; application=geotiff"
@@ -57,6 +62,11 @@ PARAMETERS: tuple[Parameter, ...] = (
     ("pixel_size", NUMBER, "Instead of width and height; x2 and y2 move up to whole pixels."),
     ("start", TIME_SCHEMA, "The step at this time, else the last one before it. Default: the last step."),
     ("time", TIME_SCHEMA, "The same as start."),
+    (
+        "async",
+        {"type": "string", "pattern": BOOLEAN_PATTERN},
+        "true: answer with a task, whose result is the URL of the file.",
+    ),
     ("nodata", {"type": "string"}, "The value where there is none. Default: that of the raster source."),
 )  # fmt: skip
 
@@ -68,6 +78,8 @@ class WantedData:
     window: Window
     time: datetime | None
     nodata: str | None
+    later: bool
+    """Whether the answer is a task."""
 
 
 class LayerData(Endpoint):
@@ -79,6 +91,7 @@ class LayerData(Endpoint):
     )
     media_type = GEOTIFF
     formats = ("geotiff",)
+    schema = object_schema(task_id=UUID, url=LINK)
     parameters = PARAMETERS
 
     async def check_exists(self, call: Call) -> None:
@@ -92,13 +105,47 @@ class LayerData(Endpoint):
         if source.size is None:
             raise not_found("Data")
         wanted = parse_wanted(call.query, source)
-        limit = call.api.config.data_pixels
-        check_size(wanted.window, limit)
+        config, later = call.api.config, wanted.later
+        check_size(wanted.window, config.task_pixels if later else config.data_pixels)
         export = await choose_export(call, source, wanted)
-        file = await call.api.pixels.ask(export, values_to_read(wanted.window))
-        name = re.sub(r"[^A-Za-z0-9._-]+", "_", layer.name)[:100].strip("._") or "data"
-        headers = {"Content-Disposition": f'attachment; filename="{name}.tif"'}
-        return Answer(file, headers=headers, media_type=GEOTIFF)
+        values = values_to_read(wanted.window)
+        filename = (
+            re.sub(r"[^A-Za-z0-9._-]+", "_", layer.name)[:100].strip("._") or "data"
+        ) + ".tif"
+        if later:
+            task = await call.api.exports.begin(export, values, filename)
+            return Answer({"task_id": task, "url": call.links.at(f"{API}/tasks/{task}")})
+        file = await call.api.pixels.ask(export, values)
+        return Answer(stream_file(file), headers=attachment(filename), media_type=GEOTIFF)
+
+
+class DownloadFile(Endpoint):
+    """GET a file that was written for a task."""
+
+    title = "Download"
+    description = "The result of a task, for an hour, for everyone who has its URL."
+    media_type = GEOTIFF
+
+    async def check_exists(self, call: Call) -> None:
+        """Raise Problem 404 if there is no such file."""
+        await self.row(call)
+
+    async def row(self, call: Call) -> Any:
+        """Return the row of the file in the path; raise Problem 404 if it does not exist or has expired."""
+        rows = await call.api.database.rows(QUERIES["find"], uuid=call.uuid("Download"))
+        if not rows:
+            raise not_found("Download")
+        return rows[0]
+
+    async def get(self, call: Call) -> Answer:
+        """Return the file."""
+        row, store = await self.row(call), open_store(call.api.config)
+        try:
+            size, parts = await asyncio.to_thread(store.read, row.uri)
+        except TransientError as error:
+            raise unavailable(f"{error}.") from error
+        headers = attachment(row.filename)
+        return Answer(Stream(size, parts), headers=headers, media_type=GEOTIFF)
 
 
 class LayerTimeSteps(Endpoint):
@@ -133,6 +180,11 @@ class LayerTimeSteps(Endpoint):
         steps = [format_time(row.step) for row in rows]
         ends = (steps[0], steps[-1]) if steps else (None, None)
         return Answer({"start": ends[0], "end": ends[1], "steps": steps})
+
+
+def attachment(filename: str) -> dict[str, str]:
+    """Return the header by which browsers save a file."""
+    return {"Content-Disposition": f'attachment; filename="{filename}"'}
 
 
 async def source_of(call: Call, layer: Any) -> Any:
@@ -200,6 +252,7 @@ def parse_wanted(query: Mapping[str, str], source: Any) -> WantedData:
     own = projection is None or projection.upper() == source.projection
     bounds = _parse_bounds(query.get("bbox", ""), source if own else None, errors)
     time = parse_time_parameter(query, "start" if query.get("start") else "time", errors)
+    later = _parse_flag(query.get("async", ""), errors)
     width, height = (_parse_size(query.get(name, ""), name, errors) for name in ("width", "height"))
     pixel = _parse_pixel_size(query.get("pixel_size", ""), errors)
     if not errors and pixel is None and (width is None) != (height is None):
@@ -217,7 +270,15 @@ def parse_wanted(query: Mapping[str, str], source: Any) -> WantedData:
         east, north = west + width * across, south + height * down
     crs = None if own else projection.upper()
     window = Window(west, south, east, north, width, height, crs)
-    return WantedData(window, time, query.get("nodata") or None)
+    return WantedData(window, time, query.get("nodata") or None, later)
+
+
+def _parse_flag(text: str, errors: dict[str, list[str]]) -> bool:
+    try:
+        return bool(text) and parse_boolean(text)
+    except BadValue as error:
+        errors["async"] = [str(error)]
+        return False
 
 
 def _pixels(length: float, size: float) -> int:

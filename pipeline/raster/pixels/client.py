@@ -2,9 +2,10 @@
 
 import os
 import signal
+from threading import Lock
 from typing import Any
 
-from pipeline.errors import RastersourcesError, TimedOut, Unreadable
+from pipeline.errors import RastersourcesError, TimedOut, TransientError, Unreadable
 from pipeline.raster.budget import Budget
 from pipeline.raster.linked_folder import remove_dead_folders
 from pipeline.raster.pixels.requests import ExportedFile, PixelLimits, Request
@@ -17,47 +18,58 @@ _TRIES = 2
 
 
 class PixelProcess:
-    """Answers one request at a time. Two threads must not use it at once."""
+    """Answers one request at a time; threads wait for each other."""
 
     def __init__(self, budget: Budget) -> None:
         """`budget` limits what reading a header may cost, and the size of a block."""
         self._budget = budget
         self._child: ChildProcess | None = None
-
-    @property
-    def pid(self) -> int | None:
-        """The number of the process; None while there is none."""
-        return self._child.pid if self._child else None
+        self._busy = Lock()
+        self._closed = False
 
     def ask(self, request: Request, limits: PixelLimits) -> Any:
         """Return the answer to a request; of an Export an open binary file.
 
         Raises a RasterError, TransientError or CatalogueError.
         """
-        last_words = ""
-        for _ in range(_TRIES):
-            child = self._child or self._start()
-            try:
-                answer = self._receive(child, request, limits)
-                break
-            except (EOFError, OSError):
-                self._child = None
-                status = child.end(GRACE_SECONDS)
-                last_words = child.last_words
-                remove_dead_folders()
-                if status == -signal.SIGALRM:
-                    raise _timed_out(limits) from None
-        else:
-            raise Unreadable(f"reading the pixels ends the process ({last_words}); check the files")
+        with self._busy:
+            answer = self._answer(request, limits)
         if isinstance(answer, RastersourcesError):
             raise answer
         return answer
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, whatever it is doing."""
+        self._closed = True
+        if child := self._child:
+            child.kill()  # a thread that waits for it notices that
+        with self._busy:
+            if self._child:
+                self._child.end(patience=0)
+                self._child = None
+
+    def _answer(self, request: Request, limits: PixelLimits) -> Any:
+        """Return the answer or an error of the request; try again where the process ends."""
+        last_words = ""
+        for _ in range(_TRIES):
+            if self._closed:
+                raise TransientError("the server is stopping; ask again")
+            child = self._child or self._start()
+            try:
+                return self._receive(child, request, limits)
+            except (EOFError, OSError):
+                status = self._end(GRACE_SECONDS)
+                last_words = child.last_words
+                if status == -signal.SIGALRM:
+                    raise _timed_out(limits) from None
+        raise Unreadable(f"reading the pixels ends the process ({last_words}); check the files")
+
+    def _end(self, patience: float) -> int:
+        assert self._child
         child, self._child = self._child, None
-        if child:
-            child.end(patience=0)
+        status = child.end(patience)
+        remove_dead_folders()
+        return status
 
     def _start(self) -> ChildProcess:
         self._child = ChildProcess("pipeline.raster.pixels.process")
@@ -68,7 +80,7 @@ class PixelProcess:
         """Return the answer or the error. Raises EOFError or OSError where the process ended, and TimedOut."""
         child.send((request, limits))
         if not child.connection.poll(limits.seconds + GRACE_SECONDS):
-            self.close()
+            self._end(patience=0)
             raise _timed_out(limits)
         answer = child.connection.recv()
         if isinstance(answer, ExportedFile):

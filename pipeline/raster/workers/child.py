@@ -45,6 +45,10 @@ class ChildProcess:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             its_end.close()
 
+    def kill(self) -> None:
+        """Kill the process; `end` is still needed."""
+        self._process.kill()
+
     @property
     def pid(self) -> int:
         """The number of the process."""

@@ -16,6 +16,7 @@ from pipeline.storage.s3_listing import find_object, list_objects
 from pipeline.storage.uploads.store import (
     FILE_NAME,
     MARK_NAME,
+    READ_BYTES,
     UploadStore,
     mark_text,
     parse_mark,
@@ -116,6 +117,10 @@ class BucketUploadStore(UploadStore):
 
     def _find(self, upload_id: str) -> StoredFile:
         return find_object(self.bucket, self._key(upload_id))
+
+    def _read(self, upload_id: str) -> tuple[int, Iterator[bytes]]:
+        found = obstore.get(open_bucket(self.bucket), self._key(upload_id))
+        return found.meta["size"], map(bytes, found.stream(min_chunk_size=READ_BYTES))
 
     def _names(self) -> Iterator[str]:
         for folder, item in list_objects(self.bucket, self.prefix.rstrip("/")):

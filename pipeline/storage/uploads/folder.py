@@ -13,6 +13,7 @@ from pipeline.storage.files import sync_folder
 from pipeline.storage.uploads.store import (
     FILE_NAME,
     MARK_NAME,
+    READ_BYTES,
     UploadStore,
     mark_text,
     parse_mark,
@@ -114,6 +115,15 @@ class FolderUploadStore(UploadStore):
 
     def _find(self, upload_id: str) -> StoredFile:
         return find_file(self._path(upload_id), [self.folder])
+
+    def _read(self, upload_id: str) -> tuple[int, Iterator[bytes]]:
+        file = self._path(upload_id).open("rb")
+
+        def parts() -> Iterator[bytes]:
+            with file:
+                yield from iter(lambda: file.read(READ_BYTES), b"")
+
+        return os.fstat(file.fileno()).st_size, parts()
 
     def _names(self) -> Iterator[str]:
         with suppress(FileNotFoundError), os.scandir(self.folder) as entries:

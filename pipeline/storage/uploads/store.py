@@ -16,6 +16,8 @@ FILE_NAME = "raster.tif"
 """The name of every upload. The folder or prefix that holds it is named by the upload's id."""
 UPLOAD_ID = re.compile("[0-9a-f]{32}")
 """Folders and prefixes with another name are never touched."""
+READ_BYTES = 2**18
+"""Size of the parts in which a file is read."""
 MARK_NAME = ".catalogue"
 """The file or object that names the catalogue to which the storage belongs."""
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
@@ -85,6 +87,13 @@ class UploadStore(ABC):
             raise NotAllowed("it lies outside the storage of uploads; send it again")
         return self._find(upload_id)
 
+    def read(self, uri: str) -> tuple[int, Iterator[bytes]]:
+        """Return the size of a file and its bytes, in parts. Raises TransientError, also if it is gone."""
+        upload_id = self.upload_id(uri)
+        assert upload_id, uri
+        with translate_errors():
+            return self._read(upload_id)
+
     def uris(self) -> Iterator[str]:
         """Yield the URIs of all uploads, complete or not. Raises TransientError."""
         return (self._uri(name) for name in self._names() if UPLOAD_ID.fullmatch(name))
@@ -106,6 +115,9 @@ class UploadStore(ABC):
 
     @abstractmethod
     def _find(self, upload_id: str) -> StoredFile: ...
+
+    @abstractmethod
+    def _read(self, upload_id: str) -> tuple[int, Iterator[bytes]]: ...
 
     @abstractmethod
     def _names(self) -> Iterator[str]:
