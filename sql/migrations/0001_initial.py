@@ -17,7 +17,7 @@ DROP FUNCTION interval_text, grid_message, grid_mismatch, grid_of;
 DROP TYPE grid;
 DROP TABLE
     served_configs, moves, sync_runs, tombstones, rejected_files, definitions,
-    upload_files, catalogue_identity, uploads, tasks,
+    downloads, upload_files, catalogue_identity, uploads, tasks,
     scenario_sources, label_type_sources, layer_sources, scenarios, label_types, layers,
     changes, commits, raster_files, coordinate_systems, raster_sources, source_counts,
     sign_in_failures, sessions, api_keys, roles, users, organisations;

@@ -36,7 +36,8 @@ checks.use_after_free.enabled = false
 def there(as_: As, things: dict[str, str]) -> dict[str, str]:
     """Return one of everything for the hooks of schemathesis."""
     paths = as_("admin").get("/api/v4/openapi.json").json()["paths"]
-    existing = {path: things[path.split("/")[3]] for path in paths if "{" in path}
+    named = {path: path.split("/")[3] for path in paths if "{" in path}
+    existing = {path: things[name] for path, name in named.items() if name in things}
     return {
         "CURSOR": as_("admin").get("/api/v4/changes/").json()["cursor"],
         "ORGANISATION": things["organisations"],

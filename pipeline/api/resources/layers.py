@@ -159,7 +159,7 @@ LAYERS = Resource(
 Raster layers show raster sources, directly or through a graph of operations.
 
 The field "source" is that graph, and "raster_sources" lists the raster sources in it. Bounds and times come from \
-those that you may read. This server draws no maps: it stores and returns the fields about drawing.""",
+those that you may read. The fields about drawing are stored and returned; data/ and timesteps/ give the pixels of a layer that shows one raster source.""",
     entity=lists.LAYERS,
     fields=(
         *common.identity("rasters"),

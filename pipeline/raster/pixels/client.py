@@ -27,6 +27,11 @@ class PixelProcess:
         self._busy = Lock()
         self._closed = False
 
+    @property
+    def pid(self) -> int | None:
+        """The number of the process; None while there is none."""
+        return self._child.pid if self._child else None
+
     def ask(self, request: Request, limits: PixelLimits) -> Any:
         """Return the answer to a request; of an Export an open binary file.
 
