@@ -159,7 +159,8 @@ LAYERS = Resource(
 Raster layers show raster sources, directly or through a graph of operations.
 
 The field "source" is that graph, and "raster_sources" lists the raster sources in it. Bounds and times come from \
-those that you may read. The fields about drawing are stored and returned; data/ and timesteps/ give the pixels of a layer that shows one raster source.""",
+those that you may read. The fields about drawing are stored and returned. A layer that shows one \
+raster source has pixels: data/ and timesteps/.""",
     entity=lists.LAYERS,
     fields=(
         *common.identity("rasters"),
