@@ -121,6 +121,27 @@ def test_a_second_file_of_a_kind_has_the_record_that_gdal_gives_it(
     assert_same_by_gdal(second, monkeypatch)
 
 
+@pytest.mark.parametrize(
+    "name", ["time", "metadata", "times of bands", "netCDF", "overviews", "point"]
+)
+def test_later_files_of_a_kind_differ_in_place_and_time(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_gdal: list[Path]
+) -> None:
+    for number in range(4):
+        options = {
+            **VARIANTS[name],
+            "transform": Affine(10, 0, 155_000 + 70 * number, 0, -10, 463_000),
+        }
+        if name == "time":
+            options["tags"] = {**options["tags"], "TIFFTAG_DATETIME": f"2024:02:03 04:05:0{number}"}
+        path = write_raster(tmp_path / f"{number}.tif", **options)
+        by_gdal.clear()
+        outcome(path)
+        assert bool(by_gdal) == (number == 0)
+        with monkeypatch.context() as patch:
+            assert_same_by_gdal(path, patch)
+
+
 @pytest.mark.parametrize("path", corpus(), ids=lambda path: path.name)
 def test_the_corpus_has_the_records_of_gdal(
     path: Path, monkeypatch: pytest.MonkeyPatch, by_gdal: list[Path]

@@ -191,6 +191,15 @@ def test_an_ordinary_cog_costs_one_request_of_32_kib(
     assert [(one.method, one.status, one.body) for one in counted.passed] == [("GET", 206, HALF)]
 
 
+def test_a_plain_object_is_not_copied_to_a_file(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = stored(bucket.put("a.tif", write_cog(tmp_path / "a.tif", 600)))
+    first = outcome(file)  # GDAL sees its kind
+    monkeypatch.setattr("pipeline.raster.sparse_copy.tempfile.TemporaryFile", None)
+    assert outcome(file) == first
+
+
 def test_no_large_object_is_fetched_whole(bucket: Bucket, counted: Proxy, tmp_path: Path) -> None:
     write_raster(
         tmp_path / "strips.tif", width=2000, height=2000, dtype="float64", overviews=(2, 4)
