@@ -15,7 +15,7 @@ test: lint ## set up, then lint, types and the whole test suite on a real PostGI
 
 test-fast: ## the tests that need no database, in half a minute
 	@./setup.sh requirements-dev.lock
-	tests/run.sh --numprocesses 3 --dist loadfile --without-servers $(FAST)
+	tests/run.sh --numprocesses 2 --dist worksteal --without-servers $(FAST)
 
 coverage: ## the whole test suite, with the lines that no test reaches
 	@./setup.sh requirements-dev.lock
