@@ -90,6 +90,7 @@ def test_it_leaves_an_artifact_on_the_server_that_is_there(
     assert "bad%7Cname.tif | not_a_geotiff |" in table
     assert "files per second" in table
     assert (flow_run["state"]["type"], flow_run["state"]["name"]) == ("COMPLETED", "Rejections")
+    assert str(last_run(engine).flow_run) == flow_run["id"]
     (task_run,) = prefect.ask("task_runs", **of_the_run)
     assert task_run["state"]["type"] == "COMPLETED"
 
