@@ -12,6 +12,7 @@ from pipeline.catalogue.file_row import FileRow
 from pipeline.raster import ProcessReader
 from tests.api.conftest import base
 from tests.api.site.test_ingestion import RD_IN_DEGREES
+from tests.support.axe import findings
 from tests.support.chromium import (
     assert_quiet,
     await_text,
@@ -25,7 +26,6 @@ from tests.support.factory import write_raster
 from tests.support.ingestion import registered, work_of
 
 pytestmark = needs_chromium
-AXE = Path(__file__).resolve().parents[2] / "support" / "vendor" / "axe-core" / "axe.min.js"
 
 
 @pytest.fixture
@@ -111,11 +111,4 @@ def test_the_pages_fit_and_axe_finds_nothing_serious(
         scripted.get(f"{here}/ingestion/{page}")
         wide = "return document.documentElement.scrollWidth"
         assert scripted.execute_script(wide) <= width, page
-        scripted.execute_script(AXE.read_text())
-        found = scripted.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
-        serious = [
-            (one["id"], [node["html"] for node in one["nodes"]][:3])
-            for one in found["violations"]
-            if one["impact"] in ("serious", "critical")
-        ]
-        assert serious == [], page
+        assert findings(scripted) == [], page
