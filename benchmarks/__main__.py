@@ -62,9 +62,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--unchanged", type=int, default=100_000, help="files that are synced again"
     )
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--seconds", type=float, default=5, help="of each case of lists in each round"
+        "--seconds", type=float, default=3, help="of each case of lists in each round"
     )
     parser.add_argument(
         "--only",

@@ -26,10 +26,17 @@ PROBES = 20
 def compare_lists(
     results: Results, cluster: Cluster, rows: int, *, rounds: int, duration: float, stac: bool
 ) -> None:
-    """Measure each case at a catalogue of so many records."""
+    """Measure each case at a new catalogue of so many records."""
     database = new_database(cluster, f"catalogue_{rows}", migrated=True)
     database.run_file("records.sql", rows=rows)
     fill(results, database, rows, stac=stac)
+    measure_lists(results, database, rows, rounds=rounds, duration=duration, stac=stac)
+
+
+def measure_lists(
+    results: Results, database: Database, rows: int, *, rounds: int, duration: float, stac: bool
+) -> None:
+    """Measure each case at a catalogue that is filled."""
     sample = draw_sample(database, rows)
     with ExitStack() as stack:
         servers = {"ours": (serve_ours(database), list_paths(sample))}
@@ -39,7 +46,7 @@ def compare_lists(
             servers["stac-fastapi"] = (serve_stac(database), stac_paths(database, sample))
         addresses = {name: stack.enter_context(server) for name, (server, _) in servers.items()}
         paths = {name: asked for name, (_, asked) in servers.items()}
-        check_answers(results, addresses, paths["ours"])
+        check_answers(results, addresses, paths["ours"], rows)
         scripts = floor_scripts(sample)
         for case in paths["ours"]:
             asked = {name: paths[name][case] for name in addresses if case in paths[name]}
@@ -88,7 +95,7 @@ def list_paths(sample: Sample) -> Paths:
     }
 
 
-def check_answers(results: Results, addresses: Mapping[str, str], paths: Paths) -> None:
+def check_answers(results: Results, addresses: Mapping[str, str], paths: Paths, rows: int) -> None:
     """End the benchmark where ours and Django do not answer alike: count, records and their order."""
     if "drf" not in addresses:
         results.note("Answers are not compared: gunicorn is not installed.")
@@ -100,7 +107,9 @@ def check_answers(results: Results, addresses: Mapping[str, str], paths: Paths) 
             if ours != theirs:
                 raise SystemExit(f"{path} differs: {ours} by us, {theirs} by Django")
             checked += 1
-    results.note(f"{checked} answers of ours and of Django have the same count, records and order.")
+    results.note(
+        f"{rows:,} records: {checked} answers of ours and of Django have the same count, records and order."
+    )
 
 
 def answer(url: str) -> tuple[object, list[str]]:

@@ -119,6 +119,8 @@ class Settings:
     """Public base URL of hyperlinks, such as https://example.org/rasters. None: that of the request."""
     api_workers: Annotated[int | None, whole_number(1, 64)] = None
     """Number of processes that serve the API. None: as many as there are cores."""
+    connections: Annotated[int, whole_number(6, 10_000)] = 60
+    """Largest number of connections to the database for prepared reads and other requests of the API."""
     workers: Annotated[int, whole_number(1, 256)] = 2
     """Number of processes that read files."""
     runner: Annotated[Runner, choice(Runner)] = "processes"

@@ -115,5 +115,5 @@ async def answer_problem(request: Request, problem: Exception) -> Response:
     api: Api = request.app.state.api
     caller = ANONYMOUS
     with suppress(Problem):  # when the database is away, the caller is unknown
-        caller = await session_caller(request.cookies.get(COOKIE, ""), api.database)
+        caller = await session_caller(request.cookies.get(COOKIE, ""), api.prepared)
     return show_problem(request, problem, api.config.base_url, caller)

@@ -10,14 +10,14 @@ from starlette.requests import Request
 
 from pipeline.api.body import FORM, MULTIPART, media_type
 from pipeline.api.config import ApiConfig
-from pipeline.api.database import Database
 from pipeline.api.links import base_of
+from pipeline.api.prepared_reads import PreparedReads
 from pipeline.api.problems import forbidden, login_required
 from pipeline.catalogue.access import ANONYMOUS, Caller
 from pipeline.catalogue.users import (
     KEY,
-    caller_by_key,
-    caller_by_session,
+    PREPARED_CALLER_BY_KEY,
+    PREPARED_CALLER_BY_SESSION,
     caller_from_row,
     hash_secret,
 )
@@ -40,15 +40,15 @@ class Login:
     """Empty for callers with a key. A write by session needs `check_write` too: other sites can send the cookie."""
 
 
-async def authenticate(request: Request, database: Database, config: ApiConfig) -> Login:
+async def authenticate(request: Request, prepared: PreparedReads, config: ApiConfig) -> Login:
     """Return the caller; raise Problem 401 for wrong credentials, 403 for a write from another site."""
     if request.method not in SAFE:
         _check_site(request, config)
     credentials = _read_basic(request) or _read_headers(request)
     if credentials:
-        return Login(await _find_by_key(*credentials, database))
+        return Login(await _find_by_key(*credentials, prepared))
     token = request.cookies.get(COOKIE, "")
-    caller = await session_caller(token, database)
+    caller = await session_caller(token, prepared)
     return Login(caller, token if caller.logged_in else "")
 
 
@@ -58,10 +58,12 @@ def check_write(request: Request, config: ApiConfig, session: str, token: str | 
         check_csrf(token or request.headers.get(CSRF_HEADER, ""), session)
 
 
-async def session_caller(token: str, database: Database) -> Caller:
+async def session_caller(token: str, prepared: PreparedReads) -> Caller:
     """Return the caller who is signed in with a cookie, or the anonymous caller."""
-    rows = await database.rows(caller_by_session(token)) if token else []
-    return caller_from_row(rows[0]) if rows else ANONYMOUS
+    if not token:
+        return ANONYMOUS
+    row = await prepared.row(PREPARED_CALLER_BY_SESSION, {"token_hash": hash_secret(token)})
+    return caller_from_row(row) if row else ANONYMOUS
 
 
 def _check_site(request: Request, config: ApiConfig) -> None:
@@ -90,15 +92,15 @@ def _read_headers(request: Request) -> tuple[str, str] | None:
     return None if username is None or key is None else (username, key)
 
 
-async def _find_by_key(username: str, key: str, database: Database) -> Caller:
+async def _find_by_key(username: str, key: str, prepared: PreparedReads) -> Caller:
     match = KEY.fullmatch(key)
     if not match:
         raise login_required(WRONG)
-    rows = await database.rows(caller_by_key(match[1]))
-    expected = rows[0].secret_hash if rows else bytes(32)
-    if not hmac.compare_digest(hash_secret(match[2]), expected) or not rows:
+    row = await prepared.row(PREPARED_CALLER_BY_KEY, {"prefix": match[1]})
+    *_, secret_hash, _key_id = row or (bytes(32), None)
+    if not hmac.compare_digest(hash_secret(match[2]), secret_hash) or not row:
         raise login_required(WRONG)
-    caller = caller_from_row(rows[0])
+    caller = caller_from_row(row)
     if username not in (KEY_USER, caller.username):
         raise login_required(WRONG)
     return caller

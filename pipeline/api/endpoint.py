@@ -210,7 +210,7 @@ class Endpoint:
         query = state.query = parse_query(request.scope["query_string"])
         format = parse_format(query, self.formats)
         links = Links(base_of(request, api.config.base_url), format if format in FORMATS else None)
-        login = await authenticate(request, api.database, api.config)
+        login = await authenticate(request, api.prepared, api.config)
         body = Body(request, api.config)
         call = state.call = Call(api, request, query, links, login.caller, body, login.session)
         if request.method not in SAFE:

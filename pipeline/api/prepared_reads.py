@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pipeline.api.database import POOL_IS_BUSY, Database, translate_errors
 from pipeline.api.problems import unavailable
-from pipeline.api.resources.json_rows import JsonQuery
+from pipeline.database.queries import NumberedQuery
 
 
 class Reader:
@@ -37,7 +37,7 @@ class PreparedReads:
         self._free: list[Reader] = []
         self._slots = asyncio.Semaphore(size)
 
-    async def row(self, query: JsonQuery, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    async def row(self, query: NumberedQuery, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
         """Return the row of a query; raise Problem 503 when the database is away or slow."""
         listed = [values[name] for name in query.names]
         with translate_errors():
@@ -53,7 +53,7 @@ class PreparedReads:
             finally:
                 self._slots.release()
 
-    async def _row(self, query: JsonQuery, values: list[Any]) -> tuple[Any, ...] | None:
+    async def _row(self, query: NumberedQuery, values: list[Any]) -> tuple[Any, ...] | None:
         """Run a query; once more on a new connection if a kept one was lost, as by a restart of PostgreSQL."""
         while self._free:
             reader = self._free.pop()
@@ -69,7 +69,7 @@ class PreparedReads:
         return await self._run(reader, query, values)
 
     async def _run(
-        self, reader: Reader, query: JsonQuery, values: list[Any]
+        self, reader: Reader, query: NumberedQuery, values: list[Any]
     ) -> tuple[Any, ...] | None:
         """Run a query and keep the reader, unless its connection is lost or the request was cancelled."""
         keep = False
@@ -93,7 +93,7 @@ class PreparedReads:
         return Reader(connection, await _driver(connection))
 
     async def _row_through_pooler(
-        self, query: JsonQuery, values: list[Any]
+        self, query: NumberedQuery, values: list[Any]
     ) -> tuple[Any, ...] | None:
         """Run a query in a transaction of its own, for which the pooler gives a session; nothing is prepared."""
         async with self._database.engine.begin() as connection:

@@ -1,6 +1,7 @@
 """Footprints of raster sources as vector tiles: outlines, or counts where a tile holds too many of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import atan, degrees, pi, sinh
 from typing import Any
 
@@ -8,6 +9,8 @@ from sqlalchemy import ColumnElement, Integer, Select, Subquery, case, cast, fun
 from sqlalchemy.sql.expression import CTE
 
 from pipeline.catalogue.access import Caller, readable
+from pipeline.catalogue.lists import RASTER_SOURCES
+from pipeline.catalogue.select_rows import matching_rows
 from pipeline.database.tables import raster_sources
 
 Predicate = ColumnElement[bool]
@@ -54,17 +57,16 @@ def extent_statement(caller: Caller, where: Sequence[Predicate]) -> Select[Any]:
     """Select the box around the first `SAMPLE` sources, in degrees."""
     own = raster_sources.c
     crosses = own.west > own.east
-    first = (
-        select(
-            case((crosses, -180.0), else_=own.west).label("west"),
-            case((crosses, 180.0), else_=own.east).label("east"),
-            own.south,
-            own.north,
-        )
-        .where(readable(raster_sources, caller), own.west.is_not(None), *where)
-        .limit(SAMPLE)
-        .subquery()
+    columns = [
+        case((crosses, -180.0), else_=own.west).label("west"),
+        case((crosses, 180.0), else_=own.east).label("east"),
+        own.south,
+        own.north,
+    ]
+    found = matching_rows(
+        RASTER_SOURCES, columns, readable(raster_sources, caller), [own.west.is_not(None), *where]
     )
+    first = found.limit(SAMPLE).subquery()
     sides: Mapping[str, Any] = {
         "west": func.min,
         "south": func.min,
@@ -80,8 +82,11 @@ def tile_statement(caller: Caller, where: Sequence[Predicate], box: Box) -> Sele
     A source that crosses an edge is drawn in both tiles; it is counted in the tile that holds its centre.
     """
     own = raster_sources.c
-    inside = (readable(raster_sources, caller), own.extent.intersects(box["around"]), *where)
-    few = select(own.id, own.extent).where(*inside).limit(MOST_OUTLINES + 1).cte("few")
+    inside = partial(
+        matching_rows, RASTER_SOURCES,
+        visible=readable(raster_sources, caller), where=[own.extent.intersects(box["around"]), *where],
+    )  # fmt: skip
+    few = inside([own.id, own.extent]).limit(MOST_OUTLINES + 1).cte("few")
     crowded = select(func.count() > MOST_OUTLINES).select_from(few).scalar_subquery()
     layers = {"footprints": (_outlines(few, box), "id"), "cells": (_cells(inside, box), None)}
     outlines, cells = (
@@ -107,7 +112,7 @@ def _outlines(few: CTE, box: Box) -> Subquery:
     return rows.order_by(func.ST_Area(shapes.extent).desc(), shapes.id).subquery("footprints")
 
 
-def _cells(inside: Sequence[Predicate], box: Box) -> Subquery:
+def _cells(inside: Callable[[Sequence[ColumnElement[Any]]], Select[Any]], box: Box) -> Subquery:
     """Select a square with the number of sources for each cell that holds the centre of one."""
     own, width = raster_sources.c, box["side"] / CELLS
     turn = case((own.west > own.east, 360), else_=0)
@@ -116,7 +121,10 @@ def _cells(inside: Sequence[Predicate], box: Box) -> Subquery:
     northing = func.ln(func.tan((latitude + 90) * (pi / 360))) * (EARTH / pi)
     column = cast(func.floor((easting - box["left"]) / width), Integer).label("column")
     row = cast(func.floor((northing - box["bottom"]) / width), Integer).label("row")
-    counted = select(column, row, func.count().label("amount")).where(*inside).group_by(column, row)
+    placed = inside([column, row]).subquery("placed").c
+    counted = select(placed.column, placed.row, func.count().label("amount")).group_by(
+        placed.column, placed.row
+    )
     # OFFSET 0: PostgreSQL would test the cells before it counts, expect one row, and sort instead of hashing.
     cells = counted.offset(0).subquery("counted").c
     west, south = box["left"] + cells.column * width, box["bottom"] + cells.row * width

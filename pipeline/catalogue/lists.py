@@ -41,6 +41,7 @@ from pipeline.database.tables import (
     roles,
     scenarios,
     source_counts,
+    source_names,
     tasks,
     uploads,
     users,
@@ -102,7 +103,7 @@ def _used_sources(
 
 def _raster_source_columns(caller: Caller) -> Columns:
     hidden = (
-        "name_upper", "extent", "notices", "definition", "group_key", "definition_hash", "declared_interval",
+        "extent", "notices", "definition", "group_key", "definition_hash", "declared_interval",
     )  # fmt: skip
     return [
         *_own(raster_sources, *hidden),
@@ -178,6 +179,7 @@ RASTER_SOURCES = Entity(
     counters=Counters(
         source_counts, frozenset({"organisation_id", "access_modifier"}), _readable_counts
     ),
+    names=source_names,
 )
 LAYERS = Entity(
     layers,

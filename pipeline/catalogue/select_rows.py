@@ -17,6 +17,7 @@ from sqlalchemy import (
     func,
     select,
 )
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.visitors import iterate, replacement_traverse
 
 from pipeline.catalogue.access import Caller
@@ -55,6 +56,8 @@ class Entity:
     links: SourceLinks | None = None
     """The raster sources that the rows use."""
     counters: Counters | None = None
+    names: Table | None = None
+    """A narrow table for searches, with the `id` of each row, columns of the list, and the upper case of others."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,8 @@ def choose_page(
     if total is not None:
         ids = select(table.c.id).where(visible, *where).order_by(*in_order(keys))
         return Page(ids.limit(limit).offset(offset), keys, total)
-    if entity.counters:
-        # An index on access beside that of a filter takes longer than to test the rows that the filter finds.
-        visible = visible.is_(True)
     columns = [key.column.label(f"key_{number}") for number, key in enumerate(keys)]
-    matching = select(table.c.id, *columns).where(visible, *where).cte("matching")
+    matching = matching_rows(entity, [table.c.id, *columns], visible, where).cte("matching")
     along = [key.sort(matching.c[column.name]) for key, column in zip(keys, columns, strict=True)]
     ids = select(matching.c.id).order_by(*along).limit(limit).offset(offset)
     total = select(func.count()).select_from(matching).scalar_subquery()
@@ -120,15 +120,44 @@ def _counted(
     own = {part.name for part in tested if part.table is entity.table}
     if counters is None or not own <= counters.columns:
         return None
-    counted = counters.table.c
+    tests = _read_from(counters.table, entity.table, where)
+    total = func.coalesce(func.sum(counters.table.c.amount), 0).cast(BigInteger)
+    return select(total).where(counters.visible(caller), *tests).scalar_subquery()
+
+
+def matching_rows(
+    entity: Entity, columns: Sequence[ColumnElement[Any]], visible: Predicate, where: Sequence[Predicate]
+) -> Select[Any]:  # fmt: skip
+    """Select columns of the rows that match. A search in the upper case of names reads the table that stores it."""
+    table, names = entity.table, entity.names
+    searched = (_in_other(names, table, part) for test in where for part in iterate(test))
+    if names is None or all(found is None or found.name in table.c for found in searched):
+        # An index on access beside that of a filter takes longer than to test the rows that the filter finds.
+        return select(*columns).where(visible.is_(True) if entity.counters else visible, *where)
+    # PostgreSQL leaves the join out if the names have all that is read.
+    joined = names.outerjoin(table, table.c.id == names.c.id)
+    found = select(*_read_from(names, table, columns)).select_from(joined)
+    return found.where(*_read_from(names, table, [visible, *where]))
+
+
+def _read_from(
+    other: Table, table: Table, expressions: Sequence[ColumnElement[Any]]
+) -> list[ColumnElement[Any]]:
+    """Return expressions that read another table where it has the columns of a table, or their upper case."""
 
     def replace(element: Any, **_: Any) -> Any:
-        is_own = isinstance(element, Column) and element.table is entity.table
-        return counted[element.name] if is_own else None
+        return _in_other(other, table, element)
 
-    tests = [replacement_traverse(test, {}, replace) for test in where]
-    total = func.coalesce(func.sum(counted.amount), 0).cast(BigInteger)
-    return select(total).where(counters.visible(caller), *tests).scalar_subquery()
+    return [replacement_traverse(expression, {}, replace) for expression in expressions]
+
+
+def _in_other(other: Table | None, table: Table, element: Any) -> Column[Any] | None:
+    """Return the column of another table with the values of a column of a table, or of its upper case."""
+    is_upper = isinstance(element, FunctionElement) and element.name == "upper"
+    column = next(iter(element.clauses)) if is_upper else element
+    if other is None or not isinstance(column, Column) or column.table is not table:
+        return None
+    return other.c.get(f"{column.name}_upper" if is_upper else column.name)
 
 
 @lru_cache(maxsize=256)

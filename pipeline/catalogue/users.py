@@ -33,7 +33,7 @@ from pipeline.database.people_tables import (
     sessions,
     users,
 )
-from pipeline.database.queries import queries
+from pipeline.database.queries import number_parameters, queries
 from pipeline.errors import CatalogueError
 
 QUERIES = queries("users")
@@ -202,15 +202,17 @@ def caller_by_key(prefix: str) -> TextClause:
     return QUERIES["find_caller_by_key"].bindparams(prefix=prefix)
 
 
-def caller_by_session(token: str) -> TextClause:
-    """Select the active user of a session by its cookie."""
-    return QUERIES["find_caller_by_session"].bindparams(token_hash=hash_secret(token))
+PREPARED_CALLER_BY_KEY = number_parameters(QUERIES["find_caller_by_key"].text)
+"""The same, with the parameter `prefix`."""
+PREPARED_CALLER_BY_SESSION = number_parameters(QUERIES["find_caller_by_session"].text)
+"""Selects the active user of a session, by the parameter `token_hash`."""
 
 
-def caller_from_row(row: Any) -> Caller:
-    """Return the caller of a row of `caller_by_key` or `caller_by_session`."""
-    pairs = [(int(organisation), role) for organisation, role in map(str.split, row.roles)]
-    return make_caller(row.id, row.username, row.first_name, pairs)
+def caller_from_row(row: Sequence[Any]) -> Caller:
+    """Return the caller of a row of these statements."""
+    user_id, username, first_name, roles, *_ = row
+    pairs = [(int(organisation), role) for organisation, role in map(str.split, roles)]
+    return make_caller(user_id, username, first_name, pairs)
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,8 @@ SECONDS_BETWEEN_ATTEMPTS = 5.0
 LONGEST_PAUSE_SECONDS = 300.0
 SECONDS_BETWEEN_CHECKS = 0.5
 """How often the private cluster is checked, which costs some 0.1 ms."""
-MIN_CONNECTIONS, MIN_READERS = 4, 2
-"""Connections of each process of the API: for a change, an upload and two others, and for prepared reads."""
+LEAST_CONNECTIONS, MOST_CONNECTIONS = 6, ApiConfig.connections + ApiConfig.readers
+"""Connections of a process of the API. The least are for a change, an upload, two others and two prepared reads."""
 CALM_SECONDS = 60.0
 """A private cluster that ran for this time since its last start is started again without a pause."""
 
@@ -72,7 +72,7 @@ def run_server(
     database_url: str, configured: Settings, listening: socket.socket, ready: Callable[[str], None]
 ) -> None:
     """Serve until SIGINT or SIGTERM; `ready` gets the address as soon as all processes of the server answer."""
-    count = configured.api_workers or len(os.sched_getaffinity(0))
+    count = count_processes(configured)
     config, shared = api_config(database_url, configured, count), SharedMemory(count)
     if os.environ.get("FORWARDED_ALLOW_IPS") and not config.proxies:
         echo_error("FORWARDED_ALLOW_IPS is ignored; name trusted proxies in RASTERSOURCES_PROXIES")
@@ -102,8 +102,23 @@ def run_server(
             signal.signal(number, signal.SIG_IGN)
 
 
+def count_processes(configured: Settings) -> int:
+    """Return how many processes serve the API; raise CatalogueError for more than have connections."""
+    most, wanted = configured.connections // LEAST_CONNECTIONS, configured.api_workers
+    if wanted is None:
+        return min(most, len(os.sched_getaffinity(0)))
+    if wanted > most:
+        raise CatalogueError(
+            f"{wanted} processes of the API need {wanted * LEAST_CONNECTIONS} connections to the database: "
+            f"increase RASTERSOURCES_CONNECTIONS, or set RASTERSOURCES_API_WORKERS to {most}"
+        )
+    return wanted
+
+
 def api_config(database_url: str, configured: Settings, processes: int) -> ApiConfig:
     """Return the settings of one process of the API; the processes divide connections among them."""
+    connections = min(MOST_CONNECTIONS, configured.connections // processes)
+    readers = connections // 3
     return ApiConfig(
         database_url=database_url,
         private_database=not configured.database_url,
@@ -123,8 +138,8 @@ def api_config(database_url: str, configured: Settings, processes: int) -> ApiCo
         data_pixels=configured.data_pixels,
         task_pixels=configured.task_pixels,
         task_seconds=configured.task_seconds,
-        connections=max(MIN_CONNECTIONS, ApiConfig.connections // processes),
-        readers=max(MIN_READERS, ApiConfig.readers // processes),
+        connections=connections - readers,
+        readers=readers,
         clients=ceil(configured.clients / processes),
         cors_origins=tuple(configured.cors_origins),
         crs_policy=configured.crs_policy,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkProcess
 from time import sleep
-from typing import Self
+from typing import NoReturn, Self
 
 from pipeline.cli.shutdown import exit_when_input_closes
 from pipeline.cli.terminal import echo_error
@@ -46,11 +46,13 @@ class ServerProcesses:
         return self
 
     def wait_until_ready(self) -> None:
-        """Return when all processes answer."""
+        """Return when all processes answer; raise CatalogueError when the one that starts them has ended."""
         for _ in range(self._count):
-            self._started.acquire()
+            while not self._started.acquire(timeout=SECONDS_BETWEEN_STARTS):
+                if not self._starter.is_alive():
+                    self.wait()
 
-    def wait(self) -> None:
+    def wait(self) -> NoReturn:
         """Wait for a signal, whose exception this raises; raise CatalogueError when the processes end by themselves."""
         self._starter.join()
         raise CatalogueError("the processes of the server were ended; start it again")

@@ -8,7 +8,8 @@ the next such line, is the statement. Parameters are written `:name`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,26 @@ from sqlalchemy import TextClause, text
 
 FOLDER = Path(__file__).resolve().parents[2] / "sql" / "queries"
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+_PARAMETER = re.compile(r"(?<!:):(\w+)")
+
+
+@dataclass(frozen=True)
+class NumberedQuery:
+    """A statement with $1, $2, ... instead of the names of its parameters, as PostgreSQL prepares it."""
+
+    text: str
+    names: Sequence[str]
+    """The name of each parameter, in the order of their numbers."""
+    prepare: bool = True
+    """Whether one plan suits all values."""
+
+
+@cache
+def number_parameters(statement: str, parameter: re.Pattern[str] = _PARAMETER) -> NumberedQuery:
+    """Number the parameters of a statement. The first group of `parameter` is the name of one."""
+    names = list(dict.fromkeys(parameter.findall(statement)))
+    text = parameter.sub(lambda match: f"${names.index(match[1]) + 1}", statement)
+    return NumberedQuery(text, names)
 
 
 @cache

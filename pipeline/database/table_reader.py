@@ -27,7 +27,7 @@ TYPES: dict[str, TypeEngine[Any]] = {
     "timestamptz": sa.DateTime(timezone=True),
     "uuid": sa.Uuid(),
 }
-_TABLE = re.compile(r"^CREATE TABLE (\w+) \(\n(.*?)^\);", re.MULTILINE | re.DOTALL)
+_TABLE = re.compile(r"^CREATE TABLE (\w+) \(\n(.*?)^\)", re.MULTILINE | re.DOTALL)
 _COLUMN = re.compile(
     rf"""^[ ]{{4}} "?(?P<name>\w+)"? [ ]+
          (?P<type>geometry|{"|".join(map(re.escape, TYPES))}) (\(.*?\))? (?P<array>\[\])?

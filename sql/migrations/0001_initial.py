@@ -19,13 +19,13 @@ DROP TABLE
     served_configs, moves, sync_runs, tombstones, rejected_files, definitions,
     downloads, upload_files, catalogue_identity, uploads, tasks,
     scenario_sources, label_type_sources, layer_sources, scenarios, label_types, layers,
-    changes, commits, raster_files, coordinate_systems, raster_sources, source_counts,
+    changes, commits, raster_files, coordinate_systems, raster_sources, source_counts, source_names,
     sign_in_failures, sessions, api_keys, roles, users, organisations;
 DROP FUNCTION
     revoke_task, move_last_modified, keep_label_type_sources, keep_layer_sources, graph_sources,
     number_commits, finish_commit, note_changes, this_commit, derive_sources, union_longitudes,
-    count_sources, sum_source_counts, file_name, touch_raster_source, bounds_geometry, touch_last_modified,
-    current_run;
+    keep_source_names, count_sources, sum_source_counts, file_name, touch_raster_source, bounds_geometry,
+    touch_last_modified, current_run;
 """
 
 

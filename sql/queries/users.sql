@@ -13,8 +13,9 @@ WHERE CAST(:user_id AS bigint) IS NULL OR owner.id = :user_id
 ORDER BY owner.username, key.id;
 
 -- name: find_caller_by_key
-SELECT caller.id, caller.username, caller.first_name, key.secret_hash, key.id AS key_id,
-       ARRAY(SELECT concat(organisation_id, ' ', role) FROM roles WHERE user_id = caller.id) AS roles
+SELECT caller.id, caller.username, caller.first_name,
+       ARRAY(SELECT concat(organisation_id, ' ', role) FROM roles WHERE user_id = caller.id) AS roles,
+       key.secret_hash, key.id AS key_id
 FROM api_keys AS key JOIN users AS caller ON caller.id = key.user_id
 WHERE key.prefix = :prefix AND key.revoked IS NULL AND caller.active;
 

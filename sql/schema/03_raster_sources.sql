@@ -13,7 +13,6 @@ CREATE TABLE raster_sources (
     id                    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     uuid                  uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE,
     name                  text NOT NULL CHECK (length(name) <= 255 AND name ~ '\S'),
-    name_upper            text NOT NULL GENERATED ALWAYS AS (upper(name)) STORED,
     description           text,
     organisation_id       bigint NOT NULL REFERENCES organisations,
     access_modifier       smallint NOT NULL DEFAULT 200 CHECK (access_modifier IN (0, 100, 200, 300)),
@@ -66,8 +65,6 @@ CREATE TABLE raster_sources (
 CREATE INDEX raster_sources_extent ON raster_sources USING gist (extent);
 CREATE INDEX raster_sources_name ON raster_sources (name, id);
 CREATE INDEX raster_sources_name_trigram ON raster_sources USING gin (name gin_trgm_ops);
-CREATE INDEX raster_sources_name_upper ON raster_sources USING hash (name_upper);
-CREATE INDEX raster_sources_name_upper_trigram ON raster_sources USING gin (name_upper gin_trgm_ops);
 CREATE INDEX raster_sources_supplier_code ON raster_sources (supplier_code, id);
 CREATE INDEX raster_sources_supplier_code_down ON raster_sources (supplier_code DESC NULLS LAST, id);
 CREATE INDEX raster_sources_supplier_code_upper ON raster_sources USING hash (upper(supplier_code));
@@ -90,7 +87,6 @@ COMMENT ON TABLE raster_sources IS 'One record of the catalogue: 0..n raster fil
 COMMENT ON COLUMN raster_sources.id IS 'Stable, ascending number; the default order.';
 COMMENT ON COLUMN raster_sources.uuid IS 'Public identity, as in the API.';
 COMMENT ON COLUMN raster_sources.name IS 'Name; need not be unique.';
-COMMENT ON COLUMN raster_sources.name_upper IS 'The name in upper case: computing it for each row takes a third of the time of a search.';
 COMMENT ON COLUMN raster_sources.description IS 'Free text; null and the empty text differ.';
 COMMENT ON COLUMN raster_sources.organisation_id IS 'The owner.';
 COMMENT ON COLUMN raster_sources.access_modifier IS '0 Public, 100 Common, 200 Private, 300 Hidden.';
@@ -130,7 +126,6 @@ COMMENT ON COLUMN raster_sources.last_modified IS 'When the raster source last c
 CREATE FUNCTION touch_raster_source() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.last_modified := OLD.last_modified;
-    NEW.name_upper := OLD.name_upper;
     NEW.extent := OLD.extent;
     IF NEW IS DISTINCT FROM OLD THEN
         NEW.last_modified := greatest(clock_timestamp(), OLD.last_modified + interval '1 microsecond');
@@ -145,6 +140,6 @@ BEGIN
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION touch_raster_source IS 'Does what touch_last_modified does, for raster_sources, which has columns that are generated after the trigger; sets described_by.';
+COMMENT ON FUNCTION touch_raster_source IS 'Does what touch_last_modified does, for raster_sources, which has a column that is generated after the trigger; sets described_by.';
 CREATE TRIGGER raster_sources_touch BEFORE UPDATE ON raster_sources
     FOR EACH ROW EXECUTE FUNCTION touch_raster_source();

@@ -3,9 +3,12 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -14,6 +17,9 @@ from sqlalchemy import Engine, text
 
 from pipeline.catalogue.owners import add_organisation
 from pipeline.catalogue.users import add_user, create_key, grant_role
+from pipeline.cli.serve import api_config, count_processes
+from pipeline.errors import CatalogueError
+from pipeline.settings import Settings
 from tests.api.conftest import SOURCES, until
 from tests.support.commands import processes_of
 from tests.support.factory import write_raster
@@ -181,6 +187,38 @@ def is_open(port: int) -> bool:
     except httpx.TransportError:
         return True
     return True
+
+
+STARTER_IS_KILLED = """
+import os, signal, socket, time
+from pipeline.cli.server_processes import ServerProcesses
+from pipeline.errors import CatalogueError
+with ServerProcesses(2, socket.socket(), lambda process, ready: time.sleep(60)) as processes:
+    os.kill(processes._starter.pid, signal.SIGKILL)
+    try:
+        processes.wait_until_ready()
+    except CatalogueError as error:
+        print(error)
+"""
+
+
+def test_the_server_ends_when_its_starter_is_killed_before_it_answers() -> None:
+    command = [sys.executable, "-c", STARTER_IS_KILLED]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "the processes of the server were ended; start it again\n"
+
+
+@pytest.mark.parametrize("connections", [6, 14, 17, 60, 200])
+def test_all_processes_together_keep_within_the_setting_of_connections(connections: int) -> None:
+    configured = Settings(connections=connections)
+    for processes in range(1, connections // 6 + 1):
+        config = api_config("postgresql://", configured, processes)
+        assert (config.connections + config.readers) * processes <= connections
+        assert config.connections >= 4
+        assert config.readers >= 2
+    assert count_processes(configured) <= connections // 6
+    with pytest.raises(CatalogueError, match="increase RASTERSOURCES_CONNECTIONS"):
+        count_processes(replace(configured, api_workers=connections // 6 + 1))
 
 
 def test_a_kill_of_the_server_ends_all_its_processes(api: Serving) -> None:

@@ -1,4 +1,4 @@
-"""The counters of raster sources are exact in every snapshot: while writers work, roll back and are killed."""
+"""The counters and the names of raster sources are exact in every snapshot: while writers work and are killed."""
 
 from random import Random
 from threading import Thread
@@ -18,6 +18,8 @@ SUMMED = """
 SELECT organisation_id, access_modifier, hidden_supplier_id, sum(amount)::bigint FROM source_counts
 GROUP BY 1, 2, 3 HAVING sum(amount) <> 0 ORDER BY 1, 2, 3
 """
+NAMES = "SELECT id, organisation_id, supplier_id, access_modifier, name_upper FROM source_names ORDER BY id"
+NAMED = "SELECT id, organisation_id, supplier_id, access_modifier, upper(name) FROM raster_sources ORDER BY id"
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,7 @@ CHANGES = [
 ]
 
 
-def test_counters_are_exact_while_writers_work_and_are_killed(
+def test_counters_and_names_are_exact_while_writers_work_and_are_killed(
     engine: Engine, database_url: str, owners: list[int]
 ) -> None:
     victims: list[int] = []
@@ -81,6 +83,7 @@ def test_counters_are_exact_while_writers_work_and_are_killed(
         with psycopg.connect(url) as reader:
             reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             assert reader.execute(SUMMED).fetchall() == reader.execute(COUNTED).fetchall()
+            assert reader.execute(NAMES).fetchall() == reader.execute(NAMED).fetchall()
             compared += 1
         if victims and random.random() < 0.2:
             with psycopg.connect(url, autocommit=True) as killer:

@@ -15,7 +15,6 @@ from sqlalchemy import (
     case,
     cast,
     func,
-    literal,
 )
 
 from pipeline.api.links import Links
@@ -161,11 +160,10 @@ def json_timestamp(column: ColumnElement[Any]) -> ColumnElement[str]:
 
 def json_object(parts: Mapping[str, ColumnElement[Any]]) -> ColumnElement[str]:
     """Return the text of a JSON object of JSON texts."""
-    members = [
-        func.concat(f'{"," if number else "{"}"{name}":', part)
-        for number, (name, part) in enumerate(parts.items())
-    ]
-    return func.concat(*members, literal("}"))
+    members: list[Any] = []
+    for name, part in parts.items():
+        members += [f'{"," if members else "{"}"{name}":', part]
+    return func.concat(*members, "}")
 
 
 def nullable(schema: Schema) -> dict[str, Any]:

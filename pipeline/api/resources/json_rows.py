@@ -6,8 +6,8 @@ tests compare both.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from pipeline.api.selection import Selection
 from pipeline.catalogue.access import ANONYMOUS, Caller
 from pipeline.catalogue.lookups import BoundTest, Test, split_list
 from pipeline.catalogue.select_rows import Entity, choose_page, row_statement, rows_of_page
+from pipeline.database.queries import NumberedQuery, number_parameters
 
 PARAMETER = re.compile(r"%\((\w+)\)s")
 DIALECT = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]
@@ -31,19 +32,8 @@ Shape = tuple[tuple[str, Test, int], ...]
 """The name, the test and the number of values of each filter."""
 
 
-@dataclass(frozen=True)
-class JsonQuery:
-    """A statement with numbered parameters; it returns one row."""
-
-    text: str
-    names: Sequence[str]
-    """The name of each parameter, in the order of their numbers."""
-    prepare: bool = True
-    """Whether one plan suits all values."""
-
-
 def parameter(name: str, kind: TypeEngine[Any] | None = None) -> ColumnElement[Any]:
-    """Return a parameter; `number_parameters` gives it a number."""
+    """Return a parameter; `numbered` gives it a number."""
     return literal_column(f"%({name})s", kind or NullType())
 
 
@@ -54,13 +44,12 @@ SIGNED_IN = Caller(
 """A caller who is logged in, as parameters."""
 
 
-def list_query(resource: Resource, selection: Selection, caller: Caller) -> JsonQuery:
+def list_query(resource: Resource, selection: Selection, caller: Caller) -> NumberedQuery:
     """Return the statement that selects the number of all rows, and a page as JSON."""
     shape = shape_of(selection)
     ordering = ",".join(split_list(selection.ordering))
-    prepare = not any(bound.is_pattern for _, bound in selection.tests)
     most = power_of_ten(selection.paging.offset + selection.paging.size)
-    return _compose_list(resource, shape, ordering, most, caller.logged_in, prepare)
+    return _compose_list(resource, shape, ordering, most, caller.logged_in)
 
 
 def shape_of(selection: Selection) -> Shape:
@@ -90,8 +79,8 @@ def power_of_ten(number: int) -> int:
 
 @lru_cache(maxsize=256)
 def _compose_list(
-    resource: Resource, shape: Shape, ordering: str, most: int, logged_in: bool, prepare: bool
-) -> JsonQuery:
+    resource: Resource, shape: Shape, ordering: str, most: int, logged_in: bool
+) -> NumberedQuery:
     entity, caller = resource.entity, stand_in(logged_in)
     where = conditions_of_shape(entity, shape, caller)
     # Where PostgreSQL does not know a limit and an offset, it plans for a tenth of the rows: `most` makes these few.
@@ -106,16 +95,16 @@ def _compose_list(
         json_row(resource, shown.c), aggregate_order_by(literal_column("','"), *order)
     )
     results = select(func.concat("[", rows, "]")).select_from(shown).scalar_subquery()
-    return number_parameters(select(page.total, results), prepare)
+    return numbered(select(page.total, results))
 
 
 @lru_cache
-def detail_query(resource: Resource, logged_in: bool) -> JsonQuery:
+def detail_query(resource: Resource, logged_in: bool) -> NumberedQuery:
     """Return the statement that selects one row as JSON, by its uuid."""
     entity, caller = resource.entity, stand_in(logged_in)
     key = entity.table.c.uuid == parameter("uuid", Uuid())
     shown = row_statement(entity, caller, key).subquery("shown")
-    return number_parameters(select(json_row(resource, shown.c)))
+    return numbered(select(json_row(resource, shown.c)))
 
 
 def json_row(resource: Resource, columns: Any) -> ColumnElement[str]:
@@ -123,12 +112,10 @@ def json_row(resource: Resource, columns: Any) -> ColumnElement[str]:
     return json_object({field.name: field.to_sql(columns, LINKS) for field in resource.fields})
 
 
-def number_parameters(statement: Select[Any], prepare: bool = True) -> JsonQuery:
-    """Return a statement with $1, $2, ... instead of the names of its parameters, and with constants as they are."""
+def numbered(statement: Select[Any], *, prepare: bool = True) -> NumberedQuery:
+    """Return a statement with numbered parameters, and with constants as they are."""
     text = str(statement.compile(dialect=DIALECT, compile_kwargs={"literal_binds": True}))
-    names = list(dict.fromkeys(PARAMETER.findall(text)))
-    numbered = PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", text)
-    return JsonQuery(numbered, names, prepare)
+    return replace(number_parameters(text, PARAMETER), prepare=prepare)
 
 
 def shared_values(links: Links, caller: Caller) -> dict[str, Any]:

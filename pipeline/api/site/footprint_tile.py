@@ -12,12 +12,11 @@ from pipeline.api.costly_filters import ReadRows, costly_in
 from pipeline.api.endpoint import Call
 from pipeline.api.problems import Problem, check_method
 from pipeline.api.resources.json_rows import (
-    JsonQuery,
     Shape,
     caller_values,
     conditions_of_shape,
     filter_values,
-    number_parameters,
+    numbered,
     parameter,
     shape_of,
     stand_in,
@@ -28,6 +27,7 @@ from pipeline.api.selection import Selection, parse_selection
 from pipeline.api.site.site_page import SitePage
 from pipeline.catalogue.access import Caller
 from pipeline.catalogue.footprints import DEEPEST, Box, tile_box, tile_statement
+from pipeline.database.queries import NumberedQuery
 
 ENTITY = RASTER_SOURCES.entity
 NUMBER = re.compile("[0-9]{1,8}")
@@ -75,14 +75,14 @@ def tile_numbers(path: dict[str, Any]) -> tuple[int, int, int]:
 
 
 @lru_cache(maxsize=256)
-def tile_query(shape: Shape, logged_in: bool) -> JsonQuery:
+def tile_query(shape: Shape, logged_in: bool) -> NumberedQuery:
     """Return the statement of a tile for filters of this shape."""
     caller = stand_in(logged_in)
     box: Box = {name: parameter(name, Double()) for name in ("left", "bottom", "side")}
     box = {**box, "around": literal_column("%(around)s::geometry")}
     statement = tile_statement(caller, conditions_of_shape(ENTITY, shape, caller), box)
     # One plan does not suit all tiles: with it a tile of the whole country takes three times as long.
-    return number_parameters(statement, prepare=False)
+    return numbered(statement, prepare=False)
 
 
 async def read_plainly(

@@ -79,7 +79,7 @@ class SitePage:
         """Return the call with its caller; raise Problem."""
         api = self.api
         query = parse_query(request.scope["query_string"])
-        login = await authenticate(request, api.database, api.config)
+        login = await authenticate(request, api.prepared, api.config)
         links = Links(base_of(request, api.config.base_url))
         body = Body(request, api.config)
         return Call(api, request, query, links, login.caller, body, login.session)

@@ -43,6 +43,6 @@ class Docs:
         request, api = Request(scope, receive), self.openapi.api
         base_url = api.config.base_url
         described = document(self.openapi.endpoints, base_of(request, base_url))
-        caller = await session_caller(request.cookies.get(COOKIE, ""), api.database)
+        caller = await session_caller(request.cookies.get(COOKIE, ""), api.prepared)
         response = page(request, "docs.html", base_url, caller=caller, document=described)
         await response(scope, receive, send)

@@ -165,7 +165,7 @@ class SignOut(SignIn):
         token, database = request.cookies.get(COOKIE, ""), self.api.database
         if request.method != "POST" or not token:
             return await self.form(request)
-        if (await session_caller(token, database)).logged_in:
+        if (await session_caller(token, self.api.prepared)).logged_in:
             await self.read_form(request, token)
             token_hash = users.hash_secret(token)
             await database.execute(users.QUERIES["close_session"], token_hash=token_hash)
@@ -175,7 +175,7 @@ class SignOut(SignIn):
 
     async def form(self, request: Request, error: str = "", code: int = 200) -> Response:
         """Return the page with the token of the current session."""
-        caller = await session_caller(request.cookies.get(COOKIE, ""), self.api.database)
+        caller = await session_caller(request.cookies.get(COOKIE, ""), self.api.prepared)
         config_base = self.api.config.base_url
         return page(request, "logout.html", config_base, caller=caller, code=code, error=error)
 
