@@ -290,6 +290,17 @@ def test_a_client_that_has_the_picture_gets_304_until_the_file_changes(
     assert client.head(url).headers["content-length"] == str(len(first.content))
 
 
+@pytest.mark.parametrize("part", ["preview.png", "statistics", "tiles/0/0/0.png"])
+def test_pictures_and_statistics_have_both_forms_of_their_path_and_head(
+    client: Client, register: Register, tmp_path: Path, part: str
+) -> None:
+    url = f"{SOURCES}{register(write_raster(tmp_path / 'a.tif'))}/{part}"
+    bare, whole, head = client.get(url), client.get(f"{url}/"), client.head(url)
+    assert (bare.status_code, whole.status_code, head.status_code) == (200, 200, 200)
+    assert bare.content == whole.content
+    assert (head.content, head.headers["content-length"]) == (b"", str(len(whole.content)))
+
+
 def test_a_file_that_changed_since_it_was_registered_is_not_shown(
     client: Client, register: Register, tmp_path: Path
 ) -> None:
