@@ -2,7 +2,9 @@
 
 import math
 import os
+import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -417,6 +419,25 @@ def test_a_pixel_process_that_is_killed_is_replaced(
     for pid in pixel_processes():
         os.kill(pid, 9)
     assert client.get(url).content == first
+
+
+def test_a_process_that_hangs_is_replaced_and_too_many_requests_are_refused(
+    database_url: str, register: Register, tmp_path: Path
+) -> None:
+    url = f"{SOURCES}{register(write_raster(tmp_path / 'a.tif'))}/preview.png?{GREYS}"
+    others = set(pixel_processes())
+    with client_of(ApiConfig(database_url, pixel_requests=1, pixel_seconds=1)) as client:
+        first = client.get(url).content
+        (hanging,) = set(pixel_processes()) - others
+        os.kill(hanging, signal.SIGSTOP)
+        with ThreadPoolExecutor(2) as threads:
+            answers = list(threads.map(client.get, [url, url]))
+        found = {answer.status_code: answer.json()["detail"] for answer in answers}
+        assert found.keys() == {400, 503}
+        assert found[400].startswith("It takes over 1 s")
+        assert found[503].startswith("Too many pictures")
+        assert client.get(url).content == first
+    assert set(pixel_processes()) <= others
 
 
 def pixel_processes() -> list[int]:
