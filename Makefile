@@ -59,6 +59,11 @@ screenshots: ## the pictures of the pages in docs/images anew
 assets: ## third-party files of the pages anew, from npm (needs node)
 	$(BIN)/python -m tests.support.assets
 
+docs: ## the documentation into site/, which `up` and `serve` show at /docs/; warnings are errors
+	@./setup.sh requirements-dev.lock
+	$(BIN)/python -m reference
+	$(BIN)/zensical build --strict --clean
+
 lock: ## resolve the lock files anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-strip-extras \
 	  --no-header --no-annotate --extra build --extra dev pyproject.toml -o requirements-dev.lock
@@ -70,4 +75,4 @@ lock: ## resolve the lock files anew (needs uv)
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
-.PHONY: run test test-fast coverage lint format soak fuzz bench bench-peers schema screenshots assets lock help
+.PHONY: run test test-fast coverage lint format soak fuzz bench bench-peers schema docs screenshots assets lock help

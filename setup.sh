@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 lock=$1
 python=${PYTHON:-python3}
 
-install="--quiet --quiet --no-cache-dir --disable-pip-version-check --root-user-action=ignore"
+install="--no-cache-dir --disable-pip-version-check --root-user-action=ignore"
 # Packages for the tests that are published as source only.
 sdists="lizard-connector threedi-scenario-downloader"
 
@@ -23,7 +23,7 @@ apt_install() {
         command -v sudo >/dev/null || fail "please let an administrator run: apt-get install $2"
         as_root="sudo"
     fi
-    echo "Installing $1 with apt ..."
+    echo "Installing $1 with apt (about a minute) ..."
     log=$(mktemp)
     # shellcheck disable=SC2086 # several packages, and no sudo for root
     if ! { $as_root apt-get -q update && $as_root env DEBIAN_FRONTEND=noninteractive \
@@ -43,6 +43,35 @@ has_postgis() {
     return 1
 }
 
+# Run pip; a terminal shows how far it is, and its last lines if it fails.
+run_pip() {
+    if ! [ -t 2 ]; then
+        .venv/bin/python -m pip install --quiet --quiet "$@"
+        return
+    fi
+    log=$(mktemp)
+    { .venv/bin/python -m pip install --progress-bar off "$@" 2>&1 || echo "failed" >"$log.status"; } | tee "$log" | {
+        number=0
+        while read -r line; do
+            case $line in
+                Collecting*) number=$((number + 1)) && printf '\r  %d of %d packages' "$number" "$(packages)" >&2 ;;
+                Installing*) printf '\r\033[K  unpacking them ...' >&2 ;;
+            esac
+        done
+        printf '\r\033[K' >&2
+    }
+    if [ -e "$log.status" ]; then
+        tail -n 20 "$log" >&2
+        rm -f "$log" "$log.status"
+        fail "pip could not install the packages; its last lines are above. See that the network is there, then run this again."
+    fi
+    rm -f "$log"
+}
+
+packages() {
+    grep -c '==' "$lock"
+}
+
 # Install the packages of the lock file, which is complete, from wheels: building others would run code of theirs.
 install_lock() {
     only="--only-binary :all:"
@@ -52,16 +81,16 @@ install_lock() {
         done
     fi
     # shellcheck disable=SC2086 # several options
-    .venv/bin/python -m pip install $install $only --no-deps --require-hashes -r "$lock"
+    run_pip $install $only --no-deps --require-hashes -r "$lock"
 }
 
 make_venv() {
-    echo "Making .venv from $lock (about a minute) ..."
+    echo "Making .venv from $lock: $(packages) packages are downloaded and checked (about a minute) ..."
     "$python" -c 'import ensurepip, venv' 2>/dev/null || apt_install "Python's venv module" "python3-venv"
     "$python" -m venv --clear .venv
     install_lock
     # shellcheck disable=SC2086
-    .venv/bin/python -m pip install $install --no-deps --no-build-isolation --editable .
+    .venv/bin/python -m pip install --quiet --quiet $install --no-deps --no-build-isolation --editable .
     # Whoever runs it may not be allowed to keep compiled modules, and would compile them at each start.
     .venv/bin/python -m compileall -q pipeline flows
 }

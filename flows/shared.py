@@ -16,7 +16,7 @@ from pipeline.catalogue.sync_runs import SUMS, RunReport
 from pipeline.cli.output import SHOWN_REJECTIONS, print_outcomes, summarize, total_report
 from pipeline.errors import CatalogueError, RastersourcesError, RunInProgress, TransientError
 from pipeline.ingest.register import RunOutcome
-from pipeline.settings import Settings, settings
+from pipeline.settings import API_PORT, Settings, settings
 
 Parameters = ParamSpec("Parameters")
 
@@ -103,7 +103,7 @@ def print_result(state: State[Any], began: float) -> int:
 
 def api_url(configured: Settings) -> str:
     """Return the address of the API."""
-    base = configured.base_url or f"http://{configured.host}:{configured.port}"
+    base = configured.base_url or f"http://{configured.host}:{configured.port or API_PORT}"
     return f"{base.rstrip('/')}/api/v4/rastersources/"
 
 

@@ -18,6 +18,7 @@ from pipeline.errors import CatalogueError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PREFIX = "RASTERSOURCES_"
+API_PORT = 8000
 
 Runner = Literal["processes", "threads", "dask"]
 CRSPolicy = Literal["lizard", "best-available"]
@@ -108,9 +109,10 @@ class Settings:
     prepare: Annotated[bool, true_or_false] = True
     """Whether statements may be prepared in the database; false for a transaction pooler."""
     host: str = "127.0.0.1"
-    port: Annotated[int, whole_number(1, 65535)] = 8000
+    port: Annotated[int | None, whole_number(1, 65535)] = None
+    """Port of the API. None: 8000, or the next one that is free."""
     prefect_port: Annotated[int | None, whole_number(1, 65535)] = None
-    """Port of the Prefect server that `up` starts. None: 4200, or another if that is in use."""
+    """Port of the Prefect server that `up` starts. None: 4200, or the next one that is free."""
     prefect_pages: Annotated[str | None, check_public_url] = None
     """Address of Prefect's pages, to which pages of runs link. None: those of `up`, or of PREFECT_API_URL."""
     sources_toml: Annotated[Path | None, Path] = None

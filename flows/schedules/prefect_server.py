@@ -4,7 +4,6 @@ Nothing here imports Prefect: it reads its environment on import, and this modul
 docs/design.md says why we start servers ourselves ("What we supervise ourselves, and why").
 """
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from pipeline.cli.ports import LOOPBACK, free_port, is_own_port, prefect_port
+from pipeline.cli.ports import LOOPBACK, free_port, is_own_port, prefect_port, publish, published
 from pipeline.cli.prefect_password import server_password
 from pipeline.cli.shutdown import exit_when_input_closes, stop_process
 from pipeline.database.private_cluster.cluster import make_folder
@@ -86,31 +85,14 @@ def server_with_pages(home: Path, port: int) -> Iterator[Process | None]:
         yield None
         return
     prefect_port(port)  # otherwise another server could answer in place of ours
-    with start_server(home, port) as server, publish_port(home, port):
+    with start_server(home, port) as server, publish(home / PORT_FILE, str(port)):
         yield server
-
-
-@contextmanager
-def publish_port(home: Path, port: int) -> Iterator[None]:
-    """Write the port to a locked file, for flows that are run by hand; a kill releases the lock too."""
-    with (home / PORT_FILE).open("a") as file:
-        with suppress(BlockingIOError):  # another process of this home has published its own
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            file.truncate(0)
-            file.write(str(port))
-            file.flush()
-        yield
 
 
 def served_port(home: Path) -> int | None:
     """Return the port of the server with pages that another process of this user runs for this home."""
-    with suppress(FileNotFoundError), (home / PORT_FILE).open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            port = int(file.read() or 0)
-            return port if port and is_own_port(port) else None
-    return None
+    port = int(published(home / PORT_FILE) or 0)
+    return port if port and is_own_port(port) else None
 
 
 def use_server(port: int, password: str) -> None:

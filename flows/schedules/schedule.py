@@ -24,14 +24,14 @@ LOG_BYTES = 10 * 2**20
 
 
 def serve_schedules(
-    path: Path, config: Config, home: Path, server: Process | None, *, create: bool
+    path: Path, config: Config, home: Path, server: Process | None, *, create: bool, suggest: bool
 ) -> None:
     """Sync all definitions, then each by its schedule, until a signal or an error ends it.
 
     `server` is a Prefect server of ours, whose end is an error too.
     """
     with (
-        first_sync(path, create=create),
+        first_sync(path, create=create, suggest=suggest),
         redirect_output(home / "prefect-schedules.log") as terminal,
     ):
         keeper = ScheduleKeeper(path, config, terminal, create=create)
@@ -96,11 +96,11 @@ def file_version(path: Path) -> tuple[int, int] | None:
 
 
 @contextmanager
-def first_sync(path: Path, *, create: bool) -> Iterator[None]:
+def first_sync(path: Path, *, create: bool, suggest: bool) -> Iterator[None]:
     """Sync all definitions in another process: the schedules do not wait for it."""
     command = [
         sys.executable, "-m", "pipeline.cli", "flow", "sync", "--config", str(path),
-        "--end-with-input", *(["--create"] if create else []),
+        "--end-with-input", *(["--create"] if create else []), *(["--suggest"] if suggest else []),
     ]  # fmt: skip
     # in a process group of its own: Ctrl-C ends this process, which ends the sync
     process = subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0)

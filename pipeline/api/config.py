@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pipeline.definitions.schedule_times import ScheduleEntry
 from pipeline.raster import Budget
@@ -32,6 +33,8 @@ class ApiConfig:
     """Longest JSON body; beyond it 413."""
     body_seconds: float = 30.0
     """Time in which a client must send a JSON body."""
+    documentation: Path | None = None
+    """Folder of the documentation site, which is shown at /docs/; None: it was not built."""
     uploads: str | None = None
     """Folder or `s3://` prefix for uploaded files; None: the server accepts none."""
     try_upload: Callable[[DryRunUpload], int] | None = None

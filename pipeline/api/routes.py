@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
 
+from pipeline.api.documentation import WholeFiles, documentation_routes
 from pipeline.api.endpoint import Api, Endpoint
 from pipeline.api.links import API, LOGIN, LOGOUT
 from pipeline.api.pages import FOLDER
@@ -90,7 +89,12 @@ def routes(api: Api) -> list[BaseRoute]:
         *site_pages(api),
     ]
     static = Mount("/static", WholeFiles(directory=FOLDER / "static"))
-    return [*(route for path, view in views for route in both_forms(path, view)), static]
+    documentation = documentation_routes(api.config.documentation)
+    return [
+        *(route for path, view in views for route in both_forms(path, view)),
+        static,
+        *documentation,
+    ]
 
 
 def subpaths(path: str, paths: Iterable[str]) -> list[str]:
@@ -104,12 +108,3 @@ def both_forms(path: str, view: View) -> list[Route]:
     view.path = path
     bare = path.rstrip("/")
     return [Route(form, view) for form in dict.fromkeys([path, bare or "/", f"{bare}/"])]
-
-
-class WholeFiles(StaticFiles):
-    """Static files without Range requests: the error for an invalid range would not have our envelope."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; raise HTTPException 404 or 405."""
-        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
-        await super().__call__({**scope, "headers": headers}, receive, send)

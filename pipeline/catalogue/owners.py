@@ -1,9 +1,10 @@
 """Organisations and suppliers of definitions: find them by name, and create them only on request."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, Row
 
 from pipeline.catalogue.register import Owner
 from pipeline.database.engine import begin, execute
@@ -22,6 +23,12 @@ def add_organisation(engine: Engine, name: str) -> UUID:
     if not rows:
         raise CatalogueError(f'there is an organisation "{name}" already')
     return UUID(str(rows[0].uuid))
+
+
+def list_organisations(engine: Engine) -> Sequence[Row[Any]]:
+    """Return all organisations by name, with the numbers of their sources and of their users."""
+    with begin(engine) as connection:
+        return connection.execute(QUERIES["list_organisations"]).all()
 
 
 def find_owner(engine: Engine, definition: Definition, *, create: bool = False) -> Owner:

@@ -94,6 +94,12 @@ class SyncRun:
         execute(self.engine, QUERIES["finish"], id=self.id, state=state, detail=detail, **values)
 
 
+def count_files(engine: Engine, run: int) -> int:
+    """Return how many files a run has registered, and no later run has registered again."""
+    (row,) = execute(engine, QUERIES["count_files"], run=run)
+    return int(row.files)
+
+
 @contextmanager
 def record_run(engine: Engine, definition: str, flow_run: UUID | None = None) -> Iterator[SyncRun]:
     """Insert the row of a run, and finish it at the end of the block, also when the block raises.

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cli.ports import LOOPBACK, PREFECT_PORT, prefect_port
+from pipeline.cli.ports import LOOPBACK, PREFECT_PORT, prefect_port, publish, published
 from pipeline.errors import CatalogueError
-from pipeline.settings import CHECKOUT, Settings, settings
+from pipeline.settings import API_PORT, CHECKOUT, Settings, settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pipeline.ingest.register import BatchWriter, Reader, RunContext, RunOptions
     from pipeline.ingest.uploads import UploadWorker
     from pipeline.raster import ReadOptions
+
+ADDRESS_FILE = "api-address"
+"""A file of the home with the address of the API; locked while the server runs."""
 
 # Each function imports what it needs: the command line starts in a tenth of a second that way.
 
@@ -26,6 +29,28 @@ def home_folder(configured: Settings) -> Path:
     from pipeline.database.private_cluster.cluster import default_home
 
     return (configured.home or default_home(CHECKOUT)).absolute()
+
+
+@contextmanager
+def publish_address(configured: Settings, address: str) -> Iterator[None]:
+    """Let other commands of this home know where the API is, until the end of the block."""
+    from pipeline.database.private_cluster.cluster import make_folder
+
+    home = home_folder(configured)
+    make_folder(home)
+    with publish(home / ADDRESS_FILE, address):
+        yield
+
+
+def published_address(configured: Settings) -> str | None:
+    """Return the address of the API that runs for this home."""
+    return published(home_folder(configured) / ADDRESS_FILE)
+
+
+def server_address(configured: Settings) -> str:
+    """Return the address of the API that runs for this home, or where the settings say that it would be."""
+    default = f"http://{configured.host}:{configured.port or API_PORT}"
+    return published_address(configured) or default
 
 
 def uploads_location(configured: Settings) -> str:
@@ -123,7 +148,7 @@ def run_options(configured: Settings, *, create: bool) -> "RunOptions":
 
 @contextmanager
 def open_run(
-    reader: "Reader", *, create: bool, write: "BatchWriter | None" = None
+    reader: "Reader", *, create: bool, quiet: bool = False, write: "BatchWriter | None" = None
 ) -> Iterator["RunContext"]:
     """Open the catalogue, and show the progress; None means as the settings say."""
     from pipeline.cli.progress import show_progress
@@ -131,9 +156,32 @@ def open_run(
 
     configured = settings()
     options = run_options(configured, create=create)
-    with open_catalogue(configured) as engine, show_progress() as progress:
+    with open_catalogue(configured) as engine, show_progress(quiet=quiet) as progress:
         context = RunContext(engine, options, reader, progress)
         yield replace(context, write=write) if write else context
+
+
+@contextmanager
+def explain_stop() -> Iterator[None]:
+    """Print after Ctrl-C what a run has saved, and how to go on."""
+    from pipeline.cli.terminal import echo_error, pluralize
+
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        from pipeline.ingest.register import RunStopped
+
+        if isinstance(stop, RunStopped):
+            echo_error(
+                f"stopped: {pluralize(stop.files, 'file')} of run {stop.run} ({stop.definition}) "
+                "were registered and stay; "
+                f"the same command goes on from there, or: rastersources undo {stop.run}"
+            )
+        else:
+            echo_error(
+                "stopped; what was registered stays, and the same command goes on from there"
+            )
+        raise SystemExit(130) from None
 
 
 def read_options(configured: Settings) -> "ReadOptions":

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import options
-from pipeline.cli.bootstrap import home_folder, prefect_address
+from pipeline.cli.bootstrap import home_folder, prefect_address, server_address
 from pipeline.cli.shutdown import exit_when_input_closes
 from pipeline.cli.sync import SyncOptions
 from pipeline.cli.terminal import echo_error
@@ -52,6 +52,7 @@ def sync(
     runner: options.ReadBy = None,
     scheduler: options.Scheduler = None,
     end_with_input: options.EndWithInput = False,
+    suggest: options.Suggest = False,
 ) -> None:
     """Make the catalogue agree with the files of a sources.toml.
 
@@ -64,7 +65,12 @@ def sync(
         from flows.sync import run
 
         chosen = SyncOptions(create, accept_missing, prune, runner, scheduler)
-        raise SystemExit(run(config, names or [], chosen))
+        status = run(config, names or [], chosen)
+    if suggest and status != 1:
+        from pipeline.cli.output import print_suggestions
+
+        print_suggestions(server_address(settings()))
+    raise SystemExit(status)
 
 
 @flow.command("uploads")
@@ -90,6 +96,7 @@ def schedule(
         ),
     ] = None,
     end_with_input: options.EndWithInput = False,
+    suggest: options.Suggest = False,
 ) -> None:
     """Sync a sources.toml, then each definition by its schedule, until Ctrl-C or SIGTERM.
 
@@ -109,7 +116,7 @@ def schedule(
     ):
         from flows.schedules.schedule import serve_schedules
 
-        serve_schedules(path, definitions, home, server, create=create)
+        serve_schedules(path, definitions, home, server, create=create, suggest=suggest)
 
 
 @flow.command("deploy")

@@ -10,29 +10,36 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from pipeline.cli import bootstrap, options
+from pipeline.cli.browser import open_page
 from pipeline.cli.database import database
+from pipeline.cli.doctor import doctor
 from pipeline.cli.flows import flow
 from pipeline.cli.people import GROUPS
-from pipeline.cli.ports import bind
 from pipeline.cli.register import register
 from pipeline.cli.rejected import rejected
+from pipeline.cli.search import SearchCommand, search
+from pipeline.cli.server_commands import serve, up
+from pipeline.cli.show import show
 from pipeline.cli.shutdown import exit_on_signals
 from pipeline.cli.sources import sources
 from pipeline.cli.sync import plan, restore, sync, unregister
-from pipeline.cli.terminal import echo, echo_error
+from pipeline.cli.terminal import echo_error
 from pipeline.cli.undo import undo
 from pipeline.cli.uploads import uploads
 from pipeline.errors import RastersourcesError, Rejection
-from pipeline.settings import Settings, pop_unknown_settings, settings
+from pipeline.settings import pop_unknown_settings, settings
 
+PROGRAM = "rastersources"
 app = typer.Typer(
-    name="rastersources",
+    name=PROGRAM,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (register, plan, sync, undo, unregister, restore):
+for command in (register, plan, sync, undo, unregister, restore, show, serve, up, doctor):
     app.command()(command)
+app.command(cls=SearchCommand)(search)
+app.command("open")(open_page)
 for group, commands in {
     **GROUPS,
     "db": database,
@@ -73,12 +80,20 @@ Paths = Annotated[
 
 
 def main() -> None:
-    """Run the command line; an error of ours becomes a sentence on standard error and exit status 1."""
+    """Run the command line.
+
+    An error of ours becomes a sentence on standard error and exit status 1, a wrong call one and exit status 2.
+    """
     try:
         with exit_on_signals():
             for warning in pop_unknown_settings():
                 echo_error(warning)
-            app()
+            status = app(standalone_mode=False)
+    except typer.TyperException as error:
+        echo_usage_error(error)
+        raise SystemExit(error.exit_code) from None
+    except typer.Abort:
+        exit_with_error("stopped; nothing was changed")
     except RastersourcesError as error:
         exit_with_error(str(error))
     except UnicodeEncodeError as error:
@@ -91,6 +106,19 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has ended, as `head` does
         raise SystemExit(1) from None
+    raise SystemExit(status or 0)
+
+
+def echo_usage_error(error: typer.TyperException) -> None:
+    """Print what is wrong in a call and where its help is; the help itself for a group without a command."""
+    message = error.format_message()
+    if message.startswith("Usage: "):
+        typer.echo(message, err=True)
+        return
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else PROGRAM
+    sentence = " ".join(message.split()).rstrip(".")
+    echo_error(f"{sentence[0].lower()}{sentence[1:]}; see: {command} --help")
 
 
 def exit_with_error(message: str) -> NoReturn:
@@ -139,76 +167,3 @@ def inspect(
             (print_json if as_json else print_table)(outcome)
             rejected |= isinstance(outcome, Rejection)
     raise SystemExit(1 if rejected else 0)
-
-
-Host = Annotated[
-    str | None, typer.Option(help="Address to listen on; RASTERSOURCES_HOST or 127.0.0.1.")
-]
-Port = Annotated[int | None, typer.Option(help="RASTERSOURCES_PORT or 8000.", min=1, max=65535)]
-Workers = Annotated[
-    int | None,
-    typer.Option(help="Processes; RASTERSOURCES_API_WORKERS or one for each core.", min=1, max=64),
-]
-
-
-def server_settings(workers: int | None) -> Settings:
-    """Return the settings, with another number of processes of the API."""
-    configured = settings()
-    return replace(configured, api_workers=workers or configured.api_workers)
-
-
-@app.command()
-def serve(host: Host = None, port: Port = None, workers: Workers = None) -> None:
-    """Serve the API until Ctrl-C."""
-    from pipeline.cli.serve import run_server
-
-    configured = server_settings(workers)
-    with (
-        bind(host or configured.host, port or configured.port, "RASTERSOURCES_PORT") as socket,
-        bootstrap.database_url(configured) as url,
-    ):
-        bootstrap.migrate_database(url, configured)
-        run_server(
-            url,
-            configured,
-            socket,
-            lambda address: echo(f"serving {address}/api/v4/rastersources/"),
-        )
-
-
-@app.command()
-def up(
-    config: options.ConfigFile = options.DEFAULT_CONFIG,
-    create: options.Create = False,
-    host: Host = None,
-    port: Port = None,
-    workers: Workers = None,
-) -> None:
-    """Start everything on this machine: the database, the API, and Prefect with its pages.
-
-    All definitions of --config are synced at once, then each by its schedule.
-    """
-    from pipeline.cli.output import print_welcome
-    from pipeline.cli.serve import SchedulesProcess, run_server
-    from pipeline.definitions.sources_toml import load_config
-
-    configured = server_settings(workers)
-    load_config(config)
-    with (
-        bind(host or configured.host, port or configured.port, "RASTERSOURCES_PORT") as socket,
-        bootstrap.database_url(configured) as url,
-    ):
-        prefect_port, pages = bootstrap.prefect_address(configured)
-        configured = replace(
-            configured,
-            sources_toml=configured.sources_toml or config.absolute(),
-            prefect_pages=configured.prefect_pages or pages,
-        )
-        bootstrap.migrate_database(url, configured)
-        with SchedulesProcess(config, configured, create=create) as schedules:
-
-            def ready(address: str) -> None:
-                print_welcome(address, pages, config, bootstrap.prefect_password_file(configured))
-                schedules.start(address, prefect_port)
-
-            run_server(url, configured, socket, ready)

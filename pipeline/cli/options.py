@@ -5,20 +5,36 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.completion import complete_definition
 from pipeline.settings import Runner
 
 ConfigFile = Annotated[
-    Path, typer.Option("--config", help="The source definitions.", metavar="FILE")
+    Path, typer.Option("--config", help="The source definitions.", metavar="FILE", is_eager=True)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+RunAsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object per definition when all are done.")
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print failures only; the exit status tells the rest.")
+]
 Create = Annotated[
     bool, typer.Option("--create", help="Add organisations and suppliers that are not there yet.")
 ]
 EndWithInput = Annotated[bool, typer.Option("--end-with-input", hidden=True)]
 """For a process that must not outlive the one that started it."""
+Suggest = Annotated[bool, typer.Option("--suggest", hidden=True)]
+"""For the first sync of `up`: afterwards commands worth trying are printed."""
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME...]", help="Ids of definitions; without any, all of them."),
+    typer.Argument(
+        metavar="[NAME...]",
+        help="Ids of definitions; without any, all of them.",
+        autocompletion=complete_definition,
+    ),
+]
+SourceName = Annotated[
+    str, typer.Argument(metavar="UUID|NAME", help="A raster source.", show_default=False)
 ]
 DEFAULT_CONFIG = Path("sources.toml")
 ReadBy = Annotated[

@@ -8,12 +8,14 @@ from shlex import quote
 from shutil import which
 from typing import TYPE_CHECKING, Any
 
+import orjson
+import typer
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.catalogue.definitions import Orphan
 from pipeline.catalogue.reasons import explain
-from pipeline.catalogue.sync_runs import RunReport
+from pipeline.catalogue.sync_runs import SUMS, RunReport
 from pipeline.catalogue.unregister import UnregisterResult
 from pipeline.cli.terminal import echo, echo_error, pluralize
 from pipeline.errors import Rejection
@@ -32,21 +34,58 @@ SHOWN_FILES = 10
 """Files of each kind that a plan prints; --json prints all."""
 
 
-def print_outcomes(outcomes: Sequence[RunOutcome], seconds: float) -> int:
-    """Print rejected files and warnings by reason, failures, and a summary; return the exit status."""
+def print_outcomes(
+    outcomes: Sequence[RunOutcome], seconds: float, *, as_json: bool = False, quiet: bool = False
+) -> int:
+    """Print how a run went, and return its exit status."""
+    if as_json:
+        for outcome in outcomes:
+            typer.echo(orjson.dumps(outcome_document(outcome)))
+    elif quiet:
+        print_failures(outcomes)
+    else:
+        print_report(outcomes, seconds)
+    return exit_status(outcomes)
+
+
+def print_failures(outcomes: Sequence[RunOutcome]) -> None:
+    """Print why definitions failed."""
+    for outcome in outcomes:
+        if outcome.failure is not None:
+            echo_error(str(outcome.failure))
+
+
+def outcome_document(outcome: RunOutcome) -> dict[str, object]:
+    """Return the outcome of a definition as a JSON document."""
+    report = outcome.report
+    rejected = [
+        {"uri": file.uri, "code": file.code, "message": file.message} for file in report.rejected
+    ]
+    return {
+        "definition": outcome.definition,
+        "run": outcome.run,
+        "failure": None if outcome.failure is None else str(outcome.failure),
+        "seconds": round(outcome.seconds, 3),
+        "listed": report.listed,
+        **{name: getattr(report, name) for name in SUMS},
+        "warnings": dict(report.warnings),
+        "reasons": report.reasons,
+        "rejected": rejected,
+    }
+
+
+def print_report(outcomes: Sequence[RunOutcome], seconds: float) -> None:
+    """Print rejected files and warnings by reason, failures, and a summary."""
     total = total_report(outcomes)
     print_rejections(total)
     for code, count in total.warnings.most_common():
         reason = explain(code).meaning
-        echo(f"warning: {pluralize(count, 'file')}: {reason} [{code}]", err=True)
-    for outcome in outcomes:
-        if outcome.failure is not None:
-            echo_error(str(outcome.failure))
+        echo(f"warning: {pluralize(count, 'file')}: {reason} [{code}]", err=True, colour="yellow")
+    print_failures(outcomes)
     if total.withheld:
         lists = "`rastersources restore` lists them"
         echo(f"withheld files were deleted from the catalogue; {lists}", err=True)
     echo(f"{summarize(total, seconds)}, {name_runs(outcomes)}")
-    return exit_status(outcomes)
 
 
 def print_rejections(report: RunReport) -> None:
@@ -211,17 +250,23 @@ def format_distance(metres: float) -> str:
     return f"{metres:.3g} m"
 
 
-def print_welcome(address: str, prefect: str, config: Path, password: Path | None = None) -> None:
-    """Print the addresses and three commands; `password` is the file of a Prefect server of ours."""
-    url, command = f"{address}/api/v4/rastersources/", program()
+def print_addresses(address: str, prefect: str, config: Path, password: Path | None = None) -> None:
+    """Print where the servers are, and what is synced now; `password` is the file of a Prefect server of ours."""
+    echo(f"The API is at {address}/api/v4/rastersources/")
+    echo(f"Prefect's pages are at {prefect} in some seconds")
+    if password:
+        echo(f"They ask for the password in {shell_path(password)}")
+    echo(f"Syncing what {shell_path(config.absolute())} defines ...")
+
+
+def print_suggestions(address: str) -> None:
+    """Print three commands, once the first sync has put something into the catalogue."""
+    command = program()
     lines = [
-        f"The API is at {url}",
-        f"Prefect's pages are at {prefect} in some seconds",
-        *([f"They ask for the password in {shell_path(password)}"] if password else []),
         "",
         "Three commands worth trying:",
-        f"  curl '{url}?in_bbox=4,51,5,52&ordering=-size'",
-        f"  {command} inspect {quote(str(config.parent))}",
+        f"  curl '{address}/api/v4/rastersources/?in_bbox=4,51,5,52&ordering=-size'",
+        f"  {command} search --bbox 4,51,5,52",
         f'  psql "$({command} db url)" {EXAMPLE_QUERY}',
         "",
         "Ctrl-C stops everything.",

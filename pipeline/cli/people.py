@@ -1,14 +1,20 @@
 """The commands for organisations, users, roles, API keys and layers."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
 from pipeline.cli.bootstrap import open_catalogue
+from pipeline.cli.completion import complete_organisation, complete_role, complete_user
 from pipeline.cli.options import AsJson
-from pipeline.cli.terminal import echo
+from pipeline.cli.terminal import print_rows
 from pipeline.settings import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Row
 
 organisation = typer.Typer(help="The organisations that own raster sources.", no_args_is_help=True)
 user = typer.Typer(
@@ -19,9 +25,20 @@ key = typer.Typer(help="API keys.", no_args_is_help=True)
 layer = typer.Typer(help="How raster sources are shown.", no_args_is_help=True)
 GROUPS = {"organisation": organisation, "user": user, "role": role, "key": key, "layer": layer}
 
-Username = Annotated[str, typer.Argument(metavar="USERNAME")]
-Organisation = Annotated[str, typer.Argument(metavar="ORGANISATION", help="Name or uuid.")]
-Role = Annotated[str, typer.Argument(metavar="ROLE", help="user, supplier, admin or manager.")]
+NewUsername = Annotated[str, typer.Argument(metavar="USERNAME")]
+Username = Annotated[str, typer.Argument(metavar="USERNAME", autocompletion=complete_user)]
+Organisation = Annotated[
+    str,
+    typer.Argument(
+        metavar="ORGANISATION", help="Name or uuid.", autocompletion=complete_organisation
+    ),
+]
+Role = Annotated[
+    str,
+    typer.Argument(
+        metavar="ROLE", help="user, supplier, admin or manager.", autocompletion=complete_role
+    ),
+]
 
 
 @organisation.command("add")
@@ -33,9 +50,18 @@ def add_organisation(name: Annotated[str, typer.Argument(metavar="NAME")]) -> No
         typer.echo(owners.add_organisation(engine, name))
 
 
+@organisation.command("list")
+def list_organisations(as_json: AsJson = False) -> None:
+    """List the organisations with the numbers of their raster sources and of the users who have a role there."""
+    from pipeline.catalogue import owners
+
+    with open_catalogue(settings()) as engine:
+        print_list(owners.list_organisations(engine), as_json=as_json)
+
+
 @user.command("add")
 def add_user(
-    username: Username,
+    username: NewUsername,
     first_name: Annotated[str, typer.Option(help="Given name.")] = "",
     last_name: Annotated[str, typer.Option(help="Family name.")] = "",
     email: Annotated[str, typer.Option(help="Email address.")] = "",
@@ -63,14 +89,7 @@ def list_users(as_json: AsJson = False) -> None:
     from pipeline.catalogue import users
 
     with open_catalogue(settings()) as engine:
-        for row in users.list_users(engine):
-            if as_json:
-                print_json(row)
-                continue
-            name = " ".join(filter(None, (row.first_name, row.last_name, row.email)))
-            state = "" if row.active else ", deactivated"
-            access = f"{row.valid_keys} keys{', a password' if row.password else ''}{state}"
-            echo(f"{row.username}: {'; '.join([*filter(None, [name]), access, *row.roles])}")
+        print_list(users.list_users(engine), as_json=as_json)
 
 
 @user.command("deactivate")
@@ -140,21 +159,18 @@ def list_keys(
     from pipeline.catalogue import users
 
     with open_catalogue(settings()) as engine:
-        for row in users.list_keys(engine, username):
-            if as_json:
-                print_json(row)
-                continue
-            state = f"revoked {row.revoked:%Y-%m-%d}" if row.revoked else "valid"
-            if not (row.revoked or row.works):
-                state = "the user is deactivated"
-            echo(f"{row.prefix}: {row.username}, created {row.created:%Y-%m-%d}, {state}")
+        print_list(users.list_keys(engine, username), as_json=as_json)
 
 
-def print_json(row: Any) -> None:
-    """Print a row as one line."""
+def print_list(rows: "Sequence[Row[Any]]", *, as_json: bool) -> None:
+    """Print rows as JSON objects, or as a table whose columns are called as those of the query."""
     import orjson
 
-    typer.echo(orjson.dumps({str(name): value for name, value in row._mapping.items()}).decode())
+    if as_json:
+        for row in rows:
+            typer.echo(orjson.dumps(row._asdict()))
+    elif rows:
+        print_rows([name.replace("_", " ") for name in rows[0]._fields], rows)
 
 
 @layer.command("add")

@@ -1,8 +1,11 @@
-"""Ports of this machine: for the API, and for Prefect's server beside it."""
+"""Ports of this machine: for the API, and for Prefect's server beside it; and where our servers listen."""
 
 import errno
+import fcntl
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.errors import CatalogueError
@@ -10,6 +13,8 @@ from pipeline.errors import CatalogueError
 LOOPBACK = "127.0.0.1"
 PREFECT_PORT = 4200
 """The port at which Prefect users expect its pages."""
+NEARBY_PORTS = 50
+"""Ports that are tried one after the other, so that the same one is found each time."""
 
 
 def bind(host: str, port: int, setting: str) -> socket.socket:
@@ -36,18 +41,24 @@ def socket_url(listening: socket.socket) -> str:
 
 
 def prefect_port(wanted: int | None) -> int:
-    """Return the wanted port for Prefect's server; without one 4200, or a free port if 4200 is taken.
+    """Return the wanted port for Prefect's server; without one 4200, or the next port that is free.
 
     Raises CatalogueError when the wanted port is taken.
     """
     if wanted is not None:
         bind(LOOPBACK, wanted, "RASTERSOURCES_PREFECT_PORT").close()
         return wanted
-    try:
-        socket.create_server((LOOPBACK, PREFECT_PORT)).close()
-    except OSError:
-        return free_port()
-    return PREFECT_PORT
+    return next_free_port(LOOPBACK, PREFECT_PORT)
+
+
+def next_free_port(host: str, first: int) -> int:
+    """Return the first port from `first` on which nobody listens, or `first` if all that are near are taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for port in range(first, first + NEARBY_PORTS):
+        with suppress(OSError, UnicodeError):
+            socket.create_server((host, port), family=family).close()
+            return port
+    return first
 
 
 def free_port() -> int:
@@ -64,3 +75,25 @@ def is_own_port(port: int) -> bool:
     # columns: sl local_address rem_address st queues timer retransmits uid ...; state 0A is LISTEN
     owners = {int(row[7]) for row in rows if row[3] == "0A" and row[1] == address}
     return owners == {os.geteuid()}
+
+
+@contextmanager
+def publish(file: Path, text: str) -> Iterator[None]:
+    """Write where a server listens to a file, locked until the end of the block; a kill releases the lock too."""
+    with file.open("a") as stream:
+        with suppress(BlockingIOError):  # another process has published its own
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stream.truncate(0)
+            stream.write(text)
+            stream.flush()
+        yield
+
+
+def published(file: Path) -> str | None:
+    """Return what a process that still runs has published in a file."""
+    with suppress(FileNotFoundError), file.open() as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return stream.read() or None
+    return None

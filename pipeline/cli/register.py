@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import options
-from pipeline.cli.bootstrap import open_run
+from pipeline.cli.bootstrap import explain_stop, open_run
+from pipeline.cli.completion import complete_access, complete_organisation, complete_user
 from pipeline.cli.runners import open_row_reader
 from pipeline.errors import CatalogueError
 
@@ -16,13 +17,24 @@ Paths = Annotated[
         metavar="[PATH...]", help="Files, folders or s3:// URLs; without any, what --config names."
     ),
 ]
-Organisation = Annotated[str | None, typer.Option(help="The owner of the files.", metavar="NAME")]
+Organisation = Annotated[
+    str | None,
+    typer.Option(
+        help="The owner of the files.", metavar="NAME", autocompletion=complete_organisation
+    ),
+]
 Name = Annotated[
     str, typer.Option(help="Name of each source; {stem} is the file's name without its ending.")
 ]
-AccessModifier = Annotated[str, typer.Option(help="Public, Common, Private or Hidden.")]
+AccessModifier = Annotated[
+    str,
+    typer.Option(help="Public, Common, Private or Hidden.", autocompletion=complete_access),
+]
 Supplier = Annotated[
-    str | None, typer.Option(help="The supplier of the files.", metavar="USERNAME")
+    str | None,
+    typer.Option(
+        help="The supplier of the files.", metavar="USERNAME", autocompletion=complete_user
+    ),
 ]
 SupplierCode = Annotated[str | None, typer.Option(help="The supplier's own name for the source.")]
 Description = Annotated[str | None, typer.Option(help="Free text.")]
@@ -53,6 +65,8 @@ def register(
     create: options.Create = False,
     runner: options.ReadBy = None,
     scheduler: options.Scheduler = None,
+    as_json: options.RunAsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Register files: one raster source for each, or the sources of a sources.toml.
 
@@ -66,14 +80,14 @@ def register(
     require_matching_options(paths, fields)
     began = monotonic()
     # The processes import their libraries while this one imports its own.
-    with open_row_reader(runner, scheduler, early=bool(paths)) as reader:
+    with explain_stop(), open_row_reader(runner, scheduler, early=bool(paths)) as reader:
         from pipeline.cli.output import print_outcomes
         from pipeline.ingest.register import files_from_arguments, files_from_config, register_all
 
         files = files_from_arguments(paths, fields) if paths else files_from_config(config)
-        with open_run(reader, create=create) as context:
+        with open_run(reader, create=create, quiet=quiet) as context:
             outcomes = register_all(context, files)
-    raise SystemExit(print_outcomes(outcomes, monotonic() - began))
+    raise SystemExit(print_outcomes(outcomes, monotonic() - began, as_json=as_json, quiet=quiet))
 
 
 def require_matching_options(paths: list[str] | None, fields: dict[str, object]) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli.bootstrap import open_catalogue
+from pipeline.cli.completion import complete_definition
 from pipeline.cli.options import AsJson
 from pipeline.cli.terminal import echo, pluralize
 from pipeline.errors import CatalogueError
@@ -14,7 +15,13 @@ rejected = typer.Typer(help="The files that could not be registered.", no_args_i
 
 Code = Annotated[str | None, typer.Option(help="Only files with this reason code.", metavar="CODE")]
 OfDefinition = Annotated[
-    str | None, typer.Option("--definition", help="Only files of this definition.", metavar="ID")
+    str | None,
+    typer.Option(
+        "--definition",
+        help="Only files of this definition.",
+        metavar="ID",
+        autocompletion=complete_definition,
+    ),
 ]
 
 

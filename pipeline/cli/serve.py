@@ -24,6 +24,7 @@ from pipeline.cli.bootstrap import (
     home_folder,
     known_prefect_pages,
     prefect_address,
+    publish_address,
     read_options,
     upload_worker,
     uploads_location,
@@ -37,11 +38,13 @@ from pipeline.database.private_cluster.cluster import Cluster
 from pipeline.definitions.schedules import list_schedules
 from pipeline.errors import CatalogueError
 from pipeline.ingest.uploads import judge_upload, process_until
-from pipeline.settings import Settings
+from pipeline.settings import CHECKOUT, Settings
 
 if TYPE_CHECKING:
     from pipeline.storage.uploads import DryRunUpload
 
+DOCUMENTATION = CHECKOUT / "site"
+"""Where `make docs` builds the documentation."""
 SECONDS_TO_STOP = 45
 """For the schedules to end by themselves: they stop their runs, and Prefect's server needs some seconds."""
 SECONDS_TO_STOP_UPLOADS = 5
@@ -88,7 +91,7 @@ def run_server(
         uploads.start()
 
     processes = ServerProcesses(count, listening, serve) if count > 1 else nullcontext()
-    with processes as several, keeper, uploads:
+    with processes as several, keeper, uploads, publish_address(configured, address):
         # uvicorn raises the signal again after its shutdown
         with suppress(KeyboardInterrupt, SystemExit):
             if several is None:
@@ -125,6 +128,7 @@ def api_config(database_url: str, configured: Settings, processes: int) -> ApiCo
         prepare=configured.prepare,
         base_url=configured.base_url,
         statement_timeout_seconds=configured.statement_timeout_seconds,
+        documentation=DOCUMENTATION if (DOCUMENTATION / "index.html").exists() else None,
         uploads=uploads_location(configured),
         try_upload=partial(try_upload, database_url, configured),
         upload_bytes=configured.upload_bytes,
@@ -270,8 +274,9 @@ class SchedulesProcess:
 
     def _keep_running(self, environment: dict[str, str], port: int) -> None:
         """Start the process again when it ends; wait longer each time, as the cause may need people."""
-        pause = SECONDS_BETWEEN_ATTEMPTS
-        while (process := self._start_process(environment, port)) is not None:
+        pause, first = SECONDS_BETWEEN_ATTEMPTS, ["--suggest"]
+        while (process := self._start_process(environment, port, *first)) is not None:
+            first = []
             status = process.wait()
             if not self._stop.is_set():
                 echo_error(
@@ -282,14 +287,14 @@ class SchedulesProcess:
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def _start_process(
-        self, environment: dict[str, str], port: int
+        self, environment: dict[str, str], port: int, *options: str
     ) -> "subprocess.Popen[bytes] | None":
         """Start the process unless we stop; in a session of its own, Ctrl-C does not reach it before us."""
         with self._starting:
             if self._stop.is_set():
                 return None
             self._process = subprocess.Popen(
-                [*self._command, "--port", str(port)],
+                [*self._command, "--port", str(port), *options],
                 stdin=subprocess.PIPE, start_new_session=True, env=environment,
             )  # fmt: skip
             return self._process

@@ -1,10 +1,16 @@
 """The commands that check the definitions of a sources.toml, and find gaps in their sources."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from pipeline.cli import options
 from pipeline.cli.gaps import gaps
-from pipeline.cli.terminal import echo
+from pipeline.cli.terminal import echo, print_rows
+from pipeline.definitions.durations import format_interval
+
+if TYPE_CHECKING:
+    from pipeline.definitions.definition import CommonFields
 
 sources = typer.Typer(
     help="The definitions of a sources.toml, and the gaps of their raster sources.",
@@ -24,6 +30,52 @@ def check(config: options.ConfigFile = options.DEFAULT_CONFIG) -> None:
         echo(f"warning: {warning}", err=True)
     count = len(definitions.source) + len(definitions.drop)
     echo("1 definition is right" if count == 1 else f"{count} definitions are right")
+
+
+@sources.command("list")
+def list_definitions(
+    config: options.ConfigFile = options.DEFAULT_CONFIG,
+    as_json: options.AsJson = False,
+) -> None:
+    """List the definitions and drop folders of a sources.toml, with their files and schedules.
+
+    No database is needed.
+    """
+    import orjson
+
+    from pipeline.definitions.sources_toml import load_config
+
+    tables = load_config(config)
+    if as_json:
+        for kind, table in [
+            *(("source", t) for t in tables.source),
+            *(("drop", t) for t in tables.drop),
+        ]:
+            fields = table.model_dump(mode="json", exclude_defaults=True)
+            typer.echo(orjson.dumps({"kind": kind, **fields}))
+        return
+    rows: list[tuple[object, ...]] = [
+        (
+            source.id,
+            "source",
+            source.files,
+            source.organisation,
+            source.access_modifier,
+            when(source),
+        )
+        for source in tables.source
+    ]
+    rows += [
+        (drop.id, "drop", drop.folder, drop.organisation, None, when(drop)) for drop in tables.drop
+    ]
+    print_rows(("id", "kind", "files", "organisation", "access", "runs"), rows)
+
+
+def when(table: "CommonFields") -> str:
+    """Return when a definition is synced."""
+    if table.every is not None:
+        return f"every {format_interval(table.every)}"
+    return str(table.schedule or "by hand")
 
 
 @sources.command("schema")

@@ -10,7 +10,7 @@ from uuid import UUID
 import typer
 
 from pipeline.cli import options
-from pipeline.cli.bootstrap import open_catalogue, open_run, run_options
+from pipeline.cli.bootstrap import explain_stop, open_catalogue, open_run, run_options
 from pipeline.cli.runners import open_row_reader
 from pipeline.cli.terminal import echo, pluralize
 from pipeline.errors import CatalogueError
@@ -30,6 +30,8 @@ class SyncOptions:
     runner: Runner | None = None
     """None: as the settings say."""
     scheduler: str | None = None
+    quiet: bool = False
+    """Whether no progress is shown."""
 
 
 def plan(
@@ -72,6 +74,8 @@ def sync(
     prune: options.Prune = False,
     runner: options.ReadBy = None,
     scheduler: options.Scheduler = None,
+    as_json: options.RunAsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Bring the catalogue to what the files of a sources.toml are now: add, update, move, mark or remove.
 
@@ -80,9 +84,10 @@ def sync(
     from pipeline.cli.output import print_outcomes
 
     began = monotonic()
-    chosen = SyncOptions(create, accept_missing, prune, runner, scheduler)
-    outcomes = run_sync(config, names or (), chosen)
-    raise SystemExit(print_outcomes(outcomes, monotonic() - began))
+    chosen = SyncOptions(create, accept_missing, prune, runner, scheduler, quiet)
+    with explain_stop():
+        outcomes = run_sync(config, names or (), chosen)
+    raise SystemExit(print_outcomes(outcomes, monotonic() - began, as_json=as_json, quiet=quiet))
 
 
 def run_sync(
@@ -102,10 +107,12 @@ def run_sync(
     items = load_sync_items(config, empty=chosen.prune)
     with (
         open_row_reader(chosen.runner, chosen.scheduler) as reader,
-        open_run(reader, create=chosen.create, write=write) as context,
+        open_run(reader, create=chosen.create, quiet=chosen.quiet, write=write) as context,
     ):
         if chosen.prune:
-            print_pruned(prune_all(context.engine, config, items))
+            pruned = prune_all(context.engine, config, items)
+            if not chosen.quiet:
+                print_pruned(pruned)
         selected = select_items(items, names)
         context = replace(context, flow_run=flow_run)
         return sync_all(context, selected, config, accept_missing=chosen.accept_missing)

@@ -1,6 +1,9 @@
 """Lines on the terminal, without control characters: the names of files and sources cannot steer it."""
 
+import os
 import re
+import sys
+from collections.abc import Iterable, Sequence
 
 import typer
 
@@ -8,15 +11,55 @@ CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """C0, DEL and C1 of Unicode; the name of a raster source may hold all but NUL."""
 
 
-def echo(line: str, *, err: bool = False) -> None:
-    """Print one line, on standard error if `err`."""
-    typer.echo(strip_control_characters(line), err=err)
+def echo(line: str, *, err: bool = False, colour: str | None = None) -> None:
+    """Print one line, on standard error if `err`; with a colour only in a terminal that shows colours."""
+    text = strip_control_characters(line)
+    typer.echo(typer.style(text, fg=colour) if colour and has_colours(err=err) else text, err=err)
 
 
 def echo_error(message: str) -> None:
     """Print an error or a warning on standard error, each line with the name of the program."""
     for line in message.splitlines():
-        echo(f"rastersources: {line}", err=True)
+        echo(f"rastersources: {line}", err=True, colour="red")
+
+
+def is_terminal(*, err: bool = False) -> bool:
+    """Return whether people read standard output, or standard error if `err`, in a terminal."""
+    return (sys.stderr if err else sys.stdout).isatty()
+
+
+def has_colours(*, err: bool = False) -> bool:
+    """Return whether colours are shown: in a terminal, unless NO_COLOR is set (https://no-color.org)."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return is_terminal(err=err) and not plain
+
+
+def print_rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table in a terminal; elsewhere one line for each row as it comes, its values divided by tabs."""
+    texts = ([strip_control_characters(show(value)) for value in row] for row in rows)
+    if not is_terminal():
+        for row in texts:
+            typer.echo("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in texts:
+        table.add_row(*map(Text, row))
+    Console(highlight=False).print(table)
+
+
+def show(value: object) -> str:
+    """Return a value as text: nothing for None, yes or no for a boolean, a list with commas."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(show, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def strip_control_characters(text: str) -> str:

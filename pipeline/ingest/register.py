@@ -29,7 +29,7 @@ from pipeline.catalogue.definitions import check_uuid, update_outdated_sources
 from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.owners import find_owner
 from pipeline.catalogue.register import BatchItem, Owner, register_batch
-from pipeline.catalogue.sync_runs import RunReport, SyncRun, record_run
+from pipeline.catalogue.sync_runs import RunReport, SyncRun, count_files, record_run
 from pipeline.catalogue.tombstones import find_deleted_groups
 from pipeline.definitions.definition import Definition, make_definition
 from pipeline.definitions.field_types import REGISTER_ID
@@ -108,6 +108,14 @@ class RunOutcome:
     seconds: float
     run: int | None = None
     """The number of its row of sync_runs; None: it could not be written."""
+
+
+class RunStopped(KeyboardInterrupt):
+    """Ctrl-C during the run of a definition, and how many files the run had registered."""
+
+    def __init__(self, definition: str, run: int, files: int) -> None:
+        super().__init__()
+        self.definition, self.run, self.files = definition, run, files
 
 
 @dataclass(frozen=True)
@@ -207,7 +215,10 @@ def register_all(context: RunContext, definitions: Sequence[DefinitionFiles]) ->
 def run_steps(
     context: RunContext, name: str, steps: Callable[[RunContext, SyncRun], Steps]
 ) -> RunOutcome:
-    """Run the steps of one definition and record what they did; a failure does not stop the other definitions."""
+    """Run the steps of one definition and record what they did; a failure does not stop the other definitions.
+
+    Raises RunStopped after Ctrl-C.
+    """
     began, report, failure, number = monotonic(), RunReport(), None, None
     try:
         with (
@@ -220,6 +231,10 @@ def run_steps(
                 context.progress.advance(step.listed)
     except RastersourcesError as error:
         failure = error
+    except KeyboardInterrupt as error:
+        if number is None:
+            raise
+        raise RunStopped(name, number, count_files(context.engine, number)) from error
     return RunOutcome(name, report, failure, monotonic() - began, number)
 
 

@@ -33,5 +33,8 @@ UPDATE sync_runs SET organisation_ids = CASE
     withheld = :withheld, settling = :settling, reasons = :reasons, warnings = :warnings, bytes = :bytes
 WHERE id = :id;
 
+-- name: count_files
+SELECT count(*) AS files FROM raster_files WHERE registered_by = :run;
+
 -- name: forget_old
 DELETE FROM sync_runs WHERE started < now() - :days * interval '1 day' AND state <> 'running';

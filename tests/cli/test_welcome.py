@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.output import print_welcome
+from pipeline.cli.output import print_suggestions
 
 ECHO = '#!/bin/sh\nprintf "<%s>" "$@"\n'
 
@@ -22,9 +22,9 @@ def programs(tmp_path: Path) -> Path:
     return folder
 
 
-def lines_of(capsys: pytest.CaptureFixture[str], config: Path) -> list[str]:
+def lines_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
     """The commands that are printed."""
-    print_welcome("http://127.0.0.1:8000", "http://127.0.0.1:4200", config)
+    print_suggestions("http://127.0.0.1:8000")
     return [line.strip() for line in capsys.readouterr().out.splitlines() if line[:2] == "  "]
 
 
@@ -46,9 +46,9 @@ def test_the_printed_commands_work_in_a_shell(
     monkeypatch.setattr(sys, "argv", ["/x/cli.py" if module else str(programs / "rastersources")])
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path if below else tmp_path / "elsewhere")
-    curl, inspect, psql = lines_of(capsys, Path("/srv/my rasters/$HOME/sources.toml"))
-    assert inspect.startswith("rastersources ") == found
-    assert (str(tmp_path) in inspect) == (not found and not below)
+    curl, search, psql = lines_of(capsys)
+    assert search.startswith("rastersources ") == found
+    assert (str(tmp_path) in search) == (not found and not below)
 
     def printed(command: str) -> str:
         script = f'psql() {{ "{programs}/psql" "$@"; }}; {command}'
@@ -56,7 +56,7 @@ def test_the_printed_commands_work_in_a_shell(
             ["sh", "-c", script], capture_output=True, text=True, check=True
         ).stdout
 
-    assert printed(inspect) == "<inspect></srv/my rasters/$HOME>"
+    assert printed(search) == "<search><--bbox><4,51,5,52>"
     assert printed(psql).startswith("<<db><url>><-c><SELECT ")
     assert "'http://127.0.0.1:8000/api/v4/rastersources/?in_bbox=" in curl
 
@@ -66,5 +66,5 @@ def test_without_the_program_its_module_is_called(
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "my python"))
     monkeypatch.setattr(sys, "argv", ["/x/cli.py"])
-    _, inspect, _ = lines_of(capsys, Path("sources.toml"))
-    assert inspect == f"'{tmp_path}/my python' -m pipeline.cli inspect ."
+    _, search, _ = lines_of(capsys)
+    assert search == f"'{tmp_path}/my python' -m pipeline.cli search --bbox 4,51,5,52"

@@ -91,7 +91,8 @@ class Reader:
             process = self.start(command)
             printed = "\n".join(without_progress(process.communicate()[0]))
             assert matches(self.here(expected), printed), f"{command}\n{printed}"
-            assert process.returncode == (3 if "[truncated]" in expected else 0)
+            changes = 2 if command == "rastersources plan" else 0
+            assert process.returncode == (3 if "[truncated]" in expected else changes)
 
 
 @pytest.fixture
@@ -111,6 +112,13 @@ def test_the_commands_print_what_the_readme_says(reader: Reader) -> None:
     finally:
         server.terminate()
         server.wait()
+
+
+def test_the_commands_print_what_the_tutorial_says(reader: Reader) -> None:
+    tutorial = (REPOSITORY / "docs" / "tutorial.md").read_text()
+    reader.follow([("rastersources sync --create --config sample_data/sources.toml", "...")])
+    assert len(steps("console", tutorial)) > 12
+    reader.follow(steps("console", tutorial))
 
 
 def until_it_answers(url: str, server: "subprocess.Popen[Any]") -> None:
@@ -151,7 +159,7 @@ def reader_of_schedules(reader: Reader) -> Iterator[list[tuple[str, str]]]:
     reader.follow(before)
     up = reader.start(f"exec {command}")
     try:
-        printed = until_registered(up)
+        printed = until_synced(up)
         assert matches(reader.here(expected), printed), printed
         until_served(reader, since=datetime.fromtimestamp(0, UTC))
         yield after
@@ -166,11 +174,11 @@ def divided(all_steps: list[tuple[str, str]]) -> Any:
     return all_steps[:number], *all_steps[number:]
 
 
-def until_registered(process: "subprocess.Popen[str]") -> str:
-    """What it prints up to the summary of the first sync; lines on the way there come from slow machines."""
+def until_synced(process: "subprocess.Popen[str]") -> str:
+    """What it prints up to the end of the first sync; lines on the way there come from slow machines."""
     assert process.stdout
     printed = ""
-    while "registered" not in printed:
+    while "Ctrl-C stops everything." not in printed:
         line = process.stdout.readline()
         assert line, printed
         printed += line if without_progress(line) else ""
@@ -201,7 +209,7 @@ def test_make_run_prints_what_the_readme_says_and_ctrl_c_stops_everything(reader
         f"cd '{REPOSITORY}'; exec .venv/bin/python -m pipeline.cli up --config sample_data/sources.toml --create"
     )
     try:
-        printed = until_registered(up)
+        printed = until_synced(up)
     finally:
         os.killpg(up.pid, signal.SIGINT)  # as a terminal does
         printed_at_the_end, _ = up.communicate()

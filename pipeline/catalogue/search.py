@@ -1,0 +1,89 @@
+"""What filters find, as a stream of rows: for people at a command line, who see everything or what a user sees."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
+
+from pipeline.catalogue.access import Access, Caller, make_caller
+from pipeline.catalogue.lists import RASTER_SOURCES
+from pipeline.catalogue.select_rows import count_statement, in_order, sort_keys
+from pipeline.catalogue.users import find_user
+from pipeline.database.queries import queries
+from pipeline.database.tables import organisations, raster_sources, users
+from pipeline.definitions.durations import format_interval
+
+QUERIES = queries("search")
+ROWS_AT_ONCE = 1000
+"""Rows that are fetched from the database in one go; this bounds the memory of a search."""
+DIGITS = 15
+"""Digits behind the point of degrees, as many as a number has."""
+SHOWN = (
+    "uuid", "name", "organisation", "access_modifier", "supplier", "supplier_code", "description", "temporal",
+    "interval", "first_value_timestamp", "last_value_timestamp", "west", "south", "east", "north", "projection",
+    "pixelsize_x", "pixelsize_y", "dtype", "fill_value", "size", "file_count", "created", "last_modified",
+)  # fmt: skip
+"""What is shown of a source, in this order; names are those of the API where it has them."""
+
+
+def administrator(connection: Connection) -> Caller:
+    """Return a caller who may read everything: an administrator of all organisations."""
+    everywhere = connection.execute(select(organisations.c.id)).scalars()
+    return make_caller(0, "", "", [(id, role) for id in everywhere for role in ("user", "admin")])
+
+
+def caller_by_name(connection: Connection, username: str) -> Caller:
+    """Return a user as a caller of the API; raise CatalogueError when there is none of that name."""
+    user_id = find_user(connection, username)
+    rows = connection.execute(QUERIES["list_roles"], {"user_id": user_id})
+    return make_caller(user_id, username, "", [(row.organisation_id, row.role) for row in rows])
+
+
+def count_sources(
+    connection: Connection, caller: Caller, where: Sequence[ColumnElement[bool]]
+) -> int:
+    """Return how many sources fulfil the conditions."""
+    return int(connection.execute(count_statement(RASTER_SOURCES, caller, where)).scalar_one())
+
+
+def sources_statement(
+    caller: Caller, where: Sequence[ColumnElement[bool]], ordering: str, limit: int | None
+) -> Select[Any]:
+    """Select the sources that fulfil the conditions; the last column is the extent as GeoJSON.
+
+    Raises BadValue for an unknown order.
+    """
+    order = in_order(sort_keys(RASTER_SOURCES, ordering, caller))
+    visible = RASTER_SOURCES.visible(caller)
+    return _shown_columns().where(visible, *where).order_by(*order).limit(limit)
+
+
+def stream(connection: Connection, statement: Select[Any]) -> Iterator[Row[Any]]:
+    """Yield the rows of a statement, by a cursor of the server."""
+    return iter(connection.execution_options(yield_per=ROWS_AT_ONCE).execute(statement))
+
+
+def _shown_columns() -> Select[Any]:
+    others = {
+        "organisation": organisations.c.name.label("organisation"),
+        "supplier": users.c.username.label("supplier"),
+    }
+    columns = [others[name] if name in others else raster_sources.c[name] for name in SHOWN]
+    geometry = func.ST_AsGeoJSON(raster_sources.c.extent, DIGITS).label("geometry")
+    return select(*columns, geometry).select_from(RASTER_SOURCES.joined(raster_sources))
+
+
+def source_values(row: Row[Any]) -> dict[str, Any]:
+    """Return a row as flat values, with the words of the API for the access modifier and the interval."""
+    return {
+        **dict(zip(SHOWN, row, strict=False)),
+        "access_modifier": Access(row.access_modifier).name,
+        "interval": format_interval(row.interval),
+    }
+
+
+def source_document(row: Row[Any]) -> dict[str, Any]:
+    """Return a row as an object in the words of the API."""
+    values = source_values(row)
+    bounds = {side: values.pop(side) for side in ("west", "east", "north", "south")}
+    return {**values, "spatial_bounds": None if row.west is None else bounds}

@@ -1,0 +1,86 @@
+"""All facts of one raster source, and a drawing of its footprint.
+
+Nothing here composes SQL: the libraries of geometries take longer to import than the command that shows this runs.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Engine
+
+from pipeline.catalogue.access import Access
+from pipeline.database.engine import begin
+from pipeline.database.queries import queries
+from pipeline.definitions.durations import format_interval
+from pipeline.errors import CatalogueError
+
+QUERIES = queries("source_facts")
+MOST_CANDIDATES = 10
+MOST_SHAPES = 1000
+"""Different footprints of one source that are drawn at most."""
+SIDES = "west", "south", "east", "north"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A footprint as lines of characters, north above: `#` where a file lies, `.` elsewhere."""
+
+    lines: Sequence[str]
+    complete: bool
+    """False if the source has more shapes than were drawn."""
+
+
+def find_source(engine: Engine, name: str) -> int:
+    """Return the id of the source with a uuid or a name, or of the only one whose name holds this text.
+
+    Raises CatalogueError that names the candidates.
+    """
+    uuid = None
+    with suppress(ValueError):
+        uuid = UUID(name)
+    parameters = {"name": name, "uuid": uuid, "most": MOST_CANDIDATES + 1}
+    with begin(engine) as connection:
+        found = connection.execute(QUERIES["find_source"], parameters).all()
+    if len(found) == 1:
+        return int(found[0].id)
+    if not found:
+        raise CatalogueError(
+            f'no raster source is called "{name}"; search for a part of the name with: '
+            "rastersources search --name-icontains TEXT"
+        )
+    lines = [f"  {row.uuid}  {row.name}  ({row.organisation})" for row in found[:MOST_CANDIDATES]]
+    more = ["  ... and more"] if len(found) > MOST_CANDIDATES else []
+    message = f'"{name}" fits several raster sources; give the uuid of one:'
+    raise CatalogueError("\n".join([message, *lines, *more]))
+
+
+def describe_source(engine: Engine, source_id: int, most_files: int | None) -> dict[str, Any]:
+    """Return all facts of a source in the words of the API, its warnings, what uses it, and its first files."""
+    parameters = {"source": source_id, "most": most_files}
+    names = "describe_source", "count_warnings", "list_files"
+    with begin(engine) as connection:
+        facts, warnings, files = (
+            list(map(dict, connection.execute(QUERIES[name], parameters).mappings()))
+            for name in names
+        )
+    source: dict[str, Any] = facts[0]
+    bounds = {side: source.pop(side) for side in SIDES}
+    return {
+        **source,
+        "access_modifier": Access(source["access_modifier"]).name,
+        "interval": format_interval(source["interval"]),
+        "spatial_bounds": None if bounds["west"] is None else bounds,
+        "warnings": warnings,
+        "files": files,
+    }
+
+
+def draw_footprint(engine: Engine, source_id: int, columns: int, rows: int) -> Drawing:
+    """Draw the footprints of the files of a source, which has bounds, in its bounds."""
+    parameters = {"source": source_id, "columns": columns, "rows": rows, "most": MOST_SHAPES}
+    with begin(engine) as connection:
+        lines = connection.execute(QUERIES["draw_footprint"], parameters).all()
+    return Drawing([row.line for row in lines], lines[0].shapes <= MOST_SHAPES)

@@ -1,0 +1,253 @@
+"""The command that searches raster sources, with the filters of the API as options."""
+
+import csv
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from functools import cache, partial
+from inspect import Parameter, Signature
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from pipeline.cli.bootstrap import open_catalogue
+from pipeline.cli.options import AsJson
+from pipeline.cli.terminal import echo, is_terminal, print_rows
+from pipeline.definitions.durations import format_time
+from pipeline.errors import CatalogueError
+from pipeline.settings import settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Row
+
+    from pipeline.catalogue.access import Caller
+
+ROWS_IN_A_TABLE = 100
+COLUMNS = "uuid", "name", "organisation", "access", "projection", "from", "to", "bytes", "files"
+ALIASES = {
+    "since": ("last_value_timestamp__gte", "Has data at or after this time."),
+    "until": ("first_value_timestamp__lte", "Has data at or before this time."),
+    "changed_since": ("last_modified__gte", "Changed at or after this time."),
+}
+"""Short names of filters that are asked for often."""
+
+
+class SearchCommand(TyperCommand):
+    """A command with an option for each filter of the API; it reads them when the command is used."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options of the command, then those of the filters; the help shows each filter once."""
+        return [*super().get_params(ctx), *filter_options(completing=ctx.resilient_parsing)]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Put the filters into `ctx.obj`: the function of the command has no parameters for them."""
+        names = {option.name for option in filter_options()}
+        ctx.obj = {name: ctx.params.pop(name) for name in names if name in ctx.params}
+        return super().invoke(ctx)
+
+
+@cache
+def filter_options(*, completing: bool = False) -> list[Any]:
+    """Return the options of all filters and lookups; those beside the plain name are hidden but for completion."""
+    from typer.main import get_command
+
+    from pipeline.catalogue.filters import RASTER_SOURCES
+
+    texts: dict[str, tuple[str, bool]] = {
+        name: (help, False) for name, (_, help) in ALIASES.items()
+    }
+    for field in RASTER_SOURCES:
+        lookups = [lookup for lookup in field.kind.lookups if lookup]
+        plain = next(iter(field.kind.lookups))
+        also = f" Also with: -{', -'.join(lookups)}." if lookups else ""
+        for lookup in field.kind.lookups:
+            texts[parameter_name(field.name, lookup)] = f"{field.help}{also}", lookup != plain
+
+    def command() -> None:
+        """Stand for a command that has these options."""
+
+    command.__signature__ = Signature([  # type: ignore[attr-defined]
+        Parameter(
+            name, Parameter.KEYWORD_ONLY, default=None,
+            annotation=Annotated[
+                str | None,
+                typer.Option(option_name(name), help=help, hidden=hidden and not completing, metavar="VALUE"),
+            ],
+        )
+        for name, (help, hidden) in texts.items()
+    ])  # fmt: skip
+    command.__annotations__ = {
+        name: parameter.annotation
+        for name, parameter in command.__signature__.parameters.items()  # type: ignore[attr-defined]
+    }
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command()(command)
+    return list(get_command(app).params)
+
+
+def parameter_name(field: str, lookup: str) -> str:
+    """Return the name of a query parameter of the API."""
+    return f"{field}__{lookup}" if lookup else field
+
+
+def option_name(parameter: str) -> str:
+    """Return the option for a query parameter: `--name-icontains` for `name__icontains`."""
+    return "--" + parameter.replace("__", "-").replace("_", "-")
+
+
+def search(
+    context: typer.Context,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
+    as_geojson: Annotated[
+        bool, typer.Option("--geojson", help="Print a GeoJSON FeatureCollection of the extents.")
+    ] = False,
+    count: Annotated[bool, typer.Option("--count", help="Print how many there are.")] = False,
+    ordering: Annotated[
+        str,
+        typer.Option(help="Names such as name,-size; - reverses.", metavar="NAMES"),
+    ] = "",
+    limit: Annotated[
+        int | None, typer.Option(help="Print so many at most.", min=0, max=2**31 - 1)
+    ] = None,
+    as_user: Annotated[
+        str | None,
+        typer.Option(
+            "--as", help="What this user may see; without it everything.", metavar="USERNAME"
+        ),
+    ] = None,
+) -> None:
+    """Search the raster sources of the catalogue, with the filters of the API.
+
+    Without a format a terminal shows a table of at most 100, and a pipe gets one line with tabs for each.
+    """
+    from pipeline.catalogue import search as found
+    from pipeline.catalogue.lookups import BadValue
+    from pipeline.database.engine import begin
+
+    if as_json + as_csv + as_geojson + count > 1:
+        raise CatalogueError("choose one of --json, --csv, --geojson and --count")
+    tests = read_filters(context.obj)
+    with open_catalogue(settings()) as engine, begin(engine) as connection:
+        caller = (
+            found.caller_by_name(connection, as_user)
+            if as_user is not None
+            else found.administrator(connection)
+        )
+        where = [test(caller) for test in tests]
+        if count:
+            typer.echo(found.count_sources(connection, caller, where))
+            return
+        in_table = not (as_json or as_csv or as_geojson) and is_terminal() and limit is None
+        most = ROWS_IN_A_TABLE + 1 if in_table else limit
+        try:
+            statement = found.sources_statement(caller, where, ordering, most)
+        except BadValue as error:
+            raise wrong_value("--ordering", ordering, error) from error
+        rows = found.stream(connection, statement)
+        if as_json:
+            print_json(rows)
+        elif as_csv:
+            print_csv(rows)
+        elif as_geojson:
+            print_geojson(rows)
+        else:
+            print_table(rows, in_table=in_table)
+
+
+def wrong_value(option: str, text: str, error: CatalogueError) -> CatalogueError:
+    """Return the error of the API for a wrong value, as one of an option."""
+    sentence = str(error).rstrip(".")
+    return CatalogueError(f'{option} "{text}": {sentence[0].lower()}{sentence[1:]}')
+
+
+def read_filters(
+    given: dict[str, str | None],
+) -> "list[Callable[[Caller], ColumnElement[bool]]]":
+    """Return the conditions of the given filters; an empty value does not filter, as in the API.
+
+    Raises CatalogueError that names the option with a wrong value.
+    """
+    from pipeline.catalogue.filters import RASTER_SOURCES, filters_by_parameter
+    from pipeline.catalogue.lookups import BadValue
+
+    known = filters_by_parameter(RASTER_SOURCES)
+    tests: list[Callable[[Caller], ColumnElement[bool]]] = []
+    for name, text in given.items():
+        if not text:
+            continue
+        field, lookup = known[ALIASES[name][0] if name in ALIASES else name]
+        try:
+            tests.append(partial(field.condition, field.parse(lookup, text.strip())))
+        except BadValue as error:
+            raise wrong_value(option_name(name), text, error) from error
+    return tests
+
+
+def print_json(rows: "Iterable[Row[Any]]") -> None:
+    """Print one JSON object per line."""
+    import orjson
+
+    from pipeline.catalogue.search import source_document
+
+    for row in rows:
+        typer.echo(orjson.dumps(source_document(row), option=orjson.OPT_UTC_Z))
+
+
+def print_csv(rows: "Iterable[Row[Any]]") -> None:
+    """Print CSV: times in ISO 8601, nothing for what is unknown."""
+    from pipeline.catalogue.search import SHOWN, source_values
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(SHOWN)
+    for row in rows:
+        writer.writerow([plain(value) for value in source_values(row).values()])
+
+
+def print_geojson(rows: "Iterable[Row[Any]]") -> None:
+    """Print a FeatureCollection, one feature on a line."""
+    import orjson
+
+    from pipeline.catalogue.search import source_document
+
+    typer.echo('{"type":"FeatureCollection","features":[', nl=False)
+    for number, row in enumerate(rows):
+        feature = {
+            "type": "Feature",
+            "id": str(row.uuid),
+            "geometry": row.geometry and orjson.Fragment(row.geometry),
+            "properties": source_document(row),
+        }
+        line = orjson.dumps(feature, option=orjson.OPT_UTC_Z).decode()
+        typer.echo(("," if number else "") + "\n" + line, nl=False)
+    typer.echo("\n]}")
+
+
+def print_table(rows: "Iterator[Row[Any]]", *, in_table: bool) -> None:
+    """Print the facts that tell sources apart; a table of all rows would take too much memory."""
+    shown = islice(rows, ROWS_IN_A_TABLE) if in_table else rows
+    print_rows(COLUMNS, map(cells, shown))
+    if in_table and next(rows, None) is not None:
+        echo(
+            f"... and more than these {ROWS_IN_A_TABLE}; --limit N prints more, --count counts them",
+            err=True,
+        )
+
+
+def cells(row: "Row[Any]") -> Sequence[object]:
+    """Return a row of the table."""
+    from pipeline.catalogue.search import source_values
+
+    source = source_values(row)
+    first, last = plain(row.first_value_timestamp), plain(row.last_value_timestamp)
+    names = "uuid", "name", "organisation", "access_modifier", "projection"
+    return [*(source[name] for name in names), first, last, row.size, row.file_count]
+
+
+def plain(value: Any) -> Any:
+    """Return a value for a table or for CSV."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return format_time(value) if isinstance(value, datetime) else value

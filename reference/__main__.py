@@ -1,0 +1,25 @@
+"""Writes the pages of docs/reference from what the program itself says. `make docs` runs it."""
+
+from pathlib import Path
+
+from reference.commands import commands_page
+from reference.endpoints import endpoints_page
+from reference.tables import tables_page
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
+PAGES = {
+    "commands.md": commands_page,
+    "endpoints.md": endpoints_page,
+    "tables.md": tables_page,
+}
+
+
+def write_pages(folder: Path = FOLDER) -> None:
+    """Write all pages into a folder."""
+    folder.mkdir(exist_ok=True)
+    for name, make_page in PAGES.items():
+        (folder / name).write_text(make_page())
+
+
+if __name__ == "__main__":
+    write_pages()

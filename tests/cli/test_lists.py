@@ -1,0 +1,195 @@
+"""The lists of each group, what the shell completes, and calls that are wrong."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from pipeline.cli import completion
+from tests.support.commands import RASTERSOURCES, environment, run, shown_in
+from tests.support.database import execute
+
+CONFIG = """
+[[source]]
+id = "rain"
+files = ["rain/*.tif", "more/*.tif"]
+organisation = "Owner"
+every = "00:05:00"
+
+[[source]]
+id = "relief"
+files = "relief.tif"
+organisation = "Owner"
+access_modifier = "Public"
+schedule = "0 4 * * *"
+
+[[drop]]
+id = "incoming"
+folder = "in"
+"""
+
+
+@pytest.fixture(scope="module")
+def people(database_url: str, engine: Engine) -> str:
+    """Two organisations, and a user with two roles in one of them and a key that was revoked."""
+    execute(engine, "INSERT INTO organisations (name) VALUES ('Owner'), ('Other\x1b[2J')")
+    execute(engine, "INSERT INTO users (username, email) VALUES ('ann', 'ann@example.org')")
+    for role in ("user", "admin"):
+        run(
+            [*RASTERSOURCES, "role", "grant", "ann", "Owner", role],
+            RASTERSOURCES_DATABASE_URL=database_url,
+        )
+    execute(
+        engine,
+        "INSERT INTO raster_sources (name, organisation_id) "
+        "SELECT 'one', id FROM organisations WHERE name = 'Owner'",
+    )
+    return database_url
+
+
+def command(url: str, *words: str | Path, status: int = 0) -> str:
+    done = run([*RASTERSOURCES, *words], status=status, RASTERSOURCES_DATABASE_URL=url)
+    return done.stdout if status == 0 else done.stderr
+
+
+def test_organisations_are_listed_with_what_is_theirs(people: str) -> None:
+    lines = [line.split("\t")[1:] for line in command(people, "organisation", "list").splitlines()]
+    assert lines == [["Other?[2J", "0", "0"], ["Owner", "1", "1"]]
+    objects = [
+        json.loads(line) for line in command(people, "organisation", "list", "--json").splitlines()
+    ]
+    assert [(one["name"], one["sources"], one["users"]) for one in objects] == [
+        ("Other\x1b[2J", 0, 0),
+        ("Owner", 1, 1),
+    ]
+
+
+def test_users_and_keys_are_listed_without_secrets(people: str) -> None:
+    prefix, _, secret = command(people, "key", "create", "ann").strip().partition(".")
+    (user,) = command(people, "user", "list").splitlines()
+    assert user.split("\t")[0] == "ann"
+    assert "admin of Owner, user of Owner" in user
+    (key,) = command(people, "key", "list").splitlines()
+    assert key.split("\t")[:2] == ["ann", prefix]
+    assert key.split("\t")[-1] == "yes"
+    command(people, "key", "revoke", prefix)
+    (key,) = command(people, "key", "list", "ann").splitlines()
+    assert key.split("\t")[-1] == "no"
+    assert secret not in key
+
+
+def test_the_definitions_of_a_file_are_listed_without_a_database(tmp_path: Path) -> None:
+    config = tmp_path / "sources.toml"
+    config.write_text(CONFIG)
+    listed = run([*RASTERSOURCES, "sources", "list", "--config", config]).stdout
+    assert [line.split("\t") for line in listed.splitlines()] == [
+        ["rain", "source", "rain/*.tif, more/*.tif", "Owner", "Private", "every 00:05:00"],
+        ["relief", "source", "relief.tif", "Owner", "Public", "0 4 * * *"],
+        ["incoming", "drop", "in", "", "", "by hand"],
+    ]
+    objects = run([*RASTERSOURCES, "sources", "list", "--json", "--config", config]).stdout
+    assert [json.loads(line)["id"] for line in objects.splitlines()] == [
+        "rain",
+        "relief",
+        "incoming",
+    ]
+
+
+def in_terminal(url: str, *words: str, **changes: str) -> str:
+    """What a command shows in a terminal."""
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [*RASTERSOURCES, *words], stdout=theirs, stderr=theirs,
+        env=environment(TERM="xterm", COLUMNS="100", RASTERSOURCES_DATABASE_URL=url, **changes),
+    ):  # fmt: skip
+        os.close(theirs)
+        shown = shown_in(ours)
+    os.close(ours)
+    return shown
+
+
+def test_a_terminal_shows_a_table_with_a_head_and_colours_unless_they_are_unwanted(
+    people: str,
+) -> None:
+    shown = in_terminal(people, "organisation", "list")
+    assert "uuid" in shown.splitlines()[0]
+    assert "\x1b[1m" in shown
+    assert "\t" not in shown
+    plain = in_terminal(people, "organisation", "list", NO_COLOR="1")
+    assert "uuid" in plain.splitlines()[0]
+    assert "\x1b[3" not in plain
+    assert "\x1b[31m" in in_terminal(people, "search", "--bbox", "1")
+    assert "\x1b[" not in in_terminal(people, "search", "--bbox", "1", NO_COLOR="1")
+
+
+def completed(url: str, words: str, folder: Path) -> list[str]:
+    """What bash is offered for the last word."""
+    changes: dict[str, Any] = {
+        "_RASTERSOURCES_COMPLETE": "complete_bash",
+        "COMP_WORDS": f"rastersources {words}",
+        "COMP_CWORD": str(len(words.split(" "))),
+    }
+    program = "import sys; sys.argv = ['rastersources']; from pipeline.cli.main import main; main()"
+    done = run(
+        [sys.executable, "-c", program], cwd=folder, RASTERSOURCES_DATABASE_URL=url, **changes
+    )
+    assert done.stderr == ""
+    return [line for line in done.stdout.split("\n") if line]
+
+
+def test_the_shell_completes_ids_names_and_modifiers(people: str, tmp_path: Path) -> None:
+    (tmp_path / "sources.toml").write_text(CONFIG)
+    (tmp_path / "other.toml").write_text('[[source]]\nid = "remote"\n')
+    assert completed(people, "sync r", tmp_path) == ["rain", "relief"]
+    assert completed(people, "sync --config other.toml r", tmp_path) == ["remote"]
+    assert completed(people, "rejected list --definition in", tmp_path) == ["incoming"]
+    assert completed(people, "register . --access-modifier P", tmp_path) == ["Public", "Private"]
+    assert completed(people, "register . --organisation O", tmp_path) == ["Owner"]
+    assert completed(people, "role grant a", tmp_path) == ["ann"]
+    assert completed(people, "search --name-ic", tmp_path) == ["--name-icontains"]
+
+
+def test_completion_is_silent_where_there_is_nothing(tmp_path: Path) -> None:
+    away = "postgresql://nobody@127.0.0.1:1/nothing"
+    assert completed(away, "role grant a", tmp_path) == []
+    assert completed(away, "sync r", tmp_path) == []
+    (tmp_path / "sources.toml").write_text("[[source]\n")
+    assert completed(away, "sync r", tmp_path) == []
+    assert list(completion.ids_of({"source": [{"id": 1}, {"id": "a"}]})) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("serch", "no such command 'serch'"),
+        ("search --colour red", "no such option: --colour"),
+        ("search --limit many", "invalid value for '--limit': Input should be a valid integer"),
+        ("search --limit", "requires an argument"),
+        ("show", "missing argument 'UUID|NAME'"),
+        ("show a b", "unexpected extra argument"),
+        ("sync --runner abacus", "'abacus' is not one of"),
+        (
+            "serve --port 99999",
+            "invalid value for '--port': Input should be less than or equal to 65535",
+        ),
+        (
+            "layer add name --source nothing",
+            "invalid value for '--source': Input should be a valid UUID",
+        ),
+    ],
+)
+def test_a_wrong_call_is_one_sentence_that_names_the_help(words: str, sentence: str) -> None:
+    said = run([*RASTERSOURCES, *words.split()], status=2).stderr
+    (line,) = said.splitlines()
+    assert line.startswith("rastersources: ")
+    assert sentence in line
+    assert line.endswith(" --help")
+
+
+def test_a_group_without_a_command_prints_its_help() -> None:
+    assert "Commands:" in run([*RASTERSOURCES, "user"], status=2).stderr

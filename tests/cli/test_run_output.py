@@ -1,0 +1,91 @@
+"""What register and sync print: as JSON, quietly, and when they are stopped."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.support.commands import RASTERSOURCES, environment, run, run_in_terminal
+from tests.support.database import rows
+from tests.support.factory import write_raster
+
+FILES = 300
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two definitions: one with a good and a bad file, and one whose organisation is missing."""
+    (tmp_path / "rain").mkdir()
+    write_raster(tmp_path / "rain" / "good.tif")
+    write_raster(tmp_path / "rain" / "bad.tif", crs=None)
+    (tmp_path / "sources.toml").write_text(
+        '[[source]]\nid = "rain"\nfiles = "rain/*.tif"\norganisation = "Owner"\n'
+    )
+    return tmp_path
+
+
+def test_json_is_one_object_per_definition(folder: Path, database_url: str, engine: Engine) -> None:
+    command = [*RASTERSOURCES, "sync", "--create", "--json"]
+    done = run(command, status=3, cwd=folder, RASTERSOURCES_DATABASE_URL=database_url)
+    (document,) = map(json.loads, done.stdout.splitlines())
+    assert (document["definition"], document["failure"]) == ("rain", None)
+    (number,) = rows(engine, "SELECT max(id) AS id FROM sync_runs")[0]
+    assert document["run"] == number
+    assert (document["listed"], document["registered"], document["reasons"]) == (
+        2,
+        1,
+        {"missing_crs": 1},
+    )
+    (rejected,) = document["rejected"]
+    assert rejected["uri"] == (folder / "rain" / "bad.tif").as_uri()
+    assert rejected["code"] == "missing_crs"
+    assert "rejected" not in done.stderr
+
+
+def test_a_quiet_run_prints_failures_only(folder: Path, database_url: str) -> None:
+    register = [*RASTERSOURCES, "register", folder / "rain", "--quiet", "--organisation"]
+    done = run([*register, "Nobody"], status=1, RASTERSOURCES_DATABASE_URL=database_url)
+    assert done.stdout == ""
+    assert 'there is no organisation "Nobody"' in done.stderr
+    shown = run_in_terminal(
+        [*register, "Somebody", "--create"], cwd=folder, RASTERSOURCES_DATABASE_URL=database_url
+    )
+    assert shown == ""
+    done = run([*register, "Somebody"], status=3, RASTERSOURCES_DATABASE_URL=database_url)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_ctrl_c_says_what_was_saved(tmp_path: Path, database_url: str, engine: Engine) -> None:
+    first = write_raster(tmp_path / "0.tif")
+    for number in range(1, FILES):
+        shutil.copy(first, tmp_path / f"{number}.tif")
+    command = [*RASTERSOURCES, "register", tmp_path, "--organisation", "Stopped", "--create"]
+    changes = environment(RASTERSOURCES_DATABASE_URL=database_url, RASTERSOURCES_BATCH_SIZE="5")
+    saved = "SELECT count(*) FROM raster_files WHERE uri LIKE :folder"
+    folder = f"{tmp_path.as_uri()}/%"
+    process = subprocess.Popen(
+        command, env=changes, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    while rows(engine, saved, folder=folder)[0].count < 10:
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    printed, errors = process.communicate()
+    count = rows(engine, saved, folder=folder)[0].count
+    assert 10 <= count < FILES
+    assert process.returncode == 130
+    assert printed == ""
+    (number,) = rows(engine, "SELECT max(id) AS id FROM sync_runs")[0]
+    assert errors == (
+        f"rastersources: stopped: {count} files of run {number} (register) were registered and stay; "
+        f"the same command goes on from there, or: rastersources undo {number}\n"
+    )
+    again = run(command, RASTERSOURCES_DATABASE_URL=database_url)
+    assert f"{FILES - count} registered, {count} unchanged, 0 rejected" in again.stdout

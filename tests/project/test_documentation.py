@@ -1,0 +1,119 @@
+"""The documentation site: it is built without warnings, holds every page, and asks nobody else for anything."""
+
+import base64
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx import Client
+
+from pipeline.api.config import ApiConfig
+from pipeline.settings import Settings
+from reference.__main__ import write_pages
+from tests.api.conftest import client_of
+from tests.support.chromium import assert_quiet, chromium
+from tests.support.commands import REPOSITORY
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built from a copy of the pages; a warning fails."""
+    folder = tmp_path_factory.mktemp("documentation")
+    shutil.copytree(REPOSITORY / "docs", folder / "docs")
+    shutil.copy(REPOSITORY / "zensical.toml", folder)
+    write_pages(folder / "docs" / "reference")
+    zensical = Path(sys.executable).with_name("zensical")
+    done = subprocess.run(
+        [zensical, "build", "--strict"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "site"
+
+
+@pytest.fixture(scope="module")
+def documented(site: Path, database_url: str) -> Iterator[Client]:
+    """A server that shows the site."""
+    with client_of(ApiConfig(database_url, documentation=site)) as client:
+        yield client
+
+
+def pages_of(menu: Any) -> Iterator[str]:
+    """The pages of the menu of zensical.toml."""
+    if isinstance(menu, str):
+        yield menu
+    for below in (
+        menu if isinstance(menu, list) else menu.values() if isinstance(menu, dict) else ()
+    ):
+        yield from pages_of(below)
+
+
+def test_every_page_is_in_the_menu_once() -> None:
+    menu = tomllib.loads((REPOSITORY / "zensical.toml").read_text())["project"]["nav"]
+    listed = list(pages_of(menu))
+    written = [path.name for path in (REPOSITORY / "docs").glob("*.md")]
+    made = ["reference/commands.md", "reference/endpoints.md", "reference/tables.md"]
+    assert sorted(listed) == sorted([*written, *made])
+
+
+def test_no_page_asks_another_machine_for_anything(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        asked = re.findall(
+            r"<(?:script|img|link|iframe)[^>]*(?:src|href)=\"?(https?:[^\" >]*)", page.read_text()
+        )
+        assert [url for url in asked if "canonical" not in url] == [], page
+
+
+def test_the_reference_names_what_the_program_has(site: Path) -> None:
+    commands = (site / "reference" / "commands" / "index.html").read_text()
+    assert "rastersources db migrate" in commands
+    assert "--name-icontains" not in commands  # the help of search shows each filter once
+    assert "--bbox" in commands
+    tables = (site / "reference" / "tables" / "index.html").read_text()
+    assert "The owners of raster sources" in tables
+    assert "derive_sources" in tables
+    endpoints = (site / "reference" / "endpoints" / "index.html").read_text()
+    assert "/api/v4/rastersources/{uuid}/data/" in endpoints
+    settings = (site / "settings" / "index.html").read_text()
+    assert "RASTERSOURCES_PREFECT_PORT" in settings
+
+
+def test_each_setting_is_in_the_reference() -> None:
+    page = (REPOSITORY / "docs" / "settings.md").read_text()
+    names = {name.upper() for name in Settings.__dataclass_fields__}
+    assert {name for name in names if f"_{name}`" not in page} == set()
+
+
+def test_it_is_served_with_the_hashes_of_its_own_scripts(documented: Client) -> None:
+    assert documented.get("/docs").headers["location"].endswith("docs/")
+    answer = documented.get("/docs/tutorial/")
+    assert answer.status_code == 200
+    assert "Ten minutes" in answer.text
+    policy = answer.headers["Content-Security-Policy"]
+    for script in re.findall(r"<script>(.*?)</script>", answer.text, re.DOTALL):
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+    assert documented.get("/docs/no-such-page/").status_code == 404
+    assert documented.get("/docs/../../etc/passwd").status_code == 404
+
+
+def test_without_a_site_there_is_no_such_page(database_url: str) -> None:
+    with client_of(ApiConfig(database_url)) as client:
+        assert client.get("/docs/").status_code == 404
+
+
+@pytest.mark.skipif(shutil.which("chromedriver") is None, reason="Chromium is not installed")
+def test_a_browser_shows_it_without_complaint(documented: Client) -> None:
+    here = str(documented.base_url)
+    with chromium(scripts=True) as browser:
+        browser.get(f"{here}/docs/")
+        browser.find_element("link text", "tutorial").click()
+        assert "Ten minutes" in browser.page_source
+        assert_quiet(browser, here)
