@@ -27,7 +27,7 @@ from pipeline.catalogue.access import Access
 from pipeline.catalogue.change_feed import history_of
 from pipeline.catalogue.lookups import BadValue, parse_timestamp
 from pipeline.database.queries import queries
-from pipeline.raster.pixels.requests import COLORMAPS
+from pipeline.raster.pixels.colormaps import COLORMAPS
 
 QUERIES = queries("source_page")
 FILES_ON_PAGE = "20"

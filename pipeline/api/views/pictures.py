@@ -28,8 +28,8 @@ from pipeline.catalogue.pixels import (
     sample_files,
     source_statement,
 )
+from pipeline.raster.pixels.colormaps import COLORMAPS
 from pipeline.raster.pixels.requests import (
-    COLORMAPS,
     Picture,
     PixelFile,
     Sample,

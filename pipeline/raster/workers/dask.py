@@ -20,13 +20,9 @@ from distributed import Client, Future, KilledWorker
 
 from pipeline.errors import CatalogueError, Rejection, TransientError, Unreadable
 from pipeline.raster.models import RasterFile
+from pipeline.raster.workers.chunks import Chunk, split_into_batches, split_into_chunks
 from pipeline.raster.workers.pool import FileOptions
-from pipeline.raster.workers.threads import (
-    Chunk,
-    ReusedProcesses,
-    split_into_batches,
-    split_into_chunks,
-)
+from pipeline.raster.workers.threads import ReusedProcesses
 from pipeline.raster.workers.versions import package_versions
 from pipeline.storage import StoredFile, rejection
 

@@ -5,38 +5,19 @@ header is read.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from itertools import chain, islice
+from itertools import chain
 from typing import Generic, Self, TypeVar
 
 from pipeline.errors import Rejection
 from pipeline.raster.models import RasterFile
+from pipeline.raster.workers.chunks import Chunk, split_into_batches, split_into_chunks
 from pipeline.raster.workers.pool import FileOptions, ProcessReader
 from pipeline.storage import StoredFile
 
-Chunk = Sequence[StoredFile]
 T = TypeVar("T")
-
-MAX_FILES_IN_CHUNK = 32
-"""Enough to make up for the milliseconds that Dask takes for a task."""
-
-CHUNKS_IN_BATCH = 16
-"""Chunks for each reader that are divided at a time, so that memory stays bounded."""
-
-
-def split_into_batches(files: Iterable[StoredFile], readers: int) -> Iterator[Chunk]:
-    """Yield the files in lists that are divided among the readers."""
-    source = iter(files)
-    while batch := list(islice(source, CHUNKS_IN_BATCH * MAX_FILES_IN_CHUNK * readers)):
-        yield batch
-
-
-def split_into_chunks(files: Chunk, readers: int) -> Iterator[Chunk]:
-    """Yield chunks of files, in order, so that each reader gets a few."""
-    size = min(MAX_FILES_IN_CHUNK, max(1, len(files) // (4 * readers)))
-    return (files[start : start + size] for start in range(0, len(files), size))
 
 
 class ReusedProcesses(Generic[T]):
