@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from math import atan, degrees, pi, sinh
+from math import pi
 from typing import Any
 
 from sqlalchemy import ColumnElement, Integer, Select, Subquery, case, cast, func, select, text
@@ -10,6 +10,7 @@ from sqlalchemy.sql.expression import CTE
 
 from pipeline.catalogue.access import Caller, readable
 from pipeline.catalogue.lists import RASTER_SOURCES
+from pipeline.catalogue.map_tiles import EARTH, MapTile
 from pipeline.catalogue.select_rows import matching_rows
 from pipeline.database.tables import raster_sources
 
@@ -17,8 +18,6 @@ Predicate = ColumnElement[bool]
 Box = Mapping[str, ColumnElement[Any]]
 """The box of a tile as parameters, see `tile_box`."""
 
-DEEPEST = 24
-"""The last zoom level that has tiles."""
 MOST_OUTLINES = 1_000
 """Sources that a tile shows as outlines; a tile with more of them shows counts."""
 CELLS = 32
@@ -29,28 +28,24 @@ UNITS, BUFFER = 4096, 64
 """Width of a tile in its own coordinates, and what outlines show beyond its edges."""
 LEAST = 12
 """Width and height of the smallest outline in these coordinates."""
-EARTH = 20037508.342789244
-"""Half the circumference of the earth in web mercator, metres."""
 MERCATOR = "ST_MakeEnvelope(-180, -85.0511287798, 180, 85.0511287798, 4326)::box2d"
 """The part of the earth that web mercator shows."""
 
 
-def tile_box(z: int, x: int, y: int) -> dict[str, Any]:
+def tile_box(tile: MapTile) -> dict[str, Any]:
     """Return the box of a tile: left, bottom and side in web mercator, and with the buffer as EWKT in degrees."""
-    side = 2 * EARTH / 2**z
-    left, bottom = x * side - EARTH, EARTH - (y + 1) * side
-    beyond = side * BUFFER / UNITS
-    west = max(-180.0, (left - beyond) / EARTH * 180)
-    east = min(180.0, (left + side + beyond) / EARTH * 180)
-    south = _latitude(bottom - beyond) if y < 2**z - 1 else -90.0
-    north = _latitude(bottom + side + beyond) if y else 90.0
+    west, south, east, north = tile.degrees(tile.side * BUFFER / UNITS)
+    west, east = max(-180.0, west), min(180.0, east)
+    south = south if tile.y < 2**tile.z - 1 else -90.0
+    north = north if tile.y else 90.0
     corners = ((west, south), (east, south), (east, north), (west, north), (west, south))
     ring = ",".join(f"{longitude!r} {latitude!r}" for longitude, latitude in corners)
-    return {"left": left, "bottom": bottom, "side": side, "around": f"SRID=4326;POLYGON(({ring}))"}
-
-
-def _latitude(northing: float) -> float:
-    return degrees(atan(sinh(northing / EARTH * pi)))
+    return {
+        "left": tile.left,
+        "bottom": tile.bottom,
+        "side": tile.side,
+        "around": f"SRID=4326;POLYGON(({ring}))",
+    }
 
 
 def extent_statement(caller: Caller, where: Sequence[Predicate]) -> Select[Any]:

@@ -252,6 +252,7 @@ def format_distance(metres: float) -> str:
 
 def print_addresses(address: str, prefect: str, config: Path, password: Path | None = None) -> None:
     """Print where the servers are, and what is synced now; `password` is the file of a Prefect server of ours."""
+    echo(f"The map of the catalogue is at {address}/")
     echo(f"The API is at {address}/api/v4/rastersources/")
     echo(f"Prefect's pages are at {prefect} in some seconds")
     if password:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.api.pages import FORM_LOOKUPS
 from pipeline.api.site.site_page import changed_query
 from pipeline.catalogue.access import Access
 from pipeline.catalogue.filters import Filter, filters_by_parameter
@@ -15,8 +16,6 @@ FIRST = {
     "in_bbox": "Within a box",
 }
 """Parameters that the bar always shows, and their labels."""
-MORE_LOOKUPS = ("", "icontains", "gte", "lte")
-"""Lookups that stand below `More filters`; the URL takes all."""
 CHOICES: Mapping[str, Sequence[tuple[str, str]]] = {
     "temporal": (("true", "Series in time"), ("false", "Without time")),
     "access_modifier": tuple((name, name) for name in Access.__members__),
@@ -88,7 +87,7 @@ def make_filter_bar(filters: tuple[Filter, ...], query: Mapping[str, str]) -> Fi
 
 def _offered(filters: Sequence[Filter]) -> Iterator[str]:
     for filter in filters:
-        for lookup in MORE_LOOKUPS:
+        for lookup in FORM_LOOKUPS:
             if lookup in filter.kind.lookups and filter.name not in NOT_SHOWN:
                 yield f"{filter.name}__{lookup}" if lookup else filter.name
 

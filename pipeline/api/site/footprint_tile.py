@@ -1,6 +1,5 @@
 """Vector tiles of the map: the raster sources that the filters of the API find, for the caller."""
 
-import re
 from functools import lru_cache, partial
 from typing import Any
 
@@ -26,11 +25,11 @@ from pipeline.api.responses import json_response, problem_answer
 from pipeline.api.selection import Selection, parse_selection
 from pipeline.api.site.site_page import SitePage
 from pipeline.catalogue.access import Caller
-from pipeline.catalogue.footprints import DEEPEST, Box, tile_box, tile_statement
+from pipeline.catalogue.footprints import Box, tile_box, tile_statement
+from pipeline.catalogue.map_tiles import find_tile
 from pipeline.database.queries import NumberedQuery
 
 ENTITY = RASTER_SOURCES.entity
-NUMBER = re.compile("[0-9]{1,8}")
 HEADERS = {
     "Content-Type": "application/vnd.mapbox-vector-tile",
     "Cache-Control": "private, max-age=60",
@@ -54,7 +53,10 @@ class FootprintTile(SitePage):
 
     async def read(self, call: Call) -> bytes:
         """Return the tile in the path; raise Problem 400 or 404."""
-        box = tile_box(*tile_numbers(call.request.path_params))
+        tile = find_tile(call.request.path_params)
+        if tile is None:
+            raise Problem(404, "There is no such tile.")
+        box = tile_box(tile)
         selection = parse_selection(call.query, ENTITY, call.caller)
         if costly := costly_in(call.query, ENTITY.filters):
             return await call.api.costly.run(costly, partial(read_plainly, call, selection, box))
@@ -62,16 +64,6 @@ class FootprintTile(SitePage):
         values = {**caller_values(call.caller), **filter_values(selection), **box}
         row = await call.api.prepared.row(query, values)
         return bytes(row[0]) if row else b""
-
-
-def tile_numbers(path: dict[str, Any]) -> tuple[int, int, int]:
-    """Return z, x and y of a path; raise Problem 404 if there is no such tile."""
-    texts = [str(path[name]) for name in ("z", "x", "y")]
-    if all(map(NUMBER.fullmatch, texts)):
-        z, x, y = map(int, texts)
-        if z <= DEEPEST and max(x, y) < 2**z:
-            return z, x, y
-    raise Problem(404, "There is no such tile.")
 
 
 @lru_cache(maxsize=256)

@@ -1,7 +1,7 @@
 """A page for people: who calls, the answer of a method, and every error as a page.
 
 A new page extends `SitePage`, has a template that extends `site/base.html`, and joins `site_pages` in
-`pipeline/api/site/routes.py`; an entry of the navigation stands in `NAVIGATION`.
+`pipeline/api/site/routes.py`; an entry of the navigation stands in `navigation`.
 """
 
 from collections.abc import Mapping
@@ -22,13 +22,16 @@ from pipeline.api.problems import Problem, check_method
 from pipeline.api.query_string import parse_query
 from pipeline.catalogue.access import ANONYMOUS, Caller
 
-NAVIGATION = (
-    ("Catalogue", "/"),
-    ("Ingestion", "/ingestion/"),
-    ("Documentation", "/api/v4/docs/"),
-    ("API", "/api/v4/?format=api"),
-)
-"""Name and path of the entries in the header of every page."""
+
+def navigation(config: ApiConfig) -> list[tuple[str, str]]:
+    """Return name and path of the entries in the header of every page."""
+    documentation = "/docs/" if config.documentation else "/api/v4/docs/"
+    return [
+        ("Catalogue", "/"),
+        ("Ingestion", "/ingestion/"),
+        ("Documentation", documentation),
+        ("API", "/api/v4/?format=api"),
+    ]
 
 
 def content_policy(config: ApiConfig) -> str:
@@ -109,7 +112,7 @@ class SitePage:
         headers = {"Content-Security-Policy": content_policy(config), "Vary": "Accept, Cookie"}
         return page(
             request, f"site/{template}", config.base_url, caller=caller, code=code, headers=headers,
-            navigation=NAVIGATION, user=caller, section=self.section, json=json, map_tiles=config.map_tiles or "",
+            navigation=navigation(config), user=caller, section=self.section, json=json, map_tiles=config.map_tiles or "",
             map_attribution=config.map_attribution, **context,
         )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from math import atan, degrees, isfinite, pi, sinh
+from math import isfinite
 from typing import Any
 
 from pipeline.api.endpoint import Call, Endpoint
@@ -20,6 +20,7 @@ from pipeline.catalogue.lookups import (
     optional_pattern,
     parse_timestamp,
 )
+from pipeline.catalogue.map_tiles import MapTile, find_tile
 from pipeline.catalogue.pixels import (
     Bounds,
     choose_files,
@@ -41,9 +42,6 @@ from pipeline.storage import EVERYWHERE
 TILE_PIXELS = 256
 PREVIEW_PIXELS = 512
 """The longer side of a preview."""
-MAX_ZOOM = 24
-HALF_EQUATOR = 6378137.0 * pi
-"""In metres: the edge of the map in web mercator."""
 WEB_MERCATOR = "EPSG:3857"
 DEFAULT_COLORMAP = "viridis"
 NUMBER_PATTERN = r"[+-]?[0-9]{1,20}([.][0-9]{0,20})?(e[+-]?[0-9]{1,2})?"
@@ -127,16 +125,15 @@ class SourceTile(PictureOfSource):
 
     async def check_exists(self, call: Call) -> None:
         """Raise Problem 404 if the tile or the raster source does not exist for the caller."""
-        tile_place(call)
+        named_tile(call)
         await read_source(call)
 
     async def get(self, call: Call) -> Answer:
         """Return the tile; raise Problem 404 for one that does not exist."""
-        zoom, column, row = tile_place(call)
+        tile = named_tile(call)
         style = parse_style(call.query)
         source = await read_source(call)
-        window, bounds = tile_window(zoom, column, row)
-        return await self.picture(call, source, style, window, bounds)
+        return await self.picture(call, source, style, tile_window(tile), tile.degrees())
 
 
 class SourcePreview(PictureOfSource):
@@ -245,34 +242,23 @@ def is_known(call: Call, headers: Mapping[str, str]) -> bool:
     return headers["ETag"] in [tag.strip().removeprefix("W/") for tag in known.split(",")]
 
 
-def tile_place(call: Call) -> tuple[int, int, int]:
-    """Return zoom, column and row in the path; raise Problem 404 for a tile that does not exist."""
-    zoom, column, row = (tile_number(call, name) for name in "zxy")
-    if zoom > MAX_ZOOM or max(column, row) >= 2**zoom:
+def named_tile(call: Call) -> MapTile:
+    """Return the tile in the path; raise Problem 404 for one that does not exist."""
+    tile = find_tile(call.request.path_params)
+    if tile is None:
         raise not_found("Tile")
-    return zoom, column, row
+    return tile
 
 
-def tile_number(call: Call, name: str) -> int:
-    """Return a number in the path; raise Problem 404 if it is none."""
-    text: str = call.request.path_params[name]
-    if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise not_found("Tile")
-    return int(text)
-
-
-def tile_window(zoom: int, column: int, row: int) -> tuple[Window, Bounds]:
-    """Return a tile of web mercator, and its bounds in degrees."""
-    side = 2 * HALF_EQUATOR / 2**zoom
-    west, north = column * side - HALF_EQUATOR, HALF_EQUATOR - row * side
-    window = Window(west, north - side, west + side, north, TILE_PIXELS, TILE_PIXELS, WEB_MERCATOR)
-
-    def latitude(edge: int) -> float:
-        return degrees(atan(sinh(pi * (1 - 2 * edge / 2**zoom))))
-
-    longitudes = (360 * edge / 2**zoom - 180 for edge in (column, column + 1))
-    left, right = longitudes
-    return window, (left, latitude(row + 1), right, latitude(row))
+def tile_window(tile: MapTile) -> Window:
+    """Return the pixels of a tile."""
+    left, bottom, right, top = (
+        tile.left,
+        tile.bottom,
+        tile.left + tile.side,
+        tile.bottom + tile.side,
+    )
+    return Window(left, bottom, right, top, TILE_PIXELS, TILE_PIXELS, WEB_MERCATOR)
 
 
 def preview_window(source: Any) -> Window:

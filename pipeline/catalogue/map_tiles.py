@@ -1,0 +1,55 @@
+"""Tiles of maps in web mercator: which there are, and where they lie."""
+
+import re
+from collections.abc import Mapping
+from math import atan, degrees, pi, sinh
+from typing import Any, NamedTuple
+
+DEEPEST = 24
+"""The last zoom level that has tiles."""
+EARTH = 20037508.342789244
+"""Half the circumference of the earth in web mercator (EPSG:3857), metres."""
+_NUMBER = re.compile("[0-9]{1,8}")
+
+
+class MapTile(NamedTuple):
+    """A tile, counted as XYZ maps do: from the north-west corner, 2**z tiles in a row."""
+
+    z: int
+    x: int
+    y: int
+
+    @property
+    def side(self) -> float:
+        """Width and height in metres of web mercator."""
+        return 2 * EARTH / (1 << self.z)
+
+    @property
+    def left(self) -> float:
+        """The western edge in metres of web mercator."""
+        return self.x * self.side - EARTH
+
+    @property
+    def bottom(self) -> float:
+        """The southern edge in metres of web mercator."""
+        return EARTH - (self.y + 1) * self.side
+
+    def degrees(self, beyond: float = 0.0) -> tuple[float, float, float, float]:
+        """Return west, south, east and north in degrees, with so many metres beyond each edge."""
+        west = (self.left - beyond) / EARTH * 180
+        east = (self.left + self.side + beyond) / EARTH * 180
+        south, north = self.bottom - beyond, self.bottom + self.side + beyond
+        return west, _latitude(south), east, _latitude(north)
+
+
+def find_tile(path: Mapping[str, Any]) -> MapTile | None:
+    """Return the tile that the texts z, x and y name; None if there is no such tile."""
+    texts = [str(path[name]) for name in MapTile._fields]
+    if not all(map(_NUMBER.fullmatch, texts)):
+        return None
+    tile = MapTile(*map(int, texts))
+    return tile if tile.z <= DEEPEST and max(tile.x, tile.y) < 2**tile.z else None
+
+
+def _latitude(northing: float) -> float:
+    return degrees(atan(sinh(northing / EARTH * pi)))
