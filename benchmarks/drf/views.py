@@ -77,7 +77,8 @@ class RasterSourceSerializer(ModelSerializer):
 class InBox(Func):
     """Whether the bounds of a raster source meet a box."""
 
-    template = "bounds && ST_MakeEnvelope(%(expressions)s, 4326)"
+    # && alone compares in single precision, and finds some that lie just outside.
+    template = "ST_Intersects(bounds, ST_MakeEnvelope(%(expressions)s, 4326))"
     output_field = BooleanField()
 
 

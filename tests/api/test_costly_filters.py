@@ -89,7 +89,8 @@ def test_two_expressions_run_at_once_in_all_servers_and_lists_do_not_wait_for_th
         asked = [threads.submit(ask, row, HEAVY) for row in (client, other) for _ in range(6)]
         until(lambda: count(engine, RUNNING) > 0)
         while not all(row.done() for row in asked):
-            most = max(most, count(engine, RUNNING))
+            # One look may see a query that ends and one that begins then; two looks in turn do not.
+            most = max(most, min(count(engine, RUNNING), count(engine, RUNNING)))
             assert names(client.get(SOURCES, params={"name__startswith": "7"})) != []
             assert other.get("/health/").status_code == 200
     assert 1 <= most <= SLOTS

@@ -170,6 +170,6 @@ def test_lists_of_users_and_keys_show_no_secrets(database_url: str, engine: Engi
         assert "lister" in printed
         assert [secret for secret in hidden if secret in printed] == []
     assert (
-        f"{key.partition('.')[0]}: lister, created "
+        f"lister\t{key.partition('.')[0]}\t"
         in run([*RASTERSOURCES, "key", "list"], RASTERSOURCES_DATABASE_URL=database_url).stdout
     )

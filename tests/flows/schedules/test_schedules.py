@@ -189,7 +189,7 @@ from pathlib import Path
 from flows.schedules.schedule import serve_schedules
 from pipeline.definitions.sources_toml import load_config
 path = Path("sources.toml").absolute()
-serve_schedules(path, load_config(path), Path(sys.argv[1]), None, create=True)
+serve_schedules(path, load_config(path), Path(sys.argv[1]), None, create=True, suggest=False)
 """
 """Serves as the command does, and takes plans for ended that have a month left."""
 

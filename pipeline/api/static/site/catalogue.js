@@ -90,10 +90,11 @@ function toggle(on) {
   button.setAttribute("aria-pressed", String(on));
   map.removeInteraction(draw);
   if (on) map.addInteraction(draw);
+  popup.setPosition(undefined);
   state.textContent = on ? "Click two opposite corners; Escape ends" : "";
 }
 button.addEventListener("click", () => toggle(button.getAttribute("aria-pressed") !== "true"));
-document.addEventListener("keydown", (event) => { if (event.key === "Escape") { toggle(false); popup.setPosition(undefined); } });
+document.addEventListener("keydown", (event) => { if (event.key === "Escape") toggle(false); });
 draw.on("drawstart", () => box.clear());
 draw.on("drawend", (event) => filterBy(event.feature.getGeometry().getExtent()));
 document.getElementById("view").addEventListener("click", () => filterBy(map.getView().calculateExtent()));
@@ -104,7 +105,8 @@ const card = document.createElement("div");
 card.className = "popup";
 card.setAttribute("role", "dialog");
 card.setAttribute("aria-label", "Raster sources here");
-const popup = new ol.Overlay({ element: card, autoPan: { margin: 12 }, positioning: "bottom-center", offset: [0, -6] });
+const autoPan = { margin: 12, animation: { duration: 0 } }; // a map that still moves is hard to hit
+const popup = new ol.Overlay({ element: card, autoPan, positioning: "bottom-center", offset: [0, -6] });
 map.addOverlay(popup);
 map.on("singleclick", async (event) => {
   if (button.getAttribute("aria-pressed") === "true") return;
