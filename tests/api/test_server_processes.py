@@ -168,7 +168,10 @@ def test_open_requests_are_answered_before_the_end(
     with ThreadPoolExecutor(1) as thread, engine.connect() as other:
         other.execute(text("LOCK TABLE raster_sources"))
         answer = thread.submit(api.client.get, SOURCES)
-        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        waiting = (
+            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+            "WHERE datname = current_database() AND NOT granted"
+        )
         until(lambda: rows(engine, waiting) != [0], 60)
         api.process.send_signal(number)
         until(lambda: not is_open(api.port))
