@@ -43,7 +43,7 @@ class MapTile(NamedTuple):
 
 
 def find_tile(path: Mapping[str, Any]) -> MapTile | None:
-    """Return the tile that the texts z, x and y name; None if there is no such tile."""
+    """Return the tile that the texts z, x and y name; None if the tile does not exist."""
     texts = [str(path[name]) for name in MapTile._fields]
     if not all(map(_NUMBER.fullmatch, texts)):
         return None

@@ -61,7 +61,7 @@ class Undo:
 def undo(engine: Engine, run: int, *, dry_run: bool = False) -> Undo:
     """Take back what a run created, or roll that back for a dry run; return what it is.
 
-    Raises CatalogueError if there is no such run, RunInProgress when a run of its definition is at work.
+    Raises CatalogueError if the run does not exist, RunInProgress when a run of its definition is at work.
     """
     with begin(engine) as connection:
         result = _undo(connection, run)
@@ -75,7 +75,7 @@ def _undo(connection: Connection, run: int) -> Undo:
     if 0 < run <= LARGEST_RUN:
         row = connection.execute(QUERIES["get_run"], {"run": run}).first()
     if row is None:
-        raise CatalogueError(f"there is no run {run}; see: rastersources runs list")
+        raise CatalogueError(f"run {run} does not exist; see: rastersources runs list")
     parameters: dict[str, Any] = {"run": run, "definition": row.definition}
 
     def execute(name: str, **more: Any) -> CursorResult[Any]:

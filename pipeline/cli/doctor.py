@@ -134,18 +134,10 @@ def describe_database(connection: "Connection") -> Findings:
     """Check the server, its extensions, the schema and the role."""
     from sqlalchemy import text
 
-    from pipeline.database.privileges import EXTENSIONS, OLDEST_SERVER, QUERIES, require_owner
+    from pipeline.database.privileges import EXTENSIONS, describe_server, require_owner
     from pipeline.database.schema_version import current_revision, newest_revision
 
-    facts = connection.execute(QUERIES["describe_database"]).one()
-    if facts.version < OLDEST_SERVER:
-        raise CatalogueError(
-            f"PostgreSQL {facts.version} is too old; move the database to {OLDEST_SERVER} or newer"
-        )
-    if facts.encoding != "UTF8":
-        raise CatalogueError(
-            f'"{facts.database}" stores text as {facts.encoding}; use a database with ENCODING UTF8'
-        )
+    facts = describe_server(connection)
     yield Finding("database", f'PostgreSQL {facts.version}, "{facts.database}" as "{facts.role}"')
     versions: dict[str, str] = dict(
         connection.execute(

@@ -1,5 +1,7 @@
 """Check what a database must have, and say by which SQL an administrator adds what an ordinary role cannot."""
 
+from typing import Any
+
 import psycopg
 from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import DBAPIError
@@ -20,8 +22,8 @@ GRANTS = (
 """What people who query by SQL may read. Row-level security shows them Public rows only."""
 
 
-def prepare_database(connection: Connection) -> None:
-    """Create the missing extensions; raise CatalogueError with the SQL for what this role cannot do."""
+def describe_server(connection: Connection) -> Row[Any]:
+    """Return the facts of `describe_database`; raise CatalogueError for a server or database that cannot be used."""
     facts = connection.execute(QUERIES["describe_database"]).one()
     if facts.version < OLDEST_SERVER:
         raise CatalogueError(
@@ -32,6 +34,12 @@ def prepare_database(connection: Connection) -> None:
             f'the database "{facts.database}" stores text as {facts.encoding}; create one with: '
             f"CREATE DATABASE name TEMPLATE template0 ENCODING 'UTF8'"
         )
+    return facts
+
+
+def prepare_database(connection: Connection) -> None:
+    """Create the missing extensions; raise CatalogueError with the SQL for what this role cannot do."""
+    facts = describe_server(connection)
     if statements := [*_missing_grants(facts), *_missing_extensions(connection, facts)]:
         raise CatalogueError(
             f'the role "{facts.role}" cannot set up the database; let an administrator run in the database '

@@ -63,7 +63,7 @@ def test_without_yes_undo_shows_and_changes_nothing(
 
 def test_undo_of_an_unknown_run_says_where_the_numbers_are(database_url: str) -> None:
     printed = command(database_url, "undo", "123456", "--yes", status=1)
-    assert printed == "rastersources: there is no run 123456; see: rastersources runs list\n"
+    assert printed == "rastersources: run 123456 does not exist; see: rastersources runs list\n"
 
 
 def test_rejections_are_grouped_by_reason_and_earlier_ones_only_counted(

@@ -55,7 +55,7 @@ class FootprintTile(SitePage):
         """Return the tile in the path; raise Problem 400 or 404."""
         tile = find_tile(call.request.path_params)
         if tile is None:
-            raise Problem(404, "There is no such tile.")
+            raise Problem(404, "This tile does not exist.")
         box = tile_box(tile)
         selection = parse_selection(call.query, ENTITY, call.caller)
         if costly := costly_in(call.query, ENTITY.filters):

@@ -232,7 +232,7 @@ def test_undo_waits_for_no_run_and_knows_its_numbers(
     ):
         undo(engine, run)
     for unknown in (run + 1, 0, -1, 2**40):
-        with pytest.raises(CatalogueError, match=f"there is no run {unknown}"):
+        with pytest.raises(CatalogueError, match=f"run {unknown} does not exist"):
             undo(engine, unknown)
 
 
