@@ -54,7 +54,9 @@ class ServerProcesses:
 
     def wait(self) -> NoReturn:
         """Wait for a signal, whose exception this raises; raise CatalogueError when the processes end by themselves."""
-        self._starter.join()
+        while self._starter.is_alive():
+            # Without a limit a signal that the system gives to another thread would not wake this one.
+            self._starter.join(SECONDS_BETWEEN_STARTS)
         raise CatalogueError("the processes of the server were ended; start it again")
 
     def __exit__(self, *_: object) -> None:
