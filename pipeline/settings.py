@@ -150,7 +150,9 @@ class Settings:
     """Seconds for one picture, statistics or window of data that the API answers at once."""
     pixel_requests: Annotated[int, whole_number(1, 10_000)] = 64
     """Requests for pixels that the API has at once."""
-    picture_files: Annotated[int, whole_number(1, 10_000)] = 200
+    read_pixels: Annotated[int, whole_number(1)] = 500_000_000
+    """Pixels of the files that are read at most for one picture or window of data, in whole blocks."""
+    picture_files: Annotated[int, whole_number(1, 100_000)] = 2000
     """Files that are read at most for one picture or window of data."""
     data_pixels: Annotated[int, whole_number(1)] = 25_000_000
     """Pixels of the largest window of data that the API answers at once."""

@@ -54,8 +54,10 @@ class ApiConfig:
     pixel_seconds: float = 20.0
     """Time limit of one picture, statistics or window of data."""
     pixel_requests: int = 32
-    """Requests for pixels that one process has at once; beyond that 503."""
-    picture_files: int = 200
+    """Requests for pixels that one process has at once."""
+    read_pixels: int = 500_000_000
+    """Most pixels of files that are unpacked for one picture or window of data, in whole blocks."""
+    picture_files: int = 2000
     """Most files that are read for one picture or window of data."""
     data_pixels: int = 25_000_000
     """Most pixels of a window of data that is answered at once."""

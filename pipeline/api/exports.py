@@ -31,16 +31,16 @@ class ExportService:
         self._running: dict[asyncio.Task[None], str] = {}
         """The URI of the file that each writes."""
 
-    async def begin(self, request: Export, values_read: int, filename: str) -> UUID:
-        """Record a file, begin to write it and return the uuid of its task; raise Problem 503 if too many wait."""
+    async def begin(self, request: Export, pixels_read: int, filename: str) -> UUID:
+        """Record a file, begin to write it and return the uuid of its task; raise Problem 400 if too many wait."""
         if len(self._running) >= self._config.pixel_requests:
-            raise unavailable("Too many files are being written; try again later.")
+            raise Problem(400, "Too many files are being written; ask again later.")
         store = await self._receiver.open()
         uri, number = store.new_uri(), self._receiver.number
         (row,) = await self._database.rows(
             QUERIES["create"], uri=uri, receiver=number, filename=filename
         )
-        limits = PixelLimits(self._config.task_seconds, values_read)
+        limits = PixelLimits(self._config.task_seconds, max(self._config.read_pixels, pixels_read))
         task = asyncio.create_task(self._write(request, limits, store, uri))
         self._running[task] = uri
         task.add_done_callback(self._running.pop)

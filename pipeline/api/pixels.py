@@ -26,8 +26,6 @@ from pipeline.raster.pixels.requests import (
     SampleStatistics,
 )
 
-VALUES_READ = 64_000_000
-"""Values that may be unpacked for a picture, in whole blocks."""
 SAMPLED_FILES = 8
 MOST_STATISTICS = 1000
 """Raster sources whose statistics are kept."""
@@ -43,11 +41,14 @@ class PixelService:
         self._waiting = 0
         self._statistics: OrderedDict[tuple[int, datetime], SampleStatistics] = OrderedDict()
 
-    async def ask(self, request: Request, values_read: int = VALUES_READ) -> Any:
-        """Return the answer to a request; raise Problem 400, or 503 if too many wait or a file cannot be read now."""
+    async def ask(self, request: Request, pixels_read: int = 0) -> Any:
+        """Return the answer to a request; raise Problem 400, or 503 if a file cannot be read now.
+
+        A large window may need `pixels_read`, more than a picture.
+        """
         if self._waiting >= self.config.pixel_requests:
-            raise unavailable("Too many pictures are being drawn; try again later.")
-        limits = PixelLimits(self.config.pixel_seconds, values_read)
+            raise Problem(400, "Too many pictures are being drawn; ask again later.")
+        limits = PixelLimits(self.config.pixel_seconds, max(self.config.read_pixels, pixels_read))
         self._waiting += 1
         try:
             async with self._turn:

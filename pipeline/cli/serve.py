@@ -138,6 +138,7 @@ def api_config(database_url: str, configured: Settings, processes: int) -> ApiCo
         budget=read_options(configured).budget,
         pixel_seconds=configured.pixel_seconds,
         pixel_requests=max(1, configured.pixel_requests // processes),
+        read_pixels=configured.read_pixels,
         picture_files=configured.picture_files,
         data_pixels=configured.data_pixels,
         task_pixels=configured.task_pixels,

@@ -27,6 +27,8 @@ def usable_overviews(opened: OpenFile, layout: Layout) -> list[Overview]:
     There are none where metadata name a file with overviews, as GDAL would open it, nor where the mask is a sidecar,
     whose metadata may name one.
     """
+    if not layout.overviews:
+        return []
     with open_dataset(opened, placed=True) as (dataset, warned):
         if names_overview_file(dataset, warned) or layout.mask == "sidecar":
             return []
@@ -36,7 +38,7 @@ def usable_overviews(opened: OpenFile, layout: Layout) -> list[Overview]:
         return [Overview(factor, level, None, any(masks)) for level, factor in enumerate(factors)]
     name = f"{opened.stored.name}.ovr".lower()
     sidecar = next((each for each in opened.stored.sidecars if each.lower() == name), None)
-    if sidecar is None or not layout.overviews:
+    if sidecar is None:
         return []
     with open_dataset(opened, placed=True, sidecar=sidecar) as (dataset, warned):
         alike = (masked_bands(dataset), dataset.dtypes) == (masks, dtypes)

@@ -10,7 +10,6 @@ from typing import Any
 
 from pipeline.api.endpoint import Call, Endpoint
 from pipeline.api.links import API
-from pipeline.api.pixels import VALUES_READ
 from pipeline.api.problems import Problem, invalid, not_found, unavailable
 from pipeline.api.query_string import Parameter
 from pipeline.api.resources.field import LINK, TIMESTAMP, UUID, nullable, object_schema
@@ -44,8 +43,8 @@ DEGREES = "EPSG:4326"
 WHOLE = re.compile(r"[0-9]{1,9}(\.0*)?")
 ALMOST_WHOLE = 1e-6
 """A window is this much of a pixel smaller than a whole number of pixels, by the rounding of clients."""
-VALUES_READ_FOR_PIXEL = 16
-"""Values that may be unpacked for each pixel of a window."""
+PIXELS_READ_FOR_PIXEL = 16
+"""Pixels of the files that may be unpacked for each pixel of a window, if they are more than for a picture."""
 ONE_SOURCE = (
     "The layer shows more than one raster source, or does more than show one; pixels are there for "
     'layers with one block "lizard_nxt.blocks.LizardRasterSource" only.'
@@ -108,14 +107,14 @@ class LayerData(Endpoint):
         config, later = call.api.config, wanted.later
         check_size(wanted.window, config.task_pixels if later else config.data_pixels)
         export = await choose_export(call, source, wanted)
-        values = values_to_read(wanted.window)
+        pixels_read = PIXELS_READ_FOR_PIXEL * wanted.window.width * wanted.window.height
         filename = (
             re.sub(r"[^A-Za-z0-9._-]+", "_", layer.name)[:100].strip("._") or "data"
         ) + ".tif"
         if later:
-            task = await call.api.exports.begin(export, values, filename)
+            task = await call.api.exports.begin(export, pixels_read, filename)
             return Answer({"task_id": task, "url": call.links.at(f"{API}/tasks/{task}")})
-        file = await call.api.pixels.ask(export, values)
+        file = await call.api.pixels.ask(export, pixels_read)
         return Answer(stream_file(file), headers=attachment(filename), media_type=GEOTIFF)
 
 
@@ -229,11 +228,6 @@ async def bounds_of(call: Call, window: Window, wkt: str) -> tuple[Bounds | None
         return None, edges
     bounds: Bounds | None = await call.api.pixels.ask(BoundsIn(window, wkt))
     return bounds, None
-
-
-def values_to_read(window: Window) -> int:
-    """Return how many values may be unpacked for a window."""
-    return max(VALUES_READ, VALUES_READ_FOR_PIXEL * window.width * window.height)
 
 
 def check_size(window: Window, limit: int) -> None:

@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from math import isnan
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as PixelWindow
@@ -15,11 +14,9 @@ from pipeline.errors import CatalogueError, Unreadable
 from pipeline.raster.integrity import block_index_tags, block_lengths, pixel_bytes
 from pipeline.raster.open_dataset import open_dataset
 from pipeline.raster.pixels.open_files import Image, OpenRaster
+from pipeline.raster.pixels.values import Flags, Pixels, Values
 from pipeline.raster.sparse_copy import OpenObject
 from pipeline.raster.tiff import Directory
-
-Values = npt.NDArray[Any]
-Flags = npt.NDArray[np.bool_]
 
 
 class Area(NamedTuple):
@@ -40,11 +37,8 @@ class Area(NamedTuple):
         )
 
 
-class Pixels(NamedTuple):
-    """Bands x rows x columns."""
-
-    values: Values
-    valid: Flags
+class TooManyPixels(CatalogueError):
+    """A request needs more pixels of the files than the limit."""
 
 
 class ReadingLimit:
@@ -54,13 +48,13 @@ class ReadingLimit:
         self._values, self._block_bytes = values, block_bytes
 
     def spend(self, values: int, block_bytes: int) -> None:
-        """Count values that are to be unpacked. Raises CatalogueError beyond the limit."""
-        self._values -= values
-        if self._values < 0 or block_bytes > self._block_bytes:
-            raise CatalogueError(
-                "too many pixels of the files must be read for it; ask for a smaller or finer window, or add "
-                "overviews and tiles to the files"
+        """Count values that are to be unpacked. Raises TooManyPixels beyond the limit, and counts nothing then."""
+        if values > self._values or block_bytes > self._block_bytes:
+            raise TooManyPixels(
+                "too many pixels of the files must be read for it; ask for a smaller or finer window, or add overviews "
+                "to the files (gdaladdo)"
             )
+        self._values -= values
 
 
 class ImageReader:
@@ -85,8 +79,9 @@ class ImageReader:
 
     def read(self, areas: Sequence[Area]) -> Iterator[Pixels]:
         """Yield the pixels of each area. Raises a RasterError, CatalogueError or TransientError."""
-        for area in areas:
-            self._spend(area)
+        width, height = self._image.directory.block_size
+        item = np.dtype(self._raster.file.dtype).itemsize
+        self._limit.spend(self.cost(areas), width * height * self._planes() * item)
         self._fetch(areas)
         with open_dataset(
             self._raster.opened,
@@ -109,15 +104,18 @@ class ImageReader:
         valid = np.stack([_is_valid(*band) for band in nodata])
         return Pixels(values, valid if masks is None else valid & (masks != 0))
 
-    def _spend(self, area: Area) -> None:
-        """Count the values in the blocks of an area."""
+    def cost(self, areas: Sequence[Area]) -> int:
+        """Return the number of values in the blocks of areas."""
         image = self._image.directory
         width, height = image.block_size
-        rows, columns = area.blocks(image)
-        planes = len(self._bands) if image.planes > 1 else image.samples
-        values = width * height * planes
-        item = np.dtype(self._raster.file.dtype).itemsize
-        self._limit.spend(len(rows) * len(columns) * values, values * item)
+        blocks = [area.blocks(image) for area in areas]
+        count = sum(len(rows) * len(columns) for rows, columns in blocks)
+        return count * width * height * self._planes()
+
+    def _planes(self) -> int:
+        """Return how many values a pixel has in what is unpacked for it."""
+        image = self._image.directory
+        return len(self._bands) if image.planes > 1 else image.samples
 
     def _fetch(self, areas: Sequence[Area]) -> None:
         """Fetch the blocks of an object that hold the areas."""

@@ -6,16 +6,23 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from affine import Affine
 
-from pipeline.raster.pixels.blocks import Area, Flags, ImageReader, Pixels, ReadingLimit, Values
+from pipeline.raster.pixels.blocks import Area, ImageReader, ReadingLimit
+from pipeline.raster.pixels.decimated import decimated_copy, decimation
 from pipeline.raster.pixels.nearest import Grid, Part, whole_pixels
 from pipeline.raster.pixels.open_files import OpenFiles, OpenRaster
 from pipeline.raster.pixels.requests import PixelFile
+from pipeline.raster.pixels.values import Pixels
 from pipeline.raster.tiff import Directory
 
 Indices = npt.NDArray[np.intp]
 _MOST_ROWS = 64
 """Rows of an image in strips of a few rows that are read together."""
+_MOST_AT_ONCE = 2**21
+"""Pixels of an area, if a block has not more."""
+_DECIMATE_FROM = 2**24
+"""Pixels of a file for which a picture is drawn from a decimated copy."""
 
 
 class Mosaic:
@@ -28,14 +35,14 @@ class Mosaic:
         limit: ReadingLimit,
         threads: Executor,
         *,
-        alpha: bool = False,
+        picture: bool = False,
     ) -> None:
-        """With `alpha` an alpha band marks the valid pixels, as masks do."""
+        """In a picture an alpha band marks the valid pixels, as masks do, and decimated copies are good enough."""
         self._files = files
         self._open_files = open_files
         self._limit = limit
         self._threads = threads
-        self._alpha = alpha
+        self._picture = picture
 
     def read(self, grids: Sequence[Grid], part: Part, fill: Any = 0) -> Pixels:
         """Return the pixels of a part, `fill` where no file has a valid one. `grids` has one for each file.
@@ -43,38 +50,61 @@ class Mosaic:
         Raises a RasterError, CatalogueError or TransientError.
         """
         first = self._files[0]
-        shape = len(first.bands), part.height * part.width
-        values = np.full(shape, fill, np.dtype(first.dtype))
-        valid = np.zeros(shape, np.bool_)
+        shape = len(first.bands), part.height, part.width
+        found = Pixels(np.full(shape, fill, np.dtype(first.dtype)), np.zeros(shape, np.bool_))
         for file, grid in zip(reversed(self._files), reversed(grids), strict=True):
-            if valid.all():
-                break
-            self._read_file(self._open_files.open(file), grid, part, values, valid)
-        size = len(first.bands), part.height, part.width
-        return Pixels(values.reshape(size), valid.reshape(size))
+            met = grid.part_that_meets(part, Affine(*file.transform), file.width, file.height)
+            if met is None:
+                continue
+            within = found.within(
+                met.row - part.row, met.column - part.column, met.height, met.width
+            )
+            if not within.valid.all():
+                self._read_file(self._open_files.open(file), grid, part, met, within)
+        return found
 
     def _read_file(
-        self, raster: OpenRaster, grid: Grid, part: Part, values: Values, valid: Flags
+        self, raster: OpenRaster, grid: Grid, part: Part, met: Part, found: Pixels
     ) -> None:
-        """Fill in the pixels of a file where those above it have none."""
-        image = raster.image_for(grid.pixels_of_file(part, raster.transform_of(raster.images[0])))
-        columns, rows = grid.pixels(part, raster.transform_of(image))
-        column, in_column = whole_pixels(columns.ravel(), image.directory.width)
-        row, in_row = whole_pixels(rows.ravel(), image.directory.height)
-        places = np.flatnonzero(in_column & in_row & ~valid.all(axis=0))
-        if not places.size:
+        """Fill in the pixels of a file in the part that it meets, where the files above it have none."""
+        factor = grid.pixels_of_file(part, raster.transform_of(raster.images[0]))
+        image = raster.image_for(factor)
+        directory = image.directory
+        size = directory.width, directory.height
+        at, row, column = _find(grid, met, raster.transform_of(image), size, found)
+        runs = list(_areas(row, column, directory))
+        areas = [area for area, _ in runs]
+        reader = ImageReader(raster, image, self._limit, self._threads, alpha=self._picture)
+        if self._picture and reader.cost(areas) > _DECIMATE_FROM and factor >= decimation(raster):
+            copy = decimated_copy(raster, self._limit, self._threads)
+            high, wide = copy.valid.shape[1:]
+            at, row, column = _find(grid, met, raster.transform_to(wide, high), (wide, high), found)
+            _fill(found, at, copy, row, column)
             return
-        row, column = row[places], column[places]
-        found = list(_areas(row, column, image.directory))
-        reader = ImageReader(raster, image, self._limit, self._threads, alpha=self._alpha)
-        for (area, chosen), pixels in zip(
-            found, reader.read([area for area, _ in found]), strict=True
-        ):
-            down, across = row[chosen] - area.row, column[chosen] - area.column
-            at = places[chosen]
-            wanted = pixels.valid[:, down, across] & ~valid[:, at]
-            values[:, at] = np.where(wanted, pixels.values[:, down, across], values[:, at])
-            valid[:, at] |= wanted
+        for (area, chosen), pixels in zip(runs, reader.read(areas), strict=True):
+            place = at[0][chosen], at[1][chosen]
+            _fill(found, place, pixels, row[chosen] - area.row, column[chosen] - area.column)
+
+
+def _find(
+    grid: Grid, part: Part, transform: Affine, size: tuple[int, int], found: Pixels
+) -> tuple[tuple[Indices, Indices], Indices, Indices]:
+    """Return which pixels of a part are missing and lie in an image of this size, and its rows and columns there."""
+    columns, rows = grid.pixels(part, transform)
+    column, in_column = whole_pixels(columns, size[0])
+    row, in_row = whole_pixels(rows, size[1])
+    down, across = np.nonzero(in_column & in_row & ~found.valid.all(axis=0))
+    return (down, across), row[down, across], column[down, across]
+
+
+def _fill(
+    found: Pixels, at: tuple[Indices, Indices], pixels: Pixels, row: Indices, column: Indices
+) -> None:
+    """Fill in valid pixels where there are none yet."""
+    place = slice(None), *at
+    wanted = pixels.valid[:, row, column] & ~found.valid[place]
+    found.values[place] = np.where(wanted, pixels.values[:, row, column], found.values[place])
+    found.valid[place] |= wanted
 
 
 def _areas(rows: Indices, columns: Indices, image: Directory) -> Iterator[tuple[Area, Indices]]:
@@ -83,10 +113,12 @@ def _areas(rows: Indices, columns: Indices, image: Directory) -> Iterator[tuple[
     height *= max(1, _MOST_ROWS // height)
     lines = rows // height
     order = np.argsort(lines, kind="stable")
+    most = max(1, _MOST_AT_ONCE // (width * height))
     for places in np.split(order, np.flatnonzero(np.diff(lines[order])) + 1):
         blocks = columns[places] // width
         used = np.unique(blocks)
-        for run in np.split(used, np.flatnonzero(np.diff(used) > 1) + 1):
+        ends = np.flatnonzero((np.diff(used) > 1) | (np.diff(used // most) > 0)) + 1
+        for run in np.split(used, ends) if used.size else ():
             found = places[(blocks >= run[0]) & (blocks <= run[-1])]
             top, left = int(rows[found].min()), int(columns[found].min())
             down, across = int(rows[found].max()) + 1 - top, int(columns[found].max()) + 1 - left

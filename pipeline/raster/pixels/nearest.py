@@ -1,7 +1,7 @@
 """Finds which pixel of a file each pixel of a window shows: the one in which its centre lies."""
 
 from functools import lru_cache
-from math import isfinite
+from math import ceil, floor, isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +47,8 @@ class Grid:
         self.step_x = (window.east - window.west) / window.width
         self.step_y = (window.south - window.north) / window.height
         self._window = window
+        self._known_factors: dict[object, float] = {}
+        self._known_nodes: tuple[Part, tuple[Numbers, Numbers, Numbers, Numbers]] | None = None
 
     def pixels(self, part: Part, transform: Affine) -> tuple[Numbers, Numbers]:
         """Return the column and row in the file of each pixel's centre; not finite where it has none."""
@@ -58,8 +60,49 @@ class Grid:
             return found
         return self._exactly(columns, rows, transform)
 
+    def part_that_meets(
+        self, part: Part, transform: Affine, width: int, height: int
+    ) -> Part | None:
+        """Return a part of a part that holds all pixels whose centres lie in a file; None where there is none."""
+        if self._transformer is not None and not self._approximate:
+            return part
+        if self._transformer is None:
+            corners = [
+                transform @ corner for corner in ((0, 0), (width, 0), (0, height), (width, height))
+            ]
+            across = [(x - self._window.west) / self.step_x for x, _ in corners]
+            down = [(y - self._window.north) / self.step_y for _, y in corners]
+            return _common(part, min(across), max(across), min(down), max(down))
+        columns, rows, x, y = self._nodes(part)
+        inverse = ~transform
+        with np.errstate(invalid="ignore", over="ignore"):
+            met = _meets(inverse.c + x * inverse.a + y * inverse.b, width)
+            met &= _meets(inverse.f + x * inverse.d + y * inverse.e, height)
+        if not met.any():
+            return None
+        met_rows, met_columns = (np.flatnonzero(met.any(axis=axis)) for axis in (1, 0))
+        left, right = columns[met_columns[0]], columns[met_columns[-1] + 1]
+        return _common(part, left, right, rows[met_rows[0]], rows[met_rows[-1] + 1])
+
+    def _nodes(self, part: Part) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+        """Return some columns and rows of a part, and where these lie in the CRS of the file."""
+        if self._known_nodes is None or self._known_nodes[0] != part:
+            columns = _some(part.column + np.array([0.0, part.width]), part.width)
+            rows = _some(part.row + np.array([0.0, part.height]), part.height)
+            self._known_nodes = (
+                part,
+                (columns, rows, *self._exactly(columns, rows, Affine.identity())),
+            )
+        return self._known_nodes[1]
+
     def pixels_of_file(self, part: Part, transform: Affine) -> float:
         """Return how many pixels of the file lie between two neighbours in the window, about."""
+        key = part, transform[:2], transform[3:5]
+        if key not in self._known_factors:
+            self._known_factors[key] = self._measure_factor(part, transform)
+        return self._known_factors[key]
+
+    def _measure_factor(self, part: Part, transform: Affine) -> float:
         small = Part(part.row, part.column, max(part.height, 2), max(part.width, 2))
         columns = np.linspace(small.column, small.column + small.width, 9)
         rows = np.linspace(small.row, small.row + small.height, 9)
@@ -93,7 +136,7 @@ class Grid:
         self, columns: Numbers, rows: Numbers, transform: Affine
     ) -> tuple[Numbers, Numbers] | None:
         """Interpolate between exact places; None where that is not exact enough."""
-        some_columns, some_rows = _some(columns), _some(rows)
+        some_columns, some_rows = _some(columns, len(columns)), _some(rows, len(rows))
         exact = self._exactly(some_columns, some_rows, transform)
         middle = _middles(some_columns), _middles(some_rows)
         with np.errstate(invalid="ignore", over="ignore"):
@@ -136,8 +179,27 @@ def _transformer(crs: str, wkt: str) -> Transformer:
     raise BadParameter("projection", _UNKNOWN)
 
 
-def _some(centres: Numbers) -> Numbers:
-    count = max(2, -(-len(centres) // _STEP) + 1)
+def _common(part: Part, left: float, right: float, top: float, bottom: float) -> Part | None:
+    """Return what a part shares with a box, and a pixel around that; None for nothing."""
+    column, row = max(part.column, floor(left) - 1), max(part.row, floor(top) - 1)
+    width = min(part.column + part.width, ceil(right) + 1) - column
+    height = min(part.row + part.height, ceil(bottom) + 1) - row
+    return Part(row, column, height, width) if width > 0 and height > 0 else None
+
+
+def _meets(places: Numbers, size: int) -> npt.NDArray[np.bool_]:
+    """Return which cells between four places may hold one from 0 to `size`, with room for a bent grid."""
+    corners = np.stack([places[:-1, :-1], places[1:, :-1], places[:-1, 1:], places[1:, 1:]])
+    least, most = corners.min(axis=0), corners.max(axis=0)
+    room = (most - least) / 2 + 1
+    met: npt.NDArray[np.bool_] = ~(
+        (most + room < 0) | (least - room > size)
+    )  # true where not finite
+    return met
+
+
+def _some(centres: Numbers, size: int) -> Numbers:
+    count = max(2, -(-size // _STEP) + 1)
     return np.linspace(centres[0], centres[-1], count)
 
 

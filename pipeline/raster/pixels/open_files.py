@@ -16,6 +16,7 @@ from pipeline.raster.nodata import nodata_number
 from pipeline.raster.open_dataset import open_dataset
 from pipeline.raster.overviews import usable_overviews
 from pipeline.raster.pixels.requests import PixelFile
+from pipeline.raster.pixels.values import Pixels
 from pipeline.raster.sparse_copy import OpenObject, SparseCopy
 from pipeline.raster.stored_file import open_stored_file
 from pipeline.raster.tiff import Directory, read_directories
@@ -24,6 +25,8 @@ from pipeline.storage import find_registered_file
 _MOST_OPEN = 48
 _MAX_COPY_BYTES = 256 * 2**20
 """A sparse copy that holds more is removed after the request."""
+_MAX_DECIMATED_BYTES = 64 * 2**20
+"""Of the decimated copies that are kept."""
 _CHANGED = "the file changed since it was registered; sync it, then ask again"
 
 
@@ -59,6 +62,8 @@ class OpenRaster:
         """`internal`, `alpha`, `sidecar` or None."""
         self.images = [*_images(self.opened, header, budget)]
         """The raster itself, then its overviews, the smallest last."""
+        self.decimated: Pixels | None = None
+        """A small copy, once a picture needed it."""
 
     def image_for(self, pixels: float) -> Image:
         """Return the smallest image that still has a pixel for each of a window; as gdalwarp chooses.
@@ -69,13 +74,14 @@ class OpenRaster:
 
     def transform_of(self, image: Image) -> Affine:
         """Return pixel to CRS for the pixels of an image."""
-        main, own = self.images[0].directory, image.directory
-        scale = Affine.scale(main.width / own.width, main.height / own.height)
-        return (
-            Affine(*self.file.transform) @ scale
-            if image.factor > 1
-            else Affine(*self.file.transform)
-        )
+        return self.transform_to(image.directory.width, image.directory.height)
+
+    def transform_to(self, width: int, height: int) -> Affine:
+        """Return pixel to CRS for the whole file in so many columns and rows."""
+        transform = Affine(*self.file.transform)
+        if (width, height) == (self.file.width, self.file.height):
+            return transform
+        return transform @ Affine.scale(self.file.width / width, self.file.height / height)
 
     def copies(self) -> list[SparseCopy]:
         """Return the sparse copies that hold its blocks; none for a file of this machine."""
@@ -106,18 +112,23 @@ class OpenFiles:
             return raster
         if key in self._open:
             self._close(key)
+        while len(self._open) >= _MOST_OPEN:
+            self._close(next(iter(self._open)))
         with ExitStack() as stack:
             raster = OpenRaster(file, self._budget, stack)
             self._open[key] = raster, stack.pop_all()
         return raster
 
     def trim(self) -> None:
-        """Close the files that were not read lately, and objects of which much was read."""
+        """Close objects of which much was read, and forget the copies that were not needed lately."""
         for key, (raster, _) in list(self._open.items()):
             if sum(copy.bytes_held for copy in raster.copies()) > _MAX_COPY_BYTES:
                 self._close(key)
-        while len(self._open) > _MOST_OPEN:
-            self._close(next(iter(self._open)))
+        room = _MAX_DECIMATED_BYTES
+        for raster, _ in reversed(self._open.values()):
+            room -= raster.decimated.nbytes if raster.decimated else 0
+            if room < 0:
+                raster.decimated = None
 
     def _close(self, key: tuple[str, str]) -> None:
         _, stack = self._open.pop(key)

@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import UnsupportedDtype
-from pipeline.raster.pixels.blocks import Pixels
 from pipeline.raster.pixels.colormaps import COLORMAPS
 from pipeline.raster.pixels.mosaic import Mosaic
 from pipeline.raster.pixels.nearest import Grid, whole
 from pipeline.raster.pixels.png import write_palette_png, write_rgba_png
 from pipeline.raster.pixels.requests import Picture
+from pipeline.raster.pixels.values import Pixels
 
 Bytes = npt.NDArray[np.uint8]
 COLOURS = 255

@@ -45,7 +45,8 @@ class Answers:
         match request:
             case Picture():
                 files = self._open_files
-                return draw(request, Mosaic(request.files, files, limit, self._threads, alpha=True))
+                mosaic = Mosaic(request.files, files, limit, self._threads, picture=True)
+                return draw(request, mosaic)
             case Sample():
                 return measure_sample(request.files, self._open_files, limit, self._threads)
             case Export():

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import UnsupportedDtype
-from pipeline.raster.pixels.blocks import Area, ImageReader, ReadingLimit
+from pipeline.raster.pixels.blocks import Area, ImageReader, ReadingLimit, TooManyPixels
+from pipeline.raster.pixels.decimated import decimated_copy
 from pipeline.raster.pixels.open_files import Image, OpenFiles, OpenRaster
 from pipeline.raster.pixels.requests import PixelFile, SampleStatistics
 from pipeline.raster.statistics.band import BandCounter
@@ -23,23 +25,27 @@ def measure_sample(
 ) -> SampleStatistics:
     """Return statistics of the first wanted band of some files. Raises the errors of `ImageReader.read`.
 
-    Of each file the smallest image with enough pixels is read. Where even that has too many, evenly spread blocks of
-    it are.
+    Of each file the smallest image with enough pixels is read. Where even that has too many, the decimated copy of a
+    single file is, if it can be made; otherwise evenly spread blocks.
     """
     dtype = np.dtype(files[0].dtype)
     if dtype.kind == "c":
         raise UnsupportedDtype("complex numbers have no order; ask for the data")
     chunks: list[npt.NDArray[Any]] = []
-    pixels, approximate = 0, False
+    pixels = 0
     for file in files:
         raster = open_files.open(file)
         image = _image(raster, _ENOUGH_PIXELS // len(files))
         areas = list(_areas(image.directory, _ENOUGH_PIXELS // len(files)))
-        pixels += sum(area.height * area.width for area in areas)
-        approximate |= sum(a.height * a.width for a in areas) < file.width * file.height
-        for read in ImageReader(raster, image, limit, threads, alpha=True).read(areas):
+        parts = ImageReader(raster, image, limit, threads, alpha=True).read(areas)
+        if len(files) == 1 and _size(areas) < image.directory.width * image.directory.height:
+            with suppress(TooManyPixels):
+                parts = iter([decimated_copy(raster, limit, threads)])
+        for read in parts:
+            pixels += read.valid[0].size
             values = read.values[0][read.valid[0]]
             chunks.append(values[np.isfinite(values)])
+    approximate = pixels < sum(file.width * file.height for file in files)
     return _statistics(dtype, chunks, pixels, approximate)
 
 
@@ -63,6 +69,10 @@ def _statistics(
         band.histogram,
         approximate,
     )
+
+
+def _size(areas: Sequence[Area]) -> int:
+    return sum(area.height * area.width for area in areas)
 
 
 def _image(raster: OpenRaster, enough: int) -> Image:

@@ -1,0 +1,26 @@
+"""Pixels that were read, and which of them are valid."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[Any]
+Flags = npt.NDArray[np.bool_]
+
+
+class Pixels(NamedTuple):
+    """Bands x rows x columns."""
+
+    values: Values
+    valid: Flags
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return self.values.nbytes + self.valid.nbytes
+
+    def within(self, row: int, column: int, height: int, width: int) -> "Pixels":
+        """Return a part, which shares its memory."""
+        rows, columns = slice(row, row + height), slice(column, column + width)
+        return Pixels(self.values[:, rows, columns], self.valid[:, rows, columns])
