@@ -62,7 +62,7 @@ VRT = """<VRTDataset rasterXSize="10" rasterYSize="10"><SRS>EPSG:28992</SRS>
 
 def read_elsewhere(path: Path) -> RasterFile | Rejection:
     """Read in another process, since GDAL blocks Python's threads while it waits."""
-    (outcome,) = read_all([find_file(path, [path.parent])], ReadOptions(), 1)
+    (outcome,) = read_all([find_file(path, [path.parent])], ReadOptions())
     return outcome
 
 

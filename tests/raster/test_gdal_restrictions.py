@@ -128,11 +128,10 @@ def read_in_workers(trap: Trap) -> list[RasterFile]:
     """Read header, overview and all pixels of each file, as the program does."""
     trap.arm()
     rasters: list[RasterFile] = []
-    with ProcessReader(1, as_read) as reader:
-        for statistics in (None, "overview", "exact"):
-            for outcome in reader.read(trap.files(), ReadOptions(statistics=statistics)):
-                assert isinstance(outcome, RasterFile), outcome
-                rasters.append(outcome)
+    for statistics in (None, "overview", "exact"):
+        for outcome in read_all(trap.files(), ReadOptions(statistics=statistics)):
+            assert isinstance(outcome, RasterFile), outcome
+            rasters.append(outcome)
     return rasters
 
 
@@ -272,7 +271,7 @@ def test_reading_objects_opens_nothing_else(trap: Trap, bucket: Bucket) -> None:
         if isinstance(f, StoredFile)
     ]
     trap.arm()
-    outcomes = list(read_all(files, ReadOptions(), 1))
+    outcomes = list(read_all(files, ReadOptions()))
     assert all(isinstance(outcome, RasterFile) for outcome in outcomes)
     assert len(outcomes) == len(TARGETS)
 
@@ -291,7 +290,7 @@ def test_a_file_that_replaces_a_listed_one_is_not_read(trap: Trap, name: str, be
     else:
         (trap.folder / name).symlink_to(trap.names["path"])
     trap.arm()
-    (outcome,) = read_all([file], ReadOptions(statistics="overview"), 1)
+    (outcome,) = read_all([file], ReadOptions(statistics="overview"))
     assert isinstance(outcome, Rejection)
     assert outcome.code in ("changing", "not_a_file", "not_found")
     # It is opened to compare it with the listing; nothing reads it.
@@ -306,9 +305,7 @@ def test_a_listed_pipe_is_rejected(trap: Trap, name: str) -> None:
     (trap.folder / name).unlink(missing_ok=True)
     os.mkfifo(trap.folder / name)
     trap.arm()
-    (outcome,) = read_all(
-        list_files([literal_location(trap.folder)], [trap.folder]), ReadOptions(), 1
-    )
+    (outcome,) = read_all(list_files([literal_location(trap.folder)], [trap.folder]), ReadOptions())
     assert isinstance(outcome, Rejection)
     assert outcome.code == "not_a_file"
     (trap.folder / name).unlink()
@@ -322,6 +319,7 @@ def test_a_process_that_cannot_remove_drivers_reads_nothing(
         "import rasterio._env, rasterio._version; rasterio._env.__file__ = 'libc.so.6'"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("pipeline.raster.workers.pool.MAX_FAILED_STARTS", 0)
     file = find_file(write_raster(tmp_path / "a.tif"), [tmp_path])
     with (
         ProcessReader(1, as_read) as pool,

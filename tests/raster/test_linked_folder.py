@@ -26,11 +26,11 @@ READER = """
     from pathlib import Path
     from pipeline.raster import ReadOptions
     from pipeline.storage import list_files, literal_location
-    from tests.support.reading import read_all
+    from tests.support.reading import read_in_new_processes
 
     folder = Path(sys.argv[1])
     files = list_files([literal_location(folder)], [folder])
-    print(len(list(read_all(files, ReadOptions(), 2))), flush=True)
+    print(len(list(read_in_new_processes(files, ReadOptions(), 2))), flush=True)
 """
 
 

@@ -30,7 +30,7 @@ from tests.support.commands import CORPUS
 from tests.support.factory import RD, RD_TRANSFORM, ascii_tag, write_raster, write_tagged
 from tests.support.needs import needs_corpus
 from tests.support.proxy import Proxy, every
-from tests.support.reading import read_all
+from tests.support.reading import read_all, read_in_new_processes
 from tests.support.s3 import Bucket
 
 HALF = 32 * 1024
@@ -287,7 +287,7 @@ def test_an_unreachable_storage_ends_the_reading_within_the_time_of_a_file(
     counted.fault = every(1, 503)
     options = ReadOptions(budget=Budget(seconds=2))
     with pytest.raises(TransientError, match="503"):
-        list(read_all([file], options, 1))
+        list(read_all([file], options))
 
 
 def test_a_storage_with_a_503_for_one_request_in_five_is_read(
@@ -298,7 +298,7 @@ def test_a_storage_with_a_503_for_one_request_in_five_is_read(
         bucket.put(f"in/{number:02d}.tif", raster)
     counted.fault = every(5, 503)
     items = list_files([literal_location(f"s3://{bucket.name}/in")], EVERYWHERE)
-    outcomes = list(read_all(items, ReadOptions(), 2))
+    outcomes = list(read_in_new_processes(items, ReadOptions(), 2))
     assert [outcome.uri for outcome in outcomes] == [
         f"s3://{bucket.name}/in/{n:02d}.tif" for n in range(60)
     ]
@@ -311,7 +311,7 @@ def test_one_bad_object_does_not_stop_the_others(bucket: Bucket, tmp_path: Path)
     bucket.put("d.tif", b"no raster")
     files = stored(*names, f"s3://{bucket.name}/d.tif")
     bucket.delete("b.tif")
-    outcomes = list(read_all(files, ReadOptions(), 2))
+    outcomes = list(read_in_new_processes(files, ReadOptions(), 2))
     codes = [one.code if isinstance(one, Rejection) else "" for one in outcomes]
     assert codes == ["", "not_found", "", "not_a_geotiff"]
 
@@ -335,7 +335,7 @@ def test_the_first_parts_of_many_objects_are_fetched_side_by_side(
             busy -= 1
 
     counted.fault = note
-    assert len(list(read_all(files, ReadOptions(), 1))) == 64
+    assert len(list(read_all(files, ReadOptions()))) == 64
     assert most > 4
 
 
@@ -349,7 +349,7 @@ def test_copies_of_objects_are_removed(
     bucket.put("b.tif", b"II*\0 no TIFF")
     bucket.put("a.tif", write_raster(tmp_path / "a.tif"))
     files = stored(f"s3://{bucket.name}")
-    assert len(list(read_all(files, ReadOptions(), 1))) == 2
+    assert len(list(read_all(files, ReadOptions()))) == 2
     assert [outcome(file) for file in files]
     assert list((tmp_path / "tmp").iterdir()) == []
 
@@ -357,7 +357,7 @@ def test_copies_of_objects_are_removed(
 def test_statistics_of_an_object_are_rejected(bucket: Bucket, tmp_path: Path) -> None:
     (file,) = stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
     with pytest.raises(CatalogueError, match="copy the object to a folder"):
-        list(read_all([file], ReadOptions(statistics="overview"), 1))
+        list(read_all([file], ReadOptions(statistics="overview")))
 
 
 def test_a_key_longer_than_a_file_name_is_rejected() -> None:

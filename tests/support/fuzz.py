@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.raster import Budget, RasterFile, ReadOptions
+from pipeline.raster import Budget, ProcessReader, RasterFile, ReadOptions
 from pipeline.storage import StoredFile, find_file
 from tests.support.commands import CORPUS
 from tests.support.factory import write_raster
-from tests.support.reading import read_all
+from tests.support.reading import as_read
 
 _LARGEST_SEED = 40_000
 _SECONDS = 5.0
@@ -99,9 +99,10 @@ def run(count: int, seed: int, folder: Path) -> Findings:
     outcomes: Counter[str] = Counter()
     failures = []
     options = ReadOptions(budget=Budget(seconds=_SECONDS))
-    slowest, before = 0.0, time.monotonic()
-    with np.errstate(all="ignore"):
-        for outcome in read_all(_mutants(count, seed, originals, folder), options, _WORKERS):
+    with np.errstate(all="ignore"), ProcessReader(_WORKERS, as_read) as reader:
+        reader.wait_until_ready()
+        slowest, before = 0.0, time.monotonic()
+        for outcome in reader.read(_mutants(count, seed, originals, folder), options):
             slowest, before = max(slowest, time.monotonic() - before), time.monotonic()
             path = Path(outcome.uri.removeprefix("file://"))
             code = "record" if isinstance(outcome, RasterFile) else outcome.code

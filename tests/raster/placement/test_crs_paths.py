@@ -99,7 +99,7 @@ def write_keys(trap: Trap, name: str, wkt: str) -> None:
 
 def refusals(trap: Trap) -> list[Rejection]:
     trap.arm()
-    outcomes = list(read_all(trap.files(), ReadOptions(), 1))
+    outcomes = list(read_all(trap.files(), ReadOptions()))
     assert all(isinstance(outcome, Rejection) for outcome in outcomes), outcomes
     return [outcome for outcome in outcomes if isinstance(outcome, Rejection)]
 
@@ -155,7 +155,7 @@ def test_xml_that_gdal_would_read_differently_is_hidden_from_it(trap: Trap, decl
     hidden = f"<!DOCTYPE PAMDataset [<!ENTITY e ']><PAMDataset><SRS>{wkt}</SRS></PAMDataset>'>]>"
     trap.write("a.tif.aux.xml", f"{declared}{hidden}<PAMDataset/>")
     trap.arm()
-    (outcome,) = read_all(trap.files(), ReadOptions(), 1)
+    (outcome,) = read_all(trap.files(), ReadOptions())
     assert isinstance(outcome, RasterFile)
     assert "sidecar_unreadable" in {warning.code for warning in outcome.warnings}
 
@@ -165,7 +165,7 @@ def test_a_path_alone_is_not_a_crs(trap: Trap) -> None:
         trap.raster(f"{number}.tif")
         trap.write(f"{number}.tif.aux.xml", f"<PAMDataset><SRS>{target}</SRS></PAMDataset>")
     trap.arm()
-    list(read_all(trap.files(), ReadOptions(), 1))
+    list(read_all(trap.files(), ReadOptions()))
 
 
 @pytest.mark.parametrize("text", [*WKT.values(), *PROJ.values()], ids=[*WKT, *PROJ])
@@ -181,7 +181,7 @@ def test_a_crs_that_overrides_one_with_a_path_opens_nothing(trap: Trap) -> None:
         write_keys(trap, f"{number}.tif", WKT["a bound CRS"].replace("{}", target))
     trap.arm()
     options = ReadOptions(assigned=AssignedValues("EPSG:28992", True, None, "the command line"))
-    for outcome in read_all(trap.files(), options, 1):
+    for outcome in read_all(trap.files(), options):
         assert isinstance(outcome, RasterFile)
         assert outcome.georeference.projection == "EPSG:28992"
 

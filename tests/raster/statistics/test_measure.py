@@ -304,7 +304,7 @@ def test_more_pixels_than_the_budget_give_a_warning(tmp_path: Path) -> None:
     with pytest.raises(OverBudget, match="10100 values are more than the 10000"):
         measured(path, replace(EXACT, budget=Budget(statistics_pixels=10_000)))
     options = replace(EXACT, budget=Budget(statistics_pixels=10_000))
-    (outcome,) = read_all([find_file(path, [tmp_path])], options, 1)
+    (outcome,) = read_all([find_file(path, [tmp_path])], options)
     assert isinstance(outcome, RasterFile)
     assert outcome.statistics is None
     assert [warning.code for warning in outcome.warnings] == ["no_statistics"]
@@ -373,7 +373,7 @@ def test_a_broken_block_rejects_the_file(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(Unreadable, match="cannot be read"):
         measured(path)
-    (outcome,) = read_all([find_file(path, [tmp_path])], OVERVIEW, 1)
+    (outcome,) = read_all([find_file(path, [tmp_path])], OVERVIEW)
     assert isinstance(outcome, Rejection)
     assert outcome.code == "unreadable"
 
@@ -394,7 +394,7 @@ def test_statistics_are_those_of_gdalinfo_over_the_corpus() -> None:
     places = [literal_location(path) for path in files]
     options = replace(EXACT, budget=Budget(statistics_pixels=300_000))
     compared = 0
-    for outcome in read_all(list_files(places, [CORPUS]), options, 1):
+    for outcome in read_all(list_files(places, [CORPUS]), options):
         # Old versions of gdalinfo count masked pixels too.
         if isinstance(outcome, RasterFile) and outcome.statistics and not outcome.layout.mask:
             path = unquote(outcome.uri.removeprefix("file://"))

@@ -17,7 +17,7 @@ from pipeline.storage import StoredFile, find_file, list_files, literal_location
 from tests.support.commands import REPOSITORY
 from tests.support.factory import write_raster
 from tests.support.odd_placing import ODD_WIDTH, OddPlacing, crash, hang, read_slowly
-from tests.support.reading import as_read, read_all
+from tests.support.reading import as_read, read_in_new_processes
 
 ENDLESS = TimeRule(pattern=r"(?P<time>(\d+)+)x\d")
 """On a name of many digits its search takes longer than the universe has left."""
@@ -34,11 +34,21 @@ def rasters(folder: Path, count: int) -> list[StoredFile]:
     ]
 
 
-def children(pid: int | None = None) -> list[int]:
-    """The processes that read files; servers of fixtures may run beside them."""
+Started = Callable[[], list[int]]
+
+
+@pytest.fixture
+def started() -> Started:
+    """Return the processes that this test started to read files; earlier tests may have left theirs."""
+    before = children(os.getpid())
+    return lambda: [child for child in children(os.getpid()) if child not in before]
+
+
+def children(pid: int) -> list[int]:
+    """The processes that read files for a process; servers of fixtures may run beside them."""
     return [
         int(child)
-        for task in Path(f"/proc/{pid or os.getpid()}/task").iterdir()
+        for task in Path(f"/proc/{pid}/task").iterdir()
         for child in (task / "children").read_text().split()
         if b"pipeline.raster.workers.process" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
@@ -53,7 +63,7 @@ def is_alive(pid: int) -> bool:
 
 def test_what_many_processes_read_is_what_one_reads_and_in_order(tmp_path: Path) -> None:
     files = rasters(tmp_path, 200)
-    assert list(read_all(files, ReadOptions(), 2)) == [read(file) for file in files]
+    assert list(read_in_new_processes(files, ReadOptions(), 2)) == [read(file) for file in files]
 
 
 def test_rejections_keep_their_place(tmp_path: Path) -> None:
@@ -61,7 +71,7 @@ def test_rejections_keep_their_place(tmp_path: Path) -> None:
     (tmp_path / "bad.tif").write_bytes(b"no")
     files.insert(2, find_file(tmp_path / "bad.tif", [tmp_path]))
     files.insert(4, Rejection("file:///gone.tif", "not_found", "it is gone"))
-    outcomes = list(read_all(files, ReadOptions(), 2))
+    outcomes = list(read_in_new_processes(files, ReadOptions(), 2))
     assert [outcome.uri for outcome in outcomes] == [file.uri for file in files]
     rejected = {i: o.code for i, o in enumerate(outcomes) if isinstance(o, Rejection)}
     assert rejected == {2: "not_a_geotiff", 4: "not_found"}
@@ -77,7 +87,7 @@ def test_options_may_depend_on_the_file(tmp_path: Path) -> None:
         file.uri: ReadOptions(budget=Budget(pixels=1 if file.path.name == "0002.tif" else 1000))
         for file in files
     }
-    codes = [getattr(outcome, "code", "ok") for outcome in read_all(files, options, 2)]
+    codes = [getattr(outcome, "code", "ok") for outcome in read_in_new_processes(files, options, 2)]
     assert codes == ["ok", "ok", "over_budget", "ok"]
 
 
@@ -102,7 +112,8 @@ def test_a_file_that_takes_too_long_is_rejected_at_once_and_alone(
     slow = tmp_path / f"0004{'1' * 60}.tif"
     (tmp_path / "0004.tif").rename(slow)
     options = ReadOptions(time_rule=ENDLESS, budget=Budget(seconds=0.5))
-    outcomes = list(read_all(list_files([literal_location(tmp_path)], [tmp_path]), options, 1))
+    files = list_files([literal_location(tmp_path)], [tmp_path])
+    outcomes = list(read_in_new_processes(files, options, 1))
     rejected = [outcome for outcome in outcomes if isinstance(outcome, Rejection)]
     assert [(item.uri.endswith(slow.name), item.code) for item in rejected] == [(True, "timeout")]
     assert len(outcomes) == 8
@@ -154,11 +165,11 @@ def test_a_chunk_may_take_longer_than_one_file(
     assert [len(chunk) for chunk in chunks] == [1, 2, 4, 8, 16]
 
 
-def test_a_worker_that_is_killed_loses_no_file(tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_loses_no_file(tmp_path: Path, started: Started) -> None:
     files = rasters(tmp_path, 300)
-    reading = read_all(files, ReadOptions(), 2)
+    reading = read_in_new_processes(files, ReadOptions(), 2)
     outcomes = [next(reading)]
-    for child in children():
+    for child in started():
         os.kill(child, signal.SIGKILL)
     outcomes += reading
     assert [outcome.uri for outcome in outcomes] == [file.uri for file in files]
@@ -171,7 +182,7 @@ def test_a_file_that_ends_its_process_again_is_unreadable_and_the_rest_is_read(
     files = rasters(tmp_path, 6)
     fatal = ReadOptions(time_rule=None)  # type: ignore[arg-type]
     options = {file.uri: fatal if file is files[4] else ReadOptions() for file in files}
-    outcomes = list(read_all(files, options, 1))
+    outcomes = list(read_in_new_processes(files, options, 1))
     codes = [getattr(outcome, "code", "ok") for outcome in outcomes]
     assert codes == ["ok", "ok", "ok", "ok", "unreadable", "ok"]
     assert "AttributeError" in getattr(outcomes[4], "message", "")
@@ -183,17 +194,17 @@ def test_processes_that_never_start_are_a_transient_error(
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(TransientError, match="exit status 1"):
-        list(read_all(rasters(tmp_path, 3), ReadOptions(), 2))
+        list(read_in_new_processes(rasters(tmp_path, 3), ReadOptions(), 2))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no python"))
     with pytest.raises(TransientError, match="No such file"):
-        list(read_all(rasters(tmp_path, 3), ReadOptions(), 2))
+        list(read_in_new_processes(rasters(tmp_path, 3), ReadOptions(), 2))
 
 
-def test_a_rule_that_cannot_work_is_raised_to_the_reader(tmp_path: Path) -> None:
+def test_a_rule_that_cannot_work_is_raised_to_the_reader(tmp_path: Path, started: Started) -> None:
     options = ReadOptions(time_rule=TimeRule(pattern="("))
     with pytest.raises(CatalogueError):
-        list(read_all(rasters(tmp_path, 3), options, 1))
-    assert children() == []
+        list(read_in_new_processes(rasters(tmp_path, 3), options, 1))
+    assert started() == []
 
 
 def test_a_reading_that_broke_off_leaves_nothing_to_the_next(tmp_path: Path) -> None:
@@ -219,19 +230,19 @@ def test_files_are_taken_only_a_little_ahead(tmp_path: Path) -> None:
             taken += 1
             yield file
 
-    reading = read_all(endless(), ReadOptions(), 1)
+    reading = read_in_new_processes(endless(), ReadOptions(), 1)
     for _ in range(1000):
         next(reading)
     reading.close()  # type: ignore[attr-defined]
     assert taken < 1000 + 500
 
 
-def test_no_process_is_left_when_the_reading_stops(tmp_path: Path) -> None:
-    reading = read_all(rasters(tmp_path, 50), ReadOptions(), 2)
+def test_no_process_is_left_when_the_reading_stops(tmp_path: Path, started: Started) -> None:
+    reading = read_in_new_processes(rasters(tmp_path, 50), ReadOptions(), 2)
     next(reading)
-    assert children() != []
+    assert started() != []
     reading.close()  # type: ignore[attr-defined]
-    assert children() == []
+    assert started() == []
 
 
 PARENT = """
@@ -239,11 +250,12 @@ PARENT = """
     from pathlib import Path
     from pipeline.raster import ReadOptions
     from pipeline.storage import list_files, literal_location
-    from tests.support.reading import as_read, read_all
+    from tests.support.reading import as_read, read_in_new_processes
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell in the background has ignored
     folder = Path(sys.argv[1])
-    for number, _ in enumerate(read_all(list_files([literal_location(folder)], [folder]), ReadOptions(), 2)):
+    files = list_files([literal_location(folder)], [folder])
+    for number, _ in enumerate(read_in_new_processes(files, ReadOptions(), 2)):
         print(number, flush=True)
         time.sleep(0.1)
 """
