@@ -19,6 +19,7 @@ from pipeline.database.migrations import migrate
 from pipeline.database.private_cluster.cluster import Cluster, default_home
 from pipeline.raster import ProcessReader
 from pipeline.storage.s3 import open_bucket
+from tests.support.chromium import Browsers, lasting_browsers
 from tests.support.drop_folder import Site, new_site
 from tests.support.proxy import Proxy, proxy
 from tests.support.s3 import Bucket, Server, new_bucket, seaweed
@@ -46,7 +47,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in needy]
 
 
-SERVERS = {"server", "s3_server", "browser"}
+SERVERS = {"server", "s3_server", "browsers"}
 """The fixtures behind which a server or a browser is started."""
 REPOSITORY = Path(__file__).resolve().parent.parent
 PATIENCE = 600
@@ -106,6 +107,13 @@ def pool() -> Iterator[ProcessReader[FileRow]]:
 def site(engine: Engine, pool: ProcessReader[FileRow], tmp_path: Path) -> Site:
     """A drop folder of its own."""
     return new_site(engine, pool, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def browsers() -> Iterator[Browsers]:
+    """A browser with scripts and one without, the same for all tests."""
+    with lasting_browsers() as browsers:
+        yield browsers
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from pipeline.api.server import LimitedProtocol, server_config
 from pipeline.catalogue.users import add_user as make_user
 from pipeline.catalogue.users import create_key, grant_role
 from pipeline.database.tables import organisations, raster_sources, users
-from tests.support.chromium import chromium
+from tests.support.chromium import Browsers
 
 FULL = {
     "access_modifier": 0, "file_count": 1, "west": 4.0, "south": 51.0, "east": 5.0, "north": 52.0,
@@ -68,11 +68,10 @@ Add = Callable[..., Any]
 As = Callable[[str], Client]
 
 
-@pytest.fixture(scope="module", params=["with scripts", "without scripts"])
-def browser(request: pytest.FixtureRequest) -> Iterator[Any]:
+@pytest.fixture(params=["with scripts", "without scripts"])
+def browser(request: pytest.FixtureRequest, browsers: Browsers) -> Any:
     """A real browser, with and without scripts."""
-    with chromium(scripts=request.param == "with scripts") as browser:
-        yield browser
+    return browsers(request.param == "with scripts")
 
 
 @pytest.fixture(scope="module")

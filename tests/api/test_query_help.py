@@ -13,7 +13,7 @@ from pipeline.api.routes import endpoints
 from pipeline.api.shared_memory import SharedMemory
 from tests.api.conftest import SOURCES, Add, As, base, client_of
 from tests.api.test_pages import BROWSER
-from tests.support.chromium import await_text, chromium, needs_chromium
+from tests.support.chromium import Browsers, await_text, needs_chromium
 from tests.support.commands import REPOSITORY
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
@@ -161,17 +161,17 @@ NAMED = ("name", "uuid", "organisation", "first_value_timestamp", "last_value_ti
 @needs_chromium
 @pytest.mark.parametrize("path", [SOURCES, f"{SOURCES}?format=api"])
 def test_the_page_of_the_list_has_the_original_headings_and_all_parameters(
-    client: Client, path: str
+    client: Client, browsers: Browsers, path: str
 ) -> None:
-    with chromium(scripts=False) as browser:
-        browser.get(f"{base(client)}{path}")
-        await_text(browser, "Raster Source List")
-        headings = [row.text for row in browser.find_elements("css selector", "h2")]
-        assert [row for row in headings if row in ("Deletion", "Query parameters", "Examples")] == [
-            "Deletion", "Query parameters", "Examples"]  # fmt: skip
-        terms = [row.text for row in browser.find_elements("css selector", "dt")]
-        meanings = [row.text for row in browser.find_elements("css selector", "dd")]
-        explained = dict(zip(terms, meanings, strict=True))
+    browser = browsers(False)
+    browser.get(f"{base(client)}{path}")
+    await_text(browser, "Raster Source List")
+    headings = [row.text for row in browser.find_elements("css selector", "h2")]
+    assert [row for row in headings if row in ("Deletion", "Query parameters", "Examples")] == [
+        "Deletion", "Query parameters", "Examples"]  # fmt: skip
+    terms = [row.text for row in browser.find_elements("css selector", "dt")]
+    meanings = [row.text for row in browser.find_elements("css selector", "dd")]
+    explained = dict(zip(terms, meanings, strict=True))
     assert set(NAMED) <= explained.keys()
     assert all(explained.values())
     for word in ("startswith", "endswith", "icontains"):

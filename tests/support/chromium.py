@@ -2,8 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 
 import pytest
@@ -38,6 +39,29 @@ def chromium(*, scripts: bool) -> Iterator[Any]:
         yield driver
     finally:
         driver.quit()
+
+
+Browsers = Callable[[bool], Any]
+"""Returns a browser, with scripts or without."""
+
+
+@contextmanager
+def lasting_browsers() -> Iterator[Browsers]:
+    """Browsers that start when they are asked for, and are as new each time."""
+    with ExitStack() as stack:
+        started = cache(lambda scripts: stack.enter_context(chromium(scripts=scripts)))
+        yield lambda scripts: as_new(started(scripts))
+
+
+def as_new(browser: Any) -> Any:
+    """Forget the page, its size and scheme, the cookies and what was logged."""
+    browser.get("about:blank")
+    browser.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    browser.get_log("browser")
+    list(requested(browser))
+    return browser
 
 
 def sign_in(browser: Any, username: str, secret: str) -> None:

@@ -1,35 +1,37 @@
 """A browser of any width and scheme, which looks at maps."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.api.conftest import until
-from tests.support.chromium import chromium, requested
+from tests.support.chromium import Browsers
+
 
 Look = Callable[[int, str], Any]
+UNTIL_READY = """
+    const done = arguments[0], map = document.getElementById("map");
+    const look = () => map.dataset.ready === "true" ? done() : setTimeout(look, 20);
+    look();
+"""
 
 
-@pytest.fixture(scope="module")
-def look() -> Iterator[Look]:
+@pytest.fixture
+def look(browsers: Browsers) -> Look:
     """A browser with scripts, as wide and as light as asked for."""
-    with chromium(scripts=True) as browser:
 
-        def prepare(width: int, scheme: str) -> Any:
-            size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
-            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-            media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-            browser.delete_all_cookies()
-            browser.get_log("browser")  # those of earlier tests
-            list(requested(browser))
-            return browser
+    def prepare(width: int, scheme: str) -> Any:
+        browser = browsers(True)
+        size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        return browser
 
-        yield prepare
+    return prepare
 
 
 def ready(browser: Any) -> None:
     """Wait until the map has drawn everything."""
-    script = "return document.getElementById('map')?.dataset.ready === 'true'"
-    until(lambda: bool(browser.execute_script(script)), 40)
+    browser.set_script_timeout(40)
+    browser.execute_async_script(UNTIL_READY)

@@ -1,6 +1,5 @@
 """The pages about ingestion in a real browser, with and without scripts, at two widths, light and dark."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ from sqlalchemy import Engine
 from pipeline.catalogue.file_row import FileRow
 from pipeline.raster import ProcessReader
 from tests.api.conftest import base
+from tests.api.site.conftest import Look
 from tests.api.site.test_ingestion import RD_IN_DEGREES
 from tests.support.axe import findings
 from tests.support.chromium import (
     assert_quiet,
     await_text,
-    chromium,
     needs_chromium,
     press,
     sign_in,
@@ -75,30 +74,14 @@ def test_a_supplier_finds_what_went_wrong_and_tries_again(
     assert_quiet(browser, here)
 
 
-@pytest.fixture(scope="module")
-def scripted() -> Iterator[Any]:
-    """A browser with scripts, which axe-core needs."""
-    with chromium(scripts=True) as browser:
-        yield browser
-
-
 @pytest.mark.parametrize("width", [1300, 380])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_pages_fit_and_axe_finds_nothing_serious(
-    scripted: Any, client: Client, people: dict[str, str], run: int, width: int, scheme: str
+    look: Look, client: Client, people: dict[str, str], run: int, width: int, scheme: str
 ) -> None:
-    here = base(client)
-    scripted.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia",
-        {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
-    )
-    scripted.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
-    )
-    scripted.get(f"{here}/ingestion/")
-    if "Sign out" not in scripted.page_source:
-        sign_in(scripted, "admin", people["admin"])
+    here, browser = base(client), look(width, scheme)
+    browser.get(f"{here}/ingestion/")
+    sign_in(browser, "admin", people["admin"])
     pages = (
         "",
         "runs/",
@@ -108,7 +91,7 @@ def test_the_pages_fit_and_axe_finds_nothing_serious(
         "warnings/?code=outside_area_of_use",
     )
     for page in pages:
-        scripted.get(f"{here}/ingestion/{page}")
+        browser.get(f"{here}/ingestion/{page}")
         wide = "return document.documentElement.scrollWidth"
-        assert scripted.execute_script(wide) <= width, page
-        assert findings(scripted) == [], page
+        assert browser.execute_script(wide) <= width, page
+        assert findings(browser) == [], page
