@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any
@@ -23,6 +24,7 @@ from pipeline.raster.pixels.requests import (
     PixelFile,
     PixelLimits,
     Request,
+    Sample,
     SampleStatistics,
 )
 
@@ -46,23 +48,43 @@ class PixelService:
 
         A large window may need `pixels_read`, more than a picture.
         """
+        async with self._wait_for_turn():
+            return await self._answer(request, pixels_read)
+
+    async def measure(self, source: Any, files: Sequence[PixelFile]) -> SampleStatistics:
+        """Return the statistics of a raster source from some of its files; raise as `ask` does.
+
+        They are computed once for each change of the source, also when a map asks for many tiles at once.
+        """
+        async with self._wait_for_turn():
+            known = self.known_statistics(source)
+            if known is None:
+                known = await self._answer(Sample(files))
+                self._keep_statistics(source, known)
+            return known
+
+    @asynccontextmanager
+    async def _wait_for_turn(self) -> AsyncIterator[None]:
         if self._waiting >= self.config.pixel_requests:
             raise Problem(400, "Too many pictures are being drawn; ask again later.")
-        limits = PixelLimits(self.config.pixel_seconds, max(self.config.read_pixels, pixels_read))
         self._waiting += 1
         try:
             async with self._turn:
-                return await asyncio.to_thread(self._process.ask, request, limits)
+                yield
         except RastersourcesError as error:
             raise pixel_problem(error) from error
         finally:
             self._waiting -= 1
 
+    async def _answer(self, request: Request, pixels_read: int = 0) -> Any:
+        limits = PixelLimits(self.config.pixel_seconds, max(self.config.read_pixels, pixels_read))
+        return await asyncio.to_thread(self._process.ask, request, limits)
+
     def known_statistics(self, source: Any) -> SampleStatistics | None:
         """Return the statistics of a raster source, if they were computed since it changed."""
         return self._statistics.get((source.id, source.last_modified))
 
-    def keep_statistics(self, source: Any, statistics: SampleStatistics) -> None:
+    def _keep_statistics(self, source: Any, statistics: SampleStatistics) -> None:
         """Keep the statistics of a raster source until it changes, or many others came after it."""
         self._statistics[source.id, source.last_modified] = statistics
         while len(self._statistics) > MOST_STATISTICS:

@@ -33,7 +33,6 @@ from pipeline.raster.pixels.colormaps import COLORMAPS
 from pipeline.raster.pixels.requests import (
     Picture,
     PixelFile,
-    Sample,
     SampleStatistics,
     Window,
 )
@@ -214,9 +213,7 @@ async def read_statistics(call: Call, source: Any) -> SampleStatistics:
     if not rows:
         raise not_found("Statistics")
     files = files_of(call, rows, None, picture=True)
-    statistics: SampleStatistics = await call.api.pixels.ask(Sample(files))
-    call.api.pixels.keep_statistics(source, statistics)
-    return statistics
+    return await call.api.pixels.measure(source, files)
 
 
 def files_of(call: Call, rows: Any, time: datetime | None, *, picture: bool) -> list[PixelFile]:

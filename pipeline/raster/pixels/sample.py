@@ -18,6 +18,8 @@ from pipeline.raster.tiff import Directory
 
 _ENOUGH_PIXELS = 2**20
 """Of all files together."""
+_VALUES_AT_ONCE = 2**18
+"""Values that are counted together: the small blocks of many files would take many times as long one by one."""
 
 
 def measure_sample(
@@ -46,16 +48,14 @@ def measure_sample(
             values = read.values[0][read.valid[0]]
             chunks.append(values[np.isfinite(values)])
     approximate = pixels < sum(file.width * file.height for file in files)
-    return _statistics(dtype, chunks, pixels, approximate)
+    return _statistics(np.concatenate([np.empty(0, dtype), *chunks]), pixels, approximate)
 
 
-def _statistics(
-    dtype: np.dtype[Any], chunks: Sequence[npt.NDArray[Any]], pixels: int, approximate: bool
-) -> SampleStatistics:
-    counter = BandCounter(dtype)
+def _statistics(values: npt.NDArray[Any], pixels: int, approximate: bool) -> SampleStatistics:
+    counter = BandCounter(values.dtype)
     for _ in range(counter.passes):
-        for chunk in chunks:
-            counter.add(chunk)
+        for part in np.array_split(values, 1 + values.size // _VALUES_AT_ONCE):
+            counter.add(part)
         counter.end_pass()
     band = counter.result(pixels)
     return SampleStatistics(

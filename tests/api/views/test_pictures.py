@@ -22,6 +22,8 @@ from sqlalchemy import Engine, text
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.file_row import FileRow, file_row
 from pipeline.raster import ProcessReader
+from pipeline.raster.pixels.client import PixelProcess
+from pipeline.raster.pixels.requests import PixelLimits, Request, Sample
 from pipeline.storage import literal_location
 from tests.api.conftest import SOURCES, As, client_of
 from tests.support.factory import RD_TRANSFORM, write_raster
@@ -419,6 +421,25 @@ def test_a_pixel_process_that_is_killed_is_replaced(
     for pid in pixel_processes():
         os.kill(pid, 9)
     assert client.get(url).content == first
+
+
+def test_the_tiles_of_a_map_measure_a_source_once(
+    client: Client, register: Register, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Request] = []
+    ask = PixelProcess.ask
+
+    def ask_and_note(process: PixelProcess, request: Request, limits: PixelLimits) -> Any:
+        asked.append(request)
+        return ask(process, request, limits)
+
+    monkeypatch.setattr(PixelProcess, "ask", ask_and_note)
+    url = f"{SOURCES}{register(write_raster(tmp_path / 'a.tif'))}/tiles/0/0/0.png"
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(client.get, [url] * 6))
+    assert [answer.status_code for answer in answers] == [200] * 6
+    assert [type(request) for request in asked].count(Sample) == 1
+    assert len(asked) == 7
 
 
 def test_a_process_that_hangs_is_replaced_and_too_many_requests_are_refused(
