@@ -1,7 +1,6 @@
 """`rastersources doctor` and `open`: what is wrong is named, with what to do about it."""
 
 import json
-import os
 import socket
 import subprocess
 from pathlib import Path
@@ -14,11 +13,15 @@ from sqlalchemy.engine import make_url
 from pipeline.cli.ports import next_free_port, publish, published
 from tests.support.commands import RASTERSOURCES, REPOSITORY, environment, run
 from tests.support.database import execute
+from tests.support.unprivileged import OBEYS_MODES, needs_setpriv
 
 
-def findings(status: int = 0, /, **changes: str | Path) -> dict[str, list[tuple[str, str]]]:
+def findings(
+    status: int = 0, /, *prefix: str, **changes: str | Path
+) -> dict[str, list[tuple[str, str]]]:
     """The states and texts of each subject."""
-    done = run([*RASTERSOURCES, "doctor", "--json"], status=status, cwd=REPOSITORY, **changes)
+    command = [*prefix, *RASTERSOURCES, "doctor", "--json"]
+    done = run(command, status=status, cwd=REPOSITORY, **changes)
     found: dict[str, list[tuple[str, str]]] = {}
     for line in done.stdout.splitlines():
         finding = json.loads(line)
@@ -98,12 +101,11 @@ def test_a_grid_that_the_catalogue_could_use_is_named(
     assert "pyproj sync --file uk_os_OSTN15_NTv2_OSGBtoETRS.tif" in found[1][1]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@needs_setpriv
 def test_a_home_that_cannot_be_written_is_named(tmp_path: Path, database_url: str) -> None:
     tmp_path.chmod(0o500)
-    found = findings(
-        1, RASTERSOURCES_HOME=tmp_path / "home", RASTERSOURCES_DATABASE_URL=database_url
-    )
+    changes = {"RASTERSOURCES_HOME": tmp_path / "home", "RASTERSOURCES_DATABASE_URL": database_url}
+    found = findings(1, *OBEYS_MODES, **changes)
     assert "set RASTERSOURCES_HOME" in found["home"][0][1]
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.commands import FLOWS, RASTERSOURCES, run
 from tests.support.factory import write_raster
+from tests.support.prefect_server import add_database
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,7 @@ def test_an_unknown_setting_is_reported_with_the_nearest_one(
 
 
 def test_the_flows_report_it_too(tmp_path: Path) -> None:
+    add_database(tmp_path / "prefect")
     done = run(
         [*FLOWS, "sync", "--config", tmp_path / "none.toml"], status=1, cwd=tmp_path,
         RASTERSOURCES_HOME=tmp_path, RASTERSOURCES_HOMES="x",

@@ -71,6 +71,7 @@ class Reader:
             RASTERSOURCES_PORT=self.ports["8000"],
             RASTERSOURCES_PREFECT_PORT=self.ports["4200"],
         )
+        del self.changes["RASTERSOURCES_WORKERS"]  # as many as a user has
         self.changes["PATH"] = f"{programs}{os.pathsep}{self.changes['PATH']}"
 
     def here(self, text: str) -> str:

@@ -18,7 +18,10 @@ FLOWS: list[str | Path] = [*RASTERSOURCES, "flow"]
 
 
 def environment(**changes: str | Path) -> dict[str, str]:
-    """The environment of the tests without settings of ours, with one process of the API, and with these."""
+    """The environment of the tests without settings of ours, with one process that serves and one that reads.
+
+    A second one of either takes half a second to start, and has tests of its own.
+    """
     clean = {
         name: value
         for name, value in os.environ.items()
@@ -28,6 +31,7 @@ def environment(**changes: str | Path) -> dict[str, str]:
         **clean,
         "PYTHONPATH": str(REPOSITORY),
         "RASTERSOURCES_API_WORKERS": "1",
+        "RASTERSOURCES_WORKERS": "1",
         **{name: str(value) for name, value in changes.items()},
     }
 

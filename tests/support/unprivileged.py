@@ -1,10 +1,20 @@
 """Run as a user who may not read everything: tests that are root become somebody else for a moment."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import pytest
+
+OBEYS_MODES = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
+"""What a command begins with so that it may not write where modes forbid it, also as root."""
+needs_setpriv = pytest.mark.skipif(
+    os.geteuid() == 0 and shutil.which("setpriv") is None,
+    reason="root may write everywhere, and setpriv is missing (Debian and Ubuntu: apt install util-linux)",
+)
 
 
 @contextmanager
