@@ -104,8 +104,12 @@ def test_a_grid_that_the_catalogue_could_use_is_named(
 @needs_setpriv
 def test_a_home_that_cannot_be_written_is_named(tmp_path: Path, database_url: str) -> None:
     tmp_path.chmod(0o500)
-    changes = {"RASTERSOURCES_HOME": tmp_path / "home", "RASTERSOURCES_DATABASE_URL": database_url}
-    found = findings(1, *OBEYS_MODES, **changes)
+    found = findings(
+        1,
+        *OBEYS_MODES,
+        RASTERSOURCES_HOME=tmp_path / "home",
+        RASTERSOURCES_DATABASE_URL=database_url,
+    )
     assert "set RASTERSOURCES_HOME" in found["home"][0][1]
 
 

@@ -37,8 +37,11 @@ RUNNING = {"distributed", "prefect"}
 
 def start(*arguments: str | Path, database: str = "") -> tuple[int, set[str]]:
     """The number of processes that a command starts, and the packages that it imports."""
-    changes = {"RASTERSOURCES_DATABASE_URL": database, "RASTERSOURCES_WORKERS": "2"}
-    done = run([sys.executable, "-c", PROGRAM, *arguments], **changes)
+    done = run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        RASTERSOURCES_DATABASE_URL=database,
+        RASTERSOURCES_WORKERS="2",
+    )
     processes, modules = json.loads(done.stderr.splitlines()[-1])
     return processes, {name.partition(".")[0] for name in modules}
 
