@@ -1,5 +1,6 @@
 """The command line: all commands of `rastersources`."""
 
+import gc
 import os
 import sys
 from dataclasses import replace
@@ -106,6 +107,8 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has ended, as `head` does
         raise SystemExit(1) from None
+    finally:
+        gc.freeze()  # the end of the process frees everything at once
     raise SystemExit(status or 0)
 
 

@@ -19,6 +19,8 @@ FORK = multiprocessing.get_context("fork")
 SECONDS_TO_STOP = 10.0
 """For open requests to be answered; uvicorn itself waits for 5 seconds."""
 SECONDS_BETWEEN_STARTS = 0.5
+COLLECTIONS = 700, 10, 10
+"""Python's own thresholds: a process that serves collects often, and a little at a time."""
 
 Serve = Callable[[int, Callable[[], None]], None]
 """Serves as the process of a number until SIGTERM, and calls the function when it answers."""
@@ -71,6 +73,7 @@ class ServerProcesses:
         os.setpgrp()  # so that Ctrl-C reaches the parent only
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         gc.freeze()  # the collector would write to shared memory
+        gc.set_threshold(*COLLECTIONS)
         running = [self._start(number) for number in range(self._count)]
         while self._alive not in (ended := wait([self._alive, *(p.sentinel for p in running)])):
             for number, process in enumerate(running):
