@@ -37,6 +37,13 @@ class Turns:
     _last_turn: dict[int, int] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
+    def any_wait(self) -> bool:
+        """Return whether uploads wait, also those whose organisation occupies all its readers."""
+        with self._lock:
+            if monotonic() - self._looked_at >= SECONDS_BETWEEN_LOOKS:
+                self._look()
+            return any(self._known.values())
+
     @contextmanager
     def next(self) -> Iterator[int | None]:
         """Yield the id of the next upload, which counts as under way during the block; None if there is none now.

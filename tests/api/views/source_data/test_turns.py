@@ -1,6 +1,7 @@
 """Organisations take turns with their uploads, and a file that hangs delays no other organisation."""
 
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -8,10 +9,12 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+from httpx import Client
 from sqlalchemy import Engine
 
 from pipeline.catalogue.file_row import file_row
 from pipeline.catalogue.users import grant_role
+from pipeline.ingest import uploads
 from pipeline.ingest.uploads import UploadWorker, process_until, process_waiting
 from pipeline.raster import Budget, ProcessReader, ReadOptions
 from tests.api.conftest import As, until
@@ -113,6 +116,36 @@ def test_six_files_that_hang_delay_no_other_organisation(
         finally:
             hanging.with_name("released").touch()
         until(lambda: states(engine, hasty) == ["committed"] * 6, 600)
+
+
+def test_processes_that_read_are_there_only_while_uploads_come(
+    as_: As, source: Source, tif: Path, worker: UploadWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "SECONDS_KEPT", 1.0)
+    url, admin, others = source(), as_("admin"), reading_processes()
+    with at_work(replace(worker, readers=2)):
+        time.sleep(1)
+        assert reading_processes() == others
+        for _ in range(2):
+            task = accepted(admin, url, tif)
+            assert done(admin, task)
+            until(lambda: reading_processes() == others, 60)
+
+
+def done(client: Client, task: str) -> bool:
+    until(lambda: client.get(task).json()["status"] == "SUCCESS", 60)
+    return True
+
+
+def reading_processes() -> set[int]:
+    """The processes of this one that read files."""
+    children: set[str] = set()
+    for task in Path("/proc/self/task").iterdir():
+        children.update((task / "children").read_text().split())
+    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
+    return {
+        pid for pid, command in commands.items() if b"pipeline.raster.workers.process" in command
+    }
 
 
 def test_a_file_that_hangs_is_read_once(
