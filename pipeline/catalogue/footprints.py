@@ -1,16 +1,15 @@
 """Footprints of raster sources as vector tiles: outlines, or counts where a tile holds too many of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from math import pi
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, Subquery, case, cast, func, select, text
+from sqlalchemy import ColumnElement, Select, Subquery, case, func, select, text
 from sqlalchemy.sql.expression import CTE
 
 from pipeline.catalogue.access import Caller, readable
 from pipeline.catalogue.lists import RASTER_SOURCES
-from pipeline.catalogue.map_tiles import EARTH, MapTile
+from pipeline.catalogue.map_tiles import MapTile
 from pipeline.catalogue.select_rows import matching_rows
 from pipeline.database.tables import raster_sources
 
@@ -22,6 +21,8 @@ MOST_OUTLINES = 1_000
 """Sources that a tile shows as outlines; a tile with more of them shows counts."""
 CELLS = 32
 """Rows and columns of counts in a tile."""
+MAP_LEVEL = 29
+"""The map has 2**29 columns and rows in the database, so that tiles of the deepest zoom still have cells."""
 SAMPLE = 10_000
 """Sources whose extent stands for that of a list."""
 UNITS, BUFFER = 4096, 64
@@ -33,7 +34,9 @@ MERCATOR = "ST_MakeEnvelope(-180, -85.0511287798, 180, 85.0511287798, 4326)::box
 
 
 def tile_box(tile: MapTile) -> dict[str, Any]:
-    """Return the box of a tile: left, bottom and side in web mercator, and with the buffer as EWKT in degrees."""
+    """Return the box of a tile: left, bottom and side in web mercator, with the buffer as EWKT in degrees, its place in
+    the columns and rows of `raster_sources.map_column` and `map_row`, and how many of these make a cell.
+    """
     west, south, east, north = tile.degrees(tile.side * BUFFER / UNITS)
     west, east = max(-180.0, west), min(180.0, east)
     south = south if tile.y < 2**tile.z - 1 else -90.0
@@ -44,6 +47,9 @@ def tile_box(tile: MapTile) -> dict[str, Any]:
         "left": tile.left,
         "bottom": tile.bottom,
         "side": tile.side,
+        "first_column": tile.x << MAP_LEVEL - tile.z,
+        "first_row": tile.y << MAP_LEVEL - tile.z,
+        "cells": (1 << MAP_LEVEL - tile.z) // CELLS,
         "around": f"SRID=4326;POLYGON(({ring}))",
     }
 
@@ -77,13 +83,17 @@ def tile_statement(caller: Caller, where: Sequence[Predicate], box: Box) -> Sele
     A source that crosses an edge is drawn in both tiles; it is counted in the tile that holds its centre.
     """
     own = raster_sources.c
-    inside = partial(
-        matching_rows, RASTER_SOURCES,
-        visible=readable(raster_sources, caller), where=[own.extent.intersects(box["around"]), *where],
-    )  # fmt: skip
-    few = inside([own.id, own.extent]).limit(MOST_OUTLINES + 1).cte("few")
+    matching = partial(matching_rows, RASTER_SOURCES, visible=readable(raster_sources, caller))
+    around = own.extent.intersects(box["around"])
+    few = matching([own.id, own.extent], where=[around, *where]).limit(MOST_OUTLINES + 1).cte("few")
     crowded = select(func.count() > MOST_OUTLINES).select_from(few).scalar_subquery()
-    layers = {"footprints": (_outlines(few, box), "id"), "cells": (_cells(inside, box), None)}
+    # An index has all that this needs where there are no filters.
+    inside = [
+        number.between(box[first], box[first] + box["cells"] * CELLS - 1)
+        for number, first in ((own.map_column, "first_column"), (own.map_row, "first_row"))
+    ]
+    placed = matching([own.map_column, own.map_row], where=[*inside, *where]).subquery("placed")
+    layers = {"footprints": (_outlines(few, box), "id"), "cells": (_cells(placed, box), None)}
     outlines, cells = (
         select(func.ST_AsMVT(text(name), name, UNITS, "geom", key)).select_from(rows)
         for name, (rows, key) in layers.items()
@@ -107,28 +117,20 @@ def _outlines(few: CTE, box: Box) -> Subquery:
     return rows.order_by(func.ST_Area(shapes.extent).desc(), shapes.id).subquery("footprints")
 
 
-def _cells(inside: Callable[[Sequence[ColumnElement[Any]]], Select[Any]], box: Box) -> Subquery:
+def _cells(placed: Subquery, box: Box) -> Subquery:
     """Select a square with the number of sources for each cell that holds the centre of one."""
-    own, width = raster_sources.c, box["side"] / CELLS
-    turn = case((own.west > own.east, 360), else_=0)
-    easting = ((own.west + own.east + turn) / 2) * (EARTH / 180)
-    latitude = func.greatest(func.least((own.south + own.north) / 2, 85.0511), -85.0511)
-    northing = func.ln(func.tan((latitude + 90) * (pi / 360))) * (EARTH / pi)
-    column = cast(func.floor((easting - box["left"]) / width), Integer).label("column")
-    row = cast(func.floor((northing - box["bottom"]) / width), Integer).label("row")
-    placed = inside([column, row]).subquery("placed").c
-    counted = select(placed.column, placed.row, func.count().label("amount")).group_by(
-        placed.column, placed.row
-    )
-    # OFFSET 0: PostgreSQL would test the cells before it counts, expect one row, and sort instead of hashing.
+    column = ((placed.c.map_column - box["first_column"]) // box["cells"]).label("column")
+    row = ((placed.c.map_row - box["first_row"]) // box["cells"]).label("row")
+    counted = select(column, row, func.count().label("amount")).group_by(column, row)
+    # OFFSET 0: PostgreSQL would expect one row, and sort instead of hashing.
     cells = counted.offset(0).subquery("counted").c
-    west, south = box["left"] + cells.column * width, box["bottom"] + cells.row * width
-    square = func.ST_MakeEnvelope(west, south, west + width, south + width, 3857)
-    return (
-        select(cells.amount, _in_tile(square, box, 0).label("geom"))
-        .where(cells.column.between(0, CELLS - 1), cells.row.between(0, CELLS - 1))
-        .subquery("cells")
+    width = box["side"] / CELLS
+    west, north = (
+        box["left"] + cells.column * width,
+        box["bottom"] + box["side"] - cells.row * width,
     )
+    square = func.ST_MakeEnvelope(west, north - width, west + width, north, 3857)
+    return select(cells.amount, _in_tile(square, box, 0).label("geom")).subquery("cells")
 
 
 def _in_tile(shape: ColumnElement[Any], box: Box, buffer: int) -> ColumnElement[Any]:

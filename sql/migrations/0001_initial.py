@@ -25,7 +25,7 @@ DROP FUNCTION
     revoke_task, move_last_modified, keep_label_type_sources, keep_layer_sources, graph_sources,
     number_commits, finish_commit, note_changes, this_commit, derive_sources, union_longitudes,
     keep_source_names, count_sources, sum_source_counts, file_name, touch_raster_source, bounds_geometry,
-    touch_last_modified, current_run;
+    map_column, map_row, touch_last_modified, current_run;
 """
 
 

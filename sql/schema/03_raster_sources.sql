@@ -9,6 +9,20 @@ RETURNS geometry(MultiPolygon, 4326) LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 $$;
 COMMENT ON FUNCTION bounds_geometry IS 'A box in WGS 84 degrees as a MultiPolygon: one box, or two where west > east.';
 
+CREATE FUNCTION map_column(west double precision, east double precision)
+RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT floor((west + east + CASE WHEN west > east THEN 360 ELSE 0 END + 360) / 720 * 536870912)::integer & 536870911
+$$;
+COMMENT ON FUNCTION map_column IS 'The column of the centre between two longitudes, of 2^29 columns around the earth from 180 degrees west.';
+
+CREATE FUNCTION map_row(south double precision, north double precision)
+RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT greatest(0, least(536870911, floor(
+        (0.5 - ln(tan(radians(greatest(-85.0511, least(85.0511, (south + north) / 2)) / 2 + 45))) / (2 * pi())) * 536870912
+    )::integer))
+$$;
+COMMENT ON FUNCTION map_row IS 'The row of the centre between two latitudes, of 2^29 rows of web mercator from the north.';
+
 CREATE TABLE raster_sources (
     id                    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     uuid                  uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE,
@@ -36,6 +50,8 @@ CREATE TABLE raster_sources (
     east                  double precision CHECK (east BETWEEN -180 AND 180),
     north                 double precision CHECK (north BETWEEN -90 AND 90),
     extent                geometry(MultiPolygon, 4326) GENERATED ALWAYS AS (bounds_geometry(west, south, east, north)) STORED,
+    map_column            integer GENERATED ALWAYS AS (map_column(west, east)) STORED,
+    map_row               integer GENERATED ALWAYS AS (map_row(south, north)) STORED,
     projection            text CHECK (projection ~ '^[A-Z]+:[0-9]+$'),
     origin_x              double precision,
     origin_y              double precision,
@@ -63,6 +79,8 @@ CREATE TABLE raster_sources (
 );
 -- Each filter and order of the API has an index of its own.
 CREATE INDEX raster_sources_extent ON raster_sources USING gist (extent);
+-- All that counting on a map needs, so that it reads no rows.
+CREATE INDEX raster_sources_map ON raster_sources (map_column, map_row, access_modifier, organisation_id, supplier_id);
 CREATE INDEX raster_sources_name ON raster_sources (name, id);
 CREATE INDEX raster_sources_name_trigram ON raster_sources USING gin (name gin_trgm_ops);
 CREATE INDEX raster_sources_supplier_code ON raster_sources (supplier_code, id);
@@ -108,6 +126,8 @@ COMMENT ON COLUMN raster_sources.south IS 'Southern bound, WGS 84 degrees. Deriv
 COMMENT ON COLUMN raster_sources.east IS 'Eastern bound, WGS 84 degrees. Derived.';
 COMMENT ON COLUMN raster_sources.north IS 'Northern bound, WGS 84 degrees. Derived.';
 COMMENT ON COLUMN raster_sources.extent IS 'The bounds as geometry (longitude, latitude): one box, or two across the antimeridian. Use this column in spatial queries.';
+COMMENT ON COLUMN raster_sources.map_column IS 'Where its centre is on a map, of 2^29 columns from west to east.';
+COMMENT ON COLUMN raster_sources.map_row IS 'Where its centre is on a map, of 2^29 rows of web mercator from north to south.';
 COMMENT ON COLUMN raster_sources.projection IS 'CRS of the files as EPSG:n; null: their CRS has no code. Derived.';
 COMMENT ON COLUMN raster_sources.origin_x IS 'Lowest x of the grid, in its own CRS. Derived.';
 COMMENT ON COLUMN raster_sources.origin_y IS 'Lowest y of the grid, in its own CRS. Derived.';
@@ -122,11 +142,13 @@ COMMENT ON COLUMN raster_sources.notices IS 'Warnings: [{"code", "message"}]. De
 COMMENT ON COLUMN raster_sources.created IS 'When the raster source was created.';
 COMMENT ON COLUMN raster_sources.last_modified IS 'When the raster source last changed.';
 
--- PostgreSQL computes the generated column after the trigger: so the old extent is compared with itself.
+-- PostgreSQL computes generated columns after the trigger: so the old values are compared with themselves.
 CREATE FUNCTION touch_raster_source() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.last_modified := OLD.last_modified;
     NEW.extent := OLD.extent;
+    NEW.map_column := OLD.map_column;
+    NEW.map_row := OLD.map_row;
     IF NEW IS DISTINCT FROM OLD THEN
         NEW.last_modified := greatest(clock_timestamp(), OLD.last_modified + interval '1 microsecond');
     END IF;
@@ -140,6 +162,6 @@ BEGIN
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION touch_raster_source IS 'Does what touch_last_modified does, for raster_sources, which has a column that is generated after the trigger; sets described_by.';
+COMMENT ON FUNCTION touch_raster_source IS 'Does what touch_last_modified does, for raster_sources, which has columns that are generated after the trigger; sets described_by.';
 CREATE TRIGGER raster_sources_touch BEFORE UPDATE ON raster_sources
     FOR EACH ROW EXECUTE FUNCTION touch_raster_source();

@@ -3,7 +3,7 @@
 from functools import lru_cache, partial
 from typing import Any
 
-from sqlalchemy import Double, func, literal, literal_column
+from sqlalchemy import Double, Integer, func, literal, literal_column
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -36,6 +36,9 @@ HEADERS = {
     "Vary": "Cookie, Authorization, username, password",
 }
 """A pan back within a minute asks for nothing; the answer depends on the caller."""
+
+NUMBERS = {"left": Double, "bottom": Double, "side": Double, "first_column": Integer, "first_row": Integer, "cells": Integer}
+"""The numbers of `tile_box`, and their types."""
 
 
 class FootprintTile(SitePage):
@@ -70,7 +73,7 @@ class FootprintTile(SitePage):
 def tile_query(shape: Shape, logged_in: bool) -> NumberedQuery:
     """Return the statement of a tile for filters of this shape."""
     caller = stand_in(logged_in)
-    box: Box = {name: parameter(name, Double()) for name in ("left", "bottom", "side")}
+    box: Box = {name: parameter(name, kind()) for name, kind in NUMBERS.items()}
     box = {**box, "around": literal_column("%(around)s::geometry")}
     statement = tile_statement(caller, conditions_of_shape(ENTITY, shape, caller), box)
     # One plan does not suit all tiles: with it a tile of the whole country takes three times as long.
@@ -83,7 +86,7 @@ async def read_plainly(
     """Return the tile by a statement that is composed for this request."""
     caller: Caller = call.caller
     around = func.ST_GeomFromEWKT(box.pop("around"))
-    numbers: Box = {name: literal(number, Double()) for name, number in box.items()}
+    numbers: Box = {name: literal(number, NUMBERS[name]()) for name, number in box.items()}
     (row,) = await read_rows(
         tile_statement(caller, selection.where(caller), {**numbers, "around": around})
     )

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from pipeline.api.site import footprint_tile
 from pipeline.catalogue import footprints
 from tests.api.conftest import SOURCES, Add, As
-from tests.support.database import execute
+from tests.support.database import execute, rows
 from tests.support.vector_tile import Feature, read_tile
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
@@ -175,3 +175,24 @@ def test_an_empty_tile_is_empty_and_private(client: Client) -> None:
     assert "Cookie" in answer.headers["vary"]
     head = client.head(tile_path(0, 0, 0))
     assert (head.status_code, head.content) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    ("bounds", "longitude", "latitude"),
+    [
+        ((4.0, 51.0, 6.0, 53.0), 5.0, 52.0),
+        ((179.0, -1.0, -177.0, 1.0), -179.0, 0.0),
+        ((-180.0, -90.0, -179.0, -88.0), -179.5, -85.0511),
+        ((170.0, 87.0, 180.0, 90.0), 175.0, 85.0511),
+    ],
+)
+def test_the_centre_of_a_source_has_a_place_on_the_map(
+    engine: Engine, add_source: Add, bounds: tuple[float, ...], longitude: float, latitude: float
+) -> None:
+    west, south, east, north = bounds
+    row = add_source("a", west=west, south=south, east=east, north=north)
+    ((column, line),) = rows(
+        engine, "SELECT map_column, map_row FROM raster_sources WHERE id = :id", id=row.id
+    )
+    # 2**29 columns and rows are 4096 in each tile of zoom level 17.
+    assert (column, line) == pytest.approx(pixel(17, longitude, latitude), abs=1)
