@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from threading import Thread
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -217,11 +217,10 @@ def empty(engine: Engine) -> None:
 
 def until(holds: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until the condition holds; fail after `seconds`."""
-    for _ in range(int(seconds * 100)):
-        if holds():
-            return
+    end = monotonic() + seconds
+    while not holds():
+        assert monotonic() < end, "it does not happen"
         sleep(0.01)
-    raise AssertionError("it does not happen")
 
 
 def names(page: Any) -> list[str]:
