@@ -5,11 +5,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import typer
 
@@ -90,7 +87,9 @@ def examine(configured: Settings) -> Findings:
 
 def check_versions() -> Findings:
     """Report the versions of the program and of Python."""
-    own, python = metadata.version("rastersources"), sys.version.split()[0]
+    from importlib.metadata import version
+
+    own, python = version("rastersources"), sys.version.split()[0]
     yield Finding("versions", f"rastersources {own}, Python {python}")
 
 
@@ -237,18 +236,21 @@ def check_api(configured: Settings) -> Findings:
 
 def check_prefect(configured: Settings) -> Findings:
     """Check the Prefect server of PREFECT_API_URL, or report that of `up`."""
+    from importlib.metadata import version
+    from urllib.request import urlopen
+
     from flows.schedules.prefect_server import served_port
 
-    version = metadata.version("prefect")
+    prefect = version("prefect")
     if api := os.environ.get("PREFECT_API_URL"):
         try:
             urlopen(f"{api.rstrip('/')}/health", timeout=SECONDS_TO_ANSWER).close()  # noqa: S310
-        except (URLError, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise CatalogueError(
                 f"the server of PREFECT_API_URL, {api}, does not answer ({error}); start it, or correct the variable"
             ) from error
-        yield Finding("prefect", f"Prefect {version}, the server at {api} answers")
+        yield Finding("prefect", f"Prefect {prefect}, the server at {api} answers")
         return
     port = served_port(home_folder(configured))
     state = f"its server listens on port {port}" if port else "`rastersources up` starts its server"
-    yield Finding("prefect", f"Prefect {version}, {state}")
+    yield Finding("prefect", f"Prefect {prefect}, {state}")

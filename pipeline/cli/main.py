@@ -5,7 +5,6 @@ import os
 import sys
 from dataclasses import replace
 from functools import partial
-from importlib import metadata
 from typing import Annotated, Literal, NoReturn
 
 import typer
@@ -55,7 +54,9 @@ for group, commands in {
 def print_version(wanted: bool) -> None:
     """Print the version and exit if it is wanted."""
     if wanted:
-        typer.echo(f"rastersources {metadata.version('rastersources')}")
+        from importlib.metadata import version
+
+        typer.echo(f"rastersources {version('rastersources')}")
         raise typer.Exit
 
 
