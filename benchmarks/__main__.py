@@ -12,13 +12,14 @@ from benchmarks.lists import compare_lists
 from benchmarks.load import CONNECTIONS, DRIVER
 from benchmarks.measure import RESULTS, new_results
 from benchmarks.objects import compare_objects
+from benchmarks.pages import compare_pages
 from benchmarks.peers import peer
 from benchmarks.registration import compare_registration
 from benchmarks.report import print_tables, write_page
 from benchmarks.start import compare_start
 from benchmarks.syncing import compare_sync
 
-SECTIONS = ("start", "registration", "objects", "sync", "lists")
+SECTIONS = ("start", "registration", "objects", "sync", "lists", "pages")
 ROWS_FOR_ALL = 100_000
 """The size of catalogue at which all peers are measured, in all rounds; other sizes tell of growth, in one round."""
 
@@ -44,6 +45,9 @@ def main() -> None:
             compare_lists(
                 results, cluster, rows, rounds=rounds, duration=options.seconds, stac=stac
             )
+        for rows in options.rows if "pages" in options.only else ():
+            if rows >= ROWS_FOR_ALL:
+                compare_pages(results, cluster, rows, work, options.rounds)
     print_tables(results)
     file = options.results / f"{results.commit}.json"
     results.write(file)

@@ -1,7 +1,16 @@
 -- name: find_step
--- The last step of a raster source at or before a time; null if there is none.
-SELECT max(step) AS step FROM raster_files AS file, unnest(file.times) AS step
-WHERE file.source_id = :source AND file.state = 'present' AND step <= CAST(:time AS timestamptz);
+-- The last step of a raster source at or before a time; null if there is none. The index raster_files_step finds it in
+-- files of one step; those of several steps are looked through.
+SELECT max(step) AS step FROM (
+    (SELECT file.times[1] AS step FROM raster_files AS file
+     WHERE file.source_id = :source AND file.times <> '{}' AND (cardinality(file.times) > 1) IS FALSE
+       AND file.times[1] <= CAST(:time AS timestamptz) AND file.state = 'present'
+     ORDER BY file.times[1] DESC LIMIT 1)
+    UNION ALL
+    (SELECT max(step) FROM raster_files AS file, unnest(file.times) AS step
+     WHERE file.source_id = :source AND file.times <> '{}' AND (cardinality(file.times) > 1) IS TRUE
+       AND file.times[1] <= CAST(:time AS timestamptz) AND file.state = 'present' AND step <= CAST(:time AS timestamptz))
+) AS last_steps;
 
 -- name: list_steps
 SELECT DISTINCT step FROM raster_files AS file, unnest(file.times) AS step
@@ -19,7 +28,10 @@ WITH wanted AS (
 SELECT file.uri, file.fingerprint, file.transform, system.wkt, file.width, file.height, file.dtype, file.bands, file.times
 FROM wanted, raster_files AS file JOIN coordinate_systems AS system ON system.id = file.coordinate_system_id
 WHERE file.source_id = :source AND file.state = 'present'
-  AND (wanted.step IS NULL OR file.times @> ARRAY[wanted.step])
+  AND (wanted.step IS NULL
+       OR (file.times <> '{}' AND (cardinality(file.times) > 1) IS FALSE AND file.times[1] = wanted.step)
+       OR (file.times <> '{}' AND (cardinality(file.times) > 1) IS TRUE AND file.times[1] <= wanted.step
+           AND file.times @> ARRAY[wanted.step]))
   AND (degrees IS NULL OR file.footprint && ST_MakeEnvelope(degrees[1], degrees[2], degrees[3], degrees[4], 4326))
   AND (bounds IS NULL OR (file.origin_x < bounds[3] AND file.upper_bound_x > bounds[1]
                           AND file.origin_y < bounds[4] AND file.upper_bound_y > bounds[2]))

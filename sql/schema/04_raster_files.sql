@@ -65,6 +65,8 @@ CREATE TABLE raster_files (
 CREATE INDEX raster_files_source ON raster_files (source_id, id);
 CREATE UNIQUE INDEX raster_files_definition ON raster_files (definition, uri) WHERE definition IS NOT NULL;
 CREATE INDEX raster_files_footprint ON raster_files USING gist (footprint); -- for people who query by SQL
+-- The step at a time, see sql/queries/pixels.sql.
+CREATE INDEX raster_files_step ON raster_files (source_id, (cardinality(times) > 1), (times[1])) WHERE times <> '{}';
 CREATE INDEX raster_files_warned ON raster_files (registered_by) WHERE notices <> '[]'; -- for the pages of warnings
 COMMENT ON TABLE raster_files IS 'GeoTIFFs, each with its URI, its fingerprint and the facts from its header.';
 COMMENT ON COLUMN raster_files.id IS 'Internal number.';
