@@ -68,8 +68,9 @@ def register_large_raster(database: Database, path: Path) -> str:
     """Register a sparse raster with overviews; return its uuid."""
     if not path.exists():
         write_large_raster(path)
-    owner = ["--organisation", "Pages", "--create", "--access-modifier", "Public"]
-    run([*COMMAND, "register", path, *owner, "--quiet"], database.ours)
+    ((owner,),) = database.execute("SELECT name FROM organisations ORDER BY id LIMIT 1")
+    options = ["--organisation", str(owner), "--access-modifier", "Public", "--quiet"]
+    run([*COMMAND, "register", path, *options], database.ours)
     ((uuid,),) = database.execute("SELECT uuid FROM raster_sources WHERE name = 'large'")
     return str(uuid)
 

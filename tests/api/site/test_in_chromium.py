@@ -2,6 +2,8 @@
 
 import json
 import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -213,3 +215,64 @@ def test_a_person_adds_changes_and_deletes_a_source(
         json.dumps(entry) for entry in browser.get_log("browser") if "400" not in entry["message"]
     ]
     assert loud == []
+
+
+CROWD = """
+    -- These take most of the time, and no test of this module comes after.
+    DROP INDEX raster_sources_name, raster_sources_name_trigram, raster_sources_supplier_code,
+        raster_sources_supplier_code_down, raster_sources_supplier_code_upper, raster_sources_supplier_code_trigram,
+        raster_sources_supplier_code_upper_trigram, raster_sources_organisation, raster_sources_organisation_modified,
+        raster_sources_supplier, raster_sources_temporal, raster_sources_first, raster_sources_first_down,
+        raster_sources_last, raster_sources_last_down, raster_sources_created, raster_sources_last_modified,
+        raster_sources_size, raster_sources_size_down;
+    ALTER TABLE raster_sources DISABLE TRIGGER raster_sources_created;
+    INSERT INTO raster_sources (name, organisation_id, access_modifier, file_count, west, south, east, north,
+        projection, origin_x, origin_y, upper_bound_x, upper_bound_y, pixelsize_x, pixelsize_y, size, dtype,
+        first_value_timestamp, last_value_timestamp)
+    SELECT 'Crowd', organisation_id, 0, 1, 4 + x, 51 + y, 4.01 + x, 51.01 + y,
+        projection, origin_x, origin_y, upper_bound_x, upper_bound_y, pixelsize_x, pixelsize_y, size, dtype,
+        first_value_timestamp, last_value_timestamp
+    FROM raster_sources, generate_series(1, 100000) AS n,
+        LATERAL (SELECT 2.5 * mod(n * 0.618034, 1) AS x, 2.0 * n / 100000 AS y) AS place
+    WHERE name = 'Crowd';
+"""
+
+
+def test_a_hundred_thousand_footprints_are_panned_and_zoomed(
+    look: Look, client: Client, add_source: Add, engine: Engine
+) -> None:
+    add_source("Crowd", west=4.0, south=51.0, east=6.5, north=53.0)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(CROWD)
+    here, browser = base(client), look(1300, "light")
+    browser.get(f"{here}/#map=8/52/5.2")
+    ready(browser)
+    x, y = place(browser, 5.2, 52.0)
+    for across, down in ((-250, 0), (-200, -200), (0, -250)):
+        await_move(browser, partial(drag, browser, x, y, across, down))
+        await_move(browser, browser.find_element("css selector", ".ol-zoom-in").click)
+    script = """
+        const tiles = performance.getEntriesByType("resource").filter(({name}) => name.includes(".mvt"));
+        return [tiles.length, tiles.reduce((sum, tile) => sum + tile.encodedBodySize, 0)];
+    """
+    tiles, sent = browser.execute_script(script)
+    assert tiles > 12
+    assert 50_000 < sent < 1_000_000
+    assert_quiet(browser, here)
+
+
+def await_move(browser: Any, move: Callable[[], None]) -> None:
+    """Move the map, and wait until it shows the other place."""
+    before = browser.current_url
+    browser.execute_script("document.getElementById('map').dataset.ready = ''")
+    move()
+    until(lambda: bool(browser.current_url != before), 20)
+    ready(browser)
+
+
+def drag(browser: Any, x: int, y: int, across: int, down: int) -> None:
+    """Drag the map by so many pixels, as a person does."""
+    steps = [("mousePressed", 0.0), ("mouseMoved", 0.5), ("mouseMoved", 1.0), ("mouseReleased", 1.0)]
+    for kind, share in steps:
+        event = {"type": kind, "x": x + across * share, "y": y + down * share, "button": "left", "buttons": 1}
+        browser.execute_cdp_cmd("Input.dispatchMouseEvent", {**event, "clickCount": 1})
