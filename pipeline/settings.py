@@ -102,52 +102,67 @@ class Settings:
     """Each field is the variable `RASTERSOURCES_` plus its name in capitals."""
 
     home: Annotated[Path | None, Path] = None
-    """Folder of the private cluster, logs and uploads. None: `.rastersources` in the checkout, if PostgreSQL
-    can work there; see `pipeline.database.private_cluster.cluster`."""
+    """Folder of the private cluster, logs, uploads, Prefect's files and its password (`prefect-password`). None:
+    `.rastersources` in the checkout, if PostgreSQL can work there."""
     database_url: str | None = None
-    """postgresql://... None: the private cluster."""
+    """`postgresql://user@host/database`, with PostGIS and pg_trgm; see docs/how-to/postgis.md. None: the private
+    cluster."""
     prepare: Annotated[bool, true_or_false] = True
-    """Whether statements may be prepared in the database; false for a transaction pooler."""
+    """Whether statements may be prepared in the database; `false` for a transaction pooler. Poolers are usually
+    recognised without it; see docs/database.md#poolers."""
     host: str = "127.0.0.1"
+    """Address at which the API listens."""
     port: Annotated[int | None, whole_number(1, 65535)] = None
     """Port of the API. None: 8000, or the next one that is free."""
     prefect_port: Annotated[int | None, whole_number(1, 65535)] = None
-    """Port of the Prefect server that `up` starts. None: 4200, or the next one that is free."""
+    """Port of the Prefect server that `up` and `flow schedule` start. None: 4200, or the next one that is free."""
     prefect_pages: Annotated[str | None, check_public_url] = None
-    """Address of Prefect's pages, to which pages of runs link. None: those of `up`, or of PREFECT_API_URL."""
+    """Address of Prefect's pages, to which pages of runs link; see docs/pages.md#ingestion. None: those of `up`, or of
+    `PREFECT_API_URL`."""
     sources_toml: Annotated[Path | None, Path] = None
-    """The sources.toml whose schedules the pages show. None: in `up` that of --config, otherwise none."""
+    """The sources.toml whose schedules the pages show; see docs/pages.md#ingestion. None: in `up` that of `--config`,
+    otherwise none."""
     base_url: Annotated[str | None, check_public_url] = None
-    """Public base URL of hyperlinks, such as https://example.org/rasters. None: that of the request."""
+    """Public base URL of hyperlinks, such as `https://example.org/rasters`. None: that of the request."""
     api_workers: Annotated[int | None, whole_number(1, 64)] = None
-    """Number of processes that serve the API. None: as many as there are cores."""
+    """Number of processes that serve the API; see docs/api.md#operate. None: as many as there are cores."""
     connections: Annotated[int, whole_number(6, 10_000)] = 60
-    """Largest number of connections to the database for prepared reads and other requests of the API."""
+    """Largest number of connections to the database of all processes of the API together, at least 6 for each; see
+    docs/api.md#operate."""
     workers: Annotated[int, whole_number(1, 256)] = 2
     """Number of processes that read files."""
     runner: Annotated[Runner, choice(Runner)] = "processes"
-    """Where files are read; see `pipeline.cli.runners`."""
+    """Where files are read: `processes`, `threads` or `dask`; see docs/scaling.md."""
     scheduler: str | None = None
-    """Address of the Dask scheduler, such as tcp://10.0.0.5:8786."""
+    """Address of the Dask scheduler, such as `tcp://10.0.0.5:8786`; see docs/how-to/dask.md."""
     batch_size: Annotated[int, whole_number(1, 100_000)] = 1000
     """Number of files in one transaction."""
     roots: Annotated[tuple[str, ...], split_paths] = ()
-    """Folders and s3:// prefixes from which files may be registered, separated by colons. Empty: all."""
+    """Folders and `s3://` prefixes from which files may be registered, separated by colons as in `PATH`. Symlinks are
+    resolved before the check. `s3://` means every bucket; without a bucket in the list, objects are rejected
+    (`not_allowed`). Empty: all."""
     crs_policy: Annotated[CRSPolicy, choice(CRSPolicy)] = "lizard"
+    """`lizard`: pinned coordinate operations, no grids; `best-available`: with the installed grids; see
+    docs/metadata.md#coordinate-operation."""
     file_seconds: Annotated[float, positive_number] = 20.0
     """Seconds that reading one file may take."""
     max_header_bytes: Annotated[int, whole_number(1)] = 64 * 2**20
-    """Bytes of one file's header that are read at most."""
+    """Bytes of one file's header that are read at most; beyond this and the next four limits a file is rejected
+    (`over_budget`)."""
     max_tag_bytes: Annotated[int, whole_number(1)] = 16 * 2**20
+    """Bytes of one tag."""
     max_ifds: Annotated[int, whole_number(1)] = 1_000
+    """Images and overviews in one file."""
     max_bands: Annotated[int, whole_number(1)] = 10_000
+    """Bands of one file."""
     max_pixels: Annotated[int, whole_number(1)] = 10**14
+    """Pixels of one file: width times height."""
     max_statistics_pixels: Annotated[int, whole_number(1)] = 4 * 10**9
     """Pixels of one file that `inspect --stats` reads at most."""
     max_block_bytes: Annotated[int, whole_number(1)] = 256 * 2**20
     """Bytes of one unpacked strip or tile that `inspect --stats` reads at most."""
     pixel_seconds: Annotated[float, positive_number] = 20.0
-    """Seconds for one picture, statistics or window of data that the API answers at once."""
+    """Seconds for one picture, statistics or window of data that the API answers at once; see docs/pictures.md."""
     pixel_requests: Annotated[int, whole_number(1, 10_000)] = 64
     """Requests for pixels that the API has at once."""
     read_pixels: Annotated[int, whole_number(1)] = 500_000_000
@@ -157,33 +172,39 @@ class Settings:
     data_pixels: Annotated[int, whole_number(1)] = 25_000_000
     """Pixels of the largest window of data that the API answers at once."""
     task_pixels: Annotated[int, whole_number(1)] = 1_000_000_000
-    """Pixels of the largest window of data that is written for a task."""
+    """Pixels of the largest window of data that is written for a task (parameter `async`)."""
     task_seconds: Annotated[float, positive_number] = 600.0
     """Seconds for a window of data that is written for a task."""
     gcp_residual_pixels: Annotated[float, positive_number] = 2.0
-    """Largest root-mean-square residual of a fit to ground control points, in pixels."""
+    """Largest root-mean-square residual of a fit to ground control points, in pixels; beyond it a file is rejected
+    (`gcp_residual`)."""
     uploads: str | None = None
-    """Folder or s3:// prefix of uploaded files. None: `uploads` in the home folder."""
+    """Folder or `s3://bucket/prefix` of uploaded files. It holds nothing else and belongs to one catalogue; see
+    docs/uploads.md#whose-a-file-is. None: `uploads` in the home folder."""
     upload_bytes: Annotated[int, whole_number(1)] = 10 * 2**30
     """Bytes of the largest file that may be uploaded."""
     upload_reserve_bytes: Annotated[int, whole_number(0)] = 2**30
-    """Bytes that uploads leave free on the disk of their folder. Ignored for a bucket."""
+    """Bytes that uploads leave free on the disk of their folder; with less left they get 507, see
+    docs/uploads.md#limits. Ignored for a bucket."""
     run_days: Annotated[int, whole_number(1)] = 400
-    """Days for which the rows of runs are kept."""
+    """Days for which a server keeps the rows of runs; see docs/syncing.md#runs."""
     statement_timeout_seconds: Annotated[float, positive_number] = 30.0
     """Seconds that one query of the API may take."""
     body_bytes: Annotated[int, whole_number(1)] = 2**20
     """Bytes of the largest JSON body of a request."""
     clients: Annotated[int, whole_number(1, 100_000)] = 500
-    """Largest number of simultaneous client connections."""
+    """Largest number of simultaneous client connections, to all processes together; see docs/api.md#operate."""
     cors_origins: Annotated[tuple[str, ...], split_words] = ()
-    """Origins whose pages may call the API, separated by spaces; `*` for all. They cannot use sessions."""
+    """Origins whose pages may call the API with a key, never with a session; separated by spaces, `*` for all.
+    Empty: none."""
     map_tiles: Annotated[str | None, check_tile_url] = None
-    """URL of tiles behind the maps of the pages, with {z}, {x} and {y}. None: no request leaves the machine."""
+    """URL of tiles behind the maps of the pages, with `{z}`, `{x}` and `{y}` (web mercator); see
+    docs/pages.md#a-background-map. None: land outlines of our own, and no request leaves the machine."""
     map_attribution: str = ""
-    """Whom the maps name as the source of these tiles."""
+    """Whom the maps name as the source of these tiles. Empty: nobody."""
     proxies: Annotated[tuple[str, ...], check_networks] = ()
-    """Addresses and networks of trusted proxies, separated by spaces: they may name their clients."""
+    """Addresses and networks of trusted proxies, separated by spaces: they may name their clients; see
+    docs/how-to/nginx.md. Empty: none."""
 
 
 def pop_unknown_settings() -> list[str]:

@@ -1,12 +1,13 @@
-"""Writes the pages of docs/reference from what the program itself says. `make docs` runs it."""
+"""Writes docs/reference, and parts of other pages, from what the program itself says. `make docs` runs it."""
 
 from pathlib import Path
 
 from reference.commands import commands_page
 from reference.endpoints import endpoints_page
+from reference.parts import write_parts
 from reference.tables import tables_page
 
-FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = {
     "commands.md": commands_page,
     "endpoints.md": endpoints_page,
@@ -14,7 +15,7 @@ PAGES = {
 }
 
 
-def write_pages(folder: Path = FOLDER) -> None:
+def write_pages(folder: Path) -> None:
     """Write all pages into a folder."""
     folder.mkdir(exist_ok=True)
     for name, make_page in PAGES.items():
@@ -22,4 +23,5 @@ def write_pages(folder: Path = FOLDER) -> None:
 
 
 if __name__ == "__main__":
-    write_pages()
+    write_pages(DOCS / "reference")
+    write_parts(DOCS)

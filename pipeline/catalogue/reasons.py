@@ -1,6 +1,6 @@
 """Every reason code and warning, with what it means and what to do about it: one table for pages, commands and docs.
 
-docs/reason-codes.md and docs/metadata.md tell the same; tests/project/test_docs.py compares them.
+`make docs` writes the tables of docs/reason-codes.md and docs/warnings.md from it.
 """
 
 from dataclasses import dataclass

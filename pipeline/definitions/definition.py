@@ -38,20 +38,23 @@ class CommonFields(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     id: field_types.Id
-    """Stable name of the definition, unique in the file. Its sources are found again by it."""
+    """Stable name of the definition; its sources are found again by it. Letters, digits, `.`, `_`, `-`; not `register`;
+    unique in the file, over both kinds of tables."""
     settle_seconds: field_types.SettleSeconds = 0
-    """Files that changed less than this many seconds ago wait for a later run; for folders into which files
-    are copied slowly."""
+    """Files that changed less than this many seconds ago wait for a later run; so do files that are dated as little
+    into the future, because clocks differ. Use 10 to 60 if files are copied into the folder slowly, 0 if they are
+    moved into it."""
     schedule: field_types.Schedule | None = None
-    """When to run: a cron line of five fields, in the zone `time_zone`; not together with `every`."""
+    """When to sync: a cron line of five fields in the zone `time_zone`, such as `"0 6 * * *"`; see docs/scheduling.md;
+    not together with `every`."""
     every: field_types.Every | None = None
-    """How often to run, such as "00:05:00", "PT5M" or 300; at least one second; not together with `schedule`."""
+    """How often to sync, such as `"00:05:00"`, `"PT5M"` or 300; at least one second; not together with `schedule`."""
     crs: field_types.Crs | None = None
-    """CRS of files that have none, as authority and code, such as "EPSG:28992"."""
+    """CRS of files that have none, as authority and code, such as `"EPSG:28992"`; see docs/how-to/old-files.md."""
     crs_override: Annotated[bool, Field(strict=True)] = False
-    """Use `crs` also for files that have another CRS, or one that is not usable."""
+    """Use `crs` also for files that have another CRS, or an unusable one."""
     nodata: field_types.Nodata = None
-    """Nodata value of files that have none, such as -9999 or "nan"."""
+    """Nodata value of files that have none, such as -9999 or `"nan"`."""
 
     @model_validator(mode="after")
     def check_conflicts(self, info: ValidationInfo) -> Self:
@@ -84,60 +87,70 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     seconds: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
-    """Seconds that reading one file may take."""
+    """Seconds that reading one file may take (`RASTERSOURCES_FILE_SECONDS`)."""
     pixels: Count | None = None
-    """Width times height."""
+    """Width times height (`RASTERSOURCES_MAX_PIXELS`)."""
     bands: Count | None = None
-    """Bands of one file."""
+    """Bands of one file (`RASTERSOURCES_MAX_BANDS`)."""
     header_bytes: Count | None = None
-    """Bytes of the header that are read at most."""
+    """Bytes of the header that are read at most (`RASTERSOURCES_MAX_HEADER_BYTES`)."""
     tag_bytes: Count | None = None
-    """Bytes of one tag."""
+    """Bytes of one tag (`RASTERSOURCES_MAX_TAG_BYTES`)."""
     ifds: Count | None = None
-    """Images and overviews in one file."""
+    """Images and overviews in one file (`RASTERSOURCES_MAX_IFDS`)."""
 
 
 class Definition(CommonFields):
     """One `[[source]]` of a `sources.toml`."""
 
     files: field_types.Entries
-    """Globs, folders or files, relative to the sources.toml, or URLs such as "s3://bucket/rain/*.tif"."""
+    """A glob, a folder or a file, relative to the sources.toml, a URL such as `"s3://bucket/rain/*.tif"`, or a list of
+    them; see docs/sources.md#where-files-are."""
     name: field_types.Name = "{stem}"
-    """Name of the source; `{stem}` and the named groups of `pattern` are filled in."""
+    """Name of the source; `{stem}` (the file's name without its suffix) and the named groups of `pattern` are filled
+    in. If it is blank then, the file's name is used."""
     organisation: field_types.Name
-    """Organisation that owns the sources. It must exist, unless the run may create it."""
+    """Organisation that owns the sources. It must exist, unless you use `--create`."""
     access_modifier: Literal["Public", "Common", "Private", "Hidden"] = "Private"
-    """Who may see the sources."""
+    """Who may see the sources: `Public`, `Common` (who signed in), `Private` (the organisation) or `Hidden` (its
+    administrators and the supplier)."""
     supplier: field_types.Username | None = None
-    """Username of the supplier of the files. It must exist, unless the run may create it."""
+    """Username of the supplier of the files. It must exist, unless you use `--create`."""
     supplier_code: field_types.Code | None = None
     """The supplier's own name for the source."""
     description: field_types.Text | None = None
     """Free text."""
     temporal: Annotated[bool, Field(strict=True)] = False
-    """The files are time steps. A file without a time is rejected."""
+    """The files are time steps. A file without a time is rejected (`missing_time`)."""
     time: Annotated[
         datetime | Literal["tag"] | None, BeforeValidator(field_types.parse_time_field)
     ] = None
-    """One time for all files; or "tag" for the time in TIFFTAG_DATETIME."""
+    """One time for all files, with its offset; or `"tag"` for the time in TIFFTAG_DATETIME."""
     group: str = "file"
     """`file`: one source per file. `all`: one source. A named group of `pattern`: one source per value of the group."""
     pattern: field_types.Pattern | None = None
-    """Regular expression searched in the path; its group `time` is the time of the file."""
+    """Regular expression that is searched in the file's name and, if it does not match, in the whole path. The time is
+    its group `time`, or its groups `year`, `month`, `day` and so on together; see docs/metadata.md#time. Other groups
+    name and group files."""
     time_format: str | None = None
-    """strptime format of the group `time`."""
+    """strptime format of the group `time`; one without a date is an error, see docs/metadata.md#patterns-and-formats.
+    Without it: ISO 8601 and its compact forms."""
     time_zone: field_types.ZoneName = "UTC"
-    """Zone of times without an offset, and of `schedule`; an IANA name such as "Europe/Amsterdam"."""
+    """Zone of times without an offset, and of `schedule`; an IANA name such as `"Europe/Amsterdam"`."""
     interval: field_types.Duration | None = None
-    """Declared time between steps, such as "00:05:00", "PT5M" or 300."""
+    """Declared time between steps, such as `"00:05:00"`, `"PT5M"` or 300. Without it, it is derived from three or more
+    equidistant steps."""
     uuid: UUID | None = None
-    """The uuid of the source when it is created; only with group = "all"."""
+    """The uuid of the source when it is created, for clients that know it already; only with `group = "all"`. An
+    existing source with this uuid becomes the definition's source, and stays when the definition goes."""
     missing: Literal["keep", "remove"] = "keep"
-    """Whether files that no longer exist stay in their source, marked as missing, or are removed from it."""
+    """What happens to files that no longer exist. `keep`: they stay in their source and are marked. `remove`: they
+    leave it."""
     max_missing_percent: Annotated[float, Field(strict=True, ge=0, le=100)] = 20
-    """A sync stops if a larger share of the files is missing, for example because a disk is not mounted."""
+    """A sync stops if a larger share of the definition's files is missing, for example because a disk is not
+    mounted."""
     limits: Limits | None = None
-    """Limits for reading one file, in place of those of the settings."""
+    """Limits for reading one file, in place of those of the settings; see docs/sources.md#limits."""
 
     def conflicts(self, context: Any) -> Iterator[Conflict]:
         """Yield the conflicts between fields."""

@@ -31,21 +31,24 @@ class DropFolder(CommonFields):
     `<uuid or supplier_code>[_<timestamp>].tif`."""
 
     folder: Folder
-    """The watched folder, relative to the sources.toml, or a prefix such as "s3://bucket/incoming/"."""
+    """The watched folder, with the folders below it, relative to the sources.toml; or a prefix such as
+    `"s3://bucket/incoming/"`."""
     organisation: field_types.Names | None = None
     """Look only for sources of this organisation, or of one of these, by uuid or supplier_code. Without it, look for
-    sources of all organisations, by uuid only: anybody may give a source any supplier_code."""
+    sources of all organisations, by uuid only: anyone may give a source any supplier_code."""
     supplier: field_types.Username | None = None
-    """Look only for sources of this supplier, by username; files for other sources are rejected. Without it, look for
-    sources of all suppliers."""
+    """Look only for sources of this supplier, by username; files for other sources are rejected (`not_the_supplier`).
+    Without it, look for sources of all suppliers."""
     settle_seconds: field_types.SettleSeconds = 10
-    """Files that changed less than this many seconds ago wait for a later run, because they may not be complete."""
+    """Files that changed less than this many seconds ago wait for a later run, because they may not be complete. Use 0
+    if files are only ever moved into the folder."""
     time_zone: field_types.ZoneName = "UTC"
-    """Zone of times without an offset, and of `schedule`; an IANA name such as "Europe/Amsterdam"."""
+    """Zone of times without an offset, and of `schedule`; an IANA name such as `"Europe/Amsterdam"`."""
     done: Folder = KEEP
-    """Where registered files are moved to: a folder or prefix outside the watched one. "keep": they stay."""
+    """Where registered files are moved to: an existing folder or prefix outside the watched one. "keep": they stay, and
+    only the catalogue has their outcome."""
     refused: Folder = KEEP
-    """Where rejected files are moved to: a folder or prefix outside the watched one. "keep": they stay."""
+    """Where rejected files are moved to: an existing folder or prefix outside the watched one. "keep": they stay."""
 
     def reading_hash(self) -> str:
         """Return a hash of the fields that reading depends on. If it changes, the files are read again."""

@@ -1,12 +1,11 @@
 -- Raster sources: the records of the catalogue.
 
 CREATE FUNCTION bounds_geometry(west double precision, south double precision, east double precision, north double precision)
-RETURNS geometry(MultiPolygon, 4326) LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE
-        WHEN west <= east THEN ST_Multi(ST_MakeEnvelope(west, south, east, north, 4326))
-        ELSE ST_Collect(ST_MakeEnvelope(west, south, 180, north, 4326), ST_MakeEnvelope(-180, south, east, north, 4326))
-    END
-$$;
+RETURNS geometry(MultiPolygon, 4326) LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE -- a body that is bound here, because pg_restore fills the generated columns without a search_path
+    WHEN west <= east THEN ST_Multi(ST_MakeEnvelope(west, south, east, north, 4326))
+    ELSE ST_Collect(ST_MakeEnvelope(west, south, 180, north, 4326), ST_MakeEnvelope(-180, south, east, north, 4326))
+END;
 COMMENT ON FUNCTION bounds_geometry IS 'A box in WGS 84 degrees as a MultiPolygon: one box, or two where west > east.';
 
 CREATE FUNCTION map_column(west double precision, east double precision)

@@ -15,8 +15,11 @@ import pytest
 from httpx import Client
 
 from pipeline.api.config import ApiConfig
+from pipeline.definitions.definition import Definition, Limits
+from pipeline.definitions.drop_folder import DropFolder
 from pipeline.settings import Settings
 from reference.__main__ import write_pages
+from reference.parts import PART, PARTS, fill_parts
 from tests.api.conftest import client_of
 from tests.support.chromium import assert_quiet, chromium
 from tests.support.commands import REPOSITORY
@@ -57,7 +60,10 @@ def pages_of(menu: Any) -> Iterator[str]:
 def test_every_page_is_in_the_menu_once() -> None:
     menu = tomllib.loads((REPOSITORY / "zensical.toml").read_text())["project"]["nav"]
     listed = list(pages_of(menu))
-    written = [path.name for path in (REPOSITORY / "docs").glob("*.md")]
+    docs = REPOSITORY / "docs"
+    written = [
+        str(path.relative_to(docs)) for path in (*docs.glob("*.md"), *docs.glob("how-to/*.md"))
+    ]
     made = ["reference/commands.md", "reference/endpoints.md", "reference/tables.md"]
     assert sorted(listed) == sorted([*written, *made])
 
@@ -84,10 +90,22 @@ def test_the_reference_names_what_the_program_has(site: Path) -> None:
     assert "RASTERSOURCES_PREFECT_PORT" in settings
 
 
-def test_each_setting_is_in_the_reference() -> None:
-    page = (REPOSITORY / "docs" / "settings.md").read_text()
-    names = {name.upper() for name in Settings.__dataclass_fields__}
-    assert {name for name in names if f"_{name}`" not in page} == set()
+def test_the_parts_of_pages_that_the_program_writes_are_those_of_now() -> None:
+    pages = {path: path.read_text() for path in (REPOSITORY / "docs").glob("*.md")}
+    assert [path.name for path, text in pages.items() if fill_parts(text) != text] == []
+    made = [name for text in pages.values() for _, name, _ in PART.findall(text)]
+    assert sorted(made) == sorted(PARTS)
+
+
+def test_each_setting_and_key_is_in_the_reference() -> None:
+    settings = (REPOSITORY / "docs" / "settings.md").read_text()
+    names = {f"RASTERSOURCES_{name.upper()}" for name in Settings.__dataclass_fields__}
+    assert {name for name in names if f"| `{name}` | " not in settings} == set()
+    assert "| `RASTERSOURCES_UPLOAD_BYTES` | " in settings
+    assert "| 10 GiB |" in settings
+    sources = (REPOSITORY / "docs" / "sources.md").read_text()
+    keys = {*Definition.model_fields, *DropFolder.model_fields, *Limits.model_fields}
+    assert {key for key in keys if f"| `{key}` | " not in sources} == set()
 
 
 def test_it_is_served_with_the_hashes_of_its_own_scripts(documented: Client) -> None:

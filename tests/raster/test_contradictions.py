@@ -370,7 +370,7 @@ def test_points_in_the_metadata_alone_are_not_lost_in_the_cache(tmp_path: Path) 
 
 def test_every_warning_about_a_file_is_documented() -> None:
     root = REPOSITORY
-    page = (root / "docs" / "metadata.md").read_text()
+    page = (root / "docs" / "warnings.md").read_text()
     source = "".join(path.read_text() for path in (root / "pipeline" / "raster").rglob("*.py"))
     codes = set(re.findall(r'(?:RasterWarning|_warn)\((?:description, )?\s*"([a-z_]+)"', source))
     assert len(codes) > 25
