@@ -12,8 +12,9 @@ import typer
 import yaml  # type: ignore[import-untyped]
 
 from pipeline.cli.main import app
-from pipeline.settings import PREFIX, Settings
+from pipeline.settings import API_PORT, PREFIX, Settings
 from tests.support.commands import REPOSITORY
+from tests.support.reader import blocks
 
 DEPLOY = REPOSITORY / "deploy"
 FILES = sorted(path for path in DEPLOY.iterdir() if path.name != ".env")
@@ -21,6 +22,7 @@ UNITS = sorted(DEPLOY.glob("*.service"))
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
+NGINX = (REPOSITORY / "docs" / "how-to" / "nginx.md").read_text()
 REFERENCE = re.compile(r"\$\{(\w+):\?[^}]+\}")
 """A value from the environment without which compose does not start."""
 
@@ -122,13 +124,63 @@ def test_the_image_is_built_from_what_is_here_and_runs_as_a_user_without_rights(
         re.M,
     )
     assert {name.rstrip("*") for name in yaml.safe_load(packages[0])} <= set(copied)
-    assert re.findall(r"^USER (\w+)$", DOCKERFILE, re.MULTILINE) == ["rastersources"]
+    (user,) = re.findall(r"^USER (\d+)$", DOCKERFILE, re.MULTILINE)
+    assert f"useradd --system --uid {user} " in DOCKERFILE
     bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
     assert all(
         re.fullmatch(r"[\w/]+:[\w.-]+", base) and not base.endswith("latest") for base in bases
     )
     assert "--require-hashes" in DOCKERFILE
     assert not re.search(r"^ADD |apt-get|curl|wget", DOCKERFILE, re.MULTILINE)
+
+
+def test_the_pages_name_the_ports_that_the_files_open() -> None:
+    page = (REPOSITORY / "docs" / "deployment.md").read_text()
+    published = [
+        port.split(":")[1] for service in SERVICES.values() for port in service.get("ports", ())
+    ]
+    (exposed,) = re.findall(r"^EXPOSE (\d+)$", DOCKERFILE, re.MULTILINE)
+    environment = (DEPLOY / "rastersources.env").read_text()
+    set_there = re.findall(rf"^{PREFIX}(?:PREFECT_)?PORT=(\d+)$", environment, re.MULTILINE)
+    assert sorted(published) == sorted(set_there) == ["4200", "8000"]
+    assert int(exposed) == API_PORT
+    assert all(f"http://127.0.0.1:{port}/" in page for port in published)
+    assert f"proxy_pass http://127.0.0.1:{API_PORT};" in NGINX
+
+
+@pytest.mark.skipif(not shutil.which("hadolint"), reason="hadolint is not installed")
+def test_hadolint_has_nothing_to_say() -> None:
+    done = subprocess.run(
+        ["hadolint", DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.returncode) == ("", 0)
+
+
+@pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed")
+def test_nginx_takes_the_file_of_the_page(tmp_path: Path) -> None:
+    (site,) = blocks("nginx", NGINX)
+    certificate, key = tmp_path / "rasters.pem", tmp_path / "rasters.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=rasters", "-keyout", key, "-out",
+         certificate], check=True, capture_output=True,
+    )  # fmt: skip
+    site = re.sub(r"\S+/(rasters\.\w+);", rf"{tmp_path}/\1;", site)
+    folders = "".join(
+        f"{name}_temp_path {tmp_path}/{name};\n"
+        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    config = tmp_path / "nginx.conf"
+    config.write_text(
+        f"pid {tmp_path}/pid; error_log {tmp_path}/log; events {{}}\n"
+        f"http {{ access_log {tmp_path}/log; {folders} {site} }}\n"
+    )
+    done = subprocess.run(
+        ["nginx", "-t", "-e", tmp_path / "log", "-c", config],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
