@@ -57,13 +57,15 @@ class Database:
         self.autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def rows(self, statement: Executable, **parameters: Any) -> Sequence[Row[Any]]:
-        """Return all rows of one query, in one round trip; raise Problem 503 when the database is away or slow.
+        """Run and commit one statement, in one round trip, and return all rows.
 
-        A pooler needs a transaction, because the time limit holds for one.
+        A pooler needs a transaction, because the time limit holds for one. Raises Problem 503 when the database is
+        away or slow.
         """
-        engine = self.engine if self.sessions.pooled else self.autocommit
         with translate_errors():
-            async with engine.connect() as connection:
+            async with (
+                self.begin() if self.sessions.pooled else self.autocommit.connect() as connection
+            ):
                 return (await connection.execute(statement, parameters)).all()
 
     async def execute(self, statement: Executable, **parameters: Any) -> None:

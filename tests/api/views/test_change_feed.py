@@ -61,6 +61,17 @@ def test_the_feed_has_created_updated_and_deleted_sources(
     assert made["last_modified"] <= found[0]["at"] <= changed["last_modified"] <= found[1]["at"]
 
 
+def test_commits_are_numbered_behind_a_pooler_too(database_url: str, owner: str) -> None:
+    with (
+        client_of(ApiConfig(database_url, prepare=False)) as client,
+        psycopg.connect(database_url) as connection,
+    ):
+        since = end(client)
+        uuid = create(connection)
+        connection.commit()
+        assert kinds(client, since) == [("created", uuid)]
+
+
 @pytest.mark.parametrize("read_between", [True, False])
 def test_a_transaction_that_commits_late_comes_late(
     client: Client, session: Callable[[], psycopg.Connection[Any]], read_between: bool

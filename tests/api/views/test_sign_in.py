@@ -57,6 +57,16 @@ def test_after_some_failures_a_name_waits_at_that_address_only(
         assert sign_in(guessing, "user", "x").status_code == 400  # another name
 
 
+def test_failures_are_stored_behind_a_pooler_too(
+    database_url: str, engine: Engine, password: str
+) -> None:
+    unprepared = ApiConfig(database_url, prepare=False)
+    with client_of(unprepared) as client, at("127.0.0.1", base(client)) as guessing:
+        answers = [sign_in(guessing, "admin", f"guess {n}").status_code for n in range(5)]
+    assert answers == [400] * 5
+    assert rows(engine, "SELECT count(*) FROM sign_in_failures") == [(5,)]
+
+
 @pytest.mark.parametrize(
     ("failures", "ago", "wait"),
     [(5, 0, 1), (6, 0, 2), (9, 1, 15), (12, 0, 128), (40, 0, 900), (9, 17, 0), (4, 0, 0)],
