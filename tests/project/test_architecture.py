@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import REPOSITORY
+from tests.support.commands import REPOSITORY, run
 
 LAYERS = ["errors", "storage", "raster", "definitions", "database", "catalogue"]
 """An import points only backwards along this line; ingest and api stand side by side on its end."""
@@ -38,6 +38,11 @@ def part(path: Path) -> str:
     return path.relative_to(REPOSITORY / "pipeline").with_suffix("").parts[0]
 
 
+def test_every_room_has_its_place_in_the_order() -> None:
+    rooms = {part(path) for path in MODULES if path.is_relative_to(REPOSITORY / "pipeline")}
+    assert rooms - {"__init__"} == ROOMS.keys() | ENTRY_POINTS
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_imports_point_backwards(path: Path) -> None:
     if not path.is_relative_to(REPOSITORY / "pipeline") or part(path) not in ROOMS:
@@ -67,3 +72,10 @@ def test_no_module_is_called_utils() -> None:
     assert [
         path.name for path in MODULES if path.stem in ("utils", "helpers", "misc", "common")
     ] == []
+
+
+@pytest.mark.skipif(not (REPOSITORY / ".git").exists(), reason="not a checkout of git")
+def test_git_ignores_none_of_its_files() -> None:
+    """ruff leaves out what git ignores."""
+    ignored = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    assert run(ignored, cwd=REPOSITORY).stdout == ""
