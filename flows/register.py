@@ -10,7 +10,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.shared import fail_with_message, finish, flow_run_id, print_result, register_batch
-from pipeline.cli.bootstrap import open_run
+from pipeline.cli.bootstrap import open_run_context
 from pipeline.cli.runners import open_row_reader
 from pipeline.ingest.register import files_from_config, register_all
 from pipeline.settings import Runner
@@ -26,7 +26,7 @@ def run(config: Path, *, create: bool, runner: Runner | None, scheduler: str | N
         began, files = monotonic(), files_from_config(config)
         with (
             open_row_reader(runner, scheduler) as reader,
-            open_run(reader, create=create, write=register_batch) as context,
+            open_run_context(reader, create=create, write=register_batch) as context,
         ):
             outcomes = register_all(replace(context, flow_run=flow_run_id()), files)
         return finish("register", outcomes, monotonic() - began)

@@ -7,6 +7,7 @@ RastersourcesError
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 
 class RastersourcesError(Exception):
@@ -110,6 +111,16 @@ class TimedOut(RasterError, code="timeout"):
 
 class FileChanged(RasterError, code="changing"):
     """List and read the file again: it changed since it was listed."""
+
+    @classmethod
+    def since_listed(cls, what: str) -> Self:
+        """Return the error for a file, an object or a sidecar."""
+        return cls(f"{what} changed since it was listed; list and read it again")
+
+    @classmethod
+    def since_registered(cls) -> Self:
+        """Return the error for a file of the catalogue."""
+        return cls("the file changed since it was registered; sync it, then ask again")
 
 
 class MultipleImages(RasterError, code="multiple_images"):

@@ -88,6 +88,12 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def declared_bytes(request: Request) -> int:
+    """Return the length of the body that the request states, or 0 if it is not a number."""
+    text = request.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0
+
+
 def parse_form(body: bytes) -> dict[str, str]:
     """Return the last value of each field; raise Problem 400."""
     try:
@@ -103,8 +109,7 @@ async def read_bytes(request: Request, config: ApiConfig, limit: int | None = No
     """
     limit = limit or config.body_bytes
     too_large = Problem(413, f"The body may be {limit} bytes long.")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
+    if declared_bytes(request) > limit:
         raise too_large
     body = bytearray()
     try:

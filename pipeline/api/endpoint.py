@@ -33,6 +33,7 @@ from pipeline.api.query_help import (
 from pipeline.api.query_string import FORMATS, Parameter, is_dry_run, parse_format, parse_query
 from pipeline.api.receive_upload import UploadReceiver
 from pipeline.api.resources.field import Field
+from pipeline.api.resources.resource import Resource
 from pipeline.api.responses import (
     Answer,
     Question,
@@ -44,6 +45,7 @@ from pipeline.api.responses import (
 from pipeline.catalogue.access import Caller
 from pipeline.catalogue.filters import Filter
 from pipeline.catalogue.lookups import BadValue, parse_uuid
+from pipeline.catalogue.select_rows import row_statement
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 RENDERS = ("application/json", "text/html")
@@ -126,11 +128,40 @@ class Call:
 Handler = Callable[[Call], Awaitable[Answer]]
 
 
-class Endpoint:
-    """One URL; a subclass has a handler for each method that it allows: get, post, put, patch, delete."""
+class View:
+    """What answers the requests for one path."""
 
     path = "none"
     """With names instead of values, such as /api/v4/rastersources/{uuid}/; set by the routes."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        response = await self.respond(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def respond(self, request: Request) -> Response:
+        """Return the response to a request."""
+        raise NotImplementedError
+
+    async def identify(
+        self, request: Request, query: Mapping[str, str], format: str | None = None
+    ) -> Call:
+        """Return the call with its caller, and with links that keep the format; raise Problem."""
+        config = self.api.config
+        login = await authenticate(request, self.api.prepared, config)
+        links = Links(base_of(request, config.base_url), format)
+        body = Body(request, config)
+        return Call(self.api, request, query, links, login.caller, body, login.session)
+
+
+class Endpoint(View):
+    """One URL of the API; a subclass has a handler for each method that it allows: get, post, put, patch, delete."""
+
+    row_of: Resource | None = None
+    """The resource whose row the path names, if it names one."""
     title = ""
     description = ""
     fields: Sequence[Field] = ()
@@ -159,9 +190,6 @@ class Endpoint:
     subpaths: Sequence[str] = ()
     """Paths that continue this one by a word, which pages link; set by the routes."""
 
-    def __init__(self, api: Api) -> None:
-        self.api = api
-
     @cached_property
     def known_parameters(self) -> frozenset[str]:
         """The names of all query parameters that are read."""
@@ -176,11 +204,6 @@ class Endpoint:
     def allowed(self) -> str:
         """The value of the header Allow."""
         return ", ".join([*self.methods, *(["HEAD"] if "GET" in self.methods else []), "OPTIONS"])
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        response = await self.respond(Request(scope, receive))
-        await response(scope, receive, send)
 
     async def respond(self, request: Request) -> Response:
         """Return the response to a request; a problem becomes a response too."""
@@ -206,16 +229,14 @@ class Endpoint:
 
     async def answer(self, request: Request) -> Answer:
         """Return the answer of the method; raise Problem."""
-        api, state = self.api, request.state
+        state = request.state
         query = state.query = parse_query(request.scope["query_string"])
         format = parse_format(query, self.formats)
-        links = Links(base_of(request, api.config.base_url), format if format in FORMATS else None)
-        login = await authenticate(request, api.prepared, api.config)
-        body = Body(request, api.config)
-        call = state.call = Call(api, request, query, links, login.caller, body, login.session)
+        call = await self.identify(request, query, format if format in FORMATS else None)
+        state.call = call
         if request.method not in SAFE:
             await self.check_sender(call)
-            body = state.body = await read_page_form(request, api.config)
+            body = state.body = await read_page_form(request, self.api.config)
             call = state.call = replace(call, body=body)
         if call.method not in SAFE and is_dry_run(query):
             call = state.call = call.as_dry_run()
@@ -302,7 +323,22 @@ class Endpoint:
         return Answer(describe(self))
 
     async def check_exists(self, call: Call) -> None:
-        """Raise Problem 404 if the object in the path does not exist for the caller."""
+        """Raise Problem 404 if what the path names does not exist for the caller."""
+        if self.row_of:
+            await read_row(call, self.row_of)
+
+
+async def read_row(call: Call, resource: Resource) -> Any:
+    """Return the row in the path; raise Problem 404."""
+    entity = resource.entity
+    if "id" in call.request.path_params:
+        key = entity.table.c.id == call.id(resource.model)
+    else:
+        key = entity.table.c.uuid == call.uuid(resource.model)
+    rows = await call.api.database.rows(row_statement(entity, call.caller, key))
+    if not rows:
+        raise not_found(resource.model)
+    return rows[0]
 
 
 def describe(endpoint: Endpoint) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from pipeline.api.query_help import explain_parameters
 from pipeline.api.responses import Answer
 from pipeline.api.site.formats import FORMATS
 from pipeline.catalogue.access import ANONYMOUS, Caller
-from pipeline.catalogue.filters import Filter
+from pipeline.catalogue.filters import Filter, parameter_name
 
 if TYPE_CHECKING:
     from pipeline.api.endpoint import Call, Endpoint
@@ -36,21 +36,19 @@ POLICY = (
 )
 LINK = re.compile(r"&#34;(https?://(?:[^&\s]|&amp;)*)&#34;")
 """A string of escaped JSON that is a hyperlink."""
-FORM_LOOKUPS = ("", "icontains", "gte", "lte")
-"""The lookups that the filter form offers; the URL accepts all."""
 
 
 @cache
 def environment() -> Environment:
     """Return the templates, which escape every value."""
-    made = Environment(
+    templates = Environment(
         loader=FileSystemLoader(FOLDER / "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(FORMATS)
-    return made
+    templates.filters.update(FORMATS)
+    return templates
 
 
 def page(request: Request, template: str, config_base: str | None, *, caller: Caller = ANONYMOUS,
@@ -163,11 +161,16 @@ class Control:
 def _filter_controls(filters: Sequence[Filter], query: Mapping[str, str]) -> list[Control]:
     return [
         Control(name, query.get(name, ""), filter.kind.example, filter.help)
-        for filter in filters
-        for lookup in FORM_LOOKUPS
-        if lookup in filter.kind.lookups
-        for name in [f"{filter.name}__{lookup}" if lookup else filter.name]
+        for name, filter in offered_parameters(filters)
     ]
+
+
+def offered_parameters(filters: Sequence[Filter]) -> Iterator[tuple[str, Filter]]:
+    """Yield the query parameters that forms offer, each with its filter; the URL accepts the other lookups too."""
+    for filter in filters:
+        for lookup in ("", "icontains", "gte", "lte"):
+            if lookup in filter.kind.lookups:
+                yield parameter_name(filter.name, lookup), filter
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,16 @@ class Paging:
     by_offset: bool
     """Whether the client counts in rows (`offset`) instead of pages."""
 
-    def at(self, offset: int) -> dict[str, int | None]:
+    def next(self, count: int) -> dict[str, int | None] | None:
+        """Return the parameters of the next page of a list of `count` rows, if there is one."""
+        offset = self.offset + self.size
+        return self._at(offset) if offset < count else None
+
+    def previous(self) -> dict[str, int | None] | None:
+        """Return the parameters of the previous page, if there is one."""
+        return self._at(max(0, self.offset - self.size)) if self.offset else None
+
+    def _at(self, offset: int) -> dict[str, int | None]:
         """Return the parameters of the page at another offset; the first page needs none."""
         if self.by_offset:
             return {"offset": offset or None}
@@ -59,10 +68,10 @@ def list_page(
     """Return a page with links to the next and previous one; raise Problem 404 beyond the last page."""
     if paging.offset and paging.offset >= count and not paging.by_offset:
         raise Problem(404, "Invalid page.")
-    next, previous = paging.offset + paging.size, max(0, paging.offset - paging.size)
+    next, previous = paging.next(count), paging.previous()
     return {
         "count": count,
-        "next": links.page(path, query, **paging.at(next)) if next < count else None,
-        "previous": links.page(path, query, **paging.at(previous)) if paging.offset else None,
+        "next": links.page(path, query, **next) if next else None,
+        "previous": links.page(path, query, **previous) if previous else None,
         "results": results,
     }

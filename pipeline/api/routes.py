@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from starlette.routing import BaseRoute, Mount, Route
 
 from pipeline.api.documentation import WholeFiles, documentation_routes
-from pipeline.api.endpoint import Api, Endpoint
+from pipeline.api.endpoint import Api, Endpoint, View
 from pipeline.api.links import API, LOGIN, LOGOUT
 from pipeline.api.pages import FOLDER
 from pipeline.api.resources.layers import LABEL_TYPES, LAYERS, SCENARIOS
@@ -20,7 +20,6 @@ from pipeline.api.resources.read_only import (
     USERS,
 )
 from pipeline.api.site.routes import site_pages
-from pipeline.api.site.site_page import SitePage
 from pipeline.api.views.change_feed import Changes
 from pipeline.api.views.confirm_delete import RasterSourceDetail
 from pipeline.api.views.docs import Docs, OpenApi
@@ -36,8 +35,6 @@ from pipeline.api.views.related import (
 from pipeline.api.views.root import Bootstrap, Health, Root
 from pipeline.api.views.sign_in import SignIn, SignOut
 from pipeline.api.views.source_data import SourceData
-
-View = Endpoint | Docs | SignIn | SitePage
 
 
 def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:

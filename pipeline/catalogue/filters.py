@@ -25,7 +25,6 @@ from pipeline.catalogue.lookups import (
     ACCESS,
     ANY_UUIDS,
     BOOLEAN,
-    BOOLEAN_PATTERN,
     IS_NULL,
     PART_OF_UUID,
     SAME_BOOLEAN,
@@ -95,10 +94,15 @@ class Filter:
 def filters_by_parameter(filters: tuple[Filter, ...]) -> Mapping[str, tuple[Filter, str]]:
     """Return query parameter -> filter and lookup, for all lookups of all filters."""
     return {
-        f"{field.name}__{lookup}" if lookup else field.name: (field, lookup)
+        parameter_name(field.name, lookup): (field, lookup)
         for field in filters
         for lookup in field.kind.lookups
     }
+
+
+def parameter_name(field: str, lookup: str) -> str:
+    """Return the query parameter of a lookup of a field."""
+    return f"{field}__{lookup}" if lookup else field
 
 
 def equals_any(column: ColumnElement[Any], of: Select[Any]) -> Predicate:
@@ -158,9 +162,7 @@ WRITABLE = custom_kind(
     true_or_false(
         lambda table, _, caller: writable(table, caller),
         lambda table, _, caller: ~may_write(table, caller),
-    ),
-    "true",
-    BOOLEAN_PATTERN,
+    )
 )
 
 
@@ -175,7 +177,7 @@ def _owned(table: Table) -> tuple[Filter, ...]:
                "Who may see it: Public, Common, Private or Hidden, or its number."),
         Filter("supplier", SUPPLIER, users.c.username, "Username of the supplier.",
                _related(table.c.supplier_id, users.c.id)),
-        Filter("supplier__isnull", custom_kind(IS_NULL, "true", BOOLEAN_PATTERN), table.c.supplier_id,
+        Filter("supplier__isnull", custom_kind(IS_NULL), table.c.supplier_id,
                "Whether it has no supplier."),
         Filter("created", TIME, table.c.created, f"When it was created. {TIME_FORMAT}"),
         Filter("last_modified", TIME, table.c.last_modified, f"When it last changed. {TIME_FORMAT}"),
@@ -201,11 +203,7 @@ def _in_no_scenario(source: Any, _: Sequence[Any], caller: Caller) -> Predicate:
     return ~_uses_in_scenarios(caller).where(scenario_sources.c.source_uuid == source).exists()
 
 
-IN_NO_SCENARIO = custom_kind(
-    true_or_false(_in_no_scenario, _used_in_scenario), "true", BOOLEAN_PATTERN
-)
-
-
+IN_NO_SCENARIO = custom_kind(true_or_false(_in_no_scenario, _used_in_scenario))
 BOX = custom_kind(spatial_filters.in_bbox, "4,51,5,52", spatial_filters.BOX_PATTERN)
 POINT = custom_kind(spatial_filters.at_point, "4.5,51.9", spatial_filters.POINT_PATTERN)
 GEOMETRY = custom_kind(spatial_filters.in_geometry, "POINT (4.5 51.9)", TEXT_PATTERN)
@@ -252,9 +250,7 @@ def _layer_in_scenario(_: Any, __: Sequence[Any], caller: Caller) -> Predicate:
 
 
 LAYER_IN_NO_SCENARIO = custom_kind(
-    true_or_false(lambda *test: ~_layer_in_scenario(*test), _layer_in_scenario),
-    "true",
-    BOOLEAN_PATTERN,
+    true_or_false(lambda *test: ~_layer_in_scenario(*test), _layer_in_scenario)
 )
 
 
@@ -264,7 +260,7 @@ SPATIAL_FILTERS = ("in_bbox", "bbox", "point", "geometry")
 LAYERS: tuple[Filter, ...] = (
     *_owned(layers),
     Filter("supplier_code", TEXT, layers.c.supplier_code, "The supplier's own name for it."),
-    Filter("temporal", custom_kind(SAME_BOOLEAN, "true", BOOLEAN_PATTERN), _derived("temporal"),
+    Filter("temporal", custom_kind(SAME_BOOLEAN), _derived("temporal"),
            "Whether it is a series in time."),
     *(replace(field, target=_derived(field.name)) for field in RASTER_SOURCES if field.name in TIME_FILTERS),
     *(replace(field, through=_using_source(LAYER_LINKS)) for field in RASTER_SOURCES if field.name in SPATIAL_FILTERS),

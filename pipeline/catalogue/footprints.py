@@ -64,10 +64,10 @@ def extent_statement(caller: Caller, where: Sequence[Predicate]) -> Select[Any]:
         own.south,
         own.north,
     ]
-    found = matching_rows(
+    rows = matching_rows(
         RASTER_SOURCES, columns, readable(raster_sources, caller), [own.west.is_not(None), *where]
     )
-    first = found.limit(SAMPLE).subquery()
+    first = rows.limit(SAMPLE).subquery()
     sides: Mapping[str, Any] = {
         "west": func.min,
         "south": func.min,

@@ -1,14 +1,13 @@
 """What raster sources lack: steps of a series, parts of the extent, and tiles at single steps."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Row, text
 
 from pipeline.catalogue.coverage import Holes, Tiles, measure_coverage
+from pipeline.catalogue.source_facts import uuid_of
 from pipeline.database.engine import begin, execute
 from pipeline.database.queries import queries
 from pipeline.definitions.time_series import Series, compare_steps
@@ -59,7 +58,7 @@ def find_gaps(engine: Engine, name: str, policy: str) -> Iterator[Gaps]:
 
     Raises CatalogueError where there is none.
     """
-    sources = execute(engine, QUERIES["find_sources"], name=name, uuid=_parse_uuid(name))
+    sources = execute(engine, QUERIES["find_sources"], name=name, uuid=uuid_of(name))
     if not sources:
         raise CatalogueError(
             f"no raster source or definition is called {name!r}; give a name, a uuid or the id of a definition"
@@ -69,12 +68,6 @@ def find_gaps(engine: Engine, name: str, policy: str) -> Iterator[Gaps]:
             connection.execute(ONE_SNAPSHOT)
             gaps = _report(connection, source, policy)
         yield gaps
-
-
-def _parse_uuid(name: str) -> UUID | None:
-    with suppress(ValueError):
-        return UUID(name)
-    return None
 
 
 def _report(connection: Connection, source: Row[Any], policy: str) -> Gaps:

@@ -20,20 +20,12 @@ MOST_WARNED = 100_000
 LARGEST_ID = 2**31 - 1
 
 
-def _rights(caller: Caller) -> dict[str, list[int]]:
-    return {"reads": sorted(caller.reads), "writes": sorted(caller.supplies | caller.administers)}
-
-
-def _bind(name: str, caller: Caller, **values: Any) -> TextClause:
-    statement = QUERIES[name]
-    known = {**_rights(caller), **values}
-    names = statement.compile().params
-    return statement.bindparams(**{name: value for name, value in known.items() if name in names})
-
-
-def select_definitions(caller: Caller) -> TextClause:
-    """Select the definitions with their last run."""
-    return _bind("list_definitions", caller)
+def statement(name: str, caller: Caller, **values: Any) -> TextClause:
+    """Return a statement of `sql/queries/ingestion.sql` with the rights of the caller, and with these values."""
+    template = QUERIES[name]
+    rights = {"reads": sorted(caller.reads), "writes": sorted(caller.supplies | caller.administers)}
+    known, names = {**rights, **values}, template.compile().params
+    return template.bindparams(**{name: value for name, value in known.items() if name in names})
 
 
 def select_organisation_names(caller: Caller) -> Select[Any]:
@@ -41,54 +33,23 @@ def select_organisation_names(caller: Caller) -> Select[Any]:
     return select(organisations.c.name).where(organisations.c.id.in_(sorted(caller.reads)))
 
 
-def select_runs(
-    caller: Caller, most: int, before: int | None, definition: str | None, state: str | None
-) -> TextClause:
-    """Select the newest runs before the number `before`."""
-    return _bind("list_runs", caller, most=most, before=before, definition=definition, state=state)
-
-
-def select_run(caller: Caller, run: int) -> TextClause:
-    """Select one run, with `full_detail` where the caller may see paths; no row if they may not see it."""
-    return _bind("get_run", caller, run=run)
-
-
-def select_last_speeds(caller: Caller, definition: str, run: int) -> TextClause:
-    """Select the speeds of a run and of the runs of its definition before."""
-    return _bind("list_last_speeds", caller, definition=definition, run=run)
-
-
-def count_rejected(caller: Caller, **only: Any) -> TextClause:
-    """Count rejected files by reason; `only` are code, definition and run, None for all."""
-    return _bind("count_rejected", caller, **only)
-
-
-def select_rejected(caller: Caller, most: int, **only: Any) -> TextClause:
-    """Select the latest rejected files of each reason."""
-    return _bind("list_rejected", caller, most=most, **only)
-
-
-def retry_rejected(caller: Caller, **only: Any) -> TextClause:
-    """Let the next run read rejected files again, of those whose organisation the caller supplies or administers."""
-    return _bind("retry", caller, **only)
-
-
-def _warned(caller: Caller) -> list[ColumnElement[bool]]:
-    """Return the conditions for files with warnings that the caller may see."""
+def _warned(caller: Caller, run: int | None) -> list[ColumnElement[bool]]:
+    """Return the conditions for files with warnings that the caller may see; with `run`, those of that run."""
+    of_run = [] if run is None else [raster_files.c.registered_by == run]
     return [
+        *of_run,
         raster_files.c.notices != text("'[]'"),  # a literal, as in the index raster_files_warned
         readable(raster_sources, caller),
         raster_sources.c.organisation_id.in_(sorted(caller.reads)),
     ]
 
 
-def count_warnings(caller: Caller, run: int | None = None) -> Select[Any]:
-    """Count files by warning `code`, at most MOST_WARNED files in all; with `run` those that it registered last."""
-    of_run = [] if run is None else [raster_files.c.registered_by == run]
+def count_warnings(caller: Caller, run: int | None) -> Select[Any]:
+    """Count files by warning `code`, at most MOST_WARNED files in all."""
     warned = (
         select(raster_files.c.id, raster_files.c.notices)
         .join(raster_sources, raster_sources.c.id == raster_files.c.source_id)
-        .where(*_warned(caller), *of_run)
+        .where(*_warned(caller, run))
         .limit(MOST_WARNED)
         .subquery()
     )
@@ -103,14 +64,13 @@ def count_warnings(caller: Caller, run: int | None = None) -> Select[Any]:
     )
 
 
-def select_warned(caller: Caller, code: str, most: int, run: int | None = None) -> Select[Any]:
+def select_warned(caller: Caller, code: str, most: int, run: int | None) -> Select[Any]:
     """Select the last added files with a warning, and all warnings of each."""
-    of_run = [] if run is None else [raster_files.c.registered_by == run]
     has_code = raster_files.c.notices.contains([{"code": code}])
     newest = (
         select(raster_files.c.id)
         .join(raster_sources, raster_sources.c.id == raster_files.c.source_id)
-        .where(*_warned(caller), has_code, *of_run)
+        .where(*_warned(caller, run), has_code)
         .order_by(raster_files.c.id.desc())
         .limit(most)
     )

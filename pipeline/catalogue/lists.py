@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     FromClause,
     Select,
@@ -148,16 +149,10 @@ def _orders(table: Table, *names: str) -> dict[str, ColumnElement[Any]]:
     return {name: table.c[name] for name in ("name", *names, "created", "last_modified", "id")}
 
 
-def _supplier(table: Table) -> ColumnElement[Any]:
-    """Return the username of the supplier, to order by."""
-    username = select(users.c.username).where(users.c.id == table.c.supplier_id)
-    return username.correlate(table).scalar_subquery()
-
-
-def _organisation_name(table: Table) -> ColumnElement[Any]:
-    """Return the name of the organisation, to order by."""
-    name = select(organisations.c.name).where(organisations.c.id == table.c.organisation_id)
-    return name.correlate(table).scalar_subquery()
+def _name_of(key: Column[Any], name: Column[Any]) -> ColumnElement[Any]:
+    """Return the name in the row of another table that a key leads to, to order by."""
+    named = select(name).where(name.table.c.id == key)
+    return named.correlate(key.table).scalar_subquery()
 
 
 def _readable_counts(caller: Caller) -> ColumnElement[bool]:
@@ -189,9 +184,9 @@ LAYERS = Entity(
     filters.LAYERS,
     {
         **_orders(layers, "supplier_code"),
-        "supplier": _supplier(layers),
+        "supplier": _name_of(layers.c.supplier_id, users.c.username),
         "temporal": lambda caller: derived_layer_fields(caller)["temporal"],
-        "organisation__name": _organisation_name(layers),
+        "organisation__name": _name_of(layers.c.organisation_id, organisations.c.name),
     },
     links=LAYER_LINKS,
 )
@@ -210,7 +205,10 @@ SCENARIOS = Entity(
     _with_owner,
     _readable(scenarios),
     filters.SCENARIOS,
-    {**_orders(scenarios, "model_name", "total_size"), "supplier": _supplier(scenarios)},
+    {
+        **_orders(scenarios, "model_name", "total_size"),
+        "supplier": _name_of(scenarios.c.supplier_id, users.c.username),
+    },
     links=SCENARIO_LINKS,
 )
 

@@ -367,6 +367,6 @@ def choice_kind(*names: str) -> FilterKind:
     return FilterKind({"": test, "exact": test}, optional_pattern("|".join(names)), names[0])
 
 
-def custom_kind(test: Lookup, example: str, pattern: str) -> FilterKind:
-    """Return the type of a filter with one lookup, without a suffix."""
+def custom_kind(test: Lookup, example: str = "true", pattern: str = BOOLEAN_PATTERN) -> FilterKind:
+    """Return the type of a filter with one lookup, without a suffix; by default it takes a boolean."""
     return FilterKind({"": test}, pattern, example)

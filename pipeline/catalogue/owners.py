@@ -27,8 +27,7 @@ def add_organisation(engine: Engine, name: str) -> UUID:
 
 def list_organisations(engine: Engine) -> Sequence[Row[Any]]:
     """Return all organisations by name, with the numbers of their sources and of their users."""
-    with begin(engine) as connection:
-        return connection.execute(QUERIES["list_organisations"]).all()
+    return execute(engine, QUERIES["list_organisations"])
 
 
 def find_owner(engine: Engine, definition: Definition, *, create: bool = False) -> Owner:

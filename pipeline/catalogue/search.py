@@ -26,14 +26,15 @@ SHOWN = (
 """What is shown of a source, in this order; names are those of the API where it has them."""
 
 
-def administrator(connection: Connection) -> Caller:
-    """Return a caller who may read everything: an administrator of all organisations."""
-    everywhere = connection.execute(select(organisations.c.id)).scalars()
-    return make_caller(0, "", "", [(id, role) for id in everywhere for role in ("user", "admin")])
+def find_caller(connection: Connection, username: str | None) -> Caller:
+    """Return a user as a caller of the API; without a name, an administrator of all organisations.
 
-
-def caller_by_name(connection: Connection, username: str) -> Caller:
-    """Return a user as a caller of the API; raise CatalogueError when there is none of that name."""
+    Raises CatalogueError when there is no user of that name.
+    """
+    if username is None:
+        everywhere = connection.execute(select(organisations.c.id)).scalars()
+        roles = [(id, role) for id in everywhere for role in ("user", "admin")]
+        return make_caller(0, "", "", roles)
     user_id = find_user(connection, username)
     rows = connection.execute(QUERIES["list_roles"], {"user_id": user_id})
     return make_caller(user_id, username, "", [(row.organisation_id, row.role) for row in rows])

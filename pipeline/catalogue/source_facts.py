@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from pipeline.catalogue.access import Access
-from pipeline.database.engine import begin
+from pipeline.database.engine import begin, execute
 from pipeline.database.queries import queries
 from pipeline.definitions.durations import format_interval
 from pipeline.errors import CatalogueError
@@ -38,12 +38,8 @@ def find_source(engine: Engine, name: str) -> int:
 
     Raises CatalogueError that names the candidates.
     """
-    uuid = None
-    with suppress(ValueError):
-        uuid = UUID(name)
-    parameters = {"name": name, "uuid": uuid, "most": MOST_CANDIDATES + 1}
-    with begin(engine) as connection:
-        found = connection.execute(QUERIES["find_source"], parameters).all()
+    most = MOST_CANDIDATES + 1
+    found = execute(engine, QUERIES["find_source"], name=name, uuid=uuid_of(name), most=most)
     if len(found) == 1:
         return int(found[0].id)
     if not found:
@@ -55,6 +51,13 @@ def find_source(engine: Engine, name: str) -> int:
     more = ["  ... and more"] if len(found) > MOST_CANDIDATES else []
     message = f'"{name}" fits several raster sources; give the uuid of one:'
     raise CatalogueError("\n".join([message, *lines, *more]))
+
+
+def uuid_of(name: str) -> UUID | None:
+    """Return a name as a uuid; None if it is not one."""
+    with suppress(ValueError):
+        return UUID(name)
+    return None
 
 
 def describe_source(engine: Engine, source_id: int, most_files: int | None) -> dict[str, Any]:
@@ -81,6 +84,5 @@ def describe_source(engine: Engine, source_id: int, most_files: int | None) -> d
 def draw_footprint(engine: Engine, source_id: int, columns: int, rows: int) -> Drawing:
     """Draw the footprints of the files of a source, which has bounds, in its bounds."""
     parameters = {"source": source_id, "columns": columns, "rows": rows, "most": MOST_SHAPES}
-    with begin(engine) as connection:
-        lines = connection.execute(QUERIES["draw_footprint"], parameters).all()
+    lines = execute(engine, QUERIES["draw_footprint"], **parameters)
     return Drawing([row.line for row in lines], lines[0].shapes <= MOST_SHAPES)

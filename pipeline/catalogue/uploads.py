@@ -102,7 +102,8 @@ def register_upload(engine: Engine, upload: ClaimedUpload, file: FileRow) -> Upl
             source = sources[upload.source_id]
             replaced = write_upload(connection, upload.source_id, source.temporal, file)
             detail, result = f"Files replaced: {len(replaced)}.", f"rastersources/{source.uuid}"
-            _settle(connection, upload, UploadState.COMMITTED, detail, result)
+            settled = {"id": upload.id, "state": UploadState.COMMITTED}
+            connection.execute(QUERIES["settle"], {**settled, "detail": detail, "result": result})
     except RasterError as error:
         return reject_upload(engine, upload, Rejection(upload.uri, error.code, error.message))
     return UploadOutcome(UploadState.COMMITTED, unused=replaced)
@@ -142,20 +143,9 @@ def reject_upload(
         # A client that deletes the source or its data locks the source first, too.
         if not _is_pending(connection, upload, lock_rows(connection, [upload.source_id])):
             return UploadOutcome(None, unused=[upload.uri])
-        _settle(connection, upload, state, detail)
+        settled = {"id": upload.id, "state": state, "detail": detail, "result": None}
+        connection.execute(QUERIES["settle"], settled)
     return UploadOutcome(state, rejection, [] if again else [upload.uri])
-
-
-def _settle(
-    connection: Connection,
-    upload: ClaimedUpload,
-    state: UploadState,
-    detail: str,
-    result: str | None = None,
-) -> None:
-    """Write what became of a locked upload, and of its task."""
-    parameters = {"id": upload.id, "state": state, "detail": detail, "result": result}
-    connection.execute(QUERIES["settle"], parameters)
 
 
 def _is_pending(

@@ -147,7 +147,7 @@ def run_options(configured: Settings, *, create: bool) -> "RunOptions":
 
 
 @contextmanager
-def open_run(
+def open_run_context(
     reader: "Reader", *, create: bool, quiet: bool = False, write: "BatchWriter | None" = None
 ) -> Iterator["RunContext"]:
     """Open the catalogue, and show the progress; None means as the settings say."""

@@ -158,7 +158,7 @@ def inspect(
     if crs is not None or nodata is not None or crs_override:
         from pipeline.raster.stated_values import check_assigned_values
 
-        assigned = check_assigned_values(crs, nodata, "the command line", override=crs_override)
+        assigned = check_assigned_values(crs, nodata, override=crs_override)
     look: Literal["overview", "exact"] | None = "exact" if exact else "overview" if stats else None
     reading = replace(bootstrap.read_options(configured), statistics=look, assigned=assigned)
     locations = [literal_location(path) for path in paths]

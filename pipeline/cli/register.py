@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import options
-from pipeline.cli.bootstrap import explain_stop, open_run
+from pipeline.cli.bootstrap import explain_stop, open_run_context
 from pipeline.cli.completion import complete_access, complete_organisation, complete_user
 from pipeline.cli.runners import open_row_reader
 from pipeline.errors import CatalogueError
@@ -85,7 +85,7 @@ def register(
         from pipeline.ingest.register import files_from_arguments, files_from_config, register_all
 
         files = files_from_arguments(paths, fields) if paths else files_from_config(config)
-        with open_run(reader, create=create, quiet=quiet) as context:
+        with open_run_context(reader, create=create, quiet=quiet) as context:
             outcomes = register_all(context, files)
     raise SystemExit(print_outcomes(outcomes, monotonic() - began, as_json=as_json, quiet=quiet))
 

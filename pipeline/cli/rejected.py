@@ -66,9 +66,7 @@ def retry(
     from pipeline.storage import literal_location
 
     if not (names or everything or code or definition):
-        raise CatalogueError(
-            "say which files: their paths or numbers, --code, --definition or --all"
-        )
+        raise CatalogueError("name the files: by paths or numbers, --code, --definition or --all")
     ids = [int(name) for name in names or () if name.isdecimal()]
     uris = [literal_location(name).uri for name in names or () if not name.isdecimal()]
     with open_catalogue(settings()) as engine:

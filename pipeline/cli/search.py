@@ -53,7 +53,7 @@ def filter_options(*, completing: bool = False) -> list[Any]:
     """Return the options of all filters and lookups; those beside the plain name are hidden but for completion."""
     from typer.main import get_command
 
-    from pipeline.catalogue.filters import RASTER_SOURCES
+    from pipeline.catalogue.filters import RASTER_SOURCES, parameter_name
 
     texts: dict[str, tuple[str, bool]] = {
         name: (help, False) for name, (_, help) in ALIASES.items()
@@ -87,11 +87,6 @@ def filter_options(*, completing: bool = False) -> list[Any]:
     return list(get_command(app).params)
 
 
-def parameter_name(field: str, lookup: str) -> str:
-    """Return the name of a query parameter of the API."""
-    return f"{field}__{lookup}" if lookup else field
-
-
 def option_name(parameter: str) -> str:
     """Return the option for a query parameter: `--name-icontains` for `name__icontains`."""
     return "--" + parameter.replace("__", "-").replace("_", "-")
@@ -121,44 +116,36 @@ def search(
 ) -> None:
     """Search the raster sources of the catalogue, with the filters of the API.
 
-    Without a format a terminal shows a table of at most 100, and a pipe gets one line with tabs for each.
+    Without a format a terminal shows a table of at most 100 sources; a pipe gets a line for each, with tabs between.
     """
-    from pipeline.catalogue import search as found
+    from pipeline.catalogue import search as catalogue
     from pipeline.catalogue.lookups import BadValue
     from pipeline.database.engine import begin
 
     if as_json + as_csv + as_geojson + count > 1:
         raise CatalogueError("choose one of --json, --csv, --geojson and --count")
+    write = (
+        print_json if as_json else print_csv if as_csv else print_geojson if as_geojson else None
+    )
+    in_table = write is None and is_terminal() and limit is None
     tests = read_filters(context.obj)
     with open_catalogue(settings()) as engine, begin(engine) as connection:
-        caller = (
-            found.caller_by_name(connection, as_user)
-            if as_user is not None
-            else found.administrator(connection)
-        )
+        caller = catalogue.find_caller(connection, as_user)
         where = [test(caller) for test in tests]
         if count:
-            typer.echo(found.count_sources(connection, caller, where))
+            typer.echo(catalogue.count_sources(connection, caller, where))
             return
-        in_table = not (as_json or as_csv or as_geojson) and is_terminal() and limit is None
         most = ROWS_IN_A_TABLE + 1 if in_table else limit
         try:
-            statement = found.sources_statement(caller, where, ordering, most)
+            statement = catalogue.sources_statement(caller, where, ordering, most)
         except BadValue as error:
             raise wrong_value("--ordering", ordering, error) from error
-        rows = found.stream(connection, statement)
-        if as_json:
-            print_json(rows)
-        elif as_csv:
-            print_csv(rows)
-        elif as_geojson:
-            print_geojson(rows)
-        else:
-            print_table(rows, in_table=in_table)
+        rows = catalogue.stream(connection, statement)
+        (write or partial(print_table, in_table=in_table))(rows)
 
 
 def wrong_value(option: str, text: str, error: CatalogueError) -> CatalogueError:
-    """Return the error of the API for a wrong value, as one of an option."""
+    """Return the error of the API for a wrong value, so that it names the option."""
     sentence = str(error).rstrip(".")
     return CatalogueError(f'{option} "{text}": {sentence[0].lower()}{sentence[1:]}')
 

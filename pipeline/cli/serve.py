@@ -122,39 +122,24 @@ def api_config(database_url: str, configured: Settings, processes: int) -> ApiCo
     """Return the settings of one process of the API; the processes divide connections among them."""
     connections = min(MOST_CONNECTIONS, configured.connections // processes)
     readers = connections // 3
+    file = configured.sources_toml
+    shared = vars(configured).keys() & ApiConfig.__dataclass_fields__.keys()
     return ApiConfig(
-        database_url=database_url,
-        private_database=not configured.database_url,
-        prepare=configured.prepare,
-        base_url=configured.base_url,
-        statement_timeout_seconds=configured.statement_timeout_seconds,
-        documentation=DOCUMENTATION if (DOCUMENTATION / "index.html").exists() else None,
-        uploads=uploads_location(configured),
-        try_upload=partial(try_upload, database_url, configured),
-        upload_bytes=configured.upload_bytes,
-        upload_reserve_bytes=configured.upload_reserve_bytes,
-        body_bytes=configured.body_bytes,
-        roots=configured.roots,
-        budget=read_options(configured).budget,
-        pixel_seconds=configured.pixel_seconds,
-        pixel_requests=max(1, configured.pixel_requests // processes),
-        read_pixels=configured.read_pixels,
-        picture_files=configured.picture_files,
-        data_pixels=configured.data_pixels,
-        task_pixels=configured.task_pixels,
-        task_seconds=configured.task_seconds,
-        connections=connections - readers,
-        readers=readers,
-        clients=ceil(configured.clients / processes),
-        cors_origins=tuple(configured.cors_origins),
-        crs_policy=configured.crs_policy,
-        schedules=partial(list_schedules, configured.sources_toml)
-        if configured.sources_toml
-        else None,
-        prefect_pages=configured.prefect_pages or known_prefect_pages(),
-        map_tiles=configured.map_tiles,
-        map_attribution=configured.map_attribution,
-        proxies=tuple(configured.proxies),
+        **{name: getattr(configured, name) for name in shared}
+        | {
+            "database_url": database_url,
+            "private_database": not configured.database_url,
+            "documentation": DOCUMENTATION if (DOCUMENTATION / "index.html").exists() else None,
+            "uploads": uploads_location(configured),
+            "try_upload": partial(try_upload, database_url, configured),
+            "budget": read_options(configured).budget,
+            "pixel_requests": max(1, configured.pixel_requests // processes),
+            "connections": connections - readers,
+            "readers": readers,
+            "clients": ceil(configured.clients / processes),
+            "schedules": partial(list_schedules, file) if file else None,
+            "prefect_pages": configured.prefect_pages or known_prefect_pages(),
+        }
     )
 
 

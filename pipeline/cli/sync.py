@@ -10,7 +10,7 @@ from uuid import UUID
 import typer
 
 from pipeline.cli import options
-from pipeline.cli.bootstrap import explain_stop, open_catalogue, open_run, run_options
+from pipeline.cli.bootstrap import explain_stop, open_catalogue, open_run_context, run_options
 from pipeline.cli.runners import open_row_reader
 from pipeline.cli.terminal import echo, pluralize
 from pipeline.errors import CatalogueError
@@ -107,7 +107,7 @@ def run_sync(
     items = load_sync_items(config, empty=chosen.prune)
     with (
         open_row_reader(chosen.runner, chosen.scheduler) as reader,
-        open_run(reader, create=chosen.create, quiet=chosen.quiet, write=write) as context,
+        open_run_context(reader, create=chosen.create, quiet=chosen.quiet, write=write) as context,
     ):
         if chosen.prune:
             pruned = prune_all(context.engine, config, items)

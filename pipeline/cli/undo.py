@@ -45,7 +45,9 @@ def undo(
 def confirm() -> None:
     """Ask; raise CatalogueError where nobody can answer, Abort for a no."""
     if not sys.stdin.isatty():
-        raise CatalogueError("nothing was taken back; say --yes to take it back without a question")
+        raise CatalogueError(
+            "nothing was taken back; give --yes to take it back without a question"
+        )
     typer.confirm("Take it back?", abort=True)
 
 

@@ -236,9 +236,9 @@ def short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def make_definition(fields: Mapping[str, object], where: str) -> Definition:
-    """Return a definition with these fields. Raises CatalogueError that names `where` and the first wrong field."""
+def make_definition(fields: Mapping[str, object]) -> Definition:
+    """Return a definition with these fields. Raises CatalogueError that names the first wrong field."""
     try:
         return Definition.model_validate(fields)
     except ValidationError as error:
-        raise CatalogueError(f"{where}: {next(faults_of(error, Definition))}") from error
+        raise CatalogueError(f"arguments: {next(faults_of(error, Definition))}") from error

@@ -28,14 +28,14 @@ from pipeline.catalogue.comparison import (
 from pipeline.catalogue.definitions import check_uuid, update_outdated_sources
 from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.owners import find_owner
-from pipeline.catalogue.register import BatchItem, Owner, register_batch
+from pipeline.catalogue.register import BatchItem, Owner, group_key_of, register_batch
 from pipeline.catalogue.sync_runs import RunReport, SyncRun, count_files, record_run
 from pipeline.catalogue.tombstones import find_deleted_groups
 from pipeline.definitions.definition import Definition, make_definition
 from pipeline.definitions.field_types import REGISTER_ID
-from pipeline.definitions.grouping import are_different_steps, group_of
+from pipeline.definitions.grouping import are_different_steps
 from pipeline.definitions.sources_toml import load_config
-from pipeline.errors import RasterError, RastersourcesError, Rejection
+from pipeline.errors import RastersourcesError, Rejection
 from pipeline.raster import FileOptions, ReadOptions
 from pipeline.storage import EVERYWHERE, Location, Root, StoredFile, list_files, literal_location
 
@@ -194,7 +194,7 @@ def files_from_arguments(
     Raises CatalogueError that names a wrong field.
     """
     given = {name: value for name, value in fields.items() if value is not None}
-    definition = make_definition({**given, "id": REGISTER_ID, "files": ["."]}, "arguments")
+    definition = make_definition({**given, "id": REGISTER_ID, "files": ["."]})
     return [DefinitionFiles(definition, [literal_location(location) for location in locations])]
 
 
@@ -313,7 +313,4 @@ def split_batch(
 
 def is_deleted_group(definition: Definition, file: StoredFile, deleted: frozenset[str]) -> bool:
     """Return whether a user deleted the whole group of a file."""
-    try:
-        return bool(deleted) and group_of(definition, file).key in deleted
-    except RasterError:
-        return False
+    return bool(deleted) and group_key_of(definition, file) in deleted

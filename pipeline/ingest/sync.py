@@ -98,7 +98,7 @@ def require_few_missing(
             f'{missing}: "{name}" was synced from {other}, which is still there; give one of the two another id'
         )
     raise CatalogueError(
-        f"{missing}: see that the disk or bucket is there, or say --accept-missing if they really are gone"
+        f"{missing}: see that the disk or bucket is there, or give --accept-missing if they really are gone"
     )
 
 

@@ -144,7 +144,7 @@ class OpenLocalFile(OpenFile):
                 )
                 parts.append((name, status.st_size, status.st_mtime_ns))
         if add_sidecars(self.stored.own_fingerprint, parts) != self.stored.fingerprint:
-            raise FileChanged("a sidecar changed since it was listed; list and read it again")
+            raise FileChanged.since_listed("a sidecar")
 
 
 @contextmanager
@@ -153,7 +153,7 @@ def open_local_file(stored: StoredFile) -> Iterator[OpenLocalFile]:
     with ExitStack() as stack:
         reader, status = open_reader(stored.real_path, stack)
         if own_fingerprint(status) != stored.own_fingerprint:
-            raise FileChanged("the file changed since it was listed; list and read it again")
+            raise FileChanged.since_listed("the file")
         yield OpenLocalFile(stored, reader, stack)
 
 

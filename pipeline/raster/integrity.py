@@ -1,6 +1,6 @@
 """Checks that a TIFF holds what its header promises, without reading a pixel."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import add
 
 import numpy as np
@@ -21,7 +21,7 @@ from pipeline.raster.tiff import (
 _FEW_BLOCKS = 100
 """Blocks that are added up faster without numpy."""
 _BLOCKS_AT_ONCE = 2**20
-"""Blocks whose offsets are held in memory together: 8 MiB."""
+"""Their offsets take 8 MiB."""
 _MAX_TAGS_SHOWN = 5
 """In the message of a warning."""
 _MAX_BLOCK_BYTES = 2**63
@@ -78,8 +78,14 @@ def _check_blocks(directory: Directory) -> None:
         ends = map(add, directory.integers(offsets), directory.integers(lengths))
         if max(ends, default=0) <= directory.reader.size:
             return
-    for start in range(0, expected, _BLOCKS_AT_ONCE):
-        _check_some_blocks(directory, start, min(start + _BLOCKS_AT_ONCE, expected))
+    for start, stop in block_runs(expected):
+        _check_some_blocks(directory, start, stop)
+
+
+def block_runs(count: int) -> Iterator[tuple[int, int]]:
+    """Yield start and stop of the blocks whose offsets are held in memory together."""
+    for start in range(0, count, _BLOCKS_AT_ONCE):
+        yield start, min(start + _BLOCKS_AT_ONCE, count)
 
 
 def block_index_tags(directory: Directory) -> tuple[int, int]:

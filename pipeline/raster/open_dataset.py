@@ -3,12 +3,15 @@
 import logging
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+import numpy.typing as npt
 import rasterio
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
+from rasterio.windows import Window
 
 from pipeline.errors import Unreadable, UnsupportedCRS
 from pipeline.raster.file_access import OpenFile
@@ -61,6 +64,20 @@ def open_dataset(
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with _open(open_file, path, choice) as dataset:
             yield dataset, gdal_warnings
+
+
+def read_pixels(
+    method: Callable[..., npt.NDArray[Any]], bands: Sequence[int], window: Window
+) -> npt.NDArray[Any]:
+    """Return what a method of a dataset reads: `read` or `read_masks`. Raises Unreadable."""
+    try:
+        return method(bands, window=window)
+    except RasterioError as error:
+        reason = str(error.__cause__ or error).partition("\n")[0][:_MAX_REASON_SHOWN]
+        raise Unreadable(
+            f"its pixels from row {window.row_off}, column {window.col_off} on cannot be read "
+            f"({reason}); copy or write it again"
+        ) from error
 
 
 def names_overview_file(dataset: DatasetReader, gdal_warnings: list[str]) -> bool:

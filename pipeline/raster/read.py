@@ -85,15 +85,15 @@ def _read(
     """Describe each file, place those with the same CRS together, and date each."""
     outcomes: dict[int, RasterFile | RasterError] = {}
     groups: dict[tuple[FileCRS, str, float], dict[int, DescribedFile]] = {}
-    for index, (file, its_options) in enumerate(zip(files, options, strict=True)):
-        start_step(its_options, index)
+    for index, (file, file_options) in enumerate(zip(files, options, strict=True)):
+        start_step(file_options, index)
         try:
-            described = describe_file(file, its_options, ranges)
+            described = describe_file(file, file_options, ranges)
         except RasterError as error:
             outcomes[index] = error
         else:
-            crs, policy = described.placement.crs, its_options.crs_policy
-            group = groups.setdefault((crs, policy, its_options.gcp_residual_pixels), {})
+            crs, policy = described.placement.crs, file_options.crs_policy
+            group = groups.setdefault((crs, policy, file_options.gcp_residual_pixels), {})
             group[index] = described
     for shared, group in groups.items():
         start_step(next(iter(group.values())).options, None)

@@ -23,7 +23,6 @@ _MAX_NAME_BYTES = 255
 """Of a link in the file systems of Linux."""
 _SMALL_GAP = 32 * 1024
 """Bytes that take less time than another request."""
-_SIDECAR_CHANGED = "a sidecar changed since it was listed; list and read it again"
 
 
 class SparseCopy:
@@ -142,7 +141,7 @@ class OpenObject(OpenFile):
         try:
             return self._open_copy(name)
         except NotFound as error:
-            raise FileChanged(_SIDECAR_CHANGED) from error
+            raise FileChanged.since_listed("a sidecar") from error
 
     def prepare_for_gdal(
         self, directories: Sequence[Directory], budget: Budget, *, mask: bool = False
@@ -161,7 +160,7 @@ class OpenObject(OpenFile):
         copies = [(name, self.sidecar(name)) for name in self.stored.sidecars]
         parts = [(name, copy.size, copy.etag) for name, copy in copies]
         if add_sidecars(self.stored.own_fingerprint, parts) != self.stored.fingerprint:
-            raise FileChanged(_SIDECAR_CHANGED)
+            raise FileChanged.since_listed("a sidecar")
 
 
 @contextmanager

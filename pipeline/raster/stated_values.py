@@ -16,9 +16,9 @@ NODATA_PATTERN = (
 
 
 def check_assigned_values(
-    crs: str | None, nodata: str | None, by: str, *, override: bool = False
+    crs: str | None, nodata: str | None, *, override: bool = False
 ) -> AssignedValues:
-    """Return checked values. Raises CatalogueError, beginning with the name of the wrong value."""
+    """Return checked values of the command line. Raises CatalogueError, beginning with the name of the wrong value."""
     if override and crs is None:
         raise CatalogueError("crs_override: works only together with crs; give crs too")
     values: dict[str, str | None] = {"crs": crs, "nodata": nodata}
@@ -28,7 +28,7 @@ def check_assigned_values(
             values[name] = None if value is None else normalize(value)
         except CatalogueError as error:
             raise CatalogueError(f"{name}: {error}") from error
-    return AssignedValues(values["crs"], override, values["nodata"], by)
+    return AssignedValues(values["crs"], override, values["nodata"])
 
 
 @lru_cache(maxsize=64)

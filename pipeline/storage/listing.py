@@ -10,8 +10,6 @@ from pipeline.storage.local import FolderLister, ListedItem
 from pipeline.storage.locations import Location, literal_location
 from pipeline.storage.s3_listing import list_bucket_files
 
-_CHANGED = "the file changed since it was registered; sync it, then ask again"
-
 
 def list_files(
     locations: Sequence[Location], roots: Sequence[Root], *, repeat: bool = False
@@ -42,7 +40,7 @@ def find_registered_file(uri: str, fingerprint: str, roots: Sequence[Root]) -> S
     if isinstance(listed, Rejection):
         raise RasterError(listed.message, listed.code)
     if listed.fingerprint != fingerprint:
-        raise FileChanged(_CHANGED)
+        raise FileChanged.since_registered()
     return listed
 
 
@@ -53,7 +51,7 @@ def _require_real_path(file: StoredFile, roots: AllowedRoots) -> None:
         return
     try:
         if roots.resolve(file.real_path) != file.real_path:
-            raise FileChanged(_CHANGED)
+            raise FileChanged.since_registered()
     except OSError as error:
         raise translate_os_error(error) from error
 

@@ -107,7 +107,7 @@ def translate_obstore_error(error: Exception, uri: str) -> RastersourcesError:
     if isinstance(error, FileNotFoundError) or status == 404:
         return NotFound("the object does not exist (any more); check its name or list again")
     if status in (412, 416):
-        return FileChanged("the object changed since it was listed; list and read it again")
+        return FileChanged.since_listed("the object")
     if fault := _fault_of_set_up(error, status):
         return CatalogueError(f"{uri}: {fault}")
     if status in (401, 403):

@@ -65,7 +65,7 @@ class RangeReader:
         except OBSTORE_ERRORS as error:
             raise translate_obstore_error(error, object_uri(bucket, key)) from error
         if version is not None and part.version != version:
-            raise FileChanged("the object changed since it was listed; list and read it again")
+            raise FileChanged.since_listed("the object")
         return part
 
     def first(self, file: StoredFile, name: str) -> ByteRange:

@@ -29,6 +29,7 @@ WHERE organisation_ids && CAST(:reads AS bigint[]) AND (CAST(:before AS integer)
 ORDER BY id DESC LIMIT :most;
 
 -- name: get_run
+-- One run; `full_detail` tells whether the caller may see paths.
 SELECT *, organisation_ids && CAST(:writes AS bigint[]) AS full_detail, CASE WHEN finished IS NULL THEN
        extract(epoch FROM clock_timestamp() - started)::double precision ELSE seconds END AS elapsed
 FROM sync_runs WHERE id = :run AND organisation_ids && CAST(:reads AS bigint[]);

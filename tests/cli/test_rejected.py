@@ -78,7 +78,7 @@ def test_retry_names_unknown_files_and_changes_nothing(
         "rastersources: file:///nothing.tif is not among the rejected files; see: rastersources rejected list\n"
     )
     assert half.as_uri() in {one["uri"] for one in listed(database_url) if one["fingerprint"]}
-    assert "say which files" in rejected(database_url, "rejected", "retry", status=1)
+    assert "name the files" in rejected(database_url, "rejected", "retry", status=1)
 
 
 def test_sync_skips_a_rejected_file_until_it_is_retried(

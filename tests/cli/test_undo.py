@@ -57,7 +57,7 @@ def test_without_yes_undo_shows_and_changes_nothing(
     assert first.endswith(": 2 files, 2 raster sources and 0 rejections would be taken back")
     assert re.fullmatch(r"stays: raster source \S+ mine: people changed it since", second)
     asked = command(database_url, "undo", number, status=1)
-    assert "say --yes" in asked
+    assert "give --yes" in asked
     assert rows(engine, "SELECT count(*) FROM raster_sources") == [(3,)]
 
 

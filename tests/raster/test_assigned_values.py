@@ -174,7 +174,7 @@ def test_an_unusable_crs_is_rejected_with_a_message(text: str, sentence: str) ->
     with pytest.raises(CatalogueError, match=f"^{sentence}"):
         normalize_crs(text)
     with pytest.raises(CatalogueError, match=f"^crs: {sentence}"):
-        check_assigned_values(text, None, "the command line")
+        check_assigned_values(text, None)
 
 
 @pytest.mark.parametrize(

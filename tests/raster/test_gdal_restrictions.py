@@ -91,7 +91,9 @@ class Trap:
     def files(self) -> list[StoredFile]:
         """List the rasters of this folder."""
         items = list_files([literal_location(self.folder)], [self.folder])
-        return [item for item in items if isinstance(item, StoredFile)]
+        files = [item for item in items if isinstance(item, StoredFile)]
+        assert files, "a test that reads nothing proves nothing"
+        return files
 
     def arm(self) -> None:
         """Forget the files that the test itself opened so far."""

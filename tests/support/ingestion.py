@@ -41,9 +41,7 @@ def run_of(engine: Engine, reader: Reader, **conditions: Any) -> RunContext:
 
 def work_of(paths: Sequence[Path], **fields: Any) -> DefinitionFiles:
     """Files, folders and a definition of these fields."""
-    definition = make_definition(
-        {"id": "test", "files": ["*"], "organisation": "Owner", **fields}, "test"
-    )
+    definition = make_definition({"id": "test", "files": ["*"], "organisation": "Owner", **fields})
     return DefinitionFiles(definition, [literal_location(path) for path in paths])
 
 

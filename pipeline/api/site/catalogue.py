@@ -1,6 +1,6 @@
 """The catalogue: a table of raster sources, and beside it their map."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from pipeline.api.selection import Selection, ordering_parameter, parse_selectio
 from pipeline.api.site.filter_bar import make_filter_bar
 from pipeline.api.site.formats import NO_TIME, show_period
 from pipeline.api.site.outlines import Extent, Outline, draw_outline, extent_of, join_extents
-from pipeline.api.site.site_page import SitePage, changed_query
+from pipeline.api.site.site_page import SitePage, changed_query, page_links, shown_rows
 from pipeline.api.views.list_detail import select_page
 from pipeline.api.views.root import Home
 from pipeline.catalogue.filters import filters_by_parameter
@@ -90,14 +90,14 @@ class Catalogue(SitePage):
         """Return the page; a filter that cannot be used is named above the empty table."""
         check_method(call.request.method, ("GET", "HEAD"))
         rows: Sequence[Any] = ()
-        errors, total, around = None, 0, None
+        errors, total, filtered = None, 0, None
         query = {**call.query, "page_size": call.query.get("page_size") or PAGE_SIZE}
         try:
             selection = parse_selection(query, ENTITY, call.caller)
             rows, total = await select_page(call, ENTITY, selection)
             if selection.paging.offset and not rows:
                 raise Problem(404, "Invalid page.")
-            around = await self.find_extent(call, selection) if rows else None
+            filtered = await self.find_extent(call, selection) if rows else None
         except Problem as problem:
             if problem.status != 400:
                 raise
@@ -120,7 +120,7 @@ class Catalogue(SitePage):
             total=total,
             shown=shown_rows(selection, len(rows)),
             pages=page_links(call.query, selection, total),
-            map_extent=around or frame,
+            map_extent=filtered or frame,
             map_query=changed_query(map_filters(call.query)),
             may_create=bool(call.caller.administers or call.caller.supplies),
         )
@@ -130,8 +130,8 @@ class Catalogue(SitePage):
         if costly_in(call.query, ENTITY.filters):
             return None
         statement = extent_statement(call.caller, selection.where(call.caller))
-        (found,) = await call.api.database.rows(statement)
-        return extent_of(found)
+        (box,) = await call.api.database.rows(statement)
+        return extent_of(box)
 
 
 def map_filters(query: Mapping[str, str]) -> dict[str, str]:
@@ -140,31 +140,13 @@ def map_filters(query: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in query.items() if name in known and text}
 
 
-def heads(query: Mapping[str, str]) -> Sequence[Head]:
-    """Return the heads of the columns, each with the link that orders by it or reverses that order."""
+def heads(query: Mapping[str, str]) -> Iterator[Head]:
+    """Yield the heads of the columns, each with the link that orders by it or reverses that order."""
     ordering = query.get("ordering", "")
-    made = []
     for order, text in COLUMNS:
         if order is None:
-            made.append(Head(text, "", ""))
+            yield Head(text, "", "")
             continue
         direction = {order: "ascending", f"-{order}": "descending"}.get(ordering, "")
-        chosen = f"-{order}" if direction == "ascending" else order
-        made.append(Head(text, changed_query(query, ordering=chosen, page=None), direction))
-    return made
-
-
-def shown_rows(selection: Selection, count: int) -> str:
-    """Return which rows are shown: 26–50."""
-    first = selection.paging.offset + 1
-    return f"{first:,}–{selection.paging.offset + count:,}" if count else "0"
-
-
-def page_links(query: Mapping[str, str], selection: Selection, total: int) -> tuple[str, str]:
-    """Return the query strings of the previous and the next page, empty where there is none."""
-    paging = selection.paging
-    before, after = max(0, paging.offset - paging.size), paging.offset + paging.size
-    return (
-        (changed_query(query, **paging.at(before)) or "?") if paging.offset else "",
-        changed_query(query, **paging.at(after)) if after < total else "",
-    )
+        next_order = f"-{order}" if direction == "ascending" else order
+        yield Head(text, changed_query(query, ordering=next_order, page=None), direction)

@@ -1,9 +1,9 @@
 """The filter bar of the catalogue, made from the filters of the API: the same names, so that a URL works for both."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.api.pages import FORM_LOOKUPS
+from pipeline.api.pages import offered_parameters
 from pipeline.api.site.site_page import changed_query
 from pipeline.catalogue.access import Access
 from pipeline.catalogue.filters import Filter, filters_by_parameter
@@ -69,7 +69,11 @@ class FilterBar:
 def make_filter_bar(filters: tuple[Filter, ...], query: Mapping[str, str]) -> FilterBar:
     """Return the bar for the query string of a page."""
     known = filters_by_parameter(filters)
-    more = [name for name in _offered(filters) if name not in FIRST]
+    more = [
+        name
+        for name, filter in offered_parameters(filters)
+        if name not in FIRST and filter.name not in NOT_SHOWN
+    ]
     controls = {name: _control(name, *known[name], query) for name in (*FIRST, *more)}
     given = {name: text for name, text in query.items() if text}
     kept = {name: text for name, text in given.items() if name not in controls and name != "page"}
@@ -83,13 +87,6 @@ def make_filter_bar(filters: tuple[Filter, ...], query: Mapping[str, str]) -> Fi
             if name in known
         ],
     )  # fmt: skip
-
-
-def _offered(filters: Sequence[Filter]) -> Iterator[str]:
-    for filter in filters:
-        for lookup in FORM_LOOKUPS:
-            if lookup in filter.kind.lookups and filter.name not in NOT_SHOWN:
-                yield f"{filter.name}__{lookup}" if lookup else filter.name
 
 
 def _control(name: str, filter: Filter, lookup: str, query: Mapping[str, str]) -> Control:

@@ -8,8 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.api.costly_filters import ReadRows, costly_in
-from pipeline.api.endpoint import Call
+from pipeline.api.endpoint import Call, View
 from pipeline.api.problems import Problem, check_method
+from pipeline.api.query_string import parse_query
 from pipeline.api.resources.json_rows import (
     Shape,
     caller_values,
@@ -23,8 +24,6 @@ from pipeline.api.resources.json_rows import (
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.responses import json_response, problem_answer
 from pipeline.api.selection import Selection, parse_selection
-from pipeline.api.site.site_page import SitePage
-from pipeline.catalogue.access import Caller
 from pipeline.catalogue.footprints import Box, tile_box, tile_statement
 from pipeline.catalogue.map_tiles import find_tile
 from pipeline.database.queries import NumberedQuery
@@ -37,18 +36,26 @@ HEADERS = {
 }
 """A pan back within a minute asks for nothing; the answer depends on the caller."""
 
-NUMBERS = {"left": Double, "bottom": Double, "side": Double, "first_column": Integer, "first_row": Integer, "cells": Integer}
+NUMBERS = {
+    "left": Double,
+    "bottom": Double,
+    "side": Double,
+    "first_column": Integer,
+    "first_row": Integer,
+    "cells": Integer,
+}
 """The numbers of `tile_box`, and their types."""
 
 
-class FootprintTile(SitePage):
+class FootprintTile(View):
     """GET a vector tile with the footprints of raster sources."""
 
     async def respond(self, request: Request) -> Response:
         """Return the tile; a problem has the envelope of the API."""
         try:
             check_method(request.method, ("GET", "HEAD"))
-            tile = await self.read(await self.identify(request))
+            query = parse_query(request.scope["query_string"])
+            tile = await self.read(await self.identify(request, query))
         except Problem as problem:
             return json_response(problem_answer(problem), request)
         headers = {**HEADERS, "Content-Length": str(len(tile))}
@@ -84,10 +91,9 @@ async def read_plainly(
     call: Call, selection: Selection, box: dict[str, Any], read_rows: ReadRows
 ) -> bytes:
     """Return the tile by a statement that is composed for this request."""
-    caller: Caller = call.caller
     around = func.ST_GeomFromEWKT(box.pop("around"))
     numbers: Box = {name: literal(number, NUMBERS[name]()) for name, number in box.items()}
     (row,) = await read_rows(
-        tile_statement(caller, selection.where(caller), {**numbers, "around": around})
+        tile_statement(call.caller, selection.where(call.caller), {**numbers, "around": around})
     )
     return bytes(row.tile)

@@ -5,6 +5,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from pipeline.definitions.durations import format_time
+
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 NOTHING = "–"
 NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,21 +30,21 @@ def show_number(number: float | None) -> str:
     return f"{number:,}" if isinstance(number, int) else f"{number:,.10g}"
 
 
-def show_day(moment: datetime | None) -> Markup:
+def show_day(time: datetime | None) -> Markup:
     """Return the day of a time in UTC; the whole time is in the tooltip."""
-    return _time(moment, "%Y-%m-%d")
+    return _time(time, "%Y-%m-%d")
 
 
-def show_time(moment: datetime | None) -> Markup:
+def show_time(time: datetime | None) -> Markup:
     """Return a time in UTC to the minute; the whole time is in the tooltip."""
-    return _time(moment, "%Y-%m-%d %H:%M")
+    return _time(time, "%Y-%m-%d %H:%M")
 
 
-def _time(moment: datetime | None, form: str) -> Markup:
-    if moment is None:
+def _time(time: datetime | None, form: str) -> Markup:
+    if time is None:
         return Markup("–")
-    utc = moment.astimezone(UTC)
-    exact = utc.isoformat().replace("+00:00", "Z")
+    utc = time.astimezone(UTC)
+    exact = format_time(utc)
     shown = utc.strftime(form) if utc.year >= 1000 else exact[:10]
     return Markup('<time datetime="{}" title="{}">{}</time>').format(exact, exact, shown)
 

@@ -5,11 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from starlette.responses import Response
 
-from pipeline.api.endpoint import Api, Call
+from pipeline.api.endpoint import Api, Call, read_row
 from pipeline.api.problems import Problem
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.site.site_page import SitePage
-from pipeline.api.views.list_detail import read_row
 from pipeline.catalogue.gaps import Gaps, find_gaps
 from pipeline.database.engine import make_engine
 

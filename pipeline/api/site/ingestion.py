@@ -77,7 +77,7 @@ class Definitions(IngestionPage):
 
     async def get(self, call: Call) -> Response:
         """Return the page with the definitions that the caller may see."""
-        rows = await call.api.database.rows(ingestion.select_definitions(call.caller))
+        rows = await find_rows(call, "list_definitions")
         last = {row.id: dict(row._mapping) for row in rows}
         entries, fault = await self._schedules(call)
         now = datetime.now(UTC)
@@ -118,8 +118,9 @@ class Runs(IngestionPage):
         """Return one page of runs."""
         before = read_id(call.query, "before")
         definition, state = call.query.get("definition") or None, call.query.get("state") or None
-        statement = ingestion.select_runs(call.caller, PAGE_SIZE + 1, before, definition, state)
-        rows = await call.api.database.rows(statement)
+        rows = await find_rows(
+            call, "list_runs", most=PAGE_SIZE + 1, before=before, definition=definition, state=state
+        )
         older = (
             changed_query(call.query, before=rows[PAGE_SIZE - 1].id)
             if len(rows) > PAGE_SIZE
@@ -140,7 +141,7 @@ class Run(IngestionPage):
     async def get(self, call: Call) -> Response:
         """Return the page of a run; raise Problem 404 if the caller may not see it."""
         number = read_number(call.request.path_params["run"])
-        rows = await call.api.database.rows(ingestion.select_run(call.caller, number or 0))
+        rows = await find_rows(call, "get_run", run=number or 0)
         if not rows:
             raise not_found("Run")
         run = dict(rows[0]._mapping)
@@ -148,8 +149,8 @@ class Run(IngestionPage):
         del run["organisation_ids"]
         if run["detail"] and not full_detail:
             run["detail"] = hide_folders(run["detail"])
-        before = await call.api.database.rows(
-            ingestion.select_last_speeds(call.caller, run["definition"], number or 0)
+        speeds = await find_rows(
+            call, "list_last_speeds", definition=run["definition"], run=number or 0
         )
         groups = await rejected_groups(call, FEW, run=number, code=None, definition=None)
         warnings = await call.api.database.rows(ingestion.count_warnings(call.caller, number))
@@ -159,7 +160,7 @@ class Run(IngestionPage):
             within=make_chart(
                 speeds_within(run["progress"]), "0 s", f"{run['elapsed'] or 0:,.0f} s"
             ),
-            across=self._compare(call, run["id"], before),
+            across=self._compare(call, run["id"], speeds),
             groups=groups,
             warnings=sort_warnings(warnings),
             prefect=self._prefect(run["flow_run"]),
@@ -229,9 +230,8 @@ class Rejected(IngestionPage):
         if not only["id"] and not only["code"]:
             raise Problem(400, "Name the file by its id, or the reason by its code.")
         api = self.api.dry_run if is_dry_run(call.query) else self.api
-        rows = await api.database.transaction(
-            lambda connection: _all_rows(connection, ingestion.retry_rejected(call.caller, **only))
-        )
+        retry = ingestion.statement("retry", call.caller, **only)
+        rows = await api.database.transaction(lambda connection: _all_rows(connection, retry))
         if only["id"] and not rows:
             raise not_found("Rejected file")
         if not api.database.stores:
@@ -266,12 +266,19 @@ async def _all_rows(connection: Any, statement: Any) -> Sequence[Row[Any]]:
     return rows
 
 
+async def find_rows(call: Call, name: str, **values: Any) -> Sequence[Row[Any]]:
+    """Return the rows of a statement about ingestion for the caller."""
+    return await call.api.database.rows(ingestion.statement(name, call.caller, **values))
+
+
 async def rejected_groups(call: Call, most: int, **only: Any) -> list[RejectedGroup]:
-    """Return the rejected files that the caller may see by reason, the most frequent first."""
-    database = call.api.database
-    counts = await database.rows(ingestion.count_rejected(call.caller, **only))
+    """Return the rejected files that the caller may see by reason, the most frequent first.
+
+    `only` are code, definition and run, None for all.
+    """
+    counts = await find_rows(call, "count_rejected", **only)
     files: dict[str, list[dict[str, Any]]] = {}
-    for row in await database.rows(ingestion.select_rejected(call.caller, most, **only)):
+    for row in await find_rows(call, "list_rejected", most=most, **only):
         file = dict(row._mapping)
         uri = file.pop("full_uri")
         if file["uri"] is None:

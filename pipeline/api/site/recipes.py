@@ -21,7 +21,7 @@ def recipes(source: Any, links: Links, first_uri: str | None) -> Sequence[Recipe
     login = "" if source.access_modifier == 0 else " -u __key__:YOUR_KEY"
     auth = "" if source.access_modifier == 0 else ', auth=("__key__", "YOUR_KEY")'
     tiles = f"{url}tiles/{{z}}/{{x}}/{{y}}.png"
-    made = [
+    written = [
         Recipe("curl", f"curl{login} '{url}?format=json'"),
         Recipe(
             "Python",
@@ -38,5 +38,5 @@ def recipes(source: Any, links: Links, first_uri: str | None) -> Sequence[Recipe
     ]
     if first_uri:
         path = first_uri.replace("s3://", "/vsis3/").removeprefix("file://")
-        made.append(Recipe("QGIS or GDAL: the first file itself", path))
-    return made
+        written.append(Recipe("QGIS or GDAL: the first file itself", path))
+    return written

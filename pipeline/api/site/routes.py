@@ -2,19 +2,18 @@
 
 from collections.abc import Iterator
 
-from pipeline.api.endpoint import Api
+from pipeline.api.endpoint import Api, View
 from pipeline.api.site.catalogue import Catalogue
 from pipeline.api.site.footprint_tile import FootprintTile
 from pipeline.api.site.gaps import SourceGaps
 from pipeline.api.site.ingestion import Definitions, Rejected, Run, Runs, Warnings
-from pipeline.api.site.site_page import SitePage
 from pipeline.api.site.source import SourcePage
 from pipeline.api.site.source_form import DeleteSource, EditSource, NewSource
 from pipeline.api.site.upload import UploadPage
 
 
-def site_pages(api: Api) -> Iterator[tuple[str, SitePage]]:
-    """Yield each path and its page."""
+def site_pages(api: Api) -> Iterator[tuple[str, View]]:
+    """Yield each path and its page, and that of the tiles of the map."""
     yield "/", Catalogue(api)
     yield "/sources/new/", NewSource(api)
     yield "/sources/{uuid}/", SourcePage(api)

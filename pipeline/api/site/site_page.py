@@ -10,16 +10,15 @@ from urllib.parse import urlencode, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.types import Receive, Scope, Send
 
-from pipeline.api.auth import SAFE, authenticate, check_csrf, require_login
-from pipeline.api.body import CSRF_FIELD, Body, parse_form, read_bytes
+from pipeline.api.auth import SAFE, check_csrf, require_login
+from pipeline.api.body import CSRF_FIELD, parse_form, read_bytes
 from pipeline.api.config import ApiConfig
-from pipeline.api.endpoint import Api, Call
-from pipeline.api.links import Links, base_of
+from pipeline.api.endpoint import Call, View
 from pipeline.api.pages import page
 from pipeline.api.problems import Problem, check_method
 from pipeline.api.query_string import parse_query
+from pipeline.api.selection import Selection
 from pipeline.catalogue.access import ANONYMOUS, Caller
 
 
@@ -46,23 +45,13 @@ def content_policy(config: ApiConfig) -> str:
     )
 
 
-class SitePage:
+class SitePage(View):
     """One page; a subclass has a method for each HTTP method that it takes: get, post."""
 
-    path = "none"
-    """With names instead of values, such as /sources/{uuid}/; set by the routes."""
     template = ""
     """Below `templates/site`."""
     section = ""
     """Its entry in the navigation."""
-
-    def __init__(self, api: Api) -> None:
-        self.api = api
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        response = await self.respond(Request(scope, receive))
-        await response(scope, receive, send)
 
     async def respond(self, request: Request) -> Response:
         """Return the response to a request; a problem becomes a page too."""
@@ -70,22 +59,13 @@ class SitePage:
         caller = ANONYMOUS
         try:
             check_method(request.method, allowed)
-            call = await self.identify(request)
+            call = await self.identify(request, parse_query(request.scope["query_string"]))
             caller = call.caller
             if request.method in SAFE:
                 return await self.get(call)
             return await self.submit(call)
         except Problem as problem:
             return self.show_problem(request, problem, caller)
-
-    async def identify(self, request: Request) -> Call:
-        """Return the call with its caller; raise Problem."""
-        api = self.api
-        query = parse_query(request.scope["query_string"])
-        login = await authenticate(request, api.prepared, api.config)
-        links = Links(base_of(request, api.config.base_url))
-        body = Body(request, api.config)
-        return Call(api, request, query, links, login.caller, body, login.session)
 
     async def submit(self, call: Call) -> Response:
         """Read a form, require its token, and hand it to `post`; raise Problem."""
@@ -112,8 +92,8 @@ class SitePage:
         headers = {"Content-Security-Policy": content_policy(config), "Vary": "Accept, Cookie"}
         return page(
             request, f"site/{template}", config.base_url, caller=caller, code=code, headers=headers,
-            navigation=navigation(config), user=caller, section=self.section, json=json, map_tiles=config.map_tiles or "",
-            map_attribution=config.map_attribution, **context,
+            navigation=navigation(config), user=caller, section=self.section, json=json,
+            map_tiles=config.map_tiles or "", map_attribution=config.map_attribution, **context,
         )  # fmt: skip
 
     def show_problem(self, request: Request, problem: Problem, caller: Caller) -> Response:
@@ -133,3 +113,18 @@ def changed_query(query: Mapping[str, str], **changes: Any) -> str:
     changed = {**query, **changes}
     kept = {name: str(value) for name, value in changed.items() if value not in (None, "")}
     return f"?{urlencode(kept)}" if kept else ""
+
+
+def shown_rows(selection: Selection, count: int) -> str:
+    """Return which rows are shown: 26–50."""
+    first = selection.paging.offset + 1
+    return f"{first:,}–{selection.paging.offset + count:,}" if count else "0"
+
+
+def page_links(query: Mapping[str, str], selection: Selection, total: int) -> tuple[str, str]:
+    """Return the query strings of the previous and the next page, empty where there is none."""
+    before, after = selection.paging.previous(), selection.paging.next(total)
+    return (
+        (changed_query(query, **before) or "?") if before else "",
+        changed_query(query, **after) if after else "",
+    )

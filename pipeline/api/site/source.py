@@ -7,26 +7,26 @@ from typing import Any
 from sqlalchemy import TextClause
 from starlette.responses import Response
 
-from pipeline.api.endpoint import Call
+from pipeline.api.endpoint import Call, read_row
 from pipeline.api.links import API
 from pipeline.api.problems import Problem
 from pipeline.api.resources.field import represent
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.resources.read_only import FILES, hide_for_others
 from pipeline.api.selection import parse_selection
-from pipeline.api.site.catalogue import page_links, shown_rows
 from pipeline.api.site.formats import NO_TIME
 from pipeline.api.site.outlines import extent_of
 from pipeline.api.site.recipes import recipes
-from pipeline.api.site.site_page import SitePage
+from pipeline.api.site.site_page import SitePage, page_links, shown_rows
 from pipeline.api.site.time_bar import TimeBar, divide_time, make_time_bar
 from pipeline.api.site.upload import last_uploads
-from pipeline.api.views.list_detail import read_row, select_page
+from pipeline.api.views.list_detail import select_page
 from pipeline.catalogue import writes
 from pipeline.catalogue.access import Access
 from pipeline.catalogue.change_feed import history_of
 from pipeline.catalogue.lookups import BadValue, parse_timestamp
 from pipeline.database.queries import queries
+from pipeline.definitions.durations import format_time
 from pipeline.raster.pixels.colormaps import COLORMAPS
 
 QUERIES = queries("source_page")
@@ -104,7 +104,7 @@ class SourcePage(SitePage):
         if source.first_value_timestamp in (None, NO_TIME):
             return []
         rows = await read(call, "list_first_steps", source=source.id, most=MOST_STEPS)
-        return [row.step.isoformat().replace("+00:00", "Z") for row in rows]
+        return [format_time(row.step) for row in rows]
 
 
 async def read(call: Call, name: str, **values: Any) -> Any:
@@ -125,10 +125,10 @@ def chosen_step(text: str, steps: list[str]) -> str:
     if not steps:
         return ""
     try:
-        asked = parse_timestamp(text).isoformat().replace("+00:00", "Z") if text else steps[-1]
+        time = format_time(parse_timestamp(text)) if text else steps[-1]
     except BadValue as error:
         raise Problem(400, {"time": [str(error)]}) from error
-    return max((step for step in steps if step <= asked), default=steps[0])
+    return max((step for step in steps if step <= time), default=steps[0])
 
 
 def show_file(call: Call, row: Any) -> Mapping[str, Any]:

@@ -9,14 +9,13 @@ from starlette.responses import Response
 
 from pipeline.api.auth import require_login
 from pipeline.api.body import JSON, Body
-from pipeline.api.endpoint import Api, Call
+from pipeline.api.endpoint import Api, Call, read_row
 from pipeline.api.links import API
 from pipeline.api.problems import Problem, forbidden
 from pipeline.api.resources.field import Field, represent
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.site.site_page import SitePage
 from pipeline.api.views.confirm_delete import RasterSourceDetail
-from pipeline.api.views.list_detail import read_row
 from pipeline.api.views.write import change, create
 from pipeline.catalogue.writes import organisations_to_write
 
@@ -104,12 +103,12 @@ class NewSource(SourceForm):
         self.check(call)
         values = typed_values(form, {})
         try:
-            made = await create(with_body(call, values), RASTER_SOURCES)
+            added = await create(with_body(call, values), RASTER_SOURCES)
         except Problem as problem:
             if problem.status != 400:
                 raise
             return await self.show_form(call, shown_texts(dict(form)), None, problem.detail)
-        return self.go_to(call, f"/sources/{made.data['uuid']}/")
+        return self.go_to(call, f"/sources/{added.data['uuid']}/")
 
     def check(self, call: Call) -> None:
         """Raise Problem 401 or 403 unless the caller supplies or administers an organisation."""

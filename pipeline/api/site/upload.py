@@ -5,14 +5,14 @@ from typing import Any
 
 from starlette.responses import Response
 
-from pipeline.api.endpoint import Call
+from pipeline.api.endpoint import Call, read_row
 from pipeline.api.links import API
 from pipeline.api.problems import forbidden
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.resources.read_only import UPLOADS
 from pipeline.api.selection import parse_selection
 from pipeline.api.site.site_page import SitePage
-from pipeline.api.views.list_detail import read_row, select_page
+from pipeline.api.views.list_detail import select_page
 
 SHOWN = "10"
 """Uploads that are shown."""

@@ -5,9 +5,9 @@ from typing import Any
 import orjson
 
 from pipeline.api.body import read_object
-from pipeline.api.endpoint import Call
+from pipeline.api.endpoint import Call, read_row
 from pipeline.api.responses import Answer, Dependent, Question
-from pipeline.api.views.list_detail import WriteDetail, read_row
+from pipeline.api.views.list_detail import WriteDetail
 from pipeline.catalogue import writes
 from pipeline.catalogue.upload_states import OPEN_STATES
 from pipeline.database.queries import queries

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
 
 from pipeline.api.auth import COOKIE, session_caller
-from pipeline.api.endpoint import Api, Call, Endpoint
+from pipeline.api.endpoint import Api, Call, Endpoint, View
 from pipeline.api.links import base_of
 from pipeline.api.openapi import document
 from pipeline.api.pages import page
@@ -29,20 +29,17 @@ class OpenApi(Endpoint):
         return Answer(document(self.endpoints, call.links.base))
 
 
-class Docs:
+class Docs(View):
     """GET the document as a page."""
 
-    path = "none"
-
     def __init__(self, openapi: OpenApi) -> None:
-        self.openapi = openapi
+        super().__init__(openapi.api)
+        self.endpoints = openapi.endpoints
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; raise Problem 405."""
-        check_method(scope["method"], ("GET", "HEAD"))
-        request, api = Request(scope, receive), self.openapi.api
-        base_url = api.config.base_url
-        described = document(self.openapi.endpoints, base_of(request, base_url))
-        caller = await session_caller(request.cookies.get(COOKIE, ""), api.prepared)
-        response = page(request, "docs.html", base_url, caller=caller, document=described)
-        await response(scope, receive, send)
+    async def respond(self, request: Request) -> Response:
+        """Return the page; raise Problem 405."""
+        check_method(request.method, ("GET", "HEAD"))
+        base_url = self.api.config.base_url
+        described = document(self.endpoints, base_of(request, base_url))
+        caller = await session_caller(request.cookies.get(COOKIE, ""), self.api.prepared)
+        return page(request, "docs.html", base_url, caller=caller, document=described)

@@ -8,32 +8,25 @@ from datetime import UTC, datetime
 from math import ceil, isfinite
 from typing import Any
 
-from pipeline.api.endpoint import Call, Endpoint
+from pipeline.api.endpoint import Call, Endpoint, read_row
 from pipeline.api.links import API
 from pipeline.api.problems import Problem, invalid, not_found, unavailable
 from pipeline.api.query_string import Parameter
 from pipeline.api.resources.field import LINK, TIMESTAMP, UUID, nullable, object_schema
 from pipeline.api.resources.layers import LAYERS
-from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.responses import Answer, Stream, stream_file
 from pipeline.api.upload_store import open_store
-from pipeline.api.views.list_detail import read_row
 from pipeline.api.views.pictures import (
     NUMBER_PATTERN,
     TIME_SCHEMA,
     choose_step,
     files_of,
+    find_source,
     parse_time_parameter,
 )
 from pipeline.catalogue.downloads import QUERIES
 from pipeline.catalogue.lookups import BOOLEAN_PATTERN, BadValue, optional_pattern, parse_boolean
-from pipeline.catalogue.pixels import (
-    Bounds,
-    choose_files,
-    list_steps,
-    shown_source,
-    source_statement,
-)
+from pipeline.catalogue.pixels import Bounds, choose_files, list_steps, shown_source
 from pipeline.definitions.durations import format_time
 from pipeline.errors import TransientError
 from pipeline.raster.pixels.requests import BoundsIn, Export, Window, is_epsg_code
@@ -84,6 +77,7 @@ class WantedData:
 class LayerData(Endpoint):
     """GET the pixels of a window as a GeoTIFF."""
 
+    row_of = LAYERS
     title = "Raster Layer Data"
     description = (
         "A GeoTIFF of a window by the nearest neighbour, for a layer that shows one raster source."
@@ -92,10 +86,6 @@ class LayerData(Endpoint):
     formats = ("geotiff",)
     schema = object_schema(task_id=UUID, url=LINK)
     parameters = PARAMETERS
-
-    async def check_exists(self, call: Call) -> None:
-        """Raise Problem 404 if the layer does not exist for the caller."""
-        await read_row(call, LAYERS)
 
     async def get(self, call: Call) -> Answer:
         """Return the file; raise Problem 400 or 404."""
@@ -150,6 +140,7 @@ class DownloadFile(Endpoint):
 class LayerTimeSteps(Endpoint):
     """GET the times of the steps of a layer."""
 
+    row_of = LAYERS
     title = "Raster Layer Time Steps"
     description = "The times of all steps, for a layer that shows one raster source."
     parameters = (
@@ -160,10 +151,6 @@ class LayerTimeSteps(Endpoint):
         start=nullable(TIMESTAMP), end=nullable(TIMESTAMP),
         steps={"type": "array", "items": TIMESTAMP},
     )  # fmt: skip
-
-    async def check_exists(self, call: Call) -> None:
-        """Raise Problem 404 if the layer does not exist for the caller."""
-        await read_row(call, LAYERS)
 
     async def get(self, call: Call) -> Answer:
         """Return all steps; raise Problem 400 or 404."""
@@ -191,10 +178,7 @@ async def source_of(call: Call, layer: Any) -> Any:
     uuid = shown_source(layer.source)
     if uuid is None:
         raise Problem(400, ONE_SOURCE)
-    rows = await call.api.database.rows(source_statement(uuid, call.caller))
-    if not rows:
-        raise not_found(RASTER_SOURCES.model)
-    return rows[0]
+    return await find_source(call, uuid)
 
 
 async def choose_export(call: Call, source: Any, wanted: WantedData) -> Export:

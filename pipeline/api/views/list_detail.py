@@ -8,7 +8,7 @@ import orjson
 from sqlalchemy import ColumnElement
 
 from pipeline.api.costly_filters import ReadRows, costly_in
-from pipeline.api.endpoint import Api, Call, Endpoint
+from pipeline.api.endpoint import Api, Call, Endpoint, read_row
 from pipeline.api.pagination import PAGING, list_page
 from pipeline.api.problems import not_found
 from pipeline.api.resources.field import represent
@@ -17,7 +17,7 @@ from pipeline.api.resources.resource import Resource
 from pipeline.api.responses import Answer, Question
 from pipeline.api.selection import Selection, ordering_parameter, parse_selection
 from pipeline.api.views.write import change, create, remove
-from pipeline.catalogue.select_rows import Entity, count_statement, page_statement, row_statement
+from pipeline.catalogue.select_rows import Entity, count_statement, page_statement
 
 
 class ReadList(Endpoint):
@@ -54,13 +54,9 @@ class ReadDetail(Endpoint):
 
     def __init__(self, api: Api, resource: Resource) -> None:
         super().__init__(api)
-        self.resource = resource
+        self.resource = self.row_of = resource
         self.title, self.description = f"{resource.title} Instance", resource.description
         self.fields = resource.fields
-
-    async def check_exists(self, call: Call) -> None:
-        """Raise Problem 404 if the row does not exist for the caller."""
-        await read_row(call, self.resource)
 
     async def get(self, call: Call) -> Answer:
         """Return the row in the path."""
@@ -168,16 +164,3 @@ async def read_page(
         (count,) = await read_rows(count_statement(entity, call.caller, where))
         return rows, count[0]
     return rows, rows[0].total if rows else 0
-
-
-async def read_row(call: Call, resource: Resource) -> Any:
-    """Return the row in the path; raise Problem 404."""
-    entity = resource.entity
-    if "id" in call.request.path_params:
-        key = entity.table.c.id == call.id(resource.model)
-    else:
-        key = entity.table.c.uuid == call.uuid(resource.model)
-    rows = await call.api.database.rows(row_statement(entity, call.caller, key))
-    if not rows:
-        raise not_found(resource.model)
-    return rows[0]

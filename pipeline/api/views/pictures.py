@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from math import isfinite
 from typing import Any
+from uuid import UUID
 
 from pipeline.api.endpoint import Call, Endpoint
 from pipeline.api.pixels import SAMPLED_FILES, etag_of
@@ -76,12 +77,9 @@ class Style:
 class PictureOfSource(Endpoint):
     """GET a picture of a raster source."""
 
+    row_of = RASTER_SOURCES
     media_type = "image/png"
     parameters = (COLORMAP, RESCALE, TIME)
-
-    async def check_exists(self, call: Call) -> None:
-        """Raise Problem 404 if the raster source does not exist for the caller."""
-        await read_source(call)
 
     async def picture(
         self, call: Call, source: Any, style: Style, window: Window, degrees: Bounds | None
@@ -125,7 +123,7 @@ class SourceTile(PictureOfSource):
     async def check_exists(self, call: Call) -> None:
         """Raise Problem 404 if the tile or the raster source does not exist for the caller."""
         named_tile(call)
-        await read_source(call)
+        await super().check_exists(call)
 
     async def get(self, call: Call) -> Answer:
         """Return the tile; raise Problem 404 for one that does not exist."""
@@ -153,6 +151,7 @@ class SourcePreview(PictureOfSource):
 class SourceStatistics(Endpoint):
     """GET statistics of the values of a raster source."""
 
+    row_of = RASTER_SOURCES
     title = "Raster Source Statistics"
     description = (
         "Range, percentiles and histogram of the valid values in overviews of at most 8 files, evenly spread. Values "
@@ -164,26 +163,25 @@ class SourceStatistics(Endpoint):
         histogram=nullable(HISTOGRAM), approximate={"type": "boolean"},
     )  # fmt: skip
 
-    async def check_exists(self, call: Call) -> None:
-        """Raise Problem 404 if the raster source does not exist for the caller."""
-        await read_source(call)
-
     async def get(self, call: Call) -> Answer:
         """Return the statistics; raise Problem 404 for a raster source without files."""
         source = await read_source(call)
         if source.size is None:
             raise not_found("Statistics")
-        found = asdict(await read_statistics(call, source))
-        found["percentiles"] = {
-            str(percent): value for percent, value in found["percentiles"].items()
-        }
+        statistics = asdict(await read_statistics(call, source))
+        percentiles = statistics["percentiles"].items()
+        statistics["percentiles"] = {str(percent): value for percent, value in percentiles}
         headers = caching(source, etag_of([], source.uuid, source.last_modified))
-        return Answer(found, headers=headers)
+        return Answer(statistics, headers=headers)
 
 
 async def read_source(call: Call) -> Any:
     """Return the row of the raster source in the path; raise Problem 404."""
-    uuid = call.uuid(RASTER_SOURCES.model)
+    return await find_source(call, call.uuid(RASTER_SOURCES.model))
+
+
+async def find_source(call: Call, uuid: UUID) -> Any:
+    """Return the row of a raster source; raise Problem 404."""
     rows = await call.api.database.rows(source_statement(uuid, call.caller))
     if not rows:
         raise not_found(RASTER_SOURCES.model)

@@ -2,43 +2,32 @@
 
 from dataclasses import replace
 
-from pipeline.api.endpoint import Api, Call, Endpoint
+from pipeline.api.endpoint import Api, Call, Endpoint, read_row
 from pipeline.api.problems import forbidden, login_required
 from pipeline.api.resources.field import INTEGER, object_schema
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.resources.read_only import ORGANISATIONS, ROLES_FIELD, USERS
-from pipeline.api.resources.resource import Resource
 from pipeline.api.responses import Answer
-from pipeline.api.views.list_detail import ReadList, read_list, read_row
+from pipeline.api.views.list_detail import ReadList, read_list
 from pipeline.catalogue import lists
 
 
-class RelatedList(ReadList):
-    """A list below a row of another resource."""
-
-    parent: Resource
-
-    async def check_exists(self, call: Call) -> None:
-        """Raise Problem 404 if the parent does not exist for the caller."""
-        await read_row(call, self.parent)
-
-
-class PartsOfSource(RelatedList):
+class PartsOfSource(ReadList):
     """GET a page of the files or uploads of a raster source."""
 
-    parent = RASTER_SOURCES
+    row_of = RASTER_SOURCES
 
     async def get(self, call: Call) -> Answer:
         """Return one page; raise Problem 404 if the caller may not see the source."""
-        source = await read_row(call, self.parent)
+        source = await read_row(call, RASTER_SOURCES)
         within = self.resource.entity.table.c.source_id == source.id
         return Answer(await read_list(call, self.resource, [within]))
 
 
-class OrganisationUsers(RelatedList):
+class OrganisationUsers(ReadList):
     """GET the users with a role in an organisation, with their roles there."""
 
-    parent = ORGANISATIONS
+    row_of = ORGANISATIONS
 
     def __init__(self, api: Api) -> None:
         super().__init__(api, replace(USERS, fields=(*USERS.fields, ROLES_FIELD)))
@@ -46,7 +35,7 @@ class OrganisationUsers(RelatedList):
 
     async def get(self, call: Call) -> Answer:
         """Return one page to callers with a role there; raise Problem 401, 403 or 404 to others."""
-        organisation = await read_row(call, self.parent)
+        organisation = await read_row(call, ORGANISATIONS)
         if not call.caller.logged_in:
             raise login_required()
         if organisation.id not in call.caller.belongs_to:
@@ -55,17 +44,17 @@ class OrganisationUsers(RelatedList):
         return Answer(await read_list(call, replace(self.resource, entity=entity)))
 
 
-class UserOrganisations(RelatedList):
+class UserOrganisations(ReadList):
     """GET the organisations in which a user has a role, with these roles."""
 
-    parent = USERS
+    row_of = USERS
 
     def __init__(self, api: Api) -> None:
         super().__init__(api, replace(ORGANISATIONS, fields=(*ORGANISATIONS.fields, ROLES_FIELD)))
 
     async def get(self, call: Call) -> Answer:
         """Return one page; raise Problem 404 if the caller may not see the user."""
-        user = await read_row(call, self.parent)
+        user = await read_row(call, USERS)
         entity = lists.organisations_of(user.id)
         return Answer(await read_list(call, replace(self.resource, entity=entity)))
 
@@ -73,6 +62,7 @@ class UserOrganisations(RelatedList):
 class OrganisationUsage(Endpoint):
     """GET counts and bytes of an organisation."""
 
+    row_of = ORGANISATIONS
     title = "Organisation Usage"
     description = (
         "How many raster sources and scenarios of an organisation you may see, and their bytes."
@@ -85,10 +75,6 @@ class OrganisationUsage(Endpoint):
         timeseries_count=INTEGER,
         timeseries_total_size=INTEGER,
     )
-
-    async def check_exists(self, call: Call) -> None:
-        """Raise Problem 404 if the organisation does not exist."""
-        await read_row(call, ORGANISATIONS)
 
     async def get(self, call: Call) -> Answer:
         """Return counts and bytes of what the caller may see; there are no time series."""

@@ -7,11 +7,10 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.types import Receive, Scope, Send
 
 from pipeline.api.auth import COOKIE, check_csrf, csrf_token, session_caller
 from pipeline.api.body import CSRF_FIELD, parse_form, read_bytes
-from pipeline.api.endpoint import Api
+from pipeline.api.endpoint import Api, View
 from pipeline.api.links import API, LOGIN, base_of, prefix_of
 from pipeline.api.pages import page
 from pipeline.api.problems import Problem, check_method, unavailable
@@ -33,29 +32,25 @@ SECONDS_TO_WAIT = 10.0
 WRONG = "Username or password is wrong."
 
 
-class SignIn:
+class SignIn(View):
     """GET the form, POST it."""
 
-    path = "none"
-
     def __init__(self, api: Api) -> None:
-        self.api = api
+        super().__init__(api)
         self.attempts = SignInAttempts(api.database)
         self.comparing = asyncio.Semaphore(CONCURRENT_COMPARISONS)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; raise Problem 405."""
-        check_method(scope["method"], ("GET", "HEAD", "POST"))
-        request = Request(scope, receive)
+    async def respond(self, request: Request) -> Response:
+        """Return the form or, after a POST, a redirect; raise Problem 405."""
+        check_method(request.method, ("GET", "HEAD", "POST"))
         try:
             if request.method == "POST" and is_dry_run(request.query_params):
                 raise Problem(400, "Signing in and out has no dry run; leave the parameter out.")
-            response = await self.respond(request)
+            return await self.answer(request)
         except Problem as problem:
-            response = await self.reject(request, problem)
-        await response(scope, receive, send)
+            return await self.reject(request, problem)
 
-    async def respond(self, request: Request) -> Response:
+    async def answer(self, request: Request) -> Response:
         """Return the form or, after a POST, a redirect; raise Problem."""
         if request.method != "POST":
             return await self.form(request)
@@ -160,7 +155,7 @@ class SignIn:
 class SignOut(SignIn):
     """GET a page with a button, POST to end the session."""
 
-    async def respond(self, request: Request) -> Response:
+    async def answer(self, request: Request) -> Response:
         """Return the page or, after a POST, end the session; raise Problem."""
         token, database = request.cookies.get(COOKIE, ""), self.api.database
         if request.method != "POST" or not token:

@@ -10,8 +10,16 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import ClientDisconnect, Request
 
-from pipeline.api.body import CSRF_FIELD, FORM, JSON, MULTIPART, media_type, read_object
-from pipeline.api.endpoint import Call, Endpoint
+from pipeline.api.body import (
+    CSRF_FIELD,
+    FORM,
+    JSON,
+    MULTIPART,
+    declared_bytes,
+    media_type,
+    read_object,
+)
+from pipeline.api.endpoint import Call, Endpoint, read_row
 from pipeline.api.links import API
 from pipeline.api.media_types import body_content
 from pipeline.api.multipart import FILE, UploadForm
@@ -24,7 +32,6 @@ from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.responses import Answer, Question
 from pipeline.api.upload_store import discard_ended
 from pipeline.api.views.confirm_delete import ask_about_data
-from pipeline.api.views.list_detail import read_row
 from pipeline.api.views.write import lock_row
 from pipeline.catalogue import upload_files
 from pipeline.catalogue.lookups import BLANK, TIMESTAMP_PATTERN, BadValue, parse_timestamp
@@ -75,6 +82,7 @@ def form_field(name: str, kind: str, schema: Mapping[str, Any], help: str, **opt
 class SourceData(Endpoint):
     """POST a file, DELETE the data."""
 
+    row_of = RASTER_SOURCES
     title = "Raster Source Data"
     description = (
         'Send a GeoTIFF as multipart/form-data: "file", and "timestamp" if the file does not contain its time, '
@@ -97,10 +105,6 @@ class SourceData(Endpoint):
     answers = {"POST": {"anyOf": [RECEIVED_SCHEMA, DRY_RUN_SCHEMA]}, "DELETE": REMOVED_SCHEMA}  # noqa: RUF012
     problems = {"POST": (507,)}  # noqa: RUF012
 
-    async def check_exists(self, call: Call) -> None:
-        """Raise Problem 404 if the source does not exist for the caller."""
-        await read_row(call, RASTER_SOURCES)
-
     def reads_token(self, call: Call) -> bool:
         """Return whether the request is a form with a file, which has the token in a field before the file."""
         return call.request.method == "POST" and media_type(call.request) == MULTIPART
@@ -116,7 +120,7 @@ class SourceData(Endpoint):
     async def post(self, call: Call) -> Answer:
         """Receive a file; it is stored and in the catalogue before this returns."""
         source = await read_row(call, RASTER_SOURCES)
-        declared = _int_header(call.request, "content-length") - FORM_BYTES
+        declared = declared_bytes(call.request) - FORM_BYTES
         _check_length(declared, call.api.config.upload_bytes)
         expected = max(0, declared)
         try:
@@ -299,9 +303,3 @@ def read_assigned(value: str | None, name: str) -> str | None:
     except CatalogueError as error:
         sentence = str(error)
         raise invalid({name: [f"{sentence[0].upper()}{sentence[1:]}."]}) from error
-
-
-def _int_header(request: Request, name: str) -> int:
-    """Return a header as a number, or 0 if it is not a number."""
-    text = request.headers.get(name, "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else 0

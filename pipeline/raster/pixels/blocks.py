@@ -6,13 +6,12 @@ from math import isnan
 from typing import NamedTuple
 
 import numpy as np
-from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window as PixelWindow
 
-from pipeline.errors import CatalogueError, Unreadable
+from pipeline.errors import CatalogueError
 from pipeline.raster.integrity import block_index_tags, block_lengths, pixel_bytes
-from pipeline.raster.open_dataset import open_dataset
+from pipeline.raster.open_dataset import open_dataset, read_pixels
 from pipeline.raster.pixels.open_files import Image, OpenRaster
 from pipeline.raster.pixels.values import Flags, Pixels, Values
 from pipeline.raster.sparse_copy import OpenObject
@@ -26,6 +25,11 @@ class Area(NamedTuple):
     column: int
     height: int
     width: int
+
+    @property
+    def window(self) -> PixelWindow:
+        """The same for rasterio."""
+        return PixelWindow(self.column, self.row, self.width, self.height)
 
     def blocks(self, image: Directory) -> tuple[range, range]:
         """Return the rows and the columns of the blocks that hold the area."""
@@ -93,16 +97,12 @@ class ImageReader:
                 yield self._read(dataset, area)
 
     def _read(self, dataset: DatasetReader, area: Area) -> Pixels:
-        window = PixelWindow(area.column, area.row, area.width, area.height)
-        try:
-            values = dataset.read(self._bands, window=window)
-            masks = dataset.read_masks(self._bands, window=window) if self._masked else None
-        except RasterioError as error:
-            reason = str(error.__cause__ or error).partition("\n")[0][:200]
-            raise Unreadable(f"its pixels cannot be read ({reason}); write it again") from error
+        values = read_pixels(dataset.read, self._bands, area.window)
         nodata = zip(values, self._raster.nodata, strict=True)
         valid = np.stack([_is_valid(*band) for band in nodata])
-        return Pixels(values, valid if masks is None else valid & (masks != 0))
+        if self._masked:
+            valid &= read_pixels(dataset.read_masks, self._bands, area.window) != 0
+        return Pixels(values, valid)
 
     def cost(self, areas: Sequence[Area]) -> int:
         """Return the number of values in the blocks of areas."""

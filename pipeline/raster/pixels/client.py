@@ -55,7 +55,7 @@ class PixelProcess:
 
     def _answer(self, request: Request, limits: PixelLimits) -> Any:
         """Return the answer or an error of the request; try again where the process ends."""
-        last_words = ""
+        last_line = ""
         for _ in range(_TRIES):
             if self._closed:
                 raise TransientError("the server is stopping; ask again")
@@ -64,10 +64,10 @@ class PixelProcess:
                 return self._receive(child, request, limits)
             except (EOFError, OSError):
                 status = self._end(GRACE_SECONDS)
-                last_words = child.last_words
+                last_line = child.last_line
                 if status == -signal.SIGALRM:
                     raise _timed_out(limits) from None
-        raise Unreadable(f"reading the pixels ends the process ({last_words}); check the files")
+        raise Unreadable(f"reading the pixels ends the process ({last_line}); check the files")
 
     def _end(self, patience: float) -> int:
         assert self._child

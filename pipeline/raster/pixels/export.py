@@ -45,7 +45,7 @@ def export(request: Export, mosaic: Mosaic) -> ExportedFile:
                 f"the answer cannot be written to the temporary folder ({error}); make room there"
             ) from error
     _open_descriptors.append(descriptor)
-    return ExportedFile(descriptor, os.fstat(descriptor).st_size)
+    return ExportedFile(descriptor)
 
 
 def close_exported() -> None:

@@ -27,7 +27,6 @@ _MAX_COPY_BYTES = 256 * 2**20
 """A sparse copy that holds more is removed after the request."""
 _MAX_DECIMATED_BYTES = 64 * 2**20
 """Of the decimated copies that are kept."""
-_CHANGED = "the file changed since it was registered; sync it, then ask again"
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class OpenRaster:
         seen_mask = header.layout.mask == "sidecar"
         self.opened.prepare_for_gdal(header.directories, budget, mask=seen_mask)
         if (header.main.width, header.main.height) != (file.width, file.height):
-            raise FileChanged(_CHANGED)
+            raise FileChanged.since_registered()
         self.nodata = [nodata_number(file.nodata[band - 1], file.dtype) for band in file.bands]
         self.mask = header.layout.mask
         """`internal`, `alpha`, `sidecar` or None."""

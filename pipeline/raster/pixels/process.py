@@ -37,7 +37,7 @@ class Answers:
     def answer(self, request: Request, limits: PixelLimits) -> Any:
         """Return the answer to a request, as its class describes it. Raises RastersourcesError."""
         try:
-            return self._answer(request, ReadingLimit(limits.pixels_read, self._budget.block_bytes))
+            return self._answer(request, ReadingLimit(limits.values_read, self._budget.block_bytes))
         finally:
             self._open_files.trim()
 

@@ -50,7 +50,7 @@ class PixelLimits:
     """Limits of one request."""
 
     seconds: float
-    pixels_read: int
+    values_read: int
     """Values that are unpacked, in whole blocks."""
 
 
@@ -120,7 +120,6 @@ class ExportedFile:
 
     descriptor: int
     """Of the pixel process."""
-    size: int
 
 
 class BadParameter(CatalogueError):

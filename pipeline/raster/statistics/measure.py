@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.enums import Interleaving
-from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from pipeline.errors import CatalogueError, OverBudget, Unreadable, UnsupportedDtype
+from pipeline.errors import CatalogueError, OverBudget, UnsupportedDtype
 from pipeline.raster.file_access import OpenLocalFile, open_local_file
 from pipeline.raster.models import (
     BandStatistics,
@@ -24,7 +23,7 @@ from pipeline.raster.models import (
     Statistics,
 )
 from pipeline.raster.nodata import nodata_number
-from pipeline.raster.open_dataset import open_dataset
+from pipeline.raster.open_dataset import open_dataset, read_pixels
 from pipeline.raster.overviews import Overview, masked_bands, usable_overviews
 from pipeline.raster.statistics.band import BandCounter
 from pipeline.raster.statistics.valid_outline import ValidCells, draw_outline
@@ -198,28 +197,16 @@ class _Scan:
     def _count_window(
         self, counters: Sequence[BandCounter], bands: Sequence[int], window: Window
     ) -> None:
-        values = self._read(self._dataset.read, bands, window)
+        values = read_pixels(self._dataset.read, bands, window)
         layers = zip(values, bands, strict=True)
         valid = np.stack([_valid_values(layer, self._nodata[band - 1]) for layer, band in layers])
         if self._masked:
-            valid &= self._read(self._dataset.read_masks, bands, window) != 0
+            valid &= read_pixels(self._dataset.read_masks, bands, window) != 0
         for counter, layer, flags in zip(counters, values, valid, strict=True):
             counter.add(layer.ravel() if flags.all() else layer[flags])
         self._cells.mark(window.row_off, window.col_off, np.logical_or.reduce(valid))
         self._done += values.size
         self.progress(Progress(self.raster.uri, self._done, self._total))
-
-    def _read(
-        self, method: Callable[..., npt.NDArray[Any]], bands: Sequence[int], window: Window
-    ) -> npt.NDArray[Any]:
-        try:
-            return method(bands, window=window)
-        except RasterioError as error:
-            reason = str(error.__cause__ or error).partition("\n")[0][:200]
-            raise Unreadable(
-                f"its pixels from row {window.row_off}, column {window.col_off} on cannot be read "
-                f"({reason}); copy or write it again"
-            ) from error
 
 
 def _valid_values(values: npt.NDArray[Any], nodata: float | None) -> Flags:

@@ -8,13 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from rasterio.windows import Window, subdivide
 
-from pipeline.raster.integrity import block_index_tags, block_lengths
+from pipeline.raster.integrity import block_index_tags, block_lengths, block_runs
 from pipeline.raster.tiff import Directory
 
 Flags = npt.NDArray[np.bool_]
-
-_BLOCKS_AT_ONCE = 2**20
-"""Blocks whose offsets are held in memory together."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +72,7 @@ def block_grid(image: Directory, *, skip_holes: bool) -> BlockGrid:
     grid = BlockGrid.without_holes(image.width, image.height, *image.block_size)
     if not skip_holes:
         return grid
-    count = image.block_count
-    starts = range(0, count, _BLOCKS_AT_ONCE)
-    parts = [_filled(image, start, min(start + _BLOCKS_AT_ONCE, count)) for start in starts]
+    parts = [_filled(image, *run) for run in block_runs(image.block_count)]
     planes = np.concatenate(parts).reshape(image.planes, *grid.filled.shape)
     return replace(grid, filled=np.logical_or.reduce(planes))
 

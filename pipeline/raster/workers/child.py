@@ -21,7 +21,7 @@ class ChildProcess:
 
     def __init__(self, module: str, *descriptors: int) -> None:
         """Start the module with the numbers of its end of the connection and of open files. Raises TransientError."""
-        self.last_words = ""
+        self.last_line = ""
         self.connection, its_end = Pipe()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         # Ctrl-C is for this process only, also before the child has its own process group.
@@ -71,7 +71,7 @@ class ChildProcess:
             errors.seek(0)
             lines = errors.read().decode(errors="replace").split("\n")
         reason = f"exit status {status}" if status >= 0 else signal.Signals(-status).name
-        self.last_words = next((line for line in reversed(lines) if line), reason)
+        self.last_line = next((line for line in reversed(lines) if line), reason)
         return status
 
 

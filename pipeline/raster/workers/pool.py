@@ -180,24 +180,24 @@ class ProcessReader(Generic[T]):
             # No file is at fault where a process ends before it reads.
             self._failed_starts += 1
             if self._failed_starts > MAX_FAILED_STARTS:
-                raise TransientError(f"no process to read files starts: {worker.last_words}")
+                raise TransientError(f"no process to read files starts: {worker.last_line}")
         if others := [task for task in worker.tasks if task not in suspects]:
             self._unfinished.append(others)
         for task in suspects:
             task.crashes += 1
         if len(suspects) == 1:
-            _judge(suspects[0], worker.last_words, timed_out=timed_out)
+            _judge(suspects[0], worker.last_line, timed_out=timed_out)
         self._unfinished.extend([task] for task in suspects if task.outcome is None)
 
 
-def _judge(task: "_Task", last_words: str, *, timed_out: bool) -> None:
+def _judge(task: "_Task", last_line: str, *, timed_out: bool) -> None:
     """Reject a file that took too long, or that ended a process for the second time."""
     if timed_out:
         seconds = task.options.budget.seconds
         error = TimedOut(f"reading takes over {seconds:g} s; raise the budget for time")
         task.outcome = rejection(task.file, error)
     elif task.crashes > 1:  # once may be chance, such as a lack of memory
-        sentence = f"reading it ends the process ({last_words}); write it again"
+        sentence = f"reading it ends the process ({last_line}); write it again"
         task.outcome = rejection(task.file, Unreadable(sentence))
 
 
@@ -265,9 +265,9 @@ class _Worker:
         return self._child.end(patience)
 
     @property
-    def last_words(self) -> str:
+    def last_line(self) -> str:
         """Why the process ended."""
-        return self._child.last_words
+        return self._child.last_line
 
 
 @cache

@@ -7,7 +7,6 @@ import pytest
 
 from tests.support.chromium import Browsers
 
-
 Look = Callable[[int, str], Any]
 UNTIL_READY = """
     const done = arguments[0], map = document.getElementById("map");

@@ -313,7 +313,7 @@ def test_broken_pixels_are_refused_with_a_sentence(process: PixelProcess, tmp_pa
     data[middle : middle + 2000] = b"\xff" * 2000
     path.write_bytes(data)
     raster = read_path(path)
-    with pytest.raises(Unreadable, match="pixels cannot be read"):
+    with pytest.raises(Unreadable, match=r"its pixels from row .* cannot be read"):
         export(process, pixel_file(raster), window_of(raster, 0, 0, 512, 512))
 
 

@@ -165,7 +165,7 @@ def test_a_path_alone_is_not_a_crs(trap: Trap) -> None:
         trap.raster(f"{number}.tif")
         trap.write(f"{number}.tif.aux.xml", f"<PAMDataset><SRS>{target}</SRS></PAMDataset>")
     trap.arm()
-    list(read_all(trap.files(), ReadOptions()))
+    assert len(list(read_all(trap.files(), ReadOptions()))) == len(TARGETS)
 
 
 @pytest.mark.parametrize("text", [*WKT.values(), *PROJ.values()], ids=[*WKT, *PROJ])

@@ -203,11 +203,12 @@ def test_a_short_time_is_read_with_its_format(tmp_path: Path) -> None:
     assert dating.times == (DAY,)
 
 
-def load_in_zone(tmp_path: Path, time_format: str, zone: str) -> None:
+def load_in_zone(tmp_path: Path, time_format: str, zone: str) -> str:
+    """Load a definition with this format and zone; return the zone in which it reads times."""
     path = tmp_path / "sources.toml"
     fields = f"pattern = '(?P<time>.+)'\ntime_format = '{time_format}'\ntime_zone = '{zone}'\n"
     path.write_text(SOURCE + fields)
-    load_config(path)
+    return load_config(path).source[0].time_rule().time_zone
 
 
 @pytest.mark.parametrize(
@@ -242,4 +243,4 @@ def test_an_offset_in_plain_text_does_not_go_with_utc(tmp_path: Path, offset: st
     ["%Y%m%dT%H%M%z", "%Y%m%d_%H%M_UTC%z", "%Y%m%d_NZ", "zone_%Y%m%d", "%Y%m%d_%H00", "%Y-%m-%d-00001", "%Y%m%d%%Zulu"],
 )  # fmt: skip
 def test_a_format_that_says_no_zone_goes_with_every_zone(tmp_path: Path, time_format: str) -> None:
-    load_in_zone(tmp_path, time_format, "Europe/Amsterdam")
+    assert load_in_zone(tmp_path, time_format, "Europe/Amsterdam") == "Europe/Amsterdam"

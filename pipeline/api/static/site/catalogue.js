@@ -26,7 +26,7 @@ function outline(name, width, opacity, lineDash) {
   });
 }
 
-// Styles are made once for each scheme: a tile has up to a thousand outlines.
+// Styles are made once, and again when the scheme changes: a tile has up to a thousand outlines.
 let source, shades;
 function paint() {
   source = new ol.style.Style({
@@ -45,7 +45,7 @@ function paint() {
 paint();
 onScheme(() => { paint(); marks.changed(); box.changed(); });
 
-// The view: of the URL if it has one, else of what was found.
+// Begin with the view in the URL, or else with the box or what the filters find.
 const place = /^#map=([\d.]+)\/(-?[\d.]+)\/(-?[\d.]+)$/.exec(location.hash);
 if (place) {
   map.getView().setZoom(Number(place[1]));
@@ -70,7 +70,7 @@ for (const link of document.querySelectorAll(".pager a, thead a")) {
   link.addEventListener("click", () => { link.hash = location.hash; });
 }
 
-// Counts or outlines: what the map shows now, for people who cannot see it too.
+// Tell whether the map shows counts or outlines, also to people who cannot see it.
 map.on("rendercomplete", () => {
   const kinds = new Set(footprints.getFeaturesInExtent(map.getView().calculateExtent()).map((one) => one.get("layer")));
   state.textContent = kinds.has("cells") ? "Shaded by number of sources; zoom in for outlines" : "";
@@ -100,7 +100,7 @@ draw.on("drawend", (event) => filterBy(event.feature.getGeometry().getExtent()))
 document.getElementById("view").addEventListener("click", () => filterBy(map.getView().calculateExtent()));
 document.querySelector(".map-tools").hidden = false;
 
-// A click tells what lies there: the API knows all of it, also where outlines hide each other.
+// A click lists what lies there. The API is asked, as outlines may hide each other.
 const card = document.createElement("div");
 card.className = "popup";
 card.setAttribute("role", "dialog");
@@ -119,9 +119,9 @@ map.on("singleclick", async (event) => {
   parameters.set("format", "json");
   const answer = await fetch(`${list}?${parameters}`, { headers: { Accept: "application/json" } });
   if (!answer.ok) { state.textContent = "The server did not answer; try again."; return; }
-  const found = await answer.json();
-  popup.setPosition(found.count ? event.coordinate : undefined);
-  if (found.count) fill(found);
+  const sources = await answer.json();
+  popup.setPosition(sources.count ? event.coordinate : undefined);
+  if (sources.count) fill(sources);
 });
 
 function fill({ count, results }) {
@@ -143,9 +143,9 @@ function fill({ count, results }) {
 }
 
 function make(name, text = "") {
-  const made = document.createElement(name);
-  made.textContent = text;
-  return made;
+  const created = document.createElement(name);
+  created.textContent = text;
+  return created;
 }
 
 // The row under the pointer, on the map.

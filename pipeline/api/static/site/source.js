@@ -68,10 +68,10 @@ function followTime(draw) {
   };
   slider.addEventListener("change", settle);
   document.querySelector(".time-form").addEventListener("submit", (event) => {
-    const found = steps.indexOf(input.value);
-    if (found < 0) return;
+    const step = steps.indexOf(input.value);
+    if (step < 0) return;
     event.preventDefault();
-    slider.value = found;
+    slider.value = step;
     settle();
   });
 }
@@ -112,10 +112,10 @@ async function loadCoverage() {
   const answer = await fetch(place.dataset.url, { headers: { Accept: "text/html" } });
   if (!answer.ok) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const found = page.getElementById("gaps");
-  if (!found) return;
-  found.classList.remove("card");
-  place.replaceChildren(...found.childNodes);
+  const gaps = page.getElementById("gaps");
+  if (!gaps) return;
+  gaps.classList.remove("card");
+  place.replaceChildren(...gaps.childNodes);
   const map = element?.map;
   if (!map) return;
   const holes = new ol.source.Vector();
