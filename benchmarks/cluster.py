@@ -119,7 +119,7 @@ def private_database() -> Iterator[Database]:
 
 
 def new_database(cluster: Cluster, name: str, *, migrated: bool = False) -> Database:
-    """Return a new database; a former one of this name goes."""
+    """Return a new database; one of this name from before is dropped."""
     template = TEMPLATE if migrated else "template1"
     if migrated and not Database(cluster, "postgres").execute(
         "SELECT FROM pg_database WHERE datname = %s", TEMPLATE

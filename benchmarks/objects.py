@@ -26,7 +26,7 @@ LATE = 0.02
 AT_ONCE = 64
 """Plain requests that are under way: as many as two processes of ours wait for."""
 COG = 5
-"""Each number that this divides makes a cloud-optimised raster."""
+"""`make_raster` makes a cloud-optimised raster of each number that this divides."""
 
 
 def compare_objects(

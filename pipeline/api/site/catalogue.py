@@ -11,17 +11,16 @@ from starlette.responses import Response
 from pipeline.api.costly_filters import costly_in
 from pipeline.api.endpoint import Api, Call
 from pipeline.api.links import API
-from pipeline.api.pagination import PAGING
 from pipeline.api.problems import Problem, check_method
-from pipeline.api.query_help import known_parameters, warn_of_unknown
+from pipeline.api.query_help import warn_of_unknown
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.responses import wants_html
-from pipeline.api.selection import Selection, ordering_parameter, parse_selection
+from pipeline.api.selection import Selection, parse_selection
 from pipeline.api.site.filter_bar import make_filter_bar
 from pipeline.api.site.formats import NO_TIME, show_period
 from pipeline.api.site.outlines import Extent, Outline, draw_outline, extent_of, join_extents
 from pipeline.api.site.site_page import SitePage, changed_query, page_links, shown_rows
-from pipeline.api.views.list_detail import select_page
+from pipeline.api.views.list_detail import ReadList, select_page
 from pipeline.api.views.root import Home
 from pipeline.catalogue.filters import filters_by_parameter
 from pipeline.catalogue.footprints import extent_statement
@@ -76,9 +75,7 @@ class Catalogue(SitePage):
     def __init__(self, api: Api) -> None:
         super().__init__(api)
         self.for_programs = Home(api)
-        self.known = known_parameters(
-            ENTITY.filters, (ordering_parameter(tuple(ENTITY.orders)), *PAGING)
-        )
+        self.known = ReadList(api, RASTER_SOURCES).known_parameters
 
     async def respond(self, request: Request) -> Response:
         """Return the page to people."""
