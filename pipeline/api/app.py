@@ -28,7 +28,7 @@ from pipeline.api.middleware import (
     SecurityHeaders,
 )
 from pipeline.api.pages import show_problem
-from pipeline.api.pixels import PixelService
+from pipeline.api.pixel_service import PixelService
 from pipeline.api.prepared_reads import PreparedReads
 from pipeline.api.problems import Problem
 from pipeline.api.receive_upload import UploadReceiver

@@ -20,7 +20,7 @@ from pipeline.api.dry_run_uploads import DryRunSlots
 from pipeline.api.exports import ExportService
 from pipeline.api.links import Links, base_of
 from pipeline.api.pages import Form, rejected_form, show_answer, show_question, write_forms
-from pipeline.api.pixels import PixelService
+from pipeline.api.pixel_service import PixelService
 from pipeline.api.prepared_reads import PreparedReads
 from pipeline.api.problems import Problem, forbidden, method_not_allowed, not_found, unavailable
 from pipeline.api.query_help import (

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pipeline.api.config import ApiConfig
 from pipeline.api.database import Database
-from pipeline.api.pixels import pixel_problem
+from pipeline.api.pixel_service import pixel_problem
 from pipeline.api.problems import Problem, unavailable
 from pipeline.api.receive_upload import UploadReceiver
 from pipeline.api.upload_store import discard_unneeded

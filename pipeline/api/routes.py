@@ -22,9 +22,9 @@ from pipeline.api.resources.read_only import (
 from pipeline.api.site.routes import site_pages
 from pipeline.api.views.change_feed import Changes
 from pipeline.api.views.confirm_delete import RasterSourceDetail
-from pipeline.api.views.docs import Docs, OpenApi
 from pipeline.api.views.layer_data import DownloadFile, LayerData, LayerTimeSteps
 from pipeline.api.views.list_detail import ReadDetail, ReadList, WriteDetail, WriteList
+from pipeline.api.views.openapi import Docs, OpenApi
 from pipeline.api.views.pictures import SourcePreview, SourceStatistics, SourceTile
 from pipeline.api.views.related import (
     OrganisationUsage,

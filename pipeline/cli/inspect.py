@@ -1,113 +1,61 @@
-"""Prints what `rastersources inspect` found: a JSON object on one line, or a table for people."""
+"""The command that prints what reading finds in files, without a database."""
 
-import json
-import sys
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Literal
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+import typer
 
-from pipeline.cli.inspection import Inspection
-from pipeline.cli.terminal import strip_control_characters
+from pipeline.cli import options
+from pipeline.cli.bootstrap import read_options
 from pipeline.errors import Rejection
+from pipeline.settings import settings
 
-SHOWN_BANDS = 16
-BARS = " ▁▂▃▄▅▆▇█"
-BAR_LINES = 7
-
-
-def print_json(outcome: Inspection | Rejection) -> None:
-    """Print one JSON object: the raster, or why it was rejected."""
-    if isinstance(outcome, Rejection):
-        error = {"code": outcome.code, "message": outcome.message}
-        document: dict[str, Any] = {"uri": outcome.uri, "error": error}
-    else:
-        document = outcome.document
-    sys.stdout.write(json.dumps(document, allow_nan=False) + "\n")
-    sys.stdout.flush()
+Paths = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PATH...",
+        help="Files, or folders with all that is below them; also file:// and s3:// URLs.",
+    ),
+]
 
 
-def print_table(outcome: Inspection | Rejection) -> None:
-    """Print a table for people."""
-    console = Console(highlight=False)
-    if isinstance(outcome, Rejection):
-        message = strip_control_characters(outcome.message)
-        text = f"{outcome.uri}\nrejected: {message} [{outcome.code}]\n"
-        console.print(Text(text, style="red"), soft_wrap=True)
-        return
-    document = outcome.document
-    console.print(Text(document["uri"]), soft_wrap=True)
-    console.print(fields_table(outcome))
-    if document.get("statistics"):
-        console.print(statistics_table(document["statistics"]))
-    for warning in document["warnings"]:
-        text = f"warning: {strip_control_characters(warning['message'])} [{warning['code']}]"
-        console.print(Text(text, style="yellow"))
-    console.print()
+def inspect(
+    paths: Paths,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Read the pixels too, of an overview if there is one.")
+    ] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Like --stats, but read every pixel.")
+    ] = False,
+    crs: options.Crs = None,
+    crs_override: options.CrsOverride = False,
+    nodata: options.Nodata = None,
+    jobs: Annotated[int, typer.Option("-j", help="Processes that read.", min=1, max=256)] = 1,
+) -> None:
+    """Print what reading finds in files, without a database; exit status 1 if any was rejected."""
+    from pipeline.cli.inspection import inspect_raster
+    from pipeline.cli.inspection_output import print_json, print_table
+    from pipeline.cli.progress import PixelBars
+    from pipeline.raster import AssignedValues, ProcessReader
+    from pipeline.storage import EVERYWHERE, list_files, literal_location
 
+    configured = settings()
+    assigned = AssignedValues()
+    if crs is not None or nodata is not None or crs_override:
+        from pipeline.raster.stated_values import check_assigned_values
 
-def fields_table(inspection: Inspection) -> Table:
-    """Return a table of field, value and provenance."""
-    table = Table(show_header=True)
-    table.add_column("field", no_wrap=True)
-    table.add_column("value", overflow="fold")
-    table.add_column("from", overflow="fold", max_width=20)
-    for name, value, provenance in inspection.rows:
-        table.add_row(name, Text(value), Text(provenance))
-    return table
-
-
-def statistics_table(statistics: dict[str, Any]) -> Table:
-    """Return a table with a row for each band: figures on the left, the histogram on the right."""
-    table = Table(title=Text(title_of(statistics)), title_justify="left", show_lines=True)
-    table.add_column("band", justify="right")
-    table.add_column("values", overflow="fold")
-    table.add_column("percentiles", overflow="fold")
-    table.add_column("from min to max", no_wrap=True)
-    for band in statistics["bands"][:SHOWN_BANDS]:
-        by_percent = band["percentiles"] or {}
-        percentiles = [f"{percent}% {brief(value)}" for percent, value in by_percent.items()]
-        table.add_row(str(band["band"]), figures(band), "\n".join(percentiles), bars(band))
-    hidden = len(statistics["bands"]) - SHOWN_BANDS
-    if hidden > 0:
-        table.caption = f"and {hidden} more bands; --json has them all"
-    return table
-
-
-def title_of(statistics: dict[str, Any]) -> str:
-    """Return which pixels were read."""
-    if not statistics["approximate"]:
-        return "statistics of every pixel"
-    return f"approximate statistics, from the overview 1:{statistics['overview']}; --exact reads every pixel"
-
-
-def figures(band: dict[str, Any]) -> str:
-    """Return the figures of a band, one on a line."""
-    share = band["valid_share"]
-    valid = "valid under 0.01%" if 0 < share < 1e-4 else f"valid {share:.2%}"
-    if band["min"] is None:
-        return valid
-    names = {"min": "min", "max": "max", "mean": "mean", "std": "standard_deviation"}
-    return "\n".join([*(f"{name} {brief(band[key])}" for name, key in names.items()), valid])
-
-
-def brief(number: float | None) -> str:
-    """Return whole numbers as they are, others with six digits."""
-    if number is None:
-        return "unknown"
-    return str(number) if isinstance(number, int) else f"{number:.6g}"
-
-
-def bars(band: dict[str, Any]) -> str:
-    """Return the histogram as bars, the highest of them full."""
-    if band["histogram"] is None:
-        return ""
-    counts = band["histogram"]["counts"]
-    highest = max(counts)
-    # Rounded up, so that even one pixel shows.
-    steps = [-(-count * BAR_LINES * 8 // highest) for count in counts]
-    return "\n".join(
-        "".join(BARS[min(max(step - 8 * line, 0), 8)] for step in steps)
-        for line in reversed(range(BAR_LINES))
-    )
+        assigned = check_assigned_values(crs, nodata, override=crs_override)
+    look: Literal["overview", "exact"] | None = "exact" if exact else "overview" if stats else None
+    reading = replace(read_options(configured), statistics=look, assigned=assigned)
+    locations = [literal_location(path) for path in paths]
+    files = list_files(locations, configured.roots or EVERYWHERE, repeat=True)
+    convert = partial(inspect_raster, stats=look is not None)
+    rejected = False
+    with ProcessReader(jobs, convert) as reader, PixelBars() as bars:
+        for outcome in reader.read(files, reading, bars.update):
+            bars.hide()
+            (print_json if as_json else print_table)(outcome)
+            rejected |= isinstance(outcome, Rejection)
+    raise SystemExit(1 if rejected else 0)

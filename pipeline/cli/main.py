@@ -3,17 +3,15 @@
 import gc
 import os
 import sys
-from dataclasses import replace
-from functools import partial
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from pipeline.cli import bootstrap, options
 from pipeline.cli.browser import open_page
 from pipeline.cli.database import database
 from pipeline.cli.doctor import doctor
 from pipeline.cli.flows import flow
+from pipeline.cli.inspect import inspect
 from pipeline.cli.people import GROUPS
 from pipeline.cli.register import register
 from pipeline.cli.rejected import rejected
@@ -26,8 +24,8 @@ from pipeline.cli.sync import plan, restore, sync, unregister
 from pipeline.cli.terminal import echo_error
 from pipeline.cli.undo import undo
 from pipeline.cli.uploads import uploads
-from pipeline.errors import RastersourcesError, Rejection
-from pipeline.settings import pop_unknown_settings, settings
+from pipeline.errors import RastersourcesError
+from pipeline.settings import pop_unknown_settings
 
 PROGRAM = "rastersources"
 app = typer.Typer(
@@ -40,6 +38,7 @@ for command in (register, plan, sync, undo, unregister, restore, show, serve, up
     app.command()(command)
 app.command(cls=SearchCommand)(search)
 app.command("open")(open_page)
+app.command()(inspect)
 for group, commands in {
     **GROUPS,
     "db": database,
@@ -70,15 +69,6 @@ def rastersources(
     ] = False,
 ) -> None:
     """A catalogue of GeoTIFFs: inspect files, register them, serve what is where."""
-
-
-Paths = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="PATH...",
-        help="Files, or folders with all that is below them; also file:// and s3:// URLs.",
-    ),
-]
 
 
 def main() -> None:
@@ -129,45 +119,3 @@ def exit_with_error(message: str) -> NoReturn:
     """Print an error and exit with status 1."""
     echo_error(message)
     raise SystemExit(1)
-
-
-@app.command()
-def inspect(
-    paths: Paths,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
-    stats: Annotated[
-        bool, typer.Option("--stats", help="Read the pixels too, of an overview if there is one.")
-    ] = False,
-    exact: Annotated[
-        bool, typer.Option("--exact", help="Like --stats, but read every pixel.")
-    ] = False,
-    crs: options.Crs = None,
-    crs_override: options.CrsOverride = False,
-    nodata: options.Nodata = None,
-    jobs: Annotated[int, typer.Option("-j", help="Processes that read.", min=1, max=256)] = 1,
-) -> None:
-    """Print what reading finds in files, without a database; exit status 1 if any was rejected."""
-    from pipeline.cli.inspect import print_json, print_table
-    from pipeline.cli.inspection import inspect_raster
-    from pipeline.cli.progress import PixelBars
-    from pipeline.raster import AssignedValues, ProcessReader
-    from pipeline.storage import EVERYWHERE, list_files, literal_location
-
-    configured = settings()
-    assigned = AssignedValues()
-    if crs is not None or nodata is not None or crs_override:
-        from pipeline.raster.stated_values import check_assigned_values
-
-        assigned = check_assigned_values(crs, nodata, override=crs_override)
-    look: Literal["overview", "exact"] | None = "exact" if exact else "overview" if stats else None
-    reading = replace(bootstrap.read_options(configured), statistics=look, assigned=assigned)
-    locations = [literal_location(path) for path in paths]
-    files = list_files(locations, configured.roots or EVERYWHERE, repeat=True)
-    inspect = partial(inspect_raster, stats=look is not None)
-    rejected = False
-    with ProcessReader(jobs, inspect) as reader, PixelBars() as bars:
-        for outcome in reader.read(files, reading, bars.update):
-            bars.hide()
-            (print_json if as_json else print_table)(outcome)
-            rejected |= isinstance(outcome, Rejection)
-    raise SystemExit(1 if rejected else 0)

@@ -28,7 +28,7 @@ Workers = Annotated[
 
 def serve(host: Host = None, port: Port = None, workers: Workers = None) -> None:
     """Serve the API until Ctrl-C."""
-    from pipeline.cli.serve import run_server
+    from pipeline.cli.server import run_server
 
     configured = server_settings(workers)
     with (
@@ -56,7 +56,7 @@ def up(
     All definitions of --config are synced at once, then each by its schedule.
     """
     from pipeline.cli.output import print_addresses
-    from pipeline.cli.serve import SchedulesProcess, run_server
+    from pipeline.cli.server import SchedulesProcess, run_server
     from pipeline.definitions.sources_toml import load_config
 
     configured = server_settings(workers)

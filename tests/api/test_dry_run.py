@@ -23,7 +23,7 @@ from pipeline.api.routes import endpoints
 from pipeline.api.shared_memory import SharedMemory
 from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.users import grant_role
-from pipeline.cli.serve import try_upload
+from pipeline.cli.server import try_upload
 from pipeline.ingest.uploads import UploadWorker, process_waiting
 from pipeline.raster import ProcessReader, ReadOptions
 from pipeline.settings import Settings

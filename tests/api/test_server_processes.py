@@ -18,7 +18,7 @@ from sqlalchemy import Engine, text
 
 from pipeline.catalogue.owners import add_organisation
 from pipeline.catalogue.users import add_user, create_key, grant_role
-from pipeline.cli.serve import api_config, count_processes
+from pipeline.cli.server import api_config, count_processes
 from pipeline.errors import CatalogueError
 from pipeline.settings import Settings
 from tests.api.conftest import SOURCES, until

@@ -12,7 +12,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 IMPORTED = [
-    "pipeline.cli.main", "pipeline.cli.inspect", "pipeline.cli.inspection", "pipeline.cli.runners",
+    "pipeline.cli.main", "pipeline.cli.inspection_output", "pipeline.cli.inspection", "pipeline.cli.runners",
     "pipeline.database.migrations", "pipeline.ingest.drop_folders", "pipeline.ingest.plan", "pipeline.ingest.sync",
     "pipeline.ingest.uploads", "griffe", "httpx", "jsonschema", "rich.console", "trio",
 ]  # fmt: skip

@@ -19,7 +19,7 @@ from pipeline.api.resources.field import (
     nullable,
 )
 from pipeline.api.resources.resource import Resource
-from pipeline.catalogue import lists, writes
+from pipeline.catalogue import before_writes, lists
 from pipeline.catalogue.tombstones import add_source_tombstones
 from pipeline.catalogue.write_sources import derive_sources
 from pipeline.database.queries import queries
@@ -42,7 +42,7 @@ class RasterSourceResource(Resource):
     ) -> Sequence[str]:
         """Leave tombstones and return the URIs of uploaded files; raise Problem 412 while layers use the source."""
         if not force:
-            used = (await connection.execute(writes.count_dependents(row.uuid))).one()
+            used = (await connection.execute(before_writes.count_dependents(row.uuid))).one()
             if used.layers or used.labeltypes:
                 raise Problem(
                     412,

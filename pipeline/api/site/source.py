@@ -21,7 +21,7 @@ from pipeline.api.site.site_page import SitePage, page_links, shown_rows
 from pipeline.api.site.time_bar import TimeBar, divide_time, make_time_bar
 from pipeline.api.site.upload import last_uploads
 from pipeline.api.views.list_detail import select_page
-from pipeline.catalogue import writes
+from pipeline.catalogue import before_writes
 from pipeline.catalogue.access import Access
 from pipeline.catalogue.change_feed import history_of
 from pipeline.catalogue.lookups import BadValue, parse_timestamp
@@ -76,7 +76,7 @@ class SourcePage(SitePage):
             shown=shown_rows(selection, len(files)),
             pages=page_links(call.query, selection, count),
             dependents=await call.api.database.rows(
-                writes.list_dependents(call.caller, source.uuid)
+                before_writes.list_dependents(call.caller, source.uuid)
             ),
             history=await call.api.database.rows(
                 history_of(call.caller, source.uuid, CHANGES_ON_PAGE)

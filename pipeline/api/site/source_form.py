@@ -17,7 +17,7 @@ from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.site.site_page import SitePage
 from pipeline.api.views.confirm_delete import RasterSourceDetail
 from pipeline.api.views.write import change, create
-from pipeline.catalogue.writes import organisations_to_write
+from pipeline.catalogue.before_writes import organisations_to_write
 
 FIELDS = tuple(field for field in RASTER_SOURCES.fields if not field.read_only)
 BOOLEANS = (("true", "yes"), ("false", "no"))

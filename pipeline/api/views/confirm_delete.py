@@ -8,7 +8,7 @@ from pipeline.api.body import read_object
 from pipeline.api.endpoint import Call, read_row
 from pipeline.api.responses import Answer, Dependent, Question
 from pipeline.api.views.list_detail import WriteDetail
-from pipeline.catalogue import writes
+from pipeline.catalogue import before_writes
 from pipeline.catalogue.upload_states import OPEN_STATES
 from pipeline.database.queries import queries
 
@@ -24,8 +24,8 @@ class RasterSourceDetail(WriteDetail):
         """Ask with the dependents and the number of files."""
         source = await read_row(call, self.resource)
         database = call.api.database
-        (used,) = await database.rows(writes.count_dependents(source.uuid))
-        rows = await database.rows(writes.list_dependents(call.caller, source.uuid))
+        (used,) = await database.rows(before_writes.count_dependents(source.uuid))
+        rows = await database.rows(before_writes.list_dependents(call.caller, source.uuid))
         parameters = {"source": source.id, "open_states": OPEN_STATES}
         (counts,) = await database.rows(QUERIES["count_files"], **parameters)
         sentences = [f'The raster source "{source.name}" will be deleted.', *explain_files(counts)]

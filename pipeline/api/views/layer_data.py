@@ -26,7 +26,7 @@ from pipeline.api.views.pictures import (
 )
 from pipeline.catalogue.downloads import QUERIES
 from pipeline.catalogue.lookups import BOOLEAN_PATTERN, BadValue, optional_pattern, parse_boolean
-from pipeline.catalogue.pixels import Bounds, choose_files, list_steps, shown_source
+from pipeline.catalogue.pixel_files import Bounds, choose_files, list_steps, shown_source
 from pipeline.definitions.durations import format_time
 from pipeline.errors import TransientError
 from pipeline.raster.pixels.requests import BoundsIn, Export, Window, is_epsg_code

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from pipeline.api.endpoint import Call, Endpoint
-from pipeline.api.pixels import SAMPLED_FILES, etag_of
+from pipeline.api.pixel_service import SAMPLED_FILES, etag_of
 from pipeline.api.problems import Problem, invalid, not_found
 from pipeline.api.query_string import Parameter
 from pipeline.api.resources.field import INTEGER, NUMBER, nullable, object_schema
@@ -22,7 +22,7 @@ from pipeline.catalogue.lookups import (
     parse_timestamp,
 )
 from pipeline.catalogue.map_tiles import MapTile, find_tile
-from pipeline.catalogue.pixels import (
+from pipeline.catalogue.pixel_files import (
     Bounds,
     choose_files,
     find_step,

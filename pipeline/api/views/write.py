@@ -17,7 +17,7 @@ from pipeline.api.resources.field import Field, represent
 from pipeline.api.resources.resource import Resource
 from pipeline.api.responses import Answer
 from pipeline.api.upload_store import discard_ended
-from pipeline.catalogue import writes
+from pipeline.catalogue import before_writes
 from pipeline.catalogue.lookups import BadValue
 from pipeline.catalogue.select_rows import written_row_statement
 from pipeline.database.tables import organisations, users
@@ -77,7 +77,7 @@ async def remove(call: Call, resource: Resource) -> Answer:
 
 async def lock_row(call: Call, resource: Resource, uuid: UUID, connection: AsyncConnection) -> Any:
     """Return the row, locked until the transaction ends; raise Problem 403 or 404."""
-    result = await connection.execute(writes.locked_row(resource.entity, call.caller, uuid))
+    result = await connection.execute(before_writes.locked_row(resource.entity, call.caller, uuid))
     row = result.one_or_none()
     if row is None:
         raise not_found(resource.model)
@@ -182,10 +182,10 @@ class Write:
             return
         named = set(values[field])
         if links.from_graph:
-            named = await self._uuids(writes.graph_sources(values[field]))
-        usable = await self._uuids(writes.usable_sources(self.call.caller, named))
+            named = await self._uuids(before_writes.graph_sources(values[field]))
+        usable = await self._uuids(before_writes.usable_sources(self.call.caller, named))
         if row_id is not None:
-            kept = writes.used_sources if links.from_graph else writes.deleted_sources
+            kept = before_writes.used_sources if links.from_graph else before_writes.deleted_sources
             usable |= await self._uuids(kept(links, row_id))
         if named - usable:
             missing = ", ".join(sorted(map(str, named - usable)))
@@ -195,8 +195,8 @@ class Write:
         """Replace the raster sources of a row, except those that the caller may not read."""
         links = self.resource.entity.links
         assert links
-        before = await self._uuids(writes.used_sources(links, row_id))
-        unreadable = await self._uuids(writes.unreadable_sources(self.call.caller, before))
+        before = await self._uuids(before_writes.used_sources(links, row_id))
+        unreadable = await self._uuids(before_writes.unreadable_sources(self.call.caller, before))
         wanted = unreadable.union(named)
         if wanted == before:
             return

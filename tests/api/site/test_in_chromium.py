@@ -272,7 +272,18 @@ def await_move(browser: Any, move: Callable[[], None]) -> None:
 
 def drag(browser: Any, x: int, y: int, across: int, down: int) -> None:
     """Drag the map by so many pixels, as a person does."""
-    steps = [("mousePressed", 0.0), ("mouseMoved", 0.5), ("mouseMoved", 1.0), ("mouseReleased", 1.0)]
+    steps = [
+        ("mousePressed", 0.0),
+        ("mouseMoved", 0.5),
+        ("mouseMoved", 1.0),
+        ("mouseReleased", 1.0),
+    ]
     for kind, share in steps:
-        event = {"type": kind, "x": x + across * share, "y": y + down * share, "button": "left", "buttons": 1}
+        event = {
+            "type": kind,
+            "x": x + across * share,
+            "y": y + down * share,
+            "button": "left",
+            "buttons": 1,
+        }
         browser.execute_cdp_cmd("Input.dispatchMouseEvent", {**event, "clickCount": 1})

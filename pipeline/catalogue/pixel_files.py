@@ -16,7 +16,7 @@ from pipeline.database.tables import raster_sources
 from pipeline.raster.pixels.requests import PixelFile
 from pipeline.storage import Root
 
-QUERIES = queries("pixels")
+QUERIES = queries("pixel_files")
 Bounds = tuple[float, float, float, float]
 """West, south, east, north."""
 _COLOURS = 3

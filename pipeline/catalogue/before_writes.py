@@ -1,4 +1,4 @@
-"""Statements of the API that change the catalogue, or lock what is about to change."""
+"""What the API reads before it writes: rows to lock, sources that a row may use, and what depends on a source."""
 
 from collections.abc import Collection
 from typing import Any
