@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from pipeline.cli.bootstrap import (
     database_url,
     home_folder,
@@ -19,7 +17,7 @@ from pipeline.cli.bootstrap import (
 )
 from pipeline.cli.options import AsJson
 from pipeline.cli.ports import bind, next_free_port
-from pipeline.cli.terminal import echo
+from pipeline.cli.terminal import echo, print_document
 from pipeline.errors import CatalogueError, RastersourcesError
 from pipeline.settings import API_PORT, Settings, settings
 
@@ -51,13 +49,11 @@ def doctor(
     Each line says what to do if something is wrong. Exit status 0: no problem; 1: at least one. It changes nothing, but
     it starts the private cluster for a moment if that exists.
     """
-    import orjson
-
     problems = 0
     for finding in examine(settings()):
         problems += finding.state == "problem"
         if as_json:
-            typer.echo(orjson.dumps(asdict(finding)))
+            print_document(asdict(finding))
         else:
             line = f"{finding.state:8} {finding.subject:12} {finding.text}"
             echo(line, colour=COLOURS[finding.state])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.bootstrap import open_catalogue
-from pipeline.cli.terminal import echo, pluralize, strip_control_characters
+from pipeline.cli.terminal import echo, pluralize, print_document, strip_control_characters
 from pipeline.definitions.durations import format_interval, format_time
 from pipeline.settings import settings
 
@@ -38,8 +38,6 @@ def gaps(
 
     The exit status is 0, also where something is missing.
     """
-    import orjson
-
     from pipeline.catalogue.gaps import find_gaps
 
     configured = settings()
@@ -47,7 +45,7 @@ def gaps(
         sources = list(find_gaps(engine, name, configured.crs_policy))
     if as_json:
         document = {"sources": [json_object(source) for source in sources]}
-        typer.echo(orjson.dumps(document, option=orjson.OPT_UTC_Z))
+        print_document(document)
     else:
         print_tables(sources)
 

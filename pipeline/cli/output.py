@@ -8,8 +8,6 @@ from shlex import quote
 from shutil import which
 from typing import TYPE_CHECKING, Any
 
-import orjson
-import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -17,7 +15,7 @@ from pipeline.catalogue.definitions import Orphan
 from pipeline.catalogue.reasons import explain
 from pipeline.catalogue.sync_runs import SUMS, RunReport
 from pipeline.catalogue.unregister import UnregisterResult
-from pipeline.cli.terminal import echo, echo_error, pluralize
+from pipeline.cli.terminal import echo, echo_error, pluralize, print_document
 from pipeline.errors import Rejection
 from pipeline.ingest.plan import PLANNED_KINDS, SOURCE_COUNTS, Plan
 from pipeline.ingest.register import RunOutcome
@@ -40,7 +38,7 @@ def print_outcomes(
     """Print how a run went, and return its exit status."""
     if as_json:
         for outcome in outcomes:
-            typer.echo(orjson.dumps(outcome_document(outcome)))
+            print_document(outcome_document(outcome))
     elif quiet:
         print_failures(outcomes)
     else:

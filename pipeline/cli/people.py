@@ -8,7 +8,7 @@ import typer
 from pipeline.cli.bootstrap import open_catalogue
 from pipeline.cli.completion import complete_organisation, complete_role, complete_user
 from pipeline.cli.options import AsJson
-from pipeline.cli.terminal import print_rows
+from pipeline.cli.terminal import print_document, print_rows
 from pipeline.settings import settings
 
 if TYPE_CHECKING:
@@ -164,11 +164,9 @@ def list_keys(
 
 def print_list(rows: "Sequence[Row[Any]]", *, as_json: bool) -> None:
     """Print rows as JSON objects, or as a table whose columns are called as those of the query."""
-    import orjson
-
     if as_json:
         for row in rows:
-            typer.echo(orjson.dumps(row._asdict()))
+            print_document(row._asdict())
     elif rows:
         print_rows([name.replace("_", " ") for name in rows[0]._fields], rows)
 

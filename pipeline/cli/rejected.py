@@ -7,7 +7,7 @@ import typer
 from pipeline.cli.bootstrap import open_catalogue
 from pipeline.cli.completion import complete_definition
 from pipeline.cli.options import AsJson
-from pipeline.cli.terminal import echo, pluralize
+from pipeline.cli.terminal import echo, pluralize, print_document
 from pipeline.errors import CatalogueError
 from pipeline.settings import settings
 
@@ -30,14 +30,12 @@ def list_rejected(
     as_json: AsJson = False, code: Code = None, definition: OfDefinition = None
 ) -> None:
     """List the rejected files that still exist unchanged, each with its reason."""
-    import orjson
-
     from pipeline.catalogue.rejected_files import list_rejected_files
 
     with open_catalogue(settings()) as engine:
         for file in list_rejected_files(engine, code=code, definition=definition):
             if as_json:
-                typer.echo(orjson.dumps(file._asdict(), option=orjson.OPT_UTC_Z))
+                print_document(file._asdict())
             else:
                 echo(format_line(file))
 

@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 
 from pipeline.cli.bootstrap import open_catalogue
 from pipeline.cli.options import AsJson
-from pipeline.cli.terminal import echo, is_terminal, print_rows
+from pipeline.cli.terminal import echo, is_terminal, print_document, print_rows
 from pipeline.definitions.durations import format_time
 from pipeline.errors import CatalogueError
 from pipeline.settings import settings
@@ -175,12 +175,10 @@ def read_filters(
 
 def print_json(rows: "Iterable[Row[Any]]") -> None:
     """Print one JSON object per line."""
-    import orjson
-
     from pipeline.catalogue.search import source_document
 
     for row in rows:
-        typer.echo(orjson.dumps(source_document(row), option=orjson.OPT_UTC_Z))
+        print_document(source_document(row))
 
 
 def print_csv(rows: "Iterable[Row[Any]]") -> None:

@@ -9,7 +9,7 @@ import typer
 
 from pipeline.cli import options
 from pipeline.cli.bootstrap import open_catalogue
-from pipeline.cli.terminal import echo, pluralize, print_rows
+from pipeline.cli.terminal import echo, pluralize, print_document, print_rows
 from pipeline.definitions.durations import format_time
 from pipeline.settings import settings
 
@@ -35,8 +35,6 @@ def show(
 
     NAME may be a part of the name. If it fits several sources, they are listed, and you give the uuid of one.
     """
-    import orjson
-
     from pipeline.catalogue.source_facts import describe_source, find_source
 
     with open_catalogue(settings()) as engine:
@@ -44,7 +42,7 @@ def show(
         most = None if as_json else SHOWN_FILES
         source = describe_source(engine, source_id, most)
         if as_json:
-            typer.echo(orjson.dumps(source, option=orjson.OPT_UTC_Z))
+            print_document(source)
             return
         files, warnings = source.pop("files"), source.pop("warnings")
         for line in lines_of(source):

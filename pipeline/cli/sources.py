@@ -6,7 +6,7 @@ import typer
 
 from pipeline.cli import options
 from pipeline.cli.gaps import gaps
-from pipeline.cli.terminal import echo, print_rows
+from pipeline.cli.terminal import echo, print_document, print_rows
 from pipeline.definitions.durations import format_interval
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ def list_definitions(
 
     No database is needed.
     """
-    import orjson
-
     from pipeline.definitions.sources_toml import load_config
 
     tables = load_config(config)
@@ -52,7 +50,7 @@ def list_definitions(
             *(("drop", t) for t in tables.drop),
         ]:
             fields = table.model_dump(mode="json", exclude_defaults=True)
-            typer.echo(orjson.dumps({"kind": kind, **fields}))
+            print_document({"kind": kind, **fields})
         return
     rows: list[tuple[object, ...]] = [
         (

@@ -12,7 +12,7 @@ import typer
 from pipeline.cli import options
 from pipeline.cli.bootstrap import explain_stop, open_catalogue, open_run_context, run_options
 from pipeline.cli.runners import open_row_reader
-from pipeline.cli.terminal import echo, pluralize
+from pipeline.cli.terminal import echo, pluralize, print_document
 from pipeline.errors import CatalogueError
 from pipeline.settings import Runner, settings
 
@@ -45,8 +45,6 @@ def plan(
 
     Exit status 0: nothing to do; 2: there are changes; 1: it failed, or a sync would stop.
     """
-    import orjson
-
     from pipeline.cli.output import plan_document, print_plans
     from pipeline.cli.progress import show_progress
     from pipeline.ingest.plan import plan_all
@@ -58,7 +56,7 @@ def plan(
         orphans = list_orphans(engine, config, items)
     if as_json:
         for plan in plans:
-            typer.echo(orjson.dumps(plan_document(plan)))
+            print_document(plan_document(plan))
     else:
         print_plans(plans, orphans)
     if any(plan.refusal for plan in plans):

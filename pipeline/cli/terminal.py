@@ -53,6 +53,13 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     Console(highlight=False).print(table)
 
 
+def print_document(document: object) -> None:
+    """Print a document as JSON on one line."""
+    import orjson
+
+    typer.echo(orjson.dumps(document, option=orjson.OPT_UTC_Z))
+
+
 def show(value: object) -> str:
     """Return a value as text: nothing for None, yes or no for a boolean, a list with commas."""
     if value is None:
