@@ -91,9 +91,7 @@ class Trap:
     def files(self) -> list[StoredFile]:
         """List the rasters of this folder."""
         items = list_files([literal_location(self.folder)], [self.folder])
-        files = [item for item in items if isinstance(item, StoredFile)]
-        assert files, "a test that reads nothing proves nothing"
-        return files
+        return [item for item in items if isinstance(item, StoredFile)]
 
     def arm(self) -> None:
         """Forget the files that the test itself opened so far."""
@@ -134,6 +132,7 @@ def read_in_workers(trap: Trap) -> list[RasterFile]:
         for outcome in read_all(trap.files(), ReadOptions(statistics=statistics)):
             assert isinstance(outcome, RasterFile), outcome
             rasters.append(outcome)
+    assert rasters, "nothing was read"
     return rasters
 
 
