@@ -1,6 +1,7 @@
 """A real PostGIS for every test: one private cluster for the session, a throw-away database per test module."""
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -34,6 +35,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Leave out what needs PostGIS, S3 or a browser.",
     )
+
+
+def pytest_configure() -> None:
+    # A shell lets programs in the background ignore Ctrl-C, and so would the servers that tests end by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
