@@ -19,7 +19,7 @@ from pipeline.raster.tiff import Directory
 
 
 class Area(NamedTuple):
-    """Some pixels of an image."""
+    """Some pixels of an image, or of a window."""
 
     row: int
     column: int

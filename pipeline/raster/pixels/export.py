@@ -8,13 +8,13 @@ import numpy as np
 import rasterio
 from affine import Affine
 from rasterio.errors import RasterioError
-from rasterio.windows import Window as PixelWindow
 
 from pipeline.errors import TransientError
 from pipeline.raster.linked_folder import linked_folder, translate_disk_errors
 from pipeline.raster.nodata import nodata_number
+from pipeline.raster.pixels.blocks import Area
 from pipeline.raster.pixels.mosaic import Mosaic
-from pipeline.raster.pixels.nearest import Grid, Part
+from pipeline.raster.pixels.nearest import Grid
 from pipeline.raster.pixels.requests import BadParameter, Export, ExportedFile, Window
 
 _BLOCK = 256
@@ -36,8 +36,7 @@ def export(request: Export, mosaic: Mosaic) -> ExportedFile:
             with rasterio.open(path, "w", **_profile(request, nodata)) as dataset:
                 for part in _parts(window):
                     pixels = mosaic.read([grids[file.wkt] for file in files], part, fill)
-                    area = PixelWindow(part.column, part.row, part.width, part.height)
-                    dataset.write(pixels.values, window=area)
+                    dataset.write(pixels.values, window=part.window)
             with translate_disk_errors():
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except RasterioError as error:
@@ -80,8 +79,8 @@ def _profile(request: Export, nodata: float | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _parts(window: Window) -> Iterator[Part]:
+def _parts(window: Window) -> Iterator[Area]:
     for row in range(0, window.height, _BLOCK):
         for column in range(0, window.width, _COLUMNS_AT_ONCE):
             height, width = window.height - row, window.width - column
-            yield Part(row, column, min(_BLOCK, height), min(_COLUMNS_AT_ONCE, width))
+            yield Area(row, column, min(_BLOCK, height), min(_COLUMNS_AT_ONCE, width))

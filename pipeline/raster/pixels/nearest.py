@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from math import ceil, floor, isfinite
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ from affine import Affine
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
+from pipeline.raster.pixels.blocks import Area
 from pipeline.raster.pixels.requests import BadParameter, Window
 
 Numbers = npt.NDArray[np.floating[Any]]
@@ -23,18 +24,9 @@ _OUTLINE_POINTS = 21
 _UNKNOWN = "it is not a known projection, or not one of places on the earth"
 
 
-class Part(NamedTuple):
-    """A part of a window, in its rows and columns."""
-
-    row: int
-    column: int
-    height: int
-    width: int
-
-
-def whole(window: Window) -> Part:
+def whole(window: Window) -> Area:
     """Return the part that is all of a window."""
-    return Part(0, 0, window.height, window.width)
+    return Area(0, 0, window.height, window.width)
 
 
 class Grid:
@@ -48,9 +40,9 @@ class Grid:
         self.step_y = (window.south - window.north) / window.height
         self._window = window
         self._known_factors: dict[object, float] = {}
-        self._known_nodes: tuple[Part, tuple[Numbers, Numbers, Numbers, Numbers]] | None = None
+        self._known_nodes: tuple[Area, tuple[Numbers, Numbers, Numbers, Numbers]] | None = None
 
-    def pixels(self, part: Part, transform: Affine) -> tuple[Numbers, Numbers]:
+    def pixels(self, part: Area, transform: Affine) -> tuple[Numbers, Numbers]:
         """Return the column and row in the file of each pixel's centre; not finite where it has none."""
         columns = np.arange(part.column, part.column + part.width) + 0.5
         rows = np.arange(part.row, part.row + part.height) + 0.5
@@ -61,8 +53,8 @@ class Grid:
         return self._exactly(columns, rows, transform)
 
     def part_that_meets(
-        self, part: Part, transform: Affine, width: int, height: int
-    ) -> Part | None:
+        self, part: Area, transform: Affine, width: int, height: int
+    ) -> Area | None:
         """Return a part of a part that holds all pixels whose centres lie in a file; None where there is none."""
         if self._transformer is not None and not self._approximate:
             return part
@@ -84,7 +76,7 @@ class Grid:
         left, right = columns[met_columns[0]], columns[met_columns[-1] + 1]
         return _common(part, left, right, rows[met_rows[0]], rows[met_rows[-1] + 1])
 
-    def _nodes(self, part: Part) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    def _nodes(self, part: Area) -> tuple[Numbers, Numbers, Numbers, Numbers]:
         """Return some columns and rows of a part, and where these lie in the CRS of the file."""
         if self._known_nodes is None or self._known_nodes[0] != part:
             columns = _some(part.column + np.array([0.0, part.width]), part.width)
@@ -95,15 +87,15 @@ class Grid:
             )
         return self._known_nodes[1]
 
-    def pixels_of_file(self, part: Part, transform: Affine) -> float:
+    def pixels_of_file(self, part: Area, transform: Affine) -> float:
         """Return how many pixels of the file lie between two neighbours in the window, about."""
         key = part, transform[:2], transform[3:5]
         if key not in self._known_factors:
             self._known_factors[key] = self._measure_factor(part, transform)
         return self._known_factors[key]
 
-    def _measure_factor(self, part: Part, transform: Affine) -> float:
-        small = Part(part.row, part.column, max(part.height, 2), max(part.width, 2))
+    def _measure_factor(self, part: Area, transform: Affine) -> float:
+        small = Area(part.row, part.column, max(part.height, 2), max(part.width, 2))
         columns = np.linspace(small.column, small.column + small.width, 9)
         rows = np.linspace(small.row, small.row + small.height, 9)
         x, y = self._exactly(columns, rows, transform)
@@ -179,12 +171,12 @@ def _transformer(crs: str, wkt: str) -> Transformer:
     raise BadParameter("projection", _UNKNOWN)
 
 
-def _common(part: Part, left: float, right: float, top: float, bottom: float) -> Part | None:
+def _common(part: Area, left: float, right: float, top: float, bottom: float) -> Area | None:
     """Return what a part shares with a box, and a pixel around that; None for nothing."""
     column, row = max(part.column, floor(left) - 1), max(part.row, floor(top) - 1)
     width = min(part.column + part.width, ceil(right) + 1) - column
     height = min(part.row + part.height, ceil(bottom) + 1) - row
-    return Part(row, column, height, width) if width > 0 and height > 0 else None
+    return Area(row, column, height, width) if width > 0 and height > 0 else None
 
 
 def _meets(places: Numbers, size: int) -> npt.NDArray[np.bool_]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Set
 from datetime import datetime, tzinfo
 from functools import lru_cache
-from re import _parser
+from importlib import import_module
 from typing import Any
 
 from pipeline.errors import CatalogueError
@@ -18,6 +18,8 @@ from pipeline.raster.times.time_forms import (
     to_utc,
 )
 
+_parser = import_module("re._parser")
+"""The parser of `re`, which type checkers do not know."""
 _EPOCH_FORMAT = "%s"
 """Seconds or milliseconds since 1970, alone; strptime itself does not have it."""
 _DIRECTIVES = {

@@ -12,8 +12,9 @@ from pyproj import CRS, Transformer
 
 from pipeline.errors import CatalogueError
 from pipeline.raster import Budget
+from pipeline.raster.pixels.blocks import Area
 from pipeline.raster.pixels.client import PixelProcess
-from pipeline.raster.pixels.nearest import Grid, Part, whole, whole_pixels
+from pipeline.raster.pixels.nearest import Grid, whole, whole_pixels
 from pipeline.raster.pixels.requests import Picture, PixelFile, PixelLimits, Sample, Window
 from tests.raster.pixels.test_pixel_process import LIMITS, pixel_file, window_of
 from tests.support.factory import RD_TRANSFORM, read_path, write_raster
@@ -137,7 +138,7 @@ def test_the_part_of_a_window_that_meets_a_file_holds_all_its_pixels(
         )
         columns, rows = grid.pixels(whole(window), transform)
         inside = whole_pixels(columns, 150)[1] & whole_pixels(rows, 90)[1]
-        part = grid.part_that_meets(whole(window), transform, 150, 90) or Part(0, 0, 0, 0)
+        part = grid.part_that_meets(whole(window), transform, 150, 90) or Area(0, 0, 0, 0)
         outside = inside.copy()
         outside[part.row : part.row + part.height, part.column : part.column + part.width] = False
         assert not outside.any(), (window, transform, part)
