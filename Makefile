@@ -10,7 +10,10 @@ run: ## set up, start the database, register sample_data/, serve the API until C
 	@./setup.sh requirements.lock
 	@exec $(BIN)/python -m pipeline.cli up --config sample_data/sources.toml --create
 
-test: lint ## set up, then lint, types and the whole test suite on a real PostGIS
+test: ## set up, then style, types and the whole test suite on a real PostGIS
+	@./setup.sh requirements-dev.lock
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	tests/run.sh --numprocesses 3 --dist loadfile
 
 test-fast: ## the tests that need no database, in half a minute
