@@ -2,7 +2,6 @@
 
 import hashlib
 import random
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,10 +17,11 @@ from pipeline.database.engine import make_engine
 from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri, find_file, path_of
 from tests.conftest import new_database
-from tests.support.commands import RASTERSOURCES, environment
+from tests.support.commands import RASTERSOURCES, start
 from tests.support.database import rows
 from tests.support.drop_folder import Site, new_site
 from tests.support.factory import write_raster
+from tests.support.warm_start import WarmProcess
 
 SOURCES, FILES = 3, 40
 MEMORY = Path("/dev/shm")
@@ -73,18 +73,17 @@ def fill(site: Site, first: int) -> Counter[str]:
     return contents(site.folder)
 
 
-def start(site: Site, kept: Path) -> subprocess.Popen[bytes]:
+def begin(site: Site, kept: Path) -> WarmProcess:
     """A run of its own."""
     for name in ("done", "refused"):
         (kept / name).mkdir(parents=True, exist_ok=True)
     site.work(done=str(kept / "done"), refused=str(kept / "refused"))
     url = site.engine.url.render_as_string(hide_password=False)
-    return subprocess.Popen(
+    return start(
         [*RASTERSOURCES, "sync", "drop"],
         cwd=site.base,
-        env=environment(RASTERSOURCES_DATABASE_URL=url, RASTERSOURCES_BATCH_SIZE="15"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        RASTERSOURCES_DATABASE_URL=url,
+        RASTERSOURCES_BATCH_SIZE="15",
     )
 
 
@@ -102,7 +101,7 @@ class Kills:
         if not any(site.folder.iterdir()):
             self.dropped += fill(site, FILES * number)
         before = len(list(site.folder.iterdir()))
-        process = start(site, kept)
+        process = begin(site, kept)
         while process.poll() is None and len(list(site.folder.iterdir())) == before:
             time.sleep(0.001)
         time.sleep(chance.random() * chance.random() / 2)
@@ -129,9 +128,9 @@ SESSIONS = """
 
 def run_and_check(site: Site, kept: Path, dropped: Counter[str], seed: str) -> None:
     """A run that nobody kills brings everything to where it belongs."""
-    process = start(site, kept)
+    process = begin(site, kept)
     _, errors = process.communicate()
-    assert process.returncode in (0, 3), errors.decode()
+    assert process.returncode in (0, 3), errors
     assert list(site.folder.iterdir()) == [], seed
     assert contents(kept) == dropped, seed
     registered = rows(site.engine, "SELECT uri, fingerprint FROM raster_files")

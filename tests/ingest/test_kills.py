@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +15,11 @@ from sqlalchemy import Engine, text
 
 from pipeline.database.engine import make_engine
 from tests.conftest import new_database
-from tests.support.commands import RASTERSOURCES, environment, run
+from tests.support.commands import RASTERSOURCES, run, start
 from tests.support.derived import FIELDS, assert_derived
 from tests.support.factory import RD_TRANSFORM, write_raster
 from tests.support.ingestion import at_work
+from tests.support.warm_start import WarmProcess
 
 FILES, SOURCES, BATCH = 240, 6, 20
 CONFIG = r"""
@@ -59,14 +59,12 @@ def fresh(server: str, template: str) -> Iterator[str]:
 COMMANDS = {name: [*RASTERSOURCES, name, "--create"] for name in ("register", "sync")}
 
 
-def start(command: str, folder: Path, url: str) -> subprocess.Popen[bytes]:
-    changes = environment(RASTERSOURCES_DATABASE_URL=url, RASTERSOURCES_BATCH_SIZE=str(BATCH))
-    return subprocess.Popen(
+def begin(command: str, folder: Path, url: str) -> WarmProcess:
+    return start(
         COMMANDS[command],
         cwd=folder,
-        env=changes,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        RASTERSOURCES_DATABASE_URL=url,
+        RASTERSOURCES_BATCH_SIZE=str(BATCH),
     )
 
 
@@ -81,7 +79,7 @@ def writing(watcher: psycopg.Connection[Any]) -> bool:
 
 
 def kill_inside_a_transaction(
-    process: subprocess.Popen[bytes], watcher: psycopg.Connection[Any], nth: int
+    process: WarmProcess, watcher: psycopg.Connection[Any], nth: int
 ) -> bool:
     """Kill it while its nth transaction, as seen from outside, is open; False when it ended before."""
     seen = False
@@ -101,7 +99,7 @@ def kill_inside_a_transaction(
     return killed
 
 
-def finish(process: subprocess.Popen[bytes]) -> None:
+def finish(process: WarmProcess) -> None:
     process.kill()
     process.communicate()
 
@@ -156,7 +154,7 @@ def test_a_run_killed_inside_a_transaction_is_completed_by_the_next(
 ) -> None:
     engine = make_engine(fresh)
     with psycopg.connect(fresh, autocommit=True) as watcher:
-        while not kill_inside_a_transaction(start(command, folder, fresh), watcher, nth=4):
+        while not kill_inside_a_transaction(begin(command, folder, fresh), watcher, nth=4):
             watcher.execute("TRUNCATE raster_sources CASCADE")  # it was through before
         assert_whole_batches(engine, watcher)
     with engine.connect() as connection:
@@ -183,7 +181,7 @@ def test_two_hundred_kills_lose_nothing_and_double_nothing(
         ):
             engine = make_engine(url)
             for _ in range(4):
-                process = start(command, folder, url)
+                process = begin(command, folder, url)
                 if chance.random() < 0.6:
                     inside += kill_inside_a_transaction(process, watcher, nth=chance.randint(1, 5))
                 else:

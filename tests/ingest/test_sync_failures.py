@@ -14,11 +14,12 @@ import pytest
 from sqlalchemy import Engine, text
 
 from pipeline.database.private_cluster.cluster import Cluster
-from tests.support.commands import RASTERSOURCES, environment, run
+from tests.support.commands import RASTERSOURCES, run, start
 from tests.support.factory import write_raster
 from tests.support.private_clusters import add_cluster
 from tests.support.proxy import Proxy, every
 from tests.support.s3 import Bucket
+from tests.support.warm_start import WarmProcess
 
 FILES, BATCH = 400, 20
 CONFIG = """
@@ -41,11 +42,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(folder: Path, home: Path) -> subprocess.Popen[str]:
-    changes = environment(RASTERSOURCES_HOME=home, RASTERSOURCES_BATCH_SIZE=str(BATCH))
-    return subprocess.Popen(
-        SYNC, cwd=folder, env=changes, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def begin(folder: Path, home: Path) -> WarmProcess:
+    return start(SYNC, cwd=folder, RASTERSOURCES_HOME=home, RASTERSOURCES_BATCH_SIZE=str(BATCH))
 
 
 def count(url: str, query: str) -> int:
@@ -72,7 +70,7 @@ STAND_STILL = """
 STANDS_STILL = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
 
 
-def wait_until_it_stands_still(cluster: Cluster, process: subprocess.Popen[str]) -> None:
+def wait_until_it_stands_still(cluster: Cluster, process: WarmProcess) -> None:
     """Return in the middle of its third batch."""
     while process.poll() is None:
         if count(cluster.url(), STANDS_STILL):
@@ -100,7 +98,7 @@ def test_a_database_that_goes_away_ends_the_run_with_a_sentence(
     try:
         run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_HOME=cluster.home)
         execute(cluster.url(), STAND_STILL)
-        process = start(folder, cluster.home)
+        process = begin(folder, cluster.home)
         wait_until_it_stands_still(cluster, process)
         kill_postmaster(cluster)
         _, errors = process.communicate()
@@ -150,7 +148,7 @@ def test_a_disk_that_is_full_ends_the_run_with_a_sentence(
             run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_HOME=home)
             filler = home / "filler"
             fill(filler, leave=200_000)
-            process = start(folder, home)
+            process = begin(folder, home)
             _, errors = process.communicate()
             assert process.returncode == 1, errors
             assert errors.splitlines()[-1].startswith(

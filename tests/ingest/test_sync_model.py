@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,10 +36,11 @@ from pipeline.storage import file_uri
 from pipeline.storage.uploads import open_upload_store
 from tests.api.conftest import SOURCES, client_of
 from tests.conftest import new_database
-from tests.support.commands import RASTERSOURCES, environment
+from tests.support.commands import RASTERSOURCES, start
 from tests.support.derived import FIELDS, assert_derived
 from tests.support.factory import RD_TRANSFORM, write_raster
 from tests.support.ingestion import at_work, run_of
+from tests.support.warm_start import WarmProcess
 
 CONFIG = r"""
 [[source]]
@@ -234,14 +234,11 @@ class Model:
 
     def kill(self) -> None:
         """A sync that is killed at some instant, more often than not after it has begun to list."""
-        changes = environment(RASTERSOURCES_DATABASE_URL=self.url, RASTERSOURCES_BATCH_SIZE="3")
-        command = [*RASTERSOURCES, "sync", "--create"]
-        process = subprocess.Popen(
-            command,
+        process = start(
+            [*RASTERSOURCES, "sync", "--create"],
             cwd=self.folder,
-            env=changes,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            RASTERSOURCES_DATABASE_URL=self.url,
+            RASTERSOURCES_BATCH_SIZE="3",
         )
         if self.chance.random() < 0.8:
             self.wait_for_work(begun=True, process=process)
@@ -249,7 +246,7 @@ class Model:
         process.kill()
         self.note("killed" if process.wait() == -signal.SIGKILL else "at its end")
 
-    def wait_for_work(self, *, begun: bool, process: subprocess.Popen[bytes] | None = None) -> None:
+    def wait_for_work(self, *, begun: bool, process: WarmProcess | None = None) -> None:
         """Return when another session has begun to sync, or when none is at it; at the latest when the process ends."""
         with psycopg.connect(self.url, autocommit=True) as watcher:
             while at_work(watcher) != begun and (process is None or process.poll() is None):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.support.warm_start import run_warm
+from tests.support.warm_start import WarmProcess
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = REPOSITORY.parent / "shared"
@@ -46,7 +46,9 @@ def run(
     words = list(map(str, command))
     settings = all(name.startswith(SETTINGS) for name in changes)
     if words[:3] == RASTERSOURCES and settings:
-        done = run_warm(words[3:], cwd, environment(**changes))
+        process = WarmProcess(words[3:], cwd, environment(**changes))
+        printed, errors = process.communicate()
+        done = subprocess.CompletedProcess(words, process.wait(), printed, errors)
     else:
         done = subprocess.run(
             words,
@@ -59,6 +61,13 @@ def run(
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     return done
+
+
+def start(command: Iterable[str | Path], *, cwd: Path, **changes: str | Path) -> WarmProcess:
+    """Start one of our commands from a warm process, with these environment variables."""
+    words = list(map(str, command))
+    assert words[:3] == RASTERSOURCES
+    return WarmProcess(words[3:], cwd, environment(**changes))
 
 
 def without_progress(printed: str) -> list[str]:

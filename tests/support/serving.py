@@ -18,6 +18,7 @@ from pipeline.catalogue.users import add_user, create_key, grant_role
 from pipeline.cli.ports import free_port
 from tests.support.commands import RASTERSOURCES, environment
 from tests.support.derived import assert_derived
+from tests.support.warm_start import WarmProcess
 
 ENDED = ("SUCCESS", "FAILURE", "REVOKED")
 BOUNDARY = b"--b\r\nContent-Disposition: form-data; name="
@@ -34,6 +35,9 @@ KILLS = pytest.mark.parametrize(
 
 class Serving:
     """A running server, its uploads and a client that may write."""
+
+    process: WarmProcess | subprocess.Popen[bytes]
+    warm = True
 
     def __init__(self, url: str, home: Path, key: str, organisation: str, **changes: str) -> None:
         self.url, self.home, self.key, self.organisation = url, home, key, organisation
@@ -57,11 +61,15 @@ class Serving:
         changes = environment(
             **self.changes, RASTERSOURCES_DATABASE_URL=self.url, RASTERSOURCES_HOME=self.home
         )
-        with (self.home / "errors").open("w") as errors:
-            self.process = subprocess.Popen(
-                [*RASTERSOURCES, "serve", "--port", str(self.port)],
-                env=changes, stdout=subprocess.DEVNULL, stderr=errors,
-            )  # fmt: skip
+        command, errors = ["serve", "--port", str(self.port)], self.home / "errors"
+        if self.warm:
+            self.process = WarmProcess(command, self.home, changes, errors)
+        else:
+            with errors.open("w") as file:
+                whole = [*RASTERSOURCES, *command]
+                self.process = subprocess.Popen(
+                    whole, env=changes, stdout=subprocess.DEVNULL, stderr=file
+                )
         while True:
             try:
                 assert self.client.get("/health").status_code == 200
@@ -112,6 +120,12 @@ class Serving:
         """The most memory that the server process has had, in MiB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) // 1024
+
+
+class ColdServing(Serving):
+    """A server whose processes others find by their environment, which takes longer to start."""
+
+    warm = False
 
 
 @contextmanager

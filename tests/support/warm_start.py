@@ -3,6 +3,7 @@
 import atexit
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,9 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 IMPORTED = [
-    "pipeline.cli.main", "pipeline.cli.inspection_output", "pipeline.cli.inspection", "pipeline.cli.runners",
+    "pipeline.catalogue.rejected_files", "pipeline.catalogue.search", "pipeline.catalogue.unregister",
+    "pipeline.catalogue.users", "pipeline.cli.inspection_output", "pipeline.cli.inspection", "pipeline.cli.main",
+    "pipeline.cli.output", "pipeline.cli.progress", "pipeline.cli.runners", "pipeline.cli.server",
     "pipeline.database.migrations", "pipeline.ingest.drop_folders", "pipeline.ingest.plan", "pipeline.ingest.sync",
     "pipeline.ingest.uploads", "griffe", "httpx", "jsonschema", "rich.console", "trio",
 ]  # fmt: skip
@@ -27,20 +30,57 @@ def forks() -> ForkServerContext:
     return context
 
 
-def run_warm(
-    arguments: Sequence[str], cwd: Path, environment: dict[str, str]
-) -> subprocess.CompletedProcess[str]:
-    """Run `rastersources` to its end."""
-    with tempfile.TemporaryDirectory() as folder:
-        printed, errors = Path(folder) / "printed", Path(folder) / "errors"
-        what = (arguments, cwd, environment, printed, errors)
-        process = forks().Process(target=_main, args=what)
-        process.start()
-        process.join()
-        assert process.exitcode is not None
-        return subprocess.CompletedProcess(
-            arguments, process.exitcode, printed.read_text(), errors.read_text()
-        )
+class WarmProcess:
+    """`rastersources` in a process of its own, with what tests use of `subprocess.Popen`."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        cwd: Path,
+        environment: dict[str, str],
+        errors: Path | None = None,
+    ) -> None:
+        """Start it; standard error goes to a file, if one is given."""
+        self._folder = Path(tempfile.mkdtemp())
+        self._printed = self._folder / "printed"
+        self._errors = errors or self._folder / "errors"
+        what = (arguments, cwd, environment, self._printed, self._errors)
+        self._process = forks().Process(target=_main, args=what)
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired("rastersources", timeout or 0)
+        return self.returncode
+
+    def communicate(self) -> tuple[str, str]:
+        """Wait for its end; what it printed, and its errors."""
+        self.wait()
+        texts = self._printed.read_text(), self._errors.read_text()
+        shutil.rmtree(self._folder)
+        return texts
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
 
 
 def _main(
