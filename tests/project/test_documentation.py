@@ -21,7 +21,7 @@ from pipeline.settings import Settings
 from reference.__main__ import write_pages
 from reference.parts import PART, PARTS, fill_parts
 from tests.api.conftest import client_of
-from tests.support.chromium import assert_quiet, chromium
+from tests.support.chromium import assert_quiet, await_script, chromium
 from tests.support.commands import REPOSITORY
 
 
@@ -70,10 +70,13 @@ def test_every_page_is_in_the_menu_once() -> None:
 
 def test_no_page_asks_another_machine_for_anything(site: Path) -> None:
     for page in site.rglob("*.html"):
+        assert "mermaid" not in page.read_text()  # its program would come from another machine
         asked = re.findall(
             r"<(?:script|img|link|iframe)[^>]*(?:src|href)=\"?(https?:[^\" >]*)", page.read_text()
         )
         assert [url for url in asked if "canonical" not in url] == [], page
+    for style in site.rglob("*.css"):
+        assert re.findall(r"(?:@import |url\()[\"']?https?:", style.read_text()) == [], style
 
 
 def test_the_reference_names_what_the_program_has(site: Path) -> None:
@@ -134,4 +137,16 @@ def test_a_browser_shows_it_without_complaint(documented: Client) -> None:
         browser.get(f"{here}/docs/")
         browser.find_element("link text", "tutorial").click()
         assert "Ten minutes" in browser.page_source
+        browser.get(f"{here}/docs/consistency/")
+        width = "return document.querySelector('article img').naturalWidth"
+        assert browser.execute_script(width) == 860
+        browser.set_window_size(1300, 900)
+        browser.find_element("css selector", ".md-search__button").click()
+        await_script(browser, f"return {FOUND} !== undefined")
+        browser.switch_to.active_element.send_keys("proxy_request_buffering")
+        await_script(browser, f"return {FOUND}.includes('Behind nginx')")
         assert_quiet(browser, here)
+
+
+FOUND = "document.activeElement.shadowRoot?.querySelector('[role=listbox]')?.textContent"
+"""What the search lists, in a dialog with a tree of its own."""

@@ -92,6 +92,13 @@ def await_text(browser: Any, text: str) -> None:
     WebDriverWait(browser, 20).until(lambda _: text in browser.page_source)
 
 
+def await_script(browser: Any, script: str) -> None:
+    """Wait until a script returns something true; raises TimeoutException."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, 60).until(lambda _: browser.execute_script(script))
+
+
 def assert_quiet(browser: Any, here: str) -> set[str]:
     """No error in the console, and no request that leaves the machine; the URLs that it asked for."""
     loud = [one for one in browser.get_log("browser") if one["level"] in ("SEVERE", "WARNING")]
