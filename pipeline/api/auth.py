@@ -2,7 +2,6 @@
 
 import base64
 import hmac
-from dataclasses import dataclass
 from hashlib import sha256
 from urllib.parse import urlsplit
 
@@ -31,25 +30,22 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 WRONG = "Invalid username or API key."
 
 
-@dataclass(frozen=True)
-class Login:
-    """The caller, and the session cookie that identified them."""
+async def authenticate(
+    request: Request, prepared: PreparedReads, config: ApiConfig
+) -> tuple[Caller, str]:
+    """Return the caller, and the session cookie that identified them; it is empty for callers with a key.
 
-    caller: Caller
-    session: str = ""
-    """Empty for callers with a key. A write by session needs `check_write` too: other sites can send the cookie."""
-
-
-async def authenticate(request: Request, prepared: PreparedReads, config: ApiConfig) -> Login:
-    """Return the caller; raise Problem 401 for wrong credentials, 403 for a write from another site."""
+    A write by session needs `check_write` too: other sites can send the cookie. Raises Problem 401 for wrong
+    credentials, 403 for a write from another site.
+    """
     if request.method not in SAFE:
         _check_site(request, config)
     credentials = _read_basic(request) or _read_headers(request)
     if credentials:
-        return Login(await _find_by_key(*credentials, prepared))
+        return await _find_by_key(*credentials, prepared), ""
     token = request.cookies.get(COOKIE, "")
     caller = await session_caller(token, prepared)
-    return Login(caller, token if caller.logged_in else "")
+    return caller, token if caller.logged_in else ""
 
 
 def check_write(request: Request, config: ApiConfig, session: str, token: str | None) -> None:

@@ -151,10 +151,10 @@ class View:
     ) -> Call:
         """Return the call with its caller, and with links that keep the format; raise Problem."""
         config = self.api.config
-        login = await authenticate(request, self.api.prepared, config)
+        caller, session = await authenticate(request, self.api.prepared, config)
         links = Links(base_of(request, config.base_url), format)
         body = Body(request, config)
-        return Call(self.api, request, query, links, login.caller, body, login.session)
+        return Call(self.api, request, query, links, caller, body, session)
 
 
 class Endpoint(View):
