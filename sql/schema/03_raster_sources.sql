@@ -77,7 +77,8 @@ CREATE TABLE raster_sources (
     UNIQUE (definition, group_key)
 );
 -- Each filter and order of the API has an index of its own.
-CREATE INDEX raster_sources_extent ON raster_sources USING gist (extent);
+-- Boxes of all sizes that come in any order overlap in the pages of a GiST index, of which a small box then reads three times as many.
+CREATE INDEX raster_sources_extent ON raster_sources USING spgist (extent);
 -- All that counting on a map needs, so that it reads no rows.
 CREATE INDEX raster_sources_map ON raster_sources (map_column, map_row, access_modifier, organisation_id, supplier_id);
 CREATE INDEX raster_sources_name ON raster_sources (name, id);
