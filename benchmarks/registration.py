@@ -20,7 +20,7 @@ organisation = "Benchmark"
 access_modifier = "Public"
 settle_seconds = 0
 """
-GDALINFO_FILES = 200
+GDALINFO_FILES = 100
 """gdalinfo takes one file for each process, so that fewer files tell enough."""
 
 
