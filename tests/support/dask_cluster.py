@@ -16,6 +16,14 @@ UNSEEN = "unseen"
 """Workers do not find a file whose URI has this in it."""
 
 
+WATCHED_SELDOM = {
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "1m",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+}
+"""Dask looks at itself many times a second, which takes a tenth of a processor."""
+
+
 class Cluster:
     """A cluster that runs, and its address."""
 
@@ -36,7 +44,7 @@ def local_cluster(scratch: Path, workers: int = 2, allowed_failures: int = 3) ->
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=REPOSITORY,
         env=environment(
             MARK=mark, DASK_TEMPORARY_DIRECTORY=scratch,
-            DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=str(allowed_failures),
+            DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=str(allowed_failures), **WATCHED_SELDOM,
         ),
     ) as process:  # fmt: skip
         assert process.stdout is not None
