@@ -43,11 +43,12 @@ def recorded_requests() -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *_: object) -> None:
             return
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
+    # At an address of its own: tests that wait for a server at 127.0.0.1 may ask at a port that this one gets.
+    server = HTTPServer(("127.0.0.2", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.2:{server.server_port}", asked
     finally:
         server.shutdown()
         thread.join()
