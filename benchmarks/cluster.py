@@ -122,7 +122,7 @@ def new_database(cluster: Cluster, name: str, *, migrated: bool = False) -> Data
     """Return a new database; one of this name from before is dropped."""
     template = TEMPLATE if migrated else "template1"
     if migrated and not Database(cluster, "postgres").execute(
-        "SELECT FROM pg_database WHERE datname = %s", TEMPLATE
+        "SELECT 1 FROM pg_database WHERE datname = %s", TEMPLATE
     ):
         run([*COMMAND, "db", "migrate"], new_database(cluster, TEMPLATE).ours)
     with Database(cluster, "postgres").connect() as connection:

@@ -54,7 +54,7 @@ def compare_pages(results: Results, cluster: Cluster, rows: int, work: Path, rou
 def find_catalogue(cluster: Cluster, rows: int) -> Database:
     """Return the catalogue of the lists with so many records; fill one if there is none."""
     name = f"catalogue_{rows}"
-    known = "SELECT FROM pg_database WHERE datname = %s"
+    known = "SELECT 1 FROM pg_database WHERE datname = %s"
     if Database(cluster, "postgres").execute(known, name):
         return Database(cluster, name)
     database = new_database(cluster, name, migrated=True)

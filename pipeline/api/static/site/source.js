@@ -87,7 +87,10 @@ async function showLegend() {
   const answer = await fetch(element.dataset.statistics, { headers: { Accept: "application/json" } });
   if (!answer.ok) return;
   const { minimum, maximum, percentiles } = await answer.json();
-  if (minimum === null || minimum === undefined) return;
+  if (minimum === null || minimum === undefined) {
+    document.getElementById("map-state").textContent = "No pixel that was looked at has a value.";
+    return;
+  }
   const short = (number) => Number(number.toPrecision(4)).toString();
   const ends = percentiles?.["2"] < percentiles?.["98"] ? [percentiles["2"], percentiles["98"]] : [minimum, maximum];
   [document.getElementById("low").textContent, document.getElementById("high").textContent] = ends.map(short);
