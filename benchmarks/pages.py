@@ -68,6 +68,10 @@ def register_large_raster(database: Database, path: Path) -> str:
     """Register a sparse raster with overviews; return its uuid."""
     if not path.exists():
         write_large_raster(path)
+    # The made-up records have brought their own numbers.
+    database.execute(
+        "SELECT setval(pg_get_serial_sequence('raster_sources', 'id'), max(id)) FROM raster_sources"
+    )
     ((owner,),) = database.execute("SELECT name FROM organisations ORDER BY id LIMIT 1")
     options = ["--organisation", str(owner), "--access-modifier", "Public", "--quiet"]
     run([*COMMAND, "register", path, *options], database.ours)

@@ -1,6 +1,7 @@
 """Vector tiles of the map: the raster sources that the filters of the API find, for the caller."""
 
 from functools import lru_cache, partial
+from gzip import compress
 from typing import Any
 
 from sqlalchemy import Double, Integer, func, literal, literal_column
@@ -32,7 +33,7 @@ ENTITY = RASTER_SOURCES.entity
 HEADERS = {
     "Content-Type": "application/vnd.mapbox-vector-tile",
     "Cache-Control": "private, max-age=60",
-    "Vary": "Cookie, Authorization, username, password",
+    "Vary": "Accept-Encoding, Cookie, Authorization, username, password",
 }
 """A pan back within a minute asks for nothing; the answer depends on the caller."""
 
@@ -58,7 +59,10 @@ class FootprintTile(View):
             tile = await self.read(await self.identify(request, query))
         except Problem as problem:
             return json_response(problem_answer(problem), request)
-        headers = {**HEADERS, "Content-Length": str(len(tile))}
+        headers = dict(HEADERS)
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            tile, headers["Content-Encoding"] = compress(tile, 1), "gzip"
+        headers["Content-Length"] = str(len(tile))
         return Response(b"" if request.method == "HEAD" else tile, headers=headers)
 
     async def read(self, call: Call) -> bytes:

@@ -1,5 +1,6 @@
 """The program of a pixel process: it answers one request after the other."""
 
+import ctypes
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from pipeline.raster.pixels.sample import measure_sample
 
 REQUESTS_AT_ONCE = 8
 """Requests to object storage that the process waits for."""
-_GDAL_CACHE_BYTES = 32 * 2**20
+_GDAL_CACHE_BYTES = 16 * 2**20
 
 
 class Answers:
@@ -72,6 +73,14 @@ def serve(connection: Connection) -> None:
                 answer = error
             signal.setitimer(signal.ITIMER_REAL, 0)
             connection.send(answer)
+            if isinstance(request, Sample):
+                _release_memory()
+
+
+def _release_memory() -> None:
+    """Give freed memory back to the system: a sample needs far more than the pictures that follow."""
+    with suppress(AttributeError):  # of other C libraries than that of GNU
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 if __name__ == "__main__":

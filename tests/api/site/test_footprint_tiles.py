@@ -152,6 +152,11 @@ def test_a_crowded_tile_counts_each_source_once(
     # Deeper, where a tile holds fewer of them, they are outlines.
     x, y = (floor(number / 4096) for number in pixel(4, 100.0, -30.0))
     assert len(ids(client, tile_path(4, x, y))) == 200
+    whole = client.get(tile_path(4, x, y), headers={"Accept-Encoding": "identity"})
+    packed = client.get(tile_path(4, x, y))
+    assert packed.headers["content-encoding"] == "gzip"
+    assert whole.content == packed.content
+    assert int(packed.headers["content-length"]) < int(whole.headers["content-length"]) / 2
 
 
 @pytest.mark.parametrize(
