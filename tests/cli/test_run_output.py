@@ -6,16 +6,41 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, text
 
 from tests.support.commands import RASTERSOURCES, environment, run, run_in_terminal
 from tests.support.database import rows
 from tests.support.factory import write_raster
 
 FILES = 300
+LOCK = 4711
+HOLD_BATCHES = f"""
+    CREATE FUNCTION wait_for_test() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF (SELECT count(*) FROM raster_files WHERE uri LIKE TG_ARGV[0]) >= 10 THEN
+            PERFORM pg_advisory_xact_lock_shared({LOCK});
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER wait_for_test BEFORE INSERT ON raster_files EXECUTE FUNCTION wait_for_test('{{folder}}')
+"""
+"""Lets batches wait for the test once ten files of a folder are saved."""
+IS_WAITING = f"SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = {LOCK} AND NOT granted"
+
+
+@pytest.fixture
+def held(tmp_path: Path, engine: Engine) -> Iterator[Connection]:
+    """A connection with the lock that the third batch of five files waits for."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(HOLD_BATCHES.format(folder=f"{tmp_path.as_uri()}/%%"))
+    with engine.connect() as connection:
+        connection.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
+        yield connection
+    with engine.begin() as connection:
+        connection.execute(text("DROP FUNCTION wait_for_test CASCADE"))
 
 
 @pytest.fixture
@@ -61,7 +86,9 @@ def test_a_quiet_run_prints_failures_only(folder: Path, database_url: str) -> No
     assert (done.stdout, done.stderr) == ("", "")
 
 
-def test_ctrl_c_says_what_was_saved(tmp_path: Path, database_url: str, engine: Engine) -> None:
+def test_ctrl_c_says_what_was_saved(
+    tmp_path: Path, database_url: str, engine: Engine, held: Connection
+) -> None:
     first = write_raster(tmp_path / "0.tif")
     for number in range(1, FILES):
         shutil.copy(first, tmp_path / f"{number}.tif")
@@ -73,10 +100,11 @@ def test_ctrl_c_says_what_was_saved(tmp_path: Path, database_url: str, engine: E
         command, env=changes, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
-    while rows(engine, saved, folder=folder)[0].count < 10:
+    while not rows(engine, IS_WAITING):
         assert process.poll() is None
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    held.execute(text(f"SELECT pg_advisory_unlock({LOCK})"))
     printed, errors = process.communicate()
     count = rows(engine, saved, folder=folder)[0].count
     assert 10 <= count < FILES
