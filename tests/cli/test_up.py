@@ -24,6 +24,7 @@ from tests.support.commands import (
     environment,
     processes_of,
     run,
+    warm,
 )
 from tests.support.needs import needs_own_cluster
 from tests.support.prefect_server import Prefect, add_database
@@ -47,7 +48,7 @@ class Running:
             TMPDIR=home,
         )
         self.process = subprocess.Popen(
-            [*RASTERSOURCES, "up", "--config", config, *options],
+            [*warm(RASTERSOURCES), "up", "--config", config, *options],
             env=changes, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
         threading.Thread(target=self._listen, daemon=True).start()

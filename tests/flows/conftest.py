@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from flows.schedules.prefect_server import SECONDS_TO_STOP, wait_for_server
 from pipeline.cli.ports import free_port
 from pipeline.cli.shutdown import stop_process
 from tests.support.prefect_server import add_database
+from tests.support.warm_python import warm_python
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def server_of_the_user(home: Path, port: int | None = None) -> Iterator[str]:
     log = home / "server.log"
     with log.open("ab") as output:
         server = subprocess.Popen(
-            [sys.executable, "-m", "flows.schedules.prefect_server", "server", "start", "--port", str(port),
+            [warm_python(), "-m", "flows.schedules.prefect_server", "server", "start", "--port", str(port),
              "--no-ui"],
             env={**os.environ, **changes}, stdin=subprocess.PIPE, stdout=output, stderr=output, process_group=0,
         )  # fmt: skip

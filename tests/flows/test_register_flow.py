@@ -1,6 +1,7 @@
 """The flows: as a process of its own, on its own Prefect server and on one that is there."""
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,7 +13,6 @@ from pipeline.storage.uploads import open_upload_store
 from tests.support.commands import (
     FLOWS,
     REPOSITORY,
-    environment,
     processes_of,
     run,
     without_progress,
@@ -20,6 +20,7 @@ from tests.support.commands import (
 from tests.support.dask_cluster import local_cluster
 from tests.support.factory import write_raster
 from tests.support.prefect_server import Prefect
+from tests.support.warm_python import warm_python
 
 CONFIG = """
 [[source]]
@@ -149,9 +150,7 @@ for state in (Cancelled(data=UnfinishedRun("at work", [])), Failed(data=Unfinish
 
 def in_python(code: str) -> list[str]:
     """What a program prints."""
-    command = [FLOWS[0], "-W", "ignore", "-c", code]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()
+    return run([warm_python(), "-c", code]).stdout.splitlines()
 
 
 def test_a_batch_is_tried_again_only_for_what_may_pass() -> None:
@@ -231,5 +230,10 @@ def test_the_flow_of_uploads_leaves_the_storage_of_another_catalogue_alone(
 
 
 def test_the_module_of_the_flow_runs_as_a_program_too() -> None:
-    for command in (["-m", "flows.register"], [REPOSITORY / "flows" / "register.py"]):
-        assert "--config" in run([FLOWS[0], *command, "--help"]).stdout
+    script = REPOSITORY / "flows" / "register.py"
+    commands: list[list[str | Path]] = [
+        [warm_python(), "-m", "flows.register"],
+        [sys.executable, script],
+    ]
+    for command in commands:
+        assert "--config" in run([*command, "--help"]).stdout

@@ -4,9 +4,10 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tests.support.warm_python import warm_python
 from tests.support.warm_start import WarmProcess
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -36,6 +37,12 @@ def environment(**changes: str | Path) -> dict[str, str]:
     }
 
 
+def warm(command: Sequence[str | Path]) -> list[str | Path]:
+    """The command with a Python that has imported what it needs and Prefect, for itself and its children."""
+    assert command[0] == sys.executable
+    return [warm_python(), *command[1:]]
+
+
 def run(
     command: Iterable[str | Path], *, status: int = 0, cwd: Path = REPOSITORY, **changes: str | Path
 ) -> subprocess.CompletedProcess[str]:
@@ -45,6 +52,8 @@ def run(
     """
     words = list(map(str, command))
     settings = all(name.startswith(SETTINGS) for name in changes)
+    if words[:4] == FLOWS:
+        words[0] = str(warm_python())
     if words[:3] == RASTERSOURCES and settings:
         process = WarmProcess(words[3:], cwd, environment(**changes))
         printed, errors = process.communicate()

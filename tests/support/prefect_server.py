@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import httpx
 
 from tests.support.commands import environment
 from tests.support.made_once import made_once
+from tests.support.warm_python import warm_python
 
 PATIENCE = 100
 SERVER_IS_BUSY = 503
@@ -71,6 +71,14 @@ def add_database(home: Path) -> None:
 
 
 def migrate(home: Path) -> None:
-    command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+    command: list[str | Path] = [
+        warm_python(),
+        "-m",
+        "prefect",
+        "server",
+        "database",
+        "upgrade",
+        "-y",
+    ]
     variables = environment(PREFECT_HOME=home, DO_NOT_TRACK="1")
     subprocess.run(command, env=variables, check=True, capture_output=True)

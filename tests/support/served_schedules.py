@@ -10,7 +10,7 @@ from typing import Any
 from flows.schedules.prefect_server import served_port
 from pipeline.cli.ports import free_port
 from pipeline.cli.prefect_password import server_password
-from tests.support.commands import FLOWS, environment
+from tests.support.commands import FLOWS, environment, warm
 from tests.support.prefect_server import Prefect, add_database
 
 
@@ -49,7 +49,7 @@ def served(folder: Path, database_url: str, **changes: str) -> Iterator[Served]:
     )
     with (folder / "printed").open("ab") as output:
         process = subprocess.Popen(
-            [*FLOWS, "schedule", "--create", "--port", str(port)],
+            [*warm(FLOWS), "schedule", "--create", "--port", str(port)],
             cwd=folder, env=settings, stdout=output, stderr=output,
         )  # fmt: skip
     found = Served(process, home, port)

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from pipeline.cli.ports import free_port
 from pipeline.database.engine import make_engine
 from pipeline.database.private_cluster.cluster import Cluster
 from pipeline.database.private_cluster.postmaster import cluster_processes
-from tests.support.commands import RASTERSOURCES, environment, run
+from tests.support.commands import RASTERSOURCES, environment, run, warm
 from tests.support.factory import write_raster
 from tests.support.needs import needs_own_cluster
 from tests.support.prefect_server import add_database
@@ -35,15 +36,17 @@ SECONDS_TO_WAIT = 300
 class Running:
     """`serve` or `up` in a process of its own, and its standard error."""
 
-    def __init__(self, home: Path, *command: str, cwd: Path) -> None:
+    def __init__(
+        self, home: Path, *command: str, cwd: Path, executable: str | Path | None = None
+    ) -> None:
         port = free_port()
         changes = environment(RASTERSOURCES_HOME=home, RASTERSOURCES_PREFECT_PORT=str(free_port()))
         self.lines: list[str] = []
         self.times: list[float] = []
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
         self.process = subprocess.Popen(
-            [*RASTERSOURCES, *command, "--port", str(port)], cwd=cwd, env=changes,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            [*warm(RASTERSOURCES), *command, "--port", str(port)], executable=executable, cwd=cwd,
+            env=changes, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._listener = threading.Thread(target=self._listen)
         self._listener.start()
@@ -155,7 +158,8 @@ def test_it_restarts_while_a_session_runs_a_long_query(home: Path, tmp_path: Pat
 
         sleeper = threading.Thread(target=sleep)
         sleeper.start()
-        with psycopg.connect(Cluster(home).url()) as connection:
+        # without a transaction, in which the list of sessions would stay as it was at the first look
+        with psycopg.connect(Cluster(home).url(), autocommit=True) as connection:
             query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
             wait_until(lambda: connection.execute(query).fetchone() == (1,))
         kill(Cluster(home).data, all_of_them=False)
@@ -179,7 +183,8 @@ def test_two_servers_of_one_home_restart_it_once(home: Path, tmp_path: Path) -> 
 
 
 def test_a_cluster_that_was_stopped_on_purpose_is_not_restarted(home: Path, tmp_path: Path) -> None:
-    with Running(home, "serve", cwd=tmp_path) as serving:
+    # itself new: it is named with its process number, which is that of the fork otherwise
+    with Running(home, "serve", cwd=tmp_path, executable=sys.executable) as serving:
         refused = run([*RASTERSOURCES, "db", "stop"], status=1, RASTERSOURCES_HOME=home)
         (sentence,) = refused.stderr.splitlines()
         assert f"process {serving.process.pid} (" in sentence

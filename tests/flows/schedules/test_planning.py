@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.commands import environment
+from tests.support.warm_python import warm_python
 
 ASK_PREFECT = """
 import json, sys
@@ -54,7 +54,7 @@ for case in json.load(sys.stdin):
 def asked(cases: list[dict[str, Any]], home: Path) -> list[Any]:
     """What Prefect plans for each case, in a process of its own: it reads its environment when it is imported."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", ASK_PREFECT], input=json.dumps(cases),
+        [warm_python(), "-c", ASK_PREFECT], input=json.dumps(cases),
         env=environment(PREFECT_HOME=home), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -20,9 +20,10 @@ import pytest
 from cronsim import CronSim
 from sqlalchemy import Engine, text
 
-from tests.support.commands import FLOWS, REPOSITORY, environment, run, without_progress
+from tests.support.commands import FLOWS, REPOSITORY, environment, run, warm, without_progress
 from tests.support.factory import write_raster
 from tests.support.prefect_server import Prefect
+from tests.support.warm_python import warm_python
 
 SOURCE = '[[source]]\nid = "{0}"\nfiles = "{0}/*.tif"\norganisation = "Owner"\n'
 DROP = '[[drop]]\nid = "dropped"\nfolder = "dropped"\nsettle_seconds = 0\n'
@@ -35,9 +36,10 @@ class Serving:
     def __init__(self, folder: Path, changes: dict[str, str]) -> None:
         self.log = folder / "printed"
         with self.log.open("ab") as output:
+            # itself new, what it starts warm: a signal reaches the whole group
             self.process = subprocess.Popen(
-                [*FLOWS, "schedule", "--create"], cwd=folder, env=environment(**changes), stdout=output, stderr=output,
-                start_new_session=True,
+                [*warm(FLOWS), "schedule", "--create"], executable=sys.executable, cwd=folder,
+                env=environment(**changes), stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
 
     def until(self, answer: Callable[[], Any]) -> Any:
@@ -201,7 +203,7 @@ def test_plans_are_made_anew_before_they_end(
     home = Path(changes["RASTERSOURCES_HOME"])
     home.mkdir()
     serving = subprocess.Popen(
-        [FLOWS[0], "-c", AHEAD, home], cwd=tmp_path, env=environment(PREFECT_HOME=home, **changes),
+        [warm_python(), "-c", AHEAD, home], cwd=tmp_path, env=environment(PREFECT_HOME=home, **changes),
     )  # fmt: skip
 
     def schedules() -> set[str]:
@@ -315,7 +317,7 @@ def test_a_worker_of_a_pool_runs_what_is_deployed(
     prefect.run_now("pooled")
     with (tmp_path / "worker.log").open("wb") as output:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool], cwd=tmp_path,
+            [warm_python(), "-m", "prefect", "worker", "start", "--pool", pool], cwd=tmp_path,
             env=environment(**changes), stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     try:
@@ -435,7 +437,7 @@ def test_a_pool_whose_runs_may_choose_a_program_is_refused(
     variables = {"type": "object", "properties": properties}
     templates = [job and {"variables": variables, "job_configuration": job} for job, _ in JOBS]
     pools = [new_pool(prefect, "process", template) for template in templates]
-    python = [sys.executable, "-W", "ignore", "-c", DEPLOY_TO_EACH]
+    python: list[str | Path] = [warm_python(), "-c", DEPLOY_TO_EACH]
     settings: dict[str, Any] = {**changes, "PREFECT_HOME": tmp_path}
     done = run([*python, *pools], cwd=tmp_path, **settings)
     for sentence, (_, named) in zip(done.stdout.splitlines(), JOBS, strict=True):

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,7 +17,7 @@ from pipeline.cli.ports import free_port
 from pipeline.database.engine import make_engine
 from tests.conftest import new_database
 from tests.flows.conftest import server_of_the_user
-from tests.support.commands import FLOWS, environment, processes_of, run, without_progress
+from tests.support.commands import FLOWS, environment, processes_of, run, warm, without_progress
 from tests.support.factory import write_raster
 from tests.support.prefect_server import Prefect, add_database
 
@@ -65,9 +66,10 @@ def at_work(
     """A flow that waits for a lock, in the middle of its work, until the end of the block."""
     with engine.connect() as other, engine.connect() as watching:
         other.execute(text("LOCK raster_files IN ACCESS EXCLUSIVE MODE"))
+        # itself new, what it starts warm: a signal reaches the whole group
         process = subprocess.Popen(
-            [*FLOWS, "sync", "--create"], cwd=folder, env=environment(**changes), stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, start_new_session=True,
+            [*warm(FLOWS), "sync", "--create"], executable=sys.executable, cwd=folder, env=environment(**changes),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         while not watching.execute(text(WAITING)).scalar():
             watching.rollback()
@@ -108,7 +110,7 @@ def test_an_edit_while_it_is_away_is_taken_up_when_it_is_back(
         output = stack.enter_context(log.open("w"))
         serving = stack.enter_context(
             subprocess.Popen(
-                [*FLOWS, "schedule", "--create"],
+                [*warm(FLOWS), "schedule", "--create"],
                 cwd=tmp_path,
                 env=environment(**changes),
                 stderr=output,

@@ -1,0 +1,82 @@
+"""What starts warm in tests behaves as what starts new."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import environment
+from tests.support.warm_python import warm_python
+
+PROGRAMS = [
+    "import os, sys; print(os.getcwd(), sys.argv, __name__, sys.stdin.read()); print('error', file=sys.stderr)",
+    "raise SystemExit(7)",
+    "raise SystemExit('a reason')",
+    "import sys; sys.stderr = sys.stdout; raise ValueError",
+    "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+    "import os, signal; signal.raise_signal(signal.SIGTERM)",
+    "import atexit; atexit.register(print, 'last'); print('first')",
+    "import threading, time; threading.Thread(target=lambda: (time.sleep(0.1), print('thread'))).start()",
+    "import sys; print('prefect' in sys.modules); import flows.sync; print('prefect' in sys.modules)",
+    "from prefect.settings import PREFECT_HOME; print(PREFECT_HOME.value())",
+    "import os; os.environ['PREFECT_API_URL'] = 'http://a/api'\n"
+    "from prefect.settings import PREFECT_API_URL; print(PREFECT_API_URL.value())",
+    "import multiprocessing, os\nchild = multiprocessing.get_context('spawn').Process(target=os._exit, args=(5,))\n"
+    "child.start(); child.join(); print(child.exitcode)",
+]  # fmt: skip
+
+
+def result_of(python: str | Path, program: str, folder: Path) -> tuple[int, str, str]:
+    """Status, output and errors of a program, which a variable, an argument and an input reach."""
+    done = subprocess.run(
+        [python, "-c", program, "argument"], cwd=folder, env=environment(PREFECT_HOME=folder),
+        input="text", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    *_, last = done.stdout.splitlines(keepends=True) or [""]
+    return done.returncode, last if "Traceback" in done.stdout else done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
+def test_a_warm_program_ends_as_a_new_one_does(program: str, tmp_path: Path) -> None:
+    assert result_of(warm_python(), program, tmp_path) == result_of(
+        sys.executable, program, tmp_path
+    )
+
+
+SLEEP = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_the_fork(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [warm_python(), "-c", SLEEP], env=environment(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        fork = int(process.stdout.readline())
+        assert fork != process.pid
+        process.send_signal(number)
+        assert process.wait() == -number
+    while Path(f"/proc/{fork}").exists():  # it is killed a moment later
+        time.sleep(0.01)
+
+
+NEW: list[tuple[list[str], dict[str, str]]] = [
+    (["-O"], {}),
+    ([], {"PYTHONWARNINGS": "ignore"}),
+    ([], {"TZ": "UTC"}),
+]
+
+
+@pytest.mark.parametrize(("options", "changes"), NEW, ids=["option", "Python", "time zone"])
+def test_what_python_reads_when_it_starts_needs_a_new_one(
+    options: list[str], changes: dict[str, str]
+) -> None:
+    program = "import os; print(os.getppid())"
+    done = subprocess.run(
+        [warm_python(), *options, "-c", program], env=environment(**changes), capture_output=True, text=True, check=True
+    )  # fmt: skip
+    assert int(done.stdout) == os.getpid()
