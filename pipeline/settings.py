@@ -90,6 +90,15 @@ def check_tile_url(text: str) -> str:
     return text
 
 
+def split_mapping(text: str) -> tuple[tuple[str, str], ...]:
+    """Split a text into pairs such as s3://bucket/=https://example.org/, between spaces."""
+    pairs = [word.split("=", 1) for word in text.split()]
+    for pair in pairs:
+        if len(pair) < 2 or not all(re.fullmatch(r"[a-z][a-z0-9+.-]*://\S+", url) for url in pair):
+            raise ValueError("write each as s3://bucket/prefix/=https://example.org/prefix/")
+    return tuple((prefix, url) for prefix, url in pairs)
+
+
 def check_networks(text: str) -> tuple[str, ...]:
     """Split a text into addresses, and networks such as 10.0.0.0/8."""
     for network in text.split():
@@ -197,6 +206,10 @@ class Settings:
     cors_origins: Annotated[tuple[str, ...], split_words] = ()
     """Origins whose pages may call the API with a key, never with a session; separated by spaces, `*` for all.
     Empty: none."""
+    asset_urls: Annotated[tuple[tuple[str, str], ...], split_mapping] = ()
+    """Where the STAC API offers files: pairs `PREFIX=URL`, separated by spaces, such as
+    `s3://rasters/=https://rasters.example.org/`. A prefix that stands for itself offers URIs as they are; see
+    docs/stac.md#where-the-files-are. Empty: only those who may write a source see where its files are."""
     map_tiles: Annotated[str | None, check_tile_url] = None
     """URL of tiles behind the maps of the pages, with `{z}`, `{x}` and `{y}` (web mercator); see
     docs/pages.md#a-background-map. None: land outlines of our own, and no request leaves the machine."""

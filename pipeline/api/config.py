@@ -69,6 +69,8 @@ class ApiConfig:
     """Origins whose pages may call the API with a key, never with a session; `*` stands for all."""
     crs_policy: str = "lizard"
     """How the holes of a raster source are placed on the earth."""
+    asset_urls: tuple[tuple[str, str], ...] = ()
+    """Prefixes of URIs, each with the URL under which everyone who may see a file gets it."""
     map_tiles: str | None = None
     """URL of the tiles behind the maps of the pages, with {z}, {x} and {y}; None: land outlines of our own."""
     map_attribution: str = ""

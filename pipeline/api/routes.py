@@ -20,6 +20,7 @@ from pipeline.api.resources.read_only import (
     USERS,
 )
 from pipeline.api.site.routes import site_pages
+from pipeline.api.stac.routes import feature_endpoints
 from pipeline.api.views.change_feed import Changes
 from pipeline.api.views.confirm_delete import RasterSourceDetail
 from pipeline.api.views.layer_data import DownloadFile, LayerData, LayerTimeSteps
@@ -83,6 +84,7 @@ def routes(api: Api) -> list[BaseRoute]:
         (f"{API}/docs/", Docs(openapi)),
         (LOGIN, SignIn(api)),
         (LOGOUT, SignOut(api)),
+        *feature_endpoints(api),
         *site_pages(api),
     ]
     static = Mount("/static", WholeFiles(directory=FOLDER / "static"))

@@ -213,10 +213,11 @@ SCENARIOS = Entity(
 )
 
 
-def _upload_name() -> ColumnElement[Any]:
-    """Return the name that the client gave to an uploaded file; its stored name is a uuid."""
+def file_title() -> ColumnElement[Any]:
+    """Return the name of a file: the one that the client gave to an upload, whose stored name is a uuid."""
     name = select(uploads.c.filename).where(uploads.c.uri == raster_files.c.uri)
-    return name.correlate(raster_files).scalar_subquery()
+    uploaded = name.correlate(raster_files).scalar_subquery()
+    return func.coalesce(uploaded, file_name(raster_files.c.uri))
 
 
 def _file_columns(caller: Caller) -> Columns:
@@ -224,7 +225,7 @@ def _file_columns(caller: Caller) -> Columns:
         *_own(raster_files, "footprint", "uri"),
         case((writable(raster_sources, caller), raster_files.c.uri)).label("uri"),
         raster_files.c.uri.label("full_uri"),
-        func.coalesce(_upload_name(), file_name(raster_files.c.uri)).label("name"),
+        file_title().label("name"),
         coordinate_systems.c.projection.label("projection"),
     ]
 

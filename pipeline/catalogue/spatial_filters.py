@@ -62,14 +62,23 @@ def at_point(value: str) -> BoundTest:
 
 def in_geometry(value: str) -> BoundTest:
     """Find the sources that intersect a geometry in GeoJSON or WKT; its longitudes may lie in -540..540."""
-    shapes = _shift_into_range(_parse_geometry(value))
-    texts = shapely.to_wkb(shapely.set_srid(shapes, 4326), hex=True, include_srid=True)
-    return BoundTest(_intersects_shapes, tuple(texts))
+    return BoundTest(_intersects_shapes, shifted_shapes(parse_geometry(value)))
 
 
 def _intersects_shapes(source: FromClause, shapes: Sequence[Any], _: Caller) -> ColumnElement[bool]:
     geometries = (func.geometry(cast(shape, Text)) for shape in shapes)
     return or_(*map(source.c.extent.ST_Intersects, geometries))
+
+
+def shifted_shapes(shape: shapely.Geometry) -> tuple[str, ...]:
+    """Return the copies of a shape that together have all of it within -180..180, as EWKB in hexadecimal digits."""
+    return tuple(map(shape_text, _shift_into_range(shape)))
+
+
+def shape_text(shape: shapely.Geometry) -> str:
+    """Return a shape in WGS 84 as EWKB in hexadecimal digits."""
+    text: str = shapely.to_wkb(shapely.set_srid(shape, 4326), hex=True, include_srid=True)
+    return text
 
 
 def _numbers(value: str, count: int, names: str) -> list[float]:
@@ -138,7 +147,7 @@ def _intersects_piece(
     )
 
 
-def _parse_geometry(value: str) -> shapely.Geometry:
+def parse_geometry(value: str) -> shapely.Geometry:
     """Parse GeoJSON or WKT into a geometry in two dimensions; raise BadValue unless it is valid and on earth."""
     text = value.strip()
     try:

@@ -1,0 +1,448 @@
+"""The endpoints of features: lists of collections and items, one of each, and the search of items."""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+import orjson
+from sqlalchemy import TextClause, select, text
+
+from pipeline.api.body import JSON, read_object
+from pipeline.api.costly_filters import GEOMETRY_SECONDS, Costly, ReadRows
+from pipeline.api.endpoint import Api, Call, Endpoint
+from pipeline.api.links import API
+from pipeline.api.media_types import json_content
+from pipeline.api.problems import Problem, not_found
+from pipeline.api.query_string import FORMAT
+from pipeline.api.resources.json_rows import caller_values, shared_values
+from pipeline.api.responses import Answer
+from pipeline.api.stac.parameters import COLLECTION_PARAMETERS, ITEM_PARAMETERS, SEARCH_PARAMETERS
+from pipeline.api.stac.roots import GEOJSON, JSON_TYPE, OGC_REL, SCHEMA, SOURCES_ID, FeatureRoot
+from pipeline.api.stac.search import (
+    DEFAULT_LIMIT,
+    Fields,
+    Search,
+    body_of_query,
+    encode_token,
+    item_number,
+    parse_search,
+)
+from pipeline.api.stac.statements import Shape, page_query
+from pipeline.catalogue.access import readable
+from pipeline.catalogue.lookups import BadValue, parse_uuid
+from pipeline.database.queries import NumberedQuery
+from pipeline.database.tables import raster_sources
+
+CHILD_LINKS = 100
+"""Children that the landing page links, as many as their list shows at first."""
+KEPT = ("type", "stac_version", "id", "collection")
+"""Members that a feature has whatever fields are asked for."""
+DEFAULT = ("geometry", "bbox", "links", "assets", "properties.datetime")
+"""Further ones that it has beside those that are asked for, where others are left out."""
+
+
+@dataclass(frozen=True)
+class FoundPage:
+    """One page of features."""
+
+    matched: int
+    text: str
+    """The features as a JSON list."""
+    returned: int
+    token: str | None
+    """Of the next page."""
+
+
+class FeatureEndpoint(Endpoint):
+    """A URL below one of the addresses of features."""
+
+    geojson = False
+    """Whether the answer is GeoJSON."""
+
+    def __init__(self, api: Api, root: FeatureRoot) -> None:
+        super().__init__(api)
+        self.root = root
+
+    def check_parameters(self, call: Call) -> None:
+        """Raise Problem 400 for a parameter that is not known, as OGC API demands."""
+        names = {FORMAT[0], *(name for name, _, _ in self.parameters)}
+        if unknown := sorted(set(call.query) - names):
+            raise Problem(400, f"The parameter {unknown[0]:.100} is not known here.")
+
+    def shape(self, call: Call, written: str, **conditions: Any) -> Shape:
+        """Return the beginning of the shape of a request."""
+        publishes = bool(self.api.config.asset_urls)
+        return Shape(written, call.caller.logged_in, publishes=publishes, **conditions)
+
+    def search(self, asked: Mapping[str, Any], shape: Shape) -> Search:
+        """Return the search that a request asks for; raise Problem 400."""
+        return parse_search(asked, shape, strict=not self.root.is_stac)
+
+    def shown(self, call: Call, data: Any) -> Answer:
+        """Return an answer in its media type, or what a page shows of it."""
+        if not call.wants_json:
+            return Answer(orjson.loads(orjson.dumps(data)))
+        if not self.geojson:
+            return Answer(data)
+        return Answer(orjson.dumps(data), media_type=GEOJSON)
+
+    async def find(self, call: Call, search: Search) -> FoundPage:
+        """Return the page of features that a search asks for."""
+        query = page_query(search.shape)
+        values = {
+            **shared_values(replace(call.links, format=None), call.caller),
+            **caller_values(call.caller),
+            "root": self.root.url(call),
+            "api": f"{call.links.base}{API}",
+            "prefixes": [prefix for prefix, _ in self.api.config.asset_urls],
+            "urls": [url for _, url in self.api.config.asset_urls],
+            "limit": search.limit,
+            "offset": search.offset,
+            **search.values,
+        }
+        values = {name: values[name] for name in query.names}
+        matched, written, returned, last = await run(call.api, query, values, search.costly)
+        if search.fields is not None:
+            chosen = [choose_fields(feature, search.fields) for feature in orjson.loads(written)]
+            written = orjson.dumps(chosen).decode()
+        return FoundPage(matched, written, returned, encode_token(last) if last else None)
+
+    async def find_one(self, call: Call, shape: Shape, **values: Any) -> orjson.Fragment:
+        """Return the JSON of one feature; raise Problem 404 if the caller may not read it."""
+        page = await self.find(call, Search(shape, values, 1))
+        if not page.returned:
+            raise not_found("Item" if shape.written == "item" else "Collection")
+        return orjson.Fragment(page.text[1:-1])
+
+    async def check_collection(self, call: Call, uuid: UUID) -> None:
+        """Raise Problem 404 if the raster source does not exist for the caller."""
+        own = raster_sources.c
+        statement = select(own.id).where(own.uuid == uuid, readable(raster_sources, call.caller))
+        if not await call.api.database.rows(statement):
+            raise not_found("Collection")
+
+    def page_links(
+        self, call: Call, search: Search, page: FoundPage, kind: str
+    ) -> list[dict[str, Any]]:
+        """Return the links of a page that was asked for by its URL."""
+        here = call.path.removeprefix(self.root.path).rstrip("/")
+        query = {name: value for name, value in call.query.items() if value and name != "token"}
+
+        def link(rel: str, **changes: Any) -> dict[str, Any]:
+            changed = urlencode({**query, **changes})
+            return self.root.link(call, rel, here + (f"?{changed}" if changed else ""), kind)
+
+        token = {"token": call.query["token"]} if call.query.get("token") else {}
+        links = [link("self", **token), self.root.link(call, "root", "", JSON_TYPE)]
+        if page.token and search.page is None:
+            links.append(link("next", token=page.token))
+        elif search.page is not None:
+            if page.token:
+                links.append(link("next", page=search.page + 1))
+            if search.page > 1:
+                links.append(link("prev", page=search.page - 1))
+        return links
+
+
+async def run(
+    api: Api, query: NumberedQuery, values: Mapping[str, Any], costly: Mapping[str, str]
+) -> tuple[Any, ...]:
+    """Return the row of a statement; what is costly has a time limit and waits for its turn."""
+    if not costly:
+        row = await api.prepared.row(query, values)
+        assert row
+        return row
+    statement = named_text(query).bindparams(**values)
+
+    async def work(read_rows: ReadRows) -> tuple[Any, ...]:
+        (found,) = await read_rows(statement)
+        return tuple(found)
+
+    limits = {name: Costly("", GEOMETRY_SECONDS, advice) for name, advice in costly.items()}
+    return await api.costly.run(limits, work)
+
+
+def named_text(query: NumberedQuery) -> TextClause:
+    """Return a statement with named parameters, as SQLAlchemy runs it."""
+    escaped = query.text.replace(":", r"\:")
+    return text(re.sub(r"\$(\d+)", lambda match: f":{query.names[int(match[1]) - 1]}", escaped))
+
+
+def choose_fields(feature: dict[str, Any], fields: Fields) -> dict[str, Any]:
+    """Return a feature with the members that are asked for."""
+    if fields.include is not None:
+        names = {*KEPT, *fields.include}
+        if not fields.include:
+            names |= {path for path in DEFAULT if not _covers_any(fields.exclude, path)}
+        feature = {
+            name: part for name in feature if (part := _part(feature, name, names)) is not None
+        }
+    included = fields.include or frozenset()
+    for path in fields.exclude - set(KEPT):
+        outer, _, inner = path.partition(".")
+        if any(_covers_any({path}, kept) for kept in included):
+            continue
+        if not inner:
+            feature.pop(path, None)
+        elif isinstance(feature.get(outer), dict):
+            feature[outer].pop(inner, None)
+    return feature
+
+
+def _covers_any(outer: Collection[str], path: str) -> bool:
+    """Return whether a path is one of others, or lies within one."""
+    return any(path == one or path.startswith(f"{one}.") for one in outer)
+
+
+def _part(feature: Mapping[str, Any], name: str, names: Collection[str]) -> Any:
+    """Return a member, or what is asked for of it; None for one that is not."""
+    if name in names:
+        return feature[name]
+    inner = [path.removeprefix(f"{name}.") for path in names if path.startswith(f"{name}.")]
+    if not inner or not isinstance(feature[name], dict):
+        return None
+    return {key: feature[name][key] for key in inner if key in feature[name]}
+
+
+def feature_collection(page: FoundPage, links: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a page of features in GeoJSON."""
+    return {
+        "type": "FeatureCollection",
+        "timeStamp": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "numberMatched": page.matched,
+        "numberReturned": page.returned,
+        "features": orjson.Fragment(page.text),
+        "links": links,
+    }
+
+
+class CollectionList(FeatureEndpoint):
+    """GET the raster sources as collections."""
+
+    title = "Collections"
+    description = "The raster sources that you may see, with the filters of items."
+    parameters = COLLECTION_PARAMETERS
+    member = "collections"
+    default_limit = DEFAULT_LIMIT
+
+    async def get(self, call: Call) -> Answer:
+        """Return a page of collections."""
+        self.check_parameters(call)
+        asked = {"limit": self.default_limit, **body_of_query(call.query)}
+        search = self.search(asked, self.shape(call, "collection"))
+        page = await self.find(call, search)
+        text = page.text
+        links = self.page_links(call, search, page, JSON_TYPE)
+        links.append(self.root.link(call, "parent", "", JSON_TYPE))
+        if not self.root.is_stac and search.is_first:
+            sources = orjson.dumps(collection_of_sources(call, self.root)).decode()
+            text = f"[{sources}{',' if page.returned else ''}{text[1:]}"
+        counts = {"numberMatched": page.matched, "numberReturned": page.returned}
+        return self.shown(call, {self.member: orjson.Fragment(text), "links": links, **counts})
+
+
+class Children(CollectionList):
+    """GET the children of the landing page."""
+
+    title = "Children"
+    description = "The raster sources as children of the catalogue."
+    member = "children"
+    default_limit = CHILD_LINKS
+
+
+class OneCollection(FeatureEndpoint):
+    """GET a raster source as a collection."""
+
+    title = "Collection"
+    description = "One raster source."
+
+    async def check_exists(self, call: Call) -> None:
+        """Raise Problem 404 if the raster source does not exist for the caller."""
+        await self.check_collection(call, call.uuid("Collection"))
+
+    async def get(self, call: Call) -> Answer:
+        """Return the collection."""
+        self.check_parameters(call)
+        shape = self.shape(call, "collection", collections=True)
+        found = await self.find_one(call, shape, collections=[call.uuid("Collection")])
+        return self.shown(call, found)
+
+
+class Items(FeatureEndpoint):
+    """GET the files of a raster source as items."""
+
+    title = "Items"
+    description = "The files of one raster source."
+    parameters = ITEM_PARAMETERS
+    geojson = True
+
+    async def check_exists(self, call: Call) -> None:
+        """Raise Problem 404 if the raster source does not exist for the caller."""
+        await self.check_collection(call, call.uuid("Collection"))
+
+    async def get(self, call: Call) -> Answer:
+        """Return a page of items."""
+        uuid = call.uuid("Collection")
+        self.check_parameters(call)
+        search = self.search(body_of_query(call.query), self.shape(call, "item", collections=True))
+        search = replace(search, values={**search.values, "collections": [uuid]})
+        page = await self.find(call, search)
+        if not page.returned:
+            await self.check_collection(call, uuid)
+        links = self.page_links(call, search, page, GEOJSON)
+        links.append(self.root.link(call, "collection", f"/collections/{uuid}", JSON_TYPE))
+        return self.shown(call, feature_collection(page, links))
+
+
+class Item(FeatureEndpoint):
+    """GET a raster file as an item."""
+
+    title = "Item"
+    description = "One file of a raster source."
+    geojson = True
+
+    async def check_exists(self, call: Call) -> None:
+        """Raise Problem 404 if the file does not exist for the caller."""
+        await self.current_item(call)
+
+    async def get(self, call: Call) -> Answer:
+        """Return the item."""
+        self.check_parameters(call)
+        return self.shown(call, await self.current_item(call))
+
+    async def current_item(self, call: Call) -> orjson.Fragment:
+        """Return the item in the path; raise Problem 404."""
+        number = item_number(call.request.path_params["item"])
+        if number is None:
+            raise not_found("Item")
+        shape = self.shape(call, "item", collections=True, ids=True)
+        return await self.find_one(call, shape, collections=[call.uuid("Item")], ids=[number])
+
+
+class ItemSearch(FeatureEndpoint):
+    """GET or POST a search of items."""
+
+    title = "Item Search"
+    description = "The files of all raster sources that you may see."
+    parameters = SEARCH_PARAMETERS
+    geojson = True
+    parses = (JSON,)
+    bodies: Mapping[str, Mapping[str, Any]] = {
+        "POST": {"content": json_content({"type": "object"})}
+    }
+
+    async def check_sender(self, call: Call) -> None:
+        """Raise Problem 405; a POST only reads, so everyone may send it."""
+        self.handler(call.method)
+
+    def reads_token(self, call: Call) -> bool:  # noqa: ARG002
+        """Return True: a search writes nothing, so it needs no token."""
+        return True
+
+    async def get(self, call: Call) -> Answer:
+        """Return a page of items."""
+        self.check_parameters(call)
+        search = self.search(body_of_query(call.query), self.shape(call, "item"))
+        page = await self.find(call, search)
+        return self.shown(
+            call, feature_collection(page, self.page_links(call, search, page, GEOJSON))
+        )
+
+    async def post(self, call: Call) -> Answer:
+        """Return a page of items."""
+        asked = await read_object(call.body)
+        search = self.search(asked, self.shape(call, "item"))
+        page = await self.find(call, search)
+        links = [self.root.link(call, "root", "", JSON_TYPE)]
+        kept = {name: value for name, value in asked.items() if name not in ("token", "page")}
+        turned: dict[str, dict[str, Any]] = {}
+        if page.token:
+            turned["next"] = {"page": search.page + 1} if search.page else {"token": page.token}
+        if search.page is not None and search.page > 1:
+            turned["prev"] = {"page": search.page - 1}
+        links += [
+            self.root.link(call, rel, "/search", GEOJSON, method="POST", body={**kept, **change})
+            for rel, change in turned.items()
+        ]
+        return self.shown(call, feature_collection(page, links))
+
+
+class SourceCollection(FeatureEndpoint):
+    """GET the collection of all raster sources."""
+
+    title = "Collection of raster sources"
+    description = "The collection whose features are the rows of the list of raster sources."
+
+    async def get(self, call: Call) -> Answer:
+        """Return the collection."""
+        self.check_parameters(call)
+        return self.shown(call, collection_of_sources(call, self.root))
+
+
+class SourceItems(FeatureEndpoint):
+    """GET the raster sources as features."""
+
+    title = "Raster sources"
+    description = "The raster sources that you may see, as features."
+    parameters = ITEM_PARAMETERS
+    geojson = True
+
+    async def get(self, call: Call) -> Answer:
+        """Return a page of raster sources."""
+        self.check_parameters(call)
+        search = self.search(body_of_query(call.query), self.shape(call, "source"))
+        page = await self.find(call, search)
+        links = self.page_links(call, search, page, GEOJSON)
+        links.append(self.root.link(call, "collection", f"/collections/{SOURCES_ID}", JSON_TYPE))
+        return self.shown(call, feature_collection(page, links))
+
+
+class SourceItem(FeatureEndpoint):
+    """GET one raster source as a feature."""
+
+    title = "Raster source"
+    description = "One raster source as a feature."
+    geojson = True
+
+    async def check_exists(self, call: Call) -> None:
+        """Raise Problem 404 if the raster source does not exist for the caller."""
+        await self.check_collection(call, source_uuid(call))
+
+    async def get(self, call: Call) -> Answer:
+        """Return the feature."""
+        self.check_parameters(call)
+        shape = self.shape(call, "source", collections=True)
+        return self.shown(call, await self.find_one(call, shape, collections=[source_uuid(call)]))
+
+
+def source_uuid(call: Call) -> UUID:
+    """Return the uuid of the raster source in the path; raise Problem 404."""
+    try:
+        return parse_uuid(call.request.path_params["item"])
+    except BadValue as error:
+        raise not_found("Item") from error
+
+
+def collection_of_sources(call: Call, root: FeatureRoot) -> dict[str, Any]:
+    """Return the description of the collection of all raster sources."""
+    here = f"/collections/{SOURCES_ID}"
+    return {
+        "id": SOURCES_ID,
+        "title": "Raster sources",
+        "description": SourceCollection.description,
+        "itemType": "feature",
+        "crs": ["http://www.opengis.net/def/crs/OGC/1.3/CRS84"],
+        "extent": {
+            "spatial": {"bbox": [[-180, -90, 180, 90]]},
+            "temporal": {"interval": [[None, None]]},
+        },
+        "links": [
+            root.link(call, "self", here, JSON_TYPE),
+            root.link(call, "items", f"{here}/items", GEOJSON),
+            root.link(call, f"{OGC_REL}queryables", f"{here}/queryables", SCHEMA),
+        ],
+    }

@@ -1,0 +1,426 @@
+"""What a request asks of features: filters, order, page and fields, from a query string or from a body."""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+from uuid import UUID
+
+import orjson
+import shapely
+
+from pipeline.api.problems import invalid
+from pipeline.api.stac.statements import Order, Shape, most_rows
+from pipeline.catalogue.cql2 import Filter, Kind, box_shape, parse_text, read_filter
+from pipeline.catalogue.features import Features
+from pipeline.catalogue.lookups import BadValue, escape_like, parse_timestamp, parse_uuid
+from pipeline.catalogue.spatial_filters import parse_geometry, shifted_shapes
+
+Value = TypeVar("Value")
+DEFAULT_LIMIT, MAX_LIMIT = 10, 1000
+MAX_OFFSET = 10**9
+MAX_LIST = 1000
+"""Entries of a list of ids, collections or words."""
+SIMPLE_POINTS = 200
+"""A geometry with more points is costly."""
+TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}([.]\d+)?([Zz]|[+-]\d{2}:\d{2})")
+NUMBER = re.compile(r"[+-]?(\d+([.]\d*)?|[.]\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+CRS84 = (
+    "http://www.opengis.net/def/crs/OGC/1.3/CRS84",
+    "http://www.opengis.net/def/crs/OGC/0/CRS84h",
+)
+COMPARISONS = {"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+PATTERNS = {"startsWith": "{}%", "endsWith": "%{}", "contains": "%{}%"}
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The members of a feature that are shown."""
+
+    include: frozenset[str] | None = None
+    """None: all that are not excluded."""
+    exclude: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a request asks for."""
+
+    shape: Shape
+    values: Mapping[str, Any]
+    limit: int
+    offset: int = 0
+    page: int | None = None
+    """The number of the page, for clients that ask by number."""
+    fields: Fields | None = None
+    costly: Mapping[str, str] = field(default_factory=dict)
+    """The parameters that can take long, and what to do about each."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it asks for the first page."""
+        return self.shape.after is None and not self.offset
+
+
+def parse_search(asked: Mapping[str, Any], shape: Shape, *, strict: bool) -> Search:
+    """Return the search that parameters ask for; raise Problem 400 that names each bad one.
+
+    The values have the types of a JSON body. `shape` says which features are found. A strict one rejects filters by
+    properties that no feature has; otherwise these are unknown, as in any item that lacks a property.
+    """
+    reader = _Reader(asked, shape, is_strict=strict)
+    search = reader.read()
+    if reader.errors:
+        raise invalid(reader.errors)
+    return search
+
+
+class _Reader:
+    """Reads the parameters of one request."""
+
+    def __init__(self, asked: Mapping[str, Any], shape: Shape, *, is_strict: bool) -> None:
+        self.asked, self.shape, self.is_strict = asked, shape, is_strict
+        self.values: dict[str, Any] = {}
+        self.errors: dict[str, list[str]] = {}
+        self.costly: dict[str, str] = {}
+
+    @property
+    def features(self) -> Features:
+        return self.shape.features
+
+    def take(self, name: str, parse: Callable[[Any], Value], default: Value) -> Value:
+        """Return the value of a parameter, or the default where it is absent or empty."""
+        value = self.asked.get(name)
+        if value is None or value in ("", []):
+            return default
+        try:
+            return parse(value)
+        except BadValue as error:
+            self.errors[name] = [str(error)]
+            return default
+
+    def read(self) -> Search:
+        """Return the search."""
+        limit = self.take("limit", lambda value: min(_number(value), MAX_LIMIT), DEFAULT_LIMIT)
+        page = self.take("page", _number, None)
+        offset = min(((page or 1) - 1) * limit, MAX_OFFSET)
+        filters = (
+            *self.take("filter", self.read_filter, ()),
+            *self.take("query", self.read_query, ()),
+        )
+        self.take("filter-crs", _check_crs, None)
+        no_order: tuple[Order, ...] = ()
+        orders = self.take("sortby", self.read_orders, no_order)
+        shape = replace(
+            self.shape,
+            collections=self.shape.collections
+            or self.take("collections", self.read_collections, False),
+            ids=self.take("ids", self.read_ids, False),
+            shapes=self.read_place(),
+            time=self.take("datetime", self.read_time, False),
+            words=self.take("q", self.read_words, False),
+            filters=filters,
+            orders=orders,
+            most=most_rows(limit, offset),
+        )
+        after = self.take("token", lambda value: self.read_token(value, shape), None)
+        fields = read_fields_of(self.asked, self.errors)
+        shape = replace(shape, after=after)
+        return Search(shape, self.values, limit, offset, page, fields, self.costly)
+
+    def read_collections(self, value: Any) -> bool:
+        """Find features of these collections; a name that is not a uuid belongs to none."""
+        self.values["collections"] = [uuid for text in _texts(value) if (uuid := _uuid(text))]
+        return True
+
+    def read_ids(self, value: Any) -> bool:
+        """Find the features with these ids; a text that is not an id belongs to none."""
+        if self.shape.written == "item":
+            self.values["ids"] = [
+                number for text in _texts(value) if (number := item_number(text)) is not None
+            ]
+            return True
+        raise BadValue("Search collections by a filter on id.")
+
+    def read_place(self) -> int:
+        """Find features that intersect a box or a geometry; return the number of shapes to test."""
+        shape = self.take("bbox", _box, None)
+        if shape is not None and self.asked.get("intersects"):
+            self.errors["intersects"] = ["Give bbox or intersects, not both."]
+        shape = self.take("intersects", _geometry, shape)
+        if shape is None:
+            return 0
+        if shapely.get_num_coordinates(shape) > SIMPLE_POINTS:
+            self.costly["intersects"] = "simplify the geometry"
+        texts = shifted_shapes(shape)
+        self.values |= {f"shape_{number}": text for number, text in enumerate(texts)}
+        return len(texts)
+
+    def read_time(self, value: Any) -> bool:
+        """Find features that have a time in an interval."""
+        start, end = parse_interval(value)
+        self.values |= {"start_time": start, "end_time": end}
+        return True
+
+    def read_words(self, value: Any) -> bool:
+        """Find features with one of the words in their texts."""
+        words = [text.strip() for text in _texts(value)]
+        self.values["words"] = [f"%{escape_like(word)}%" for word in words if word]
+        return bool(self.values["words"])
+
+    def read_filter(self, value: Any) -> tuple[Any, ...]:
+        """Keep the values of a filter in CQL2 and return its shape."""
+        language = self.asked.get("filter-lang") or (
+            "cql2-text" if isinstance(value, str) else "cql2-json"
+        )
+        if language not in ("cql2-text", "cql2-json"):
+            raise BadValue("The filter-lang must be cql2-text or cql2-json.")
+        if isinstance(value, str):
+            value = parse_text(value) if language == "cql2-text" else _json(value)
+        return self.keep_filter(
+            read_filter(value, self.features.kinds, strict=self.is_strict), "filter", 0
+        )
+
+    def read_query(self, value: Any) -> tuple[Any, ...]:
+        """Keep the values of a query, such as {"proj:code": {"eq": "EPSG:4326"}}, and return its shape."""
+        if not isinstance(value, dict):
+            raise BadValue("Must be an object of properties.")
+        kinds = self.features.kinds
+        tests = [
+            test
+            for name, asked in value.items()
+            for test in query_tests(name, asked, kinds.get(name))
+        ]
+        if not tests:
+            return ()
+        return self.keep_filter(
+            read_filter({"op": "and", "args": tests}, self.features.kinds, strict=self.is_strict),
+            "query",
+            1,
+        )
+
+    def keep_filter(self, found: Filter, parameter: str, number: int) -> tuple[Any, ...]:
+        """Keep the values of a filter and return its shape with the number that its parameters have."""
+        self.values |= {
+            f"filter_{number}_{place}": value for place, value in enumerate(found.values)
+        }
+        if found.is_costly:
+            self.costly[parameter] = "simplify its geometries and patterns"
+        return ((number, found.shape),)
+
+    def read_orders(self, value: Any) -> tuple[Order, ...]:
+        """Return the keys of an order; each property counts once."""
+        if not isinstance(value, list) or len(value) > len(self.features.queryables):
+            raise BadValue('Must be a list such as [{"field": "datetime", "direction": "desc"}].')
+        orders: dict[str, Order] = {}
+        for each in value:
+            order = self.read_order(each)
+            orders.setdefault(order.name, order)
+        return tuple(orders.values())
+
+    def read_order(self, value: Any) -> Order:
+        """Return one key of an order."""
+        if not isinstance(value, dict) or value.get("direction", "asc") not in ("asc", "desc"):
+            raise BadValue("Each key has a field and a direction, asc or desc.")
+        name = str(value.get("field")).removeprefix("properties.")
+        queryable = self.features.queryables.get(name)
+        if queryable is None or queryable.kind is Kind.GEOMETRY:
+            raise BadValue(
+                f"{name:.100} is not sortable; the sortables name all properties that are."
+            )
+        return Order(name, value.get("direction") == "desc")
+
+    def read_token(self, value: Any, shape: Shape) -> tuple[bool, ...]:
+        """Return for each key whether the last feature of the page before has no value."""
+        keys = decode_token(value)
+        if len(keys) != len(shape.orders) + 1 or keys[-1] is None:
+            raise BadValue("The token belongs to another order; begin with the first page.")
+        self.values |= {f"after_{number}": key for number, key in enumerate(keys)}
+        return tuple(key is None for key in keys)
+
+
+def query_tests(name: str, asked: Any, kind: Kind | None) -> list[Any]:
+    """Return the tests of one property of a query, in CQL2. Clients also write a number as a text."""
+    subject = {"property": name}
+    tests = []
+    for operator, value in (asked if isinstance(asked, dict) else {"eq": asked}).items():
+        if kind is Kind.NUMBER and isinstance(value, str) and NUMBER.fullmatch(value):
+            value = float(value)
+        if operator in COMPARISONS:
+            tests.append({"op": COMPARISONS[operator], "args": [subject, value]})
+        elif operator == "in":
+            tests.append({"op": "in", "args": [subject, value]})
+        elif operator in PATTERNS and isinstance(value, str):
+            pattern = PATTERNS[operator].format(escape_like(value))
+            tests.append({"op": "like", "args": [subject, pattern]})
+        else:
+            raise BadValue(f"{operator!s:.100} is not an operator with such a value.")
+    return tests
+
+
+def parse_interval(value: Any) -> tuple[str, str]:
+    """Return start and end of a time or an interval in RFC 3339; raise BadValue."""
+    parts = value.split("/") if isinstance(value, str) else []
+    if len(parts) not in (1, 2) or all(part in ("", "..") for part in parts):
+        raise BadValue(
+            "Must be a time, or two with / between them, of which one may be .. for an open end."
+        )
+    ends = [None if part in ("", "..") and len(parts) == 2 else _rfc3339(part) for part in parts]
+    start, end = ends[0], ends[-1]
+    if start and end and start > end:
+        raise BadValue("The interval ends before it begins.")
+    return start.isoformat() if start else "-infinity", end.isoformat() if end else "infinity"
+
+
+def _rfc3339(text: str) -> Any:
+    if not TIME.fullmatch(text):
+        raise BadValue("Must be a time such as 2016-06-21T06:05:00Z.")
+    return parse_timestamp(text.upper())
+
+
+def _number(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise BadValue("Must be a whole number, 1 or higher.")
+    return min(value, MAX_OFFSET)
+
+
+def _texts(value: Any) -> Sequence[str]:
+    value = [value] if isinstance(value, str) else value
+    if not isinstance(value, list) or not all(
+        isinstance(text, str) and "\x00" not in text for text in value
+    ):
+        raise BadValue("Must be a list of texts.")
+    if len(value) > MAX_LIST:
+        raise BadValue(f"May have {MAX_LIST} entries.")
+    return value
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return parse_uuid(text)
+    except BadValue:
+        return None
+
+
+def item_number(text: str) -> int | None:
+    """Return the id of a file from that of an item; None for a text that is not one."""
+    return int(text) if re.fullmatch("[1-9][0-9]{0,17}", text) else None
+
+
+def _box(value: Any) -> shapely.Geometry:
+    return box_shape(value)
+
+
+def _geometry(value: Any) -> shapely.Geometry:
+    if not isinstance(value, dict) or value.get("type") == "Feature":
+        raise BadValue("Must be a geometry in GeoJSON.")
+    return parse_geometry(orjson.dumps(value).decode())
+
+
+def _check_crs(value: Any) -> None:
+    if value not in CRS84:
+        raise BadValue(f"Must be {CRS84[0]}.")
+
+
+def _json(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise BadValue("Must be JSON.") from error
+
+
+def read_fields_of(asked: Mapping[str, Any], errors: dict[str, list[str]]) -> Fields | None:
+    """Return the members to show; None: all. null is not a choice of fields."""
+    if "fields" not in asked:
+        return None
+    try:
+        return read_fields(asked["fields"])
+    except BadValue as error:
+        errors["fields"] = [str(error)]
+        return None
+
+
+def read_fields(value: Any) -> Fields:
+    """Return the members to show."""
+    if not isinstance(value, dict):
+        raise BadValue("Must be an object with include and exclude.")
+    listed = {
+        name: frozenset(_texts(value[name] or []))
+        for name in ("include", "exclude")
+        if name in value
+    }
+    if not any(listed.values()):
+        return Fields()
+    return Fields(listed.get("include"), listed.get("exclude", frozenset()))
+
+
+def encode_token(keys: str) -> str:
+    """Return the token for the page after a feature with these keys, in JSON."""
+    return base64.urlsafe_b64encode(keys.encode()).decode().rstrip("=")
+
+
+def decode_token(token: Any) -> list[str | None]:
+    """Return the keys in a token; raise BadValue."""
+    try:
+        keys = orjson.loads(base64.urlsafe_b64decode(str(token) + "=" * (-len(str(token)) % 4)))
+    except (ValueError, binascii.Error) as error:
+        raise BadValue("Is not a token of this server; begin with the first page.") from error
+    if not isinstance(keys, list) or not all(
+        key is None or (isinstance(key, str) and "\x00" not in key) for key in keys
+    ):
+        raise BadValue("Is not a token of this server; begin with the first page.")
+    return keys
+
+
+SPLIT = ("ids", "collections", "q")
+"""Parameters that are lists in a body, and texts with commas in a query string."""
+NUMBERS = ("limit", "page")
+OBJECTS = ("intersects", "query")
+
+
+def body_of_query(query: Mapping[str, str]) -> dict[str, Any]:
+    """Return the parameters of a query string with the types of a body; raise Problem 400."""
+    asked: dict[str, Any] = {}
+    errors: dict[str, list[str]] = {}
+    for name, text in query.items():
+        try:
+            if text:
+                asked[name] = _typed(name, text)
+        except BadValue as error:
+            errors[name] = [str(error)]
+    if errors:
+        raise invalid(errors)
+    return asked
+
+
+def _typed(name: str, text: str) -> Any:
+    if name in SPLIT:
+        return text.split(",")
+    if name in NUMBERS:
+        return int(text) if re.fullmatch("[0-9]{1,18}", text) else text
+    if name in OBJECTS:
+        return _json(text)
+    if name == "bbox":
+        return [_float(part) for part in text.split(",")]
+    if name == "sortby":
+        return [_order(part.strip()) for part in text.split(",")]
+    if name == "fields":
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        include = [part.lstrip("+ ") for part in parts if part[0] != "-"]
+        exclude = [part[1:] for part in parts if part[0] == "-"]
+        return {
+            name: listed for name, listed in (("include", include), ("exclude", exclude)) if listed
+        }
+    return text
+
+
+def _order(text: str) -> dict[str, str]:
+    return {"field": text.lstrip("+- "), "direction": "desc" if text.startswith("-") else "asc"}
+
+
+def _float(text: str) -> float:
+    if not NUMBER.fullmatch(text.strip()):
+        raise BadValue("Must be numbers between commas.")
+    return float(text)

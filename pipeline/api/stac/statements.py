@@ -1,0 +1,313 @@
+"""The statements of STAC and OGC API: a page of features as JSON, with their number and the place of the next page.
+
+The text of a statement depends on the `Shape` of a request only, and is composed once for each shape. The values of
+the request are its parameters.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    DateTime,
+    Double,
+    Select,
+    Text,
+    and_,
+    any_,
+    case,
+    cast,
+    false,
+    func,
+    literal_column,
+    null,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.sql.expression import CTE
+from sqlalchemy.types import TypeEngine
+
+from pipeline.api.resources.json_rows import json_row, numbered, parameter, power_of_ten, stand_in
+from pipeline.api.resources.raster_sources import RASTER_SOURCES
+from pipeline.catalogue.access import Caller, may_write, readable
+from pipeline.catalogue.cql2 import Kind, Node
+from pipeline.catalogue.cql2_sql import condition
+from pipeline.catalogue.features import (
+    COLLECTIONS,
+    ITEMS,
+    TIMELESS,
+    Features,
+    intersects,
+    mentions,
+    shown_name,
+    within_time,
+)
+from pipeline.catalogue.select_rows import shown_rows
+from pipeline.database.queries import NumberedQuery
+from pipeline.database.tables import coordinate_systems, organisations, raster_files, raster_sources
+
+SQL_TYPES: Mapping[Kind, tuple[str, TypeEngine[Any]]] = {
+    Kind.NUMBER: ("double precision", Double()),
+    Kind.TEXT: ("text", Text()),
+    Kind.BOOLEAN: ("boolean", Boolean()),
+    Kind.TIME: ("timestamptz", DateTime(timezone=True)),
+    Kind.GEOMETRY: ("text::geometry", Text()),
+}
+FEATURES = {"item": ITEMS, "collection": COLLECTIONS, "source": COLLECTIONS}
+"""What is written -> the features that are found."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """One key of an order."""
+
+    name: str
+    """The name of a queryable."""
+    descending: bool = False
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the text of a statement depends on."""
+
+    written: str
+    """What a feature is written as: item, collection or source."""
+    logged_in: bool
+    publishes: bool = False
+    """Whether files have public URLs."""
+    collections: bool = False
+    ids: bool = False
+    shapes: int = 0
+    time: bool = False
+    words: bool = False
+    filters: tuple[tuple[int, Node], ...] = ()
+    """Each with the number that the names of its values have."""
+    orders: tuple[Order, ...] = ()
+    after: tuple[bool, ...] | None = None
+    """For each key of the order: whether the last feature of the page before has no value. None: the first page."""
+    most: int = 10
+    """A power of ten that is no less than the end of the page."""
+
+    @property
+    def features(self) -> Features:
+        """The features that are found."""
+        return FEATURES[self.written]
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether features are filtered by more than their collection."""
+        return bool(self.ids or self.shapes or self.time or self.words or self.filters)
+
+
+def value(name: str, kind: Kind) -> ColumnElement[Any]:
+    """Return a parameter of a kind."""
+    sql_type, kept_type = SQL_TYPES[kind]
+    return literal_column(f"%({name})s::{sql_type}", kept_type)
+
+
+@lru_cache(maxsize=512)
+def page_query(shape: Shape) -> NumberedQuery:
+    """Return the statement for the number of all features, a page as JSON, its length, and the keys of its end.
+
+    The keys are null on the last page.
+    """
+    features, caller = shape.features, stand_in(shape.logged_in)
+    identity: ColumnElement[int] = features.table.c.id
+    keys = order_keys(shape)
+    named: list[ColumnElement[Any]] = [
+        key.label(f"key_{number}") for number, (key, _) in enumerate(keys)
+    ]
+    visible, own = readable(raster_sources, caller), own_conditions(shape)
+    where = [visible, *own, *filter_conditions(shape)]
+    found = select(identity, *named).select_from(features.rows).where(*where)
+    if shape.is_filtered:
+        matching = found.cte("matching")
+        total: ColumnElement[int] = select(func.count()).select_from(matching).scalar_subquery()
+        named = [matching.c[f"key_{number}"] for number in range(len(keys))]
+        found = select(matching.c.id, *named)
+    else:
+        total = features.count(caller, own)
+    descending = [down for _, down in keys]
+    ordered = found.where(*after(shape, named)).order_by(*sort(named, descending))
+    page = page_of(ordered, descending, shape.most)
+    limit, offset = (parameter(name, BigInteger()) for name in ("limit", "offset"))
+    shown = select(page).where(page.c.place <= limit + offset).subquery("shown")
+    text, joined = WRITERS[shape.written](shape, caller, shown)
+    texts = func.string_agg(text, aggregate_order_by(literal_column("','"), shown.c.place))
+    written = select(func.concat("[", texts, "]")).select_from(joined).scalar_subquery()
+    length = select(func.count()).select_from(shown).scalar_subquery()
+    rest = page.alias("rest")
+    more = select(rest.c.id).where(rest.c.place == limit + offset + 1).exists()
+    ends = func.json_build_array(
+        *(cast(page.c[f"key_{number}"], Text) for number in range(len(keys)))
+    )
+    last = select(cast(ends, Text)).where(page.c.place == limit + offset, more).scalar_subquery()
+    return numbered(select(total, written, length, last))
+
+
+def page_of(ordered: Select[Any], descending: Sequence[bool], most: int) -> CTE:
+    """Return the rows of a page and one more, each with its `place`.
+
+    The outer limit is a parameter. For PostgreSQL to expect few rows, the inner one is a number.
+    """
+    first = ordered.limit(most).subquery("first_rows")
+    keys = [column for column in first.c if column.name.startswith("key_")]
+    order = sort(keys, descending)
+    place = func.row_number().over(order_by=order).label("place")
+    limit, offset = (parameter(name, BigInteger()) for name in ("limit", "offset"))
+    return select(first, place).order_by(*order).limit(limit + 1).offset(offset).cte("page")
+
+
+def order_keys(shape: Shape) -> list[tuple[ColumnElement[Any], bool]]:
+    """Return the keys of the order; the id is the last, so that the order is total."""
+    queryables, keys = shape.features.queryables, []
+    for order in shape.orders:
+        queryable = queryables[order.name]
+        column = queryable.column if queryable.order is None else queryable.order
+        keys.append((column, order.descending))
+    return [*keys, (shape.features.table.c.id, False)]
+
+
+def key_kinds(shape: Shape) -> list[str]:
+    """Return the SQL type of each key of the order."""
+    kinds = [shape.features.queryables[order.name] for order in shape.orders]
+    types = [
+        "bigint" if each.order is shape.features.table.c.id else SQL_TYPES[each.kind][0]
+        for each in kinds
+    ]
+    return [*types, "bigint"]
+
+
+def sort(
+    keys: Sequence[ColumnElement[Any]], descending: Sequence[bool]
+) -> list[ColumnElement[Any]]:
+    """Return keys, each in its direction; nulls are last."""
+    return [
+        key.desc().nulls_last() if down else key.asc()
+        for key, down in zip(keys, descending, strict=True)
+    ]
+
+
+def after(shape: Shape, keys: Sequence[ColumnElement[Any]]) -> list[ColumnElement[bool]]:
+    """Return the condition for what follows the last feature of the page before."""
+    if shape.after is None:
+        return []
+    descending = [order.descending for order in shape.orders] + [False]
+    former: list[ColumnElement[bool]] = []
+    choices = []
+    for number, (key, kind, down, was_null) in enumerate(
+        zip(keys, key_kinds(shape), descending, shape.after, strict=True)
+    ):
+        last = literal_column(f"%(after_{number})s::{kind}", key.type)
+        if not was_null:
+            later = key < last if down else key > last
+            nulls = number < len(keys) - 1
+            choices.append(and_(*former, or_(later, key.is_(None)) if nulls else later))
+        former = [*former, key.is_(None) if was_null else key == last]
+    return [or_(false(), *choices)]
+
+
+def own_conditions(shape: Shape) -> list[ColumnElement[bool]]:
+    """Return the conditions on the raster source itself."""
+    if not shape.collections:
+        return []
+    return [raster_sources.c.uuid == any_(literal_column("%(collections)s::uuid[]"))]
+
+
+def filter_conditions(shape: Shape) -> list[ColumnElement[bool]]:
+    """Return the conditions on features."""
+    features, where = shape.features, []
+    if shape.ids:
+        where.append(features.table.c.id == any_(literal_column("%(ids)s::bigint[]")))
+    if shape.shapes:
+        shapes = [value(f"shape_{number}", Kind.GEOMETRY) for number in range(shape.shapes)]
+        where.append(intersects(features, shapes))
+    if shape.time:
+        where.append(
+            within_time(features, value("start_time", Kind.TIME), value("end_time", Kind.TIME))
+        )
+    if shape.words:
+        where.append(mentions(features, literal_column("%(words)s::text[]")))
+    for number, tree in shape.filters:
+        where.append(condition(tree, features.columns, filter_values(number)))
+    return where
+
+
+def filter_values(number: int) -> Any:
+    """Return the function that names the values of a filter."""
+    return lambda place, kind: value(f"filter_{number}_{place}", kind)
+
+
+ROOT, API_URL = (literal_column(f"%({name})s::text", Text()) for name in ("root", "api"))
+
+
+def write_item(shape: Shape, caller: Caller, shown: Any) -> tuple[ColumnElement[str], Any]:
+    """Return the JSON of an item, and the tables that it is written from."""
+    # OFFSET 0: PostgreSQL would find the name again wherever the item has it.
+    named = (
+        select(shown_name().label("title"), file_url(shape, caller).label("href"))
+        .correlate(raster_files, raster_sources)
+        .offset(0)
+        .lateral("named")
+    )
+    rows = ITEMS.rows.join(shown, shown.c.id == raster_files.c.id).join(
+        named, literal_column("true")
+    )
+    text = func.stac_item(
+        raster_files.table_valued(), raster_sources.c.uuid, coordinate_systems.table_valued(),
+        named.c.title, named.c.href, ROOT, API_URL,
+    )  # fmt: skip
+    return text, rows
+
+
+def file_url(shape: Shape, caller: Caller) -> ColumnElement[Any]:
+    """Return where the caller gets a file: its public URL, or its URI for those who may write it."""
+    uri = raster_files.c.uri
+    urls: list[ColumnElement[Any]] = []
+    if shape.publishes:
+        mapping = (literal_column(f"%({name})s::text[]", Text()) for name in ("prefixes", "urls"))
+        urls.append(func.stac_href(uri, *mapping))
+    if shape.logged_in:
+        urls.append(case((may_write(raster_sources, caller), uri)))
+    return func.coalesce(*urls, type_=Text) if urls else cast(null(), Text)
+
+
+def write_collection(_: Shape, __: Caller, shown: Any) -> tuple[ColumnElement[str], Any]:
+    """Return the JSON of a collection, and the tables that it is written from."""
+    text = func.stac_collection(
+        raster_sources.table_valued(), organisations.c.name, TIMELESS, ROOT, API_URL
+    )
+    return cast(text, Text), COLLECTIONS.rows.join(shown, shown.c.id == raster_sources.c.id)
+
+
+def write_source(_: Shape, caller: Caller, shown: Any) -> tuple[ColumnElement[str], Any]:
+    """Return the JSON of a raster source as a feature whose properties are the row of the list."""
+    own = raster_sources.c
+    rows = shown_rows(RASTER_SOURCES.entity, caller).add_columns(own.extent).subquery("listed")
+    geometry = func.ST_AsGeoJSON(func.ST_ForcePolygonCCW(rows.c.extent), 7)
+    bounds = func.json_build_array(rows.c.west, rows.c.south, rows.c.east, rows.c.north)
+    text = func.concat(
+        '{"type":"Feature","id":"', rows.c.uuid, '","geometry":', func.coalesce(geometry, "null"),
+        case((rows.c.west.is_not(None), func.concat(',"bbox":', bounds)), else_=""),
+        ',"properties":', json_row(RASTER_SOURCES, rows.c), ',"links":[',
+        func.json_build_object("rel", "self", "type", "application/geo+json",
+                               "href", func.concat(ROOT, "/collections/rastersources/items/", rows.c.uuid)),
+        ",",
+        func.json_build_object("rel", "collection", "type", "application/json",
+                               "href", func.concat(ROOT, "/collections/rastersources")),
+        "]}",
+    )  # fmt: skip
+    return text, rows.join(shown, shown.c.id == rows.c.id)
+
+
+WRITERS = {"item": write_item, "collection": write_collection, "source": write_source}
+
+
+def most_rows(limit: int, offset: int) -> int:
+    """Return a power of ten for the end of a page."""
+    return power_of_ten(limit + offset + 1)

@@ -1,0 +1,389 @@
+"""Filters in CQL2 (OGC 21-065r2), as JSON or as text, and what they become in SQL.
+
+A filter is read in two steps. `read_filter` checks names and types, and takes the values out of the expression: what
+remains is its shape, from which a statement is composed once (`pipeline/catalogue/cql2_sql.py`).
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import accumulate
+from typing import Any
+
+import cql2
+import shapely
+from shapely import affinity
+
+from pipeline.catalogue.lookups import BadValue, parse_timestamp
+from pipeline.catalogue.spatial_filters import parse_geometry, shape_text, shifted_shapes
+
+MAX_TEXT = 8_000
+"""Characters of a filter as text. The parser recurses: a much longer text could exhaust the stack of the process."""
+MAX_DEPTH = 32
+"""Levels of brackets in a text, and of operators in JSON."""
+MAX_NODES = 2_000
+"""Operators, properties and values of a filter."""
+DAY = timedelta(days=1) - timedelta(microseconds=1)
+EARTH = shapely.box(-180, -90, 180, 90)
+
+
+class Kind(StrEnum):
+    """Types of properties and values, named as in messages."""
+
+    NUMBER = "a number"
+    TEXT = "a text"
+    BOOLEAN = "a boolean"
+    TIME = "a time"
+    INTERVAL = "an interval"
+    GEOMETRY = "a geometry"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A part of the shape of a filter."""
+
+    op: str
+    """An operator, or `property`, `value`, `interval`, or `null` for a property that no feature has."""
+    kind: Kind
+    parts: tuple["Node", ...] = ()
+    name: str = ""
+    """The name of a property."""
+    values: tuple[int, ...] = ()
+    """The places of its values among those of the filter."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A filter: its shape, and its values in order."""
+
+    shape: Node
+    values: tuple[Any, ...]
+    is_costly: bool
+    """Whether it can take long: it has a large geometry, or patterns with several wildcards."""
+
+
+def parse_text(text: str) -> Any:
+    """Return a filter in the text form as JSON; raise BadValue."""
+    if len(text) > MAX_TEXT:
+        raise BadValue(
+            f"A filter as text may have {MAX_TEXT} characters; send a longer one as cql2-json."
+        )
+    steps = (1 if bracket == "(" else -1 for bracket in re.findall("[()]", text))
+    if max(accumulate(steps), default=0) > MAX_DEPTH:
+        raise BadValue(f"The filter has more than {MAX_DEPTH} levels of brackets.")
+    try:
+        return cql2.parse_text(text).to_json()
+    except (cql2.ParseError, ValueError) as error:
+        place = re.search(r"--> 1:(\d+)", str(error))
+        where = f" at character {place[1]}" if place else ""
+        raise BadValue(f"The filter is not valid CQL2{where}.") from error
+
+
+def read_filter(expression: Any, properties: Mapping[str, Kind], *, strict: bool = True) -> Filter:
+    """Return a filter in the JSON form; raise BadValue for what is not valid.
+
+    A property that no feature has is not valid, or if the filter need not be strict, its value is unknown.
+    """
+    reader = _Reader(properties, strict)
+    shape = reader.read(expression, 0)
+    if shape.kind is not Kind.BOOLEAN:
+        raise BadValue("The filter must be true or false for each item, such as a comparison.")
+    return Filter(shape, tuple(reader.values), reader.is_costly)
+
+
+@dataclass
+class _Reader:
+    """Reads the parts of a filter and collects their values."""
+
+    properties: Mapping[str, Kind]
+    is_strict: bool
+    values: list[Any] = field(default_factory=list)
+    nodes: int = 0
+    is_costly: bool = False
+
+    def read(self, part: Any, depth: int) -> Node:
+        """Return a part of a filter."""
+        self.nodes += 1
+        if depth > MAX_DEPTH or self.nodes > MAX_NODES:
+            raise BadValue(f"The filter has more than {MAX_DEPTH} levels or {MAX_NODES} parts.")
+        if isinstance(part, bool):
+            return self.value(part, Kind.BOOLEAN)
+        if isinstance(part, int | float):
+            return self.value(_finite(part), Kind.NUMBER)
+        if isinstance(part, str):
+            return self.value(_without_null(part), Kind.TEXT)
+        if isinstance(part, dict):
+            return self.read_object(part, depth)
+        raise BadValue(
+            "The filter has a part that is neither an operator nor a property nor a value."
+        )
+
+    def read_object(self, part: dict[str, Any], depth: int) -> Node:
+        """Return an operator, a property, or a value that is written as an object."""
+        if "op" in part:
+            return self.read_operator(part, depth)
+        if "property" in part:
+            return self.read_property(part["property"])
+        if "timestamp" in part or "date" in part:
+            return self.value(_time(part.get("timestamp", part.get("date"))), Kind.TIME)
+        if "interval" in part:
+            return self.read_interval(part["interval"], depth)
+        if "bbox" in part or "type" in part:
+            return self.read_geometry(part)
+        raise BadValue("The filter has an object that is not an operator, a property or a value.")
+
+    def value(self, value: Any, kind: Kind) -> Node:
+        """Return a value."""
+        self.values.append(value)
+        return Node("value", kind, values=(len(self.values) - 1,))
+
+    def read_property(self, name: Any) -> Node:
+        """Return a property."""
+        if not isinstance(name, str):
+            raise BadValue("The name of a property is a text.")
+        name = name.removeprefix("properties.")
+        if name in self.properties:
+            return Node("property", self.properties[name], name=name)
+        if self.is_strict:
+            raise BadValue(f"{name:.100} is not a queryable; the queryables name all that are.")
+        return Node("null", Kind.UNKNOWN)
+
+    def read_interval(self, ends: Any, depth: int) -> Node:
+        """Return an interval of two times; `..` stands for an open end."""
+        if not isinstance(ends, list) or len(ends) != 2:
+            raise BadValue("An interval has two ends.")
+        nodes = []
+        for end, limit in zip(ends, ("-infinity", "infinity"), strict=True):
+            if isinstance(end, dict):
+                node = self.read(end, depth + 1)
+            elif end == "..":
+                node = self.value(limit, Kind.TIME)
+            else:
+                node = self.value(
+                    _end_of_day(end) if limit == "infinity" else _time(end), Kind.TIME
+                )
+            nodes.append(self.expect(node, Kind.TIME))
+        return Node("interval", Kind.INTERVAL, tuple(nodes))
+
+    def read_geometry(self, part: dict[str, Any]) -> Node:
+        """Return a geometry: the copies that lie within -180..180 degrees, and last all of it as one shape."""
+        shape = box_shape(part["bbox"]) if "bbox" in part else parse_geometry(json.dumps(part))
+        self.is_costly |= shapely.get_num_coordinates(shape) > SIMPLE_POINTS
+        texts = [*shifted_shapes(shape), shape_text(_within_earth(shape))]
+        self.values += texts
+        first = len(self.values) - len(texts)
+        name = "collection" if shape.geom_type == "GeometryCollection" else ""
+        return Node(
+            "value", Kind.GEOMETRY, name=name, values=tuple(range(first, first + len(texts)))
+        )
+
+    def read_operator(self, part: dict[str, Any], depth: int) -> Node:
+        """Return an operator with its arguments."""
+        name, arguments = part["op"], part.get("args")
+        op = OPERATORS.get(name.lower()) if isinstance(name, str) else None
+        if op is None:
+            raise BadValue(f"{name!s:.100} is not an operator that is supported here.")
+        if not isinstance(arguments, list) or not op.least <= len(arguments) <= op.most:
+            raise BadValue(f"{op.name} has a wrong number of arguments.")
+        return op.read(self, op.name, arguments, depth + 1)
+
+    def read_all(self, arguments: Sequence[Any], depth: int) -> list[Node]:
+        """Return the arguments of an operator."""
+        return [self.read(argument, depth) for argument in arguments]
+
+    def expect(self, node: Node, *kinds: Kind) -> Node:
+        """Return a node of one of the kinds; a text that must be a time becomes one."""
+        if node.kind in kinds:
+            return node
+        if node.kind is Kind.UNKNOWN:
+            return Node("null", kinds[0])
+        if node.kind is Kind.TEXT and node.op == "value" and Kind.TIME in kinds:
+            self.values[node.values[0]] = _time(self.values[node.values[0]])
+            return Node("value", Kind.TIME, values=node.values)
+        raise BadValue(f"Expected {' or '.join(kinds)} instead of {node.kind}.")
+
+    def same(self, nodes: Sequence[Node]) -> tuple[Node, ...]:
+        """Return nodes that can be compared with each other."""
+        known = [node.kind for node in nodes if node.kind is not Kind.UNKNOWN] or [Kind.TEXT]
+        kind = Kind.TIME if Kind.TIME in known else known[0]
+        if kind in (Kind.GEOMETRY, Kind.INTERVAL):
+            raise BadValue(f"{kind.capitalize()} cannot be compared; use a function for it.")
+        return tuple(self.expect(node, kind) for node in nodes)
+
+
+def _read_logical(reader: _Reader, op: str, arguments: list[Any], depth: int) -> Node:
+    nodes = [reader.expect(node, Kind.BOOLEAN) for node in reader.read_all(arguments, depth)]
+    return Node(op, Kind.BOOLEAN, tuple(nodes))
+
+
+def _read_comparison(reader: _Reader, op: str, arguments: list[Any], depth: int) -> Node:
+    return Node(op, Kind.BOOLEAN, reader.same(reader.read_all(arguments, depth)))
+
+
+def _read_between(reader: _Reader, op: str, arguments: list[Any], depth: int) -> Node:
+    if len(arguments) == 2 and isinstance(arguments[1], list) and len(arguments[1]) == 2:
+        arguments = [arguments[0], *arguments[1]]  # as drafts of the standard had it
+    if len(arguments) != 3:
+        raise BadValue("between has three arguments.")
+    return _read_comparison(reader, op, arguments, depth)
+
+
+def _read_in(reader: _Reader, op: str, arguments: list[Any], depth: int) -> Node:
+    if not isinstance(arguments[1], list) or not arguments[1]:
+        raise BadValue("The second argument of in is a list of values.")
+    return Node(
+        op, Kind.BOOLEAN, reader.same(reader.read_all([arguments[0], *arguments[1]], depth))
+    )
+
+
+def _read_is_null(reader: _Reader, op: str, arguments: list[Any], depth: int) -> Node:
+    return Node(op, Kind.BOOLEAN, (reader.read(arguments[0], depth),))
+
+
+def _read_like(reader: _Reader, op: str, arguments: list[Any], depth: int) -> Node:
+    nodes = [reader.expect(node, Kind.TEXT) for node in reader.read_all(arguments, depth)]
+    for place in _places(nodes[1]):
+        pattern = str(reader.values[place])
+        if len(re.sub(r"\\\\", "", pattern)) - len(re.sub(r"\\\\", "", pattern).rstrip("\\")):
+            raise BadValue("The pattern of like ends in a backslash.")
+        reader.is_costly |= pattern.count("%") > SIMPLE_WILDCARDS
+    return Node(op, Kind.BOOLEAN, tuple(nodes))
+
+
+def _read_case(reader: _Reader, op: str, arguments: list[Any], depth: int) -> Node:
+    return Node(op, Kind.TEXT, (reader.expect(reader.read(arguments[0], depth), Kind.TEXT),))
+
+
+def _read_arithmetic(reader: _Reader, op: str, arguments: list[Any], depth: int) -> Node:
+    nodes = [reader.expect(node, Kind.NUMBER) for node in reader.read_all(arguments, depth)]
+    return Node(op, Kind.NUMBER, tuple(nodes))
+
+
+def _read_spatial(reader: _Reader, op: str, arguments: list[Any], depth: int) -> Node:
+    nodes = [reader.expect(node, Kind.GEOMETRY) for node in reader.read_all(arguments, depth)]
+    if op not in ("s_intersects", "s_disjoint") and any(
+        node.name == "collection" for node in nodes
+    ):
+        raise BadValue(f"{op} takes no GeometryCollection.")
+    return Node(op, Kind.BOOLEAN, tuple(nodes))
+
+
+def _read_temporal(reader: _Reader, op: str, arguments: list[Any], depth: int) -> Node:
+    nodes = []
+    for argument in arguments:
+        if isinstance(argument, dict) and "date" in argument:
+            argument = {"interval": [argument["date"]] * 2}
+        nodes.append(reader.expect(reader.read(argument, depth), Kind.TIME, Kind.INTERVAL))
+    return Node(op, Kind.BOOLEAN, tuple(nodes))
+
+
+SIMPLE_POINTS = 200
+"""A geometry with more points is costly."""
+SIMPLE_WILDCARDS = 3
+"""A pattern with more wildcards is costly."""
+
+
+@dataclass(frozen=True)
+class _Operator:
+    """How an operator is read."""
+
+    name: str
+    read: Callable[[_Reader, str, list[Any], int], Node]
+    least: int = 2
+    most: int = 2
+
+
+COMPARISONS = ("=", "<>", "<", ">", "<=", ">=")
+ARITHMETIC = ("+", "-", "*", "/", "div", "%", "^")
+SPATIAL = ("s_equals", "s_touches", "s_within", "s_overlaps", "s_crosses", "s_contains")
+TEMPORAL = (
+    "t_after", "t_before", "t_contains", "t_disjoint", "t_during", "t_equals", "t_finishedby", "t_finishes",
+    "t_intersects", "t_meets", "t_metby", "t_overlappedby", "t_overlaps", "t_startedby", "t_starts",
+)  # fmt: skip
+OPERATORS: Mapping[str, _Operator] = {
+    operator.name: operator
+    for operator in (
+        _Operator("and", _read_logical, 1, MAX_NODES),
+        _Operator("or", _read_logical, 1, MAX_NODES),
+        _Operator("not", _read_logical, 1, 1),
+        *(_Operator(name, _read_comparison) for name in COMPARISONS),
+        _Operator("between", _read_between, 2, 3),
+        _Operator("in", _read_in),
+        _Operator("isnull", _read_is_null, 1, 1),
+        _Operator("like", _read_like),
+        _Operator("casei", _read_case, 1, 1),
+        *(_Operator(name, _read_arithmetic) for name in ARITHMETIC),
+        *(_Operator(name, _read_spatial) for name in ("s_intersects", "s_disjoint", *SPATIAL)),
+        *(_Operator(name, _read_temporal) for name in TEMPORAL),
+    )
+}
+
+
+def _places(node: Node) -> list[int]:
+    """Return the places of all values below a node."""
+    return [*node.values, *(place for part in node.parts for place in _places(part))]
+
+
+def _finite(number: float) -> float:
+    try:
+        value = float(number)
+    except OverflowError as error:
+        raise BadValue("The filter has a number that is too large.") from error
+    if not math.isfinite(value):
+        raise BadValue("The filter has a number that is not finite.")
+    return value
+
+
+def _without_null(text: str) -> str:
+    if "\x00" in text:
+        raise BadValue("Null characters are not allowed.")
+    return text
+
+
+def _time(text: Any) -> str:
+    """Return a time as PostgreSQL reads it."""
+    if not isinstance(text, str):
+        raise BadValue("A time is a text such as 2016-06-21T06:05:00Z.")
+    return parse_timestamp(text).isoformat()
+
+
+def _end_of_day(text: Any) -> str:
+    """Return a time; for a date the last moment of its day."""
+    time = _time(text)
+    is_date = re.fullmatch(r"\s*\d{4}-\d{2}-\d{2}\s*", text)
+    return (datetime.fromisoformat(time).astimezone(UTC) + DAY).isoformat() if is_date else time
+
+
+def box_shape(box: Any) -> shapely.Geometry:
+    """Return the shape of a box of 4 or 6 numbers; west > east crosses the antimeridian. Raise BadValue."""
+    if not isinstance(box, list | tuple) or len(box) not in (4, 6):
+        raise BadValue("A box has four numbers, west,south,east,north, or six with heights.")
+    if not all(isinstance(side, int | float) and not isinstance(side, bool) for side in box):
+        raise BadValue("A box has numbers in degrees only.")
+    west, south, east, north = map(_finite, (*box[:2], *box[len(box) // 2 :][:2]))
+    if not -90 <= south <= north <= 90:
+        raise BadValue("The latitudes of a box lie between -90 and 90 degrees, the south first.")
+    if max(abs(west), abs(east)) > 180:
+        raise BadValue("The longitudes of a box lie between -180 and 180 degrees.")
+    east += 360 if west > east else 0
+    if west < east and south < north:
+        return shapely.box(west, south, east, north)
+    return (
+        shapely.LineString([(west, south), (east, north)])
+        if (west, south) != (east, north)
+        else shapely.Point(west, south)
+    )
+
+
+def _within_earth(shape: shapely.Geometry) -> shapely.Geometry:
+    """Return a shape cut at the antimeridian, within -180..180."""
+    west, _, east, _ = shape.bounds
+    if west >= -180 and east <= 180:
+        return shape
+    turned = (affinity.translate(shape, turn) for turn in (-360.0, 0.0, 360.0))
+    return shapely.union_all([shapely.intersection(copy, EARTH) for copy in turned])

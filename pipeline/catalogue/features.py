@@ -1,0 +1,195 @@
+"""Raster files and raster sources as features of STAC and OGC API: their place, their time and their queryables."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    DateTime,
+    Double,
+    FromClause,
+    Integer,
+    Table,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+)
+
+from pipeline.catalogue.access import Caller, readable
+from pipeline.catalogue.cql2 import Kind
+from pipeline.catalogue.lists import RASTER_SOURCES, file_title
+from pipeline.database.tables import coordinate_systems, organisations, raster_files, raster_sources
+
+Predicate = ColumnElement[bool]
+UTC_TIME = DateTime(timezone=True)
+EPOCH = func.to_timestamp(0, type_=UTC_TIME)
+
+
+@dataclass(frozen=True, eq=False)
+class Queryable:
+    """A property that filters and orders can name."""
+
+    kind: Kind
+    column: ColumnElement[Any]
+    help: str
+    order: ColumnElement[Any] | None = None
+    """What an order by it compares; None: the column."""
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """A kind of features."""
+
+    table: Table
+    """The table whose `id` identifies a feature within the catalogue."""
+    rows: FromClause
+    """The table, joined to what its queryables and the rule of access read."""
+    geometry: ColumnElement[Any]
+    start: ColumnElement[Any]
+    end: ColumnElement[Any]
+    """First and last time; those of a feature whose time is unknown let it be found at any time."""
+    queryables: Mapping[str, Queryable]
+    texts: Sequence[ColumnElement[Any]]
+    """What a search for words reads."""
+    count: Callable[[Caller, Sequence[Predicate]], ColumnElement[int]]
+    """The number of features whose raster source the caller may read, and that fulfils conditions."""
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The kind of each queryable."""
+        return {name: queryable.kind for name, queryable in self.queryables.items()}
+
+    @property
+    def columns(self) -> dict[str, ColumnElement[Any]]:
+        """The column of each queryable."""
+        return {name: queryable.column for name, queryable in self.queryables.items()}
+
+
+def _time(name: str, *arguments: ColumnElement[Any]) -> ColumnElement[Any]:
+    return getattr(func, name)(*arguments, type_=UTC_TIME)  # type: ignore[no-any-return]
+
+
+def _number(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return cast(column, Double)
+
+
+def _text(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return cast(column, Text)
+
+
+def shown_name() -> ColumnElement[Any]:
+    """Return the name of a file without folders."""
+    return func.substring(file_title(), "[^/]*$", type_=Text)
+
+
+def _count_files(caller: Caller, where: Sequence[Predicate]) -> ColumnElement[int]:
+    """Return the number of files; the sources know theirs."""
+    amount = cast(func.coalesce(func.sum(raster_sources.c.file_count), 0), BigInteger)
+    visible = readable(raster_sources, caller)
+    return select(amount).where(visible, *where).scalar_subquery()
+
+
+def _count_sources(caller: Caller, where: Sequence[Predicate]) -> ColumnElement[int]:
+    """Return the number of raster sources, from the counters if they know it."""
+    counters = RASTER_SOURCES.counters
+    if where or counters is None:
+        visible = readable(raster_sources, caller)
+        count = select(func.count()).select_from(raster_sources).where(visible, *where)
+        return count.scalar_subquery()
+    amount = cast(func.coalesce(func.sum(counters.table.c.amount), 0), BigInteger)
+    return select(amount).where(counters.visible(caller)).scalar_subquery()
+
+
+_FILE, _SOURCE = raster_files.c, raster_sources.c
+_FIRST, _LAST = _time("first_step", _FILE.times), _time("last_step", _FILE.times)
+ITEMS = Features(
+    raster_files,
+    raster_files.join(raster_sources, _SOURCE.id == _FILE.source_id).join(
+        coordinate_systems, coordinate_systems.c.id == _FILE.coordinate_system_id
+    ),
+    _FILE.footprint,
+    _FIRST,
+    _LAST,
+    {
+        "id": Queryable(Kind.TEXT, _text(_FILE.id), "The id of the item.", _FILE.id),
+        "collection": Queryable(Kind.TEXT, _text(_SOURCE.uuid), "The uuid of its raster source."),
+        "geometry": Queryable(Kind.GEOMETRY, _FILE.footprint, "The outline of its pixels."),
+        "datetime": Queryable(Kind.TIME, _time("only_step", _FILE.times),
+                              "Its time; null if it has none or several.", _FIRST),
+        "start_datetime": Queryable(Kind.TIME, _FIRST, "Its first time; the year 1 if none is known."),
+        "end_datetime": Queryable(Kind.TIME, _LAST, "Its last time; the year 9999 if none is known."),
+        "updated": Queryable(Kind.TIME, _FILE.registered, "When it was last registered."),
+        "title": Queryable(Kind.TEXT, shown_name(), "The name of the file."),
+        "proj:code": Queryable(Kind.TEXT, coordinate_systems.c.projection, "Its CRS, such as EPSG:28992."),
+        "rastersources:size": Queryable(Kind.NUMBER, _number(_FILE.size), "Bytes of the file."),
+        "rastersources:dtype": Queryable(Kind.TEXT, _FILE.dtype, "numpy code of the pixels."),
+        "rastersources:state": Queryable(Kind.TEXT, _FILE.state, "present or missing."),
+        "rastersources:accuracy": Queryable(Kind.NUMBER, _FILE.operation_accuracy,
+                                            "Accuracy of its place in metres."),
+        "rastersources:time_unknown": Queryable(
+            Kind.BOOLEAN, case((func.cardinality(_FILE.times, type_=Integer) == 0, True), else_=None),
+            "true if no time is known; else null."),
+    },
+    (shown_name(), _SOURCE.name, _SOURCE.description),
+    _count_files,
+)  # fmt: skip
+"""Raster files."""
+
+TIMELESS: Predicate = and_(
+    _SOURCE.first_value_timestamp == EPOCH,
+    _SOURCE.last_value_timestamp == EPOCH,
+    func.lacks_times(raster_sources.table_valued(), type_=Boolean),
+)
+"""Whether the times of a raster source only stand for none."""
+_START = case((TIMELESS, None), else_=_SOURCE.first_value_timestamp)
+_END = case((TIMELESS, None), else_=_SOURCE.last_value_timestamp)
+COLLECTIONS = Features(
+    raster_sources,
+    raster_sources.join(organisations, organisations.c.id == _SOURCE.organisation_id),
+    _SOURCE.extent,
+    func.coalesce(_START, literal_column("'-infinity'::timestamptz", UTC_TIME)),
+    func.coalesce(_END, literal_column("'infinity'::timestamptz", UTC_TIME)),
+    {
+        "id": Queryable(Kind.TEXT, _text(_SOURCE.uuid), "The uuid of the raster source.", _SOURCE.id),
+        "geometry": Queryable(Kind.GEOMETRY, _SOURCE.extent, "Its bounds."),
+        "title": Queryable(Kind.TEXT, _SOURCE.name, "Its name."),
+        "description": Queryable(Kind.TEXT, _SOURCE.description, "Free text."),
+        "organisation": Queryable(Kind.TEXT, organisations.c.name, "The name of its owner."),
+        "start_datetime": Queryable(Kind.TIME, _START, "Its first time; null if none is known."),
+        "end_datetime": Queryable(Kind.TIME, _END, "Its last time; null if none is known."),
+        "created": Queryable(Kind.TIME, _SOURCE.created, "When it was created."),
+        "updated": Queryable(Kind.TIME, _SOURCE.last_modified, "When it last changed."),
+        "rastersources:supplier_code": Queryable(Kind.TEXT, _SOURCE.supplier_code, "The supplier's own name for it."),
+        "rastersources:temporal": Queryable(Kind.BOOLEAN, _SOURCE.temporal, "Whether it is a series in time."),
+        "rastersources:file_count": Queryable(Kind.NUMBER, _number(_SOURCE.file_count), "Number of its files."),
+        "rastersources:size": Queryable(Kind.NUMBER, _number(_SOURCE.size), "Bytes of its files."),
+        "rastersources:dtype": Queryable(Kind.TEXT, _SOURCE.dtype, "numpy code of its pixels."),
+    },
+    (_SOURCE.name, _SOURCE.description),
+    _count_sources,
+)  # fmt: skip
+"""Raster sources."""
+
+
+def intersects(features: Features, shapes: Sequence[Any]) -> Predicate:
+    """Return the condition for features that intersect one of the shapes."""
+    return or_(*(func.ST_Intersects(features.geometry, shape) for shape in shapes))
+
+
+def within_time(features: Features, start: Any, end: Any) -> Predicate:
+    """Return the condition for features that have a time from `start` to `end`."""
+    return and_(features.start <= end, features.end >= start)
+
+
+def mentions(features: Features, patterns: Any) -> Predicate:
+    """Return the condition for features whose texts match one of an array of LIKE patterns, in any case."""
+    any_pattern = func.any(patterns)
+    return or_(*(text.bool_op("~~*")(any_pattern) for text in features.texts))

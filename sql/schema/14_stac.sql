@@ -1,0 +1,210 @@
+-- STAC: raster sources as collections and raster files as items, in JSON that PostgreSQL writes. The API answers with it.
+--
+-- Each function that writes a document is one expression, so that PostgreSQL inserts its body into the query that calls
+-- it. `root` is the URL of the STAC API and `api` that of the Lizard API; without them there are no links.
+
+CREATE FUNCTION first_step(times timestamptz[]) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT coalesce(times[1], timestamptz '0001-01-01 00:00:00+00')
+$$;
+COMMENT ON FUNCTION first_step IS 'The first time of a file; the year 1 where no time is known, so that it is found at any time.';
+
+CREATE FUNCTION last_step(times timestamptz[]) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT coalesce(times[cardinality(times)], timestamptz '9999-12-31 23:59:59+00')
+$$;
+COMMENT ON FUNCTION last_step IS 'The last time of a file; the end of the year 9999 where no time is known.';
+
+CREATE INDEX raster_files_times ON raster_files (first_step(times), last_step(times)); -- for searches by time
+
+CREATE FUNCTION only_step(times timestamptz[]) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN cardinality(times) = 1 THEN times[1] END
+$$;
+COMMENT ON FUNCTION only_step IS 'The time of a file that has one; null for others.';
+
+CREATE FUNCTION iso_time(value timestamptz) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT replace(to_char(timezone('UTC', value), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '.000000Z', 'Z')
+$$;
+COMMENT ON FUNCTION iso_time IS 'A time in UTC as the API writes it.';
+
+CREATE FUNCTION without_folders(message text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT regexp_replace(message, '(?:\m[a-z][a-z0-9+.-]*://|(?<![\w.</)])/)(?:[^\s/''"<>]+/)*(?=[^\s/])', '', 'gi')
+$$;
+COMMENT ON FUNCTION without_folders IS 'A message in which files have no folders, as pipeline/catalogue/hide_paths.py makes it.';
+
+CREATE FUNCTION stac_warnings(notices jsonb) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT json_agg(json_build_object('code', notice ->> 'code', 'message', without_folders(notice ->> 'message')) ORDER BY place)
+    FROM jsonb_array_elements(notices) WITH ORDINALITY AS listed (notice, place)
+$$;
+COMMENT ON FUNCTION stac_warnings IS 'Warnings for everyone: without folders; null if there are none.';
+
+CREATE FUNCTION stac_provenance(provenance jsonb) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT json_object_agg(field, without_folders(origin)) FROM jsonb_each_text(provenance) AS listed (field, origin)
+$$;
+COMMENT ON FUNCTION stac_provenance IS 'The origins of the facts about a file, for everyone: without folders.';
+
+CREATE FUNCTION stac_data_type(dtype text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE dtype WHEN 'u1' THEN 'uint8' WHEN 'u2' THEN 'uint16' WHEN 'u4' THEN 'uint32' WHEN 'u8' THEN 'uint64'
+                      WHEN 'i1' THEN 'int8' WHEN 'i2' THEN 'int16' WHEN 'i4' THEN 'int32' WHEN 'i8' THEN 'int64'
+                      WHEN 'f2' THEN 'float16' WHEN 'f4' THEN 'float32' WHEN 'f8' THEN 'float64'
+                      WHEN 'c8' THEN 'cfloat32' WHEN 'c16' THEN 'cfloat64' ELSE 'other' END
+$$;
+COMMENT ON FUNCTION stac_data_type IS 'The name that STAC gives to a numpy code.';
+
+CREATE FUNCTION stac_nodata(nodata text) RETURNS json LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN nodata IN ('nan', 'inf', '-inf') THEN to_json(nodata)
+                WHEN nodata ~ '^-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?$' THEN nodata::json END
+$$;
+COMMENT ON FUNCTION stac_nodata IS 'A nodata value as STAC writes it: a number, or nan, inf or -inf as a text.';
+
+CREATE FUNCTION stac_bands(bands jsonb) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT json_agg(json_strip_nulls(json_build_object(
+        'name', 'b' || place, 'description', nullif(band ->> 'description', ''),
+        'data_type', stac_data_type(band ->> 'dtype'), 'nodata', stac_nodata(band ->> 'nodata'),
+        'datetime', band ->> 'time')) ORDER BY place)
+    FROM jsonb_array_elements(bands) WITH ORDINALITY AS listed (band, place)
+$$;
+COMMENT ON FUNCTION stac_bands IS 'The bands of a file as STAC 1.1 writes them, named b1, b2, ...';
+
+CREATE FUNCTION stac_properties(file raster_files, coordinates coordinate_systems, title text, with_bands boolean)
+RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT concat('{"datetime":', coalesce(to_json(iso_time(only_step(file.times)))::text, 'null'), ',',
+        substr(json_strip_nulls(json_build_object(
+            'start_datetime', iso_time(first_step(file.times)),
+            'end_datetime', iso_time(last_step(file.times)),
+            'updated', iso_time(file.registered),
+            'title', title,
+            'proj:code', coordinates.projection,
+            'proj:wkt2', CASE WHEN coordinates.projection IS NULL THEN coordinates.wkt END,
+            'proj:shape', json_build_array(file.height, file.width),
+            'proj:transform', file.transform,
+            'proj:bbox', json_build_array(file.origin_x, file.origin_y, file.upper_bound_x, file.upper_bound_y),
+            'rastersources:bands', CASE WHEN with_bands THEN stac_bands(file.bands) END,
+            'rastersources:time_unknown', CASE WHEN cardinality(file.times) = 0 THEN true END,
+            'rastersources:state', file.state,
+            'rastersources:size', file.size,
+            'rastersources:dtype', file.dtype,
+            'rastersources:nodata', file.fill_value,
+            'rastersources:operation', coalesce(file.operation_code, file.operation_name),
+            'rastersources:accuracy', file.operation_accuracy,
+            'rastersources:provenance', CASE WHEN strpos(file.provenance::text, '/') > 0 THEN stac_provenance(file.provenance)
+                                             ELSE file.provenance::json END,
+            'rastersources:warnings', CASE WHEN file.notices <> '[]' THEN stac_warnings(file.notices) END
+        ))::text, 2))
+$$;
+COMMENT ON FUNCTION stac_properties IS 'The properties of an item, as JSON. Bands are here if there is no asset, where STAC wants them.';
+
+CREATE FUNCTION stac_item(file raster_files, collection uuid, coordinates coordinate_systems, title text, href text, root text, api text)
+RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT concat(
+        '{"type":"Feature","stac_version":"1.1.0","stac_extensions":["https://stac-extensions.github.io/projection/v2.0.0/schema.json"',
+        CASE WHEN href IS NOT NULL THEN ',"https://stac-extensions.github.io/file/v2.1.0/schema.json"' END,
+        '],"id":"', file.id, '","collection":"', collection, '","geometry":', ST_AsGeoJSON(ST_ForcePolygonCCW(file.footprint), 7),
+        ',"bbox":', json_build_array(file.west, file.south, file.east, file.north),
+        ',"properties":', stac_properties(file, coordinates, title, href IS NULL),
+        ',"links":[', CASE WHEN root IS NOT NULL THEN concat_ws(',',
+            json_build_object('rel', 'self', 'type', 'application/geo+json', 'href', concat(root, '/collections/', collection, '/items/', file.id)),
+            json_build_object('rel', 'parent', 'type', 'application/json', 'href', concat(root, '/collections/', collection)),
+            json_build_object('rel', 'collection', 'type', 'application/json', 'href', concat(root, '/collections/', collection)),
+            json_build_object('rel', 'root', 'type', 'application/json', 'href', root)) END,
+        '],"assets":{', concat_ws(',',
+            '"data":' || CASE WHEN href IS NOT NULL THEN json_build_object(
+                'href', href, 'title', title, 'roles', json_build_array('data'), 'file:size', file.size, 'bands', stac_bands(file.bands),
+                'type', 'image/tiff; application=geotiff' || CASE WHEN (file.layout ->> 'cog')::boolean THEN '; profile=cloud-optimized' ELSE '' END
+            )::text END,
+            '"thumbnail":' || CASE WHEN api IS NOT NULL THEN json_build_object(
+                'href', concat(api, '/rastersources/', collection, '/preview.png', '?time=' || iso_time(file.times[cardinality(file.times)])),
+                'title', 'Preview of the raster source', 'type', 'image/png', 'roles', json_build_array('thumbnail'))::text END
+        ), '}}')
+$$;
+COMMENT ON FUNCTION stac_item IS 'A raster file as a STAC item, as JSON. `href`: where visitors get the file; null: nowhere.';
+
+CREATE FUNCTION stac_href(uri text, prefixes text[], urls text[]) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT url || substr(uri, length(prefix) + 1) FROM unnest(prefixes, urls) AS published (prefix, url)
+    WHERE starts_with(uri, prefix) ORDER BY length(prefix) DESC LIMIT 1
+$$;
+COMMENT ON FUNCTION stac_href IS 'The public URL of a file below the longest of the prefixes; null if it is below none.';
+
+CREATE FUNCTION lacks_times(source raster_sources) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT source.first_value_timestamp = timestamptz 'epoch' AND source.last_value_timestamp = timestamptz 'epoch'
+           AND NOT EXISTS (SELECT FROM raster_files AS file WHERE file.source_id = source.id AND file.times <> '{}')
+$$;
+COMMENT ON FUNCTION lacks_times IS 'Whether the times of a raster source, 1970-01-01, only stand for none.';
+
+CREATE FUNCTION stac_collection(source raster_sources, organisation text, timeless boolean, root text, api text)
+RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT json_strip_nulls(json_build_object(
+        'type', 'Collection', 'stac_version', '1.1.0', 'stac_extensions', '[]'::json, 'id', source.uuid, 'title', source.name,
+        'description', coalesce(nullif(source.description, ''), source.name), 'license', 'other',
+        'itemType', 'feature', 'crs', json_build_array('http://www.opengis.net/def/crs/OGC/1.3/CRS84'),
+        'created', iso_time(source.created), 'updated', iso_time(source.last_modified),
+        'providers', json_build_array(json_build_object('name', organisation, 'roles', json_build_array('host'))),
+        'item_assets', CASE WHEN source.dtype IS NOT NULL THEN json_build_object('data', json_build_object(
+            'title', 'The GeoTIFF', 'type', 'image/tiff; application=geotiff', 'roles', json_build_array('data'))) END,
+        'assets', CASE WHEN source.dtype IS NOT NULL AND api IS NOT NULL THEN json_build_object('thumbnail', json_build_object(
+            'href', concat(api, '/rastersources/', source.uuid, '/preview.png'), 'title', 'Preview',
+            'type', 'image/png', 'roles', json_build_array('thumbnail'))) END,
+        'summaries', json_build_object('proj:code', CASE WHEN source.projection IS NOT NULL THEN json_build_array(source.projection) END),
+        'rastersources:temporal', source.temporal, 'rastersources:file_count', source.file_count,
+        'rastersources:size', source.size, 'rastersources:dtype', source.dtype, 'rastersources:nodata', source.fill_value,
+        'rastersources:interval', interval_text(source."interval"), 'rastersources:supplier_code', source.supplier_code,
+        'rastersources:warnings', CASE WHEN source.notices <> '[]' THEN stac_warnings(source.notices) END
+    ))::jsonb || jsonb_build_object(
+        'extent', jsonb_build_object(
+            'spatial', jsonb_build_object('bbox', jsonb_build_array(CASE WHEN source.west IS NULL THEN jsonb_build_array(-180, -90, 180, 90)
+                ELSE jsonb_build_array(source.west, source.south, source.east, source.north) END)),
+            'temporal', jsonb_build_object('interval', jsonb_build_array(CASE WHEN timeless THEN jsonb_build_array(null, null)
+                ELSE jsonb_build_array(iso_time(source.first_value_timestamp), iso_time(source.last_value_timestamp)) END))),
+        'links', CASE WHEN root IS NULL THEN '[]'::jsonb ELSE jsonb_build_array(
+            jsonb_build_object('rel', 'self', 'type', 'application/json', 'href', concat(root, '/collections/', source.uuid)),
+            jsonb_build_object('rel', 'root', 'type', 'application/json', 'href', root),
+            jsonb_build_object('rel', 'parent', 'type', 'application/json', 'href', root),
+            jsonb_build_object('rel', 'items', 'type', 'application/geo+json', 'href', concat(root, '/collections/', source.uuid, '/items')),
+            jsonb_build_object('rel', 'http://www.opengis.net/def/rel/ogc/1.0/queryables', 'type', 'application/schema+json',
+                               'href', concat(root, '/collections/', source.uuid, '/queryables')),
+            jsonb_build_object('rel', 'xyz', 'type', 'image/png', 'title', 'Tiles in web mercator',
+                               'href', concat(api, '/rastersources/', source.uuid, '/tiles/{z}/{x}/{y}.png')),
+            jsonb_build_object('rel', 'alternate', 'type', 'application/json', 'title', 'The record in the Lizard API',
+                               'href', concat(api, '/rastersources/', source.uuid, '/'))) END)
+$$;
+COMMENT ON FUNCTION stac_collection IS 'A raster source as a STAC collection, as JSON. `timeless`: its times are not known.';
+
+-- The views run with the rights of their owner, because readers may not see the URIs of files. The barrier keeps
+-- functions of readers away from rows that are not Public.
+CREATE VIEW stac_collections WITH (security_barrier = true) AS
+SELECT source.uuid AS id, source.name AS title, source.description, source.extent AS geometry,
+       CASE WHEN NOT lacks_times(source) THEN source.first_value_timestamp END AS start_datetime,
+       CASE WHEN NOT lacks_times(source) THEN source.last_value_timestamp END AS end_datetime,
+       stac_collection(source, organisation.name, lacks_times(source), null, null)::jsonb AS collection
+FROM raster_sources AS source
+JOIN organisations AS organisation ON organisation.id = source.organisation_id
+WHERE source.access_modifier = 0;
+COMMENT ON VIEW stac_collections IS 'The raster sources that everyone may see, as STAC collections without links.';
+COMMENT ON COLUMN stac_collections.id IS 'The uuid of the raster source.';
+COMMENT ON COLUMN stac_collections.title IS 'Its name.';
+COMMENT ON COLUMN stac_collections.description IS 'Free text; may be null.';
+COMMENT ON COLUMN stac_collections.geometry IS 'Its bounds (longitude, latitude): one box, or two across the antimeridian.';
+COMMENT ON COLUMN stac_collections.start_datetime IS 'First time of its files; null: not known.';
+COMMENT ON COLUMN stac_collections.end_datetime IS 'Last time of its files; null: not known.';
+COMMENT ON COLUMN stac_collections.collection IS 'The whole STAC collection.';
+
+CREATE VIEW stac_items WITH (security_barrier = true) AS
+SELECT file.id, source.uuid AS collection, file.footprint AS geometry, only_step(file.times) AS datetime,
+       first_step(file.times) AS start_datetime, last_step(file.times) AS end_datetime, name.title,
+       stac_properties(file, coordinates, name.title, true)::jsonb AS properties,
+       stac_item(file, source.uuid, coordinates, name.title, null, null, null)::jsonb AS item
+FROM raster_files AS file
+JOIN raster_sources AS source ON source.id = file.source_id
+JOIN coordinate_systems AS coordinates ON coordinates.id = file.coordinate_system_id
+CROSS JOIN LATERAL (
+    SELECT coalesce((SELECT filename FROM uploads WHERE uploads.uri = file.uri LIMIT 1), file_name(file.uri)) AS title
+) AS name
+WHERE source.access_modifier = 0;
+COMMENT ON VIEW stac_items IS 'The files of the raster sources that everyone may see, as STAC items without links.';
+COMMENT ON COLUMN stac_items.id IS 'The item; also the id in raster_files.';
+COMMENT ON COLUMN stac_items.collection IS 'The uuid of its raster source.';
+COMMENT ON COLUMN stac_items.geometry IS 'Its footprint (longitude, latitude), cut at the antimeridian.';
+COMMENT ON COLUMN stac_items.datetime IS 'Its time; null if it has none or several.';
+COMMENT ON COLUMN stac_items.start_datetime IS 'Its first time; the year 1 if none is known.';
+COMMENT ON COLUMN stac_items.end_datetime IS 'Its last time; the year 9999 if none is known.';
+COMMENT ON COLUMN stac_items.title IS 'The name of the file.';
+COMMENT ON COLUMN stac_items.properties IS 'The properties of the item.';
+COMMENT ON COLUMN stac_items.item IS 'The whole STAC item.';
