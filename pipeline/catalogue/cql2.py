@@ -22,7 +22,10 @@ from pipeline.catalogue.lookups import BadValue, parse_timestamp
 from pipeline.catalogue.spatial_filters import parse_geometry, shape_text, shifted_shapes
 
 MAX_TEXT = 8_000
-"""Characters of a filter as text. The parser recurses: a much longer text could exhaust the stack of the process."""
+"""Characters of a filter as text."""
+MAX_SIGNS = 500
+"""Signs in a text that the parser recurses on. It crashes the process when its stack is full, at 3,400 of them."""
+SIGNS = re.compile(r"[-=<>(]|\b(?:not|like)\b", re.IGNORECASE)
 MAX_DEPTH = 32
 """Levels of brackets in a text, and of operators in JSON."""
 MAX_NODES = 2_000
@@ -73,6 +76,8 @@ def parse_text(text: str) -> Any:
         raise BadValue(
             f"A filter as text may have {MAX_TEXT} characters; send a longer one as cql2-json."
         )
+    if len(SIGNS.findall(text)) > MAX_SIGNS:
+        raise BadValue("The filter has too many operators; send it as cql2-json.")
     steps = (1 if bracket == "(" else -1 for bracket in re.findall("[()]", text))
     if max(accumulate(steps), default=0) > MAX_DEPTH:
         raise BadValue(f"The filter has more than {MAX_DEPTH} levels of brackets.")

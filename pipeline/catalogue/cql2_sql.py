@@ -101,7 +101,7 @@ def _apply(op: str, parts: list[ColumnElement[Any]]) -> ColumnElement[Any]:
     if op == "not":
         return not_(parts[0])
     if op == "isnull":
-        return parts[0].is_(literal_column("NULL"))
+        return parts[0].is_(None)
     return func.lower(parts[0]) if op == "casei" else parts[0].like(parts[1])
 
 

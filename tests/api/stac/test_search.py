@@ -1,0 +1,303 @@
+"""Searches of items and collections: filters, orders, pages and fields, by hand."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from httpx import Client
+from sqlalchemy import Engine, text
+
+from tests.api.stac.conftest import Uuids
+
+SEARCH = "/stac/search"
+
+
+@pytest.fixture(scope="module")
+def named(uuids: Uuids) -> dict[str, str]:
+    """The name of each raster source by its uuid."""
+    return {uuid: name for name, uuid in uuids.items()}
+
+
+def names(page: Any, named: dict[str, str]) -> list[str]:
+    """The names of the sources of the items on a page."""
+    assert page.status_code == 200, page.text
+    return [named[item["collection"]] for item in page.json()["features"]]
+
+
+PLACES: dict[str, list[str]] = {
+    "5,52,6,53": ["rain", "rain", "custom"],
+    "5,52,-100,6,53,100": ["rain", "rain", "custom"],
+    "179.5,0,179.6,0.1": ["pacific"],
+    "-179.5,0,-179.4,0.1": ["pacific"],
+    "170,-1,-170,1": ["pacific"],
+    "180,0,180,0": ["pacific"],
+    "-180,0,-180,0": ["pacific"],
+    "-180,-90,180,90": ["rain", "rain", "pacific", "polar", "custom"],
+    "10,89,11,90": ["polar"],
+    "-180,90,180,90": ["polar"],
+    "10,-89,11,-80": [],
+}
+
+
+@pytest.mark.parametrize("box", PLACES)
+def test_a_box_finds_what_it_meets(client: Client, named: dict[str, str], box: str) -> None:
+    assert names(client.get(SEARCH, params={"bbox": box}), named) == PLACES[box]
+    numbers = [float(side) for side in box.split(",")]
+    assert names(client.post(SEARCH, json={"bbox": numbers}), named) == PLACES[box]
+
+
+def test_a_geometry_finds_what_it_meets(client: Client, named: dict[str, str]) -> None:
+    line = {"type": "LineString", "coordinates": [[170, 0], [190, 0]]}
+    assert names(client.post(SEARCH, json={"intersects": line}), named) == ["pacific"]
+    both = client.post(SEARCH, json={"intersects": line, "bbox": [0, 0, 1, 1]})
+    assert both.status_code == 400
+
+
+TIMES = {
+    "2024-01-01T01:00:00Z": 1,
+    "2024-01-01T02:00:00+01:00": 1,
+    "2024-01-01T01:00:01Z": 0,
+    "2024-01-01T01:00:00Z/2024-01-02T01:00:00Z": 2,
+    "2024-01-01T01:00:01Z/..": 1,
+    "../2024-01-01T12:00:00Z": 1,
+    "/2023-01-01T00:00:00Z": 0,
+    "2025-01-01T00:00:00Z/": 0,
+}
+
+
+@pytest.mark.parametrize("interval", TIMES)
+def test_a_time_finds_what_is_then_and_what_has_no_time(
+    client: Client, named: dict[str, str], interval: str
+) -> None:
+    found = names(client.get(SEARCH, params={"datetime": interval}), named)
+    assert found == ["rain"] * TIMES[interval] + ["pacific", "polar", "custom"]
+    assert names(client.post(SEARCH, json={"datetime": interval}), named) == found
+
+
+WRONG: list[dict[str, Any]] = [
+    {"datetime": "2024"}, {"datetime": "../.."}, {"datetime": "/"}, {"datetime": "2024-01-01"},
+    {"datetime": "2024-01-02T00:00:00Z/2024-01-01T00:00:00Z"}, {"datetime": "2024-13-01T00:00:00Z"},
+    {"bbox": [1, 2, 3]}, {"bbox": [1, 5, 2, 4]}, {"bbox": [1, 2, 3, 99]}, {"bbox": [500, 0, 501, 1]},
+    {"bbox": ["1", 2, 3, 4]}, {"intersects": {"type": "Point"}}, {"intersects": "POINT (1 2)"},
+    {"limit": 0}, {"limit": -1}, {"limit": "a"}, {"limit": True}, {"page": 0}, {"token": "x"}, {"token": "W10"},
+    {"ids": [1]}, {"collections": 5}, {"sortby": [{"field": "nothing"}]}, {"sortby": [{"field": "geometry"}]},
+    {"sortby": "datetime"}, {"fields": None}, {"fields": ["id"]}, {"query": [1]}, {"query": {"title": {"like": "x"}}},
+    {"query": {"rastersources:size": {"eq": "x"}}}, {"filter": {"op": "x", "args": []}}, {"filter": "title ="},
+    {"filter": {"op": "=", "args": [{"property": "title"}, 1]}}, {"filter": {"property": "title"}},
+    {"filter-crs": "EPSG:28992"}, {"filter": "title = 'a'", "filter-lang": "cql2-xml"}, {"q": [5]},
+    {"filter": "(" * 40 + "title = 'a'" + ")" * 40}, {"filter": "NOT " * 3000 + "title = 'a'"},
+    {"filter": {"op": "like", "args": [{"property": "title"}, "a\\"]}}, {"q": ["\x00"]},
+    {"filter": {"op": "s_touches", "args": [{"property": "geometry"}, {"type": "GeometryCollection", "geometries": [
+        {"type": "Point", "coordinates": [1, 2]}]}]}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", WRONG, ids=lambda asked: str(asked)[:40])
+def test_what_cannot_be_understood_is_400_with_a_sentence(
+    client: Client, uuids: Uuids, asked: dict[str, Any]
+) -> None:
+    answer = client.post(SEARCH, json=asked)
+    assert answer.status_code == 400, answer.text
+    sentences = [sentence for listed in answer.json()["detail"].values() for sentence in listed]
+    assert all(sentence.endswith(".") for sentence in sentences)
+
+
+def test_an_unknown_parameter_is_400(client: Client, uuids: Uuids) -> None:
+    for path in (SEARCH, "/stac/collections", f"/ogc/collections/{uuids['rain']}/items", "/stac"):
+        answer = client.get(path, params={"bboxx": "1,2,3,4"})
+        assert answer.status_code == 400
+        assert "bboxx" in answer.text
+
+
+def test_ids_and_collections_narrow_a_search(
+    client: Client, uuids: Uuids, named: dict[str, str]
+) -> None:
+    everything = client.get(SEARCH).json()["features"]
+    last = everything[-1]
+    assert client.get(SEARCH, params={"ids": f"{last['id']},x,-1"}).json()["features"] == [last]
+    chosen = f"{uuids['polar']},{uuids['secret']},nothing"
+    assert names(client.get(SEARCH, params={"collections": chosen}), named) == ["polar"]
+    assert client.get(SEARCH, params={"collections": uuids["secret"]}).json()["numberMatched"] == 0
+    both = {"ids": [last["id"]], "collections": [uuids["rain"]]}
+    assert client.post(SEARCH, json=both).json()["numberMatched"] == 0
+
+
+@pytest.mark.parametrize(
+    "order", ["", "-datetime", "title", "-rastersources:accuracy,+title", "proj:code,-id"]
+)
+@pytest.mark.parametrize("limit", [1, 2, 4])
+def test_pages_by_token_and_by_number_are_the_whole(
+    client: Client, uuids: Uuids, order: str, limit: int
+) -> None:
+    asked: dict[str, Any] = {"sortby": order} if order else {}
+    whole = client.get(SEARCH, params={**asked, "limit": 100}).json()
+    assert whole["numberMatched"] == whole["numberReturned"] == 5
+    ids = [item["id"] for item in whole["features"]]
+    assert follow(client, {**asked, "limit": limit}) == ids
+    pages = [
+        client.get(SEARCH, params={**asked, "limit": limit, "page": number}).json()
+        for number in range(1, 7)
+    ]
+    assert [item["id"] for page in pages for item in page["features"]] == ids
+    assert {page["numberMatched"] for page in pages} == {5}
+    assert follow_posts(client, order, limit) == ids
+
+
+def follow(client: Client, asked: dict[str, Any]) -> list[str]:
+    page = client.get(SEARCH, params=asked).json()
+    ids = [item["id"] for item in page["features"]]
+    while following := [link for link in page["links"] if link["rel"] == "next"]:
+        page = client.get(following[0]["href"]).json()
+        assert page["numberMatched"] == 5
+        ids += [item["id"] for item in page["features"]]
+    return ids
+
+
+def follow_posts(client: Client, order: str, limit: int) -> list[str]:
+    keys = [
+        {"field": key.lstrip("+-"), "direction": "desc" if key[0] == "-" else "asc"}
+        for key in order.split(",")
+        if key
+    ]
+    link: dict[str, Any] | None = {"href": SEARCH, "body": {"sortby": keys, "limit": limit}}
+    ids = []
+    while link:
+        page = client.post(link["href"], json=link["body"]).json()
+        ids += [item["id"] for item in page["features"]]
+        link = next((link for link in page["links"] if link["rel"] == "next"), None)
+    return ids
+
+
+def test_an_order_is_that_of_the_values(
+    client: Client, uuids: Uuids, named: dict[str, str]
+) -> None:
+    by_time = names(client.get(SEARCH, params={"sortby": "-start_datetime"}), named)
+    assert by_time == ["rain", "rain", "pacific", "polar", "custom"]
+    times = client.get(SEARCH, params={"sortby": "-datetime", "limit": 2}).json()["features"]
+    assert [item["properties"]["datetime"][:10] for item in times] == ["2024-01-02", "2024-01-01"]
+    by_code = client.get(SEARCH, params={"sortby": "-proj:code"}).json()["features"]
+    assert [item["properties"].get("proj:code") for item in by_code] == [
+        "EPSG:4326", "EPSG:3413", "EPSG:28992", "EPSG:28992", None,
+    ]  # fmt: skip
+
+
+def test_fields_choose_members(client: Client, uuids: Uuids) -> None:
+    def members(**fields: Any) -> dict[str, Any]:
+        item: dict[str, Any] = client.post(SEARCH, json={"fields": fields, "limit": 1}).json()[
+            "features"
+        ][0]
+        return item
+
+    whole = client.get(SEARCH, params={"limit": 1}).json()["features"][0]
+    assert members() == whole
+    kept = {"type", "stac_version", "id", "collection"}
+    assert set(members(include=["bbox"])) == {*kept, "bbox"}
+    chosen = members(include=["properties.title", "properties.proj:code"])
+    assert chosen["properties"] == {"title": "rain_20240101T010000Z.tif", "proj:code": "EPSG:28992"}
+    assert set(members(exclude=["assets"])) == set(whole) - {"assets"}
+    fewer = members(exclude=["properties.title", "id"])
+    assert set(whole["properties"]) - set(fewer["properties"]) == {"title"}
+    assert fewer["id"] == whole["id"]
+    got = client.get(SEARCH, params={"limit": 1, "fields": "properties.title,-geometry"}).json()[
+        "features"
+    ][0]
+    assert got == {name: whole[name] for name in kept} | {
+        "properties": {"title": whole["properties"]["title"]}
+    }
+
+
+def test_words_are_searched_in_names(client: Client, uuids: Uuids, named: dict[str, str]) -> None:
+    assert names(client.get(SEARCH, params={"q": "POLAR,pacif"}), named) == ["pacific", "polar"]
+    assert names(client.get(SEARCH, params={"q": "20240102"}), named) == ["rain"]
+    assert names(client.get(SEARCH, params={"q": "%"}), named) == []
+    found = client.get("/stac/collections", params={"q": "emp"}).json()["collections"]
+    assert [collection["title"] for collection in found] == ["empty"]
+
+
+def test_a_query_tests_properties(client: Client, uuids: Uuids, named: dict[str, str]) -> None:
+    def found(**query: Any) -> list[str]:
+        return names(client.post(SEARCH, json={"query": query}), named)
+
+    assert found(**{"proj:code": {"eq": "EPSG:3413"}}) == ["polar"]
+    assert found(**{"proj:code": {"neq": "EPSG:3413"}}) == ["rain", "rain", "pacific"]
+    assert found(title={"startsWith": "rain_", "endsWith": "2T010000Z.tif"}) == ["rain"]
+    assert found(title={"contains": "a_i"}) == []
+    assert found(title={"in": ["polar.tif", "custom.tif"]}) == ["polar", "custom"]
+    assert found(datetime={"gt": "2024-01-01T02:00:00Z", "lte": "2024-01-02T01:00:00Z"}) == ["rain"]
+    assert found(**{"eo:cloud_cover": {"lt": 5}}) == []
+
+
+def test_collections_are_searched_by_the_same_filters(client: Client, uuids: Uuids) -> None:
+    def found(**asked: Any) -> list[str]:
+        page = client.get("/stac/collections", params=asked).json()
+        assert page["numberMatched"] == len(page["collections"])
+        return [collection["title"] for collection in page["collections"]]
+
+    assert found() == ["rain", "pacific", "polar", "custom", "empty"]
+    assert found(bbox="170,-1,-170,1") == ["pacific", "polar"][:1]
+    assert found(datetime="2023-01-01T00:00:00Z/2024-01-01T02:00:00Z") == [
+        "rain",
+        "pacific",
+        "polar",
+        "custom",
+        "empty",
+    ]
+    assert found(datetime="2025-01-01T00:00:00Z/..") == ["pacific", "polar", "custom", "empty"]
+    assert found(filter="rastersources:file_count > 1 OR title = 'empty'") == ["rain", "empty"]
+    assert found(sortby="-title", filter="organisation = 'Owner'")[0] == "rain"
+    first = client.get("/stac/collections", params={"limit": 3}).json()
+    (following,) = [link["href"] for link in first["links"] if link["rel"] == "next"]
+    assert [each["title"] for each in client.get(following).json()["collections"]] == [
+        "custom",
+        "empty",
+    ]
+    children = client.get("/stac/children").json()["children"]
+    assert [child["title"] for child in children] == found()
+
+
+def test_numbers_are_exact_also_from_the_counters(
+    engine: Engine, client: Client, admin: Client, uuids: Uuids
+) -> None:
+    with engine.connect() as connection:
+        files = connection.execute(text("SELECT count(*) FROM raster_files")).scalar_one()
+    assert admin.get(SEARCH).json()["numberMatched"] == files
+    assert client.get(SEARCH).json()["numberMatched"] == files - 1
+    assert admin.get("/stac/collections").json()["numberMatched"] == len(uuids)
+    assert client.get("/stac/collections").json()["numberMatched"] == len(uuids) - 1
+    some = f"{uuids['rain']},{uuids['secret']}"
+    assert client.get(SEARCH, params={"collections": some}).json()["numberMatched"] == 2
+    assert admin.get(SEARCH, params={"collections": some}).json()["numberMatched"] == 3
+
+
+def test_a_large_geometry_waits_its_turn_and_finds_the_same(
+    client: Client, uuids: Uuids, named: dict[str, str]
+) -> None:
+    ring = [[5 + number / 1000, 52] for number in range(300)] + [[5.3, 53], [5, 53], [5, 52]]
+    shape = {"type": "Polygon", "coordinates": [ring]}
+    assert names(client.post(SEARCH, json={"intersects": shape}), named) == ["custom"]
+    test = {"op": "s_intersects", "args": [{"property": "geometry"}, shape]}
+    words = {"op": "like", "args": [{"property": "title"}, "%c%u%s%t%"]}
+    asked = {
+        "filter": {"op": "and", "args": [test, words]},
+        "datetime": datetime.now(UTC).isoformat(),
+    }
+    assert names(client.post(SEARCH, json=asked), named) == ["custom"]
+
+
+def test_a_search_is_read_with_a_session_too_and_nothing_else_is_posted(
+    client: Client, uuids: Uuids
+) -> None:
+    assert client.post("/stac/collections", json={}).status_code == 405
+    assert client.put(SEARCH, json={}).status_code == 405
+    assert (
+        client.post(SEARCH, content=b"[]", headers={"Content-Type": "application/json"}).status_code
+        == 400
+    )
+    assert (
+        client.post(SEARCH, content=b"{", headers={"Content-Type": "application/json"}).status_code
+        == 400
+    )
+    assert client.request("HEAD", SEARCH).content == b""
+    page = client.get(SEARCH, headers={"Accept": "text/html"})
+    assert page.headers["content-type"].startswith("text/html")
+    assert "FeatureCollection" in page.text

@@ -1,0 +1,392 @@
+"""Random filters in CQL2 find what an evaluation row by row in Python finds, in both forms."""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import cql2
+import pytest
+import shapely
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import (
+    Boolean,
+    Connection,
+    DateTime,
+    Double,
+    Engine,
+    Text,
+    cast,
+    column,
+    func,
+    literal,
+    select,
+    table,
+    text,
+)
+
+from pipeline.catalogue.cql2 import Kind, parse_text, read_filter
+from pipeline.catalogue.cql2_sql import condition
+from pipeline.catalogue.lookups import BadValue
+
+KINDS = {
+    "size": Kind.NUMBER, "level": Kind.NUMBER, "name": Kind.TEXT, "title": Kind.TEXT, "flag": Kind.BOOLEAN,
+    "start": Kind.TIME, "end": Kind.TIME, "place": Kind.GEOMETRY,
+}  # fmt: skip
+SQL = {Kind.NUMBER: "double precision", Kind.TEXT: "text", Kind.BOOLEAN: "boolean", Kind.TIME: "timestamptz",
+       Kind.GEOMETRY: "geometry"}  # fmt: skip
+TYPES: dict[Kind, Any] = {
+    Kind.NUMBER: Double(), Kind.TEXT: Text(), Kind.BOOLEAN: Boolean(), Kind.TIME: DateTime(timezone=True),
+}  # fmt: skip
+FIRST = datetime(2024, 1, 1, tzinfo=UTC)
+NAMES = ["a", "B", "ab", "a%b", "A_b", "", "b\\", "it's"]
+Expression = Any
+
+
+def day(number: int) -> str:
+    return (FIRST + timedelta(days=number)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def box(x: int, y: int, size: int) -> dict[str, Any]:
+    corners = [[x, y], [x + size, y], [x + size, y + size], [x, y + size], [x, y]]
+    return {"type": "Polygon", "coordinates": [corners]}
+
+
+def random_rows() -> list[dict[str, Any]]:
+    """Rows of every combination of little values, and of nulls."""
+    return [
+        {
+            "size": None if n % 7 == 6 else n % 5 - 1,
+            "level": None if n % 11 == 3 else n % 3 / 2,
+            "name": None if n % 13 == 5 else NAMES[n % 8],
+            "title": NAMES[n % 5],
+            "flag": [True, False, None][n % 3],
+            "start": None if n % 17 == 1 else day(n % 4),
+            "end": day(n % 4 + n % 3),
+            "place": None if n % 19 == 2 else box(n % 4, n % 3, 1 + n % 2),
+        }
+        for n in range(60)
+    ]
+
+
+ROWS = random_rows()
+
+
+@pytest.fixture(scope="module")
+def connection(engine: Engine) -> Iterator[Connection]:
+    """A connection with these rows in a table."""
+    with engine.connect() as connection:
+        columns = ", ".join(f'"{name}" {SQL[kind]}' for name, kind in KINDS.items())
+        connection.execute(text(f"CREATE TEMPORARY TABLE things (id integer, {columns})"))
+        values = ", ".join(
+            f"ST_GeomFromGeoJSON(:{name})"
+            if kind is Kind.GEOMETRY
+            else f"CAST(:{name} AS {SQL[kind]})"
+            for name, kind in KINDS.items()
+        )
+        made = [
+            {**row, "id": number, "place": json.dumps(row["place"]) if row["place"] else None}
+            for number, row in enumerate(ROWS)
+        ]
+        connection.execute(text(f"INSERT INTO things VALUES (:id, {values})"), made)
+        yield connection
+
+
+THINGS = table("things", column("id"), *(column(name) for name in KINDS))
+
+
+def found(connection: Connection, expression: Expression) -> list[int]:
+    """The rows that PostgreSQL finds."""
+    filter = read_filter(expression, KINDS)
+
+    def value(place: int, kind: Kind) -> Any:
+        given = literal(filter.values[place])
+        return (
+            func.geometry(cast(given, Text)) if kind is Kind.GEOMETRY else cast(given, TYPES[kind])
+        )
+
+    where = condition(filter.shape, {name: THINGS.c[name] for name in KINDS}, value)
+    statement = select(THINGS.c.id).where(where).order_by(THINGS.c.id)
+    return list(connection.execute(statement).scalars())
+
+
+# The evaluation in Python: True, False, or None for unknown.
+
+
+def both(*parts: bool | None) -> bool | None:
+    return False if False in parts else None if None in parts else True
+
+
+def either(*parts: bool | None) -> bool | None:
+    return True if True in parts else None if None in parts else False
+
+
+def opposite(part: bool | None) -> bool | None:
+    return None if part is None else not part
+
+
+def known(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, unknown where an argument is."""
+    return lambda *arguments: None if None in arguments else function(*arguments)
+
+
+EQ, LT, GT = (
+    known(function) for function in (lambda a, b: a == b, lambda a, b: a < b, lambda a, b: a > b)
+)
+COMPARE = {
+    "=": EQ, "<": LT, ">": GT, "<>": known(lambda a, b: a != b), "<=": known(lambda a, b: a <= b),
+    ">=": known(lambda a, b: a >= b),
+}  # fmt: skip
+COUNT = {
+    "+": known(lambda a, b: a + b), "-": known(lambda a, b: a - b), "*": known(lambda a, b: a * b),
+    "/": known(lambda a, b: a / b if b else None), "div": known(lambda a, b: math.trunc(a / b) if b else None),
+    "%": known(lambda a, b: math.fmod(a, b) if b else None), "^": known(lambda a, b: a**b),
+}  # fmt: skip
+PLACED = {
+    "s_intersects": shapely.intersects, "s_disjoint": shapely.disjoint, "s_equals": shapely.equals,
+    "s_touches": shapely.touches, "s_within": shapely.within, "s_overlaps": shapely.overlaps,
+    "s_crosses": shapely.crosses, "s_contains": shapely.contains,
+}  # fmt: skip
+# Allen's relations, as table 1 of OGC 21-065r2 has them: first interval (a, b), second (c, d).
+TIMED: dict[str, Callable[[Any, Any, Any, Any], bool | None]] = {
+    "t_after": lambda a, b, c, d: GT(a, d),
+    "t_before": lambda a, b, c, d: LT(b, c),
+    "t_contains": lambda a, b, c, d: both(LT(a, c), GT(b, d)),
+    "t_disjoint": lambda a, b, c, d: either(GT(a, d), LT(b, c)),
+    "t_during": lambda a, b, c, d: both(GT(a, c), LT(b, d)),
+    "t_equals": lambda a, b, c, d: both(EQ(a, c), EQ(b, d)),
+    "t_finishedBy": lambda a, b, c, d: both(LT(a, c), EQ(b, d)),
+    "t_finishes": lambda a, b, c, d: both(GT(a, c), EQ(b, d)),
+    "t_intersects": lambda a, b, c, d: opposite(either(GT(a, d), LT(b, c))),
+    "t_meets": lambda a, b, c, d: EQ(b, c),
+    "t_metBy": lambda a, b, c, d: EQ(a, d),
+    "t_overlappedBy": lambda a, b, c, d: both(GT(a, c), LT(a, d), GT(b, d)),
+    "t_overlaps": lambda a, b, c, d: both(LT(a, c), GT(b, c), LT(b, d)),
+    "t_startedBy": lambda a, b, c, d: both(EQ(a, c), GT(b, d)),
+    "t_starts": lambda a, b, c, d: both(EQ(a, c), LT(b, d)),
+}
+
+
+def like(value: str | None, pattern: str) -> bool | None:
+    if value is None:
+        return None
+    parts = re.findall(r"\\.|.", pattern, re.DOTALL)
+    wild = {"%": ".*", "_": "."}
+    return (
+        re.fullmatch(
+            "".join(wild.get(part) or re.escape(part[-1]) for part in parts), value, re.DOTALL
+        )
+        is not None
+    )
+
+
+def moment(value: Any) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
+
+
+def ends(part: Any, row: dict[str, Any]) -> tuple[datetime | None, datetime | None]:
+    """Start and end of a time or an interval."""
+    limits = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+    if "interval" in part:
+        first, last = (
+            limit if end == ".." else evaluate(end, row) if isinstance(end, dict) else moment(end)
+            for end, limit in zip(part["interval"], limits, strict=True)
+        )
+        return first, last
+    value = evaluate(part, row)
+    return value, value
+
+
+def evaluate(part: Expression, row: dict[str, Any]) -> Any:
+    if not isinstance(part, dict):
+        return part
+    if "property" in part:
+        value = row[part["property"]]
+        kind = KINDS[part["property"]]
+        return (
+            moment(value) if kind is Kind.TIME else shape(value) if kind is Kind.GEOMETRY else value
+        )
+    if "timestamp" in part:
+        return moment(part["timestamp"])
+    if "type" in part:
+        return shape(part)
+    op = part["op"]
+    if op in TIMED:
+        return TIMED[op](*ends(part["args"][0], row), *ends(part["args"][1], row))
+    arguments = [
+        [evaluate(each, row) for each in argument]
+        if isinstance(argument, list)
+        else evaluate(argument, row)
+        for argument in part["args"]
+    ]
+    return apply(op, arguments)
+
+
+def apply(op: str, arguments: list[Any]) -> Any:
+    first = arguments[0]
+    if op in ("and", "or"):
+        return (both if op == "and" else either)(*arguments)
+    if op == "not":
+        return opposite(first)
+    if op == "isNull":
+        return first is None
+    if op == "in":
+        return either(*(EQ(first, each) for each in arguments[1]))
+    if op == "between":
+        return both(COMPARE[">="](first, arguments[1]), COMPARE["<="](first, arguments[2]))
+    if op == "like":
+        return like(*arguments)
+    if op == "casei":
+        return None if first is None else first.lower()
+    if op in PLACED:
+        return None if None in arguments else bool(PLACED[op](*arguments))
+    return (COMPARE.get(op) or COUNT[op])(*arguments)
+
+
+def shape(value: Any) -> Any:
+    return None if value is None else shapely.from_geojson(json.dumps(value))
+
+
+# Random filters.
+
+
+def operation(op: str, *arguments: Any) -> Expression:
+    return {"op": op, "args": list(arguments)}
+
+
+def prop(*names: str) -> st.SearchStrategy[Expression]:
+    return st.sampled_from(names).map(lambda name: {"property": name})
+
+
+def operations(ops: Any, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Expression]:
+    return st.builds(operation, st.sampled_from(list(ops)), *arguments)
+
+
+numbers = st.recursive(
+    prop("size", "level") | st.sampled_from([-2, -1, 0, 0.5, 1, 2, 3]),
+    lambda inner: (
+        operations(["+", "-", "*", "/", "div", "%"], inner, inner)
+        | st.builds(
+            lambda base, power: operation("^", base, power), inner, st.sampled_from([0, 1, 2])
+        )
+    ),
+    max_leaves=4,
+)
+plain_texts = prop("name", "title") | st.sampled_from(NAMES)
+texts = plain_texts | plain_texts.map(lambda part: operation("casei", part))
+patterns = st.lists(st.sampled_from(["a", "B", "%", "_", "\\%", "\\_", "b"]), max_size=4).map(
+    "".join
+)
+times = prop("start", "end") | st.integers(-1, 6).map(lambda n: {"timestamp": day(n)})
+interval_ends = st.integers(-1, 6).map(day)
+intervals = (
+    st.just({"interval": [{"property": "start"}, {"property": "end"}]})
+    | st.tuples(st.integers(-1, 5), st.integers(0, 3)).map(
+        lambda p: {"interval": [day(p[0]), day(p[0] + p[1])]}
+    )
+    | interval_ends.map(lambda end: {"interval": ["..", end]})
+    | interval_ends.map(lambda start: {"interval": [start, ".."]})
+)
+places = (
+    prop("place")
+    | st.builds(box, st.integers(0, 4), st.integers(0, 4), st.integers(1, 3))
+    | st.tuples(st.integers(0, 5), st.integers(0, 5)).map(
+        lambda p: {"type": "Point", "coordinates": list(p)}
+    )
+    | st.integers(0, 5).map(lambda x: {"type": "LineString", "coordinates": [[x, 0], [x, 5]]})
+)
+tests = (
+    operations(COMPARE, numbers, numbers)
+    | operations(COMPARE, texts, texts)
+    | operations(COMPARE, times, times)
+    | operations(["=", "<>"], prop("flag"), st.booleans())
+    | prop("flag")
+    | operations(["between"], numbers, numbers, numbers)
+    | operations(["in"], numbers, st.lists(numbers, min_size=1, max_size=3))
+    | operations(["in"], texts, st.lists(texts, min_size=1, max_size=3))
+    | operations(["like"], texts, patterns)
+    | operations(["isNull"], prop(*KINDS))
+    | operations(PLACED, places, places)
+    | operations(TIMED, times | intervals, times | intervals)
+)
+filters = st.recursive(
+    tests,
+    lambda inner: (
+        st.lists(inner, min_size=2, max_size=3).flatmap(
+            lambda parts: st.sampled_from(["and", "or"]).map(lambda op: operation(op, *parts))
+        )
+        | inner.map(lambda part: operation("not", part))
+    ),
+    max_leaves=5,
+)
+
+
+@settings(
+    max_examples=250,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(expression=filters)
+def test_random_filters_find_what_a_plain_evaluation_finds(
+    connection: Connection, expression: Expression
+) -> None:
+    expected = [number for number, row in enumerate(ROWS) if evaluate(expression, row) is True]
+    assert found(connection, expression) == expected
+
+
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(expression=filters)
+def test_the_text_form_means_the_same(connection: Connection, expression: Expression) -> None:
+    written = cql2.parse_json(json.dumps(expression)).to_text()
+    again = parse_text(written)
+    assert found(connection, again) == found(connection, expression)
+
+
+TEXTS = {
+    "size > 1 AND NOT flag = true": operation(
+        "and", operation(">", {"property": "size"}, 1), operation("not", operation("=", {"property": "flag"}, True))
+    ),
+    "name NOT LIKE 'a%' OR name IS NULL": operation(
+        "or", operation("not", operation("like", {"property": "name"}, "a%")), operation("isNull", {"property": "name"})
+    ),
+    "size + 1 BETWEEN 0 AND level * 4": operation(
+        "between", operation("+", {"property": "size"}, 1), 0, operation("*", {"property": "level"}, 4)
+    ),
+    "CASEI(name) IN (CASEI('b'), CASEI('AB'))": operation(
+        "in", operation("casei", {"property": "name"}), [operation("casei", "b"), operation("casei", "AB")]
+    ),
+    "S_INTERSECTS(place, POINT(2 2))": operation(
+        "s_intersects", {"property": "place"}, {"type": "Point", "coordinates": [2, 2]}
+    ),
+    "S_WITHIN(place, BBOX(0, 0, 3, 3))": operation("s_within", {"property": "place"}, box(0, 0, 3)),
+    "T_DURING(INTERVAL(start, end), INTERVAL('2023-12-31', '2024-01-03T00:00:00Z'))": operation(
+        "t_during", {"interval": [{"property": "start"}, {"property": "end"}]}, {"interval": [day(-1), day(2)]}
+    ),
+    "start = DATE('2024-01-02')": operation("=", {"property": "start"}, {"timestamp": day(1)}),
+    "start >= '2024-01-02T00:00:00Z'": operation(">=", {"property": "start"}, {"timestamp": day(1)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("written", TEXTS)
+def test_a_text_finds_what_it_says(connection: Connection, written: str) -> None:
+    expected = [number for number, row in enumerate(ROWS) if evaluate(TEXTS[written], row) is True]
+    assert 0 < len(expected) < len(ROWS)
+    assert found(connection, parse_text(written)) == expected
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["(" * 33 + "size = 1" + ")" * 33, "-" * 7_900 + "1 = size", "NOT " * 1_900 + "size = 1", "x" * 8_001, "size =", "",
+     "size = 'a'", "flag > 1", "accenti(name) = 'a'", "nothing = 1", "size IN ()", "name LIKE title + 1", "1", "size"],
+    ids=lambda written: written[:20],
+)  # fmt: skip
+def test_what_is_not_a_filter_is_refused(written: str) -> None:
+    with pytest.raises(BadValue):
+        read_filter(parse_text(written), KINDS)
