@@ -23,6 +23,17 @@ LISTS = {SOURCES: raster_sources, "/api/v4/rasters/": layers, "/api/v4/labeltype
          "/api/v4/scenarios/": scenarios}  # fmt: skip
 
 
+ADD_FILES = """
+INSERT INTO coordinate_systems (wkt, projection) VALUES ('GEOGCRS', 'EPSG:4326') ON CONFLICT DO NOTHING;
+INSERT INTO raster_files (source_id, uri, fingerprint, size, width, height, band_count, transform, coordinate_system_id,
+    rotated, origin_x, origin_y, upper_bound_x, upper_bound_y, pixelsize_x, pixelsize_y, west, south, east, north,
+    footprint, operation_name, proj_version, dtype, bands, area_or_point, layout)
+SELECT source.id, 'file:///secret/folder/' || source.id || '.tif', '', 1, 1, 1, 1, '{1,0,4,0,-1,52}', system.id,
+    false, 4, 51, 5, 52, 1, -1, 4, 51, 5, 52, extent, '', '', 'f4', '[]', 'Area', '{}'
+FROM raster_sources AS source, coordinate_systems AS system
+"""
+
+
 @dataclass(frozen=True)
 class Row:
     """A row that belongs to an organisation."""
@@ -115,6 +126,18 @@ class Stage:
             )
         return uuids
 
+    def add_files(self) -> dict[str, str]:
+        """Add a file to each raster source; return the id of each as an item, by the uuid of its source."""
+        with self.engine.begin() as connection:
+            connection.execute(text(ADD_FILES))
+            found = connection.execute(
+                text(
+                    "SELECT uuid, file.id FROM raster_files AS file "
+                    "JOIN raster_sources AS source ON source.id = source_id"
+                )
+            )
+            return {str(uuid): str(number) for uuid, number in found}
+
     def use(self, uuids: dict[str, list[str]], uses: dict[int, set[int]]) -> None:
         """Let each scenario use the raster sources at these positions of their list."""
         pairs = [{"scenario": uuids["/api/v4/scenarios/"][item], "source": uuids[SOURCES][other]}
@@ -178,6 +201,48 @@ def test_every_route_follows_the_access_rules(stage: Stage, world: World, path: 
 
 
 @settings(
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(world=worlds)
+def test_features_follow_the_access_rules(stage: Stage, world: World) -> None:
+    uuids = stage.play(world)[SOURCES]
+    items = stage.add_files()
+    for user, client in zip([*range(USERS), None], stage.clients, strict=True):
+        rows = list(zip(uuids, world.rows, strict=True))
+        seen = [uuid for uuid, row in rows if world.sees(user, row)]
+        writes = {uuid for uuid, row in rows if world.writes(user, row)}
+        for path, member in (("/stac/collections", "collections"), ("/stac/children", "children"),
+                             ("/ogc/collections/rastersources/items", "features")):  # fmt: skip
+            for query in ({}, {"bbox": "4,51,5,52", "q": "row", "filter": "title LIKE 'row%'"}):
+                page = client.get(path, params=query).json()
+                assert [each["id"] for each in page[member]] == seen
+                assert page["numberMatched"] == len(seen)
+        listed = client.get("/ogc/collections").json()["collections"]
+        assert [each["id"] for each in listed] == ["rastersources", *seen]
+        linked = [
+            link["href"] for link in client.get("/stac").json()["links"] if link["rel"] == "child"
+        ]
+        assert [href.split("/")[-1] for href in linked] == seen
+        for asked in ({}, {"bbox": [4, 51, 5, 52]}, {"collections": uuids}, {"ids": list(items.values())},
+                      {"q": ["row"]}, {"sortby": [{"field": "title"}], "limit": 9},
+                      {"filter": {"op": "=", "args": [{"property": "proj:code"}, "EPSG:4326"]}}):  # fmt: skip
+            page = client.post("/stac/search", json=asked).json()
+            found = {item["collection"]: item for item in page["features"]}
+            assert (set(found), page["numberMatched"]) == (set(seen), len(seen))
+            assert {
+                uuid for uuid, item in found.items() if "data" in item["assets"]
+            } == writes & set(seen)
+            assert ("secret" in str(found)) == bool(writes & set(seen))
+        for number, (uuid, item) in enumerate(items.items()):
+            status = 200 if uuid in seen else 404
+            root = ("/stac", "/ogc")[number % 2]
+            for below in ("", "/items", f"/items/{item}", "/queryables"):
+                assert client.get(f"{root}/collections/{uuid}{below}").status_code == status
+            feature = client.get(f"/ogc/collections/rastersources/items/{uuid}")
+            assert feature.status_code == status
+
+
+@settings(
     max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(world=worlds)
@@ -225,12 +290,18 @@ def test_the_sql_role_for_readers_sees_public_rows_only(
     for modifier in MODIFIERS:
         add_source(f"s{modifier}", access_modifier=modifier)
     with engine.begin() as connection:
+        connection.execute(text(ADD_FILES))
         connection.execute(text("GRANT rastersources_reader TO CURRENT_USER"))
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL ROLE rastersources_reader"))
         for relation in ("raster_sources", "public_raster_sources"):
             found = connection.execute(text(f"SELECT name FROM {relation}")).scalars().all()
             assert found == ["s0"]
+        found = connection.execute(text("SELECT title FROM stac_collections")).scalars().all()
+        assert found == ["s0"]
+        items = connection.execute(text("SELECT item FROM stac_items")).scalars().all()
+        assert [item["properties"]["title"][-4:] for item in items] == [".tif"]
+        assert "secret" not in str(items)
 
 
 @pytest.mark.parametrize(

@@ -68,9 +68,10 @@ class FeatureEndpoint(Endpoint):
         self.root = root
 
     def check_parameters(self, call: Call) -> None:
-        """Raise Problem 400 for a parameter that is not known, as OGC API demands."""
+        """Raise Problem 400 for an unknown parameter, as OGC API demands; clients of STAC send such."""
         names = {FORMAT[0], *(name for name, _, _ in self.parameters)}
-        if unknown := sorted(set(call.query) - names):
+        unknown = sorted(set(call.query) - names)
+        if unknown and not self.root.is_stac:
             raise Problem(400, f"The parameter {unknown[0]:.100} is not known here.")
 
     def shape(self, call: Call, written: str, **conditions: Any) -> Shape:

@@ -102,11 +102,17 @@ def test_what_cannot_be_understood_is_400_with_a_sentence(
     assert all(sentence.endswith(".") for sentence in sentences)
 
 
-def test_an_unknown_parameter_is_400(client: Client, uuids: Uuids) -> None:
-    for path in (SEARCH, "/stac/collections", f"/ogc/collections/{uuids['rain']}/items", "/stac"):
-        answer = client.get(path, params={"bboxx": "1,2,3,4"})
+def test_an_unknown_parameter_is_400_in_ogc_and_a_warning_in_stac(
+    client: Client, uuids: Uuids
+) -> None:
+    for path in ("", "/collections", f"/collections/{uuids['rain']}/items"):
+        asked = {"bboxx": "1,2,3,4"}
+        answer = client.get(f"/ogc{path}", params=asked)
         assert answer.status_code == 400
         assert "bboxx" in answer.text
+        answer = client.get(f"/stac{path}", params=asked)
+        assert answer.status_code == 200
+        assert "bboxx" in answer.headers["warning"]
 
 
 def test_ids_and_collections_narrow_a_search(

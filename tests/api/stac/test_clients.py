@@ -1,0 +1,198 @@
+"""Programs of others read both addresses: pystac-client, stac-api-validator, OGR and OWSLib."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from httpx import Client
+from owslib.ogcapi.features import Features
+from pystac_client import Client as StacClient
+
+from tests.api.conftest import base
+from tests.api.stac.conftest import Uuids
+from tests.api.stac.test_items import SCHEMAS
+from tests.support.needs import needs_gdal
+
+CLASSES = (
+    "core", "features", "collections", "children", "item-search", "filter", "item-search#sort", "item-search#fields",
+    "item-search#query", "features#sort", "features#fields", "features#query",
+)  # fmt: skip
+OFFLINE = """
+import json, pathlib, requests, sys
+import pystac.validation, pystac.validation.local_validator as local
+from stac_api_validator.__main__ import main
+
+SCHEMAS = {
+    f"https://stac-extensions.github.io/{name}/{version}/schema.json": path
+    for path in pathlib.Path(sys.argv.pop(1)).glob("*.json")
+    for name, _, version in [path.stem.rpartition("-")]
+}
+CORE = pathlib.Path(pystac.validation.__file__).parent
+fetch = requests.Session.send
+
+def offline(self, request, **options):
+    url = request.url.split("#")[0]
+    if url.startswith(ADDRESS):
+        return fetch(self, request, **options)
+    return answer(url)
+
+def answer(url):
+    path = SCHEMAS.get(url) or find_core(url)
+    response = requests.Response()
+    response.status_code, response.url = (200, url) if path else (404, url)
+    response._content = path.read_bytes() if path else b""
+    return response
+
+def find_core(url):
+    kept = getattr(local, "jsonschemas", None)
+    found = [path for path in CORE.rglob("*.json") if url.endswith(path.name)]
+    return found[0] if found else None
+
+ADDRESS = sys.argv[sys.argv.index("--root-url") + 1].rsplit("/", 1)[0]
+requests.Session.send = offline
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def stac(client: Client, uuids: Uuids) -> StacClient:
+    return StacClient.open(f"{base(client)}/stac")
+
+
+def test_pystac_client_pages_through_a_search(stac: StacClient) -> None:
+    for method in ("GET", "POST"):
+        search = stac.search(limit=2, sortby="-start_datetime", method=method)
+        titles = [item.properties["title"] for item in search.items()]
+        assert search.matched() == 5
+        assert titles == [
+            "rain_20240102T010000Z.tif",
+            "rain_20240101T010000Z.tif",
+            "pacific.tif",
+            "polar.tif",
+            "custom.tif",
+        ]
+
+
+def test_pystac_client_filters_by_everything(stac: StacClient, uuids: Uuids) -> None:
+    found = stac.search(
+        collections=[uuids["rain"]], bbox=[5, 52, 6, 53], datetime="2024-01-02", query=["proj:code=EPSG:28992"],
+        filter={"op": "like", "args": [{"property": "title"}, "rain%"]},
+    )  # fmt: skip
+    (item,) = found.items()
+    assert item.datetime is not None
+    assert item.datetime.isoformat() == "2024-01-02T01:00:00+00:00"
+    assert item.assets["data"].href == "https://example.org/data/rain_20240102T010000Z.tif"
+    (polar,) = stac.search(filter="proj:code = 'EPSG:3413'").items()
+    assert polar.get_parent() is not None
+    assert polar.get_parent().id == uuids["polar"]
+
+
+def test_pystac_client_finds_collections_and_queryables(stac: StacClient, uuids: Uuids) -> None:
+    assert {each.id for each in stac.get_collections()} == set(uuids.values()) - {uuids["secret"]}
+    found = stac.collection_search(q="pol", limit=1)
+    assert [each.title for each in found.collections()] == ["polar"]
+    assert next(child.title for child in stac.get_children()) == "rain"
+    collection = stac.get_collection(uuids["rain"])
+    assert "proj:code" in collection.get_queryables()["properties"]
+    assert len(list(collection.get_items())) == 2
+
+
+def test_stac_api_validator_finds_no_error(client: Client, uuids: Uuids, tmp_path: Path) -> None:
+    if not SCHEMAS.is_dir():
+        pytest.skip("the folder shared/stac-schemas beside the checkout is missing")
+    rain = {"type": "Polygon", "coordinates": [[[5, 52], [6, 52], [6, 53], [5, 53], [5, 52]]]}
+    options = {
+        "root-url": f"{base(client)}/stac", "collection": uuids["rain"], "geometry": json.dumps(rain),
+        "fields-nested-property": "properties.proj:code",
+        "log-level": "ERROR",
+    }  # fmt: skip
+    size = client.get("/stac/search", params={"limit": 1}).json()["features"][0]["properties"][
+        "rastersources:size"
+    ]
+    query = {
+        "comparison-field": "rastersources:size", "eq-value": size, "neq-value": 1, "lt-value": size + 1,
+        "lte-value": size, "gt-value": 1, "gte-value": size, "substring-field": "title", "starts-with-value": "rain",
+        "ends-with-value": ".tif", "contains-value": "2024", "in-field": "title",
+        # The validator wants one of the values among the letters of the title.
+        "in-values": "rain_20240101T010000Z.tif,r",
+    }  # fmt: skip
+    options |= {f"query-{name}": str(value) for name, value in query.items()}
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    arguments += [f"--conformance={name}" for name in CLASSES]
+    arguments.insert(0, "--root-url")
+    arguments.insert(1, options["root-url"])
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLINE, str(SCHEMAS), *arguments],
+        check=False, capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert "Errors: none" in done.stdout, done.stdout + done.stderr
+
+
+@needs_gdal
+def test_ogr_lists_filters_and_pages(client: Client, uuids: Uuids) -> None:
+    address = f"OAPIF:{base(client)}/ogc"
+
+    def run(*options: str) -> str:
+        return subprocess.run(
+            ["ogrinfo", "-ro", *options], check=True, capture_output=True, text=True
+        ).stdout
+
+    listed = run(address)
+    assert len(re.findall(r"^\d+: ", listed, re.MULTILINE)) == 6
+    assert "rastersources (title: Raster sources)" in listed
+    small_pages = ("-oo", "PAGE_SIZE=2", "-q", "-al", address)
+    sources = run(*small_pages, "rastersources")
+    names = ("rain", "pacific", "polar", "custom", "empty")
+    assert [f"name (String) = {name}\n" in sources for name in names] == [True] * 5
+    near = run("-spat", "170", "-1", "180", "1", *small_pages, "rastersources")
+    assert near.count("OGRFeature") == 1
+    assert "name (String) = pacific" in near
+    assert run(*small_pages, uuids["rain"]).count("OGRFeature") == 2
+    filtered = run("-where", "title = 'rain_20240102T010000Z.tif'", *small_pages, uuids["rain"])
+    assert filtered.count("OGRFeature") == 1
+
+
+def test_owslib_reads_features(client: Client, uuids: Uuids) -> None:
+    features = Features(f"{base(client)}/ogc")
+    assert (
+        "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core"
+        in features.conformance()["conformsTo"]
+    )
+    assert set(features.feature_collections()) == {"rastersources", *uuids.values()} - {
+        uuids["secret"]
+    }
+    found = features.collection_items("rastersources", bbox=[170, -1, -170, 1], limit=1)
+    assert found["numberMatched"] == 1
+    feature = found["features"][0]
+    assert (
+        features.collection_item("rastersources", feature["id"])["properties"]["name"] == "pacific"
+    )
+    assert "title" in features.collection_queryables(uuids["rain"])["properties"]
+    found = features.collection_items(
+        uuids["rain"], filter="start_datetime > '2024-01-01T12:00:00Z'"
+    )
+    assert found["numberMatched"] == 1
+    assert features.api()["openapi"].startswith("3.0")
+
+
+def test_a_source_has_the_fields_of_the_list(client: Client, uuids: Uuids) -> None:
+    page = client.get("/ogc/collections/rastersources/items").json()
+    rows = client.get("/api/v4/rastersources/").json()["results"]
+    assert [feature["properties"] for feature in page["features"]] == rows
+    assert page["features"][0]["geometry"]["type"] == "MultiPolygon"
+    assert page["features"][-1]["geometry"] is None
+    assert client.get(f"/ogc/collections/rastersources/items/{uuids['secret']}").status_code == 404
+
+
+def test_an_unknown_queryable_is_400_in_ogc_and_unknown_in_stac(
+    client: Client, uuids: Uuids
+) -> None:
+    asked = {"filter": "nothing = 1"}
+    assert client.get(f"/ogc/collections/{uuids['rain']}/items", params=asked).status_code == 400
+    assert (
+        client.get(f"/stac/collections/{uuids['rain']}/items", params=asked).json()["features"]
+        == []
+    )
