@@ -42,6 +42,8 @@ class Queryable:
     help: str
     order: ColumnElement[Any] | None = None
     """What an order by it compares; None: the column."""
+    is_required: bool = False
+    """Whether every feature has a value to order by; then an index can be read in this order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,13 +121,15 @@ ITEMS = Features(
     _FIRST,
     _LAST,
     {
-        "id": Queryable(Kind.TEXT, _text(_FILE.id), "The id of the item.", _FILE.id),
+        "id": Queryable(Kind.TEXT, _text(_FILE.id), "The id of the item.", _FILE.id, is_required=True),
         "collection": Queryable(Kind.TEXT, _text(_SOURCE.uuid), "The uuid of its raster source."),
         "geometry": Queryable(Kind.GEOMETRY, _FILE.footprint, "The outline of its pixels."),
         "datetime": Queryable(Kind.TIME, _time("only_step", _FILE.times),
-                              "Its time; null if it has none or several.", _FIRST),
-        "start_datetime": Queryable(Kind.TIME, _FIRST, "Its first time; the year 1 if none is known."),
-        "end_datetime": Queryable(Kind.TIME, _LAST, "Its last time; the year 9999 if none is known."),
+                              "Its time; null if it has none or several.", _FIRST, is_required=True),
+        "start_datetime": Queryable(Kind.TIME, _FIRST, "Its first time; the year 1 if none is known.",
+                                    is_required=True),
+        "end_datetime": Queryable(Kind.TIME, _LAST, "Its last time; the year 9999 if none is known.",
+                                  is_required=True),
         "updated": Queryable(Kind.TIME, _FILE.registered, "When it was last registered."),
         "title": Queryable(Kind.TEXT, shown_name(), "The name of the file."),
         "proj:code": Queryable(Kind.TEXT, coordinate_systems.c.projection, "Its CRS, such as EPSG:28992."),
@@ -158,15 +162,16 @@ COLLECTIONS = Features(
     func.coalesce(_START, literal_column("'-infinity'::timestamptz", UTC_TIME)),
     func.coalesce(_END, literal_column("'infinity'::timestamptz", UTC_TIME)),
     {
-        "id": Queryable(Kind.TEXT, _text(_SOURCE.uuid), "The uuid of the raster source.", _SOURCE.id),
+        "id": Queryable(Kind.TEXT, _text(_SOURCE.uuid), "The uuid of the raster source.", _SOURCE.id,
+                        is_required=True),
         "geometry": Queryable(Kind.GEOMETRY, _SOURCE.extent, "Its bounds."),
-        "title": Queryable(Kind.TEXT, _SOURCE.name, "Its name."),
+        "title": Queryable(Kind.TEXT, _SOURCE.name, "Its name.", is_required=True),
         "description": Queryable(Kind.TEXT, _SOURCE.description, "Free text."),
         "organisation": Queryable(Kind.TEXT, organisations.c.name, "The name of its owner."),
         "start_datetime": Queryable(Kind.TIME, _START, "Its first time; null if none is known."),
         "end_datetime": Queryable(Kind.TIME, _END, "Its last time; null if none is known."),
-        "created": Queryable(Kind.TIME, _SOURCE.created, "When it was created."),
-        "updated": Queryable(Kind.TIME, _SOURCE.last_modified, "When it last changed."),
+        "created": Queryable(Kind.TIME, _SOURCE.created, "When it was created.", is_required=True),
+        "updated": Queryable(Kind.TIME, _SOURCE.last_modified, "When it last changed.", is_required=True),
         "rastersources:supplier_code": Queryable(Kind.TEXT, _SOURCE.supplier_code, "The supplier's own name for it."),
         "rastersources:temporal": Queryable(Kind.BOOLEAN, _SOURCE.temporal, "Whether it is a series in time."),
         "rastersources:file_count": Queryable(Kind.NUMBER, _number(_SOURCE.file_count), "Number of its files."),

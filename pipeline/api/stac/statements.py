@@ -110,6 +110,27 @@ def value(name: str, kind: Kind) -> ColumnElement[Any]:
     return literal_column(f"%({name})s::{sql_type}", kept_type)
 
 
+@dataclass(frozen=True)
+class Key:
+    """One key of an order in SQL."""
+
+    column: ColumnElement[Any]
+    sql_type: str
+    descending: bool
+    is_required: bool
+
+    def sort(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return a column with the values of this key in its direction; nulls are last."""
+        if not self.descending:
+            return column.asc()
+        return column.desc() if self.is_required else column.desc().nulls_last()
+
+    def follows(self, column: ColumnElement[Any], last: ColumnElement[Any]) -> ColumnElement[bool]:
+        """Return the condition for values after a known one."""
+        later = column < last if self.descending else column > last
+        return later if self.is_required else or_(later, column.is_(None))
+
+
 @lru_cache(maxsize=512)
 def page_query(shape: Shape) -> NumberedQuery:
     """Return the statement for the number of all features, a page as JSON, its length, and the keys of its end.
@@ -117,24 +138,23 @@ def page_query(shape: Shape) -> NumberedQuery:
     The keys are null on the last page.
     """
     features, caller = shape.features, stand_in(shape.logged_in)
-    identity: ColumnElement[int] = features.table.c.id
     keys = order_keys(shape)
-    named: list[ColumnElement[Any]] = [
-        key.label(f"key_{number}") for number, (key, _) in enumerate(keys)
+    columns: list[ColumnElement[Any]] = [
+        key.column.label(f"key_{number}") for number, key in enumerate(keys)
     ]
     visible, own = readable(raster_sources, caller), own_conditions(shape)
     where = [visible, *own, *filter_conditions(shape)]
-    found = select(identity, *named).select_from(features.rows).where(*where)
+    found = select(features.table.c.id, *columns).select_from(features.rows).where(*where)
     if shape.is_filtered:
         matching = found.cte("matching")
         total: ColumnElement[int] = select(func.count()).select_from(matching).scalar_subquery()
-        named = [matching.c[f"key_{number}"] for number in range(len(keys))]
-        found = select(matching.c.id, *named)
+        columns = [matching.c[f"key_{number}"] for number in range(len(keys))]
+        found = select(matching.c.id, *columns)
     else:
         total = features.count(caller, own)
-    descending = [down for _, down in keys]
-    ordered = found.where(*after(shape, named)).order_by(*sort(named, descending))
-    page = page_of(ordered, descending, shape.most)
+        columns = [key.column for key in keys]
+    ordered = found.where(*after(shape, keys, columns)).order_by(*in_order(keys, columns))
+    page = page_of(ordered, keys, shape.most)
     limit, offset = (parameter(name, BigInteger()) for name in ("limit", "offset"))
     shown = select(page).where(page.c.place <= limit + offset).subquery("shown")
     text, joined = WRITERS[shape.written](shape, caller, shown)
@@ -150,66 +170,52 @@ def page_query(shape: Shape) -> NumberedQuery:
     return numbered(select(total, written, length, last))
 
 
-def page_of(ordered: Select[Any], descending: Sequence[bool], most: int) -> CTE:
+def page_of(ordered: Select[Any], keys: Sequence[Key], most: int) -> CTE:
     """Return the rows of a page and one more, each with its `place`.
 
     The outer limit is a parameter. For PostgreSQL to expect few rows, the inner one is a number.
     """
     first = ordered.limit(most).subquery("first_rows")
-    keys = [column for column in first.c if column.name.startswith("key_")]
-    order = sort(keys, descending)
+    order = in_order(keys, [first.c[f"key_{number}"] for number in range(len(keys))])
     place = func.row_number().over(order_by=order).label("place")
     limit, offset = (parameter(name, BigInteger()) for name in ("limit", "offset"))
     return select(first, place).order_by(*order).limit(limit + 1).offset(offset).cte("page")
 
 
-def order_keys(shape: Shape) -> list[tuple[ColumnElement[Any], bool]]:
+def order_keys(shape: Shape) -> list[Key]:
     """Return the keys of the order; the id is the last, so that the order is total."""
-    queryables, keys = shape.features.queryables, []
+    identity, keys = shape.features.table.c.id, []
     for order in shape.orders:
-        queryable = queryables[order.name]
+        queryable = shape.features.queryables[order.name]
         column = queryable.column if queryable.order is None else queryable.order
-        keys.append((column, order.descending))
-    return [*keys, (shape.features.table.c.id, False)]
+        sql_type = "bigint" if column is identity else SQL_TYPES[queryable.kind][0]
+        keys.append(Key(column, sql_type, order.descending, queryable.is_required))
+    return [*keys, Key(identity, "bigint", descending=False, is_required=True)]
 
 
-def key_kinds(shape: Shape) -> list[str]:
-    """Return the SQL type of each key of the order."""
-    kinds = [shape.features.queryables[order.name] for order in shape.orders]
-    types = [
-        "bigint" if each.order is shape.features.table.c.id else SQL_TYPES[each.kind][0]
-        for each in kinds
-    ]
-    return [*types, "bigint"]
-
-
-def sort(
-    keys: Sequence[ColumnElement[Any]], descending: Sequence[bool]
+def in_order(
+    keys: Sequence[Key], columns: Sequence[ColumnElement[Any]]
 ) -> list[ColumnElement[Any]]:
-    """Return keys, each in its direction; nulls are last."""
-    return [
-        key.desc().nulls_last() if down else key.asc()
-        for key, down in zip(keys, descending, strict=True)
-    ]
+    """Return columns with the values of keys, each in its direction."""
+    return [key.sort(column) for key, column in zip(keys, columns, strict=True)]
 
 
-def after(shape: Shape, keys: Sequence[ColumnElement[Any]]) -> list[ColumnElement[bool]]:
-    """Return the condition for what follows the last feature of the page before."""
+def after(
+    shape: Shape, keys: Sequence[Key], columns: Sequence[ColumnElement[Any]]
+) -> list[ColumnElement[bool]]:
+    """Return the conditions for what follows the last feature of the page before."""
     if shape.after is None:
         return []
-    descending = [order.descending for order in shape.orders] + [False]
-    former: list[ColumnElement[bool]] = []
-    choices = []
-    for number, (key, kind, down, was_null) in enumerate(
-        zip(keys, key_kinds(shape), descending, shape.after, strict=True)
-    ):
-        last = literal_column(f"%(after_{number})s::{kind}", key.type)
-        if not was_null:
-            later = key < last if down else key > last
-            nulls = number < len(keys) - 1
-            choices.append(and_(*former, or_(later, key.is_(None)) if nulls else later))
-        former = [*former, key.is_(None) if was_null else key == last]
-    return [or_(false(), *choices)]
+    same: list[ColumnElement[bool]] = []
+    choices, bounds = [], []
+    for number, (key, column, is_null) in enumerate(zip(keys, columns, shape.after, strict=True)):
+        last = literal_column(f"%(after_{number})s::{key.sql_type}", column.type)
+        if not is_null:
+            choices.append(and_(*same, key.follows(column, last)))
+        if number == 0 and key.is_required:  # for an index
+            bounds.append(column <= last if key.descending else column >= last)
+        same.append(column.is_(None) if is_null else column == last)
+    return [*bounds, or_(false(), *choices)]
 
 
 def own_conditions(shape: Shape) -> list[ColumnElement[bool]]:
