@@ -37,6 +37,7 @@ FEATURES: Schema = {
     },
     "required": ["type", "numberMatched", "numberReturned", "features", "links"],
 }
+HTML: Schema = {"text/html": {"schema": {"type": "string"}}}
 NAMES = {"uuid": "collectionId", "item": "featureId"}
 SCHEMES: Schema = {
     "key": {
@@ -100,16 +101,15 @@ def _operation(path: str, endpoint: Endpoint, method: str) -> Schema:
 
 
 def _content(endpoint: Endpoint) -> Mapping[str, Any]:
-    html = {"text/html": {"schema": {"type": "string"}}}
     if endpoint.media_type:
-        return {endpoint.media_type: {"schema": OBJECT}, **html}
+        return {endpoint.media_type: {"schema": OBJECT}, **HTML}
     if getattr(endpoint, "geojson", False):
-        return {GEOJSON: {"schema": FEATURES if len(endpoint.parameters) else FEATURE}, **html}
-    return {**json_content(OBJECT), **html}
+        return {GEOJSON: {"schema": FEATURES if len(endpoint.parameters) else FEATURE}, **HTML}
+    return {**json_content(OBJECT), **HTML}
 
 
 def _problems() -> Schema:
-    problem = {"content": json_content(OBJECT)}
+    problem = {"content": {**json_content(OBJECT), **HTML}}
     return {str(status): {"description": f"{REASONS[status]}.", **problem} for status in PROBLEMS}
 
 
