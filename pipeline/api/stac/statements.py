@@ -156,11 +156,11 @@ def page_query(shape: Shape) -> NumberedQuery:
     ordered = found.where(*after(shape, keys, columns)).order_by(*in_order(keys, columns))
     page = page_of(ordered, keys, shape.most)
     limit, offset = (parameter(name, BigInteger()) for name in ("limit", "offset"))
-    shown = select(page).where(page.c.place <= limit + offset).subquery("shown")
-    text, joined = WRITERS[shape.written](shape, caller, shown)
-    texts = func.string_agg(text, aggregate_order_by(literal_column("','"), shown.c.place))
+    chosen = select(page).where(page.c.place <= limit + offset).subquery("chosen")
+    text, joined = WRITERS[shape.written](shape, caller, chosen)
+    texts = func.string_agg(text, aggregate_order_by(literal_column("','"), chosen.c.place))
     written = select(func.concat("[", texts, "]")).select_from(joined).scalar_subquery()
-    length = select(func.count()).select_from(shown).scalar_subquery()
+    length = select(func.count()).select_from(chosen).scalar_subquery()
     rest = page.alias("rest")
     more = select(rest.c.id).where(rest.c.place == limit + offset + 1).exists()
     ends = func.json_build_array(
@@ -252,7 +252,7 @@ def filter_values(number: int) -> Any:
 ROOT, API_URL = (literal_column(f"%({name})s::text", Text()) for name in ("root", "api"))
 
 
-def write_item(shape: Shape, caller: Caller, shown: Any) -> tuple[ColumnElement[str], Any]:
+def write_item(shape: Shape, caller: Caller, chosen: Any) -> tuple[ColumnElement[str], Any]:
     """Return the JSON of an item, and the tables that it is written from."""
     # OFFSET 0: PostgreSQL would find the name again wherever the item has it.
     named = (
@@ -261,7 +261,7 @@ def write_item(shape: Shape, caller: Caller, shown: Any) -> tuple[ColumnElement[
         .offset(0)
         .lateral("named")
     )
-    rows = ITEMS.rows.join(shown, shown.c.id == raster_files.c.id).join(
+    rows = ITEMS.rows.join(chosen, chosen.c.id == raster_files.c.id).join(
         named, literal_column("true")
     )
     text = func.stac_item(
@@ -283,32 +283,33 @@ def file_url(shape: Shape, caller: Caller) -> ColumnElement[Any]:
     return func.coalesce(*urls, type_=Text) if urls else cast(null(), Text)
 
 
-def write_collection(_: Shape, __: Caller, shown: Any) -> tuple[ColumnElement[str], Any]:
+def write_collection(_: Shape, __: Caller, chosen: Any) -> tuple[ColumnElement[str], Any]:
     """Return the JSON of a collection, and the tables that it is written from."""
     text = func.stac_collection(
         raster_sources.table_valued(), organisations.c.name, TIMELESS, ROOT, API_URL
     )
-    return cast(text, Text), COLLECTIONS.rows.join(shown, shown.c.id == raster_sources.c.id)
+    return cast(text, Text), COLLECTIONS.rows.join(chosen, chosen.c.id == raster_sources.c.id)
 
 
-def write_source(_: Shape, caller: Caller, shown: Any) -> tuple[ColumnElement[str], Any]:
+def write_source(_: Shape, caller: Caller, chosen: Any) -> tuple[ColumnElement[str], Any]:
     """Return the JSON of a raster source as a feature whose properties are the row of the list."""
-    own = raster_sources.c
-    rows = shown_rows(RASTER_SOURCES.entity, caller).add_columns(own.extent).subquery("listed")
-    geometry = func.ST_AsGeoJSON(func.ST_ForcePolygonCCW(rows.c.extent), 7)
-    bounds = func.json_build_array(rows.c.west, rows.c.south, rows.c.east, rows.c.north)
+    listed = shown_rows(RASTER_SOURCES.entity, caller).add_columns(raster_sources.c.extent)
+    rows = listed.subquery("shown")  # json_row reads this name
+    own = rows.c
+    geometry = func.ST_AsGeoJSON(func.ST_ForcePolygonCCW(own.extent), 7)
+    bounds = func.json_build_array(own.west, own.south, own.east, own.north)
     text = func.concat(
-        '{"type":"Feature","id":"', rows.c.uuid, '","geometry":', func.coalesce(geometry, "null"),
-        case((rows.c.west.is_not(None), func.concat(',"bbox":', bounds)), else_=""),
-        ',"properties":', json_row(RASTER_SOURCES, rows.c), ',"links":[',
+        '{"type":"Feature","id":"', own.uuid, '","geometry":', func.coalesce(geometry, "null"),
+        case((own.west.is_not(None), func.concat(',"bbox":', bounds)), else_=""),
+        ',"properties":', json_row(RASTER_SOURCES), ',"links":[',
         func.json_build_object("rel", "self", "type", "application/geo+json",
-                               "href", func.concat(ROOT, "/collections/rastersources/items/", rows.c.uuid)),
+                               "href", func.concat(ROOT, "/collections/rastersources/items/", own.uuid)),
         ",",
         func.json_build_object("rel", "collection", "type", "application/json",
                                "href", func.concat(ROOT, "/collections/rastersources")),
         "]}",
     )  # fmt: skip
-    return text, rows.join(shown, shown.c.id == rows.c.id)
+    return text, rows.join(chosen, chosen.c.id == own.id)
 
 
 WRITERS = {"item": write_item, "collection": write_collection, "source": write_source}

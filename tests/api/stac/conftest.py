@@ -52,7 +52,7 @@ def register(engine: Engine, pool: ProcessReader[FileRow]) -> Callable[..., str]
 def uuids(engine: Engine, register: Callable[..., str], folder: Path) -> Uuids:
     """The uuid of each raster source by its name."""
     series = [write_raster(folder / f"rain_{step}.tif") for step in STEPS]
-    degrees = {"crs": "EPSG:4326", "width": 20, "height": 10}
+    degrees: dict[str, Any] = {"crs": "EPSG:4326", "width": 20, "height": 10}
     pacific = write_raster(
         folder / "pacific.tif", transform=Affine(0.1, 0, 179, 0, -0.1, 0.5), **degrees
     )

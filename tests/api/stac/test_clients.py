@@ -10,6 +10,7 @@ import pytest
 from httpx import Client
 from owslib.ogcapi.features import Features
 from pystac_client import Client as StacClient
+from pystac_client import CollectionClient
 
 from tests.api.conftest import base
 from tests.api.stac.conftest import Uuids
@@ -86,8 +87,9 @@ def test_pystac_client_filters_by_everything(stac: StacClient, uuids: Uuids) -> 
     assert item.datetime.isoformat() == "2024-01-02T01:00:00+00:00"
     assert item.assets["data"].href == "https://example.org/data/rain_20240102T010000Z.tif"
     (polar,) = stac.search(filter="proj:code = 'EPSG:3413'").items()
-    assert polar.get_parent() is not None
-    assert polar.get_parent().id == uuids["polar"]
+    parent = polar.get_parent()
+    assert parent is not None
+    assert parent.id == uuids["polar"]
 
 
 def test_pystac_client_finds_collections_and_queryables(stac: StacClient, uuids: Uuids) -> None:
@@ -96,6 +98,7 @@ def test_pystac_client_finds_collections_and_queryables(stac: StacClient, uuids:
     assert [each.title for each in found.collections()] == ["polar"]
     assert next(child.title for child in stac.get_children()) == "rain"
     collection = stac.get_collection(uuids["rain"])
+    assert isinstance(collection, CollectionClient)
     assert "proj:code" in collection.get_queryables()["properties"]
     assert len(list(collection.get_items())) == 2
 

@@ -7,7 +7,7 @@ from typing import Any
 import pystac
 import pytest
 from httpx import Client
-from pystac.validation import RegisteredValidator
+from pystac.validation import JsonSchemaSTACValidator, RegisteredValidator
 from sqlalchemy import Engine, text
 
 from pipeline.catalogue.hide_paths import hide_folders
@@ -161,6 +161,7 @@ def test_pystac_validates_every_collection_and_item(
     if not SCHEMAS.is_dir():
         pytest.skip("the folder shared/stac-schemas beside the checkout is missing")
     registry = RegisteredValidator.get_validator()
+    assert isinstance(registry, JsonSchemaSTACValidator)
     for path in SCHEMAS.glob("*.json"):
         name, _, version = path.stem.rpartition("-")
         url = f"https://stac-extensions.github.io/{name}/{version}/schema.json"
