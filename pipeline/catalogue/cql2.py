@@ -68,6 +68,8 @@ class Filter:
     values: tuple[Any, ...]
     is_costly: bool
     """Whether it can take long: it has a large geometry, or patterns with several wildcards."""
+    properties: frozenset[str]
+    """The properties that it tests."""
 
 
 def parse_text(text: str) -> Any:
@@ -98,7 +100,7 @@ def read_filter(expression: Any, properties: Mapping[str, Kind], *, strict: bool
     shape = reader.read(expression, 0)
     if shape.kind is not Kind.BOOLEAN:
         raise BadValue("The filter must be true or false for each item, such as a comparison.")
-    return Filter(shape, tuple(reader.values), reader.is_costly)
+    return Filter(shape, tuple(reader.values), reader.is_costly, frozenset(reader.tested))
 
 
 @dataclass
@@ -108,6 +110,7 @@ class _Reader:
     properties: Mapping[str, Kind]
     is_strict: bool
     values: list[Any] = field(default_factory=list)
+    tested: set[str] = field(default_factory=set)
     nodes: int = 0
     is_costly: bool = False
 
@@ -153,6 +156,7 @@ class _Reader:
             raise BadValue("The name of a property is a text.")
         name = name.removeprefix("properties.")
         if name in self.properties:
+            self.tested.add(name)
             return Node("property", self.properties[name], name=name)
         if self.is_strict:
             raise BadValue(f"{name:.100} is not a queryable; the queryables name all that are.")

@@ -61,6 +61,8 @@ class Features:
     queryables: Mapping[str, Queryable]
     texts: Sequence[ColumnElement[Any]]
     """What a search for words reads."""
+    slow: frozenset[str]
+    """Queryables that a function computes for each row; searches for words are slow too, if there are any."""
     count: Callable[[Caller, Sequence[Predicate]], ColumnElement[int]]
     """The number of features whose raster source the caller may read, and that fulfils conditions."""
 
@@ -143,6 +145,7 @@ ITEMS = Features(
             "true if no time is known; else null."),
     },
     (shown_name(), _SOURCE.name, _SOURCE.description),
+    frozenset({"title"}),
     _count_files,
 )  # fmt: skip
 """Raster files."""
@@ -179,6 +182,7 @@ COLLECTIONS = Features(
         "rastersources:dtype": Queryable(Kind.TEXT, _SOURCE.dtype, "numpy code of its pixels."),
     },
     (_SOURCE.name, _SOURCE.description),
+    frozenset(),
     _count_sources,
 )  # fmt: skip
 """Raster sources."""

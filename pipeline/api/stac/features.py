@@ -11,7 +11,7 @@ from uuid import UUID
 import orjson
 from sqlalchemy import TextClause, select, text
 
-from pipeline.api.body import JSON, read_object
+from pipeline.api.body import JSON, media_type, read_object
 from pipeline.api.costly_filters import GEOMETRY_SECONDS, Costly, ReadRows
 from pipeline.api.endpoint import Api, Call, Endpoint
 from pipeline.api.links import API
@@ -37,6 +37,8 @@ from pipeline.catalogue.lookups import BadValue, parse_uuid
 from pipeline.database.queries import NumberedQuery
 from pipeline.database.tables import raster_sources
 
+SEARCH_BYTES = 2**18
+"""Longest body of a search, which everyone may send; beyond it 413."""
 CHILD_LINKS = 100
 """Children that the landing page links, as many as their list shows at first."""
 KEPT = ("type", "stac_version", "id", "collection")
@@ -337,8 +339,11 @@ class ItemSearch(FeatureEndpoint):
     }
 
     async def check_sender(self, call: Call) -> None:
-        """Raise Problem 405; a POST only reads, so everyone may send it."""
+        """Raise Problem 405 or 415; a POST only reads, so everyone may send it."""
         self.handler(call.method)
+        kind = media_type(call.request)
+        if kind not in (JSON, "") and not kind.endswith("+json"):
+            raise Problem(415, f'Unsupported media type "{kind}" in request.')
 
     def reads_token(self, call: Call) -> bool:  # noqa: ARG002
         """Return True: a search writes nothing, so it needs no token."""
@@ -355,7 +360,8 @@ class ItemSearch(FeatureEndpoint):
 
     async def post(self, call: Call) -> Answer:
         """Return a page of items."""
-        asked = await read_object(call.body)
+        config = replace(call.api.config, body_bytes=min(SEARCH_BYTES, call.api.config.body_bytes))
+        asked = await read_object(replace(call.body, config=config))
         search = self.search(asked, self.shape(call, "item"))
         page = await self.find(call, search)
         links = [self.root.link(call, "root", "", JSON_TYPE)]

@@ -85,6 +85,8 @@ class _Reader:
         self.values: dict[str, Any] = {}
         self.errors: dict[str, list[str]] = {}
         self.costly: dict[str, str] = {}
+        self.slow: set[str] = set()
+        """Parameters that make PostgreSQL compute something for each row."""
 
     @property
     def features(self) -> Features:
@@ -126,6 +128,8 @@ class _Reader:
             most=most_rows(limit, offset),
         )
         after = self.take("token", lambda value: self.read_token(value, shape), None)
+        if not (shape.collections or shape.ids or shape.shapes):
+            self.costly |= dict.fromkeys(self.slow, "add collections or bbox")
         fields = read_fields_of(self.asked, self.errors)
         shape = replace(shape, after=after)
         return Search(shape, self.values, limit, offset, page, fields, self.costly)
@@ -167,6 +171,8 @@ class _Reader:
     def read_words(self, value: Any) -> bool:
         """Find features with one of the words in their texts."""
         words = [text.strip() for text in _texts(value)]
+        if self.features.slow:
+            self.slow.add("q")
         self.values["words"] = [f"%{escape_like(word)}%" for word in words if word]
         return bool(self.values["words"])
 
@@ -206,6 +212,8 @@ class _Reader:
         self.values |= {
             f"filter_{number}_{place}": value for place, value in enumerate(found.values)
         }
+        if found.properties & self.features.slow:
+            self.slow.add(parameter)
         if found.is_costly:
             self.costly[parameter] = "simplify its geometries and patterns"
         return ((number, found.shape),)

@@ -303,6 +303,8 @@ def test_a_search_is_read_with_a_session_too_and_nothing_else_is_posted(
         client.post(SEARCH, content=b"{", headers={"Content-Type": "application/json"}).status_code
         == 400
     )
+    assert client.post(SEARCH, data={"limit": "1"}).status_code == 415
+    assert client.post(SEARCH, json={"q": ["x" * 2**18]}).status_code == 413
     assert client.request("HEAD", SEARCH).content == b""
     page = client.get(SEARCH, headers={"Accept": "text/html"})
     assert page.headers["content-type"].startswith("text/html")
