@@ -12,7 +12,8 @@ COPY = Path(__file__).with_suffix("")
 """A copy of the schema of the first release. It is made when the second migration is written; see CONTRIBUTING.md."""
 
 DROP = """
-DROP VIEW public_raster_sources, received_files;
+DROP VIEW public_raster_sources, received_files, stac_items, stac_collections;
+DROP FUNCTION stac_item, stac_properties, stac_collection, lacks_times;
 DROP FUNCTION interval_text, grid_message, grid_mismatch, grid_of;
 DROP TYPE grid;
 DROP TABLE
@@ -25,7 +26,9 @@ DROP FUNCTION
     revoke_task, move_last_modified, keep_label_type_sources, keep_layer_sources, graph_sources,
     number_commits, finish_commit, note_changes, this_commit, derive_sources, union_longitudes,
     keep_source_names, count_sources, sum_source_counts, file_name, touch_raster_source, bounds_geometry,
-    map_column, map_row, touch_last_modified, current_run;
+    map_column, map_row, touch_last_modified, current_run,
+    first_step, last_step, only_step, iso_time, without_folders, stac_warnings, stac_provenance, stac_data_type,
+    stac_nodata, stac_bands, stac_href;
 """
 
 
