@@ -87,7 +87,7 @@ def tile_statement(caller: Caller, where: Sequence[Predicate], box: Box) -> Sele
     around = own.extent.intersects(box["around"])
     few = matching([own.id, own.extent], where=[around, *where]).limit(MOST_OUTLINES + 1).cte("few")
     crowded = select(func.count() > MOST_OUTLINES).select_from(few).scalar_subquery()
-    # An index has all that this needs where there are no filters.
+    # Without filters this reads an index alone.
     inside = [
         number.between(box[first], box[first] + box["cells"] * CELLS - 1)
         for number, first in ((own.map_column, "first_column"), (own.map_row, "first_row"))

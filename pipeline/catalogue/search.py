@@ -29,7 +29,7 @@ SHOWN = (
 def find_caller(connection: Connection, username: str | None) -> Caller:
     """Return a user as a caller of the API; without a name, an administrator of all organisations.
 
-    Raises CatalogueError when there is no user of that name.
+    Raises CatalogueError when no user has that name.
     """
     if username is None:
         everywhere = connection.execute(select(organisations.c.id)).scalars()

@@ -1,7 +1,7 @@
 -- STAC: raster sources as collections and raster files as items, in JSON that PostgreSQL writes. The API answers with it.
 --
 -- Each function that writes a document is one expression, so that PostgreSQL inserts its body into the query that calls
--- it. `root` is the URL of the STAC API and `api` that of the Lizard API; without them there are no links.
+-- it. `root` is the URL of the STAC API and `api` that of the Lizard API. Where they are null, documents have no links.
 
 CREATE FUNCTION first_step(times timestamptz[]) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT coalesce(times[1], timestamptz '0001-01-01 00:00:00+00')
@@ -90,7 +90,7 @@ RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
             'rastersources:warnings', CASE WHEN file.notices <> '[]' THEN stac_warnings(file.notices) END
         ))::text, 2))
 $$;
-COMMENT ON FUNCTION stac_properties IS 'The properties of an item, as JSON. Bands are here if there is no asset, where STAC wants them.';
+COMMENT ON FUNCTION stac_properties IS 'The properties of an item, as JSON. STAC puts bands into assets; an item without an asset has them here.';
 
 CREATE FUNCTION stac_item(file raster_files, collection uuid, coordinates coordinate_systems, title text, href text, root text, api text)
 RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$

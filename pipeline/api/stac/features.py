@@ -150,6 +150,12 @@ class FeatureEndpoint(Endpoint):
                 links.append(link("prev", page=search.page - 1))
         return links
 
+    def shown_page(self, call: Call, search: Search, page: FoundPage, collection: object) -> Answer:
+        """Return a page of the features of one collection."""
+        links = self.page_links(call, search, page, GEOJSON)
+        links.append(self.root.link(call, "collection", f"/collections/{collection}", JSON_TYPE))
+        return self.shown(call, feature_collection(page, links))
+
 
 async def run(
     api: Api, query: NumberedQuery, values: Mapping[str, Any], costly: Mapping[str, str]
@@ -296,9 +302,7 @@ class Items(FeatureEndpoint):
         page = await self.find(call, search)
         if not page.returned:
             await self.check_collection(call, uuid)
-        links = self.page_links(call, search, page, GEOJSON)
-        links.append(self.root.link(call, "collection", f"/collections/{uuid}", JSON_TYPE))
-        return self.shown(call, feature_collection(page, links))
+        return self.shown_page(call, search, page, uuid)
 
 
 class Item(FeatureEndpoint):
@@ -403,9 +407,7 @@ class SourceItems(FeatureEndpoint):
         self.check_parameters(call)
         search = self.search(body_of_query(call.query), self.shape(call, "source"))
         page = await self.find(call, search)
-        links = self.page_links(call, search, page, GEOJSON)
-        links.append(self.root.link(call, "collection", f"/collections/{SOURCES_ID}", JSON_TYPE))
-        return self.shown(call, feature_collection(page, links))
+        return self.shown_page(call, search, page, SOURCES_ID)
 
 
 class SourceItem(FeatureEndpoint):

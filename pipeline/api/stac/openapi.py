@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.api.endpoint import Endpoint
 from pipeline.api.media_types import json_content
+from pipeline.api.openapi import SECURITY_SCHEMES
 from pipeline.api.problems import REASONS
 from pipeline.api.query_string import FORMAT
 from pipeline.api.stac.roots import GEOJSON, FeatureRoot
@@ -39,15 +40,6 @@ FEATURES: Schema = {
 }
 HTML: Schema = {"text/html": {"schema": {"type": "string"}}}
 NAMES = {"uuid": "collectionId", "item": "featureId"}
-SCHEMES: Schema = {
-    "key": {
-        "type": "http",
-        "scheme": "basic",
-        "description": "The user name __key__ and an API key.",
-    },
-    "username": {"type": "apiKey", "in": "header", "name": "username"},
-    "password": {"type": "apiKey", "in": "header", "name": "password"},
-}
 
 
 def document(endpoints: Iterable[tuple[str, Endpoint]], root: FeatureRoot, base: str) -> Schema:
@@ -58,7 +50,7 @@ def document(endpoints: Iterable[tuple[str, Endpoint]], root: FeatureRoot, base:
         "servers": [{"url": f"{base}{root.path}"}],
         "security": [{}, {"key": []}, {"username": [], "password": []}],
         "paths": {_path(path, root): _path_item(path, endpoint) for path, endpoint in endpoints},
-        "components": {"securitySchemes": SCHEMES},
+        "components": {"securitySchemes": SECURITY_SCHEMES},
     }
 
 

@@ -91,7 +91,7 @@ class Shape:
     after: tuple[bool, ...] | None = None
     """For each key of the order: whether the last feature of the page before has no value. None: the first page."""
     most: int = 10
-    """A power of ten that is no less than the end of the page."""
+    """A power of ten, at least as large as the end of the page."""
 
     @property
     def features(self) -> Features:
