@@ -1,0 +1,107 @@
+"""GeoParquet as an independent reader finds it."""
+
+import io
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import shapely
+
+from pipeline.export import geoparquet
+from pipeline.export.geoparquet import BBOX, GeoParquetWriter
+
+SCHEMA = pa.schema([("name", pa.string()), ("geometry", pa.binary()), ("bbox", BBOX)])
+
+
+def batch(*rows: tuple[str, Any]) -> pa.RecordBatch:
+    """Rows of names and geometries, each with its bounds."""
+    listed = []
+    for name, shape in rows:
+        box = shape and dict(zip(("xmin", "ymin", "xmax", "ymax"), shape.bounds, strict=True))
+        listed.append({"name": name, "geometry": shape and shape.wkb, "bbox": box})
+    return pa.RecordBatch.from_pylist(listed, SCHEMA)
+
+
+def written(*batches: pa.RecordBatch) -> io.BytesIO:
+    """The file of some rows."""
+    sink = io.BytesIO()
+    with GeoParquetWriter(sink, SCHEMA, metadata={"made": "by hand"}) as writer:
+        for rows in batches:
+            writer.write(rows)
+    return sink
+
+
+def geo(file: io.BytesIO) -> dict[str, Any]:
+    """The metadata of GeoParquet."""
+    found: dict[str, Any] = json.loads(pq.read_metadata(file).metadata[b"geo"])
+    return found
+
+
+SMALL, LARGE = shapely.box(4, 51, 5, 52), shapely.box(-20, -3, 10, 60)
+CUT = shapely.MultiPolygon([shapely.box(170, -5, 180, 5), shapely.box(-180, -5, -170, 5)])
+
+
+def test_rows_come_back() -> None:
+    rows = batch(("a", SMALL), ("nowhere", None), ("b", CUT))
+    assert pq.read_table(written(rows)).to_pylist() == rows.to_pylist()
+
+
+def test_metadata_name_the_types_the_bounds_and_what_covers() -> None:
+    file = written(batch(("a", SMALL), ("nowhere", None)), batch(("b", LARGE), ("c", CUT)))
+    found = geo(file)
+    assert found["version"] == "1.1.0"
+    assert found["primary_column"] == "geometry"
+    column = found["columns"]["geometry"]
+    assert column.pop("crs")["id"] == {"authority": "OGC", "code": "CRS84"}
+    assert column == {
+        "encoding": "WKB",
+        "geometry_types": ["MultiPolygon", "Polygon"],
+        "bbox": [-180, -5, 180, 60],
+        "covering": {
+            "bbox": {
+                "xmin": ["bbox", "xmin"],
+                "ymin": ["bbox", "ymin"],
+                "xmax": ["bbox", "xmax"],
+                "ymax": ["bbox", "ymax"],
+            }
+        },
+    }
+    assert pq.read_metadata(file).metadata[b"made"] == b"by hand"
+
+
+def test_a_box_from_east_to_west_counts_as_the_whole_circle() -> None:
+    box = {"xmin": 170.0, "ymin": -5.0, "xmax": -170.0, "ymax": 5.0}
+    row = {"name": "c", "geometry": CUT.wkb, "bbox": box}
+    found = geo(written(pa.RecordBatch.from_pylist([row], SCHEMA)))
+    assert found["columns"]["geometry"]["bbox"] == [-180, -5, 180, 5]
+
+
+def test_a_file_without_rows_has_neither_types_nor_bounds() -> None:
+    file = written()
+    assert pq.read_table(file).num_rows == 0
+    column = geo(file)["columns"]["geometry"]
+    assert column["geometry_types"] == []
+    assert "bbox" not in column
+
+
+def test_row_groups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(geoparquet, "ROWS_IN_GROUP", 2)
+    file = written(*(batch((str(number), SMALL)) for number in range(5)))
+    groups = pq.ParquetFile(file).metadata
+    assert [groups.row_group(number).num_rows for number in range(groups.num_row_groups)] == [2, 2, 1]  # fmt: skip
+
+
+def test_an_error_leaves_a_file_that_no_reader_takes() -> None:
+    sink = io.BytesIO()
+
+    def fail() -> None:
+        with GeoParquetWriter(sink, SCHEMA) as writer:
+            writer.write(batch(("a", SMALL)))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with pytest.raises(pa.ArrowInvalid):
+        pq.read_table(sink)
