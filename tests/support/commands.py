@@ -13,6 +13,7 @@ from tests.support.warm_start import WarmProcess
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = REPOSITORY.parent / "shared"
 CORPUS = SHARED / "corpus"
+STAC_SCHEMAS = SHARED / "stac-schemas"
 RASTERSOURCES: list[str | Path] = [sys.executable, "-m", "pipeline.cli"]
 SETTINGS = ("RASTERSOURCES_", "PREFECT_", "AWS_", "DO_NOT_TRACK")
 FLOWS: list[str | Path] = [*RASTERSOURCES, "flow"]

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.support.commands import CORPUS
+from tests.support.commands import CORPUS, STAC_SCHEMAS
 
 needs_own_cluster = pytest.mark.skipif(
     "RASTERSOURCES_DATABASE_URL" in os.environ,
@@ -17,5 +17,9 @@ needs_gdal = pytest.mark.skipif(
 )
 needs_corpus = pytest.mark.skipif(
     not CORPUS.is_dir(), reason="the folder shared/corpus beside the checkout is missing"
+)
+needs_stac_schemas = pytest.mark.skipif(
+    not STAC_SCHEMAS.is_dir(),
+    reason="the folder shared/stac-schemas beside the checkout is missing",
 )
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")

@@ -10,7 +10,7 @@ from httpx import Client
 from sqlalchemy import Engine, text
 
 from pipeline.api.config import ApiConfig
-from pipeline.catalogue.file_row import FileRow, file_row
+from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.users import create_key
 from pipeline.raster import ProcessReader
 from tests.api.conftest import client_of
@@ -21,12 +21,6 @@ STEPS = ("20240101T010000Z", "20240102T010000Z")
 CUSTOM = "+proj=laea +lat_0=52 +lon_0=5 +ellps=GRS80"
 """A CRS without a code."""
 Uuids = dict[str, str]
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[ProcessReader[FileRow]]:
-    with ProcessReader(1, file_row) as pool:
-        yield pool
 
 
 @pytest.fixture(scope="module")

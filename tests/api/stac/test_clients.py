@@ -14,8 +14,8 @@ from pystac_client import CollectionClient
 
 from tests.api.conftest import base
 from tests.api.stac.conftest import Uuids
-from tests.api.stac.test_items import SCHEMAS
-from tests.support.needs import needs_gdal
+from tests.support.commands import STAC_SCHEMAS
+from tests.support.needs import needs_gdal, needs_stac_schemas
 
 CLASSES = (
     "core", "features", "collections", "children", "item-search", "filter", "item-search#sort", "item-search#fields",
@@ -103,9 +103,8 @@ def test_pystac_client_finds_collections_and_queryables(stac: StacClient, uuids:
     assert len(list(collection.get_items())) == 2
 
 
+@needs_stac_schemas
 def test_stac_api_validator_finds_no_error(client: Client, uuids: Uuids, tmp_path: Path) -> None:
-    if not SCHEMAS.is_dir():
-        pytest.skip("the folder shared/stac-schemas beside the checkout is missing")
     rain = {"type": "Polygon", "coordinates": [[[5, 52], [6, 52], [6, 53], [5, 53], [5, 52]]]}
     options = {
         "root-url": f"{base(client)}/stac", "collection": uuids["rain"], "geometry": json.dumps(rain),
@@ -128,7 +127,7 @@ def test_stac_api_validator_finds_no_error(client: Client, uuids: Uuids, tmp_pat
     arguments.insert(0, "--root-url")
     arguments.insert(1, options["root-url"])
     done = subprocess.run(
-        [sys.executable, "-c", OFFLINE, str(SCHEMAS), *arguments],
+        [sys.executable, "-c", OFFLINE, str(STAC_SCHEMAS), *arguments],
         check=False, capture_output=True, text=True, cwd=tmp_path,
     )  # fmt: skip
     assert "Errors: none" in done.stdout, done.stdout + done.stderr

@@ -1,0 +1,61 @@
+"""pystac validates what the API makes of real files, and of those of the other tests here."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pystac
+import pytest
+from httpx import Client
+from pystac.validation import JsonSchemaSTACValidator, RegisteredValidator
+from sqlalchemy import Engine
+
+from pipeline.catalogue.file_row import FileRow
+from pipeline.raster import ProcessReader
+from tests.api.stac.conftest import Uuids
+from tests.support.commands import CORPUS, STAC_SCHEMAS
+from tests.support.ingestion import registered, work_of
+from tests.support.needs import needs_corpus, needs_stac_schemas
+
+
+@pytest.fixture(scope="module")
+def validator() -> JsonSchemaSTACValidator:
+    """The validator of pystac, with the schemas of the extensions."""
+    registry = RegisteredValidator.get_validator()
+    assert isinstance(registry, JsonSchemaSTACValidator)
+    for path in STAC_SCHEMAS.glob("*.json"):
+        name, _, version = path.stem.rpartition("-")
+        url = f"https://stac-extensions.github.io/{name}/{version}/schema.json"
+        registry.schema_cache[url] = json.loads(path.read_text())
+    return registry
+
+
+def pages(client: Client, path: str, member: str) -> Iterator[dict[str, Any]]:
+    """Everything that a list has, page by page."""
+    following = f"{path}?limit=50"
+    while following:
+        page = client.get(following).json()
+        yield from page[member]
+        following = next((link["href"] for link in page["links"] if link["rel"] == "next"), "")
+
+
+@needs_corpus
+@needs_stac_schemas
+def test_pystac_validates_every_collection_and_item(
+    engine: Engine,
+    pool: ProcessReader[FileRow],
+    client: Client,
+    admin: Client,
+    uuids: Uuids,
+    validator: JsonSchemaSTACValidator,
+) -> None:
+    work = work_of([CORPUS], id="corpus", access_modifier="Private")
+    report = registered(engine, pool.read, work)
+    assert report.registered > 60
+    for reader, count in ((client, 5), (admin, 6 + report.registered)):
+        items = list(pages(reader, "/stac/search", "features"))
+        assert len(items) == count
+        for item in items:
+            assert len(pystac.Item.from_dict(item).validate()) >= 2
+        for collection in pages(reader, "/stac/collections", "collections"):
+            assert pystac.Collection.from_dict(collection).validate()
