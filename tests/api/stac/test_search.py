@@ -309,35 +309,3 @@ def test_a_search_is_read_with_a_session_too_and_nothing_else_is_posted(
     page = client.get(SEARCH, headers={"Accept": "text/html"})
     assert page.headers["content-type"].startswith("text/html")
     assert "FeatureCollection" in page.text
-
-
-@pytest.mark.parametrize("box", [box for box in PLACES if box.count(",") == 3])
-def test_all_ways_to_ask_for_a_place_give_the_same(
-    engine: Engine, client: Client, named: dict[str, str], box: str
-) -> None:
-    """Lizard, OGC API and STAC's collections compare bounds; STAC's items and SQL compare footprints."""
-    lizard = client.get("/api/v4/rastersources/", params={"in_bbox": box}).json()["results"]
-    ogc = client.get("/ogc/collections/rastersources/items", params={"bbox": box}).json()[
-        "features"
-    ]
-    stac = client.get("/stac/collections", params={"bbox": box}).json()["collections"]
-    sources = [row["name"] for row in lizard]
-    assert [feature["properties"]["name"] for feature in ogc] == sources
-    assert [collection["title"] for collection in stac] == sources
-    west, south, east, north = map(float, box.split(","))
-    boxes = [(west, east)] if west <= east else [(west, 180), (-180, east)]
-    query = text(
-        "SELECT collection FROM stac_items "
-        "WHERE ST_Intersects(geometry, ST_MakeEnvelope(:west, :south, :east, :north, 4326)) ORDER BY id"
-    )  # fmt: skip
-    with engine.connect() as connection:
-        found = [
-            row.collection
-            for low, high in boxes
-            for row in connection.execute(
-                query, {"west": low, "south": south, "east": high, "north": north}
-            )
-        ]
-    if west != east and south != north:  # else the envelope is not valid
-        assert {named[str(uuid)] for uuid in found} == set(PLACES[box])
-    assert set(PLACES[box]) <= set(sources)
