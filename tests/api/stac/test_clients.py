@@ -124,6 +124,7 @@ def test_stac_api_validator_finds_no_error(client: Client, uuids: Uuids, tmp_pat
     options |= {f"query-{name}": str(value) for name, value in query.items()}
     arguments = [f"--{name}={value}" for name, value in options.items()]
     arguments += [f"--conformance={name}" for name in CLASSES]
+    arguments.append("--validate-pagination")
     arguments.insert(0, "--root-url")
     arguments.insert(1, options["root-url"])
     done = subprocess.run(
@@ -169,6 +170,12 @@ def test_owslib_reads_features(client: Client, uuids: Uuids) -> None:
     found = features.collection_items("rastersources", bbox=[170, -1, -170, 1], limit=1)
     assert found["numberMatched"] == 1
     feature = found["features"][0]
+    pages = [
+        [each["properties"]["name"] for each in page["features"]]
+        for number in (1, 2, 3)
+        for page in [features.collection_items("rastersources", limit=2, page=number)]
+    ]
+    assert pages == [["rain", "pacific"], ["polar", "custom"], ["empty"]]
     assert (
         features.collection_item("rastersources", feature["id"])["properties"]["name"] == "pacific"
     )

@@ -59,7 +59,7 @@ BOXES: list[Box] = [
 def random_boxes(count: int) -> list[Box]:
     """Boxes of all sizes, of which many are near the antimeridian or a pole."""
     number = random.Random(13)
-    boxes = []
+    boxes: list[Box] = []
     for _ in range(count):
         west = number.choice([number.randint(-180, 180), number.randint(160, 180)])
         south = number.choice([number.randint(-90, 85), 75, -90, 9, -13])
