@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,12 @@ needs_own_cluster = pytest.mark.skipif(
 needs_gdal = pytest.mark.skipif(
     shutil.which("gdalinfo") is None,
     reason="GDAL's programs are missing (Debian and Ubuntu: apt install gdal-bin)",
+)
+QGIS_PYTHON = "/usr/bin/python3"
+"""The Python that the packages of the system are for."""
+needs_qgis = pytest.mark.skipif(
+    not Path("/usr/lib/python3/dist-packages/qgis").is_dir(),
+    reason="QGIS is missing (Debian and Ubuntu: apt install --no-install-recommends python3-qgis, 170 packages)",
 )
 needs_corpus = pytest.mark.skipif(
     not CORPUS.is_dir(), reason="the folder shared/corpus beside the checkout is missing"
