@@ -199,6 +199,10 @@ class Settings:
     """Days for which a server keeps the rows of runs; see docs/syncing.md#runs."""
     statement_timeout_seconds: Annotated[float, positive_number] = 30.0
     """Seconds that one query of the API may take."""
+    list_rows: Annotated[int, whole_number(1)] = 1_000_000
+    """Raster sources that the API sends at most as GeoJSON, CSV or GeoParquet; see docs/api.md#all-rows-at-once."""
+    list_seconds: Annotated[float, positive_number] = 600.0
+    """Seconds that sending them may take; after that the connection breaks."""
     body_bytes: Annotated[int, whole_number(1)] = 2**20
     """Bytes of the largest JSON body of a request."""
     clients: Annotated[int, whole_number(1, 100_000)] = 500

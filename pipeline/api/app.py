@@ -35,6 +35,7 @@ from pipeline.api.receive_upload import UploadReceiver
 from pipeline.api.responses import json_response, problem_answer, wants_html
 from pipeline.api.routes import routes
 from pipeline.api.shared_memory import SharedMemory
+from pipeline.api.whole_lists import WholeLists
 from pipeline.catalogue.access import ANONYMOUS
 
 
@@ -75,7 +76,8 @@ def new_api(config: ApiConfig, shared: SharedMemory) -> Api:
     receiver, costly = UploadReceiver(config, database), CostlyQueries(config)
     pixels = PixelService(config)
     exports = ExportService(config, database, receiver)
-    return Api(config, database, receiver, prepared, costly, DryRunSlots(shared), pixels, exports)
+    lists, dry_runs = WholeLists(config, database, costly), DryRunSlots(shared)
+    return Api(config, database, receiver, prepared, costly, dry_runs, pixels, exports, lists)
 
 
 def middleware(config: ApiConfig, counts: RequestCounts) -> list[Middleware]:

@@ -23,6 +23,10 @@ class ApiConfig:
     """Public base URL of hyperlinks, such as https://example.org/rasters; None: that of the request."""
     statement_timeout_seconds: float = 30.0
     """Time limit of one query."""
+    list_rows: int = 1_000_000
+    """Most raster sources that are sent as GeoJSON, CSV or GeoParquet."""
+    list_seconds: float = 600.0
+    """Time limit of sending them."""
     connections: int = 10
     """Maximum number of connections to the database, besides those for prepared reads."""
     readers: int = 4

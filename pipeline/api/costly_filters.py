@@ -21,6 +21,7 @@ from pipeline.api.config import ApiConfig
 from pipeline.api.database import (
     CANCELLED,
     DATA,
+    ONE_STATE,
     first_line,
     new_database,
     sqlstate,
@@ -94,9 +95,15 @@ class CostlyQueries:
         """Requests of this process wait here, so that few ask the database for a free slot."""
 
     async def run(
-        self, costly: Mapping[str, Costly], work: Callable[[ReadRows], Awaitable[Result]]
+        self,
+        costly: Mapping[str, Costly],
+        work: Callable[[ReadRows], Awaitable[Result]],
+        snapshot: str | None = None,
     ) -> Result:
-        """Return the result of `work`; raise Problem 400 that names what takes too long, 503 when too many wait."""
+        """Return the result of `work`; raise Problem 400 that names what takes too long, 503 when too many wait.
+
+        With the name of an exported `snapshot`, `work` sees the same state of the database.
+        """
         deadline = monotonic() + SECONDS_TO_WAIT
         try:
             await asyncio.wait_for(self._queue.acquire(), SECONDS_TO_WAIT)
@@ -104,7 +111,7 @@ class CostlyQueries:
             raise _busy() from error
         try:
             async with self._connect() as connection:
-                return await _run_in_slot(connection, costly, work, deadline)
+                return await _run_in_slot(connection, costly, work, deadline, snapshot)
         finally:
             self._queue.release()
 
@@ -146,10 +153,15 @@ async def _run_in_slot(
     costly: Mapping[str, Costly],
     work: Callable[[ReadRows], Awaitable[Result]],
     deadline: float,
+    snapshot: str | None,
 ) -> Result:
     """Run `work` in a transaction that holds a slot, which other processes see too."""
     while True:
         async with connection.begin():
+            if snapshot:
+                await connection.exec_driver_sql(
+                    f"{ONE_STATE}; SET TRANSACTION SNAPSHOT '{snapshot}'"
+                )
             if (await connection.execute(_lock_free_slot())).first():
                 return await _run_in_time(connection, costly, work)
         if monotonic() > deadline:

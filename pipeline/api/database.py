@@ -33,6 +33,8 @@ CONFLICT = "23"
 """Class of SQLSTATE: a violated constraint, such as an organisation that was removed in the meantime."""
 LOCKED = "55P03"
 """SQLSTATE of a lock that was not available within the time limit."""
+ONE_STATE = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+"""Begins a transaction whose statements all see the same state of the database."""
 ATTEMPTS = 4
 WRITER_SHARE, UPLOAD_SHARE = 0.4, 0.3
 """Shares of the connections that transactions of changes and of uploads may use."""

@@ -42,6 +42,7 @@ from pipeline.api.responses import (
     problem_answer,
     wants_html,
 )
+from pipeline.api.whole_lists import WholeLists
 from pipeline.catalogue.access import Caller
 from pipeline.catalogue.filters import Filter
 from pipeline.catalogue.lookups import BadValue, parse_uuid
@@ -63,6 +64,7 @@ class Api:
     dry_runs: DryRunSlots
     pixels: PixelService
     exports: ExportService
+    lists: WholeLists
 
     @cached_property
     def dry_run(self) -> "Api":
@@ -179,6 +181,8 @@ class Endpoint(View):
     """Values of the parameter format."""
     media_type: str | None = None
     """Of the answer to GET, where it is neither JSON nor a page."""
+    contents: Mapping[str, Mapping[str, Any]] = {}
+    """Media types of further formats of the answer to GET, with their JSON Schema."""
     parses: Sequence[str] = (JSON, FORM)
     """Media types of bodies."""
     bodies: Mapping[str, Mapping[str, Any]] = {}
@@ -215,7 +219,7 @@ class Endpoint(View):
             answer = problem_answer(problem)
         except CancelledError:  # the server stops and has waited long enough
             answer = problem_answer(unavailable("The server is stopping; send the request again."))
-        unknown = warn_of_unknown(state.query, self.known_parameters)
+        unknown = self.notes(state.query)
         answer = replace(answer, headers={**answer.headers, **warning_header(unknown)})
         if answer.media_type or answer.status == 304:
             return binary_response(answer, request, self.allowed)
@@ -226,6 +230,10 @@ class Endpoint(View):
             return show_question(self, answer, state.call)
         forms = await self.forms(state.call, state.body, answer)
         return show_answer(self, answer, request, unknown, forms)
+
+    def notes(self, query: Mapping[str, str]) -> list[str]:
+        """Return a sentence about each parameter that is ignored."""
+        return warn_of_unknown(query, self.known_parameters)
 
     async def answer(self, request: Request) -> Answer:
         """Return the answer of the method; raise Problem."""
@@ -346,7 +354,7 @@ def describe(endpoint: Endpoint) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "name": endpoint.title,
         "description": "\n\n".join([endpoint.description, *explain_query(endpoint)]),
-        "renders": RENDERS,
+        "renders": [*RENDERS, *endpoint.contents],
         "parses": list(endpoint.parses),
     }
     writes = [method for method in ("POST", "PUT") if method in endpoint.methods]

@@ -201,6 +201,8 @@ def responses(endpoint: Endpoint, method: str) -> Schema:
     if method == "GET" and endpoint.media_type:
         binary = {endpoint.media_type: {"schema": {"type": "string", "format": "binary"}}}
         content = binary if endpoint.schema is Endpoint.schema else {**content, **binary}
+    if method == "GET":
+        content |= {kind: {"schema": schema} for kind, schema in endpoint.contents.items()}
     return {status: {"description": "Done.", "content": content}, **problems}
 
 

@@ -90,14 +90,14 @@ class PreparedReads:
 
     async def _connect(self) -> Reader:
         connection = await self._database.autocommit.connect()
-        return Reader(connection, await _driver(connection))
+        return Reader(connection, await driver_of(connection))
 
     async def _row_through_pooler(
         self, query: NumberedQuery, values: list[Any]
     ) -> tuple[Any, ...] | None:
         """Run a query in a transaction of its own, for which the pooler gives a session; nothing is prepared."""
         async with self._database.engine.begin() as connection:
-            cursor = AsyncRawCursor(await _driver(connection))
+            cursor = AsyncRawCursor(await driver_of(connection))
             await cursor.execute(query.text, values, prepare=False)
             return await cursor.fetchone()
 
@@ -107,7 +107,7 @@ class PreparedReads:
             await self._free.pop().connection.close()
 
 
-async def _driver(connection: AsyncConnection) -> psycopg.AsyncConnection[TupleRow]:
+async def driver_of(connection: AsyncConnection) -> psycopg.AsyncConnection[TupleRow]:
     """Return psycopg's own connection."""
     raw = await connection.get_raw_connection()
     driver = raw.driver_connection

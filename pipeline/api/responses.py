@@ -1,6 +1,7 @@
 """The form of an answer: JSON or a page, as the client prefers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from os import fstat
 from typing import Any, BinaryIO
@@ -8,6 +9,7 @@ from typing import Any, BinaryIO
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from pipeline.api.problems import Problem
 from pipeline.api.query_string import FORMATS
@@ -42,8 +44,9 @@ class Question:
 class Stream:
     """Bytes that are sent in parts."""
 
-    size: int
-    parts: Iterator[bytes]
+    size: int | None
+    """None while it is not known."""
+    parts: Iterator[bytes] | AsyncGenerator[bytes, None]
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,32 @@ def binary_response(answer: Answer, request: Request, allowed: str) -> Response:
     if isinstance(answer.data, bytes):
         headers["Content-Length"] = str(len(answer.data))
         return Response(b"" if request.method == "HEAD" else answer.data, answer.status, headers)
+    if answer.data.size is None:
+        parts = _nothing() if request.method == "HEAD" else answer.data.parts
+        return ClosingResponse(parts, answer.status, headers)
     headers["Content-Length"] = str(answer.data.size)
     if request.method == "HEAD":
         return Response(status_code=answer.status, headers=headers)
     return StreamingResponse(answer.data.parts, answer.status, headers)
+
+
+class ClosingResponse(StreamingResponse):
+    """A stream whose generator ends with the response, also when the client goes away."""
+
+    def __init__(self, parts: AsyncGenerator[bytes, None], status: int, headers: Any) -> None:
+        super().__init__(parts, status, headers)
+        self._parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the parts."""
+        async with aclosing(self._parts):
+            await super().__call__(scope, receive, send)
+
+
+async def _nothing() -> AsyncGenerator[bytes, None]:
+    """Yield no part."""
+    return
+    yield b""
 
 
 def stream_file(file: BinaryIO) -> Stream:

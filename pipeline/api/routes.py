@@ -36,6 +36,7 @@ from pipeline.api.views.related import (
 from pipeline.api.views.root import Bootstrap, Health, Root
 from pipeline.api.views.sign_in import SignIn, SignOut
 from pipeline.api.views.source_data import SourceData
+from pipeline.api.views.source_list import SourceList
 
 
 def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:
@@ -43,7 +44,7 @@ def endpoints(api: Api) -> Iterator[tuple[str, Endpoint]]:
     root = Root(api)
     yield f"{API}/", root
     yield "/api/v3/", root
-    yield f"{API}/rastersources/", WriteList(api, RASTER_SOURCES)
+    yield f"{API}/rastersources/", SourceList(api, RASTER_SOURCES)
     yield f"{API}/rastersources/{{uuid}}/", RasterSourceDetail(api, RASTER_SOURCES)
     for resource in (LAYERS, LABEL_TYPES, SCENARIOS):
         yield f"{API}/{resource.path}/", WriteList(api, resource)

@@ -1,6 +1,7 @@
 """What filters find, as a stream of rows: for people at a command line, who see everything or what a user sees."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
@@ -11,7 +12,7 @@ from pipeline.catalogue.select_rows import count_statement, in_order, sort_keys
 from pipeline.catalogue.users import find_user
 from pipeline.database.queries import queries
 from pipeline.database.tables import organisations, raster_sources, users
-from pipeline.definitions.durations import format_interval
+from pipeline.definitions.durations import format_interval, format_time
 
 QUERIES = queries("search")
 ROWS_AT_ONCE = 1000
@@ -88,3 +89,12 @@ def source_document(row: Row[Any]) -> dict[str, Any]:
     values = source_values(row)
     bounds = {side: values.pop(side) for side in ("west", "east", "north", "south")}
     return {**values, "spatial_bounds": None if row.west is None else bounds}
+
+
+def plain_value(value: Any) -> Any:
+    """Return a value for a table or for CSV: times in ISO 8601, the parts of a list with blanks between."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return " ".join(value)
+    return format_time(value) if isinstance(value, datetime) else value

@@ -3,7 +3,6 @@
 import csv
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
 from functools import cache, partial
 from inspect import Parameter, Signature
 from itertools import islice
@@ -15,7 +14,6 @@ from typer.core import TyperCommand
 from pipeline.cli.bootstrap import open_catalogue
 from pipeline.cli.options import AsJson
 from pipeline.cli.terminal import echo, is_terminal, print_document, print_rows
-from pipeline.definitions.durations import format_time
 from pipeline.errors import CatalogueError
 from pipeline.settings import settings
 
@@ -183,12 +181,12 @@ def print_json(rows: "Iterable[Row[Any]]") -> None:
 
 def print_csv(rows: "Iterable[Row[Any]]") -> None:
     """Print CSV: times in ISO 8601, nothing for what is unknown."""
-    from pipeline.catalogue.search import SHOWN, source_values
+    from pipeline.catalogue.search import SHOWN, plain_value, source_values
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(SHOWN)
     for row in rows:
-        writer.writerow([plain(value) for value in source_values(row).values()])
+        writer.writerow([plain_value(value) for value in source_values(row).values()])
 
 
 def print_geojson(rows: "Iterable[Row[Any]]") -> None:
@@ -223,16 +221,9 @@ def print_table(rows: "Iterator[Row[Any]]", *, in_table: bool) -> None:
 
 def cells(row: "Row[Any]") -> Sequence[object]:
     """Return a row of the table."""
-    from pipeline.catalogue.search import source_values
+    from pipeline.catalogue.search import plain_value, source_values
 
     source = source_values(row)
-    first, last = plain(row.first_value_timestamp), plain(row.last_value_timestamp)
+    first, last = plain_value(row.first_value_timestamp), plain_value(row.last_value_timestamp)
     names = "uuid", "name", "organisation", "access_modifier", "projection"
     return [*(source[name] for name in names), first, last, row.size, row.file_count]
-
-
-def plain(value: Any) -> Any:
-    """Return a value for a table or for CSV."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return format_time(value) if isinstance(value, datetime) else value

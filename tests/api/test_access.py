@@ -1,9 +1,12 @@
 """Every route lets a caller see and write exactly what section 6 of the contract says."""
 
+import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from httpx import Client
 from hypothesis import HealthCheck, given, settings
@@ -198,6 +201,27 @@ def test_every_route_follows_the_access_rules(stage: Stage, world: World, path: 
                 401 if user is None else 404 if uuid not in seen else 400 if uuid in writes else 403
             )
             assert refused.status_code == expected_status
+
+
+@settings(
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(world=worlds)
+def test_whole_lists_follow_the_access_rules(stage: Stage, world: World) -> None:
+    uuids = stage.play(world)[SOURCES]
+    rows = list(zip(uuids, world.rows, strict=True))
+    for user, client in zip([*range(USERS), None], stage.clients, strict=True):
+        seen = [uuid for uuid, row in rows if world.sees(user, row)]
+        writes = [uuid for uuid, row in rows if uuid in seen and world.writes(user, row)]
+        for query in ({}, {"name__regex": "row"}, {"in_bbox": "4,51,5,52", "uuid": ",".join(uuids)}):  # fmt: skip
+            listed = client.get(SOURCES, params={**query, "format": "csv"}).text.splitlines()
+            table = list(csv.DictReader(listed))
+            assert [row["uuid"] for row in table] == seen
+            assert [row["uuid"] for row in table if row["writable"] == "true"] == writes
+            found = client.get(SOURCES, params={**query, "format": "geojson"}).json()["features"]
+            assert [feature["id"] for feature in found] == seen
+    content = client.get(SOURCES, params={"format": "geoparquet"}).content  # of the last caller
+    assert pq.read_table(BytesIO(content))["uuid"].to_pylist() == seen
 
 
 @settings(

@@ -11,6 +11,8 @@ from starlette.responses import Response
 from pipeline.api.costly_filters import costly_in
 from pipeline.api.endpoint import Api, Call
 from pipeline.api.links import API
+from pipeline.api.list_formats import LIST_FORMATS
+from pipeline.api.pagination import PAGING
 from pipeline.api.problems import Problem, check_method
 from pipeline.api.query_help import warn_of_unknown
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
@@ -116,11 +118,20 @@ class Catalogue(SitePage):
             ],
             total=total,
             shown=shown_rows(selection, len(rows)),
+            downloads=list(self.downloads(call, total)),
             pages=page_links(call.query, selection, total),
             map_extent=filtered or frame,
             map_query=changed_query(map_filters(call.query)),
             may_create=bool(call.caller.administers or call.caller.supplies),
         )
+
+    def downloads(self, call: Call, total: int) -> Iterator[tuple[str, str]]:
+        """Yield a name and a link for each format of the whole list, if it is not too long."""
+        paging = {name for name, _, _ in PAGING}
+        query = {name: text for name, text in call.query.items() if name not in paging}
+        if 0 < total <= self.api.config.list_rows:
+            for format, each in LIST_FORMATS.items():
+                yield each.title, f"{API}/rastersources/{changed_query(query, format=format)}"
 
     async def find_extent(self, call: Call, selection: Selection) -> Extent | None:
         """Return the box around the first sources that the filters find; None for costly filters."""

@@ -32,8 +32,9 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.sql.expression import CTE
 from sqlalchemy.types import TypeEngine
 
-from pipeline.api.resources.json_rows import json_row, numbered, parameter, power_of_ten, stand_in
+from pipeline.api.resources.json_rows import numbered, parameter, power_of_ten, stand_in
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
+from pipeline.api.resources.whole_list import feature_members
 from pipeline.catalogue.access import Caller, may_write, readable
 from pipeline.catalogue.cql2 import Kind, Node
 from pipeline.catalogue.cql2_sql import condition
@@ -294,14 +295,10 @@ def write_collection(_: Shape, __: Caller, chosen: Any) -> tuple[ColumnElement[s
 def write_source(_: Shape, caller: Caller, chosen: Any) -> tuple[ColumnElement[str], Any]:
     """Return the JSON of a raster source as a feature whose properties are the row of the list."""
     listed = shown_rows(RASTER_SOURCES.entity, caller).add_columns(raster_sources.c.extent)
-    rows = listed.subquery("shown")  # json_row reads this name
+    rows = listed.subquery("shown")  # feature_members reads this name
     own = rows.c
-    geometry = func.ST_AsGeoJSON(func.ST_ForcePolygonCCW(own.extent), 7)
-    bounds = func.json_build_array(own.west, own.south, own.east, own.north)
     text = func.concat(
-        '{"type":"Feature","id":"', own.uuid, '","geometry":', func.coalesce(geometry, "null"),
-        case((own.west.is_not(None), func.concat(',"bbox":', bounds)), else_=""),
-        ',"properties":', json_row(RASTER_SOURCES), ',"links":[',
+        *feature_members(own), ',"links":[',
         func.json_build_object("rel", "self", "type", "application/geo+json",
                                "href", func.concat(ROOT, "/collections/rastersources/items/", own.uuid)),
         ",",

@@ -30,7 +30,7 @@ class ChildProcess:
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", module, *map(str, passed)],
-                env=_environment(),
+                env=child_environment(),
                 pass_fds=passed,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -75,7 +75,7 @@ class ChildProcess:
         return status
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """Return the environment of workers, in which they find this package and use one thread for algebra.
 
     No variable tells GDAL or PROJ what to open or to load, except where their own data are.

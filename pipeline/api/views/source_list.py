@@ -1,0 +1,113 @@
+"""The list of raster sources: pages of JSON like every list, or all rows at once for other programs."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from pipeline.api.costly_filters import costly_in
+from pipeline.api.endpoint import Call
+from pipeline.api.list_formats import LIST_FORMATS, ListFormat
+from pipeline.api.pagination import PAGING
+from pipeline.api.problems import Problem, invalid
+from pipeline.api.query_string import FORMATS
+from pipeline.api.resources.json_rows import shared_values
+from pipeline.api.resources.whole_list import ENTITY
+from pipeline.api.responses import Answer, Stream, quality
+from pipeline.api.selection import parse_selection
+from pipeline.api.views.list_detail import WriteList
+from pipeline.api.whole_lists import ListRequest
+
+
+class SourceList(WriteList):
+    """GET a page of the list, or all of it in another format; POST a new raster source."""
+
+    formats = (*FORMATS, *LIST_FORMATS)
+    contents: Mapping[str, Mapping[str, Any]] = {
+        each.media_type: each.schema for each in LIST_FORMATS.values()
+    }
+
+    async def get(self, call: Call) -> Answer:
+        """Return a page, or all rows."""
+        chosen = chosen_format(call)
+        return await send_all(call, chosen) if chosen else await super().get(call)
+
+    def notes(self, query: Mapping[str, str]) -> list[str]:
+        """Name the parameters of pages too, where all rows are sent."""
+        ignored = [name for name, _, _ in PAGING if name in query]
+        if query.get("format") not in LIST_FORMATS or not ignored:
+            return super().notes(query)
+        sentence = f"All rows are sent with format={query['format']}; ignored: {' '.join(ignored)}."
+        return [sentence, *super().notes(query)]
+
+
+def chosen_format(call: Call) -> ListFormat | None:
+    """Return the format for other programs that the client asks for, by a parameter or by Accept."""
+    if format := call.query.get("format"):
+        return LIST_FORMATS.get(format)
+    accepted = call.request.headers.get("accept", "")
+    named = [each for each in LIST_FORMATS.values() if each.media_type in accepted]
+    best = max(named, key=lambda each: quality(accepted, each.media_type), default=None)
+    others = max(quality(accepted, kind) for kind in ("application/json", "text/html"))
+    return best if best and quality(accepted, best.media_type) > others else None
+
+
+async def send_all(call: Call, chosen: ListFormat) -> Answer:
+    """Return all rows as a stream; raise Problem, also for errors of the database before the first rows."""
+    if call.request.scope["http_version"] == "1.0":
+        raise Problem(
+            400,
+            "A list in this format is sent by HTTP/1.1 only, so that the client notices when it breaks off; "
+            "a proxy may have to be told so, such as nginx with proxy_http_version 1.1.",
+        )
+    parts = write_parts(call, chosen)
+    await anext(parts)  # what it raises before it begins is a problem
+    headers = {"Content-Disposition": f'attachment; filename="{chosen.filename}"'}
+    if call.request.method == "HEAD":
+        await parts.aclose()
+    else:
+        first = await anext(parts)
+        parts = _prepend(first, parts)
+    return Answer(
+        Stream(None, parts), 200, headers, media_type=chosen.media_type + chosen.parameters
+    )
+
+
+async def write_parts(call: Call, chosen: ListFormat) -> AsyncGenerator[bytes, None]:
+    """Yield nothing as soon as it is known that the rows may be sent; then yield the file."""
+    query, most = call.query, call.api.config.list_rows
+    asked = ListRequest(
+        parse_selection(query, ENTITY, call.caller),
+        costly_in(query, ENTITY.filters),
+        call.caller,
+        shared_values(call.links, call.caller),
+    )
+    async with call.api.lists.open(asked) as snapshot:
+        count = await snapshot.count(most)
+        if count > most:
+            raise invalid({"format": [too_many(count, most, exactly=not asked.costly)]})
+        yield b""
+        batches = snapshot.batches(chosen.select)
+        first = await anext(batches, None)
+        async with (
+            aclosing(_prepend(first, batches)) as rows,
+            aclosing(chosen.write(rows)) as parts,
+        ):
+            async for part in parts:
+                yield part
+
+
+def too_many(count: int, most: int, *, exactly: bool) -> str:
+    """Return a sentence about more rows than the limit."""
+    found = f"{count:,}" if exactly else f"More than {most:,}"
+    return (
+        f"{found} rows match, and at most {most:,} are sent in this format: "
+        "add filters, or read the pages of format=json."
+    )
+
+
+async def _prepend(first: Any, others: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    async with aclosing(others):
+        if first is not None:
+            yield first
+        async for other in others:
+            yield other

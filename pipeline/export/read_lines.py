@@ -1,0 +1,57 @@
+"""A program that turns lines of JSON into GeoParquet, from standard input to standard output.
+
+The first line has the kinds of the columns by their names, each further line a row.
+"""
+
+import sys
+from collections.abc import Iterator
+from io import BytesIO
+from typing import BinaryIO
+
+import orjson
+import pyarrow as pa
+from pyarrow import json
+
+from pipeline.export.geoparquet import BBOX, GeoParquetWriter
+
+BYTES_AT_ONCE = 2**22
+TYPES = {
+    "integer": pa.int64(),
+    "float": pa.float64(),
+    "boolean": pa.bool_(),
+    "datetime": pa.timestamp("us", "UTC"),
+    "list": pa.list_(pa.string()),
+}
+"""The types of kinds of fields; those of all others are texts."""
+
+
+def main() -> None:
+    """Write the file."""
+    pa.set_cpu_count(1)
+    rows, sink = sys.stdin.buffer, sys.stdout.buffer
+    kinds = orjson.loads(rows.readline())
+    table = [(name, TYPES.get(kind, pa.string())) for name, kind in kinds.items()]
+    schema = pa.schema([*table, ("geometry", pa.binary()), ("bbox", BBOX)])
+    with GeoParquetWriter(sink, schema) as writer:
+        for batch in read_batches(rows, schema):
+            writer.write(batch)
+    sink.flush()
+
+
+def read_batches(lines: BinaryIO, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield the rows in batches, with their hexadecimal geometries as bytes."""
+    options = json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
+    reading = json.ReadOptions(use_threads=False)
+    while text := b"".join(lines.readlines(BYTES_AT_ONCE)):
+        table = json.read_json(BytesIO(text), read_options=reading, parse_options=options)
+        for batch in table.to_batches():
+            written = [
+                None if value is None else bytes.fromhex(value.decode())
+                for value in batch["geometry"].to_pylist()
+            ]
+            place = schema.get_field_index("geometry")
+            yield batch.set_column(place, "geometry", pa.array(written, pa.binary()))
+
+
+if __name__ == "__main__":
+    main()
