@@ -1,4 +1,4 @@
-"""Filters in CQL2 (OGC 21-065r2), as JSON or as text, and what they become in SQL.
+"""Filters in CQL2 (OGC 21-065r2).
 
 A filter is read in two steps. `read_filter` checks names and types, and takes the values out of the expression: what
 remains is its shape, from which a statement is composed once (`pipeline/catalogue/cql2_sql.py`).
@@ -11,23 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from itertools import accumulate
 from typing import Any
 
-import cql2
 import shapely
 from shapely import affinity
 
+from pipeline.catalogue.cql2_text import MAX_DEPTH
 from pipeline.catalogue.lookups import BadValue, parse_timestamp
 from pipeline.catalogue.spatial_filters import parse_geometry, shape_text, shifted_shapes
 
-MAX_TEXT = 8_000
-"""Characters of a filter as text."""
-MAX_SIGNS = 500
-"""Signs in a text that the parser recurses on. It crashes the process when its stack is full, at 3,400 of them."""
-SIGNS = re.compile(r"[-=<>(]|\b(?:not|like)\b", re.IGNORECASE)
-MAX_DEPTH = 32
-"""Levels of brackets in a text, and of operators in JSON."""
 MAX_NODES = 2_000
 """Operators, properties and values of a filter."""
 DAY = timedelta(days=1) - timedelta(microseconds=1)
@@ -70,25 +62,6 @@ class Filter:
     """Whether it can take long: it has a large geometry, or patterns with several wildcards."""
     properties: frozenset[str]
     """The properties that it tests."""
-
-
-def parse_text(text: str) -> Any:
-    """Return a filter in the text form as JSON; raise BadValue."""
-    if len(text) > MAX_TEXT:
-        raise BadValue(
-            f"A filter as text may have {MAX_TEXT} characters; send a longer one as cql2-json."
-        )
-    if len(SIGNS.findall(text)) > MAX_SIGNS:
-        raise BadValue("The filter has too many operators; send it as cql2-json.")
-    steps = (1 if bracket == "(" else -1 for bracket in re.findall("[()]", text))
-    if max(accumulate(steps), default=0) > MAX_DEPTH:
-        raise BadValue(f"The filter has more than {MAX_DEPTH} levels of brackets.")
-    try:
-        return cql2.parse_text(text).to_json()
-    except (cql2.ParseError, ValueError) as error:
-        place = re.search(r"--> 1:(\d+)", str(error))
-        where = f" at character {place[1]}" if place else ""
-        raise BadValue(f"The filter is not valid CQL2{where}.") from error
 
 
 def read_filter(expression: Any, properties: Mapping[str, Kind], *, strict: bool = True) -> Filter:

@@ -28,8 +28,9 @@ from sqlalchemy import (
     text,
 )
 
-from pipeline.catalogue.cql2 import Kind, parse_text, read_filter
+from pipeline.catalogue.cql2 import Kind, read_filter
 from pipeline.catalogue.cql2_sql import condition
+from pipeline.catalogue.cql2_text import parse_text
 from pipeline.catalogue.lookups import BadValue
 
 KINDS = {
@@ -347,6 +348,34 @@ def test_the_text_form_means_the_same(connection: Connection, expression: Expres
     written = cql2.parse_json(json.dumps(expression)).to_text()
     again = parse_text(written)
     assert found(connection, again) == found(connection, expression)
+    assert plain(again) == plain(cql2.parse_text(written).to_json())
+
+
+def plain(part: Any) -> Any:
+    """A filter with its operators in lower case."""
+    if isinstance(part, dict):
+        return {key: value.lower() if key == "op" else plain(value) for key, value in part.items()}
+    return [plain(each) for each in part] if isinstance(part, list | tuple) else part
+
+
+SAME = [
+    "a AND b AND c OR d", "a OR b AND NOT c", "a - b * c / 2 + d % 3 div 4 = -1 ^ 2 ^ 3", "a=b AND(c<>d)",
+    "(a + 1) * 2 >= .5e1 - 1", "\"a b\" = 'it''s' and \"a\"\"b\" Is Not Null", "(((a)))", "a\n=\r\n1", "NOT NOT flag",
+    "proj:code NOT IN ('a', 'b') AND a.b NOT between 1. and 1e3", "é like 'a\\%'", "(a = 1) = TRUE AND false = b",
+    "foo(1, 'a', (a < b)) = 2", "-size < +3 and - (a + b) < 1", "point = 1 OR polygon < 2",
+    "casei(a)\nLIKE\tcasei('X%')",
+    "T_During(start, Interval('..', DATE('2024-01-01'))) OR T_AFTER(start, TIMESTAMP('2024-01-01T00:00:00Z'))",
+    "S_Intersects(a, MULTIPOINT(1 2, 3 4)) AND s_equals(a, geometrycollection (POINT(1 -2), LINESTRING(0 0,1 1.5)))",
+    "S_WITHIN(a, POLYGON ((0 0, 1 0, 1 1, 0 0), (0.2 0.1, 0.3 0.1, 0.3 0.2, 0.2 0.1)))",
+    "s_within(a, bbox(1, -2.5, 3, 4))",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("written", SAME)
+def test_a_text_is_read_as_by_the_reference(written: str) -> None:
+    assert plain(parse_text(written)) == plain(
+        cql2.parse_text(written.replace(" .5", " 0.5")).to_json()
+    )
 
 
 TEXTS = {
@@ -383,8 +412,13 @@ def test_a_text_finds_what_it_says(connection: Connection, written: str) -> None
 
 @pytest.mark.parametrize(
     "written",
-    ["(" * 33 + "size = 1" + ")" * 33, "-" * 7_900 + "1 = size", "NOT " * 1_900 + "size = 1", "x" * 8_001, "size =", "",
-     "size = 'a'", "flag > 1", "accenti(name) = 'a'", "nothing = 1", "size IN ()", "name LIKE title + 1", "1", "size"],
+    [
+        "(" * 33 + "size = 1" + ")" * 33, "-" * 7_900 + "1 = size", "+".join("1" * 3_999) + " = 1",
+        "NOT " * 1_900 + "size = 1", "x" * 8_001, "(" * 32, "1 + (" * 30 + "1", "NOT (" * 16, "size =", "", "'a", '"a',
+        "S_INTERSECTS(place, POINT(1 2", "a < b < c", "- - 1 = size", "size = 1 1", "(size = 1", "size = 1)", "a = #",
+        "NULL IS NULL", "size NOT = 1", "size = 1e999", "size = 'a'", "flag > 1", "accenti(name) = 'a'", "nothing = 1",
+        "size IN ()", "name LIKE title + 1", "1", "size",
+    ],
     ids=lambda written: written[:20],
 )  # fmt: skip
 def test_what_is_not_a_filter_is_refused(written: str) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,8 @@ import shapely
 
 from pipeline.api.problems import invalid
 from pipeline.api.stac.statements import Order, Shape, most_rows
-from pipeline.catalogue.cql2 import Filter, Kind, box_shape, parse_text, read_filter
+from pipeline.catalogue.cql2 import Filter, Kind, box_shape, read_filter
+from pipeline.catalogue.cql2_text import parse_text
 from pipeline.catalogue.features import Features
 from pipeline.catalogue.lookups import BadValue, escape_like, parse_timestamp, parse_uuid
 from pipeline.catalogue.spatial_filters import parse_geometry, shifted_shapes
@@ -101,7 +103,9 @@ class _Reader:
             return parse(value)
         except BadValue as error:
             self.errors[name] = [str(error)]
-            return default
+        except RecursionError:
+            self.errors[name] = ["Has too many levels of brackets."]
+        return default
 
     def read(self) -> Search:
         """Return the search."""
@@ -324,7 +328,7 @@ def _box(value: Any) -> shapely.Geometry:
 def _geometry(value: Any) -> shapely.Geometry:
     if not isinstance(value, dict) or value.get("type") == "Feature":
         raise BadValue("Must be a geometry in GeoJSON.")
-    return parse_geometry(orjson.dumps(value).decode())
+    return parse_geometry(json.dumps(value))
 
 
 def _check_crs(value: Any) -> None:

@@ -102,6 +102,28 @@ def test_what_cannot_be_understood_is_400_with_a_sentence(
     assert all(sentence.endswith(".") for sentence in sentences)
 
 
+@pytest.mark.parametrize("levels", [300, 1000])
+def test_too_many_levels_of_brackets_are_400(client: Client, uuids: Uuids, levels: int) -> None:
+    deep = "[" * levels + "]" * levels
+    shape = f'{{"type": "Polygon", "coordinates": {deep}}}'
+    for asked in (
+        f'{{"intersects": {shape}}}',
+        f'{{"filter": {{"op": "s_within", "args": [{{"property": "geometry"}}, {shape}]}}}}',
+        f'{{"filter": {{"op": {deep}, "args": []}}}}',
+        f'{{"query": {{"title": {{"eq": {deep}}}}}}}',
+        f'{{"ids": {deep}}}',
+        f'{{"fields": {{"include": {deep}}}}}',
+        f'{{"sortby": {deep}}}',
+        f'{{"bbox": {deep}}}',
+        f'{{"token": {deep}}}',
+        f'{{"datetime": {deep}}}',
+        f'{{"filter-crs": {deep}}}',
+        f'{{"limit": {deep}}}',
+    ):
+        answer = client.post(SEARCH, content=asked, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 400, asked[:50]
+
+
 def test_an_unknown_parameter_is_400_in_ogc_and_a_warning_in_stac(
     client: Client, uuids: Uuids
 ) -> None:
