@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import socket
 import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import shapely
 from httpx import Client, Response
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from pipeline.api import whole_lists
 from pipeline.api.config import ApiConfig
@@ -385,6 +386,20 @@ def test_a_client_that_goes_away_ends_the_query_and_leaves_its_place(
         with reading(str(client.base_url), monkeypatch):
             until(lambda: len(rows(engine, f"SELECT pid {STREAMING}")) == 1)
         until(lambda: not rows(engine, f"SELECT pid {STREAMING}"))
+
+
+def test_a_client_that_goes_away_before_the_first_row_ends_the_query_too(
+    client: Client, engine: Engine
+) -> None:
+    query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    address = client.base_url.host, client.base_url.port
+    with engine.connect() as other:
+        other.execute(text("LOCK TABLE raster_sources"))
+        with socket.create_connection(address) as connection:
+            connection.sendall(f"GET {SOURCES}?format=csv HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            until(lambda: bool(rows(engine, query)))
+        until(lambda: not rows(engine, query), seconds=15)  # its time limit is 30 seconds
+        other.rollback()
 
 
 @pytest.mark.parametrize("fails", [True, False], ids=["fails", "is left"])

@@ -1,14 +1,17 @@
 """The list of raster sources: pages of JSON like every list, or all rows at once for other programs."""
 
-from collections.abc import AsyncGenerator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
+
+from starlette.requests import Request
 
 from pipeline.api.costly_filters import costly_in
 from pipeline.api.endpoint import Call
 from pipeline.api.list_formats import LIST_FORMATS, ListFormat
 from pipeline.api.pagination import PAGING
-from pipeline.api.problems import Problem, invalid
+from pipeline.api.problems import Problem, invalid, unavailable
 from pipeline.api.query_string import FORMATS
 from pipeline.api.resources.json_rows import shared_values
 from pipeline.api.resources.whole_list import ENTITY
@@ -16,6 +19,8 @@ from pipeline.api.responses import Answer, Stream, quality
 from pipeline.api.selection import parse_selection
 from pipeline.api.views.list_detail import WriteList
 from pipeline.api.whole_lists import ListRequest
+
+Result = TypeVar("Result")
 
 
 class SourceList(WriteList):
@@ -59,17 +64,40 @@ async def send_all(call: Call, chosen: ListFormat) -> Answer:
             "A list in this format is sent by HTTP/1.1 only, so that the client notices when it breaks off; "
             "a proxy may have to be told so, such as nginx with proxy_http_version 1.1.",
         )
-    parts = write_parts(call, chosen)
-    await anext(parts)  # what it raises before it begins is a problem
+    parts = await unless_client_leaves(call.request, begin(call, chosen))
     headers = {"Content-Disposition": f'attachment; filename="{chosen.filename}"'}
-    if call.request.method == "HEAD":
-        await parts.aclose()
-    else:
-        first = await anext(parts)
-        parts = _prepend(first, parts)
     return Answer(
         Stream(None, parts), 200, headers, media_type=chosen.media_type + chosen.parameters
     )
+
+
+async def unless_client_leaves(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """Return the result of `work`, which is cancelled when the client closes the connection first."""
+    working, leaving = asyncio.create_task(work), asyncio.create_task(_see_leave(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise unavailable("The client has gone.")
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _see_leave(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def begin(call: Call, chosen: ListFormat) -> AsyncGenerator[bytes, None]:
+    """Return the parts of the file once the first is there; raise Problem. HEAD needs none."""
+    parts = write_parts(call, chosen)
+    await anext(parts)
+    if call.request.method == "HEAD":
+        await parts.aclose()
+        return parts
+    return _prepend(await anext(parts), parts)
 
 
 async def write_parts(call: Call, chosen: ListFormat) -> AsyncGenerator[bytes, None]:
