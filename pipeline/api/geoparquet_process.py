@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import orjson
 
+from pipeline.api.problems import unavailable
 from pipeline.api.resources.whole_list import FLAT_COLUMNS
 from pipeline.api.whole_lists import Batch
 from pipeline.raster.workers.child import child_environment
@@ -22,10 +23,13 @@ class WriterEnded(Exception):
 
 async def write_geoparquet(batches: AsyncIterator[Batch]) -> AsyncGenerator[bytes, None]:
     """Yield a GeoParquet file with `FLAT_COLUMNS`, the geometry and the box around it."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", MODULE,
-        stdin=PIPE, stdout=PIPE, env=child_environment(), start_new_session=True,
-    )  # fmt: skip
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", MODULE,
+            stdin=PIPE, stdout=PIPE, env=child_environment(), start_new_session=True,
+        )  # fmt: skip
+    except OSError as error:
+        raise unavailable("No process to write the file starts; try again later.") from error
     assert process.stdout
     feeding = asyncio.create_task(_feed(process, batches))
     try:

@@ -93,7 +93,8 @@ def test_the_api_answers_reads_and_refuses_writes(read_only: str, key: str) -> N
     with client_of(ApiConfig(read_only)) as client:
         organisation = client.get("/api/v4/organisations/").json()["results"][0]
         client.auth = ("__key__", key)
-        for path in (SOURCES, "/health", "/api/v4/changes/", "/bootstrap/lizard/"):
+        listed = f"{SOURCES}?format=csv&name__regex=a"  # exports a snapshot
+        for path in (SOURCES, listed, "/health", "/api/v4/changes/", "/bootstrap/lizard/"):
             assert client.get(path).status_code == 200, path
         body = {"name": "a", "organisation": organisation["uuid"]}
         answer = client.post(SOURCES, json=body)

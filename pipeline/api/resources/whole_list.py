@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, any_, case, func, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ColumnElement, any_, case, func, literal_column, select
 
 from pipeline.api.resources.field import ShowSql, json_object, json_text
 from pipeline.api.resources.json_rows import (
@@ -15,7 +14,6 @@ from pipeline.api.resources.json_rows import (
     conditions_of_shape,
     json_row,
     numbered,
-    parameter,
     stand_in,
 )
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
@@ -31,6 +29,7 @@ FURTHER = (
 )  # fmt: skip
 """What the API shows besides the columns of `rastersources search`."""
 SIDES = ("west", "south", "east", "north")
+IDS: ColumnElement[Any] = literal_column("%(ids)s::bigint[]")
 Write = Callable[[Any], Sequence[ColumnElement[Any]]]
 """Takes the columns of a row and returns what is selected, the JSON text first."""
 
@@ -114,10 +113,8 @@ def count_query(shape: Shape, logged_in: bool) -> NumberedQuery:
 def rows_query(write: Write, shape: Shape | None, ordering: str, logged_in: bool) -> NumberedQuery:
     """Return the statement that selects all rows in their order: what the filters find, or without a shape `ids`."""
     caller = stand_in(logged_in)
-    if shape is None:
-        where = [raster_sources.c.id == any_(parameter("ids", ARRAY(BigInteger)))]
-    else:
-        where = conditions_of_shape(ENTITY, shape, caller)
+    known = [raster_sources.c.id == any_(IDS)]
+    where = known if shape is None else conditions_of_shape(ENTITY, shape, caller)
     keys = sort_keys(ENTITY, ordering, caller)
     columns = [key.column.label(f"key_{number}") for number, key in enumerate(keys)]
     chosen = matching_rows(
