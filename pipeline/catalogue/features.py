@@ -19,11 +19,12 @@ from sqlalchemy import (
     cast,
     func,
     literal_column,
+    null,
     or_,
     select,
 )
 
-from pipeline.catalogue.access import Caller, readable
+from pipeline.catalogue.access import Caller, may_write, readable
 from pipeline.catalogue.cql2 import Kind
 from pipeline.catalogue.lists import RASTER_SOURCES, file_title
 from pipeline.database.tables import coordinate_systems, organisations, raster_files, raster_sources
@@ -202,3 +203,20 @@ def mentions(features: Features, patterns: Any) -> Predicate:
     """Return the condition for features whose texts match one of an array of LIKE patterns, in any case."""
     any_pattern = func.any(patterns)
     return or_(*(text.bool_op("~~*")(any_pattern) for text in features.texts))
+
+
+def named_file(caller: Caller, published: tuple[Any, Any] | None) -> FromClause:
+    """Return, beside the rows of ITEMS, the `title` of a file and the `href` where the caller gets it.
+
+    That is its public URL, or its URI for those who may write it. `published` are arrays of prefixes and of their URLs.
+    """
+    uri = raster_files.c.uri
+    urls: list[ColumnElement[Any]] = []
+    if published is not None:
+        urls.append(func.stac_href(uri, *published))
+    if caller.logged_in:
+        urls.append(case((may_write(raster_sources, caller), uri)))
+    href = func.coalesce(*urls, type_=Text) if urls else cast(null(), Text)
+    # OFFSET 0: PostgreSQL would find the name again wherever the item has it.
+    found = select(shown_name().label("title"), href.label("href")).offset(0)
+    return found.correlate(raster_files, raster_sources).lateral("named")

@@ -10,6 +10,7 @@ import typer
 from pipeline.cli.browser import open_page
 from pipeline.cli.database import database
 from pipeline.cli.doctor import doctor
+from pipeline.cli.export import export
 from pipeline.cli.flows import flow
 from pipeline.cli.inspect import inspect
 from pipeline.cli.people import GROUPS
@@ -42,6 +43,7 @@ app.command()(inspect)
 for group, commands in {
     **GROUPS,
     "db": database,
+    "export": export,
     "flow": flow,
     "sources": sources,
     "rejected": rejected,

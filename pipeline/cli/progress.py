@@ -26,11 +26,13 @@ SECONDS_UNTIL_BARS = 2.0
 
 
 @contextmanager
-def show_progress(*, lists_only: bool = False, quiet: bool = False) -> "Iterator[ProgressReporter]":
+def show_progress(
+    *, doing: str = "Registering", lists_only: bool = False, quiet: bool = False
+) -> "Iterator[ProgressReporter]":
     """Show how far a run is; with `lists_only` how many files a plan has listed."""
     console = Console(stderr=True, quiet=quiet)
     columns: tuple[ProgressColumn, ...] = (
-        TextColumn("Registering"),
+        TextColumn(doing),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("files"),

@@ -24,7 +24,6 @@ from sqlalchemy import (
     false,
     func,
     literal_column,
-    null,
     or_,
     select,
 )
@@ -35,7 +34,7 @@ from sqlalchemy.types import TypeEngine
 from pipeline.api.resources.json_rows import numbered, parameter, power_of_ten, stand_in
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.resources.whole_list import feature_members
-from pipeline.catalogue.access import Caller, may_write, readable
+from pipeline.catalogue.access import Caller, readable
 from pipeline.catalogue.cql2 import Kind, Node
 from pipeline.catalogue.cql2_sql import condition
 from pipeline.catalogue.features import (
@@ -45,7 +44,7 @@ from pipeline.catalogue.features import (
     Features,
     intersects,
     mentions,
-    shown_name,
+    named_file,
     within_time,
 )
 from pipeline.catalogue.select_rows import shown_rows
@@ -255,13 +254,10 @@ ROOT, API_URL = (literal_column(f"%({name})s::text", Text()) for name in ("root"
 
 def write_item(shape: Shape, caller: Caller, chosen: Any) -> tuple[ColumnElement[str], Any]:
     """Return the JSON of an item, and the tables that it is written from."""
-    # OFFSET 0: PostgreSQL would find the name again wherever the item has it.
-    named = (
-        select(shown_name().label("title"), file_url(shape, caller).label("href"))
-        .correlate(raster_files, raster_sources)
-        .offset(0)
-        .lateral("named")
+    prefixes, urls = (
+        literal_column(f"%({name})s::text[]", Text()) for name in ("prefixes", "urls")
     )
+    named = named_file(caller, (prefixes, urls) if shape.publishes else None)
     rows = ITEMS.rows.join(chosen, chosen.c.id == raster_files.c.id).join(
         named, literal_column("true")
     )
@@ -270,18 +266,6 @@ def write_item(shape: Shape, caller: Caller, chosen: Any) -> tuple[ColumnElement
         named.c.title, named.c.href, ROOT, API_URL,
     )  # fmt: skip
     return text, rows
-
-
-def file_url(shape: Shape, caller: Caller) -> ColumnElement[Any]:
-    """Return where the caller gets a file: its public URL, or its URI for those who may write it."""
-    uri = raster_files.c.uri
-    urls: list[ColumnElement[Any]] = []
-    if shape.publishes:
-        mapping = (literal_column(f"%({name})s::text[]", Text()) for name in ("prefixes", "urls"))
-        urls.append(func.stac_href(uri, *mapping))
-    if shape.logged_in:
-        urls.append(case((may_write(raster_sources, caller), uri)))
-    return func.coalesce(*urls, type_=Text) if urls else cast(null(), Text)
 
 
 def write_collection(_: Shape, __: Caller, chosen: Any) -> tuple[ColumnElement[str], Any]:

@@ -1,0 +1,215 @@
+"""The commands that export the catalogue as files for other programs."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.bootstrap import open_catalogue
+from pipeline.cli.progress import show_progress
+from pipeline.cli.search import SearchCommand, read_filters
+from pipeline.cli.terminal import echo, echo_error, pluralize, print_document
+from pipeline.errors import CatalogueError
+from pipeline.settings import settings
+
+if TYPE_CHECKING:  # `--help` would wait for these imports
+    from sqlalchemy import Engine
+
+    from pipeline.export.selection import Selection, Snapshot
+    from pipeline.export.summary import Progress, Summary
+
+    Export = Callable[[Snapshot, Selection, Progress], Summary]
+
+export = typer.Typer(
+    help="Write the catalogue as files for other programs.",
+    no_args_is_help=True,
+)
+Folder = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="A new folder, or one of an earlier export.")
+]
+IndexFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A file whose name ends with .gti.gpkg.")
+]
+Source = Annotated[str | None, typer.Option(help="Only this raster source.", metavar="UUID|NAME")]
+AsUser = Annotated[
+    str | None,
+    typer.Option("--as", help="What this user may see, instead of visitors.", metavar="USERNAME"),
+]
+Full = Annotated[
+    bool, typer.Option("--full", help="Write everything anew, also what has not changed.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only, and no progress.")]
+
+
+@export.command("geoparquet", cls=SearchCommand)
+def geoparquet(
+    context: typer.Context,
+    target: Folder,
+    source: Source = None,
+    as_user: AsUser = None,
+    full: Full = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Export STAC GeoParquet, with a row for each raster file.
+
+    FOLDER gets one Parquet file for 50,000 ids. The same command later writes only the Parquet files in which
+    something changed, and deletes those whose rows are all gone. DuckDB, GeoPandas and GDAL read FOLDER/*.parquet.
+
+    The filters are those of `rastersources search`; they choose raster sources, all files of which are exported.
+    """
+    from pipeline.export.stac_geoparquet import export_geoparquet
+    from pipeline.export.target import open_target
+
+    def write(snapshot: "Snapshot", selection: "Selection", progress: "Progress") -> "Summary":
+        with open_target(target, "geoparquet") as folder:
+            return export_geoparquet(snapshot, selection, folder, progress, full=full)
+
+    run(context, target, write, source, as_user, as_json=as_json, quiet=quiet)
+
+
+@export.command("gti", cls=SearchCommand)
+def gti(
+    context: typer.Context,
+    target: IndexFile,
+    source: Source = None,
+    as_user: AsUser = None,
+    full: Full = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Export a tile index, which GDAL opens as one mosaic.
+
+    FILE is a GeoPackage for the GTI driver of GDAL 3.9 and later. The raster files must have one CRS, one type of
+    pixels and one pixel size. The last time lies on top. The same command later replaces FILE by one in which only
+    what changed is new.
+
+    The index holds the files whose place the user may know: those with a public URL in RASTERSOURCES_ASSET_URLS, and
+    those that the user may write. The filters are those of `rastersources search`; they choose raster sources.
+    """
+    from pipeline.export.tile_index import export_gti
+
+    def write(snapshot: "Snapshot", selection: "Selection", progress: "Progress") -> "Summary":
+        return export_gti(snapshot, selection, target, progress, full=full)
+
+    run(context, target, write, source, as_user, as_json=as_json, quiet=quiet)
+
+
+@export.command("stac", cls=SearchCommand)
+def stac(
+    context: typer.Context,
+    target: Folder,
+    source: Source = None,
+    as_user: AsUser = None,
+    full: Full = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Export a static STAC catalogue.
+
+    Its links are relative, so any web server or bucket can offer it. FOLDER gets catalog.json, and for each raster
+    source a folder with collection.json and one document for each file. The same command later writes the documents
+    that changed, and deletes those of files and sources that are gone.
+
+    The filters are those of `rastersources search`; they choose raster sources, all files of which are exported.
+    """
+    from pipeline.export.static_catalogue import StaticCatalogue
+    from pipeline.export.target import open_target
+
+    def write(snapshot: "Snapshot", selection: "Selection", progress: "Progress") -> "Summary":
+        with open_target(target, "stac") as folder:
+            return StaticCatalogue(snapshot, selection, folder, progress, full=full).update()
+
+    run(context, target, write, source, as_user, as_json=as_json, quiet=quiet)
+
+
+def run(
+    context: typer.Context,
+    target: Path,
+    write: "Export",
+    source: str | None,
+    as_user: str | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Export what is chosen, and print a summary."""
+    from pipeline.export.selection import Snapshot
+
+    began = monotonic()
+    with explain_stop(), open_catalogue(settings()) as engine:
+        selection = select(engine, context, source, as_user)
+        with (
+            Snapshot(engine).open() as snapshot,
+            show_progress(doing="Exporting", quiet=quiet or as_json) as progress,
+        ):
+            summary = write(snapshot, selection, progress)
+    if as_json:
+        print_document({"target": str(target), **asdict(summary)})
+    elif not quiet:
+        print_summary(summary, target, monotonic() - began)
+
+
+def select(
+    engine: "Engine", context: typer.Context, source: str | None, as_user: str | None
+) -> "Selection":
+    """Return what the options choose. Raises CatalogueError for a source that the caller may not see."""
+    from pipeline.catalogue import search
+    from pipeline.catalogue.access import ANONYMOUS
+    from pipeline.catalogue.source_facts import find_source
+    from pipeline.database.engine import begin
+    from pipeline.database.tables import raster_sources
+    from pipeline.export.selection import Selection
+
+    tests = read_filters(context.obj)
+    named = None if source is None else raster_sources.c.id == find_source(engine, source)
+    with begin(engine) as connection:
+        caller = ANONYMOUS if as_user is None else search.find_caller(connection, as_user)
+        where = [test(caller) for test in tests]
+        if named is not None:
+            if not search.count_sources(connection, caller, [named]):
+                who = f'the user "{as_user}"' if as_user else "visitors"
+                raise CatalogueError(
+                    f'{who} may not see "{source}"; --as USERNAME exports what a user may see'
+                )
+            where.append(named)
+    return Selection(caller, where, settings().asset_urls)
+
+
+@contextmanager
+def explain_stop() -> Iterator[None]:
+    """Print after Ctrl-C how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        echo_error("stopped; the same command goes on from there")
+        raise SystemExit(130) from None
+
+
+def print_summary(summary: "Summary", target: Path, seconds: float) -> None:
+    """Print what the target holds, what changed in it, and what was left out."""
+    for notice in summary.notices:
+        echo(f"warning: {notice}", err=True, colour="yellow")
+    if summary.missing:
+        echo(f"left out: {pluralize(summary.missing, 'missing file')}", err=True)
+    if summary.not_public:
+        files = pluralize(summary.not_public, "file")
+        echo(
+            f"left out: {files} whose place is not public (RASTERSOURCES_ASSET_URLS, --as)",
+            err=True,
+        )
+    parts = [
+        f"{summary.parts_written} written",
+        f"{summary.parts_unchanged} unchanged",
+        f"{summary.parts_removed} removed",
+    ]
+    documents = ""
+    if summary.documents_written or summary.documents_removed:
+        documents = f"; {pluralize(summary.documents_written, 'document')} written, {summary.documents_removed} deleted"
+    files = pluralize(summary.files, "file")
+    echo(f"{files} in {target}; parts: {', '.join(parts)}{documents}; {seconds:.1f} s")

@@ -1,0 +1,206 @@
+"""What an export holds: the raster sources that a caller may read and filters find, and their files as STAC documents.
+
+All reads of an export see one snapshot of the database. Files are divided into parts by ranges of their ids. The digest
+of a part changes when a file in it comes, goes or changes.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    FromClause,
+    Row,
+    Select,
+    Text,
+    cast,
+    func,
+    literal,
+    literal_column,
+    null,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from pipeline.catalogue.access import Caller, may_write
+from pipeline.catalogue.features import COLLECTIONS, ITEMS, TIMELESS, named_file
+from pipeline.catalogue.lists import RASTER_SOURCES
+from pipeline.database.engine import translate_errors
+from pipeline.database.tables import coordinate_systems, organisations, raster_files, raster_sources
+
+PART_IDS = 50_000
+"""Ids of files, or of raster sources, in one part."""
+ROWS_AT_ONCE = 5_000
+"""Rows that are fetched from the database in one go."""
+VERSION = 1
+"""Raise it when the same rows are written differently: then every part is written anew."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Who asks, and for what."""
+
+    caller: Caller
+    where: Sequence[ColumnElement[bool]] = ()
+    """Conditions on raster sources."""
+    asset_urls: Sequence[tuple[str, str]] = ()
+    """Prefixes of URIs and their public URLs."""
+
+    @property
+    def chosen(self) -> ColumnElement[bool]:
+        """The condition for the chosen raster sources."""
+        found = select(raster_sources.c.id).select_from(RASTER_SOURCES.joined(raster_sources))
+        visible = RASTER_SOURCES.visible(self.caller)
+        return raster_sources.c.id.in_(found.where(visible, *self.where).correlate(None))
+
+    @property
+    def named(self) -> FromClause:
+        """The title of a file, and where the caller gets it."""
+        prefixes, urls = (
+            literal([pair[place] for pair in self.asset_urls], ARRAY(Text)) for place in (0, 1)
+        )
+        return named_file(self.caller, (prefixes, urls) if self.asset_urls else None)
+
+    def file_digests(self) -> Select[Any]:
+        """Select the number of each part of files with its size and hash."""
+        file = raster_files.c
+        facts = (
+            file.id, raster_sources.c.uuid, file.registered, file.state, file.uri, file.fingerprint,
+            may_write(raster_sources, self.caller),
+        )  # fmt: skip
+        rows = raster_files.join(raster_sources, raster_sources.c.id == file.source_id)
+        return _digests(file.id, facts).select_from(rows).where(self.chosen).group_by("part")
+
+    def source_digests(self) -> Select[Any]:
+        """Select the number of each part of raster sources with its size and hash; the ids of files are in the hash."""
+        source = raster_sources.c
+        files = select(func.bit_xor(func.hashint8extended(raster_files.c.id, 0)))
+        ids = files.where(raster_files.c.source_id == source.id).correlate(raster_sources)
+        facts = (source.uuid, source.last_modified, organisations.c.name, ids.scalar_subquery())
+        return (
+            _digests(source.id, facts)
+            .select_from(COLLECTIONS.rows)
+            .where(self.chosen)
+            .group_by("part")
+        )
+
+    def items(self, part: "Part") -> Select[Any]:
+        """Select the files of a part: id, the uuid of its `collection`, `item` as JSON and `geometry` as WKB."""
+        named = self.named
+        item = func.stac_item(
+            raster_files.table_valued(), raster_sources.c.uuid, coordinate_systems.table_valued(),
+            named.c.title, named.c.href, cast(null(), Text), cast(null(), Text), type_=Text,
+        )  # fmt: skip
+        geometry = func.ST_AsBinary(func.ST_ForcePolygonCCW(raster_files.c.footprint), "NDR")
+        return self.files(item.label("item"), geometry.label("geometry"), named=named, part=part)
+
+    def files(self, *columns: ColumnElement[Any], named: FromClause, part: "Part") -> Select[Any]:
+        """Select columns of the chosen files, in the order of their ids."""
+        identity, rows = raster_files.c.id, ITEMS.rows.join(named, literal_column("true"))
+        chosen = (self.chosen, *_within(identity, part))
+        every = (identity, raster_sources.c.uuid.label("collection"), *columns)
+        return select(*every).select_from(rows).where(*chosen).order_by(identity)
+
+    def collections(self, part: "Part") -> Select[Any]:
+        """Select the raster sources of a part: `id`, `uuid`, the `collection` as JSON, and the ids of its `files`."""
+        ids = select(raster_files.c.id).where(raster_files.c.source_id == raster_sources.c.id)
+        files = func.array(
+            ids.order_by(raster_files.c.id).correlate(raster_sources).scalar_subquery()
+        )
+        nothing = cast(null(), Text)
+        collection = func.stac_collection(
+            raster_sources.table_valued(), organisations.c.name, TIMELESS, nothing, nothing
+        )
+        source = raster_sources.c
+        return (
+            select(
+                source.id,
+                source.uuid,
+                cast(collection, Text).label("collection"),
+                files.label("files"),
+            )
+            .select_from(COLLECTIONS.rows)
+            .where(self.chosen, *_within(source.id, part))
+            .order_by(source.id)
+        )
+
+    def titles(self) -> Select[Any]:
+        """Select `uuid` and `name` of the chosen raster sources."""
+        source = raster_sources.c
+        return select(source.uuid, source.name).where(self.chosen).order_by(source.id)
+
+    def part(self, row: Row[Any]) -> "Part":
+        """Return a part, of a row of its number, size and hash."""
+        facts = (VERSION, self.asset_urls, row.amount, row.hash)
+        return Part(row.part, row.amount, sha256(repr(facts).encode()).hexdigest()[:32])
+
+
+@dataclass(frozen=True)
+class Part:
+    """A range of ids."""
+
+    number: int
+    amount: int
+    """How many rows are chosen in it."""
+    digest: str
+    """Another one when a row comes, goes or changes."""
+
+    @property
+    def ids(self) -> range:
+        """The range."""
+        return range(self.number * PART_IDS, (self.number + 1) * PART_IDS)
+
+
+def _digests(identity: Column[int], facts: Sequence[ColumnElement[Any]]) -> Select[Any]:
+    hashed = func.hashtextextended(func.concat_ws("|", *facts), 0)
+    part = identity // literal_column(str(PART_IDS), BigInteger)
+    return select(
+        part.label("part"), func.count().label("amount"), func.bit_xor(hashed).label("hash")
+    )
+
+
+def _within(identity: Column[int], part: Part) -> list[ColumnElement[bool]]:
+    return [identity >= part.ids.start, identity < part.ids.stop]
+
+
+class Snapshot:
+    """The database as it was at one moment, for several connections at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+        self._name: str | None = None
+
+    @contextmanager
+    def open(self) -> "Iterator[Snapshot]":
+        """Hold the snapshot until the end of the block."""
+        with self.connect() as connection:
+            self._name = connection.execute(select(func.pg_export_snapshot())).scalar_one()
+            yield self
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """Yield a connection that sees the snapshot."""
+        with translate_errors(), self._engine.connect() as connection:
+            if self._name is not None:
+                connection.execute(text(f"SET TRANSACTION SNAPSHOT '{self._name}'"))
+            yield connection
+
+    def rows(self, statement: Select[Any]) -> Iterator[Row[Any]]:
+        """Yield the rows of a statement, by a cursor of the server."""
+        with self.connect() as connection:
+            yield from connection.execution_options(yield_per=ROWS_AT_ONCE).execute(statement)
+
+    def parts(self, selection: Selection, statement: Select[Any]) -> list[Part]:
+        """Return the parts of a statement of digests, in their order."""
+        parts = map(selection.part, self.rows(statement))
+        return sorted(parts, key=lambda part: part.number)

@@ -1,0 +1,170 @@
+"""Export a static STAC catalogue: catalog.json, and for each raster source a folder with its collection and its items.
+
+Links are relative, and no document links to one that is not there: items take their places first, then collections,
+then the catalogue; what nothing links to any more is deleted last. A document that stays the same is not written.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from shutil import rmtree
+
+import orjson
+
+from pipeline.export.selection import Part, Selection, Snapshot
+from pipeline.export.summary import Progress, Summary
+from pipeline.export.target import UNFINISHED, Record, Target, written_beside
+
+ITEMS, COLLECTIONS, CATALOG = "items", "collections", "catalog"
+JSON, GEOJSON = "application/json", "application/geo+json"
+HEAD = {
+    "type": "Catalog",
+    "stac_version": "1.1.0",
+    "id": "rastersources",
+    "title": "rastersources",
+    "description": "A catalogue of rasters. A raster source is a collection, a raster file an item.",
+}
+
+
+def link(rel: str, href: str, kind: str, **more: str) -> orjson.Fragment:
+    """Return a link as JSON."""
+    return orjson.Fragment(orjson.dumps({"rel": rel, "href": href, "type": kind, **more}))
+
+
+CATALOG_FILE, COLLECTION_FILE = "catalog.json", "collection.json"
+COLLECTION_LINKS = [
+    link("root", f"../{CATALOG_FILE}", JSON),
+    link("parent", f"../{CATALOG_FILE}", JSON),
+]
+ITEM_LINKS = [
+    link("root", f"../{CATALOG_FILE}", JSON),
+    link("parent", COLLECTION_FILE, JSON),
+    link("collection", COLLECTION_FILE, JSON),
+]
+Documents = Iterable[tuple[str, bytes]]
+"""Names relative to the target, and contents."""
+
+
+class StaticCatalogue:
+    """A static catalogue that is brought up to date."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        selection: Selection,
+        target: Target,
+        progress: Progress,
+        *,
+        full: bool,
+    ) -> None:
+        self._snapshot, self._selection = snapshot, selection
+        self._target, self._progress, self._full = target, progress, full
+        self._incoming = target.hidden / "incoming"
+        self._summary = Summary()
+
+    def update(self) -> Summary:
+        """Write what changed, then delete what is gone; with `full` compare every document."""
+        items = self._snapshot.parts(self._selection, self._selection.file_digests())
+        collections = self._snapshot.parts(self._selection, self._selection.source_digests())
+        changed, gone = self._compare(ITEMS, items)
+        self._summary.files = sum(part.amount for part in items)
+        self._summary.parts_written, self._summary.parts_removed = len(changed), len(gone)
+        self._summary.parts_unchanged = len(items) - len(changed)
+        self._progress.add_total(sum(part.amount for part in changed))
+        for part in changed:
+            self._write(ITEMS, part, self._items(part))
+            self._progress.advance(part.amount)
+        changed, gone_too = self._compare(COLLECTIONS, collections)
+        for part in changed:
+            self._write(COLLECTIONS, part, self._collections(part))
+        self._write_catalog(collections)
+        for kind, parts in ((ITEMS, gone), (COLLECTIONS, gone_too)):
+            for part in parts:
+                self._write(kind, part, ())
+        self._delete_gone()
+        return self._summary
+
+    def _compare(self, kind: str, parts: list[Part]) -> tuple[list[Part], list[Part]]:
+        """Return the parts that changed, and those that hold nothing any more."""
+        known = {part.number for part in parts}
+        recorded = self._target.parts(kind)
+        gone = [Part(number, 0, UNFINISHED) for number in recorded if number not in known]
+        changed = [
+            part
+            for part in parts
+            if self._full or not self._target.read(kind, part.number).holds(part)
+        ]
+        return changed, gone
+
+    def _write(self, kind: str, part: Part, documents: Documents) -> None:
+        """Write the documents of a part that changed; those that are gone stay until nothing links to them."""
+        before = self._target.read(kind, part.number)
+        rmtree(self._incoming, ignore_errors=True)
+        self._incoming.mkdir()
+        names: list[str] = []
+        staged: list[str] = []
+        for name, content in documents:
+            names.append(name)
+            if not self._is_written(name, content):
+                (self._incoming / str(len(staged))).write_bytes(content)
+                staged.append(name)
+        known = {*before.files, *before.gone}
+        self._target.write(kind, part.number, Record(files=sorted(known.union(names))))
+        os.sync()  # all at once: the disk would take longer for each file of its own
+        for number, name in enumerate(staged):
+            path = self._target.path(name)
+            path.parent.mkdir(exist_ok=True)
+            (self._incoming / str(number)).replace(path)
+        self._target.write(
+            kind, part.number, Record(part.digest, names, sorted(known.difference(names)))
+        )
+        self._summary.documents_written += len(staged)
+
+    def _is_written(self, name: str, content: bytes) -> bool:
+        try:
+            return self._target.path(name).read_bytes() == content
+        except OSError:
+            return False
+
+    def _items(self, part: Part) -> Documents:
+        for row in self._snapshot.rows(self._selection.items(part)):
+            item = orjson.loads(row.item)
+            yield f"{row.collection}/{row.id}.json", orjson.dumps({**item, "links": ITEM_LINKS})
+
+    def _collections(self, part: Part) -> Documents:
+        for row in self._snapshot.rows(self._selection.collections(part)):
+            collection = orjson.loads(row.collection)
+            links = (link("item", f"{file}.json", GEOJSON) for file in row.files)
+            collection["links"] = [*COLLECTION_LINKS, *links]
+            yield f"{row.uuid}/{COLLECTION_FILE}", orjson.dumps(collection)
+
+    def _write_catalog(self, collections: list[Part]) -> None:
+        """Write the document that links all collections."""
+        facts = repr([(part.number, part.digest) for part in collections])
+        whole = Part(0, 1, sha256(facts.encode()).hexdigest()[:32])
+        if self._target.read(CATALOG, 0).holds(whole) and not self._full:
+            return
+        os.sync()
+        self._target.write(CATALOG, 0, Record(files=[CATALOG_FILE]))
+        with written_beside(self._target.path(CATALOG_FILE)) as path, path.open("wb") as file:
+            file.writelines(self._catalog())
+        self._target.write(CATALOG, 0, Record(whole.digest, [CATALOG_FILE]))
+        self._summary.documents_written += 1
+
+    def _catalog(self) -> Iterator[bytes]:
+        yield (
+            orjson.dumps(HEAD)[:-1] + b',"links":[' + orjson.dumps(link("root", CATALOG_FILE, JSON))
+        )
+        for row in self._snapshot.rows(self._selection.titles()):
+            child = link("child", f"{row.uuid}/{COLLECTION_FILE}", JSON, title=row.name)
+            yield b",\n" + orjson.dumps(child)
+        yield b"]}\n"
+
+    def _delete_gone(self) -> None:
+        """Delete the documents that nothing links to any more, also those of an export that was killed."""
+        for kind in (ITEMS, COLLECTIONS):
+            for number in self._target.parts(kind):
+                record = self._target.read(kind, number)
+                if record.gone:
+                    self._summary.documents_removed += self._target.delete(record.gone)
+                    self._target.write(kind, number, Record(record.digest, record.files))

@@ -1,0 +1,136 @@
+"""A small catalogue to export, and the exports of it in the process of the test."""
+
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from affine import Affine
+from sqlalchemy import Engine
+
+from pipeline.catalogue.access import ANONYMOUS
+from pipeline.catalogue.file_row import FileRow
+from pipeline.catalogue.search import find_caller
+from pipeline.database.engine import make_engine
+from pipeline.database.tables import raster_sources
+from pipeline.export import selection as parts
+from pipeline.export.selection import Selection, Snapshot
+from pipeline.export.stac_geoparquet import export_geoparquet
+from pipeline.export.static_catalogue import StaticCatalogue
+from pipeline.export.summary import Summary
+from pipeline.export.target import open_target
+from pipeline.export.tile_index import export_gti
+from pipeline.raster import ProcessReader
+from tests.support.database import execute, rows
+from tests.support.factory import write_raster
+from tests.support.ingestion import Quiet, registered, work_of
+
+STEPS = ("20240101T010000Z", "20240102T010000Z")
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Raster files in a folder, registered by the ordinary way."""
+
+    engine: Engine
+    url: str
+    folder: Path
+    reader: ProcessReader[FileRow]
+
+    def register(self, name: str, *paths: Path, modifier: str = "Public", **fields: Any) -> None:
+        """Register files as one raster source."""
+        work = work_of(paths, id=name, name=name, group="all", access_modifier=modifier, **fields)
+        registered(self.engine, self.reader.read, work)
+
+    def file_id(self, name: str) -> int:
+        """The id of a file by its name."""
+        query = "SELECT id FROM raster_files WHERE uri LIKE '%/' || :name"
+        return int(rows(self.engine, query, name=name)[0].id)
+
+    def export(
+        self, form: str, target: Path, *, names: Sequence[str] = (), user: str | None = None, full: bool = False
+    ) -> Summary:  # fmt: skip
+        """Export to a target; files below the folder `open` are public."""
+        return export(self.engine, self.folder, form, target, names, user, full=full)
+
+    def killed(self, form: str, target: Path, at: int, **options: Any) -> bool:
+        """Export in a process that is killed when it is about to rename a file for the nth time; whether it was."""
+        child = os.fork()
+        if not child:
+            kill_at(at)
+            engine = make_engine(self.url)
+            export(engine, self.folder, form, target, **options)
+            os._exit(0)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def kill_at(number: int) -> None:
+    """Let this process die of SIGKILL instead of renaming a file, after it renamed so many."""
+    calls, rename = iter(range(10**6)), Path.replace
+
+    def replace(path: Path, to: Path) -> Path:
+        if next(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(path, to)
+
+    Path.replace = replace  # type: ignore[method-assign, assignment]
+
+
+def export(
+    engine: Engine, folder: Path, form: str, target: Path, names: Sequence[str] = (), user: str | None = None,
+    *, full: bool = False,
+) -> Summary:  # fmt: skip
+    with engine.connect() as connection:
+        caller = find_caller(connection, user) if user else ANONYMOUS
+    where = [raster_sources.c.name.in_(names)] if names else []
+    published = [(f"{folder.as_uri()}/open/", f"{folder.as_uri()}/open/")]
+    chosen = Selection(caller, where, published)
+    with Snapshot(engine).open() as snapshot:
+        if form == "gti":
+            return export_gti(snapshot, chosen, target, Quiet(), full=full)
+        with open_target(target, form) as opened:
+            if form == "stac":
+                return StaticCatalogue(snapshot, chosen, opened, Quiet(), full=full).update()
+            return export_geoparquet(snapshot, chosen, opened, Quiet(), full=full)
+
+
+@pytest.fixture(scope="module")
+def catalogue(
+    engine: Engine, database_url: str, pool: ProcessReader[FileRow], tmp_path_factory: pytest.TempPathFactory
+) -> Catalogue:  # fmt: skip
+    """A series, a file across the antimeridian, one with NaN, one in a CRS without a code, a Private one."""
+    folder = tmp_path_factory.mktemp("rasters")
+    found = Catalogue(engine, database_url, folder, pool)
+    (folder / "open").mkdir()
+    series = [write_raster(folder / "open" / f"rain_{step}.tif") for step in STEPS]
+    pacific = write_raster(
+        folder / "pacific.tif", crs="EPSG:4326", width=20, height=10, transform=Affine(0.1, 0, 179, 0, -0.1, 0.5)
+    )  # fmt: skip
+    polar = write_raster(
+        folder / "open" / "polar.tif", crs="EPSG:3413", nodata=float("nan"),
+        transform=Affine(100_000, 0, -500_000, 0, -100_000, 500_000),
+    )  # fmt: skip
+    custom = write_raster(
+        folder / "custom.tif", crs="+proj=laea +lat_0=52 +lon_0=5 +ellps=GRS80", count=2, dtype="uint8",
+        transform=Affine(10, 0, 0, 0, -10, 100), nodata=None, descriptions=("red", "green"),
+    )  # fmt: skip
+    found.register("rain", *series, temporal=True, pattern=r"_(?P<time>\d{8}T\d{6}Z)\.tif$")
+    for path in (pacific, polar, custom):
+        found.register(path.stem, path)
+    found.register("secret", write_raster(folder / "secret.tif"), modifier="Private")
+    execute(engine, "INSERT INTO users (username) VALUES ('admin')")
+    execute(
+        engine,
+        "INSERT INTO roles (user_id, organisation_id, role) SELECT users.id, organisations.id, role "
+        "FROM users, organisations, unnest(ARRAY['user', 'admin']) AS role WHERE username = 'admin'",
+    )
+    return found
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of one id each."""
+    monkeypatch.setattr(parts, "PART_IDS", 1)

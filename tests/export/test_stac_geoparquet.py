@@ -1,0 +1,173 @@
+"""STAC GeoParquet: what pyarrow reads equals what the API answers; parts change, go and survive kills."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow.parquet as pq
+import pytest
+import shapely
+from httpx import Client
+
+from pipeline.api.config import ApiConfig
+from pipeline.catalogue.users import create_key
+from tests.api.conftest import client_of
+from tests.export.conftest import Catalogue
+from tests.support.database import execute
+
+TOP = {"stac_version", "stac_extensions", "id", "collection", "bbox", "assets"}
+"""What is a column, and not in `properties`; geometry and links are compared apart."""
+
+
+def read(target: Path) -> list[dict[str, Any]]:
+    """The rows of all parts, in their order."""
+    return [
+        row for path in sorted(target.glob("*.parquet")) for row in pq.read_table(path).to_pylist()
+    ]
+
+
+def ids(target: Path) -> set[int]:
+    return {int(row["id"]) for row in read(target)}
+
+
+def plain(value: Any) -> Any:
+    """A value of Arrow as STAC writes it: without nulls, times in ISO 8601, and NaN as a text."""
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    if isinstance(value, datetime):
+        assert value.utcoffset() is not None
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return "nan" if isinstance(value, float) and value != value else value
+
+
+def item_of(row: dict[str, Any]) -> dict[str, Any]:
+    """The item of a row, without geometry and links, by the table of the specification."""
+    item = {name: plain(row[name]) for name in TOP}
+    item["bbox"] = [item["bbox"][side] for side in ("xmin", "ymin", "xmax", "ymax")]
+    others = {name for name in row if name not in (*TOP, "geometry", "links")}
+    properties = {name: plain(row[name]) for name in others if row[name] is not None}
+    return {**item, "properties": {"datetime": None, **properties}}
+
+
+@pytest.fixture(scope="module")
+def client(catalogue: Catalogue) -> Any:
+    uri = f"{catalogue.folder.as_uri()}/open/"
+    with client_of(ApiConfig(catalogue.url, asset_urls=((uri, uri),))) as client:
+        yield client
+
+
+def items_of(client: Client) -> list[dict[str, Any]]:
+    """The items of the API, without what only links of the server can show."""
+    found: list[dict[str, Any]] = client.get("/stac/search", params={"limit": 100}).json()[
+        "features"
+    ]
+    for item in found:
+        item["assets"].pop("thumbnail")
+    return found
+
+
+@pytest.mark.parametrize("user", [None, "admin"])
+def test_rows_equal_the_items_of_the_api(
+    catalogue: Catalogue, client: Client, user: str | None, tmp_path: Path
+) -> None:
+    summary = catalogue.export("geoparquet", tmp_path / "out", user=user)
+    auth = ("__key__", create_key(catalogue.engine, user)) if user else None
+    with Client(base_url=client.base_url, auth=auth, timeout=60) as reader:
+        items = items_of(reader)
+    rows = read(tmp_path / "out")
+    assert summary.files == len(rows) == len(items) == (6 if user else 5)
+    for row, item in zip(rows, items, strict=True):
+        shape = shapely.from_wkb(row["geometry"])
+        assert shape.geom_type == item["geometry"]["type"]
+        assert shapely.equals_exact(
+            shape, shapely.from_geojson(orjson.dumps(item["geometry"])), 1e-7
+        )
+        for name in ("type", "geometry", "links"):
+            item.pop(name)
+        assert item_of(row) == item
+        assert row["links"] == []
+
+
+def test_metadata_are_those_of_both_specifications(catalogue: Catalogue, tmp_path: Path) -> None:
+    catalogue.export("geoparquet", tmp_path / "out")
+    (path,) = (tmp_path / "out").glob("*.parquet")
+    metadata = pq.read_metadata(path).metadata
+    assert orjson.loads(metadata[b"stac-geoparquet"]) == {"version": "1.1.0"}
+    geo = orjson.loads(metadata[b"geo"])
+    assert geo["primary_column"] == "geometry"
+    assert geo["columns"]["geometry"]["geometry_types"] == ["MultiPolygon"]
+    assert geo["columns"]["geometry"]["covering"]["bbox"]["xmin"] == ["bbox", "xmin"]
+    schema = pq.read_schema(path)
+    assert str(schema.field("datetime").type) == "timestamp[us, tz=UTC]"
+
+
+def inodes(target: Path) -> dict[str, int]:
+    """A file that was written anew has another inode."""
+    return {path.name: path.stat().st_ino for path in target.glob("*.parquet")}
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_only_parts_that_changed_are_written(catalogue: Catalogue, tmp_path: Path) -> None:
+    target, engine = tmp_path / "out", catalogue.engine
+    catalogue.export("geoparquet", target)
+    before = inodes(target)
+    assert catalogue.export("geoparquet", target).parts_unchanged == len(before) == 5
+    assert inodes(target) == before
+
+    number = catalogue.file_id("polar.tif")
+    changed = f"items-{number:06d}.parquet"
+    execute(engine, "UPDATE raster_files SET state = 'missing' WHERE id = :id", id=number)
+    assert catalogue.export("geoparquet", target).parts_written == 1
+    after = inodes(target)
+    assert {name for name in after if after[name] != before[name]} == {changed}
+    (row,) = pq.read_table(target / changed).to_pylist()
+    assert row["rastersources:state"] == "missing"
+    execute(engine, "UPDATE raster_files SET state = 'present' WHERE id = :id", id=number)
+
+    execute(engine, "UPDATE raster_sources SET access_modifier = 200 WHERE name = 'polar'")
+    (target / "notes.txt").write_text("of somebody else")
+    assert catalogue.export("geoparquet", target).parts_removed == 1
+    assert inodes(target).keys() == before.keys() - {changed}
+    assert (target / "notes.txt").exists()
+    execute(engine, "UPDATE raster_sources SET access_modifier = 0 WHERE name = 'polar'")
+    catalogue.export("geoparquet", target)
+    assert number in ids(target)
+    assert catalogue.export("geoparquet", target, full=True).parts_written == 5
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_killed_export_leaves_whole_files_and_goes_on(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    target, names = tmp_path / "out", ["rain", "pacific"]
+    catalogue.export("geoparquet", target, names=names)
+    old = ids(target)
+    at = 0
+    while catalogue.killed("geoparquet", target, at, names=["pacific", "custom", "polar"]):
+        found = [row["id"] for row in read(target)]
+        assert len(found) == len(set(found))
+        assert set(map(int, found)) >= old & {catalogue.file_id("pacific.tif")}
+        catalogue.export("geoparquet", target, names=names)
+        assert ids(target) == old
+        at += 1
+    assert at > 5
+    assert ids(target) == {
+        catalogue.file_id(f"{name}.tif") for name in ("pacific", "custom", "polar")
+    }
+    assert not list((target / ".rastersources").glob("*.parquet*"))
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_parts_that_a_killed_export_completed_are_not_written_again(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    target = tmp_path / "out"
+    assert catalogue.killed("geoparquet", target, 2)
+    staged = {path.stat().st_ino for path in (target / ".rastersources").glob("*.parquet")}
+    assert len(staged) == 2
+    assert not list(target.glob("*.parquet"))
+    catalogue.export("geoparquet", target)
+    assert staged < set(inodes(target).values())

@@ -1,0 +1,157 @@
+"""The static catalogue: pystac validates it, its links lead somewhere at any moment, and it follows the catalogue."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pystac
+import pytest
+from pystac.validation import JsonSchemaSTACValidator, RegisteredValidator
+
+from tests.export.conftest import Catalogue
+from tests.support.commands import SHARED
+from tests.support.database import execute, rows
+
+SCHEMAS = SHARED / "stac-schemas"
+
+
+def documents(target: Path) -> dict[str, Any]:
+    """Every document by its name."""
+    return {
+        str(path.relative_to(target)): json.loads(path.read_bytes())
+        for path in target.rglob("*.json")
+        if ".rastersources" not in path.parts
+    }
+
+
+def check_links(target: Path) -> set[str]:
+    """The names of the documents that links lead to from catalog.json; every one must be there."""
+    seen: set[Path] = set()
+    todo = [(target / "catalog.json").resolve()]
+    while todo:
+        path = todo.pop()
+        seen.add(path)
+        links = json.loads(path.read_bytes())["links"]
+        todo += {(path.parent / link["href"]).resolve() for link in links} - seen
+    return {str(path.relative_to(target.resolve())) for path in seen}
+
+
+def uuid_of(catalogue: Catalogue, name: str) -> str:
+    query = "SELECT uuid FROM raster_sources WHERE name = :name"
+    return str(rows(catalogue.engine, query, name=name)[0].uuid)
+
+
+def test_pystac_validates_it_and_finds_all_files(catalogue: Catalogue, tmp_path: Path) -> None:
+    if not SCHEMAS.is_dir():
+        pytest.skip("the folder shared/stac-schemas beside the checkout is missing")
+    registry = RegisteredValidator.get_validator()
+    assert isinstance(registry, JsonSchemaSTACValidator)
+    for path in SCHEMAS.glob("*.json"):
+        name, _, version = path.stem.rpartition("-")
+        url = f"https://stac-extensions.github.io/{name}/{version}/schema.json"
+        registry.schema_cache[url] = json.loads(path.read_text())
+    summary = catalogue.export("stac", tmp_path / "out")
+    root = pystac.Catalog.from_file(str(tmp_path / "out" / "catalog.json"))
+    assert root.validate_all() == summary.files == 5
+    assert {child.title for child in root.get_children()} == {"rain", "pacific", "polar", "custom"}
+    items = {item.properties["title"]: item for item in root.get_items(recursive=True)}
+    rain = items["rain_20240101T010000Z.tif"]
+    assert rain.get_parent() is rain.get_collection()
+    assert rain.get_parent().title == "rain"
+    assert (
+        rain.assets["data"].href
+        == (catalogue.folder / "open" / "rain_20240101T010000Z.tif").as_uri()
+    )
+
+
+def test_items_are_those_of_the_view(catalogue: Catalogue, tmp_path: Path) -> None:
+    catalogue.export("stac", tmp_path / "out")
+    found = documents(tmp_path / "out")
+    view = rows(catalogue.engine, "SELECT id, collection, item FROM stac_items")
+    for row in view:
+        item = found[f"{row.collection}/{row.id}.json"]
+        for name in ("links", "assets", "stac_extensions"):  # the view knows no URLs of files
+            item.pop(name), row.item.pop(name)
+        item["properties"].pop("rastersources:bands", None)
+        row.item["properties"].pop("rastersources:bands")
+        assert item == row.item
+    collections = rows(catalogue.engine, "SELECT id, collection FROM stac_collections")
+    for row in collections:
+        collection = found[f"{row.id}/collection.json"]
+        assert {**collection, "links": []} == row.collection
+    assert len(found) == 1 + len(view) + len(collections)
+
+
+def test_a_visitor_s_export_has_nothing_private_and_a_user_s_has(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    catalogue.export("stac", tmp_path / "visitor")
+    catalogue.export("stac", tmp_path / "admin", user="admin")
+    secret = uuid_of(catalogue, "secret")
+    assert f"{secret}/collection.json" not in documents(tmp_path / "visitor")
+    found = documents(tmp_path / "admin")
+    item = found[f"{secret}/{catalogue.file_id('secret.tif')}.json"]
+    assert item["assets"]["data"]["href"] == (catalogue.folder / "secret.tif").as_uri()
+    public = found[f"{uuid_of(catalogue, 'pacific')}/{catalogue.file_id('pacific.tif')}.json"]
+    assert "data" in public["assets"]
+
+
+def test_it_follows_the_catalogue(catalogue: Catalogue, tmp_path: Path) -> None:
+    target, engine = tmp_path / "out", catalogue.engine
+    catalogue.export("stac", target)
+    assert check_links(target) == documents(target).keys()
+    before = {path: path.stat().st_ino for path in target.rglob("*.json")}
+    summary = catalogue.export("stac", target)
+    assert (summary.documents_written, summary.documents_removed) == (0, 0)
+
+    execute(
+        engine,
+        "UPDATE raster_files SET state = 'missing' WHERE id = :id",
+        id=catalogue.file_id("polar.tif"),
+    )
+    execute(engine, "UPDATE raster_sources SET description = 'Warm' WHERE name = 'pacific'")
+    summary = catalogue.export("stac", target)
+    assert (summary.documents_written, summary.documents_removed) == (3, 0)  # with catalog.json
+    after = {path: path.stat().st_ino for path in target.rglob("*.json")}
+    changed = {
+        path.name
+        for path in after
+        if after[path] != before[path] and ".rastersources" not in path.parts
+    }
+    assert changed == {f"{catalogue.file_id('polar.tif')}.json", "collection.json", "catalog.json"}
+
+    (target / uuid_of(catalogue, "polar") / "notes.txt").write_text("of somebody else")
+    hidden = [uuid_of(catalogue, name) for name in ("polar", "custom")]
+    execute(
+        engine, "UPDATE raster_sources SET access_modifier = 200 WHERE name IN ('polar', 'custom')"
+    )
+    assert catalogue.export("stac", target).documents_removed == 4
+    assert not any(name.startswith(tuple(hidden)) for name in documents(target))
+    assert check_links(target) == documents(target).keys()
+    assert (target / hidden[0] / "notes.txt").exists()
+    assert not (target / hidden[1]).exists()
+    execute(
+        engine, "UPDATE raster_sources SET access_modifier = 0 WHERE name IN ('polar', 'custom')"
+    )
+    execute(engine, "UPDATE raster_files SET state = 'present'")
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_every_link_leads_somewhere_after_a_kill_at_any_moment(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    target, fresh = tmp_path / "out", tmp_path / "fresh"
+    names, others = ["rain", "pacific"], ["pacific", "custom"]
+    catalogue.export("stac", fresh, names=others)
+    catalogue.export("stac", target, names=names)
+    at = 0
+    while catalogue.killed("stac", target, at, names=others):
+        assert check_links(target) <= documents(target).keys()
+        catalogue.export("stac", target, names=names)
+        at += 3
+    assert at > 10
+    assert documents(target) == documents(fresh)
+    assert catalogue.killed("stac", tmp_path / "first", 4)
+    assert not (tmp_path / "first" / "catalog.json").exists()
+    catalogue.export("stac", tmp_path / "first", names=others)
+    assert documents(tmp_path / "first") == documents(fresh)
