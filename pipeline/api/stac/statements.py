@@ -19,7 +19,6 @@ from sqlalchemy import (
     Text,
     and_,
     any_,
-    case,
     cast,
     false,
     func,
