@@ -65,6 +65,19 @@ def test_the_table_shows_what_the_api_lists(
     assert f"{listed['count']:,}" in page.text
 
 
+def test_links_download_all_that_the_filters_find(client: Client, as_: As, add_source: Add) -> None:
+    for number, name in enumerate(("a 1", "a 2", "a 3", "b")):
+        add_source(name, access_modifier=(0, 0, 200, 0)[number])
+    for asking, found in ((client, ["a 2", "a 1"]), (as_("user"), ["a 3", "a 2", "a 1"])):
+        page = visit(asking, name__startswith="a", ordering="-name", page="2", page_size="1").text
+        assert f"Download all {len(found)} as" in page
+        links = [unescape(link) for link in re.findall(r'<a href="([^"]*)" download>', page)]
+        assert [link.split("format=")[1] for link in links] == ["geojson", "csv", "geoparquet"]
+        features = asking.get(links[0]).json()["features"]
+        assert [feature["properties"]["name"] for feature in features] == found
+    assert "download>" not in visit(client, name="none").text
+
+
 def test_a_row_shows_the_facts_and_links_the_page_of_the_source(
     client: Client, add_source: Add
 ) -> None:
