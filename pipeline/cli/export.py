@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.bootstrap import open_catalogue
-from pipeline.cli.progress import show_progress
 from pipeline.cli.search import SearchCommand, read_filters
 from pipeline.cli.terminal import echo, echo_error, pluralize, print_document
 from pipeline.errors import CatalogueError
@@ -139,6 +138,7 @@ def run(
     quiet: bool,
 ) -> None:
     """Export what is chosen, and print a summary."""
+    from pipeline.cli.progress import show_progress
     from pipeline.export.selection import Snapshot
 
     began = monotonic()
@@ -148,11 +148,29 @@ def run(
             Snapshot(engine).open() as snapshot,
             show_progress(doing="Exporting", quiet=quiet or as_json) as progress,
         ):
-            summary = write(snapshot, selection, progress)
+            summary = written(write, snapshot, selection, progress, target)
     if as_json:
         print_document({"target": str(target), **asdict(summary)})
     elif not quiet:
         print_summary(summary, target, monotonic() - began)
+
+
+def written(
+    write: "Export",
+    snapshot: "Snapshot",
+    selection: "Selection",
+    progress: "Progress",
+    target: Path,
+) -> "Summary":
+    """Write the target. Raises CatalogueError where the disk does not take it."""
+    import sqlite3
+
+    try:
+        return write(snapshot, selection, progress)
+    except (OSError, sqlite3.Error) as error:
+        where = getattr(error, "filename", None) or target
+        reason = getattr(error, "strerror", None) or error
+        raise CatalogueError(f"cannot write {where}: {reason}") from error
 
 
 def select(

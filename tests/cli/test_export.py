@@ -82,6 +82,7 @@ def test_errors_are_sentences(catalogue: str, tmp_path: Path) -> None:
         (["stac", tmp_path / "out", "--as", "nobody"], 'nobody'),
         (["gti", tmp_path / "x.gti.gpkg"], "RASTERSOURCES_ASSET_URLS"),
         (["gti", tmp_path / "no" / "x.gti.gpkg"], "the folder"),
+        (["stac", Path("/proc/export")], "cannot write /proc/export"),
     ]  # fmt: skip
     for words, sentence in cases:
         printed = command(catalogue, *words, status=1)

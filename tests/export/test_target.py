@@ -1,0 +1,44 @@
+"""The folder of an export: one export at a time, and nothing of others is touched."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import CatalogueError, RunInProgress
+from pipeline.export.target import HIDDEN, Record, open_target
+
+
+def test_two_exports_do_not_write_one_target(tmp_path: Path) -> None:
+    with (
+        open_target(tmp_path / "out", "stac"),
+        pytest.raises(RunInProgress, match=r"another export writes .*out; wait"),
+        open_target(tmp_path / "out", "stac"),
+    ):
+        pass
+    with open_target(tmp_path / "out", "stac") as target:
+        assert target.parts("items") == []
+
+
+@pytest.mark.parametrize("name", ["../letter.txt", "a/../../letter.txt", "/etc/passwd"])
+def test_a_record_that_names_files_elsewhere_deletes_none(tmp_path: Path, name: str) -> None:
+    (tmp_path / "letter.txt").touch()
+    with open_target(tmp_path / "out", "stac") as target:
+        target.write("items", 3, Record("digest", [], [name]))
+        with pytest.raises(CatalogueError, match="not below the target"):
+            target.delete(target.read("items", 3).gone)
+    assert (tmp_path / "letter.txt").exists()
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    with open_target(tmp_path / "out", "stac") as target:
+        (tmp_path / "out" / HIDDEN / "items-000001.json").write_text('{"digest"')
+        with pytest.raises(CatalogueError, match=r"items-000001\.json is damaged"):
+            target.read("items", 1)
+
+
+def test_a_part_without_files_is_forgotten(tmp_path: Path) -> None:
+    with open_target(tmp_path / "out", "stac") as target:
+        target.write("items", 1, Record("digest", ["a.json"]))
+        assert target.parts("items") == [1]
+        target.write("items", 1, Record())
+        assert target.parts("items") == []
