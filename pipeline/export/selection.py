@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.metadata import version
 from typing import Any
 
 from sqlalchemy import (
@@ -38,10 +39,10 @@ from pipeline.database.tables import coordinate_systems, organisations, raster_f
 
 PART_IDS = 50_000
 """Ids of files, or of raster sources, in one part."""
-ROWS_AT_ONCE = 5_000
+ROWS_AT_ONCE = 2_000
 """Rows that are fetched from the database in one go."""
-VERSION = 1
-"""Raise it when the same rows are written differently: then every part is written anew."""
+VERSION = version("rastersources")
+"""Another release may write the same rows differently, so it writes every part anew."""
 
 
 @dataclass(frozen=True)
