@@ -12,6 +12,7 @@ from sqlalchemy import (
     Double,
     FromClause,
     Integer,
+    Select,
     Table,
     Text,
     and_,
@@ -24,10 +25,17 @@ from sqlalchemy import (
     select,
 )
 
-from pipeline.catalogue.access import Caller, may_write, readable
+from pipeline.catalogue.access import Access, Caller, may_write, readable
 from pipeline.catalogue.cql2 import Kind
 from pipeline.catalogue.lists import RASTER_SOURCES, file_title
-from pipeline.database.tables import coordinate_systems, organisations, raster_files, raster_sources
+from pipeline.database.tables import (
+    coordinate_systems,
+    label_type_sources,
+    label_types,
+    organisations,
+    raster_files,
+    raster_sources,
+)
 
 Predicate = ColumnElement[bool]
 UTC_TIME = DateTime(timezone=True)
@@ -189,6 +197,40 @@ COLLECTIONS = Features(
 """Raster sources."""
 
 
+MOST_SOURCES = 10_000
+"""A caller who may read more raster sources gets the whole world as their bounds, which takes no time."""
+
+
+def bounds_of_sources(caller: Caller) -> Select[Any]:
+    """Return the statement for west, south, east and north of all that a caller may read; null without bounds.
+
+    Raster sources on both sides of the antimeridian, or across it, are bounded by all longitudes.
+    """
+    columns = (_SOURCE.west, _SOURCE.south, _SOURCE.east, _SOURCE.north)
+    visible = readable(raster_sources, caller)
+    rows = select(*columns).where(visible).limit(MOST_SOURCES + 1).subquery("visible")
+    west, south, east, north = rows.c
+    is_many, crosses = func.count() > MOST_SOURCES, func.bool_or(west > east)
+    return select(
+        case((or_(is_many, crosses), -180.0), else_=func.min(west)),
+        case((is_many, -90.0), else_=func.min(south)),
+        case((or_(is_many, crosses), 180.0), else_=func.max(east)),
+        case((is_many, 90.0), else_=func.max(north)),
+    )
+
+
+def labelled(source: ColumnElement[Any], patterns: Any) -> Predicate:
+    """Return the condition for raster sources with a keyword that matches one of an array of LIKE patterns."""
+    pairs = label_type_sources.c
+    named = label_types.c.name.bool_op("~~*")(func.any(patterns))
+    public = label_types.c.access_modifier == int(Access.Public)
+    return source.in_(
+        select(pairs.source_uuid)
+        .join(label_types, label_types.c.id == pairs.label_type_id)
+        .where(public, named)
+    )
+
+
 def intersects(features: Features, shapes: Sequence[Any]) -> Predicate:
     """Return the condition for features that intersect one of the shapes."""
     return or_(*(func.ST_Intersects(features.geometry, shape) for shape in shapes))
@@ -202,7 +244,8 @@ def within_time(features: Features, start: Any, end: Any) -> Predicate:
 def mentions(features: Features, patterns: Any) -> Predicate:
     """Return the condition for features whose texts match one of an array of LIKE patterns, in any case."""
     any_pattern = func.any(patterns)
-    return or_(*(text.bool_op("~~*")(any_pattern) for text in features.texts))
+    found = or_(*(text.bool_op("~~*")(any_pattern) for text in features.texts))
+    return or_(found, labelled(_SOURCE.uuid, patterns)) if features is COLLECTIONS else found
 
 
 def named_file(caller: Caller, published: tuple[Any, Any] | None) -> FromClause:

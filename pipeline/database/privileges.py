@@ -16,7 +16,8 @@ OLDEST_SERVER = 15
 READER_ROLE = "rastersources_reader"
 GRANTS = (
     f"GRANT SELECT ON public_raster_sources, raster_sources, layers, label_types, scenarios TO {READER_ROLE}",
-    f"GRANT SELECT ON stac_collections, stac_items TO {READER_ROLE}",
+    f"GRANT SELECT ON stac_collections, stac_items, label_type_sources TO {READER_ROLE}",
+    f"GRANT SELECT (source_id, times) ON raster_files TO {READER_ROLE}",
     f"GRANT SELECT (id, uuid, name) ON organisations TO {READER_ROLE}",
     f"GRANT SELECT (id, username) ON users TO {READER_ROLE}",
 )

@@ -13,7 +13,7 @@ COPY = Path(__file__).with_suffix("")
 
 DROP = """
 DROP VIEW public_raster_sources, received_files, stac_items, stac_collections;
-DROP FUNCTION stac_item, stac_properties, stac_collection, lacks_times;
+DROP FUNCTION stac_item, stac_properties, stac_collection, stac_keywords, lacks_times;
 DROP FUNCTION interval_text, grid_message, grid_mismatch, grid_of;
 DROP TYPE grid;
 DROP TABLE

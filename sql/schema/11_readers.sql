@@ -6,6 +6,7 @@ ALTER TABLE raster_sources ENABLE ROW LEVEL SECURITY;
 ALTER TABLE raster_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE layers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE label_types ENABLE ROW LEVEL SECURITY;
+ALTER TABLE label_type_sources ENABLE ROW LEVEL SECURITY;
 ALTER TABLE scenarios ENABLE ROW LEVEL SECURITY;
 ALTER TABLE users ENABLE ROW LEVEL SECURITY;
 CREATE POLICY public_rows ON raster_sources FOR SELECT USING (access_modifier = 0);
@@ -14,6 +15,9 @@ CREATE POLICY public_rows ON label_types FOR SELECT USING (access_modifier = 0);
 CREATE POLICY public_rows ON scenarios FOR SELECT USING (access_modifier = 0);
 CREATE POLICY public_rows ON raster_files FOR SELECT USING (EXISTS (
     SELECT FROM raster_sources AS source WHERE source.id = source_id AND source.access_modifier = 0
+));
+CREATE POLICY public_rows ON label_type_sources FOR SELECT USING (EXISTS (
+    SELECT FROM label_types AS label WHERE label.id = label_type_id AND label.access_modifier = 0
 ));
 CREATE POLICY public_rows ON users FOR SELECT USING (EXISTS (
     SELECT FROM raster_sources AS source WHERE source.supplier_id = users.id AND source.access_modifier = 0

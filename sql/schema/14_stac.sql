@@ -129,12 +129,19 @@ CREATE FUNCTION lacks_times(source raster_sources) RETURNS boolean LANGUAGE sql 
 $$;
 COMMENT ON FUNCTION lacks_times IS 'Whether the times of a raster source, 1970-01-01, only stand for none.';
 
+CREATE FUNCTION stac_keywords(raster_source uuid) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT json_agg(DISTINCT label.name ORDER BY label.name)
+    FROM label_type_sources AS pair JOIN label_types AS label ON label.id = pair.label_type_id
+    WHERE pair.source_uuid = raster_source AND label.access_modifier = 0 AND label.name <> ''
+$$;
+COMMENT ON FUNCTION stac_keywords IS 'The names of Public label types that use a raster source; null if there are none.';
+
 CREATE FUNCTION stac_collection(source raster_sources, organisation text, timeless boolean, root text, api text)
 RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT json_strip_nulls(json_build_object(
         'type', 'Collection', 'stac_version', '1.1.0', 'stac_extensions', '[]'::json, 'id', source.uuid, 'title', source.name,
         'description', coalesce(nullif(source.description, ''), source.name), 'license', 'other',
-        'itemType', 'feature', 'crs', json_build_array('http://www.opengis.net/def/crs/OGC/1.3/CRS84'),
+        'keywords', stac_keywords(source.uuid), 'itemType', 'feature', 'crs', json_build_array('http://www.opengis.net/def/crs/OGC/1.3/CRS84'),
         'created', iso_time(source.created), 'updated', iso_time(source.last_modified),
         'providers', json_build_array(json_build_object('name', organisation, 'roles', json_build_array('host'))),
         'item_assets', CASE WHEN source.dtype IS NOT NULL THEN json_build_object('data', json_build_object(

@@ -323,6 +323,8 @@ def test_the_sql_role_for_readers_sees_public_rows_only(
             assert found == ["s0"]
         found = connection.execute(text("SELECT title FROM stac_collections")).scalars().all()
         assert found == ["s0"]
+        rows = connection.execute(text("SELECT * FROM stac_collections")).mappings().all()
+        assert [row["collection"]["title"] for row in rows] == ["s0"]
         items = connection.execute(text("SELECT item FROM stac_items")).scalars().all()
         assert [item["properties"]["title"][-4:] for item in items] == [".tif"]
         assert "secret" not in str(items)

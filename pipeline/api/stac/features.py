@@ -33,6 +33,7 @@ from pipeline.api.stac.search import (
 )
 from pipeline.api.stac.statements import Shape, page_query
 from pipeline.catalogue.access import readable
+from pipeline.catalogue.features import bounds_of_sources
 from pipeline.catalogue.lookups import BadValue, parse_uuid
 from pipeline.database.queries import NumberedQuery
 from pipeline.database.tables import raster_sources
@@ -248,7 +249,7 @@ class CollectionList(FeatureEndpoint):
         links = self.page_links(call, search, page, JSON_TYPE)
         links.append(self.root.link(call, "parent", "", JSON_TYPE))
         if not self.root.is_stac and search.is_first:
-            sources = orjson.dumps(collection_of_sources(call, self.root)).decode()
+            sources = orjson.dumps(await collection_of_sources(call, self.root)).decode()
             text = f"[{sources}{',' if page.returned else ''}{text[1:]}"
         counts = {"numberMatched": page.matched, "numberReturned": page.returned}
         return self.shown(call, {self.member: orjson.Fragment(text), "links": links, **counts})
@@ -391,7 +392,7 @@ class SourceCollection(FeatureEndpoint):
     async def get(self, call: Call) -> Answer:
         """Return the collection."""
         self.check_parameters(call)
-        return self.shown(call, collection_of_sources(call, self.root))
+        return self.shown(call, await collection_of_sources(call, self.root))
 
 
 class SourceItems(FeatureEndpoint):
@@ -436,8 +437,9 @@ def source_uuid(call: Call) -> UUID:
         raise not_found("Item") from error
 
 
-def collection_of_sources(call: Call, root: FeatureRoot) -> dict[str, Any]:
+async def collection_of_sources(call: Call, root: FeatureRoot) -> dict[str, Any]:
     """Return the description of the collection of all raster sources."""
+    (bounds,) = await call.api.database.rows(bounds_of_sources(call.caller))
     here = f"/collections/{SOURCES_ID}"
     return {
         "id": SOURCES_ID,
@@ -446,7 +448,7 @@ def collection_of_sources(call: Call, root: FeatureRoot) -> dict[str, Any]:
         "itemType": "feature",
         "crs": ["http://www.opengis.net/def/crs/OGC/1.3/CRS84"],
         "extent": {
-            "spatial": {"bbox": [[-180, -90, 180, 90]]},
+            "spatial": {"bbox": [[-180, -90, 180, 90] if None in bounds else list(bounds)]},
             "temporal": {"interval": [[None, None]]},
         },
         "links": [

@@ -8,6 +8,8 @@ import pytest
 from httpx import Client
 from sqlalchemy import Engine, text
 
+from pipeline.catalogue.access import Caller
+from pipeline.catalogue.features import bounds_of_sources
 from pipeline.catalogue.hide_paths import hide_folders
 from tests.api.stac.conftest import Uuids
 
@@ -112,6 +114,85 @@ def test_a_collection_has_the_facts_of_its_source(client: Client, uuids: Uuids) 
     assert empty["extent"] == {
         "spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": [[None, None]]},
     }  # fmt: skip
+
+
+def test_keywords_are_the_names_of_public_label_types(
+    engine: Engine, client: Client, admin: Client, uuids: Uuids
+) -> None:
+    graph = {
+        "graph": {"raster": ["lizard_nxt.blocks.LizardRasterSource", uuids["pacific"]]},
+        "name": "raster",
+    }
+    with engine.connect() as connection:
+        owner = connection.execute(
+            text("SELECT uuid FROM organisations WHERE name = 'Owner'")
+        ).scalar_one()
+    for name, modifier in (("Coral", "Public"), ("atoll", "Public"), ("Wreck", "Private")):
+        body = {
+            "name": name,
+            "organisation": str(owner),
+            "access_modifier": modifier,
+            "source": graph,
+        }
+        assert admin.post("/api/v4/labeltypes/", json=body).status_code == 201
+    for reader in (client, admin):
+        collection = reader.get(f"/stac/collections/{uuids['pacific']}").json()
+        assert sorted(collection["keywords"]) == ["Coral", "atoll"]
+        assert "keywords" not in reader.get(f"/stac/collections/{uuids['rain']}").json()
+        for word, found in (
+            ("CORAL", ["pacific"]),
+            ("wreck", []),
+            ("rain,atol", ["rain", "pacific"]),
+        ):
+            page = reader.get("/stac/collections", params={"q": word}).json()
+            assert [each["title"] for each in page["collections"]] == found
+    with engine.connect() as connection:
+        query = text(
+            "SELECT collection -> 'keywords' FROM stac_collections WHERE title = 'pacific'"
+        )
+        assert sorted(connection.execute(query).scalar_one()) == ["Coral", "atoll"]
+
+
+def test_the_collection_of_sources_is_bounded_by_those_that_can_be_read(
+    engine: Engine, client: Client, admin: Client, uuids: Uuids
+) -> None:
+    def bounds(reader: Client) -> list[float]:
+        page = reader.get("/ogc/collections").json()
+        sources = reader.get("/ogc/collections/rastersources").json()
+        assert page["collections"][0] == sources
+        (box,) = sources["extent"]["spatial"]["bbox"]
+        found: list[float] = box
+        return found
+
+    listed = client.get("/api/v4/rastersources/").json()["results"]
+    boxes = [row["spatial_bounds"] for row in listed if row["spatial_bounds"]]
+    south, north = min(box["south"] for box in boxes), max(box["north"] for box in boxes)
+    assert bounds(client) == [-180, south, 180, north]  # "pacific" lies across the antimeridian
+    with engine.begin() as connection:
+        hide = text("UPDATE raster_sources SET access_modifier = :to WHERE name = ANY(:names)")
+        connection.execute(hide, {"to": 200, "names": ["pacific", "polar"]})
+    try:
+        kept = [row["spatial_bounds"] for row in listed if row["name"] in ("rain", "custom")]
+        assert bounds(client) == [
+            pytest.approx(side)
+            for side in (min(box["west"] for box in kept), min(box["south"] for box in kept),
+                         max(box["east"] for box in kept), max(box["north"] for box in kept))
+        ]  # fmt: skip
+        assert bounds(admin) == [-180, south, 180, north]
+    finally:
+        with engine.begin() as connection:
+            connection.execute(hide, {"to": 0, "names": ["pacific", "polar"]})
+
+
+def test_many_sources_are_bounded_by_the_world(
+    engine: Engine, uuids: Uuids, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.catalogue.features.MOST_SOURCES", 4)
+    anyone = Caller()
+    with engine.connect() as connection:
+        assert tuple(connection.execute(bounds_of_sources(anyone)).one()) == (-180, -90, 180, 90)
+        monkeypatch.setattr("pipeline.catalogue.features.MOST_SOURCES", 5)
+        assert tuple(connection.execute(bounds_of_sources(anyone)).one()) != (-180, -90, 180, 90)
 
 
 def test_only_writers_see_where_unpublished_files_are(

@@ -23,8 +23,8 @@ def before_call(context, case, kwargs):
     names = case.path_parameters or {}
     if "collectionId" in names:
         names["collectionId"] = "UUID"
-    if "featureId" in names and case.operation.path.count("rastersources") == 0:
-        names["featureId"] = "1"
+    if "featureId" in names:
+        names["featureId"] = "UUID" if "rastersources" in case.operation.path else "1"
 """
 
 
