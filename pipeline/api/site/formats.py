@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from pipeline.definitions.durations import format_time
+from pipeline.definitions.durations import format_interval, format_time
 
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 NOTHING = "–"
@@ -57,10 +57,17 @@ def show_period(first: datetime | None, last: datetime | None) -> Markup:
     return Markup("{}<br>{}").format(show(first), show(last))
 
 
+def breakable(name: str) -> Markup:
+    """Return a name that a browser may break after each underscore: names of files have no spaces."""
+    return escape(name).replace("_", Markup("_<wbr>"))
+
+
 FORMATS: dict[str, Any] = {
     "size": show_size,
     "number": show_number,
     "day": show_day,
     "time": show_time,
+    "interval": format_interval,
+    "breakable": breakable,
 }
 """Filters of the templates: {{ row.size | size }}."""

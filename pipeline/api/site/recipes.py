@@ -20,6 +20,7 @@ def recipes(source: Any, links: Links, first_uri: str | None) -> Sequence[Recipe
     url = links.to("rastersources", source.uuid)
     login = "" if source.access_modifier == 0 else " -u __key__:YOUR_KEY"
     auth = "" if source.access_modifier == 0 else ', auth=("__key__", "YOUR_KEY")'
+    sign_in = "" if source.access_modifier == 0 else "; authentication Basic, __key__ and YOUR_KEY"
     tiles = f"{url}tiles/{{z}}/{{x}}/{{y}}.png"
     written = [
         Recipe("curl", f"curl{login} '{url}?format=json'"),
@@ -34,7 +35,7 @@ def recipes(source: Any, links: Links, first_uri: str | None) -> Sequence[Recipe
             "FROM raster_files AS file JOIN raster_sources AS source ON source.id = file.source_id\n"
             f"WHERE source.uuid = '{source.uuid}';",
         ),
-        Recipe("QGIS: Layer > Add Layer > Add XYZ Layer, URL", tiles),
+        Recipe(f"QGIS: Layer > Add Layer > Add XYZ Layer, URL{sign_in}", tiles),
     ]
     if first_uri:
         path = first_uri.replace("s3://", "/vsis3/").removeprefix("file://")

@@ -21,6 +21,15 @@ from pipeline.catalogue.before_writes import organisations_to_write
 
 FIELDS = tuple(field for field in RASTER_SOURCES.fields if not field.read_only)
 BOOLEANS = (("true", "yes"), ("false", "no"))
+HELP = {
+    "name": "Several may have the same name.",
+    "description": "What the data show.",
+    "organisation": "The owner.",
+    "access_modifier": "Public: everyone. Common: everyone who signs in. Private: the organisation. Hidden: its "
+    "administrators and the supplier.",
+    "interval": "Time between two steps, such as 00:05:00 or PT5M.",
+}
+"""What the form says instead of the help of the field, which is for programs."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,11 @@ class Input:
     field: Field
     value: str
     choices: Sequence[tuple[str, str]] = ()
+
+    @property
+    def help(self) -> str:
+        """What people should know of the field."""
+        return HELP.get(self.field.name, self.field.help)
 
 
 def shown_texts(row: Mapping[str, Any]) -> dict[str, str]:

@@ -92,7 +92,7 @@ def test_the_gaps_are_those_of_the_command(client: Client, tiles: str) -> None:
     """By hand: of 4 x 1 tiles the middle two are missing, 20 x 10 pixels; of the hours 0 to 3 the second is missing."""
     words = plain(visit(client, tiles, "gaps/"))
     assert "1 part of the extent, 200 pixels, has no file" in words
-    assert "1 of 4 steps are missing; there is one every 1:00:00" in words
+    assert "1 of 4 steps are missing; there is one every 01:00:00" in words
     assert "2024-01-01 02:00 2024-01-01 02:00 1" in words
 
 

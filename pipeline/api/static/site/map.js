@@ -77,7 +77,7 @@ export function toBox(extent) {
   return sides.map((side) => Number(side.toFixed(5))).join(",");
 }
 
-/** Show an extent with some room around it. */
+/** Show an extent with some room around it, more below and on the left, where the controls are. */
 export function show(map, extent, most = 15) {
-  map.getView().fit(extent, { padding: [30, 30, 30, 30], maxZoom: most });
+  map.getView().fit(extent, { padding: [30, 30, 45, 50], maxZoom: most });
 }

@@ -85,8 +85,16 @@ function addRow(file) {
       show(word, kind);
       bar.remove();
       outcome.textContent = sentence || "";
+      if (kind === "good") outcome.append(" ", pageAsItIsNow());
     },
   };
+}
+
+function pageAsItIsNow() {
+  const link = document.createElement("a");
+  link.href = location.pathname;
+  link.textContent = "Show it";
+  return link;
 }
 
 async function send(action, file, body, row) {
