@@ -157,6 +157,11 @@ def test_hadolint_has_nothing_to_say() -> None:
     assert (done.stdout, done.returncode) == ("", 0)
 
 
+def test_nginx_lets_nobody_read_the_metrics() -> None:
+    (prefix,) = re.findall(r"location (\S+) \{[^}]*deny all", NGINX)
+    assert all(path.startswith(prefix) for path in ("/metrics", "/metrics/"))
+
+
 @pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed")
 def test_nginx_takes_the_file_of_the_page(tmp_path: Path) -> None:
     (site,) = blocks("nginx", NGINX)

@@ -17,7 +17,9 @@ from pipeline.api.problems import Problem, check_method, unavailable
 from pipeline.api.query_string import is_dry_run
 from pipeline.api.responses import json_response, problem_answer, wants_html
 from pipeline.api.sign_in_attempts import SignInAttempts
+from pipeline.api.site.site_page import navigation
 from pipeline.catalogue import users
+from pipeline.catalogue.access import ANONYMOUS
 from pipeline.catalogue.users import SignedInUser
 
 FORM_COOKIE = "rastersources_visit"
@@ -73,9 +75,10 @@ class SignIn(View):
     async def form(self, request: Request, error: str = "", code: int = 200) -> Response:
         """Return the sign-in form."""
         visit = request.cookies.get(FORM_COOKIE) or secrets.token_urlsafe(32)
+        config = self.api.config
         response = page(
-            request, "login.html", self.api.config.base_url, code=code, error=error,
-            username=getattr(request.state, "username", ""),
+            request, "login.html", config.base_url, code=code, error=error, navigation=navigation(config),
+            user=ANONYMOUS, username=getattr(request.state, "username", ""),
             next=request.query_params.get("next", ""), csrf=csrf_token(visit),
         )  # fmt: skip
         self.set_cookie(response, request, FORM_COOKIE, visit, 3600)
@@ -171,8 +174,11 @@ class SignOut(SignIn):
     async def form(self, request: Request, error: str = "", code: int = 200) -> Response:
         """Return the page with the token of the current session."""
         caller = await session_caller(request.cookies.get(COOKIE, ""), self.api.prepared)
-        config_base = self.api.config.base_url
-        return page(request, "logout.html", config_base, caller=caller, code=code, error=error)
+        config = self.api.config
+        return page(
+            request, "logout.html", config.base_url, caller=caller, code=code, error=error,
+            navigation=navigation(config), user=caller,
+        )  # fmt: skip
 
 
 def local_path(next: str, base: str) -> str:
