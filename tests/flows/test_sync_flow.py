@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import Engine, text
 
@@ -76,3 +77,8 @@ def test_a_run_that_overlaps_another_ends_as_such(
         done = sync(folder, database_url, prefect_api, 1)
     assert 'another run of "flow" is at work' in done.stderr
     assert last_state(prefect_api) == ("CANCELLED", "Overlapping")
+
+
+def test_the_server_takes_nulls_as_the_command_line_of_prefect_sends_them(prefect_api: str) -> None:
+    answer = httpx.post(f"{prefect_api}/deployments/filter", json={"limit": None, "sort": None})
+    assert answer.status_code == 200, answer.text
