@@ -101,6 +101,18 @@ class Truncated(RasterError, code="truncated"):
     """Copy the file again: its header names bytes beyond its end."""
 
 
+class Unreachable(RasterError, code="unreachable"):
+    """Try again later: the web server of the file does not answer, or refuses the request."""
+
+
+class UnsuitableServer(RasterError, code="unsuitable_server"):
+    """Copy the file elsewhere: its web server has no ranges of bytes, or nothing that tells a change."""
+
+
+class NotSTAC(RasterError, code="not_stac"):
+    """Correct the STAC catalogue: a document or an address in it cannot be used."""
+
+
 class OverBudget(RasterError, code="over_budget"):
     """Raise the budget if the file is right: reading its header costs more."""
 
@@ -143,7 +155,11 @@ class WrongSupplier(RasterError, code="not_the_supplier"):
     """Ask the supplier: the raster source of the file belongs to another one."""
 
 
-UNSEEN_CODES = frozenset({"not_found", "permission_denied", "not_allowed", "timeout", "changing"})
+UNSEEN_CODES = frozenset(
+    {
+        "not_found", "permission_denied", "not_allowed", "timeout", "changing", "unreachable", "unsuitable_server",
+    }
+)  # fmt: skip
 """Codes of files whose content is unknown: the catalogue keeps what it has. Any other rejection removes it."""
 
 

@@ -20,6 +20,9 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 PREFIX = "RASTERSOURCES_"
 API_PORT = 8000
 
+WEB_SERVER = r"https?://(?:\[[0-9a-fA-F:.]+\]|[^/:\[\]]+)(?::\d+)?(?=[/:]|$)"
+"""A regular expression."""
+
 Runner = Literal["processes", "threads", "dask"]
 CRSPolicy = Literal["lizard", "best-available"]
 
@@ -65,8 +68,12 @@ def choice(names: Any) -> Callable[[str], str]:
 
 
 def split_paths(text: str) -> tuple[str, ...]:
-    """Split a text at colons, as PATH is, but not at the colon of s3://."""
-    return tuple(part for part in re.split(":(?!//)", text) if part)
+    """Split a text at colons, as PATH is, but not at those of URLs."""
+    parts = re.findall(rf"{WEB_SERVER}[^:]*|https?://|[a-z0-9]+://[^:]*|[^:]+", text)
+    for part in parts:
+        if part.startswith(("http://", "https://")) and not re.match(WEB_SERVER, part):
+            raise ValueError("name the web servers, such as https://example.org/maps/")
+    return tuple(parts)
 
 
 def split_words(text: str) -> tuple[str, ...]:
@@ -147,9 +154,10 @@ class Settings:
     batch_size: Annotated[int, whole_number(1, 100_000)] = 1000
     """Number of files in one transaction."""
     roots: Annotated[tuple[str, ...], split_paths] = ()
-    """Folders and `s3://` prefixes from which files may be registered, separated by colons as in `PATH`. Symlinks are
-    resolved before the check. `s3://` means every bucket; without a bucket in the list, objects are rejected
-    (`not_allowed`). Empty: all."""
+    """Folders, `s3://` prefixes and web servers (`https://host/prefix/`) from which files may be registered, separated
+    by colons as in `PATH`. Symlinks are resolved before the check. `s3://` means every bucket; without a bucket in the
+    list, objects are rejected (`not_allowed`). Empty: all folders and buckets. Files of a web server are read only if
+    the list names it, as in `/:s3://:https://example.org/maps/`; see docs/security.md#web-servers."""
     crs_policy: Annotated[CRSPolicy, choice(CRSPolicy)] = "lizard"
     """`lizard`: pinned coordinate operations, no grids; `best-available`: with the installed grids; see
     docs/metadata.md#coordinate-operation."""
@@ -195,6 +203,8 @@ class Settings:
     upload_reserve_bytes: Annotated[int, whole_number(0)] = 2**30
     """Bytes that uploads leave free on the disk of their folder; with less left they get 507, see
     docs/uploads.md#limits. Ignored for a bucket."""
+    stac_document_bytes: Annotated[int, whole_number(1)] = 32 * 2**20
+    """Bytes of the largest JSON document of a STAC catalogue that is imported; larger ones are left out."""
     run_days: Annotated[int, whole_number(1)] = 400
     """Days for which a server keeps the rows of runs; see docs/syncing.md#runs."""
     statement_timeout_seconds: Annotated[float, positive_number] = 30.0

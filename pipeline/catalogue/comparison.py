@@ -4,10 +4,12 @@ The listing goes into a temporary table of the connection that holds the definit
 hundred files at a time, however many there are.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Literal, get_args
 
@@ -27,7 +29,7 @@ from pipeline.errors import (
     TransientError,
     Unmatched,
 )
-from pipeline.storage import StoredFile, decode_name, encode_name, path_of
+from pipeline.storage import Stated, StoredFile, decode_name, encode_name, path_of
 
 QUERIES = queries("comparison")
 Verdict = Literal["add", "update", "moved", "outdated", "refused", "withheld", "settling"]
@@ -243,7 +245,8 @@ def open_comparison(
 
 def _changed_file(row: Row[Any]) -> ChangedFile:
     names = tuple(map(decode_name, row.sidecars))
-    file = StoredFile(row.uri, path_of(row.uri), row.size, row.fingerprint, row.modified_ns, names)
+    path, stated = path_of(row.uri), _decode_stated(row.stated)
+    file = StoredFile(row.uri, path, row.size, row.fingerprint, row.modified_ns, names, stated)
     if row.verdict != "refused":
         return ChangedFile(row.verdict, file, row.moved_from)
     rejection = Rejection(file.uri, row.code, row.message, file.fingerprint, file.size)
@@ -265,10 +268,22 @@ def reject_long_uri(file: StoredFile | Rejection, target: int = 0) -> StoredFile
     return Rejection(uri, Unmatched.code, message)
 
 
-def _row(file: StoredFile) -> tuple[str, int, str, int, str]:
+def _row(file: StoredFile) -> tuple[str, int, str, int, str, str | None]:
     """Return a row of `listed`, in which an array is text: psycopg takes twice as long for a row with a list.
 
     Names of sidecars are percent-encoded, for they need not be UTF-8.
     """
     sidecars = ",".join(map(encode_name, file.sidecars))
-    return file.uri, file.size, file.fingerprint, file.modified_ns, f"{{{sidecars}}}"
+    stated = None if file.stated is None else _encode_stated(file.stated)
+    return file.uri, file.size, file.fingerprint, file.modified_ns, f"{{{sidecars}}}", stated
+
+
+def _encode_stated(stated: Stated) -> str:
+    return json.dumps((stated.group, stated.name, stated.time and stated.time.isoformat()))
+
+
+def _decode_stated(values: Sequence[str] | None) -> Stated | None:
+    if values is None:
+        return None
+    group, name, time = values
+    return Stated(group, name, datetime.fromisoformat(time) if time else None)

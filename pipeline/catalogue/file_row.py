@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
+from hashlib import md5
 from typing import NamedTuple
 
 from pipeline.raster.models import Band, RasterFile, RasterWarning
@@ -39,6 +40,14 @@ class FileRow(NamedTuple):
     """The columns of `COLUMNS`, in the text format of COPY."""
     warnings: tuple[str, ...]
     """The codes of its warnings, each once."""
+
+    @property
+    def grid(self) -> str:
+        """CRS, pixel size and dtype, so rounded that `grid_mismatch` in SQL lets files with the same text fit."""
+        columns = dict(zip(COLUMNS, self.values.split("\t"), strict=True))
+        crs = self.projection or md5(self.wkt.encode()).hexdigest()  # noqa: S324 - as in coordinate_systems
+        sizes = (float(columns[name]) for name in ("pixelsize_x", "pixelsize_y"))
+        return " ".join((crs, *(f"{size:.7g}" for size in sizes), columns["dtype"]))
 
 
 def file_row(file: RasterFile) -> FileRow:

@@ -30,8 +30,9 @@ REASONS = {
         "name a file",
     ),
     "not_allowed": Explanation(
-        "the file, the target of a link, or a sidecar lies outside the folders that may be read",
-        "allow the folder, or move the file",
+        "the file, the target of a link, or a sidecar lies outside the folders, buckets and web servers that may be "
+        "read; or the server of a file redirects to another place",
+        "allow the folder or the server in `RASTERSOURCES_ROOTS`, or move the file",
     ),
     "empty_file": Explanation(
         "the file has no bytes",
@@ -58,6 +59,18 @@ REASONS = {
     "timeout": Explanation(
         "reading its header took longer than the time limit",
         "check the disk; raise the limit",
+    ),
+    "unreachable": Explanation(
+        "the web server of the file does not answer in time, answers with an error, or refuses the request",
+        "run again later; check the URL",
+    ),
+    "unsuitable_server": Explanation(
+        "the web server of the file sends no ranges of bytes, or neither ETag nor Last-Modified",
+        "copy the file to a folder, a bucket or another server",
+    ),
+    "not_stac": Explanation(
+        "a document of a STAC catalogue is not JSON, not STAC, or too large; or the URL of an asset cannot be used",
+        "ask those who publish the catalogue; import what it links to by itself",
     ),
     "changing": Explanation(
         "it changed since it was listed: it grew, another object has its key, or a sidecar changed",

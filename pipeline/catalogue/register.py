@@ -18,7 +18,7 @@ from pipeline.catalogue.sync_runs import RunReport, count_batch
 from pipeline.catalogue.write_sources import lock_rows, lock_sources
 from pipeline.database.engine import begin
 from pipeline.database.queries import queries
-from pipeline.definitions.definition import Definition
+from pipeline.definitions.definition import BY_COLLECTION, Definition
 from pipeline.definitions.grouping import SourceGroup, group_of
 from pipeline.errors import CatalogueError, MissingTime, RasterError, Rejection
 from pipeline.storage import StoredFile, path_of, rejection, storable_text
@@ -76,16 +76,20 @@ class Batch:
             case BatchItem(StoredFile() as file, FileRow() as row):
                 self._add_row(file, row, item.moved_from)
             case BatchItem(StoredFile() as file, None):
-                group = group_of(self.definition, file)
-                self.names.setdefault(group.key, group.name)
                 self.outdated += 1
+                if (
+                    self.definition.group != BY_COLLECTION
+                ):  # at the end all sources get the new fields
+                    group = group_of(self.definition, file)
+                    self.names.setdefault(group.key, group.name)
             case BatchItem(file, Rejection() as rejection):
                 self.rejected.append((rejection, group_key_of(self.definition, file)))
 
     def _add_row(self, file: StoredFile, row: FileRow, moved_from: str | None) -> None:
         try:
             require_time(self.definition.temporal, row)
-            group = group_of(self.definition, file)
+            grid = row.grid if self.definition.group == BY_COLLECTION else ""
+            group = group_of(self.definition, file, grid)
         except RasterError as error:
             self.rejected.append((rejection(file, error), group_key_of(self.definition, file)))
             return
@@ -253,9 +257,11 @@ def require_time(
 
 
 def group_key_of(definition: Definition, file: StoredFile | None) -> str | None:
-    """Return the key of the group of a rejected file; None when its path does not say it."""
+    """Return the key of the group of a file that was not read; None when its path does not say it."""
+    if file is None or definition.group == BY_COLLECTION:
+        return None
     try:
-        return group_of(definition, file).key if file else None
+        return group_of(definition, file).key
     except RasterError:
         return None
 

@@ -212,7 +212,8 @@ def check_roots(configured: Settings) -> Findings:
     """Check that the folders of RASTERSOURCES_ROOTS can be read."""
     for root in configured.roots:
         if "://" in root:
-            yield Finding("roots", f"{root} (a bucket is looked at when it is read)")
+            kind = "bucket" if root.startswith("s3://") else "web server"
+            yield Finding("roots", f"{root} (a {kind} is looked at when it is read)")
         elif not os.access(root, os.R_OK | os.X_OK) or not Path(root).is_dir():
             text = f"{root} of RASTERSOURCES_ROOTS is not a folder that this user can read"
             yield Finding("roots", f"{text}; mount it, or take it out", "problem")

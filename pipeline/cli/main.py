@@ -12,6 +12,7 @@ from pipeline.cli.database import database
 from pipeline.cli.doctor import doctor
 from pipeline.cli.export import export
 from pipeline.cli.flows import flow
+from pipeline.cli.imports import imports
 from pipeline.cli.inspect import inspect
 from pipeline.cli.people import GROUPS
 from pipeline.cli.register import register
@@ -45,6 +46,7 @@ for group, commands in {
     "db": database,
     "export": export,
     "flow": flow,
+    "import": imports,
     "sources": sources,
     "rejected": rejected,
     "uploads": uploads,

@@ -23,7 +23,7 @@ def config_warnings(config: Config, folder: Path) -> Iterator[str]:
     for name, entry in [*entries, *((drop.id, drop.folder) for drop in config.drop)]:
         users[absolute_path(entry, folder)].append(name)
         location = parse_location(entry, folder)
-        if not location.in_bucket and not Path(location.base).exists():
+        if not (location.in_bucket or location.on_web) and not Path(location.base).exists():
             yield f'"{name}": {location.base} does not exist'
     for path, ids in users.items():
         if len(ids) > 1:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from uuid import UUID
 
 from pydantic import (
@@ -29,6 +29,8 @@ from pipeline.storage import Location, parse_location
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 """A part of a name that is filled in, such as `{stem}`."""
+BY_COLLECTION = "collection"
+"""One raster source for each collection of an imported catalogue, asset and grid."""
 Count = Annotated[int, Field(strict=True, ge=1)]
 
 
@@ -103,6 +105,9 @@ class Limits(BaseModel):
 class Definition(CommonFields):
     """One `[[source]]` of a `sources.toml`."""
 
+    groups: ClassVar[tuple[str, ...]] = ("file", "all")
+    """What `group` may be, besides a named group of `pattern`."""
+
     files: field_types.Entries
     """A glob, a folder or a file, relative to the sources.toml, a URL such as `"s3://bucket/rain/*.tif"`, or a list of
     them; see docs/sources.md#where-files-are."""
@@ -156,7 +161,7 @@ class Definition(CommonFields):
         """Yield the conflicts between fields."""
         yield from super().conflicts(context)
         groups = re.compile(self.pattern or "").groupindex
-        if self.group not in ("file", "all", *groups):
+        if self.group not in (*self.groups, *groups):
             yield (
                 "group",
                 f'"{self.group}" is neither "file" nor "all" nor a named group of pattern',
@@ -222,6 +227,20 @@ class Definition(CommonFields):
         return short_hash(self.model_dump_json(include=fields))
 
 
+class ImportDefinition(Definition):
+    """The files of an imported STAC catalogue. They are listed by the catalogue, not by `files`."""
+
+    groups: ClassVar[tuple[str, ...]] = ("file", BY_COLLECTION)
+
+    item_times: bool = False
+    """Whether the time of its item dates a file that says no time."""
+
+    def reading_hash(self) -> str:
+        """Return a hash of the fields that reading depends on. If it changes, the files are read again."""
+        return short_hash(f"{super().reading_hash()} {self.item_times}")
+
+
+D = TypeVar("D", bound=Definition)
 NOT_IN_SOURCES = {
     "files", "settle_seconds", "schedule", "every", "uuid", "missing", "max_missing_percent", "limits",
     *field_types.ASSIGNED_FIELDS,
@@ -238,7 +257,16 @@ def short_hash(text: str) -> str:
 
 def make_definition(fields: Mapping[str, object]) -> Definition:
     """Return a definition with these fields. Raises CatalogueError that names the first wrong field."""
+    return _make(Definition, fields)
+
+
+def make_import(fields: Mapping[str, object]) -> ImportDefinition:
+    """Return the definition of an import. Raises CatalogueError that names the first wrong field."""
+    return _make(ImportDefinition, fields)
+
+
+def _make(model: type[D], fields: Mapping[str, object]) -> D:
     try:
-        return Definition.model_validate(fields)
+        return model.model_validate(fields)
     except ValidationError as error:
-        raise CatalogueError(f"arguments: {next(faults_of(error, Definition))}") from error
+        raise CatalogueError(f"arguments: {next(faults_of(error, model))}") from error

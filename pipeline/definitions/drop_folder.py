@@ -82,6 +82,8 @@ def absolute_path(text: str, base: str | os.PathLike[str]) -> PurePath:
     Raises CatalogueError.
     """
     location = literal_location(text if "://" in text else Path(base) / text)
+    if location.on_web:
+        return PurePath("web:", *location.base.split("/"))
     if location.in_bucket:
         return PurePath("s3:", *location.base.removeprefix("s3://").split("/"))
     return PurePath(os.path.abspath(location.base))  # noqa: PTH100 - resolve() would follow links

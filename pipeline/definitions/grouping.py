@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.definitions.definition import PLACEHOLDER, Definition
+from pipeline.definitions.definition import BY_COLLECTION, PLACEHOLDER, Definition
 from pipeline.errors import Unmatched
 from pipeline.raster import TimeTags, date_file, text_to_search
 from pipeline.storage import StoredFile, path_of, storable_text
@@ -19,10 +19,17 @@ class SourceGroup:
     name: str
 
 
-def group_of(definition: Definition, file: StoredFile) -> SourceGroup:
-    """Return the group of a file. Raises Unmatched if its path does not match the pattern that groups."""
+def group_of(definition: Definition, file: StoredFile, grid: str = "") -> SourceGroup:
+    """Return the group of a file. `grid` is the grid of a file of an imported collection.
+
+    Raises Unmatched if its path does not match the pattern that groups.
+    """
+    if definition.group == BY_COLLECTION and file.stated and file.stated.group:
+        return SourceGroup(f"{file.stated.group} {grid}", file.stated.name)
     parts = _named_parts(definition.pattern, file.path)
-    key = {"file": file.uri, "all": "all"}.get(definition.group) or parts.get(definition.group)
+    key = {"file": file.uri, BY_COLLECTION: file.uri, "all": "all"}.get(
+        definition.group
+    ) or parts.get(definition.group)
     if not key:
         raise Unmatched(
             f'its path does not match the pattern of "{definition.id}"; correct the pattern or the glob'

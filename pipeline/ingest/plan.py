@@ -12,6 +12,7 @@ from pipeline.catalogue.grid_consistency import find_grid_conflict
 from pipeline.catalogue.missing_files import count_empty_sources
 from pipeline.catalogue.owners import find_owner
 from pipeline.catalogue.tombstones import find_deleted_groups
+from pipeline.definitions.definition import Definition
 from pipeline.errors import CatalogueError, RastersourcesError, Rejection
 from pipeline.ingest.drop_folders import DropFolderFiles, open_drop_folder
 from pipeline.ingest.register import (
@@ -65,6 +66,21 @@ class Plan:
     def changes(self) -> int:
         """How many changes a sync would make."""
         return sum(self.counts[name] for name in CHANGES)
+
+    def add_files(
+        self,
+        comparison: Comparison,
+        definition: Definition,
+        deleted: frozenset[str],
+        batch_size: int,
+    ) -> None:
+        """Add the files of a definition; `deleted` are keys of deleted groups."""
+        self.unchanged = comparison.counts()["unchanged"]
+        for batch in comparison.batches(batch_size):
+            for changed in batch:
+                withheld = is_deleted_group(definition, changed.file, deleted)
+                self.add(changed, "withheld" if withheld else changed.verdict)
+        self.add_unlisted(comparison)
 
     def add(self, changed: ChangedFile, verdict: str) -> None:
         """Add a file under a verdict."""
@@ -134,12 +150,7 @@ def _plan_definition(
     deleted = find_deleted_groups(engine, definition.id)
     with open_comparison(engine, definition, exclusive=False) as comparison:
         list_and_compare(comparison, files, options, progress, complete=True)
-        result.unchanged = comparison.counts()["unchanged"]
-        for batch in comparison.batches(options.batch_size):
-            for changed in batch:
-                withheld = is_deleted_group(definition, changed.file, deleted)
-                result.add(changed, "withheld" if withheld else changed.verdict)
-        result.add_unlisted(comparison)
+        result.add_files(comparison, definition, deleted, options.batch_size)
         result.files["missing"] += comparison.missing_uris(marked=definition.missing == "remove")
         result.vote(comparison)
         result.cleared = comparison.cleared()

@@ -37,7 +37,15 @@ from pipeline.definitions.grouping import are_different_steps
 from pipeline.definitions.sources_toml import load_config
 from pipeline.errors import RastersourcesError, Rejection
 from pipeline.raster import FileOptions, ReadOptions
-from pipeline.storage import EVERYWHERE, Location, Root, StoredFile, list_files, literal_location
+from pipeline.storage import (
+    EVERYWHERE,
+    ListedItem,
+    Location,
+    Root,
+    StoredFile,
+    list_files,
+    literal_location,
+)
 
 Reader = Callable[[Iterable[StoredFile], FileOptions], Iterable[FileRow | Rejection]]
 """Reads files in their order, such as the `read` of a pool of processes."""
@@ -70,6 +78,21 @@ class DefinitionFiles:
     def id(self) -> str:
         """The id of the definition."""
         return self.definition.id
+
+    def listed(self, roots: Sequence[Root]) -> Iterator[ListedItem]:
+        """Yield the files, and a rejection of what cannot be listed."""
+        return list_files(self.locations, roots)
+
+
+class FilesToList(Protocol):
+    """A definition, and files that something lists for it."""
+
+    @property
+    def definition(self) -> Definition:
+        """The definition."""
+
+    def listed(self, roots: Sequence[Root]) -> Iterator[ListedItem]:
+        """Yield the files, and a rejection of what cannot be listed."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +271,7 @@ def register(context: RunContext, row: SyncRun, files: DefinitionFiles) -> Steps
 
 @contextmanager
 def open_run(
-    context: RunContext, files: DefinitionFiles, row: SyncRun, *, complete: bool
+    context: RunContext, files: FilesToList, row: SyncRun, *, complete: bool
 ) -> Iterator[DefinitionRun]:
     """List and compare the files of a definition, under its lock. Runs of `register PATH` share their lock.
 
@@ -268,7 +291,7 @@ def open_run(
 
 def list_and_compare(
     comparison: Comparison,
-    files: DefinitionFiles,
+    files: FilesToList,
     options: RunOptions,
     progress: ProgressReporter,
     *,
@@ -276,7 +299,7 @@ def list_and_compare(
 ) -> None:
     """List the files of a definition, and compare them with the catalogue."""
     definition = files.definition
-    comparison.fill(count_listed(list_files(files.locations, options.roots), progress))
+    comparison.fill(count_listed(files.listed(options.roots), progress))
     is_other_step = partial(are_different_steps, definition)
     comparison.compare(definition.settle_seconds, complete=complete, is_other_step=is_other_step)
 

@@ -156,7 +156,8 @@ def _date(described: DescribedFile, georeference: Georeference) -> RasterFile:
     """Return the record of a file that is placed."""
     file, description = described.file, described.description
     grid = described.placement.grid
-    times = date_file(file.real_path, description.times, described.options.time_rule)
+    stated = file.stated.time if file.stated else None
+    times = date_file(file.real_path, description.times, described.options.time_rule, stated)
     warnings = (*description.warnings, *georeference.warnings, *times.warnings, *described.warnings)
     return RasterFile(
         uri=file.uri,

@@ -28,14 +28,12 @@ _SMALL_GAP = 32 * 1024
 class SparseCopy:
     """A local file with the size of an object, filled as it is read; it is made when the first bytes are not enough."""
 
-    def __init__(
-        self, ranges: RangeReader, location: str, first: ByteRange, budget: Budget
-    ) -> None:
-        """Make a copy; `location` is `/bucket/key`; `first` holds the first bytes of the object."""
+    def __init__(self, ranges: RangeReader, uri: str, first: ByteRange, budget: Budget) -> None:
+        """Make a copy of an object; `first` holds its first bytes."""
         self.size = first.size
         self.etag = first.etag
         self._ranges = ranges
-        self._location = location
+        self._uri = uri
         self._version = first.version
         self._bytes_left = budget.header_bytes
         self._first = first.data
@@ -98,7 +96,7 @@ class SparseCopy:
         return self._get(start, stop)
 
     def _get(self, start: int, stop: int) -> bytes:
-        data = self._ranges.get(self._location, start, stop, self._version).data
+        data = self._ranges.get(self._uri, start, stop, self._version).data
         if len(data) < stop - start:
             raise TransientError(
                 "the storage returned fewer bytes than the object has; try again later"
@@ -129,8 +127,8 @@ class OpenObject(OpenFile):
         @cache
         def open_copy(name: str) -> SparseCopy:
             first = ranges.first(stored, name)
-            location = f"{stored.real_path.rpartition('/')[0]}/{name}"
-            return stack.enter_context(closing(SparseCopy(ranges, location, first, budget)))
+            uri = stored.uri_of(name)
+            return stack.enter_context(closing(SparseCopy(ranges, uri, first, budget)))
 
         self.copy = open_copy(stored.name)
         super().__init__(stored, self.copy, stack)

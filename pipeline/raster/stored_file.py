@@ -12,6 +12,6 @@ def open_stored_file(
     file: StoredFile, budget: Budget, ranges: RangeReader | None
 ) -> AbstractContextManager[OpenFile]:
     """Open a local file, an unnamed file or an object for its header."""
-    if file.in_bucket:
+    if file.is_remote:
         return open_object(file, budget, ranges or RangeReader(budget.seconds))
     return open_unnamed_file(file) if file.is_unnamed else open_local_file(file)

@@ -1,8 +1,12 @@
-"""Raster files in folders and in buckets: listing them, reading ranges of objects, storing uploads."""
+"""Raster files in folders, in buckets and on web servers: listing them, reading ranges, storing uploads."""
 
 from pipeline.storage.allowed_roots import EVERYWHERE, Root
+from pipeline.storage.byte_range import ByteRange
 from pipeline.storage.files import (
+    S3,
     UNNAMED_SCHEME,
+    WEB,
+    Stated,
     StoredFile,
     decode_name,
     encode_name,
@@ -12,8 +16,8 @@ from pipeline.storage.files import (
     storable_text,
     translate_os_error,
 )
-from pipeline.storage.listing import find_registered_file, list_files
-from pipeline.storage.local import current_fingerprint, find_file, own_fingerprint
+from pipeline.storage.listing import find_registered_file, list_files, unique
+from pipeline.storage.local import ListedItem, current_fingerprint, find_file, own_fingerprint
 from pipeline.storage.locations import Location, literal_location, parse_location
-from pipeline.storage.s3_ranges import FIRST_BYTES, ByteRange, PrefetchingRangeReader, RangeReader
+from pipeline.storage.ranges import FIRST_BYTES, PrefetchingRangeReader, RangeReader
 from pipeline.storage.sidecars import PIXEL_SIDECARS, add_sidecars

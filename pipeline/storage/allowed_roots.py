@@ -1,16 +1,17 @@
-"""The folders and prefixes that files may be read from."""
+"""The folders, buckets and web servers that files may be read from."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import NotAllowed
-from pipeline.storage.files import S3
+from pipeline.storage.files import S3, WEB
+from pipeline.storage.web_files import web_url
 
 Root = str | Path
-"""A folder, or `s3://bucket/prefix`. `s3://` alone means every bucket."""
+"""A folder, `s3://bucket/prefix` or `https://host/prefix`. `s3://` alone means every bucket."""
 EVERYWHERE: tuple[Root, ...] = ("/", S3)
-"""The roots if no setting restricts them."""
+"""The roots if no setting restricts them. A web server is read only where a root names it."""
 
 
 class AllowedRoots:
@@ -18,7 +19,7 @@ class AllowedRoots:
 
     def __init__(self, roots: Sequence[Root]) -> None:
         names = [str(root) for root in roots]
-        real = [root if root.startswith(S3) else os.path.realpath(root) for root in names]
+        real = [_real_root(root) for root in names]
         self._exact = frozenset(root.rstrip("/") for root in real)
         self._below = tuple(root if root == S3 else root.rstrip("/") + "/" for root in real)
 
@@ -29,6 +30,17 @@ class AllowedRoots:
         return real
 
     def check(self, name: str) -> None:
-        """Raise NotAllowed unless a real path or `s3://bucket/key` lies below a root."""
-        if not name.startswith(self._below) and name not in self._exact:
-            raise NotAllowed("it lies outside the folders that may be read; allow its folder")
+        """Raise NotAllowed unless a real path, `s3://bucket/key` or `https://host/path` lies below a root."""
+        if name.startswith(self._below) or name in self._exact:
+            return
+        if name.startswith(WEB):
+            server = "/".join(name.split("/", 3)[:3])
+            raise NotAllowed(f"its server may not be read; add {server}/ to RASTERSOURCES_ROOTS")
+        raise NotAllowed("it lies outside the folders that may be read; allow its folder")
+
+
+def _real_root(root: str) -> str:
+    """Return a root as names below it begin. Raises CatalogueError for a URL without a host."""
+    if root.startswith(WEB):
+        return web_url(root)
+    return root if root.startswith(S3) else os.path.realpath(root)

@@ -3,12 +3,15 @@
 import errno
 import os
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from pipeline.errors import NotAFile, NotFound, PermissionDenied, RasterError, Rejection, Unreadable
 
 S3 = "s3://"
+WEB = ("http://", "https://")
+"""Schemes of files of web servers."""
 UNNAMED_SCHEME = "fd:"
 """Start of the URI of a temporary file without a name."""
 RASTER_SUFFIXES = (".tif", ".tiff")
@@ -16,13 +19,26 @@ RASTER_SUFFIXES = (".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True)
+class Stated:
+    """What the STAC catalogue in which a file was found states of it."""
+
+    group: str
+    """The collection and the name of the asset; empty for an item without a collection."""
+    name: str
+    """For a raster source of such files."""
+    time: datetime | None
+    """For a file that says no time itself; None where the import does not ask for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoredFile:
     """A file or object as it was when it was listed."""
 
     uri: str
-    """`file:///absolute/path` or `s3://bucket/key`, percent-encoded. It identifies the file in the catalogue."""
+    """`file:///absolute/path`, `s3://bucket/key` or `https://host/path`, percent-encoded. It identifies the file in the
+    catalogue."""
     real_path: str
-    """The absolute path without symlinks. Of an object: `/bucket/key`, which cannot be opened."""
+    """The absolute path without symlinks. Of a remote file: `/bucket/key` or `/host/path`, which cannot be opened."""
     size: int
     """Bytes of the file itself, without its sidecars."""
     fingerprint: str
@@ -31,6 +47,8 @@ class StoredFile:
     """Time of the last modification, in nanoseconds since 1970."""
     sidecars: tuple[str, ...] = ()
     """Names of the files beside it from which GDAL may take metadata, sorted."""
+    stated: Stated | None = None
+    """None unless a STAC catalogue led to the file."""
 
     @property
     def name(self) -> str:
@@ -38,9 +56,9 @@ class StoredFile:
         return self.real_path.rpartition("/")[2]
 
     @property
-    def in_bucket(self) -> bool:
-        """Whether it is an object in a bucket."""
-        return self.uri.startswith(S3)
+    def is_remote(self) -> bool:
+        """Whether it is an object in a bucket or a file of a web server, which are read by ranges."""
+        return self.uri.startswith((S3, *WEB))
 
     @property
     def is_unnamed(self) -> bool:
@@ -56,6 +74,12 @@ class StoredFile:
     def own_fingerprint(self) -> str:
         """The fingerprint without the digest of the sidecars."""
         return self.fingerprint.partition("+")[0]
+
+    def uri_of(self, name: str) -> str:
+        """Return the URI of the file, or of its sidecar with this name."""
+        if name == self.name:
+            return self.uri
+        return f"{self.uri.rpartition('/')[0]}/{encode_name(name)}"
 
 
 def is_raster(name: str) -> bool:
@@ -84,7 +108,7 @@ def file_uri(path: str | Path) -> str:
 
 
 def path_of(uri: str) -> str:
-    """Return the path of a `file://` URI, or `/bucket/key` of an `s3://` URI."""
+    """Return the path of a `file://` URI, or `/bucket/key` or `/host/path` of another one."""
     scheme, _, rest = uri.partition("://")
     return decode_name(rest if scheme == "file" else f"/{rest}")
 

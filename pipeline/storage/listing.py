@@ -1,14 +1,15 @@
-"""Lists the files of folders and the objects of buckets, each once."""
+"""Lists the files of folders and the objects of buckets, each once; finds named files of web servers."""
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
 from pipeline.errors import FileChanged, RasterError, Rejection
 from pipeline.storage.allowed_roots import AllowedRoots, Root
-from pipeline.storage.files import StoredFile, path_of, reject_unlisted, translate_os_error
+from pipeline.storage.files import S3, StoredFile, path_of, reject_unlisted, translate_os_error
 from pipeline.storage.local import FolderLister, ListedItem
 from pipeline.storage.locations import Location, literal_location
 from pipeline.storage.s3_listing import list_bucket_files
+from pipeline.storage.web_files import find_web_file
 
 
 def list_files(
@@ -24,7 +25,7 @@ def list_files(
     items = _list_all(locations, AllowedRoots(roots))
     # One folder or prefix never yields a file twice, so that no memory is spent on it.
     several = len(locations) > 1 or any(item.pattern and not item.in_bucket for item in locations)
-    return _unique(items) if several and not repeat else items
+    return unique(items) if several and not repeat else items
 
 
 def find_registered_file(uri: str, fingerprint: str, roots: Sequence[Root]) -> StoredFile:
@@ -46,8 +47,8 @@ def find_registered_file(uri: str, fingerprint: str, roots: Sequence[Root]) -> S
 
 def _require_real_path(file: StoredFile, roots: AllowedRoots) -> None:
     """Raise FileChanged where a link leads elsewhere now, NotAllowed outside the roots."""
-    if file.in_bucket:
-        roots.check(f"s3:/{file.real_path}")
+    if file.is_remote:
+        roots.check(f"s3:/{file.real_path}" if file.uri.startswith(S3) else file.uri)
         return
     try:
         if roots.resolve(file.real_path) != file.real_path:
@@ -62,13 +63,15 @@ def _list_all(locations: Sequence[Location], roots: AllowedRoots) -> Iterator[Li
         try:
             if location.in_bucket:
                 yield from list_bucket_files(location, roots)
+            elif location.on_web:
+                yield find_web_file(location.base, roots)
             else:
                 yield from folders.files_at(location)
         except (RasterError, OSError) as error:
             yield reject_unlisted(location.real_uri, error)
 
 
-def _unique(items: Iterator[ListedItem]) -> Iterator[ListedItem]:
+def unique(items: Iterator[ListedItem]) -> Iterator[ListedItem]:
     """Yield each URI once. Digests take less memory than a million names."""
     seen: set[bytes] = set()
     for item in items:

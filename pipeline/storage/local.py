@@ -171,7 +171,7 @@ class _Folder:
     def file(self, name: str, status: os.stat_result, roots: AllowedRoots) -> StoredFile:
         """Return the file with this name and status. Raises NotAFile, or NotAllowed for a sidecar."""
         path = self._below + name
-        _require_regular(status)
+        require_regular(status)
         uri = self._uri_below + name if _PLAIN.fullmatch(name) else file_uri(path)
         sidecars = self._sidecars.of(name)
         for sidecar in sidecars:
@@ -185,10 +185,11 @@ def _check_sidecar(path: str, roots: AllowedRoots) -> None:
     status = os.lstat(path)
     if stat.S_ISLNK(status.st_mode):
         status = os.stat(roots.resolve(path))
-    _require_regular(status)
+    require_regular(status)
 
 
-def _require_regular(status: os.stat_result) -> None:
+def require_regular(status: os.stat_result) -> None:
+    """Raise NotAFile for a folder, pipe, socket or device."""
     if stat.S_ISDIR(status.st_mode):
         raise NotAFile("this is a folder; name a file")
     if not stat.S_ISREG(status.st_mode):

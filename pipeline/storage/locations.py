@@ -9,12 +9,13 @@ from functools import cached_property, reduce
 from pathlib import Path
 
 from pipeline.errors import CatalogueError
-from pipeline.storage.files import S3, decode_name, file_uri, is_raster
+from pipeline.storage.files import S3, WEB, decode_name, file_uri, is_raster
 from pipeline.storage.s3 import bucket_and_key, object_uri
+from pipeline.storage.web_files import web_url
 
 _WILDCARDS = re.compile(r"[*?\[]")
 _SCHEMES = {"file://": "", S3: S3}
-"""Schemes of URLs, and the start of their decoded paths."""
+"""Schemes of URLs of folders, and the start of their decoded paths."""
 State = frozenset[int]
 
 
@@ -23,7 +24,7 @@ class Location:
     """A folder, file or prefix, and a glob for the files below it."""
 
     base: str
-    """An absolute path, or `s3://bucket/prefix`; not percent-encoded."""
+    """An absolute path, or `s3://bucket/prefix`; not percent-encoded. Or the URL of a file of a web server."""
     pattern: str = ""
     """A glob relative to the base, such as `**/*.tif`. Empty: the file, or all rasters below the folder or prefix."""
 
@@ -33,14 +34,23 @@ class Location:
         return self.base.startswith(S3)
 
     @property
+    def on_web(self) -> bool:
+        """Whether the base is a file of a web server."""
+        return self.base.startswith(WEB)
+
+    @property
     def uri(self) -> str:
         """The URI of the base."""
+        if self.on_web:
+            return self.base
         return object_uri(*bucket_and_key(self.base)) if self.in_bucket else file_uri(self.base)
 
     @property
     def real_uri(self) -> str:
         """The URI of the base without symlinks and `..`, as in the URIs of its files."""
-        return self.uri if self.in_bucket else file_uri(os.path.realpath(self.base))
+        if self.in_bucket or self.on_web:
+            return self.uri
+        return file_uri(os.path.realpath(self.base))
 
     @cached_property
     def glob(self) -> "Glob":
@@ -51,8 +61,13 @@ class Location:
 def parse_location(text: str, folder: Path) -> Location:
     """Return the location of an entry of a definition: a path, relative to `folder` or absolute, or a URL.
 
-    `*`, `?` and `[...]` stand for parts of a name, `**` for any number of folders. Raises CatalogueError.
+    `*`, `?` and `[...]` stand for parts of a name, `**` for any number of folders. A web server cannot be listed, so
+    each file of one is named. Raises CatalogueError.
     """
+    if text.lower().startswith(WEB):
+        if "*" in text:
+            raise CatalogueError(f'"{text}": a web server has no list of its files; name each file')
+        return Location(web_url(text))
     scheme = _scheme(text)
     wildcard = _WILDCARDS.search(text, len(scheme))
     # The base is the folder before the first wildcard. `folder` may have wildcards in its own name.
@@ -68,8 +83,11 @@ def parse_location(text: str, folder: Path) -> Location:
 
 def literal_location(text: str | Path) -> Location:
     """Return the location of a command line argument: a path or a URL without wildcards. Raises CatalogueError."""
-    scheme = _scheme(str(text))
-    return Location(_base(scheme, str(text)[len(scheme) :], Path.cwd()))
+    name = str(text)
+    if name.lower().startswith(WEB):
+        return Location(web_url(name))
+    scheme = _scheme(name)
+    return Location(_base(scheme, name[len(scheme) :], Path.cwd()))
 
 
 def _scheme(text: str) -> str:

@@ -120,6 +120,15 @@ def list_objects(bucket: str, prefix: str, start: str = "") -> Iterator[tuple[st
                 yield folder, _object(name, meta)
 
 
+def find_named_object(location: Location, roots: AllowedRoots) -> StoredFile:
+    """Return the object at a location, with its sidecars. Raises NotFound or NotAllowed, and what a listing raises."""
+    roots.check(location.base)
+    bucket, key = bucket_and_key(location.base)
+    for file in _named(bucket, key, location):
+        return file
+    raise NotFound("no object has this name (any more); check it")
+
+
 def find_object(bucket: str, key: str) -> StoredFile:
     """Return one object as it is now, without its sidecars.
 

@@ -4,11 +4,11 @@ SELECT set_config('rastersources.run', :run, false);
 -- name: create_listed
 CREATE TEMPORARY TABLE listed (
     position bigint GENERATED ALWAYS AS IDENTITY, uri text, size bigint, fingerprint text, modified_ns bigint,
-    sidecars text[]
+    sidecars text[], stated jsonb
 );
 
 -- name: copy_listed
-COPY listed (uri, size, fingerprint, modified_ns, sidecars) FROM STDIN;
+COPY listed (uri, size, fingerprint, modified_ns, sidecars, stated) FROM STDIN;
 
 -- name: index_listed
 ALTER TABLE listed ADD PRIMARY KEY (uri);
@@ -108,7 +108,7 @@ WHERE changed.verdict = 'moved' AND NOT EXISTS (
     AND rejected.code = ANY (:unseen));
 
 -- name: get_batch
-SELECT verdict, moved_from, code, message, position, uri, size, fingerprint, modified_ns, sidecars
+SELECT verdict, moved_from, code, message, position, uri, size, fingerprint, modified_ns, sidecars, stated
 FROM changed WHERE position > :position AND verdict = ANY (:verdicts) ORDER BY position LIMIT :size;
 
 -- name: count_verdicts

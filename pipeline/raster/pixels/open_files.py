@@ -136,7 +136,7 @@ class OpenFiles:
 
 def _require_unchanged(opened: OpenFile) -> None:
     """Compare a file of this machine; each range of an object is compared when it is fetched."""
-    if not opened.stored.in_bucket:
+    if not opened.stored.is_remote:
         opened.require_unchanged()
 
 

@@ -72,7 +72,7 @@ def measure(
     """
     if raster.dtype.startswith("c"):
         raise UnsupportedDtype("complex numbers have no order; look at their real parts")
-    if file.in_bucket:
+    if file.is_remote:
         raise CatalogueError("statistics look at all pixels; copy the object to a folder for them")
     with open_local_file(file) as opened, rasterio.Env(GDAL_CACHEMAX=_GDAL_CACHE_BYTES):
         main = read_directories(opened.reader, options.budget)[0]

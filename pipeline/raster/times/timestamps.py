@@ -45,12 +45,14 @@ class FileTimes(NamedTuple):
     warnings: tuple[RasterWarning, ...]
 
 
-def date_file(path: str | Path, tags: TimeTags, rule: TimeRule) -> FileTimes:
-    """Return the times of a file.
+def date_file(
+    path: str | Path, tags: TimeTags, rule: TimeRule, stated: datetime | None = None
+) -> FileTimes:
+    """Return the times of a file; `stated` is the time that a STAC catalogue states.
 
     The first of these that has times dates it: a fixed time, the pattern, the acquisition, the bands, the file's
-    metadata, and DATETIME where the rule allows it. A text that looks like a time but is impossible or ambiguous
-    becomes a warning. Raises CatalogueError for a rule that cannot work.
+    metadata, DATETIME where the rule allows it, and the stated time. A text that looks like a time but is impossible or
+    ambiguous becomes a warning. Raises CatalogueError for a rule that cannot work.
     """
     zone = _zone(rule.time_zone)
     warnings = [*tags.warnings]
@@ -64,6 +66,7 @@ def date_file(path: str | Path, tags: TimeTags, rule: TimeRule) -> FileTimes:
         "times of the bands": bands,
         "DATE and TIME": (_parse(tags.file, "DATE and TIME", zone, warnings),),
         "TIFFTAG_DATETIME": (written if rule.from_tag else None,),
+        "STAC item": (stated,),
     }
     for origin, found in candidates.items():
         if times := tuple(sorted({time for time in found if time is not None})):

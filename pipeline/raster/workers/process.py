@@ -45,7 +45,7 @@ def serve(connection: Connection, position: Position) -> None:
 
 def _range_reader(tasks: list[_Task]) -> RangeReader | None:
     """Fetch the first bytes of objects side by side: a bucket answers slowly, but many requests at once."""
-    objects = [file for file, _ in tasks if file.in_bucket]
+    objects = [file for file, _ in tasks if file.is_remote]
     seconds = tasks[0][1].budget.seconds
     return PrefetchingRangeReader(seconds, objects, _threads()) if objects else None
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pipeline.errors import CatalogueError
 from pipeline.storage import literal_location
 from pipeline.storage.uploads.bucket import BucketUploadStore
 from pipeline.storage.uploads.folder import FolderUploadStore
@@ -15,6 +16,8 @@ def open_upload_store(name: str | Path) -> UploadStore:
     Raises CatalogueError for an invalid name.
     """
     location = literal_location(name)
+    if location.on_web:
+        raise CatalogueError(f'"{name}" cannot be written to; write a folder or s3://bucket/prefix')
     if location.in_bucket:
         return BucketUploadStore.at(location)
     return FolderUploadStore(Path(location.base).resolve())

@@ -1,0 +1,159 @@
+"""The command that brings other catalogues in."""
+
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli import options
+from pipeline.cli.bootstrap import explain_stop, open_catalogue, open_run_context, run_options
+from pipeline.cli.register import AccessModifier, Description, Supplier, Temporal
+from pipeline.cli.runners import open_row_reader
+from pipeline.cli.terminal import echo, pluralize, print_document
+from pipeline.settings import settings
+
+if TYPE_CHECKING:
+    from pipeline.ingest.stac.assets import Found
+    from pipeline.ingest.stac.importing import StacImport
+
+imports = typer.Typer(no_args_is_help=True, help="Bring other catalogues in.")
+SHOWN_KINDS = 5
+
+
+@imports.callback()
+def import_() -> None:
+    """Bring other catalogues in."""
+
+
+@imports.command()
+def stac(
+    catalogue: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL|FILE",
+            help="A catalog.json, a STAC API, a collection, or a file of items.",
+            show_default=False,
+        ),
+    ],
+    organisation: Annotated[
+        str,
+        typer.Option(help="The owner of the files.", metavar="NAME", show_default=False),
+    ],
+    collection: Annotated[
+        list[str] | None,
+        typer.Option(help="Id of a collection to import; may be repeated.", metavar="ID"),
+    ] = None,
+    asset: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name of an asset to import; may be repeated. Without it: all GeoTIFFs with data.",
+            metavar="NAME",
+        ),
+    ] = None,
+    group: Annotated[
+        str,
+        typer.Option(
+            help="collection: one raster source for each collection, asset and grid; file: one for each file."
+        ),
+    ] = "collection",
+    item_times: Annotated[
+        bool,
+        typer.Option("--item-times", help="Items date the files that say no time themselves."),
+    ] = False,
+    temporal: Temporal = False,
+    access_modifier: AccessModifier = "Private",
+    supplier: Supplier = None,
+    description: Description = None,
+    crs: options.Crs = None,
+    crs_override: options.CrsOverride = False,
+    nodata: options.Nodata = None,
+    id: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of this import, by which it finds its raster sources again. Without it: made of the URL.",
+            metavar="NAME",
+        ),
+    ] = None,
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", help="Show what would be done; change nothing, read no file."),
+    ] = False,
+    create: options.Create = False,
+    runner: options.ReadBy = None,
+    scheduler: options.Scheduler = None,
+    as_json: options.RunAsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Register the GeoTIFFs of a STAC catalogue, as `register` does; the same import again adds what is new.
+
+    Exit status 0: all are registered; 3: some were rejected, each with its reason; 1: the run failed. With --plan 0:
+    nothing to do; 2: there is something to do; 1: it failed.
+    """
+    from pipeline.ingest.stac.assets import Choice
+    from pipeline.ingest.stac.importing import open_import
+
+    fields: dict[str, object] = {
+        "id": id, "organisation": organisation, "access_modifier": access_modifier, "supplier": supplier,
+        "description": description, "temporal": temporal, "crs": crs, "crs_override": crs_override, "nodata": nodata,
+        "group": group,
+    }  # fmt: skip
+    choice = Choice(frozenset(collection or ()), frozenset(asset or ()), item_times)
+    configured = settings()
+    files = open_import(catalogue, fields, choice, configured.roots, configured.stac_document_bytes)
+    if plan:
+        raise SystemExit(_plan(files, create=create, as_json=as_json, quiet=quiet))
+    began = monotonic()
+    with explain_stop(), open_row_reader(runner, scheduler) as reader:
+        from pipeline.cli.output import outcome_document, print_outcomes
+        from pipeline.ingest.stac.importing import import_stac
+
+        with open_run_context(reader, create=create, quiet=quiet) as context:
+            outcome = import_stac(context, files)
+    if as_json:
+        print_document({**outcome_document(outcome), "stac": _found_document(files.found)})
+    elif not quiet:
+        _print_found(files.found)
+    raise SystemExit(print_outcomes([outcome], monotonic() - began, quiet=quiet or as_json))
+
+
+def _plan(files: "StacImport", *, create: bool, as_json: bool, quiet: bool) -> int:
+    """Print what an import would do; return the exit status."""
+    from pipeline.cli.output import plan_document, print_plans
+    from pipeline.cli.progress import show_progress
+    from pipeline.ingest.stac.importing import plan_import
+
+    configured = settings()
+    with (
+        open_catalogue(configured) as engine,
+        show_progress(lists_only=True, quiet=quiet) as progress,
+    ):
+        plan = plan_import(engine, files, run_options(configured, create=create), progress)
+    if as_json:
+        print_document({**plan_document(plan), "stac": _found_document(files.found)})
+    elif not quiet:
+        _print_found(files.found)
+        print_plans([plan], ())
+    return 2 if plan.changes else 0
+
+
+def _found_document(found: "Found") -> dict[str, object]:
+    return {
+        "items": found.items,
+        "geotiffs": found.geotiffs,
+        "items_without_geotiff": found.without,
+        "other_assets": dict(found.others.most_common()),
+    }
+
+
+def _print_found(found: "Found") -> None:
+    """Print how much the catalogue holds, and which kinds of assets are left out."""
+    without = f", {found.without} without a GeoTIFF" if found.without else ""
+    echo(
+        f"found {pluralize(found.items, 'item')}{without}, with {pluralize(found.geotiffs, 'GeoTIFF')}"
+    )
+    if found.others:
+        kinds = [f"{count} {kind}" for kind, count in found.others.most_common(SHOWN_KINDS)]
+        more = len(found.others) - len(kinds)
+        kinds += [f"{pluralize(more, 'more kind')}; --json names all"] if more else []
+        total = pluralize(found.others.total(), "other asset")
+        echo(f"not imported: {total}: {', '.join(kinds)}")

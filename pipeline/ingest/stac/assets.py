@@ -1,0 +1,134 @@
+"""The assets of a STAC item: which are GeoTIFFs, where they are, and what the item states of them."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import blake2b
+from urllib.parse import quote, urlsplit
+
+from pipeline.errors import CatalogueError, NotSTAC, Rejection
+from pipeline.ingest.stac.documents import Document, object_in, text_in
+from pipeline.storage import S3, WEB, Location, Stated, literal_location
+from pipeline.storage.documents import resolve_link
+
+_TIFF_TYPES = ("image/tiff", "image/vnd.stac.geotiff")
+_NO_TYPE = ("", "application/octet-stream", "binary/octet-stream")
+_SUFFIXES = (".tif", ".tiff")
+_OTHER_ROLES = {"thumbnail", "overview", "metadata"}
+"""Roles of TIFFs that are not data, unless the role `data` stands beside them."""
+MOST_KINDS = 100
+"""Kinds of other assets that are counted apart."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What of a catalogue is imported."""
+
+    collections: frozenset[str] = frozenset()
+    """Ids; empty: all."""
+    assets: frozenset[str] = frozenset()
+    """Names of assets; empty: all that are GeoTIFFs."""
+    item_times: bool = False
+    """Whether items date files that say no time."""
+
+
+@dataclass
+class Found:
+    """How much was found in a catalogue so far."""
+
+    items: int = 0
+    geotiffs: int = 0
+    others: Counter[str] = field(default_factory=Counter)
+    """Name and media type of other assets -> how many there are."""
+    without: int = 0
+    """Items without a GeoTIFF."""
+
+    def add_other(self, name: str, media_type: str) -> None:
+        """Count an asset that is not imported."""
+        kind = f"{name[:60]} ({media_type[:60] or 'no type'})"
+        if kind not in self.others and len(self.others) >= MOST_KINDS:
+            kind = "others"
+        self.others[kind] += 1
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A GeoTIFF of an item."""
+
+    location: Location
+    stated: Stated
+
+
+def assets_of(
+    item: Document, base: str, title: str, choice: Choice, found: Found
+) -> Iterator[Asset | Rejection]:
+    """Yield the GeoTIFFs of an item whose document is at `base`; `title` is that of its collection.
+
+    An asset whose URL cannot be used yields a rejection.
+    """
+    found.items += 1
+    chosen = {}
+    for name, asset in object_in(item, "assets").items():
+        if isinstance(asset, dict) and is_geotiff(name, asset, choice):
+            chosen[name] = asset
+        else:
+            found.add_other(name, text_in(asset, "type") if isinstance(asset, dict) else "")
+    found.without += not chosen
+    time = item_time(object_in(item, "properties")) if choice.item_times else None
+    collection = text_in(item, "collection")
+    for name, asset in chosen.items():
+        found.geotiffs += 1
+        shown = title if len(chosen) == 1 else f"{title} {name}"
+        group = _key(collection, name) if collection else ""
+        try:
+            location = _location(resolve_link(base, asset["href"]))
+        except CatalogueError as error:
+            yield Rejection(quote(asset["href"], safe="/:%~"), NotSTAC.code, str(error))
+        else:
+            yield Asset(location, Stated(group, shown.strip()[:255] or name[:255], time))
+
+
+def is_geotiff(name: str, asset: Document, choice: Choice) -> bool:
+    """Whether an asset is a GeoTIFF that is wanted, by its media type, or by its ending where it has none."""
+    if choice.assets and name not in choice.assets:
+        return False
+    roles = asset.get("roles")
+    named = {role for role in roles if isinstance(role, str)} if isinstance(roles, list) else set()
+    if named & _OTHER_ROLES and "data" not in named and not choice.assets:
+        return False
+    media_type = text_in(asset, "type").partition(";")[0].strip().lower()
+    if media_type in _NO_TYPE:
+        path = urlsplit(text_in(asset, "href")).path if text_in(asset, "href") else ""
+        return path.lower().endswith(_SUFFIXES)
+    return media_type in _TIFF_TYPES and bool(text_in(asset, "href"))
+
+
+def item_time(properties: Document) -> datetime | None:
+    """Return the time of an item, or its first one; None where it states none, or that it is not known."""
+    if properties.get("rastersources:time_unknown") is True:
+        return None
+    for name in ("datetime", "start_datetime"):
+        text = properties.get(name)
+        if isinstance(text, str):
+            try:
+                time = datetime.fromisoformat(text)
+                return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+            except (ValueError, OverflowError):
+                return None
+    return None
+
+
+def _location(uri: str) -> Location:
+    if not uri.startswith((S3, "file://", *WEB)):
+        scheme = uri.partition(":")[0][:20]
+        raise CatalogueError(f"files at {scheme}: are not read; only file, s3, http and https are")
+    return literal_location(uri)
+
+
+def _key(collection: str, asset: str) -> str:
+    """Return a key of at most 200 characters for an asset of a collection."""
+    key = f"{quote(collection, safe='')}/{quote(asset, safe='')}"
+    if len(key) <= 200:
+        return key
+    return f"{key[:150]}...{blake2b(key.encode(), digest_size=16).hexdigest()}"

@@ -1,0 +1,208 @@
+"""Walks through a STAC catalogue, API or file, page by page, and finds the GeoTIFFs of its items."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from urllib.parse import urlencode
+
+from pipeline.errors import NotSTAC, RasterError, Rejection
+from pipeline.ingest.stac.assets import Asset, Choice, Found, assets_of
+from pipeline.ingest.stac.documents import (
+    Document,
+    DocumentReader,
+    Link,
+    Page,
+    object_in,
+    objects_in,
+    text_in,
+)
+from pipeline.storage.named_files import map_ahead
+
+ITEMS_ON_A_PAGE = 200
+ITEMS_AHEAD = 32
+"""Items of a static catalogue that are read before they are needed."""
+MOST_LEVELS = 100
+"""Catalogues within each other."""
+MOST_EMPTY_PAGES = 1000
+"""Pages without an item after each other, after which a list is taken to be endless."""
+_TITLES = 1000
+Step = Page | Asset | Rejection
+Steps = Iterator[Step]
+
+
+class CatalogueWalk:
+    """The way through one catalogue. No document is read twice, so that loops end."""
+
+    def __init__(
+        self, first: Page, reader: DocumentReader, choice: Choice, threads: Executor
+    ) -> None:
+        self.found = Found()
+        self._first = first
+        self._reader = reader
+        self._choice = choice
+        self._threads = threads
+        self._seen = {first.link.key}
+        self._titles: OrderedDict[str, str] = OrderedDict()
+
+    def assets(self) -> Iterator[Asset | Rejection]:
+        """Yield the GeoTIFFs, and a rejection of each document or asset that cannot be used."""
+        # A stack, because catalogues can be nested more deeply than Python may recurse.
+        pending = [self._steps(self._first)]
+        while pending:
+            step = next(pending[-1], None)
+            if step is None:
+                pending.pop()
+            elif not isinstance(step, Page):
+                yield step
+            elif len(pending) < MOST_LEVELS:
+                pending.append(self._steps(step))
+            else:
+                yield _reject(step.link, NotSTAC(f"it lies below {MOST_LEVELS} other catalogues"))
+
+    def _steps(self, page: Page) -> Steps:
+        """Yield what a document holds, and the documents that it leads to."""
+        document = page.document
+        match kind_of(document):
+            case "Feature":
+                yield from self._item(page, document)
+            case "FeatureCollection":
+                yield from self._pages(page, "features")
+            case "collections":
+                yield from self._pages(page, "collections")
+            case "Collection":
+                yield from self._collection(page)
+            case "Catalog":
+                yield from self._catalogue(page)
+            case _:
+                yield _reject(page.link, NotSTAC("it is JSON, but not a document of STAC"))
+
+    def _catalogue(self, page: Page) -> Steps:
+        """Yield the items of an API by its search, or by its collections; else what a static catalogue links to."""
+        if searches := page.links("search"):
+            yield from self._read([self._search(page, searches)])
+        elif lists := page.links("data"):
+            yield from self._read([page.target(lists[0])])
+        else:
+            yield from self._linked(page)
+
+    def _collection(self, page: Page) -> Steps:
+        name = text_in(page.document, "id")
+        self._remember(name, text_in(page.document, "title") or name)
+        wanted = not self._choice.collections or name in self._choice.collections
+        if wanted and (lists := page.links("items")) and not page.links("item"):
+            target = page.target(lists[0])
+            yield from self._read([_with(target, limit=str(ITEMS_ON_A_PAGE))])
+        else:
+            yield from self._linked(page, items=wanted)
+
+    def _linked(self, page: Page, *, items: bool = True) -> Steps:
+        """Yield the items and catalogues that a static catalogue links to."""
+        yield from self._read([page.target(link) for link in page.links("child")])
+        if items:
+            links = [page.target(link) for link in page.links("item")]
+            yield from map_ahead(self._page, self._new(links), self._threads, ITEMS_AHEAD)
+
+    def _pages(self, page: Page, name: str) -> Steps:
+        """Yield what a list holds, and its next page, which stands for itself: so that the stack stays small."""
+        empty = 0
+        while True:
+            inner = objects_in(page.document, name)
+            for document in inner:
+                inside = Page(page.link, document)
+                if name == "features":
+                    yield from self._item(inside, document)
+                else:
+                    yield from self._collection(inside)
+            empty = 0 if inner else empty + 1
+            following = [page.target(link) for link in page.links("next")][:1]
+            if empty >= MOST_EMPTY_PAGES:
+                error = NotSTAC(f"{MOST_EMPTY_PAGES} pages before it hold nothing")
+                yield from (_reject(link, error) for link in following)
+                return
+            step = next(self._read(following), None)
+            if isinstance(step, Rejection):
+                yield step
+            if not isinstance(step, Page):
+                return
+            page = step
+
+    def _item(self, page: Page, item: Document) -> Steps:
+        if kind_of(item) != "Feature" or not isinstance(item.get("assets"), dict):
+            yield _reject(page.link, NotSTAC("a feature without assets is not an item of STAC"))
+            return
+        collection = text_in(item, "collection")
+        if self._choice.collections and collection not in self._choice.collections:
+            return
+        title = self._title(collection, page) if collection else ""
+        yield from assets_of(item, page.link.uri, title, self._choice, self.found)
+
+    def _title(self, collection: str, page: Page) -> str:
+        """Return the title of a collection, which is read if need be; its id where it cannot be read."""
+        if collection not in self._titles:
+            title = collection
+            for link in page.links("collection")[:1]:
+                try:
+                    document = self._reader.read(page.target(link)).document
+                except RasterError:
+                    continue
+                if text_in(document, "id") == collection:
+                    title = text_in(document, "title") or collection
+            self._remember(collection, title)
+        return self._titles[collection]
+
+    def _remember(self, collection: str, title: str) -> None:
+        self._titles[collection] = title
+        if len(self._titles) > _TITLES:
+            self._titles.popitem(last=False)
+
+    def _search(self, page: Page, links: Sequence[Document]) -> Link:
+        """Return the search of an API for everything, by GET where it can."""
+        by_get = [link for link in links if str(link.get("method", "GET")).upper() == "GET"]
+        collections = sorted(self._choice.collections)
+        if by_get:
+            wanted = {"collections": ",".join(collections)} if collections else {}
+            return _with(page.target(by_get[0]), limit=str(ITEMS_ON_A_PAGE), **wanted)
+        body = {"limit": ITEMS_ON_A_PAGE, **({"collections": collections} if collections else {})}
+        return Link(page.target(links[0]).uri, body)
+
+    def _read(self, links: Sequence[Link]) -> Steps:
+        """Yield the documents of links that were not read before."""
+        return map(self._page, self._new(links))
+
+    def _new(self, links: Sequence[Link]) -> Iterator[Link]:
+        for link in links:
+            if link.key not in self._seen:
+                self._seen.add(link.key)
+                yield link
+
+    def _page(self, link: Link) -> Page | Rejection:
+        try:
+            return self._reader.read(link)
+        except RasterError as error:
+            return _reject(link, error)
+
+
+def kind_of(document: Document) -> str:
+    """Return the type of a document of STAC; `collections` for a list of them; empty for something else."""
+    kind = text_in(document, "type")
+    if kind in ("Feature", "FeatureCollection", "Collection", "Catalog"):
+        return kind
+    if isinstance(document.get("collections"), list):
+        return "collections"
+    if isinstance(document.get("stac_version"), str):  # before STAC 1.0 there were no types
+        return "Collection" if object_in(document, "extent") else "Catalog"
+    return ""
+
+
+def _with(link: Link, **parameters: str) -> Link:
+    """Return a link with parameters in its query, unless it has them."""
+    added = urlencode(
+        {name: text for name, text in parameters.items() if f"{name}=" not in link.uri}
+    )
+    if not added or link.body is not None:
+        return link
+    return Link(f"{link.uri}{'&' if '?' in link.uri else '?'}{added}")
+
+
+def _reject(link: Link, error: RasterError) -> Rejection:
+    return Rejection(link.uri, error.code, f"{error.message}; what it leads to is not imported")

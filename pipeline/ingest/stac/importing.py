@@ -1,0 +1,182 @@
+"""Registers the GeoTIFFs of a STAC catalogue: the walk lists them, and the rest is an ordinary run."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from hashlib import blake2b
+
+from sqlalchemy import Engine
+
+from pipeline.catalogue.comparison import open_comparison
+from pipeline.catalogue.owners import find_owner
+from pipeline.catalogue.sync_runs import SyncRun
+from pipeline.catalogue.tombstones import find_deleted_groups
+from pipeline.definitions.definition import ImportDefinition, make_import
+from pipeline.errors import CatalogueError, Rejection, TransientError, Unreachable
+from pipeline.ingest.plan import Plan
+from pipeline.ingest.register import (
+    ProgressReporter,
+    RunContext,
+    RunOptions,
+    RunOutcome,
+    Steps,
+    list_and_compare,
+    open_run,
+    run_steps,
+)
+from pipeline.ingest.stac.assets import Asset, Choice, Found
+from pipeline.ingest.stac.catalogue import CatalogueWalk, kind_of
+from pipeline.ingest.stac.documents import DocumentReader, Link, Page
+from pipeline.storage import EVERYWHERE, WEB, ListedItem, Root, StoredFile, unique
+from pipeline.storage.allowed_roots import AllowedRoots
+from pipeline.storage.documents import document_uri
+from pipeline.storage.named_files import FileFinder, map_ahead
+
+REQUESTS_AT_ONCE = 16
+FILES_AHEAD = 64
+MOST_REFUSED = 1000
+"""Files that may be refused before one is found."""
+MOST_UNREACHABLE = 30
+"""Files in a row whose servers do not answer."""
+
+
+@dataclass
+class StacImport:
+    """A STAC catalogue whose first document is read, and the definition of its files."""
+
+    definition: ImportDefinition
+    first: Page
+    choice: Choice
+    most_bytes: int
+    named_roots: Sequence[Root]
+    """The roots that a setting names."""
+    found: Found = field(default_factory=Found)
+    """What was found so far."""
+
+    @property
+    def id(self) -> str:
+        """The id of the definition."""
+        return self.definition.id
+
+    def listed(self, _roots: Sequence[Root]) -> Iterator[ListedItem]:
+        """Yield the files, and a rejection of what cannot be used.
+
+        A catalogue of the web may lead only to what a setting names, for others wrote it. Raises CatalogueError where
+        nothing may be read, TransientError where servers do not answer.
+        """
+        roots = roots_for(self.first.link.uri, self.named_roots)
+        reader = DocumentReader(self.first.link.uri, roots, self.most_bytes)
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE, "find") as threads:
+            walk = CatalogueWalk(self.first, reader, self.choice, threads)
+            self.found = walk.found
+            items = find_assets(walk.assets(), FileFinder(AllowedRoots(roots)), threads)
+            yield from unique(stop_if_hopeless(items))
+
+
+def roots_for(start: str, named: Sequence[Root]) -> Sequence[Root]:
+    """Return the roots for what a catalogue leads to: for one of the web, only those that a setting names."""
+    return named or (() if start.startswith(WEB) else EVERYWHERE)
+
+
+def open_import(
+    name: str,
+    fields: dict[str, object],
+    choice: Choice,
+    roots: Sequence[Root],
+    most_bytes: int,
+) -> StacImport:
+    """Read the first document of a catalogue; `fields` are those of its definition, None for those not given.
+
+    Raises CatalogueError, or TransientError where a bucket does not answer.
+    """
+    uri = document_uri(name)
+    given = {name: value for name, value in fields.items() if value is not None}
+    definition = make_import(
+        {"id": default_id(uri), "files": ["."], "item_times": choice.item_times, **given}
+    )
+    reader = DocumentReader(uri, roots_for(uri, roots), most_bytes)
+    first = reader.read_first(Link(uri))
+    if not kind_of(first.document):
+        raise CatalogueError(
+            f"{uri} is JSON, but not a catalogue, collection or item of STAC; "
+            "name a catalog.json, the landing page of a STAC API, or a list of items [not_stac]"
+        )
+    return StacImport(definition, first, choice, most_bytes, roots)
+
+
+def default_id(uri: str) -> str:
+    """Return the id of the definition of a catalogue, the same for every import of it."""
+    path = uri.partition("?")[0].rstrip("/")
+    words = re.sub(r"[^A-Za-z0-9]+", "-", path.partition("://")[2]).strip("-")
+    digest = blake2b(path.encode(errors="surrogateescape"), digest_size=4).hexdigest()
+    return f"stac-{words[-60:].strip('-')}-{digest}"
+
+
+def import_stac(context: RunContext, files: StacImport) -> RunOutcome:
+    """Register the files of a catalogue; leave alone what is registered and no longer in it."""
+    return run_steps(context, files.id, partial(_steps, files=files))
+
+
+def _steps(context: RunContext, row: SyncRun, files: StacImport) -> Steps:
+    with open_run(context, files, row, complete=False) as run:
+        yield from run.read_and_write()
+        run.comparison.update_rejections(run.owner.organisation_id, complete=True)
+
+
+def plan_import(
+    engine: Engine, files: StacImport, options: RunOptions, progress: ProgressReporter
+) -> Plan:
+    """Return what an import would do. Raises CatalogueError where its owner does not exist."""
+    if not options.create:
+        find_owner(engine, files.definition)
+    plan, deleted = Plan(files.id), find_deleted_groups(engine, files.id)
+    with open_comparison(engine, files.definition, exclusive=False) as comparison:
+        list_and_compare(comparison, files, options, progress, complete=False)
+        plan.add_files(comparison, files.definition, deleted, options.batch_size)
+    return plan
+
+
+def find_assets(
+    assets: Iterable[Asset | Rejection], finder: FileFinder, threads: Executor
+) -> Iterator[ListedItem]:
+    """Yield the file of each asset in order, or a rejection; servers are asked for several at once."""
+
+    def prepare(asset: Asset | Rejection) -> tuple[Asset | Rejection, ListedItem | None]:
+        """Find files of this machine in this thread."""
+        if isinstance(asset, Rejection):
+            return asset, asset
+        local = not (asset.location.on_web or asset.location.in_bucket)
+        return asset, finder.find(asset.location) if local else None
+
+    def find(prepared: tuple[Asset | Rejection, ListedItem | None]) -> ListedItem:
+        asset, item = prepared
+        if isinstance(asset, Rejection):
+            return asset
+        found = item or finder.find(asset.location)
+        return replace(found, stated=asset.stated) if isinstance(found, StoredFile) else found
+
+    yield from map_ahead(find, map(prepare, assets), threads, FILES_AHEAD)
+
+
+def stop_if_hopeless(items: Iterable[ListedItem]) -> Iterator[ListedItem]:
+    """Yield the items; raise CatalogueError where only refusals come, TransientError where servers do not answer."""
+    refused, unreachable, found = 0, 0, False
+    for item in items:
+        found = found or isinstance(item, StoredFile)
+        if isinstance(item, Rejection):
+            refused += 1
+            unreachable = unreachable + 1 if item.code == Unreachable.code else 0
+            if unreachable >= MOST_UNREACHABLE:
+                raise TransientError(
+                    f"{MOST_UNREACHABLE} files after each other cannot be reached, the last one {item.uri}: "
+                    f"{item.message}; run the same command again later"
+                )
+            if refused >= MOST_REFUSED and not found:
+                raise CatalogueError(
+                    f"none of the first {MOST_REFUSED} files can be used, the last one {item.uri}: {item.message}"
+                )
+        else:
+            unreachable = 0
+        yield item

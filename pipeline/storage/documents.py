@@ -1,0 +1,118 @@
+"""Reads whole documents, such as those of a STAC catalogue, from a folder, a bucket or a web server."""
+
+import re
+from pathlib import Path
+from urllib.parse import urljoin
+
+import obstore
+
+from pipeline.errors import CatalogueError, NotAllowed, OverBudget, RasterError, Unreachable
+from pipeline.storage.allowed_roots import AllowedRoots
+from pipeline.storage.files import S3, WEB, file_uri, path_of, translate_os_error
+from pipeline.storage.local import require_regular
+from pipeline.storage.s3 import (
+    OBSTORE_ERRORS,
+    bucket_and_key,
+    open_bucket,
+    translate_obstore_error,
+)
+from pipeline.storage.web_files import web_url
+
+_SECONDS = 120.0
+"""For one document and its retries."""
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
+
+def resolve_link(base: str, link: str) -> str:
+    """Return the URI that a link in the document at `base` leads to. It may have any scheme."""
+    if _SCHEME.match(link):
+        return link
+    scheme, _, rest = base.partition("://")
+    # urljoin joins paths only of the schemes that it knows
+    joined = urljoin(f"http://{rest if scheme != 'file' else f'localhost{rest}'}", link)
+    rest = joined.removeprefix("http://")
+    return f"{scheme}://{rest if scheme != 'file' else rest.removeprefix('localhost')}"
+
+
+def document_uri(name: str) -> str:
+    """Return the URI of a document that a person names, by a path or a URL. Raises CatalogueError."""
+    if name.lower().startswith(WEB):
+        return web_url(name, query=True)
+    return name if name.startswith((S3, "file://")) else file_uri(Path(name).resolve())
+
+
+def home_of(uri: str) -> str:
+    """Return the root that holds what a document may lead to by itself: its server, its bucket or its folder."""
+    if uri.startswith((S3, *WEB)):
+        return "/".join(uri.split("/", 3)[:3]) + "/"
+    return path_of(uri).rpartition("/")[0] or "/"
+
+
+def read_document(
+    uri: str, roots: AllowedRoots, most: int, body: bytes | None = None
+) -> tuple[str, bytes]:
+    """Return the URI of a document, after redirects, and its bytes; POST a body to a web server if there is one.
+
+    Raises a RasterError: NotAllowed outside the roots, OverBudget for more than `most` bytes, NotFound and others.
+    Raises TransientError or CatalogueError where a bucket does not answer.
+    """
+    if uri.startswith(WEB):
+        return _read_from_web(uri, roots, most, body)
+    if uri.startswith(S3):
+        roots.check(f"s3:/{path_of(uri)}")
+        return uri, _read_object(uri, most)
+    if not uri.startswith("file://"):
+        raise NotAllowed("documents are read from folders, buckets and web servers only")
+    try:
+        path = Path(roots.resolve(path_of(uri)))
+        status = path.stat()
+        require_regular(status)
+        _require_small(status.st_size, most)
+        return file_uri(path), path.read_bytes()
+    except OSError as error:
+        raise translate_os_error(error) from error
+
+
+def _read_from_web(
+    uri: str, roots: AllowedRoots, most: int, body: bytes | None
+) -> tuple[str, bytes]:
+    # Most processes read no document of a web server, and would wait for this import.
+    from pipeline.storage.web import web_client
+
+    def check(target: str) -> str:
+        try:
+            found = web_url(target, query=True)
+        except CatalogueError as error:
+            raise NotAllowed(str(error)) from error
+        roots.check(found.partition("?")[0])
+        return found
+
+    headers = {"Accept": "application/geo+json, application/json;q=0.9, */*;q=0.5"}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    answer = web_client().fetch(
+        check(uri), seconds=_SECONDS, most=most, headers=headers, body=body, check=check
+    )
+    if answer.status >= 300:
+        raise Unreachable(f"its server refuses the request ({answer.status}); check its URL")
+    return answer.url, answer.body
+
+
+def _read_object(uri: str, most: int) -> bytes:
+    try:
+        bucket, key = bucket_and_key(S3 + path_of(uri)[1:])
+    except CatalogueError as error:
+        raise NotAllowed(str(error)) from error
+    try:
+        result = obstore.get(open_bucket(bucket), key)
+        _require_small(result.meta["size"], most)
+        return bytes(result.bytes())
+    except RasterError:
+        raise
+    except OBSTORE_ERRORS as error:
+        raise translate_obstore_error(error, uri) from error
+
+
+def _require_small(size: int, most: int) -> None:
+    if size > most:
+        raise OverBudget(f"it has more than {most} bytes")

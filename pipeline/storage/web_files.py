@@ -1,0 +1,133 @@
+"""Files of web servers: their URLs, their fingerprints and ranges of their bytes."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urlsplit
+
+from pipeline.errors import CatalogueError, FileChanged, NotAllowed, UnsuitableServer
+from pipeline.storage.byte_range import ByteRange
+from pipeline.storage.files import WEB, StoredFile, path_of
+
+if TYPE_CHECKING:
+    from pipeline.storage.allowed_roots import AllowedRoots
+    from pipeline.storage.web import CheckURL
+
+_HOST = re.compile(r"[a-z0-9][a-z0-9._-]{0,252}|[0-9a-f:.]*:[0-9a-f:.]*")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_SAFE = "/%:@!$&'()*+,;=~"
+"""Characters of a path that stand for themselves, besides letters, digits, `-`, `.` and `_`."""
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+)")
+_SHARE = 0.8
+"""Share of a file's time for one range and its retries."""
+_SECONDS_TO_FIND = 30.0
+
+
+def web_url(text: str, *, query: bool = False) -> str:
+    """Return the URL of a file of a web server in its one spelling; with `query` it may have a query.
+
+    Raises CatalogueError.
+    """
+    shown = text[:200]
+    try:
+        parts = urlsplit(text)
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError as error:
+        raise CatalogueError(f'"{shown}" is not a URL; write https://host/path') from error
+    if f"{parts.scheme}://" not in WEB or not _HOST.fullmatch(host):
+        raise CatalogueError(f'"{shown}" does not name a web server; write https://host/path')
+    if "@" in parts.netloc:
+        raise CatalogueError(
+            "the URL holds a user or a password, which would be stored; leave it out"
+        )
+    if not query and (parts.query or "?" in text):
+        raise CatalogueError(
+            f'"{shown}" has a query, which is often a key that expires; name a URL without one'
+        )
+    decoded = unquote(parts.path, errors="surrogateescape")
+    if {".", ".."} & set(re.split(r"[/\\]", decoded)) or re.search(r"[\0-\x1f\x7f]", decoded):
+        raise CatalogueError(f'"{shown}" has `.`, `..` or a control character; write it plainly')
+    name = f"[{host}]" if ":" in host else host
+    where = name if port in (None, _DEFAULT_PORTS[parts.scheme]) else f"{name}:{port}"
+    asked = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{where}{quote(parts.path or '/', safe=_SAFE)}{asked}"
+
+
+def find_web_file(url: str, roots: "AllowedRoots") -> StoredFile:
+    """Return a file of a web server as it is now. A redirect within the roots is followed once, as a link is.
+
+    One byte is asked for: that tells size and version, and whether the server has ranges. Raises a RasterError.
+    """
+
+    def check(target: str) -> str:
+        try:
+            found = web_url(target)
+        except CatalogueError as error:
+            raise NotAllowed(f"its server redirects, and {error}") from error
+        roots.check(found)
+        return found
+
+    roots.check(url)
+    part, found, headers = _get(url, 0, 1, _SECONDS_TO_FIND, check)
+    modified = _modified(headers) or 0
+    return StoredFile(found, path_of(found), part.size, part.version, modified * 10**9)
+
+
+def get_web_range(
+    uri: str, start: int, stop: int, _version: str | None, seconds: float
+) -> ByteRange:
+    """Return the bytes from `start` to `stop` of a file of a web server, or fewer at its end.
+
+    No version is required of the server: the caller compares that of the answer, which every server tells. Raises a
+    RasterError.
+    """
+    return _get(uri, start, stop, seconds * _SHARE)[0]
+
+
+def _get(
+    url: str, start: int, stop: int, seconds: float, check: "CheckURL | None" = None
+) -> tuple[ByteRange, str, Mapping[str, str]]:
+    """Return a range, where it came from, and the headers of the answer."""
+    # Most processes read no file of a web server, and would wait for this import.
+    from pipeline.storage.web import refuse_redirects, web_client
+
+    answer = web_client().fetch(
+        url,
+        seconds=seconds,
+        most=stop - start,
+        headers={"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"},
+        check=check or refuse_redirects,
+    )
+    match = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
+    if answer.headers.get("content-encoding", "identity") != "identity" or match is None:
+        raise UnsuitableServer(
+            "its server does not say which bytes it sends; copy the file elsewhere"
+        )
+    size = int(match[2])
+    if (match[1] is None and size > start) or (match[1] is not None and int(match[1]) != start):
+        raise FileChanged.since_listed("the file")
+    return ByteRange(answer.body, size, _version_of(answer.headers)), answer.url, answer.headers
+
+
+def _version_of(headers: Mapping[str, str]) -> str:
+    """Return the ETag, or else the time of the last modification, as it stands in fingerprints."""
+    if etag := headers.get("etag"):
+        return quote(etag.replace('"', ""), safe="")
+    modified = _modified(headers)
+    if modified is None:
+        raise UnsuitableServer(
+            "its server sends neither ETag nor Last-Modified, so that changes cannot be seen; "
+            "copy the file elsewhere"
+        )
+    return f"modified-{modified:x}"
+
+
+def _modified(headers: Mapping[str, str]) -> int | None:
+    """Return the time of the last modification in seconds since 1970."""
+    try:
+        time = parsedate_to_datetime(headers.get("last-modified", ""))
+    except ValueError:
+        return None
+    return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
