@@ -109,6 +109,14 @@ def count_outdated_sources(comparison: Comparison, definition: Definition) -> in
         return int(connection.execute(QUERIES["count_outdated_sources"], parameters).scalar_one())
 
 
+def tell_sources_apart(engine: Engine, definition: Definition) -> None:
+    """Give raster sources of an import that share a name, because a collection has several grids, names of their own.
+
+    Only those that the present run created.
+    """
+    execute(engine, QUERIES["tell_apart"], definition=definition.id)
+
+
 def update_outdated_sources(engine: Engine, definition: Definition, owner: Owner) -> None:
     """Set the fields of a changed definition, except the name, on sources that no file of the run led to.
 

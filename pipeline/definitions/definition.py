@@ -232,6 +232,7 @@ class ImportDefinition(Definition):
 
     groups: ClassVar[tuple[str, ...]] = ("file", BY_COLLECTION)
 
+    group: str = BY_COLLECTION
     item_times: bool = False
     """Whether the time of its item dates a file that says no time."""
 

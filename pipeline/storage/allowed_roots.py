@@ -34,8 +34,9 @@ class AllowedRoots:
         if name.startswith(self._below) or name in self._exact:
             return
         if name.startswith(WEB):
-            server = "/".join(name.split("/", 3)[:3])
-            raise NotAllowed(f"its server may not be read; add {server}/ to RASTERSOURCES_ROOTS")
+            raise NotAllowed(
+                "its web server may not be read; add the server to RASTERSOURCES_ROOTS"
+            )
         raise NotAllowed("it lies outside the folders that may be read; allow its folder")
 
 

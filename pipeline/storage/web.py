@@ -28,6 +28,8 @@ CONNECTIONS = 16
 _REDIRECTS = 5
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 """Answers after which the request is sent again."""
+_MOST_FAILURES = 6
+"""Connections that may fail: a server that is busy answers, one that is not there never will."""
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 8.0
 _SECONDS_TO_CONNECT = 10.0
@@ -47,9 +49,9 @@ class Answer:
     body: bytes
 
 
-def refuse_redirects(url: str) -> str:
+def refuse_redirects(_url: str) -> str:
     """Raise NotAllowed: a listed file stands where its URI says."""
-    raise NotAllowed(f"its server redirects to {url[:300]}; register it from there")
+    raise NotAllowed("its server redirects to another place since it was registered; list it again")
 
 
 class WebClient:
@@ -75,12 +77,13 @@ class WebClient:
         Unreachable, OverBudget for an answer of more than `most` bytes, or UnsuitableServer for one without the range.
         """
         deadline = time.monotonic() + seconds
-        pause = _FIRST_PAUSE
+        pause, failures = _FIRST_PAUSE, 0
         while True:
             wanted = 0.0
             try:
                 answer = self._follow(url, deadline, most, headers, body, check)
             except httpx.TransportError as error:
+                failures += 1
                 reason = f"the connection fails ({type(error).__name__})"
             except httpx.HTTPError as error:
                 raise Unreachable(f"its server cannot be asked ({type(error).__name__})") from error
@@ -90,7 +93,7 @@ class WebClient:
                     return answer
                 reason, wanted = f"its server answers {answer.status}", _retry_after(answer.headers)
             delay = max(wanted, random.uniform(pause / 2, pause))  # noqa: S311
-            if time.monotonic() + delay >= deadline:
+            if failures >= _MOST_FAILURES or time.monotonic() + delay >= deadline:
                 raise Unreachable(f"{reason}; try again later")
             time.sleep(delay)
             pause = min(2 * pause, _LONGEST_PAUSE)

@@ -64,9 +64,9 @@ def find_web_file(url: str, roots: "AllowedRoots") -> StoredFile:
     def check(target: str) -> str:
         try:
             found = web_url(target)
-        except CatalogueError as error:
-            raise NotAllowed(f"its server redirects, and {error}") from error
-        roots.check(found)
+            roots.check(found)
+        except (CatalogueError, NotAllowed) as error:
+            raise NotAllowed(f"its server redirects to {target[:200]}: {error}") from error
         return found
 
     roots.check(url)

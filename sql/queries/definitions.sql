@@ -67,3 +67,11 @@ UPDATE raster_sources SET
     description = :description, organisation_id = :organisation_id, access_modifier = :access_modifier,
     supplier_id = :supplier_id, supplier_code = :supplier_code, temporal = :temporal, declared_interval = :interval
 WHERE id = ANY (:ids);
+
+-- name: tell_apart
+-- Adds its grid to the name of each raster source that the run created, where another one of the import has the name.
+UPDATE raster_sources AS source
+SET name = format('%s (%s)', left(name, 180), concat_ws(', ', projection, abs(pixelsize_x), dtype))
+WHERE definition = :definition AND created_by = current_run() AND pixelsize_x IS NOT NULL AND EXISTS (
+    SELECT FROM raster_sources AS other
+    WHERE other.definition = source.definition AND other.name = source.name AND other.id <> source.id);

@@ -63,6 +63,7 @@ def test_frameworks_stay_where_they_belong(path: Path) -> None:
     assert in_api or not packages & {"fastapi", "starlette"}
     assert in_raster or "rasterio" not in packages
     assert "pyarrow" not in packages or (not in_flows and part(path) in ("export", "ingest"))
+    assert path == REPOSITORY / "pipeline/storage/web.py" or in_flows or "httpx" not in packages
     assert path.name == "dask.py" or not packages & {"dask", "distributed"}
     if not in_flows and part(path) not in ENTRY_POINTS:
         assert "pipeline.settings" not in imports(path)

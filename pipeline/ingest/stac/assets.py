@@ -81,10 +81,11 @@ def assets_of(
         found.geotiffs += 1
         shown = title if len(chosen) == 1 else f"{title} {name}"
         group = _key(collection, name) if collection else ""
+        uri = resolve_link(base, asset["href"])
         try:
-            location = _location(resolve_link(base, asset["href"]))
+            location = _location(uri)
         except CatalogueError as error:
-            yield Rejection(quote(asset["href"], safe="/:%~"), NotSTAC.code, str(error))
+            yield Rejection(without_secrets(uri), NotSTAC.code, str(error))
         else:
             yield Asset(location, Stated(group, shown.strip()[:255] or name[:255], time))
 
@@ -124,6 +125,17 @@ def _location(uri: str) -> Location:
         scheme = uri.partition(":")[0][:20]
         raise CatalogueError(f"files at {scheme}: are not read; only file, s3, http and https are")
     return literal_location(uri)
+
+
+def without_secrets(uri: str) -> str:
+    """Return a URI to be shown and stored, without user, password, query and what is not a place."""
+    scheme, colon, rest = uri.partition(":")
+    if not rest.startswith("//"):
+        return f"{quote(scheme)}{colon}"
+    place, asks, _ = rest[2:].partition("?")
+    host, slash, path = place.partition("/")
+    server = quote(host.rpartition("@")[2], safe=":[]")
+    return f"{quote(scheme)}://{server}{slash}{quote(path, safe='/%')}{asks and '?...'}"
 
 
 def _key(collection: str, asset: str) -> str:

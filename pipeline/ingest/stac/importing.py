@@ -10,6 +10,7 @@ from hashlib import blake2b
 from sqlalchemy import Engine
 
 from pipeline.catalogue.comparison import open_comparison
+from pipeline.catalogue.definitions import tell_sources_apart
 from pipeline.catalogue.owners import find_owner
 from pipeline.catalogue.sync_runs import SyncRun
 from pipeline.catalogue.tombstones import find_deleted_groups
@@ -122,6 +123,7 @@ def import_stac(context: RunContext, files: StacImport) -> RunOutcome:
 def _steps(context: RunContext, row: SyncRun, files: StacImport) -> Steps:
     with open_run(context, files, row, complete=False) as run:
         yield from run.read_and_write()
+        tell_sources_apart(run.context.engine, files.definition)
         run.comparison.update_rejections(run.owner.organisation_id, complete=True)
 
 

@@ -1,0 +1,303 @@
+"""Files of web servers: their URLs, which servers may be read, and what becomes of servers that misbehave."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import CatalogueError, FileChanged, NotAllowed, RasterError, Rejection
+from pipeline.raster.read import read
+from pipeline.settings import split_paths
+from pipeline.storage import (
+    EVERYWHERE,
+    RangeReader,
+    StoredFile,
+    find_registered_file,
+    list_files,
+    literal_location,
+    parse_location,
+)
+from pipeline.storage.allowed_roots import AllowedRoots
+from pipeline.storage.documents import read_document, resolve_link
+from pipeline.storage.uploads import open_upload_store
+from pipeline.storage.web_files import web_url
+from tests.support.factory import write_raster
+from tests.support.web import Reply, Web, redirect, serve_folder
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Web]:
+    write_raster(tmp_path / "a b.tif")
+    with serve_folder(tmp_path) as web:
+        yield web
+
+
+def look(web: Web, name: str = "a%20b.tif", *roots: str) -> StoredFile | Rejection:
+    (found,) = list_files([literal_location(f"{web.url}/{name}")], roots or (web.url,))
+    return found
+
+
+def code_of(found: StoredFile | Rejection) -> str:
+    assert isinstance(found, Rejection), found
+    return found.code
+
+
+def test_a_file_is_read_as_it_is_from_a_folder(web: Web, tmp_path: Path) -> None:
+    found = look(web)
+    assert isinstance(found, StoredFile)
+    (local,) = list_files([literal_location(tmp_path / "a b.tif")], EVERYWHERE)
+    assert isinstance(local, StoredFile)
+    assert (found.uri, found.name, found.size) == (f"{web.url}/a%20b.tif", "a b.tif", local.size)
+    here, there = read(local), read(found)
+    assert there == replace(here, uri=found.uri, fingerprint=found.fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("HTTPS://Example.ORG:443", "https://example.org/"),
+        ("http://example.org:80/a b.tif", "http://example.org/a%20b.tif"),
+        ("http://example.org:8080/a%20b.tif#x", "http://example.org:8080/a%20b.tif"),
+        ("http://[::1]:8080/a.tif", "http://[::1]:8080/a.tif"),
+    ],
+)
+def test_a_file_has_one_url(given: str, url: str) -> None:
+    assert web_url(given) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://",
+        "https:///a.tif",
+        "https://user:secret@example.org/a.tif",
+        "https://example.org/a.tif?sig=secret",
+        "https://example.org/a.tif?",
+        "https://example.org/data/../secret.tif",
+        "https://example.org/data/%2e%2e/secret.tif",
+        "https://example.org/data/%2e%2e%2fsecret.tif",
+        "https://example.org/data/..%5Csecret.tif",
+        "https://example.org/a%00.tif",
+        "https://example.org:port/a.tif",
+        "https://[::1/a.tif",
+        "https://exa mple.org/a.tif",
+        "ftp://example.org/a.tif",
+    ],
+)
+def test_a_url_that_could_mean_something_else_is_refused(url: str) -> None:
+    with pytest.raises(CatalogueError) as raised:
+        web_url(url)
+    assert "secret@" not in str(raised.value)
+
+
+def test_a_web_server_is_read_only_if_a_root_names_it(web: Web) -> None:
+    assert code_of(look(web, "a%20b.tif", *map(str, EVERYWHERE))) == "not_allowed"
+    assert code_of(look(web, "a%20b.tif", f"{web.url}/other/")) == "not_allowed"
+    assert code_of(look(web, "a%20b.tif", f"{web.url[:-1]}/")) == "not_allowed"
+    assert (
+        code_of(look(web, "a%20b.tif", web.url.replace("127.0.0.1", "localhost"))) == "not_allowed"
+    )
+    assert web.requests == []
+    assert isinstance(look(web, "a%20b.tif", f"{web.url}/a%20b.tif"), StoredFile)
+
+
+def test_roots_are_split_at_colons_that_are_not_those_of_urls() -> None:
+    text = "/data:s3://:s3://b/x:https://example.org:http://h:8080/maps:http://[::1]:80/:/more"
+    assert split_paths(text) == (
+        "/data", "s3://", "s3://b/x", "https://example.org", "http://h:8080/maps", "http://[::1]:80/", "/more",
+    )  # fmt: skip
+    for text in ("https://", "/data:http://", "https:///maps"):
+        with pytest.raises(ValueError, match="name the web servers"):
+            split_paths(text)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (404, "not_found"),
+        (410, "not_found"),
+        (401, "permission_denied"),
+        (403, "permission_denied"),
+        (400, "unreachable"),
+    ],
+)
+def test_an_answer_of_the_server_becomes_a_reason_at_once(web: Web, status: int, code: str) -> None:
+    web.fault = lambda _: (status, {}, b"")
+    assert code_of(look(web)) == code
+    assert len(web.requests) == 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_a_busy_server_is_asked_again(web: Web, status: int) -> None:
+    numbers = count()
+    web.fault = lambda _: (status, {"Retry-After": "0"}, b"") if next(numbers) < 1 else None
+    assert isinstance(look(web), StoredFile)
+    assert len(web.requests) == 2
+
+
+def test_a_server_that_wants_to_be_left_alone_for_long_is_left_alone(web: Web) -> None:
+    web.fault = lambda _: (429, {"Retry-After": "3600"}, b"")
+    assert code_of(look(web)) == "unreachable"
+    assert len(web.requests) == 1
+
+
+def test_waiting_for_a_server_has_an_end(web: Web) -> None:
+    found = look(web)
+    assert isinstance(found, StoredFile)
+    web.fault = lambda _: (503, {}, b"")
+    began = time.monotonic()
+    with pytest.raises(RasterError) as raised:
+        RangeReader(2.0).first(found, found.name)
+    assert raised.value.code == "unreachable"
+    assert time.monotonic() - began < 2.5
+
+
+def test_a_server_without_ranges_or_versions_is_not_read(web: Web) -> None:
+    web.etags = False
+    found = look(web)
+    assert isinstance(found, StoredFile)
+    assert "modified-" in found.fingerprint
+    read(found)
+    web.modified = False
+    assert code_of(look(web)) == "unsuitable_server"
+    web.etags, web.ranges = True, False
+    assert code_of(look(web)) == "unsuitable_server"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (206, {"ETag": '"x"', "Content-Range": "bytes 0-0/*"}, b"I"),
+        (206, {"ETag": '"x"', "Content-Range": "bytes 5-5/100"}, b"I"),
+        (206, {"ETag": '"x"'}, b"I"),
+        (206, {"ETag": '"x"', "Content-Range": "bytes 0-0/100"}, bytes(2**20)),
+        (206, {"ETag": '"x"', "Content-Range": "bytes 0-0/100", "Content-Encoding": "gzip"}, b"I"),
+        (204, {"ETag": '"x"'}, b""),
+    ],
+)
+def test_an_answer_that_is_not_the_range_is_refused(web: Web, answer: Reply) -> None:
+    web.fault = lambda _: answer
+    assert code_of(look(web)) in ("unsuitable_server", "over_budget", "changing")
+
+
+def test_an_empty_file_is_empty(web: Web, tmp_path: Path) -> None:
+    (tmp_path / "empty.tif").touch()
+    found = look(web, "empty.tif")
+    assert isinstance(found, StoredFile)
+    assert found.size == 0
+    with pytest.raises(RasterError) as raised:
+        read(found)
+    assert raised.value.code == "empty_file"
+
+
+def test_a_file_that_changes_is_noticed(web: Web, tmp_path: Path) -> None:
+    found = look(web)
+    assert isinstance(found, StoredFile)
+    write_raster(tmp_path / "a b.tif", width=50)
+    with pytest.raises(FileChanged):
+        read(found)
+
+
+def test_a_registered_file_is_found_without_a_request(web: Web) -> None:
+    found = look(web)
+    assert isinstance(found, StoredFile)
+    web.requests.clear()
+    again = find_registered_file(found.uri, found.fingerprint, (web.url,))
+    assert (again.uri, again.size, again.real_path) == (found.uri, found.size, found.real_path)
+    assert web.requests == []
+    with pytest.raises(NotAllowed):
+        find_registered_file(found.uri, found.fingerprint, EVERYWHERE)
+
+
+def test_a_redirect_within_the_roots_is_followed_as_a_link_is(web: Web) -> None:
+    web.fault = lambda path: redirect("/a%20b.tif", 301) if path == "/old.tif" else None
+    found = look(web, "old.tif")
+    assert isinstance(found, StoredFile)
+    assert found.uri == f"{web.url}/a%20b.tif"
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["http://localhost:{port}/a.tif", "http://127.0.0.1:1/a.tif", "/other/a.tif", "file:///etc/passwd",
+     "http://169.254.169.254/latest/meta-data", "//localhost/a.tif", "/data/a.tif?key=1", "/data/../other/a.tif"],
+)  # fmt: skip
+def test_a_redirect_elsewhere_is_refused(web: Web, target: str) -> None:
+    where = target.format(port=web.port)
+    web.fault = lambda path: redirect(where) if path.startswith("/data") else (200, {}, b"")
+    assert code_of(look(web, "data/a.tif", f"{web.url}/data/")) == "not_allowed"
+    assert [path for _, path, _ in web.requests] == ["/data/a.tif"]
+
+
+def test_redirects_in_a_loop_end(web: Web) -> None:
+    web.fault = lambda path: redirect("/b.tif" if path == "/a.tif" else "/a.tif")
+    assert code_of(look(web, "a.tif")) == "unreachable"
+
+
+def test_a_file_that_redirects_after_it_was_listed_is_refused(web: Web) -> None:
+    found = look(web)
+    assert isinstance(found, StoredFile)
+    web.fault = lambda path: redirect("/other.tif")
+    with pytest.raises(NotAllowed) as raised:
+        read(found)
+    assert web.url not in str(raised.value)
+
+
+def test_a_web_server_cannot_be_listed_or_written(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueError, match="no list of its files"):
+        parse_location("https://example.org/maps/*.tif", tmp_path)
+    with pytest.raises(CatalogueError, match="has a query"):
+        parse_location("https://example.org/map?.tif", tmp_path)
+    with pytest.raises(CatalogueError, match="cannot be written to"):
+        open_upload_store("https://example.org/uploads")
+
+
+@pytest.mark.parametrize(
+    ("base", "link", "found"),
+    [
+        ("https://h/a/catalog.json", "./b/c.json", "https://h/a/b/c.json"),
+        ("https://h/a/catalog.json?x=1", "?page=2", "https://h/a/catalog.json?page=2"),
+        ("https://h/a/catalog.json", "/c.json", "https://h/c.json"),
+        ("https://h/a/catalog.json", "http://g/c.json", "http://g/c.json"),
+        ("s3://bucket/a/catalog.json", "../c.json", "s3://bucket/c.json"),
+        ("s3://bucket/catalog.json", "https://h/c.json", "https://h/c.json"),
+        ("file:///a/catalog.json", "b/c.json", "file:///a/b/c.json"),
+        ("file:///a/catalog.json", "/etc/c.json", "file:///etc/c.json"),
+        ("file:///a/catalog.json", "s3://bucket/c.json", "s3://bucket/c.json"),
+    ],
+)
+def test_links_lead_on_from_their_document(base: str, link: str, found: str) -> None:
+    assert resolve_link(base, link) == found
+
+
+def document(web: Web, path: str, most: int = 1000, **more: Any) -> bytes:
+    return read_document(f"{web.url}/{path}", AllowedRoots([web.url]), most, **more)[1]
+
+
+def test_documents_are_bounded(web: Web, tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(bytes(1000))
+    (tmp_path / "large").write_bytes(bytes(1001))
+    assert document(web, "small") == bytes(1000)
+    with pytest.raises(RasterError) as raised:
+        document(web, "large")
+    assert raised.value.code == "over_budget"
+    roots = AllowedRoots([tmp_path])
+    assert read_document((tmp_path / "small").as_uri(), roots, 1000)[1] == bytes(1000)
+    for name, code in (("large", "over_budget"), ("", "not_a_file"), ("none", "not_found")):
+        with pytest.raises(RasterError) as raised:
+            read_document((tmp_path / name).as_uri(), roots, 1000)
+        assert raised.value.code == code
+    with pytest.raises(NotAllowed):
+        read_document(Path("/etc/passwd").as_uri(), roots, 1000)
+
+
+def test_a_bomb_of_gzip_is_not_unpacked(web: Web) -> None:
+    import gzip
+
+    web.fault = lambda _: (200, {"Content-Encoding": "gzip"}, gzip.compress(bytes(10**7)))
+    with pytest.raises(RasterError) as raised:
+        document(web, "bomb.json", 10**6)
+    assert raised.value.code == "over_budget"
