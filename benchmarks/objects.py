@@ -17,7 +17,7 @@ from benchmarks.measure import Figures, Results, seconds
 from benchmarks.registration import count_files, rate, require
 from benchmarks.tiffs import make_raster
 from pipeline.database.private_cluster.cluster import Cluster
-from pipeline.storage.s3_ranges import FIRST_BYTES
+from pipeline.storage.ranges import FIRST_BYTES
 from tests.support.proxy import Proxy, proxy
 from tests.support.s3 import Bucket, new_bucket, seaweed
 

@@ -71,7 +71,7 @@ CREATE INDEX raster_files_warned ON raster_files (registered_by) WHERE notices <
 COMMENT ON TABLE raster_files IS 'GeoTIFFs, each with its URI, its fingerprint and the facts from its header.';
 COMMENT ON COLUMN raster_files.id IS 'Internal number.';
 COMMENT ON COLUMN raster_files.source_id IS 'The raster source that it is part of.';
-COMMENT ON COLUMN raster_files.uri IS 'URI of the file: file:// or s3://.';
+COMMENT ON COLUMN raster_files.uri IS 'URI of the file: file://, s3://, http:// or https://.';
 COMMENT ON COLUMN raster_files.definition IS 'Id of the definition that registered it; null: a client uploaded it.';
 COMMENT ON COLUMN raster_files.fingerprint IS 'Size and time of a local file, ETag and size of an object; sidecars included. The file is read again when it changes.';
 COMMENT ON COLUMN raster_files.reading_hash IS 'Hash of the fields of the definition that reading depends on. The file is read again when it changes.';

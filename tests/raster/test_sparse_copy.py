@@ -102,7 +102,7 @@ def write_cog(path: Path, size: int, **creation: Any) -> Path:
 def parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first range holds a small header; ranges of some bytes leave holes in the copy."""
     if request.param == "in smallest parts":
-        monkeypatch.setattr("pipeline.storage.s3_ranges.FIRST_BYTES", 16)
+        monkeypatch.setattr("pipeline.storage.ranges.FIRST_BYTES", 16)
         monkeypatch.setattr("pipeline.raster.tiff._READ_AHEAD_BYTES", 16)
 
 

@@ -1,7 +1,7 @@
 """Walks through a STAC catalogue, API or file, page by page, and finds the GeoTIFFs of its items."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from urllib.parse import urlencode
 
@@ -58,6 +58,14 @@ class CatalogueWalk:
                 pending.append(self._steps(step))
             else:
                 yield _reject(step.link, NotSTAC(f"it lies below {MOST_LEVELS} other catalogues"))
+
+    def assets_in(self, items: Iterable[Document | Rejection]) -> Iterator[Asset | Rejection]:
+        """Yield the GeoTIFFs of items that do not stand in a document of JSON."""
+        for item in items:
+            if isinstance(item, Rejection):
+                yield item
+            else:
+                yield from self._item(Page(self._first.link, item), item)
 
     def _steps(self, page: Page) -> Steps:
         """Yield what a document holds, and the documents that it leads to."""
@@ -126,7 +134,7 @@ class CatalogueWalk:
                 return
             page = step
 
-    def _item(self, page: Page, item: Document) -> Steps:
+    def _item(self, page: Page, item: Document) -> Iterator[Asset | Rejection]:
         if kind_of(item) != "Feature" or not isinstance(item.get("assets"), dict):
             yield _reject(page.link, NotSTAC("a feature without assets is not an item of STAC"))
             return

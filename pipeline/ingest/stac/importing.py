@@ -6,6 +6,8 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from sqlalchemy import Engine
 
@@ -30,11 +32,24 @@ from pipeline.ingest.register import (
 from pipeline.ingest.stac.assets import Asset, Choice, Found
 from pipeline.ingest.stac.catalogue import CatalogueWalk, kind_of
 from pipeline.ingest.stac.documents import DocumentReader, Link, Page
-from pipeline.storage import EVERYWHERE, WEB, ListedItem, Root, StoredFile, unique
+from pipeline.storage import (
+    EVERYWHERE,
+    WEB,
+    ListedItem,
+    Root,
+    StoredFile,
+    literal_location,
+    unique,
+)
 from pipeline.storage.allowed_roots import AllowedRoots
-from pipeline.storage.documents import document_uri
+from pipeline.storage.documents import document_uri, home_of
 from pipeline.storage.named_files import FileFinder, map_ahead
 
+if TYPE_CHECKING:
+    from pipeline.ingest.stac.geoparquet import ItemTable
+
+GEOPARQUET = (".parquet", ".geoparquet")
+"""Endings of the names of GeoParquet files."""
 REQUESTS_AT_ONCE = 16
 FILES_AHEAD = 64
 MOST_REFUSED = 1000
@@ -53,6 +68,8 @@ class StacImport:
     most_bytes: int
     named_roots: Sequence[Root]
     """The roots that a setting names."""
+    table: "ItemTable | None" = None
+    """The items of a GeoParquet file, whose first document is empty."""
     found: Found = field(default_factory=Found)
     """What was found so far."""
 
@@ -72,7 +89,8 @@ class StacImport:
         with ThreadPoolExecutor(REQUESTS_AT_ONCE, "find") as threads:
             walk = CatalogueWalk(self.first, reader, self.choice, threads)
             self.found = walk.found
-            items = find_assets(walk.assets(), FileFinder(AllowedRoots(roots)), threads)
+            assets = walk.assets_in(self.table.items()) if self.table else walk.assets()
+            items = find_assets(assets, FileFinder(AllowedRoots(roots)), threads)
             yield from unique(stop_if_hopeless(items))
 
 
@@ -97,6 +115,9 @@ def open_import(
     definition = make_import(
         {"id": default_id(uri), "files": ["."], "item_times": choice.item_times, **given}
     )
+    if urlsplit(uri).path.lower().endswith(GEOPARQUET):
+        first = Page(Link(uri), {})
+        return StacImport(definition, first, choice, most_bytes, roots, open_table(uri))
     reader = DocumentReader(uri, roots_for(uri, roots), most_bytes)
     first = reader.read_first(Link(uri))
     if not kind_of(first.document):
@@ -105,6 +126,17 @@ def open_import(
             "name a catalog.json, the landing page of a STAC API, or a list of items [not_stac]"
         )
     return StacImport(definition, first, choice, most_bytes, roots)
+
+
+def open_table(uri: str) -> "ItemTable":
+    """Return the items of a GeoParquet file that a person named. Raises CatalogueError."""
+    # Other catalogues need no pyarrow, which takes longer to import than most commands run.
+    from pipeline.ingest.stac.geoparquet import ItemTable
+
+    file = FileFinder(AllowedRoots([home_of(uri)])).find(literal_location(uri))
+    if isinstance(file, Rejection):
+        raise CatalogueError(f"{uri}: {file.message} [{file.code}]")
+    return ItemTable(file)
 
 
 def default_id(uri: str) -> str:
