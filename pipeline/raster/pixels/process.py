@@ -25,6 +25,8 @@ from pipeline.raster.pixels.sample import measure_sample
 REQUESTS_AT_ONCE = 8
 """Requests to object storage that the process waits for."""
 _GDAL_CACHE_BYTES = 16 * 2**20
+_MOST_FREE_BYTES = 12 * 2**20
+"""Freed memory that is kept for the next picture: a picture frees some 5 MiB, and getting them anew takes 4 ms."""
 
 
 class Answers:
@@ -73,14 +75,29 @@ def serve(connection: Connection) -> None:
                 answer = error
             signal.setitimer(signal.ITIMER_REAL, 0)
             connection.send(answer)
-            if isinstance(request, Sample):
-                _release_memory()
+            release_memory()
 
 
-def _release_memory() -> None:
-    """Give freed memory back to the system: a sample needs far more than the pictures that follow."""
-    with suppress(AttributeError):  # of other C libraries than that of GNU
-        ctypes.CDLL(None).malloc_trim(0)
+class _Heap(ctypes.Structure):
+    """What `mallinfo2` of the C library of GNU returns."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+        )
+    )  # fmt: skip
+    fordblks: int
+    """Bytes that are free and not given back."""
+
+
+def release_memory() -> None:
+    """Give much freed memory back to the system: a sample or a decimated copy needs far more than most pictures."""
+    with suppress(AttributeError):  # of other C libraries
+        libc = ctypes.CDLL(None)
+        libc.mallinfo2.restype = _Heap
+        if libc.mallinfo2().fordblks > _MOST_FREE_BYTES:
+            libc.malloc_trim(0)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Pictures of large files without overviews, and of many files."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pipeline.raster import Budget
 from pipeline.raster.pixels.blocks import Area
 from pipeline.raster.pixels.client import PixelProcess
 from pipeline.raster.pixels.nearest import Grid, whole, whole_pixels
+from pipeline.raster.pixels.process import release_memory
 from pipeline.raster.pixels.requests import Picture, PixelFile, PixelLimits, Sample, Window
 from tests.raster.pixels.test_pixel_process import LIMITS, pixel_file, window_of
 from tests.support.factory import RD_TRANSFORM, read_path, write_raster
@@ -144,3 +146,22 @@ def test_the_part_of_a_window_that_meets_a_file_holds_all_its_pixels(
         assert not outside.any(), (window, transform, part)
         met_some += bool(inside.any())
     assert met_some > 20
+
+
+def test_much_freed_memory_goes_back_to_the_system() -> None:
+    freed, kept = [], []
+    for _ in range(3000):
+        freed.append(bytearray(40_000))
+        kept.append(
+            bytearray(600)
+        )  # lies between the others, so that they do not leave by themselves
+    full = resident_bytes()
+    freed.clear()
+    release_memory()
+    assert resident_bytes() < full - 80_000_000
+    assert len(kept) == 3000
+
+
+def resident_bytes() -> int:
+    """The memory of this process that is there."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
