@@ -44,10 +44,11 @@ fuzz: ## 20,000 mutated headers, each of which must give a record or a clean ref
 	$(BIN)/python -m tests.support.fuzz 20000
 
 ROWS ?= 10000,100000,1000000
-bench: ## everything beside its peers, within 25 minutes (ROWS=1e5,1e7: other sizes of the catalogue); docs/performance.md anew
+ITEMS ?= 100000
+bench: ## everything beside its peers, within 25 minutes (ROWS=1e5,1e7: other sizes of the catalogue; ITEMS=1e6: of STAC); docs/performance.md anew
 	@./setup.sh requirements-dev.lock
 	@$(BIN)/python -m compileall -q pipeline flows # as a new installation is; Python may not be allowed to keep it
-	$(BIN)/python -m benchmarks --rows $(ROWS) --page docs/performance.md
+	$(BIN)/python -m benchmarks --rows $(ROWS) --items $(ITEMS) --page docs/performance.md
 
 bench-peers: ## what `make bench` compares with, into a cache folder of the user
 	@./setup.sh requirements-dev.lock

@@ -16,10 +16,11 @@ from benchmarks.pages import compare_pages
 from benchmarks.peers import peer
 from benchmarks.registration import compare_registration
 from benchmarks.report import print_tables, write_page
+from benchmarks.stac_search import compare_stac
 from benchmarks.start import compare_start
 from benchmarks.syncing import compare_sync
 
-SECTIONS = ("start", "registration", "objects", "sync", "lists", "pages")
+SECTIONS = ("start", "registration", "objects", "sync", "lists", "stac", "pages")
 ROWS_FOR_ALL = 100_000
 """The size of catalogue at which all peers are measured, in all rounds; other sizes tell of growth, in one round."""
 
@@ -45,6 +46,8 @@ def main() -> None:
             compare_lists(
                 results, cluster, rows, rounds=rounds, duration=options.seconds, stac=stac
             )
+        for items in options.items if "stac" in options.only else ():
+            compare_stac(results, cluster, items, options.rounds if items <= ROWS_FOR_ALL else 1)
         for rows in options.rows if "pages" in options.only else ():
             if rows >= ROWS_FOR_ALL:
                 compare_pages(results, cluster, rows, work, options.rounds)
@@ -60,6 +63,9 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "--rows", type=numbers, default=[10_000, 100_000, 1_000_000], help="sizes of catalogues"
+    )
+    parser.add_argument(
+        "--items", type=numbers, default=[ROWS_FOR_ALL], help="sizes of catalogues in STAC"
     )
     parser.add_argument("--files", type=int, default=5_000, help="rasters that are registered")
     parser.add_argument("--objects", type=int, default=2_000, help="rasters in a bucket")

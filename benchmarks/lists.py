@@ -16,7 +16,14 @@ from benchmarks.load import load
 from benchmarks.measure import Results, Work, seconds
 from benchmarks.peers import peer
 from benchmarks.sample import Paths, Sample, draw_sample
-from benchmarks.stac import index_stac, prepare_stac, pypgstac, serve_stac, stac_paths
+from benchmarks.stac import (
+    STAC_QUERYABLES,
+    index_pgstac,
+    load_pgstac,
+    prepare_stac,
+    serve_stac,
+    stac_paths,
+)
 from pipeline.database.private_cluster.cluster import Cluster
 
 LIST = "/api/v4/rastersources/"
@@ -72,10 +79,10 @@ def fill(results: Results, database: Database, rows: int, *, stac: bool) -> None
     with tempfile.TemporaryDirectory() as folder:
         if stac:
             items = prepare_stac(database, Path(folder))
-            works["stac-fastapi"] = timed(lambda: pypgstac(database, "load", "items", items))
+            works["stac-fastapi"] = timed(lambda: load_pgstac(database, "items", items))
         results.compare("loading", "catalogue", "s", rows, works, 1)
         if stac:
-            index_stac(database, Path(folder))
+            index_pgstac(database, Path(folder), STAC_QUERYABLES)
     database.execute("VACUUM ANALYZE")
 
 

@@ -1,6 +1,7 @@
 """Ask a server for paths over many connections: by wrk where it is installed, otherwise by asyncio in this process.
 
-wrk counts in whole seconds, so that shorter times are left to asyncio.
+A path may be followed by a tab and a body, which is sent by POST as JSON. wrk counts in whole seconds, so that shorter
+times are left to asyncio.
 """
 
 import asyncio
@@ -63,6 +64,14 @@ def by_asyncio(address: str, paths: Sequence[str], seconds: float) -> list[float
     ]
 
 
+def request(path: str, host: str) -> bytes:
+    """Return the bytes of a request."""
+    path, _, body = path.partition("\t")
+    kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+    method = "POST" if body else "GET"
+    return f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{kind}\r\n{body}".encode()
+
+
 async def ask_all(address: str, paths: Sequence[str], seconds: float) -> tuple[list[float], int]:
     """Return the milliseconds of the requests, and how many failed."""
     where = urlsplit(address)
@@ -75,9 +84,7 @@ async def ask_all(address: str, paths: Sequence[str], seconds: float) -> tuple[l
         reader, writer = await asyncio.open_connection(where.hostname, where.port)
         began = time.monotonic()
         while not times or began < end:
-            writer.write(
-                f"GET {draw.choice(paths)} HTTP/1.1\r\nHost: {where.netloc}\r\n\r\n".encode()
-            )
+            writer.write(request(draw.choice(paths), where.netloc))
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             await reader.readexactly(int(head.partition(b"content-length:")[2].split(None, 1)[0]))
             times.append(1000 * (time.monotonic() - began))

@@ -1,6 +1,7 @@
 """stac-fastapi-pgstac with the same records, asked the same questions."""
 
 import json
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import quote
@@ -27,6 +28,27 @@ def serve_stac(database: Database) -> AbstractContextManager[str]:
     return serving(command, {**environment, "PGHOST": socket, "PGPASSWORD": "none"}, "/_mgmt/ping")
 
 
+def migrate_pgstac(database: Database) -> None:
+    """Make the tables of pgstac."""
+    database.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
+    pypgstac(database, "migrate")
+
+
+def load_pgstac(database: Database, table: str, documents: Path) -> None:
+    """Load collections or items."""
+    pypgstac(database, "load", table, documents)
+
+
+def index_pgstac(database: Database, folder: Path, kinds: Mapping[str, str]) -> None:
+    """Tell pgstac the types of properties, and give it an index of each."""
+    queryables = folder / "queryables.json"
+    queryables.write_text(
+        json.dumps({"properties": {name: {"type": kind} for name, kind in kinds.items()}})
+    )
+    names = json.dumps(list(kinds))
+    pypgstac(database, "load_queryables", queryables, "--index_fields", names)
+
+
 def pypgstac(database: Database, *arguments: str | Path) -> str:
     """Run the loader of pgstac."""
     return run([PEERS / "pypgstac", *arguments], database.peers)
@@ -34,24 +56,14 @@ def pypgstac(database: Database, *arguments: str | Path) -> str:
 
 def prepare_stac(database: Database, folder: Path) -> Path:
     """Make the tables of pgstac; return a file with the items."""
-    database.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
-    pypgstac(database, "migrate")
+    migrate_pgstac(database)
     collection = folder / "collection.ndjson"
     collection.write_text(json.dumps(STAC_COLLECTION) + "\n")
-    pypgstac(database, "load", "collections", collection)
+    load_pgstac(database, "collections", collection)
     items = folder / "items.ndjson"
     with items.open("w") as file:
         file.write(database.run_file("stac_items.sql"))
     return items
-
-
-def index_stac(database: Database, folder: Path) -> None:
-    """Give pgstac the indexes that the cases can use."""
-    queryables = folder / "queryables.json"
-    queryables.write_text(
-        json.dumps({"properties": {name: {"type": kind} for name, kind in STAC_QUERYABLES.items()}})
-    )
-    pypgstac(database, "load_queryables", queryables, "--index_fields", "[organisation,updated]")
 
 
 def stac_paths(database: Database, sample: Sample) -> Paths:

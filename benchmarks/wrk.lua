@@ -1,4 +1,6 @@
--- wrk asks for the paths of the file BENCH_PATHS at random, and prints one line of figures at its end.
+-- wrk asks for the paths of the file BENCH_PATHS at random, and prints one line of figures at its end. What follows a tab
+-- is a body, which is sent by POST.
+local json = { ["Content-Type"] = "application/json" }
 local paths = {}
 for path in io.lines(os.getenv("BENCH_PATHS")) do
     table.insert(paths, path)
@@ -16,7 +18,11 @@ function init()
 end
 
 function request()
-    return wrk.format("GET", paths[math.random(#paths)])
+    local path, body = paths[math.random(#paths)]:match("^([^\t]*)\t?(.*)$")
+    if body == "" then
+        return wrk.format("GET", path)
+    end
+    return wrk.format("POST", path, json, body)
 end
 
 function done(summary, latency)

@@ -104,7 +104,9 @@ def shown_name() -> ColumnElement[Any]:
 
 
 def _count_files(caller: Caller, where: Sequence[Predicate]) -> ColumnElement[int]:
-    """Return the number of files; the sources know theirs."""
+    """Return the number of files: each source knows its own, and the counters those of all sources."""
+    if not where:
+        return _counted("files", caller)
     amount = cast(func.coalesce(func.sum(raster_sources.c.file_count), 0), BigInteger)
     visible = readable(raster_sources, caller)
     return select(amount).where(visible, *where).scalar_subquery()
@@ -112,12 +114,17 @@ def _count_files(caller: Caller, where: Sequence[Predicate]) -> ColumnElement[in
 
 def _count_sources(caller: Caller, where: Sequence[Predicate]) -> ColumnElement[int]:
     """Return the number of raster sources, from the counters if they know it."""
+    if not where:
+        return _counted("amount", caller)
+    visible = readable(raster_sources, caller)
+    return select(func.count()).select_from(raster_sources).where(visible, *where).scalar_subquery()
+
+
+def _counted(column: str, caller: Caller) -> ColumnElement[int]:
+    """Return the sum of a column of the counters."""
     counters = RASTER_SOURCES.counters
-    if where or counters is None:
-        visible = readable(raster_sources, caller)
-        count = select(func.count()).select_from(raster_sources).where(visible, *where)
-        return count.scalar_subquery()
-    amount = cast(func.coalesce(func.sum(counters.table.c.amount), 0), BigInteger)
+    assert counters
+    amount = cast(func.coalesce(func.sum(counters.table.c[column]), 0), BigInteger)
     return select(amount).where(counters.visible(caller)).scalar_subquery()
 
 
@@ -125,7 +132,7 @@ _FILE, _SOURCE = raster_files.c, raster_sources.c
 _FIRST, _LAST = _time("first_step", _FILE.times), _time("last_step", _FILE.times)
 ITEMS = Features(
     raster_files,
-    raster_files.join(raster_sources, _SOURCE.id == _FILE.source_id).join(
+    raster_files.join(raster_sources, _SOURCE.id == _FILE.source_id).outerjoin(
         coordinate_systems, coordinate_systems.c.id == _FILE.coordinate_system_id
     ),
     _FILE.footprint,

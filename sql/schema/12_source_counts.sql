@@ -1,6 +1,6 @@
--- How many raster sources there are, by owner and access: lists show an exact count without counting rows.
+-- How many raster sources and files there are, by owner and access: lists show an exact count without counting rows.
 --
--- Each statement that changes raster sources adds a row for each group whose number it changes. A count is the sum of
+-- Each statement that changes raster sources adds a row for each group whose numbers it changes. A count is the sum of
 -- the rows that its snapshot sees, so it is exact, and writers do not wait for each other. Now and then a writer
 -- replaces the rows of a group by their sum.
 
@@ -9,7 +9,8 @@ CREATE TABLE source_counts (
     organisation_id    bigint NOT NULL,
     access_modifier    smallint NOT NULL,
     hidden_supplier_id bigint,
-    amount             bigint NOT NULL
+    amount             bigint NOT NULL,
+    files              bigint NOT NULL
 );
 CREATE INDEX source_counts_organisation ON source_counts (organisation_id, access_modifier);
 COMMENT ON TABLE source_counts IS 'Numbers of raster sources: the number of a group is the sum of its rows.';
@@ -18,6 +19,7 @@ COMMENT ON COLUMN source_counts.organisation_id IS 'The owner. There is no forei
 COMMENT ON COLUMN source_counts.access_modifier IS '0 Public, 100 Common, 200 Private, 300 Hidden.';
 COMMENT ON COLUMN source_counts.hidden_supplier_id IS 'The supplier of Hidden sources, who sees them; null for all others.';
 COMMENT ON COLUMN source_counts.amount IS 'Sources that a statement added; negative for those that it removed.';
+COMMENT ON COLUMN source_counts.files IS 'The same of the files of these sources.';
 
 -- Rows that another writer replaces at the moment are skipped.
 CREATE FUNCTION sum_source_counts() RETURNS void LANGUAGE sql AS $$
@@ -26,11 +28,11 @@ CREATE FUNCTION sum_source_counts() RETURNS void LANGUAGE sql AS $$
     ), summed AS (
         DELETE FROM source_counts WHERE id IN (
             SELECT id FROM source_counts WHERE id IN (SELECT id FROM grouped WHERE rows > 1) FOR UPDATE SKIP LOCKED
-        ) RETURNING organisation_id, access_modifier, hidden_supplier_id, amount
+        ) RETURNING organisation_id, access_modifier, hidden_supplier_id, amount, files
     )
-    INSERT INTO source_counts (organisation_id, access_modifier, hidden_supplier_id, amount)
-    SELECT organisation_id, access_modifier, hidden_supplier_id, sum(amount) FROM summed
-    GROUP BY 1, 2, 3 HAVING sum(amount) <> 0
+    INSERT INTO source_counts (organisation_id, access_modifier, hidden_supplier_id, amount, files)
+    SELECT organisation_id, access_modifier, hidden_supplier_id, sum(amount), sum(files) FROM summed
+    GROUP BY 1, 2, 3 HAVING sum(amount) <> 0 OR sum(files) <> 0
 $$;
 COMMENT ON FUNCTION sum_source_counts IS 'Replaces the rows of each group in source_counts by their sum.';
 
@@ -38,19 +40,20 @@ CREATE FUNCTION count_sources() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE added integer;
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        INSERT INTO source_counts (organisation_id, access_modifier, hidden_supplier_id, amount)
-        SELECT organisation_id, access_modifier, CASE WHEN access_modifier = 300 THEN supplier_id END, count(*)
+        INSERT INTO source_counts (organisation_id, access_modifier, hidden_supplier_id, amount, files)
+        SELECT organisation_id, access_modifier, CASE WHEN access_modifier = 300 THEN supplier_id END, count(*), sum(file_count)
         FROM new_rows GROUP BY 1, 2, 3;
     ELSIF TG_OP = 'UPDATE' THEN
-        INSERT INTO source_counts (organisation_id, access_modifier, hidden_supplier_id, amount)
-        SELECT organisation_id, access_modifier, CASE WHEN access_modifier = 300 THEN supplier_id END, sum(change)
+        INSERT INTO source_counts (organisation_id, access_modifier, hidden_supplier_id, amount, files)
+        SELECT organisation_id, access_modifier, CASE WHEN access_modifier = 300 THEN supplier_id END,
+               sum(change), sum(change * file_count)
         FROM (
-            SELECT organisation_id, access_modifier, supplier_id, -1 AS change FROM old_rows
-            UNION ALL SELECT organisation_id, access_modifier, supplier_id, 1 FROM new_rows
-        ) AS both_rows GROUP BY 1, 2, 3 HAVING sum(change) <> 0;
+            SELECT organisation_id, access_modifier, supplier_id, file_count, -1 AS change FROM old_rows
+            UNION ALL SELECT organisation_id, access_modifier, supplier_id, file_count, 1 FROM new_rows
+        ) AS both_rows GROUP BY 1, 2, 3 HAVING sum(change) <> 0 OR sum(change * file_count) <> 0;
     ELSE
-        INSERT INTO source_counts (organisation_id, access_modifier, hidden_supplier_id, amount)
-        SELECT organisation_id, access_modifier, CASE WHEN access_modifier = 300 THEN supplier_id END, -count(*)
+        INSERT INTO source_counts (organisation_id, access_modifier, hidden_supplier_id, amount, files)
+        SELECT organisation_id, access_modifier, CASE WHEN access_modifier = 300 THEN supplier_id END, -count(*), -sum(file_count)
         FROM old_rows GROUP BY 1, 2, 3;
     END IF;
     GET DIAGNOSTICS added = ROW_COUNT;
@@ -60,7 +63,7 @@ BEGIN
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION count_sources IS 'Records in source_counts how many raster sources a statement added to and removed from each group.';
+COMMENT ON FUNCTION count_sources IS 'Records in source_counts how many raster sources and files a statement added to and removed from each group.';
 CREATE TRIGGER raster_sources_count_created AFTER INSERT ON raster_sources REFERENCING NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION count_sources();
 CREATE TRIGGER raster_sources_count_updated AFTER UPDATE ON raster_sources REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows

@@ -55,40 +55,42 @@ CREATE FUNCTION stac_nodata(nodata text) RETURNS json LANGUAGE sql IMMUTABLE PAR
 $$;
 COMMENT ON FUNCTION stac_nodata IS 'A nodata value as STAC writes it: a number, or nan, inf or -inf as a text.';
 
-CREATE FUNCTION stac_bands(bands jsonb) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT json_agg(json_strip_nulls(json_build_object(
-        'name', 'b' || place, 'description', nullif(band ->> 'description', ''),
-        'data_type', stac_data_type(band ->> 'dtype'), 'nodata', stac_nodata(band ->> 'nodata'),
-        'datetime', band ->> 'time')) ORDER BY place)
+CREATE FUNCTION stac_band(band jsonb, place bigint) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT concat('{"name":"b', place, '"', ',"description":' || to_json(nullif(band ->> 'description', ''))::text,
+        ',"data_type":"', stac_data_type(band ->> 'dtype'), '"', ',"nodata":' || stac_nodata(band ->> 'nodata')::text,
+        ',"datetime":' || to_json(band ->> 'time')::text, '}')
+$$;
+COMMENT ON FUNCTION stac_band IS 'A band of a file as STAC 1.1 writes it.';
+
+CREATE FUNCTION stac_many_bands(bands jsonb) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT concat('[', string_agg(stac_band(band, place), ',' ORDER BY place), ']')
     FROM jsonb_array_elements(bands) WITH ORDINALITY AS listed (band, place)
 $$;
-COMMENT ON FUNCTION stac_bands IS 'The bands of a file as STAC 1.1 writes them, named b1, b2, ...';
+COMMENT ON FUNCTION stac_many_bands IS 'Any number of bands as JSON.';
+
+CREATE FUNCTION stac_bands(bands jsonb) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN jsonb_array_length(bands) = 1 THEN concat('[', stac_band(bands -> 0, 1), ']') -- without a subquery
+                ELSE stac_many_bands(bands) END
+$$;
+COMMENT ON FUNCTION stac_bands IS 'The bands of a file as JSON, named b1, b2, ...';
 
 CREATE FUNCTION stac_properties(file raster_files, coordinates coordinate_systems, title text, with_bands boolean)
 RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT concat('{"datetime":', coalesce(to_json(iso_time(only_step(file.times)))::text, 'null'), ',',
-        substr(json_strip_nulls(json_build_object(
-            'start_datetime', iso_time(first_step(file.times)),
-            'end_datetime', iso_time(last_step(file.times)),
-            'updated', iso_time(file.registered),
-            'title', title,
-            'proj:code', coordinates.projection,
-            'proj:wkt2', CASE WHEN coordinates.projection IS NULL THEN coordinates.wkt END,
-            'proj:shape', json_build_array(file.height, file.width),
-            'proj:transform', file.transform,
-            'proj:bbox', json_build_array(file.origin_x, file.origin_y, file.upper_bound_x, file.upper_bound_y),
-            'rastersources:bands', CASE WHEN with_bands THEN stac_bands(file.bands) END,
-            'rastersources:time_unknown', CASE WHEN cardinality(file.times) = 0 THEN true END,
-            'rastersources:state', file.state,
-            'rastersources:size', file.size,
-            'rastersources:dtype', file.dtype,
-            'rastersources:nodata', file.fill_value,
-            'rastersources:operation', coalesce(file.operation_code, file.operation_name),
-            'rastersources:accuracy', file.operation_accuracy,
-            'rastersources:provenance', CASE WHEN strpos(file.provenance::text, '/') > 0 THEN stac_provenance(file.provenance)
-                                             ELSE file.provenance::json END,
-            'rastersources:warnings', CASE WHEN file.notices <> '[]' THEN stac_warnings(file.notices) END
-        ))::text, 2))
+    SELECT concat('{"datetime":', coalesce('"' || iso_time(only_step(file.times)) || '"', 'null'),
+        ',"start_datetime":"', iso_time(first_step(file.times)), '","end_datetime":"', iso_time(last_step(file.times)),
+        '","updated":"', iso_time(file.registered), '","title":', to_json(title),
+        ',"proj:code":"' || coordinates.projection || '"',
+        CASE WHEN coordinates.projection IS NULL THEN concat(',"proj:wkt2":', to_json(coordinates.wkt)) END,
+        ',"proj:shape":[', file.height, ',', file.width, '],"proj:transform":', to_json(file.transform),
+        ',"proj:bbox":', to_json(ARRAY[file.origin_x, file.origin_y, file.upper_bound_x, file.upper_bound_y]),
+        CASE WHEN with_bands THEN concat(',"rastersources:bands":', stac_bands(file.bands)) END,
+        CASE WHEN cardinality(file.times) = 0 THEN ',"rastersources:time_unknown":true' END,
+        ',"rastersources:state":"', file.state, '","rastersources:size":', file.size,
+        ',"rastersources:dtype":"', file.dtype, '"', ',"rastersources:nodata":' || to_json(file.fill_value)::text,
+        ',"rastersources:operation":', to_json(coalesce(file.operation_code, file.operation_name)),
+        ',"rastersources:accuracy":' || to_json(file.operation_accuracy)::text, ',"rastersources:provenance":',
+        CASE WHEN strpos(file.provenance::text, '/') > 0 THEN stac_provenance(file.provenance)::text ELSE file.provenance::text END,
+        CASE WHEN file.notices <> '[]' THEN concat(',"rastersources:warnings":', stac_warnings(file.notices)) END, '}')
 $$;
 COMMENT ON FUNCTION stac_properties IS 'The properties of an item, as JSON. STAC puts bands into assets; an item without an asset has them here.';
 
@@ -98,22 +100,21 @@ RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
         '{"type":"Feature","stac_version":"1.1.0","stac_extensions":["https://stac-extensions.github.io/projection/v2.0.0/schema.json"',
         CASE WHEN href IS NOT NULL THEN ',"https://stac-extensions.github.io/file/v2.1.0/schema.json"' END,
         '],"id":"', file.id, '","collection":"', collection, '","geometry":', ST_AsGeoJSON(ST_ForcePolygonCCW(file.footprint), 7),
-        ',"bbox":', json_build_array(file.west, file.south, file.east, file.north),
+        ',"bbox":', to_json(ARRAY[file.west, file.south, file.east, file.north]),
         ',"properties":', stac_properties(file, coordinates, title, href IS NULL),
-        ',"links":[', CASE WHEN root IS NOT NULL THEN concat_ws(',',
-            json_build_object('rel', 'self', 'type', 'application/geo+json', 'href', concat(root, '/collections/', collection, '/items/', file.id)),
-            json_build_object('rel', 'parent', 'type', 'application/json', 'href', concat(root, '/collections/', collection)),
-            json_build_object('rel', 'collection', 'type', 'application/json', 'href', concat(root, '/collections/', collection)),
-            json_build_object('rel', 'root', 'type', 'application/json', 'href', root)) END,
-        '],"assets":{', concat_ws(',',
-            '"data":' || CASE WHEN href IS NOT NULL THEN json_build_object(
-                'href', href, 'title', title, 'roles', json_build_array('data'), 'file:size', file.size, 'bands', stac_bands(file.bands),
-                'type', 'image/tiff; application=geotiff' || CASE WHEN (file.layout ->> 'cog')::boolean THEN '; profile=cloud-optimized' ELSE '' END
-            )::text END,
-            '"thumbnail":' || CASE WHEN api IS NOT NULL THEN json_build_object(
-                'href', concat(api, '/rastersources/', collection, '/preview.png', '?time=' || iso_time(file.times[cardinality(file.times)])),
-                'title', 'Preview of the raster source', 'type', 'image/png', 'roles', json_build_array('thumbnail'))::text END
-        ), '}}')
+        ',"links":[', CASE WHEN root IS NOT NULL THEN concat(
+            '{"rel":"self","type":"application/geo+json","href":', to_json(concat(root, '/collections/', collection, '/items/', file.id)),
+            '},{"rel":"parent","type":"application/json","href":', to_json(concat(root, '/collections/', collection)),
+            '},{"rel":"collection","type":"application/json","href":', to_json(concat(root, '/collections/', collection)),
+            '},{"rel":"root","type":"application/json","href":', to_json(root), '}') END,
+        '],"assets":{', CASE WHEN href IS NOT NULL THEN concat(
+            '"data":{"href":', to_json(href), ',"title":', to_json(title), ',"roles":["data"],"file:size":', file.size,
+            ',"bands":', stac_bands(file.bands), ',"type":"image/tiff; application=geotiff',
+            CASE WHEN (file.layout ->> 'cog')::boolean THEN '; profile=cloud-optimized' END, '"}', CASE WHEN api IS NOT NULL THEN ',' END) END,
+        CASE WHEN api IS NOT NULL THEN concat(
+            '"thumbnail":{"href":', to_json(concat(api, '/rastersources/', collection, '/preview.png', '?time=' || iso_time(file.times[cardinality(file.times)]))),
+            ',"title":"Preview of the raster source","type":"image/png","roles":["thumbnail"]}') END,
+        '}}')
 $$;
 COMMENT ON FUNCTION stac_item IS 'A raster file as a STAC item, as JSON. `href`: where visitors get the file; null: nowhere.';
 
@@ -203,6 +204,7 @@ JOIN raster_sources AS source ON source.id = file.source_id
 JOIN coordinate_systems AS coordinates ON coordinates.id = file.coordinate_system_id
 CROSS JOIN LATERAL (
     SELECT coalesce((SELECT filename FROM uploads WHERE uploads.uri = file.uri LIMIT 1), file_name(file.uri)) AS title
+    OFFSET 0 -- finds the name once, and lets PostgreSQL insert the bodies of the functions here
 ) AS name
 WHERE source.access_modifier = 0;
 COMMENT ON VIEW stac_items IS 'The files of the raster sources that everyone may see, as STAC items without links.';

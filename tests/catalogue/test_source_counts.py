@@ -13,9 +13,9 @@ from pipeline.catalogue.select_rows import count_statement
 
 WRITERS, STATEMENTS = 4, 60
 GROUP = "organisation_id, access_modifier, CASE WHEN access_modifier = 300 THEN supplier_id END"
-COUNTED = f"SELECT {GROUP}, count(*) FROM raster_sources GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+COUNTED = f"SELECT {GROUP}, count(*), sum(file_count) FROM raster_sources GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
 SUMMED = """
-SELECT organisation_id, access_modifier, hidden_supplier_id, sum(amount)::bigint FROM source_counts
+SELECT organisation_id, access_modifier, hidden_supplier_id, sum(amount)::bigint, sum(files)::bigint FROM source_counts
 GROUP BY 1, 2, 3 HAVING sum(amount) <> 0 ORDER BY 1, 2, 3
 """
 NAMES = "SELECT id, organisation_id, supplier_id, access_modifier, name_upper FROM source_names ORDER BY id"
@@ -65,6 +65,9 @@ CHANGES = [
         SELECT 'r', {ANY_OWNER}, {ANY_ACCESS}, {ANY_SUPPLIER} FROM generate_series(1, 9)""",
     f"UPDATE raster_sources SET access_modifier = {ANY_ACCESS} WHERE id IN {SOME}",
     f"UPDATE raster_sources SET organisation_id = {ANY_OWNER}, supplier_id = {ANY_SUPPLIER} WHERE id IN {SOME}",
+    f"""UPDATE raster_sources SET (file_count, west, south, east, north, origin_x, origin_y, upper_bound_x, upper_bound_y,
+        pixelsize_x, pixelsize_y, size, dtype) = (1 + floor(random() * 5)::int, 0, 0, 1, 1, 0, 0, 1, 1, 1, -1, 9, 'u1')
+        WHERE id IN {SOME}""",
     f"UPDATE raster_sources SET name = name || '.' WHERE id IN {SOME}",
     f"DELETE FROM raster_sources WHERE id IN {SOME}",
 ]

@@ -277,7 +277,7 @@ class OneCollection(FeatureEndpoint):
     async def get(self, call: Call) -> Answer:
         """Return the collection."""
         self.check_parameters(call)
-        shape = self.shape(call, "collection", collections=True)
+        shape = self.shape(call, "collection", collections=1)
         found = await self.find_one(call, shape, collections=[call.uuid("Collection")])
         return self.shown(call, found)
 
@@ -298,7 +298,7 @@ class Items(FeatureEndpoint):
         """Return a page of items."""
         uuid = call.uuid("Collection")
         self.check_parameters(call)
-        search = self.search(body_of_query(call.query), self.shape(call, "item", collections=True))
+        search = self.search(body_of_query(call.query), self.shape(call, "item", collections=1))
         search = replace(search, values={**search.values, "collections": [uuid]})
         page = await self.find(call, search)
         if not page.returned:
@@ -327,7 +327,7 @@ class Item(FeatureEndpoint):
         number = item_number(call.request.path_params["item"])
         if number is None:
             raise not_found("Item")
-        shape = self.shape(call, "item", collections=True, ids=True)
+        shape = self.shape(call, "item", collections=1, ids=True)
         return await self.find_one(call, shape, collections=[call.uuid("Item")], ids=[number])
 
 
@@ -425,7 +425,7 @@ class SourceItem(FeatureEndpoint):
     async def get(self, call: Call) -> Answer:
         """Return the feature."""
         self.check_parameters(call)
-        shape = self.shape(call, "source", collections=True)
+        shape = self.shape(call, "source", collections=1)
         return self.shown(call, await self.find_one(call, shape, collections=[source_uuid(call)]))
 
 

@@ -122,7 +122,7 @@ class _Reader:
         shape = replace(
             self.shape,
             collections=self.shape.collections
-            or self.take("collections", self.read_collections, False),
+            or self.take("collections", self.read_collections, 0),
             ids=self.take("ids", self.read_ids, False),
             shapes=self.read_place(),
             time=self.take("datetime", self.read_time, False),
@@ -138,10 +138,11 @@ class _Reader:
         shape = replace(shape, after=after)
         return Search(shape, self.values, limit, offset, page, fields, self.costly)
 
-    def read_collections(self, value: Any) -> bool:
-        """Find features of these collections; a name that is not a uuid belongs to none."""
-        self.values["collections"] = [uuid for text in _texts(value) if (uuid := _uuid(text))]
-        return True
+    def read_collections(self, value: Any) -> int:
+        """Find features of these collections, 1 or several; a name that is not a uuid belongs to none."""
+        uuids = {uuid for text in _texts(value) if (uuid := _uuid(text))}
+        self.values["collections"] = list(uuids)
+        return 2 if len(uuids) > 1 else 1
 
     def read_ids(self, value: Any) -> bool:
         """Find the features with these ids; a text that is not an id belongs to none."""

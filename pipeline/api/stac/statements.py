@@ -79,7 +79,8 @@ class Shape:
     logged_in: bool
     publishes: bool = False
     """Whether files have public URLs."""
-    collections: bool = False
+    collections: int = 0
+    """How many raster sources are named: none, one, or 2 for several."""
     ids: bool = False
     shapes: int = 0
     time: bool = False
@@ -104,9 +105,9 @@ class Shape:
 
 
 def value(name: str, kind: Kind) -> ColumnElement[Any]:
-    """Return a parameter of a kind."""
+    """Return a parameter of a kind, in a subquery: PostgreSQL does not see it when it plans, so one plan serves all."""
     sql_type, kept_type = SQL_TYPES[kind]
-    return literal_column(f"%({name})s::{sql_type}", kept_type)
+    return literal_column(f"(SELECT %({name})s::{sql_type})", kept_type)
 
 
 @dataclass(frozen=True)
@@ -218,10 +219,13 @@ def after(
 
 
 def own_conditions(shape: Shape) -> list[ColumnElement[bool]]:
-    """Return the conditions on the raster source itself."""
-    if not shape.collections:
-        return []
-    return [raster_sources.c.uuid == any_(literal_column("%(collections)s::uuid[]"))]
+    """Return the conditions on the raster source itself. Of one source, PostgreSQL reads the files in the order of an index."""
+    named = literal_column("%(collections)s::uuid[]")
+    if shape.collections == 1:
+        source = raster_sources.alias("named_source")
+        number = select(source.c.id).where(source.c.uuid == literal_column(f"({named})[1]"))
+        return [raster_sources.c.id == number.scalar_subquery()]
+    return [raster_sources.c.uuid == any_(named)] if shape.collections else []
 
 
 def filter_conditions(shape: Shape) -> list[ColumnElement[bool]]:

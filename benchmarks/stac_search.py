@@ -1,0 +1,237 @@
+"""Searches in STAC: ours beside stac-fastapi-pgstac, which is loaded with the same items and collections.
+
+The catalogue has 100 collections, all Public. Ours counts what matches, exactly; pgstac does not, as it is by default.
+"""
+
+import json
+import random
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, LiteralString
+from urllib.parse import urlencode, urlsplit
+
+import httpx
+
+from benchmarks.cluster import Database, new_database, serve_ours
+from benchmarks.load import load
+from benchmarks.measure import Results, Work, seconds
+from benchmarks.peers import peer
+from benchmarks.sample import box
+from benchmarks.stac import index_pgstac, load_pgstac, migrate_pgstac, serve_stac
+from pipeline.database.private_cluster.cluster import Cluster
+
+COLLECTIONS = 100
+SECONDS = 2
+"""For which a contender is asked, in each case and round."""
+REQUESTS = 500
+"""Different ones of a case."""
+PAGES = 50
+"""Pages that are turned from the first one, by the links of each contender."""
+PROBES = 5
+MOST = 1000
+"""Items that one answer may have."""
+ROOTS = {"ours": "/stac", "stac-fastapi": ""}
+SIZE, TYPE = "rastersources:size", "rastersources:dtype"
+QUERYABLES = {SIZE: "number", TYPE: "string"}
+BY_POST = ("bbox", "CQL2 in a collection")
+"""Cases that are asked by POST too."""
+Search = dict[str, Any]
+"""The parameters of a search, as in the body of a POST."""
+
+
+def compare_stac(results: Results, cluster: Cluster, rows: int, rounds: int) -> None:
+    """Measure each case at a new catalogue of so many items."""
+    database = new_database(cluster, f"stac_{rows}", migrated=True)
+    database.run_file("records.sql", rows=rows)
+    fill(results, database, rows)
+    searches = draw_searches(database, rows)
+    with ExitStack() as stack:
+        addresses = {"ours": stack.enter_context(serve_ours(database))}
+        if peer("pypgstac"):
+            addresses["stac-fastapi"] = stack.enter_context(serve_stac(database))
+        check_answers(results, addresses, searches, rows)
+        for case, asked in cases(addresses, searches).items():
+            works: dict[str, Work] = {
+                name: partial(load, addresses[name], requests, SECONDS)
+                for name, requests in asked.items()
+            }
+            results.compare("STAC", case, "req/s", rows, works, rounds)
+
+
+def fill(results: Results, database: Database, rows: int) -> None:
+    """Make our files; copy their items into pgstac where it is installed."""
+
+    def timed(work: Callable[[], object]) -> Work:
+        return lambda: {"s": seconds(work)}
+
+    collections = min(COLLECTIONS, rows)
+    works = {"ours": timed(partial(database.run_file, "stac_files.sql", collections=collections))}
+    results.compare("loading", "STAC", "s", rows, works, 1)
+    database.execute("VACUUM ANALYZE")
+    if peer("pypgstac"):
+        with tempfile.TemporaryDirectory() as folder:
+            items = copy_documents(database, Path(folder))
+            works = {"stac-fastapi": timed(partial(load_pgstac, database, "items", items))}
+            results.compare("loading", "STAC", "s", rows, works, 1)
+            index_pgstac(database, Path(folder), QUERYABLES)
+        database.execute("VACUUM ANALYZE")
+    else:
+        results.note("STAC: stac-fastapi is skipped: it is not installed (make bench-peers).")
+
+
+def copy_documents(database: Database, folder: Path) -> Path:
+    """Give pgstac our collections; return a file with our items."""
+    migrate_pgstac(database)
+    collections, items = folder / "collections.ndjson", folder / "items.ndjson"
+    write_documents(database, "SELECT collection FROM stac_collections", collections)
+    write_documents(database, "SELECT item FROM stac_items ORDER BY id", items)
+    load_pgstac(database, "collections", collections)
+    return items
+
+
+def write_documents(database: Database, documents: LiteralString, path: Path) -> None:
+    """Write the documents that a query finds, one for each line, as they are."""
+    plain = f"COPY ({documents}) TO STDOUT WITH (FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02')"
+    with (
+        database.connect() as connection,
+        path.open("wb") as file,
+        connection.cursor().copy(plain) as lines,
+    ):
+        file.writelines(lines)
+
+
+def draw_searches(database: Database, rows: int) -> dict[str, list[Search]]:
+    """Return what is asked for: case -> different searches."""
+    draw = random.Random(13)
+    found = database.execute("SELECT CAST(uuid AS text) FROM raster_sources ORDER BY id")
+    collections = [str(uuid) for (uuid,) in found]
+
+    def searches(make: Callable[[], Search]) -> list[Search]:
+        return [{"limit": 10, **make()} for _ in range(REQUESTS)]
+
+    def small() -> Search:  # some 1 % of the items
+        return {"op": "<", "args": [{"property": SIZE}, round(draw.uniform(22_000, 27_000))]}
+
+    def of_type() -> Search:
+        return {"op": "=", "args": [{"property": TYPE}, draw.choice(["f4", "u1", "i2"])]}
+
+    def in_one() -> Search:
+        return {"collections": [draw.choice(collections)]}
+
+    def both(*filters: Search) -> Search:
+        return {"filter-lang": "cql2-json", "filter": {"op": "and", "args": filters}}
+
+    return {
+        "bbox": searches(lambda: {"bbox": draw_box(draw, 0.01)}),
+        "bbox and datetime": searches(
+            lambda: {"bbox": draw_box(draw, 0.05), "datetime": draw_year(draw)}
+        ),
+        "collection": searches(in_one),
+        "ids": searches(lambda: {"ids": [str(draw.randrange(rows) + 1) for _ in range(10)]}),
+        "CQL2": searches(lambda: both(small(), of_type())),
+        "CQL2 in a collection": searches(lambda: {**in_one(), **both(small(), of_type())}),
+        "newest first": searches(lambda: {"sortby": [{"field": "datetime", "direction": "desc"}]}),
+        "next page": [{"limit": 10}],
+    }
+
+
+def draw_box(draw: random.Random, side: float) -> list[float]:
+    """Return a square inside the Netherlands."""
+    return [float(number) for number in box(draw, side).split(",")]
+
+
+def draw_year(draw: random.Random) -> str:
+    """Return an interval of a year."""
+    year = draw.randrange(2011, 2022)
+    return f"{year}-01-01T00:00:00Z/{year}-12-31T23:59:59Z"
+
+
+def cases(
+    addresses: Mapping[str, str], searches: Mapping[str, Sequence[Search]]
+) -> dict[str, dict[str, list[str]]]:
+    """Return for each case what each contender is asked for: by GET, and some by POST too."""
+    found = {}
+    for case, asked in searches.items():
+        found[case] = {
+            name: turned_pages(address, ROOTS[name])
+            if case == "next page"
+            else [by_get(ROOTS[name], search) for search in asked]
+            for name, address in addresses.items()
+        }
+        if case in BY_POST:
+            found[f"{case}, POST"] = {
+                name: [by_post(ROOTS[name], search) for search in asked] for name in addresses
+            }
+    return found
+
+
+def by_get(root: str, search: Search) -> str:
+    """Return the path of a search."""
+    query = {name: as_text(name, value) for name, value in search.items()}
+    return f"{root}/search?{urlencode(query)}"
+
+
+def as_text(name: str, value: Any) -> str:
+    """Return a parameter as a query string has it."""
+    if name == "filter":
+        return json.dumps(value, separators=(",", ":"))
+    if name == "sortby":
+        return ",".join(
+            f"{'-' if key['direction'] == 'desc' else ''}{key['field']}" for key in value
+        )
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def by_post(root: str, search: Search) -> str:
+    """Return the path of a search, and its body after a tab."""
+    return f"{root}/search\t{json.dumps(search, separators=(',', ':'))}"
+
+
+def turned_pages(address: str, root: str) -> list[str]:
+    """Return the paths of pages after the first one, found by following the links."""
+    paths = [f"{root}/search?limit=10"]
+    with httpx.Client(base_url=address, timeout=60) as client:
+        for _ in range(PAGES):
+            links = client.get(paths[-1]).raise_for_status().json()["links"]
+            following = [link["href"] for link in links if link["rel"] == "next"]
+            if not following:
+                break
+            parts = urlsplit(following[0])
+            paths.append(f"{parts.path}?{parts.query}")
+    return paths[1:] or paths
+
+
+def check_answers(
+    results: Results,
+    addresses: Mapping[str, str],
+    searches: Mapping[str, Sequence[Search]],
+    rows: int,
+) -> None:
+    """End the benchmark where the contenders find other items, or where our count is not that of the items."""
+    compared = 0
+    for case, asked in searches.items():
+        for search in asked[:PROBES]:
+            (counts, ids) = zip(
+                *(find(url + ROOTS[name], search) for name, url in addresses.items()), strict=True
+            )
+            if counts[0] > MOST:  # more than one answer holds
+                continue
+            if counts[0] != len(ids[0]) or any(other != ids[0] for other in ids):
+                raise SystemExit(
+                    f"STAC, {case}: {search} is answered in different ways: {counts}, {ids}"
+                )
+            compared += 1
+    if len(addresses) > 1:
+        results.note(
+            f"{rows:,} items: {compared} searches of ours and of pgstac found the same items, as many as we count."
+        )
+
+
+def find(url: str, search: Search) -> tuple[int | None, set[str]]:
+    """Return the number of items that an answer names, and the ids of all that it has."""
+    body = {**search, "limit": MOST}
+    found = httpx.post(f"{url}/search", json=body, timeout=60).raise_for_status().json()
+    return found.get("numberMatched"), {item["id"] for item in found["features"]}
