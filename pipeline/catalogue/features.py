@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    any_,
     case,
     cast,
     func,
@@ -27,6 +28,7 @@ from sqlalchemy import (
 
 from pipeline.catalogue.access import Access, Caller, may_write, readable
 from pipeline.catalogue.cql2 import Kind
+from pipeline.catalogue.filters import file_name
 from pipeline.catalogue.lists import RASTER_SOURCES, file_title
 from pipeline.database.tables import (
     coordinate_systems,
@@ -35,10 +37,14 @@ from pipeline.database.tables import (
     organisations,
     raster_files,
     raster_sources,
+    uploads,
 )
 
 Predicate = ColumnElement[bool]
 UTC_TIME = DateTime(timezone=True)
+LAST_PART = "[^/]*$"
+INDEXED_WORDS = 8
+"""Words of a search that the index on names serves; PostgreSQL tests all files for more."""
 EPOCH = func.to_timestamp(0, type_=UTC_TIME)
 
 
@@ -68,8 +74,8 @@ class Features:
     end: ColumnElement[Any]
     """First and last time; those of a feature whose time is unknown let it be found at any time."""
     queryables: Mapping[str, Queryable]
-    texts: Sequence[ColumnElement[Any]]
-    """What a search for words reads."""
+    mentions: Callable[[ColumnElement[Any], int], Predicate]
+    """The condition for features whose texts match one of an array of LIKE patterns, of so many, in any case."""
     slow: frozenset[str]
     """Queryables that a function computes for each row; searches for words are slow too, if there are any."""
     count: Callable[[Caller, Sequence[Predicate]], ColumnElement[int]]
@@ -98,9 +104,63 @@ def _text(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return cast(column, Text)
 
 
+class FileName(Text):
+    """The name of a file. To look for one by `like`, PostgreSQL uses the index on names."""
+
+    class Comparator(Text.Comparator[str]):
+        """Its operators."""
+
+        def like(self, other: Any, escape: str | None = None) -> Predicate:  # noqa: ARG002
+            """Return the condition for files whose name is like a pattern."""
+            return _titled("~~", other)
+
+    comparator_factory = Comparator
+
+
 def shown_name() -> ColumnElement[Any]:
     """Return the name of a file without folders."""
-    return func.substring(file_title(), "[^/]*$", type_=Text)
+    return func.substring(file_title(), LAST_PART, type_=FileName)
+
+
+def _titled(operator: str, pattern: ColumnElement[Any]) -> Predicate:
+    """Return the condition for files whose name matches a pattern, in parts that an index serves.
+
+    An upload has the name that the client gave.
+    """
+    given = select(uploads.c.uri).where(uploads.c.uri == raster_files.c.uri).correlate(raster_files)
+    own = _last_part(file_name(raster_files.c.uri)).bool_op(operator)(pattern)
+    matches = _last_part(uploads.c.filename).bool_op(operator)(pattern)
+    uploaded = func.array(select(uploads.c.uri).where(matches).scalar_subquery())
+    return or_(and_(own, ~given.exists()), raster_files.c.uri == any_(uploaded))
+
+
+def _last_part(name: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.substring(name, LAST_PART, type_=Text)
+
+
+def _file_mentions(patterns: ColumnElement[Any], number: int) -> Predicate:
+    source = raster_sources.alias("mentioned")
+    in_source = _any_matches([source.c.name, source.c.description], patterns)
+    sources = func.array(select(source.c.id).where(in_source).scalar_subquery())
+    if number > INDEXED_WORDS:
+        titled = [_any_matches([shown_name()], patterns)]
+    else:
+        titled = [_titled("~~*", _entry(patterns, place)) for place in range(1, number + 1)]
+    return or_(*titled, raster_files.c.source_id == any_(sources))
+
+
+def _entry(array: ColumnElement[Any], place: int) -> ColumnElement[Any]:
+    """Return an entry of an array, in a subquery: PostgreSQL does not see it when it plans."""
+    return select(array[place]).scalar_subquery()
+
+
+def _source_mentions(patterns: ColumnElement[Any], _: int) -> Predicate:
+    own = raster_sources.c
+    return or_(_any_matches([own.name, own.description], patterns), labelled(own.uuid, patterns))
+
+
+def _any_matches(texts: Sequence[ColumnElement[Any]], patterns: ColumnElement[Any]) -> Predicate:
+    return or_(*(text.bool_op("~~*")(func.any(patterns)) for text in texts))
 
 
 def _count_files(caller: Caller, where: Sequence[Predicate]) -> ColumnElement[int]:
@@ -160,7 +220,7 @@ ITEMS = Features(
             Kind.BOOLEAN, case((func.cardinality(_FILE.times, type_=Integer) == 0, True), else_=None),
             "true if no time is known; else null."),
     },
-    (shown_name(), _SOURCE.name, _SOURCE.description),
+    _file_mentions,
     frozenset({"title"}),
     _count_files,
 )  # fmt: skip
@@ -197,7 +257,7 @@ COLLECTIONS = Features(
         "rastersources:size": Queryable(Kind.NUMBER, _number(_SOURCE.size), "Bytes of its files."),
         "rastersources:dtype": Queryable(Kind.TEXT, _SOURCE.dtype, "numpy code of its pixels."),
     },
-    (_SOURCE.name, _SOURCE.description),
+    _source_mentions,
     frozenset(),
     _count_sources,
 )  # fmt: skip
@@ -246,13 +306,6 @@ def intersects(features: Features, shapes: Sequence[Any]) -> Predicate:
 def within_time(features: Features, start: Any, end: Any) -> Predicate:
     """Return the condition for features that have a time from `start` to `end`."""
     return and_(features.start <= end, features.end >= start)
-
-
-def mentions(features: Features, patterns: Any) -> Predicate:
-    """Return the condition for features whose texts match one of an array of LIKE patterns, in any case."""
-    any_pattern = func.any(patterns)
-    found = or_(*(text.bool_op("~~*")(any_pattern) for text in features.texts))
-    return or_(found, labelled(_SOURCE.uuid, patterns)) if features is COLLECTIONS else found
 
 
 def named_file(caller: Caller, published: tuple[Any, Any] | None) -> FromClause:

@@ -15,6 +15,8 @@ COMMENT ON FUNCTION last_step IS 'The last time of a file; the end of the year 9
 
 CREATE INDEX raster_files_times ON raster_files (first_step(times), last_step(times)); -- for searches by time
 
+CREATE INDEX raster_files_name_trigram ON raster_files USING gin (substring(file_name(uri) FROM '[^/]*$') gin_trgm_ops); -- for searches by title
+
 CREATE FUNCTION only_step(times timestamptz[]) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN cardinality(times) = 1 THEN times[1] END
 $$;

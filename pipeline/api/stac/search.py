@@ -126,7 +126,7 @@ class _Reader:
             ids=self.take("ids", self.read_ids, False),
             shapes=self.read_place(),
             time=self.take("datetime", self.read_time, False),
-            words=self.take("q", self.read_words, False),
+            words=self.take("q", self.read_words, 0),
             filters=filters,
             orders=orders,
             most=most_rows(limit, offset),
@@ -173,13 +173,13 @@ class _Reader:
         self.values |= {"start_time": start, "end_time": end}
         return True
 
-    def read_words(self, value: Any) -> bool:
-        """Find features with one of the words in their texts."""
+    def read_words(self, value: Any) -> int:
+        """Find features with one of the words in their texts; return their number."""
         words = [text.strip() for text in _texts(value)]
         if self.features.slow:
             self.slow.add("q")
         self.values["words"] = [f"%{escape_like(word)}%" for word in words if word]
-        return bool(self.values["words"])
+        return len(self.values["words"])
 
     def read_filter(self, value: Any) -> tuple[Any, ...]:
         """Keep the values of a filter in CQL2 and return its shape."""

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     ColumnElement,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Double,
     Select,
     Text,
+    Uuid,
     and_,
     any_,
     cast,
@@ -42,7 +44,6 @@ from pipeline.catalogue.features import (
     TIMELESS,
     Features,
     intersects,
-    mentions,
     named_file,
     within_time,
 )
@@ -84,7 +85,7 @@ class Shape:
     ids: bool = False
     shapes: int = 0
     time: bool = False
-    words: bool = False
+    words: int = 0
     filters: tuple[tuple[int, Node], ...] = ()
     """Each with the number that the names of its values have."""
     orders: tuple[Order, ...] = ()
@@ -219,11 +220,11 @@ def after(
 
 
 def own_conditions(shape: Shape) -> list[ColumnElement[bool]]:
-    """Return the conditions on the raster source itself. Of one source, PostgreSQL reads the files in the order of an index."""
-    named = literal_column("%(collections)s::uuid[]")
+    """Return the conditions on the raster source. PostgreSQL reads the files of one in the order of an index."""
+    named = literal_column("(%(collections)s::uuid[])", ARRAY(Uuid()))
     if shape.collections == 1:
         source = raster_sources.alias("named_source")
-        number = select(source.c.id).where(source.c.uuid == literal_column(f"({named})[1]"))
+        number = select(source.c.id).where(source.c.uuid == named[1])
         return [raster_sources.c.id == number.scalar_subquery()]
     return [raster_sources.c.uuid == any_(named)] if shape.collections else []
 
@@ -241,7 +242,9 @@ def filter_conditions(shape: Shape) -> list[ColumnElement[bool]]:
             within_time(features, value("start_time", Kind.TIME), value("end_time", Kind.TIME))
         )
     if shape.words:
-        where.append(mentions(features, literal_column("%(words)s::text[]")))
+        where.append(
+            features.mentions(literal_column("(%(words)s::text[])", ARRAY(Text())), shape.words)
+        )
     for number, tree in shape.filters:
         where.append(condition(tree, features.columns, filter_values(number)))
     return where
