@@ -47,7 +47,13 @@ def main() -> None:
                 results, cluster, rows, rounds=rounds, duration=options.seconds, stac=stac
             )
         for items in options.items if "stac" in options.only else ():
-            compare_stac(results, cluster, items, options.rounds if items <= ROWS_FOR_ALL else 1)
+            compare_stac(
+                results,
+                cluster,
+                items,
+                rounds=min(2, options.rounds),
+                duration=min(2, options.seconds),
+            )
         for rows in options.rows if "pages" in options.only else ():
             if rows >= ROWS_FOR_ALL:
                 compare_pages(results, cluster, rows, work, options.rounds)

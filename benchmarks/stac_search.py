@@ -1,6 +1,8 @@
-"""Searches in STAC: ours beside stac-fastapi-pgstac, which is loaded with the same items and collections.
+"""Searches in STAC: ours beside stac-fastapi-pgstac, in catalogues of two kinds.
 
-The catalogue has 100 collections, all Public. Ours counts what matches, exactly; pgstac does not, as it is by default.
+One has 100 collections, all Public, and pgstac is loaded with the same items. In the other one each file has a raster
+source of its own. pgstac makes a partition of each collection, so there it has one; it also has the records that are
+not Public. Ours counts what matches, exactly; pgstac does not, as it is by default.
 """
 
 import json
@@ -18,68 +20,112 @@ import httpx
 from benchmarks.cluster import Database, new_database, serve_ours
 from benchmarks.load import load
 from benchmarks.measure import Results, Work, seconds
+from benchmarks.pages import find_catalogue
 from benchmarks.peers import peer
 from benchmarks.sample import box
-from benchmarks.stac import index_pgstac, load_pgstac, migrate_pgstac, serve_stac
+from benchmarks.stac import index_pgstac, load_pgstac, migrate_pgstac, prepare_stac, serve_stac
 from pipeline.database.private_cluster.cluster import Cluster
 
 COLLECTIONS = 100
-SECONDS = 2
-"""For which a contender is asked, in each case and round."""
 REQUESTS = 500
 """Different ones of a case."""
 PAGES = 50
 """Pages that are turned from the first one, by the links of each contender."""
-PROBES = 5
+PROBES = 3
 MOST = 1000
 """Items that one answer may have."""
 ROOTS = {"ours": "/stac", "stac-fastapi": ""}
 SIZE, TYPE = "rastersources:size", "rastersources:dtype"
 QUERYABLES = {SIZE: "number", TYPE: "string"}
+SINGLE_FILES = ("bbox", "newest first", "next page")
+"""Cases that are measured where each raster source has one file."""
 BY_POST = ("bbox", "CQL2 in a collection")
 """Cases that are asked by POST too."""
 Search = dict[str, Any]
 """The parameters of a search, as in the body of a POST."""
 
 
-def compare_stac(results: Results, cluster: Cluster, rows: int, rounds: int) -> None:
-    """Measure each case at a new catalogue of so many items."""
+def compare_stac(
+    results: Results, cluster: Cluster, rows: int, *, rounds: int, duration: float
+) -> None:
+    """Measure each case at catalogues of so many items."""
     database = new_database(cluster, f"stac_{rows}", migrated=True)
-    database.run_file("records.sql", rows=rows)
-    fill(results, database, rows)
+    fill_collections(results, database, rows)
     searches = draw_searches(database, rows)
-    with ExitStack() as stack:
-        addresses = {"ours": stack.enter_context(serve_ours(database))}
-        if peer("pypgstac"):
-            addresses["stac-fastapi"] = stack.enter_context(serve_stac(database))
-        check_answers(results, addresses, searches, rows)
-        for case, asked in cases(addresses, searches).items():
-            works: dict[str, Work] = {
-                name: partial(load, addresses[name], requests, SECONDS)
-                for name, requests in asked.items()
-            }
-            results.compare("STAC", case, "req/s", rows, works, rounds)
+    measure = partial(measure_searches, results, rows=rows, rounds=rounds, duration=duration)
+    measure("STAC", database, searches, check=True)
+    database = fill_single_files(cluster, rows)
+    few = {case: searches[case] for case in SINGLE_FILES}
+    measure("STAC, one file each", database, few, check=False)
 
 
-def fill(results: Results, database: Database, rows: int) -> None:
-    """Make our files; copy their items into pgstac where it is installed."""
+def fill_collections(results: Results, database: Database, rows: int) -> None:
+    """Make files in 100 collections; copy their items into pgstac where it is installed."""
 
     def timed(work: Callable[[], object]) -> Work:
         return lambda: {"s": seconds(work)}
 
+    def ours() -> None:
+        database.run_file("stac_sources.sql", collections=collections)
+        database.run_file("stac_files.sql", collections=collections)
+
     collections = min(COLLECTIONS, rows)
-    works = {"ours": timed(partial(database.run_file, "stac_files.sql", collections=collections))}
-    results.compare("loading", "STAC", "s", rows, works, 1)
+    database.run_file("records.sql", rows=rows)
+    results.compare("loading", "STAC", "s", rows, {"ours": timed(ours)}, 1)
     database.execute("VACUUM ANALYZE")
-    if peer("pypgstac"):
-        with tempfile.TemporaryDirectory() as folder:
-            items = copy_documents(database, Path(folder))
-            works = {"stac-fastapi": timed(partial(load_pgstac, database, "items", items))}
-            results.compare("loading", "STAC", "s", rows, works, 1)
-            index_pgstac(database, Path(folder), QUERYABLES)
-        database.execute("VACUUM ANALYZE")
-    else:
+    if not peer("pypgstac"):
         results.note("STAC: stac-fastapi is skipped: it is not installed (make bench-peers).")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        items = copy_documents(database, Path(folder))
+        theirs = {"stac-fastapi": timed(partial(load_pgstac, database, "items", items))}
+        results.compare("loading", "STAC", "s", rows, theirs, 1)
+        index_pgstac(database, Path(folder), QUERYABLES)
+    database.execute("VACUUM ANALYZE")
+
+
+def fill_single_files(cluster: Cluster, rows: int) -> Database:
+    """Return the catalogue of the lists, or a new one, in which each raster source has a file."""
+    database = find_catalogue(cluster, rows)
+    if not database.execute("SELECT FROM raster_files LIMIT 1"):
+        database.run_file("stac_files.sql", collections=rows)
+    if peer("pypgstac") and not has_pgstac(database):
+        with tempfile.TemporaryDirectory() as folder:
+            load_pgstac(database, "items", prepare_stac(database, Path(folder)))
+    database.execute("VACUUM ANALYZE")
+    return database
+
+
+def has_pgstac(database: Database) -> bool:
+    """Return whether a database has the tables of pgstac."""
+    ((found,),) = database.execute("SELECT to_regclass('pgstac.items') IS NOT NULL")
+    return bool(found)
+
+
+def measure_searches(
+    results: Results,
+    section: str,
+    database: Database,
+    searches: Mapping[str, Sequence[Search]],
+    *,
+    check: bool,
+    rows: int,
+    rounds: int,
+    duration: float,
+) -> None:
+    """Measure each case at a catalogue that is filled."""
+    with ExitStack() as stack:
+        addresses = {"ours": stack.enter_context(serve_ours(database))}
+        if has_pgstac(database) and peer("pypgstac"):
+            addresses["stac-fastapi"] = stack.enter_context(serve_stac(database))
+        if check:
+            check_answers(results, addresses, searches, rows)
+        for case, asked in cases(addresses, searches).items():
+            works: dict[str, Work] = {
+                name: partial(load, addresses[name], requests, duration)
+                for name, requests in asked.items()
+            }
+            results.compare(section, case, "req/s", rows, works, rounds)
 
 
 def copy_documents(database: Database, folder: Path) -> Path:
@@ -201,7 +247,7 @@ def turned_pages(address: str, root: str) -> list[str]:
                 break
             parts = urlsplit(following[0])
             paths.append(f"{parts.path}?{parts.query}")
-    return paths[1:] or paths
+    return paths[1:] or paths  # a small catalogue has one page
 
 
 def check_answers(

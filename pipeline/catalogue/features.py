@@ -130,7 +130,8 @@ def _titled(operator: str, pattern: ColumnElement[Any]) -> Predicate:
     given = select(uploads.c.uri).where(uploads.c.uri == raster_files.c.uri).correlate(raster_files)
     own = _last_part(file_name(raster_files.c.uri)).bool_op(operator)(pattern)
     matches = _last_part(uploads.c.filename).bool_op(operator)(pattern)
-    uploaded = func.array(select(uploads.c.uri).where(matches).scalar_subquery())
+    has_uri = uploads.c.uri.is_not(None)
+    uploaded = func.array(select(uploads.c.uri).where(has_uri, matches).scalar_subquery())
     return or_(and_(own, ~given.exists()), raster_files.c.uri == any_(uploaded))
 
 

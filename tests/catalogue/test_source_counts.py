@@ -66,8 +66,8 @@ CHANGES = [
     f"UPDATE raster_sources SET access_modifier = {ANY_ACCESS} WHERE id IN {SOME}",
     f"UPDATE raster_sources SET organisation_id = {ANY_OWNER}, supplier_id = {ANY_SUPPLIER} WHERE id IN {SOME}",
     f"""UPDATE raster_sources SET (file_count, west, south, east, north, origin_x, origin_y, upper_bound_x,
-        upper_bound_y, pixelsize_x, pixelsize_y, size, dtype) = (1 + floor(random() * 5)::int, 0, 0, 1, 1, 0, 0, 1, 1, 1, -1, 9, 'u1')
-        WHERE id IN {SOME}""",
+        upper_bound_y, pixelsize_x, pixelsize_y, size, dtype)
+        = (1 + floor(random() * 5)::int, 0, 0, 1, 1, 0, 0, 1, 1, 1, -1, 9, 'u1') WHERE id IN {SOME}""",
     f"UPDATE raster_sources SET name = name || '.' WHERE id IN {SOME}",
     f"DELETE FROM raster_sources WHERE id IN {SOME}",
 ]

@@ -29,7 +29,15 @@ def test_a_benchmark_runs_to_its_end(name: str, size: int) -> None:
 def test_make_bench_measures_each_section_and_writes_the_page(tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
     shutil.copy(REPOSITORY / "docs" / "performance.md", page)
-    sizes = {"rows": 200, "files": 5, "objects": 5, "unchanged": 100, "rounds": 1, "seconds": 0.1}
+    sizes = {
+        "rows": 200,
+        "items": 200,
+        "files": 5,
+        "objects": 5,
+        "unchanged": 100,
+        "rounds": 1,
+        "seconds": 0.1,
+    }
     options = [f"--{name}={size}" for name, size in sizes.items()]
     command: list[str | Path] = [sys.executable, "-m", "benchmarks", *options]
     no_peers = tmp_path / "cache"
@@ -37,7 +45,8 @@ def test_make_bench_measures_each_section_and_writes_the_page(tmp_path: Path) ->
     (results,) = tmp_path.glob("*.json")
     measured = json.loads(results.read_text())["cases"]
     assert {case["section"] for case in measured} == {
-        "start", "memory", "registration", "objects", "sync", "loading", "lists",
+        "start", "memory", "registration", "objects", "sync", "loading", "lists", "STAC",
+        "STAC, one file each",
     }  # fmt: skip
     assert all("ours" in case["contenders"] for case in measured)
     assert "pypgstac is skipped" in done.stdout

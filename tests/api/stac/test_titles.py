@@ -1,0 +1,119 @@
+"""Searches for the names of files: by an index, and the same as the plain way finds."""
+
+import re
+from random import Random
+from typing import Any
+
+import psycopg
+import pytest
+from httpx import Client
+from sqlalchemy import Engine, text
+
+from pipeline.api.stac.search import parse_search
+from pipeline.api.stac.statements import Shape, page_query
+from tests.api.stac.conftest import Uuids
+
+SEARCH = "/stac/search"
+NAMES = ("Straße_100%25%20a.tif", "a%2Fb_RAIN.tif", "100%.tif", "x", "plain_name-2024.TIF")
+"""Ends of URIs: percent-encoded ones, one with a slash, and one that cannot be decoded."""
+GIVEN = ("folder/Ünï_code 100%.tif", "rain.tif", "back\\slash_x.tif")
+"""Names that clients gave to uploads."""
+
+
+@pytest.fixture(scope="module")
+def titles(engine: Engine, client: Client, uuids: Uuids) -> dict[str, str]:
+    """Copies of a file under many names, some of them uploads; returns the title of each item that is shown."""
+    with engine.begin() as connection:
+        columns = ", ".join(
+            connection.execute(
+                text(
+                    "SELECT column_name FROM information_schema.columns WHERE table_name = 'raster_files' "
+                    "AND column_name NOT IN ('id', 'uri', 'definition')"
+                )
+            ).scalars()
+        )
+        first = text(
+            f"INSERT INTO raster_files (uri, {columns}) SELECT 's3://b/%20/' || :name, {columns} "
+            "FROM raster_files WHERE source_id = (SELECT id FROM raster_sources WHERE name = 'polar') LIMIT 1"
+        )
+        for name in (*NAMES, *(f"upload-{number}.tif" for number in range(len(GIVEN)))):
+            connection.execute(first, {"name": name})
+        upload = text(
+            "INSERT INTO uploads (source_id, filename, uri) "
+            "SELECT id, :filename, :uri FROM raster_sources WHERE name = 'polar'"
+        )
+        for number, filename in enumerate(GIVEN):
+            uri = f"s3://b/%20/upload-{number}.tif"
+            connection.execute(upload, {"filename": filename, "uri": uri})
+        connection.execute(upload, {"filename": "waits_rain.tif", "uri": None})
+    features = client.get(SEARCH, params={"limit": 100}).json()["features"]
+    shown = {item["id"]: item["properties"]["title"] for item in features}
+    assert {"Ünï_code 100%.tif", "b_RAIN.tif", "Straße_100% a.tif", "100%.tif"} <= set(
+        shown.values()
+    )
+    return shown
+
+
+def found(client: Client, asked: dict[str, Any]) -> set[str]:
+    page = client.post(SEARCH, json={"limit": 100, **asked}).json()
+    assert page["numberMatched"] == len(page["features"])
+    return {item["id"] for item in page["features"]}
+
+
+def pieces(titles: dict[str, str]) -> list[str]:
+    """Parts of titles, and texts that are in none."""
+    draw, found = Random(7), ["%", "_", "\\", "upload-1", "no such name", "ROTTERDAM"]
+    for title in titles.values():
+        start = draw.randrange(len(title))
+        found.append(title[start : start + draw.randint(1, 6)].strip(" ,"))
+    return [piece for piece in found if piece]
+
+
+def test_a_pattern_for_titles_finds_what_a_comparison_in_python_finds(
+    client: Client, titles: dict[str, str]
+) -> None:
+    for piece in pieces(titles):
+        pattern = "%" + re.sub(r"([%_\\])", r"\\\1", piece) + "%"
+        like = {"op": "like", "args": [{"property": "title"}, pattern]}
+        expected = {id for id, title in titles.items() if piece in title}
+        assert found(client, {"filter": like}) == expected, piece
+        others = {"op": "not", "args": [like]}
+        assert found(client, {"filter": others}) == set(titles) - expected, piece
+
+
+@pytest.mark.parametrize("number", [1, 3, 12])  # 12: more than the index serves
+def test_words_find_what_a_comparison_in_python_finds(
+    client: Client, titles: dict[str, str], uuids: Uuids, number: int
+) -> None:
+    features = client.get(SEARCH, params={"limit": 100}).json()["features"]
+    names = {uuid: name for name, uuid in uuids.items()}
+    texts = {item["id"]: (titles[item["id"]], names[item["collection"]]) for item in features}
+    draw = Random(number)
+    for _ in range(8):
+        words = draw.sample(pieces(titles), number)
+        expected = {
+            id
+            for id, each in texts.items()
+            if any(word.lower() in one.lower() for one in each for word in words)
+        }
+        assert found(client, {"q": words}) == expected, words
+
+
+@pytest.mark.parametrize("asked", [{"q": ["rain", "x"]}, {"filter": "title LIKE '%rain%'"}])
+def test_the_index_on_names_serves_titles_and_words(
+    database_url: str, uuids: Uuids, asked: dict[str, Any]
+) -> None:
+    search = parse_search(asked, Shape("item", logged_in=False), strict=True)
+    query = page_query(search.shape)
+    values = {"root": "", "api": "", "limit": 10, "offset": 0, **search.values}
+    with psycopg.connect(database_url) as connection:
+        for method in (
+            "seqscan",
+            "indexscan",
+            "indexonlyscan",
+            "nestloop",
+        ):  # quicker in a table this small
+            connection.execute(f"SET enable_{method} = off")
+        cursor = psycopg.RawCursor(connection)
+        cursor.execute(f"EXPLAIN {query.text}", [values[name] for name in query.names])
+        assert any("raster_files_name_trigram" in line for (line,) in cursor)
