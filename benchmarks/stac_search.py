@@ -154,6 +154,7 @@ def draw_searches(database: Database, rows: int) -> dict[str, list[Search]]:
     draw = random.Random(13)
     found = database.execute("SELECT CAST(uuid AS text) FROM raster_sources ORDER BY id")
     collections = [str(uuid) for (uuid,) in found]
+    newest_first = [{"field": "datetime", "direction": "desc"}]
 
     def searches(make: Callable[[], Search]) -> list[Search]:
         return [{"limit": 10, **make()} for _ in range(REQUESTS)]
@@ -179,7 +180,8 @@ def draw_searches(database: Database, rows: int) -> dict[str, list[Search]]:
         "ids": searches(lambda: {"ids": [str(draw.randrange(rows) + 1) for _ in range(10)]}),
         "CQL2": searches(lambda: both(small(), of_type())),
         "CQL2 in a collection": searches(lambda: {**in_one(), **both(small(), of_type())}),
-        "newest first": searches(lambda: {"sortby": [{"field": "datetime", "direction": "desc"}]}),
+        "newest first": searches(lambda: {"sortby": newest_first}),
+        "newest of a collection": searches(lambda: {**in_one(), "sortby": newest_first}),
         "next page": [{"limit": 10}],
     }
 

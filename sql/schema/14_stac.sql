@@ -13,9 +13,12 @@ CREATE FUNCTION last_step(times timestamptz[]) RETURNS timestamptz LANGUAGE sql 
 $$;
 COMMENT ON FUNCTION last_step IS 'The last time of a file; the end of the year 9999 where no time is known.';
 
-CREATE INDEX raster_files_times ON raster_files (first_step(times), last_step(times)); -- for searches by time
+-- For searches by time, in all files and in those of a raster source.
+CREATE INDEX raster_files_times ON raster_files (first_step(times), last_step(times));
+CREATE INDEX raster_files_source_times ON raster_files (source_id, first_step(times), last_step(times));
 
-CREATE INDEX raster_files_name_trigram ON raster_files USING gin (substring(file_name(uri) FROM '[^/]*$') gin_trgm_ops); -- for searches by title
+-- For searches by title and by words.
+CREATE INDEX raster_files_name_trigram ON raster_files USING gin (substring(file_name(uri) FROM '[^/]*$') gin_trgm_ops);
 
 CREATE FUNCTION only_step(times timestamptz[]) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN cardinality(times) = 1 THEN times[1] END
