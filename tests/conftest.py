@@ -1,7 +1,9 @@
 """A real PostGIS for every test: one private cluster for the session, a throw-away database per test module."""
 
+import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,8 +24,10 @@ from pipeline.raster import ProcessReader
 from pipeline.storage.s3 import open_bucket
 from tests.support.chromium import Browsers, lasting_browsers
 from tests.support.drop_folder import Site, new_site
+from tests.support.made_once import made_once
 from tests.support.proxy import Proxy, proxy
 from tests.support.s3 import Bucket, Server, new_bucket, seaweed
+from tests.support.warm_python import warm_python
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,6 +57,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in needy]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def warm_children() -> None:
+    """Have the processes that read files for a test start as forks."""
+    multiprocessing.set_executable(str(warm_python()))
+
+
+@pytest.fixture(scope="module")
+def new_children() -> Iterator[None]:
+    """Have the processes that read files for a test start anew."""
+    multiprocessing.set_executable(sys.executable)
+    yield
+    multiprocessing.set_executable(str(warm_python()))
+
+
 SERVERS = {"server", "s3_server", "browsers"}
 """The fixtures behind which a server or a browser is started."""
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -69,12 +87,26 @@ def server() -> Iterator[str]:
         return
     home = Path(os.environ.get("RASTERSOURCES_HOME") or default_home(REPOSITORY))
     cluster = Cluster(home / "tests")  # apart from that of `make run`
+    made_once("cluster-of-tests", lambda _: configure(cluster))
     with cluster.lease() as url:
-        with psycopg.connect(cluster.url("postgres", "postgres"), autocommit=True) as connection:
-            for setting in ("fsync", "full_page_writes"):  # its data need not outlive the machine
-                connection.execute(f"ALTER SYSTEM SET {setting} = off".encode())
-            connection.execute("SELECT pg_reload_conf()")
         yield url
+
+
+def configure(cluster: Cluster) -> None:
+    """Have it load PostGIS when it starts, instead of in each session, and do without safety from a power cut."""
+    chosen = cluster.data / "postgresql.auto.conf"
+    if chosen.exists() and "shared_preload_libraries" in chosen.read_text():
+        return
+    with (
+        cluster.lease(),
+        psycopg.connect(cluster.url("postgres", "postgres"), autocommit=True) as connection,
+    ):
+        for setting in (
+            "fsync = off",
+            "full_page_writes = off",
+            "shared_preload_libraries = 'postgis-3'",
+        ):
+            connection.execute(f"ALTER SYSTEM SET {setting}".encode())
 
 
 @pytest.fixture(scope="session")

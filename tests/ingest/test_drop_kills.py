@@ -21,7 +21,7 @@ from tests.support.commands import RASTERSOURCES, start
 from tests.support.database import rows
 from tests.support.drop_folder import Site, new_site
 from tests.support.factory import write_raster
-from tests.support.warm_start import WarmProcess
+from tests.support.warm_process import WarmProcess
 
 SOURCES, FILES = 3, 40
 MEMORY = Path("/dev/shm")

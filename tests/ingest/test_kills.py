@@ -19,7 +19,7 @@ from tests.support.commands import RASTERSOURCES, run, start
 from tests.support.derived import FIELDS, assert_derived
 from tests.support.factory import RD_TRANSFORM, write_raster
 from tests.support.ingestion import at_work
-from tests.support.warm_start import WarmProcess
+from tests.support.warm_process import WarmProcess
 
 FILES, SOURCES, BATCH = 240, 6, 20
 CONFIG = r"""

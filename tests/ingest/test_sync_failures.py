@@ -19,7 +19,7 @@ from tests.support.factory import write_raster
 from tests.support.private_clusters import add_cluster
 from tests.support.proxy import Proxy, every
 from tests.support.s3 import Bucket
-from tests.support.warm_start import WarmProcess
+from tests.support.warm_process import WarmProcess
 
 FILES, BATCH = 400, 20
 CONFIG = """

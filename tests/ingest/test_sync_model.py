@@ -40,7 +40,7 @@ from tests.support.commands import RASTERSOURCES, start
 from tests.support.derived import FIELDS, assert_derived
 from tests.support.factory import RD_TRANSFORM, write_raster
 from tests.support.ingestion import at_work, run_of
-from tests.support.warm_start import WarmProcess
+from tests.support.warm_process import WarmProcess
 
 CONFIG = r"""
 [[source]]

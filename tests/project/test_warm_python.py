@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.raster import ProcessReader
 from tests.support.commands import environment
+from tests.support.reading import as_read
+from tests.support.warm_client import BY_LIBRARIES, OF_WORKERS
+from tests.support.warm_process import WarmProcess
 from tests.support.warm_python import warm_python
 
 PROGRAMS = [
@@ -47,6 +51,16 @@ def test_a_warm_program_ends_as_a_new_one_does(program: str, tmp_path: Path) -> 
     )
 
 
+@pytest.mark.parametrize("program", PROGRAMS[1:], ids=range(1, len(PROGRAMS)))
+def test_a_warm_process_ends_as_a_warm_program_does(program: str, tmp_path: Path) -> None:
+    variables = environment(PREFECT_HOME=tmp_path)
+    process = WarmProcess(["-c", program, "argument"], tmp_path, variables)
+    printed, errors = process.communicate()
+    *_, last = printed.splitlines(keepends=True) or [""]
+    found = process.returncode, last if "Traceback" in printed else printed, errors
+    assert found == result_of(warm_python(), program, tmp_path)
+
+
 SLEEP = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
 
 
@@ -62,6 +76,15 @@ def test_a_signal_ends_the_fork(number: signal.Signals) -> None:
         assert process.wait() == -number
     while Path(f"/proc/{fork}").exists():  # it is killed a moment later
         time.sleep(0.01)
+
+
+def test_a_killed_process_is_gone_when_it_has_been_waited_for(tmp_path: Path) -> None:
+    process = WarmProcess(["-c", "import time; time.sleep(600)"], tmp_path, environment())
+    assert process.poll() is None
+    assert Path(f"/proc/{process.pid}").exists()
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not Path(f"/proc/{process.pid}").exists()
 
 
 NEW: list[tuple[list[str], dict[str, str]]] = [
@@ -80,3 +103,22 @@ def test_what_python_reads_when_it_starts_needs_a_new_one(
         [warm_python(), *options, "-c", program], env=environment(**changes), capture_output=True, text=True, check=True
     )  # fmt: skip
     assert int(done.stdout) == os.getpid()
+
+
+@pytest.mark.parametrize("changed", [None, *OF_WORKERS])
+def test_a_worker_is_warm_with_the_variables_of_workers_alone(changed: str | None) -> None:
+    variables = {**environment(), **OF_WORKERS}
+    for name in BY_LIBRARIES:
+        variables.pop(name, None)
+    if changed:
+        variables[changed] = "other"
+    command = [str(warm_python()), "-P", "-c", "import os; print(os.getppid())"]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+    assert (int(done.stdout) == os.getpid()) == bool(changed)
+
+
+def test_processes_that_read_for_a_test_are_warm() -> None:
+    with ProcessReader(1, as_read) as reader:
+        reader.wait_until_ready()
+        command = Path(f"/proc/{reader._workers[0]._child.pid}/cmdline").read_bytes()
+    assert str(warm_python()).encode() in command  # a new one would have taken its place

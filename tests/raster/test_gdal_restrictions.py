@@ -26,6 +26,8 @@ from tests.support.reading import as_read, read_all
 from tests.support.s3 import Bucket
 from tests.support.watch import OpenedFiles, opened_files
 
+pytestmark = pytest.mark.usefixtures("new_children")
+
 GDAL_METADATA = 42112
 SIZE = 64
 WMS = '<GDAL_WMS><Service name="TMS"><ServerUrl>{url}</ServerUrl></Service></GDAL_WMS>'

@@ -7,15 +7,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tests.support.warm_process import WarmProcess, can_be_warm
 from tests.support.warm_python import warm_python
-from tests.support.warm_start import WarmProcess
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = REPOSITORY.parent / "shared"
 CORPUS = SHARED / "corpus"
 STAC_SCHEMAS = SHARED / "stac-schemas"
 RASTERSOURCES: list[str | Path] = [sys.executable, "-m", "pipeline.cli"]
-SETTINGS = ("RASTERSOURCES_", "PREFECT_", "AWS_", "DO_NOT_TRACK")
 FLOWS: list[str | Path] = [*RASTERSOURCES, "flow"]
 
 
@@ -39,7 +38,7 @@ def environment(**changes: str | Path) -> dict[str, str]:
 
 
 def warm(command: Sequence[str | Path]) -> list[str | Path]:
-    """The command with a Python that has imported what it needs and Prefect, for itself and its children."""
+    """The command with a Python that has imported what it needs, for itself and its children."""
     assert command[0] == sys.executable
     return [warm_python(), *command[1:]]
 
@@ -49,24 +48,16 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run to the end, with these environment variables; the status must be the one that is expected.
 
-    Our own commands start from a warm process, unless variables are set that Python reads when it starts.
+    Our own commands start warm, unless variables are set that Python or a library reads when it starts.
     """
-    words = list(map(str, command))
-    settings = all(name.startswith(SETTINGS) for name in changes)
-    if words[:4] == FLOWS:
-        words[0] = str(warm_python())
-    if words[:3] == RASTERSOURCES and settings:
-        process = WarmProcess(words[3:], cwd, environment(**changes))
+    words, variables = list(map(str, command)), environment(**changes)
+    if words[:3] == RASTERSOURCES and can_be_warm(variables):
+        process = WarmProcess(words[1:], cwd, variables)
         printed, errors = process.communicate()
         done = subprocess.CompletedProcess(words, process.wait(), printed, errors)
     else:
         done = subprocess.run(
-            words,
-            cwd=cwd,
-            env=environment(**changes),
-            capture_output=True,
-            text=True,
-            check=False,
+            words, cwd=cwd, env=variables, capture_output=True, text=True, check=False
         )
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -74,10 +65,10 @@ def run(
 
 
 def start(command: Iterable[str | Path], *, cwd: Path, **changes: str | Path) -> WarmProcess:
-    """Start one of our commands from a warm process, with these environment variables."""
+    """Start one of our commands in a fork, with these environment variables."""
     words = list(map(str, command))
     assert words[:3] == RASTERSOURCES
-    return WarmProcess(words[3:], cwd, environment(**changes))
+    return WarmProcess(words[1:], cwd, environment(**changes))
 
 
 def without_progress(printed: str) -> list[str]:

@@ -3,17 +3,19 @@
 import atexit
 import os
 from collections.abc import Iterable, Iterator
+from multiprocessing.spawn import get_executable
 
 from pipeline.errors import Rejection
 from pipeline.raster import FileOptions, ProcessReader, RasterFile
 from pipeline.storage import StoredFile
 
 Files = Iterable[StoredFile | Rejection]
-Environment = frozenset[tuple[str, str]]
+Start = tuple[str, frozenset[tuple[str, str]]]
+"""The Python that starts, and its environment."""
 
 
 def read_all(files: Files, options: FileOptions) -> Iterator[RasterFile | Rejection]:
-    """The outcomes of `ProcessReader.read`, from a process that stays for tests with the same environment."""
+    """The outcomes of `ProcessReader.read`, from a process that stays for tests with this Python and environment."""
     return _reader().read(files, options)
 
 
@@ -30,12 +32,13 @@ def as_read(raster: RasterFile) -> RasterFile:
     return raster
 
 
-_readers: dict[Environment, ProcessReader[RasterFile]] = {}
-"""At most one: that of the last environment."""
+_readers: dict[Start, ProcessReader[RasterFile]] = {}
+"""At most one: the last."""
 
 
 def _reader() -> ProcessReader[RasterFile]:
-    now = frozenset(item for item in os.environ.items() if item[0] != "PYTEST_CURRENT_TEST")
+    variables = frozenset(item for item in os.environ.items() if item[0] != "PYTEST_CURRENT_TEST")
+    now = get_executable(), variables
     if now not in _readers:
         _end_readers()
         _readers[now] = ProcessReader(1, as_read)

@@ -18,7 +18,7 @@ from pipeline.catalogue.users import add_user, create_key, grant_role
 from pipeline.cli.ports import free_port
 from tests.support.commands import RASTERSOURCES, environment
 from tests.support.derived import assert_derived
-from tests.support.warm_start import WarmProcess
+from tests.support.warm_process import WarmProcess
 
 ENDED = ("SUCCESS", "FAILURE", "REVOKED")
 BOUNDARY = b"--b\r\nContent-Disposition: form-data; name="
@@ -61,14 +61,14 @@ class Serving:
         changes = environment(
             **self.changes, RASTERSOURCES_DATABASE_URL=self.url, RASTERSOURCES_HOME=self.home
         )
-        command, errors = ["serve", "--port", str(self.port)], self.home / "errors"
+        command = [*map(str, RASTERSOURCES), "serve", "--port", str(self.port)]
+        errors = self.home / "errors"
         if self.warm:
-            self.process = WarmProcess(command, self.home, changes, errors)
+            self.process = WarmProcess(command[1:], self.home, changes, errors)
         else:
             with errors.open("w") as file:
-                whole = [*RASTERSOURCES, *command]
                 self.process = subprocess.Popen(
-                    whole, env=changes, stdout=subprocess.DEVNULL, stderr=file
+                    command, env=changes, stdout=subprocess.DEVNULL, stderr=file
                 )
         while True:
             try:

@@ -12,6 +12,17 @@ import os
 import sys
 
 FORWARDED = [signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
+OF_WORKERS = {
+    "GDAL_CONFIG_FILE": os.devnull, "GDAL_DRIVER_PATH": "disable", "PROJ_NETWORK": "OFF", "OPENBLAS_NUM_THREADS": "1",
+}  # fmt: skip
+"""What processes that read files have in their environment, and GDAL and numpy read when they are imported."""
+BY_LIBRARIES = ("GDAL_CURL_CA_BUNDLE", "PROJ_CURL_CA_BUNDLE")
+"""What rasterio and pyproj set when they are imported."""
+FREE = (
+    "RASTERSOURCES_", "PREFECT_", "AWS_", "DO_NOT_TRACK", "NO_PROXY", "no_proxy", "TMPDIR", "PYTEST_", "TERM",
+)  # fmt: skip
+"""The variables of which a warm process can have others than the one that it is a fork of."""
+FREE_FOR_COMMANDS = (*FREE, *OF_WORKERS, *BY_LIBRARIES)
 
 
 def descriptors() -> list[int]:
@@ -28,9 +39,11 @@ def is_open(number: int) -> bool:
     return True
 
 
-def is_same_python(started: dict[str, str], free: tuple[str, ...]) -> bool:
+def can_be_fork(folder: str, variables: dict[str, str], free: tuple[str, ...]) -> bool:
     """Whether the variables in which the environments differ are read when they are needed."""
-    ours = dict(os.environ)
+    with open(f"{folder}/variables", "rb") as file:
+        started = marshal.load(file)
+    ours = dict(variables)
     if set(ours.get("PYTHONPATH", "").split(os.pathsep)) == {started["PYTHONPATH"]}:
         ours["PYTHONPATH"] = started["PYTHONPATH"]  # worker processes name it twice
     return all(
@@ -40,44 +53,63 @@ def is_same_python(started: dict[str, str], free: tuple[str, ...]) -> bool:
     )
 
 
+def connect(folder: str, arguments: list[str]) -> socket.socket:
+    """A connection to the process that forks for these arguments of Python."""
+    needs_prefect = any("flow" in word or "prefect" in word for word in arguments)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(f"{folder}/{'prefect' if needs_prefect else 'program'}")
+    return connection
+
+
+def ask_for_fork(
+    connection: socket.socket, arguments: list[str], folder: str, variables: dict[str, str], passed: dict[int, int]
+) -> int:  # fmt: skip
+    """Have a process forked; its number. `passed` are the numbers that its files shall have, and those of ours."""
+    request = {"arguments": arguments, "folder": folder, "variables": variables}
+    text = marshal.dumps({**request, "passed": list(passed)})
+    numbers = b"".join(number.to_bytes(4, sys.byteorder) for number in passed.values())
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)]
+    connection.sendmsg([len(text).to_bytes(4, "big")], rights)
+    connection.sendall(text)
+    return receive_number(connection)
+
+
+def receive_number(connection: socket.socket) -> int:
+    """The number of a process that begins, or the exit status of one that has ended, negative for a signal."""
+    if not (number := connection.recv(4)):
+        raise EOFError("the process that forks has ended; its log says why")
+    return int.from_bytes(number, "big", signed=True)
+
+
 def stand_for_fork(connection: socket.socket, passed: list[int]) -> int:
-    """Send signals on until the fork ends; its exit status, negative for a signal."""
+    """Send signals on until the fork ends; its exit status."""
 
     def forward(number: int, _frame: object) -> None:
         connection.send(bytes([number]))
 
     for number in FORWARDED:
         signal.signal(number, forward)
-    request = {"arguments": sys.argv[1:], "folder": os.getcwd(), "variables": dict(os.environ)}
-    text = marshal.dumps({**request, "passed": passed})
-    numbers = b"".join(number.to_bytes(4, sys.byteorder) for number in passed)
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)]
-    connection.sendmsg([len(text).to_bytes(4, "big")], rights)
-    connection.sendall(text)
-    if not (status := connection.recv(2)):
-        raise EOFError("the process that forks has ended; its log says why")
-    return int.from_bytes(status, "big", signed=True)
+    same = {number: number for number in passed}
+    ask_for_fork(connection, sys.argv[1:], os.getcwd(), dict(os.environ), same)
+    return receive_number(connection)
 
 
-def must_be_new(folder: str, free: tuple[str, ...]) -> bool:
+def must_be_new(folder: str) -> bool:
     """Whether the options or the environment are such that Python has to start anew."""
-    options = [word for word in sys.argv[1:2] if word != "-P"] or sys.argv[2:3]
+    of_worker = sys.argv[1:2] == ["-P"]
     ignored = [number for number in FORWARDED if signal.getsignal(number) == signal.SIG_IGN]
-    if options[:1] not in (["-m"], ["-c"]) or ignored:
+    if sys.argv[1 + of_worker : 2 + of_worker] not in (["-m"], ["-c"]) or ignored:
         return True
-    with open(f"{folder}/variables", "rb") as file:
-        return not is_same_python(marshal.load(file), free)
+    return not can_be_fork(folder, dict(os.environ), FREE if of_worker else FREE_FOR_COMMANDS)
 
 
-def main(program: str, folder: str, free: tuple[str, ...]) -> None:
+def main(program: str, folder: str) -> None:
     passed = descriptors()
-    connection = socket.socket(socket.AF_UNIX)
     try:
-        if not (new := must_be_new(folder, free)):
-            connection.connect(f"{folder}/socket")
+        connection = None if must_be_new(folder) else connect(folder, sys.argv[1:])
     except OSError:  # another user's, or ended
-        new = True
-    if new:
+        connection = None
+    if not connection:
         os.execv(program, [program, *sys.argv[1:]])
     status = stand_for_fork(connection, passed)
     if status < 0:

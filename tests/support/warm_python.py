@@ -33,9 +33,12 @@ from tests.support import warm_client
 from tests.support.made_once import made_once
 
 IMPORTED = [
-    "pipeline.api.server", "pipeline.cli.inspection", "pipeline.cli.inspection_output", "pipeline.cli.runners",
-    "pipeline.cli.server", "pipeline.database.migrations", "pipeline.ingest.drop_folders", "pipeline.ingest.plan",
-    "pipeline.ingest.sync", "pipeline.ingest.uploads", "pipeline.raster.workers.process",
+    "pipeline.api.server", "pipeline.catalogue.rejected_files", "pipeline.catalogue.search",
+    "pipeline.catalogue.unregister", "pipeline.catalogue.users", "pipeline.cli.inspection",
+    "pipeline.cli.inspection_output", "pipeline.cli.main", "pipeline.cli.output", "pipeline.cli.progress",
+    "pipeline.cli.runners", "pipeline.cli.server", "pipeline.database.migrations", "pipeline.ingest.drop_folders",
+    "pipeline.ingest.plan", "pipeline.ingest.sync", "pipeline.ingest.uploads", "pipeline.raster.pixels.process",
+    "pipeline.raster.workers.process",
 ]  # fmt: skip
 """What commands and worker processes import."""
 WITH_PREFECT = [
@@ -43,15 +46,6 @@ WITH_PREFECT = [
     "prefect.engine", "prefect.server.api.server", "prefect.workers.process",
 ]  # fmt: skip
 """What flows and Prefect's server import, which takes seconds: as soon as one is asked for."""
-OF_WORKERS = {
-    "GDAL_CONFIG_FILE": os.devnull, "GDAL_DRIVER_PATH": "disable", "PROJ_NETWORK": "OFF", "OPENBLAS_NUM_THREADS": "1",
-}  # fmt: skip
-"""What processes that read files have in their environment, and GDAL and numpy read when they are imported."""
-FREE = (
-    "RASTERSOURCES_", "PREFECT_", "AWS_", "DO_NOT_TRACK", "NO_PROXY", "no_proxy", "TMPDIR", "PYTEST_", "TERM",
-    *OF_WORKERS,
-)  # fmt: skip
-"""The variables of which a warm process can have others than the one that it is a fork of."""
 WITHOUT_PREFECT = ("flows.schedules", "flows.schedules.prefect_server")
 """These prepare the environment that Prefect reads."""
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,22 +72,30 @@ def start(folder: Path, owner: int) -> None:
     program.unlink()
     source = Path(warm_client.__file__).read_text()
     program.write_text(
-        f"#!{sys.executable} -IS\n{source}\n\nmain({sys.executable!r}, {str(folder)!r}, {FREE})\n"
+        f"#!{sys.executable} -IS\n{source}\n\nmain({sys.executable!r}, {str(folder)!r})\n"
     )
     program.chmod(0o755)
-    variables = {**os.environ, **OF_WORKERS, "PYTHONPATH": str(ROOT)}
+    variables = {**os.environ, **warm_client.OF_WORKERS, "PYTHONPATH": str(ROOT)}
+    for name in warm_client.BY_LIBRARIES:
+        variables.pop(name, None)
     (folder / "variables").write_bytes(marshal.dumps(variables))
-    listening = socket.socket(socket.AF_UNIX)
-    listening.bind(str(folder / "socket"))
-    listening.listen(100)
-    os.set_inheritable(listening.fileno(), True)
-    command = [sys.executable, "-m", "tests.support.warm_python", folder, listening.fileno(), owner]
+    sockets = [listen(folder / name) for name in ("program", "prefect")]
+    passed = [one.fileno() for one in sockets]
+    command = [sys.executable, "-m", "tests.support.warm_python", folder, owner, *passed]
     with (folder / "log").open("w") as log:
         subprocess.run(
-            list(map(str, command)), env=variables, pass_fds=[listening.fileno()], stdin=subprocess.DEVNULL,
+            list(map(str, command)), env=variables, pass_fds=passed, stdin=subprocess.DEVNULL,
             stdout=log, stderr=log, start_new_session=True, check=True,
         )  # fmt: skip
-    listening.close()
+    for one in sockets:
+        one.close()
+
+
+def listen(path: Path) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    listening.listen(100)
+    return listening
 
 
 @dataclass
@@ -110,8 +112,9 @@ class Request:
 class Forks:
     """Makes a fork for each client, until the tests have ended."""
 
-    def __init__(self, listening: socket.socket, owner: int) -> None:
+    def __init__(self, listening: socket.socket, owner: int, imported: list[str]) -> None:
         self.listening, self.events = listening, DefaultSelector()
+        self.imported = imported
         self.clients: dict[int, tuple[int, socket.socket]] = {}
         """The number of the process and its client, by the descriptor of the process."""
         self.events.register(listening, EVENT_READ, self.accept)
@@ -132,12 +135,13 @@ class Forks:
         except (OSError, EOFError):  # it was killed
             client.close()
             return None
-        if any("flow" in word or "prefect" in word for word in request.arguments):
-            import_all(WITH_PREFECT)
+        import_all(self.imported)
         if not (process := os.fork()):
             return request
         for descriptor in request.passed.values():
             os.close(descriptor)
+        with suppress(OSError):
+            client.send(process.to_bytes(4, "big"))
         descriptor = os.pidfd_open(process)
         self.clients[descriptor] = process, client
         self.events.register(client, EVENT_READ, lambda: self.forward(client, descriptor))
@@ -164,7 +168,7 @@ class Forks:
         with suppress(KeyError):  # it was killed
             self.events.unregister(client)
         with suppress(OSError):
-            client.send(status.to_bytes(2, "big", signed=True))
+            client.send(status.to_bytes(4, "big", signed=True))
         client.close()
         os.close(descriptor)
 
@@ -297,17 +301,18 @@ def import_all(modules: list[str]) -> None:
     gc.freeze()
 
 
-def main(folder: str, listening: int, owner: int) -> None:
+def main(folder: str, owner: int, for_program: int, for_prefect: int) -> None:
     if os.fork():
         os._exit(0)  # the process that started this one does not wait for its end
     import_all(IMPORTED)
-    forks = Forks(
-        socket.socket(fileno=listening), owner
-    )  # freed later, it would close files of the program
+    # both stay: freed later, they would close files of the program
+    sockets = [socket.socket(fileno=number) for number in (for_program, for_prefect)]
+    listening, imported = (sockets[0], IMPORTED) if os.fork() else (sockets[1], WITH_PREFECT)
+    forks = Forks(listening, owner, imported)
     request = forks.serve()
     become(request, f"{folder}/bin/python")
     run_to_the_end(request.arguments)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -3,10 +3,10 @@
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from contextlib import suppress
 from multiprocessing.connection import Pipe
+from multiprocessing.spawn import get_executable
 from pathlib import Path
 
 import pipeline
@@ -29,7 +29,7 @@ class ChildProcess:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", module, *map(str, passed)],
+                [get_executable(), "-P", "-m", module, *map(str, passed)],
                 env=child_environment(),
                 pass_fds=passed,
                 stdin=subprocess.DEVNULL,

@@ -22,6 +22,8 @@ from tests.raster.pixels.test_pixel_process import LIMITS, pixel_file, window_of
 from tests.support.factory import RD_TRANSFORM, read_path, write_raster
 from tests.support.png import read_png
 
+pytestmark = pytest.mark.usefixtures("new_children")
+
 WIDE, HIGH = 5000, 4200
 TOO_FEW = PixelLimits(20, WIDE * HIGH // 2)
 
@@ -131,7 +133,7 @@ def test_the_part_of_a_window_that_meets_a_file_holds_all_its_pixels(
         west, south, east, north = to_window.transform_bounds(
             x - reach, y - reach, x + reach, y + reach
         )
-        window = Window(west, south, east, north, 256, 200, crs)
+        window = Window(west, south, east, north, 128, 100, crs)
         grid = Grid(window, CRS("EPSG:28992").to_wkt(), approximate=approximate)
         shift = draws.uniform(-1.5, 1.5, 2) * reach
         turn = Affine.rotation(draws.choice([0, 0, 30, 200]))

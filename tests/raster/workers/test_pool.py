@@ -19,6 +19,8 @@ from tests.support.factory import write_raster
 from tests.support.odd_placing import ODD_WIDTH, OddPlacing, crash, hang, read_slowly
 from tests.support.reading import as_read, read_in_new_processes
 
+pytestmark = pytest.mark.usefixtures("new_children")
+
 ENDLESS = TimeRule(pattern=r"(?P<time>(\d+)+)x\d")
 """On a name of many digits its search takes longer than the universe has left."""
 
