@@ -25,6 +25,7 @@ from pipeline.storage.s3 import open_bucket
 from tests.support.chromium import Browsers, lasting_browsers
 from tests.support.drop_folder import Site, new_site
 from tests.support.made_once import made_once
+from tests.support.private_clusters import make_quick
 from tests.support.proxy import Proxy, proxy
 from tests.support.s3 import Bucket, Server, new_bucket, seaweed
 from tests.support.warm_python import warm_python
@@ -87,26 +88,9 @@ def server() -> Iterator[str]:
         return
     home = Path(os.environ.get("RASTERSOURCES_HOME") or default_home(REPOSITORY))
     cluster = Cluster(home / "tests")  # apart from that of `make run`
-    made_once("cluster-of-tests", lambda _: configure(cluster))
+    made_once("cluster-of-tests", lambda _: make_quick(cluster))
     with cluster.lease() as url:
         yield url
-
-
-def configure(cluster: Cluster) -> None:
-    """Have it load PostGIS when it starts, instead of in each session, and do without safety from a power cut."""
-    chosen = cluster.data / "postgresql.auto.conf"
-    if chosen.exists() and "shared_preload_libraries" in chosen.read_text():
-        return
-    with (
-        cluster.lease(),
-        psycopg.connect(cluster.url("postgres", "postgres"), autocommit=True) as connection,
-    ):
-        for setting in (
-            "fsync = off",
-            "full_page_writes = off",
-            "shared_preload_libraries = 'postgis-3'",
-        ):
-            connection.execute(f"ALTER SYSTEM SET {setting}".encode())
 
 
 @pytest.fixture(scope="session")

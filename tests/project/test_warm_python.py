@@ -31,6 +31,9 @@ PROGRAMS = [
     "from prefect.settings import PREFECT_API_URL; print(PREFECT_API_URL.value())",
     "import multiprocessing, os\nchild = multiprocessing.get_context('spawn').Process(target=os._exit, args=(5,))\n"
     "child.start(); child.join(); print(child.exitcode)",
+    "import pyproj, socket\npairs = [socket.socketpair() for _ in range(20)]\n"
+    "print(pyproj.Transformer.from_crs(28992, 3857).transform(0, 0))\n"
+    "print([one.send(b'a') + len(other.recv(1)) for one, other in pairs])",
 ]  # fmt: skip
 
 

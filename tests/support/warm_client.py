@@ -12,6 +12,8 @@ import os
 import sys
 
 FORWARDED = [signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
+LOW = 256
+"""The files that a process passes on to a fork have lower numbers."""
 OF_WORKERS = {
     "GDAL_CONFIG_FILE": os.devnull, "GDAL_DRIVER_PATH": "disable", "PROJ_NETWORK": "OFF", "OPENBLAS_NUM_THREADS": "1",
 }  # fmt: skip
@@ -94,11 +96,15 @@ def stand_for_fork(connection: socket.socket, passed: list[int]) -> int:
     return receive_number(connection)
 
 
-def must_be_new(folder: str) -> bool:
-    """Whether the options or the environment are such that Python has to start anew."""
+def must_be_new(folder: str, passed: list[int]) -> bool:
+    """Whether the options, the environment or the files are such that Python has to start anew."""
     of_worker = sys.argv[1:2] == ["-P"]
     ignored = [number for number in FORWARDED if signal.getsignal(number) == signal.SIG_IGN]
-    if sys.argv[1 + of_worker : 2 + of_worker] not in (["-m"], ["-c"]) or ignored:
+    if (
+        sys.argv[1 + of_worker : 2 + of_worker] not in (["-m"], ["-c"])
+        or ignored
+        or max(passed, default=0) >= LOW
+    ):
         return True
     return not can_be_fork(folder, dict(os.environ), FREE if of_worker else FREE_FOR_COMMANDS)
 
@@ -106,7 +112,7 @@ def must_be_new(folder: str) -> bool:
 def main(program: str, folder: str) -> None:
     passed = descriptors()
     try:
-        connection = None if must_be_new(folder) else connect(folder, sys.argv[1:])
+        connection = None if must_be_new(folder, passed) else connect(folder, sys.argv[1:])
     except OSError:  # another user's, or ended
         connection = None
     if not connection:

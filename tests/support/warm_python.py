@@ -17,7 +17,8 @@ import sys
 import tempfile
 import threading
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import F_DUPFD, fcntl
 from functools import cache
@@ -31,6 +32,7 @@ from typing import NoReturn
 
 from tests.support import warm_client
 from tests.support.made_once import made_once
+from tests.support.warm_client import LOW
 
 IMPORTED = [
     "pipeline.api.server", "pipeline.catalogue.rejected_files", "pipeline.catalogue.search",
@@ -49,8 +51,6 @@ WITH_PREFECT = [
 WITHOUT_PREFECT = ("flows.schedules", "flows.schedules.prefect_server")
 """These prepare the environment that Prefect reads."""
 ROOT = Path(__file__).resolve().parents[2]
-HIGH = 1000
-"""No process has so many files that it passes on."""
 
 
 @cache
@@ -243,9 +243,9 @@ def become(request: Request, program: str) -> None:
 
 
 def place_descriptors(passed: dict[int, int]) -> None:
-    """Have these files at their numbers, and no others."""
-    high = {number: fcntl(found, F_DUPFD, HIGH) for number, found in passed.items()}
-    os.closerange(0, HIGH)
+    """Have these files at their numbers, and no others that a program passes on."""
+    high = {number: fcntl(found, F_DUPFD, LOW) for number, found in passed.items()}
+    os.closerange(0, LOW)
     for number, found in high.items():
         os.dup2(found, number)
         os.close(found)
@@ -289,11 +289,23 @@ def run_to_the_end(arguments: list[str]) -> NoReturn:
     os._exit((status or 0) & 0xFF)
 
 
+@contextmanager
+def low_numbers_taken() -> Iterator[None]:
+    """Have the files that libraries keep open, such as PROJ its database, where forks do not close them."""
+    taken = []
+    while (number := os.dup(sys.stdin.fileno())) < LOW:
+        taken.append(number)
+    os.close(number)
+    yield
+    for number in taken:
+        os.close(number)
+
+
 def import_all(modules: list[str]) -> None:
     """Import what is not imported yet; the collector leaves the memory alone that forks share."""
     if modules[-1] in sys.modules:
         return
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), low_numbers_taken():
         warnings.simplefilter("ignore")
         for module in modules:
             importlib.import_module(module)
