@@ -22,7 +22,7 @@ from pipeline.database.migrations import migrate
 from pipeline.database.private_cluster.cluster import Cluster, default_home
 from pipeline.raster import ProcessReader
 from pipeline.storage.s3 import open_bucket
-from tests.support.chromium import Browsers, lasting_browsers
+from tests.support.chromium import Browsers, lasting_browser
 from tests.support.drop_folder import Site, new_site
 from tests.support.made_once import made_once
 from tests.support.private_clusters import make_quick
@@ -133,8 +133,8 @@ def site(engine: Engine, pool: ProcessReader[FileRow], tmp_path: Path) -> Site:
 
 @pytest.fixture(scope="session")
 def browsers() -> Iterator[Browsers]:
-    """A browser with scripts and one without, the same for all tests."""
-    with lasting_browsers() as browsers:
+    """A browser with scripts or without, the same for all tests."""
+    with lasting_browser() as browsers:
         yield browsers
 
 

@@ -21,7 +21,7 @@ from pipeline.settings import Settings
 from reference.__main__ import write_pages
 from reference.parts import PART, PARTS, fill_parts
 from tests.api.conftest import client_of
-from tests.support.chromium import assert_quiet, await_script, chromium
+from tests.support.chromium import Browsers, assert_quiet, await_script
 from tests.support.commands import REPOSITORY
 
 
@@ -131,21 +131,22 @@ def test_without_a_site_there_is_no_such_page(database_url: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("chromedriver") is None, reason="Chromium is not installed")
-def test_a_browser_shows_it_without_complaint(documented: Client) -> None:
+def test_a_browser_shows_it_without_complaint(documented: Client, browsers: Browsers) -> None:
     here = str(documented.base_url)
-    with chromium(scripts=True) as browser:
-        browser.get(f"{here}/docs/")
-        browser.find_element("link text", "tutorial").click()
-        assert "Ten minutes" in browser.page_source
-        browser.get(f"{here}/docs/consistency/")
-        width = "return document.querySelector('article img').naturalWidth"
-        assert browser.execute_script(width) == 860
-        browser.set_window_size(1300, 900)
-        browser.find_element("css selector", ".md-search__button").click()
-        await_script(browser, f"return {FOUND} !== undefined")
-        browser.switch_to.active_element.send_keys("proxy_request_buffering")
-        await_script(browser, f"return {FOUND}.includes('Behind nginx')")
-        assert_quiet(browser, here)
+    browser = browsers(True)
+    browser.get(f"{here}/docs/")
+    browser.find_element("link text", "tutorial").click()
+    assert "Ten minutes" in browser.page_source
+    browser.get(f"{here}/docs/consistency/")
+    width = "return document.querySelector('article img').naturalWidth"
+    assert browser.execute_script(width) == 860
+    size = {"width": 1300, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.find_element("css selector", ".md-search__button").click()
+    await_script(browser, f"return {FOUND} !== undefined")
+    browser.switch_to.active_element.send_keys("proxy_request_buffering")
+    await_script(browser, f"return {FOUND}.includes('Behind nginx')")
+    assert_quiet(browser, here)
 
 
 FOUND = "document.activeElement.shadowRoot?.querySelector('[role=listbox]')?.textContent"

@@ -23,16 +23,13 @@ ARGUMENTS = (
 
 
 @contextmanager
-def chromium(*, scripts: bool) -> Iterator[Any]:
+def chromium() -> Iterator[Any]:
     """A browser that logs its console and its requests."""
     selenium = pytest.importorskip("selenium.webdriver")
     options = selenium.ChromeOptions()
     options.binary_location = CHROMIUM or ""
     for argument in ARGUMENTS:
         options.add_argument(argument)
-    if not scripts:
-        forbidden = {"profile.managed_default_content_settings.javascript": 2}
-        options.add_experimental_option("prefs", forbidden)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = selenium.Chrome(options=options, service=selenium.ChromeService(DRIVER))
     try:
@@ -42,20 +39,21 @@ def chromium(*, scripts: bool) -> Iterator[Any]:
 
 
 Browsers = Callable[[bool], Any]
-"""Returns a browser, with scripts or without."""
+"""Returns a browser, which runs the scripts of pages or does not."""
 
 
 @contextmanager
-def lasting_browsers() -> Iterator[Browsers]:
-    """Browsers that start when they are asked for, and are as new each time."""
+def lasting_browser() -> Iterator[Browsers]:
+    """One that starts when it is asked for, and is as new each time."""
     with ExitStack() as stack:
-        started = cache(lambda scripts: stack.enter_context(chromium(scripts=scripts)))
-        yield lambda scripts: as_new(started(scripts))
+        started = cache(lambda: stack.enter_context(chromium()))
+        yield lambda scripts: as_new(started(), scripts=scripts)
 
 
-def as_new(browser: Any) -> Any:
+def as_new(browser: Any, *, scripts: bool) -> Any:
     """Forget the page, its size and scheme, the cookies and what was logged."""
     browser.get("about:blank")
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not scripts})
     browser.execute_cdp_cmd("Network.clearBrowserCookies", {})
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

@@ -21,7 +21,7 @@ OF_WORKERS = {
 BY_LIBRARIES = ("GDAL_CURL_CA_BUNDLE", "PROJ_CURL_CA_BUNDLE")
 """What rasterio and pyproj set when they are imported."""
 FREE = (
-    "RASTERSOURCES_", "PREFECT_", "AWS_", "DO_NOT_TRACK", "NO_PROXY", "no_proxy", "TMPDIR", "PYTEST_", "TERM",
+    "RASTERSOURCES_", "PREFECT_", "AWS_", "DO_NOT_TRACK", "NO_PROXY", "no_proxy", "PATH", "TMPDIR", "PYTEST_", "TERM",
 )  # fmt: skip
 """The variables of which a warm process can have others than the one that it is a fork of."""
 FREE_FOR_COMMANDS = (*FREE, *OF_WORKERS, *BY_LIBRARIES)

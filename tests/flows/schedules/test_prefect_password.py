@@ -20,7 +20,7 @@ from websockets.typing import Origin, Subprotocol
 from pipeline.cli.ports import is_own_port
 from pipeline.cli.prefect_password import password_file, server_password
 from pipeline.errors import CatalogueError
-from tests.support.chromium import await_text, chromium, needs_chromium
+from tests.support.chromium import Browsers, await_text, needs_chromium
 from tests.support.commands import FLOWS, environment, processes_of, run
 from tests.support.factory import write_raster
 from tests.support.needs import needs_root
@@ -234,14 +234,14 @@ def test_a_password_that_is_wrong_is_one_sentence(running: Served, database_url:
 
 
 @needs_chromium
-def test_the_pages_work_after_signing_in(running: Served) -> None:
-    with chromium(scripts=True) as browser:
-        browser.get(f"{running.origin}/deployments")
-        await_text(browser, "Login")
-        assert ">rastersources<" not in browser.page_source
-        field = browser.find_element("css selector", "input[type=password]")
-        field.send_keys(f"{running.password}\n")
-        await_text(browser, ">rastersources<")  # the tag of the deployment
+def test_the_pages_work_after_signing_in(running: Served, browsers: Browsers) -> None:
+    browser = browsers(True)
+    browser.get(f"{running.origin}/deployments")
+    await_text(browser, "Login")
+    assert ">rastersources<" not in browser.page_source
+    field = browser.find_element("css selector", "input[type=password]")
+    field.send_keys(f"{running.password}\n")
+    await_text(browser, ">rastersources<")  # the tag of the deployment
 
 
 IN_A_PROCESS = """
