@@ -12,7 +12,6 @@ import pytest
 from pipeline.errors import CatalogueError, Rejection, TransientError
 from pipeline.raster import Budget, ProcessReader, RasterFile, ReadOptions, TimeRule
 from pipeline.raster.read import read
-from pipeline.raster.workers import child
 from pipeline.raster.workers.pool import _Task, _Worker
 from pipeline.storage import StoredFile, find_file, list_files, literal_location
 from tests.support.commands import REPOSITORY
@@ -195,10 +194,11 @@ def test_a_file_that_ends_its_process_again_is_unreadable_and_the_rest_is_read(
 def test_processes_that_never_start_are_a_transient_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child, "get_executable", lambda: "/bin/false")
+    get_executable = "pipeline.raster.workers.child.get_executable"
+    monkeypatch.setattr(get_executable, lambda: "/bin/false")
     with pytest.raises(TransientError, match="exit status 1"):
         list(read_in_new_processes(rasters(tmp_path, 3), ReadOptions(), 2))
-    monkeypatch.setattr(child, "get_executable", lambda: str(tmp_path / "no python"))
+    monkeypatch.setattr(get_executable, lambda: str(tmp_path / "no python"))
     with pytest.raises(TransientError, match="No such file"):
         list(read_in_new_processes(rasters(tmp_path, 3), ReadOptions(), 2))
 
