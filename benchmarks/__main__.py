@@ -7,7 +7,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks.cluster import benchmark_cluster
+from benchmarks.cluster import Database, benchmark_cluster
+from benchmarks.exports import measure_exports
 from benchmarks.lists import compare_lists
 from benchmarks.load import CONNECTIONS, DRIVER
 from benchmarks.measure import RESULTS, new_results
@@ -54,6 +55,8 @@ def main() -> None:
                 rounds=min(2, options.rounds),
                 duration=min(2, options.seconds),
             )
+            filled = Database(cluster, f"stac_{items}")
+            measure_exports(results, filled, work / f"export_{items}", options.rounds)
         for rows in options.rows if "pages" in options.only else ():
             if rows >= ROWS_FOR_ALL:
                 compare_pages(results, cluster, rows, work, options.rounds)

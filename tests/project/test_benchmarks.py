@@ -46,7 +46,7 @@ def test_make_bench_measures_each_section_and_writes_the_page(tmp_path: Path) ->
     measured = json.loads(results.read_text())["cases"]
     assert {case["section"] for case in measured} == {
         "start", "memory", "registration", "objects", "sync", "loading", "lists", "STAC",
-        "STAC, one file each",
+        "STAC, one file each", "export",
     }  # fmt: skip
     assert all("ours" in case["contenders"] for case in measured)
     assert "pypgstac is skipped" in done.stdout
