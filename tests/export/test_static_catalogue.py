@@ -147,7 +147,7 @@ def test_every_link_leads_somewhere_after_a_kill_at_any_moment(
     while catalogue.killed("stac", target, at, names=others):
         assert check_links(target) <= documents(target).keys()
         catalogue.export("stac", target, names=names)
-        at += 3
+        at += 5
     assert at > 10
     assert documents(target) == documents(fresh)
     assert catalogue.killed("stac", tmp_path / "first", 4)
