@@ -96,8 +96,12 @@ def stand_for_fork(connection: socket.socket, passed: list[int]) -> int:
     return receive_number(connection)
 
 
+FOUND_BY_NUMBER = ("pipeline.raster.pixels.process",)
+"""Programs whose open files are read at /proc by whoever started them."""
+
+
 def must_be_new(folder: str, passed: list[int]) -> bool:
-    """Whether the options, the environment or the files are such that Python has to start anew."""
+    """Whether the program, the options, the environment or the files are such that Python has to start anew."""
     of_worker = sys.argv[1:2] == ["-P"]
     ignored = [number for number in FORWARDED if signal.getsignal(number) == signal.SIG_IGN]
     if (
@@ -105,6 +109,8 @@ def must_be_new(folder: str, passed: list[int]) -> bool:
         or ignored
         or max(passed, default=0) >= LOW
     ):
+        return True
+    if any(word in FOUND_BY_NUMBER for word in sys.argv[1:]):
         return True
     return not can_be_fork(folder, dict(os.environ), FREE if of_worker else FREE_FOR_COMMANDS)
 

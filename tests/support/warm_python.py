@@ -39,8 +39,7 @@ IMPORTED = [
     "pipeline.catalogue.unregister", "pipeline.catalogue.users", "pipeline.cli.inspection",
     "pipeline.cli.inspection_output", "pipeline.cli.main", "pipeline.cli.output", "pipeline.cli.progress",
     "pipeline.cli.runners", "pipeline.cli.server", "pipeline.database.migrations", "pipeline.ingest.drop_folders",
-    "pipeline.ingest.plan", "pipeline.ingest.sync", "pipeline.ingest.uploads", "pipeline.raster.pixels.process",
-    "pipeline.raster.workers.process",
+    "pipeline.ingest.plan", "pipeline.ingest.sync", "pipeline.ingest.uploads", "pipeline.raster.workers.process",
 ]  # fmt: skip
 """What commands and worker processes import."""
 WITH_PREFECT = [

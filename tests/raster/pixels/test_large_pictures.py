@@ -22,8 +22,6 @@ from tests.raster.pixels.test_pixel_process import LIMITS, pixel_file, window_of
 from tests.support.factory import RD_TRANSFORM, read_path, write_raster
 from tests.support.png import read_png
 
-pytestmark = pytest.mark.usefixtures("new_children")
-
 WIDE, HIGH = 5000, 4200
 TOO_FEW = PixelLimits(20, WIDE * HIGH // 2)
 

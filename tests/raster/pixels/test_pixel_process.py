@@ -26,8 +26,6 @@ from pipeline.storage import StoredFile, list_files, literal_location
 from tests.support.factory import read_path, write_raster
 from tests.support.s3 import Bucket
 
-pytestmark = pytest.mark.usefixtures("new_children")
-
 LIMITS = PixelLimits(20, 10**8)
 
 
