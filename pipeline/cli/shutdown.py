@@ -13,23 +13,28 @@ from typing import Any, NoReturn
 
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into an exception inside the block, so that all that was started is stopped.
+    """Turn SIGTERM and SIGHUP into SystemExit, so that all that was started in the block is stopped.
 
     Afterwards the signals end the process: an exception while Python shuts down is only printed.
     """
+    signals = []
+
+    def raise_exit(number: int, _frame: FrameType | None) -> NoReturn:
+        signals.append(number)
+        raise SystemExit(128 + signal.SIGTERM)
+
     signal.signal(signal.SIGTERM, raise_exit)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not below nohup
         signal.signal(signal.SIGHUP, pass_on)
     try:
         yield
+    except Exception:
+        if signals:  # a library, such as pydantic, made an error of its own of SystemExit
+            raise SystemExit(128 + signal.SIGTERM) from None
+        raise
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
-
-
-def raise_exit(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Raise SystemExit with the status of a process that SIGTERM ended."""
-    raise SystemExit(128 + signal.SIGTERM)
 
 
 def pass_on(_number: int, _frame: FrameType | None) -> None:

@@ -32,9 +32,17 @@ def run_with(number: Signals, during: str) -> "subprocess.CompletedProcess[str]"
     )  # fmt: skip
 
 
+IN_PYDANTIC = """import typing, pydantic
+        kind = typing.Annotated[int, pydantic.PlainSerializer(lambda _: end())]
+        pydantic.TypeAdapter(kind).dump_python(1)
+"""
+"""It makes an error of its own of any exception."""
+
+
+@pytest.mark.parametrize("during", ["end()", IN_PYDANTIC], ids=["ours", "pydantic"])
 @pytest.mark.parametrize("number", [SIGTERM, SIGHUP])
-def test_a_signal_ends_a_process_in_order(number: Signals) -> None:
-    done = run_with(number, "end()")
+def test_a_signal_ends_a_process_in_order(number: Signals, during: str) -> None:
+    done = run_with(number, during)
     assert (done.returncode, done.stdout, done.stderr) == (143, "stopped what was started\n", "")
 
 
