@@ -56,6 +56,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         needy = [item for item in items if SERVERS.intersection(getattr(item, "fixturenames", ()))]
         config.hook.pytest_deselected(items=needy)
         items[:] = [item for item in items if item not in needy]
+    items.sort(key=lambda item: item.nodeid.startswith(SHORT))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -72,6 +73,8 @@ def new_children() -> Iterator[None]:
     multiprocessing.set_executable(str(warm_python()))
 
 
+SHORT = ("tests/catalogue/", "tests/definitions/")
+"""Folders whose files take seconds at most: they come last, so that no process has a long file left at the end."""
 SERVERS = {"server", "s3_server", "browsers"}
 """The fixtures behind which a server or a browser is started."""
 REPOSITORY = Path(__file__).resolve().parent.parent

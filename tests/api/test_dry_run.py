@@ -63,12 +63,12 @@ def client(database_url: str, folder: Path) -> Iterator[Client]:
 
 
 def fingerprint(engine: Engine, folder: Path) -> dict[str, Any]:
-    """Return a digest of the rows of each table, and every file with its size."""
+    """Return a digest of the versions of the rows of each table, and every file with its size."""
     found: dict[str, Any] = {}
     with engine.connect() as connection:
         tables = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
         for name in connection.execute(text(tables)).scalars().all():
-            rows = f'SELECT count(*), md5(string_agg(t::text, $$ $$ ORDER BY t::text)) FROM "{name}" AS t'
+            rows = f'SELECT count(*), md5(string_agg(ctid::text || xmin, $$ $$ ORDER BY ctid)) FROM "{name}"'
             found[name] = tuple(connection.execute(text(rows)).one())
     found["files"] = sorted((str(path), path.stat().st_size) for path in folder.rglob("*"))
     return found

@@ -15,7 +15,6 @@ import httpx
 import pytest
 
 from flows.schedules.prefect_server import served_port
-from pipeline.cli.ports import free_port
 from pipeline.cli.prefect_password import password_file, server_password
 from tests.support.commands import (
     FLOWS,
@@ -27,7 +26,8 @@ from tests.support.commands import (
     warm,
 )
 from tests.support.needs import needs_own_cluster
-from tests.support.prefect_server import Prefect, add_database
+from tests.support.ports import free_port
+from tests.support.prefect_server import OF_SERVERS, Prefect, add_database
 from tests.support.private_clusters import add_cluster
 
 pytestmark = needs_own_cluster
@@ -46,6 +46,7 @@ class Running:
             RASTERSOURCES_PORT=str(self.port),
             RASTERSOURCES_PREFECT_PORT=str(self.pages),
             TMPDIR=home,
+            **OF_SERVERS,
         )
         self.process = subprocess.Popen(
             [*warm(RASTERSOURCES), "up", "--config", config, *options],

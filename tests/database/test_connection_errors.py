@@ -7,9 +7,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pipeline.cli.ports import free_port
 from tests.support.commands import RASTERSOURCES, run
 from tests.support.needs import needs_own_cluster
+from tests.support.ports import free_port
 from tests.support.private_clusters import add_cluster
 
 pytestmark = needs_own_cluster

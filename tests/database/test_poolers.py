@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline.api.config import ApiConfig
-from pipeline.cli.ports import free_port
 from pipeline.database.engine import make_engine
 from pipeline.database.migrations import migrate
 from pipeline.database.private_cluster.cluster import Cluster
@@ -20,6 +19,7 @@ from tests.support.database import empty_catalogue
 from tests.support.factory import write_raster
 from tests.support.needs import needs_own_cluster
 from tests.support.poolers import PGBOUNCER, pooler
+from tests.support.ports import free_port
 from tests.support.private_clusters import add_cluster
 from tests.support.serving import serving_for
 

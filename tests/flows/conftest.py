@@ -1,6 +1,5 @@
 """A Prefect server of the user's, for all tests that do not end it."""
 
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from flows.schedules.prefect_server import SECONDS_TO_STOP, wait_for_server
-from pipeline.cli.ports import free_port
 from pipeline.cli.shutdown import stop_process
-from tests.support.prefect_server import add_database
+from tests.support.commands import environment
+from tests.support.ports import free_port
+from tests.support.prefect_server import OF_SERVERS, add_database
 from tests.support.warm_python import warm_python
 
 
@@ -19,11 +19,7 @@ from tests.support.warm_python import warm_python
 def server_of_the_user(home: Path, port: int | None = None) -> Iterator[str]:
     """The API of a Prefect server that the user started, and ends with the block."""
     port = port or free_port()
-    changes = {
-        "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-    }
+    settings = environment(PREFECT_HOME=home, DO_NOT_TRACK="1", **OF_SERVERS)
     if not (home / "prefect.db").exists():
         add_database(home)
     log = home / "server.log"
@@ -31,7 +27,7 @@ def server_of_the_user(home: Path, port: int | None = None) -> Iterator[str]:
         server = subprocess.Popen(
             [warm_python(), "-m", "flows.schedules.prefect_server", "server", "start", "--port", str(port),
              "--no-ui"],
-            env={**os.environ, **changes}, stdin=subprocess.PIPE, stdout=output, stderr=output, process_group=0,
+            env=settings, stdin=subprocess.PIPE, stdout=output, stderr=output, process_group=0,
         )  # fmt: skip
     try:
         wait_for_server(server, port, log)

@@ -21,7 +21,7 @@ from pipeline.settings import Settings
 from reference.__main__ import write_pages
 from reference.parts import PART, PARTS, fill_parts
 from tests.api.conftest import client_of
-from tests.support.chromium import Browsers, assert_quiet, await_script
+from tests.support.chromium import Browsers, assert_quiet, await_script, needs_chromium
 from tests.support.commands import REPOSITORY
 
 
@@ -130,10 +130,9 @@ def test_without_a_site_there_is_no_such_page(database_url: str) -> None:
         assert client.get("/docs/").status_code == 404
 
 
-@pytest.mark.skipif(shutil.which("chromedriver") is None, reason="Chromium is not installed")
+@needs_chromium
 def test_a_browser_shows_it_without_complaint(documented: Client, browsers: Browsers) -> None:
-    here = str(documented.base_url)
-    browser = browsers(True)
+    here, browser = str(documented.base_url), browsers(True)
     browser.get(f"{here}/docs/")
     browser.find_element("link text", "tutorial").click()
     assert "Ten minutes" in browser.page_source

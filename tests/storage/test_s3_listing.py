@@ -13,8 +13,9 @@ import pytest
 from pipeline.errors import CatalogueError, Rejection, TransientError
 from pipeline.storage import EVERYWHERE, StoredFile, list_files, literal_location, parse_location
 from pipeline.storage.s3 import open_bucket
+from tests.support.ports import free_port
 from tests.support.proxy import Proxy, every
-from tests.support.s3 import SECRET_KEY, Bucket, free_ports
+from tests.support.s3 import SECRET_KEY, Bucket
 
 HERE = Path("/")
 
@@ -160,11 +161,10 @@ def test_an_endpoint_without_an_answer_is_a_transient_error(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.storage.s3._RETRIES", 1)
-    with free_ports(1) as (port,):
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        open_bucket.cache_clear()
-        with pytest.raises(TransientError, match="connection fails"):
-            listed(f"s3://{bucket.name}/a")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    open_bucket.cache_clear()
+    with pytest.raises(TransientError, match="connection fails"):
+        listed(f"s3://{bucket.name}/a")
 
 
 @pytest.mark.parametrize("endpoint", ["nonsense", "http://", "ftp://x"])

@@ -87,7 +87,7 @@ def await_text(browser: Any, text: str) -> None:
     """Wait until the page shows a text; raises TimeoutException."""
     from selenium.webdriver.support.ui import WebDriverWait
 
-    WebDriverWait(browser, 20).until(lambda _: text in browser.page_source)
+    WebDriverWait(browser, 60).until(lambda _: text in browser.page_source)
 
 
 def await_script(browser: Any, script: str) -> None:

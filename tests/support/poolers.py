@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psycopg
 
-from pipeline.cli.ports import free_port
 from pipeline.database.private_cluster.cluster import Cluster
 from pipeline.database.private_cluster.programs import give_to_owner, run_as
+from tests.support.ports import free_port
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.defpath}:/usr/sbin")
 CONFIGURATION = """\

@@ -15,6 +15,14 @@ from tests.support.warm_python import warm_python
 PATIENCE = 100
 SERVER_IS_BUSY = 503
 """Its SQLite file was locked just then: Prefect's client asks again, and so do we."""
+OF_SERVERS = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+    "PREFECT_API_DATABASE_MIGRATE_ON_START": "false",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "PT3M",
+}
+"""Settings of servers with a migrated database, which plan at once, and a few runs instead of a hundred."""
 
 
 class Prefect:
@@ -50,11 +58,13 @@ class Prefect:
         found: str = self.call("POST", f"deployments/{number}/create_flow_run", fields).json()["id"]
         return found
 
-    def runs(self, deployment: str, *states: str) -> list[Any]:
+    def runs(self, deployment: str, *states: str, **filters: Any) -> list[Any]:
         """The runs of a deployment in these states, in the order in which they were to begin."""
-        filters = {"deployments": {"name": {"any_": [deployment]}}}
-        runs = self.ask("flow_runs", sort="EXPECTED_START_TIME_ASC", **filters)
-        return [one for one in runs if not states or one["state_name"] in states]
+        deployments = {"name": {"any_": [deployment]}}
+        if states:
+            filters["state"] = {"name": {"any_": states}}
+        order = "EXPECTED_START_TIME_ASC"
+        return self.ask("flow_runs", sort=order, deployments=deployments, flow_runs=filters)
 
     def last_run(self) -> dict[str, Any]:
         """The flow run that began last."""

@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any
 
 import httpx
 
-from pipeline.cli.ports import free_port
 from tests.support.commands import REPOSITORY, environment, without_progress
-from tests.support.prefect_server import add_database
+from tests.support.ports import free_port
+from tests.support.prefect_server import OF_SERVERS, add_database
+from tests.support.warm_python import warm_python
 
 
 def blocks(kind: str, text: str) -> list[str]:
@@ -50,7 +50,7 @@ class Reader:
         programs = folder / "bin"
         programs.mkdir()
         command = programs / "rastersources"
-        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pipeline.cli "$@"\n')
+        command.write_text(f'#!/bin/sh\nexec "{warm_python()}" -m pipeline.cli "$@"\n')
         command.chmod(0o755)
         (folder / "sample_data").symlink_to(REPOSITORY / "sample_data")
         self.home = folder / ".rastersources"
@@ -59,6 +59,7 @@ class Reader:
             RASTERSOURCES_HOME=self.home,
             RASTERSOURCES_PORT=self.ports["8000"],
             RASTERSOURCES_PREFECT_PORT=self.ports["4200"],
+            **OF_SERVERS,
         )
         del self.changes["RASTERSOURCES_WORKERS"]  # as many as a user has
         self.changes["PATH"] = f"{programs}{os.pathsep}{self.changes['PATH']}"

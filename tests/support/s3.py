@@ -1,14 +1,13 @@
 """A real S3 server for tests: SeaweedFS, started once per run on free ports of this machine."""
 
 import json
-import socket
 import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,8 @@ from uuid import uuid4
 import httpx
 import obstore
 from obstore.store import S3Store
+
+from tests.support.ports import free_port
 
 ACCESS_KEY, SECRET_KEY = "tester", "very-secret-indeed"
 SECONDS_TO_START = 60
@@ -114,10 +115,8 @@ def seaweed(folder: Path) -> Iterator[Server]:
             {"identities": [{"name": "tester", "credentials": credentials, "actions": actions}]}
         )
     )
-    with free_ports(8) as free:
-        ports = list(free)
     names = ("master", "volume", "filer", "s3")
-    flags = [f"-{name}.{kind}={ports.pop()}" for name in names for kind in ("port", "port.grpc")]
+    flags = [f"-{name}.{kind}={free_port()}" for name in names for kind in ("port", "port.grpc")]
     _, _, filer, s3 = (f"http://127.0.0.1:{flag.partition('=')[2]}" for flag in flags[::2])
     found = Server(s3, filer)
     command = [
@@ -135,16 +134,6 @@ def seaweed(folder: Path) -> Iterator[Server]:
     finally:
         server.kill()  # it does not heed SIGTERM
         server.wait()
-
-
-@contextmanager
-def free_ports(count: int) -> Iterator[list[int]]:
-    """Ports of the loopback interface that nobody listens on."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        yield [probe.getsockname()[1] for probe in probes]
 
 
 def wait_for(server: "subprocess.Popen[bytes]", found: Server, log: Path) -> None:

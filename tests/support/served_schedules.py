@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from flows.schedules.prefect_server import served_port
-from pipeline.cli.ports import free_port
 from pipeline.cli.prefect_password import server_password
 from tests.support.commands import FLOWS, environment, warm
-from tests.support.prefect_server import Prefect, add_database
+from tests.support.ports import free_port
+from tests.support.prefect_server import OF_SERVERS, Prefect, add_database
 
 
 class Served:
@@ -45,7 +45,7 @@ def served(folder: Path, database_url: str, **changes: str) -> Iterator[Served]:
     home, port = folder / "home", free_port()
     add_database(home / "prefect")
     settings = environment(
-        RASTERSOURCES_DATABASE_URL=database_url, RASTERSOURCES_HOME=home, **changes
+        RASTERSOURCES_DATABASE_URL=database_url, RASTERSOURCES_HOME=home, **OF_SERVERS, **changes
     )
     with (folder / "printed").open("ab") as output:
         process = subprocess.Popen(

@@ -15,9 +15,9 @@ from sqlalchemy import Engine, text
 
 from pipeline.catalogue.owners import add_organisation
 from pipeline.catalogue.users import add_user, create_key, grant_role
-from pipeline.cli.ports import free_port
 from tests.support.commands import RASTERSOURCES, environment
 from tests.support.derived import assert_derived
+from tests.support.ports import free_port
 from tests.support.warm_process import WarmProcess
 
 ENDED = ("SUCCESS", "FAILURE", "REVOKED")

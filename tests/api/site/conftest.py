@@ -23,11 +23,16 @@ def look(browsers: Browsers) -> Look:
         browser = browsers(True)
         size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        prefer(browser, scheme)
         return browser
 
     return prepare
+
+
+def prefer(browser: Any, scheme: str) -> None:
+    """Show pages light or dark from now on, also the one that is open."""
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
 
 
 def ready(browser: Any) -> None:

@@ -18,14 +18,14 @@ import pytest
 
 from pipeline.catalogue.owners import add_organisation
 from pipeline.catalogue.users import add_user, create_key, grant_role
-from pipeline.cli.ports import free_port
 from pipeline.database.engine import make_engine
 from pipeline.database.private_cluster.cluster import Cluster
 from pipeline.database.private_cluster.postmaster import cluster_processes
 from tests.support.commands import RASTERSOURCES, environment, run, warm
 from tests.support.factory import write_raster
 from tests.support.needs import needs_own_cluster
-from tests.support.prefect_server import add_database
+from tests.support.ports import free_port
+from tests.support.prefect_server import OF_SERVERS, add_database
 from tests.support.private_clusters import add_cluster
 
 pytestmark = needs_own_cluster
@@ -40,7 +40,9 @@ class Running:
         self, home: Path, *command: str, cwd: Path, executable: str | Path | None = None
     ) -> None:
         port = free_port()
-        changes = environment(RASTERSOURCES_HOME=home, RASTERSOURCES_PREFECT_PORT=str(free_port()))
+        changes = environment(
+            RASTERSOURCES_HOME=home, RASTERSOURCES_PREFECT_PORT=str(free_port()), **OF_SERVERS
+        )
         self.lines: list[str] = []
         self.times: list[float] = []
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)

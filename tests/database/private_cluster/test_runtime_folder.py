@@ -9,13 +9,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pipeline.cli.ports import free_port
 from pipeline.database.private_cluster.cluster import Cluster
 from pipeline.database.private_cluster.programs import cluster_owner
 from pipeline.database.private_cluster.runtime_folder import make_runtime_folder, runtime_folder
 from pipeline.errors import CatalogueError
 from tests.support.commands import RASTERSOURCES, run
 from tests.support.needs import needs_own_cluster
+from tests.support.ports import free_port
 from tests.support.private_clusters import add_cluster
 
 pytestmark = needs_own_cluster

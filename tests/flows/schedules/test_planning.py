@@ -14,11 +14,16 @@ from tests.support.warm_python import warm_python
 ASK_PREFECT = """
 import json, sys
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from zoneinfo import ZoneInfo
+import prefect.types._datetime
 from prefect.deployments.schedules import create_deployment_schedule_create
 from prefect.server.schemas.actions import DeploymentScheduleCreate
 from flows.schedules.planning import plan_of
 from pipeline.definitions.schedule_times import CronLine, Period, ticks
+
+times = prefect.types._datetime
+times.available_timezones = cache(times.available_timezones)  # which it lists anew for each schedule
 
 def planned(schedule, start, end):
     # as the server plans: a few at a time, from where it is on

@@ -242,6 +242,7 @@ def test_the_pages_work_after_signing_in(running: Served, browsers: Browsers) ->
     field = browser.find_element("css selector", "input[type=password]")
     field.send_keys(f"{running.password}\n")
     await_text(browser, ">rastersources<")  # the tag of the deployment
+    browser.get("about:blank")  # or else the page asks on and on
 
 
 IN_A_PROCESS = """

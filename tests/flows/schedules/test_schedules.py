@@ -33,12 +33,11 @@ ENDED = ("Completed", "Rejections", "Overlapping", "Failed", "Crashed", "Cancell
 class Serving:
     """A running `rastersources flow schedule`, with what it prints."""
 
-    def __init__(self, folder: Path, changes: dict[str, str]) -> None:
+    def __init__(self, folder: Path, changes: dict[str, str], executable: str | None) -> None:
         self.log = folder / "printed"
         with self.log.open("ab") as output:
-            # itself new, what it starts warm: a signal reaches the whole group
             self.process = subprocess.Popen(
-                [*warm(FLOWS), "schedule", "--create"], executable=sys.executable, cwd=folder,
+                [*warm(FLOWS), "schedule", "--create"], executable=executable, cwd=folder,
                 env=environment(**changes), stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
 
@@ -59,6 +58,9 @@ class Serving:
         self.process.wait()
 
 
+Serve = Callable[..., Serving]
+
+
 @pytest.fixture
 def prefect(prefect_api: str) -> Iterator[Prefect]:
     prefect = Prefect(prefect_api)
@@ -77,12 +79,12 @@ def changes(prefect_api: str, database_url: str, tmp_path: Path) -> dict[str, st
 
 
 @pytest.fixture
-def serve(tmp_path: Path, changes: dict[str, str]) -> Iterator[Callable[[], Serving]]:
+def serve(tmp_path: Path, changes: dict[str, str]) -> Iterator[Serve]:
     """Starts the process that serves; it is ended at the end."""
     started: list[Serving] = []
 
-    def serve() -> Serving:
-        started.append(Serving(tmp_path, changes))
+    def serve(executable: str | None = None) -> Serving:
+        started.append(Serving(tmp_path, changes, executable))
         return started[-1]
 
     yield serve
@@ -103,7 +105,7 @@ def names(engine: Engine) -> set[str]:
 
 
 def test_a_file_that_is_put_into_the_folder_is_taken_up_and_nothing_is_left_behind(
-    tmp_path: Path, engine: Engine, prefect: Prefect, serve: Callable[[], Serving]
+    tmp_path: Path, engine: Engine, prefect: Prefect, serve: Serve
 ) -> None:
     write_config(tmp_path, SOURCE.format("arriving"), "every = 8\n", DROP, "every = 8\n")
     write_raster(tmp_path / "arriving" / "first.tif")
@@ -111,6 +113,7 @@ def test_a_file_that_is_put_into_the_folder_is_taken_up_and_nothing_is_left_behi
     serving.until(lambda: prefect.runs("arriving", "Completed"))
     assert "first" in names(engine)
     write_raster(tmp_path / "dropped" / "code-of-nobody.tif")
+    write_raster(tmp_path / "arriving" / "second.tif", width=20)
     (unknown,) = serving.until(lambda: prefect.runs("dropped", "Rejections")[:1])
     (told,) = artifacts_of(prefect, unknown)
     assert "| dropped | 0 |" in told
@@ -121,7 +124,6 @@ def test_a_file_that_is_put_into_the_folder_is_taken_up_and_nothing_is_left_behi
             "SELECT rejected FROM sync_runs WHERE definition = 'dropped' AND state = 'rejections'"
         )
         assert connection.execute(text(query)).scalars().first() == 1
-    write_raster(tmp_path / "arriving" / "second.tif", width=20)
     serving.until(lambda: "second" in names(engine))
     deployment = prefect.deployments()["arriving"]
     assert deployment["parameters"]["names"] == ["arriving"]
@@ -166,7 +168,7 @@ def runs_are_planned_as_cron_says_and_intervals_are_counted_from_midnight(
 
 
 def test_the_deployments_follow_the_file_and_a_wrong_file_changes_nothing(
-    tmp_path: Path, prefect: Prefect, serve: Callable[[], Serving]
+    tmp_path: Path, prefect: Prefect, serve: Serve
 ) -> None:
     write_config(tmp_path, SOURCE.format("in"), "every = 3600\n")
     serving = serve()
@@ -223,16 +225,17 @@ def test_plans_are_made_anew_before_they_end(
 
 
 def test_after_a_pause_one_run_does_the_work_of_all_that_were_missed(
-    tmp_path: Path, engine: Engine, prefect: Prefect, serve: Callable[[], Serving]
+    tmp_path: Path, engine: Engine, prefect: Prefect, serve: Serve
 ) -> None:
-    write_config(tmp_path, SOURCE.format("paused"), "every = 6\n")
-    serving = serve()
+    write_config(tmp_path, SOURCE.format("paused"), "every = 4\n")
+    # itself new, what it starts warm: a signal reaches the whole group
+    serving = serve(sys.executable)
     serving.until(lambda: prefect.runs("paused", "Completed"))
     serving.lose_power()
     killed = datetime.now(ZoneInfo("UTC"))
     write_raster(tmp_path / "paused" / "meanwhile.tif")
     while len(due_since(prefect, killed)) < 4:
-        time.sleep(0.3)
+        time.sleep(1)
     back = datetime.now(ZoneInfo("UTC"))
     again = serve()
     again.until(lambda: "meanwhile" in names(engine))
@@ -259,8 +262,8 @@ def begin_of(run: dict[str, Any]) -> datetime:
 
 def due_since(prefect: Prefect, start: datetime) -> list[dict[str, Any]]:
     """The runs that were to begin after a time, and before now."""
-    now = datetime.now(ZoneInfo("UTC"))
-    return [run for run in prefect.runs("paused") if start < at(run) < now]
+    span = {"after_": start.isoformat(), "before_": datetime.now(ZoneInfo("UTC")).isoformat()}
+    return prefect.runs("paused", expected_start_time=span)
 
 
 def at(run: dict[str, Any]) -> datetime:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from signal import SIGINT
 from typing import Any
@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from pipeline.cli.ports import free_port
 from pipeline.database.engine import make_engine
 from tests.conftest import new_database
 from tests.flows.conftest import server_of_the_user
 from tests.support.commands import FLOWS, environment, processes_of, run, warm, without_progress
 from tests.support.factory import write_raster
-from tests.support.prefect_server import Prefect, add_database
+from tests.support.ports import free_port
+from tests.support.prefect_server import OF_SERVERS, Prefect, add_database
 
 SENTENCE = "rastersources: Prefect's server does not answer at {}; start it, then run this again"
 CONFIG = '[[source]]\nid = "away"\nfiles = "*.tif"\norganisation = "Owner"\n'
@@ -61,19 +61,19 @@ def test_one_that_does_not_answer_is_one_sentence(
 
 @contextmanager
 def at_work(
-    engine: Engine, folder: Path, changes: dict[str, str]
+    engine: Engine, folder: Path, changes: dict[str, str], executable: str | None = None
 ) -> Iterator["subprocess.Popen[str]"]:
     """A flow that waits for a lock, in the middle of its work, until the end of the block."""
     with engine.connect() as other, engine.connect() as watching:
         other.execute(text("LOCK raster_files IN ACCESS EXCLUSIVE MODE"))
-        # itself new, what it starts warm: a signal reaches the whole group
         process = subprocess.Popen(
-            [*warm(FLOWS), "sync", "--create"], executable=sys.executable, cwd=folder, env=environment(**changes),
+            [*warm(FLOWS), "sync", "--create"], executable=executable, cwd=folder, env=environment(**changes),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         while not watching.execute(text(WAITING)).scalar():
             watching.rollback()
             assert process.poll() is None
+            time.sleep(0.1)
         yield process
         other.rollback()
 
@@ -141,12 +141,10 @@ def test_ctrl_c_ends_a_flow_and_its_own_server_without_a_traceback(
     engine: Engine, tmp_path: Path, changes: dict[str, str]
 ) -> None:
     add_database(tmp_path / "home" / "prefect")
-    with at_work(engine, tmp_path, changes) as process:
+    changes |= OF_SERVERS
+    # itself new, what it starts warm: a signal reaches the whole group
+    with at_work(engine, tmp_path, changes, sys.executable) as process:
         os.killpg(process.pid, SIGINT)  # as a terminal does: to all processes of the command
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(
-                60
-            )  # else the lock is released, and the flow may end before it sees the signal
     _, printed = process.communicate()
     assert without_progress(printed) == []
     assert process.returncode == 130
