@@ -6,9 +6,15 @@ A value that is unknown (null) makes a comparison unknown, as in SQL, and a row 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, collate, func, literal_column, not_, or_
+from sqlalchemy import ColumnElement, Double, and_, collate, func, literal_column, not_, or_
 
 from pipeline.catalogue.cql2 import Kind, Node
+
+
+def _divide(a: Any, b: Any) -> Any:
+    """Return a quotient of floating-point numbers; unknown by zero."""
+    return a / func.nullif(b, 0, type_=Double())  # of the type Integer, it would become a NUMERIC
+
 
 COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
     "=": lambda a, b: a == b,
@@ -22,9 +28,9 @@ ARITHMETIC: Mapping[str, Callable[[Any, Any], Any]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
     "*": lambda a, b: a * b,
-    "/": lambda a, b: a / func.nullif(b, 0),
-    "div": lambda a, b: func.trunc(a / func.nullif(b, 0)),
-    "%": lambda a, b: a - b * func.trunc(a / func.nullif(b, 0)),
+    "/": _divide,
+    "div": lambda a, b: func.trunc(_divide(a, b)),
+    "%": lambda a, b: a - b * func.trunc(_divide(a, b)),
     "^": lambda a, b: func.power(a, b),
 }
 SPATIAL = {

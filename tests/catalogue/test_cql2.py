@@ -10,7 +10,7 @@ from typing import Any
 import cql2
 import pytest
 import shapely
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import (
     Boolean,
@@ -144,7 +144,7 @@ COMPARE = {
 COUNT = {
     "+": known(lambda a, b: a + b), "-": known(lambda a, b: a - b), "*": known(lambda a, b: a * b),
     "/": known(lambda a, b: a / b if b else None), "div": known(lambda a, b: math.trunc(a / b) if b else None),
-    "%": known(lambda a, b: math.fmod(a, b) if b else None), "^": known(lambda a, b: a**b),
+    "%": known(lambda a, b: a - b * math.trunc(a / b) if b else None), "^": known(lambda a, b: a**b),
 }  # fmt: skip
 PLACED = {
     "s_intersects": shapely.intersects, "s_disjoint": shapely.disjoint, "s_equals": shapely.equals,
@@ -253,6 +253,8 @@ def shape(value: Any) -> Any:
 
 # Random filters.
 
+SIZE = {"property": "size"}
+
 
 def operation(op: str, *arguments: Any) -> Expression:
     return {"op": op, "args": list(arguments)}
@@ -331,6 +333,12 @@ filters = st.recursive(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(expression=filters)
+@example(expression=operation("=", SIZE, operation("/", -2, operation("/", -2, SIZE))))
+@example(
+    expression=operation(
+        "=", SIZE, operation("+", SIZE, operation("%", SIZE, operation("/", SIZE, 3)))
+    )
+)
 def test_random_filters_find_what_a_plain_evaluation_finds(
     connection: Connection, expression: Expression
 ) -> None:
