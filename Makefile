@@ -14,7 +14,7 @@ test: ## set up, then style, types and the whole test suite on a real PostGIS
 	@./setup.sh requirements-dev.lock
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	tests/run.sh --numprocesses 3 --dist loadfile
+	tests/run.sh --numprocesses 4 --dist loadfile
 
 test-fast: ## the tests that need no database, in half a minute
 	@./setup.sh requirements-dev.lock
@@ -22,7 +22,7 @@ test-fast: ## the tests that need no database, in half a minute
 
 coverage: ## the whole test suite, with the lines that no test reaches
 	@./setup.sh requirements-dev.lock
-	tests/run.sh --numprocesses 3 --dist loadfile --cov --cov-report term-missing:skip-covered
+	tests/run.sh --numprocesses 4 --dist loadfile --cov --cov-report term-missing:skip-covered
 
 lint: ## set up, then check style and types
 	@./setup.sh requirements-dev.lock

@@ -77,7 +77,7 @@ def parse_options() -> argparse.Namespace:
         "--items", type=numbers, default=[ROWS_FOR_ALL], help="sizes of catalogues in STAC"
     )
     parser.add_argument("--files", type=int, default=5_000, help="rasters that are registered")
-    parser.add_argument("--objects", type=int, default=2_000, help="rasters in a bucket")
+    parser.add_argument("--objects", type=int, default=5_000, help="rasters in a bucket")
     parser.add_argument(
         "--unchanged", type=int, default=100_000, help="files that are synced again"
     )

@@ -98,7 +98,9 @@ class Around:
         if self._south > self._north:
             return None
         west, east = min(self._sides.values(), key=lambda sides: sides[1][0] - sides[0][0])
-        return [west[1], self._south, east[1], self._north]
+        around = east[0] - west[0] >= 360
+        sides = (-180.0, 180.0) if around else (west[1], east[1])
+        return [sides[0], self._south, sides[1], self._north]
 
 
 LIST_FORMATS: Mapping[str, ListFormat] = {

@@ -25,12 +25,14 @@ SLOW = "(?=(.{0,100}){0,100}x)(?!(.{0,100}){0,100}y)z"
 """It compiles quickly, and takes minutes to compare a few long names."""
 TOO_LONG = "Takes longer than {} seconds; write a simpler expression, or add other filters."
 POINTS = ",".join(f"{4 + n / 1000} 51.5" for n in range(300))
-LOCKED = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = {LOCK_KIND} AND granted"
-MATCHING = "SELECT count(*) FROM pg_stat_activity WHERE query ~ ' ~' AND pid <> pg_backend_pid()"
-RUNNING = """
-    WITH matching AS MATERIALIZED (
-        SELECT pid FROM pg_stat_activity WHERE query ~ ' ~' AND state = 'active' AND pid <> pg_backend_pid()
-    )
+OURS = "(SELECT * FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()) AS ours"
+"""The processes of this database; other tests use others of the same cluster."""
+LOCKED = (
+    f"SELECT count(*) FROM pg_locks JOIN {OURS} USING (pid) WHERE classid = {LOCK_KIND} AND granted"
+)
+MATCHING = f"SELECT count(*) FROM {OURS} WHERE query ~ ' ~'"
+RUNNING = f"""
+    WITH matching AS MATERIALIZED (SELECT pid FROM {OURS} WHERE query ~ ' ~' AND state = 'active')
     SELECT count(DISTINCT pid) FROM matching JOIN pg_locks USING (pid) WHERE locktype = 'virtualxid'
 """
 """Expressions in a transaction. After its end a process may count as active for a moment, without its slot."""
@@ -147,7 +149,7 @@ def test_costly_filters_wait_their_turn(
         assert [name[:2] for name in names(asked.result())] == ["7 "]
 
 
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_try_advisory_xact_lock(%'"
+WAITING = f"SELECT count(*) FROM {OURS} WHERE query LIKE '%pg_try_advisory_xact_lock(%'"
 
 
 @pytest.mark.usefixtures("impatient")

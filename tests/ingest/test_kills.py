@@ -71,7 +71,8 @@ def begin(command: str, folder: Path, url: str) -> WarmProcess:
 def writing(watcher: psycopg.Connection[Any]) -> bool:
     """Whether another session has a transaction open that has written to the catalogue."""
     query = """
-        SELECT EXISTS (SELECT FROM pg_locks WHERE mode = 'RowExclusiveLock' AND pid <> pg_backend_pid()
+        SELECT EXISTS (SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database
+                       WHERE datname = current_database() AND mode = 'RowExclusiveLock' AND pid <> pg_backend_pid()
                        AND relation IN ('raster_sources'::regclass, 'raster_files'::regclass))
     """
     (found,) = watcher.execute(query).fetchone() or (False,)

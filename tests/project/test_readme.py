@@ -1,6 +1,9 @@
 """README, tutorial and how-tos are true: their commands are run in order, and print what they say."""
 
+import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import time
@@ -18,6 +21,7 @@ from tests.support.prefect_server import Prefect
 from tests.support.private_clusters import add_cluster
 from tests.support.reader import Reader, matches, steps
 from tests.support.s3 import Bucket
+from tests.support.web import serve_folder
 
 README = (REPOSITORY / "README.md").read_text()
 CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text()
@@ -47,6 +51,28 @@ def test_the_commands_print_what_the_tutorial_says(reader: Reader) -> None:
     reader.follow(steps("console", TUTORIAL))
 
 
+@pytest.fixture
+def catalogue_of_samples(tmp_path: Path) -> Iterator[str]:
+    """The address of a static STAC catalogue with an item for each sample."""
+    folder = tmp_path / "served"
+    (folder / "dem").mkdir(parents=True)
+    links = []
+    for raster in sorted(SAMPLES.glob("*.tif")):
+        shutil.copy(raster, folder / "dem")
+        assets = {
+            "data": {"href": f"./{raster.name}", "type": "image/tiff; application=geotiff"},
+            "thumb": {"href": "./thumb.png", "type": "image/png", "roles": ["thumbnail"]},
+        }
+        item = {"type": "Feature", "stac_version": "1.1.0", "id": raster.stem, "geometry": None}
+        text = json.dumps({**item, "properties": {"datetime": None}, "links": [], "assets": assets})
+        (folder / "dem" / f"{raster.stem}.json").write_text(text)
+        links.append({"rel": "item", "href": f"./dem/{raster.stem}.json"})
+    catalogue = {"type": "Catalog", "stac_version": "1.1.0", "id": "maps", "description": "Maps"}
+    (folder / "catalog.json").write_text(json.dumps({**catalogue, "links": links}))
+    with serve_folder(folder) as web:
+        yield web.url
+
+
 @pytest.mark.parametrize("page", HOW_TOS)
 def test_the_commands_print_what_the_how_to_says(
     page: Path, reader: Reader, request: pytest.FixtureRequest
@@ -60,6 +86,13 @@ def test_the_commands_print_what_the_how_to_says(
             bucket.put(f"depth/{raster.name}", raster)
         reader.changes.update(bucket.environment)
         text = text.replace("s3://rasters/", f"s3://{bucket.name}/")
+    if page.stem == "import-stac":
+        url = request.getfixturevalue("catalogue_of_samples")
+        reader.changes["RASTERSOURCES_ROOTS"] = f"{url}/"
+        # the name of the import is made of the URL
+        text = re.sub(r"definition .*\nstac-.*13\n", "...", text).replace(
+            "https://maps.example.org", url
+        )
     reader.follow(steps("console", text))
 
 

@@ -86,7 +86,7 @@ class Reader:
             process = self.start(command)
             printed = "\n".join(without_progress(process.communicate()[0]))
             assert matches(self.here(expected), printed), f"{command}\n{printed}"
-            changes = 2 if command == "rastersources plan" else 0
+            changes = 2 if command == "rastersources plan" or command.endswith(" --plan") else 0
             rejected = re.search(r"^rejected.*\[[a-z_]+\]$", expected, re.MULTILINE)
             failure = 1 if command.startswith("rastersources inspect ") else 3
             assert process.returncode == (failure if rejected else changes), command

@@ -206,7 +206,7 @@ def test_files_that_the_disk_does_not_tell_of_stay_as_they_were_known(
     def fails(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("pipeline.storage.local._require_regular", fails)
+    monkeypatch.setattr("pipeline.storage.local.require_regular", fails)
     assert planned(engine, work_of([tmp_path], missing="remove")).changes == 0
     report = sync(tmp_path, missing="remove", accept_missing=False)
     assert [one.code for one in report.rejected] == ["unreadable", "unreadable"]

@@ -75,7 +75,7 @@ def test_a_plain_form_sends_a_file_and_the_page_shows_the_outcome(
         await_text(browser, "being read")
     process()
     browser.get(f"{here}{path}")
-    await_text(browser, "committed")
+    await_text(browser, ">registered</span>")
     assert "depth.tif" in browser.page_source
     press(browser, "Sign out")
 
