@@ -103,7 +103,7 @@ class GeoPackage:
 
 @contextmanager
 def open_geopackage(path: Path) -> Iterator[GeoPackage]:
-    """Yield a file of ours for writing; a new one if there is none. Raises CatalogueError for a file of others."""
+    """Yield a file of ours for writing; a new one if there is none. Raises CatalogueError if it is not an export."""
     with closing(sqlite3.connect(path)) as link:
         if digests_of(path) is None:
             link.executescript(f"BEGIN; {(SQL / 'tables.sql').read_text()}")
@@ -120,7 +120,7 @@ def open_geopackage(path: Path) -> Iterator[GeoPackage]:
 
 
 def digests_of(path: Path) -> dict[int, str] | None:
-    """Return the digests in a file; None if there is no file. Raises CatalogueError for a file of others."""
+    """Return the digests in a file; None if there is no file. Raises CatalogueError if it is not an export."""
     if not path.exists() or not path.stat().st_size:
         return None
     try:

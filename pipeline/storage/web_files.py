@@ -112,7 +112,7 @@ def _get(
 
 
 def _version_of(headers: Mapping[str, str]) -> str:
-    """Return the ETag, or else the time of the last modification, as it stands in fingerprints."""
+    """Return the ETag as fingerprints hold it; without an ETag, the time of the last modification."""
     if etag := headers.get("etag"):
         return quote(etag.replace('"', ""), safe="")
     modified = _modified(headers)

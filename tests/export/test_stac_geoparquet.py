@@ -60,7 +60,7 @@ def client(catalogue: Catalogue) -> Any:
 
 
 def items_of(client: Client) -> list[dict[str, Any]]:
-    """The items of the API, without what only links of the server can show."""
+    """The items of the API, without the thumbnails, which only a server has."""
     found: list[dict[str, Any]] = client.get("/stac/search", params={"limit": 100}).json()[
         "features"
     ]

@@ -6,13 +6,11 @@ from typing import Any
 
 import pystac
 import pytest
-from pystac.validation import JsonSchemaSTACValidator, RegisteredValidator
 
 from tests.export.conftest import Catalogue
-from tests.support.commands import SHARED
 from tests.support.database import execute, rows
-
-SCHEMAS = SHARED / "stac-schemas"
+from tests.support.needs import needs_stac_schemas
+from tests.support.stac_schemas import validator_with_extensions
 
 
 def documents(target: Path) -> dict[str, Any]:
@@ -41,15 +39,9 @@ def uuid_of(catalogue: Catalogue, name: str) -> str:
     return str(rows(catalogue.engine, query, name=name)[0].uuid)
 
 
+@needs_stac_schemas
 def test_pystac_validates_it_and_finds_all_files(catalogue: Catalogue, tmp_path: Path) -> None:
-    if not SCHEMAS.is_dir():
-        pytest.skip("the folder shared/stac-schemas beside the checkout is missing")
-    registry = RegisteredValidator.get_validator()
-    assert isinstance(registry, JsonSchemaSTACValidator)
-    for path in SCHEMAS.glob("*.json"):
-        name, _, version = path.stem.rpartition("-")
-        url = f"https://stac-extensions.github.io/{name}/{version}/schema.json"
-        registry.schema_cache[url] = json.loads(path.read_text())
+    validator_with_extensions()
     summary = catalogue.export("stac", tmp_path / "out")
     root = pystac.Catalog.from_file(str(tmp_path / "out" / "catalog.json"))
     assert root.validate_all() == summary.files == 5

@@ -290,7 +290,7 @@ def run_to_the_end(arguments: list[str]) -> NoReturn:
 
 @contextmanager
 def low_numbers_taken() -> Iterator[None]:
-    """Have the files that libraries keep open, such as PROJ its database, where forks do not close them."""
+    """Move the files that libraries keep open, such as the database of PROJ, to numbers that forks leave open."""
     taken = []
     while (number := os.dup(sys.stdin.fileno())) < LOW:
         taken.append(number)

@@ -1,6 +1,5 @@
 """pystac validates what the API makes of real files, and of those of the other tests here."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,29 +7,24 @@ import pystac
 import pytest
 from httpx import Client
 from jsonschema import Draft7Validator
-from pystac.validation import JsonSchemaSTACValidator, RegisteredValidator
+from pystac.validation import JsonSchemaSTACValidator
 from sqlalchemy import Engine
 
 from pipeline.catalogue.file_row import FileRow
 from pipeline.raster import ProcessReader
 from tests.api.stac.conftest import Uuids
-from tests.support.commands import CORPUS, STAC_SCHEMAS
+from tests.support.commands import CORPUS
 from tests.support.ingestion import registered, work_of
 from tests.support.needs import needs_corpus, needs_stac_schemas
+from tests.support.stac_schemas import validator_with_extensions
 
 
 @pytest.fixture(scope="module")
 def validator() -> Iterator[JsonSchemaSTACValidator]:
-    """The validator of pystac, with the schemas of the extensions, which it does not check anew for each item."""
-    registry = RegisteredValidator.get_validator()
-    assert isinstance(registry, JsonSchemaSTACValidator)
-    for path in STAC_SCHEMAS.glob("*.json"):
-        name, _, version = path.stem.rpartition("-")
-        url = f"https://stac-extensions.github.io/{name}/{version}/schema.json"
-        registry.schema_cache[url] = json.loads(path.read_text())
+    """The validator of pystac. It does not check the schemas anew for each item."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Draft7Validator, "check_schema", lambda _: None)
-        yield registry
+        yield validator_with_extensions()
 
 
 def pages(client: Client, path: str, member: str) -> Iterator[dict[str, Any]]:

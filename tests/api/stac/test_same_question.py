@@ -1,4 +1,4 @@
-"""The same question through Lizard, STAC, OGC API and SQL finds the same raster sources, but for named differences.
+"""Lizard, STAC, OGC API and SQL answer the same question with the same raster sources. They differ in three ways:
 
 - Lizard, OGC API's list of raster sources and STAC's collections compare bounds; items compare footprints.
 - A source without known times is at 1970-01-01 in Lizard, and at any time elsewhere.
