@@ -18,8 +18,8 @@ from pipeline.catalogue.uploads import stored_facts, write_upload
 from pipeline.catalogue.write_sources import lock_sources
 from pipeline.database.engine import begin, execute, is_storable
 from pipeline.database.queries import queries
+from pipeline.definitions.drop_file_names import Interpretation
 from pipeline.definitions.drop_folder import DropFolder
-from pipeline.definitions.file_names import Interpretation
 from pipeline.errors import CatalogueError, MissingTime, Rejection, Unmatched, WrongSupplier
 
 QUERIES = queries("drop_files")

@@ -21,8 +21,8 @@ from pipeline.catalogue.drop_moves import FileMove
 from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.sync_runs import RunReport, SyncRun
 from pipeline.definitions.definition import short_hash
+from pipeline.definitions.drop_file_names import interpret_name
 from pipeline.definitions.drop_folder import KEEP, DropFolder
-from pipeline.definitions.file_names import interpret_name
 from pipeline.definitions.sources_toml import load_config
 from pipeline.errors import (
     UNSEEN_CODES,

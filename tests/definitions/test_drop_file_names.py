@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.definitions.file_names import interpret_name
+from pipeline.definitions.drop_file_names import interpret_name
 
 MIDNIGHT = datetime(2024, 1, 2, tzinfo=UTC)
 
