@@ -1,13 +1,14 @@
 """The query string, read with limits; the parameters `format` and `dry-run`; numbers."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from pipeline.api.problems import Problem, invalid
-from pipeline.catalogue.lookups import optional_pattern
+from pipeline.catalogue.lookups import BadValue, optional_pattern
 
+T = TypeVar("T")
 FORMATS = ("json", "api")
 Parameter = tuple[str, Mapping[str, Any], str]
 """Name, JSON Schema and meaning of a query parameter."""
@@ -56,6 +57,17 @@ def is_dry_run_name(name: str) -> bool:
 def is_dry_run(query: Mapping[str, str]) -> bool:
     """Return whether a write is only validated: `?dry-run` with any value except false."""
     return any(is_dry_run_name(name) and value.lower() != "false" for name, value in query.items())
+
+
+def read_parameter(
+    query: Mapping[str, str], name: str, read: Callable[[str], T], errors: dict[str, list[str]]
+) -> T | None:
+    """Return what `read` makes of a parameter, or None without it; add the sentence of a BadValue to `errors`."""
+    try:
+        return read(query[name]) if query.get(name) else None
+    except BadValue as error:
+        errors[name] = [str(error)]
+        return None
 
 
 def parse_number(

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement
 
 from pipeline.api.pagination import MAX_PAGE_SIZE, Paging, parse_paging
 from pipeline.api.problems import invalid
-from pipeline.api.query_string import Parameter
+from pipeline.api.query_string import Parameter, read_parameter
 from pipeline.catalogue.access import Caller
 from pipeline.catalogue.filters import Filter, filters_by_parameter
 from pipeline.catalogue.lookups import BadValue, BoundTest, list_pattern
@@ -42,10 +42,7 @@ def parse_selection(
             except BadValue as error:
                 errors[name] = [str(error)]
     ordering = query.get("ordering", "")
-    try:
-        sort_keys(entity, ordering, caller)
-    except BadValue as error:
-        errors["ordering"] = [str(error)]
+    read_parameter(query, "ordering", lambda text: sort_keys(entity, text, caller), errors)
     paging = parse_paging(query, max_size or MAX_PAGE_SIZE, errors)
     if errors:
         raise invalid(errors)

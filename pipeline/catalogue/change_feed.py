@@ -30,10 +30,8 @@ class Cursor:
         return f"{self.commit.hex}{self.source.hex}"
 
 
-def parse_cursor(value: str) -> Cursor | None:
-    """Parse a cursor; return None for an empty one, which is the beginning of the feed. Raises BadValue."""
-    if not value:
-        return None
+def parse_cursor(value: str) -> Cursor:
+    """Parse a cursor. Raises BadValue."""
     match = CURSOR.fullmatch(value)
     if not match:
         raise BadValue("Must be a cursor from this feed, or empty.")

@@ -30,16 +30,6 @@ def source_statement(uuid: UUID, caller: Caller) -> Select[Any]:
     )
 
 
-def find_step(source_id: int, time: datetime) -> TextClause:
-    """Select the last `step` at or before a time."""
-    return QUERIES["find_step"].bindparams(source=source_id, time=time)
-
-
-def list_steps(source_id: int, start: datetime, end: datetime) -> TextClause:
-    """Select each `step` from `start` to `end`, in order."""
-    return QUERIES["list_steps"].bindparams(source=source_id, start=start, end=end)
-
-
 def choose_files(
     source_id: int,
     most: int,
@@ -56,11 +46,6 @@ def choose_files(
         degrees=None if degrees is None else list(degrees),
         bounds=None if bounds is None else list(bounds),
     )
-
-
-def sample_files(source_id: int, most: int) -> TextClause:
-    """Select at most so many files, evenly spread over the source."""
-    return QUERIES["sample_files"].bindparams(source=source_id, most=most)
 
 
 def pixel_files(

@@ -3,7 +3,7 @@
 from pipeline.api.endpoint import Call, Endpoint
 from pipeline.api.pagination import MAX_PAGE_SIZE
 from pipeline.api.problems import invalid
-from pipeline.api.query_string import number_schema, parse_number
+from pipeline.api.query_string import number_schema, parse_number, read_parameter
 from pipeline.api.resources.field import (
     LINK,
     STRING,
@@ -23,7 +23,6 @@ from pipeline.catalogue.change_feed import (
     changes_after,
     parse_cursor,
 )
-from pipeline.catalogue.lookups import BadValue
 
 PAGE_SIZE = 100
 FIELDS = (
@@ -77,11 +76,7 @@ def parse_parameters(call: Call) -> tuple[Cursor | None, int]:
     """Return the cursor and the page size; raise Problem 400 that names each bad value."""
     errors: dict[str, list[str]] = {}
     size = parse_number(call.query, "page_size", errors) or PAGE_SIZE
-    cursor = None
-    try:
-        cursor = parse_cursor(call.query.get("since", ""))
-    except BadValue as error:
-        errors["since"] = [str(error)]
+    cursor = read_parameter(call.query, "since", parse_cursor, errors)
     if errors:
         raise invalid(errors)
     return cursor, min(size, MAX_PAGE_SIZE)

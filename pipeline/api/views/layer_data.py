@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import ceil, isfinite
@@ -11,7 +12,7 @@ from typing import Any
 from pipeline.api.endpoint import Call, Endpoint, read_row
 from pipeline.api.links import API
 from pipeline.api.problems import Problem, invalid, not_found, unavailable
-from pipeline.api.query_string import Parameter
+from pipeline.api.query_string import Parameter, read_parameter
 from pipeline.api.resources.field import LINK, TIMESTAMP, UUID, nullable, object_schema
 from pipeline.api.resources.layers import LAYERS
 from pipeline.api.responses import Answer, Stream, stream_file
@@ -22,11 +23,16 @@ from pipeline.api.views.pictures import (
     choose_step,
     files_of,
     find_source,
-    parse_time_parameter,
 )
-from pipeline.catalogue.downloads import QUERIES
-from pipeline.catalogue.lookups import BOOLEAN_PATTERN, BadValue, optional_pattern, parse_boolean
-from pipeline.catalogue.pixel_files import Bounds, choose_files, list_steps, shown_source
+from pipeline.catalogue import downloads, pixel_files
+from pipeline.catalogue.lookups import (
+    BOOLEAN_PATTERN,
+    BadValue,
+    optional_pattern,
+    parse_boolean,
+    parse_timestamp,
+)
+from pipeline.catalogue.pixel_files import Bounds, choose_files, shown_source
 from pipeline.definitions.durations import format_time
 from pipeline.errors import TransientError
 from pipeline.raster.pixels.requests import BoundsIn, Export, Window, is_epsg_code
@@ -121,7 +127,7 @@ class DownloadFile(Endpoint):
 
     async def row(self, call: Call) -> Any:
         """Return the row of the file in the path; raise Problem 404 if it does not exist or has expired."""
-        rows = await call.api.database.rows(QUERIES["find"], uuid=call.uuid("Download"))
+        rows = await call.api.database.rows(downloads.QUERIES["find"], uuid=call.uuid("Download"))
         if not rows:
             raise not_found("Download")
         return rows[0]
@@ -156,13 +162,16 @@ class LayerTimeSteps(Endpoint):
         """Return all steps; raise Problem 400 or 404."""
         source = await source_of(call, await read_row(call, LAYERS))
         errors: dict[str, list[str]] = {}
-        start = parse_time_parameter(call.query, "start", errors)
-        end = parse_time_parameter(call.query, "end", errors)
+        start = read_parameter(call.query, "start", parse_timestamp, errors)
+        end = read_parameter(call.query, "end", parse_timestamp, errors)
         if errors:
             raise invalid(errors)
-        first = start or datetime.min.replace(tzinfo=UTC)
-        last = end or datetime.max.replace(tzinfo=UTC)
-        rows = await call.api.database.rows(list_steps(source.id, first, last))
+        rows = await call.api.database.rows(
+            pixel_files.QUERIES["list_steps"],
+            source=source.id,
+            start=start or datetime.min.replace(tzinfo=UTC),
+            end=end or datetime.max.replace(tzinfo=UTC),
+        )
         steps = [format_time(row.step) for row in rows]
         ends = (steps[0], steps[-1]) if steps else (None, None)
         return Answer({"start": ends[0], "end": ends[1], "steps": steps})
@@ -228,11 +237,18 @@ def parse_wanted(query: Mapping[str, str], source: Any) -> WantedData:
     if projection is not None and not is_epsg_code(projection.upper()):
         errors["projection"] = ["Must be EPSG and a number, such as EPSG:28992."]
     own = projection is None or projection.upper() == source.projection
-    bounds = _parse_bounds(query.get("bbox", ""), source if own else None, errors)
-    time = parse_time_parameter(query, "start" if query.get("start") else "time", errors)
-    later = _parse_flag(query.get("async", ""), errors)
-    width, height = (_parse_size(query.get(name, ""), name, errors) for name in ("width", "height"))
-    pixel = _parse_pixel_size(query.get("pixel_size", ""), errors)
+    bounds = read_parameter(query, "bbox", _parse_bounds, errors)
+    if not query.get("bbox") and own:
+        bounds = source.origin_x, source.origin_y, source.upper_bound_x, source.upper_bound_y
+    elif not query.get("bbox"):
+        errors["bbox"] = ["Required where the projection is not that of the raster source."]
+    start = "start" if query.get("start") else "time"
+    time = read_parameter(query, start, parse_timestamp, errors)
+    later = bool(read_parameter(query, "async", parse_boolean, errors))
+    width, height = (
+        read_parameter(query, name, _parse_size, errors) for name in ("width", "height")
+    )
+    pixel = read_parameter(query, "pixel_size", _parse_pixel_size, errors)
     if not errors and pixel is None and (width is None) != (height is None):
         errors["height" if width else "width"] = ["Required with the other one."]
     if not errors and not own and width is None and pixel is None:
@@ -251,55 +267,32 @@ def parse_wanted(query: Mapping[str, str], source: Any) -> WantedData:
     return WantedData(window, time, query.get("nodata") or None, later)
 
 
-def _parse_flag(text: str, errors: dict[str, list[str]]) -> bool:
-    try:
-        return bool(text) and parse_boolean(text)
-    except BadValue as error:
-        errors["async"] = [str(error)]
-        return False
-
-
 def _pixels(length: float, size: float) -> int:
     return max(1, ceil(min(length / size, 1e18) - ALMOST_WHOLE))
 
 
-def _parse_bounds(text: str, source: Any, errors: dict[str, list[str]]) -> Bounds | None:
-    """Return four numbers, or the bounds of the source; add a sentence to `errors` for any other text."""
-    if not text:
-        if source is None:
-            errors["bbox"] = ["Required where the projection is not that of the raster source."]
-            return None
-        return source.origin_x, source.origin_y, source.upper_bound_x, source.upper_bound_y
+def _parse_bounds(text: str) -> Bounds:
+    """Return four numbers; raise BadValue for any other text."""
     try:
         west, south, east, north = map(float, text.split(","))
-    except ValueError:
-        errors["bbox"] = ["Must be four numbers: x1,y1,x2,y2."]
-        return None
+    except ValueError as error:
+        raise BadValue("Must be four numbers: x1,y1,x2,y2.") from error
     if not all(isfinite(edge) and abs(edge) <= 1e12 for edge in (west, south, east, north)):
-        errors["bbox"] = ["Must be finite numbers of at most 1e12."]
-    elif west >= east or south >= north:
-        errors["bbox"] = ["Is empty: x1 must be less than x2, and y1 less than y2."]
+        raise BadValue("Must be finite numbers of at most 1e12.")
+    if west >= east or south >= north:
+        raise BadValue("Is empty: x1 must be less than x2, and y1 less than y2.")
     return west, south, east, north
 
 
-def _parse_size(text: str, name: str, errors: dict[str, list[str]]) -> int | None:
-    """Return a whole number, also written as 100.0; add a sentence to `errors` for any other text."""
-    if not text:
-        return None
+def _parse_size(text: str) -> int:
+    """Return a whole number, also written as 100.0; raise BadValue for any other text."""
     if WHOLE.fullmatch(text) and (number := int(float(text))) > 0:
         return number
-    errors[name] = ["Must be a whole number, 1 or higher."]
-    return None
+    raise BadValue("Must be a whole number, 1 or higher.")
 
 
-def _parse_pixel_size(text: str, errors: dict[str, list[str]]) -> float | None:
-    if not text:
-        return None
-    try:
-        size = float(text)
-    except ValueError:
-        size = 0.0
-    if isfinite(size) and size > 0:
-        return size
-    errors["pixel_size"] = ["Must be a number above 0."]
-    return None
+def _parse_pixel_size(text: str) -> float:
+    with suppress(ValueError):
+        if isfinite(size := float(text)) and size > 0:
+            return size
+    raise BadValue("Must be a number above 0.")

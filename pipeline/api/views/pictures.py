@@ -1,6 +1,7 @@
 """The views of pictures of a raster source: preview.png, tiles and statistics."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from math import isfinite
@@ -10,7 +11,7 @@ from uuid import UUID
 from pipeline.api.endpoint import Call, Endpoint
 from pipeline.api.pixel_service import SAMPLED_FILES, etag_of
 from pipeline.api.problems import Problem, invalid, not_found
-from pipeline.api.query_string import Parameter
+from pipeline.api.query_string import Parameter, read_parameter
 from pipeline.api.resources.field import INTEGER, NUMBER, nullable, object_schema
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.responses import Answer
@@ -23,11 +24,10 @@ from pipeline.catalogue.lookups import (
 )
 from pipeline.catalogue.map_tiles import MapTile, find_tile
 from pipeline.catalogue.pixel_files import (
+    QUERIES,
     Bounds,
     choose_files,
-    find_step,
     pixel_files,
-    sample_files,
     source_statement,
 )
 from pipeline.raster.pixels.colormaps import COLORMAPS
@@ -197,7 +197,7 @@ async def choose_step(call: Call, source: Any, time: datetime | None) -> datetim
         time = last
     if time is None:
         return None
-    (row,) = await call.api.database.rows(find_step(source.id, time))
+    (row,) = await call.api.database.rows(QUERIES["find_step"], source=source.id, time=time)
     step: datetime | None = row.step
     return step
 
@@ -207,7 +207,9 @@ async def read_statistics(call: Call, source: Any) -> SampleStatistics:
     known = call.api.pixels.known_statistics(source)
     if known is not None:
         return known
-    rows = await call.api.database.rows(sample_files(source.id, SAMPLED_FILES))
+    rows = await call.api.database.rows(
+        QUERIES["sample_files"], source=source.id, most=SAMPLED_FILES
+    )
     if not rows:
         raise not_found("Statistics")
     files = files_of(call, rows, None, picture=True)
@@ -247,13 +249,8 @@ def named_tile(call: Call) -> MapTile:
 
 def tile_window(tile: MapTile) -> Window:
     """Return the pixels of a tile."""
-    left, bottom, right, top = (
-        tile.left,
-        tile.bottom,
-        tile.left + tile.side,
-        tile.bottom + tile.side,
-    )
-    return Window(left, bottom, right, top, TILE_PIXELS, TILE_PIXELS, WEB_MERCATOR)
+    right, top = tile.left + tile.side, tile.bottom + tile.side
+    return Window(tile.left, tile.bottom, right, top, TILE_PIXELS, TILE_PIXELS, WEB_MERCATOR)
 
 
 def preview_window(source: Any) -> Window:
@@ -275,33 +272,17 @@ def parse_style(query: Mapping[str, str]) -> Style:
     colormap = query.get("colormap") or DEFAULT_COLORMAP
     if colormap not in COLORMAPS:
         errors["colormap"] = [f"Must be one of {', '.join(COLORMAPS)}."]
-    rescale = parse_rescale(query.get("rescale", ""), errors)
-    time = parse_time_parameter(query, "time", errors)
+    rescale = read_parameter(query, "rescale", parse_rescale, errors)
+    time = read_parameter(query, "time", parse_timestamp, errors)
     if errors:
         raise invalid(errors)
     return Style(colormap, rescale, time)
 
 
-def parse_rescale(text: str, errors: dict[str, list[str]]) -> tuple[float, float] | None:
-    """Return two numbers in ascending order, or None; add a sentence to `errors` for any other text."""
-    if not text:
-        return None
-    try:
+def parse_rescale(text: str) -> tuple[float, float]:
+    """Return two numbers in ascending order; raise BadValue for any other text."""
+    with suppress(ValueError):
         low, high = map(float, text.split(","))
-    except ValueError:
-        low = high = 0.0
-    if isfinite(low) and isfinite(high) and low < high:
-        return low, high
-    errors["rescale"] = ["Must be two numbers, min,max, the first one smaller."]
-    return None
-
-
-def parse_time_parameter(
-    query: Mapping[str, str], name: str, errors: dict[str, list[str]]
-) -> datetime | None:
-    """Return a time of the query string, or None; add a sentence to `errors` for any other text."""
-    try:
-        return parse_timestamp(query[name]) if query.get(name) else None
-    except BadValue as error:
-        errors[name] = [str(error)]
-        return None
+        if isfinite(low) and isfinite(high) and low < high:
+            return low, high
+    raise BadValue("Must be two numbers, min,max, the first one smaller.")
