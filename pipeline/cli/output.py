@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from shutil import which
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -14,7 +14,6 @@ from rich.table import Table
 from pipeline.catalogue.definitions import Orphan
 from pipeline.catalogue.reasons import explain
 from pipeline.catalogue.sync_runs import SUMS, RunReport
-from pipeline.catalogue.unregister import UnregisterResult
 from pipeline.cli.terminal import echo, echo_error, pluralize, print_document
 from pipeline.errors import Rejection
 from pipeline.ingest.plan import PLANNED_KINDS, SOURCE_COUNTS, Plan
@@ -35,7 +34,7 @@ SHOWN_FILES = 10
 def print_outcomes(
     outcomes: Sequence[RunOutcome], seconds: float, *, as_json: bool = False, quiet: bool = False
 ) -> int:
-    """Print how a run went, and return its exit status."""
+    """Print how a run went; return its exit status, 0: all good, 1: a definition failed, 3: files were rejected."""
     if as_json:
         for outcome in outcomes:
             print_document(outcome_document(outcome))
@@ -43,7 +42,9 @@ def print_outcomes(
         print_failures(outcomes)
     else:
         print_report(outcomes, seconds)
-    return exit_status(outcomes)
+    if any(outcome.failure is not None for outcome in outcomes):
+        return 1
+    return 3 if any(outcome.report.rejected for outcome in outcomes) else 0
 
 
 def print_failures(outcomes: Sequence[RunOutcome]) -> None:
@@ -120,13 +121,6 @@ def total_report(outcomes: Sequence[RunOutcome]) -> RunReport:
     return total
 
 
-def exit_status(outcomes: Sequence[RunOutcome]) -> int:
-    """Return 0 if all went well, 1 if a definition failed, 3 if some files were rejected."""
-    if any(outcome.failure is not None for outcome in outcomes):
-        return 1
-    return 3 if any(outcome.report.rejected for outcome in outcomes) else 0
-
-
 def describe_rejection(rejection: Rejection) -> str:
     """Return a file with the reason and the code of its rejection."""
     return f"{rejection.uri}: {rejection.message} [{rejection.code}]"
@@ -196,28 +190,6 @@ def plan_document(plan: Plan) -> dict[str, object]:
         "reasons": reasons,
         "refusal": plan.refusal,
     }
-
-
-def print_tombstones(tombstones: Sequence[Any]) -> None:
-    """Print what was deleted, one line each."""
-    for row in tombstones:
-        source = f"{row.definition}  {row.source}  {row.name}"
-        echo(f"{row.created:%Y-%m-%d %H:%M}  {source}  {row.uri or 'the whole source'}")
-
-
-def print_pruned(orphans: Sequence[Orphan]) -> None:
-    """Print what became of definitions that left their file."""
-    for orphan in orphans:
-        removed = pluralize(orphan.sources - orphan.kept, "source")
-        kept = f", {orphan.kept} kept for those who use them" if orphan.kept else ""
-        echo(f"pruned {orphan.id}: {removed} removed{kept}", err=True)
-
-
-def print_unregistered(counts: UnregisterResult) -> None:
-    """Print how many files and sources left the catalogue."""
-    files, sources = pluralize(counts.files, "file"), pluralize(counts.sources, "source")
-    kept = f"; {pluralize(counts.emptied, 'source')} stayed, empty" if counts.emptied else ""
-    echo(f"{files} and {sources} taken out of the catalogue{kept}")
 
 
 def print_moved(moved: "MovedSource | Rejection") -> None:

@@ -66,20 +66,17 @@ def filter_options(*, completing: bool = False) -> list[Any]:
     def command() -> None:
         """Stand for a command that has these options."""
 
-    command.__signature__ = Signature([  # type: ignore[attr-defined]
-        Parameter(
-            name, Parameter.KEYWORD_ONLY, default=None,
-            annotation=Annotated[
-                str | None,
-                typer.Option(option_name(name), help=help, hidden=hidden and not completing, metavar="VALUE"),
-            ],
-        )
-        for name, (help, hidden) in texts.items()
-    ])  # fmt: skip
     command.__annotations__ = {
-        name: parameter.annotation
-        for name, parameter in command.__signature__.parameters.items()  # type: ignore[attr-defined]
-    }
+        name: Annotated[
+            str | None,
+            typer.Option(option_name(name), help=help, hidden=hidden and not completing, metavar="VALUE"),
+        ]
+        for name, (help, hidden) in texts.items()
+    }  # fmt: skip
+    command.__signature__ = Signature([  # type: ignore[attr-defined]
+        Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in command.__annotations__.items()
+    ])  # fmt: skip
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command()(command)
     return list(get_command(app).params)

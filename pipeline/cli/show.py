@@ -9,7 +9,7 @@ import typer
 
 from pipeline.cli import options
 from pipeline.cli.bootstrap import open_catalogue
-from pipeline.cli.terminal import echo, pluralize, print_document, print_rows
+from pipeline.cli.terminal import echo, pluralize, print_document, print_rows, show_value
 from pipeline.definitions.durations import format_time
 from pipeline.settings import settings
 
@@ -67,10 +67,8 @@ def lines_of(source: Mapping[str, Any]) -> Iterator[str]:
             value = ", ".join(f"{side} {degrees:.7f}" for side, degrees in value.items())
         if isinstance(value, datetime):
             value = format_time(value)
-        if isinstance(value, bool):
-            value = "yes" if value else "no"
-        if value not in (None, ""):
-            yield f"{name:{width}}  {value}"
+        if text := show_value(value):
+            yield f"{name:{width}}  {text}"
 
 
 def print_footprint(engine: "Engine", source_id: int, bounds: Mapping[str, float]) -> None:
@@ -79,7 +77,8 @@ def print_footprint(engine: "Engine", source_id: int, bounds: Mapping[str, float
 
     columns, rows = drawing_size(bounds)
     drawing = draw_footprint(engine, source_id, columns, rows)
-    for line in framed(drawing.lines):
+    edge = f"+{'-' * columns}+"
+    for line in (edge, *(f"|{line}|" for line in drawing.lines), edge):
         echo(line)
     if not drawing.complete:
         echo("(not all files are drawn: they have too many shapes)")
@@ -97,12 +96,6 @@ def drawing_size(bounds: Mapping[str, float]) -> tuple[int, int]:
     if math.isinf(scale):
         return 1, 1
     return max(1, min(WIDEST, round(wide * scale))), max(1, min(HIGHEST, round(high * scale)))
-
-
-def framed(lines: Sequence[str]) -> list[str]:
-    """Return lines of the same length in a frame."""
-    edge = f"+{'-' * len(lines[0])}+"
-    return [edge, *(f"|{line}|" for line in lines), edge]
 
 
 def cells(file: Mapping[str, Any]) -> Sequence[object]:

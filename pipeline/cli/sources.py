@@ -43,28 +43,20 @@ def list_definitions(
     """
     from pipeline.definitions.sources_toml import load_config
 
-    tables = load_config(config)
+    definitions = load_config(config)
     if as_json:
-        for kind, table in [
-            *(("source", t) for t in tables.source),
-            *(("drop", t) for t in tables.drop),
-        ]:
+        for table in definitions.tables:
+            kind = "source" if table in definitions.source else "drop"
             fields = table.model_dump(mode="json", exclude_defaults=True)
             print_document({"kind": kind, **fields})
         return
     rows: list[tuple[object, ...]] = [
-        (
-            source.id,
-            "source",
-            source.files,
-            source.organisation,
-            source.access_modifier,
-            when(source),
-        )
-        for source in tables.source
+        (each.id, "source", each.files, each.organisation, each.access_modifier, when(each))
+        for each in definitions.source
     ]
     rows += [
-        (drop.id, "drop", drop.folder, drop.organisation, None, when(drop)) for drop in tables.drop
+        (drop.id, "drop", drop.folder, drop.organisation, None, when(drop))
+        for drop in definitions.drop
     ]
     print_rows(("id", "kind", "files", "organisation", "access", "runs"), rows)
 

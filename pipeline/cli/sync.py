@@ -99,7 +99,6 @@ def run_sync(
 
     `write` writes a batch of files; `flow_run` is the run of Prefect that calls this.
     """
-    from pipeline.cli.output import print_pruned
     from pipeline.ingest.sync import load_sync_items, prune_all, select_items, sync_all
 
     items = load_sync_items(config, empty=chosen.prune)
@@ -108,9 +107,11 @@ def run_sync(
         open_run_context(reader, create=chosen.create, quiet=chosen.quiet, write=write) as context,
     ):
         if chosen.prune:
-            pruned = prune_all(context.engine, config, items)
-            if not chosen.quiet:
-                print_pruned(pruned)
+            for orphan in prune_all(context.engine, config, items):
+                removed = pluralize(orphan.sources - orphan.kept, "source")
+                kept = f", {orphan.kept} kept for those who use them" if orphan.kept else ""
+                if not chosen.quiet:
+                    echo(f"pruned {orphan.id}: {removed} removed{kept}", err=True)
         selected = select_items(items, names)
         context = replace(context, flow_run=flow_run)
         return sync_all(context, selected, config, accept_missing=chosen.accept_missing)
@@ -130,11 +131,13 @@ def unregister(
     The next sync leaves out what was unregistered, until `rastersources restore`.
     """
     from pipeline.catalogue.unregister import unregister
-    from pipeline.cli.output import print_unregistered
 
     uris, uuids = split_names(names)
     with open_catalogue(settings()) as engine:
-        print_unregistered(unregister(engine, uris, uuids))
+        counts = unregister(engine, uris, uuids)
+    files, sources = pluralize(counts.files, "file"), pluralize(counts.sources, "source")
+    kept = f"; {pluralize(counts.emptied, 'source')} stayed, empty" if counts.emptied else ""
+    echo(f"{files} and {sources} taken out of the catalogue{kept}")
 
 
 def restore(
@@ -148,11 +151,12 @@ def restore(
 ) -> None:
     """Let the next sync bring back what was deleted through the API or unregistered. Without names, list it."""
     from pipeline.catalogue import tombstones
-    from pipeline.cli.output import print_tombstones
 
     with open_catalogue(settings()) as engine:
         if not names and not everything:
-            print_tombstones(tombstones.list_tombstones(engine))
+            for row in tombstones.list_tombstones(engine):
+                source = f"{row.definition}  {row.source}  {row.name}"
+                echo(f"{row.created:%Y-%m-%d %H:%M}  {source}  {row.uri or 'the whole source'}")
             return
         uris, uuids = split_names(names or [])
         count = tombstones.restore(

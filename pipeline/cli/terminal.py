@@ -36,7 +36,7 @@ def has_colours(*, err: bool = False) -> bool:
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table in a terminal; elsewhere one line for each row as it comes, its values divided by tabs."""
-    texts = ([strip_control_characters(show(value)) for value in row] for row in rows)
+    texts = ([strip_control_characters(show_value(value)) for value in row] for row in rows)
     if not is_terminal():
         for row in texts:
             typer.echo("\t".join(row))
@@ -60,13 +60,13 @@ def print_document(document: object) -> None:
     typer.echo(orjson.dumps(document, option=orjson.OPT_UTC_Z))
 
 
-def show(value: object) -> str:
+def show_value(value: object) -> str:
     """Return a value as text: nothing for None, yes or no for a boolean, a list with commas."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return ", ".join(map(show, value)) if isinstance(value, list | tuple) else str(value)
+    return ", ".join(map(show_value, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def strip_control_characters(text: str) -> str:

@@ -1,6 +1,5 @@
 """When the definitions of a sources.toml run."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -20,19 +19,10 @@ def recurrence_of(definition: Definition | DropFolder) -> Recurrence:
 
 def list_schedules(path: Path) -> list[ScheduleEntry]:
     """Return all definitions of a sources.toml; raise CatalogueError if it is wrong or not there."""
-    config = load_config(path)
-    scheduled = {table.id for table in config.scheduled}
-    tables: Sequence[Definition | DropFolder] = [*config.source, *config.drop]
-    return [
-        ScheduleEntry(
-            table.id, owners_of(table), recurrence_of(table) if table.id in scheduled else None
-        )
-        for table in tables
-    ]
-
-
-def owners_of(table: Definition | DropFolder) -> tuple[str, ...]:
-    """Return the names of the organisations that a definition names."""
-    if isinstance(table, Definition):
-        return (table.organisation,)
-    return tuple(table.organisation or ())
+    entries, config = [], load_config(path)
+    for table in config.tables:
+        named = table.organisation or ()
+        owners = (named,) if isinstance(named, str) else tuple(named)
+        when = recurrence_of(table) if table in config.scheduled else None
+        entries.append(ScheduleEntry(table.id, owners, when))
+    return entries

@@ -31,10 +31,14 @@ class Config(BaseModel):
     """Folders into which suppliers put files for existing sources."""
 
     @property
+    def tables(self) -> list[Definition | DropFolder]:
+        """All tables."""
+        return [*self.source, *self.drop]
+
+    @property
     def scheduled(self) -> list[Definition | DropFolder]:
         """The tables with a schedule."""
-        tables: list[Definition | DropFolder] = [*self.source, *self.drop]
-        return [table for table in tables if table.schedule or table.every]
+        return [table for table in self.tables if table.schedule or table.every]
 
 
 @dataclass(frozen=True)
