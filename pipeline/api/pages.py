@@ -1,7 +1,7 @@
 """The HTML form of every answer: pages that work without JavaScript."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.api.auth import COOKIE, SAFE, csrf_token
-from pipeline.api.body import JSON, MULTIPART, Body
+from pipeline.api.body import MULTIPART, Body
 from pipeline.api.links import base_of
 from pipeline.api.problems import Problem
 from pipeline.api.query_help import explain_parameters
@@ -83,7 +83,10 @@ def show_answer(
     headers = {"Allow": endpoint.allowed, "Vary": "Accept", **answer.headers}
     if call and call.dry_run:
         notes = ["This was a dry run: nothing was stored.", *notes]
-    controls = _filter_controls(endpoint.filters, query)
+    controls = [
+        Control(name, query.get(name, ""), filter.kind.example, filter.help)
+        for name, filter in offered_parameters(endpoint.filters)
+    ]
     return page(
         request,
         "endpoint.html",
@@ -150,19 +153,14 @@ def _is_page(data: Any) -> bool:
 
 @dataclass(frozen=True)
 class Control:
-    """One input of the filter form."""
+    """One input of a form with filters."""
 
     name: str
     value: str
     example: str
     help: str
-
-
-def _filter_controls(filters: Sequence[Filter], query: Mapping[str, str]) -> list[Control]:
-    return [
-        Control(name, query.get(name, ""), filter.kind.example, filter.help)
-        for name, filter in offered_parameters(filters)
-    ]
+    label: str = ""
+    choices: Sequence[tuple[str, str]] = ()
 
 
 def offered_parameters(filters: Sequence[Filter]) -> Iterator[tuple[str, Filter]]:
@@ -212,7 +210,7 @@ def write_forms(
     for method in endpoint.methods:
         if method not in contents:
             continue
-        if MULTIPART in accepted_types(endpoint, method):
+        if MULTIPART in endpoint.bodies.get(method, {}).get("content", ()):
             typed = getattr(request.state, "fields", {}) if rejected else {}
             yield Form(method, inputs=writable, values=typed)
         elif rejected and method == rejected.method:
@@ -220,10 +218,3 @@ def write_forms(
         else:
             content = orjson.dumps(contents[method], option=orjson.OPT_INDENT_2)
             yield _json_form(method, content.decode())
-
-
-def accepted_types(endpoint: "Endpoint", method: str) -> Collection[str]:
-    """Return the media types of the bodies of a method; JSON by default."""
-    body = endpoint.bodies.get(method)
-    content: Collection[str] = body["content"] if body else (JSON,)
-    return content

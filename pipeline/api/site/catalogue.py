@@ -72,7 +72,6 @@ class Catalogue(SitePage):
     """GET the catalogue; programs get the redirect to the API instead."""
 
     template = "catalogue.html"
-    section = "Catalogue"
 
     def __init__(self, api: Api) -> None:
         super().__init__(api)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.api.pages import offered_parameters
+from pipeline.api.pages import Control, offered_parameters
 from pipeline.api.site.site_page import changed_query
 from pipeline.catalogue.access import Access
 from pipeline.catalogue.filters import Filter, filters_by_parameter
@@ -28,18 +28,6 @@ WORDS = {"icontains": "contains", "gte": "from", "lte": "until", "isnull": "is e
 LABELS = {"scenario__isnull": "Used in a scenario", "supplier__isnull": "Without a supplier"}
 NOT_SHOWN = ("bbox", "organisation__uuid")
 """Second names of other filters."""
-
-
-@dataclass(frozen=True)
-class Control:
-    """One input of the bar."""
-
-    name: str
-    label: str
-    value: str
-    example: str
-    help: str
-    choices: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -92,10 +80,10 @@ def make_filter_bar(filters: tuple[Filter, ...], query: Mapping[str, str]) -> Fi
 def _control(name: str, filter: Filter, lookup: str, query: Mapping[str, str]) -> Control:
     return Control(
         name,
-        FIRST.get(name) or _label(name, filter, lookup),
         query.get(name, ""),
         filter.kind.example,
         filter.help,
+        FIRST.get(name) or _label(name, filter, lookup),
         CHOICES.get(name, ()),
     )
 

@@ -10,7 +10,7 @@ from pipeline.api.problems import Problem
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.site.site_page import SitePage
 from pipeline.catalogue.gaps import Gaps, find_gaps
-from pipeline.database.engine import make_engine
+from pipeline.database.engine import open_engine
 
 MOST_FILES = 20_000
 """Files of a source whose coverage is compared in the server; `rastersources sources gaps` has no limit."""
@@ -20,7 +20,6 @@ class SourceGaps(SitePage):
     """GET the gaps of a raster source."""
 
     template = "gaps.html"
-    section = "Catalogue"
 
     def __init__(self, api: Api) -> None:
         super().__init__(api)
@@ -41,8 +40,5 @@ class SourceGaps(SitePage):
     def report(self, uuid: str) -> Gaps:
         """Return what a raster source lacks."""
         config = self.api.config
-        engine = make_engine(config.database_url, prepare=config.prepare)
-        try:
-            return next(iter(find_gaps(engine, uuid, config.crs_policy)))
-        finally:
-            engine.dispose()
+        with open_engine(config.database_url, prepare=config.prepare) as engine:
+            return next(find_gaps(engine, uuid, config.crs_policy))

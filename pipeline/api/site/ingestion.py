@@ -116,7 +116,7 @@ class Runs(IngestionPage):
 
     async def get(self, call: Call) -> Response:
         """Return one page of runs."""
-        before = read_id(call.query, "before")
+        before = read_number(call.query.get("before", ""))
         definition, state = call.query.get("definition") or None, call.query.get("state") or None
         rows = await find_rows(
             call, "list_runs", most=PAGE_SIZE + 1, before=before, definition=definition, state=state
@@ -207,14 +207,11 @@ class Rejected(IngestionPage):
 
     template = "ingestion/rejected.html"
 
-    async def get(self, call: Call) -> Response:
+    async def get(self, call: Call, note: str = "") -> Response:
         """Return the page."""
-        return await self._show(call)
-
-    async def _show(self, call: Call, note: str = "") -> Response:
         only = scope_of(call.query)
         groups = await rejected_groups(call, MANY if only["code"] else FEW, **only)
-        again = read_id(call.query, "again")
+        again = read_number(call.query.get("again", ""))
         if again is not None:
             note = f"The next run reads {again:,} {'file' if again == 1 else 'files'} again."
         return await self.answer(
@@ -231,11 +228,12 @@ class Rejected(IngestionPage):
             raise Problem(400, "Name the file by its id, or the reason by its code.")
         api = self.api.dry_run if is_dry_run(call.query) else self.api
         retry = ingestion.statement("retry", call.caller, **only)
-        rows = await api.database.transaction(lambda connection: _all_rows(connection, retry))
+        retried = await api.database.transaction(lambda connection: connection.execute(retry))
+        rows = retried.all()
         if only["id"] and not rows:
             raise not_found("Rejected file")
         if not api.database.stores:
-            return await self._show(
+            return await self.get(
                 call, f"This was a dry run: the next run would read {len(rows):,} files again."
             )
         query = urlencode({**_given(scope_of(call.query)), "again": len(rows)})
@@ -249,7 +247,7 @@ class Warnings(IngestionPage):
 
     async def get(self, call: Call) -> Response:
         """Return the page; with ?code= the files of one warning."""
-        run, code = read_id(call.query, "run"), call.query.get("code", "")
+        run, code = read_number(call.query.get("run", "")), call.query.get("code", "")
         counts = await call.api.database.rows(ingestion.count_warnings(call.caller, run))
         files: list[dict[str, Any]] = []
         if code:
@@ -259,11 +257,6 @@ class Warnings(IngestionPage):
             call, warnings=sort_warnings(counts), files=files, chosen=code, run=run,
             most=ingestion.MOST_WARNED,
         )  # fmt: skip
-
-
-async def _all_rows(connection: Any, statement: Any) -> Sequence[Row[Any]]:
-    rows: Sequence[Row[Any]] = (await connection.execute(statement)).all()
-    return rows
 
 
 async def find_rows(call: Call, name: str, **values: Any) -> Sequence[Row[Any]]:
@@ -325,11 +318,6 @@ def scope_of(values: Mapping[str, str]) -> dict[str, Any]:
 
 def _given(only: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in only.items() if value is not None}
-
-
-def read_id(query: Mapping[str, str], name: str) -> int | None:
-    """Return a number of the query string; None if it is not given or not a number."""
-    return read_number(query.get(name, ""))
 
 
 def read_number(text: str) -> int | None:

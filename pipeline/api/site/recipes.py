@@ -1,43 +1,31 @@
 """Code to copy: how other programs get at a raster source."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 from pipeline.api.links import Links
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """A piece of code and its name."""
-
-    name: str
-    text: str
-
-
-def recipes(source: Any, links: Links, first_uri: str | None) -> Sequence[Recipe]:
-    """Return the recipes for a raster source; `first_uri` is a file that the caller may know of."""
+def recipes(source: Any, links: Links, first_uri: str | None) -> Iterator[tuple[str, str]]:
+    """Yield name and text of each recipe for a raster source; `first_uri` is a file that the caller may know of."""
     url = links.to("rastersources", source.uuid)
     login = "" if source.access_modifier == 0 else " -u __key__:YOUR_KEY"
     auth = "" if source.access_modifier == 0 else ', auth=("__key__", "YOUR_KEY")'
     sign_in = "" if source.access_modifier == 0 else "; authentication Basic, __key__ and YOUR_KEY"
+    yield "curl", f"curl{login} '{url}?format=json'"
+    yield (
+        "Python",
+        f'import httpx\n\nsource = httpx.get("{url}"{auth}).raise_for_status().json()\n'
+        'print(source["name"], source["spatial_bounds"])',
+    )
+    yield (
+        "SQL",
+        "SELECT file.uri, file.times, file.footprint\n"
+        "FROM raster_files AS file JOIN raster_sources AS source ON source.id = file.source_id\n"
+        f"WHERE source.uuid = '{source.uuid}';",
+    )
     tiles = f"{url}tiles/{{z}}/{{x}}/{{y}}.png"
-    written = [
-        Recipe("curl", f"curl{login} '{url}?format=json'"),
-        Recipe(
-            "Python",
-            f'import httpx\n\nsource = httpx.get("{url}"{auth}).raise_for_status().json()\n'
-            'print(source["name"], source["spatial_bounds"])',
-        ),
-        Recipe(
-            "SQL",
-            "SELECT file.uri, file.times, file.footprint\n"
-            "FROM raster_files AS file JOIN raster_sources AS source ON source.id = file.source_id\n"
-            f"WHERE source.uuid = '{source.uuid}';",
-        ),
-        Recipe(f"QGIS: Layer > Add Layer > Add XYZ Layer, URL{sign_in}", tiles),
-    ]
+    yield f"QGIS: Layer > Add Layer > Add XYZ Layer, URL{sign_in}", tiles
     if first_uri:
         path = first_uri.replace("s3://", "/vsis3/").removeprefix("file://")
-        written.append(Recipe("QGIS or GDAL: the first file itself", path))
-    return written
+        yield "QGIS or GDAL: the first file itself", path

@@ -50,7 +50,7 @@ class SitePage(View):
 
     template = ""
     """Below `templates/site`."""
-    section = ""
+    section = "Catalogue"
     """Its entry in the navigation."""
 
     async def respond(self, request: Request) -> Response:

@@ -42,7 +42,6 @@ class SourcePage(SitePage):
     """GET the page of a raster source."""
 
     template = "source.html"
-    section = "Catalogue"
 
     async def get(self, call: Call) -> Response:
         """Return the page; raise Problem 404 for a source that the caller may not see."""

@@ -1,7 +1,8 @@
 """The forms of a raster source: new, edit and delete. Inputs come from the fields of the resource."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ from pipeline.api.links import API
 from pipeline.api.problems import Problem, forbidden
 from pipeline.api.resources.field import Field, represent
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
+from pipeline.api.responses import Answer
 from pipeline.api.site.site_page import SitePage
 from pipeline.api.views.confirm_delete import RasterSourceDetail
 from pipeline.api.views.write import change, create
@@ -77,7 +79,6 @@ class SourceForm(SitePage):
     """A page with a form that stores a raster source."""
 
     template = "source_form.html"
-    section = "Catalogue"
 
     async def show_form(
         self, call: Call, texts: Mapping[str, str], source: Any, errors: Any = None
@@ -101,6 +102,19 @@ class SourceForm(SitePage):
             json=f"{API}/rastersources/{source.uuid}/?format=json" if source else "",
         )  # fmt: skip
 
+    async def store(
+        self, call: Call, form: Mapping[str, str], source: Any, write: Callable[[Call], Awaitable[Answer]]
+    ) -> Response:  # fmt: skip
+        """Write what was typed, and go to the page of the source; show the form again if a field is wrong."""
+        values = typed_values(form, stored_texts(call, source) if source else {})
+        try:
+            answer = await write(with_body(call, values))
+        except Problem as problem:
+            if problem.status != 400:
+                raise
+            return await self.show_form(call, shown_texts(dict(form)), source, problem.detail)
+        return self.go_to(call, f"/sources/{answer.data['uuid']}/")
+
 
 class NewSource(SourceForm):
     """GET the form for a new raster source, POST it."""
@@ -115,14 +129,7 @@ class NewSource(SourceForm):
     async def post(self, call: Call, form: Mapping[str, str]) -> Response:
         """Add the raster source and go to its page."""
         self.check(call)
-        values = typed_values(form, {})
-        try:
-            added = await create(with_body(call, values), RASTER_SOURCES)
-        except Problem as problem:
-            if problem.status != 400:
-                raise
-            return await self.show_form(call, shown_texts(dict(form)), None, problem.detail)
-        return self.go_to(call, f"/sources/{added.data['uuid']}/")
+        return await self.store(call, form, None, partial(create, resource=RASTER_SOURCES))
 
     def check(self, call: Call) -> None:
         """Raise Problem 401 or 403 unless the caller supplies or administers an organisation."""
@@ -142,21 +149,14 @@ class EditSource(SourceForm):
     async def post(self, call: Call, form: Mapping[str, str]) -> Response:
         """Store what was changed and go to the page of the source."""
         source = await writable_source(call)
-        values = typed_values(form, stored_texts(call, source))
-        try:
-            await change(with_body(call, values), RASTER_SOURCES, partial=True)
-        except Problem as problem:
-            if problem.status != 400:
-                raise
-            return await self.show_form(call, shown_texts(dict(form)), source, problem.detail)
-        return self.go_to(call, f"/sources/{source.uuid}/")
+        edit = partial(change, resource=RASTER_SOURCES, partial=True)
+        return await self.store(call, form, source, edit)
 
 
 class DeleteSource(SitePage):
     """GET the question before a deletion, POST the deletion."""
 
     template = "source_delete.html"
-    section = "Catalogue"
 
     def __init__(self, api: Api) -> None:
         super().__init__(api)

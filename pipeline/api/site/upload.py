@@ -30,7 +30,6 @@ class UploadPage(SitePage):
     """GET the form that sends files to a raster source; the form posts to the API."""
 
     template = "upload_page.html"
-    section = "Catalogue"
 
     async def get(self, call: Call) -> Response:
         """Return the page; raise Problem 404 for a source that the caller may not see, 403 if they may not write it."""
