@@ -74,6 +74,7 @@ COMMON_PROBLEMS = (400, 401, 403, 404, 405, 408, 413, 414, 415, 431, 500, 503)
 def document(endpoints: Iterable[tuple[str, Endpoint]], server: str) -> Schema:
     """Return the document of all endpoints, for clients that reach them at `server`."""
     by_path = dict(endpoints)
+    problem = answer_content({"$ref": "#/components/schemas/Problem"})
     return {
         "openapi": "3.1.0",
         "info": {
@@ -88,16 +89,10 @@ def document(endpoints: Iterable[tuple[str, Endpoint]], server: str) -> Schema:
             "securitySchemes": SECURITY_SCHEMES,
             "schemas": SCHEMAS,
             "responses": {
-                str(status): _problem_response(status) for status in (*COMMON_PROBLEMS, 412, 507)
+                str(status): {"description": f"{REASONS[status]}.", "content": problem}
+                for status in (*COMMON_PROBLEMS, 412, 507)
             },
         },
-    }
-
-
-def _problem_response(status: int) -> Schema:
-    return {
-        "description": f"{REASONS[status]}.",
-        "content": answer_content({"$ref": "#/components/schemas/Problem"}),
     }
 
 
@@ -214,10 +209,8 @@ def _answer_schema(endpoint: Endpoint, method: str) -> Mapping[str, Any]:
     shown = object_schema(
         **{field.name: {**field.schema, "description": field.help} for field in endpoint.fields}
     )
-    return _page_schema(shown) if method == "GET" and isinstance(endpoint, ReadList) else shown
-
-
-def _page_schema(shown: Schema) -> Schema:
+    if method != "GET" or isinstance(endpoint, ReadDetail):
+        return shown
     link = nullable(LINK)
     results = {"type": "array", "items": shown}
     return object_schema(count=INTEGER, next=link, previous=link, results=results)

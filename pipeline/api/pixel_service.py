@@ -60,7 +60,9 @@ class PixelService:
             known = self.known_statistics(source)
             if known is None:
                 known = await self._answer(Sample(files))
-                self._keep_statistics(source, known)
+                self._statistics[source.id, source.last_modified] = known
+                while len(self._statistics) > MOST_STATISTICS:
+                    self._statistics.popitem(last=False)
             return known
 
     @asynccontextmanager
@@ -83,12 +85,6 @@ class PixelService:
     def known_statistics(self, source: Any) -> SampleStatistics | None:
         """Return the statistics of a raster source, if they were computed since it changed."""
         return self._statistics.get((source.id, source.last_modified))
-
-    def _keep_statistics(self, source: Any, statistics: SampleStatistics) -> None:
-        """Keep the statistics of a raster source until it changes, or many others came after it."""
-        self._statistics[source.id, source.last_modified] = statistics
-        while len(self._statistics) > MOST_STATISTICS:
-            self._statistics.popitem(last=False)
 
     async def close(self) -> None:
         """End the process."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -14,19 +15,13 @@ from pipeline.api.problems import unavailable
 from pipeline.database.queries import NumberedQuery
 
 
+@dataclass(frozen=True)
 class Reader:
     """One connection of the pool, which is kept."""
 
-    def __init__(
-        self, connection: AsyncConnection, driver: psycopg.AsyncConnection[TupleRow]
-    ) -> None:
-        self.connection = connection
-        self.cursor = AsyncRawCursor(driver)
-
-    @property
-    def is_broken(self) -> bool:
-        """Whether the connection is lost."""
-        return self.cursor.connection.closed
+    connection: AsyncConnection
+    driver: psycopg.AsyncConnection[TupleRow]
+    cursor: AsyncRawCursor[TupleRow]
 
 
 class PreparedReads:
@@ -60,7 +55,7 @@ class PreparedReads:
             try:
                 return await self._run(reader, query, values)
             except psycopg.OperationalError:
-                if not reader.is_broken:
+                if not reader.driver.closed:
                     raise
         reader = await self._connect()
         if self._database.sessions.pooled:  # which shows when the first connection is made
@@ -78,7 +73,7 @@ class PreparedReads:
             row = await reader.cursor.fetchone()
             keep = True
         except psycopg.Error:
-            keep = not reader.is_broken
+            keep = not reader.driver.closed
             raise
         finally:
             if keep:
@@ -90,7 +85,8 @@ class PreparedReads:
 
     async def _connect(self) -> Reader:
         connection = await self._database.autocommit.connect()
-        return Reader(connection, await driver_of(connection))
+        driver = await driver_of(connection)
+        return Reader(connection, driver, AsyncRawCursor(driver))
 
     async def _row_through_pooler(
         self, query: NumberedQuery, values: list[Any]

@@ -26,7 +26,7 @@ from pipeline.api.dry_run_uploads import AHEAD, DryRunSlots
 from pipeline.api.problems import Problem, not_found, unavailable
 from pipeline.api.quota import check_quota, lock_bytes_left
 from pipeline.api.upload_store import discard_unneeded, open_store
-from pipeline.catalogue.upload_files import QUERIES, RECEIVER_LOCK, claim_storage, hold_receiver
+from pipeline.catalogue.upload_files import QUERIES, RECEIVER_LOCK, claim_storage
 from pipeline.database.engine import open_engine
 from pipeline.errors import CatalogueError, DiskFull, TransientError
 from pipeline.storage.uploads import UnnamedUpload, UploadStore
@@ -100,7 +100,8 @@ class UploadReceiver:
             self._engine = new_database(self._config, connections=1).engine
         connection = await self._engine.connect()
         try:
-            await connection.execute(hold_receiver(self.number))
+            names = {"lock": RECEIVER_LOCK, "receiver": self.number}
+            await connection.execute(QUERIES["hold_receiver"], names)
         except BaseException:
             await connection.close()
             raise

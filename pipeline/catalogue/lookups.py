@@ -134,20 +134,16 @@ def parse_boolean(value: str) -> bool:
         raise BadValue("Must be true or false.") from error
 
 
-UNDASHED = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
-CANONICAL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-
-
 def parse_canonical_uuid(value: str) -> UUID:
     """Parse a uuid in its 8-4-4-4-12 form, in any case."""
-    if not CANONICAL.fullmatch(value):
+    if not re.fullmatch(CANONICAL_PATTERN, value):
         raise BadValue("Must be uuids in their canonical form (8-4-4-4-12), separated by commas.")
     return UUID(value)
 
 
 def parse_uuid(value: str) -> UUID:
     """Parse a uuid, with or without dashes."""
-    if not (CANONICAL.fullmatch(value) or UNDASHED.fullmatch(value)):
+    if not re.fullmatch(UUID_PATTERN, value):
         raise BadValue("Must be a valid UUID.")
     return UUID(value)
 

@@ -27,11 +27,6 @@ ADVICE = (
 )
 
 
-def hold_receiver(number: int) -> TextClause:
-    """Hold the lock of a server until its transaction ends."""
-    return QUERIES["hold_receiver"].bindparams(lock=RECEIVER_LOCK, receiver=number)
-
-
 def select_unneeded(uris: Sequence[str] | None = None) -> TextClause:
     """Select the `uri` of files that can be deleted; of these files, or of all."""
     wanted = None if uris is None else list(uris)

@@ -15,7 +15,6 @@ from sqlalchemy import (
     Engine,
     Insert,
     Row,
-    TextClause,
     delete,
     func,
     insert,
@@ -197,13 +196,8 @@ def password_matches(password: str, hashed: str | None) -> bool:
     return secrets.compare_digest(actual, expected)
 
 
-def caller_by_key(prefix: str) -> TextClause:
-    """Select the active user of a valid key, and the hash of its secret."""
-    return QUERIES["find_caller_by_key"].bindparams(prefix=prefix)
-
-
 PREPARED_CALLER_BY_KEY = number_parameters(QUERIES["find_caller_by_key"].text)
-"""The same, with the parameter `prefix`."""
+"""Selects the active user of a valid key, and the hash of its secret, by the parameter `prefix`."""
 PREPARED_CALLER_BY_SESSION = number_parameters(QUERIES["find_caller_by_session"].text)
 """Selects the active user of a session, by the parameter `token_hash`."""
 

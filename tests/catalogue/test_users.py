@@ -12,9 +12,9 @@ from pipeline.api.config import ApiConfig
 from pipeline.catalogue.owners import add_organisation
 from pipeline.catalogue.users import (
     KEY,
+    QUERIES,
     SignedInUser,
     add_user,
-    caller_by_key,
     caller_from_row,
     create_key,
     grant_role,
@@ -82,13 +82,13 @@ def test_a_key_is_prefix_and_secret_and_only_its_hash_is_stored(engine: Engine) 
     found = KEY.fullmatch(key)
     assert found
     with engine.connect() as connection:
-        row = connection.execute(caller_by_key(found[1])).one()
+        row = connection.execute(QUERIES["find_caller_by_key"], {"prefix": found[1]}).one()
         stored = connection.execute(text("SELECT api_keys::text FROM api_keys")).scalars().all()
     assert caller_from_row(row).username == "member"
     assert found[2] not in " ".join(stored)
     revoke_key(engine, key)
     with engine.connect() as connection:
-        assert connection.execute(caller_by_key(found[1])).all() == []
+        assert connection.execute(QUERIES["find_caller_by_key"], {"prefix": found[1]}).all() == []
 
 
 @pytest.mark.usefixtures("organisation")
@@ -97,7 +97,7 @@ def test_the_keys_of_a_deactivated_user_do_not_work(engine: Engine) -> None:
     prefix = create_key(engine, "gone").split(".")[0]
     with engine.begin() as connection:
         connection.execute(text("UPDATE users SET active = false WHERE username = 'gone'"))
-        assert connection.execute(caller_by_key(prefix)).all() == []
+        assert connection.execute(QUERIES["find_caller_by_key"], {"prefix": prefix}).all() == []
 
 
 def test_a_password_is_salted_and_matches_only_itself() -> None:

@@ -38,7 +38,8 @@ from pipeline.catalogue.lookups import (
 )
 from pipeline.definitions.durations import format_interval, parse_interval
 
-BOUNDS = object_schema(west=NUMBER, east=NUMBER, north=NUMBER, south=NUMBER)
+SIDES = ("west", "east", "north", "south")
+BOUNDS = object_schema(**dict.fromkeys(SIDES, NUMBER))
 OWNER = object_schema(url=LINK, uuid=UUID, name=STRING)
 WRITTEN_UUID = {"type": "string", "pattern": f"^{UUID_PATTERN}$"}
 ACCESS_NAMES = tuple(Access.__members__)
@@ -64,14 +65,12 @@ def organisation_sql(columns: Any, links: SqlLinks) -> ColumnElement[str]:
 
 def show_bounds(row: Any, _: Links) -> Json:
     """Return the bounds in WGS 84 degrees, in the contract's order of sides."""
-    if row.west is None:
-        return None
-    return {"west": row.west, "east": row.east, "north": row.north, "south": row.south}
+    return None if row.west is None else {side: getattr(row, side) for side in SIDES}
 
 
 def bounds_sql(columns: Any, _: SqlLinks) -> ColumnElement[str]:
     """Return the same in SQL."""
-    sides = {side: json_text(columns[side]) for side in ("west", "east", "north", "south")}
+    sides = {side: json_text(columns[side]) for side in SIDES}
     return case((columns.west.is_(None), "null"), else_=json_object(sides))
 
 

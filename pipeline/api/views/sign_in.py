@@ -114,7 +114,7 @@ class SignIn(View):
         database = self.api.database
         key = users.KEY.fullmatch(password)
         if key:
-            rows: Any = await database.rows(users.caller_by_key(key[1]))
+            rows: Any = await database.rows(users.QUERIES["find_caller_by_key"], prefix=key[1])
             right = rows and secrets.compare_digest(users.hash_secret(key[2]), rows[0].secret_hash)
             right = right and rows[0].username == username
             return SignedInUser(rows[0].id, rows[0].key_id) if right else None

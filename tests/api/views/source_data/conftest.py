@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.file_row import file_row
-from pipeline.catalogue.upload_files import hold_receiver
+from pipeline.catalogue.upload_files import QUERIES, RECEIVER_LOCK
 from pipeline.catalogue.uploads import UploadOutcome
 from pipeline.ingest.uploads import UploadWorker, process_until, process_waiting
 from pipeline.raster import ProcessReader, ReadOptions
@@ -142,7 +142,8 @@ def receiving(engine: Engine, store: UploadStore, receiver: int = 1) -> OpenUplo
 def living(engine: Engine, receiver: int) -> Iterator[None]:
     """Hold the lock of the server with this number."""
     with engine.connect() as connection:
-        connection.execute(hold_receiver(receiver))
+        names = {"lock": RECEIVER_LOCK, "receiver": receiver}
+        connection.execute(QUERIES["hold_receiver"], names)
         yield
 
 
