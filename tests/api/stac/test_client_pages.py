@@ -167,13 +167,19 @@ def example(page: str, client: Client) -> tuple[str, str]:
     return "\n".join(program), "".join(printed)
 
 
-@pytest.mark.parametrize("page", ["pystac-client.md", "odc-stac.md"])
-def test_a_page_prints_what_it_says(engine: Engine, client: Client, page: str) -> None:
+@pytest.mark.parametrize("page", ["pystac-client.md", "odc-stac.md", "notebooks.md"])
+def test_a_page_prints_what_it_says(
+    engine: Engine, client: Client, database_url: str, page: str
+) -> None:
     add_user(engine, page)
     program, expected = example(page, client)
     done = subprocess.run(
         [sys.executable, "-c", program], check=False, capture_output=True, text=True,
-        env={"RASTERSOURCES_KEY": create_key(engine, page)},
+        env={
+            "PATH": str(Path(sys.executable).parent),
+            "RASTERSOURCES_DATABASE_URL": database_url,
+            "CATALOGUE_KEY": create_key(engine, page),
+        },
     )  # fmt: skip
     assert matches(expected, done.stdout), done.stdout + done.stderr
 
