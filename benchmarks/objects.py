@@ -35,7 +35,7 @@ def compare_objects(
     """Measure objects/s of registering, and of one plain request for each request that ours made."""
     (work / "seaweed").mkdir()
     with seaweed(work / "seaweed") as server, proxy(server.endpoint) as late:
-        late.seconds = LATE
+        late.delay = LATE
         bucket = new_bucket(server)
         keys = [f"in/{number // 100:03d}/{number:05d}.tif" for number in range(count)]
         for number, key in enumerate(keys):
@@ -56,7 +56,7 @@ def compare_objects(
 def register(cluster: Cluster, bucket: Bucket, late: Proxy, count: int) -> Figures:
     """Measure `rastersources register` of a bucket, with the requests and bytes for each object."""
     database = new_database(cluster, "objects", migrated=True)
-    late.passed.clear()
+    late.exchanges.clear()
     command = [
         *COMMAND,
         "register",
@@ -67,8 +67,8 @@ def register(cluster: Cluster, bucket: Bucket, late: Proxy, count: int) -> Figur
     ]
     elapsed = seconds(lambda: run(command, {**database.ours, **bucket.environment}))
     require(count_files(database), count)
-    found = late.objects(".tif")
-    size = sum(one.body for one in found) / count
+    found = late.exchanges_of(".tif")
+    size = sum(exchange.size for exchange in found) / count
     return {"files/s": count / elapsed, "requests": len(found) / count, "KiB": size / 2**10}
 
 

@@ -22,10 +22,10 @@ from pipeline.database.migrations import migrate
 from pipeline.database.private_cluster.cluster import Cluster, default_home
 from pipeline.raster import ProcessReader
 from pipeline.storage.s3 import open_bucket
-from tests.support.chromium import Browsers, lasting_browser
+from tests.support.chromium import GetBrowser, shared_browser
 from tests.support.drop_folder import Site, new_site
-from tests.support.made_once import made_once
-from tests.support.private_clusters import make_quick
+from tests.support.make_once import make_once
+from tests.support.private_clusters import speed_up
 from tests.support.proxy import Proxy, proxy
 from tests.support.s3 import Bucket, Server, new_bucket, seaweed
 from tests.support.warm_python import warm_python
@@ -75,7 +75,7 @@ def new_children() -> Iterator[None]:
 
 SHORT = ("tests/catalogue/", "tests/definitions/")
 """Folders whose files take seconds at most: they come last, so that no process has a long file left at the end."""
-SERVERS = {"server", "s3_server", "browsers"}
+SERVERS = {"server", "s3_server", "get_browser"}
 """The fixtures behind which a server or a browser is started."""
 REPOSITORY = Path(__file__).resolve().parent.parent
 PATIENCE = 600
@@ -91,7 +91,7 @@ def server() -> Iterator[str]:
         return
     home = Path(os.environ.get("RASTERSOURCES_HOME") or default_home(REPOSITORY))
     cluster = Cluster(home / "tests")  # apart from that of `make run`
-    made_once("cluster-of-tests", lambda _: make_quick(cluster))
+    make_once("cluster-of-tests", lambda _: speed_up(cluster))
     with cluster.lease() as url:
         yield url
 
@@ -135,10 +135,10 @@ def site(engine: Engine, pool: ProcessReader[FileRow], tmp_path: Path) -> Site:
 
 
 @pytest.fixture(scope="session")
-def browsers() -> Iterator[Browsers]:
+def get_browser() -> Iterator[GetBrowser]:
     """A browser with scripts or without, the same for all tests."""
-    with lasting_browser() as browsers:
-        yield browsers
+    with shared_browser() as get_browser:
+        yield get_browser
 
 
 @pytest.fixture(scope="session")
@@ -160,7 +160,7 @@ def bucket(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucke
 
 
 @pytest.fixture
-def counted(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+def s3_proxy(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     """What passes between this process and the server of the bucket."""
     with proxy(bucket.endpoint) as found:
         monkeypatch.setenv("AWS_ENDPOINT_URL", found.endpoint)

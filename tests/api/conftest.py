@@ -4,7 +4,6 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from threading import Thread
-from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from pipeline.api.server import LimitedProtocol, server_config
 from pipeline.catalogue.users import add_user as make_user
 from pipeline.catalogue.users import create_key, grant_role
 from pipeline.database.tables import organisations, raster_sources, users
-from tests.support.chromium import Browsers
+from tests.support.chromium import GetBrowser
 
 FULL = {
     "access_modifier": 0, "file_count": 1, "west": 4.0, "south": 51.0, "east": 5.0, "north": 52.0,
@@ -69,9 +68,9 @@ As = Callable[[str], Client]
 
 
 @pytest.fixture(params=["with scripts", "without scripts"])
-def browser(request: pytest.FixtureRequest, browsers: Browsers) -> Any:
+def browser(request: pytest.FixtureRequest, get_browser: GetBrowser) -> Any:
     """A real browser, with and without scripts."""
-    return browsers(request.param == "with scripts")
+    return get_browser(request.param == "with scripts")
 
 
 @pytest.fixture(scope="module")
@@ -213,14 +212,6 @@ def empty(engine: Engine) -> None:
     """Delete the raster sources of earlier tests."""
     with engine.begin() as connection:
         clear(connection)
-
-
-def until(holds: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until the condition holds; fail after `seconds`."""
-    end = monotonic() + seconds
-    while not holds():
-        assert monotonic() < end, "it does not happen"
-        sleep(0.01)
 
 
 def names(page: Any) -> list[str]:

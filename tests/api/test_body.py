@@ -12,9 +12,10 @@ from httpx import Client
 from pipeline.api.config import ApiConfig
 from pipeline.api.server import MAX_ANSWERED, LimitedProtocol
 from pipeline.api.views.sign_in import FORM_BYTES
-from tests.api.conftest import SOURCES, Add, base, client_of, serving, until
+from tests.api.conftest import SOURCES, Add, base, client_of, serving
 from tests.api.test_server import HOST, Impatient, envelope, place, read_answer
 from tests.api.views.test_sign_in import at
+from tests.support.waiting import wait_until
 
 GIBIBYTES = 4 * 2**30
 FORM = "application/x-www-form-urlencoded"
@@ -198,7 +199,7 @@ def test_clients_beyond_the_limit_are_503(small: tuple[str, int], people: dict[s
         assert envelope(answer)["detail"] == "Too many clients are connected; try again later."
         assert b"Retry-After: 5\r\n" in answer
         connections[0].close()
-        until(lambda: is_served(small))
+        wait_until(lambda: is_served(small))
 
 
 def is_served(server: tuple[str, int]) -> bool:
@@ -244,7 +245,7 @@ def test_a_client_that_does_not_read_is_disconnected(database_url: str, add_sour
         connection.connect(server)
         connection.sendall(ask * 200)
         assert is_served_to(connection)
-        until(lambda: not is_served_to(connection), 60)
+        wait_until(lambda: not is_served_to(connection), 60)
 
 
 @contextmanager

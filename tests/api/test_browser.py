@@ -6,7 +6,14 @@ import pytest
 from httpx import Client
 
 from tests.api.conftest import SOURCES, Add, base
-from tests.support.chromium import assert_quiet, await_text, fill, needs_chromium, press, sign_in
+from tests.support.chromium import (
+    assert_no_errors,
+    click_button,
+    fill,
+    needs_chromium,
+    sign_in,
+    wait_for_text,
+)
 
 pytestmark = [needs_chromium, pytest.mark.usefixtures("empty", "people")]
 
@@ -21,36 +28,36 @@ def test_a_person_finds_signs_in_adds_changes_and_deletes(
     browser.find_element("link text", f"{here}{SOURCES}").click()
     assert "Raster Source List" in browser.title
     browser.find_element("link text", "Next").click()
-    await_text(browser, "s11")
+    wait_for_text(browser, "s11")
     browser.find_element("xpath", "//summary[.='Filter']").click()
     fill(browser, "name__icontains", "S7")
-    press(browser, "Filter")
-    await_text(browser, "1 in total")
-    press(browser, "OPTIONS")
-    await_text(browser, "display_name")
+    click_button(browser, "Filter")
+    wait_for_text(browser, "1 in total")
+    click_button(browser, "OPTIONS")
+    wait_for_text(browser, "display_name")
 
     browser.get(f"{here}{SOURCES}")
     sign_in(browser, "admin", people["admin"])
-    await_text(browser, "_content")
+    wait_for_text(browser, "_content")
     assert "Raster Source List" in browser.title
     fill(browser, "_content", f'{{"name": "by hand", "organisation": "{owner}"}}')
-    press(browser, "POST")
-    await_text(browser, "HTTP 201 Created")
+    click_button(browser, "POST")
+    wait_for_text(browser, "HTTP 201 Created")
     url = client.get(SOURCES, params={"name": "by hand"}, auth=("__key__", people["admin"])).json()[
         "results"
     ][0]["url"]
     browser.get(f"{url}?format=api")
     browser.find_elements("name", "_content")[1].clear()
     browser.find_elements("name", "_content")[1].send_keys('{"name": "changed"}')
-    press(browser, "PATCH")
-    await_text(browser, '"changed"')
-    press(browser, "DELETE")
-    await_text(browser, 'The raster source "changed" will be deleted.')
-    press(browser, "Delete")
-    await_text(browser, "HTTP 204 No Content")
-    press(browser, "Sign out")
-    await_text(browser, "Password or API key")
+    click_button(browser, "PATCH")
+    wait_for_text(browser, '"changed"')
+    click_button(browser, "DELETE")
+    wait_for_text(browser, 'The raster source "changed" will be deleted.')
+    click_button(browser, "Delete")
+    wait_for_text(browser, "HTTP 204 No Content")
+    click_button(browser, "Sign out")
+    wait_for_text(browser, "Password or API key")
     browser.get(f"{here}/api/v4/docs/")
-    await_text(browser, "name__icontains")
+    wait_for_text(browser, "name__icontains")
 
-    assert f"{here}/static/pages.css" in assert_quiet(browser, here)
+    assert f"{here}/static/pages.css" in assert_no_errors(browser, here)

@@ -16,8 +16,9 @@ from pipeline.api.costly_filters import LOCK_KIND, SLOTS
 from pipeline.catalogue.access import ANONYMOUS
 from pipeline.catalogue.lists import RASTER_SOURCES
 from pipeline.catalogue.select_rows import in_order, sort_keys
-from tests.api.conftest import SOURCES, Add, As, client_of, names, until
+from tests.api.conftest import SOURCES, Add, As, client_of, names
 from tests.support.database import rows
+from tests.support.waiting import wait_until
 
 HEAVY = "(?=([^a]{0,100}){0,99}x)" * 8
 """PostgreSQL compiles it for many seconds before it compares the first name."""
@@ -118,7 +119,7 @@ def test_two_expressions_run_at_once_in_all_servers_and_lists_do_not_wait_for_th
     most = 0
     with client_of(ApiConfig(database_url)) as other, ThreadPoolExecutor(12) as threads:
         asked = [threads.submit(ask, row, HEAVY) for row in (client, other) for _ in range(6)]
-        until(lambda: count(engine, RUNNING) > 0)
+        wait_until(lambda: count(engine, RUNNING) > 0)
         while not all(row.done() for row in asked):
             most = max(most, lasting(engine))
             assert names(client.get(SOURCES, params={"name__startswith": "7"})) != []
@@ -129,7 +130,7 @@ def test_two_expressions_run_at_once_in_all_servers_and_lists_do_not_wait_for_th
 
 def test_an_expression_leaves_no_memory_in_the_pool(client: Client, engine: Engine) -> None:
     assert len(names(client.get(SOURCES, params={"name__regex": "(.{0,30}){0,30}"}))) == 10
-    until(lambda: count(engine, MATCHING) == 0)
+    wait_until(lambda: count(engine, MATCHING) == 0)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_costly_filters_wait_their_turn(
     with ThreadPoolExecutor() as threads:
         with places_taken(engine):
             asked: Future[Any] = threads.submit(client.get, SOURCES, params=query)
-            until(lambda: count(engine, WAITING) > 0)
+            wait_until(lambda: count(engine, WAITING) > 0)
             assert client.get(SOURCES).json()["count"] == 16
             assert not asked.done()
         assert [name[:2] for name in names(asked.result())] == ["7 "]
@@ -162,7 +163,7 @@ def test_a_request_that_waits_too_long_is_503(client: Client, engine: Engine) ->
 
 def test_a_rejected_request_frees_its_slot(client: Client, engine: Engine) -> None:
     assert client.get(SOURCES, params={"name__regex": "("}).status_code == 400
-    until(lambda: count(engine, LOCKED) == 0)
+    wait_until(lambda: count(engine, LOCKED) == 0)
 
 
 def test_an_order_names_each_column_once() -> None:

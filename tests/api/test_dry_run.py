@@ -28,11 +28,12 @@ from pipeline.ingest.uploads import UploadWorker, process_waiting
 from pipeline.raster import ProcessReader, ReadOptions
 from pipeline.settings import Settings
 from pipeline.storage.uploads import DryRunUpload, FolderUploadStore
-from tests.api.conftest import SOURCES, As, client_of, until
+from tests.api.conftest import SOURCES, As, client_of
 from tests.api.test_pages import BROWSER, sign_in, token_of
 from tests.support.database import rows
 from tests.support.factory import write_raster
 from tests.support.serving import HEAD
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 WRITES = [
@@ -277,13 +278,13 @@ def test_dry_runs_of_an_organisation_are_limited_and_end_with_their_clients(
             with ExitStack() as stack:
                 for number in range(3):
                     stack.enter_context(trying(client, url, people["admin"]))
-                    until(lambda: nameless(folder) == number + 2)  # noqa: B023
+                    wait_until(lambda: nameless(folder) == number + 2)  # noqa: B023
                 answer = try_out(client, url, b"x")
                 assert answer.status_code == 503
                 assert answer.headers["Retry-After"]
                 assert answer.json()["detail"].startswith("4 dry runs of this organisation")
                 assert nameless(folder) == 4
-            until(lambda: nameless(folder) == 1)
+            wait_until(lambda: nameless(folder) == 1)
             assert not first.done()
         finally:
             ended.set()

@@ -15,8 +15,9 @@ from pipeline.catalogue.users import add_user, create_key, grant_role
 from pipeline.database.engine import make_engine
 from pipeline.database.migrations import migrate
 from pipeline.database.private_cluster.cluster import Cluster
-from tests.api.conftest import SOURCES, Add, client_of, serving, until
+from tests.api.conftest import SOURCES, Add, client_of, serving
 from tests.support.private_clusters import add_cluster
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("empty")
 
@@ -64,11 +65,11 @@ def test_a_restart_under_load_gives_503_and_nothing_worse(cluster: Cluster) -> N
         statuses: list[list[int]] = [[] for _ in range(8)]
         workers = [pool.submit(load, address, key, str(owner), stop, each) for each in statuses]
         try:
-            until(lambda: all({200, 201} <= set(each) for each in statuses))
+            wait_until(lambda: all({200, 201} <= set(each) for each in statuses))
             cluster.stop()
-            until(lambda: all(503 in each for each in statuses))
+            wait_until(lambda: all(503 in each for each in statuses))
             cluster.start()
-            until(lambda: all(each[-1] in (200, 201) for each in statuses))
+            wait_until(lambda: all(each[-1] in (200, 201) for each in statuses))
         finally:
             stop.set()
         for worker in workers:

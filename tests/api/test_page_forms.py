@@ -15,7 +15,7 @@ from pipeline.catalogue.layers import add_layer
 from tests.api.conftest import SOURCES, Add, As, base, client_of
 from tests.api.resources.test_layers import graph
 from tests.api.test_pages import BROWSER, sign_in, token_of
-from tests.support.chromium import await_text, needs_chromium, press
+from tests.support.chromium import click_button, needs_chromium, wait_for_text
 from tests.support.chromium import sign_in as sign_in_with
 from tests.support.database import execute
 
@@ -327,8 +327,8 @@ def test_the_button_to_sign_out_is_visible_on_a_narrow_screen(
         assert button.rect["x"] >= 0
         assert button.rect["x"] + button.rect["width"] <= 380
         assert browser.find_element("tag name", "body").rect["width"] <= 380
-        press(browser, "Sign out")
-        await_text(browser, "Password or API key")
+        click_button(browser, "Sign out")
+        wait_for_text(browser, "Password or API key")
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         execute(

@@ -13,7 +13,7 @@ from pipeline.api.routes import endpoints
 from pipeline.api.shared_memory import SharedMemory
 from tests.api.conftest import SOURCES, Add, As, base, client_of
 from tests.api.test_pages import BROWSER
-from tests.support.chromium import Browsers, await_text, needs_chromium
+from tests.support.chromium import GetBrowser, needs_chromium, wait_for_text
 from tests.support.commands import REPOSITORY
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
@@ -164,11 +164,11 @@ NAMED = ("name", "uuid", "organisation", "first_value_timestamp", "last_value_ti
 @needs_chromium
 @pytest.mark.parametrize("path", [SOURCES, f"{SOURCES}?format=api"])
 def test_the_page_of_the_list_has_the_original_headings_and_all_parameters(
-    client: Client, browsers: Browsers, path: str
+    client: Client, get_browser: GetBrowser, path: str
 ) -> None:
-    browser = browsers(False)
+    browser = get_browser(False)
     browser.get(f"{base(client)}{path}")
-    await_text(browser, "Raster Source List")
+    wait_for_text(browser, "Raster Source List")
     headings = [row.text for row in browser.find_elements("css selector", "h2")]
     assert [row for row in headings if row in ("Deletion", "Query parameters", "Examples")] == [
         "Deletion", "Query parameters", "Examples"]  # fmt: skip

@@ -6,16 +6,17 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from tests.api.conftest import SOURCES, until
+from tests.api.conftest import SOURCES
 from tests.api.test_body import ESTABLISHED, FORM, GIBIBYTES, LOGIN, VISIT, head
 from tests.support.serving import serving_for
+from tests.support.waiting import wait_until
 
 
 def test_bodies_of_anonymous_senders_take_no_memory(
     engine: Engine, database_url: str, tmp_path: Path
 ) -> None:
     with serving_for(engine, database_url, tmp_path) as server, ExitStack() as stack:
-        before = server.peak()
+        before = server.peak_memory()
         address = ("127.0.0.1", server.port)
         for number in range(300):
             connection = stack.enter_context(socket.create_connection(address, timeout=60))
@@ -26,9 +27,9 @@ def test_bodies_of_anonymous_senders_take_no_memory(
             )
             connection.sendall(chunked + b"f0000\r\n")
             connection.sendall(bytes(0xF0000 - 1))  # so that more of it is to come
-        until(lambda: unread(server.port) == 0, 60)
+        wait_until(lambda: unread(server.port) == 0, 60)
         assert server.client.get("/health").status_code == 200
-        assert server.peak() - before < 64
+        assert server.peak_memory() - before < 64
 
 
 def unread(port: int) -> int:

@@ -21,10 +21,12 @@ from pipeline.catalogue.users import add_user, create_key, grant_role
 from pipeline.cli.server import api_config, count_processes
 from pipeline.errors import CatalogueError
 from pipeline.settings import Settings
-from tests.api.conftest import SOURCES, until
-from tests.support.commands import processes_of
+from tests.api.conftest import SOURCES
+from tests.support.commands import find_processes
+from tests.support.database import scalars
 from tests.support.factory import write_raster
-from tests.support.serving import ColdServing, Serving, rows
+from tests.support.serving import ColdServing, Serving
+from tests.support.waiting import wait_until
 
 LOGIN = "/accounts/login/"
 FORM = re.compile('name="csrfmiddlewaretoken" value="([^"]+)"')
@@ -61,7 +63,7 @@ def connected_to(api: Serving) -> dict[int, set[int]]:
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     ours = f":{api.port:04X}"
     inodes = {int(line[9]) for line in lines if line[1].endswith(ours) and line[3] == "01"}
-    found = {pid: sockets_of(pid) & inodes for pid in processes_of(api.home)}
+    found = {pid: sockets_of(pid) & inodes for pid in find_processes(api.home)}
     return {pid: sockets for pid, sockets in found.items() if sockets}
 
 
@@ -90,14 +92,14 @@ def test_a_killed_process_is_replaced_while_the_others_answer(api: Serving) -> N
     with ExitStack() as stack:
         clients = clients_of_all(api, stack)
         killed, survivor = list(connected_to(api))[:2]
-        before = processes_of(api.home)
+        before = find_processes(api.home)
         os.kill(killed, signal.SIGKILL)
         statuses = [status_of(client) for client in clients]
         assert set(statuses) <= {200, None}
         assert statuses.count(200) >= len(connected_to(api)[survivor])
-        until(lambda: len(processes_of(api.home)) == len(before))
+        wait_until(lambda: len(find_processes(api.home)) == len(before))
         assert [status_of(client) for client in clients] == [200] * len(clients)
-    assert killed not in processes_of(api.home)
+    assert killed not in find_processes(api.home)
     errors = (api.home / "errors").read_text().splitlines()
     assert errors == ["rastersources: a process of the server ended (status -9); another starts"]
 
@@ -117,16 +119,16 @@ def test_metrics_are_of_all_processes_and_survive_a_kill(api: Serving) -> None:
         for client in clients:
             assert client.get(SOURCES).status_code == 200
         killed, *_ = connected_to(api)
-        until(lambda: counted(api.client) == (len(clients), 1))
+        wait_until(lambda: counted(api.client) == (len(clients), 1))
         assert {counted(client)[0] for client in clients} == {len(clients)}
         os.kill(killed, signal.SIGKILL)
-        until(
-            lambda: killed not in processes_of(api.home)
+        wait_until(
+            lambda: killed not in find_processes(api.home)
         )  # else it may still accept the next client
         # the connections of the other clients may be to the process that ends
         with httpx.Client(base_url=api.client.base_url, timeout=60) as client:
             assert client.get(SOURCES).status_code == 200
-            until(lambda: counted(client) == (len(clients) + 1, 1))
+            wait_until(lambda: counted(client) == (len(clients) + 1, 1))
 
 
 def counted(client: httpx.Client) -> tuple[int, int]:
@@ -161,11 +163,11 @@ def sign_in(client: httpx.Client) -> int:
 
 
 def test_uploads_are_processed_once(api: Serving, engine: Engine, tmp_path: Path) -> None:
-    tif, url = write_raster(tmp_path / "a.tif"), api.source()
+    tif, url = write_raster(tmp_path / "a.tif"), api.add_source()
     tasks = [api.send(url, tif, step) for step in range(6)]
     assert {api.wait_for(task) for task in tasks} == {"SUCCESS"}
-    assert rows(engine, "SELECT DISTINCT attempts FROM uploads") == [1]
-    assert rows(engine, "SELECT count(*) FROM raster_files") == [6]
+    assert scalars(engine, "SELECT DISTINCT attempts FROM uploads") == [1]
+    assert scalars(engine, "SELECT count(*) FROM raster_files") == [6]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -179,13 +181,13 @@ def test_open_requests_are_answered_before_the_end(
             "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
             "WHERE datname = current_database() AND NOT granted"
         )
-        until(lambda: rows(engine, waiting) != [0], 60)
+        wait_until(lambda: scalars(engine, waiting) != [0], 60)
         api.process.send_signal(number)
-        until(lambda: not is_open(api.port))
+        wait_until(lambda: not is_open(api.port))
         other.rollback()
         assert answer.result().status_code == 200
     assert api.process.wait() == 0
-    assert processes_of(api.home) == {}
+    assert find_processes(api.home) == {}
     assert (api.home / "errors").read_text() == ""
 
 
@@ -231,5 +233,5 @@ def test_all_processes_together_keep_within_the_setting_of_connections(connectio
 
 def test_a_kill_of_the_server_ends_all_its_processes(api: Serving) -> None:
     api.kill()
-    until(lambda: processes_of(api.home) == {})
+    wait_until(lambda: find_processes(api.home) == {})
     api.start()

@@ -26,9 +26,10 @@ from pipeline.api.geoparquet_process import write_geoparquet
 from pipeline.api.list_formats import Around
 from pipeline.api.whole_lists import Batch
 from pipeline.catalogue.search import SHOWN
-from tests.api.conftest import FULL, SOURCES, Add, As, client_of, serving, until
+from tests.api.conftest import FULL, SOURCES, Add, As, client_of, serving
 from tests.support.commands import run
 from tests.support.database import execute, rows
+from tests.support.waiting import wait_until
 
 FIJI = {"west": 177.0, "south": -20.5, "east": -178.25, "north": -16.0}
 FORMATS = ("geojson", "csv", "geoparquet")
@@ -384,8 +385,8 @@ def test_a_client_that_goes_away_ends_the_query_and_leaves_its_place(
 ) -> None:
     for _ in range(3):  # there are two places
         with reading(str(client.base_url), monkeypatch):
-            until(lambda: len(rows(engine, f"SELECT pid {STREAMING}")) == 1)
-        until(lambda: not rows(engine, f"SELECT pid {STREAMING}"))
+            wait_until(lambda: len(rows(engine, f"SELECT pid {STREAMING}")) == 1)
+        wait_until(lambda: not rows(engine, f"SELECT pid {STREAMING}"))
 
 
 def test_a_client_that_goes_away_before_the_first_row_ends_the_query_too(
@@ -397,8 +398,8 @@ def test_a_client_that_goes_away_before_the_first_row_ends_the_query_too(
         other.execute(text("LOCK TABLE raster_sources"))
         with socket.create_connection(address) as connection:
             connection.sendall(f"GET {SOURCES}?format=csv HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-            until(lambda: bool(rows(engine, query)))
-        until(lambda: not rows(engine, query), seconds=15)  # its time limit is 30 seconds
+            wait_until(lambda: bool(rows(engine, query)))
+        wait_until(lambda: not rows(engine, query), seconds=15)  # its time limit is 30 seconds
         other.rollback()
 
 

@@ -17,7 +17,7 @@ from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri
 from tests.support.database import empty_catalogue
 from tests.support.factory import write_raster
-from tests.support.ingestion import registered, synced, work_of
+from tests.support.ingestion import definition_files, register_files, sync_files
 
 Session = psycopg.Connection[Any]
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
@@ -62,9 +62,12 @@ def test_a_batch_locks_its_sources_in_the_order_of_their_ids(
 ) -> None:
     for name in "ba":
         write_raster(tmp_path / f"{name}.tif")
-        synced(engine, pool.read, work_of([tmp_path]))
+        sync_files(engine, pool.read, definition_files([tmp_path]))
     lock(other, SOURCE, tmp_path / "b.tif")
-    with waiting(other, lambda: synced(engine, pool.read, work_of([tmp_path], description="new"))):
+    with waiting(
+        other,
+        lambda: sync_files(engine, pool.read, definition_files([tmp_path], description="new")),
+    ):
         lock(other, SOURCE, tmp_path / "a.tif")
 
 
@@ -73,7 +76,7 @@ def test_moved_files_lock_their_sources_in_the_order_of_their_ids(
 ) -> None:
     for width, name in enumerate("ba", 20):
         write_raster(tmp_path / f"{name}.tif", width=width)
-        synced(engine, pool.read, work_of([tmp_path]))
+        sync_files(engine, pool.read, definition_files([tmp_path]))
     uris = [file_uri(tmp_path / f"{name}.tif") for name in "ba"]
     for name in "ba":
         (tmp_path / f"{name}.tif").rename(tmp_path / f"moved-{name}.tif")
@@ -82,7 +85,7 @@ def test_moved_files_lock_their_sources_in_the_order_of_their_ids(
     ).fetchall()
     by_number = "SELECT FROM raster_sources WHERE id = %s FOR UPDATE NOWAIT"
     other.execute(by_number, first)
-    with waiting(other, lambda: synced(engine, pool.read, work_of([tmp_path]))):
+    with waiting(other, lambda: sync_files(engine, pool.read, definition_files([tmp_path]))):
         other.execute(by_number, second)
 
 
@@ -94,9 +97,9 @@ def test_rejections_are_written_in_the_order_of_their_uris(
         for path in paths:
             path.write_bytes(content)
         if content == b"no TIFF":
-            registered(engine, pool.read, work_of(paths))
+            register_files(engine, pool.read, definition_files(paths))
     lock(other, REFUSAL, tmp_path / "a.tif")
-    with waiting(other, lambda: registered(engine, pool.read, work_of(paths))):
+    with waiting(other, lambda: register_files(engine, pool.read, definition_files(paths))):
         lock(other, REFUSAL, tmp_path / "b.tif")
 
 

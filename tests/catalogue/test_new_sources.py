@@ -11,7 +11,7 @@ from pipeline.catalogue.file_row import FileRow
 from pipeline.raster import ProcessReader
 from tests.support.database import empty_catalogue, rows
 from tests.support.factory import write_raster
-from tests.support.ingestion import registered, work_of
+from tests.support.ingestion import definition_files, register_files
 
 NO_CODE = "+proj=tmerc +lat_0=1 +lon_0=5 +k=0.99 +x_0=0 +y_0=0 +ellps=GRS80 +units=m +no_defs"
 
@@ -52,7 +52,7 @@ def test_deriving_new_sources_again_changes_nothing(
     engine: Engine, pool: ProcessReader[FileRow], tmp_path: Path, fields: dict[str, Any]
 ) -> None:
     write_kinds(tmp_path)
-    report = registered(engine, pool.read, work_of([tmp_path], **fields))
+    report = register_files(engine, pool.read, definition_files([tmp_path], **fields))
     assert (report.registered, report.rejected) == (11, [])
     assert rows(engine, "SELECT file_count, count(*) FROM raster_sources GROUP BY 1") == [(1, 11)]
     assert rows(engine, "SELECT derive_sources(array_agg(id)) FROM raster_sources") == []
@@ -63,12 +63,14 @@ def test_sources_of_several_files_are_derived_beside_new_ones_of_one_file(
 ) -> None:
     for name in ("a1", "a2", "b1", "c1"):
         write_raster(tmp_path / f"{name}.tif")
-    work = work_of([tmp_path], pattern="(?P<place>[a-d])[0-9]", group="place", name="{place}")
+    work = definition_files(
+        [tmp_path], pattern="(?P<place>[a-d])[0-9]", group="place", name="{place}"
+    )
     counts = "SELECT name, file_count FROM raster_sources ORDER BY id"
-    registered(engine, pool.read, work)
+    register_files(engine, pool.read, work)
     assert rows(engine, counts) == [("a", 2), ("b", 1), ("c", 1)]
     write_raster(tmp_path / "b2.tif")
     write_raster(tmp_path / "d1.tif")
-    registered(engine, pool.read, work)
+    register_files(engine, pool.read, work)
     assert rows(engine, counts) == [("a", 2), ("b", 2), ("c", 1), ("d", 1)]
     assert rows(engine, "SELECT derive_sources(array_agg(id)) FROM raster_sources") == []

@@ -15,7 +15,7 @@ from pipeline.raster import ProcessReader
 from tests.support.commands import RASTERSOURCES, run
 from tests.support.database import empty_catalogue, execute, rows
 from tests.support.factory import RD_TRANSFORM, write_raster
-from tests.support.ingestion import registered, work_of
+from tests.support.ingestion import definition_files, register_files
 
 SIX_MILLIMETRES = 5.4e-8
 """Degrees of latitude: a degree is 111.3 km."""
@@ -36,8 +36,8 @@ def folder(tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]) -> Path
         write_raster(tmp_path / f"tiles_{number}.tif", transform=place)
     write_raster(tmp_path / "utm_0.tif", crs="EPSG:32631", transform=RD_TRANSFORM)
     write_raster(tmp_path / "other_0.tif")
-    work = work_of([tmp_path], name="{part}", group="part", pattern=r"(?P<part>[a-z]+)_\d")
-    report = registered(engine, pool.read, work)
+    work = definition_files([tmp_path], name="{part}", group="part", pattern=r"(?P<part>[a-z]+)_\d")
+    report = register_files(engine, pool.read, work)
     assert (report.registered, report.rejected) == (5, [])
     return tmp_path
 
@@ -184,11 +184,11 @@ def test_rejected_files_with_kept_facts_are_read_again_even_where_no_registered_
     folder: Path, engine: Engine, pool: ProcessReader[FileRow], dry_run: bool
 ) -> None:
     write_raster(folder / "tiles_3.tif", dtype="uint8", nodata=0)
-    work = work_of([folder], name="{part}", group="part", pattern=r"(?P<part>[a-z]+)_\d")
-    (rejected,) = registered(engine, pool.read, work).rejected
+    work = definition_files([folder], name="{part}", group="part", pattern=r"(?P<part>[a-z]+)_\d")
+    (rejected,) = register_files(engine, pool.read, work).rejected
     assert rejected.code == "dtype_mismatch"
     assert do(engine, dry_run=dry_run) == (ReprojectSummary(0, 0, 0, 0.0), [])
-    assert registered(engine, pool.read, work).unchanged == 5
+    assert register_files(engine, pool.read, work).unchanged == 5
     assert rows(engine, "SELECT attempts FROM rejected_files") == [(1 if dry_run else 2,)]
 
 

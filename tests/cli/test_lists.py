@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline.cli import completion
-from tests.support.commands import RASTERSOURCES, environment, run, shown_in
+from tests.support.commands import RASTERSOURCES, environment, read_terminal, run
 from tests.support.database import execute
 
 CONFIG = """
@@ -108,7 +108,7 @@ def in_terminal(url: str, *words: str, **changes: str) -> str:
         env=environment(TERM="xterm", COLUMNS="100", RASTERSOURCES_DATABASE_URL=url, **changes),
     ):  # fmt: skip
         os.close(theirs)
-        shown = shown_in(ours)
+        shown = read_terminal(ours)
     os.close(ours)
     return shown
 

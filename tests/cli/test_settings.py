@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.commands import FLOWS, RASTERSOURCES, run
 from tests.support.factory import write_raster
-from tests.support.prefect_server import OF_SERVERS, add_database
+from tests.support.prefect_server import SERVER_VARIABLES, add_database
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_the_flows_report_it_too(tmp_path: Path) -> None:
     add_database(tmp_path / "prefect")
     done = run(
         [*FLOWS, "sync", "--config", tmp_path / "none.toml"], status=1, cwd=tmp_path,
-        RASTERSOURCES_HOME=tmp_path, RASTERSOURCES_HOMES="x", **OF_SERVERS,
+        RASTERSOURCES_HOME=tmp_path, RASTERSOURCES_HOMES="x", **SERVER_VARIABLES,
     )  # fmt: skip
     assert (
         sum("RASTERSOURCES_HOMES is not a setting" in line for line in done.stderr.splitlines())

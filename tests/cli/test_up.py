@@ -21,13 +21,13 @@ from tests.support.commands import (
     RASTERSOURCES,
     REPOSITORY,
     environment,
-    processes_of,
+    find_processes,
     run,
     warm,
 )
 from tests.support.needs import needs_own_cluster
 from tests.support.ports import free_port
-from tests.support.prefect_server import OF_SERVERS, Prefect, add_database
+from tests.support.prefect_server import SERVER_VARIABLES, Prefect, add_database
 from tests.support.private_clusters import add_cluster
 
 pytestmark = needs_own_cluster
@@ -46,7 +46,7 @@ class Running:
             RASTERSOURCES_PORT=str(self.port),
             RASTERSOURCES_PREFECT_PORT=str(self.pages),
             TMPDIR=home,
-            **OF_SERVERS,
+            **SERVER_VARIABLES,
         )
         self.process = subprocess.Popen(
             [*warm(RASTERSOURCES), "up", "--config", config, *options],
@@ -123,7 +123,7 @@ def running(home: Path) -> Iterator[Running]:
 
 def pids_of(home: Path, words: str) -> set[int]:
     """The processes in whose command line these words are."""
-    return {pid for pid, command in processes_of(home).items() if words in command}
+    return {pid for pid, command in find_processes(home).items() if words in command}
 
 
 def is_open(port: int) -> bool:
@@ -151,7 +151,7 @@ def test_it_serves_the_samples_and_stops_all_that_it_started(home: Path, running
     assert printed.index(" registered, ") < printed.index("Three commands worth trying")
     assert "Traceback" not in printed
     assert "Error" not in printed
-    assert processes_of(home) == {}
+    assert find_processes(home) == {}
     assert not socket_folder.exists()
     assert not (home / "postgres" / "postmaster.pid").exists()
 
@@ -165,7 +165,7 @@ def test_it_can_be_stopped_while_the_flow_starts(home: Path, running: Running) -
     running.records()
     running.end(signal.SIGINT)
     assert "Traceback" not in "".join(running.lines)
-    assert processes_of(home) == {}
+    assert find_processes(home) == {}
 
 
 def a_flow_beside_it_goes_to_its_server(home: Path, running: Running, folder: Path) -> None:
@@ -174,7 +174,7 @@ def a_flow_beside_it_goes_to_its_server(home: Path, running: Running, folder: Pa
     running.until(lambda: served_port(home) == running.pages)
     run([*FLOWS, "sync", "--create", "--config", config], RASTERSOURCES_HOME=home)
     password = server_password(home)
-    runs = Prefect(f"http://127.0.0.1:{running.pages}/api", password).ask("flow_runs")
+    runs = Prefect(f"http://127.0.0.1:{running.pages}/api", password).find("flow_runs")
     (beside,) = [one for one in runs if one["parameters"].get("config") == str(config)]
     assert beside["state_name"] == "Completed"
 
@@ -197,7 +197,7 @@ def test_it_serves_when_the_first_sync_fails_and_starts_again_what_ends(
         assert told.startswith("rastersources: the schedules have ended (status -9)")
         running.process.kill()
         running.process.wait()
-    while any("python" in command for command in processes_of(home).values()):
+    while any("python" in command for command in find_processes(home).values()):
         time.sleep(0.1)
     assert not is_open(running.pages)
     run([*RASTERSOURCES, "db", "stop"], RASTERSOURCES_HOME=home)

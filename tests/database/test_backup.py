@@ -10,10 +10,10 @@ from psycopg import connect, sql
 
 from tests.conftest import new_database
 from tests.support.commands import RASTERSOURCES, REPOSITORY, run
-from tests.support.reader import blocks
+from tests.support.docs_commands import find_code_blocks
 
 PAGE = (REPOSITORY / "docs" / "how-to" / "backup.md").read_text()
-DUMP, RESTORE = blocks("sh", PAGE)
+DUMP, RESTORE = find_code_blocks("sh", PAGE)
 
 
 @pytest.mark.skipif(not shutil.which("pg_dump"), reason="PostgreSQL's programs are missing")

@@ -96,7 +96,7 @@ def test_the_api_and_uploads_work_through_a_pooler_of_transactions(
         for query in ({}, {"name__regex": "."}):  # the second one shares a snapshot
             listed = serving.client.get(SOURCES, params={**query, "format": "csv"})
             assert len(listed.text.splitlines()) == 1 + 8 * 15
-        task = serving.send(serving.source(), write_raster(tmp_path / "a.tif"), 0)
+        task = serving.send(serving.add_source(), write_raster(tmp_path / "a.tif"), 0)
         assert serving.wait_for(task) == "SUCCESS"
     assert "Traceback" not in (tmp_path / "errors").read_text()
 

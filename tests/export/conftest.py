@@ -26,7 +26,7 @@ from pipeline.export.tile_index import export_gti
 from pipeline.raster import ProcessReader
 from tests.support.database import execute, rows
 from tests.support.factory import write_raster
-from tests.support.ingestion import Quiet, registered, work_of
+from tests.support.ingestion import SilentReporter, definition_files, register_files
 
 STEPS = ("20240101T010000Z", "20240102T010000Z")
 
@@ -42,8 +42,10 @@ class Catalogue:
 
     def register(self, name: str, *paths: Path, modifier: str = "Public", **fields: Any) -> None:
         """Register files as one raster source."""
-        work = work_of(paths, id=name, name=name, group="all", access_modifier=modifier, **fields)
-        registered(self.engine, self.reader.read, work)
+        work = definition_files(
+            paths, id=name, name=name, group="all", access_modifier=modifier, **fields
+        )
+        register_files(self.engine, self.reader.read, work)
 
     def file_id(self, name: str) -> int:
         """The id of a file by its name."""
@@ -90,11 +92,13 @@ def export(
     chosen = Selection(caller, where, published)
     with Snapshot(engine).open() as snapshot:
         if form == "gti":
-            return export_gti(snapshot, chosen, target, Quiet(), full=full)
+            return export_gti(snapshot, chosen, target, SilentReporter(), full=full)
         with open_target(target, form) as opened:
             if form == "stac":
-                return StaticCatalogue(snapshot, chosen, opened, Quiet(), full=full).update()
-            return export_geoparquet(snapshot, chosen, opened, Quiet(), full=full)
+                return StaticCatalogue(
+                    snapshot, chosen, opened, SilentReporter(), full=full
+                ).update()
+            return export_geoparquet(snapshot, chosen, opened, SilentReporter(), full=full)
 
 
 @pytest.fixture(scope="module")

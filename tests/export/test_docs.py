@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.commands import RASTERSOURCES, REPOSITORY, run
-from tests.support.reader import blocks, matches
+from tests.support.docs_commands import find_code_blocks, matches
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +23,13 @@ def samples(database_url: str) -> str:
 @pytest.mark.parametrize("page", ["duckdb", "gdal-gti"])
 def test_programs_print_what_the_page_says(page: str, samples: str, tmp_path: Path) -> None:
     text = (REPOSITORY / "docs" / "how-to" / f"{page}.md").read_text()
-    words = shlex.split(blocks("sh", text)[0])
+    words = shlex.split(find_code_blocks("sh", text)[0])
     at = words.index("rastersources")
     settings: dict[str, Any] = dict(word.split("=", 1) for word in words[:at])
     command = [*RASTERSOURCES, *words[at + 1 :]]
     run(command, cwd=tmp_path, RASTERSOURCES_DATABASE_URL=samples, **settings)
-    program = "\n".join(blocks("python", text))
+    program = "\n".join(find_code_blocks("python", text))
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert matches("".join(blocks("text", text)), done.stdout), done.stdout + done.stderr
+    assert matches("".join(find_code_blocks("text", text)), done.stdout), done.stdout + done.stderr

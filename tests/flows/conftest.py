@@ -11,7 +11,7 @@ from flows.schedules.prefect_server import SECONDS_TO_STOP, wait_for_server
 from pipeline.cli.shutdown import stop_process
 from tests.support.commands import environment
 from tests.support.ports import free_port
-from tests.support.prefect_server import OF_SERVERS, add_database
+from tests.support.prefect_server import SERVER_VARIABLES, add_database
 from tests.support.warm_python import warm_python
 
 
@@ -19,7 +19,7 @@ from tests.support.warm_python import warm_python
 def server_of_the_user(home: Path, port: int | None = None) -> Iterator[str]:
     """The API of a Prefect server that the user started, and ends with the block."""
     port = port or free_port()
-    settings = environment(PREFECT_HOME=home, DO_NOT_TRACK="1", **OF_SERVERS)
+    settings = environment(PREFECT_HOME=home, DO_NOT_TRACK="1", **SERVER_VARIABLES)
     if not (home / "prefect.db").exists():
         add_database(home)
     log = home / "server.log"

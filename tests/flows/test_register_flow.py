@@ -13,7 +13,7 @@ from pipeline.storage.uploads import open_upload_store
 from tests.support.commands import (
     FLOWS,
     REPOSITORY,
-    processes_of,
+    find_processes,
     run,
     without_progress,
 )
@@ -70,7 +70,7 @@ def test_it_runs_without_a_server_of_the_users_and_without_noise(
         "flow",
     )
     assert row.bytes == (folder / "files" / "good.tif").stat().st_size
-    assert processes_of(folder / "home") == {}
+    assert find_processes(folder / "home") == {}
 
 
 def test_it_leaves_an_artifact_on_the_server_that_is_there(
@@ -81,7 +81,7 @@ def test_it_leaves_an_artifact_on_the_server_that_is_there(
     prefect = Prefect(prefect_api)
     flow_run = prefect.last_run()
     of_the_run = {"flow_runs": {"id": {"any_": [flow_run["id"]]}}}
-    (artifact,) = prefect.ask("artifacts", **of_the_run)
+    (artifact,) = prefect.find("artifacts", **of_the_run)
     table = artifact["data"]
     head, _, row, *_ = table.splitlines()
     cells = dict(zip(head.split(" | "), row.split(" | "), strict=True))
@@ -92,7 +92,7 @@ def test_it_leaves_an_artifact_on_the_server_that_is_there(
     assert "files per second" in table
     assert (flow_run["state"]["type"], flow_run["state"]["name"]) == ("COMPLETED", "Rejections")
     assert str(last_run(engine).flow_run) == flow_run["id"]
-    (task_run,) = prefect.ask("task_runs", **of_the_run)
+    (task_run,) = prefect.find("task_runs", **of_the_run)
     assert task_run["state"]["type"] == "COMPLETED"
 
 

@@ -12,26 +12,28 @@ from sqlalchemy import Engine, text
 from pipeline.catalogue.served_configs import may_create
 from pipeline.errors import CatalogueError
 from tests.support.factory import write_raster
-from tests.support.served_schedules import Served, served
+from tests.support.served_schedules import ScheduleServer, serve_schedules
 
 CONFIG = '[[source]]\nid = "{0}"\nfiles = "*.tif"\norganisation = "{1}"\nevery = 86400\n'
 ENDED = ("Completed", "Rejections", "Failed", "Crashed", "Cancelled")
 
 
 @pytest.fixture(scope="module")
-def running(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def running(
+    database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ScheduleServer]:
     folder = tmp_path_factory.mktemp("chosen")
     (folder / "sources.toml").write_text(CONFIG.format("in", "Owner"))
     write_raster(folder / "ours.tif")
-    with served(folder, database_url, PREFECT_SERVER_UI_ENABLED="false") as found:
-        found.until(lambda: "in" in found.prefect.deployments())
+    with serve_schedules(folder, database_url, PREFECT_SERVER_UI_ENABLED="false") as found:
+        found.wait_for(lambda: "in" in found.prefect.deployments())
         yield found
 
 
-def ended(running: Served, **fields: Any) -> dict[str, Any]:
+def ended(running: ScheduleServer, **fields: Any) -> dict[str, Any]:
     """The run that someone asked for, when it has ended."""
     number = running.prefect.run_now("in", **fields)
-    found: dict[str, Any] = running.until(
+    found: dict[str, Any] = running.wait_for(
         lambda: next(
             (one for one in running.prefect.runs("in", *ENDED) if one["id"] == number),
             None,
@@ -59,7 +61,7 @@ def assert_nobody_called(listening: socket.socket) -> None:
 
 
 def test_a_sources_toml_that_nobody_serves_is_refused_and_not_read(
-    running: Served, engine: Engine, tmp_path: Path
+    running: ScheduleServer, engine: Engine, tmp_path: Path
 ) -> None:
     (tmp_path / "sources.toml").write_text(CONFIG.format("evil", "Owner"))
     write_raster(tmp_path / "evil.tif")
@@ -76,7 +78,7 @@ def test_a_sources_toml_that_nobody_serves_is_refused_and_not_read(
 
 
 def test_the_definitions_of_the_file_that_is_served_may_be_chosen(
-    running: Served, engine: Engine
+    running: ScheduleServer, engine: Engine
 ) -> None:
     assert ended(running, parameters={"names": []})["state_name"] == "Completed"
     assert names(engine) == {"ours"}
@@ -84,7 +86,9 @@ def test_the_definitions_of_the_file_that_is_served_may_be_chosen(
     assert unknown["state_name"] == "Failed"
 
 
-def test_a_deployment_has_no_parameter_for_the_options_of_the_operator(running: Served) -> None:
+def test_a_deployment_has_no_parameter_for_the_options_of_the_operator(
+    running: ScheduleServer,
+) -> None:
     schema = running.prefect.deployments()["in"]["parameter_openapi_schema"]
     assert set(schema["properties"]) == {"config", "names"}  # and not: create, prune, runner, ...
 
@@ -102,7 +106,7 @@ def chosen() -> list[Any]:
 @pytest.mark.parametrize("parameters", chosen(), ids=lambda chosen: "+".join(chosen))
 @pytest.mark.parametrize("enforced", [True, False], ids=["checked", "not checked"])
 def test_a_run_can_set_no_option_of_the_operator(
-    running: Served, parameters: dict[str, Any], enforced: bool
+    running: ScheduleServer, parameters: dict[str, Any], enforced: bool
 ) -> None:
     with canary() as listening:
         port = listening.getsockname()[1]
@@ -115,7 +119,7 @@ def test_a_run_can_set_no_option_of_the_operator(
         assert_nobody_called(listening)
 
 
-def test_job_variables_of_a_run_have_no_effect(running: Served, tmp_path: Path) -> None:
+def test_job_variables_of_a_run_have_no_effect(running: ScheduleServer, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     with canary() as listening:
         address = f"tcp://127.0.0.1:{listening.getsockname()[1]}"

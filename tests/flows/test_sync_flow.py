@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from pipeline.catalogue.comparison import open_comparison
 from tests.support.commands import FLOWS, run
 from tests.support.factory import write_raster
-from tests.support.ingestion import work_of
+from tests.support.ingestion import definition_files
 from tests.support.prefect_server import Prefect
 
 CONFIG = """
@@ -64,7 +64,7 @@ def test_the_flow_syncs_and_leaves_states_rows_and_an_artifact(
         ("rejections", 0, 1, 1, {"not_a_geotiff": 1}),
     ]
     ours = {"key": {"any_": ["sync"]}}
-    artifacts = Prefect(prefect_api).ask("artifacts", sort="CREATED_DESC", artifacts=ours)
+    artifacts = Prefect(prefect_api).find("artifacts", sort="CREATED_DESC", artifacts=ours)
     assert "| flow | 10 |" in artifacts[1]["data"]
     assert "1.tif | not_a_geotiff |" in artifacts[0]["data"]
     assert "](http://127.0.0.1:8000/api/v4/rastersources/)" in artifacts[0]["data"]
@@ -73,7 +73,7 @@ def test_the_flow_syncs_and_leaves_states_rows_and_an_artifact(
 def test_a_run_that_overlaps_another_ends_as_such(
     folder: Path, database_url: str, engine: Engine, prefect_api: str
 ) -> None:
-    with open_comparison(engine, work_of([], id="flow").definition, exclusive=True):
+    with open_comparison(engine, definition_files([], id="flow").definition, exclusive=True):
         done = sync(folder, database_url, prefect_api, 1)
     assert 'another run of "flow" is at work' in done.stderr
     assert last_state(prefect_api) == ("CANCELLED", "Overlapping")

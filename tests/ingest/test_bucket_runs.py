@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from tests.support.commands import RASTERSOURCES, run
 from tests.support.database import empty_catalogue
 from tests.support.factory import write_raster
-from tests.support.proxy import Proxy, every
+from tests.support.proxy import Proxy, fail_every
 from tests.support.s3 import Bucket
 
 
@@ -49,43 +49,43 @@ def test_inspect_reads_objects(bucket: Bucket, tmp_path: Path) -> None:
 
 
 def test_unchanged_objects_are_not_asked_for_again(
-    bucket: Bucket, counted: Proxy, engine: Engine, database_url: str, tmp_path: Path
+    bucket: Bucket, s3_proxy: Proxy, engine: Engine, database_url: str, tmp_path: Path
 ) -> None:
     raster = write_raster(tmp_path / "a.tif")
     names = [bucket.put(f"in/{number}.tif", raster) for number in range(5)]
     register(database_url, f"s3://{bucket.name}/in")
     assert uris(engine) == names
-    counted.passed.clear()
+    s3_proxy.exchanges.clear()
     register(database_url, f"s3://{bucket.name}/in")
-    assert counted.passed
-    assert all(one.listing for one in counted.passed)
+    assert s3_proxy.exchanges
+    assert all(exchange.is_listing for exchange in s3_proxy.exchanges)
 
 
 def test_a_storage_that_fails_now_and_then_is_registered_whole(
-    bucket: Bucket, counted: Proxy, engine: Engine, database_url: str, tmp_path: Path
+    bucket: Bucket, s3_proxy: Proxy, engine: Engine, database_url: str, tmp_path: Path
 ) -> None:
     bucket.put_many(
         [f"in/{number:03d}.tif" for number in range(100)],
         write_raster(tmp_path / "a.tif").read_bytes(),
     )
-    counted.fault = every(5, 503)
+    s3_proxy.fault = fail_every(5, 503)
     register(database_url, f"s3://{bucket.name}/in")
     assert len(uris(engine)) == 100
 
 
 def test_a_run_without_storage_ends_with_a_sentence_and_the_next_completes_it(
-    bucket: Bucket, counted: Proxy, engine: Engine, database_url: str, tmp_path: Path
+    bucket: Bucket, s3_proxy: Proxy, engine: Engine, database_url: str, tmp_path: Path
 ) -> None:
     names = [f"in/{number:03d}.tif" for number in range(40)]
     bucket.put_many(names, write_raster(tmp_path / "a.tif").read_bytes())
-    counted.fault = lambda _, path: 503 if "in/02" in path else None
+    s3_proxy.fault = lambda _, path: 503 if "in/02" in path else None
     failed = register(database_url, f"s3://{bucket.name}/in", status=1, seconds="3")
     assert failed.stderr.splitlines()[-1].startswith(f"rastersources: s3://{bucket.name}/in/02")
     assert failed.stderr.endswith("(it answers 503); try again later\n")
     done = uris(engine)
     assert len(done) < 30
     assert not [uri for uri in done if "/in/02" in uri]
-    counted.fault = lambda _method, _path: None
+    s3_proxy.fault = lambda _method, _path: None
     register(database_url, f"s3://{bucket.name}/in")
     assert uris(engine) == [f"s3://{bucket.name}/{name}" for name in names]
 

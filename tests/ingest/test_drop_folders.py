@@ -19,7 +19,7 @@ from tests.support.commands import RASTERSOURCES, run
 from tests.support.database import execute, rows
 from tests.support.drop_folder import Site, tree
 from tests.support.factory import RD_TRANSFORM, write_raster
-from tests.support.ingestion import CONFIG, planned, synced
+from tests.support.ingestion import CONFIG, plan_files, sync_files
 
 # Which source, which time ------------------------------------------------------------------------------------------
 
@@ -27,8 +27,8 @@ from tests.support.ingestion import CONFIG, planned, synced
 def test_a_file_goes_to_the_source_of_its_code_and_then_to_done(
     site: Site,
 ) -> None:
-    site.source("rain")
-    site.source("snow")
+    site.add_source("rain")
+    site.add_source("snow")
     path = site.drop("rain.tif")
     size = path.stat().st_size
     report = site.sync()
@@ -41,7 +41,7 @@ def test_a_file_goes_to_the_source_of_its_code_and_then_to_done(
 
 
 def test_names_too_long_for_the_catalogue_are_rejected_and_stay(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     path = site.drop("rain.tif")
     letters = random.Random(1).choices(ascii_letters, k=2600)
     folders = ["".join(letters[start : start + 200]) for start in range(0, 2600, 200)]
@@ -67,7 +67,7 @@ def test_names_too_long_for_the_catalogue_are_rejected_and_stay(site: Site) -> N
 def test_a_file_goes_to_the_source_of_its_uuid(
     site: Site, form: Callable[[Any], str], tail: str
 ) -> None:
-    uuid = site.source("rain")
+    uuid = site.add_source("rain")
     site.drop(f"{form(uuid)}{tail}.tif")
     assert site.sync().registered == 1
     (times,) = rows(site.engine, "SELECT times FROM raster_files")
@@ -75,16 +75,16 @@ def test_a_file_goes_to_the_source_of_its_uuid(
 
 
 def test_a_uuid_counts_before_the_same_text_as_a_code(site: Site) -> None:
-    uuid = site.source("rain")
-    site.source(str(uuid))
+    uuid = site.add_source("rain")
+    site.add_source(str(uuid))
     site.drop(f"{uuid}.tif")
     assert site.sync().registered == 1
     assert site.files() == [("rain", f"done/{uuid}.tif")]
 
 
 def test_codes_may_contain_underscores_and_times(site: Site) -> None:
-    site.source("rain_nl", temporal=True)
-    site.source("rain_20240101")
+    site.add_source("rain_nl", temporal=True)
+    site.add_source("rain_20240101")
     site.drop("rain_nl_20240101T0100.tif")
     site.drop("rain_20240101.tif")
     assert site.sync(time_zone="Europe/Amsterdam").registered == 2
@@ -96,8 +96,8 @@ def test_codes_may_contain_underscores_and_times(site: Site) -> None:
 
 
 def test_the_tag_dates_a_file_of_a_series_without_a_time_in_its_name(site: Site) -> None:
-    site.source("rain", temporal=True)
-    site.source("land")
+    site.add_source("rain", temporal=True)
+    site.add_source("land")
     tags = {"TIFFTAG_DATETIME": "2024:06:18 14:14:24"}
     site.drop("rain.tif", tags=tags)
     site.drop("land.tif", tags=tags)
@@ -128,10 +128,10 @@ def test_a_file_that_does_not_fit_is_rejected_and_moved_to_refused(
     site: Site, name: str, raster: dict[str, Any], code: str
 ) -> None:
     for source in ("own", "twice", "twice", "full"):
-        site.source(source, supplier="me")
-    site.source("series", supplier="me", temporal=True)
-    site.source("others", supplier="another")
-    site.source("elsewhere", supplier="me", organisation="Another")
+        site.add_source(source, supplier="me")
+    site.add_source("series", supplier="me", temporal=True)
+    site.add_source("others", supplier="another")
+    site.add_source("elsewhere", supplier="me", organisation="Another")
     fields = {"supplier": "me", "organisation": "Owner", "time_zone": "Europe/Amsterdam"}
     site.drop("full.tif")
     site.sync(**fields)
@@ -139,17 +139,17 @@ def test_a_file_that_does_not_fit_is_rejected_and_moved_to_refused(
     report = site.sync(**fields)
     assert [one.code for one in report.rejected] == [code]
     assert report.rejected[0].uri == file_uri(site.refused / name)
-    assert site.refusals() == [(code, f"refused/{name}")]
+    assert site.rejections() == [(code, f"refused/{name}")]
     assert (tree(site.folder), tree(site.refused)) == ([], [name])
     assert site.files() == [("full", "done/full.tif")]
     assert site.sync(**fields).rejected == []
-    assert site.refusals() == [(code, f"refused/{name}")]
+    assert site.rejections() == [(code, f"refused/{name}")]
 
 
 def test_the_supplier_decides_between_sources_with_one_code(site: Site) -> None:
-    mine = site.source("rain", supplier="me")
-    site.source("rain", supplier="another")
-    site.source("rain")
+    mine = site.add_source("rain", supplier="me")
+    site.add_source("rain", supplier="another")
+    site.add_source("rain")
     site.drop("rain.tif")
     assert site.sync(supplier="me").registered == 1
     assert rows(site.engine, "SELECT uuid FROM raster_sources WHERE file_count > 0") == [(mine,)]
@@ -158,8 +158,8 @@ def test_the_supplier_decides_between_sources_with_one_code(site: Site) -> None:
 def test_a_rejection_belongs_to_the_organisation_of_source_or_drop_folder(
     site: Site,
 ) -> None:
-    site.source("elsewhere", organisation="Another")
-    uuid = site.source("rain")
+    site.add_source("elsewhere", organisation="Another")
+    uuid = site.add_source("rain")
     site.drop(f"{uuid}.tif", crs=None)
     site.drop("unknown.tif")
     query = "SELECT code, name FROM rejected_files LEFT JOIN organisations AS o ON o.id = organisation_id ORDER BY code"
@@ -178,9 +178,9 @@ def test_a_rejection_belongs_to_the_organisation_of_source_or_drop_folder(
 def test_the_same_code_in_another_organisation_changes_nothing(
     site: Site, supplier: str | None
 ) -> None:
-    site.source("rain", supplier=supplier)
-    site.source("rain", supplier=supplier, organisation="Squatter")
-    site.source("snow", supplier=supplier, organisation="Squatter")
+    site.add_source("rain", supplier=supplier)
+    site.add_source("rain", supplier=supplier, organisation="Squatter")
+    site.add_source("snow", supplier=supplier, organisation="Squatter")
     site.drop("rain.tif")
     site.drop("snow.tif")
     report = site.sync(organisation="Owner", supplier=supplier)
@@ -195,9 +195,9 @@ def test_the_same_code_in_another_organisation_changes_nothing(
 
 @pytest.mark.parametrize("supplier", [None, "me"], ids=["of anyone", "of a supplier"])
 def test_without_an_organisation_only_uuids_count(site: Site, supplier: str | None) -> None:
-    uuid = site.source("rain", supplier=supplier)
-    site.source(str(uuid), supplier=supplier, organisation="Squatter")
-    site.source("snow", supplier=supplier, organisation="Squatter")
+    uuid = site.add_source("rain", supplier=supplier)
+    site.add_source(str(uuid), supplier=supplier, organisation="Squatter")
+    site.add_source("snow", supplier=supplier, organisation="Squatter")
     site.drop(f"{uuid}.tif")
     site.drop("snow.tif")
     site.drop("rain.tif")
@@ -210,9 +210,9 @@ def test_without_an_organisation_only_uuids_count(site: Site, supplier: str | No
 
 
 def test_codes_count_in_each_organisation_of_a_list(site: Site) -> None:
-    site.source("rain")
-    site.source("snow", organisation="Another")
-    site.source("hail", organisation="Squatter")
+    site.add_source("rain")
+    site.add_source("snow", organisation="Another")
+    site.add_source("hail", organisation="Squatter")
     for code in ("rain", "snow", "hail"):
         site.drop(f"{code}.tif")
     report = site.sync(organisation=["Owner", "Another"])
@@ -237,12 +237,12 @@ def spoil(path: Path) -> None:
 
 
 def test_files_that_stay_are_read_once(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     good, bad = site.drop("rain.tif"), site.drop("rain_20240101.tif", crs=None)
     report = site.sync(**KEEP)
     assert (report.registered, [one.code for one in report.rejected]) == (1, ["missing_crs"])
     assert site.files() == [("rain", "incoming/rain.tif")]
-    assert site.refusals() == [("missing_crs", "incoming/rain_20240101.tif")]
+    assert site.rejections() == [("missing_crs", "incoming/rain_20240101.tif")]
     spoil(good)
     spoil(bad)
     report = site.sync(**KEEP)
@@ -252,7 +252,7 @@ def test_files_that_stay_are_read_once(site: Site) -> None:
 
 
 def test_a_file_that_stays_and_changes_is_read_again(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     path = site.drop("rain.tif")
     site.sync(**KEEP)
     write_raster(path, width=11)
@@ -260,25 +260,25 @@ def test_a_file_that_stays_and_changes_is_read_again(site: Site) -> None:
     assert rows(site.engine, "SELECT width FROM raster_files") == [(11,)]
     write_raster(path, crs=None)
     assert [one.code for one in site.sync(**KEEP).rejected] == ["missing_crs"]
-    assert (site.files(), site.refusals()) == ([], [("missing_crs", "incoming/rain.tif")])
+    assert (site.files(), site.rejections()) == ([], [("missing_crs", "incoming/rain.tif")])
     write_raster(path)
     assert site.sync(**KEEP).registered == 1
-    assert (site.files(), site.refusals()) == ([("rain", "incoming/rain.tif")], [])
+    assert (site.files(), site.rejections()) == ([("rain", "incoming/rain.tif")], [])
 
 
 def test_a_file_that_stays_leaves_a_source_that_lost_its_code(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     path = site.drop("rain.tif")
     site.sync(**KEEP)
     execute(site.engine, "UPDATE raster_sources SET supplier_code = 'old'")
-    site.source("rain")
+    site.add_source("rain")
     write_raster(path, width=11)
     assert site.sync(**KEEP).registered == 1
     assert site.files() == [("rain", "incoming/rain.tif")]
 
 
 def test_a_file_that_stays_does_not_bring_deleted_data_back(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     path = site.drop("rain.tif")
     site.sync(**KEEP)
     execute(
@@ -299,11 +299,11 @@ def test_the_rejection_of_a_file_that_is_gone_is_deleted(site: Site) -> None:
     for fields in (KEEP, {}):
         site.drop("unknown.tif")
         site.sync(**fields)
-        assert len(site.refusals()) == 1
+        assert len(site.rejections()) == 1
         for path in (*site.folder.iterdir(), *site.refused.iterdir()):
             path.unlink()
         site.sync(**fields)
-        assert site.refusals() == []
+        assert site.rejections() == []
 
 
 @pytest.mark.parametrize("fields", [KEEP, {}], ids=["where it stays", "among the refused ones"])
@@ -314,14 +314,14 @@ def test_an_unmatched_file_is_registered_when_its_source_is_created(
     assert [one.code for one in site.sync(**fields).rejected] == ["unmatched"]
     assert len(site.sync(**fields).rejected) == (1 if fields else 0)
     assert rows(site.engine, "SELECT attempts FROM rejected_files") == [(1,)]
-    site.source("rain")
+    site.add_source("rain")
     assert site.sync(**fields).registered == 1
     kept = "incoming/rain.tif" if fields else "done/rain.tif"
-    assert (site.files(), site.refusals()) == ([("rain", kept)], [])
+    assert (site.files(), site.rejections()) == ([("rain", kept)], [])
 
 
 def test_a_rejected_file_can_be_corrected_in_place_or_retried(site: Site) -> None:
-    site.source("rain", temporal=True)
+    site.add_source("rain", temporal=True)
     site.drop("rain_20240101.tif", crs=None)
     site.drop("rain.tif", transform=RD_TRANSFORM @ RD_TRANSFORM.translation(50, 0))
     write_raster(site.refused / "rain_20240103.tif")  # nobody refused this one
@@ -334,14 +334,14 @@ def test_a_rejected_file_can_be_corrected_in_place_or_retried(site: Site) -> Non
     assert rejected_files.retry(site.engine) == 1
     assert site.sync().registered == 1
     assert site.files() == [("rain", "done/rain.tif"), ("rain", "done/rain_20240101.tif")]
-    assert (site.refusals(), tree(site.refused)) == ([], ["rain_20240103.tif"])
+    assert (site.rejections(), tree(site.refused)) == ([], ["rain_20240103.tif"])
 
 
 # What must not happen ------------------------------------------------------------------------------------------------
 
 
 def test_a_file_behind_a_link_stays(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     path = write_raster(site.base / "rain.tif")
     (site.folder / "rain.tif").symlink_to(path)
     assert [one.code for one in site.sync().rejected] == ["not_allowed"]
@@ -350,7 +350,7 @@ def test_a_file_behind_a_link_stays(site: Site) -> None:
 
 
 def test_a_file_with_a_linked_sidecar_stays(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     site.drop("rain.tif")
     secret = site.base / "secret"
     secret.write_text("secret")
@@ -365,7 +365,7 @@ def test_a_file_with_a_linked_sidecar_stays(site: Site) -> None:
 
 
 def test_young_files_wait(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     site.drop("rain.tif")
     report = site.sync(settle_seconds=3600)
     assert (report.registered, report.settling, tree(site.folder)) == (0, 1, ["rain.tif"])
@@ -392,29 +392,29 @@ def test_an_unknown_owner_is_one_sentence(site: Site, field: str) -> None:
 
 def test_a_folder_outside_the_roots_is_one_sentence(site: Site) -> None:
     site.drop("unknown.tif")
-    work = site.work(done="done")
+    work = site.configure(done="done")
     with pytest.raises(CatalogueError, match=r"done: it lies outside the folders that may be read"):
-        synced(site.engine, site.pool.read, work, roots=[site.folder])
+        sync_files(site.engine, site.pool.read, work, roots=[site.folder])
 
 
 def test_a_plan_lists_the_files_and_changes_nothing(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     good, unknown = site.drop("rain.tif"), site.drop("unknown.tif")
-    work = site.work(done="done", refused="refused")
-    plan = planned(site.engine, work)
+    work = site.configure(done="done", refused="refused")
+    plan = plan_files(site.engine, work)
     assert (plan.files["add"], plan.files["refused"]) == ([file_uri(good)], [file_uri(unknown)])
     assert plan.reasons[file_uri(unknown)].code == "unmatched"
     assert tree(site.folder) == ["rain.tif", "unknown.tif"]
-    assert (site.files(), site.refusals()) == ([], [])
+    assert (site.files(), site.rejections()) == ([], [])
     site.sync()
-    assert planned(site.engine, work).changes == 0
+    assert plan_files(site.engine, work).changes == 0
 
 
 def test_a_drop_folder_is_planned_and_synced_by_its_name(site: Site, database_url: str) -> None:
-    site.source("rain")
+    site.add_source("rain")
     site.drop("rain.tif")
     site.drop("unknown.tif")
-    site.work(done="done", refused="refused")
+    site.configure(done="done", refused="refused")
 
     def command(*arguments: str, status: int) -> str:
         done = run(
@@ -440,11 +440,11 @@ def test_a_drop_folder_is_planned_and_synced_by_its_name(site: Site, database_ur
 
 
 def test_pruning_a_drop_folder_deletes_rejections_and_keeps_files(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     site.drop("rain.tif")
     site.drop("unknown.tif")
     site.sync()
     assert list_orphans(site.engine, CONFIG, []) == [Orphan("drop", 0)]
     prune_all(site.engine, CONFIG, [])
     assert list_orphans(site.engine, CONFIG, []) == []
-    assert (site.refusals(), site.files()) == ([], [("rain", "done/rain.tif")])
+    assert (site.rejections(), site.files()) == ([], [("rain", "done/rain.tif")])

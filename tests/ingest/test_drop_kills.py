@@ -36,7 +36,7 @@ def site(
         engine = make_engine(url)
         site = new_site(engine, pool, tmp_path)
         for number in range(SOURCES):
-            site.source(f"place_{number}", temporal=True)
+            site.add_source(f"place_{number}", temporal=True)
         yield site
         engine.dispose()
 
@@ -77,7 +77,7 @@ def begin(site: Site, kept: Path) -> WarmProcess:
     """A run of its own."""
     for name in ("done", "refused"):
         (kept / name).mkdir(parents=True, exist_ok=True)
-    site.work(done=str(kept / "done"), refused=str(kept / "refused"))
+    site.configure(done=str(kept / "done"), refused=str(kept / "refused"))
     url = site.engine.url.render_as_string(hide_password=False)
     return start(
         [*RASTERSOURCES, "sync", "drop"],

@@ -19,7 +19,7 @@ from tests.support.s3 import Bucket
 
 
 def test_all_files_with_one_name_are_kept(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     widths = (10, 11, 12)
     for width in widths:
         site.drop("rain.tif", width=width)
@@ -31,7 +31,7 @@ def test_all_files_with_one_name_are_kept(site: Site) -> None:
 
 
 def test_a_foreign_file_is_not_overwritten(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     for folder in (site.done, site.refused):
         (folder / "rain.tif").write_bytes(b"not ours")
     site.drop("rain.tif")
@@ -44,7 +44,7 @@ def test_a_foreign_file_is_not_overwritten(site: Site) -> None:
 
 
 def test_the_same_file_dropped_twice_is_kept_once(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     path = site.drop("rain.tif")
     content, times = path.read_bytes(), path.stat().st_mtime_ns
     site.sync()
@@ -56,7 +56,7 @@ def test_the_same_file_dropped_twice_is_kept_once(site: Site) -> None:
 
 
 def test_other_content_with_the_same_size_and_time_is_kept_too(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     path = site.drop("rain.tif")
     content, times = path.read_bytes(), path.stat().st_mtime_ns
     site.sync()
@@ -73,7 +73,7 @@ def test_other_content_with_the_same_size_and_time_is_kept_too(site: Site) -> No
 
 
 def test_sidecars_go_with_their_file(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     for name in ("rain", "unknown"):
         site.drop(f"{name}.tif")
         (site.folder / f"{name}.tif.aux.xml").write_text("<PAMDataset></PAMDataset>")
@@ -89,7 +89,7 @@ def test_files_are_moved_to_another_file_system(site: Site) -> None:
     memory = Path("/dev/shm")
     if not memory.is_dir() or memory.stat().st_dev == site.base.stat().st_dev:
         pytest.skip("there is no other file system here")
-    site.source("rain")
+    site.add_source("rain")
     path = site.drop("rain.tif")
     content, times = path.read_bytes(), path.stat().st_mtime_ns
     with TemporaryDirectory(dir=memory) as folder:
@@ -102,7 +102,7 @@ def test_files_are_moved_to_another_file_system(site: Site) -> None:
 
 def begun(site: Site, code: str) -> Path:
     """A file that was recorded as done and not moved, as a run leaves it that is killed in between."""
-    work, path = site.work(done="done", refused="refused"), site.drop(f"{code}.tif")
+    work, path = site.configure(done="done", refused="refused"), site.drop(f"{code}.tif")
     file = find_file(path, ["/"])
     move = FileMove(file.uri, file_uri(site.done / path.name), file.fingerprint, file.sidecars)
     scope = drop_files.find_scope(site.engine, work.drop)
@@ -116,7 +116,7 @@ def begun(site: Site, code: str) -> Path:
 
 
 def test_a_move_that_was_begun_is_finished_first(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     begun(site, "rain")
     assert site.sync().listed == 0
     assert (tree(site.folder), tree(site.done)) == ([], ["rain.tif"])
@@ -124,7 +124,7 @@ def test_a_move_that_was_begun_is_finished_first(site: Site) -> None:
 
 
 def test_a_finished_move_with_a_row_is_ended(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     path = begun(site, "rain")
     path.rename(site.done / "rain.tif")
     site.drop("rain_20240101.tif")
@@ -133,7 +133,7 @@ def test_a_finished_move_with_a_row_is_ended(site: Site) -> None:
 
 
 def test_a_file_that_changed_before_its_move_is_a_new_one(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     path = begun(site, "rain")
     write_raster(path, width=12)
     assert site.sync().registered == 1
@@ -142,14 +142,14 @@ def test_a_file_that_changed_before_its_move_is_a_new_one(site: Site) -> None:
 
 
 def test_a_file_that_disappeared_before_its_move_leaves_its_source(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     begun(site, "rain").unlink()
     site.sync()
     assert (site.files(), tree(site.done)) == ([], [])
 
 
 def test_a_name_taken_meanwhile_is_not_overwritten(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     begun(site, "rain")
     (site.done / "rain.tif").write_bytes(b"not ours")
     site.sync()
@@ -167,7 +167,7 @@ def test_objects_are_registered_and_moved_like_files(
 
 
 def take_objects(site: Site, bucket: Bucket) -> None:
-    site.source("rain", temporal=True)
+    site.add_source("rain", temporal=True)
     raster = write_raster(site.base / "any.tif").read_bytes()
     fields = {"folder": f"s3://{bucket.name}/in/", "done": f"s3://{bucket.name}/done",
               "refused": f"s3://{bucket.name}/refused"}  # fmt: skip
@@ -194,6 +194,6 @@ def take_objects(site: Site, bucket: Bucket) -> None:
     stored = rows(site.engine, "SELECT uri, fingerprint FROM raster_files")
     assert {uri: one.fingerprint for uri, one in listed.items()} == dict(stored)
     assert site.sync(**fields).listed == 0
-    site.source("unknown")
+    site.add_source("unknown")
     assert site.sync(**fields).registered == 1
-    assert site.refusals() == []
+    assert site.rejections() == []

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from tests.api.conftest import until
 from tests.support.factory import write_raster
 from tests.support.serving import HEAD, Serving, serving_for
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -35,25 +35,25 @@ def open_files(pid: int, folder: Path) -> list[str]:
 @pytest.mark.parametrize("end", ["the client goes away", "the server is killed"])
 def test_a_dry_run_leaves_nothing_when_either_side_dies(serving: Serving, end: str) -> None:
     folder = serving.home.resolve() / "uploads"
-    path = serving.source().partition(str(serving.port))[2] + "data/?dry-run"
+    path = serving.add_source().partition(str(serving.port))[2] + "data/?dry-run"
     with socket.create_connection(("127.0.0.1", serving.port)) as connection:
         head = (
             f"POST {path} HTTP/1.1\r\nHost: x\r\nusername: __key__\r\npassword: {serving.key}\r\n"
             "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 9000000\r\n\r\n"
         )
         connection.sendall(head.encode() + HEAD + bytes(4_000_000))
-        until(lambda: "(deleted)" in str(open_files(serving.process.pid, folder)), seconds=300)
+        wait_until(lambda: "(deleted)" in str(open_files(serving.process.pid, folder)), seconds=300)
         assert [path.name for path in folder.rglob("*")] == [".catalogue"]
         if end == "the server is killed":
             serving.kill()
     if end == "the server is killed":
         serving.start()
-    until(lambda: open_files(serving.process.pid, folder) == [], seconds=300)
+    wait_until(lambda: open_files(serving.process.pid, folder) == [], seconds=300)
     assert [path.name for path in folder.rglob("*")] == [".catalogue"]
 
 
 def test_a_server_answers_a_dry_run(serving: Serving, tmp_path: Path) -> None:
-    url = serving.source()
+    url = serving.add_source()
     with write_raster(tmp_path / "a.tif").open("rb") as file:
         moment = {"timestamp": "2024-01-01"}
         answer = serving.client.post(f"{url}data/?dry-run", files={"file": file}, data=moment)

@@ -18,7 +18,7 @@ from tests.conftest import new_database
 from tests.support.commands import RASTERSOURCES, run, start
 from tests.support.derived import FIELDS, assert_derived
 from tests.support.factory import RD_TRANSFORM, write_raster
-from tests.support.ingestion import at_work
+from tests.support.ingestion import is_another_session_writing
 from tests.support.warm_process import WarmProcess
 
 FILES, SOURCES, BATCH = 240, 6, 20
@@ -107,7 +107,7 @@ def finish(process: WarmProcess) -> None:
 
 def assert_whole_batches(engine: Engine, watcher: psycopg.Connection[Any]) -> None:
     """What is committed is consistent, once the session of the killed run is gone."""
-    while at_work(watcher):
+    while is_another_session_writing(watcher):
         time.sleep(0.01)
     assert_derived(engine)
     with engine.connect() as connection:

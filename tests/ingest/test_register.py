@@ -16,7 +16,7 @@ from pipeline.errors import CatalogueError
 from pipeline.raster import ProcessReader
 from tests.support.database import empty_catalogue, rows
 from tests.support.factory import RD_TRANSFORM, write_raster
-from tests.support.ingestion import registered, work_of
+from tests.support.ingestion import definition_files, register_files
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +31,8 @@ def register(engine: Engine, pool: ProcessReader[FileRow]) -> Any:
     def register(
         paths: Sequence[Path], create: bool = True, batch_size: int = 500, **fields: Any
     ) -> RunReport:
-        work = work_of(paths, **fields)
-        return registered(engine, pool.read, work, create=create, batch_size=batch_size)
+        work = definition_files(paths, **fields)
+        return register_files(engine, pool.read, work, create=create, batch_size=batch_size)
 
     return register
 

@@ -17,7 +17,7 @@ from pipeline.database.private_cluster.cluster import Cluster
 from tests.support.commands import RASTERSOURCES, run, start
 from tests.support.factory import write_raster
 from tests.support.private_clusters import add_cluster
-from tests.support.proxy import Proxy, every
+from tests.support.proxy import Proxy, fail_every
 from tests.support.s3 import Bucket
 from tests.support.warm_process import WarmProcess
 
@@ -176,7 +176,7 @@ def states(engine: Engine) -> list[tuple[Any, ...]]:
 
 
 def test_a_listing_of_a_bucket_that_fails_half_way_takes_nothing_for_missing(
-    bucket: Bucket, counted: Proxy, engine: Engine, database_url: str, tmp_path: Path
+    bucket: Bucket, s3_proxy: Proxy, engine: Engine, database_url: str, tmp_path: Path
 ) -> None:
     content = write_raster(tmp_path / "one.tif").read_bytes()
     bucket.put_many(["in/a.tif", "in/z.tif"], content)
@@ -190,10 +190,10 @@ def test_a_listing_of_a_bucket_that_fails_half_way_takes_nothing_for_missing(
 
     assert "2 registered" in sync().stdout
     bucket.delete("in/a.tif")
-    counted.fault = lambda _, path: 0 if "continuation-token" in path else None
+    s3_proxy.fault = lambda _, path: 0 if "continuation-token" in path else None
     assert "rastersources: " in sync(status=1).stderr
     assert states(engine) == [("a.tif", "present"), ("z.tif", "present")]
-    counted.fault = every(5, 503)
+    s3_proxy.fault = fail_every(5, 503)
     (tmp_path / "sources.toml").write_text(
         (tmp_path / "sources.toml").read_text() + "max_missing_percent = 50\n"
     )

@@ -39,7 +39,7 @@ from tests.conftest import new_database
 from tests.support.commands import RASTERSOURCES, start
 from tests.support.derived import FIELDS, assert_derived
 from tests.support.factory import RD_TRANSFORM, write_raster
-from tests.support.ingestion import at_work, run_of
+from tests.support.ingestion import is_another_session_writing, run_context
 from tests.support.warm_process import WarmProcess
 
 CONFIG = r"""
@@ -249,7 +249,9 @@ class Model:
     def wait_for_work(self, *, begun: bool, process: WarmProcess | None = None) -> None:
         """Return when another session has begun to sync, or when none is at it; at the latest when the process ends."""
         with psycopg.connect(self.url, autocommit=True) as watcher:
-            while at_work(watcher) != begun and (process is None or process.poll() is None):
+            while is_another_session_writing(watcher) != begun and (
+                process is None or process.poll() is None
+            ):
                 time.sleep(0.01)
 
     # The proof -------------------------------------------------------------------------------------
@@ -307,7 +309,7 @@ def synced_when_free(
     """Sync all definitions; the session of a killed run may hold its lock for a moment."""
     config = folder / "sources.toml"
     while True:
-        run = run_of(engine, pool.read, batch_size=7)
+        run = run_context(engine, pool.read, batch_size=7)
         outcomes = sync_all(run, files_from_config(config), config)
         if not any(isinstance(outcome.failure, RunInProgress) for outcome in outcomes):
             return outcomes

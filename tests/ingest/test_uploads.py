@@ -12,8 +12,7 @@ from sqlalchemy import Engine
 from pipeline.catalogue.upload_files import sweep
 from pipeline.storage import path_of
 from pipeline.storage.uploads import FolderUploadStore
-from tests.api.conftest import until
-from tests.support.database import execute
+from tests.support.database import execute, scalars
 from tests.support.factory import write_raster
 from tests.support.serving import (
     HEAD,
@@ -21,10 +20,10 @@ from tests.support.serving import (
     LARGE,
     Serving,
     assert_nothing_lost_or_doubled,
-    assert_taken_in_little_memory,
-    rows,
+    assert_upload_needs_little_memory,
     serving_for,
 )
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def tif(tmp_path: Path) -> Path:
 def test_95_percent_of_uploads_are_processed_within_five_seconds(
     serving: Serving, tif: Path
 ) -> None:
-    url, seconds = serving.source(), []
+    url, seconds = serving.add_source(), []
     for step in range(40):
         began = time.monotonic()
         assert serving.wait_for(serving.send(url, tif, step)) == "SUCCESS"
@@ -57,7 +56,7 @@ def test_95_percent_of_uploads_are_processed_within_five_seconds(
 
 @LARGE
 def test_a_large_file_is_received_in_little_memory(serving: Serving, mebibytes: int) -> None:
-    assert_taken_in_little_memory(serving, mebibytes)
+    assert_upload_needs_little_memory(serving, mebibytes)
 
 
 @KILLS
@@ -67,15 +66,15 @@ def test_a_killed_server_loses_nothing_and_duplicates_nothing(
     assert_nothing_lost_or_doubled(serving, engine, tif, kills)
     store = FolderUploadStore(home.resolve() / "uploads")
     sweep(engine, store)
-    files = set(rows(engine, "SELECT uri FROM raster_files"))
+    files = set(scalars(engine, "SELECT uri FROM raster_files"))
     assert set(store.uris()) == files
     execute(engine, "UPDATE upload_files SET changed = now() - interval '1 hour'")
     sweep(engine, store)
-    assert set(rows(engine, "SELECT uri FROM upload_files")) == files
+    assert set(scalars(engine, "SELECT uri FROM upload_files")) == files
 
 
 def test_reading_processes_end_with_a_killed_server(serving: Serving, tif: Path) -> None:
-    url = serving.source()
+    url = serving.add_source()
     serving.wait_for(serving.send(url, tif, 0))
     readers = children(serving.process.pid)
     assert readers
@@ -90,21 +89,21 @@ def test_reading_processes_end_with_a_killed_server(serving: Serving, tif: Path)
 def test_a_server_killed_while_receiving_leaves_no_file_or_reservation(
     serving: Serving, engine: Engine, home: Path
 ) -> None:
-    url, half = serving.source(), 2**20
+    url, half = serving.add_source(), 2**20
     store = FolderUploadStore(home.resolve() / "uploads")
     serving.settle(engine)
-    used = rows(engine, "SELECT coalesce(sum(size), 0) FROM raster_sources")[0]
+    used = scalars(engine, "SELECT coalesce(sum(size), 0) FROM raster_sources")[0]
     quota(engine, int(used) + 3 * half)
     before = set(store.uris())
     with begun(serving, url, 2 * half) as connection:
         connection.sendall(bytes(half + half // 2))
-        until(lambda: written(store, before) > half // 2)
+        wait_until(lambda: written(store, before) > half // 2)
         assert send_zeros(serving, url, 2 * half) == 413
         serving.kill()
     serving.start()
     assert send_zeros(serving, url, 2 * half) == 200
     serving.settle(engine)
-    until(lambda: set(store.uris()) == set(rows(engine, "SELECT uri FROM raster_files")))
+    wait_until(lambda: set(store.uris()) == set(scalars(engine, "SELECT uri FROM raster_files")))
     quota(engine, None)
 
 
@@ -146,9 +145,9 @@ def children(pid: int) -> list[int]:
 
 def test_a_stopped_server_tells_senders(serving: Serving) -> None:
     store = FolderUploadStore(serving.home.resolve() / "uploads")
-    url, before = serving.source(), set(store.uris())
+    url, before = serving.add_source(), set(store.uris())
     with begun(serving, url, 50_000) as connection:
-        until(lambda: set(store.uris()) > before)
+        wait_until(lambda: set(store.uris()) > before)
         serving.process.terminate()
         assert connection.recv(2**16).startswith(b"HTTP/1.1 503 ")
     assert serving.process.wait(60) == 0

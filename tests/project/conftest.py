@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.reader import Reader
+from tests.support.docs_commands import DocsShell
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Reader:
-    return Reader(tmp_path)
+def reader(tmp_path: Path) -> DocsShell:
+    return DocsShell(tmp_path)

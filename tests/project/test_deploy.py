@@ -15,7 +15,7 @@ import yaml  # type: ignore[import-untyped]
 from pipeline.cli.main import app
 from pipeline.settings import API_PORT, PREFIX, Settings
 from tests.support.commands import REPOSITORY
-from tests.support.reader import blocks
+from tests.support.docs_commands import find_code_blocks
 
 DEPLOY = REPOSITORY / "deploy"
 FILES = sorted(path for path in DEPLOY.iterdir() if path.name != ".env")
@@ -164,7 +164,7 @@ def test_nginx_lets_nobody_read_the_metrics() -> None:
 
 @pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed")
 def test_nginx_takes_the_file_of_the_page(tmp_path: Path) -> None:
-    (site,) = blocks("nginx", NGINX)
+    (site,) = find_code_blocks("nginx", NGINX)
     certificate, key = tmp_path / "rasters.pem", tmp_path / "rasters.key"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=rasters", "-keyout", key, "-out",

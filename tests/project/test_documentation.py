@@ -21,7 +21,7 @@ from pipeline.settings import Settings
 from reference.__main__ import write_pages
 from reference.parts import PART, PARTS, fill_parts
 from tests.api.conftest import client_of
-from tests.support.chromium import Browsers, assert_quiet, await_script, needs_chromium
+from tests.support.chromium import GetBrowser, assert_no_errors, needs_chromium, wait_for_script
 from tests.support.commands import REPOSITORY
 
 
@@ -131,8 +131,8 @@ def test_without_a_site_there_is_no_such_page(database_url: str) -> None:
 
 
 @needs_chromium
-def test_a_browser_shows_it_without_complaint(documented: Client, browsers: Browsers) -> None:
-    here, browser = str(documented.base_url), browsers(True)
+def test_a_browser_shows_it_without_complaint(documented: Client, get_browser: GetBrowser) -> None:
+    here, browser = str(documented.base_url), get_browser(True)
     browser.get(f"{here}/docs/")
     browser.find_element("link text", "tutorial").click()
     assert "Ten minutes" in browser.page_source
@@ -142,10 +142,10 @@ def test_a_browser_shows_it_without_complaint(documented: Client, browsers: Brow
     size = {"width": 1300, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.find_element("css selector", ".md-search__button").click()
-    await_script(browser, f"return {FOUND} !== undefined")
+    wait_for_script(browser, f"return {FOUND} !== undefined")
     browser.switch_to.active_element.send_keys("proxy_request_buffering")
-    await_script(browser, f"return {FOUND}.includes('Behind nginx')")
-    assert_quiet(browser, here)
+    wait_for_script(browser, f"return {FOUND}.includes('Behind nginx')")
+    assert_no_errors(browser, here)
 
 
 FOUND = "document.activeElement.shadowRoot?.querySelector('[role=listbox]')?.textContent"

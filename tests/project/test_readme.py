@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.prefect_password import server_password
-from tests.support.commands import REPOSITORY, processes_of, run, without_progress
+from tests.support.commands import REPOSITORY, find_processes, run, without_progress
+from tests.support.docs_commands import DocsShell, find_commands, matches
 from tests.support.needs import needs_gdal, needs_own_cluster
 from tests.support.prefect_server import Prefect
 from tests.support.private_clusters import add_cluster
-from tests.support.reader import Reader, matches, steps
 from tests.support.s3 import Bucket
 from tests.support.web import serve_folder
 
@@ -32,23 +32,23 @@ HOW_TOS = [
         page, id=page.stem, marks=[needs_gdal] if page.stem in ("old-files", "qgis") else []
     )
     for page in sorted((REPOSITORY / "docs" / "how-to").glob("*.md"))
-    if steps("console", page.read_text())
+    if find_commands("console", page.read_text())
 ]
 """Those with commands that a test can run."""
 pytestmark = needs_own_cluster
 
 
-def test_the_commands_print_what_the_readme_says(reader: Reader) -> None:
+def test_the_commands_print_what_the_readme_says(reader: DocsShell) -> None:
     add_cluster(reader.home)
-    assert len(steps("console", README)) >= 5
-    reader.follow(steps("console", README))
+    assert len(find_commands("console", README)) >= 5
+    reader.follow(find_commands("console", README))
 
 
-def test_the_commands_print_what_the_tutorial_says(reader: Reader) -> None:
+def test_the_commands_print_what_the_tutorial_says(reader: DocsShell) -> None:
     add_cluster(reader.home)
     reader.follow([("rastersources sync --create --config sample_data/sources.toml", "...")])
-    assert len(steps("console", TUTORIAL)) > 12
-    reader.follow(steps("console", TUTORIAL))
+    assert len(find_commands("console", TUTORIAL)) > 12
+    reader.follow(find_commands("console", TUTORIAL))
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def catalogue_of_samples(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("page", HOW_TOS)
 def test_the_commands_print_what_the_how_to_says(
-    page: Path, reader: Reader, request: pytest.FixtureRequest
+    page: Path, reader: DocsShell, request: pytest.FixtureRequest
 ) -> None:
     """Those in blocks for a console; what needs more than a private cluster and a bucket was tried by hand."""
     text = page.read_text()
@@ -93,11 +93,11 @@ def test_the_commands_print_what_the_how_to_says(
         text = re.sub(r"definition .*\nstac-.*13\n", "...", text).replace(
             "https://maps.example.org", url
         )
-    reader.follow(steps("console", text))
+    reader.follow(find_commands("console", text))
 
 
 def test_a_file_put_into_a_folder_with_a_schedule_is_in_the_api_after_the_next_run(
-    reader: Reader,
+    reader: DocsShell,
 ) -> None:
     with reader_of_schedules(reader) as after:
         for command, expected in after:
@@ -109,23 +109,23 @@ def test_a_file_put_into_a_folder_with_a_schedule_is_in_the_api_after_the_next_r
 
 @pytest.mark.soak  # measures seconds, which fails on a machine that has too much to do
 def test_a_file_in_a_scheduled_folder_is_in_the_api_when_the_readme_says(
-    reader: Reader,
+    reader: DocsShell,
 ) -> None:
     with reader_of_schedules(reader) as after:
         reader.follow(after)
 
 
 @contextmanager
-def reader_of_schedules(reader: Reader) -> Iterator[list[tuple[str, str]]]:
+def reader_of_schedules(reader: DocsShell) -> Iterator[list[tuple[str, str]]]:
     """Someone who has everything running, and whom the first scheduled run has served; the steps that are left."""
     described, _, automatic = TUTORIAL.partition("\n## 4. ")[2].partition("\n## 7. ")
-    (command, expected), *after = steps("", automatic)
+    (command, expected), *after = find_commands("", automatic)
     add_cluster(reader.home)
-    reader.follow(steps("console", described))
+    reader.follow(find_commands("console", described))
     up = reader.start(f"exec {command}")
     try:
         printed = until_synced(up)
-        assert matches(reader.here(expected), printed), printed
+        assert matches(reader.with_ports(expected), printed), printed
         until_served(reader, since=datetime.fromtimestamp(0, UTC))
         yield after
     finally:
@@ -144,7 +144,7 @@ def until_synced(process: "subprocess.Popen[str]") -> str:
     return printed
 
 
-def until_served(reader: Reader, since: datetime) -> None:
+def until_served(reader: DocsShell, since: datetime) -> None:
     """Return when a scheduled run has ended that began since then: the reader is in no hurry."""
     query = {
         "flow_runs": {
@@ -155,13 +155,15 @@ def until_served(reader: Reader, since: datetime) -> None:
     password = server_password(reader.home)
     prefect = Prefect(f"http://127.0.0.1:{reader.ports['4200']}/api", password)
     while True:
-        runs = prefect.ask("flow_runs", **query)
+        runs = prefect.find("flow_runs", **query)
         if any(run["deployment_id"] for run in runs):
             return
         time.sleep(0.3)
 
 
-def test_make_run_prints_what_the_readme_says_and_ctrl_c_stops_everything(reader: Reader) -> None:
+def test_make_run_prints_what_the_readme_says_and_ctrl_c_stops_everything(
+    reader: DocsShell,
+) -> None:
     block = README.partition("$ make run\n")[2].partition("```")[0]
     expected = block.partition("\n")[2]  # what setup.sh prints is seen on a fresh machine only
     up = reader.start(
@@ -172,9 +174,9 @@ def test_make_run_prints_what_the_readme_says_and_ctrl_c_stops_everything(reader
     finally:
         os.killpg(up.pid, signal.SIGINT)  # as a terminal does
         printed_at_the_end, _ = up.communicate()
-    assert matches(reader.here(expected), printed), printed
+    assert matches(reader.with_ports(expected), printed), printed
     assert (up.returncode, printed_at_the_end) == (0, "")
-    assert processes_of(reader.home) == {}
+    assert find_processes(reader.home) == {}
 
 
 def test_make_help_names_the_commands() -> None:

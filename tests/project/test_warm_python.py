@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.raster import ProcessReader
 from tests.support.commands import environment
-from tests.support.reading import as_read
-from tests.support.warm_client import BY_LIBRARIES, OF_WORKERS
+from tests.support.reading import keep_raster
+from tests.support.warm_client import LIBRARY_VARIABLES, WORKER_VARIABLES
 from tests.support.warm_process import WarmProcess
 from tests.support.warm_python import warm_python
 
@@ -108,10 +108,10 @@ def test_what_python_reads_when_it_starts_needs_a_new_one(
     assert int(done.stdout) == os.getpid()
 
 
-@pytest.mark.parametrize("changed", [None, *OF_WORKERS])
+@pytest.mark.parametrize("changed", [None, *WORKER_VARIABLES])
 def test_a_worker_is_warm_with_the_variables_of_workers_alone(changed: str | None) -> None:
-    variables = {**environment(), **OF_WORKERS}
-    for name in BY_LIBRARIES:
+    variables = {**environment(), **WORKER_VARIABLES}
+    for name in LIBRARY_VARIABLES:
         variables.pop(name, None)
     if changed:
         variables[changed] = "other"
@@ -121,7 +121,7 @@ def test_a_worker_is_warm_with_the_variables_of_workers_alone(changed: str | Non
 
 
 def test_processes_that_read_for_a_test_are_warm() -> None:
-    with ProcessReader(1, as_read) as reader:
+    with ProcessReader(1, keep_raster) as reader:
         reader.wait_until_ready()
         command = Path(f"/proc/{reader._workers[0]._child.pid}/cmdline").read_bytes()
     assert str(warm_python()).encode() in command  # a new one would have taken its place

@@ -19,10 +19,10 @@ from tests.support.handmade_tiff import (
     SCALE,
     TIE,
     USER,
-    HandMade,
+    HandmadeTiff,
     Row,
     Values,
-    handmade,
+    make_tiff,
     write_keys,
 )
 
@@ -46,8 +46,8 @@ def ties_on(transform: Affine) -> list[float]:
 
 def with_grid(
     scale: Values | None = None, tie: Values | None = None, matrix: Values | None = None
-) -> HandMade:
-    image = handmade()
+) -> HandmadeTiff:
+    image = make_tiff()
     for tag, values in ((SCALE, scale), (TIE, tie), (MATRIX, matrix)):
         image.tags.pop(tag, None)
         if values is not None:
@@ -317,7 +317,7 @@ def test_keys_of_a_geographic_and_a_projected_crs_give_a_warning(tmp_path: Path)
     ],
 )
 def test_metadata_that_are_not_gdals_xml_give_a_warning(tmp_path: Path, text: str) -> None:
-    image = handmade()
+    image = make_tiff()
     image.tags[METADATA] = (2, text.encode() + b"\0")
     raster = read_path(image.write(tmp_path / "a.tif"))
     assert raster.times == ()
@@ -329,7 +329,7 @@ def test_metadata_that_are_not_gdals_xml_give_a_warning(tmp_path: Path, text: st
     ["", " ", "<GDALMetadata/>", '<GDALMetadata><Item name="TIME" sample="0">2024</Item></GDALMetadata>'],
 )  # fmt: skip
 def test_metadata_that_gdal_reads_give_no_warning(tmp_path: Path, text: str) -> None:
-    image = handmade()
+    image = make_tiff()
     image.tags[METADATA] = (2, text.encode() + b"\0")
     assert contradictions(read_path(image.write(tmp_path / "a.tif"))) == set()
 
@@ -340,7 +340,7 @@ def test_metadata_that_gdal_reads_give_no_warning(tmp_path: Path, text: str) -> 
 def test_area_or_point_that_contradicts_the_keys_gives_a_warning(
     tmp_path: Path, own: str, other: str, beside: bool
 ) -> None:
-    image = handmade()
+    image = make_tiff()
     kind = 1 if own == "Area" else 2
     image.tags[KEYS] = (3, (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, kind, 3072, 0, 1, 28992))
     if not beside:
@@ -356,7 +356,7 @@ def test_area_or_point_that_contradicts_the_keys_gives_a_warning(
 
 
 def test_points_in_the_metadata_alone_are_not_lost_in_the_cache(tmp_path: Path) -> None:
-    image = handmade()
+    image = make_tiff()
     image.tags[KEYS] = (3, (1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 28992))
     plain = image.write(tmp_path / "plain.tif")
     image.tags[METADATA] = (

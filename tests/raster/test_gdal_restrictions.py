@@ -22,7 +22,7 @@ from pipeline.raster.workers.threads import ThreadReader
 from pipeline.storage import EVERYWHERE, StoredFile, find_file, list_files, literal_location
 from tests.raster.test_file_access import recorded_requests
 from tests.support.factory import ascii_tag, write_raster, write_tagged
-from tests.support.reading import as_read, read_all
+from tests.support.reading import keep_raster, read_all
 from tests.support.s3 import Bucket
 from tests.support.watch import OpenedFiles, opened_files
 
@@ -242,7 +242,7 @@ def test_threads_open_nothing_else(trap: Trap) -> None:
     for number, target in enumerate(TARGETS):
         trap.raster(f"{number}.tif", trap.tagged(target))
     trap.arm()
-    with ThreadReader(2, as_read) as threads:
+    with ThreadReader(2, keep_raster) as threads:
         outcomes = list(threads.read(trap.files(), ReadOptions(statistics="overview")))
     assert all(isinstance(outcome, RasterFile) for outcome in outcomes)
 
@@ -325,7 +325,7 @@ def test_a_process_that_cannot_remove_drivers_reads_nothing(
     monkeypatch.setattr("pipeline.raster.workers.pool.MAX_FAILED_STARTS", 0)
     file = find_file(write_raster(tmp_path / "a.tif"), [tmp_path])
     with (
-        ProcessReader(1, as_read) as pool,
+        ProcessReader(1, keep_raster) as pool,
         pytest.raises(TransientError, match="cannot be kept to GeoTIFF"),
     ):
         list(pool.read([file], ReadOptions()))

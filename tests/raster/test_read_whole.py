@@ -21,7 +21,7 @@ from pipeline.raster.statistics.windows import block_grid
 from pipeline.raster.tiff import read_directories
 from pipeline.storage import find_file
 from tests.support.factory import read_path, write_raster
-from tests.support.handmade_tiff import HandMade, handmade, pixels_of
+from tests.support.handmade_tiff import HandmadeTiff, make_pixels, make_tiff
 
 LAYOUTS = [
     (compress, tiled, big)
@@ -85,14 +85,14 @@ def assert_as_gdal(path: Path, pixels: Any) -> None:
 def test_a_cut_file_is_registered_only_if_gdal_reads_all_pixels(
     tmp_path: Path, compress: str, tiled: bool, big: bool, header_last: bool
 ) -> None:
-    image = handmade(compress, tiled)
+    image = make_tiff(compress, tiled)
     image.big, image.header_last = big, header_last
     whole = image.data()
     sizes = {*range(0, len(whole), len(whole) // 20), *range(len(whole) - 12, len(whole) + 1)}
     for size in sorted(sizes):
         path = tmp_path / "a.tif"
         path.write_bytes(whole[:size])
-        assert_as_gdal(path, pixels_of())
+        assert_as_gdal(path, make_pixels())
     assert verdict(path) == "registered"
 
 
@@ -105,7 +105,7 @@ def test_a_cut_file_is_registered_only_if_gdal_reads_all_pixels(
 def test_a_cut_file_of_gdal_is_registered_only_if_gdal_reads_all_pixels(
     tmp_path: Path, layout: dict[str, Any]
 ) -> None:
-    pixels = (pixels_of((3, 70, 90)) > 120).astype("uint8")
+    pixels = (make_pixels((3, 70, 90)) > 120).astype("uint8")
     options = {"dtype": "uint8", "nodata": None, "compress": "none", **layout}
     path = write_raster(tmp_path / "a.tif", width=90, height=70, count=3, values=pixels, **options)
     original, _ = read_by_gdal(path)
@@ -120,7 +120,7 @@ def test_a_cut_file_of_gdal_is_registered_only_if_gdal_reads_all_pixels(
 def test_a_wrong_length_of_the_last_block_is_judged_as_in_gdal(
     tmp_path: Path, compress: str, tiled: bool, big: bool, extra: int
 ) -> None:
-    image = handmade(compress, tiled)
+    image = make_tiff(compress, tiled)
     image.big = big
     image.counts = [len(block) for block in image.blocks]
     image.counts[-1] += extra
@@ -137,7 +137,7 @@ def test_a_wrong_length_of_the_last_block_is_judged_as_in_gdal(
 def test_a_last_strip_listed_as_a_whole_one_is_registered_if_its_pixels_are_there(
     tmp_path: Path, extra: int
 ) -> None:
-    image = handmade()
+    image = make_tiff()
     image.counts = [3000, 3000, 3000, 1000 + extra]
     assert codes(read_path(image.write(tmp_path / "a.tif"))) == []
     image.blocks[-1] = image.blocks[-1][:-1]
@@ -150,8 +150,8 @@ def test_a_last_strip_listed_as_a_whole_one_is_registered_if_its_pixels_are_ther
 def test_missing_pixels_are_detected_although_a_length_hides_them(
     tmp_path: Path, bands: int, interleave: str
 ) -> None:
-    pixels = pixels_of((bands, 100, 100))
-    image = handmade(pixels=pixels, interleave=interleave)
+    pixels = make_pixels((bands, 100, 100))
+    image = make_tiff(pixels=pixels, interleave=interleave)
     last = len(image.blocks[-1]) // 2
     image.blocks[-1] = image.blocks[-1][:last]
     path = image.write(tmp_path / "a.tif")
@@ -166,18 +166,18 @@ def test_missing_pixels_are_detected_although_a_length_hides_them(
 def test_the_last_directory_may_lack_its_pointer_to_the_next(
     tmp_path: Path, big: bool, order: str, pointer: bytes
 ) -> None:
-    image = handmade()
-    image.big, image.order, image.header_last, image.pointer = big, order, True, pointer
+    image = make_tiff()
+    image.big, image.order, image.header_last, image.next_directory = big, order, True, pointer
     path = image.write(tmp_path / "a.tif")
     gdal_pixels, gdal_warnings = read_by_gdal(path)
-    assert (gdal_pixels == pixels_of()).all()
+    assert (gdal_pixels == make_pixels()).all()
     assert gdal_warnings == []
     assert codes(read_path(path)) == []
 
 
 def test_a_partial_pointer_to_a_further_image_is_truncated(tmp_path: Path) -> None:
-    image = handmade()
-    image.header_last, image.pointer = True, b"\0\1\0"
+    image = make_tiff()
+    image.header_last, image.next_directory = True, b"\0\1\0"
     with pytest.raises(Truncated):
         read_path(image.write(tmp_path / "a.tif"))
 
@@ -188,7 +188,7 @@ NEEDED = {258: 3, 306: 2, 338: 3, 33550: 12, 34735: 3, 42112: 2, 42113: 2, 50844
 
 def with_lost_tag(path: Path, tag: int, kind: int) -> Path:
     """Write a file with the values of one tag beyond its end."""
-    image = handmade(pixels=pixels_of((3, 100, 100)))
+    image = make_tiff(pixels=make_pixels((3, 100, 100)))
     image.tags[tag] = (kind, b"x" * 40 if kind in (1, 2, 7) else (1,) * 40)
     data = bytearray(image.data())
     (directory,) = struct.unpack_from("<I", data, 4)
@@ -203,7 +203,7 @@ def with_lost_tag(path: Path, tag: int, kind: int) -> Path:
 @pytest.mark.parametrize("tag", NEEDLESS)
 def test_a_tag_that_nothing_depends_on_may_lie_beyond_the_end(tmp_path: Path, tag: int) -> None:
     path = with_lost_tag(tmp_path / "a.tif", tag, NEEDLESS[tag])
-    assert (read_by_gdal(path)[0] == pixels_of((3, 100, 100))).all()
+    assert (read_by_gdal(path)[0] == make_pixels((3, 100, 100))).all()
     raster = read_path(path)
     assert "tag_beyond_end" in codes(raster)
     assert any(str(tag) in warning.message for warning in raster.warnings)
@@ -223,14 +223,14 @@ def test_a_tag_that_something_depends_on_may_not_lie_beyond_the_end(
 def test_a_file_without_block_lengths_is_unreadable(
     tmp_path: Path, counts: list[int], compress: str, tiled: bool
 ) -> None:
-    image = handmade(compress, tiled)
+    image = make_tiff(compress, tiled)
     image.counts = counts
     with pytest.raises(Unreadable, match=f"{'Tile' if tiled else 'Strip'}ByteCounts"):
         read_path(image.write(tmp_path / "a.tif"))
 
 
-def one_strip(compress: str, counts: list[int]) -> HandMade:
-    image = handmade(compress, blockysize=100)
+def one_strip(compress: str, counts: list[int]) -> HandmadeTiff:
+    image = make_tiff(compress, blockysize=100)
     image.counts = counts
     return image
 
@@ -241,7 +241,7 @@ def test_libtiff_computes_the_length_of_one_uncompressed_strip(
 ) -> None:
     path = one_strip("none", counts).write(tmp_path / "a.tif")
     gdal_pixels, gdal_warnings = read_by_gdal(path)
-    assert (gdal_pixels == pixels_of()).all()
+    assert (gdal_pixels == make_pixels()).all()
     assert gdal_warnings
     assert codes(read_path(path)) == ["gdal_warning"]
     whole = path.read_bytes()

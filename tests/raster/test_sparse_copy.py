@@ -29,7 +29,7 @@ from pipeline.storage.s3 import open_bucket
 from tests.support.commands import CORPUS
 from tests.support.factory import RD, RD_TRANSFORM, ascii_tag, write_raster, write_tagged
 from tests.support.needs import needs_corpus
-from tests.support.proxy import Proxy, every
+from tests.support.proxy import Proxy, fail_every
 from tests.support.reading import read_all, read_in_new_processes
 from tests.support.s3 import Bucket
 
@@ -181,14 +181,16 @@ def test_the_corpus_is_read_like_files(bucket: Bucket) -> None:
 @pytest.mark.parametrize("size", [2048, 8192])
 @pytest.mark.parametrize("creation", [{}, {"BIGTIFF": "YES"}], ids=["classic", "big"])
 def test_an_ordinary_cog_costs_one_request_of_32_kib(
-    bucket: Bucket, counted: Proxy, tmp_path: Path, size: int, creation: dict[str, str]
+    bucket: Bucket, s3_proxy: Proxy, tmp_path: Path, size: int, creation: dict[str, str]
 ) -> None:
     cog = write_cog(tmp_path / "cog.tif", size, **creation)
     (file,) = stored(bucket.put("cog.tif", cog))
-    counted.passed.clear()
+    s3_proxy.exchanges.clear()
     raster = read(file)
     assert (raster.width, raster.layout.cog) == (size, True)
-    assert [(one.method, one.status, one.body) for one in counted.passed] == [("GET", 206, HALF)]
+    assert [
+        (exchange.method, exchange.status, exchange.size) for exchange in s3_proxy.exchanges
+    ] == [("GET", 206, HALF)]
 
 
 def test_a_plain_object_is_not_copied_to_a_file(
@@ -200,16 +202,18 @@ def test_a_plain_object_is_not_copied_to_a_file(
     assert outcome(file) == first
 
 
-def test_no_large_object_is_fetched_whole(bucket: Bucket, counted: Proxy, tmp_path: Path) -> None:
+def test_no_large_object_is_fetched_whole(bucket: Bucket, s3_proxy: Proxy, tmp_path: Path) -> None:
     write_raster(
         tmp_path / "strips.tif", width=2000, height=2000, dtype="float64", overviews=(2, 4)
     )
     write_raster(tmp_path / "bands.tif", width=500, height=500, count=12, tags={"A": "x" * 9000})
     for path in tmp_path.glob("*.tif"):
         (file,) = stored(bucket.put(path.name, path))
-        counted.passed.clear()
+        s3_proxy.exchanges.clear()
         read(file)
-        assert 0 < sum(one.body for one in counted.passed) <= 3 * HALF < file.size / 10
+        assert (
+            0 < sum(exchange.size for exchange in s3_proxy.exchanges) <= 3 * HALF < file.size / 10
+        )
 
 
 def test_an_object_changed_after_the_listing_is_changing(bucket: Bucket, tmp_path: Path) -> None:
@@ -225,20 +229,20 @@ def test_an_object_changed_after_the_listing_is_changing(bucket: Bucket, tmp_pat
 
 
 def test_an_object_that_changes_while_it_is_read_is_changing(
-    bucket: Bucket, counted: Proxy, tmp_path: Path
+    bucket: Bucket, s3_proxy: Proxy, tmp_path: Path
 ) -> None:
     tags = {"A": "x" * 100_000}
     raster = write_raster(tmp_path / "a.tif", tags=tags, width=300, height=300)
     other = write_raster(tmp_path / "b.tif", tags=tags, width=300, height=300, nodata=-8888)
     (file,) = stored(bucket.put("a.tif", raster))
     assert isinstance(outcome(file), RasterFile)
-    counted.passed.clear()
+    s3_proxy.exchanges.clear()
 
     def replace_it(_method: str, _path: str) -> None:
-        if len(counted.passed) == 1:  # between the first part and the second
+        if len(s3_proxy.exchanges) == 1:  # between the first part and the second
             bucket.put("a.tif", other)
 
-    counted.fault = replace_it
+    s3_proxy.fault = replace_it
     with pytest.raises(FileChanged):
         read(file)
 
@@ -259,14 +263,14 @@ def test_a_sidecar_changed_after_the_listing_makes_its_object_changing(
 
 
 def test_a_sidecar_beyond_the_budget_is_not_fetched(
-    bucket: Bucket, counted: Proxy, tmp_path: Path
+    bucket: Bucket, s3_proxy: Proxy, tmp_path: Path
 ) -> None:
     bucket.put("a.imd", b"x" * 200_000)
     (file,) = stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
-    counted.passed.clear()
+    s3_proxy.exchanges.clear()
     with pytest.raises(OverBudget, match=r"a\.imd"):
         read(file, ReadOptions(budget=Budget(tag_bytes=100_000)))
-    assert sum(one.body for one in counted.passed) < 2 * HALF
+    assert sum(exchange.size for exchange in s3_proxy.exchanges) < 2 * HALF
 
 
 def test_an_object_without_read_permission_is_denied(
@@ -281,22 +285,22 @@ def test_an_object_without_read_permission_is_denied(
 
 
 def test_an_unreachable_storage_ends_the_reading_within_the_time_of_a_file(
-    bucket: Bucket, counted: Proxy, tmp_path: Path
+    bucket: Bucket, s3_proxy: Proxy, tmp_path: Path
 ) -> None:
     (file,) = stored(bucket.put("a.tif", write_raster(tmp_path / "a.tif")))
-    counted.fault = every(1, 503)
+    s3_proxy.fault = fail_every(1, 503)
     options = ReadOptions(budget=Budget(seconds=2))
     with pytest.raises(TransientError, match="503"):
         list(read_all([file], options))
 
 
 def test_a_storage_with_a_503_for_one_request_in_five_is_read(
-    bucket: Bucket, counted: Proxy, tmp_path: Path
+    bucket: Bucket, s3_proxy: Proxy, tmp_path: Path
 ) -> None:
     raster = write_raster(tmp_path / "a.tif")
     for number in range(60):
         bucket.put(f"in/{number:02d}.tif", raster)
-    counted.fault = every(5, 503)
+    s3_proxy.fault = fail_every(5, 503)
     items = list_files([literal_location(f"s3://{bucket.name}/in")], EVERYWHERE)
     outcomes = list(read_in_new_processes(items, ReadOptions(), 2))
     assert [outcome.uri for outcome in outcomes] == [
@@ -317,7 +321,7 @@ def test_one_bad_object_does_not_stop_the_others(bucket: Bucket, tmp_path: Path)
 
 
 def test_the_first_parts_of_many_objects_are_fetched_side_by_side(
-    bucket: Bucket, counted: Proxy, tmp_path: Path
+    bucket: Bucket, s3_proxy: Proxy, tmp_path: Path
 ) -> None:
     raster = write_raster(tmp_path / "a.tif")
     for number in range(64):
@@ -327,14 +331,14 @@ def test_the_first_parts_of_many_objects_are_fetched_side_by_side(
 
     def note(_method: str, _path: str) -> None:
         nonlocal busy, most
-        with counted.lock:
+        with s3_proxy.lock:
             busy += 1
             most = max(most, busy)
         sleep(0.05)
-        with counted.lock:
+        with s3_proxy.lock:
             busy -= 1
 
-    counted.fault = note
+    s3_proxy.fault = note
     assert len(list(read_all(files, ReadOptions()))) == 64
     assert most > 4
 

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from pipeline.catalogue.upload_files import sweep
 from pipeline.storage.s3 import open_bucket
 from pipeline.storage.uploads import open_upload_store
+from tests.support.database import scalars
 from tests.support.factory import write_raster
 from tests.support.s3 import Bucket, Server, new_bucket
 from tests.support.serving import (
@@ -16,8 +17,7 @@ from tests.support.serving import (
     LARGE,
     Serving,
     assert_nothing_lost_or_doubled,
-    assert_taken_in_little_memory,
-    rows,
+    assert_upload_needs_little_memory,
     serving_for,
 )
 
@@ -45,7 +45,7 @@ def serving(
 
 @LARGE
 def test_a_large_upload_takes_little_memory(serving: Serving, own: Bucket, mebibytes: int) -> None:
-    assert_taken_in_little_memory(serving, mebibytes)
+    assert_upload_needs_little_memory(serving, mebibytes)
     assert own.keys() == ["uploads/.catalogue"]
 
 
@@ -56,4 +56,4 @@ def test_a_killed_server_loses_and_doubles_no_upload(
     assert_nothing_lost_or_doubled(serving, engine, write_raster(tmp_path / "a.tif"), kills)
     store = open_upload_store(f"s3://{own.name}/uploads")
     sweep(engine, store)
-    assert set(store.uris()) == set(rows(engine, "SELECT uri FROM raster_files"))
+    assert set(store.uris()) == set(scalars(engine, "SELECT uri FROM raster_files"))

@@ -14,7 +14,7 @@ from pipeline.errors import CatalogueError, Rejection, TransientError
 from pipeline.storage import EVERYWHERE, StoredFile, list_files, literal_location, parse_location
 from pipeline.storage.s3 import open_bucket
 from tests.support.ports import free_port
-from tests.support.proxy import Proxy, every
+from tests.support.proxy import Proxy, fail_every
 from tests.support.s3 import SECRET_KEY, Bucket
 
 HERE = Path("/")
@@ -203,16 +203,16 @@ def test_plain_http_needs_an_http_endpoint(bucket: Bucket, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("fault", [0, 503, 403])
 def test_a_listing_that_fails_half_way_raises_an_error(
-    bucket: Bucket, counted: Proxy, monkeypatch: pytest.MonkeyPatch, fault: int
+    bucket: Bucket, s3_proxy: Proxy, monkeypatch: pytest.MonkeyPatch, fault: int
 ) -> None:
     monkeypatch.setattr("pipeline.storage.s3._RETRIES", 2)
     bucket.put_many(f"in/{number:04d}.tif" for number in range(1100))
     files = list_files([literal_location(f"s3://{bucket.name}/in")], EVERYWHERE)
-    counted.fault = lambda _, path: fault if "continuation-token" in path else None
+    s3_proxy.fault = lambda _, path: fault if "continuation-token" in path else None
     assert isinstance(next(files), StoredFile)
     with pytest.raises(CatalogueError if fault == 403 else TransientError, match=bucket.name):
         list(files)
-    counted.fault = every(5, 503)
+    s3_proxy.fault = fail_every(5, 503)
     assert len(listed(f"s3://{bucket.name}/in")) == 1100
 
 

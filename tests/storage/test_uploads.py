@@ -27,13 +27,14 @@ from pipeline.ingest.uploads import UploadWorker, process_waiting
 from pipeline.raster import ProcessReader, ReadOptions
 from pipeline.storage.s3 import open_bucket
 from pipeline.storage.uploads import BucketUploadStore, UploadStore, open_upload_store
-from tests.api.conftest import SOURCES, client_of, until
+from tests.api.conftest import SOURCES, client_of
 from tests.conftest import new_database
 from tests.support.commands import RASTERSOURCES, run
 from tests.support.database import rows
 from tests.support.factory import write_raster
 from tests.support.s3 import Bucket
 from tests.support.serving import serving_for
+from tests.support.waiting import wait_until
 
 
 @dataclass(frozen=True)
@@ -270,8 +271,8 @@ def test_a_server_reports_a_foreign_storage_and_works_after_a_take_over(
     mark.write_text(f"{uuid4()}\n")
     engine = make_engine(url)
     with serving_for(engine, url, tmp_path) as server:
-        until(lambda: "belongs to another catalogue" in (tmp_path / "errors").read_text(), 60)
-        source = server.source()
+        wait_until(lambda: "belongs to another catalogue" in (tmp_path / "errors").read_text(), 60)
+        source = server.add_source()
         with tif.open("rb") as file:
             answer = server.client.post(f"{source}data/", files={"file": file})
         assert (answer.status_code, list(answer.json())) == (

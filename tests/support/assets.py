@@ -1,4 +1,4 @@
-"""The third-party files of the pages, copied from npm: `python -m tests.support.assets` (`make assets`)."""
+"""Copy the third-party files of the pages from npm: `python -m tests.support.assets` (`make assets`)."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ LICENCES = STATIC / "vendor" / "ol" / "LICENSES-of-its-parts.txt"
 
 
 def install(folder: Path) -> Path:
-    """Install the pinned packages below a folder; raises CalledProcessError."""
+    """Install the pinned packages in a folder; raises CalledProcessError."""
     for name in ("package.json", "package-lock.json"):
         shutil.copy(STATIC / name, folder)
     command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
@@ -24,11 +24,11 @@ def install(folder: Path) -> Path:
 
 
 def vendored(packages: Path) -> Iterator[tuple[Path, bytes]]:
-    """Each file that is kept in this repository, and its content in the packages."""
-    listed = json.loads((STATIC / "package.json").read_text())["vendored"]
-    for source, target in listed.items():
+    """Yield each vendored file of this repository, and its content in the packages."""
+    targets = json.loads((STATIC / "package.json").read_text())["vendored"]
+    for source, target in targets.items():
         content = (packages / source).read_bytes()
-        # The map of a script would be asked for by the tools of browsers, and is not there.
+        # Developer tools of browsers would ask for the source map, which is not vendored.
         yield (
             REPOSITORY / target,
             content.replace(b"//# sourceMappingURL=ol.js.map", b"").rstrip() + b"\n",
@@ -37,17 +37,19 @@ def vendored(packages: Path) -> Iterator[tuple[Path, bytes]]:
 
 
 def licences(packages: Path) -> str:
-    """The licences of the packages that are part of ol.js."""
+    """Return the licences of the packages that are parts of ol.js."""
     lock = json.loads((STATIC / "package-lock.json").read_text())["packages"]
     texts = []
-    for place, facts in sorted(lock.items()):
-        if not place or facts.get("dev") or place.endswith(("/ol", "/world-atlas")):
+    for path, package in sorted(lock.items()):
+        if not path or package.get("dev") or path.endswith(("/ol", "/world-atlas")):
             continue
-        name = place.removeprefix("node_modules/")
-        files = sorted(path for path in (packages / name).glob("*") if "licen" in path.name.lower())
-        text = files[0].read_text() if files else f"Licence: {facts.get('license', 'see package')}"
+        name = path.removeprefix("node_modules/")
+        files = sorted(file for file in (packages / name).glob("*") if "licen" in file.name.lower())
+        text = (
+            files[0].read_text() if files else f"Licence: {package.get('license', 'see package')}"
+        )
         lines = "\n".join(line.rstrip() for line in text.strip().splitlines())
-        texts.append(f"{name} {facts['version']}\n\n{lines}\n")
+        texts.append(f"{name} {package['version']}\n\n{lines}\n")
     return f"\n{'-' * 80}\n\n".join(texts)
 
 

@@ -7,25 +7,25 @@ from httpx import Client
 FEED = "/api/v4/changes/"
 
 
-def read(client: Client, since: str = "", page_size: int = 1000) -> tuple[list[Any], str]:
-    """All changes behind a cursor, by following `next`, and the cursor at the end."""
+def read_feed(client: Client, since: str = "", page_size: int = 1000) -> tuple[list[Any], str]:
+    """Follow `next` from a cursor; return all changes and the last cursor."""
     answer = client.get(FEED, params={"since": since, "page_size": page_size})
-    found = []
+    changes: list[Any] = []
     while True:
         assert answer.status_code == 200, answer.text
         page = answer.json()
-        found += page["results"]
+        changes += page["results"]
         assert len(page["results"]) == page_size or page["next"] is None
         if page["next"] is None:
-            return found, page["cursor"]
+            return changes, page["cursor"]
         answer = client.get(page["next"])
 
 
-def end(client: Client) -> str:
-    """The cursor behind everything."""
-    return read(client)[1]
+def read_last_cursor(client: Client) -> str:
+    """Return the cursor after the last change."""
+    return read_feed(client)[1]
 
 
-def kinds(client: Client, since: str) -> list[tuple[str, str]]:
-    """Kind and uuid of the changes behind a cursor."""
-    return [(one["kind"], one["uuid"]) for one in read(client, since)[0]]
+def read_kinds(client: Client, since: str) -> list[tuple[str, str]]:
+    """Return the kind and the uuid of each change after a cursor."""
+    return [(change["kind"], change["uuid"]) for change in read_feed(client, since)[0]]

@@ -1,4 +1,4 @@
-"""A real headless Chromium, and what people do with its pages."""
+"""A real headless Chromium, and the actions of its users."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ ARGUMENTS = (
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """A browser that logs its console and its requests."""
+    """Run a browser that logs its console and its requests, until the end of the block."""
     selenium = pytest.importorskip("selenium.webdriver")
     options = selenium.ChromeOptions()
     options.binary_location = CHROMIUM or ""
@@ -38,76 +38,76 @@ def chromium() -> Iterator[Any]:
         driver.quit()
 
 
-Browsers = Callable[[bool], Any]
-"""Returns a browser, which runs the scripts of pages or does not."""
+GetBrowser = Callable[[bool], Any]
+"""Returns a browser, which runs the scripts of pages if the argument is true."""
 
 
 @contextmanager
-def lasting_browser() -> Iterator[Browsers]:
-    """One that starts when it is asked for, and is as new each time."""
+def shared_browser() -> Iterator[GetBrowser]:
+    """Return a browser that starts at the first call, and that is reset at each."""
     with ExitStack() as stack:
         started = cache(lambda: stack.enter_context(chromium()))
-        yield lambda scripts: as_new(started(), scripts=scripts)
+        yield lambda scripts: reset(started(), scripts=scripts)
 
 
-def as_new(browser: Any, *, scripts: bool) -> Any:
-    """Forget the page, its size and scheme, the cookies and what was logged."""
+def reset(browser: Any, *, scripts: bool) -> Any:
+    """Forget the page, its size and colour scheme, the cookies and the logs."""
     browser.get("about:blank")
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not scripts})
     browser.execute_cdp_cmd("Network.clearBrowserCookies", {})
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     browser.get_log("browser")
-    list(requested(browser))
+    list(read_requests(browser))
     return browser
 
 
 def sign_in(browser: Any, username: str, secret: str) -> None:
-    """By the link on the page, to which one comes back."""
+    """Sign in by the link on the page, which then opens again."""
     browser.find_element("link text", "Sign in").click()
     fill(browser, "username", username)
     fill(browser, "password", secret)
-    press(browser, "Sign in")
-    await_text(browser, "Sign out")
+    click_button(browser, "Sign in")
+    wait_for_text(browser, "Sign out")
 
 
 def fill(browser: Any, name: str, text: str) -> None:
-    """Write into an input."""
-    found = browser.find_element("name", name)
-    found.clear()
-    found.send_keys(text)
+    """Replace the text of an input."""
+    element = browser.find_element("name", name)
+    element.clear()
+    element.send_keys(text)
 
 
-def press(browser: Any, label: str) -> None:
-    """A button."""
+def click_button(browser: Any, label: str) -> None:
+    """Click the button with this label."""
     browser.find_element("xpath", f"//button[normalize-space()='{label}']").click()
 
 
-def await_text(browser: Any, text: str) -> None:
+def wait_for_text(browser: Any, text: str) -> None:
     """Wait until the page shows a text; raises TimeoutException."""
     from selenium.webdriver.support.ui import WebDriverWait
 
     WebDriverWait(browser, 60).until(lambda _: text in browser.page_source)
 
 
-def await_script(browser: Any, script: str) -> None:
+def wait_for_script(browser: Any, script: str) -> None:
     """Wait until a script returns something true; raises TimeoutException."""
     from selenium.webdriver.support.ui import WebDriverWait
 
     WebDriverWait(browser, 60).until(lambda _: browser.execute_script(script))
 
 
-def assert_quiet(browser: Any, here: str) -> set[str]:
-    """No error in the console, and no request that leaves the machine; the URLs that it asked for."""
-    loud = [one for one in browser.get_log("browser") if one["level"] in ("SEVERE", "WARNING")]
-    assert loud == []
-    urls = set(requested(browser))
-    assert [url for url in urls if not url.startswith((here, "data:"))] == []
+def assert_no_errors(browser: Any, origin: str) -> set[str]:
+    """Check that the console has no errors, and that all requests went to this origin; return their URLs."""
+    entries = browser.get_log("browser")
+    assert [entry for entry in entries if entry["level"] in ("SEVERE", "WARNING")] == []
+    urls = set(read_requests(browser))
+    assert [url for url in urls if not url.startswith((origin, "data:"))] == []
     return urls
 
 
-def requested(browser: Any) -> Iterator[str]:
-    """The URLs that the browser asked for since the last call."""
+def read_requests(browser: Any) -> Iterator[str]:
+    """Yield the URLs that the browser requested since the last call."""
     for entry in browser.get_log("performance"):
         message = json.loads(entry["message"])["message"]
         if message["method"] == "Network.requestWillBeSent":

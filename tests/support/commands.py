@@ -1,4 +1,4 @@
-"""Run the command line and the flows as a user does: in processes of their own."""
+"""Run the command line and the flows in separate processes, as a user does."""
 
 import os
 import pty
@@ -19,9 +19,9 @@ FLOWS: list[str | Path] = [*RASTERSOURCES, "flow"]
 
 
 def environment(**changes: str | Path) -> dict[str, str]:
-    """The environment of the tests without settings of ours, with one process that serves and one that reads.
+    """Return the environment of the tests without our settings, with one process that serves and one that reads.
 
-    A second one of either takes half a second to start, and has tests of its own.
+    A second process of either kind takes half a second to start, and has tests of its own.
     """
     clean = {
         name: value
@@ -38,7 +38,7 @@ def environment(**changes: str | Path) -> dict[str, str]:
 
 
 def warm(command: Sequence[str | Path]) -> list[str | Path]:
-    """The command with a Python that has imported what it needs, for itself and its children."""
+    """Replace the Python of a command by a warm one, for the command and its children."""
     assert command[0] == sys.executable
     return [warm_python(), *command[1:]]
 
@@ -46,9 +46,9 @@ def warm(command: Sequence[str | Path]) -> list[str | Path]:
 def run(
     command: Iterable[str | Path], *, status: int = 0, cwd: Path = REPOSITORY, **changes: str | Path
 ) -> subprocess.CompletedProcess[str]:
-    """Run to the end, with these environment variables; the status must be the one that is expected.
+    """Run a command to its end with these environment variables, and check its exit status.
 
-    Our own commands start warm, unless variables are set that Python or a library reads when it starts.
+    Our own commands start warm, unless variables are set that Python or a library reads at its start.
     """
     words, variables = list(map(str, command)), environment(**changes)
     if words[:3] == RASTERSOURCES and can_be_warm(variables):
@@ -65,56 +65,54 @@ def run(
 
 
 def start(command: Iterable[str | Path], *, cwd: Path, **changes: str | Path) -> WarmProcess:
-    """Start one of our commands in a fork, with these environment variables."""
+    """Start one of our commands in a fork with these environment variables."""
     words = list(map(str, command))
     assert words[:3] == RASTERSOURCES
     return WarmProcess(words[1:], cwd, environment(**changes))
 
 
 def without_progress(printed: str) -> list[str]:
-    """Return the lines without the progress that a slow machine prints."""
+    """Return the lines without those of progress, which slow machines print."""
     return [
         line for line in printed.splitlines() if not line.endswith((" files done", " files listed"))
     ]
 
 
-def processes_of(home: Path) -> dict[int, str]:
-    """The command lines of other processes that have to do with this home."""
-    found = {}
+def find_processes(home: Path) -> dict[int, str]:
+    """Return the command lines of other processes with this RASTERSOURCES_HOME, by process id."""
+    commands = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            command, variables = (
-                (process / "cmdline").read_bytes(),
-                (process / "environ").read_bytes(),
-            )
+            command = (process / "cmdline").read_bytes()
+            variables = (process / "environ").read_bytes()
         except OSError:
             continue
-        ours = os.fsencode(f"RASTERSOURCES_HOME={home}\0") in variables
-        if ours and int(process.name) != os.getpid():
-            found[int(process.name)] = command.replace(b"\0", b" ").decode(errors="replace")
-    return found
+        is_ours = os.fsencode(f"RASTERSOURCES_HOME={home}\0") in variables
+        if is_ours and int(process.name) != os.getpid():
+            commands[int(process.name)] = command.replace(b"\0", b" ").decode(errors="replace")
+    return commands
 
 
 def run_in_terminal(command: Iterable[str | Path], *, cwd: Path, **changes: str | Path) -> str:
-    """Run to the end with standard error in a terminal; what that showed."""
-    ours, theirs = pty.openpty()
+    """Run a command to its end with standard error in a terminal; return the output of the terminal."""
+    our_side, their_side = pty.openpty()
     with subprocess.Popen(
         list(command), cwd=cwd, env=environment(TERM="xterm", **changes),
-        stdout=subprocess.DEVNULL, stderr=theirs,
+        stdout=subprocess.DEVNULL, stderr=their_side,
     ):  # fmt: skip
-        os.close(theirs)
-        shown = shown_in(ours)
-    os.close(ours)
-    return shown
+        os.close(their_side)
+        output = read_terminal(our_side)
+    os.close(our_side)
+    return output
 
 
-def shown_in(terminal: int) -> str:
-    """All that is written to the other side of a terminal until it is closed."""
-    return b"".join(iter(lambda: _some(terminal), b"")).decode()
+def read_terminal(terminal: int) -> str:
+    """Read a terminal until its other side is closed."""
+    return b"".join(iter(lambda: _read_some(terminal), b"")).decode()
 
 
-def _some(terminal: int) -> bytes:
+def _read_some(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65536)
-    except OSError:  # which is how a terminal says that its other side is closed
+    except OSError:  # the other side of the terminal is closed
         return b""

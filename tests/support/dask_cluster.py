@@ -1,4 +1,4 @@
-"""A real Dask cluster of worker processes for tests, in a process of its own."""
+"""A real Dask cluster for tests, in a separate process."""
 
 import subprocess
 import sys
@@ -11,21 +11,20 @@ from uuid import uuid4
 from tests.support.commands import REPOSITORY, environment
 
 FATAL = "fatal"
-"""A worker that reads a file whose URI has this in it ends; see odd_worker.py."""
+"""A worker dies when it reads a file whose URI contains this; see faulty_dask_worker.py."""
 UNSEEN = "unseen"
-"""Workers do not find a file whose URI has this in it."""
+"""Workers do not find a file whose URI contains this."""
 
-
-WATCHED_SELDOM = {
+SELDOM_MEASURED = {
     "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "1m",
     "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
 }
-"""Dask looks at itself many times a second, which takes a tenth of a processor."""
+"""By default Dask measures itself many times a second, which takes a tenth of a processor."""
 
 
 class Cluster:
-    """A cluster that runs, and its address."""
+    """A running cluster."""
 
     def __init__(self, process: "subprocess.Popen[str]", address: str) -> None:
         self.process = process
@@ -34,48 +33,48 @@ class Cluster:
 
 @contextmanager
 def local_cluster(scratch: Path, workers: int = 2, allowed_failures: int = 3) -> Iterator[Cluster]:
-    """Worker processes that listen until the end of the block, and then leave none behind.
+    """Run a cluster until the end of the block, and check that no process is left.
 
-    A chunk is given up when it has ended more workers than `allowed_failures`, by default Dask's own number.
+    Dask gives up a chunk after it has killed more workers than `allowed_failures`, whose default is Dask's own.
     """
-    mark = uuid4().hex
+    marker = uuid4().hex
     command = [sys.executable, "-m", "tests.support.dask_cluster", str(scratch), str(workers)]
     with (scratch / "cluster.log").open("w") as log, subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=REPOSITORY,
         env=environment(
-            MARK=mark, DASK_TEMPORARY_DIRECTORY=scratch,
-            DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=str(allowed_failures), **WATCHED_SELDOM,
+            MARK=marker, DASK_TEMPORARY_DIRECTORY=scratch,
+            DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=str(allowed_failures), **SELDOM_MEASURED,
         ),
     ) as process:  # fmt: skip
         assert process.stdout is not None
         yield Cluster(process, process.stdout.readline().strip())
         if process.poll() is None:
             process.communicate("stop\n")
-    patience = time.monotonic() + 60
-    while marked(mark) and time.monotonic() < patience:
+    deadline = time.monotonic() + 60
+    while find_marked_processes(marker) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert marked(mark) == []
+    assert find_marked_processes(marker) == []
 
 
-def marked(mark: str) -> list[str]:
-    """The commands of the processes that have this in their environment."""
-    found = []
+def find_marked_processes(marker: str) -> list[str]:
+    """Return the command lines of processes with this marker in their environment."""
+    commands = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if mark.encode() in (folder / "environ").read_bytes():
-                found.append((folder / "cmdline").read_text().replace("\0", " "))
+            if marker.encode() in (folder / "environ").read_bytes():
+                commands.append((folder / "cmdline").read_text().replace("\0", " "))
         except OSError:
             continue
-    return found
+    return commands
 
 
 def main(scratch: str, workers: str) -> None:
-    """Say the address, and run until a line comes."""
+    """Run a cluster, print its address, and stop when a line arrives on standard input."""
     from distributed import LocalCluster
 
     with LocalCluster(
         n_workers=int(workers), threads_per_worker=1, processes=True, silence_logs="ERROR",
-        dashboard_address=":0", local_directory=scratch, preload=["tests.support.odd_dask_worker"],
+        dashboard_address=":0", local_directory=scratch, preload=["tests.support.faulty_dask_worker"],
     ) as cluster:  # fmt: skip
         print(cluster.scheduler_address, flush=True)
         sys.stdin.readline()

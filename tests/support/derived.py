@@ -1,4 +1,4 @@
-"""The derived fields of raster sources, computed anew in Python from the rows of their files: the slow, plain way."""
+"""Derive the fields of raster sources from their files in Python, the slow and plain way."""
 
 from itertools import pairwise
 from typing import Any
@@ -12,17 +12,16 @@ FIELDS = (
 
 
 def assert_derived(engine: Engine) -> None:
-    """Every source must have what follows from its files. For files that do not cross the antimeridian."""
+    """Check the derived fields of all sources. No file may cross the antimeridian."""
     with engine.connect() as connection:
         sources = connection.execute(text("SELECT * FROM raster_sources ORDER BY id")).all()
         files = connection.execute(text("SELECT * FROM raster_files ORDER BY id")).all()
     for source in sources:
-        own = [file for file in files if file.source_id == source.id]
-        expected = recomputed(source, own)
+        expected = derive_fields(source, [file for file in files if file.source_id == source.id])
         assert {name: getattr(source, name) for name in FIELDS} == expected, source.name
 
 
-def recomputed(source: Any, files: list[Any]) -> dict[str, Any]:
+def derive_fields(source: Any, files: list[Any]) -> dict[str, Any]:
     if not files:
         return {**dict.fromkeys(FIELDS), "file_count": 0, "interval": source.declared_interval}
     steps = sorted({step for file in files for step in file.times})

@@ -1,4 +1,4 @@
-"""A drop folder with its neighbours on a real catalogue, for tests."""
+"""A drop folder with its target folders and a real catalogue."""
 
 import json
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from pipeline.storage import file_uri
 from tests.support.database import empty_catalogue, execute, rows
 from tests.support.derived import assert_derived
 from tests.support.factory import write_raster
-from tests.support.ingestion import synced
+from tests.support.ingestion import sync_files
 
 Field = str | int | list[str] | None
 
 
 def new_site(engine: Engine, pool: ProcessReader[FileRow], base: Path) -> "Site":
-    """Empty folders, an empty catalogue."""
+    """Empty the catalogue, and make empty folders."""
     empty_catalogue(engine)
     execute(engine, "INSERT INTO organisations (name) VALUES ('Owner')")
     site = Site(engine, pool, base)
@@ -45,7 +45,7 @@ SOURCE = """
 
 @dataclass
 class Site:
-    """A drop folder, its neighbours, and the catalogue."""
+    """A drop folder, the folders `done` and `refused`, and the catalogue."""
 
     engine: Engine
     pool: ProcessReader[FileRow]
@@ -63,9 +63,9 @@ class Site:
     def refused(self) -> Path:
         return self.base / "refused"
 
-    def source(self, code: str, *, organisation: str = "Owner", supplier: str | None = None,
-               temporal: bool = False) -> Any:  # fmt: skip
-        """A raster source without files; its uuid."""
+    def add_source(self, code: str, *, organisation: str = "Owner", supplier: str | None = None,
+                   temporal: bool = False) -> Any:  # fmt: skip
+        """Add a raster source without files; return its uuid."""
         values = {
             "code": code,
             "organisation": organisation,
@@ -76,43 +76,47 @@ class Site:
             statement = SOURCE.replace(":supplier", "CAST(:supplier AS text)")
             return connection.execute(text(statement), values).scalar_one()
 
-    def work(self, **fields: Field) -> DropFolderFiles:
-        """The drop folder as a sources.toml says it; a field of None is left out."""
+    def configure(self, **fields: Field) -> DropFolderFiles:
+        """Write a sources.toml with the drop folder, and load it; fields of None are left out."""
         fields = {"folder": "incoming", "settle_seconds": 0, "organisation": "Owner", **fields}
-        given = {name: value for name, value in fields.items() if value is not None}
-        lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in given.items())
+        lines = "".join(
+            f"{name} = {json.dumps(value)}\n" for name, value in fields.items() if value is not None
+        )
         config = self.base / "sources.toml"
         config.write_text(f'[[drop]]\nid = "drop"\n{lines}')
-        (work,) = load_drop_folders(config)
-        return work
+        (drop_folder,) = load_drop_folders(config)
+        return drop_folder
 
     def sync(self, **fields: Field) -> RunReport:
-        """Run it, with `done` and `refused` as folders unless the fields say otherwise."""
+        """Sync the drop folder, with `done` and `refused` as folders unless the fields say otherwise."""
         fields = {"done": "done", "refused": "refused", **fields}
-        report = synced(self.engine, self.pool.read, self.work(**fields))
+        report = sync_files(self.engine, self.pool.read, self.configure(**fields))
         assert_derived(self.engine)
         assert rows(self.engine, "SELECT * FROM moves") == []
         return report
 
     def drop(self, name: str, **raster: Any) -> Path:
-        """A raster in the drop folder."""
+        """Write a raster into the drop folder."""
         return write_raster(self.folder / name, **raster)
 
     def files(self) -> list[tuple[str, str]]:
-        """Code of the source and URI of all registered files, which are all there."""
-        found = rows(
+        """Return the supplier code of the source and the relative path of each registered file."""
+        files = rows(
             self.engine,
             "SELECT supplier_code, uri FROM raster_files AS file JOIN raster_sources AS source "
             "ON source.id = file.source_id WHERE file.definition = 'drop' ORDER BY uri",
         )
-        return [(code, uri.removeprefix(file_uri(self.base) + "/")) for code, uri in found]
+        return self._with_relative_paths(files)
 
-    def refusals(self) -> list[tuple[str, str]]:
-        """Code and URI of all refusals."""
-        found = rows(self.engine, "SELECT code, uri FROM rejected_files ORDER BY uri")
-        return [(code, uri.removeprefix(file_uri(self.base) + "/")) for code, uri in found]
+    def rejections(self) -> list[tuple[str, str]]:
+        """Return the code and the relative path of each rejected file."""
+        files = rows(self.engine, "SELECT code, uri FROM rejected_files ORDER BY uri")
+        return self._with_relative_paths(files)
+
+    def _with_relative_paths(self, files: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        return [(code, uri.removeprefix(file_uri(self.base) + "/")) for code, uri in files]
 
 
 def tree(folder: Path) -> list[str]:
-    """All files below a folder."""
+    """Return the paths of all files below a folder, relative to it."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())

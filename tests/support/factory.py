@@ -1,4 +1,4 @@
-"""Makes small GeoTIFFs for tests: ordinary in everything that a test does not name."""
+"""Make small GeoTIFFs for tests, ordinary in all that a test does not specify."""
 
 import warnings
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from pipeline.storage import find_file
 
 RD = "EPSG:28992"
 RD_TRANSFORM = Affine(10.0, 0.0, 155_000.0, 0.0, -10.0, 463_000.0)
-"""Ten-metre pixels whose upper left corner is the centre of the Dutch grid, in Amersfoort."""
+"""Ten-metre pixels from the centre of the Dutch grid, in Amersfoort."""
 
 
 def write_raster(
@@ -44,15 +44,17 @@ def write_raster(
     gcps: Sequence[GroundControlPoint] = (),
     **creation: Any,
 ) -> Path:
-    """A GeoTIFF at `path`; `creation` are creation options of GDAL's driver."""
+    """Write a GeoTIFF; `creation` are creation options of GDAL's driver."""
     profile = {"width": width, "height": height, "count": count, "dtype": dtype, "nodata": nodata}
-    place = {"crs": crs, "transform": transform} if not gcps else {}
+    georeference = {"crs": crs, "transform": transform} if not gcps else {}
     with warnings.catch_warnings(), rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path, "w", driver="GTiff", **profile, **place, **creation) as dataset:
+        with rasterio.open(
+            path, "w", driver="GTiff", **profile, **georeference, **creation
+        ) as dataset:
             if gcps:
                 dataset.gcps = (list(gcps), CRS.from_string(crs))
-            # Metadata first, as what is added after the pixels moves the header behind them.
+            # Metadata that are added after the pixels would move the header behind them.
             _describe(dataset, tags or {}, imagery or {}, band_tags, descriptions)
             if "SPARSE_OK" not in creation:
                 kind = "complex64" if dtype == "complex_int16" else dtype
@@ -84,11 +86,11 @@ def _describe(
 
 
 RD_KEYS = (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 28992)
-"""GeoTIFF 1.1: a projected CRS (1024 is 1), pixels that are areas (1025 is 1), EPSG:28992."""
+"""The keys of GeoTIFF 1.1: 1024 = 1 is a projected CRS, 1025 = 1 says that pixels are areas, 3072 is EPSG:28992."""
 
 
 def place_tags(keys: tuple[int, ...] = RD_KEYS) -> list[tuple[int, str, int, Any, bool]]:
-    """The place of `write_raster` as scale, tie point and keys, for tifffile."""
+    """Return scale, tie point and keys of RD_TRANSFORM as extratags for tifffile."""
     return [
         (33550, "d", 3, (10.0, 10.0, 0.0), True),
         (33922, "d", 6, (0.0, 0.0, 0.0, 155_000.0, 463_000.0, 0.0), True),
@@ -104,17 +106,17 @@ def write_tagged(
     size: int = 10,
     **options: Any,
 ) -> Path:
-    """A GeoTIFF by tifffile, which writes what GDAL would not; `tags` as its extratags."""
+    """Write a GeoTIFF with tifffile, which also writes files that GDAL would not; `tags` are extratags."""
     pixels = np.zeros((size, size), dtype)
     tifffile.imwrite(path, pixels, extratags=[*place_tags(keys), *tags], metadata=None, **options)
     return path
 
 
 def ascii_tag(tag: int, text: str) -> tuple[int, str, int, str, bool]:
-    """A tag of text for `write_tagged`."""
+    """Return a text tag for `write_tagged`."""
     return (tag, "s", 0, text, True)
 
 
 def read_path(path: Path, options: ReadOptions = ReadOptions()) -> RasterFile:  # noqa: B008
-    """What `read` says of the file at `path`, as listed now."""
+    """List the file at `path`, and read it."""
     return read(find_file(path, [path.parent]), options)

@@ -1,6 +1,6 @@
-"""Mutates real GeoTIFFs and reads them: each gives a record or a clean refusal.
+"""Mutate real GeoTIFFs and read them: each must give a record or a clean rejection.
 
-`python -m tests.support.fuzz 20000 [SEED]` reads that many; the suite some hundreds.
+`python -m tests.support.fuzz 20000 [SEED]` reads 20,000 mutants; the suite reads some hundreds.
 """
 
 import json
@@ -21,13 +21,13 @@ from pipeline.raster import Budget, ProcessReader, RasterFile, ReadOptions
 from pipeline.storage import StoredFile, find_file
 from tests.support.commands import CORPUS
 from tests.support.factory import write_raster
-from tests.support.reading import as_read
+from tests.support.reading import keep_raster
 
 _LARGEST_SEED = 40_000
 _SECONDS = 5.0
 _MEGABYTES = 500
 _CUT = 0.1
-"""Share of the mutants that are cut off; most of these are refused at once."""
+"""The share of mutants that are truncated. Most of these are rejected at once."""
 
 _WITH_SIDECAR = 0.1
 _SIDECAR = b"""<PAMDataset><SRS>EPSG:4326</SRS>
@@ -39,20 +39,20 @@ _EXTREMES = (b"\0", b"\1", b"\x7f", b"\x80", b"\xff")
 
 @dataclass(frozen=True)
 class Findings:
-    """What reading the mutants came to."""
+    """The results of reading the mutants."""
 
     outcomes: Counter[str]
-    """`record`, or the code of the refusal, to how many mutants."""
+    """The number of mutants by outcome: `record`, or the code of the rejection."""
     slowest: float
-    """Seconds between two outcomes."""
+    """The longest time between two outcomes, in seconds."""
     peak_memory: float
-    """Megabytes, of the largest worker."""
+    """The memory of the largest worker, in megabytes."""
     failures: tuple[Path, ...]
-    """Mutants that hung or ended the process; kept."""
+    """The mutants that made a process hang or crash. These files are kept."""
 
 
 def seeds(folder: Path) -> list[bytes]:
-    """Small real files: some made here, and the corpus where it is."""
+    """Make small GeoTIFFs, and add those of the corpus if it is there; return their bytes."""
     made = [
         write_raster(folder / "plain.tif"),
         write_raster(folder / "big.tif", BIGTIFF="YES", dtype="float64"),
@@ -63,47 +63,47 @@ def seeds(folder: Path) -> list[bytes]:
                      imagery={"ACQUISITIONDATETIME": "2024-01-01 00:00:00"},
                      descriptions=["2024-01-01T00:00:00Z"]),
     ]  # fmt: skip
-    found = sorted(CORPUS.glob("*/*.[tT][iI][fF]*")) if CORPUS.exists() else []
-    files = [path for path in (*made, *found) if 0 < path.stat().st_size <= _LARGEST_SEED]
+    corpus = sorted(CORPUS.glob("*/*.[tT][iI][fF]*")) if CORPUS.exists() else []
+    files = [path for path in (*made, *corpus) if 0 < path.stat().st_size <= _LARGEST_SEED]
     return [path.read_bytes() for path in files]
 
 
-def mutate(chance: random.Random, originals: Sequence[bytes]) -> bytes:
-    """One of the originals with bytes changed, set to extremes, spliced in, moved or cut off."""
-    data = bytearray(chance.choice(originals))
-    for _ in range(chance.choice((1, 1, 2, 4, 8, 16))):
+def mutate(rng: random.Random, originals: Sequence[bytes]) -> bytes:
+    """Copy one of the originals, and change, splice, move or cut off some of its bytes."""
+    data = bytearray(rng.choice(originals))
+    for _ in range(rng.choice((1, 1, 2, 4, 8, 16))):
         # Half of the changes hit the first 512 bytes, where most headers are.
-        place = chance.randrange(min(len(data), chance.choice((512, len(data)))) or 1)
-        length = chance.choice((1, 2, 4, 8))
-        match chance.randrange(7):
+        position = rng.randrange(min(len(data), rng.choice((512, len(data)))) or 1)
+        length = rng.choice((1, 2, 4, 8))
+        match rng.randrange(7):
             case 0 | 1 | 2:
-                data[place : place + 1] = bytes([chance.randrange(256)])
+                data[position : position + 1] = bytes([rng.randrange(256)])
             case 3 | 4:
-                data[place : place + length] = chance.choice(_EXTREMES) * length
+                data[position : position + length] = rng.choice(_EXTREMES) * length
             case 5:
-                other = chance.choice(originals)
-                start = chance.randrange(len(other))
-                piece = other[start : start + chance.randrange(1, 512)]
-                data[place : place + len(piece)] = piece
-            case 6:  # most likely one tag in the place of another
-                start = chance.randrange(len(data))
-                data[place : place + 12] = data[start : start + 12]
-    if chance.random() < _CUT:
-        del data[chance.randrange(1, len(data)) :]
+                other = rng.choice(originals)
+                start = rng.randrange(len(other))
+                piece = other[start : start + rng.randrange(1, 512)]
+                data[position : position + len(piece)] = piece
+            case 6:  # this often overwrites one tag with another
+                start = rng.randrange(len(data))
+                data[position : position + 12] = data[start : start + 12]
+    if rng.random() < _CUT:
+        del data[rng.randrange(1, len(data)) :]
     return bytes(data)
 
 
 def run(count: int, seed: int, folder: Path) -> Findings:
-    """Reads `count` mutants in worker processes; the same seed makes the same ones."""
+    """Read `count` mutants in worker processes. The same seed makes the same mutants."""
     originals = seeds(folder)
     outcomes: Counter[str] = Counter()
     failures = []
     options = ReadOptions(budget=Budget(seconds=_SECONDS))
-    with np.errstate(all="ignore"), ProcessReader(_WORKERS, as_read) as reader:
+    with np.errstate(all="ignore"), ProcessReader(_WORKERS, keep_raster) as reader:
         reader.wait_until_ready()
-        slowest, before = 0.0, time.monotonic()
+        slowest, last = 0.0, time.monotonic()
         for outcome in reader.read(_mutants(count, seed, originals, folder), options):
-            slowest, before = max(slowest, time.monotonic() - before), time.monotonic()
+            slowest, last = max(slowest, time.monotonic() - last), time.monotonic()
             path = Path(outcome.uri.removeprefix("file://"))
             code = "record" if isinstance(outcome, RasterFile) else outcome.code
             outcomes[code] += 1
@@ -123,10 +123,10 @@ def _mutants(
     folder = folder.resolve()
     for number in range(count):
         path = folder / f"{seed}-{number}.tif"
-        chance = random.Random(f"{seed}-{number}")
-        path.write_bytes(mutate(chance, originals))
-        if chance.random() < _WITH_SIDECAR:
-            _sidecar_of(path).write_bytes(mutate(chance, [_SIDECAR]))
+        rng = random.Random(f"{seed}-{number}")
+        path.write_bytes(mutate(rng, originals))
+        if rng.random() < _WITH_SIDECAR:
+            _sidecar_of(path).write_bytes(mutate(rng, [_SIDECAR]))
         yield find_file(path, [folder])
 
 
@@ -135,7 +135,7 @@ def _sidecar_of(path: Path) -> Path:
 
 
 def main(count: int, seed: int) -> int:
-    """Print what came of it as JSON; exit status 1 when a mutant hung, crashed, or took too much."""
+    """Print the findings as JSON; return 1 when a mutant hung, crashed, or took too much time or memory."""
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     findings = run(count, seed, folder)

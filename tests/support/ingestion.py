@@ -1,4 +1,4 @@
-"""Runs ingestion in the process of a test, quietly."""
+"""Run ingestion in the process of a test, without printing progress."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +24,8 @@ from pipeline.storage import literal_location
 CONFIG = Path("/config/sources.toml")
 
 
-class Quiet:
-    """A progress reporter that shows nothing."""
+class SilentReporter:
+    """A progress reporter that prints nothing."""
 
     def add_total(self, files: int) -> None:
         pass
@@ -34,57 +34,57 @@ class Quiet:
         pass
 
 
-def run_of(engine: Engine, reader: Reader, **conditions: Any) -> RunContext:
-    """A run that makes organisations and suppliers."""
-    return RunContext(engine, RunOptions(**{"create": True, **conditions}), reader, Quiet())
+def run_context(engine: Engine, reader: Reader, **options: Any) -> RunContext:
+    """Make the context of a run, which by default creates organisations and suppliers."""
+    return RunContext(engine, RunOptions(**{"create": True, **options}), reader, SilentReporter())
 
 
-def work_of(paths: Sequence[Path], **fields: Any) -> DefinitionFiles:
-    """Files, folders and a definition of these fields."""
+def definition_files(paths: Sequence[Path], **fields: Any) -> DefinitionFiles:
+    """Make a definition with these fields for these files and folders."""
     definition = make_definition({"id": "test", "files": ["*"], "organisation": "Owner", **fields})
     return DefinitionFiles(definition, [literal_location(path) for path in paths])
 
 
-def report_of(outcomes: Sequence[RunOutcome]) -> RunReport:
-    """The report of the one definition that was run; raises what it failed of."""
+def single_report(outcomes: Sequence[RunOutcome]) -> RunReport:
+    """Return the report of the only definition that was run; raise its failure if it failed."""
     (outcome,) = outcomes
     if outcome.failure is not None:
         raise outcome.failure
     return outcome.report
 
 
-def registered(
-    engine: Engine, reader: Reader, work: DefinitionFiles, **conditions: Any
+def register_files(
+    engine: Engine, reader: Reader, item: DefinitionFiles, **options: Any
 ) -> RunReport:
-    """Register some work."""
-    return report_of(register_all(run_of(engine, reader, **conditions), [work]))
+    """Register the files of a definition."""
+    return single_report(register_all(run_context(engine, reader, **options), [item]))
 
 
-def synced(
+def sync_files(
     engine: Engine,
     reader: Reader,
-    work: SyncItem,
+    item: SyncItem,
     *,
     accept_missing: bool = True,
-    **conditions: Any,
+    **options: Any,
 ) -> RunReport:
-    """Sync some work, of which any share may be missing."""
-    run = run_of(engine, reader, **conditions)
-    return report_of(sync_all(run, [work], CONFIG, accept_missing=accept_missing))
+    """Sync a definition; by default any share of its files may be missing."""
+    run = run_context(engine, reader, **options)
+    return single_report(sync_all(run, [item], CONFIG, accept_missing=accept_missing))
 
 
-def planned(engine: Engine, work: SyncItem) -> Plan:
-    """What a sync would do."""
-    return plan(engine, work, CONFIG, RunOptions(), Quiet())
+def plan_files(engine: Engine, item: SyncItem) -> Plan:
+    """Plan a sync of a definition."""
+    return plan(engine, item, CONFIG, RunOptions(), SilentReporter())
 
 
-def at_work(watcher: psycopg.Connection[Any]) -> bool:
-    """Whether another session has written and not committed, or holds the lock of a definition (of one number)."""
+def is_another_session_writing(watcher: psycopg.Connection[Any]) -> bool:
+    """Whether another session has an open write, or holds the lock of a definition (an advisory lock of one number)."""
     query = """
         SELECT EXISTS (SELECT FROM pg_stat_activity AS session WHERE datname = current_database()
                        AND pid <> pg_backend_pid() AND (backend_xid IS NOT NULL OR EXISTS (
                            SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1
                              AND pg_locks.pid = session.pid)))
     """
-    (found,) = watcher.execute(query).fetchone() or (False,)
-    return bool(found)
+    (is_writing,) = watcher.execute(query).fetchone() or (False,)
+    return bool(is_writing)

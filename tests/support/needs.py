@@ -1,4 +1,4 @@
-"""What some tests need beside Python's packages; setup.sh installs it where it can."""
+"""Marks that skip tests without the programs or folders that they need; setup.sh installs what it can."""
 
 import os
 import shutil
@@ -10,14 +10,14 @@ from tests.support.commands import CORPUS, STAC_SCHEMAS
 
 needs_own_cluster = pytest.mark.skipif(
     "RASTERSOURCES_DATABASE_URL" in os.environ,
-    reason="a database is given, PostgreSQL's programs may be missing",
+    reason="a database is given, so PostgreSQL's programs may be missing",
 )
 needs_gdal = pytest.mark.skipif(
     shutil.which("gdalinfo") is None,
     reason="GDAL's programs are missing (Debian and Ubuntu: apt install gdal-bin)",
 )
 QGIS_PYTHON = "/usr/bin/python3"
-"""The Python that the packages of the system are for."""
+"""The Python of the system, for which QGIS is installed."""
 needs_qgis = pytest.mark.skipif(
     not Path("/usr/lib/python3/dist-packages/qgis").is_dir(),
     reason="QGIS is missing (Debian and Ubuntu: apt install --no-install-recommends python3-qgis, 170 packages)",

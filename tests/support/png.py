@@ -1,4 +1,4 @@
-"""Reads the PNG files of the API by the rules of the standard, without the code under test."""
+"""Read the PNG files of the API by the rules of the standard, without the code under test."""
 
 import struct
 import zlib
@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 
 def read_png(data: bytes) -> NDArray[Any]:
-    """The pixels as rows x columns x RGBA; for PNG of 8 bits whose lines have no filter."""
+    """Return the pixels as rows x columns x RGBA; reads only PNG of 8 bits without filters."""
     assert data[:8] == bytes([137, 80, 78, 71, 13, 10, 26, 10])
     chunks: dict[bytes, bytes] = {}
     position = 8
     while position < len(data):
         (length,) = struct.unpack_from(">I", data, position)
         kind, body = data[position + 4 : position + 8], data[position + 8 : position + 8 + length]
-        (check,) = struct.unpack_from(">I", data, position + 8 + length)
-        assert zlib.crc32(kind + body) == check
+        (checksum,) = struct.unpack_from(">I", data, position + 8 + length)
+        assert zlib.crc32(kind + body) == checksum
         chunks[kind] = chunks.get(kind, b"") + body
         position += length + 12
     assert kind == b"IEND"

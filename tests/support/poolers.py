@@ -1,4 +1,4 @@
-"""A real PgBouncer before a private cluster."""
+"""A real PgBouncer in front of a private cluster."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ ignore_startup_parameters = {ignored}
 
 @contextmanager
 def pooler(cluster: Cluster, mode: str, *, ignored: str = "extra_float_digits") -> Iterator[str]:
-    """A pooler; the URL of the database through it. It gives sessions by turns, the worst for what needs one."""
+    """Run a pooler, and yield the URL of the database behind it. Sessions take turns, which is the hardest case."""
     assert PGBOUNCER
     folder, port = Path(tempfile.mkdtemp(dir="/tmp")), free_port()
     password = cluster.password_file.read_text().strip().rpartition(":")[2]

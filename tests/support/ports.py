@@ -1,4 +1,4 @@
-"""Ports for servers of tests."""
+"""Free ports for servers of tests."""
 
 import os
 import random
@@ -7,22 +7,22 @@ from contextlib import suppress
 
 from pipeline.cli.ports import LOOPBACK
 
-FIRST, EACH = 15_000, 4_000
-"""Below those that the kernel gives to others, so many for each of four processes that run tests."""
+FIRST, COUNT = 15_000, 4_000
+"""Each of four processes that run tests has so many ports, below those that the kernel assigns."""
 
 
 class Ports:
-    """Ports of this process, each given once: another may not take it before its server listens."""
+    """The ports of this process. Each is given once, so that nobody else takes it before the server listens."""
 
     def __init__(self) -> None:
         process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-        self._first = FIRST + process % 4 * EACH
-        self._next = random.randrange(EACH)
+        self._first = FIRST + process % 4 * COUNT
+        self._next = random.randrange(COUNT)
 
     def free(self) -> int:
-        """Return the next port on which nobody listens."""
+        """Return the next port on which no server listens."""
         while True:
-            self._next = (self._next + 1) % EACH
+            self._next = (self._next + 1) % COUNT
             with suppress(OSError), socket.create_server((LOOPBACK, self._first + self._next)):
                 return self._first + self._next
 

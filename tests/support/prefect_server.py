@@ -1,4 +1,4 @@
-"""Prefect servers of tests: a client that asks as Prefect's own does, and databases that need no migration."""
+"""A client for Prefect servers, and migrated databases for them."""
 
 import shutil
 import subprocess
@@ -9,24 +9,24 @@ from typing import Any
 import httpx
 
 from tests.support.commands import environment
-from tests.support.made_once import made_once
+from tests.support.make_once import make_once
 from tests.support.warm_python import warm_python
 
-PATIENCE = 100
+ATTEMPTS = 100
 SERVER_IS_BUSY = 503
-"""Its SQLite file was locked just then: Prefect's client asks again, and so do we."""
-OF_SERVERS = {
+"""The SQLite file of the server is locked. Prefect's own client repeats the request, and so does ours."""
+SERVER_VARIABLES = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
     "PREFECT_API_DATABASE_MIGRATE_ON_START": "false",
     "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
     "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "PT3M",
 }
-"""Settings of servers with a migrated database, which plan at once, and a few runs instead of a hundred."""
+"""Variables for servers with a migrated database. They plan runs at once, and a few instead of a hundred."""
 
 
 class Prefect:
-    """A Prefect server by the address of its API, and what it asks for: `user:password`."""
+    """A client for the API of a Prefect server; `password` is `user:password`."""
 
     def __init__(self, api: str, password: str | None = None) -> None:
         self.api = api
@@ -34,8 +34,8 @@ class Prefect:
 
     def call(self, method: str, path: str, fields: dict[str, Any] | None = None) -> httpx.Response:
         url = f"{self.api}/{path}"
-        for _ in range(PATIENCE):
-            # unlike a client that may need them, this one does not read the certificates of the machine
+        for _ in range(ATTEMPTS):
+            # reading the certificates of the machine takes time, and HTTP does not need them
             answer = httpx.request(
                 method, url, json=fields, auth=self.auth, timeout=600, verify=False
             )
@@ -44,40 +44,41 @@ class Prefect:
             time.sleep(0.2)
         return answer.raise_for_status()
 
-    def ask(self, what: str, **filters: Any) -> list[Any]:
-        found = self.call("POST", f"{what}/filter", filters).json()
-        assert isinstance(found, list)
-        return found
+    def find(self, collection: str, **filters: Any) -> list[Any]:
+        rows = self.call("POST", f"{collection}/filter", filters).json()
+        assert isinstance(rows, list)
+        return rows
 
     def deployments(self) -> dict[str, Any]:
-        return {one["name"]: one for one in self.ask("deployments")}
+        """Return the deployments by name."""
+        return {deployment["name"]: deployment for deployment in self.find("deployments")}
 
     def run_now(self, deployment: str, **fields: Any) -> str:
-        """Have a run planned for this moment; its id."""
-        number = self.deployments()[deployment]["id"]
-        found: str = self.call("POST", f"deployments/{number}/create_flow_run", fields).json()["id"]
-        return found
+        """Plan a run for now; return its id."""
+        deployment_id = self.deployments()[deployment]["id"]
+        run = self.call("POST", f"deployments/{deployment_id}/create_flow_run", fields).json()
+        return str(run["id"])
 
     def runs(self, deployment: str, *states: str, **filters: Any) -> list[Any]:
-        """The runs of a deployment in these states, in the order in which they were to begin."""
+        """Return the runs of a deployment in these states, by expected start time."""
         deployments = {"name": {"any_": [deployment]}}
         if states:
             filters["state"] = {"name": {"any_": states}}
         order = "EXPECTED_START_TIME_ASC"
-        return self.ask("flow_runs", sort=order, deployments=deployments, flow_runs=filters)
+        return self.find("flow_runs", sort=order, deployments=deployments, flow_runs=filters)
 
     def last_run(self) -> dict[str, Any]:
-        """The flow run that began last."""
-        (run,) = self.ask("flow_runs", sort="START_TIME_DESC", limit=1)
+        """Return the flow run that began last."""
+        (run,) = self.find("flow_runs", sort="START_TIME_DESC", limit=1)
         assert isinstance(run, dict)
         return run
 
 
 def add_database(home: Path) -> None:
-    """Copy a migrated database into a PREFECT_HOME: the migration of a new one takes a server seven seconds."""
+    """Copy a migrated database into a PREFECT_HOME, because to migrate a new one takes seven seconds."""
     for folder in (home.parent, home):
-        folder.mkdir(mode=0o700, exist_ok=True)  # as our program and Prefect make them
-    shutil.copy(made_once("prefect-template", migrate) / "prefect.db", home)
+        folder.mkdir(mode=0o700, exist_ok=True)  # the mode that our program and Prefect use
+    shutil.copy(make_once("prefect-template", migrate) / "prefect.db", home)
 
 
 def migrate(home: Path) -> None:

@@ -1,4 +1,4 @@
-"""Private clusters of tests that do not test how one is made."""
+"""Private clusters for tests that do not test how a cluster is made."""
 
 import subprocess
 from pathlib import Path
@@ -6,19 +6,19 @@ from pathlib import Path
 import psycopg
 
 from pipeline.database.private_cluster.cluster import Cluster
-from tests.support.made_once import made_once
+from tests.support.make_once import make_once
 
 
 def add_cluster(home: Path) -> Cluster:
-    """Copy a stopped cluster into a home, with an empty database: making a new one takes seconds."""
-    template = made_once("cluster-template", start_and_stop)
+    """Copy a stopped cluster with an empty database into a home, because making a new one takes seconds."""
+    template = make_once("cluster-template", make_template)
     home.mkdir(mode=0o700, exist_ok=True)
     subprocess.run(["cp", "-a", template / "postgres", home], check=True)
     return Cluster(home)
 
 
-def start_and_stop(home: Path) -> None:
-    make_quick(Cluster(home))
+def make_template(home: Path) -> None:
+    speed_up(Cluster(home))
 
 
 SETTINGS = {
@@ -28,10 +28,10 @@ SETTINGS = {
 }
 
 
-def make_quick(cluster: Cluster) -> None:
-    """Have it load PostGIS when it starts, instead of in each session, and spare it the safety from a power cut."""
-    chosen = cluster.data / "postgresql.auto.conf"
-    if chosen.exists() and all(name in chosen.read_text() for name in SETTINGS):
+def speed_up(cluster: Cluster) -> None:
+    """Let the cluster load PostGIS once instead of in each session, and skip the protection against power cuts."""
+    settings = cluster.data / "postgresql.auto.conf"
+    if settings.exists() and all(name in settings.read_text() for name in SETTINGS):
         return
     with cluster.lease():
         url = cluster.url("postgres", "postgres")

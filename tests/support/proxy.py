@@ -1,4 +1,4 @@
-"""A real HTTP proxy in front of an S3 server: it counts what passes, and fails where it is told to."""
+"""A real HTTP proxy in front of an S3 server, which records exchanges and can inject faults."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,96 +11,96 @@ from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True)
-class Passed:
-    """One request and its answer."""
+class Exchange:
+    """A request and its answer."""
 
     method: str
     path: str
-    """With the query."""
+    """The path with the query."""
     status: int
-    body: int
-    """Bytes of the answer."""
+    size: int
+    """The number of bytes in the body of the answer."""
 
     @property
-    def listing(self) -> bool:
+    def is_listing(self) -> bool:
         return "list-type=2" in self.path
 
 
 Fault = Callable[[str, str], int | None]
-"""Of a method and path: None lets it pass, 0 cuts the answer in its middle, 503 and the like is answered."""
+"""Gets method and path. Returns None to forward the request, 0 to cut the answer in half, or a status to answer."""
 
 
 @dataclass
 class Proxy:
-    """A proxy that runs."""
+    """A running proxy."""
 
     upstream: str
     fault: Fault = lambda _method, _path: None
-    seconds: float = 0.0
-    """By which answers come later, as from a storage that is far away."""
-    passed: list[Passed] = field(default_factory=list)
+    delay: float = 0.0
+    """The seconds by which each answer is delayed, as by a distant storage."""
+    exchanges: list[Exchange] = field(default_factory=list)
     endpoint: str = ""
     lock: Lock = field(default_factory=Lock)
 
-    def objects(self, name: str) -> list[Passed]:
-        """The requests for an object that were answered."""
-        return [one for one in self.passed if urlsplit(one.path).path.endswith(name)]
+    def exchanges_of(self, name: str) -> list[Exchange]:
+        """Return the exchanges about objects whose name ends so."""
+        return [each for each in self.exchanges if urlsplit(each.path).path.endswith(name)]
 
 
-def every(number: int, status: int) -> Fault:
-    """Answers each so-and-so-many-th request with a status."""
+def fail_every(nth: int, status: int) -> Fault:
+    """Make a fault that answers every nth request with a status."""
     count, lock = 0, Lock()
 
     def fault(_method: str, _path: str) -> int | None:
         nonlocal count
         with lock:
             count += 1
-            return status if count % number == 0 else None
+            return status if count % nth == 0 else None
 
     return fault
 
 
 @contextmanager
 def proxy(upstream: str) -> Iterator[Proxy]:
-    """A proxy before a server, until the end of the block."""
-    found = Proxy(upstream)
+    """Run a proxy in front of a server until the end of the block."""
+    running = Proxy(upstream)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def handle_any(self) -> None:
-            forward(found, self)
+            forward(running, self)
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815
 
         def log_message(self, *_: object) -> None:
-            """Nothing: what passes is kept."""
+            """Print nothing."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
         request_queue_size = 128
 
         def handle_error(self, *_: object) -> None:
-            """A client that went away is no matter."""
+            """Ignore clients that left."""
 
     with Server(("127.0.0.1", 0), Handler) as server:
-        found.endpoint = f"http://127.0.0.1:{server.server_port}"
+        running.endpoint = f"http://127.0.0.1:{server.server_port}"
         thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield found
+        yield running
         server.shutdown()
         thread.join()
 
 
-def forward(found: Proxy, request: BaseHTTPRequestHandler) -> None:
-    """Hand one request on, and its answer back."""
+def forward(proxy: Proxy, request: BaseHTTPRequestHandler) -> None:
+    """Forward a request to the server, and return its answer to the client."""
     body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
-    sleep(found.seconds)
-    fault = found.fault(request.command, request.path)
+    sleep(proxy.delay)
+    fault = proxy.fault(request.command, request.path)
     if fault:
         answer(request, fault, {}, b"<Error><Code>SlowDown</Code></Error>", cut=False)
         return
-    connection = HTTPConnection(urlsplit(found.upstream).netloc, timeout=60)
+    connection = HTTPConnection(urlsplit(proxy.upstream).netloc, timeout=60)
     connection.request(request.command, request.path, body, dict(request.headers))
     with connection.getresponse() as response:
         data = response.read()
@@ -110,8 +110,8 @@ def forward(found: Proxy, request: BaseHTTPRequestHandler) -> None:
             if name.lower() != "transfer-encoding"
         }
     connection.close()
-    with found.lock:
-        found.passed.append(Passed(request.command, request.path, response.status, len(data)))
+    with proxy.lock:
+        proxy.exchanges.append(Exchange(request.command, request.path, response.status, len(data)))
     answer(request, response.status, headers, data, cut=fault == 0)
 
 

@@ -1,4 +1,4 @@
-"""Reads files with worker processes: with one that tests share, or with new ones that end with the iteration."""
+"""Read files in a worker process that tests share, or in new ones that end with the iteration."""
 
 import atexit
 import os
@@ -11,38 +11,38 @@ from pipeline.storage import StoredFile
 
 Files = Iterable[StoredFile | Rejection]
 Start = tuple[str, frozenset[tuple[str, str]]]
-"""The Python that starts, and its environment."""
+"""The executable of Python, and its environment."""
 
 
 def read_all(files: Files, options: FileOptions) -> Iterator[RasterFile | Rejection]:
-    """The outcomes of `ProcessReader.read`, from a process that stays for tests with this Python and environment."""
+    """Read files in a process that stays for all tests with this Python and environment."""
     return _reader().read(files, options)
 
 
 def read_in_new_processes(
     files: Files, options: FileOptions, workers: int
 ) -> Iterator[RasterFile | Rejection]:
-    """The outcomes of `ProcessReader.read`."""
-    with ProcessReader(workers, as_read) as reader:
+    """Read files in so many new processes."""
+    with ProcessReader(workers, keep_raster) as reader:
         yield from reader.read(files, options)
 
 
-def as_read(raster: RasterFile) -> RasterFile:
-    """The raster itself, for processes that send what they read."""
+def keep_raster(raster: RasterFile) -> RasterFile:
+    """Return the raster unchanged, for processes that send rasters instead of rows."""
     return raster
 
 
 _readers: dict[Start, ProcessReader[RasterFile]] = {}
-"""At most one: the last."""
+"""At most one reader: the last."""
 
 
 def _reader() -> ProcessReader[RasterFile]:
     variables = frozenset(item for item in os.environ.items() if item[0] != "PYTEST_CURRENT_TEST")
-    now = get_executable(), variables
-    if now not in _readers:
+    start = get_executable(), variables
+    if start not in _readers:
         _end_readers()
-        _readers[now] = ProcessReader(1, as_read)
-    return _readers[now]
+        _readers[start] = ProcessReader(1, keep_raster)
+    return _readers[start]
 
 
 @atexit.register

@@ -1,4 +1,4 @@
-"""A real S3 server for tests: SeaweedFS, started once per run on free ports of this machine."""
+"""A real S3 server for tests (SeaweedFS), which starts once per run on free ports."""
 
 import json
 import subprocess
@@ -30,23 +30,23 @@ class Server:
     """A running server."""
 
     endpoint: str
-    """Its address as an S3 server."""
+    """The address of the S3 server."""
     filer: str
-    """Its address as a file server, by which keys can be written that S3 clients refuse."""
+    """The address of the file server, which also writes keys that S3 clients refuse."""
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """A fresh bucket and who may use it."""
+    """A new bucket."""
 
     server: Server
     endpoint: str
-    """The address of the server, or of something before it."""
+    """The address of the server, or of a proxy in front of it."""
     name: str
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a program needs to know to use it."""
+        """The environment in which a program can use the bucket."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
@@ -56,7 +56,7 @@ class Bucket:
 
     @cached_property
     def store(self) -> S3Store:
-        """A connection of the tests' own."""
+        """The tests' own connection to the bucket."""
         return S3Store(
             self.name,
             endpoint=self.endpoint,
@@ -67,37 +67,37 @@ class Bucket:
         )
 
     def put(self, key: str, content: bytes | Path = b"x") -> str:
-        """Write an object, bytes or a copy of a file; its `s3://` name."""
+        """Write bytes or a copy of a file to an object; return its `s3://` name."""
         obstore.put(self.store, key, content)
         return f"s3://{self.name}/{key}"
 
     def put_many(self, keys: Iterable[str], content: bytes = b"x") -> None:
-        """Write the same to many objects, some at a time."""
+        """Write the same content to many objects, 16 at a time."""
         with ThreadPoolExecutor(16) as threads:
             deque(threads.map(lambda key: self.put(key, content), keys), maxlen=0)
 
     def delete(self, *keys: str) -> None:
-        """Remove objects."""
+
         obstore.delete(self.store, list(keys))
 
     def get(self, key: str) -> bytes:
-        """What an object holds."""
+
         return bytes(obstore.get(self.store, key).bytes())
 
-    def unfinished(self) -> list[str]:
-        """Multipart uploads that were neither completed nor aborted, as the file server sees them."""
+    def unfinished_uploads(self) -> list[str]:
+        """Return the multipart uploads that were neither completed nor aborted, according to the file server."""
         url = f"{self.server.filer}/buckets/{self.name}/.uploads/"
         answer = httpx.get(url, headers={"Accept": "application/json"}, timeout=60)
         entries = answer.json()["Entries"] if answer.status_code == 200 else None
         return [entry["FullPath"] for entry in entries or ()]
 
     def keys(self) -> list[str]:
-        """All that is there."""
+        """Return the keys of all objects."""
         return [meta["path"] for page in obstore.list(self.store) for meta in page]
 
 
 def new_bucket(server: Server) -> Bucket:
-    """A bucket that nobody else uses; it is made with its first object."""
+    """Make a new, empty bucket. The server makes it with its first object."""
     bucket = Bucket(server, server.endpoint, f"test-{uuid4().hex[:12]}")
     bucket.put(".made")
     bucket.delete(".made")
@@ -106,7 +106,7 @@ def new_bucket(server: Server) -> Bucket:
 
 @contextmanager
 def seaweed(folder: Path) -> Iterator[Server]:
-    """A new server that keeps its data in a folder."""
+    """Run a server that keeps its data in a folder, until the end of the block."""
     config = folder / "s3.json"
     credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
@@ -118,7 +118,7 @@ def seaweed(folder: Path) -> Iterator[Server]:
     names = ("master", "volume", "filer", "s3")
     flags = [f"-{name}.{kind}={free_port()}" for name in names for kind in ("port", "port.grpc")]
     _, _, filer, s3 = (f"http://127.0.0.1:{flag.partition('=')[2]}" for flag in flags[::2])
-    found = Server(s3, filer)
+    server = Server(s3, filer)
     command = [
         str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder}", "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1", "-filer", "-s3", f"-s3.config={config}", *flags,
@@ -127,24 +127,24 @@ def seaweed(folder: Path) -> Iterator[Server]:
         "-volume.max=2000", "-master.volumeSizeLimitMB=100",
     ]  # fmt: skip
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        wait_for(server, found, folder / "log")
-        yield found
+        wait_until_ready(process, server, folder / "log")
+        yield server
     finally:
-        server.kill()  # it does not heed SIGTERM
-        server.wait()
+        process.kill()  # SeaweedFS ignores SIGTERM
+        process.wait()
 
 
-def wait_for(server: "subprocess.Popen[bytes]", found: Server, log: Path) -> None:
-    """Return when it takes objects."""
-    patience = time.monotonic() + SECONDS_TO_START
-    while server.poll() is None and time.monotonic() < patience:
+def wait_until_ready(process: "subprocess.Popen[bytes]", server: Server, log: Path) -> None:
+    """Wait until the server accepts objects; fail after SECONDS_TO_START."""
+    deadline = time.monotonic() + SECONDS_TO_START
+    while process.poll() is None and time.monotonic() < deadline:
         try:
-            urlopen(found.endpoint, timeout=5).close()
-        except HTTPError as error:  # which is an answer
+            urlopen(server.endpoint, timeout=5).close()
+        except HTTPError as error:  # the server answers
             error.close()
-            new_bucket(found)
+            new_bucket(server)
             return
         except OSError:
             time.sleep(0.1)

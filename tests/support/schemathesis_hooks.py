@@ -1,8 +1,8 @@
-"""Hooks of schemathesis: where a schema can only say what a value looks like, put one that exists.
+"""Hooks of schemathesis, which insert values that exist where a schema can only describe a format.
 
-Only a value that the schema allows is replaced, and by another that it allows: what is to be accepted can then be, and
-what is to be refused is refused for what is wrong with it. The environment says what exists: ORGANISATION and SOURCE
-(uuids), SUPPLIER (a username), CURSOR (of the change feed), EXISTING (JSON: path -> the value of its parameter).
+The hooks replace valid values by other valid values. So a valid request can succeed, and an invalid request is refused
+for its own fault. Existing values come from the environment: ORGANISATION and SOURCE (uuids), SUPPLIER (a username),
+CURSOR (of the change feed), EXISTING (JSON: path -> the value of its parameter).
 """
 
 import json
@@ -23,11 +23,11 @@ ANY_UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
 CANONICAL = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 CURSOR = re.compile("[0-9a-f]{64}")
 PIXELS_OF_LAYERS = ("/api/v4/rasters/{uuid}/data/", "/api/v4/rasters/{uuid}/timesteps/")
-NOTHING = "00000000-0000-4000-8000-000000000000"
+UNUSED_UUID = "00000000-0000-4000-8000-000000000000"
 ORGANISATION, SOURCE = os.environ["ORGANISATION"], os.environ["SOURCE"]
 SUPPLIER = os.environ["SUPPLIER"]
 EXISTING: dict[str, str | int] = json.loads(os.environ["EXISTING"])
-NEEDED = {str(one).replace("-", "") for one in EXISTING.values()}
+NEEDED = {str(value).replace("-", "") for value in EXISTING.values()}
 TIMES = (
     "created",
     "last_modified",
@@ -49,36 +49,36 @@ GEOMETRIES = (
 
 @schemathesis.hook  # type: ignore[untyped-decorator, unused-ignore]
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    """Name what exists, in the query, in the body and in the path."""
+    """Insert existing values into the query, the body and the path."""
     for name, value in (case.query or {}).items():
         if isinstance(value, str):
-            case.query[name] = understood(name, value)
+            case.query[name] = insert_into_query(name, value)
     if isinstance(case.body, dict):
-        name_owners(case.body)
-        name_sources(case.body)
-        name_times(case.body)
-        name_assigned(case.body)
-        keep_judgement(case)
+        insert_owners(case.body)
+        insert_sources(case.body)
+        insert_times(case.body)
+        insert_assigned(case.body)
+        keep_verdict(case)
     if case.query and case.operation.path.endswith("/data/"):
-        case.query.pop("dry-run", None)  # the server of this test has no process that reads files
+        case.query.pop("dry-run", None)  # the server of this test cannot read files
     if case.meta and case.meta.phase.name == "stateful":
-        take_json(case)
+        make_stateful(case)
     else:
-        go_where_something_is(case)
-    spare_what_others_need(case)
+        insert_into_path(case)
+    keep_needed_rows(case)
 
 
-def keep_judgement(case: Any) -> None:
-    """Of a form with a file schemathesis judges the changed body anew, and takes whatever holds bytes for wrong.
+def keep_verdict(case: Any) -> None:
+    """Tell schemathesis that the changed body of a form with a file is as valid as before.
 
-    It has no public call to say that the body is as right or wrong as it was.
+    Otherwise schemathesis validates it again, and every body with bytes is invalid to it. There is no public function.
     """
     if case._meta and case.media_type == "multipart/form-data":
         case._meta.update_validated_hash(ParameterLocation.BODY, case._hash_container(case.body))
 
 
-def understood(name: str, value: str) -> str:
-    """A cursor that the feed gave, times and places that there are, regular expressions that PostgreSQL can read."""
+def insert_into_query(name: str, value: str) -> str:
+    """Insert a cursor of the feed, existing times and places, and a regular expression that PostgreSQL can read."""
     if name == "since" and CURSOR.fullmatch(value.strip()):
         return os.environ["CURSOR"]
     if name.split("__")[0] in TIMES:
@@ -92,9 +92,9 @@ def understood(name: str, value: str) -> str:
     return re.sub(r"([][\\^$.|?*+(){}])", r"\\\1", value) if name.endswith("regex") else value
 
 
-def existing_day(found: re.Match[str]) -> str:
-    """A day as it is, or the 28th where the month has no such day; not at an end of time, beyond which offsets lead."""
-    year, month, day = found[0].split("-")
+def existing_day(match: re.Match[str]) -> str:
+    """Replace a day that does not exist by the 28th, and avoid the years 1 and 9999, which an offset may leave."""
+    year, month, day = match[0].split("-")
     year = {"0001": "0002", "9999": "9998"}.get(year, year)
     try:
         return date(int(year), int(month), int(day)).isoformat()
@@ -103,7 +103,7 @@ def existing_day(found: re.Match[str]) -> str:
 
 
 def existing_place(value: str) -> str:
-    """A point or box as it is, or one on earth with the same number of numbers."""
+    """Replace a point or box that is not on earth by one that is."""
     if "polygon" in value.lower():
         return "POLYGON ((4 51, 5 51, 5 52, 4 51))"
     numbers = [float(part.strip()) for part in value.split(",")]
@@ -115,21 +115,21 @@ def existing_place(value: str) -> str:
 
 @schemathesis.deserializer("text/html")  # type: ignore[untyped-decorator, unused-ignore]
 def as_text(context: Any, response: Any) -> str:
-    """A page, to be compared with what the document says of it."""
+    """Return the text of a page, which schemathesis compares with the document."""
     text: str = response.text
     return text
 
 
-def take_json(case: Any) -> None:
-    """From a page no further request can be made, nor from what a dry run has not stored."""
+def make_stateful(case: Any) -> None:
+    """Ask for JSON and for no dry run, because a further request cannot be made from a page or a dry run."""
     if case.query and case.query.get("format", "").strip() == "api":
         case.query["format"] = "json"
     if case.query:
         case.query.pop("dry-run", None)
 
 
-def name_owners(body: dict[str, Any]) -> None:
-    """The organisation, as a uuid or an object, and the supplier."""
+def insert_owners(body: dict[str, Any]) -> None:
+    """Insert the organisation, as a uuid or an object, and the supplier."""
     organisation = body.get("organisation")
     if is_uuid(organisation):
         body["organisation"] = ORGANISATION
@@ -139,12 +139,12 @@ def name_owners(body: dict[str, Any]) -> None:
         body["supplier"] = SUPPLIER
 
 
-def name_sources(body: dict[str, Any]) -> None:
-    """The raster sources of a scenario; and a graph is named after one of its blocks."""
+def insert_sources(body: dict[str, Any]) -> None:
+    """Insert the raster sources of a scenario, and name a graph after one of its blocks."""
     if isinstance(body.get("raster_sources"), list):
         body["raster_sources"] = [
-            ANY_UUID.sub(SOURCE, one) if isinstance(one, str) else one
-            for one in body["raster_sources"]
+            ANY_UUID.sub(SOURCE, item) if isinstance(item, str) else item
+            for item in body["raster_sources"]
         ]
     source = body.get("source")
     if isinstance(source, dict) and isinstance(source.get("name"), str):
@@ -153,17 +153,17 @@ def name_sources(body: dict[str, Any]) -> None:
             source["name"] = next(iter(graph))
 
 
-def name_times(body: dict[str, Any]) -> None:
-    """Times that there are; a period that does not end before it begins."""
+def insert_times(body: dict[str, Any]) -> None:
+    """Insert existing days, and end a period where it begins."""
     for name in {"timestamp", "start", "stop"} & body.keys():
         if isinstance(body[name], str):
             body[name] = re.sub(DAY, existing_day, body[name])
-    if all(is_moment(body.get(name)) for name in ("start", "stop")):
+    if all(is_timestamp(body.get(name)) for name in ("start", "stop")):
         body["stop"] = body["start"]
 
 
-def name_assigned(body: dict[str, Any]) -> None:
-    """A CRS that PROJ knows, and a number that a computer can hold."""
+def insert_assigned(body: dict[str, Any]) -> None:
+    """Insert a CRS that PROJ knows, and a number without exponent."""
     crs, nodata = body.get("crs"), body.get("nodata")
     if isinstance(crs, str) and re.fullmatch(CRS_PATTERN, crs.strip()):
         body["crs"] = "EPSG:28992"
@@ -171,18 +171,17 @@ def name_assigned(body: dict[str, Any]) -> None:
         body["nodata"] = re.sub("[eE].*", "", nodata)
 
 
-def is_moment(value: Any) -> bool:
+def is_timestamp(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(TIMESTAMP_PATTERN, value.strip()) is not None
 
 
-def go_where_something_is(case: Any) -> None:
-    """Half the requests for one thing are for one that is there."""
+def insert_into_path(case: Any) -> None:
+    """Let half the requests for a single row ask for one that exists."""
     existing = EXISTING.get(case.operation.path)
-    if (
-        case.operation.path in PIXELS_OF_LAYERS
-    ):  # other requests give layers graphs that have no pixels
+    if case.operation.path in PIXELS_OF_LAYERS:
+        # other requests give layers graphs that have no pixels
         case.path_parameters = {
-            name: NOTHING if is_right(value) else value
+            name: UNUSED_UUID if is_valid(value) else value
             for name, value in (case.path_parameters or {}).items()
         }
         return
@@ -190,22 +189,22 @@ def go_where_something_is(case: Any) -> None:
         if (
             name in ("uuid", "id")
             and existing is not None
-            and is_right(value)
+            and is_valid(value)
             and ord(str(value)[-1]) % 2
         ):
             case.path_parameters[name] = existing
 
 
-def spare_what_others_need(case: Any) -> None:
-    """Nothing of what the other requests name is deleted, wherever the request has found it."""
+def keep_needed_rows(case: Any) -> None:
+    """Do not delete rows that other requests need."""
     if case.method == "DELETE" and not case.operation.path.endswith("/data/"):
         for name, value in (case.path_parameters or {}).items():
             if str(value).replace("-", "").lower() in NEEDED:
-                case.path_parameters[name] = NOTHING
+                case.path_parameters[name] = UNUSED_UUID
 
 
-def is_right(value: Any) -> bool:
-    """Whether the schema allows it in a path."""
+def is_valid(value: Any) -> bool:
+    """Whether the schema allows this value in a path."""
     if isinstance(value, int):
         return 0 < value <= 2**53
     return isinstance(value, str) and CANONICAL.fullmatch(value) is not None

@@ -11,11 +11,11 @@ from flows.schedules.prefect_server import served_port
 from pipeline.cli.prefect_password import server_password
 from tests.support.commands import FLOWS, environment, warm
 from tests.support.ports import free_port
-from tests.support.prefect_server import OF_SERVERS, Prefect, add_database
+from tests.support.prefect_server import SERVER_VARIABLES, Prefect, add_database
 
 
-class Served:
-    """The server that it started, and how to ask it."""
+class ScheduleServer:
+    """The running command, its Prefect server and a client for it."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", home: Path, port: int) -> None:
         self.process, self.home, self.port = process, home, port
@@ -28,34 +28,37 @@ class Served:
 
     @property
     def prefect(self) -> Prefect:
-        """A client that knows the password."""
+        """Make a client with the password."""
         return Prefect(self.api, self.password)
 
-    def until(self, answer: Callable[[], Any]) -> Any:
-        """Wait for something that is true."""
-        while not (found := answer()):
+    def wait_for(self, get: Callable[[], Any]) -> Any:
+        """Wait until `get` returns a true value, and return it; fail when the command ends before."""
+        while not (value := get()):
             assert self.process.poll() is None
             time.sleep(0.3)
-        return found
+        return value
 
 
 @contextmanager
-def served(folder: Path, database_url: str, **changes: str) -> Iterator[Served]:
+def serve_schedules(folder: Path, database_url: str, **changes: str) -> Iterator[ScheduleServer]:
     """Serve the sources.toml of a folder until the end of the block."""
     home, port = folder / "home", free_port()
     add_database(home / "prefect")
     settings = environment(
-        RASTERSOURCES_DATABASE_URL=database_url, RASTERSOURCES_HOME=home, **OF_SERVERS, **changes
+        RASTERSOURCES_DATABASE_URL=database_url,
+        RASTERSOURCES_HOME=home,
+        **SERVER_VARIABLES,
+        **changes,
     )
     with (folder / "printed").open("ab") as output:
         process = subprocess.Popen(
             [*warm(FLOWS), "schedule", "--create", "--port", str(port)],
             cwd=folder, env=settings, stdout=output, stderr=output,
         )  # fmt: skip
-    found = Served(process, home, port)
+    server = ScheduleServer(process, home, port)
     try:
-        found.until(lambda: served_port(home) == port)
-        yield found
+        server.wait_for(lambda: served_port(home) == port)
+        yield server
     finally:
         process.terminate()
         process.wait()

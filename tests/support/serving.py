@@ -1,4 +1,4 @@
-"""`rastersources serve` in a process of its own, which takes uploads and can be killed at any moment."""
+"""`rastersources serve` in a separate process, which takes uploads and can be killed at any time."""
 
 import random
 import subprocess
@@ -7,20 +7,21 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import httpx
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from pipeline.catalogue.owners import add_organisation
 from pipeline.catalogue.users import add_user, create_key, grant_role
 from tests.support.commands import RASTERSOURCES, environment
+from tests.support.database import scalars
 from tests.support.derived import assert_derived
 from tests.support.ports import free_port
 from tests.support.warm_process import WarmProcess
 
-ENDED = ("SUCCESS", "FAILURE", "REVOKED")
+FINAL_STATES = ("SUCCESS", "FAILURE", "REVOKED")
 BOUNDARY = b"--b\r\nContent-Disposition: form-data; name="
 HEAD = BOUNDARY + b'"file"; filename="a.tif"\r\n\r\n'
 MEBIBYTE = bytes(2**20)
@@ -34,7 +35,7 @@ KILLS = pytest.mark.parametrize(
 
 
 class Serving:
-    """A running server, its uploads and a client that may write."""
+    """A running server and a client that may write."""
 
     process: WarmProcess | subprocess.Popen[bytes]
     warm = True
@@ -57,7 +58,7 @@ class Serving:
         self.process.wait()
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server, and wait until it answers."""
         changes = environment(
             **self.changes, RASTERSOURCES_DATABASE_URL=self.url, RASTERSOURCES_HOME=self.home
         )
@@ -79,58 +80,58 @@ class Serving:
                 time.sleep(0.05)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Kill the server with SIGKILL."""
         self.process.kill()
         self.process.wait()
 
-    def source(self) -> str:
-        """URL of a new series."""
+    def add_source(self) -> str:
+        """Add a temporal source; return its URL."""
         body = {"name": "a", "organisation": self.organisation, "temporal": True}
         url: str = self.client.post("/api/v4/rastersources/", json=body).json()["url"]
         return url
 
     def send(self, url: str, path: Path, step: int) -> str:
-        """Upload one step; the URL of the task."""
-        moment = f"2024-01-01T{step // 60:02d}:{step % 60:02d}:00Z"
+        """Upload the file of a time step; return the URL of the task."""
+        timestamp = f"2024-01-01T{step // 60:02d}:{step % 60:02d}:00Z"
         with path.open("rb") as file:
             answer = self.client.post(
-                f"{url}data/", files={"file": file}, data={"timestamp": moment}
+                f"{url}data/", files={"file": file}, data={"timestamp": timestamp}
             )
         assert answer.status_code == 200, answer.text
         task: str = answer.json()["url"]
         return task
 
     def wait_for(self, task: str) -> str:
-        """The status of a task when it has ended."""
-        patience = time.monotonic() + 60
-        while (status := self.client.get(task).json()["status"]) not in ENDED:
-            assert time.monotonic() < patience, status
+        """Wait until a task has ended; return its status."""
+        deadline = time.monotonic() + 60
+        while (status := self.client.get(task).json()["status"]) not in FINAL_STATES:
+            assert time.monotonic() < deadline, status
             time.sleep(0.05)
         return str(status)
 
     def settle(self, engine: Engine) -> None:
-        """Wait until no upload waits, those included whose answer a kill kept from the client."""
-        waiting = "SELECT id FROM uploads WHERE state IN ('received', 'processing', 'retry')"
-        patience = time.monotonic() + 60
-        while rows(engine, waiting):
-            assert time.monotonic() < patience
+        """Wait until no upload is open, including those that a kill left without an answer."""
+        open_uploads = "SELECT id FROM uploads WHERE state IN ('received', 'processing', 'retry')"
+        deadline = time.monotonic() + 60
+        while scalars(engine, open_uploads):
+            assert time.monotonic() < deadline
             time.sleep(0.05)
 
-    def peak(self) -> int:
-        """The most memory that the server process has had, in MiB."""
+    def peak_memory(self) -> int:
+        """Return the peak memory of the server process in MiB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) // 1024
 
 
 class ColdServing(Serving):
-    """A server whose processes others find by their environment, which takes longer to start."""
+    """A server that starts slower, and whose processes can be found by their environment."""
 
     warm = False
 
 
 @contextmanager
 def serving_for(engine: Engine, url: str, home: Path, **changes: str) -> Iterator[Serving]:
-    """A server with other settings than usual, and an administrator of the organisation Owner as its client."""
+    """Run a server with these settings for an administrator of the organisation Owner."""
     organisation = str(add_organisation(engine, "Owner"))
     add_user(engine, "admin")
     grant_role(engine, "admin", "Owner", "admin")
@@ -138,22 +139,17 @@ def serving_for(engine: Engine, url: str, home: Path, **changes: str) -> Iterato
         yield serving
 
 
-def rows(engine: Engine, query: str, **values: Any) -> list[Any]:
-    with engine.connect() as connection:
-        return list(connection.execute(text(query), values).scalars())
-
-
 def stream(mebibytes: int) -> Iterator[bytes]:
-    """A form whose file has so many mebibytes of zeros."""
+    """Yield a form with a file of so many mebibytes of zeros."""
     yield HEAD
     for _ in range(mebibytes):
         yield MEBIBYTE
     yield b"\r\n--b--\r\n"
 
 
-def assert_taken_in_little_memory(serving: Serving, mebibytes: int) -> None:
-    """A file of zeros, which is refused in the end: it is no GeoTIFF."""
-    url = serving.source()
+def assert_upload_needs_little_memory(serving: Serving, mebibytes: int) -> None:
+    """Upload zeros, which take little memory and are rejected because they are not a GeoTIFF."""
+    url = serving.add_source()
     answer = serving.client.post(
         f"{url}data/",
         content=stream(mebibytes),
@@ -161,37 +157,37 @@ def assert_taken_in_little_memory(serving: Serving, mebibytes: int) -> None:
         timeout=600,
     )
     assert answer.status_code == 200
-    assert serving.peak() < 200
+    assert serving.peak_memory() < 200
     assert serving.wait_for(answer.json()["url"]) == "FAILURE"
     (upload,) = serving.client.get(f"{url}uploads/").json()["results"]
     assert upload["state_detail"].startswith("not_a_geotiff")
 
 
 def assert_nothing_lost_or_doubled(serving: Serving, engine: Engine, tif: Path, kills: int) -> None:
-    """What was answered while the server was killed, over and over, is there in the end, and once."""
-    chance, url = random.Random(4), serving.source()
+    """Kill the server during uploads, and check that each upload with an answer is registered exactly once."""
+    rng, url = random.Random(4), serving.add_source()
     tasks: dict[int, str] = {}
     for _ in range(kills):
         steps = range(len(tasks), len(tasks) + 6)
         with ThreadPoolExecutor(1) as thread:
-            killing = thread.submit(kill_after, serving, chance.uniform(0.05, 0.5))
+            kill = thread.submit(kill_after, serving, rng.uniform(0.05, 0.5))
             for step in steps:
                 try:
                     tasks[step] = serving.send(url, tif, step)
                 except httpx.TransportError:
                     break
-            killing.result()
+            kill.result()
         serving.start()
     assert {serving.wait_for(task) for task in tasks.values()} <= {"SUCCESS"}
     serving.settle(engine)
-    found = rows(engine, STEPS, name=url.split("/")[-2])
-    assert len(found) == len(set(found))
-    # An upload whose answer was lost on the way is not the client's any more, yet it is registered.
-    assert set(tasks) <= set(found)
+    registered = scalars(engine, REGISTERED_STEPS, name=url.split("/")[-2])
+    assert len(registered) == len(set(registered))
+    # The server also registers uploads whose answer was lost.
+    assert set(tasks) <= set(registered)
     assert_derived(engine)
 
 
-STEPS = """
+REGISTERED_STEPS = """
 SELECT date_part('epoch', times[1] - '2024-01-01')::integer / 60 FROM raster_files
 JOIN raster_sources AS source ON source.id = source_id WHERE source.uuid = CAST(:name AS uuid)
 """

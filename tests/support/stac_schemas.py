@@ -1,4 +1,4 @@
-"""The validator of pystac, offline."""
+"""The validator of pystac, which works offline here."""
 
 import json
 
@@ -8,7 +8,7 @@ from tests.support.commands import STAC_SCHEMAS
 
 
 def validator_with_extensions() -> JsonSchemaSTACValidator:
-    """Give pystac's validator the schemas of the extensions, which it would fetch."""
+    """Return pystac's validator, with the schemas of extensions that it would otherwise download."""
     validator = RegisteredValidator.get_validator()
     assert isinstance(validator, JsonSchemaSTACValidator)
     for path in STAC_SCHEMAS.glob("*.json"):

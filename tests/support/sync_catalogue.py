@@ -1,4 +1,4 @@
-"""What the tests of syncs ask the catalogue and do to it."""
+"""Statements that the tests of syncs share."""
 
 from sqlalchemy import Engine, text
 
@@ -12,14 +12,15 @@ COUNTS = """
 
 
 def delete_source(engine: Engine, name: str) -> None:
-    """As the API does."""
+    """Delete a source as the API does."""
     with engine.begin() as connection:
-        number = connection.execute(
+        source_id = connection.execute(
             text("SELECT id FROM raster_sources WHERE name = :name"), {"name": name}
         ).scalar_one()
-        connection.execute(tombstones.add_source_tombstones(number))
-        connection.execute(text("DELETE FROM raster_sources WHERE id = :id"), {"id": number})
+        connection.execute(tombstones.add_source_tombstones(source_id))
+        connection.execute(text("DELETE FROM raster_sources WHERE id = :id"), {"id": source_id})
 
 
-def changes(plan: Plan) -> dict[str, int]:
+def nonzero_counts(plan: Plan) -> dict[str, int]:
+    """Return the counts of a plan that are not 0."""
     return {name: count for name, count in plan.counts.items() if count}

@@ -1,4 +1,4 @@
-"""Run as a user who may not read everything: tests that are root become somebody else for a moment."""
+"""Run parts of tests as a user that may not read everything, also when the tests run as root."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 OBEYS_MODES = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
-"""What a command begins with so that it may not write where modes forbid it, also as root."""
+"""The beginning of a command that must obey the modes of files, also when it runs as root."""
 needs_setpriv = pytest.mark.skipif(
     os.geteuid() == 0 and shutil.which("setpriv") is None,
     reason="root may write everywhere, and setpriv is missing (Debian and Ubuntu: apt install util-linux)",
@@ -19,7 +19,7 @@ needs_setpriv = pytest.mark.skipif(
 
 @contextmanager
 def unprivileged_folder() -> Iterator[Path]:
-    """Make a folder that every user may enter, unlike those of pytest."""
+    """Make a folder that every user may enter, unlike the folders of pytest."""
     with TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
@@ -27,7 +27,7 @@ def unprivileged_folder() -> Iterator[Path]:
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """Run as another user than root, because root may read everything."""
+    """Run the block as another user than root, because root may read everything."""
     if os.geteuid() != 0:
         yield
         return

@@ -1,4 +1,4 @@
-"""A reader of Mapbox vector tiles, as far as the tests need one."""
+"""Read Mapbox vector tiles, as far as the tests need it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,13 +17,13 @@ class Feature:
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """Lowest x and y, highest x and y."""
+        """Return the lowest x and y, and the highest x and y."""
         xs, ys = zip(*(point for ring in self.rings for point in ring), strict=True)
         return min(xs), min(ys), max(xs), max(ys)
 
 
 def read_tile(tile: bytes) -> dict[str, list[Feature]]:
-    """The features of each layer."""
+    """Return the features by layer."""
     return dict(_layer(content) for number, content in _fields(tile) if number == 3)
 
 
@@ -36,32 +36,34 @@ def _layer(content: bytes) -> tuple[str, list[Feature]]:
 
 
 def _feature(content: bytes, keys: list[str], values: list[Any]) -> Feature:
-    made = Feature()
+    feature = Feature()
     for number, part in _fields(content):
         if number == 1:
-            made.id = part
+            feature.id = part
         elif number == 2:
             tags = list(_varints(part))
-            made.values = {keys[k]: values[v] for k, v in zip(tags[::2], tags[1::2], strict=True)}
+            feature.values = {
+                keys[k]: values[v] for k, v in zip(tags[::2], tags[1::2], strict=True)
+            }
         elif number == 4:
-            made.rings = list(_rings(list(_varints(part))))
-    return made
+            feature.rings = list(_rings(list(_varints(part))))
+    return feature
 
 
 def _rings(commands: list[int]) -> Iterator[list[Point]]:
-    x = y = place = 0
+    x = y = position = 0
     ring: list[Point] = []
-    while place < len(commands):
-        command, count = commands[place] & 7, commands[place] >> 3
-        place += 1
+    while position < len(commands):
+        command, count = commands[position] & 7, commands[position] >> 3
+        position += 1
         if command == 7:
             yield ring
             continue
         if command == 1:
             ring = []
         for _ in range(count):
-            x, y = x + _signed(commands[place]), y + _signed(commands[place + 1])
-            place += 2
+            x, y = x + _signed(commands[position]), y + _signed(commands[position + 1])
+            position += 2
             ring.append((x, y))
 
 
@@ -80,23 +82,23 @@ def _varints(content: bytes) -> Iterator[int]:
 
 
 def _fields(content: bytes) -> Iterator[tuple[int, Any]]:
-    """Number and content of each field of a message of protobuf: bytes, or a whole number."""
-    place = 0
+    """Yield the number and the content (bytes or an integer) of each field of a protobuf message."""
+    position = 0
 
     def varint() -> int:
-        nonlocal place
-        start = place
-        while content[place] > 127:
-            place += 1
-        place += 1
-        return next(_varints(content[start:place]))
+        nonlocal position
+        start = position
+        while content[position] > 127:
+            position += 1
+        position += 1
+        return next(_varints(content[start:position]))
 
-    while place < len(content):
+    while position < len(content):
         key = varint()
         if key & 7 == 0:
             yield key >> 3, varint()
         else:
-            assert key & 7 == 2, "only numbers and bytes are known"
+            assert key & 7 == 2, "only integers and bytes are supported"
             length = varint()
-            yield key >> 3, content[place : place + length]
-            place += length
+            yield key >> 3, content[position : position + length]
+            position += length

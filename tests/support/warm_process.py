@@ -1,4 +1,4 @@
-"""A program of Python that a test starts in a fork, without a process that stands for it."""
+"""A program of Python that a test starts as a fork, without a process that represents it."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.support.warm_client import (
-    FREE_FOR_COMMANDS,
+    MAY_DIFFER_FOR_COMMANDS,
     ask_for_fork,
     can_be_fork,
     connect,
@@ -20,8 +20,8 @@ from tests.support.warm_python import warm_python
 
 
 def can_be_warm(variables: dict[str, str]) -> bool:
-    """Whether a fork may have this environment."""
-    return can_be_fork(folder(), variables, FREE_FOR_COMMANDS)
+    """Whether a fork can have this environment."""
+    return can_be_fork(folder(), variables, MAY_DIFFER_FOR_COMMANDS)
 
 
 def folder() -> str:
@@ -29,7 +29,7 @@ def folder() -> str:
 
 
 class WarmProcess:
-    """A process of its own, with what tests use of `subprocess.Popen`."""
+    """A process with those methods of `subprocess.Popen` that tests use."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class WarmProcess:
         environment: dict[str, str],
         errors: Path | None = None,
     ) -> None:
-        """Start it; standard error goes to a file, if one is given."""
+        """Start the program; standard error goes to the file `errors` if there is one."""
         self._folder = Path(tempfile.mkdtemp())
         self._printed = self._folder / "printed"
         self._errors = errors or self._folder / "errors"
@@ -55,7 +55,7 @@ class WarmProcess:
             )
 
     def poll(self) -> int | None:
-        """Its status, when it has ended."""
+        """Return the exit status, or None while the process runs."""
         with suppress(subprocess.TimeoutExpired):
             self.wait(0)
         return self.returncode
@@ -71,7 +71,7 @@ class WarmProcess:
         return self.returncode
 
     def communicate(self) -> tuple[str, str]:
-        """Wait for its end; what it printed, and its errors."""
+        """Wait for the end; return standard output and standard error."""
         self.wait()
         texts = self._printed.read_text(), self._errors.read_text()
         shutil.rmtree(self._folder)
@@ -79,7 +79,7 @@ class WarmProcess:
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            with suppress(OSError):  # it has just ended
+            with suppress(OSError):  # the process has just ended
                 self._connection.send(bytes([number]))
 
     def terminate(self) -> None:

@@ -1,6 +1,6 @@
-"""A Python that starts in a fork of a process that has imported the program and Prefect: a start without imports.
+"""A Python that starts as a fork of a process that has already imported the program or Prefect.
 
-Its children are as warm, as far as they are started as `sys.executable`.
+Its children start in the same way if they are started with `sys.executable`.
 """
 
 import atexit
@@ -31,36 +31,36 @@ from types import ModuleType
 from typing import NoReturn
 
 from tests.support import warm_client
-from tests.support.made_once import made_once
-from tests.support.warm_client import LOW
+from tests.support.make_once import make_once
+from tests.support.warm_client import DESCRIPTOR_LIMIT
 
-IMPORTED = [
+PROGRAM_MODULES = [
     "pipeline.api.server", "pipeline.catalogue.rejected_files", "pipeline.catalogue.search",
     "pipeline.catalogue.unregister", "pipeline.catalogue.users", "pipeline.cli.inspection",
     "pipeline.cli.inspection_output", "pipeline.cli.main", "pipeline.cli.output", "pipeline.cli.progress",
     "pipeline.cli.runners", "pipeline.cli.server", "pipeline.database.migrations", "pipeline.ingest.drop_folders",
     "pipeline.ingest.plan", "pipeline.ingest.sync", "pipeline.ingest.uploads", "pipeline.raster.workers.process",
 ]  # fmt: skip
-"""What commands and worker processes import."""
-WITH_PREFECT = [
+"""The modules that commands and worker processes import."""
+PREFECT_MODULES = [
     "flows.register", "flows.schedules.deploy", "flows.schedules.schedule", "flows.uploads", "prefect.cli.server",
     "prefect.engine", "prefect.server.api.server", "prefect.workers.process",
 ]  # fmt: skip
-"""What flows and Prefect's server import, which takes seconds: as soon as one is asked for."""
-WITHOUT_PREFECT = ("flows.schedules", "flows.schedules.prefect_server")
-"""These prepare the environment that Prefect reads."""
+"""The modules that flows and Prefect's server import. They take seconds, so the first request imports them."""
+NEVER_HIDDEN = ("flows.schedules", "flows.schedules.prefect_server")
+"""Modules that prepare the environment that Prefect reads."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @cache
 def warm_python() -> Path:
-    """The program: Python for `-m` and `-c` in this virtual environment."""
+    """Return the path of a warm Python, which knows `-m` and `-c` and the packages of this virtual environment."""
     owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
-    return made_once(f"warm-python-{owner}", lambda folder: start(folder, owner)) / "bin" / "python"
+    return make_once(f"warm-python-{owner}", lambda folder: start(folder, owner)) / "bin" / "python"
 
 
 def start(folder: Path, owner: int) -> None:
-    """Write the program beside the others of the virtual environment, and start what forks."""
+    """Write the program `python` beside links to the other programs, and start the processes that fork."""
     folder.chmod(0o711)
     (folder / "lib").symlink_to(Path(sys.prefix) / "lib")
     (folder / "pyvenv.cfg").symlink_to(Path(sys.prefix) / "pyvenv.cfg")
@@ -74,20 +74,20 @@ def start(folder: Path, owner: int) -> None:
         f"#!{sys.executable} -IS\n{source}\n\nmain({sys.executable!r}, {str(folder)!r})\n"
     )
     program.chmod(0o755)
-    variables = {**os.environ, **warm_client.OF_WORKERS, "PYTHONPATH": str(ROOT)}
-    for name in warm_client.BY_LIBRARIES:
+    variables = {**os.environ, **warm_client.WORKER_VARIABLES, "PYTHONPATH": str(ROOT)}
+    for name in warm_client.LIBRARY_VARIABLES:
         variables.pop(name, None)
     (folder / "variables").write_bytes(marshal.dumps(variables))
     sockets = [listen(folder / name) for name in ("program", "prefect")]
-    passed = [one.fileno() for one in sockets]
+    passed = [listening.fileno() for listening in sockets]
     command = [sys.executable, "-m", "tests.support.warm_python", folder, owner, *passed]
     with (folder / "log").open("w") as log:
         subprocess.run(
             list(map(str, command)), env=variables, pass_fds=passed, stdin=subprocess.DEVNULL,
             stdout=log, stderr=log, start_new_session=True, check=True,
         )  # fmt: skip
-    for one in sockets:
-        one.close()
+    for listening in sockets:
+        listening.close()
 
 
 def listen(path: Path) -> socket.socket:
@@ -99,28 +99,28 @@ def listen(path: Path) -> socket.socket:
 
 @dataclass
 class Request:
-    """What a process is to be: its arguments, folder, environment and open files."""
+    """The arguments, folder, environment and open files that a process shall have."""
 
     arguments: list[str]
     folder: str
     variables: dict[str, str]
     passed: dict[int, int]
-    """The numbers that its files shall have, and those that they have."""
+    """Descriptors that the files shall have -> descriptors that they have now."""
 
 
-class Forks:
-    """Makes a fork for each client, until the tests have ended."""
+class ForkServer:
+    """Makes a fork for each client until the tests end."""
 
-    def __init__(self, listening: socket.socket, owner: int, imported: list[str]) -> None:
+    def __init__(self, listening: socket.socket, owner: int, modules: list[str]) -> None:
         self.listening, self.events = listening, DefaultSelector()
-        self.imported = imported
+        self.modules = modules
         self.clients: dict[int, tuple[int, socket.socket]] = {}
-        """The number of the process and its client, by the descriptor of the process."""
+        """The process id and the client of each fork, by the descriptor of the process."""
         self.events.register(listening, EVENT_READ, self.accept)
         self.events.register(os.pidfd_open(owner), EVENT_READ, self.end)
 
     def serve(self) -> Request:
-        """Serve until the end; returns in each fork."""
+        """Serve until the tests end; return the request in each fork."""
         while True:
             for key, _ in self.events.select():
                 request: Request | None = key.data()
@@ -131,10 +131,10 @@ class Forks:
         client, _ = self.listening.accept()
         try:
             request = receive(client)
-        except (OSError, EOFError):  # it was killed
+        except (OSError, EOFError):  # the client was killed
             client.close()
             return None
-        import_all(self.imported)
+        import_all(self.modules)
         if not (process := os.fork()):
             return request
         for descriptor in request.passed.values():
@@ -148,8 +148,8 @@ class Forks:
         return None
 
     def forward(self, client: socket.socket, descriptor: int) -> None:
-        """Send a process the signals that its client got, SIGKILL among them."""
-        if descriptor not in self.clients:  # it has just ended
+        """Forward signals of a client to its process; send SIGKILL when the client is gone."""
+        if descriptor not in self.clients:  # the process has just ended
             return
         numbers = b""
         with suppress(ConnectionError):
@@ -160,11 +160,11 @@ class Forks:
             signal.pidfd_send_signal(descriptor, number)
 
     def report(self, descriptor: int) -> None:
-        """Tell a client how its process has ended."""
+        """Send a client the exit status of its process."""
         process, client = self.clients.pop(descriptor)
         status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
         self.events.unregister(descriptor)
-        with suppress(KeyError):  # it was killed
+        with suppress(KeyError):  # the client was killed
             self.events.unregister(client)
         with suppress(OSError):
             client.send(status.to_bytes(4, "big", signed=True))
@@ -172,43 +172,43 @@ class Forks:
         os.close(descriptor)
 
     def end(self) -> None:
-        """Leave nothing behind."""
+        """Kill all forks, and exit."""
         for descriptor in self.clients:
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         os._exit(0)
 
 
 def receive(client: socket.socket) -> Request:
-    """Read what the client sends, with the files that it passes, at numbers that no process asks for."""
-    head, found, *_ = socket.recv_fds(client, 4, 200)
+    """Receive the request of a client, with the open files that it passes."""
+    head, descriptors, *_ = socket.recv_fds(client, 4, 200)
     length, text = int.from_bytes(head, "big"), b""
     while len(text) < length or not head:
         if not (part := client.recv(length - len(text))):
             raise EOFError
         text += part
     fields = marshal.loads(text)
-    return Request(**{**fields, "passed": dict(zip(fields["passed"], found, strict=True))})
+    return Request(**{**fields, "passed": dict(zip(fields["passed"], descriptors, strict=True))})
 
 
 class PrefectFinder(Loader, MetaPathFinder):
-    """Hides what was imported of Prefect until it is imported: it reads its environment then."""
+    """Hides the imported modules of Prefect until they are imported again: Prefect then reads its environment."""
 
     def __init__(self) -> None:
         self.hidden = {
             name: sys.modules.pop(name)
             for name in list(sys.modules)
-            if name.startswith(("prefect", "flows.")) and name not in WITHOUT_PREFECT
+            if name.startswith(("prefect", "flows.")) and name not in NEVER_HIDDEN
         }
 
     def find_spec(self, name: str, _path: object, _target: object = None) -> ModuleSpec | None:
         if name not in self.hidden:
             return None
         module = self.hidden[name]
-        packaged = hasattr(module, "__path__")
-        return ModuleSpec(name, self, origin=module.__file__, is_package=packaged)
+        is_package = hasattr(module, "__path__")
+        return ModuleSpec(name, self, origin=module.__file__, is_package=is_package)
 
     def get_code(self, name: str) -> object:
-        """For `python -m`."""
+        """Return the code of a module, which `python -m` asks for."""
         loader = self.hidden[name].__spec__.loader  # type: ignore[union-attr]
         return loader.get_code(name)  # type: ignore[union-attr]
 
@@ -217,7 +217,7 @@ class PrefectFinder(Loader, MetaPathFinder):
         return self.hidden[spec.name]
 
     def exec_module(self, module: ModuleType) -> None:
-        """Show all of it, and have Prefect read its environment again."""
+        """Show all hidden modules, and let Prefect read its environment again."""
         module.__spec__ = self.spec
         sys.meta_path.remove(self)
         sys.modules.update(self.hidden)
@@ -226,7 +226,7 @@ class PrefectFinder(Loader, MetaPathFinder):
 
 
 def become(request: Request, program: str) -> None:
-    """Give this process the files, the environment and the settings of another."""
+    """Give this process the files, the environment and the settings of the request."""
     os.setsid()
     place_descriptors(request.passed)
     os.chdir(request.folder)
@@ -242,16 +242,16 @@ def become(request: Request, program: str) -> None:
 
 
 def place_descriptors(passed: dict[int, int]) -> None:
-    """Have these files at their numbers, and no others that a program passes on."""
-    high = {number: fcntl(found, F_DUPFD, LOW) for number, found in passed.items()}
-    os.closerange(0, LOW)
-    for number, found in high.items():
-        os.dup2(found, number)
-        os.close(found)
+    """Move these files to their descriptors, and close all others below DESCRIPTOR_LIMIT."""
+    copies = {new: fcntl(old, F_DUPFD, DESCRIPTOR_LIMIT) for new, old in passed.items()}
+    os.closerange(0, DESCRIPTOR_LIMIT)
+    for new, copy in copies.items():
+        os.dup2(copy, new)
+        os.close(copy)
 
 
 def run(arguments: list[str]) -> None:
-    """Run a program as Python does for its arguments `-m MODULE` or `-c CODE`."""
+    """Run a program as Python does with the arguments `-m MODULE` or `-c CODE`."""
     sys.path[0] = str(Path.cwd())
     if arguments[0] == "-P":
         del arguments[0], sys.path[0]
@@ -265,12 +265,12 @@ def run(arguments: list[str]) -> None:
 
 
 def run_to_the_end(arguments: list[str]) -> NoReturn:
-    """Run a program, and end as Python does, without freeing all that was imported."""
+    """Run a program, and end as Python does, but without freeing the imported modules."""
     status: object = None
     try:
         run(arguments)
-    except SystemExit as ended:
-        status = ended.code
+    except SystemExit as exit_:
+        status = exit_.code
     except BaseException as error:  # noqa: BLE001 - as Python does
         sys.excepthook(type(error), error, error.__traceback__)
         status = 1
@@ -283,28 +283,28 @@ def run_to_the_end(arguments: list[str]) -> NoReturn:
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(ValueError):  # it is closed
+        with suppress(ValueError):  # the stream is closed
             stream.flush()
     os._exit((status or 0) & 0xFF)
 
 
 @contextmanager
-def low_numbers_taken() -> Iterator[None]:
-    """Move the files that libraries keep open, such as the database of PROJ, to numbers that forks leave open."""
+def low_descriptors_taken() -> Iterator[None]:
+    """Let libraries open files that they keep, such as the database of PROJ, above DESCRIPTOR_LIMIT."""
     taken = []
-    while (number := os.dup(sys.stdin.fileno())) < LOW:
-        taken.append(number)
-    os.close(number)
+    while (descriptor := os.dup(sys.stdin.fileno())) < DESCRIPTOR_LIMIT:
+        taken.append(descriptor)
+    os.close(descriptor)
     yield
-    for number in taken:
-        os.close(number)
+    for descriptor in taken:
+        os.close(descriptor)
 
 
 def import_all(modules: list[str]) -> None:
-    """Import what is not imported yet; the collector leaves the memory alone that forks share."""
+    """Import modules once, and keep the garbage collector from touching the memory that forks share."""
     if modules[-1] in sys.modules:
         return
-    with warnings.catch_warnings(), low_numbers_taken():
+    with warnings.catch_warnings(), low_descriptors_taken():
         warnings.simplefilter("ignore")
         for module in modules:
             importlib.import_module(module)
@@ -314,13 +314,14 @@ def import_all(modules: list[str]) -> None:
 
 def main(folder: str, owner: int, for_program: int, for_prefect: int) -> None:
     if os.fork():
-        os._exit(0)  # the process that started this one does not wait for its end
-    import_all(IMPORTED)
-    # both stay: freed later, they would close files of the program
-    sockets = [socket.socket(fileno=number) for number in (for_program, for_prefect)]
-    listening, imported = (sockets[0], IMPORTED) if os.fork() else (sockets[1], WITH_PREFECT)
-    forks = Forks(listening, owner, imported)
-    request = forks.serve()
+        os._exit(0)  # the parent does not wait for the process that forks
+    import_all(PROGRAM_MODULES)
+    # both objects stay: freed later, they would close files of the program
+    sockets = [socket.socket(fileno=descriptor) for descriptor in (for_program, for_prefect)]
+    listening, modules = (
+        (sockets[0], PROGRAM_MODULES) if os.fork() else (sockets[1], PREFECT_MODULES)
+    )
+    request = ForkServer(listening, owner, modules).serve()
     become(request, f"{folder}/bin/python")
     run_to_the_end(request.arguments)
 

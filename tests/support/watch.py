@@ -1,4 +1,4 @@
-"""Tells which files any process opens: the kernel's own account (inotify), of each file of a folder."""
+"""Watch with inotify which files of a folder are opened, by any process."""
 
 import ctypes
 import os
@@ -13,22 +13,22 @@ _HEADER = struct.Struct("iIII")
 
 
 class OpenedFiles:
-    """What became of the files of one folder since the last look."""
+    """The files of a folder that were opened since the last call."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     def names(self) -> set[str]:
-        """Those that were opened, by their descriptors too."""
+        """Return the names of the files that were opened."""
         return {name for name, _ in self._events()}
 
     def read(self) -> set[str]:
-        """Those of which bytes were read."""
+        """Return the names of the files whose bytes were read."""
         return {name for name, read in self._events() if read}
 
     def _events(self) -> set[tuple[str, bool]]:
-        """Names, and whether bytes were read."""
-        found: set[tuple[str, bool]] = set()
+        """Return names, and whether bytes were read."""
+        opened: set[tuple[str, bool]] = set()
         while events := self._read():
             position = 0
             while position < len(events):
@@ -37,8 +37,8 @@ class OpenedFiles:
                 name = events[position : position + length].rstrip(b"\0")
                 position += length
                 if not mask & _IN_ISDIR:
-                    found.add((os.fsdecode(name), bool(mask & _IN_ACCESS)))
-        return found
+                    opened.add((os.fsdecode(name), bool(mask & _IN_ACCESS)))
+        return opened
 
     def _read(self) -> bytes:
         try:
@@ -49,7 +49,7 @@ class OpenedFiles:
 
 @contextmanager
 def opened_files(folder: Path) -> Iterator[OpenedFiles]:
-    """Watches a folder, of which what is below is not watched."""
+    """Watch the files directly in a folder until the end of the block."""
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = libc.inotify_init1(_IN_NONBLOCK)
     try:

@@ -1,4 +1,4 @@
-"""A web server for tests that sends files with ranges, and misbehaves on request."""
+"""A web server for tests, which supports ranges and can inject faults."""
 
 import json
 import re
@@ -14,12 +14,12 @@ from urllib.parse import unquote, urlsplit
 
 Reply = tuple[int, dict[str, str], bytes]
 Fault = Callable[[str], Reply | None]
-"""Gets the path and the query of a request; returns what to answer instead of the file."""
+"""Gets the path with the query. Returns the answer to send instead of the file, or None."""
 
 
 @dataclass
 class Web:
-    """A folder that is served."""
+    """A running server and the folder that it serves."""
 
     folder: Path
     port: int = 0
@@ -27,18 +27,17 @@ class Web:
     modified: bool = True
     ranges: bool = True
     documents: dict[str, Any] = field(default_factory=dict)
-    """Path, with its query, -> JSON document that is served there."""
+    """JSON documents by the path (with the query) at which they are served."""
     fault: Fault = lambda _: None
     requests: list[tuple[str, str, bytes]] = field(default_factory=list)
-    """Method, path and body of each request."""
+    """The method, path and body of each request."""
 
     @property
     def url(self) -> str:
-        """Its address."""
         return f"http://127.0.0.1:{self.port}"
 
     def reply(self, path: str, wanted: str | None) -> Reply:
-        """The answer to a GET."""
+        """Return the answer to a GET; `wanted` is the header Range."""
         if (fault := self.fault(path)) is not None:
             return fault
         if path in self.documents:
@@ -63,7 +62,7 @@ class Web:
 
 
 def redirect(url: str, status: int = 302) -> Reply:
-    """An answer that leads elsewhere."""
+    """Return an answer that redirects to a URL."""
     return status, {"Location": url}, b""
 
 
@@ -98,7 +97,7 @@ def serve_folder(folder: Path) -> Iterator[Web]:
         daemon_threads = True
 
         def handle_error(self, *_: object) -> None:
-            """Be silent: a client leaves early where an answer is not what it asked for."""
+            """Ignore clients that left: they do so when an answer is not as expected."""
 
     server = Server(("127.0.0.1", 0), Handler)
     web.port = server.server_port

@@ -13,7 +13,7 @@ from pipeline.catalogue.users import grant_role
 from pipeline.raster import ProcessReader
 from tests.api.conftest import SOURCES, Add, As, base, names
 from tests.support.factory import write_raster
-from tests.support.ingestion import registered, work_of
+from tests.support.ingestion import definition_files, register_files
 
 V4 = "/api/v4"
 pytestmark = pytest.mark.usefixtures("empty", "people")
@@ -184,7 +184,7 @@ def test_a_file_has_its_plain_name_and_an_encoded_uri(
     as_: As, engine: Engine, pool: ProcessReader[FileRow], tmp_path: Path, add_organisation: Any
 ) -> None:
     path = write_raster(tmp_path / "my é %41.tif")
-    registered(engine, pool.read, work_of([path], access_modifier="Public"))
+    register_files(engine, pool.read, definition_files([path], access_modifier="Public"))
     (source,) = as_("admin").get(SOURCES).json()["results"]
     (file,) = as_("admin").get(f"{source['url']}files/").json()["results"]
     assert (file["name"], file["uri"]) == (path.name, path.as_uri())

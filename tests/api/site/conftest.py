@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.chromium import Browsers
+from tests.support.chromium import GetBrowser
 
 Look = Callable[[int, str], Any]
 UNTIL_READY = """
@@ -16,11 +16,11 @@ UNTIL_READY = """
 
 
 @pytest.fixture
-def look(browsers: Browsers) -> Look:
+def look(get_browser: GetBrowser) -> Look:
     """A browser with scripts, as wide and as light as asked for."""
 
     def prepare(width: int, scheme: str) -> Any:
-        browser = browsers(True)
+        browser = get_browser(True)
         size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         prefer(browser, scheme)

@@ -16,20 +16,21 @@ from sqlalchemy import Engine, text
 from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.layers import add_layer
 from pipeline.raster import ProcessReader
-from tests.api.conftest import SOURCES, Add, base, until
+from tests.api.conftest import SOURCES, Add, base
 from tests.api.site.conftest import Look, prefer, ready
-from tests.support.axe import findings
+from tests.support.axe import find_violations
 from tests.support.chromium import (
-    assert_quiet,
-    await_text,
+    assert_no_errors,
+    click_button,
     fill,
     needs_chromium,
-    press,
-    requested,
+    read_requests,
     sign_in,
+    wait_for_text,
 )
 from tests.support.factory import write_raster
-from tests.support.ingestion import registered, work_of
+from tests.support.ingestion import definition_files, register_files
+from tests.support.waiting import wait_until
 
 pytestmark = [needs_chromium, pytest.mark.usefixtures("people")]
 
@@ -43,9 +44,9 @@ def rain(engine: Engine, pool: ProcessReader[FileRow], tmp_path_factory: Any) ->
     paths = [folder / "rain_20240101T000000Z.tif", folder / "rain_20240101T060000Z.tif"]
     write_raster(paths[0], values=values, width=400, height=200)
     write_raster(paths[1], values=100 - values, width=400, height=200)
-    work = work_of(paths, id="rain", name="Rain", group="all", access_modifier="Public", temporal=True,
+    work = definition_files(paths, id="rain", name="Rain", group="all", access_modifier="Public", temporal=True,
                    pattern=r"_(?P<time>\d{8}T\d{6}Z)\.tif$")  # fmt: skip
-    registered(engine, pool.read, work)
+    register_files(engine, pool.read, work)
     with engine.connect() as connection:
         found = text("SELECT uuid FROM raster_sources WHERE name = 'Rain'")
         return str(connection.execute(found).scalar_one())
@@ -104,7 +105,7 @@ def test_every_page_fits_and_can_be_read_by_everyone(
             wide = browser.execute_script(
                 "return document.documentElement.scrollWidth > innerWidth"
             )
-            problems[path, scheme] = [*findings(browser), *(["too wide"] if wide else [])]
+            problems[path, scheme] = [*find_violations(browser), *(["too wide"] if wide else [])]
     assert {page: found for page, found in problems.items() if found} == {}
     assert_quiet_but_for_errors(browser, here)
 
@@ -113,7 +114,7 @@ def assert_quiet_but_for_errors(browser: Any, here: str) -> None:
     """Nothing leaves the machine, and the console has only the statuses of the pages that are meant to fail."""
     loud = [entry["message"] for entry in browser.get_log("browser")]
     assert [line for line in loud if "in_bbox=x" not in line and "/nothing/" not in line] == []
-    assert [url for url in requested(browser) if not url.startswith((here, "data:"))] == []
+    assert [url for url in read_requests(browser) if not url.startswith((here, "data:"))] == []
 
 
 def test_a_box_and_a_click_on_the_map_find_a_source(
@@ -129,15 +130,15 @@ def test_a_box_and_a_click_on_the_map_find_a_source(
     assert filled[0] == filled[1]
 
     click(browser, *place(browser, 6.5, 51.5))
-    await_text(browser, "1 raster source here")
+    wait_for_text(browser, "1 raster source here")
     assert browser.find_element("css selector", ".popup a").text == "Side: East"
 
     browser.get(f"{here}/?name__startswith=Side")  # as the names may have moved the map
     ready(browser)
-    press(browser, "Draw a box")
+    click_button(browser, "Draw a box")
     click(browser, *place(browser, 3.9, 50.9))
     click(browser, *place(browser, 5.2, 52.1))
-    await_text(browser, "1 found")
+    wait_for_text(browser, "1 found")
     names = [row.text for row in browser.find_elements("css selector", "tbody th a")]
     assert names == ["Side: West"]
     west, south, east, north = map(
@@ -149,7 +150,7 @@ def test_a_box_and_a_click_on_the_map_find_a_source(
     assert colours_at(browser, (5.1, 51.5)) == [land]
 
     browser.find_element("link text", "Side: West").click()
-    await_text(browser, "Used by")
+    wait_for_text(browser, "Used by")
     assert browser.title == "Side: West – rastersources"
     ready(browser)
 
@@ -167,18 +168,18 @@ def test_the_raster_is_drawn_and_follows_the_time(look: Look, client: Client, ra
         return ["dark" if max(c) < 60 else "bright" if min(c) > 220 else str(c) for c in colours]
 
     # The last step is shown first: it is 100 in the west and 0 in the east, and the ramp goes from black to white.
-    until(lambda: shown() == ["bright", "dark"])
+    wait_until(lambda: shown() == ["bright", "dark"])
     slider = browser.find_element("id", "time")
     assert slider.get_attribute("max") == "1"
     slider.send_keys("\ue012")  # the arrow to the left
-    until(lambda: shown() == ["dark", "bright"])
+    wait_until(lambda: shown() == ["dark", "bright"])
     assert browser.find_element("id", "step").text == "2024-01-01T00:00:00Z"
     assert "time=2024-01-01T00%3A00%3A00Z" in browser.current_url
-    until(lambda: browser.find_element("id", "legend").is_displayed())
+    wait_until(lambda: browser.find_element("id", "legend").is_displayed())
     ends = [browser.find_element("id", name).text for name in ("low", "high")]
     assert ends == ["0", "100"]
-    await_text(browser, "2 files, 2 steps: no step")
-    assert_quiet(browser, here)
+    wait_for_text(browser, "2 files, 2 steps: no step")
+    assert_no_errors(browser, here)
 
 
 def test_a_person_adds_changes_and_deletes_a_source(
@@ -189,17 +190,17 @@ def test_a_person_adds_changes_and_deletes_a_source(
     sign_in(browser, "admin", people["admin"])
     browser.find_element("link text", "New raster source").click()
     fill(browser, "name", "Made by hand")
-    press(browser, "Add")
-    await_text(browser, "Made by hand</h1>")
+    click_button(browser, "Add")
+    wait_for_text(browser, "Made by hand</h1>")
     browser.find_element("link text", "Edit").click()
     fill(browser, "interval", "soon")
-    press(browser, "Save")
-    await_text(browser, "Must be a duration")
+    click_button(browser, "Save")
+    wait_for_text(browser, "Must be a duration")
     assert browser.find_element("name", "interval").get_attribute("value") == "soon"
     fill(browser, "interval", "PT5M")
     fill(browser, "name", "Changed <by> hand")
-    press(browser, "Save")
-    await_text(browser, "Changed &lt;by&gt; hand</h1>")
+    click_button(browser, "Save")
+    wait_for_text(browser, "Changed &lt;by&gt; hand</h1>")
     uuid = browser.current_url.rstrip("/").rpartition("/")[2]
     row = client.get(f"{SOURCES}{uuid}/", auth=("__key__", people["admin"])).json()
     assert (row["name"], row["interval"]) == ("Changed <by> hand", "00:05:00")
@@ -207,12 +208,12 @@ def test_a_person_adds_changes_and_deletes_a_source(
 
     add_layer(engine, "A layer of it", uuid)
     browser.find_element("link text", "Delete").click()
-    await_text(browser, "A layer of it")
-    press(browser, "Delete and break what uses it")
-    await_text(browser, "Raster sources</h1>")
+    wait_for_text(browser, "A layer of it")
+    click_button(browser, "Delete and break what uses it")
+    wait_for_text(browser, "Raster sources</h1>")
     assert client.get(f"{SOURCES}{uuid}/", auth=("__key__", people["admin"])).status_code == 404
-    press(browser, "Sign out")
-    await_text(browser, "Password or API key")
+    click_button(browser, "Sign out")
+    wait_for_text(browser, "Password or API key")
     loud = [
         json.dumps(entry) for entry in browser.get_log("browser") if "400" not in entry["message"]
     ]
@@ -262,7 +263,7 @@ def test_a_hundred_thousand_footprints_are_panned_and_zoomed(
     assert tiles > 12
     assert sent < 1_000_000
     assert unpacked > 50_000
-    assert_quiet(browser, here)
+    assert_no_errors(browser, here)
 
 
 def await_move(browser: Any, move: Callable[[], None]) -> None:
@@ -270,7 +271,7 @@ def await_move(browser: Any, move: Callable[[], None]) -> None:
     before = browser.current_url
     browser.execute_script("document.getElementById('map').dataset.ready = ''")
     move()
-    until(lambda: bool(browser.current_url != before))
+    wait_until(lambda: bool(browser.current_url != before))
     ready(browser)
 
 

@@ -28,7 +28,7 @@ from tests.api.conftest import As, client_of
 from tests.api.test_pages import BROWSER, sign_in
 from tests.support.database import execute, rows
 from tests.support.factory import write_raster
-from tests.support.ingestion import CONFIG, run_of, work_of
+from tests.support.ingestion import CONFIG, definition_files, run_context
 
 CALLERS = ("stranger", "manager", "user", "supplier", "admin")
 MEMBERS = ("user", "supplier", "admin")
@@ -49,12 +49,14 @@ def runs(
     (folder / "empty.tif").write_bytes(b"")
     other = tmp_path_factory.mktemp("foreign")
     write_raster(other / "foreign.tif", crs=None)
-    context = run_of(engine, pool.read)
+    context = run_context(engine, pool.read)
     (ours,) = register_all(
         replace(context, flow_run=FLOW_RUN),
-        [work_of([folder], id="ours", access_modifier="Public")],
+        [definition_files([folder], id="ours", access_modifier="Public")],
     )
-    (theirs,) = sync_all(context, [work_of([other], id="theirs", organisation="Other")], CONFIG)
+    (theirs,) = sync_all(
+        context, [definition_files([other], id="theirs", organisation="Other")], CONFIG
+    )
     return {"ours": ours.run, "theirs": theirs.run, "folder": folder, "other": other}
 
 
@@ -244,8 +246,8 @@ def test_only_writers_try_again_and_only_in_their_organisations(
 def test_what_is_tried_again_is_read_by_the_next_sync(
     sessions: As, engine: Engine, pool: ProcessReader[FileRow], runs: dict[str, Any]
 ) -> None:
-    work = work_of([runs["folder"]], id="ours", access_modifier="Public")
-    context = run_of(engine, pool.read)
+    work = definition_files([runs["folder"]], id="ours", access_modifier="Public")
+    context = run_context(engine, pool.read)
     attempts = (
         "SELECT attempts FROM rejected_files WHERE definition = 'ours' AND code = 'empty_file'"
     )

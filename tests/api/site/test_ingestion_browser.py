@@ -12,17 +12,17 @@ from pipeline.raster import ProcessReader
 from tests.api.conftest import base
 from tests.api.site.conftest import Look, prefer
 from tests.api.site.test_ingestion import RD_IN_DEGREES
-from tests.support.axe import findings
+from tests.support.axe import find_violations
 from tests.support.chromium import (
-    assert_quiet,
-    await_text,
+    assert_no_errors,
+    click_button,
     needs_chromium,
-    press,
     sign_in,
+    wait_for_text,
 )
 from tests.support.database import execute, rows
 from tests.support.factory import write_raster
-from tests.support.ingestion import registered, work_of
+from tests.support.ingestion import definition_files, register_files
 
 pytestmark = needs_chromium
 
@@ -38,7 +38,7 @@ def run(engine: Engine, pool: ProcessReader[FileRow], tmp_path: Path) -> int:
     write_raster(tmp_path / "nowhere2.tif", crs=None)
     (tmp_path / "empty.tif").write_bytes(b"")
     for _ in range(2):
-        registered(engine, pool.read, work_of([tmp_path], id="rain"), batch_size=2)
+        register_files(engine, pool.read, definition_files([tmp_path], id="rain"), batch_size=2)
     execute(engine, "UPDATE rejected_files SET rejected_by = (SELECT min(id) FROM sync_runs)")
     ((number,),) = rows(engine, "SELECT min(id) FROM sync_runs")
     return int(number)
@@ -49,13 +49,13 @@ def test_a_supplier_finds_what_went_wrong_and_tries_again(
 ) -> None:
     here = base(client)
     browser.get(f"{here}/ingestion/")
-    await_text(browser, "Members of an organisation see its ingestion")
+    wait_for_text(browser, "Members of an organisation see its ingestion")
     sign_in(browser, "supplier", people["supplier"])
     browser.find_element("link text", "rain").click()
     browser.find_element("link text", str(run)).click()
     assert f"Run {run} of rain" in browser.title
     for words in ("Files per second during the run", "outside_area_of_use", "missing_crs"):
-        await_text(browser, words)
+        wait_for_text(browser, words)
     alarm = browser.find_element("class name", "alarming")
     assert "outside_area_of_use" in alarm.text
     assert alarm.value_of_css_property("border-left-width") == "5px"
@@ -64,14 +64,14 @@ def test_a_supplier_finds_what_went_wrong_and_tries_again(
         "xpath", "//button[starts-with(normalize-space(), 'Try all 2 again')]"
     )
     buttons[0].click()
-    await_text(browser, "The next run reads 2 files again.")
+    wait_for_text(browser, "The next run reads 2 files again.")
     waiting = "SELECT code FROM rejected_files WHERE fingerprint IS NULL"
     assert rows(engine, waiting) == [("missing_crs",)] * 2
     browser.find_element("link text", "Warnings").click()
     browser.find_element("link text", "1 file").click()
-    await_text(browser, "degrees.tif")
-    press(browser, "Sign out")
-    assert_quiet(browser, here)
+    wait_for_text(browser, "degrees.tif")
+    click_button(browser, "Sign out")
+    assert_no_errors(browser, here)
 
 
 @pytest.mark.parametrize("width", [1300, 380])
@@ -95,4 +95,4 @@ def test_the_pages_fit_and_axe_finds_nothing_serious(
             prefer(browser, scheme)
             wide = "return document.documentElement.scrollWidth"
             assert browser.execute_script(wide) <= width, page
-            assert findings(browser) == [], (page, scheme)
+            assert find_violations(browser) == [], (page, scheme)

@@ -14,9 +14,9 @@ from pipeline.catalogue.file_row import FileRow
 from pipeline.raster import ProcessReader
 from tests.api.conftest import base
 from tests.api.site.conftest import Look, ready
-from tests.support.chromium import await_text, needs_chromium
+from tests.support.chromium import needs_chromium, wait_for_text
 from tests.support.factory import RD_TRANSFORM, write_raster
-from tests.support.ingestion import registered, work_of
+from tests.support.ingestion import definition_files, register_files
 
 pytestmark = needs_chromium
 PLACES = {
@@ -46,17 +46,18 @@ def catalogue(engine: Engine, pool: ProcessReader[FileRow], tmp_path_factory: An
         transform = RD_TRANSFORM.translation(x, y) @ RD_TRANSFORM.scale(pixel, -pixel)
         path = write_raster(folder / f"{number}.tif", values=field(number, 600, 800), width=800, height=600,
                             transform=transform, compress="deflate")  # fmt: skip
-        work = work_of([path], id=f"map{number}", name=name, access_modifier="Public")
-        registered(engine, pool.read, work)
+        work = definition_files([path], id=f"map{number}", name=name, access_modifier="Public")
+        register_files(engine, pool.read, work)
     transform = RD_TRANSFORM.translation(180_000, 500_000) @ RD_TRANSFORM.scale(50, -50)
     paths = [
         write_raster(folder / f"rain_{step}00Z.tif", values=field(9 + number / 3, 600, 800), width=800, height=600,
                      transform=transform, compress="deflate")
         for number, step in enumerate(STEPS)
     ]  # fmt: skip
-    work = work_of(paths, id="rain", name="Rain, hourly radar composite", group="all", access_modifier="Public",
-                   temporal=True, interval="PT1H", pattern=r"_(?P<time>\d{8}T\d{6}Z)\.tif$")  # fmt: skip
-    registered(engine, pool.read, work)
+    work = definition_files(paths, id="rain", name="Rain, hourly radar composite", group="all", temporal=True,
+                            access_modifier="Public", interval="PT1H",
+                            pattern=r"_(?P<time>\d{8}T\d{6}Z)\.tif$")  # fmt: skip
+    register_files(engine, pool.read, work)
     with engine.connect() as connection:
         found = text("SELECT uuid FROM raster_sources WHERE temporal")
         return str(connection.execute(found).scalar_one())
@@ -81,7 +82,7 @@ def test_the_pictures_of_the_docs(
         browser.get(f"{here}{path}")
         ready(browser)
         if "sources" in path:
-            await_text(browser, "steps are missing")
+            wait_for_text(browser, "steps are missing")
         picture = tmp_path / name
         picture.write_bytes(browser.get_screenshot_as_png())
         assert picture.stat().st_size > 20_000

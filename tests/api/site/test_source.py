@@ -18,7 +18,7 @@ from pipeline.raster import ProcessReader
 from tests.api.conftest import SOURCES, Add, As
 from tests.api.test_pages import BROWSER, sign_in, token_of
 from tests.support.factory import RD_TRANSFORM, write_raster
-from tests.support.ingestion import registered, work_of
+from tests.support.ingestion import definition_files, register_files
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 
@@ -40,9 +40,9 @@ def tiles(engine: Engine, pool: ProcessReader[FileRow], tmp_path: Path) -> str:
         place = RD_TRANSFORM @ RD_TRANSFORM.translation(column * 10, 0)
         path = tmp_path / f"tile{column}_20240101T0{hour}0000Z.tif"
         paths.append(write_raster(path, values=np.ones((1, 10, 10), "float32"), transform=place))
-    work = work_of(paths, id="tiles", name="Tiles", group="all", access_modifier="Public", temporal=True,
+    work = definition_files(paths, id="tiles", name="Tiles", group="all", access_modifier="Public", temporal=True,
                    interval="PT1H", pattern=r"_(?P<time>\d{8}T\d{6}Z)\.tif$")  # fmt: skip
-    registered(engine, pool.read, work)
+    register_files(engine, pool.read, work)
     with engine.connect() as connection:
         return str(connection.execute(text("SELECT uuid FROM raster_sources")).scalar_one())
 

@@ -15,7 +15,7 @@ from pipeline.catalogue.users import create_key
 from pipeline.raster import ProcessReader
 from tests.api.conftest import client_of
 from tests.support.factory import write_raster
-from tests.support.ingestion import registered, work_of
+from tests.support.ingestion import definition_files, register_files
 
 STEPS = ("20240101T010000Z", "20240102T010000Z")
 CUSTOM = "+proj=laea +lat_0=52 +lon_0=5 +ellps=GRS80"
@@ -33,8 +33,10 @@ def register(engine: Engine, pool: ProcessReader[FileRow]) -> Callable[..., str]
     """Register files as one raster source; return its uuid."""
 
     def register(name: str, *paths: Path, modifier: str = "Public", **fields: Any) -> str:
-        work = work_of(paths, id=name, name=name, group="all", access_modifier=modifier, **fields)
-        registered(engine, pool.read, work)
+        work = definition_files(
+            paths, id=name, name=name, group="all", access_modifier=modifier, **fields
+        )
+        register_files(engine, pool.read, work)
         with engine.connect() as connection:
             found = text("SELECT uuid FROM raster_sources WHERE name = :name")
             return str(connection.execute(found, {"name": name}).scalar_one())

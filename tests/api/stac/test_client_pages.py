@@ -25,9 +25,9 @@ from pipeline.catalogue.users import add_user, create_key, grant_role
 from pipeline.storage.s3 import open_bucket
 from tests.api.conftest import base, client_of
 from tests.support.commands import RASTERSOURCES, REPOSITORY, run
+from tests.support.docs_commands import matches
 from tests.support.factory import write_raster
 from tests.support.needs import QGIS_PYTHON, needs_gdal, needs_qgis
-from tests.support.reader import matches
 from tests.support.s3 import Bucket, Server, new_bucket
 
 SAMPLES = REPOSITORY / "sample_data"

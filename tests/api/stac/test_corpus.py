@@ -14,7 +14,7 @@ from pipeline.catalogue.file_row import FileRow
 from pipeline.raster import ProcessReader
 from tests.api.stac.conftest import Uuids
 from tests.support.commands import CORPUS
-from tests.support.ingestion import registered, work_of
+from tests.support.ingestion import definition_files, register_files
 from tests.support.needs import needs_corpus, needs_stac_schemas
 from tests.support.stac_schemas import validator_with_extensions
 
@@ -46,8 +46,8 @@ def test_pystac_validates_every_collection_and_item(
     uuids: Uuids,
     validator: JsonSchemaSTACValidator,
 ) -> None:
-    work = work_of([CORPUS], id="corpus", access_modifier="Private")
-    report = registered(engine, pool.read, work)
+    work = definition_files([CORPUS], id="corpus", access_modifier="Private")
+    report = register_files(engine, pool.read, work)
     assert report.registered > 60
     for reader, count in ((client, 5), (admin, 6 + report.registered)):
         items = list(pages(reader, "/stac/search", "features"))

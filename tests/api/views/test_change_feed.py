@@ -20,9 +20,9 @@ from pipeline.catalogue.file_row import file_row
 from pipeline.raster import ProcessReader
 from tests.api.conftest import SOURCES, Add, As, client_of
 from tests.conftest import new_database
-from tests.support.change_feed import FEED, end, kinds, read
+from tests.support.change_feed import FEED, read_feed, read_kinds, read_last_cursor
 from tests.support.factory import write_raster
-from tests.support.ingestion import registered, work_of
+from tests.support.ingestion import definition_files, register_files
 
 pytestmark = pytest.mark.usefixtures("people")
 
@@ -49,12 +49,12 @@ def create(connection: psycopg.Connection[Any], access: int = 0) -> str:
 def test_the_feed_has_created_updated_and_deleted_sources(
     client: Client, as_: As, owner: str
 ) -> None:
-    since = end(client)
+    since = read_last_cursor(client)
     body = {"name": "a", "organisation": owner, "access_modifier": "Public"}
     made = as_("admin").post(SOURCES, json=body).json()
     changed = as_("admin").patch(made["url"], json={"name": "b"}).json()
     as_("admin").delete(made["url"])
-    found, _ = read(client, since)
+    found, _ = read_feed(client, since)
     assert [row["kind"] for row in found] == ["created", "updated", "deleted"]
     assert {(row["uuid"], row["url"]) for row in found} == {(made["uuid"], made["url"])}
     assert list(found[0]) == ["kind", "uuid", "url", "at"]
@@ -66,44 +66,44 @@ def test_commits_are_numbered_behind_a_pooler_too(database_url: str, owner: str)
         client_of(ApiConfig(database_url, prepare=False)) as client,
         psycopg.connect(database_url) as connection,
     ):
-        since = end(client)
+        since = read_last_cursor(client)
         uuid = create(connection)
         connection.commit()
-        assert kinds(client, since) == [("created", uuid)]
+        assert read_kinds(client, since) == [("created", uuid)]
 
 
 @pytest.mark.parametrize("read_between", [True, False])
 def test_a_transaction_that_commits_late_comes_late(
     client: Client, session: Callable[[], psycopg.Connection[Any]], read_between: bool
 ) -> None:
-    since = end(client)
+    since = read_last_cursor(client)
     early, late = session(), session()
     first = create(early)
     second = create(late)
     late.commit()
     if read_between:
-        (seen,), cursor = read(client, since)
+        (seen,), cursor = read_feed(client, since)
         assert seen["uuid"] == second
-        assert read(client, cursor) == ([], cursor)
+        assert read_feed(client, cursor) == ([], cursor)
     early.commit()
     if read_between:
-        assert kinds(client, cursor) == [("created", first)]
-    assert kinds(client, since) == [("created", second), ("created", first)]
+        assert read_kinds(client, cursor) == [("created", first)]
+    assert read_kinds(client, since) == [("created", second), ("created", first)]
 
 
 def test_a_run_of_register_adds_its_changes_and_nothing_else(
     client: Client, engine: Engine, tmp_path: Path
 ) -> None:
-    work = work_of([tmp_path], access_modifier="Public")
+    work = definition_files([tmp_path], access_modifier="Public")
 
     def run() -> list[tuple[str, str]]:
-        since = end(client)
+        since = read_last_cursor(client)
         with ProcessReader(1, file_row) as pool:
-            registered(engine, pool.read, work, batch_size=2)
+            register_files(engine, pool.read, work, batch_size=2)
         uuids = {
             row["uuid"]: row["name"] for row in client.get(SOURCES, params=newest).json()["results"]
         }
-        return [(kind, uuids[uuid]) for kind, uuid in kinds(client, since)]
+        return [(kind, uuids[uuid]) for kind, uuid in read_kinds(client, since)]
 
     newest = {"ordering": "-id"}
     for name in "abc":
@@ -133,29 +133,29 @@ def test_a_transaction_makes_at_most_one_change_of_a_source(
     statements: list[str], told: list[str],
 ) -> None:  # fmt: skip
     uuid, connection = add_source("a", file_count=1).uuid, session()
-    since = end(client)
+    since = read_last_cursor(client)
     for statement in statements:
         connection.execute(statement, [uuid])
     connection.commit()
-    assert kinds(client, since) == [(kind, str(uuid)) for kind in told]
+    assert read_kinds(client, since) == [(kind, str(uuid)) for kind in told]
 
 
 def test_a_source_that_its_transaction_also_changed_is_created(
     client: Client, session: Callable[[], psycopg.Connection[Any]]
 ) -> None:
-    since, connection = end(client), session()
+    since, connection = read_last_cursor(client), session()
     uuid = create(connection, access=200)
     connection.execute(
         "UPDATE raster_sources SET name = 'b', access_modifier = 0 WHERE uuid = %s", [uuid]
     )
     connection.commit()
-    assert kinds(client, since) == [("created", uuid)]
+    assert read_kinds(client, since) == [("created", uuid)]
 
 
 def test_a_source_that_is_gone_at_the_commit_is_not_in_the_feed(
     client: Client, session: Callable[[], psycopg.Connection[Any]]
 ) -> None:
-    since, connection = end(client), session()
+    since, connection = read_last_cursor(client), session()
     uuid = create(connection)
     connection.execute("DELETE FROM raster_sources WHERE uuid = %s", [uuid])
     connection.commit()
@@ -165,7 +165,7 @@ def test_a_source_that_is_gone_at_the_commit_is_not_in_the_feed(
         with connection.transaction(force_rollback=True):
             create(connection)
         kept = create(connection)
-    assert kinds(client, since) == [("created", kept)]
+    assert read_kinds(client, since) == [("created", kept)]
     with connection.transaction():
         (commits,) = connection.execute(
             "SELECT count(*) FROM commits WHERE seq IS NULL"
@@ -176,22 +176,22 @@ def test_a_source_that_is_gone_at_the_commit_is_not_in_the_feed(
 def test_each_transaction_that_changes_a_source_is_in_the_feed(
     client: Client, add_source: Add, session: Callable[[], psycopg.Connection[Any]]
 ) -> None:
-    since, connection = end(client), session()
+    since, connection = read_last_cursor(client), session()
     uuid = str(add_source("a").uuid)
     for name in "bc":
         connection.execute("UPDATE raster_sources SET name = %s WHERE uuid = %s", [name, uuid])
         connection.commit()
-    assert kinds(client, since) == [("created", uuid), ("updated", uuid), ("updated", uuid)]
+    assert read_kinds(client, since) == [("created", uuid), ("updated", uuid), ("updated", uuid)]
 
 
 def test_emptying_the_table_is_in_the_feed(
     client: Client, add_source: Add, session: Callable[[], psycopg.Connection[Any]]
 ) -> None:
     uuids = {str(add_source("a").uuid), str(add_source("b").uuid)}
-    since, connection = end(client), session()
+    since, connection = read_last_cursor(client), session()
     connection.execute("TRUNCATE raster_sources CASCADE")
     connection.commit()
-    found = kinds(client, since)
+    found = read_kinds(client, since)
     assert {kind for kind, _ in found} == {"deleted"}
     assert uuids <= {uuid for _, uuid in found}
 
@@ -199,14 +199,14 @@ def test_emptying_the_table_is_in_the_feed(
 def test_a_repeatable_read_transaction_is_in_commit_order(
     client: Client, session: Callable[[], psycopg.Connection[Any]]
 ) -> None:
-    since, old, new = end(client), session(), session()
+    since, old, new = read_last_cursor(client), session(), session()
     old.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     old.execute("SELECT count(*) FROM raster_sources")
     first = create(new)
     new.commit()
     second = create(old)
     old.commit()
-    assert kinds(client, since) == [("created", first), ("created", second)]
+    assert read_kinds(client, since) == [("created", first), ("created", second)]
 
 
 @dataclass
@@ -247,7 +247,7 @@ def poll(client: Client, since: str, stop: threading.Event, page_size: int) -> l
     found: list[Any] = []
     while True:
         last = stop.is_set()
-        new, since = read(client, since, page_size)
+        new, since = read_feed(client, since, page_size)
         found += new
         if last:
             return found
@@ -257,7 +257,7 @@ def test_readers_see_each_change_once_in_the_order_of_commits(
     client: Client, session: Callable[[], psycopg.Connection[Any]]
 ) -> None:
     seed = random.SystemRandom().randrange(2**32)
-    since, stop = end(client), threading.Event()
+    since, stop = read_last_cursor(client), threading.Event()
     connections = [session() for _ in range(6)]
     with ThreadPoolExecutor(9) as pool:
         readers = [pool.submit(poll, client, since, stop, size) for size in (1, 7, 1000)]
@@ -267,7 +267,7 @@ def test_readers_see_each_change_once_in_the_order_of_commits(
         finally:
             stop.set()
         seen = [reader.result() for reader in readers]
-    assert seen[0] == seen[1] == seen[2] == read(client, since)[0]
+    assert seen[0] == seen[1] == seen[2] == read_feed(client, since)[0]
     told = [(row["kind"], row["uuid"]) for row in seen[0]]
     expected = [(commit.kind, uuid) for commit in commits for uuid in commit.uuids]
     assert sorted(told) == sorted(expected), f"seed {seed}"
@@ -299,7 +299,7 @@ def test_hiding_and_showing_a_source_deletes_and_creates_it_for_others(
 ) -> None:
     uuid = str(add_source("a").uuid)
     url = f"{SOURCES}{uuid}/"
-    since = end(client)
+    since = read_last_cursor(client)
     for access in ("Private", "Hidden", "Common", "Public"):
         assert as_("admin").patch(url, json={"access_modifier": access}).status_code == 200
     told = {
@@ -308,16 +308,16 @@ def test_hiding_and_showing_a_source_deletes_and_creates_it_for_others(
         "stranger": ["deleted", "created", "updated"],
     }
     for username, expected in told.items():
-        assert kinds(as_(username), since) == [(kind, uuid) for kind in expected]
-    assert kinds(client, since) == [("deleted", uuid), ("created", uuid)]
+        assert read_kinds(as_(username), since) == [(kind, uuid) for kind in expected]
+    assert read_kinds(client, since) == [("deleted", uuid), ("created", uuid)]
 
 
 def test_hidden_changes_do_not_move_the_cursor(client: Client, as_: As, add_source: Add) -> None:
     add_source("seen")
-    since = end(client)
+    since = read_last_cursor(client)
     uuid = str(add_source("unseen", access_modifier=200).uuid)
-    assert read(client, since) == ([], since)
-    assert kinds(as_("user"), since) == [("created", uuid)]
+    assert read_feed(client, since) == ([], since)
+    assert read_kinds(as_("user"), since) == [("created", uuid)]
 
 
 # Cursors and forms -----------------------------------------------------------------------------------------------
@@ -327,10 +327,10 @@ def test_a_cursor_survives_a_restart_of_the_server(
     client: Client, database_url: str, add_source: Add
 ) -> None:
     add_source("a")
-    everything, since = read(client)
+    everything, since = read_feed(client)
     uuid = str(add_source("b").uuid)
     with client_of(ApiConfig(database_url)) as another:
-        assert kinds(another, since) == [("created", uuid)]
+        assert read_kinds(another, since) == [("created", uuid)]
         for params in ({}, {"since": ""}):
             (first,) = another.get(FEED, params={**params, "page_size": 1}).json()["results"]
             assert first["uuid"] == everything[0]["uuid"]
@@ -352,15 +352,15 @@ def test_a_cursor_before_the_start_of_the_feed_is_rejected(
     client: Client, engine: Engine, add_source: Add
 ) -> None:
     add_source("a")
-    old = end(client)
+    old = read_last_cursor(client)
     uuid = str(add_source("b").uuid)
-    new = end(client)
+    new = read_last_cursor(client)
     cut = "DELETE FROM commits WHERE seq < (SELECT max(seq) FROM commits)"
     with engine.begin() as connection:
         connection.execute(text(cut))
     assert client.get(FEED, params={"since": old}).status_code == 400
-    assert kinds(client, "") == [("created", uuid)]
-    assert read(client, new) == ([], new)
+    assert read_kinds(client, "") == [("created", uuid)]
+    assert read_feed(client, new) == ([], new)
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ def test_a_cursor_before_the_start_of_the_feed_is_rejected(
 def test_a_page_has_a_hundred_changes_or_up_to_a_thousand_on_request(
     client: Client, engine: Engine, asked: str, given: int
 ) -> None:
-    since = end(client)
+    since = read_last_cursor(client)
     with engine.begin() as connection:
         many = """
             INSERT INTO raster_sources (name, organisation_id, access_modifier)
@@ -381,7 +381,7 @@ def test_a_page_has_a_hundred_changes_or_up_to_a_thousand_on_request(
     assert page["results"][0]["url"].endswith("/?format=json")
     assert f"since={page['cursor']}" in page["next"]
     assert "format=json" in page["next"]
-    rest, _ = read(client, page["cursor"])
+    rest, _ = read_feed(client, page["cursor"])
     assert len({row["uuid"] for row in page["results"] + rest}) == 1001
 
 
@@ -391,7 +391,7 @@ def test_a_page_size_that_is_not_a_number_is_rejected(client: Client, size: str)
 
 
 def test_the_feed_has_options_a_page_and_a_document(client: Client, add_source: Add) -> None:
-    since, uuid = end(client), str(add_source("a").uuid)
+    since, uuid = read_last_cursor(client), str(add_source("a").uuid)
     assert client.get("/api/v4/").json()["changes"].endswith(FEED)
     assert client.get(FEED.rstrip("/")).status_code == 200
     assert client.head(FEED).content == b""

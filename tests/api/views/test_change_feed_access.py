@@ -12,7 +12,7 @@ from sqlalchemy import Engine, insert, text
 
 from pipeline.database.tables import roles
 from tests.api.conftest import callers
-from tests.support.change_feed import end, read
+from tests.support.change_feed import read_feed, read_last_cursor
 
 ORGANISATIONS, USERS = 2, 3
 State = tuple[int, int, int | None] | None
@@ -118,7 +118,7 @@ def test_the_feed_follows_the_access_rules(
     stage: Stage, held: Roles, history: list[dict[int, State]], page_size: int
 ) -> None:
     stage.grant(held)
-    cursors = [end(client) for client in stage.clients]
+    cursors = [read_last_cursor(client) for client in stage.clients]
     done = stage.play(history)
     for user, client, since in zip([*range(USERS), None], stage.clients, cursors, strict=True):
         expected = [
@@ -129,7 +129,7 @@ def test_the_feed_follows_the_access_rules(
             for uuid, before, after in done
             if any(seen := (sees(held, user, before), sees(held, user, after)))
         ]
-        found, cursor = read(client, since, page_size)
+        found, cursor = read_feed(client, since, page_size)
         assert [(row["kind"], row["uuid"]) for row in found] == expected
         assert (cursor == since) == (expected == [])
-        assert read(client, cursor) == ([], cursor)
+        assert read_feed(client, cursor) == ([], cursor)

@@ -17,11 +17,12 @@ from sqlalchemy import Engine, text
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.upload_files import sweep
 from pipeline.storage.uploads import open_upload_store
-from tests.api.conftest import As, base, client_of, until
+from tests.api.conftest import As, base, client_of
 from tests.api.views.test_layer_data import LAYERS, Show, show
 from tests.api.views.test_pictures import numbered, pixel_processes, register
 from tests.support.factory import RD_TRANSFORM, write_raster
 from tests.support.s3 import Bucket
+from tests.support.waiting import wait_until
 
 __all__ = ["register", "show"]
 
@@ -36,7 +37,7 @@ def task_of(client: Client, answer: httpx.Response) -> Any:
         found.append(client.get(answer.json()["url"]).json())
         return found[-1]["status"] not in ("PENDING", "STARTED")
 
-    until(is_settled)
+    wait_until(is_settled)
     return found[-1]
 
 
@@ -114,7 +115,7 @@ def test_the_task_of_a_server_that_died_is_settled_by_the_sweep(
     uuid = show(write_raster(tmp_path / "a.tif"))
     folder = tmp_path / "uploads"
     with client_of(ApiConfig(database_url, uploads=str(folder))) as other:
-        until(lambda: other.get(f"{LAYERS}{uuid}/data/").status_code == 200)
+        wait_until(lambda: other.get(f"{LAYERS}{uuid}/data/").status_code == 200)
     with engine.begin() as connection:  # as a killed server leaves it: recorded, without its lock
         task = connection.execute(
             text("INSERT INTO tasks (status) VALUES ('STARTED') RETURNING id, uuid")

@@ -27,7 +27,7 @@ from pipeline.raster.pixels.requests import PixelLimits, Request, Sample
 from pipeline.storage import literal_location
 from tests.api.conftest import SOURCES, As, client_of
 from tests.support.factory import RD_TRANSFORM, write_raster
-from tests.support.ingestion import registered, work_of
+from tests.support.ingestion import definition_files, register_files
 from tests.support.png import read_png
 from tests.support.s3 import Bucket
 
@@ -45,10 +45,10 @@ def register(engine: Engine, pool: ProcessReader[FileRow]) -> Register:
 
     def register(*paths: Path, modifier: str = "Public", **fields: Any) -> str:
         name = f"source {next(count)}"
-        work = work_of(
+        work = definition_files(
             paths, id=f"d{next(count)}", name=name, group="all", access_modifier=modifier, **fields
         )
-        registered(engine, pool.read, work)
+        register_files(engine, pool.read, work)
         with engine.connect() as connection:
             found = text("SELECT uuid FROM raster_sources WHERE name = :name")
             return str(connection.execute(found, {"name": name}).scalar_one())
@@ -248,9 +248,9 @@ def test_a_picture_of_an_object_is_that_of_the_file(
     bucket.put("a.tif", path)
     local = register(path)
     with ProcessReader(1, file_row) as reader, client_of(ApiConfig(database_url)) as client:
-        work = work_of([], id="objects", name="object", access_modifier="Public")
+        work = definition_files([], id="objects", name="object", access_modifier="Public")
         location = literal_location(f"s3://{bucket.name}/a.tif")
-        registered(engine, reader.read, replace(work, locations=[location]))
+        register_files(engine, reader.read, replace(work, locations=[location]))
         (row,) = client.get(f"{SOURCES}?name=object").json()["results"]
         for zoom in (10, 11, 13, 15):
             place = tile_at(5.42, 52.13, zoom)

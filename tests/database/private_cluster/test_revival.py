@@ -25,7 +25,7 @@ from tests.support.commands import RASTERSOURCES, environment, run, warm
 from tests.support.factory import write_raster
 from tests.support.needs import needs_own_cluster
 from tests.support.ports import free_port
-from tests.support.prefect_server import OF_SERVERS, add_database
+from tests.support.prefect_server import SERVER_VARIABLES, add_database
 from tests.support.private_clusters import add_cluster
 
 pytestmark = needs_own_cluster
@@ -41,7 +41,7 @@ class Running:
     ) -> None:
         port = free_port()
         changes = environment(
-            RASTERSOURCES_HOME=home, RASTERSOURCES_PREFECT_PORT=str(free_port()), **OF_SERVERS
+            RASTERSOURCES_HOME=home, RASTERSOURCES_PREFECT_PORT=str(free_port()), **SERVER_VARIABLES
         )
         self.lines: list[str] = []
         self.times: list[float] = []

@@ -20,11 +20,11 @@ from websockets.typing import Origin, Subprotocol
 from pipeline.cli.ports import is_own_port
 from pipeline.cli.prefect_password import password_file, server_password
 from pipeline.errors import CatalogueError
-from tests.support.chromium import Browsers, await_text, needs_chromium
-from tests.support.commands import FLOWS, environment, processes_of, run
+from tests.support.chromium import GetBrowser, needs_chromium, wait_for_text
+from tests.support.commands import FLOWS, environment, find_processes, run
 from tests.support.factory import write_raster
 from tests.support.needs import needs_root
-from tests.support.served_schedules import Served, served
+from tests.support.served_schedules import ScheduleServer, serve_schedules
 
 CONFIG = '[[source]]\nid = "{0}"\nfiles = "files/*.tif"\norganisation = "Owner"\nevery = 86400\n'
 NOBODY = 65534
@@ -33,17 +33,19 @@ PROBES = {"/health", "/ready"}
 
 
 @pytest.fixture(scope="module")
-def running(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def running(
+    database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ScheduleServer]:
     folder = tmp_path_factory.mktemp("served")
     (folder / "sources.toml").write_text(CONFIG.format("in"))
     (folder / "files").mkdir()
     write_raster(folder / "files" / "a.tif")
-    with served(folder, database_url) as found:
-        found.until(lambda: "in" in found.prefect.deployments())
+    with serve_schedules(folder, database_url) as found:
+        found.wait_for(lambda: "in" in found.prefect.deployments())
         yield found
 
 
-def paths_of(running: Served) -> dict[str, list[str]]:
+def paths_of(running: ScheduleServer) -> dict[str, list[str]]:
     """All paths below the API with their methods, as the server itself lists them."""
     user, password = running.password.split(":")
     schema = httpx.get(f"{running.api}/openapi.json", auth=(user, password), timeout=60).json()
@@ -68,7 +70,7 @@ def paths_of(running: Served) -> dict[str, list[str]]:
     ids=["plain", "foreign Origin", "foreign Host", "odd Host", "wrong password", "no Basic"],
 )
 def test_every_path_of_the_api_is_401_without_the_password(
-    running: Served, headers: dict[str, str]
+    running: ScheduleServer, headers: dict[str, str]
 ) -> None:
     open_paths = set()
     with httpx.Client(timeout=60, headers=headers) as client:
@@ -82,7 +84,7 @@ def test_every_path_of_the_api_is_401_without_the_password(
     assert open_paths == PROBES
 
 
-def preflight(running: Served, origin: str) -> httpx.Response:
+def preflight(running: ScheduleServer, origin: str) -> httpx.Response:
     """What a browser asks before it sends a request that a page of another origin wants."""
     asked = {
         "Origin": origin,
@@ -92,7 +94,7 @@ def preflight(running: Served, origin: str) -> httpx.Response:
     return httpx.options(f"{running.api}/flow_runs/filter", headers=asked, timeout=60)
 
 
-def test_pages_of_other_origins_may_not_call_the_api(running: Served) -> None:
+def test_pages_of_other_origins_may_not_call_the_api(running: ScheduleServer) -> None:
     for origin in ("https://evil.example", "null", running.origin.replace("127.0.0.1", "evil")):
         answer = preflight(running, origin)
         assert answer.status_code == 400
@@ -108,7 +110,7 @@ SOCKETS = [
 
 
 @pytest.mark.parametrize("path", SOCKETS)
-def test_no_websocket_opens_without_the_password(running: Served, path: str) -> None:
+def test_no_websocket_opens_without_the_password(running: ScheduleServer, path: str) -> None:
     url = f"{running.api.replace('http', 'ws')}/{path}"
     with pytest.raises((InvalidStatus, ConnectionClosed)), connect(url) as socket:
         socket.recv()
@@ -149,11 +151,13 @@ for pid in pids:
 
 
 @needs_root
-def test_another_user_of_the_machine_can_do_nothing_and_finds_no_password(running: Served) -> None:
+def test_another_user_of_the_machine_can_do_nothing_and_finds_no_password(
+    running: ScheduleServer,
+) -> None:
     for folder in (running.home, *running.home.parents):  # what keeps them out is the file itself
         if not folder.stat().st_mode & 0o001:
             folder.chmod(folder.stat().st_mode | 0o011)
-    pids = processes_of(running.home)
+    pids = find_processes(running.home)
     files = [password_file(running.home), running.home / "prefect" / "prefect.db"]
     command = [
         "/usr/bin/env",
@@ -182,7 +186,7 @@ with socket.create_server(("127.0.0.1", 0)) as listening:
 
 
 @needs_root
-def test_no_password_is_sent_to_a_port_that_another_user_took(running: Served) -> None:
+def test_no_password_is_sent_to_a_port_that_another_user_took(running: ScheduleServer) -> None:
     assert is_own_port(running.port)
     with subprocess.Popen(
         ["/usr/bin/env", "python3", "-c", LISTEN], user=NOBODY, group=NOBODY, extra_groups=[], cwd="/",
@@ -193,7 +197,7 @@ def test_no_password_is_sent_to_a_port_that_another_user_took(running: Served) -
         other.communicate()
 
 
-def test_no_log_holds_the_password(running: Served) -> None:
+def test_no_log_holds_the_password(running: ScheduleServer) -> None:
     secret = running.password.split(":")[1].encode()
     held = [
         path
@@ -204,7 +208,7 @@ def test_no_log_holds_the_password(running: Served) -> None:
 
 
 def test_a_flow_by_hand_joins_the_server_with_its_password(
-    running: Served, database_url: str
+    running: ScheduleServer, database_url: str
 ) -> None:
     folder = running.home.parent
     where: dict[str, Any] = {
@@ -213,12 +217,14 @@ def test_a_flow_by_hand_joins_the_server_with_its_password(
     }
     done = run([*FLOWS, "register", "--create", "--config", folder / "sources.toml"], **where)
     assert "1 unchanged" in done.stdout
-    (found,) = running.prefect.ask("flow_runs", flows={"name": {"any_": ["register"]}})
+    (found,) = running.prefect.find("flow_runs", flows={"name": {"any_": ["register"]}})
     assert found["state_name"] == "Completed"
     assert set(found["parameters"]) == {"config"}
 
 
-def test_a_password_that_is_wrong_is_one_sentence(running: Served, database_url: str) -> None:
+def test_a_password_that_is_wrong_is_one_sentence(
+    running: ScheduleServer, database_url: str
+) -> None:
     where: dict[str, Any] = {
         "RASTERSOURCES_DATABASE_URL": database_url,
         "RASTERSOURCES_HOME": running.home,
@@ -234,14 +240,14 @@ def test_a_password_that_is_wrong_is_one_sentence(running: Served, database_url:
 
 
 @needs_chromium
-def test_the_pages_work_after_signing_in(running: Served, browsers: Browsers) -> None:
-    browser = browsers(True)
+def test_the_pages_work_after_signing_in(running: ScheduleServer, get_browser: GetBrowser) -> None:
+    browser = get_browser(True)
     browser.get(f"{running.origin}/deployments")
-    await_text(browser, "Login")
+    wait_for_text(browser, "Login")
     assert ">rastersources<" not in browser.page_source
     field = browser.find_element("css selector", "input[type=password]")
     field.send_keys(f"{running.password}\n")
-    await_text(browser, ">rastersources<")  # the tag of the deployment
+    wait_for_text(browser, ">rastersources<")  # the tag of the deployment
     browser.get("about:blank")  # or else the page asks on and on
 
 

@@ -139,7 +139,7 @@ def test_a_file_that_is_put_into_the_folder_is_taken_up_and_nothing_is_left_behi
 
 def artifacts_of(prefect: Prefect, run: dict[str, Any]) -> list[str]:
     """What a run left on Prefect's pages."""
-    found = prefect.ask("artifacts", artifacts={"flow_run_id": {"any_": [run["id"]]}})
+    found = prefect.find("artifacts", artifacts={"flow_run_id": {"any_": [run["id"]]}})
     return [one["data"] for one in found]
 
 

@@ -16,10 +16,10 @@ from sqlalchemy import Engine, text
 from pipeline.database.engine import make_engine
 from tests.conftest import new_database
 from tests.flows.conftest import server_of_the_user
-from tests.support.commands import FLOWS, environment, processes_of, run, warm, without_progress
+from tests.support.commands import FLOWS, environment, find_processes, run, warm, without_progress
 from tests.support.factory import write_raster
 from tests.support.ports import free_port
-from tests.support.prefect_server import OF_SERVERS, Prefect, add_database
+from tests.support.prefect_server import SERVER_VARIABLES, Prefect, add_database
 
 SENTENCE = "rastersources: Prefect's server does not answer at {}; start it, then run this again"
 CONFIG = '[[source]]\nid = "away"\nfiles = "*.tif"\norganisation = "Owner"\n'
@@ -141,14 +141,14 @@ def test_ctrl_c_ends_a_flow_and_its_own_server_without_a_traceback(
     engine: Engine, tmp_path: Path, changes: dict[str, str]
 ) -> None:
     add_database(tmp_path / "home" / "prefect")
-    changes |= OF_SERVERS
+    changes |= SERVER_VARIABLES
     # itself new, what it starts warm: a signal reaches the whole group
     with at_work(engine, tmp_path, changes, sys.executable) as process:
         os.killpg(process.pid, SIGINT)  # as a terminal does: to all processes of the command
     _, printed = process.communicate()
     assert without_progress(printed) == []
     assert process.returncode == 130
-    assert processes_of(tmp_path / "home") == {}
+    assert find_processes(tmp_path / "home") == {}
 
 
 def test_one_that_goes_away_leaves_the_catalogue_right_and_one_sentence(

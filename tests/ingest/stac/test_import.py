@@ -26,7 +26,13 @@ from tests.api.conftest import serving
 from tests.support.commands import CORPUS, RASTERSOURCES, run
 from tests.support.database import empty_catalogue, execute, rows
 from tests.support.factory import write_raster
-from tests.support.ingestion import Quiet, registered, report_of, run_of, work_of
+from tests.support.ingestion import (
+    SilentReporter,
+    definition_files,
+    register_files,
+    run_context,
+    single_report,
+)
 from tests.support.needs import needs_corpus
 from tests.support.s3 import Bucket
 from tests.support.web import Web, redirect, serve_folder
@@ -74,14 +80,14 @@ class Importer:
 
     def outcome(self, name: str | Path, *roots: Root, **more: Any) -> tuple[StacImport, RunOutcome]:
         files = self.open(name, *roots, **more)
-        return files, import_stac(run_of(self.engine, self.pool.read), files)
+        return files, import_stac(run_context(self.engine, self.pool.read), files)
 
     def __call__(self, name: str | Path, *roots: Root, **more: Any) -> RunReport:
-        return report_of([self.outcome(name, *roots, **more)[1]])
+        return single_report([self.outcome(name, *roots, **more)[1]])
 
     def plan(self, name: str | Path, *roots: Root, **more: Any) -> Plan:
         files = self.open(name, *roots, **more)
-        return plan_import(self.engine, files, RunOptions(create=True), Quiet())
+        return plan_import(self.engine, files, RunOptions(create=True), SilentReporter())
 
 
 @pytest.fixture
@@ -166,7 +172,7 @@ def test_a_static_catalogue_gives_the_records_of_its_folder(
         write_raster(web.folder / "d.tif", count=3),
     ]
     root = write_static(web.folder, paths)
-    registered(engine, stac.pool.read, work_of([web.folder], id="plain"))
+    register_files(engine, stac.pool.read, definition_files([web.folder], id="plain"))
     plain = facts(engine, "plain")
     assert len(plain) == 3
     for name, roots in ((f"{web.url}/catalog.json", (web.url,)), (root, ()), (root, (web.folder,))):
@@ -193,8 +199,8 @@ def test_the_corpus_comes_over_the_web_as_from_its_folder(
     assert len(alone) > 50
     for number, path in enumerate(alone):
         (web.folder / f"{number:03}.tif").symlink_to(path)
-    work = work_of(alone, id="plain")
-    plain = registered(engine, stac.pool.read, work)
+    work = definition_files(alone, id="plain")
+    plain = register_files(engine, stac.pool.read, work)
     items = [item(f"{web.url}/{number:03}.tif", None) for number in range(len(alone))]
     web.documents["/items.json"] = features(*items)
     report = stac(f"{web.url}/items.json", web.url, id="other")
@@ -214,11 +220,13 @@ def test_our_own_api_is_imported_and_the_second_time_changes_nothing(
     step = r"_(?P<time>\d{8})\.tif$"
     rain = [write_raster(web.folder / f"rain_2024010{day}.tif") for day in range(1, 8)]
     fields = {"id": "rain", "name": "Rain", "group": "all", "access_modifier": "Public"}
-    registered(engine, stac.pool.read, work_of(rain, temporal=True, pattern=step, **fields))
-    other = work_of(
+    register_files(
+        engine, stac.pool.read, definition_files(rain, temporal=True, pattern=step, **fields)
+    )
+    other = definition_files(
         [write_raster(web.folder / "dem.tif")], **{**fields, "id": "dem", "name": "DEM"}
     )
-    registered(engine, stac.pool.read, other)
+    register_files(engine, stac.pool.read, other)
     published = ((web.folder.as_uri(), web.url),)
     with serving(ApiConfig(database_url, asset_urls=published)) as address:
         for name in (

@@ -10,7 +10,7 @@ from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.sync_runs import RunReport
 from pipeline.raster import ProcessReader
 from tests.support.database import empty_catalogue
-from tests.support.ingestion import synced, work_of
+from tests.support.ingestion import definition_files, sync_files
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +21,8 @@ def empty(engine: Engine) -> None:
 @pytest.fixture
 def sync(engine: Engine, pool: ProcessReader[FileRow]) -> Any:
     def sync(folder: Path, accept_missing: bool = True, **fields: Any) -> RunReport:
-        return synced(engine, pool.read, work_of([folder], **fields), accept_missing=accept_missing)
+        return sync_files(
+            engine, pool.read, definition_files([folder], **fields), accept_missing=accept_missing
+        )
 
     return sync

@@ -11,7 +11,7 @@ from pipeline.raster import ProcessReader
 from tests.support.database import rows
 from tests.support.drop_folder import Site, new_site
 from tests.support.factory import RD, write_raster
-from tests.support.ingestion import synced, work_of
+from tests.support.ingestion import definition_files, sync_files
 
 FILES = """
     SELECT system.projection, file.fill_value, file.provenance ->> 'projection', file.provenance ->> 'fill_value',
@@ -44,13 +44,13 @@ def test_a_definition_that_says_another_crs_has_all_steps_of_a_series_read_again
         write_raster(tmp_path / f"x_2024010{step + 1}.tif", crs=None)
     series = {"group": "all", "temporal": True, "name": "x", "pattern": r"_(?P<time>\d{8})"}
     for crs in ("EPSG:28991", RD):
-        work = work_of([tmp_path], **series, crs=crs)
-        report = synced(engine, pool.read, work, batch_size=2)
+        work = definition_files([tmp_path], **series, crs=crs)
+        report = sync_files(engine, pool.read, work, batch_size=2)
         assert (report.registered, report.rejected) == (5, [])
         assert rows(engine, SOURCES) == [(crs, "-9999.0")]
         assert rows(engine, "SELECT count(*) FROM raster_files") == [(5,)]
-        assert synced(engine, pool.read, work).unchanged == 5
-    missing = synced(engine, pool.read, work_of([tmp_path], **series))
+        assert sync_files(engine, pool.read, work).unchanged == 5
+    missing = sync_files(engine, pool.read, definition_files([tmp_path], **series))
     assert [one.code for one in missing.rejected] == ["missing_crs"] * 5
 
 
@@ -60,10 +60,10 @@ def site(engine: Engine, pool: ProcessReader[FileRow], tmp_path: Path) -> Site:
 
 
 def test_a_drop_folder_says_them_too(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     site.drop("rain.tif", crs=None, nodata=None)
     assert site.sync().registered == 0
-    assert site.refusals() == [("missing_crs", "refused/rain.tif")]
+    assert site.rejections() == [("missing_crs", "refused/rain.tif")]
     report = site.sync(crs=RD, nodata="nan")
     assert (report.registered, site.files()) == (1, [("rain", "done/rain.tif")])
     whose = 'definition "drop"'
@@ -73,7 +73,7 @@ def test_a_drop_folder_says_them_too(site: Site) -> None:
 
 
 def test_a_drop_folder_may_override(site: Site) -> None:
-    site.source("rain")
+    site.add_source("rain")
     site.drop("rain.tif", crs="EPSG:32631")
     assert site.sync(crs=RD, crs_override=True).registered == 1
     ((projection, *_, codes),) = rows(site.engine, FILES)

@@ -19,15 +19,15 @@ from tests.support.database import execute, rows
 from tests.support.factory import write_raster
 from tests.support.ingestion import (
     CONFIG,
-    Quiet,
-    planned,
-    registered,
-    report_of,
-    run_of,
-    synced,
-    work_of,
+    SilentReporter,
+    definition_files,
+    plan_files,
+    register_files,
+    run_context,
+    single_report,
+    sync_files,
 )
-from tests.support.sync_catalogue import NAMES, changes
+from tests.support.sync_catalogue import NAMES, nonzero_counts
 
 
 def test_a_name_that_comes_out_blank_is_that_of_the_file(
@@ -50,16 +50,16 @@ def test_a_stricter_definition_reaches_sources_whose_files_are_gone_or_refused(
     sync(tmp_path, access_modifier="Public")
     execute(engine, "UPDATE raster_sources SET name = 'Ours' WHERE name = 'f2'")
     fields = {"access_modifier": "Hidden", "description": "Secret", "organisation": "Other"}
-    work = work_of([tmp_path], **fields)
-    plan = planned(engine, work)
-    assert changes(plan) == {"outdated": 2, "refused": 1, "outdated_sources": 2}
+    work = definition_files([tmp_path], **fields)
+    plan = plan_files(engine, work)
+    assert nonzero_counts(plan) == {"outdated": 2, "refused": 1, "outdated_sources": 2}
     assert plan.changes == 4
     sync(tmp_path, **fields)
     said = """SELECT source.name, access_modifier, description, owner.name FROM raster_sources AS source
               JOIN organisations AS owner ON owner.id = organisation_id ORDER BY source.id"""
     names = ["f0", "f1", "Ours", "f3"]
     assert rows(engine, said) == [(name, 300, "Secret", "Other") for name in names]
-    assert planned(engine, work).changes == 0
+    assert plan_files(engine, work).changes == 0
     execute(engine, "UPDATE raster_sources SET access_modifier = 0")  # as people may
     sync(tmp_path, **fields)
     assert rows(engine, "SELECT DISTINCT access_modifier FROM raster_sources") == [(0,)]
@@ -75,7 +75,7 @@ def test_a_source_whose_file_was_gone_gets_its_new_name_when_the_file_is_back(
     fields = {"name": "Map {stem}", "description": "new"}
     sync(tmp_path, **fields)
     assert rows(engine, "SELECT name, description FROM raster_sources") == [("a", "new")]
-    assert planned(engine, work_of([tmp_path], **fields)).changes == 0
+    assert plan_files(engine, definition_files([tmp_path], **fields)).changes == 0
     (tmp_path / "a.away").rename(path)
     sync(tmp_path, **fields)
     assert rows(engine, "SELECT name, description FROM raster_sources") == [("Map a", "new")]
@@ -99,7 +99,9 @@ def test_what_register_is_told_by_hand_is_said_of_its_files_alone(
 ) -> None:
     for name in ("a", "b"):
         path = write_raster(tmp_path / f"{name}.tif")
-        registered(engine, pool.read, work_of([path], id="register", description=f"of {name}"))
+        register_files(
+            engine, pool.read, definition_files([path], id="register", description=f"of {name}")
+        )
     found = rows(engine, "SELECT name, description FROM raster_sources ORDER BY name")
     assert found == [("a", "of a"), ("b", "of b")]
 
@@ -110,7 +112,7 @@ def test_a_definition_that_left_the_file_is_orphaned_and_pruned_when_asked(
     write_raster(tmp_path / "a.tif")
     sync(tmp_path, id="former")
     sync(tmp_path, id="present")
-    present = [work_of([tmp_path], id="present")]
+    present = [definition_files([tmp_path], id="present")]
     assert [(one.id, one.sources) for one in list_orphans(engine, CONFIG, present)] == [
         ("former", 1)
     ]
@@ -130,9 +132,11 @@ def test_a_stopped_sync_leaves_an_orphan_by_whatever_path_its_file_was_named(
     def stopped(*_: object) -> RunReport:
         raise KeyboardInterrupt
 
-    run = replace(run_of(engine, pool.read), write=stopped)
+    run = replace(run_context(engine, pool.read), write=stopped)
     with pytest.raises(KeyboardInterrupt):
-        sync_all(run, [work_of([tmp_path])], tmp_path / "conf" / ".." / "conf" / "sources.toml")
+        sync_all(
+            run, [definition_files([tmp_path])], tmp_path / "conf" / ".." / "conf" / "sources.toml"
+        )
     config.touch()
     for path in (config, tmp_path / "link" / "sources.toml"):
         assert [one.id for one in list_orphans(engine, path, [])] == ["test"]
@@ -148,18 +152,20 @@ def test_an_error_names_another_config_with_a_definition_of_the_same_id(
         config.parent.mkdir()
         config.touch()
         write_raster(config.parent / f"{config.parent.name}.tif")
-        works.append(work_of([config.parent]))
-    run = run_of(engine, pool.read)
-    report_of(sync_all(run, works[:1], configs[0]))
+        works.append(definition_files([config.parent]))
+    run = run_context(engine, pool.read)
+    single_report(sync_all(run, works[:1], configs[0]))
     told = f"synced from {configs[0]}, which is still there; give one of the two another id"
-    assert told in (plan_of(engine, works[1], configs[1], RunOptions(), Quiet()).refusal or "")
+    assert told in (
+        plan_of(engine, works[1], configs[1], RunOptions(), SilentReporter()).refusal or ""
+    )
     for _ in range(2):
         with pytest.raises(CatalogueError, match=told):
-            report_of(sync_all(run, works[1:], configs[1]))
+            single_report(sync_all(run, works[1:], configs[1]))
     assert rows(engine, NAMES) == [("one",)]
     configs[0].rename(tmp_path / "moved")
     with pytest.raises(CatalogueError, match="--accept-missing"):
-        report_of(sync_all(run, works[1:], configs[1]))
+        single_report(sync_all(run, works[1:], configs[1]))
 
 
 def test_a_source_that_people_made_outlives_the_definition_that_adopted_it(
@@ -179,7 +185,7 @@ def test_a_source_that_people_made_outlives_the_definition_that_adopted_it(
     ]
 
 
-@pytest.mark.parametrize("act", [synced, registered])
+@pytest.mark.parametrize("act", [sync_files, register_files])
 def test_a_definition_fills_the_source_that_it_names_by_uuid(
     tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], sync: Any, act: Any
 ) -> None:
@@ -189,7 +195,7 @@ def test_a_definition_fills_the_source_that_it_names_by_uuid(
     execute(engine, f"INSERT INTO raster_sources (uuid, name, organisation_id) {made}")
     path = write_raster(tmp_path / "a.tif")
     fields = {"uuid": str(uuid), "group": "all", "name": "given", "missing": "remove"}
-    act(engine, pool.read, work_of([tmp_path], **fields))
+    act(engine, pool.read, definition_files([tmp_path], **fields))
     assert rows(engine, "SELECT uuid, name, file_count FROM raster_sources") == [(uuid, "given", 1)]
     path.unlink()
     sync(tmp_path, **fields)

@@ -15,8 +15,8 @@ from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri
 from tests.support.database import rows
 from tests.support.factory import write_raster
-from tests.support.ingestion import planned, registered, work_of
-from tests.support.sync_catalogue import NAMES, changes, delete_source
+from tests.support.ingestion import definition_files, plan_files, register_files
+from tests.support.sync_catalogue import NAMES, delete_source, nonzero_counts
 
 
 def test_what_was_deleted_on_purpose_is_not_brought_back_until_it_is_restored(
@@ -30,7 +30,10 @@ def test_what_was_deleted_on_purpose_is_not_brought_back_until_it_is_restored(
     assert sync(tmp_path).withheld == 1
     write_raster(tmp_path / "a.tif", width=12)
     assert sync(tmp_path).withheld == 1
-    assert changes(planned(engine, work_of([tmp_path]))) == {"unchanged": 1, "withheld": 1}
+    assert nonzero_counts(plan_files(engine, definition_files([tmp_path]))) == {
+        "unchanged": 1,
+        "withheld": 1,
+    }
     assert rows(engine, NAMES) == [("b",)]
     assert [one.source for one in tombstones.list_tombstones(engine)] == [uuid]
     assert tombstones.restore(engine, [str(uuid)], []) == 1
@@ -72,13 +75,13 @@ def test_what_was_registered_by_hand_can_be_registered_again_after_unregister(
     tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     write_raster(tmp_path / "a.tif")
-    work = work_of([tmp_path], id="register")
-    registered(engine, pool.read, work)
+    work = definition_files([tmp_path], id="register")
+    register_files(engine, pool.read, work)
     done = unregister(engine, [file_uri(tmp_path)], [])
     assert (done.files, done.sources, rows(engine, NAMES)) == (1, 1, [])
     with pytest.raises(CatalogueError, match="nothing of that name is registered"):
         unregister(engine, [file_uri(tmp_path)], [])
-    assert registered(engine, pool.read, work).registered == 1
+    assert register_files(engine, pool.read, work).registered == 1
 
 
 @pytest.mark.parametrize("group", ["file", "all"])
@@ -98,6 +101,6 @@ def test_a_restored_source_keeps_its_uuid_though_its_file_is_settling_or_away(
     folder.rename(tmp_path / "away")
     assert [one.code for one in sync(folder, **fields).rejected] == ["not_found"]
     (tmp_path / "away").rename(folder)
-    assert planned(engine, work_of([folder], **fields)).counts["empty_sources"] == 0
+    assert plan_files(engine, definition_files([folder], **fields)).counts["empty_sources"] == 0
     assert sync(folder, **fields).registered == 1
     assert rows(engine, "SELECT uuid, file_count FROM raster_sources") == [(uuid, 1)]

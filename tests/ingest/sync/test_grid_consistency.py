@@ -16,8 +16,8 @@ from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri
 from tests.support.database import execute, rows
 from tests.support.factory import write_raster
-from tests.support.ingestion import planned, registered, synced, work_of
-from tests.support.sync_catalogue import COUNTS, changes
+from tests.support.ingestion import definition_files, plan_files, register_files, sync_files
+from tests.support.sync_catalogue import COUNTS, nonzero_counts
 
 
 def test_the_larger_group_of_files_wins_whatever_came_first(
@@ -102,7 +102,7 @@ def test_evicted_files_that_are_gone_are_not_called_rejected(
     assert [one.uri for one in report.rejected] == [file_uri(tmp_path / "b.tif")]
     assert rows(engine, "SELECT dtype, file_count FROM raster_sources") == [("u1", 2)]
     assert rows(engine, "SELECT uri FROM rejected_files") == [(file_uri(tmp_path / "b.tif"),)]
-    assert planned(engine, work_of([tmp_path], **fields)).changes == 0
+    assert plan_files(engine, definition_files([tmp_path], **fields)).changes == 0
 
 
 def test_files_that_are_gone_stay_in_a_source_that_they_fit(
@@ -177,19 +177,19 @@ def test_a_file_that_a_vote_accepts_keeps_its_facts_and_is_not_read_again(
         read.extend(file.name for file in wanted)
         return pool.read(wanted, options)
 
-    work = work_of(
+    work = definition_files(
         [tmp_path], group="all", name="all", temporal=True, time="2024-03-01T12:00:00.123456Z"
     )
     write_raster(tmp_path / "a.tif", dtype="uint8", nodata=0)
     write_raster(tmp_path / "b.tif")
-    assert [one.code for one in synced(engine, reader, work).rejected] == ["dtype_mismatch"]
+    assert [one.code for one in sync_files(engine, reader, work).rejected] == ["dtype_mismatch"]
     write_raster(tmp_path / "c.tif", width=30)
-    assert synced(engine, reader, work).registered == 2
+    assert sync_files(engine, reader, work).registered == 2
     assert sorted(read) == ["a.tif", "b.tif", "c.tif"]
     kept = rows(engine, facts)
     execute(engine, "DELETE FROM raster_sources")
     execute(engine, "DELETE FROM rejected_files")
-    assert synced(engine, reader, work).registered == 2
+    assert sync_files(engine, reader, work).registered == 2
     assert rows(engine, facts) == kept != []
 
 
@@ -209,11 +209,11 @@ def fail_b(pool: ProcessReader[FileRow]) -> Reader:
 def test_a_registered_file_that_cannot_be_read_is_not_evicted_by_its_own_batch(
     tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], fail_b: Reader
 ) -> None:
-    work = work_of([tmp_path], group="all", name="all")
+    work = definition_files([tmp_path], group="all", name="all")
     write_classes(tmp_path, floats="ab")
-    registered(engine, pool.read, work)
+    register_files(engine, pool.read, work)
     write_classes(tmp_path, integers="ab")
-    report = registered(engine, fail_b, work)
+    report = register_files(engine, fail_b, work)
     rejected = {Path(file.uri).name: file.code for file in report.rejected}
     assert rejected == {"a.tif": "dtype_mismatch", "b.tif": "permission_denied"}
     assert (len(report.rejected), report.listed) == (2, 2)
@@ -232,7 +232,7 @@ def test_a_sync_counts_a_registered_file_that_cannot_be_read_once(
     write_classes(tmp_path, floats="ab")
     sync(tmp_path, **fields)
     write_classes(tmp_path, integers="ab")
-    report = synced(engine, fail_b, work_of([tmp_path], **fields))
+    report = sync_files(engine, fail_b, definition_files([tmp_path], **fields))
     assert (report.listed, report.registered, len(report.rejected)) == (2, 1, 1)
     assert rows(engine, "SELECT right(uri, 5), dtype FROM raster_files") == [("a.tif", "u1")]
 
@@ -279,7 +279,7 @@ def test_a_sync_that_moves_no_file_does_not_wait_for_a_locked_source(
     impatient = make_engine(f"{database_url}{mark}options=-c%20lock_timeout%3D5s")
     with engine.begin() as connection:
         connection.execute(text("SELECT FROM raster_sources FOR UPDATE"))
-        report = synced(impatient, pool.read, work_of([tmp_path], **fields))
+        report = sync_files(impatient, pool.read, definition_files([tmp_path], **fields))
     impatient.dispose()
     assert (report.unchanged, len(report.rejected)) == (1, 1)
 
@@ -292,8 +292,8 @@ def test_a_plan_votes_without_the_files_that_are_gone(
     sync(tmp_path, **fields)
     for name in "ab":
         (tmp_path / f"{name}.tif").unlink()
-    plan = planned(engine, work_of([tmp_path], **fields))
-    assert changes(plan) == {"add": 2, "missing": 2, "refused": 1}
+    plan = plan_files(engine, definition_files([tmp_path], **fields))
+    assert nonzero_counts(plan) == {"add": 2, "missing": 2, "refused": 1}
     report = sync(tmp_path, **fields)
     assert (report.registered, report.missing, len(report.rejected)) == (2, 2, 1)
 

@@ -16,8 +16,8 @@ from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri, parse_location
 from tests.support.database import execute, rows
 from tests.support.factory import write_raster
-from tests.support.ingestion import planned, synced, work_of
-from tests.support.sync_catalogue import NAMES, changes
+from tests.support.ingestion import definition_files, plan_files, sync_files
+from tests.support.sync_catalogue import NAMES, nonzero_counts
 
 
 def test_unchanged_and_refused_files_are_not_opened_again(
@@ -98,7 +98,7 @@ def test_a_source_whose_files_went_to_another_is_deleted_also_with_missing_keep(
     whole = {**AREAS, "group": "all", "name": "all"}
     assert [one.code for one in sync(tmp_path, **whole).rejected] == ["empty_file"]
     assert rows(engine, FILLED) == [("all", 2)]
-    assert planned(engine, work_of([tmp_path], **whole)).changes == 0
+    assert plan_files(engine, definition_files([tmp_path], **whole)).changes == 0
 
 
 def test_a_source_whose_files_went_to_another_stays_while_something_uses_it(
@@ -127,7 +127,7 @@ def test_sync_refuses_when_too_many_files_are_missing_and_changes_nothing(
     assert rows(
         engine, "SELECT count(*), count(*) FILTER (WHERE state = 'missing') FROM raster_files"
     ) == [(10, 0)]
-    assert planned(engine, work_of([tmp_path])).refusal is not None
+    assert plan_files(engine, definition_files([tmp_path])).refusal is not None
     assert rows(engine, "SELECT state, detail LIKE '3 of the 10%' FROM sync_runs ORDER BY id")[
         -1
     ] == ("failed", True)
@@ -140,19 +140,19 @@ def test_nothing_below_a_place_that_cannot_be_listed_is_missing(
     for folder in ("gone", "there"):
         (tmp_path / folder).mkdir()
         write_raster(tmp_path / folder / "a.tif")
-    whole = work_of([])
+    whole = definition_files([])
     work = DefinitionFiles(
         whole.definition, [parse_location(f"{name}/*.tif", tmp_path) for name in ("gone", "there")]
     )
-    assert synced(engine, pool.read, work).registered == 2
+    assert sync_files(engine, pool.read, work).registered == 2
     (tmp_path / "gone").rename(tmp_path / "elsewhere")  # as a disk that is not mounted
     (tmp_path / "there" / "a.tif").unlink()
-    report = synced(engine, pool.read, work)
+    report = sync_files(engine, pool.read, work)
     assert [one.code for one in report.rejected] == ["not_found"]
     states = rows(engine, "SELECT state FROM raster_files ORDER BY uri")
     assert states == [("present",), ("missing",)]
     (tmp_path / "elsewhere").rename(tmp_path / "gone")
-    assert synced(engine, pool.read, work).rejected == []
+    assert sync_files(engine, pool.read, work).rejected == []
     assert rows(engine, "SELECT FROM rejected_files") == []
 
 
@@ -165,18 +165,18 @@ def test_nothing_below_a_place_that_is_named_by_a_detour_is_missing_when_it_is_a
     (tmp_path / "conf" / "link").symlink_to(tmp_path / "disk", target_is_directory=True)
     write_raster(tmp_path / "conf" / "inside" / "own.tif")
     write_raster(tmp_path / "disk" / "a.tif", width=12)
-    work = work_of([tmp_path / "conf" / "inside", tmp_path / way], missing="remove")
-    assert synced(engine, pool.read, work).registered == 2
+    work = definition_files([tmp_path / "conf" / "inside", tmp_path / way], missing="remove")
+    assert sync_files(engine, pool.read, work).registered == 2
     before = rows(engine, "SELECT uuid FROM raster_sources ORDER BY id")
     (tmp_path / "disk").rename(tmp_path / "elsewhere")
-    assert planned(engine, work).files["missing"] == []
-    report = synced(engine, pool.read, work)
+    assert plan_files(engine, work).files["missing"] == []
+    report = sync_files(engine, pool.read, work)
     assert {(one.uri, one.code) for one in report.rejected} == {
         (file_uri(tmp_path / "disk"), "not_found")
     }
     assert report.missing == 0
     (tmp_path / "elsewhere").rename(tmp_path / "disk")
-    assert synced(engine, pool.read, work).unchanged == 2
+    assert sync_files(engine, pool.read, work).unchanged == 2
     assert rows(engine, "SELECT uuid FROM raster_sources ORDER BY id") == before
     assert rows(engine, "SELECT FROM rejected_files") == []
 
@@ -207,7 +207,7 @@ def test_files_that_the_disk_does_not_tell_of_stay_as_they_were_known(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("pipeline.storage.local.require_regular", fails)
-    assert planned(engine, work_of([tmp_path], missing="remove")).changes == 0
+    assert plan_files(engine, definition_files([tmp_path], missing="remove")).changes == 0
     report = sync(tmp_path, missing="remove", accept_missing=False)
     assert [one.code for one in report.rejected] == ["unreadable", "unreadable"]
     assert rows(engine, "SELECT source_id, uri, state FROM raster_files ORDER BY id") == before
@@ -224,13 +224,13 @@ def test_a_file_that_became_a_pipe_leaves_its_source_and_the_plan_says_so(
     sync(tmp_path, missing="remove")
     (tmp_path / "a.tif").unlink()
     os.mkfifo(tmp_path / "a.tif")
-    work = work_of([tmp_path], missing="remove")
-    plan = planned(engine, work)
-    assert changes(plan) == {"unchanged": 1, "update": 1}
+    work = definition_files([tmp_path], missing="remove")
+    plan = plan_files(engine, work)
+    assert nonzero_counts(plan) == {"unchanged": 1, "update": 1}
     assert plan.reasons[file_uri(tmp_path / "a.tif")].code == "not_a_file"
     assert [one.code for one in sync(tmp_path, missing="remove").rejected] == ["not_a_file"]
     assert rows(engine, "SELECT right(uri, 5) FROM raster_files") == [("b.tif",)]
-    assert changes(planned(engine, work)) == {"unchanged": 1, "refused": 1}
+    assert nonzero_counts(plan_files(engine, work)) == {"unchanged": 1, "refused": 1}
 
 
 def test_young_files_wait_until_they_have_settled(

@@ -14,8 +14,8 @@ from pipeline.raster import FileOptions, ProcessReader
 from pipeline.storage import StoredFile, file_uri, rejection
 from tests.support.database import execute, rows
 from tests.support.factory import write_raster
-from tests.support.ingestion import planned, synced, work_of
-from tests.support.sync_catalogue import NAMES, changes, delete_source
+from tests.support.ingestion import definition_files, plan_files, sync_files
+from tests.support.sync_catalogue import NAMES, delete_source, nonzero_counts
 
 
 def test_a_moved_file_keeps_its_source_with_its_uuid(
@@ -88,7 +88,7 @@ def test_a_file_that_moves_to_where_it_is_refused_is_gone_from_its_old_place(
     assert [one.code for one in report.rejected] == ["missing_time"]
     kept = [("missing",)] if missing == "keep" else []
     assert rows(engine, "SELECT state FROM raster_files") == kept
-    again = planned(engine, work_of([tmp_path], **fields))
+    again = plan_files(engine, definition_files([tmp_path], **fields))
     assert (again.changes, len(again.files["refused"])) == (0, 1)
 
 
@@ -101,8 +101,8 @@ def test_a_file_that_moves_into_a_group_that_was_deleted_is_gone_from_its_old_gr
     sync(tmp_path, **fields)
     delete_source(engine, "b")
     (tmp_path / "a_0.tif").rename(tmp_path / "b_1.tif")
-    plan = planned(engine, work_of([tmp_path], **fields))
-    assert changes(plan) == {"unchanged": 1, "withheld": 2, "missing": 1}
+    plan = plan_files(engine, definition_files([tmp_path], **fields))
+    assert nonzero_counts(plan) == {"unchanged": 1, "withheld": 2, "missing": 1}
     assert plan.files["missing"] == [file_uri(tmp_path / "a_0.tif")]
     report = sync(tmp_path, missing="remove", **fields)
     assert (report.moved, report.withheld, report.missing) == (0, 2, 1)
@@ -147,7 +147,7 @@ def test_a_kept_step_is_not_lost_to_another_step_of_the_same_fingerprint(
         ("rain_20240101T0100Z.tif", "present"),
         ("rain_20240101T0900Z.tif", "present"),
     ]
-    assert planned(engine, work_of([tmp_path], **SERIES)).changes == 0
+    assert plan_files(engine, definition_files([tmp_path], **SERIES)).changes == 0
 
 
 def test_a_file_that_was_missing_before_did_not_become_one_that_comes_now(
@@ -210,8 +210,8 @@ def test_a_file_that_moved_and_could_not_be_looked_at_is_neither_missing_nor_new
 ) -> None:
     for width in range(10, 15):
         write_raster(tmp_path / f"{width}.tif", width=width)
-    work = work_of([tmp_path], missing="remove")
-    synced(engine, pool.read, work)
+    work = definition_files([tmp_path], missing="remove")
+    sync_files(engine, pool.read, work)
     before = rows(engine, "SELECT uuid FROM raster_sources ORDER BY id")
     (tmp_path / "moved").mkdir()
     for path in tmp_path.glob("*.tif"):
@@ -220,10 +220,10 @@ def test_a_file_that_moved_and_could_not_be_looked_at_is_neither_missing_nor_new
     def too_slow(files: Iterable[StoredFile], _: FileOptions) -> list[Rejection]:
         return [rejection(file, TimedOut("reading took longer than 0 s")) for file in files]
 
-    report = synced(engine, too_slow, work, accept_missing=False)
+    report = sync_files(engine, too_slow, work, accept_missing=False)
     assert (report.moved, report.missing, len(report.rejected)) == (0, 0, 5)
     assert rows(engine, "SELECT uuid FROM raster_sources ORDER BY id") == before
-    assert changes(planned(engine, work)) == {"moved": 5}
-    report = synced(engine, pool.read, work, accept_missing=False)
+    assert nonzero_counts(plan_files(engine, work)) == {"moved": 5}
+    report = sync_files(engine, pool.read, work, accept_missing=False)
     assert (report.moved, report.missing, report.rejected) == (5, 0, [])
     assert rows(engine, "SELECT uuid FROM raster_sources ORDER BY id") == before

@@ -16,8 +16,8 @@ from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri
 from tests.support.database import execute, rows
 from tests.support.factory import write_raster
-from tests.support.ingestion import CONFIG, Quiet, planned, synced, work_of
-from tests.support.sync_catalogue import NAMES, changes
+from tests.support.ingestion import CONFIG, SilentReporter, definition_files, plan_files, sync_files
+from tests.support.sync_catalogue import NAMES, nonzero_counts
 
 
 def test_a_plan_says_what_sync_then_does_and_nothing_afterwards(
@@ -26,33 +26,33 @@ def test_a_plan_says_what_sync_then_does_and_nothing_afterwards(
     for width, name in enumerate(("a", "b", "c", "d"), 20):
         write_raster(tmp_path / f"{name}.tif", width=width)
     (tmp_path / "e.tif").write_bytes(b"no TIFF")
-    work = work_of([tmp_path])
-    assert changes(planned(engine, work)) == {"add": 5}
+    work = definition_files([tmp_path])
+    assert nonzero_counts(plan_files(engine, work)) == {"add": 5}
     assert rows(engine, NAMES) == []
     first = sync(tmp_path)
     assert (first.registered, len(first.rejected)) == (4, 1)
-    plan = planned(engine, work)
-    assert changes(plan) == {"unchanged": 4, "refused": 1}
+    plan = plan_files(engine, work)
+    assert nonzero_counts(plan) == {"unchanged": 4, "refused": 1}
     assert plan.changes == 0
     write_raster(tmp_path / "a.tif", width=12)
     (tmp_path / "b.tif").rename(tmp_path / "z.tif")
     (tmp_path / "c.tif").unlink()
     (tmp_path / "e.tif").unlink()
-    plan = planned(engine, work)
-    assert changes(plan) == {
+    plan = plan_files(engine, work)
+    assert nonzero_counts(plan) == {
         "unchanged": 1, "update": 1, "moved": 1, "missing": 1, "cleared": 1,
     }  # fmt: skip
     assert plan.moved_from == {file_uri(tmp_path / "z.tif"): file_uri(tmp_path / "b.tif")}
     report = sync(tmp_path)
     assert (report.registered, report.moved, report.missing, report.unchanged) == (2, 1, 1, 1)
-    assert planned(engine, work).changes == 0
+    assert plan_files(engine, work).changes == 0
     assert rows(engine, "SELECT uri FROM rejected_files") == []
 
 
 def test_a_plan_says_that_the_organisation_is_not_there(tmp_path: Path, engine: Engine) -> None:
     write_raster(tmp_path / "a.tif")
-    plan = planned(engine, work_of([tmp_path]))
-    assert changes(plan) == {"add": 1}
+    plan = plan_files(engine, definition_files([tmp_path]))
+    assert nonzero_counts(plan) == {"add": 1}
     assert 'there is no organisation "Owner"' in (plan.refusal or "")
 
 
@@ -65,11 +65,11 @@ def test_a_plan_says_that_a_uuid_cannot_be_given(tmp_path: Path, engine: Engine,
         ({"uuid": uuids[1]}, f"has a raster source already, {uuids[0]}"),
         ({"uuid": uuids[0], "id": "other"}, 'is that of the definition "test"'),
     ):
-        plan = planned(engine, work_of([tmp_path], **fields, **other))
+        plan = plan_files(engine, definition_files([tmp_path], **fields, **other))
         assert sentence in (plan.refusal or "")
         with pytest.raises(CatalogueError, match=sentence):
             sync(tmp_path, **fields, **other)
-    assert planned(engine, work_of([tmp_path], uuid=uuids[0], **fields)).refusal is None
+    assert plan_files(engine, definition_files([tmp_path], uuid=uuids[0], **fields)).refusal is None
 
 
 def test_a_plan_does_not_claim_a_source(tmp_path: Path, engine: Engine) -> None:
@@ -78,8 +78,10 @@ def test_a_plan_does_not_claim_a_source(tmp_path: Path, engine: Engine) -> None:
     made = f"SELECT '{uuid}', 'by hand', id FROM organisations"
     execute(engine, f"INSERT INTO raster_sources (uuid, name, organisation_id) {made}")
     write_raster(tmp_path / "a.tif")
-    plan = planned(engine, work_of([tmp_path], uuid=str(uuid), group="all", name="given"))
-    assert (changes(plan), plan.refusal) == ({"add": 1}, None)
+    plan = plan_files(
+        engine, definition_files([tmp_path], uuid=str(uuid), group="all", name="given")
+    )
+    assert (nonzero_counts(plan), plan.refusal) == ({"add": 1}, None)
     assert rows(engine, "SELECT definition FROM raster_sources") == [(None,)]
 
 
@@ -91,15 +93,15 @@ def test_a_plan_accepts_rejected_files_when_others_were_unregistered(
         kind: dict[str, Any] = {} if name in "abc" else {"dtype": "uint8", "nodata": 0}
         write_raster(tmp_path / f"{name}.tif", width=width, **kind)
     sync(tmp_path, **fields)
-    work = work_of([tmp_path], **fields)
-    assert changes(planned(engine, work)) == {"unchanged": 3, "refused": 2}
+    work = definition_files([tmp_path], **fields)
+    assert nonzero_counts(plan_files(engine, work)) == {"unchanged": 3, "refused": 2}
     unregister(engine, [file_uri(tmp_path / f"{name}.tif") for name in "ab"], [])
-    plan = planned(engine, work)
-    assert changes(plan) == {"add": 2, "refused": 1, "withheld": 2}
+    plan = plan_files(engine, work)
+    assert nonzero_counts(plan) == {"add": 2, "refused": 1, "withheld": 2}
     assert plan.files["refused"] == [file_uri(tmp_path / "c.tif")]
     report = sync(tmp_path, **fields)
     assert (report.registered, report.withheld, len(report.rejected)) == (2, 2, 1)
-    assert changes(planned(engine, work)) == {"unchanged": 2, "refused": 1, "withheld": 2}
+    assert nonzero_counts(plan_files(engine, work)) == {"unchanged": 2, "refused": 1, "withheld": 2}
 
 
 def test_a_plan_counts_empty_sources_that_a_sync_would_delete(
@@ -115,11 +117,11 @@ def test_a_plan_counts_empty_sources_that_a_sync_would_delete(
     )
     (tmp_path / "a.tif").unlink()
     sync(tmp_path, missing="remove")
-    assert changes(planned(engine, work_of([tmp_path], missing="remove"))) == {}
+    assert nonzero_counts(plan_files(engine, definition_files([tmp_path], missing="remove"))) == {}
     execute(engine, "DELETE FROM layers")
-    assert changes(planned(engine, work_of([tmp_path]))) == {}
-    plan = planned(engine, work_of([tmp_path], missing="remove"))
-    assert (changes(plan), plan.changes) == ({"empty_sources": 1}, 1)
+    assert nonzero_counts(plan_files(engine, definition_files([tmp_path]))) == {}
+    plan = plan_files(engine, definition_files([tmp_path], missing="remove"))
+    assert (nonzero_counts(plan), plan.changes) == ({"empty_sources": 1}, 1)
     sync(tmp_path, missing="remove")
     assert rows(engine, NAMES) == []
 
@@ -128,12 +130,14 @@ def test_a_plan_does_not_stand_in_the_way_of_a_sync(
     tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
     write_raster(tmp_path / "a.tif")
-    work = work_of([tmp_path])
+    work = definition_files([tmp_path])
 
-    class Syncing(Quiet):
+    class Syncing(SilentReporter):
         """Syncs while the plan lists."""
 
         def add_total(self, files: int) -> None:
-            assert synced(engine, pool.read, work).registered == 1
+            assert sync_files(engine, pool.read, work).registered == 1
 
-    assert changes(plan_of(engine, work, CONFIG, RunOptions(), Syncing())) == {"unchanged": 1}
+    assert nonzero_counts(plan_of(engine, work, CONFIG, RunOptions(), Syncing())) == {
+        "unchanged": 1
+    }

@@ -20,7 +20,13 @@ from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri
 from tests.support.database import execute, rows
 from tests.support.factory import write_raster
-from tests.support.ingestion import CONFIG, registered, run_of, synced, work_of
+from tests.support.ingestion import (
+    CONFIG,
+    definition_files,
+    register_files,
+    run_context,
+    sync_files,
+)
 from tests.support.sync_catalogue import COUNTS, NAMES
 
 
@@ -30,9 +36,9 @@ def test_a_definition_that_the_database_rejects_does_not_stop_the_others(
     write_raster(tmp_path / "odd.tif")
     write_raster(tmp_path / "good.tif")
     execute(engine, "ALTER TABLE raster_sources ADD CONSTRAINT even CHECK (name <> 'odd')")
-    works = [work_of([tmp_path / f"{name}.tif"], id=name) for name in ("odd", "good")]
+    works = [definition_files([tmp_path / f"{name}.tif"], id=name) for name in ("odd", "good")]
     try:
-        odd, good = sync_all(run_of(engine, pool.read), works, CONFIG)
+        odd, good = sync_all(run_context(engine, pool.read), works, CONFIG)
     finally:
         execute(engine, "ALTER TABLE raster_sources DROP CONSTRAINT even")
     assert isinstance(odd.failure, CatalogueError)
@@ -53,7 +59,7 @@ def test_a_run_that_is_stopped_reports_the_batch_that_it_wrote(
         raise stop
 
     with pytest.raises(type(stop)):
-        synced(engine, reader, work_of([tmp_path]), batch_size=2)
+        sync_files(engine, reader, definition_files([tmp_path]), batch_size=2)
     runs = rows(engine, "SELECT state, registered, listed FROM sync_runs")
     assert runs == [("failed", 2, 2)]
     assert rows(engine, "SELECT count(*) FROM raster_files") == [(2,)]
@@ -71,10 +77,10 @@ def test_a_run_that_fails_says_what_it_had_done(
         yield from islice(pool.read(files, options), 4)
         raise TransientError("the storage does not answer")
 
-    for act in (synced, registered):
+    for act in (sync_files, register_files):
         execute(engine, "DELETE FROM raster_sources")
         with pytest.raises(TransientError, match="the storage does not answer"):
-            act(engine, reader, work_of([tmp_path]), batch_size=2)
+            act(engine, reader, definition_files([tmp_path]), batch_size=2)
         assert rows(engine, "SELECT count(*) FROM raster_files") == [(4,)]
         assert rows(engine, COUNTS) == [(4, 4, 0, 0, 0, sum(sizes[:4]))]
 
@@ -88,7 +94,7 @@ def long_path(folder: Path, length: int, name: str = "long.tif") -> Path:
     return folder / name
 
 
-@pytest.mark.parametrize("act", [synced, registered])
+@pytest.mark.parametrize("act", [sync_files, register_files])
 @pytest.mark.parametrize("group", ["file", "all"])
 def test_a_path_that_is_too_long_for_the_catalogue_is_rejected_alone(
     tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow], act: Any, group: str
@@ -98,7 +104,7 @@ def test_a_path_that_is_too_long_for_the_catalogue_is_rejected_alone(
         shutil.copy(short, long_path(tmp_path, length, name))
     fits = long_path(tmp_path, 2500 - len("file://"))
     shutil.copy(short, fits)
-    work = work_of([tmp_path], group=group, name="{stem}", id="d" * 100)
+    work = definition_files([tmp_path], group=group, name="{stem}", id="d" * 100)
     for registering in (2, 0):
         report = act(engine, pool.read, work)
         assert report.registered == registering
@@ -109,11 +115,11 @@ def test_a_path_that_is_too_long_for_the_catalogue_is_rejected_alone(
     kept = [uri for (uri,) in rows(engine, "SELECT uri FROM rejected_files")]
     assert len(kept) == 3
     assert all(uri.startswith(file_uri(tmp_path)) and len(uri) <= 2500 for uri in kept)
-    if act is synced:
+    if act is sync_files:
         shutil.rmtree(
             next(path for path in tmp_path.iterdir() if path.is_dir() and path not in fits.parents)
         )
-        synced(engine, pool.read, work)
+        sync_files(engine, pool.read, work)
         assert len(rows(engine, "SELECT uri FROM rejected_files")) < 3
 
 
@@ -121,7 +127,7 @@ def test_a_second_run_of_a_definition_stops_and_says_so(
     tmp_path: Path, engine: Engine, sync: Any
 ) -> None:
     write_raster(tmp_path / "a.tif")
-    work = work_of([tmp_path])
+    work = definition_files([tmp_path])
     with (
         open_comparison(engine, work.definition, exclusive=True),
         pytest.raises(RunInProgress, match='another run of "test" is at work'),
@@ -134,13 +140,13 @@ def test_a_second_run_of_a_definition_stops_and_says_so(
 def test_a_killed_register_is_marked_and_one_at_work_is_not(
     tmp_path: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
-    work = work_of([write_raster(tmp_path / "a.tif")], id="register")
+    work = definition_files([write_raster(tmp_path / "a.tif")], id="register")
     states = "SELECT state FROM sync_runs ORDER BY id"
     execute(engine, "INSERT INTO sync_runs (definition) VALUES ('register')")
-    run = run_of(engine, pool.read)
+    run = run_context(engine, pool.read)
     with record_run(engine, "register") as row, open_run(run, work, row, complete=False):
         assert rows(engine, states) == [("failed",), ("running",)]
-        registered(engine, pool.read, work)
+        register_files(engine, pool.read, work)
         assert rows(engine, states) == [("failed",), ("running",), ("completed",)]
     assert rows(engine, states) == [("failed",), ("completed",), ("completed",)]
 
@@ -171,6 +177,6 @@ def test_sidecars_of_odd_names_stay_with_their_file(
         raster = write_raster(tmp_path / "new.tif", width=10 + number)
         raster = raster.rename(tmp_path / f"{stem}.tif")
         raster.with_suffix(".tfw").write_text("1\n0\n0\n-1\n0\n0\n")
-    work = work_of([tmp_path])
-    assert synced(engine, pool.read, work).registered == len(stems)
-    assert synced(engine, pool.read, work).unchanged == len(stems)
+    work = definition_files([tmp_path])
+    assert sync_files(engine, pool.read, work).registered == len(stems)
+    assert sync_files(engine, pool.read, work).unchanged == len(stems)

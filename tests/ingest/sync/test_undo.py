@@ -18,7 +18,7 @@ from pipeline.raster import ProcessReader
 from pipeline.storage import file_uri
 from tests.support.database import execute, rows
 from tests.support.factory import write_raster
-from tests.support.ingestion import registered, run_of, synced, work_of
+from tests.support.ingestion import definition_files, register_files, run_context, sync_files
 from tests.support.sync_catalogue import NAMES
 
 EVERYTHING = """
@@ -44,11 +44,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("act", [registered, synced])
+@pytest.mark.parametrize("act", [register_files, sync_files])
 def test_undo_takes_back_all_that_a_run_created(
     folder: Path, engine: Engine, pool: ProcessReader[FileRow], act: Any
 ) -> None:
-    act(engine, pool.read, work_of([folder], supplier_code="wrong"))
+    act(engine, pool.read, definition_files([folder], supplier_code="wrong"))
     run = newest_run(engine)
     counts = [undo(engine, run, dry_run=True), undo(engine, run)]
     for taken in counts:
@@ -63,13 +63,15 @@ def test_undo_takes_back_all_that_a_run_created(
 def test_the_corrected_command_after_undo_gives_what_it_gives_at_first(
     folder: Path, engine: Engine, pool: ProcessReader[FileRow]
 ) -> None:
-    right = work_of([folder], supplier_code="right")
-    registered(engine, pool.read, right)
+    right = definition_files([folder], supplier_code="right")
+    register_files(engine, pool.read, right)
     expected = rows(engine, EVERYTHING)
     execute(engine, "TRUNCATE raster_sources, rejected_files CASCADE")
-    registered(engine, pool.read, work_of([folder], supplier_code="wrong", name="x{stem}"))
+    register_files(
+        engine, pool.read, definition_files([folder], supplier_code="wrong", name="x{stem}")
+    )
     undo(engine, newest_run(engine))
-    assert registered(engine, pool.read, right).registered == 3
+    assert register_files(engine, pool.read, right).registered == 3
     assert rows(engine, EVERYTHING) == expected
 
 
@@ -227,7 +229,7 @@ def test_undo_waits_for_no_run_and_knows_its_numbers(
     sync(folder)
     run = newest_run(engine)
     with (
-        open_comparison(engine, work_of([folder]).definition, exclusive=True),
+        open_comparison(engine, definition_files([folder]).definition, exclusive=True),
         pytest.raises(RunInProgress, match='a run of "test" is at work'),
     ):
         undo(engine, run)
@@ -272,6 +274,6 @@ def test_the_row_of_a_run_counts_batches_as_they_are_written(
             )
         return report
 
-    run = replace(run_of(engine, pool.read, batch_size=2), write=write)
-    register_all(run, [work_of([folder])])
+    run = replace(run_context(engine, pool.read, batch_size=2), write=write)
+    register_all(run, [definition_files([folder])])
     assert counts == [("running", 2, 2, 0, 2), ("running", 4, 3, 1, 4)]

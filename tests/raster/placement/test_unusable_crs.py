@@ -8,7 +8,7 @@ import rasterio
 from pipeline.errors import MissingCRS, UnsupportedCRS
 from tests.support.commands import REPOSITORY
 from tests.support.factory import RD_KEYS, read_path, write_raster
-from tests.support.handmade_tiff import KEYS, USER, Row, handmade, write_keys
+from tests.support.handmade_tiff import KEYS, USER, Row, make_tiff, write_keys
 
 
 def write_aux(path: Path, content: str) -> Path:
@@ -100,7 +100,7 @@ def test_no_advice_names_the_code_of_one_country() -> None:
 
 
 def test_keys_of_another_type_are_ignored_as_in_gdal(tmp_path: Path) -> None:
-    image = handmade()
+    image = make_tiff()
     image.tags[KEYS] = (12, [float(key) for key in RD_KEYS])
     with pytest.raises(MissingCRS):
         read_path(image.write(tmp_path / "a.tif"))

@@ -30,7 +30,7 @@ from pipeline.raster.statistics.measure import measure
 from pipeline.raster.statistics.percentiles import PERCENTILES
 from pipeline.raster.statistics.windows import BlockGrid
 from pipeline.storage import find_file, list_files, literal_location
-from tests.support.commands import CORPUS, RASTERSOURCES, environment, shown_in
+from tests.support.commands import CORPUS, RASTERSOURCES, environment, read_terminal
 from tests.support.factory import RD_TRANSFORM, write_raster, write_tagged
 from tests.support.needs import needs_corpus, needs_gdal
 from tests.support.reading import read_all
@@ -452,7 +452,7 @@ def test_a_large_raster_shows_its_progress_and_takes_little_memory(large: Path) 
     ) as process:  # fmt: skip
         os.close(theirs)
         hold_up(process, large)
-        shown = shown_in(ours)
+        shown = read_terminal(ours)
         assert process.stdout
         line, kilobytes = process.stdout.read().splitlines()
     os.close(ours)

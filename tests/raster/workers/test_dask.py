@@ -28,7 +28,7 @@ from pipeline.storage import StoredFile, list_files, literal_location
 from tests.support.commands import RASTERSOURCES, run, without_progress
 from tests.support.dask_cluster import FATAL, UNSEEN, Cluster, local_cluster
 from tests.support.factory import write_raster
-from tests.support.reading import as_read
+from tests.support.reading import keep_raster
 
 OPTIONS = ReadOptions()
 Reader = Callable[[Sequence[StoredFile], FileOptions], Iterable[RasterFile | Rejection]]
@@ -43,7 +43,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @contextmanager
 def reader_of(runner: Runner, address: str | None = None) -> Iterator[Reader]:
-    with open_reader(Settings(workers=2), as_read, runner, address) as reader:
+    with open_reader(Settings(workers=2), keep_raster, runner, address) as reader:
         yield reader
 
 
@@ -328,13 +328,13 @@ def test_the_runner_of_the_settings_is_taken_where_no_other_is_named(
     monkeypatch.setenv("RASTERSOURCES_RUNNER", "dask")
     with (
         pytest.raises(CatalogueError, match="set the Dask scheduler"),
-        open_reader(read_settings(), as_read),
+        open_reader(read_settings(), keep_raster),
     ):
         pass
     monkeypatch.setenv("RASTERSOURCES_SCHEDULER", cluster.address)
-    with open_reader(read_settings(), as_read) as reader:
+    with open_reader(read_settings(), keep_raster) as reader:
         assert isinstance(reader.__self__, DaskReader)  # type: ignore[attr-defined]
-    with open_reader(read_settings(), as_read, "threads") as reader:
+    with open_reader(read_settings(), keep_raster, "threads") as reader:
         assert isinstance(reader.__self__, ThreadReader)  # type: ignore[attr-defined]
 
 

@@ -16,8 +16,8 @@ from pipeline.raster.workers.pool import _Task, _Worker
 from pipeline.storage import StoredFile, find_file, list_files, literal_location
 from tests.support.commands import REPOSITORY
 from tests.support.factory import write_raster
-from tests.support.odd_placing import ODD_WIDTH, OddPlacing, crash, hang, read_slowly
-from tests.support.reading import as_read, read_in_new_processes
+from tests.support.faulty_placement import FAULTY_WIDTH, FaultyPlacement, crash, hang, read_slowly
+from tests.support.reading import keep_raster, read_in_new_processes
 
 pytestmark = pytest.mark.usefixtures("new_children")
 
@@ -128,7 +128,7 @@ def test_a_file_that_cannot_be_placed_is_rejected_and_the_rest_is_read(
     mischief: Callable[[], None], code: str, tmp_path: Path, chunks: list[list[str]]
 ) -> None:
     files = odd_rasters(tmp_path)
-    with ProcessReader(1, OddPlacing(mischief)) as pool:
+    with ProcessReader(1, FaultyPlacement(mischief)) as pool:
         outcomes = list(pool.read(files, ReadOptions(budget=Budget(seconds=1.0))))
     codes = [getattr(outcome, "code", "ok") for outcome in outcomes]
     assert codes == ["ok", "ok", "ok", "ok", code, "ok", "ok", "ok"]
@@ -141,7 +141,7 @@ def test_files_that_cannot_be_placed_together_are_placed_alone(
     mischief: Callable[[], None], tmp_path: Path
 ) -> None:
     files = odd_rasters(tmp_path)
-    with ProcessReader(1, OddPlacing(mischief, least=2)) as pool:
+    with ProcessReader(1, FaultyPlacement(mischief, least=2)) as pool:
         outcomes = list(pool.read(files, ReadOptions(budget=Budget(seconds=1.0))))
     assert [outcome.uri for outcome in outcomes] == [file.uri for file in files]
     assert all(isinstance(outcome, RasterFile) for outcome in outcomes)
@@ -150,7 +150,7 @@ def test_files_that_cannot_be_placed_together_are_placed_alone(
 def odd_rasters(folder: Path) -> list[StoredFile]:
     """Rasters of which one has the odd width."""
     rasters(folder, 8)
-    write_raster(folder / "0004.tif", width=ODD_WIDTH)
+    write_raster(folder / "0004.tif", width=FAULTY_WIDTH)
     found = list_files([literal_location(folder)], [folder])
     return [file for file in found if isinstance(file, StoredFile)]
 
@@ -212,7 +212,7 @@ def test_a_rule_that_cannot_work_is_raised_to_the_reader(tmp_path: Path, started
 
 def test_a_reading_that_broke_off_leaves_nothing_to_the_next(tmp_path: Path) -> None:
     files = rasters(tmp_path, 40)
-    with ProcessReader(2, as_read) as pool:
+    with ProcessReader(2, keep_raster) as pool:
         for _ in range(3):
             with pytest.raises(CatalogueError):
                 list(pool.read(files, ReadOptions(time_rule=TimeRule(pattern="("))))
@@ -253,7 +253,7 @@ PARENT = """
     from pathlib import Path
     from pipeline.raster import ReadOptions
     from pipeline.storage import list_files, literal_location
-    from tests.support.reading import as_read, read_in_new_processes
+    from tests.support.reading import read_in_new_processes
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell in the background has ignored
     folder = Path(sys.argv[1])

@@ -15,7 +15,7 @@ from pipeline.ingest.uploads import UploadWorker, process_waiting
 from pipeline.storage.s3 import open_bucket
 from pipeline.storage.uploads import BucketUploadStore, UploadStore, open_upload_store
 from pipeline.storage.uploads.bucket import PART_BYTES
-from tests.api.conftest import As, client_of, until
+from tests.api.conftest import As, client_of
 from tests.api.views.source_data.conftest import (
     LIMIT,
     Process,
@@ -30,6 +30,7 @@ from tests.api.views.source_data.conftest import (
 from tests.support.factory import write_raster
 from tests.support.proxy import Proxy, proxy
 from tests.support.s3 import Bucket, Server, new_bucket
+from tests.support.waiting import wait_until
 
 NOON, ONE = "2024-01-01T12:00:00Z", "2024-01-01T13:00:00Z"
 
@@ -123,16 +124,16 @@ def test_a_file_that_is_too_large_or_breaks_off_leaves_nothing(
     large.write_bytes(bytes(LIMIT + 1))
     assert send(as_("admin"), source(), large).status_code == 413
     assert stored(store) == []
-    assert own.unfinished() == []
+    assert own.unfinished_uploads() == []
 
 
 def test_the_parts_of_a_given_up_file_are_removed(store: UploadStore, own: Bucket) -> None:
     incoming = store.open_upload(store.new_uri())
     for _ in range(3):
         incoming.write(bytes(PART_BYTES))
-    assert len(own.unfinished()) == 1
+    assert len(own.unfinished_uploads()) == 1
     incoming.close()
-    assert own.unfinished() == []
+    assert own.unfinished_uploads() == []
     assert stored(store) == []
     with pytest.raises(TransientError, match="send it again"):
         incoming.write(b"x")
@@ -220,4 +221,4 @@ def test_a_whole_bucket_may_hold_uploads(own: Bucket) -> None:
     incoming.commit()
     assert incoming.uri in list(whole.uris())
     whole.discard([incoming.uri])
-    until(lambda: incoming.uri not in list(whole.uris()))
+    wait_until(lambda: incoming.uri not in list(whole.uris()))

@@ -8,12 +8,20 @@ import pytest
 from httpx import Client
 
 from pipeline.storage.uploads import FolderUploadStore
-from tests.api.conftest import As, base, until
+from tests.api.conftest import As, base
 from tests.api.test_pages import BROWSER, token_of
 from tests.api.test_pages import sign_in as sign_in_by_http
 from tests.api.views.source_data.conftest import NOON, ONE, TWO, Process, Source, accepted, stored
-from tests.support.chromium import assert_quiet, await_text, fill, needs_chromium, press, sign_in
+from tests.support.chromium import (
+    assert_no_errors,
+    click_button,
+    fill,
+    needs_chromium,
+    sign_in,
+    wait_for_text,
+)
 from tests.support.factory import write_raster
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 
@@ -27,35 +35,35 @@ def test_a_person_sends_a_geotiff_follows_its_task_and_removes_the_data(
     browser.get(url)
     sign_in(browser, "admin", people["admin"])
     browser.find_element("link text", "data/").click()
-    await_text(browser, "Raster Source Data")
+    wait_for_text(browser, "Raster Source Data")
     write_raster(tif, crs=None, nodata=None)
     browser.find_element("name", "file").send_keys(str(tif))
     fill(browser, "timestamp", NOON)
     fill(browser, "crs", "EPSG:28992")
     fill(browser, "nodata", "-9999")
-    press(browser, "POST")
-    await_text(browser, "task_id")
+    click_button(browser, "POST")
+    wait_for_text(browser, "task_id")
     browser.find_element("partial link text", "/tasks/").click()
 
     def ended() -> bool:
         browser.refresh()
         return '"SUCCESS"' in browser.page_source
 
-    until(ended, seconds=120)
+    wait_until(ended, seconds=120)
     found = client.get(url).json()
     assert (found["first_value_timestamp"], found["size"]) == (NOON, tif.stat().st_size)
     assert (found["projection"], found["fill_value"]) == ("EPSG:28992", "-9999.0")
     browser.get(f"{url}uploads/")
-    await_text(browser, "a.tif")
+    wait_for_text(browser, "a.tif")
     browser.get(f"{url}data/")
-    press(browser, "DELETE")
-    await_text(browser, "1 raster file will be removed.")
+    click_button(browser, "DELETE")
+    wait_for_text(browser, "1 raster file will be removed.")
     assert client.get(url).json()["size"] == tif.stat().st_size
-    press(browser, "Delete")
-    await_text(browser, "Files removed: 1.")
+    click_button(browser, "Delete")
+    wait_for_text(browser, "Files removed: 1.")
     assert client.get(url).json()["size"] is None
-    press(browser, "Sign out")
-    assert_quiet(browser, here)
+    click_button(browser, "Sign out")
+    assert_no_errors(browser, here)
 
 
 def test_a_deletion_of_a_source_says_how_many_files_go(

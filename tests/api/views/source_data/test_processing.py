@@ -21,7 +21,7 @@ from pipeline.errors import TransientError
 from pipeline.ingest.uploads import UploadWorker, process_until, process_waiting
 from pipeline.storage import StoredFile, path_of
 from pipeline.storage.uploads import FolderUploadStore
-from tests.api.conftest import As, until
+from tests.api.conftest import As
 from tests.api.views.source_data.conftest import (
     NOON,
     ONE,
@@ -37,6 +37,7 @@ from tests.api.views.source_data.conftest import (
 )
 from tests.support.derived import assert_derived
 from tests.support.factory import RD_TRANSFORM, write_raster
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 
@@ -324,10 +325,10 @@ def test_a_failing_sweep_delays_no_upload(
     )
     working.start()
     try:
-        until(lambda: as_("admin").get(task).json()["status"] == "SUCCESS", 60)
+        wait_until(lambda: as_("admin").get(task).json()["status"] == "SUCCESS", 60)
         assert tried.wait(60)
         second = accepted(as_("admin"), source(), tif)
-        until(lambda: as_("admin").get(second).json()["status"] == "SUCCESS", 60)
+        wait_until(lambda: as_("admin").get(second).json()["status"] == "SUCCESS", 60)
     finally:
         stop.set()
         working.join()
@@ -372,7 +373,7 @@ def test_concurrent_uploads_and_deletions_leave_a_consistent_catalogue(
 
     with ThreadPoolExecutor(8) as threads:
         statuses = set(threads.map(act, range(80)))
-    until(lambda: run(engine, "SELECT count(*) FROM uploads WHERE state IN "
+    wait_until(lambda: run(engine, "SELECT count(*) FROM uploads WHERE state IN "
                               "('received', 'processing', 'retry')").scalar_one() == 0, 20)  # fmt: skip
     stop.set()
     second.join()

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 
 from pipeline.storage import file_uri
 from pipeline.storage.uploads import FolderUploadStore
-from tests.api.conftest import As, until
+from tests.api.conftest import As
 from tests.api.views.source_data.conftest import (
     NOON,
     ONE,
@@ -23,6 +23,7 @@ from tests.api.views.source_data.conftest import (
 )
 from tests.support.derived import assert_derived
 from tests.support.factory import write_raster
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 
@@ -163,9 +164,9 @@ def test_a_deletion_waits_for_an_upload_that_is_processed_or_ends_it(
         ):  # both come to wait for the source while the upload is being processed
             blocker.execute(text("SELECT FROM raster_sources FOR UPDATE"))
             processing = threads.submit(process)
-            until(lambda: client.get(task).json()["status"] == "STARTED")
+            wait_until(lambda: client.get(task).json()["status"] == "STARTED")
             deleting = threads.submit(admin.delete, f"{url}{target}")
-            until(lambda: run(engine, WAITING).scalar_one() == 2)
+            wait_until(lambda: run(engine, WAITING).scalar_one() == 2)
         assert deleting.result().status_code == (200 if target else 204)
         processing.result()
     assert client.get(task).json()["status"] in ("SUCCESS", "REVOKED")

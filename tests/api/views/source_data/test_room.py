@@ -19,8 +19,9 @@ from pipeline.api.config import ApiConfig
 from pipeline.catalogue.upload_files import RECEIVER_LOCK, claim_storage, sweep
 from pipeline.catalogue.users import grant_role
 from pipeline.storage.uploads import FolderUploadStore, UploadStore
-from tests.api.conftest import As, client_of, until
+from tests.api.conftest import As, client_of
 from tests.api.views.source_data.conftest import Source, run, send, stored
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 
@@ -152,14 +153,14 @@ def test_an_upload_ends_when_others_fill_the_disk_up_to_the_reserve(
 ) -> None:
     with sending(small, source(), people["admin"], 8 * MIB) as connection:
         connection.sendall(bytes(3 * MIB))
-        until(lambda: free(disk) < DISK - 2 * MIB)
+        wait_until(lambda: free(disk) < DISK - 2 * MIB)
         (disk / "other").write_bytes(bytes(5 * MIB))
         with lowest_free(disk) as seen:
             connection.sendall(bytes(2 * MIB))
             assert answer_of(connection).startswith(b"HTTP/1.1 507 ")
     assert seen[0] >= RESERVE
     (disk / "other").unlink()
-    until(lambda: free(disk) > DISK - MIB)
+    wait_until(lambda: free(disk) > DISK - MIB)
     assert (
         run(engine, "SELECT count(*) FROM upload_files WHERE receiver IS NOT NULL").scalar_one()
         == 0
@@ -221,13 +222,13 @@ def test_the_quota_is_reserved_for_files_while_they_stream(
         began = []
         for number in range(3):
             began.append(stack.enter_context(sending(large, url, key, size)))
-            until(lambda: on_their_way(engine) == number + 1)  # noqa: B023
+            wait_until(lambda: on_their_way(engine) == number + 1)  # noqa: B023
         refused = stack.enter_context(sending(large, url, key, size))
         assert answer_of(refused).startswith(b"HTTP/1.1 413 ")
         began.pop().close()
-        until(lambda: on_their_way(engine) == 2)
+        wait_until(lambda: on_their_way(engine) == 2)
         began.append(stack.enter_context(sending(large, url, key, size)))
-        until(lambda: on_their_way(engine) == 3)
+        wait_until(lambda: on_their_way(engine) == 3)
         for connection in began:
             connection.sendall(bytes(size) + TAIL)
         assert [answer_of(connection) for connection in began] == [b"HTTP/1.1 200 OK"] * 3
@@ -245,9 +246,9 @@ def test_a_source_moves_with_the_files_being_received(
     uuid = run(engine, "SELECT uuid FROM organisations WHERE name = 'Other'").scalar_one()
     url = source()
     with sending(large, url, people["admin"], MIB):
-        until(lambda: on_their_way(engine) == 1)
+        wait_until(lambda: on_their_way(engine) == 1)
         assert as_("admin").patch(url, json={"organisation": str(uuid)}).status_code == 413
-    until(lambda: on_their_way(engine) == 0)
+    wait_until(lambda: on_their_way(engine) == 0)
     assert as_("admin").patch(url, json={"organisation": str(uuid)}).status_code == 200
 
 
@@ -255,7 +256,7 @@ def test_a_sweep_spares_the_files_that_another_server_receives(
     source: Source, large: Client, engine: Engine, store: UploadStore, people: dict[str, str]
 ) -> None:
     with sending(large, source(), people["admin"], MIB) as connection:
-        until(lambda: stored(store) != [])
+        wait_until(lambda: stored(store) != [])
         claim_storage(engine, store)
         assert sweep(engine, store) == []
         connection.sendall(bytes(MIB) + TAIL)
@@ -273,9 +274,9 @@ def test_a_file_given_up_while_the_database_was_away_is_rejected(
     """
     url = source()
     with sending(large, url, people["admin"], MIB) as connection:
-        until(lambda: stored(store) != [])
+        wait_until(lambda: stored(store) != [])
         assert all(run(engine, locks).scalars())
-        until(lambda: sweep(engine, store) != [])
+        wait_until(lambda: sweep(engine, store) != [])
         connection.sendall(bytes(MIB) + TAIL)
         assert answer_of(connection) == b"HTTP/1.1 503 Service Unavailable"
     assert stored(store) == []
@@ -304,7 +305,7 @@ def test_a_locked_source_blocks_neither_other_uploads_nor_readers(
                 threads.submit(large.patch, path_of(changing), json={"name": "b"})
                 for _ in range(12)
             ]
-            until(lambda: wait_for_locks(engine) >= 4)
+            wait_until(lambda: wait_for_locks(engine) >= 4)
             assert post(large, other, MIB).status_code == 200
             assert large.get("/health/").status_code == 200
             refused = [future.result() for future in waiting]
@@ -322,11 +323,11 @@ def test_only_the_uploads_of_a_locked_source_wait_for_it(
         sent = [
             stack.enter_context(sending(large, changing, people["admin"], MIB)) for _ in range(12)
         ]
-        until(lambda: on_their_way(engine) == 12)
+        wait_until(lambda: on_their_way(engine) == 12)
         with locked(engine, changing):
             for connection in sent:
                 connection.sendall(bytes(MIB) + TAIL)
-            until(lambda: wait_for_locks(engine) >= 1)
+            wait_until(lambda: wait_for_locks(engine) >= 1)
             assert post(large, other, MIB).status_code == 200
             assert large.get("/health/").status_code == 200
             assert on_their_way(engine) == 12
@@ -378,7 +379,7 @@ def test_a_large_announced_size_does_not_block_the_disk(
     slow, quick = source(), source()
     with sending(small, slow, people["admin"], DISK - RESERVE - MIB) as connection:
         connection.sendall(bytes(80))
-        until(lambda: on_their_way(engine) == 1)
+        wait_until(lambda: on_their_way(engine) == 1)
         with lowest_free(disk) as seen:
             assert post(small, quick, 8 * MIB).status_code == 200
             assert post(small, quick, 2 * MIB).status_code == 507
@@ -398,5 +399,5 @@ def test_concurrent_long_files_leave_the_reserve_free(
     assert set(statuses) <= {200, 507}
     assert 507 in statuses
     assert seen[0] >= RESERVE
-    until(lambda: free(disk) > DISK - MIB - 7 * MIB * statuses.count(200))
+    wait_until(lambda: free(disk) > DISK - MIB - 7 * MIB * statuses.count(200))
     assert post(small, sources[0], DISK - RESERVE + MIB).status_code == 507

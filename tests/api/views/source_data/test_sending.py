@@ -13,7 +13,7 @@ from pipeline.api.config import ApiConfig
 from pipeline.catalogue.users import grant_role
 from pipeline.storage import path_of
 from pipeline.storage.uploads import FolderUploadStore
-from tests.api.conftest import As, client_of, until
+from tests.api.conftest import As, client_of
 from tests.api.views.source_data.conftest import (
     LIMIT,
     NOON,
@@ -27,6 +27,7 @@ from tests.api.views.source_data.conftest import (
     send,
     stored,
 )
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 
@@ -196,8 +197,8 @@ def test_a_broken_connection_leaves_nothing(
             f"password: {people['admin']}\r\nContent-Type: {FORM}\r\nContent-Length: 50000\r\n\r\n"
         )
         connection.sendall(head.encode() + FILE)
-        until(lambda: stored(store) != [])
-    until(lambda: stored(store) == [])
+        wait_until(lambda: stored(store) != [])
+    wait_until(lambda: stored(store) == [])
     assert admin.get(f"{url}uploads/").json()["count"] == 0
 
 

@@ -17,9 +17,10 @@ from pipeline.catalogue.users import grant_role
 from pipeline.ingest import uploads
 from pipeline.ingest.uploads import UploadWorker, process_until, process_waiting
 from pipeline.raster import Budget, ProcessReader, ReadOptions
-from tests.api.conftest import As, until
+from tests.api.conftest import As
 from tests.api.views.source_data.conftest import Source, accepted, run
 from tests.support.factory import write_raster
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 
@@ -109,13 +110,13 @@ def test_six_files_that_hang_delay_no_other_organisation(
         accepted(admin, hasty, hanging)
     with at_work(replace(worker, options=ReadOptions(budget=limit), readers=3)):
         try:
-            until(lambda: len(log.read_text().splitlines()) == 2, 600)
+            wait_until(lambda: len(log.read_text().splitlines()) == 2, 600)
             task = accepted(admin, patient, tif)
-            until(lambda: admin.get(task).json()["status"] == "SUCCESS", 600)
+            wait_until(lambda: admin.get(task).json()["status"] == "SUCCESS", 600)
             assert sorted(states(engine, hasty)) == ["processing"] * 2 + ["received"] * 4
         finally:
             hanging.with_name("released").touch()
-        until(lambda: states(engine, hasty) == ["committed"] * 6, 600)
+        wait_until(lambda: states(engine, hasty) == ["committed"] * 6, 600)
 
 
 def test_processes_that_read_are_there_only_while_uploads_come(
@@ -129,11 +130,11 @@ def test_processes_that_read_are_there_only_while_uploads_come(
         for _ in range(2):
             task = accepted(admin, url, tif)
             assert done(admin, task)
-            until(lambda: reading_processes() == others, 60)
+            wait_until(lambda: reading_processes() == others, 60)
 
 
 def done(client: Client, task: str) -> bool:
-    until(lambda: client.get(task).json()["status"] == "SUCCESS", 60)
+    wait_until(lambda: client.get(task).json()["status"] == "SUCCESS", 60)
     return True
 
 
@@ -184,7 +185,7 @@ def test_organisations_take_turns_with_several_servers_too(
     for url in [much] * 80 + [little] * 3:
         accepted(admin, url, tif)
     with at_work(worker, worker):
-        until(lambda: set(states(engine, much)) == {"committed"}, 600)
+        wait_until(lambda: set(states(engine, much)) == {"committed"}, 600)
     before = run(engine, "SELECT count(*) FROM uploads WHERE source_id = (SELECT min(source_id) FROM uploads) "
                  "AND updated_at < (SELECT max(updated_at) FROM uploads WHERE source_id = "
                  "(SELECT max(source_id) FROM uploads))").scalar_one()  # fmt: skip

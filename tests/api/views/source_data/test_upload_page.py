@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from tests.api.conftest import As, base
 from tests.api.test_pages import BROWSER
 from tests.api.views.source_data.conftest import Process, Source
-from tests.support.chromium import Browsers, await_text, needs_chromium, press, sign_in
+from tests.support.chromium import GetBrowser, click_button, needs_chromium, sign_in, wait_for_text
 from tests.support.database import rows
 from tests.support.factory import write_raster
 
@@ -69,24 +69,24 @@ def test_a_plain_form_sends_a_file_and_the_page_shows_the_outcome(
     browser.get(f"{here}{path}")
     browser.find_element("name", "file").send_keys(str(write_raster(tmp_path / "depth.tif")))
     if browser.find_elements("xpath", "//button[.='Send' and not(@hidden)]"):
-        press(browser, "Send")
-        await_text(browser, "task_id")
+        click_button(browser, "Send")
+        wait_for_text(browser, "task_id")
     else:
-        await_text(browser, "being read")
+        wait_for_text(browser, "being read")
     process()
     browser.get(f"{here}{path}")
-    await_text(browser, ">registered</span>")
+    wait_for_text(browser, ">registered</span>")
     assert "depth.tif" in browser.page_source
-    press(browser, "Sign out")
+    click_button(browser, "Sign out")
 
 
 @needs_chromium
 @pytest.mark.usefixtures("working")
 def test_dropped_files_are_sent_with_progress_and_their_outcome(
-    browsers: Browsers, client: Client, people: dict[str, str], source: Source,
+    get_browser: GetBrowser, client: Client, people: dict[str, str], source: Source,
     tmp_path: Path, engine: Engine,
 ) -> None:  # fmt: skip
-    browser = browsers(True)
+    browser = get_browser(True)
     here, path = base(client), page_of(source())
     browser.get(f"{here}{path}")
     sign_in(browser, "admin", people["admin"])
@@ -97,7 +97,7 @@ def test_dropped_files_are_sent_with_progress_and_their_outcome(
     files = [("good.tif", good), ("nowhere.tif", nowhere), ("large.tif", b"x" * 200_000)]
     browser.execute_script(DROP, [(name, b64encode(data).decode()) for name, data in files])
     for words in ("registered", "missing_crs: ", "A file may be 100000 bytes long."):
-        await_text(browser, words)
+        wait_for_text(browser, words)
     outcomes = {
         row.find_element("tag name", "strong").text: row.find_element("class name", "badge").text
         for row in browser.find_elements("css selector", "#sent li")
@@ -110,7 +110,7 @@ def test_dropped_files_are_sent_with_progress_and_their_outcome(
     assert rows(engine, "SELECT count(*) FROM raster_files WHERE size = :size", size=len(good)) == [
         (1,)
     ]
-    press(browser, "Sign out")
+    click_button(browser, "Sign out")
     errors = [entry["message"] for entry in browser.get_log("browser")]
     assert [message for message in errors if "413" not in message] == []
 

@@ -1,4 +1,4 @@
-"""Loaded by the Dask workers of tests: files of two names meet with a worker that dies, or that has no such file."""
+"""Preloaded by the Dask workers of tests: a worker dies at files of one name, and does not find files of another."""
 
 import os
 import signal
@@ -15,8 +15,8 @@ from tests.support.dask_cluster import FATAL, UNSEEN
 T = TypeVar("T")
 
 
-class OddMachine(ReusedProcesses[T]):
-    """Reads as ever, but for those files."""
+class FaultyProcesses(ReusedProcesses[T]):
+    """Reads all other files as usual."""
 
     def read(self, chunk: Sequence[StoredFile], options: FileOptions) -> list[T | Rejection]:
         if any(FATAL in file.uri for file in chunk):
@@ -28,4 +28,4 @@ class OddMachine(ReusedProcesses[T]):
         ]
 
 
-vars(dask)["ReusedProcesses"] = OddMachine
+vars(dask)["ReusedProcesses"] = FaultyProcesses

@@ -1,4 +1,4 @@
-"""What is costly to make and the same for all tests: made once, by the first process that needs it."""
+"""Make something costly once for all tests, in the first process that needs it."""
 
 import fcntl
 import tempfile
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def made_once(name: str, make: Callable[[Path], object]) -> Path:
-    """Return a folder of this run of the tests, which `make` has filled."""
+def make_once(name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that `make` fills once per run of the tests."""
     folder = Path(tempfile.gettempdir()) / name
     folder.mkdir(exist_ok=True)
     with (folder / "lock").open("w") as lock:

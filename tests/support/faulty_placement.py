@@ -1,4 +1,4 @@
-"""For worker processes of tests: placing the grid of one odd width together with others hangs or ends the process."""
+"""Worker processes for tests that hang or crash when they place a grid of one particular width."""
 
 import os
 import signal
@@ -10,9 +10,9 @@ from typing import Any
 from pipeline.errors import RasterError
 from pipeline.raster import RasterFile, read
 from pipeline.raster.models import Georeference, Grid
-from tests.support.reading import as_read
+from tests.support.reading import keep_raster
 
-ODD_WIDTH = 13
+FAULTY_WIDTH = 13
 
 
 def hang() -> None:
@@ -24,30 +24,30 @@ def crash() -> None:
 
 
 @dataclass(frozen=True)
-class OddPlacing:
-    """Stands for `as_read`; the process that unpickles it places as told here."""
+class FaultyPlacement:
+    """Replaces `keep_raster`; the process that unpickles it places grids with this fault."""
 
-    mischief: Callable[[], None]
+    fault: Callable[[], None]
     least: int = 1
-    """Grids that are placed together, from which on it happens."""
+    """The fault happens when at least so many grids are placed together."""
 
     def __call__(self, raster: RasterFile) -> RasterFile:
-        return as_read(raster)
+        return keep_raster(raster)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         place = vars(read)["georeference_grids"]
 
-        def place_oddly(grids: Sequence[Grid], *rest: Any) -> list[Georeference | RasterError]:
-            if len(grids) >= self.least and any(grid.width == ODD_WIDTH for grid in grids):
-                self.mischief()
+        def place_with_fault(grids: Sequence[Grid], *rest: Any) -> list[Georeference | RasterError]:
+            if len(grids) >= self.least and any(grid.width == FAULTY_WIDTH for grid in grids):
+                self.fault()
             placed: list[Georeference | RasterError] = place(grids, *rest)
             return placed
 
-        vars(read)["georeference_grids"] = place_oddly
+        vars(read)["georeference_grids"] = place_with_fault
 
 
 def read_slowly(raster: RasterFile) -> RasterFile:
-    """Stand for `as_read`, and take long."""
+    """Replace `keep_raster`, and take long."""
     time.sleep(0.15)
     return raster
