@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from urllib.parse import urljoin
 
-import obstore
+from obstore import get
 
 from pipeline.errors import CatalogueError, NotAllowed, OverBudget, RasterError, Unreachable
 from pipeline.storage.allowed_roots import AllowedRoots
@@ -24,12 +24,14 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 def resolve_link(base: str, link: str) -> str:
-    """Return the URI that a link in the document at `base` leads to. It may have any scheme."""
-    if _SCHEME.match(link):
-        return link
+    """Return the URI that a link in the document at `base` leads to. It may have any scheme, or be no URI at all."""
+    if own := _SCHEME.match(link):
+        return f"{own[0].lower()}{link[own.end() :]}"
     scheme, _, rest = base.partition("://")
-    # urljoin joins paths only of the schemes that it knows
-    joined = urljoin(f"http://{rest if scheme != 'file' else f'localhost{rest}'}", link)
+    try:  # urljoin joins paths only of the schemes that it knows
+        joined = urljoin(f"http://{rest if scheme != 'file' else f'localhost{rest}'}", link)
+    except ValueError:
+        return link
     rest = joined.removeprefix("http://")
     return f"{scheme}://{rest if scheme != 'file' else rest.removeprefix('localhost')}"
 
@@ -54,14 +56,14 @@ def read_document(
     """Return the URI of a document, after redirects, and its bytes; POST a body to a web server if there is one.
 
     Raises a RasterError: NotAllowed outside the roots, OverBudget for more than `most` bytes, NotFound and others.
-    Raises TransientError or CatalogueError where a bucket does not answer.
+    Raises TransientError where a bucket does not answer.
     """
     if uri.startswith(WEB):
         return _read_from_web(uri, roots, most, body)
     if uri.startswith(S3):
         roots.check(f"s3:/{path_of(uri)}")
         return uri, _read_object(uri, most)
-    if not uri.startswith("file://"):
+    if not uri.startswith("file:///") or "\0" in path_of(uri):
         raise NotAllowed("documents are read from folders, buckets and web servers only")
     try:
         path = Path(roots.resolve(path_of(uri)))
@@ -104,13 +106,18 @@ def _read_object(uri: str, most: int) -> bytes:
     except CatalogueError as error:
         raise NotAllowed(str(error)) from error
     try:
-        result = obstore.get(open_bucket(bucket), key)
+        result = get(open_bucket(bucket), key)
         _require_small(result.meta["size"], most)
         return bytes(result.bytes())
     except RasterError:
         raise
     except OBSTORE_ERRORS as error:
-        raise translate_obstore_error(error, uri) from error
+        problem = translate_obstore_error(error, uri)
+        if isinstance(
+            problem, CatalogueError
+        ):  # the bucket of this link, among others, cannot be read
+            problem = Unreachable(str(problem))
+        raise problem from error
 
 
 def _require_small(size: int, most: int) -> None:

@@ -12,6 +12,8 @@ from pipeline.errors import NotAFile, NotFound, PermissionDenied, RasterError, R
 S3 = "s3://"
 WEB = ("http://", "https://")
 """Schemes of files of web servers."""
+LONGEST_URI = 2000
+"""Characters of a URI that others wrote; the indexes of the catalogue hold some more."""
 UNNAMED_SCHEME = "fd:"
 """Start of the URI of a temporary file without a name."""
 RASTER_SUFFIXES = (".tif", ".tiff")

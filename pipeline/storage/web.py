@@ -3,13 +3,15 @@
 obstore reads buckets only: its HTTP client follows redirects to any host, and no setting forbids that.
 """
 
+import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cache
+from threading import Thread
 from urllib.parse import urljoin
 
 import httpx
@@ -54,12 +56,32 @@ def refuse_redirects(_url: str) -> str:
     raise NotAllowed("its server redirects to another place since it was registered; list it again")
 
 
+@dataclass(frozen=True)
+class _Request:
+    """What is asked of a server."""
+
+    headers: Mapping[str, str]
+    body: bytes | None
+    """What is posted; None for a GET."""
+    most: int
+    """Bytes of the largest answer."""
+    check: CheckURL
+
+
 class WebClient:
-    """Sends requests. Threads may share it."""
+    """Sends requests. Threads may share it.
+
+    The requests run on an event loop: only there can a request be ended whose server sends its head byte by byte.
+    """
 
     def __init__(self) -> None:
-        limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-        self._client = httpx.Client(limits=limits, headers={"User-Agent": "rastersources"})
+        self._client = httpx.AsyncClient(
+            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+            timeout=httpx.Timeout(None, connect=_SECONDS_TO_CONNECT),
+            headers={"User-Agent": "rastersources", "Accept-Encoding": "gzip"},
+        )
+        self._loop = asyncio.new_event_loop()
+        Thread(target=self._loop.run_forever, name="web", daemon=True).start()
 
     def fetch(
         self,
@@ -76,16 +98,17 @@ class WebClient:
         Repeats what fails or meets a busy server for `seconds`. Raises NotFound, PermissionDenied, NotAllowed,
         Unreachable, OverBudget for an answer of more than `most` bytes, or UnsuitableServer for one without the range.
         """
+        request = _Request(headers, body, most, check)
         deadline = time.monotonic() + seconds
         pause, failures = _FIRST_PAUSE, 0
         while True:
             wanted = 0.0
             try:
-                answer = self._follow(url, deadline, most, headers, body, check)
-            except httpx.TransportError as error:
+                answer = self._ask(url, request, max(0.1, deadline - time.monotonic()))
+            except (httpx.TransportError, TimeoutError) as error:
                 failures += 1
                 reason = f"the connection fails ({type(error).__name__})"
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
                 raise Unreachable(f"its server cannot be asked ({type(error).__name__})") from error
             else:
                 if answer.status not in _BUSY:
@@ -98,42 +121,33 @@ class WebClient:
             time.sleep(delay)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _follow(
-        self,
-        url: str,
-        deadline: float,
-        most: int,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        check: CheckURL,
-    ) -> Answer:
+    def _ask(self, url: str, request: _Request, seconds: float) -> Answer:
+        """Return the answer to one request, with its redirects. Raises TimeoutError after so many seconds."""
+        answer = asyncio.wait_for(self._follow(url, request), seconds)
+        return asyncio.run_coroutine_threadsafe(answer, self._loop).result()
+
+    async def _follow(self, url: str, request: _Request) -> Answer:
         """Send one request, and follow the redirects that are allowed."""
+        body = request.body
         for _ in range(_REDIRECTS + 1):
-            with self._send(url, deadline, headers, body) as response:
+            method = "GET" if body is None else "POST"
+            headers = dict(request.headers)
+            async with self._client.stream(method, url, headers=headers, content=body) as response:
                 target = response.headers.get("location")
                 if not (300 <= response.status_code < 400 and target):
                     if "Range" in headers and response.status_code == httpx.codes.OK:
                         raise UnsuitableServer(
                             "its server sends only whole files, not ranges of bytes; copy the file elsewhere"
                         )
-                    data = _read_body(response, deadline, most)
+                    data = await _read_body(response, request.most)
                     return Answer(url, response.status_code, response.headers, data)
-            url = check(urljoin(url, target))
+            try:
+                url = request.check(urljoin(url, target))
+            except ValueError as error:
+                raise NotAllowed("its server redirects to something that is not a URL") from error
             if response.status_code == httpx.codes.SEE_OTHER:
                 body = None
         raise Unreachable("its server redirects too often")
-
-    @contextmanager
-    def _send(
-        self, url: str, deadline: float, headers: Mapping[str, str], body: bytes | None
-    ) -> Iterator[httpx.Response]:
-        left = max(0.1, deadline - time.monotonic())
-        timeout = httpx.Timeout(left, connect=min(left, _SECONDS_TO_CONNECT))
-        method = "GET" if body is None else "POST"
-        with self._client.stream(
-            method, url, headers=dict(headers), content=body, timeout=timeout
-        ) as response:
-            yield response
 
 
 @cache
@@ -142,21 +156,34 @@ def web_client() -> WebClient:
     return WebClient()
 
 
-def _read_body(response: httpx.Response, deadline: float, most: int) -> bytes:
-    """Return the body, none for an answer that is not one of success.
-
-    Raises OverBudget beyond `most` bytes, and ReadTimeout at the deadline, also for a server that sends drop by drop.
-    """
+async def _read_body(response: httpx.Response, most: int) -> bytes:
+    """Return the body, none for an answer that is not one of success. Raises OverBudget beyond `most` bytes."""
     if not response.is_success:
         return b""
+    unpack = _unpacker(response.headers.get("content-encoding", "identity").lower())
     data = bytearray()
-    for part in response.iter_bytes():
-        data += part
+    async for part in response.aiter_raw():
+        data += unpack(part, most + 1 - len(data))
         if len(data) > most:
             raise OverBudget(f"its server sends more than {most} bytes")
-        if time.monotonic() > deadline:
-            raise httpx.ReadTimeout("the answer takes too long")
     return bytes(data)
+
+
+def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
+    """Return what unpacks a part of a body, to so many bytes at most: httpx would unpack the whole part."""
+    if encoding == "identity":
+        return lambda part, _most: part
+    if encoding not in ("gzip", "x-gzip"):
+        raise UnsuitableServer(f'its server packs what it sends as "{encoding[:50]}", not as gzip')
+    packed = zlib.decompressobj(16 + zlib.MAX_WBITS)
+
+    def unpack(part: bytes, most: int) -> bytes:
+        try:
+            return packed.decompress(part, most)
+        except zlib.error as error:
+            raise UnsuitableServer("its server sends what cannot be unpacked as gzip") from error
+
+    return unpack
 
 
 def _require_success(answer: Answer) -> None:

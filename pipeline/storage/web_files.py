@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pipeline.errors import CatalogueError, FileChanged, NotAllowed, UnsuitableServer
 from pipeline.storage.byte_range import ByteRange
-from pipeline.storage.files import WEB, StoredFile, path_of
+from pipeline.storage.files import LONGEST_URI, WEB, StoredFile, path_of
 
 if TYPE_CHECKING:
     from pipeline.storage.allowed_roots import AllowedRoots
@@ -19,7 +19,8 @@ _HOST = re.compile(r"[a-z0-9][a-z0-9._-]{0,252}|[0-9a-f:.]*:[0-9a-f:.]*")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SAFE = "/%:@!$&'()*+,;=~"
 """Characters of a path that stand for themselves, besides letters, digits, `-`, `.` and `_`."""
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})")
+_LAST_TIME_NS = 2**63 - 1
 _SHARE = 0.8
 """Share of a file's time for one range and its retries."""
 _SECONDS_TO_FIND = 30.0
@@ -30,7 +31,7 @@ def web_url(text: str, *, query: bool = False) -> str:
 
     Raises CatalogueError.
     """
-    shown = text[:200]
+    shown = shown_uri(text)[:200]
     try:
         parts = urlsplit(text)
         host, port = (parts.hostname or "").lower(), parts.port
@@ -52,7 +53,23 @@ def web_url(text: str, *, query: bool = False) -> str:
     name = f"[{host}]" if ":" in host else host
     where = name if port in (None, _DEFAULT_PORTS[parts.scheme]) else f"{name}:{port}"
     asked = f"?{parts.query}" if parts.query else ""
-    return f"{parts.scheme}://{where}{quote(parts.path or '/', safe=_SAFE)}{asked}"
+    path = quote(parts.path or "/", safe=_SAFE, errors="surrogateescape")
+    url = f"{parts.scheme}://{where}{path}{asked}"
+    if not query and len(url) > LONGEST_URI:
+        raise CatalogueError(f'"{shown}" has more than {LONGEST_URI} characters; shorten it')
+    return url
+
+
+def shown_uri(uri: str) -> str:
+    """Return a URI to be shown and stored, without user, password, query and what is not a place, and not too long."""
+    scheme, colon, rest = uri.partition(":")
+    if not rest.startswith("//"):
+        return f"{quote(scheme[:20])}{colon}"
+    place, asks, _ = rest[2:].partition("#")[0].partition("?")
+    host, slash, path = place.partition("/")
+    server = quote(host.rpartition("@")[2], safe=":[]")
+    shown = f"{quote(scheme)}://{server}{slash}{quote(path, safe='/%', errors='replace')}{asks and '?...'}"
+    return shown if len(shown) <= LONGEST_URI else f"{shown[:LONGEST_URI]}..."
 
 
 def find_web_file(url: str, roots: "AllowedRoots") -> StoredFile:
@@ -66,13 +83,15 @@ def find_web_file(url: str, roots: "AllowedRoots") -> StoredFile:
             found = web_url(target)
             roots.check(found)
         except (CatalogueError, NotAllowed) as error:
-            raise NotAllowed(f"its server redirects to {target[:200]}: {error}") from error
+            raise NotAllowed(
+                f"its server redirects to {shown_uri(target)[:200]}: {error}"
+            ) from error
         return found
 
     roots.check(url)
     part, found, headers = _get(url, 0, 1, _SECONDS_TO_FIND, check)
-    modified = _modified(headers) or 0
-    return StoredFile(found, path_of(found), part.size, part.version, modified * 10**9)
+    modified_ns = min((_modified(headers) or 0) * 10**9, _LAST_TIME_NS)
+    return StoredFile(found, path_of(found), part.size, part.version, modified_ns)
 
 
 def get_web_range(

@@ -1,7 +1,12 @@
 """Files of web servers: their URLs, which servers may be read, and what becomes of servers that misbehave."""
 
+import gzip
+import socket
+import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -85,13 +90,16 @@ def test_a_file_has_one_url(given: str, url: str) -> None:
         "https://example.org:port/a.tif",
         "https://[::1/a.tif",
         "https://exa mple.org/a.tif",
+        "https://user:secret@exa mple.org/a.tif?sig=secret",
         "ftp://example.org/a.tif",
+        f"https://example.org/{'a' * 2000}.tif",
     ],
 )
 def test_a_url_that_could_mean_something_else_is_refused(url: str) -> None:
     with pytest.raises(CatalogueError) as raised:
         web_url(url)
-    assert "secret@" not in str(raised.value)
+    for secret in ("secret@", "sig=secret"):
+        assert secret not in str(raised.value)
 
 
 def test_a_web_server_is_read_only_if_a_root_names_it(web: Web) -> None:
@@ -176,12 +184,50 @@ def test_a_server_without_ranges_or_versions_is_not_read(web: Web) -> None:
         (206, {"ETag": '"x"'}, b"I"),
         (206, {"ETag": '"x"', "Content-Range": "bytes 0-0/100"}, bytes(2**20)),
         (206, {"ETag": '"x"', "Content-Range": "bytes 0-0/100", "Content-Encoding": "gzip"}, b"I"),
+        (
+            206,
+            {"ETag": '"x"', "Content-Range": "bytes 0-0/100", "Content-Encoding": "gzip, gzip"},
+            b"I",
+        ),
+        (206, {"ETag": '"x"', "Content-Range": f"bytes 0-0/1{'0' * 30}"}, b"I"),
+        (206, {"ETag": '"x"', "Content-Range": f"bytes 0-0/1{'0' * 5000}"}, b"I"),
         (204, {"ETag": '"x"'}, b""),
     ],
 )
 def test_an_answer_that_is_not_the_range_is_refused(web: Web, answer: Reply) -> None:
     web.fault = lambda _: answer
     assert code_of(look(web)) in ("unsuitable_server", "over_budget", "changing")
+
+
+def test_a_time_of_modification_that_is_too_late_for_the_database_is_cut(web: Web) -> None:
+    headers = {"Content-Range": "bytes 0-0/100", "Last-Modified": "Fri, 31 Dec 9999 23:59:59 GMT"}
+    web.fault = lambda _: (206, headers, b"I")
+    found = look(web)
+    assert isinstance(found, StoredFile)
+    assert found.modified_ns == 2**63 - 1
+
+
+def test_a_url_that_the_client_cannot_send_is_a_reason(web: Web) -> None:
+    (found,) = list_files([literal_location("http://999.1.1.1/a.tif")], ["http://999.1.1.1/"])
+    assert code_of(found) == "unreachable"
+
+
+@pytest.mark.parametrize("slow", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_a_server_that_never_comes_to_the_end_of_its_head_is_left(slow: bytes) -> None:
+    def drip(listening: socket.socket) -> None:
+        with suppress(OSError), listening.accept()[0] as connection:
+            while True:
+                connection.sendall(slow)
+                time.sleep(0.02)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=drip, args=(listening,), daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/a.tif"
+        began = time.monotonic()
+        with pytest.raises(RasterError) as raised:
+            RangeReader(0.5).get(url, 0, 1, None)
+    assert raised.value.code == "unreachable"
+    assert time.monotonic() - began < 1.5
 
 
 def test_an_empty_file_is_empty(web: Web, tmp_path: Path) -> None:
@@ -232,6 +278,17 @@ def test_a_redirect_elsewhere_is_refused(web: Web, target: str) -> None:
     assert [path for _, path, _ in web.requests] == ["/data/a.tif"]
 
 
+@pytest.mark.parametrize(
+    "target", ["https://h/a.tif?sig=secret", "https://me:secret@h/a.tif", "//["]
+)
+def test_where_a_redirect_leads_is_told_without_secrets(web: Web, target: str) -> None:
+    web.fault = lambda _: redirect(target)
+    found = look(web)
+    assert code_of(found) == "not_allowed"
+    assert isinstance(found, Rejection)
+    assert "secret" not in found.message
+
+
 def test_redirects_in_a_loop_end(web: Web) -> None:
     web.fault = lambda path: redirect("/b.tif" if path == "/a.tif" else "/a.tif")
     assert code_of(look(web, "a.tif")) == "unreachable"
@@ -267,6 +324,8 @@ def test_a_web_server_cannot_be_listed_or_written(tmp_path: Path) -> None:
         ("file:///a/catalog.json", "b/c.json", "file:///a/b/c.json"),
         ("file:///a/catalog.json", "/etc/c.json", "file:///etc/c.json"),
         ("file:///a/catalog.json", "s3://bucket/c.json", "s3://bucket/c.json"),
+        ("https://h/a/catalog.json", "HTTPS://h/c.json", "https://h/c.json"),
+        ("https://h/a/catalog.json", "//[", "//["),
     ],
 )
 def test_links_lead_on_from_their_document(base: str, link: str, found: str) -> None:
@@ -294,10 +353,36 @@ def test_documents_are_bounded(web: Web, tmp_path: Path) -> None:
         read_document(Path("/etc/passwd").as_uri(), roots, 1000)
 
 
-def test_a_bomb_of_gzip_is_not_unpacked(web: Web) -> None:
-    import gzip
+@pytest.mark.parametrize("name", ["//evil/c.json", "/tmp/a%00.json", "//["])
+def test_a_link_to_no_document_of_this_machine_is_refused(tmp_path: Path, name: str) -> None:
+    link = resolve_link((tmp_path / "catalog.json").as_uri(), name)
+    with pytest.raises(NotAllowed):
+        read_document(link, AllowedRoots(EVERYWHERE), 1000)
 
-    web.fault = lambda _: (200, {"Content-Encoding": "gzip"}, gzip.compress(bytes(10**7)))
-    with pytest.raises(RasterError) as raised:
-        document(web, "bomb.json", 10**6)
-    assert raised.value.code == "over_budget"
+
+def test_a_document_may_be_packed(web: Web) -> None:
+    web.fault = lambda _: (200, {"Content-Encoding": "GZIP"}, gzip.compress(bytes(1000)))
+    assert document(web, "small.json") == bytes(1000)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "code"),
+    [
+        ("gzip", gzip.compress(bytes(5 * 10**7)), "over_budget"),
+        ("gzip, gzip", gzip.compress(gzip.compress(bytes(10**8))), "unsuitable_server"),
+        ("zstd", b"(", "unsuitable_server"),
+        ("gzip", b"no gzip", "unsuitable_server"),
+    ],
+    ids=["bomb", "bomb in a bomb", "zstd", "broken"],
+)
+def test_a_bomb_is_not_unpacked(web: Web, encoding: str, body: bytes, code: str) -> None:
+    web.fault = lambda _: (200, {"Content-Encoding": encoding}, body)
+    tracemalloc.start()
+    try:
+        with pytest.raises(RasterError) as raised:
+            document(web, "bomb.json", 10**6)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert raised.value.code == code
+    assert most < 10**7

@@ -1,16 +1,19 @@
 """The assets of a STAC item: which are GeoTIFFs, where they are, and what the item states of them."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pipeline.errors import CatalogueError, NotSTAC, Rejection
-from pipeline.ingest.stac.documents import Document, object_in, text_in
+from pipeline.ingest.stac.documents import Document, object_in, printable, text_in
 from pipeline.storage import S3, WEB, Location, Stated, literal_location
 from pipeline.storage.documents import resolve_link
+from pipeline.storage.files import LONGEST_URI
+from pipeline.storage.web_files import shown_uri
 
 _TIFF_TYPES = ("image/tiff", "image/vnd.stac.geotiff")
 _NO_TYPE = ("", "application/octet-stream", "binary/octet-stream")
@@ -46,7 +49,7 @@ class Found:
 
     def add_other(self, name: str, media_type: str) -> None:
         """Count an asset that is not imported."""
-        kind = f"{name[:60]} ({media_type[:60] or 'no type'})"
+        kind = f"{printable(name)[:60]} ({media_type[:60] or 'no type'})"
         if kind not in self.others and len(self.others) >= MOST_KINDS:
             kind = "others"
         self.others[kind] += 1
@@ -79,15 +82,15 @@ def assets_of(
     collection = text_in(item, "collection")
     for name, asset in chosen.items():
         found.geotiffs += 1
-        shown = title if len(chosen) == 1 else f"{title} {name}"
+        shown = title if len(chosen) == 1 else f"{title} {printable(name)}"
         group = _key(collection, name) if collection else ""
         uri = resolve_link(base, asset["href"])
         try:
             location = _location(uri)
         except CatalogueError as error:
-            yield Rejection(without_secrets(uri), NotSTAC.code, str(error))
+            yield Rejection(shown_uri(uri), NotSTAC.code, str(error))
         else:
-            yield Asset(location, Stated(group, shown.strip()[:255] or name[:255], time))
+            yield Asset(location, Stated(group, shown.strip()[:255] or printable(name)[:255], time))
 
 
 def is_geotiff(name: str, asset: Document, choice: Choice) -> bool:
@@ -100,7 +103,7 @@ def is_geotiff(name: str, asset: Document, choice: Choice) -> bool:
         return False
     media_type = text_in(asset, "type").partition(";")[0].strip().lower()
     if media_type in _NO_TYPE:
-        path = urlsplit(text_in(asset, "href")).path if text_in(asset, "href") else ""
+        path = re.split("[?#]", text_in(asset, "href"))[0]
         return path.lower().endswith(_SUFFIXES)
     return media_type in _TIFF_TYPES and bool(text_in(asset, "href"))
 
@@ -122,20 +125,13 @@ def item_time(properties: Document) -> datetime | None:
 
 def _location(uri: str) -> Location:
     if not uri.startswith((S3, "file://", *WEB)):
-        scheme = uri.partition(":")[0][:20]
-        raise CatalogueError(f"files at {scheme}: are not read; only file, s3, http and https are")
-    return literal_location(uri)
-
-
-def without_secrets(uri: str) -> str:
-    """Return a URI to be shown and stored, without user, password, query and what is not a place."""
-    scheme, colon, rest = uri.partition(":")
-    if not rest.startswith("//"):
-        return f"{quote(scheme)}{colon}"
-    place, asks, _ = rest[2:].partition("?")
-    host, slash, path = place.partition("/")
-    server = quote(host.rpartition("@")[2], safe=":[]")
-    return f"{quote(scheme)}://{server}{slash}{quote(path, safe='/%')}{asks and '?...'}"
+        raise CatalogueError(
+            f"files at {shown_uri(uri)[:200]} are not read; only those of file, s3, http and https are"
+        )
+    location = literal_location(uri)
+    if len(location.uri) > LONGEST_URI:
+        raise CatalogueError(f"its name has more than {LONGEST_URI} characters; shorten it")
+    return location
 
 
 def _key(collection: str, asset: str) -> str:

@@ -17,6 +17,7 @@ from pipeline.ingest.stac.documents import (
     text_in,
 )
 from pipeline.storage.named_files import map_ahead
+from pipeline.storage.web_files import shown_uri
 
 ITEMS_ON_A_PAGE = 200
 ITEMS_AHEAD = 32
@@ -25,6 +26,8 @@ MOST_LEVELS = 100
 """Catalogues within each other."""
 MOST_EMPTY_PAGES = 1000
 """Pages without an item after each other, after which a list is taken to be endless."""
+MOST_EMPTY_DOCUMENTS = 100_000
+"""Documents without an item after each other, after which a catalogue is taken to be endless."""
 _TITLES = 1000
 Step = Page | Asset | Rejection
 Steps = Iterator[Step]
@@ -43,6 +46,8 @@ class CatalogueWalk:
         self._threads = threads
         self._seen = {first.link.key}
         self._titles: OrderedDict[str, str] = OrderedDict()
+        self._empty = 0
+        """Documents since the last item."""
 
     def assets(self) -> Iterator[Asset | Rejection]:
         """Yield the GeoTIFFs, and a rejection of each document or asset that cannot be used."""
@@ -54,6 +59,9 @@ class CatalogueWalk:
                 pending.pop()
             elif not isinstance(step, Page):
                 yield step
+            elif self._empty >= MOST_EMPTY_DOCUMENTS:
+                yield _reject(step.link, NotSTAC(f"{self._empty} documents before it hold no item"))
+                return
             elif len(pending) < MOST_LEVELS:
                 pending.append(self._steps(step))
             else:
@@ -69,6 +77,7 @@ class CatalogueWalk:
 
     def _steps(self, page: Page) -> Steps:
         """Yield what a document holds, and the documents that it leads to."""
+        self._empty += 1
         document = page.document
         match kind_of(document):
             case "Feature":
@@ -138,6 +147,7 @@ class CatalogueWalk:
         if kind_of(item) != "Feature" or not isinstance(item.get("assets"), dict):
             yield _reject(page.link, NotSTAC("a feature without assets is not an item of STAC"))
             return
+        self._empty = 0
         collection = text_in(item, "collection")
         if self._choice.collections and collection not in self._choice.collections:
             return
@@ -213,4 +223,5 @@ def _with(link: Link, **parameters: str) -> Link:
 
 
 def _reject(link: Link, error: RasterError) -> Rejection:
-    return Rejection(link.uri, error.code, f"{error.message}; what it leads to is not imported")
+    message = f"{error.message}; what it leads to is not imported"
+    return Rejection(shown_uri(link.uri), error.code, message)

@@ -70,12 +70,12 @@ class DocumentReader:
     def read(self, link: Link) -> Page:
         """Return a document. Raises a RasterError, also for what is not a JSON object.
 
-        Raises CatalogueError or TransientError where a bucket does not answer.
+        Raises TransientError where a bucket does not answer.
         """
         body = None if link.body is None else json.dumps(link.body).encode()
         uri, data = read_document(link.uri, self._roots, self._most, body)
         try:
-            document = json.loads(data)
+            document = parse_json(data)
         except (ValueError, RecursionError) as error:
             raise NotSTAC(f"it is not JSON ({str(error)[:100]})") from error
         if not isinstance(document, dict):
@@ -88,6 +88,18 @@ class DocumentReader:
             return self.read(link)
         except RasterError as error:
             raise CatalogueError(f"{link.uri}: {error} [{error.code}]") from error
+
+
+def parse_json(data: bytes) -> Any:
+    """Return what JSON in UTF-8 says, with the numbers that JSON does not have, such as NaN. Raises ValueError.
+
+    Texts with half a character, which nothing can store, are an error.
+    """
+    text = data.decode("utf-8-sig")
+    found = json.loads(text)
+    if "\\ud" in text or "\\uD" in text:
+        json.dumps(found, ensure_ascii=False).encode()
+    return found
 
 
 def objects_in(document: Document, name: str) -> list[Document]:
@@ -107,4 +119,9 @@ def object_in(document: Document, name: str) -> Document:
 def text_in(document: Document, name: str) -> str:
     """Return a text of a document without control characters; empty where it is something else."""
     value = document.get(name)
-    return "".join(char for char in value if char.isprintable()) if isinstance(value, str) else ""
+    return printable(value) if isinstance(value, str) else ""
+
+
+def printable(text: str) -> str:
+    """Return a text without control characters."""
+    return "".join(char for char in text if char.isprintable())

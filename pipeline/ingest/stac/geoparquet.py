@@ -9,13 +9,15 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import CatalogueError, RasterError, Rejection
+from pipeline.errors import CatalogueError, NotSTAC, RasterError, Rejection
 from pipeline.ingest.stac.documents import Document
 from pipeline.storage import RangeReader, StoredFile
 
 _COLUMNS = ("collection", "links", "assets", "datetime", "start_datetime")
 _UNKNOWN = "rastersources:time_unknown"
 _ROWS = 1000
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError, LookupError)
+"""What pyarrow raises for odd files, also for texts that are not UTF-8 and times that Python does not have."""
 _BUFFER_BYTES = 2**20
 _SECONDS = 60.0
 """For one range of a remote file."""
@@ -80,11 +82,11 @@ class ItemTable:
                 batches = self._open(stack).iter_batches(_ROWS, columns=self._names)
                 for batch in batches:
                     yield from map(_item, _plain(batch).to_pylist())
-        except (pa.ArrowException, OSError) as error:
-            text = f"it cannot be read further ({str(error)[:100]})"
-            yield Rejection(self._file.uri, "not_stac", text)
         except RasterError as error:
             yield Rejection(self._file.uri, error.code, error.message)
+        except _UNREADABLE as error:
+            text = f"it cannot be read further ({str(error)[:100]})"
+            yield Rejection(self._file.uri, NotSTAC.code, text)
 
     def _open(self, stack: ExitStack) -> pq.ParquetFile:
         file = self._file
@@ -92,7 +94,7 @@ class ItemTable:
         source = stack.enter_context(io.BufferedReader(cast("io.RawIOBase", raw), _BUFFER_BYTES))
         try:
             return stack.enter_context(pq.ParquetFile(source, buffer_size=_BUFFER_BYTES))
-        except (pa.ArrowException, OSError) as error:
+        except _UNREADABLE as error:
             raise CatalogueError(
                 f"{file.uri} cannot be read as Parquet ({str(error)[:100]}) [not_stac]"
             ) from error

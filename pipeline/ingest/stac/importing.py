@@ -34,6 +34,7 @@ from pipeline.ingest.stac.catalogue import CatalogueWalk, kind_of
 from pipeline.ingest.stac.documents import DocumentReader, Link, Page
 from pipeline.storage import (
     EVERYWHERE,
+    S3,
     WEB,
     ListedItem,
     Root,
@@ -81,8 +82,7 @@ class StacImport:
     def listed(self, _roots: Sequence[Root]) -> Iterator[ListedItem]:
         """Yield the files, and a rejection of what cannot be used.
 
-        A catalogue of the web may lead only to what a setting names, for others wrote it. Raises CatalogueError where
-        nothing may be read, TransientError where servers do not answer.
+        Raises CatalogueError where nothing may be read, TransientError where servers do not answer.
         """
         roots = roots_for(self.first.link.uri, self.named_roots)
         reader = DocumentReader(self.first.link.uri, roots, self.most_bytes)
@@ -95,8 +95,13 @@ class StacImport:
 
 
 def roots_for(start: str, named: Sequence[Root]) -> Sequence[Root]:
-    """Return the roots for what a catalogue leads to: for one of the web, only those that a setting names."""
-    return named or (() if start.startswith(WEB) else EVERYWHERE)
+    """Return the roots for what a catalogue leads to: those that a setting names, else what whoever wrote it owns.
+
+    One in a folder may lead to all folders and buckets, one in a bucket to its bucket, one of the web nowhere.
+    """
+    if named or start.startswith(WEB):
+        return named
+    return (home_of(start),) if start.startswith(S3) else EVERYWHERE
 
 
 def open_import(
