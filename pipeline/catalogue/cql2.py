@@ -141,6 +141,7 @@ class _Reader:
             raise BadValue("An interval has two ends.")
         nodes = []
         for end, limit in zip(ends, ("-infinity", "infinity"), strict=True):
+            end = end.get("date", end) if isinstance(end, dict) else end
             if isinstance(end, dict):
                 node = self.read(end, depth + 1)
             elif end == "..":
@@ -156,10 +157,11 @@ class _Reader:
         """Return a geometry: the copies that lie within -180..180 degrees, and last all of it as one shape."""
         shape = box_shape(part["bbox"]) if "bbox" in part else parse_geometry(json.dumps(part))
         self.is_costly |= shapely.get_num_coordinates(shape) > SIMPLE_POINTS
-        texts = [*shifted_shapes(shape), shape_text(_within_earth(shape))]
+        name = "collection" if shape.geom_type == "GeometryCollection" else ""
+        whole = shape if name else _within_earth(shape)  # of a collection only the copies are read
+        texts = [*shifted_shapes(shape), shape_text(whole)]
         self.values += texts
         first = len(self.values) - len(texts)
-        name = "collection" if shape.geom_type == "GeometryCollection" else ""
         return Node(
             "value", Kind.GEOMETRY, name=name, values=tuple(range(first, first + len(texts)))
         )
@@ -212,7 +214,12 @@ def _read_between(reader: _Reader, op: str, arguments: list[Any], depth: int) ->
         arguments = [arguments[0], *arguments[1]]  # as drafts of the standard had it
     if len(arguments) != 3:
         raise BadValue("between has three arguments.")
-    return _read_comparison(reader, op, arguments, depth)
+    node = _read_comparison(reader, op, arguments, depth)
+    if (
+        node.parts[0].kind is Kind.BOOLEAN
+    ):  # PostgreSQL tests the first part twice, and those within it too
+        raise BadValue("between takes numbers, texts or times.")
+    return node
 
 
 def _read_in(reader: _Reader, op: str, arguments: list[Any], depth: int) -> Node:
@@ -229,11 +236,13 @@ def _read_is_null(reader: _Reader, op: str, arguments: list[Any], depth: int) ->
 
 def _read_like(reader: _Reader, op: str, arguments: list[Any], depth: int) -> Node:
     nodes = [reader.expect(node, Kind.TEXT) for node in reader.read_all(arguments, depth)]
-    for place in _places(nodes[1]):
-        pattern = str(reader.values[place])
-        if len(re.sub(r"\\\\", "", pattern)) - len(re.sub(r"\\\\", "", pattern).rstrip("\\")):
-            raise BadValue("The pattern of like ends in a backslash.")
-        reader.is_costly |= pattern.count("%") > SIMPLE_WILDCARDS
+    places = _places(nodes[1])
+    if not places:
+        raise BadValue("The pattern of like is a text.")
+    pattern = str(reader.values[places[0]])
+    if re.sub(r"\\\\", "", pattern).endswith("\\"):
+        raise BadValue("The pattern of like ends in a backslash.")
+    reader.is_costly |= pattern.count("%") > SIMPLE_WILDCARDS
     return Node(op, Kind.BOOLEAN, tuple(nodes))
 
 
@@ -347,7 +356,8 @@ def box_shape(box: Any) -> shapely.Geometry:
         raise BadValue("A box has four numbers, west,south,east,north, or six with heights.")
     if not all(isinstance(side, int | float) and not isinstance(side, bool) for side in box):
         raise BadValue("A box has numbers in degrees only.")
-    west, south, east, north = map(_finite, (*box[:2], *box[len(box) // 2 :][:2]))
+    sides = [_finite(side) for side in box]
+    west, south, east, north = (*sides[:2], *sides[len(sides) // 2 :][:2])
     if not -90 <= south <= north <= 90:
         raise BadValue("The latitudes of a box lie between -90 and 90 degrees, the south first.")
     if max(abs(west), abs(east)) > 180:
@@ -368,4 +378,7 @@ def _within_earth(shape: shapely.Geometry) -> shapely.Geometry:
     if west >= -180 and east <= 180:
         return shape
     turned = (affinity.translate(shape, turn) for turn in (-360.0, 0.0, 360.0))
-    return shapely.union_all([shapely.intersection(copy, EARTH) for copy in turned])
+    pieces = shapely.get_parts([shapely.intersection(copy, EARTH) for copy in turned])
+    # Copies that only touch the edge leave points or lines there, which are not parts of a polygon.
+    own = shapely.get_dimensions(pieces) == shapely.get_dimensions(shape)
+    return shapely.union_all(pieces[own])

@@ -6,7 +6,8 @@ A value that is unknown (null) makes a comparison unknown, as in SQL, and a row 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, and_, collate, func, literal_column, not_, or_
+from sqlalchemy import ColumnElement, Double, and_, any_, collate, func, literal_column, not_, or_
+from sqlalchemy.dialects.postgresql import array
 
 from pipeline.catalogue.cql2 import Kind, Node
 
@@ -30,7 +31,7 @@ ARITHMETIC: Mapping[str, Callable[[Any, Any], Any]] = {
     "*": lambda a, b: a * b,
     "/": _divide,
     "div": lambda a, b: func.trunc(_divide(a, b)),
-    "%": lambda a, b: a - b * func.trunc(_divide(a, b)),
+    "%": lambda a, b: func.remainder(a, b, type_=Double()),  # a text with each part once
     "^": lambda a, b: func.power(a, b),
 }
 SPATIAL = {
@@ -89,9 +90,14 @@ def condition(
     return _apply(node.op, parts)
 
 
+def can_fail(node: Node) -> bool:
+    """Return whether PostgreSQL can fail to compute a filter for some rows, as where a number becomes too large."""
+    return node.op in ARITHMETIC or any(map(can_fail, node.parts))
+
+
 def _compare(node: Node, parts: list[ColumnElement[Any]]) -> ColumnElement[bool]:
     if node.op == "in":
-        return or_(*(parts[0] == part for part in parts[1:]))
+        return parts[0] == any_(array(parts[1:]))
     if node.parts[0].kind is Kind.TEXT and node.op not in ("=", "<>"):
         parts = [collate(part, "C") for part in parts]
     if node.op == "between":

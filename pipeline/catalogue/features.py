@@ -42,7 +42,6 @@ from pipeline.database.tables import (
 
 Predicate = ColumnElement[bool]
 UTC_TIME = DateTime(timezone=True)
-LAST_PART = "[^/]*$"
 INDEXED_WORDS = 8
 """Words of a search that the index on names serves; PostgreSQL tests all files for more."""
 EPOCH = func.to_timestamp(0, type_=UTC_TIME)
@@ -119,7 +118,7 @@ class FileName(Text):
 
 def shown_name() -> ColumnElement[Any]:
     """Return the name of a file without folders."""
-    return func.substring(file_title(), LAST_PART, type_=FileName)
+    return _last_part(file_title(), FileName)
 
 
 def _titled(operator: str, pattern: ColumnElement[Any]) -> Predicate:
@@ -135,8 +134,8 @@ def _titled(operator: str, pattern: ColumnElement[Any]) -> Predicate:
     return or_(and_(own, ~given.exists()), raster_files.c.uri == any_(uploaded))
 
 
-def _last_part(name: ColumnElement[Any]) -> ColumnElement[Any]:
-    return func.substring(name, LAST_PART, type_=Text)
+def _last_part(name: ColumnElement[Any], kind: type[Text] = Text) -> ColumnElement[Any]:
+    return func.split_part(name, "/", -1, type_=kind)
 
 
 def _file_mentions(patterns: ColumnElement[Any], number: int) -> Predicate:
@@ -212,7 +211,7 @@ ITEMS = Features(
         "updated": Queryable(Kind.TIME, _FILE.registered, "When it was last registered."),
         "title": Queryable(Kind.TEXT, shown_name(), "The name of the file."),
         "proj:code": Queryable(Kind.TEXT, coordinate_systems.c.projection, "Its CRS, such as EPSG:28992."),
-        "rastersources:size": Queryable(Kind.NUMBER, _number(_FILE.size), "Bytes of the file."),
+        "rastersources:size": Queryable(Kind.NUMBER, _number(_FILE.size), "Bytes of the file.", is_required=True),
         "rastersources:dtype": Queryable(Kind.TEXT, _FILE.dtype, "numpy code of the pixels."),
         "rastersources:state": Queryable(Kind.TEXT, _FILE.state, "present or missing."),
         "rastersources:accuracy": Queryable(Kind.NUMBER, _FILE.operation_accuracy,

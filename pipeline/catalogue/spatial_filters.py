@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import shapely
 from shapely import affinity
 from sqlalchemy import ColumnElement, FromClause, Text, and_, cast, func, or_
@@ -151,12 +152,13 @@ def parse_geometry(value: str) -> shapely.Geometry:
     """Parse GeoJSON or WKT into a geometry in two dimensions; raise BadValue unless it is valid and on earth."""
     text = value.strip()
     try:
-        shape = (
-            shapely.from_geojson(_geojson_of(text))
-            if text.startswith("{")
-            else shapely.from_wkt(_check_wkt(text))
-        )
-    except (shapely.errors.ShapelyError, ValueError) as error:
+        with np.errstate(over="raise"):
+            shape = (
+                shapely.from_geojson(_geojson_of(text))
+                if text.startswith("{")
+                else shapely.from_wkt(_check_wkt(text))
+            )
+    except (shapely.errors.ShapelyError, ValueError, FloatingPointError) as error:
         raise BadValue("Must be a geometry in GeoJSON or WKT, in degrees.") from error
     if shape is None or shape.is_empty or not all(map(math.isfinite, shape.bounds)):
         raise BadValue("Must be a geometry in GeoJSON or WKT that holds at least one point.")

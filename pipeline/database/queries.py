@@ -31,12 +31,11 @@ class NumberedQuery:
     """Whether one plan suits all values."""
 
 
-@cache
 def number_parameters(statement: str, parameter: re.Pattern[str] = _PARAMETER) -> NumberedQuery:
     """Number the parameters of a statement. The first group of `parameter` is the name of one."""
-    names = list(dict.fromkeys(parameter.findall(statement)))
-    text = parameter.sub(lambda match: f"${names.index(match[1]) + 1}", statement)
-    return NumberedQuery(text, names)
+    numbers = {name: n for n, name in enumerate(dict.fromkeys(parameter.findall(statement)), 1)}
+    text = parameter.sub(lambda match: f"${numbers[match[1]]}", statement)
+    return NumberedQuery(text, list(numbers))
 
 
 @cache

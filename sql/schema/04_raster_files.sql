@@ -114,18 +114,20 @@ COMMENT ON COLUMN raster_files.registered_by IS 'The run that last registered it
 
 CREATE FUNCTION file_name(uri text) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT AS $$
 DECLARE
-    name text := substring(uri FROM '[^/]*$');
+    name text := split_part(uri, '/', -1);
 BEGIN
     IF strpos(name, '%') = 0 THEN
         RETURN name;
     END IF;
-    RETURN (
-        SELECT convert_from(string_agg(CASE WHEN part[1] ~ '^%[0-9A-Fa-f]{2}$' THEN decode(substr(part[1], 2), 'hex')
-                                            ELSE convert_to(part[1], 'UTF8') END, '' ORDER BY place), 'UTF8')
-        FROM regexp_matches(name, '%[0-9A-Fa-f]{2}|%|[^%]+', 'g') WITH ORDINALITY AS parts (part, place)
-    );
-EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
-    RETURN name;
+    BEGIN -- a block that catches errors takes longer than all else
+        RETURN (
+            SELECT convert_from(string_agg(CASE WHEN part[1] ~ '^%[0-9A-Fa-f]{2}$' THEN decode(substr(part[1], 2), 'hex')
+                                                ELSE convert_to(part[1], 'UTF8') END, '' ORDER BY place), 'UTF8')
+            FROM regexp_matches(name, '%[0-9A-Fa-f]{2}|%|[^%]+', 'g') WITH ORDINALITY AS parts (part, place)
+        );
+    EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
+        RETURN name;
+    END;
 END
 $$;
 COMMENT ON FUNCTION file_name IS 'The name of the file at the end of a URI, percent-decoded if that is valid UTF-8.';

@@ -1,7 +1,8 @@
 -- STAC: raster sources as collections and raster files as items, in JSON that PostgreSQL writes. The API answers with it.
 --
 -- Each function that writes a document is one expression, so that PostgreSQL inserts its body into the query that calls
--- it. `root` is the URL of the STAC API and `api` that of the Lizard API. Where they are null, documents have no links.
+-- it. It does not insert an IMMUTABLE function that calls one that is STABLE, such as to_json. `root` is the URL of the
+-- STAC API and `api` that of the Lizard API. Where they are null, documents have no links.
 
 CREATE FUNCTION first_step(times timestamptz[]) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT coalesce(times[1], timestamptz '0001-01-01 00:00:00+00')
@@ -18,7 +19,10 @@ CREATE INDEX raster_files_times ON raster_files (first_step(times), last_step(ti
 CREATE INDEX raster_files_source_times ON raster_files (source_id, first_step(times), last_step(times));
 
 -- For searches by title and by words.
-CREATE INDEX raster_files_name_trigram ON raster_files USING gin (substring(file_name(uri) FROM '[^/]*$') gin_trgm_ops);
+CREATE INDEX raster_files_name_trigram ON raster_files USING gin (split_part(file_name(uri), '/', -1) gin_trgm_ops);
+
+-- For filters and orders by size, which CQL2 compares as floating-point numbers.
+CREATE INDEX raster_files_size ON raster_files (CAST(size AS double precision));
 
 CREATE FUNCTION only_step(times timestamptz[]) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN cardinality(times) = 1 THEN times[1] END
@@ -29,6 +33,11 @@ CREATE FUNCTION iso_time(value timestamptz) RETURNS text LANGUAGE sql STABLE PAR
     SELECT replace(to_char(timezone('UTC', value), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '.000000Z', 'Z')
 $$;
 COMMENT ON FUNCTION iso_time IS 'A time in UTC as the API writes it.';
+
+CREATE FUNCTION remainder(a double precision, b double precision) RETURNS double precision LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT a - b * trunc(a / nullif(b, 0))
+$$;
+COMMENT ON FUNCTION remainder IS 'What is left of a number after division, with its sign; null by zero.';
 
 CREATE FUNCTION without_folders(message text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT regexp_replace(message, '(?:\m[a-z][a-z0-9+.-]*://|(?<![\w.</)])/)(?:[^\s/''"<>]+/)*(?=[^\s/])', '', 'gi')
@@ -54,7 +63,7 @@ CREATE FUNCTION stac_data_type(dtype text) RETURNS text LANGUAGE sql IMMUTABLE P
 $$;
 COMMENT ON FUNCTION stac_data_type IS 'The name that STAC gives to a numpy code.';
 
-CREATE FUNCTION stac_nodata(nodata text) RETURNS json LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+CREATE FUNCTION stac_nodata(nodata text) RETURNS json LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN nodata IN ('nan', 'inf', '-inf') THEN to_json(nodata)
                 WHEN nodata ~ '^-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?$' THEN nodata::json END
 $$;
@@ -208,7 +217,7 @@ FROM raster_files AS file
 JOIN raster_sources AS source ON source.id = file.source_id
 JOIN coordinate_systems AS coordinates ON coordinates.id = file.coordinate_system_id
 CROSS JOIN LATERAL (
-    SELECT coalesce((SELECT filename FROM uploads WHERE uploads.uri = file.uri LIMIT 1), file_name(file.uri)) AS title
+    SELECT split_part(coalesce((SELECT filename FROM uploads WHERE uploads.uri = file.uri LIMIT 1), file_name(file.uri)), '/', -1) AS title
     OFFSET 0 -- finds the name once, and lets PostgreSQL insert the bodies of the functions here
 ) AS name
 WHERE source.access_modifier = 0;

@@ -192,7 +192,7 @@ BAD = {
                 "4_0,51,5,52", "\u0664,51,5,52", "4,51,5,1e999", "4,51,5,5 2", "4,51,5,.", "4,51,,52", "0x4,51,5,52",
                 "1" * 50_000 + "x,51,5,52"],
     "point": ["4.5", "4.5,91", "x,y", "4_4.5,51", "4.5,\uff15\uff11", "4.5,infinity", "4.5,e1"],
-    "geometry": ["nonsense", "{}", '{"type": "Point"}', "POINT EMPTY", "POINT (nan 1)", "[" * 5000,
+    "geometry": ["nonsense", "{}", '{"type": "Point"}', "POINT EMPTY", "POINT (nan 1)", "POINT (1e999 1)", "[" * 5000,
                  "POLYGON ((0 0, 1 1, 1 0, 0 1, 0 0))", "POLYGON ((0 80, 1 80, 1 91, 0 80))",
                  "LINESTRING (0 0, 541 0)"],
     "uuid": ["nonsense", "61f5a464c35044c19bc7d4b42d7f58cb"],

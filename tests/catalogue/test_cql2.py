@@ -28,6 +28,7 @@ from sqlalchemy import (
     text,
 )
 
+from pipeline.api.resources.json_rows import DIALECT
 from pipeline.catalogue.cql2 import Kind, read_filter
 from pipeline.catalogue.cql2_sql import condition
 from pipeline.catalogue.cql2_text import parse_text
@@ -406,6 +407,13 @@ TEXTS = {
     "T_DURING(INTERVAL(start, end), INTERVAL('2023-12-31', '2024-01-03T00:00:00Z'))": operation(
         "t_during", {"interval": [{"property": "start"}, {"property": "end"}]}, {"interval": [day(-1), day(2)]}
     ),
+    "T_DURING(start, INTERVAL(DATE('2024-01-01'), DATE('2024-01-02')))": operation(
+        "t_during", {"property": "start"}, {"interval": [day(0), "2024-01-02T23:59:59.999999Z"]}
+    ),
+    "size % 2 % 3 IN (level * 2, 1)": operation(
+        "in", operation("%", operation("%", {"property": "size"}, 2), 3),
+        [operation("*", {"property": "level"}, 2), 1],
+    ),
     "start = DATE('2024-01-02')": operation("=", {"property": "start"}, {"timestamp": day(1)}),
     "start >= '2024-01-02T00:00:00Z'": operation(">=", {"property": "start"}, {"timestamp": day(1)}),
 }  # fmt: skip
@@ -425,10 +433,72 @@ def test_a_text_finds_what_it_says(connection: Connection, written: str) -> None
         "NOT " * 1_900 + "size = 1", "x" * 8_001, "(" * 32, "1 + (" * 30 + "1", "NOT (" * 16, "size =", "", "'a", '"a',
         "S_INTERSECTS(place, POINT(1 2", "a < b < c", "- - 1 = size", "size = 1 1", "(size = 1", "size = 1)", "a = #",
         "NULL IS NULL", "size NOT = 1", "size = 1e999", "size = 'a'", "flag > 1", "accenti(name) = 'a'", "nothing = 1",
-        "size IN ()", "name LIKE title + 1", "1", "size",
+        "size IN ()", "name LIKE title + 1", "1", "size", "name LIKE title", "flag BETWEEN flag AND flag",
+        "start = TIMESTAMP('infinity')", "start = 1e999", "T_DURING(start, INTERVAL('-infinity', 'infinity'))",
+        "T_DURING(start, INTERVAL('..', 1e999))", "start = TIMESTAMP('0001-01-01T00:00:00+01:00')",
+        "start = DATE('10000-01-01')", "size + 1e999 = 1", "size = -1e999", "size IN (1, 1e999)",
+        *(f"S_INTERSECTS(place, {shape})" for shape in (
+            "POINT(1e999 1)", "POINT(1 -1e999)", "POINT(nan 1)", "POINT Z(1 2 1e999)", "MULTIPOINT(1 2, 1e999 2)",
+            "LINESTRING(0 0, 1e999 1e999, 1 1)", "POLYGON((0 0, 1e999 0, 1 1, 0 0))", "BBOX(0, 0, 1e999, 1, 1, 1)",
+            "GEOMETRYCOLLECTION(POINT(1 2), POINT(1e999 2))", "BBOX(0, 0, 1e999, 1)",
+        )),
     ],
     ids=lambda written: written[:20],
 )  # fmt: skip
 def test_what_is_not_a_filter_is_refused(written: str) -> None:
     with pytest.raises(BadValue):
         read_filter(parse_text(written), KINDS)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        " % ".join(["size"] * 12) + " = 1",
+        "(" * 12 + "flag" + " IN (flag, TRUE))" * 12,
+        "size" + " div size" * 11 + " BETWEEN 1 AND 2",
+    ],
+)
+def test_a_statement_grows_with_its_filter_alone(connection: Connection, written: str) -> None:
+    expression = parse_text(written)
+    columns = {name: THINGS.c[name] for name in KINDS}
+    where = condition(
+        read_filter(expression, KINDS).shape, columns, lambda *_: func.current_value()
+    )
+    parts = len(re.findall("size|flag|TRUE|[0-9]+", written))
+    names = re.findall(r"things\.|current_value", str(where.compile(dialect=DIALECT)))
+    assert len(names) <= 2 * parts
+    found(connection, expression)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ("POLYGON((180 -1, 190 -1, 190 1, 180 1, 180 -1))", shapely.box(-180, -1, -170, 1)),
+        ("POLYGON((-190 -1, -180 -1, -180 1, -190 1, -190 -1))", shapely.box(170, -1, 180, 1)),
+        (
+            "POLYGON((170 -1, 190 -1, 190 1, 170 1, 170 -1))",
+            shapely.MultiPolygon([shapely.box(170, -1, 180, 1), shapely.box(-180, -1, -170, 1)]),
+        ),
+        (
+            "LINESTRING(180 0, 190 0)",
+            shapely.LineString([(-180, 0), (-170, 0)]),
+        ),
+        ("MULTIPOINT(179 0, 190 0)", shapely.MultiPoint([(179, 0), (-170, 0)])),
+    ],
+)
+def test_a_geometry_beyond_the_antimeridian_is_cut_there(
+    connection: Connection, shape: str, expected: shapely.Geometry
+) -> None:
+    filter = read_filter(parse_text(f"S_WITHIN(place, {shape})"), KINDS)
+    assert shapely.equals(shapely.from_wkb(filter.values[-1]), expected)
+    for name in PLACED:
+        found(connection, parse_text(f"{name}(place, {shape})"))
+
+
+def test_a_collection_beyond_the_antimeridian_meets_both_sides(connection: Connection) -> None:
+    line = "LINESTRING(190 0, 182 0)"
+    near = f"S_INTERSECTS({{}}, GEOMETRYCOLLECTION({line}, POINT(10 5)))"
+    everything = list(range(len(ROWS)))
+    assert found(connection, parse_text(near.format("POINT(-175 0)"))) == everything
+    assert found(connection, parse_text(near.format("POINT(10 5)"))) == everything
+    assert found(connection, parse_text(near.format("POINT(175 0)"))) == []

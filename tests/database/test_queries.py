@@ -1,6 +1,8 @@
 """A live database parses each named statement of sql/queries."""
 
+import gc
 import re
+import weakref
 from collections.abc import Iterator
 
 import psycopg
@@ -10,7 +12,7 @@ from sqlalchemy.dialects.postgresql import dialect
 from sqlalchemy.exc import ProgrammingError
 
 from pipeline.database import queries as module
-from pipeline.database.queries import FOLDER, queries
+from pipeline.database.queries import FOLDER, number_parameters, queries
 
 TOPICS = sorted(path.stem for path in FOLDER.glob("*.sql"))
 STATEMENTS = [(topic, name) for topic in TOPICS for name in queries(topic)]
@@ -92,3 +94,12 @@ def test_each_statement_needs_a_name_of_its_own(
     with pytest.raises(ValueError, match="one name of its own"):
         queries("topic")
     queries.cache_clear()
+
+
+def test_numbered_statements_are_forgotten() -> None:
+    """Filters of anyone make new statements: a cache without a limit would grow with each of them."""
+    made = weakref.ref(number_parameters("SELECT :a, :b, :a"))
+    gc.collect()
+    assert made() is None
+    numbered = number_parameters("SELECT :a, :b, :a")
+    assert (numbered.text, numbered.names) == ("SELECT $1, $2, $1", ["a", "b"])

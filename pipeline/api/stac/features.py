@@ -18,7 +18,7 @@ from pipeline.api.links import API
 from pipeline.api.media_types import json_content
 from pipeline.api.problems import Problem, not_found
 from pipeline.api.query_string import FORMAT
-from pipeline.api.resources.json_rows import caller_values, shared_values
+from pipeline.api.resources.json_rows import shared_values
 from pipeline.api.responses import Answer
 from pipeline.api.stac.parameters import COLLECTION_PARAMETERS, ITEM_PARAMETERS, SEARCH_PARAMETERS
 from pipeline.api.stac.roots import GEOJSON, JSON_TYPE, OGC_REL, SCHEMA, SOURCES_ID, FeatureRoot
@@ -42,10 +42,10 @@ SEARCH_BYTES = 2**18
 """Longest body of a search, which everyone may send; beyond it 413."""
 CHILD_LINKS = 100
 """Children that the landing page links, as many as their list shows at first."""
-KEPT = ("type", "stac_version", "id", "collection")
-"""Members that a feature has whatever fields are asked for."""
-DEFAULT = ("geometry", "bbox", "links", "assets", "properties.datetime")
-"""Further ones that it has beside those that are asked for, where others are left out."""
+ALWAYS_SHOWN = ("type", "stac_version", "id", "collection")
+"""Members that a feature has whatever `fields` says."""
+SHOWN_BY_DEFAULT = ("geometry", "bbox", "links", "assets", "properties.datetime")
+"""Members that a feature has too if `fields` has an empty list of members to show."""
 
 
 @dataclass(frozen=True)
@@ -90,16 +90,14 @@ class FeatureEndpoint(Endpoint):
         """Return an answer in its media type, or what a page shows of it."""
         if not call.wants_json:
             return Answer(orjson.loads(orjson.dumps(data)))
-        if not self.geojson:
-            return Answer(data)
-        return Answer(orjson.dumps(data), media_type=GEOJSON)
+        kind = GEOJSON if self.geojson else self.media_type
+        return Answer(orjson.dumps(data), media_type=kind) if kind else Answer(data)
 
     async def find(self, call: Call, search: Search) -> FoundPage:
         """Return the page of features that a search asks for."""
         query = page_query(search.shape)
         values = {
             **shared_values(replace(call.links, format=None), call.caller),
-            **caller_values(call.caller),
             "root": self.root.url(call),
             "api": f"{call.links.base}{API}",
             "prefixes": [prefix for prefix, _ in self.api.config.asset_urls],
@@ -185,14 +183,14 @@ def named_text(query: NumberedQuery) -> TextClause:
 def choose_fields(feature: dict[str, Any], fields: Fields) -> dict[str, Any]:
     """Return a feature with the members that are asked for."""
     if fields.include is not None:
-        names = {*KEPT, *fields.include}
+        names = {*ALWAYS_SHOWN, *fields.include}
         if not fields.include:
-            names |= {path for path in DEFAULT if not _covers_any(fields.exclude, path)}
+            names |= {path for path in SHOWN_BY_DEFAULT if not _covers_any(fields.exclude, path)}
         feature = {
             name: part for name in feature if (part := _part(feature, name, names)) is not None
         }
     included = fields.include or frozenset()
-    for path in fields.exclude - set(KEPT):
+    for path in fields.exclude - set(ALWAYS_SHOWN):
         outer, _, inner = path.partition(".")
         if any(_covers_any({path}, kept) for kept in included):
             continue
@@ -205,7 +203,7 @@ def choose_fields(feature: dict[str, Any], fields: Fields) -> dict[str, Any]:
 
 def _covers_any(outer: Collection[str], path: str) -> bool:
     """Return whether a path is one of others, or lies within one."""
-    return any(path == one or path.startswith(f"{one}.") for one in outer)
+    return any(path == other or path.startswith(f"{other}.") for other in outer)
 
 
 def _part(feature: Mapping[str, Any], name: str, names: Collection[str]) -> Any:
@@ -248,10 +246,12 @@ class CollectionList(FeatureEndpoint):
         text = page.text
         links = self.page_links(call, search, page, JSON_TYPE)
         links.append(self.root.link(call, "parent", "", JSON_TYPE))
-        if not self.root.is_stac and search.is_first:
+        more = 0 if self.root.is_stac else 1  # the collection of raster sources, on the first page
+        shown = more if search.is_first else 0
+        if shown:
             sources = orjson.dumps(await collection_of_sources(call, self.root)).decode()
             text = f"[{sources}{',' if page.returned else ''}{text[1:]}"
-        counts = {"numberMatched": page.matched, "numberReturned": page.returned}
+        counts = {"numberMatched": page.matched + more, "numberReturned": page.returned + shown}
         return self.shown(call, {self.member: orjson.Fragment(text), "links": links, **counts})
 
 

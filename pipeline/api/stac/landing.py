@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from orjson import dumps
 from sqlalchemy import select
 
 from pipeline.api.endpoint import Api, Call, Endpoint
@@ -107,11 +106,7 @@ class Queryables(FeatureEndpoint):
         found = describe_properties(
             self.features, self.root.url(call, call.path.removeprefix(self.root.path)), self.sorts
         )
-        return self.shown_as(call, found)
-
-    def shown_as(self, call: Call, found: Any) -> Answer:
-        """Return the schema in its media type, or what a page shows of it."""
-        return Answer(dumps(found), media_type=SCHEMA) if call.wants_json else Answer(found)
+        return self.shown(call, found)
 
 
 class Sortables(Queryables):
@@ -153,7 +148,4 @@ class ApiDocument(FeatureEndpoint):
     async def get(self, call: Call) -> Answer:
         """Return the document with the requested address as its server."""
         self.check_parameters(call)
-        described = document(self.endpoints, self.root, call.links.base)
-        return (
-            Answer(dumps(described), media_type=OPENAPI) if call.wants_json else Answer(described)
-        )
+        return self.shown(call, document(self.endpoints, self.root, call.links.base))

@@ -14,21 +14,18 @@ import shapely
 
 from pipeline.api.problems import invalid
 from pipeline.api.stac.statements import Order, Shape, most_rows
-from pipeline.catalogue.cql2 import Filter, Kind, box_shape, read_filter
+from pipeline.catalogue.cql2 import SIMPLE_POINTS, Filter, Kind, box_shape, read_filter
 from pipeline.catalogue.cql2_text import parse_text
 from pipeline.catalogue.features import Features
 from pipeline.catalogue.lookups import BadValue, escape_like, parse_timestamp, parse_uuid
-from pipeline.catalogue.spatial_filters import parse_geometry, shifted_shapes
+from pipeline.catalogue.spatial_filters import NUMBER, parse_geometry, shifted_shapes
 
 Value = TypeVar("Value")
 DEFAULT_LIMIT, MAX_LIMIT = 10, 1000
 MAX_OFFSET = 10**9
 MAX_LIST = 1000
 """Entries of a list of ids, collections or words."""
-SIMPLE_POINTS = 200
-"""A geometry with more points is costly."""
 TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}([.]\d+)?([Zz]|[+-]\d{2}:\d{2})")
-NUMBER = re.compile(r"[+-]?(\d+([.]\d*)?|[.]\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 CRS84 = (
     "http://www.opengis.net/def/crs/OGC/1.3/CRS84",
     "http://www.opengis.net/def/crs/OGC/0/CRS84h",
@@ -155,7 +152,7 @@ class _Reader:
 
     def read_place(self) -> int:
         """Find features that intersect a box or a geometry; return the number of shapes to test."""
-        shape = self.take("bbox", _box, None)
+        shape = self.take("bbox", box_shape, None)
         if shape is not None and self.asked.get("intersects"):
             self.errors["intersects"] = ["Give bbox or intersects, not both."]
         shape = self.take("intersects", _geometry, shape)
@@ -247,6 +244,8 @@ class _Reader:
 
     def read_token(self, value: Any, shape: Shape) -> tuple[bool, ...]:
         """Return for each key whether the last feature of the page before has no value."""
+        if self.asked.get("page"):
+            raise BadValue("Give token or page, not both.")
         keys = decode_token(value)
         if len(keys) != len(shape.orders) + 1 or keys[-1] is None:
             raise BadValue("The token belongs to another order; begin with the first page.")
@@ -259,7 +258,7 @@ def query_tests(name: str, asked: Any, kind: Kind | None) -> list[Any]:
     subject = {"property": name}
     tests = []
     for operator, value in (asked if isinstance(asked, dict) else {"eq": asked}).items():
-        if kind is Kind.NUMBER and isinstance(value, str) and NUMBER.fullmatch(value):
+        if kind is Kind.NUMBER and isinstance(value, str) and re.fullmatch(NUMBER, value):
             value = float(value)
         if operator in COMPARISONS:
             tests.append({"op": COMPARISONS[operator], "args": [subject, value]})
@@ -306,7 +305,7 @@ def _texts(value: Any) -> Sequence[str]:
     ):
         raise BadValue("Must be a list of texts.")
     if len(value) > MAX_LIST:
-        raise BadValue(f"May have {MAX_LIST} entries.")
+        raise BadValue(f"May have at most {MAX_LIST} entries.")
     return value
 
 
@@ -320,10 +319,6 @@ def _uuid(text: str) -> UUID | None:
 def item_number(text: str) -> int | None:
     """Return the id of a file from that of an item; None for a text that is not one."""
     return int(text) if re.fullmatch("[1-9][0-9]{0,17}", text) else None
-
-
-def _box(value: Any) -> shapely.Geometry:
-    return box_shape(value)
 
 
 def _geometry(value: Any) -> shapely.Geometry:
@@ -434,6 +429,6 @@ def _order(text: str) -> dict[str, str]:
 
 
 def _float(text: str) -> float:
-    if not NUMBER.fullmatch(text.strip()):
+    if not re.fullmatch(NUMBER, text.strip()):
         raise BadValue("Must be numbers between commas.")
     return float(text)

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Uuid,
     and_,
     any_,
+    case,
     cast,
     false,
     func,
@@ -37,7 +38,7 @@ from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.resources.whole_list import feature_members
 from pipeline.catalogue.access import Caller, readable
 from pipeline.catalogue.cql2 import Kind, Node
-from pipeline.catalogue.cql2_sql import condition
+from pipeline.catalogue.cql2_sql import can_fail, condition
 from pipeline.catalogue.features import (
     COLLECTIONS,
     ITEMS,
@@ -144,7 +145,7 @@ def page_query(shape: Shape) -> NumberedQuery:
         key.column.label(f"key_{number}") for number, key in enumerate(keys)
     ]
     visible, own = readable(raster_sources, caller), own_conditions(shape)
-    where = [visible, *own, *filter_conditions(shape)]
+    where = [visible, *own, *filter_conditions(shape, visible)]
     found = select(features.table.c.id, *columns).select_from(features.rows).where(*where)
     if shape.is_filtered:
         matching = found.cte("matching")
@@ -229,8 +230,8 @@ def own_conditions(shape: Shape) -> list[ColumnElement[bool]]:
     return [raster_sources.c.uuid == any_(named)] if shape.collections else []
 
 
-def filter_conditions(shape: Shape) -> list[ColumnElement[bool]]:
-    """Return the conditions on features."""
+def filter_conditions(shape: Shape, visible: ColumnElement[bool]) -> list[ColumnElement[bool]]:
+    """Return the conditions on features. An error in one must not tell about features that are not visible."""
     features, where = shape.features, []
     if shape.ids:
         where.append(features.table.c.id == any_(literal_column("%(ids)s::bigint[]")))
@@ -246,7 +247,9 @@ def filter_conditions(shape: Shape) -> list[ColumnElement[bool]]:
             features.mentions(literal_column("(%(words)s::text[])", ARRAY(Text())), shape.words)
         )
     for number, tree in shape.filters:
-        where.append(condition(tree, features.columns, filter_values(number)))
+        for part in tree.parts if tree.op == "and" else (tree,):
+            found = condition(part, features.columns, filter_values(number))
+            where.append(case((visible, found)) if can_fail(part) else found)
     return where
 
 

@@ -3,10 +3,13 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import pytest
 from httpx import Client
 from sqlalchemy import Engine, text
 
+from pipeline.api.stac.search import parse_search
+from pipeline.api.stac.statements import Shape, page_query
 from tests.api.stac.conftest import Uuids
 
 SEARCH = "/stac/search"
@@ -87,6 +90,12 @@ WRONG: list[dict[str, Any]] = [
     {"filter-crs": "EPSG:28992"}, {"filter": "title = 'a'", "filter-lang": "cql2-xml"}, {"q": [5]},
     {"filter": "(" * 40 + "title = 'a'" + ")" * 40}, {"filter": "NOT " * 3000 + "title = 'a'"},
     {"filter": {"op": "like", "args": [{"property": "title"}, "a\\"]}}, {"q": ["\x00"]},
+    {"token": "WyIxIl0", "page": 1},
+    {"filter": "\"rastersources:size\" = 1e999"}, {"query": {"rastersources:size": {"eq": "1e999"}}},
+    {"datetime": "-infinity/.."},
+    {"intersects": {"type": "Point", "coordinates": ["NaN", 1]}}, {"datetime": "infinity"},
+    {"datetime": "0001-01-01T00:00:00+01:00"}, {"datetime": "9999-12-31T23:59:59-01:00/.."},
+    {"filter": "S_WITHIN(geometry, POINT(1e999 1))"}, {"filter": "start_datetime = TIMESTAMP('infinity')"},
     {"filter": {"op": "s_touches", "args": [{"property": "geometry"}, {"type": "GeometryCollection", "geometries": [
         {"type": "Point", "coordinates": [1, 2]}]}]}},
 ]  # fmt: skip
@@ -100,6 +109,65 @@ def test_what_cannot_be_understood_is_400_with_a_sentence(
     assert answer.status_code == 400, answer.text
     sentences = [sentence for listed in answer.json()["detail"].values() for sentence in listed]
     assert all(sentence.endswith(".") for sentence in sentences)
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", "-Infinity"])
+def test_a_number_that_is_not_finite_is_400(client: Client, uuids: Uuids, number: str) -> None:
+    json_type = {"Content-Type": "application/json"}
+    shape = f'{{"type": "Point", "coordinates": [{number}, 1]}}'
+    test = '{{"op": "{}", "args": [{{"property": "{}"}}, {}]}}'
+    for asked in (
+        f'{{"bbox": [1, 2, {number}, 4]}}',
+        f'{{"bbox": [1, 2, {number}, 3, 4, 5]}}',
+        f'{{"intersects": {shape}}}',
+        f'{{"limit": {number}}}',
+        f'{{"query": {{"rastersources:size": {{"eq": {number}}}}}}}',
+        f'{{"filter": {test.format("=", "rastersources:size", number)}}}',
+        f'{{"filter": {test.format("s_within", "geometry", shape)}}}',
+        f'{{"filter": {test.format("=", "datetime", number)}}}',
+    ):
+        answer = client.post(SEARCH, content=asked, headers=json_type)
+        assert answer.status_code == 400, asked
+    for name, value in {
+        "bbox": f"1,2,{number},4", "intersects": shape, "limit": number, "datetime": number,
+        "filter": f"S_WITHIN(geometry, POINT({number} 1))", "query": f'{{"rastersources:size": {number}}}',
+    }.items():  # fmt: skip
+        assert client.get(SEARCH, params={name: value}).status_code == 400, name
+    heights = client.get(SEARCH, params={"bbox": f"1,2,{number},3,4,5"})
+    assert heights.status_code == 400
+
+
+def test_an_error_in_a_filter_does_not_tell_of_what_may_not_be_read(
+    engine: Engine, database_url: str, admin: Client, uuids: Uuids
+) -> None:
+    with engine.begin() as connection:
+        number = connection.execute(
+            text(
+                "UPDATE raster_files SET size = 77777 + id WHERE source_id = "
+                "(SELECT id FROM raster_sources WHERE name = 'secret') RETURNING size"
+            )
+        ).scalar_one()
+    asked = {"filter": f'("rastersources:size" - {number}) ^ -1 <> 0'}
+    assert admin.get(SEARCH, params=asked).status_code == 400
+    search = parse_search(asked, Shape("item", logged_in=False), strict=True)
+    query = page_query(search.shape)
+    values = {"root": "", "api": "", "limit": 10, "offset": 0, **search.values}
+    with psycopg.connect(database_url) as connection:
+        connection.execute("SET enable_nestloop = off")  # reads the files before their sources
+        found = psycopg.RawCursor(connection).execute(query.text, [values[n] for n in query.names])
+        assert found.fetchall()[0][0] == 5
+
+
+def test_the_collection_of_all_sources_is_counted_with_the_others(
+    client: Client, uuids: Uuids
+) -> None:
+    pages = [client.get("/ogc/collections", params={"limit": 3, "page": n}).json() for n in (1, 2)]
+    ids = [each["id"] for page in pages for each in page["collections"]]
+    assert ids[0] == "rastersources"
+    assert [page["numberReturned"] for page in pages] == [
+        len(page["collections"]) for page in pages
+    ]
+    assert {page["numberMatched"] for page in pages} == {len(ids)}
 
 
 @pytest.mark.parametrize("levels", [300, 1000])

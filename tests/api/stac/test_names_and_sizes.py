@@ -1,5 +1,6 @@
-"""Searches for the names of files: by an index, and the same as the plain way finds."""
+"""Searches by the names and sizes of files: by an index, and the same as the plain way finds."""
 
+import operator
 import re
 from random import Random
 from typing import Any
@@ -99,21 +100,90 @@ def test_words_find_what_a_comparison_in_python_finds(
         assert found(client, {"q": words}) == expected, words
 
 
-@pytest.mark.parametrize("asked", [{"q": ["rain", "x"]}, {"filter": "title LIKE '%rain%'"}])
-def test_the_index_on_names_serves_titles_and_words(
-    database_url: str, uuids: Uuids, asked: dict[str, Any]
+def test_the_view_has_the_same_titles(engine: Engine, titles: dict[str, str]) -> None:
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT id, title, properties ->> 'title' FROM stac_items"))
+        assert {str(id): title for id, title, _ in found} == titles
+
+
+SIZE = "rastersources:size"
+
+
+def sizes_of(client: Client) -> dict[str, int]:
+    features = client.get(SEARCH, params={"limit": 100}).json()["features"]
+    return {item["id"]: item["properties"][SIZE] for item in features}
+
+
+def test_a_filter_by_size_finds_what_a_comparison_in_python_finds(
+    engine: Engine, client: Client, titles: dict[str, str]
 ) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE raster_files SET size = 9007199254740993 WHERE id % 5 = 1"))
+        connection.execute(text("UPDATE raster_files SET size = 100 * (id % 4) WHERE id % 5 > 2"))
+    sizes = sizes_of(client)
+    tests = {
+        "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "=": operator.eq, "<>": operator.ne,
+    }  # fmt: skip
+    for limit in {-1, 0.5, 10**18, *sizes.values()}:
+        for name, test in tests.items():
+            asked = {"op": name, "args": [{"property": SIZE}, limit]}
+            expected = {id for id, size in sizes.items() if test(float(size), float(limit))}
+            assert found(client, {"filter": asked}) == expected, (name, limit)
+
+
+@pytest.mark.parametrize("order", [SIZE, f"-{SIZE}"])
+def test_an_order_by_size_is_that_of_the_sizes(
+    client: Client, titles: dict[str, str], order: str
+) -> None:
+    sizes = sizes_of(client)
+    sign = -1 if order[0] == "-" else 1
+    expected = sorted(sizes, key=lambda id: (sign * float(sizes[id]), int(id)))
+    ids: list[str] = []
+    path = f"{SEARCH}?limit=3&sortby={order}"
+    while path:
+        page = client.get(path).json()
+        ids += [item["id"] for item in page["features"]]
+        path = next((link["href"] for link in page["links"] if link["rel"] == "next"), "")
+    assert ids == expected
+
+
+def explain(database_url: str, asked: dict[str, Any], options: str, *without: str) -> str:
+    """The plan of a search, without some ways that are quicker in a table this small."""
     search = parse_search(asked, Shape("item", logged_in=False), strict=True)
     query = page_query(search.shape)
     values = {"root": "", "api": "", "limit": 10, "offset": 0, **search.values}
     with psycopg.connect(database_url) as connection:
-        for method in (
-            "seqscan",
-            "indexscan",
-            "indexonlyscan",
-            "nestloop",
-        ):  # quicker in a table this small
-            connection.execute(f"SET enable_{method} = off")
+        for way in without:
+            connection.execute(f"SET enable_{way} = off")
         cursor = psycopg.RawCursor(connection)
-        cursor.execute(f"EXPLAIN {query.text}", [values[name] for name in query.names])
-        assert any("raster_files_name_trigram" in line for (line,) in cursor)
+        cursor.execute(f"EXPLAIN ({options}) {query.text}", [values[name] for name in query.names])
+        return "\n".join(line for (line,) in cursor)
+
+
+@pytest.mark.parametrize(
+    ("asked", "index"),
+    [
+        ({"q": ["rain", "x"]}, "raster_files_name_trigram"),
+        ({"filter": "title LIKE '%rain%'"}, "raster_files_name_trigram"),
+        ({"filter": f'"{SIZE}" < 5'}, "raster_files_size"),
+    ],
+)
+def test_an_index_serves(
+    database_url: str, uuids: Uuids, asked: dict[str, Any], index: str
+) -> None:
+    plan = explain(
+        database_url, asked, "COSTS OFF", "seqscan", "indexscan", "indexonlyscan", "nestloop"
+    )
+    assert index in plan
+
+
+def test_the_functions_that_write_an_item_are_inserted_into_the_statement(
+    database_url: str, uuids: Uuids
+) -> None:
+    """PostgreSQL would parse and plan any other in each statement."""
+    called = set(re.findall(r"stac_\w+(?=\()", explain(database_url, {}, "VERBOSE")))
+    assert called == {
+        "stac_many_bands",
+        "stac_provenance",
+        "stac_warnings",
+    }  # subqueries, for few files
