@@ -105,7 +105,10 @@ def test_every_page_fits_and_can_be_read_by_everyone(
             wide = browser.execute_script(
                 "return document.documentElement.scrollWidth > innerWidth"
             )
-            problems[path, scheme] = [*find_violations(browser), *(["too wide"] if wide else [])]
+            problems[path, scheme] = [
+                *find_violations(browser, scheme),
+                *(["too wide"] if wide else []),
+            ]
     assert {page: found for page, found in problems.items() if found} == {}
     assert_quiet_but_for_errors(browser, here)
 

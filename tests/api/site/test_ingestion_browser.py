@@ -95,4 +95,4 @@ def test_the_pages_fit_and_axe_finds_nothing_serious(
             prefer(browser, scheme)
             wide = "return document.documentElement.scrollWidth"
             assert browser.execute_script(wide) <= width, page
-            assert find_violations(browser) == [], (page, scheme)
+            assert find_violations(browser, scheme) == [], (page, scheme)

@@ -97,7 +97,7 @@ def lowest_free(disk: Path) -> Iterator[list[int]]:
     seen, stop = [free(disk)], Event()
 
     def watch() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.001):
             seen[0] = min(seen[0], free(disk))
 
     watching = Thread(target=watch)
