@@ -79,7 +79,8 @@ class Around:
     def __init__(self) -> None:
         self._south, self._north = 90.0, -90.0
         self._sides = dict.fromkeys((-180.0, 0.0), ((inf, 0.0), (-inf, 0.0)))
-        """West and east on a map that begins at a meridian: where they are there, and in degrees."""
+        """For maps that begin at these longitudes: the least west and greatest east, each as its place on the map and
+        as a longitude."""
 
     def add(self, west: float | None, south: float, east: float, north: float) -> None:
         """Take a box in; nothing without a west."""

@@ -1,4 +1,7 @@
-"""The commands that export the catalogue as files for other programs."""
+"""The commands that export the catalogue as files for other programs.
+
+Each is a function that writes a target; `command` gives it the options that all of them have.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,17 +24,17 @@ if TYPE_CHECKING:  # `--help` would wait for these imports
     from pipeline.export.selection import Selection, Snapshot
     from pipeline.export.summary import Progress, Summary
 
-    Export = Callable[[Snapshot, Selection, Progress], Summary]
+    Write = Callable[[Snapshot, Selection, Path, Progress, bool], Summary]
 
 export = typer.Typer(
     help="Write the catalogue as files for other programs.",
     no_args_is_help=True,
 )
-Folder = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="A new folder, or one of an earlier export.")
-]
-IndexFile = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A file whose name ends with .gti.gpkg.")
+Target = Annotated[
+    Path,
+    typer.Argument(
+        metavar="TARGET", help="What is written: a new one, or that of an earlier export."
+    ),
 ]
 Source = Annotated[str | None, typer.Option(help="Only this raster source.", metavar="UUID|NAME")]
 AsUser = Annotated[
@@ -45,132 +48,93 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one J
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only, and no progress.")]
 
 
-@export.command("geoparquet", cls=SearchCommand)
+def command(write: "Write") -> "Write":
+    """Make a command of a function, with its name and its docstring."""
+
+    @export.command(write.__name__, cls=SearchCommand, help=write.__doc__)
+    def run(
+        context: typer.Context,
+        target: Target,
+        source: Source = None,
+        as_user: AsUser = None,
+        full: Full = False,
+        as_json: AsJson = False,
+        quiet: Quiet = False,
+    ) -> None:
+        from pipeline.cli.progress import show_progress
+        from pipeline.export.selection import Snapshot
+
+        began = monotonic()
+        with explain_stop(), open_catalogue(settings()) as engine:
+            selection = select(engine, context, source, as_user)
+            with (
+                Snapshot(engine).open() as snapshot,
+                show_progress(doing="Exporting", quiet=quiet or as_json) as progress,
+                explain_errors(target),
+            ):
+                summary = write(snapshot, selection, target, progress, full)
+        if as_json:
+            print_document({"target": str(target), **asdict(summary)})
+        elif not quiet:
+            print_summary(summary, target, monotonic() - began)
+
+    return write
+
+
+@command
 def geoparquet(
-    context: typer.Context,
-    target: Folder,
-    source: Source = None,
-    as_user: AsUser = None,
-    full: Full = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
+    snapshot: "Snapshot", selection: "Selection", target: Path, progress: "Progress", full: bool
+) -> "Summary":
     """Export STAC GeoParquet, with a row for each raster file.
 
-    FOLDER gets one Parquet file for 50,000 ids. The same command later writes only the Parquet files in which
-    something changed, and deletes those whose rows are all gone. DuckDB, GeoPandas and GDAL read FOLDER/*.parquet.
+    TARGET is a folder, which gets one Parquet file for 50,000 ids. The same command later writes only the Parquet files
+    in which something changed, and deletes those whose rows are all gone. DuckDB, GeoPandas and GDAL read
+    TARGET/*.parquet.
 
     The filters are those of `rastersources search`; they choose raster sources, all files of which are exported.
     """
     from pipeline.export.stac_geoparquet import export_geoparquet
     from pipeline.export.target import open_target
 
-    def write(snapshot: "Snapshot", selection: "Selection", progress: "Progress") -> "Summary":
-        with open_target(target, "geoparquet") as folder:
-            return export_geoparquet(snapshot, selection, folder, progress, full=full)
-
-    run(context, target, write, source, as_user, as_json=as_json, quiet=quiet)
+    with open_target(target, "geoparquet") as folder:
+        return export_geoparquet(snapshot, selection, folder, progress, full=full)
 
 
-@export.command("gti", cls=SearchCommand)
+@command
 def gti(
-    context: typer.Context,
-    target: IndexFile,
-    source: Source = None,
-    as_user: AsUser = None,
-    full: Full = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
+    snapshot: "Snapshot", selection: "Selection", target: Path, progress: "Progress", full: bool
+) -> "Summary":
     """Export a tile index, which GDAL opens as one mosaic.
 
-    FILE is a GeoPackage for the GTI driver of GDAL 3.9 and later. The raster files must have one CRS, one type of
-    pixels and one pixel size. The last time lies on top. The same command later replaces FILE by one in which only
-    what changed is new.
+    TARGET is a GeoPackage for the GTI driver of GDAL 3.9 and later; its name ends with .gti.gpkg. The raster files must
+    have one CRS, one type of pixels and one pixel size. The last time lies on top. The same command later replaces
+    TARGET by one in which only what changed is new.
 
     The index holds the files whose place the user may know: those with a public URL in RASTERSOURCES_ASSET_URLS, and
     those that the user may write. The filters are those of `rastersources search`; they choose raster sources.
     """
     from pipeline.export.tile_index import export_gti
 
-    def write(snapshot: "Snapshot", selection: "Selection", progress: "Progress") -> "Summary":
-        return export_gti(snapshot, selection, target, progress, full=full)
-
-    run(context, target, write, source, as_user, as_json=as_json, quiet=quiet)
+    return export_gti(snapshot, selection, target, progress, full=full)
 
 
-@export.command("stac", cls=SearchCommand)
+@command
 def stac(
-    context: typer.Context,
-    target: Folder,
-    source: Source = None,
-    as_user: AsUser = None,
-    full: Full = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
+    snapshot: "Snapshot", selection: "Selection", target: Path, progress: "Progress", full: bool
+) -> "Summary":
     """Export a static STAC catalogue.
 
-    Its links are relative, so any web server or bucket can offer it. FOLDER gets catalog.json, and for each raster
-    source a folder with collection.json and one document for each file. The same command later writes the documents
-    that changed, and deletes those of files and sources that are gone.
+    Its links are relative, so any web server or bucket can offer it. TARGET is a folder, which gets catalog.json, and
+    for each raster source a folder with collection.json and one document for each file. The same command later writes
+    the documents that changed, and deletes those of files and sources that are gone.
 
     The filters are those of `rastersources search`; they choose raster sources, all files of which are exported.
     """
     from pipeline.export.static_catalogue import StaticCatalogue
     from pipeline.export.target import open_target
 
-    def write(snapshot: "Snapshot", selection: "Selection", progress: "Progress") -> "Summary":
-        with open_target(target, "stac") as folder:
-            return StaticCatalogue(snapshot, selection, folder, progress, full=full).update()
-
-    run(context, target, write, source, as_user, as_json=as_json, quiet=quiet)
-
-
-def run(
-    context: typer.Context,
-    target: Path,
-    write: "Export",
-    source: str | None,
-    as_user: str | None,
-    *,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Export what is chosen, and print a summary."""
-    from pipeline.cli.progress import show_progress
-    from pipeline.export.selection import Snapshot
-
-    began = monotonic()
-    with explain_stop(), open_catalogue(settings()) as engine:
-        selection = select(engine, context, source, as_user)
-        with (
-            Snapshot(engine).open() as snapshot,
-            show_progress(doing="Exporting", quiet=quiet or as_json) as progress,
-        ):
-            summary = written(write, snapshot, selection, progress, target)
-    if as_json:
-        print_document({"target": str(target), **asdict(summary)})
-    elif not quiet:
-        print_summary(summary, target, monotonic() - began)
-
-
-def written(
-    write: "Export",
-    snapshot: "Snapshot",
-    selection: "Selection",
-    progress: "Progress",
-    target: Path,
-) -> "Summary":
-    """Write the target. Raises CatalogueError where the disk does not take it."""
-    import sqlite3
-
-    try:
-        return write(snapshot, selection, progress)
-    except (OSError, sqlite3.Error) as error:
-        where = getattr(error, "filename", None) or target
-        reason = getattr(error, "strerror", None) or error
-        raise CatalogueError(f"cannot write {where}: {reason}") from error
+    with open_target(target, "stac") as folder:
+        return StaticCatalogue(snapshot, selection, folder, progress, full=full).update()
 
 
 def select(
@@ -207,6 +171,19 @@ def explain_stop() -> Iterator[None]:
     except KeyboardInterrupt:
         echo_error("stopped; the same command goes on from there")
         raise SystemExit(130) from None
+
+
+@contextmanager
+def explain_errors(target: Path) -> Iterator[None]:
+    """Raise CatalogueError where the disk does not take the target."""
+    import sqlite3
+
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        where = getattr(error, "filename", None) or target
+        reason = getattr(error, "strerror", None) or error
+        raise CatalogueError(f"cannot write {where}: {reason}") from error
 
 
 def print_summary(summary: "Summary", target: Path, seconds: float) -> None:

@@ -7,10 +7,11 @@ import typer
 
 from pipeline.cli import options
 from pipeline.cli.bootstrap import explain_stop, open_catalogue, open_run_context, run_options
+from pipeline.cli.completion import complete_organisation
 from pipeline.cli.register import AccessModifier, Description, Supplier, Temporal
 from pipeline.cli.runners import open_row_reader
 from pipeline.cli.terminal import echo, pluralize, print_document
-from pipeline.settings import settings
+from pipeline.settings import Runner, settings
 
 if TYPE_CHECKING:
     from pipeline.ingest.stac.assets import Found
@@ -20,6 +21,60 @@ imports = typer.Typer(no_args_is_help=True, help="Bring other catalogues in.")
 SHOWN_KINDS = 5
 
 
+Catalogue = Annotated[
+    str,
+    typer.Argument(
+        metavar="URL|FILE",
+        help="A catalog.json, a STAC API, a collection, or a file of items.",
+        show_default=False,
+    ),
+]
+Organisation = Annotated[
+    str,
+    typer.Option(
+        help="The owner of the files.",
+        metavar="NAME",
+        show_default=False,
+        autocompletion=complete_organisation,
+    ),
+]
+Collections = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--collection", help="Id of a collection to import; may be repeated.", metavar="ID"
+    ),
+]
+Assets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--asset",
+        help="Name of an asset to import; may be repeated. Without it: all GeoTIFFs with data.",
+        metavar="NAME",
+    ),
+]
+Group = Annotated[
+    str,
+    typer.Option(
+        help="collection: one raster source for each collection, asset and grid; file: one for each file."
+    ),
+]
+ItemTimes = Annotated[
+    bool,
+    typer.Option("--item-times", help="Give files without a time of their own that of their item."),
+]
+Id = Annotated[
+    str | None,
+    typer.Option(
+        "--id",
+        help="Name of this import, by which it finds its raster sources again. Without it: made of the URL.",
+        metavar="NAME",
+    ),
+]
+ShowPlan = Annotated[
+    bool, typer.Option("--plan", help="Show what would be done; change nothing, read no file.")
+]
+
+
 @imports.callback()
 def import_() -> None:
     """Bring other catalogues in."""
@@ -27,39 +82,12 @@ def import_() -> None:
 
 @imports.command()
 def stac(
-    catalogue: Annotated[
-        str,
-        typer.Argument(
-            metavar="URL|FILE",
-            help="A catalog.json, a STAC API, a collection, or a file of items.",
-            show_default=False,
-        ),
-    ],
-    organisation: Annotated[
-        str,
-        typer.Option(help="The owner of the files.", metavar="NAME", show_default=False),
-    ],
-    collection: Annotated[
-        list[str] | None,
-        typer.Option(help="Id of a collection to import; may be repeated.", metavar="ID"),
-    ] = None,
-    asset: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Name of an asset to import; may be repeated. Without it: all GeoTIFFs with data.",
-            metavar="NAME",
-        ),
-    ] = None,
-    group: Annotated[
-        str,
-        typer.Option(
-            help="collection: one raster source for each collection, asset and grid; file: one for each file."
-        ),
-    ] = "collection",
-    item_times: Annotated[
-        bool,
-        typer.Option("--item-times", help="Items date the files that say no time themselves."),
-    ] = False,
+    catalogue: Catalogue,
+    organisation: Organisation,
+    collections: Collections = None,
+    assets: Assets = None,
+    group: Group = "collection",
+    item_times: ItemTimes = False,
     temporal: Temporal = False,
     access_modifier: AccessModifier = "Private",
     supplier: Supplier = None,
@@ -67,17 +95,8 @@ def stac(
     crs: options.Crs = None,
     crs_override: options.CrsOverride = False,
     nodata: options.Nodata = None,
-    id: Annotated[
-        str | None,
-        typer.Option(
-            help="Name of this import, by which it finds its raster sources again. Without it: made of the URL.",
-            metavar="NAME",
-        ),
-    ] = None,
-    plan: Annotated[
-        bool,
-        typer.Option("--plan", help="Show what would be done; change nothing, read no file."),
-    ] = False,
+    id: Id = None,
+    plan: ShowPlan = False,
     create: options.Create = False,
     runner: options.ReadBy = None,
     scheduler: options.Scheduler = None,
@@ -97,11 +116,24 @@ def stac(
         "description": description, "temporal": temporal, "crs": crs, "crs_override": crs_override, "nodata": nodata,
         "group": group,
     }  # fmt: skip
-    choice = Choice(frozenset(collection or ()), frozenset(asset or ()), item_times)
+    choice = Choice(frozenset(collections or ()), frozenset(assets or ()), item_times)
     configured = settings()
     files = open_import(catalogue, fields, choice, configured.roots, configured.stac_document_bytes)
     if plan:
         raise SystemExit(_plan(files, create=create, as_json=as_json, quiet=quiet))
+    raise SystemExit(_import(files, runner, scheduler, create=create, as_json=as_json, quiet=quiet))
+
+
+def _import(
+    files: "StacImport",
+    runner: Runner | None,
+    scheduler: str | None,
+    *,
+    create: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Import, and print the outcome; return the exit status."""
     began = monotonic()
     with explain_stop(), open_row_reader(runner, scheduler) as reader:
         from pipeline.cli.output import outcome_document, print_outcomes
@@ -113,7 +145,7 @@ def stac(
         print_document({**outcome_document(outcome), "stac": _found_document(files.found)})
     elif not quiet:
         _print_found(files.found)
-    raise SystemExit(print_outcomes([outcome], monotonic() - began, quiet=quiet or as_json))
+    return print_outcomes([outcome], monotonic() - began, quiet=quiet or as_json)
 
 
 def _plan(files: "StacImport", *, create: bool, as_json: bool, quiet: bool) -> int:

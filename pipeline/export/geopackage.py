@@ -17,7 +17,7 @@ from pipeline.export.selection import Part
 
 SQL = Path(__file__).resolve().parents[2] / "sql" / "geopackage"
 OWN = "urn:rastersources:export"
-"""The standard under which our own metadata stand: the digests of the parts that were written."""
+"""The URI that marks our own metadata: the digests of the parts that were written."""
 CUSTOM_SRS = 100_000
 """The number of a CRS without one of EPSG."""
 Bounds = tuple[float, float, float, float]
@@ -56,8 +56,13 @@ class GeoPackage:
             digests[part.number] = part.digest
         written = orjson.dumps(digests, option=orjson.OPT_NON_STR_KEYS).decode()
         with self._link:
+            # The spatial index finds single ids only, not a range of them.
+            self._link.execute(
+                "DELETE FROM rtree_files_geom WHERE id IN "
+                "(SELECT fid FROM files WHERE fid >= ? AND fid < ?)",
+                ids,
+            )
             self._link.execute("DELETE FROM files WHERE fid >= ? AND fid < ?", ids)
-            self._link.execute("DELETE FROM rtree_files_geom WHERE id >= ? AND id < ?", ids)
             for box in boxes:
                 self._insert(box, srs_id)
             self._link.execute(

@@ -46,6 +46,7 @@ class GeoParquetWriter:
         self._group: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
         self._types: set[str] = set()
+        self._crosses = False
         self._bounds: dict[str, float] = {}
 
     def __enter__(self) -> "GeoParquetWriter":
@@ -85,6 +86,7 @@ class GeoParquetWriter:
     def _note_bounds(self, boxes: pa.ChunkedArray) -> None:
         sides = {side: pc.struct_field(boxes, side) for side in SIDES}
         crosses = pc.greater(sides["xmin"], sides["xmax"])
+        self._crosses |= bool(pc.any(crosses).as_py())
         for side, values in sides.items():
             if side in WHOLE_EARTH:
                 values = pc.if_else(crosses, WHOLE_EARTH[side], values)
@@ -99,8 +101,9 @@ class GeoParquetWriter:
             "encoding": "WKB",
             "geometry_types": sorted(self._types),
             "crs": CRS("OGC:CRS84").to_json_dict(),
-            "covering": {"bbox": {side: [self._bbox, side] for side in SIDES}},
         }
+        if not self._crosses:  # by boxes from east to west, readers would miss rows
+            column["covering"] = {"bbox": {side: [self._bbox, side] for side in SIDES}}
         if self._bounds:
             column["bbox"] = [self._bounds[side] for side in SIDES]
         return {

@@ -41,9 +41,9 @@ def main() -> None:
 def read_batches(lines: BinaryIO, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Yield the rows in batches, with their hexadecimal geometries as bytes."""
     options = json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
-    reading = json.ReadOptions(use_threads=False)
     while text := b"".join(lines.readlines(BYTES_AT_ONCE)):
-        table = json.read_json(BytesIO(text), read_options=reading, parse_options=options)
+        whole = json.ReadOptions(use_threads=False, block_size=len(text) + 1)
+        table = json.read_json(BytesIO(text), read_options=whole, parse_options=options)
         for batch in table.to_batches():
             written = [
                 None if value is None else bytes.fromhex(value.decode())

@@ -85,7 +85,10 @@ class Selection:
         source = raster_sources.c
         files = select(func.bit_xor(func.hashint8extended(raster_files.c.id, 0)))
         ids = files.where(raster_files.c.source_id == source.id).correlate(raster_sources)
-        facts = (source.uuid, source.last_modified, organisations.c.name, ids.scalar_subquery())
+        keywords = cast(func.stac_keywords(source.uuid), Text)
+        facts = (
+            source.uuid, source.last_modified, organisations.c.name, ids.scalar_subquery(), keywords,
+        )  # fmt: skip
         return (
             _digests(source.id, facts)
             .select_from(COLLECTIONS.rows)
@@ -194,12 +197,14 @@ class Snapshot:
         with translate_errors(), self._engine.connect() as connection:
             if self._name is not None:
                 connection.execute(text(f"SET TRANSACTION SNAPSHOT '{self._name}'"))
+            # The transaction that holds the snapshot is idle for as long as the export takes.
+            connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             yield connection
 
-    def rows(self, statement: Select[Any]) -> Iterator[Row[Any]]:
+    def rows(self, statement: Select[Any], at_once: int = ROWS_AT_ONCE) -> Iterator[Row[Any]]:
         """Yield the rows of a statement, by a cursor of the server."""
         with self.connect() as connection:
-            yield from connection.execution_options(yield_per=ROWS_AT_ONCE).execute(statement)
+            yield from connection.execution_options(yield_per=at_once).execute(statement)
 
     def parts(self, selection: Selection, statement: Select[Any]) -> list[Part]:
         """Return the parts of a statement of digests, in their order."""

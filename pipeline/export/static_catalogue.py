@@ -5,9 +5,11 @@ then the catalogue; what nothing links to any more is deleted last. A document t
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from shutil import rmtree
+from typing import Any
 
 import orjson
 
@@ -41,8 +43,28 @@ ITEM_LINKS = [
     link("parent", COLLECTION_FILE, JSON),
     link("collection", COLLECTION_FILE, JSON),
 ]
-Documents = Iterable[tuple[str, bytes]]
-"""Names relative to the target, and contents."""
+COLLECTIONS_AT_ONCE = 100
+"""Each is fetched with the ids of its files."""
+LINKS_AT_ONCE = 1000
+Documents = Iterable[tuple[str, Iterable[bytes]]]
+"""Names relative to the target, and the pieces of their contents, which can be iterated twice."""
+
+
+@dataclass(frozen=True)
+class CollectionPieces:
+    """A collection as JSON, in pieces: it has a link for each of its files, of which there may be a million."""
+
+    collection: dict[str, Any]
+    files: Sequence[int]
+    """The ids of the files."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield orjson.dumps({**self.collection, "links": COLLECTION_LINKS})[: -len("]}")]
+        for start in range(0, len(self.files), LINKS_AT_ONCE):
+            files = self.files[start : start + LINKS_AT_ONCE]
+            links = (link("item", f"{file}.json", GEOJSON) for file in files)
+            yield b"".join(b"," + orjson.dumps(each) for each in links)
+        yield b"]}"
 
 
 class StaticCatalogue:
@@ -103,10 +125,11 @@ class StaticCatalogue:
         self._incoming.mkdir()
         names: list[str] = []
         staged: list[str] = []
-        for name, content in documents:
+        for name, pieces in documents:
             names.append(name)
-            if not self._is_written(name, content):
-                (self._incoming / str(len(staged))).write_bytes(content)
+            if not self._is_written(name, pieces):
+                with (self._incoming / str(len(staged))).open("wb") as file:
+                    file.writelines(pieces)
                 staged.append(name)
         known = {*before.files, *before.gone}
         self._target.write(kind, part.number, Record(files=sorted(known.union(names))))
@@ -120,23 +143,24 @@ class StaticCatalogue:
         )
         self._summary.documents_written += len(staged)
 
-    def _is_written(self, name: str, content: bytes) -> bool:
+    def _is_written(self, name: str, pieces: Iterable[bytes]) -> bool:
         try:
-            return self._target.path(name).read_bytes() == content
+            with self._target.path(name).open("rb") as file:
+                return all(file.read(len(piece)) == piece for piece in pieces) and not file.read(1)
         except OSError:
             return False
 
     def _items(self, part: Part) -> Documents:
         for row in self._snapshot.rows(self._selection.items(part)):
             item = orjson.loads(row.item)
-            yield f"{row.collection}/{row.id}.json", orjson.dumps({**item, "links": ITEM_LINKS})
+            yield f"{row.collection}/{row.id}.json", [orjson.dumps({**item, "links": ITEM_LINKS})]
 
     def _collections(self, part: Part) -> Documents:
-        for row in self._snapshot.rows(self._selection.collections(part)):
+        statement = self._selection.collections(part)
+        for row in self._snapshot.rows(statement, COLLECTIONS_AT_ONCE):
             collection = orjson.loads(row.collection)
-            links = (link("item", f"{file}.json", GEOJSON) for file in row.files)
-            collection["links"] = [*COLLECTION_LINKS, *links]
-            yield f"{row.uuid}/{COLLECTION_FILE}", orjson.dumps(collection)
+            del collection["links"]
+            yield f"{row.uuid}/{COLLECTION_FILE}", CollectionPieces(collection, row.files)
 
     def _write_catalog(self, collections: list[Part]) -> None:
         """Write the document that links all collections."""

@@ -55,13 +55,13 @@ class Target:
         """Return the record of a part; an empty one if there is none."""
         try:
             found = orjson.loads(self._record_file(kind, part).read_bytes())
+            return Record(found["digest"], found["files"], found["gone"])
         except FileNotFoundError:
             return Record()
-        except orjson.JSONDecodeError as error:
+        except (orjson.JSONDecodeError, LookupError, TypeError) as error:
             raise CatalogueError(
                 f"{self._record_file(kind, part)} is damaged; export to a new folder"
             ) from error
-        return Record(found["digest"], found["files"], found["gone"])
 
     def write(self, kind: str, part: int, record: Record) -> None:
         """Record a part; forget one without files."""
@@ -104,22 +104,30 @@ def part_name(kind: str, part: int) -> str:
 def open_target(folder: Path, form: str) -> Iterator[Target]:
     """Lock a target, which is a new or empty folder or one of an earlier export of this form. Raises CatalogueError."""
     hidden = folder / HIDDEN
+    marker = hidden / FORMAT_FILE
     if folder.exists() and not folder.is_dir():
         raise CatalogueError(f"{folder} is a file; name a folder")
-    if not hidden.exists() and folder.exists() and any(folder.iterdir()):
+    if not marker.exists() and not is_new(folder):
         raise CatalogueError(
             f"{folder} holds files of others; name a new folder, an empty one, or that of an earlier export"
         )
     hidden.mkdir(parents=True, exist_ok=True)
     with lock(hidden / "lock", folder):
-        marker = hidden / FORMAT_FILE
-        found = marker.read_text() if marker.exists() else form
+        if not marker.exists():
+            with written_beside(marker) as path:
+                path.write_text(form)
+        found = marker.read_text()
         if found != form:
             raise CatalogueError(
                 f"{folder} is an export to {found}; name another folder for {form}"
             )
-        marker.write_text(form)
         yield Target(folder)
+
+
+def is_new(folder: Path) -> bool:
+    """Return whether a folder holds nothing, or only what an export makes first."""
+    first = (HIDDEN, f"{HIDDEN}/lock", f"{HIDDEN}/{FORMAT_FILE}.new")
+    return all(str(path.relative_to(folder)) in first for path in folder.rglob("*"))
 
 
 @contextmanager

@@ -44,8 +44,8 @@ GDAL_TYPES = {
     "u1": "Byte", "i1": "Int8", "u2": "UInt16", "i2": "Int16", "u4": "UInt32", "i4": "Int32", "u8": "UInt64",
     "i8": "Int64", "f4": "Float32", "f8": "Float64", "c8": "CFloat32", "c16": "CFloat64",
 }  # fmt: skip
-VIRTUAL = {"s3": "/vsis3", "gs": "/vsigs", "az": "/vsiaz"}
-"""How GDAL reads objects: this before /bucket/key."""
+VIRTUAL = {"file": "", "s3": "/vsis3", "gs": "/vsigs", "az": "/vsiaz"}
+"""How GDAL reads files and objects: this before /folder/name or /bucket/key."""
 OFF_GRID = 1e-3
 """Pixels by which a file may lie beside the grid of the others."""
 _FILE = raster_files.c
@@ -96,7 +96,7 @@ class TileIndex:
         return not self._partial.exists() and digests_of(self._path) == wanted
 
     def _begin(self, *, full: bool) -> None:
-        """Let the copy be there: that of a killed export, or one of the index, or with `full` none."""
+        """Prepare the copy: keep that of a killed export, or else copy the index. With `full` remove it."""
         try:
             exists = bool(digests_of(self._partial)) and not full
         except CatalogueError:
@@ -251,8 +251,10 @@ def gdal_metadata(grid: Row[Any], bounds: Bounds) -> dict[str, str]:
 
 
 def gdal_path(href: str) -> str:
-    """Return how GDAL opens a file."""
+    """Return how GDAL opens a file. Raises CatalogueError for a URL that it does not open."""
     scheme = urlsplit(href).scheme
-    if scheme in ("http", "https"):
+    if scheme in ("http", "https", "ftp"):
         return f"/vsicurl/{href}"
-    return VIRTUAL.get(scheme, "") + path_of(href) if scheme else href
+    if scheme not in VIRTUAL:
+        raise CatalogueError(f'GDAL does not open "{href}"; see RASTERSOURCES_ASSET_URLS')
+    return VIRTUAL[scheme] + path_of(href)

@@ -1,4 +1,4 @@
-"""Requests to web servers: bounded in time and size, repeated with care, and never led elsewhere unasked.
+"""Requests to web servers: with limits of time and size, with retries, and with redirects that the caller allows.
 
 obstore reads buckets only: its HTTP client follows redirects to any host, and no setting forbids that.
 """

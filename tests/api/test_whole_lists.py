@@ -29,6 +29,7 @@ from pipeline.catalogue.search import SHOWN
 from tests.api.conftest import FULL, SOURCES, Add, As, client_of, serving
 from tests.support.commands import run
 from tests.support.database import execute, rows
+from tests.support.geoparquet import check_geoparquet
 from tests.support.waiting import wait_until
 
 FIJI = {"west": 177.0, "south": -20.5, "east": -178.25, "north": -16.0}
@@ -157,8 +158,9 @@ def test_geoparquet_has_the_rows_of_the_pages_in_their_types(
         assert by_name["used"]["bbox"] == {"xmin": 4, "ymin": 51, "xmax": 5, "ymax": 52}
         assert shapely.from_wkb(by_name["used"]["geometry"]).equals(shapely.box(4, 51, 5, 52))
         assert shapely.from_wkb(by_name["Fiji"]["geometry"]).equals(FIJI_SHAPE)
-    geo = json.loads(pq.read_metadata(io.BytesIO(answer.content)).metadata[b"geo"])
-    assert geo["columns"]["geometry"].get("bbox") == ([-180, -20.5, 180, 52] if expected else None)
+    column = check_geoparquet(io.BytesIO(answer.content))
+    assert column.get("bbox") == ([-180, -20.5, 180, 52] if expected else None)
+    assert column["covering"]["bbox"]["ymax"] == ["bbox", "ymax"]
 
 
 FIJI_SHAPE = shapely.MultiPolygon(
@@ -350,6 +352,12 @@ def test_all_rows_are_those_of_one_state(
     for number in range(1, 5):
         assert b'"name":"large %d"' % number in found
     assert found.endswith(b"}\n")
+
+
+@pytest.mark.usefixtures("large")
+def test_a_row_may_be_long(client: Client) -> None:
+    found = read_parquet(ask(client, {"name__startswith": "large"}, "geoparquet"))
+    assert [len(row["description"]) for row in found] == [2**23] * 5
 
 
 STREAMING = (

@@ -15,6 +15,7 @@ from pipeline.catalogue.users import create_key
 from tests.api.conftest import client_of
 from tests.export.conftest import Catalogue
 from tests.support.database import execute
+from tests.support.geoparquet import check_geoparquet
 
 TOP = {"stac_version", "stac_extensions", "id", "collection", "bbox", "assets"}
 """What is a column, and not in `properties`; geometry and links are compared apart."""
@@ -92,14 +93,17 @@ def test_rows_equal_the_items_of_the_api(
 
 
 def test_metadata_are_those_of_both_specifications(catalogue: Catalogue, tmp_path: Path) -> None:
-    catalogue.export("geoparquet", tmp_path / "out")
+    names = ["rain", "polar", "custom"]
+    catalogue.export("geoparquet", tmp_path / "out", names=names)
     (path,) = (tmp_path / "out").glob("*.parquet")
+    column = check_geoparquet(path)
+    assert column["geometry_types"] == ["MultiPolygon"]
+    assert column["covering"]["bbox"]["xmin"] == ["bbox", "xmin"]
     metadata = pq.read_metadata(path).metadata
     assert orjson.loads(metadata[b"stac-geoparquet"]) == {"version": "1.1.0"}
-    geo = orjson.loads(metadata[b"geo"])
-    assert geo["primary_column"] == "geometry"
-    assert geo["columns"]["geometry"]["geometry_types"] == ["MultiPolygon"]
-    assert geo["columns"]["geometry"]["covering"]["bbox"]["xmin"] == ["bbox", "xmin"]
+    assert orjson.loads(metadata[b"geo"])["primary_column"] == "geometry"
+    catalogue.export("geoparquet", tmp_path / "out", names=[*names, "pacific"])
+    assert "covering" not in check_geoparquet(path)
     schema = pq.read_schema(path)
     assert str(schema.field("datetime").type) == "timestamp[us, tz=UTC]"
 
@@ -165,7 +169,7 @@ def test_parts_that_a_killed_export_completed_are_not_written_again(
     catalogue: Catalogue, tmp_path: Path
 ) -> None:
     target = tmp_path / "out"
-    assert catalogue.killed("geoparquet", target, 2)
+    assert catalogue.killed("geoparquet", target, 3)  # the first name is that of the format
     staged = {path.stat().st_ino for path in (target / ".rastersources").glob("*.parquet")}
     assert len(staged) == 2
     assert not list(target.glob("*.parquet"))

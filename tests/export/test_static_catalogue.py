@@ -127,6 +127,27 @@ def test_it_follows_the_catalogue(catalogue: Catalogue, tmp_path: Path) -> None:
     execute(engine, "UPDATE raster_files SET state = 'present'")
 
 
+def test_keywords_follow_the_label_types(catalogue: Catalogue, tmp_path: Path) -> None:
+    """A label type that is Public no more gives no keyword: its name is not for visitors any more."""
+    engine, name = catalogue.engine, f"{uuid_of(catalogue, 'rain')}/collection.json"
+
+    def keywords() -> Any:
+        catalogue.export("stac", tmp_path / "out")
+        return documents(tmp_path / "out")[name].get("keywords")
+
+    assert keywords() is None
+    graph = {"a": ["lizard_nxt.blocks.LizardRasterSource", uuid_of(catalogue, "rain")]}
+    execute(
+        engine,
+        "INSERT INTO label_types (name, organisation_id, access_modifier, source) "
+        "SELECT 'wet roofs', min(id), 0, cast(:source AS jsonb) FROM organisations",
+        source=json.dumps({"graph": graph, "name": "a"}),
+    )
+    assert keywords() == ["wet roofs"]
+    execute(engine, "UPDATE label_types SET access_modifier = 200")
+    assert keywords() is None
+
+
 @pytest.mark.usefixtures("small_parts")
 def test_every_link_leads_somewhere_after_a_kill_at_any_moment(
     catalogue: Catalogue, tmp_path: Path

@@ -29,9 +29,45 @@ def test_a_record_that_names_files_elsewhere_deletes_none(tmp_path: Path, name: 
     assert (tmp_path / "letter.txt").exists()
 
 
-def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "names", [["letter.txt"], [f"{HIDDEN}/lease"], [f"{HIDDEN}/lock", f"{HIDDEN}/data/base"]]
+)
+def test_a_folder_of_others_is_refused(tmp_path: Path, names: list[str]) -> None:
+    """Also the home of a private cluster, whose folder has the same name as that of an export."""
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    with (
+        pytest.raises(CatalogueError, match="holds files of others"),
+        open_target(tmp_path, "stac"),
+    ):
+        pass
+    assert {
+        str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()
+    } == set(names)
+
+
+def test_an_export_that_was_killed_at_once_goes_on(tmp_path: Path) -> None:
+    hidden = tmp_path / HIDDEN
+    hidden.mkdir()
+    (hidden / "lock").touch()
+    (hidden / "format.new").touch()
+    with open_target(tmp_path, "stac"):
+        written = (hidden / "format").stat()
+    with open_target(tmp_path, "stac"):
+        assert (hidden / "format").read_text() == "stac"
+    assert (hidden / "format").stat() == written
+    with (
+        pytest.raises(CatalogueError, match="is an export to stac"),
+        open_target(tmp_path, "geoparquet"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("content", ['{"digest"', "{}", "[1]", '"digest"'])
+def test_a_damaged_record_is_named(tmp_path: Path, content: str) -> None:
     with open_target(tmp_path / "out", "stac") as target:
-        (tmp_path / "out" / HIDDEN / "items-000001.json").write_text('{"digest"')
+        (tmp_path / "out" / HIDDEN / "items-000001.json").write_text(content)
         with pytest.raises(CatalogueError, match=r"items-000001\.json is damaged"):
             target.read("items", 1)
 

@@ -200,6 +200,13 @@ def test_it_follows_the_catalogue(catalogue: Catalogue, tmp_path: Path) -> None:
     catalogue.register("followed", added, temporal=True, pattern=r"_(?P<time>\d{8}T\d{6}Z)\.tif$")
     assert catalogue.export("gti", target, names=["followed"]).parts_written == 1
     compare(target, [*paths[:2], added], -9999)
+    with sqlite3.connect(target) as link:
+        rows, indexed = (
+            link.execute(f"SELECT {column} FROM {table} ORDER BY 1").fetchall()
+            for column, table in (("fid", "files"), ("id", "rtree_files_geom"))
+        )
+    assert len(rows) == 3
+    assert indexed == rows
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -246,8 +253,13 @@ def test_other_programs_read_it_as_a_geopackage(catalogue: Catalogue, tmp_path: 
         ("s3://bucket/a/b%20c.tif", "/vsis3/bucket/a/b c.tif"),
         ("gs://bucket/a.tif", "/vsigs/bucket/a.tif"),
         ("https://example.org/a%20b.tif", "/vsicurl/https://example.org/a%20b.tif"),
-        ("/data/a.tif", "/data/a.tif"),
+        ("ftp://example.org/a.tif", "/vsicurl/ftp://example.org/a.tif"),
     ],
 )
 def test_urls_become_paths_of_gdal(href: str, path: str) -> None:
     assert gdal_path(href) == path
+
+
+def test_a_url_that_gdal_does_not_open_is_refused() -> None:
+    with pytest.raises(CatalogueError, match=r'does not open "drive://files/a\.tif"'):
+        gdal_path("drive://files/a.tif")

@@ -33,7 +33,7 @@ class Choice:
     assets: frozenset[str] = frozenset()
     """Names of assets; empty: all that are GeoTIFFs."""
     item_times: bool = False
-    """Whether items date files that say no time."""
+    """Whether a file without a time of its own gets that of its item."""
 
 
 @dataclass

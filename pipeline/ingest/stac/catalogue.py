@@ -120,7 +120,7 @@ class CatalogueWalk:
             yield from map_ahead(self._page, self._new(links), self._threads, ITEMS_AHEAD)
 
     def _pages(self, page: Page, name: str) -> Steps:
-        """Yield what a list holds, and its next page, which stands for itself: so that the stack stays small."""
+        """Yield what the pages of a list hold, in a loop: the stack would grow with each page."""
         empty = 0
         while True:
             inner = objects_in(page.document, name)

@@ -33,12 +33,10 @@ def random_name(length: int) -> str:
     return "".join(random.Random(length).choices(string.ascii_letters, k=length))
 
 
-def test_what_cannot_be_used_has_a_reason_and_stops_nothing(
-    stac: Importer, engine: Engine, web: Web, tmp_path: Path
-) -> None:
+def offer_bad_catalogue(web: Web, outside: Path) -> None:
+    """Serve a catalogue of which one item can be used."""
     write_raster(web.folder / "good.tif")
     (web.folder / "bad.tif").write_text("no TIFF")
-    outside = write_raster(tmp_path / "outside.tif")
     hrefs = [
         "./good.tif", "./bad.tif", "./none.tif", "./busy.tif", "./away.tif", "./good.tif?key=1", "gs://bucket/a.tif",
         "http://127.0.0.1:1/a.tif", "http://localhost/a.tif", outside.as_uri(), "s3://bucket/a.tif", "/../../a.tif",
@@ -61,6 +59,13 @@ def test_what_cannot_be_used_has_a_reason_and_stops_nothing(
         return redirect("http://localhost/a.tif") if path == "/away.tif" else None
 
     web.fault = fault
+
+
+def test_what_cannot_be_used_has_a_reason_and_stops_nothing(
+    stac: Importer, engine: Engine, web: Web, tmp_path: Path
+) -> None:
+    outside = write_raster(tmp_path / "outside.tif")
+    offer_bad_catalogue(web, outside)
     report = stac(f"{web.url}/catalog.json", web.url)
     assert report.registered == 1
     assert codes(report) == {
