@@ -9,7 +9,8 @@ from sqlalchemy import Engine
 
 from pipeline.catalogue.comparison import Comparison
 from pipeline.catalogue.empty_sources import delete_removable
-from pipeline.catalogue.register import Owner, source_parameters
+from pipeline.catalogue.owners import Owner
+from pipeline.catalogue.register import source_parameters
 from pipeline.catalogue.write_sources import lock_sources
 from pipeline.database.engine import begin, execute
 from pipeline.database.queries import queries

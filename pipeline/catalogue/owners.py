@@ -1,18 +1,28 @@
 """Organisations and suppliers of definitions: find them by name, and create them only on request."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Row
 
-from pipeline.catalogue.register import Owner
 from pipeline.database.engine import begin, execute
 from pipeline.database.queries import queries
-from pipeline.definitions.definition import Definition
 from pipeline.errors import CatalogueError
 
+if TYPE_CHECKING:
+    from pipeline.definitions.definition import Definition
+
 QUERIES = queries("owners")
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The organisation and supplier of a definition, found in the database."""
+
+    organisation_id: int
+    supplier_id: int | None
 
 
 def add_organisation(engine: Engine, name: str) -> UUID:
@@ -30,7 +40,7 @@ def list_organisations(engine: Engine) -> Sequence[Row[Any]]:
     return execute(engine, QUERIES["list_organisations"])
 
 
-def find_owner(engine: Engine, definition: Definition, *, create: bool = False) -> Owner:
+def find_owner(engine: Engine, definition: "Definition", *, create: bool = False) -> Owner:
     """Return the organisation and the supplier of a definition; `create` adds them if they are missing.
 
     Raises CatalogueError that says what to add.

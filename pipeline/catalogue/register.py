@@ -13,6 +13,7 @@ from pipeline.catalogue.access import Access
 from pipeline.catalogue.empty_sources import delete_removable
 from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.grid_consistency import evict_misfits
+from pipeline.catalogue.owners import Owner
 from pipeline.catalogue.staging import database_reason, stage, write_staged
 from pipeline.catalogue.sync_runs import RunReport, count_batch
 from pipeline.catalogue.write_sources import lock_rows, lock_sources
@@ -24,14 +25,6 @@ from pipeline.errors import CatalogueError, MissingTime, RasterError, Rejection
 from pipeline.storage import StoredFile, path_of, rejection, storable_text
 
 QUERIES = queries("register")
-
-
-@dataclass(frozen=True)
-class Owner:
-    """The organisation and supplier of a definition, found in the database."""
-
-    organisation_id: int
-    supplier_id: int | None
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ from pipeline.catalogue.comparison import (
 )
 from pipeline.catalogue.definitions import check_uuid, update_outdated_sources
 from pipeline.catalogue.file_row import FileRow
-from pipeline.catalogue.owners import find_owner
-from pipeline.catalogue.register import BatchItem, Owner, group_key_of, register_batch
+from pipeline.catalogue.owners import Owner, find_owner
+from pipeline.catalogue.register import BatchItem, group_key_of, register_batch
 from pipeline.catalogue.sync_runs import RunReport, SyncRun, count_files, record_run
 from pipeline.catalogue.tombstones import find_deleted_groups
 from pipeline.definitions.definition import Definition, make_definition

@@ -62,10 +62,14 @@ def test_inspect_reads_a_file_in_one_process_and_imports_no_raster_library_itsel
     assert not packages & (READING | SERVING | RUNNING)
 
 
-def test_a_command_about_people_imports_no_geometries(database_url: str) -> None:
-    processes, packages = start("user", "list", database=database_url)
+@pytest.mark.parametrize("arguments", [["user", "list"], ["organisation", "list"]])
+def test_a_command_about_people_imports_no_geometries(
+    arguments: list[str], database_url: str
+) -> None:
+    processes, packages = start(*arguments, database=database_url)
     assert processes == 0
-    assert not packages & (READING | RUNNING | {"alembic", "geoalchemy2", "obstore", "starlette"})
+    others = {"alembic", "cronsim", "geoalchemy2", "obstore", "starlette"}
+    assert not packages & (READING | RUNNING | others)
 
 
 def test_register_leaves_the_raster_libraries_to_the_processes_that_read(
