@@ -11,7 +11,7 @@ from benchmarks.cluster import Database, benchmark_cluster
 from benchmarks.exports import measure_exports
 from benchmarks.lists import compare_lists
 from benchmarks.load import CONNECTIONS, DRIVER
-from benchmarks.measure import RESULTS, new_results
+from benchmarks.measure import RESULTS, new_results, scheduling
 from benchmarks.objects import compare_objects
 from benchmarks.pages import compare_pages
 from benchmarks.peers import peer
@@ -30,6 +30,7 @@ def main() -> None:
     options = parse_options()
     results = new_results()
     results.note(f"{CONNECTIONS} connections by {DRIVER}.")
+    results.note(scheduling())
     with tempfile.TemporaryDirectory() as name, benchmark_cluster() as cluster:
         work = Path(name)
         if "start" in options.only:

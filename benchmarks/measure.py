@@ -92,6 +92,13 @@ def new_results() -> Results:
     return Results(done.stdout.strip() or "unknown", machine)
 
 
+def scheduling() -> str:
+    """Say whether the kernel divides the cores among sessions, which PostgreSQL has one of for each connection."""
+    file = Path("/proc/sys/kernel/sched_autogroup_enabled")
+    grouped = file.exists() and file.read_text().strip() == "1"
+    return f"Processes are {'' if grouped else 'not '}scheduled by session (kernel.sched_autogroup_enabled)."
+
+
 def read_results(path: Path) -> Results:
     """Return the results in a file."""
     found = json.loads(path.read_text())
