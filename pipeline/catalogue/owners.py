@@ -1,8 +1,7 @@
 """Organisations and suppliers of definitions: find them by name, and create them only on request."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Row
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 QUERIES = queries("owners")
 
 
-@dataclass(frozen=True)
-class Owner:
+class Owner(NamedTuple):
     """The organisation and supplier of a definition, found in the database."""
 
     organisation_id: int

@@ -70,9 +70,8 @@ class Batch:
                 self._add_row(file, row, item.moved_from)
             case BatchItem(StoredFile() as file, None):
                 self.outdated += 1
-                if (
-                    self.definition.group != BY_COLLECTION
-                ):  # at the end all sources get the new fields
+                if self.definition.group != BY_COLLECTION:
+                    # at the end all sources get the new fields
                     group = group_of(self.definition, file)
                     self.names.setdefault(group.key, group.name)
             case BatchItem(file, Rejection() as rejection):
