@@ -231,7 +231,10 @@ def _read_in(reader: _Reader, op: str, arguments: list[Any], depth: int) -> Node
 
 
 def _read_is_null(reader: _Reader, op: str, arguments: list[Any], depth: int) -> Node:
-    return Node(op, Kind.BOOLEAN, (reader.read(arguments[0], depth),))
+    node = reader.read(arguments[0], depth)
+    if node.kind is Kind.INTERVAL:
+        raise BadValue("isNull takes no interval; test its ends.")
+    return Node(op, Kind.BOOLEAN, (node,))
 
 
 def _read_like(reader: _Reader, op: str, arguments: list[Any], depth: int) -> Node:

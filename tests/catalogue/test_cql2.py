@@ -434,6 +434,7 @@ def test_a_text_finds_what_it_says(connection: Connection, written: str) -> None
         "S_INTERSECTS(place, POINT(1 2", "a < b < c", "- - 1 = size", "size = 1 1", "(size = 1", "size = 1)", "a = #",
         "NULL IS NULL", "size NOT = 1", "size = 1e999", "size = 'a'", "flag > 1", "accenti(name) = 'a'", "nothing = 1",
         "size IN ()", "name LIKE title + 1", "1", "size", "name LIKE title", "flag BETWEEN flag AND flag",
+        "INTERVAL(start, end) IS NULL",
         "start = TIMESTAMP('infinity')", "start = 1e999", "T_DURING(start, INTERVAL('-infinity', 'infinity'))",
         "T_DURING(start, INTERVAL('..', 1e999))", "start = TIMESTAMP('0001-01-01T00:00:00+01:00')",
         "start = DATE('10000-01-01')", "size + 1e999 = 1", "size = -1e999", "size IN (1, 1e999)",

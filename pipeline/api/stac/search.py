@@ -247,7 +247,7 @@ class _Reader:
         if self.asked.get("page"):
             raise BadValue("Give token or page, not both.")
         keys = decode_token(value)
-        if len(keys) != len(shape.orders) + 1 or keys[-1] is None:
+        if len(keys) != len(shape.orders) + 1 or item_number(keys[-1] or "") is None:
             raise BadValue("The token belongs to another order; begin with the first page.")
         self.values |= {f"after_{number}": key for number, key in enumerate(keys)}
         return tuple(key is None for key in keys)

@@ -90,7 +90,7 @@ WRONG: list[dict[str, Any]] = [
     {"filter-crs": "EPSG:28992"}, {"filter": "title = 'a'", "filter-lang": "cql2-xml"}, {"q": [5]},
     {"filter": "(" * 40 + "title = 'a'" + ")" * 40}, {"filter": "NOT " * 3000 + "title = 'a'"},
     {"filter": {"op": "like", "args": [{"property": "title"}, "a\\"]}}, {"q": ["\x00"]},
-    {"token": "WyIxIl0", "page": 1},
+    {"token": "WyIxIl0", "page": 1}, {"token": "WyJ4Il0"}, {"token": "W251bGxd"}, {"token": "WyItMSJd"},
     {"filter": "\"rastersources:size\" = 1e999"}, {"query": {"rastersources:size": {"eq": "1e999"}}},
     {"datetime": "-infinity/.."},
     {"intersects": {"type": "Point", "coordinates": ["NaN", 1]}}, {"datetime": "infinity"},
