@@ -1,4 +1,4 @@
-"""A client of the API on the database of the module, and rows to read."""
+"""A client of the API on the database of the module, and fixtures that add rows."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ SOURCES = "/api/v4/rastersources/"
 
 
 @contextmanager
-def serving(config: ApiConfig, protocol: type[LimitedProtocol] = LimitedProtocol) -> Iterator[str]:
+def serve(config: ApiConfig, protocol: type[LimitedProtocol] = LimitedProtocol) -> Iterator[str]:
     """Run a real server on a free port and yield its address."""
     server = uvicorn.Server(server_config(config, log_level="critical", protocol=protocol))
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -47,7 +47,7 @@ def serving(config: ApiConfig, protocol: type[LimitedProtocol] = LimitedProtocol
 @contextmanager
 def client_of(config: ApiConfig) -> Iterator[Client]:
     """Run a real server and yield a client."""
-    with serving(config) as address, Client(base_url=address, timeout=60) as client:
+    with serve(config) as address, Client(base_url=address, timeout=60) as client:
         yield client
 
 
@@ -58,7 +58,7 @@ def client(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield client
 
 
-def base(client: Client) -> str:
+def address_of(client: Client) -> str:
     """Return the address of a client's server."""
     return str(client.base_url).rstrip("/")
 
@@ -134,15 +134,15 @@ def people(engine: Engine, add_organisation: Callable[[str], int]) -> dict[str, 
 
 @pytest.fixture(scope="module")
 def as_(client: Client, people: dict[str, str]) -> Iterator[As]:
-    """Return a client that logs in as one of the people."""
-    with ExitStack() as clients:
-        made = {
-            username: clients.enter_context(
+    """Return a client that logs in as the person with this name."""
+    with ExitStack() as stack:
+        clients = {
+            username: stack.enter_context(
                 Client(base_url=client.base_url, auth=("__key__", key), timeout=60)
             )
             for username, key in people.items()
         }
-        yield made.__getitem__
+        yield clients.__getitem__
 
 
 @pytest.fixture
@@ -158,36 +158,36 @@ def owner(engine: Engine, people: dict[str, str]) -> str:
 
 @pytest.fixture
 def things(as_: As, owner: str) -> dict[str, str]:
-    """Add one of everything that a URL can name, and return its uuid or id by list. All use the raster source."""
+    """Add a row of each kind that a URL can name; return their uuids or ids by list. All use the raster source."""
     admin = as_("admin")
 
-    def make(name: str, **fields: Any) -> str:
+    def add(name: str, **fields: Any) -> str:
         body = {"name": "a", "organisation": owner, "access_modifier": "Public", **fields}
         uuid: str = admin.post(f"/api/v4/{name}/", json=body).json()["uuid"]
         return uuid
 
-    source = make("rastersources")
+    source = add("rastersources")
     graph = {
         "graph": {"raster": ["lizard_nxt.blocks.LizardRasterSource", source]},
         "name": "raster",
     }
-    sent = admin.post(f"{SOURCES}{source}/data/", files={"file": ("a.tif", b"")})
+    upload = admin.post(f"{SOURCES}{source}/data/", files={"file": ("a.tif", b"")})
     return {
         "rastersources": source,
         "organisations": owner,
-        "rasters": make("rasters", source=graph),
-        "labeltypes": make("labeltypes", source=graph),
-        "scenarios": make("scenarios", raster_sources=[source]),
-        "tasks": sent.json()["task_id"],
+        "rasters": add("rasters", source=graph),
+        "labeltypes": add("labeltypes", source=graph),
+        "scenarios": add("scenarios", raster_sources=[source]),
+        "tasks": upload.json()["task_id"],
         "users": admin.get("/bootstrap/lizard/").json()["user"]["id"],
     }
 
 
 @contextmanager
 def callers(engine: Engine, client: Client, count: int) -> Iterator[tuple[list[int], list[Client]]]:
-    """Add users without a role; yield their ids and their clients, and last an anonymous client."""
+    """Add users without a role; yield their ids, and their clients with an anonymous client at the end."""
     names = [f"user {number}" for number in range(count)]
-    numbers = [make_user(engine, name) for name in names]
+    ids = [make_user(engine, name) for name in names]
     with ExitStack() as stack:
         clients = [
             stack.enter_context(
@@ -195,7 +195,7 @@ def callers(engine: Engine, client: Client, count: int) -> Iterator[tuple[list[i
             )
             for name in names
         ]
-        yield numbers, [*clients, client]
+        yield ids, [*clients, client]
 
 
 OWNED = ("layers", "label_types", "scenarios", "raster_sources")

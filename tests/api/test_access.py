@@ -1,4 +1,4 @@
-"""Every route lets a caller see and write exactly what section 6 of the contract says."""
+"""Every route lets a caller see and write exactly the rows that section 6 of the contract allows."""
 
 import csv
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ class Row:
 
 @dataclass(frozen=True)
 class World:
-    """Roles of people, and rows."""
+    """The roles of people, and the rows of a list."""
 
     roles: frozenset[tuple[int, int, str]]
     rows: tuple[Row, ...]
@@ -57,7 +57,7 @@ class World:
         return any((user, organisation, name) in self.roles for name in names)
 
     def sees(self, user: int | None, row: Row) -> bool:
-        """Apply section 6 of the contract; None is a caller who is not logged in."""
+        """Apply section 6 of the contract to reading; None is a caller who is not logged in."""
         if row.modifier == 0:
             return True
         if user is None:
@@ -69,6 +69,7 @@ class World:
         return row.supplier == user or self.has(user, row.organisation, "admin")
 
     def writes(self, user: int | None, row: Row) -> bool:
+        """Apply section 6 of the contract to writing."""
         if user is None:
             return False
         own = row.supplier == user and self.has(user, row.organisation, "supplier")
@@ -103,12 +104,12 @@ class Stage:
     clients: list[Client]
 
     def play(self, world: World) -> dict[str, list[str]]:
-        """Make a world and return the uuids of its rows, list by list."""
+        """Store a world; return the uuids of its rows by list."""
         with self.engine.begin() as connection:
             clear(connection)
             connection.execute(text("DELETE FROM roles"))
-            held = [{"user_id": self.users[user], "organisation_id": self.organisations[place], "role": role}
-                    for user, place, role in world.roles]  # fmt: skip
+            held = [{"user_id": self.users[user], "organisation_id": self.organisations[organisation], "role": role}
+                    for user, organisation, role in world.roles]  # fmt: skip
             if held:
                 connection.execute(insert(roles), held)
             return {path: self.add(connection, table, world) for path, table in LISTS.items()}
@@ -133,32 +134,36 @@ class Stage:
         """Add a file to each raster source; return the id of each as an item, by the uuid of its source."""
         with self.engine.begin() as connection:
             connection.execute(text(ADD_FILES))
-            found = connection.execute(
+            items = connection.execute(
                 text(
                     "SELECT uuid, file.id FROM raster_files AS file "
                     "JOIN raster_sources AS source ON source.id = source_id"
                 )
             )
-            return {str(uuid): str(number) for uuid, number in found}
+            return {str(uuid): str(file_id) for uuid, file_id in items}
 
     def use(self, uuids: dict[str, list[str]], uses: dict[int, set[int]]) -> None:
         """Let each scenario use the raster sources at these positions of their list."""
-        pairs = [{"scenario": uuids["/api/v4/scenarios/"][item], "source": uuids[SOURCES][other]}
-                 for item, others in uses.items() for other in others]  # fmt: skip
+        pairs = [{"scenario": uuids["/api/v4/scenarios/"][scenario], "source": uuids[SOURCES][source]}
+                 for scenario, sources in uses.items() for source in sources]  # fmt: skip
         statement = (
             "INSERT INTO scenario_sources SELECT id, :source FROM scenarios WHERE uuid = :scenario"
         )
         with self.engine.begin() as connection:
             connection.execute(text(statement), pairs)
 
-    def used(self, uuids: dict[str, list[str]]) -> dict[int, set[int]]:
-        """Return the row as it is stored."""
+    def find_uses(self, uuids: dict[str, list[str]]) -> dict[int, set[int]]:
+        """Return the stored positions of the raster sources of each scenario."""
         query = "SELECT uuid, source_uuid FROM scenario_sources JOIN scenarios ON id = scenario_id"
         with self.engine.connect() as connection:
             rows = connection.execute(text(query)).all()
         return {
-            place: {uuids[SOURCES].index(str(item)) for other, item in rows if str(other) == uuid}
-            for place, uuid in enumerate(uuids["/api/v4/scenarios/"])
+            number: {
+                uuids[SOURCES].index(str(source))
+                for scenario, source in rows
+                if str(scenario) == uuid
+            }
+            for number, uuid in enumerate(uuids["/api/v4/scenarios/"])
         }
 
 
@@ -183,11 +188,11 @@ def test_every_route_follows_the_access_rules(stage: Stage, world: World, path: 
         for query in ({}, {"name__icontains": "ROW"}, {"ordering": "-name"}, {"uuid": ",".join(uuids)},
                       {"page_size": "1"}, {"in_bbox": "4,51,5,52"} if path == SOURCES else {}):  # fmt: skip
             page = client.get(path, params=query).json()
-            found = [item["uuid"] for item in page["results"]]
+            listed = [item["uuid"] for item in page["results"]]
             expected = seen[::-1] if query.get("ordering") else seen
             assert page["count"] == len(seen)
-            assert found == (expected[:1] if "page_size" in query else expected)
-            assert (page["next"] is None) == (len(found) == len(seen))
+            assert listed == (expected[:1] if "page_size" in query else expected)
+            assert (page["next"] is None) == (len(listed) == len(seen))
         assert {
             item["uuid"] for item in client.get(path, params={"writable": "true"}).json()["results"]
         } == writes & set(seen)
@@ -214,12 +219,12 @@ def test_whole_lists_follow_the_access_rules(stage: Stage, world: World) -> None
         seen = [uuid for uuid, row in rows if world.sees(user, row)]
         writes = [uuid for uuid, row in rows if uuid in seen and world.writes(user, row)]
         for query in ({}, {"name__regex": "row"}, {"in_bbox": "4,51,5,52", "uuid": ",".join(uuids)}):  # fmt: skip
-            listed = client.get(SOURCES, params={**query, "format": "csv"}).text.splitlines()
-            table = list(csv.DictReader(listed))
+            lines = client.get(SOURCES, params={**query, "format": "csv"}).text.splitlines()
+            table = list(csv.DictReader(lines))
             assert [row["uuid"] for row in table] == seen
             assert [row["uuid"] for row in table if row["writable"] == "true"] == writes
-            found = client.get(SOURCES, params={**query, "format": "geojson"}).json()["features"]
-            assert [feature["id"] for feature in found] == seen
+            features = client.get(SOURCES, params={**query, "format": "geojson"}).json()["features"]
+            assert [feature["id"] for feature in features] == seen
     content = client.get(SOURCES, params={"format": "geoparquet"}).content  # of the last caller
     assert pq.read_table(BytesIO(content))["uuid"].to_pylist() == seen
 
@@ -231,7 +236,7 @@ MATRIX = World(
         *(Row(1, 1, modifier) for modifier in MODIFIERS),
     ),
 )  # fmt: skip
-"""Every role, every access modifier, and rows of one's own and of others: the rules as a table."""
+"""A world with every role and access modifier, and with rows of one's own and of others."""
 
 
 @settings(
@@ -250,24 +255,24 @@ def test_features_follow_the_access_rules(stage: Stage, world: World) -> None:
                              ("/ogc/collections/rastersources/items", "features")):  # fmt: skip
             for query in ({}, {"bbox": "4,51,5,52", "q": "row", "filter": "title LIKE 'row%'"}):
                 page = client.get(path, params={"limit": 50, **query}).json()
-                assert [each["id"] for each in page[member]] == seen
+                assert [feature["id"] for feature in page[member]] == seen
                 assert page["numberMatched"] == len(seen)
-        listed = client.get("/ogc/collections", params={"limit": 50}).json()["collections"]
-        assert [each["id"] for each in listed] == ["rastersources", *seen]
+        collections = client.get("/ogc/collections", params={"limit": 50}).json()["collections"]
+        assert [collection["id"] for collection in collections] == ["rastersources", *seen]
         linked = [
             link["href"] for link in client.get("/stac").json()["links"] if link["rel"] == "child"
         ]
         assert [href.split("/")[-1] for href in linked] == seen
-        for asked in ({}, {"bbox": [4, 51, 5, 52]}, {"collections": uuids}, {"ids": list(items.values())},
+        for search in ({}, {"bbox": [4, 51, 5, 52]}, {"collections": uuids}, {"ids": list(items.values())},
                       {"q": ["row"]}, {"sortby": [{"field": "title"}]},
                       {"filter": {"op": "=", "args": [{"property": "proj:code"}, "EPSG:4326"]}}):  # fmt: skip
-            page = client.post("/stac/search", json={"limit": 50, **asked}).json()
-            found = {item["collection"]: item for item in page["features"]}
-            assert (set(found), page["numberMatched"]) == (set(seen), len(seen))
+            page = client.post("/stac/search", json={"limit": 50, **search}).json()
+            features = {item["collection"]: item for item in page["features"]}
+            assert (set(features), page["numberMatched"]) == (set(seen), len(seen))
             assert {
-                uuid for uuid, item in found.items() if "data" in item["assets"]
+                uuid for uuid, item in features.items() if "data" in item["assets"]
             } == writes & set(seen)
-            assert ("secret" in str(found)) == bool(writes & set(seen))
+            assert ("secret" in str(features)) == bool(writes & set(seen))
         for number, (uuid, item) in enumerate(items.items()):
             status = 200 if uuid in seen else 404
             root = ("/stac", "/ogc")[number % 2]
@@ -283,35 +288,37 @@ def test_features_follow_the_access_rules(stage: Stage, world: World) -> None:
 @given(world=worlds)
 def test_a_scenario_shows_only_readable_raster_sources(stage: Stage, world: World) -> None:
     uuids, path = stage.play(world), "/api/v4/scenarios/"
-    sources, places = uuids[SOURCES], range(len(world.rows))
-    uses = {item: {item, (item + 1) % len(world.rows)} for item in places}
+    sources, numbers = uuids[SOURCES], range(len(world.rows))
+    uses = {number: {number, (number + 1) % len(world.rows)} for number in numbers}
     stage.use(uuids, uses)
     for user, client in zip([*range(USERS), None], stage.clients, strict=True):
-        seen = [item for item in places if world.sees(user, world.rows[item])]
+        seen = [number for number in numbers if world.sees(user, world.rows[number])]
         for row in client.get(path).json()["results"]:
             shown = {link.split("/")[-2] for link in row["raster_sources"]}
             number = uuids[path].index(row["uuid"])
-            assert shown == {sources[item] for item in uses[number] if item in seen}
-        for source in places:
+            assert shown == {sources[source] for source in uses[number] if source in seen}
+        for source in numbers:
             page = client.get(path, params={"raster_sources__uuid": sources[source]}).json()
-            found = [item for item in seen if source in uses[item] and source in seen]
-            assert [item["uuid"] for item in page["results"]] == [
-                uuids[path][item] for item in found
+            users = [number for number in seen if source in uses[number] and source in seen]
+            assert [row["uuid"] for row in page["results"]] == [
+                uuids[path][number] for number in users
             ]
-            assert page["count"] == len(found)
+            assert page["count"] == len(users)
     for user, client in zip(range(USERS), stage.clients, strict=False):
-        for number in places:
+        for number in numbers:
             row = world.rows[number]
             if world.sees(user, row) and world.writes(user, row):
                 answer = client.patch(f"{path}{uuids[path][number]}/", json={"raster_sources": []})
                 assert answer.json()["raster_sources"] == []
-                uses[number] -= {item for item in places if world.sees(user, world.rows[item])}
-    assert stage.used(uuids) == uses
+                uses[number] -= {
+                    source for source in numbers if world.sees(user, world.rows[source])
+                }
+    assert stage.find_uses(uuids) == uses
 
 
 @pytest.fixture
 def reader_role(engine: Engine) -> None:
-    """Make the role for people who query by SQL, as `rastersources db reader` makes it."""
+    """Make the role for people who query by SQL, as `rastersources db reader` does."""
     with engine.begin() as connection:
         create_reader_role(connection)
 
@@ -330,10 +337,10 @@ def test_the_sql_role_for_readers_sees_public_rows_only(
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL ROLE rastersources_reader"))
         for relation in ("raster_sources", "public_raster_sources"):
-            found = connection.execute(text(f"SELECT name FROM {relation}")).scalars().all()
-            assert found == ["s0"]
-        found = connection.execute(text("SELECT title FROM stac_collections")).scalars().all()
-        assert found == ["s0"]
+            names = connection.execute(text(f"SELECT name FROM {relation}")).scalars().all()
+            assert names == ["s0"]
+        titles = connection.execute(text("SELECT title FROM stac_collections")).scalars().all()
+        assert titles == ["s0"]
         rows = connection.execute(text("SELECT * FROM stac_collections")).mappings().all()
         assert [row["collection"]["title"] for row in rows] == ["s0"]
         items = connection.execute(text("SELECT item FROM stac_items")).scalars().all()

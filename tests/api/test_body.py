@@ -1,4 +1,4 @@
-"""Bodies are read only from senders who may write; connections are limited, and slow ones are ended."""
+"""The server reads bodies only of senders who may write, limits connections, and ends slow ones."""
 
 import socket
 from base64 import b64encode
@@ -12,9 +12,9 @@ from httpx import Client
 from pipeline.api.config import ApiConfig
 from pipeline.api.server import MAX_ANSWERED, LimitedProtocol
 from pipeline.api.views.sign_in import FORM_BYTES
-from tests.api.conftest import SOURCES, Add, base, client_of, serving
-from tests.api.test_server import HOST, Impatient, envelope, place, read_answer
-from tests.api.views.test_sign_in import at
+from tests.api.conftest import SOURCES, Add, address_of, client_of, serve
+from tests.api.test_server import HOST, ShortLimits, envelope, host_and_port, read_answer
+from tests.api.views.test_sign_in import browser_at
 from tests.support.waiting import wait_until
 
 GIBIBYTES = 4 * 2**30
@@ -26,7 +26,7 @@ VISIT, SESSION = {"Cookie": "rastersources_visit=x"}, {"Cookie": "rastersources_
 
 @pytest.fixture
 def sources(add_source: Add) -> dict[str, str]:
-    """Return paths of a visible, a hidden and a missing object."""
+    """Add sources of several owners; return their paths by the placeholders of REFUSED."""
     return {
         "{public}": f"{SOURCES}{add_source('a').uuid}/",
         "{private}": f"{SOURCES}{add_source('b', organisation='Other', access_modifier=200).uuid}/",
@@ -35,7 +35,7 @@ def sources(add_source: Add) -> dict[str, str]:
 
 
 def head(method: str, path: str, **headers: str) -> bytes:
-    """Return the head of a request with a body of gigabytes."""
+    """Return the head of a request that announces a body of gigabytes."""
     fields = {"Host": "localhost", "Content-Length": str(GIBIBYTES), **headers}
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
     return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode()
@@ -45,13 +45,13 @@ def basic(key: str) -> dict[str, str]:
     return {"Authorization": f"Basic {b64encode(f'__key__:{key}'.encode()).decode()}"}
 
 
-def first_line(connection: socket.socket) -> str:
-    """Return the status line of the answer without the protocol."""
+def read_status(connection: socket.socket) -> str:
+    """Read the status line of an answer, without the protocol."""
     answer = b""
     while b"\r\n" not in answer:
-        arrived = connection.recv(2**16)
-        assert arrived, answer
-        answer += arrived
+        received = connection.recv(2**16)
+        assert received, answer
+        answer += received
     return answer.split(b"\r\n")[0].decode().removeprefix("HTTP/1.1 ")
 
 
@@ -84,20 +84,22 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("expect", [{"Expect": "100-continue"}, {}], ids=["asks first", "sends"])
+@pytest.mark.parametrize(
+    "expect", [{"Expect": "100-continue"}, {}], ids=["with Expect", "without Expect"]
+)
 @pytest.mark.parametrize(("who", "method", "path", "kind", "headers", "status"), REFUSED)
 def test_a_sender_is_rejected_before_the_body_is_read(
     client: Client, people: dict[str, str], sources: dict[str, str],
     who: str, method: str, path: str, kind: str, headers: dict[str, str], status: int,
     expect: dict[str, str],
 ) -> None:  # fmt: skip
-    for name, found in sources.items():
-        path = path.replace(name, found)
+    for name, source_path in sources.items():
+        path = path.replace(name, source_path)
     key = people.get(who, "aaaaaaaa." + "b" * 43)
     login = basic(key) if who else {}
-    with socket.create_connection(place(client), timeout=60) as connection:
+    with socket.create_connection(host_and_port(client), timeout=60) as connection:
         connection.sendall(head(method, path, Content_Type=kind, **headers, **login, **expect))
-        assert first_line(connection).startswith(f"{status} ")
+        assert read_status(connection).startswith(f"{status} ")
 
 
 @pytest.mark.parametrize(
@@ -107,13 +109,13 @@ def test_a_sender_is_rejected_before_the_body_is_read(
 def test_a_sender_who_may_write_gets_100_continue(
     client: Client, people: dict[str, str], sources: dict[str, str], path: str, kind: str
 ) -> None:
-    asked = head(
+    request = head(
         "POST", path.replace("{public}", sources["{public}"]), Content_Type=kind,
         Expect="100-continue", **basic(people["admin"]),
     ).replace(str(GIBIBYTES).encode(), b"2")  # fmt: skip
-    with socket.create_connection(place(client), timeout=60) as connection:
-        connection.sendall(asked)
-        assert first_line(connection) == "100 Continue"
+    with socket.create_connection(host_and_port(client), timeout=60) as connection:
+        connection.sendall(request)
+        assert read_status(connection) == "100 Continue"
         connection.sendall(b"{}")
         answer = b"".join(iter(lambda: connection.recv(2**16), b""))
     assert answer.startswith(b"HTTP/1.1 400 ")
@@ -121,10 +123,10 @@ def test_a_sender_who_may_write_gets_100_continue(
 
 @pytest.mark.parametrize("size", [FORM_BYTES, FORM_BYTES + 1])
 def test_a_sign_in_form_may_have_eight_kibibytes(client: Client, size: int) -> None:
-    with at("127.0.0.1", base(client)) as browser:
+    with browser_at("127.0.0.1", address_of(client)) as browser:
         browser.get(LOGIN)
         body = b"username=".ljust(size, b"x")
-        pieces = iter([body[:100], body[100:]])  # without a length
+        pieces = iter([body[:100], body[100:]])  # two pieces have no length
         answer = browser.post(LOGIN, content=pieces, headers={"Content-Type": FORM})
     assert answer.status_code == (403 if size == FORM_BYTES else 413)
 
@@ -134,7 +136,10 @@ def test_an_upload_that_trickles_is_ended(
 ) -> None:
     config = ApiConfig(database_url, uploads=str(tmp_path / "uploads"), body_seconds=1)
     path = f"{SOURCES}{add_source('a').uuid}/data/"
-    with client_of(config) as client, socket.create_connection(place(client), timeout=60) as sender:
+    with (
+        client_of(config) as client,
+        socket.create_connection(host_and_port(client), timeout=60) as sender,
+    ):
         sender.sendall(head("POST", path, Content_Type=MULTIPART, **basic(people["admin"])))
         sender.settimeout(0.2)
         answer = b""
@@ -145,7 +150,7 @@ def test_an_upload_that_trickles_is_ended(
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-class Patient(LimitedProtocol):
+class KeepIdle(LimitedProtocol):
     """A protocol that keeps idle connections while there is room."""
 
     def timeout_keep_alive_handler(self) -> None:
@@ -154,32 +159,34 @@ class Patient(LimitedProtocol):
 
 @pytest.fixture
 def small(database_url: str) -> Iterator[tuple[str, int]]:
-    """Host and port of a server for four clients."""
-    with serving(ApiConfig(database_url, clients=4), Patient) as address:
+    """The host and the port of a server for four clients."""
+    with serve(ApiConfig(database_url, clients=4), KeepIdle) as address:
         host, _, port = address.removeprefix("http://").partition(":")
         yield host, int(port)
 
 
 ESTABLISHED = "01"
-"""An address in the format of /proc/net/tcp."""
+"""The state of an established connection in /proc/net/tcp."""
 ASK = b"GET /api/v4/" + HOST + b"\r\n"
 
 
 @contextmanager
-def busy(server: tuple[str, int], count: int, key: str) -> Iterator[list[socket.socket]]:
-    """Open connections in the middle of a request, so that the server waits for their bodies."""
+def open_busy_connections(
+    server: tuple[str, int], count: int, key: str
+) -> Iterator[list[socket.socket]]:
+    """Open so many connections in the middle of a request; the server waits for their bodies."""
     head = (
         f"POST {SOURCES} HTTP/1.1\r\nHost: x\r\nusername: __key__\r\npassword: {key}\r\n"
         "Content-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
     )
     with ExitStack() as stack:
-        made = [
+        connections = [
             stack.enter_context(socket.create_connection(server, timeout=60)) for _ in range(count)
         ]
-        for connection in made:
+        for connection in connections:
             connection.sendall(head.encode())
-            assert first_line(connection) == "100 Continue"
-        yield made
+            assert read_status(connection) == "100 Continue"
+        yield connections
 
 
 def test_half_sent_heads_make_room_for_new_clients(small: tuple[str, int]) -> None:
@@ -187,12 +194,12 @@ def test_half_sent_heads_make_room_for_new_clients(small: tuple[str, int]) -> No
         for _ in range(4):
             connection = stack.enter_context(socket.create_connection(small, timeout=60))
             connection.sendall(ASK + b"GET /")
-            assert first_line(connection) == "200 OK"
+            assert read_status(connection) == "200 OK"
         assert is_served(small)
 
 
 def test_clients_beyond_the_limit_are_503(small: tuple[str, int], people: dict[str, str]) -> None:
-    with busy(small, 4, people["admin"]) as connections:
+    with open_busy_connections(small, 4, people["admin"]) as connections:
         with socket.create_connection(small, timeout=60) as fifth:
             fifth.sendall(ASK)
             answer = b"".join(iter(lambda: fifth.recv(2**16), b""))
@@ -205,15 +212,15 @@ def test_clients_beyond_the_limit_are_503(small: tuple[str, int], people: dict[s
 def is_served(server: tuple[str, int]) -> bool:
     with socket.create_connection(server, timeout=60) as connection:
         connection.sendall(ASK)
-        return first_line(connection) == "200 OK"
+        return read_status(connection) == "200 OK"
 
 
 def test_idle_connections_make_room_for_new_ones_the_oldest_first(
     small: tuple[str, int], people: dict[str, str]
 ) -> None:
-    with busy(small, 2, people["admin"]), ExitStack() as stack:
+    with open_busy_connections(small, 2, people["admin"]), ExitStack() as stack:
         idle = [stack.enter_context(socket.create_connection(small, timeout=60)) for _ in range(2)]
-        for connection in reversed(idle):  # the first one is the last that was answered
+        for connection in reversed(idle):  # the server answers idle[0] last
             connection.sendall(ASK)
             assert read_answer(connection).startswith(b"HTTP/1.1 200 OK")
         assert is_served(small)
@@ -225,7 +232,7 @@ def test_idle_connections_make_room_for_new_ones_the_oldest_first(
 def test_connections_far_beyond_the_limit_are_cut_off(
     small: tuple[str, int], people: dict[str, str]
 ) -> None:
-    with busy(small, 4, people["admin"]), ExitStack() as stack:
+    with open_busy_connections(small, 4, people["admin"]), ExitStack() as stack:
         answers = []
         for _ in range(MAX_ANSWERED + 20):
             connection = stack.enter_context(socket.create_connection(small, timeout=60))
@@ -239,26 +246,26 @@ def test_connections_far_beyond_the_limit_are_cut_off(
 def test_a_client_that_does_not_read_is_disconnected(database_url: str, add_source: Add) -> None:
     for number in range(200):
         add_source(f"s{number}")
-    ask = b"GET " + SOURCES.encode() + b"?page_size=1000" + HOST + b"\r\n"
-    with client_of_impatient(database_url) as server, socket.socket() as connection:
+    request = b"GET " + SOURCES.encode() + b"?page_size=1000" + HOST + b"\r\n"
+    with serve_with_short_limits(database_url) as server, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(server)
-        connection.sendall(ask * 200)
-        assert is_served_to(connection)
-        wait_until(lambda: not is_served_to(connection), 60)
+        connection.sendall(request * 200)
+        assert is_connected(connection)
+        wait_until(lambda: not is_connected(connection), 60)
 
 
 @contextmanager
-def client_of_impatient(database_url: str) -> Iterator[tuple[str, int]]:
-    with serving(ApiConfig(database_url), Impatient) as address:
+def serve_with_short_limits(database_url: str) -> Iterator[tuple[str, int]]:
+    with serve(ApiConfig(database_url), ShortLimits) as address:
         host, _, port = address.removeprefix("http://").partition(":")
         yield host, int(port)
 
 
-def is_served_to(connection: socket.socket) -> bool:
-    """Return whether the server still has its end of a connection."""
-    _, mine = connection.getsockname()
-    _, theirs = connection.getpeername()
+def is_connected(connection: socket.socket) -> bool:
+    """Whether the server still has its end of a connection."""
+    _, our_port = connection.getsockname()
+    _, server_port = connection.getpeername()
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    ends = f"0100007F:{theirs:04X}", f"0100007F:{mine:04X}"
+    ends = f"0100007F:{server_port:04X}", f"0100007F:{our_port:04X}"
     return any((line[1], line[2]) == ends and line[3] == ESTABLISHED for line in lines)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from httpx import Client
 
-from tests.api.conftest import SOURCES, Add, base
+from tests.api.conftest import SOURCES, Add, address_of
 from tests.support.chromium import (
     assert_no_errors,
     click_button,
@@ -23,9 +23,9 @@ def test_a_person_finds_signs_in_adds_changes_and_deletes(
 ) -> None:
     for number in range(12):
         add_source(f"s{number}", description="<script>document.title = 'broken'</script>")
-    here = base(client)
-    browser.get(f"{here}/api/v4/")
-    browser.find_element("link text", f"{here}{SOURCES}").click()
+    address = address_of(client)
+    browser.get(f"{address}/api/v4/")
+    browser.find_element("link text", f"{address}{SOURCES}").click()
     assert "Raster Source List" in browser.title
     browser.find_element("link text", "Next").click()
     wait_for_text(browser, "s11")
@@ -36,7 +36,7 @@ def test_a_person_finds_signs_in_adds_changes_and_deletes(
     click_button(browser, "OPTIONS")
     wait_for_text(browser, "display_name")
 
-    browser.get(f"{here}{SOURCES}")
+    browser.get(f"{address}{SOURCES}")
     sign_in(browser, "admin", people["admin"])
     wait_for_text(browser, "_content")
     assert "Raster Source List" in browser.title
@@ -57,7 +57,7 @@ def test_a_person_finds_signs_in_adds_changes_and_deletes(
     wait_for_text(browser, "HTTP 204 No Content")
     click_button(browser, "Sign out")
     wait_for_text(browser, "Password or API key")
-    browser.get(f"{here}/api/v4/docs/")
+    browser.get(f"{address}/api/v4/docs/")
     wait_for_text(browser, "name__icontains")
 
-    assert f"{here}/static/pages.css" in assert_no_errors(browser, here)
+    assert f"{address}/static/pages.css" in assert_no_errors(browser, address)

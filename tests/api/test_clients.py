@@ -44,7 +44,7 @@ def test_lizard_connector_lists_pages_details_and_creates(
     pages = connector.rastersources.get_paginated(page_size=3)
     assert [len(page) for page in pages] == [3, 3, 1]
     assert len(pages) == 7
-    made = connector.rastersources.create(name="made", organisation=owner, access_modifier=100)
-    assert (made["name"], made["access_modifier"]) == ("made", "Common")
-    detail = connector.rastersources.detail(made["uuid"]).get()
+    source = connector.rastersources.create(name="made", organisation=owner, access_modifier=100)
+    assert (source["name"], source["access_modifier"]) == ("made", "Common")
+    detail = connector.rastersources.detail(source["uuid"]).get()
     assert detail["name"] == "made"

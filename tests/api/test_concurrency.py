@@ -1,4 +1,4 @@
-"""Many clients at once: no change is lost or incomplete, and no client gets an error."""
+"""With many clients at once, no change is lost or incomplete, and no client gets an error."""
 
 import random
 import time
@@ -24,7 +24,7 @@ FROM raster_sources AS source, generate_series(1, 4) AS n,
 """
 
 
-def as_admin(client: Client, people: dict[str, str]) -> Client:
+def open_admin_client(client: Client, people: dict[str, str]) -> Client:
     return Client(base_url=client.base_url, auth=("__key__", people["admin"]), timeout=60)
 
 
@@ -41,79 +41,79 @@ def test_concurrent_changes_of_different_fields_lose_nothing(
     }
 
     def change(item: tuple[str, str]) -> int:
-        with as_admin(client, people) as mine:
+        with open_admin_client(client, people) as admin:
             for number in range(5):
                 value = (
                     item[1] if item[0] in ("access_modifier", "supplier") else f"{item[1]}{number}"
                 )
-                answer = mine.patch(f"{SOURCES}{row.uuid}/", json={item[0]: value})
+                answer = admin.patch(f"{SOURCES}{row.uuid}/", json={item[0]: value})
                 assert answer.status_code == 200, answer.text
         return 0
 
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(change, fields.items()))
-    with as_admin(client, people) as mine:
-        found = mine.get(f"{SOURCES}{row.uuid}/").json()
-    assert [found[name] for name in fields] == ["n4", "d4", "c4", "Private", "user"]
+    with open_admin_client(client, people) as admin:
+        source = admin.get(f"{SOURCES}{row.uuid}/").json()
+    assert [source[name] for name in fields] == ["n4", "d4", "c4", "Private", "user"]
 
 
 def test_a_source_is_never_deleted_while_a_layer_is_added(
     client: Client, people: dict[str, str], add_source: Add, owner: str
 ) -> None:
-    def layer(uuid: object) -> int:
+    def add_layer(uuid: object) -> int:
         graph = {"graph": {"r": ["lizard_nxt.blocks.LizardRasterSource", str(uuid)]}, "name": "r"}
         body = {"name": "l", "organisation": owner, "source": graph}
-        with as_admin(client, people) as mine:
-            return mine.post("/api/v4/rasters/", json=body).status_code
+        with open_admin_client(client, people) as admin:
+            return admin.post("/api/v4/rasters/", json=body).status_code
 
     def delete(uuid: object) -> int:
-        with as_admin(client, people) as mine:
-            return mine.delete(f"{SOURCES}{uuid}/").status_code
+        with open_admin_client(client, people) as admin:
+            return admin.delete(f"{SOURCES}{uuid}/").status_code
 
     with ThreadPoolExecutor(2) as pool:
         for _ in range(10):
             uuid = add_source("a").uuid
-            made, gone = pool.submit(layer, uuid), pool.submit(delete, uuid)
-            assert (made.result(), gone.result()) in ((201, 412), (400, 204))
+            added, deleted = pool.submit(add_layer, uuid), pool.submit(delete, uuid)
+            assert (added.result(), deleted.result()) in ((201, 412), (400, 204))
 
 
 def work(client: Client, people: dict[str, str], owner: str, seed: int, seconds: float) -> set[int]:
-    """Read, write and delete at random; return the statuses."""
-    chance, statuses, end = random.Random(seed), set(), time.monotonic() + seconds
-    with as_admin(client, people) as mine:
+    """Read, write and delete at random for so many seconds; return the statuses."""
+    rng, statuses, end = random.Random(seed), set(), time.monotonic() + seconds
+    with open_admin_client(client, people) as admin:
         while time.monotonic() < end:
-            page = mine.get(
+            page = admin.get(
                 SOURCES,
-                params={"page_size": "20", "ordering": chance.choice(["name", "-size", ""])},
+                params={"page_size": "20", "ordering": rng.choice(["name", "-size", ""])},
             )
             statuses.add(page.status_code)
-            uuids: list[Any] = [element["uuid"] for element in page.json().get("results", [])]
-            if not uuids or chance.random() < 0.2:
+            uuids: list[Any] = [row["uuid"] for row in page.json().get("results", [])]
+            if not uuids or rng.random() < 0.2:
                 statuses.add(
-                    mine.post(
+                    admin.post(
                         SOURCES, json={"name": f"new {seed}", "organisation": owner}
                     ).status_code
                 )
                 continue
-            url, dice = f"{SOURCES}{chance.choice(uuids)}/", chance.random()
-            if dice < 0.4:
+            url, share = f"{SOURCES}{rng.choice(uuids)}/", rng.random()
+            if share < 0.4:
                 body: dict[str, Any] = {
                     "name": f"{seed}",
-                    "temporal": dice < 0.2,
+                    "temporal": share < 0.2,
                     "interval": "01:00:00",
                 }
-                statuses.add(mine.patch(url, json=body).status_code)
-            elif dice < 0.6:
-                statuses.add(mine.delete(url).status_code)
+                statuses.add(admin.patch(url, json=body).status_code)
+            elif share < 0.6:
+                statuses.add(admin.delete(url).status_code)
             else:
-                statuses.add(mine.get(url).status_code)
+                statuses.add(admin.get(url).status_code)
     return statuses
 
 
 def hammer(
     client: Client, people: dict[str, str], engine: Engine, owner: str, clients: int, seconds: float
 ) -> set[int]:
-    """Return all statuses of many clients; raise AssertionError if derived fields differ from the files."""
+    """Run many clients, check the derived fields against the files, and return all statuses."""
     with ThreadPoolExecutor(clients) as pool:
         done = pool.map(lambda seed: work(client, people, owner, seed, seconds), range(clients))
         statuses = set().union(*done)
@@ -127,7 +127,7 @@ def hammer(
 
 @pytest.fixture
 def filled(engine: Engine, add_source: Add) -> None:
-    """Thirty sources of four files each."""
+    """Add thirty sources of four files each."""
     for number in range(30):
         add_source(f"s{number}")
     system = "SELECT id FROM coordinate_systems LIMIT 1"

@@ -1,4 +1,4 @@
-"""The contract, from its objects to its reason codes, as far as no other file tests it."""
+"""Those parts of the contract that no other file tests, from objects to reason codes."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from pipeline.catalogue.layers import add_layer
 from pipeline.catalogue.lists import LAYERS, RASTER_SOURCES
 from pipeline.catalogue.select_rows import Entity
 from pipeline.errors import RasterError
-from tests.api.conftest import SOURCES, Add, As, base, names
+from tests.api.conftest import SOURCES, Add, As, address_of, names
 from tests.support.commands import REPOSITORY
 from tests.support.database import execute
 
@@ -49,11 +49,11 @@ def test_a_uuid_in_a_path_may_be_undashed_and_in_capitals(client: Client, add_so
 
 
 @pytest.mark.parametrize(
-    ("asked", "given"), [("0", 10), ("", 10), ("3", 3), ("1000", 1000), ("5000", 1000)]
+    ("requested", "size"), [("0", 10), ("", 10), ("3", 3), ("1000", 1000), ("5000", 1000)]
 )
 @pytest.mark.parametrize("name", ["page_size", "limit"])
 def test_a_page_has_ten_rows_or_up_to_a_thousand_on_request(
-    client: Client, engine: Engine, add_source: Add, name: str, asked: str, given: int
+    client: Client, engine: Engine, add_source: Add, name: str, requested: str, size: int
 ) -> None:
     add_source("a")
     with engine.begin() as connection:
@@ -61,9 +61,9 @@ def test_a_page_has_ten_rows_or_up_to_a_thousand_on_request(
             text("INSERT INTO raster_sources (name, organisation_id, access_modifier) "
                  "SELECT 'n', organisation_id, 0 FROM raster_sources, generate_series(1, 1001)")
         )  # fmt: skip
-    page = client.get(SOURCES, params={name: asked}).json()
-    assert (page["count"], len(page["results"])) == (1002, given)
-    ids = [element["id"] for element in page["results"]]
+    page = client.get(SOURCES, params={name: requested}).json()
+    assert (page["count"], len(page["results"])) == (1002, size)
+    ids = [row["id"] for row in page["results"]]
     assert ids == sorted(ids)
 
 
@@ -77,8 +77,8 @@ def test_every_hyperlink_carries_the_format_of_the_request(
     answer = client.get(SOURCES, params={"format": wanted, "page_size": 1})
     if wanted == "json":
         page = answer.json()
-        (element,) = page["results"]
-        links = [element["url"], element["organisation"]["url"], *element["layers"]]
+        (row,) = page["results"]
+        links = [row["url"], row["organisation"]["url"], *row["layers"]]
         assert [link.endswith("/?format=json") for link in links] == [True] * 3
         assert "format=json" in page["next"]
     else:
@@ -131,8 +131,8 @@ def test_a_form_is_equivalent_to_json(as_: As, owner: str) -> None:
     answer = as_("admin").post(
         SOURCES, data={"name": "by form", "organisation": owner, "temporal": "true", "interval": ""}
     )
-    found = answer.json()
-    assert (answer.status_code, found["name"], found["temporal"], found["interval"]) == (
+    source = answer.json()
+    assert (answer.status_code, source["name"], source["temporal"], source["interval"]) == (
         201,
         "by form",
         True,
@@ -149,8 +149,8 @@ def test_read_only_and_unknown_fields_are_ignored(as_: As, owner: str) -> None:
         "size": 9,
         "unknown": [1],
     }
-    found = as_("admin").post(SOURCES, json=body).json()
-    assert (found["size"], found["uuid"] != "x") == (None, True)
+    source = as_("admin").post(SOURCES, json=body).json()
+    assert (source["size"], source["uuid"] != "x") == (None, True)
 
 
 def test_empty_and_missing_descriptions_differ(as_: As, owner: str) -> None:
@@ -190,9 +190,9 @@ def test_every_resource_can_be_added_read_changed_and_deleted(
     as_: As, owner: str, path: str
 ) -> None:
     admin = as_("admin")
-    made = admin.post(path, json={"name": "a", "organisation": owner})
-    assert made.status_code == 201
-    url = made.json()["url"]
+    added = admin.post(path, json={"name": "a", "organisation": owner})
+    assert added.status_code == 201
+    url = added.json()["url"]
     assert admin.patch(url, json={"name": "b"}).json()["name"] == "b"
     assert admin.put(url, json=admin.get(url).json()).status_code == 200
     assert (admin.delete(url).status_code, admin.get(url).status_code) == (204, 404)
@@ -221,11 +221,11 @@ def test_every_problem_has_the_envelope(as_: As, add_source: Add, what: str) -> 
     if status == 403:
         url += f"{add_source('a', organisation='Other').uuid}/"
     answer = as_("admin").request(method, url, **options)
-    found = answer.json()
-    assert list(found) == ["status", "code", "message", "detail"]
-    assert (answer.status_code, found["status"], found["code"]) == (status, status, code)
-    assert found["message"].endswith(f" #{status}.{code}")
-    assert isinstance(found["detail"], dict if code == 20 else str)
+    problem = answer.json()
+    assert list(problem) == ["status", "code", "message", "detail"]
+    assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
+    assert problem["message"].endswith(f" #{status}.{code}")
+    assert isinstance(problem["detail"], dict if code == 20 else str)
     assert answer.headers["content-type"] == "application/json"
 
 
@@ -247,7 +247,7 @@ def test_a_program_that_guesses_passwords_gets_429_in_the_envelope(
     assert 800 < int(answer.headers["retry-after"]) <= 900
 
 
-OF_FILES = (
+NEED_FILES = (
     *(f"{SOURCES}{{uuid}}/{end}" for end in ("statistics/", "preview.png", "tiles/{z}/{x}/{y}.png")),
     *(f"/api/v4/{path}/" for path in ("rasters/{uuid}/data", "rasters/{uuid}/timesteps", "downloads/{uuid}")),
 )  # fmt: skip
@@ -256,14 +256,16 @@ OF_FILES = (
 
 @pytest.fixture
 def everything(as_: As, owner: str, things: dict[str, str]) -> dict[str, str]:
-    """Return, for each readable path of the OpenAPI document, the path of an existing object."""
+    """Return the URL of an existing object for each readable path of the OpenAPI document."""
     admin = as_("admin")
-    admin.post(SOURCES, json={"name": "b", "organisation": owner})  # a page of one row has a next
+    admin.post(
+        SOURCES, json={"name": "b", "organisation": owner}
+    )  # so that a page of one row has a next page
     paths = admin.get("/api/v4/openapi.json").json()["paths"]
     readable = {
         path: re.sub(r"{\w+}", lambda _: str(things[path.split("/")[3]]), path)  # noqa: B023 - it is called here
         for path, item in paths.items()
-        if "get" in item and path != "/" and path not in OF_FILES
+        if "get" in item and path != "/" and path not in NEED_FILES
     }
     assert len(readable) > 20
     return readable
@@ -273,36 +275,34 @@ def test_every_path_works_with_and_without_its_slash_and_with_head(
     as_: As, everything: dict[str, str]
 ) -> None:
     for path in everything.values():
-        whole, bare, head = (
+        answer, bare, head = (
             as_("admin").request(method, form)
             for method, form in (("GET", path), ("GET", path.rstrip("/")), ("HEAD", path))
         )
-        assert (whole.status_code, bare.status_code, head.status_code) == (200, 200, 200), path
-        assert bare.content == whole.content
+        assert (answer.status_code, bare.status_code, head.status_code) == (200, 200, 200), path
+        assert bare.content == answer.content
         assert head.content == b""
-        assert head.headers["content-length"] == str(len(whole.content))
-        assert head.headers["allow"] == whole.headers["allow"]
+        assert head.headers["content-length"] == str(len(answer.content))
+        assert head.headers["allow"] == answer.headers["allow"]
 
 
 @pytest.mark.parametrize("wanted", ["", "json"])
 def test_every_hyperlink_is_absolute_and_carries_the_format(
     as_: As, everything: dict[str, str], wanted: str
 ) -> None:
-    here = base(as_("admin"))
+    address = address_of(as_("admin"))
     for path in everything.values():
         if path.endswith("openapi.json"):
             continue
         answer = as_("admin").get(path, params={"format": wanted, "page_size": 1})
         links = list(links_in(answer.json()))
-        assert [element for element in links if not element.startswith(f"{here}/")] == []
-        resources = [element for element in links if "/api/v4/" in element]
-        assert [("format=json" in element) for element in resources] == [wanted == "json"] * len(
-            resources
-        )
+        assert [row for row in links if not row.startswith(f"{address}/")] == []
+        resources = [row for row in links if "/api/v4/" in row]
+        assert [("format=json" in row) for row in resources] == [wanted == "json"] * len(resources)
 
 
 def links_in(data: Any) -> Iterator[str]:
-    """Yield all texts that look like a URL."""
+    """Yield the texts in JSON that look like a URL."""
     if isinstance(data, str) and (data.startswith("/") or "://" in data):
         yield data
     parts = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
@@ -326,7 +326,7 @@ ORDERS = ("name", "supplier_code", "size", "last_modified", "created", "first_va
 
 def test_a_list_knows_every_parameter_of_the_contract(client: Client) -> None:
     document = client.get("/api/v4/openapi.json").json()
-    known = {element["name"] for element in document["paths"][SOURCES]["get"]["parameters"]}
+    known = {row["name"] for row in document["paths"][SOURCES]["get"]["parameters"]}
     assert PARAMETERS - known == set()
 
 
@@ -336,23 +336,23 @@ def test_a_list_can_be_ordered_by_every_field_of_the_contract(
 ) -> None:
     rows = [add_source("same", size=1, created="2024-01-01T00:00:00Z") for _ in range(5)]
     for direction in ("", "-"):
-        found = client.get(SOURCES, params={"ordering": f"{direction}{order}"}).json()["results"]
-        assert len(found) == len(rows)
-        values = [element[order] for element in found]
+        listed = client.get(SOURCES, params={"ordering": f"{direction}{order}"}).json()["results"]
+        assert len(listed) == len(rows)
+        values = [row[order] for row in listed]
         if None not in values:
             assert values == sorted(values, reverse=direction == "-")
         if order in ("name", "size", "created"):
-            assert [element["id"] for element in found] == [row.id for row in rows]
+            assert [row["id"] for row in listed] == [row.id for row in rows]
 
 
 def test_the_derived_fields_of_a_new_source_are_null(as_: As, owner: str) -> None:
-    found = as_("admin").post(SOURCES, json={"name": "a", "organisation": owner}).json()
-    given = ("id", "uuid", "url", "organisation", "created", "last_modified")
-    assert {name: value for name, value in found.items() if name not in given and value is not None} == {
+    source = as_("admin").post(SOURCES, json={"name": "a", "organisation": owner}).json()
+    not_derived = ("id", "uuid", "url", "organisation", "created", "last_modified")
+    assert {name: value for name, value in source.items() if name not in not_derived and value is not None} == {
         "name": "a", "access_modifier": "Private", "temporal": False, "writable": True, "layers": [], "labeltypes": [],
     }  # fmt: skip
     again = as_("admin").post(SOURCES, json={"name": "a", "organisation": owner})
-    assert (again.status_code, again.json()["id"] > found["id"]) == (201, True)
+    assert (again.status_code, again.json()["id"] > source["id"]) == (201, True)
 
 
 SHAPES = {
@@ -373,8 +373,8 @@ def test_other_resources_have_the_fields_of_the_contract_in_order(
     as_: As, everything: dict[str, str], name: str
 ) -> None:
     expected = SHAPES[name].split()
-    found = as_("admin").get(everything[f"/api/v4/{name}/{{uuid}}/"]).json()
-    assert list(found)[: len(expected)] == expected
+    shown = as_("admin").get(everything[f"/api/v4/{name}/{{uuid}}/"]).json()
+    assert list(shown)[: len(expected)] == expected
 
 
 def test_a_page_of_uploads_has_at_most_a_hundred(
@@ -397,15 +397,16 @@ projection_mismatch pixelsize_mismatch dtype_mismatch missing_time unmatched not
 """
 
 
-def test_every_reason_code_is_documented_and_none_is_gone() -> None:
+def test_every_reason_code_is_documented_and_none_was_removed() -> None:
     documented = re.findall(
         r"^\| `(\w+)` \|", (REPOSITORY / "docs/reason-codes.md").read_text(), re.M
     )
     assert set(CODES.split()) <= set(documented)
-    assert {element.code for element in kinds_of(RasterError)} <= set(documented)
+    assert {error.code for error in classes_below(RasterError)} <= set(documented)
 
 
-def kinds_of(error: type[RasterError]) -> Iterator[type[RasterError]]:
+def classes_below(error: type[RasterError]) -> Iterator[type[RasterError]]:
+    """Yield a class of errors and all classes derived from it."""
     yield error
-    for kind in error.__subclasses__():
-        yield from kinds_of(kind)
+    for subclass in error.__subclasses__():
+        yield from classes_below(subclass)

@@ -1,4 +1,4 @@
-"""Costly filters: they have their own time limit, two run at once, and other requests do not wait."""
+"""Costly filters have a time limit of their own, two run at once, and other requests do not wait."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,13 +21,13 @@ from tests.support.database import rows
 from tests.support.waiting import wait_until
 
 HEAVY = "(?=([^a]{0,100}){0,99}x)" * 8
-"""PostgreSQL compiles it for many seconds before it compares the first name."""
+"""An expression that PostgreSQL compiles for many seconds before it compares the first name."""
 SLOW = "(?=(.{0,100}){0,100}x)(?!(.{0,100}){0,100}y)z"
-"""It compiles quickly, and takes minutes to compare a few long names."""
+"""An expression that compiles quickly, and takes minutes to compare a few long names."""
 TOO_LONG = "Takes longer than {} seconds; write a simpler expression, or add other filters."
 POINTS = ",".join(f"{4 + n / 1000} 51.5" for n in range(300))
 OURS = "(SELECT * FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()) AS ours"
-"""The processes of this database; other tests use others of the same cluster."""
+"""The processes of this database only, because other tests use other databases of the cluster."""
 LOCKED = (
     f"SELECT count(*) FROM pg_locks JOIN {OURS} USING (pid) WHERE classid = {LOCK_KIND} AND granted"
 )
@@ -36,47 +36,47 @@ RUNNING = f"""
     WITH matching AS MATERIALIZED (SELECT pid FROM {OURS} WHERE query ~ ' ~' AND state = 'active')
     SELECT count(DISTINCT pid) FROM matching JOIN pg_locks USING (pid) WHERE locktype = 'virtualxid'
 """
-"""Expressions in a transaction. After its end a process may count as active for a moment, without its slot."""
+"""Expressions in a transaction. A process may count as active for a moment after it has released its slot."""
 
 
 @pytest.fixture(autouse=True)
-def sixteen(empty: None, add_source: Add) -> None:
+def sixteen_sources(empty: None, add_source: Add) -> None:
     for number in range(16):
         add_source(f"{number} " + "abc" * 80, supplier_code="a" * 200)
 
 
 def count(engine: Engine, query: str) -> int:
-    """Count the server's processes for this database."""
-    found: int = rows(engine, query)[0][0]
-    return found
+    """Return the number that a query counts."""
+    number: int = rows(engine, query)[0][0]
+    return number
 
 
-def lasting(engine: Engine) -> int:
-    """Count the expressions that run for half a second; each takes one."""
-    found = []
+def count_lasting(engine: Engine) -> int:
+    """Count the expressions that run for at least half a second."""
+    counts = []
     for _ in range(10):
-        found.append(count(engine, RUNNING))
+        counts.append(count(engine, RUNNING))
         sleep(0.05)
-    return min(found)
+    return min(counts)
 
 
 @contextmanager
-def places_taken(engine: Engine) -> Iterator[None]:
+def take_all_slots(engine: Engine) -> Iterator[None]:
     """Hold all slots for costly queries, as other servers do."""
     with engine.connect() as connection:
-        for place in range(SLOTS):
-            connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK_KIND}, {place})"))
+        for slot in range(SLOTS):
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK_KIND}, {slot})"))
         yield
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of the time limits, since the expressions of these tests use up all of them."""
+def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Halve the time limits, because the expressions of these tests use them up."""
     monkeypatch.setattr(costly_filters, "EXPRESSION_SECONDS", 1.0)
     monkeypatch.setattr(costly_filters, "SECONDS_TO_WAIT", 5.0)
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_limits")
 @pytest.mark.parametrize(
     ("path", "parameter"),
     [
@@ -105,27 +105,27 @@ def test_the_expressions_of_a_request_share_their_time(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("expression", "found"),
+    ("expression", "matches"),
     [(r"(b)\1", 0), (r"(abc)\1", 16), ("|".join(f"{n}x" for n in range(3000)) + "|^7 ", 1), ("^1.*c$", 7)],
 )  # fmt: skip
-def test_an_expression_finds_what_it_matches(client: Client, expression: str, found: int) -> None:
-    assert client.get(SOURCES, params={"name__regex": expression}).json()["count"] == found
+def test_an_expression_finds_what_it_matches(client: Client, expression: str, matches: int) -> None:
+    assert client.get(SOURCES, params={"name__regex": expression}).json()["count"] == matches
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_limits")
 def test_two_expressions_run_at_once_in_all_servers_and_lists_do_not_wait_for_them(
     client: Client, database_url: str, engine: Engine
 ) -> None:
     most = 0
     with client_of(ApiConfig(database_url)) as other, ThreadPoolExecutor(12) as threads:
-        asked = [threads.submit(ask, row, HEAVY) for row in (client, other) for _ in range(6)]
+        answers = [threads.submit(ask, each, HEAVY) for each in (client, other) for _ in range(6)]
         wait_until(lambda: count(engine, RUNNING) > 0)
-        while not all(row.done() for row in asked):
-            most = max(most, lasting(engine))
+        while not all(answer.done() for answer in answers):
+            most = max(most, count_lasting(engine))
             assert names(client.get(SOURCES, params={"name__startswith": "7"})) != []
             assert other.get("/health/").status_code == 200
     assert 1 <= most <= SLOTS
-    assert {future.result().status_code for future in asked} <= {400, 503}
+    assert {answer.result().status_code for answer in answers} <= {400, 503}
 
 
 def test_an_expression_leaves_no_memory_in_the_pool(client: Client, engine: Engine) -> None:
@@ -142,20 +142,20 @@ def test_costly_filters_wait_their_turn(
     client: Client, engine: Engine, query: dict[str, str]
 ) -> None:
     with ThreadPoolExecutor() as threads:
-        with places_taken(engine):
-            asked: Future[Any] = threads.submit(client.get, SOURCES, params=query)
+        with take_all_slots(engine):
+            answer: Future[Any] = threads.submit(client.get, SOURCES, params=query)
             wait_until(lambda: count(engine, WAITING) > 0)
             assert client.get(SOURCES).json()["count"] == 16
-            assert not asked.done()
-        assert [name[:2] for name in names(asked.result())] == ["7 "]
+            assert not answer.done()
+        assert [name[:2] for name in names(answer.result())] == ["7 "]
 
 
 WAITING = f"SELECT count(*) FROM {OURS} WHERE query LIKE '%pg_try_advisory_xact_lock(%'"
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_limits")
 def test_a_request_that_waits_too_long_is_503(client: Client, engine: Engine) -> None:
-    with places_taken(engine):
+    with take_all_slots(engine):
         answer = client.get(SOURCES, params={"name__regex": "a"})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert answer.json()["detail"].startswith("Other costly filters are at work")
@@ -179,11 +179,11 @@ def test_an_order_names_each_column_once() -> None:
 
 @pytest.mark.parametrize("parameter", ["name__in", "organisation__name__in"])
 def test_a_list_of_many_names_is_one_parameter(client: Client, parameter: str) -> None:
-    wanted = ",".join([*(f"{n}" for n in range(7000)), "Owner", "0 " + "abc" * 80])
-    found = client.get(SOURCES, params={parameter: wanted}).json()["count"]
-    assert found == (1 if parameter == "name__in" else 16)
+    listed = ",".join([*(f"{n}" for n in range(7000)), "Owner", "0 " + "abc" * 80])
+    matches = client.get(SOURCES, params={parameter: listed}).json()["count"]
+    assert matches == (1 if parameter == "name__in" else 16)
 
 
 def ask(client: Client, expression: str) -> Any:
-    """GET a list by a regular expression."""
+    """Get a list by a regular expression."""
     return client.get(SOURCES, params={"name__regex": expression})

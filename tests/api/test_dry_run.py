@@ -1,4 +1,4 @@
-"""`?dry-run` on every write: it answers like the write and stores nothing."""
+"""`?dry-run` on every write: it gives the answer of the write, and stores nothing."""
 
 import json
 import re
@@ -57,26 +57,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def client(database_url: str, folder: Path) -> Iterator[Client]:
     settings = Settings(database_url=database_url, home=folder.parent)
-    judge = partial(try_upload, database_url, settings)
-    config = ApiConfig(database_url, uploads=str(folder), upload_bytes=LIMIT, try_upload=judge)
+    try_file = partial(try_upload, database_url, settings)
+    config = ApiConfig(database_url, uploads=str(folder), upload_bytes=LIMIT, try_upload=try_file)
     with client_of(config) as client:
         yield client
 
 
 def fingerprint(engine: Engine, folder: Path) -> dict[str, Any]:
-    """Return a digest of the versions of the rows of each table, and every file with its size."""
-    found: dict[str, Any] = {}
+    """Return a digest of the row versions of each table, and every file with its size."""
+    state: dict[str, Any] = {}
     with engine.connect() as connection:
         tables = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
         for name in connection.execute(text(tables)).scalars().all():
             rows = f'SELECT count(*), md5(string_agg(ctid::text || xmin, $$ $$ ORDER BY ctid)) FROM "{name}"'
-            found[name] = tuple(connection.execute(text(rows)).one())
-    found["files"] = sorted((str(path), path.stat().st_size) for path in folder.rglob("*"))
-    return found
+            state[name] = tuple(connection.execute(text(rows)).one())
+    state["files"] = sorted((str(path), path.stat().st_size) for path in folder.rglob("*"))
+    return state
 
 
-def sent(things: dict[str, str], path: str, method: str, tif: Path) -> tuple[str, dict[str, Any]]:
-    """Return a URL and a body with which a write succeeds."""
+def make_write(
+    things: dict[str, str], path: str, method: str, tif: Path
+) -> tuple[str, dict[str, Any]]:
+    """Return a URL and a body for a write that succeeds."""
     url = path.format(uuid=things.get(path.split("/")[3], ""))
     if path.endswith("/data/"):
         return url, {"files": {"file": ("a.tif", tif.read_bytes())}} if method == "POST" else {
@@ -93,7 +95,7 @@ VOLATILE = re.compile(
 )
 
 
-def essence(answer: Response) -> str:
+def without_volatile(answer: Response) -> str:
     """Return an answer without values that differ each time."""
     return VOLATILE.sub("", answer.text)
 
@@ -106,14 +108,14 @@ def test_a_dry_run_answers_like_the_write_and_stores_nothing(
 ) -> None:  # fmt: skip
     tif = write_raster(tmp_path / "a.tif")
     admin, before = as_("admin"), fingerprint(engine, folder)
-    url, request = sent(things, path, method, tif)
+    url, request = make_write(things, path, method, tif)
     dry = [admin.request(method, f"{url}?{form}", **request) for form in FORMS]
     assert fingerprint(engine, folder) == before
     real = admin.request(method, f"{url}?dry-run=False", **request)
     assert fingerprint(engine, folder) != before
-    assert [row.status_code for row in dry] == [real.status_code] * len(FORMS)
-    if (path.endswith("/data/"), method) != (True, "POST"):  # which has no task to tell
-        assert {essence(row) for row in dry} == {essence(real)}
+    assert [answer.status_code for answer in dry] == [real.status_code] * len(FORMS)
+    if (path.endswith("/data/"), method) != (True, "POST"):  # a dry run of an upload has no task
+        assert {without_volatile(answer) for answer in dry} == {without_volatile(real)}
 
 
 def test_every_url_that_writes_is_covered() -> None:
@@ -125,8 +127,10 @@ def test_every_url_that_writes_is_covered() -> None:
     )
 
 
-def refusals(owner: str, source: str) -> dict[str, tuple[str, str, dict[str, Any], str, int]]:
-    """Return caller, method, body, URL and status of writes that are rejected, by name."""
+def rejected_writes(
+    owner: str, source: str
+) -> dict[str, tuple[str, str, dict[str, Any], str, int]]:
+    """Return the caller, method, body, URL and status of writes that are rejected, by name."""
     unknown = str(uuid4())
     named = {"name": "n", "organisation": owner}
     return {
@@ -143,22 +147,22 @@ def refusals(owner: str, source: str) -> dict[str, tuple[str, str, dict[str, Any
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", refusals("", ""))
+@pytest.mark.parametrize("name", rejected_writes("", ""))
 def test_a_dry_run_is_rejected_like_the_write(
     client: Client, as_: As, things: dict[str, str], engine: Engine, folder: Path, name: str
 ) -> None:
-    who, method, body, url, status = refusals(things["organisations"], things["rastersources"])[
-        name
-    ]
-    asking, before = as_(who) if who else client, fingerprint(engine, folder)
-    dry, real = (asking.request(method, url + query, json=body) for query in ("?dry-run", ""))
+    who, method, body, url, status = rejected_writes(
+        things["organisations"], things["rastersources"]
+    )[name]
+    caller, before = as_(who) if who else client, fingerprint(engine, folder)
+    dry, real = (caller.request(method, url + query, json=body) for query in ("?dry-run", ""))
     assert (dry.status_code, dry.json()) == (status, real.json())
     assert fingerprint(engine, folder) == before
 
 
 @pytest.fixture
 def source(as_: As, owner: str) -> str:
-    """URL of an empty raster source."""
+    """Add an empty raster source; return its URL."""
     body = {"name": "a", "organisation": owner, "access_modifier": "Public"}
     url: str = as_("admin").post(SOURCES, json=body).json()["url"]
     return url
@@ -177,18 +181,18 @@ def test_the_file_of_a_dry_run_is_compared_with_its_source(
     assert answer.json() == {"status": "SUCCESS", "result": source, "detail": "Files replaced: 0."}
     assert admin.post(f"{source}data/", files={"file": ("a.tif", in_utm)}).status_code == 200
     worker = UploadWorker(engine, FolderUploadStore(folder.resolve()), ReadOptions(), pool)
-    assert [row.state for row in process_waiting(worker)] == ["committed"]
+    assert [outcome.state for outcome in process_waiting(worker)] == ["committed"]
     assert try_out(admin, source, in_utm).json()["detail"] == "Files replaced: 1."
     good = write_raster(tmp_path / "a.tif").read_bytes()
     before = fingerprint(engine, folder)
-    refused = {
+    rejected = {
         "projection_mismatch": good,
         "missing_crs": write_raster(tmp_path / "b.tif", crs=None).read_bytes(),
         "not_a_geotiff": b"no raster",
         "empty_file": b"",
         "truncated": good[:-100],
     }
-    for code, content in refused.items():
+    for code, content in rejected.items():
         answer = try_out(admin, source, content)
         assert (answer.status_code, answer.json()["code"]) == (400, 20), answer.text
         assert answer.json()["detail"]["file"][0].startswith(f"{code}: "), answer.text
@@ -234,27 +238,27 @@ def test_slow_dry_runs_of_one_organisation_do_not_delay_another(
     another = rows(engine, "SELECT uuid FROM organisations WHERE name = 'Another'")[0].uuid
     reading, ended = Event(), Event()
 
-    def judge(upload: DryRunUpload) -> int:
-        if upload.temporal:  # as a file that takes long to read
+    def read_slowly(upload: DryRunUpload) -> int:
+        if upload.temporal:
             reading.set()
             ended.wait()
         return 0
 
-    config = ApiConfig(database_url, uploads=str(folder), try_upload=judge)
+    config = ApiConfig(database_url, uploads=str(folder), try_upload=read_slowly)
     with client_of(config) as client, ThreadPoolExecutor(3) as threads:
         client.auth = BasicAuth("__key__", people["admin"])
         slow, quick = (
             client.post(
-                SOURCES, json={"name": "a", "temporal": whose == owner, "organisation": str(whose)}
+                SOURCES, json={"name": "a", "temporal": uuid == owner, "organisation": str(uuid)}
             ).json()["url"]
-            for whose in (owner, another)
+            for uuid in (owner, another)
         )
-        waiting = [threads.submit(try_out, client, slow, b"x") for _ in range(3)]
+        dry_runs = [threads.submit(try_out, client, slow, b"x") for _ in range(3)]
         reading.wait()
         assert try_out(client, quick, b"x").status_code == 200
-        assert not any(row.done() for row in waiting)
+        assert not any(dry_run.done() for dry_run in dry_runs)
         ended.set()
-        assert [future.result().status_code for future in waiting] == [200] * 3
+        assert [dry_run.result().status_code for dry_run in dry_runs] == [200] * 3
 
 
 def test_dry_runs_of_an_organisation_are_limited_and_end_with_their_clients(
@@ -262,12 +266,12 @@ def test_dry_runs_of_an_organisation_are_limited_and_end_with_their_clients(
 ) -> None:
     reading, ended = Event(), Event()
 
-    def judge(_: DryRunUpload) -> int:
-        reading.set()  # as a file that takes long to read
+    def read_slowly(_: DryRunUpload) -> int:
+        reading.set()
         ended.wait()
         return 0
 
-    config = ApiConfig(database_url, uploads=str(folder), try_upload=judge)
+    config = ApiConfig(database_url, uploads=str(folder), try_upload=read_slowly)
     with client_of(config) as client, ThreadPoolExecutor(1) as threads:
         client.auth = BasicAuth("__key__", people["admin"])
         body = {"name": "a", "organisation": owner}
@@ -277,24 +281,24 @@ def test_dry_runs_of_an_organisation_are_limited_and_end_with_their_clients(
             reading.wait()
             with ExitStack() as stack:
                 for number in range(3):
-                    stack.enter_context(trying(client, url, people["admin"]))
-                    wait_until(lambda: nameless(folder) == number + 2)  # noqa: B023
+                    stack.enter_context(send_dry_run(client, url, people["admin"]))
+                    wait_until(lambda: count_unnamed_files(folder) == number + 2)  # noqa: B023
                 answer = try_out(client, url, b"x")
                 assert answer.status_code == 503
                 assert answer.headers["Retry-After"]
                 assert answer.json()["detail"].startswith("4 dry runs of this organisation")
-                assert nameless(folder) == 4
-            wait_until(lambda: nameless(folder) == 1)
+                assert count_unnamed_files(folder) == 4
+            wait_until(lambda: count_unnamed_files(folder) == 1)
             assert not first.done()
         finally:
             ended.set()
         assert first.result().status_code == 200
         assert try_out(client, url, b"x").status_code == 200
-        assert nameless(folder) == 0
+        assert count_unnamed_files(folder) == 0
 
 
-def trying(client: Client, url: str, key: str) -> socket.socket:
-    """Return a connection on which a complete dry run was sent."""
+def send_dry_run(client: Client, url: str, key: str) -> socket.socket:
+    """Send a complete dry run; return its connection."""
     connection = socket.create_connection((client.base_url.host, client.base_url.port or 0))
     body = HEAD + b"x\r\n--b--\r\n"
     head = (
@@ -305,13 +309,13 @@ def trying(client: Client, url: str, key: str) -> socket.socket:
     return connection
 
 
-def nameless(folder: Path) -> int:
-    """Count the unnamed files that this process, which runs the server, has open in a folder."""
+def count_unnamed_files(folder: Path) -> int:
+    """Count the unnamed files of a folder that this process has open; the server runs in this process."""
     links = []
-    for row in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed meanwhile
-            links.append(str(row.readlink()))
-    return sum(link.startswith(f"{folder}/") and link.endswith("(deleted)") for link in links)
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the file was closed meanwhile
+            links.append(str(link.readlink()))
+    return sum(name.startswith(f"{folder}/") and name.endswith("(deleted)") for name in links)
 
 
 def test_a_dry_run_of_a_page_says_so_and_writes_nothing(
@@ -331,7 +335,7 @@ def test_a_dry_run_of_a_page_says_so_and_writes_nothing(
         assert fingerprint(engine, folder) == before
 
 
-def test_signing_in_has_no_dry_run_by_which_passwords_could_be_guessed(
+def test_signing_in_has_no_dry_run_because_it_could_guess_passwords(
     client: Client, people: dict[str, str], engine: Engine, folder: Path
 ) -> None:
     with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as browser:

@@ -1,4 +1,4 @@
-"""The parameters of lists: what they find, ignore and reject; attacks find nothing."""
+"""The parameters of lists: what they find, ignore and reject. Attacks find nothing."""
 
 from typing import Any
 from urllib.parse import quote
@@ -78,7 +78,7 @@ def test_a_point_or_geometry_finds_what_it_intersects(
 
 
 @pytest.mark.parametrize(
-    ("place", "expected"),
+    ("point", "expected"),
     [
         ((180, 0), ["east", "west"]), ((-180, 0), ["east", "west"]), ((181, 0), ["west"]), ((-181, 0), ["east"]),
         ((540, 0), ["east", "west"]), ((-540, 0), ["east", "west"]), ((180.3, 0), ["exact", "west"]),
@@ -87,7 +87,7 @@ def test_a_point_or_geometry_finds_what_it_intersects(
     ],
 )  # fmt: skip
 def test_a_point_a_box_and_a_geometry_agree_at_the_edge_of_the_map(
-    client: Client, add_source: Add, place: tuple[float, float], expected: list[str] | int
+    client: Client, add_source: Add, point: tuple[float, float], expected: list[str] | int
 ) -> None:
     for name, west, east in (
         ("east", 179, 180),
@@ -95,7 +95,7 @@ def test_a_point_a_box_and_a_geometry_agree_at_the_edge_of_the_map(
         ("exact", -179.9, -179.7),
     ):
         add_source(name, west=west, south=-1, east=east, north=1)
-    x, y = place
+    x, y = point
     for parameter, value in (
         ("point", f"{x},{y}"),
         ("in_bbox", f"{x},{y},{x},{y}"),
@@ -103,8 +103,8 @@ def test_a_point_a_box_and_a_geometry_agree_at_the_edge_of_the_map(
         ("geometry", f'{{"type": "Point", "coordinates": [{x}, {y}]}}'),
     ):
         answer = client.get(SOURCES, params={parameter: value})
-        found = sorted(names(answer)) if answer.status_code == 200 else answer.status_code
-        assert found == expected, (parameter, value)
+        outcome = sorted(names(answer)) if answer.status_code == 200 else answer.status_code
+        assert outcome == expected, (parameter, value)
 
 
 @pytest.mark.parametrize("depth", [33, 200, 400, 2000, 3000])
@@ -162,10 +162,10 @@ def test_every_flat_kind_of_wkt_is_accepted(client: Client, add_source: Add, kin
 
 @pytest.mark.parametrize("kind", CURVED)
 def test_every_other_kind_of_wkt_is_400(client: Client, kind: str) -> None:
-    whole = f"{kind} {CURVED[kind]}"
-    for value in (whole, whole.lower(), f"{kind} EMPTY", f"{kind} Z {CURVED[kind]}",
-                  f"GEOMETRYCOLLECTION ({whole})", f"GEOMETRYCOLLECTION (POINT (1 1), {kind} EMPTY)",
-                  f"GEOMETRYCOLLECTION (GEOMETRYCOLLECTION (POINT (1 1), {whole}))"):  # fmt: skip
+    text = f"{kind} {CURVED[kind]}"
+    for value in (text, text.lower(), f"{kind} EMPTY", f"{kind} Z {CURVED[kind]}",
+                  f"GEOMETRYCOLLECTION ({text})", f"GEOMETRYCOLLECTION (POINT (1 1), {kind} EMPTY)",
+                  f"GEOMETRYCOLLECTION (GEOMETRYCOLLECTION (POINT (1 1), {text}))"):  # fmt: skip
         answer = client.get(SOURCES, params={"geometry": value})
         assert (answer.status_code, list(answer.json()["detail"])) == (400, ["geometry"]), value
 
@@ -269,8 +269,8 @@ def test_an_empty_value_and_an_unknown_parameter_are_not_filters(
 def test_times_are_read_in_every_form_of_iso_8601(
     client: Client, add_source: Add, text: str, expected: list[str]
 ) -> None:
-    for name, moment in (("a", "2024-01-01T01:00:00Z"), ("b", "2024-01-02T00:00:00Z")):
-        add_source(name, first_value_timestamp=moment, last_value_timestamp=moment)
+    for name, timestamp in (("a", "2024-01-01T01:00:00Z"), ("b", "2024-01-02T00:00:00Z")):
+        add_source(name, first_value_timestamp=timestamp, last_value_timestamp=timestamp)
     assert find(client, first_value_timestamp=text) == expected
     # an unescaped + arrives as a space
     answer = client.get(f"{SOURCES}?first_value_timestamp={text}")
@@ -288,18 +288,18 @@ def test_filters_of_related_objects_find_their_rows(
         access_modifier=100,
     )
     add_source("b")
-    user = as_("admin")
-    organisation = user.get(SOURCES, params={"name": "a"}).json()["results"][0]["organisation"]
+    admin = as_("admin")
+    organisation = admin.get(SOURCES, params={"name": "a"}).json()["results"][0]["organisation"]
     for query in (
         {"organisation__name": "Other"}, {"organisation__name__istartswith": "oth"}, {"supplier": "remo"},
         {"organisation__uuid": organisation["uuid"]}, {"organisation": organisation["uuid"].replace("-", "")},
         {"supplier__icontains": "REM"}, {"supplier__isnull": "false"}, {"supplier_code": "c"},
         {"access_modifier": "Common"}, {"access_modifier": "100"}, {"writable": "false"},
     ):  # fmt: skip
-        assert find(user, **query) == ["a"], query
+        assert find(admin, **query) == ["a"], query
     for query in ({"supplier__isnull": "true"}, {"supplier_code__isnull": "1"}, {"access_modifier": "0"},
                   {"writable": "true"}):  # fmt: skip
-        assert find(user, **query) == ["b"], query
+        assert find(admin, **query) == ["b"], query
 
 
 ATTACKS = (

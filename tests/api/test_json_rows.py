@@ -1,4 +1,4 @@
-"""JSON that PostgreSQL writes equals the rows that Python represents, for every field, filter, order and caller."""
+"""PostgreSQL writes the same JSON as Python, for every field, filter, order and caller."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -41,7 +41,7 @@ ODD_NUMBERS = [
     float("-inf"), -1.7976931348623157e308, -1e22, -123456789012345680.0, -1e16, -1e15, -999999999999999.9, -0.1,
     -5e-324, -0.0, 1e-7, 0.1 + 0.2, 1 / 3, 5.0, 123456.789, 999999999999999.0, 1e15, 1e21, 2.5e300, float("inf"),
 ]  # fmt: skip
-"""Ascending."""
+"""Odd numbers in ascending order."""
 SECOND = timedelta(seconds=1)
 ODD_TIMES = [
     datetime(1, 1, 1, tzinfo=UTC), datetime(99, 12, 31, 23, 59, 59, 999999, UTC), datetime(1970, 1, 1, tzinfo=UTC),
@@ -75,16 +75,16 @@ VALUES: Mapping[str, list[str]] = {
 def rows(
     engine: Engine, add_source: Add, people: dict[str, str], add_organisation: Any, add_user: Any
 ) -> list[Any]:
-    """Rows with ordinary and odd values, of each access modifier, owner and supplier."""
+    """Add rows with ordinary and odd values, of each access modifier, owner and supplier."""
     supplier, user = add_user("supplier"), add_user('odd "user" \\')
     with engine.begin() as connection:
         connection.execute(
             text("UPDATE organisations SET raster_storage_capacity = 1 WHERE name = 'Owner'")
         )
     owners = ["Owner", 'Other "owner" \\ ñ', "Third"]
-    made = []
+    sources = []
     for number, (access, owner) in enumerate(product((0, 100, 200, 300), owners)):
-        made.append(
+        sources.append(
             add_source(
                 f"a {number}",
                 organisation=owner,
@@ -95,37 +95,39 @@ def rows(
                 description=[None, "", "text"][number % 3],
             )
         )
-    made += [add_source(f"odd {n}", description=value, supplier_code=value[:50], fill_value=value)
+    sources += [add_source(f"odd {n}", description=value, supplier_code=value[:50], fill_value=value)
              for n, value in enumerate(ODD_TEXTS)]  # fmt: skip
-    made += [add_source(value) for value in ODD_TEXTS]
+    sources += [add_source(value) for value in ODD_TEXTS]
     for low, high in pairwise(ODD_NUMBERS):
-        made.append(
+        sources.append(
             add_source(
                 "number", origin_x=low, upper_bound_x=high, origin_y=low, upper_bound_y=high,
                 pixelsize_x=low or 1.0, pixelsize_y=high or -1.0, size=2**63 - 1,
             )
         )  # fmt: skip
-    made.append(add_source("nan", pixelsize_x=float("nan"), size=0))
-    for at in ODD_TIMES:
-        made.append(add_source("time", created=at, last_modified=at, first_value_timestamp=at,
+    sources.append(add_source("nan", pixelsize_x=float("nan"), size=0))
+    for timestamp in ODD_TIMES:
+        sources.append(add_source("time", created=timestamp, last_modified=timestamp, first_value_timestamp=timestamp,
                                last_value_timestamp=ODD_TIMES[-1]))  # fmt: skip
-    made += [add_source("interval", interval=interval, temporal=True) for interval in ODD_INTERVALS]
-    made.append(add_source("across", west=179.0, east=-179.0, south=-1.0, north=1.0))
-    made.append(add_source("edges", west=-180.0, east=180.0, south=-90.0, north=90.0))
-    nothing = dict.fromkeys(
+    sources += [
+        add_source("interval", interval=interval, temporal=True) for interval in ODD_INTERVALS
+    ]
+    sources.append(add_source("across", west=179.0, east=-179.0, south=-1.0, north=1.0))
+    sources.append(add_source("edges", west=-180.0, east=180.0, south=-90.0, north=90.0))
+    nulls = dict.fromkeys(
         ("west", "south", "east", "north", "origin_x", "origin_y", "upper_bound_x", "upper_bound_y", "pixelsize_x",
          "pixelsize_y", "size", "dtype", "fill_value", "projection", "first_value_timestamp", "last_value_timestamp")
     )  # fmt: skip
-    made.append(add_source("empty", file_count=0, **nothing))
-    add_dependents(engine, made)
-    return made
+    sources.append(add_source("empty", file_count=0, **nulls))
+    add_dependents(engine, sources)
+    return sources
 
 
-def add_dependents(engine: Engine, made: list[Any]) -> None:
+def add_dependents(engine: Engine, sources: list[Any]) -> None:
     """Let layers, label types and scenarios use some of the rows: none, one and several."""
     with engine.begin() as connection:
         for table in ("layers", "label_types"):
-            for number, used in enumerate((made[:1], made[:3], made[1:2])):
+            for number, used in enumerate((sources[:1], sources[:3], sources[1:2])):
                 graph = {
                     str(n): ["lizard_nxt.blocks.LizardRasterSource", str(row.uuid)]
                     for n, row in enumerate(used)
@@ -140,19 +142,19 @@ def add_dependents(engine: Engine, made: list[Any]) -> None:
                 text("""WITH made AS (INSERT INTO scenarios (name, organisation_id, access_modifier)
                         SELECT 's', id, :access FROM organisations WHERE name = 'Owner' RETURNING id)
                         INSERT INTO scenario_sources SELECT id, :uuid FROM made"""),
-                {"access": access, "uuid": made[access // 100].uuid},
+                {"access": access, "uuid": sources[access // 100].uuid},
             )
 
 
 @pytest.fixture(scope="module")
 def callers(engine: Engine, rows: list[Any]) -> dict[str, Caller]:
-    """Every kind of caller."""
+    """Make every kind of caller."""
     query = """SELECT users.id, username, array_remove(array_agg(organisation_id), NULL) AS organisations,
                       array_remove(array_agg(role), NULL) AS roles
                FROM users LEFT JOIN roles ON user_id = users.id WHERE username IN
                ('user', 'supplier', 'admin', 'manager', 'stranger') GROUP BY 1, 2"""
     with engine.connect() as connection:
-        found = {
+        callers = {
             row.username: make_caller(
                 row.id, row.username, "", zip(row.organisations, row.roles, strict=True)
             )
@@ -161,10 +163,10 @@ def callers(engine: Engine, rows: list[Any]) -> dict[str, Caller]:
         third = connection.execute(
             text("SELECT id FROM organisations WHERE name = 'Third'")
         ).scalar_one()
-    supplier = found["supplier"]
+    supplier = callers["supplier"]
     both = {next(iter(supplier.supplies)): "supplier", third: "admin"}
-    found["both"] = make_caller(supplier.user_id or 0, "both", "", list(both.items()))
-    return {"anonymous": ANONYMOUS, **found}
+    callers["both"] = make_caller(supplier.user_id or 0, "both", "", list(both.items()))
+    return {"anonymous": ANONYMOUS, **callers}
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +176,7 @@ def connection(engine: Engine, rows: list[Any]) -> Iterator[Connection]:
 
 
 def run(connection: Connection, query: NumberedQuery, values: Mapping[str, Any]) -> Any:
-    """Return the row of a query."""
+    """Run a query; return its only row."""
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
     cursor = RawCursor(driver)
@@ -182,12 +184,12 @@ def run(connection: Connection, query: NumberedQuery, values: Mapping[str, Any])
 
 
 def without_spaces(json: str) -> bytes:
-    """Return a JSON text as orjson writes it, where 1 is not 1.0, 0.0 is not -0.0, and the order of names counts."""
+    """Return a JSON text as orjson writes it, which keeps 1 and 1.0, 0.0 and -0.0, and orders of names apart."""
     return orjson.dumps(orjson.loads(json))
 
 
 def values_of(parameter: str) -> list[str]:
-    """Return values for each lookup of each filter."""
+    """Return values for a parameter."""
     field, lookup = filters_by_parameter(ENTITY.filters)[parameter]
     if field.name in ("in_bbox", "bbox"):
         return VALUES["spatial"]
@@ -203,33 +205,33 @@ def values_of(parameter: str) -> list[str]:
     return VALUES.get(field.name, VALUES["name"])
 
 
-def assert_same(
+def assert_same_list(
     connection: Connection, caller: Caller, query: Mapping[str, str], links: Links = LINKS[0]
 ) -> int:
-    """One list must be the same both ways; return its length."""
+    """Check that a list is the same in both ways; return its length."""
     selection = parse_selection(query, ENTITY, caller)
     paging = selection.paging
     statement = page_statement(
         ENTITY, caller, selection.where(caller), selection.ordering, paging.size, paging.offset
     )
-    plain = connection.execute(statement).all()
-    expected = orjson.dumps([represent(RASTER_SOURCES.fields, row, links) for row in plain])
+    python_rows = connection.execute(statement).all()
+    expected = orjson.dumps([represent(RASTER_SOURCES.fields, row, links) for row in python_rows])
     total, results = run(
         connection,
         list_query(RASTER_SOURCES, selection, caller),
         {**shared_values(links, caller), **list_values(selection)},
     )
     assert without_spaces(results) == expected, (query, caller)
-    if plain:
-        assert total == plain[0].total
+    if python_rows:
+        assert total == python_rows[0].total
     return int(total)
 
 
 PARAMETERS = sorted(filters_by_parameter(ENTITY.filters))
 
 
-def in_turn(callers: dict[str, Caller], values: Sequence[Any], start: int) -> Iterator[Any]:
-    """Yield each value with three callers or more, and each caller; the pairs are others in the next test."""
+def pair_in_turn(callers: dict[str, Caller], values: Sequence[Any], start: int) -> Iterator[Any]:
+    """Pair each value with three callers or more, and each caller with a value; `start` makes other pairs."""
     turns = islice(cycle(callers.values()), start, None)
     times = max(3, ceil(len(callers) / len(values)))
     return ((next(turns), value) for value in values for _ in range(times))
@@ -251,8 +253,8 @@ def test_every_filter_finds_the_same_for_every_caller(
         uuids = [str(uuid) for (uuid,) in connection.execute(text(query))]
         if "name" not in parameter:
             values = [*values, uuids[0], ",".join(uuids), ","]
-    for caller, value in in_turn(callers, values, PARAMETERS.index(parameter)):
-        assert_same(connection, caller, {parameter: value})
+    for caller, value in pair_in_turn(callers, values, PARAMETERS.index(parameter)):
+        assert_same_list(connection, caller, {parameter: value})
 
 
 ORDERS = ["", "-id", "id,name", *ENTITY.orders, *(f"-{name}" for name in ENTITY.orders)]
@@ -263,36 +265,36 @@ def test_every_order_and_page_is_the_same(
     connection: Connection, callers: dict[str, Caller], order: str
 ) -> None:
     extras: list[dict[str, str]] = [{}, {"name__contains": "a"}, {"temporal": "true"}]
-    for caller, extra in in_turn(callers, extras, ORDERS.index(order)):
+    for caller, extra in pair_in_turn(callers, extras, ORDERS.index(order)):
         for page in (
             {"page_size": "1000"},
             {"page_size": "7", "page": "2"},
             {"limit": "3", "offset": "999"},
         ):
-            assert_same(connection, caller, {"ordering": order, **extra, **page})
+            assert_same_list(connection, caller, {"ordering": order, **extra, **page})
 
 
 def test_every_row_and_link_is_the_same(
     connection: Connection, callers: dict[str, Caller], rows: list[Any]
 ) -> None:
-    every = [(caller, LINKS[0]) for caller in callers.values()]
-    every += product((callers["anonymous"], callers["both"]), LINKS[1:])
-    for caller, links in every:
-        count = assert_same(connection, caller, {"page_size": "1000"}, links)
+    pairs = [(caller, LINKS[0]) for caller in callers.values()]
+    pairs += product((callers["anonymous"], callers["both"]), LINKS[1:])
+    for caller, links in pairs:
+        count = assert_same_list(connection, caller, {"page_size": "1000"}, links)
         assert count > 12
         for row in rows:
-            plain = connection.execute(
+            python_row = connection.execute(
                 row_statement(ENTITY, caller, ENTITY.table.c.uuid == row.uuid)
             ).one_or_none()
-            found = run(
+            json_row = run(
                 connection,
                 detail_query(RASTER_SOURCES, caller.logged_in),
                 {**shared_values(links, caller), "uuid": row.uuid},
             )
-            assert (plain is None) == (found is None)
-            if plain:
-                expected = orjson.dumps(represent(RASTER_SOURCES.fields, plain, links))
-                assert without_spaces(found[0]) == expected
+            assert (python_row is None) == (json_row is None)
+            if python_row:
+                expected = orjson.dumps(represent(RASTER_SOURCES.fields, python_row, links))
+                assert without_spaces(json_row[0]) == expected
 
 
 def test_combined_filters_find_the_same(connection: Connection, callers: dict[str, Caller]) -> None:
@@ -301,13 +303,13 @@ def test_combined_filters_find_the_same(connection: Connection, callers: dict[st
         "organisation__name": "Owner", "supplier__isnull": "false", "writable": "false",
     }  # fmt: skip
     for caller in callers.values():
-        assert_same(connection, caller, combined)
+        assert_same_list(connection, caller, combined)
 
 
 def test_the_server_answers_the_same_to_programs_as_on_its_pages(
     client: Client, rows: list[Any]
 ) -> None:
-    """Pages are made the plain way."""
+    """Python makes the rows of pages."""
     page = client.get(SOURCES, params={"page_size": "1000", "format": "api"})
     listed = client.get(SOURCES, params={"page_size": "1000"}).json()
     assert listed["count"] == len(listed["results"])
@@ -346,8 +348,8 @@ def test_a_page_as_json_takes_half_the_time_of_rows_in_python_or_less(
         return run(connection, query, values)
 
     seconds: dict[Callable[[], object], list[float]] = {by_python: [], by_sql: []}
-    for way in [by_python, by_sql] * 10:
+    for make_page in [by_python, by_sql] * 10:
         began = process_time()
-        way()
-        seconds[way].append(process_time() - began)
+        make_page()
+        seconds[make_page].append(process_time() - began)
     assert median(seconds[by_python]) >= 2 * median(seconds[by_sql])

@@ -1,4 +1,4 @@
-"""The form of an upload: its file arrives unchanged, however the network splits it."""
+"""The form of an upload: its file arrives unchanged, wherever the network splits it."""
 
 from collections.abc import Iterator
 
@@ -16,8 +16,8 @@ CONTENTS = st.lists(st.sampled_from(TRAPS) | st.binary(max_size=5), max_size=30)
 CUTS = st.lists(st.integers(1, 12), max_size=200)
 
 
-def parsed(body: bytes, cuts: list[int]) -> bytes:
-    """Parse a form in pieces of these sizes, then the rest at once, and return its file."""
+def parse_file(body: bytes, cuts: list[int]) -> bytes:
+    """Parse a form in pieces of these sizes, and the rest at once; return its file."""
     received = bytearray()
     form = UploadForm(KIND, lambda _: None, received.extend)
     for size in cuts:
@@ -31,18 +31,18 @@ def parsed(body: bytes, cuts: list[int]) -> bytes:
 @given(CONTENTS, CUTS)
 def test_the_received_file_equals_the_sent_one(content: bytes, cuts: list[int]) -> None:
     assume(b"\r\n--b" not in b"\r\n" + content + b"\r\n-")
-    assert parsed(HEAD + content + b"\r\n--b--\r\n", cuts) == content
+    assert parse_file(HEAD + content + b"\r\n--b--\r\n", cuts) == content
 
 
 @given(st.data())
 def test_a_damaged_form_is_accepted_or_400(data: st.DataObject) -> None:
     body = bytearray(HEAD + b"content" + b"\r\n--b--\r\n")
     for _ in range(data.draw(st.integers(1, 3))):
-        place = data.draw(st.integers(0, len(body) - 1))
-        body[place : place + data.draw(st.integers(0, 5))] = data.draw(st.sampled_from(TRAPS))
+        position = data.draw(st.integers(0, len(body) - 1))
+        body[position : position + data.draw(st.integers(0, 5))] = data.draw(st.sampled_from(TRAPS))
     status = 200
     try:
-        parsed(bytes(body), [])
+        parse_file(bytes(body), [])
     except Problem as problem:
         status = problem.status
     assert status in (200, 400)
@@ -50,10 +50,10 @@ def test_a_damaged_form_is_accepted_or_400(data: st.DataObject) -> None:
 
 def test_a_truncated_form_is_rejected() -> None:
     body = HEAD + b"content" + b"\r\n--b--"
-    assert parsed(body, []) == b"content"
+    assert parse_file(body, []) == b"content"
     for length in range(len(body)):
         with pytest.raises(Problem):
-            parsed(body[:length], [])
+            parse_file(body[:length], [])
 
 
 FIELD = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'

@@ -1,4 +1,4 @@
-"""The server follows its OpenAPI document: schemathesis finds no difference with all its checks."""
+"""The server follows its OpenAPI document: schemathesis finds no difference, with all its checks."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 from httpx import Client
 from jsonschema import Draft202012Validator
 
-from tests.api.conftest import SOURCES, As, base
+from tests.api.conftest import SOURCES, As, address_of
 from tests.support.commands import REPOSITORY
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
@@ -33,51 +33,51 @@ checks.use_after_free.enabled = false
 
 
 @pytest.fixture
-def there(as_: As, things: dict[str, str]) -> dict[str, str]:
-    """Return one of everything for the hooks of schemathesis."""
+def existing(as_: As, things: dict[str, str]) -> dict[str, str]:
+    """Return the variables for the hooks of schemathesis, which name a row of each kind."""
     paths = as_("admin").get("/api/v4/openapi.json").json()["paths"]
     named = {path: path.split("/")[3] for path in paths if "{" in path}
-    existing = {path: things[name] for path, name in named.items() if name in things}
+    by_path = {path: things[name] for path, name in named.items() if name in things}
     return {
         "CURSOR": as_("admin").get("/api/v4/changes/").json()["cursor"],
         "ORGANISATION": things["organisations"],
         "SOURCE": things["rastersources"],
         "SUPPLIER": "supplier",
-        "EXISTING": json.dumps(existing),
+        "EXISTING": json.dumps(by_path),
     }
 
 
 def run_schemathesis(
-    client: Client, there: dict[str, str], folder: Path, *options: str
+    client: Client, existing: dict[str, str], folder: Path, *options: str
 ) -> subprocess.CompletedProcess[str]:
     pytest.importorskip("schemathesis")
     (folder / "schemathesis.toml").write_text(CONFIGURATION)
     program = Path(sys.executable).with_name("st")
-    url = f"{base(client)}/api/v4/openapi.json"
+    url = f"{address_of(client)}/api/v4/openapi.json"
     return subprocess.run(
         [program, "run", url, "--no-color", "--checks", "all", "--continue-on-failure", *options],
-        check=False, cwd=folder, env={**os.environ, **there, "PYTHONPATH": str(REPOSITORY)},
+        check=False, cwd=folder, env={**os.environ, **existing, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True, text=True,
     )  # fmt: skip
 
 
 def test_the_api_follows_its_document(
-    client: Client, people: dict[str, str], there: dict[str, str], tmp_path: Path
+    client: Client, people: dict[str, str], existing: dict[str, str], tmp_path: Path
 ) -> None:
     login = ["--auth", f"__key__:{people['admin']}"]
     options = ("--phases", "fuzzing,stateful", "-n", "2", "--seed", "1")
-    done = run_schemathesis(client, there, tmp_path, *options, *login)
+    done = run_schemathesis(client, existing, tmp_path, *options, *login)
     assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("who", ["anyone", "administrator"])
 def test_the_api_follows_its_document_at_length(
-    client: Client, people: dict[str, str], there: dict[str, str], tmp_path: Path, who: str
+    client: Client, people: dict[str, str], existing: dict[str, str], tmp_path: Path, who: str
 ) -> None:
     login = ["--auth", f"__key__:{people['admin']}"] if who == "administrator" else []
     options = ("--phases", "examples,coverage,fuzzing,stateful", "-n", "40")
-    done = run_schemathesis(client, there, tmp_path, *options, *login)
+    done = run_schemathesis(client, existing, tmp_path, *options, *login)
     assert done.returncode == 0, done.stdout
     cases = re.search(r"(\d+) generated", done.stdout)
     assert cases
@@ -90,7 +90,7 @@ def test_the_document_names_every_parameter_and_its_page_is_self_contained(
     document = client.get("/api/v4/openapi.json").json()
     assert document["openapi"] == "3.1.0"
     operation = document["paths"][SOURCES]["get"]
-    named = {row["name"] for row in operation["parameters"]}
+    named = {parameter["name"] for parameter in operation["parameters"]}
     assert {
         "name__icontains",
         "uuid",
@@ -157,40 +157,44 @@ ORDINARY: dict[str, tuple[str, ...]] = {
     "page": ("1", "01"), "page_size": (*NUMBERS, "0"), "limit": NUMBERS, "offset": ("0", *NUMBERS),
     "format": ("json", "api"),
 }  # fmt: skip
-"""Queries from section 3 of the contract."""
+"""Parameters and values from section 3 of the contract."""
 
 
 def documented_examples() -> list[tuple[str, str]]:
-    """Yield parameter and value of every query string in README and docs."""
+    """Return the parameter and value of every query string in README and docs."""
     texts = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
     text = "\n".join(path.read_text() for path in texts)
     queries = re.findall(r"/rastersources/[?]([^'\"`\s]+)", text)
     queries += re.findall(r"`([a-z]+(?:__[a-z]+)*=[^`\s]+)`", text)
-    found = [pair for query in queries for pair in parse_qsl(query)]
+    pairs = [pair for query in queries for pair in parse_qsl(query)]
     placeholders = {"west,south,east,north", "longitude,latitude"}
-    return [pair for pair in found if pair[1] not in placeholders]
+    return [pair for pair in pairs if pair[1] not in placeholders]
 
 
 def schemas(client: Client) -> dict[str, Any]:
     """Return the schema of each parameter of the list of raster sources."""
     document = client.get("/api/v4/openapi.json").json()
     parameters = document["paths"][SOURCES]["get"]["parameters"]
-    return {row["name"]: row["schema"] for row in parameters}
+    return {parameter["name"]: parameter["schema"] for parameter in parameters}
 
 
 def test_the_document_allows_every_ordinary_request(client: Client) -> None:
-    known = schemas(client)
+    known_schemas = schemas(client)
     examples = documented_examples()
     assert {"in_bbox", "name__icontains", "ordering", "created__gte"} <= {
-        row for row, _ in examples
+        name for name, _ in examples
     }
-    asked = [(name, value) for name, values in ORDINARY.items() for value in ("", *values)]
-    said = [(name, value) for name, schema in known.items() for value in schema.get("examples", [])]
-    assert {"geometry", "point", "in_bbox", "created"} <= {name for name, _ in said}
-    for name, value in [*examples, *asked, *said]:
+    ordinary = [(name, value) for name, values in ORDINARY.items() for value in ("", *values)]
+    in_schemas = [
+        (name, value)
+        for name, schema in known_schemas.items()
+        for value in schema.get("examples", [])
+    ]
+    assert {"geometry", "point", "in_bbox", "created"} <= {name for name, _ in in_schemas}
+    for name, value in [*examples, *ordinary, *in_schemas]:
         answer = client.get(SOURCES, params={name: value})
         assert answer.status_code == 200, (name, value, answer.text)
-        assert Draft202012Validator(known[name]).is_valid(value), (name, value, known[name])
+        assert Draft202012Validator(known_schemas[name]).is_valid(value), (name, value)
 
 
 @pytest.mark.parametrize(
@@ -208,20 +212,20 @@ def test_the_document_forbids_what_the_server_rejects(
     assert not Draft202012Validator(schemas(client)[name]).is_valid(value)
 
 
-@pytest.mark.parametrize("moment", [*TIMES, ""])
+@pytest.mark.parametrize("timestamp", [*TIMES, ""])
 def test_the_document_allows_ordinary_times_in_bodies(
-    as_: As, things: dict[str, str], moment: str
+    as_: As, things: dict[str, str], timestamp: str
 ) -> None:
     path = f"{SOURCES}{{uuid}}/data/"
     item = as_("admin").get("/api/v4/openapi.json").json()["paths"][path]
     form = item["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert Draft202012Validator(form["properties"]["timestamp"]).is_valid(moment)
+    assert Draft202012Validator(form["properties"]["timestamp"]).is_valid(timestamp)
     url = path.format(uuid=things["rastersources"])
     files = {"file": ("a.tif", b"")}
-    sent = as_("admin").post(url, data={"timestamp": moment}, files=files)
+    sent = as_("admin").post(url, data={"timestamp": timestamp}, files=files)
     assert sent.status_code == 200, sent.text
     for media_type, content in item["delete"]["requestBody"]["content"].items():
-        period = {"start": moment, "stop": moment}
+        period = {"start": timestamp, "stop": timestamp}
         assert Draft202012Validator(content["schema"]).is_valid(period), media_type
     assert as_("admin").request("DELETE", url, json=period).status_code == 200
 
@@ -263,7 +267,9 @@ def test_a_boolean_in_a_body_is_read_as_the_document_says(
 def test_any_value_of_dry_run_is_documented(as_: As, things: dict[str, str]) -> None:
     path = f"{SOURCES}{{uuid}}/"
     item = as_("admin").get("/api/v4/openapi.json").json()["paths"][path]
-    (schema,) = (row["schema"] for row in item["patch"]["parameters"] if row["name"] == "dry-run")
+    (schema,) = (
+        each["schema"] for each in item["patch"]["parameters"] if each["name"] == "dry-run"
+    )
     url = path.format(uuid=things["rastersources"])
     for value in ("", "true", "no", "\x00"):
         assert Draft202012Validator(schema).is_valid(value)
@@ -276,14 +282,16 @@ def test_the_document_names_every_url_and_its_problems(client: Client) -> None:
     paths = document["paths"]
     assert {"/api/v3/", "/bootstrap/lizard/", "/health/"} <= paths.keys()
     operations = {
-        (path, method): row
+        (path, method): operation
         for path, item in paths.items()
-        for method, row in item.items()
+        for method, operation in item.items()
         if method != "parameters"
     }
-    assert [key for key, row in operations.items() if "412" in row["responses"]] == [
+    assert [key for key, operation in operations.items() if "412" in operation["responses"]] == [
         (f"{SOURCES}{{uuid}}/", "delete")
     ]
-    assert [key for key, row in operations.items() if "431" not in row["responses"]] == []
+    assert [
+        key for key, operation in operations.items() if "431" not in operation["responses"]
+    ] == []
     referred = set(re.findall(r"#/components/responses/(\d+)", json.dumps(paths)))
     assert referred == document["components"]["responses"].keys()

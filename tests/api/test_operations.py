@@ -1,4 +1,4 @@
-"""Operation: restarts of the database, time limits, base URL, CORS, headers, health and metrics."""
+"""Restarts of the database, time limits, base URL, CORS, headers, health and metrics."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from pipeline.catalogue.users import add_user, create_key, grant_role
 from pipeline.database.engine import make_engine
 from pipeline.database.migrations import migrate
 from pipeline.database.private_cluster.cluster import Cluster
-from tests.api.conftest import SOURCES, Add, client_of, serving
+from tests.api.conftest import SOURCES, Add, client_of, serve
 from tests.support.private_clusters import add_cluster
 from tests.support.waiting import wait_until
 
@@ -60,7 +60,7 @@ def test_a_restart_under_load_gives_503_and_nothing_worse(cluster: Cluster) -> N
     key = create_key(engine, "admin")
     engine.dispose()
     config = ApiConfig(cluster.url())
-    with serving(config) as address, ThreadPoolExecutor(8) as pool:
+    with serve(config) as address, ThreadPoolExecutor(8) as pool:
         stop = Event()
         statuses: list[list[int]] = [[] for _ in range(8)]
         workers = [pool.submit(load, address, key, str(owner), stop, each) for each in statuses]
@@ -78,12 +78,12 @@ def test_a_restart_under_load_gives_503_and_nothing_worse(cluster: Cluster) -> N
     assert all(each[-1] in (200, 201) for each in statuses)
 
 
-def load(address: str, key: str, owner: str, stop: Event, found: list[int]) -> None:
-    """Read and write in turns until `stop` is set, and note the statuses."""
+def load(address: str, key: str, owner: str, stop: Event, statuses: list[int]) -> None:
+    """Read and write in turns until `stop` is set, and record the statuses."""
     with Client(base_url=address, auth=("__key__", key), timeout=60) as client:
         while not stop.is_set():
-            found.append(client.get(SOURCES).status_code)
-            found.append(
+            statuses.append(client.get(SOURCES).status_code)
+            statuses.append(
                 client.post(SOURCES, json={"name": "n", "organisation": owner}).status_code
             )
 
@@ -134,33 +134,33 @@ def test_hyperlinks_begin_with_the_public_base_url(
         )
 
 
-@pytest.mark.parametrize("believed", [True, False], ids=["believed", "not believed"])
+@pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "not trusted"])
 def test_the_forwarded_scheme_counts_only_from_a_trusted_proxy(
-    database_url: str, add_source: Add, believed: bool
+    database_url: str, add_source: Add, trusted: bool
 ) -> None:
     row = add_source("a")
     proxied = {"Host": "maps.example", "X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}
-    proxies = ("127.0.0.0/8",) if believed else ()
+    proxies = ("127.0.0.0/8",) if trusted else ()
     with client_of(ApiConfig(database_url, proxies=proxies)) as client:
-        found = client.get(f"{SOURCES}{row.uuid}/", headers=proxied).json()
+        source = client.get(f"{SOURCES}{row.uuid}/", headers=proxied).json()
         page = client.get("/accounts/login/", headers=proxied)
-    assert found["url"] == f"http{'s' * believed}://maps.example{SOURCES}{row.uuid}/"
-    assert ("Secure" in page.headers["set-cookie"]) == believed
+    assert source["url"] == f"http{'s' * trusted}://maps.example{SOURCES}{row.uuid}/"
+    assert ("Secure" in page.headers["set-cookie"]) == trusted
 
 
 def test_pages_of_allowed_origins_may_call_and_others_may_not(database_url: str) -> None:
-    ask = {
+    preflight = {
         "Access-Control-Request-Method": "PATCH",
         "Access-Control-Request-Headers": "authorization,content-type",
     }
     with client_of(ApiConfig(database_url, cors_origins=("https://maps.example",))) as client:
-        allowed = client.options(SOURCES, headers={"Origin": "https://maps.example", **ask})
+        allowed = client.options(SOURCES, headers={"Origin": "https://maps.example", **preflight})
         assert allowed.headers["access-control-allow-origin"] == "https://maps.example"
         assert "PATCH" in allowed.headers["access-control-allow-methods"]
         other = {"Origin": "https://other.example"}
         for answer in (
             client.get(SOURCES, headers=other),
-            client.options(SOURCES, headers=other | ask),
+            client.options(SOURCES, headers=other | preflight),
         ):
             assert "access-control-allow-origin" not in answer.headers
         assert (answer.status_code, answer.json()["detail"]) == (400, "Disallowed CORS origin.")
@@ -181,7 +181,7 @@ def test_every_answer_has_security_headers(client: Client) -> None:
 
 @pytest.fixture
 def broken(engine: Engine, empty: None) -> Iterator[None]:
-    """A database with another schema than the code expects."""
+    """Rename a table, so that the schema is not what the code expects."""
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE scenarios RENAME TO away"))
     yield
@@ -224,10 +224,10 @@ def test_metrics_count_by_route_when_a_proxy_keeps_the_base_path(
         for path in (SOURCES, f"/maps{SOURCES}", f"/maps{SOURCES}", "/maps/nothing"):
             client.get(path)
         text = client.get("/maps/metrics").text
-    counted = 'rastersources_requests_total{method="GET",route='
-    assert f'{counted}"{SOURCES}",status="200"}} 3.0' in text
-    assert f'{counted}"none",status="404"}} 1.0' in text
-    assert f'{counted}"none",status="200"' not in text
+    line = 'rastersources_requests_total{method="GET",route='
+    assert f'{line}"{SOURCES}",status="200"}} 3.0' in text
+    assert f'{line}"none",status="404"}} 1.0' in text
+    assert f'{line}"none",status="200"' not in text
 
 
 def test_health_is_ok_while_the_database_answers(client: Client) -> None:

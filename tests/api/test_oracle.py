@@ -1,5 +1,5 @@
 # mypy: disable-error-code="import-untyped, misc"
-"""Text, uuid, time and ordering lookups find the same rows in the same order as django-filter's on the same data."""
+"""Our lookups and orders find the same rows in the same order as those of django-filter on the same data."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -33,7 +33,7 @@ ORDERS = ("name", "supplier_code", "size", "last_modified", "created", "id")
 
 @pytest.fixture(scope="module")
 def rows(add_source: Add) -> list[Any]:
-    """Names, codes and times for which lookups differ."""
+    """Add sources with names, codes and times for which lookups differ."""
     return [
         add_source(
             name,
@@ -63,15 +63,15 @@ def oracle(database_url: str, rows: list[Any]) -> Callable[[dict[str, str]], lis
     filterset = make_filterset()
 
     def find(query: dict[str, str]) -> list[str]:
-        found = filterset(query, queryset=filterset.Meta.model.objects.all())
-        assert found.is_valid(), found.errors
-        return [row.name for row in found.qs]
+        filtered = filterset(query, queryset=filterset.Meta.model.objects.all())
+        assert filtered.is_valid(), filtered.errors
+        return [row.name for row in filtered.qs]
 
     return find
 
 
 def make_model() -> Any:
-    """Our table as a Django model."""
+    """Make a Django model of our table."""
     from django.db import models
 
     class Organisation(models.Model):
@@ -99,7 +99,7 @@ def make_model() -> Any:
 
 
 def make_filterset() -> Any:
-    """The filters of django-filter for our table."""
+    """Make the filters of django-filter for our table."""
     from django.db.models import F
 
     class Texts(filters.BaseInFilter, filters.CharFilter):
@@ -110,21 +110,21 @@ def make_filterset() -> Any:
 
     class Ordering(filters.OrderingFilter):
         def filter(self, qs: Any, value: Any) -> Any:
-            by = [F(name.lstrip("-")) for name in value or ["id"]]
+            keys = [F(name.lstrip("-")) for name in value or ["id"]]
             directed = [
                 item.desc(nulls_last=True) if name.startswith("-") else item.asc(nulls_last=True)
-                for item, name in zip(by, value or ["id"], strict=True)
+                for item, name in zip(keys, value or ["id"], strict=True)
             ]
             return qs.order_by(*directed, "id")
 
     def text(field: str) -> dict[str, Any]:
-        made = {f"{field}__{lookup}": filters.CharFilter(field_name=field, lookup_expr=lookup)
+        lookups = {f"{field}__{lookup}": filters.CharFilter(field_name=field, lookup_expr=lookup)
                 for lookup in TEXT_LOOKUPS if lookup != "in"}  # fmt: skip
-        return {**made, f"{field}__in": Texts(field_name=field, lookup_expr="in")}
+        return {**lookups, f"{field}__in": Texts(field_name=field, lookup_expr="in")}
 
     def time(field: str) -> dict[str, Any]:
         return {f"{field}__{lookup}": filters.IsoDateTimeFilter(field_name=field, lookup_expr=lookup)
-                for lookup in ("exact", "lt", "lte", "gt", "gte")}  # fmt: skip
+                for lookup in TIME_LOOKUPS}  # fmt: skip
 
     declared: dict[str, Any] = {"uuid": Uuids(field_name="uuid", lookup_expr="in")}
     for field in ("name", "supplier_code", "organisation__name"):
@@ -139,7 +139,7 @@ def make_filterset() -> Any:
     return type("Filters", (filters.FilterSet,), declared)
 
 
-def ours(client: Client, query: dict[str, str]) -> list[str]:
+def find_names(client: Client, query: dict[str, str]) -> list[str]:
     """Return the names that the API finds for a query."""
     page = client.get(SOURCES, params={"page_size": "1000", **query})
     assert page.status_code == 200, page.text
@@ -156,9 +156,9 @@ texts = (
     | parts
     | st.text("aAbB%_\\ .*'\"é,\t\x1f\x85\u3000", max_size=4)
 ).filter(lambda text: "\x00" not in text)
-moments = st.sampled_from([START + timedelta(minutes=minutes) for minutes in range(0, 300, 7)]).map(
-    lambda moment: moment.isoformat().replace("+00:00", "Z")
-)
+timestamps = st.sampled_from(
+    [START + timedelta(minutes=minutes) for minutes in range(0, 300, 7)]
+).map(lambda timestamp: timestamp.isoformat().replace("+00:00", "Z"))
 fields = st.sampled_from(["name", "supplier_code", "organisation__name"])
 text_queries = st.builds(lambda field, lookup, value: {f"{field}__{lookup}": value},
                          fields, st.sampled_from(TEXT_LOOKUPS), texts).filter(
@@ -166,7 +166,7 @@ text_queries = st.builds(lambda field, lookup, value: {f"{field}__{lookup}": val
     lambda query: all(part.strip() for name, text in query.items() if name.endswith("__in") for part in text.split(","))
 )  # fmt: skip
 time_queries = st.builds(lambda field, lookup, value: {f"{field}__{lookup}": value},
-                         st.sampled_from(TIMES), st.sampled_from(TIME_LOOKUPS), moments)  # fmt: skip
+                         st.sampled_from(TIMES), st.sampled_from(TIME_LOOKUPS), timestamps)  # fmt: skip
 orderings = st.lists(
     st.builds(lambda sign, name: sign + name, st.sampled_from(["", "-"]), st.sampled_from(ORDERS)),
     max_size=3, unique_by=lambda name: name.lstrip("-"),
@@ -196,29 +196,29 @@ def test_lookups_and_orders_find_what_django_finds(
 ) -> None:
     query = text | time | null | order
     expected = oracle(query)
-    assert ours(client, query) == expected
+    assert find_names(client, query) == expected
 
 
 @pytest.mark.usefixtures("oracle")
 @pytest.mark.parametrize(
     "value", ["a", " a b\t", "\u3000a\x85", "", " ", "\n", None, 5, 1.5, True, [], "a\0", "x" * 255, "x" * 256]
 )  # fmt: skip
-def test_texts_are_taken_as_django_rest_framework_takes_them(
+def test_texts_are_validated_as_by_django_rest_framework(
     as_: As, owner: str, value: object
 ) -> None:
     serializers: Any = pytest.importorskip("rest_framework.serializers")
     name = serializers.CharField(max_length=255)
     description = serializers.CharField(allow_blank=True, allow_null=True)
-    for field, judge in (("name", name), ("description", description)):
+    for field, serializer in (("name", name), ("description", description)):
         answer = as_("admin").post(SOURCES, json={"name": "a", "organisation": owner, field: value})
         try:
-            expected = 201, judge.run_validation(value)
+            expected = 201, serializer.run_validation(value)
         except serializers.ValidationError as error:
             expected = 400, error.detail
-        found = answer.json()
-        assert (answer.status_code, found.get("detail", found)[field]) == expected
+        body = answer.json()
+        assert (answer.status_code, body.get("detail", body)[field]) == expected
         if answer.status_code == 201:
-            as_("admin").delete(found["url"])
+            as_("admin").delete(body["url"])
 
 
 def test_uuids_find_what_django_finds(
@@ -226,4 +226,4 @@ def test_uuids_find_what_django_finds(
 ) -> None:
     for chosen in ([rows[0].uuid], [rows[3].uuid, rows[1].uuid], [UUID(int=0)]):
         for text in (",".join(map(str, chosen)), ",".join(str(item).upper() for item in chosen)):
-            assert ours(client, {"uuid": text}) == oracle({"uuid": text})
+            assert find_names(client, {"uuid": text}) == oracle({"uuid": text})

@@ -1,4 +1,4 @@
-"""Forms of pages: a deletion asks first, a rejected form keeps the typed text, and every path has a page."""
+"""Forms of pages: a deletion asks first, a rejected form keeps its text, and every path has a page."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.layers import add_layer
-from tests.api.conftest import SOURCES, Add, As, base, client_of
+from tests.api.conftest import SOURCES, Add, As, address_of, client_of
 from tests.api.resources.test_layers import graph
 from tests.api.test_pages import BROWSER, sign_in, token_of
 from tests.support.chromium import click_button, needs_chromium, wait_for_text
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("empty", "people")
 
 @pytest.fixture
 def visitor(client: Client, people: dict[str, str]) -> Iterator[Client]:
-    """An administrator who signed in to the pages."""
+    """A client of an administrator who is signed in to the pages."""
     with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as visitor:
         sign_in(visitor, "admin", people["admin"])
         yield visitor
@@ -45,25 +45,24 @@ def forms(page: Response) -> dict[str, str]:
     form = (
         r'name="_method" value="(\w+)">\s*<label>Content, as JSON\s*<textarea[^>]*>(.*?)</textarea>'
     )
-    found = re.findall(form, page.text, re.DOTALL)
-    return {method: unescape(content) for method, content in found}
+    return {method: unescape(content) for method, content in re.findall(form, page.text, re.DOTALL)}
 
 
 def confirm(visitor: Client, url: str, page: Response) -> Response:
-    """Send the form of the page that asks before a deletion."""
+    """Confirm a deletion by the form on its page."""
     fields = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page.text)
     fields = [(name, unescape(value)) for name, value in fields]
     return visitor.post(url, data=dict(fields))
 
 
-def plain(page: Response) -> str:
+def text_of(page: Response) -> str:
     """Return the text of a page."""
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", page.text)))
 
 
 @pytest.fixture
 def used(as_: As, add_source: Add, owner: str, engine: Engine, add_organisation: Any) -> Any:
-    """Make a raster source that a layer, a label type and scenarios use, some of them of another owner."""
+    """Add a raster source that a layer, a label type and scenarios use, some of them of another owner."""
     row = add_source("Rain & snow")
     execute(engine, UPLOADED, source=row.id)
     body = {"organisation": owner, "access_modifier": "Private"}
@@ -104,7 +103,7 @@ def test_a_deletion_asks_first_and_names_the_dependents(visitor: Client, used: A
     url = f"{SOURCES}{source.uuid}/"
     page = submit(visitor, url, "DELETE", "{}")
     assert page.status_code == 200
-    words = plain(page)
+    words = text_of(page)
     assert 'The raster source "Rain & snow" will be deleted.' in words
     assert "Used by 2 layers and 1 label type: deleting it breaks them." in words
     assert "1 waiting upload will be ended." in words
@@ -117,8 +116,8 @@ def test_a_deletion_asks_first_and_names_the_dependents(visitor: Client, used: A
         assert name in words
     assert "Their" not in words
     assert visitor.get(url).status_code == 200
-    gone = confirm(visitor, url, page)
-    assert "HTTP 204 No Content" in gone.text
+    deleted = confirm(visitor, url, page)
+    assert "HTTP 204 No Content" in deleted.text
     assert visitor.get(url).status_code == 404
 
 
@@ -130,7 +129,7 @@ def test_an_unused_source_is_deleted_without_force(visitor: Client, add_source: 
     assert "HTTP 204 No Content" in confirm(visitor, url, page).text
 
 
-def test_a_deletion_that_would_fail_is_not_asked_about(visitor: Client, add_source: Add) -> None:
+def test_a_deletion_that_would_fail_is_rejected_at_once(visitor: Client, add_source: Add) -> None:
     mine, theirs = add_source("a"), add_source("b", organisation="Others")
     assert submit(visitor, f"{SOURCES}{theirs.uuid}/", "DELETE").status_code == 403
     broken = submit(visitor, f"{SOURCES}{mine.uuid}/", "DELETE", '{"force": "perhaps"}')
@@ -138,19 +137,21 @@ def test_a_deletion_that_would_fail_is_not_asked_about(visitor: Client, add_sour
 
 
 @pytest.mark.parametrize("path", ["rasters", "labeltypes", "scenarios"])
-def test_deleting_a_dependent_asks_too(visitor: Client, as_: As, owner: str, path: str) -> None:
+def test_the_deletion_of_a_dependent_asks_first_too(
+    visitor: Client, as_: As, owner: str, path: str
+) -> None:
     url = (
         as_("admin")
         .post(f"/api/v4/{path}/", json={"name": "mine", "organisation": owner})
         .json()["url"]
     )
     page = submit(visitor, url, "DELETE")
-    assert '"mine" will be deleted. Nothing depends on it.' in plain(page)
+    assert '"mine" will be deleted. Nothing depends on it.' in text_of(page)
     assert visitor.get(url).status_code == 200
     assert "HTTP 204 No Content" in confirm(visitor, url, page).text
 
 
-def test_a_question_needs_the_token_of_the_session(visitor: Client, add_source: Add) -> None:
+def test_a_deletion_needs_the_token_of_the_session(visitor: Client, add_source: Add) -> None:
     url = f"{SOURCES}{add_source('a').uuid}/"
     assert submit(visitor, url, "DELETE", csrfmiddlewaretoken="0").status_code == 403
     assert (
@@ -183,14 +184,12 @@ def test_a_rejected_form_keeps_the_typed_text(
     page = submit(visitor, url, method, content)
     assert page.status_code == 400
     assert error in unescape(page.text)
-    held = forms(page)
-    assert held.pop(method) == content.strip()
+    texts = forms(page)
+    assert texts.pop(method) == content.strip()
     if method == "PATCH":
-        assert (json.loads(held["PUT"])["name"], json.loads(held["PUT"])["description"]) == (
-            "stored",
-            "there",
-        )
-    assert held.keys() == {"PUT", "PATCH", "DELETE"} - {method}
+        stored = json.loads(texts["PUT"])
+        assert (stored["name"], stored["description"]) == ("stored", "there")
+    assert texts.keys() == {"PUT", "PATCH", "DELETE"} - {method}
 
 
 @pytest.mark.parametrize("how", ["OPTIONS", "PATCH"])
@@ -286,7 +285,7 @@ def test_every_problem_is_a_page_for_people_and_the_envelope_for_programs(
 def test_a_page_of_an_unknown_path_escapes_it_and_leads_back(visitor: Client) -> None:
     page = visitor.get('/"><script>alert(1)</script>/')
     assert "<script" not in page.text
-    assert f'href="{base(visitor)}/api/v4/?format=api"' in page.text
+    assert f'href="{address_of(visitor)}/api/v4/?format=api"' in page.text
     assert "Sign out" in page.text
 
 
@@ -319,10 +318,10 @@ def test_the_button_to_sign_out_is_visible_on_a_narrow_screen(
     execute(engine, "UPDATE users SET username = :name WHERE username = 'admin'", name=LONG_NAME)
     size = {"width": 380, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     try:
-        browser.get(f"{base(client)}{SOURCES}")
+        browser.get(f"{address_of(client)}{SOURCES}")
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         sign_in_with(browser, LONG_NAME, people["admin"])
-        browser.get(f"{base(client)}{path}")
+        browser.get(f"{address_of(client)}{path}")
         button = browser.find_element("xpath", "//button[.='Sign out']")
         assert button.rect["x"] >= 0
         assert button.rect["x"] + button.rect["width"] <= 380

@@ -1,4 +1,4 @@
-"""The pages: one for every URL, signing in, writing by forms, and escaping of all values."""
+"""Every URL has a page. Pages let people sign in and write by forms, and escape all values."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.users import create_key, revoke_key, set_password
-from tests.api.conftest import SOURCES, Add, base, serving
+from tests.api.conftest import SOURCES, Add, address_of, serve
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"}
@@ -21,7 +21,7 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 @pytest.fixture
 def browser(client: Client, engine: Engine) -> Iterator[Client]:
-    """A client that sends headers like a browser and keeps cookies; earlier failed sign-ins are deleted."""
+    """A client that sends the headers of a browser and keeps cookies. Earlier failed sign-ins are deleted."""
     with engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM sign_in_failures")
     with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as browser:
@@ -30,9 +30,9 @@ def browser(client: Client, engine: Engine) -> Iterator[Client]:
 
 def token_of(page: Response) -> str:
     """Return the CSRF token in the forms of a page."""
-    found = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
-    assert found, page.text
-    return found[1]
+    match = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
+    assert match, page.text
+    return match[1]
 
 
 def sign_in(browser: Client, username: str, password: str, following: str = "") -> Response:
@@ -59,7 +59,7 @@ def test_a_page_shows_title_request_answer_and_links(
     assert "HTTP 200 OK" in text
     assert "Content-Type:</b> application/json" in text
     suffix = "?format=api" if how == "format" else ""
-    assert f'"url": "<a href="{base(client)}{SOURCES}' in text
+    assert f'"url": "<a href="{address_of(client)}{SOURCES}' in text
     assert f'/{suffix}" rel' in text
     assert "1 in total" in text
 
@@ -101,7 +101,7 @@ def test_everything_in_a_page_is_escaped(client: Client, add_source: Add) -> Non
         assert 'href="javascript' not in page
 
 
-def test_a_page_loads_nothing_from_elsewhere_and_runs_no_scripts(client: Client) -> None:
+def test_a_page_loads_nothing_from_other_hosts_and_runs_no_scripts(client: Client) -> None:
     page = client.get(SOURCES, params={"format": "api"})
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "<script" not in page.text
@@ -110,7 +110,7 @@ def test_a_page_loads_nothing_from_elsewhere_and_runs_no_scripts(client: Client)
     assert client.get("/static/%2e%2e/config.py").status_code == 404
 
 
-def test_errors_are_pages_too(client: Client) -> None:
+def test_problems_are_pages_for_browsers(client: Client) -> None:
     page = client.get(f"{SOURCES}nothing/", headers=BROWSER)
     assert (page.status_code, "HTTP 404 Not Found" in page.text) == (404, True)
     refused = client.get(SOURCES, params={"created": "yesterday"}, headers=BROWSER)
@@ -137,12 +137,12 @@ def test_a_person_signs_in_with_a_password_or_a_key_and_out_again(
 def test_a_session_ends_with_its_key_or_a_new_password(
     browser: Client, engine: Engine, people: dict[str, str]
 ) -> None:
-    def signed_in(secret: str) -> Client:
+    def open_session(secret: str) -> Client:
         another = stack.enter_context(Client(base_url=browser.base_url, headers=BROWSER))
         assert sign_in(another, "user", secret).status_code == 303
         return another
 
-    def who(client: Client) -> bool:
+    def is_signed_in(client: Client) -> bool:
         headers = {"Accept": "application/json"}
         answer: bool = client.get("/bootstrap/lizard/", headers=headers).json()["user"][
             "authenticated"
@@ -152,30 +152,30 @@ def test_a_session_ends_with_its_key_or_a_new_password(
     set_password(engine, "user", "correct horse")
     first, second = create_key(engine, "user"), create_key(engine, "user")
     with ExitStack() as stack:
-        sessions = [signed_in(secret) for secret in (first, first, second, "correct horse")]
-        assert [who(item) for item in sessions] == [True, True, True, True]
+        sessions = [open_session(secret) for secret in (first, first, second, "correct horse")]
+        assert [is_signed_in(session) for session in sessions] == [True, True, True, True]
         revoke_key(engine, first.partition(".")[0])
-        assert [who(item) for item in sessions] == [False, False, True, True]
+        assert [is_signed_in(session) for session in sessions] == [False, False, True, True]
         assert sign_in(browser, "user", first).status_code == 400
         set_password(engine, "user", "battery staple")
-        assert [who(item) for item in sessions] == [False, False, False, False]
-        assert who(signed_in(second))
+        assert [is_signed_in(session) for session in sessions] == [False, False, False, False]
+        assert is_signed_in(open_session(second))
 
 
 def test_a_sign_out_with_an_old_token_gets_a_page_with_a_new_one(
     browser: Client, people: dict[str, str]
 ) -> None:
     sign_in(browser, "user", people["user"])
-    before = {"csrfmiddlewaretoken": token_of(browser.get(SOURCES))}
+    old_form = {"csrfmiddlewaretoken": token_of(browser.get(SOURCES))}
     sign_in(browser, "admin", people["admin"])
-    refused = browser.post("/accounts/logout/", data=before)
+    refused = browser.post("/accounts/logout/", data=old_form)
     assert refused.status_code == 403
     assert "CSRF Failed" in refused.text
     assert 'name="password"' not in refused.text
-    assert 'action="' + base(browser) + '/accounts/logout/"' in refused.text
+    assert 'action="' + address_of(browser) + '/accounts/logout/"' in refused.text
     assert "admin" in browser.get(SOURCES).text
-    now = {"csrfmiddlewaretoken": token_of(refused)}
-    assert browser.post("/accounts/logout/", data=now).status_code == 303
+    new_form = {"csrfmiddlewaretoken": token_of(refused)}
+    assert browser.post("/accounts/logout/", data=new_form).status_code == 303
     assert "Sign in" in browser.get(SOURCES).text
 
 
@@ -184,7 +184,7 @@ def test_cookies_are_for_the_path_of_the_base_url_only(
     database_url: str, people: dict[str, str], public: str | None, path: str
 ) -> None:
     with (
-        serving(ApiConfig(database_url, base_url=public)) as address,
+        serve(ApiConfig(database_url, base_url=public)) as address,
         Client(base_url=address + path, headers=BROWSER, timeout=60) as browser,
     ):
         sign_in(browser, "admin", people["admin"])
@@ -234,11 +234,11 @@ def test_a_form_writes_only_with_the_token(
     )
     assert broken.status_code == 400
     form = {"_method": "DELETE", "_content": "", "csrfmiddlewaretoken": token}
-    asked = browser.post(url, data=form)
-    assert (asked.status_code, "<h1>Delete?</h1>" in asked.text) == (200, True)
+    question = browser.post(url, data=form)
+    assert (question.status_code, "<h1>Delete?</h1>" in question.text) == (200, True)
     assert browser.get(url).status_code == 200
-    gone = browser.post(url, data={**form, "_confirmed": "yes"})
-    assert "HTTP 204 No Content" in gone.text
+    deleted = browser.post(url, data={**form, "_confirmed": "yes"})
+    assert "HTTP 204 No Content" in deleted.text
     assert browser.get(url).status_code == 404
 
 
@@ -249,18 +249,18 @@ def test_the_form_of_post_is_valid_with_name_and_organisation(
     url = f"/api/v4/{path}/"
     sign_in(browser, "admin", people["admin"])
     page = browser.get(url)
-    found = re.search(r"<textarea[^>]*>\s*(\{.*?\})\s*</textarea>", unescape(page.text), re.DOTALL)
-    assert found
-    begun = json.loads(found[1])
-    assert (begun["name"], begun["organisation"]) == ("", "")
+    match = re.search(r"<textarea[^>]*>\s*(\{.*?\})\s*</textarea>", unescape(page.text), re.DOTALL)
+    assert match
+    prefilled = json.loads(match[1])
+    assert (prefilled["name"], prefilled["organisation"]) == ("", "")
     headers = {"Accept": "application/json", "X-CSRFToken": token_of(page)}
     body = {"name": "n", "organisation": owner}
-    made, plain = (browser.post(url, json=item, headers=headers) for item in (begun | body, body))
-    assert (made.status_code, plain.status_code) == (201, 201), made.text
+    answers = [browser.post(url, json=sent, headers=headers) for sent in (prefilled | body, body)]
+    assert [answer.status_code for answer in answers] == [201, 201], answers[0].text
     own = ("id", "uuid", "url", "created", "last_modified")
     first, second = (
         {name: value for name, value in answer.json().items() if name not in own}
-        for answer in (made, plain)
+        for answer in answers
     )
     assert first == second
 
@@ -296,7 +296,7 @@ def test_only_callers_who_may_write_see_forms(
 
 
 def test_a_page_links_its_subpaths(client: Client, add_source: Add) -> None:
-    url = f"{base(client)}{SOURCES}{add_source('a').uuid}/"
+    url = f"{address_of(client)}{SOURCES}{add_source('a').uuid}/"
     page = client.get(url, params={"format": "api"}).text
     for part in ("data/", "uploads/", "files/"):
         assert f'<a href="{url}{part}?format=api">{part}</a>' in page
@@ -349,38 +349,38 @@ def test_only_scripts_of_our_own_origin_write(
     browser: Client, people: dict[str, str], owner: str
 ) -> None:
     sign_in(browser, "admin", people["admin"])
-    body, here = {"name": "n", "organisation": owner}, base(browser)
+    body, address = {"name": "n", "organisation": owner}, address_of(browser)
     for headers, status in (
-        ({"Origin": here}, 201),
+        ({"Origin": address}, 201),
         ({"Sec-Fetch-Site": "same-origin"}, 201),
         ({}, 403),
         ({"Origin": "https://evil.example"}, 403),
-        ({"Sec-Fetch-Site": "cross-site", "Origin": here}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": address}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
     ):
         sent = {**headers, "Accept": "application/json"}
         assert browser.post(SOURCES, json=body, headers=sent).status_code == status, headers
 
 
-def test_options_has_a_button_that_needs_no_sign_in(browser: Client) -> None:
+def test_the_button_for_options_needs_no_sign_in(browser: Client) -> None:
     page = browser.get(SOURCES, params={"_method": "OPTIONS"})
     assert "display_name" in page.text
 
 
 def test_options_describes_the_fields(client: Client) -> None:
-    found = client.options(SOURCES).json()
-    assert list(found) == ["name", "description", "renders", "parses", "actions"]
-    name = found["actions"]["POST"]["name"]
+    options = client.options(SOURCES).json()
+    assert list(options) == ["name", "description", "renders", "parses", "actions"]
+    name = options["actions"]["POST"]["name"]
     assert name == {"type": "string", "required": True, "read_only": False, "label": "Name",
                     "help_text": "Name; need not be unique.", "max_length": 255}  # fmt: skip
-    access = found["actions"]["POST"]["access_modifier"]
-    assert [item["value"] for item in access["choices"]] == [
+    access = options["actions"]["POST"]["access_modifier"]
+    assert [choice["value"] for choice in access["choices"]] == [
         "Public",
         "Common",
         "Private",
         "Hidden",
     ]
-    assert found["actions"]["POST"]["size"]["read_only"] is True
+    assert options["actions"]["POST"]["size"]["read_only"] is True
     assert client.options(f"{SOURCES}nothing/").status_code == 404
 
 

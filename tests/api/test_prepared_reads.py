@@ -1,4 +1,4 @@
-"""Lists and details on connections that are kept: lost ones are replaced, and poolers get nothing prepared."""
+"""Lists and details on kept connections: a lost connection is replaced, and a pooler gets no prepared statements."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -29,7 +29,7 @@ def test_a_lost_connection_is_replaced_unnoticed(client: Client, engine: Engine,
 
 
 @pytest.mark.parametrize(
-    "changes", [{"readers": 1}, {"prepare": False}], ids=["one reader", "nothing prepared"]
+    "changes", [{"readers": 1}, {"prepare": False}], ids=["one reader", "not prepared"]
 )
 def test_many_requests_at_once_are_answered(
     client: Client, database_url: str, row: Any, changes: dict[str, Any]

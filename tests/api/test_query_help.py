@@ -1,4 +1,4 @@
-"""Help with the query string: parameters are explained on pages, and unknown ones are named."""
+"""Help with the query string: pages explain parameters, and answers name unknown ones."""
 
 import re
 from html import unescape
@@ -11,7 +11,7 @@ from pipeline.api.app import new_api
 from pipeline.api.config import ApiConfig
 from pipeline.api.routes import endpoints
 from pipeline.api.shared_memory import SharedMemory
-from tests.api.conftest import SOURCES, Add, As, base, client_of
+from tests.api.conftest import SOURCES, Add, As, address_of, client_of
 from tests.api.test_pages import BROWSER
 from tests.support.chromium import GetBrowser, needs_chromium, wait_for_text
 from tests.support.commands import REPOSITORY
@@ -24,7 +24,7 @@ LISTS = [
 ]  # fmt: skip
 QUOTED = r'"(?:[\t !#-\[\]-~]|\\[\t -~])*"'
 WARNINGS = re.compile(rf"299 - {QUOTED}(?:, 299 - {QUOTED})*")
-"""The header by RFC 7234 (5.5) and RFC 7230 (3.2.6), without obs-text."""
+"""The header according to RFC 7234 (5.5) and RFC 7230 (3.2.6), without obs-text."""
 
 
 @pytest.mark.parametrize("path", LISTS)
@@ -40,7 +40,7 @@ def test_an_unknown_parameter_is_ignored_and_named_with_the_nearest_known_one(
 
 
 @pytest.mark.parametrize(
-    ("asked", "nearest"),
+    ("parameter", "nearest"),
     [
         ("name__icontain", "name__icontains"),
         ("Organisation", "organisation"),
@@ -51,9 +51,9 @@ def test_an_unknown_parameter_is_ignored_and_named_with_the_nearest_known_one(
     ],
 )
 def test_a_misspelt_parameter_has_the_right_nearest_one(
-    client: Client, asked: str, nearest: str
+    client: Client, parameter: str, nearest: str
 ) -> None:
-    sentence = client.get(SOURCES, params={asked: "x"}).headers["warning"]
+    sentence = client.get(SOURCES, params={parameter: "x"}).headers["warning"]
     assert sentence.endswith(f'the nearest known one is {nearest}."')
 
 
@@ -62,21 +62,20 @@ def test_no_list_warns_of_a_parameter_that_its_document_names(
 ) -> None:
     paths = as_("admin").get(f"{V4}/openapi.json").json()["paths"]
     ids = {**things, "downloads": things["tasks"]}
-    asked = 0
+    requests = 0
     for path, item in paths.items():
-        names = [row["name"] for row in item.get("get", {}).get("parameters", ())]
+        names = [each["name"] for each in item.get("get", {}).get("parameters", ())]
         if not names:
             continue
         url = re.sub(r"{\w+}", lambda _: str(ids[path.split("/")[3]]), path)  # noqa: B023 - it is called here
         answer = as_("admin").get(url, params={**dict.fromkeys(names, ""), "dry-run": ""})
         assert "warning" not in answer.headers, (path, answer.headers["warning"])
-        asked += 1
-    assert asked > 10
+        requests += 1
+    assert requests > 10
 
 
-def test_every_endpoint_warns(client: Client, database_url: str) -> None:
-    made = endpoints(new_api(ApiConfig(database_url), SharedMemory()))
-    for path, _ in made:
+def test_every_endpoint_names_unknown_parameters(client: Client, database_url: str) -> None:
+    for path, _ in endpoints(new_api(ApiConfig(database_url), SharedMemory())):
         url = path.replace("{uuid}", "0" * 32).replace("{id}", "1")
         assert "nobody_knows" in client.get(url, params={"nobody_knows": ""}).headers["warning"], (
             path
@@ -116,18 +115,18 @@ def test_raw_bytes_of_a_query_stay_inside_their_quotes(client: Client) -> None:
 
 def test_many_and_long_names_make_a_short_header(client: Client) -> None:
     names = {f"{number:03}{'x' * 200}": "" for number in range(200)}
-    warned = client.get(SOURCES, params=names).headers["warning"]
-    assert WARNINGS.fullmatch(warned)
-    assert len(warned) < 1500
-    assert warned.endswith('"195 more parameters are not known."')
+    warning = client.get(SOURCES, params=names).headers["warning"]
+    assert WARNINGS.fullmatch(warning)
+    assert len(warning) < 1500
+    assert warning.endswith('"195 more parameters are not known."')
 
 
-def test_a_problem_warns_too(client: Client) -> None:
+def test_a_problem_names_unknown_parameters(client: Client) -> None:
     answer = client.get(SOURCES, params={"page": "x", "nmae": "y"})
     assert (answer.status_code, "nmae" in answer.headers["warning"]) == (400, True)
 
 
-def test_a_write_warns_too(as_: As, owner: str) -> None:
+def test_a_write_names_unknown_parameters(as_: As, owner: str) -> None:
     answer = as_("admin").post(f"{SOURCES}?dyr-run", json={"name": "a", "organisation": owner})
     assert answer.headers["warning"].endswith('the nearest known one is dry-run."')
 
@@ -167,13 +166,13 @@ def test_the_page_of_the_list_has_the_original_headings_and_all_parameters(
     client: Client, get_browser: GetBrowser, path: str
 ) -> None:
     browser = get_browser(False)
-    browser.get(f"{base(client)}{path}")
+    browser.get(f"{address_of(client)}{path}")
     wait_for_text(browser, "Raster Source List")
-    headings = [row.text for row in browser.find_elements("css selector", "h2")]
-    assert [row for row in headings if row in ("Deletion", "Query parameters", "Examples")] == [
+    headings = [element.text for element in browser.find_elements("css selector", "h2")]
+    assert [text for text in headings if text in ("Deletion", "Query parameters", "Examples")] == [
         "Deletion", "Query parameters", "Examples"]  # fmt: skip
-    terms = [row.text for row in browser.find_elements("css selector", "dt")]
-    meanings = [row.text for row in browser.find_elements("css selector", "dd")]
+    terms = [element.text for element in browser.find_elements("css selector", "dt")]
+    meanings = [element.text for element in browser.find_elements("css selector", "dd")]
     explained = dict(zip(terms, meanings, strict=True))
     assert set(NAMED) <= explained.keys()
     assert all(explained.values())

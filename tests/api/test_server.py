@@ -1,4 +1,4 @@
-"""Requests that reach no endpoint: invalid, endless or missing ones are rejected in the envelope."""
+"""Requests that do not reach an endpoint: invalid, endless or missing ones are rejected in the envelope."""
 
 import json
 import re
@@ -12,28 +12,28 @@ from httpx import Client
 
 from pipeline.api.config import ApiConfig
 from pipeline.api.server import LimitedProtocol
-from tests.api.conftest import SOURCES, serving
+from tests.api.conftest import SOURCES, serve
 
 HOST = b" HTTP/1.1\r\nHost: localhost\r\n"
 
 
-class Impatient(LimitedProtocol):
+class ShortLimits(LimitedProtocol):
     """A protocol with short time limits."""
 
     head_seconds, seconds_to_read = 2.0, 0.3
 
 
 @pytest.fixture(scope="module")
-def impatient(database_url: str) -> Iterator[tuple[str, int]]:
-    """Host and port of a server with short time limits."""
-    with serving(ApiConfig(database_url), Impatient) as address:
+def short_limits(database_url: str) -> Iterator[tuple[str, int]]:
+    """The host and the port of a server with short time limits."""
+    with serve(ApiConfig(database_url), ShortLimits) as address:
         host, _, port = address.removeprefix("http://").partition(":")
         yield host, int(port)
 
 
-def talk(place: tuple[str, int], *pieces: bytes) -> bytes:
-    """Send bytes and return all that the server answers before it closes the connection."""
-    with socket.create_connection(place, timeout=20) as connection:
+def exchange(host_and_port: tuple[str, int], *pieces: bytes) -> bytes:
+    """Send bytes; return everything that the server sends until it closes the connection."""
+    with socket.create_connection(host_and_port, timeout=20) as connection:
         for piece in pieces:
             connection.sendall(piece)
         if pieces:
@@ -41,26 +41,26 @@ def talk(place: tuple[str, int], *pieces: bytes) -> bytes:
         return b"".join(iter(lambda: connection.recv(2**16), b""))
 
 
-def place(client: Client) -> tuple[str, int]:
+def host_and_port(client: Client) -> tuple[str, int]:
     return client.base_url.host, client.base_url.port or 80
 
 
 def envelope(answer: bytes) -> dict[str, object]:
-    """Return the body of an error answer, after a check of its headers."""
+    """Check the headers of an error answer; return its body."""
     head, _, body = answer.partition(b"\r\n\r\n")
     lines = head.decode().lower().split("\r\n")
     assert "content-type: application/json" in lines
     assert "x-content-type-options: nosniff" in lines
-    found: dict[str, object] = json.loads(body)
-    assert lines[0].startswith(f"http/1.1 {found['status']} ")
-    assert list(found) == ["status", "code", "message", "detail"]
-    return found
+    problem: dict[str, object] = json.loads(body)
+    assert lines[0].startswith(f"http/1.1 {problem['status']} ")
+    assert list(problem) == ["status", "code", "message", "detail"]
+    return problem
 
 
 @pytest.mark.parametrize("length", [62_000, 66_000, 1_000_000, 10_000_000])
 @pytest.mark.parametrize("path", [f"{SOURCES}?name=", "/"])
 def test_an_endless_url_is_414(client: Client, path: str, length: int) -> None:
-    connection = HTTPConnection(*place(client), timeout=60)
+    connection = HTTPConnection(*host_and_port(client), timeout=60)
     connection.request("GET", f"{path}{'x' * length}")
     answer = connection.getresponse()
     expected = (404, "Resource not found. #404.10") if path == "/" and length < 65_000 else (
@@ -73,10 +73,13 @@ def test_an_endless_url_is_414(client: Client, path: str, length: int) -> None:
 def test_endless_headers_are_431(client: Client, name: bytes) -> None:
     for headers in (name + b": " + b"x" * 10**7, b"".join(b"X%d: y\r\n" % n for n in range(10**5))):
         request = b"GET /api/v4/" + HOST + headers
-        assert envelope(talk(place(client), request))["message"] == "Headers too long. #431.10"
+        assert (
+            envelope(exchange(host_and_port(client), request))["message"]
+            == "Headers too long. #431.10"
+        )
 
 
-NO_HTTP = {
+NOT_HTTP = {
     "no path": b"GET\r\n\r\n",
     "an unknown method": b"FETCH /api/v4/" + HOST + b"\r\n",
     "a space in the path": b"GET /api/v4/?a=b c" + HOST + b"\r\n",
@@ -88,9 +91,9 @@ NO_HTTP = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("request_", NO_HTTP.values(), ids=NO_HTTP.keys())
+@pytest.mark.parametrize("request_", NOT_HTTP.values(), ids=NOT_HTTP.keys())
 def test_input_that_is_not_http_is_400(client: Client, request_: bytes) -> None:
-    assert envelope(talk(place(client), request_))["message"] == "Bad request. #400.10"
+    assert envelope(exchange(host_and_port(client), request_))["message"] == "Bad request. #400.10"
 
 
 def test_a_body_that_breaks_in_the_middle_is_answered_once(
@@ -101,8 +104,10 @@ def test_a_body_that_breaks_in_the_middle_is_answered_once(
         + HOST
         + f"username: __key__\r\npassword: {people['admin']}\r\n".encode()
     )
-    answer = talk(
-        place(client), head + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", b"no chunk\r\n"
+    answer = exchange(
+        host_and_port(client),
+        head + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
+        b"no chunk\r\n",
     )
     assert answer.count(b"HTTP/1.1") == 1
     assert envelope(answer)["status"] == 400
@@ -112,7 +117,7 @@ ANSWERED_EARLY = b"POST /api/v4/rastersources/" + HOST + b"Content-Length: 10000
 
 
 def read_answer(connection: socket.socket) -> bytes:
-    """Return the first answer on a connection, whose body is one object."""
+    """Read the first answer on a connection; its body is one JSON object."""
     answer = b""
     while not answer.endswith(b"}"):
         answer += connection.recv(2**16)
@@ -125,9 +130,9 @@ def read_answer(connection: socket.socket) -> bytes:
     ids=["a byte of a body", "a body", "an empty line"],
 )  # fmt: skip
 def test_a_client_that_is_silent_after_its_answer_is_disconnected(
-    impatient: tuple[str, int], request_: bytes, rest: bytes
+    short_limits: tuple[str, int], request_: bytes, rest: bytes
 ) -> None:
-    with socket.create_connection(impatient, timeout=20) as connection:
+    with socket.create_connection(short_limits, timeout=20) as connection:
         connection.sendall(request_)
         answer = read_answer(connection)
         assert answer.startswith(b"HTTP/1.1 401" if request_ == ANSWERED_EARLY else b"HTTP/1.1 200")
@@ -136,24 +141,24 @@ def test_a_client_that_is_silent_after_its_answer_is_disconnected(
 
 
 def test_a_client_may_finish_its_body_after_an_early_answer(
-    impatient: tuple[str, int],
+    short_limits: tuple[str, int],
 ) -> None:
-    piece = bytes(Impatient.head_bytes + 1)
+    piece = bytes(ShortLimits.head_bytes + 1)
     head = ANSWERED_EARLY.replace(b"100000", str(15 * len(piece)).encode())
-    with socket.create_connection(impatient, timeout=20) as connection:
+    with socket.create_connection(short_limits, timeout=20) as connection:
         connection.sendall(head)
         assert envelope(read_answer(connection))["status"] == 401
         for _ in range(15):
-            sleep(Impatient.head_seconds / 10)
+            sleep(ShortLimits.head_seconds / 10)
             connection.sendall(piece)
         connection.sendall(b"GET /api/v4/" + HOST + b"\r\n")
         assert read_answer(connection).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_body_that_breaks_after_its_answer_gets_no_second_answer(
-    impatient: tuple[str, int],
+    short_limits: tuple[str, int],
 ) -> None:
-    with socket.create_connection(impatient, timeout=20) as connection:
+    with socket.create_connection(short_limits, timeout=20) as connection:
         connection.sendall(
             ANSWERED_EARLY.replace(b"Content-Length: 100000", b"Transfer-Encoding: chunked")
         )
@@ -163,33 +168,35 @@ def test_a_body_that_breaks_after_its_answer_gets_no_second_answer(
 
 
 @pytest.mark.parametrize(
-    "behind", [b"no HTTP\r\n\r\n", b"GET /api/v4/" + HOST + b"X: " + b"x" * 2**18]
+    "last", [b"no HTTP\r\n\r\n", b"GET /api/v4/" + HOST + b"X: " + b"x" * 2**18]
 )
-def test_requests_before_a_rejected_one_are_answered(client: Client, behind: bytes) -> None:
-    row = b"GET /api/v4/rastersources/%s/" + HOST + b"\r\n"
-    asked = [row % (b"00000000-0000-0000-0000-%012d" % number) for number in range(3)]
-    with socket.create_connection(place(client), timeout=60) as connection:
-        connection.sendall(b"".join(asked) + behind)
+def test_requests_before_a_rejected_one_are_answered(client: Client, last: bytes) -> None:
+    request = b"GET /api/v4/rastersources/%s/" + HOST + b"\r\n"
+    requests = [request % (b"00000000-0000-0000-0000-%012d" % number) for number in range(3)]
+    with socket.create_connection(host_and_port(client), timeout=60) as connection:
+        connection.sendall(b"".join(requests) + last)
         answers = b"".join(iter(lambda: connection.recv(2**16), b""))
     statuses = re.findall(rb"HTTP/1.1 (\d+)", answers)
     assert statuses[:3] == [b"404"] * 3
     assert set(statuses[3:]) <= {b"431"}
 
 
-def test_a_client_that_never_ends_its_head_is_disconnected(impatient: tuple[str, int]) -> None:
-    with socket.create_connection(impatient, timeout=20) as connection:
+def test_a_client_that_does_not_finish_its_head_is_disconnected(
+    short_limits: tuple[str, int],
+) -> None:
+    with socket.create_connection(short_limits, timeout=20) as connection:
         connection.sendall(b"GET /api/v4/" + HOST)
         answer = b"".join(iter(lambda: connection.recv(2**16), b""))
     assert envelope(answer)["message"] == "Request timeout. #408.10"
-    assert talk(impatient) == b""  # a browser that only opened a connection
+    assert exchange(short_limits) == b""  # like a browser that only opens a connection
 
 
-def test_an_idle_connection_can_be_used_again(impatient: tuple[str, int]) -> None:
-    connection = HTTPConnection(*impatient, timeout=20)
+def test_an_idle_connection_can_be_used_again(short_limits: tuple[str, int]) -> None:
+    connection = HTTPConnection(*short_limits, timeout=20)
     for _ in range(2):
         connection.request("GET", "/api/v4/")
         assert connection.getresponse().read()
-        sleep(Impatient.head_seconds + 0.2)
+        sleep(ShortLimits.head_seconds + 0.2)
     connection.close()
 
 

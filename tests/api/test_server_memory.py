@@ -1,4 +1,4 @@
-"""Input from anonymous senders takes no memory of the server."""
+"""Input from anonymous senders does not fill the memory of the server."""
 
 import socket
 from contextlib import ExitStack
@@ -12,7 +12,7 @@ from tests.support.serving import serving_for
 from tests.support.waiting import wait_until
 
 
-def test_bodies_of_anonymous_senders_take_no_memory(
+def test_bodies_of_anonymous_senders_do_not_fill_the_memory(
     engine: Engine, database_url: str, tmp_path: Path
 ) -> None:
     with serving_for(engine, database_url, tmp_path) as server, ExitStack() as stack:
@@ -26,14 +26,14 @@ def test_bodies_of_anonymous_senders_take_no_memory(
                 f"Content-Length: {GIBIBYTES}".encode(), b"Transfer-Encoding: chunked"
             )
             connection.sendall(chunked + b"f0000\r\n")
-            connection.sendall(bytes(0xF0000 - 1))  # so that more of it is to come
-        wait_until(lambda: unread(server.port) == 0, 60)
+            connection.sendall(bytes(0xF0000 - 1))  # one byte of the chunk is missing
+        wait_until(lambda: unread_bytes(server.port) == 0, 60)
         assert server.client.get("/health").status_code == 200
         assert server.peak_memory() - before < 64
 
 
-def unread(port: int) -> int:
-    """Return the bytes that arrived at a port and that the server has not read, from /proc/net/tcp."""
+def unread_bytes(port: int) -> int:
+    """Count the bytes at a port that the server has not read, by /proc/net/tcp."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return sum(
         int(line[4].split(":")[1], 16)

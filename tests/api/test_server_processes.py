@@ -1,4 +1,4 @@
-"""Several processes of one server: they share a port and all that is counted, and end together."""
+"""The processes of a server share a port and all counts, and end together."""
 
 import os
 import re
@@ -34,7 +34,7 @@ FORM = re.compile('name="csrfmiddlewaretoken" value="([^"]+)"')
 
 @pytest.fixture(scope="module")
 def owner(engine: Engine) -> tuple[str, str]:
-    """The key of an administrator, and the organisation."""
+    """Add an administrator and an organisation; return the key and the uuid."""
     organisation = str(add_organisation(engine, "Owner"))
     add_user(engine, "admin")
     grant_role(engine, "admin", "Owner", "admin")
@@ -49,26 +49,26 @@ def api(
     empty: None,
     tmp_path: Path,
 ) -> Iterator[Serving]:
-    """A server of one process, and one of several."""
+    """A server with one process, and one with three."""
     workers = {"RASTERSOURCES_API_WORKERS": request.param}
     with ColdServing(database_url, tmp_path, *owner, **workers) as api:
         yield api
 
 
-several = pytest.mark.parametrize("api", ["3"], indirect=True)
+with_three_processes = pytest.mark.parametrize("api", ["3"], indirect=True)
 
 
-def connected_to(api: Serving) -> dict[int, set[int]]:
-    """The processes that answer clients, with the numbers of the sockets of these clients."""
+def find_connections(api: Serving) -> dict[int, set[int]]:
+    """Return the numbers of the sockets of clients, by the process that answers them."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     ours = f":{api.port:04X}"
     inodes = {int(line[9]) for line in lines if line[1].endswith(ours) and line[3] == "01"}
-    found = {pid: sockets_of(pid) & inodes for pid in find_processes(api.home)}
-    return {pid: sockets for pid, sockets in found.items() if sockets}
+    sockets_by_pid = {pid: find_sockets(pid) & inodes for pid in find_processes(api.home)}
+    return {pid: sockets for pid, sockets in sockets_by_pid.items() if sockets}
 
 
-def sockets_of(pid: int) -> set[int]:
-    """The numbers of the sockets of a process."""
+def find_sockets(pid: int) -> set[int]:
+    """Return the numbers of the sockets of a process."""
     names = []
     with suppress(FileNotFoundError):
         for file in Path(f"/proc/{pid}/fd").iterdir():
@@ -77,85 +77,84 @@ def sockets_of(pid: int) -> set[int]:
     return {int(name[8:-1]) for name in names if name.startswith("socket:")}
 
 
-def clients_of_all(api: Serving, stack: ExitStack) -> list[httpx.Client]:
-    """Clients whose open connections are spread over at least two processes, twelve of them."""
+def open_clients(api: Serving, stack: ExitStack) -> list[httpx.Client]:
+    """Open twelve clients or more, until at least two processes answer them."""
     clients: list[httpx.Client] = []
-    while len(clients) < 12 or len(connected_to(api)) < 2:
+    while len(clients) < 12 or len(find_connections(api)) < 2:
         client = httpx.Client(base_url=f"http://127.0.0.1:{api.port}", timeout=60)
         clients.append(stack.enter_context(client))
         assert client.get("/health").status_code == 200
     return clients
 
 
-@several
+@with_three_processes
 def test_a_killed_process_is_replaced_while_the_others_answer(api: Serving) -> None:
     with ExitStack() as stack:
-        clients = clients_of_all(api, stack)
-        killed, survivor = list(connected_to(api))[:2]
+        clients = open_clients(api, stack)
+        killed, survivor = list(find_connections(api))[:2]
         before = find_processes(api.home)
         os.kill(killed, signal.SIGKILL)
-        statuses = [status_of(client) for client in clients]
+        statuses = [send_request(client) for client in clients]
         assert set(statuses) <= {200, None}
-        assert statuses.count(200) >= len(connected_to(api)[survivor])
+        assert statuses.count(200) >= len(find_connections(api)[survivor])
         wait_until(lambda: len(find_processes(api.home)) == len(before))
-        assert [status_of(client) for client in clients] == [200] * len(clients)
+        assert [send_request(client) for client in clients] == [200] * len(clients)
     assert killed not in find_processes(api.home)
     errors = (api.home / "errors").read_text().splitlines()
     assert errors == ["rastersources: a process of the server ended (status -9); another starts"]
 
 
-def status_of(client: httpx.Client) -> int | None:
-    """The status of a request; None if its connection was lost."""
+def send_request(client: httpx.Client) -> int | None:
+    """Send a request; return its status, or None if the connection is lost."""
     try:
         return client.get(SOURCES).status_code
     except httpx.TransportError:
         return None
 
 
-@several
-def test_metrics_are_of_all_processes_and_survive_a_kill(api: Serving) -> None:
+@with_three_processes
+def test_metrics_count_all_processes_and_survive_a_kill(api: Serving) -> None:
     with ExitStack() as stack:
-        clients = clients_of_all(api, stack)
+        clients = open_clients(api, stack)
         for client in clients:
             assert client.get(SOURCES).status_code == 200
-        killed, *_ = connected_to(api)
-        wait_until(lambda: counted(api.client) == (len(clients), 1))
-        assert {counted(client)[0] for client in clients} == {len(clients)}
+        killed, *_ = find_connections(api)
+        wait_until(lambda: read_counts(api.client) == (len(clients), 1))
+        assert {read_counts(client)[0] for client in clients} == {len(clients)}
         os.kill(killed, signal.SIGKILL)
-        wait_until(
-            lambda: killed not in find_processes(api.home)
-        )  # else it may still accept the next client
-        # the connections of the other clients may be to the process that ends
+        # a process that is still ending may accept the next client
+        wait_until(lambda: killed not in find_processes(api.home))
+        # the other clients may be connected to the process that ends
         with httpx.Client(base_url=api.client.base_url, timeout=60) as client:
             assert client.get(SOURCES).status_code == 200
-            wait_until(lambda: counted(client) == (len(clients) + 1, 1))
+            wait_until(lambda: read_counts(client) == (len(clients) + 1, 1))
 
 
-def counted(client: httpx.Client) -> tuple[int, int]:
-    """How many requests for lists of raster sources were answered, and how many requests are under way."""
+def read_counts(client: httpx.Client) -> tuple[int, int]:
+    """Read the numbers of answered requests for lists of raster sources and of all running requests."""
     page = client.get("/metrics").text
     (running,) = re.findall(r"^rastersources_requests_running (.*)$", page, re.M)
     labels = f'{{method="GET",route="{SOURCES}",status="200"}}'
-    (number,) = re.findall(rf"^rastersources_requests_total{re.escape(labels)} (.*)$", page, re.M)
+    (answered,) = re.findall(rf"^rastersources_requests_total{re.escape(labels)} (.*)$", page, re.M)
     (timed,) = re.findall(
         rf'^rastersources_request_seconds_count{{method="GET",route="{SOURCES}"}} (.*)$', page, re.M
     )
-    assert number == timed
-    return int(float(number)), int(float(running))
+    assert answered == timed
+    return int(float(answered)), int(float(running))
 
 
-@several
+@with_three_processes
 def test_failed_sign_ins_count_in_all_processes(api: Serving) -> None:
     with ExitStack() as stack:
-        clients = clients_of_all(api, stack)
+        clients = open_clients(api, stack)
         statuses = [sign_in(client) for client in clients]
-        assert len(connected_to(api)) > 1
+        assert len(find_connections(api)) > 1
     assert statuses[:5] == [400] * 5
     assert 429 in statuses[5:]
 
 
 def sign_in(client: httpx.Client) -> int:
-    """The status of a sign-in with a wrong password."""
+    """Sign in with a wrong password; return the status."""
     match = FORM.search(client.get(LOGIN, headers={"Accept": "text/html"}).text)
     assert match
     form = {"username": "admin", "password": "wrong", "csrfmiddlewaretoken": match[1]}
@@ -171,17 +170,17 @@ def test_uploads_are_processed_once(api: Serving, engine: Engine, tmp_path: Path
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_open_requests_are_answered_before_the_end(
+def test_open_requests_are_answered_before_the_server_ends(
     api: Serving, engine: Engine, number: int
 ) -> None:
     with ThreadPoolExecutor(1) as thread, engine.connect() as other:
         other.execute(text("LOCK TABLE raster_sources"))
         answer = thread.submit(api.client.get, SOURCES)
-        waiting = (
+        waiting_sessions = (
             "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
             "WHERE datname = current_database() AND NOT granted"
         )
-        wait_until(lambda: scalars(engine, waiting) != [0], 60)
+        wait_until(lambda: scalars(engine, waiting_sessions) != [0], 60)
         api.process.send_signal(number)
         wait_until(lambda: not is_open(api.port))
         other.rollback()

@@ -1,4 +1,4 @@
-"""The formats that published clients read: tasks, wms_info, contracts, scenarios, and orders of rasters."""
+"""Formats that published clients read: tasks, wms_info, contracts, scenarios, and orders of rasters."""
 
 import json
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from httpx import Client
 from sqlalchemy import Engine
 
-from tests.api.conftest import SOURCES, Add, As, base, names
+from tests.api.conftest import SOURCES, Add, As, address_of, names
 from tests.support.database import execute
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
@@ -35,9 +35,9 @@ def test_wms_info_is_an_object_with_two_texts_whatever_is_stored(
     as_: As, owner: str, written: dict[str, Any], shown: dict[str, Any]
 ) -> None:
     admin = as_("admin")
-    made = admin.post(RASTERS, json={"name": "l", "organisation": owner, **written})
-    assert (made.status_code, made.json()["wms_info"]) == (201, shown)
-    layer = admin.get(made.json()["url"]).json()
+    added = admin.post(RASTERS, json={"name": "l", "organisation": owner, **written})
+    assert (added.status_code, added.json()["wms_info"]) == (201, shown)
+    layer = admin.get(added.json()["url"]).json()
     assert layer["wms_info"] == shown
     assert admin.put(layer["url"], json=layer).json() == layer
     assert admin.get(RASTERS).json()["results"][0]["wms_info"] == shown
@@ -55,12 +55,12 @@ def test_the_result_of_a_task_can_be_fetched(
         uuid=UUID, result=f"rastersources/{source.uuid}",
     )  # fmt: skip
     task = client.get(f"/api/v4/tasks/{UUID}/{query}").json()
-    assert task["result"] == f"{base(client)}{SOURCES}{source.uuid}/{query}"
+    assert task["result"] == f"{address_of(client)}{SOURCES}{source.uuid}/{query}"
     assert client.get(task["result"]).json()["uuid"] == str(source.uuid)
     assert task["detail"] == "Files replaced: 2."
 
 
-def test_contracts_are_of_organisations_with_a_quota_only(
+def test_only_organisations_with_a_quota_have_a_contract(
     as_: As, client: Client, engine: Engine, owner: str
 ) -> None:
     url = "/api/v4/contracts/"
@@ -77,34 +77,34 @@ def test_contracts_are_of_organisations_with_a_quota_only(
         execute(engine, "UPDATE organisations SET raster_storage_capacity = NULL")
 
 
-def make(as_: As, path: str, owner: str, **fields: Any) -> dict[str, Any]:
-    """Return one object of a list."""
-    made = as_("admin").post(
+def add(as_: As, path: str, owner: str, **fields: Any) -> dict[str, Any]:
+    """Add a row to a list, and return it."""
+    answer = as_("admin").post(
         path, json={"organisation": owner, "access_modifier": "Public", **fields}
     )
-    assert made.status_code == 201, made.text
-    found: dict[str, Any] = made.json()
-    return found
+    assert answer.status_code == 201, answer.text
+    row: dict[str, Any] = answer.json()
+    return row
 
 
-def ordered(client: Client, path: str, order: str) -> list[str]:
+def names_in_order(client: Client, path: str, order: str) -> list[str]:
     return names(client.get(path, params={"ordering": order}))
 
 
 def test_rasters_are_ordered_by_supplier_temporal_and_name_of_the_organisation(
     as_: As, client: Client, owner: str, add_organisation: Any, engine: Engine
 ) -> None:
-    make(as_, RASTERS, owner, name="a", supplier="supplier", temporal=False)
-    make(as_, RASTERS, owner, name="b", supplier=None, temporal=True)
-    make(as_, RASTERS, owner, name="c", supplier="admin", temporal=False)
-    assert ordered(client, RASTERS, "supplier") == ["c", "a", "b"]
-    assert ordered(client, RASTERS, "-supplier") == ["a", "c", "b"]
-    assert ordered(client, RASTERS, "temporal") == ["a", "c", "b"]
-    assert ordered(client, RASTERS, "-temporal,-supplier") == ["b", "a", "c"]
-    number = add_organisation("Another")
-    execute(engine, "UPDATE layers SET organisation_id = :number WHERE name = 'b'", number=number)
-    assert ordered(client, RASTERS, "organisation__name") == ["b", "a", "c"]
-    assert ordered(client, RASTERS, "-organisation__name") == ["a", "c", "b"]
+    add(as_, RASTERS, owner, name="a", supplier="supplier", temporal=False)
+    add(as_, RASTERS, owner, name="b", supplier=None, temporal=True)
+    add(as_, RASTERS, owner, name="c", supplier="admin", temporal=False)
+    assert names_in_order(client, RASTERS, "supplier") == ["c", "a", "b"]
+    assert names_in_order(client, RASTERS, "-supplier") == ["a", "c", "b"]
+    assert names_in_order(client, RASTERS, "temporal") == ["a", "c", "b"]
+    assert names_in_order(client, RASTERS, "-temporal,-supplier") == ["b", "a", "c"]
+    organisation_id = add_organisation("Another")
+    execute(engine, "UPDATE layers SET organisation_id = :id WHERE name = 'b'", id=organisation_id)
+    assert names_in_order(client, RASTERS, "organisation__name") == ["b", "a", "c"]
+    assert names_in_order(client, RASTERS, "-organisation__name") == ["a", "c", "b"]
 
 
 def test_rasters_are_ordered_by_temporal_as_the_caller_sees_it(
@@ -113,21 +113,19 @@ def test_rasters_are_ordered_by_temporal_as_the_caller_sees_it(
     for name, access in (("hidden", 300), ("shown", 0), ("static", 0)):
         source = add_source(name, access_modifier=access, temporal=name != "static").uuid
         block = ["lizard_nxt.blocks.LizardRasterSource", str(source)]
-        make(as_, RASTERS, owner, name=name, source={"graph": {"r": block}, "name": "r"})
-    assert ordered(client, RASTERS, "-temporal") == ["shown", "hidden", "static"]
-    assert ordered(as_("admin"), RASTERS, "-temporal") == ["hidden", "shown", "static"]
+        add(as_, RASTERS, owner, name=name, source={"graph": {"r": block}, "name": "r"})
+    assert names_in_order(client, RASTERS, "-temporal") == ["shown", "hidden", "static"]
+    assert names_in_order(as_("admin"), RASTERS, "-temporal") == ["hidden", "shown", "static"]
     shown = as_("admin").get(RASTERS, params={"ordering": "temporal"}).json()["results"]
     assert [row["temporal"] for row in shown] == [False, True, True]
 
 
 @pytest.fixture
-def three(empty: None, as_: As, owner: str) -> None:
-    """Add scenarios with different values, and one without any."""
-    make(
-        as_, SCENARIOS, owner, name="a", model_name="Rotterdam", total_size=10, supplier="supplier"
-    )
-    make(as_, SCENARIOS, owner, name="b")
-    make(
+def three_scenarios(empty: None, as_: As, owner: str) -> None:
+    """Add scenarios with different values, and one without values."""
+    add(as_, SCENARIOS, owner, name="a", model_name="Rotterdam", total_size=10, supplier="supplier")
+    add(as_, SCENARIOS, owner, name="b")
+    add(
         as_,
         SCENARIOS,
         owner,
@@ -138,7 +136,7 @@ def three(empty: None, as_: As, owner: str) -> None:
     )
 
 
-@pytest.mark.usefixtures("three")
+@pytest.mark.usefixtures("three_scenarios")
 @pytest.mark.parametrize(
     ("order", "expected"),
     [
@@ -146,10 +144,10 @@ def three(empty: None, as_: As, owner: str) -> None:
     ],
 )  # fmt: skip
 def test_scenarios_are_ordered_by_their_fields(client: Client, order: str, expected: str) -> None:
-    assert ordered(client, SCENARIOS, order) == list(expected)
+    assert names_in_order(client, SCENARIOS, order) == list(expected)
 
 
-@pytest.mark.usefixtures("three")
+@pytest.mark.usefixtures("three_scenarios")
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
@@ -163,11 +161,11 @@ def test_scenarios_are_filtered_by_their_fields(client: Client, query: str, expe
     assert names(client.get(f"{SCENARIOS}?{query}")) == list(expected)
 
 
-@pytest.mark.usefixtures("three")
+@pytest.mark.usefixtures("three_scenarios")
 def test_a_scenario_without_a_size_shows_null_and_usage_ignores_it(as_: As, owner: str) -> None:
     shown = as_("admin").get(SCENARIOS).json()["results"]
-    facts = [(row["model_name"], row["supplier"], row["total_size"]) for row in shown]
-    assert facts == [
+    fields = [(row["model_name"], row["supplier"], row["total_size"]) for row in shown]
+    assert fields == [
         ("Rotterdam", "supplier", 10),
         (None, None, None),
         ("amsterdam", "admin", 2 * 10**12),

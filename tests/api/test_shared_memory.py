@@ -1,4 +1,4 @@
-"""Processes of one server see each other's numbers and locks, until they are killed."""
+"""The processes of a server share counts and locks; a killed process releases its locks."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ FORK = multiprocessing.get_context("fork")
 
 @contextmanager
 def other_process(shared: SharedMemory, work: Any) -> Iterator[None]:
-    """Run `work` as process 1 until the end of the block, where it is killed."""
+    """Run `work` as process 1, and kill it at the end of the block."""
     done = FORK.Event()
 
     def run() -> None:
@@ -37,7 +37,7 @@ def other_process(shared: SharedMemory, work: Any) -> Iterator[None]:
         process.join()
 
 
-def test_a_lock_excludes_its_own_process_and_others_until_it_is_killed() -> None:
+def test_a_lock_excludes_all_processes_until_its_own_is_killed() -> None:
     shared = SharedMemory(2)
     with (
         other_process(shared, lambda stack: stack.enter_context(shared.lock_one(range(5, 6)))),
@@ -50,7 +50,7 @@ def test_a_lock_excludes_its_own_process_and_others_until_it_is_killed() -> None
         assert is_free
 
 
-def test_counts_survive_a_kill_and_what_was_under_way_does_not() -> None:
+def test_counts_survive_a_kill_and_running_requests_do_not() -> None:
     shared = SharedMemory(2)
 
     def count(_: ExitStack) -> None:

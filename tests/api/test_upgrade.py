@@ -1,4 +1,4 @@
-"""The schema of the next release comes while the server of this one answers."""
+"""A migration to the next release runs while the server of this release answers."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,7 +37,7 @@ HEADERS = {"/": {"Accept": "text/html"}}
 
 @pytest.fixture
 def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second migration."""
+    """Add a second migration."""
     scripts = tmp_path / "sql"
     copytree(SCRIPTS, scripts)
     (scripts / "migrations" / "0002_city.py").write_text(MIGRATION)
@@ -51,7 +51,7 @@ def test_a_migration_keeps_the_data_and_readers_wait_for_it(
 ) -> None:
     for name in ("Depth", "Depot", "Rain"):
         add_source(name)
-    before = {path: answer(client, path) for path in PATHS}
+    before = {path: read_path(client, path) for path in PATHS}
     done = Event()
 
     def read() -> int:
@@ -72,17 +72,17 @@ def test_a_migration_keeps_the_data_and_readers_wait_for_it(
     with engine.connect() as connection:
         cities = connection.execute(text("SELECT city FROM raster_sources ORDER BY city")).scalars()
         assert list(cities) == ["Depot", "Depth", "Rain"]
-    after = {path: answer(client, path) for path in PATHS}
-    # an UPDATE of a migration is a change, as any other is
+    after = {path: read_path(client, path) for path in PATHS}
+    # an UPDATE in a migration is a change like any other
     assert [row["name"] for row in after[SOURCES]["results"]] == ["Depth", "Depot", "Rain"]
     assert after[SOURCES]["count"] == before[SOURCES]["count"] == 3
     assert after[PATHS[1]]["count"] == 2
     assert downgrade(engine, "-1") == ("0002_city", "0001_initial")
-    assert answer(client, SOURCES) == after[SOURCES]
+    assert read_path(client, SOURCES) == after[SOURCES]
 
 
-def answer(client: Client, path: str) -> Any:
-    """The JSON of an answer, or nothing for a picture or page."""
-    found = client.get(path, headers=HEADERS.get(path))
-    assert found.status_code == 200, (path, found.text)
-    return found.json() if "json" in found.headers["Content-Type"] else None
+def read_path(client: Client, path: str) -> Any:
+    """Return the JSON of an answer, or None for a picture or page."""
+    answer = client.get(path, headers=HEADERS.get(path))
+    assert answer.status_code == 200, (path, answer.text)
+    return answer.json() if "json" in answer.headers["Content-Type"] else None

@@ -1,4 +1,4 @@
-"""`?format=geojson`, `csv` and `geoparquet`: independent readers find all rows that the pages of JSON have."""
+"""`?format=geojson`, `csv` and `geoparquet`: independent readers find all rows of the pages of JSON."""
 
 import asyncio
 import csv
@@ -26,7 +26,7 @@ from pipeline.api.geoparquet_process import write_geoparquet
 from pipeline.api.list_formats import Around
 from pipeline.api.whole_lists import Batch
 from pipeline.catalogue.search import SHOWN
-from tests.api.conftest import FULL, SOURCES, Add, As, client_of, serving
+from tests.api.conftest import FULL, SOURCES, Add, As, client_of, serve
 from tests.support.commands import run
 from tests.support.database import execute, rows
 from tests.support.geoparquet import check_geoparquet
@@ -42,7 +42,7 @@ SIDES = "west", "south", "east", "north"
 
 @pytest.fixture(scope="module")
 def catalogue(engine: Engine, add_source: Add, people: dict[str, str], as_: As) -> None:
-    """Add sources of each kind: a series with odd texts, across the antimeridian, empty, used by layers, private."""
+    """Add a series with odd texts, and sources that are empty, private, used, or across the antimeridian."""
     add_source(
         ODD_TEXT,
         description="",
@@ -65,8 +65,8 @@ def catalogue(engine: Engine, add_source: Add, people: dict[str, str], as_: As) 
         as_("admin").post(f"/api/v4/{name}/", json=body).raise_for_status()
 
 
-def paged(client: Client, query: dict[str, str]) -> list[dict[str, Any]]:
-    """The rows of the pages of JSON."""
+def read_pages(client: Client, query: dict[str, str]) -> list[dict[str, Any]]:
+    """Return the rows of all pages of JSON."""
     found, page = [], client.get(SOURCES, params={**query, "page_size": "2"}).json()
     while True:
         found += page["results"]
@@ -75,15 +75,15 @@ def paged(client: Client, query: dict[str, str]) -> list[dict[str, Any]]:
         page = client.get(page["next"]).json()
 
 
-def flat(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of JSON as a table shows it."""
+def flatten(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the cells of a row of JSON, as tables have them."""
     owner, bounds = row["organisation"], row["spatial_bounds"] or dict.fromkeys(SIDES)
     others = {name: row[name] for name in row if name != "spatial_bounds"}
     return {**others, **bounds, "organisation": owner["name"], "organisation_uuid": owner["uuid"]}
 
 
 def as_text(value: Any) -> str:
-    """A value in CSV."""
+    """Return a value as CSV writes it."""
     if value is None or isinstance(value, list):
         return " ".join(value or ())
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -94,8 +94,8 @@ def read_csv(answer: Response) -> list[dict[str, str]]:
 
 
 def read_parquet(answer: Response) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pq.read_table(io.BytesIO(answer.content)).to_pylist()
-    return found
+    table: list[dict[str, Any]] = pq.read_table(io.BytesIO(answer.content)).to_pylist()
+    return table
 
 
 def ask(client: Client, query: dict[str, str], format: str) -> Response:
@@ -120,15 +120,15 @@ QUERIES: list[tuple[str, dict[str, str]]] = [
 def test_geojson_and_csv_have_the_rows_of_the_pages(
     client: Client, as_: As, caller: str, query: dict[str, str]
 ) -> None:
-    asking = as_(caller) if caller else client
-    expected = paged(asking, query)
-    collection = json.loads(ask(asking, query, "geojson").content)
+    reader = as_(caller) if caller else client
+    expected = read_pages(reader, query)
+    collection = json.loads(ask(reader, query, "geojson").content)
     assert collection["type"] == "FeatureCollection"
     assert [feature["properties"] for feature in collection["features"]] == expected
     assert [feature["id"] for feature in collection["features"]] == [row["uuid"] for row in expected]  # fmt: skip
-    table = read_csv(ask(asking, query, "csv"))
+    table = read_csv(ask(reader, query, "csv"))
     assert len(table) == len(expected)
-    for cells, row in zip(table, map(flat, expected), strict=True):
+    for cells, row in zip(table, map(flatten, expected), strict=True):
         assert {name: cells[name] for name in row} == {name: as_text(row[name]) for name in row}
         assert cells.keys() - row.keys() == {"file_count"}
         assert [*cells][: len(SHOWN)] == list(SHOWN)
@@ -139,9 +139,9 @@ def test_geojson_and_csv_have_the_rows_of_the_pages(
 def test_geoparquet_has_the_rows_of_the_pages_in_their_types(
     as_: As, client: Client, caller: str, query: dict[str, str]
 ) -> None:
-    asking = as_(caller) if caller else client
-    expected = [flat(row) for row in paged(asking, query)]
-    answer = ask(asking, query, "geoparquet")
+    reader = as_(caller) if caller else client
+    expected = [flatten(row) for row in read_pages(reader, query)]
+    answer = ask(reader, query, "geoparquet")
     table = read_parquet(answer)
     assert len(table) == len(expected)
     for cells, row in zip(table, expected, strict=True):
@@ -170,7 +170,7 @@ FIJI_SHAPE = shapely.MultiPolygon(
 
 @pytest.mark.usefixtures("catalogue")
 def test_geojson_follows_its_standard(client: Client) -> None:
-    """RFC 7946: counterclockwise rings, cut at the antimeridian, whose bounds go from west to east."""
+    """RFC 7946: rings are counterclockwise and cut at the antimeridian, and bounds go from west to east."""
     collection = json.loads(ask(client, {"ordering": "name"}, "geojson").content)
     features = {feature["properties"]["name"]: feature for feature in collection["features"]}
     shape = shapely.geometry.shape(features["Fiji"]["geometry"])
@@ -186,7 +186,7 @@ def test_geojson_follows_its_standard(client: Client) -> None:
 
 @pytest.mark.usefixtures("catalogue")
 def test_csv_follows_its_standard(client: Client) -> None:
-    """RFC 4180: lines end with CRLF, and quotes are doubled; a spreadsheet's formulas stay the texts that they are."""
+    """RFC 4180: lines end with CRLF, and quotes are doubled. Formulas of spreadsheets stay texts."""
     content = ask(client, {}, "csv").content.decode()
     assert content.endswith("\r\n")
     assert '"=1+1, ""quoted""\r\nand ünïcode 🗺; +-@\t\\"' in content
@@ -194,7 +194,7 @@ def test_csv_follows_its_standard(client: Client) -> None:
 
 @pytest.mark.usefixtures("catalogue")
 @pytest.mark.parametrize("format", FORMATS)
-def test_no_row_is_a_file_too(client: Client, format: str) -> None:
+def test_a_list_without_rows_is_a_valid_file(client: Client, format: str) -> None:
     answer = ask(client, {"name": "none"}, format)
     if format == "geojson":
         assert answer.json() == {"type": "FeatureCollection", "features": []}
@@ -225,7 +225,7 @@ def test_hyperlinks_carry_no_format(client: Client) -> None:
         ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html"),
     ],
 )
-def test_accept_asks_for_a_format_too(client: Client, accept: str, kind: str) -> None:
+def test_the_accept_header_chooses_a_format(client: Client, accept: str, kind: str) -> None:
     answer = client.get(SOURCES, params={"name": "used"}, headers={"Accept": accept})
     assert answer.headers["content-type"].split(";")[0] == kind
     assert "Accept" in answer.headers["vary"]
@@ -241,7 +241,9 @@ def test_accept_asks_for_a_format_too(client: Client, accept: str, kind: str) ->
     ],
 )
 def test_head_has_the_headers_of_get(client: Client, format: str, kind: str, ending: str) -> None:
-    answers = [client.request(way, SOURCES, params={"format": format}) for way in ("HEAD", "GET")]
+    answers = [
+        client.request(method, SOURCES, params={"format": format}) for method in ("HEAD", "GET")
+    ]
     for answer in answers:
         assert answer.status_code == 200
         assert answer.headers["content-type"] == kind
@@ -262,7 +264,7 @@ def test_parameters_of_pages_are_ignored_and_named(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("catalogue")
-def test_more_rows_than_the_limit_are_400(database_url: str, engine: Engine) -> None:
+def test_a_list_with_more_rows_than_the_limit_is_400(database_url: str, engine: Engine) -> None:
     with client_of(ApiConfig(database_url, list_rows=2)) as client:
         for query, found in (({}, "4"), ({"name__regex": "."}, "More than 2")):
             answer = client.get(SOURCES, params={**query, "format": "csv"})
@@ -289,38 +291,40 @@ def test_more_rows_than_the_limit_are_400(database_url: str, engine: Engine) -> 
     ],
     ids=str,
 )
-def test_what_cannot_be_read_is_400(client: Client, query: dict[str, str], named: str) -> None:
+def test_an_invalid_format_or_filter_is_400(
+    client: Client, query: dict[str, str], named: str
+) -> None:
     answer = client.get(SOURCES, params=query)
     assert answer.status_code == 400
     assert list(answer.json()["detail"]) == [named]
 
 
 @pytest.mark.usefixtures("catalogue")
-def test_other_urls_have_no_such_formats(client: Client, engine: Engine) -> None:
+def test_other_urls_do_not_have_these_formats(client: Client, engine: Engine) -> None:
     (row,) = rows(engine, "SELECT uuid FROM raster_sources WHERE name = 'used'")
     for path in (f"{SOURCES}{row.uuid}/", "/api/v4/organisations/"):
         assert client.get(path, params={"format": "csv"}).status_code == 400
 
 
-def test_http_1_0_has_no_way_to_tell_a_broken_list(client: Client) -> None:
+def test_http_1_0_is_rejected_because_it_cannot_report_a_broken_list(client: Client) -> None:
     address = client.base_url
     request = f"GET {SOURCES}?format=csv HTTP/1.0\r\nHost: {address.host}\r\n\r\n"
 
     async def answer() -> bytes:
         reader, writer = await asyncio.open_connection(address.host, address.port)
         writer.write(request.encode())
-        found = await reader.read()
+        content = await reader.read()
         writer.close()
-        return found
+        return content
 
-    found = asyncio.run(answer())
-    assert b" 400 " in found.split(b"\r\n")[0]
-    assert b"proxy_http_version 1.1" in found
+    content = asyncio.run(answer())
+    assert b" 400 " in content.split(b"\r\n")[0]
+    assert b"proxy_http_version 1.1" in content
 
 
 @contextmanager
-def reading(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Iterator[bytes]]:
-    """Yield the further parts of a list that is larger than what is buffered between server and client."""
+def read_in_parts(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Iterator[bytes]]:
+    """Read the first part of a list that is larger than the buffers of server and client; yield the others."""
     monkeypatch.setattr(whole_lists, "ROWS_AT_ONCE", 1)
     query = {"format": "geojson", "name__startswith": "large"}
     with (
@@ -334,7 +338,7 @@ def reading(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Iterator[
 
 @pytest.fixture
 def large(engine: Engine, add_source: Add) -> Iterator[None]:
-    """Some rows of 8 MB."""
+    """Add five rows of 8 MB."""
     for number in range(5):
         add_source(f"large {number}", description="x" * 2**23)
     yield
@@ -342,16 +346,16 @@ def large(engine: Engine, add_source: Add) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("large")
-def test_all_rows_are_those_of_one_state(
+def test_all_rows_are_of_one_state_of_the_catalogue(
     client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with reading(str(client.base_url), monkeypatch) as parts:
+    with read_in_parts(str(client.base_url), monkeypatch) as parts:
         execute(engine, "UPDATE raster_sources SET name = 'renamed' WHERE name = 'large 3'")
         execute(engine, "DELETE FROM raster_sources WHERE name = 'large 4'")
-        found = b"".join(parts)
+        content = b"".join(parts)
     for number in range(1, 5):
-        assert b'"name":"large %d"' % number in found
-    assert found.endswith(b"}\n")
+        assert b'"name":"large %d"' % number in content
+    assert content.endswith(b"}\n")
 
 
 @pytest.mark.usefixtures("large")
@@ -369,35 +373,35 @@ STREAMING = (
 def test_an_error_breaks_the_connection(
     client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with reading(str(client.base_url), monkeypatch) as parts:
+    with read_in_parts(str(client.base_url), monkeypatch) as parts:
         execute(engine, f"SELECT pg_terminate_backend(pid) {STREAMING}")
         with pytest.raises(httpx.RemoteProtocolError):
             list(parts)
 
 
 @pytest.mark.usefixtures("large")
-def test_too_long_a_time_breaks_the_connection(
+def test_a_list_that_takes_too_long_breaks_the_connection(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (
-        serving(ApiConfig(database_url, list_seconds=0.001)) as address,
+        serve(ApiConfig(database_url, list_seconds=0.001)) as address,
         pytest.raises(httpx.RemoteProtocolError),
-        reading(address, monkeypatch) as parts,
+        read_in_parts(address, monkeypatch) as parts,
     ):
         list(parts)
 
 
 @pytest.mark.usefixtures("large")
-def test_a_client_that_goes_away_ends_the_query_and_leaves_its_place(
+def test_a_client_that_leaves_ends_the_query_and_frees_its_slot(
     client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for _ in range(3):  # there are two places
-        with reading(str(client.base_url), monkeypatch):
+    for _ in range(3):  # there are two slots
+        with read_in_parts(str(client.base_url), monkeypatch):
             wait_until(lambda: len(rows(engine, f"SELECT pid {STREAMING}")) == 1)
         wait_until(lambda: not rows(engine, f"SELECT pid {STREAMING}"))
 
 
-def test_a_client_that_goes_away_before_the_first_row_ends_the_query_too(
+def test_a_client_that_leaves_before_the_first_row_ends_the_query(
     client: Client, engine: Engine
 ) -> None:
     query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -411,9 +415,9 @@ def test_a_client_that_goes_away_before_the_first_row_ends_the_query_too(
         other.rollback()
 
 
-@pytest.mark.parametrize("fails", [True, False], ids=["fails", "is left"])
-def test_the_process_that_writes_geoparquet_ends_with_its_rows(fails: bool) -> None:
-    ended = []
+@pytest.mark.parametrize("fails", [True, False], ids=["fails", "is closed"])
+def test_the_process_that_writes_geoparquet_ends_with_its_reader(fails: bool) -> None:
+    processes = []
 
     async def batches() -> AsyncGenerator[Batch, None]:
         yield [('{"name":"a"}',)]
@@ -425,20 +429,20 @@ def test_the_process_that_writes_geoparquet_ends_with_its_rows(fails: bool) -> N
         parts = write_geoparquet(batches())
         start = asyncio.create_subprocess_exec
 
-        async def started(*arguments: Any, **options: Any) -> Any:
+        async def start_and_record(*arguments: Any, **options: Any) -> Any:
             process = await start(*arguments, **options)
-            ended.append(process)
+            processes.append(process)
             return process
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(asyncio, "create_subprocess_exec", started)
+            patch.setattr(asyncio, "create_subprocess_exec", start_and_record)
             if fails:
                 with pytest.raises(ZeroDivisionError):
                     [part async for part in parts]
             else:
                 await anext(parts)  # the first bytes of the file
                 await parts.aclose()
-        assert ended[0].returncode not in (None, 0)
+        assert processes[0].returncode not in (None, 0)
 
     asyncio.run(read())
 
@@ -447,7 +451,7 @@ boxes = st.tuples(st.integers(-180, 180), st.integers(-180, 180), st.integers(-9
 
 
 @given(st.lists(boxes, min_size=1, max_size=4))
-def test_the_bounds_of_a_collection_hold_each_box(listed: list[tuple[int, int, int]]) -> None:
+def test_the_bounds_of_a_collection_contain_each_box(listed: list[tuple[int, int, int]]) -> None:
     around = Around()
     for west, east, south in listed:
         around.add(west, south, east, south + 1)
@@ -460,7 +464,7 @@ def test_the_bounds_of_a_collection_hold_each_box(listed: list[tuple[int, int, i
 
 
 def degrees(west: float, east: float) -> set[int]:
-    """The degrees of longitude between two sides, from west to east."""
+    """Return the degrees of longitude between two sides, from west to east."""
     width = int(east - west) % 360 if east - west != 360 else 360
     return {int(west + step + 180) % 360 for step in range(width)}
 

@@ -1,4 +1,4 @@
-"""Layers, label types and scenarios: their raster sources, what they show, and deletions."""
+"""Layers, label types and scenarios: their raster sources, their fields, and deletions."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from httpx import Client
 from sqlalchemy import Engine, text
 
 from pipeline.catalogue.layers import add_layer
-from tests.api.conftest import SOURCES, Add, As, base, names
+from tests.api.conftest import SOURCES, Add, As, address_of, names
 
 RASTERS, LABELS, SCENARIOS = "/api/v4/rasters/", "/api/v4/labeltypes/", "/api/v4/scenarios/"
 BLOCK = "lizard_nxt.blocks.LizardRasterSource"
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("empty", "people")
 
 
 def graph(*uuids: object) -> dict[str, Any]:
-    """Return a graph that adds raster sources, some of them nested deeply."""
+    """Return a graph that adds raster sources, the last of them deeply nested."""
     blocks: dict[str, Any] = {f"r{number}": [BLOCK, str(uuid)] for number, uuid in enumerate(uuids)}
     if len(blocks) == 1:
         return {"graph": {"r0": blocks["r0"]}, "name": "r0"}
@@ -35,9 +35,9 @@ def test_a_layer_shows_the_times_and_bounds_of_its_source(
     layer = answer.json()
     assert answer.status_code == 201
     source = as_("admin").get(f"{SOURCES}{row.uuid}/").json()
-    same = ("temporal", "interval", "first_value_timestamp", "last_value_timestamp", "spatial_bounds", "projection",
+    shared = ("temporal", "interval", "first_value_timestamp", "last_value_timestamp", "spatial_bounds", "projection",
             "origin_x", "upper_bound_y", "pixelsize_x", "dtype", "fill_value")  # fmt: skip
-    assert {name: layer[name] for name in same} == {name: source[name] for name in same}
+    assert {name: layer[name] for name in shared} == {name: source[name] for name in shared}
     assert layer["raster_sources"] == [source["url"]]
     assert source["layers"] == [layer["url"]]
     assert layer["source"] == graph(row.uuid)
@@ -53,7 +53,7 @@ def test_a_nested_graph_unites_its_sources(as_: As, add_source: Add, owner: str)
     body = {"name": "l", "organisation": owner, "source": graph(west.uuid, east.uuid)}
     layer = as_("admin").post(RASTERS, json=body).json()
     assert sorted(layer["raster_sources"]) == sorted(
-        f"{base(as_('admin'))}{SOURCES}{row.uuid}/" for row in (west, east)
+        f"{address_of(as_('admin'))}{SOURCES}{row.uuid}/" for row in (west, east)
     )
     assert layer["spatial_bounds"] == {"west": 170.0, "east": -170.0, "north": 52.0, "south": 51.0}
     assert (layer["projection"], layer["dtype"], layer["is_geoblock"]) == ("EPSG:28992", None, True)
@@ -70,17 +70,17 @@ def test_a_layer_shows_only_values_that_all_its_sources_share(
             {"id": first.organisation_id},
         ).scalar_one()  # fmt: skip
 
-    def shown(*uuids: object) -> tuple[Any, ...]:
+    def read_layer(*uuids: object) -> tuple[Any, ...]:
         body = {"name": "l", "organisation": owner, "source": graph(*uuids)}
         layer = as_("admin").post(RASTERS, json=body).json()
         return tuple(
             layer[name] for name in ("interval", "projection", "fill_value", "dtype", "origin_x")
         )
 
-    alone = shown(first.uuid)
-    assert shown(first.uuid, empty) == alone
-    none = shown(without.uuid)[0]
-    assert shown(first.uuid, without.uuid) == (none, None, None, *alone[3:])
+    alone = read_layer(first.uuid)
+    assert read_layer(first.uuid, empty) == alone
+    interval = read_layer(without.uuid)[0]
+    assert read_layer(first.uuid, without.uuid) == (interval, None, None, *alone[3:])
 
 
 def test_a_layer_hides_unreadable_sources(
@@ -123,8 +123,8 @@ def test_the_sources_of_a_scenario_are_written_as_uuids_or_hyperlinks(
 ) -> None:
     row = add_source("a")
     body = {"name": "s", "organisation": owner, "raster_sources": [form.format(row.uuid)]}
-    made = as_("admin").post(SCENARIOS, json=body).json()
-    assert made["raster_sources"] == [f"{base(as_('admin'))}{SOURCES}{row.uuid}/"]
+    scenario = as_("admin").post(SCENARIOS, json=body).json()
+    assert scenario["raster_sources"] == [f"{address_of(as_('admin'))}{SOURCES}{row.uuid}/"]
 
 
 @pytest.mark.parametrize("written", ["x", ["x"], [1], [f"x{'0' * 32}"], ["0" * 32]])
@@ -134,7 +134,7 @@ def test_a_scenario_can_name_only_existing_sources(as_: As, owner: str, written:
     assert (answer.status_code, list(answer.json()["detail"])) == (400, ["raster_sources"])
 
 
-NO_GRAPHS: tuple[Any, ...] = (
+INVALID_GRAPHS: tuple[Any, ...] = (
     "x",
     [],
     {"graph": {}},
@@ -144,7 +144,7 @@ NO_GRAPHS: tuple[Any, ...] = (
 )
 
 
-@pytest.mark.parametrize("source", NO_GRAPHS)
+@pytest.mark.parametrize("source", INVALID_GRAPHS)
 def test_an_invalid_graph_or_missing_source_is_400(as_: As, owner: str, source: Any) -> None:
     answer = as_("admin").post(RASTERS, json={"name": "l", "organisation": owner, "source": source})
     assert (answer.status_code, list(answer.json()["detail"])) == (400, ["source"])
@@ -175,7 +175,7 @@ def test_scenario_isnull_considers_readable_scenarios_only(
     row, _ = add_source("used"), add_source("unused")
     body = {"name": "s", "organisation": owner, "raster_sources": [str(row.uuid)]}
     scenario = as_("admin").post(SCENARIOS, json=body).json()
-    assert scenario["raster_sources"] == [f"{base(client)}{SOURCES}{row.uuid}/"]
+    assert scenario["raster_sources"] == [f"{address_of(client)}{SOURCES}{row.uuid}/"]
     used = {"scenario__isnull": "false"}
     assert names(as_("user").get(SOURCES, params=used)) == ["used"]
     assert names(as_("user").get(SOURCES, params={"scenario__isnull": "true"})) == ["unused"]
@@ -191,18 +191,18 @@ def test_writing_a_scenario_keeps_its_unreadable_sources(
 ) -> None:
     admin, supplier = as_("admin"), as_("supplier")
     shown, hidden = add_source("shown").uuid, add_source("hidden", access_modifier=300).uuid
-    link = {uuid: f"{base(client)}{SOURCES}{uuid}/" for uuid in (shown, hidden)}
+    link = {uuid: f"{address_of(client)}{SOURCES}{uuid}/" for uuid in (shown, hidden)}
     body = {"name": "s", "organisation": owner, "supplier": "supplier", "access_modifier": "Public"}
     both = sorted([str(shown), str(hidden)])
     scenario = admin.post(SCENARIOS, json={**body, "raster_sources": both}).json()
     url = scenario["url"]
 
-    def seen(client: Client) -> list[str]:
-        found: list[str] = client.get(url).json()["raster_sources"]
-        return found
+    def read_sources(client: Client) -> list[str]:
+        sources: list[str] = client.get(url).json()["raster_sources"]
+        return sources
 
-    assert seen(admin) == sorted(link.values())
-    assert seen(supplier) == seen(client) == [link[shown]]
+    assert read_sources(admin) == sorted(link.values())
+    assert read_sources(supplier) == read_sources(client) == [link[shown]]
     for caller, count in ((client, 0), (supplier, 0), (admin, 1)):
         answer = caller.get(SCENARIOS, params={"raster_sources__uuid": str(hidden)})
         assert answer.json()["count"] == count
@@ -211,7 +211,7 @@ def test_writing_a_scenario_keeps_its_unreadable_sources(
     for written in (before, {"raster_sources": [str(shown)]}):
         assert supplier.patch(url, json=written).json() == before
     assert supplier.patch(url, json={"raster_sources": []}).json()["raster_sources"] == []
-    assert seen(admin) == [link[hidden]]
+    assert read_sources(admin) == [link[hidden]]
     refused = supplier.patch(url, json={"raster_sources": [str(hidden)]})
     assert refused.json()["detail"] == {"raster_sources": [f"There is no raster source {hidden}."]}
     assert admin.patch(url, json={"raster_sources": []}).json()["raster_sources"] == []
@@ -256,7 +256,7 @@ def test_a_layer_that_is_sent_back_still_follows_its_sources(
     assert admin.patch(layer["url"], json={"temporal": None}).json()["temporal"] is True
 
 
-EVERYTHING: dict[str, dict[str, Any]] = {
+ALL_FIELDS: dict[str, dict[str, Any]] = {
     SOURCES: {"temporal": True, "interval": "PT5M", "description": "", "supplier_code": "x"},
     RASTERS: {"observation_type": "WNS1400", "options": {"styles": [1, 1.0, True]}, "temporal": True,
               "weight": 1, "colormap": {"a": None}, "wms_info": [], "shared_with": [{"uuid": "x"}]},
@@ -265,7 +265,7 @@ EVERYTHING: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("path", EVERYTHING)
+@pytest.mark.parametrize("path", ALL_FIELDS)
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("source", [False, True])
 def test_sending_an_object_back_changes_nothing(
@@ -274,17 +274,17 @@ def test_sending_an_object_back_changes_nothing(
     admin, body = as_("admin"), {"name": "n", "organisation": owner}
     uuids = [str(add_source(name).uuid) for name in "ab"]
     used = {SOURCES: {}, SCENARIOS: {"raster_sources": uuids}}
-    made = admin.post(
+    added = admin.post(
         path,
         json=body
-        | (EVERYTHING[path] if full else {})
+        | (ALL_FIELDS[path] if full else {})
         | (used.get(path, {"source": graph(*uuids)}) if source else {}),
     ).json()
     for query in ({}, {"format": "json"}):
-        before = admin.get(made["url"], params=query).json()
+        before = admin.get(added["url"], params=query).json()
         for call in (admin.put, admin.patch):
-            assert call(made["url"], json=before, params=query).json() == before
-    assert admin.get(made["url"]).json() == made
+            assert call(added["url"], json=before, params=query).json() == before
+    assert admin.get(added["url"]).json() == added
 
 
 def test_a_value_that_differs_only_in_type_is_written(as_: As, owner: str) -> None:
@@ -306,20 +306,20 @@ def test_last_modified_of_a_scenario_moves_only_with_its_sources(
         ([], False),
         ([first], True),
         ([first.upper(), first], False),
-        ([f"{base(admin)}{SOURCES}{first}/"], False),
+        ([f"{address_of(admin)}{SOURCES}{first}/"], False),
         ([second, first], True),
         ([first, second], False),
         ([second], True),
         ([], True),
     ):
-        found = admin.patch(url, json={"raster_sources": written}).json()
-        assert (found["last_modified"] > last) == moves, written
-        assert len(found["raster_sources"]) == len({item.lower() for item in written})
-        last = found["last_modified"]
-    made = admin.post(
+        scenario = admin.patch(url, json={"raster_sources": written}).json()
+        assert (scenario["last_modified"] > last) == moves, written
+        assert len(scenario["raster_sources"]) == len({uuid.lower() for uuid in written})
+        last = scenario["last_modified"]
+    scenario = admin.post(
         SCENARIOS, json={"name": "s", "organisation": owner, "raster_sources": [first]}
     ).json()
-    assert made["last_modified"] == made["created"]
+    assert scenario["last_modified"] == scenario["created"]
 
 
 @pytest.mark.parametrize("path", [RASTERS, LABELS])
@@ -328,10 +328,10 @@ def test_last_modified_moves_when_a_graph_changes(
 ) -> None:
     admin = as_("admin")
     first, second = (add_source(name).uuid for name in "ab")
-    made = admin.post(path, json={"name": "n", "organisation": owner}).json()
-    last = made["last_modified"]
+    added = admin.post(path, json={"name": "n", "organisation": owner}).json()
+    last = added["last_modified"]
     for written, moves in ((graph(first), True), (graph(first), False), (graph(first, second), True),
                            (None, True), (None, False)):  # fmt: skip
-        found = admin.patch(made["url"], json={"source": written}).json()
-        assert (found["last_modified"] > last) == moves, written
-        last = found["last_modified"]
+        changed = admin.patch(added["url"], json={"source": written}).json()
+        assert (changed["last_modified"] > last) == moves, written
+        last = changed["last_modified"]

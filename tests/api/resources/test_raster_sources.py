@@ -1,9 +1,9 @@
-"""The list and detail of raster sources: fields, formats, pages, hyperlinks, envelope."""
+"""The list and the details of raster sources: fields, formats, pages, hyperlinks and problems."""
 
 import pytest
 from httpx import Client
 
-from tests.api.conftest import SOURCES, Add, base, names
+from tests.api.conftest import SOURCES, Add, address_of, names
 
 KEYS = [
     "id",
@@ -47,20 +47,20 @@ def test_a_source_has_its_29_fields_in_order_and_format(
                      first_value_timestamp="2024-01-01T01:00:00Z",
                      last_value_timestamp="2024-01-01T02:00:00.784912Z")  # fmt: skip
     answer = client.get(f"{SOURCES}{row.uuid}/")
-    found = answer.json()
-    assert list(found) == KEYS
+    source = answer.json()
+    assert list(source) == KEYS
     assert '"origin_y":312709.0,' in answer.text
-    assert found["spatial_bounds"] == {"west": 4.0, "east": 5.0, "north": 52.0, "south": 51.0}
-    assert list(found["spatial_bounds"]) == ["west", "east", "north", "south"]
-    assert found["first_value_timestamp"] == "2024-01-01T01:00:00Z"
-    assert found["last_value_timestamp"] == "2024-01-01T02:00:00.784912Z"
-    assert found["interval"] == "00:05:00"
-    assert found["supplier"] == "remo"
-    assert found["created"] == row.created.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    assert found["access_modifier"] == "Public"
-    assert found["writable"] is False
-    assert found["url"] == f"{base(client)}{SOURCES}{row.uuid}/"
-    assert list(found["organisation"]) == ["url", "uuid", "name"]
+    assert source["spatial_bounds"] == {"west": 4.0, "east": 5.0, "north": 52.0, "south": 51.0}
+    assert list(source["spatial_bounds"]) == ["west", "east", "north", "south"]
+    assert source["first_value_timestamp"] == "2024-01-01T01:00:00Z"
+    assert source["last_value_timestamp"] == "2024-01-01T02:00:00.784912Z"
+    assert source["interval"] == "00:05:00"
+    assert source["supplier"] == "remo"
+    assert source["created"] == row.created.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    assert source["access_modifier"] == "Public"
+    assert source["writable"] is False
+    assert source["url"] == f"{address_of(client)}{SOURCES}{row.uuid}/"
+    assert list(source["organisation"]) == ["url", "uuid", "name"]
 
 
 def test_headers_are_those_of_the_contract(client: Client, add_source: Add) -> None:
@@ -83,10 +83,10 @@ def test_pages_are_linked(client: Client, add_source: Add) -> None:
     for number in range(5):
         add_source(f"s{number}")
     page = client.get(SOURCES, params={"page_size": 2, "page": 2, "format": "json"}).json()
-    here = f"{base(client)}{SOURCES}?format=json"
+    url = f"{address_of(client)}{SOURCES}?format=json"
     assert page["count"] == 5
-    assert page["next"] == f"{here}&page=3&page_size=2"
-    assert page["previous"] == f"{here}&page_size=2"
+    assert page["next"] == f"{url}&page=3&page_size=2"
+    assert page["previous"] == f"{url}&page_size=2"
     assert page["results"][0]["name"] == "s2"
     assert page["results"][0]["url"].endswith("/?format=json")
     assert page["results"][0]["organisation"]["url"].endswith("/?format=json")
@@ -105,26 +105,26 @@ def test_pages_are_linked(client: Client, add_source: Add) -> None:
 def test_links_lead_to_the_next_and_previous_rows_for_any_paging(
     client: Client, add_source: Add, query: str, first: int, size: int
 ) -> None:
-    everything = [str(number) for number in range(7)]
-    for name in everything:
+    all_names = [str(number) for number in range(7)]
+    for name in all_names:
         add_source(name)
     page = client.get(f"{SOURCES}?{query}")
-    assert names(page) == everything[first : first + size]
+    assert names(page) == all_names[first : first + size]
     links = page.json()
-    behind = names(client.get(links["next"])) if links["next"] else []
-    assert behind == everything[first + size : first + 2 * size]
-    before = names(client.get(links["previous"])) if links["previous"] else []
+    following = names(client.get(links["next"])) if links["next"] else []
+    assert following == all_names[first + size : first + 2 * size]
+    previous = names(client.get(links["previous"])) if links["previous"] else []
     start = max(0, first - size)
-    assert before == (everything[start : start + size] if first else [])
+    assert previous == (all_names[start : start + size] if first else [])
 
 
 def test_limit_and_offset_are_aliases(client: Client, add_source: Add) -> None:
     for number in range(5):
         add_source(f"s{number}")
     page = client.get(SOURCES, params={"limit": 2, "offset": 2}).json()
-    assert [item["name"] for item in page["results"]] == ["s2", "s3"]
-    assert page["next"] == f"{base(client)}{SOURCES}?limit=2&offset=4"
-    assert page["previous"] == f"{base(client)}{SOURCES}?limit=2"
+    assert [row["name"] for row in page["results"]] == ["s2", "s3"]
+    assert page["next"] == f"{address_of(client)}{SOURCES}?limit=2&offset=4"
+    assert page["previous"] == f"{address_of(client)}{SOURCES}?limit=2"
 
 
 def test_a_page_beyond_the_end_is_404(client: Client) -> None:
@@ -186,10 +186,10 @@ def test_private_sources_are_neither_listed_nor_counted_nor_shown(
 def test_ordering_puts_nulls_last(
     client: Client, add_source: Add, ordering: str, expected: list[str]
 ) -> None:
-    nothing = dict.fromkeys(
+    nulls = dict.fromkeys(
         ("west", "south", "east", "north", "origin_x", "origin_y", "upper_bound_x", "upper_bound_y",
          "pixelsize_x", "pixelsize_y", "size", "dtype"))  # fmt: skip
     add_source("b", size=1)
-    add_source("c", supplier_code="x", **nothing, file_count=0)
+    add_source("c", supplier_code="x", **nulls, file_count=0)
     add_source("a", size=2, supplier_code="y")
     assert names(client.get(SOURCES, params={"ordering": ordering})) == expected

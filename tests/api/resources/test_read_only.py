@@ -1,4 +1,4 @@
-"""Organisations, users, contracts, usage, tasks, uploads, files and roots, in the shapes that clients read."""
+"""Organisations, users, contracts, usage, tasks, uploads, files and roots, in the formats that clients read."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 from httpx import Client
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.users import grant_role
 from pipeline.raster import ProcessReader
-from tests.api.conftest import SOURCES, Add, As, base, names
+from tests.api.conftest import SOURCES, Add, As, address_of, names
+from tests.support.database import execute
 from tests.support.factory import write_raster
 from tests.support.ingestion import definition_files, register_files
 
@@ -19,20 +20,15 @@ V4 = "/api/v4"
 pytestmark = pytest.mark.usefixtures("empty", "people")
 
 
-def run(engine: Engine, statement: str, **values: object) -> None:
-    with engine.begin() as connection:
-        connection.execute(text(statement), values)
-
-
 def test_organisations_are_found_by_a_part_of_their_uuid(
     client: Client, owner: str, add_organisation: Callable[[str], int]
 ) -> None:
     add_organisation("Other")
-    found = client.get(f"{V4}/organisations/", params={"uuid": owner[5:15]}).json()
-    assert found["results"] == [
-        {"url": f"{base(client)}{V4}/organisations/{owner}/", "uuid": owner, "name": "Owner"}
+    page = client.get(f"{V4}/organisations/", params={"uuid": owner[5:15]}).json()
+    assert page["results"] == [
+        {"url": f"{address_of(client)}{V4}/organisations/{owner}/", "uuid": owner, "name": "Owner"}
     ]
-    assert client.get(found["results"][0]["url"]).json() == found["results"][0]
+    assert client.get(page["results"][0]["url"]).json() == page["results"][0]
     assert names(client.get(f"{V4}/organisations/", params={"name__startswith": "Oth"})) == [
         "Other"
     ]
@@ -42,15 +38,15 @@ def test_only_members_see_the_users_of_an_organisation(as_: As, client: Client, 
     url = f"{V4}/organisations/{owner}/users/"
     assert client.get(url).status_code == 401
     assert as_("stranger").get(url).status_code == 403
-    found = (
+    users = (
         as_("manager")
         .get(url, params={"role": "supplier", "username__icontains": "SUPP"})
         .json()["results"]
     )
-    assert [list(item) for item in found] == [
+    assert [list(user) for user in users] == [
         ["url", "id", "username", "first_name", "last_name", "email", "roles"]
     ]
-    assert (found[0]["username"], found[0]["roles"]) == ("supplier", ["supplier"])
+    assert (users[0]["username"], users[0]["roles"]) == ("supplier", ["supplier"])
     assert as_("manager").get(url, params={"role": "king"}).status_code == 400
 
 
@@ -58,38 +54,40 @@ def test_a_user_finds_their_organisations_and_roles(
     as_: As, engine: Engine, client: Client, owner: str
 ) -> None:
     grant_role(engine, "admin", owner, "user")
-    me = as_("admin").get("/bootstrap/lizard/").json()
-    assert me["user"] == {
-        "id": me["user"]["id"],
+    bootstrap = as_("admin").get("/bootstrap/lizard/").json()
+    assert bootstrap["user"] == {
+        "id": bootstrap["user"]["id"],
         "username": "admin",
         "first_name": "",
         "authenticated": True,
     }
-    url = f"{V4}/users/{me['user']['id']}/organisations/"
-    found = as_("admin").get(url).json()["results"]
-    assert [(item["uuid"], sorted(item["roles"])) for item in found] == [(owner, ["admin", "user"])]
+    url = f"{V4}/users/{bootstrap['user']['id']}/organisations/"
+    organisations = as_("admin").get(url).json()["results"]
+    roles = [(each["uuid"], sorted(each["roles"])) for each in organisations]
+    assert roles == [(owner, ["admin", "user"])]
     assert client.get(url).status_code == 404
     assert as_("stranger").get(url).status_code == 404
 
 
 def test_bootstrap_shows_an_anonymous_caller(client: Client) -> None:
-    found = client.get("/bootstrap/lizard/").json()
-    assert found["user"] == {"id": None, "username": None, "first_name": "", "authenticated": False}
-    assert set(found["sso"]) == {"login", "logout"}
+    bootstrap = client.get("/bootstrap/lizard/").json()
+    anonymous = {"id": None, "username": None, "first_name": "", "authenticated": False}
+    assert bootstrap["user"] == anonymous
+    assert set(bootstrap["sso"]) == {"login", "logout"}
 
 
 def test_contracts_are_those_of_the_callers_organisations(
     as_: As, client: Client, engine: Engine, owner: str
 ) -> None:
-    run(engine, "UPDATE organisations SET raster_storage_capacity = 1000 WHERE name = 'Owner'")
+    execute(engine, "UPDATE organisations SET raster_storage_capacity = 1000 WHERE name = 'Owner'")
     assert client.get(f"{V4}/contracts/").json()["results"] == []
-    (found,) = as_("user").get(f"{V4}/contracts/").json()["results"]
-    assert found["organisation"]["uuid"] == owner
-    assert found["raster_storage_capacity"] == 1000
-    assert {"scenario_storage_capacity", "timeseries_storage_capacity"} < set(found)
+    (contract,) = as_("user").get(f"{V4}/contracts/").json()["results"]
+    assert contract["organisation"]["uuid"] == owner
+    assert contract["raster_storage_capacity"] == 1000
+    assert {"scenario_storage_capacity", "timeseries_storage_capacity"} < set(contract)
 
 
-def test_usage_counts_what_the_caller_may_see(
+def test_usage_counts_only_rows_that_the_caller_may_read(
     as_: As, client: Client, add_source: Add, owner: str
 ) -> None:
     add_source("a", size=3)
@@ -110,14 +108,14 @@ def test_anyone_who_knows_the_uuid_may_read_a_task(
     client: Client, engine: Engine, slash: str
 ) -> None:
     uuid = "7a9ed96e-3a44-4501-ad41-a440f59df104"
-    run(
+    execute(
         engine,
         "INSERT INTO tasks (uuid, status) VALUES (:uuid, 'STARTED') ON CONFLICT DO NOTHING",
         uuid=uuid,
     )
-    found = client.get(f"{V4}/tasks/{uuid}{slash}").json()
-    assert list(found) == ["uuid", "url", "status", "result", "detail"]
-    assert (found["uuid"], found["status"], found["result"]) == (uuid, "STARTED", None)
+    task = client.get(f"{V4}/tasks/{uuid}{slash}").json()
+    assert list(task) == ["uuid", "url", "status", "result", "detail"]
+    assert (task["uuid"], task["status"], task["result"]) == (uuid, "STARTED", None)
     assert client.get(f"{V4}/tasks/{uuid[:-1]}5/").status_code == 404
 
 
@@ -131,12 +129,19 @@ def test_uploads_are_listed_newest_first_and_by_state(
         (row, "committed"),
         (private, "received"),
     ):
-        run(engine, "INSERT INTO uploads (source_id, filename, state) VALUES (:id, 'x.tif', :state)",
+        execute(engine, "INSERT INTO uploads (source_id, filename, state) VALUES (:id, 'x.tif', :state)",
             id=source.id, state=state)  # fmt: skip
     url = f"{SOURCES}{row.uuid}/uploads/"
-    found = client.get(url).json()["results"]
-    assert [item["state"] for item in found] == ["committed", "rejected", "received"]
-    assert list(found[0]) == ["id", "filename", "created_at", "updated_at", "state", "state_detail"]
+    uploads = client.get(url).json()["results"]
+    assert [upload["state"] for upload in uploads] == ["committed", "rejected", "received"]
+    assert list(uploads[0]) == [
+        "id",
+        "filename",
+        "created_at",
+        "updated_at",
+        "state",
+        "state_detail",
+    ]
     assert client.get(url, params={"state": "rejected"}).json()["count"] == 1
     assert client.get(url, params={"state": "lost"}).status_code == 400
     assert client.get(f"{SOURCES}{private.uuid}/uploads/").status_code == 404
@@ -146,7 +151,7 @@ def test_only_callers_who_may_write_see_the_uri_of_files(
     as_: As, client: Client, engine: Engine, add_source: Add
 ) -> None:
     row = add_source("a")
-    run(engine, """
+    execute(engine, """
         WITH system AS (INSERT INTO coordinate_systems (wkt, projection) VALUES ('w', 'EPSG:4326') RETURNING id)
         INSERT INTO raster_files (source_id, uri, fingerprint, size, width, height, band_count, transform,
             coordinate_system_id, rotated, origin_x, origin_y, upper_bound_x, upper_bound_y, pixelsize_x, pixelsize_y,
@@ -157,17 +162,17 @@ def test_only_callers_who_may_write_see_the_uri_of_files(
             '{2024-01-01T00:00:00Z}', 'Area', '{}', CAST(:notices AS jsonb) FROM system
     """, id=row.id, notices='[{"code": "gdal_warning", "message": "in /data/a.tif: odd"}]')  # fmt: skip
     url = f"{SOURCES}{row.uuid}/files/"
-    (open_to_all,) = client.get(url).json()["results"]
-    assert (open_to_all["uri"], open_to_all["name"], open_to_all["projection"]) == (
+    (public,) = client.get(url).json()["results"]
+    assert (public["uri"], public["name"], public["projection"]) == (
         None,
         "a.tif",
         "EPSG:4326",
     )
-    assert open_to_all["times"] == ["2024-01-01T00:00:00Z"]
-    assert open_to_all["bounds"] == {"west": 0.0, "east": 2.0, "north": 3.0, "south": 0.0}
-    assert open_to_all["warnings"] == [{"code": "gdal_warning", "message": "in a.tif: odd"}]
-    (whole,) = as_("admin").get(url).json()["results"]
-    assert (whole["uri"], whole["warnings"][0]["message"]) == (
+    assert public["times"] == ["2024-01-01T00:00:00Z"]
+    assert public["bounds"] == {"west": 0.0, "east": 2.0, "north": 3.0, "south": 0.0}
+    assert public["warnings"] == [{"code": "gdal_warning", "message": "in a.tif: odd"}]
+    (full,) = as_("admin").get(url).json()["results"]
+    assert (full["uri"], full["warnings"][0]["message"]) == (
         "file:///data/a.tif",
         "in /data/a.tif: odd",
     )
@@ -175,9 +180,9 @@ def test_only_callers_who_may_write_see_the_uri_of_files(
 
 @pytest.mark.parametrize("version", ["v3", "v4"])
 def test_the_root_names_the_lists(client: Client, version: str) -> None:
-    found = client.get(f"/api/{version}/").json()
-    assert found["rastersources"] == f"{base(client)}{SOURCES}"
-    assert [client.get(url).status_code for url in found.values()] == [200] * len(found)
+    root = client.get(f"/api/{version}/").json()
+    assert root["rastersources"] == f"{address_of(client)}{SOURCES}"
+    assert [client.get(url).status_code for url in root.values()] == [200] * len(root)
 
 
 def test_a_file_has_its_plain_name_and_an_encoded_uri(

@@ -1,4 +1,4 @@
-"""The list of rejected files: members see it, writers also see where each file is."""
+"""The list of rejected files: members see it, and writers also see the URI of each file."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,12 +15,12 @@ URI = "file:///data/secret%20client/rain.tif"
 
 
 @pytest.fixture
-def refuse(engine: Engine, people: dict[str, str], add_organisation: Callable[[str], int]) -> Any:
-    """Add rejected files of organisations; starts with none."""
+def reject(engine: Engine, people: dict[str, str], add_organisation: Callable[[str], int]) -> Any:
+    """Delete all rejected files, and return a function that adds one."""
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM rejected_files"))
 
-    def refuse(uri: str = URI, organisation: str | None = "Owner", **columns: Any) -> None:
+    def reject(uri: str = URI, organisation: str | None = "Owner", **columns: Any) -> None:
         values = {
             "uri": uri, "definition": "rain", "code": "missing_crs", "message": "set it", "fingerprint": "5.a",
             "organisation_id": None if organisation is None else add_organisation(organisation), **columns,
@@ -28,11 +28,11 @@ def refuse(engine: Engine, people: dict[str, str], add_organisation: Callable[[s
         with engine.begin() as connection:
             connection.execute(insert(rejected_files).values(values))
 
-    return refuse
+    return reject
 
 
 def names(client: Client, **query: str) -> list[str]:
-    """Return the names on a page, after a check of its count."""
+    """Check the count of a page; return its names."""
     answer = client.get(LIST, params=query)
     assert answer.status_code == 200, answer.text
     page = answer.json()
@@ -41,14 +41,14 @@ def names(client: Client, **query: str) -> list[str]:
 
 
 def test_a_rejected_file_shows_reason_times_and_organisation(
-    as_: As, refuse: Any, owner: str
+    as_: As, reject: Any, owner: str
 ) -> None:
-    refuse(first_seen="2024-01-01T00:00:00Z", last_seen="2024-01-02T03:04:05.6Z", attempts=3)
-    (found,) = as_("admin").get(LIST).json()["results"]
-    organisation = found.pop("organisation")
+    reject(first_seen="2024-01-01T00:00:00Z", last_seen="2024-01-02T03:04:05.6Z", attempts=3)
+    (row,) = as_("admin").get(LIST).json()["results"]
+    organisation = row.pop("organisation")
     assert (organisation["uuid"], organisation["name"]) == (owner, "Owner")
     assert organisation["url"].endswith(f"/api/v4/organisations/{owner}/")
-    assert list(found.items()) == [
+    assert list(row.items()) == [
         ("uri", URI),
         ("name", "rain.tif"),
         ("code", "missing_crs"),
@@ -73,13 +73,13 @@ def test_a_rejected_file_shows_reason_times_and_organisation(
     ],
 )
 def test_members_see_rejected_files_and_writers_their_uri(
-    client: Client, as_: As, refuse: Any, who: str | None, seen: list[Any]
+    client: Client, as_: As, reject: Any, who: str | None, seen: list[Any]
 ) -> None:
-    refuse()
-    refuse(uri="file:///b.tif", organisation="Another")
-    refuse(uri="file:///c.tif", organisation=None)
-    asking = as_(who) if who else client
-    page = asking.get(LIST).json()
+    reject()
+    reject(uri="file:///b.tif", organisation="Another")
+    reject(uri="file:///c.tif", organisation=None)
+    caller = as_(who) if who else client
+    page = caller.get(LIST).json()
     assert [(row["name"], row["uri"]) for row in page["results"]] == seen
     assert page["count"] == len(seen)
 
@@ -100,12 +100,12 @@ def test_members_see_rejected_files_and_writers_their_uri(
     ],
 )  # fmt: skip
 def test_only_callers_who_see_the_uri_see_folders_in_messages(
-    as_: As, refuse: Any, message: str, shown: str | None
+    as_: As, reject: Any, message: str, shown: str | None
 ) -> None:
-    refuse(message=message)
-    found = {who: as_(who).get(LIST).json()["results"][0] for who in ("user", "supplier", "admin")}
-    assert found["supplier"]["message"] == found["admin"]["message"] == message
-    assert (found["user"]["uri"], found["user"]["message"]) == (None, shown or message)
+    reject(message=message)
+    rows = {who: as_(who).get(LIST).json()["results"][0] for who in ("user", "supplier", "admin")}
+    assert rows["supplier"]["message"] == rows["admin"]["message"] == message
+    assert (rows["user"]["uri"], rows["user"]["message"]) == (None, shown or message)
 
 
 @pytest.mark.parametrize(
@@ -118,14 +118,14 @@ def test_only_callers_who_see_the_uri_see_folders_in_messages(
         {"uri__startswith": "file:///data"},
     ],
 )
-def test_filters_do_not_reveal_a_hidden_uri(as_: As, refuse: Any, query: dict[str, str]) -> None:
-    refuse()
+def test_filters_do_not_reveal_a_hidden_uri(as_: As, reject: Any, query: dict[str, str]) -> None:
+    reject()
     assert names(as_("admin"), **query) == names(as_("supplier"), **query) == ["rain.tif"]
     assert names(as_("user"), **query) == []
 
 
 @pytest.mark.parametrize(
-    ("query", "found"),
+    ("query", "expected"),
     [
         ({"code": "truncated"}, ["b.tif"]),
         ({"code__in": "truncated,missing_crs"}, ["b.tif", "rain.tif"]),
@@ -141,25 +141,25 @@ def test_filters_do_not_reveal_a_hidden_uri(as_: As, refuse: Any, query: dict[st
         ({}, ["b.tif", "rain.tif"]),
     ],
 )
-def test_the_list_is_filtered_and_begins_with_the_latest_rejection(
-    as_: As, refuse: Any, query: dict[str, str], found: list[str]
+def test_the_list_can_be_filtered_and_begins_with_the_latest_rejection(
+    as_: As, reject: Any, query: dict[str, str], expected: list[str]
 ) -> None:
-    refuse(first_seen="2024-01-01T00:00:00Z", last_seen="2024-05-01T00:00:00Z")
-    refuse(uri="file:///data/b.tif", code="truncated", definition="snow",
+    reject(first_seen="2024-01-01T00:00:00Z", last_seen="2024-05-01T00:00:00Z")
+    reject(uri="file:///data/b.tif", code="truncated", definition="snow",
            first_seen="2024-03-01T00:00:00Z", last_seen="2024-07-01T00:00:00Z")  # fmt: skip
-    assert names(as_("admin"), **query) == found
+    assert names(as_("admin"), **query) == expected
 
 
-def test_a_name_is_shown_and_found_without_percent_encoding(as_: As, refuse: Any) -> None:
-    refuse(uri="file:///data/my%20%C3%A9%20%2541.tif")
+def test_a_name_is_shown_and_found_without_percent_encoding(as_: As, reject: Any) -> None:
+    reject(uri="file:///data/my%20%C3%A9%20%2541.tif")
     for query in ({}, {"name": "my é %41.tif"}, {"name__startswith": "my É".lower()}):
         assert names(as_("admin"), **query) == ["my é %41.tif"]
     assert names(as_("admin"), name__contains="%20") == []
     assert names(as_("admin"), uri__contains="%20") == ["my é %41.tif"]
 
 
-def test_the_list_has_options_a_page_and_a_document(client: Client, as_: As, refuse: Any) -> None:
-    refuse(uri="file:///<b>.tif")
+def test_the_list_has_options_a_page_and_a_document(client: Client, as_: As, reject: Any) -> None:
+    reject(uri="file:///<b>.tif")
     assert client.get("/api/v4/").json()["rejectedfiles"].endswith(LIST)
     assert client.options(LIST).json()["name"] == "Rejected File List"
     assert client.post(LIST).status_code == 405
@@ -167,5 +167,5 @@ def test_the_list_has_options_a_page_and_a_document(client: Client, as_: As, ref
     assert "&lt;b&gt;.tif" in page
     assert "<b>.tif" not in page
     document = client.get("/api/v4/openapi.json").json()
-    named = {row["name"] for row in document["paths"][LIST]["get"]["parameters"]}
-    assert {"code", "definition", "last_seen__gte", "uri__icontains", "page_size"} <= named
+    parameters = {each["name"] for each in document["paths"][LIST]["get"]["parameters"]}
+    assert {"code", "definition", "last_seen__gte", "uri__icontains", "page_size"} <= parameters

@@ -1,4 +1,4 @@
-"""A browser of any width and scheme, which looks at maps."""
+"""A browser of any width and colour scheme, and helpers for maps."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.chromium import GetBrowser
 
-Look = Callable[[int, str], Any]
+OpenBrowser = Callable[[int, str], Any]
 UNTIL_READY = """
     const done = arguments[0], map = document.getElementById("map");
     const look = () => map.dataset.ready === "true" ? done() : setTimeout(look, 20);
@@ -16,26 +16,26 @@ UNTIL_READY = """
 
 
 @pytest.fixture
-def look(get_browser: GetBrowser) -> Look:
-    """A browser with scripts, as wide and as light as asked for."""
+def open_browser(get_browser: GetBrowser) -> OpenBrowser:
+    """Return a function that opens a browser with scripts, of a width and a colour scheme."""
 
     def prepare(width: int, scheme: str) -> Any:
         browser = get_browser(True)
         size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        prefer(browser, scheme)
+        set_scheme(browser, scheme)
         return browser
 
     return prepare
 
 
-def prefer(browser: Any, scheme: str) -> None:
-    """Show pages light or dark from now on, also the one that is open."""
+def set_scheme(browser: Any, scheme: str) -> None:
+    """Show the open page and all later pages light or dark."""
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
 
 
-def ready(browser: Any) -> None:
-    """Wait until the map has drawn everything."""
+def wait_for_map(browser: Any) -> None:
+    """Wait until the map is drawn completely."""
     browser.set_script_timeout(40)
     browser.execute_async_script(UNTIL_READY)

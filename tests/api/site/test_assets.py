@@ -16,7 +16,7 @@ def test_the_vendored_files_are_those_of_the_packages(tmp_path: Path) -> None:
     try:
         packages = install(tmp_path)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        pytest.skip(f"npm finds no packages: {error}")
+        pytest.skip(f"npm does not find the packages: {error}")
     differ = [target for target, content in vendored(packages) if target.read_bytes() != content]
     assert differ == []
 
@@ -24,7 +24,7 @@ def test_the_vendored_files_are_those_of_the_packages(tmp_path: Path) -> None:
 def test_the_packages_are_pinned_with_hashes_and_without_a_host() -> None:
     text = (STATIC / "package-lock.json").read_text()
     packages = json.loads(text)["packages"]
-    assert [name for name, facts in packages.items() if name and "integrity" not in facts] == []
+    assert [name for name, package in packages.items() if name and "integrity" not in package] == []
     assert "://" not in text
 
 

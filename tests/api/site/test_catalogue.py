@@ -1,13 +1,13 @@
-"""The page of the catalogue without scripts: its table, its filters and its pages."""
+"""The page of the catalogue without scripts: its table, filters and pages."""
 
 import re
 from html import unescape
-from typing import Any
 
 import pytest
 from httpx import Client, Response
 
-from tests.api.conftest import SOURCES, Add, As
+from pipeline.api.config import ApiConfig
+from tests.api.conftest import SOURCES, Add, As, client_of
 from tests.api.test_pages import BROWSER
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
@@ -18,6 +18,7 @@ def visit(client: Client, **query: str) -> Response:
 
 
 def names_in(page: Response) -> list[str]:
+    """Return the names in the table of a page."""
     return [
         unescape(name)
         for name in re.findall(r'<th scope="row"><a href="[^"]*">([^<]*)<', page.text)
@@ -54,9 +55,9 @@ def test_the_table_shows_what_the_api_lists(
             name, access_modifier=(0, 0, 100, 200)[number], temporal=number == 1,
             west=4.0 + number / 4, east=4.1 + number / 4,
         )  # fmt: skip
-    asking = as_(caller) if caller else client
-    answer = asking.get(SOURCES, params={"page_size": "25", **query})
-    page = visit(asking, **query)
+    reader = as_(caller) if caller else client
+    answer = reader.get(SOURCES, params={"page_size": "25", **query})
+    page = visit(reader, **query)
     if answer.status_code != 200:
         assert (page.status_code, "Not found" in page.text) == (404, True)
         return
@@ -65,22 +66,22 @@ def test_the_table_shows_what_the_api_lists(
     assert f"{listed['count']:,}" in page.text
 
 
-def test_links_download_all_that_the_filters_find(client: Client, as_: As, add_source: Add) -> None:
+def test_links_download_all_sources_that_the_filters_find(
+    client: Client, as_: As, add_source: Add
+) -> None:
     for number, name in enumerate(("a 1", "a 2", "a 3", "b")):
         add_source(name, access_modifier=(0, 0, 200, 0)[number])
-    for asking, found in ((client, ["a 2", "a 1"]), (as_("user"), ["a 3", "a 2", "a 1"])):
-        page = visit(asking, name__startswith="a", ordering="-name", page="2", page_size="1").text
-        assert f"Download all {len(found)} as" in page
+    for reader, names in ((client, ["a 2", "a 1"]), (as_("user"), ["a 3", "a 2", "a 1"])):
+        page = visit(reader, name__startswith="a", ordering="-name", page="2", page_size="1").text
+        assert f"Download all {len(names)} as" in page
         links = [unescape(link) for link in re.findall(r'<a href="([^"]*)" download>', page)]
         assert [link.split("format=")[1] for link in links] == ["geojson", "csv", "geoparquet"]
-        features = asking.get(links[0]).json()["features"]
-        assert [feature["properties"]["name"] for feature in features] == found
+        features = reader.get(links[0]).json()["features"]
+        assert [feature["properties"]["name"] for feature in features] == names
     assert "download>" not in visit(client, name="none").text
 
 
-def test_a_row_shows_the_facts_and_links_the_page_of_the_source(
-    client: Client, add_source: Add
-) -> None:
+def test_a_row_describes_a_source_and_links_its_page(client: Client, add_source: Add) -> None:
     row = add_source("Depth", "Water & Co", temporal=True, file_count=12, pixelsize_x=0.25,
                      first_value_timestamp="2020-01-02T00:00:00Z",
                      last_value_timestamp="2021-03-04T00:00:00Z")  # fmt: skip
@@ -99,7 +100,7 @@ def test_a_row_shows_the_facts_and_links_the_page_of_the_source(
         assert shown in text
 
 
-def test_the_filter_bar_keeps_what_was_asked_and_offers_to_remove_each_filter(
+def test_the_filter_bar_keeps_all_filters_and_can_remove_each(
     client: Client, add_source: Add
 ) -> None:
     add_source("a")
@@ -139,12 +140,12 @@ def test_the_pages_of_the_table_keep_the_filters(client: Client, add_source: Add
     while link:
         page = client.get(f"/{link}", headers=BROWSER)
         seen += names_in(page)
-        found = re.search(r'rel="next" href="([^"]*)"', page.text)
-        link = unescape(found[1]) if found else ""
+        following = re.search(r'rel="next" href="([^"]*)"', page.text)
+        link = unescape(following[1]) if following else ""
     assert seen == [f"s{number}" for number in range(7)]
-    found = re.search(r'rel="prev" href="([^"]*)"', page.text)
-    assert found
-    assert names_in(client.get(f"/{unescape(found[1])}", headers=BROWSER)) == ["s3", "s4", "s5"]
+    previous = re.search(r'rel="prev" href="([^"]*)"', page.text)
+    assert previous
+    assert names_in(client.get(f"/{unescape(previous[1])}", headers=BROWSER)) == ["s3", "s4", "s5"]
 
 
 def test_an_empty_catalogue_says_what_to_do(client: Client) -> None:
@@ -159,13 +160,8 @@ def test_every_page_has_a_title_its_json_and_a_strict_policy(
     add_source("a")
     page = visit(client, name="a")
     assert "<title>Catalogue – rastersources</title>" in page.text
-    link = unescape(
-        str(
-            re.findall(r'<link rel="alternate" type="application/json" href="([^"]*)"', page.text)[
-                0
-            ]
-        )
-    )
+    link = unescape(page.text.split('<link rel="alternate" type="application/json" href="')[1])
+    link = link.split('"')[0]
     assert [row["name"] for row in client.get(link).json()["results"]] == ["a"]
     policy = dict(
         part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";")
@@ -177,9 +173,7 @@ def test_every_page_has_a_title_its_json_and_a_strict_policy(
     assert not re.search(r"<script(?![^>]*\bsrc=)", page.text)
 
 
-def test_a_map_background_is_the_only_other_origin(database_url: str, tmp_path: Any) -> None:
-    from pipeline.api.config import ApiConfig
-    from tests.api.conftest import client_of
+def test_a_map_background_is_the_only_other_origin(database_url: str) -> None:
 
     tiles = "https://tiles.example:444/a/{z}/{x}/{y}.png"
     with client_of(ApiConfig(database_url, map_tiles=tiles, map_attribution="<b>Us</b>")) as client:

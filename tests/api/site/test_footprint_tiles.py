@@ -1,4 +1,4 @@
-"""Vector tiles of the map: the right sources in the right places, for each caller, with the filters of the API."""
+"""Vector tiles show the right sources in the right places, for each caller, with the filters of the API."""
 
 from math import asinh, floor, pi, radians, tan
 from typing import Any
@@ -20,19 +20,21 @@ def tile_path(z: int, x: int, y: int) -> str:
     return f"/map/footprints/{z}/{x}/{y}.mvt"
 
 
-def layers(client: Client, path: str, **query: str) -> dict[str, list[Feature]]:
+def get_layers(client: Client, path: str, **query: str) -> dict[str, list[Feature]]:
+    """Return the features of a tile by layer."""
     answer = client.get(path, params=query)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/vnd.mapbox-vector-tile"
     return read_tile(answer.content)
 
 
-def ids(client: Client, path: str, **query: str) -> set[Any]:
-    return {feature.id for feature in layers(client, path, **query).get("footprints", [])}
+def get_ids(client: Client, path: str, **query: str) -> set[Any]:
+    """Return the ids of the footprints of a tile."""
+    return {feature.id for feature in get_layers(client, path, **query).get("footprints", [])}
 
 
 def pixel(z: int, longitude: float, latitude: float) -> tuple[float, float]:
-    """The place on earth in units of 1/4096 tile from the upper left corner of the world."""
+    """Return the position of a place on earth, in 1/4096 tile from the upper left corner of the world."""
     scale = 2**z * 4096
     return (
         (longitude + 180) / 360 * scale,
@@ -45,7 +47,7 @@ def test_an_outline_lies_where_web_mercator_puts_it(client: Client, add_source: 
     (left, bottom), (right, top) = pixel(7, 4.2, 51.3), pixel(7, 4.9, 51.8)
     x, y = floor(left / 4096), floor(top / 4096)
     assert (floor(right / 4096), floor(bottom / 4096)) == (x, y), "it lies in one tile"
-    (feature,) = layers(client, tile_path(7, x, y))["footprints"]
+    (feature,) = get_layers(client, tile_path(7, x, y))["footprints"]
     assert feature.id == row.id
     expected = (left - x * 4096, top - y * 4096, right - x * 4096, bottom - y * 4096)
     assert feature.box == pytest.approx(expected, abs=1)
@@ -53,17 +55,17 @@ def test_an_outline_lies_where_web_mercator_puts_it(client: Client, add_source: 
 
 def test_large_outlines_lie_below_small_ones(client: Client, add_source: Add) -> None:
     sides = {"small": 0.1, "large": 2.0, "middle": 1.0}
-    made = {
+    ids = {
         name: add_source(name, west=4.0, south=51.0, east=4.0 + side, north=51.0 + side).id
         for name, side in sides.items()
     }
-    order = [feature.id for feature in layers(client, tile_path(0, 0, 0))["footprints"]]
-    assert order == [made[name] for name in ("large", "middle", "small")]
+    order = [feature.id for feature in get_layers(client, tile_path(0, 0, 0))["footprints"]]
+    assert order == [ids[name] for name in ("large", "middle", "small")]
 
 
-def test_the_smallest_source_can_be_seen(client: Client, add_source: Add) -> None:
+def test_the_smallest_source_is_visible(client: Client, add_source: Add) -> None:
     row = add_source("a", west=4.0, south=52.0, east=4.0, north=52.0)
-    (feature,) = layers(client, tile_path(0, 0, 0))["footprints"]
+    (feature,) = get_layers(client, tile_path(0, 0, 0))["footprints"]
     left, top, right, bottom = feature.box
     assert feature.id == row.id
     assert (right - left, bottom - top) == (12, 12)
@@ -72,13 +74,13 @@ def test_the_smallest_source_can_be_seen(client: Client, add_source: Add) -> Non
 
 def test_a_source_across_the_antimeridian_is_on_both_sides(client: Client, add_source: Add) -> None:
     row = add_source("a", west=179.0, south=-1.0, east=-179.0, north=1.0)
-    assert ids(client, tile_path(1, 0, 0)) == ids(client, tile_path(1, 1, 1)) == {row.id}
-    assert ids(client, tile_path(2, 1, 1)) == set()
+    assert get_ids(client, tile_path(1, 0, 0)) == get_ids(client, tile_path(1, 1, 1)) == {row.id}
+    assert get_ids(client, tile_path(2, 1, 1)) == set()
 
 
 def test_a_source_at_the_pole_is_cut_where_the_map_ends(client: Client, add_source: Add) -> None:
     add_source("a", west=-180.0, south=80.0, east=180.0, north=90.0)
-    (feature,) = layers(client, tile_path(0, 0, 0))["footprints"]
+    (feature,) = get_layers(client, tile_path(0, 0, 0))["footprints"]
     assert feature.box[1] == 0
     assert feature.box[3] == pytest.approx(pixel(0, 0, 80)[1], abs=1)
 
@@ -95,12 +97,12 @@ def test_a_source_at_the_pole_is_cut_where_the_map_ends(client: Client, add_sour
         {"writable": "true"},
     ],
 )
-@pytest.mark.parametrize("most", [1000, 2])
+@pytest.mark.parametrize("limit", [1000, 2])
 def test_a_tile_shows_what_the_list_shows(
     client: Client, as_: As, add_source: Add, add_user: Any, monkeypatch: pytest.MonkeyPatch,
-    caller: str | None, query: dict[str, str], most: int,
+    caller: str | None, query: dict[str, str], limit: int,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(footprints, "MOST_OUTLINES", most)
+    monkeypatch.setattr(footprints, "MOST_OUTLINES", limit)
     supplier = add_user("supplier")
     for number, access in enumerate((0, 100, 200, 300)):
         for owner in ("Owner", "Other"):
@@ -108,16 +110,17 @@ def test_a_tile_shows_what_the_list_shows(
                 f"s{number}", owner, access_modifier=access, temporal=bool(number % 2),
                 supplier_id=supplier, west=4.0 + number / 4, east=4.1 + number / 4,
             )  # fmt: skip
-    asking = as_(caller) if caller else client
-    listed = asking.get(SOURCES, params={**query, "page_size": 100}).json()["results"]
+    reader = as_(caller) if caller else client
+    listed = reader.get(SOURCES, params={**query, "page_size": 100}).json()["results"]
     path = tile_path(0, 0, 0)
-    # A statement is kept for each shape of filters, with the limit that held then.
+    # Statements are cached, and have the limit of the time when they were made.
     monkeypatch.setattr(footprint_tile, "tile_query", footprint_tile.tile_query.__wrapped__)
-    found = layers(asking, path, **query)
-    if len(listed) <= most:
-        assert {feature.id for feature in found.get("footprints", [])} == {r["id"] for r in listed}
+    layers = get_layers(reader, path, **query)
+    if len(listed) <= limit:
+        ids = {feature.id for feature in layers.get("footprints", [])}
+        assert ids == {row["id"] for row in listed}
     else:
-        assert sum(feature.values["amount"] for feature in found["cells"]) == len(listed)
+        assert sum(feature.values["amount"] for feature in layers["cells"]) == len(listed)
 
 
 MANY = """
@@ -137,32 +140,32 @@ MANY = """
 def test_a_crowded_tile_counts_each_source_once(
     client: Client, engine: Engine, add_source: Add
 ) -> None:
-    """1,200 sources, of which 1,000 have their centre in one place and 200 in another."""
+    """1,000 of 1,200 sources have their centre in one place, and 200 in another."""
     row = add_source("a")
     execute(engine, MANY, id=row.id)
     execute(engine, "DELETE FROM raster_sources WHERE id = :id", id=row.id)
-    found = layers(client, tile_path(0, 0, 0))
-    assert "footprints" not in found
-    by_cell = {feature.box: feature.values["amount"] for feature in found["cells"]}
+    layers = get_layers(client, tile_path(0, 0, 0))
+    assert "footprints" not in layers
+    by_cell = {feature.box: feature.values["amount"] for feature in layers["cells"]}
     expected = {}
     for (longitude, latitude), amount in {(4.0, 52.0): 1000, (100.0, -30.0): 200}.items():
         left, top = (floor(number / 128) * 128 for number in pixel(0, longitude, latitude))
         expected[left, top, left + 128, top + 128] = amount
     assert by_cell == expected
-    # Deeper, where a tile holds fewer of them, they are outlines.
+    # A tile of a higher zoom level has fewer sources, and shows their outlines.
     x, y = (floor(number / 4096) for number in pixel(4, 100.0, -30.0))
-    assert len(ids(client, tile_path(4, x, y))) == 200
-    whole = client.get(tile_path(4, x, y), headers={"Accept-Encoding": "identity"})
-    packed = client.get(tile_path(4, x, y))
-    assert packed.headers["content-encoding"] == "gzip"
-    assert whole.content == packed.content
-    assert int(packed.headers["content-length"]) < int(whole.headers["content-length"]) / 2
+    assert len(get_ids(client, tile_path(4, x, y))) == 200
+    plain = client.get(tile_path(4, x, y), headers={"Accept-Encoding": "identity"})
+    compressed = client.get(tile_path(4, x, y))
+    assert compressed.headers["content-encoding"] == "gzip"
+    assert plain.content == compressed.content
+    assert int(compressed.headers["content-length"]) < int(plain.headers["content-length"]) / 2
 
 
 @pytest.mark.parametrize(
     "path", ["0/0/1", "0/1/0", "25/0/0", "3/8/0", "x/0/0", "1/-1/0", "1/0/0.5"]
 )
-def test_what_is_no_tile_is_404(client: Client, path: str) -> None:
+def test_a_tile_that_does_not_exist_is_404(client: Client, path: str) -> None:
     answer = client.get(f"/map/footprints/{path}.mvt")
     assert (answer.status_code, answer.json()["code"]) == (404, 10)
 
@@ -199,5 +202,5 @@ def test_the_centre_of_a_source_has_a_place_on_the_map(
     ((column, line),) = rows(
         engine, "SELECT map_column, map_row FROM raster_sources WHERE id = :id", id=row.id
     )
-    # 2**29 columns and rows are 4096 in each tile of zoom level 17.
+    # There are 2**29 columns and rows, which are 4096 for each tile of zoom level 17.
     assert (column, line) == pytest.approx(pixel(17, longitude, latitude), abs=1)

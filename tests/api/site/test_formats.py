@@ -1,4 +1,4 @@
-"""How the pages write sizes, numbers and times."""
+"""The formats of sizes, numbers and times on pages."""
 
 from datetime import UTC, datetime
 
@@ -35,13 +35,13 @@ def test_a_number_has_at_most_ten_digits(number: float | None, shown: str) -> No
 
 
 def test_a_time_is_shown_in_utc_with_the_whole_time_in_its_tooltip() -> None:
-    moment = datetime(2024, 2, 3, 4, 5, 6, tzinfo=UTC)
-    exact = 'datetime="2024-02-03T04:05:06Z" title="2024-02-03T04:05:06Z"'
-    assert show_day(moment) == f"<time {exact}>2024-02-03</time>"
-    assert show_time(moment) == f"<time {exact}>2024-02-03 04:05</time>"
+    morning = datetime(2024, 2, 3, 4, 5, 6, tzinfo=UTC)
+    attributes = 'datetime="2024-02-03T04:05:06Z" title="2024-02-03T04:05:06Z"'
+    assert show_day(morning) == f"<time {attributes}>2024-02-03</time>"
+    assert show_time(morning) == f"<time {attributes}>2024-02-03 04:05</time>"
     assert show_day(None) == "–"
-    assert show_period(moment, moment) == show_day(moment)
+    assert show_period(morning, morning) == show_day(morning)
     later = datetime(2025, 1, 1, tzinfo=UTC)
-    assert show_period(moment, later) == f"{show_day(moment)}<br>{show_day(later)}"
+    assert show_period(morning, later) == f"{show_day(morning)}<br>{show_day(later)}"
     noon = datetime(2024, 2, 3, 12, tzinfo=UTC)
-    assert show_period(moment, noon) == f"{show_time(moment)}<br>{show_time(noon)}"
+    assert show_period(morning, noon) == f"{show_time(morning)}<br>{show_time(noon)}"

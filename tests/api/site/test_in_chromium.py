@@ -1,4 +1,4 @@
-"""The pages for people in a real browser: found, seen, moved through time, edited and deleted."""
+"""People use the pages in a real browser: they find, look at, edit and delete raster sources."""
 
 import json
 import warnings
@@ -16,8 +16,8 @@ from sqlalchemy import Engine, text
 from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.layers import add_layer
 from pipeline.raster import ProcessReader
-from tests.api.conftest import SOURCES, Add, base
-from tests.api.site.conftest import Look, prefer, ready
+from tests.api.conftest import SOURCES, Add, address_of
+from tests.api.site.conftest import OpenBrowser, set_scheme, wait_for_map
 from tests.support.axe import find_violations
 from tests.support.chromium import (
     assert_no_errors,
@@ -37,23 +37,23 @@ pytestmark = [needs_chromium, pytest.mark.usefixtures("people")]
 
 @pytest.fixture(scope="module")
 def rain(engine: Engine, pool: ProcessReader[FileRow], tmp_path_factory: Any) -> str:
-    """A series of two steps: west of its middle it is 0 and then 100, east of it the other way round."""
+    """A series of two steps: its western half is 0 and then 100, its eastern half is 100 and then 0."""
     folder = tmp_path_factory.mktemp("rain")
     values = np.zeros((1, 200, 400), "float32")
     values[:, :, 200:] = 100
     paths = [folder / "rain_20240101T000000Z.tif", folder / "rain_20240101T060000Z.tif"]
     write_raster(paths[0], values=values, width=400, height=200)
     write_raster(paths[1], values=100 - values, width=400, height=200)
-    work = definition_files(paths, id="rain", name="Rain", group="all", access_modifier="Public", temporal=True,
-                   pattern=r"_(?P<time>\d{8}T\d{6}Z)\.tif$")  # fmt: skip
-    register_files(engine, pool.read, work)
+    item = definition_files(paths, id="rain", name="Rain", group="all", access_modifier="Public", temporal=True,
+                            pattern=r"_(?P<time>\d{8}T\d{6}Z)\.tif$")  # fmt: skip
+    register_files(engine, pool.read, item)
     with engine.connect() as connection:
-        found = text("SELECT uuid FROM raster_sources WHERE name = 'Rain'")
-        return str(connection.execute(found).scalar_one())
+        query = text("SELECT uuid FROM raster_sources WHERE name = 'Rain'")
+        return str(connection.execute(query).scalar_one())
 
 
-def place(browser: Any, longitude: float, latitude: float) -> tuple[int, int]:
-    """Where a place on earth is in the window."""
+def window_position(browser: Any, longitude: float, latitude: float) -> tuple[int, int]:
+    """Return the position in the window of a place on earth."""
     script = """
         const element = document.getElementById("map"), {left, top} = element.getBoundingClientRect();
         const [x, y] = element.map.getPixelFromCoordinate(ol.proj.fromLonLat([arguments[0], arguments[1]]));
@@ -64,31 +64,32 @@ def place(browser: Any, longitude: float, latitude: float) -> tuple[int, int]:
 
 
 def click(browser: Any, x: int, y: int) -> None:
-    """Click a place in the window, as a person does."""
+    """Click a position in the window, as a person does."""
     for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
         event = {"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1}
         browser.execute_cdp_cmd("Input.dispatchMouseEvent", event)
 
 
 def colours_at(browser: Any, *places: tuple[float, float]) -> list[tuple[int, ...]]:
-    """The colours that the window shows at places on earth."""
-    spots = [place(browser, longitude, latitude) for longitude, latitude in places]
+    """Return the colours in the window at places on earth."""
+    positions = [window_position(browser, longitude, latitude) for longitude, latitude in places]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with MemoryFile(browser.get_screenshot_as_png()) as png, png.open() as picture:
             pixels = picture.read()
-    return [tuple(int(part) for part in pixels[:3, y, x]) for x, y in spots]
+    return [tuple(int(part) for part in pixels[:3, y, x]) for x, y in positions]
 
 
 @pytest.mark.parametrize("width", [1300, 380])
-def test_every_page_fits_and_can_be_read_by_everyone(
-    look: Look, client: Client, people: dict[str, str], add_source: Add, rain: str, width: int, engine: Engine
+def test_every_page_fits_and_is_accessible(
+    open_browser: OpenBrowser, client: Client, people: dict[str, str], add_source: Add, rain: str, width: int,
+    engine: Engine,
 ) -> None:  # fmt: skip
-    here, browser = base(client), look(width, "light")
+    address, browser = address_of(client), open_browser(width, "light")
     for number in range(30):
         add_source(f"Depth of the water at high tide, run {number}", description="What it shows.")
     add_layer(engine, "Rain of today", rain)  # type: ignore[arg-type]
-    browser.get(f"{here}/")
+    browser.get(f"{address}/")
     sign_in(browser, "admin", people["admin"])
     pages = ["/", "/?name__icontains=high&temporal=false", "/?in_bbox=x", "/?name=nothing", f"/sources/{rain}/",
              f"/sources/{rain}/gaps/", "/sources/new/", "/sources/nothing/"]  # fmt: skip
@@ -96,12 +97,12 @@ def test_every_page_fits_and_can_be_read_by_everyone(
     pages += [f"/sources/{own}/edit/", f"/sources/{own}/delete/"]
     problems = {}
     for path in pages:
-        browser.get(f"{here}{path}")
+        browser.get(f"{address}{path}")
         if browser.find_elements("id", "map"):
-            ready(browser)
+            wait_for_map(browser)
         assert "– rastersources" in browser.title
         for scheme in ("light", "dark"):
-            prefer(browser, scheme)
+            set_scheme(browser, scheme)
             wide = browser.execute_script(
                 "return document.documentElement.scrollWidth > innerWidth"
             )
@@ -109,87 +110,89 @@ def test_every_page_fits_and_can_be_read_by_everyone(
                 *find_violations(browser, scheme),
                 *(["too wide"] if wide else []),
             ]
-    assert {page: found for page, found in problems.items() if found} == {}
-    assert_quiet_but_for_errors(browser, here)
+    assert {page: listed for page, listed in problems.items() if listed} == {}
+    assert_only_expected_errors(browser, address)
 
 
-def assert_quiet_but_for_errors(browser: Any, here: str) -> None:
-    """Nothing leaves the machine, and the console has only the statuses of the pages that are meant to fail."""
-    loud = [entry["message"] for entry in browser.get_log("browser")]
-    assert [line for line in loud if "in_bbox=x" not in line and "/nothing/" not in line] == []
-    assert [url for url in read_requests(browser) if not url.startswith((here, "data:"))] == []
+def assert_only_expected_errors(browser: Any, address: str) -> None:
+    """Check that all requests went to this address, and that the console has only the errors of invalid pages."""
+    messages = [entry["message"] for entry in browser.get_log("browser")]
+    assert [text for text in messages if "in_bbox=x" not in text and "/nothing/" not in text] == []
+    assert [url for url in read_requests(browser) if not url.startswith((address, "data:"))] == []
 
 
 def test_a_box_and_a_click_on_the_map_find_a_source(
-    look: Look, client: Client, add_source: Add
+    open_browser: OpenBrowser, client: Client, add_source: Add
 ) -> None:
-    here, browser = base(client), look(1300, "light")
+    address, browser = address_of(client), open_browser(1300, "light")
     add_source("Side: West", west=4.0, south=51.0, east=5.0, north=52.0)
     add_source("Side: East", west=6.0, south=51.0, east=7.0, north=52.0)
-    browser.get(f"{here}/?name__startswith=Side")
-    ready(browser)
+    browser.get(f"{address}/?name__startswith=Side")
+    wait_for_map(browser)
     land, *filled = colours_at(browser, (5.5, 51.5), (6.5, 51.5), (4.5, 51.5))
     assert filled[0] != land, "the footprint is filled"
     assert filled[0] == filled[1]
 
-    click(browser, *place(browser, 6.5, 51.5))
+    click(browser, *window_position(browser, 6.5, 51.5))
     wait_for_text(browser, "1 raster source here")
     assert browser.find_element("css selector", ".popup a").text == "Side: East"
 
-    browser.get(f"{here}/?name__startswith=Side")  # as the names may have moved the map
-    ready(browser)
+    browser.get(f"{address}/?name__startswith=Side")  # the popup may have moved the map
+    wait_for_map(browser)
     click_button(browser, "Draw a box")
-    click(browser, *place(browser, 3.9, 50.9))
-    click(browser, *place(browser, 5.2, 52.1))
+    click(browser, *window_position(browser, 3.9, 50.9))
+    click(browser, *window_position(browser, 5.2, 52.1))
     wait_for_text(browser, "1 found")
-    names = [row.text for row in browser.find_elements("css selector", "tbody th a")]
+    names = [link.text for link in browser.find_elements("css selector", "tbody th a")]
     assert names == ["Side: West"]
     west, south, east, north = map(
         float, browser.find_element("id", "box").get_attribute("value").split(",")
     )
     assert (west, south, east, north) == pytest.approx((3.9, 50.9, 5.2, 52.1), abs=0.03)
     assert "in_bbox=" in browser.current_url
-    ready(browser)
+    wait_for_map(browser)
     assert colours_at(browser, (5.1, 51.5)) == [land]
 
     browser.find_element("link text", "Side: West").click()
     wait_for_text(browser, "Used by")
     assert browser.title == "Side: West – rastersources"
-    ready(browser)
+    wait_for_map(browser)
 
 
-def test_the_raster_is_drawn_and_follows_the_time(look: Look, client: Client, rain: str) -> None:
-    here, browser = base(client), look(1300, "light")
+def test_the_raster_is_drawn_for_the_chosen_time(
+    open_browser: OpenBrowser, client: Client, rain: str
+) -> None:
+    address, browser = address_of(client), open_browser(1300, "light")
     bounds = client.get(f"{SOURCES}{rain}/").json()["spatial_bounds"]
     wide, middle = bounds["east"] - bounds["west"], (bounds["south"] + bounds["north"]) / 2
     west, east = bounds["west"] + wide / 4, bounds["east"] - wide / 4
-    browser.get(f"{here}/sources/{rain}/?colormap=grey")
-    ready(browser)
+    browser.get(f"{address}/sources/{rain}/?colormap=grey")
+    wait_for_map(browser)
 
-    def shown() -> list[str]:
+    def read_halves() -> list[str]:
         colours = colours_at(browser, (west, middle), (east, middle))
         return ["dark" if max(c) < 60 else "bright" if min(c) > 220 else str(c) for c in colours]
 
-    # The last step is shown first: it is 100 in the west and 0 in the east, and the ramp goes from black to white.
-    wait_until(lambda: shown() == ["bright", "dark"])
+    # The page first shows the last step, which is 100 (white) in the west and 0 (black) in the east.
+    wait_until(lambda: read_halves() == ["bright", "dark"])
     slider = browser.find_element("id", "time")
     assert slider.get_attribute("max") == "1"
     slider.send_keys("\ue012")  # the arrow to the left
-    wait_until(lambda: shown() == ["dark", "bright"])
+    wait_until(lambda: read_halves() == ["dark", "bright"])
     assert browser.find_element("id", "step").text == "2024-01-01T00:00:00Z"
     assert "time=2024-01-01T00%3A00%3A00Z" in browser.current_url
     wait_until(lambda: browser.find_element("id", "legend").is_displayed())
     ends = [browser.find_element("id", name).text for name in ("low", "high")]
     assert ends == ["0", "100"]
     wait_for_text(browser, "2 files, 2 steps: no step")
-    assert_no_errors(browser, here)
+    assert_no_errors(browser, address)
 
 
 def test_a_person_adds_changes_and_deletes_a_source(
     browser: Any, client: Client, people: dict[str, str], engine: Engine
 ) -> None:
-    here = base(client)
-    browser.get(f"{here}/")
+    address = address_of(client)
+    browser.get(f"{address}/")
     sign_in(browser, "admin", people["admin"])
     browser.find_element("link text", "New raster source").click()
     fill(browser, "name", "Made by hand")
@@ -217,14 +220,12 @@ def test_a_person_adds_changes_and_deletes_a_source(
     assert client.get(f"{SOURCES}{uuid}/", auth=("__key__", people["admin"])).status_code == 404
     click_button(browser, "Sign out")
     wait_for_text(browser, "Password or API key")
-    loud = [
-        json.dumps(entry) for entry in browser.get_log("browser") if "400" not in entry["message"]
-    ]
-    assert loud == []
+    entries = [json.dumps(entry) for entry in browser.get_log("browser")]
+    assert [entry for entry in entries if "400" not in entry] == []
 
 
 CROWD = """
-    -- These take most of the time, and no test of this module comes after.
+    -- These take most of the time, and this is the last test of the module.
     DROP INDEX raster_sources_name, raster_sources_name_trigram, raster_sources_supplier_code,
         raster_sources_supplier_code_down, raster_sources_supplier_code_upper, raster_sources_supplier_code_trigram,
         raster_sources_supplier_code_upper_trigram, raster_sources_organisation, raster_sources_organisation_modified,
@@ -245,18 +246,18 @@ CROWD = """
 
 
 def test_a_hundred_thousand_footprints_are_panned_and_zoomed(
-    look: Look, client: Client, add_source: Add, engine: Engine
+    open_browser: OpenBrowser, client: Client, add_source: Add, engine: Engine
 ) -> None:
     add_source("Crowd", west=4.0, south=51.0, east=6.5, north=53.0)
     with engine.begin() as connection:
         connection.exec_driver_sql(CROWD)
-    here, browser = base(client), look(1300, "light")
-    browser.get(f"{here}/#map=8/52/5.2")
-    ready(browser)
-    x, y = place(browser, 5.2, 52.0)
+    address, browser = address_of(client), open_browser(1300, "light")
+    browser.get(f"{address}/#map=8/52/5.2")
+    wait_for_map(browser)
+    x, y = window_position(browser, 5.2, 52.0)
     for across, down in ((-250, 0), (-200, -200), (0, -250)):
-        await_move(browser, partial(drag, browser, x, y, across, down))
-        await_move(browser, browser.find_element("css selector", ".ol-zoom-in").click)
+        move_map(browser, partial(drag, browser, x, y, across, down))
+        move_map(browser, browser.find_element("css selector", ".ol-zoom-in").click)
     script = """
         const tiles = performance.getEntriesByType("resource").filter(({name}) => name.includes(".mvt"));
         const sum = (field) => tiles.reduce((sum, tile) => sum + tile[field], 0);
@@ -266,20 +267,20 @@ def test_a_hundred_thousand_footprints_are_panned_and_zoomed(
     assert tiles > 12
     assert sent < 1_000_000
     assert unpacked > 50_000
-    assert_no_errors(browser, here)
+    assert_no_errors(browser, address)
 
 
-def await_move(browser: Any, move: Callable[[], None]) -> None:
-    """Move the map, and wait until it shows the other place."""
+def move_map(browser: Any, move: Callable[[], None]) -> None:
+    """Call `move`, and wait until the map shows the new place."""
     before = browser.current_url
     browser.execute_script("document.getElementById('map').dataset.ready = ''")
     move()
     wait_until(lambda: bool(browser.current_url != before))
-    ready(browser)
+    wait_for_map(browser)
 
 
 def drag(browser: Any, x: int, y: int, across: int, down: int) -> None:
-    """Drag the map by so many pixels, as a person does."""
+    """Drag the map by so many pixels across and down, as a person does."""
     steps = [
         ("mousePressed", 0.0),
         ("mouseMoved", 0.5),

@@ -1,4 +1,4 @@
-"""The pages about ingestion: who sees what, what they show, and trying again."""
+"""The pages about ingestion: what they show to which callers, and trying again."""
 
 import re
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ FLOW_RUN = UUID("0b7e8f5c-7c53-4d5c-9e68-2a50c6a0a001")
 def runs(
     engine: Engine, pool: ProcessReader[FileRow], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    """Run a definition of Owner and one of another organisation; return the numbers of the runs and the folder."""
+    """Run a definition of Owner and one of another organisation; return the ids of the runs, and the folders."""
     folder = tmp_path_factory.mktemp("secret")
     write_raster(folder / "good.tif")
     write_raster(folder / "degrees.tif", crs="EPSG:28992", transform=RD_IN_DEGREES)
@@ -69,7 +69,7 @@ def paths_of(run: int) -> list[str]:
 
 
 def own_words(path: str) -> str:
-    """What members of Owner see at a path, and others must not."""
+    """Return words that members of Owner see at a path, and others do not."""
     return "nowhere.tif" if "missing_crs" in path else "degrees.tif" if "code=" in path else "ours"
 
 
@@ -77,7 +77,7 @@ def get(client: Client, path: str, kind: str = "text/html") -> Any:
     return client.get(path, headers={"Accept": kind})
 
 
-def test_members_see_the_ingestion_of_their_organisations_and_nobody_else_does(
+def test_only_members_see_the_ingestion_of_an_organisation(
     client: Client, as_: As, runs: dict[str, Any]
 ) -> None:
     clients: dict[str | None, Client] = {None: client, **{name: as_(name) for name in CALLERS}}
@@ -99,29 +99,30 @@ def test_members_see_the_ingestion_of_their_organisations_and_nobody_else_does(
         assert get(clients[name], f"/ingestion/runs/{runs['theirs']}/").status_code == 404
 
 
-@pytest.mark.parametrize("number", ["0", "-1", "x", "99999", "99999999999999999999", "1.5", "²"])
-def test_a_run_that_is_not_there_is_404(as_: As, runs: dict[str, Any], number: str) -> None:
-    assert get(as_("admin"), f"/ingestion/runs/{number}/").status_code == 404
+@pytest.mark.parametrize("run_id", ["0", "-1", "x", "99999", "99999999999999999999", "1.5", "²"])
+def test_a_run_that_does_not_exist_is_404(as_: As, runs: dict[str, Any], run_id: str) -> None:
+    assert get(as_("admin"), f"/ingestion/runs/{run_id}/").status_code == 404
 
 
 def test_the_page_of_a_run_shows_its_counts(as_: As, runs: dict[str, Any]) -> None:
-    found = get(as_("user"), f"/ingestion/runs/{runs['ours']}/?format=json").json()
-    run = found["run"]
+    page = get(as_("user"), f"/ingestion/runs/{runs['ours']}/?format=json").json()
+    run = page["run"]
     assert [run[name] for name in ("state", "listed", "registered", "rejected", "unchanged")] == [
         "rejections", 4, 2, 2, 0,
     ]  # fmt: skip
     assert run["reasons"] == {"missing_crs": 1, "empty_file": 1}
     assert run["warnings"] == {"outside_area_of_use": 1}
-    assert [(one["code"], one["files"], one["needs_check"]) for one in found["warnings"]] == [
-        ("outside_area_of_use", 1, True)
-    ]
-    assert {group["code"]: group["count"] for group in found["groups"]} == run["reasons"]
+    (warning,) = page["warnings"]
+    assert (warning["code"], warning["files"], warning["needs_check"]) == (
+        "outside_area_of_use", 1, True,
+    )  # fmt: skip
+    assert {group["code"]: group["count"] for group in page["groups"]} == run["reasons"]
     text = get(as_("user"), f"/ingestion/runs/{runs['ours']}/").text
     assert re.search(r'class="card alarming">\s*<h3>.*\s*<code>outside_area_of_use', text)
     assert f"rastersources undo {runs['ours']}" in text
 
 
-def test_a_run_of_prefect_links_its_page(
+def test_the_page_of_a_run_links_its_flow_run(
     database_url: str, as_: As, people: dict[str, str], runs: dict[str, Any]
 ) -> None:
     page = f"https://prefect.example/runs/flow-run/{FLOW_RUN}"
@@ -137,7 +138,7 @@ def test_a_run_of_prefect_links_its_page(
 def scheduled(
     database_url: str, people: dict[str, str], tmp_path: Path
 ) -> Iterator[tuple[Client, Path]]:
-    """A client of a server that knows a sources.toml, as the administrator of Owner."""
+    """The administrator's client of a server with a sources.toml, and the path of that file."""
     config = tmp_path / "sources.toml"
     with client_of(ApiConfig(database_url, schedules=partial(list_schedules, config))) as client:
         client.auth = ("__key__", people["admin"])
@@ -167,16 +168,16 @@ def test_definitions_show_their_schedule_and_next_run(
         id = "everyone"
         folder = "in"
     """)
-    found = get(client, "/ingestion/?format=json").json()["definitions"]
-    assert [one["id"] for one in found] == ["ours", "yearly"]
-    ours, yearly = found
+    definitions = get(client, "/ingestion/?format=json").json()["definitions"]
+    assert [definition["id"] for definition in definitions] == ["ours", "yearly"]
+    ours, yearly = definitions
     assert (ours["schedule"], ours["last"]["run"]) == ("every 01:00:00", runs["ours"])
     assert ours["next_run"].endswith(":00:00+00:00")
     assert (yearly["schedule"], yearly["last"]) == ("at 30 4 1 1 * in UTC", None)
     assert yearly["next_run"].endswith("-01-01T04:30:00+00:00")
 
 
-def test_a_broken_sources_toml_leaves_the_runs_and_says_so(
+def test_the_page_shows_the_runs_when_sources_toml_cannot_be_read(
     scheduled: tuple[Client, Path],
     runs: dict[str, Any],
 ) -> None:
@@ -194,17 +195,17 @@ def test_a_broken_sources_toml_leaves_the_runs_and_says_so(
 
 @pytest.fixture(scope="module")
 def sessions(client: Client, engine: Engine, people: dict[str, str]) -> Iterator[As]:
-    """Clients that are signed in as one of the people."""
+    """Return the client that is signed in as the person with this name."""
     with ExitStack() as stack:
-        signed_in = {}
+        clients = {}
         for name in people:
             set_password(engine, name, "the right one")
             browser = stack.enter_context(
                 Client(base_url=client.base_url, headers=BROWSER, timeout=60)
             )
             assert sign_in(browser, name, "the right one").status_code == 303
-            signed_in[name] = browser
-        yield signed_in.__getitem__
+            clients[name] = browser
+        yield clients.__getitem__
 
 
 def try_again(browser: Client, query: str = "", **form: Any) -> Any:
@@ -212,22 +213,24 @@ def try_again(browser: Client, query: str = "", **form: Any) -> Any:
     return browser.post(f"/ingestion/rejected/{query}", data={"csrfmiddlewaretoken": token, **form})
 
 
-def test_only_writers_try_again_and_only_in_their_organisations(
+def test_only_writers_of_an_organisation_try_its_files_again(
     client: Client, as_: As, sessions: As, engine: Engine, runs: dict[str, Any]
 ) -> None:
-    waiting = "SELECT definition, code FROM rejected_files WHERE fingerprint IS NULL ORDER BY 1, 2"
+    read_again = (
+        "SELECT definition, code FROM rejected_files WHERE fingerprint IS NULL ORDER BY 1, 2"
+    )
     form = {"code": "missing_crs"}
     assert client.post("/ingestion/rejected/", data=form).status_code == 401
     assert as_("admin").post("/ingestion/rejected/", data=form).status_code == 403
     assert sessions("admin").post("/ingestion/rejected/", data=form).status_code == 403
     for name in ("stranger", "manager", "user"):
         assert try_again(sessions(name), **form).status_code == 403
-    assert rows(engine, waiting) == []
+    assert rows(engine, read_again) == []
     for path in ("?dry-run", "?Dry_Run=1"):
         answer = try_again(sessions("supplier"), path, **form)
         assert answer.status_code == 200
         assert "This was a dry run: the next run would read 1 files again." in answer.text
-    assert rows(engine, waiting) == []
+    assert rows(engine, read_again) == []
     assert try_again(sessions("admin")).status_code == 400
     ((theirs,),) = rows(engine, "SELECT id FROM rejected_files WHERE definition = 'theirs'")
     answer = try_again(sessions("admin"), id=theirs)
@@ -236,31 +239,31 @@ def test_only_writers_try_again_and_only_in_their_organisations(
     assert (answer.status_code, answer.headers["location"].partition("/ingestion")[2]) == (
         303, "/rejected/?again=1",
     )  # fmt: skip
-    assert rows(engine, waiting) == [("ours", "missing_crs")]
+    assert rows(engine, read_again) == [("ours", "missing_crs")]
     shown = get(as_("supplier"), answer.headers["location"]).text
     assert "The next run reads 1 file again." in shown
     assert "read again by the next run" in shown
     execute(engine, "UPDATE rejected_files SET fingerprint = 'x' WHERE fingerprint IS NULL")
 
 
-def test_what_is_tried_again_is_read_by_the_next_sync(
+def test_the_next_sync_reads_files_that_are_tried_again(
     sessions: As, engine: Engine, pool: ProcessReader[FileRow], runs: dict[str, Any]
 ) -> None:
-    work = definition_files([runs["folder"]], id="ours", access_modifier="Public")
+    item = definition_files([runs["folder"]], id="ours", access_modifier="Public")
     context = run_context(engine, pool.read)
     attempts = (
         "SELECT attempts FROM rejected_files WHERE definition = 'ours' AND code = 'empty_file'"
     )
-    sync_all(context, [work], CONFIG)
+    sync_all(context, [item], CONFIG)
     before = rows(engine, attempts)
-    sync_all(context, [work], CONFIG)
+    sync_all(context, [item], CONFIG)
     assert rows(engine, attempts) == before
     assert try_again(sessions("admin"), code="empty_file").status_code == 303
-    sync_all(context, [work], CONFIG)
+    sync_all(context, [item], CONFIG)
     assert rows(engine, attempts) == [(before[0][0] + 1,)]
 
 
-def test_runs_come_in_pages(as_: As, engine: Engine, runs: dict[str, Any]) -> None:
+def test_the_list_of_runs_has_pages(as_: As, engine: Engine, runs: dict[str, Any]) -> None:
     execute(
         engine,
         """INSERT INTO sync_runs (definition, state, finished, organisation_ids)
@@ -269,16 +272,16 @@ def test_runs_come_in_pages(as_: As, engine: Engine, runs: dict[str, Any]) -> No
     )
     path, seen = "/ingestion/runs/?definition=many", []
     while path:
-        found = get(as_("user"), f"{path}&format=json").json()
-        seen += [run["id"] for run in found["runs"]]
-        path = found["older"] and f"/ingestion/runs/{found['older'].replace('&format=json', '')}"
+        page = get(as_("user"), f"{path}&format=json").json()
+        seen += [run["id"] for run in page["runs"]]
+        path = page["older"] and f"/ingestion/runs/{page['older'].replace('&format=json', '')}"
     expected = rows(engine, "SELECT id FROM sync_runs WHERE definition = 'many' ORDER BY id DESC")
-    assert seen == [number for (number,) in expected]
+    assert seen == [run_id for (run_id,) in expected]
     failed = get(as_("user"), "/ingestion/runs/?state=failed&format=json").json()
     assert failed["runs"] == []
 
 
-def test_old_runs_are_forgotten_and_those_at_work_are_not(engine: Engine) -> None:
+def test_old_runs_are_deleted_unless_they_are_still_running(engine: Engine) -> None:
     old = "now() - interval '401 days'"
     execute(
         engine,
@@ -287,8 +290,8 @@ def test_old_runs_are_forgotten_and_those_at_work_are_not(engine: Engine) -> Non
                    ('old', 'completed', now() - interval '399 days', now())""",
     )
     forget_old_runs(engine, 400)
-    left = rows(engine, "SELECT state FROM sync_runs WHERE definition = 'old' ORDER BY id")
-    assert left == [("running",), ("completed",)]
+    states = rows(engine, "SELECT state FROM sync_runs WHERE definition = 'old' ORDER BY id")
+    assert states == [("running",), ("completed",)]
 
 
 def test_a_chart_has_bars_of_the_right_size() -> None:

@@ -9,8 +9,8 @@ from sqlalchemy import Engine
 
 from pipeline.catalogue.file_row import FileRow
 from pipeline.raster import ProcessReader
-from tests.api.conftest import base
-from tests.api.site.conftest import Look, prefer
+from tests.api.conftest import address_of
+from tests.api.site.conftest import OpenBrowser, set_scheme
 from tests.api.site.test_ingestion import RD_IN_DEGREES
 from tests.support.axe import find_violations
 from tests.support.chromium import (
@@ -29,7 +29,7 @@ pytestmark = needs_chromium
 
 @pytest.fixture
 def run(engine: Engine, pool: ProcessReader[FileRow], tmp_path: Path) -> int:
-    """A run with registered, doubtful and rejected files; return its number."""
+    """Register files with and without warnings, and reject others; return the id of the run."""
     execute(engine, "TRUNCATE raster_sources, rejected_files, sync_runs CASCADE")
     for number in range(6):
         write_raster(tmp_path / f"good{number}.tif", width=10 + number)
@@ -40,15 +40,15 @@ def run(engine: Engine, pool: ProcessReader[FileRow], tmp_path: Path) -> int:
     for _ in range(2):
         register_files(engine, pool.read, definition_files([tmp_path], id="rain"), batch_size=2)
     execute(engine, "UPDATE rejected_files SET rejected_by = (SELECT min(id) FROM sync_runs)")
-    ((number,),) = rows(engine, "SELECT min(id) FROM sync_runs")
-    return int(number)
+    ((run_id,),) = rows(engine, "SELECT min(id) FROM sync_runs")
+    return int(run_id)
 
 
 def test_a_supplier_finds_what_went_wrong_and_tries_again(
     browser: Any, client: Client, people: dict[str, str], engine: Engine, run: int
 ) -> None:
-    here = base(client)
-    browser.get(f"{here}/ingestion/")
+    address = address_of(client)
+    browser.get(f"{address}/ingestion/")
     wait_for_text(browser, "Members of an organisation see its ingestion")
     sign_in(browser, "supplier", people["supplier"])
     browser.find_element("link text", "rain").click()
@@ -65,21 +65,21 @@ def test_a_supplier_finds_what_went_wrong_and_tries_again(
     )
     buttons[0].click()
     wait_for_text(browser, "The next run reads 2 files again.")
-    waiting = "SELECT code FROM rejected_files WHERE fingerprint IS NULL"
-    assert rows(engine, waiting) == [("missing_crs",)] * 2
+    read_again = "SELECT code FROM rejected_files WHERE fingerprint IS NULL"
+    assert rows(engine, read_again) == [("missing_crs",)] * 2
     browser.find_element("link text", "Warnings").click()
     browser.find_element("link text", "1 file").click()
     wait_for_text(browser, "degrees.tif")
     click_button(browser, "Sign out")
-    assert_no_errors(browser, here)
+    assert_no_errors(browser, address)
 
 
 @pytest.mark.parametrize("width", [1300, 380])
 def test_the_pages_fit_and_axe_finds_nothing_serious(
-    look: Look, client: Client, people: dict[str, str], run: int, width: int
+    open_browser: OpenBrowser, client: Client, people: dict[str, str], run: int, width: int
 ) -> None:
-    here, browser = base(client), look(width, "light")
-    browser.get(f"{here}/ingestion/")
+    address, browser = address_of(client), open_browser(width, "light")
+    browser.get(f"{address}/ingestion/")
     sign_in(browser, "admin", people["admin"])
     pages = (
         "",
@@ -90,9 +90,9 @@ def test_the_pages_fit_and_axe_finds_nothing_serious(
         "warnings/?code=outside_area_of_use",
     )
     for page in pages:
-        browser.get(f"{here}/ingestion/{page}")
+        browser.get(f"{address}/ingestion/{page}")
         for scheme in ("light", "dark"):
-            prefer(browser, scheme)
-            wide = "return document.documentElement.scrollWidth"
-            assert browser.execute_script(wide) <= width, page
+            set_scheme(browser, scheme)
+            read_width = "return document.documentElement.scrollWidth"
+            assert browser.execute_script(read_width) <= width, page
             assert find_violations(browser, scheme) == [], (page, scheme)

@@ -1,4 +1,4 @@
-"""The page of one raster source without scripts: what it shows to whom, and its forms."""
+"""The page of a raster source without scripts: what it shows to which callers, and its forms."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -27,22 +27,24 @@ def visit(client: Client, uuid: Any, part: str = "", **query: str) -> Response:
     return client.get(f"/sources/{uuid}/{part}", params=query, headers=BROWSER)
 
 
-def plain(page: Response) -> str:
-    """The text of a page."""
+def text_of(page: Response) -> str:
+    """Return the text of a page."""
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", page.text)))
 
 
 @pytest.fixture
 def tiles(engine: Engine, pool: ProcessReader[FileRow], tmp_path: Path) -> str:
-    """Two of four tiles in a row, at three of four hours."""
+    """Register two of four tiles in a row, at three of four hours; return the uuid."""
     paths = []
     for column, hour in ((0, 0), (3, 1), (0, 3)):
-        place = RD_TRANSFORM @ RD_TRANSFORM.translation(column * 10, 0)
+        transform = RD_TRANSFORM @ RD_TRANSFORM.translation(column * 10, 0)
         path = tmp_path / f"tile{column}_20240101T0{hour}0000Z.tif"
-        paths.append(write_raster(path, values=np.ones((1, 10, 10), "float32"), transform=place))
-    work = definition_files(paths, id="tiles", name="Tiles", group="all", access_modifier="Public", temporal=True,
-                   interval="PT1H", pattern=r"_(?P<time>\d{8}T\d{6}Z)\.tif$")  # fmt: skip
-    register_files(engine, pool.read, work)
+        paths.append(
+            write_raster(path, values=np.ones((1, 10, 10), "float32"), transform=transform)
+        )
+    item = definition_files(paths, id="tiles", name="Tiles", group="all", access_modifier="Public", temporal=True,
+                            interval="PT1H", pattern=r"_(?P<time>\d{8}T\d{6}Z)\.tif$")  # fmt: skip
+    register_files(engine, pool.read, item)
     with engine.connect() as connection:
         return str(connection.execute(text("SELECT uuid FROM raster_sources")).scalar_one())
 
@@ -50,37 +52,37 @@ def tiles(engine: Engine, pool: ProcessReader[FileRow], tmp_path: Path) -> str:
 @pytest.mark.parametrize("caller", [None, "user", "supplier", "admin", "manager", "stranger"])
 @pytest.mark.parametrize("access", [0, 100, 200, 300])
 @pytest.mark.parametrize("part", ["", "gaps/", "edit/", "delete/"])
-def test_who_sees_it_in_the_api_sees_its_page(
+def test_callers_who_may_read_a_source_see_its_page(
     client: Client, as_: As, add_source: Add, caller: str | None, access: int, part: str
 ) -> None:
     row = add_source("a", access_modifier=access)
-    asking = as_(caller) if caller else client
-    known = asking.get(f"{SOURCES}{row.uuid}/")
-    page = visit(asking, row.uuid, part)
-    if known.status_code == 404:
+    reader = as_(caller) if caller else client
+    detail = reader.get(f"{SOURCES}{row.uuid}/")
+    page = visit(reader, row.uuid, part)
+    if detail.status_code == 404:
         assert (page.status_code, "Not found" in page.text) == (404, True)
-    elif part in ("edit/", "delete/") and not known.json()["writable"]:
+    elif part in ("edit/", "delete/") and not detail.json()["writable"]:
         assert page.status_code == (403 if caller else 401)
     else:
         assert part == "gaps/" or page.status_code == 200
-    assert visit(asking, "nothing", part).status_code == 404
+    assert visit(reader, "nothing", part).status_code == 404
 
 
 def test_the_page_shows_grid_bounds_files_and_history(client: Client, as_: As, tiles: str) -> None:
     shown = client.get(f"{SOURCES}{tiles}/").json()
-    words = plain(visit(client, tiles))
+    words = text_of(visit(client, tiles))
     bounds = shown["spatial_bounds"]
-    for fact in (
+    for part in (
         "Tiles", "EPSG:28992", "Amersfoort / RD New", "40 × 10 pixels", "10 × 10", "155,000 – 155,400",
         "462,900 – 463,000", f"{bounds['west']:.6f} – {bounds['east']:.6f}", "in 3 files", "created",
         "tile0_20240101T000000Z.tif", "times pattern of the file name", "3 steps",
     ):  # fmt: skip
-        assert fact in words, fact
+        assert part in words, part
     assert "No layer, label type or scenario uses it" in words
     assert "<title>Tiles – rastersources</title>" in visit(client, tiles).text
 
 
-def test_only_writers_see_where_the_files_are(
+def test_only_writers_see_the_folder_of_the_files(
     client: Client, as_: As, tiles: str, tmp_path: Path
 ) -> None:
     assert str(tmp_path) not in visit(client, tiles).text
@@ -89,18 +91,16 @@ def test_only_writers_see_where_the_files_are(
 
 
 def test_the_gaps_are_those_of_the_command(client: Client, tiles: str) -> None:
-    """By hand: of 4 x 1 tiles the middle two are missing, 20 x 10 pixels; of the hours 0 to 3 the second is missing."""
-    words = plain(visit(client, tiles, "gaps/"))
+    """By hand: the middle two of 4 x 1 tiles are missing, which are 20 x 10 pixels, and hour 2 of 0 to 3 is missing."""
+    words = text_of(visit(client, tiles, "gaps/"))
     assert "1 part of the extent, 200 pixels, has no file" in words
     assert "1 of 4 steps are missing; there is one every 01:00:00" in words
     assert "2024-01-01 02:00 2024-01-01 02:00 1" in words
 
 
-def test_a_page_without_scripts_shows_the_step_that_was_asked_for(
-    client: Client, tiles: str
-) -> None:
-    for asked, step in (("", "03"), ("2024-01-01T01:30Z", "01"), ("2023-01-01", "00")):
-        page = visit(client, tiles, time=asked)
+def test_a_page_without_scripts_shows_the_requested_step(client: Client, tiles: str) -> None:
+    for time, step in (("", "03"), ("2024-01-01T01:30Z", "01"), ("2023-01-01", "00")):
+        page = visit(client, tiles, time=time)
         assert f'<strong id="step">2024-01-01T{step}:00:00Z</strong>' in page.text
     wrong = visit(client, tiles, time="soon")
     assert (wrong.status_code, "<code>time</code>" in wrong.text) == (400, True)
@@ -110,8 +110,8 @@ def test_the_time_bar_has_a_bar_for_each_interval_with_steps() -> None:
     first = datetime(2024, 1, 1, tzinfo=UTC)
     division = divide_time(first, first + timedelta(hours=3), timedelta(hours=1))
     assert (division.parts, division.until) == (4, first + timedelta(hours=4))
-    counted = [SimpleNamespace(part=1, steps=4), SimpleNamespace(part=4, steps=2)]
-    bar = make_time_bar(division, first + timedelta(hours=3), counted)
+    counts = [SimpleNamespace(part=1, steps=4), SimpleNamespace(part=4, steps=2)]
+    bar = make_time_bar(division, first + timedelta(hours=3), counts)
     assert bar.steps == 6
     assert [(part.x, part.width) for part in bar.parts] == [(0, 178.5), (540, 178.5)]
     assert [(part.y, part.height) for part in bar.parts] == [(0, 40), (16, 24)]
@@ -126,14 +126,14 @@ def test_a_long_series_is_divided_into_120_parts() -> None:
 
 @pytest.fixture
 def visitor(client: Client, people: dict[str, str]) -> Any:
-    """An administrator who signed in to the pages."""
+    """A client of an administrator who is signed in to the pages."""
     with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as visitor:
         sign_in(visitor, "admin", people["admin"])
         yield visitor
 
 
-def form_of(page: Response) -> dict[str, str]:
-    """The fields of the form in the middle of a page, as a browser would send them."""
+def read_form(page: Response) -> dict[str, str]:
+    """Return the fields of the form in the middle of a page, as a browser sends them."""
     form = page.text[page.text.index('<form method="post" class="card">') :]
     fields = dict(re.findall(r'<input [^>]*name="([^"]*)" value="([^"]*)"', form))
     fields |= dict(re.findall(r'<textarea name="(\w+)"[^>]*>([^<]*)</textarea>', form))
@@ -145,9 +145,7 @@ def form_of(page: Response) -> dict[str, str]:
     return {name: unescape(value) for name, value in fields.items()}
 
 
-def test_a_form_that_comes_back_unchanged_changes_nothing(
-    visitor: Client, as_: As, owner: str
-) -> None:
+def test_a_form_that_is_sent_back_changes_nothing(visitor: Client, as_: As, owner: str) -> None:
     body = {
         "name": 'a"<b>',
         "organisation": owner,
@@ -155,16 +153,11 @@ def test_a_form_that_comes_back_unchanged_changes_nothing(
         "interval": "P2D",
     }
     before = as_("admin").post(SOURCES, json=body).json()
-    form = form_of(visit(visitor, before["uuid"], "edit/"))
-    form["description"] = form["description"].replace("\n", "\r\n")  # as browsers send it
+    form = read_form(visit(visitor, before["uuid"], "edit/"))
+    form["description"] = form["description"].replace("\n", "\r\n")  # browsers send CRLF
     answer = visitor.post(f"/sources/{before['uuid']}/edit/", data=form)
-    assert (
-        answer.status_code,
-        answer.headers["location"].endswith(f"/sources/{before['uuid']}/"),
-    ) == (
-        303,
-        True,
-    )
+    assert answer.status_code == 303
+    assert answer.headers["location"].endswith(f"/sources/{before['uuid']}/")
     assert as_("admin").get(f"{SOURCES}{before['uuid']}/").json() == before
 
 
@@ -172,7 +165,7 @@ def test_a_form_stores_each_field_that_was_changed(
     visitor: Client, as_: As, add_source: Add
 ) -> None:
     row = add_source("a", description="old", supplier_code="x")
-    form = form_of(visit(visitor, row.uuid, "edit/"))
+    form = read_form(visit(visitor, row.uuid, "edit/"))
     changes = {"name": "new", "description": "", "access_modifier": "Hidden", "temporal": "true", "interval": "PT1H",
                "supplier": "supplier", "supplier_code": ""}  # fmt: skip
     assert visitor.post(f"/sources/{row.uuid}/edit/", data={**form, **changes}).status_code == 303
@@ -186,7 +179,7 @@ def test_a_form_needs_its_token_and_the_right_to_write(
     client: Client, visitor: Client, as_: As, people: dict[str, str], add_source: Add
 ) -> None:
     row = add_source("a")
-    form = form_of(visit(visitor, row.uuid, "edit/"))
+    form = read_form(visit(visitor, row.uuid, "edit/"))
     for part in ("edit/", "delete/"):
         path = f"/sources/{row.uuid}/{part}"
         for token in ("", "0" * 64):
@@ -198,17 +191,17 @@ def test_a_form_needs_its_token_and_the_right_to_write(
             token = token_of(user.get("/"))
             data = {**form, "name": "stolen", "csrfmiddlewaretoken": token}
             assert user.post(path, data=data).status_code == 403
-        # A key is for programs: there is no session that a token belongs to.
+        # A caller with a key has no session, so the token belongs to no session.
         assert as_("admin").post(path, data=form, headers=BROWSER).status_code == 403
     assert as_("admin").get(f"{SOURCES}{row.uuid}/").json()["name"] == "a"
 
 
-def test_a_wrong_form_is_shown_again_with_what_was_typed(
+def test_an_invalid_form_is_shown_again_with_the_typed_text(
     visitor: Client, add_source: Add, owner: str
 ) -> None:
     row = add_source("a")
     for path in (f"/sources/{row.uuid}/edit/", "/sources/new/"):
-        form = form_of(visitor.get(path))
+        form = read_form(visitor.get(path))
         wrong = {
             **form,
             "name": " ",
@@ -220,21 +213,24 @@ def test_a_wrong_form_is_shown_again_with_what_was_typed(
         assert page.status_code == 400
         assert "<code>name</code>" in page.text
         assert "<code>interval</code>" in page.text
-        assert {**form_of(page), "csrfmiddlewaretoken": ""} == {**wrong, "csrfmiddlewaretoken": ""}
+        assert {**read_form(page), "csrfmiddlewaretoken": ""} == {
+            **wrong,
+            "csrfmiddlewaretoken": "",
+        }
         page = visitor.post(path, data={**wrong, "name": "b", "interval": ""})
         assert "There is no user &#34;nobody&#34;" in page.text
 
 
-def test_a_deletion_by_its_page_deletes_what_it_named(
+def test_the_page_of_a_deletion_deletes_the_source(
     visitor: Client, as_: As, add_source: Add
 ) -> None:
     row = add_source("Rain & <snow>")
     page = visit(visitor, row.uuid, "delete/")
-    assert 'The raster source "Rain & <snow>" will be deleted.' in plain(page) or "Rain &" in plain(
+    assert 'The raster source "Rain & <snow>" will be deleted.' in text_of(
         page
-    )
+    ) or "Rain &" in text_of(page)
     assert as_("admin").get(f"{SOURCES}{row.uuid}/").status_code == 200
-    assert visitor.post(f"/sources/{row.uuid}/delete/", data=form_of(page)).status_code == 303
+    assert visitor.post(f"/sources/{row.uuid}/delete/", data=read_form(page)).status_code == 303
     assert as_("admin").get(f"{SOURCES}{row.uuid}/").status_code == 404
 
 

@@ -1,4 +1,4 @@
-"""Raster sources of many kinds, registered by the ordinary way, for STAC and OGC API."""
+"""Raster sources of many kinds for STAC and OGC API, registered in the ordinary way."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.support.ingestion import definition_files, register_files
 
 STEPS = ("20240101T010000Z", "20240102T010000Z")
 CUSTOM = "+proj=laea +lat_0=52 +lon_0=5 +ellps=GRS80"
-"""A CRS without a code."""
+"""A CRS without authority and code."""
 Uuids = dict[str, str]
 
 
@@ -30,23 +30,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def register(engine: Engine, pool: ProcessReader[FileRow]) -> Callable[..., str]:
-    """Register files as one raster source; return its uuid."""
+    """Return a function that registers files as one raster source and returns its uuid."""
 
     def register(name: str, *paths: Path, modifier: str = "Public", **fields: Any) -> str:
-        work = definition_files(
+        item = definition_files(
             paths, id=name, name=name, group="all", access_modifier=modifier, **fields
         )
-        register_files(engine, pool.read, work)
+        register_files(engine, pool.read, item)
         with engine.connect() as connection:
-            found = text("SELECT uuid FROM raster_sources WHERE name = :name")
-            return str(connection.execute(found, {"name": name}).scalar_one())
+            query = text("SELECT uuid FROM raster_sources WHERE name = :name")
+            return str(connection.execute(query, {"name": name}).scalar_one())
 
     return register
 
 
 @pytest.fixture(scope="module")
 def uuids(engine: Engine, register: Callable[..., str], folder: Path) -> Uuids:
-    """The uuid of each raster source by its name."""
+    """Add the raster sources; return their uuids by name."""
     series = [write_raster(folder / f"rain_{step}.tif") for step in STEPS]
     degrees: dict[str, Any] = {"crs": "EPSG:4326", "width": 20, "height": 10}
     pacific = write_raster(
@@ -62,7 +62,7 @@ def uuids(engine: Engine, register: Callable[..., str], folder: Path) -> Uuids:
     )  # fmt: skip
     secret = write_raster(folder / "secret.tif")
     pattern = r"_(?P<time>\d{8}T\d{6}Z)\.tif$"
-    found = {
+    uuids = {
         "rain": register("rain", *series, temporal=True, pattern=pattern),
         "pacific": register("pacific", pacific),
         "polar": register("polar", polar),
@@ -76,17 +76,17 @@ def uuids(engine: Engine, register: Callable[..., str], folder: Path) -> Uuids:
                 "SELECT 'empty', id, 0 FROM organisations"
             )
         )
-        found["empty"] = str(
+        uuids["empty"] = str(
             connection.execute(
                 text("SELECT uuid FROM raster_sources WHERE name = 'empty'")
             ).scalar_one()
         )
-    return found
+    return uuids
 
 
 @pytest.fixture(scope="module")
 def client(database_url: str, uuids: Uuids, folder: Path) -> Iterator[Client]:
-    """A client of an API that publishes the files of one folder."""
+    """A client of an API that publishes the files of a folder."""
     published = ((f"{folder.as_uri()}/rain", "https://example.org/data/rain"),)
     with client_of(ApiConfig(database_url, asset_urls=published)) as client:
         yield client
@@ -94,7 +94,7 @@ def client(database_url: str, uuids: Uuids, folder: Path) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def admin(engine: Engine, client: Client, people: dict[str, str]) -> Iterator[Client]:
-    """A client with the key of the administrator of all rasters."""
+    """A client of the administrator of all raster sources."""
     key = create_key(engine, "admin")
     with Client(base_url=client.base_url, auth=("__key__", key), timeout=60) as client:
         yield client

@@ -1,4 +1,4 @@
-"""Each conformance class that a landing page claims holds: stac-api-validator or the requests here test it."""
+"""stac-api-validator or a request of this module tests each conformance class that a landing page claims."""
 
 from typing import Any
 
@@ -19,13 +19,13 @@ VALIDATED = {
     }.items()
     for version in versions
 }  # fmt: skip
-"""The classes that stac-api-validator tests, as its options name them in CLASSES."""
+"""The classes that stac-api-validator tests; CLASSES has them as options."""
 RAIN = ["rain", "rain"]
 SEARCH, ITEMS, COLLECTIONS, SOURCES = (
     "/stac/search", "/ogc/collections/{rain}/items", "/stac/collections", "/ogc/collections/rastersources/items",
 )  # fmt: skip
 Request = tuple[str, dict[str, str], list[str]]
-"""A path, a query and the names of the raster sources that are found."""
+"""A path, a query, and the names of the raster sources that it finds."""
 FOUND: dict[str, list[Request]] = {
     f"{STAC}v1.0.0-rc.1/item-search#free-text": [(SEARCH, {"q": "polar,nothing"}, ["polar"])],
     f"{STAC}v1.0.0-rc.1/ogcapi-features#free-text": [
@@ -97,12 +97,12 @@ DESCRIBED = {
     f"{OGC}ogcapi-features-1/1.0/conf/geojson": ("items", "application/geo+json"),
     f"{OGC}ogcapi-features-3/1.0/conf/queryables": ("queryables", "application/schema+json"),
 }
-"""Classes of what is below a collection, with its media type."""
+"""Classes for paths below a collection: the path and its media type."""
 OPENAPI = f"{OGC}ogcapi-features-1/1.0/conf/oas30"
 
 
 @pytest.mark.parametrize("root", ["stac", "ogc"])
-def test_every_class_that_is_claimed_is_tested(client: Client, uuids: Uuids, root: str) -> None:
+def test_every_claimed_class_is_tested(client: Client, uuids: Uuids, root: str) -> None:
     claimed = client.get(f"/{root}").json()["conformsTo"]
     assert client.get(f"/{root}/conformance").json() == {"conformsTo": claimed}
     assert len(claimed) == len(set(claimed))
@@ -114,23 +114,25 @@ def test_every_class_that_is_claimed_is_tested(client: Client, uuids: Uuids, roo
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_a_class_finds_what_it_says(client: Client, uuids: Uuids, name: str) -> None:
+def test_the_request_of_a_class_finds_the_right_sources(
+    client: Client, uuids: Uuids, name: str
+) -> None:
     by_uuid = {uuid: name for name, uuid in uuids.items()}
     for path, query, expected in FOUND[name]:
         answer = client.get(path.format(**uuids), params=query)
         assert answer.status_code == 200, answer.text
         page = answer.json()
-        found = [source_of(each, by_uuid) for each in page.get("features", page.get("collections"))]
-        assert found == expected
+        features = page.get("features", page.get("collections"))
+        assert [source_of(feature, by_uuid) for feature in features] == expected
 
 
 def source_of(feature: dict[str, Any], by_uuid: dict[str, str]) -> str:
-    """The name of the raster source that an item belongs to, or that a collection or feature is."""
+    """Return the name of the raster source of an item, or of a collection or feature that is a raster source."""
     return by_uuid[feature.get("collection", feature["id"])]
 
 
 @pytest.mark.parametrize("name", DESCRIBED)
-def test_what_is_below_a_collection_has_its_media_type(
+def test_the_paths_below_a_collection_have_their_media_types(
     client: Client, uuids: Uuids, name: str
 ) -> None:
     below, kind = DESCRIBED[name]

@@ -1,4 +1,4 @@
-"""The pages for clients are true, and clients load the pixels of the samples and of a bucket as rasterio reads them."""
+"""The pages for clients are right, and clients load the same pixels as rasterio, of the samples and of a bucket."""
 
 import re
 import subprocess
@@ -23,9 +23,9 @@ from pipeline.api.config import ApiConfig
 from pipeline.api.stac.search import DEFAULT_LIMIT
 from pipeline.catalogue.users import add_user, create_key, grant_role
 from pipeline.storage.s3 import open_bucket
-from tests.api.conftest import base, client_of
+from tests.api.conftest import address_of, client_of
 from tests.support.commands import RASTERSOURCES, REPOSITORY, run
-from tests.support.docs_commands import matches
+from tests.support.docs_commands import find_code_blocks, matches
 from tests.support.factory import write_raster
 from tests.support.needs import QGIS_PYTHON, needs_gdal, needs_qgis
 from tests.support.s3 import Bucket, Server, new_bucket
@@ -39,7 +39,7 @@ files = "s3://{}/"
 organisation = "Owner"
 access_modifier = "Private"
 """
-pytestmark = [  # the clients are older than some of the libraries that they use
+pytestmark = [  # the clients are older than some libraries that they use
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),
 ]
@@ -47,8 +47,8 @@ pytestmark = [  # the clients are older than some of the libraries that they use
 
 @pytest.fixture(scope="module")
 def own(s3_server: Server, folder: Path) -> Iterator[Bucket]:
-    """A bucket with a file of one band and one of two, which this process and GDAL find by the environment."""
-    found = new_bucket(s3_server)
+    """A bucket with files of one band and of two, which this process and GDAL find by the environment."""
+    bucket = new_bucket(s3_server)
     address = s3_server.endpoint.partition("//")[2]
     variables = {"AWS_S3_ENDPOINT": address, "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}
     for count in (1, 2):
@@ -57,18 +57,18 @@ def own(s3_server: Server, folder: Path) -> Iterator[Bucket]:
             values=np.random.default_rng(count).integers(1, 60_000, (count, 300, 200)),
             tiled=True, blockxsize=128, blockysize=128, compress="deflate",
         )  # fmt: skip
-        found.put(path.name, path)
+        bucket.put(path.name, path)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**found.environment, **variables}.items():
+        for name, value in {**bucket.environment, **variables}.items():
             patch.setenv(name, value)
         open_bucket.cache_clear()
-        yield found
+        yield bucket
     open_bucket.cache_clear()
 
 
 @pytest.fixture(scope="module")
 def client(database_url: str, own: Bucket, folder: Path) -> Iterator[Client]:
-    """A client of an API with the samples and the bucket, which publishes where both are."""
+    """A client of an API that has the samples and the bucket, and publishes the locations of both."""
     samples = (SAMPLES / "sources.toml").read_text().replace('files = "', f'files = "{SAMPLES}/')
     config = folder / "sources.toml"
     config.write_text(samples + IN_BUCKET.format(own.name))
@@ -79,22 +79,22 @@ def client(database_url: str, own: Bucket, folder: Path) -> Iterator[Client]:
         yield client
 
 
-def items_of(client: Client, pattern: str, key: str | None = None) -> ItemCollection:
-    """The items with such titles, in their order."""
+def find_items(client: Client, pattern: str, key: str | None = None) -> ItemCollection:
+    """Return the items whose titles match a pattern, in the order of their titles."""
     login = HTTPBasicAuth("__key__", key) if key else None
-    catalogue = StacClient.open(f"{base(client)}/stac", request_modifier=login)  # type: ignore[arg-type]
+    catalogue = StacClient.open(f"{address_of(client)}/stac", request_modifier=login)  # type: ignore[arg-type]
     return catalogue.search(filter=f"title LIKE '{pattern}'", sortby="title").item_collection()
 
 
 def read(path: Path) -> NDArray[Any]:
-    """The pixels of all bands."""
+    """Return the pixels of all bands."""
     with rasterio.open(path) as dataset:
         values: NDArray[Any] = dataset.read()
         return values
 
 
 def read_valid(path: Path) -> NDArray[Any]:
-    """The pixels of the first band; NaN where there is nodata."""
+    """Return the pixels of the first band, with NaN for nodata."""
     with rasterio.open(path) as dataset:
         values = dataset.read(1).astype("f8")
         return np.where(dataset.read_masks(1) == 255, values, np.nan)
@@ -104,19 +104,19 @@ SERIES = ["bloemhof_rain_20240101T010000Z.tif", "bloemhof_rain_20240101T020000.7
 
 
 def test_odc_stac_loads_the_pixels_of_a_series(client: Client) -> None:
-    loaded = odc.stac.load(items_of(client, "bloemhof_rain%"), bands=["data"])
+    loaded = odc.stac.load(find_items(client, "bloemhof_rain%"), bands=["data"])
     assert loaded.data.dtype == "float32"
     np.testing.assert_array_equal(loaded.data, [read(SAMPLES / name)[0] for name in SERIES])
     assert len(np.unique(loaded.data)) > 10
 
 
 def test_stackstac_loads_the_pixels_of_a_series(client: Client) -> None:
-    loaded = stack(items_of(client, "bloemhof_rain%"))
+    loaded = stack(find_items(client, "bloemhof_rain%"))
     np.testing.assert_array_equal(loaded[:, 0], [read_valid(SAMPLES / name) for name in SERIES])
 
 
 def stack(items: ItemCollection) -> NDArray[Any]:
-    """The pixels of the assets `data`, as docs/how-to/odc-stac.md has stackstac load them."""
+    """Load the assets `data` with stackstac as docs/how-to/odc-stac.md does; return the pixels."""
     for item in items:
         item.properties["proj:epsg"] = int(item.properties["proj:code"].removeprefix("EPSG:"))
     values: NDArray[Any] = stackstac.stack(items, assets=["data"], snap_bounds=False).values
@@ -125,15 +125,15 @@ def stack(items: ItemCollection) -> NDArray[Any]:
 
 def test_both_load_the_pixels_of_other_samples(client: Client) -> None:
     for name in ("bloemhof_mask", "bloemhof_ucr_max"):
-        items = items_of(client, f"{name}.tif")
+        items = find_items(client, f"{name}.tif")
         expected = read(SAMPLES / f"{name}.tif")
         np.testing.assert_array_equal(odc.stac.load(items, bands=["data"]).data, expected)
         shown = read_valid(SAMPLES / f"{name}.tif")
         np.testing.assert_array_equal(stack(items)[0, 0], shown)
 
 
-def test_odc_stac_loads_a_part(client: Client) -> None:
-    items = items_of(client, "bloemhof_s1_max.tif")
+def test_odc_stac_loads_a_window(client: Client) -> None:
+    items = find_items(client, "bloemhof_s1_max.tif")
     part = odc.stac.load(items, bands=["data"], bbox=(4.5, 51.893, 4.502, 51.895))
     with rasterio.open(SAMPLES / "bloemhof_s1_max.tif") as dataset:
         expected = dataset.read(1, window=dataset.window(*part.odc.geobox.boundingbox))
@@ -146,33 +146,29 @@ def test_both_load_the_pixels_of_a_bucket(
 ) -> None:
     add_user(engine, "admin")
     grant_role(engine, "admin", "Owner", "admin")
-    one, two = items_of(client, "bands%.tif", create_key(engine, "admin"))
-    hrefs = [item.assets["data"].href for item in (one, two)]
+    first_item, second_item = find_items(client, "bands%.tif", create_key(engine, "admin"))
+    hrefs = [item.assets["data"].href for item in (first_item, second_item)]
     assert hrefs == [f"s3://{own.name}/bands_{count}.tif" for count in (1, 2)]
     first, (second, third) = read(folder / "bands_1.tif"), read(folder / "bands_2.tif")
-    np.testing.assert_array_equal(odc.stac.load([one]).data, first)
-    loaded = odc.stac.load([two])
+    np.testing.assert_array_equal(odc.stac.load([first_item]).data, first)
+    loaded = odc.stac.load([second_item])
     np.testing.assert_array_equal(loaded["data.1"][0], second)
     np.testing.assert_array_equal(loaded["data.2"][0], third)
-    np.testing.assert_array_equal(stack(ItemCollection([one]))[0], first)
+    np.testing.assert_array_equal(stack(ItemCollection([first_item]))[0], first)
 
 
-def example(page: str, client: Client) -> tuple[str, str]:
-    """The program of a page, with the address of the server of the tests, and what it prints."""
-    page_text = (PAGES / page).read_text().replace("http://localhost:8000", base(client))
-    found = re.findall(r"^```(python|text)\n(.*?)^```", page_text, re.DOTALL | re.MULTILINE)
-    program, printed = (
-        [block for kind, block in found if kind == wanted] for wanted in ("python", "text")
-    )
-    return "\n".join(program), "".join(printed)
+def find_example(page: str, client: Client) -> tuple[str, str]:
+    """Return the program of a page, with the address of the server of the tests, and its expected output."""
+    text = (PAGES / page).read_text().replace("http://localhost:8000", address_of(client))
+    return "\n".join(find_code_blocks("python", text)), "".join(find_code_blocks("text", text))
 
 
 @pytest.mark.parametrize("page", ["pystac-client.md", "odc-stac.md", "notebooks.md"])
-def test_a_page_prints_what_it_says(
+def test_the_program_of_a_page_prints_the_output_on_the_page(
     engine: Engine, client: Client, database_url: str, page: str
 ) -> None:
     add_user(engine, page)
-    program, expected = example(page, client)
+    program, expected = find_example(page, client)
     done = subprocess.run(
         [sys.executable, "-c", program], check=False, capture_output=True, text=True,
         env={
@@ -184,17 +180,17 @@ def test_a_page_prints_what_it_says(
     assert matches(expected, done.stdout), done.stdout + done.stderr
 
 
-def qgis(program: str, folder: Path) -> str:
-    """What a program prints in QGIS without a window."""
+def run_qgis(program: str, folder: Path) -> str:
+    """Run a program in QGIS without a window; return its output."""
     done = subprocess.run(
-        [QGIS_PYTHON, "-c", QGIS + program], check=False, capture_output=True, text=True,
+        [QGIS_PYTHON, "-c", START_QGIS + program], check=False, capture_output=True, text=True,
         env={"QT_QPA_PLATFORM": "offscreen", "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-QGIS = """
+START_QGIS = """
 from qgis.core import QgsApplication
 application = QgsApplication([], False)
 application.initQgis()
@@ -220,8 +216,8 @@ for feature in rain.getFeatures():
 
 
 @pytest.fixture
-def eleven(engine: Engine) -> list[str]:
-    """The names of all public raster sources, which are more than a page has without a limit."""
+def public_names(engine: Engine) -> list[str]:
+    """Add raster sources until a page without a limit has fewer; return the names of all public ones."""
     with engine.begin() as connection:
         connection.execute(text(
             "INSERT INTO raster_sources (name, organisation_id, access_modifier) SELECT 'empty', id, 0 "
@@ -234,32 +230,37 @@ def eleven(engine: Engine) -> list[str]:
 
 
 @needs_qgis
-def test_qgis_lists_pages_and_filters_by_a_box(
-    client: Client, eleven: list[str], tmp_path: Path
+def test_qgis_reads_pages_and_filters_by_a_box(
+    client: Client, public_names: list[str], tmp_path: Path
 ) -> None:
-    rain = items_of(client, "bloemhof_rain%")[0].collection_id
-    program = LISTING.replace("URL", f"{base(client)}/ogc").replace("RAIN", str(rain))
-    printed = qgis(program, tmp_path).splitlines()
+    rain = find_items(client, "bloemhof_rain%")[0].collection_id
+    program = LISTING.replace("URL", f"{address_of(client)}/ogc").replace("RAIN", str(rain))
+    printed = run_qgis(program, tmp_path).splitlines()
 
-    def after(word: str) -> list[str]:
+    def lines_after(word: str) -> list[str]:
         return sorted(line.partition(" ")[2] for line in printed if line.startswith(f"{word} "))
 
-    assert after("listed") == sorted(["Raster sources", *eleven])
-    assert after("found") == sorted(eleven)
-    assert after("near") == ["1811_maastricht_pet_2023_ahn4"]
-    assert after("rain") == SERIES
+    assert lines_after("listed") == sorted(["Raster sources", *public_names])
+    assert lines_after("found") == sorted(public_names)
+    assert lines_after("near") == ["1811_maastricht_pet_2023_ahn4"]
+    assert lines_after("rain") == SERIES
 
 
 @needs_gdal
-def test_ogr_lists_more_collections_than_a_page_has(client: Client, eleven: list[str]) -> None:
+def test_ogr_lists_the_collections_of_several_pages(
+    client: Client, public_names: list[str]
+) -> None:
     listed = subprocess.run(
-        ["ogrinfo", "-ro", f"OAPIF:{base(client)}/ogc"], check=True, capture_output=True, text=True
+        ["ogrinfo", "-ro", f"OAPIF:{address_of(client)}/ogc"],
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout
     titles = re.findall(r"\(title: (.*?)\)(?: \(|$)", listed, re.MULTILINE)
-    assert sorted(titles) == sorted(["Raster sources", *eleven])
+    assert sorted(titles) == sorted(["Raster sources", *public_names])
 
 
 @needs_qgis
-def test_the_page_of_qgis_prints_what_it_says(client: Client, tmp_path: Path) -> None:
-    program, expected = example("qgis.md", client)
-    assert matches(expected, qgis(program, tmp_path))
+def test_the_program_for_qgis_prints_the_output_on_its_page(client: Client, tmp_path: Path) -> None:
+    program, expected = find_example("qgis.md", client)
+    assert matches(expected, run_qgis(program, tmp_path))

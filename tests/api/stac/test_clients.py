@@ -1,4 +1,4 @@
-"""Programs of others read both addresses: pystac-client, stac-api-validator, OGR and OWSLib."""
+"""Other programs read /stac and /ogc: pystac-client, stac-api-validator, OGR and OWSLib."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from owslib.ogcapi.features import Features
 from pystac_client import Client as StacClient
 from pystac_client import CollectionClient
 
-from tests.api.conftest import base
+from tests.api.conftest import address_of
 from tests.api.stac.conftest import Uuids
 from tests.support.commands import STAC_SCHEMAS
 from tests.support.needs import needs_gdal, needs_stac_schemas
@@ -60,7 +60,7 @@ main()
 
 @pytest.fixture(scope="module")
 def stac(client: Client, uuids: Uuids) -> StacClient:
-    return StacClient.open(f"{base(client)}/stac")
+    return StacClient.open(f"{address_of(client)}/stac")
 
 
 def test_pystac_client_pages_through_a_search(stac: StacClient) -> None:
@@ -77,12 +77,12 @@ def test_pystac_client_pages_through_a_search(stac: StacClient) -> None:
         ]
 
 
-def test_pystac_client_filters_by_everything(stac: StacClient, uuids: Uuids) -> None:
-    found = stac.search(
+def test_pystac_client_combines_filters(stac: StacClient, uuids: Uuids) -> None:
+    search = stac.search(
         collections=[uuids["rain"]], bbox=[5, 52, 6, 53], datetime="2024-01-02", query=["proj:code=EPSG:28992"],
         filter={"op": "like", "args": [{"property": "title"}, "rain%"]},
     )  # fmt: skip
-    (item,) = found.items()
+    (item,) = search.items()
     assert item.datetime is not None
     assert item.datetime.isoformat() == "2024-01-02T01:00:00+00:00"
     assert item.assets["data"].href == "https://example.org/data/rain_20240102T010000Z.tif"
@@ -93,9 +93,11 @@ def test_pystac_client_filters_by_everything(stac: StacClient, uuids: Uuids) -> 
 
 
 def test_pystac_client_finds_collections_and_queryables(stac: StacClient, uuids: Uuids) -> None:
-    assert {each.id for each in stac.get_collections()} == set(uuids.values()) - {uuids["secret"]}
-    found = stac.collection_search(q="pol", limit=1)
-    assert [each.title for each in found.collections()] == ["polar"]
+    assert {collection.id for collection in stac.get_collections()} == set(uuids.values()) - {
+        uuids["secret"]
+    }
+    search = stac.collection_search(q="pol", limit=1)
+    assert [collection.title for collection in search.collections()] == ["polar"]
     assert next(child.title for child in stac.get_children()) == "rain"
     collection = stac.get_collection(uuids["rain"])
     assert isinstance(collection, CollectionClient)
@@ -107,7 +109,7 @@ def test_pystac_client_finds_collections_and_queryables(stac: StacClient, uuids:
 def test_stac_api_validator_finds_no_error(client: Client, uuids: Uuids, tmp_path: Path) -> None:
     rain = {"type": "Polygon", "coordinates": [[[5, 52], [6, 52], [6, 53], [5, 53], [5, 52]]]}
     options = {
-        "root-url": f"{base(client)}/stac", "collection": uuids["rain"], "geometry": json.dumps(rain),
+        "root-url": f"{address_of(client)}/stac", "collection": uuids["rain"], "geometry": json.dumps(rain),
         "fields-nested-property": "properties.proj:code",
         "log-level": "ERROR",
     }  # fmt: skip
@@ -118,7 +120,7 @@ def test_stac_api_validator_finds_no_error(client: Client, uuids: Uuids, tmp_pat
         "comparison-field": "rastersources:size", "eq-value": size, "neq-value": 1, "lt-value": size + 1,
         "lte-value": size, "gt-value": 1, "gte-value": size, "substring-field": "title", "starts-with-value": "rain",
         "ends-with-value": ".tif", "contains-value": "2024", "in-field": "title",
-        # The validator wants one of the values among the letters of the title.
+        # The validator needs one of the values to be a letter of the title.
         "in-values": "rain_20240101T010000Z.tif,r",
     }  # fmt: skip
     options |= {f"query-{name}": str(value) for name, value in query.items()}
@@ -136,7 +138,7 @@ def test_stac_api_validator_finds_no_error(client: Client, uuids: Uuids, tmp_pat
 
 @needs_gdal
 def test_ogr_lists_filters_and_pages(client: Client, uuids: Uuids) -> None:
-    address = f"OAPIF:{base(client)}/ogc"
+    address = f"OAPIF:{address_of(client)}/ogc"
 
     def run(*options: str) -> str:
         return subprocess.run(
@@ -159,7 +161,7 @@ def test_ogr_lists_filters_and_pages(client: Client, uuids: Uuids) -> None:
 
 
 def test_owslib_reads_features(client: Client, uuids: Uuids) -> None:
-    features = Features(f"{base(client)}/ogc")
+    features = Features(f"{address_of(client)}/ogc")
     assert (
         "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core"
         in features.conformance()["conformsTo"]
@@ -167,9 +169,9 @@ def test_owslib_reads_features(client: Client, uuids: Uuids) -> None:
     assert set(features.feature_collections()) == {"rastersources", *uuids.values()} - {
         uuids["secret"]
     }
-    found = features.collection_items("rastersources", bbox=[170, -1, -170, 1], limit=1)
-    assert found["numberMatched"] == 1
-    feature = found["features"][0]
+    near = features.collection_items("rastersources", bbox=[170, -1, -170, 1], limit=1)
+    assert near["numberMatched"] == 1
+    feature = near["features"][0]
     pages = [
         [each["properties"]["name"] for each in page["features"]]
         for number in (1, 2, 3)
@@ -180,10 +182,10 @@ def test_owslib_reads_features(client: Client, uuids: Uuids) -> None:
         features.collection_item("rastersources", feature["id"])["properties"]["name"] == "pacific"
     )
     assert "title" in features.collection_queryables(uuids["rain"])["properties"]
-    found = features.collection_items(
+    filtered = features.collection_items(
         uuids["rain"], filter="start_datetime > '2024-01-01T12:00:00Z'"
     )
-    assert found["numberMatched"] == 1
+    assert filtered["numberMatched"] == 1
     assert features.api()["openapi"].startswith("3.0")
 
 
@@ -196,12 +198,10 @@ def test_a_source_has_the_fields_of_the_list(client: Client, uuids: Uuids) -> No
     assert client.get(f"/ogc/collections/rastersources/items/{uuids['secret']}").status_code == 404
 
 
-def test_an_unknown_queryable_is_400_in_ogc_and_unknown_in_stac(
-    client: Client, uuids: Uuids
-) -> None:
-    asked = {"filter": "nothing = 1"}
-    assert client.get(f"/ogc/collections/{uuids['rain']}/items", params=asked).status_code == 400
+def test_an_unknown_queryable_is_400_in_ogc_and_null_in_stac(client: Client, uuids: Uuids) -> None:
+    query = {"filter": "nothing = 1"}
+    assert client.get(f"/ogc/collections/{uuids['rain']}/items", params=query).status_code == 400
     assert (
-        client.get(f"/stac/collections/{uuids['rain']}/items", params=asked).json()["features"]
+        client.get(f"/stac/collections/{uuids['rain']}/items", params=query).json()["features"]
         == []
     )

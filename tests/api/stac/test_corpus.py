@@ -1,4 +1,4 @@
-"""pystac validates what the API makes of real files, and of those of the other tests here."""
+"""pystac validates the items and collections of the corpus and of the sources of conftest.py."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,14 +21,14 @@ from tests.support.stac_schemas import validator_with_extensions
 
 @pytest.fixture(scope="module")
 def validator() -> Iterator[JsonSchemaSTACValidator]:
-    """The validator of pystac. It does not check the schemas anew for each item."""
+    """The validator of pystac, which does not check the schemas again for each item."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Draft7Validator, "check_schema", lambda _: None)
         yield validator_with_extensions()
 
 
-def pages(client: Client, path: str, member: str) -> Iterator[dict[str, Any]]:
-    """Everything that a list has, page by page."""
+def read_pages(client: Client, path: str, member: str) -> Iterator[dict[str, Any]]:
+    """Yield the members of all pages of a list."""
     following = f"{path}?limit=50"
     while following:
         page = client.get(following).json()
@@ -46,13 +46,13 @@ def test_pystac_validates_every_collection_and_item(
     uuids: Uuids,
     validator: JsonSchemaSTACValidator,
 ) -> None:
-    work = definition_files([CORPUS], id="corpus", access_modifier="Private")
-    report = register_files(engine, pool.read, work)
+    item = definition_files([CORPUS], id="corpus", access_modifier="Private")
+    report = register_files(engine, pool.read, item)
     assert report.registered > 60
     for reader, count in ((client, 5), (admin, 6 + report.registered)):
-        items = list(pages(reader, "/stac/search", "features"))
+        items = list(read_pages(reader, "/stac/search", "features"))
         assert len(items) == count
-        for item in items:
-            assert len(pystac.Item.from_dict(item).validate()) >= 2
-        for collection in pages(reader, "/stac/collections", "collections"):
+        for document in items:
+            assert len(pystac.Item.from_dict(document).validate()) >= 2
+        for collection in read_pages(reader, "/stac/collections", "collections"):
             assert pystac.Collection.from_dict(collection).validate()

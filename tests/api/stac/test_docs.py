@@ -1,27 +1,27 @@
-"""The examples of docs/stac.md run."""
+"""The examples in docs/stac.md run."""
 
-import re
 import subprocess
 import sys
 
 from httpx import Client
 
-from tests.api.conftest import base
+from tests.api.conftest import address_of
 from tests.api.stac.conftest import Uuids
 from tests.support.commands import REPOSITORY
+from tests.support.docs_commands import find_code_blocks
 from tests.support.needs import needs_gdal
 
 PAGE = (REPOSITORY / "docs" / "stac.md").read_text()
 
 
-def example(language: str, client: Client) -> list[str]:
-    """The examples in a language, with the address of the server of the tests."""
-    found = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    return [text.replace("http://localhost:8000", base(client)) for text in found]
+def find_examples(language: str, client: Client) -> list[str]:
+    """Return the examples in a language, with the address of the server of the tests."""
+    examples = find_code_blocks(language, PAGE)
+    return [text.replace("http://localhost:8000", address_of(client)) for text in examples]
 
 
-def test_the_example_in_python_prints_what_it_finds(client: Client, uuids: Uuids) -> None:
-    (program,) = example("python", client)
+def test_the_example_in_python_prints_the_found_files(client: Client, uuids: Uuids) -> None:
+    (program,) = find_examples("python", client)
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
@@ -35,7 +35,7 @@ def test_the_example_in_python_prints_what_it_finds(client: Client, uuids: Uuids
 
 @needs_gdal
 def test_the_examples_of_gdal_run(client: Client, uuids: Uuids, tmp_path: object) -> None:
-    (commands,) = [text for text in example("sh", client) if "ogrinfo" in text]
+    (commands,) = [text for text in find_examples("sh", client) if "ogrinfo" in text]
     done = subprocess.run(
         ["sh", "-ec", commands], check=True, capture_output=True, text=True, cwd=str(tmp_path)
     )
@@ -46,16 +46,16 @@ def test_the_examples_of_gdal_run(client: Client, uuids: Uuids, tmp_path: object
         capture_output=True,
         text=True,
     )
-    assert listed.stdout.count("OGRFeature") == 1  # what is named custom lies at 5 degrees
+    assert listed.stdout.count("OGRFeature") == 1  # the source "custom" lies at 5 degrees
 
 
-def test_every_member_of_our_own_is_documented(client: Client, uuids: Uuids) -> None:
-    found = client.get("/stac/search").json()["features"]
-    found += client.get("/stac/collections").json()["collections"]
+def test_each_of_our_own_members_is_documented(client: Client, uuids: Uuids) -> None:
+    documents = client.get("/stac/search").json()["features"]
+    documents += client.get("/stac/collections").json()["collections"]
     own = {
         name.removeprefix("rastersources:")
-        for each in found
-        for name in (*each, *each.get("properties", {}))
+        for document in documents
+        for name in (*document, *document.get("properties", {}))
         if name.startswith("rastersources:")
     }
     assert len(own) > 10

@@ -1,4 +1,4 @@
-"""Raster sources as collections and raster files as items: expected values are those of the files, by hand."""
+"""Raster sources are collections, and raster files are items. Expected values are made by hand from the files."""
 
 import json
 from pathlib import Path
@@ -14,14 +14,15 @@ from pipeline.catalogue.hide_paths import hide_folders
 from tests.api.stac.conftest import Uuids
 
 
-def only_item(client: Client, uuid: str) -> dict[str, Any]:
+def get_only_item(client: Client, uuid: str) -> dict[str, Any]:
+    """Return the only item of a collection."""
     page = client.get(f"/stac/collections/{uuid}/items").json()
     assert page["numberMatched"] == page["numberReturned"] == 1
     item: dict[str, Any] = page["features"][0]
     return item
 
 
-def test_an_item_has_the_facts_of_its_file(client: Client, uuids: Uuids) -> None:
+def test_an_item_describes_its_file(client: Client, uuids: Uuids) -> None:
     page = client.get(f"/stac/collections/{uuids['rain']}/items").json()
     first, second = page["features"]
     properties = first["properties"]
@@ -50,13 +51,13 @@ def test_an_item_has_the_facts_of_its_file(client: Client, uuids: Uuids) -> None
 
 
 def test_a_file_without_a_time_is_at_any_time(client: Client, uuids: Uuids) -> None:
-    properties = only_item(client, uuids["custom"])["properties"]
+    properties = get_only_item(client, uuids["custom"])["properties"]
     assert properties["datetime"] is None
     assert properties["start_datetime"] == "0001-01-01T00:00:00Z"
     assert properties["end_datetime"] == "9999-12-31T23:59:59Z"
     assert properties["rastersources:time_unknown"] is True
-    found = client.get("/stac/search", params={"datetime": "1850-01-01T00:00:00Z"}).json()
-    assert {item["collection"] for item in found["features"]} == {
+    page = client.get("/stac/search", params={"datetime": "1850-01-01T00:00:00Z"}).json()
+    assert {item["collection"] for item in page["features"]} == {
         uuids[name] for name in ("pacific", "polar", "custom")
     }
     collection = client.get(f"/stac/collections/{uuids['custom']}").json()
@@ -66,7 +67,7 @@ def test_a_file_without_a_time_is_at_any_time(client: Client, uuids: Uuids) -> N
 def test_a_crs_without_a_code_is_wkt_and_bands_are_described_without_an_asset(
     client: Client, uuids: Uuids
 ) -> None:
-    item = only_item(client, uuids["custom"])
+    item = get_only_item(client, uuids["custom"])
     properties = item["properties"]
     assert "proj:code" not in properties
     assert "Lambert Azimuthal Equal Area" in properties["proj:wkt2"]
@@ -77,10 +78,10 @@ def test_a_crs_without_a_code_is_wkt_and_bands_are_described_without_an_asset(
     ]
 
 
-def test_across_the_antimeridian_a_box_has_its_west_in_the_east(
+def test_a_box_across_the_antimeridian_has_a_west_above_its_east(
     client: Client, uuids: Uuids
 ) -> None:
-    item = only_item(client, uuids["pacific"])
+    item = get_only_item(client, uuids["pacific"])
     assert item["bbox"] == [179, -0.5, -179, 0.5]
     assert item["geometry"]["type"] == "MultiPolygon"
     longitudes = [
@@ -92,13 +93,13 @@ def test_across_the_antimeridian_a_box_has_its_west_in_the_east(
 
 
 def test_nodata_that_is_not_a_number_is_a_text(client: Client, uuids: Uuids) -> None:
-    item = only_item(client, uuids["polar"])
+    item = get_only_item(client, uuids["polar"])
     assert item["properties"]["rastersources:bands"] == [
         {"name": "b1", "data_type": "float32", "nodata": "nan"}
     ]
 
 
-def test_a_collection_has_the_facts_of_its_source(client: Client, uuids: Uuids) -> None:
+def test_a_collection_describes_its_source(client: Client, uuids: Uuids) -> None:
     collection = client.get(f"/stac/collections/{uuids['rain']}").json()
     assert collection["title"] == "rain"
     assert collection["extent"]["temporal"]["interval"] == [
@@ -139,13 +140,13 @@ def test_keywords_are_the_names_of_public_label_types(
         collection = reader.get(f"/stac/collections/{uuids['pacific']}").json()
         assert sorted(collection["keywords"]) == ["Coral", "atoll"]
         assert "keywords" not in reader.get(f"/stac/collections/{uuids['rain']}").json()
-        for word, found in (
+        for word, titles in (
             ("CORAL", ["pacific"]),
             ("wreck", []),
             ("rain,atol", ["rain", "pacific"]),
         ):
             page = reader.get("/stac/collections", params={"q": word}).json()
-            assert [each["title"] for each in page["collections"]] == found
+            assert [collection["title"] for collection in page["collections"]] == titles
     with engine.connect() as connection:
         query = text(
             "SELECT collection -> 'keywords' FROM stac_collections WHERE title = 'pacific'"
@@ -153,32 +154,37 @@ def test_keywords_are_the_names_of_public_label_types(
         assert sorted(connection.execute(query).scalar_one()) == ["Coral", "atoll"]
 
 
-def test_the_collection_of_sources_is_bounded_by_those_that_can_be_read(
+def test_the_collection_of_sources_is_bounded_by_readable_sources(
     engine: Engine, client: Client, admin: Client, uuids: Uuids
 ) -> None:
-    def bounds(reader: Client) -> list[float]:
+    def read_bounds(reader: Client) -> list[float]:
         page = reader.get("/ogc/collections").json()
         sources = reader.get("/ogc/collections/rastersources").json()
         assert page["collections"][0] == sources
+        box: list[float]
         (box,) = sources["extent"]["spatial"]["bbox"]
-        found: list[float] = box
-        return found
+        return box
 
     listed = client.get("/api/v4/rastersources/").json()["results"]
     boxes = [row["spatial_bounds"] for row in listed if row["spatial_bounds"]]
     south, north = min(box["south"] for box in boxes), max(box["north"] for box in boxes)
-    assert bounds(client) == [-180, south, 180, north]  # "pacific" lies across the antimeridian
+    assert read_bounds(client) == [
+        -180,
+        south,
+        180,
+        north,
+    ]  # "pacific" lies across the antimeridian
     with engine.begin() as connection:
         hide = text("UPDATE raster_sources SET access_modifier = :to WHERE name = ANY(:names)")
         connection.execute(hide, {"to": 200, "names": ["pacific", "polar"]})
     try:
-        kept = [row["spatial_bounds"] for row in listed if row["name"] in ("rain", "custom")]
-        assert bounds(client) == [
+        shown = [row["spatial_bounds"] for row in listed if row["name"] in ("rain", "custom")]
+        assert read_bounds(client) == [
             pytest.approx(side)
-            for side in (min(box["west"] for box in kept), min(box["south"] for box in kept),
-                         max(box["east"] for box in kept), max(box["north"] for box in kept))
+            for side in (min(box["west"] for box in shown), min(box["south"] for box in shown),
+                         max(box["east"] for box in shown), max(box["north"] for box in shown))
         ]  # fmt: skip
-        assert bounds(admin) == [-180, south, 180, north]
+        assert read_bounds(admin) == [-180, south, 180, north]
     finally:
         with engine.begin() as connection:
             connection.execute(hide, {"to": 0, "names": ["pacific", "polar"]})
@@ -195,18 +201,20 @@ def test_many_sources_are_bounded_by_the_world(
         assert tuple(connection.execute(bounds_of_sources(anyone)).one()) != (-180, -90, 180, 90)
 
 
-def test_only_writers_see_where_unpublished_files_are(
+def test_only_writers_see_the_uri_of_unpublished_files(
     client: Client, admin: Client, uuids: Uuids, folder: Path
 ) -> None:
-    item = only_item(admin, uuids["polar"])
+    item = get_only_item(admin, uuids["polar"])
     assert item["assets"]["data"]["href"] == (folder / "polar.tif").as_uri()
-    assert folder.name not in json.dumps(only_item(client, uuids["polar"]))
+    assert folder.name not in json.dumps(get_only_item(client, uuids["polar"]))
 
 
-def test_what_may_not_be_read_is_not_there(client: Client, admin: Client, uuids: Uuids) -> None:
+def test_an_unreadable_source_and_its_items_are_404(
+    client: Client, admin: Client, uuids: Uuids
+) -> None:
     uuid = uuids["secret"]
     path = f"/stac/collections/{uuid}"
-    item = only_item(admin, uuid)["id"]
+    item = get_only_item(admin, uuid)["id"]
     for below in ("", "/items", f"/items/{item}", "/queryables", "/sortables"):
         assert client.get(path + below).status_code == 404
         assert admin.get(path + below).status_code == 200
@@ -214,7 +222,7 @@ def test_what_may_not_be_read_is_not_there(client: Client, admin: Client, uuids:
     assert client.get(f"/stac/collections/{uuid}x").status_code == 404
 
 
-def test_every_link_leads_somewhere(client: Client, uuids: Uuids) -> None:
+def test_every_link_works(client: Client, uuids: Uuids) -> None:
     seen: set[str] = set()
     todo = ["/stac"]
     while todo:
@@ -245,13 +253,13 @@ def test_views_show_public_rows_in_sql(engine: Engine, client: Client, uuids: Uu
         }
         for item in page
     }
-    for number, item in items:
+    for item_id, item in items:
         properties = {
             name: value
             for name, value in item["properties"].items()
             if name != "rastersources:bands"
         }
-        assert properties == shown[str(number)]
+        assert properties == shown[str(item_id)]
         assert item["links"] == []
     assert {str(row.id) for row in collections} == set(uuids.values()) - {uuids["secret"]}
 
@@ -265,5 +273,5 @@ def test_views_show_public_rows_in_sql(engine: Engine, client: Client, uuids: Uu
 )  # fmt: skip
 def test_folders_are_hidden_in_sql_as_in_python(engine: Engine, message: str) -> None:
     with engine.connect() as connection:
-        found = connection.execute(text("SELECT without_folders(:message)"), {"message": message})
-        assert found.scalar_one() == hide_folders(message)
+        shown = connection.execute(text("SELECT without_folders(:message)"), {"message": message})
+        assert shown.scalar_one() == hide_folders(message)

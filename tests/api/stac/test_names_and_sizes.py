@@ -1,4 +1,4 @@
-"""Searches by the names and sizes of files: by an index, and the same as the plain way finds."""
+"""Searches by names and sizes of files use an index, and find the same as a comparison in Python."""
 
 import operator
 import re
@@ -16,14 +16,14 @@ from tests.api.stac.conftest import Uuids
 
 SEARCH = "/stac/search"
 NAMES = ("Straße_100%25%20a.tif", "a%2Fb_RAIN.tif", "100%.tif", "x", "plain_name-2024.TIF")
-"""Ends of URIs: percent-encoded ones, one with a slash, and one that cannot be decoded."""
-GIVEN = ("folder/Ünï_code 100%.tif", "rain.tif", "back\\slash_x.tif")
-"""Names that clients gave to uploads."""
+"""The last parts of URIs: some are percent-encoded, one has a slash, and one cannot be decoded."""
+UPLOAD_NAMES = ("folder/Ünï_code 100%.tif", "rain.tif", "back\\slash_x.tif")
+"""Names that clients have given to uploads."""
 
 
 @pytest.fixture(scope="module")
 def titles(engine: Engine, client: Client, uuids: Uuids) -> dict[str, str]:
-    """Copies of a file under many names, some of them uploads; returns the title of each item that is shown."""
+    """Copy a file under many names, some of them of uploads; return the titles of all shown items by id."""
     with engine.begin() as connection:
         columns = ", ".join(
             connection.execute(
@@ -33,20 +33,20 @@ def titles(engine: Engine, client: Client, uuids: Uuids) -> dict[str, str]:
                 )
             ).scalars()
         )
-        first = text(
+        insert_file = text(
             f"INSERT INTO raster_files (uri, {columns}) SELECT 's3://b/%20/' || :name, {columns} "
             "FROM raster_files WHERE source_id = (SELECT id FROM raster_sources WHERE name = 'polar') LIMIT 1"
         )
-        for name in (*NAMES, *(f"upload-{number}.tif" for number in range(len(GIVEN)))):
-            connection.execute(first, {"name": name})
-        upload = text(
+        for name in (*NAMES, *(f"upload-{number}.tif" for number in range(len(UPLOAD_NAMES)))):
+            connection.execute(insert_file, {"name": name})
+        insert_upload = text(
             "INSERT INTO uploads (source_id, filename, uri) "
             "SELECT id, :filename, :uri FROM raster_sources WHERE name = 'polar'"
         )
-        for number, filename in enumerate(GIVEN):
+        for number, filename in enumerate(UPLOAD_NAMES):
             uri = f"s3://b/%20/upload-{number}.tif"
-            connection.execute(upload, {"filename": filename, "uri": uri})
-        connection.execute(upload, {"filename": "waits_rain.tif", "uri": None})
+            connection.execute(insert_upload, {"filename": filename, "uri": uri})
+        connection.execute(insert_upload, {"filename": "waits_rain.tif", "uri": None})
     features = client.get(SEARCH, params={"limit": 100}).json()["features"]
     shown = {item["id"]: item["properties"]["title"] for item in features}
     assert {"Ünï_code 100%.tif", "b_RAIN.tif", "Straße_100% a.tif", "100%.tif"} <= set(
@@ -55,66 +55,68 @@ def titles(engine: Engine, client: Client, uuids: Uuids) -> dict[str, str]:
     return shown
 
 
-def found(client: Client, asked: dict[str, Any]) -> set[str]:
-    page = client.post(SEARCH, json={"limit": 100, **asked}).json()
+def find(client: Client, search: dict[str, Any]) -> set[str]:
+    """Return the ids of the items of a search."""
+    page = client.post(SEARCH, json={"limit": 100, **search}).json()
     assert page["numberMatched"] == len(page["features"])
     return {item["id"] for item in page["features"]}
 
 
-def pieces(titles: dict[str, str]) -> list[str]:
-    """Parts of titles, and texts that are in none."""
-    draw, found = Random(7), ["%", "_", "\\", "upload-1", "no such name", "ROTTERDAM"]
+def parts_of_titles(titles: dict[str, str]) -> list[str]:
+    """Return parts of titles, and texts that are in no title."""
+    rng, parts = Random(7), ["%", "_", "\\", "upload-1", "no such name", "ROTTERDAM"]
     for title in titles.values():
-        start = draw.randrange(len(title))
-        found.append(title[start : start + draw.randint(1, 6)].strip(" ,"))
-    return [piece for piece in found if piece]
+        start = rng.randrange(len(title))
+        parts.append(title[start : start + rng.randint(1, 6)].strip(" ,"))
+    return [part for part in parts if part]
 
 
-def test_a_pattern_for_titles_finds_what_a_comparison_in_python_finds(
+def test_a_pattern_for_titles_finds_the_same_as_python(
     client: Client, titles: dict[str, str]
 ) -> None:
-    for piece in pieces(titles):
-        pattern = "%" + re.sub(r"([%_\\])", r"\\\1", piece) + "%"
+    for part in parts_of_titles(titles):
+        pattern = "%" + re.sub(r"([%_\\])", r"\\\1", part) + "%"
         like = {"op": "like", "args": [{"property": "title"}, pattern]}
-        expected = {id for id, title in titles.items() if piece in title}
-        assert found(client, {"filter": like}) == expected, piece
+        expected = {id for id, title in titles.items() if part in title}
+        assert find(client, {"filter": like}) == expected, part
         others = {"op": "not", "args": [like]}
-        assert found(client, {"filter": others}) == set(titles) - expected, piece
+        assert find(client, {"filter": others}) == set(titles) - expected, part
 
 
-@pytest.mark.parametrize("number", [1, 3, 12])  # 12: more than the index serves
-def test_words_find_what_a_comparison_in_python_finds(
-    client: Client, titles: dict[str, str], uuids: Uuids, number: int
+@pytest.mark.parametrize("count", [1, 3, 12])  # the index serves fewer than 12 words
+def test_words_find_the_same_as_python(
+    client: Client, titles: dict[str, str], uuids: Uuids, count: int
 ) -> None:
     features = client.get(SEARCH, params={"limit": 100}).json()["features"]
     names = {uuid: name for name, uuid in uuids.items()}
     texts = {item["id"]: (titles[item["id"]], names[item["collection"]]) for item in features}
-    draw = Random(number)
+    rng = Random(count)
     for _ in range(8):
-        words = draw.sample(pieces(titles), number)
+        words = rng.sample(parts_of_titles(titles), count)
         expected = {
             id
             for id, each in texts.items()
-            if any(word.lower() in one.lower() for one in each for word in words)
+            if any(word.lower() in name.lower() for name in each for word in words)
         }
-        assert found(client, {"q": words}) == expected, words
+        assert find(client, {"q": words}) == expected, words
 
 
 def test_the_view_has_the_same_titles(engine: Engine, titles: dict[str, str]) -> None:
     with engine.connect() as connection:
-        found = connection.execute(text("SELECT id, title, properties ->> 'title' FROM stac_items"))
-        assert {str(id): title for id, title, _ in found} == titles
+        items = connection.execute(text("SELECT id, title, properties ->> 'title' FROM stac_items"))
+        assert {str(id): title for id, title, _ in items} == titles
 
 
 SIZE = "rastersources:size"
 
 
 def sizes_of(client: Client) -> dict[str, int]:
+    """Return the sizes of all items by id."""
     features = client.get(SEARCH, params={"limit": 100}).json()["features"]
     return {item["id"]: item["properties"][SIZE] for item in features}
 
 
-def test_a_filter_by_size_finds_what_a_comparison_in_python_finds(
+def test_a_filter_by_size_finds_the_same_as_python(
     engine: Engine, client: Client, titles: dict[str, str]
 ) -> None:
     with engine.begin() as connection:
@@ -126,13 +128,13 @@ def test_a_filter_by_size_finds_what_a_comparison_in_python_finds(
     }  # fmt: skip
     for limit in {-1, 0.5, 10**18, *sizes.values()}:
         for name, test in tests.items():
-            asked = {"op": name, "args": [{"property": SIZE}, limit]}
+            comparison = {"op": name, "args": [{"property": SIZE}, limit]}
             expected = {id for id, size in sizes.items() if test(float(size), float(limit))}
-            assert found(client, {"filter": asked}) == expected, (name, limit)
+            assert find(client, {"filter": comparison}) == expected, (name, limit)
 
 
 @pytest.mark.parametrize("order", [SIZE, f"-{SIZE}"])
-def test_an_order_by_size_is_that_of_the_sizes(
+def test_items_are_ordered_by_size(
     client: Client, titles: dict[str, str], order: str
 ) -> None:
     sizes = sizes_of(client)
@@ -147,43 +149,40 @@ def test_an_order_by_size_is_that_of_the_sizes(
     assert ids == expected
 
 
-def explain(database_url: str, asked: dict[str, Any], options: str, *without: str) -> str:
-    """The plan of a search, without some ways that are quicker in a table this small."""
-    search = parse_search(asked, Shape("item", logged_in=False), strict=True)
+def explain(database_url: str, parameters: dict[str, Any], options: str, *without: str) -> str:
+    """Return the plan of a search without these methods, which are quicker in a table this small."""
+    search = parse_search(parameters, Shape("item", logged_in=False), strict=True)
     query = page_query(search.shape)
     values = {"root": "", "api": "", "limit": 10, "offset": 0, **search.values}
     with psycopg.connect(database_url) as connection:
-        for way in without:
-            connection.execute(f"SET enable_{way} = off")
+        for method in without:
+            connection.execute(f"SET enable_{method} = off")
         cursor = psycopg.RawCursor(connection)
         cursor.execute(f"EXPLAIN ({options}) {query.text}", [values[name] for name in query.names])
         return "\n".join(line for (line,) in cursor)
 
 
 @pytest.mark.parametrize(
-    ("asked", "index"),
+    ("parameters", "index"),
     [
         ({"q": ["rain", "x"]}, "raster_files_name_trigram"),
         ({"filter": "title LIKE '%rain%'"}, "raster_files_name_trigram"),
         ({"filter": f'"{SIZE}" < 5'}, "raster_files_size"),
     ],
 )
-def test_an_index_serves(
-    database_url: str, uuids: Uuids, asked: dict[str, Any], index: str
+def test_an_index_serves_searches_for_names_and_sizes(
+    database_url: str, uuids: Uuids, parameters: dict[str, Any], index: str
 ) -> None:
     plan = explain(
-        database_url, asked, "COSTS OFF", "seqscan", "indexscan", "indexonlyscan", "nestloop"
+        database_url, parameters, "COSTS OFF", "seqscan", "indexscan", "indexonlyscan", "nestloop"
     )
     assert index in plan
 
 
-def test_the_functions_that_write_an_item_are_inserted_into_the_statement(
+def test_the_functions_that_write_an_item_are_inlined(
     database_url: str, uuids: Uuids
 ) -> None:
-    """PostgreSQL would parse and plan any other in each statement."""
+    """PostgreSQL parses and plans a function that is not inlined in each statement."""
     called = set(re.findall(r"stac_\w+(?=\()", explain(database_url, {}, "VERBOSE")))
-    assert called == {
-        "stac_many_bands",
-        "stac_provenance",
-        "stac_warnings",
-    }  # subqueries, for few files
+    # these are in subqueries, which few files need
+    assert called == {"stac_many_bands", "stac_provenance", "stac_warnings"}

@@ -1,4 +1,4 @@
-"""Both addresses follow their OpenAPI documents."""
+"""/stac and /ogc follow their OpenAPI documents."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from httpx import Client
 
-from tests.api.conftest import base
+from tests.api.conftest import address_of
 from tests.api.stac.conftest import Uuids
 from tests.support.commands import REPOSITORY
 
@@ -29,7 +29,7 @@ def before_call(context, case, kwargs):
 
 
 @pytest.mark.parametrize("root", ["stac", "ogc"])
-def test_an_address_follows_its_document(
+def test_a_root_follows_its_document(
     client: Client, uuids: Uuids, tmp_path: Path, root: str
 ) -> None:
     pytest.importorskip("schemathesis")
@@ -37,7 +37,7 @@ def test_an_address_follows_its_document(
     (tmp_path / "schemathesis.toml").write_text('hooks = "hooks_of_features"\n')
     program = Path(sys.executable).with_name("st")
     done = subprocess.run(
-        [program, "run", f"{base(client)}/{root}/api", "--no-color", "--checks", ",".join(CHECKS),
+        [program, "run", f"{address_of(client)}/{root}/api", "--no-color", "--checks", ",".join(CHECKS),
          "--phases", "fuzzing", "-n", "6", "--seed", "1", "--continue-on-failure"],
         check=False, cwd=tmp_path, env={"PYTHONPATH": f"{tmp_path}:{REPOSITORY}", "PATH": "/usr/bin"},
         capture_output=True, text=True,

@@ -1,4 +1,4 @@
-"""Searches of items and collections: filters, orders, pages and fields, by hand."""
+"""Searches of items and collections, by filters, orders, pages and fields. Expected values are made by hand."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -16,15 +16,15 @@ SEARCH = "/stac/search"
 
 
 @pytest.fixture(scope="module")
-def named(uuids: Uuids) -> dict[str, str]:
-    """The name of each raster source by its uuid."""
+def names_by_uuid(uuids: Uuids) -> dict[str, str]:
+    """Return the names of the raster sources by uuid."""
     return {uuid: name for name, uuid in uuids.items()}
 
 
-def names(page: Any, named: dict[str, str]) -> list[str]:
-    """The names of the sources of the items on a page."""
+def names(page: Any, names_by_uuid: dict[str, str]) -> list[str]:
+    """Return the name of the source of each item on a page."""
     assert page.status_code == 200, page.text
-    return [named[item["collection"]] for item in page.json()["features"]]
+    return [names_by_uuid[item["collection"]] for item in page.json()["features"]]
 
 
 PLACES: dict[str, list[str]] = {
@@ -43,15 +43,17 @@ PLACES: dict[str, list[str]] = {
 
 
 @pytest.mark.parametrize("box", PLACES)
-def test_a_box_finds_what_it_meets(client: Client, named: dict[str, str], box: str) -> None:
-    assert names(client.get(SEARCH, params={"bbox": box}), named) == PLACES[box]
+def test_a_box_finds_what_it_intersects(
+    client: Client, names_by_uuid: dict[str, str], box: str
+) -> None:
+    assert names(client.get(SEARCH, params={"bbox": box}), names_by_uuid) == PLACES[box]
     numbers = [float(side) for side in box.split(",")]
-    assert names(client.post(SEARCH, json={"bbox": numbers}), named) == PLACES[box]
+    assert names(client.post(SEARCH, json={"bbox": numbers}), names_by_uuid) == PLACES[box]
 
 
-def test_a_geometry_finds_what_it_meets(client: Client, named: dict[str, str]) -> None:
+def test_a_geometry_finds_what_it_intersects(client: Client, names_by_uuid: dict[str, str]) -> None:
     line = {"type": "LineString", "coordinates": [[170, 0], [190, 0]]}
-    assert names(client.post(SEARCH, json={"intersects": line}), named) == ["pacific"]
+    assert names(client.post(SEARCH, json={"intersects": line}), names_by_uuid) == ["pacific"]
     both = client.post(SEARCH, json={"intersects": line, "bbox": [0, 0, 1, 1]})
     assert both.status_code == 400
 
@@ -69,15 +71,18 @@ TIMES = {
 
 
 @pytest.mark.parametrize("interval", TIMES)
-def test_a_time_finds_what_is_then_and_what_has_no_time(
-    client: Client, named: dict[str, str], interval: str
+def test_a_time_finds_items_of_that_time_and_items_without_a_time(
+    client: Client, names_by_uuid: dict[str, str], interval: str
 ) -> None:
-    found = names(client.get(SEARCH, params={"datetime": interval}), named)
-    assert found == ["rain"] * TIMES[interval] + ["pacific", "polar", "custom"]
-    assert names(client.post(SEARCH, json={"datetime": interval}), named) == found
+    expected = ["rain"] * TIMES[interval] + ["pacific", "polar", "custom"]
+    for answer in (
+        client.get(SEARCH, params={"datetime": interval}),
+        client.post(SEARCH, json={"datetime": interval}),
+    ):
+        assert names(answer, names_by_uuid) == expected
 
 
-WRONG: list[dict[str, Any]] = [
+INVALID: list[dict[str, Any]] = [
     {"datetime": "2024"}, {"datetime": "../.."}, {"datetime": "/"}, {"datetime": "2024-01-01"},
     {"datetime": "2024-01-02T00:00:00Z/2024-01-01T00:00:00Z"}, {"datetime": "2024-13-01T00:00:00Z"},
     {"bbox": [1, 2, 3]}, {"bbox": [1, 5, 2, 4]}, {"bbox": [1, 2, 3, 99]}, {"bbox": [500, 0, 501, 1]},
@@ -101,13 +106,13 @@ WRONG: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("asked", WRONG, ids=lambda asked: str(asked)[:40])
-def test_what_cannot_be_understood_is_400_with_a_sentence(
-    client: Client, uuids: Uuids, asked: dict[str, Any]
+@pytest.mark.parametrize("search", INVALID, ids=lambda search: str(search)[:40])
+def test_an_invalid_search_is_400_with_a_sentence(
+    client: Client, uuids: Uuids, search: dict[str, Any]
 ) -> None:
-    answer = client.post(SEARCH, json=asked)
+    answer = client.post(SEARCH, json=search)
     assert answer.status_code == 400, answer.text
-    sentences = [sentence for listed in answer.json()["detail"].values() for sentence in listed]
+    sentences = [sentence for messages in answer.json()["detail"].values() for sentence in messages]
     assert all(sentence.endswith(".") for sentence in sentences)
 
 
@@ -174,7 +179,7 @@ def test_the_collection_of_all_sources_is_counted_with_the_others(
 def test_too_many_levels_of_brackets_are_400(client: Client, uuids: Uuids, levels: int) -> None:
     deep = "[" * levels + "]" * levels
     shape = f'{{"type": "Polygon", "coordinates": {deep}}}'
-    for asked in (
+    for search in (
         f'{{"intersects": {shape}}}',
         f'{{"filter": {{"op": "s_within", "args": [{{"property": "geometry"}}, {shape}]}}}}',
         f'{{"filter": {{"op": {deep}, "args": []}}}}',
@@ -188,31 +193,31 @@ def test_too_many_levels_of_brackets_are_400(client: Client, uuids: Uuids, level
         f'{{"filter-crs": {deep}}}',
         f'{{"limit": {deep}}}',
     ):
-        answer = client.post(SEARCH, content=asked, headers={"Content-Type": "application/json"})
-        assert answer.status_code == 400, asked[:50]
+        answer = client.post(SEARCH, content=search, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 400, search[:50]
 
 
 def test_an_unknown_parameter_is_400_in_ogc_and_a_warning_in_stac(
     client: Client, uuids: Uuids
 ) -> None:
     for path in ("", "/collections", f"/collections/{uuids['rain']}/items"):
-        asked = {"bboxx": "1,2,3,4"}
-        answer = client.get(f"/ogc{path}", params=asked)
+        search = {"bboxx": "1,2,3,4"}
+        answer = client.get(f"/ogc{path}", params=search)
         assert answer.status_code == 400
         assert "bboxx" in answer.text
-        answer = client.get(f"/stac{path}", params=asked)
+        answer = client.get(f"/stac{path}", params=search)
         assert answer.status_code == 200
         assert "bboxx" in answer.headers["warning"]
 
 
 def test_ids_and_collections_narrow_a_search(
-    client: Client, uuids: Uuids, named: dict[str, str]
+    client: Client, uuids: Uuids, names_by_uuid: dict[str, str]
 ) -> None:
     everything = client.get(SEARCH).json()["features"]
     last = everything[-1]
     assert client.get(SEARCH, params={"ids": f"{last['id']},x,-1"}).json()["features"] == [last]
     chosen = f"{uuids['polar']},{uuids['secret']},nothing"
-    assert names(client.get(SEARCH, params={"collections": chosen}), named) == ["polar"]
+    assert names(client.get(SEARCH, params={"collections": chosen}), names_by_uuid) == ["polar"]
     assert client.get(SEARCH, params={"collections": uuids["secret"]}).json()["numberMatched"] == 0
     both = {"ids": [last["id"]], "collections": [uuids["rain"]]}
     assert client.post(SEARCH, json=both).json()["numberMatched"] == 0
@@ -222,16 +227,16 @@ def test_ids_and_collections_narrow_a_search(
     "order", ["", "-datetime", "title", "-rastersources:accuracy,+title", "proj:code,-id"]
 )
 @pytest.mark.parametrize("limit", [1, 2, 4])
-def test_pages_by_token_and_by_number_are_the_whole(
+def test_pages_by_token_and_by_number_have_all_items(
     client: Client, uuids: Uuids, order: str, limit: int
 ) -> None:
-    asked: dict[str, Any] = {"sortby": order} if order else {}
-    whole = client.get(SEARCH, params={**asked, "limit": 100}).json()
+    search: dict[str, Any] = {"sortby": order} if order else {}
+    whole = client.get(SEARCH, params={**search, "limit": 100}).json()
     assert whole["numberMatched"] == whole["numberReturned"] == 5
     ids = [item["id"] for item in whole["features"]]
-    assert follow(client, {**asked, "limit": limit}) == ids
+    assert follow(client, {**search, "limit": limit}) == ids
     pages = [
-        client.get(SEARCH, params={**asked, "limit": limit, "page": number}).json()
+        client.get(SEARCH, params={**search, "limit": limit, "page": number}).json()
         for number in range(1, 7)
     ]
     assert [item["id"] for page in pages for item in page["features"]] == ids
@@ -239,8 +244,9 @@ def test_pages_by_token_and_by_number_are_the_whole(
     assert follow_posts(client, order, limit) == ids
 
 
-def follow(client: Client, asked: dict[str, Any]) -> list[str]:
-    page = client.get(SEARCH, params=asked).json()
+def follow(client: Client, search: dict[str, Any]) -> list[str]:
+    """Follow the links of GET; return the ids of all items."""
+    page = client.get(SEARCH, params=search).json()
     ids = [item["id"] for item in page["features"]]
     while following := [link for link in page["links"] if link["rel"] == "next"]:
         page = client.get(following[0]["href"]).json()
@@ -250,6 +256,7 @@ def follow(client: Client, asked: dict[str, Any]) -> list[str]:
 
 
 def follow_posts(client: Client, order: str, limit: int) -> list[str]:
+    """Follow the links of POST; return the ids of all items."""
     keys = [
         {"field": key.lstrip("+-"), "direction": "desc" if key[0] == "-" else "asc"}
         for key in order.split(",")
@@ -264,10 +271,10 @@ def follow_posts(client: Client, order: str, limit: int) -> list[str]:
     return ids
 
 
-def test_an_order_is_that_of_the_values(
-    client: Client, uuids: Uuids, named: dict[str, str]
+def test_items_are_ordered_by_the_values_of_the_fields(
+    client: Client, uuids: Uuids, names_by_uuid: dict[str, str]
 ) -> None:
-    by_time = names(client.get(SEARCH, params={"sortby": "-start_datetime"}), named)
+    by_time = names(client.get(SEARCH, params={"sortby": "-start_datetime"}), names_by_uuid)
     assert by_time == ["rain", "rain", "pacific", "polar", "custom"]
     times = client.get(SEARCH, params={"sortby": "-datetime", "limit": 2}).json()["features"]
     assert [item["properties"]["datetime"][:10] for item in times] == ["2024-01-02", "2024-01-01"]
@@ -278,80 +285,87 @@ def test_an_order_is_that_of_the_values(
 
 
 def test_fields_choose_members(client: Client, uuids: Uuids) -> None:
-    def members(**fields: Any) -> dict[str, Any]:
+    def read_item(**fields: Any) -> dict[str, Any]:
         item: dict[str, Any] = client.post(SEARCH, json={"fields": fields, "limit": 1}).json()[
             "features"
         ][0]
         return item
 
     whole = client.get(SEARCH, params={"limit": 1}).json()["features"][0]
-    assert members() == whole
+    assert read_item() == whole
     kept = {"type", "stac_version", "id", "collection"}
-    assert set(members(include=["bbox"])) == {*kept, "bbox"}
-    chosen = members(include=["properties.title", "properties.proj:code"])
+    assert set(read_item(include=["bbox"])) == {*kept, "bbox"}
+    chosen = read_item(include=["properties.title", "properties.proj:code"])
     assert chosen["properties"] == {"title": "rain_20240101T010000Z.tif", "proj:code": "EPSG:28992"}
-    assert set(members(exclude=["assets"])) == set(whole) - {"assets"}
-    fewer = members(exclude=["properties.title", "id"])
+    assert set(read_item(exclude=["assets"])) == set(whole) - {"assets"}
+    fewer = read_item(exclude=["properties.title", "id"])
     assert set(whole["properties"]) - set(fewer["properties"]) == {"title"}
     assert fewer["id"] == whole["id"]
-    got = client.get(SEARCH, params={"limit": 1, "fields": "properties.title,-geometry"}).json()[
+    by_get = client.get(SEARCH, params={"limit": 1, "fields": "properties.title,-geometry"}).json()[
         "features"
     ][0]
-    assert got == {name: whole[name] for name in kept} | {
+    assert by_get == {name: whole[name] for name in kept} | {
         "properties": {"title": whole["properties"]["title"]}
     }
 
 
-def test_words_are_searched_in_names(client: Client, uuids: Uuids, named: dict[str, str]) -> None:
-    assert names(client.get(SEARCH, params={"q": "POLAR,pacif"}), named) == ["pacific", "polar"]
-    assert names(client.get(SEARCH, params={"q": "20240102"}), named) == ["rain"]
-    assert names(client.get(SEARCH, params={"q": "%"}), named) == []
-    found = client.get("/stac/collections", params={"q": "emp"}).json()["collections"]
-    assert [collection["title"] for collection in found] == ["empty"]
+def test_words_are_searched_for_in_names(
+    client: Client, uuids: Uuids, names_by_uuid: dict[str, str]
+) -> None:
+    assert names(client.get(SEARCH, params={"q": "POLAR,pacif"}), names_by_uuid) == [
+        "pacific",
+        "polar",
+    ]
+    assert names(client.get(SEARCH, params={"q": "20240102"}), names_by_uuid) == ["rain"]
+    assert names(client.get(SEARCH, params={"q": "%"}), names_by_uuid) == []
+    collections = client.get("/stac/collections", params={"q": "emp"}).json()["collections"]
+    assert [collection["title"] for collection in collections] == ["empty"]
 
 
-def test_a_query_tests_properties(client: Client, uuids: Uuids, named: dict[str, str]) -> None:
-    def found(**query: Any) -> list[str]:
-        return names(client.post(SEARCH, json={"query": query}), named)
+def test_a_query_filters_by_properties(
+    client: Client, uuids: Uuids, names_by_uuid: dict[str, str]
+) -> None:
+    def find(**query: Any) -> list[str]:
+        return names(client.post(SEARCH, json={"query": query}), names_by_uuid)
 
-    assert found(**{"proj:code": {"eq": "EPSG:3413"}}) == ["polar"]
-    assert found(**{"proj:code": {"neq": "EPSG:3413"}}) == ["rain", "rain", "pacific"]
-    assert found(title={"startsWith": "rain_", "endsWith": "2T010000Z.tif"}) == ["rain"]
-    assert found(title={"contains": "a_i"}) == []
-    assert found(title={"in": ["polar.tif", "custom.tif"]}) == ["polar", "custom"]
-    assert found(datetime={"gt": "2024-01-01T02:00:00Z", "lte": "2024-01-02T01:00:00Z"}) == ["rain"]
-    assert found(**{"eo:cloud_cover": {"lt": 5}}) == []
+    assert find(**{"proj:code": {"eq": "EPSG:3413"}}) == ["polar"]
+    assert find(**{"proj:code": {"neq": "EPSG:3413"}}) == ["rain", "rain", "pacific"]
+    assert find(title={"startsWith": "rain_", "endsWith": "2T010000Z.tif"}) == ["rain"]
+    assert find(title={"contains": "a_i"}) == []
+    assert find(title={"in": ["polar.tif", "custom.tif"]}) == ["polar", "custom"]
+    assert find(datetime={"gt": "2024-01-01T02:00:00Z", "lte": "2024-01-02T01:00:00Z"}) == ["rain"]
+    assert find(**{"eo:cloud_cover": {"lt": 5}}) == []
 
 
-def test_collections_are_searched_by_the_same_filters(client: Client, uuids: Uuids) -> None:
-    def found(**asked: Any) -> list[str]:
-        page = client.get("/stac/collections", params=asked).json()
+def test_collections_are_found_by_the_same_filters(client: Client, uuids: Uuids) -> None:
+    def find(**search: Any) -> list[str]:
+        page = client.get("/stac/collections", params=search).json()
         assert page["numberMatched"] == len(page["collections"])
         return [collection["title"] for collection in page["collections"]]
 
-    assert found() == ["rain", "pacific", "polar", "custom", "empty"]
-    assert found(bbox="170,-1,-170,1") == ["pacific", "polar"][:1]
-    assert found(datetime="2023-01-01T00:00:00Z/2024-01-01T02:00:00Z") == [
+    assert find() == ["rain", "pacific", "polar", "custom", "empty"]
+    assert find(bbox="170,-1,-170,1") == ["pacific"]
+    assert find(datetime="2023-01-01T00:00:00Z/2024-01-01T02:00:00Z") == [
         "rain",
         "pacific",
         "polar",
         "custom",
         "empty",
     ]
-    assert found(datetime="2025-01-01T00:00:00Z/..") == ["pacific", "polar", "custom", "empty"]
-    assert found(filter="rastersources:file_count > 1 OR title = 'empty'") == ["rain", "empty"]
-    assert found(sortby="-title", filter="organisation = 'Owner'")[0] == "rain"
+    assert find(datetime="2025-01-01T00:00:00Z/..") == ["pacific", "polar", "custom", "empty"]
+    assert find(filter="rastersources:file_count > 1 OR title = 'empty'") == ["rain", "empty"]
+    assert find(sortby="-title", filter="organisation = 'Owner'")[0] == "rain"
     first = client.get("/stac/collections", params={"limit": 3}).json()
     (following,) = [link["href"] for link in first["links"] if link["rel"] == "next"]
-    assert [each["title"] for each in client.get(following).json()["collections"]] == [
+    assert [collection["title"] for collection in client.get(following).json()["collections"]] == [
         "custom",
         "empty",
     ]
     children = client.get("/stac/children").json()["children"]
-    assert [child["title"] for child in children] == found()
+    assert [child["title"] for child in children] == find()
 
 
-def test_numbers_are_exact_also_from_the_counters(
+def test_numbers_of_matches_from_counters_are_exact(
     engine: Engine, client: Client, admin: Client, uuids: Uuids
 ) -> None:
     with engine.connect() as connection:
@@ -365,24 +379,22 @@ def test_numbers_are_exact_also_from_the_counters(
     assert admin.get(SEARCH, params={"collections": some}).json()["numberMatched"] == 3
 
 
-def test_a_large_geometry_waits_its_turn_and_finds_the_same(
-    client: Client, uuids: Uuids, named: dict[str, str]
+def test_a_large_geometry_finds_the_same_as_a_small_one(
+    client: Client, uuids: Uuids, names_by_uuid: dict[str, str]
 ) -> None:
     ring = [[5 + number / 1000, 52] for number in range(300)] + [[5.3, 53], [5, 53], [5, 52]]
     shape = {"type": "Polygon", "coordinates": [ring]}
-    assert names(client.post(SEARCH, json={"intersects": shape}), named) == ["custom"]
+    assert names(client.post(SEARCH, json={"intersects": shape}), names_by_uuid) == ["custom"]
     test = {"op": "s_intersects", "args": [{"property": "geometry"}, shape]}
     words = {"op": "like", "args": [{"property": "title"}, "%c%u%s%t%"]}
-    asked = {
+    search = {
         "filter": {"op": "and", "args": [test, words]},
         "datetime": datetime.now(UTC).isoformat(),
     }
-    assert names(client.post(SEARCH, json=asked), named) == ["custom"]
+    assert names(client.post(SEARCH, json=search), names_by_uuid) == ["custom"]
 
 
-def test_a_search_is_read_with_a_session_too_and_nothing_else_is_posted(
-    client: Client, uuids: Uuids
-) -> None:
+def test_a_search_is_the_only_post_and_has_a_page(client: Client, uuids: Uuids) -> None:
     assert client.post("/stac/collections", json={}).status_code == 405
     assert client.put(SEARCH, json={}).status_code == 405
     assert (

@@ -1,4 +1,4 @@
-"""The change feed shows every caller exactly the changes that section 6 of the contract lets them see."""
+"""The change feed shows each caller exactly the changes that section 6 of the contract allows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from tests.support.change_feed import read_feed, read_last_cursor
 
 ORGANISATIONS, USERS = 2, 3
 State = tuple[int, int, int | None] | None
-"""Organisation, access modifier and supplier of a source; None while it is not there."""
+"""The organisation, access modifier and supplier of a source; None while there is no source."""
 states = st.none() | st.tuples(
     st.integers(0, ORGANISATIONS - 1),
     st.sampled_from((0, 100, 200, 300)),
     st.none() | st.integers(0, USERS - 1),
 )
 histories = st.lists(st.dictionaries(st.integers(0, 2), states, max_size=3), max_size=6)
-"""For each transaction: the new state of each changed source."""
+"""The new state of each changed source, for each transaction."""
 held_roles = st.frozensets(
     st.tuples(
         st.integers(0, USERS - 1),
@@ -40,7 +40,7 @@ def sees(held: Roles, user: int | None, state: State) -> bool:
     if state is None:
         return False
     organisation, modifier, supplier = state
-    roles = {role for who, where, role in held if (who, where) == (user, organisation)}
+    roles = {role for holder, place, role in held if (holder, place) == (user, organisation)}
     return {
         0: True,
         100: user is not None,
@@ -61,29 +61,33 @@ class Stage:
     def grant(self, held: Roles) -> None:
         with self.engine.begin() as connection:
             connection.execute(text("DELETE FROM roles"))
-            for user, place, role in held:
-                values = {"user_id": self.users[user], "organisation_id": self.organisations[place]}
+            for user, organisation, role in held:
+                values = {
+                    "user_id": self.users[user],
+                    "organisation_id": self.organisations[organisation],
+                }
                 connection.execute(insert(roles).values(**values, role=role))
 
     def play(self, history: list[dict[int, State]]) -> list[tuple[str, State, State]]:
-        """Run the history and return uuid, state before and state after of each change, in the order of the feed."""
-        names, now, done = {}, dict[int, State](), []
+        """Run the history; return uuid, old state and new state of each change, in the order of the feed."""
+        uuids, states, changes = {}, dict[int, State](), []
         for step in history:
             changed = []
             with self.engine.begin() as connection:
                 for number, state in step.items():
-                    before = now.get(number)
+                    before = states.get(number)
                     if before is None and state is not None:
-                        names[number] = self.put(connection, None, state)
+                        uuids[number] = self.put(connection, None, state)
                     elif before is not None:
-                        self.put(connection, names[number], state)
+                        self.put(connection, uuids[number], state)
                     if state != before:
-                        changed.append((names[number], before, state))
-                    now[number] = state
-            done += sorted(changed, key=lambda change: change[0])
-        return done
+                        changed.append((uuids[number], before, state))
+                    states[number] = state
+            changes += sorted(changed, key=lambda change: change[0])
+        return changes
 
     def put(self, connection: Any, uuid: str | None, state: State) -> str:
+        """Add, change or delete a source, so that it has this state; return its uuid."""
         if state is None:
             connection.execute(
                 text("DELETE FROM raster_sources WHERE uuid = :uuid"), {"uuid": uuid}
@@ -119,17 +123,17 @@ def test_the_feed_follows_the_access_rules(
 ) -> None:
     stage.grant(held)
     cursors = [read_last_cursor(client) for client in stage.clients]
-    done = stage.play(history)
+    changes = stage.play(history)
     for user, client, since in zip([*range(USERS), None], stage.clients, cursors, strict=True):
         expected = [
             (
                 {(True, True): "updated", (False, True): "created", (True, False): "deleted"}[seen],
                 uuid,
             )
-            for uuid, before, after in done
+            for uuid, before, after in changes
             if any(seen := (sees(held, user, before), sees(held, user, after)))
         ]
-        found, cursor = read_feed(client, since, page_size)
-        assert [(row["kind"], row["uuid"]) for row in found] == expected
+        feed, cursor = read_feed(client, since, page_size)
+        assert [(change["kind"], change["uuid"]) for change in feed] == expected
         assert (cursor == since) == (expected == [])
         assert read_feed(client, cursor) == ([], cursor)

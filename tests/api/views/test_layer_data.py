@@ -1,4 +1,4 @@
-"""The data of layers: the pixels that GDAL warps, the step that was asked for, and sentences for all else."""
+"""The data of layers: the same pixels as by gdalwarp, the requested step, and sentences for wrong requests."""
 
 import io
 import shutil
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.api.config import ApiConfig
 from tests.api.conftest import SOURCES, As, client_of
-from tests.api.views.test_pictures import Register, numbered, register
+from tests.api.views.test_pictures import Register, random_values, register
 from tests.support.factory import RD, RD_TRANSFORM, write_raster
 
 __all__ = ["register"]
@@ -31,12 +31,13 @@ def show(as_: As, owner: str, register: Register) -> Show:
 
     def show(*paths: Path, modifier: str = "Public", **fields: Any) -> str:
         source = register(*paths, modifier=modifier, **fields)
-        return layer_of(as_, owner, {"raster": [BLOCK, source]}, modifier)
+        return add_layer(as_, owner, {"raster": [BLOCK, source]}, modifier)
 
     return show
 
 
-def layer_of(as_: As, owner: str, graph: dict[str, Any], modifier: str = "Public") -> str:
+def add_layer(as_: As, owner: str, graph: dict[str, Any], modifier: str = "Public") -> str:
+    """Add a layer with this graph; return its uuid."""
     body = {"name": "Depth (max)/x", "organisation": owner, "access_modifier": modifier,
             "source": {"graph": graph, "name": "raster"}}  # fmt: skip
     answer = as_("admin").post(LAYERS, json=body)
@@ -44,8 +45,8 @@ def layer_of(as_: As, owner: str, graph: dict[str, Any], modifier: str = "Public
     return str(answer.json()["uuid"])
 
 
-def data_of(answer: Response) -> tuple[NDArray[Any], dict[str, Any]]:
-    """The pixels of a GeoTIFF and its profile."""
+def read_geotiff(answer: Response) -> tuple[NDArray[Any], dict[str, Any]]:
+    """Return the pixels and the profile of a GeoTIFF."""
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "image/tiff; application=geotiff"
     assert len(answer.content) == int(answer.headers["content-length"])
@@ -53,19 +54,17 @@ def data_of(answer: Response) -> tuple[NDArray[Any], dict[str, Any]]:
         return dataset.read(), dataset.profile
 
 
-def warped(
-    path: Path, bounds: tuple[float, ...], crs: str, width: int, height: int
-) -> NDArray[Any]:
-    """The same window by gdalwarp, of whichever version is there."""
+def warp(path: Path, bounds: tuple[float, ...], crs: str, width: int, height: int) -> NDArray[Any]:
+    """Return the same window by gdalwarp, of the installed version."""
     program = shutil.which("gdalwarp")
     if program is None:
         pytest.skip("gdalwarp (gdal-bin) is not installed")
     target = path.with_name("warped.tif")
-    place = ["-t_srs", crs, "-te", *map(str, bounds), "-ts", str(width), str(height)]
-    subprocess.run([program, "-q", "-r", "near", "-et", "0", *place, path, target], check=True)
+    options = ["-t_srs", crs, "-te", *map(str, bounds), "-ts", str(width), str(height)]
+    subprocess.run([program, "-q", "-r", "near", "-et", "0", *options, path, target], check=True)
     with rasterio.open(target) as dataset:
-        found: NDArray[Any] = dataset.read()
-        return found
+        pixels: NDArray[Any] = dataset.read()
+        return pixels
 
 
 WINDOWS = [
@@ -83,17 +82,17 @@ WINDOWS = [
 
 
 @pytest.mark.parametrize(("crs", "bounds", "width", "height"), WINDOWS)
-def test_the_pixels_are_those_that_gdal_warps(
+def test_the_pixels_are_those_of_gdalwarp(
     client: Client, show: Show, tmp_path: Path,
     crs: str, bounds: tuple[float, ...], width: int, height: int,
 ) -> None:  # fmt: skip
-    values = numbered(300, 400)
+    values = random_values(300, 400)
     values[:, 10:20, 30:50] = -9999
     path = write_raster(tmp_path / "a.tif", width=400, height=300, values=values)
     query: dict[str, str | int] = {"bbox": ",".join(map(str, bounds)), "projection": crs, "width": width,
              "height": f"{height}.0", "format": "geotiff"}  # fmt: skip
-    found, profile = data_of(client.get(f"{LAYERS}{show(path)}/data/", params=query))
-    np.testing.assert_array_equal(found, warped(path, bounds, crs, width, height))
+    pixels, profile = read_geotiff(client.get(f"{LAYERS}{show(path)}/data/", params=query))
+    np.testing.assert_array_equal(pixels, warp(path, bounds, crs, width, height))
     assert (profile["crs"], profile["nodata"], profile["dtype"]) == (crs, -9999, "float32")
     assert rasterio.transform.array_bounds(height, width, profile["transform"]) == pytest.approx(
         bounds
@@ -111,7 +110,7 @@ def test_the_pixels_are_those_that_gdal_warps(
         (RD_TRANSFORM, "uint64", None, 1),
     ],
 )
-def test_any_grid_and_any_type_of_pixels(
+def test_the_pixels_of_any_grid_and_type_are_those_of_gdalwarp(
     client: Client, show: Show, tmp_path: Path,
     transform: Affine, dtype: str, nodata: float | None, count: int,
 ) -> None:  # fmt: skip
@@ -120,35 +119,39 @@ def test_any_grid_and_any_type_of_pixels(
                         nodata=nodata, transform=transform, values=values)  # fmt: skip
     bounds = (155_003.0, 460_002.0, 155_777.0, 462_101.0)
     query = f"bbox={','.join(map(str, bounds))}&width=111&height=222"
-    found, profile = data_of(client.get(f"{LAYERS}{show(path)}/data/?{query}"))
-    expected = warped(path, bounds, RD, 111, 222)
+    pixels, profile = read_geotiff(client.get(f"{LAYERS}{show(path)}/data/?{query}"))
+    expected = warp(path, bounds, RD, 111, 222)
     if nodata is not None:
         with rasterio.open(path) as dataset:
             assert profile["nodata"] == dataset.nodata or np.isnan(profile["nodata"])
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(pixels, expected)
 
 
-def test_a_coarse_window_is_read_from_the_overview_that_gdalwarp_takes(
+def test_a_coarse_window_is_read_from_the_overview_that_gdalwarp_reads(
     client: Client, show: Show, tmp_path: Path
 ) -> None:
-    path = write_raster(tmp_path / "a.tif", width=1024, height=1024, values=numbered(1024, 1024),
+    path = write_raster(tmp_path / "a.tif", width=1024, height=1024, values=random_values(1024, 1024),
                         tiled=True, blockxsize=128, blockysize=128, overviews=(2, 4, 8))  # fmt: skip
     bounds = (155_000.0, 452_760.0, 165_240.0, 463_000.0)
     query = f"bbox={','.join(map(str, bounds))}&width=190&height=190"
-    found, _ = data_of(client.get(f"{LAYERS}{show(path)}/data/?{query}"))
-    with rasterio.open(path, overview_level=1) as overview:  # 5.4 pixels of 10 m: the one of 4
-        pixels = overview.read(1)
-    at = np.floor((np.arange(190) + 0.5) * 1024 / 190 / 4).astype(int)
-    np.testing.assert_array_equal(found[0], pixels[np.ix_(at, at)])
+    pixels, _ = read_geotiff(client.get(f"{LAYERS}{show(path)}/data/?{query}"))
+    with rasterio.open(
+        path, overview_level=1
+    ) as overview:  # a window pixel is 5.4 pixels, so factor 4
+        expected = overview.read(1)
+    indices = np.floor((np.arange(190) + 0.5) * 1024 / 190 / 4).astype(int)
+    np.testing.assert_array_equal(pixels[0], expected[np.ix_(indices, indices)])
 
 
 def test_pixel_size_enlarges_the_window_to_whole_pixels(
     client: Client, show: Show, tmp_path: Path
 ) -> None:
-    uuid = show(write_raster(tmp_path / "a.tif", width=100, height=100, values=numbered(100, 100)))
+    uuid = show(
+        write_raster(tmp_path / "a.tif", width=100, height=100, values=random_values(100, 100))
+    )
     answer = client.get(f"{LAYERS}{uuid}/data/?bbox=155000,462000,155105,462100&pixel_size=10")
-    found, profile = data_of(answer)
-    assert found.shape == (1, 10, 11)
+    pixels, profile = read_geotiff(answer)
+    assert pixels.shape == (1, 10, 11)
     assert profile["transform"] == Affine(10, 0, 155_000, 0, -10, 462_100)
     assert answer.headers["content-disposition"] == 'attachment; filename="Depth_max_x.tif"'
 
@@ -156,10 +159,10 @@ def test_pixel_size_enlarges_the_window_to_whole_pixels(
 def test_without_parameters_the_answer_is_the_raster(
     client: Client, show: Show, tmp_path: Path
 ) -> None:
-    values = numbered(90, 110)
+    values = random_values(90, 110)
     uuid = show(write_raster(tmp_path / "a.tif", width=110, height=90, values=values))
-    found, profile = data_of(client.get(f"{LAYERS}{uuid}/data/"))
-    np.testing.assert_array_equal(found, values)
+    pixels, profile = read_geotiff(client.get(f"{LAYERS}{uuid}/data/"))
+    np.testing.assert_array_equal(pixels, values)
     assert profile["transform"] == RD_TRANSFORM
 
 
@@ -168,8 +171,8 @@ def test_nodata_of_the_request_replaces_that_of_the_file(
 ) -> None:
     values = np.array([[[-9999, 7]]], "float32")
     uuid = show(write_raster(tmp_path / "a.tif", width=2, height=1, values=values))
-    found, profile = data_of(client.get(f"{LAYERS}{uuid}/data/?nodata=-1"))
-    assert (found.tolist(), profile["nodata"]) == ([[[-1, 7]]], -1)
+    pixels, profile = read_geotiff(client.get(f"{LAYERS}{uuid}/data/?nodata=-1"))
+    assert (pixels.tolist(), profile["nodata"]) == ([[[-1, 7]]], -1)
 
 
 STEPS = {"pattern": r"(?P<time>\d{4}-\d\d-\d\dT\d\d)", "time_format": "%Y-%m-%dT%H"}
@@ -187,11 +190,13 @@ def test_start_chooses_the_step(
         write_raster(tmp_path / f"2024-01-01T0{hour}.tif", values=np.full((1, 10, 10), hour * 10.0))
         for hour in (1, 2, 3)
     ]
-    found, _ = data_of(client.get(f"{LAYERS}{show(*paths, temporal=True, **STEPS)}/data/?{query}"))
-    assert np.unique(found) == [value]
+    pixels, _ = read_geotiff(
+        client.get(f"{LAYERS}{show(*paths, temporal=True, **STEPS)}/data/?{query}")
+    )
+    assert np.unique(pixels) == [value]
 
 
-def test_a_start_before_the_first_step_is_refused(
+def test_a_start_before_the_first_step_is_rejected(
     client: Client, show: Show, tmp_path: Path
 ) -> None:
     path = write_raster(tmp_path / "2024-01-01T01.tif")
@@ -213,8 +218,8 @@ def test_a_file_with_a_band_for_each_step_gives_the_band(
     steps = client.get(f"{LAYERS}{uuid}/timesteps/").json()["steps"]
     assert steps == [f"2024-01-01T0{hour}:00:00Z" for hour in (1, 2, 3)]
     for query, value in (("", 30), ("start=2024-01-01T02:59:00Z", 20)):
-        found, _ = data_of(client.get(f"{LAYERS}{uuid}/data/?{query}"))
-        assert (found.shape[0], np.unique(found).tolist()) == (1, [value])
+        pixels, _ = read_geotiff(client.get(f"{LAYERS}{uuid}/data/?{query}"))
+        assert (pixels.shape[0], np.unique(pixels).tolist()) == (1, [value])
 
 
 def test_timesteps_are_all_steps(client: Client, show: Show, tmp_path: Path) -> None:
@@ -223,8 +228,8 @@ def test_timesteps_are_all_steps(client: Client, show: Show, tmp_path: Path) -> 
     times = [f"2024-01-01T{hour:02}:00:00Z" for hour in range(24)]
     url = f"{LAYERS}{uuid}/timesteps/"
     assert client.get(url).json() == {"start": times[0], "end": times[-1], "steps": times}
-    some = client.get(f"{url}?start=2024-01-01T03:00:00Z&end=2024-01-01T05:30:00Z").json()
-    assert some["steps"] == times[3:6]
+    filtered = client.get(f"{url}?start=2024-01-01T03:00:00Z&end=2024-01-01T05:30:00Z").json()
+    assert filtered["steps"] == times[3:6]
     assert client.get(f"{url}?end=2000-01-01").json() == {"start": None, "end": None, "steps": []}
     assert client.get(f"{url}?start=x").json()["detail"].keys() == {"start"}
 
@@ -239,10 +244,10 @@ def test_timesteps_are_all_steps(client: Client, show: Show, tmp_path: Path) -> 
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("part", ["data", "timesteps"])
-def test_a_layer_that_is_more_than_one_source_has_no_pixels(
+def test_a_layer_of_more_than_one_source_has_no_pixels(
     client: Client, as_: As, owner: str, graph: dict[str, Any], part: str
 ) -> None:
-    answer = client.get(f"{LAYERS}{layer_of(as_, owner, graph)}/{part}/")
+    answer = client.get(f"{LAYERS}{add_layer(as_, owner, graph)}/{part}/")
     assert answer.status_code == 400
     assert "more than one raster source" in answer.json()["detail"]
 
@@ -276,7 +281,7 @@ def test_a_wrong_parameter_is_named(
     assert parameter in answer.json()["detail"]
 
 
-def test_a_window_of_more_pixels_than_the_setting_is_refused(
+def test_a_window_of_more_pixels_than_the_setting_is_rejected(
     database_url: str, show: Show, tmp_path: Path
 ) -> None:
     uuid = show(write_raster(tmp_path / "a.tif"))
@@ -296,7 +301,7 @@ def test_a_layer_or_source_that_the_caller_may_not_read_is_404(
     path = write_raster(tmp_path / "a.tif")
     private = show(path, modifier="Private")
     source = register(path, modifier="Private")
-    public = layer_of(as_, owner, {"raster": [BLOCK, source]})
+    public = add_layer(as_, owner, {"raster": [BLOCK, source]})
     for uuid in (private, public):
         for name, status in (("stranger", 404), ("user", 200), ("admin", 200)):
             assert as_(name).get(f"{LAYERS}{uuid}/{part}/").status_code == status, (uuid, name)
@@ -306,6 +311,6 @@ def test_a_layer_or_source_that_the_caller_may_not_read_is_404(
 def test_a_layer_of_a_source_without_files_has_no_data(client: Client, as_: As, owner: str) -> None:
     body = {"name": "empty", "organisation": owner, "access_modifier": "Public"}
     source = as_("admin").post(SOURCES, json=body).json()["uuid"]
-    uuid = layer_of(as_, owner, {"raster": [BLOCK, source]})
+    uuid = add_layer(as_, owner, {"raster": [BLOCK, source]})
     assert client.get(f"{LAYERS}{uuid}/data/").status_code == 404
     assert client.get(f"{LAYERS}{uuid}/timesteps/").json()["steps"] == []

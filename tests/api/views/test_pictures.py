@@ -1,4 +1,4 @@
-"""Pictures of raster sources: the right values in the right colours at the right places, for those who may see them."""
+"""Pictures show the right values in the right colours at the right places, to callers who may read the source."""
 
 import math
 import os
@@ -33,9 +33,9 @@ from tests.support.s3 import Bucket
 
 Register = Callable[..., str]
 EDGE = 20037508.342789244
-"""Half the equator of web mercator, in metres."""
+"""Half the length of the equator in web mercator, in metres."""
 GREYS = "colormap=grey&rescale=0,254"
-"""Each whole value v from 0 to 254 has a grey of its own, the 255 * v / 254 th."""
+"""With these parameters, each integer v from 0 to 254 has a grey of its own: 255 * v / 254."""
 
 
 @pytest.fixture(scope="module")
@@ -45,26 +45,26 @@ def register(engine: Engine, pool: ProcessReader[FileRow]) -> Register:
 
     def register(*paths: Path, modifier: str = "Public", **fields: Any) -> str:
         name = f"source {next(count)}"
-        work = definition_files(
+        item = definition_files(
             paths, id=f"d{next(count)}", name=name, group="all", access_modifier=modifier, **fields
         )
-        register_files(engine, pool.read, work)
+        register_files(engine, pool.read, item)
         with engine.connect() as connection:
-            found = text("SELECT uuid FROM raster_sources WHERE name = :name")
-            return str(connection.execute(found, {"name": name}).scalar_one())
+            query = text("SELECT uuid FROM raster_sources WHERE name = :name")
+            return str(connection.execute(query, {"name": name}).scalar_one())
 
     return register
 
 
-def numbered(height: int, width: int, seed: int = 1) -> NDArray[Any]:
-    """Random values from 0 to 254."""
+def random_values(height: int, width: int, seed: int = 1) -> NDArray[Any]:
+    """Return random integers from 0 to 254."""
     return np.random.default_rng(seed).integers(0, 255, (1, height, width)).astype("float32")
 
 
 def tile_at(longitude: float, latitude: float, zoom: int) -> tuple[int, int]:
-    """The column and row of the tile around a place (wiki.openstreetmap.org, "Slippy map tilenames")."""
-    sinus = math.asinh(math.tan(math.radians(latitude)))
-    return int((longitude + 180) / 360 * 2**zoom), int((1 - sinus / math.pi) / 2 * 2**zoom)
+    """Return the column and row of the tile around a place (wiki.openstreetmap.org, "Slippy map tilenames")."""
+    northing = math.asinh(math.tan(math.radians(latitude)))
+    return int((longitude + 180) / 360 * 2**zoom), int((1 - northing / math.pi) / 2 * 2**zoom)
 
 
 def tile_transform(zoom: int, column: int, row: int) -> Affine:
@@ -73,18 +73,18 @@ def tile_transform(zoom: int, column: int, row: int) -> Affine:
 
 
 def expected_tile(path: Path, transform: Affine, **options: Any) -> NDArray[Any]:
-    """The tile by GDAL's warper in this process, exactly; -9999 where there is nothing."""
-    found = np.full((256, 256), -9999, "float32")
+    """Make the exact tile by GDAL's warper in this process; -9999 where there is no value."""
+    tile = np.full((256, 256), -9999, "float32")
     with rasterio.open(path, **options) as dataset:
         reproject(
-            rasterio.band(dataset, 1), found, dst_transform=transform, dst_crs="EPSG:3857",
+            rasterio.band(dataset, 1), tile, dst_transform=transform, dst_crs="EPSG:3857",
             dst_nodata=-9999, resampling=Resampling.nearest, tolerance=0,
         )  # fmt: skip
-    return found
+    return tile
 
 
 def values_of(answer: Response) -> NDArray[Any]:
-    """The values in a picture of GREYS; -9999 where it is transparent."""
+    """Return the values in a picture of GREYS; -9999 where it is transparent."""
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "image/png"
     pixels = read_png(answer.content)
@@ -101,18 +101,18 @@ def get_tile(
 
 
 @pytest.mark.parametrize("zoom", [9, 12, 14, 16])
-def test_a_tile_shows_what_gdal_warps(
+def test_a_tile_shows_the_pixels_of_gdalwarp(
     client: Client, register: Register, tmp_path: Path, zoom: int
 ) -> None:
-    values = numbered(700, 900)
+    values = random_values(700, 900)
     values[:, 100:200, 300:400] = -9999
     path = write_raster(tmp_path / "a.tif", width=900, height=700, values=values, tiled=True,
                         blockxsize=128, blockysize=128, compress="deflate")  # fmt: skip
-    place = tile_at(5.42, 52.13, zoom)
-    shown = values_of(get_tile(client, register(path), zoom, *place))
-    expected = expected_tile(path, tile_transform(zoom, *place))
+    tile = tile_at(5.42, 52.13, zoom)
+    shown = values_of(get_tile(client, register(path), zoom, *tile))
+    expected = expected_tile(path, tile_transform(zoom, *tile))
     assert (expected != -9999).any()
-    # A tile may be an eighth of a pixel off: that changes the pixels whose centre lies near an edge.
+    # A tile may be an eighth of a pixel off, which changes pixels whose centre lies near an edge.
     assert np.mean(shown != expected) < 0.05 * (1 if zoom > 10 else 4)
     assert np.mean((shown == -9999) != (expected == -9999)) < 0.02
 
@@ -120,12 +120,12 @@ def test_a_tile_shows_what_gdal_warps(
 def test_a_tile_of_a_large_raster_is_read_from_an_overview(
     client: Client, register: Register, tmp_path: Path
 ) -> None:
-    path = write_raster(tmp_path / "a.tif", width=2000, height=2000, values=numbered(2000, 2000),
+    path = write_raster(tmp_path / "a.tif", width=2000, height=2000, values=random_values(2000, 2000),
                         tiled=True, blockxsize=256, blockysize=256, overviews=(2, 4, 8))  # fmt: skip
-    place = tile_at(5.5, 52.1, 10)  # 94 m a pixel: the overview of 80 m is the last that is finer
-    shown = values_of(get_tile(client, register(path), 10, *place))
-    expected = expected_tile(path, tile_transform(10, *place), overview_level=2)
-    other = expected_tile(path, tile_transform(10, *place), overview_level=1)
+    tile = tile_at(5.5, 52.1, 10)  # a pixel is 94 m, so the overview of 80 m is read
+    shown = values_of(get_tile(client, register(path), 10, *tile))
+    expected = expected_tile(path, tile_transform(10, *tile), overview_level=2)
+    other = expected_tile(path, tile_transform(10, *tile), overview_level=1)
     inside = (expected != -9999) & (other != -9999)
     assert np.mean((shown != expected)[inside]) < 0.2
     assert np.mean((shown != other)[inside]) > 0.5
@@ -134,7 +134,7 @@ def test_a_tile_of_a_large_raster_is_read_from_an_overview(
 def test_a_preview_is_the_raster_in_its_own_pixels(
     client: Client, register: Register, tmp_path: Path
 ) -> None:
-    values = numbered(120, 200)
+    values = random_values(120, 200)
     values[0, 5, 7] = -9999
     path = write_raster(tmp_path / "a.tif", width=200, height=120, values=values)
     shown = values_of(client.get(f"{SOURCES}{register(path)}/preview.png?{GREYS}"))
@@ -142,10 +142,10 @@ def test_a_preview_is_the_raster_in_its_own_pixels(
 
 
 def test_a_large_preview_has_512_pixels(client: Client, register: Register, tmp_path: Path) -> None:
-    values = numbered(512, 1024)
+    values = random_values(512, 1024)
     path = write_raster(tmp_path / "a.tif", width=1024, height=512, values=values)
     shown = values_of(client.get(f"{SOURCES}{register(path)}/preview.png?{GREYS}"))
-    # The centre of each pixel lies on a corner between four: GDAL takes the lower right one.
+    # The centre of each pixel lies on the corner of four, of which GDAL reads the lower right one.
     np.testing.assert_array_equal(shown, values[0, 1::2, 1::2])
 
 
@@ -161,7 +161,7 @@ def test_a_large_preview_has_512_pixels(client: Client, register: Register, tmp_
 def test_a_preview_is_north_up(
     client: Client, register: Register, tmp_path: Path, transform: Affine, turned: Any
 ) -> None:
-    values = numbered(100, 100)
+    values = random_values(100, 100)
     path = write_raster(
         tmp_path / "a.tif", width=100, height=100, values=values, transform=transform
     )
@@ -172,7 +172,7 @@ def test_a_preview_is_north_up(
 def test_the_file_that_was_registered_last_lies_on_top(
     client: Client, register: Register, tmp_path: Path
 ) -> None:
-    below, above = numbered(100, 100), numbered(100, 100, seed=2)
+    below, above = random_values(100, 100), random_values(100, 100, seed=2)
     above[0, 20:30, 20:30] = -9999
     first = write_raster(tmp_path / "a.tif", width=100, height=100, values=below)
     moved = RD_TRANSFORM @ Affine.translation(50, 0)
@@ -227,7 +227,7 @@ def test_bytes_in_three_bands_are_shown_as_colours(
 def test_pixels_outside_an_internal_mask_are_transparent(
     client: Client, register: Register, tmp_path: Path
 ) -> None:
-    values = numbered(50, 50)
+    values = random_values(50, 50)
     path = write_raster(
         tmp_path / "a.tif", width=50, height=50, values=values, nodata=None, mask=True
     )
@@ -239,23 +239,23 @@ def test_pixels_outside_an_internal_mask_are_transparent(
     np.testing.assert_array_equal(shown, np.where(flags, values[0], -9999))
 
 
-def test_a_picture_of_an_object_is_that_of_the_file(
+def test_a_picture_of_an_object_equals_that_of_the_file(
     database_url: str, engine: Engine, register: Register, tmp_path: Path, bucket: Bucket
 ) -> None:
-    values = numbered(1024, 1024)
+    values = random_values(1024, 1024)
     path = write_raster(tmp_path / "a.tif", width=1024, height=1024, values=values, tiled=True,
                         blockxsize=256, blockysize=256, compress="deflate", overviews=(2, 4))  # fmt: skip
     bucket.put("a.tif", path)
     local = register(path)
     with ProcessReader(1, file_row) as reader, client_of(ApiConfig(database_url)) as client:
-        work = definition_files([], id="objects", name="object", access_modifier="Public")
+        item = definition_files([], id="objects", name="object", access_modifier="Public")
         location = literal_location(f"s3://{bucket.name}/a.tif")
-        register_files(engine, reader.read, replace(work, locations=[location]))
+        register_files(engine, reader.read, replace(item, locations=[location]))
         (row,) = client.get(f"{SOURCES}?name=object").json()["results"]
         for zoom in (10, 11, 13, 15):
-            place = tile_at(5.42, 52.13, zoom)
-            shown = values_of(get_tile(client, row["uuid"], zoom, *place))
-            np.testing.assert_array_equal(shown, values_of(get_tile(client, local, zoom, *place)))
+            tile = tile_at(5.42, 52.13, zoom)
+            shown = values_of(get_tile(client, row["uuid"], zoom, *tile))
+            np.testing.assert_array_equal(shown, values_of(get_tile(client, local, zoom, *tile)))
             assert (shown != -9999).any()
 
 
@@ -273,15 +273,17 @@ def test_the_colours_follow_the_statistics(
     )
     assert sum(statistics["histogram"]["counts"]) == 10_000
     assert not statistics["approximate"]
-    by_itself = client.get(f"{SOURCES}{uuid}/preview.png?colormap=magma").content
-    named = client.get(f"{SOURCES}{uuid}/preview.png?colormap=magma&rescale={low},{high}").content
-    assert by_itself == named
-    pixels = read_png(by_itself)
+    default = client.get(f"{SOURCES}{uuid}/preview.png?colormap=magma").content
+    explicit = client.get(
+        f"{SOURCES}{uuid}/preview.png?colormap=magma&rescale={low},{high}"
+    ).content
+    assert default == explicit
+    pixels = read_png(default)
     assert tuple(pixels[0, 0]) == (0x00, 0x00, 0x04, 255)
     assert tuple(pixels[99, 99]) == (0xFC, 0xFD, 0xBF, 255)
 
 
-def test_a_client_that_has_the_picture_gets_304_until_the_file_changes(
+def test_a_client_that_has_the_picture_gets_304(
     client: Client, register: Register, tmp_path: Path
 ) -> None:
     path = write_raster(tmp_path / "a.tif")
@@ -299,10 +301,10 @@ def test_pictures_and_statistics_have_both_forms_of_their_path_and_head(
     client: Client, register: Register, tmp_path: Path, part: str
 ) -> None:
     url = f"{SOURCES}{register(write_raster(tmp_path / 'a.tif'))}/{part}"
-    bare, whole, head = client.get(url), client.get(f"{url}/"), client.head(url)
-    assert (bare.status_code, whole.status_code, head.status_code) == (200, 200, 200)
-    assert bare.content == whole.content
-    assert (head.content, head.headers["content-length"]) == (b"", str(len(whole.content)))
+    bare, answer, head = client.get(url), client.get(f"{url}/"), client.head(url)
+    assert (bare.status_code, answer.status_code, head.status_code) == (200, 200, 200)
+    assert bare.content == answer.content
+    assert (head.content, head.headers["content-length"]) == (b"", str(len(answer.content)))
 
 
 def test_a_file_that_changed_since_it_was_registered_is_not_shown(
@@ -328,7 +330,7 @@ def test_a_file_that_changed_since_it_was_registered_is_not_shown(
         ("Hidden", {"admin"}),
     ],
 )
-def test_only_those_who_may_read_the_source_get_pictures(
+def test_only_callers_who_may_read_the_source_get_pictures(
     client: Client, as_: As, register: Register, tmp_path: Path,
     part: str, modifier: str, readers: set[str],
 ) -> None:  # fmt: skip
@@ -381,7 +383,7 @@ def test_huge_values_have_colours_too(client: Client, register: Register, tmp_pa
     assert pixels[0].tolist() == [[0, 0, 0, 255], [255] * 4, [0] * 4, [255] * 4]
 
 
-def test_complex_numbers_are_refused_with_a_sentence(
+def test_complex_numbers_are_rejected_with_a_sentence(
     client: Client, register: Register, tmp_path: Path
 ) -> None:
     path = write_raster(tmp_path / "a.tif", dtype="complex64", nodata=None)
@@ -390,7 +392,7 @@ def test_complex_numbers_are_refused_with_a_sentence(
     assert answer.json()["detail"].startswith("Complex numbers have no")
 
 
-def test_a_picture_of_too_many_files_is_refused(
+def test_a_picture_of_too_many_files_is_rejected(
     database_url: str, register: Register, tmp_path: Path
 ) -> None:
     paths = [write_raster(tmp_path / f"{number}.tif") for number in range(3)]
@@ -418,7 +420,7 @@ def test_a_pixel_process_that_is_killed_is_replaced(
 ) -> None:
     url = f"{SOURCES}{register(write_raster(tmp_path / 'a.tif'))}/preview.png?{GREYS}"
     first = client.get(url).content
-    for pid in pixel_processes():
+    for pid in find_pixel_processes():
         os.kill(pid, 9)
     assert client.get(url).content == first
 
@@ -426,30 +428,30 @@ def test_a_pixel_process_that_is_killed_is_replaced(
 def test_the_tiles_of_a_map_measure_a_source_once(
     client: Client, register: Register, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Request] = []
+    requests: list[Request] = []
     ask = PixelProcess.ask
 
-    def ask_and_note(process: PixelProcess, request: Request, limits: PixelLimits) -> Any:
-        asked.append(request)
+    def ask_and_record(process: PixelProcess, request: Request, limits: PixelLimits) -> Any:
+        requests.append(request)
         return ask(process, request, limits)
 
-    monkeypatch.setattr(PixelProcess, "ask", ask_and_note)
+    monkeypatch.setattr(PixelProcess, "ask", ask_and_record)
     url = f"{SOURCES}{register(write_raster(tmp_path / 'a.tif'))}/tiles/0/0/0.png"
     with ThreadPoolExecutor(6) as threads:
         answers = list(threads.map(client.get, [url] * 6))
     assert [answer.status_code for answer in answers] == [200] * 6
-    assert [type(request) for request in asked].count(Sample) == 1
-    assert len(asked) == 7
+    assert [type(request) for request in requests].count(Sample) == 1
+    assert len(requests) == 7
 
 
-def test_a_process_that_hangs_is_replaced_and_too_many_requests_are_refused(
+def test_a_process_that_hangs_is_replaced_and_requests_are_limited(
     database_url: str, register: Register, tmp_path: Path
 ) -> None:
     url = f"{SOURCES}{register(write_raster(tmp_path / 'a.tif'))}/preview.png?{GREYS}"
-    others = set(pixel_processes())
+    others = set(find_pixel_processes())
     with client_of(ApiConfig(database_url, pixel_requests=1, pixel_seconds=1)) as client:
         first = client.get(url).content
-        (hanging,) = set(pixel_processes()) - others
+        (hanging,) = set(find_pixel_processes()) - others
         os.kill(hanging, signal.SIGSTOP)
         with ThreadPoolExecutor(2) as threads:
             answers = list(threads.map(client.get, [url, url]))
@@ -458,16 +460,16 @@ def test_a_process_that_hangs_is_replaced_and_too_many_requests_are_refused(
         assert refused.startswith("Too many pictures")
         assert late.startswith("It takes over 1 s")
         assert client.get(url).content == first
-    assert set(pixel_processes()) <= others
+    assert set(find_pixel_processes()) <= others
 
 
-def pixel_processes() -> list[int]:
-    """The pixel processes that this process started."""
-    found = []
+def find_pixel_processes() -> list[int]:
+    """Return the ids of the pixel processes that this process started."""
+    pids = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         with status.open() as file:
             parent = file.read().rpartition(")")[2].split()[1]
         command = (status.parent / "cmdline").read_bytes()
         if int(parent) == os.getpid() and b"pipeline.raster.pixels.process" in command:
-            found.append(int(status.parent.name))
-    return found
+            pids.append(int(status.parent.name))
+    return pids

@@ -1,4 +1,4 @@
-"""Guessing passwords: each guess must wait longer, and nobody is locked out elsewhere."""
+"""Guesses of passwords must wait longer each time, and people at other addresses need not wait."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from pipeline.api.config import ApiConfig
 from pipeline.api.sign_in_attempts import MAX_FAILURES, delay, network_of
 from pipeline.catalogue.users import set_password
-from tests.api.conftest import base, client_of
+from tests.api.conftest import address_of, client_of
 from tests.api.test_pages import BROWSER, sign_in
 from tests.support.database import execute, rows
 
@@ -20,24 +20,24 @@ FAILED = "INSERT INTO sign_in_failures (username, address, at) SELECT {}, :addre
 
 @pytest.fixture(autouse=True)
 def password(engine: Engine, people: dict[str, str]) -> str:
-    """The password of the administrator, with no failures yet."""
+    """Delete all failures, and set the password of the administrator; return it."""
     execute(engine, "DELETE FROM sign_in_failures")
     set_password(engine, "admin", "the right one")
     return "the right one"
 
 
 @contextmanager
-def at(address: str, url: str) -> Iterator[Client]:
-    """A browser at another address of this machine."""
+def browser_at(address: str, url: str) -> Iterator[Client]:
+    """Open a client with the headers of a browser, at this address of this machine."""
     transport = HTTPTransport(local_address=address)
     with Client(base_url=url, headers=BROWSER, timeout=60, transport=transport) as browser:
         yield browser
 
 
-def fail(
+def add_failures(
     engine: Engine, count: int, name: str = "'admin'", address: str = "127.0.0.1", ago: int = 0
 ) -> None:
-    """Add failures at a time in the past."""
+    """Add failed sign-ins, so many seconds ago."""
     query = FAILED.format(name) + " FROM generate_series(1, :count) AS n"
     execute(engine, query, count=count, address=address, ago=ago)
 
@@ -45,10 +45,13 @@ def fail(
 def test_after_some_failures_a_name_waits_at_that_address_only(
     client: Client, engine: Engine, password: str
 ) -> None:
-    with at("127.0.0.1", base(client)) as guessing, at("127.0.0.2", base(client)) as owner:
+    with (
+        browser_at("127.0.0.1", address_of(client)) as guessing,
+        browser_at("127.0.0.2", address_of(client)) as owner,
+    ):
         answers = [sign_in(guessing, "admin", f"guess {n}").status_code for n in range(5)]
         assert answers == [400] * 5
-        fail(engine, 7)
+        add_failures(engine, 7)
         refused = sign_in(guessing, "admin", password)
         assert refused.status_code == 429
         assert 100 < int(refused.headers["retry-after"]) <= 128
@@ -57,11 +60,11 @@ def test_after_some_failures_a_name_waits_at_that_address_only(
         assert sign_in(guessing, "user", "x").status_code == 400  # another name
 
 
-def test_failures_are_stored_behind_a_pooler_too(
+def test_failures_behind_a_pooler_are_stored_too(
     database_url: str, engine: Engine, password: str
 ) -> None:
-    unprepared = ApiConfig(database_url, prepare=False)
-    with client_of(unprepared) as client, at("127.0.0.1", base(client)) as guessing:
+    config = ApiConfig(database_url, prepare=False)
+    with client_of(config) as client, browser_at("127.0.0.1", address_of(client)) as guessing:
         answers = [sign_in(guessing, "admin", f"guess {n}").status_code for n in range(5)]
     assert answers == [400] * 5
     assert rows(engine, "SELECT count(*) FROM sign_in_failures") == [(5,)]
@@ -74,8 +77,8 @@ def test_failures_are_stored_behind_a_pooler_too(
 def test_the_wait_doubles_with_each_failure(
     client: Client, engine: Engine, password: str, failures: int, ago: int, wait: int
 ) -> None:
-    fail(engine, failures, ago=ago)
-    with at("127.0.0.1", base(client)) as browser:
+    add_failures(engine, failures, ago=ago)
+    with browser_at("127.0.0.1", address_of(client)) as browser:
         answer = sign_in(browser, "admin", password)
     assert answer.status_code == (429 if wait else 303)
     if wait:
@@ -85,8 +88,8 @@ def test_the_wait_doubles_with_each_failure(
 def test_a_rejected_attempt_does_not_prolong_the_wait(
     client: Client, engine: Engine, password: str
 ) -> None:
-    fail(engine, 8)
-    with at("127.0.0.1", base(client)) as browser:
+    add_failures(engine, 8)
+    with browser_at("127.0.0.1", address_of(client)) as browser:
         waits = [int(sign_in(browser, "admin", password).headers["retry-after"]) for _ in range(20)]
     assert waits == sorted(waits, reverse=True)
     assert max(waits) <= 8
@@ -95,8 +98,8 @@ def test_a_rejected_attempt_does_not_prolong_the_wait(
 def test_the_right_password_ends_the_wait_for_later_failures(
     client: Client, engine: Engine, password: str
 ) -> None:
-    fail(engine, 7, ago=60)
-    with at("127.0.0.1", base(client)) as browser:
+    add_failures(engine, 7, ago=60)
+    with browser_at("127.0.0.1", address_of(client)) as browser:
         assert sign_in(browser, "admin", password).status_code == 303
         assert sign_in(browser, "admin", "wrong").status_code == 400
         assert sign_in(browser, "admin", password).status_code == 303
@@ -105,18 +108,21 @@ def test_the_right_password_ends_the_wait_for_later_failures(
 def test_an_address_that_tries_many_names_waits_a_minute_at_most(
     client: Client, engine: Engine, password: str
 ) -> None:
-    fail(engine, 100, name="'name ' || n")
-    with at("127.0.0.1", base(client)) as guessing, at("127.0.0.2", base(client)) as owner:
+    add_failures(engine, 100, name="'name ' || n")
+    with (
+        browser_at("127.0.0.1", address_of(client)) as guessing,
+        browser_at("127.0.0.2", address_of(client)) as owner,
+    ):
         answer = sign_in(guessing, "admin", password)
         assert (answer.status_code, int(answer.headers["retry-after"]) <= 60) == (429, True)
         assert sign_in(owner, "admin", password).status_code == 303
 
 
-def test_concurrent_guesses_are_limited_too(client: Client, engine: Engine) -> None:
-    fail(engine, 11, ago=70)
+def test_concurrent_guesses_are_limited(client: Client, engine: Engine) -> None:
+    add_failures(engine, 11, ago=70)
 
     def guess(number: int) -> int:
-        with at("127.0.0.1", base(client)) as browser:
+        with browser_at("127.0.0.1", address_of(client)) as browser:
             return sign_in(browser, "admin", f"guess {number}").status_code
 
     with ThreadPoolExecutor(16) as threads:
@@ -127,21 +133,21 @@ def test_concurrent_guesses_are_limited_too(client: Client, engine: Engine) -> N
 def test_a_forwarded_address_counts_only_from_a_trusted_proxy(
     client: Client, database_url: str, engine: Engine, password: str
 ) -> None:
-    fail(engine, 20, address="192.0.2.1")
+    add_failures(engine, 20, address="192.0.2.1")
     with client_of(ApiConfig(database_url, proxies=("127.0.0.1",))) as behind:
         for forwarded, status in (
             ("192.0.2.1", 429),
             ("198.51.100.7, 192.0.2.1", 429),
             ("192.0.2.2", 303),
         ):
-            with at("127.0.0.1", base(behind)) as browser:
+            with browser_at("127.0.0.1", address_of(behind)) as browser:
                 browser.headers["X-Forwarded-For"] = forwarded
                 assert sign_in(browser, "admin", password).status_code == status
-    with at("127.0.0.1", base(client)) as guessing:  # no proxy is believed here
+    with browser_at("127.0.0.1", address_of(client)) as guessing:  # this server trusts no proxy
         for number in range(5):
             guessing.headers["X-Forwarded-For"] = f"192.0.2.{number}"
             assert sign_in(guessing, "admin", "wrong").status_code == 400
-        fail(engine, 7)
+        add_failures(engine, 7)
         guessing.headers["X-Forwarded-For"] = "192.0.2.9"
         assert sign_in(guessing, "admin", password).status_code == 429
 
@@ -162,14 +168,14 @@ def test_a_client_is_identified_by_its_network(address: str, network: str) -> No
     assert network_of(address) == network
 
 
-def test_the_wait_has_an_end() -> None:
+def test_the_wait_has_a_maximum() -> None:
     waits = [delay(failures, 5, 900) for failures in (0, 4, 5, 6, 14, 15, 10_000)]
     assert waits == [0, 0, 1, 2, 512, 900, 900]
 
 
 def test_only_the_latest_failures_are_stored(client: Client, engine: Engine) -> None:
-    fail(engine, MAX_FAILURES + 500, name="'name ' || n", address="192.0.2.77")
-    with at("127.0.0.1", base(client)) as browser:
+    add_failures(engine, MAX_FAILURES + 500, name="'name ' || n", address="192.0.2.77")
+    with browser_at("127.0.0.1", address_of(client)) as browser:
         assert sign_in(browser, "admin", "wrong").status_code == 400
     ((count,),) = rows(engine, "SELECT count(*) FROM sign_in_failures")
     assert count == MAX_FAILURES
@@ -183,7 +189,6 @@ def test_a_password_is_not_tried_where_keys_are_expected(client: Client, passwor
                 "/api/v4/", headers={"username": "admin", "password": password}
             )
             assert (by_basic.status_code, by_headers.status_code) == (401, 401)
-    with at(
-        "127.0.0.1", base(client)
-    ) as browser:  # nor does a program that does it wrong cost anyone a wait
+    # these failures make nobody wait
+    with browser_at("127.0.0.1", address_of(client)) as browser:
         assert sign_in(browser, "admin", password).status_code == 303

@@ -1,4 +1,4 @@
-"""Logging in and writing raster sources."""
+"""Callers log in and write raster sources."""
 
 import base64
 from datetime import timedelta
@@ -14,16 +14,16 @@ from tests.api.conftest import SOURCES, Add, As
 pytestmark = pytest.mark.usefixtures("empty")
 
 
-def new(owner: str, **fields: Any) -> dict[str, Any]:
+def new_source(owner: str, **fields: Any) -> dict[str, Any]:
     return {"name": "new", "organisation": owner, **fields}
 
 
 def test_a_new_source_is_empty_private_and_belongs_to_its_creator(as_: As, owner: str) -> None:
-    answer = as_("supplier").post(SOURCES, json=new(owner.replace("-", "")))
-    found = answer.json()
+    answer = as_("supplier").post(SOURCES, json=new_source(owner.replace("-", "")))
+    source = answer.json()
     assert answer.status_code == 201
-    assert answer.headers["location"] == found["url"]
-    assert (found["access_modifier"], found["supplier"], found["writable"]) == (
+    assert answer.headers["location"] == source["url"]
+    assert (source["access_modifier"], source["supplier"], source["writable"]) == (
         "Private",
         "supplier",
         True,
@@ -37,9 +37,9 @@ def test_a_new_source_is_empty_private_and_belongs_to_its_creator(as_: As, owner
         "dtype",
         "fill_value",
     )
-    assert [found[field] for field in derived] == [None] * 7
-    assert as_("user").get(found["url"]).json()["writable"] is False
-    assert as_("stranger").get(found["url"]).status_code == 404
+    assert [source[field] for field in derived] == [None] * 7
+    assert as_("user").get(source["url"]).json()["writable"] is False
+    assert as_("stranger").get(source["url"]).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -49,11 +49,11 @@ def test_a_new_source_is_empty_private_and_belongs_to_its_creator(as_: As, owner
 def test_suppliers_and_administrators_may_add_sources(
     as_: As, owner: str, username: str, status: int
 ) -> None:
-    assert as_(username).post(SOURCES, json=new(owner)).status_code == status
+    assert as_(username).post(SOURCES, json=new_source(owner)).status_code == status
 
 
 def test_a_write_without_login_is_401(client: Client, owner: str) -> None:
-    answer = client.post(SOURCES, json=new(owner))
+    answer = client.post(SOURCES, json=new_source(owner))
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"].startswith("Basic")
     assert answer.json()["code"] == 10
@@ -74,11 +74,11 @@ def test_a_key_logs_in_by_basic_and_by_headers(
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "basic", "Bearer"])
-@pytest.mark.parametrize("given", ["é", "ÿÿ==", "w6k=", "/w==", "Zm9v", "Zm9v=Zm9v", ""])
+@pytest.mark.parametrize("credentials", ["é", "ÿÿ==", "w6k=", "/w==", "Zm9v", "Zm9v=Zm9v", ""])
 def test_an_invalid_basic_header_is_401_and_other_schemes_are_ignored(
-    client: Client, scheme: str, given: str
+    client: Client, scheme: str, credentials: str
 ) -> None:
-    headers = {b"Authorization": f"{scheme} {given}".strip().encode("latin-1")}
+    headers = {b"Authorization": f"{scheme} {credentials}".strip().encode("latin-1")}
     for path in (SOURCES, "/bootstrap/lizard/"):
         answer = client.get(path, headers=headers)
         assert answer.status_code == (200 if scheme == "Bearer" else 401)
@@ -100,11 +100,14 @@ def test_a_revoked_key_is_401(client: Client, engine: Engine, people: dict[str, 
     assert client.get(SOURCES, auth=("__key__", key)).status_code == 401
 
 
-def test_an_administrator_names_the_supplier_and_others_become_it(as_: As, owner: str) -> None:
-    assert as_("admin").post(SOURCES, json=new(owner, supplier="user")).json()["supplier"] == "user"
-    assert as_("admin").post(SOURCES, json=new(owner)).json()["supplier"] is None
+def test_an_administrator_chooses_the_supplier_and_others_become_it(as_: As, owner: str) -> None:
     assert (
-        as_("supplier").post(SOURCES, json=new(owner, supplier="user")).json()["supplier"]
+        as_("admin").post(SOURCES, json=new_source(owner, supplier="user")).json()["supplier"]
+        == "user"
+    )
+    assert as_("admin").post(SOURCES, json=new_source(owner)).json()["supplier"] is None
+    assert (
+        as_("supplier").post(SOURCES, json=new_source(owner, supplier="user")).json()["supplier"]
         == "supplier"
     )
 
@@ -148,7 +151,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
 def test_an_invalid_access_modifier_is_quoted_as_written(
     as_: As, owner: str, written: object, sentence: str
 ) -> None:
-    answer = as_("admin").post(SOURCES, json=new(owner, access_modifier=written))
+    answer = as_("admin").post(SOURCES, json=new_source(owner, access_modifier=written))
     assert answer.json()["detail"] == {"access_modifier": [sentence]}
 
 
@@ -156,14 +159,17 @@ def test_an_invalid_access_modifier_is_quoted_as_written(
 def test_an_invalid_field_is_400_and_named(
     as_: As, owner: str, fault: dict[str, Any], field: str
 ) -> None:
-    answer = as_("admin").post(SOURCES, json=new(owner) | fault)
+    answer = as_("admin").post(SOURCES, json=new_source(owner) | fault)
     assert (answer.status_code, answer.json()["code"]) == (400, 20)
     assert list(answer.json()["detail"]) == [field]
 
 
 @pytest.mark.parametrize("depth", [100, 300, 1000])
 def test_deeply_nested_json_is_accepted_or_rejected(as_: As, owner: str, depth: int) -> None:
-    url, deep = as_("admin").post(SOURCES, json=new(owner)).json()["url"], "[" * depth + "]" * depth
+    url, deep = (
+        as_("admin").post(SOURCES, json=new_source(owner)).json()["url"],
+        "[" * depth + "]" * depth,
+    )
     headers = {"Content-Type": "application/json"}
     for body, statuses in (
         (f'{{"organisation": {{"uuid": "{owner}", "x": {deep}}}}}', (200, 400)),
@@ -221,7 +227,10 @@ def test_an_invalid_body_is_rejected_in_the_envelope(
 def test_intervals_are_read_in_three_forms(
     as_: As, owner: str, written: object, read: object
 ) -> None:
-    assert as_("admin").post(SOURCES, json=new(owner, interval=written)).json()["interval"] == read
+    assert (
+        as_("admin").post(SOURCES, json=new_source(owner, interval=written)).json()["interval"]
+        == read
+    )
 
 
 def test_sending_a_source_back_changes_nothing(as_: As, add_source: Add, add_user: Add) -> None:
@@ -242,7 +251,7 @@ def test_sending_a_source_back_changes_nothing(as_: As, add_source: Add, add_use
 def test_a_stored_text_with_blanks_stays_when_it_is_sent_back(
     as_: As, engine: Engine, owner: str
 ) -> None:
-    url = as_("admin").post(SOURCES, json=new(owner)).json()["url"]
+    url = as_("admin").post(SOURCES, json=new_source(owner)).json()["url"]
     with engine.begin() as connection:
         connection.execute(text("UPDATE raster_sources SET name = ' tile '"))
     before = as_("admin").get(url).json()
@@ -265,21 +274,21 @@ def test_writing_a_derived_interval_in_another_form_declares_it(
 
 
 def test_a_change_moves_last_modified(as_: As, owner: str) -> None:
-    before = as_("admin").post(SOURCES, json=new(owner)).json()
+    before = as_("admin").post(SOURCES, json=new_source(owner)).json()
     after = as_("admin").patch(before["url"], json={"name": "other", "size": 5, "uuid": "x"}).json()
     assert after["last_modified"] > before["last_modified"]
     assert {name for name in after if after[name] != before[name]} == {"name", "last_modified"}
 
 
 def test_a_write_is_403_for_readers_and_404_for_others(as_: As, owner: str) -> None:
-    url = as_("admin").post(SOURCES, json=new(owner)).json()["url"]
+    url = as_("admin").post(SOURCES, json=new_source(owner)).json()["url"]
     for username, status in (("user", 403), ("supplier", 403), ("stranger", 404), ("manager", 404)):
         assert as_(username).patch(url, json={"name": "mine"}).status_code == status
         assert as_(username).delete(url).status_code == status
 
 
 def test_put_needs_the_required_fields(as_: As, owner: str) -> None:
-    url = as_("admin").post(SOURCES, json=new(owner)).json()["url"]
+    url = as_("admin").post(SOURCES, json=new_source(owner)).json()["url"]
     assert list(as_("admin").put(url, json={"description": "x"}).json()["detail"]) == [
         "name",
         "organisation",
@@ -288,7 +297,7 @@ def test_put_needs_the_required_fields(as_: As, owner: str) -> None:
 
 @pytest.mark.parametrize("body", [None, "{}", '{"force": false}'])
 def test_a_source_without_dependents_is_deleted(as_: As, owner: str, body: str | None) -> None:
-    url = as_("admin").post(SOURCES, json=new(owner)).json()["url"]
+    url = as_("admin").post(SOURCES, json=new_source(owner)).json()["url"]
     answer = as_("admin").request("DELETE", url, content=body)
     assert (answer.status_code, answer.content) == (204, b"")
     assert as_("admin").get(url).status_code == 404

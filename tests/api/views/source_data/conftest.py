@@ -1,4 +1,4 @@
-"""A real server that accepts uploads, a worker that processes them, and sources to send to."""
+"""A real server that accepts uploads, a worker that processes them, and raster sources."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from tests.api.conftest import SOURCES, As, client_of
 from tests.support.factory import write_raster
 
 LIMIT = 100_000
-"""Longest file that the server accepts, in bytes."""
+"""The size of the largest file that the server accepts, in bytes."""
 NOON, ONE, TWO = (f"2024-01-01T{hour}:00:00Z" for hour in (12, 13, 14))
 
 Source = Callable[..., str]
@@ -48,17 +48,17 @@ def worker(engine: Engine, store: UploadStore) -> Iterator[UploadWorker]:
 
 @pytest.fixture
 def process(worker: UploadWorker) -> Process:
-    """Process all waiting uploads."""
+    """Return a function that processes all waiting uploads."""
 
     def process() -> list[UploadOutcome]:
-        return [item for some in iter(lambda: process_waiting(worker), []) for item in some]
+        return [outcome for batch in iter(lambda: process_waiting(worker), []) for outcome in batch]
 
     return process
 
 
 @pytest.fixture
 def working(worker: UploadWorker) -> Iterator[None]:
-    """Process uploads as they come."""
+    """Process uploads in the background during the test."""
     stop = Event()
     thread = Thread(target=process_until, args=(stop, worker))
     thread.start()
@@ -69,7 +69,7 @@ def working(worker: UploadWorker) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def clean(engine: Engine, worker: UploadWorker) -> Iterator[None]:
-    """Delete what a test leaves; a deleted source needs no files."""
+    """Delete the uploaded files and the quotas after each test."""
     yield
     worker.store.discard(list(worker.store.uris()))
     run(engine, "DELETE FROM upload_files")
@@ -78,14 +78,14 @@ def clean(engine: Engine, worker: UploadWorker) -> Iterator[None]:
 
 @pytest.fixture
 def source(as_: As, owner: str) -> Source:
-    """Add raster sources and return their URLs."""
+    """Return a function that adds a raster source and returns its URL."""
 
-    def make(**fields: Any) -> str:
+    def add(**fields: Any) -> str:
         body = {"name": "a", "organisation": owner, "access_modifier": "Public", **fields}
         url: str = as_("admin").post(SOURCES, json=body).json()["url"]
         return url
 
-    return make
+    return add
 
 
 @pytest.fixture
@@ -106,28 +106,28 @@ def send(
     time: str | None = None,
     fields: Mapping[str, str] = {},
 ) -> Response:
-    """POST a file."""
+    """Upload a file."""
     with path.open("rb") as file:
         data = {**fields} if time is None else {**fields, "timestamp": time}
         return client.post(f"{url}data/", files={"file": (name, file)}, data=data)
 
 
-def accepted(client: Client, url: str, path: Path, **options: Any) -> str:
-    """POST a file and return the URL of its task."""
+def upload_file(client: Client, url: str, path: Path, **options: Any) -> str:
+    """Upload a file, which must be accepted; return the URL of its task."""
     answer = send(client, url, path, **options)
     assert answer.status_code == 200, answer.text
     task: str = answer.json()["url"]
     return task
 
 
-def only(client: Client, url: str, part: str) -> Any:
-    """Return the only row of a list of a source."""
+def get_only_row(client: Client, url: str, part: str) -> Any:
+    """Return the only row of a list below a source, such as `files`."""
     (row,) = client.get(f"{url}{part}/").json()["results"]
     return row
 
 
-def receiving(engine: Engine, store: UploadStore, receiver: int = 1) -> OpenUpload:
-    """Record a file as received by the server with this number, which is dead unless it holds its lock."""
+def add_receiving(engine: Engine, store: UploadStore, receiver: int = 1) -> OpenUpload:
+    """Record a file that the server with this number receives. The server counts as dead unless it holds its lock."""
     uri = store.new_uri()
     run(
         engine,
@@ -139,13 +139,13 @@ def receiving(engine: Engine, store: UploadStore, receiver: int = 1) -> OpenUplo
 
 
 @contextmanager
-def living(engine: Engine, receiver: int) -> Iterator[None]:
-    """Hold the lock of the server with this number."""
+def hold_server_lock(engine: Engine, receiver: int) -> Iterator[None]:
+    """Hold the lock of the server with this number, so that it counts as alive."""
     with engine.connect() as connection:
         names = {"lock": RECEIVER_LOCK, "receiver": receiver}
         connection.execute(QUERIES["hold_receiver"], names)
         yield
 
 
-def stored(store: UploadStore) -> list[str]:
+def stored_uris(store: UploadStore) -> list[str]:
     return list(store.uris())

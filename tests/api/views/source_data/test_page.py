@@ -1,4 +1,4 @@
-"""The page of a source's data: people send and remove files by forms in a real browser, and other sites cannot."""
+"""The page of a source's data: people send and remove files by forms, and other sites cannot."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +8,18 @@ import pytest
 from httpx import Client
 
 from pipeline.storage.uploads import FolderUploadStore
-from tests.api.conftest import As, base
+from tests.api.conftest import As, address_of
 from tests.api.test_pages import BROWSER, token_of
 from tests.api.test_pages import sign_in as sign_in_by_http
-from tests.api.views.source_data.conftest import NOON, ONE, TWO, Process, Source, accepted, stored
+from tests.api.views.source_data.conftest import (
+    NOON,
+    ONE,
+    TWO,
+    Process,
+    Source,
+    stored_uris,
+    upload_file,
+)
 from tests.support.chromium import (
     assert_no_errors,
     click_button,
@@ -31,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("empty", "people")
 def test_a_person_sends_a_geotiff_follows_its_task_and_removes_the_data(
     browser: Any, client: Client, people: dict[str, str], source: Source, tif: Path
 ) -> None:
-    url, here = source(temporal=True), base(client)
+    url, address = source(temporal=True), address_of(client)
     browser.get(url)
     sign_in(browser, "admin", people["admin"])
     browser.find_element("link text", "data/").click()
@@ -45,14 +53,14 @@ def test_a_person_sends_a_geotiff_follows_its_task_and_removes_the_data(
     wait_for_text(browser, "task_id")
     browser.find_element("partial link text", "/tasks/").click()
 
-    def ended() -> bool:
+    def has_ended() -> bool:
         browser.refresh()
         return '"SUCCESS"' in browser.page_source
 
-    wait_until(ended, seconds=120)
-    found = client.get(url).json()
-    assert (found["first_value_timestamp"], found["size"]) == (NOON, tif.stat().st_size)
-    assert (found["projection"], found["fill_value"]) == ("EPSG:28992", "-9999.0")
+    wait_until(has_ended, seconds=120)
+    shown = client.get(url).json()
+    assert (shown["first_value_timestamp"], shown["size"]) == (NOON, tif.stat().st_size)
+    assert (shown["projection"], shown["fill_value"]) == ("EPSG:28992", "-9999.0")
     browser.get(f"{url}uploads/")
     wait_for_text(browser, "a.tif")
     browser.get(f"{url}data/")
@@ -63,17 +71,17 @@ def test_a_person_sends_a_geotiff_follows_its_task_and_removes_the_data(
     wait_for_text(browser, "Files removed: 1.")
     assert client.get(url).json()["size"] is None
     click_button(browser, "Sign out")
-    assert_no_errors(browser, here)
+    assert_no_errors(browser, address)
 
 
-def test_a_deletion_of_a_source_says_how_many_files_go(
+def test_the_deletion_of_a_source_names_the_number_of_its_files(
     visitor: Client, as_: As, source: Source, tif: Path, process: Process
 ) -> None:
     url = source(temporal=True)
     for time in (NOON, ONE):
-        accepted(as_("admin"), url, tif, time=time)
+        upload_file(as_("admin"), url, tif, time=time)
     process()
-    accepted(as_("admin"), url, tif, time=TWO)
+    upload_file(as_("admin"), url, tif, time=TWO)
     token = token_of(visitor.get(url))
     page = visitor.post(url, data={"_method": "DELETE", "csrfmiddlewaretoken": token})
     for sentence in (
@@ -82,18 +90,18 @@ def test_a_deletion_of_a_source_says_how_many_files_go(
         "1 waiting upload will be ended.",
     ):
         assert sentence in page.text
-    assert client_sees(as_("admin"), url) == (2, 3)
+    assert count_files_and_uploads(as_("admin"), url) == (2, 3)
 
 
-def client_sees(client: Client, url: str) -> tuple[int, int]:
-    """Return the number of files and uploads of a source."""
+def count_files_and_uploads(client: Client, url: str) -> tuple[int, int]:
+    """Return the numbers of files and uploads that a client sees."""
     files, uploads = (client.get(f"{url}{part}/").json()["count"] for part in ("files", "uploads"))
     return files, uploads
 
 
 @pytest.fixture
 def visitor(client: Client, people: dict[str, str]) -> Iterator[Client]:
-    """A signed-in user who may write, whose browser does not say where a request comes from."""
+    """A client of a signed-in administrator, which does not say from which site a request comes."""
     with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as visitor:
         sign_in_by_http(visitor, "admin", people["admin"])
         yield visitor
@@ -113,7 +121,7 @@ FILE = ("file", ("a.tif", b"x"))
         ([FILE, ("csrfmiddlewaretoken", (None, b"TOKEN"))], 403),
         ([("csrfmiddlewaretoken", ("token", b"TOKEN")), FILE], 403),
     ],
-    ids=["right", "none", "wrong", "empty", "too late", "as a file"],
+    ids=["valid", "missing", "wrong", "empty", "after the file", "as a file"],
 )
 def test_a_file_by_session_needs_a_token_before_the_file(
     visitor: Client, source: Source, store: FolderUploadStore, parts: Parts, status: int
@@ -122,7 +130,7 @@ def test_a_file_by_session_needs_a_token_before_the_file(
     token = token_of(visitor.get(f"{url}data/")).encode()
     sent = [(name, (kind, content.replace(b"TOKEN", token))) for name, (kind, content) in parts]
     answer = visitor.post(f"{url}data/", files=sent)
-    assert (answer.status_code, len(stored(store))) == (status, int(status == 200))
+    assert (answer.status_code, len(stored_uris(store))) == (status, int(status == 200))
     assert f"HTTP {status} " in answer.text
 
 
@@ -147,4 +155,4 @@ def test_a_file_from_another_site_is_rejected(
         files={"file": ("a.tif", b"x")},
         headers={"Sec-Fetch-Site": "cross-site"},
     )
-    assert (answer.status_code, stored(store)) == (403, [])
+    assert (answer.status_code, stored_uris(store)) == (403, [])

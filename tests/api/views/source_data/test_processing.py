@@ -1,4 +1,4 @@
-"""Processing of uploads: they are registered or rejected and replace files, even if a process dies meanwhile."""
+"""Uploads are registered or rejected, and replace files, even if a process dies meanwhile."""
 
 import os
 import struct
@@ -27,13 +27,13 @@ from tests.api.views.source_data.conftest import (
     ONE,
     Process,
     Source,
-    accepted,
-    living,
-    only,
-    receiving,
+    add_receiving,
+    get_only_row,
+    hold_server_lock,
     run,
     send,
-    stored,
+    stored_uris,
+    upload_file,
 )
 from tests.support.derived import assert_derived
 from tests.support.factory import RD_TRANSFORM, write_raster
@@ -56,10 +56,10 @@ def test_a_rejected_file_fails_with_its_reason_code_and_changes_nothing(
     features: dict[str, Any], code: str,
 ) -> None:  # fmt: skip
     url, admin = source(), as_("admin")
-    accepted(admin, url, tif)
+    upload_file(admin, url, tif)
     process()
-    before, kept = admin.get(url).json(), stored(store)
-    task = admin.get(accepted(admin, url, write_raster(tmp_path / "b.tif", **features)))
+    before, kept = admin.get(url).json(), stored_uris(store)
+    task = admin.get(upload_file(admin, url, write_raster(tmp_path / "b.tif", **features)))
     process()
     failed = admin.get(task.json()["url"]).json()
     assert (failed["status"], failed["result"]) == ("FAILURE", None)
@@ -67,11 +67,11 @@ def test_a_rejected_file_fails_with_its_reason_code_and_changes_nothing(
     newest, _ = admin.get(f"{url}uploads/").json()["results"]
     assert (newest["state"], newest["state_detail"]) == ("rejected", failed["detail"])
     assert admin.get(url).json() == before
-    assert stored(store) == kept
+    assert stored_uris(store) == kept
 
 
-class Unsettled(FolderUploadStore):
-    """A storage whose files have always changed when they are read."""
+class AlwaysChanging(FolderUploadStore):
+    """A storage whose files always change before they are read."""
 
     def file(self, uri: str) -> StoredFile:
         return replace(super().file(uri), fingerprint="1.1")
@@ -86,28 +86,28 @@ def test_sent_crs_and_nodata_apply_to_every_reading_of_the_file(
     worker: UploadWorker,
 ) -> None:
     url, admin = source(), as_("admin")
-    bare = write_raster(tmp_path / "b.tif", crs=None, nodata=None)
-    task = accepted(admin, url, bare, fields={"crs": " epsg:28992", "nodata": "-9999"})
-    unsettled = replace(worker, store=Unsettled(store.folder))
-    assert [row.state for row in process_waiting(unsettled)] == ["retry"]
+    without_crs = write_raster(tmp_path / "b.tif", crs=None, nodata=None)
+    task = upload_file(admin, url, without_crs, fields={"crs": " epsg:28992", "nodata": "-9999"})
+    changing = replace(worker, store=AlwaysChanging(store.folder))
+    assert [outcome.state for outcome in process_waiting(changing)] == ["retry"]
     run(engine, "UPDATE uploads SET updated_at = now() - interval '1 hour'")
-    assert [row.state for row in process_waiting(worker)] == ["committed"]
+    assert [outcome.state for outcome in process_waiting(worker)] == ["committed"]
     assert admin.get(task).json()["status"] == "SUCCESS"
     shown = admin.get(url).json()
     assert (shown["projection"], shown["fill_value"]) == ("EPSG:28992", "-9999.0")
-    said = "SELECT provenance ->> 'projection', provenance ->> 'fill_value' FROM raster_files"
-    assert run(engine, said).all() == [("crs of the upload", "nodata of the upload")]
+    query = "SELECT provenance ->> 'projection', provenance ->> 'fill_value' FROM raster_files"
+    assert run(engine, query).all() == [("crs of the upload", "nodata of the upload")]
 
 
-def test_a_file_keeps_its_own_crs_whatever_is_sent_with_it(
+def test_a_file_keeps_its_own_crs_and_nodata(
     as_: As, source: Source, tif: Path, process: Process
 ) -> None:
     url, admin = source(), as_("admin")
-    accepted(admin, url, tif, fields={"crs": "EPSG:32631", "nodata": "0"})
+    upload_file(admin, url, tif, fields={"crs": "EPSG:32631", "nodata": "0"})
     process()
     shown = admin.get(url).json()
     assert (shown["projection"], shown["fill_value"]) == ("EPSG:28992", "-9999.0")
-    codes = [row["code"] for row in only(admin, url, "files")["warnings"]]
+    codes = [warning["code"] for warning in get_only_row(admin, url, "files")["warnings"]]
     assert codes == ["crs_kept", "nodata_kept"]
 
 
@@ -128,18 +128,18 @@ def test_an_unusable_crs_or_nodata_is_rejected_at_once(
     answer = send(as_("admin"), source(), tif, fields={name: value})
     assert (answer.status_code, answer.json()["code"]) == (400, 20)
     assert answer.json()["detail"] == {name: [sentence]}
-    assert (stored(store), run(engine, "SELECT count(*) FROM uploads").scalar_one()) == ([], 0)
+    assert (stored_uris(store), run(engine, "SELECT count(*) FROM uploads").scalar_one()) == ([], 0)
 
 
 def test_blank_fields_are_ignored(as_: As, source: Source, tif: Path, engine: Engine) -> None:
-    accepted(as_("admin"), source(), tif, fields={"crs": "", "nodata": " "})
+    upload_file(as_("admin"), source(), tif, fields={"crs": "", "nodata": " "})
     assert run(engine, "SELECT crs, nodata FROM uploads").all() == [(None, None)]
 
 
 @pytest.mark.parametrize(
     ("damage", "code"),
     [
-        (lambda whole: whole[:-100], "truncated"),
+        (lambda content: content[:-100], "truncated"),
         (lambda _: b"", "empty_file"),
         (lambda _: b'<VRTDataset rasterXSize="1" rasterYSize="1"/>', "not_a_geotiff"),
     ],
@@ -149,7 +149,7 @@ def test_a_damaged_file_fails_with_its_reason_code(
     as_: As, source: Source, tif: Path, process: Process, damage: Callable[[bytes], bytes], code: str
 ) -> None:  # fmt: skip
     tif.write_bytes(damage(tif.read_bytes()))
-    task = accepted(as_("admin"), source(), tif)
+    task = upload_file(as_("admin"), source(), tif)
     process()
     assert as_("admin").get(task).json()["detail"].startswith(f"{code}: ")
 
@@ -157,86 +157,89 @@ def test_a_damaged_file_fails_with_its_reason_code(
 def test_messages_about_an_upload_do_not_say_where_it_is_stored(
     as_: As, client: Client, source: Source, tif: Path, store: FolderUploadStore, process: Process
 ) -> None:
-    whole = bytearray(tif.read_bytes())
-    (first,) = struct.unpack_from("<I", whole, 4)
-    (count,) = struct.unpack_from("<H", whole, first)
-    places = [first + 2 + 12 * number for number in range(count)]
-    (planar,) = [at for at in places if struct.unpack_from("<H", whole, at) == (284,)]
-    struct.pack_into(
-        "<H", whole, planar + 8, 9
-    )  # GDAL names the file where it cannot open it for that
-    tif.write_bytes(whole)
+    content = bytearray(tif.read_bytes())
+    (first,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, first)
+    offsets = [first + 2 + 12 * number for number in range(count)]
+    (planar,) = [
+        offset for offset in offsets if struct.unpack_from("<H", content, offset) == (284,)
+    ]
+    # GDAL cannot open the file with this value, and names the file in its message
+    struct.pack_into("<H", content, planar + 8, 9)
+    tif.write_bytes(content)
     url = source()
-    task = accepted(as_("admin"), url, tif)
-    (settled,) = process()
-    assert settled.rejection
-    assert str(store.folder) in settled.rejection.message
+    task = upload_file(as_("admin"), url, tif)
+    (outcome,) = process()
+    assert outcome.rejection
+    assert str(store.folder) in outcome.rejection.message
     shown = client.get(task).text + as_("admin").get(f"{url}uploads/").text
     assert 'the file: Bad value 9 for \\"PlanarConfiguration\\" tag' in shown
     assert not [part for part in store.folder.parts[1:] if part in shown]
-    assert Path(unquote(settled.rejection.uri)).name not in shown
+    assert Path(unquote(outcome.rejection.uri)).name not in shown
 
 
-def test_a_sent_time_dates_a_file_and_a_series_needs_one(
+def test_a_file_has_the_sent_time_and_a_series_needs_one(
     as_: As, source: Source, tif: Path, process: Process
 ) -> None:
     url, admin = source(temporal=True), as_("admin")
-    undated = accepted(admin, url, tif)
-    accepted(admin, url, tif, time="2024-01-01T13:00:00+01:00")
+    undated = upload_file(admin, url, tif)
+    upload_file(admin, url, tif, time="2024-01-01T13:00:00+01:00")
     process()
     sentence = "missing_time: nothing says its time; give it a timestamp"
     assert admin.get(undated).json()["detail"] == sentence
-    found = admin.get(url).json()
-    assert (found["first_value_timestamp"], found["last_value_timestamp"]) == (NOON, NOON)
+    shown = admin.get(url).json()
+    assert (shown["first_value_timestamp"], shown["last_value_timestamp"]) == (NOON, NOON)
 
 
-def test_a_step_replaces_the_one_of_the_same_time(
+def test_a_step_replaces_the_step_of_the_same_time(
     as_: As, source: Source, tif: Path, tmp_path: Path, store: FolderUploadStore, process: Process
 ) -> None:
     url, admin = source(temporal=True), as_("admin")
     larger = write_raster(tmp_path / "b.tif", tags={"NOTE": "x" * 100})
     steps = ((tif, NOON), (tif, ONE), (larger, NOON))
-    tasks = [accepted(admin, url, path, time=time) for path, time in steps]
+    tasks = [upload_file(admin, url, path, time=time) for path, time in steps]
     process()
-    ended = [admin.get(task).json() for task in tasks]
-    assert [task["result"] for task in ended] == [url] * 3
-    assert [task["detail"] for task in ended] == [f"Files replaced: {n}." for n in (0, 0, 1)]
-    found = admin.get(url).json()
-    assert found["size"] == tif.stat().st_size + larger.stat().st_size
-    assert (found["first_value_timestamp"], found["last_value_timestamp"]) == (NOON, ONE)
+    ended_tasks = [admin.get(task).json() for task in tasks]
+    assert [task["result"] for task in ended_tasks] == [url] * 3
+    assert [task["detail"] for task in ended_tasks] == [f"Files replaced: {n}." for n in (0, 0, 1)]
+    shown = admin.get(url).json()
+    assert shown["size"] == tif.stat().st_size + larger.stat().st_size
+    assert (shown["first_value_timestamp"], shown["last_value_timestamp"]) == (NOON, ONE)
     files = admin.get(f"{url}files/").json()["results"]
-    assert sorted(stored(store)) == sorted(file["uri"] for file in files)
+    assert sorted(stored_uris(store)) == sorted(file["uri"] for file in files)
 
 
-def test_a_static_file_replaces_only_what_it_covers(
+def test_a_static_file_replaces_only_the_files_that_it_covers(
     as_: As, source: Source, tif: Path, tmp_path: Path, process: Process, store: FolderUploadStore
 ) -> None:
     url, admin = source(), as_("admin")
-    beside = write_raster(tmp_path / "b.tif", transform=Affine.translation(100, 0) @ RD_TRANSFORM)
-    accepted(admin, url, tif)
-    accepted(admin, url, beside)
+    neighbour = write_raster(
+        tmp_path / "b.tif", transform=Affine.translation(100, 0) @ RD_TRANSFORM
+    )
+    upload_file(admin, url, tif)
+    upload_file(admin, url, neighbour)
     process()
     assert admin.get(url).json()["upper_bound_x"] == 155_200.0
-    assert len(stored(store)) == 2
+    assert len(stored_uris(store)) == 2
     whole = write_raster(tmp_path / "c.tif", width=20)
-    accepted(admin, url, whole)
+    upload_file(admin, url, whole)
     process()
-    found = admin.get(url).json()
-    assert (found["size"], found["upper_bound_x"]) == (whole.stat().st_size, 155_200.0)
-    assert len(stored(store)) == 1
+    shown = admin.get(url).json()
+    assert (shown["size"], shown["upper_bound_x"]) == (whole.stat().st_size, 155_200.0)
+    assert len(stored_uris(store)) == 1
 
 
 def test_the_uploads_of_a_dead_worker_are_processed(
     as_: As, source: Source, tif: Path, engine: Engine, process: Process
 ) -> None:
     url = source()
-    task = accepted(as_("admin"), url, tif)
-    number = run(engine, "SELECT max(id) FROM uploads").scalar_one()
-    with hold_upload(engine, number) as alone:
-        assert alone
-        assert claim_upload(engine, number)
-        assert process() == []  # while the first one lives, nobody else takes it
-        assert only(as_("admin"), url, "uploads")["state"] == "processing"
+    task = upload_file(as_("admin"), url, tif)
+    upload_id = run(engine, "SELECT max(id) FROM uploads").scalar_one()
+    with hold_upload(engine, upload_id) as is_held:
+        assert is_held
+        assert claim_upload(engine, upload_id)
+        assert process() == []  # no other worker takes the upload while this one holds it
+        assert get_only_row(as_("admin"), url, "uploads")["state"] == "processing"
     assert [row.state for row in process()] == ["committed"]
     assert as_("admin").get(task).json()["status"] == "SUCCESS"
 
@@ -250,34 +253,34 @@ def test_a_file_that_changes_is_read_again(
     worker: UploadWorker,
 ) -> None:
     url = source()
-    task = accepted(as_("admin"), url, tif)
-    unsettled = replace(worker, store=Unsettled(store.folder))
-    assert [row.state for row in process_waiting(unsettled)] == ["retry"]
+    task = upload_file(as_("admin"), url, tif)
+    changing = replace(worker, store=AlwaysChanging(store.folder))
+    assert [outcome.state for outcome in process_waiting(changing)] == ["retry"]
     assert as_("admin").get(task).json()["status"] == "RETRY"
-    assert only(as_("admin"), url, "uploads")["state"] == "retry"
+    assert get_only_row(as_("admin"), url, "uploads")["state"] == "retry"
     assert process_waiting(worker) == []  # not at once
     run(engine, "UPDATE uploads SET updated_at = now() - interval '1 hour'")
-    assert [row.state for row in process_waiting(worker)] == ["committed"]
+    assert [outcome.state for outcome in process_waiting(worker)] == ["committed"]
     assert as_("admin").get(task).json()["status"] == "SUCCESS"
 
 
-def test_a_sweep_deletes_files_that_nothing_needs_and_nobody_receives(
+def test_a_sweep_deletes_files_that_are_neither_needed_nor_being_received(
     as_: As, source: Source, tif: Path, engine: Engine, store: FolderUploadStore
 ) -> None:
-    accepted(as_("admin"), source(), tif)
-    (needed,) = stored(store)
-    dead, received = receiving(engine, store, 1), receiving(engine, store, 2)
-    with living(engine, 2):
+    upload_file(as_("admin"), source(), tif)
+    (needed,) = stored_uris(store)
+    dead, received = add_receiving(engine, store, 1), add_receiving(engine, store, 2)
+    with hold_server_lock(engine, 2):
         assert sweep(engine, store) == [dead.uri]
-    assert sorted(stored(store)) == sorted([needed, received.uri])
+    assert sorted(stored_uris(store)) == sorted([needed, received.uri])
     assert received.uri in sweep(engine, store)
-    assert stored(store) == [needed]
+    assert stored_uris(store) == [needed]
     run(engine, "UPDATE upload_files SET changed = now() - interval '1 hour'")
     sweep(engine, store)
     assert run(engine, "SELECT uri FROM upload_files").scalars().all() == [needed]
 
 
-def test_foreign_files_in_the_storage_are_left_alone(
+def test_the_sweep_keeps_foreign_files_in_the_storage(
     as_: As,
     source: Source,
     tif: Path,
@@ -285,25 +288,25 @@ def test_foreign_files_in_the_storage_are_left_alone(
     store: FolderUploadStore,
     worker: UploadWorker,
 ) -> None:
-    dead = receiving(engine, store)
+    dead = add_receiving(engine, store)
     ours = Path(path_of(dead.uri))
-    stranger = Path(path_of(store.new_uri()))
+    unrecorded = Path(path_of(store.new_uri()))
     others = [
-        store.folder / "2024" / "raster.tif", ours.with_name("raster.tif.aux.xml"), stranger
+        store.folder / "2024" / "raster.tif", ours.with_name("raster.tif.aux.xml"), unrecorded
     ]  # fmt: skip
     for path in others:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"theirs")
         os.utime(path, (0, 0))
     assert dead.uri in sweep(engine, store)
-    assert dead.uri in sweep(engine, store)  # its folder is there still
+    assert dead.uri in sweep(engine, store)  # its folder is still there
     assert [path.read_bytes() for path in others] == [b"theirs"] * 3
     for path in others:
         path.unlink()
         path.parent.rmdir()
 
 
-def test_a_failing_sweep_delays_no_upload(
+def test_a_failing_sweep_does_not_delay_uploads(
     as_: As,
     source: Source,
     tif: Path,
@@ -313,21 +316,21 @@ def test_a_failing_sweep_delays_no_upload(
 ) -> None:
     tried, stop = Event(), Event()
 
-    class Unswept(FolderUploadStore):
+    class CannotDelete(FolderUploadStore):
         def discard(self, uris: Iterable[str]) -> None:
             tried.set()
             raise TransientError("the storage does not delete files")
 
-    receiving(engine, store)
-    task = accepted(as_("admin"), source(), tif)
+    add_receiving(engine, store)
+    task = upload_file(as_("admin"), source(), tif)
     working = Thread(
-        target=process_until, args=(stop, replace(worker, store=Unswept(store.folder)))
+        target=process_until, args=(stop, replace(worker, store=CannotDelete(store.folder)))
     )
     working.start()
     try:
         wait_until(lambda: as_("admin").get(task).json()["status"] == "SUCCESS", 60)
         assert tried.wait(60)
-        second = accepted(as_("admin"), source(), tif)
+        second = upload_file(as_("admin"), source(), tif)
         wait_until(lambda: as_("admin").get(second).json()["status"] == "SUCCESS", 60)
     finally:
         stop.set()
@@ -338,9 +341,9 @@ def test_a_foreign_sidecar_does_not_prevent_a_deletion(
     as_: As, source: Source, tif: Path, store: FolderUploadStore, process: Process
 ) -> None:
     url = source()
-    accepted(as_("admin"), url, tif)
+    upload_file(as_("admin"), url, tif)
     process()
-    (uri,) = stored(store)
+    (uri,) = stored_uris(store)
     path = Path(path_of(uri))
     sidecar = path.with_name("raster.tif.aux.xml")
     sidecar.write_text("<PAMDataset/>")
@@ -380,6 +383,6 @@ def test_concurrent_uploads_and_deletions_leave_a_consistent_catalogue(
     assert statuses <= {200, 204, 404}
     assert_derived(engine)
     files = set(run(engine, "SELECT uri FROM raster_files").scalars())
-    assert set(stored(store)) == files
-    ended = run(engine, "SELECT DISTINCT status FROM tasks").scalars()
-    assert set(ended) <= {"SUCCESS", "REVOKED", "FAILURE"}
+    assert set(stored_uris(store)) == files
+    task_states = run(engine, "SELECT DISTINCT status FROM tasks").scalars()
+    assert set(task_states) <= {"SUCCESS", "REVOKED", "FAILURE"}

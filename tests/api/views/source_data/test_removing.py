@@ -1,4 +1,4 @@
-"""Removing data: all of it or a period, with the waiting uploads."""
+"""Callers remove all data or those of a period, with the waiting uploads."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,9 +17,9 @@ from tests.api.views.source_data.conftest import (
     TWO,
     Process,
     Source,
-    accepted,
     run,
-    stored,
+    stored_uris,
+    upload_file,
 )
 from tests.support.derived import assert_derived
 from tests.support.factory import write_raster
@@ -45,21 +45,21 @@ def test_removing_all_data_makes_derived_fields_null(
     body: str | None,
 ) -> None:
     url, admin = source(), as_("admin")
-    accepted(admin, url, tif)
+    upload_file(admin, url, tif)
     process()
     answer = admin.request("DELETE", f"{url}data", content=body)
     assert (answer.status_code, answer.json()["removed"]) == (200, 1)
-    found = admin.get(url).json()
-    assert {found[name] for name in ("size", *(name for name in DERIVED))} == {None}
-    assert stored(store) == []
+    shown = admin.get(url).json()
+    assert {shown[name] for name in DERIVED} == {None}
+    assert stored_uris(store) == []
     assert admin.delete(f"{url}data/").json()["removed"] == 0
 
 
-def test_files_elsewhere_are_never_deleted(
+def test_files_outside_the_storage_are_never_deleted(
     as_: As, source: Source, tif: Path, engine: Engine, process: Process
 ) -> None:
     url, admin = source(), as_("admin")
-    accepted(admin, url, tif)
+    upload_file(admin, url, tif)
     process()
     run(engine, "UPDATE raster_files SET uri = :uri", uri=file_uri(tif))
     assert admin.delete(f"{url}data/").json()["removed"] == 1
@@ -84,20 +84,20 @@ def test_a_removed_period_includes_both_ends(
 ) -> None:  # fmt: skip
     url, admin = source(temporal=True), as_("admin")
     for time in (NOON, ONE, TWO):
-        accepted(admin, url, tif, time=time)
+        upload_file(admin, url, tif, time=time)
     process()
     assert admin.request("DELETE", f"{url}data/", json=body).status_code == 200
-    found = admin.get(url).json()
-    assert (found["first_value_timestamp"], found["last_value_timestamp"]) == (first, last)
+    shown = admin.get(url).json()
+    assert (shown["first_value_timestamp"], shown["last_value_timestamp"]) == (first, last)
     assert_derived(engine)
 
 
-def test_a_file_with_steps_on_both_sides_of_an_end_stays(
+def test_a_file_with_steps_inside_and_outside_the_period_stays(
     as_: As, source: Source, tmp_path: Path, process: Process
 ) -> None:
     url, admin = source(temporal=True), as_("admin")
     tags = [{"TIMESTAMP": time} for time in (NOON, ONE)]
-    accepted(admin, url, write_raster(tmp_path / "a.tif", count=2, band_tags=tags))
+    upload_file(admin, url, write_raster(tmp_path / "a.tif", count=2, band_tags=tags))
     process()
     answer = admin.request("DELETE", f"{url}data/", json={"start": ONE}).json()
     assert (answer["removed"], answer["partly"]) == (0, 1)
@@ -120,7 +120,7 @@ def test_a_body_without_a_period_removes_nothing(
     as_: As, source: Source, tif: Path, process: Process, body: dict[str, Any]
 ) -> None:
     url, admin = source(temporal=True), as_("admin")
-    accepted(admin, url, tif, time=ONE)
+    upload_file(admin, url, tif, time=ONE)
     process()
     answer = admin.request("DELETE", f"{url}data/", json=body)
     assert (answer.status_code, list(answer.json()["detail"])) == (400, ["non_field_errors"])
@@ -131,12 +131,12 @@ def test_waiting_uploads_are_revoked_with_the_data(
     as_: As, source: Source, tif: Path, store: FolderUploadStore, process: Process
 ) -> None:
     url, admin = source(temporal=True), as_("admin")
-    early, late = accepted(admin, url, tif, time=NOON), accepted(admin, url, tif, time=TWO)
+    early, late = upload_file(admin, url, tif, time=NOON), upload_file(admin, url, tif, time=TWO)
     assert admin.request("DELETE", f"{url}data/", json={"stop": ONE}).json()["revoked"] == 1
     assert [admin.get(task).json()["status"] for task in (early, late)] == ["REVOKED", "PENDING"]
     assert admin.delete(f"{url}data/").json()["revoked"] == 1
     assert admin.get(late).json()["status"] == "REVOKED"
-    assert stored(store) == []
+    assert stored_uris(store) == []
     assert process() == []
 
 
@@ -144,10 +144,10 @@ def test_deleting_a_source_revokes_the_tasks_of_its_uploads(
     as_: As, client: Client, source: Source, tif: Path, store: FolderUploadStore, process: Process
 ) -> None:
     url, admin = source(), as_("admin")
-    task = accepted(admin, url, tif)
+    task = upload_file(admin, url, tif)
     assert admin.delete(url).status_code == 204
     assert client.get(task).json()["status"] == "REVOKED"
-    assert stored(store) == []
+    assert stored_uris(store) == []
     assert process() == []
 
 
@@ -157,11 +157,10 @@ def test_a_deletion_waits_for_an_upload_that_is_processed_or_ends_it(
     target: str,
 ) -> None:  # fmt: skip
     url, admin = source(), as_("admin")
-    task = accepted(admin, url, tif)
+    task = upload_file(admin, url, tif)
     with ThreadPoolExecutor(2) as threads:
-        with (
-            engine.begin() as blocker
-        ):  # both come to wait for the source while the upload is being processed
+        # both wait for the source while the upload is being processed
+        with engine.begin() as blocker:
             blocker.execute(text("SELECT FROM raster_sources FOR UPDATE"))
             processing = threads.submit(process)
             wait_until(lambda: client.get(task).json()["status"] == "STARTED")
@@ -171,5 +170,5 @@ def test_a_deletion_waits_for_an_upload_that_is_processed_or_ends_it(
         processing.result()
     assert client.get(task).json()["status"] in ("SUCCESS", "REVOKED")
     assert client.get(url).status_code == (200 if target else 404)
-    assert stored(store) == []
+    assert stored_uris(store) == []
     assert_derived(engine)

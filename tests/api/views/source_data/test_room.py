@@ -1,4 +1,4 @@
-"""Room for uploads: concurrent files exceed neither the reserve of a disk nor a quota."""
+"""Space for uploads: concurrent files exceed neither the reserve of a disk nor a quota."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from pipeline.catalogue.upload_files import RECEIVER_LOCK, claim_storage, sweep
 from pipeline.catalogue.users import grant_role
 from pipeline.storage.uploads import FolderUploadStore, UploadStore
 from tests.api.conftest import As, client_of
-from tests.api.views.source_data.conftest import Source, run, send, stored
+from tests.api.views.source_data.conftest import Source, run, send, stored_uris
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
@@ -33,19 +33,19 @@ TAIL = b"\r\n--b--\r\n"
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A small file system."""
+    """Mount a small file system."""
     mount = shutil.which("mount")
     folder = tmp_path_factory.mktemp("disk")
     if os.geteuid() != 0 or mount is None:
         pytest.skip("only root can mount a small file system")
-    made = subprocess.run(
+    mounted = subprocess.run(
         [mount, "-t", "tmpfs", "-o", f"size={DISK},nr_inodes=100", "tmpfs", str(folder)],
         capture_output=True,
         text=True,
         check=False,
     )
-    if made.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {made.stderr.strip()}")
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
     try:
         yield folder
     finally:
@@ -53,10 +53,10 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def small(
+def small_disk_client(
     disk: Path, database_url: str, engine: Engine, people: dict[str, str]
 ) -> Iterator[Client]:
-    """A client of a server whose uploads lie on the small disk."""
+    """A client of a server with its uploads on the small disk."""
     uploads = disk.resolve() / "uploads"
     run(engine, "DELETE FROM upload_files")
     config = ApiConfig(database_url, uploads=str(uploads), upload_reserve_bytes=RESERVE)
@@ -66,18 +66,18 @@ def small(
     shutil.rmtree(uploads, ignore_errors=True)
 
 
-def free(disk: Path) -> int:
+def free_bytes(disk: Path) -> int:
     status = os.statvfs(disk)
     return status.f_bavail * status.f_frsize
 
 
 def path_of(url: str) -> str:
-    """Return the path of a URL, for another server."""
+    """Return the path of a URL, to request it from another server."""
     return url[url.index("/api") :]
 
 
 def stream(size: int) -> Iterator[bytes]:
-    """Yield a form with a file of this size, without declaring its length."""
+    """Yield a form with a file of this size, in pieces."""
     yield HEAD
     for start in range(0, size, MIB):
         yield bytes(min(MIB, size - start))
@@ -85,37 +85,37 @@ def stream(size: int) -> Iterator[bytes]:
 
 
 def post(client: Client, url: str, size: int, *, declared: bool = True) -> Any:
-    """Send a file of this size."""
+    """Upload a file of this size; the length of the request is declared or not."""
     body = b"".join(stream(size)) if declared else stream(size)
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
     return client.post(f"{path_of(url)}data/", content=body, headers=headers)
 
 
 @contextmanager
-def lowest_free(disk: Path) -> Iterator[list[int]]:
-    """Record the least free space of the disk during the block."""
-    seen, stop = [free(disk)], Event()
+def record_lowest_free(disk: Path) -> Iterator[list[int]]:
+    """Record the lowest free space of the disk during the block."""
+    lowest, stop = [free_bytes(disk)], Event()
 
     def watch() -> None:
         while not stop.wait(0.001):
-            seen[0] = min(seen[0], free(disk))
+            lowest[0] = min(lowest[0], free_bytes(disk))
 
-    watching = Thread(target=watch)
-    watching.start()
+    thread = Thread(target=watch)
+    thread.start()
     try:
-        yield seen
+        yield lowest
     finally:
         stop.set()
-        watching.join()
+        thread.join()
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "not declared"])
 def test_a_file_too_large_for_the_disk_is_507_and_leaves_nothing(
-    source: Source, small: Client, disk: Path, *, declared: bool
+    source: Source, small_disk_client: Client, disk: Path, *, declared: bool
 ) -> None:
     url = source()
-    with lowest_free(disk) as seen:
-        answer = post(small, url, DISK - RESERVE + MIB, declared=declared)
+    with record_lowest_free(disk) as lowest:
+        answer = post(small_disk_client, url, DISK - RESERVE + MIB, declared=declared)
     assert answer.status_code == 507
     assert answer.json() == {
         "status": 507,
@@ -124,65 +124,64 @@ def test_a_file_too_large_for_the_disk_is_507_and_leaves_nothing(
         "detail": "The server's disk has no room for this file beside what others are sending and what it keeps "
         "free; try again later, or ask the operator to make room.",
     }
-    assert seen[0] >= RESERVE
-    assert free(disk) > DISK - MIB
-    assert post(small, url, DISK - RESERVE - MIB, declared=declared).status_code == 200
+    assert lowest[0] >= RESERVE
+    assert free_bytes(disk) > DISK - MIB
+    assert post(small_disk_client, url, DISK - RESERVE - MIB, declared=declared).status_code == 200
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "not declared"])
 def test_concurrent_files_leave_the_reserve_free(
-    source: Source, small: Client, disk: Path, *, declared: bool
+    source: Source, small_disk_client: Client, disk: Path, *, declared: bool
 ) -> None:
     sources = [source() for _ in range(12)]
-    with lowest_free(disk) as seen, ThreadPoolExecutor(12) as threads:
+    with record_lowest_free(disk) as lowest, ThreadPoolExecutor(12) as threads:
         answers = list(
-            threads.map(lambda url: post(small, url, 2 * MIB, declared=declared), sources)
+            threads.map(
+                lambda url: post(small_disk_client, url, 2 * MIB, declared=declared), sources
+            )
         )
     statuses = [answer.status_code for answer in answers]
-    # files of unknown length may all reach the reserve before one of them is whole
+    # files of unknown length may all reach the reserve before one of them is complete
     assert {507} <= set(statuses) <= {200, 507}
     assert 200 in statuses or not declared
-    assert seen[0] >= RESERVE
+    assert lowest[0] >= RESERVE
     assert 2 * MIB * statuses.count(200) == sum(
         path.stat().st_size for path in disk.rglob("raster.tif")
     )
 
 
 def test_an_upload_ends_when_others_fill_the_disk_up_to_the_reserve(
-    source: Source, small: Client, disk: Path, engine: Engine, people: dict[str, str]
+    source: Source, small_disk_client: Client, disk: Path, engine: Engine, people: dict[str, str]
 ) -> None:
-    with sending(small, source(), people["admin"], 8 * MIB) as connection:
+    with begin_upload(small_disk_client, source(), people["admin"], 8 * MIB) as connection:
         connection.sendall(bytes(3 * MIB))
-        wait_until(lambda: free(disk) < DISK - 2 * MIB)
+        wait_until(lambda: free_bytes(disk) < DISK - 2 * MIB)
         (disk / "other").write_bytes(bytes(5 * MIB))
-        with lowest_free(disk) as seen:
+        with record_lowest_free(disk) as lowest:
             connection.sendall(bytes(2 * MIB))
-            assert answer_of(connection).startswith(b"HTTP/1.1 507 ")
-    assert seen[0] >= RESERVE
+            assert read_status_line(connection).startswith(b"HTTP/1.1 507 ")
+    assert lowest[0] >= RESERVE
     (disk / "other").unlink()
-    wait_until(lambda: free(disk) > DISK - MIB)
-    assert (
-        run(engine, "SELECT count(*) FROM upload_files WHERE receiver IS NOT NULL").scalar_one()
-        == 0
-    )
+    wait_until(lambda: free_bytes(disk) > DISK - MIB)
+    assert count_receiving(engine) == 0
 
 
 def test_a_disk_without_inodes_is_507(
-    source: Source, small: Client, disk: Path, engine: Engine
+    source: Source, small_disk_client: Client, disk: Path, engine: Engine
 ) -> None:
     url, folder = source(), disk / "others"
     folder.mkdir()
     for number in range(os.statvfs(disk).f_ffree):
         (folder / str(number)).touch()
-    assert post(small, url, MIB).status_code == 507
+    assert post(small_disk_client, url, MIB).status_code == 507
     shutil.rmtree(folder)
-    assert post(small, url, MIB).status_code == 200
-    assert on_their_way(engine) == 0
+    assert post(small_disk_client, url, MIB).status_code == 200
+    assert count_receiving(engine) == 0
 
 
 @contextmanager
-def sending(client: Client, url: str, key: str, size: int) -> Iterator[socket.socket]:
-    """Return a connection on which an upload of this size has begun."""
+def begin_upload(client: Client, url: str, key: str, size: int) -> Iterator[socket.socket]:
+    """Begin an upload of this size; yield its connection."""
     with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as connection:
         length = len(HEAD) + size + len(TAIL)
         head = (
@@ -193,16 +192,17 @@ def sending(client: Client, url: str, key: str, size: int) -> Iterator[socket.so
         yield connection
 
 
-def answer_of(connection: socket.socket) -> bytes:
-    """Return the first line of the answer."""
+def read_status_line(connection: socket.socket) -> bytes:
+    """Read the first line of the answer."""
     return connection.recv(2**16).partition(b"\r\n")[0]
 
 
-def on_their_way(engine: Engine) -> int:
-    found: int = run(
+def count_receiving(engine: Engine) -> int:
+    """Count the files that a server is receiving."""
+    count: int = run(
         engine, "SELECT count(*) FROM upload_files WHERE receiver IS NOT NULL"
     ).scalar_one()
-    return found
+    return count
 
 
 @pytest.fixture
@@ -219,20 +219,22 @@ def test_the_quota_is_reserved_for_files_while_they_stream(
     url, key, size = source(temporal=True), people["admin"], 2 * MIB
     run(engine, "UPDATE organisations SET raster_storage_capacity = :n", n=3 * size + MIB)
     with ExitStack() as stack:
-        began = []
+        connections = []
         for number in range(3):
-            began.append(stack.enter_context(sending(large, url, key, size)))
-            wait_until(lambda: on_their_way(engine) == number + 1)  # noqa: B023
-        refused = stack.enter_context(sending(large, url, key, size))
-        assert answer_of(refused).startswith(b"HTTP/1.1 413 ")
-        began.pop().close()
-        wait_until(lambda: on_their_way(engine) == 2)
-        began.append(stack.enter_context(sending(large, url, key, size)))
-        wait_until(lambda: on_their_way(engine) == 3)
-        for connection in began:
+            connections.append(stack.enter_context(begin_upload(large, url, key, size)))
+            wait_until(lambda: count_receiving(engine) == number + 1)  # noqa: B023
+        refused = stack.enter_context(begin_upload(large, url, key, size))
+        assert read_status_line(refused).startswith(b"HTTP/1.1 413 ")
+        connections.pop().close()
+        wait_until(lambda: count_receiving(engine) == 2)
+        connections.append(stack.enter_context(begin_upload(large, url, key, size)))
+        wait_until(lambda: count_receiving(engine) == 3)
+        for connection in connections:
             connection.sendall(bytes(size) + TAIL)
-        assert [answer_of(connection) for connection in began] == [b"HTTP/1.1 200 OK"] * 3
-    assert on_their_way(engine) == 0
+        assert [read_status_line(connection) for connection in connections] == [
+            b"HTTP/1.1 200 OK"
+        ] * 3
+    assert count_receiving(engine) == 0
     assert send(large, path_of(url), Path(__file__)).status_code == 200
 
 
@@ -245,49 +247,49 @@ def test_a_source_moves_with_the_files_being_received(
     run(engine, "UPDATE organisations SET raster_storage_capacity = 1000 WHERE name = 'Other'")
     uuid = run(engine, "SELECT uuid FROM organisations WHERE name = 'Other'").scalar_one()
     url = source()
-    with sending(large, url, people["admin"], MIB):
-        wait_until(lambda: on_their_way(engine) == 1)
+    with begin_upload(large, url, people["admin"], MIB):
+        wait_until(lambda: count_receiving(engine) == 1)
         assert as_("admin").patch(url, json={"organisation": str(uuid)}).status_code == 413
-    wait_until(lambda: on_their_way(engine) == 0)
+    wait_until(lambda: count_receiving(engine) == 0)
     assert as_("admin").patch(url, json={"organisation": str(uuid)}).status_code == 200
 
 
-def test_a_sweep_spares_the_files_that_another_server_receives(
+def test_a_sweep_keeps_the_files_that_another_server_receives(
     source: Source, large: Client, engine: Engine, store: UploadStore, people: dict[str, str]
 ) -> None:
-    with sending(large, source(), people["admin"], MIB) as connection:
-        wait_until(lambda: stored(store) != [])
+    with begin_upload(large, source(), people["admin"], MIB) as connection:
+        wait_until(lambda: stored_uris(store) != [])
         claim_storage(engine, store)
         assert sweep(engine, store) == []
         connection.sendall(bytes(MIB) + TAIL)
-        assert answer_of(connection) == b"HTTP/1.1 200 OK"
-    assert len(stored(store)) == 1
+        assert read_status_line(connection) == b"HTTP/1.1 200 OK"
+    assert len(stored_uris(store)) == 1
 
 
-def test_a_file_given_up_while_the_database_was_away_is_rejected(
+def test_a_file_is_rejected_if_it_was_swept_while_the_database_was_away(
     source: Source, large: Client, engine: Engine, store: UploadStore, people: dict[str, str]
 ) -> None:
-    locks = f"""
+    end_lock_session = f"""
         SELECT pg_terminate_backend(pid) FROM pg_locks
         WHERE locktype = 'advisory' AND classid = {RECEIVER_LOCK} AND objid <> 0
           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     """
     url = source()
-    with sending(large, url, people["admin"], MIB) as connection:
-        wait_until(lambda: stored(store) != [])
-        assert all(run(engine, locks).scalars())
+    with begin_upload(large, url, people["admin"], MIB) as connection:
+        wait_until(lambda: stored_uris(store) != [])
+        assert all(run(engine, end_lock_session).scalars())
         wait_until(lambda: sweep(engine, store) != [])
         connection.sendall(bytes(MIB) + TAIL)
-        assert answer_of(connection) == b"HTTP/1.1 503 Service Unavailable"
-    assert stored(store) == []
+        assert read_status_line(connection) == b"HTTP/1.1 503 Service Unavailable"
+    assert stored_uris(store) == []
     assert post(large, url, MIB).status_code == 200  # the lock is held again
-    assert sweep(engine, store) != stored(store)
-    assert len(stored(store)) == 1
+    assert sweep(engine, store) != stored_uris(store)
+    assert len(stored_uris(store)) == 1
 
 
 @contextmanager
-def locked(engine: Engine, url: str) -> Iterator[None]:
-    """Lock a raster source, as an ingestion of many files does."""
+def lock_source(engine: Engine, url: str) -> Iterator[None]:
+    """Lock a raster source until the end of the block, as an ingestion of many files does."""
     with engine.begin() as connection:
         query = text("SELECT FROM raster_sources WHERE uuid = CAST(:uuid AS uuid) FOR UPDATE")
         connection.execute(query, {"uuid": url.rstrip("/").rpartition("/")[2]})
@@ -299,20 +301,21 @@ def test_a_locked_source_blocks_neither_other_uploads_nor_readers(
 ) -> None:
     changing, other = source(), source()
     with ThreadPoolExecutor(24) as threads:
-        with locked(engine, changing):
-            waiting = [threads.submit(post, large, changing, MIB) for _ in range(12)]
-            writing = [
+        with lock_source(engine, changing):
+            uploads = [threads.submit(post, large, changing, MIB) for _ in range(12)]
+            writes = [
                 threads.submit(large.patch, path_of(changing), json={"name": "b"})
                 for _ in range(12)
             ]
-            wait_until(lambda: wait_for_locks(engine) >= 4)
+            wait_until(lambda: count_waiting_sessions(engine) >= 4)
             assert post(large, other, MIB).status_code == 200
             assert large.get("/health/").status_code == 200
-            refused = [future.result() for future in waiting]
-        assert [future.result().status_code for future in writing] == [200] * 12
-    assert [row.status_code for row in refused] == [503] * 12
-    assert all(row.headers["Retry-After"] and "changed just now" in row.text for row in refused)
-    assert on_their_way(engine) == 0
+            refused = [upload.result() for upload in uploads]
+        assert [write.result().status_code for write in writes] == [200] * 12
+    assert [answer.status_code for answer in refused] == [503] * 12
+    assert all(answer.headers["Retry-After"] for answer in refused)
+    assert all("changed just now" in answer.text for answer in refused)
+    assert count_receiving(engine) == 0
 
 
 def test_only_the_uploads_of_a_locked_source_wait_for_it(
@@ -320,31 +323,35 @@ def test_only_the_uploads_of_a_locked_source_wait_for_it(
 ) -> None:
     changing, other = source(), source()
     with ExitStack() as stack:
-        sent = [
-            stack.enter_context(sending(large, changing, people["admin"], MIB)) for _ in range(12)
+        connections = [
+            stack.enter_context(begin_upload(large, changing, people["admin"], MIB))
+            for _ in range(12)
         ]
-        wait_until(lambda: on_their_way(engine) == 12)
-        with locked(engine, changing):
-            for connection in sent:
+        wait_until(lambda: count_receiving(engine) == 12)
+        with lock_source(engine, changing):
+            for connection in connections:
                 connection.sendall(bytes(MIB) + TAIL)
-            wait_until(lambda: wait_for_locks(engine) >= 1)
+            wait_until(lambda: count_waiting_sessions(engine) >= 1)
             assert post(large, other, MIB).status_code == 200
             assert large.get("/health/").status_code == 200
-            assert on_their_way(engine) == 12
-        assert [answer_of(row) for row in sent] == [b"HTTP/1.1 200 OK"] * 12
+            assert count_receiving(engine) == 12
+        assert [read_status_line(connection) for connection in connections] == [
+            b"HTTP/1.1 200 OK"
+        ] * 12
 
 
-def wait_for_locks(engine: Engine) -> int:
-    found: int = run(
+def count_waiting_sessions(engine: Engine) -> int:
+    """Count the sessions that wait for a lock."""
+    count: int = run(
         engine,
         "SELECT count(*) FROM pg_stat_activity "
         "WHERE wait_event_type = 'Lock' AND datname = current_database()",
     ).scalar_one()
-    return found
+    return count
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "not declared"])
-def test_a_dry_run_leaves_the_reserve_of_its_own_disk_free(
+def test_a_dry_run_leaves_the_reserve_of_its_disk_free(
     source: Source, disk: Path, database_url: str, store: FolderUploadStore,
     people: dict[str, str], monkeypatch: pytest.MonkeyPatch, *, declared: bool,
 ) -> None:  # fmt: skip
@@ -356,48 +363,48 @@ def test_a_dry_run_leaves_the_reserve_of_its_own_disk_free(
         upload_reserve_bytes=RESERVE,
         try_upload=lambda _: 0,
     )
-    with client_of(config) as client, lowest_free(disk) as seen:
+    with client_of(config) as client, record_lowest_free(disk) as lowest:
         client.auth = ("__key__", people["admin"])
         headers = {"Content-Type": "multipart/form-data; boundary=b"}
 
-        def sent(size: int) -> int:
+        def send(size: int) -> int:
             body = b"".join(stream(size)) if declared else stream(size)
             return client.post(url, content=body, headers=headers).status_code
 
-        assert sent(MIB) == 200
-        shutil.rmtree(store.folder)  # so that the file lies among the temporary ones
-        assert sent(DISK - RESERVE + MIB) == 507
-        assert sent(DISK - RESERVE - MIB) == 200
-    assert seen[0] >= RESERVE
+        assert send(MIB) == 200
+        shutil.rmtree(store.folder)  # so that the file is stored with the temporary files
+        assert send(DISK - RESERVE + MIB) == 507
+        assert send(DISK - RESERVE - MIB) == 200
+    assert lowest[0] >= RESERVE
 
 
 def test_a_large_announced_size_does_not_block_the_disk(
-    source: Source, small: Client, disk: Path, engine: Engine, people: dict[str, str],
+    source: Source, small_disk_client: Client, disk: Path, engine: Engine, people: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("pipeline.api.receive_upload.AHEAD", 2 * MIB, raising=False)
     slow, quick = source(), source()
-    with sending(small, slow, people["admin"], DISK - RESERVE - MIB) as connection:
+    with begin_upload(small_disk_client, slow, people["admin"], DISK - RESERVE - MIB) as connection:
         connection.sendall(bytes(80))
-        wait_until(lambda: on_their_way(engine) == 1)
-        with lowest_free(disk) as seen:
-            assert post(small, quick, 8 * MIB).status_code == 200
-            assert post(small, quick, 2 * MIB).status_code == 507
+        wait_until(lambda: count_receiving(engine) == 1)
+        with record_lowest_free(disk) as lowest:
+            assert post(small_disk_client, quick, 8 * MIB).status_code == 200
+            assert post(small_disk_client, quick, 2 * MIB).status_code == 507
             connection.sendall(bytes(DISK - RESERVE - MIB - 80) + TAIL)
-            assert answer_of(connection).startswith(b"HTTP/1.1 507 ")
-    assert seen[0] >= RESERVE
+            assert read_status_line(connection).startswith(b"HTTP/1.1 507 ")
+    assert lowest[0] >= RESERVE
 
 
 def test_concurrent_long_files_leave_the_reserve_free(
-    source: Source, small: Client, disk: Path, monkeypatch: pytest.MonkeyPatch
+    source: Source, small_disk_client: Client, disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.api.receive_upload.AHEAD", 2 * MIB, raising=False)
     sources = [source() for _ in range(4)]
-    with lowest_free(disk) as seen, ThreadPoolExecutor(4) as threads:
-        answers = list(threads.map(lambda url: post(small, url, 7 * MIB), sources))
+    with record_lowest_free(disk) as lowest, ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda url: post(small_disk_client, url, 7 * MIB), sources))
     statuses = [answer.status_code for answer in answers]
     assert set(statuses) <= {200, 507}
     assert 507 in statuses
-    assert seen[0] >= RESERVE
-    wait_until(lambda: free(disk) > DISK - MIB - 7 * MIB * statuses.count(200))
-    assert post(small, sources[0], DISK - RESERVE + MIB).status_code == 507
+    assert lowest[0] >= RESERVE
+    wait_until(lambda: free_bytes(disk) > DISK - MIB - 7 * MIB * statuses.count(200))
+    assert post(small_disk_client, sources[0], DISK - RESERVE + MIB).status_code == 507

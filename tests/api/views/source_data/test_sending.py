@@ -1,4 +1,4 @@
-"""Sending files to a raster source: accepted files are durable before the answer, others are rejected."""
+"""Uploads: an accepted file is durable before the answer, and other files are rejected."""
 
 import socket
 from collections.abc import Callable
@@ -21,11 +21,11 @@ from tests.api.views.source_data.conftest import (
     TWO,
     Process,
     Source,
-    accepted,
-    only,
+    get_only_row,
     run,
     send,
-    stored,
+    stored_uris,
+    upload_file,
 )
 from tests.support.waiting import wait_until
 
@@ -44,19 +44,19 @@ def test_an_upload_is_durable_before_the_answer_and_then_becomes_data(
         "url": f"{url.removesuffix(url[url.index('rastersources') :])}tasks/{task_id}",
     }
     assert admin.get(answer.json()["url"]).json()["status"] == "PENDING"
-    waiting = only(admin, url, "uploads")
-    assert (waiting["filename"], waiting["state"]) == ("given name.tif", "received")
-    (uri,) = stored(store)
+    received = get_only_row(admin, url, "uploads")
+    assert (received["filename"], received["state"]) == ("given name.tif", "received")
+    (uri,) = stored_uris(store)
     path = Path(path_of(uri))
     assert path.read_bytes() == tif.read_bytes()
 
     process()
     assert admin.get(answer.json()["url"]).json()["status"] == "SUCCESS"
-    assert only(admin, url, "uploads")["state"] == "committed"
-    file = only(admin, url, "files")
+    assert get_only_row(admin, url, "uploads")["state"] == "committed"
+    file = get_only_row(admin, url, "files")
     assert (file["name"], file["uri"]) == ("given name.tif", uri)
-    found = admin.get(url).json()
-    assert {name: found[name] for name in ("projection", "origin_x", "origin_y", "upper_bound_x", "upper_bound_y",
+    shown = admin.get(url).json()
+    assert {name: shown[name] for name in ("projection", "origin_x", "origin_y", "upper_bound_x", "upper_bound_y",
             "pixelsize_x", "pixelsize_y", "size", "dtype", "fill_value", "first_value_timestamp")} == {
         "projection": "EPSG:28992", "origin_x": 155_000.0, "origin_y": 462_900.0, "upper_bound_x": 155_100.0,
         "upper_bound_y": 463_000.0, "pixelsize_x": 10.0, "pixelsize_y": -10.0, "size": tif.stat().st_size,
@@ -64,13 +64,16 @@ def test_an_upload_is_durable_before_the_answer_and_then_becomes_data(
     }  # fmt: skip
 
 
-def test_only_callers_who_may_write_see_where_a_file_is(
+def test_only_callers_who_may_write_see_the_uri_of_a_file(
     as_: As, client: Client, source: Source, tif: Path, process: Process
 ) -> None:
     url = source()
-    accepted(as_("admin"), url, tif)
+    upload_file(as_("admin"), url, tif)
     process()
-    assert [only(row, url, "files")["uri"] for row in (client, as_("user"))] == [None, None]
+    assert [get_only_row(caller, url, "files")["uri"] for caller in (client, as_("user"))] == [
+        None,
+        None,
+    ]
 
 
 NAMES = [
@@ -91,7 +94,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_hostile_name_is_data_and_never_a_path(
+def test_a_hostile_name_is_stored_and_never_used_as_a_path(
     as_: As, source: Source, tif: Path, store: FolderUploadStore, process: Process, name: str
 ) -> None:
     body = (
@@ -103,15 +106,15 @@ def test_a_hostile_name_is_data_and_never_a_path(
     before = sorted(store.folder.parent.parent.rglob("*"))
     assert admin.post(f"{url}data", content=body, headers=headers).status_code == 200
     process()
-    upload = only(admin, url, "uploads")
+    upload = get_only_row(admin, url, "uploads")
     assert (upload["filename"], upload["state"]) == (name, "committed")
-    (uri,) = stored(store)
+    (uri,) = stored_uris(store)
     added = set(store.folder.parent.parent.rglob("*")) - set(before)
     path = Path(path_of(uri))
     assert added - {store.folder, store.folder / ".catalogue"} == {path, path.parent}
 
 
-def test_a_name_in_the_extended_form_is_understood(as_: As, source: Source, tif: Path) -> None:
+def test_a_name_in_the_extended_form_is_decoded(as_: As, source: Source, tif: Path) -> None:
     body = (
         b"--b\r\nContent-Disposition: form-data; name=\"file\"; filename*=utf-8''h%C3%B6he.tif\r\n\r\n"
         + tif.read_bytes() + b"\r\n--b--"
@@ -119,7 +122,7 @@ def test_a_name_in_the_extended_form_is_understood(as_: As, source: Source, tif:
     url, admin = source(), as_("admin")
     headers = {"Content-Type": 'multipart/form-data; boundary="b"'}
     assert admin.post(f"{url}data/", content=body, headers=headers).status_code == 200
-    assert only(admin, url, "uploads")["filename"] == "höhe.tif"
+    assert get_only_row(admin, url, "uploads")["filename"] == "höhe.tif"
 
 
 def part(disposition: str, content: bytes = b"x") -> bytes:
@@ -131,19 +134,19 @@ def part(disposition: str, content: bytes = b"x") -> bytes:
 def test_a_form_without_a_chosen_file_is_400(
     as_: As, source: Source, tif: Path, store: FolderUploadStore
 ) -> None:
-    """Browsers send a file without name and bytes then."""
-    url, admin, nothing = source(), as_("admin"), part('name="file"; filename=""', b"")
-    answer = admin.post(f"{url}data/", content=nothing + END, headers={"Content-Type": FORM})
+    """A browser sends a file without name and bytes if no file was chosen."""
+    url, admin, no_file = source(), as_("admin"), part('name="file"; filename=""', b"")
+    answer = admin.post(f"{url}data/", content=no_file + END, headers={"Content-Type": FORM})
     assert (answer.status_code, answer.json()["detail"]) == (
         400,
         {"file": ["No file was submitted."]},
     )
-    assert stored(store) == []
+    assert stored_uris(store) == []
     assert admin.get(f"{url}uploads/").json()["count"] == 0
-    body = nothing + part('name="file"; filename="a.tif"', tif.read_bytes()) + END
+    body = no_file + part('name="file"; filename="a.tif"', tif.read_bytes()) + END
     answer = admin.post(f"{url}data/", content=body, headers={"Content-Type": FORM})
     assert answer.status_code == 200
-    assert only(admin, url, "uploads")["filename"] == "a.tif"
+    assert get_only_row(admin, url, "uploads")["filename"] == "a.tif"
 
 
 END, FILE = b"--b--\r\n", part('name="file"; filename="a.tif"')
@@ -183,7 +186,7 @@ def test_a_broken_form_is_400_and_leaves_nothing(
     answer = admin.post(f"{url}data/", content=body, headers={"Content-Type": kind})
     assert answer.status_code == 400, answer.text
     assert list(answer.json()) == ["status", "code", "message", "detail"]
-    assert stored(store) == []
+    assert stored_uris(store) == []
     assert admin.get(f"{url}uploads/").json()["count"] == 0
 
 
@@ -197,8 +200,8 @@ def test_a_broken_connection_leaves_nothing(
             f"password: {people['admin']}\r\nContent-Type: {FORM}\r\nContent-Length: 50000\r\n\r\n"
         )
         connection.sendall(head.encode() + FILE)
-        wait_until(lambda: stored(store) != [])
-    wait_until(lambda: stored(store) == [])
+        wait_until(lambda: stored_uris(store) != [])
+    wait_until(lambda: stored_uris(store) == [])
     assert admin.get(f"{url}uploads/").json()["count"] == 0
 
 
@@ -216,7 +219,7 @@ def test_only_callers_who_may_write_send_and_remove_data(
     ):
         assert send(caller, url, tif).status_code == status
         assert caller.delete(f"{url}data/").status_code == status
-    assert stored(store) == []
+    assert stored_uris(store) == []
 
 
 def test_a_file_beyond_the_limit_is_413_whether_its_length_is_declared_or_not(
@@ -232,7 +235,7 @@ def test_a_file_beyond_the_limit_is_413_whether_its_length_is_declared_or_not(
     ]
     assert [answer.status_code for answer in answers] == [413] * 3
     assert {answer.json()["message"] for answer in answers} == {"Request too large. #413.10"}
-    assert stored(store) == []
+    assert stored_uris(store) == []
 
 
 def test_a_quota_counts_stored_and_waiting_files(
@@ -240,16 +243,16 @@ def test_a_quota_counts_stored_and_waiting_files(
 ) -> None:
     url, admin, size = source(temporal=True), as_("admin"), tif.stat().st_size
     run(engine, "UPDATE organisations SET raster_storage_capacity = :n", n=2 * size + 1)
-    accepted(admin, url, tif, time=NOON)
+    upload_file(admin, url, tif, time=NOON)
     process()
-    accepted(admin, url, tif, time=ONE)
+    upload_file(admin, url, tif, time=ONE)
     answer = send(admin, url, tif, time=TWO)
     assert (answer.status_code, answer.json()["detail"]) == (
         413,
         "over_quota: the organisation has 1 bytes of its quota left.",
     )
     admin.request("DELETE", f"{url}data/", json={"stop": NOON})
-    accepted(admin, url, tif, time=TWO)
+    upload_file(admin, url, tif, time=TWO)
 
 
 def test_concurrent_uploads_do_not_exceed_a_quota(
@@ -264,9 +267,9 @@ def test_concurrent_uploads_do_not_exceed_a_quota(
 
 @pytest.fixture
 def other(engine: Engine, add_organisation: Callable[[str], int]) -> Callable[[int], str]:
-    """Add another organisation with a quota, which the administrator of Owner supplies, and return its uuid."""
+    """Return a function that adds an organisation with a quota, which `admin` supplies, and returns its uuid."""
 
-    def make(capacity: int) -> str:
+    def add(capacity: int) -> str:
         add_organisation("Other")
         grant_role(engine, "admin", "Other", "supplier")
         run(
@@ -276,7 +279,7 @@ def other(engine: Engine, add_organisation: Callable[[str], int]) -> Callable[[i
         )
         return str(run(engine, "SELECT uuid FROM organisations WHERE name = 'Other'").scalar_one())
 
-    return make
+    return add
 
 
 def test_a_source_moves_only_within_the_quota_of_the_other_organisation(
@@ -288,7 +291,7 @@ def test_a_source_moves_only_within_the_quota_of_the_other_organisation(
     process: Process,
 ) -> None:
     url, admin, size = source(temporal=True), as_("admin"), tif.stat().st_size
-    accepted(admin, url, tif, time=NOON)
+    upload_file(admin, url, tif, time=NOON)
     process()
     for left, status in ((size - 1, 413), (size, 200)):
         answer = admin.patch(url, json={"organisation": other(left)})
@@ -296,7 +299,7 @@ def test_a_source_moves_only_within_the_quota_of_the_other_organisation(
     assert answer.json()["organisation"]["name"] == "Other"
     assert admin.patch(url, json={"organisation": other(0), "name": "stays"}).status_code == 200
     assert admin.patch(url, json={"organisation": owner}).status_code == 200
-    accepted(admin, url, tif, time=ONE)
+    upload_file(admin, url, tif, time=ONE)
     refused = admin.patch(url, json={"organisation": other(2 * size - 1)})
     assert (refused.status_code, refused.json()["detail"]) == (
         413,
@@ -312,11 +315,11 @@ def test_sources_that_move_at_once_do_not_exceed_a_quota(
 ) -> None:
     urls = [source() for _ in range(6)]
     for url in urls:
-        accepted(as_("admin"), url, tif)
+        upload_file(as_("admin"), url, tif)
     process()
-    moved = {"organisation": other(2 * tif.stat().st_size)}
+    change = {"organisation": other(2 * tif.stat().st_size)}
     with ThreadPoolExecutor(6) as threads:
-        answers = list(threads.map(lambda url: as_("admin").patch(url, json=moved), urls))
+        answers = list(threads.map(lambda url: as_("admin").patch(url, json=change), urls))
     assert sorted(answer.status_code for answer in answers) == [200] * 2 + [413] * 4
 
 
@@ -329,7 +332,7 @@ def test_options_describes_the_upload_form(client: Client, source: Source) -> No
         "application/x-www-form-urlencoded",
     ]
     fields = answer.json()["actions"]["POST"]
-    assert {name: (row["type"], row["required"]) for name, row in fields.items()} == {
+    assert {name: (field["type"], field["required"]) for name, field in fields.items()} == {
         "file": ("file upload", True),
         "timestamp": ("datetime", False),
         "crs": ("string", False),
@@ -338,7 +341,7 @@ def test_options_describes_the_upload_form(client: Client, source: Source) -> No
     assert client.get(f"{source()}data/").status_code == 405
 
 
-def test_a_server_without_a_folder_takes_no_uploads(
+def test_a_server_without_a_folder_rejects_uploads(
     database_url: str, people: dict[str, str], source: Source, tif: Path
 ) -> None:
     url = source()

@@ -1,4 +1,4 @@
-"""Sending files from a page: who may, by a plain form, and dropped in a real browser."""
+"""People send files from a page: who may, by a plain form, and by dropping files in a real browser."""
 
 from base64 import b64encode
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from httpx import Client
 from sqlalchemy import Engine
 
-from tests.api.conftest import As, base
+from tests.api.conftest import As, address_of
 from tests.api.test_pages import BROWSER
 from tests.api.views.source_data.conftest import Process, Source
 from tests.support.chromium import GetBrowser, click_button, needs_chromium, sign_in, wait_for_text
@@ -32,18 +32,18 @@ def page_of(url: str) -> str:
     return f"/sources/{url.rstrip('/').rpartition('/')[2]}/upload/"
 
 
-def test_only_those_who_may_write_a_source_see_its_form(
+def test_only_callers_who_may_write_a_source_see_its_form(
     client: Client, as_: As, source: Source
 ) -> None:
     public, private = page_of(source()), page_of(source(access_modifier="Private"))
-    seen = {
+    statuses = {
         name: [
             (as_(name) if name else client).get(path, headers=BROWSER).status_code
             for path in (public, private, f"/sources/{uuid4()}/upload/", "/sources/x/upload/")
         ]
         for name in (None, "stranger", "manager", "user", "admin")
     }
-    assert seen == {
+    assert statuses == {
         None: [403, 404, 404, 404],
         "stranger": [403, 404, 404, 404],
         "manager": [403, 404, 404, 404],
@@ -61,12 +61,12 @@ def test_a_plain_form_sends_a_file_and_the_page_shows_the_outcome(
     process: Process,
     tmp_path: Path,
 ) -> None:
-    """With scripts the file that is chosen is sent at once."""
-    here, path = base(client), page_of(source())
-    browser.get(f"{here}/?format=api")
-    browser.get(f"{here}{path}")
+    """With scripts, the page sends a chosen file at once."""
+    address, path = address_of(client), page_of(source())
+    browser.get(f"{address}/?format=api")
+    browser.get(f"{address}{path}")
     sign_in(browser, "admin", people["admin"])
-    browser.get(f"{here}{path}")
+    browser.get(f"{address}{path}")
     browser.find_element("name", "file").send_keys(str(write_raster(tmp_path / "depth.tif")))
     if browser.find_elements("xpath", "//button[.='Send' and not(@hidden)]"):
         click_button(browser, "Send")
@@ -74,7 +74,7 @@ def test_a_plain_form_sends_a_file_and_the_page_shows_the_outcome(
     else:
         wait_for_text(browser, "being read")
     process()
-    browser.get(f"{here}{path}")
+    browser.get(f"{address}{path}")
     wait_for_text(browser, ">registered</span>")
     assert "depth.tif" in browser.page_source
     click_button(browser, "Sign out")
@@ -87,10 +87,10 @@ def test_dropped_files_are_sent_with_progress_and_their_outcome(
     tmp_path: Path, engine: Engine,
 ) -> None:  # fmt: skip
     browser = get_browser(True)
-    here, path = base(client), page_of(source())
-    browser.get(f"{here}{path}")
+    address, path = address_of(client), page_of(source())
+    browser.get(f"{address}{path}")
     sign_in(browser, "admin", people["admin"])
-    browser.get(f"{here}{path}")
+    browser.get(f"{address}{path}")
     browser.get_log("browser")  # the page was 403 before the sign-in
     good = write_raster(tmp_path / "good.tif", width=33).read_bytes()
     nowhere = write_raster(tmp_path / "nowhere.tif", crs=None).read_bytes()
@@ -115,7 +115,7 @@ def test_dropped_files_are_sent_with_progress_and_their_outcome(
     assert [message for message in errors if "413" not in message] == []
 
 
-def test_the_page_of_a_source_has_the_form_for_those_who_may_write_it(
+def test_the_page_of_a_source_has_the_form_for_callers_who_may_write_it(
     client: Client, as_: As, source: Source
 ) -> None:
     path = page_of(source()).removesuffix("upload/")
@@ -125,7 +125,7 @@ def test_the_page_of_a_source_has_the_form_for_those_who_may_write_it(
         assert ("Send files" in answer.text) == ("upload.js" in answer.text) == expected
 
 
-def test_a_page_loads_nothing_from_elsewhere(client: Client, as_: As, source: Source) -> None:
+def test_a_page_loads_nothing_from_other_hosts(client: Client, as_: As, source: Source) -> None:
     answer = as_("admin").get(page_of(source()), headers=BROWSER)
     assert "script-src 'self'" in answer.headers["content-security-policy"]
-    assert "http" not in answer.text.replace(base(client), "")
+    assert "http" not in answer.text.replace(address_of(client), "")
