@@ -95,15 +95,15 @@ worlds = st.builds(
 
 
 @dataclass
-class Stage:
-    """The people and organisations of every world, and their clients."""
+class Setup:
+    """The users and organisations that all worlds share, and the clients of these users."""
 
     engine: Engine
     organisations: list[int]
     users: list[int]
     clients: list[Client]
 
-    def play(self, world: World) -> dict[str, list[str]]:
+    def store(self, world: World) -> dict[str, list[str]]:
         """Store a world; return the uuids of its rows by list."""
         with self.engine.begin() as connection:
             clear(connection)
@@ -168,19 +168,19 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(engine: Engine, client: Client, add_organisation: Any) -> Iterator[Stage]:
+def setup(engine: Engine, client: Client, add_organisation: Any) -> Iterator[Setup]:
     organisations = [add_organisation(f"Organisation {number}") for number in range(ORGANISATIONS)]
     with callers(engine, client, USERS) as (users, clients):
-        yield Stage(engine, organisations, users, clients)
+        yield Setup(engine, organisations, users, clients)
 
 
 @settings(
     max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(world=worlds, path=st.sampled_from(list(LISTS)))
-def test_every_route_follows_the_access_rules(stage: Stage, world: World, path: str) -> None:
-    uuids = stage.play(world)[path]
-    for user, client in zip([*range(USERS), None], stage.clients, strict=True):
+def test_every_route_follows_the_access_rules(setup: Setup, world: World, path: str) -> None:
+    uuids = setup.store(world)[path]
+    for user, client in zip([*range(USERS), None], setup.clients, strict=True):
         seen = [uuid for uuid, row in zip(uuids, world.rows, strict=True) if world.sees(user, row)]
         writes = {
             uuid for uuid, row in zip(uuids, world.rows, strict=True) if world.writes(user, row)
@@ -212,10 +212,10 @@ def test_every_route_follows_the_access_rules(stage: Stage, world: World, path: 
     max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(world=worlds)
-def test_whole_lists_follow_the_access_rules(stage: Stage, world: World) -> None:
-    uuids = stage.play(world)[SOURCES]
+def test_whole_lists_follow_the_access_rules(setup: Setup, world: World) -> None:
+    uuids = setup.store(world)[SOURCES]
     rows = list(zip(uuids, world.rows, strict=True))
-    for user, client in zip([*range(USERS), None], stage.clients, strict=True):
+    for user, client in zip([*range(USERS), None], setup.clients, strict=True):
         seen = [uuid for uuid, row in rows if world.sees(user, row)]
         writes = [uuid for uuid, row in rows if uuid in seen and world.writes(user, row)]
         for query in ({}, {"name__regex": "row"}, {"in_bbox": "4,51,5,52", "uuid": ",".join(uuids)}):  # fmt: skip
@@ -244,10 +244,10 @@ MATRIX = World(
 )
 @example(world=MATRIX)
 @given(world=worlds)
-def test_features_follow_the_access_rules(stage: Stage, world: World) -> None:
-    uuids = stage.play(world)[SOURCES]
-    items = stage.add_files()
-    for user, client in zip([*range(USERS), None], stage.clients, strict=True):
+def test_features_follow_the_access_rules(setup: Setup, world: World) -> None:
+    uuids = setup.store(world)[SOURCES]
+    items = setup.add_files()
+    for user, client in zip([*range(USERS), None], setup.clients, strict=True):
         rows = list(zip(uuids, world.rows, strict=True))
         seen = [uuid for uuid, row in rows if world.sees(user, row)]
         writes = {uuid for uuid, row in rows if world.writes(user, row)}
@@ -286,12 +286,12 @@ def test_features_follow_the_access_rules(stage: Stage, world: World) -> None:
     max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(world=worlds)
-def test_a_scenario_shows_only_readable_raster_sources(stage: Stage, world: World) -> None:
-    uuids, path = stage.play(world), "/api/v4/scenarios/"
+def test_a_scenario_shows_only_readable_raster_sources(setup: Setup, world: World) -> None:
+    uuids, path = setup.store(world), "/api/v4/scenarios/"
     sources, numbers = uuids[SOURCES], range(len(world.rows))
     uses = {number: {number, (number + 1) % len(world.rows)} for number in numbers}
-    stage.use(uuids, uses)
-    for user, client in zip([*range(USERS), None], stage.clients, strict=True):
+    setup.use(uuids, uses)
+    for user, client in zip([*range(USERS), None], setup.clients, strict=True):
         seen = [number for number in numbers if world.sees(user, world.rows[number])]
         for row in client.get(path).json()["results"]:
             shown = {link.split("/")[-2] for link in row["raster_sources"]}
@@ -304,7 +304,7 @@ def test_a_scenario_shows_only_readable_raster_sources(stage: Stage, world: Worl
                 uuids[path][number] for number in users
             ]
             assert page["count"] == len(users)
-    for user, client in zip(range(USERS), stage.clients, strict=False):
+    for user, client in zip(range(USERS), setup.clients, strict=False):
         for number in numbers:
             row = world.rows[number]
             if world.sees(user, row) and world.writes(user, row):
@@ -313,7 +313,7 @@ def test_a_scenario_shows_only_readable_raster_sources(stage: Stage, world: Worl
                 uses[number] -= {
                     source for source in numbers if world.sees(user, world.rows[source])
                 }
-    assert stage.find_uses(uuids) == uses
+    assert setup.find_uses(uuids) == uses
 
 
 @pytest.fixture

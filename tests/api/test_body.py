@@ -126,7 +126,7 @@ def test_a_sign_in_form_may_have_eight_kibibytes(client: Client, size: int) -> N
     with browser_at("127.0.0.1", address_of(client)) as browser:
         browser.get(LOGIN)
         body = b"username=".ljust(size, b"x")
-        pieces = iter([body[:100], body[100:]])  # two pieces have no length
+        pieces = iter([body[:100], body[100:]])  # an iterator is sent without a length
         answer = browser.post(LOGIN, content=pieces, headers={"Content-Type": FORM})
     assert answer.status_code == (403 if size == FORM_BYTES else 413)
 

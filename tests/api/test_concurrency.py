@@ -40,18 +40,15 @@ def test_concurrent_changes_of_different_fields_lose_nothing(
         "supplier": "user",
     }
 
-    def change(item: tuple[str, str]) -> int:
+    def change(name: str, value: str) -> None:
         with open_admin_client(client, people) as admin:
             for number in range(5):
-                value = (
-                    item[1] if item[0] in ("access_modifier", "supplier") else f"{item[1]}{number}"
-                )
-                answer = admin.patch(f"{SOURCES}{row.uuid}/", json={item[0]: value})
+                suffix = "" if name in ("access_modifier", "supplier") else str(number)
+                answer = admin.patch(f"{SOURCES}{row.uuid}/", json={name: value + suffix})
                 assert answer.status_code == 200, answer.text
-        return 0
 
     with ThreadPoolExecutor(5) as pool:
-        list(pool.map(change, fields.items()))
+        list(pool.map(change, fields.keys(), fields.values()))
     with open_admin_client(client, people) as admin:
         source = admin.get(f"{SOURCES}{row.uuid}/").json()
     assert [source[name] for name in fields] == ["n4", "d4", "c4", "Private", "user"]

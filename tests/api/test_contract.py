@@ -258,9 +258,8 @@ NEED_FILES = (
 def everything(as_: As, owner: str, things: dict[str, str]) -> dict[str, str]:
     """Return the URL of an existing object for each readable path of the OpenAPI document."""
     admin = as_("admin")
-    admin.post(
-        SOURCES, json={"name": "b", "organisation": owner}
-    )  # so that a page of one row has a next page
+    # so that a page of one row has a next page
+    admin.post(SOURCES, json={"name": "b", "organisation": owner})
     paths = admin.get("/api/v4/openapi.json").json()["paths"]
     readable = {
         path: re.sub(r"{\w+}", lambda _: str(things[path.split("/")[3]]), path)  # noqa: B023 - it is called here
@@ -296,9 +295,11 @@ def test_every_hyperlink_is_absolute_and_carries_the_format(
             continue
         answer = as_("admin").get(path, params={"format": wanted, "page_size": 1})
         links = list(links_in(answer.json()))
-        assert [row for row in links if not row.startswith(f"{address}/")] == []
-        resources = [row for row in links if "/api/v4/" in row]
-        assert [("format=json" in row) for row in resources] == [wanted == "json"] * len(resources)
+        assert [link for link in links if not link.startswith(f"{address}/")] == []
+        resources = [link for link in links if "/api/v4/" in link]
+        assert [("format=json" in link) for link in resources] == [wanted == "json"] * len(
+            resources
+        )
 
 
 def links_in(data: Any) -> Iterator[str]:
@@ -326,7 +327,7 @@ ORDERS = ("name", "supplier_code", "size", "last_modified", "created", "first_va
 
 def test_a_list_knows_every_parameter_of_the_contract(client: Client) -> None:
     document = client.get("/api/v4/openapi.json").json()
-    known = {row["name"] for row in document["paths"][SOURCES]["get"]["parameters"]}
+    known = {parameter["name"] for parameter in document["paths"][SOURCES]["get"]["parameters"]}
     assert PARAMETERS - known == set()
 
 

@@ -335,7 +335,7 @@ def test_a_dry_run_of_a_page_says_so_and_writes_nothing(
         assert fingerprint(engine, folder) == before
 
 
-def test_signing_in_has_no_dry_run_because_it_could_guess_passwords(
+def test_signing_in_has_no_dry_run_that_could_guess_passwords(
     client: Client, people: dict[str, str], engine: Engine, folder: Path
 ) -> None:
     with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as browser:

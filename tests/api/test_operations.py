@@ -52,7 +52,7 @@ def test_the_api_survives_a_restart_of_the_database(cluster: Cluster) -> None:
             assert client.get(path).status_code == 200
 
 
-def test_a_restart_under_load_gives_503_and_nothing_worse(cluster: Cluster) -> None:
+def test_a_restart_under_load_gives_no_other_error_than_503(cluster: Cluster) -> None:
     engine = make_engine(cluster.url())
     owner = add_organisation(engine, "Owner")
     add_user(engine, "admin")
@@ -95,7 +95,9 @@ def test_the_api_starts_without_a_database() -> None:
         assert client.get("/metrics").status_code == 200
 
 
-def test_a_query_beyond_its_time_is_503(database_url: str, engine: Engine, add_source: Add) -> None:
+def test_a_query_that_takes_too_long_is_503(
+    database_url: str, engine: Engine, add_source: Add
+) -> None:
     row = add_source("a")
     with (
         client_of(ApiConfig(database_url, statement_timeout_seconds=0.3)) as client,

@@ -282,7 +282,7 @@ def test_every_problem_is_a_page_for_people_and_the_envelope_for_programs(
         assert answer.headers.get("allow") == page.headers.get("allow")
 
 
-def test_a_page_of_an_unknown_path_escapes_it_and_leads_back(visitor: Client) -> None:
+def test_a_page_of_an_unknown_path_escapes_it_and_links_the_api(visitor: Client) -> None:
     page = visitor.get('/"><script>alert(1)</script>/')
     assert "<script" not in page.text
     assert f'href="{address_of(visitor)}/api/v4/?format=api"' in page.text

@@ -169,9 +169,9 @@ def test_uploads_are_processed_once(api: Serving, engine: Engine, tmp_path: Path
     assert scalars(engine, "SELECT count(*) FROM raster_files") == [6]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_open_requests_are_answered_before_the_server_ends(
-    api: Serving, engine: Engine, number: int
+    api: Serving, engine: Engine, signal_number: int
 ) -> None:
     with ThreadPoolExecutor(1) as thread, engine.connect() as other:
         other.execute(text("LOCK TABLE raster_sources"))
@@ -181,7 +181,7 @@ def test_open_requests_are_answered_before_the_server_ends(
             "WHERE datname = current_database() AND NOT granted"
         )
         wait_until(lambda: scalars(engine, waiting_sessions) != [0], 60)
-        api.process.send_signal(number)
+        api.process.send_signal(signal_number)
         wait_until(lambda: not is_open(api.port))
         other.rollback()
         assert answer.result().status_code == 200
@@ -218,7 +218,9 @@ def test_the_server_ends_when_its_starter_is_killed_before_it_answers() -> None:
 
 
 @pytest.mark.parametrize("connections", [6, 14, 17, 60, 200])
-def test_all_processes_together_keep_within_the_setting_of_connections(connections: int) -> None:
+def test_all_processes_together_open_at_most_the_set_number_of_connections(
+    connections: int,
+) -> None:
     configured = Settings(connections=connections)
     for processes in range(1, connections // 6 + 1):
         config = api_config("postgresql://", configured, processes)

@@ -54,14 +54,14 @@ def test_counts_survive_a_kill_and_running_requests_do_not() -> None:
     shared = SharedMemory(2)
 
     def count(_: ExitStack) -> None:
-        for number in (RUNNING, TO_COME, COUNTS):
-            shared.own[number] += 2
+        for column in (RUNNING, TO_COME, COUNTS):
+            shared.own[column] += 2
 
     shared.own[COUNTS] += 1
     with other_process(shared, count):
-        assert [shared.total(number) for number in (RUNNING, TO_COME, COUNTS)] == [2, 2, 3]
+        assert [shared.total(column) for column in (RUNNING, TO_COME, COUNTS)] == [2, 2, 3]
     shared.take_row(1)
-    assert [shared.total(number) for number in (RUNNING, TO_COME, COUNTS)] == [0, 0, 3]
+    assert [shared.total(column) for column in (RUNNING, TO_COME, COUNTS)] == [0, 0, 3]
 
 
 def test_dry_runs_of_an_organisation_are_limited_over_all_processes() -> None:

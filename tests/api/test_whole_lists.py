@@ -67,11 +67,11 @@ def catalogue(engine: Engine, add_source: Add, people: dict[str, str], as_: As) 
 
 def read_pages(client: Client, query: dict[str, str]) -> list[dict[str, Any]]:
     """Return the rows of all pages of JSON."""
-    found, page = [], client.get(SOURCES, params={**query, "page_size": "2"}).json()
+    rows, page = [], client.get(SOURCES, params={**query, "page_size": "2"}).json()
     while True:
-        found += page["results"]
+        rows += page["results"]
         if not page["next"]:
-            return found
+            return rows
         page = client.get(page["next"]).json()
 
 
@@ -266,12 +266,12 @@ def test_parameters_of_pages_are_ignored_and_named(client: Client) -> None:
 @pytest.mark.usefixtures("catalogue")
 def test_a_list_with_more_rows_than_the_limit_is_400(database_url: str, engine: Engine) -> None:
     with client_of(ApiConfig(database_url, list_rows=2)) as client:
-        for query, found in (({}, "4"), ({"name__regex": "."}, "More than 2")):
+        for query, count in (({}, "4"), ({"name__regex": "."}, "More than 2")):
             answer = client.get(SOURCES, params={**query, "format": "csv"})
             assert answer.status_code == 400
             assert answer.json()["detail"] == {
                 "format": [
-                    f"{found} rows match, and at most 2 are sent in this format: "
+                    f"{count} rows match, and at most 2 are sent in this format: "
                     "add filters, or read the pages of format=json."
                 ]
             }

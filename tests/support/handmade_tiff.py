@@ -62,18 +62,18 @@ class HandmadeTiff:
         return mark + struct.pack(self.order + "HI", 42, directory)
 
     def _directory(self, base: int, offsets: list[int]) -> bytes:
-        number, inline = (16, 8) if self.big else (4, 4)
-        tags = {**self.tags, (324 if self.tiled else 273): (number, offsets)}
+        offset_type, inline = (16, 8) if self.big else (4, 4)
+        tags = {**self.tags, (324 if self.tiled else 273): (offset_type, offsets)}
         counts = [len(block) for block in self.blocks] if self.counts is None else self.counts
         if counts:
-            tags[325 if self.tiled else 279] = (number, counts)
+            tags[325 if self.tiled else 279] = (offset_type, counts)
         values, entries = b"", b""
-        for tag, (kind, listed) in sorted(tags.items()):
-            data = self._packed(kind, listed)
+        for tag, (kind, content) in sorted(tags.items()):
+            data = self._packed(kind, content)
             if len(data) > inline:
                 offset, values = base + len(values), values + data + b"\0" * (len(data) % 2)
                 data = struct.pack(self.order + ("Q" if self.big else "I"), offset)
-            head = struct.pack(self.order + ("HHQ" if self.big else "HHI"), tag, kind, len(listed))
+            head = struct.pack(self.order + ("HHQ" if self.big else "HHI"), tag, kind, len(content))
             entries += head + data.ljust(inline, b"\0")
         self._values_size = len(values)
         count = struct.pack(self.order + ("Q" if self.big else "H"), len(tags))

@@ -379,7 +379,7 @@ def test_numbers_of_matches_from_counters_are_exact(
     assert admin.get(SEARCH, params={"collections": some}).json()["numberMatched"] == 3
 
 
-def test_a_large_geometry_finds_the_same_as_a_small_one(
+def test_a_search_with_a_large_geometry_finds_the_right_items(
     client: Client, uuids: Uuids, names_by_uuid: dict[str, str]
 ) -> None:
     ring = [[5 + number / 1000, 52] for number in range(300)] + [[5.3, 53], [5, 53], [5, 52]]

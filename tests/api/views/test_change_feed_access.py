@@ -50,8 +50,8 @@ def sees(held: Roles, user: int | None, state: State) -> bool:
 
 
 @dataclass
-class Stage:
-    """The people and organisations of every history, and their clients."""
+class Setup:
+    """The users and organisations that all histories share, and the clients of these users."""
 
     engine: Engine
     organisations: list[int]
@@ -68,7 +68,7 @@ class Stage:
                 }
                 connection.execute(insert(roles).values(**values, role=role))
 
-    def play(self, history: list[dict[int, State]]) -> list[tuple[str, State, State]]:
+    def run(self, history: list[dict[int, State]]) -> list[tuple[str, State, State]]:
         """Run the history; return uuid, old state and new state of each change, in the order of the feed."""
         uuids, states, changes = {}, dict[int, State](), []
         for step in history:
@@ -108,10 +108,10 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(engine: Engine, client: Client, add_organisation: Any) -> Iterator[Stage]:
+def setup(engine: Engine, client: Client, add_organisation: Any) -> Iterator[Setup]:
     organisations = [add_organisation(f"Organisation {number}") for number in range(ORGANISATIONS)]
     with callers(engine, client, USERS) as (users, clients):
-        yield Stage(engine, organisations, users, clients)
+        yield Setup(engine, organisations, users, clients)
 
 
 @settings(
@@ -119,12 +119,12 @@ def stage(engine: Engine, client: Client, add_organisation: Any) -> Iterator[Sta
 )
 @given(held=held_roles, history=histories, page_size=st.sampled_from([1, 2, 1000]))
 def test_the_feed_follows_the_access_rules(
-    stage: Stage, held: Roles, history: list[dict[int, State]], page_size: int
+    setup: Setup, held: Roles, history: list[dict[int, State]], page_size: int
 ) -> None:
-    stage.grant(held)
-    cursors = [read_last_cursor(client) for client in stage.clients]
-    changes = stage.play(history)
-    for user, client, since in zip([*range(USERS), None], stage.clients, cursors, strict=True):
+    setup.grant(held)
+    cursors = [read_last_cursor(client) for client in setup.clients]
+    changes = setup.run(history)
+    for user, client, since in zip([*range(USERS), None], setup.clients, cursors, strict=True):
         expected = [
             (
                 {(True, True): "updated", (False, True): "created", (True, False): "deleted"}[seen],

@@ -135,9 +135,8 @@ def test_a_coarse_window_is_read_from_the_overview_that_gdalwarp_reads(
     bounds = (155_000.0, 452_760.0, 165_240.0, 463_000.0)
     query = f"bbox={','.join(map(str, bounds))}&width=190&height=190"
     pixels, _ = read_geotiff(client.get(f"{LAYERS}{show(path)}/data/?{query}"))
-    with rasterio.open(
-        path, overview_level=1
-    ) as overview:  # a window pixel is 5.4 pixels, so factor 4
+    # a pixel of the window is 5.4 pixels of the raster, so GDAL reads the overview of 4
+    with rasterio.open(path, overview_level=1) as overview:
         expected = overview.read(1)
     indices = np.floor((np.arange(190) + 0.5) * 1024 / 190 / 4).astype(int)
     np.testing.assert_array_equal(pixels[0], expected[np.ix_(indices, indices)])

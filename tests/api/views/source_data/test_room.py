@@ -367,14 +367,14 @@ def test_a_dry_run_leaves_the_reserve_of_its_disk_free(
         client.auth = ("__key__", people["admin"])
         headers = {"Content-Type": "multipart/form-data; boundary=b"}
 
-        def send(size: int) -> int:
+        def send_dry_run(size: int) -> int:
             body = b"".join(stream(size)) if declared else stream(size)
             return client.post(url, content=body, headers=headers).status_code
 
-        assert send(MIB) == 200
+        assert send_dry_run(MIB) == 200
         shutil.rmtree(store.folder)  # so that the file is stored with the temporary files
-        assert send(DISK - RESERVE + MIB) == 507
-        assert send(DISK - RESERVE - MIB) == 200
+        assert send_dry_run(DISK - RESERVE + MIB) == 507
+        assert send_dry_run(DISK - RESERVE - MIB) == 200
     assert lowest[0] >= RESERVE
 
 
