@@ -18,6 +18,7 @@ from pipeline.catalogue.users import add_user as make_user
 from pipeline.catalogue.users import create_key, grant_role
 from pipeline.database.tables import organisations, raster_sources, users
 from tests.support.chromium import GetBrowser
+from tests.support.pages import BROWSER, post_sign_in
 
 FULL = {
     "access_modifier": 0, "file_count": 1, "west": 4.0, "south": 51.0, "east": 5.0, "north": 52.0,
@@ -143,6 +144,14 @@ def as_(client: Client, people: dict[str, str]) -> Iterator[As]:
             for username, key in people.items()
         }
         yield clients.__getitem__
+
+
+@pytest.fixture
+def visitor(client: Client, people: dict[str, str]) -> Iterator[Client]:
+    """A client of an administrator who is signed in to the pages, like a browser without Origin and Sec-Fetch-Site."""
+    with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as visitor:
+        post_sign_in(visitor, "admin", people["admin"])
+        yield visitor
 
 
 @pytest.fixture

@@ -12,8 +12,15 @@ from httpx import Client
 from pipeline.api.config import ApiConfig
 from pipeline.api.server import MAX_ANSWERED, LimitedProtocol
 from pipeline.api.views.sign_in import FORM_BYTES
-from tests.api.conftest import SOURCES, Add, address_of, client_of, serve
-from tests.api.test_server import HOST, ShortLimits, envelope, host_and_port, read_answer
+from tests.api.conftest import SOURCES, Add, address_of, client_of
+from tests.api.test_server import (
+    HOST,
+    ShortLimits,
+    envelope,
+    host_and_port,
+    read_answer,
+    serve_host_and_port,
+)
 from tests.api.views.test_sign_in import browser_at
 from tests.support.waiting import wait_until
 
@@ -160,9 +167,8 @@ class KeepIdle(LimitedProtocol):
 @pytest.fixture
 def small(database_url: str) -> Iterator[tuple[str, int]]:
     """The host and the port of a server for four clients."""
-    with serve(ApiConfig(database_url, clients=4), KeepIdle) as address:
-        host, _, port = address.removeprefix("http://").partition(":")
-        yield host, int(port)
+    with serve_host_and_port(ApiConfig(database_url, clients=4), KeepIdle) as server:
+        yield server
 
 
 ESTABLISHED = "01"
@@ -247,19 +253,15 @@ def test_a_client_that_does_not_read_is_disconnected(database_url: str, add_sour
     for number in range(200):
         add_source(f"s{number}")
     request = b"GET " + SOURCES.encode() + b"?page_size=1000" + HOST + b"\r\n"
-    with serve_with_short_limits(database_url) as server, socket.socket() as connection:
+    with (
+        serve_host_and_port(ApiConfig(database_url), ShortLimits) as server,
+        socket.socket() as connection,
+    ):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(server)
         connection.sendall(request * 200)
         assert is_connected(connection)
         wait_until(lambda: not is_connected(connection), 60)
-
-
-@contextmanager
-def serve_with_short_limits(database_url: str) -> Iterator[tuple[str, int]]:
-    with serve(ApiConfig(database_url), ShortLimits) as address:
-        host, _, port = address.removeprefix("http://").partition(":")
-        yield host, int(port)
 
 
 def is_connected(connection: socket.socket) -> bool:

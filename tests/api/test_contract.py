@@ -16,6 +16,7 @@ from pipeline.errors import RasterError
 from tests.api.conftest import SOURCES, Add, As, address_of, names
 from tests.support.commands import REPOSITORY
 from tests.support.database import execute
+from tests.support.pages import post_sign_in
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 LISTS = [SOURCES, "/api/v4/rasters/", "/api/v4/labeltypes/", "/api/v4/scenarios/"]
@@ -235,13 +236,7 @@ def test_a_program_that_guesses_passwords_gets_429_in_the_envelope(
     failed = "SELECT 'nobody', '127.0.0.1' FROM generate_series(1, 20)"
     execute(engine, f"INSERT INTO sign_in_failures (username, address) {failed}")
     with Client(base_url=client.base_url, timeout=60) as guessing:
-        token = (
-            guessing.get("/accounts/login/")
-            .text.split('csrfmiddlewaretoken" value="')[1]
-            .split('"')[0]
-        )
-        form = {"csrfmiddlewaretoken": token, "username": "nobody", "password": "wrong"}
-        answer = guessing.post("/accounts/login/", data=form)
+        answer = post_sign_in(guessing, "nobody", "wrong")
     assert answer.status_code == 429
     assert answer.json()["message"] == "Too many requests. #429.10"
     assert 800 < int(answer.headers["retry-after"]) <= 900

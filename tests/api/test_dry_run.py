@@ -29,9 +29,9 @@ from pipeline.raster import ProcessReader, ReadOptions
 from pipeline.settings import Settings
 from pipeline.storage.uploads import DryRunUpload, FolderUploadStore
 from tests.api.conftest import SOURCES, As, client_of
-from tests.api.test_pages import BROWSER, sign_in, token_of
 from tests.support.database import rows
 from tests.support.factory import write_raster
+from tests.support.pages import BROWSER, post_sign_in, token_of
 from tests.support.serving import HEAD
 from tests.support.waiting import wait_until
 
@@ -322,7 +322,7 @@ def test_a_dry_run_of_a_page_says_so_and_writes_nothing(
     client: Client, people: dict[str, str], owner: str, engine: Engine, folder: Path
 ) -> None:
     with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as browser:
-        sign_in(browser, "admin", people["admin"])
+        post_sign_in(browser, "admin", people["admin"])
         token = token_of(browser.get(SOURCES))
         before = fingerprint(engine, folder)
         content = json.dumps({"name": "by form", "organisation": owner})

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from html import unescape
 from typing import Any
 
@@ -14,20 +13,11 @@ from pipeline.api.config import ApiConfig
 from pipeline.catalogue.layers import add_layer
 from tests.api.conftest import SOURCES, Add, As, address_of, client_of
 from tests.api.resources.test_layers import graph
-from tests.api.test_pages import BROWSER, sign_in, token_of
-from tests.support.chromium import click_button, needs_chromium, wait_for_text
-from tests.support.chromium import sign_in as sign_in_with
+from tests.support.chromium import click_button, needs_chromium, sign_in, wait_for_text
 from tests.support.database import execute
+from tests.support.pages import BROWSER, post_sign_in, text_of, token_of
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
-
-
-@pytest.fixture
-def visitor(client: Client, people: dict[str, str]) -> Iterator[Client]:
-    """A client of an administrator who is signed in to the pages."""
-    with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as visitor:
-        sign_in(visitor, "admin", people["admin"])
-        yield visitor
 
 
 def submit(visitor: Client, url: str, method: str, content: str = "", **fields: str) -> Response:
@@ -53,11 +43,6 @@ def confirm(visitor: Client, url: str, page: Response) -> Response:
     fields = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page.text)
     fields = [(name, unescape(value)) for name, value in fields]
     return visitor.post(url, data=dict(fields))
-
-
-def text_of(page: Response) -> str:
-    """Return the text of a page."""
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", page.text)))
 
 
 @pytest.fixture
@@ -209,7 +194,7 @@ def test_a_form_without_permission_to_write_is_not_read(
 ) -> None:
     url = f"{SOURCES}{add_source('a').uuid}/"
     with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as user:
-        sign_in(user, "user", people["user"])
+        post_sign_in(user, "user", people["user"])
         page = submit(user, url, "PATCH", '{"name": "long work"}')
     assert (page.status_code, forms(page)) == (403, {})
 
@@ -221,7 +206,7 @@ def test_a_form_keeps_the_typed_text_when_the_database_is_too_slow(
     config = ApiConfig(database_url, statement_timeout_seconds=1)
     with client_of(config) as client:
         client.headers.update(BROWSER)
-        sign_in(client, "admin", people["admin"])
+        post_sign_in(client, "admin", people["admin"])
         with engine.begin() as connection:
             connection.execute(
                 text("SELECT FROM raster_sources WHERE id = :id FOR UPDATE"), {"id": row.id}
@@ -241,7 +226,7 @@ def test_a_rejected_upload_keeps_its_other_fields(visitor: Client, add_source: A
 
 def test_a_failed_sign_in_keeps_the_name_and_not_the_password(client: Client) -> None:
     with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as browser:
-        page = sign_in(browser, 'some"one', "wrong secret")
+        page = post_sign_in(browser, 'some"one', "wrong secret")
     assert page.status_code == 400
     assert (
         'name="username" autocomplete="username" required autofocus value="some&#34;one"'
@@ -320,7 +305,7 @@ def test_the_button_to_sign_out_is_visible_on_a_narrow_screen(
     try:
         browser.get(f"{address_of(client)}{SOURCES}")
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        sign_in_with(browser, LONG_NAME, people["admin"])
+        sign_in(browser, LONG_NAME, people["admin"])
         browser.get(f"{address_of(client)}{path}")
         button = browser.find_element("xpath", "//button[.='Sign out']")
         assert button.rect["x"] >= 0

@@ -7,15 +7,15 @@ from contextlib import ExitStack
 from html import unescape
 
 import pytest
-from httpx import Client, Response
+from httpx import Client
 from sqlalchemy import Engine
 
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.users import create_key, revoke_key, set_password
 from tests.api.conftest import SOURCES, Add, address_of, serve
+from tests.support.pages import BROWSER, post_sign_in, token_of
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
-BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
@@ -26,24 +26,6 @@ def browser(client: Client, engine: Engine) -> Iterator[Client]:
         connection.exec_driver_sql("DELETE FROM sign_in_failures")
     with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as browser:
         yield browser
-
-
-def token_of(page: Response) -> str:
-    """Return the CSRF token in the forms of a page."""
-    match = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
-    assert match, page.text
-    return match[1]
-
-
-def sign_in(browser: Client, username: str, password: str, following: str = "") -> Response:
-    page = browser.get("/accounts/login/", params={"next": following})
-    data = {
-        "csrfmiddlewaretoken": token_of(page),
-        "username": username,
-        "password": password,
-        "next": following,
-    }
-    return browser.post("/accounts/login/", data=data)
 
 
 @pytest.mark.parametrize("how", ["format", "accept"])
@@ -122,7 +104,7 @@ def test_a_person_signs_in_with_a_password_or_a_key_and_out_again(
 ) -> None:
     set_password(engine, "admin", "correct horse")
     for secret in ("correct horse", people["admin"]):
-        answer = sign_in(browser, "admin", secret, SOURCES)
+        answer = post_sign_in(browser, "admin", secret, SOURCES)
         assert (answer.status_code, answer.headers["location"]) == (
             303,
             f"{str(browser.base_url).rstrip('/')}{SOURCES}",
@@ -139,7 +121,7 @@ def test_a_session_ends_with_its_key_or_a_new_password(
 ) -> None:
     def open_session(secret: str) -> Client:
         another = stack.enter_context(Client(base_url=browser.base_url, headers=BROWSER))
-        assert sign_in(another, "user", secret).status_code == 303
+        assert post_sign_in(another, "user", secret).status_code == 303
         return another
 
     def is_signed_in(client: Client) -> bool:
@@ -156,7 +138,7 @@ def test_a_session_ends_with_its_key_or_a_new_password(
         assert [is_signed_in(session) for session in sessions] == [True, True, True, True]
         revoke_key(engine, first.partition(".")[0])
         assert [is_signed_in(session) for session in sessions] == [False, False, True, True]
-        assert sign_in(browser, "user", first).status_code == 400
+        assert post_sign_in(browser, "user", first).status_code == 400
         set_password(engine, "user", "battery staple")
         assert [is_signed_in(session) for session in sessions] == [False, False, False, False]
         assert is_signed_in(open_session(second))
@@ -165,9 +147,9 @@ def test_a_session_ends_with_its_key_or_a_new_password(
 def test_a_sign_out_with_an_old_token_gets_a_page_with_a_new_one(
     browser: Client, people: dict[str, str]
 ) -> None:
-    sign_in(browser, "user", people["user"])
+    post_sign_in(browser, "user", people["user"])
     old_form = {"csrfmiddlewaretoken": token_of(browser.get(SOURCES))}
-    sign_in(browser, "admin", people["admin"])
+    post_sign_in(browser, "admin", people["admin"])
     refused = browser.post("/accounts/logout/", data=old_form)
     assert refused.status_code == 403
     assert "CSRF Failed" in refused.text
@@ -187,7 +169,7 @@ def test_cookies_are_for_the_path_of_the_base_url_only(
         serve(ApiConfig(database_url, base_url=public)) as address,
         Client(base_url=address + path, headers=BROWSER, timeout=60) as browser,
     ):
-        sign_in(browser, "admin", people["admin"])
+        post_sign_in(browser, "admin", people["admin"])
         assert {cookie.path for cookie in browser.cookies.jar} == {path}
         page = browser.get(SOURCES)
         assert "admin" in page.text
@@ -204,20 +186,20 @@ def test_signing_in_redirects_to_our_own_pages_only(
         "/\\evil.example",
         "javascript:alert(1)",
     ):
-        answer = sign_in(browser, "admin", people["admin"], following)
+        answer = post_sign_in(browser, "admin", people["admin"], following)
         assert answer.headers["location"].endswith("/api/v4/?format=api")
 
 
 def test_successful_sign_ins_do_not_count_as_failures(
     browser: Client, people: dict[str, str]
 ) -> None:
-    assert {sign_in(browser, "admin", people["admin"]).status_code for _ in range(30)} == {303}
+    assert {post_sign_in(browser, "admin", people["admin"]).status_code for _ in range(30)} == {303}
 
 
 def test_a_form_writes_only_with_the_token(
     browser: Client, people: dict[str, str], owner: str
 ) -> None:
-    sign_in(browser, "admin", people["admin"])
+    post_sign_in(browser, "admin", people["admin"])
     token = token_of(browser.get(SOURCES))
     form = {"_method": "POST", "_content": f'{{"name": "by form", "organisation": "{owner}"}}'}
     assert browser.post(SOURCES, data=form).status_code == 403
@@ -247,7 +229,7 @@ def test_the_form_of_post_is_valid_with_name_and_organisation(
     browser: Client, people: dict[str, str], owner: str, path: str
 ) -> None:
     url = f"/api/v4/{path}/"
-    sign_in(browser, "admin", people["admin"])
+    post_sign_in(browser, "admin", people["admin"])
     page = browser.get(url)
     match = re.search(r"<textarea[^>]*>\s*(\{.*?\})\s*</textarea>", unescape(page.text), re.DOTALL)
     assert match
@@ -268,7 +250,7 @@ def test_the_form_of_post_is_valid_with_name_and_organisation(
 def test_a_rejected_form_is_shown_again(
     browser: Client, people: dict[str, str], owner: str
 ) -> None:
-    sign_in(browser, "admin", people["admin"])
+    post_sign_in(browser, "admin", people["admin"])
     form = {
         "_method": "POST",
         "_content": '{"name": "half',
@@ -288,7 +270,7 @@ def test_only_callers_who_may_write_see_forms(
 ) -> None:
     url = f"{SOURCES}{add_source('a').uuid}/"
     if username:
-        sign_in(browser, username, people[username])
+        post_sign_in(browser, username, people[username])
     for path in (url, f"{url}data/"):
         assert ('class="raw"' in browser.get(path).text) == expected
     may_add = username in ("admin", "supplier")
@@ -348,7 +330,7 @@ def test_a_static_file_is_sent_as_a_whole(client: Client, wanted: str) -> None:
 def test_only_scripts_of_our_own_origin_write(
     browser: Client, people: dict[str, str], owner: str
 ) -> None:
-    sign_in(browser, "admin", people["admin"])
+    post_sign_in(browser, "admin", people["admin"])
     body, address = {"name": "n", "organisation": owner}, address_of(browser)
     for headers, status in (
         ({"Origin": address}, 201),

@@ -12,9 +12,9 @@ from pipeline.api.config import ApiConfig
 from pipeline.api.routes import endpoints
 from pipeline.api.shared_memory import SharedMemory
 from tests.api.conftest import SOURCES, Add, As, address_of, client_of
-from tests.api.test_pages import BROWSER
 from tests.support.chromium import GetBrowser, needs_chromium, wait_for_text
 from tests.support.commands import REPOSITORY
+from tests.support.pages import BROWSER
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 V4 = "/api/v4"

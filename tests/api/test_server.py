@@ -4,6 +4,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPConnection
 from time import sleep
 
@@ -23,12 +24,21 @@ class ShortLimits(LimitedProtocol):
     head_seconds, seconds_to_read = 2.0, 0.3
 
 
+@contextmanager
+def serve_host_and_port(
+    config: ApiConfig, protocol: type[LimitedProtocol]
+) -> Iterator[tuple[str, int]]:
+    """Run a server with this protocol; yield its host and port."""
+    with serve(config, protocol) as address:
+        host, _, port = address.removeprefix("http://").partition(":")
+        yield host, int(port)
+
+
 @pytest.fixture(scope="module")
 def short_limits(database_url: str) -> Iterator[tuple[str, int]]:
     """The host and the port of a server with short time limits."""
-    with serve(ApiConfig(database_url), ShortLimits) as address:
-        host, _, port = address.removeprefix("http://").partition(":")
-        yield host, int(port)
+    with serve_host_and_port(ApiConfig(database_url), ShortLimits) as server:
+        yield server
 
 
 def exchange(host_and_port: tuple[str, int], *pieces: bytes) -> bytes:

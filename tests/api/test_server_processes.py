@@ -25,11 +25,9 @@ from tests.api.conftest import SOURCES
 from tests.support.commands import find_processes
 from tests.support.database import scalars
 from tests.support.factory import write_raster
+from tests.support.pages import post_sign_in
 from tests.support.serving import ColdServing, Serving
 from tests.support.waiting import wait_until
-
-LOGIN = "/accounts/login/"
-FORM = re.compile('name="csrfmiddlewaretoken" value="([^"]+)"')
 
 
 @pytest.fixture(scope="module")
@@ -147,18 +145,10 @@ def read_counts(client: httpx.Client) -> tuple[int, int]:
 def test_failed_sign_ins_count_in_all_processes(api: Serving) -> None:
     with ExitStack() as stack:
         clients = open_clients(api, stack)
-        statuses = [sign_in(client) for client in clients]
+        statuses = [post_sign_in(client, "admin", "wrong").status_code for client in clients]
         assert len(find_connections(api)) > 1
     assert statuses[:5] == [400] * 5
     assert 429 in statuses[5:]
-
-
-def sign_in(client: httpx.Client) -> int:
-    """Sign in with a wrong password; return the status."""
-    match = FORM.search(client.get(LOGIN, headers={"Accept": "text/html"}).text)
-    assert match
-    form = {"username": "admin", "password": "wrong", "csrfmiddlewaretoken": match[1]}
-    return client.post(LOGIN, data=form).status_code
 
 
 def test_uploads_are_processed_once(api: Serving, engine: Engine, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from httpx import Client, Response
 
 from pipeline.api.config import ApiConfig
 from tests.api.conftest import SOURCES, Add, As, client_of
-from tests.api.test_pages import BROWSER
+from tests.support.pages import BROWSER
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 

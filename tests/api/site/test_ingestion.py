@@ -25,10 +25,10 @@ from pipeline.ingest.register import register_all
 from pipeline.ingest.sync import sync_all
 from pipeline.raster import ProcessReader
 from tests.api.conftest import As, client_of
-from tests.api.test_pages import BROWSER, sign_in
 from tests.support.database import execute, rows
 from tests.support.factory import write_raster
 from tests.support.ingestion import CONFIG, definition_files, run_context
+from tests.support.pages import BROWSER, post_sign_in
 
 CALLERS = ("stranger", "manager", "user", "supplier", "admin")
 MEMBERS = ("user", "supplier", "admin")
@@ -203,7 +203,7 @@ def sessions(client: Client, engine: Engine, people: dict[str, str]) -> Iterator
             browser = stack.enter_context(
                 Client(base_url=client.base_url, headers=BROWSER, timeout=60)
             )
-            assert sign_in(browser, name, "the right one").status_code == 303
+            assert post_sign_in(browser, name, "the right one").status_code == 303
             clients[name] = browser
         yield clients.__getitem__
 

@@ -16,20 +16,15 @@ from pipeline.api.site.time_bar import divide_time, make_time_bar
 from pipeline.catalogue.file_row import FileRow
 from pipeline.raster import ProcessReader
 from tests.api.conftest import SOURCES, Add, As
-from tests.api.test_pages import BROWSER, sign_in, token_of
 from tests.support.factory import RD_TRANSFORM, write_raster
 from tests.support.ingestion import definition_files, register_files
+from tests.support.pages import BROWSER, post_sign_in, text_of, token_of
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 
 
 def visit(client: Client, uuid: Any, part: str = "", **query: str) -> Response:
     return client.get(f"/sources/{uuid}/{part}", params=query, headers=BROWSER)
-
-
-def text_of(page: Response) -> str:
-    """Return the text of a page."""
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", page.text)))
 
 
 @pytest.fixture
@@ -124,14 +119,6 @@ def test_a_long_series_is_divided_into_120_parts() -> None:
         assert (division.parts, division.until > last) == (120, True)
 
 
-@pytest.fixture
-def visitor(client: Client, people: dict[str, str]) -> Any:
-    """A client of an administrator who is signed in to the pages."""
-    with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as visitor:
-        sign_in(visitor, "admin", people["admin"])
-        yield visitor
-
-
 def read_form(page: Response) -> dict[str, str]:
     """Return the fields of the form in the middle of a page, as a browser sends them."""
     form = page.text[page.text.index('<form method="post" class="card">') :]
@@ -187,7 +174,7 @@ def test_a_form_needs_its_token_and_the_right_to_write(
             assert visitor.post(path, data=data).status_code == 403
         assert client.post(path, data=form, headers=BROWSER).status_code == 401
         with Client(base_url=client.base_url, headers=BROWSER) as user:
-            sign_in(user, "user", people["user"])
+            post_sign_in(user, "user", people["user"])
             token = token_of(user.get("/"))
             data = {**form, "name": "stolen", "csrfmiddlewaretoken": token}
             assert user.post(path, data=data).status_code == 403

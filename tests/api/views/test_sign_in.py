@@ -12,8 +12,8 @@ from pipeline.api.config import ApiConfig
 from pipeline.api.sign_in_attempts import MAX_FAILURES, delay, network_of
 from pipeline.catalogue.users import set_password
 from tests.api.conftest import address_of, client_of
-from tests.api.test_pages import BROWSER, sign_in
 from tests.support.database import execute, rows
+from tests.support.pages import BROWSER, post_sign_in
 
 FAILED = "INSERT INTO sign_in_failures (username, address, at) SELECT {}, :address, now() - :ago * interval '1 second'"
 
@@ -49,15 +49,15 @@ def test_after_some_failures_a_name_waits_at_that_address_only(
         browser_at("127.0.0.1", address_of(client)) as guessing,
         browser_at("127.0.0.2", address_of(client)) as owner,
     ):
-        answers = [sign_in(guessing, "admin", f"guess {n}").status_code for n in range(5)]
+        answers = [post_sign_in(guessing, "admin", f"guess {n}").status_code for n in range(5)]
         assert answers == [400] * 5
         add_failures(engine, 7)
-        refused = sign_in(guessing, "admin", password)
+        refused = post_sign_in(guessing, "admin", password)
         assert refused.status_code == 429
         assert 100 < int(refused.headers["retry-after"]) <= 128
         assert "minutes and try again" in refused.text
-        assert sign_in(owner, "admin", password).status_code == 303
-        assert sign_in(guessing, "user", "x").status_code == 400  # another name
+        assert post_sign_in(owner, "admin", password).status_code == 303
+        assert post_sign_in(guessing, "user", "x").status_code == 400  # another name
 
 
 def test_failures_behind_a_pooler_are_stored_too(
@@ -65,7 +65,7 @@ def test_failures_behind_a_pooler_are_stored_too(
 ) -> None:
     config = ApiConfig(database_url, prepare=False)
     with client_of(config) as client, browser_at("127.0.0.1", address_of(client)) as guessing:
-        answers = [sign_in(guessing, "admin", f"guess {n}").status_code for n in range(5)]
+        answers = [post_sign_in(guessing, "admin", f"guess {n}").status_code for n in range(5)]
     assert answers == [400] * 5
     assert rows(engine, "SELECT count(*) FROM sign_in_failures") == [(5,)]
 
@@ -79,7 +79,7 @@ def test_the_wait_doubles_with_each_failure(
 ) -> None:
     add_failures(engine, failures, ago=ago)
     with browser_at("127.0.0.1", address_of(client)) as browser:
-        answer = sign_in(browser, "admin", password)
+        answer = post_sign_in(browser, "admin", password)
     assert answer.status_code == (429 if wait else 303)
     if wait:
         assert wait - 2 <= int(answer.headers["retry-after"]) <= wait
@@ -90,7 +90,9 @@ def test_a_rejected_attempt_does_not_prolong_the_wait(
 ) -> None:
     add_failures(engine, 8)
     with browser_at("127.0.0.1", address_of(client)) as browser:
-        waits = [int(sign_in(browser, "admin", password).headers["retry-after"]) for _ in range(20)]
+        waits = [
+            int(post_sign_in(browser, "admin", password).headers["retry-after"]) for _ in range(20)
+        ]
     assert waits == sorted(waits, reverse=True)
     assert max(waits) <= 8
 
@@ -100,9 +102,9 @@ def test_the_right_password_ends_the_wait_for_later_failures(
 ) -> None:
     add_failures(engine, 7, ago=60)
     with browser_at("127.0.0.1", address_of(client)) as browser:
-        assert sign_in(browser, "admin", password).status_code == 303
-        assert sign_in(browser, "admin", "wrong").status_code == 400
-        assert sign_in(browser, "admin", password).status_code == 303
+        assert post_sign_in(browser, "admin", password).status_code == 303
+        assert post_sign_in(browser, "admin", "wrong").status_code == 400
+        assert post_sign_in(browser, "admin", password).status_code == 303
 
 
 def test_an_address_that_tries_many_names_waits_a_minute_at_most(
@@ -113,9 +115,9 @@ def test_an_address_that_tries_many_names_waits_a_minute_at_most(
         browser_at("127.0.0.1", address_of(client)) as guessing,
         browser_at("127.0.0.2", address_of(client)) as owner,
     ):
-        answer = sign_in(guessing, "admin", password)
+        answer = post_sign_in(guessing, "admin", password)
         assert (answer.status_code, int(answer.headers["retry-after"]) <= 60) == (429, True)
-        assert sign_in(owner, "admin", password).status_code == 303
+        assert post_sign_in(owner, "admin", password).status_code == 303
 
 
 def test_concurrent_guesses_are_limited(client: Client, engine: Engine) -> None:
@@ -123,7 +125,7 @@ def test_concurrent_guesses_are_limited(client: Client, engine: Engine) -> None:
 
     def guess(number: int) -> int:
         with browser_at("127.0.0.1", address_of(client)) as browser:
-            return sign_in(browser, "admin", f"guess {number}").status_code
+            return post_sign_in(browser, "admin", f"guess {number}").status_code
 
     with ThreadPoolExecutor(16) as threads:
         answers = list(threads.map(guess, range(16)))
@@ -142,14 +144,14 @@ def test_a_forwarded_address_counts_only_from_a_trusted_proxy(
         ):
             with browser_at("127.0.0.1", address_of(behind)) as browser:
                 browser.headers["X-Forwarded-For"] = forwarded
-                assert sign_in(browser, "admin", password).status_code == status
+                assert post_sign_in(browser, "admin", password).status_code == status
     with browser_at("127.0.0.1", address_of(client)) as guessing:  # this server trusts no proxy
         for number in range(5):
             guessing.headers["X-Forwarded-For"] = f"192.0.2.{number}"
-            assert sign_in(guessing, "admin", "wrong").status_code == 400
+            assert post_sign_in(guessing, "admin", "wrong").status_code == 400
         add_failures(engine, 7)
         guessing.headers["X-Forwarded-For"] = "192.0.2.9"
-        assert sign_in(guessing, "admin", password).status_code == 429
+        assert post_sign_in(guessing, "admin", password).status_code == 429
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,7 @@ def test_the_wait_has_a_maximum() -> None:
 def test_only_the_latest_failures_are_stored(client: Client, engine: Engine) -> None:
     add_failures(engine, MAX_FAILURES + 500, name="'name ' || n", address="192.0.2.77")
     with browser_at("127.0.0.1", address_of(client)) as browser:
-        assert sign_in(browser, "admin", "wrong").status_code == 400
+        assert post_sign_in(browser, "admin", "wrong").status_code == 400
     ((count,),) = rows(engine, "SELECT count(*) FROM sign_in_failures")
     assert count == MAX_FAILURES
 
@@ -191,4 +193,4 @@ def test_a_password_is_not_tried_where_keys_are_expected(client: Client, passwor
             assert (by_basic.status_code, by_headers.status_code) == (401, 401)
     # these failures make nobody wait
     with browser_at("127.0.0.1", address_of(client)) as browser:
-        assert sign_in(browser, "admin", password).status_code == 303
+        assert post_sign_in(browser, "admin", password).status_code == 303

@@ -1,6 +1,5 @@
 """The page of a source's data: people send and remove files by forms, and other sites cannot."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,6 @@ from httpx import Client
 
 from pipeline.storage.uploads import FolderUploadStore
 from tests.api.conftest import As, address_of
-from tests.api.test_pages import BROWSER, token_of
-from tests.api.test_pages import sign_in as sign_in_by_http
 from tests.api.views.source_data.conftest import (
     NOON,
     ONE,
@@ -29,6 +26,7 @@ from tests.support.chromium import (
     wait_for_text,
 )
 from tests.support.factory import write_raster
+from tests.support.pages import token_of
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
@@ -97,14 +95,6 @@ def count_files_and_uploads(client: Client, url: str) -> tuple[int, int]:
     """Return the numbers of files and uploads that a client sees."""
     files, uploads = (client.get(f"{url}{part}/").json()["count"] for part in ("files", "uploads"))
     return files, uploads
-
-
-@pytest.fixture
-def visitor(client: Client, people: dict[str, str]) -> Iterator[Client]:
-    """A client of a signed-in administrator, which does not say from which site a request comes."""
-    with Client(base_url=client.base_url, headers=BROWSER, timeout=60) as visitor:
-        sign_in_by_http(visitor, "admin", people["admin"])
-        yield visitor
 
 
 Parts = list[tuple[str, tuple[str | None, bytes]]]

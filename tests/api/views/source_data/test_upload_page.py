@@ -10,11 +10,11 @@ from httpx import Client
 from sqlalchemy import Engine
 
 from tests.api.conftest import As, address_of
-from tests.api.test_pages import BROWSER
 from tests.api.views.source_data.conftest import Process, Source
 from tests.support.chromium import GetBrowser, click_button, needs_chromium, sign_in, wait_for_text
 from tests.support.database import rows
 from tests.support.factory import write_raster
+from tests.support.pages import BROWSER
 
 DROP = """
     const transfer = new DataTransfer();
