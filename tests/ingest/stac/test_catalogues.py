@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from pipeline.api.config import ApiConfig
 from pipeline.catalogue.undo import undo
 from pipeline.ingest.stac.assets import Choice
-from tests.api.conftest import serving
+from tests.api.conftest import serve
 from tests.ingest.stac.conftest import (
     Importer,
     catalogue,
@@ -97,7 +97,7 @@ def test_our_own_api_is_imported_and_the_second_time_changes_nothing(
     )
     register_files(engine, stac.pool.read, other)
     published = ((web.folder.as_uri(), web.url),)
-    with serving(ApiConfig(database_url, asset_urls=published)) as address:
+    with serve(ApiConfig(database_url, asset_urls=published)) as address:
         for name in (
             f"{address}/stac",
             f"{address}/stac/search?limit=3",
