@@ -91,7 +91,7 @@ def test_a_server_killed_while_receiving_leaves_no_file_or_reservation(
 ) -> None:
     url, half = serving.add_source(), 2**20
     store = FolderUploadStore(home.resolve() / "uploads")
-    serving.settle(engine)
+    serving.wait_for_uploads(engine)
     used = scalars(engine, "SELECT coalesce(sum(size), 0) FROM raster_sources")[0]
     quota(engine, int(used) + 3 * half)
     before = set(store.uris())
@@ -102,7 +102,7 @@ def test_a_server_killed_while_receiving_leaves_no_file_or_reservation(
         serving.kill()
     serving.start()
     assert send_zeros(serving, url, 2 * half) == 200
-    serving.settle(engine)
+    serving.wait_for_uploads(engine)
     wait_until(lambda: set(store.uris()) == set(scalars(engine, "SELECT uri FROM raster_files")))
     quota(engine, None)
 

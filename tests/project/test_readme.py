@@ -84,11 +84,11 @@ def test_the_commands_print_what_the_how_to_says(
         bucket: Bucket = request.getfixturevalue("bucket")
         for raster in sorted(SAMPLES.glob("bloemhof_s1_2*.tif")):
             bucket.put(f"depth/{raster.name}", raster)
-        reader.changes.update(bucket.environment)
+        reader.variables.update(bucket.environment)
         text = text.replace("s3://rasters/", f"s3://{bucket.name}/")
     if page.stem == "import-stac":
         url = request.getfixturevalue("catalogue_of_samples")
-        reader.changes["RASTERSOURCES_ROOTS"] = f"{url}/"
+        reader.variables["RASTERSOURCES_ROOTS"] = f"{url}/"
         # the name of the import is made of the URL
         text = re.sub(r"definition .*\nstac-.*13\n", "...", text).replace(
             "https://maps.example.org", url

@@ -19,9 +19,9 @@ FLOWS: list[str | Path] = [*RASTERSOURCES, "flow"]
 
 
 def environment(**changes: str | Path) -> dict[str, str]:
-    """Return the environment of the tests without our settings, with one process that serves and one that reads.
+    """Return the environment of the tests with these changes, and without other settings of ours.
 
-    A second process of either kind takes half a second to start, and has tests of its own.
+    By default one process serves and one reads, because a second one takes half a second to start.
     """
     clean = {
         name: value

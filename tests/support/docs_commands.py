@@ -52,14 +52,14 @@ class DocsShell:
         (folder / "sample_data").symlink_to(REPOSITORY / "sample_data")
         self.home = folder / ".rastersources"
         add_database(self.home / "prefect")
-        self.changes = environment(
+        self.variables = environment(
             RASTERSOURCES_HOME=self.home,
             RASTERSOURCES_PORT=self.ports["8000"],
             RASTERSOURCES_PREFECT_PORT=self.ports["4200"],
             **SERVER_VARIABLES,
         )
-        del self.changes["RASTERSOURCES_WORKERS"]  # use the default, as a user does
-        self.changes["PATH"] = f"{programs}{os.pathsep}{self.changes['PATH']}"
+        del self.variables["RASTERSOURCES_WORKERS"]  # use the default, as a user does
+        self.variables["PATH"] = f"{programs}{os.pathsep}{self.variables['PATH']}"
 
     def with_ports(self, text: str) -> str:
         """Replace the ports in a text of the page by those of this test."""
@@ -73,7 +73,7 @@ class DocsShell:
     def start(self, command: str) -> "subprocess.Popen[str]":
         """Start a command of the page."""
         return subprocess.Popen(
-            ["sh", "-c", self.with_ports(command)], cwd=self.folder, env=self.changes, stdout=subprocess.PIPE,
+            ["sh", "-c", self.with_ports(command)], cwd=self.folder, env=self.variables, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
 

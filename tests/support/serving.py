@@ -40,9 +40,9 @@ class Serving:
     process: WarmProcess | subprocess.Popen[bytes]
     warm = True
 
-    def __init__(self, url: str, home: Path, key: str, organisation: str, **changes: str) -> None:
+    def __init__(self, url: str, home: Path, key: str, organisation: str, **variables: str) -> None:
         self.url, self.home, self.key, self.organisation = url, home, key, organisation
-        self.changes = changes
+        self.variables = variables
         self.port = free_port()
         self.client = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}", auth=("__key__", key), timeout=60
@@ -59,17 +59,17 @@ class Serving:
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
-        changes = environment(
-            **self.changes, RASTERSOURCES_DATABASE_URL=self.url, RASTERSOURCES_HOME=self.home
+        environ = environment(
+            **self.variables, RASTERSOURCES_DATABASE_URL=self.url, RASTERSOURCES_HOME=self.home
         )
         command = [*map(str, RASTERSOURCES), "serve", "--port", str(self.port)]
         errors = self.home / "errors"
         if self.warm:
-            self.process = WarmProcess(command[1:], self.home, changes, errors)
+            self.process = WarmProcess(command[1:], self.home, environ, errors)
         else:
             with errors.open("w") as file:
                 self.process = subprocess.Popen(
-                    command, env=changes, stdout=subprocess.DEVNULL, stderr=file
+                    command, env=environ, stdout=subprocess.DEVNULL, stderr=file
                 )
         while True:
             try:
@@ -109,7 +109,7 @@ class Serving:
             time.sleep(0.05)
         return str(status)
 
-    def settle(self, engine: Engine) -> None:
+    def wait_for_uploads(self, engine: Engine) -> None:
         """Wait until no upload is open, including those that a kill left without an answer."""
         open_uploads = "SELECT id FROM uploads WHERE state IN ('received', 'processing', 'retry')"
         deadline = time.monotonic() + 60
@@ -130,12 +130,12 @@ class ColdServing(Serving):
 
 
 @contextmanager
-def serving_for(engine: Engine, url: str, home: Path, **changes: str) -> Iterator[Serving]:
-    """Run a server with these settings for an administrator of the organisation Owner."""
+def serving_for(engine: Engine, url: str, home: Path, **variables: str) -> Iterator[Serving]:
+    """Run a server with these environment variables for an administrator of the organisation Owner."""
     organisation = str(add_organisation(engine, "Owner"))
     add_user(engine, "admin")
     grant_role(engine, "admin", "Owner", "admin")
-    with Serving(url, home, create_key(engine, "admin"), organisation, **changes) as serving:
+    with Serving(url, home, create_key(engine, "admin"), organisation, **variables) as serving:
         yield serving
 
 
@@ -179,7 +179,7 @@ def assert_nothing_lost_or_doubled(serving: Serving, engine: Engine, tif: Path, 
             kill.result()
         serving.start()
     assert {serving.wait_for(task) for task in tasks.values()} <= {"SUCCESS"}
-    serving.settle(engine)
+    serving.wait_for_uploads(engine)
     registered = scalars(engine, REGISTERED_STEPS, name=url.split("/")[-2])
     assert len(registered) == len(set(registered))
     # The server also registers uploads whose answer was lost.

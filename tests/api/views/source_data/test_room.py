@@ -21,13 +21,14 @@ from pipeline.catalogue.users import grant_role
 from pipeline.storage.uploads import FolderUploadStore, UploadStore
 from tests.api.conftest import As, client_of
 from tests.api.views.source_data.conftest import Source, run, send, stored_uris
+from tests.support.serving import HEAD
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("empty", "people")
 
 MIB = 2**20
 DISK, RESERVE = 16 * MIB, 4 * MIB
-HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.tif"\r\n\r\n'
+
 TAIL = b"\r\n--b--\r\n"
 
 
