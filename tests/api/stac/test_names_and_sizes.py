@@ -134,9 +134,7 @@ def test_a_filter_by_size_finds_the_same_as_python(
 
 
 @pytest.mark.parametrize("order", [SIZE, f"-{SIZE}"])
-def test_items_are_ordered_by_size(
-    client: Client, titles: dict[str, str], order: str
-) -> None:
+def test_items_are_ordered_by_size(client: Client, titles: dict[str, str], order: str) -> None:
     sizes = sizes_of(client)
     sign = -1 if order[0] == "-" else 1
     expected = sorted(sizes, key=lambda id: (sign * float(sizes[id]), int(id)))
@@ -179,9 +177,7 @@ def test_an_index_serves_searches_for_names_and_sizes(
     assert index in plan
 
 
-def test_the_functions_that_write_an_item_are_inlined(
-    database_url: str, uuids: Uuids
-) -> None:
+def test_the_functions_that_write_an_item_are_inlined(database_url: str, uuids: Uuids) -> None:
     """PostgreSQL parses and plans a function that is not inlined in each statement."""
     called = set(re.findall(r"stac_\w+(?=\()", explain(database_url, {}, "VERBOSE")))
     # these are in subqueries, which few files need
