@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
 from pydantic import (
@@ -157,6 +157,14 @@ class Definition(CommonFields):
     limits: Limits | None = None
     """Limits for reading one file, in place of those of the settings; see docs/sources.md#limits."""
 
+    @classmethod
+    def make(cls, fields: Mapping[str, object]) -> Self:
+        """Return a definition with these fields. Raises CatalogueError that names the first wrong field."""
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise CatalogueError(f"arguments: {next(faults_of(error, cls))}") from error
+
     def conflicts(self, context: Any) -> Iterator[Conflict]:
         """Yield the conflicts between fields."""
         yield from super().conflicts(context)
@@ -241,7 +249,6 @@ class ImportDefinition(Definition):
         return short_hash(f"{super().reading_hash()} {self.item_times}")
 
 
-D = TypeVar("D", bound=Definition)
 NOT_IN_SOURCES = {
     "files", "settle_seconds", "schedule", "every", "uuid", "missing", "max_missing_percent", "limits",
     *field_types.ASSIGNED_FIELDS,
@@ -254,20 +261,3 @@ READING_FIELDS = {"temporal", "time", "group", "pattern", "time_format", "time_z
 def short_hash(text: str) -> str:
     """Return half of a SHA-256 hash in hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def make_definition(fields: Mapping[str, object]) -> Definition:
-    """Return a definition with these fields. Raises CatalogueError that names the first wrong field."""
-    return _make(Definition, fields)
-
-
-def make_import(fields: Mapping[str, object]) -> ImportDefinition:
-    """Return the definition of an import. Raises CatalogueError that names the first wrong field."""
-    return _make(ImportDefinition, fields)
-
-
-def _make(model: type[D], fields: Mapping[str, object]) -> D:
-    try:
-        return model.model_validate(fields)
-    except ValidationError as error:
-        raise CatalogueError(f"arguments: {next(faults_of(error, model))}") from error

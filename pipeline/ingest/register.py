@@ -31,7 +31,7 @@ from pipeline.catalogue.owners import Owner, find_owner
 from pipeline.catalogue.register import BatchItem, group_key_of, register_batch
 from pipeline.catalogue.sync_runs import RunReport, SyncRun, count_files, record_run
 from pipeline.catalogue.tombstones import find_deleted_groups
-from pipeline.definitions.definition import Definition, make_definition
+from pipeline.definitions.definition import Definition
 from pipeline.definitions.field_types import REGISTER_ID
 from pipeline.definitions.grouping import are_different_steps
 from pipeline.definitions.sources_toml import load_config
@@ -217,7 +217,7 @@ def files_from_arguments(
     Raises CatalogueError that names a wrong field.
     """
     given = {name: value for name, value in fields.items() if value is not None}
-    definition = make_definition({**given, "id": REGISTER_ID, "files": ["."]})
+    definition = Definition.make({**given, "id": REGISTER_ID, "files": ["."]})
     return [DefinitionFiles(definition, [literal_location(location) for location in locations])]
 
 

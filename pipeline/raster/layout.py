@@ -33,8 +33,9 @@ def describe_layout(
     inside = _without_masks(directories[1:])
     reasons = tuple(_not_cog_because(main, inside, external))
     width, height = main.block_size
+    code = main.integer(tiff.COMPRESSION, 1)
     return Layout(
-        compression=_compression(main),
+        compression=None if code == 1 else _COMPRESSIONS.get(code, str(code)),
         block_width=width,
         block_height=height,
         # rasterio computes the decimation factor in the same way.
@@ -46,11 +47,6 @@ def describe_layout(
         not_cog_because=reasons,
         mask=_mask(directories, sidecar_mask),
     )
-
-
-def _compression(main: tiff.Directory) -> str | None:
-    code = main.integer(tiff.COMPRESSION, 1)
-    return None if code == 1 else _COMPRESSIONS.get(code, str(code))
 
 
 def _without_masks(directories: Sequence[tiff.Directory]) -> list[tiff.Directory]:
@@ -72,7 +68,9 @@ def _not_cog_because(
     """Yield the rules of GDAL's COG validator that the file breaks."""
     if external:
         yield "its overviews lie in a file of their own"
-    if main.offset != _cog_header_offset(main):
+    # the first directory of a COG comes after the file's header and GDAL's ghost area, at an even offset
+    before = main.reader.header_size + _ghost_size(main.reader)
+    if main.offset != before + before % 2:
         yield "its header is not at the start of the file"
     levels = (main, *overviews)
     if any(not d.tiled and max(d.width, d.height) > _UNTILED_UP_TO for d in levels):
@@ -86,12 +84,6 @@ def _not_cog_because(
         yield "the pixels of its overviews do not come before its own"
     if starts and starts[-1] < levels[-1].offset:
         yield "its pixels come before its headers"
-
-
-def _cog_header_offset(main: tiff.Directory) -> int:
-    """Return the offset of a COG's first directory: after the file's header and GDAL's ghost area."""
-    end = main.reader.header_size + _ghost_size(main.reader)
-    return end + end % 2
 
 
 def ghost_area(reader: tiff.HeaderReader) -> bytes | None:

@@ -25,10 +25,7 @@ class Libraries:
 
 def find_libraries() -> Libraries:
     """Return the versions, and the number of grid files in PROJ's folders."""
-    folders = [
-        *get_data_dir().split(":"),
-        get_user_data_dir(),
-    ]
+    folders = [*get_data_dir().split(":"), get_user_data_dir()]
     grids = {path.name for folder in folders for path in Path(folder).glob("*.tif")}
     return Libraries(rasterio.__gdal_version__, pyproj.proj_version_str, len(grids))
 

@@ -78,14 +78,11 @@ class SparseCopy:
         missing = [
             (start, stop)
             for start, stop in _merge_ranges(ranges, _SMALL_GAP)
-            if not self._holds(start, min(stop, self.size))
+            if self._filled_up_to(start) < min(stop, self.size)
         ]
         fetched = threads.map(lambda part: self._get(part[0], min(part[1], self.size)), missing)
         for (start, _), data in zip(missing, fetched, strict=True):
             self._write(descriptor, start, data)
-
-    def _holds(self, start: int, stop: int) -> bool:
-        return start >= stop or self._filled_up_to(start) >= stop
 
     def _fetch(self, start: int, stop: int) -> bytes:
         self._bytes_left -= stop - start

@@ -2,9 +2,11 @@
 
 import errno
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from pipeline.errors import NotAFile, NotFound, PermissionDenied, RasterError, Rejection, Unreadable
@@ -18,6 +20,9 @@ UNNAMED_SCHEME = "fd:"
 """Start of the URI of a temporary file without a name."""
 RASTER_SUFFIXES = (".tif", ".tiff")
 """Suffixes of the files that are listed in a folder, in any case. A file that is named itself may have any suffix."""
+
+READ_BYTES = 2**18
+"""Size of the parts in which a file is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,16 @@ def path_of(uri: str) -> str:
     """Return the path of a `file://` URI, or `/bucket/key` or `/host/path` of another one."""
     scheme, _, rest = uri.partition("://")
     return decode_name(rest if scheme == "file" else f"/{rest}")
+
+
+def read_parts(file: BinaryIO) -> tuple[int, Iterator[bytes]]:
+    """Return the size of an open file, and its bytes in parts; it is closed at their end."""
+
+    def parts() -> Iterator[bytes]:
+        with file:
+            yield from iter(lambda: file.read(READ_BYTES), b"")
+
+    return os.fstat(file.fileno()).st_size, parts()
 
 
 def sync_folder(folder: Path) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from pipeline.definitions.definition import Definition, Limits, make_definition
+from pipeline.definitions.definition import Definition, Limits
 from pipeline.definitions.drop_folder import DropFolder
 from pipeline.definitions.sources_toml import load_config
 from pipeline.errors import CatalogueError
@@ -274,7 +274,7 @@ def test_hashes_change_with_fields_of_sources_and_fields_of_reading(
     fields: dict[str, Any], of_sources: bool, reading: bool
 ) -> None:
     plain = {"id": "a", "files": ["*"], "organisation": "A", "group": fields.get("group", "file")}
-    before, after = make_definition(plain), make_definition({**plain, **fields})
+    before, after = Definition.make(plain), Definition.make({**plain, **fields})
     assert (before.hash() != after.hash()) is of_sources
     assert (before.reading_hash() != after.reading_hash()) is reading
 
@@ -288,7 +288,7 @@ def test_the_reading_hash_of_a_drop_folder_depends_on_crs_and_override() -> None
 
 def test_hashes_without_assigned_values_are_those_of_earlier_releases() -> None:
     """With another hash every catalogue would read all its files again."""
-    plain = make_definition({"id": "a", "files": ["*"], "organisation": "A"})
+    plain = Definition.make({"id": "a", "files": ["*"], "organisation": "A"})
     assert plain.hash() == "70e28dddb5a1b260272ce7ad763b43b5.5733e811478d082b9483c7d74eb6e0f5"
     assert plain.reading_hash() == "e9a1685aa2c9e0514b5b9a8dbe9a3d7e"
     assert DropFolder(id="in", folder="in").reading_hash() == "586b517deec4af91d61c106974181a46"

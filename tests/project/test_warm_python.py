@@ -123,5 +123,5 @@ def test_a_worker_is_warm_with_the_variables_of_workers_alone(changed: str | Non
 def test_processes_that_read_for_a_test_are_warm() -> None:
     with ProcessReader(1, keep_raster) as reader:
         reader.wait_until_ready()
-        command = Path(f"/proc/{reader._workers[0]._child.pid}/cmdline").read_bytes()
+        command = Path(f"/proc/{reader._workers[0].pid}/cmdline").read_bytes()
     assert str(warm_python()).encode() in command  # a new one would have taken its place

@@ -8,7 +8,7 @@ import psycopg
 from sqlalchemy import Engine
 
 from pipeline.catalogue.sync_runs import RunReport
-from pipeline.definitions.definition import make_definition
+from pipeline.definitions.definition import Definition
 from pipeline.ingest.plan import Plan, plan
 from pipeline.ingest.register import (
     DefinitionFiles,
@@ -41,7 +41,7 @@ def run_context(engine: Engine, reader: Reader, **options: Any) -> RunContext:
 
 def definition_files(paths: Sequence[Path], **fields: Any) -> DefinitionFiles:
     """Make a definition with these fields for these files and folders."""
-    definition = make_definition({"id": "test", "files": ["*"], "organisation": "Owner", **fields})
+    definition = Definition.make({"id": "test", "files": ["*"], "organisation": "Owner", **fields})
     return DefinitionFiles(definition, [literal_location(path) for path in paths])
 
 

@@ -16,7 +16,7 @@ from pipeline.catalogue.definitions import tell_sources_apart
 from pipeline.catalogue.owners import find_owner
 from pipeline.catalogue.sync_runs import SyncRun
 from pipeline.catalogue.tombstones import find_deleted_groups
-from pipeline.definitions.definition import ImportDefinition, make_import
+from pipeline.definitions.definition import ImportDefinition
 from pipeline.errors import CatalogueError, Rejection, TransientError, Unreachable
 from pipeline.ingest.plan import Plan
 from pipeline.ingest.register import (
@@ -117,7 +117,7 @@ def open_import(
     """
     uri = document_uri(name)
     given = {name: value for name, value in fields.items() if value is not None}
-    definition = make_import(
+    definition = ImportDefinition.make(
         {"id": default_id(uri), "files": ["."], "item_times": choice.item_times, **given}
     )
     if urlsplit(uri).path.lower().endswith(GEOPARQUET):

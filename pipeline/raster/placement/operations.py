@@ -175,12 +175,9 @@ def _code(step: object) -> str | None:
 def _rank(pair: tuple[Candidate, float]) -> tuple[float, float, float]:
     candidate, share = pair
     accuracy = candidate.operation.accuracy
-    return -share, inf if accuracy is None else accuracy, _square_degrees(candidate.area)
-
-
-def _square_degrees(area: Area | None) -> float:
-    west, south, east, north = area or (-180.0, -90.0, 180.0, 90.0)
-    return ((east - west) % 360 or 360.0) * (north - south)
+    west, south, east, north = candidate.area or (-180.0, -90.0, 180.0, 90.0)
+    square_degrees = ((east - west) % 360 or 360.0) * (north - south)
+    return -share, inf if accuracy is None else accuracy, square_degrees
 
 
 def _shares_inside(area: Area | None, longitude: Floats, latitude: Floats) -> list[float]:

@@ -211,7 +211,7 @@ class _Task:
     crashes: int = 0
 
 
-class _Worker:
+class _Worker(ChildProcess):
     """A process that reads a chunk of files at once, and its tasks."""
 
     def __init__(self, convert: Callable[[RasterFile], Any]) -> None:
@@ -220,19 +220,18 @@ class _Worker:
         memory = open_shared_memory()
         self._position = Position(memory)
         try:
-            self._child = ChildProcess("pipeline.raster.workers.process", memory)
+            super().__init__("pipeline.raster.workers.process", memory)
         finally:
             os.close(memory)
-        self.connection = self._child.connection
         self._last_message = time.monotonic()
-        self._child.send(convert)
+        self.send(convert)
 
     def assign(self, tasks: list[_Task]) -> None:
         """Send tasks to a worker that has none."""
         self.tasks = tasks
         self._position.write(None)
         self._last_message = time.monotonic()
-        self._child.send([(task.file, task.options) for task in tasks])
+        self.send([(task.file, task.options) for task in tasks])
 
     def receive(self, progress: ShowProgress) -> None:
         """Receive the outcomes that have arrived. Raises EOFError or OSError where the process ended."""
@@ -259,15 +258,6 @@ class _Worker:
         """Return whether it should have stopped itself by now."""
         limit = self.tasks[0].options.budget.seconds + GRACE_SECONDS
         return self.ready and time.monotonic() - self._last_message > limit
-
-    def end(self, patience: float) -> int:
-        """End the process as `ChildProcess.end` does."""
-        return self._child.end(patience)
-
-    @property
-    def last_line(self) -> str:
-        """Why the process ended."""
-        return self._child.last_line
 
 
 @cache

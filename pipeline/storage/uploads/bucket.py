@@ -10,13 +10,13 @@ import obstore
 from obstore.exceptions import AlreadyExistsError
 
 from pipeline.errors import TransientError
-from pipeline.storage import Location, StoredFile
-from pipeline.storage.s3 import bucket_and_key, object_uri, open_bucket
+from pipeline.storage import StoredFile
+from pipeline.storage.files import READ_BYTES
+from pipeline.storage.s3 import object_uri, open_bucket
 from pipeline.storage.s3_listing import find_object, list_objects
 from pipeline.storage.uploads.store import (
     FILE_NAME,
     MARK_NAME,
-    READ_BYTES,
     UploadStore,
     mark_text,
     parse_mark,
@@ -79,13 +79,6 @@ class BucketUploadStore(UploadStore):
     bucket: str
     prefix: str
     """Ends in a slash, or is empty."""
-
-    @staticmethod
-    def at(location: Location) -> "BucketUploadStore":
-        """Return the storage at a location. Raises CatalogueError if the AWS_ variables are not usable."""
-        bucket, key = bucket_and_key(location.base)
-        open_bucket(bucket)
-        return BucketUploadStore(bucket, f"{key}/" if key else "")
 
     @property
     def name(self) -> str:

@@ -9,11 +9,10 @@ from pathlib import Path
 from threading import Lock
 
 from pipeline.storage import StoredFile, file_uri, find_file
-from pipeline.storage.files import sync_folder
+from pipeline.storage.files import read_parts, sync_folder
 from pipeline.storage.uploads.store import (
     FILE_NAME,
     MARK_NAME,
-    READ_BYTES,
     UploadStore,
     mark_text,
     parse_mark,
@@ -117,13 +116,7 @@ class FolderUploadStore(UploadStore):
         return find_file(self._path(upload_id), [self.folder])
 
     def _read(self, upload_id: str) -> tuple[int, Iterator[bytes]]:
-        file = self._path(upload_id).open("rb")
-
-        def parts() -> Iterator[bytes]:
-            with file:
-                yield from iter(lambda: file.read(READ_BYTES), b"")
-
-        return os.fstat(file.fileno()).st_size, parts()
+        return read_parts(self._path(upload_id).open("rb"))
 
     def _names(self) -> Iterator[str]:
         with suppress(FileNotFoundError), os.scandir(self.folder) as entries:

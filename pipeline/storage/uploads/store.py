@@ -16,8 +16,6 @@ FILE_NAME = "raster.tif"
 """The name of every upload. The folder or prefix that holds it is named by the upload's id."""
 UPLOAD_ID = re.compile("[0-9a-f]{32}")
 """Folders and prefixes with another name are never touched."""
-READ_BYTES = 2**18
-"""Size of the parts in which a file is read."""
 MARK_NAME = ".catalogue"
 """The file or object that names the catalogue to which the storage belongs."""
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
