@@ -29,23 +29,20 @@ def translate_errors() -> Iterator[None]:
     try:
         yield
     except HTTPStatusError as error:
-        raise status_error(error) from error
+        if error.response.status_code == UNAUTHORIZED:
+            raise CatalogueError(
+                f"Prefect's server at {server_url()} asks for another password; set "
+                "PREFECT_API_AUTH_STRING=user:password"
+            ) from error
+        request = f"{error.request.method} {error.request.url.copy_with(userinfo=b'')}"
+        raise TransientError(
+            f"Prefect's server answers {error.response.status_code} to {request}"
+        ) from error
     except (HTTPError, RuntimeError) as error:
         # the client raises RuntimeError if the server does not tell its version
         if isinstance(error, HTTPError) or isinstance(error.__cause__, HTTPError):
             raise ServerAway(f"Prefect's server does not answer at {server_url()}") from error
         raise
-
-
-def status_error(error: HTTPStatusError) -> CatalogueError | TransientError:
-    """Return our error for an HTTP status of the server."""
-    if error.response.status_code == UNAUTHORIZED:
-        return CatalogueError(
-            f"Prefect's server at {server_url()} asks for another password; set "
-            "PREFECT_API_AUTH_STRING=user:password"
-        )
-    request = f"{error.request.method} {error.request.url.copy_with(userinfo=b'')}"
-    return TransientError(f"Prefect's server answers {error.response.status_code} to {request}")
 
 
 def server_url() -> URL:

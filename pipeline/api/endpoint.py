@@ -251,14 +251,10 @@ class Endpoint(View):
         if call.method not in SAFE and not self.reads_token(call):
             call.check_token(call.body.token)
         handler = self.handler(self.shown_method(call))
-        if call.method == "DELETE" and self.asks_first(call):
+        by_page = call.body.method is not None and not call.wants_json
+        if call.method == "DELETE" and by_page and not (call.body.confirmed or call.dry_run):
             return await self.ask(call, handler)
         return await handler(call)
-
-    def asks_first(self, call: Call) -> bool:
-        """Return whether a page must ask before this deletion."""
-        by_page = call.body.method is not None and not call.wants_json
-        return by_page and not (call.body.confirmed or call.dry_run)
 
     async def ask(self, call: Call, delete: Handler) -> Answer:
         """Return the question before a deletion; raise Problem if the deletion could not succeed even by force."""

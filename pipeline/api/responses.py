@@ -3,8 +3,7 @@
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from os import fstat
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 from starlette.requests import Request
@@ -13,8 +12,6 @@ from starlette.types import Receive, Scope, Send
 
 from pipeline.api.problems import Problem
 from pipeline.api.query_string import FORMATS
-
-PART_BYTES = 2**18
 
 
 @dataclass(frozen=True)
@@ -127,16 +124,6 @@ async def _nothing() -> AsyncGenerator[bytes, None]:
     """Yield no part."""
     return
     yield b""
-
-
-def stream_file(file: BinaryIO) -> Stream:
-    """Return the bytes of an open file, which is closed at their end."""
-
-    def parts() -> Iterator[bytes]:
-        with file:
-            yield from iter(lambda: file.read(PART_BYTES), b"")
-
-    return Stream(fstat(file.fileno()).st_size, parts())
 
 
 def json_response(answer: Answer, request: Request, allowed: str = "") -> Response:

@@ -38,15 +38,12 @@ def inspect(
     from pipeline.cli.inspection import inspect_raster
     from pipeline.cli.inspection_output import print_json, print_table
     from pipeline.cli.progress import PixelBars
-    from pipeline.raster import AssignedValues, ProcessReader
+    from pipeline.raster import ProcessReader
+    from pipeline.raster.stated_values import check_assigned_values
     from pipeline.storage import EVERYWHERE, list_files, literal_location
 
     configured = settings()
-    assigned = AssignedValues()
-    if crs is not None or nodata is not None or crs_override:
-        from pipeline.raster.stated_values import check_assigned_values
-
-        assigned = check_assigned_values(crs, nodata, override=crs_override)
+    assigned = check_assigned_values(crs, nodata, override=crs_override)
     look: Literal["overview", "exact"] | None = "exact" if exact else "overview" if stats else None
     reading = replace(read_options(configured), statistics=look, assigned=assigned)
     locations = [literal_location(path) for path in paths]

@@ -53,10 +53,9 @@ def prefect_port(wanted: int | None) -> int:
 
 def next_free_port(host: str, first: int) -> int:
     """Return the first port from `first` on which nobody listens, or `first` if all that are near are taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for port in range(first, first + NEARBY_PORTS):
-        with suppress(OSError, UnicodeError):
-            socket.create_server((host, port), family=family).close()
+        with suppress(CatalogueError):
+            bind(host, port, "").close()
             return port
     return first
 

@@ -1,6 +1,6 @@
 """The commands for files that could not be registered."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -36,17 +36,10 @@ def list_rejected(
         for file in list_rejected_files(engine, code=code, definition=definition):
             if as_json:
                 print_document(file._asdict())
-            else:
-                echo(format_line(file))
-
-
-def format_line(file: Any) -> str:
-    """Return number, definition, first date, attempts, URI and reason of a rejected file."""
-    since = f"{file.first_seen:%Y-%m-%d %H:%M}Z"
-    return (
-        f"{file.id} {file.definition} since {since} ({file.attempts}x) {file.uri}: "
-        f"{file.message} [{file.code}]"
-    )
+                continue
+            since = f"{file.first_seen:%Y-%m-%d %H:%M}Z ({file.attempts}x)"
+            reason = f"{file.message} [{file.code}]"
+            echo(f"{file.id} {file.definition} since {since} {file.uri}: {reason}")
 
 
 @rejected.command("retry")

@@ -5,8 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -80,7 +80,7 @@ def run_server(
     if os.environ.get("FORWARDED_ALLOW_IPS") and not config.proxies:
         echo_error("FORWARDED_ALLOW_IPS is ignored; name trusted proxies in RASTERSOURCES_PROXIES")
     address, uploads = socket_url(listening), UploadThread(database_url, configured)
-    keeper = nullcontext() if configured.database_url else ClusterKeeper(home_folder(configured))
+    keeper = nullcontext() if configured.database_url else keep_cluster(home_folder(configured))
 
     def serve(process: int, ready: Callable[[], None]) -> None:
         shared.take_row(process)
@@ -155,49 +155,39 @@ def try_upload(database_url: str, configured: Settings, upload: "DryRunUpload") 
         return judge_upload(worker, upload)
 
 
-class ClusterKeeper:
-    """Starts the private cluster again when it was killed, in a thread beside the server.
+@contextmanager
+def keep_cluster(home: Path) -> Iterator[None]:
+    """Start the private cluster again when it is killed during the block, in a thread beside the server.
 
     Several servers of one home may do so: the second finds it running.
     """
+    stop = Event()
+    watch = partial(_watch_cluster, Cluster(home), stop)
+    thread = Thread(target=watch, name="private cluster", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()  # the last server of the home stops the cluster: nothing may start it afterwards
 
-    def __init__(self, home: Path) -> None:
-        self._cluster = Cluster(home)
-        self._stop = Event()
-        self._thread = Thread(target=self._watch, name="private cluster", daemon=True)
 
-    def _watch(self) -> None:
-        """Check now and then; wait longer before each further start, as the cause may need people."""
-        pause, last_start = 0.0, monotonic() - CALM_SECONDS
-        while not self._stop.wait(SECONDS_BETWEEN_CHECKS):
-            if self._is_alive():
-                continue
-            calm = monotonic() - last_start >= CALM_SECONDS
-            pause = 0.0 if calm else min(max(1.0, 2 * pause), LONGEST_PAUSE_SECONDS)
-            if not self._stop.wait(pause):
-                self._start_again()
-            last_start = monotonic()
-
-    def _is_alive(self) -> bool:
+def _watch_cluster(cluster: Cluster, stop: Event) -> None:
+    """Check now and then; wait longer before each further start, as the cause may need people."""
+    pause, last_start = 0.0, monotonic() - CALM_SECONDS
+    while not stop.wait(SECONDS_BETWEEN_CHECKS):
         with suppress(OSError):  # a broken folder; the attempt to start reports it
-            return self._cluster.alive()
-        return False
-
-    def _start_again(self) -> None:
-        """Start the cluster, and print that it runs, or why it does not start."""
-        try:
-            if self._cluster.revive():
-                echo_error("the database had ended, and runs again")
-        except (CatalogueError, psycopg.Error, OSError) as error:
-            echo_error(str(error))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()  # the last server of the home stops the cluster: nothing may start it afterwards
+            if cluster.alive():
+                continue
+        calm = monotonic() - last_start >= CALM_SECONDS
+        pause = 0.0 if calm else min(max(1.0, 2 * pause), LONGEST_PAUSE_SECONDS)
+        if not stop.wait(pause):
+            try:
+                if cluster.revive():
+                    echo_error("the database had ended, and runs again")
+            except (CatalogueError, psycopg.Error, OSError) as error:
+                echo_error(str(error))
+        last_start = monotonic()
 
 
 class UploadThread:

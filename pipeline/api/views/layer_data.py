@@ -15,7 +15,7 @@ from pipeline.api.problems import Problem, invalid, not_found, unavailable
 from pipeline.api.query_string import Parameter, read_parameter
 from pipeline.api.resources.field import LINK, TIMESTAMP, UUID, nullable, object_schema
 from pipeline.api.resources.layers import LAYERS
-from pipeline.api.responses import Answer, Stream, stream_file
+from pipeline.api.responses import Answer, Stream
 from pipeline.api.upload_store import open_store
 from pipeline.api.views.pictures import (
     NUMBER_PATTERN,
@@ -36,6 +36,7 @@ from pipeline.catalogue.pixel_files import Bounds, choose_files, shown_source
 from pipeline.definitions.durations import format_time
 from pipeline.errors import TransientError
 from pipeline.raster.pixels.requests import BoundsIn, Export, Window, is_epsg_code
+from pipeline.storage.files import read_parts
 
 GEOTIFF = "image/tiff; application=geotiff"
 DEGREES = "EPSG:4326"
@@ -111,7 +112,7 @@ class LayerData(Endpoint):
             task = await call.api.exports.begin(export, pixels_read, filename)
             return Answer({"task_id": task, "url": call.links.at(f"{API}/tasks/{task}")})
         file = await call.api.pixels.ask(export, pixels_read)
-        return Answer(stream_file(file), headers=attachment(filename), media_type=GEOTIFF)
+        return Answer(Stream(*read_parts(file)), headers=attachment(filename), media_type=GEOTIFF)
 
 
 class DownloadFile(Endpoint):
