@@ -22,13 +22,13 @@ from pipeline.api.database import (
     CANCELLED,
     DATA,
     ONE_STATE,
-    first_line,
     new_database,
     sqlstate,
     translate_errors,
 )
 from pipeline.api.problems import Problem, invalid, unavailable
 from pipeline.catalogue.filters import Filter, filters_by_parameter
+from pipeline.database.connection_errors import database_reason
 
 Result = TypeVar("Result")
 ReadRows = Callable[[Executable], Awaitable[Sequence[Row[Any]]]]
@@ -120,7 +120,9 @@ class CostlyQueries:
         """Open a connection and close it at the end; raise Problem 503 when the database is away."""
         with translate_errors():
             async with self._engine.connect() as connection:
-                lowering = self._lower_priority_soon(await _backend_pid(connection))
+                async with connection.begin():
+                    pid = (await connection.execute(select(func.pg_backend_pid()))).scalar_one()
+                lowering = self._lower_priority_soon(pid)
                 try:
                     yield connection
                 finally:
@@ -140,12 +142,6 @@ class CostlyQueries:
     async def close(self) -> None:
         """Close all connections."""
         await self._engine.dispose()
-
-
-async def _backend_pid(connection: AsyncConnection) -> int:
-    async with connection.begin():
-        pid: int = (await connection.execute(select(func.pg_backend_pid()))).scalar_one()
-    return pid
 
 
 async def _run_in_slot(
@@ -217,7 +213,7 @@ async def _check_expressions(
         except DBAPIError as error:
             if not sqlstate(error).startswith(DATA) or CANCELLED_WHILE_COMPILED in str(error.orig):
                 raise
-            errors[name] = [f"A value is not usable: {first_line(error)}."]
+            errors[name] = [f"A value is not usable: {database_reason(error).rstrip('.')}."]
     if errors:
         raise invalid(errors)
 

@@ -15,6 +15,7 @@ from sqlalchemy.sql import Executable
 
 from pipeline.api.config import ApiConfig
 from pipeline.api.problems import Problem, unavailable
+from pipeline.database.connection_errors import database_reason
 from pipeline.database.engine import SESSION_OPTIONS, sqlalchemy_url
 from pipeline.database.poolers import SessionSettings
 
@@ -218,10 +219,5 @@ def problem_of(error: DatabaseError) -> Problem | None:
     if state.startswith(CONFLICT):
         return Problem(400, "The change contradicts what is stored; read it again and repeat.")
     if state.startswith(DATA):
-        return Problem(400, f"A value is not usable: {first_line(error)}.")
+        return Problem(400, f"A value is not usable: {database_reason(error).rstrip('.')}.")
     return None
-
-
-def first_line(error: DatabaseError) -> str:
-    """Return the message of PostgreSQL without the context, which contains our query."""
-    return str(original(error)).split("\n", 1)[0].rstrip(".")

@@ -14,9 +14,10 @@ from pipeline.catalogue.empty_sources import delete_removable
 from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.grid_consistency import evict_misfits
 from pipeline.catalogue.owners import Owner
-from pipeline.catalogue.staging import database_reason, stage, write_staged
+from pipeline.catalogue.staging import stage, write_staged
 from pipeline.catalogue.sync_runs import RunReport, count_batch
 from pipeline.catalogue.write_sources import lock_rows, lock_sources
+from pipeline.database.connection_errors import database_reason
 from pipeline.database.engine import begin
 from pipeline.database.queries import queries
 from pipeline.definitions.definition import BY_COLLECTION, Definition

@@ -59,8 +59,3 @@ def _coordinate_systems(connection: Connection, files: Iterable[FileRow]) -> dic
 def write_staged(connection: Connection) -> None:
     """Insert or update the raster files of the staged rows; each has its `source_id`."""
     connection.execute(WRITE)
-
-
-def database_reason(error: Exception) -> str:
-    """Return the first line of what the database says about facts that it cannot hold."""
-    return str(getattr(error, "orig", error)).partition("\n")[0]

@@ -17,10 +17,10 @@ from pipeline.catalogue.file_row import FileRow
 from pipeline.catalogue.grid_consistency import check_upload
 from pipeline.catalogue.hide_paths import hide_folders
 from pipeline.catalogue.register import require_time
-from pipeline.catalogue.staging import database_reason, stage, write_staged
+from pipeline.catalogue.staging import stage, write_staged
 from pipeline.catalogue.upload_states import WAITING_STATES, UploadState
 from pipeline.catalogue.write_sources import LockedSource, lock_rows, lock_sources
-from pipeline.database.connection_errors import READ_ONLY
+from pipeline.database.connection_errors import READ_ONLY, database_reason
 from pipeline.database.engine import begin, execute, translate_errors
 from pipeline.database.queries import queries
 from pipeline.errors import CatalogueError, NotFound, RasterError, Rejection, Unreadable

@@ -110,6 +110,11 @@ def explain_missing_privilege(message: str) -> str:
     )
 
 
+def database_reason(error: Exception) -> str:
+    """Return the message of the database without its context, which contains our statement."""
+    return str(getattr(error, "orig", error)).partition("\n")[0]
+
+
 def first_line(message: str) -> str:
     """Return the first line of a message of the database, without the address of the server."""
     lines = message.strip().splitlines()

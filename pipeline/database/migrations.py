@@ -9,7 +9,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from pipeline.database.connection_errors import translate_error
+from pipeline.database.connection_errors import database_reason, translate_error
 from pipeline.database.engine import begin
 from pipeline.database.privileges import grant_to_readers, prepare_database
 from pipeline.database.schema_version import (
@@ -61,9 +61,8 @@ def _run(engine: Engine, step: Callable[[Config, str], None], revision: str) -> 
         except (psycopg.Error, DBAPIError) as error:
             if translate_error(error):
                 raise
-            reason = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0]
             raise CatalogueError(
-                f"the schema cannot be taken to {revision}: the database answers: {reason}; "
+                f"the schema cannot be taken to {revision}: the database answers: {database_reason(error)}; "
                 "connect as the role that owns its tables"
             ) from error
         return before, current_revision(connection)
