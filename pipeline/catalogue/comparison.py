@@ -54,21 +54,6 @@ class ChangedFile:
     """Why the file was rejected before; only for the verdict `refused`."""
 
 
-@dataclass(frozen=True)
-class MissingCounts:
-    """How many of a definition's files were not found."""
-
-    known: int
-    """Files that were present at the last run."""
-    missing: int
-    """Those of them that are absent now and did not move."""
-
-    @property
-    def percent(self) -> float:
-        """Missing files in percent of the known ones."""
-        return 100 * self.missing / self.known if self.known else 0.0
-
-
 class Comparison:
     """The files of one definition or drop folder, listed and compared."""
 
@@ -151,9 +136,10 @@ class Comparison:
         """The URIs of what could not be looked at; more files than were listed may lie below them."""
         return [rejection.uri for rejection in self.unlisted if not rejection.seen]
 
-    def count_missing(self) -> MissingCounts:
-        """Return how many files were not found."""
-        return MissingCounts(*self.execute("count_missing").one())
+    def count_missing(self) -> tuple[int, int]:
+        """Return how many files were present at the last run, and how many of them are absent now and did not move."""
+        known, missing = self.execute("count_missing").one()
+        return known, missing
 
     def missing_uris(self, *, marked: bool) -> list[str]:
         """Return the URIs of absent files; with `marked` also of those that an earlier run marked as missing."""

@@ -5,7 +5,6 @@ can take them in without another reading.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
@@ -17,16 +16,6 @@ from pipeline.database.queries import queries
 from pipeline.errors import RasterError, Rejection
 
 QUERIES = queries("grid_consistency")
-
-
-@dataclass(frozen=True)
-class GridConflict:
-    """The files of a definition that a vote moves into and out of their sources."""
-
-    accepted: Sequence[str]
-    """URIs of rejected files."""
-    evicted: Sequence[str]
-    """URIs of registered files."""
 
 
 def evict_misfits(
@@ -52,15 +41,18 @@ def check_upload(connection: Connection) -> None:
         raise RasterError(message, code)
 
 
-def find_grid_conflict(comparison: Comparison) -> GridConflict:
-    """Return what `elect_grids` would do; lock nothing."""
+def find_grid_conflict(comparison: Comparison) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the URIs of rejected files that `elect_grids` would accept, and of registered ones that it would evict.
+
+    Locks nothing.
+    """
     names = _definition_parameters(comparison)
     with comparison.transaction() as connection:
         connection.execute(QUERIES["find_misfits"], names)
         connection.execute(QUERIES["elect_grids"], names)
         accepted = connection.execute(QUERIES["get_accepted"], names).scalars().all()
         evicted = connection.execute(QUERIES["get_evicted"], names).scalars().all()
-    return GridConflict(accepted, evicted)
+    return accepted, evicted
 
 
 def elect_grids(
@@ -71,8 +63,7 @@ def elect_grids(
     `rejected` are the URIs that the run rejected so far. Returns what changes in the report of the run. Locks no
     source when nothing changes, so that uploads need not wait.
     """
-    conflict = find_grid_conflict(comparison)
-    if not conflict.accepted and not conflict.evicted:
+    if not any(find_grid_conflict(comparison)):
         return RunReport()
     names = {**_definition_parameters(comparison), "organisation_id": organisation_id}
     with comparison.transaction() as connection:

@@ -3,9 +3,7 @@
 Nothing here composes SQL: the libraries of geometries take longer to import than the command that shows this runs.
 """
 
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -22,15 +20,6 @@ MOST_CANDIDATES = 10
 MOST_SHAPES = 1000
 """Different footprints of one source that are drawn at most."""
 SIDES = "west", "south", "east", "north"
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A footprint as lines of characters, north above: `#` where a file lies, `.` elsewhere."""
-
-    lines: Sequence[str]
-    complete: bool
-    """False if the source has more shapes than were drawn."""
 
 
 def find_source(engine: Engine, name: str) -> int:
@@ -81,8 +70,13 @@ def describe_source(engine: Engine, source_id: int, most_files: int | None) -> d
     }
 
 
-def draw_footprint(engine: Engine, source_id: int, columns: int, rows: int) -> Drawing:
-    """Draw the footprints of the files of a source, which has bounds, in its bounds."""
+def draw_footprint(
+    engine: Engine, source_id: int, columns: int, rows: int
+) -> tuple[list[str], bool]:
+    """Return the footprints of the files of a source, which has bounds, in its bounds, and whether all are drawn.
+
+    They are lines of characters, north above: `#` where a file lies, `.` elsewhere.
+    """
     parameters = {"source": source_id, "columns": columns, "rows": rows, "most": MOST_SHAPES}
     lines = execute(engine, QUERIES["draw_footprint"], **parameters)
-    return Drawing([row.line for row in lines], lines[0].shapes <= MOST_SHAPES)
+    return [row.line for row in lines], lines[0].shapes <= MOST_SHAPES

@@ -163,9 +163,9 @@ def check_libraries(configured: Settings, engines: "list[Engine]") -> Findings:
     """Report GDAL and PROJ, and the grid files that the CRSs of the catalogue could use."""
     from pipeline.raster.libraries import find_libraries, missing_grids
 
-    libraries = find_libraries()
-    yield Finding("gdal", f"GDAL {libraries.gdal}")
-    grids = f"PROJ {libraries.proj}, {libraries.grids} grid files"
+    gdal, proj, count = find_libraries()
+    yield Finding("gdal", f"GDAL {gdal}")
+    grids = f"PROJ {proj}, {count} grid files"
     if configured.crs_policy == "lizard":
         yield Finding("proj", f"{grids}; none is used, as RASTERSOURCES_CRS_POLICY is lizard")
         return

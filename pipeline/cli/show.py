@@ -76,11 +76,11 @@ def print_footprint(engine: "Engine", source_id: int, bounds: Mapping[str, float
     from pipeline.catalogue.source_facts import draw_footprint
 
     columns, rows = drawing_size(bounds)
-    drawing = draw_footprint(engine, source_id, columns, rows)
+    lines, complete = draw_footprint(engine, source_id, columns, rows)
     edge = f"+{'-' * columns}+"
-    for line in (edge, *(f"|{line}|" for line in drawing.lines), edge):
+    for line in (edge, *(f"|{line}|" for line in lines), edge):
         echo(line)
-    if not drawing.complete:
+    if not complete:
         echo("(not all files are drawn: they have too many shapes)")
 
 

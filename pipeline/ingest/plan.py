@@ -102,13 +102,13 @@ class Plan:
 
     def vote(self, comparison: Comparison) -> None:
         """Exchange rejected and registered files as a vote on their grids would."""
-        conflict = find_grid_conflict(comparison)
-        accepted = set(conflict.accepted).intersection(self.files["refused"])
+        fitting, misfits = find_grid_conflict(comparison)
+        accepted = set(fitting).intersection(self.files["refused"])
         self.files["refused"] = [uri for uri in self.files["refused"] if uri not in accepted]
         self.files["add"] += sorted(accepted)
         for uri in accepted:
             del self.reasons[uri]
-        evicted = set(conflict.evicted).difference(*self.files.values())
+        evicted = set(misfits).difference(*self.files.values())
         self.files["refused"] += sorted(evicted)
         self.unchanged -= len(evicted)
 
@@ -159,7 +159,7 @@ def _plan_definition(
         try:
             if not options.create:
                 find_owner(engine, definition)
-            require_few_missing(engine, definition, config, comparison.count_missing())
+            require_few_missing(engine, definition, config, comparison)
             check_uuid(engine, definition)
         except CatalogueError as error:
             result.refusal = str(error)

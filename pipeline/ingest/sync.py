@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from pipeline.catalogue import definitions
-from pipeline.catalogue.comparison import MissingCounts
+from pipeline.catalogue.comparison import Comparison
 from pipeline.catalogue.definitions import Orphan
 from pipeline.catalogue.grid_consistency import elect_grids
 from pipeline.catalogue.missing_files import mark_missing, remove_empty_sources, remove_missing
@@ -70,7 +70,7 @@ def sync(
     with open_run(context, files, row, complete=True) as run:
         comparison, organisation_id = run.comparison, run.owner.organisation_id
         if not accept_missing:
-            require_few_missing(engine, definition, config, comparison.count_missing())
+            require_few_missing(engine, definition, config, comparison)
         definitions.record_definition(engine, definition.id, config, definition.uuid)
         definitions.check_uuid(engine, definition, claim=True)
         yield from run.read_and_write()
@@ -85,13 +85,14 @@ def sync(
 
 
 def require_few_missing(
-    engine: Engine, definition: Definition, config: Path, counts: MissingCounts
+    engine: Engine, definition: Definition, config: Path, comparison: Comparison
 ) -> None:
     """Raise CatalogueError when a larger share of the known files is missing than the definition allows."""
     name, percent = definition.id, definition.max_missing_percent
-    if counts.percent <= percent:
+    known, count = comparison.count_missing()
+    if not known or 100 * count / known <= percent:
         return
-    missing = f'{counts.missing} of the {counts.known} files of "{name}" are missing, more than {percent:g}%'
+    missing = f'{count} of the {known} files of "{name}" are missing, more than {percent:g}%'
     other = definitions.other_config(engine, definition, config)
     if other is not None:
         raise CatalogueError(

@@ -15,7 +15,7 @@ from rasterio.io import DatasetReader
 
 from pipeline.errors import RasterError, UnsupportedDtype
 from pipeline.raster.aux_xml import AuxXML
-from pipeline.raster.gdal_metadata import read_gdal_metadata
+from pipeline.raster.gdal_metadata import read_area_or_point
 from pipeline.raster.geo_keys import Keys, epsg_code, find_ignored_keys, names_crs, read_keys
 from pipeline.raster.grid_tags import WORLD_FILES, grid_origin, lacks_tie_point
 from pipeline.raster.header import Header
@@ -107,7 +107,7 @@ def describe(
 ) -> Description:
     """Describe the first image; `sidecars` are the names of those that GDAL used."""
     main, aux_xml, dtype = header.main, header.aux_xml, facts.dtype
-    metadata = read_gdal_metadata(main)
+    area_or_point, metadata_warnings = read_area_or_point(main)
     nodata = _nodata(facts, main, aux_xml)
     provenance = {
         "transform": _transform_origin(main, aux_xml, sidecars),
@@ -120,10 +120,8 @@ def describe(
         *_sidecar_warnings(provenance),
         *_nodata_warnings(nodata),
         *_unused_nodata_warnings(main, aux_xml, nodata, dtype),
-        *_area_or_point_warnings(
-            aux_xml.area_or_point, metadata.area_or_point, placement.area_or_point
-        ),
-        *metadata.warnings,
+        *_area_or_point_warnings(aux_xml.area_or_point, area_or_point, placement.area_or_point),
+        *metadata_warnings,
         *placement.warnings,
         *facts.warnings,
     )

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyproj
@@ -13,21 +12,11 @@ from pyproj.network import set_network_enabled  # type: ignore[attr-defined]
 from pyproj.transformer import TransformerGroup
 
 
-@dataclass(frozen=True)
-class Libraries:
-    """The libraries of this machine."""
-
-    gdal: str
-    proj: str
-    grids: int
-    """Grid files that are installed."""
-
-
-def find_libraries() -> Libraries:
-    """Return the versions, and the number of grid files in PROJ's folders."""
+def find_libraries() -> tuple[str, str, int]:
+    """Return the versions of GDAL and PROJ, and the number of grid files in PROJ's folders."""
     folders = [*get_data_dir().split(":"), get_user_data_dir()]
     grids = {path.name for folder in folders for path in Path(folder).glob("*.tif")}
-    return Libraries(rasterio.__gdal_version__, pyproj.proj_version_str, len(grids))
+    return rasterio.__gdal_version__, pyproj.proj_version_str, len(grids)
 
 
 def missing_grids(projections: Iterable[str]) -> dict[str, tuple[str, ...]]:
