@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     ColumnElement,
     FromClause,
@@ -356,15 +357,15 @@ ORGANISATIONS = Entity(
 def usage_statement(organisation_id: int, caller: Caller) -> Select[Any]:
     """Count the raster sources and scenarios of an organisation that the caller may read, and add up their bytes."""
     totals = []
-    for table, size, count_name, size_name in (
-        (raster_sources, raster_sources.c.size, "rasters", "bytes"),
-        (scenarios, scenarios.c.total_size, "scenarios", "scenario_bytes"),
+    for name, table, size in (
+        ("raster", raster_sources, raster_sources.c.size),
+        ("scenario", scenarios, scenarios.c.total_size),
     ):
         where = (table.c.organisation_id == organisation_id, readable(table, caller))
         count = select(func.count()).select_from(table).where(*where)
-        total = select(func.coalesce(func.sum(size), 0)).where(*where)
+        total = select(func.coalesce(func.sum(size), 0).cast(BigInteger)).where(*where)
         totals += [
-            count.scalar_subquery().label(count_name),
-            total.scalar_subquery().label(size_name),
+            count.scalar_subquery().label(f"{name}_count"),
+            total.scalar_subquery().label(f"{name}_total_size"),
         ]
     return select(*totals)

@@ -107,10 +107,6 @@ def _read_nullable_text(value: Json) -> str | None:
     return read_json(value)  # type: ignore[no-any-return]
 
 
-def _read_nullable_boolean(value: Json) -> bool | None:
-    return None if value is None else read_boolean(value)
-
-
 def _read_nullable_number(value: Json) -> float | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise BadValue("A valid number is required.")
@@ -180,7 +176,8 @@ raster source has pixels: data/ and timesteps/.""",
         json_field("colormap", "How it is coloured."),
         boolean_field("rescalable", "Whether its colours can be rescaled."),
         json_field("temporal", "Whether it is a time series; null means as its sources.", kind="boolean",
-                   schema=BOOLEAN, accepts=nullable(WRITTEN_BOOLEAN), read=_read_nullable_boolean),
+                   schema=BOOLEAN, accepts=nullable(WRITTEN_BOOLEAN),
+                   read=lambda value: None if value is None else read_boolean(value)),
         derived("interval", "string", STRING, "Time between steps, if its sources agree.", common.show_interval),
         *common.TIMES,
         GRAPH,

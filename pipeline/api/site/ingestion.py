@@ -15,6 +15,7 @@ from pipeline.api.endpoint import Call
 from pipeline.api.links import API
 from pipeline.api.problems import Problem, forbidden, not_found
 from pipeline.api.query_string import is_dry_run
+from pipeline.api.resources.read_only import hide_for_others
 from pipeline.api.site.chart import Value, make_chart, speeds_within
 from pipeline.api.site.site_page import SitePage, changed_query
 from pipeline.catalogue import ingestion
@@ -273,9 +274,8 @@ async def rejected_groups(call: Call, most: int, **only: Any) -> list[RejectedGr
     files: dict[str, list[dict[str, Any]]] = {}
     for row in await find_rows(call, "list_rejected", most=most, **only):
         file = dict(row._mapping)
-        uri = file.pop("full_uri")
-        if file["uri"] is None:
-            file["message"] = hide_folders(file["message"], uri, file["name"])
+        del file["full_uri"]
+        file["message"] = hide_for_others(row, row.message)
         files.setdefault(row.code, []).append(file)
     return [
         RejectedGroup(

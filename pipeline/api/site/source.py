@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import TextClause
 from starlette.responses import Response
 
 from pipeline.api.endpoint import Call, read_row
@@ -108,8 +107,7 @@ class SourcePage(SitePage):
 
 async def read(call: Call, name: str, **values: Any) -> Any:
     """Return the rows of a named statement."""
-    statement: TextClause = QUERIES[name]
-    return await call.api.database.rows(statement.bindparams(**values))
+    return await call.api.database.rows(QUERIES[name], **values)
 
 
 def cells_between(low: float | None, high: float | None, size: float | None) -> int | None:

@@ -80,11 +80,4 @@ class OrganisationUsage(Endpoint):
         """Return counts and bytes of what the caller may see; there are no time series."""
         organisation = await read_row(call, ORGANISATIONS)
         (usage,) = await call.api.database.rows(lists.usage_statement(organisation.id, call.caller))
-        return Answer({
-            "raster_count": usage.rasters,
-            "raster_total_size": int(usage.bytes),
-            "scenario_count": usage.scenarios,
-            "scenario_total_size": int(usage.scenario_bytes),
-            "timeseries_count": 0,
-            "timeseries_total_size": 0,
-        })  # fmt: skip
+        return Answer({**usage._mapping, "timeseries_count": 0, "timeseries_total_size": 0})
