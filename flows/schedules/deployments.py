@@ -70,10 +70,11 @@ def list_scheduled(
     other deployments use both names of a definition.
     """
     scheduled = []
-    for definition in config.scheduled:
-        name, when = free_name(client, definition.id, path), recurrence_of(definition)
-        plan = plan_of(when, datetime.now(when.zone).date(), renewed=renewed)
-        scheduled.append(ScheduledDefinition(definition.id, name, plan, str(when), path))
+    for definition in config.tables:
+        if when := recurrence_of(definition):
+            name = free_name(client, definition.id, path)
+            plan = plan_of(when, datetime.now(when.zone).date(), renewed=renewed)
+            scheduled.append(ScheduledDefinition(definition.id, name, plan, str(when), path))
     return scheduled
 
 

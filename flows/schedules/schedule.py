@@ -13,6 +13,7 @@ from typing import TextIO
 from flows.schedules.prefect_server import Process
 from flows.schedules.serve import ScheduleRunner
 from pipeline.cli.shutdown import stop_process
+from pipeline.definitions.schedules import recurrence_of
 from pipeline.definitions.sources_toml import Config, load_config
 from pipeline.errors import CatalogueError, TransientError
 
@@ -68,7 +69,7 @@ class ScheduleKeeper:
             self._attempt(self.serve)
 
     def _must_serve(self) -> bool:
-        ended = bool(self._config.scheduled) and not self.runner.is_alive()
+        ended = any(map(recurrence_of, self._config.tables)) and not self.runner.is_alive()
         return self._behind or ended or self.runner.must_renew()
 
     def _read_and_serve(self) -> None:

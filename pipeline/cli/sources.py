@@ -45,10 +45,10 @@ def list_definitions(
 
     definitions = load_config(config)
     if as_json:
-        for table in definitions.tables:
-            kind = "source" if table in definitions.source else "drop"
-            fields = table.model_dump(mode="json", exclude_defaults=True)
-            print_document({"kind": kind, **fields})
+        for kind, tables in (("source", definitions.source), ("drop", definitions.drop)):
+            for table in tables:
+                fields = table.model_dump(mode="json", exclude_defaults=True)
+                print_document({"kind": kind, **fields})
         return
     rows: list[tuple[object, ...]] = [
         (each.id, "source", each.files, each.organisation, each.access_modifier, when(each))

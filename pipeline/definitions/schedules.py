@@ -9,20 +9,19 @@ from pipeline.definitions.schedule_times import CronLine, Period, Recurrence, Sc
 from pipeline.definitions.sources_toml import load_config
 
 
-def recurrence_of(definition: Definition | DropFolder) -> Recurrence:
-    """Return the recurrence of a definition that has a schedule."""
+def recurrence_of(definition: Definition | DropFolder) -> Recurrence | None:
+    """Return when a definition runs; None if it has no schedule."""
     zone = ZoneInfo(definition.time_zone)
     if definition.every:
         return Period(definition.every, zone)
-    return CronLine(definition.schedule or "", zone)
+    return CronLine(definition.schedule, zone) if definition.schedule else None
 
 
 def list_schedules(path: Path) -> list[ScheduleEntry]:
     """Return all definitions of a sources.toml; raise CatalogueError if it is wrong or not there."""
-    entries, config = [], load_config(path)
-    for table in config.tables:
+    entries = []
+    for table in load_config(path).tables:
         named = table.organisation or ()
         owners = (named,) if isinstance(named, str) else tuple(named)
-        when = recurrence_of(table) if table in config.scheduled else None
-        entries.append(ScheduleEntry(table.id, owners, when))
+        entries.append(ScheduleEntry(table.id, owners, recurrence_of(table)))
     return entries

@@ -35,11 +35,6 @@ class Config(BaseModel):
         """All tables."""
         return [*self.source, *self.drop]
 
-    @property
-    def scheduled(self) -> list[Definition | DropFolder]:
-        """The tables with a schedule."""
-        return [table for table in self.tables if table.schedule or table.every]
-
 
 @dataclass(frozen=True)
 class Table:
