@@ -56,13 +56,8 @@ class GeoPackage:
             digests[part.number] = part.digest
         written = orjson.dumps(digests, option=orjson.OPT_NON_STR_KEYS).decode()
         with self._link:
-            # The spatial index finds single ids only, not a range of them.
-            self._link.execute(
-                "DELETE FROM rtree_files_geom WHERE id IN "
-                "(SELECT fid FROM files WHERE fid >= ? AND fid < ?)",
-                ids,
-            )
             self._link.execute("DELETE FROM files WHERE fid >= ? AND fid < ?", ids)
+            self._link.execute("DELETE FROM rtree_files_geom WHERE id >= ? AND id < ?", ids)
             for box in boxes:
                 self._insert(box, srs_id)
             self._link.execute(

@@ -1,12 +1,15 @@
 """The static catalogue: pystac validates it, its links lead somewhere at any moment, and it follows the catalogue."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pystac
 import pytest
 
+from pipeline.export import static_catalogue
+from pipeline.export.static_catalogue import CollectionPieces
 from tests.export.conftest import Catalogue
 from tests.support.database import execute, rows
 from tests.support.needs import needs_stac_schemas
@@ -146,6 +149,25 @@ def test_keywords_follow_the_label_types(catalogue: Catalogue, tmp_path: Path) -
     assert keywords() == ["wet roofs"]
     execute(engine, "UPDATE label_types SET access_modifier = 200")
     assert keywords() is None
+
+
+def test_a_collection_of_many_files_is_written_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    files, head = range(100_000), {"type": "Collection", "id": "a"}
+    tracemalloc.start()
+    try:
+        size = sum(map(len, CollectionPieces(head, files)))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert size > 6_000_000
+    assert most < 1_000_000
+    monkeypatch.setattr(static_catalogue, "LINKS_AT_ONCE", 2)
+    for count in range(6):
+        document = json.loads(b"".join(CollectionPieces(head, files[:count])))
+        links = document.pop("links")
+        assert document == head
+        assert [link["rel"] for link in links] == ["root", "parent", *["item"] * count]
+        assert [link["href"] for link in links[2:]] == [f"{file}.json" for file in files[:count]]
 
 
 @pytest.mark.usefixtures("small_parts")
