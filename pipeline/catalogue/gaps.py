@@ -1,7 +1,7 @@
 """What raster sources lack: steps of a series, parts of the extent, and tiles at single steps."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, text
@@ -10,6 +10,7 @@ from pipeline.catalogue.coverage import Holes, Tiles, measure_coverage
 from pipeline.catalogue.source_facts import uuid_of
 from pipeline.database.engine import begin, execute
 from pipeline.database.queries import queries
+from pipeline.definitions.durations import format_interval
 from pipeline.definitions.time_series import Series, compare_steps
 from pipeline.errors import CatalogueError
 from pipeline.raster import RasterWarning
@@ -51,6 +52,17 @@ class Gaps:
             or (self.series and (self.series.missing or self.series.off_grid))
             or (self.tiles and self.tiles.incomplete)
         )
+
+
+def gaps_document(source: Gaps) -> dict[str, object]:
+    """Return what a source lacks, ready for JSON."""
+    series = source.series and {
+        **asdict(source.series),
+        "interval": format_interval(source.series.interval),
+        "missing_steps": source.series.missing_steps,
+    }
+    fields = {**asdict(source), "series": series, "complete": source.complete}
+    return {"notices": fields.pop("warnings"), **fields}
 
 
 def find_gaps(engine: Engine, name: str, policy: str) -> Iterator[Gaps]:

@@ -32,8 +32,9 @@ def find_source(engine: Engine, name: str) -> int:
     if len(found) == 1:
         return int(found[0].id)
     if not found:
+        verb = "has the uuid" if uuid_of(name) else "is called"
         raise CatalogueError(
-            f'no raster source is called "{name}"; search for a part of the name with: '
+            f'no raster source {verb} "{name}"; search for a part of the name with: '
             "rastersources search --name-icontains TEXT"
         )
     lines = [f"  {row.uuid}  {row.name}  ({row.organisation})" for row in found[:MOST_CANDIDATES]]

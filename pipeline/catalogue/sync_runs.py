@@ -1,13 +1,14 @@
 """What each run of a definition did: its report, and its row of sync_runs."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, Row
 
 from pipeline.database.engine import engine_of_run, execute
 from pipeline.database.queries import queries
@@ -92,6 +93,11 @@ class SyncRun:
         values |= {"warnings": Jsonb(dict(self.report.warnings.most_common()))}
         values |= {"by_hand": REGISTER_ID}
         execute(self.engine, QUERIES["finish"], id=self.id, state=state, detail=detail, **values)
+
+
+def list_runs(engine: Engine, definition: str | None, most: int) -> Sequence[Row[Any]]:
+    """Return the last runs of a definition or of all, the newest first."""
+    return execute(engine, QUERIES["list_runs"], definition=definition, most=most)
 
 
 def count_files(engine: Engine, run: int) -> int:

@@ -1,7 +1,6 @@
 """The command that reports what raster sources lack, as tables or as JSON."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,27 +37,16 @@ def gaps(
 
     The exit status is 0, also where something is missing.
     """
-    from pipeline.catalogue.gaps import find_gaps
+    from pipeline.catalogue.gaps import find_gaps, gaps_document
 
     configured = settings()
     with open_catalogue(configured) as engine:
         sources = list(find_gaps(engine, name, configured.crs_policy))
     if as_json:
-        document = {"sources": [json_object(source) for source in sources]}
+        document = {"sources": [gaps_document(source) for source in sources]}
         print_document(document)
     else:
         print_tables(sources)
-
-
-def json_object(source: "Gaps") -> dict[str, object]:
-    """Return what a source lacks, ready for JSON."""
-    series = source.series and {
-        **asdict(source.series),
-        "interval": format_interval(source.series.interval),
-        "missing_steps": source.series.missing_steps,
-    }
-    fields = {**asdict(source), "series": series, "complete": source.complete}
-    return {"notices": fields.pop("warnings"), **fields}
 
 
 def print_tables(sources: "Sequence[Gaps]") -> None:

@@ -17,6 +17,7 @@ from pipeline.cli.inspect import inspect
 from pipeline.cli.people import GROUPS
 from pipeline.cli.register import register
 from pipeline.cli.rejected import rejected
+from pipeline.cli.runs import runs
 from pipeline.cli.search import SearchCommand, search
 from pipeline.cli.server_commands import serve, up
 from pipeline.cli.show import show
@@ -48,6 +49,7 @@ for group, commands in {
     "flow": flow,
     "import": imports,
     "sources": sources,
+    "runs": runs,
     "rejected": rejected,
     "uploads": uploads,
 }.items():

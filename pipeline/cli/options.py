@@ -33,6 +33,15 @@ Names = Annotated[
         autocompletion=complete_definition,
     ),
 ]
+OfDefinition = Annotated[
+    str | None,
+    typer.Option(
+        "--definition",
+        help="Only those of this definition.",
+        metavar="ID",
+        autocompletion=complete_definition,
+    ),
+]
 SourceName = Annotated[
     str, typer.Argument(metavar="UUID|NAME", help="A raster source.", show_default=False)
 ]

@@ -1,6 +1,6 @@
 """The commands for organisations, users, roles, API keys and layers."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import typer
@@ -8,13 +8,8 @@ import typer
 from pipeline.cli.bootstrap import open_catalogue
 from pipeline.cli.completion import complete_organisation, complete_role, complete_user
 from pipeline.cli.options import AsJson
-from pipeline.cli.terminal import print_document, print_rows
+from pipeline.cli.terminal import print_list
 from pipeline.settings import settings
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sqlalchemy import Row
 
 organisation = typer.Typer(help="The organisations that own raster sources.", no_args_is_help=True)
 user = typer.Typer(
@@ -160,15 +155,6 @@ def list_keys(
 
     with open_catalogue(settings()) as engine:
         print_list(users.list_keys(engine, username), as_json=as_json)
-
-
-def print_list(rows: "Sequence[Row[Any]]", *, as_json: bool) -> None:
-    """Print rows as JSON objects, or as a table whose columns are called as those of the query."""
-    if as_json:
-        for row in rows:
-            print_document(row._asdict())
-    elif rows:
-        print_rows([name.replace("_", " ") for name in rows[0]._fields], rows)
 
 
 @layer.command("add")

@@ -1,5 +1,6 @@
 """The command that registers files without a sync: it adds and updates, and keeps what is missing."""
 
+from pathlib import Path
 from time import monotonic
 from typing import Annotated
 
@@ -77,7 +78,7 @@ def register(
         "supplier_code": supplier_code, "description": description, "temporal": temporal, "time": time,
         "pattern": pattern, "crs": crs, "crs_override": crs_override, "nodata": nodata,
     }  # fmt: skip
-    require_matching_options(paths, fields)
+    require_matching_options(paths, fields, config)
     began = monotonic()
     # The processes import their libraries while this one imports its own.
     with explain_stop(), open_row_reader(runner, scheduler, early=bool(paths)) as reader:
@@ -90,8 +91,14 @@ def register(
     raise SystemExit(print_outcomes(outcomes, monotonic() - began, as_json=as_json, quiet=quiet))
 
 
-def require_matching_options(paths: list[str] | None, fields: dict[str, object]) -> None:
-    """Raise CatalogueError if PATH lacks its owner, or a definition is to have options of PATH."""
+def require_matching_options(
+    paths: list[str] | None, fields: dict[str, object], config: Path
+) -> None:
+    """Raise CatalogueError if nothing is named, PATH lacks its owner, or a definition is to have options of PATH."""
+    if not paths and config == options.DEFAULT_CONFIG and not config.exists():
+        raise CatalogueError(
+            f"{config} does not exist; name files or folders, or a sources.toml with --config"
+        )
     if paths and fields["organisation"] is None:
         raise CatalogueError("name the owner of these files with --organisation NAME")
     if not paths and any(

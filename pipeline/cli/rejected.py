@@ -5,8 +5,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.bootstrap import open_catalogue
-from pipeline.cli.completion import complete_definition
-from pipeline.cli.options import AsJson
+from pipeline.cli.options import AsJson, OfDefinition
 from pipeline.cli.terminal import echo, pluralize, print_document
 from pipeline.errors import CatalogueError
 from pipeline.settings import settings
@@ -14,15 +13,6 @@ from pipeline.settings import settings
 rejected = typer.Typer(help="The files that could not be registered.", no_args_is_help=True)
 
 Code = Annotated[str | None, typer.Option(help="Only files with this reason code.", metavar="CODE")]
-OfDefinition = Annotated[
-    str | None,
-    typer.Option(
-        "--definition",
-        help="Only files of this definition.",
-        metavar="ID",
-        autocompletion=complete_definition,
-    ),
-]
 
 
 @rejected.command("list")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from inspect import Parameter, Signature
 from itertools import islice
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,6 +25,20 @@ if TYPE_CHECKING:
 
 ROWS_IN_A_TABLE = 100
 COLUMNS = "uuid", "name", "organisation", "access", "projection", "from", "to", "bytes", "files"
+TABLE_COLUMNS = (
+    "name",
+    "organisation",
+    "access",
+    "projection",
+    "from",
+    "to",
+    "files",
+    "bytes",
+    "uuid",
+)
+"""Of the table in a terminal; the last two are there if it is wide."""
+WIDE = 150
+"""Characters of a terminal in which long names and all columns have room."""
 ALIASES = {
     "since": ("last_value_timestamp__gte", "Has data at or after this time."),
     "until": ("first_value_timestamp__lte", "Has data at or before this time."),
@@ -207,8 +222,15 @@ def print_geojson(rows: "Iterable[Row[Any]]") -> None:
 
 def print_table(rows: "Iterator[Row[Any]]", *, in_table: bool) -> None:
     """Print the facts that tell sources apart; a table of all rows would take too much memory."""
-    shown = islice(rows, ROWS_IN_A_TABLE) if in_table else rows
-    print_rows(COLUMNS, map(cells, shown))
+    if not is_terminal():
+        print_rows(COLUMNS, map(cells, rows))
+        return
+    shown = list(islice(rows, ROWS_IN_A_TABLE) if in_table else rows)
+    if not shown:
+        echo("no raster source matches", err=True)
+        return
+    count = None if get_terminal_size().columns >= WIDE else -2
+    print_rows(TABLE_COLUMNS[:count], [table_cells(row)[:count] for row in shown])
     if in_table and next(rows, None) is not None:
         echo(
             f"... and more than these {ROWS_IN_A_TABLE}; --limit N prints more, --count counts them",
@@ -216,8 +238,15 @@ def print_table(rows: "Iterator[Row[Any]]", *, in_table: bool) -> None:
         )
 
 
+def table_cells(row: "Row[Any]") -> Sequence[object]:
+    """Return a row of the table in a terminal, with days instead of times."""
+    uuid, name, organisation, access, projection, first, last, size, files = cells(row)
+    days = [str(time or "")[:10] for time in (first, last)]
+    return [name, organisation, access, projection, *days, files, size, uuid]
+
+
 def cells(row: "Row[Any]") -> Sequence[object]:
-    """Return a row of the table."""
+    """Return a row for a pipe."""
     from pipeline.catalogue.search import plain_value, source_values
 
     source = source_values(row)

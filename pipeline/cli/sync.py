@@ -13,7 +13,6 @@ from pipeline.cli import options
 from pipeline.cli.bootstrap import explain_stop, open_catalogue, open_run_context, run_options
 from pipeline.cli.runners import open_row_reader
 from pipeline.cli.terminal import echo, pluralize, print_document
-from pipeline.errors import CatalogueError
 from pipeline.settings import Runner, settings
 
 if TYPE_CHECKING:
@@ -168,7 +167,7 @@ def restore(
 
 
 def split_names(names: list[str]) -> tuple[list[str], list[UUID]]:
-    """Return the URIs of files and folders, and the uuids of raster sources; raise CatalogueError for an empty name."""
+    """Return the URIs of files and folders, and the uuids of raster sources. Raises CatalogueError."""
     from pipeline.storage import literal_location
 
     uris, uuids = [], []
@@ -176,8 +175,6 @@ def split_names(names: list[str]) -> tuple[list[str], list[UUID]]:
         try:
             uuids.append(UUID(name))
         except ValueError:
-            if not name.strip():
-                raise CatalogueError("the name is empty; give a path or a uuid") from None
             location = literal_location(name)
             # a link may have taken the place of a registered file
             uris += [location.uri, location.real_uri]

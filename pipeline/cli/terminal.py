@@ -4,8 +4,13 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
 
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """C0, DEL and C1 of Unicode; the name of a raster source may hold all but NUL."""
@@ -47,10 +52,19 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "uuid")
     for row in texts:
         table.add_row(*map(Text, row))
     Console(highlight=False).print(table)
+
+
+def print_list(rows: "Sequence[Row[Any]]", *, as_json: bool) -> None:
+    """Print rows as JSON objects, or as a table whose columns are called as those of the query."""
+    if as_json:
+        for row in rows:
+            print_document(row._asdict())
+    elif rows:
+        print_rows([name.replace("_", " ") for name in rows[0]._fields], rows)
 
 
 def print_document(document: object) -> None:
@@ -61,9 +75,11 @@ def print_document(document: object) -> None:
 
 
 def show_value(value: object) -> str:
-    """Return a value as text: nothing for None, yes or no for a boolean, a list with commas."""
+    """Return a value as text: nothing for None, yes or no for a boolean, a time to the minute, a list with commas."""
     if value is None:
         return ""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}Z"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(map(show_value, value)) if isinstance(value, list | tuple) else str(value)

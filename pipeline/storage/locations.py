@@ -84,6 +84,8 @@ def parse_location(text: str, folder: Path) -> Location:
 def literal_location(text: str | Path) -> Location:
     """Return the location of a command line argument: a path or a URL without wildcards. Raises CatalogueError."""
     name = str(text)
+    if not name.strip():
+        raise CatalogueError("a path is empty; name a file or a folder")
     if name.lower().startswith(WEB):
         return Location(web_url(name))
     scheme = _scheme(name)

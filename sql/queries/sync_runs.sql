@@ -33,6 +33,14 @@ UPDATE sync_runs SET organisation_ids = CASE
     withheld = :withheld, settling = :settling, reasons = :reasons, warnings = :warnings, bytes = :bytes
 WHERE id = :id;
 
+-- name: list_runs
+-- The last runs; a null leaves the condition out.
+SELECT id AS run, definition, started, CASE WHEN undone IS NULL THEN state ELSE 'taken back' END AS state,
+       round(seconds::numeric, 1)::double precision AS seconds, listed AS files, registered, rejected, detail
+FROM sync_runs
+WHERE CAST(:definition AS text) IS NULL OR definition = :definition
+ORDER BY id DESC LIMIT :most;
+
 -- name: count_files
 SELECT count(*) AS files FROM raster_files WHERE registered_by = :run;
 

@@ -101,11 +101,11 @@ def test_the_definitions_of_a_file_are_listed_without_a_database(tmp_path: Path)
 
 
 def in_terminal(url: str, *words: str, **changes: str) -> str:
-    """What a command shows in a terminal."""
+    """What a command shows in a terminal of 100 columns, if `changes` have no others."""
     ours, theirs = os.openpty()
     with subprocess.Popen(
         [*RASTERSOURCES, *words], stdout=theirs, stderr=theirs,
-        env=environment(TERM="xterm", COLUMNS="100", RASTERSOURCES_DATABASE_URL=url, **changes),
+        env=environment(**{"TERM": "xterm", "COLUMNS": "100", "RASTERSOURCES_DATABASE_URL": url, **changes}),
     ):  # fmt: skip
         os.close(theirs)
         shown = read_terminal(ours)
@@ -125,6 +125,27 @@ def test_a_terminal_shows_a_table_with_a_head_and_colours_unless_they_are_unwant
     assert "\x1b[3" not in plain
     assert "\x1b[31m" in in_terminal(people, "search", "--bbox", "1")
     assert "\x1b[" not in in_terminal(people, "search", "--bbox", "1", NO_COLOR="1")
+
+
+def test_a_search_in_a_terminal_breaks_no_uuid_and_shows_days(people: str, engine: Engine) -> None:
+    name = "water depth " * 8
+    execute(
+        engine,
+        "INSERT INTO raster_sources (name, organisation_id, file_count, first_value_timestamp, last_value_timestamp, "
+        "west, south, east, north, origin_x, origin_y, upper_bound_x, upper_bound_y, pixelsize_x, pixelsize_y, size, "
+        f"dtype) SELECT '{name}', id, 1, '2024-01-01T02:00:00.5Z', '2024-01-02Z', "
+        "4, 51, 5, 52, 4, 51, 5, 52, 0.1, -0.1, 100, 'f4' FROM organisations WHERE name = 'Owner'",
+    )
+    words = "search", "--name-startswith", "water"
+    narrow = in_terminal(people, *words, NO_COLOR="1")
+    assert max(map(len, narrow.splitlines()[1:])) <= 100  # the head is bold
+    assert "2024-01-01  2024-01-02" in narrow
+    assert "uuid" not in narrow
+    (uuid, *_), *others = (line.split("\t") for line in command(people, *words).splitlines())
+    assert others == []
+    assert uuid in in_terminal(people, *words, NO_COLOR="1", COLUMNS="160")
+    nothing = in_terminal(people, "search", "--name", "nothing", NO_COLOR="1")
+    assert nothing == "no raster source matches\r\n"
 
 
 def completed(url: str, words: str, folder: Path) -> list[str]:

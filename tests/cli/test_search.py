@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from affine import Affine
@@ -205,6 +206,8 @@ def test_a_name_of_several_sources_lists_them(catalogue: str, engine: Engine) ->
     assert "Fiji" not in said
     nothing = command(catalogue, "show", "nothing", status=1)
     assert 'no raster source is called "nothing"; search' in nothing
+    unknown = command(catalogue, "show", str(UUID(int=0)), status=1)
+    assert f'no raster source has the uuid "{UUID(int=0)}"; search' in unknown
 
 
 def test_a_large_search_takes_little_memory(catalogue: str, engine: Engine) -> None:

@@ -1,5 +1,6 @@
 """The command `undo`: it shows what it would take back, asks, and takes it back."""
 
+import json
 import re
 from pathlib import Path
 
@@ -64,6 +65,25 @@ def test_without_yes_undo_shows_and_changes_nothing(
 def test_undo_of_an_unknown_run_says_where_the_numbers_are(database_url: str) -> None:
     printed = command(database_url, "undo", "123456", "--yes", status=1)
     assert printed == "rastersources: run 123456 does not exist; see: rastersources runs list\n"
+
+
+def test_runs_are_listed_with_how_they_ended_the_newest_first(
+    folder: Path, database_url: str
+) -> None:
+    first = register(database_url, folder)
+    command(database_url, "undo", first, "--yes")
+    second = register(database_url, folder)
+    command(database_url, "register", folder, "--organisation", "Nobody", status=1)
+    lines = command(database_url, "runs", "list").splitlines()
+    found = {number: rest for number, *rest in (line.split("\t") for line in lines)}
+    assert list(found) == sorted(found, key=int, reverse=True)
+    failed, completed, undone = found.values()
+    assert [run[2] for run in (failed, completed, undone)] == ["failed", "completed", "taken back"]
+    assert (completed[0], completed[4:]) == ("register", ["3", "3", "0", ""])
+    assert 'no organisation "Nobody"' in failed[-1]
+    listed = command(database_url, "runs", "list", "--json", "--limit", "2").splitlines()
+    assert [json.loads(line)["run"] for line in listed][-1] == int(second)
+    assert command(database_url, "runs", "list", "--definition", "other") == ""
 
 
 def test_rejections_are_grouped_by_reason_and_earlier_ones_only_counted(

@@ -91,7 +91,7 @@ def _control(name: str, filter: Filter, lookup: str, query: Mapping[str, str]) -
 def _label(name: str, filter: Filter, lookup: str) -> str:
     if name in LABELS:
         return LABELS[name]
-    words = filter.name.replace("__", " ").replace("_", " ")
+    words = filter.name.replace("__", " ").replace("_", " ").replace("uuid", "UUID")
     return f"{words[:1].upper()}{words[1:]} {WORDS.get(lookup, lookup)}".rstrip()
 
 

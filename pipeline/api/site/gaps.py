@@ -3,13 +3,14 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
+import orjson
 from starlette.responses import Response
 
 from pipeline.api.endpoint import Api, Call, read_row
 from pipeline.api.problems import Problem
 from pipeline.api.resources.raster_sources import RASTER_SOURCES
 from pipeline.api.site.site_page import SitePage
-from pipeline.catalogue.gaps import Gaps, find_gaps
+from pipeline.catalogue.gaps import Gaps, find_gaps, gaps_document
 from pipeline.database.engine import open_engine
 
 MOST_FILES = 20_000
@@ -35,7 +36,13 @@ class SourceGaps(SitePage):
         work = asyncio.get_running_loop().run_in_executor(
             self.thread, self.report, str(source.uuid)
         )
-        return self.show(call, source=source, gaps=await work)
+        gaps = await work
+        if call.query.get("format") == "json":
+            content = orjson.dumps(gaps_document(gaps), option=orjson.OPT_UTC_Z)
+            return Response(content, 200, {"Vary": "Accept, Cookie"}, "application/json")
+        return self.show(
+            call, source=source, gaps=gaps, json=f"/sources/{source.uuid}/gaps/?format=json"
+        )
 
     def report(self, uuid: str) -> Gaps:
         """Return what a raster source lacks."""

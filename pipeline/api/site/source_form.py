@@ -99,7 +99,7 @@ class SourceForm(SitePage):
         ]
         return self.show(
             call, 400 if errors else 200, inputs=inputs, source=source, errors=errors,
-            json=f"{API}/rastersources/{source.uuid}/?format=json" if source else "",
+            json=json_path(source),
         )  # fmt: skip
 
     async def store(
@@ -166,13 +166,18 @@ class DeleteSource(SitePage):
         """Return the question, with what depends on the source; raise Problem 401, 403 or 404."""
         source = await writable_source(call)
         answer = await self.detail.ask(with_body(call, {}), self.detail.delete)
-        return self.show(call, source=source, question=answer.question)
+        return self.show(call, source=source, question=answer.question, json=json_path(source))
 
     async def post(self, call: Call, form: Mapping[str, str]) -> Response:
         """Delete the source as the question said, and go to the catalogue."""
         await writable_source(call)
         await self.detail.delete(with_body(call, orjson.loads(form.get("_content") or "{}")))
         return self.go_to(call, "/")
+
+
+def json_path(source: Any) -> str:
+    """Return the path of a raster source as JSON, or of their list without one."""
+    return f"{API}/rastersources/{f'{source.uuid}/' if source else ''}?format=json"
 
 
 async def writable_source(call: Call) -> Any:

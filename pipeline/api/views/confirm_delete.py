@@ -31,8 +31,10 @@ class RasterSourceDetail(WriteDetail):
         sentences = [f'The raster source "{source.name}" will be deleted.', *explain_files(counts)]
         content, label = await read_object(call.body), "Delete"
         if used.layers or used.labeltypes:
-            users = f"{count(used.layers, 'layer')} and {count(used.labeltypes, 'label type')}"
-            sentences.append(f"Used by {users}: deleting it breaks them.")
+            numbers = {"layer": used.layers, "label type": used.labeltypes}
+            users = " and ".join(count(number, kind) for kind, number in numbers.items() if number)
+            broken = "it" if sum(numbers.values()) == 1 else "them"
+            sentences.append(f"Used by {users}: deleting it breaks {broken}.")
             content, label = {**content, "force": True}, "Delete and break what uses it"
         dependents = [
             Dependent(row.kind, row.name or str(row.uuid), call.links.to(PATHS[row.kind], row.uuid))
@@ -46,11 +48,12 @@ def explain_files(counts: Any) -> list[str]:
     """Return sentences about the files of a raster source and its open uploads."""
     files = count(counts.files, "raster file")
     sentences = [f"{files} ({counts.bytes:,} bytes) will leave the catalogue."]
-    if counts.files:
-        kept = counts.files - counts.uploaded
-        sentences.append(
-            f"Deleted from the storage of uploads: {counts.uploaded}. Kept where they are: {kept}."
-        )
+    if counts.uploaded:
+        files = count(counts.uploaded, "uploaded file")
+        sentences.append(f"{files} will be deleted from the storage.")
+    if kept := counts.files - counts.uploaded:
+        places = "stays where it is" if kept == 1 else "stay where they are"
+        sentences.append(f"{count(kept, 'file')} {places}.")
     if counts.waiting:
         sentences.append(f"{count(counts.waiting, 'waiting upload')} will be ended.")
     return sentences

@@ -91,6 +91,22 @@ def test_the_gaps_are_those_of_the_command(client: Client, tiles: str) -> None:
     assert "1 part of the extent, 200 pixels, has no file" in words
     assert "1 of 4 steps are missing; there is one every 01:00:00" in words
     assert "2024-01-01 02:00 2024-01-01 02:00 1" in words
+    gaps = visit(client, tiles, "gaps/", format="json").json()
+    assert (gaps["holes"]["pixels"], gaps["series"]["missing_steps"]) == (200, 1)
+
+
+def test_each_page_links_to_its_json_and_forms_ask_to_sign_in(
+    client: Client, as_: As, tiles: str
+) -> None:
+    admin, own = as_("admin"), f"/sources/{tiles}/"
+    forms = (f"{own}edit/", f"{own}delete/", "/sources/new/")
+    for path in (own, f"{own}gaps/", *forms):
+        page = admin.get(path, headers=BROWSER).text
+        link = re.search('<a href="([^"]+)"[^>]*>This page as JSON', page)
+        assert link, path
+        assert admin.get(link[1]).json(), path
+    for path in forms:
+        assert ">sign in</a>" in client.get(path, headers=BROWSER).text
 
 
 def test_a_page_without_scripts_shows_the_requested_step(client: Client, tiles: str) -> None:

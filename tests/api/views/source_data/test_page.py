@@ -84,7 +84,7 @@ def test_the_deletion_of_a_source_names_the_number_of_its_files(
     page = visitor.post(url, data={"_method": "DELETE", "csrfmiddlewaretoken": token})
     for sentence in (
         f"2 raster files ({2 * tif.stat().st_size:,} bytes) will leave the catalogue.",
-        "Deleted from the storage of uploads: 2. Kept where they are: 0.",
+        "2 uploaded files will be deleted from the storage.",
         "1 waiting upload will be ended.",
     ):
         assert sentence in page.text
