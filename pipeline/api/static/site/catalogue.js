@@ -10,7 +10,7 @@ const map = makeMap(element);
 const { tiles, list, query, page, extent } = element.dataset;
 
 const footprints = new ol.layer.VectorTile({
-  source: new ol.source.VectorTile({ format: new ol.format.MVT(), url: tiles, maxZoom: 18, tileSize: 512 }),
+  source: new ol.source.VectorTile({ format: new ol.format.MVT(), url: tiles || undefined, maxZoom: 18, tileSize: 512 }),
   renderBuffer: 64,
 });
 const marks = new ol.source.Vector();
