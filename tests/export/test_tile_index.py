@@ -14,7 +14,8 @@ import rasterio.merge
 from affine import Affine
 from numpy.typing import NDArray
 
-from pipeline.errors import CatalogueError
+from pipeline.errors import CatalogueError, RunInProgress
+from pipeline.export.target import lock
 from pipeline.export.tile_index import gdal_path
 from tests.export.conftest import Catalogue
 from tests.support.database import execute
@@ -174,6 +175,17 @@ def test_a_file_of_others_is_not_overwritten(catalogue: Catalogue, tmp_path: Pat
     with pytest.raises(CatalogueError, match="is not an export"):
         catalogue.export("gti", target, names=["rain"])
     assert target.read_text() == "of somebody else"
+
+
+def test_two_exports_do_not_write_one_index(catalogue: Catalogue, tmp_path: Path) -> None:
+    target = tmp_path / "x.gti.gpkg"
+    with (
+        lock(tmp_path / ".x.gti.gpkg.lock", target),
+        pytest.raises(RunInProgress, match=r"another export writes .*x\.gti\.gpkg; wait"),
+    ):
+        catalogue.export("gti", target, names=["rain"])
+    assert not target.exists()
+    catalogue.export("gti", target, names=["rain"])
 
 
 @pytest.mark.usefixtures("small_parts")
