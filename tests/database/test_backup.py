@@ -24,10 +24,10 @@ def test_a_restored_dump_has_every_row(database_url: str, server: str, tmp_path:
         [*RASTERSOURCES, "sync", "--create", "--config", samples],
         RASTERSOURCES_DATABASE_URL=database_url, RASTERSOURCES_HOME=home,
     )  # fmt: skip
-    follow(DUMP, tmp_path, database_url)
+    run_postgresql_commands(DUMP, tmp_path, database_url)
     with new_database(server, "template1") as restored:
-        follow(RESTORE, tmp_path, restored)
-        assert rows_of(restored) == rows_of(database_url)
+        run_postgresql_commands(RESTORE, tmp_path, restored)
+        assert read_rows(restored) == read_rows(database_url)
         count = run(
             [*RASTERSOURCES, "search", "--count"],
             RASTERSOURCES_DATABASE_URL=restored, RASTERSOURCES_HOME=home,
@@ -35,15 +35,15 @@ def test_a_restored_dump_has_every_row(database_url: str, server: str, tmp_path:
         assert count.stdout == "10\n"
 
 
-def follow(block: str, folder: Path, url: str) -> None:
-    """Run the commands of a block that are PostgreSQL's, on a database."""
+def run_postgresql_commands(block: str, folder: Path, url: str) -> None:
+    """Run those commands of a block that are PostgreSQL's own, on a database."""
     commands = "\n".join(line for line in block.splitlines() if line.startswith("pg_"))
     settings = {**os.environ, "RASTERSOURCES_DATABASE_URL": url}
     subprocess.run(["sh", "-ec", commands], check=True, cwd=folder, env=settings)
 
 
-def rows_of(url: str) -> dict[str, list[str]]:
-    """The rows of each table as text, in the order of their text."""
+def read_rows(url: str) -> dict[str, list[str]]:
+    """Return the rows of each table as text, sorted."""
     tables = (
         "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
         " AND relkind IN ('r', 'm') AND relname <> 'spatial_ref_sys' ORDER BY relname"
@@ -51,9 +51,9 @@ def rows_of(url: str) -> dict[str, list[str]]:
     with connect(url) as connection:
         names = [name for (name,) in connection.execute(tables)]
         query = sql.SQL("SELECT row::text FROM {} AS row ORDER BY 1")
-        found = {
+        rows = {
             name: [text for (text,) in connection.execute(query.format(sql.Identifier(name)))]
             for name in names
         }
-    assert len(found["raster_files"]) == 13
-    return found
+    assert len(rows["raster_files"]) == 13
+    return rows

@@ -18,7 +18,7 @@ SECRET = "hush-hush"
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a server with roles of all kinds, whose password is SECRET."""
+    """The port of a server with roles of all kinds, each with the password SECRET."""
     cluster, port = add_cluster(tmp_path_factory.mktemp("home")), free_port()
     cluster.start(port)
     try:
@@ -35,8 +35,8 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
                 "GRANT CONNECT ON DATABASE rastersources TO known, full, mute, barred"
             )
             hba = cluster.data / "pg_hba.conf"
-            lines = ["host all known,full,mute,postgres,nobody 127.0.0.1/32 scram-sha-256\n"]
-            hba.write_text(hba.read_text().partition("host")[0] + "".join(lines))
+            rule = "host all known,full,mute,postgres,nobody 127.0.0.1/32 scram-sha-256\n"
+            hba.write_text(hba.read_text().partition("host")[0] + rule)
             connection.execute("SELECT pg_reload_conf()")
             connection.execute("CREATE DATABASE closed")
             connection.execute("REVOKE CONNECT ON DATABASE closed FROM public")
@@ -45,7 +45,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         cluster.stop()
 
 
-AWAY = "of the database is unknown"
+UNKNOWN_HOST = "of the database is unknown"
 CASES = {
     "database": ("known:hush-hush@127.0.0.1:{port}/nothing", 'no database "nothing"'),
     "password": ("known:wr0ng-w0rd@127.0.0.1:{port}/rastersources", 'password of "known" is wrong'),
@@ -54,18 +54,18 @@ CASES = {
     "connections": ("full:hush-hush@127.0.0.1:{port}/rastersources", "no free connection"),
     "login": ("mute:hush-hush@127.0.0.1:{port}/rastersources", 'ALTER ROLE "mute" LOGIN'),
     "connect": ("known:hush-hush@127.0.0.1:{port}/closed", 'GRANT CONNECT ON DATABASE "closed"'),
-    "name": ("known:hush-hush@nowhere.invalid/rastersources", AWAY),
-    "rest of a password": ("known:hush@hush-hush@nowhere.invalid/rastersources", AWAY),
+    "name": ("known:hush-hush@nowhere.invalid/rastersources", UNKNOWN_HOST),
+    "rest of a password": ("known:hush@hush-hush@nowhere.invalid/rastersources", UNKNOWN_HOST),
     "option": ("known:hush-hush@127.0.0.1/x?colour=red", 'no option "colour"'),
     "number": ("known:hush-hush@127.0.0.1/x?connect_timeout=soon", "an option of the connection has an invalid value"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("where", "words"), CASES.values(), ids=CASES)
+@pytest.mark.parametrize(("address", "words"), CASES.values(), ids=CASES)
 def test_each_reason_of_a_failed_connection_has_its_own_sentence(
-    port: int, where: str, words: str
+    port: int, address: str, words: str
 ) -> None:
-    url = "postgresql://" + where.format(port=port)
+    url = "postgresql://" + address.format(port=port)
     done = run([*RASTERSOURCES, "rejected", "list"], status=1, RASTERSOURCES_DATABASE_URL=url)
     (sentence,) = done.stderr.splitlines()
     assert words in sentence
@@ -76,26 +76,25 @@ def test_each_reason_of_a_failed_connection_has_its_own_sentence(
 
 def test_unknown_roles_have_their_own_sentence(port: int, tmp_path: Path) -> None:
     """Connect by the socket: over TCP a server reports an unknown role as a wrong password."""
-    home = add_cluster(tmp_path)
-    home.start()
+    cluster = add_cluster(tmp_path)
+    cluster.start()
     try:
-        url = home.url(user="nobody_of_that_name")
-        with (home.data / "pg_ident.conf").open("a") as file:
+        with (cluster.data / "pg_ident.conf").open("a") as file:
             file.write("rastersources /^.*$ nobody_of_that_name\n")
-        with psycopg.connect(home.url("postgres", "postgres")) as connection:
+        with psycopg.connect(cluster.url("postgres", "postgres")) as connection:
             connection.execute("SELECT pg_reload_conf()")
         for user, words in (
             ("nobody_of_that_name", 'no role "nobody_of_that_name"'),
             ("stranger", 'to the database as "stranger"'),
         ):
-            url = home.url(user=user)
+            url = cluster.url(user=user)
             done = run(
                 [*RASTERSOURCES, "rejected", "list"], status=1, RASTERSOURCES_DATABASE_URL=url
             )
             (sentence,) = done.stderr.splitlines()
             assert words in sentence
     finally:
-        home.stop()
+        cluster.stop()
 
 
 def test_a_stopped_server_is_reported_as_not_answering() -> None:

@@ -8,19 +8,21 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 
-def shown(engine: Engine, uri: str) -> str:
+def call_file_name(engine: Engine, uri: str) -> str:
     with engine.connect() as connection:
-        found: str = connection.execute(text("SELECT file_name(:uri)"), {"uri": uri}).scalar_one()
-        return found
+        name_in_sql: str = connection.execute(
+            text("SELECT file_name(:uri)"), {"uri": uri}
+        ).scalar_one()
+        return name_in_sql
 
 
-def decoded(name: bytes) -> str | None:
+def decode(name: bytes) -> str | None:
     """Return a name as text; None if PostgreSQL cannot store it."""
     try:
-        found = name.decode()
+        decoded_name = name.decode()
     except UnicodeDecodeError:
         return None
-    return None if "\0" in found else found
+    return None if "\0" in decoded_name else decoded_name
 
 
 NAMES = st.text(st.characters(exclude_characters="/", codec="utf-8"), max_size=20).map(str.encode)
@@ -29,10 +31,10 @@ NAMES = st.text(st.characters(exclude_characters="/", codec="utf-8"), max_size=2
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=NAMES | st.binary(max_size=8).filter(lambda name: b"/" not in name))
 def test_a_name_is_percent_decoded_if_it_is_valid_utf8(engine: Engine, name: bytes) -> None:
-    written = quote_from_bytes(name)
-    expected = decoded(name)
-    found = shown(engine, f"s3://bucket/a%20b/{written}")
-    assert found == (written if expected is None else expected)
+    quoted = quote_from_bytes(name)
+    expected = decode(name)
+    name_in_sql = call_file_name(engine, f"s3://bucket/a%20b/{quoted}")
+    assert name_in_sql == (quoted if expected is None else expected)
 
 
 @pytest.mark.parametrize(
@@ -46,5 +48,5 @@ def test_a_name_is_percent_decoded_if_it_is_valid_utf8(engine: Engine, name: byt
         ("s3://bucket/", ""),
     ],
 )
-def test_what_is_not_encoded_stays(engine: Engine, uri: str, name: str) -> None:
-    assert shown(engine, uri) == name
+def test_characters_that_are_not_encoded_stay(engine: Engine, uri: str, name: str) -> None:
+    assert call_file_name(engine, uri) == name

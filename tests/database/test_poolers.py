@@ -73,27 +73,27 @@ def test_the_api_and_uploads_work_through_a_pooler_of_transactions(
         serving_for(engine, url, tmp_path, **changes) as serving,
     ):
 
-        def use(number: int) -> set[int]:
-            """Send requests that a server would prepare, because they are repeated."""
+        def send_repeatedly(thread: int) -> set[int]:
+            """Repeat requests so often that the server would prepare their statements."""
             with httpx.Client(
                 base_url=serving.client.base_url, auth=("__key__", serving.key), timeout=60
             ) as client:
-                body = {"name": f"{number}", "organisation": serving.organisation}
-                found = set()
+                body = {"name": f"{thread}", "organisation": serving.organisation}
+                statuses = set()
                 for _ in range(15):
-                    found |= {
-                        client.get(SOURCES, params={"name": f"{number}"}).status_code,
+                    statuses |= {
+                        client.get(SOURCES, params={"name": f"{thread}"}).status_code,
                         client.post(SOURCES, json=body).status_code,
                     }
-                return found
+                return statuses
 
         with ThreadPoolExecutor(8) as pool:
-            statuses = set().union(*pool.map(use, range(8)))
+            statuses = set().union(*pool.map(send_repeatedly, range(8)))
         assert statuses == {200, 201}
         page = serving.client.get(SOURCES, params={"created__gte": "2000-01-01"}).json()
         assert page["count"] == 8 * 15
         assert page["results"][0]["created"].endswith("Z")
-        for query in ({}, {"name__regex": "."}):  # the second one shares a snapshot
+        for query in ({}, {"name__regex": "."}):  # the second query shares a snapshot
             listed = serving.client.get(SOURCES, params={**query, "format": "csv"})
             assert len(listed.text.splitlines()) == 1 + 8 * 15
         task = serving.send(serving.add_source(), write_raster(tmp_path / "a.tif"), 0)
@@ -146,8 +146,8 @@ def test_commands_work_or_say_that_they_need_a_session(cluster: Cluster, tmp_pat
             ["register"],
             ["register", "a.tif", "--organisation", "Owner"],
         ):
-            told = command(*words, status=1)
-            assert any("needs a session of its own" in line for line in told), told
+            lines = command(*words, status=1)
+            assert any("needs a session of its own" in line for line in lines), lines
 
 
 @pytest.mark.usefixtures("empty")

@@ -26,10 +26,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster.start()
     try:
         administer(cluster, "postgres", "CREATE ROLE ordinary LOGIN", "CREATE ROLE another LOGIN")
-        person = pwd.getpwuid(os.geteuid()).pw_name
+        user_of_this_process = pwd.getpwuid(os.geteuid()).pw_name
         with (cluster.data / "pg_ident.conf").open("a") as file:
             file.writelines(
-                f'rastersources "{person}" {role}\n' for role in ("ordinary", "another")
+                f'rastersources "{user_of_this_process}" {role}\n'
+                for role in ("ordinary", "another")
             )
         administer(cluster, "postgres", "SELECT pg_reload_conf()")
         yield cluster
@@ -44,8 +45,10 @@ def administer(cluster: Cluster, database: str, *statements: str) -> None:
 
 
 @pytest.fixture
-def new(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Callable[..., str]]:
-    """A function that creates the database `own` without extensions, and returns the URL for the role `ordinary`."""
+def create_database(
+    cluster: Cluster, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., str]]:
+    """A function that creates the database `own` without extensions and returns its URL for the role `ordinary`."""
 
     def make(options: str = "") -> str:
         administer(cluster, "postgres", f"CREATE DATABASE own TEMPLATE template0 {options}")
@@ -61,8 +64,8 @@ def new(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Callable[.
     )
 
 
-def sentence(url: str, *command: str) -> str:
-    """Run a command that fails and return its only line of output."""
+def fail_with_sentence(url: str, *command: str) -> str:
+    """Run a command that must fail; return its only line of output."""
     done = run([*RASTERSOURCES, *command], status=1, RASTERSOURCES_DATABASE_URL=url)
     (line,) = done.stderr.splitlines()
     return line
@@ -74,11 +77,11 @@ def rows(url: str, query: str) -> list[Any]:
 
 
 def test_one_sentence_has_the_sql_for_everything_that_is_missing(
-    cluster: Cluster, new: Callable[..., str], tmp_path: Path
+    cluster: Cluster, create_database: Callable[..., str], tmp_path: Path
 ) -> None:
-    url = new()
-    told = sentence(url, "db", "migrate")
-    statements = told.partition('in the database "own": ')[2].rpartition("; then")[0].split("; ")
+    url = create_database()
+    message = fail_with_sentence(url, "db", "migrate")
+    statements = message.partition('in the database "own": ')[2].rpartition("; then")[0].split("; ")
     assert statements == [
         'GRANT CREATE, USAGE ON SCHEMA "public" TO "ordinary"',
         'CREATE EXTENSION "postgis"',
@@ -86,42 +89,44 @@ def test_one_sentence_has_the_sql_for_everything_that_is_missing(
     ]
     assert rows(url, "SELECT FROM pg_class WHERE relname = 'alembic_version'") == []
     administer(cluster, "own", *statements[:2])
-    (left,) = sentence(url, "db", "migrate").partition(": ")[2].split("; ")[1:-1]
-    assert left.endswith('CREATE EXTENSION "pg_trgm"')
+    (missing,) = fail_with_sentence(url, "db", "migrate").partition(": ")[2].split("; ")[1:-1]
+    assert missing.endswith('CREATE EXTENSION "pg_trgm"')
     administer(cluster, "own", *statements[2:])
     run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=url)
-    registers(url, tmp_path)
+    register_twice(url, tmp_path)
 
 
-def registers(url: str, folder: Path) -> None:
-    """Register a file twice; the second time it is unchanged."""
+def register_twice(url: str, folder: Path) -> None:
+    """Register a file twice; expect it to be unchanged the second time."""
     write_raster(folder / "a.tif")
     command: list[str | Path] = ["register", folder, "--organisation", "Owner", "--create"]
-    for said in ("1 registered, 0 unchanged", "0 registered, 1 unchanged"):
+    for counts in ("1 registered, 0 unchanged", "0 registered, 1 unchanged"):
         done = run([*RASTERSOURCES, *command], RASTERSOURCES_DATABASE_URL=url)
-        assert said in done.stdout
+        assert counts in done.stdout
     assert rows(url, "SELECT name FROM raster_sources") == [("a",)]
 
 
 def test_the_owner_of_a_database_needs_only_postgis(
-    cluster: Cluster, new: Callable[..., str], tmp_path: Path
+    cluster: Cluster, create_database: Callable[..., str], tmp_path: Path
 ) -> None:
-    url = new("OWNER ordinary")
-    told = sentence(url, "db", "migrate")
-    assert 'CREATE EXTENSION "postgis"; then' in told  # pg_trgm is a trusted extension
-    assert "pg_trgm" not in told
+    url = create_database("OWNER ordinary")
+    message = fail_with_sentence(url, "db", "migrate")
+    assert 'CREATE EXTENSION "postgis"; then' in message  # pg_trgm is a trusted extension
+    assert "pg_trgm" not in message
     administer(cluster, "own", "CREATE EXTENSION postgis")
     run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=url)
-    registers(url, tmp_path)
+    register_twice(url, tmp_path)
 
 
-def test_db_reader_creates_the_role_of_readers(cluster: Cluster, new: Callable[..., str]) -> None:
-    url = new("OWNER ordinary")
+def test_db_reader_creates_the_role_of_readers(
+    cluster: Cluster, create_database: Callable[..., str]
+) -> None:
+    url = create_database("OWNER ordinary")
     administer(cluster, "own", "CREATE EXTENSION postgis")
     run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=url)
-    known = f"SELECT FROM pg_roles WHERE rolname = '{READER}'"
-    assert rows(url, known) == []
-    assert f"CREATE ROLE {READER} NOLOGIN" in sentence(url, "db", "reader")
+    role_query = f"SELECT FROM pg_roles WHERE rolname = '{READER}'"
+    assert rows(url, role_query) == []
+    assert f"CREATE ROLE {READER} NOLOGIN" in fail_with_sentence(url, "db", "reader")
     administer(cluster, "own", "ALTER ROLE ordinary CREATEROLE")
     for _ in range(2):
         run([*RASTERSOURCES, "db", "reader"], RASTERSOURCES_DATABASE_URL=url)
@@ -133,17 +138,17 @@ def test_db_reader_creates_the_role_of_readers(cluster: Cluster, new: Callable[.
             SELECT new.name, id, access FROM organisations,
                 (VALUES ('public', 0), ('private', 200)) AS new (name, access)
         """)
-    reading = cluster.url("own", "another")
-    assert rows(reading, "SELECT name FROM public_raster_sources") == [("public",)]
-    assert rows(reading, "SELECT name FROM raster_sources") == [("public",)]
+    reader_url = cluster.url("own", "another")
+    assert rows(reader_url, "SELECT name FROM public_raster_sources") == [("public",)]
+    assert rows(reader_url, "SELECT name FROM raster_sources") == [("public",)]
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        rows(reading, "SELECT email FROM users")
+        rows(reader_url, "SELECT email FROM users")
 
 
 def test_a_migration_grants_to_an_existing_role_of_readers(
-    cluster: Cluster, new: Callable[..., str]
+    cluster: Cluster, create_database: Callable[..., str]
 ) -> None:
-    url = new("OWNER ordinary")
+    url = create_database("OWNER ordinary")
     administer(
         cluster,
         "own",
@@ -156,50 +161,52 @@ def test_a_migration_grants_to_an_existing_role_of_readers(
 
 
 def test_a_role_that_does_not_own_the_tables_is_refused(
-    cluster: Cluster, new: Callable[..., str]
+    cluster: Cluster, create_database: Callable[..., str]
 ) -> None:
-    url = new("OWNER ordinary")
+    url = create_database("OWNER ordinary")
     administer(cluster, "own", "CREATE EXTENSION postgis")
     run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=url)
     administer(cluster, "own", "GRANT ALL ON ALL TABLES IN SCHEMA public TO another")
-    stranger = cluster.url("own", "another")
-    told = sentence(stranger, "rejected", "list")
-    assert 'belong to the role "ordinary"' in told
-    administer(cluster, "own", told.rpartition("run: ")[2])
-    run([*RASTERSOURCES, "rejected", "list"], RASTERSOURCES_DATABASE_URL=stranger)
+    other_url = cluster.url("own", "another")
+    message = fail_with_sentence(other_url, "rejected", "list")
+    assert 'belong to the role "ordinary"' in message
+    administer(cluster, "own", message.rpartition("run: ")[2])
+    run([*RASTERSOURCES, "rejected", "list"], RASTERSOURCES_DATABASE_URL=other_url)
 
 
 def test_a_missing_right_is_reported_in_one_sentence(
-    cluster: Cluster, new: Callable[..., str], tmp_path: Path
+    cluster: Cluster, create_database: Callable[..., str], tmp_path: Path
 ) -> None:
-    url = new("OWNER ordinary")
+    url = create_database("OWNER ordinary")
     administer(cluster, "own", "CREATE EXTENSION postgis")
     run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=url)
-    administer(cluster, "own", "REVOKE ordinary FROM another")  # which another test grants
+    administer(cluster, "own", "REVOKE ordinary FROM another")  # another test grants it
     for command in (["user", "list"], ["db", "migrate"]):
-        assert "lacks a right" in sentence(cluster.url("own", "another"), *command)
+        assert "lacks a right" in fail_with_sentence(cluster.url("own", "another"), *command)
     administer(cluster, "own", "REVOKE TEMPORARY ON DATABASE own FROM public, ordinary")
     path = str(write_raster(tmp_path / "a.tif"))
-    told = sentence(url, "register", path, "--organisation", "Owner", "--create")
-    assert 'GRANT TEMPORARY ON DATABASE "own" TO' in told
+    message = fail_with_sentence(url, "register", path, "--organisation", "Owner", "--create")
+    assert 'GRANT TEMPORARY ON DATABASE "own" TO' in message
 
 
 def test_extensions_and_tables_may_be_in_other_schemas(
-    cluster: Cluster, new: Callable[..., str], tmp_path: Path
+    cluster: Cluster, create_database: Callable[..., str], tmp_path: Path
 ) -> None:
-    url = new()
+    url = create_database()
     administer(
         cluster, "own", "CREATE SCHEMA gis", "CREATE SCHEMA catalogue AUTHORIZATION ordinary",
         "CREATE EXTENSION postgis SCHEMA gis", "CREATE EXTENSION pg_trgm SCHEMA gis",
         "GRANT USAGE ON SCHEMA gis TO ordinary", "ALTER ROLE ordinary IN DATABASE own SET search_path = catalogue",
     )  # fmt: skip
-    told = sentence(url, "db", "migrate")
-    (statement,) = told.partition('in the database "own": ')[2].rpartition("; then")[0].split("; ")
+    message = fail_with_sentence(url, "db", "migrate")
+    (statement,) = (
+        message.partition('in the database "own": ')[2].rpartition("; then")[0].split("; ")
+    )
     assert statement == 'ALTER ROLE "ordinary" IN DATABASE "own" SET search_path = catalogue, "gis"'
-    with psycopg.connect(url) as ordinary:  # who may do this without an administrator
+    with psycopg.connect(url) as ordinary:  # this role may do it without an administrator
         ordinary.execute(statement.encode())
     run([*RASTERSOURCES, "db", "migrate"], RASTERSOURCES_DATABASE_URL=url)
-    registers(url, tmp_path)
+    register_twice(url, tmp_path)
     assert rows(url, "SELECT schemaname FROM pg_tables WHERE tablename = 'raster_files'") == [
         ("catalogue",)
     ]
@@ -220,16 +227,18 @@ def test_extensions_and_tables_may_be_in_other_schemas(
     ids=["TEMPORARY", "no schema"],
 )
 def test_other_rights_that_are_missing_are_named(
-    cluster: Cluster, new: Callable[..., str], statement: str, words: str
+    cluster: Cluster, create_database: Callable[..., str], statement: str, words: str
 ) -> None:
-    url = new()
+    url = create_database()
     administer(
         cluster, "own", "GRANT CREATE ON SCHEMA public TO ordinary",
         "CREATE EXTENSION postgis", "CREATE EXTENSION pg_trgm", statement,
     )  # fmt: skip
-    assert words in sentence(url, "db", "migrate")
+    assert words in fail_with_sentence(url, "db", "migrate")
 
 
-def test_a_database_of_another_encoding_is_refused(new: Callable[..., str]) -> None:
-    told = sentence(new("OWNER ordinary ENCODING 'LATIN1' LOCALE 'C'"), "db", "migrate")
-    assert "stores text as LATIN1" in told
+def test_a_database_of_another_encoding_is_refused(create_database: Callable[..., str]) -> None:
+    message = fail_with_sentence(
+        create_database("OWNER ordinary ENCODING 'LATIN1' LOCALE 'C'"), "db", "migrate"
+    )
+    assert "stores text as LATIN1" in message

@@ -19,7 +19,7 @@ STATEMENTS = [(topic, name) for topic in TOPICS for name in queries(topic)]
 NUMBERED = dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 COMMENTS = re.compile(r"--.*$", re.MULTILINE)
 UTILITY = ("CREATE", "ALTER", "ANALYZE", "TRUNCATE", "DROP", "LOCK", "SET", "COPY")
-"""Statements that PREPARE does not accept. They are run instead, COPY without rows."""
+"""Statements that PREPARE does not accept. The test runs them instead; COPY gets no rows."""
 
 
 def verb(statement: TextClause) -> str:
@@ -71,7 +71,7 @@ def test_a_database_parses_each_named_statement(
         with driver.cursor().copy(statement.text):
             pass
     elif verb(statement) in UTILITY:
-        if verb(statement) != "CREATE":  # which has been run
+        if verb(statement) != "CREATE":  # make_temporary_tables has run it
             run(connection, statement)
     else:
         numbered = statement.compile(dialect=NUMBERED)
@@ -80,15 +80,15 @@ def test_a_database_parses_each_named_statement(
 
 
 @pytest.mark.parametrize(
-    "written",
+    "content",
     ["SELECT 1;\n", "-- name: one\nSELECT 1;\n\n-- name: one\nSELECT 2;\n"],
     ids=["without a name", "with a name twice"],
 )
 def test_each_statement_needs_a_name_of_its_own(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, written: str
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
     folder = tmp_path_factory.mktemp("queries")
-    (folder / "topic.sql").write_text(written)
+    (folder / "topic.sql").write_text(content)
     monkeypatch.setattr(module, "FOLDER", folder)
     queries.cache_clear()
     with pytest.raises(ValueError, match="one name of its own"):

@@ -88,6 +88,8 @@ def test_a_reader_sees_public_rows_with_their_owners(
         "DELETE FROM users",
     ],
 )
-def test_a_reader_may_do_no_more(reader: psycopg.Connection[Any], statement: str) -> None:
+def test_a_reader_may_neither_see_nor_change_anything_else(
+    reader: psycopg.Connection[Any], statement: str
+) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         reader.execute(statement)

@@ -40,7 +40,7 @@ def test_the_tables_of_sqlalchemy_and_of_the_database_agree_both_ways(
 
     options = {"compare_type": True, "include_object": is_ours}
     differences = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
-    assert [one for one in differences if "comment" not in str(one[0])] == []
+    assert [difference for difference in differences if "comment" not in str(difference[0])] == []
 
 
 def test_sqlalchemy_and_postgis_agree_on_the_geometry_columns(connection: Connection) -> None:
@@ -136,9 +136,9 @@ def objects_of_files(server: str, folder: Path) -> set[tuple[str, ...]]:
             for file in sorted(folder.glob("*.sql")):
                 connection.execute(file.read_bytes())
         engine = make_engine(url)
-        found = objects(engine)
+        result = objects(engine)
         engine.dispose()
-    return found
+    return result
 
 
 def test_the_migrations_lead_to_the_schema_of_the_files(server: str, engine: Engine) -> None:
@@ -227,13 +227,13 @@ WRONG = {
     "a dtype that numpy does not know": "dtype = 'float32'",
     "a pixel without width": "pixelsize_x = 0",
     "files without a size": "size = NULL",
-    "an interval of nothing": "declared_interval = '0'",
-    "an organisation that is not there": "organisation_id = -1",
+    "an interval of zero length": "declared_interval = '0'",
+    "an organisation that does not exist": "organisation_id = -1",
 }
 
 
 @pytest.mark.parametrize("assignment", WRONG.values(), ids=WRONG.keys())
-def test_a_constraint_rejects(connection: Connection, assignment: str) -> None:
+def test_a_constraint_rejects_wrong_values(connection: Connection, assignment: str) -> None:
     connection.execute(
         text("""
             WITH owner AS (INSERT INTO organisations (name) VALUES ('Owner') RETURNING id)
@@ -254,8 +254,8 @@ def test_last_modified_moves_only_when_something_changed(connection: Connection)
 
     def update(name: str) -> datetime:
         statement = "UPDATE raster_sources SET name = :name RETURNING last_modified"
-        moved: datetime = connection.execute(text(statement), {"name": name}).scalar_one()
-        return moved
+        modified: datetime = connection.execute(text(statement), {"name": name}).scalar_one()
+        return modified
 
     first = connection.execute(text("SELECT last_modified FROM raster_sources")).scalar_one()
     assert update("a") == first
@@ -265,16 +265,16 @@ def test_last_modified_moves_only_when_something_changed(connection: Connection)
 @pytest.mark.parametrize("tiles", [1, 7, 13, 36, 49, 100])
 def test_tiles_all_around_the_earth_leave_no_gap(connection: Connection, tiles: int) -> None:
     width = 360 / tiles
-    wests = [-180 + number * width for number in range(tiles)]
+    wests = [-180 + tile * width for tile in range(tiles)]
     easts = [min(west + width, 180.0) for west in wests]
-    found = connection.execute(
+    union = connection.execute(
         text("SELECT west, east FROM union_longitudes(:wests, :easts)"),
         {"wests": wests, "easts": easts},
     ).one()
-    assert tuple(found) == (-180, 180)
+    assert tuple(union) == (-180, 180)
 
 
-def test_a_true_gap_between_tiles_is_where_their_union_begins(connection: Connection) -> None:
+def test_the_union_of_tiles_begins_after_a_true_gap(connection: Connection) -> None:
     query = text("SELECT west, east FROM union_longitudes(:wests, :easts)")
     # a kilometre is 0.009 degrees of the equator
     ends = {"wests": [-180.0, 10.009], "easts": [10.0, 180.0]}

@@ -61,21 +61,21 @@ def standby(primary: Cluster, key: str) -> Iterator[str]:
     """The URL of a streaming standby."""
     folder = Path(tempfile.mkdtemp(dir="/tmp"))
     give_to_owner(folder)
-    programs, place = find_programs(), primary.url("postgres", "postgres")
+    programs, primary_url = find_programs(), primary.url("postgres", "postgres")
 
-    def do(program: str, *words: str) -> None:
+    def run_program(program: str, *words: str) -> None:
         command: list[str | Path] = [programs / program, "-D", folder / "data", *words]
         subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL, **run_as())
 
     try:
-        do("pg_basebackup", "-R", "-X", "stream", "-c", "fast", "-d", place)
+        run_program("pg_basebackup", "-R", "-X", "stream", "-c", "fast", "-d", primary_url)
         configuration = folder / "data" / "rastersources.conf"
         configuration.write_text(f"listen_addresses = ''\nunix_socket_directories = '{folder}'\n")
-        do("pg_ctl", "-w", "-l", str(folder / "log"), "start")
+        run_program("pg_ctl", "-w", "-l", str(folder / "log"), "start")
         try:
             yield f"postgresql://rastersources@/rastersources?host={quote(str(folder), safe='')}"
         finally:
-            do("pg_ctl", "-w", "-m", "immediate", "stop")
+            run_program("pg_ctl", "-w", "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder)
 
@@ -93,8 +93,8 @@ def test_the_api_answers_reads_and_refuses_writes(read_only: str, key: str) -> N
     with client_of(ApiConfig(read_only)) as client:
         organisation = client.get("/api/v4/organisations/").json()["results"][0]
         client.auth = ("__key__", key)
-        listed = f"{SOURCES}?format=csv&name__regex=a"  # exports a snapshot
-        for path in (SOURCES, listed, "/health", "/api/v4/changes/", "/bootstrap/lizard/"):
+        csv_list = f"{SOURCES}?format=csv&name__regex=a"  # exports a snapshot
+        for path in (SOURCES, csv_list, "/health", "/api/v4/changes/", "/bootstrap/lizard/"):
             assert client.get(path).status_code == 200, path
         body = {"name": "a", "organisation": organisation["uuid"]}
         answer = client.post(SOURCES, json=body)
@@ -129,10 +129,10 @@ def test_commands_that_write_fail_with_one_sentence(read_only: str, tmp_path: Pa
         done = run(
             [*RASTERSOURCES, *words], status=1, cwd=tmp_path, RASTERSOURCES_DATABASE_URL=read_only
         )
-        (told,) = [
+        (line_with_reason,) = [
             line for line in (done.stdout + done.stderr).splitlines() if "takes no changes" in line
         ]
-        assert "name the primary" in told
+        assert "name the primary" in line_with_reason
     run([*RASTERSOURCES, "rejected", "list"], RASTERSOURCES_DATABASE_URL=read_only)
 
 

@@ -33,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     Cluster(home).stop()
 
 
-def answer(url: str) -> object:
+def select_42(url: str) -> object:
     with psycopg.connect(url) as connection:
         return (connection.execute("SELECT 42").fetchone() or (None,))[0]
 
@@ -46,7 +46,7 @@ def socket_folder(url: str) -> Path:
 def test_it_runs_only_while_it_is_in_use(home: Path) -> None:
     with Cluster(home).lease() as url:
         folder = socket_folder(url)
-        assert answer(url) == 42
+        assert select_42(url) == 42
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert len(os.fsencode(folder / ".s.PGSQL.5432")) <= 107
         with psycopg.connect(url) as connection:
@@ -66,7 +66,7 @@ def test_the_last_process_that_leaves_stops_it(home: Path) -> None:
     with Cluster(home).lease() as url:
         with Cluster(home).lease() as same:
             assert same == url
-        assert answer(url) == 42
+        assert select_42(url) == 42
     assert not Cluster(home).running()
 
 
@@ -75,7 +75,7 @@ def test_after_db_start_it_runs_until_db_stop(home: Path) -> None:
     url = run([*RASTERSOURCES, "db", "url"], RASTERSOURCES_HOME=home).stdout.strip()
     with Cluster(home).lease() as same:
         assert same == url
-    assert answer(url) == 42
+    assert select_42(url) == 42
     run([*RASTERSOURCES, "db", "stop"], RASTERSOURCES_HOME=home)
     assert not Cluster(home).running()
     assert "was not running" in run([*RASTERSOURCES, "db", "stop"], RASTERSOURCES_HOME=home).stderr
@@ -102,9 +102,9 @@ def test_a_killed_process_loses_its_lease(home: Path) -> None:
     assert process.stdout.readline() == b"held\n"
     process.kill()
     process.communicate()
-    assert Cluster(home).running()  # nobody stopped it
+    assert Cluster(home).running()  # no process has stopped it
     with Cluster(home).lease() as url:
-        assert answer(url) == 42
+        assert select_42(url) == 42
     assert not Cluster(home).running()
 
 
@@ -126,8 +126,8 @@ def test_it_starts_again_after_its_postmaster_was_killed(home: Path) -> None:
     assert not old.exists()
 
 
-def left_running(home: Path) -> Path:
-    """A running cluster whose only process was killed, and the folder of its socket."""
+def leave_running(home: Path) -> Path:
+    """Leave a cluster running without a lease, as after a kill; return the folder of its socket."""
     run([*RASTERSOURCES, "db", "start"], RASTERSOURCES_HOME=home)
     folder = socket_folder(Cluster(home).url())
     (home / "kept").unlink()
@@ -135,14 +135,14 @@ def left_running(home: Path) -> Path:
 
 
 def test_it_starts_again_after_its_socket_was_removed(home: Path) -> None:
-    shutil.rmtree(left_running(home))
+    shutil.rmtree(leave_running(home))
     with Cluster(home).lease() as url:
-        assert answer(url) == 42
+        assert select_42(url) == 42
     assert not Cluster(home).running()
 
 
 def test_it_stops_after_its_socket_was_removed(home: Path) -> None:
-    shutil.rmtree(left_running(home))
+    shutil.rmtree(leave_running(home))
     assert cluster_processes(Cluster(home).data)
     assert Cluster(home).stop()
     assert cluster_processes(Cluster(home).data) == []
@@ -157,8 +157,8 @@ def test_it_starts_although_another_program_has_the_process_id_of_its_lock_file(
         give_to_owner(stale)
         try:
             with Cluster(home).lease() as url:
-                assert answer(url) == 42
-            assert other.poll() is None  # nobody stopped that one
+                assert select_42(url) == 42
+            assert other.poll() is None  # the other program still runs
         finally:
             other.kill()
 
@@ -171,7 +171,7 @@ def test_it_waits_for_a_server_that_answers_slowly(home: Path) -> None:
         waker.start()
         with Cluster(home).lease() as same:
             assert same == url
-            assert answer(same) == 42
+            assert select_42(same) == 42
         waker.join()
 
 
@@ -180,7 +180,7 @@ def test_it_starts_after_a_killed_initdb(tmp_path: Path) -> None:
     data.mkdir()
     (data / "half").write_text("")
     with Cluster(tmp_path).lease() as url:
-        assert answer(url) == 42
+        assert select_42(url) == 42
 
 
 def test_it_starts_after_a_first_start_was_killed(tmp_path: Path) -> None:
@@ -188,18 +188,18 @@ def test_it_starts_after_a_first_start_was_killed(tmp_path: Path) -> None:
         [*RASTERSOURCES, "db", "start"], start_new_session=True,
         env=environment(RASTERSOURCES_HOME=tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    while not list(tmp_path.rglob("PG_VERSION")):  # which initdb writes first
+    while not list(tmp_path.rglob("PG_VERSION")):  # initdb writes it first
         assert starting.poll() is None
         time.sleep(0.005)
     os.killpg(starting.pid, signal.SIGKILL)
     starting.wait()
     with Cluster(tmp_path).lease() as url:
-        assert answer(url) == 42
+        assert select_42(url) == 42
 
 
 def test_a_process_that_is_interrupted_during_the_start_stops_it(home: Path) -> None:
     with Cluster(home).lease():
-        pass  # it is made
+        pass  # the cluster is made
     starting = subprocess.Popen(
         [*RASTERSOURCES, "db", "reproject"], env=environment(RASTERSOURCES_HOME=home),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -218,14 +218,14 @@ def test_it_starts_without_its_configuration_file(home: Path) -> None:
     (Cluster(home).data / "rastersources.conf").write_text("")
     assert not Cluster(home).stop()
     with Cluster(home).lease() as url:
-        assert answer(url) == 42
+        assert select_42(url) == 42
 
 
 def test_other_users_cannot_connect(home: Path) -> None:
     if os.geteuid() != 0:
-        pytest.skip("only root can try as somebody else")
+        pytest.skip("only root can run a program as another user")
     with Cluster(home).lease() as url:
-        # even one who could reach the socket: peer authentication knows only the user who made it
+        # Even when they reach the socket: peer authentication accepts only the user who made the cluster.
         folder = socket_folder(url)
         folder.chmod(0o755)
         (folder / ".s.PGSQL.5432").chmod(0o777)

@@ -34,7 +34,7 @@ SECONDS_TO_WAIT = 300
 
 
 class Running:
-    """`serve` or `up` in a process of its own, and its standard error."""
+    """A process that runs `serve` or `up`, with the lines of its standard error."""
 
     def __init__(
         self, home: Path, *command: str, cwd: Path, executable: str | Path | None = None
@@ -67,8 +67,8 @@ class Running:
         except httpx.TransportError:
             return 0
 
-    def said(self, words: str) -> int:
-        """Return the number of lines with these words."""
+    def count_lines(self, words: str) -> int:
+        """Return how many lines have these words."""
         return sum(words in line for line in list(self.lines))
 
     def __enter__(self) -> Self:
@@ -84,41 +84,41 @@ class Running:
         self.client.close()
 
 
-def wait_until(happened: Callable[[], bool]) -> None:
-    """Wait until it has happened; fail after SECONDS_TO_WAIT."""
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition is true; fail after SECONDS_TO_WAIT."""
     deadline = time.monotonic() + SECONDS_TO_WAIT
-    while not happened():
-        assert time.monotonic() < deadline, "it does not happen"
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not become true"
         time.sleep(0.05)
 
 
-def postmaster(home: Path) -> int:
-    return int((Cluster(home).data / "postmaster.pid").read_text().split()[0])
+def read_postmaster_pid(data: Path) -> int:
+    return int((data / "postmaster.pid").read_text().split()[0])
 
 
-def kill(data: Path, *, all_of_them: bool = True) -> None:
-    """Send SIGKILL, as the kernel does when memory runs out."""
-    first = int((data / "postmaster.pid").read_text().split()[0])
-    for number in [first, *cluster_processes(data)] if all_of_them else [first]:
+def kill(data: Path, *, all_processes: bool = True) -> None:
+    """Send SIGKILL to the postmaster or to all processes, as the kernel does when memory runs out."""
+    postmaster = read_postmaster_pid(data)
+    for pid in [postmaster, *cluster_processes(data)] if all_processes else [postmaster]:
         with suppress(ProcessLookupError):
-            os.kill(number, signal.SIGKILL)
-    wait_until(lambda: first not in cluster_processes(data))
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: postmaster not in cluster_processes(data))
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home for all tests."""
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home that all tests share."""
     return add_cluster(tmp_path_factory.mktemp("home")).home
 
 
 @pytest.fixture
-def home(made: Path) -> Iterator[Path]:
-    yield made
-    Cluster(made).stop()
+def home(shared_home: Path) -> Iterator[Path]:
+    yield shared_home
+    Cluster(shared_home).stop()
 
 
-def key_of(home: Path) -> tuple[str, str]:
-    """A key of an administrator of a new organisation, and its uuid."""
+def create_admin_key(home: Path) -> tuple[str, str]:
+    """Create an administrator of a new organisation; return a key and the uuid of the organisation."""
     engine = make_engine(Cluster(home).url())
     owner = add_organisation(engine, "Owner")
     add_user(engine, "admin")
@@ -131,12 +131,12 @@ def key_of(home: Path) -> tuple[str, str]:
 def test_a_killed_cluster_is_restarted_and_uploads_continue(home: Path, tmp_path: Path) -> None:
     tif = write_raster(tmp_path / "a.tif")
     with Running(home, "serve", cwd=tmp_path) as serving:
-        key, owner = key_of(home)
+        key, owner = create_admin_key(home)
         serving.client.auth = ("__key__", key)
-        for times, all_of_them in enumerate((False, True), 1):
-            kill(Cluster(home).data, all_of_them=all_of_them)
+        for times, all_processes in enumerate((False, True), 1):
+            kill(Cluster(home).data, all_processes=all_processes)
             statuses = [serving.status()]
-            while serving.said("the database had ended, and runs again") < times:
+            while serving.count_lines("the database had ended, and runs again") < times:
                 statuses.append(serving.status())
             wait_until(lambda: serving.status() == 200)
             assert set(statuses) <= {200, 503}
@@ -160,32 +160,34 @@ def test_it_restarts_while_a_session_runs_a_long_query(home: Path, tmp_path: Pat
 
         sleeper = threading.Thread(target=sleep)
         sleeper.start()
-        # without a transaction, in which the list of sessions would stay as it was at the first look
+        # Autocommit: within a transaction the list of sessions would not change after the first look.
         with psycopg.connect(Cluster(home).url(), autocommit=True) as connection:
             query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
             wait_until(lambda: connection.execute(query).fetchone() == (1,))
-        kill(Cluster(home).data, all_of_them=False)
+        kill(Cluster(home).data, all_processes=False)
         wait_until(lambda: serving.status() == 200)
         sleeper.join()
 
 
 def test_two_servers_of_one_home_restart_it_once(home: Path, tmp_path: Path) -> None:
     with (
-        Running(home, "serve", cwd=tmp_path) as one,
-        Running(home, "serve", cwd=tmp_path) as another,
+        Running(home, "serve", cwd=tmp_path) as first_server,
+        Running(home, "serve", cwd=tmp_path) as second_server,
     ):
         kill(Cluster(home).data)
-        said = "the database had ended, and runs again"
-        wait_until(lambda: one.said(said) + another.said(said) > 0)
-        first = postmaster(home)
-        assert (one.status(), another.status()) == (200, 200)
-        time.sleep(2)  # some looks of both
-        assert postmaster(home) == first
-        assert one.said(said) + another.said(said) == 1
+        restart = "the database had ended, and runs again"
+        wait_until(
+            lambda: first_server.count_lines(restart) + second_server.count_lines(restart) > 0
+        )
+        postmaster = read_postmaster_pid(Cluster(home).data)
+        assert (first_server.status(), second_server.status()) == (200, 200)
+        time.sleep(2)  # both look at the cluster several times
+        assert read_postmaster_pid(Cluster(home).data) == postmaster
+        assert first_server.count_lines(restart) + second_server.count_lines(restart) == 1
 
 
 def test_a_cluster_that_was_stopped_on_purpose_is_not_restarted(home: Path, tmp_path: Path) -> None:
-    # itself new: it is named with its process number, which is that of the fork otherwise
+    # A new Python: the message names the process id of the server, which a warm start would not have.
     with Running(home, "serve", cwd=tmp_path, executable=sys.executable) as serving:
         refused = run([*RASTERSOURCES, "db", "stop"], status=1, RASTERSOURCES_HOME=home)
         (sentence,) = refused.stderr.splitlines()
@@ -194,7 +196,7 @@ def test_a_cluster_that_was_stopped_on_purpose_is_not_restarted(home: Path, tmp_
         assert serving.status() == 200
         stopped = run([*RASTERSOURCES, "db", "stop", "--force"], RASTERSOURCES_HOME=home)
         assert str(home) in stopped.stdout
-        time.sleep(2)  # some looks
+        time.sleep(2)  # the server looks at the cluster several times
         assert serving.status() == 503
         assert cluster_processes(Cluster(home).data) == []
         Cluster(home).start()
@@ -211,10 +213,12 @@ def test_missing_or_broken_data_are_reported_with_growing_pauses(
         damaged.rename(aside)
         kill(aside if damage == "gone" else data)
         sentence = {"gone": "are gone; put them back", "broken": "does not start ("}[damage]
-        wait_until(lambda: serving.said(sentence) >= 4)
+        wait_until(lambda: serving.count_lines(sentence) >= 4)
         assert serving.status() == 503
         times = [
-            at for at, line in zip(serving.times, serving.lines, strict=False) if sentence in line
+            seconds
+            for seconds, line in zip(serving.times, serving.lines, strict=False)
+            if sentence in line
         ]
         pauses = [after - before for before, after in pairwise(times)]
         assert pauses[1] > 2

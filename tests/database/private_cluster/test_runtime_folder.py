@@ -29,7 +29,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     Cluster(home).stop()
 
 
-def answer(url: str, query: str = "SELECT 42") -> object:
+def query_value(url: str, query: str = "SELECT 42") -> object:
     with psycopg.connect(url) as connection:
         return (connection.execute(query).fetchone() or (None,))[0]
 
@@ -39,12 +39,12 @@ def test_a_home_has_the_same_url_at_each_start(
 ) -> None:
     with Cluster(home).lease() as first:
         pass
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # what differs between sessions of a user
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # this differs between sessions of a user
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     (tmp_path / "link").symlink_to(home)
     with Cluster(tmp_path / "link").lease() as second:
         assert second == first
-        assert answer(first) == 42
+        assert query_value(first) == 42
 
 
 def test_homes_of_the_same_name_have_different_folders(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_folder_that_a_killed_server_left_is_replaced(tmp_path: Path) -> None:
 
 def test_a_folder_of_another_user_is_refused_and_not_changed(tmp_path: Path) -> None:
     if os.geteuid() != 0:
-        pytest.skip("only root can make a folder for somebody else")
+        pytest.skip("only root can make a folder for another user")
     folder = runtime_folder(tmp_path)
     folder.mkdir()
     (folder / ".s.PGSQL.5432").write_text("bait")
@@ -102,7 +102,7 @@ def test_a_link_or_a_file_of_that_name_is_refused(tmp_path: Path, kind: str) -> 
 
 def test_a_tcp_port_is_open_on_loopback_only_and_needs_the_password(home: Path) -> None:
     port = free_port()
-    with Cluster(home).lease() as usual:
+    with Cluster(home).lease() as socket_url:
         pass
     started = run([*RASTERSOURCES, "db", "start", "--tcp", str(port)], RASTERSOURCES_HOME=home)
     password_file = home / "pgpass"
@@ -111,17 +111,17 @@ def test_a_tcp_port_is_open_on_loopback_only_and_needs_the_password(home: Path) 
     password = password_file.read_text().strip().rpartition(":")[2]
     assert password not in started.stdout
     bare = f"postgresql://rastersources@127.0.0.1:{port}/rastersources"
-    assert answer(f"{bare}?password={password}", "SHOW listen_addresses") == "127.0.0.1"
-    assert answer(usual) == 42  # the socket is where it was
+    assert query_value(f"{bare}?password={password}", "SHOW listen_addresses") == "127.0.0.1"
+    assert query_value(socket_url) == 42  # the socket still works
     url = run([*RASTERSOURCES, "db", "url", "--tcp"], RASTERSOURCES_HOME=home).stdout.strip()
-    assert answer(url, "SELECT count(*) FROM public_raster_sources") == 0
+    assert query_value(url, "SELECT count(*) FROM public_raster_sources") == 0
     for wrong in (f"{bare}?password=wrong", f"{bare}?passfile=/nowhere"):
         with pytest.raises(psycopg.OperationalError, match="password"):
-            answer(wrong)
+            query_value(wrong)
     with pytest.raises(psycopg.OperationalError, match="rejects connection"):
-        answer(f"postgresql://postgres@127.0.0.1:{port}/postgres?password={password}")
+        query_value(f"postgresql://postgres@127.0.0.1:{port}/postgres?password={password}")
     verifier = "SELECT rolpassword FROM pg_authid WHERE rolname = 'rastersources'"
-    stored = answer(Cluster(home).url("postgres", "postgres"), verifier)
+    stored = query_value(Cluster(home).url("postgres", "postgres"), verifier)
     assert str(stored).startswith("SCRAM-SHA-256$")
 
 
@@ -132,11 +132,11 @@ def test_a_tcp_port_stays_open_until_db_stop(home: Path) -> None:
     url = Cluster(home).tcp_url()
     os.kill(int((Cluster(home).data / "postmaster.pid").read_text().split()[0]), 9)
     with Cluster(home).lease():
-        assert answer(url) == 42
-    assert answer(url) == 42
+        assert query_value(url) == 42
+    assert query_value(url) == 42
     Cluster(home).stop()
-    with Cluster(home).lease() as usual:
-        assert answer(usual, "SHOW listen_addresses") == ""
+    with Cluster(home).lease() as socket_url:
+        assert query_value(socket_url, "SHOW listen_addresses") == ""
         with pytest.raises(CatalogueError, match="--tcp PORT"):
             Cluster(home).tcp_url()
 
@@ -151,4 +151,4 @@ def test_a_taken_tcp_port_is_reported_and_not_kept(home: Path) -> None:
         with pytest.raises(CatalogueError, match="TCP/IP"):
             Cluster(home).start(port)
         with Cluster(home).lease() as url:
-            assert answer(url) == 42
+            assert query_value(url) == 42

@@ -40,22 +40,29 @@ def features(database_url: str, engine: Engine, tmp_path: Path) -> dict[str, Any
     for name, interval in INTERVALS.items():
         statement = 'UPDATE raster_sources SET "interval" = :interval WHERE name = :name'
         execute(engine, statement, name=name, interval=interval)
-    package, shown = tmp_path / "view.gpkg", tmp_path / "view.geojson"
-    make: list[str | Path] = ["ogr2ogr", "-f", "GPKG", package, f"PG:{database_url}", VIEW]
-    show: list[str | Path] = ["ogr2ogr", "-f", "GeoJSON", shown, package]
-    for command in (make, show):
+    geopackage, geojson = tmp_path / "view.gpkg", tmp_path / "view.geojson"
+    to_geopackage: list[str | Path] = [
+        "ogr2ogr",
+        "-f",
+        "GPKG",
+        geopackage,
+        f"PG:{database_url}",
+        VIEW,
+    ]
+    to_geojson: list[str | Path] = ["ogr2ogr", "-f", "GeoJSON", geojson, geopackage]
+    for command in (to_geopackage, to_geojson):
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert "ERROR" not in done.stderr, done.stderr
-    found = json.loads(shown.read_text())["features"]
-    return {one["properties"]["name"]: one for one in found}
+    listed = json.loads(geojson.read_text())["features"]
+    return {feature["properties"]["name"]: feature for feature in listed}
 
 
 def test_the_interval_comes_as_seconds_and_as_text(features: dict[str, Any]) -> None:
-    read = {
-        name: (one["properties"]["interval_seconds"], one["properties"]["interval_text"])
-        for name, one in features.items()
+    intervals = {
+        name: (feature["properties"]["interval_seconds"], feature["properties"]["interval_text"])
+        for name, feature in features.items()
     }
-    assert read == {
+    assert intervals == {
         name: (None, None)
         if interval is None
         else (interval.total_seconds(), format_interval(interval))
@@ -63,5 +70,5 @@ def test_the_interval_comes_as_seconds_and_as_text(features: dict[str, Any]) -> 
     }
 
 
-def test_places_come_too(features: dict[str, Any]) -> None:
-    assert {one["geometry"]["type"] for one in features.values()} == {"MultiPolygon"}
+def test_footprints_come_as_multipolygons(features: dict[str, Any]) -> None:
+    assert {feature["geometry"]["type"] for feature in features.values()} == {"MultiPolygon"}
